@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: MIT */
+/* aioshim.h - the host table: how a green-thread scheduler meets libaioshim.so.
+ *
+ * libaioshim.so is preloaded, never linked. A scheduler looks its functions up with dlsym(RTLD_DEFAULT, ...) (or weak
+ * symbols); absent means not preloaded, and nothing else changes. Each OS thread that runs fibers attaches itself and
+ * gives five verbs. From then on a blocking libc call made on one of its fibers becomes an asynchronous operation:
+ *
+ *     fiber calls read()      the shim queues the operation, then calls host->park()
+ *     the host runs others    and each scheduling round calls aioshim_poll(t, 0)
+ *     nothing left to run     the host calls aioshim_poll(t, timeout until its next timer, or -1)
+ *     the operation is done   inside aioshim_poll the shim calls host->unpark(fiber)
+ *     the host resumes it     park() returns, read() returns
+ *
+ * Rules: a fiber stays on the thread it first ran on. All verbs but wake are called on the attached thread, on the
+ * stack of a fiber or inside aioshim_poll; they must not call back into this table, except wake. A parked fiber's
+ * stack stays in place and is not run until its unpark: the kernel writes to it. docs/hosts.md walks through a
+ * complete host. */
+#ifndef AIOSHIM_H
+#define AIOSHIM_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define AIOSHIM_VERSION_MAJOR 0
+#define AIOSHIM_VERSION_MINOR 1
+#define AIOSHIM_VERSION_PATCH 0
+/* Version of the library in use: major << 16 | minor << 8 | patch. */
+unsigned aioshim_version(void);
+
+/* An attached OS thread. */
+typedef struct aioshim_thread aioshim_thread_t;
+
+/* What the host gives. size is sizeof(aioshim_host_t), so that the table can grow; data is the attach argument.
+ * The table must outlive the attachment. */
+typedef struct aioshim_host {
+    size_t size;
+    /* The fiber that runs on this thread now, NULL on the scheduler's own stack. Called on every converted call. */
+    void *(*running)(void *data);
+    /* Switches away from the running fiber; returns on it after its unpark. errno need not be kept. */
+    void (*park)(void *data);
+    /* Makes fiber runnable behind those that are already. Once for each park; for the running fiber it may come just
+     * before its park: unpark(self), park() is how the shim yields. */
+    void (*unpark)(void *data, void *fiber);
+    /* How many fibers could run on this thread now, the running one not counted. Called on every converted call. */
+    unsigned (*runnable)(void *data);
+    /* From any thread: makes the attached thread call aioshim_poll soon. A host whose threads only ever sleep inside
+     * aioshim_poll calls aioshim_wake here. */
+    void (*wake)(void *data);
+} aioshim_host_t;
+
+/* Attaches the calling OS thread; *out is its handle. EINVAL bad table, EBUSY attached already, ENOMEM,
+ * ENOTSUP switched off (AIOSHIM=off): the host then runs as if nothing were preloaded. */
+int aioshim_attach(const aioshim_host_t *host, void *data, aioshim_thread_t **out);
+
+/* Detaches the calling thread. EBUSY while operations of its fibers are in flight, EINVAL not the caller's. */
+int aioshim_detach(aioshim_thread_t *t);
+
+/* Submits what is queued, reaps what is done, unparks. Waits up to timeout_ns nanoseconds while nothing is done and
+ * nobody wakes it: 0 not at all, negative without limit. Returns how many fibers it unparked. */
+int aioshim_poll(aioshim_thread_t *t, int64_t timeout_ns);
+
+/* From any thread: ends t's wait in aioshim_poll, or lets the next one not wait. */
+void aioshim_wake(aioshim_thread_t *t);
+
+/* How many fibers of t are parked in the shim, on something that can still wake them. */
+size_t aioshim_in_flight(const aioshim_thread_t *t);
+
+/* Writes what a parked fiber of t waits for ("read(5)") to buf, cut to len and NUL-ended; returns the full length,
+ * 0 when the fiber is not parked in the shim. For reports, on t's thread. */
+size_t aioshim_describe(const aioshim_thread_t *t, const void *fiber, char *buf, size_t len);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

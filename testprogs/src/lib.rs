@@ -1,0 +1,1 @@
+//! Builds the C programs and runs them with and without the preload.
