@@ -9,7 +9,8 @@
 
 #include <stddef.h>
 #include <stdint.h>
-#include <time.h>
+
+struct timespec; /* <time.h>; clock arguments are clockid_t, an int on Linux */
 
 #ifdef __cplusplus
 extern "C" {
@@ -113,7 +114,7 @@ int fiber_mutex_lock(fiber_mutex_t *m);
 int fiber_mutex_trylock(fiber_mutex_t *m);
 /* As lock, ETIMEDOUT once abstime (CLOCK_REALTIME, or clock: CLOCK_REALTIME or CLOCK_MONOTONIC) has passed. */
 int fiber_mutex_timedlock(fiber_mutex_t *m, const struct timespec *abstime);
-int fiber_mutex_clocklock(fiber_mutex_t *m, clockid_t clock, const struct timespec *abstime);
+int fiber_mutex_clocklock(fiber_mutex_t *m, int clock, const struct timespec *abstime);
 /* EPERM when the caller does not own it. */
 int fiber_mutex_unlock(fiber_mutex_t *m);
 
@@ -129,7 +130,7 @@ int fiber_cond_destroy(fiber_cond_t *c);
 /* Unlocks m and parks until signalled, then locks m again. EPERM when the caller does not own m. */
 int fiber_cond_wait(fiber_cond_t *c, fiber_mutex_t *m);
 int fiber_cond_timedwait(fiber_cond_t *c, fiber_mutex_t *m, const struct timespec *abstime);
-int fiber_cond_clockwait(fiber_cond_t *c, fiber_mutex_t *m, clockid_t clock, const struct timespec *abstime);
+int fiber_cond_clockwait(fiber_cond_t *c, fiber_mutex_t *m, int clock, const struct timespec *abstime);
 /* From any thread, on a fiber or off. */
 int fiber_cond_signal(fiber_cond_t *c);
 int fiber_cond_broadcast(fiber_cond_t *c);
@@ -147,7 +148,7 @@ int fiber_sem_wait(fiber_sem_t *s);
 /* EAGAIN when it is zero. From any thread. */
 int fiber_sem_trywait(fiber_sem_t *s);
 int fiber_sem_timedwait(fiber_sem_t *s, const struct timespec *abstime);
-int fiber_sem_clockwait(fiber_sem_t *s, clockid_t clock, const struct timespec *abstime);
+int fiber_sem_clockwait(fiber_sem_t *s, int clock, const struct timespec *abstime);
 /* EOVERFLOW at the maximum. From any thread, on a fiber or off. */
 int fiber_sem_post(fiber_sem_t *s);
 int fiber_sem_getvalue(fiber_sem_t *s, int *value);
@@ -164,11 +165,11 @@ int fiber_rwlock_destroy(fiber_rwlock_t *l);
 int fiber_rwlock_rdlock(fiber_rwlock_t *l);
 int fiber_rwlock_tryrdlock(fiber_rwlock_t *l);
 int fiber_rwlock_timedrdlock(fiber_rwlock_t *l, const struct timespec *abstime);
-int fiber_rwlock_clockrdlock(fiber_rwlock_t *l, clockid_t clock, const struct timespec *abstime);
+int fiber_rwlock_clockrdlock(fiber_rwlock_t *l, int clock, const struct timespec *abstime);
 int fiber_rwlock_wrlock(fiber_rwlock_t *l);
 int fiber_rwlock_trywrlock(fiber_rwlock_t *l);
 int fiber_rwlock_timedwrlock(fiber_rwlock_t *l, const struct timespec *abstime);
-int fiber_rwlock_clockwrlock(fiber_rwlock_t *l, clockid_t clock, const struct timespec *abstime);
+int fiber_rwlock_clockwrlock(fiber_rwlock_t *l, int clock, const struct timespec *abstime);
 /* EPERM when it is not locked, or locked for writing by another. */
 int fiber_rwlock_unlock(fiber_rwlock_t *l);
 
