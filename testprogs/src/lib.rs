@@ -1,1 +1,18 @@
-//! Builds the C programs and runs them with and without the preload.
+//! Builds the two libraries and the C programs, and runs the programs with and without the preload.
+//!
+//! The tests and the measuring command both start here: [`libraries`] builds what is tested, [`program`] compiles one
+//! file of `c/`, [`Run`] starts it and gives back all it printed, [`Scratch`] is a directory on a real disk.
+
+mod compile;
+mod libraries;
+mod run;
+mod scratch;
+mod stats;
+mod tool;
+
+pub use compile::{Flavor, c_compiler, cxx_compiler, program, shared_object};
+pub use libraries::{Libraries, c_sources, libraries, target_dir, workspace};
+pub use run::{Launcher, Outcome, Run};
+pub use scratch::Scratch;
+pub use stats::{Call, Stats};
+pub use tool::{Refusal, Tool, skip};

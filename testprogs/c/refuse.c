@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: MIT */
+/* refuse.c - runs a program for which the kernel refuses io_uring: a seccomp filter answers its calls with an error. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <linux/audit.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+static const char usage[] =
+    "refuse CALL=ERROR... [-E NAME=VALUE...] PROGRAM [ARG...]\n"
+    "  CALL   setup, enter, register (of io_uring), or aio (io_setup of Linux AIO)\n"
+    "  ERROR  EPERM, ENOSYS, ENOMEM, EINVAL\n"
+    "  -E     sets a variable for PROGRAM\n";
+
+enum { MAX_RULES = 8 };
+
+struct rule {
+    unsigned call;
+    unsigned error;
+};
+
+static int parse(const char *word, struct rule *rule)
+{
+    static const struct { const char *name; unsigned call; } calls[] = {
+        { "setup", SYS_io_uring_setup }, { "enter", SYS_io_uring_enter }, { "register", SYS_io_uring_register },
+        { "aio", SYS_io_setup },
+    };
+    static const struct { const char *name; unsigned error; } errors[] = {
+        { "EPERM", EPERM }, { "ENOSYS", ENOSYS }, { "ENOMEM", ENOMEM }, { "EINVAL", EINVAL },
+    };
+    const char *equals = strchr(word, '=');
+    if (!equals)
+        return -1;
+    rule->call = rule->error = 0;
+    for (size_t i = 0; i < sizeof calls / sizeof *calls; i++)
+        if (strlen(calls[i].name) == (size_t)(equals - word) && !strncmp(calls[i].name, word, equals - word))
+            rule->call = calls[i].call;
+    for (size_t i = 0; i < sizeof errors / sizeof *errors; i++)
+        if (!strcmp(errors[i].name, equals + 1))
+            rule->error = errors[i].error;
+    return rule->call && rule->error ? 0 : -1;
+}
+
+/* The filter: load the number of the call; for each rule, two steps: not it? past one; return its error. At the end
+ * all else is allowed. */
+static int install(const struct rule *rules, int n)
+{
+    struct sock_filter code[2 * MAX_RULES + 2];
+    unsigned short at = 0;
+    code[at++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr));
+    for (int i = 0; i < n; i++) {
+        code[at++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, rules[i].call, 0, 1);
+        code[at++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | rules[i].error);
+    }
+    code[at++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+    struct sock_fprog filter = { at, code };
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+        return -1;
+    return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter);
+}
+
+int main(int argc, char **argv)
+{
+    struct rule rules[MAX_RULES];
+    int n = 0, at = 1;
+    for (; at < argc && n < MAX_RULES && !parse(argv[at], &rules[n]); at++)
+        n++;
+    for (; at + 1 < argc && !strcmp(argv[at], "-E"); at += 2)
+        if (putenv(argv[at + 1])) {
+            perror(argv[at + 1]);
+            return 1;
+        }
+    if (at >= argc || n == 0) {
+        fputs(usage, stderr);
+        return 1;
+    }
+    if (install(rules, n)) {
+        perror("refuse: seccomp");
+        return 77;
+    }
+    execvp(argv[at], argv + at);
+    perror(argv[at]);
+    return 127;
+}

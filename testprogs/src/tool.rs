@@ -1,0 +1,113 @@
+//! Tools a test may need, and what it does without.
+//!
+//! A skip always says why; with `AIOSHIM_TEST_NO_SKIP=1`, as in CI, a skip is a failure.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::compile::{Flavor, program};
+use crate::run::Launcher;
+
+/// A program of the machine.
+#[derive(Clone, Debug)]
+pub struct Tool {
+    path: PathBuf,
+}
+
+/// Says that the calling test does not run, and why.
+///
+/// # Panics
+/// With `AIOSHIM_TEST_NO_SKIP=1`.
+pub fn skip(reason: &str) {
+    if std::env::var_os("AIOSHIM_TEST_NO_SKIP").is_some_and(|v| v == "1") {
+        panic!("skip: {reason} (AIOSHIM_TEST_NO_SKIP=1)");
+    }
+    eprintln!("skip: {reason}");
+}
+
+impl Tool {
+    /// The program called `name` on PATH; none is a skip.
+    pub fn find(name: &str) -> Option<Tool> {
+        let found = Tool::search(name);
+        if found.is_none() {
+            skip(&format!("{name} is not installed"));
+        }
+        found
+    }
+
+    /// strace, when it is there and allowed to trace; else a skip.
+    pub fn strace() -> Option<Tool> {
+        let tool = Tool::find("strace")?;
+        let traced = Command::new(&tool.path)
+            .args(["-o", "/dev/null", "true"])
+            .stdin(Stdio::null())
+            .output()
+            .is_ok_and(|output| output.status.success());
+        if !traced {
+            skip("strace may not trace here");
+            return None;
+        }
+        Some(tool)
+    }
+
+    /// A shared library of the system, by its file name; none is a skip.
+    pub fn system_library(name: &str) -> Option<PathBuf> {
+        let multiarch = format!("/usr/lib/{}-linux-gnu", std::env::consts::ARCH);
+        let dirs = [multiarch.as_str(), "/usr/lib64", "/usr/lib", "/lib"];
+        let found = dirs
+            .iter()
+            .map(|dir| Path::new(dir).join(name))
+            .find(|path| path.exists());
+        if found.is_none() {
+            skip(&format!("{name} is not installed"));
+        }
+        found
+    }
+
+    /// Its path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn search(name: &str) -> Option<Tool> {
+        let path = std::env::var_os("PATH")?;
+        std::env::split_paths(&path)
+            .map(|dir| dir.join(name))
+            .find(|file| file.is_file())
+            .map(|path| Tool { path })
+    }
+}
+
+/// What of io_uring the kernel shall refuse a program, and with which error.
+#[derive(Clone, Copy, Debug)]
+pub struct Refusal {
+    /// `setup`, `enter` or `register`.
+    pub call: &'static str,
+    /// `EPERM`, `ENOSYS`, `ENOMEM`.
+    pub errno: &'static str,
+}
+
+impl Refusal {
+    /// Each call with each error.
+    pub fn all() -> impl Iterator<Item = Refusal> {
+        ["setup", "enter", "register"].into_iter().flat_map(|call| {
+            ["EPERM", "ENOSYS", "ENOMEM"]
+                .into_iter()
+                .map(move |errno| Refusal { call, errno })
+        })
+    }
+
+    /// The launcher that does it, a seccomp filter; a skip where filters are not allowed.
+    pub fn launcher(self) -> Option<Launcher> {
+        let refuse = program("refuse", Flavor::Plain);
+        let allowed = Command::new(&refuse)
+            .args(["setup=EPERM", "true"])
+            .output()
+            .is_ok_and(|o| o.status.success());
+        if !allowed {
+            skip("seccomp filters are not allowed here");
+            return None;
+        }
+        Some(Launcher::new(refuse).arg(format!("{}={}", self.call, self.errno)))
+    }
+}
