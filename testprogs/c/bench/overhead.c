@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: MIT */
+/* overhead.c - what one call costs: off a fiber or on fibers, with one buffer or several in turn.
+ *
+ * Every slot has its own descriptor and buffer. Off a fiber the slots take turns; on fibers each has a fiber of its
+ * own. So "off, 64 slots" and "64 fibers" touch the same memory, and only the way of calling differs. */
+#include "bench.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+
+static const char usage[] =
+    "overhead CALL off|fibers SLOTS DIR\n"
+    "  CALL   read1 read4k read64k pread4k write4k pwrite4k open+close fsync\n"
+    "  SLOTS  a power of two\n"
+    "  DIR    where its files are, made when they are not there\n"
+    "then a number of calls a line on standard input; each is answered by nanoseconds per call\n";
+
+enum {
+    READ_FILE = 1 << 20, /* one file, read by all slots */
+    WRITE_FILE = 1 << 18, /* one for each slot: writers of one file would wait for each other */
+};
+
+struct slot {
+    int fd;
+    char *buffer;
+    off_t at;
+};
+
+static struct slot *slots;
+static unsigned count;
+static size_t length;
+static off_t file_size;
+static char read_path[4096];
+
+static void expect(const char *call, ssize_t got, size_t wanted)
+{
+    if (got < 0)
+        die(errno, "%s", call);
+    if ((size_t)got != wanted)
+        die(0, "%s: %zd of %zu bytes", call, got, wanted);
+}
+
+/* Calls at the file position go back to the start where the file ends, as a program that reads it again would. */
+static void advance(struct slot *slot, int seek)
+{
+    slot->at += (off_t)length;
+    if (slot->at + (off_t)length <= file_size)
+        return;
+    slot->at = 0;
+    if (seek && lseek(slot->fd, 0, SEEK_SET) != 0)
+        die(errno, "lseek");
+}
+
+static void call_read(struct slot *slot)
+{
+    expect("read", read(slot->fd, slot->buffer, length), length);
+    advance(slot, 1);
+}
+
+static void call_write(struct slot *slot)
+{
+    expect("write", write(slot->fd, slot->buffer, length), length);
+    advance(slot, 1);
+}
+
+static void call_pread(struct slot *slot)
+{
+    expect("pread", pread(slot->fd, slot->buffer, length, slot->at), length);
+    advance(slot, 0);
+}
+
+static void call_pwrite(struct slot *slot)
+{
+    expect("pwrite", pwrite(slot->fd, slot->buffer, length, slot->at), length);
+    advance(slot, 0);
+}
+
+static void call_open_close(struct slot *slot)
+{
+    (void)slot;
+    int fd = open(read_path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        die(errno, "open %s", read_path);
+    expect("close", close(fd), 0);
+}
+
+static void call_fsync(struct slot *slot)
+{
+    expect("fsync", fsync(slot->fd), 0);
+}
+
+static const struct call {
+    const char *name;
+    void (*fn)(struct slot *);
+    size_t length;
+    int writes;
+} calls[] = {
+    { "read1", call_read, 1, 0 },
+    { "read4k", call_read, 4096, 0 },
+    { "read64k", call_read, 65536, 0 },
+    { "pread4k", call_pread, 4096, 0 },
+    { "write4k", call_write, 4096, 1 },
+    { "pwrite4k", call_pwrite, 4096, 1 },
+    { "open+close", call_open_close, 1, 0 },
+    { "fsync", call_fsync, 1, 1 },
+};
+
+static const struct call *chosen;
+
+static void on_fiber(unsigned member, uint64_t n)
+{
+    for (uint64_t i = 0; i < n; i++)
+        chosen->fn(&slots[member]);
+}
+
+static double round_on_fibers(uint64_t n)
+{
+    uint64_t each = n / count ? n / count : 1;
+    return (double)run_gang(count, each, on_fiber) / (double)(each * count);
+}
+
+static void in_turn(uint64_t n)
+{
+    for (uint64_t i = 0; i < n; i++)
+        chosen->fn(&slots[i & (count - 1)]);
+}
+
+static double round_off(uint64_t n)
+{
+    uint64_t each = n / count ? n / count : 1;
+    in_turn((each / 8 + 1) * count);
+    uint64_t start = now_ns();
+    in_turn(each * count);
+    return (double)(now_ns() - start) / (double)(each * count);
+}
+
+/* Opens path, made and filled first unless it is there in full. */
+static int open_filled(const char *path, off_t size, int flags)
+{
+    static char block[1 << 16];
+    struct stat st;
+    memset(block, 'a', sizeof block);
+    if (stat(path, &st) != 0 || st.st_size != size) {
+        int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+        if (fd < 0)
+            die(errno, "%s", path);
+        for (off_t at = 0; at < size; at += (off_t)sizeof block)
+            expect(path, pwrite(fd, block, sizeof block, at), sizeof block);
+        expect(path, fsync(fd), 0);
+        close(fd);
+    }
+    int fd = open(path, flags | O_CLOEXEC);
+    if (fd < 0)
+        die(errno, "%s", path);
+    return fd;
+}
+
+static void open_slots(const char *dir)
+{
+    slots = calloc(count, sizeof *slots);
+    char *memory = NULL;
+    size_t room = length < 4096 ? 4096 : length;
+    if (!slots || posix_memalign((void **)&memory, 4096, room * count))
+        die(ENOMEM, "%u buffers", count);
+    memset(memory, 'b', room * count);
+    snprintf(read_path, sizeof read_path, "%s/read", dir);
+    file_size = chosen->writes ? WRITE_FILE : READ_FILE;
+    for (unsigned i = 0; i < count; i++) {
+        struct slot *slot = &slots[i];
+        slot->buffer = memory + room * i;
+        if (chosen->writes) {
+            char path[4200];
+            snprintf(path, sizeof path, "%s/write.%u", dir, i);
+            slot->fd = open_filled(path, WRITE_FILE, O_RDWR);
+        } else {
+            slot->fd = open_filled(read_path, READ_FILE, O_RDONLY);
+            slot->at = (off_t)i * (READ_FILE / count);
+            if (lseek(slot->fd, slot->at, SEEK_SET) != slot->at)
+                die(errno, "lseek");
+        }
+    }
+}
+
+int main(int argc, char **argv)
+{
+    if (argc == 5)
+        for (size_t i = 0; i < sizeof calls / sizeof *calls; i++)
+            if (!strcmp(argv[1], calls[i].name))
+                chosen = &calls[i];
+    count = argc == 5 ? (unsigned)strtoul(argv[3], NULL, 10) : 0;
+    int fibers = argc == 5 && !strcmp(argv[2], "fibers");
+    if (!chosen || !count || (count & (count - 1)) || (!fibers && strcmp(argv[2], "off"))) {
+        fputs(usage, stderr);
+        return 2;
+    }
+    length = chosen->length;
+    open_slots(argv[4]);
+    if (fibers)
+        on_one_worker(serve_on_fiber, (void *)(uintptr_t)round_on_fibers);
+    else
+        serve(round_off);
+    return 0;
+}

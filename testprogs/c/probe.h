@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: MIT */
+/* probe.h - main of the probes: runs probe() on a fiber, or plainly with --threads, and shows what each call gives. */
+#ifndef PROBE_H
+#define PROBE_H
+
+#include <fcntl.h>
+#include <inttypes.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+
+#include "task.h"
+
+/* Runs in an empty directory. Output must not hold what differs from run to run, as descriptors do. */
+static void probe(void);
+
+/* No call sets this one: a call that succeeds must leave it alone. */
+enum { ERRNO_UNTOUCHED = 4242 };
+
+static inline long show_result(const char *what, long result, int error, int is_fd)
+{
+    if (result == -1)
+        printf("%s: %s\n", what, strerror(error));
+    else if (is_fd)
+        printf("%s: a descriptor%s\n", what, error == ERRNO_UNTOUCHED ? "" : ", errno changed");
+    else
+        printf("%s: %ld%s\n", what, result, error == ERRNO_UNTOUCHED ? "" : ", errno changed");
+    return result;
+}
+
+/* Makes the call and prints its text and its result or error. */
+#define SHOW(call)                                                     \
+    __extension__({                                                    \
+        errno = ERRNO_UNTOUCHED;                                       \
+        long show_value = (long)(call);                                \
+        show_result(#call, show_value, errno, 0);                      \
+    })
+
+/* The same for a call that makes a descriptor: which one is not shown. */
+#define SHOW_FD(call)                                                  \
+    __extension__({                                                    \
+        errno = ERRNO_UNTOUCHED;                                       \
+        int show_fd = (call);                                          \
+        (int)show_result(#call, show_fd, errno, 1);                    \
+    })
+
+/* Prints size bytes as a hash. */
+static inline void show_data(const char *what, const void *data, size_t size)
+{
+    printf("%s: %016" PRIx64 "\n", what, hash(HASH_START, data, size));
+}
+
+/* Fills with bytes that follow from seed. */
+static inline void pattern(void *buf, size_t size, uint64_t seed)
+{
+    uint64_t random = seed * 2 + 1;
+    for (size_t i = 0; i < size; i++)
+        ((unsigned char *)buf)[i] = (unsigned char)(next_random(&random) >> 32);
+}
+
+/* Makes the file path of size bytes. */
+static inline void make_file(const char *path, size_t size)
+{
+    char *data = allocate(size);
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    if (fd < 0)
+        die("%s", path);
+    pattern(data, size, size);
+    write_full(fd, data, size);
+    if (close(fd))
+        die("close %s", path);
+    free(data);
+}
+
+/* Prints the size and the content of the file path. */
+static inline void show_file(const char *path)
+{
+    struct stat about;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, &about))
+        die("%s", path);
+    char *data = allocate((size_t)about.st_size);
+    size_t n = read_full(fd, data, (size_t)about.st_size);
+    if (close(fd))
+        die("close %s", path);
+    printf("%s: %zu bytes, %016" PRIx64 "\n", path, n, hash(HASH_START, data, n));
+    free(data);
+}
+
+static void *probe_task(void *arg)
+{
+    probe();
+    return arg;
+}
+
+int main(int argc, char **argv)
+{
+    static const struct option options[] = { TASK_LONG, { 0 } };
+    int option;
+    while ((option = getopt_long(argc, argv, TASK_SHORT, options, NULL)) != -1)
+        task_option(option, TASK_HELP);
+    task_run(probe_task, NULL);
+    return 0;
+}
+
+#endif

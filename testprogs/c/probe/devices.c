@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: MIT */
+/* devices.c - what is neither a file nor a pipe: /dev/zero, /proc, eventfd, terminals, stale knowledge of a descriptor. */
+#define _GNU_SOURCE
+#include "probe.h"
+
+#include <pty.h>
+#include <sys/eventfd.h>
+#include <sys/syscall.h>
+#include <termios.h>
+
+static char buf[70000];
+
+static void zero(void)
+{
+    int fd = open("/dev/zero", O_RDWR | O_CLOEXEC);
+    memset(buf, 1, sizeof buf);
+    SHOW(read(fd, buf, sizeof buf));
+    show_data("zeros", buf, sizeof buf);
+    SHOW(pread(fd, buf, 100, 12345));
+    SHOW(write(fd, buf, 100));
+    SHOW(lseek(fd, 0, SEEK_CUR));
+    SHOW(fsync(fd));
+    SHOW(close(fd));
+}
+
+static void proc(void)
+{
+    int fd = open("/proc/self/comm", O_RDWR | O_CLOEXEC);
+    SHOW(write(fd, "renamed", 7));
+    SHOW(lseek(fd, 0, SEEK_SET));
+    long n = SHOW(read(fd, buf, 100));
+    printf("comm: %.*s", (int)n, buf);
+    SHOW(read(fd, buf, 100));
+    SHOW(pread(fd, buf, 3, 2));
+    SHOW(close(fd));
+    fd = open("/proc/sys/kernel/ostype", O_RDONLY | O_CLOEXEC);
+    n = SHOW(read(fd, buf, 3));
+    n = SHOW(read(fd, buf, 100));
+    printf("ostype: %.*s", (int)n, buf);
+    SHOW(close(fd));
+    fd = open("/proc/self/mem", O_RDONLY | O_CLOEXEC);
+    SHOW(pread(fd, buf, 100, 0));
+    SHOW(close(fd));
+}
+
+static void events(void)
+{
+    int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    uint64_t value = 5;
+    SHOW(read(fd, &value, 8));
+    SHOW(write(fd, &value, 8));
+    SHOW(write(fd, &value, 8));
+    SHOW(read(fd, &value, 7));
+    SHOW(read(fd, &value, 8));
+    printf("value %" PRIu64 "\n", value);
+    value = UINT64_MAX;
+    SHOW(write(fd, &value, 8));
+    SHOW(pread(fd, &value, 8, 0));
+    SHOW(close(fd));
+    fd = eventfd(3, EFD_CLOEXEC | EFD_SEMAPHORE);
+    SHOW(read(fd, &value, 8));
+    SHOW(read(fd, &value, 8));
+    printf("value %" PRIu64 "\n", value);
+    SHOW(close(fd));
+}
+
+static void terminal(void)
+{
+    int master, slave;
+    struct termios mode;
+    if (openpty(&master, &slave, NULL, NULL, NULL) || tcgetattr(slave, &mode)) {
+        printf("no terminal\n");
+        return;
+    }
+    mode.c_lflag &= ~(tcflag_t)ECHO;
+    SHOW(tcsetattr(slave, TCSANOW, &mode));
+    SHOW(write(master, "first\nsecond\nno end", 19));
+    long n = SHOW(read(slave, buf, 100));
+    printf("line: %.*s", (int)n, buf);
+    n = SHOW(read(slave, buf, 3));
+    n = SHOW(read(slave, buf, 100));
+    printf("rest of the line: %.*s", (int)n, buf);
+    SHOW(write(slave, "out\n", 4));
+    SHOW(read(master, buf, 100));
+    SHOW(pread(slave, buf, 10, 0));
+    SHOW(close(slave));
+    SHOW(read(master, buf, 100));
+    SHOW(close(master));
+}
+
+/* The number stays and the file changes, by system calls nobody sees. */
+static void stale(void)
+{
+    int fd = open("file", O_RDWR | O_CLOEXEC), ends[2];
+    SHOW(read(fd, buf, 100));
+    if (pipe2(ends, O_CLOEXEC | O_NONBLOCK))
+        die("pipe2");
+    SHOW_FD((int)syscall(SYS_dup3, ends[0], fd, O_CLOEXEC));
+    SHOW(read(fd, buf, 100));
+    SHOW(pread(fd, buf, 100, 0));
+    SHOW(write(ends[1], "abc", 3));
+    SHOW(read(fd, buf, 100));
+    int file = open("file", O_RDWR | O_CLOEXEC | O_APPEND);
+    SHOW_FD((int)syscall(SYS_dup3, file, fd, O_CLOEXEC));
+    SHOW(pread(fd, buf, 100, 50));
+    SHOW(read(fd, buf, 100));
+    SHOW(pwrite(fd, "xyz", 3, 0));
+    SHOW(lseek(fd, 0, SEEK_CUR));
+    SHOW(lseek(file, 0, SEEK_CUR));
+    SHOW(syscall(SYS_close, fd));
+    SHOW(read(fd, buf, 100));
+    SHOW(close(file));
+    SHOW(close(ends[0]));
+    SHOW(close(ends[1]));
+}
+
+static void probe(void)
+{
+    make_file("file", 9000);
+    zero();
+    proc();
+    events();
+    terminal();
+    stale();
+    show_file("file");
+}

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT */
+/* fifo.c - both ends of a FIFO are opened by two tasks: each open waits for the other. */
+#define _GNU_SOURCE
+#include "probe.h"
+
+static void *open_and_write(void *arg)
+{
+    int fd = open(arg, O_WRONLY | O_CLOEXEC);
+    if (fd < 0)
+        die("open for writing");
+    write_full(fd, "through the fifo", 16);
+    if (close(fd))
+        die("close");
+    return NULL;
+}
+
+static void *open_and_read(void *arg)
+{
+    char buf[100];
+    int fd = open(arg, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        die("open for reading");
+    size_t n = read_full(fd, buf, sizeof buf);
+    printf("read: %.*s\n", (int)n, buf);
+    if (close(fd))
+        die("close");
+    return NULL;
+}
+
+static void probe(void)
+{
+    if (mkfifo("fifo", 0600))
+        die("mkfifo");
+    for (int i = 0; i < 4; i++) {
+        int reader_first = i % 2;
+        task_t first = task_spawn(reader_first ? open_and_read : open_and_write, "fifo");
+        task_t second = task_spawn(reader_first ? open_and_write : open_and_read, "fifo");
+        task_join(first);
+        task_join(second);
+    }
+    SHOW_FD(open("fifo", O_WRONLY | O_NONBLOCK | O_CLOEXEC));
+    int fd = SHOW_FD(open("fifo", O_RDONLY | O_NONBLOCK | O_CLOEXEC));
+    char byte;
+    SHOW(read(fd, &byte, 1));
+    SHOW(close(fd));
+    fd = SHOW_FD(open("fifo", O_RDWR | O_CLOEXEC));
+    SHOW(write(fd, "b", 1));
+    SHOW(read(fd, &byte, 1));
+    SHOW(close(fd));
+}

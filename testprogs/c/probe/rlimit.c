@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT */
+/* rlimit.c - writes across RLIMIT_FSIZE: first cut at the limit, then SIGXFSZ and EFBIG. */
+#define _GNU_SOURCE
+#include "probe.h"
+
+#include <signal.h>
+#include <sys/resource.h>
+
+static volatile sig_atomic_t signals;
+
+static void on_limit(int signal)
+{
+    signals += signal == SIGXFSZ;
+}
+
+static void probe(void)
+{
+    static char data[8192];
+    struct sigaction action = { .sa_handler = on_limit };
+    struct rlimit limit = { 10000, RLIM_INFINITY };
+    fflush(stdout);
+    int fd = open("file", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0 || sigaction(SIGXFSZ, &action, NULL) || setrlimit(RLIMIT_FSIZE, &limit))
+        die("setup");
+    long cut[8], at = 0;
+    cut[at++] = write(fd, data, 8192);
+    cut[at++] = write(fd, data, 8192);
+    int before = signals;
+    cut[at++] = write(fd, data, 8192);
+    int error = errno, after = signals;
+    cut[at++] = pwrite(fd, data, 8192, 9999);
+    cut[at++] = pwrite(fd, data, 1, 10000);
+    cut[at++] = lseek(fd, 0, SEEK_CUR);
+    limit.rlim_cur = RLIM_INFINITY;
+    if (setrlimit(RLIMIT_FSIZE, &limit))
+        die("setrlimit");
+    for (int i = 0; i < at; i++)
+        printf("result %d: %ld\n", i, cut[i]);
+    printf("signals: %d, then %d with %s, then %d\n", before, after, strerror(error), (int)signals);
+    SHOW(close(fd));
+}

@@ -1,0 +1,81 @@
+//! What a C program sees at the edges of each call is the same on a fiber with the preload as in a plain program.
+//!
+//! A probe prints every result, error and byte it sees; its output on the main thread, with nothing preloaded, is what
+//! is expected.
+
+use testprogs::{Flavor, Outcome, Run, Scratch, program};
+
+/// One run of a probe in an empty directory.
+fn probe(name: &str, flavor: Flavor, args: &[String], preload: bool) -> Outcome {
+    let dir = Scratch::new();
+    Run::new(program(&format!("probe/{name}"), flavor))
+        .args(args)
+        .dir(dir.path())
+        .preload(preload)
+        .run()
+}
+
+#[track_caller]
+fn same(name: &str, workers: &[u32]) {
+    let expected = probe(name, Flavor::Plain, &["--threads".to_owned()], false);
+    if expected.status.code() == Some(77) {
+        testprogs::skip(&format!("probe/{name}: {}", expected.error_text()));
+        return;
+    }
+    for flavor in [Flavor::Plain, Flavor::Fortify] {
+        for workers in workers {
+            let outcome = probe(name, flavor, &[format!("-w{workers}")], true);
+            let same = outcome.stdout == expected.stdout && outcome.status == expected.status;
+            assert!(
+                same,
+                "{}\n{}",
+                difference(&expected.text(), &outcome.text()),
+                outcome.report()
+            );
+        }
+    }
+}
+
+/// The first line that differs.
+fn difference(expected: &str, found: &str) -> String {
+    let (mut expected, mut found) = (expected.lines(), found.lines());
+    for n in 1.. {
+        match (expected.next(), found.next()) {
+            (None, None) => break,
+            (e, f) if e == f => {}
+            (e, f) => {
+                let [e, f] = [e, f].map(|line| line.unwrap_or("(nothing)"));
+                return format!("line {n}\n  plain:     {e}\n  preloaded: {f}");
+            }
+        }
+    }
+    "the same output, another end".to_owned()
+}
+
+macro_rules! probes {
+    ($($name:ident, $workers:expr;)*) => {$(
+        #[test]
+        fn $name() {
+            same(stringify!($name), &$workers);
+        }
+    )*};
+}
+
+probes! {
+    ends, [1, 3];
+    errors, [1, 3];
+    position, [1, 3];
+    direct, [1, 3];
+    devices, [1, 3];
+    openflags, [1, 3];
+    pipes, [1, 3];
+    sigpipe, [1, 3];
+    fifo, [1, 3];
+    atomic, [1, 3];
+    forking, [1, 3];
+    signals, [1, 3];
+    rlimit, [1, 3];
+    // Which task is in read, and which thread a signal interrupts, is only known with one worker.
+    closing, [1];
+    interrupted, [1];
+}

@@ -1,0 +1,54 @@
+//! Both C contracts compile alone, in every language they claim.
+
+use std::ffi::OsString;
+use std::process::Command;
+
+use testprogs::{c_compiler, cxx_compiler, libraries, skip};
+
+/// Compiles a file that holds nothing but the header, twice.
+fn compiles(header: &str, compiler: &OsString, language: &str, standard: &str) {
+    if Command::new(compiler).arg("--version").output().is_err() {
+        skip(&format!("no compiler {}", compiler.display()));
+        return;
+    }
+    let dir = testprogs::Scratch::new();
+    let file = dir.file(
+        "alone",
+        format!("#include <{header}>\n#include <{header}>\nint alone(void);\n"),
+    );
+    let output = Command::new(compiler)
+        .args(["-x", language, &format!("-std={standard}")])
+        .args([
+            "-pedantic-errors",
+            "-Wall",
+            "-Wextra",
+            "-Werror",
+            "-Wundef",
+            "-Wshadow",
+            "-fsyntax-only",
+        ])
+        .args(libraries().include.iter().map(|dir| format!("-I{}", dir.display())))
+        .arg(file)
+        .output()
+        .expect("the compiler runs");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{header} as {standard}:\n{errors}");
+}
+
+#[test]
+fn headers_are_clean_in_c() {
+    for header in ["fiber.h", "aioshim.h"] {
+        for standard in ["c99", "c11", "gnu17"] {
+            compiles(header, &c_compiler(), "c", standard);
+        }
+    }
+}
+
+#[test]
+fn headers_are_clean_in_cxx() {
+    for header in ["fiber.h", "aioshim.h"] {
+        for standard in ["c++11", "c++20"] {
+            compiles(header, &cxx_compiler(), "c++", standard);
+        }
+    }
+}
