@@ -50,6 +50,9 @@ typedef struct aioshim_host {
     /* From any thread: makes the attached thread call aioshim_poll soon. A host whose threads only ever sleep inside
      * aioshim_poll calls aioshim_wake here. */
     void (*wake)(void *data);
+    /* Optional (NULL: never): nonzero when the running fiber is the only living one of this thread, so that a call
+     * that blocks the thread delays nobody. The shim then makes the plain call. */
+    int (*alone)(void *data);
 } aioshim_host_t;
 
 /* Attaches the calling OS thread; *out is its handle. EINVAL bad table, EBUSY attached already, ENOMEM,

@@ -1,1 +1,31 @@
-//! The shim.
+//! libaioshim.so: blocking libc calls made on a fiber become asynchronous operations, by LD_PRELOAD.
+//!
+//! How one `read` on a fiber travels, a file a step:
+//!
+//! 1. [`hooks`]: the table; libc's name leads here. Off a fiber it goes straight on to libc.
+//! 2. [`calls`]: the call as its C caller sees it: arguments, result, errno, file position.
+//! 3. [`policy`]: through, try inline, or submit; a pure function of what [`fds`] remembers and how busy the thread is.
+//! 4. [`engine`]: queues the operation; no system call yet.
+//! 5. [`thread`]: parks the fiber. Its host runs others and comes back through [`host`]'s `aioshim_poll`, which submits
+//!    the batch, reaps completions and unparks.
+//!
+//! Around it: [`start`] sets all up before `main`, [`conf`] reads the environment, [`stats`] counts, [`position`] keeps
+//! reads and writes at a shared file position atomic, [`fork`] gives the child a fresh start.
+
+mod calls;
+mod conf;
+mod engine;
+mod errno;
+mod fds;
+mod flight;
+mod fork;
+mod hooks;
+mod host;
+mod log;
+mod policy;
+mod position;
+mod start;
+mod stats;
+mod sys;
+mod thread;
+mod tls;

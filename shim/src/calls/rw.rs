@@ -1,0 +1,417 @@
+//! read(2), write(2) and their kin: one transfer, in one piece or a vector, at an offset or at the current position.
+
+use super::Outcome;
+use crate::engine::{self, Data, Request, Way};
+use crate::errno::Errno;
+use crate::fds::Descriptor;
+use crate::policy::{self, Class, Decision, Hint, Why};
+use crate::position::Turn;
+use crate::sys::{self, AT_POSITION};
+use crate::thread::Call;
+use std::ffi::{c_int, c_void};
+
+/// The most the kernel transfers in one call (MAX_RW_COUNT); more is cut to it after other checks than io_uring's.
+const MAX_COUNT: usize = 0x7fff_f000;
+
+/// The flags of preadv2 and pwritev2 that io_uring treats as they do.
+const PLAIN_FLAGS: c_int = libc::RWF_DSYNC | libc::RWF_SYNC | libc::RWF_APPEND;
+
+/// Rounds of bringing pages in for a read at the position, before it may block.
+const PREFETCHES: u32 = 4;
+
+/// One transfer as its caller asks for it.
+///
+/// Invariant: only made from the arguments of a libc call ([`buffer`], [`vector`]) or as a part of such a transfer, so
+/// its memory is what the C caller lets the kernel write or read until the call returns; and the call has not returned.
+#[derive(Clone, Copy)]
+struct Transfer {
+    way: Way,
+    fd: c_int,
+    data: Data,
+    /// AT_POSITION, or not negative.
+    offset: i64,
+    flags: c_int,
+}
+
+impl Transfer {
+    fn at_position(&self) -> bool {
+        self.offset == AT_POSITION
+    }
+
+    /// Bytes asked for. Of a vector only to be asked once the kernel has transferred some of it: before, reading the
+    /// vector here could fault where the kernel says EFAULT.
+    fn len(&self) -> usize {
+        match self.data {
+            Data::Buffer(_, n) => n as usize,
+            Data::Vector(iov, n) => {
+                // SAFETY: the kernel has just read this vector, of n entries (see above).
+                let parts = unsafe { std::slice::from_raw_parts(iov, n as usize) };
+                parts.iter().map(|part| part.iov_len).sum::<usize>().min(MAX_COUNT)
+            }
+        }
+    }
+
+    /// The plain call with `flags` added, in the kernel at once.
+    fn call(&self, flags: c_int) -> Result<usize, Errno> {
+        let flags = self.flags | flags;
+        let part;
+        let (iov, n) = match self.data {
+            Data::Buffer(p, n) => {
+                part = libc::iovec {
+                    iov_base: p.cast(),
+                    iov_len: n as usize,
+                };
+                (&raw const part, 1)
+            }
+            Data::Vector(iov, n) => (iov, n as usize),
+        };
+        // SAFETY: the caller's memory, during its call (the type's invariant); `part` is alive.
+        unsafe {
+            match (self.way, self.data) {
+                (Way::Read, _) => sys::preadv2(self.fd, iov, n, self.offset, flags),
+                (Way::Write, Data::Buffer(p, n)) if flags == 0 => {
+                    let offset = (!self.at_position()).then_some(self.offset);
+                    sys::write(self.fd, p.cast(), n as usize, offset)
+                }
+                (Way::Write, _) => sys::pwritev2(self.fd, iov, n, self.offset, flags),
+            }
+        }
+    }
+
+    fn request(&self) -> Request {
+        Request::Transfer {
+            way: self.way,
+            fd: self.fd,
+            data: self.data,
+            offset: self.offset,
+            flags: self.flags,
+        }
+    }
+
+    /// What is left after the first `done` bytes. `storage` holds the shorter vector; it must outlive the result.
+    fn after(&self, done: usize, storage: &mut Vec<libc::iovec>) -> Self {
+        let data = match self.data {
+            // SAFETY: `done` is within the buffer: the kernel has transferred so many bytes of it.
+            Data::Buffer(p, n) => Data::Buffer(unsafe { p.add(done) }, n - done as u32),
+            Data::Vector(iov, n) => {
+                // SAFETY: the kernel has read this vector, of n entries, to transfer those bytes.
+                let parts = unsafe { std::slice::from_raw_parts(iov, n as usize) };
+                storage.clear();
+                let mut skip = done;
+                for part in parts {
+                    let skipped = skip.min(part.iov_len);
+                    skip -= skipped;
+                    if skipped < part.iov_len {
+                        // SAFETY: within the part.
+                        let iov_base = unsafe { part.iov_base.cast::<u8>().add(skipped) }.cast();
+                        storage.push(libc::iovec {
+                            iov_base,
+                            iov_len: part.iov_len - skipped,
+                        });
+                    }
+                }
+                Data::Vector(storage.as_ptr(), storage.len() as u32)
+            }
+        };
+        let offset = if self.at_position() {
+            AT_POSITION
+        } else {
+            self.offset + done as i64
+        };
+        Self { data, offset, ..*self }
+    }
+}
+
+fn buffer(call: &Call<'_>, way: Way, fd: c_int, data: *const c_void, n: usize, offset: i64) -> Outcome {
+    if n > MAX_COUNT {
+        return Outcome::Through(Why::Unusual);
+    }
+    transfer(
+        call,
+        &Transfer {
+            way,
+            fd,
+            data: Data::Buffer(data.cast_mut().cast(), n as u32),
+            offset,
+            flags: 0,
+        },
+    )
+}
+
+fn vector(call: &Call<'_>, way: Way, fd: c_int, iov: *const libc::iovec, n: c_int, at: i64, flags: c_int) -> Outcome {
+    if flags & libc::RWF_NOWAIT != 0 {
+        return Outcome::Through(Why::Nonblocking);
+    }
+    if !(0..=libc::UIO_MAXIOV).contains(&n) || flags & !PLAIN_FLAGS != 0 {
+        return Outcome::Through(Why::Unusual);
+    }
+    transfer(
+        call,
+        &Transfer {
+            way,
+            fd,
+            data: Data::Vector(iov, n as u32),
+            offset: at,
+            flags,
+        },
+    )
+}
+
+/// An offset of pread(2) or pwrite(2): the kernel refuses a negative one, which here would mean the position.
+fn refuses(offset: i64) -> bool {
+    offset < 0
+}
+
+pub fn read(call: &Call<'_>, fd: c_int, buf: *mut c_void, n: usize) -> Outcome {
+    buffer(call, Way::Read, fd, buf, n, AT_POSITION)
+}
+
+/// `__read_chk`: libc's own call ends the program when the object is too small.
+pub fn read_chk(call: &Call<'_>, fd: c_int, buf: *mut c_void, n: usize, object: usize) -> Outcome {
+    if n > object {
+        Outcome::Through(Why::Unusual)
+    } else {
+        read(call, fd, buf, n)
+    }
+}
+
+pub fn write(call: &Call<'_>, fd: c_int, buf: *const c_void, n: usize) -> Outcome {
+    buffer(call, Way::Write, fd, buf, n, AT_POSITION)
+}
+
+pub fn pread(call: &Call<'_>, fd: c_int, buf: *mut c_void, n: usize, offset: i64) -> Outcome {
+    if refuses(offset) {
+        Outcome::Through(Why::Unusual)
+    } else {
+        buffer(call, Way::Read, fd, buf, n, offset)
+    }
+}
+
+pub fn pread_chk(call: &Call<'_>, fd: c_int, buf: *mut c_void, n: usize, offset: i64, object: usize) -> Outcome {
+    if n > object {
+        Outcome::Through(Why::Unusual)
+    } else {
+        pread(call, fd, buf, n, offset)
+    }
+}
+
+pub fn pwrite(call: &Call<'_>, fd: c_int, buf: *const c_void, n: usize, offset: i64) -> Outcome {
+    if refuses(offset) {
+        Outcome::Through(Why::Unusual)
+    } else {
+        buffer(call, Way::Write, fd, buf, n, offset)
+    }
+}
+
+pub fn readv(call: &Call<'_>, fd: c_int, iov: *const libc::iovec, n: c_int) -> Outcome {
+    vector(call, Way::Read, fd, iov, n, AT_POSITION, 0)
+}
+
+pub fn writev(call: &Call<'_>, fd: c_int, iov: *const libc::iovec, n: c_int) -> Outcome {
+    vector(call, Way::Write, fd, iov, n, AT_POSITION, 0)
+}
+
+pub fn preadv(call: &Call<'_>, fd: c_int, iov: *const libc::iovec, n: c_int, offset: i64) -> Outcome {
+    if refuses(offset) {
+        Outcome::Through(Why::Unusual)
+    } else {
+        vector(call, Way::Read, fd, iov, n, offset, 0)
+    }
+}
+
+pub fn pwritev(call: &Call<'_>, fd: c_int, iov: *const libc::iovec, n: c_int, offset: i64) -> Outcome {
+    if refuses(offset) {
+        Outcome::Through(Why::Unusual)
+    } else {
+        vector(call, Way::Write, fd, iov, n, offset, 0)
+    }
+}
+
+/// An offset of -1 means the position, as preadv2(2) has it.
+pub fn preadv2(call: &Call<'_>, fd: c_int, iov: *const libc::iovec, n: c_int, offset: i64, flags: c_int) -> Outcome {
+    if offset < AT_POSITION {
+        return Outcome::Through(Why::Unusual);
+    }
+    vector(call, Way::Read, fd, iov, n, offset, flags)
+}
+
+pub fn pwritev2(call: &Call<'_>, fd: c_int, iov: *const libc::iovec, n: c_int, offset: i64, flags: c_int) -> Outcome {
+    if offset < AT_POSITION {
+        return Outcome::Through(Why::Unusual);
+    }
+    vector(call, Way::Write, fd, iov, n, offset, flags)
+}
+
+/// One transfer, the way the policy says.
+fn transfer(call: &Call<'_>, transfer: &Transfer) -> Outcome {
+    let descriptor = Descriptor::get(transfer.fd);
+    let (hint, load) = (descriptor.hint(), call.load());
+    let decision = match transfer.way {
+        Way::Read => policy::read(hint, load, transfer.at_position()),
+        Way::Write => {
+            // These flags make this one write wait for the disk.
+            let waits = transfer.flags & (libc::RWF_SYNC | libc::RWF_DSYNC) != 0;
+            policy::write(
+                Hint {
+                    sync: hint.sync || waits,
+                    ..hint
+                },
+                load,
+                transfer.at_position(),
+            )
+        }
+    };
+    let decision = match decision {
+        Decision::Try | Decision::Copy | Decision::Submit if !call.has_engine() => Decision::Through(Why::NoEngine),
+        decision => decision,
+    };
+    let mut turn =
+        (transfer.at_position() && descriptor.is_seekable()).then(|| Turn::take(call, transfer.fd, descriptor.inode()));
+    match decision {
+        // The turn ends with the call, which libc would make after we return.
+        Decision::Through(_) if matches!(turn, Some(Turn::Held { .. })) => Outcome::Done(plain(call, transfer)),
+        Decision::Through(why) => Outcome::Through(why),
+        Decision::Try => attempt(call, transfer, descriptor, &mut turn),
+        Decision::Copy => copy(call, transfer, descriptor),
+        Decision::Submit => {
+            descriptor.submitted();
+            submit(call, transfer, descriptor, &mut turn)
+        }
+    }
+}
+
+/// The plain call, blocking if it must.
+fn plain(call: &Call<'_>, transfer: &Transfer) -> Result<isize, Errno> {
+    let result = transfer.call(0);
+    call.inline();
+    result.map(|n| n as isize)
+}
+
+/// A buffered write: the plain call, watched.
+fn copy(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor) -> Outcome {
+    let begin = sys::now();
+    let result = transfer.call(0);
+    if sys::now() - begin > policy::SLOW_WRITE_NS {
+        descriptor.missed();
+    } else {
+        descriptor.hit();
+    }
+    call.inline();
+    Outcome::Done(result.map(|n| n as isize))
+}
+
+/// Tries without waiting; on a miss, submits.
+fn attempt(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor, turn: &mut Option<Turn>) -> Outcome {
+    let result = match transfer.call(libc::RWF_NOWAIT) {
+        Ok(n) => {
+            descriptor.hit();
+            if !is_whole(transfer, descriptor, n) {
+                return Outcome::Done(Ok(rest(call, transfer, turn, n)));
+            }
+            Ok(n as isize)
+        }
+        Err(Errno::AGAIN) => {
+            descriptor.missed();
+            return submit(call, transfer, descriptor, turn);
+        }
+        Err(Errno::NOTSUP) => {
+            descriptor.refuses_tries();
+            return submit(call, transfer, descriptor, turn);
+        }
+        Err(error) => Err(error),
+    };
+    call.inline();
+    Outcome::Done(result)
+}
+
+/// Queues the transfer and parks; what comes back short of what the plain call would give is completed.
+fn submit(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor, turn: &mut Option<Turn>) -> Outcome {
+    if let Some(turn) = turn {
+        turn.keep(call);
+        if transfer.way == Way::Read && !descriptor.hint().direct {
+            return Outcome::Done(read_at_position(call, transfer, descriptor));
+        }
+    }
+    Outcome::Done(perform(call, transfer).map(|n| {
+        if is_whole(transfer, descriptor, n) {
+            n as isize
+        } else {
+            rest(call, transfer, turn, n)
+        }
+    }))
+}
+
+/// Whether `n` bytes are what the plain call would have transferred, too.
+#[inline]
+fn is_whole(transfer: &Transfer, descriptor: Descriptor, n: usize) -> bool {
+    let hint = descriptor.hint();
+    // A stream's read ends with what there is; a direct read is short only at the end of its file.
+    let may_be_short = transfer.way == Way::Read && (hint.class == Class::Stream || hint.direct);
+    n == 0 || may_be_short || n >= transfer.len()
+}
+
+/// A buffered read at the position that missed: brings the pages in, then makes the call that takes the position's
+/// lock in the kernel, and finds them there. So it stays atomic even against those who take no turn.
+fn read_at_position(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor) -> Result<isize, Errno> {
+    for _ in 0..PREFETCHES {
+        let here = sys::lseek(transfer.fd, 0, libc::SEEK_CUR)?;
+        perform(
+            call,
+            &Transfer {
+                offset: here,
+                ..*transfer
+            },
+        )?;
+        match transfer.call(libc::RWF_NOWAIT) {
+            Ok(n) if is_whole(transfer, descriptor, n) => return Ok(n as isize),
+            // The turn is held by our caller until all of it is done.
+            Ok(n) => return Ok(rest(call, transfer, &mut None, n)),
+            Err(Errno::AGAIN) => {}
+            Err(Errno::NOTSUP) => break,
+            Err(error) => return Err(error),
+        }
+    }
+    plain(call, transfer)
+}
+
+/// The rest of a transfer of which `done` bytes went, until all is done, its file ends or an error comes: as in the
+/// kernel, an error after some bytes is the next call's. Returns the bytes of the whole.
+fn rest(call: &Call<'_>, transfer: &Transfer, turn: &mut Option<Turn>, mut done: usize) -> isize {
+    if let Some(turn) = turn {
+        turn.keep(call);
+    }
+    let mut storage = Vec::new();
+    while done < transfer.len() {
+        let part = transfer.after(done, &mut storage);
+        // The common short read is one at the file's end: no need to park to learn that.
+        let tried = if part.way == Way::Read {
+            part.call(libc::RWF_NOWAIT)
+        } else {
+            Err(Errno::AGAIN)
+        };
+        let result = match tried {
+            Err(Errno::AGAIN | Errno::NOTSUP) => perform(call, &part),
+            other => other,
+        };
+        match result {
+            Ok(0) | Err(_) => break,
+            Ok(n) => done += n,
+        }
+    }
+    done as isize
+}
+
+/// Has the engine do one transfer; it is made the plain call where the engine did not do it.
+fn perform(call: &Call<'_>, transfer: &Transfer) -> Result<usize, Errno> {
+    let result = call.perform(transfer.request());
+    if result >= 0 {
+        return Ok(result as usize);
+    }
+    let error = Errno::of(result);
+    if !engine::not_done(error) {
+        return Err(error);
+    }
+    // With O_NONBLOCK set behind our back EAGAIN is the plain call's answer, too. Else it blocks, as it would.
+    call.thread.submit_queued();
+    transfer.call(0)
+}

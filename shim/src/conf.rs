@@ -1,0 +1,214 @@
+//! The options: `AIOSHIM*` in the environment, a row each. A bad value is said once and the default used.
+
+#![forbid(unsafe_code)]
+
+use std::fmt::Write;
+
+/// What `AIOSHIM_ENGINE` asks for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum EngineChoice {
+    Auto,
+    Uring,
+    Sync,
+}
+
+/// What `AIOSHIM_STATS` asks for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum StatsFormat {
+    Off,
+    Table,
+    Json,
+}
+
+/// How much `AIOSHIM_LOG` lets through; each level includes those before it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Level {
+    Off,
+    Error,
+    Warn,
+    Info,
+    Debug,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Conf {
+    pub on: bool,
+    pub engine: EngineChoice,
+    pub stats: StatsFormat,
+    pub log: Level,
+    /// Where statistics and log lines go; None is standard error. `%p` stands for the process id.
+    pub out: Option<Vec<u8>>,
+}
+
+impl Conf {
+    pub const DEFAULT: Self = Self {
+        on: true,
+        engine: EngineChoice::Auto,
+        stats: StatsFormat::Off,
+        log: Level::Warn,
+        out: None,
+    };
+}
+
+/// One option: its name, what it takes, and how a value is taken; false when it is not one of them.
+struct Option_ {
+    name: &'static str,
+    takes: &'static str,
+    set: fn(&mut Conf, &str) -> bool,
+}
+
+/// Every option. The README's table lists the same rows; a test compares.
+const OPTIONS: [Option_; 5] = [
+    Option_ {
+        name: "AIOSHIM",
+        takes: "on or off",
+        set: |c, v| choose(&mut c.on, v, &[("on", true), ("off", false)]),
+    },
+    Option_ {
+        name: "AIOSHIM_ENGINE",
+        takes: "auto, uring or sync",
+        set: |c, v| {
+            use EngineChoice::{Auto, Sync, Uring};
+            choose(&mut c.engine, v, &[("auto", Auto), ("uring", Uring), ("sync", Sync)])
+        },
+    },
+    Option_ {
+        name: "AIOSHIM_STATS",
+        takes: "0, 1 or json",
+        set: |c, v| {
+            use StatsFormat::{Json, Off, Table};
+            choose(&mut c.stats, v, &[("0", Off), ("1", Table), ("json", Json)])
+        },
+    },
+    Option_ {
+        name: "AIOSHIM_LOG",
+        takes: "off, error, warn, info or debug",
+        set: |c, v| {
+            use Level::{Debug, Error, Info, Off, Warn};
+            choose(
+                &mut c.log,
+                v,
+                &[
+                    ("off", Off),
+                    ("error", Error),
+                    ("warn", Warn),
+                    ("info", Info),
+                    ("debug", Debug),
+                ],
+            )
+        },
+    },
+    Option_ {
+        name: "AIOSHIM_OUT",
+        takes: "a file's path, %p in it for the process id",
+        set: |c, v| {
+            c.out = Some(v.as_bytes().to_vec());
+            true
+        },
+    },
+];
+
+fn choose<T: Copy>(slot: &mut T, value: &str, words: &[(&str, T)]) -> bool {
+    let Some((_, chosen)) = words.iter().find(|(word, _)| *word == value) else {
+        return false;
+    };
+    *slot = *chosen;
+    true
+}
+
+/// The configuration of an environment, and a line for each thing wrong in it. An empty value means the default.
+pub fn read<'a>(environment: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> (Conf, Vec<String>) {
+    let mut conf = Conf::DEFAULT;
+    let mut complaints = Vec::new();
+    for (name, value) in environment {
+        if !name.starts_with(b"AIOSHIM") || value.is_empty() {
+            continue;
+        }
+        let (name, value) = (String::from_utf8_lossy(name), String::from_utf8_lossy(value));
+        let Some(option) = OPTIONS.iter().find(|o| o.name == name) else {
+            complaints.extend(unknown(&name));
+            continue;
+        };
+        if !(option.set)(&mut conf, &value) {
+            complaints.push(format!(
+                "{name}={value}: expected {}; the default is used",
+                option.takes
+            ));
+        }
+    }
+    (conf, complaints)
+}
+
+/// Names that are not ours at all (`AIOSHIMMER`) and those the test suite and the launcher use pass without a word.
+fn unknown(name: &str) -> Option<String> {
+    let ours = name.starts_with("AIOSHIM_") && !name.starts_with("AIOSHIM_TEST_") && name != "AIOSHIM_LIBDIR";
+    if !ours {
+        return None;
+    }
+    let nearest = OPTIONS
+        .iter()
+        .min_by_key(|o| strsim::damerau_levenshtein(o.name, name))?;
+    let mut line = format!("{name}: no such option; ignored");
+    if strsim::damerau_levenshtein(nearest.name, name) <= 3 {
+        let _ = write!(line, "; did you mean {}?", nearest.name);
+    }
+    Some(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(environment: &[(&str, &str)]) -> (Conf, Vec<String>) {
+        read(environment.iter().map(|(n, v)| (n.as_bytes(), v.as_bytes())))
+    }
+
+    #[test]
+    fn an_environment_without_our_names_is_silent_and_the_default() {
+        assert_eq!(
+            of(&[("PATH", "/bin"), ("AIOSHIMMER", "x"), ("AIOSHIM_STATS", "")]),
+            (Conf::DEFAULT, vec![])
+        );
+    }
+
+    #[test]
+    fn each_option_takes_its_words() {
+        let (conf, complaints) = of(&[
+            ("AIOSHIM", "off"),
+            ("AIOSHIM_ENGINE", "uring"),
+            ("AIOSHIM_STATS", "json"),
+            ("AIOSHIM_LOG", "debug"),
+            ("AIOSHIM_OUT", "/tmp/x.%p"),
+        ]);
+        let expected = Conf {
+            on: false,
+            engine: EngineChoice::Uring,
+            stats: StatsFormat::Json,
+            log: Level::Debug,
+            out: Some(b"/tmp/x.%p".to_vec()),
+        };
+        assert_eq!((conf, complaints), (expected, vec![]));
+    }
+
+    #[test]
+    fn a_bad_value_says_what_was_expected_and_what_is_used() {
+        let (conf, complaints) = of(&[("AIOSHIM_STATS", "yes")]);
+        assert_eq!(conf, Conf::DEFAULT);
+        assert_eq!(
+            complaints,
+            ["AIOSHIM_STATS=yes: expected 0, 1 or json; the default is used"]
+        );
+    }
+
+    #[test]
+    fn an_unknown_name_gets_the_nearest() {
+        let (_, complaints) = of(&[("AIOSHIM_STAT", "1"), ("AIOSHIM_COLOUR_OF_BIKESHED", "red")]);
+        assert_eq!(
+            complaints,
+            [
+                "AIOSHIM_STAT: no such option; ignored; did you mean AIOSHIM_STATS?",
+                "AIOSHIM_COLOUR_OF_BIKESHED: no such option; ignored"
+            ]
+        );
+    }
+}

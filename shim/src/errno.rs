@@ -1,0 +1,48 @@
+//! Error numbers inside the shim, and C's `errno` at its edge.
+
+use std::ffi::c_int;
+
+/// A positive error number of the kernel.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Errno(pub c_int);
+
+impl Errno {
+    pub const AGAIN: Self = Self(libc::EAGAIN);
+    pub const BUSY: Self = Self(libc::EBUSY);
+    pub const CANCELED: Self = Self(libc::ECANCELED);
+    pub const INTR: Self = Self(libc::EINTR);
+    pub const INVAL: Self = Self(libc::EINVAL);
+    pub const NOMEM: Self = Self(libc::ENOMEM);
+    pub const NOTSUP: Self = Self(libc::EOPNOTSUPP);
+    pub const NXIO: Self = Self(libc::ENXIO);
+    pub const TIME: Self = Self(libc::ETIME);
+
+    /// The error of a raw system call's or completion's negative result.
+    pub fn of(result: i32) -> Self {
+        Self(-result)
+    }
+}
+
+impl From<std::io::Error> for Errno {
+    fn from(error: std::io::Error) -> Self {
+        Self(error.raw_os_error().unwrap_or(libc::EIO))
+    }
+}
+
+impl std::fmt::Display for Errno {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(&std::io::Error::from_raw_os_error(self.0), f)
+    }
+}
+
+/// This OS thread's errno.
+pub fn get() -> c_int {
+    // SAFETY: glibc's accessor, valid on every thread.
+    unsafe { *libc::__errno_location() }
+}
+
+/// Sets this OS thread's errno.
+pub fn set(value: c_int) {
+    // SAFETY: glibc's accessor, valid on every thread.
+    unsafe { *libc::__errno_location() = value }
+}

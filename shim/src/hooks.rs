@@ -1,0 +1,156 @@
+//! THE TABLE: a row per name by which a program reaches a call of libc's, aliases included.
+//!
+//! A row gives libc's name and signature, the function of [`crate::calls`] that handles it on a fiber, and what must
+//! be done first off a fiber, if anything. From the rows the macro makes the exported function (redhook: it finds
+//! libc's own with dlsym), the list of names and the index into the statistics.
+//!
+//! Off a fiber a hook is one thread-local load, a branch and a jump to libc: nothing allocates, locks or prints there.
+
+use crate::calls::{self, CResult, Outcome};
+use crate::errno;
+use crate::fds;
+use crate::thread::{Call, Thread};
+use crate::tls;
+use libc::{iovec, mode_t, off_t, size_t, ssize_t};
+use std::ffi::{c_char, c_int, c_ulong, c_void};
+use std::sync::atomic::{AtomicPtr, Ordering};
+
+macro_rules! hooks {
+    ($( fn $name:ident ( $($arg:ident : $ty:ty),* ) -> $ret:ty => $call:path $(, off fiber: $before:expr)? ; )*) => {
+        /// The rows' names.
+        pub const NAMES: &[&str] = &[$( stringify!($name) ),*];
+
+        #[allow(non_camel_case_types)]
+        #[derive(Clone, Copy)]
+        enum Row { $( $name ),* }
+
+        /// Finds libc's function of every row, before any of them is needed in a hurry.
+        pub fn bind() {
+            $( $name::bind(); )*
+        }
+
+        $(
+            #[allow(non_snake_case, static_mut_refs, missing_abi)]
+            mod $name {
+                use super::*;
+
+                redhook::hook! {
+                    unsafe fn $name($($arg: $ty),*) -> $ret => hook {
+                        let here = tls::here();
+                        if here.is_null() {
+                            $( $before; )?
+                            // SAFETY: libc's own function, with its caller's arguments.
+                            unsafe { libc()($($arg),*) }
+                        } else {
+                            // SAFETY: `here` is this thread's attached Thread.
+                            unsafe { attached(here, $($arg),*) }
+                        }
+                    }
+                }
+
+                /// The same on an attached thread; apart, so that the hook itself needs no stack frame.
+                #[inline(never)]
+                unsafe fn attached(here: *const Thread, $($arg: $ty),*) -> $ret {
+                    // SAFETY: a thread stays attached while one of its hooks runs.
+                    if let Some(call) = Call::begin(unsafe { &*here }, Row::$name as usize) {
+                        match $call(&call, $($arg),*) {
+                            Outcome::Done(Ok(result)) => return CResult::from_done(result),
+                            Outcome::Done(Err(error)) => {
+                                errno::set(error.0);
+                                return CResult::from_done(-1);
+                            }
+                            Outcome::Through(why) => call.through(why),
+                        }
+                    }
+                    $( $before; )?
+                    // SAFETY: libc's own function, with its caller's arguments.
+                    unsafe { libc()($($arg),*) }
+                }
+
+                type Real = unsafe extern "C" fn($($ty),*) -> $ret;
+
+                /// libc's function, found by redhook; until then `find`, so that the hook needs no check.
+                static LIBC: AtomicPtr<()> = AtomicPtr::new(find as *mut ());
+
+                #[inline(always)]
+                fn libc() -> Real {
+                    // SAFETY: only ever holds functions of this type: `find`, and what `bind` found under the name.
+                    unsafe { std::mem::transmute::<*mut (), Real>(LIBC.load(Ordering::Relaxed)) }
+                }
+
+                #[cold]
+                unsafe extern "C" fn find($($arg: $ty),*) -> $ret {
+                    bind();
+                    // SAFETY: libc's own function, with its caller's arguments.
+                    unsafe { libc()($($arg),*) }
+                }
+
+                pub fn bind() {
+                    LIBC.store(redhook::real!($name) as *mut (), Ordering::Relaxed);
+                }
+            }
+        )*
+    };
+}
+
+hooks! {
+    fn read(fd: c_int, buf: *mut c_void, n: size_t) -> ssize_t => calls::rw::read;
+    fn __read(fd: c_int, buf: *mut c_void, n: size_t) -> ssize_t => calls::rw::read;
+    fn __read_chk(fd: c_int, buf: *mut c_void, n: size_t, object: size_t) -> ssize_t => calls::rw::read_chk;
+    fn write(fd: c_int, buf: *const c_void, n: size_t) -> ssize_t => calls::rw::write;
+    fn __write(fd: c_int, buf: *const c_void, n: size_t) -> ssize_t => calls::rw::write;
+
+    fn pread(fd: c_int, buf: *mut c_void, n: size_t, offset: off_t) -> ssize_t => calls::rw::pread;
+    fn pread64(fd: c_int, buf: *mut c_void, n: size_t, offset: off_t) -> ssize_t => calls::rw::pread;
+    fn __pread64(fd: c_int, buf: *mut c_void, n: size_t, offset: off_t) -> ssize_t => calls::rw::pread;
+    fn __pread_chk(fd: c_int, buf: *mut c_void, n: size_t, offset: off_t, object: size_t) -> ssize_t => calls::rw::pread_chk;
+    fn __pread64_chk(fd: c_int, buf: *mut c_void, n: size_t, offset: off_t, object: size_t) -> ssize_t => calls::rw::pread_chk;
+    fn pwrite(fd: c_int, buf: *const c_void, n: size_t, offset: off_t) -> ssize_t => calls::rw::pwrite;
+    fn pwrite64(fd: c_int, buf: *const c_void, n: size_t, offset: off_t) -> ssize_t => calls::rw::pwrite;
+    fn __pwrite64(fd: c_int, buf: *const c_void, n: size_t, offset: off_t) -> ssize_t => calls::rw::pwrite;
+
+    fn readv(fd: c_int, iov: *const iovec, n: c_int) -> ssize_t => calls::rw::readv;
+    fn writev(fd: c_int, iov: *const iovec, n: c_int) -> ssize_t => calls::rw::writev;
+    fn preadv(fd: c_int, iov: *const iovec, n: c_int, offset: off_t) -> ssize_t => calls::rw::preadv;
+    fn preadv64(fd: c_int, iov: *const iovec, n: c_int, offset: off_t) -> ssize_t => calls::rw::preadv;
+    fn pwritev(fd: c_int, iov: *const iovec, n: c_int, offset: off_t) -> ssize_t => calls::rw::pwritev;
+    fn pwritev64(fd: c_int, iov: *const iovec, n: c_int, offset: off_t) -> ssize_t => calls::rw::pwritev;
+    fn preadv2(fd: c_int, iov: *const iovec, n: c_int, offset: off_t, flags: c_int) -> ssize_t => calls::rw::preadv2;
+    fn preadv64v2(fd: c_int, iov: *const iovec, n: c_int, offset: off_t, flags: c_int) -> ssize_t => calls::rw::preadv2;
+    fn pwritev2(fd: c_int, iov: *const iovec, n: c_int, offset: off_t, flags: c_int) -> ssize_t => calls::rw::pwritev2;
+    fn pwritev64v2(fd: c_int, iov: *const iovec, n: c_int, offset: off_t, flags: c_int) -> ssize_t => calls::rw::pwritev2;
+
+    // Variadic in C; the optional mode comes in the register of a third or fourth argument all the same.
+    fn open(path: *const c_char, flags: c_int, mode: mode_t) -> c_int => calls::open::open;
+    fn open64(path: *const c_char, flags: c_int, mode: mode_t) -> c_int => calls::open::open;
+    fn __open(path: *const c_char, flags: c_int, mode: mode_t) -> c_int => calls::open::open;
+    fn __open64(path: *const c_char, flags: c_int, mode: mode_t) -> c_int => calls::open::open;
+    fn openat(dir: c_int, path: *const c_char, flags: c_int, mode: mode_t) -> c_int => calls::open::openat;
+    fn openat64(dir: c_int, path: *const c_char, flags: c_int, mode: mode_t) -> c_int => calls::open::openat;
+    fn __open_2(path: *const c_char, flags: c_int) -> c_int => calls::open::open_2;
+    fn __open64_2(path: *const c_char, flags: c_int) -> c_int => calls::open::open_2;
+    fn __openat_2(dir: c_int, path: *const c_char, flags: c_int) -> c_int => calls::open::openat_2;
+    fn __openat64_2(dir: c_int, path: *const c_char, flags: c_int) -> c_int => calls::open::openat_2;
+    fn creat(path: *const c_char, mode: mode_t) -> c_int => calls::open::creat;
+    fn creat64(path: *const c_char, mode: mode_t) -> c_int => calls::open::creat;
+
+    fn close(fd: c_int) -> c_int => calls::file::close, off fiber: fds::forget(fd);
+    fn __close(fd: c_int) -> c_int => calls::file::close, off fiber: fds::forget(fd);
+
+    fn fsync(fd: c_int) -> c_int => calls::file::fsync;
+    fn fdatasync(fd: c_int) -> c_int => calls::file::fdatasync;
+
+    fn lseek(fd: c_int, offset: off_t, whence: c_int) -> off_t => calls::file::lseek;
+    fn lseek64(fd: c_int, offset: off_t, whence: c_int) -> off_t => calls::file::lseek;
+    fn __lseek(fd: c_int, offset: off_t, whence: c_int) -> off_t => calls::file::lseek;
+
+    fn dup(fd: c_int) -> c_int => calls::file::dup;
+    fn dup2(from: c_int, to: c_int) -> c_int => calls::file::dup2, off fiber: fds::forget(to);
+    fn __dup2(from: c_int, to: c_int) -> c_int => calls::file::dup2, off fiber: fds::forget(to);
+    fn dup3(from: c_int, to: c_int, flags: c_int) -> c_int => calls::file::dup3, off fiber: fds::forget(to);
+
+    // Variadic in C, like open.
+    fn fcntl(fd: c_int, command: c_int, argument: c_ulong) -> c_int => calls::file::fcntl, off fiber: calls::file::before_fcntl(fd, command);
+    fn fcntl64(fd: c_int, command: c_int, argument: c_ulong) -> c_int => calls::file::fcntl, off fiber: calls::file::before_fcntl(fd, command);
+    fn __fcntl(fd: c_int, command: c_int, argument: c_ulong) -> c_int => calls::file::fcntl, off fiber: calls::file::before_fcntl(fd, command);
+}

@@ -1,0 +1,211 @@
+//! The C side of the host table: `aioshim_*`, as shim/include/aioshim.h has them.
+
+use crate::engine::Wait;
+use crate::errno::Errno;
+use crate::thread::Thread;
+use crate::{fds, fork, position, start, tls};
+use std::ffi::{c_char, c_int, c_uint, c_void};
+
+/// `aioshim_host_t`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Table {
+    size: usize,
+    running: unsafe extern "C" fn(*mut c_void) -> *mut c_void,
+    park: unsafe extern "C" fn(*mut c_void),
+    unpark: unsafe extern "C" fn(*mut c_void, *mut c_void),
+    runnable: unsafe extern "C" fn(*mut c_void) -> c_uint,
+    pub wake: unsafe extern "C" fn(*mut c_void),
+    alone: Option<unsafe extern "C" fn(*mut c_void) -> c_int>,
+}
+
+/// The size of the table of version 0.1, whose last verb is optional.
+const SIZE_WITHOUT_ALONE: usize = std::mem::offset_of!(Table, alone);
+
+/// A host's verbs, and the argument it wants back in each.
+#[derive(Clone, Copy)]
+pub struct Host {
+    pub table: Table,
+    pub data: *mut c_void,
+}
+
+impl Host {
+    /// # Safety
+    /// `table` points to an `aioshim_host_t` of the size its first field says.
+    unsafe fn read(table: *const Table, data: *mut c_void) -> Result<Self, Errno> {
+        if table.is_null() {
+            return Err(Errno::INVAL);
+        }
+        // SAFETY: the size field is there in every version; at most that many bytes are read.
+        unsafe {
+            let size = (&raw const (*table).size).read();
+            if size < SIZE_WITHOUT_ALONE {
+                return Err(Errno::INVAL);
+            }
+            // The verbs are function pointers that must not be null.
+            let words = std::slice::from_raw_parts(table.cast::<usize>().add(1), 5);
+            if words.contains(&0) {
+                return Err(Errno::INVAL);
+            }
+            let mut copy = std::mem::MaybeUninit::<Table>::zeroed();
+            std::ptr::copy_nonoverlapping(
+                table.cast::<u8>(),
+                copy.as_mut_ptr().cast::<u8>(),
+                size.min(size_of::<Table>()),
+            );
+            Ok(Self {
+                table: copy.assume_init(),
+                data,
+            })
+        }
+    }
+
+    #[inline]
+    pub fn running(&self) -> *mut c_void {
+        // SAFETY: a verb of an attached host, on its thread.
+        unsafe { (self.table.running)(self.data) }
+    }
+
+    #[inline]
+    pub fn park(&self) {
+        // SAFETY: as above; a fiber is running.
+        unsafe { (self.table.park)(self.data) }
+    }
+
+    #[inline]
+    pub fn unpark(&self, fiber: *mut c_void) {
+        // SAFETY: as above; `fiber` is one that the host named and that is parked or about to be.
+        unsafe { (self.table.unpark)(self.data, fiber) }
+    }
+
+    #[inline]
+    pub fn runnable(&self) -> u32 {
+        // SAFETY: as above.
+        unsafe { (self.table.runnable)(self.data) }
+    }
+
+    #[inline]
+    pub fn alone(&self) -> bool {
+        // SAFETY: as above.
+        self.table.alone.is_some_and(|alone| unsafe { alone(self.data) } != 0)
+    }
+}
+
+fn code(result: Result<(), Errno>) -> c_int {
+    result.map_or_else(|errno| errno.0, |()| 0)
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn aioshim_version() -> c_uint {
+    // The package's version, which aioshim.h repeats; a test compares.
+    let mut parts = env!("CARGO_PKG_VERSION")
+        .split('.')
+        .map(|part| part.parse::<c_uint>().unwrap_or(0));
+    let mut part = || parts.next().unwrap_or(0);
+    part() << 16 | part() << 8 | part()
+}
+
+/// # Safety
+/// As aioshim.h says: `table` outlives the attachment, `out` can be written.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn aioshim_attach(table: *const Table, data: *mut c_void, out: *mut *mut Thread) -> c_int {
+    // SAFETY: passed on to our caller.
+    code(unsafe { attach(table, data, out) })
+}
+
+/// # Safety
+/// As [`aioshim_attach`].
+unsafe fn attach(table: *const Table, data: *mut c_void, out: *mut *mut Thread) -> Result<(), Errno> {
+    start::ensure();
+    if out.is_null() {
+        return Err(Errno::INVAL);
+    }
+    // SAFETY: passed on to our caller.
+    let host = unsafe { Host::read(table, data) }?;
+    if !start::conf().on {
+        return Err(Errno::NOTSUP);
+    }
+    if !tls::here().is_null() {
+        return Err(Errno::BUSY);
+    }
+    fds::init();
+    let thread = Box::into_raw(Box::new(Thread::new(host)?));
+    fork::attached(thread);
+    position::attached();
+    tls::set_here(thread);
+    // SAFETY: not null; the caller vouches for the rest.
+    unsafe { out.write(thread) };
+    Ok(())
+}
+
+/// # Safety
+/// `thread` came from [`aioshim_attach`] and was not detached.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn aioshim_detach(thread: *mut Thread) -> c_int {
+    if thread.is_null() || !std::ptr::eq(thread, tls::here()) {
+        return Errno::INVAL.0;
+    }
+    // SAFETY: the calling thread's own (just checked), and it is in none of the functions that borrow it.
+    if !unsafe { &mut *thread }.close() {
+        return Errno::BUSY.0;
+    }
+    tls::set_here(std::ptr::null());
+    position::detached();
+    fork::detached(thread);
+    // SAFETY: made by `attach` as a Box; nothing refers to it any more.
+    drop(unsafe { Box::from_raw(thread) });
+    0
+}
+
+/// # Safety
+/// `thread` is attached, and is the calling thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn aioshim_poll(thread: *mut Thread, timeout_ns: i64) -> c_int {
+    let wait = match timeout_ns {
+        0 => Wait::No,
+        1.. => Wait::Nanos(timeout_ns as u64),
+        _ => Wait::Forever,
+    };
+    // SAFETY: alive while attached.
+    unsafe { &*thread }.poll(wait).try_into().unwrap_or(c_int::MAX)
+}
+
+/// # Safety
+/// `thread` is attached.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn aioshim_wake(thread: *mut Thread) {
+    // SAFETY: alive while attached; `remote` never changes while it is.
+    unsafe { &*thread }.remote().wake();
+}
+
+/// # Safety
+/// `thread` is attached, and is the calling thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn aioshim_in_flight(thread: *const Thread) -> usize {
+    // SAFETY: alive while attached.
+    unsafe { &*thread }.in_flight()
+}
+
+/// # Safety
+/// `thread` is attached, and is the calling thread; `buf` has `len` bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn aioshim_describe(
+    thread: *const Thread,
+    fiber: *const c_void,
+    buf: *mut c_char,
+    len: usize,
+) -> usize {
+    // SAFETY: alive while attached.
+    let Some(text) = unsafe { &*thread }.describe(fiber) else {
+        return 0;
+    };
+    if len > 0 && !buf.is_null() {
+        let n = text.len().min(len - 1);
+        // SAFETY: `buf` has `len` bytes, and n + 1 <= len.
+        unsafe {
+            std::ptr::copy_nonoverlapping(text.as_ptr().cast(), buf, n);
+            buf.add(n).write(0);
+        }
+    }
+    text.len()
+}

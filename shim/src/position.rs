@@ -1,0 +1,154 @@
+//! Turns at a file's position: reads and writes at the current position are atomic per open file.
+//!
+//! The kernel holds a lock over read(2) and write(2) at f_pos; io_uring takes none. So an operation that is done in
+//! more than one step, or by the engine, first takes its turn: one holder per open file, the others park in order.
+//! Descriptors that share an open file share the turn however they came to be (dup, fork, SCM_RIGHTS): the queue is
+//! found by inode, and kcmp(2) tells two opens of one file apart.
+//!
+//! A plain thread, or another process, that uses the same open file meanwhile is not held up: see docs/limits.md.
+
+use crate::fork::Renewable;
+use crate::sys;
+use crate::thread::{Call, Remote};
+use std::collections::VecDeque;
+use std::ffi::{c_int, c_void};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// One open file in use at its position.
+struct OpenFile {
+    id: u64,
+    inode: u32,
+    /// A descriptor of it: the holder's.
+    fd: c_int,
+    waiting: VecDeque<Waiter>,
+}
+
+struct Waiter {
+    fd: c_int,
+    fiber: *mut c_void,
+    thread: Arc<Remote>,
+}
+
+// SAFETY: the fiber's name is only handed back to its host, on its own thread (Remote::unpark).
+unsafe impl Send for Waiter {}
+
+const SHARDS: usize = 64;
+
+type Shard = Mutex<Vec<OpenFile>>;
+
+static QUEUES: Renewable<[Shard; SHARDS]> = Renewable::new([const { Mutex::new(Vec::new()) }; SHARDS]);
+static NEXT_ID: AtomicU64 = AtomicU64::new(0);
+/// Open files in use at their position, over all threads.
+static HELD: AtomicUsize = AtomicUsize::new(0);
+/// Attached threads. With one, nothing can come between two steps of a fiber that does not park.
+static ATTACHED: AtomicUsize = AtomicUsize::new(0);
+
+pub fn attached() {
+    ATTACHED.fetch_add(1, Ordering::SeqCst);
+}
+
+pub fn detached() {
+    ATTACHED.fetch_sub(1, Ordering::SeqCst);
+}
+
+/// In the child of a fork, with `threads` attached threads left: other fibers' turns are gone with them.
+pub fn renew(threads: usize) {
+    // SAFETY: the child has one thread, and it is in a fork handler: no reference into the queues is live.
+    unsafe { QUEUES.renew([const { Mutex::new(Vec::new()) }; SHARDS]) };
+    HELD.store(0, Ordering::SeqCst);
+    ATTACHED.store(threads, Ordering::SeqCst);
+}
+
+fn shard(inode: u32) -> MutexGuard<'static, Vec<OpenFile>> {
+    QUEUES.get()[inode as usize % SHARDS]
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A turn at an open file's position; passed on when dropped.
+pub enum Turn {
+    /// Nobody holds one and no other thread is attached: nothing to take, as long as the fiber does not park.
+    Unneeded {
+        fd: c_int,
+        inode: u32,
+    },
+    Held {
+        id: u64,
+        inode: u32,
+    },
+}
+
+impl Turn {
+    /// Takes the turn at `fd`'s position; parks while another fiber has it. `inode` is the file's hash.
+    #[inline]
+    pub fn take(call: &Call<'_>, fd: c_int, inode: u32) -> Self {
+        if HELD.load(Ordering::Acquire) == 0 && ATTACHED.load(Ordering::Relaxed) == 1 {
+            Self::Unneeded { fd, inode }
+        } else {
+            Self::hold(call, fd, inode)
+        }
+    }
+
+    /// Before the fiber parks in the middle of its operation: makes sure that the turn is really held.
+    pub fn keep(&mut self, call: &Call<'_>) {
+        if let Self::Unneeded { fd, inode } = *self {
+            *self = Self::hold(call, fd, inode);
+        }
+    }
+
+    fn hold(call: &Call<'_>, fd: c_int, inode: u32) -> Self {
+        let mut files = shard(inode);
+        let same = |file: &&mut OpenFile| {
+            // Where the kernel will not say, one inode counts as one open file: slower, never wrong.
+            file.inode == inode && (file.fd == fd || sys::same_open_file(file.fd, fd).unwrap_or(true))
+        };
+        if let Some(file) = files.iter_mut().find(same) {
+            let id = file.id;
+            file.waiting.push_back(Waiter {
+                fd,
+                fiber: call.fiber,
+                thread: Arc::clone(call.thread.remote()),
+            });
+            drop(files);
+            call.await_turn();
+            return Self::Held { id, inode };
+        }
+        let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+        files.push(OpenFile {
+            id,
+            inode,
+            fd,
+            waiting: VecDeque::new(),
+        });
+        HELD.fetch_add(1, Ordering::AcqRel);
+        Self::Held { id, inode }
+    }
+
+    /// Passes the turn on.
+    fn pass(id: u64, inode: u32) {
+        let mut files = shard(inode);
+        let Some(at) = files.iter().position(|file| file.id == id) else {
+            return;
+        };
+        match files[at].waiting.pop_front() {
+            Some(next) => {
+                files[at].fd = next.fd;
+                drop(files);
+                next.thread.unpark(next.fiber);
+            }
+            None => {
+                files.swap_remove(at);
+                HELD.fetch_sub(1, Ordering::AcqRel);
+            }
+        }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if let Self::Held { id, inode } = *self {
+            Self::pass(id, inode);
+        }
+    }
+}

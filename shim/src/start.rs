@@ -1,0 +1,83 @@
+//! Start-up, before `main`: options, the real functions behind the hooks, fork, the report at exit. In this order:
+//!
+//! 1. options, because everything after may log;
+//! 2. the real functions, so that no hook looks one up in the middle of a call (dlsym may call a preloaded malloc,
+//!    which may call a hook);
+//! 3. the fork handler;
+//! 4. the report at exit, if asked for.
+//!
+//! Nothing here is needed for a hook to pass through: one that is called before, by another library's constructor,
+//! finds libc's function by itself.
+
+use crate::conf::{self, Conf, Level, StatsFormat};
+use crate::fork::Renewable;
+use crate::stats::Report;
+use crate::{fork, hooks, log};
+use once_cell::race::OnceBox;
+use std::os::unix::ffi::OsStrExt;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+static CONF: OnceBox<Conf> = OnceBox::new();
+static STARTED: AtomicBool = AtomicBool::new(false);
+/// What the first engine that was made, or refused, said of itself.
+static ENGINE: Renewable<Mutex<Option<String>>> = Renewable::new(Mutex::new(None));
+
+#[cfg(not(test))]
+#[ctor::ctor(unsafe)]
+fn preloaded() {
+    ensure();
+}
+
+/// Starts up, unless done: a host of another library's constructor may come before ours.
+pub fn ensure() {
+    if STARTED.swap(true, Ordering::AcqRel) {
+        return;
+    }
+    let environment: Vec<_> = std::env::vars_os().collect();
+    let (conf, complaints) = conf::read(environment.iter().map(|(n, v)| (n.as_bytes(), v.as_bytes())));
+    let reports = conf.stats != StatsFormat::Off && conf.on;
+    let _ = CONF.set(Box::new(conf));
+    for complaint in complaints {
+        log::say(Level::Warn, format_args!("{complaint}"));
+    }
+    hooks::bind();
+    fork::watch();
+    if reports {
+        // SAFETY: `report` is a function that stays: a preloaded library is never unloaded.
+        unsafe { libc::atexit(report) };
+    }
+}
+
+/// The options; the defaults until start-up has read them.
+pub fn conf() -> &'static Conf {
+    static DEFAULT: Conf = Conf::DEFAULT;
+    CONF.get().unwrap_or(&DEFAULT)
+}
+
+/// Remembers, for the report, what carries out the operations.
+pub fn note_engine(name: String) {
+    if let Ok(mut engine) = ENGINE.get().lock() {
+        engine.get_or_insert(name);
+    }
+}
+
+/// In the child of a fork, whose engine is yet to be made.
+///
+/// # Safety
+/// As [`Renewable::renew`].
+pub unsafe fn renew() {
+    // SAFETY: vouched for by the caller.
+    unsafe { ENGINE.renew(Mutex::new(None)) };
+}
+
+extern "C" fn report() {
+    let engine = ENGINE.get().lock().ok().and_then(|engine| engine.clone());
+    let report = Report::collect(engine.unwrap_or_else(|| "not needed".to_owned()));
+    let text = if conf().stats == StatsFormat::Json {
+        report.json()
+    } else {
+        report.table()
+    };
+    log::write(text.as_bytes());
+}

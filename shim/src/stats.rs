@@ -1,0 +1,248 @@
+//! What is counted, and how it is told at exit (`AIOSHIM_STATS`).
+//!
+//! Each attached thread counts for itself with plain loads and stores; the counters are atomic only so that the report
+//! may read them from another thread. Calls off a fiber are not counted: nothing may cost there.
+
+#![deny(unsafe_code)]
+
+use crate::fork::Renewable;
+use crate::hooks;
+use crate::policy::Why;
+use hdrhistogram::Histogram;
+use serde_json::{Map, Value, json};
+use std::fmt::Write;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+
+/// A counter with one writer.
+#[derive(Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    #[inline]
+    pub fn add(&self, n: u64) {
+        self.0.store(self.0.load(Relaxed).wrapping_add(n), Relaxed);
+    }
+
+    pub fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// One libc name's counts on one thread.
+#[derive(Default)]
+pub struct Calls {
+    /// Parked for an operation of the engine.
+    pub converted: Counter,
+    /// Done at once on the fiber, without waiting.
+    pub inline: Counter,
+    /// Handed to libc, by [`Why`].
+    pub through: [Counter; Why::ALL.len()],
+}
+
+/// What is only measured when statistics are asked for.
+#[derive(Clone)]
+struct Times {
+    /// Nanoseconds parked, by row.
+    parked: Vec<Option<Histogram<u64>>>,
+    /// Operations a submission.
+    batch: Histogram<u64>,
+}
+
+/// One thread's statistics.
+pub struct Stats {
+    calls: Vec<Calls>,
+    times: Option<Mutex<Times>>,
+}
+
+fn histogram() -> Histogram<u64> {
+    Histogram::new(3).expect("3 significant digits is a valid precision")
+}
+
+/// All threads' statistics so far, those of threads that are gone included.
+static ALL: Renewable<Mutex<Vec<Arc<Stats>>>> = Renewable::new(Mutex::new(Vec::new()));
+
+impl Stats {
+    /// A thread's statistics, known to the report.
+    pub fn register(timed: bool) -> Arc<Self> {
+        let times = timed.then(|| {
+            Mutex::new(Times {
+                parked: vec![None; hooks::NAMES.len()],
+                batch: histogram(),
+            })
+        });
+        let stats = Arc::new(Self {
+            calls: hooks::NAMES.iter().map(|_| Calls::default()).collect(),
+            times,
+        });
+        if let Ok(mut all) = ALL.get().lock() {
+            all.push(Arc::clone(&stats));
+        }
+        stats
+    }
+
+    #[inline]
+    pub fn of(&self, row: usize) -> &Calls {
+        &self.calls[row]
+    }
+
+    /// Whether parked times and batches are wanted.
+    #[inline]
+    pub fn timed(&self) -> bool {
+        self.times.is_some()
+    }
+
+    pub fn parked(&self, row: usize, nanos: u64) {
+        self.time(|times| times.parked[row].get_or_insert_with(histogram).record(nanos).is_ok());
+    }
+
+    pub fn submitted(&self, operations: u64) {
+        self.time(|times| times.batch.record(operations).is_ok());
+    }
+
+    /// Only a value past 2^63 could fail to be recorded.
+    fn time(&self, record: impl FnOnce(&mut Times) -> bool) {
+        if let Some(mut times) = self.times.as_ref().and_then(|times| times.lock().ok()) {
+            record(&mut times);
+        }
+    }
+}
+
+/// In the child of a fork: the parent's counts are the parent's.
+///
+/// # Safety
+/// As [`Renewable::renew`].
+#[expect(unsafe_code, reason = "the one thing that is: Renewable")]
+pub unsafe fn forget_all() {
+    // SAFETY: vouched for by the caller.
+    unsafe { ALL.renew(Mutex::new(Vec::new())) };
+}
+
+/// The sums over all threads for one libc name.
+struct Sum {
+    name: &'static str,
+    converted: u64,
+    inline: u64,
+    through: Vec<(&'static str, u64)>,
+    parked: Option<Histogram<u64>>,
+}
+
+fn sums(all: &[Arc<Stats>], times: &[Times]) -> Vec<Sum> {
+    let total = |count: &dyn Fn(&Stats) -> u64| all.iter().map(|stats| count(stats)).sum::<u64>();
+    let rows = hooks::NAMES.iter().enumerate().map(|(row, name)| Sum {
+        name,
+        converted: total(&|stats| stats.of(row).converted.get()),
+        inline: total(&|stats| stats.of(row).inline.get()),
+        through: Why::ALL
+            .iter()
+            .map(|why| (why.name(), total(&|stats| stats.of(row).through[*why as usize].get())))
+            .filter(|(_, n)| *n > 0)
+            .collect(),
+        parked: merged(times.iter().filter_map(|times| times.parked[row].as_ref())),
+    });
+    rows.filter(|sum| sum.converted + sum.inline > 0 || !sum.through.is_empty())
+        .collect()
+}
+
+fn merged<'a>(mut parts: impl Iterator<Item = &'a Histogram<u64>>) -> Option<Histogram<u64>> {
+    let first = parts.next()?.clone();
+    Some(parts.fold(first, |mut sum, part| {
+        sum += part;
+        sum
+    }))
+}
+
+/// A snapshot of everything counted so far, ready to be told.
+pub struct Report {
+    engine: String,
+    sums: Vec<Sum>,
+    batch: Option<Histogram<u64>>,
+}
+
+impl Report {
+    pub fn collect(engine: String) -> Self {
+        let all = ALL.get().lock().map(|all| all.clone()).unwrap_or_default();
+        let times: Vec<Times> = all
+            .iter()
+            .filter_map(|stats| stats.times.as_ref()?.lock().ok().map(|times| times.clone()))
+            .collect();
+        let batch = merged(times.iter().map(|times| &times.batch)).filter(|batch| !batch.is_empty());
+        Self {
+            engine,
+            sums: sums(&all, &times),
+            batch,
+        }
+    }
+
+    /// One JSON object on one line.
+    pub fn json(&self) -> String {
+        let calls: Map<String, Value> = self.sums.iter().map(|sum| (sum.name.to_owned(), sum.json())).collect();
+        let batch = self.batch.as_ref().map(|batch| {
+            json!({ "submissions": batch.len(), "mean": batch.mean(), "p50": batch.value_at_quantile(0.5),
+                    "p99": batch.value_at_quantile(0.99), "max": batch.max() })
+        });
+        json!({ "version": env!("CARGO_PKG_VERSION"), "pid": std::process::id(), "engine": self.engine,
+                "calls": calls, "batch": batch })
+        .to_string()
+            + "\n"
+    }
+
+    /// A table for people.
+    pub fn table(&self) -> String {
+        let mut text = format!("aioshim: pid {}, engine: {}\n", std::process::id(), self.engine);
+        if self.sums.is_empty() {
+            text += "aioshim: no call was made on a fiber\n";
+            return text;
+        }
+        let _ = writeln!(
+            text,
+            "{:<14} {:>10} {:>10} {:>10} {:>12} {:>12}  through, why",
+            "call", "converted", "inline", "through", "parked p50", "p99"
+        );
+        for sum in &self.sums {
+            let through: u64 = sum.through.iter().map(|(_, n)| n).sum();
+            let why: Vec<String> = sum.through.iter().map(|(why, n)| format!("{why} {n}")).collect();
+            let quantile = |q| match &sum.parked {
+                Some(parked) => format!("{:.1} us", parked.value_at_quantile(q) as f64 / 1000.0),
+                None => "-".to_owned(),
+            };
+            let _ = writeln!(
+                text,
+                "{:<14} {:>10} {:>10} {:>10} {:>12} {:>12}  {}",
+                sum.name,
+                sum.converted,
+                sum.inline,
+                through,
+                quantile(0.5),
+                quantile(0.99),
+                why.join(", ")
+            );
+        }
+        if let Some(batch) = &self.batch {
+            let _ = writeln!(
+                text,
+                "{} submissions, operations each: mean {:.1}, p50 {}, p99 {}, max {}",
+                batch.len(),
+                batch.mean(),
+                batch.value_at_quantile(0.5),
+                batch.value_at_quantile(0.99),
+                batch.max()
+            );
+        }
+        text
+    }
+}
+
+impl Sum {
+    fn json(&self) -> Value {
+        let through: Map<String, Value> = self
+            .through
+            .iter()
+            .map(|(why, n)| ((*why).to_owned(), json!(n)))
+            .collect();
+        let parked = self.parked.as_ref().map(|parked| {
+            json!({ "p50": parked.value_at_quantile(0.5), "p99": parked.value_at_quantile(0.99), "max": parked.max() })
+        });
+        json!({ "converted": self.converted, "inline": self.inline, "through": through, "parked_ns": parked })
+    }
+}

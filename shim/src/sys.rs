@@ -1,0 +1,191 @@
+//! Our own system calls: straight to the kernel, past libc's names (which are our hooks) and past its errno.
+
+use crate::errno::Errno;
+use std::ffi::{c_char, c_int, c_void};
+use syscalls::{Sysno, raw};
+
+/// The offset that means 'at the current position' to preadv2(2), pwritev2(2) and io_uring.
+pub const AT_POSITION: i64 = -1;
+
+fn outcome(result: usize) -> Result<usize, Errno> {
+    match -(result as isize) {
+        error @ 1..=4095 => Err(Errno(error as c_int)),
+        _ => Ok(result),
+    }
+}
+
+/// The halves of an offset as preadv(2) and its kin take it; the second is unused on 64-bit machines.
+fn halves(offset: i64) -> (usize, usize) {
+    (offset as usize, 0)
+}
+
+/// preadv2(2). The memory is the C caller's: the kernel checks it.
+///
+/// # Safety
+/// `iov` and what it names may be written by the kernel as a read(2) there would.
+pub unsafe fn preadv2(fd: c_int, iov: *const libc::iovec, n: usize, offset: i64, flags: c_int) -> Result<usize, Errno> {
+    let (low, high) = halves(offset);
+    // SAFETY: passed on to our caller.
+    outcome(unsafe {
+        raw::syscall6(
+            Sysno::preadv2 as usize,
+            fd as usize,
+            iov as usize,
+            n,
+            low,
+            high,
+            flags as usize,
+        )
+    })
+}
+
+/// pwritev2(2).
+///
+/// # Safety
+/// `iov` and what it names are only read.
+pub unsafe fn pwritev2(
+    fd: c_int,
+    iov: *const libc::iovec,
+    n: usize,
+    offset: i64,
+    flags: c_int,
+) -> Result<usize, Errno> {
+    let (low, high) = halves(offset);
+    // SAFETY: passed on to our caller.
+    outcome(unsafe {
+        raw::syscall6(
+            Sysno::pwritev2 as usize,
+            fd as usize,
+            iov as usize,
+            n,
+            low,
+            high,
+            flags as usize,
+        )
+    })
+}
+
+/// write(2) or, with an offset, pwrite64(2).
+///
+/// # Safety
+/// `data` is only read.
+pub unsafe fn write(fd: c_int, data: *const c_void, n: usize, offset: Option<i64>) -> Result<usize, Errno> {
+    // SAFETY: passed on to our caller.
+    outcome(unsafe {
+        match offset {
+            None => raw::syscall3(Sysno::write as usize, fd as usize, data as usize, n),
+            Some(offset) => raw::syscall4(Sysno::pwrite64 as usize, fd as usize, data as usize, n, offset as usize),
+        }
+    })
+}
+
+/// openat2(2).
+///
+/// # Safety
+/// `path` is the C caller's; the kernel checks it.
+pub unsafe fn openat2(dir: c_int, path: *const c_char, how: &libc::open_how) -> Result<c_int, Errno> {
+    let size = size_of::<libc::open_how>();
+    let how = std::ptr::from_ref(how) as usize;
+    // SAFETY: `how` is alive and of the size given; the rest is passed on to our caller.
+    let fd = outcome(unsafe { raw::syscall4(Sysno::openat2 as usize, dir as usize, path as usize, how, size) })?;
+    Ok(fd as c_int)
+}
+
+/// openat(2).
+///
+/// # Safety
+/// `path` is the C caller's; the kernel checks it.
+pub unsafe fn openat(dir: c_int, path: *const c_char, flags: c_int, mode: u32) -> Result<c_int, Errno> {
+    // SAFETY: passed on to our caller.
+    let fd = outcome(unsafe {
+        raw::syscall4(
+            Sysno::openat as usize,
+            dir as usize,
+            path as usize,
+            flags as usize,
+            mode as usize,
+        )
+    })?;
+    Ok(fd as c_int)
+}
+
+/// close(2), of a descriptor of our own.
+pub fn close(fd: c_int) {
+    // SAFETY: touches no memory; the descriptor is the caller's to close.
+    unsafe { raw::syscall1(Sysno::close as usize, fd as usize) };
+}
+
+/// close_range(2).
+pub fn close_range(first: u32, last: u32, flags: c_int) -> Result<(), Errno> {
+    // SAFETY: touches no memory; the descriptors are the caller's to close.
+    outcome(unsafe {
+        raw::syscall3(
+            Sysno::close_range as usize,
+            first as usize,
+            last as usize,
+            flags as usize,
+        )
+    })?;
+    Ok(())
+}
+
+/// lseek(2).
+pub fn lseek(fd: c_int, offset: i64, whence: c_int) -> Result<i64, Errno> {
+    // SAFETY: touches no memory.
+    let position =
+        outcome(unsafe { raw::syscall3(Sysno::lseek as usize, fd as usize, offset as usize, whence as usize) })?;
+    Ok(position as i64)
+}
+
+/// fstat(2).
+pub fn fstat(fd: c_int) -> Result<libc::stat, Errno> {
+    let mut stat = std::mem::MaybeUninit::<libc::stat>::uninit();
+    // SAFETY: the kernel writes one struct stat, of the layout libc's type has on our 64-bit targets.
+    outcome(unsafe { raw::syscall2(Sysno::fstat as usize, fd as usize, stat.as_mut_ptr() as usize) })?;
+    // SAFETY: written by the successful call.
+    Ok(unsafe { stat.assume_init() })
+}
+
+/// fcntl(2) F_GETFL: the open file's status flags.
+pub fn status_flags(fd: c_int) -> Result<c_int, Errno> {
+    // SAFETY: touches no memory.
+    let flags = outcome(unsafe { raw::syscall3(Sysno::fcntl as usize, fd as usize, libc::F_GETFL as usize, 0) })?;
+    Ok(flags as c_int)
+}
+
+/// ioctl(2) FIONBIO: sets or clears O_NONBLOCK and no other flag.
+pub fn set_nonblocking(fd: c_int, on: bool) -> Result<(), Errno> {
+    let value = c_int::from(on);
+    let value = std::ptr::from_ref(&value) as usize;
+    // SAFETY: the kernel reads one int, alive across the call.
+    outcome(unsafe { raw::syscall3(Sysno::ioctl as usize, fd as usize, libc::FIONBIO as usize, value) })?;
+    Ok(())
+}
+
+/// kcmp(2) KCMP_FILE: whether two of our descriptors are one open file; None where the kernel will not say.
+pub fn same_open_file(a: c_int, b: c_int) -> Option<bool> {
+    const KCMP_FILE: usize = 0;
+    let pid = rustix::process::getpid().as_raw_nonzero().get() as usize;
+    // SAFETY: touches no memory.
+    let order =
+        outcome(unsafe { raw::syscall5(Sysno::kcmp as usize, pid, pid, KCMP_FILE, a as usize, b as usize) }).ok()?;
+    Some(order == 0)
+}
+
+/// Writes all of `bytes` to `fd`, as far as it goes: for reports, which have nobody to tell of a failure.
+pub fn write_all(fd: c_int, mut bytes: &[u8]) {
+    while !bytes.is_empty() {
+        // SAFETY: `bytes` is alive and only read.
+        match unsafe { write(fd, bytes.as_ptr().cast(), bytes.len(), None) } {
+            Ok(n) => bytes = &bytes[n..],
+            Err(Errno::INTR) => {}
+            Err(_) => return,
+        }
+    }
+}
+
+/// Nanoseconds of CLOCK_MONOTONIC.
+pub fn now() -> u64 {
+    let t = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    t.tv_sec as u64 * 1_000_000_000 + t.tv_nsec as u64
+}
