@@ -2,27 +2,30 @@
 //!
 //! Invariant: between two calls from outside, the ring's own head and tail tell all there is to know; `early` holds
 //! completions that had to be taken off the queue to make room for submissions.
-//!
-//! What the kernel may refuse is tried, not assumed: fewer flags on EINVAL, smaller queues on ENOMEM (rings count
-//! against RLIMIT_MEMLOCK), and one no-op goes through before the ring is trusted, for seccomp filters that allow
-//! io_uring_setup and deny io_uring_enter.
 
-use super::{Data, Engine, Request, Token, Wait, Way};
+mod entry;
+mod hot_file;
+mod setup;
+
+use super::{Engine, Request, Token, Wait};
 use crate::conf::Level;
 use crate::errno::Errno;
 use crate::{log, sys};
+use entry::File;
+use hot_file::HotFile;
 use io_uring::{IoUring, opcode, squeue, types};
 use std::ffi::c_int;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-/// Submission and completion queue lengths, tried in turn while there is no memory. Past the completion queue's
-/// length the kernel keeps completions in a list (IORING_FEAT_NODROP), so it bounds speed, not operations in flight.
-const SIZES: [(u32, u32); 5] = [(256, 4096), (128, 1024), (64, 256), (32, 64), (8, 16)];
-
 /// The user data of the read that is armed on the wake-up eventfd.
 const WAKE: u64 = u64::MAX;
+/// The user data of entries that only complete when they fail.
+const SILENT: u64 = u64::MAX - 1;
 /// What stands in `queued` for entries of our own, which nobody waits for.
 const OURS: Token = Token::MAX;
+
+/// Entries that one request may take: its own, and the two around the first one on a hot file.
+const PLACES: usize = 3;
 
 /// io_uring_enter(2): do not count the wait as waiting for I/O (6.15); the io-uring crate does not have it yet.
 const IORING_ENTER_NO_IOWAIT: u32 = 1 << 7;
@@ -31,6 +34,7 @@ const IORING_ENTER_EXT_ARG: u32 = 1 << 3;
 
 pub struct Uring {
     ring: IoUring,
+    hot: HotFile,
     /// Flags for every io_uring_enter that waits.
     wait_flags: u32,
     timed_waits: bool,
@@ -47,49 +51,47 @@ pub struct Uring {
 
 impl Uring {
     pub fn new(wake_fd: c_int) -> Result<Self, Errno> {
-        let ring = build()?;
+        let mut ring = setup::build()?;
         if !ring.params().is_feature_rw_cur_pos() || !ring.params().is_feature_nodrop() {
             // Before 5.6 there is no IORING_OP_READ, no OPENAT, no CLOSE.
             return Err(Errno(libc::ENOSYS));
         }
         let no_iowait = ring.params().is_feature_no_iowait();
-        let mut uring = Self {
+        setup::prove(&mut ring)?;
+        Ok(Self {
             wait_flags: IORING_ENTER_GETEVENTS | if no_iowait { IORING_ENTER_NO_IOWAIT } else { 0 },
             timed_waits: ring.params().is_feature_ext_arg(),
+            hot: HotFile::new(&ring),
+            queued: Vec::with_capacity(ring.params().sq_entries() as usize),
             ring,
             early: Vec::new(),
             wake_fd,
             wake_count: Box::new(0),
             wake_armed: false,
-            queued: Vec::with_capacity(SIZES[0].0 as usize),
             broken: false,
-        };
-        uring.prove()?;
-        Ok(uring)
+        })
     }
 
-    /// One no-op through the whole ring.
-    fn prove(&mut self) -> Result<(), Errno> {
-        self.push(&opcode::Nop::new().build(), OURS);
-        while self.ring.completion().is_empty() {
-            match self.enter(1, None) {
-                Ok(_) | Err(Errno::INTR) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        self.ring.completion().next();
-        Ok(())
-    }
-
-    fn push(&mut self, entry: &squeue::Entry, token: Token) {
-        loop {
-            // SAFETY: the entry's memory stays in place until its completion: the parked fiber keeps it (flight.rs),
-            // and `wake_count` is boxed and outlives the ring's use of it (see Drop).
-            if unsafe { self.ring.submission().push(entry) }.is_ok() {
-                self.queued.push(token);
-                return;
-            }
+    /// Makes room for [`PLACES`] entries.
+    fn make_room(&mut self) {
+        if self.queued.len() + PLACES > self.ring.params().sq_entries() as usize {
             self.submit();
+        }
+    }
+
+    /// Queues `entry`; there must be room.
+    fn push(&mut self, entry: &squeue::Entry, token: Token) {
+        // SAFETY: the entry's memory stays in place until its completion: the parked fiber keeps it (flight.rs), and
+        // what the entries of our own refer to is boxed and lives as long as the ring.
+        let pushed = unsafe { self.ring.submission().push(entry) };
+        debug_assert!(pushed.is_ok(), "make_room was called");
+        self.queued.push(token);
+    }
+
+    /// Before what is queued is submitted.
+    fn end_batch(&mut self) {
+        if let Some(last) = self.hot.end_batch() {
+            self.push(&last.user_data(SILENT), OURS);
         }
     }
 
@@ -115,10 +117,10 @@ impl Uring {
     /// Takes completions off the queue: real ones to `done`, the wake-up's noted.
     fn reap(&mut self, done: &mut dyn FnMut(Token, i32)) {
         for entry in self.ring.completion() {
-            if entry.user_data() == WAKE {
-                self.wake_armed = false;
-            } else {
-                done(entry.user_data() as Token, entry.result());
+            match entry.user_data() {
+                WAKE => self.wake_armed = false,
+                SILENT => {}
+                token => done(token as Token, entry.result()),
             }
         }
     }
@@ -127,6 +129,7 @@ impl Uring {
     fn arm_wake(&mut self) {
         if !self.wake_armed {
             self.wake_armed = true;
+            self.make_room();
             let count = std::ptr::from_mut(&mut *self.wake_count).cast();
             self.push(
                 &opcode::Read::new(types::Fd(self.wake_fd), count, 8)
@@ -180,8 +183,20 @@ impl Engine for Uring {
         if self.broken {
             self.early.push((token, -libc::ECANCELED));
         } else {
-            let entry = entry_of(request).user_data(u64::from(token));
-            self.push(&entry, token);
+            self.make_room();
+            let file = match *request {
+                Request::Transfer { fd, .. } if self.hot.vote(fd) => {
+                    if let Some(first) = self.hot.take() {
+                        self.push(&first.user_data(SILENT), OURS);
+                    }
+                    File::Slot(hot_file::SLOT)
+                }
+                Request::Transfer { fd, .. } | Request::Fsync { fd, .. } | Request::Close { fd } => {
+                    File::Descriptor(fd)
+                }
+                Request::Open { dir, .. } => File::Descriptor(dir),
+            };
+            self.push(&entry::of(request, file).user_data(u64::from(token)), token);
         }
     }
 
@@ -197,6 +212,7 @@ impl Engine for Uring {
     }
 
     fn submit(&mut self) {
+        self.end_batch();
         while !self.broken && !self.ring.submission().is_empty() {
             match self.enter(0, None) {
                 Ok(_) => {}
@@ -231,6 +247,7 @@ impl Engine for Uring {
             if want > 0 {
                 self.arm_wake();
             }
+            self.end_batch();
             let (queued, pending) = {
                 let submission = self.ring.submission();
                 (!submission.is_empty(), submission.taskrun() || submission.cq_overflow())
@@ -256,84 +273,5 @@ impl Engine for Uring {
             done(token, result);
         }
         self.reap(done);
-    }
-}
-
-/// The richest ring that the kernel grants this thread.
-fn build() -> Result<IoUring, Errno> {
-    let mut error = Errno::INVAL;
-    for (submissions, completions) in SIZES {
-        for richness in (0..FLAG_SETS).rev() {
-            let mut builder = IoUring::builder();
-            builder.setup_cqsize(completions).setup_clamp().dontfork();
-            set_flags(&mut builder, richness);
-            match builder.build(submissions).map_err(Errno::from) {
-                Ok(ring) => return Ok(ring),
-                Err(e @ Errno::INVAL) => error = e,
-                Err(e @ Errno::NOMEM) => {
-                    error = e;
-                    break;
-                }
-                Err(e) => return Err(e),
-            }
-        }
-    }
-    Err(error)
-}
-
-const FLAG_SETS: u32 = 5;
-
-/// Each set adds what a later kernel brought: SUBMIT_ALL (5.18), COOP_TASKRUN with its flag (5.19), SINGLE_ISSUER and
-/// DEFER_TASKRUN (6.1), NO_SQARRAY (6.6).
-fn set_flags(builder: &mut io_uring::Builder, richness: u32) {
-    if richness >= 1 {
-        builder.setup_submit_all();
-    }
-    if richness >= 2 {
-        builder.setup_coop_taskrun().setup_taskrun_flag();
-    }
-    if richness >= 3 {
-        builder.setup_single_issuer().setup_defer_taskrun();
-    }
-    if richness >= 4 {
-        builder.setup_no_sqarray();
-    }
-}
-
-fn entry_of(request: &Request) -> squeue::Entry {
-    match *request {
-        Request::Transfer {
-            way,
-            fd,
-            data,
-            offset,
-            flags,
-        } => {
-            let fd = types::Fd(fd);
-            let offset = offset as u64;
-            match (way, data) {
-                (Way::Read, Data::Buffer(p, n)) => opcode::Read::new(fd, p, n).offset(offset).rw_flags(flags).build(),
-                (Way::Write, Data::Buffer(p, n)) => opcode::Write::new(fd, p, n).offset(offset).rw_flags(flags).build(),
-                (Way::Read, Data::Vector(v, n)) => opcode::Readv::new(fd, v, n).offset(offset).rw_flags(flags).build(),
-                (Way::Write, Data::Vector(v, n)) => {
-                    opcode::Writev::new(fd, v, n).offset(offset).rw_flags(flags).build()
-                }
-            }
-        }
-        Request::Fsync { fd, data_only } => {
-            let flags = if data_only {
-                types::FsyncFlags::DATASYNC
-            } else {
-                types::FsyncFlags::empty()
-            };
-            opcode::Fsync::new(types::Fd(fd)).flags(flags).build()
-        }
-        // In a kernel thread at once: issued in the submitter's context it would open a FIFO as if O_NONBLOCK was set.
-        Request::Open { dir, path, flags, mode } => opcode::OpenAt::new(types::Fd(dir), path)
-            .flags(flags)
-            .mode(mode)
-            .build()
-            .flags(squeue::Flags::ASYNC),
-        Request::Close { fd } => opcode::Close::new(types::Fd(fd)).build(),
     }
 }

@@ -1,0 +1,86 @@
+//! Requests as submission queue entries.
+
+use crate::engine::{Data, Request, Way};
+use io_uring::{opcode, squeue, types};
+use std::ffi::c_int;
+
+/// A descriptor, or the slot of the ring's file table that stands for it.
+#[derive(Clone, Copy)]
+pub enum File {
+    Descriptor(c_int),
+    Slot(u32),
+}
+
+/// `with_file!(file, |f| expression)`: the expression once for each kind of file that the io-uring crate tells apart.
+macro_rules! with_file {
+    ($file:expr, |$f:ident| $entry:expr) => {
+        match $file {
+            File::Descriptor(fd) => {
+                let $f = types::Fd(fd);
+                $entry
+            }
+            File::Slot(slot) => {
+                let $f = types::Fixed(slot);
+                $entry
+            }
+        }
+    };
+}
+
+/// The entry of `request`, whose file is `file`.
+pub fn of(request: &Request, file: File) -> squeue::Entry {
+    match *request {
+        Request::Transfer {
+            way,
+            data,
+            offset,
+            flags,
+            ..
+        } => {
+            let offset = offset as u64;
+            match (way, data) {
+                (Way::Read, Data::Buffer(p, n)) => {
+                    with_file!(file, |f| opcode::Read::new(f, p, n)
+                        .offset(offset)
+                        .rw_flags(flags)
+                        .build())
+                }
+                (Way::Write, Data::Buffer(p, n)) => {
+                    with_file!(file, |f| opcode::Write::new(f, p, n)
+                        .offset(offset)
+                        .rw_flags(flags)
+                        .build())
+                }
+                (Way::Read, Data::Vector(v, n)) => {
+                    with_file!(file, |f| opcode::Readv::new(f, v, n)
+                        .offset(offset)
+                        .rw_flags(flags)
+                        .build())
+                }
+                (Way::Write, Data::Vector(v, n)) => {
+                    with_file!(file, |f| opcode::Writev::new(f, v, n)
+                        .offset(offset)
+                        .rw_flags(flags)
+                        .build())
+                }
+            }
+        }
+        Request::Fsync { data_only, .. } => {
+            let flags = if data_only {
+                types::FsyncFlags::DATASYNC
+            } else {
+                types::FsyncFlags::empty()
+            };
+            with_file!(file, |f| opcode::Fsync::new(f).flags(flags).build())
+        }
+        // In a kernel thread at once: issued in the submitter's context it would open a FIFO as if with O_NONBLOCK.
+        Request::Open { dir, path, flags, mode } => {
+            let entry = opcode::OpenAt::new(types::Fd(dir), path)
+                .flags(flags)
+                .mode(mode)
+                .build();
+            entry.flags(squeue::Flags::ASYNC)
+        }
+        Request::Close { fd } => opcode::Close::new(types::Fd(fd)).build(),
+    }
+}

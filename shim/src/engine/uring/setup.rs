@@ -1,0 +1,68 @@
+//! Making a ring: what the kernel may refuse is tried, not assumed.
+//!
+//! Fewer flags on EINVAL, smaller queues on ENOMEM (rings count against RLIMIT_MEMLOCK), and one no-op goes through
+//! before the ring is trusted, for seccomp filters that allow io_uring_setup and deny io_uring_enter.
+
+use crate::errno::Errno;
+use io_uring::{IoUring, opcode};
+
+/// Submission and completion queue lengths, tried in turn while there is no memory. Past the completion queue's
+/// length the kernel keeps completions in a list (IORING_FEAT_NODROP), so it bounds speed, not operations in flight.
+const SIZES: [(u32, u32); 5] = [(256, 4096), (128, 1024), (64, 256), (32, 64), (8, 16)];
+
+/// The richest ring that the kernel grants this thread.
+pub fn build() -> Result<IoUring, Errno> {
+    let mut error = Errno::INVAL;
+    for (submissions, completions) in SIZES {
+        for richness in (0..FLAG_SETS).rev() {
+            let mut builder = IoUring::builder();
+            builder.setup_cqsize(completions).setup_clamp().dontfork();
+            set_flags(&mut builder, richness);
+            match builder.build(submissions).map_err(Errno::from) {
+                Ok(ring) => return Ok(ring),
+                Err(e @ Errno::INVAL) => error = e,
+                Err(e @ Errno::NOMEM) => {
+                    error = e;
+                    break;
+                }
+                Err(e) => return Err(e),
+            }
+        }
+    }
+    Err(error)
+}
+
+const FLAG_SETS: u32 = 5;
+
+/// Each set adds what a later kernel brought: SUBMIT_ALL (5.18), COOP_TASKRUN with its flag (5.19), SINGLE_ISSUER and
+/// DEFER_TASKRUN (6.1), NO_SQARRAY (6.6).
+fn set_flags(builder: &mut io_uring::Builder, richness: u32) {
+    if richness >= 1 {
+        builder.setup_submit_all();
+    }
+    if richness >= 2 {
+        builder.setup_coop_taskrun().setup_taskrun_flag();
+    }
+    if richness >= 3 {
+        builder.setup_single_issuer().setup_defer_taskrun();
+    }
+    if richness >= 4 {
+        builder.setup_no_sqarray();
+    }
+}
+
+/// One no-op through the whole ring.
+pub fn prove(ring: &mut IoUring) -> Result<(), Errno> {
+    // SAFETY: a no-op refers to no memory.
+    if unsafe { ring.submission().push(&opcode::Nop::new().build()) }.is_err() {
+        return Err(Errno::INVAL);
+    }
+    while ring.completion().is_empty() {
+        match ring.submit_and_wait(1).map_err(Errno::from) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    ring.completion().next();
+    Ok(())
+}
