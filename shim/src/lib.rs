@@ -29,3 +29,4 @@ mod stats;
 mod sys;
 mod thread;
 mod tls;
+mod vfork;

@@ -1,0 +1,90 @@
+//! vfork(2): the child runs in our memory and on our stack, so it must not use the parent's engine.
+//!
+//! The thread is taken off its fiber ([`crate::tls`]) before the system call: whatever the child calls before exec or
+//! _exit passes through. The parent, which goes on after that, puts it back. In assembly, because the child returns
+//! from here first: the parent's return address must survive in a register, not on the stack they share.
+
+use std::arch::naked_asm;
+
+/// # Safety
+/// As vfork(2).
+#[cfg(target_arch = "x86_64")]
+#[unsafe(naked)]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn vfork() -> libc::pid_t {
+    naked_asm!(
+        ".cfi_startproc",
+        "mov rsi, qword ptr [rip + aioshim_here@GOTTPOFF]",
+        "mov rdx, qword ptr fs:[rsi]",
+        "mov qword ptr fs:[rsi], 0",
+        "pop rdi",
+        ".cfi_adjust_cfa_offset -8",
+        ".cfi_register rip, rdi",
+        "mov eax, 58", // SYS_vfork; keeps rdx, rsi and rdi
+        "syscall",
+        "push rdi",
+        ".cfi_adjust_cfa_offset 8",
+        ".cfi_rel_offset rip, 0",
+        "test eax, eax",
+        "jz 2f",
+        "mov qword ptr fs:[rsi], rdx",
+        "jl 3f",
+        "2: ret",
+        "3: neg eax",
+        "push rax",
+        ".cfi_adjust_cfa_offset 8",
+        "call {errno}",
+        "pop rcx",
+        ".cfi_adjust_cfa_offset -8",
+        "mov dword ptr [rax], ecx",
+        "mov eax, -1",
+        "ret",
+        ".cfi_endproc",
+        errno = sym errno_location,
+    )
+}
+
+/// There is no vfork system call here: it is clone(CLONE_VM | CLONE_VFORK | SIGCHLD). Untested: no aarch64 machine was
+/// at hand.
+///
+/// # Safety
+/// As vfork(2).
+#[cfg(target_arch = "aarch64")]
+#[unsafe(naked)]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn vfork() -> libc::pid_t {
+    naked_asm!(
+        "adrp x9, :gottprel:aioshim_here",
+        "ldr x9, [x9, :gottprel_lo12:aioshim_here]",
+        "mrs x10, tpidr_el0",
+        "ldr x11, [x10, x9]",
+        "str xzr, [x10, x9]",
+        "mov x0, #0x4111",
+        "mov x1, #0",
+        "mov x2, #0",
+        "mov x3, #0",
+        "mov x4, #0",
+        "mov x8, #220",
+        "svc #0",
+        "cbz x0, 2f",
+        "str x11, [x10, x9]",
+        "tbnz x0, #63, 3f",
+        "2: ret",
+        "3: neg w0, w0",
+        "stp x29, x30, [sp, #-32]!",
+        "str w0, [sp, #16]",
+        "bl {errno}",
+        "ldr w1, [sp, #16]",
+        "str w1, [x0]",
+        "mov x0, #-1",
+        "ldp x29, x30, [sp], #32",
+        "ret",
+        errno = sym errno_location,
+    )
+}
+
+/// glibc's accessor under a name that `sym` can take.
+extern "C" fn errno_location() -> *mut libc::c_int {
+    // SAFETY: valid on every thread.
+    unsafe { libc::__errno_location() }
+}
