@@ -1,0 +1,127 @@
+//! The options of the shim: what they do, and what is said of those that are wrong.
+
+use testprogs::{Flavor, Outcome, Run, Scratch, Stats, program, shared_object};
+
+/// A program on fibers, preloaded, with `variables`; its output must be right whatever they are.
+fn with(variables: &[(&str, &str)]) -> Outcome {
+    let dir = Scratch::new();
+    let run = |extra: &str| {
+        Run::new(program("kvstore", Flavor::Lfs64))
+            .args(["-n4", "-r20", extra])
+            .arg(dir.join("store"))
+    };
+    let expected = run("--threads").output();
+    let preloaded = run("-w1").preload(true);
+    let outcome = variables
+        .iter()
+        .fold(preloaded, |run, (name, value)| run.env(*name, *value))
+        .run()
+        .success();
+    assert_eq!(outcome.text(), expected);
+    outcome
+}
+
+#[test]
+fn silent_by_default() {
+    assert_eq!(with(&[]).error_text(), "");
+}
+
+#[test]
+fn off_passes_everything_through() {
+    let dir = Scratch::new();
+    let out = dir.join("stats");
+    let outcome = with(&[
+        ("AIOSHIM", "off"),
+        ("AIOSHIM_STATS", "json"),
+        ("AIOSHIM_OUT", out.to_str().expect("UTF-8")),
+    ]);
+    assert_eq!(outcome.error_text(), "");
+    // It may say that there was nothing, or say nothing.
+    if out.exists() {
+        let stats = Stats::read(&out).expect("statistics");
+        assert!(stats.calls.values().all(|call| call.converted == 0), "{stats:?}");
+    }
+}
+
+#[test]
+fn a_bad_value_is_named_with_what_was_expected_and_what_is_used() {
+    for (name, value, expected) in [
+        ("AIOSHIM", "perhaps", "on"),
+        ("AIOSHIM_ENGINE", "warp", "uring"),
+        ("AIOSHIM_STATS", "xml", "json"),
+        ("AIOSHIM_LOG", "loud", "error"),
+    ] {
+        let text = with(&[(name, value)]).error_text();
+        assert_eq!(text.lines().count(), 1, "{text}");
+        for part in [name, value, expected, "default"] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+    }
+}
+
+#[test]
+fn an_unknown_name_gets_a_suggestion() {
+    let text = with(&[("AIOSHIM_ENGIN", "uring")]).error_text();
+    assert!(text.lines().count() == 1 && text.contains("AIOSHIM_ENGIN:"), "{text}");
+    assert!(text.contains("did you mean AIOSHIM_ENGINE?"), "{text}");
+    let text = with(&[("AIOSHIM_NOTHING_LIKE_IT", "1")]).error_text();
+    assert!(text.lines().count() == 1 && !text.contains("did you mean"), "{text}");
+    assert_eq!(with(&[("AIOSHIMMER", "1"), ("AIOSHIM_STATS", "")]).error_text(), "");
+}
+
+#[test]
+fn every_engine_gives_the_same() {
+    for engine in ["auto", "uring", "sync"] {
+        assert_eq!(with(&[("AIOSHIM_ENGINE", engine)]).error_text(), "");
+    }
+}
+
+#[test]
+fn statistics_go_where_they_are_sent() {
+    let dir = Scratch::new();
+    let out = dir.join("stats.%p");
+    let outcome = with(&[("AIOSHIM_STATS", "json"), ("AIOSHIM_OUT", out.to_str().expect("UTF-8"))]);
+    assert_eq!(outcome.error_text(), "");
+    let files: Vec<_> = std::fs::read_dir(dir.path())
+        .expect("the directory")
+        .map(|e| e.expect("an entry").path())
+        .collect();
+    let [file] = files.as_slice() else { panic!("{files:?}") };
+    let process = file
+        .extension()
+        .and_then(|e| e.to_str())
+        .and_then(|e| e.parse::<u32>().ok());
+    assert!(process.is_some(), "{}", file.display());
+    let stats = Stats::read(file).expect("statistics");
+    assert!(stats.call("pread64").total() > 0, "{stats:?}");
+    // To standard error otherwise, and a place that cannot be written to is no reason to fail.
+    assert!(with(&[("AIOSHIM_STATS", "1")]).error_text().contains("pread64"));
+    with(&[("AIOSHIM_STATS", "json"), ("AIOSHIM_OUT", "/nowhere/at/all")]);
+}
+
+#[test]
+fn a_library_loaded_late_is_converted_too() {
+    let plugin = shared_object("probe/plugin", Flavor::Lfs64);
+    let run = |name: &str| {
+        let dir = Scratch::new();
+        let run = Run::new(program("probe/dlopened", Flavor::Lfs64))
+            .env("PLUGIN", &plugin)
+            .dir(dir.path());
+        let stats = dir.join("stats");
+        match name {
+            "plain" => (run.arg("--threads").output(), None),
+            _ => {
+                let run = run
+                    .preload(true)
+                    .env("AIOSHIM_STATS", "json")
+                    .env("AIOSHIM_OUT", &stats);
+                (run.output(), Some(Stats::read(&stats).expect("statistics")))
+            }
+        }
+    };
+    let ((plain, _), (preloaded, stats)) = (run("plain"), run("preloaded"));
+    assert_eq!(preloaded, plain);
+    let stats = stats.expect("of the run with the preload");
+    // 50 reads and one that finds the end, by 16 fibers.
+    assert_eq!(stats.call("pread64").total(), 16 * 51, "{stats:?}");
+}
