@@ -98,6 +98,9 @@ int main(int argc, char **argv)
     int option;
     while ((option = getopt_long(argc, argv, TASK_SHORT, options, NULL)) != -1)
         task_option(option, TASK_HELP);
+    /* When it hangs, what was shown before says where. */
+    if (setvbuf(stdout, NULL, _IOLBF, 0))
+        die("setvbuf");
     task_run(probe_task, NULL);
     return 0;
 }

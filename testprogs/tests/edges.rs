@@ -67,6 +67,8 @@ probes! {
     position, [1, 3];
     direct, [1, 3];
     devices, [1, 3];
+    stale, [1, 3];
+    errnos, [1, 3];
     openflags, [1, 3];
     pipes, [1, 3];
     sigpipe, [1, 3];
@@ -78,4 +80,27 @@ probes! {
     // Which task is in read, and which thread a signal interrupts, is only known with one worker.
     closing, [1];
     interrupted, [1];
+}
+
+/// More fibers in flight than a ring has entries.
+#[test]
+fn crowd() {
+    let expected = probe(
+        "crowd",
+        Flavor::Plain,
+        &["--threads".to_owned(), "-n20".to_owned()],
+        false,
+    )
+    .success()
+    .text();
+    for workers in [1, 3] {
+        let outcome = probe(
+            "crowd",
+            Flavor::Lfs64,
+            &[format!("-w{workers}"), "-n4000".to_owned()],
+            true,
+        )
+        .success();
+        assert_eq!(outcome.text(), expected);
+    }
 }

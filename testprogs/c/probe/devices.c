@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* devices.c - what is neither a file nor a pipe: /dev/zero, /proc, eventfd, terminals, stale knowledge of a descriptor. */
+/* devices.c - what is neither a file nor a pipe: /dev/zero, /proc, eventfd, terminals. */
 #define _GNU_SOURCE
 #include "probe.h"
 
 #include <pty.h>
 #include <sys/eventfd.h>
-#include <sys/syscall.h>
 #include <termios.h>
 
 static char buf[70000];
@@ -88,39 +87,10 @@ static void terminal(void)
     SHOW(close(master));
 }
 
-/* The number stays and the file changes, by system calls nobody sees. */
-static void stale(void)
-{
-    int fd = open("file", O_RDWR | O_CLOEXEC), ends[2];
-    SHOW(read(fd, buf, 100));
-    if (pipe2(ends, O_CLOEXEC | O_NONBLOCK))
-        die("pipe2");
-    SHOW_FD((int)syscall(SYS_dup3, ends[0], fd, O_CLOEXEC));
-    SHOW(read(fd, buf, 100));
-    SHOW(pread(fd, buf, 100, 0));
-    SHOW(write(ends[1], "abc", 3));
-    SHOW(read(fd, buf, 100));
-    int file = open("file", O_RDWR | O_CLOEXEC | O_APPEND);
-    SHOW_FD((int)syscall(SYS_dup3, file, fd, O_CLOEXEC));
-    SHOW(pread(fd, buf, 100, 50));
-    SHOW(read(fd, buf, 100));
-    SHOW(pwrite(fd, "xyz", 3, 0));
-    SHOW(lseek(fd, 0, SEEK_CUR));
-    SHOW(lseek(file, 0, SEEK_CUR));
-    SHOW(syscall(SYS_close, fd));
-    SHOW(read(fd, buf, 100));
-    SHOW(close(file));
-    SHOW(close(ends[0]));
-    SHOW(close(ends[1]));
-}
-
 static void probe(void)
 {
-    make_file("file", 9000);
     zero();
     proc();
     events();
     terminal();
-    stale();
-    show_file("file");
 }
