@@ -9,8 +9,9 @@
 #include <sys/stat.h>
 
 static const char usage[] =
-    "overhead CALL off|fibers SLOTS DIR\n"
+    "overhead CALL off|fibers|beside SLOTS DIR\n"
     "  CALL   read1 read4k read64k pread4k write4k pwrite4k open+close fsync\n"
+    "  beside fibers, with one more that waits in a read of a pipe all the time\n"
     "  SLOTS  a power of two\n"
     "  DIR    where its files are, made when they are not there\n"
     "then a number of calls a line on standard input; each is answered by nanoseconds per call\n";
@@ -119,6 +120,28 @@ static double round_on_fibers(uint64_t n)
     return (double)run_gang(count, each, on_fiber) / (double)(each * count);
 }
 
+static int quiet_pipe[2];
+
+static void *waits(void *arg)
+{
+    char byte;
+    expect("read of the pipe", read(quiet_pipe[0], &byte, 1), 1);
+    return arg;
+}
+
+static double round_beside(uint64_t n)
+{
+    fiber_t *waiting;
+    int error = fiber_create(&waiting, NULL, waits, NULL);
+    if (error)
+        die(error, "fiber_create");
+    fiber_yield();
+    double ns = round_on_fibers(n);
+    expect("write to the pipe", write(quiet_pipe[1], "", 1), 1);
+    fiber_join(waiting, NULL);
+    return ns;
+}
+
 static void in_turn(uint64_t n)
 {
     for (uint64_t i = 0; i < n; i++)
@@ -174,7 +197,7 @@ static void open_slots(const char *dir)
             slot->fd = open_filled(path, WRITE_FILE, O_RDWR);
         } else {
             slot->fd = open_filled(read_path, READ_FILE, O_RDONLY);
-            slot->at = (off_t)i * (READ_FILE / count);
+            slot->at = (off_t)(i * (READ_FILE / count) / length * length);
             if (lseek(slot->fd, slot->at, SEEK_SET) != slot->at)
                 die(errno, "lseek");
         }
@@ -188,15 +211,18 @@ int main(int argc, char **argv)
             if (!strcmp(argv[1], calls[i].name))
                 chosen = &calls[i];
     count = argc == 5 ? (unsigned)strtoul(argv[3], NULL, 10) : 0;
-    int fibers = argc == 5 && !strcmp(argv[2], "fibers");
+    int beside = argc == 5 && !strcmp(argv[2], "beside");
+    int fibers = beside || (argc == 5 && !strcmp(argv[2], "fibers"));
     if (!chosen || !count || (count & (count - 1)) || (!fibers && strcmp(argv[2], "off"))) {
         fputs(usage, stderr);
         return 2;
     }
     length = chosen->length;
     open_slots(argv[4]);
+    if (beside && (!preloaded() || pipe(quiet_pipe)))
+        die(preloaded() ? errno : 0, "beside: needs a pipe, and libaioshim.so preloaded: the read would block all");
     if (fibers)
-        on_one_worker(serve_on_fiber, (void *)(uintptr_t)round_on_fibers);
+        on_one_worker(serve_on_fiber, (void *)(uintptr_t)(beside ? round_beside : round_on_fibers));
     else
         serve(round_off);
     return 0;

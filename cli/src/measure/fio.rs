@@ -1,0 +1,129 @@
+//! fio as the yardstick: io_uring written by hand, with the same depth on the same file.
+
+use std::ffi::OsString;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use super::programs::scrub;
+use super::throughput::Phase;
+
+/// An installed fio.
+pub struct Fio {
+    path: PathBuf,
+    pub version: String,
+}
+
+impl Fio {
+    /// The one on PATH.
+    pub fn find() -> Option<Fio> {
+        let path = std::env::split_paths(&std::env::var_os("PATH")?)
+            .map(|dir| dir.join("fio"))
+            .find(|path| path.is_file())?;
+        let output = Command::new(&path).arg("--version").output().ok()?;
+        let version = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        Some(Fio { path, version })
+    }
+
+    /// Random reads at `depth` for `ms`. It takes no time of single reads (gtod_reduce): our programs take none either.
+    pub fn read(&self, file: &Path, direct: bool, depth: u32, ms: u64) -> Result<Phase> {
+        let mut command = Command::new(&self.path);
+        scrub(&mut command);
+        command.args([
+            "--name=measure",
+            "--rw=randread",
+            "--bs=4k",
+            "--ioengine=io_uring",
+            "--thread=0",
+        ]);
+        command.args([
+            "--numjobs=1",
+            "--randrepeat=0",
+            "--gtod_reduce=1",
+            "--time_based",
+            "--output-format=json",
+        ]);
+        command.args([format!("--iodepth={depth}"), format!("--runtime={ms}ms")]);
+        // Direct, it need not remember which blocks it has read; cold, it must not read one twice.
+        command.args(if direct {
+            ["--direct=1", "--norandommap"]
+        } else {
+            ["--direct=0", "--invalidate=1"]
+        });
+        let mut name = OsString::from("--filename=");
+        name.push(file);
+        let mut child = command
+            .arg(name)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .with_context(|| format!("{} does not start", self.path.display()))?;
+        let mut text = String::new();
+        child
+            .stdout
+            .take()
+            .context("a pipe was asked for")?
+            .read_to_string(&mut text)?;
+        let (status, peak_rss_kib) = reap(child)?;
+        ensure!(status == 0, "fio failed (status {status:#x}): {}", text.trim());
+        let phase = parse(&text).with_context(|| format!("fio said {text}"))?;
+        Ok(Phase { peak_rss_kib, ..phase })
+    }
+}
+
+/// Waits for `child`: its status, and the peak of the memory of it or of its job, whichever is more.
+fn reap(child: std::process::Child) -> Result<(i32, u64)> {
+    let pid = libc::pid_t::try_from(child.id())?;
+    let mut status = 0;
+    // SAFETY: all zeroes is a valid rusage, a struct of integers.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: both pointers are to locals that outlive the call; `child` has not been waited for, so the number is its.
+    let reaped = unsafe { libc::wait4(pid, &raw mut status, 0, &raw mut usage) };
+    ensure!(reaped == pid, "fio: {}", std::io::Error::last_os_error());
+    Ok((status, u64::try_from(usage.ru_maxrss)?))
+}
+
+/// Its CPU time comes as per cents of the job's run time.
+fn parse(text: &str) -> Result<Phase> {
+    let json = &text[text.find('{').context("no JSON")?..];
+    let json: Value = serde_json::from_str(json)?;
+    let job = &json["jobs"][0];
+    let number = |value: &Value, name: &str| value[name].as_f64().with_context(|| format!("no {name}"));
+    let runtime_us = number(job, "job_runtime")? * 1000.0;
+    let cpu_us = |name| number(job, name).map(|percent| percent / 100.0 * runtime_us);
+    let read = &job["read"];
+    ensure!(number(job, "error")? == 0.0, "error {}", job["error"]);
+    Ok(Phase {
+        reads: number(read, "total_ios")? as u64,
+        ns: (number(read, "runtime")? * 1e6) as u64,
+        user_us: cpu_us("usr_cpu")? as u64,
+        system_us: cpu_us("sys_cpu")? as u64,
+        voluntary: number(job, "ctx")? as u64,
+        involuntary: 0,
+        device_bytes: None,
+        threads: 1,
+        peak_rss_kib: 0,
+        exhausted: false,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse;
+
+    #[test]
+    fn per_cents_become_microseconds() {
+        let text = r#"note: said before
+            {"jobs": [{"error": 0, "job_runtime": 500, "usr_cpu": 4.0, "sys_cpu": 36.0, "ctx": 7,
+                       "read": {"total_ios": 50000, "runtime": 500}}]}"#;
+        let phase = parse(text).unwrap();
+        assert_eq!((phase.user_us, phase.system_us), (20_000, 180_000));
+        assert_eq!(phase.iops(), 100_000.0);
+        assert_eq!(phase.cpu_us_per_read(), 4.0);
+        assert!(parse("fio: failed").is_err());
+    }
+}

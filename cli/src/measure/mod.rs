@@ -1,0 +1,148 @@
+//! `aioshim measure`: what a call costs on and off fibers, what many of them gain, and what a fiber itself costs.
+//!
+//! Three parts, each a table with its bars beneath and its raw samples as JSON beside it. All that is compared runs in
+//! the same minutes, in turn, round by round; what is reported is the median of the rounds' ratios. A part says what it
+//! could not measure and why; bars judge, they never change the exit status.
+
+mod bars;
+mod data_file;
+mod environment;
+mod fibers;
+mod fio;
+mod labels;
+mod live;
+mod overhead;
+mod plot;
+mod programs;
+mod progress;
+mod report;
+mod samples;
+mod throughput;
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use clap::{Args, ValueEnum};
+
+use environment::Environment;
+use programs::Programs;
+use report::Part;
+
+/// What to measure, how long and where.
+#[derive(Args)]
+pub struct Options {
+    /// Shorter rounds and fewer of them: under a minute in all
+    #[arg(long)]
+    quick: bool,
+    /// Only these tables (may be given several times)
+    #[arg(long, value_enum)]
+    only: Vec<Table>,
+    /// That many rounds, however long they take; without, as many as fit the time
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: Option<u32>,
+    /// Where the files that are read and written lie: a real disk, for O_DIRECT [default: target/measure]
+    #[arg(long)]
+    dir: Option<PathBuf>,
+    /// Where the JSON and the plot go [default: target/measure]
+    #[arg(long, value_name = "DIR")]
+    json: Option<PathBuf>,
+    /// Ask the shim for this engine (AIOSHIM_ENGINE)
+    #[arg(long, value_name = "NAME")]
+    engine: Option<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Table {
+    /// Nanoseconds a call, plain, preloaded and on fibers
+    Overhead,
+    /// Random 4 KiB reads by fibers, pthreads and fio
+    Throughput,
+    /// Yield, create and join, memory of a parked fiber
+    Fibers,
+}
+
+/// What every part needs to know.
+struct Bench {
+    programs: Programs,
+    /// The directory of the files that are read and written.
+    dir: PathBuf,
+    quick: bool,
+    rounds: Option<u32>,
+    /// What carries out the operations of parked fibers, in the shim's words; none when nothing does.
+    engine: Option<String>,
+}
+
+impl Bench {
+    /// Says why a fiber cannot wait here without keeping all others waiting.
+    fn ensure_fibers_can_wait(&self, what: &str) -> Result<()> {
+        ensure!(
+            self.engine.is_some(),
+            "{what}: the shim has no engine here, so a fiber that waits would stop them all"
+        );
+        Ok(())
+    }
+
+    /// How long a part may take: the first figure with --quick.
+    fn budget(&self, quick_seconds: u64, seconds: u64) -> Duration {
+        Duration::from_secs(if self.quick { quick_seconds } else { seconds })
+    }
+
+    /// Whether to go on after `done` rounds.
+    fn more_rounds(&self, done: usize, at_least: usize, time_left: bool) -> bool {
+        match self.rounds {
+            Some(wanted) => done < wanted as usize,
+            None => time_left || done < at_least,
+        }
+    }
+}
+
+/// Measures, prints and writes all that was asked for. Fails when something could not be measured at all.
+pub fn run(options: &Options) -> Result<ExitCode> {
+    let target = testprogs::target_dir().join("measure");
+    let dir = directory(options.dir.clone().unwrap_or_else(|| target.clone()), "--dir")?;
+    let out = directory(options.json.clone().unwrap_or(target), "--json")?;
+    let mut wanted = options.only.clone();
+    if wanted.is_empty() {
+        wanted.extend(Table::value_variants());
+    }
+
+    progress::say("building libfiber.so, libaioshim.so and the benchmark programs");
+    let mut bench = Bench {
+        programs: Programs::build(options.engine.clone()),
+        dir,
+        quick: options.quick,
+        rounds: options.rounds,
+        engine: None,
+    };
+    let mut notes = Vec::new();
+    match labels::engine(&bench) {
+        Ok(Ok(engine)) => bench.engine = Some(engine),
+        Ok(Err(refusal)) => notes.push(format!("nothing is asynchronous here, the shim's engine: {refusal}")),
+        Err(error) => notes.push(format!("{error:#}")),
+    }
+    let environment = Environment::gather(&bench, notes);
+    print!("{environment}");
+
+    let mut whole = true;
+    for table in wanted {
+        let part: Part = match table {
+            Table::Overhead => overhead::measure(&bench)?,
+            Table::Throughput => throughput::measure(&bench, &out)?,
+            Table::Fibers => fibers::measure(&bench)?,
+        };
+        whole &= part.failures.is_empty();
+        print!("\n{part}");
+        let path = part.write(&out, &environment, options.quick)?;
+        println!("raw samples: {}", path.display());
+    }
+    Ok(if whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn directory(dir: PathBuf, option: &str) -> Result<PathBuf> {
+    fs::create_dir_all(&dir).with_context(|| format!("{option} {}: cannot be made", dir.display()))?;
+    dir.canonicalize()
+        .with_context(|| format!("{option} {}: cannot be used", dir.display()))
+}

@@ -1,0 +1,74 @@
+//! The benchmark programs, and the environment each is started in.
+//!
+//! Nothing of the caller's LD_PRELOAD, AIOSHIM* and FIBER_* reaches them: a mode is what its label says.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use testprogs::{Flavor, libraries, program};
+
+/// Whether the shim is in the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Load {
+    /// Not preloaded.
+    Plain,
+    /// Preloaded.
+    Shim,
+    /// Preloaded, and told by AIOSHIM=off to do nothing.
+    ShimOff,
+}
+
+/// The programs of testprogs/c/bench.
+pub struct Programs {
+    pub overhead: PathBuf,
+    pub throughput: PathBuf,
+    pub fibers: PathBuf,
+    shim: PathBuf,
+    engine: Option<String>,
+}
+
+impl Programs {
+    /// Builds the libraries and compiles the programs.
+    ///
+    /// # Panics
+    /// When they cannot be built; the compiler's message says why.
+    pub fn build(engine: Option<String>) -> Programs {
+        Programs {
+            shim: libraries().aioshim.clone(),
+            overhead: program("bench/overhead", Flavor::Plain),
+            throughput: program("bench/throughput", Flavor::Plain),
+            fibers: program("bench/fibers", Flavor::Plain),
+            engine,
+        }
+    }
+
+    /// `program` with or without the shim.
+    pub fn command(&self, program: &Path, load: Load) -> Command {
+        let mut command = Command::new(program);
+        scrub(&mut command);
+        if load != Load::Plain {
+            command.env("LD_PRELOAD", &self.shim);
+        }
+        match (load, &self.engine) {
+            (Load::ShimOff, _) => command.env("AIOSHIM", "off"),
+            (Load::Shim, Some(engine)) => command.env("AIOSHIM_ENGINE", engine),
+            _ => &mut command,
+        };
+        command
+    }
+}
+
+/// Takes from `command` what of our environment could change what it does.
+pub fn scrub(command: &mut Command) {
+    let ours = |name: &OsStr| {
+        let name = name.as_bytes();
+        name == b"LD_PRELOAD" || name.starts_with(b"AIOSHIM") || name.starts_with(b"FIBER_")
+    };
+    for (name, _) in std::env::vars_os() {
+        if ours(&name) {
+            command.env_remove(name);
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! What is happening, on standard error: a bar on a terminal, a line a part elsewhere.
+
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// Says it in a line of its own.
+pub fn say(what: &str) {
+    eprintln!("measure: {what}");
+}
+
+/// The progress of one part towards the end of its time.
+pub struct Progress(Option<ProgressBar>);
+
+impl Progress {
+    /// Announces `part`, which will take about `length`.
+    pub fn start(part: &str, length: Duration) -> Progress {
+        if !std::io::stderr().is_terminal() {
+            say(&format!("{part}, about {} s", length.as_secs()));
+            return Progress(None);
+        }
+        let style = ProgressStyle::with_template("{prefix} [{bar:30}] {msg}").expect("a template of our own");
+        let bar = ProgressBar::new(u64::try_from(length.as_millis()).unwrap_or(u64::MAX))
+            .with_style(style)
+            .with_prefix(part.to_owned());
+        Progress(Some(bar))
+    }
+
+    /// Shows what is being measured now.
+    pub fn show(&self, now: &str) {
+        if let Some(bar) = &self.0 {
+            bar.set_position(u64::try_from(bar.elapsed().as_millis()).unwrap_or(u64::MAX));
+            bar.set_message(now.to_owned());
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.0 {
+            bar.finish_and_clear();
+        }
+    }
+}

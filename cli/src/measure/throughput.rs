@@ -1,0 +1,377 @@
+//! Random 4 KiB reads: fibers against as many pthreads and against fio at that depth, the same file under all.
+//!
+//! The three take turns within a round. A ratio compares phases of the same round.
+
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use comfy_table::Cell;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::Bench;
+use super::bars::Bar;
+use super::data_file::data_file;
+use super::fio::Fio;
+use super::labels;
+use super::live::Live;
+use super::plot;
+use super::programs::Load;
+use super::progress::Progress;
+use super::report::{Part, table};
+use super::samples::Samples;
+
+/// One phase of reads, as throughput.c tells it.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Phase {
+    pub reads: u64,
+    pub ns: u64,
+    pub user_us: u64,
+    pub system_us: u64,
+    pub voluntary: u64,
+    pub involuntary: u64,
+    /// What the kernel charged the process with; none where it was not asked.
+    pub device_bytes: Option<u64>,
+    pub threads: u64,
+    pub peak_rss_kib: u64,
+    /// It ended before its time, because every block had been read.
+    pub exhausted: bool,
+}
+
+impl Phase {
+    pub fn iops(&self) -> f64 {
+        self.reads as f64 / (self.ns as f64 / 1e9)
+    }
+
+    pub fn cpu_us_per_read(&self) -> f64 {
+        (self.user_us + self.system_us) as f64 / self.reads.max(1) as f64
+    }
+
+    fn switches_per_read(&self) -> f64 {
+        (self.voluntary + self.involuntary) as f64 / self.reads.max(1) as f64
+    }
+}
+
+pub const COUNTS: [u32; 5] = [1, 8, 32, 128, 1024];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Who {
+    Fibers,
+    Pthreads,
+    Fio,
+}
+
+impl Who {
+    pub const ALL: [Who; 3] = [Who::Fibers, Who::Pthreads, Who::Fio];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Who::Fibers => "fibers",
+            Who::Pthreads => "pthreads",
+            Who::Fio => "fio",
+        }
+    }
+}
+
+/// One way of reading with one number of readers.
+pub struct Case {
+    pub direct: bool,
+    pub count: u32,
+    /// Who failed at it, and is not asked again: a hang is long.
+    failed: [bool; 3],
+    /// A row a round, in the order of [`Who::ALL`].
+    rounds: Vec<[Option<Phase>; 3]>,
+}
+
+impl Case {
+    fn way(&self) -> &'static str {
+        if self.direct { "direct" } else { "buffered" }
+    }
+
+    /// The rounds' figures of `who`.
+    pub fn of(&self, who: Who, figure: impl Fn(&Phase) -> f64) -> Samples {
+        self.rounds
+            .iter()
+            .filter_map(|round| round[who as usize].as_ref())
+            .map(figure)
+            .collect()
+    }
+
+    /// Of each round that has both: the fibers' figure by that of `who`.
+    fn ratios(&self, who: Who, figure: impl Fn(&Phase) -> f64) -> Samples {
+        let both = self
+            .rounds
+            .iter()
+            .filter_map(|round| round[0].as_ref().zip(round[who as usize].as_ref()));
+        both.map(|(fibers, other)| figure(fibers) / figure(other)).collect()
+    }
+
+    /// Says so when the disk's own speed changed: many virtual disks have a burst, and then a limit.
+    fn unsteady(&self) -> Option<String> {
+        let by_all = |round: &[Option<Phase>; 3]| round.iter().flatten().map(Phase::iops).fold(0.0, f64::max);
+        let fastest = self.rounds.iter().map(by_all).fold(0.0, f64::max);
+        let slowest = self.rounds.iter().map(by_all).fold(f64::INFINITY, f64::min);
+        (fastest > 2.0 * slowest).then(|| {
+            format!(
+                "the disk is unsteady, {} reads by {} ran at {slowest:.0} to {fastest:.0} IOPS: where it is held back, \
+                 IOPS say little and CPU a read is too high for all; ratios of one round still compare like with like",
+                self.way(),
+                self.count
+            )
+        })
+    }
+
+    fn json(&self) -> Value {
+        let figures = Who::ALL.map(|who| {
+            let phases: Vec<&Phase> = self
+                .rounds
+                .iter()
+                .filter_map(|round| round[who as usize].as_ref())
+                .collect();
+            let value = json!({
+                "iops": self.of(who, Phase::iops),
+                "cpu_us_per_read": self.of(who, Phase::cpu_us_per_read),
+                "fibers_iops_ratio": self.ratios(who, Phase::iops),
+                "fibers_cpu_ratio": self.ratios(who, Phase::cpu_us_per_read),
+                "phases": phases,
+            });
+            (who.name().to_owned(), value)
+        });
+        json!({ "way": self.way(), "readers": self.count, "by": Value::Object(figures.into_iter().collect()) })
+    }
+}
+
+/// Measures and judges all cases; the plot goes to `out`.
+pub fn measure(bench: &Bench, out: &Path) -> Result<Part> {
+    let ms = if bench.quick { 200 } else { 500 };
+    let file = data_file(&bench.dir, if bench.quick { 512 } else { 1024 })?;
+    let fio = Fio::find();
+    let budget = bench.budget(24, 130);
+    let progress = Progress::start("throughput", budget);
+    let mut failures = Vec::new();
+    let mut notes = Vec::new();
+    let can_wait = bench.ensure_fibers_can_wait("fibers' reads");
+    let no_fibers = can_wait.map_err(|error| failures.push(format!("{error:#}"))).is_err();
+    let mut cases: Vec<Case> = [true, false]
+        .into_iter()
+        .flat_map(|direct| {
+            COUNTS.map(|count| Case {
+                direct,
+                count,
+                failed: [no_fibers, false, false],
+                rounds: Vec::new(),
+            })
+        })
+        .collect();
+
+    // The case the bars are about comes first, while the disk is fresh.
+    cases.sort_by_key(|case| !is_judged(case));
+    let start = Instant::now();
+    let mut done = 0;
+    let mut longest = std::time::Duration::ZERO;
+    // A round is begun when one as long as the longest so far would still end in time.
+    while bench.more_rounds(done, 1, start.elapsed() + longest < budget) {
+        let began = Instant::now();
+        for case in &mut cases {
+            progress.show(&format!("{} reads by {}", case.way(), case.count));
+            // The case the bars are about is worth more samples.
+            for _ in 0..if is_judged(case) { 3 } else { 1 } {
+                let round = Who::ALL.map(|who| {
+                    if case.failed[who as usize] {
+                        return None;
+                    }
+                    let phase = match who {
+                        Who::Fio => fio.as_ref()?.read(&file, case.direct, case.count, ms),
+                        _ => ours(bench, who, case, &file, ms),
+                    };
+                    case.failed[who as usize] = phase.is_err();
+                    phase.map_err(|error| failures.push(format!("{error:#}"))).ok()
+                });
+                case.rounds.push(round);
+            }
+        }
+        longest = longest.max(began.elapsed());
+        done += 1;
+    }
+    drop(progress);
+
+    cases.sort_by_key(|case| (!case.direct, case.count));
+    notes.extend(cases.iter().filter_map(Case::unsteady).take(1));
+    check(bench, &cases, &file, &mut notes, &mut failures);
+    if fio.is_none() {
+        notes.push("fio is not installed, so there is no yardstick: apt-get install fio".to_owned());
+    }
+    match plot::write(&cases, out) {
+        Ok(path) => notes.push(format!("plot: {}", path.display())),
+        Err(error) => failures.push(format!("plot: {error:#}")),
+    }
+    let samples: Vec<Value> = cases.iter().map(Case::json).collect();
+    Ok(Part {
+        key: "throughput",
+        title: format!("Throughput: random reads of 4 KiB, {done} rounds of {ms} ms, one worker"),
+        table: rows(&cases),
+        bars: bars(&cases),
+        notes,
+        failures,
+        samples: json!(samples),
+    })
+}
+
+/// O_DIRECT with 128 readers.
+fn is_judged(case: &Case) -> bool {
+    case.direct && case.count == 128
+}
+
+fn arguments(who: Who, case: &Case, file: &Path, ms: u64) -> Vec<String> {
+    let words = [who.name(), &case.count.to_string(), &ms.to_string(), case.way()];
+    let file = file.to_string_lossy().into_owned();
+    words.into_iter().map(str::to_owned).chain([file]).collect()
+}
+
+/// A phase of throughput.c: fibers with the preload, pthreads without.
+fn ours(bench: &Bench, who: Who, case: &Case, file: &Path, ms: u64) -> Result<Phase> {
+    /// What it says beside the phase.
+    #[derive(Deserialize)]
+    struct Labels {
+        preloaded: bool,
+        fiber: bool,
+    }
+    let on_fibers = who == Who::Fibers;
+    let load = if on_fibers { Load::Shim } else { Load::Plain };
+    let mut command = bench.programs.command(&bench.programs.throughput, load);
+    command.args(arguments(who, case, file, ms));
+    let name = format!("{} {} {}", case.way(), case.count, who.name());
+    let mut live = Live::start(command, &name)?;
+    let line = live.line()?;
+    live.end()?;
+    let context = || format!("{name}: said {line:?}");
+    let labels: Labels = serde_json::from_str(&line).with_context(context)?;
+    ensure!(
+        labels.preloaded == on_fibers && labels.fiber == on_fibers,
+        "{name}: did not run as meant: {line}"
+    );
+    let phase: Phase = serde_json::from_str(&line).with_context(context)?;
+    ensure!(phase.reads > 0, "{name}: not one read in {ms} ms");
+    Ok(phase)
+}
+
+/// Whether the reads went to the device, and the fibers' through the shim.
+fn check(bench: &Bench, cases: &[Case], file: &Path, notes: &mut Vec<String>, failures: &mut Vec<String>) {
+    for case in cases {
+        for who in [Who::Fibers, Who::Pthreads] {
+            let bytes = case.of(who, |phase| {
+                phase.device_bytes.unwrap_or(0) as f64 / phase.reads.max(1) as f64
+            });
+            if bytes.median().is_some_and(|bytes| bytes < 0.9 * 4096.0) {
+                notes.push(format!(
+                    "{} reads by {} {}: only {:.0} bytes a read came from the device, the rest from the page cache",
+                    case.way(),
+                    case.count,
+                    who.name(),
+                    bytes.median().unwrap_or_default()
+                ));
+            }
+            if case
+                .of(who, |phase| f64::from(phase.exhausted))
+                .quartiles()
+                .is_some_and(|(_, high)| high > 0.0)
+            {
+                notes.push(format!(
+                    "{} reads by {} {}: phases ended early, every block of the file had been read",
+                    case.way(),
+                    case.count,
+                    who.name()
+                ));
+            }
+        }
+        if case.count != 128 || bench.engine.is_none() {
+            continue;
+        }
+        match labels::of_throughput(bench, &arguments(Who::Fibers, case, file, 50)) {
+            Ok(account) if account.is_converted() => {}
+            Ok(account) => notes.push(format!("{} reads were not converted: {}", case.way(), account.told())),
+            Err(error) => failures.push(format!("{error:#}")),
+        }
+    }
+}
+
+fn rows(cases: &[Case]) -> comfy_table::Table {
+    let header = [
+        "reads",
+        "by",
+        "IOPS",
+        "quartiles",
+        "CPU us/read",
+        "quartiles",
+        "switches/read",
+        "threads",
+        "peak MiB",
+        "fibers' IOPS",
+        "fibers' CPU",
+    ];
+    let mut rows = table(&header, 2, false);
+    for case in cases {
+        for who in Who::ALL {
+            let median = |figure: fn(&Phase) -> f64| case.of(who, figure).median();
+            let Some(iops) = median(Phase::iops) else {
+                continue;
+            };
+            let spread = |figure: fn(&Phase) -> f64| case.of(who, figure).quartiles().unwrap_or_default();
+            let (low, high) = spread(Phase::iops);
+            let (low_cpu, high_cpu) = spread(Phase::cpu_us_per_read);
+            let ratio = |figure: fn(&Phase) -> f64| match case.ratios(who, figure).median() {
+                Some(ratio) if who != Who::Fibers => format!("{ratio:.2}x"),
+                _ => String::new(),
+            };
+            let way = if case.direct { "O_DIRECT" } else { "cold" };
+            rows.add_row(
+                [
+                    way.to_owned(),
+                    format!("{} {}", case.count, who.name()),
+                    format!("{iops:.0}"),
+                    format!("{low:.0}..{high:.0}"),
+                    format!("{:.2}", median(Phase::cpu_us_per_read).unwrap_or_default()),
+                    format!("{low_cpu:.2}..{high_cpu:.2}"),
+                    format!("{:.3}", median(Phase::switches_per_read).unwrap_or_default()),
+                    format!("{:.0}", median(|phase| phase.threads as f64).unwrap_or_default()),
+                    format!(
+                        "{:.1}",
+                        median(|phase| phase.peak_rss_kib as f64).unwrap_or_default() / 1024.0
+                    ),
+                    ratio(Phase::iops),
+                    ratio(Phase::cpu_us_per_read),
+                ]
+                .map(Cell::new),
+            );
+        }
+    }
+    rows
+}
+
+fn bars(cases: &[Case]) -> Vec<Bar> {
+    let judged = cases.iter().find(|case| is_judged(case));
+    let ratio = |who, figure: fn(&Phase) -> f64| judged.and_then(|case| case.ratios(who, figure).median());
+    let words = "O_DIRECT, 128 fibers on one worker";
+    vec![
+        Bar::at_least(format!("{words}: IOPS"), 0.97, "x fio's", ratio(Who::Fio, Phase::iops)),
+        Bar::at_least(
+            format!("{words}: IOPS"),
+            0.97,
+            "x 128 pthreads'",
+            ratio(Who::Pthreads, Phase::iops),
+        ),
+        Bar::at_most(
+            format!("{words}: CPU a read"),
+            0.40,
+            "x 128 pthreads'",
+            ratio(Who::Pthreads, Phase::cpu_us_per_read),
+        ),
+        Bar::at_most(
+            format!("{words}: CPU a read"),
+            1.0,
+            "x fio's",
+            ratio(Who::Fio, Phase::cpu_us_per_read),
+        ),
+    ]
+}
