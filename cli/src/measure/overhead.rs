@@ -113,7 +113,8 @@ const MODES: [Mode; 8] = [
 
 /// How long a round of the plain mode shall be.
 const ROUND_NS: f64 = 2.5e6;
-const FEWEST_ROUNDS: usize = 3;
+/// However slow a call is.
+const FEWEST_ROUNDS: usize = 1;
 
 /// All rounds of one call, a column a mode; none where a mode failed.
 #[derive(Default)]
@@ -223,14 +224,17 @@ fn measure_call(
     let generations: u32 = if bench.quick { 3 } else { 8 };
     let mut rounds = Rounds::default();
     for generation in 0..generations {
+        // With --rounds the rounds are divided, the first generations taking one more.
+        let wanted = bench.rounds.map(|n| (n + generations - 1 - generation) / generations);
+        if wanted == Some(0) {
+            break;
+        }
         let deadline = Instant::now() + share / generations;
         let mut live = start_all(bench, call, &mut failed, failures);
         if rounds.calls == 0 {
             rounds.calls = calls_per_round(&mut live[PLAIN]);
         }
         let mut done = 0;
-        // With --rounds the rounds are divided, the first generations taking one more.
-        let wanted = bench.rounds.map(|n| (n + generations - 1 - generation) / generations);
         loop {
             let more = match wanted {
                 Some(wanted) => done < wanted as usize,

@@ -24,14 +24,24 @@ pub fn write(cases: &[Case], dir: &Path) -> Result<PathBuf> {
             .collect::<Vec<_>>()
     };
     let (direct, cold) = (read(true), read(false));
-    chart(&left_above, "O_DIRECT: IOPS", &direct, Phase::iops).map_err(|e| failed(&e))?;
-    chart(&right_above, "cold page cache: IOPS", &cold, Phase::iops).map_err(|e| failed(&e))?;
-    chart(&left_below, "O_DIRECT: CPU us a read", &direct, Phase::cpu_us_per_read).map_err(|e| failed(&e))?;
+    // The more readers the more IOPS, and the less CPU: the legend is where no line goes.
+    let (below, above) = (SeriesLabelPosition::LowerRight, SeriesLabelPosition::UpperMiddle);
+    chart(&left_above, "O_DIRECT: IOPS", &direct, Phase::iops, below.clone()).map_err(|e| failed(&e))?;
+    chart(&right_above, "cold page cache: IOPS", &cold, Phase::iops, below.clone()).map_err(|e| failed(&e))?;
+    chart(
+        &left_below,
+        "O_DIRECT: CPU us a read",
+        &direct,
+        Phase::cpu_us_per_read,
+        above.clone(),
+    )
+    .map_err(|e| failed(&e))?;
     chart(
         &right_below,
         "cold page cache: CPU us a read",
         &cold,
         Phase::cpu_us_per_read,
+        above.clone(),
     )
     .map_err(|e| failed(&e))?;
     root.present().map_err(|e| failed(&e))?;
@@ -42,7 +52,13 @@ pub fn write(cases: &[Case], dir: &Path) -> Result<PathBuf> {
 type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
 
 /// One figure over the number of readers, a line for each who read.
-fn chart(area: &Area, title: &str, cases: &[&Case], figure: fn(&Phase) -> f64) -> Result<()> {
+fn chart(
+    area: &Area,
+    title: &str,
+    cases: &[&Case],
+    figure: fn(&Phase) -> f64,
+    legend: SeriesLabelPosition,
+) -> Result<()> {
     let points = |who: Who| -> Vec<(f64, f64)> {
         let seen = cases
             .iter()
@@ -77,7 +93,7 @@ fn chart(area: &Area, title: &str, cases: &[&Case], figure: fn(&Phase) -> f64) -
         .configure_series_labels()
         .background_style(WHITE.mix(0.8))
         .border_style(BLACK.mix(0.3))
-        .position(SeriesLabelPosition::UpperLeft)
+        .position(legend)
         .draw()?;
     Ok(())
 }

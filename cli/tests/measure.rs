@@ -1,0 +1,85 @@
+//! That `aioshim measure` measures, says and writes what it should; not how fast anything is.
+
+use std::process::{Command, Output};
+
+use serde_json::Value;
+use testprogs::Scratch;
+
+fn measure(scratch: &Scratch, args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_aioshim"))
+        .args(["measure", "--quick", "--rounds", "1"])
+        .args(args)
+        .arg("--dir")
+        .arg(scratch.path())
+        .arg("--json")
+        .arg(scratch.path())
+        .output()
+        .expect("it starts")
+}
+
+/// The output of a success, and the JSON of `part`.
+fn report(args: &[&str], part: &str) -> (String, Value) {
+    let scratch = Scratch::new();
+    let output = measure(&scratch, args);
+    let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let (stdout, stderr) = (said(&output.stdout), said(&output.stderr));
+    assert!(output.status.success(), "{stdout}\n{stderr}");
+    let text = std::fs::read_to_string(scratch.join(part).with_extension("json")).expect("the JSON is beside it");
+    (stdout, serde_json::from_str(&text).expect("it is JSON"))
+}
+
+#[test]
+fn overhead_has_every_mode_of_every_call() {
+    let (stdout, json) = report(&["--only", "overhead"], "overhead");
+    let calls = json["samples"].as_object().expect("the calls");
+    assert_eq!(calls.len(), 8);
+    for (name, call) in calls {
+        let modes = call["modes"].as_object().expect("the modes");
+        for (mode, value) in modes {
+            assert!(
+                value["ns"]["median"].as_f64().is_some_and(|ns| ns > 0.0),
+                "{name} {mode}"
+            );
+        }
+    }
+    assert_eq!(
+        stdout.matches("\nbar: ").count(),
+        json["bars"].as_array().map_or(0, Vec::len)
+    );
+    assert!(!stdout.contains("not measured"), "{stdout}");
+    assert!(!stdout.contains('\x1b'), "colours only on a terminal");
+}
+
+#[test]
+fn fibers_park_by_the_hundred_thousand() {
+    let (stdout, json) = report(&["--only", "fibers"], "fibers");
+    let parked = &json["samples"]["parked"];
+    assert_eq!(parked["woken"], 100_000, "{stdout}");
+    assert!(json["environment"]["kernel"].is_string());
+    assert!(stdout.contains("bar: fiber_yield between 2 fibers <= 10.00 ns: "));
+}
+
+#[test]
+fn without_an_engine_it_says_so_and_goes_on() {
+    let scratch = Scratch::new();
+    let output = measure(&scratch, &["--only", "fibers", "--engine", "sync"]);
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert!(stdout.contains("note: nothing is asynchronous here"), "{stdout}");
+    assert!(stdout.contains("not measured: parked fibers"), "{stdout}");
+    assert!(stdout.contains("fiber_yield, 2 fibers"), "{stdout}");
+    assert!(!output.status.success(), "a part is missing");
+}
+
+#[test]
+fn a_directory_that_cannot_be_made_is_named() {
+    let output = Command::new(env!("CARGO_BIN_EXE_aioshim"))
+        .args(["measure", "--dir", "/proc/none"])
+        .output()
+        .expect("it starts");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        stderr.starts_with("aioshim: --dir /proc/none: cannot be made"),
+        "{stderr}"
+    );
+    assert!(!output.status.success());
+}
