@@ -45,12 +45,14 @@ fn offset() -> impl Strategy<Value = i64> {
 fn open_flags() -> impl Strategy<Value = i64> {
     let mode = prop::sample::select(vec![libc::O_RDWR, libc::O_RDWR, libc::O_RDONLY, libc::O_WRONLY]);
     let creation = prop::sample::select(vec![libc::O_CREAT, libc::O_CREAT, 0, libc::O_CREAT | libc::O_EXCL]);
+    // A synchronous write waits for the disk, here as there: seldom.
     let rest = prop_oneof![
-        6 => Just(0),
-        1 => Just(libc::O_TRUNC),
-        2 => Just(libc::O_APPEND),
-        1 => Just(libc::O_DIRECT),
-        1 => Just(libc::O_NONBLOCK),
+        12 => Just(0),
+        2 => Just(libc::O_TRUNC),
+        4 => Just(libc::O_APPEND),
+        2 => Just(libc::O_DIRECT),
+        2 => Just(libc::O_NONBLOCK),
+        1 => Just(libc::O_DSYNC),
     ];
     (mode, creation, rest).prop_map(|(mode, creation, rest)| i64::from(mode | creation | rest))
 }

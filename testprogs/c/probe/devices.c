@@ -80,7 +80,9 @@ static void terminal(void)
     n = SHOW(read(slave, buf, 100));
     printf("rest of the line: %.*s", (int)n, buf);
     SHOW(write(slave, "out\n", 4));
-    SHOW(read(master, buf, 100));
+    /* It may come in pieces. */
+    SHOW(read_full(master, buf, 5));
+    printf("echoed: %.5s", buf);
     SHOW(pread(slave, buf, 10, 0));
     SHOW(close(slave));
     SHOW(read(master, buf, 100));

@@ -13,15 +13,15 @@ static void on_limit(int signal)
     signals += signal == SIGXFSZ;
 }
 
-static void probe(void)
+static void across(const char *path, int flags)
 {
     static char data[8192];
-    struct sigaction action = { .sa_handler = on_limit };
     struct rlimit limit = { 10000, RLIM_INFINITY };
-    fflush(stdout);
-    int fd = open("file", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (fd < 0 || sigaction(SIGXFSZ, &action, NULL) || setrlimit(RLIMIT_FSIZE, &limit))
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | flags, 0600);
+    if (fd < 0 || setrlimit(RLIMIT_FSIZE, &limit))
         die("setup");
+    pattern(data, sizeof data, 1);
+    signals = 0;
     long cut[8], at = 0;
     cut[at++] = write(fd, data, 8192);
     cut[at++] = write(fd, data, 8192);
@@ -38,4 +38,15 @@ static void probe(void)
         printf("result %d: %ld\n", i, cut[i]);
     printf("signals: %d, then %d with %s, then %d\n", before, after, strerror(error), (int)signals);
     SHOW(close(fd));
+    show_file(path);
+}
+
+static void probe(void)
+{
+    struct sigaction action = { .sa_handler = on_limit };
+    if (sigaction(SIGXFSZ, &action, NULL))
+        die("sigaction");
+    across("file", 0);
+    /* Such a write waits for the disk. */
+    across("synchronous", O_DSYNC);
 }
