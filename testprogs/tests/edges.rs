@@ -74,6 +74,7 @@ probes! {
     sigpipe, [1, 3];
     fifo, [1, 3];
     atomic, [1, 3];
+    mixed, [1, 3];
     forking, [1, 3];
     signals, [1, 3];
     rlimit, [1, 3];
