@@ -1,0 +1,267 @@
+//! The C API: each function of fiber.h, checked arguments in, error numbers out. A test compiles these signatures against
+//! the header, so that the two cannot drift apart.
+//!
+//! Invariant, for every `unsafe` here: pointers a caller passes are NULL, where the header allows it, or valid for what the
+//! header says the function does with them; objects were initialised and outlive their use. That is the C contract.
+
+mod sync;
+
+use crate::errno::{Errno, as_int};
+use crate::fiber::{Entry, Handle, NAME_LEN};
+use crate::join::{self, Spec};
+use crate::key;
+use crate::runtime::{self, Setup};
+use crate::stack::Class;
+use crate::sync::on_fiber;
+use crate::timer::{self, NEVER};
+use crate::worker::Worker;
+use crate::{conf, debug, sched, tls};
+use core::ffi::{CStr, c_char, c_int, c_uint, c_void};
+use core::mem::offset_of;
+use core::ptr::null_mut;
+
+/// `fiber_t`: never looked into, a pointer to it is a handle.
+#[repr(C)]
+pub struct FiberHandle {
+    _opaque: [u8; 0],
+}
+
+/// `fiber_options_t`.
+#[repr(C)]
+pub struct FiberOptions {
+    size: usize,
+    workers: c_uint,
+    stack_size: usize,
+}
+
+/// `fiber_attr_t`.
+#[repr(C)]
+pub struct FiberAttr {
+    size: usize,
+    stack_size: usize,
+    name: *const c_char,
+    detached: c_int,
+}
+
+const VERSION: [u32; 3] = [0, 1, 0];
+
+#[inline(always)]
+fn handle(f: *mut FiberHandle) -> Handle {
+    Handle(f as u64)
+}
+
+/// The object behind a C pointer; `EINVAL` for NULL.
+#[inline(always)]
+fn object<'a, T>(at: *const T) -> Result<&'a T, Errno> {
+    // SAFETY: the C contract above.
+    unsafe { at.as_ref() }.ok_or(Errno::EINVAL)
+}
+
+/// Stores a result where the caller wants it, if it does.
+#[inline(always)]
+fn store<T>(at: *mut T, value: T) {
+    if !at.is_null() {
+        // SAFETY: the C contract above.
+        unsafe { at.write(value) }
+    }
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn fiber_version() -> c_uint {
+    VERSION[0] << 16 | VERSION[1] << 8 | VERSION[2]
+}
+
+/// Calls `f`, which parks nowhere and unwinds nowhere, and gives C its answer.
+#[inline(always)]
+fn answer(f: impl FnOnce() -> Result<(), Errno>) -> c_int {
+    as_int(f())
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn fiber_run(
+    opt: *const FiberOptions,
+    f: Option<Entry>,
+    arg: *mut c_void,
+    ret: *mut *mut c_void,
+) -> c_int {
+    answer(|| {
+        if tls::worker().is_some() {
+            return Err(Errno::EBUSY);
+        }
+        let f = f.ok_or(Errno::EINVAL)?;
+        // SAFETY: the C contract above.
+        let (workers, stack_size) = match unsafe { opt.as_ref() } {
+            None => (0, 0),
+            Some(o) if o.size >= size_of::<FiberOptions>() => (o.workers as usize, o.stack_size),
+            Some(_) => return Err(Errno::EINVAL),
+        };
+        let setup = Setup {
+            workers: match workers {
+                0 => conf::workers(),
+                n if n <= conf::WORKERS_MAX => n,
+                _ => return Err(Errno::EINVAL),
+            },
+            class: match stack_size {
+                0 => conf::stack(),
+                n => Class::of(n).ok_or(Errno::EINVAL)?,
+            },
+        };
+        store(ret, runtime::run(setup, f, arg)?);
+        Ok(())
+    })
+}
+
+/// What an attribute object asks for.
+fn spec(worker: &Worker, attr: *const FiberAttr) -> Result<Spec, Errno> {
+    let mut spec = Spec {
+        class: worker.runtime().class,
+        name: [0; NAME_LEN],
+        detached: false,
+        stays: false,
+    };
+    // SAFETY: the C contract above.
+    if let Some(attr) = unsafe { attr.as_ref() } {
+        if attr.size < offset_of!(FiberAttr, detached) + size_of::<c_int>() {
+            return Err(Errno::EINVAL);
+        }
+        if attr.stack_size != 0 {
+            spec.class = Class::of(attr.stack_size).ok_or(Errno::EINVAL)?;
+        }
+        if !attr.name.is_null() {
+            // SAFETY: the C contract above: a NUL-ended name.
+            let name = unsafe { CStr::from_ptr(attr.name) }.to_bytes();
+            spec.name = debug::checked_name(&name[..name.len().min(NAME_LEN - 1)])?;
+        }
+        spec.detached = attr.detached != 0;
+    }
+    Ok(spec)
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn fiber_create(
+    out: *mut *mut FiberHandle,
+    attr: *const FiberAttr,
+    f: Option<Entry>,
+    arg: *mut c_void,
+) -> c_int {
+    answer(|| {
+        let worker = on_fiber()?;
+        let f = f.ok_or(Errno::EINVAL)?;
+        let made = join::create(worker, &spec(worker, attr)?, f, arg)?;
+        store(out, made.0 as *mut FiberHandle);
+        Ok(())
+    })
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn fiber_join(f: *mut FiberHandle, ret: *mut *mut c_void) -> c_int {
+    answer(|| {
+        store(ret, join::join(on_fiber()?, handle(f))?);
+        Ok(())
+    })
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn fiber_detach(f: *mut FiberHandle) -> c_int {
+    answer(|| join::detach(handle(f)))
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn fiber_exit(ret: *mut c_void) {
+    if let Ok(worker) = on_fiber() {
+        sched::exit(worker, ret);
+    }
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn fiber_self() -> *mut FiberHandle {
+    match on_fiber() {
+        Ok(worker) => worker.running().handle().0 as *mut FiberHandle,
+        Err(_) => null_mut(),
+    }
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn fiber_yield() {
+    match on_fiber() {
+        Ok(worker) => sched::yield_now(worker),
+        Err(_) => rustix::thread::sched_yield(),
+    }
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn fiber_sleep(ns: u64) -> c_int {
+    answer(|| {
+        let worker = on_fiber()?;
+        sched::sleep_until(worker, timer::now().saturating_add(ns).min(NEVER - 1));
+        Ok(())
+    })
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn fiber_id(f: *mut FiberHandle) -> u64 {
+    crate::api::id_of(handle(f)).unwrap_or(0)
+}
+
+/// The fiber a handle names, NULL being the caller.
+fn named(f: *mut FiberHandle) -> Result<&'static crate::fiber::Fiber, Errno> {
+    if f.is_null() {
+        return on_fiber().map(Worker::running).map_err(|_| Errno::ESRCH);
+    }
+    handle(f).fiber().ok_or(Errno::ESRCH)
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn fiber_setname(f: *mut FiberHandle, name: *const c_char) -> c_int {
+    answer(|| {
+        let fiber = named(f)?;
+        let name = object(name)?;
+        // SAFETY: the C contract above: a NUL-ended name.
+        debug::set_name(fiber, debug::checked_name(unsafe { CStr::from_ptr(name) }.to_bytes())?);
+        Ok(())
+    })
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn fiber_getname(f: *mut FiberHandle, buf: *mut c_char, len: usize) -> c_int {
+    answer(|| {
+        let name = debug::name(named(f)?);
+        let text = debug::text(&name);
+        if len <= text.len() {
+            return Err(Errno::ERANGE);
+        }
+        object(buf.cast_const())?;
+        // SAFETY: the C contract above: `len` bytes; a stored name ends in a NUL.
+        unsafe { core::ptr::copy_nonoverlapping(name.as_ptr().cast(), buf, text.len() + 1) };
+        Ok(())
+    })
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn fiber_dump(fd: c_int) {
+    debug::dump(fd);
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn fiber_key_create(key: *mut c_uint, destructor: Option<key::Destructor>) -> c_int {
+    answer(|| {
+        object(key.cast_const())?;
+        store(key, key::create(destructor)?);
+        Ok(())
+    })
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn fiber_key_delete(key: c_uint) -> c_int {
+    answer(|| key::delete(key))
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn fiber_getspecific(key: c_uint) -> *mut c_void {
+    on_fiber().map_or(null_mut(), |worker| key::get(worker.running(), key))
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn fiber_setspecific(key: c_uint, value: *const c_void) -> c_int {
+    answer(|| key::set(on_fiber()?.running(), key, value.cast_mut()))
+}

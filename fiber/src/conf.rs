@@ -1,0 +1,94 @@
+//! Options: what the caller leaves open comes from the environment, else from the defaults.
+//!
+//! A bad value in the environment never fails the program: one line on stderr says what was expected and what is used.
+
+#![forbid(unsafe_code)]
+
+use crate::debug::Out;
+use crate::stack::Class;
+use core::fmt::Write;
+use std::ffi::OsString;
+
+pub(crate) const WORKERS_MAX: usize = 1024;
+const WORKERS_DEFAULT: usize = 1;
+const STACK_DEFAULT: usize = 256 << 10;
+
+/// `FIBER_WORKERS`: OS threads that run fibers.
+pub(crate) fn workers() -> usize {
+    read("FIBER_WORKERS", "a number from 1 to 1024", "1", parse_workers).unwrap_or(WORKERS_DEFAULT)
+}
+
+/// `FIBER_STACK`: bytes of address space per fiber stack.
+pub(crate) fn stack() -> Class {
+    let size = read(
+        "FIBER_STACK",
+        "bytes, or with K or M after the number, from 16K to 1024M",
+        "256K",
+        parse_stack,
+    );
+    Class::of(size.unwrap_or(STACK_DEFAULT)).expect("checked")
+}
+
+fn parse_workers(text: &str) -> Option<usize> {
+    text.parse().ok().filter(|n| (1..=WORKERS_MAX).contains(n))
+}
+
+fn parse_stack(text: &str) -> Option<usize> {
+    let (digits, unit) = match text.as_bytes().last()? {
+        b'k' | b'K' => (&text[..text.len() - 1], 1 << 10),
+        b'm' | b'M' => (&text[..text.len() - 1], 1 << 20),
+        _ => (text, 1),
+    };
+    if !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let size = digits.parse::<usize>().ok()?.checked_mul(unit)?;
+    Class::of(size).map(|_| size)
+}
+
+fn read<T>(name: &str, expected: &str, used: &str, parse: fn(&str) -> Option<T>) -> Option<T> {
+    let value: OsString = std::env::var_os(name).filter(|v| !v.is_empty())?;
+    let parsed = value.to_str().and_then(parse);
+    if parsed.is_none() {
+        let value = value.to_string_lossy();
+        let _ = writeln!(Out::new(2), "fiber: {name}={value}: expected {expected}; using {used}");
+    }
+    parsed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_units() {
+        assert_eq!(parse_stack("65536"), Some(65536));
+        assert_eq!(parse_stack("64K"), Some(64 << 10));
+        assert_eq!(parse_stack("64k"), Some(64 << 10));
+        assert_eq!(parse_stack("1M"), Some(1 << 20));
+        for bad in [
+            "",
+            "K",
+            "x",
+            "-1",
+            "+5",
+            "64KB",
+            "1G",
+            "1.5M",
+            "8K",
+            "2048M",
+            "99999999999999999999M",
+            "64é",
+        ] {
+            assert_eq!(parse_stack(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn workers_are_bounded() {
+        assert_eq!(parse_workers("8"), Some(8));
+        for bad in ["", "0", "1025", "two", "-1", "1.0"] {
+            assert_eq!(parse_workers(bad), None, "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! The deadlock report: when every fiber waits and nothing can wake one, says who waits for what and aborts.
+//!
+//! Invariant: it never speaks up while somebody might still post. All workers must be idle with no timer set and nothing
+//! in flight in the shim, no other thread of the process may exist (it could post), and then, looked at in this order,
+//! nothing may be on its way and nobody may have woken since.
+
+use crate::debug::{self, Out};
+use crate::slab;
+use crate::worker::Worker;
+use core::fmt::Write;
+use core::mem::MaybeUninit;
+use core::sync::atomic::Ordering;
+use rustix::fs::{Mode, OFlags, RawDir};
+
+/// Fibers listed at most.
+const LISTED: usize = 100;
+
+/// Looks whether this runtime is in a deadlock. If it is, reports and does not return.
+#[cold]
+pub(crate) fn look(worker: &Worker) {
+    let runtime = worker.runtime();
+    let workers = runtime.workers();
+    let Some(mark) = runtime.idle.all_asleep(workers.len()) else {
+        return;
+    };
+    if has_other_threads(workers) {
+        return;
+    }
+    let on_its_way = workers.iter().any(|w| !w.remote.inbox.is_empty()) || runtime.has_fresh();
+    if on_its_way || runtime.done.load(Ordering::SeqCst) || runtime.idle.all_asleep(workers.len()) != Some(mark) {
+        return;
+    }
+    report(worker);
+    // SAFETY: ends the process.
+    unsafe { libc::abort() }
+}
+
+fn report(worker: &Worker) {
+    let mut out = Out::new(2);
+    let runtime = worker.runtime();
+    let live = runtime.live.load(Ordering::Relaxed);
+    let _ = writeln!(
+        out,
+        "fiber: deadlock: {live} fibers wait, and nothing can wake any of them"
+    );
+    let mut seen = 0;
+    slab::for_each(|fiber, life| {
+        if debug::is_of(fiber, life, worker.runtime) {
+            seen += 1;
+            if seen <= LISTED {
+                debug::line(&mut out, worker, fiber);
+            }
+        }
+    });
+    if seen > LISTED {
+        let _ = writeln!(out, "fiber: and {} more", seen - LISTED);
+    }
+}
+
+/// Whether the process has threads that are neither workers of this runtime nor the kernel's or the shim's helpers,
+/// which act for operations in flight only. When it cannot be known, there are some.
+fn has_other_threads(workers: &[Worker]) -> bool {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let Ok(dir) = rustix::fs::open(c"/proc/self/task", flags, Mode::empty()) else {
+        return true;
+    };
+    let mut buf = [MaybeUninit::uninit(); 2048];
+    let mut entries = RawDir::new(&dir, &mut buf);
+    let mut others = false;
+    while let Some(entry) = entries.next() {
+        let Ok(entry) = entry else { return true };
+        let Some(tid) = entry.file_name().to_str().ok().and_then(|s| s.parse::<i32>().ok()) else {
+            continue;
+        };
+        let ours = workers.iter().any(|w| w.remote.tid.load(Ordering::Relaxed) == tid);
+        others |= !ours && !is_helper(&dir, tid);
+    }
+    // Rustix closes by libc's `close`, which is ours to call: the scheduler runs on no fiber.
+    others
+}
+
+fn is_helper(task: &impl std::os::fd::AsFd, tid: i32) -> bool {
+    let path = format!("{tid}/comm");
+    let Ok(file) = rustix::fs::openat(task, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) else {
+        return true; // It has just ended.
+    };
+    let mut name = [0; 16];
+    let len = rustix::io::read(&file, &mut name).unwrap_or(0);
+    name[..len].starts_with(b"iou-") || name[..len].starts_with(b"aioshim")
+}

@@ -1,0 +1,183 @@
+//! The meeting point with libaioshim.so: this scheduler as a host of the shim's table (aioshim.h).
+//!
+//! The shim is preloaded or absent, never linked: its functions are looked up by name. Absent, incomplete or refusing to
+//! attach, it changes nothing.
+//!
+//! Invariant: an attached worker sleeps nowhere but in the shim's poll, so the shim's wake ends its sleep. The verbs are
+//! called on the worker's own thread (wake excepted), with the worker as `data`.
+
+use crate::fiber::{Fiber, Waits};
+use crate::sched;
+use crate::worker::Worker;
+use core::ffi::{c_char, c_int, c_uint, c_void};
+use core::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::OnceLock;
+
+/// `aioshim_host_t`.
+#[repr(C)]
+struct HostTable {
+    size: usize,
+    running: extern "C" fn(*mut c_void) -> *mut c_void,
+    park: extern "C" fn(*mut c_void),
+    unpark: extern "C" fn(*mut c_void, *mut c_void),
+    runnable: extern "C" fn(*mut c_void) -> c_uint,
+    wake: extern "C" fn(*mut c_void),
+    alone: Option<extern "C" fn(*mut c_void) -> c_int>,
+}
+
+static TABLE: HostTable = HostTable {
+    size: size_of::<HostTable>(),
+    running: verbs::running,
+    park: verbs::park,
+    unpark: verbs::unpark,
+    runnable: verbs::runnable,
+    wake: verbs::wake,
+    alone: Some(verbs::alone),
+};
+
+/// The shim's functions.
+struct Shim {
+    attach: extern "C" fn(*const HostTable, *mut c_void, *mut *mut c_void) -> c_int,
+    detach: extern "C" fn(*mut c_void) -> c_int,
+    poll: extern "C" fn(*mut c_void, i64) -> c_int,
+    wake: extern "C" fn(*mut c_void),
+    in_flight: extern "C" fn(*const c_void) -> usize,
+    describe: extern "C" fn(*const c_void, *const c_void, *mut c_char, usize) -> usize,
+}
+
+/// The shim, when it is there.
+fn shim() -> Option<&'static Shim> {
+    static SHIM: OnceLock<Option<Shim>> = OnceLock::new();
+    let find = |name: &core::ffi::CStr| {
+        // SAFETY: a lookup by name.
+        let symbol = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
+        (!symbol.is_null()).then_some(symbol)
+    };
+    SHIM.get_or_init(|| {
+        // SAFETY: the types are those of aioshim.h, whose names these are.
+        unsafe {
+            Some(Shim {
+                attach: core::mem::transmute::<
+                    *mut c_void,
+                    extern "C" fn(*const HostTable, *mut c_void, *mut *mut c_void) -> c_int,
+                >(find(c"aioshim_attach")?),
+                detach: core::mem::transmute::<*mut c_void, extern "C" fn(*mut c_void) -> c_int>(find(
+                    c"aioshim_detach",
+                )?),
+                poll: core::mem::transmute::<*mut c_void, extern "C" fn(*mut c_void, i64) -> c_int>(find(
+                    c"aioshim_poll",
+                )?),
+                wake: core::mem::transmute::<*mut c_void, extern "C" fn(*mut c_void)>(find(c"aioshim_wake")?),
+                in_flight: core::mem::transmute::<*mut c_void, extern "C" fn(*const c_void) -> usize>(find(
+                    c"aioshim_in_flight",
+                )?),
+                describe: core::mem::transmute::<
+                    *mut c_void,
+                    extern "C" fn(*const c_void, *const c_void, *mut c_char, usize) -> usize,
+                >(find(c"aioshim_describe")?),
+            })
+        }
+    })
+    .as_ref()
+}
+
+/// An attached worker's side of the table.
+#[derive(Clone, Copy)]
+pub(crate) struct Attachment {
+    shim: &'static Shim,
+    thread: *mut c_void,
+}
+
+/// Attaches the calling thread, which is `worker`; without a shim, or when it declines, does nothing.
+pub(crate) fn attach(worker: &Worker) {
+    let Some(shim) = shim() else { return };
+    let mut thread = core::ptr::null_mut();
+    let data = (&raw const *worker).cast_mut().cast();
+    if (shim.attach)(&TABLE, data, &mut thread) == 0 && !thread.is_null() {
+        worker.host.set(Some(Attachment { shim, thread }));
+        worker.remote.shim.store(thread, Ordering::Release);
+    }
+}
+
+/// Ends the calling thread's attachment. Nobody is in the middle of waking it.
+pub(crate) fn detach(worker: &Worker) {
+    if let Some(host) = worker.host.take() {
+        worker.remote.shim.store(core::ptr::null_mut(), Ordering::Relaxed);
+        (host.shim.detach)(host.thread);
+    }
+}
+
+impl Attachment {
+    /// Lets the shim submit, reap and unpark; waits up to `timeout` nanoseconds, without limit when negative.
+    pub(crate) fn poll(&self, timeout: i64) {
+        (self.shim.poll)(self.thread, timeout);
+    }
+
+    /// How many fibers are parked on something that can still wake them.
+    pub(crate) fn in_flight(&self) -> usize {
+        (self.shim.in_flight)(self.thread)
+    }
+
+    /// What a fiber of this thread is parked for, in `buf`; empty when the shim does not know it.
+    pub(crate) fn describe<'a>(&self, fiber: &Fiber, buf: &'a mut [u8]) -> &'a [u8] {
+        let fiber = (&raw const *fiber).cast();
+        let full = (self.shim.describe)(self.thread, fiber, buf.as_mut_ptr().cast(), buf.len());
+        &buf[..full.min(buf.len().saturating_sub(1))]
+    }
+}
+
+/// Ends the sleep of an attached thread.
+pub(crate) fn wake(thread: *mut c_void) {
+    if let Some(shim) = shim() {
+        (shim.wake)(thread);
+    }
+}
+
+/// What the shim may call.
+mod verbs {
+    use super::*;
+
+    /// The worker a verb was called for.
+    fn worker<'a>(data: *mut c_void) -> &'a Worker {
+        // SAFETY: `data` is what `attach` passed, a worker that outlives its attachment.
+        unsafe { &*data.cast::<Worker>() }
+    }
+
+    pub extern "C" fn running(data: *mut c_void) -> *mut c_void {
+        worker(data).current.get().cast()
+    }
+
+    pub extern "C" fn park(data: *mut c_void) {
+        let worker = worker(data);
+        let me = worker.running();
+        // `unpark(self), park()` is a yield: then it waits for nothing. Either way unpark says so when it comes.
+        me.set_waits(Waits::Shim, core::ptr::null());
+        sched::park(worker);
+        me.waits_no_more();
+    }
+
+    pub extern "C" fn unpark(_data: *mut c_void, fiber: *mut c_void) {
+        // SAFETY: the shim unparks a fiber once for each park, on its own thread.
+        unsafe { sched::make_ready(fiber.cast::<Fiber>()) };
+    }
+
+    pub extern "C" fn runnable(data: *mut c_void) -> c_uint {
+        worker(data).runnable() as c_uint
+    }
+
+    /// An attached worker sleeps in the shim's poll and nowhere else.
+    pub extern "C" fn wake(data: *mut c_void) {
+        let data: *const Worker = data.cast();
+        // SAFETY: as in `worker`; other threads may use the remote part.
+        let shim: &AtomicPtr<c_void> = unsafe { &(*data).remote.shim };
+        let thread = shim.load(Ordering::Acquire);
+        if !thread.is_null() {
+            super::wake(thread);
+        }
+    }
+
+    pub extern "C" fn alone(data: *mut c_void) -> c_int {
+        let worker = worker(data);
+        c_int::from(worker.started.get() == 1 && worker.runnable() == 0)
+    }
+}

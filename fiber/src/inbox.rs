@@ -1,0 +1,208 @@
+//! The one way into a worker from other threads: fibers to make ready, and the handshake that ends its sleep.
+//!
+//! A stack linked through the nodes themselves, taken whole by its owner: sending never allocates and never fails, which
+//! a channel could not promise to `fiber_sem_post`.
+//!
+//! Invariant (no lost wake-up): the owner announces its sleep, then looks once more; a sender sends, then looks for the
+//! announcement. All four are sequentially consistent, so at least one of the two sees the other. Checked under loom.
+
+use core::ptr::null_mut;
+
+#[cfg(not(all(loom, test)))]
+use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+#[cfg(all(loom, test))]
+use loom::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+
+/// A node that can be in one inbox at a time.
+pub(crate) trait Node {
+    fn next(&self) -> *mut Self;
+    fn set_next(&self, next: *mut Self);
+}
+
+/// What other threads have sent to one owner.
+pub(crate) struct Inbox<N> {
+    top: AtomicPtr<N>,
+    /// 1 while the owner sleeps or is about to; the futex it sleeps on.
+    sleeping: AtomicU32,
+}
+
+impl<N: Node> Inbox<N> {
+    pub(crate) fn new() -> Self {
+        Inbox {
+            top: AtomicPtr::new(null_mut()),
+            sleeping: AtomicU32::new(0),
+        }
+    }
+
+    /// Sends `node`. Whether the caller must wake the owner.
+    ///
+    /// # Safety
+    /// The node stays valid until taken, and nobody else has its link.
+    pub(crate) unsafe fn send(&self, node: *mut N) -> bool {
+        let mut top = self.top.load(Ordering::Relaxed);
+        loop {
+            // SAFETY: the caller gives us the node's link.
+            unsafe { (*node).set_next(top) };
+            match self
+                .top
+                .compare_exchange_weak(top, node, Ordering::SeqCst, Ordering::Relaxed)
+            {
+                Ok(_) => return self.rouse(),
+                Err(now) => top = now,
+            }
+        }
+    }
+
+    /// Ends the owner's sleep, or the one it is about to begin. Whether the caller must wake it.
+    pub(crate) fn rouse(&self) -> bool {
+        // The load spares the owner's cache line while it is awake.
+        self.sleeping.load(Ordering::SeqCst) != 0 && self.sleeping.swap(0, Ordering::SeqCst) != 0
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.top.load(Ordering::SeqCst).is_null()
+    }
+
+    /// Whether the owner sleeps, or is about to.
+    pub(crate) fn is_sleeping(&self) -> bool {
+        self.sleeping.load(Ordering::SeqCst) != 0
+    }
+
+    /// Takes all there is, and hands each node to `each` in the order sent. Only for the owner.
+    pub(crate) fn take(&self, mut each: impl FnMut(*mut N)) {
+        let mut node = self.top.swap(null_mut(), Ordering::Acquire);
+        let mut first = null_mut();
+        // SAFETY: taken nodes are ours until handed on, and senders keep them valid.
+        unsafe {
+            while !node.is_null() {
+                let next = (*node).next();
+                (*node).set_next(first);
+                first = node;
+                node = next;
+            }
+            while !first.is_null() {
+                let next = (*first).next();
+                each(first);
+                first = next;
+            }
+        }
+    }
+
+    /// Announces a sleep. The owner then looks once more for work, and if there is none sleeps while the futex is 1.
+    pub(crate) fn announce_sleep(&self) {
+        self.sleeping.store(1, Ordering::SeqCst);
+    }
+
+    /// The owner is awake again.
+    pub(crate) fn awake(&self) {
+        self.sleeping.store(0, Ordering::SeqCst);
+    }
+
+    /// The futex to sleep on while it is 1.
+    #[cfg(not(all(loom, test)))]
+    pub(crate) fn futex(&self) -> &AtomicU32 {
+        &self.sleeping
+    }
+
+    /// In a forked child: nothing was sent.
+    #[cfg(not(all(loom, test)))]
+    pub(crate) fn forget(&self) {
+        self.top.store(null_mut(), Ordering::Relaxed);
+        self.sleeping.store(0, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::cell::Cell;
+
+    struct Item {
+        next: Cell<*mut Item>,
+        number: u32,
+    }
+
+    impl Node for Item {
+        fn next(&self) -> *mut Item {
+            self.next.get()
+        }
+        fn set_next(&self, next: *mut Item) {
+            self.next.set(next);
+        }
+    }
+
+    fn item(number: u32) -> *mut Item {
+        Box::into_raw(Box::new(Item {
+            next: Cell::new(null_mut()),
+            number,
+        }))
+    }
+
+    /// Takes everything, freeing it.
+    fn numbers(inbox: &Inbox<Item>) -> Vec<u32> {
+        let mut got = Vec::new();
+        // SAFETY: items are boxes, and whoever takes one owns it.
+        inbox.take(|i| got.push(unsafe { Box::from_raw(i) }.number));
+        got
+    }
+
+    #[cfg(not(loom))]
+    #[test]
+    fn takes_in_the_order_sent() {
+        let inbox = Inbox::new();
+        assert!(inbox.is_empty());
+        for i in 0..5 {
+            // SAFETY: a fresh item.
+            assert!(!unsafe { inbox.send(item(i)) });
+        }
+        assert_eq!(numbers(&inbox), [0, 1, 2, 3, 4]);
+        inbox.announce_sleep();
+        // SAFETY: a fresh item.
+        assert!(unsafe { inbox.send(item(9)) }, "the first sender wakes");
+        // SAFETY: a fresh item.
+        assert!(!unsafe { inbox.send(item(10)) }, "the second need not");
+        assert_eq!(numbers(&inbox), [9, 10]);
+    }
+
+    /// Two senders, one owner that sleeps when it finds nothing. A lost wake-up is a deadlock, which loom reports.
+    #[cfg(loom)]
+    #[test]
+    fn no_wake_up_is_lost() {
+        use loom::sync::{Arc, Condvar, Mutex};
+        loom::model(|| {
+            let inbox = Arc::new(Inbox::<Item>::new());
+            // Stands for the futex: a thread sleeps while `sleeping` is 1, and is woken under the lock.
+            let futex = Arc::new((Mutex::new(()), Condvar::new()));
+            let senders: Vec<_> = (0..2)
+                .map(|i| {
+                    let (inbox, futex) = (inbox.clone(), futex.clone());
+                    loom::thread::spawn(move || {
+                        // SAFETY: a fresh item.
+                        if unsafe { inbox.send(item(i)) } {
+                            let _held = futex.0.lock().unwrap();
+                            futex.1.notify_one();
+                        }
+                    })
+                })
+                .collect();
+            let mut got = numbers(&inbox);
+            while got.len() < 2 {
+                inbox.announce_sleep();
+                if inbox.is_empty() {
+                    let mut held = futex.0.lock().unwrap();
+                    while inbox.is_sleeping() {
+                        held = futex.1.wait(held).unwrap();
+                    }
+                }
+                inbox.awake();
+                got.extend(numbers(&inbox));
+            }
+            got.sort();
+            assert_eq!(got, [0, 1]);
+            for s in senders {
+                s.join().unwrap();
+            }
+        });
+    }
+}

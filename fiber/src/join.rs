@@ -1,0 +1,150 @@
+//! Making, joining and detaching fibers.
+//!
+//! Invariant: every change of a fiber's [`Life`] is one compare-and-swap that also checks the generation, so of ending,
+//! join and detach exactly one comes first and a stale handle changes nothing. Whoever moves a fiber to TAKEN or finds it
+//! ENDED frees its record, once.
+
+use crate::errno::Errno;
+use crate::fiber::{Entry, Fiber, Handle, Life, NAME_LEN, Waits};
+use crate::sched;
+use crate::slab;
+use crate::stack::Class;
+use crate::tls;
+use crate::worker::Worker;
+use core::ffi::c_void;
+use core::ptr::{null, null_mut};
+use core::sync::atomic::{AtomicU64, Ordering};
+
+/// Fibers made since the process began.
+static MADE: AtomicU64 = AtomicU64::new(0);
+
+/// What a new fiber is to be.
+pub(crate) struct Spec {
+    pub class: Class,
+    pub name: [u8; NAME_LEN],
+    pub detached: bool,
+    /// Not to be taken by another worker.
+    pub stays: bool,
+}
+
+/// Makes a fiber in `worker`'s runtime and queues it to be run. `EAGAIN` without memory.
+#[inline]
+pub(crate) fn create(worker: &Worker, spec: &Spec, entry: Entry, arg: *mut c_void) -> Result<Handle, Errno> {
+    let record = worker.records.take();
+    // SAFETY: records are never unmapped, and a free one is its taker's.
+    let Some(fiber) = (unsafe { record.as_ref() }) else {
+        return Err(Errno::EAGAIN);
+    };
+    let runtime = worker.runtime();
+    fiber.sp.set(null_mut());
+    fiber.worker.set(null());
+    fiber.class.set(spec.class);
+    fiber.waits_no_more();
+    fiber.entry.set(entry);
+    fiber.arg.set(arg);
+    fiber.runtime.store(worker.runtime.cast_mut(), Ordering::Relaxed);
+    fiber
+        .id
+        .store(MADE.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
+    // SAFETY: nobody else knows the fiber yet.
+    unsafe { *fiber.name.get() = spec.name };
+    let life = fiber
+        .life()
+        .with(if spec.detached { Life::DETACHED } else { Life::LIVE });
+    fiber.life.store(life.0, Ordering::Release);
+    let name = fiber.handle();
+    runtime.one_more();
+    // SAFETY: it has never run and is in no list.
+    unsafe { worker.fresh.push(record, spec.stays || runtime.is_single()) };
+    if !spec.stays {
+        runtime.offer(worker);
+    }
+    Ok(name)
+}
+
+/// Waits for `name` to end and frees it; its result. On a fiber of `worker`.
+#[inline]
+pub(crate) fn join(worker: &Worker, name: Handle) -> Result<*mut c_void, Errno> {
+    let me = worker.running();
+    let fiber = name.record().ok_or(Errno::ESRCH)?;
+    loop {
+        let life = fiber.life();
+        if !life.is(name) {
+            return Err(Errno::ESRCH);
+        }
+        if core::ptr::eq(fiber, me) {
+            return Err(Errno::EDEADLK);
+        }
+        match life.state() {
+            Life::ENDED => {
+                if swap(fiber, life, life.with(Life::TAKEN)) {
+                    break;
+                }
+            }
+            Life::LIVE => {
+                if waits_for(me, fiber) {
+                    return Err(Errno::EDEADLK);
+                }
+                me.set_waits(Waits::Join, (&raw const *fiber).cast());
+                let mine = life.joined_by(me);
+                if !swap(fiber, life, mine) {
+                    me.waits_no_more();
+                    continue;
+                }
+                // Two that join each other at the same moment on two workers both get here, and one at least sees it.
+                if waits_for(me, fiber) && swap(fiber, mine, life) {
+                    me.waits_no_more();
+                    return Err(Errno::EDEADLK);
+                }
+                sched::park(worker);
+                break;
+            }
+            // Detached, or another waits for it.
+            _ => return Err(Errno::EINVAL),
+        }
+    }
+    let result = fiber.result.get();
+    worker.records.put(fiber);
+    Ok(result)
+}
+
+fn swap(fiber: &Fiber, from: Life, to: Life) -> bool {
+    fiber
+        .life
+        .compare_exchange(from.0, to.0, Ordering::SeqCst, Ordering::Relaxed)
+        .is_ok()
+}
+
+/// Whether `other` waits in a join of `me`.
+fn waits_for(me: &Fiber, other: &Fiber) -> bool {
+    let life = Life(me.life.load(Ordering::SeqCst));
+    life.state() == Life::JOINED && core::ptr::eq(life.joiner(), other)
+}
+
+/// Lets `name` free itself when it ends. From any thread.
+pub(crate) fn detach(name: Handle) -> Result<(), Errno> {
+    let fiber = name.record().ok_or(Errno::ESRCH)?;
+    loop {
+        let life = fiber.life();
+        if !life.is(name) {
+            return Err(Errno::ESRCH);
+        }
+        match life.state() {
+            Life::LIVE => {
+                if swap(fiber, life, life.with(Life::DETACHED)) {
+                    return Ok(());
+                }
+            }
+            Life::ENDED => {
+                if swap(fiber, life, life.with(Life::TAKEN)) {
+                    match tls::worker() {
+                        Some(worker) => worker.records.put(fiber),
+                        None => slab::SPARE.put(fiber),
+                    }
+                    return Ok(());
+                }
+            }
+            _ => return Err(Errno::EINVAL),
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! Fiber-local storage: keys for the process, values for each fiber.
+//!
+//! Invariant: a key's number is reused with another sequence number, and a value carries the one it was set under, so a
+//! deleted key's values read NULL and their destructors never run, however late they are found.
+
+use crate::errno::Errno;
+use crate::fiber::Fiber;
+use crate::spin::SpinLock;
+use core::cell::Cell;
+use core::ffi::{c_uint, c_void};
+use core::ptr::null_mut;
+use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+
+/// `FIBER_KEYS_MAX`.
+pub(crate) const KEYS_MAX: usize = 1024;
+/// `FIBER_DESTRUCTOR_ITERATIONS`.
+pub(crate) const DESTRUCTOR_ITERATIONS: usize = 4;
+
+/// A key's destructor.
+pub(crate) type Destructor = extern "C" fn(*mut c_void);
+
+struct Key {
+    /// Odd while the key exists.
+    sequence: AtomicU32,
+    /// The [`Destructor`]'s address, or 0.
+    destructor: AtomicUsize,
+}
+
+static KEYS: [Key; KEYS_MAX] = [const {
+    Key {
+        sequence: AtomicU32::new(0),
+        destructor: AtomicUsize::new(0),
+    }
+}; KEYS_MAX];
+
+/// Held while a key is made or deleted.
+static CHANGE: SpinLock<()> = SpinLock::new(());
+
+/// For fork: nobody else holds the lock in the child.
+pub(crate) fn acquire() {
+    CHANGE.acquire();
+}
+
+pub(crate) fn release() {
+    CHANGE.release();
+}
+
+struct Value {
+    sequence: Cell<u32>,
+    value: Cell<*mut c_void>,
+}
+
+/// A fiber's values: as many as the highest key it set, rounded up.
+pub(crate) struct Values(Vec<Value>);
+
+/// Makes a key. `EAGAIN` when all are taken.
+pub(crate) fn create(destructor: Option<Destructor>) -> Result<c_uint, Errno> {
+    let _change = CHANGE.lock();
+    let free = KEYS
+        .iter()
+        .position(|k| k.sequence.load(Ordering::Relaxed) % 2 == 0)
+        .ok_or(Errno::EAGAIN)?;
+    KEYS[free]
+        .destructor
+        .store(destructor.map_or(0, |d| d as usize), Ordering::Relaxed);
+    KEYS[free].sequence.fetch_add(1, Ordering::Release);
+    Ok(free as c_uint)
+}
+
+/// Deletes a key. `EINVAL` when it does not exist.
+pub(crate) fn delete(key: c_uint) -> Result<(), Errno> {
+    let _change = CHANGE.lock();
+    sequence(key)?;
+    KEYS[key as usize].sequence.fetch_add(1, Ordering::Release);
+    Ok(())
+}
+
+/// The sequence number of a key that exists.
+#[inline(always)]
+fn sequence(key: c_uint) -> Result<u32, Errno> {
+    let sequence = KEYS.get(key as usize).map_or(0, |k| k.sequence.load(Ordering::Acquire));
+    if sequence % 2 == 1 {
+        Ok(sequence)
+    } else {
+        Err(Errno::EINVAL)
+    }
+}
+
+/// The running fiber's value of `key`; NULL when it has none.
+#[inline(always)]
+pub(crate) fn get(me: &Fiber, key: c_uint) -> *mut c_void {
+    // SAFETY: a fiber's values are touched by the fiber alone.
+    let Some(values) = (unsafe { &*me.values.get() }) else {
+        return null_mut();
+    };
+    match (values.0.get(key as usize), sequence(key)) {
+        (Some(value), Ok(sequence)) if value.sequence.get() == sequence => value.value.get(),
+        _ => null_mut(),
+    }
+}
+
+/// Sets the running fiber's value of `key`. `EINVAL` no such key, `ENOMEM`.
+pub(crate) fn set(me: &Fiber, key: c_uint, value: *mut c_void) -> Result<(), Errno> {
+    let sequence = sequence(key)?;
+    // SAFETY: a fiber's values are touched by the fiber alone, and nothing below runs code of others.
+    let values = unsafe { &mut *me.values.get() }.get_or_insert_with(|| Box::new(Values(Vec::new())));
+    let key = key as usize;
+    if values.0.len() <= key {
+        let len = (key + 1).next_multiple_of(8);
+        values
+            .0
+            .try_reserve_exact(len - values.0.len())
+            .map_err(|_| Errno::ENOMEM)?;
+        values.0.resize_with(len, || Value {
+            sequence: Cell::new(0),
+            value: Cell::new(null_mut()),
+        });
+    }
+    values.0[key].sequence.set(sequence);
+    values.0[key].value.set(value);
+    Ok(())
+}
+
+/// Runs the destructors of a fiber that ends, on that fiber: they may park, and may set values again.
+#[inline(always)]
+pub(crate) fn run_destructors(me: &Fiber) {
+    // SAFETY: a fiber's values are touched by the fiber alone.
+    if unsafe { &*me.values.get() }.is_some() {
+        run_rounds(me);
+    }
+}
+
+#[cold]
+fn run_rounds(me: &Fiber) {
+    for _ in 0..DESTRUCTOR_ITERATIONS {
+        let mut ran = false;
+        for i in 0..KEYS_MAX {
+            let value = get(me, i as c_uint);
+            let destructor = KEYS[i].destructor.load(Ordering::Relaxed);
+            if value.is_null() {
+                continue;
+            }
+            let _ = set(me, i as c_uint, null_mut());
+            if destructor != 0 {
+                // SAFETY: a non-zero destructor was stored from one, under a key that still exists.
+                let destructor = unsafe { core::mem::transmute::<usize, Destructor>(destructor) };
+                destructor(value);
+                ran = true;
+            }
+        }
+        if !ran {
+            break;
+        }
+    }
+    // SAFETY: as above; the fiber runs no code of others any more.
+    unsafe { *me.values.get() = None };
+}

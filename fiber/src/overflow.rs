@@ -1,0 +1,178 @@
+//! Stack overflow: a fault in a fiber's guard page is named before the process dies of it.
+//!
+//! Invariant: the handler runs on its own signal stack, uses only what is safe in one, and leaves every other fault, and
+//! in the end this one too, to whatever was installed before.
+
+use crate::fiber::Fiber;
+use crate::tls;
+use core::cell::UnsafeCell;
+use core::ffi::{c_int, c_void};
+use core::mem::MaybeUninit;
+use core::ptr::null_mut;
+use core::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Once;
+
+/// What handled SIGSEGV before us.
+struct Previous(UnsafeCell<MaybeUninit<libc::sigaction>>);
+
+// SAFETY: written once before the handler is there, then only read.
+unsafe impl Sync for Previous {}
+
+static PREVIOUS: Previous = Previous(UnsafeCell::new(MaybeUninit::uninit()));
+static REPORTED: AtomicBool = AtomicBool::new(false);
+
+/// Installs the handler, once.
+pub(crate) fn install() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        // SAFETY: plain sigaction; PREVIOUS is complete before the handler can run, for no fiber runs yet.
+        unsafe {
+            let previous = PREVIOUS.0.get().cast::<libc::sigaction>();
+            libc::sigaction(libc::SIGSEGV, core::ptr::null(), previous);
+            let mut action: libc::sigaction = core::mem::zeroed();
+            action.sa_sigaction = handler as *const () as usize;
+            action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
+            libc::sigemptyset(&mut action.sa_mask);
+            libc::sigaction(libc::SIGSEGV, &action, null_mut());
+        }
+    });
+}
+
+extern "C" fn handler(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
+    // SAFETY: the kernel passes a valid siginfo.
+    let address = unsafe { (*info).si_addr() }.addr();
+    if let Some(fiber) = overflowed(address)
+        && !REPORTED.swap(true, Ordering::Relaxed)
+    {
+        report(fiber);
+    }
+    hand_on(signal, info, context);
+}
+
+/// The running fiber, when `address` lies in its guard.
+fn overflowed(address: usize) -> Option<&'static Fiber> {
+    // SAFETY: records are never unmapped.
+    let fiber = unsafe { tls::worker()?.current.get().as_ref() }?;
+    let guard = fiber.stack.get().addr();
+    (guard..guard + crate::stack::page())
+        .contains(&address)
+        .then_some(fiber)
+}
+
+fn report(fiber: &Fiber) {
+    let mut line = Line { text: [0; 256], len: 0 };
+    let size = fiber.class.get().size() >> 10;
+    line.text("fiber: stack overflow in fiber ");
+    line.number(fiber.id.load(Ordering::Relaxed));
+    // SAFETY: the fiber runs on this thread; a name changed at this very moment may come out mixed.
+    let name = unsafe { *fiber.name.get() };
+    if name[0] != 0 {
+        line.text(" \"");
+        line.bytes(crate::debug::text(&name));
+        line.text("\"");
+    }
+    line.text(": its ");
+    line.number(size as u64);
+    line.text(" KiB are used up; FIBER_STACK=");
+    line.number(size as u64 * 2);
+    line.text("K or fiber_attr_t.stack_size gives it more\n");
+    let _ = rustix::io::write(rustix::stdio::stderr(), &line.text[..line.len]);
+}
+
+/// A line made without allocating or formatting machinery.
+struct Line {
+    text: [u8; 256],
+    len: usize,
+}
+
+impl Line {
+    fn bytes(&mut self, bytes: &[u8]) {
+        for &b in bytes.iter().take(self.text.len() - self.len) {
+            self.text[self.len] = b;
+            self.len += 1;
+        }
+    }
+
+    fn text(&mut self, text: &str) {
+        self.bytes(text.as_bytes());
+    }
+
+    fn number(&mut self, mut n: u64) {
+        let mut digits = [0; 20];
+        let mut at = digits.len();
+        loop {
+            at -= 1;
+            digits[at] = b'0' + (n % 10) as u8;
+            n /= 10;
+            if n == 0 {
+                break;
+            }
+        }
+        self.bytes(&digits[at..]);
+    }
+}
+
+/// Lets the previous handler have the fault; without one, restores the default, so that the fault repeats and kills.
+fn hand_on(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
+    // SAFETY: PREVIOUS was written before the handler was installed; what it holds was valid as a handler then.
+    unsafe {
+        let previous = &*PREVIOUS.0.get().cast::<libc::sigaction>();
+        match previous.sa_sigaction {
+            libc::SIG_DFL | libc::SIG_IGN => {
+                let mut default: libc::sigaction = core::mem::zeroed();
+                default.sa_sigaction = libc::SIG_DFL;
+                libc::sigaction(libc::SIGSEGV, &default, null_mut());
+            }
+            f if previous.sa_flags & libc::SA_SIGINFO != 0 => {
+                let f: extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void) = core::mem::transmute(f);
+                f(signal, info, context);
+            }
+            f => {
+                let f: extern "C" fn(c_int) = core::mem::transmute(f);
+                f(signal);
+            }
+        }
+    }
+}
+
+/// A worker's signal stack, while it has none of its own.
+pub(crate) struct SignalStack(Option<Box<[u8]>>);
+
+/// Room for the registers of the widest CPUs and a handler of somebody else's.
+const SIGNAL_STACK: usize = 64 << 10;
+
+impl SignalStack {
+    /// Gives the calling thread a signal stack, unless it has one.
+    pub(crate) fn install() -> SignalStack {
+        // SAFETY: asks for and sets this thread's signal stack; the memory is kept until `drop` takes it back.
+        unsafe {
+            let mut now: libc::stack_t = core::mem::zeroed();
+            libc::sigaltstack(core::ptr::null(), &mut now);
+            if now.ss_flags & libc::SS_DISABLE == 0 {
+                return SignalStack(None);
+            }
+            let mut memory = vec![0u8; SIGNAL_STACK].into_boxed_slice();
+            let ours = libc::stack_t {
+                ss_sp: memory.as_mut_ptr().cast(),
+                ss_flags: 0,
+                ss_size: SIGNAL_STACK,
+            };
+            libc::sigaltstack(&ours, null_mut());
+            SignalStack(Some(memory))
+        }
+    }
+}
+
+impl Drop for SignalStack {
+    fn drop(&mut self) {
+        if self.0.is_some() {
+            let none = libc::stack_t {
+                ss_sp: null_mut(),
+                ss_flags: libc::SS_DISABLE,
+                ss_size: 0,
+            };
+            // SAFETY: this thread's signal stack is the one `install` set.
+            unsafe { libc::sigaltstack(&none, null_mut()) };
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! Where fiber records live: slabs that are never unmapped, handed out through a free list per worker.
+//!
+//! Invariant: the address of a record, once given out, is readable for ever, which is what makes stale handles harmless.
+
+use crate::fiber::{Fiber, Handle, Life};
+use crate::spin::SpinLock;
+use core::cell::Cell;
+use core::ptr::null_mut;
+use core::sync::atomic::{AtomicPtr, Ordering};
+
+const SLAB: usize = 64 << 10;
+const HEADER: usize = 64;
+const PER_SLAB: usize = (SLAB - HEADER) / size_of::<Fiber>();
+/// A worker's list gives half of itself back past this: fibers made here and joined there move records that way.
+const KEPT: usize = 2 * PER_SLAB;
+
+#[repr(C, align(64))]
+struct Slab {
+    next: *mut Slab,
+}
+
+/// Every slab there is, newest first. Only ever grows, so it is walked without a lock.
+static SLABS: AtomicPtr<Slab> = AtomicPtr::new(null_mut());
+
+/// A chain of free records linked by `next`.
+struct Chain {
+    head: *mut Fiber,
+    len: usize,
+}
+
+// SAFETY: a chain owns its records, and a free record belongs to no thread.
+unsafe impl Send for Chain {}
+
+/// Free records of no worker.
+pub(crate) static SPARE: Spare = Spare(SpinLock::new(Chain {
+    head: null_mut(),
+    len: 0,
+}));
+
+pub(crate) struct Spare(SpinLock<Chain>);
+
+impl Spare {
+    /// For fork: nobody else holds the lock in the child.
+    pub(crate) fn acquire(&self) {
+        self.0.acquire();
+    }
+
+    pub(crate) fn release(&self) {
+        self.0.release();
+    }
+
+    /// Takes back a record on a thread that is no worker.
+    pub(crate) fn put(&self, fiber: &Fiber) {
+        retire(fiber);
+        let mut spare = self.0.lock();
+        fiber.next.set(spare.head);
+        spare.head = (&raw const *fiber).cast_mut();
+        spare.len += 1;
+    }
+}
+
+/// Makes every handle of `fiber` stale.
+fn retire(fiber: &Fiber) {
+    fiber.life.store(fiber.life().next_generation().0, Ordering::Release);
+}
+
+/// A worker's own free records.
+pub(crate) struct Records {
+    head: Cell<*mut Fiber>,
+    len: Cell<usize>,
+}
+
+impl Records {
+    pub(crate) const fn new() -> Records {
+        Records {
+            head: Cell::new(null_mut()),
+            len: Cell::new(0),
+        }
+    }
+
+    /// A free record, or null without memory.
+    #[inline(always)]
+    pub(crate) fn take(&self) -> *mut Fiber {
+        if self.head.get().is_null() && !self.refill() {
+            return null_mut();
+        }
+        let fiber = self.head.get();
+        // SAFETY: the list owns its records.
+        self.head.set(unsafe { (*fiber).next.get() });
+        self.len.set(self.len.get() - 1);
+        fiber
+    }
+
+    /// Takes back the record of a fiber that is gone; its handles are stale from now on.
+    #[inline(always)]
+    pub(crate) fn put(&self, fiber: &Fiber) {
+        retire(fiber);
+        fiber.next.set(self.head.get());
+        self.head.set((&raw const *fiber).cast_mut());
+        self.len.set(self.len.get() + 1);
+        if self.len.get() > KEPT {
+            self.give_back(KEPT / 2);
+        }
+    }
+
+    #[cold]
+    fn refill(&self) -> bool {
+        let mut spare = SPARE.0.lock();
+        if !spare.head.is_null() {
+            // Up to a slab's worth of what others gave back.
+            let first = spare.head;
+            let (mut last, mut n) = (first, 1);
+            // SAFETY: the spare chain owns its records.
+            unsafe {
+                while n < PER_SLAB && !(*last).next.get().is_null() {
+                    last = (*last).next.get();
+                    n += 1;
+                }
+                spare.head = (*last).next.replace(null_mut());
+            }
+            spare.len -= n;
+            self.head.set(first);
+            self.len.set(n);
+            return true;
+        }
+        drop(spare);
+        let Some(slab) = map() else { return false };
+        // SAFETY: the new slab is ours, SLAB bytes long and aligned to a page.
+        unsafe {
+            for i in (0..PER_SLAB).rev() {
+                let record = record(slab, i);
+                record.write(Fiber::free());
+                (*record).next.set(self.head.replace(record));
+            }
+            self.len.set(PER_SLAB);
+            let mut top = SLABS.load(Ordering::Relaxed);
+            loop {
+                (*slab).next = top;
+                match SLABS.compare_exchange_weak(top, slab, Ordering::Release, Ordering::Relaxed) {
+                    Ok(_) => return true,
+                    Err(now) => top = now,
+                }
+            }
+        }
+    }
+
+    /// Moves `n` records to the spare ones.
+    #[cold]
+    fn give_back(&self, n: usize) {
+        let first = self.head.get();
+        let mut last = first;
+        // SAFETY: the list owns its records and has at least `n`.
+        unsafe {
+            for _ in 1..n {
+                last = (*last).next.get();
+            }
+            let mut spare = SPARE.0.lock();
+            self.head.set((*last).next.replace(spare.head));
+            spare.head = first;
+            spare.len += n;
+        }
+        self.len.set(self.len.get() - n);
+    }
+
+    /// Gives every record back: the worker ends.
+    pub(crate) fn flush(&self) {
+        if self.len.get() > 0 {
+            self.give_back(self.len.get());
+        }
+    }
+}
+
+fn map() -> Option<*mut Slab> {
+    // SAFETY: a new anonymous mapping touches nothing that exists.
+    let slab = unsafe {
+        libc::mmap(
+            null_mut(),
+            SLAB,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+            -1,
+            0,
+        )
+    };
+    (slab != libc::MAP_FAILED).then_some(slab.cast())
+}
+
+/// The `i`th record of a slab.
+///
+/// # Safety
+/// `slab` is mapped and `i` below [`PER_SLAB`].
+unsafe fn record(slab: *mut Slab, i: usize) -> *mut Fiber {
+    // SAFETY: the header and PER_SLAB records fit in the slab.
+    unsafe { slab.byte_add(HEADER).cast::<Fiber>().add(i) }
+}
+
+/// Calls `visit` with every record there is that belongs to a fiber, in no order. Others may come and go meanwhile.
+pub(crate) fn for_each(mut visit: impl FnMut(&'static Fiber, Life)) {
+    let mut slab = SLABS.load(Ordering::Acquire);
+    while !slab.is_null() {
+        for i in 0..PER_SLAB {
+            // SAFETY: slabs in the list are initialised and never unmapped.
+            let fiber = unsafe { &*record(slab, i) };
+            let life = fiber.life();
+            if life.state() != Life::FREE {
+                visit(fiber, life);
+            }
+        }
+        // SAFETY: as above; `next` was written before the slab was published.
+        slab = unsafe { (*slab).next };
+    }
+}
+
+/// Whether `name` is the name of a fiber that is not gone and, unlike [`Handle::fiber`], whether it lies in a slab at
+/// all: for addresses that come out of locks in reports.
+pub(crate) fn knows(name: Handle) -> Option<&'static Fiber> {
+    let mut found = None;
+    for_each(|fiber, life| {
+        if life.is(name) && fiber.handle() == name {
+            found = Some(fiber);
+        }
+    });
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn records_come_back_with_a_new_generation() {
+        let records = Records::new();
+        let f = records.take();
+        // SAFETY: records are never unmapped.
+        let before = unsafe { &*f }.life();
+        // SAFETY: as above.
+        records.put(unsafe { &*f });
+        assert_eq!(records.take(), f, "warm ones first");
+        // SAFETY: as above.
+        assert_ne!(before, unsafe { &*f }.life());
+    }
+
+    #[test]
+    fn many_records_are_distinct_and_return_to_the_spare_ones() {
+        let records = Records::new();
+        let all: Vec<_> = (0..5 * PER_SLAB).map(|_| records.take()).collect();
+        assert_eq!(all.iter().collect::<HashSet<_>>().len(), all.len());
+        for &f in &all {
+            // SAFETY: records are never unmapped.
+            records.put(unsafe { &*f });
+            assert!(records.len.get() <= KEPT);
+        }
+        records.flush();
+        assert!(records.head.get().is_null());
+        let other = Records::new();
+        assert!(all.contains(&other.take()) || !SLABS.load(Ordering::Acquire).is_null());
+    }
+}

@@ -1,0 +1,307 @@
+//! Stacks: address space is plenty, touched pages are not.
+//!
+//! Stacks are carved from large mappings that reserve nothing, with identical flags, so that the kernel merges them into
+//! one area however many there are. A guard page is a marker in the page table (MADV_GUARD_INSTALL, Linux 6.13), which
+//! does not split the area either: a million stacks fit in the default vm.max_map_count. Older kernels get an mprotect.
+//!
+//! Invariant: a stack is in exactly one place, a running or parked fiber or one free list, and its lowest page is a guard
+//! from the moment it is carved. Stacks are reused last in, first out while their top pages are warm; a worker that holds
+//! many free ones returns their memory, not their addresses, to the kernel.
+
+use crate::spin::SpinLock;
+use crate::switch::TOP_GAP;
+use core::ptr::null_mut;
+use core::sync::atomic::{AtomicU8, Ordering};
+
+/// A stack's size: the power of two it is rounded up to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Class(u8);
+
+impl Class {
+    pub(crate) const NONE: Class = Class(0);
+    pub(crate) const MIN_SIZE: usize = 16 << 10;
+    pub(crate) const MAX_SIZE: usize = 1 << 30;
+    const FIRST: u8 = Self::MIN_SIZE.trailing_zeros() as u8;
+    const LAST: u8 = Self::MAX_SIZE.trailing_zeros() as u8;
+    const COUNT: usize = (Self::LAST - Self::FIRST + 1) as usize;
+
+    /// The smallest class that holds `size` bytes; none when `size` is out of bounds.
+    pub(crate) fn of(size: usize) -> Option<Class> {
+        let sound = (Self::MIN_SIZE..=Self::MAX_SIZE).contains(&size);
+        // A guard page and a usable one at the least, where pages are large.
+        sound.then(|| Class(size.max(2 * page()).next_power_of_two().trailing_zeros() as u8))
+    }
+
+    pub(crate) fn size(self) -> usize {
+        1 << self.0
+    }
+
+    #[inline(always)]
+    fn index(self) -> usize {
+        (self.0 - Self::FIRST) as usize
+    }
+}
+
+/// Bytes of a guard.
+pub(crate) fn page() -> usize {
+    rustix::param::page_size()
+}
+
+/// Where the first frame of a fiber goes, on the stack at `base`. Neighbours start a few cache lines apart: otherwise the
+/// hot frames of all fibers would fall on the same few lines of the first-level cache.
+#[inline(always)]
+pub(crate) fn top(base: *mut u8, class: Class) -> *mut u8 {
+    const SHADES: usize = 8;
+    const SHADE: usize = 64;
+    let shade = (base.addr() >> class.0) % SHADES * SHADE;
+    base.wrapping_add(class.size() - TOP_GAP - shade)
+}
+
+/// Address space taken from the kernel at a time.
+const SLAB: usize = 64 << 20;
+/// Spare stacks a worker takes at a time.
+const BATCH: usize = 32;
+/// Free stacks of a class a worker keeps warm.
+const WARM: usize = 1024;
+/// What a trimmed warm stack keeps at its top.
+const WARM_BYTES: usize = 16 << 10;
+
+/// A worker's free stacks.
+pub(crate) struct Stacks {
+    lists: [Free; Class::COUNT],
+    /// Some list holds more warm stacks than it should.
+    excess: bool,
+}
+
+#[derive(Default)]
+struct Free {
+    /// Lately used, the last one on top.
+    warm: Vec<*mut u8>,
+    /// How many of `warm`, from the bottom, have lain there since the last trim.
+    trimmed: usize,
+    /// Memory returned, or never touched; guards in place.
+    cold: Vec<*mut u8>,
+    /// Reserved, guards not yet in place: first and past the last address.
+    raw: (usize, usize),
+}
+
+impl Stacks {
+    pub(crate) fn new() -> Stacks {
+        Stacks {
+            lists: core::array::from_fn(|_| Free::default()),
+            excess: false,
+        }
+    }
+
+    /// A free stack's lowest address; none without memory.
+    #[inline(always)]
+    pub(crate) fn take(&mut self, class: Class) -> Option<*mut u8> {
+        let list = &mut self.lists[class.index()];
+        match list.warm.pop() {
+            Some(base) => {
+                list.trimmed = list.trimmed.min(list.warm.len());
+                Some(base)
+            }
+            None => list.take_cold(class),
+        }
+    }
+
+    /// Takes a stack back. Only its memory's owner changes: the caller may go on running on it until it takes another.
+    #[inline(always)]
+    pub(crate) fn put(&mut self, base: *mut u8, class: Class) {
+        let list = &mut self.lists[class.index()];
+        list.warm.push(base);
+        self.excess |= list.warm.len() > WARM;
+    }
+
+    /// Whether [`trim_excess`](Self::trim_excess) has something to do.
+    pub(crate) fn has_excess(&self) -> bool {
+        self.excess
+    }
+
+    /// Returns the memory of all warm stacks past the limit. Not on a fiber: its stack may be one of them.
+    pub(crate) fn trim_excess(&mut self) {
+        self.excess = false;
+        for (list, class) in self.lists.iter_mut().zip(Class::FIRST..) {
+            let class = Class(class);
+            while list.warm.len() > WARM {
+                let base = list.warm.pop().expect("longer than the limit");
+                discard(base.wrapping_add(page()), class.size() - page());
+                list.cold.push(base);
+            }
+        }
+    }
+
+    /// Returns what deep calls left in warm stacks put here since the last time. Not on a fiber.
+    pub(crate) fn trim_deep(&mut self) {
+        for (list, class) in self.lists.iter_mut().zip(Class::FIRST..) {
+            let class = Class(class);
+            if class.size() > page() + WARM_BYTES {
+                for base in &list.warm[list.trimmed..] {
+                    discard(base.wrapping_add(page()), class.size() - page() - WARM_BYTES);
+                }
+            }
+            list.trimmed = list.warm.len();
+        }
+    }
+
+    /// Gives every stack to the next runtime: the worker ends.
+    pub(crate) fn flush(&mut self) {
+        self.trim_deep();
+        let mut spare = SPARE.lock();
+        for (list, class) in self.lists.iter_mut().zip(Class::FIRST..) {
+            let class = Class(class);
+            spare[class.index()].extend(list.cold.drain(..).chain(list.warm.drain(..)).map(|base| base.addr()));
+            list.trimmed = 0;
+            // What was never guarded goes back to the kernel.
+            let (first, end) = core::mem::take(&mut list.raw);
+            if first < end {
+                // SAFETY: this part of our mapping was never handed out.
+                unsafe { libc::munmap(first as *mut _, end - first) };
+            }
+        }
+    }
+}
+
+impl Free {
+    #[cold]
+    fn take_cold(&mut self, class: Class) -> Option<*mut u8> {
+        if let Some(base) = self.cold.pop() {
+            return Some(base);
+        }
+        {
+            let spare = &mut SPARE.lock()[class.index()];
+            let from = spare.len().saturating_sub(BATCH);
+            self.cold.extend(spare.drain(from..).map(|base| base as *mut u8));
+        }
+        if let Some(base) = self.cold.pop() {
+            return Some(base);
+        }
+        if self.raw.0 == self.raw.1 {
+            self.raw = reserve(class)?;
+        }
+        let base = self.raw.0 as *mut u8;
+        guard(base).then(|| {
+            self.raw.0 += class.size();
+            base
+        })
+    }
+}
+
+/// Free stacks of no worker, by class: their lowest addresses.
+static SPARE: SpinLock<[Vec<usize>; Class::COUNT]> = SpinLock::new([const { Vec::new() }; Class::COUNT]);
+
+/// For fork: nobody else holds the lock in the child.
+pub(crate) fn acquire_spare() {
+    SPARE.acquire();
+}
+
+pub(crate) fn release_spare() {
+    SPARE.release();
+}
+
+/// New address space for stacks of `class`.
+fn reserve(class: Class) -> Option<(usize, usize)> {
+    let one = class.size();
+    // All at once, or as little as will do where address space is limited.
+    [SLAB.max(one), one].into_iter().find_map(|len| {
+        // SAFETY: a new anonymous mapping touches nothing that exists.
+        let base = unsafe {
+            libc::mmap(
+                null_mut(),
+                len,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_STACK,
+                -1,
+                0,
+            )
+        };
+        if base == libc::MAP_FAILED {
+            return None;
+        }
+        // A huge page under a stack would cost 2 MiB for the first frame.
+        // SAFETY: advice about our own new mapping.
+        unsafe { libc::madvise(base, len, libc::MADV_NOHUGEPAGE) };
+        Some((base.addr(), base.addr() + len))
+    })
+}
+
+fn discard(from: *mut u8, len: usize) {
+    // SAFETY: the range lies in a free stack above its guard; nobody needs its content.
+    unsafe { libc::madvise(from.cast(), len, libc::MADV_DONTNEED) };
+}
+
+const MADV_GUARD_INSTALL: i32 = 102;
+
+/// Makes the page at `base` fault on any access; false without memory for that.
+fn guard(base: *mut u8) -> bool {
+    /// Whether this kernel has guard markers: 0 not asked yet, 1 yes, 2 no.
+    static MARKERS: AtomicU8 = AtomicU8::new(0);
+    if MARKERS.load(Ordering::Relaxed) < 2 {
+        // SAFETY: the page is the lowest of a stack nobody uses.
+        if unsafe { libc::madvise(base.cast(), page(), MADV_GUARD_INSTALL) } == 0 {
+            MARKERS.store(1, Ordering::Relaxed);
+            return true;
+        }
+        if MARKERS.load(Ordering::Relaxed) == 1 {
+            return false;
+        }
+        MARKERS.store(2, Ordering::Relaxed);
+    }
+    // SAFETY: as above.
+    unsafe { libc::mprotect(base.cast(), page(), libc::PROT_NONE) == 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_round_up_to_a_power_of_two() {
+        let size = |n| Class::of(n).map(Class::size);
+        assert_eq!(size(Class::MIN_SIZE), Some(Class::MIN_SIZE));
+        assert_eq!(size(100_000), Some(128 << 10));
+        assert_eq!(size(256 << 10), Some(256 << 10));
+        assert_eq!(size(Class::MAX_SIZE), Some(Class::MAX_SIZE));
+        assert_eq!(size(Class::MIN_SIZE - 1), None);
+        assert_eq!(size(Class::MAX_SIZE + 1), None);
+    }
+
+    #[test]
+    fn the_last_one_put_is_the_first_one_taken() {
+        let class = Class::of(64 << 10).unwrap();
+        let mut stacks = Stacks::new();
+        let (a, b) = (stacks.take(class).unwrap(), stacks.take(class).unwrap());
+        assert_ne!(a, b);
+        for base in [a, b] {
+            let top = top(base, class);
+            assert_eq!(top.addr() % 16, 0);
+            // SAFETY: the word below the top is inside the stack.
+            unsafe { top.cast::<u64>().sub(1).write(1) };
+            stacks.put(base, class);
+        }
+        assert_eq!(stacks.take(class), Some(b));
+        stacks.put(b, class);
+        stacks.flush();
+    }
+
+    #[test]
+    fn excess_loses_its_memory_but_not_its_place() {
+        let class = Class::of(16 << 10).unwrap();
+        let mut stacks = Stacks::new();
+        let all: Vec<_> = (0..WARM + 3).map(|_| stacks.take(class).unwrap()).collect();
+        for &base in &all {
+            // SAFETY: inside the stack.
+            unsafe { top(base, class).cast::<u64>().sub(1).write(7) };
+            stacks.put(base, class);
+        }
+        assert!(stacks.has_excess());
+        stacks.trim_excess();
+        assert!(!stacks.has_excess());
+        let list = &stacks.lists[class.index()];
+        assert_eq!((list.warm.len(), list.cold.len()), (WARM, 3));
+        // SAFETY: inside a free stack of ours.
+        assert_eq!(unsafe { top(list.cold[0], class).cast::<u64>().sub(1).read() }, 0);
+        stacks.flush();
+    }
+}

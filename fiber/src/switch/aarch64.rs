@@ -1,0 +1,150 @@
+//! The switch on aarch64, AAPCS64: x19 to x30, d8 to d15 and FPCR survive a call.
+//!
+//! Assembled and checked by the compiler, but not run yet: no such machine was at hand.
+
+use crate::fiber::Fiber;
+use crate::sched::fiber_main;
+use core::arch::{asm, naked_asm};
+
+/// FPCR.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct FloatControl {
+    fpcr: u64,
+}
+
+impl FloatControl {
+    /// That of the caller.
+    pub(crate) fn current() -> Self {
+        let fpcr;
+        // SAFETY: reads a control register.
+        unsafe { asm!("mrs {0}, fpcr", out(reg) fpcr, options(nomem, nostack, preserves_flags)) };
+        FloatControl { fpcr }
+    }
+}
+
+/// The first frame of every fiber. Comes by jump with the fiber in x0 and sp at the stack's top; has no caller.
+#[unsafe(naked)]
+unsafe extern "C" fn base() -> ! {
+    naked_asm!(
+        ".cfi_startproc",
+        ".cfi_undefined x30",
+        "hint #36", // bti j
+        "mov x29, xzr",
+        "mov x30, xzr",
+        "bl {main}",
+        "brk #1",
+        ".cfi_endproc",
+        main = sym fiber_main,
+    )
+}
+
+/// Saves the running context, leaves its stack pointer in `*save` and goes on with the context `to`.
+///
+/// # Safety
+/// `to` was saved by [`switch`] or [`start`] on this thread and has not gone on since; its stack is mapped.
+#[inline(always)]
+pub(crate) unsafe fn switch(save: *mut *mut u8, to: *mut u8) {
+    // SAFETY: the caller's promise; every register the ABI preserves is pushed here or declared clobbered.
+    unsafe {
+        asm!(
+            "adr x9, 2f",
+            "mrs x10, fpcr",
+            "stp x29, x30, [sp, #-16]!",
+            "stp x19, xzr, [sp, #-16]!",
+            "stp x9, x10, [sp, #-16]!",
+            "mov x9, sp",
+            "str x9, [x0]",
+            "mov sp, x1",
+            "ldr x16, [sp]",
+            "br x16",
+            "2:",
+            "hint #36", // bti j
+            "ldr x10, [sp, #8]",
+            "msr fpcr, x10",
+            "ldr x19, [sp, #16]",
+            "ldp x29, x30, [sp, #32]",
+            "add sp, sp, #48",
+            inout("x0") save => _,
+            inout("x1") to => _,
+            out("x20") _, out("x21") _, out("x22") _, out("x23") _, out("x24") _,
+            out("x25") _, out("x26") _, out("x27") _, out("x28") _,
+            out("v8") _, out("v9") _, out("v10") _, out("v11") _,
+            out("v12") _, out("v13") _, out("v14") _, out("v15") _,
+            clobber_abi("C"),
+        );
+    }
+}
+
+/// Saves the running context as [`switch`] does and runs `fiber` from its beginning on the stack that ends at `top`.
+///
+/// # Safety
+/// `top` is 16-byte aligned, the end of a mapped stack nobody uses; `fiber` is live and not started.
+#[inline(always)]
+pub(crate) unsafe fn start(save: *mut *mut u8, top: *mut u8, fiber: *mut Fiber, float: &FloatControl) {
+    // SAFETY: the caller's promise; every register the ABI preserves is pushed here or declared clobbered.
+    unsafe {
+        asm!(
+            "adr x9, 2f",
+            "mrs x10, fpcr",
+            "stp x29, x30, [sp, #-16]!",
+            "stp x19, xzr, [sp, #-16]!",
+            "stp x9, x10, [sp, #-16]!",
+            "mov x9, sp",
+            "str x9, [x2]",
+            "mov sp, x1",
+            "msr fpcr, x3",
+            "adrp x16, {base}",
+            "add x16, x16, :lo12:{base}",
+            "br x16",
+            "2:",
+            "hint #36", // bti j
+            "ldr x10, [sp, #8]",
+            "msr fpcr, x10",
+            "ldr x19, [sp, #16]",
+            "ldp x29, x30, [sp, #32]",
+            "add sp, sp, #48",
+            base = sym base,
+            inout("x0") fiber => _,
+            inout("x1") top => _,
+            inout("x2") save => _,
+            inout("x3") float.fpcr => _,
+            out("x20") _, out("x21") _, out("x22") _, out("x23") _, out("x24") _,
+            out("x25") _, out("x26") _, out("x27") _, out("x28") _,
+            out("v8") _, out("v9") _, out("v10") _, out("v11") _,
+            out("v12") _, out("v13") _, out("v14") _, out("v15") _,
+            clobber_abi("C"),
+        );
+    }
+}
+
+/// Goes on with the context `to`; the running one is never seen again.
+///
+/// # Safety
+/// As for [`switch`]; nothing on the running stack is needed any more.
+#[inline(always)]
+pub(crate) unsafe fn leave(to: *mut u8) -> ! {
+    // SAFETY: the caller's promise.
+    unsafe { asm!("mov sp, {to}", "ldr x16, [sp]", "br x16", to = in(reg) to, options(noreturn)) }
+}
+
+/// Runs `fiber` from its beginning on the stack that ends at `top`; the running context is never seen again.
+///
+/// # Safety
+/// As for [`start`], but `top` may belong to the running stack; nothing on that stack is needed any more.
+#[inline(always)]
+pub(crate) unsafe fn leave_to_start(top: *mut u8, fiber: *mut Fiber, float: &FloatControl) -> ! {
+    // SAFETY: the caller's promise.
+    unsafe {
+        asm!(
+            "mov sp, x1",
+            "msr fpcr, x2",
+            "b {base}",
+            base = sym base,
+            in("x0") fiber,
+            in("x1") top,
+            in("x2") float.fpcr,
+            options(noreturn),
+        )
+    }
+}

@@ -1,0 +1,148 @@
+//! The switch on x86-64, System V ABI: rbx, rbp, r12 to r15, MXCSR and the x87 control word survive a call.
+
+use crate::fiber::Fiber;
+use crate::sched::fiber_main;
+use core::arch::{asm, naked_asm};
+
+/// MXCSR and the x87 control word.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct FloatControl {
+    mxcsr: u32,
+    x87: u32,
+}
+
+impl FloatControl {
+    /// Those of the caller.
+    pub(crate) fn current() -> Self {
+        let mut now = FloatControl { mxcsr: 0, x87: 0 };
+        // SAFETY: writes the six bytes of a local.
+        unsafe {
+            asm!(
+                "stmxcsr [{now}]",
+                "fnstcw [{now} + 4]",
+                now = in(reg) &raw mut now,
+                options(nostack, preserves_flags),
+            );
+        }
+        now
+    }
+}
+
+/// The first frame of every fiber. Comes by jump with the fiber in rdi and rsp at the stack's top; has no caller.
+#[unsafe(naked)]
+unsafe extern "C" fn base() -> ! {
+    naked_asm!(
+        ".cfi_startproc",
+        ".cfi_undefined rip",
+        "xor ebp, ebp",
+        "call {main}",
+        "ud2",
+        ".cfi_endproc",
+        main = sym fiber_main,
+    )
+}
+
+/// Saves the running context, leaves its stack pointer in `*save` and goes on with the context `to`.
+///
+/// # Safety
+/// `to` was saved by [`switch`] or [`start`] on this thread and has not gone on since; its stack is mapped.
+#[inline(always)]
+pub(crate) unsafe fn switch(save: *mut *mut u8, to: *mut u8) {
+    // SAFETY: the caller's promise; every register the ABI preserves is pushed here or declared clobbered.
+    unsafe {
+        asm!(
+            "push rbp",
+            "push rbx",
+            "lea rax, [rip + 2f]",
+            "sub rsp, 8",
+            "stmxcsr [rsp]",
+            "fnstcw [rsp + 4]",
+            "push rax",
+            "mov [rdi], rsp",
+            "mov rsp, rsi",
+            "pop rax",
+            "jmp rax",
+            "2:",
+            "ldmxcsr [rsp]",
+            "fldcw [rsp + 4]",
+            "add rsp, 8",
+            "pop rbx",
+            "pop rbp",
+            inout("rdi") save => _,
+            inout("rsi") to => _,
+            out("r12") _, out("r13") _, out("r14") _, out("r15") _,
+            clobber_abi("C"),
+        );
+    }
+}
+
+/// Saves the running context as [`switch`] does and runs `fiber` from its beginning on the stack that ends at `top`.
+///
+/// # Safety
+/// `top` is 16-byte aligned, the end of a mapped stack nobody uses; `fiber` is live and not started.
+#[inline(always)]
+pub(crate) unsafe fn start(save: *mut *mut u8, top: *mut u8, fiber: *mut Fiber, float: &FloatControl) {
+    // SAFETY: the caller's promise; every register the ABI preserves is pushed here or declared clobbered.
+    unsafe {
+        asm!(
+            "push rbp",
+            "push rbx",
+            "lea rax, [rip + 2f]",
+            "sub rsp, 8",
+            "stmxcsr [rsp]",
+            "fnstcw [rsp + 4]",
+            "push rax",
+            "mov [rdx], rsp",
+            "mov rsp, rsi",
+            "ldmxcsr [rcx]",
+            "fldcw [rcx + 4]",
+            "jmp {base}",
+            "2:",
+            "ldmxcsr [rsp]",
+            "fldcw [rsp + 4]",
+            "add rsp, 8",
+            "pop rbx",
+            "pop rbp",
+            base = sym base,
+            inout("rdi") fiber => _,
+            inout("rsi") top => _,
+            inout("rdx") save => _,
+            inout("rcx") float => _,
+            out("r12") _, out("r13") _, out("r14") _, out("r15") _,
+            clobber_abi("C"),
+        );
+    }
+}
+
+/// Goes on with the context `to`; the running one is never seen again.
+///
+/// # Safety
+/// As for [`switch`]; nothing on the running stack is needed any more.
+#[inline(always)]
+pub(crate) unsafe fn leave(to: *mut u8) -> ! {
+    // SAFETY: the caller's promise.
+    unsafe { asm!("mov rsp, {to}", "pop rax", "jmp rax", to = in(reg) to, options(noreturn)) }
+}
+
+/// Runs `fiber` from its beginning on the stack that ends at `top`; the running context is never seen again.
+///
+/// # Safety
+/// As for [`start`], but `top` may belong to the running stack; nothing on that stack is needed any more.
+#[inline(always)]
+pub(crate) unsafe fn leave_to_start(top: *mut u8, fiber: *mut Fiber, float: &FloatControl) -> ! {
+    // SAFETY: the caller's promise.
+    unsafe {
+        asm!(
+            "mov rsp, rsi",
+            "ldmxcsr [rcx]",
+            "fldcw [rcx + 4]",
+            "jmp {base}",
+            base = sym base,
+            in("rdi") fiber,
+            in("rsi") top,
+            in("rcx") float,
+            options(noreturn),
+        )
+    }
+}

@@ -1,0 +1,104 @@
+//! Barrier: `fiber_barrier_t`, and [`Barrier`].
+//!
+//! The last to arrive takes the whole queue and resets the count in one step, so the barrier is ready for its next round,
+//! or its end, before the first of them runs.
+
+use super::{misuse, on_fiber};
+use crate::errno::Errno;
+use crate::fiber::Waits;
+use crate::park::{self, Queue};
+use crate::timer::NEVER;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+/// `fiber_barrier_t`.
+#[repr(C)]
+pub(crate) struct RawBarrier {
+    /// Its state is how many have arrived.
+    queue: Queue,
+    count: AtomicU64,
+}
+
+impl RawBarrier {
+    /// `EINVAL` when `count` is 0.
+    pub(crate) const fn new(count: u32) -> Result<RawBarrier, Errno> {
+        if count == 0 {
+            return Err(Errno::EINVAL);
+        }
+        Ok(RawBarrier {
+            queue: Queue::new(0),
+            count: AtomicU64::new(count as u64),
+        })
+    }
+
+    /// `EBUSY` while fibers wait.
+    pub(crate) fn destroy(&self) -> Result<(), Errno> {
+        if self.queue.lock().is_empty() {
+            Ok(())
+        } else {
+            Err(Errno::EBUSY)
+        }
+    }
+
+    /// Waits until all are here; whether the caller was the last.
+    pub(crate) fn wait(&self) -> Result<bool, Errno> {
+        let worker = on_fiber()?;
+        let count = self.count.load(Ordering::Relaxed);
+        if count == 0 {
+            return Err(Errno::EINVAL);
+        }
+        let mut queue = self.queue.lock();
+        let arrived = queue.state() + 1;
+        if arrived < count {
+            queue.set_state(arrived);
+            park::wait(worker, queue, Waits::Barrier, 0, NEVER, || ())?;
+            return Ok(false);
+        }
+        queue.set_state(0);
+        let all = queue.pop_all();
+        drop(queue);
+        all.wake();
+        Ok(true)
+    }
+}
+
+/// Lets a number of fibers wait for each other, again and again.
+pub struct Barrier {
+    raw: RawBarrier,
+}
+
+/// What [`Barrier::wait`] returns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BarrierWaitResult(bool);
+
+impl BarrierWaitResult {
+    /// True for exactly one fiber of a round.
+    pub fn is_leader(&self) -> bool {
+        self.0
+    }
+}
+
+impl Barrier {
+    /// A barrier for `count` fibers.
+    ///
+    /// # Panics
+    /// When `count` is 0.
+    #[track_caller]
+    pub const fn new(count: u32) -> Self {
+        match RawBarrier::new(count) {
+            Ok(raw) => Barrier { raw },
+            Err(_) => panic!("a barrier for nobody"),
+        }
+    }
+
+    /// Waits until as many fibers are here as the barrier is for. May park.
+    ///
+    /// # Panics
+    /// Off a fiber.
+    #[track_caller]
+    pub fn wait(&self) -> BarrierWaitResult {
+        match self.raw.wait() {
+            Ok(last) => BarrierWaitResult(last),
+            Err(e) => misuse("Barrier::wait", e),
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! Mutex: `fiber_mutex_t`, and [`Mutex<T>`].
+//!
+//! The word is the owner's handle, 0 when free, so an uncontended lock or unlock is one compare-and-swap. Contended, the
+//! lock is handed to the first waiter: no waiter starves, and an owner that unlocks and locks again in a loop cannot keep
+//! the others out. On one worker hand-off costs a switch where barging would cost none; a fiber holds a mutex over a switch
+//! only if it parks under it, and then everybody waits anyway. Two workers that fight over one mutex pay for each other's
+//! wake-up; there barging is faster, and unfair without bound.
+
+use super::{Forever, Until, misuse, on_fiber};
+use crate::errno::Errno;
+use crate::fiber::Waits;
+use crate::park::{self, LOCKED, Queue, WAITERS};
+use core::cell::UnsafeCell;
+use core::fmt;
+use core::marker::PhantomData;
+use core::ops::{Deref, DerefMut};
+use core::sync::atomic::{AtomicU32, Ordering};
+
+/// What relocking does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+pub(crate) enum Kind {
+    Normal = 0,
+    Recursive = 1,
+    ErrorCheck = 2,
+}
+
+impl Kind {
+    pub(crate) fn of(raw: i32) -> Option<Kind> {
+        [Kind::Normal, Kind::Recursive, Kind::ErrorCheck]
+            .into_iter()
+            .find(|&k| k as i32 == raw)
+    }
+}
+
+/// `fiber_mutex_t`.
+#[repr(C)]
+pub(crate) struct RawMutex {
+    queue: Queue,
+    kind: AtomicU32,
+    /// How often the owner has locked it again. Only the owner touches it.
+    depth: AtomicU32,
+    reserved: u64,
+}
+
+const OWNER: u64 = !(LOCKED | WAITERS);
+
+impl RawMutex {
+    pub(crate) const fn new(kind: Kind) -> RawMutex {
+        RawMutex {
+            queue: Queue::new(0),
+            kind: AtomicU32::new(kind as u32),
+            depth: AtomicU32::new(0),
+            reserved: 0,
+        }
+    }
+
+    /// `EBUSY` while locked.
+    pub(crate) fn destroy(&self) -> Result<(), Errno> {
+        if self.queue.word.load(Ordering::Acquire) != 0 {
+            Err(Errno::EBUSY)
+        } else {
+            Ok(())
+        }
+    }
+
+    #[inline(always)]
+    fn take_free(&self, me: u64) -> bool {
+        self.queue
+            .word
+            .compare_exchange(0, me, Ordering::Acquire, Ordering::Relaxed)
+            .is_ok()
+    }
+
+    #[inline(always)]
+    pub(crate) fn lock(&self, until: impl Until) -> Result<(), Errno> {
+        let worker = on_fiber()?;
+        let me = worker.running().handle().0;
+        if self.take_free(me) {
+            Ok(())
+        } else {
+            self.lock_contended(me, until)
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn lock_contended(&self, me: u64, until: impl Until) -> Result<(), Errno> {
+        let worker = on_fiber()?;
+        if self.queue.word.load(Ordering::Relaxed) & OWNER == me {
+            match self.kind.load(Ordering::Relaxed) {
+                k if k == Kind::Recursive as u32 => return self.deepen(),
+                k if k == Kind::ErrorCheck as u32 => return Err(Errno::EDEADLK),
+                _ => {}
+            }
+        }
+        let until = until.instant()?;
+        let mut queue = self.queue.lock();
+        if queue.word & OWNER == 0 {
+            queue.word = me;
+            return Ok(());
+        }
+        // Woken means owner: unlock handed it over.
+        park::wait(worker, queue, Waits::Mutex, 0, until, || ())
+    }
+
+    fn deepen(&self) -> Result<(), Errno> {
+        let depth = self.depth.load(Ordering::Relaxed).checked_add(1).ok_or(Errno::EAGAIN)?;
+        self.depth.store(depth, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// `EBUSY` when it is locked.
+    pub(crate) fn try_lock(&self) -> Result<(), Errno> {
+        let me = on_fiber()?.running().handle().0;
+        if self.take_free(me) {
+            return Ok(());
+        }
+        let word = self.queue.word.load(Ordering::Relaxed);
+        if word & OWNER == me && self.kind.load(Ordering::Relaxed) == Kind::Recursive as u32 {
+            return self.deepen();
+        }
+        Err(Errno::EBUSY)
+    }
+
+    /// `EPERM` when the caller does not own it.
+    #[inline(always)]
+    pub(crate) fn unlock(&self) -> Result<(), Errno> {
+        let me = on_fiber()?.running().handle().0;
+        if self.queue.word.load(Ordering::Relaxed) & OWNER != me {
+            return Err(Errno::EPERM);
+        }
+        let depth = self.depth.load(Ordering::Relaxed);
+        if depth > 0 {
+            self.depth.store(depth - 1, Ordering::Relaxed);
+            return Ok(());
+        }
+        if self
+            .queue
+            .word
+            .compare_exchange(me, 0, Ordering::Release, Ordering::Relaxed)
+            .is_err()
+        {
+            self.hand_over();
+        }
+        Ok(())
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn hand_over(&self) {
+        let mut queue = self.queue.lock();
+        let next = queue.pop();
+        queue.word = next.as_ref().map_or(0, |n| n.fiber().handle().0);
+        drop(queue);
+        if let Some(next) = next {
+            next.wake();
+        }
+    }
+
+    /// Unlocks it however often it was locked; what [`relock`](Self::relock) needs. The caller owns it.
+    pub(super) fn release(&self) -> u32 {
+        let depth = self.depth.swap(0, Ordering::Relaxed);
+        let _ = self.unlock();
+        depth
+    }
+
+    pub(super) fn relock(&self, depth: u32) {
+        let _ = self.lock(Forever);
+        self.depth.store(depth, Ordering::Relaxed);
+    }
+
+    /// `EPERM` when the running fiber does not own it.
+    pub(super) fn check_owned(&self) -> Result<(), Errno> {
+        let me = on_fiber()?.running().handle().0;
+        if self.queue.word.load(Ordering::Relaxed) & OWNER == me {
+            Ok(())
+        } else {
+            Err(Errno::EPERM)
+        }
+    }
+}
+
+/// A value that one fiber at a time may use. Waiting fibers get it in turn.
+///
+/// There is no poisoning: a panic in a fiber unlocks it.
+pub struct Mutex<T: ?Sized> {
+    pub(super) raw: RawMutex,
+    value: UnsafeCell<T>,
+}
+
+// SAFETY: the lock hands the value to one fiber at a time.
+unsafe impl<T: ?Sized + Send> Sync for Mutex<T> {}
+// SAFETY: a mutex nobody uses moves like its value.
+unsafe impl<T: ?Sized + Send> Send for Mutex<T> {}
+
+impl<T> Mutex<T> {
+    /// An unlocked mutex.
+    pub const fn new(value: T) -> Self {
+        Mutex {
+            raw: RawMutex::new(Kind::ErrorCheck),
+            value: UnsafeCell::new(value),
+        }
+    }
+
+    /// The value.
+    pub fn into_inner(self) -> T {
+        self.value.into_inner()
+    }
+}
+
+impl<T: ?Sized> Mutex<T> {
+    /// Waits for the lock. May park.
+    ///
+    /// # Panics
+    /// Off a fiber, and when the caller holds it already.
+    #[inline]
+    #[track_caller]
+    pub fn lock(&self) -> MutexGuard<'_, T> {
+        match self.raw.lock(Forever) {
+            Ok(()) => MutexGuard {
+                mutex: self,
+                _on_this_fiber: PhantomData,
+            },
+            Err(e) => misuse("Mutex::lock", e),
+        }
+    }
+
+    /// The lock, if it is free.
+    ///
+    /// # Panics
+    /// Off a fiber.
+    #[track_caller]
+    pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+        match self.raw.try_lock() {
+            Ok(()) => Some(MutexGuard {
+                mutex: self,
+                _on_this_fiber: PhantomData,
+            }),
+            Err(Errno::EBUSY) => None,
+            Err(e) => misuse("Mutex::try_lock", e),
+        }
+    }
+
+    /// The value: nobody else has the mutex.
+    pub fn get_mut(&mut self) -> &mut T {
+        self.value.get_mut()
+    }
+}
+
+impl<T: Default> Default for Mutex<T> {
+    fn default() -> Self {
+        Mutex::new(T::default())
+    }
+}
+
+impl<T: ?Sized> fmt::Debug for Mutex<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mutex").finish_non_exhaustive()
+    }
+}
+
+/// Unlocks its mutex when dropped. Stays on the fiber that locked.
+#[must_use]
+pub struct MutexGuard<'a, T: ?Sized> {
+    pub(super) mutex: &'a Mutex<T>,
+    _on_this_fiber: PhantomData<*const ()>,
+}
+
+// SAFETY: a shared guard gives shared access to the value.
+unsafe impl<T: ?Sized + Sync> Sync for MutexGuard<'_, T> {}
+
+impl<T: ?Sized> Deref for MutexGuard<'_, T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        // SAFETY: this guard holds the lock.
+        unsafe { &*self.mutex.value.get() }
+    }
+}
+
+impl<T: ?Sized> DerefMut for MutexGuard<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        // SAFETY: this guard holds the lock, and is borrowed alone.
+        unsafe { &mut *self.mutex.value.get() }
+    }
+}
+
+impl<T: ?Sized> Drop for MutexGuard<'_, T> {
+    #[inline]
+    fn drop(&mut self) {
+        let _ = self.mutex.raw.unlock();
+    }
+}
