@@ -8,8 +8,10 @@ pub struct Errno(pub c_int);
 
 impl Errno {
     pub const AGAIN: Self = Self(libc::EAGAIN);
+    pub const BADF: Self = Self(libc::EBADF);
     pub const BUSY: Self = Self(libc::EBUSY);
     pub const CANCELED: Self = Self(libc::ECANCELED);
+    pub const FBIG: Self = Self(libc::EFBIG);
     pub const INTR: Self = Self(libc::EINTR);
     pub const INVAL: Self = Self(libc::EINVAL);
     pub const NOMEM: Self = Self(libc::ENOMEM);

@@ -16,11 +16,16 @@ const CAPACITY: usize = 1 << 20;
 /// The table's address: one reservation of 8 MiB, of which the pages in use are touched. Made by the first attach.
 static TABLE: OnceNonZeroUsize = OnceNonZeroUsize::new();
 
-// One word: class in bits 0-1, a flag a bit, then the two counters, then the inode's hash.
+// One word: class in bits 0-1, a flag a bit, the two counters of 8 bits, the inode's hash of 32.
 const DIRECT: u64 = 1 << 2;
 const SYNC: u64 = 1 << 3;
 const NONBLOCKING: u64 = 1 << 4;
 const NO_TRY: u64 = 1 << 5;
+const APPEND: u64 = 1 << 6;
+const TIMED: u64 = 1 << 7;
+const TERMINAL: u64 = 1 << 24;
+/// A descriptor of the shim's own: the program never got it, so it must not close it.
+const OURS: u64 = 1 << 25;
 const SKIP: u32 = 8;
 const MISSES: u32 = 16;
 const INODE: u32 = 32;
@@ -53,21 +58,35 @@ fn slot(fd: c_int) -> Option<&'static AtomicU64> {
     Some(unsafe { &*(base.get() as *const AtomicU64).add(fd as usize) })
 }
 
-/// Forgets `fd`: it is being closed, replaced, or its flags change.
+/// Forgets `fd`: it is being closed, replaced, or its flags change. True when it is one of the shim's own, which then
+/// must stay: the program closes a range of numbers, or everything.
 #[inline(always)]
-pub fn forget(fd: c_int) {
+pub fn forget(fd: c_int) -> bool {
+    let Some(slot) = slot(fd) else { return false };
+    if slot.load(Ordering::Relaxed) & OURS != 0 {
+        return true;
+    }
+    slot.store(0, Ordering::Relaxed);
+    false
+}
+
+/// Marks a descriptor of the shim's own, or takes the mark off before the shim closes it.
+pub fn mark_ours(fd: c_int, ours: bool) {
     if let Some(slot) = slot(fd) {
-        slot.store(0, Ordering::Relaxed);
+        slot.store(if ours { OURS } else { 0 }, Ordering::Relaxed);
+        HIGH.fetch_max(fd as u32 + 1, Ordering::Relaxed);
     }
 }
 
 /// One past the highest descriptor ever remembered: what there is to forget of a range.
 static HIGH: AtomicU32 = AtomicU32::new(0);
 
-/// Forgets `first` to `last`, both included.
-pub fn forget_range(first: u32, last: u32) {
+/// Forgets `first` to `last`, both included; `own` hears of each of the shim's own among them, in order.
+pub fn forget_range(first: u32, last: u32, mut own: impl FnMut(u32)) {
     for fd in first..HIGH.load(Ordering::Relaxed).min(last.saturating_add(1)) {
-        forget(fd as c_int);
+        if forget(fd as c_int) {
+            own(fd);
+        }
     }
 }
 
@@ -85,28 +104,33 @@ impl Descriptor {
         Self::known(fd).unwrap_or_else(|| Self::learn(fd))
     }
 
+    /// Looks at `fd` anew, with two to four system calls.
     #[cold]
-    fn learn(fd: c_int) -> Self {
+    pub fn learn(fd: c_int) -> Self {
         let (Ok(stat), Ok(flags)) = (sys::fstat(fd), sys::status_flags(fd)) else {
             return Self { fd, word: 0 };
         };
         Self::remember(fd, &stat, flags)
     }
 
-    /// Remembers `fd` as just opened with `flags`.
+    /// Remembers `fd`, an open file with these attributes and status flags.
     pub fn remember(fd: c_int, stat: &libc::stat, flags: c_int) -> Self {
-        let class = match stat.st_mode & libc::S_IFMT {
-            libc::S_IFREG | libc::S_IFBLK | libc::S_IFDIR => Class::Seekable,
-            // A character device may have a position (/dev/zero) or none (a terminal).
-            libc::S_IFCHR if sys::lseek(fd, 0, libc::SEEK_CUR).is_ok() => Class::Seekable,
+        let kind = stat.st_mode & libc::S_IFMT;
+        let class = match kind {
+            // FUSE and some files of the kernel's are regular and have no position.
+            libc::S_IFREG | libc::S_IFBLK | libc::S_IFDIR if has_position(fd) => Class::Seekable,
+            // Of the devices only those of memory (/dev/zero): others have lseek(2) succeed and do not mean it.
+            libc::S_IFCHR if libc::major(stat.st_rdev) == MEMORY_DEVICES => Class::Seekable,
             _ => Class::Stream,
         };
         let mut word = class as u64 | u64::from(inode_hash(stat)) << INODE;
-        for (flag, bit) in [
+        let of_flags = [
             (libc::O_DIRECT, DIRECT),
             (libc::O_DSYNC, SYNC),
             (libc::O_NONBLOCK, NONBLOCKING),
-        ] {
+            (libc::O_APPEND, APPEND),
+        ];
+        for (flag, bit) in of_flags {
             if flags & flag != 0 {
                 word |= bit;
             }
@@ -115,10 +139,17 @@ impl Descriptor {
         if class == Class::Stream {
             word &= !DIRECT;
         }
-        let descriptor = Self { fd, word };
-        descriptor.store();
-        HIGH.fetch_max(fd as u32 + 1, Ordering::Relaxed);
-        descriptor
+        if kind == libc::S_IFSOCK && sys::has_socket_timeout(fd) {
+            word |= TIMED;
+        }
+        if kind == libc::S_IFCHR && sys::terminal(fd).is_some() {
+            word |= TERMINAL;
+        }
+        if let Some(slot) = slot(fd) {
+            slot.store(word, Ordering::Relaxed);
+            HIGH.fetch_max(fd as u32 + 1, Ordering::Relaxed);
+        }
+        Self { fd, word }
     }
 
     /// What is known of `fd` without looking: None if nothing.
@@ -128,9 +159,10 @@ impl Descriptor {
         (word != 0).then_some(Self { fd, word })
     }
 
-    fn store(self) {
+    /// Replaces what was looked up, unless the descriptor was forgotten or learnt anew meanwhile.
+    fn update(self, word: u64) {
         if let Some(slot) = slot(self.fd) {
-            slot.store(self.word, Ordering::Relaxed);
+            let _ = slot.compare_exchange(self.word, word, Ordering::Relaxed, Ordering::Relaxed);
         }
     }
 
@@ -146,6 +178,7 @@ impl Descriptor {
             sync: self.word & SYNC != 0,
             nonblocking: self.word & NONBLOCKING != 0,
             no_try: self.word & NO_TRY != 0,
+            timed: self.word & TIMED != 0,
             skip: (self.word >> SKIP) as u8,
         }
     }
@@ -159,41 +192,52 @@ impl Descriptor {
         self.hint().class == Class::Seekable
     }
 
+    /// O_APPEND
+    pub fn appends(self) -> bool {
+        self.word & APPEND != 0
+    }
+
+    pub fn is_terminal(self) -> bool {
+        self.word & TERMINAL != 0
+    }
+
     /// A try found nothing cached, or a copy was throttled: skip ever more tries.
-    pub fn missed(mut self) {
+    pub fn missed(self) {
         let misses = (self.word >> MISSES) as u8;
-        self.set_counters(policy::backoff(misses), misses.saturating_add(1).min(7));
-        self.store();
+        self.update(self.with_counters(policy::backoff(misses), misses.saturating_add(1).min(7)));
     }
 
     /// A try was served.
     #[inline]
-    pub fn hit(mut self) {
+    pub fn hit(self) {
         if self.word >> SKIP & 0xffff != 0 {
-            self.set_counters(0, 0);
-            self.store();
+            self.update(self.with_counters(0, 0));
         }
     }
 
     /// A call was submitted for lack of luck with tries: one try less to skip.
-    pub fn submitted(mut self) {
+    pub fn submitted(self) {
         let skip = (self.word >> SKIP) as u8;
         if skip > 0 {
-            self.set_counters(skip - 1, (self.word >> MISSES) as u8);
-            self.store();
+            self.update(self.with_counters(skip - 1, (self.word >> MISSES) as u8));
         }
     }
 
     /// The file refuses RWF_NOWAIT.
-    pub fn refuses_tries(mut self) {
-        self.word |= NO_TRY;
-        self.store();
+    pub fn refuses_tries(self) {
+        self.update(self.word | NO_TRY);
     }
 
-    fn set_counters(&mut self, skip: u8, misses: u8) {
-        self.word &= !(0xffff << SKIP);
-        self.word |= u64::from(skip) << SKIP | u64::from(misses) << MISSES;
+    fn with_counters(self, skip: u8, misses: u8) -> u64 {
+        self.word & !(0xffff << SKIP) | u64::from(skip) << SKIP | u64::from(misses) << MISSES
     }
+}
+
+/// The major number of /dev/null, zero, full, random and urandom.
+const MEMORY_DEVICES: u32 = 1;
+
+fn has_position(fd: c_int) -> bool {
+    sys::lseek(fd, 0, libc::SEEK_CUR).is_ok()
 }
 
 fn inode_hash(stat: &libc::stat) -> u32 {
@@ -219,10 +263,11 @@ mod tests {
     #[test]
     fn misses_back_off_and_a_hit_forgives() {
         let d = Descriptor { fd: -1, word: 1 };
-        let mut after = d;
-        after.set_counters(policy::backoff(2), 3);
+        let after = Descriptor {
+            fd: -1,
+            word: d.with_counters(policy::backoff(2), 3),
+        };
         assert_eq!((after.hint().skip, (after.word >> MISSES) as u8), (4, 3));
-        after.set_counters(0, 0);
-        assert_eq!(after.word, d.word);
+        assert_eq!(after.with_counters(0, 0), d.word);
     }
 }

@@ -3,7 +3,7 @@
 use crate::engine::Wait;
 use crate::errno::Errno;
 use crate::thread::Thread;
-use crate::{fds, fork, position, start, tls};
+use crate::{fds, fork, position, signal, start, tls};
 use std::ffi::{c_char, c_int, c_uint, c_void};
 
 /// `aioshim_host_t`.
@@ -129,6 +129,7 @@ unsafe fn attach(table: *const Table, data: *mut c_void, out: *mut *mut Thread) 
         return Err(Errno::BUSY);
     }
     fds::init();
+    signal::wrap_all();
     let thread = Box::into_raw(Box::new(Thread::new(host)?));
     fork::attached(thread);
     position::attached();

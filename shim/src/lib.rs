@@ -24,6 +24,7 @@ mod host;
 mod log;
 mod policy;
 mod position;
+mod signal;
 mod start;
 mod stats;
 mod sys;

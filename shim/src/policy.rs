@@ -40,6 +40,8 @@ pub struct Hint {
     pub nonblocking: bool,
     /// The file refuses RWF_NOWAIT: a try cannot tell.
     pub no_try: bool,
+    /// A socket with SO_RCVTIMEO or SO_SNDTIMEO: the kernel's own call knows how long to wait.
+    pub timed: bool,
     /// Tries to skip, because the last ones missed.
     pub skip: u8,
 }
@@ -109,6 +111,9 @@ pub fn read(hint: Hint, load: Load, at_position: bool) -> Decision {
     if load.alone {
         return Decision::Through(Why::Alone);
     }
+    if hint.timed {
+        return Decision::Through(Why::Unusual);
+    }
     // Without a position there is no offset to read at: the kernel's own error is wanted (ESPIPE, EBADF).
     if hint.class == Class::Unknown || (hint.class == Class::Stream && !at_position) {
         return Decision::Through(Why::Unusual);
@@ -129,6 +134,9 @@ pub fn write(hint: Hint, load: Load, at_position: bool) -> Decision {
     }
     if load.alone {
         return Decision::Through(Why::Alone);
+    }
+    if hint.timed {
+        return Decision::Through(Why::Unusual);
     }
     match hint.class {
         Class::Unknown => Decision::Through(Why::Unusual),
@@ -157,6 +165,7 @@ mod tests {
         sync: false,
         nonblocking: false,
         no_try: false,
+        timed: false,
         skip: 0,
     };
     const PIPE: Hint = Hint {
@@ -257,6 +266,18 @@ mod tests {
     fn an_offset_on_a_stream_gets_the_kernels_own_error() {
         assert_eq!(read(PIPE, MANY, false), Decision::Through(Why::Unusual));
         assert_eq!(write(PIPE, MANY, false), Decision::Through(Why::Unusual));
+    }
+
+    #[test]
+    fn a_socket_with_a_timeout_is_the_kernels_to_time() {
+        assert_eq!(
+            read(Hint { timed: true, ..PIPE }, MANY, true),
+            Decision::Through(Why::Unusual)
+        );
+        assert_eq!(
+            write(Hint { timed: true, ..PIPE }, MANY, true),
+            Decision::Through(Why::Unusual)
+        );
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use crate::errno::Errno;
 use std::ffi::{c_char, c_int, c_void};
+use std::os::fd::{BorrowedFd, IntoRawFd};
 use syscalls::{Sysno, raw};
 
 /// The offset that means 'at the current position' to preadv2(2), pwritev2(2) and io_uring.
@@ -151,6 +152,65 @@ pub fn status_flags(fd: c_int) -> Result<c_int, Errno> {
     // SAFETY: touches no memory.
     let flags = outcome(unsafe { raw::syscall3(Sysno::fcntl as usize, fd as usize, libc::F_GETFL as usize, 0) })?;
     Ok(flags as c_int)
+}
+
+/// Whether a socket has SO_RCVTIMEO or SO_SNDTIMEO set.
+pub fn has_socket_timeout(fd: c_int) -> bool {
+    [libc::SO_RCVTIMEO, libc::SO_SNDTIMEO].into_iter().any(|option| {
+        let mut value = libc::timeval { tv_sec: 0, tv_usec: 0 };
+        let mut len = size_of::<libc::timeval>() as libc::socklen_t;
+        let (value_at, len_at) = (&raw mut value as usize, &raw mut len as usize);
+        // SAFETY: the kernel writes at most `len` bytes to `value`, and the length; both are alive.
+        let got = outcome(unsafe {
+            let (call, level) = (Sysno::getsockopt as usize, libc::SOL_SOCKET as usize);
+            raw::syscall5(call, fd as usize, level, option as usize, value_at, len_at)
+        });
+        got.is_ok() && (value.tv_sec, value.tv_usec) != (0, 0)
+    })
+}
+
+/// The terminal settings of `fd`; None when it is no terminal.
+pub fn terminal(fd: c_int) -> Option<rustix::termios::Termios> {
+    // SAFETY: only used for the duration of the call; the descriptor is the caller's.
+    rustix::termios::tcgetattr(unsafe { BorrowedFd::borrow_raw(fd) }).ok()
+}
+
+/// tee(2) of one byte, without waiting: whether a FIFO that was just opened for reading has a writer or data. Its
+/// second end is a pipe made for the purpose; on any doubt the answer is no.
+pub fn has_writer(fifo: c_int) -> bool {
+    let Ok((reader, writer)) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC) else {
+        return false;
+    };
+    let (reader, writer) = (reader.into_raw_fd(), writer.into_raw_fd());
+    const SPLICE_F_NONBLOCK: usize = 2;
+    // SAFETY: touches no memory.
+    let teed = outcome(unsafe {
+        raw::syscall4(
+            Sysno::tee as usize,
+            fifo as usize,
+            writer as usize,
+            1,
+            SPLICE_F_NONBLOCK,
+        )
+    });
+    close(reader);
+    close(writer);
+    matches!(teed, Ok(1) | Err(Errno::AGAIN))
+}
+
+/// A copy of one of the shim's own descriptors with a number that programs do not use: they close the low ones, and
+/// expect those they open. None when there is no such number.
+pub fn duplicate_out_of_the_way(fd: c_int) -> Option<c_int> {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile)
+        .current
+        .unwrap_or(1 << 20)
+        .min(1 << 20);
+    // The last 64 numbers, or what there is.
+    let from = (limit as usize).saturating_sub(64);
+    let (call, command) = (Sysno::fcntl as usize, libc::F_DUPFD_CLOEXEC as usize);
+    // SAFETY: touches no memory.
+    let high = outcome(unsafe { raw::syscall3(call, fd as usize, command, from) }).ok()?;
+    Some(high as c_int)
 }
 
 /// ioctl(2) FIONBIO: sets or clears O_NONBLOCK and no other flag.

@@ -10,8 +10,8 @@ use crate::flight::{Flight, Flights};
 use crate::host::Host;
 use crate::policy::{INLINE_BUDGET, Load, Why};
 use crate::stats::{Calls, Stats};
-use crate::tls::OffFiber;
-use crate::{hooks, log, start, sys};
+use crate::tls::{self, OffFiber};
+use crate::{fds, hooks, log, start, sys};
 use crossbeam_channel::{Receiver, Sender};
 use rustix::event::EventfdFlags;
 use std::cell::{Cell, UnsafeCell};
@@ -98,6 +98,8 @@ pub struct Thread {
     waiting_turn: Cell<usize>,
     /// Inline calls left before the running fiber lets others run.
     budget: Cell<u32>,
+    /// In the child of a fork that could not be given a fresh start: nothing is left to wait with.
+    defunct: Cell<bool>,
     stats: Arc<Stats>,
     inbox: Receiver<Wakened>,
     remote: Arc<Remote>,
@@ -109,6 +111,10 @@ impl Thread {
         let wake_fd = rustix::event::eventfd(0, flags)
             .map_err(|e| errno::Errno(e.raw_os_error()))?
             .into_raw_fd();
+        let wake_fd = sys::duplicate_out_of_the_way(wake_fd)
+            .inspect(|_| sys::close(wake_fd))
+            .unwrap_or(wake_fd);
+        fds::mark_ours(wake_fd, true);
         let (sender, inbox) = crossbeam_channel::unbounded();
         let host_wake = Mutex::new(Some(HostWake(host.table.wake, host.data)));
         Ok(Self {
@@ -117,6 +123,7 @@ impl Thread {
             flights: UnsafeCell::new(Flights::new()),
             waiting_turn: Cell::new(0),
             budget: Cell::new(INLINE_BUDGET),
+            defunct: Cell::new(false),
             stats: Stats::register(start::conf().stats != crate::conf::StatsFormat::Off),
             inbox,
             remote: Arc::new(Remote {
@@ -203,6 +210,11 @@ impl Thread {
 
     /// aioshim_poll: returns how many fibers were unparked.
     pub fn poll(&self, wait: Wait) -> usize {
+        if self.defunct.get() {
+            return 0;
+        }
+        // A signal handler that jumped out left it null (signal.rs).
+        tls::set_here(self);
         let mut unparked = self.open_inbox();
         let sleeps = unparked == 0 && !matches!(wait, Wait::No) && self.remote.begin_sleep();
         let wait = if sleeps { wait } else { Wait::No };
@@ -308,13 +320,21 @@ impl Thread {
         if let EngineSlot::Made(engine) = std::mem::replace(self.engine.get_mut(), EngineSlot::Unmade) {
             engine.abandon();
         }
-        sys::close(self.remote.wake_fd);
+        self.remote.close();
+        self.defunct.set(true);
+    }
+}
+
+impl Remote {
+    fn close(&self) {
+        fds::mark_ours(self.wake_fd, false);
+        sys::close(self.wake_fd);
     }
 }
 
 impl Drop for Remote {
     fn drop(&mut self) {
-        sys::close(self.wake_fd);
+        self.close();
     }
 }
 
@@ -331,10 +351,11 @@ impl<'a> Call<'a> {
     pub fn begin(thread: &'a Thread, row: usize) -> Option<Self> {
         let fiber = thread.host.running();
         if fiber.is_null() {
-            None
-        } else {
-            Some(Self { thread, fiber, row })
+            return None;
         }
+        let call = Self { thread, fiber, row };
+        call.spend();
+        Some(call)
     }
 
     fn counts(&self) -> &Calls {
@@ -353,17 +374,16 @@ impl<'a> Call<'a> {
     /// The call goes to libc as it is.
     pub fn through(&self, why: Why) {
         self.counts().through[why as usize].add(1);
-        self.spend();
     }
 
     /// The call was completed without parking.
     #[inline]
     pub fn inline(&self) {
         self.counts().inline.add(1);
-        self.spend();
     }
 
-    /// A fiber whose calls never wait must not starve the others, nor what arrives from other threads.
+    /// A fiber whose calls never wait must not starve the others, nor what arrives from other threads. Before anything
+    /// is looked at, for other fibers may run here.
     #[inline]
     fn spend(&self) {
         let left = self.thread.budget.get();

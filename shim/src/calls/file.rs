@@ -11,16 +11,19 @@ use crate::policy::Why;
 use crate::position::Turn;
 use crate::sys;
 use crate::thread::Call;
-use std::ffi::{c_int, c_uint, c_ulong};
+use std::ffi::{c_char, c_int, c_uint, c_ulong, c_void};
 
 pub fn close(call: &Call<'_>, fd: c_int) -> Outcome {
     let descriptor = Descriptor::known(fd);
-    fds::forget(fd);
+    if fds::forget(fd) {
+        return Outcome::Done(Err(Errno::BADF));
+    }
     call.thread.submit_queued();
     // Closing waits where the file system writes back on close, and those (NFS, FUSE) refuse RWF_NOWAIT.
     if descriptor.is_some_and(|d| d.hint().no_try && d.is_seekable()) && !call.load().alone && call.has_engine() {
         return match call.perform(Request::Close { fd }) {
-            result if result < 0 && engine::not_done(Errno::of(result)) => Outcome::Through(Why::NoEngine),
+            // Not done at all; after EINTR the descriptor is gone, as after the plain call.
+            result if Errno::of(result) == Errno::CANCELED => Outcome::Through(Why::NoEngine),
             result => Outcome::of_completion(result),
         };
     }
@@ -63,41 +66,105 @@ pub fn dup(_call: &Call<'_>, _fd: c_int) -> Outcome {
     Outcome::Through(Why::Quick)
 }
 
-pub fn dup2(call: &Call<'_>, from: c_int, to: c_int) -> Outcome {
-    if from != to {
-        call.thread.submit_queued();
-        fds::forget(to);
-    }
+pub fn dup2(call: &Call<'_>, _from: c_int, _to: c_int) -> Outcome {
+    call.thread.submit_queued();
     Outcome::Through(Why::Quick)
 }
 
-pub fn dup3(call: &Call<'_>, from: c_int, to: c_int, _flags: c_int) -> Outcome {
-    dup2(call, from, to)
+pub fn dup3(call: &Call<'_>, _from: c_int, _to: c_int, _flags: c_int) -> Outcome {
+    call.thread.submit_queued();
+    Outcome::Through(Why::Quick)
 }
 
-pub fn fcntl(call: &Call<'_>, fd: c_int, command: c_int, _argument: c_ulong) -> Outcome {
+/// Before libc's dup2: `to` will be another file. True when it is one of the shim's own.
+#[inline(always)]
+pub fn before_dup2(from: c_int, to: c_int) -> bool {
+    from != to && fds::forget(to)
+}
+
+pub fn fcntl(call: &Call<'_>, _fd: c_int, command: c_int, _argument: c_ulong) -> Outcome {
     if command == libc::F_SETFL {
         // What is queued was called under the old flags.
         call.thread.submit_queued();
-        fds::forget(fd);
     }
     Outcome::Through(Why::Quick)
 }
 
-/// Before libc's fcntl off a fiber.
+/// Before libc's fcntl.
 #[inline(always)]
-pub fn before_fcntl(fd: c_int, command: c_int) {
-    if command == libc::F_SETFL {
-        fds::forget(fd);
+pub fn before_fcntl(fd: c_int, command: c_int) -> bool {
+    command == libc::F_SETFL && fds::forget(fd)
+}
+
+pub fn ioctl(call: &Call<'_>, _fd: c_int, request: c_ulong, _argument: c_ulong) -> Outcome {
+    if request == libc::FIONBIO {
+        call.thread.submit_queued();
     }
+    Outcome::Through(Why::Quick)
+}
+
+/// Before libc's ioctl.
+#[inline(always)]
+pub fn before_ioctl(fd: c_int, request: c_ulong) -> bool {
+    request == libc::FIONBIO && fds::forget(fd)
+}
+
+pub fn setsockopt(
+    _call: &Call<'_>,
+    _fd: c_int,
+    _level: c_int,
+    _option: c_int,
+    _value: *const c_void,
+    _n: libc::socklen_t,
+) -> Outcome {
+    Outcome::Through(Why::Quick)
+}
+
+/// Before libc's setsockopt: a timeout is looked at when the descriptor is.
+#[inline(always)]
+pub fn before_setsockopt(fd: c_int, level: c_int, option: c_int) -> bool {
+    level == libc::SOL_SOCKET && matches!(option, libc::SO_RCVTIMEO | libc::SO_SNDTIMEO) && fds::forget(fd)
+}
+
+pub fn fclose(call: &Call<'_>, _stream: *mut libc::FILE) -> Outcome {
+    call.thread.submit_queued();
+    Outcome::Through(Why::Quick)
+}
+
+pub fn freopen(call: &Call<'_>, _path: *const c_char, _mode: *const c_char, stream: *mut libc::FILE) -> Outcome {
+    fclose(call, stream)
+}
+
+/// Before libc closes a stream's descriptor.
+pub fn before_fclose(stream: *mut libc::FILE) -> bool {
+    let errno = errno::get();
+    // SAFETY: the stream is open, says the C caller; one without a descriptor gives -1.
+    fds::forget(unsafe { libc::fileno(stream) });
+    errno::set(errno);
+    false
+}
+
+pub fn closedir(call: &Call<'_>, _directory: *mut libc::DIR) -> Outcome {
+    call.thread.submit_queued();
+    Outcome::Through(Why::Quick)
+}
+
+/// Before libc closes a directory's descriptor.
+pub fn before_closedir(directory: *mut libc::DIR) -> bool {
+    let errno = errno::get();
+    if !directory.is_null() {
+        // SAFETY: the directory is open, says the C caller.
+        fds::forget(unsafe { libc::dirfd(directory) });
+    }
+    errno::set(errno);
+    false
 }
 
 /// close_range(2), which libc has from 2.34 on: not a row of the table, for there may be nothing behind it. As libc's,
-/// it is the system call.
+/// it is the system call; the shim's own descriptors are left out.
 #[unsafe(no_mangle)]
 pub extern "C" fn close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int {
-    before_close_range(first, last);
-    match sys::close_range(first, last, flags) {
+    match close_others(first, last, |first, last| sys::close_range(first, last, flags)) {
         Ok(()) => 0,
         Err(error) => {
             errno::set(error.0);
@@ -109,22 +176,41 @@ pub extern "C" fn close_range(first: c_uint, last: c_uint, flags: c_int) -> c_in
 /// closefrom(3), which libc has from 2.34 on.
 #[unsafe(no_mangle)]
 pub extern "C" fn closefrom(first: c_int) {
-    let first = first.max(0) as c_uint;
-    before_close_range(first, c_uint::MAX);
-    if sys::close_range(first, c_uint::MAX, 0).is_err() {
-        // Before 5.9: one by one, as far as there can be any.
-        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile)
-            .maximum
-            .unwrap_or(1 << 20);
-        (first..limit.min(1 << 20) as c_uint).for_each(|fd| sys::close(fd as c_int));
-    }
+    let _ = close_others(first.max(0) as c_uint, c_uint::MAX, |first, last| {
+        if sys::close_range(first, last, 0).is_err() {
+            // Before 5.9: one by one, as far as there can be any.
+            let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile)
+                .maximum
+                .unwrap_or(1 << 20);
+            (first..last.min(limit.min(1 << 20) as c_uint)).for_each(|fd| sys::close(fd as c_int));
+        }
+        Ok(())
+    });
 }
 
-fn before_close_range(first: c_uint, last: c_uint) {
+/// Closes `first` to `last` in ranges around the shim's own descriptors.
+fn close_others(
+    first: c_uint,
+    last: c_uint,
+    mut close: impl FnMut(c_uint, c_uint) -> Result<(), Errno>,
+) -> Result<(), Errno> {
     let here = crate::tls::here();
     if !here.is_null() {
         // SAFETY: a thread stays attached while one of its hooks runs.
         unsafe { &*here }.submit_queued();
     }
-    fds::forget_range(first, last);
+    let mut from = first;
+    let mut result = Ok(());
+    fds::forget_range(first, last, |own| {
+        if from < own {
+            result = result.and(close(from, own - 1));
+        }
+        from = own + 1;
+    });
+    // With a range that is empty or wrong from the start, the kernel's own answer is wanted.
+    if from <= last || from == first {
+        result.and(close(from, last))
+    } else {
+        result
+    }
 }

@@ -51,3 +51,10 @@ impl CResult for i32 {
         result as Self
     }
 }
+
+impl<T> CResult for *mut T {
+    /// Only ever an error here.
+    fn from_done(_: isize) -> Self {
+        std::ptr::null_mut()
+    }
+}

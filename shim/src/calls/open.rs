@@ -1,8 +1,8 @@
 //! open(2), openat(2), creat(2).
 //!
 //! Tried inline with RESOLVE_CACHED, which fails where the path lookup would wait. What can still wait is opening a
-//! FIFO (for its other end) or a device: so the try adds O_NONBLOCK, looks at what it got, and takes the flag off
-//! again. A FIFO is then opened once more by a kernel thread that may wait, and what the try opened is closed only
+//! FIFO, for its other end: so the try adds O_NONBLOCK, looks at what it got, and takes the flag off again. A FIFO that
+//! has no other end yet is opened once more by a kernel thread that may wait, and what the try opened is closed only
 //! after: a peer that saw this end open must not see it gone.
 
 use super::Outcome;
@@ -128,17 +128,13 @@ fn attempt(dir: c_int, path: *const c_char, flags: c_int, mode: libc::mode_t) ->
     let Ok(stat) = sys::fstat(fd) else {
         return Attempt::Waits(Some(fd));
     };
-    let waits = match stat.st_mode & libc::S_IFMT {
-        libc::S_IFREG | libc::S_IFDIR | libc::S_IFBLK => false,
-        // Both ends at once: never waits.
-        libc::S_IFIFO => flags & libc::O_ACCMODE != libc::O_RDWR,
-        _ => true,
-    };
     if flags & libc::O_NONBLOCK == 0 {
-        if waits {
-            return Attempt::Waits(Some(fd));
-        }
-        if sys::set_nonblocking(fd, false).is_err() {
+        // To open a FIFO for reading waits for its first writer; for writing, the try would have failed without a
+        // reader (ENXIO).
+        let waits = stat.st_mode & libc::S_IFMT == libc::S_IFIFO
+            && flags & libc::O_ACCMODE == libc::O_RDONLY
+            && !sys::has_writer(fd);
+        if waits || sys::set_nonblocking(fd, false).is_err() {
             return Attempt::Waits(Some(fd));
         }
     }

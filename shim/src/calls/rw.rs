@@ -123,7 +123,8 @@ impl Transfer {
 }
 
 fn buffer(call: &Call<'_>, way: Way, fd: c_int, data: *const c_void, n: usize, offset: i64) -> Outcome {
-    if n > MAX_COUNT {
+    // The vectored calls, which the inline ones are made with, return early where a plain call of no bytes does not.
+    if n > MAX_COUNT || n == 0 {
         return Outcome::Through(Why::Unusual);
     }
     transfer(
@@ -326,35 +327,89 @@ fn attempt(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor, turn: &
 
 /// Queues the transfer and parks; what comes back short of what the plain call would give is completed.
 fn submit(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor, turn: &mut Option<Turn>) -> Outcome {
-    if let Some(turn) = turn {
-        turn.keep(call);
-        if transfer.way == Way::Read && !descriptor.hint().direct {
-            return Outcome::Done(read_at_position(call, transfer, descriptor));
-        }
+    if !descriptor.is_seekable() && !waits(transfer, descriptor) {
+        return Outcome::Done(plain(call, transfer));
     }
-    Outcome::Done(perform(call, transfer).map(|n| {
-        if is_whole(transfer, descriptor, n) {
-            n as isize
-        } else {
-            rest(call, transfer, turn, n)
-        }
-    }))
+    let Some(turn) = turn else {
+        return Outcome::Done(perform(call, transfer).map(|n| {
+            if is_whole(transfer, descriptor, n) {
+                n as isize
+            } else {
+                rest(call, transfer, &mut None, n)
+            }
+        }));
+    };
+    turn.keep(call);
+    let hint = descriptor.hint();
+    Outcome::Done(if transfer.way == Way::Read && !hint.direct && !hint.no_try {
+        read_at_position(call, transfer, descriptor)
+    } else {
+        move_position(call, transfer, descriptor)
+    })
+}
+
+/// Whether a plain transfer on this stream would wait as the engine waits: not with O_NONBLOCK, which may have been set
+/// behind our back and which the engine does not heed for pipes and sockets, nor on a terminal that times its reads.
+fn waits(transfer: &Transfer, descriptor: Descriptor) -> bool {
+    let nonblocking = sys::status_flags(transfer.fd).is_ok_and(|flags| flags & libc::O_NONBLOCK != 0);
+    let timed = descriptor.is_terminal()
+        && sys::terminal(transfer.fd).is_some_and(|t| {
+            use rustix::termios::{LocalModes, SpecialCodeIndex};
+            let (min, time) = (
+                t.special_codes[SpecialCodeIndex::VMIN],
+                t.special_codes[SpecialCodeIndex::VTIME],
+            );
+            !t.local_modes.contains(LocalModes::ICANON) && (min == 0 || time > 0)
+        });
+    !nonblocking && !timed
 }
 
 /// Whether `n` bytes are what the plain call would have transferred, too.
 #[inline]
 fn is_whole(transfer: &Transfer, descriptor: Descriptor, n: usize) -> bool {
     let hint = descriptor.hint();
-    // A stream's read ends with what there is; a direct read is short only at the end of its file.
-    let may_be_short = transfer.way == Way::Read && (hint.class == Class::Stream || hint.direct);
+    let may_be_short = match transfer.way {
+        // A stream's read ends with what there is; a direct read is short only at the end of its file.
+        Way::Read => hint.class == Class::Stream || hint.direct,
+        // A file's write is short where its disk or its limit ends, and the engine has tried again already.
+        Way::Write => hint.class == Class::Seekable,
+    };
     n == 0 || may_be_short || n >= transfer.len()
+}
+
+/// A transfer at the position, as one at an offset and two steps of the position around it: io_uring takes no lock on
+/// the position, and does not even move it when the operation completes later.
+fn move_position(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor) -> Result<isize, Errno> {
+    let here = sys::lseek(transfer.fd, 0, libc::SEEK_CUR)?;
+    let at = Transfer {
+        offset: here,
+        ..*transfer
+    };
+    let mut done = perform(call, &at)?;
+    if !is_whole(&at, descriptor, done) {
+        done = rest(call, &at, &mut None, done) as usize;
+    }
+    let appends = transfer.way == Way::Write && (descriptor.appends() || transfer.flags & libc::RWF_APPEND != 0);
+    if done > 0 {
+        let (to, from) = if appends {
+            (0, libc::SEEK_END)
+        } else {
+            (here + done as i64, libc::SEEK_SET)
+        };
+        sys::lseek(transfer.fd, to, from)?;
+    }
+    Ok(done as isize)
 }
 
 /// A buffered read at the position that missed: brings the pages in, then makes the call that takes the position's
 /// lock in the kernel, and finds them there. So it stays atomic even against those who take no turn.
 fn read_at_position(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor) -> Result<isize, Errno> {
     for _ in 0..PREFETCHES {
-        let here = sys::lseek(transfer.fd, 0, libc::SEEK_CUR)?;
+        let here = match sys::lseek(transfer.fd, 0, libc::SEEK_CUR) {
+            Ok(here) => here,
+            // The number has come to name a stream, behind our back.
+            Err(_) => break,
+        };
         perform(
             call,
             &Transfer {
@@ -377,6 +432,11 @@ fn read_at_position(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor
 /// The rest of a transfer of which `done` bytes went, until all is done, its file ends or an error comes: as in the
 /// kernel, an error after some bytes is the next call's. Returns the bytes of the whole.
 fn rest(call: &Call<'_>, transfer: &Transfer, turn: &mut Option<Turn>, mut done: usize) -> isize {
+    // Joining what comes in pieces is right for a file and wrong for a stream: so no stale hint will do here.
+    let descriptor = Descriptor::learn(transfer.fd);
+    if transfer.way == Way::Read && !descriptor.is_seekable() {
+        return done as isize;
+    }
     if let Some(turn) = turn {
         turn.keep(call);
     }
@@ -390,6 +450,9 @@ fn rest(call: &Call<'_>, transfer: &Transfer, turn: &mut Option<Turn>, mut done:
             Err(Errno::AGAIN)
         };
         let result = match tried {
+            Err(Errno::AGAIN | Errno::NOTSUP) if part.at_position() && descriptor.is_seekable() => {
+                move_position(call, &part, descriptor).map(|n| n as usize)
+            }
             Err(Errno::AGAIN | Errno::NOTSUP) => perform(call, &part),
             other => other,
         };
@@ -408,10 +471,10 @@ fn perform(call: &Call<'_>, transfer: &Transfer) -> Result<usize, Errno> {
         return Ok(result as usize);
     }
     let error = Errno::of(result);
-    if !engine::not_done(error) {
+    // Past RLIMIT_FSIZE the plain call raises SIGXFSZ as well, which a kernel thread cannot.
+    if !engine::not_done(error) && error != Errno::FBIG {
         return Err(error);
     }
-    // With O_NONBLOCK set behind our back EAGAIN is the plain call's answer, too. Else it blocks, as it would.
     call.thread.submit_queued();
     transfer.call(0)
 }

@@ -69,6 +69,11 @@ impl HotFile {
         Some(update(&self.values[0]))
     }
 
+    /// Not all of a batch was submitted: no hot file in the next one.
+    pub fn cool(&mut self) {
+        self.fd = NOBODY;
+    }
+
     /// The batch is complete: the operation that must come last, if the slot was used. Guesses the next batch's file.
     #[inline]
     pub fn end_batch(&mut self) -> Option<squeue::Entry> {

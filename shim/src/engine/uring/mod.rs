@@ -10,7 +10,8 @@ mod setup;
 use super::{Engine, Request, Token, Wait};
 use crate::conf::Level;
 use crate::errno::Errno;
-use crate::{log, sys};
+use crate::tls::OffFiber;
+use crate::{fds, log};
 use entry::File;
 use hot_file::HotFile;
 use io_uring::{IoUring, opcode, squeue, types};
@@ -23,6 +24,9 @@ const WAKE: u64 = u64::MAX;
 const SILENT: u64 = u64::MAX - 1;
 /// What stands in `queued` for entries of our own, which nobody waits for.
 const OURS: Token = Token::MAX;
+
+/// How long a broken engine sleeps before it looks for completions again.
+const BROKEN_POLL_NS: u64 = 1_000_000;
 
 /// Entries that one request may take: its own, and the two around the first one on a hot file.
 const PLACES: usize = 3;
@@ -58,6 +62,8 @@ impl Uring {
         }
         let no_iowait = ring.params().is_feature_no_iowait();
         setup::prove(&mut ring)?;
+        setup::settle(&ring);
+        fds::mark_ours(ring.as_raw_fd(), true);
         Ok(Self {
             wait_flags: IORING_ENTER_GETEVENTS | if no_iowait { IORING_ENTER_NO_IOWAIT } else { 0 },
             timed_waits: ring.params().is_feature_ext_arg(),
@@ -111,6 +117,10 @@ impl Uring {
         };
         let left = self.ring.submission().len();
         self.queued.drain(..queued as usize - left);
+        if left > 0 {
+            // What a hot file's operations read must not change under those that are still queued.
+            self.hot.cool();
+        }
         submitted.map_err(Errno::from)
     }
 
@@ -171,6 +181,13 @@ impl Uring {
         };
         let mut fds = [PollFd::new(&fd, PollFlags::IN), PollFd::new(&wake, PollFlags::IN)];
         let _ = poll(&mut fds, Some(&timeout));
+        let _ = rustix::io::read(wake, &mut [0u8; 8]);
+    }
+}
+
+impl Drop for Uring {
+    fn drop(&mut self) {
+        fds::mark_ours(self.ring.as_raw_fd(), false);
     }
 }
 
@@ -205,10 +222,9 @@ impl Engine for Uring {
     }
 
     fn abandon(self: Box<Self>) {
-        // The rings' memory was not copied (MADV_DONTFORK), so there is nothing to unmap; the descriptor was.
-        let fd = self.ring.as_raw_fd();
-        std::mem::forget(self);
-        sys::close(fd);
+        // The mappings and the descriptor are this process's own copies; the ring is the parent's and goes on.
+        let _off = OffFiber::enter();
+        drop(self);
     }
 
     fn submit(&mut self) {
@@ -232,46 +248,52 @@ impl Engine for Uring {
     }
 
     fn poll(&mut self, wait: Wait, done: &mut dyn FnMut(Token, i32)) {
+        if !self.broken && !matches!(wait, Wait::No) {
+            // May submit, and so bring completions.
+            self.arm_wake();
+        }
         let ready = !self.early.is_empty() || !self.ring.completion().is_empty();
-        let wait = if ready { Wait::No } else { wait };
         let (want, timeout) = match wait {
             Wait::No => (0, None),
+            _ if ready => (0, None),
             Wait::Forever => (1, None),
             Wait::Nanos(n) => (1, Some(n)),
         };
         if self.broken {
             if want > 0 {
-                self.wait_outside(timeout.unwrap_or(1_000_000).min(1_000_000));
+                self.wait_outside(timeout.unwrap_or(BROKEN_POLL_NS).min(BROKEN_POLL_NS));
             }
         } else {
-            if want > 0 {
-                self.arm_wake();
-            }
-            self.end_batch();
-            let (queued, pending) = {
-                let submission = self.ring.submission();
-                (!submission.is_empty(), submission.taskrun() || submission.cq_overflow())
-            };
-            if queued || pending || want > 0 {
-                let entered = match timeout {
-                    Some(nanos) if !self.timed_waits => {
-                        self.submit();
-                        if self.ring.completion().is_empty() {
-                            self.wait_outside(nanos);
-                        }
-                        Ok(0)
-                    }
-                    _ => self.enter(want, timeout),
-                };
-                match entered {
-                    Ok(_) | Err(Errno::INTR | Errno::TIME | Errno::BUSY | Errno::AGAIN) => {}
-                    Err(error) => self.give_up(error),
-                }
-            }
+            self.round(want, timeout);
         }
         for (token, result) in std::mem::take(&mut self.early) {
             done(token, result);
         }
         self.reap(done);
+    }
+}
+
+impl Uring {
+    /// The one system call of a scheduling round, if there is anything for it to do.
+    fn round(&mut self, want: u32, timeout: Option<u64>) {
+        self.end_batch();
+        let pending = {
+            let submission = self.ring.submission();
+            submission.taskrun() || submission.cq_overflow()
+        };
+        if self.queued.is_empty() && !pending && want == 0 {
+            return;
+        }
+        if timeout.is_some() && !self.timed_waits {
+            self.submit();
+            if self.early.is_empty() && self.ring.completion().is_empty() {
+                self.wait_outside(timeout.unwrap_or_default());
+            }
+            return;
+        }
+        match self.enter(want, timeout) {
+            Ok(_) | Err(Errno::INTR | Errno::TIME | Errno::BUSY | Errno::AGAIN) => {}
+            Err(error) => self.give_up(error),
+        }
     }
 }

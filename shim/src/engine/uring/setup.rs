@@ -4,7 +4,9 @@
 //! before the ring is trusted, for seccomp filters that allow io_uring_setup and deny io_uring_enter.
 
 use crate::errno::Errno;
+use crate::sys;
 use io_uring::{IoUring, opcode};
+use std::os::fd::AsRawFd;
 
 /// Submission and completion queue lengths, tried in turn while there is no memory. Past the completion queue's
 /// length the kernel keeps completions in a list (IORING_FEAT_NODROP), so it bounds speed, not operations in flight.
@@ -16,10 +18,10 @@ pub fn build() -> Result<IoUring, Errno> {
     for (submissions, completions) in SIZES {
         for richness in (0..FLAG_SETS).rev() {
             let mut builder = IoUring::builder();
-            builder.setup_cqsize(completions).setup_clamp().dontfork();
+            builder.setup_cqsize(completions).setup_clamp();
             set_flags(&mut builder, richness);
             match builder.build(submissions).map_err(Errno::from) {
-                Ok(ring) => return Ok(ring),
+                Ok(ring) => return Ok(out_of_the_way(ring)),
                 Err(e @ Errno::INVAL) => error = e,
                 Err(e @ Errno::NOMEM) => {
                     error = e;
@@ -66,3 +68,25 @@ pub fn prove(ring: &mut IoUring) -> Result<(), Errno> {
     ring.completion().next();
     Ok(())
 }
+
+/// The same ring under a number that programs do not use.
+fn out_of_the_way(ring: IoUring) -> IoUring {
+    let params = ring.params().clone();
+    let Some(high) = sys::duplicate_out_of_the_way(ring.as_raw_fd()) else {
+        return ring;
+    };
+    // SAFETY: `high` is a ring that was made with these parameters, and nobody else's.
+    match unsafe { IoUring::from_fd(high, params) } {
+        Ok(moved) => moved,
+        Err(_) => ring,
+    }
+}
+
+/// What makes a ring run better and may be refused without harm.
+pub fn settle(ring: &IoUring) {
+    // Opens, syncs and throttled writes block a kernel thread each; the default bound is 4 a CPU, and a FIFO that
+    // nobody opens from the other side must not keep later ones waiting. Threads are only made while all are blocked.
+    let _ = ring.submitter().register_iowq_max_workers(&mut [KERNEL_THREADS, 0]);
+}
+
+const KERNEL_THREADS: u32 = 512;

@@ -1,0 +1,190 @@
+//! Signal handlers run off every fiber: what they call passes through to libc.
+//!
+//! A handler may interrupt the shim or the host anywhere. A read(2) in it that submitted or parked would find their
+//! state half changed. So from the first attach on each handler is run by one of ours, which takes the thread off its
+//! fiber first ([`OffFiber`]). Programs that never attach keep their handlers untouched. One that jumps out of a handler
+//! leaves the thread off its fiber until the next `aioshim_poll`.
+
+use crate::tls::OffFiber;
+use std::ffi::{c_int, c_void};
+use std::sync::Once;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+
+type Handler = libc::sighandler_t;
+type Info = *mut libc::siginfo_t;
+
+/// What the program asked for, as far as ours hides it.
+struct Action {
+    handler: AtomicUsize,
+    /// SA_SIGINFO was set.
+    takes_info: AtomicBool,
+}
+
+const SIGNALS: usize = 65;
+static ACTIONS: [Action; SIGNALS] = [const {
+    Action {
+        handler: AtomicUsize::new(0),
+        takes_info: AtomicBool::new(false),
+    }
+}; SIGNALS];
+
+/// A thread is or was attached: handlers are wrapped.
+static WRAPPING: AtomicBool = AtomicBool::new(false);
+
+/// At an attach: wraps the handlers that are there, and those to come.
+pub fn wrap_all() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        WRAPPING.store(true, Relaxed);
+        (1..SIGNALS as c_int).for_each(wrap);
+    });
+}
+
+/// The handler that the kernel knows.
+extern "C" fn ours(signal: c_int, info: Info, context: *mut c_void) {
+    let action = &ACTIONS[signal as usize];
+    let handler = action.handler.load(Relaxed);
+    let _off = OffFiber::enter();
+    // SAFETY: recorded before ours was installed in its place, with the type that its flags say it has. The kernel, too,
+    // passes all three arguments to either kind.
+    unsafe {
+        if action.takes_info.load(Relaxed) {
+            std::mem::transmute::<usize, extern "C" fn(c_int, Info, *mut c_void)>(handler)(signal, info, context);
+        } else {
+            std::mem::transmute::<usize, extern "C" fn(c_int)>(handler)(signal);
+        }
+    }
+}
+
+fn is_ours(handler: Handler) -> bool {
+    handler == ours as *const () as Handler
+}
+
+/// Records a handler and puts ours in its place; what is no handler stays as it is.
+fn hide(signal: c_int, action: &mut libc::sigaction) {
+    let handler = action.sa_sigaction;
+    if matches!(handler, libc::SIG_DFL | libc::SIG_IGN) || is_ours(handler) {
+        return;
+    }
+    let record = &ACTIONS[signal as usize];
+    record
+        .takes_info
+        .store(action.sa_flags & libc::SA_SIGINFO != 0, Relaxed);
+    record.handler.store(handler, Relaxed);
+    action.sa_sigaction = ours as *const () as Handler;
+    action.sa_flags |= libc::SA_SIGINFO;
+}
+
+/// Puts ours in the place of the handler that is installed.
+fn wrap(signal: c_int) {
+    // SAFETY: zeroes are a valid sigaction; both calls get one that is alive. Signals that libc keeps to itself are
+    // refused and stay zero, which is SIG_DFL.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        if real_sigaction(signal, std::ptr::null(), &mut action) != 0 {
+            return;
+        }
+        let before = action.sa_sigaction;
+        hide(signal, &mut action);
+        if action.sa_sigaction != before {
+            real_sigaction(signal, &action, std::ptr::null_mut());
+        }
+    }
+}
+
+/// The program's own handler and flags, before they are replaced.
+fn recorded(signal: c_int) -> Option<(Handler, bool)> {
+    let record = ACTIONS.get(usize::try_from(signal).ok()?)?;
+    Some((record.handler.load(Relaxed), record.takes_info.load(Relaxed)))
+}
+
+/// # Safety
+/// As sigaction(2).
+unsafe fn real_sigaction(signal: c_int, new: *const libc::sigaction, old: *mut libc::sigaction) -> c_int {
+    // SAFETY: passed on to our caller.
+    unsafe { sigaction::real()(signal, new, old) }
+}
+
+macro_rules! sigactions {
+    ($($name:ident),*) => {$(
+        mod $name {
+            #![allow(static_mut_refs, missing_abi)]
+            use super::*;
+
+            redhook::hook! {
+                unsafe fn $name(number: c_int, new: *const libc::sigaction, old: *mut libc::sigaction) -> c_int => hook {
+                    // SAFETY: as the caller's.
+                    unsafe { install(number, new, old, redhook::real!($name)) }
+                }
+            }
+
+            /// libc's own; one of the two is enough for our own use.
+            #[allow(dead_code)]
+            pub fn real() -> RealSigaction {
+                redhook::real!($name)
+            }
+        }
+    )*};
+}
+
+sigactions!(sigaction, __sigaction);
+
+type RealSigaction = unsafe extern "C" fn(c_int, *const libc::sigaction, *mut libc::sigaction) -> c_int;
+
+/// sigaction(2) as the program sees it.
+///
+/// # Safety
+/// As sigaction(2); `real` is libc's own.
+unsafe fn install(signal: c_int, new: *const libc::sigaction, old: *mut libc::sigaction, real: RealSigaction) -> c_int {
+    if !WRAPPING.load(Relaxed) || !(1..SIGNALS as c_int).contains(&signal) {
+        // SAFETY: libc's own function, with its caller's arguments.
+        return unsafe { real(signal, new, old) };
+    }
+    let before = recorded(signal);
+    let mut replaced;
+    let mut action = new;
+    if !new.is_null() {
+        // SAFETY: not null; the C caller's.
+        replaced = unsafe { *new };
+        hide(signal, &mut replaced);
+        action = &raw const replaced;
+    }
+    // SAFETY: as the caller's, with a copy of the action.
+    let result = unsafe { real(signal, action, old) };
+    if result == 0 && !old.is_null() {
+        // SAFETY: not null, and just written by libc.
+        let old = unsafe { &mut *old };
+        if let Some((handler, takes_info)) = before.filter(|_| is_ours(old.sa_sigaction)) {
+            old.sa_sigaction = handler;
+            if !takes_info {
+                old.sa_flags &= !libc::SA_SIGINFO;
+            }
+        }
+    }
+    result
+}
+
+/// The older names by which a handler is installed: libc's own does it, then ours is put in its place.
+macro_rules! older_names {
+    ($($name:ident),*) => {$(
+        mod $name {
+            #![allow(static_mut_refs, missing_abi)]
+            use super::*;
+
+            redhook::hook! {
+                unsafe fn $name(number: c_int, handler: Handler) -> Handler => hook {
+                    let before = recorded(number);
+                    // SAFETY: libc's own function, with its caller's arguments.
+                    let old = unsafe { redhook::real!($name)(number, handler) };
+                    if !WRAPPING.load(Relaxed) || old == libc::SIG_ERR {
+                        return old;
+                    }
+                    wrap(number);
+                    before.filter(|_| is_ours(old)).map_or(old, |(handler, _)| handler)
+                }
+            }
+        }
+    )*};
+}
+
+older_names!(signal, bsd_signal, ssignal, sysv_signal, __sysv_signal, sigset);
