@@ -82,7 +82,7 @@ extern "C" fn child() {
         return;
     }
     // SAFETY: this thread's own, alive while attached.
-    let host = unsafe { &*here }.host();
+    let host = *unsafe { &*here }.host();
     // Without an eventfd to be had the child's fibers go on as if never attached.
     if let Ok(fresh) = Thread::new(host) {
         // SAFETY: the old value is leaked, not dropped: its engine and eventfd are abandoned already.

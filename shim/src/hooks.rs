@@ -7,10 +7,11 @@
 //!
 //! Off a fiber a hook is one thread-local load, a branch and a jump to libc: nothing allocates, locks or prints there.
 
+use crate::call::Call;
 use crate::calls::{self, CResult, Outcome};
 use crate::errno;
 use crate::fds;
-use crate::thread::{Call, Thread};
+use crate::thread::Thread;
 use crate::tls;
 use libc::{DIR, FILE, iovec, mode_t, off_t, size_t, socklen_t, ssize_t};
 use std::ffi::{c_char, c_int, c_ulong, c_void};

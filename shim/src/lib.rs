@@ -12,6 +12,7 @@
 //! Around it: [`start`] sets all up before `main`, [`conf`] reads the environment, [`stats`] counts, [`position`] keeps
 //! reads and writes at a shared file position atomic, [`fork`] gives the child a fresh start.
 
+mod call;
 mod calls;
 mod conf;
 mod engine;
@@ -24,6 +25,7 @@ mod host;
 mod log;
 mod policy;
 mod position;
+mod remote;
 mod signal;
 mod start;
 mod stats;

@@ -7,9 +7,10 @@
 //!
 //! A plain thread, or another process, that uses the same open file meanwhile is not held up: see docs/limits.md.
 
+use crate::call::Call;
 use crate::fork::Renewable;
+use crate::remote::Remote;
 use crate::sys;
-use crate::thread::{Call, Remote};
 use std::collections::VecDeque;
 use std::ffi::{c_int, c_void};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -111,7 +112,7 @@ impl Turn {
                 thread: Arc::clone(call.thread.remote()),
             });
             drop(files);
-            call.await_turn();
+            call.thread.await_turn();
             return Self::Held { id, inode };
         }
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);

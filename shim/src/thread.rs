@@ -8,80 +8,16 @@ use crate::engine::{self, Engine, Request, Wait};
 use crate::errno;
 use crate::flight::{Flight, Flights};
 use crate::host::Host;
-use crate::policy::{INLINE_BUDGET, Load, Why};
-use crate::stats::{Calls, Stats};
+use crate::policy::INLINE_BUDGET;
+use crate::remote::{Remote, Wakened};
+use crate::stats::Stats;
 use crate::tls::{self, OffFiber};
-use crate::{fds, hooks, log, start, sys};
-use crossbeam_channel::{Receiver, Sender};
-use rustix::event::EventfdFlags;
+use crate::{log, start};
+use crossbeam_channel::Receiver;
 use std::cell::{Cell, UnsafeCell};
 use std::ffi::{c_int, c_void};
-use std::os::fd::{BorrowedFd, IntoRawFd};
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex};
-
-/// A fiber that another thread wakes.
-struct Wakened(*mut c_void);
-
-// SAFETY: the pointer is the host's name for a fiber; it is only handed back to the host, on the fiber's own thread.
-unsafe impl Send for Wakened {}
-
-const AWAKE: u8 = 0;
-const ASLEEP: u8 = 1;
-const NOTIFIED: u8 = 2;
-
-/// The part of a thread that others may touch.
-pub struct Remote {
-    /// Ends a sleep in `poll`.
-    wake_fd: c_int,
-    /// AWAKE, ASLEEP (or about to be) or NOTIFIED (the next sleep does not happen).
-    state: AtomicU8,
-    inbox: Sender<Wakened>,
-    /// The host's wake verb and its argument; None once detached.
-    host_wake: Mutex<Option<HostWake>>,
-}
-
-struct HostWake(unsafe extern "C" fn(*mut c_void), *mut c_void);
-
-// SAFETY: `wake` is the verb that hosts must allow from any thread (aioshim.h).
-unsafe impl Send for HostWake {}
-
-impl Remote {
-    /// Ends the thread's sleep in `poll`, or lets its next one not happen.
-    pub fn wake(&self) {
-        // The swap comes after whatever the woken thread is to see; `begin_sleep` and `end_sleep` pair with it.
-        if self.state.swap(NOTIFIED, Ordering::AcqRel) == ASLEEP {
-            sys::write_all(self.wake_fd, &1u64.to_ne_bytes());
-        }
-    }
-
-    /// From another thread: makes `fiber`, parked on this one, runnable.
-    pub fn unpark(&self, fiber: *mut c_void) {
-        // Cannot fail: the receiver lives as long as a fiber of the thread is parked.
-        let _ = self.inbox.send(Wakened(fiber));
-        if let Ok(gate) = self.host_wake.lock()
-            && let Some(HostWake(wake, data)) = &*gate
-        {
-            // SAFETY: the thread is attached while the gate is open, and `wake` may be called from any thread.
-            unsafe { wake(*data) };
-        }
-    }
-
-    fn begin_sleep(&self) -> bool {
-        let asleep = self
-            .state
-            .compare_exchange(AWAKE, ASLEEP, Ordering::AcqRel, Ordering::Acquire)
-            .is_ok();
-        if !asleep {
-            self.state.swap(AWAKE, Ordering::AcqRel);
-        }
-        asleep
-    }
-
-    fn end_sleep(&self) {
-        self.state.swap(AWAKE, Ordering::AcqRel);
-    }
-}
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
 
 enum EngineSlot {
     /// Made when the first operation is queued.
@@ -107,16 +43,7 @@ pub struct Thread {
 
 impl Thread {
     pub fn new(host: Host) -> Result<Self, errno::Errno> {
-        let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
-        let wake_fd = rustix::event::eventfd(0, flags)
-            .map_err(|e| errno::Errno(e.raw_os_error()))?
-            .into_raw_fd();
-        let wake_fd = sys::duplicate_out_of_the_way(wake_fd)
-            .inspect(|_| sys::close(wake_fd))
-            .unwrap_or(wake_fd);
-        fds::mark_ours(wake_fd, true);
-        let (sender, inbox) = crossbeam_channel::unbounded();
-        let host_wake = Mutex::new(Some(HostWake(host.table.wake, host.data)));
+        let (remote, inbox) = Remote::new(&host)?;
         Ok(Self {
             host,
             engine: UnsafeCell::new(EngineSlot::Unmade),
@@ -126,12 +53,7 @@ impl Thread {
             defunct: Cell::new(false),
             stats: Stats::register(start::conf().stats != crate::conf::StatsFormat::Off),
             inbox,
-            remote: Arc::new(Remote {
-                wake_fd,
-                state: AtomicU8::new(AWAKE),
-                inbox: sender,
-                host_wake,
-            }),
+            remote: Arc::new(remote),
         })
     }
 
@@ -139,8 +61,12 @@ impl Thread {
         &self.remote
     }
 
-    pub fn host(&self) -> Host {
-        self.host
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+
+    pub fn stats(&self) -> &Stats {
+        &self.stats
     }
 
     /// Fibers parked in the shim on something that can still wake them.
@@ -165,7 +91,7 @@ impl Thread {
             EngineSlot::Made(engine) => Some(&mut **engine),
             EngineSlot::Refused => None,
             slot @ EngineSlot::Unmade => {
-                Self::make(slot, self.remote.wake_fd);
+                Self::make(slot, self.remote.wake_fd());
                 match slot {
                     EngineSlot::Made(engine) => Some(&mut **engine),
                     _ => None,
@@ -210,7 +136,8 @@ impl Thread {
 
     /// aioshim_poll: returns how many fibers were unparked.
     pub fn poll(&self, wait: Wait) -> usize {
-        if self.defunct.get() {
+        let idle = self.in_flight() == 0 && self.inbox.is_empty();
+        if self.defunct.get() || (idle && matches!(wait, Wait::No)) {
             return 0;
         }
         // A signal handler that jumped out left it null (signal.rs).
@@ -272,12 +199,46 @@ impl Thread {
             }),
         };
         // SAFETY: the eventfd is ours until detach.
-        let fd = unsafe { BorrowedFd::borrow_raw(self.remote.wake_fd) };
+        let fd = unsafe { BorrowedFd::borrow_raw(self.remote.wake_fd()) };
         let _ = poll(&mut [PollFd::new(&fd, PollFlags::IN)], timeout.as_ref());
         let _ = rustix::io::read(fd, &mut [0u8; 8]);
     }
 
-    /// Parks `fiber`, the running one, until it is unparked. errno is kept.
+    /// Queues `flight`'s request and parks its fiber, the running one, until it is done. False without an engine.
+    ///
+    /// # Safety
+    /// `flight` is on the running fiber's stack, or stays otherwise until this returns.
+    #[inline]
+    pub unsafe fn fly(&self, flight: *mut Flight) -> bool {
+        let Some(engine) = self.engine() else { return false };
+        // SAFETY: this thread's alone; the borrow ends with the statement.
+        let token = unsafe { &mut *self.flights.get() }.add(flight);
+        // SAFETY: alive, says the caller.
+        engine.queue(unsafe { &(*flight).request }, token);
+        self.park();
+        true
+    }
+
+    /// Parks the running fiber until another, of this thread or not, gives it its turn at a file position.
+    pub fn await_turn(&self) {
+        self.waiting_turn.update(|n| n + 1);
+        self.park();
+        self.waiting_turn.update(|n| n - 1);
+    }
+
+    /// Counts one more call of the running fiber since it last let others run; when it has had its share, it does now.
+    #[inline]
+    pub fn spend(&self, fiber: *mut c_void) {
+        let left = self.budget.get();
+        if left > 1 {
+            self.budget.set(left - 1);
+        } else {
+            self.host.unpark(fiber);
+            self.park();
+        }
+    }
+
+    /// Parks the running fiber until it is unparked. errno is kept.
     fn park(&self) {
         self.budget.set(INLINE_BUDGET);
         let errno = errno::get();
@@ -306,9 +267,7 @@ impl Thread {
         if self.in_flight() > 0 {
             return false;
         }
-        if let Ok(mut gate) = self.remote.host_wake.lock() {
-            *gate = None;
-        }
+        self.remote.detach();
         let _off = OffFiber::enter();
         *self.engine.get_mut() = EngineSlot::Unmade;
         // Others may still hold the Remote and write to its eventfd: only the last one closes it.
@@ -322,119 +281,5 @@ impl Thread {
         }
         self.remote.close();
         self.defunct.set(true);
-    }
-}
-
-impl Remote {
-    fn close(&self) {
-        fds::mark_ours(self.wake_fd, false);
-        sys::close(self.wake_fd);
-    }
-}
-
-impl Drop for Remote {
-    fn drop(&mut self) {
-        self.close();
-    }
-}
-
-/// One call of one fiber, as the functions in [`crate::calls`] see it.
-pub struct Call<'a> {
-    pub thread: &'a Thread,
-    pub fiber: *mut c_void,
-    row: usize,
-}
-
-impl<'a> Call<'a> {
-    /// None on the scheduler's own stack: no fiber makes this call.
-    #[inline]
-    pub fn begin(thread: &'a Thread, row: usize) -> Option<Self> {
-        let fiber = thread.host.running();
-        if fiber.is_null() {
-            return None;
-        }
-        let call = Self { thread, fiber, row };
-        call.spend();
-        Some(call)
-    }
-
-    fn counts(&self) -> &Calls {
-        self.thread.stats.of(self.row)
-    }
-
-    #[inline]
-    pub fn load(&self) -> Load {
-        let runnable = self.thread.host.runnable();
-        Load {
-            runnable,
-            alone: runnable == 0 && self.thread.in_flight() == 0 && self.thread.host.alone(),
-        }
-    }
-
-    /// The call goes to libc as it is.
-    pub fn through(&self, why: Why) {
-        self.counts().through[why as usize].add(1);
-    }
-
-    /// The call was completed without parking.
-    #[inline]
-    pub fn inline(&self) {
-        self.counts().inline.add(1);
-    }
-
-    /// A fiber whose calls never wait must not starve the others, nor what arrives from other threads. Before anything
-    /// is looked at, for other fibers may run here.
-    #[inline]
-    fn spend(&self) {
-        let left = self.thread.budget.get();
-        if left > 1 {
-            self.thread.budget.set(left - 1);
-        } else {
-            self.thread.host.unpark(self.fiber);
-            self.thread.park();
-        }
-    }
-
-    /// Whether there is an engine to submit to.
-    #[inline]
-    pub fn has_engine(&self) -> bool {
-        self.thread.engine().is_some()
-    }
-
-    /// Queues `request` and parks until it is done: its result, as a system call's. The first use makes the engine.
-    #[inline(never)]
-    pub fn perform(&self, request: Request) -> i32 {
-        let thread = self.thread;
-        let Some(engine) = thread.engine() else {
-            return -libc::ECANCELED;
-        };
-        let mut flight = Flight {
-            fiber: self.fiber,
-            call: hooks::NAMES[self.row],
-            request,
-            result: 0,
-        };
-        let flight = &raw mut flight;
-        // SAFETY: this thread's alone; the borrow ends with the statement.
-        let token = unsafe { &mut *thread.flights.get() }.add(flight);
-        // SAFETY: `flight` is on this stack, which stays until we return.
-        engine.queue(unsafe { &(*flight).request }, token);
-        self.counts().converted.add(1);
-        if thread.stats.timed() {
-            let parked = sys::now();
-            thread.park();
-            thread.stats.parked(self.row, sys::now() - parked);
-        } else {
-            thread.park();
-        }
-        // SAFETY: as above; `complete` wrote the result before it unparked this fiber.
-        unsafe { (*flight).result }
-    }
-
-    /// Parks until [`Remote::unpark`] or a fiber of this thread gives this fiber its turn at a file position.
-    pub fn await_turn(&self) {
-        self.thread.waiting_turn.update(|n| n + 1);
-        self.thread.park();
-        self.thread.waiting_turn.update(|n| n - 1);
     }
 }

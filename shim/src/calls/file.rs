@@ -4,13 +4,13 @@
 //! in the read, as a thread would be, and keeps its file.
 
 use super::Outcome;
+use crate::call::Call;
 use crate::engine::{self, Request};
 use crate::errno::{self, Errno};
 use crate::fds::{self, Descriptor};
 use crate::policy::Why;
 use crate::position::Turn;
 use crate::sys;
-use crate::thread::Call;
 use std::ffi::{c_char, c_int, c_uint, c_ulong, c_void};
 
 pub fn close(call: &Call<'_>, fd: c_int) -> Outcome {

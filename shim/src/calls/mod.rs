@@ -1,6 +1,6 @@
 //! The calls as their C callers see them: arguments, result, errno, file position. A file a group of calls.
 //!
-//! A function here is named in its rows of [`crate::hooks`]. It runs on a fiber, gets the [`Call`](crate::thread::Call)
+//! A function here is named in its rows of [`crate::hooks`]. It runs on a fiber, gets the [`Call`](crate::call::Call)
 //! and libc's arguments, and returns an [`Outcome`]; the hook turns that into a result and errno, or makes libc's call.
 
 pub mod file;

@@ -6,12 +6,12 @@
 //! after: a peer that saw this end open must not see it gone.
 
 use super::Outcome;
+use crate::call::Call;
 use crate::engine::Request;
 use crate::errno::Errno;
 use crate::fds::{self, Descriptor};
 use crate::policy::Why;
 use crate::sys;
-use crate::thread::Call;
 use std::ffi::{c_char, c_int};
 
 /// Flags that openat2(2) knows: it refuses what openat(2) ignores.

@@ -1,13 +1,13 @@
 //! read(2), write(2) and their kin: one transfer, in one piece or a vector, at an offset or at the current position.
 
 use super::Outcome;
+use crate::call::Call;
 use crate::engine::{self, Data, Request, Way};
 use crate::errno::Errno;
 use crate::fds::Descriptor;
 use crate::policy::{self, Class, Decision, Hint, Why};
 use crate::position::Turn;
 use crate::sys::{self, AT_POSITION};
-use crate::thread::Call;
 use std::ffi::{c_int, c_void};
 
 /// The most the kernel transfers in one call (MAX_RW_COUNT); more is cut to it after other checks than io_uring's.

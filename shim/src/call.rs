@@ -1,0 +1,83 @@
+//! One call of one fiber, as the functions in [`crate::calls`] see it.
+
+use crate::engine::Request;
+use crate::flight::Flight;
+use crate::policy::{Load, Why};
+use crate::stats::Calls;
+use crate::thread::Thread;
+use crate::{hooks, sys};
+use std::ffi::c_void;
+
+pub struct Call<'a> {
+    pub thread: &'a Thread,
+    pub fiber: *mut c_void,
+    row: usize,
+}
+
+impl<'a> Call<'a> {
+    /// None on the scheduler's own stack: no fiber makes this call.
+    #[inline]
+    pub fn begin(thread: &'a Thread, row: usize) -> Option<Self> {
+        let fiber = thread.host().running();
+        if fiber.is_null() {
+            return None;
+        }
+        // A fiber whose calls never wait must not starve the others, nor what arrives from other threads. Now, before
+        // anything is looked at: others may run here.
+        thread.spend(fiber);
+        Some(Self { thread, fiber, row })
+    }
+
+    fn counts(&self) -> &Calls {
+        self.thread.stats().of(self.row)
+    }
+
+    #[inline]
+    pub fn load(&self) -> Load {
+        let runnable = self.thread.host().runnable();
+        Load {
+            runnable,
+            alone: runnable == 0 && self.thread.in_flight() == 0 && self.thread.host().alone(),
+        }
+    }
+
+    /// The call goes to libc as it is.
+    pub fn through(&self, why: Why) {
+        self.counts().through[why as usize].add(1);
+    }
+
+    /// The call was completed without parking.
+    #[inline]
+    pub fn inline(&self) {
+        self.counts().inline.add(1);
+    }
+
+    /// Whether there is an engine to submit to.
+    #[inline]
+    pub fn has_engine(&self) -> bool {
+        self.thread.engine().is_some()
+    }
+
+    /// Has the engine do `request`, parked meanwhile: its result, as a system call's. ECANCELED without an engine.
+    #[inline(never)]
+    pub fn perform(&self, request: Request) -> i32 {
+        let stats = self.thread.stats();
+        let mut flight = Flight {
+            fiber: self.fiber,
+            call: hooks::NAMES[self.row],
+            request,
+            result: -libc::ECANCELED,
+        };
+        // Not touched but through the pointer from here on: the completion writes to it.
+        let flight = &raw mut flight;
+        self.counts().converted.add(1);
+        let begin = if stats.timed() { sys::now() } else { 0 };
+        // SAFETY: `flight` is on this stack.
+        unsafe { self.thread.fly(flight) };
+        if stats.timed() {
+            stats.parked(self.row, sys::now() - begin);
+        }
+        // SAFETY: as above; the result was written before this fiber was unparked.
+        unsafe { (*flight).result }
+    }
+}

@@ -1,0 +1,128 @@
+//! The part of an attached thread that other threads touch: how it is woken, and how its fibers are.
+//!
+//! Invariant: a wake-up is never lost. The waker publishes what there is to see (a message here, or the host's own), then
+//! swaps the state; the thread says that it is about to sleep, or has slept, by a swap of the same word, and looks for
+//! messages only after that.
+
+use crate::host::Host;
+use crate::{errno::Errno, fds, sys};
+use crossbeam_channel::{Receiver, Sender};
+use rustix::event::EventfdFlags;
+use std::ffi::{c_int, c_void};
+use std::os::fd::IntoRawFd;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+/// A fiber that another thread wakes.
+pub struct Wakened(pub *mut c_void);
+
+// SAFETY: the pointer is the host's name for a fiber; it is only handed back to the host, on the fiber's own thread.
+unsafe impl Send for Wakened {}
+
+const AWAKE: u8 = 0;
+const ASLEEP: u8 = 1;
+const NOTIFIED: u8 = 2;
+
+/// The part of a thread that others may touch.
+pub struct Remote {
+    /// An eventfd that ends a sleep in `poll`.
+    wake_fd: c_int,
+    /// AWAKE, ASLEEP (or about to be) or NOTIFIED (the next sleep does not happen).
+    state: AtomicU8,
+    inbox: Sender<Wakened>,
+    /// The host's wake verb and its argument; None once detached.
+    host_wake: Mutex<Option<HostWake>>,
+}
+
+struct HostWake(unsafe extern "C" fn(*mut c_void), *mut c_void);
+
+// SAFETY: `wake` is the verb that hosts must allow from any thread (aioshim.h).
+unsafe impl Send for HostWake {}
+
+impl Remote {
+    /// The remote part of a thread of `host`'s, and where the thread finds the fibers that others wake.
+    pub fn new(host: &Host) -> Result<(Self, Receiver<Wakened>), Errno> {
+        let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
+        let eventfd = rustix::event::eventfd(0, flags)
+            .map_err(|e| Errno(e.raw_os_error()))?
+            .into_raw_fd();
+        let wake_fd = match sys::duplicate_out_of_the_way(eventfd) {
+            Some(high) => {
+                sys::close(eventfd);
+                high
+            }
+            None => eventfd,
+        };
+        fds::mark_ours(wake_fd, true);
+        let (inbox, messages) = crossbeam_channel::unbounded();
+        let host_wake = Mutex::new(Some(HostWake(host.table.wake, host.data)));
+        Ok((
+            Self {
+                wake_fd,
+                state: AtomicU8::new(AWAKE),
+                inbox,
+                host_wake,
+            },
+            messages,
+        ))
+    }
+
+    pub fn wake_fd(&self) -> c_int {
+        self.wake_fd
+    }
+
+    /// Ends the thread's sleep in `poll`, or lets its next one not happen.
+    pub fn wake(&self) {
+        // The swap comes after whatever the woken thread is to see; `begin_sleep` and `end_sleep` pair with it.
+        if self.state.swap(NOTIFIED, Ordering::AcqRel) == ASLEEP {
+            sys::write_all(self.wake_fd, &1u64.to_ne_bytes());
+        }
+    }
+
+    /// From another thread: makes `fiber`, parked on this one, runnable.
+    pub fn unpark(&self, fiber: *mut c_void) {
+        // Cannot fail: the receiver lives as long as a fiber of the thread is parked.
+        let _ = self.inbox.send(Wakened(fiber));
+        if let Ok(gate) = self.host_wake.lock()
+            && let Some(HostWake(wake, data)) = &*gate
+        {
+            // SAFETY: the thread is attached while the gate is open, and `wake` may be called from any thread.
+            unsafe { wake(*data) };
+        }
+    }
+
+    /// False when there was a wake-up since the last sleep: this one must not happen.
+    pub fn begin_sleep(&self) -> bool {
+        let asleep = self
+            .state
+            .compare_exchange(AWAKE, ASLEEP, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok();
+        if !asleep {
+            self.state.swap(AWAKE, Ordering::AcqRel);
+        }
+        asleep
+    }
+
+    pub fn end_sleep(&self) {
+        self.state.swap(AWAKE, Ordering::AcqRel);
+    }
+
+    /// The host's wake verb is not called any more, nor running, when this returns.
+    pub fn detach(&self) {
+        if let Ok(mut gate) = self.host_wake.lock() {
+            *gate = None;
+        }
+    }
+
+    /// Closes the eventfd; in the child of a fork, before the rest is leaked.
+    pub fn close(&self) {
+        fds::mark_ours(self.wake_fd, false);
+        sys::close(self.wake_fd);
+    }
+}
+
+impl Drop for Remote {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
