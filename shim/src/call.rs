@@ -4,8 +4,8 @@ use crate::engine::Request;
 use crate::flight::Flight;
 use crate::policy::{Load, Why};
 use crate::stats::Calls;
+use crate::sys;
 use crate::thread::Thread;
-use crate::{hooks, sys};
 use std::ffi::c_void;
 
 pub struct Call<'a> {
@@ -34,10 +34,12 @@ impl<'a> Call<'a> {
 
     #[inline]
     pub fn load(&self) -> Load {
-        let runnable = self.thread.host().runnable();
+        let (host, thread) = (self.thread.host(), self.thread);
+        let runnable = host.runnable();
+        let alone = runnable == 0 && thread.in_flight() == 0 && host.alone();
         Load {
-            runnable,
-            alone: runnable == 0 && self.thread.in_flight() == 0 && self.thread.host().alone(),
+            batch: runnable + thread.queued(),
+            alone,
         }
     }
 
@@ -59,25 +61,40 @@ impl<'a> Call<'a> {
     }
 
     /// Has the engine do `request`, parked meanwhile: its result, as a system call's. ECANCELED without an engine.
-    #[inline(never)]
+    #[inline(always)]
     pub fn perform(&self, request: Request) -> i32 {
-        let stats = self.thread.stats();
+        self.counts().converted.add(1);
+        if self.thread.stats().timed() {
+            self.perform_timed(request)
+        } else {
+            self.fly(&request)
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn perform_timed(&self, request: Request) -> i32 {
+        let begin = sys::now();
+        let result = self.fly(&request);
+        self.thread.stats().parked(self.row, sys::now() - begin);
+        result
+    }
+
+    #[inline(always)]
+    fn fly(&self, request: &Request) -> i32 {
+        let fd = request.fd().unwrap_or(-1);
         let mut flight = Flight {
             fiber: self.fiber,
-            call: hooks::NAMES[self.row],
-            request,
+            row: self.row as u32,
             result: -libc::ECANCELED,
+            fd,
         };
         // Not touched but through the pointer from here on: the completion writes to it.
         let flight = &raw mut flight;
-        self.counts().converted.add(1);
-        let begin = if stats.timed() { sys::now() } else { 0 };
-        // SAFETY: `flight` is on this stack.
-        unsafe { self.thread.fly(flight) };
-        if stats.timed() {
-            stats.parked(self.row, sys::now() - begin);
+        // SAFETY: `flight` is on this stack; the result was written before this fiber was unparked.
+        unsafe {
+            self.thread.fly(request, flight);
+            (*flight).result
         }
-        // SAFETY: as above; the result was written before this fiber was unparked.
-        unsafe { (*flight).result }
     }
 }

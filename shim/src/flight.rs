@@ -3,17 +3,19 @@
 //! Invariant: a flight lives on its fiber's stack, from before it is queued until its completion is reaped, and the
 //! fiber is parked for all of that time. So the memory the kernel owns, and the flight itself, stay in place.
 
-use crate::engine::{Request, Token};
-use std::ffi::c_void;
+use crate::engine::Token;
+use std::ffi::{c_int, c_void};
 
-/// One operation, on the stack of the fiber that waits for it.
+/// One operation, on the stack of the fiber that waits for it. Small: with many fibers the stacks are what misses the
+/// cache.
 pub struct Flight {
     pub fiber: *mut c_void,
-    /// libc's name for the call, for reports.
-    pub call: &'static str,
-    pub request: Request,
+    /// The call's row in the table of hooks, for reports.
+    pub row: u32,
     /// As a system call's; meaningful after the fiber was unparked.
     pub result: i32,
+    /// The descriptor, for reports; -1 for none.
+    pub fd: c_int,
 }
 
 enum Slot {

@@ -7,7 +7,7 @@
 
 #![forbid(unsafe_code)]
 
-/// Runnable fibers from which a batch carries a hit for less than a try of its own.
+/// Operations in a batch from which it carries a hit for less than a try of its own.
 const BATCH: u32 = 8;
 
 /// A buffered write that took longer than this was throttled by the kernel, not just copied.
@@ -49,8 +49,9 @@ pub struct Hint {
 /// How busy the calling fiber's thread is.
 #[derive(Clone, Copy, Debug)]
 pub struct Load {
-    /// Fibers that could run now, without the caller.
-    pub runnable: u32,
+    /// What the next batch may come to: operations queued, and fibers that could run and queue theirs before it is
+    /// submitted.
+    pub batch: u32,
     /// The caller is the thread's only living fiber: blocking the thread delays nobody.
     pub alone: bool,
 }
@@ -119,7 +120,7 @@ pub fn read(hint: Hint, load: Load, at_position: bool) -> Decision {
         return Decision::Through(Why::Unusual);
     }
     // At a shared position operations queue up behind each other, so there is no batch to wait for.
-    let batch = load.runnable >= BATCH && !(at_position && hint.class == Class::Seekable);
+    let batch = load.batch >= BATCH && !(at_position && hint.class == Class::Seekable);
     if hint.direct || hint.no_try || hint.skip > 0 || batch {
         Decision::Submit
     } else {
@@ -141,7 +142,7 @@ pub fn write(hint: Hint, load: Load, at_position: bool) -> Decision {
     match hint.class {
         Class::Unknown => Decision::Through(Why::Unusual),
         Class::Stream if !at_position => Decision::Through(Why::Unusual),
-        Class::Stream if hint.no_try || hint.skip > 0 || load.runnable >= BATCH => Decision::Submit,
+        Class::Stream if hint.no_try || hint.skip > 0 || load.batch >= BATCH => Decision::Submit,
         Class::Stream => Decision::Try,
         // Most file systems refuse RWF_NOWAIT on buffered writes, and io_uring then hands them to kernel threads at
         // several microseconds each: while the kernel only copies, the plain call is the fast one.
@@ -172,18 +173,12 @@ mod tests {
         class: Class::Stream,
         ..FILE
     };
-    const FEW: Load = Load {
-        runnable: 1,
-        alone: false,
-    };
+    const FEW: Load = Load { batch: 1, alone: false };
     const MANY: Load = Load {
-        runnable: 63,
+        batch: 63,
         alone: false,
     };
-    const ALONE: Load = Load {
-        runnable: 0,
-        alone: true,
-    };
+    const ALONE: Load = Load { batch: 0, alone: true };
 
     #[test]
     fn a_lone_fiber_makes_the_plain_call() {

@@ -53,6 +53,12 @@ pub fn detached() {
     ATTACHED.fetch_sub(1, Ordering::SeqCst);
 }
 
+/// Whether any file's turn is held.
+#[inline(always)]
+pub fn in_use() -> bool {
+    HELD.load(Ordering::Acquire) != 0
+}
+
 /// In the child of a fork, with `threads` attached threads left: other fibers' turns are gone with them.
 pub fn renew(threads: usize) {
     // SAFETY: the child has one thread, and it is in a fork handler: no reference into the queues is live.
@@ -84,7 +90,7 @@ impl Turn {
     /// Takes the turn at `fd`'s position; parks while another fiber has it. `inode` is the file's hash.
     #[inline]
     pub fn take(call: &Call<'_>, fd: c_int, inode: u32) -> Self {
-        if HELD.load(Ordering::Acquire) == 0 && ATTACHED.load(Ordering::Relaxed) == 1 {
+        if !in_use() && ATTACHED.load(Ordering::Relaxed) == 1 {
             Self::Unneeded { fd, inode }
         } else {
             Self::hold(call, fd, inode)

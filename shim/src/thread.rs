@@ -12,7 +12,7 @@ use crate::policy::INLINE_BUDGET;
 use crate::remote::{Remote, Wakened};
 use crate::stats::Stats;
 use crate::tls::{self, OffFiber};
-use crate::{log, start};
+use crate::{hooks, log, start};
 use crossbeam_channel::Receiver;
 use std::cell::{Cell, UnsafeCell};
 use std::ffi::{c_int, c_void};
@@ -32,7 +32,9 @@ pub struct Thread {
     flights: UnsafeCell<Flights>,
     /// Fibers of this thread that wait for their turn at a file position.
     waiting_turn: Cell<usize>,
-    /// Inline calls left before the running fiber lets others run.
+    /// Operations queued since the last batch was submitted.
+    queued: Cell<u32>,
+    /// Calls left before the running fiber lets others run.
     budget: Cell<u32>,
     /// In the child of a fork that could not be given a fresh start: nothing is left to wait with.
     defunct: Cell<bool>,
@@ -49,6 +51,7 @@ impl Thread {
             engine: UnsafeCell::new(EngineSlot::Unmade),
             flights: UnsafeCell::new(Flights::new()),
             waiting_turn: Cell::new(0),
+            queued: Cell::new(0),
             budget: Cell::new(INLINE_BUDGET),
             defunct: Cell::new(false),
             stats: Stats::register(start::conf().stats != crate::conf::StatsFormat::Off),
@@ -72,6 +75,10 @@ impl Thread {
     /// Fibers parked in the shim on something that can still wake them.
     pub fn in_flight(&self) -> usize {
         self.flights().len() + self.waiting_turn.get()
+    }
+
+    pub fn queued(&self) -> u32 {
+        self.queued.get()
     }
 
     fn flights(&self) -> &Flights {
@@ -128,7 +135,7 @@ impl Thread {
     pub fn submit_queued(&self) {
         // SAFETY: as in `engine`.
         if let EngineSlot::Made(engine) = unsafe { &mut *self.engine.get() }
-            && engine.queued() > 0
+            && self.queued.replace(0) > 0
         {
             engine.submit();
         }
@@ -148,8 +155,9 @@ impl Thread {
         // SAFETY: as in `engine`; the closure touches the flights and the host, neither of which reach the engine.
         match unsafe { &mut *self.engine.get() } {
             EngineSlot::Made(engine) => {
-                if self.stats.timed() && engine.queued() > 0 {
-                    self.stats.submitted(engine.queued() as u64);
+                let queued = self.queued.replace(0);
+                if self.stats.timed() && queued > 0 {
+                    self.stats.submitted(u64::from(queued));
                 }
                 engine.poll(wait, &mut |token, result| {
                     unparked += usize::from(self.complete(token, result))
@@ -204,19 +212,19 @@ impl Thread {
         let _ = rustix::io::read(fd, &mut [0u8; 8]);
     }
 
-    /// Queues `flight`'s request and parks its fiber, the running one, until it is done. False without an engine.
+    /// Queues `request` for `flight` and parks its fiber, the running one, until it is done. Does nothing without an
+    /// engine.
     ///
     /// # Safety
     /// `flight` is on the running fiber's stack, or stays otherwise until this returns.
-    #[inline]
-    pub unsafe fn fly(&self, flight: *mut Flight) -> bool {
-        let Some(engine) = self.engine() else { return false };
+    #[inline(always)]
+    pub unsafe fn fly(&self, request: &Request, flight: *mut Flight) {
+        let Some(engine) = self.engine() else { return };
         // SAFETY: this thread's alone; the borrow ends with the statement.
         let token = unsafe { &mut *self.flights.get() }.add(flight);
-        // SAFETY: alive, says the caller.
-        engine.queue(unsafe { &(*flight).request }, token);
+        engine.queue(request, token);
+        self.queued.set(self.queued.get() + 1);
         self.park();
-        true
     }
 
     /// Parks the running fiber until another, of this thread or not, gives it its turn at a file position.
@@ -239,6 +247,7 @@ impl Thread {
     }
 
     /// Parks the running fiber until it is unparked. errno is kept.
+    #[inline(always)]
     fn park(&self) {
         self.budget.set(INLINE_BUDGET);
         let errno = errno::get();
@@ -254,11 +263,11 @@ impl Thread {
             .iter()
             .map(|flight| unsafe { &*flight })
             .find(|f| f.fiber.cast_const() == fiber)?;
-        Some(match flight.request {
-            Request::Transfer { fd, .. } | Request::Fsync { fd, .. } | Request::Close { fd } => {
-                format!("{}({fd})", flight.call)
-            }
-            Request::Open { .. } => flight.call.to_owned(),
+        let name = hooks::NAMES[flight.row as usize];
+        Some(if flight.fd < 0 {
+            name.to_owned()
+        } else {
+            format!("{name}({})", flight.fd)
         })
     }
 

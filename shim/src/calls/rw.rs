@@ -5,8 +5,8 @@ use crate::call::Call;
 use crate::engine::{self, Data, Request, Way};
 use crate::errno::Errno;
 use crate::fds::Descriptor;
-use crate::policy::{self, Class, Decision, Hint, Why};
-use crate::position::Turn;
+use crate::policy::{self, Class, Decision, Hint, Load, Why};
+use crate::position::{self, Turn};
 use crate::sys::{self, AT_POSITION};
 use std::ffi::{c_int, c_void};
 
@@ -36,6 +36,14 @@ struct Transfer {
 impl Transfer {
     fn at_position(&self) -> bool {
         self.offset == AT_POSITION
+    }
+
+    /// Bytes asked for, of a buffer; -1 for a vector.
+    fn buffer_len(&self) -> i32 {
+        match self.data {
+            Data::Buffer(_, n) => n as i32,
+            Data::Vector(..) => -1,
+        }
     }
 
     /// Bytes asked for. Of a vector only to be asked once the kernel has transferred some of it: before, reading the
@@ -122,17 +130,24 @@ impl Transfer {
     }
 }
 
+#[inline(always)]
 fn buffer(call: &Call<'_>, way: Way, fd: c_int, data: *const c_void, n: usize, offset: i64) -> Outcome {
     // The vectored calls, which the inline ones are made with, return early where a plain call of no bytes does not.
     if n > MAX_COUNT || n == 0 {
         return Outcome::Through(Why::Unusual);
     }
+    let load = call.load();
+    if delays_nobody(load) {
+        return Outcome::Through(Why::Alone);
+    }
+    let data = Data::Buffer(data.cast_mut().cast(), n as u32);
     transfer(
         call,
+        load,
         &Transfer {
             way,
             fd,
-            data: Data::Buffer(data.cast_mut().cast(), n as u32),
+            data,
             offset,
             flags: 0,
         },
@@ -146,8 +161,13 @@ fn vector(call: &Call<'_>, way: Way, fd: c_int, iov: *const libc::iovec, n: c_in
     if !(0..=libc::UIO_MAXIOV).contains(&n) || flags & !PLAIN_FLAGS != 0 {
         return Outcome::Through(Why::Unusual);
     }
+    let load = call.load();
+    if delays_nobody(load) {
+        return Outcome::Through(Why::Alone);
+    }
     transfer(
         call,
+        load,
         &Transfer {
             way,
             fd,
@@ -156,6 +176,12 @@ fn vector(call: &Call<'_>, way: Way, fd: c_int, iov: *const libc::iovec, n: c_in
             flags,
         },
     )
+}
+
+/// The policy's first rule, before anything else is looked at; with a turn held somewhere the call may have to wait.
+#[inline(always)]
+fn delays_nobody(load: Load) -> bool {
+    load.alone && !position::in_use()
 }
 
 /// An offset of pread(2) or pwrite(2): the kernel refuses a negative one, which here would mean the position.
@@ -243,10 +269,11 @@ pub fn pwritev2(call: &Call<'_>, fd: c_int, iov: *const libc::iovec, n: c_int, o
     vector(call, Way::Write, fd, iov, n, offset, flags)
 }
 
-/// One transfer, the way the policy says.
-fn transfer(call: &Call<'_>, transfer: &Transfer) -> Outcome {
+/// One transfer, the way the policy says. What most calls take, a submitted transfer at an offset, is all here and
+/// keeps little on the stack: among many parked fibers each line of it is a cache miss.
+fn transfer(call: &Call<'_>, load: Load, transfer: &Transfer) -> Outcome {
     let descriptor = Descriptor::get(transfer.fd);
-    let (hint, load) = (descriptor.hint(), call.load());
+    let hint = descriptor.hint();
     let decision = match transfer.way {
         Way::Read => policy::read(hint, load, transfer.at_position()),
         Way::Write => {
@@ -262,6 +289,32 @@ fn transfer(call: &Call<'_>, transfer: &Transfer) -> Outcome {
             )
         }
     };
+    if decision == Decision::Submit && hint.class == Class::Seekable && !transfer.at_position() && call.has_engine() {
+        descriptor.submitted();
+        let result = call.perform(transfer.request());
+        if result == transfer.buffer_len() {
+            return Outcome::Done(Ok(result as isize));
+        }
+        return landed(call, transfer, descriptor, result);
+    }
+    carry_out(call, transfer, descriptor, decision)
+}
+
+/// What came back of a submitted transfer at an offset, if it is not just all that was asked for.
+#[inline(never)]
+fn landed(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor, result: i32) -> Outcome {
+    Outcome::Done(settle(call, transfer, result).map(|n| {
+        if is_whole(transfer, descriptor, n) {
+            n as isize
+        } else {
+            rest(call, transfer, &mut None, n)
+        }
+    }))
+}
+
+/// All other ways a transfer can go.
+#[inline(never)]
+fn carry_out(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor, decision: Decision) -> Outcome {
     let decision = match decision {
         Decision::Try | Decision::Copy | Decision::Submit if !call.has_engine() => Decision::Through(Why::NoEngine),
         decision => decision,
@@ -331,13 +384,7 @@ fn submit(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor, turn: &m
         return Outcome::Done(plain(call, transfer));
     }
     let Some(turn) = turn else {
-        return Outcome::Done(perform(call, transfer).map(|n| {
-            if is_whole(transfer, descriptor, n) {
-                n as isize
-            } else {
-                rest(call, transfer, &mut None, n)
-            }
-        }));
+        return landed(call, transfer, descriptor, call.perform(transfer.request()));
     };
     turn.keep(call);
     let hint = descriptor.hint();
@@ -464,9 +511,14 @@ fn rest(call: &Call<'_>, transfer: &Transfer, turn: &mut Option<Turn>, mut done:
     done as isize
 }
 
-/// Has the engine do one transfer; it is made the plain call where the engine did not do it.
+/// Has the engine do one transfer.
+#[inline(never)]
 fn perform(call: &Call<'_>, transfer: &Transfer) -> Result<usize, Errno> {
-    let result = call.perform(transfer.request());
+    settle(call, transfer, call.perform(transfer.request()))
+}
+
+/// The result of a transfer, made the plain call's where the engine did not do it.
+fn settle(call: &Call<'_>, transfer: &Transfer, result: i32) -> Result<usize, Errno> {
     if result >= 0 {
         return Ok(result as usize);
     }

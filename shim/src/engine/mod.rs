@@ -37,6 +37,17 @@ pub enum Request {
     },
 }
 
+impl Request {
+    /// The descriptor it is about; None for a path.
+    #[inline(always)]
+    pub fn fd(&self) -> Option<c_int> {
+        match *self {
+            Self::Transfer { fd, .. } | Self::Fsync { fd, .. } | Self::Close { fd } => Some(fd),
+            Self::Open { .. } => None,
+        }
+    }
+}
+
 /// Which way a transfer goes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Way {
@@ -70,9 +81,6 @@ pub trait Engine {
 
     /// Hands everything queued to the kernel, and does not wait.
     fn submit(&mut self);
-
-    /// Requests queued and not yet submitted.
-    fn queued(&self) -> usize;
 
     /// Submits what is queued and reports completions: `done(token, result)`, the result as a system call's (a
     /// negative error number). Waits for a first one as `wait` says; ends early when the thread is woken.

@@ -217,10 +217,6 @@ impl Engine for Uring {
         }
     }
 
-    fn queued(&self) -> usize {
-        self.queued.len()
-    }
-
     fn abandon(self: Box<Self>) {
         // The mappings and the descriptor are this process's own copies; the ring is the parent's and goes on.
         let _off = OffFiber::enter();
