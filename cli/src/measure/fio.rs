@@ -47,6 +47,8 @@ impl Fio {
             "--output-format=json",
         ]);
         command.args([format!("--iodepth={depth}"), format!("--runtime={ms}ms")]);
+        // What throughput.c leaves out of its phase too: the start.
+        command.arg(format!("--ramp_time={}ms", ms / 10));
         // Direct, it need not remember which blocks it has read; cold, it must not read one twice.
         command.args(if direct {
             ["--direct=1", "--norandommap"]

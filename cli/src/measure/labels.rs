@@ -83,7 +83,7 @@ impl Asked {
 /// What becomes of `call` of overhead.c, by its libc name `symbol`, with its arguments `place` and `slots`.
 pub fn of_call(bench: &Bench, call: &str, symbol: &str, place: &str, slots: u32) -> Result<Account> {
     let mut command = bench.programs.command(&bench.programs.overhead, Load::Shim);
-    command.args([call, place, &slots.to_string()]).arg(&bench.dir);
+    command.args([call, place, &slots.to_string()]).arg(&bench.calls_dir);
     let asked = Asked::of(&mut command, bench);
     let meant = Hello {
         preloaded: true,
@@ -115,7 +115,7 @@ pub fn of_throughput(bench: &Bench, args: &[String]) -> Result<Account> {
 /// The engine the shim says it chose, or its words for why there is none.
 pub fn engine(bench: &Bench) -> Result<std::result::Result<String, String>> {
     let mut command = bench.programs.command(&bench.programs.overhead, Load::Shim);
-    command.args(["pread4k", "fibers", "64"]).arg(&bench.dir);
+    command.args(["pread4k", "fibers", "64"]).arg(&bench.calls_dir);
     let asked = Asked::of(&mut command, bench);
     let mut live = Live::start(command, "check of the engine")?;
     live.line()?;

@@ -69,6 +69,8 @@ struct Bench {
     programs: Programs,
     /// The directory of the files that are read and written.
     dir: PathBuf,
+    /// Beneath it, those of overhead.c.
+    calls_dir: PathBuf,
     quick: bool,
     rounds: Option<u32>,
     /// What carries out the operations of parked fibers, in the shim's words; none when nothing does.
@@ -112,6 +114,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     progress::say("building libfiber.so, libaioshim.so and the benchmark programs");
     let mut bench = Bench {
         programs: Programs::build(options.engine.clone()),
+        calls_dir: directory(dir.join("calls"), "--dir")?,
         dir,
         quick: options.quick,
         rounds: options.rounds,

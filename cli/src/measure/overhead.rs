@@ -267,7 +267,7 @@ fn start_all(
         let mut command = bench.programs.command(&bench.programs.overhead, mode.load);
         command
             .args([call.key, mode.place.word(), &mode.slots.to_string()])
-            .arg(&bench.dir);
+            .arg(&bench.calls_dir);
         let meant = Hello {
             preloaded: mode.load != Load::Plain,
             fiber: mode.place != Place::Off,

@@ -34,6 +34,18 @@ static uint64_t seed;
 static _Atomic uint64_t taken; /* blocks handed out */
 static _Atomic int stop, exhausted;
 
+/* All readers start together, when the last of them has been made. */
+static fiber_barrier_t fibers_start;
+static pthread_barrier_t threads_start;
+
+static void wait_for_all(void)
+{
+    if (fibers)
+        fiber_barrier_wait(&fibers_start);
+    else
+        pthread_barrier_wait(&threads_start);
+}
+
 /* A permutation of the numbers below 2^bits: xor, odd multiplications and shifts down can each be undone. */
 static uint64_t permuted(uint64_t x)
 {
@@ -50,6 +62,7 @@ static uint64_t permuted(uint64_t x)
 static void *reader(void *arg)
 {
     struct worker *self = arg;
+    wait_for_all();
     while (!atomic_load_explicit(&stop, memory_order_relaxed)) {
         uint64_t n = atomic_fetch_add_explicit(&taken, 1, memory_order_relaxed);
         if (n >> bits && buffered) {
@@ -109,12 +122,17 @@ static unsigned long status(const char *name)
 
 static void start_readers(void)
 {
+    int failed = fibers ? fiber_barrier_init(&fibers_start, NULL, count + 1)
+                        : pthread_barrier_init(&threads_start, NULL, count + 1);
+    if (failed)
+        die(failed, "a barrier for %u", count + 1);
     for (unsigned i = 0; i < count; i++) {
         int error = fibers ? fiber_create(&workers[i].fiber, NULL, reader, &workers[i])
                            : pthread_create(&workers[i].thread, NULL, reader, &workers[i]);
         if (error)
             die(error, "%s %u of %u", fibers ? "fiber" : "pthread", i + 1, count);
     }
+    wait_for_all();
 }
 
 static void join_readers(void)
