@@ -90,12 +90,13 @@ impl Queue {
 
     fn try_lock(&self) -> Option<Locked<'_>> {
         let word = self.word.load(Ordering::Relaxed);
-        (word & LOCKED == 0
-            && self
-                .word
-                .compare_exchange(word, word | LOCKED, Ordering::Acquire, Ordering::Relaxed)
-                .is_ok())
-        .then_some(Locked {
+        if word & LOCKED != 0 {
+            return None;
+        }
+        self.word
+            .compare_exchange(word, word | LOCKED, Ordering::Acquire, Ordering::Relaxed)
+            .ok()?;
+        Some(Locked {
             queue: self,
             word: word & !WAITERS,
         })

@@ -28,12 +28,20 @@ impl Class {
     /// The smallest class that holds `size` bytes; none when `size` is out of bounds.
     pub(crate) fn of(size: usize) -> Option<Class> {
         let sound = (Self::MIN_SIZE..=Self::MAX_SIZE).contains(&size);
-        // A guard page and a usable one at the least, where pages are large.
-        sound.then(|| Class(size.max(2 * page()).next_power_of_two().trailing_zeros() as u8))
+        // A page at the least, where pages are large.
+        sound.then(|| Class(size.max(page()).next_power_of_two().trailing_zeros() as u8))
     }
 
+    /// Bytes a fiber may use.
     pub(crate) fn size(self) -> usize {
         1 << self.0
+    }
+
+    /// Bytes of address space: the guard comes on top. An odd number of pages, and that matters: were stacks a power of
+    /// two apart, their first pages would compete for a few sets of the translation cache, and a switch among a hundred
+    /// fibers would cost twice as much.
+    fn stride(self) -> usize {
+        self.size() + page()
     }
 
     #[inline(always)]
@@ -43,8 +51,13 @@ impl Class {
 }
 
 /// Bytes of a guard.
+#[inline(always)]
 pub(crate) fn page() -> usize {
-    rustix::param::page_size()
+    if cfg!(target_arch = "x86_64") {
+        LEAST_PAGE
+    } else {
+        rustix::param::page_size()
+    }
 }
 
 /// Where the first frame of a fiber goes, on the stack at `base`. Neighbours start a few cache lines apart: otherwise the
@@ -53,9 +66,12 @@ pub(crate) fn page() -> usize {
 pub(crate) fn top(base: *mut u8, class: Class) -> *mut u8 {
     const SHADES: usize = 8;
     const SHADE: usize = 64;
-    let shade = (base.addr() >> class.0) % SHADES * SHADE;
-    base.wrapping_add(class.size() - TOP_GAP - shade)
+    let shade = base.addr() / LEAST_PAGE % SHADES * SHADE;
+    base.wrapping_add(class.stride() - TOP_GAP - shade)
 }
+
+/// The smallest page there is.
+const LEAST_PAGE: usize = 4096;
 
 /// Address space taken from the kernel at a time.
 const SLAB: usize = 64 << 20;
@@ -126,7 +142,7 @@ impl Stacks {
             let class = Class(class);
             while list.warm.len() > WARM {
                 let base = list.warm.pop().expect("longer than the limit");
-                discard(base.wrapping_add(page()), class.size() - page());
+                discard(base.wrapping_add(page()), class.size());
                 list.cold.push(base);
             }
         }
@@ -136,9 +152,9 @@ impl Stacks {
     pub(crate) fn trim_deep(&mut self) {
         for (list, class) in self.lists.iter_mut().zip(Class::FIRST..) {
             let class = Class(class);
-            if class.size() > page() + WARM_BYTES {
+            if class.size() > WARM_BYTES {
                 for base in &list.warm[list.trimmed..] {
-                    discard(base.wrapping_add(page()), class.size() - page() - WARM_BYTES);
+                    discard(base.wrapping_add(page()), class.size() - WARM_BYTES);
                 }
             }
             list.trimmed = list.warm.len();
@@ -182,7 +198,7 @@ impl Free {
         }
         let base = self.raw.0 as *mut u8;
         guard(base).then(|| {
-            self.raw.0 += class.size();
+            self.raw.0 += class.stride();
             base
         })
     }
@@ -202,9 +218,9 @@ pub(crate) fn release_spare() {
 
 /// New address space for stacks of `class`.
 fn reserve(class: Class) -> Option<(usize, usize)> {
-    let one = class.size();
-    // All at once, or as little as will do where address space is limited.
-    [SLAB.max(one), one].into_iter().find_map(|len| {
+    let one = class.stride();
+    // Many at once, or as little as will do where address space is limited.
+    [one * (SLAB / one).max(1), one].into_iter().find_map(|len| {
         // SAFETY: a new anonymous mapping touches nothing that exists.
         let base = unsafe {
             libc::mmap(
