@@ -2,8 +2,8 @@
 //!
 //! Tried inline with RESOLVE_CACHED, which fails where the path lookup would wait. What can still wait is opening a
 //! FIFO, for its other end: so the try adds O_NONBLOCK, looks at what it got, and takes the flag off again. A FIFO that
-//! has no other end yet is opened once more by a kernel thread that may wait, and what the try opened is closed only
-//! after: a peer that saw this end open must not see it gone.
+//! has no other end yet is closed, and opened by a kernel thread that may wait. A writer that opens it just in between
+//! finds a reader, and then none until the kernel thread is there: see docs/limits.md.
 
 use super::Outcome;
 use crate::call::Call;
@@ -90,27 +90,21 @@ pub fn openat(call: &Call<'_>, dir: c_int, path: *const c_char, flags: c_int, mo
             call.inline();
             Outcome::Done(Err(error))
         }
-        Attempt::Waits(tried) => {
-            let result = submit(call, dir, path, flags, mode);
-            if let Some(fd) = tried {
-                sys::close(fd);
-            }
-            result
-        }
+        Attempt::Waits => submit(call, dir, path, flags, mode),
     }
 }
 
 enum Attempt {
     Open(c_int),
     Failed(Errno),
-    /// Opening it may wait; perhaps with a first descriptor to be closed afterwards.
-    Waits(Option<c_int>),
+    /// Opening it may wait.
+    Waits,
 }
 
 fn attempt(dir: c_int, path: *const c_char, flags: c_int, mode: libc::mode_t) -> Attempt {
     // O_TMPFILE's bits are in no other flag's way, but RESOLVE_CACHED refuses it.
     if flags & !KNOWN != 0 || flags & CHANGES != 0 {
-        return Attempt::Waits(None);
+        return Attempt::Waits;
     }
     // SAFETY: openat2 takes zeroes as 'nothing asked for'.
     let mut how: libc::open_how = unsafe { std::mem::zeroed() };
@@ -121,12 +115,12 @@ fn attempt(dir: c_int, path: *const c_char, flags: c_int, mode: libc::mode_t) ->
     let fd = match unsafe { sys::openat2(dir, path, &how) } {
         Ok(fd) => fd,
         // Not cached; or a FIFO without a reader, a device that is not ready, a lease. Or no openat2 here at all.
-        Err(Errno::AGAIN | Errno::NXIO) => return Attempt::Waits(None),
-        Err(Errno(libc::ENOSYS | libc::EINVAL | libc::EPERM)) => return Attempt::Waits(None),
+        Err(Errno::AGAIN | Errno::NXIO) => return Attempt::Waits,
+        Err(Errno(libc::ENOSYS | libc::EINVAL | libc::EPERM)) => return Attempt::Waits,
         Err(error) => return Attempt::Failed(error),
     };
     let Ok(stat) = sys::fstat(fd) else {
-        return Attempt::Waits(Some(fd));
+        return Attempt::Waits;
     };
     if flags & libc::O_NONBLOCK == 0 {
         // To open a FIFO for reading waits for its first writer; for writing, the try would have failed without a
@@ -135,7 +129,9 @@ fn attempt(dir: c_int, path: *const c_char, flags: c_int, mode: libc::mode_t) ->
             && flags & libc::O_ACCMODE == libc::O_RDONLY
             && !sys::has_writer(fd);
         if waits || sys::set_nonblocking(fd, false).is_err() {
-            return Attempt::Waits(Some(fd));
+            // At once, before any fiber runs that would take this end for a reader.
+            sys::close(fd);
+            return Attempt::Waits;
         }
     }
     Descriptor::remember(fd, &stat, flags);
