@@ -70,11 +70,16 @@ impl Live {
 
     /// The next line it prints.
     pub fn line(&mut self) -> Result<String> {
-        match self.lines.recv_timeout(HANG_LIMIT) {
+        self.line_within(HANG_LIMIT)
+    }
+
+    /// The next line of one that takes longer.
+    pub fn line_within(&mut self, limit: Duration) -> Result<String> {
+        match self.lines.recv_timeout(limit) {
             Ok(line) => Ok(line),
             Err(RecvTimeoutError::Timeout) => {
                 let said = self.kill();
-                bail!("{}: no answer in {} s; killed. {said}", self.name, HANG_LIMIT.as_secs())
+                bail!("{}: no answer in {} s; killed. {said}", self.name, limit.as_secs())
             }
             Err(RecvTimeoutError::Disconnected) => {
                 let status = self.wait()?;
