@@ -1,0 +1,77 @@
+/* fork on a fiber: the child goes on on that fiber alone, and can go on using fibers. */
+#include "check.h"
+#include <sys/wait.h>
+
+static fiber_mutex_t mutex = FIBER_MUTEX_INITIALIZER;
+static fiber_sem_t never, queued;
+static fiber_t *other;
+static pid_t parent;
+static int alive_in_child;
+
+static void *wait_for_mutex(void *arg) {
+    IS(fiber_sem_post(&queued), 0);
+    IS(fiber_mutex_lock(&mutex), 0);
+    CHECK(getpid() == parent); /* must not run in the child */
+    IS(fiber_mutex_unlock(&mutex), 0);
+    return arg;
+}
+
+static void *sleep_on(void *arg) {
+    IS(fiber_sem_wait(&never), 0);
+    CHECK(getpid() == parent);
+    return arg;
+}
+
+static void *count(void *arg) { fiber_yield(); return (char *)arg + 1; }
+
+static void *forker(void *arg) {
+    fiber_t *waiter, *f;
+    void *ret;
+    int status;
+
+    IS(fiber_create(&other, NULL, sleep_on, NULL), 0);
+    IS(fiber_mutex_lock(&mutex), 0);
+    IS(fiber_create(&waiter, NULL, wait_for_mutex, NULL), 0);
+    IS(fiber_sem_wait(&queued), 0);
+    for (int i = 0; i < 10; i++)
+        fiber_yield(); /* so that the waiter is most likely in the queue; right either way */
+    pid_t pid = fork();
+    CHECK(pid >= 0);
+    if (pid == 0) {
+        alive_in_child = 1;
+        CHECK(fiber_self() != NULL);
+        IS(fiber_join(other, NULL), ESRCH);
+        IS(fiber_mutex_unlock(&mutex), 0);
+        IS(fiber_mutex_trylock(&mutex), 0); /* not handed to a fiber that is not here */
+        IS(fiber_mutex_unlock(&mutex), 0);
+        for (int i = 0; i < 100; i++) {
+            IS(fiber_create(&f, NULL, count, (void *)(intptr_t)i), 0);
+            IS(fiber_join(f, &ret), 0);
+            IS((intptr_t)ret, i + 1);
+        }
+        IS(fiber_sleep(1000), 0);
+        pid_t grandchild = fork();
+        if (grandchild == 0)
+            _exit(fiber_sleep(1000) == 0 ? 3 : 4);
+        IS(waitpid(grandchild, &status, 0), grandchild);
+        CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 3);
+        return arg; /* the last fiber of the child: fiber_run returns there too */
+    }
+    IS(waitpid(pid, &status, 0), pid);
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 5);
+    IS(fiber_mutex_unlock(&mutex), 0);
+    IS(fiber_join(waiter, NULL), 0);
+    IS(fiber_sem_post(&never), 0);
+    IS(fiber_join(other, NULL), 0);
+    return arg;
+}
+
+int main(void) {
+    void *ret = NULL;
+    parent = getpid();
+    IS(fiber_sem_init(&never, 0, 0), 0);
+    IS(fiber_sem_init(&queued, 0, 0), 0);
+    IS(fiber_run(NULL, forker, &ret, &ret), 0);
+    CHECK(ret == &ret);
+    return alive_in_child ? 5 : 0;
+}

@@ -1,0 +1,121 @@
+/* A stand-in for the shim, in the program itself: the runtime must find it, attach every worker, poll between rounds,
+ * sleep in nothing but poll, and be woken by wake. */
+#include "check.h"
+#include "../../../shim/include/aioshim.h"
+#include <pthread.h>
+#include <semaphore.h>
+
+struct aioshim_thread {
+    const aioshim_host_t *host;
+    void *data;
+    void *queue[64]; /* parked fibers to unpark at the next poll */
+    int queued;
+    long in_flight;
+    sem_t wakeups;
+};
+
+static _Thread_local aioshim_thread_t *here;
+static int attached, detached, busy_polls, idle_polls, wakes;
+
+#define COUNT(n) __atomic_add_fetch(&n, 1, __ATOMIC_RELAXED)
+
+int aioshim_attach(const aioshim_host_t *host, void *data, aioshim_thread_t **out) {
+    CHECK(host->size >= sizeof *host);
+    *out = here = calloc(1, sizeof *here);
+    here->host = host;
+    here->data = data;
+    sem_init(&here->wakeups, 0, 0);
+    COUNT(attached);
+    return 0;
+}
+
+int aioshim_detach(aioshim_thread_t *t) {
+    CHECK(t == here);
+    here = NULL;
+    free(t);
+    COUNT(detached);
+    return 0;
+}
+
+int aioshim_poll(aioshim_thread_t *t, int64_t timeout) {
+    CHECK(t == here);
+    CHECK(t->host->running(t->data) == NULL); /* on the scheduler's own stack */
+    int n = t->queued;
+    timeout ? COUNT(idle_polls) : COUNT(busy_polls);
+    if (!n && timeout) {
+        struct timespec until = at(CLOCK_REALTIME, timeout < 0 ? 1000000 : timeout / 1000000 + 1);
+        sem_timedwait(&t->wakeups, &until);
+    }
+    for (int i = 0; i < n; i++)
+        t->host->unpark(t->data, t->queue[i]);
+    t->queued = 0;
+    t->in_flight -= n;
+    return n;
+}
+
+void aioshim_wake(aioshim_thread_t *t) { COUNT(wakes); sem_post(&t->wakeups); }
+size_t aioshim_in_flight(const aioshim_thread_t *t) { return (size_t)t->in_flight; }
+size_t aioshim_describe(const aioshim_thread_t *t, const void *fiber, char *buf, size_t len) {
+    (void)t;
+    (void)fiber;
+    return (size_t)snprintf(buf, len, "read(5)");
+}
+
+/* What a converted call does. */
+static void operation(void) {
+    aioshim_thread_t *t = here;
+    CHECK(t->queued < 64);
+    t->queue[t->queued++] = t->host->running(t->data);
+    t->in_flight++;
+    errno = 77;
+    t->host->park(t->data);
+    CHECK(t == here);
+}
+
+static void *reader(void *arg) {
+    for (int i = 0; i < 200; i++) {
+        operation();
+        if (i % 5 == 0) { /* how the shim yields */
+            aioshim_thread_t *t = here;
+            t->host->unpark(t->data, t->host->running(t->data));
+            t->host->park(t->data);
+        }
+    }
+    return arg;
+}
+
+static fiber_sem_t sem;
+static void *post(void *arg) {
+    for (int i = 0; i < 1000; i++) {
+        IS(fiber_sem_post(&sem), 0);
+        sched_yield();
+    }
+    return arg;
+}
+
+static void *all(void *arg) {
+    fiber_t *f[20];
+    pthread_t thread;
+    CHECK(here->host->alone(here->data) == 1);
+    CHECK(here->host->runnable(here->data) == 0);
+    for (int i = 0; i < 20; i++)
+        IS(fiber_create(&f[i], NULL, reader, NULL), 0);
+    for (int i = 0; i < 20; i++)
+        IS(fiber_join(f[i], NULL), 0);
+    IS(fiber_sleep(3000000), 0);
+    IS(fiber_sem_init(&sem, 0, 0), 0);
+    IS(pthread_create(&thread, NULL, post, NULL), 0);
+    for (int i = 0; i < 1000; i++)
+        IS(fiber_sem_wait(&sem), 0);
+    IS(pthread_join(thread, NULL), 0);
+    return arg;
+}
+
+int main(void) {
+    const char *workers = getenv("FIBER_WORKERS");
+    run(all);
+    IS(attached, workers ? atoi(workers) : 1);
+    IS(detached, attached);
+    CHECK(idle_polls > 0);
+    return 0;
+}

@@ -1,0 +1,136 @@
+//! fiber.h and the C API's source must say the same: a header is generated from the source and both are compiled together,
+//! so that a function whose signature drifts is a conflict; and neither may have a function that the other lacks.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
+
+/// Rust names of the C types.
+const TYPES: [(&str, &str); 10] = [
+    ("FiberHandle", "fiber_t"),
+    ("FiberOptions", "fiber_options_t"),
+    ("FiberAttr", "fiber_attr_t"),
+    ("FiberMutexAttr", "fiber_mutexattr_t"),
+    ("RawMutex", "fiber_mutex_t"),
+    ("RawCond", "fiber_cond_t"),
+    ("RawSem", "fiber_sem_t"),
+    ("RawRwLock", "fiber_rwlock_t"),
+    ("RawBarrier", "fiber_barrier_t"),
+    ("RawOnce", "fiber_once_t"),
+];
+
+/// What cbindgen has to know by name: it reads the C API's files alone.
+const ALIASES: &str = "
+    pub type Entry = extern \"C\" fn(*mut c_void) -> *mut c_void;
+    pub type Destructor = extern \"C\" fn(*mut c_void);
+";
+
+fn generated(dir: &Path) -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let aliases = dir.join("aliases.rs");
+    std::fs::write(&aliases, ALIASES).unwrap();
+    // cbindgen knows no path to a type: `key::Destructor` is `Destructor` to it.
+    let source = |name: &str| {
+        let text = std::fs::read_to_string(root.join("src/capi").join(name)).unwrap();
+        let to = dir.join(name);
+        std::fs::write(
+            &to,
+            text.replace("mod sync;", "").replace("key::Destructor", "Destructor"),
+        )
+        .unwrap();
+        to
+    };
+    let mut config = cbindgen::Config {
+        language: cbindgen::Language::C,
+        no_includes: true,
+        // The header's type names are typedefs, as is what stands for `struct timespec`.
+        style: cbindgen::Style::Type,
+        ..Default::default()
+    };
+    config.export.item_types = vec![cbindgen::ItemType::Functions, cbindgen::ItemType::Typedefs];
+    for (rust, c) in TYPES {
+        config.export.rename.insert(rust.into(), c.into());
+    }
+    config.export.rename.insert("timespec".into(), "timespec_".into());
+    let bindings = cbindgen::Builder::new()
+        .with_config(config)
+        .with_src(source("mod.rs"))
+        .with_src(source("sync.rs"))
+        .with_src(aliases)
+        .generate()
+        .expect("cbindgen reads the C API");
+    let mut out = Vec::new();
+    bindings.write(&mut out);
+    String::from_utf8(out).unwrap()
+}
+
+/// Names of the functions that a header declares.
+fn functions(header: &str) -> BTreeSet<&str> {
+    header
+        .lines()
+        .filter(|l| !l.trim_start().starts_with(['/', '*', '#']))
+        .flat_map(|l| l.match_indices("fiber_").map(move |(at, _)| &l[at..]))
+        .filter_map(|l| l.split_once('(').map(|(name, _)| name))
+        .filter(|name| name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'))
+        .collect()
+}
+
+fn compile(dir: &Path, what: &[&str], file: &str, text: &str) -> Result<(), String> {
+    let path = dir.join(file);
+    std::fs::write(&path, text).unwrap();
+    let out = Command::new(what[0])
+        .args(&what[1..])
+        .args(["-Wall", "-Wextra", "-Werror", "-fsyntax-only", "-I"])
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/include"))
+        .arg(&path)
+        .output()
+        .expect("a C compiler");
+    if out.status.success() {
+        Ok(())
+    } else {
+        Err(String::from_utf8_lossy(&out.stderr).into_owned())
+    }
+}
+
+fn scratch(name: &str) -> std::path::PathBuf {
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    std::fs::create_dir_all(&dir).unwrap();
+    dir
+}
+
+fn both(generated: &str) -> String {
+    format!(
+        "#include <fiber.h>\n#include <stdbool.h>\n#include <time.h>\ntypedef struct timespec timespec_;\n{generated}"
+    )
+}
+
+#[test]
+fn header_and_source_declare_the_same() {
+    let dir = scratch("drift");
+    let generated = generated(&dir);
+    let header = include_str!("../include/fiber.h");
+    assert_eq!(functions(header), functions(&generated));
+    assert_eq!(
+        functions(header).len(),
+        58,
+        "the look at the header works; a new function changes this number"
+    );
+    compile(&dir, &["cc", "-std=c11"], "both.c", &both(&generated)).unwrap();
+    // The test itself: a drifted signature is noticed.
+    let drifted = generated.replacen("int fiber_sleep(uint64_t ", "int fiber_sleep(uint32_t ", 1);
+    assert_ne!(drifted, generated, "{generated}");
+    assert!(compile(&dir, &["cc", "-std=c11"], "drifted.c", &both(&drifted)).is_err());
+}
+
+#[test]
+fn the_header_stands_alone_in_every_language() {
+    let dir = scratch("alone");
+    let text = "#include <fiber.h>\nint main(void) { fiber_options_t o = FIBER_OPTIONS_INIT; fiber_attr_t a = \
+                FIBER_ATTR_INIT; fiber_mutex_t m = FIBER_MUTEX_INITIALIZER; return (int)(o.workers + a.stack_size + \
+                m.opaque[0]); }\n";
+    compile(&dir, &["cc", "-std=c99", "-pedantic"], "c99.c", text).unwrap();
+    compile(&dir, &["cc", "-std=c23"], "c23.c", text)
+        .or_else(|_| compile(&dir, &["cc", "-std=c2x"], "c2x.c", text))
+        .unwrap();
+    compile(&dir, &["c++", "-std=c++11", "-pedantic"], "cpp.cc", text).unwrap();
+}
