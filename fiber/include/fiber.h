@@ -185,7 +185,7 @@ int fiber_barrier_destroy(fiber_barrier_t *b);
 /* Parks until count fibers are here; one of them gets FIBER_BARRIER_SERIAL_FIBER, the others 0. */
 int fiber_barrier_wait(fiber_barrier_t *b);
 
-typedef struct fiber_once { uint64_t opaque[3]; } fiber_once_t;
+typedef struct fiber_once_flag { uint64_t opaque[3]; } fiber_once_t;
 #define FIBER_ONCE_INIT { { 0, 0, 0 } }
 
 /* Runs fn once; callers meanwhile park until it has returned. EPERM off a fiber. */

@@ -71,6 +71,12 @@ impl<'a> Call<'a> {
         }
     }
 
+    /// Has the engine do two requests until one is done; the other is canceled. Their results, as system calls'.
+    pub fn perform_either(&self, requests: [Request; 2]) -> [i32; 2] {
+        self.counts().converted.add(1);
+        self.thread.fly_either(self.fiber, self.row, requests)
+    }
+
     #[cold]
     #[inline(never)]
     fn perform_timed(&self, request: Request) -> i32 {
@@ -82,13 +88,7 @@ impl<'a> Call<'a> {
 
     #[inline(always)]
     fn fly(&self, request: &Request) -> i32 {
-        let fd = request.fd().unwrap_or(-1);
-        let mut flight = Flight {
-            fiber: self.fiber,
-            row: self.row as u32,
-            result: -libc::ECANCELED,
-            fd,
-        };
+        let mut flight = Flight::new(self.fiber, self.row, request);
         // Not touched but through the pointer from here on: the completion writes to it.
         let flight = &raw mut flight;
         // SAFETY: `flight` is on this stack; the result was written before this fiber was unparked.

@@ -3,7 +3,7 @@
 //! Invariant: a flight lives on its fiber's stack, from before it is queued until its completion is reaped, and the
 //! fiber is parked for all of that time. So the memory the kernel owns, and the flight itself, stay in place.
 
-use crate::engine::Token;
+use crate::engine::{Request, Token};
 use std::ffi::{c_int, c_void};
 
 /// One operation, on the stack of the fiber that waits for it. Small: with many fibers the stacks are what misses the
@@ -16,6 +16,26 @@ pub struct Flight {
     pub result: i32,
     /// The descriptor, for reports; -1 for none.
     pub fd: c_int,
+    /// Its completion was reaped.
+    pub landed: bool,
+    /// The fiber is parked until it lands; else it only has to be noted.
+    pub awaited: bool,
+    /// Another flight that the fiber waits for at the same time: whichever lands first ends the wait. Null for none.
+    pub partner: *mut Flight,
+}
+
+impl Flight {
+    pub fn new(fiber: *mut c_void, row: usize, request: &Request) -> Self {
+        Self {
+            fiber,
+            row: row as u32,
+            result: -libc::ECANCELED,
+            fd: request.fd().unwrap_or(-1),
+            landed: false,
+            awaited: true,
+            partner: std::ptr::null_mut(),
+        }
+    }
 }
 
 enum Slot {

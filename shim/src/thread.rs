@@ -178,12 +178,19 @@ impl Thread {
         let Some(flight) = (unsafe { &mut *self.flights.get() }).remove(token) else {
             return false;
         };
-        // SAFETY: the flight lives on the stack of a fiber that stays parked until the unpark below (flight.rs).
-        let fiber = unsafe {
+        // SAFETY: the flight, and its partner, live on the stack of a fiber that stays parked until the unpark below
+        // (flight.rs).
+        unsafe {
             (*flight).result = result;
-            (*flight).fiber
-        };
-        self.host.unpark(fiber);
+            (*flight).landed = true;
+            if !(*flight).awaited {
+                return false;
+            }
+            if let Some(partner) = (*flight).partner.as_mut() {
+                partner.awaited = false;
+            }
+            self.host.unpark((*flight).fiber);
+        }
         true
     }
 
@@ -227,6 +234,43 @@ impl Thread {
         self.park();
     }
 
+    /// Queues two requests and parks the running fiber until the first of them is done; the other is then canceled, and
+    /// its end waited for as well. Their results; ECANCELED without an engine.
+    pub fn fly_either(&self, fiber: *mut c_void, row: usize, requests: [Request; 2]) -> [i32; 2] {
+        let mut flights = requests.each_ref().map(|request| Flight::new(fiber, row, request));
+        let [one, other] = flights.each_mut().map(std::ptr::from_mut);
+        let Some(engine) = self.engine() else {
+            return [-libc::ECANCELED; 2];
+        };
+        // SAFETY: both flights are on this stack, and only touched through these pointers until they have landed.
+        unsafe {
+            (*one).partner = other;
+            (*other).partner = one;
+            // SAFETY: this thread's alone; the borrows end with the statement.
+            let tokens = [one, other].map(|flight| (*self.flights.get()).add(flight));
+            requests
+                .iter()
+                .zip(tokens)
+                .for_each(|(request, token)| engine.queue(request, token));
+            self.queued.set(self.queued.get() + 2);
+            self.park();
+            let (late, token) = if (*one).landed {
+                (other, tokens[1])
+            } else {
+                (one, tokens[0])
+            };
+            if !(*late).landed {
+                (*late).awaited = true;
+                (*late).partner = std::ptr::null_mut();
+                if let Some(engine) = self.engine() {
+                    engine.cancel(token);
+                }
+                self.park();
+            }
+            [(*one).result, (*other).result]
+        }
+    }
+
     /// Parks the running fiber until another, of this thread or not, gives it its turn at a file position.
     pub fn await_turn(&self) {
         self.waiting_turn.update(|n| n + 1);
@@ -240,7 +284,11 @@ impl Thread {
         let left = self.budget.get();
         if left > 1 {
             self.budget.set(left - 1);
-        } else {
+            return;
+        }
+        // Where calls block, a fiber must not come to share its thread with one that waits for it because of us.
+        // SAFETY: as in `engine`.
+        if matches!(unsafe { &*self.engine.get() }, EngineSlot::Made(_)) {
             self.host.unpark(fiber);
             self.park();
         }

@@ -2,8 +2,8 @@
 //!
 //! Tried inline with RESOLVE_CACHED, which fails where the path lookup would wait. What can still wait is opening a
 //! FIFO, for its other end: so the try adds O_NONBLOCK, looks at what it got, and takes the flag off again. A FIFO that
-//! has no other end yet is closed, and opened by a kernel thread that may wait. A writer that opens it just in between
-//! finds a reader, and then none until the kernel thread is there: see docs/limits.md.
+//! is open for reading so, and that nobody writes to yet, stays open until there is a writer: a peer that has seen this
+//! end open must not see it gone.
 
 use super::Outcome;
 use crate::call::Call;
@@ -91,6 +91,12 @@ pub fn openat(call: &Call<'_>, dir: c_int, path: *const c_char, flags: c_int, mo
             Outcome::Done(Err(error))
         }
         Attempt::Waits => submit(call, dir, path, flags, mode),
+        Attempt::WaitsForWriter(fifo) => {
+            await_writer(call, dir, path, fifo);
+            // It may fail only if the descriptor was closed meanwhile, by number.
+            let _ = sys::set_nonblocking(fifo, false);
+            Outcome::Done(Ok(fifo as isize))
+        }
     }
 }
 
@@ -99,6 +105,8 @@ enum Attempt {
     Failed(Errno),
     /// Opening it may wait.
     Waits,
+    /// A FIFO, open for reading, that has had no writer yet.
+    WaitsForWriter(c_int),
 }
 
 fn attempt(dir: c_int, path: *const c_char, flags: c_int, mode: libc::mode_t) -> Attempt {
@@ -125,17 +133,41 @@ fn attempt(dir: c_int, path: *const c_char, flags: c_int, mode: libc::mode_t) ->
     if flags & libc::O_NONBLOCK == 0 {
         // To open a FIFO for reading waits for its first writer; for writing, the try would have failed without a
         // reader (ENXIO).
-        let waits = stat.st_mode & libc::S_IFMT == libc::S_IFIFO
-            && flags & libc::O_ACCMODE == libc::O_RDONLY
-            && !sys::has_writer(fd);
-        if waits || sys::set_nonblocking(fd, false).is_err() {
-            // At once, before any fiber runs that would take this end for a reader.
+        let is_fifo = stat.st_mode & libc::S_IFMT == libc::S_IFIFO;
+        if is_fifo && flags & libc::O_ACCMODE == libc::O_RDONLY && !sys::has_writer(fd) {
+            return Attempt::WaitsForWriter(fd);
+        }
+        if sys::set_nonblocking(fd, false).is_err() {
             sys::close(fd);
             return Attempt::Waits;
         }
     }
     Descriptor::remember(fd, &stat, flags);
     Attempt::Open(fd)
+}
+
+/// Parks until a FIFO that is open for reading has, or has had, a writer.
+///
+/// That a writer has opened it is no event that poll(2) tells, so a second open waits for one, in a kernel thread. A
+/// writer that came and went before that open was there has left its data or a hang-up: the poll tells that.
+fn await_writer(call: &Call<'_>, dir: c_int, path: *const c_char, fifo: c_int) {
+    let open = Request::Open {
+        dir,
+        path,
+        flags: libc::O_RDONLY | libc::O_CLOEXEC,
+        mode: 0,
+    };
+    let poll = Request::Poll {
+        fd: fifo,
+        events: libc::POLLIN | libc::POLLHUP,
+    };
+    let [opened, polled] = call.perform_either([open, poll]);
+    if opened >= 0 {
+        sys::close(opened);
+    } else if polled < 0 {
+        // The path leads elsewhere by now: what is left is to wait for data.
+        call.perform(poll);
+    }
 }
 
 fn submit(call: &Call<'_>, dir: c_int, path: *const c_char, flags: c_int, mode: libc::mode_t) -> Outcome {

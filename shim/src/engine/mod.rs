@@ -35,6 +35,11 @@ pub enum Request {
     Close {
         fd: c_int,
     },
+    /// poll(2)'s events, once.
+    Poll {
+        fd: c_int,
+        events: i16,
+    },
 }
 
 impl Request {
@@ -42,7 +47,7 @@ impl Request {
     #[inline(always)]
     pub fn fd(&self) -> Option<c_int> {
         match *self {
-            Self::Transfer { fd, .. } | Self::Fsync { fd, .. } | Self::Close { fd } => Some(fd),
+            Self::Transfer { fd, .. } | Self::Fsync { fd, .. } | Self::Close { fd } | Self::Poll { fd, .. } => Some(fd),
             Self::Open { .. } => None,
         }
     }
@@ -78,6 +83,9 @@ pub trait Engine {
 
     /// Queues a request. No system call, unless the queue is full.
     fn queue(&mut self, request: &Request, token: Token);
+
+    /// Asks for the request of `token` to end soon; it still completes, one way or the other.
+    fn cancel(&mut self, token: Token);
 
     /// Hands everything queued to the kernel, and does not wait.
     fn submit(&mut self);

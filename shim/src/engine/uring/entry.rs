@@ -81,6 +81,7 @@ pub fn of(request: &Request, file: File) -> squeue::Entry {
                 .build();
             entry.flags(squeue::Flags::ASYNC)
         }
+        Request::Poll { fd, events } => opcode::PollAdd::new(types::Fd(fd), events as u16 as u32).build(),
         Request::Close { fd } => opcode::Close::new(types::Fd(fd)).build(),
     }
 }

@@ -20,7 +20,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 /// The user data of the read that is armed on the wake-up eventfd.
 const WAKE: u64 = u64::MAX;
-/// The user data of entries that only complete when they fail.
+/// The user data of entries whose completion nobody waits for.
 const SILENT: u64 = u64::MAX - 1;
 /// What stands in `queued` for entries of our own, which nobody waits for.
 const OURS: Token = Token::MAX;
@@ -208,12 +208,17 @@ impl Engine for Uring {
                     }
                     File::Slot(hot_file::SLOT)
                 }
-                Request::Transfer { fd, .. } | Request::Fsync { fd, .. } | Request::Close { fd } => {
-                    File::Descriptor(fd)
-                }
-                Request::Open { dir, .. } => File::Descriptor(dir),
+                _ => File::Descriptor(request.fd().unwrap_or(libc::AT_FDCWD)),
             };
             self.push(&entry::of(request, file).user_data(u64::from(token)), token);
+        }
+    }
+
+    fn cancel(&mut self, token: Token) {
+        if !self.broken {
+            self.make_room();
+            let entry = opcode::AsyncCancel::new(u64::from(token)).build();
+            self.push(&entry.user_data(SILENT), OURS);
         }
     }
 
