@@ -78,6 +78,8 @@ probes! {
     forking, [1, 3];
     signals, [1, 3];
     rlimit, [1, 3];
+    handlers, [1, 3];
+    closeall, [1, 3];
     // Which task is in read, and which thread a signal interrupts, is only known with one worker.
     closing, [1];
     interrupted, [1];

@@ -1,0 +1,164 @@
+//! What the documents say can be done, done: the install, the demo, the links.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use testprogs::{Outcome, Run, Scratch, Tool, c_compiler, target_dir, workspace};
+
+/// What an install holds.
+const INSTALLED: [&str; 6] = [
+    "lib/libfiber.so",
+    "lib/libfiber.a",
+    "lib/libaioshim.so",
+    "lib/pkgconfig/fiber.pc",
+    "include/fiber.h",
+    "include/aioshim.h",
+];
+
+/// `scripts/install --prefix` into a directory of `dir`.
+fn install(dir: &Scratch) -> PathBuf {
+    let prefix = dir.join("prefix");
+    let outcome = Run::new(workspace().join("scripts/install"))
+        .arg("--prefix")
+        .arg(&prefix)
+        .env("CARGO_TARGET_DIR", target_dir())
+        // It may have to build.
+        .hang_limit(std::time::Duration::from_secs(600))
+        .run()
+        .success();
+    for file in INSTALLED {
+        assert!(outcome.text().contains(file), "{file}: {}", outcome.report());
+    }
+    prefix
+}
+
+/// Every file below `dir`, as a path from there.
+fn files(dir: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut left = vec![dir.to_owned()];
+    while let Some(next) = left.pop() {
+        for entry in std::fs::read_dir(&next).expect("a directory") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                left.push(path);
+            } else {
+                let name = path.strip_prefix(dir).expect("below it");
+                found.push(name.to_str().expect("UTF-8").to_owned());
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+fn compile(dir: &Scratch, args: &[String]) -> PathBuf {
+    let demo = dir.join("demo");
+    let output = Command::new(c_compiler())
+        .arg("-O2")
+        .arg(workspace().join("docs/demo.c"))
+        .arg("-o")
+        .arg(&demo)
+        .args(args)
+        .output()
+        .expect("the compiler runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    demo
+}
+
+/// The demo's output without the figure, which is another each time.
+fn counted(outcome: Outcome) -> String {
+    let text = outcome.success().text();
+    let (reads, rate) = text.split_once(": ").expect("reads: rate");
+    let rate = rate.trim().strip_suffix(" a second").expect("a second");
+    assert!(rate.parse::<u64>().is_ok_and(|rate| rate > 0), "{text}");
+    reads.to_owned()
+}
+
+/// Runs the demo with the libraries of `prefix`; libfiber is found by what the program itself holds.
+fn runs_with_and_without(demo: &Path, prefix: &Path) {
+    let dir = Scratch::new();
+    let run = || Run::new(demo).dir(dir.path());
+    let plain = counted(run().run());
+    assert_eq!(plain, "25600 reads on one OS thread");
+    assert_eq!(
+        counted(run().preload_also(&prefix.join("lib/libaioshim.so")).run()),
+        plain
+    );
+    assert_eq!(files(dir.path()), [""; 0], "the demo leaves nothing");
+}
+
+#[test]
+fn install_puts_there_what_it_says() {
+    let dir = Scratch::new();
+    let prefix = install(&dir);
+    let mut expected = INSTALLED;
+    expected.sort_unstable();
+    assert_eq!(files(&prefix), expected);
+}
+
+#[test]
+fn the_demo_is_what_the_readme_says() {
+    let dir = Scratch::new();
+    let prefix = install(&dir);
+    let prefix_text = prefix.to_str().expect("UTF-8");
+    let flags = [
+        format!("-I{prefix_text}/include"),
+        format!("-L{prefix_text}/lib"),
+        "-lfiber".to_owned(),
+        format!("-Wl,-rpath,{prefix_text}/lib"),
+    ];
+    runs_with_and_without(&compile(&dir, &flags), &prefix);
+}
+
+#[test]
+fn the_demo_compiles_by_pkg_config() {
+    let Some(pkg_config) = Tool::find("pkg-config") else {
+        return;
+    };
+    let dir = Scratch::new();
+    let prefix = install(&dir);
+    let flags = Run::new(pkg_config.path())
+        .args(["--cflags", "--libs", "fiber"])
+        .env("PKG_CONFIG_PATH", prefix.join("lib/pkgconfig"))
+        .output();
+    let mut flags: Vec<String> = flags.split_whitespace().map(str::to_owned).collect();
+    flags.push(format!("-Wl,-rpath,{}/lib", prefix.display()));
+    runs_with_and_without(&compile(&dir, &flags), &prefix);
+}
+
+/// Targets of `[text](target)` in Markdown, code blocks left out.
+fn links(text: &str) -> Vec<String> {
+    let mut links = Vec::new();
+    for (n, part) in text.split("```").enumerate() {
+        if n % 2 == 0 {
+            let ends = part.split("](").skip(1).filter_map(|rest| rest.split_once(')'));
+            links.extend(ends.map(|(target, _)| target.to_owned()));
+        }
+    }
+    links
+}
+
+#[test]
+fn every_link_leads_to_a_file() {
+    let mut documents = vec![workspace().join("README.md")];
+    for entry in std::fs::read_dir(workspace().join("docs")).expect("docs") {
+        let path = entry.expect("an entry").path();
+        if path.extension().is_some_and(|e| e == "md") {
+            documents.push(path);
+        }
+    }
+    let mut followed = 0;
+    for document in &documents {
+        let text = std::fs::read_to_string(document).expect("a document");
+        for link in links(&text) {
+            if link.contains("://") || link.starts_with('#') {
+                continue;
+            }
+            let path = link.split_once('#').map_or(link.as_str(), |(path, _)| path);
+            let target = document.parent().expect("its directory").join(path);
+            assert!(target.exists(), "{}: {link} leads nowhere", document.display());
+            followed += 1;
+        }
+    }
+    assert!(followed > 5, "{followed} links in {documents:?}");
+}

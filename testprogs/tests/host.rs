@@ -1,0 +1,56 @@
+//! A scheduler that is not libfiber attaches to the shim: docs/hosts.md's example, on every engine.
+
+use testprogs::{Flavor, Outcome, Refusal, Run, Scratch, Stats, program};
+
+/// Not whole blocks, and many for each fiber.
+const SIZE: u32 = 1_000_003;
+
+/// Runs the example on a file; the sum it prints must be that of the file's bytes.
+fn minihost(change: impl FnOnce(Run) -> Run) -> (Outcome, Scratch) {
+    let dir = Scratch::new();
+    let bytes: Vec<u8> = (0..SIZE).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let file = dir.file("file", &bytes);
+    let run = Run::new(program("host/minihost", Flavor::Plain)).arg(file);
+    let outcome = change(run.dir(dir.path())).run().success();
+    let sum: u64 = bytes.iter().copied().map(u64::from).sum();
+    assert_eq!(outcome.text().trim(), sum.to_string(), "{}", outcome.report());
+    (outcome, dir)
+}
+
+#[track_caller]
+fn says(outcome: &Outcome, expected: &str) {
+    let text = outcome.error_text();
+    let only = text.lines().count() == 1 && text.starts_with(&format!("minihost: {expected},"));
+    assert!(only, "{}", outcome.report());
+}
+
+#[test]
+fn runs_without_the_shim() {
+    says(&minihost(|run| run).0, "not attached");
+    says(
+        &minihost(|run| run.preload(true).env("AIOSHIM", "off")).0,
+        "not attached",
+    );
+}
+
+#[test]
+fn attaches_and_its_reads_are_taken() {
+    let (outcome, dir) = minihost(|run| {
+        run.preload(true)
+            .env("AIOSHIM_STATS", "json")
+            .env("AIOSHIM_OUT", "stats")
+    });
+    says(&outcome, "attached");
+    let pread = Stats::read(&dir.join("stats")).expect("statistics").call("pread");
+    assert_eq!(pread.total(), u64::from(SIZE.div_ceil(4096)), "{pread:?}");
+    assert_eq!(pread.converted + pread.inline, pread.total(), "{pread:?}");
+}
+
+#[test]
+fn runs_without_io_uring() {
+    minihost(|run| run.preload(true).env("AIOSHIM_ENGINE", "sync"));
+    for refusal in Refusal::all() {
+        let Some(launcher) = refusal.launcher() else { return };
+        minihost(|run| run.preload(true).under(launcher));
+    }
+}
