@@ -147,7 +147,7 @@ pub fn measure(bench: &Bench, out: &Path) -> Result<Part> {
     let ms = if bench.quick { 200 } else { 500 };
     let file = data_file(&bench.dir, if bench.quick { 512 } else { 1024 })?;
     let fio = Fio::find();
-    let budget = bench.budget(27, 130);
+    let budget = bench.budget(30, 130);
     let progress = Progress::start("throughput", budget);
     let mut failures = Vec::new();
     let mut notes = Vec::new();
@@ -198,6 +198,7 @@ pub fn measure(bench: &Bench, out: &Path) -> Result<Part> {
 
     cases.sort_by_key(|case| (!case.direct, case.count));
     notes.extend(cases.iter().filter_map(Case::unsteady).take(1));
+    notes.extend(flat(&cases));
     check(bench, &cases, &file, &mut notes, &mut failures);
     notes.push(
         "ratio: the fibers' figure by this one's, of the same round; O_DIRECT with 128 has three a round".to_owned(),
@@ -218,6 +219,24 @@ pub fn measure(bench: &Bench, out: &Path) -> Result<Part> {
         notes,
         failures,
         samples: json!(samples),
+    })
+}
+
+/// Says so when more readers get no more from the disk: then it is the disk that is measured, not the readers.
+fn flat(cases: &[Case]) -> Option<String> {
+    let best = |count| {
+        let case = cases.iter().find(|case| case.direct && case.count == count)?;
+        Who::ALL
+            .iter()
+            .filter_map(|&who| case.of(who, Phase::iops).median())
+            .reduce(f64::max)
+    };
+    let (one, many) = (best(1)?, best(128)?);
+    (many < 2.0 * one).then(|| {
+        format!(
+            "the disk gives 128 readers {many:.0} IOPS and one of them {one:.0}: it is slow or held back, so IOPS say \
+             little about the readers"
+        )
     })
 }
 
