@@ -17,6 +17,9 @@ use crate::libraries::libraries;
 /// Far beyond what any test takes: a guard against a hang, not a measure.
 const HANG_LIMIT: Duration = Duration::from_secs(60);
 
+/// Variables of the dynamic loader's: cargo puts its own build's directories into the second, before a program's RUNPATH.
+const LOADER: [&[u8]; 2] = [b"LD_PRELOAD", b"LD_LIBRARY_PATH"];
+
 /// A program that starts another: it takes `-E NAME=VALUE` for the environment of that other alone, so that the preload
 /// does not get into the launcher itself.
 #[derive(Clone, Debug)]
@@ -148,7 +151,7 @@ impl Run {
         command.args(&words[1..]);
         for (name, _) in std::env::vars_os() {
             let bytes = name.as_bytes();
-            if bytes.starts_with(b"AIOSHIM") || bytes.starts_with(b"FIBER_") || bytes == b"LD_PRELOAD" {
+            if bytes.starts_with(b"AIOSHIM") || bytes.starts_with(b"FIBER_") || LOADER.contains(&bytes) {
                 command.env_remove(name);
             }
         }
