@@ -193,7 +193,10 @@ mod tests {
     #[test]
     fn the_readme_lists_the_same_options() {
         let readme = include_str!("../../README.md");
-        let rows: Vec<&str> = readme.lines().filter_map(|l| l.strip_prefix("| `AIOSHIM")?.split('`').next()).collect();
+        let rows: Vec<&str> = readme
+            .lines()
+            .filter_map(|l| l.strip_prefix("| `AIOSHIM")?.split('`').next())
+            .collect();
         let options: Vec<&str> = OPTIONS.iter().filter_map(|o| o.name.strip_prefix("AIOSHIM")).collect();
         assert_eq!(rows, options);
     }
