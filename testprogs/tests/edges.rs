@@ -79,10 +79,15 @@ probes! {
     signals, [1, 3];
     rlimit, [1, 3];
     handlers, [1, 3];
-    closeall, [1, 3];
+    vforking, [1, 3];
+    nowait, [1, 3];
+    openers, [1, 3];
+    full, [1, 3];
     // Which task is in read, and which thread a signal interrupts, is only known with one worker.
     closing, [1];
     interrupted, [1];
+    // The other workers may still be starting, and closing what they open.
+    closeall, [1];
 }
 
 /// More fibers in flight than a ring has entries.
