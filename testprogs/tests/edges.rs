@@ -22,6 +22,8 @@ fn same(name: &str, workers: &[u32]) {
         testprogs::skip(&format!("probe/{name}: {}", expected.error_text()));
         return;
     }
+    // What it says that it could not try.
+    eprint!("{}", expected.error_text());
     for flavor in [Flavor::Plain, Flavor::Fortify] {
         for workers in workers {
             let outcome = probe(name, flavor, &[format!("-w{workers}")], true);
@@ -88,6 +90,8 @@ probes! {
     interrupted, [1];
     // The other workers may still be starting, and closing what they open.
     closeall, [1];
+    // With one worker two tasks run in the same round.
+    reuse, [1];
 }
 
 /// More fibers in flight than a ring has entries.

@@ -1,16 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /* full.c - synchronous writes at the position until no more fits: what was cut is told, the position is where it ends.
  *
- * Where a small file system can be mounted the disk is full; everywhere RLIMIT_FSIZE is a file that is. */
+ * Everywhere by RLIMIT_FSIZE; by a file system of a megabyte, too, where a process may have mounts of its own. */
 #define _GNU_SOURCE
 #include "probe.h"
 
+#include <sched.h>
 #include <signal.h>
+#include <sys/mount.h>
 #include <sys/resource.h>
 
 enum { CHUNK = 70000, LIMIT = 1000 * 1000 };
 
-static char data[CHUNK], content[LIMIT + CHUNK];
+static char data[CHUNK], content[LIMIT + 2 * CHUNK];
 static volatile sig_atomic_t signals;
 
 static void on_limit(int signal)
@@ -60,6 +62,38 @@ static void until_limit(const char *path, int flags, int by_vector)
     SHOW(write(fd, data, 20));
     SHOW(lseek(fd, 0, SEEK_CUR));
     SHOW(close(fd));
+}
+
+static int small_disk, mount_error;
+
+/* Before there are threads: they would have to agree. */
+__attribute__((constructor)) static void mount_small_disk(void)
+{
+    small_disk = unshare(CLONE_NEWNS) == 0 && mkdir("small", 0700) == 0 &&
+                 mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
+                 mount("none", "small", "tmpfs", 0, "size=1m") == 0;
+    mount_error = errno;
+}
+
+static void until_disk_full(const char *path, int flags)
+{
+    int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | flags, 0600);
+    if (fd < 0)
+        die("%s", path);
+    printf("%s\n", path);
+    long total = 0, last = 0, n;
+    while ((n = write(fd, data, CHUNK)) > 0) {
+        total += last = n;
+        if (lseek(fd, 0, SEEK_CUR) != total)
+            wrong("after %ld the position is %jd", total, (intmax_t)lseek(fd, 0, SEEK_CUR));
+    }
+    printf("wrote %ld, the last %ld, then %ld %s\n", total, last, n, strerror(errno));
+    SHOW(write(fd, data, CHUNK));
+    SHOW(pwrite(fd, data, 10, 2 * LIMIT));
+    SHOW(lseek(fd, 0, SEEK_CUR));
+    show_content(fd, total);
+    SHOW(close(fd));
+    SHOW(unlink(path));
 }
 
 /* By O_DIRECT it is cut at the limit, too: 6144 is no whole block, but whole sectors. */
@@ -116,4 +150,10 @@ static void probe(void)
     until_limit("appending", O_SYNC | O_APPEND, 0);
     direct();
     device();
+    if (small_disk) {
+        until_disk_full("small/buffered", 0);
+        until_disk_full("small/synchronous", O_SYNC);
+    } else {
+        fprintf(stderr, "skip: no mounts of its own (%s), so no disk that is full, only limits\n", strerror(mount_error));
+    }
 }
