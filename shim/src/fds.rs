@@ -70,12 +70,38 @@ pub fn forget(fd: c_int) -> bool {
     false
 }
 
-/// Marks a descriptor of the shim's own, or takes the mark off before the shim closes it.
+/// Marks a descriptor of the shim's own, or takes the mark off.
 pub fn mark_ours(fd: c_int, ours: bool) {
     if let Some(slot) = slot(fd) {
         slot.store(if ours { OURS } else { 0 }, Ordering::Relaxed);
         HIGH.fetch_max(fd as u32 + 1, Ordering::Relaxed);
     }
+}
+
+/// Makes `fd`, just opened, one of the shim's own, under a number that is out of the program's way where there is one.
+/// Returns that number.
+pub fn adopt(fd: c_int) -> c_int {
+    mark_ours(fd, true);
+    let Some(high) = sys::duplicate_out_of_the_way(fd) else {
+        return fd;
+    };
+    mark_ours(high, true);
+    if still_is(fd, high) {
+        disown(fd);
+        sys::close(fd);
+    }
+    high
+}
+
+/// Takes the mark off one of the shim's own, before it is closed.
+pub fn disown(fd: c_int) {
+    mark_ours(fd, false);
+}
+
+/// Whether `fd` is still the file of `ours`. Not, if another thread closed it by number before it was marked: then the
+/// number may be the program's by now.
+pub fn still_is(fd: c_int, ours: c_int) -> bool {
+    sys::same_open_file(fd, ours).unwrap_or(true)
 }
 
 /// One past the highest descriptor ever remembered: what there is to forget of a range.

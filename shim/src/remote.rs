@@ -46,14 +46,7 @@ impl Remote {
         let eventfd = rustix::event::eventfd(0, flags)
             .map_err(|e| Errno(e.raw_os_error()))?
             .into_raw_fd();
-        let wake_fd = match sys::duplicate_out_of_the_way(eventfd) {
-            Some(high) => {
-                sys::close(eventfd);
-                high
-            }
-            None => eventfd,
-        };
-        fds::mark_ours(wake_fd, true);
+        let wake_fd = fds::adopt(eventfd);
         let (inbox, messages) = crossbeam_channel::unbounded();
         let host_wake = Mutex::new(Some(HostWake(host.table.wake, host.data)));
         Ok((
@@ -116,7 +109,7 @@ impl Remote {
 
     /// Closes the eventfd; in the child of a fork, before the rest is leaked.
     pub fn close(&self) {
-        fds::mark_ours(self.wake_fd, false);
+        fds::disown(self.wake_fd);
         sys::close(self.wake_fd);
     }
 }

@@ -154,8 +154,11 @@ unsafe fn install(signal: c_int, new: *const libc::sigaction, old: *mut libc::si
     if result == 0 && !old.is_null() {
         // SAFETY: not null, and just written by libc.
         let old = unsafe { &mut *old };
-        if let Some((handler, takes_info)) = before.filter(|_| is_ours(old.sa_sigaction)) {
-            old.sa_sigaction = handler;
+        let reset = old.sa_sigaction == libc::SIG_DFL && old.sa_flags & libc::SA_RESETHAND != 0;
+        if let Some((handler, takes_info)) = before.filter(|_| is_ours(old.sa_sigaction) || reset) {
+            if !reset {
+                old.sa_sigaction = handler;
+            }
             if !takes_info {
                 old.sa_flags &= !libc::SA_SIGINFO;
             }

@@ -63,7 +63,6 @@ impl Uring {
         let no_iowait = ring.params().is_feature_no_iowait();
         setup::prove(&mut ring)?;
         setup::settle(&ring);
-        fds::mark_ours(ring.as_raw_fd(), true);
         Ok(Self {
             wait_flags: IORING_ENTER_GETEVENTS | if no_iowait { IORING_ENTER_NO_IOWAIT } else { 0 },
             timed_waits: ring.params().is_feature_ext_arg(),
@@ -187,7 +186,7 @@ impl Uring {
 
 impl Drop for Uring {
     fn drop(&mut self) {
-        fds::mark_ours(self.ring.as_raw_fd(), false);
+        fds::disown(self.ring.as_raw_fd());
     }
 }
 

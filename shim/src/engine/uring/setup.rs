@@ -4,7 +4,7 @@
 //! before the ring is trusted, for seccomp filters that allow io_uring_setup and deny io_uring_enter.
 
 use crate::errno::Errno;
-use crate::sys;
+use crate::{fds, sys};
 use io_uring::{IoUring, opcode};
 use std::os::fd::AsRawFd;
 
@@ -21,7 +21,7 @@ pub fn build() -> Result<IoUring, Errno> {
             builder.setup_cqsize(completions).setup_clamp();
             set_flags(&mut builder, richness);
             match builder.build(submissions).map_err(Errno::from) {
-                Ok(ring) => return Ok(out_of_the_way(ring)),
+                Ok(ring) => return Ok(adopt(ring)),
                 Err(e @ Errno::INVAL) => error = e,
                 Err(e @ Errno::NOMEM) => {
                     error = e;
@@ -69,16 +69,31 @@ pub fn prove(ring: &mut IoUring) -> Result<(), Errno> {
     Ok(())
 }
 
-/// The same ring under a number that programs do not use.
-fn out_of_the_way(ring: IoUring) -> IoUring {
+/// The same ring under a number that is out of the program's way, marked as ours.
+fn adopt(ring: IoUring) -> IoUring {
+    let fd = ring.as_raw_fd();
+    fds::mark_ours(fd, true);
     let params = ring.params().clone();
-    let Some(high) = sys::duplicate_out_of_the_way(ring.as_raw_fd()) else {
+    let Some(high) = sys::duplicate_out_of_the_way(fd) else {
         return ring;
     };
+    fds::mark_ours(high, true);
     // SAFETY: `high` is a ring that was made with these parameters, and nobody else's.
     match unsafe { IoUring::from_fd(high, params) } {
-        Ok(moved) => moved,
-        Err(_) => ring,
+        Ok(moved) => {
+            if fds::still_is(fd, high) {
+                fds::disown(fd);
+                drop(ring);
+            } else {
+                // Closed by number, by another thread: its mappings are all that is left, and not worth the risk.
+                std::mem::forget(ring);
+            }
+            moved
+        }
+        Err(_) => {
+            fds::disown(high);
+            ring
+        }
     }
 }
 
