@@ -134,9 +134,9 @@ pub(crate) fn run_destructors(me: &Fiber) {
 fn run_rounds(me: &Fiber) {
     for _ in 0..DESTRUCTOR_ITERATIONS {
         let mut ran = false;
-        for i in 0..KEYS_MAX {
+        for (i, key) in KEYS.iter().enumerate() {
             let value = get(me, i as c_uint);
-            let destructor = KEYS[i].destructor.load(Ordering::Relaxed);
+            let destructor = key.destructor.load(Ordering::Relaxed);
             if value.is_null() {
                 continue;
             }

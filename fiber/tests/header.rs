@@ -19,27 +19,30 @@ const TYPES: [(&str, &str); 10] = [
     ("RawOnce", "fiber_once_t"),
 ];
 
-/// What cbindgen has to know by name: it reads the C API's files alone.
-const ALIASES: &str = "
-    pub type Entry = extern \"C\" fn(*mut c_void) -> *mut c_void;
-    pub type Destructor = extern \"C\" fn(*mut c_void);
-";
+/// Function types that the C API calls by a name: the file each is defined in. cbindgen takes a name for a struct.
+const CALLBACKS: [(&str, &str); 2] = [("Entry", "fiber.rs"), ("Destructor", "key.rs")];
+
+/// A file of the C API with the names of function types replaced by what they stand for.
+fn source(root: &Path, dir: &Path, name: &str) -> std::path::PathBuf {
+    let read = |name: &str| std::fs::read_to_string(root.join("src").join(name)).unwrap();
+    let mut text = read(&format!("capi/{name}"))
+        .replace("mod sync;", "")
+        .replace("key::", "");
+    for (callback, file) in CALLBACKS {
+        let definition = read(file);
+        let (_, rest) = definition
+            .split_once(&format!("type {callback} = "))
+            .expect("its definition");
+        let (definition, _) = rest.split_once(';').unwrap();
+        text = text.replace(&format!("Option<{callback}>"), &format!("Option<{definition}>"));
+    }
+    let to = dir.join(name);
+    std::fs::write(&to, text).unwrap();
+    to
+}
 
 fn generated(dir: &Path) -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let aliases = dir.join("aliases.rs");
-    std::fs::write(&aliases, ALIASES).unwrap();
-    // cbindgen knows no path to a type: `key::Destructor` is `Destructor` to it.
-    let source = |name: &str| {
-        let text = std::fs::read_to_string(root.join("src/capi").join(name)).unwrap();
-        let to = dir.join(name);
-        std::fs::write(
-            &to,
-            text.replace("mod sync;", "").replace("key::Destructor", "Destructor"),
-        )
-        .unwrap();
-        to
-    };
     let mut config = cbindgen::Config {
         language: cbindgen::Language::C,
         no_includes: true,
@@ -47,16 +50,15 @@ fn generated(dir: &Path) -> String {
         style: cbindgen::Style::Type,
         ..Default::default()
     };
-    config.export.item_types = vec![cbindgen::ItemType::Functions, cbindgen::ItemType::Typedefs];
+    config.export.item_types = vec![cbindgen::ItemType::Functions];
     for (rust, c) in TYPES {
         config.export.rename.insert(rust.into(), c.into());
     }
     config.export.rename.insert("timespec".into(), "timespec_".into());
     let bindings = cbindgen::Builder::new()
         .with_config(config)
-        .with_src(source("mod.rs"))
-        .with_src(source("sync.rs"))
-        .with_src(aliases)
+        .with_src(source(root, dir, "mod.rs"))
+        .with_src(source(root, dir, "sync.rs"))
         .generate()
         .expect("cbindgen reads the C API");
     let mut out = Vec::new();
