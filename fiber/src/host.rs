@@ -8,6 +8,7 @@
 
 use crate::fiber::{Fiber, Waits};
 use crate::sched;
+use crate::timer::NEVER;
 use crate::worker::Worker;
 use core::ffi::{c_char, c_int, c_uint, c_void};
 use core::sync::atomic::{AtomicPtr, Ordering};
@@ -156,9 +157,9 @@ mod verbs {
         me.waits_no_more();
     }
 
-    pub extern "C" fn unpark(_data: *mut c_void, fiber: *mut c_void) {
-        // SAFETY: the shim unparks a fiber once for each park, on its own thread.
-        unsafe { sched::make_ready(fiber.cast::<Fiber>()) };
+    pub extern "C" fn unpark(data: *mut c_void, fiber: *mut c_void) {
+        // SAFETY: the shim unparks a fiber once for each park, on its own thread, which is this worker's.
+        unsafe { sched::make_ready_here(worker(data), fiber.cast::<Fiber>()) };
     }
 
     pub extern "C" fn runnable(data: *mut c_void) -> c_uint {
@@ -178,6 +179,12 @@ mod verbs {
 
     pub extern "C" fn alone(data: *mut c_void) -> c_int {
         let worker = worker(data);
-        c_int::from(worker.started.get() == 1 && worker.runnable() == 0)
+        if worker.runnable() > 0 {
+            0
+        } else if worker.started.get() == 1 {
+            2
+        } else {
+            c_int::from(worker.timers.borrow().first() == NEVER)
+        }
     }
 }

@@ -198,11 +198,25 @@ pub(crate) unsafe fn make_ready(fiber: *const Fiber) {
     }
 }
 
+/// Makes a parked fiber of `worker` ready, on its thread.
+///
+/// # Safety
+/// As [`make_ready`]; the caller runs on `worker`'s thread.
+#[inline]
+pub(crate) unsafe fn make_ready_here(worker: &Worker, fiber: *mut Fiber) {
+    // SAFETY: records are never unmapped; parked and ours to wake, so in no list.
+    unsafe {
+        (*fiber).waits_no_more();
+        worker.ready.push(fiber);
+    }
+}
+
 /// Whether the scheduler has something to do between rounds; if not, the next round begins.
 #[inline(never)]
 fn round_is_over(worker: &Worker) -> bool {
     let first = worker.timers.borrow().first();
-    let over = worker.host.get().is_some()
+    // While nothing is parked in the shim there is nothing to submit, nor to reap.
+    let over = worker.host.get().is_some_and(|host| host.in_flight() > 0)
         || !worker.remote.inbox.is_empty()
         || worker.stacks.borrow().has_excess()
         || (first != NEVER && first <= timer::now());

@@ -50,8 +50,9 @@ typedef struct aioshim_host {
     /* From any thread: makes the attached thread call aioshim_poll soon. A host whose threads only ever sleep inside
      * aioshim_poll calls aioshim_wake here. */
     void (*wake)(void *data);
-    /* Optional (NULL: never): nonzero when the running fiber is the only living one of this thread, so that a call
-     * that blocks the thread delays nobody. The shim then makes the plain call. */
+    /* Optional (NULL: always 0). Asked when nothing is runnable. 2: the running fiber is the only living one of its
+     * thread. 1: no other of its thread can run before it parks, unless another thread wakes it (so no timer is set).
+     * 0: else. The shim then makes plain calls, which delay nobody: at 2 any, at 1 those that wait for a disk at most. */
     int (*alone)(void *data);
 } aioshim_host_t;
 

@@ -2,7 +2,7 @@
 
 use crate::engine::Request;
 use crate::flight::Flight;
-use crate::policy::{Load, Why};
+use crate::policy::{Alone, Load, Why};
 use crate::stats::Calls;
 use crate::sys;
 use crate::thread::Thread;
@@ -36,7 +36,11 @@ impl<'a> Call<'a> {
     pub fn load(&self) -> Load {
         let (host, thread) = (self.thread.host(), self.thread);
         let runnable = host.runnable();
-        let alone = runnable == 0 && thread.in_flight() == 0 && host.alone();
+        let alone = if runnable == 0 && thread.in_flight() == 0 {
+            host.alone()
+        } else {
+            Alone::No
+        };
         Load {
             batch: runnable + thread.queued(),
             alone,

@@ -2,6 +2,7 @@
 
 use crate::engine::Wait;
 use crate::errno::Errno;
+use crate::policy::Alone;
 use crate::thread::Thread;
 use crate::{fds, fork, position, signal, start, tls};
 use std::ffi::{c_char, c_int, c_uint, c_void};
@@ -85,9 +86,13 @@ impl Host {
     }
 
     #[inline]
-    pub fn alone(&self) -> bool {
+    pub fn alone(&self) -> Alone {
         // SAFETY: as above.
-        self.table.alone.is_some_and(|alone| unsafe { alone(self.data) } != 0)
+        match self.table.alone.map_or(0, |alone| unsafe { alone(self.data) }) {
+            ..=0 => Alone::No,
+            1 => Alone::ForNow,
+            2.. => Alone::Entirely,
+        }
     }
 }
 

@@ -52,15 +52,37 @@ pub struct Load {
     /// What the next batch may come to: operations queued, and fibers that could run and queue theirs before it is
     /// submitted.
     pub batch: u32,
-    /// The caller is the thread's only living fiber: blocking the thread delays nobody.
-    pub alone: bool,
+    pub alone: Alone,
+}
+
+/// Whom a call that blocks the thread would delay.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Alone {
+    /// Somebody.
+    No,
+    /// Nobody, unless another thread wakes a fiber of this one meanwhile.
+    ForNow,
+    /// Nobody: there is no other fiber.
+    Entirely,
+}
+
+impl Alone {
+    /// Whether the plain call, on a file like this, delays nobody for longer than a disk takes.
+    #[inline(always)]
+    pub fn suffices(self, class: Class, direct: bool) -> bool {
+        match self {
+            Self::No => false,
+            Self::ForNow => class == Class::Seekable && !direct,
+            Self::Entirely => true,
+        }
+    }
 }
 
 /// Why a call goes through to libc as it is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub enum Why {
-    /// The fiber is the only one of its thread: nobody is delayed.
+    /// No other fiber of the thread could run meanwhile: nobody is delayed.
     Alone,
     /// O_NONBLOCK or RWF_NOWAIT: the call does not wait.
     Nonblocking,
@@ -109,7 +131,7 @@ pub fn read(hint: Hint, load: Load, at_position: bool) -> Decision {
     if hint.nonblocking && hint.class == Class::Stream {
         return Decision::Through(Why::Nonblocking);
     }
-    if load.alone {
+    if load.alone.suffices(hint.class, hint.direct) {
         return Decision::Through(Why::Alone);
     }
     if hint.timed {
@@ -133,7 +155,7 @@ pub fn write(hint: Hint, load: Load, at_position: bool) -> Decision {
     if hint.nonblocking && hint.class == Class::Stream {
         return Decision::Through(Why::Nonblocking);
     }
-    if load.alone {
+    if load.alone.suffices(hint.class, hint.direct) {
         return Decision::Through(Why::Alone);
     }
     if hint.timed {
@@ -173,12 +195,18 @@ mod tests {
         class: Class::Stream,
         ..FILE
     };
-    const FEW: Load = Load { batch: 1, alone: false };
+    const FEW: Load = Load {
+        batch: 1,
+        alone: Alone::No,
+    };
     const MANY: Load = Load {
         batch: 63,
-        alone: false,
+        alone: Alone::No,
     };
-    const ALONE: Load = Load { batch: 0, alone: true };
+    const ALONE: Load = Load {
+        batch: 0,
+        alone: Alone::Entirely,
+    };
 
     #[test]
     fn a_lone_fiber_makes_the_plain_call() {
@@ -186,6 +214,18 @@ mod tests {
             assert_eq!(read(hint, ALONE, true), Decision::Through(Why::Alone));
             assert_eq!(write(hint, ALONE, true), Decision::Through(Why::Alone));
         }
+    }
+
+    #[test]
+    fn while_others_only_wait_for_it_a_fiber_may_wait_for_a_disk_but_not_for_a_peer() {
+        let load = Load {
+            batch: 0,
+            alone: Alone::ForNow,
+        };
+        assert_eq!(read(FILE, load, true), Decision::Through(Why::Alone));
+        assert_eq!(write(FILE, load, true), Decision::Through(Why::Alone));
+        assert_eq!(read(PIPE, load, true), Decision::Try);
+        assert_eq!(read(Hint { direct: true, ..FILE }, load, false), Decision::Submit);
     }
 
     #[test]

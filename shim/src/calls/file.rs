@@ -8,7 +8,7 @@ use crate::call::Call;
 use crate::engine::{self, Request};
 use crate::errno::{self, Errno};
 use crate::fds::{self, Descriptor};
-use crate::policy::Why;
+use crate::policy::{Alone, Why};
 use crate::position::Turn;
 use crate::sys;
 use std::ffi::{c_char, c_int, c_uint, c_ulong, c_void};
@@ -20,7 +20,10 @@ pub fn close(call: &Call<'_>, fd: c_int) -> Outcome {
     }
     call.thread.submit_queued();
     // Closing waits where the file system writes back on close, and those (NFS, FUSE) refuse RWF_NOWAIT.
-    if descriptor.is_some_and(|d| d.hint().no_try && d.is_seekable()) && !call.load().alone && call.has_engine() {
+    if descriptor.is_some_and(|d| d.hint().no_try && d.is_seekable())
+        && call.load().alone == Alone::No
+        && call.has_engine()
+    {
         return match call.perform(Request::Close { fd }) {
             // Not done at all; after EINTR the descriptor is gone, as after the plain call.
             result if Errno::of(result) == Errno::CANCELED => Outcome::Through(Why::NoEngine),
@@ -39,7 +42,7 @@ pub fn fdatasync(call: &Call<'_>, fd: c_int) -> Outcome {
 }
 
 fn sync(call: &Call<'_>, fd: c_int, data_only: bool) -> Outcome {
-    if call.load().alone {
+    if call.load().alone != Alone::No {
         return Outcome::Through(Why::Alone);
     }
     if !call.has_engine() {

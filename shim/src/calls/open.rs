@@ -10,7 +10,7 @@ use crate::call::Call;
 use crate::engine::Request;
 use crate::errno::Errno;
 use crate::fds::{self, Descriptor};
-use crate::policy::Why;
+use crate::policy::{Alone, Why};
 use crate::sys;
 use std::ffi::{c_char, c_int};
 
@@ -71,7 +71,7 @@ fn needs_mode(flags: c_int) -> bool {
 }
 
 pub fn openat(call: &Call<'_>, dir: c_int, path: *const c_char, flags: c_int, mode: libc::mode_t) -> Outcome {
-    if call.load().alone {
+    if call.load().alone == Alone::Entirely {
         return Outcome::Through(Why::Alone);
     }
     if flags & libc::O_PATH != 0 {

@@ -5,7 +5,7 @@ use crate::call::Call;
 use crate::engine::{self, Data, Request, Way};
 use crate::errno::Errno;
 use crate::fds::Descriptor;
-use crate::policy::{self, Class, Decision, Hint, Load, Why};
+use crate::policy::{self, Alone, Class, Decision, Hint, Load, Why};
 use crate::position::{self, Turn};
 use crate::sys::{self, AT_POSITION};
 use std::ffi::{c_int, c_void};
@@ -137,7 +137,7 @@ fn buffer(call: &Call<'_>, way: Way, fd: c_int, data: *const c_void, n: usize, o
         return Outcome::Through(Why::Unusual);
     }
     let load = call.load();
-    if delays_nobody(load) {
+    if delays_nobody(load, fd) {
         return Outcome::Through(Why::Alone);
     }
     let data = Data::Buffer(data.cast_mut().cast(), n as u32);
@@ -162,7 +162,7 @@ fn vector(call: &Call<'_>, way: Way, fd: c_int, iov: *const libc::iovec, n: c_in
         return Outcome::Through(Why::Unusual);
     }
     let load = call.load();
-    if delays_nobody(load) {
+    if delays_nobody(load, fd) {
         return Outcome::Through(Why::Alone);
     }
     transfer(
@@ -180,8 +180,13 @@ fn vector(call: &Call<'_>, way: Way, fd: c_int, iov: *const libc::iovec, n: c_in
 
 /// The policy's first rule, before anything else is looked at; with a turn held somewhere the call may have to wait.
 #[inline(always)]
-fn delays_nobody(load: Load) -> bool {
-    load.alone && !position::in_use()
+fn delays_nobody(load: Load, fd: c_int) -> bool {
+    let suffices = match load.alone {
+        Alone::No => false,
+        Alone::ForNow => Descriptor::known(fd).is_some_and(|d| load.alone.suffices(d.hint().class, d.hint().direct)),
+        Alone::Entirely => true,
+    };
+    suffices && !position::in_use()
 }
 
 /// An offset of pread(2) or pwrite(2): the kernel refuses a negative one, which here would mean the position.
