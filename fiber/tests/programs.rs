@@ -51,6 +51,10 @@ fn run(program: &Path, args: &[&str], env: &[(&str, &str)]) -> Output {
         .arg("300")
         .arg(program)
         .args(args)
+        // Cargo's names a directory where an older build of the library may lie, before the one asked for.
+        .env_remove("LD_LIBRARY_PATH")
+        // cargo's own build directories come before a program's RUNPATH otherwise.
+        .env_remove("LD_LIBRARY_PATH")
         .env_remove("FIBER_WORKERS")
         .env_remove("FIBER_STACK")
         .envs(env.iter().copied())

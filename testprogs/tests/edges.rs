@@ -88,7 +88,7 @@ probes! {
     // Which task is in read, and which thread a signal interrupts, is only known with one worker.
     closing, [1];
     interrupted, [1];
-    // The other workers may still be starting, and closing what they open.
+    // A worker that starts has its descriptors under low numbers for an instant: the program may count their closing.
     closeall, [1];
     // With one worker two tasks run in the same round.
     reuse, [1];

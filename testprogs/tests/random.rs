@@ -131,11 +131,18 @@ fn outputs(scripts: &[Script], on_fibers: Option<Shape>) -> Vec<String> {
     parts
 }
 
+/// Whether the plain kernel, asked again, answers a script so as well. It does not always give the same: a misaligned
+/// O_DIRECT write that fails with EINVAL has changed the file's cached pages or not.
+fn kernel_gives_too(scripts: &[Script], at: usize, found: &str) -> bool {
+    (0..30).any(|_| outputs(scripts, None)[at] == found)
+}
+
 /// The smallest script that still differs, if `tree` does so alone.
 fn shrink(mut tree: impl ValueTree<Value = Script>, shape: Shape) -> Option<Script> {
     let differs = |script: &Script| {
         let scripts = std::slice::from_ref(script);
-        outputs(scripts, None) != outputs(scripts, Some(shape))
+        let found = outputs(scripts, Some(shape));
+        outputs(scripts, None) != found && !kernel_gives_too(scripts, 0, &found[0])
     };
     let mut smallest = None;
     loop {
@@ -183,7 +190,8 @@ fn random_scripts_give_the_same() {
         let batch: Vec<Script> = trees.iter().map(ValueTree::current).collect();
         let shape = SHAPES[round % SHAPES.len()];
         let (expected, found) = (outputs(&batch, None), outputs(&batch, Some(shape)));
-        let Some(at) = (0..size).find(|&i| expected[i] != found[i]) else {
+        let differs = |&i: &usize| expected[i] != found[i] && !kernel_gives_too(&batch, i, &found[i]);
+        let Some(at) = (0..size).find(differs) else {
             continue;
         };
         let path = keep(&batch);

@@ -64,7 +64,9 @@ impl Programs {
 pub fn scrub(command: &mut Command) {
     let ours = |name: &OsStr| {
         let name = name.as_bytes();
-        name == b"LD_PRELOAD" || name.starts_with(b"AIOSHIM") || name.starts_with(b"FIBER_")
+        matches!(name, b"LD_PRELOAD" | b"LD_LIBRARY_PATH")
+            || name.starts_with(b"AIOSHIM")
+            || name.starts_with(b"FIBER_")
     };
     for (name, _) in std::env::vars_os() {
         if ours(&name) {
