@@ -9,7 +9,7 @@ use crate::slab;
 use crate::worker::Worker;
 use core::fmt::Write;
 use core::mem::MaybeUninit;
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicBool, Ordering};
 use rustix::fs::{Mode, OFlags, RawDir};
 
 /// Fibers listed at most.
@@ -28,6 +28,11 @@ pub(crate) fn look(worker: &Worker) {
     }
     let on_its_way = workers.iter().any(|w| !w.remote.inbox.is_empty()) || runtime.has_fresh();
     if on_its_way || runtime.done.load(Ordering::SeqCst) || runtime.idle.all_asleep(workers.len()) != Some(mark) {
+        return;
+    }
+    // Several workers may have seen it; one speaks, the others sleep on until it ends them.
+    static REPORTED: AtomicBool = AtomicBool::new(false);
+    if REPORTED.swap(true, Ordering::Relaxed) {
         return;
     }
     report(worker);

@@ -22,6 +22,8 @@ use core::sync::atomic::Ordering;
 
 /// The longest round, in switches.
 const ROUND: usize = 256;
+/// The shortest one, when a round's end is of use to other threads' posts only.
+const SHORT_ROUND: u32 = 16;
 
 /// Lets the other runnable fibers of this worker go first. On a fiber of `worker`.
 #[inline(always)]
@@ -221,10 +223,13 @@ fn round_is_over(worker: &Worker) -> bool {
         || worker.stacks.borrow().has_excess()
         || (first != NEVER && first <= timer::now());
     if !over {
-        // With nobody to poll and no timer set, the length of a round matters to no one.
-        worker
-            .budget
-            .set(if first == NEVER { ROUND as u32 } else { round(worker) });
+        // With nothing but the inbox to look at, a handful of fibers need not look each time round.
+        let least = if worker.host.get().is_none() && first == NEVER {
+            SHORT_ROUND
+        } else {
+            1
+        };
+        worker.budget.set(round(worker).max(least));
     }
     over
 }

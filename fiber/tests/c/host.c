@@ -84,6 +84,13 @@ static void *reader(void *arg) {
     return arg;
 }
 
+/* Alone on its thread: entirely when another worker took it, else while the first one waits for it. */
+static void *look(void *first) {
+    int alone = here->host->alone(here->data);
+    CHECK(alone == 1 || alone == 2 || here->host->runnable(here->data) > 0);
+    return first;
+}
+
 static fiber_sem_t sem;
 static void *post(void *arg) {
     for (int i = 0; i < 1000; i++) {
@@ -96,8 +103,10 @@ static void *post(void *arg) {
 static void *all(void *arg) {
     fiber_t *f[20];
     pthread_t thread;
-    CHECK(here->host->alone(here->data) == 1);
+    CHECK(here->host->alone(here->data) == 2);
     CHECK(here->host->runnable(here->data) == 0);
+    IS(fiber_create(&f[0], NULL, look, fiber_self()), 0);
+    IS(fiber_join(f[0], NULL), 0);
     for (int i = 0; i < 20; i++)
         IS(fiber_create(&f[i], NULL, reader, NULL), 0);
     for (int i = 0; i < 20; i++)
