@@ -2,7 +2,8 @@
 /* fiber.h - green threads with pthread conventions.
  *
  * Functions return 0 or a positive error number (never -1/errno). A function that may park says so: the calling
- * fiber waits and its OS thread runs other fibers. A started fiber stays on its OS thread for life.
+ * fiber waits and its OS thread runs other fibers. A started fiber stays on its OS thread for life. Nothing here may be
+ * called from a signal handler. A child of fork goes on on the calling fiber alone; joining another there is ESRCH.
  * The library knows nothing of I/O: a blocking system call blocks the OS thread, unless libaioshim.so is preloaded. */
 #ifndef FIBER_H
 #define FIBER_H
@@ -32,7 +33,8 @@ typedef struct fiber fiber_t;
 typedef struct fiber_options {
     size_t size;
     unsigned workers;   /* OS threads that run fibers, the caller of fiber_run included */
-    size_t stack_size;  /* bytes of address space per fiber stack; only touched pages take memory */
+    size_t stack_size;  /* bytes of address space per fiber stack, 16 KiB to 1 GiB, rounded up to a power of two; only
+                         * touched pages take memory, and running off its end is reported and kills by SIGSEGV */
 } fiber_options_t;
 #define FIBER_OPTIONS_INIT { sizeof(fiber_options_t), 0, 0 }
 
@@ -112,7 +114,8 @@ int fiber_mutex_destroy(fiber_mutex_t *m);
 int fiber_mutex_lock(fiber_mutex_t *m);
 /* EBUSY when it is locked. */
 int fiber_mutex_trylock(fiber_mutex_t *m);
-/* As lock, ETIMEDOUT once abstime (CLOCK_REALTIME, or clock: CLOCK_REALTIME or CLOCK_MONOTONIC) has passed. */
+/* As lock, ETIMEDOUT once abstime (CLOCK_REALTIME, or clock: CLOCK_REALTIME or CLOCK_MONOTONIC) has passed. A clock set
+ * during the wait is not followed. EINVAL for another clock or nanoseconds out of range, if it would have to wait. */
 int fiber_mutex_timedlock(fiber_mutex_t *m, const struct timespec *abstime);
 int fiber_mutex_clocklock(fiber_mutex_t *m, int clock, const struct timespec *abstime);
 /* EPERM when the caller does not own it. */

@@ -78,6 +78,8 @@ fn go_on_alone(worker: &Worker, me: &Fiber) {
             }
         } else if ours {
             fiber.timer.set(crate::fiber::NO_TIMER);
+            // SAFETY: the fiber does not run in this process, so nobody else touches its values.
+            unsafe { *fiber.values.get() = None };
             worker.records.put(fiber);
         }
     });

@@ -2,9 +2,9 @@
 //!
 //! The word is the owner's handle, 0 when free, so an uncontended lock or unlock is one compare-and-swap. Contended, the
 //! lock is handed to the first waiter: no waiter starves, and an owner that unlocks and locks again in a loop cannot keep
-//! the others out. On one worker hand-off costs a switch where barging would cost none; a fiber holds a mutex over a switch
-//! only if it parks under it, and then everybody waits anyway. Two workers that fight over one mutex pay for each other's
-//! wake-up; there barging is faster, and unfair without bound.
+//! the others out. On one worker a fiber holds a mutex over a switch only if it parks under it, and then everybody waits
+//! anyway. Fibers of several workers that do nothing but lock and unlock form a convoy; measured, 16 of them on two workers
+//! pay 50 ns a lock, against 7 on one. That much is the price of fairness.
 
 use super::{Forever, Until, misuse, on_fiber};
 use crate::errno::Errno;

@@ -66,8 +66,41 @@ static void *forker(void *arg) {
     return arg;
 }
 
+static int forked;
+static void *fork_elsewhere(void *arg) {
+    fiber_t *f;
+    void *ret;
+    int status;
+    pid_t pid = fork();
+    CHECK(pid >= 0);
+    if (pid == 0) {
+        for (int i = 0; i < 100; i++) {
+            IS(fiber_create(&f, NULL, count, (void *)(intptr_t)i), 0);
+            IS(fiber_join(f, &ret), 0);
+            IS((intptr_t)ret, i + 1);
+        }
+        return arg; /* its thread ends, and with it the process: fiber_run was called on another */
+    }
+    IS(waitpid(pid, &status, 0), pid);
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    __atomic_store_n(&forked, 1, __ATOMIC_RELEASE);
+    return arg;
+}
+
+static void *block_here(void *arg) {
+    fiber_t *f;
+    IS(fiber_create(&f, NULL, fork_elsewhere, NULL), 0);
+    while (!__atomic_load_n(&forked, __ATOMIC_ACQUIRE))
+        usleep(1000); /* blocks this worker, so that another takes the fiber */
+    IS(fiber_join(f, NULL), 0);
+    return arg;
+}
+
 int main(void) {
     void *ret = NULL;
+    fiber_options_t two = FIBER_OPTIONS_INIT;
+    two.workers = 2;
+    IS(fiber_run(&two, block_here, NULL, NULL), 0);
     parent = getpid();
     IS(fiber_sem_init(&never, 0, 0), 0);
     IS(fiber_sem_init(&queued, 0, 0), 0);
