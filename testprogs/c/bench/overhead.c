@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* overhead.c - what one call costs: off a fiber or on fibers, with one buffer or several in turn.
  *
- * Every slot has its own descriptor and buffer. Off a fiber the slots take turns; on fibers each has a fiber of its
+ * Every slot has its own buffer, and its own descriptor unless the call is a -shared one. Off a fiber the slots take turns; on fibers each has a fiber of its
  * own. So "off, 64 slots" and "64 fibers" touch the same memory, and only the way of calling differs. */
 #include "bench.h"
 
@@ -10,7 +10,7 @@
 
 static const char usage[] =
     "overhead CALL off|fibers|beside SLOTS DIR\n"
-    "  CALL   read1 read4k read64k pread4k write4k pwrite4k open+close fsync\n"
+    "  CALL   read1 read4k read64k pread4k pread4k-shared write4k pwrite4k open+close fsync\n"
     "  beside fibers, with one more that waits in a read of a pipe all the time\n"
     "  SLOTS  a power of two\n"
     "  DIR    where its files are, made when they are not there\n"
@@ -94,16 +94,17 @@ static const struct call {
     const char *name;
     void (*fn)(struct slot *);
     size_t length;
-    int writes;
+    int writes, shared;
 } calls[] = {
-    { "read1", call_read, 1, 0 },
-    { "read4k", call_read, 4096, 0 },
-    { "read64k", call_read, 65536, 0 },
-    { "pread4k", call_pread, 4096, 0 },
-    { "write4k", call_write, 4096, 1 },
-    { "pwrite4k", call_pwrite, 4096, 1 },
-    { "open+close", call_open_close, 1, 0 },
-    { "fsync", call_fsync, 1, 1 },
+    { "read1", call_read, 1, 0, 0 },
+    { "read4k", call_read, 4096, 0, 0 },
+    { "read64k", call_read, 65536, 0, 0 },
+    { "pread4k", call_pread, 4096, 0, 0 },
+    { "pread4k-shared", call_pread, 4096, 0, 1 },
+    { "write4k", call_write, 4096, 1, 0 },
+    { "pwrite4k", call_pwrite, 4096, 1, 0 },
+    { "open+close", call_open_close, 1, 0, 0 },
+    { "fsync", call_fsync, 1, 1, 0 },
 };
 
 static const struct call *chosen;
@@ -196,7 +197,7 @@ static void open_slots(const char *dir)
             snprintf(path, sizeof path, "%s/write.%u", dir, i);
             slot->fd = open_filled(path, WRITE_FILE, O_RDWR);
         } else {
-            slot->fd = open_filled(read_path, READ_FILE, O_RDONLY);
+            slot->fd = chosen->shared && i > 0 ? slots[0].fd : open_filled(read_path, READ_FILE, O_RDONLY);
             slot->at = (off_t)(i * (READ_FILE / count) / length * length);
             if (lseek(slot->fd, slot->at, SEEK_SET) != slot->at)
                 die(errno, "lseek");
