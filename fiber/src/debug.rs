@@ -127,7 +127,7 @@ fn write_line(out: &mut Out, here: Option<&Worker>, fiber: &Fiber) {
     if name[0] != 0 {
         let _ = write!(out, " \"{}\"", Printable(text(&name)));
     }
-    let home = fiber.worker.get();
+    let home = fiber.worker.load(Ordering::Relaxed);
     // SAFETY: a live fiber's worker is there.
     match unsafe { home.as_ref() } {
         None => {

@@ -35,7 +35,7 @@ pub(crate) struct Fiber {
     /// The next one in the one list the fiber is in: ready, fresh, inbox or free.
     pub next: Cell<*mut Fiber>,
     /// Where it runs; null before the start.
-    pub worker: Cell<*const Worker>,
+    pub worker: AtomicPtr<Worker>,
     /// Generation, joiner and state: see [`Life`].
     pub life: AtomicU64,
     /// What it waits for, for reports: [`Waits`] and the object's address.
@@ -109,7 +109,7 @@ impl Fiber {
         Fiber {
             sp: Cell::new(null_mut()),
             next: Cell::new(null_mut()),
-            worker: Cell::new(null()),
+            worker: AtomicPtr::new(null_mut()),
             life: AtomicU64::new(1 << GENERATION_SHIFT),
             waits: AtomicU8::new(0),
             class: Cell::new(Class::NONE),

@@ -12,7 +12,7 @@ use crate::stack::Class;
 use crate::tls;
 use crate::worker::Worker;
 use core::ffi::c_void;
-use core::ptr::{null, null_mut};
+use core::ptr::null_mut;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 /// Fibers made since the process began.
@@ -37,7 +37,7 @@ pub(crate) fn create(worker: &Worker, spec: &Spec, entry: Entry, arg: *mut c_voi
     };
     let runtime = worker.runtime();
     fiber.sp.set(null_mut());
-    fiber.worker.set(null());
+    fiber.worker.store(null_mut(), Ordering::Relaxed);
     fiber.class.set(spec.class);
     fiber.waits_no_more();
     fiber.entry.set(entry);

@@ -141,7 +141,7 @@ unsafe fn go(worker: &Worker, save: *mut *mut u8, next: *mut Fiber) {
 unsafe fn settle(worker: &Worker, fiber: *mut Fiber) -> *mut u8 {
     // SAFETY: a fresh fiber belongs to whoever took it from the queue.
     let fiber = unsafe { &*fiber };
-    fiber.worker.set(worker);
+    fiber.worker.store((&raw const *worker).cast_mut(), Ordering::Relaxed);
     worker.started.set(worker.started.get() + 1);
     crate::stack::top(fiber.stack.get(), fiber.class.get())
 }
@@ -190,7 +190,7 @@ fn pick_fresh(worker: &Worker) -> *mut Fiber {
 #[inline]
 pub(crate) unsafe fn make_ready(fiber: *const Fiber) {
     // SAFETY: records are never unmapped; a started fiber has a worker, which lives as long as its fibers do.
-    let (record, home) = unsafe { (&*fiber, (*fiber).worker.get()) };
+    let (record, home) = unsafe { (&*fiber, (*fiber).worker.load(Ordering::Relaxed).cast_const()) };
     record.waits_no_more();
     let fiber = fiber.cast_mut();
     match tls::worker() {
@@ -303,7 +303,7 @@ pub(crate) extern "C" fn fiber_main(fiber: *mut Fiber) -> ! {
     let fiber = unsafe { &*fiber };
     let result = (fiber.entry.get())(fiber.arg.get());
     // SAFETY: a started fiber has a worker, this thread's.
-    exit(unsafe { &*fiber.worker.get() }, result)
+    exit(unsafe { &*fiber.worker.load(Ordering::Relaxed) }, result)
 }
 
 /// Ends the running fiber.
