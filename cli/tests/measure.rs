@@ -32,7 +32,7 @@ fn report(args: &[&str], part: &str) -> (String, Value) {
 fn overhead_has_every_mode_of_every_call() {
     let (stdout, json) = report(&["--only", "overhead"], "overhead");
     let calls = json["samples"].as_object().expect("the calls");
-    assert_eq!(calls.len(), 8);
+    assert_eq!(calls.len(), 9);
     for (name, call) in calls {
         let modes = call["modes"].as_object().expect("the modes");
         for (mode, value) in modes {
