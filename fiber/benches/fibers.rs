@@ -4,7 +4,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use fiber::{Mutex, Options, Semaphore};
 use std::hint::black_box;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// Runs `f` on a fiber of one worker.
@@ -15,17 +15,22 @@ fn on_a_fiber(f: impl FnOnce()) {
 /// Time for `n` yields of each of `others + 1` fibers, divided by their number.
 fn yields(others: u32, n: u64) -> Duration {
     let stop = Arc::new(AtomicBool::new(false));
+    let started = Arc::new(AtomicU32::new(0));
     let fibers: Vec<_> = (0..others)
         .map(|_| {
-            let stop = stop.clone();
+            let (stop, started) = (stop.clone(), started.clone());
             fiber::spawn(move || {
+                started.fetch_add(1, Ordering::Relaxed);
                 while !stop.load(Ordering::Relaxed) {
                     fiber::yield_now();
                 }
             })
         })
         .collect();
-    fiber::yield_now();
+    // Until all run, a yield comes back before each of them had its turn, and would be counted as a whole round.
+    while started.load(Ordering::Relaxed) < others {
+        fiber::yield_now();
+    }
     let began = Instant::now();
     for _ in 0..n {
         fiber::yield_now();

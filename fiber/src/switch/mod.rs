@@ -39,7 +39,7 @@ mod cpu;
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 compile_error!("fibers need a file in switch/ for this CPU");
 
-pub(crate) use cpu::{FloatControl, leave, leave_to_start, start, switch};
+pub(crate) use cpu::{FloatControl, leave, leave_to_start, prefetch, start, switch};
 
 /// Bytes at the top of a stack that must stay unused: the ABIs want 16-byte alignment, unwinders a readable word above.
 pub(crate) const TOP_GAP: usize = 16;
