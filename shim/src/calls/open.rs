@@ -10,7 +10,7 @@ use crate::call::Call;
 use crate::engine::Request;
 use crate::errno::Errno;
 use crate::fds::{self, Descriptor};
-use crate::policy::{Alone, Why};
+use crate::policy::Why;
 use crate::sys;
 use std::ffi::{c_char, c_int};
 
@@ -71,9 +71,8 @@ fn needs_mode(flags: c_int) -> bool {
 }
 
 pub fn openat(call: &Call<'_>, dir: c_int, path: *const c_char, flags: c_int, mode: libc::mode_t) -> Outcome {
-    if call.load().alone == Alone::Entirely {
-        return Outcome::Through(Why::Alone);
-    }
+    // Not even a fiber that is alone on its thread makes the plain call: with three workers, one in twenty runs of a
+    // hundred FIFO openings then hung in it.
     if flags & libc::O_PATH != 0 {
         return Outcome::Through(Why::Quick);
     }
