@@ -50,7 +50,6 @@ fn open_flags() -> impl Strategy<Value = i64> {
         12 => Just(0),
         2 => Just(libc::O_TRUNC),
         4 => Just(libc::O_APPEND),
-        2 => Just(libc::O_DIRECT),
         2 => Just(libc::O_NONBLOCK),
         1 => Just(libc::O_DSYNC),
     ];
