@@ -3,7 +3,7 @@
 //! Descriptors are closed and opened behind our back (inside libc, by raw system calls), so a hint may be stale; every
 //! use of one must stay right then. Hooks forget a descriptor where it is closed or replaced, also off a fiber.
 
-use crate::policy::{self, Class, Hint};
+use crate::policy::{self, Hint};
 use crate::sys;
 use once_cell::race::OnceNonZeroUsize;
 use std::ffi::c_int;
@@ -16,17 +16,10 @@ const CAPACITY: usize = 1 << 20;
 /// The table's address: one reservation of 8 MiB, of which the pages in use are touched. Made by the first attach.
 static TABLE: OnceNonZeroUsize = OnceNonZeroUsize::new();
 
-// One word: class in bits 0-1, a flag a bit, the two counters of 8 bits, the inode's hash of 32.
-const DIRECT: u64 = 1 << 2;
-const SYNC: u64 = 1 << 3;
-const NONBLOCKING: u64 = 1 << 4;
-const NO_TRY: u64 = 1 << 5;
-const APPEND: u64 = 1 << 6;
-const TIMED: u64 = 1 << 7;
+// One word: the hint in bits 0-15, its tries to skip among them, the misses in a row, marks of our own, the inode's hash.
 const TERMINAL: u64 = 1 << 24;
 /// A descriptor of the shim's own: the program never got it, so it must not close it.
 const OURS: u64 = 1 << 25;
-const SKIP: u32 = 8;
 const MISSES: u32 = 16;
 const INODE: u32 = 32;
 
@@ -142,32 +135,29 @@ impl Descriptor {
     /// Remembers `fd`, an open file with these attributes and status flags.
     pub fn remember(fd: c_int, stat: &libc::stat, flags: c_int) -> Self {
         let kind = stat.st_mode & libc::S_IFMT;
-        let class = match kind {
+        let mut hint = match kind {
             // FUSE and some files of the kernel's are regular and have no position.
-            libc::S_IFREG | libc::S_IFBLK | libc::S_IFDIR if has_position(fd) => Class::Seekable,
+            libc::S_IFREG | libc::S_IFBLK | libc::S_IFDIR if has_position(fd) => Hint::SEEKABLE,
             // Of the devices only those of memory (/dev/zero): others have lseek(2) succeed and do not mean it.
-            libc::S_IFCHR if libc::major(stat.st_rdev) == MEMORY_DEVICES => Class::Seekable,
-            _ => Class::Stream,
+            libc::S_IFCHR if libc::major(stat.st_rdev) == MEMORY_DEVICES => Hint::SEEKABLE,
+            _ => Hint::STREAM,
         };
-        let mut word = class as u64 | u64::from(inode_hash(stat)) << INODE;
         let of_flags = [
-            (libc::O_DIRECT, DIRECT),
-            (libc::O_DSYNC, SYNC),
-            (libc::O_NONBLOCK, NONBLOCKING),
-            (libc::O_APPEND, APPEND),
+            (libc::O_DIRECT, Hint::DIRECT),
+            (libc::O_DSYNC, Hint::SYNC),
+            (libc::O_NONBLOCK, Hint::NONBLOCKING),
+            (libc::O_APPEND, Hint::APPEND),
         ];
         for (flag, bit) in of_flags {
-            if flags & flag != 0 {
-                word |= bit;
+            // A pipe's O_DIRECT is packet mode, nothing of disks.
+            if flags & flag != 0 && !(flag == libc::O_DIRECT && hint.is(Hint::STREAM)) {
+                hint = hint.with(bit);
             }
         }
-        // A pipe's O_DIRECT is packet mode, nothing of disks.
-        if class == Class::Stream {
-            word &= !DIRECT;
-        }
         if kind == libc::S_IFSOCK && sys::has_socket_timeout(fd) {
-            word |= TIMED;
+            hint = hint.with(Hint::TIMED);
         }
+        let mut word = u64::from(hint.bits()) | u64::from(inode_hash(stat)) << INODE;
         if kind == libc::S_IFCHR && sys::terminal(fd).is_some() {
             word |= TERMINAL;
         }
@@ -192,21 +182,9 @@ impl Descriptor {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub fn hint(self) -> Hint {
-        Hint {
-            class: match self.word & 3 {
-                1 => Class::Seekable,
-                2 => Class::Stream,
-                _ => Class::Unknown,
-            },
-            direct: self.word & DIRECT != 0,
-            sync: self.word & SYNC != 0,
-            nonblocking: self.word & NONBLOCKING != 0,
-            no_try: self.word & NO_TRY != 0,
-            timed: self.word & TIMED != 0,
-            skip: (self.word >> SKIP) as u8,
-        }
+        Hint::of_bits(self.word as u16)
     }
 
     /// A hash of the file's device and inode numbers: equal for descriptors of one open file.
@@ -214,13 +192,9 @@ impl Descriptor {
         (self.word >> INODE) as u32
     }
 
+    #[inline(always)]
     pub fn is_seekable(self) -> bool {
-        self.hint().class == Class::Seekable
-    }
-
-    /// O_APPEND
-    pub fn appends(self) -> bool {
-        self.word & APPEND != 0
+        self.hint().is(Hint::SEEKABLE)
     }
 
     pub fn is_terminal(self) -> bool {
@@ -229,33 +203,39 @@ impl Descriptor {
 
     /// A try found nothing cached, or a copy was throttled: skip ever more tries.
     pub fn missed(self) {
-        let misses = (self.word >> MISSES) as u8;
+        let misses = self.misses();
         self.update(self.with_counters(policy::backoff(misses), misses.saturating_add(1).min(7)));
     }
 
     /// A try was served.
     #[inline]
     pub fn hit(self) {
-        if self.word >> SKIP & 0xffff != 0 {
+        if self.hint().skip() > 0 || self.misses() > 0 {
             self.update(self.with_counters(0, 0));
         }
     }
 
     /// A call was submitted for lack of luck with tries: one try less to skip.
+    #[inline(always)]
     pub fn submitted(self) {
-        let skip = (self.word >> SKIP) as u8;
+        let skip = self.hint().skip();
         if skip > 0 {
-            self.update(self.with_counters(skip - 1, (self.word >> MISSES) as u8));
+            self.update(self.with_counters(skip - 1, self.misses()));
         }
     }
 
     /// The file refuses RWF_NOWAIT.
     pub fn refuses_tries(self) {
-        self.update(self.word | NO_TRY);
+        self.update(self.word | u64::from(Hint::NO_TRY.bits()));
+    }
+
+    fn misses(self) -> u8 {
+        (self.word >> MISSES) as u8
     }
 
     fn with_counters(self, skip: u8, misses: u8) -> u64 {
-        self.word & !(0xffff << SKIP) | u64::from(skip) << SKIP | u64::from(misses) << MISSES
+        let rest = self.word & !(0xffff | 0xff << MISSES);
+        rest | u64::from(self.hint().with_skip(skip).bits()) | u64::from(misses) << MISSES
     }
 }
 
@@ -282,8 +262,8 @@ mod tests {
         let file = rustix::fs::open("Cargo.toml", rustix::fs::OFlags::RDONLY, rustix::fs::Mode::empty()).unwrap();
         assert!(Descriptor::get(file.as_raw_fd()).is_seekable());
         let (reader, _writer) = std::io::pipe().unwrap();
-        assert_eq!(Descriptor::get(reader.as_raw_fd()).hint().class, Class::Stream);
-        assert_eq!(Descriptor::get(-1).hint().class, Class::Unknown);
+        assert_eq!(Descriptor::get(reader.as_raw_fd()).hint(), Hint::STREAM);
+        assert_eq!(Descriptor::get(-1).hint(), Hint::UNKNOWN);
     }
 
     #[test]
@@ -293,7 +273,7 @@ mod tests {
             fd: -1,
             word: d.with_counters(policy::backoff(2), 3),
         };
-        assert_eq!((after.hint().skip, (after.word >> MISSES) as u8), (4, 3));
+        assert_eq!((after.hint().skip(), after.misses()), (4, 3));
         assert_eq!(after.with_counters(0, 0), d.word);
     }
 }

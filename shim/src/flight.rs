@@ -66,7 +66,7 @@ impl Flights {
         self.taken
     }
 
-    #[inline]
+    #[inline(always)]
     pub fn add(&mut self, flight: *mut Flight) -> Token {
         self.taken += 1;
         let token = self.vacant;

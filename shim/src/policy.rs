@@ -16,34 +16,68 @@ pub const SLOW_WRITE_NS: u64 = 200_000;
 /// Calls a fiber may complete inline before it lets the others of its thread run.
 pub const INLINE_BUDGET: u32 = 64;
 
-/// What kind of file a descriptor is, as far as the kernel's rules for read and write differ.
+/// What is remembered of a descriptor, a bit each, and a count. A hint: it may be stale, and then costs time.
+///
+/// Packed as [`crate::fds`] keeps it: each call looks at it, most at two or three bits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u8)]
-pub enum Class {
-    /// Not looked at yet, or no descriptor at all.
-    Unknown,
-    /// Has a position: regular files, block devices, directories.
-    Seekable,
-    /// Has none: pipes, sockets, terminals, eventfds.
-    Stream,
-}
+pub struct Hint(u16);
 
-/// What is remembered of a descriptor. A hint: it may be stale, and then costs time.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Hint {
-    pub class: Class,
+impl Hint {
+    /// Nothing is known.
+    pub const UNKNOWN: Self = Self(0);
+    pub const SEEKABLE: Self = Self(1 << 0);
+    pub const STREAM: Self = Self(1 << 1);
     /// O_DIRECT
-    pub direct: bool,
+    pub const DIRECT: Self = Self(1 << 2);
     /// O_SYNC or O_DSYNC
-    pub sync: bool,
+    pub const SYNC: Self = Self(1 << 3);
     /// O_NONBLOCK
-    pub nonblocking: bool,
+    pub const NONBLOCKING: Self = Self(1 << 4);
     /// The file refuses RWF_NOWAIT: a try cannot tell.
-    pub no_try: bool,
+    pub const NO_TRY: Self = Self(1 << 5);
+    /// O_APPEND
+    pub const APPEND: Self = Self(1 << 6);
     /// A socket with SO_RCVTIMEO or SO_SNDTIMEO: the kernel's own call knows how long to wait.
-    pub timed: bool,
+    pub const TIMED: Self = Self(1 << 7);
+
+    const SKIP: u32 = 8;
+
+    pub const fn of_bits(bits: u16) -> Self {
+        Self(bits)
+    }
+
+    pub const fn bits(self) -> u16 {
+        self.0
+    }
+
+    /// This and that.
+    #[must_use]
+    pub const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether all of `what` is so.
+    #[inline(always)]
+    pub const fn is(self, what: Self) -> bool {
+        self.0 & what.0 == what.0
+    }
+
+    /// Whether any of `what` is so.
+    #[inline(always)]
+    pub const fn is_any(self, what: Self) -> bool {
+        self.0 & what.0 != 0
+    }
+
     /// Tries to skip, because the last ones missed.
-    pub skip: u8,
+    #[inline(always)]
+    pub const fn skip(self) -> u8 {
+        (self.0 >> Self::SKIP) as u8
+    }
+
+    #[must_use]
+    pub const fn with_skip(self, skip: u8) -> Self {
+        Self(self.0 & 0xff | (skip as u16) << Self::SKIP)
+    }
 }
 
 /// How busy the calling fiber's thread is.
@@ -69,10 +103,10 @@ pub enum Alone {
 impl Alone {
     /// Whether the plain call, on a file like this, delays nobody for longer than a disk takes.
     #[inline(always)]
-    pub fn suffices(self, class: Class, direct: bool) -> bool {
+    pub fn suffices(self, hint: Hint) -> bool {
         match self {
             Self::No => false,
-            Self::ForNow => class == Class::Seekable && !direct,
+            Self::ForNow => hint.is(Hint::SEEKABLE) && !hint.is(Hint::DIRECT),
             Self::Entirely => true,
         }
     }
@@ -127,23 +161,14 @@ pub enum Decision {
 }
 
 /// A read, at an offset or at the current position.
+#[inline(always)]
 pub fn read(hint: Hint, load: Load, at_position: bool) -> Decision {
-    if hint.nonblocking && hint.class == Class::Stream {
-        return Decision::Through(Why::Nonblocking);
-    }
-    if load.alone.suffices(hint.class, hint.direct) {
-        return Decision::Through(Why::Alone);
-    }
-    if hint.timed {
-        return Decision::Through(Why::Unusual);
-    }
-    // Without a position there is no offset to read at: the kernel's own error is wanted (ESPIPE, EBADF).
-    if hint.class == Class::Unknown || (hint.class == Class::Stream && !at_position) {
-        return Decision::Through(Why::Unusual);
+    if let Some(why) = through(hint, load, at_position) {
+        return Decision::Through(why);
     }
     // At a shared position operations queue up behind each other, so there is no batch to wait for.
-    let batch = load.batch >= BATCH && !(at_position && hint.class == Class::Seekable);
-    if hint.direct || hint.no_try || hint.skip > 0 || batch {
+    let batch = load.batch >= BATCH && !(at_position && hint.is(Hint::SEEKABLE));
+    if batch || hint.is_any(Hint::DIRECT.with(Hint::NO_TRY)) || hint.skip() > 0 {
         Decision::Submit
     } else {
         Decision::Try
@@ -151,25 +176,39 @@ pub fn read(hint: Hint, load: Load, at_position: bool) -> Decision {
 }
 
 /// A write, at an offset or at the current position.
+#[inline(always)]
 pub fn write(hint: Hint, load: Load, at_position: bool) -> Decision {
-    if hint.nonblocking && hint.class == Class::Stream {
-        return Decision::Through(Why::Nonblocking);
+    if let Some(why) = through(hint, load, at_position) {
+        return Decision::Through(why);
     }
-    if load.alone.suffices(hint.class, hint.direct) {
-        return Decision::Through(Why::Alone);
+    if hint.is(Hint::STREAM) {
+        return if hint.is(Hint::NO_TRY) || hint.skip() > 0 || load.batch >= BATCH {
+            Decision::Submit
+        } else {
+            Decision::Try
+        };
     }
-    if hint.timed {
-        return Decision::Through(Why::Unusual);
+    // Most file systems refuse RWF_NOWAIT on buffered writes, and io_uring then hands them to kernel threads at several
+    // microseconds each: while the kernel only copies, the plain call is the fast one.
+    if hint.is_any(Hint::DIRECT.with(Hint::SYNC)) || hint.skip() > 0 {
+        Decision::Submit
+    } else {
+        Decision::Copy
     }
-    match hint.class {
-        Class::Unknown => Decision::Through(Why::Unusual),
-        Class::Stream if !at_position => Decision::Through(Why::Unusual),
-        Class::Stream if hint.no_try || hint.skip > 0 || load.batch >= BATCH => Decision::Submit,
-        Class::Stream => Decision::Try,
-        // Most file systems refuse RWF_NOWAIT on buffered writes, and io_uring then hands them to kernel threads at
-        // several microseconds each: while the kernel only copies, the plain call is the fast one.
-        Class::Seekable if hint.direct || hint.sync || hint.skip > 0 => Decision::Submit,
-        Class::Seekable => Decision::Copy,
+}
+
+/// Why a transfer is none of ours, if so.
+#[inline(always)]
+fn through(hint: Hint, load: Load, at_position: bool) -> Option<Why> {
+    if hint.is(Hint::STREAM.with(Hint::NONBLOCKING)) {
+        Some(Why::Nonblocking)
+    } else if load.alone.suffices(hint) {
+        Some(Why::Alone)
+    } else if hint.is(Hint::TIMED) || !(hint.is(Hint::SEEKABLE) || at_position && hint.is(Hint::STREAM)) {
+        // Without a position there is no offset to transfer at: the kernel's own error is wanted (ESPIPE, EBADF).
+        Some(Why::Unusual)
+    } else {
+        None
     }
 }
 
@@ -182,19 +221,8 @@ pub fn backoff(misses: u8) -> u8 {
 mod tests {
     use super::*;
 
-    const FILE: Hint = Hint {
-        class: Class::Seekable,
-        direct: false,
-        sync: false,
-        nonblocking: false,
-        no_try: false,
-        timed: false,
-        skip: 0,
-    };
-    const PIPE: Hint = Hint {
-        class: Class::Stream,
-        ..FILE
-    };
+    const FILE: Hint = Hint::SEEKABLE;
+    const PIPE: Hint = Hint::STREAM;
     const FEW: Load = Load {
         batch: 1,
         alone: Alone::No,
@@ -210,7 +238,7 @@ mod tests {
 
     #[test]
     fn a_lone_fiber_makes_the_plain_call() {
-        for hint in [FILE, PIPE, Hint { direct: true, ..FILE }] {
+        for hint in [FILE, PIPE, FILE.with(Hint::DIRECT)] {
             assert_eq!(read(hint, ALONE, true), Decision::Through(Why::Alone));
             assert_eq!(write(hint, ALONE, true), Decision::Through(Why::Alone));
         }
@@ -225,7 +253,7 @@ mod tests {
         assert_eq!(read(FILE, load, true), Decision::Through(Why::Alone));
         assert_eq!(write(FILE, load, true), Decision::Through(Why::Alone));
         assert_eq!(read(PIPE, load, true), Decision::Try);
-        assert_eq!(read(Hint { direct: true, ..FILE }, load, false), Decision::Submit);
+        assert_eq!(read(FILE.with(Hint::DIRECT), load, false), Decision::Submit);
     }
 
     #[test]
@@ -243,58 +271,30 @@ mod tests {
 
     #[test]
     fn what_surely_waits_is_submitted_at_once() {
-        for hint in [
-            Hint { direct: true, ..FILE },
-            Hint { skip: 3, ..FILE },
-            Hint { no_try: true, ..FILE },
-        ] {
+        for hint in [FILE.with(Hint::DIRECT), FILE.with_skip(3), FILE.with(Hint::NO_TRY)] {
             assert_eq!(read(hint, FEW, false), Decision::Submit);
         }
-        assert_eq!(write(Hint { direct: true, ..FILE }, FEW, false), Decision::Submit);
-        assert_eq!(write(Hint { sync: true, ..FILE }, FEW, true), Decision::Submit);
+        assert_eq!(write(FILE.with(Hint::DIRECT), FEW, false), Decision::Submit);
+        assert_eq!(write(FILE.with(Hint::SYNC), FEW, true), Decision::Submit);
     }
 
     #[test]
     fn a_buffered_write_is_a_copy_until_the_kernel_throttles() {
         assert_eq!(write(FILE, MANY, true), Decision::Copy);
-        assert_eq!(write(Hint { skip: 1, ..FILE }, MANY, true), Decision::Submit);
+        assert_eq!(write(FILE.with_skip(1), MANY, true), Decision::Submit);
     }
 
     #[test]
     fn a_nonblocking_stream_goes_through_but_o_nonblock_on_a_file_means_nothing() {
         assert_eq!(
-            read(
-                Hint {
-                    nonblocking: true,
-                    ..PIPE
-                },
-                MANY,
-                true
-            ),
+            read(PIPE.with(Hint::NONBLOCKING), MANY, true),
             Decision::Through(Why::Nonblocking)
         );
         assert_eq!(
-            write(
-                Hint {
-                    nonblocking: true,
-                    ..PIPE
-                },
-                MANY,
-                true
-            ),
+            write(PIPE.with(Hint::NONBLOCKING), MANY, true),
             Decision::Through(Why::Nonblocking)
         );
-        assert_eq!(
-            read(
-                Hint {
-                    nonblocking: true,
-                    ..FILE
-                },
-                FEW,
-                true
-            ),
-            Decision::Try
-        );
+        assert_eq!(read(FILE.with(Hint::NONBLOCKING), FEW, true), Decision::Try);
     }
 
     #[test]
@@ -306,11 +306,11 @@ mod tests {
     #[test]
     fn a_socket_with_a_timeout_is_the_kernels_to_time() {
         assert_eq!(
-            read(Hint { timed: true, ..PIPE }, MANY, true),
+            read(PIPE.with(Hint::TIMED), MANY, true),
             Decision::Through(Why::Unusual)
         );
         assert_eq!(
-            write(Hint { timed: true, ..PIPE }, MANY, true),
+            write(PIPE.with(Hint::TIMED), MANY, true),
             Decision::Through(Why::Unusual)
         );
     }

@@ -87,7 +87,7 @@ impl Thread {
     }
 
     /// The engine, made now if this is the first use; None when refused.
-    #[inline]
+    #[inline(always)]
     #[expect(
         clippy::mut_from_ref,
         reason = "the attached thread's own; see the module's invariant"

@@ -8,7 +8,7 @@ use crate::call::Call;
 use crate::engine::{self, Request};
 use crate::errno::{self, Errno};
 use crate::fds::{self, Descriptor};
-use crate::policy::{Alone, Why};
+use crate::policy::{Alone, Hint, Why};
 use crate::position::Turn;
 use crate::sys;
 use std::ffi::{c_char, c_int, c_uint, c_ulong, c_void};
@@ -20,7 +20,7 @@ pub fn close(call: &Call<'_>, fd: c_int) -> Outcome {
     }
     call.thread.submit_queued();
     // Closing waits where the file system writes back on close, and those (NFS, FUSE) refuse RWF_NOWAIT.
-    if descriptor.is_some_and(|d| d.hint().no_try && d.is_seekable())
+    if descriptor.is_some_and(|d| d.hint().is(Hint::SEEKABLE.with(Hint::NO_TRY)))
         && call.load().alone == Alone::No
         && call.has_engine()
     {

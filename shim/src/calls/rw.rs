@@ -5,7 +5,7 @@ use crate::call::Call;
 use crate::engine::{self, Data, Request, Way};
 use crate::errno::Errno;
 use crate::fds::Descriptor;
-use crate::policy::{self, Alone, Class, Decision, Hint, Load, Why};
+use crate::policy::{self, Alone, Decision, Hint, Load, Why};
 use crate::position::{self, Turn};
 use crate::sys::{self, AT_POSITION};
 use std::ffi::{c_int, c_void};
@@ -183,7 +183,7 @@ fn vector(call: &Call<'_>, way: Way, fd: c_int, iov: *const libc::iovec, n: c_in
 fn delays_nobody(load: Load, fd: c_int) -> bool {
     let suffices = match load.alone {
         Alone::No => false,
-        Alone::ForNow => Descriptor::known(fd).is_some_and(|d| load.alone.suffices(d.hint().class, d.hint().direct)),
+        Alone::ForNow => Descriptor::known(fd).is_some_and(|d| load.alone.suffices(d.hint())),
         Alone::Entirely => true,
     };
     suffices && !position::in_use()
@@ -194,6 +194,7 @@ fn refuses(offset: i64) -> bool {
     offset < 0
 }
 
+#[inline(always)]
 pub fn read(call: &Call<'_>, fd: c_int, buf: *mut c_void, n: usize) -> Outcome {
     buffer(call, Way::Read, fd, buf, n, AT_POSITION)
 }
@@ -207,10 +208,12 @@ pub fn read_chk(call: &Call<'_>, fd: c_int, buf: *mut c_void, n: usize, object: 
     }
 }
 
+#[inline(always)]
 pub fn write(call: &Call<'_>, fd: c_int, buf: *const c_void, n: usize) -> Outcome {
     buffer(call, Way::Write, fd, buf, n, AT_POSITION)
 }
 
+#[inline(always)]
 pub fn pread(call: &Call<'_>, fd: c_int, buf: *mut c_void, n: usize, offset: i64) -> Outcome {
     if refuses(offset) {
         Outcome::Through(Why::Unusual)
@@ -227,6 +230,7 @@ pub fn pread_chk(call: &Call<'_>, fd: c_int, buf: *mut c_void, n: usize, offset:
     }
 }
 
+#[inline(always)]
 pub fn pwrite(call: &Call<'_>, fd: c_int, buf: *const c_void, n: usize, offset: i64) -> Outcome {
     if refuses(offset) {
         Outcome::Through(Why::Unusual)
@@ -276,6 +280,7 @@ pub fn pwritev2(call: &Call<'_>, fd: c_int, iov: *const libc::iovec, n: c_int, o
 
 /// One transfer, the way the policy says. What most calls take, a submitted transfer at an offset, is all here and
 /// keeps little on the stack: among many parked fibers each line of it is a cache miss.
+#[inline(always)]
 fn transfer(call: &Call<'_>, load: Load, transfer: &Transfer) -> Outcome {
     let descriptor = Descriptor::get(transfer.fd);
     let hint = descriptor.hint();
@@ -284,17 +289,11 @@ fn transfer(call: &Call<'_>, load: Load, transfer: &Transfer) -> Outcome {
         Way::Write => {
             // These flags make this one write wait for the disk.
             let waits = transfer.flags & (libc::RWF_SYNC | libc::RWF_DSYNC) != 0;
-            policy::write(
-                Hint {
-                    sync: hint.sync || waits,
-                    ..hint
-                },
-                load,
-                transfer.at_position(),
-            )
+            let hint = if waits { hint.with(Hint::SYNC) } else { hint };
+            policy::write(hint, load, transfer.at_position())
         }
     };
-    if decision == Decision::Submit && hint.class == Class::Seekable && !transfer.at_position() && call.has_engine() {
+    if decision == Decision::Submit && hint.is(Hint::SEEKABLE) && !transfer.at_position() && call.has_engine() {
         descriptor.submitted();
         let result = call.perform(transfer.request());
         if result == transfer.buffer_len() {
@@ -393,11 +392,13 @@ fn submit(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor, turn: &m
     };
     turn.keep(call);
     let hint = descriptor.hint();
-    Outcome::Done(if transfer.way == Way::Read && !hint.direct && !hint.no_try {
-        read_at_position(call, transfer, descriptor)
-    } else {
-        move_position(call, transfer, descriptor)
-    })
+    Outcome::Done(
+        if transfer.way == Way::Read && !hint.is_any(Hint::DIRECT.with(Hint::NO_TRY)) {
+            read_at_position(call, transfer, descriptor)
+        } else {
+            move_position(call, transfer, descriptor)
+        },
+    )
 }
 
 /// Whether a plain transfer on this stream would wait as the engine waits: not with O_NONBLOCK, which may have been set
@@ -422,9 +423,9 @@ fn is_whole(transfer: &Transfer, descriptor: Descriptor, n: usize) -> bool {
     let hint = descriptor.hint();
     let may_be_short = match transfer.way {
         // A stream's read ends with what there is; a direct read is short only at the end of its file.
-        Way::Read => hint.class == Class::Stream || hint.direct,
+        Way::Read => hint.is_any(Hint::STREAM.with(Hint::DIRECT)),
         // A file's write is short where its disk or its limit ends, and the engine has tried again already.
-        Way::Write => hint.class == Class::Seekable,
+        Way::Write => hint.is(Hint::SEEKABLE),
     };
     n == 0 || may_be_short || n >= transfer.len()
 }
@@ -441,7 +442,8 @@ fn move_position(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor) -
     if !is_whole(&at, descriptor, done) {
         done = rest(call, &at, &mut None, done) as usize;
     }
-    let appends = transfer.way == Way::Write && (descriptor.appends() || transfer.flags & libc::RWF_APPEND != 0);
+    let appends =
+        transfer.way == Way::Write && (descriptor.hint().is(Hint::APPEND) || transfer.flags & libc::RWF_APPEND != 0);
     if done > 0 {
         let (to, from) = if appends {
             (0, libc::SEEK_END)
