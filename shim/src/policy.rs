@@ -23,8 +23,6 @@ pub const INLINE_BUDGET: u32 = 64;
 pub struct Hint(u16);
 
 impl Hint {
-    /// Nothing is known.
-    pub const UNKNOWN: Self = Self(0);
     pub const SEEKABLE: Self = Self(1 << 0);
     pub const STREAM: Self = Self(1 << 1);
     /// O_DIRECT
