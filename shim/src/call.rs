@@ -42,7 +42,7 @@ impl<'a> Call<'a> {
             Alone::No
         };
         Load {
-            batch: runnable + thread.queued(),
+            batch: thread.batch(runnable),
             alone,
         }
     }
@@ -66,26 +66,20 @@ impl<'a> Call<'a> {
 
     /// Has the engine do `request`, parked meanwhile: its result, as a system call's. ECANCELED without an engine.
     #[inline(always)]
-    pub fn perform(&self, request: Request) -> i32 {
+    pub fn perform(&self, request: &Request) -> i32 {
         self.counts().converted.add(1);
         if self.thread.stats().timed() {
             self.perform_timed(request)
         } else {
-            self.fly(&request)
+            self.fly(request)
         }
-    }
-
-    /// Has the engine do two requests until one is done; the other is canceled. Their results, as system calls'.
-    pub fn perform_either(&self, requests: [Request; 2]) -> [i32; 2] {
-        self.counts().converted.add(1);
-        self.thread.fly_either(self.fiber, self.row, requests)
     }
 
     #[cold]
     #[inline(never)]
-    fn perform_timed(&self, request: Request) -> i32 {
+    fn perform_timed(&self, request: &Request) -> i32 {
         let begin = sys::now();
-        let result = self.fly(&request);
+        let result = self.fly(request);
         self.thread.stats().parked(self.row, sys::now() - begin);
         result
     }

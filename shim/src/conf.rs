@@ -4,13 +4,18 @@
 
 use std::fmt::Write;
 
-/// What `AIOSHIM_ENGINE` asks for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// What `AIOSHIM_ENGINE` asks for: where on the ladder of engines to begin. `Sync` is past its end.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum EngineChoice {
     Auto,
     Uring,
+    Aio,
+    Threads,
     Sync,
 }
+
+/// The most that `AIOSHIM_THREADS` takes.
+const MAX_THREADS: usize = 4096;
 
 /// What `AIOSHIM_STATS` asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -34,6 +39,8 @@ pub enum Level {
 pub struct Conf {
     pub on: bool,
     pub engine: EngineChoice,
+    /// Most threads of the offload pool.
+    pub threads: usize,
     pub stats: StatsFormat,
     pub log: Level,
     /// Where statistics and log lines go; None is standard error. `%p` stands for the process id.
@@ -44,6 +51,7 @@ impl Conf {
     pub const DEFAULT: Self = Self {
         on: true,
         engine: EngineChoice::Auto,
+        threads: 128,
         stats: StatsFormat::Off,
         log: Level::Warn,
         out: None,
@@ -58,7 +66,7 @@ struct Option_ {
 }
 
 /// Every option. The README's table lists the same rows; a test compares.
-const OPTIONS: [Option_; 5] = [
+const OPTIONS: [Option_; 6] = [
     Option_ {
         name: "AIOSHIM",
         takes: "on or off",
@@ -66,10 +74,28 @@ const OPTIONS: [Option_; 5] = [
     },
     Option_ {
         name: "AIOSHIM_ENGINE",
-        takes: "auto, uring or sync",
+        takes: "auto, uring, aio, threads or sync",
         set: |c, v| {
-            use EngineChoice::{Auto, Sync, Uring};
-            choose(&mut c.engine, v, &[("auto", Auto), ("uring", Uring), ("sync", Sync)])
+            use EngineChoice::{Aio, Auto, Sync, Threads, Uring};
+            let words = [
+                ("auto", Auto),
+                ("uring", Uring),
+                ("aio", Aio),
+                ("threads", Threads),
+                ("sync", Sync),
+            ];
+            choose(&mut c.engine, v, &words)
+        },
+    },
+    Option_ {
+        name: "AIOSHIM_THREADS",
+        takes: "a number from 1 to 4096",
+        set: |c, v| match v.parse() {
+            Ok(threads @ 1..=MAX_THREADS) => {
+                c.threads = threads;
+                true
+            }
+            _ => false,
         },
     },
     Option_ {
@@ -176,6 +202,7 @@ mod tests {
         let (conf, complaints) = of(&[
             ("AIOSHIM", "off"),
             ("AIOSHIM_ENGINE", "uring"),
+            ("AIOSHIM_THREADS", "7"),
             ("AIOSHIM_STATS", "json"),
             ("AIOSHIM_LOG", "debug"),
             ("AIOSHIM_OUT", "/tmp/x.%p"),
@@ -183,6 +210,7 @@ mod tests {
         let expected = Conf {
             on: false,
             engine: EngineChoice::Uring,
+            threads: 7,
             stats: StatsFormat::Json,
             log: Level::Debug,
             out: Some(b"/tmp/x.%p".to_vec()),

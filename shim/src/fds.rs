@@ -4,7 +4,7 @@
 //! use of one must stay right then. Hooks forget a descriptor where it is closed or replaced, also off a fiber.
 
 use crate::policy::{self, Hint};
-use crate::sys;
+use crate::{pool, sys};
 use once_cell::race::OnceNonZeroUsize;
 use std::ffi::c_int;
 use std::num::NonZeroUsize;
@@ -20,6 +20,8 @@ static TABLE: OnceNonZeroUsize = OnceNonZeroUsize::new();
 const TERMINAL: u64 = 1 << 24;
 /// A descriptor of the shim's own: the program never got it, so it must not close it.
 const OURS: u64 = 1 << 25;
+/// Jobs of the offload pool name it by its number.
+const BUSY: u64 = 1 << 26;
 const MISSES: u32 = 16;
 const INODE: u32 = 32;
 
@@ -56,11 +58,27 @@ fn slot(fd: c_int) -> Option<&'static AtomicU64> {
 #[inline(always)]
 pub fn forget(fd: c_int) -> bool {
     let Some(slot) = slot(fd) else { return false };
-    if slot.load(Ordering::Relaxed) & OURS != 0 {
-        return true;
+    let word = slot.load(Ordering::Relaxed);
+    if word & (OURS | BUSY) != 0 {
+        if word & OURS != 0 {
+            return true;
+        }
+        pool::await_jobs(fd);
     }
     slot.store(0, Ordering::Relaxed);
     false
+}
+
+/// Marks a descriptor that jobs of the offload pool name, or takes the mark off.
+pub fn set_busy(fd: c_int, busy: bool) {
+    if let Some(slot) = slot(fd) {
+        if busy {
+            slot.fetch_or(BUSY, Ordering::Relaxed);
+            HIGH.fetch_max(fd as u32 + 1, Ordering::Relaxed);
+        } else {
+            slot.fetch_and(!BUSY, Ordering::Relaxed);
+        }
+    }
 }
 
 /// Marks a descriptor of the shim's own, or takes the mark off.
@@ -81,7 +99,7 @@ pub fn adopt(fd: c_int) -> c_int {
     mark_ours(high, true);
     if still_is(fd, high) {
         disown(fd);
-        sys::close(fd);
+        let _ = sys::close(fd);
     }
     high
 }
@@ -162,6 +180,7 @@ impl Descriptor {
             word |= TERMINAL;
         }
         if let Some(slot) = slot(fd) {
+            word |= slot.load(Ordering::Relaxed) & BUSY;
             slot.store(word, Ordering::Relaxed);
             HIGH.fetch_max(fd as u32 + 1, Ordering::Relaxed);
         }
@@ -172,7 +191,7 @@ impl Descriptor {
     #[inline]
     pub fn known(fd: c_int) -> Option<Self> {
         let word = slot(fd)?.load(Ordering::Relaxed);
-        (word != 0).then_some(Self { fd, word })
+        (word & !BUSY != 0).then_some(Self { fd, word })
     }
 
     /// Replaces what was looked up, unless the descriptor was forgotten or learnt anew meanwhile.

@@ -4,6 +4,7 @@
 //! fiber is parked for all of that time. So the memory the kernel owns, and the flight itself, stay in place.
 
 use crate::engine::{Request, Token};
+use slab::Slab;
 use std::ffi::{c_int, c_void};
 
 /// One operation, on the stack of the fiber that waits for it. Small: with many fibers the stacks are what misses the
@@ -16,91 +17,46 @@ pub struct Flight {
     pub result: i32,
     /// The descriptor, for reports; -1 for none.
     pub fd: c_int,
-    /// Its completion was reaped.
-    pub landed: bool,
-    /// The fiber is parked until it lands; else it only has to be noted.
-    pub awaited: bool,
-    /// Another flight that the fiber waits for at the same time: whichever lands first ends the wait. Null for none.
-    pub partner: *mut Flight,
 }
 
 impl Flight {
+    #[inline(always)]
     pub fn new(fiber: *mut c_void, row: usize, request: &Request) -> Self {
         Self {
             fiber,
             row: row as u32,
             result: -libc::ECANCELED,
             fd: request.fd().unwrap_or(-1),
-            landed: false,
-            awaited: true,
-            partner: std::ptr::null_mut(),
         }
     }
-}
-
-enum Slot {
-    /// The index of the next vacant slot.
-    Vacant(u32),
-    Taken(*mut Flight),
 }
 
 /// The flights of one thread.
-pub struct Flights {
-    slots: Vec<Slot>,
-    vacant: u32,
-    taken: usize,
-}
-
-const NONE: u32 = u32::MAX;
+pub struct Flights(Slab<*mut Flight>);
 
 impl Flights {
     pub const fn new() -> Self {
-        Self {
-            slots: Vec::new(),
-            vacant: NONE,
-            taken: 0,
-        }
+        Self(Slab::new())
     }
 
+    #[inline(always)]
     pub fn len(&self) -> usize {
-        self.taken
+        self.0.len()
     }
 
     #[inline(always)]
     pub fn add(&mut self, flight: *mut Flight) -> Token {
-        self.taken += 1;
-        let token = self.vacant;
-        match self.slots.get_mut(token as usize) {
-            Some(slot) => {
-                if let Slot::Vacant(next) = *slot {
-                    self.vacant = next;
-                }
-                *slot = Slot::Taken(flight);
-                token
-            }
-            None => {
-                self.slots.push(Slot::Taken(flight));
-                self.slots.len() as Token - 1
-            }
-        }
+        self.0.insert(flight) as Token
     }
 
     /// Takes out the flight of `token`; None for a token that is not in flight.
-    #[inline]
+    #[inline(always)]
     pub fn remove(&mut self, token: Token) -> Option<*mut Flight> {
-        let slot = self.slots.get_mut(token as usize)?;
-        let Slot::Taken(flight) = *slot else { return None };
-        *slot = Slot::Vacant(self.vacant);
-        self.vacant = token;
-        self.taken -= 1;
-        Some(flight)
+        self.0.try_remove(token as usize)
     }
 
     pub fn iter(&self) -> impl Iterator<Item = *mut Flight> {
-        self.slots.iter().filter_map(|slot| match slot {
-            Slot::Taken(flight) => Some(*flight),
-            Slot::Vacant(_) => None,
-        })
+        self.0.iter().map(|(_, flight)| *flight)
     }
 }
 

@@ -5,7 +5,7 @@
 //! 1. [`hooks`]: the table; libc's name leads here. Off a fiber it goes straight on to libc.
 //! 2. [`calls`]: the call as its C caller sees it: arguments, result, errno, file position.
 //! 3. [`policy`]: through, try inline, or submit; a pure function of what [`fds`] remembers and how busy the thread is.
-//! 4. [`engine`]: queues the operation; no system call yet.
+//! 4. [`engine`]: queues the operation; no system call yet. What it cannot do asynchronously is for a thread of [`pool`].
 //! 5. [`thread`]: parks the fiber. Its host runs others and comes back through [`host`]'s `aioshim_poll`, which submits
 //!    the batch, reaps completions and unparks.
 //!
@@ -18,12 +18,14 @@ mod conf;
 mod engine;
 mod errno;
 mod fds;
+mod fifo;
 mod flight;
 mod fork;
 mod hooks;
 mod host;
 mod log;
 mod policy;
+mod pool;
 mod position;
 mod remote;
 mod signal;

@@ -23,7 +23,7 @@ pub fn write(text: &[u8]) {
         Ok(file) => {
             sys::write_all(file.as_raw_fd(), text);
             // Rust's own drop would go through libc's close, which is our hook.
-            sys::close(std::os::fd::IntoRawFd::into_raw_fd(file));
+            let _ = sys::close(std::os::fd::IntoRawFd::into_raw_fd(file));
         }
         Err(error) => {
             let path = String::from_utf8_lossy(&path);

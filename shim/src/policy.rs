@@ -82,7 +82,7 @@ impl Hint {
 #[derive(Clone, Copy, Debug)]
 pub struct Load {
     /// What the next batch may come to: operations queued, and fibers that could run and queue theirs before it is
-    /// submitted.
+    /// submitted. 0 where the engine makes nothing of batches.
     pub batch: u32,
     pub alone: Alone,
 }
@@ -120,7 +120,7 @@ pub enum Why {
     Nonblocking,
     /// The call does not wait for anything.
     Quick,
-    /// io_uring is refused here, or switched off.
+    /// There is no engine: all are refused here, or switched off.
     NoEngine,
     /// Arguments or a kind of file the engine would not treat as the plain call does.
     Unusual,

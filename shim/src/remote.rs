@@ -4,6 +4,7 @@
 //! swaps the state; the thread says that it is about to sleep, or has slept, by a swap of the same word, and looks for
 //! messages only after that.
 
+use crate::engine::Token;
 use crate::host::Host;
 use crate::{errno::Errno, fds, sys};
 use crossbeam_channel::{Receiver, Sender};
@@ -13,11 +14,16 @@ use std::os::fd::IntoRawFd;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-/// A fiber that another thread wakes.
-pub struct Wakened(pub *mut c_void);
+/// What other threads tell this one.
+pub enum Message {
+    /// A fiber is to be unparked.
+    Unpark(*mut c_void),
+    /// The offload pool is done with a request: its result, as a system call's.
+    Landed(Token, i32),
+}
 
 // SAFETY: the pointer is the host's name for a fiber; it is only handed back to the host, on the fiber's own thread.
-unsafe impl Send for Wakened {}
+unsafe impl Send for Message {}
 
 const AWAKE: u8 = 0;
 const ASLEEP: u8 = 1;
@@ -29,7 +35,7 @@ pub struct Remote {
     wake_fd: c_int,
     /// AWAKE, ASLEEP (or about to be) or NOTIFIED (the next sleep does not happen).
     state: AtomicU8,
-    inbox: Sender<Wakened>,
+    inbox: Sender<Message>,
     /// The host's wake verb and its argument; None once detached.
     host_wake: Mutex<Option<HostWake>>,
 }
@@ -41,7 +47,7 @@ unsafe impl Send for HostWake {}
 
 impl Remote {
     /// The remote part of a thread of `host`'s, and where the thread finds the fibers that others wake.
-    pub fn new(host: &Host) -> Result<(Self, Receiver<Wakened>), Errno> {
+    pub fn new(host: &Host) -> Result<(Self, Receiver<Message>), Errno> {
         let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
         let eventfd = rustix::event::eventfd(0, flags)
             .map_err(|e| Errno(e.raw_os_error()))?
@@ -75,13 +81,20 @@ impl Remote {
     /// From another thread: makes `fiber`, parked on this one, runnable.
     pub fn unpark(&self, fiber: *mut c_void) {
         // Cannot fail: the receiver lives as long as a fiber of the thread is parked.
-        let _ = self.inbox.send(Wakened(fiber));
+        let _ = self.inbox.send(Message::Unpark(fiber));
         if let Ok(gate) = self.host_wake.lock()
             && let Some(HostWake(wake, data)) = &*gate
         {
             // SAFETY: the thread is attached while the gate is open, and `wake` may be called from any thread.
             unsafe { wake(*data) };
         }
+    }
+
+    /// From a thread of the pool: the request of `token` is done.
+    pub fn land(&self, token: Token, result: i32) {
+        // Cannot fail: the receiver lives as long as anything is in flight. The host sleeps nowhere but in `poll` then.
+        let _ = self.inbox.send(Message::Landed(token, result));
+        self.wake();
     }
 
     /// False when there was a wake-up since the last sleep: this one must not happen.
@@ -110,7 +123,7 @@ impl Remote {
     /// Closes the eventfd; in the child of a fork, before the rest is leaked.
     pub fn close(&self) {
         fds::disown(self.wake_fd);
-        sys::close(self.wake_fd);
+        let _ = sys::close(self.wake_fd);
     }
 }
 

@@ -80,6 +80,20 @@ pub unsafe fn write(fd: c_int, data: *const c_void, n: usize, offset: Option<i64
     })
 }
 
+/// read(2) or, with an offset, pread64(2).
+///
+/// # Safety
+/// `data` may be written by the kernel.
+pub unsafe fn read(fd: c_int, data: *mut c_void, n: usize, offset: Option<i64>) -> Result<usize, Errno> {
+    // SAFETY: passed on to our caller.
+    outcome(unsafe {
+        match offset {
+            None => raw::syscall3(Sysno::read as usize, fd as usize, data as usize, n),
+            Some(offset) => raw::syscall4(Sysno::pread64 as usize, fd as usize, data as usize, n, offset as usize),
+        }
+    })
+}
+
 /// openat2(2).
 ///
 /// # Safety
@@ -110,10 +124,59 @@ pub unsafe fn openat(dir: c_int, path: *const c_char, flags: c_int, mode: u32) -
     Ok(fd as c_int)
 }
 
-/// close(2), of a descriptor of our own.
-pub fn close(fd: c_int) {
+/// close(2). The descriptor is gone whatever it returns.
+pub fn close(fd: c_int) -> Result<(), Errno> {
     // SAFETY: touches no memory; the descriptor is the caller's to close.
-    unsafe { raw::syscall1(Sysno::close as usize, fd as usize) };
+    outcome(unsafe { raw::syscall1(Sysno::close as usize, fd as usize) })?;
+    Ok(())
+}
+
+/// fsync(2) or fdatasync(2).
+pub fn fsync(fd: c_int, data_only: bool) -> Result<(), Errno> {
+    let call = if data_only { Sysno::fdatasync } else { Sysno::fsync };
+    // SAFETY: touches no memory.
+    outcome(unsafe { raw::syscall1(call as usize, fd as usize) })?;
+    Ok(())
+}
+
+/// io_setup(2): the id of a new AIO context, which is the address of its ring.
+pub fn io_setup(operations: u32) -> Result<usize, Errno> {
+    let mut id = 0_usize;
+    // SAFETY: the kernel writes one word, alive across the call.
+    outcome(unsafe { raw::syscall2(Sysno::io_setup as usize, operations as usize, &raw mut id as usize) })?;
+    Ok(id)
+}
+
+/// io_submit(2).
+///
+/// # Safety
+/// `operations` are `n` pointers to `struct iocb`, whose memory stays in place until their completions.
+pub unsafe fn io_submit(context: usize, n: usize, operations: *const c_void) -> Result<usize, Errno> {
+    // SAFETY: passed on to our caller.
+    outcome(unsafe { raw::syscall3(Sysno::io_submit as usize, context, n, operations as usize) })
+}
+
+/// io_getevents(2).
+///
+/// # Safety
+/// `events` has room for `most` times `struct io_event`.
+pub unsafe fn io_getevents(
+    context: usize,
+    least: usize,
+    most: usize,
+    events: *mut c_void,
+    timeout: Option<&libc::timespec>,
+) -> Result<usize, Errno> {
+    let timeout = timeout.map_or(0, |timeout| std::ptr::from_ref(timeout) as usize);
+    let call = Sysno::io_getevents as usize;
+    // SAFETY: `timeout` is alive; the rest is passed on to our caller.
+    outcome(unsafe { raw::syscall5(call, context, least, most, events as usize, timeout) })
+}
+
+/// io_destroy(2): waits for what cannot be ended at once.
+pub fn io_destroy(context: usize) {
+    // SAFETY: nothing of the caller's refers to the context's ring any more.
+    unsafe { raw::syscall1(Sysno::io_destroy as usize, context) };
 }
 
 /// close_range(2).
@@ -193,8 +256,8 @@ pub fn has_writer(fifo: c_int) -> bool {
             SPLICE_F_NONBLOCK,
         )
     });
-    close(reader);
-    close(writer);
+    let _ = close(reader);
+    let _ = close(writer);
     matches!(teed, Ok(1) | Err(Errno::AGAIN))
 }
 

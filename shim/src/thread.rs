@@ -3,21 +3,42 @@
 //! Invariant: everything but [`Remote`] is touched by the attached thread alone, and never while a borrow of it is
 //! live: the verbs of a host do not call back (aioshim.h), and no borrow is held across a park.
 
-use crate::conf::Level;
-use crate::engine::{self, Engine, Request, Wait};
+use crate::conf::{EngineChoice, Level};
+use crate::engine::{self, Engine, Made, Request, Sink, Token, Wait};
 use crate::errno;
 use crate::flight::{Flight, Flights};
 use crate::host::Host;
 use crate::policy::INLINE_BUDGET;
-use crate::remote::{Remote, Wakened};
+use crate::pool::{self, Job};
+use crate::remote::{Message, Remote};
 use crate::stats::Stats;
 use crate::tls::{self, OffFiber};
 use crate::{hooks, log, start};
 use crossbeam_channel::Receiver;
 use std::cell::{Cell, UnsafeCell};
-use std::ffi::{c_int, c_void};
+use std::ffi::c_void;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
+
+/// Where the engine reports to, while it polls.
+struct Landings<'a> {
+    thread: &'a Thread,
+    unparked: usize,
+}
+
+impl Sink for Landings<'_> {
+    #[inline]
+    fn done(&mut self, token: Token, result: i32) {
+        self.unparked += usize::from(self.thread.complete(token, result));
+    }
+
+    fn offload(&mut self, token: Token, request: Request) {
+        if !self.thread.offload(token, request) {
+            // Not done: the fiber makes the plain call.
+            self.done(token, -libc::ECANCELED);
+        }
+    }
+}
 
 enum EngineSlot {
     /// Made when the first operation is queued.
@@ -34,12 +55,14 @@ pub struct Thread {
     waiting_turn: Cell<usize>,
     /// Operations queued since the last batch was submitted.
     queued: Cell<u32>,
+    /// The engine makes something of batches; taken to be so until it is made.
+    batches: Cell<bool>,
     /// Calls left before the running fiber lets others run.
     budget: Cell<u32>,
     /// In the child of a fork that could not be given a fresh start: nothing is left to wait with.
     defunct: Cell<bool>,
     stats: Arc<Stats>,
-    inbox: Receiver<Wakened>,
+    inbox: Receiver<Message>,
     remote: Arc<Remote>,
 }
 
@@ -52,6 +75,7 @@ impl Thread {
             flights: UnsafeCell::new(Flights::new()),
             waiting_turn: Cell::new(0),
             queued: Cell::new(0),
+            batches: Cell::new(true),
             budget: Cell::new(INLINE_BUDGET),
             defunct: Cell::new(false),
             stats: Stats::register(start::conf().stats != crate::conf::StatsFormat::Off),
@@ -77,8 +101,14 @@ impl Thread {
         self.flights().len() + self.waiting_turn.get()
     }
 
-    pub fn queued(&self) -> u32 {
-        self.queued.get()
+    /// What the next batch may come to, with `runnable` fibers that may add to it; 0 where batches are worth nothing.
+    #[inline(always)]
+    pub fn batch(&self, runnable: u32) -> u32 {
+        if self.batches.get() {
+            runnable + self.queued.get()
+        } else {
+            0
+        }
     }
 
     fn flights(&self) -> &Flights {
@@ -98,7 +128,7 @@ impl Thread {
             EngineSlot::Made(engine) => Some(&mut **engine),
             EngineSlot::Refused => None,
             slot @ EngineSlot::Unmade => {
-                Self::make(slot, self.remote.wake_fd());
+                self.make(slot);
                 match slot {
                     EngineSlot::Made(engine) => Some(&mut **engine),
                     _ => None,
@@ -109,25 +139,31 @@ impl Thread {
 
     #[cold]
     #[inline(never)]
-    fn make(slot: &mut EngineSlot, wake_fd: c_int) {
+    fn make(&self, slot: &mut EngineSlot) {
         // The io-uring crate closes descriptors through libc, which is our hook.
         let _off = OffFiber::enter();
         let errno = errno::get();
-        *slot = match engine::make(start::conf().engine, wake_fd) {
-            Ok(engine) => {
-                log::say(Level::Debug, format_args!("engine: {}", engine.name()));
-                start::note_engine(engine.name().to_owned());
-                EngineSlot::Made(engine)
-            }
-            Err(refusal) => {
-                log::say(
-                    Level::Info,
-                    format_args!("{refusal}; calls on fibers block their thread"),
-                );
-                start::note_engine(format!("none ({refusal})"));
-                EngineSlot::Refused
-            }
-        };
+        let choice = start::conf().engine;
+        let Made { engine, refusals } = engine::make(choice, self.remote.wake_fd());
+        let name = engine.as_ref().map_or("sync", |engine| engine.name());
+        for refusal in &refusals {
+            // What was asked for by name is missed; auto takes what there is.
+            let level = if choice == EngineChoice::Auto {
+                Level::Info
+            } else {
+                Level::Warn
+            };
+            log::say(level, format_args!("{refusal}; using {name} instead"));
+        }
+        log::say(Level::Debug, format_args!("engine: {name}"));
+        start::note_engine(match refusals.join(", ") {
+            none if none.is_empty() => name.to_owned(),
+            reasons => format!("{name} ({reasons})"),
+        });
+        *slot = engine.map_or(EngineSlot::Refused, |engine| {
+            self.batches.set(engine.batches());
+            EngineSlot::Made(engine)
+        });
         errno::set(errno);
     }
 
@@ -152,16 +188,16 @@ impl Thread {
         let mut unparked = self.open_inbox();
         let sleeps = unparked == 0 && !matches!(wait, Wait::No) && self.remote.begin_sleep();
         let wait = if sleeps { wait } else { Wait::No };
-        // SAFETY: as in `engine`; the closure touches the flights and the host, neither of which reach the engine.
+        // SAFETY: as in `engine`; the landings touch the flights and the host, neither of which reach the engine.
         match unsafe { &mut *self.engine.get() } {
             EngineSlot::Made(engine) => {
                 let queued = self.queued.replace(0);
                 if self.stats.timed() && queued > 0 {
                     self.stats.submitted(u64::from(queued));
                 }
-                engine.poll(wait, &mut |token, result| {
-                    unparked += usize::from(self.complete(token, result))
-                });
+                let mut landings = Landings { thread: self, unparked };
+                engine.poll(wait, &mut landings);
+                unparked = landings.unparked;
             }
             EngineSlot::Unmade | EngineSlot::Refused => self.sleep_without_engine(wait),
         }
@@ -172,23 +208,15 @@ impl Thread {
         unparked
     }
 
-    #[inline]
-    fn complete(&self, token: engine::Token, result: i32) -> bool {
+    #[inline(always)]
+    fn complete(&self, token: Token, result: i32) -> bool {
         // SAFETY: this thread's alone; the borrow ends with the statement.
         let Some(flight) = (unsafe { &mut *self.flights.get() }).remove(token) else {
             return false;
         };
-        // SAFETY: the flight, and its partner, live on the stack of a fiber that stays parked until the unpark below
-        // (flight.rs).
+        // SAFETY: the flight lives on the stack of a fiber that stays parked until the unpark below (flight.rs).
         unsafe {
             (*flight).result = result;
-            (*flight).landed = true;
-            if !(*flight).awaited {
-                return false;
-            }
-            if let Some(partner) = (*flight).partner.as_mut() {
-                partner.awaited = false;
-            }
             self.host.unpark((*flight).fiber);
         }
         true
@@ -196,9 +224,14 @@ impl Thread {
 
     fn open_inbox(&self) -> usize {
         let mut unparked = 0;
-        while let Ok(Wakened(fiber)) = self.inbox.try_recv() {
-            self.host.unpark(fiber);
-            unparked += 1;
+        while let Ok(message) = self.inbox.try_recv() {
+            match message {
+                Message::Unpark(fiber) => {
+                    self.host.unpark(fiber);
+                    unparked += 1;
+                }
+                Message::Landed(token, result) => unparked += usize::from(self.complete(token, result)),
+            }
         }
         unparked
     }
@@ -219,8 +252,8 @@ impl Thread {
         let _ = rustix::io::read(fd, &mut [0u8; 8]);
     }
 
-    /// Queues `request` for `flight` and parks its fiber, the running one, until it is done. Does nothing without an
-    /// engine.
+    /// Has the engine, or the pool, do `request` for `flight` and parks its fiber, the running one, until it is done.
+    /// Does nothing where that is impossible.
     ///
     /// # Safety
     /// `flight` is on the running fiber's stack, or stays otherwise until this returns.
@@ -229,46 +262,27 @@ impl Thread {
         let Some(engine) = self.engine() else { return };
         // SAFETY: this thread's alone; the borrow ends with the statement.
         let token = unsafe { &mut *self.flights.get() }.add(flight);
-        engine.queue(request, token);
-        self.queued.set(self.queued.get() + 1);
+        if engine.queue(request, token) {
+            self.queued.set(self.queued.get() + 1);
+        } else if !self.offload(token, *request) {
+            // SAFETY: as above.
+            unsafe { &mut *self.flights.get() }.remove(token);
+            return;
+        }
         self.park();
     }
 
-    /// Queues two requests and parks the running fiber until the first of them is done; the other is then canceled, and
-    /// its end waited for as well. Their results; ECANCELED without an engine.
-    pub fn fly_either(&self, fiber: *mut c_void, row: usize, requests: [Request; 2]) -> [i32; 2] {
-        let mut flights = requests.each_ref().map(|request| Flight::new(fiber, row, request));
-        let [one, other] = flights.each_mut().map(std::ptr::from_mut);
-        let Some(engine) = self.engine() else {
-            return [-libc::ECANCELED; 2];
-        };
-        // SAFETY: both flights are on this stack, and only touched through these pointers until they have landed.
-        unsafe {
-            (*one).partner = other;
-            (*other).partner = one;
-            // SAFETY: this thread's alone; the borrows end with the statement.
-            let tokens = [one, other].map(|flight| (*self.flights.get()).add(flight));
-            requests
-                .iter()
-                .zip(tokens)
-                .for_each(|(request, token)| engine.queue(request, token));
-            self.queued.set(self.queued.get() + 2);
-            self.park();
-            let (late, token) = if (*one).landed {
-                (other, tokens[1])
-            } else {
-                (one, tokens[0])
-            };
-            if !(*late).landed {
-                (*late).awaited = true;
-                (*late).partner = std::ptr::null_mut();
-                if let Some(engine) = self.engine() {
-                    engine.cancel(token);
-                }
-                self.park();
-            }
-            [(*one).result, (*other).result]
-        }
+    /// Hands `request` to the pool; false where it has not one thread. errno is kept.
+    #[inline(never)]
+    fn offload(&self, token: Token, request: Request) -> bool {
+        let errno = errno::get();
+        let submitted = pool::submit(Job {
+            request,
+            token,
+            remote: Arc::clone(&self.remote),
+        });
+        errno::set(errno);
+        submitted
     }
 
     /// Parks the running fiber until another, of this thread or not, gives it its turn at a file position.

@@ -24,7 +24,7 @@ pub fn close(call: &Call<'_>, fd: c_int) -> Outcome {
         && call.load().alone == Alone::No
         && call.has_engine()
     {
-        return match call.perform(Request::Close { fd }) {
+        return match call.perform(&Request::Close { fd }) {
             // Not done at all; after EINTR the descriptor is gone, as after the plain call.
             result if Errno::of(result) == Errno::CANCELED => Outcome::Through(Why::NoEngine),
             result => Outcome::of_completion(result),
@@ -48,7 +48,7 @@ fn sync(call: &Call<'_>, fd: c_int, data_only: bool) -> Outcome {
     if !call.has_engine() {
         return Outcome::Through(Why::NoEngine);
     }
-    match call.perform(Request::Fsync { fd, data_only }) {
+    match call.perform(&Request::Fsync { fd, data_only }) {
         result if result < 0 && engine::not_done(Errno::of(result)) => Outcome::Through(Why::NoEngine),
         result => Outcome::of_completion(result),
     }
@@ -185,7 +185,9 @@ pub extern "C" fn closefrom(first: c_int) {
             let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile)
                 .maximum
                 .unwrap_or(1 << 20);
-            (first..last.min(limit.min(1 << 20) as c_uint)).for_each(|fd| sys::close(fd as c_int));
+            (first..last.min(limit.min(1 << 20) as c_uint)).for_each(|fd| {
+                let _ = sys::close(fd as c_int);
+            });
         }
         Ok(())
     });

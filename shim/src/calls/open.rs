@@ -91,7 +91,7 @@ pub fn openat(call: &Call<'_>, dir: c_int, path: *const c_char, flags: c_int, mo
         }
         Attempt::Waits => submit(call, dir, path, flags, mode),
         Attempt::WaitsForWriter(fifo) => {
-            await_writer(call, dir, path, fifo);
+            call.perform(&Request::AwaitWriter { fifo });
             // It may fail only if the descriptor was closed meanwhile, by number.
             let _ = sys::set_nonblocking(fifo, false);
             Outcome::Done(Ok(fifo as isize))
@@ -137,7 +137,7 @@ fn attempt(dir: c_int, path: *const c_char, flags: c_int, mode: libc::mode_t) ->
             return Attempt::WaitsForWriter(fd);
         }
         if sys::set_nonblocking(fd, false).is_err() {
-            sys::close(fd);
+            let _ = sys::close(fd);
             return Attempt::Waits;
         }
     }
@@ -145,32 +145,8 @@ fn attempt(dir: c_int, path: *const c_char, flags: c_int, mode: libc::mode_t) ->
     Attempt::Open(fd)
 }
 
-/// Parks until a FIFO that is open for reading has, or has had, a writer.
-///
-/// That a writer has opened it is no event that poll(2) tells, so a second open waits for one, in a kernel thread. A
-/// writer that came and went before that open was there has left its data or a hang-up: the poll tells that.
-fn await_writer(call: &Call<'_>, dir: c_int, path: *const c_char, fifo: c_int) {
-    let open = Request::Open {
-        dir,
-        path,
-        flags: libc::O_RDONLY | libc::O_CLOEXEC,
-        mode: 0,
-    };
-    let poll = Request::Poll {
-        fd: fifo,
-        events: libc::POLLIN | libc::POLLHUP,
-    };
-    let [opened, polled] = call.perform_either([open, poll]);
-    if opened >= 0 {
-        sys::close(opened);
-    } else if polled < 0 {
-        // The path leads elsewhere by now: what is left is to wait for data.
-        call.perform(poll);
-    }
-}
-
 fn submit(call: &Call<'_>, dir: c_int, path: *const c_char, flags: c_int, mode: libc::mode_t) -> Outcome {
-    let result = call.perform(Request::Open {
+    let result = call.perform(&Request::Open {
         dir,
         path,
         flags: flags | O_LARGEFILE,

@@ -2,7 +2,7 @@
 
 use super::Outcome;
 use crate::call::Call;
-use crate::engine::{self, Data, Request, Way};
+use crate::engine::{self, Data, MAX_COUNT, Request, Transfer, Way};
 use crate::errno::Errno;
 use crate::fds::Descriptor;
 use crate::policy::{self, Alone, Decision, Hint, Load, Why};
@@ -10,125 +10,11 @@ use crate::position::{self, Turn};
 use crate::sys::{self, AT_POSITION};
 use std::ffi::{c_int, c_void};
 
-/// The most the kernel transfers in one call (MAX_RW_COUNT); more is cut to it after other checks than io_uring's.
-const MAX_COUNT: usize = 0x7fff_f000;
-
 /// The flags of preadv2 and pwritev2 that io_uring treats as they do.
 const PLAIN_FLAGS: c_int = libc::RWF_DSYNC | libc::RWF_SYNC | libc::RWF_APPEND;
 
 /// Rounds of bringing pages in for a read at the position, before it may block.
 const PREFETCHES: u32 = 4;
-
-/// One transfer as its caller asks for it.
-///
-/// Invariant: only made from the arguments of a libc call ([`buffer`], [`vector`]) or as a part of such a transfer, so
-/// its memory is what the C caller lets the kernel write or read until the call returns; and the call has not returned.
-#[derive(Clone, Copy)]
-struct Transfer {
-    way: Way,
-    fd: c_int,
-    data: Data,
-    /// AT_POSITION, or not negative.
-    offset: i64,
-    flags: c_int,
-}
-
-impl Transfer {
-    fn at_position(&self) -> bool {
-        self.offset == AT_POSITION
-    }
-
-    /// Bytes asked for, of a buffer; -1 for a vector.
-    fn buffer_len(&self) -> i32 {
-        match self.data {
-            Data::Buffer(_, n) => n as i32,
-            Data::Vector(..) => -1,
-        }
-    }
-
-    /// Bytes asked for. Of a vector only to be asked once the kernel has transferred some of it: before, reading the
-    /// vector here could fault where the kernel says EFAULT.
-    fn len(&self) -> usize {
-        match self.data {
-            Data::Buffer(_, n) => n as usize,
-            Data::Vector(iov, n) => {
-                // SAFETY: the kernel has just read this vector, of n entries (see above).
-                let parts = unsafe { std::slice::from_raw_parts(iov, n as usize) };
-                parts.iter().map(|part| part.iov_len).sum::<usize>().min(MAX_COUNT)
-            }
-        }
-    }
-
-    /// The plain call with `flags` added, in the kernel at once.
-    fn call(&self, flags: c_int) -> Result<usize, Errno> {
-        let flags = self.flags | flags;
-        let part;
-        let (iov, n) = match self.data {
-            Data::Buffer(p, n) => {
-                part = libc::iovec {
-                    iov_base: p.cast(),
-                    iov_len: n as usize,
-                };
-                (&raw const part, 1)
-            }
-            Data::Vector(iov, n) => (iov, n as usize),
-        };
-        // SAFETY: the caller's memory, during its call (the type's invariant); `part` is alive.
-        unsafe {
-            match (self.way, self.data) {
-                (Way::Read, _) => sys::preadv2(self.fd, iov, n, self.offset, flags),
-                (Way::Write, Data::Buffer(p, n)) if flags == 0 => {
-                    let offset = (!self.at_position()).then_some(self.offset);
-                    sys::write(self.fd, p.cast(), n as usize, offset)
-                }
-                (Way::Write, _) => sys::pwritev2(self.fd, iov, n, self.offset, flags),
-            }
-        }
-    }
-
-    fn request(&self) -> Request {
-        Request::Transfer {
-            way: self.way,
-            fd: self.fd,
-            data: self.data,
-            offset: self.offset,
-            flags: self.flags,
-        }
-    }
-
-    /// What is left after the first `done` bytes. `storage` holds the shorter vector; it must outlive the result.
-    fn after(&self, done: usize, storage: &mut Vec<libc::iovec>) -> Self {
-        let data = match self.data {
-            // SAFETY: `done` is within the buffer: the kernel has transferred so many bytes of it.
-            Data::Buffer(p, n) => Data::Buffer(unsafe { p.add(done) }, n - done as u32),
-            Data::Vector(iov, n) => {
-                // SAFETY: the kernel has read this vector, of n entries, to transfer those bytes.
-                let parts = unsafe { std::slice::from_raw_parts(iov, n as usize) };
-                storage.clear();
-                let mut skip = done;
-                for part in parts {
-                    let skipped = skip.min(part.iov_len);
-                    skip -= skipped;
-                    if skipped < part.iov_len {
-                        // SAFETY: within the part.
-                        let iov_base = unsafe { part.iov_base.cast::<u8>().add(skipped) }.cast();
-                        storage.push(libc::iovec {
-                            iov_base,
-                            iov_len: part.iov_len - skipped,
-                        });
-                    }
-                }
-                Data::Vector(storage.as_ptr(), storage.len() as u32)
-            }
-        };
-        let offset = if self.at_position() {
-            AT_POSITION
-        } else {
-            self.offset + done as i64
-        };
-        Self { data, offset, ..*self }
-    }
-}
 
 #[inline(always)]
 fn buffer(call: &Call<'_>, way: Way, fd: c_int, data: *const c_void, n: usize, offset: i64) -> Outcome {
@@ -144,12 +30,13 @@ fn buffer(call: &Call<'_>, way: Way, fd: c_int, data: *const c_void, n: usize, o
     transfer(
         call,
         load,
-        &Transfer {
+        Transfer {
             way,
             fd,
             data,
             offset,
             flags: 0,
+            direct: false,
         },
     )
 }
@@ -168,12 +55,13 @@ fn vector(call: &Call<'_>, way: Way, fd: c_int, iov: *const libc::iovec, n: c_in
     transfer(
         call,
         load,
-        &Transfer {
+        Transfer {
             way,
             fd,
             data: Data::Vector(iov, n as u32),
             offset: at,
             flags,
+            direct: false,
         },
     )
 }
@@ -281,9 +169,16 @@ pub fn pwritev2(call: &Call<'_>, fd: c_int, iov: *const libc::iovec, n: c_int, o
 /// One transfer, the way the policy says. What most calls take, a submitted transfer at an offset, is all here and
 /// keeps little on the stack: among many parked fibers each line of it is a cache miss.
 #[inline(always)]
-fn transfer(call: &Call<'_>, load: Load, transfer: &Transfer) -> Outcome {
+fn transfer(call: &Call<'_>, load: Load, transfer: Transfer) -> Outcome {
     let descriptor = Descriptor::get(transfer.fd);
     let hint = descriptor.hint();
+    let request = Request::Transfer(Transfer {
+        direct: hint.is(Hint::DIRECT),
+        ..transfer
+    });
+    let Request::Transfer(transfer) = &request else {
+        unreachable!("just made");
+    };
     let decision = match transfer.way {
         Way::Read => policy::read(hint, load, transfer.at_position()),
         Way::Write => {
@@ -295,8 +190,8 @@ fn transfer(call: &Call<'_>, load: Load, transfer: &Transfer) -> Outcome {
     };
     if decision == Decision::Submit && hint.is(Hint::SEEKABLE) && !transfer.at_position() && call.has_engine() {
         descriptor.submitted();
-        let result = call.perform(transfer.request());
-        if result == transfer.buffer_len() {
+        let result = call.perform(&request);
+        if transfer.buffer_len().is_some_and(|n| n as i32 == result) {
             return Outcome::Done(Ok(result as isize));
         }
         return landed(call, transfer, descriptor, result);
@@ -388,7 +283,7 @@ fn submit(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor, turn: &m
         return Outcome::Done(plain(call, transfer));
     }
     let Some(turn) = turn else {
-        return landed(call, transfer, descriptor, call.perform(transfer.request()));
+        return landed(call, transfer, descriptor, call.perform(&(*transfer).into()));
     };
     turn.keep(call);
     let hint = descriptor.hint();
@@ -521,7 +416,7 @@ fn rest(call: &Call<'_>, transfer: &Transfer, turn: &mut Option<Turn>, mut done:
 /// Has the engine do one transfer.
 #[inline(never)]
 fn perform(call: &Call<'_>, transfer: &Transfer) -> Result<usize, Errno> {
-    settle(call, transfer, call.perform(transfer.request()))
+    settle(call, transfer, call.perform(&(*transfer).into()))
 }
 
 /// The result of a transfer, made the plain call's where the engine did not do it.

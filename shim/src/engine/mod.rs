@@ -1,71 +1,26 @@
 //! Engines: what carries out operations while their fibers are parked. One per attached thread, used by it alone.
 //!
-//! [`uring`] is the only one so far; Linux AIO and a thread pool will stand beside it.
+//! A ladder: [`Uring`] does all asynchronously; [`LinuxAio`] what O_DIRECT, fsync(2) and poll(2) allow; [`Threads`]
+//! nothing but to wait for streams. What an engine does not take is the offload pool's ([`crate::pool`]). The highest rung that
+//! the kernel grants is taken, a thread at a time.
 
+mod linux_aio;
+mod plain;
+mod readiness;
+mod request;
+mod threads;
 mod uring;
 
 use crate::conf::EngineChoice;
 use crate::errno::Errno;
-use std::ffi::{c_char, c_int};
+use std::ffi::c_int;
 
-pub use uring::Uring;
+pub use plain::perform;
+pub use request::{Data, MAX_COUNT, Request, Transfer, Way};
 
-/// One operation, in the kernel's terms. The memory it names belongs to the kernel until its completion is reaped:
-/// the parked fiber that asked for it keeps it in place.
-#[derive(Clone, Copy)]
-pub enum Request {
-    /// An offset of -1 is the current position, and the only one for streams.
-    Transfer {
-        way: Way,
-        fd: c_int,
-        data: Data,
-        offset: i64,
-        flags: c_int,
-    },
-    Fsync {
-        fd: c_int,
-        data_only: bool,
-    },
-    Open {
-        dir: c_int,
-        path: *const c_char,
-        flags: c_int,
-        mode: u32,
-    },
-    Close {
-        fd: c_int,
-    },
-    /// poll(2)'s events, once.
-    Poll {
-        fd: c_int,
-        events: i16,
-    },
-}
-
-impl Request {
-    /// The descriptor it is about; None for a path.
-    #[inline(always)]
-    pub fn fd(&self) -> Option<c_int> {
-        match *self {
-            Self::Transfer { fd, .. } | Self::Fsync { fd, .. } | Self::Close { fd } | Self::Poll { fd, .. } => Some(fd),
-            Self::Open { .. } => None,
-        }
-    }
-}
-
-/// Which way a transfer goes.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Way {
-    Read,
-    Write,
-}
-
-/// The memory of a transfer: at most 0x7ffff000 bytes in one piece, or a vector.
-#[derive(Clone, Copy)]
-pub enum Data {
-    Buffer(*mut u8, u32),
-    Vector(*const libc::iovec, u32),
-}
+use linux_aio::LinuxAio;
+use threads::Threads;
+use uring::Uring;
 
 /// What the completion of a request carries back to the one who queued it.
 pub type Token = u32;
@@ -78,38 +33,66 @@ pub enum Wait {
     Forever,
 }
 
+/// Where an engine reports what became of requests.
+pub trait Sink {
+    /// It is done: the result as a system call's, a negative error number.
+    fn done(&mut self, token: Token, result: i32);
+
+    /// The engine cannot do it asynchronously after all: the pool is to.
+    fn offload(&mut self, token: Token, request: Request);
+}
+
 pub trait Engine {
     fn name(&self) -> &'static str;
 
-    /// Queues a request. No system call, unless the queue is full.
-    fn queue(&mut self, request: &Request, token: Token);
+    /// Whether an operation in a large batch costs less than a system call of its own, even one that does not wait.
+    fn batches(&self) -> bool;
 
-    /// Asks for the request of `token` to end soon; it still completes, one way or the other.
-    fn cancel(&mut self, token: Token);
+    /// Queues a request; false if it is not one that this engine does asynchronously.
+    fn queue(&mut self, request: &Request, token: Token) -> bool;
 
-    /// Hands everything queued to the kernel, and does not wait.
+    /// Hands everything queued to the kernel, and does not wait for it to be done.
     fn submit(&mut self);
 
-    /// Submits what is queued and reports completions: `done(token, result)`, the result as a system call's (a
-    /// negative error number). Waits for a first one as `wait` says; ends early when the thread is woken.
-    fn poll(&mut self, wait: Wait, done: &mut dyn FnMut(Token, i32));
+    /// Submits what is queued and reports completions. Waits for a first one as `wait` says; ends early when the thread
+    /// is woken.
+    fn poll(&mut self, wait: Wait, sink: &mut dyn Sink);
 
     /// In the child of a fork: lets go of this process's copy without touching the parent's operations.
     fn abandon(self: Box<Self>);
 }
 
-/// Why there is no engine: its own words, for the log and the statistics.
-pub type Refusal = String;
+/// An engine, and why those above it on the ladder were refused: their own words, for the log and the statistics.
+pub struct Made {
+    pub engine: Option<Box<dyn Engine>>,
+    pub refusals: Vec<String>,
+}
 
-/// Makes the calling thread's engine. `wake_fd` is an eventfd that must end its waits.
-pub fn make(choice: EngineChoice, wake_fd: c_int) -> Result<Box<dyn Engine>, Refusal> {
-    match choice {
-        EngineChoice::Sync => Err("AIOSHIM_ENGINE=sync".into()),
-        EngineChoice::Auto | EngineChoice::Uring => match Uring::new(wake_fd) {
-            Ok(uring) => Ok(Box::new(uring)),
-            Err(error) => Err(format!("io_uring: {error}")),
-        },
+/// Makes the calling thread's engine: the one chosen or the next one below it that is granted. `wake_fd` is an eventfd
+/// that must end its waits.
+pub fn make(choice: EngineChoice, wake_fd: c_int) -> Made {
+    type Rung = (EngineChoice, &'static str, fn(c_int) -> Result<Box<dyn Engine>, Errno>);
+    const LADDER: [Rung; 3] = [
+        (EngineChoice::Uring, "io_uring", |fd| Ok(Box::new(Uring::new(fd)?))),
+        (EngineChoice::Aio, "Linux AIO", |fd| Ok(Box::new(LinuxAio::new(fd)?))),
+        (EngineChoice::Threads, "threads", |fd| Ok(Box::new(Threads::new(fd)?))),
+    ];
+    let mut refusals = Vec::new();
+    for (rung, name, make) in LADDER {
+        if rung < choice {
+            continue;
+        }
+        match make(wake_fd) {
+            Ok(engine) => {
+                return Made {
+                    engine: Some(engine),
+                    refusals,
+                };
+            }
+            Err(error) => refusals.push(format!("{name}: {error}")),
+        }
     }
+    Made { engine: None, refusals }
 }
 
 /// Whether `error`, from a completion, says that the engine did not do the operation, not what the operation gives:

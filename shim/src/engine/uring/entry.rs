@@ -1,6 +1,6 @@
 //! Requests as submission queue entries.
 
-use crate::engine::{Data, Request, Way};
+use crate::engine::{Data, Request, Transfer, Way};
 use io_uring::{opcode, squeue, types};
 use std::ffi::c_int;
 
@@ -27,16 +27,17 @@ macro_rules! with_file {
     };
 }
 
-/// The entry of `request`, whose file is `file`.
-pub fn of(request: &Request, file: File) -> squeue::Entry {
-    match *request {
-        Request::Transfer {
+/// The entry of `request`, whose file is `file`; None for what io_uring does not do.
+#[inline(always)]
+pub fn of(request: &Request, file: File) -> Option<squeue::Entry> {
+    Some(match *request {
+        Request::Transfer(Transfer {
             way,
             data,
             offset,
             flags,
             ..
-        } => {
+        }) => {
             let offset = offset as u64;
             match (way, data) {
                 (Way::Read, Data::Buffer(p, n)) => {
@@ -81,7 +82,7 @@ pub fn of(request: &Request, file: File) -> squeue::Entry {
                 .build();
             entry.flags(squeue::Flags::ASYNC)
         }
-        Request::Poll { fd, events } => opcode::PollAdd::new(types::Fd(fd), events as u16 as u32).build(),
         Request::Close { fd } => opcode::Close::new(types::Fd(fd)).build(),
-    }
+        Request::AwaitWriter { .. } => return None,
+    })
 }

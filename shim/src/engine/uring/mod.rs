@@ -7,7 +7,7 @@ mod entry;
 mod hot_file;
 mod setup;
 
-use super::{Engine, Request, Token, Wait};
+use super::{Engine, Request, Sink, Token, Transfer, Wait};
 use crate::conf::Level;
 use crate::errno::Errno;
 use crate::tls::OffFiber;
@@ -150,7 +150,7 @@ impl Uring {
     }
 
     /// The kernel refuses io_uring_enter after all: what is still queued comes back as ECANCELED, which makes the
-    /// calls plain ones.
+    /// calls plain ones; later ones are the pool's.
     fn give_up(&mut self, error: Errno) {
         if !self.broken {
             self.broken = true;
@@ -162,7 +162,7 @@ impl Uring {
             );
             log::say(
                 Level::Warn,
-                format_args!("io_uring_enter: {error}; calls on this thread block from now on"),
+                format_args!("io_uring_enter: {error}; threads do this thread's calls from now on"),
             );
         }
     }
@@ -195,30 +195,29 @@ impl Engine for Uring {
         "io_uring"
     }
 
-    fn queue(&mut self, request: &Request, token: Token) {
-        if self.broken {
-            self.early.push((token, -libc::ECANCELED));
-        } else {
-            self.make_room();
-            let file = match *request {
-                Request::Transfer { fd, .. } if self.hot.vote(fd) => {
-                    if let Some(first) = self.hot.take() {
-                        self.push(&first.user_data(SILENT), OURS);
-                    }
-                    File::Slot(hot_file::SLOT)
-                }
-                _ => File::Descriptor(request.fd().unwrap_or(libc::AT_FDCWD)),
-            };
-            self.push(&entry::of(request, file).user_data(u64::from(token)), token);
-        }
+    fn batches(&self) -> bool {
+        true
     }
 
-    fn cancel(&mut self, token: Token) {
-        if !self.broken {
-            self.make_room();
-            let entry = opcode::AsyncCancel::new(u64::from(token)).build();
-            self.push(&entry.user_data(SILENT), OURS);
+    fn queue(&mut self, request: &Request, token: Token) -> bool {
+        if self.broken {
+            return false;
         }
+        self.make_room();
+        let file = match *request {
+            Request::Transfer(Transfer { fd, .. }) if self.hot.vote(fd) => {
+                if let Some(first) = self.hot.take() {
+                    self.push(&first.user_data(SILENT), OURS);
+                }
+                File::Slot(hot_file::SLOT)
+            }
+            _ => File::Descriptor(request.fd().unwrap_or(libc::AT_FDCWD)),
+        };
+        let Some(entry) = entry::of(request, file) else {
+            return false;
+        };
+        self.push(&entry.user_data(u64::from(token)), token);
+        true
     }
 
     fn abandon(self: Box<Self>) {
@@ -247,7 +246,7 @@ impl Engine for Uring {
         }
     }
 
-    fn poll(&mut self, wait: Wait, done: &mut dyn FnMut(Token, i32)) {
+    fn poll(&mut self, wait: Wait, sink: &mut dyn Sink) {
         if !self.broken && !matches!(wait, Wait::No) {
             // May submit, and so bring completions.
             self.arm_wake();
@@ -267,9 +266,9 @@ impl Engine for Uring {
             self.round(want, timeout);
         }
         for (token, result) in std::mem::take(&mut self.early) {
-            done(token, result);
+            sink.done(token, result);
         }
-        self.reap(done);
+        self.reap(&mut |token, result| sink.done(token, result));
     }
 }
 

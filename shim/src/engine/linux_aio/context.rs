@@ -1,0 +1,159 @@
+//! An AIO context: io_setup(2), io_submit(2), io_getevents(2), and the ring of completions that the kernel maps.
+//!
+//! libc has no names for these calls; their structures are those of <linux/aio_abi.h>.
+
+use crate::errno::Errno;
+use crate::sys;
+use std::ffi::c_int;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+pub const PREAD: u16 = 0;
+pub const PWRITE: u16 = 1;
+pub const FSYNC: u16 = 2;
+pub const FDSYNC: u16 = 3;
+pub const POLL: u16 = 5;
+pub const PREADV: u16 = 7;
+pub const PWRITEV: u16 = 8;
+
+/// `struct iocb`: one operation. The kernel copies it as it is submitted.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub struct Iocb {
+    /// Comes back in the event.
+    pub data: u64,
+    #[cfg(target_endian = "little")]
+    key: u32,
+    /// As preadv2's.
+    pub rw_flags: u32,
+    #[cfg(target_endian = "big")]
+    key: u32,
+    opcode: u16,
+    priority: i16,
+    fd: u32,
+    /// A buffer, a vector, or poll's events.
+    pub data_at: u64,
+    pub length: u64,
+    pub offset: i64,
+    reserved: u64,
+    flags: u32,
+    result_fd: u32,
+}
+const _: () = assert!(size_of::<Iocb>() == 64);
+
+impl Iocb {
+    pub fn new(opcode: u16, fd: c_int, data: u64) -> Self {
+        Self {
+            data,
+            opcode,
+            fd: fd as u32,
+            ..Self::default()
+        }
+    }
+}
+
+/// `struct io_event`: one completion.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub struct Event {
+    pub data: u64,
+    iocb: u64,
+    pub result: i64,
+    result2: i64,
+}
+const _: () = assert!(size_of::<Event>() == 32);
+
+/// `struct aio_ring`, at the address that is the context's id; the events follow. Not in a header, but unchanged since
+/// 2.6, with a mark to tell, and read so by others (fio).
+#[repr(C)]
+struct Ring {
+    id: u32,
+    length: u32,
+    head: AtomicU32,
+    tail: AtomicU32,
+    magic: u32,
+    compatible: u32,
+    incompatible: u32,
+    header_length: u32,
+}
+const MAGIC: u32 = 0xa10a_10a1;
+
+/// Events taken by one system call.
+const AT_ONCE: usize = 128;
+
+pub struct Context {
+    id: usize,
+    /// The completions can be taken off the ring without a system call.
+    readable: bool,
+}
+
+impl Context {
+    /// A context for at least `operations` at a time. EAGAIN where the system has no more (fs.aio-max-nr).
+    pub fn new(operations: u32) -> Result<Self, Errno> {
+        let id = sys::io_setup(operations)?;
+        // SAFETY: the id is the address of the ring, mapped by the kernel until io_destroy.
+        let ring = unsafe { &*(id as *const Ring) };
+        let readable =
+            ring.magic == MAGIC && ring.incompatible == 0 && ring.header_length as usize == size_of::<Ring>();
+        Ok(Self { id, readable })
+    }
+
+    /// Submits `operations` in order: how many the kernel took. The error is the first one's.
+    ///
+    /// # Safety
+    /// The memory that they name stays in place until their completions.
+    pub unsafe fn submit(&self, operations: &[Iocb]) -> Result<usize, Errno> {
+        let mut pointers = [std::ptr::null::<Iocb>(); AT_ONCE];
+        let n = operations.len().min(AT_ONCE);
+        for (pointer, operation) in pointers.iter_mut().zip(operations) {
+            *pointer = operation;
+        }
+        // SAFETY: `pointers` are n operations, which are copied during the call; the rest is our caller's promise.
+        unsafe { sys::io_submit(self.id, n, pointers.as_ptr().cast()) }
+    }
+
+    /// Takes the completions that there are off the ring.
+    pub fn reap(&self, mut done: impl FnMut(Event)) {
+        if !self.readable {
+            let _ = self.wait(0, Some(0), done);
+            return;
+        }
+        // SAFETY: as in `new`.
+        let ring = unsafe { &*(self.id as *const Ring) };
+        let mut head = ring.head.load(Ordering::Relaxed);
+        // Pairs with the kernel's barrier between an event and the tail.
+        while head != ring.tail.load(Ordering::Acquire) {
+            // SAFETY: `head` is below the ring's length, and the event before the tail is the kernel's no more.
+            let event = unsafe {
+                std::ptr::from_ref(ring)
+                    .add(1)
+                    .cast::<Event>()
+                    .add(head as usize)
+                    .read_volatile()
+            };
+            head = (head + 1) % ring.length;
+            ring.head.store(head, Ordering::Release);
+            done(event);
+        }
+    }
+
+    /// Waits for at least `least` completions, at most `nanos`.
+    pub fn wait(&self, least: usize, nanos: Option<u64>, done: impl FnMut(Event)) -> Result<(), Errno> {
+        let mut events = [Event::default(); AT_ONCE];
+        let timeout = nanos.map(|nanos| libc::timespec {
+            tv_sec: (nanos / 1_000_000_000) as libc::time_t,
+            tv_nsec: (nanos % 1_000_000_000) as _,
+        });
+        // SAFETY: room for AT_ONCE events, which is what the kernel is told.
+        let n = unsafe { sys::io_getevents(self.id, least, AT_ONCE, events.as_mut_ptr().cast(), timeout.as_ref()) }?;
+        events[..n].iter().copied().for_each(done);
+        Ok(())
+    }
+}
+
+impl Drop for Context {
+    /// Waits for what is in flight, but for polls, which it ends. In the child of a fork there is no such context: then
+    /// it does nothing.
+    fn drop(&mut self) {
+        sys::io_destroy(self.id);
+    }
+}

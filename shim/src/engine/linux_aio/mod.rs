@@ -1,0 +1,358 @@
+//! The Linux AIO engine: io_submit(2), the kernel's asynchronous I/O of before io_uring, a context per thread.
+//!
+//! It is asynchronous for O_DIRECT transfers, fsync(2) and poll(2). So direct transfers are submitted as they are, but for
+//! writes that make the file longer, which io_submit would wait for; a transfer on a stream is a poll, and tried when that
+//! completes; the rest is the offload pool's.
+//!
+//! Invariant: `operations` holds, by token, all that was queued and has not been reported.
+
+mod context;
+
+use super::readiness::Readiness;
+use super::{Data, Engine, Request, Sink, Token, Transfer, Wait, Way};
+use crate::errno::Errno;
+use crate::{fds, sys};
+use context::{Context, Event, Iocb};
+use std::ffi::c_int;
+use std::os::fd::BorrowedFd;
+
+/// The data of the poll on the wake-up eventfd.
+const WAKE: u64 = u64::MAX;
+/// The data of the poll on the epoll instance of `readiness`.
+const READY: u64 = u64::MAX - 1;
+
+/// Operations at a time, tried in turn while the system has no more (fs.aio-max-nr, 65536 for all processes). What is
+/// above waits in `queued`.
+const SIZES: [u32; 4] = [1024, 256, 64, 16];
+
+#[derive(Clone, Copy)]
+enum Operation {
+    /// An O_DIRECT transfer, or fsync.
+    Direct,
+    /// A poll for a transfer on a stream. `file` is our duplicate of its descriptor, or the descriptor itself where there
+    /// is no room for one: a thread in read(2) keeps its file when another closes the descriptor.
+    Stream { transfer: Transfer, file: c_int },
+}
+
+pub struct LinuxAio {
+    context: Context,
+    /// Most operations at a time.
+    capacity: usize,
+    in_kernel: usize,
+    /// Polls among them, but for our own two: they may stay for ever, and must leave room for transfers.
+    polls: usize,
+    queued: Vec<Iocb>,
+    operations: Vec<Option<Operation>>,
+    /// What became known outside of `poll`.
+    early: Vec<Early>,
+    /// Streams beyond what may be polled for here.
+    readiness: Readiness,
+    readiness_armed: bool,
+    wake_fd: c_int,
+    wake_armed: bool,
+}
+
+enum Early {
+    Event(Event),
+    Refused(u64, Errno),
+}
+
+impl LinuxAio {
+    pub fn new(wake_fd: c_int) -> Result<Self, Errno> {
+        let (context, capacity) = setup()?;
+        let mut aio = Self {
+            context,
+            capacity,
+            in_kernel: 0,
+            polls: 0,
+            queued: Vec::new(),
+            operations: Vec::new(),
+            early: Vec::new(),
+            readiness: Readiness::new(None)?,
+            readiness_armed: false,
+            wake_fd,
+            wake_armed: false,
+        };
+        // IOCB_CMD_POLL came with 4.18; and a seccomp filter may allow io_setup and deny io_submit.
+        aio.arm_wake();
+        aio.submit_some();
+        match aio.early.pop() {
+            Some(Early::Refused(_, error)) => Err(error),
+            _ => Ok(aio),
+        }
+    }
+
+    fn arm_wake(&mut self) {
+        if !self.wake_armed {
+            self.wake_armed = true;
+            self.queued.push(poll(self.wake_fd, libc::POLLIN, WAKE));
+        }
+    }
+
+    fn arm_readiness(&mut self) {
+        if !self.readiness_armed && !self.readiness.is_empty() {
+            self.readiness_armed = true;
+            self.queued.push(poll(self.readiness.fd(), libc::POLLIN, READY));
+        }
+    }
+
+    /// Submits what the kernel takes now.
+    fn submit_some(&mut self) {
+        let mut from = 0;
+        while from < self.queued.len() {
+            // SAFETY: the operations' memory stays in place until their completions: the parked fibers keep it
+            // (flight.rs).
+            match unsafe { self.context.submit(&self.queued[from..]) } {
+                Ok(n) => {
+                    from += n;
+                    self.in_kernel += n;
+                }
+                Err(Errno::INTR) => {}
+                // The rest waits until completions have made room.
+                Err(Errno::AGAIN) if self.in_kernel > 0 => break,
+                Err(error) => {
+                    self.early.push(Early::Refused(self.queued[from].data, error));
+                    from += 1;
+                }
+            }
+        }
+        self.queued.drain(..from);
+    }
+
+    fn keep(&mut self, token: Token, operation: Operation) {
+        let at = token as usize;
+        if self.operations.len() <= at {
+            self.operations.resize(at + 1, None);
+        }
+        self.operations[at] = Some(operation);
+    }
+
+    fn queue_stream(&mut self, transfer: Transfer, token: Token) -> bool {
+        if self.polls >= self.capacity / 2 {
+            return self.readiness.add(transfer, token);
+        }
+        self.polls += 1;
+        let file = match sys::duplicate_out_of_the_way(transfer.fd) {
+            Some(duplicate) => {
+                fds::mark_ours(duplicate, true);
+                duplicate
+            }
+            None => transfer.fd,
+        };
+        self.keep(token, Operation::Stream { transfer, file });
+        self.queued.push(poll_stream(&transfer, file, token));
+        true
+    }
+
+    /// Tells of everything that `early` holds.
+    fn report_early(&mut self, sink: &mut dyn Sink) {
+        for early in std::mem::take(&mut self.early) {
+            match early {
+                Early::Event(event) => self.complete(event, sink),
+                Early::Refused(data, _) => self.refused(data, sink),
+            }
+        }
+    }
+
+    fn complete(&mut self, event: Event, sink: &mut dyn Sink) {
+        match event.data {
+            WAKE => {
+                self.wake_armed = false;
+                // SAFETY: the eventfd belongs to the thread that owns this engine and outlives it.
+                let _ = rustix::io::read(unsafe { BorrowedFd::borrow_raw(self.wake_fd) }, &mut [0u8; 8]);
+            }
+            READY => {
+                self.readiness_armed = false;
+                self.readiness.poll(Wait::No, sink);
+            }
+            token => self.complete_operation(token as Token, event.result as i32, sink),
+        }
+    }
+
+    fn complete_operation(&mut self, token: Token, result: i32, sink: &mut dyn Sink) {
+        let Some(operation) = self.operations[token as usize].take() else {
+            return;
+        };
+        match operation {
+            Operation::Stream { transfer, file } => self.stream_ready(transfer, file, token, sink),
+            Operation::Direct => sink.done(token, result),
+        }
+    }
+
+    fn stream_ready(&mut self, transfer: Transfer, file: c_int, token: Token, sink: &mut dyn Sink) {
+        match (Transfer { fd: file, ..transfer }).attempt() {
+            // Somebody else was faster.
+            Ok(None) => {
+                self.keep(token, Operation::Stream { transfer, file });
+                self.queued.push(poll_stream(&transfer, file, token));
+                return;
+            }
+            Ok(Some(n)) => sink.done(token, n as i32),
+            Err(Errno::NOTSUP) => sink.offload(token, transfer.into()),
+            Err(error) => sink.done(token, -error.0),
+        }
+        self.let_go(file, &transfer);
+    }
+
+    /// A stream is not polled for any more.
+    fn let_go(&mut self, file: c_int, transfer: &Transfer) {
+        self.polls -= 1;
+        if file != transfer.fd {
+            fds::disown(file);
+            let _ = sys::close(file);
+        }
+    }
+
+    /// The kernel would not take an operation: the fiber makes the plain call, whose answer is the right one.
+    fn refused(&mut self, data: u64, sink: &mut dyn Sink) {
+        match data {
+            WAKE => self.wake_armed = false,
+            READY => self.readiness_armed = false,
+            data => {
+                let token = data as Token;
+                match self.operations[token as usize].take() {
+                    Some(Operation::Stream { transfer, file }) => {
+                        self.let_go(file, &transfer);
+                        sink.offload(token, transfer.into());
+                    }
+                    Some(Operation::Direct) => sink.done(token, -libc::ECANCELED),
+                    None => {}
+                }
+            }
+        }
+    }
+}
+
+impl Engine for LinuxAio {
+    fn name(&self) -> &'static str {
+        "linux-aio"
+    }
+
+    fn batches(&self) -> bool {
+        false
+    }
+
+    fn queue(&mut self, request: &Request, token: Token) -> bool {
+        let iocb = match *request {
+            Request::Transfer(transfer) if transfer.at_position() => return self.queue_stream(transfer, token),
+            Request::Transfer(transfer) if transfer.direct && !extends(&transfer) => {
+                self.keep(token, Operation::Direct);
+                direct(&transfer, token)
+            }
+            Request::Fsync { fd, data_only } => {
+                self.keep(token, Operation::Direct);
+                let opcode = if data_only { context::FDSYNC } else { context::FSYNC };
+                Iocb::new(opcode, fd, u64::from(token))
+            }
+            _ => return false,
+        };
+        self.queued.push(iocb);
+        true
+    }
+
+    fn submit(&mut self) {
+        loop {
+            self.submit_some();
+            if self.queued.is_empty() {
+                return;
+            }
+            // Full of transfers: polls leave them half of the room. Some of them end soon.
+            let (early, in_kernel) = (&mut self.early, &mut self.in_kernel);
+            let _ = self.context.wait(1, None, |event| {
+                *in_kernel -= 1;
+                early.push(Early::Event(event));
+            });
+        }
+    }
+
+    fn poll(&mut self, wait: Wait, sink: &mut dyn Sink) {
+        let nanos = match wait {
+            Wait::No => Some(0),
+            Wait::Nanos(nanos) => Some(nanos),
+            Wait::Forever => None,
+        };
+        let waits = !matches!(wait, Wait::No);
+        if waits {
+            self.arm_wake();
+        }
+        self.arm_readiness();
+        self.submit_some();
+        let waits = waits && self.early.is_empty();
+        let before = self.early.len();
+        let early = &mut self.early;
+        self.context.reap(|event| early.push(Early::Event(event)));
+        if waits && early.is_empty() {
+            // Interrupted, or out of time: whoever waits looks around and comes back.
+            let _ = self.context.wait(1, nanos, |event| early.push(Early::Event(event)));
+        }
+        self.in_kernel -= early.len() - before;
+        self.report_early(sink);
+    }
+
+    fn abandon(self: Box<Self>) {
+        // The context is the parent's, and so are its operations; what is closed is this process's own copies.
+        drop(self);
+    }
+}
+
+impl Drop for LinuxAio {
+    fn drop(&mut self) {
+        for operation in self.operations.iter().flatten() {
+            if let Operation::Stream { transfer, file } = operation
+                && *file != transfer.fd
+            {
+                fds::disown(*file);
+                let _ = sys::close(*file);
+            }
+        }
+    }
+}
+
+/// The largest context that the system has room for.
+fn setup() -> Result<(Context, usize), Errno> {
+    let mut error = Errno::AGAIN;
+    for size in SIZES {
+        match Context::new(size) {
+            Ok(context) => return Ok((context, size as usize)),
+            Err(e @ (Errno::AGAIN | Errno::NOMEM)) => error = e,
+            Err(e) => return Err(e),
+        }
+    }
+    Err(error)
+}
+
+/// Whether a transfer makes its file longer, as far as can be told.
+fn extends(transfer: &Transfer) -> bool {
+    let end = || transfer.buffer_len().map(|n| transfer.offset + n as i64);
+    let size = || sys::fstat(transfer.fd).ok().map(|stat| stat.st_size);
+    transfer.way == Way::Write && (transfer.flags & libc::RWF_APPEND != 0 || end().is_none_or(|end| size() < Some(end)))
+}
+
+fn poll(fd: c_int, events: i16, data: u64) -> Iocb {
+    let mut iocb = Iocb::new(context::POLL, fd, data);
+    iocb.data_at = events as u64;
+    iocb
+}
+
+fn poll_stream(transfer: &Transfer, file: c_int, token: Token) -> Iocb {
+    let events = match transfer.way {
+        Way::Read => libc::POLLIN,
+        Way::Write => libc::POLLOUT,
+    };
+    poll(file, events, u64::from(token))
+}
+
+fn direct(transfer: &Transfer, token: Token) -> Iocb {
+    let (opcode, data_at, length) = match (transfer.way, transfer.data) {
+        (Way::Read, Data::Buffer(p, n)) => (context::PREAD, p as u64, n),
+        (Way::Write, Data::Buffer(p, n)) => (context::PWRITE, p as u64, n),
+        (Way::Read, Data::Vector(v, n)) => (context::PREADV, v as u64, n),
+        (Way::Write, Data::Vector(v, n)) => (context::PWRITEV, v as u64, n),
+    };
+    let mut iocb = Iocb::new(opcode, transfer.fd, u64::from(token));
+    iocb.rw_flags = transfer.flags as u32;
+    iocb.data_at = data_at;
+    iocb.length = u64::from(length);
+    iocb.offset = transfer.offset;
+    iocb
+}

@@ -1,0 +1,66 @@
+//! A request as the plain system call it stands for, made by the calling thread, which may block in it.
+
+use super::request::{Data, Request, Transfer, Way};
+use crate::errno::Errno;
+use crate::{fifo, sys};
+use std::ffi::c_int;
+
+/// Does `request`: its result as a system call's, a negative error number.
+pub fn perform(request: &Request) -> i32 {
+    let result = match *request {
+        Request::Transfer(transfer) => transfer.call(0).map(|n| n as i32),
+        Request::Fsync { fd, data_only } => sys::fsync(fd, data_only).map(|()| 0),
+        // SAFETY: the path is the C caller's, whose call has not returned (request.rs).
+        Request::Open { dir, path, flags, mode } => unsafe { sys::openat(dir, path, flags, mode) },
+        Request::Close { fd } => sys::close(fd).map(|()| 0),
+        Request::AwaitWriter { fifo } => {
+            fifo::await_writer(fifo);
+            Ok(0)
+        }
+    };
+    result.unwrap_or_else(|error| -error.0)
+}
+
+impl Transfer {
+    /// The plain call with `flags` added, in the kernel at once.
+    pub fn call(&self, flags: c_int) -> Result<usize, Errno> {
+        let flags = self.flags | flags;
+        let offset = (!self.at_position()).then_some(self.offset);
+        let part;
+        let (iov, n) = match self.data {
+            Data::Buffer(p, n) if flags == 0 => {
+                // SAFETY: the caller's memory, during its call (request.rs).
+                return unsafe {
+                    match self.way {
+                        Way::Read => sys::read(self.fd, p.cast(), n as usize, offset),
+                        Way::Write => sys::write(self.fd, p.cast(), n as usize, offset),
+                    }
+                };
+            }
+            Data::Buffer(p, n) => {
+                part = libc::iovec {
+                    iov_base: p.cast(),
+                    iov_len: n as usize,
+                };
+                (&raw const part, 1)
+            }
+            Data::Vector(iov, n) => (iov, n as usize),
+        };
+        // SAFETY: as above; `part` is alive.
+        unsafe {
+            match self.way {
+                Way::Read => sys::preadv2(self.fd, iov, n, self.offset, flags),
+                Way::Write => sys::pwritev2(self.fd, iov, n, self.offset, flags),
+            }
+        }
+    }
+
+    /// The call in a form that does not wait: the result, None where it would have to, or [`Errno::NOTSUP`] where the
+    /// file cannot tell.
+    pub fn attempt(&self) -> Result<Option<usize>, Errno> {
+        match self.call(libc::RWF_NOWAIT) {
+            Err(Errno::AGAIN) => Ok(None),
+            result => result.map(Some),
+        }
+    }
+}

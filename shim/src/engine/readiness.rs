@@ -1,0 +1,231 @@
+//! Streams that are waited for by epoll(7): a transfer is tried when its stream is said to be ready, until it goes.
+//!
+//! A thread that is blocked in read(2) keeps its file when another closes the descriptor, and does not notice that the
+//! number comes to name something else. So the wait is on a duplicate of the descriptor, one for all that wait on one
+//! open file; in the child of a fork the duplicates are closed.
+
+use super::request::{Transfer, Way};
+use super::{Sink, Token, Wait};
+use crate::errno::Errno;
+use crate::{fds, sys};
+use rustix::event::{Timespec, epoll};
+use slab::Slab;
+use std::collections::{HashMap, VecDeque};
+use std::ffi::c_int;
+use std::mem::MaybeUninit;
+use std::os::fd::{BorrowedFd, IntoRawFd};
+
+/// The epoll data of the wake-up eventfd.
+const WAKE: u64 = u64::MAX;
+
+pub struct Readiness {
+    epoll: c_int,
+    wake_fd: Option<c_int>,
+    watched: Slab<Watched>,
+    /// The program's descriptor numbers to those of `watched` that were open under them.
+    by_fd: HashMap<c_int, Vec<usize>>,
+}
+
+/// An open file that transfers wait for.
+struct Watched {
+    /// The program's descriptor when the first of them began to wait.
+    fd: c_int,
+    /// Ours.
+    duplicate: c_int,
+    readers: VecDeque<(Token, Transfer)>,
+    writers: VecDeque<(Token, Transfer)>,
+    armed: epoll::EventFlags,
+}
+
+impl Watched {
+    fn queue(&mut self, way: Way) -> &mut VecDeque<(Token, Transfer)> {
+        match way {
+            Way::Read => &mut self.readers,
+            Way::Write => &mut self.writers,
+        }
+    }
+
+    fn wanted(&self) -> epoll::EventFlags {
+        let mut events = epoll::EventFlags::empty();
+        events.set(epoll::EventFlags::IN, !self.readers.is_empty());
+        events.set(epoll::EventFlags::OUT, !self.writers.is_empty());
+        events
+    }
+}
+
+impl Readiness {
+    /// `wake_fd` is an eventfd that ends the waits, if anything but a stream is to end them.
+    pub fn new(wake_fd: Option<c_int>) -> Result<Self, Errno> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(|e| Errno(e.raw_os_error()))?;
+        let readiness = Self {
+            epoll: fds::adopt(epoll.into_raw_fd()),
+            wake_fd,
+            watched: Slab::new(),
+            by_fd: HashMap::new(),
+        };
+        if let Some(wake_fd) = wake_fd {
+            let data = epoll::EventData::new_u64(WAKE);
+            epoll::add(readiness.epoll(), borrowed(wake_fd), data, epoll::EventFlags::IN)
+                .map_err(|e| Errno(e.raw_os_error()))?;
+        }
+        Ok(readiness)
+    }
+
+    fn epoll(&self) -> BorrowedFd<'static> {
+        borrowed(self.epoll)
+    }
+
+    /// Begins to wait for `transfer`, on a stream; false if its file cannot be waited for.
+    pub fn add(&mut self, transfer: Transfer, token: Token) -> bool {
+        let Some(key) = self.find(transfer.fd).or_else(|| self.watch(transfer.fd)) else {
+            return false;
+        };
+        self.watched[key].queue(transfer.way).push_back((token, transfer));
+        if self.arm(key) {
+            return true;
+        }
+        self.watched[key].queue(transfer.way).pop_back();
+        self.arm(key);
+        false
+    }
+
+    /// The watched file that is open under `fd` now.
+    fn find(&self, fd: c_int) -> Option<usize> {
+        let keys = self.by_fd.get(&fd)?;
+        let same = |&&key: &&usize| sys::same_open_file(self.watched[key].duplicate, fd) == Some(true);
+        keys.iter().find(same).copied()
+    }
+
+    fn watch(&mut self, fd: c_int) -> Option<usize> {
+        let duplicate = sys::duplicate_out_of_the_way(fd)?;
+        fds::mark_ours(duplicate, true);
+        let armed = epoll::EventFlags::empty();
+        let key = self.watched.insert(Watched {
+            fd,
+            duplicate,
+            readers: VecDeque::new(),
+            writers: VecDeque::new(),
+            armed,
+        });
+        self.by_fd.entry(fd).or_default().push(key);
+        let data = epoll::EventData::new_u64(key as u64);
+        if epoll::add(self.epoll(), borrowed(duplicate), data, armed).is_err() {
+            self.forget(key);
+            return None;
+        }
+        Some(key)
+    }
+
+    /// Asks for the events that somebody waits for; when nobody does, lets go of the file.
+    fn arm(&mut self, key: usize) -> bool {
+        let watched = &mut self.watched[key];
+        let wanted = watched.wanted();
+        if wanted.is_empty() {
+            self.forget(key);
+            return true;
+        }
+        if wanted == watched.armed {
+            return true;
+        }
+        watched.armed = wanted;
+        let data = epoll::EventData::new_u64(key as u64);
+        epoll::modify(borrowed(self.epoll), borrowed(watched.duplicate), data, wanted).is_ok()
+    }
+
+    fn forget(&mut self, key: usize) {
+        let watched = self.watched.remove(key);
+        if let Some(keys) = self.by_fd.get_mut(&watched.fd) {
+            keys.retain(|&other| other != key);
+            if keys.is_empty() {
+                self.by_fd.remove(&watched.fd);
+            }
+        }
+        // Closing would do, but for a child of a fork that still has the duplicate.
+        let _ = epoll::delete(self.epoll(), borrowed(watched.duplicate));
+        close(watched.duplicate);
+    }
+
+    /// Waits as `wait` says for a stream to be ready or a wake-up, then tries what waits for it.
+    pub fn poll(&mut self, wait: Wait, sink: &mut dyn Sink) {
+        let none = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let timeout = match wait {
+            Wait::No => Some(none),
+            Wait::Nanos(n) => Some(Timespec {
+                tv_sec: (n / 1_000_000_000) as i64,
+                tv_nsec: (n % 1_000_000_000) as i64,
+            }),
+            Wait::Forever => None,
+        };
+        let mut room = [const { MaybeUninit::<epoll::Event>::uninit() }; 64];
+        // Interrupted: whoever waits looks around and comes back.
+        let Ok((events, _)) = epoll::wait(self.epoll(), &mut room, timeout.as_ref()) else {
+            return;
+        };
+        for event in events {
+            match event.data.u64() {
+                WAKE => {
+                    let wake_fd = self.wake_fd.unwrap_or(-1);
+                    let _ = rustix::io::read(borrowed(wake_fd), &mut [0u8; 8]);
+                }
+                key => self.ready(key as usize, event.flags, sink),
+            }
+        }
+    }
+
+    fn ready(&mut self, key: usize, events: epoll::EventFlags, sink: &mut dyn Sink) {
+        use epoll::EventFlags as Events;
+        let failed = events.intersects(Events::ERR | Events::HUP);
+        let watched = &mut self.watched[key];
+        for (way, event) in [(Way::Read, Events::IN), (Way::Write, Events::OUT)] {
+            if !failed && !events.contains(event) {
+                continue;
+            }
+            let duplicate = watched.duplicate;
+            let queue = watched.queue(way);
+            while let Some(&(token, transfer)) = queue.front() {
+                let tried = Transfer {
+                    fd: duplicate,
+                    ..transfer
+                };
+                match tried.attempt() {
+                    Ok(Some(n)) => sink.done(token, n as i32),
+                    Ok(None) => break,
+                    // The file cannot tell whether it would wait: it is ready, but for a race with another reader.
+                    Err(Errno::NOTSUP) => sink.offload(token, transfer.into()),
+                    Err(error) => sink.done(token, -error.0),
+                }
+                queue.pop_front();
+            }
+        }
+        self.arm(key);
+    }
+
+    /// Whether no transfer waits.
+    pub fn is_empty(&self) -> bool {
+        self.watched.is_empty()
+    }
+
+    /// The descriptor that is readable when [`Self::poll`] would find something.
+    pub fn fd(&self) -> c_int {
+        self.epoll
+    }
+}
+
+impl Drop for Readiness {
+    fn drop(&mut self) {
+        self.watched.iter().for_each(|(_, watched)| close(watched.duplicate));
+        close(self.epoll);
+    }
+}
+
+/// Closes one of our own.
+fn close(fd: c_int) {
+    fds::disown(fd);
+    let _ = sys::close(fd);
+}
+
+fn borrowed(fd: c_int) -> BorrowedFd<'static> {
+    // SAFETY: only ever one of the engine's own descriptors, or the wake-up eventfd of the thread that owns it: open as
+    // long as the engine is.
+    unsafe { BorrowedFd::borrow_raw(fd) }
+}

@@ -1,0 +1,140 @@
+//! What an engine is asked to do: one operation, in the kernel's terms.
+//!
+//! The memory it names belongs to the kernel until its completion is reaped: the parked fiber that asked for it keeps it
+//! in place (flight.rs). So a request is only ever made from the arguments of a libc call that has not returned.
+
+use crate::sys::AT_POSITION;
+use std::ffi::{c_char, c_int};
+
+/// The most the kernel transfers in one call (MAX_RW_COUNT); more is cut to it after other checks than io_uring's.
+pub const MAX_COUNT: usize = 0x7fff_f000;
+
+#[derive(Clone, Copy)]
+pub enum Request {
+    Transfer(Transfer),
+    Fsync {
+        fd: c_int,
+        data_only: bool,
+    },
+    Open {
+        dir: c_int,
+        path: *const c_char,
+        flags: c_int,
+        mode: u32,
+    },
+    Close {
+        fd: c_int,
+    },
+    /// Until a FIFO that is open for reading has, or has had, a writer.
+    AwaitWriter {
+        fifo: c_int,
+    },
+}
+
+impl Request {
+    /// The descriptor it is about; None for a path.
+    #[inline(always)]
+    pub fn fd(&self) -> Option<c_int> {
+        match *self {
+            Self::Transfer(Transfer { fd, .. }) | Self::Fsync { fd, .. } | Self::Close { fd } => Some(fd),
+            Self::AwaitWriter { fifo } => Some(fifo),
+            Self::Open { .. } => None,
+        }
+    }
+}
+
+/// A read or a write.
+#[derive(Clone, Copy)]
+pub struct Transfer {
+    pub way: Way,
+    pub fd: c_int,
+    pub data: Data,
+    /// [`AT_POSITION`] is the current position, and the only one for streams; else it is not negative.
+    pub offset: i64,
+    /// Of preadv2(2) and pwritev2(2).
+    pub flags: c_int,
+    /// The descriptor was opened with O_DIRECT, as far as is known: a hint.
+    pub direct: bool,
+}
+
+impl Transfer {
+    pub fn at_position(&self) -> bool {
+        self.offset == AT_POSITION
+    }
+
+    /// Bytes asked for, if it is of one buffer.
+    #[inline(always)]
+    pub fn buffer_len(&self) -> Option<usize> {
+        match self.data {
+            Data::Buffer(_, n) => Some(n as usize),
+            Data::Vector(..) => None,
+        }
+    }
+
+    /// Bytes asked for. Of a vector only to be asked once the kernel has transferred some of it: before, reading the
+    /// vector here could fault where the kernel says EFAULT.
+    pub fn len(&self) -> usize {
+        match self.data {
+            Data::Buffer(_, n) => n as usize,
+            Data::Vector(iov, n) => {
+                // SAFETY: the kernel has just read this vector, of n entries (see above).
+                let parts = unsafe { std::slice::from_raw_parts(iov, n as usize) };
+                parts.iter().map(|part| part.iov_len).sum::<usize>().min(MAX_COUNT)
+            }
+        }
+    }
+
+    /// What is left after the first `done` bytes, which the kernel has transferred. `storage` holds the shorter vector;
+    /// it must outlive the result.
+    pub fn after(&self, done: usize, storage: &mut Vec<libc::iovec>) -> Self {
+        let data = match self.data {
+            // SAFETY: `done` is within the buffer: the kernel has transferred so many bytes of it.
+            Data::Buffer(p, n) => Data::Buffer(unsafe { p.add(done) }, n - done as u32),
+            Data::Vector(iov, n) => {
+                // SAFETY: the kernel has read this vector, of n entries, to transfer those bytes.
+                let parts = unsafe { std::slice::from_raw_parts(iov, n as usize) };
+                storage.clear();
+                let mut skip = done;
+                for part in parts {
+                    let skipped = skip.min(part.iov_len);
+                    skip -= skipped;
+                    if skipped < part.iov_len {
+                        // SAFETY: within the part.
+                        let iov_base = unsafe { part.iov_base.cast::<u8>().add(skipped) }.cast();
+                        storage.push(libc::iovec {
+                            iov_base,
+                            iov_len: part.iov_len - skipped,
+                        });
+                    }
+                }
+                Data::Vector(storage.as_ptr(), storage.len() as u32)
+            }
+        };
+        let offset = if self.at_position() {
+            AT_POSITION
+        } else {
+            self.offset + done as i64
+        };
+        Self { data, offset, ..*self }
+    }
+}
+
+impl From<Transfer> for Request {
+    fn from(transfer: Transfer) -> Self {
+        Self::Transfer(transfer)
+    }
+}
+
+/// Which way a transfer goes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    Read,
+    Write,
+}
+
+/// The memory of a transfer: at most 0x7ffff000 bytes in one piece, or a vector.
+#[derive(Clone, Copy)]
+pub enum Data {
+    Buffer(*mut u8, u32),
+    Vector(*const libc::iovec, u32),
+}

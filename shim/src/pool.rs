@@ -1,0 +1,231 @@
+//! The offload pool: threads that make plain calls for parked fibers, where no engine does the operation
+//! asynchronously.
+//!
+//! Bounded (`AIOSHIM_THREADS`), started when first needed, growing only while all are busy; a thread without work for
+//! some seconds ends. All signals are blocked in it: the program's handlers run on the program's own threads.
+//!
+//! Invariant: `spare` is the number of threads that run no job, less the number of jobs that none has taken. A thread
+//! ends only while that leaves none waiting.
+
+use crate::conf::Level;
+use crate::engine::{self, Request, Token, Transfer, Way};
+use crate::errno;
+use crate::fds;
+use crate::fork::Renewable;
+use crate::log;
+use crate::remote::Remote;
+use crate::start;
+use crate::tls::OffFiber;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use once_cell::race::OnceBox;
+use std::collections::HashMap;
+use std::ffi::c_int;
+use std::mem::MaybeUninit;
+use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// A request, and whom to tell of its end.
+pub struct Job {
+    pub request: Request,
+    pub token: Token,
+    pub remote: Arc<Remote>,
+}
+
+// SAFETY: the memory the request names stays in place until the fiber that asked for it is unparked (flight.rs), and
+// nobody else touches it meanwhile.
+unsafe impl Send for Job {}
+
+struct Pool {
+    jobs: Sender<Job>,
+    queue: Receiver<Job>,
+    busy: Busy,
+    threads: AtomicUsize,
+    spare: AtomicIsize,
+}
+
+/// How long a thread waits for a job before it ends.
+const IDLE: Duration = Duration::from_secs(5);
+
+/// Bytes of a thread's stack. No code of the program's runs on it.
+const STACK: usize = 128 << 10;
+
+static POOL: Renewable<OnceBox<Pool>> = Renewable::new(OnceBox::new());
+
+/// In the child of a fork, where none of its threads exists.
+///
+/// # Safety
+/// As [`Renewable::renew`].
+pub unsafe fn renew() {
+    // SAFETY: vouched for by the caller.
+    unsafe { POOL.renew(OnceBox::new()) };
+}
+
+/// Has a thread of the pool do `job`; false where not even one thread can be had.
+pub fn submit(job: Job) -> bool {
+    let pool = POOL.get().get_or_init(|| {
+        let (jobs, queue) = crossbeam_channel::unbounded();
+        Box::new(Pool {
+            jobs,
+            queue,
+            busy: Busy {
+                jobs: Mutex::new(HashMap::new()),
+                ended: Condvar::new(),
+            },
+            threads: AtomicUsize::new(0),
+            spare: AtomicIsize::new(0),
+        })
+    });
+    if pool.spare.fetch_sub(1, SeqCst) <= 0 && !pool.grow() && pool.threads.load(SeqCst) == 0 {
+        pool.spare.fetch_add(1, SeqCst);
+        return false;
+    }
+    if let Some(fd) = job.file() {
+        pool.busy.begin(fd);
+    }
+    // Cannot fail: the pool has a receiver itself.
+    let _ = pool.jobs.send(job);
+    true
+}
+
+impl Pool {
+    /// Starts one more thread, unless there are enough; false if it cannot be had.
+    fn grow(&'static self) -> bool {
+        let most = start::conf().threads;
+        let added = self.threads.try_update(SeqCst, SeqCst, |n| (n < most).then_some(n + 1));
+        if added.is_err() {
+            return true;
+        }
+        self.spare.fetch_add(1, SeqCst);
+        // The new thread inherits the mask. Making it goes through libc, which is our hook.
+        let _off = OffFiber::enter();
+        let signals = block_signals();
+        let thread = std::thread::Builder::new()
+            .name("aioshim-io".into())
+            .stack_size(STACK)
+            .spawn(|| self.work());
+        restore_signals(&signals);
+        if let Err(error) = &thread {
+            self.spare.fetch_sub(1, SeqCst);
+            self.threads.fetch_sub(1, SeqCst);
+            log::say(Level::Info, format_args!("cannot start an I/O thread: {error}"));
+        }
+        thread.is_ok()
+    }
+
+    fn work(&self) {
+        loop {
+            match self.queue.recv_timeout(IDLE) {
+                Ok(job) => {
+                    job.run(&self.busy);
+                    self.spare.fetch_add(1, SeqCst);
+                }
+                Err(RecvTimeoutError::Timeout) if !self.may_end() => {}
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Whether the calling thread, which has no job, is not needed for one either; it is then counted out.
+    fn may_end(&self) -> bool {
+        let ends = self.spare.try_update(SeqCst, SeqCst, |n| (n > 0).then_some(n - 1));
+        if ends.is_ok() {
+            self.threads.fetch_sub(1, SeqCst);
+        }
+        ends.is_ok()
+    }
+}
+
+impl Job {
+    fn run(self, busy: &Busy) {
+        let result = match engine::perform(&self.request) {
+            // The plain call raises SIGPIPE or SIGXFSZ in its caller as well: it is left to make the call.
+            error if self.raises_signal(error) => -libc::ECANCELED,
+            result => result,
+        };
+        if let Some(fd) = self.file() {
+            busy.end(fd);
+        }
+        self.remote.land(self.token, result);
+    }
+
+    fn raises_signal(&self, result: i32) -> bool {
+        let writes = matches!(&self.request, Request::Transfer(transfer) if transfer.way == Way::Write);
+        writes && matches!(-result, libc::EPIPE | libc::EFBIG)
+    }
+
+    /// The descriptor that must not be closed before the job is done. None for what may wait for ever, and does so only
+    /// when its file said that it is ready.
+    fn file(&self) -> Option<c_int> {
+        match self.request {
+            Request::Transfer(transfer) if transfer.at_position() => None,
+            Request::Open { dir, .. } if dir >= 0 => Some(dir),
+            Request::Transfer(Transfer { fd, .. }) | Request::Fsync { fd, .. } => Some(fd),
+            Request::Open { .. } | Request::Close { .. } | Request::AwaitWriter { .. } => None,
+        }
+    }
+}
+
+/// The descriptors that jobs are about. A job names its file by a number: were that closed before a thread gets to the
+/// job, it might name another file by then. So whoever closes one waits for the jobs on it, which a disk ends.
+struct Busy {
+    jobs: Mutex<HashMap<c_int, usize>>,
+    ended: Condvar,
+}
+
+impl Busy {
+    fn begin(&self, fd: c_int) {
+        *lock(&self.jobs).entry(fd).or_default() += 1;
+        fds::set_busy(fd, true);
+    }
+
+    fn end(&self, fd: c_int) {
+        let mut jobs = lock(&self.jobs);
+        let Some(count) = jobs.get_mut(&fd) else { return };
+        *count -= 1;
+        if *count == 0 {
+            jobs.remove(&fd);
+            fds::set_busy(fd, false);
+            self.ended.notify_all();
+        }
+    }
+
+    fn wait(&self, fd: c_int) {
+        let mut jobs = lock(&self.jobs);
+        while jobs.contains_key(&fd) {
+            jobs = self.ended.wait(jobs).unwrap_or_else(PoisonError::into_inner);
+        }
+        fds::set_busy(fd, false);
+    }
+}
+
+fn lock(jobs: &Mutex<HashMap<c_int, usize>>) -> MutexGuard<'_, HashMap<c_int, usize>> {
+    jobs.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Before `fd`, marked busy, is closed: waits for the jobs on it. errno is kept.
+#[cold]
+pub fn await_jobs(fd: c_int) {
+    let errno = errno::get();
+    match POOL.get().get() {
+        Some(pool) => pool.busy.wait(fd),
+        // The child of a fork: they are the parent's.
+        None => fds::set_busy(fd, false),
+    }
+    errno::set(errno);
+}
+
+fn block_signals() -> libc::sigset_t {
+    let (mut all, mut before) = (MaybeUninit::uninit(), MaybeUninit::uninit());
+    // SAFETY: both sets are alive; the first is filled before it is read, and a failure (an unknown `how`) is impossible.
+    unsafe {
+        libc::sigfillset(all.as_mut_ptr());
+        libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr());
+        before.assume_init()
+    }
+}
+
+fn restore_signals(before: &libc::sigset_t) {
+    // SAFETY: a mask that the kernel gave.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before, std::ptr::null_mut()) };
+}
