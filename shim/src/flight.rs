@@ -55,6 +55,10 @@ impl Flights {
         self.0.try_remove(token as usize)
     }
 
+    pub fn get(&self, token: Token) -> Option<*mut Flight> {
+        self.0.get(token as usize).copied()
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = *mut Flight> {
         self.0.iter().map(|(_, flight)| *flight)
     }

@@ -32,8 +32,10 @@ impl Counter {
 /// One libc name's counts on one thread.
 #[derive(Default)]
 pub struct Calls {
-    /// Parked for an operation of the engine.
+    /// Parked for an operation of the engine or the pool.
     pub converted: Counter,
+    /// Of those, done by a thread of the pool.
+    pub offloaded: Counter,
     /// Done at once on the fiber, without waiting.
     pub inline: Counter,
     /// Handed to libc, by [`Why`].
@@ -122,6 +124,7 @@ pub unsafe fn forget_all() {
 struct Sum {
     name: &'static str,
     converted: u64,
+    offloaded: u64,
     inline: u64,
     through: Vec<(&'static str, u64)>,
     parked: Option<Histogram<u64>>,
@@ -132,6 +135,7 @@ fn sums(all: &[Arc<Stats>], times: &[Times]) -> Vec<Sum> {
     let rows = hooks::NAMES.iter().enumerate().map(|(row, name)| Sum {
         name,
         converted: total(&|stats| stats.of(row).converted.get()),
+        offloaded: total(&|stats| stats.of(row).offloaded.get()),
         inline: total(&|stats| stats.of(row).inline.get()),
         through: Why::ALL
             .iter()
@@ -196,8 +200,8 @@ impl Report {
         }
         let _ = writeln!(
             text,
-            "{:<14} {:>10} {:>10} {:>10} {:>12} {:>12}  through, why",
-            "call", "converted", "inline", "through", "parked p50", "p99"
+            "{:<14} {:>10} {:>10} {:>10} {:>10} {:>12} {:>12}  through, why",
+            "call", "converted", "offloaded", "inline", "through", "parked p50", "p99"
         );
         for sum in &self.sums {
             let through: u64 = sum.through.iter().map(|(_, n)| n).sum();
@@ -208,9 +212,10 @@ impl Report {
             };
             let _ = writeln!(
                 text,
-                "{:<14} {:>10} {:>10} {:>10} {:>12} {:>12}  {}",
+                "{:<14} {:>10} {:>10} {:>10} {:>10} {:>12} {:>12}  {}",
                 sum.name,
                 sum.converted,
+                sum.offloaded,
                 sum.inline,
                 through,
                 quantile(0.5),
@@ -243,6 +248,6 @@ impl Sum {
         let parked = self.parked.as_ref().map(|parked| {
             json!({ "p50": parked.value_at_quantile(0.5), "p99": parked.value_at_quantile(0.99), "max": parked.max() })
         });
-        json!({ "converted": self.converted, "inline": self.inline, "through": through, "parked_ns": parked })
+        json!({ "converted": self.converted, "offloaded": self.offloaded, "inline": self.inline, "through": through, "parked_ns": parked })
     }
 }

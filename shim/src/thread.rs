@@ -282,6 +282,10 @@ impl Thread {
             remote: Arc::clone(&self.remote),
         });
         errno::set(errno);
+        if submitted && let Some(flight) = self.flights().get(token) {
+            // SAFETY: a flight in the slab is alive (flight.rs).
+            self.stats.of(unsafe { (*flight).row } as usize).offloaded.add(1);
+        }
         submitted
     }
 

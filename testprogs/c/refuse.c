@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* refuse.c - runs a program for which the kernel refuses io_uring: a seccomp filter answers its calls with an error. */
+/* refuse.c - runs a program for which the kernel refuses io_uring or Linux AIO: a seccomp filter answers its calls with an error. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <linux/audit.h>
@@ -15,8 +15,8 @@
 
 static const char usage[] =
     "refuse CALL=ERROR... [-E NAME=VALUE...] PROGRAM [ARG...]\n"
-    "  CALL   setup, enter, register (of io_uring), or aio (io_setup of Linux AIO)\n"
-    "  ERROR  EPERM, ENOSYS, ENOMEM, EINVAL\n"
+    "  CALL   setup, enter, register (of io_uring), io_setup, io_submit (of Linux AIO)\n"
+    "  ERROR  EPERM, ENOSYS, ENOMEM, EINVAL, EAGAIN\n"
     "  -E     sets a variable for PROGRAM\n";
 
 enum { MAX_RULES = 8 };
@@ -30,10 +30,11 @@ static int parse(const char *word, struct rule *rule)
 {
     static const struct { const char *name; unsigned call; } calls[] = {
         { "setup", SYS_io_uring_setup }, { "enter", SYS_io_uring_enter }, { "register", SYS_io_uring_register },
-        { "aio", SYS_io_setup },
+        { "io_setup", SYS_io_setup }, { "io_submit", SYS_io_submit },
     };
     static const struct { const char *name; unsigned error; } errors[] = {
         { "EPERM", EPERM }, { "ENOSYS", ENOSYS }, { "ENOMEM", ENOMEM }, { "EINVAL", EINVAL },
+        { "EAGAIN", EAGAIN },
     };
     const char *equals = strchr(word, '=');
     if (!equals)

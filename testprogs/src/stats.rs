@@ -9,6 +9,8 @@ use serde_json::Value;
 /// The statistics of one run.
 #[derive(Debug)]
 pub struct Stats {
+    /// What carried operations out, and why nothing better.
+    pub engine: String,
     /// One for each libc name that was called on a fiber.
     pub calls: BTreeMap<String, Call>,
 }
@@ -18,6 +20,8 @@ pub struct Stats {
 pub struct Call {
     /// Became an asynchronous operation.
     pub converted: u64,
+    /// Of those, done by a thread of the pool.
+    pub offloaded: u64,
     /// Was answered at once, without waiting.
     pub inline: u64,
     /// Went to libc as it was, by reason.
@@ -46,7 +50,8 @@ impl Stats {
             .iter()
             .map(|(name, call)| (name.clone(), parse_call(call)))
             .collect();
-        Ok(Stats { calls })
+        let engine = value["engine"].as_str().context("no string \"engine\"")?.to_owned();
+        Ok(Stats { engine, calls })
     }
 
     /// What became of the calls of `name`; nothing if there were none.
@@ -60,6 +65,7 @@ fn parse_call(value: &Value) -> Call {
     let through = value["through"].as_object();
     Call {
         converted: count(&value["converted"]),
+        offloaded: count(&value["offloaded"]),
         inline: count(&value["inline"]),
         through: through
             .into_iter()
@@ -75,8 +81,9 @@ mod tests {
 
     #[test]
     fn counts_and_reasons() {
-        let text = r#"{"calls": {"read": {"converted": 2, "inline": 1, "through": {"pipe": 3}, "p50_ns": 7}}}"#;
+        let text = r#"{"engine": "io_uring", "calls": {"read": {"converted": 2, "offloaded": 1, "inline": 1, "through": {"pipe": 3}, "p50_ns": 7}}}"#;
         let stats = Stats::parse(text).unwrap();
+        assert_eq!((stats.engine.as_str(), stats.call("read").offloaded), ("io_uring", 1));
         assert_eq!(stats.call("read").total(), 6);
         assert_eq!(stats.call("read").through["pipe"], 3);
         assert_eq!(stats.call("write").total(), 0);

@@ -4,6 +4,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 
 use crate::compile::{Flavor, program};
 use crate::run::Launcher;
@@ -78,36 +79,54 @@ impl Tool {
     }
 }
 
-/// What of io_uring the kernel shall refuse a program, and with which error.
+/// What of io_uring and Linux AIO the kernel shall refuse a program, and with which errors: `CALL=ERROR` words of
+/// `refuse.c`.
 #[derive(Clone, Copy, Debug)]
-pub struct Refusal {
-    /// `setup`, `enter` or `register`.
-    pub call: &'static str,
-    /// `EPERM`, `ENOSYS`, `ENOMEM`.
-    pub errno: &'static str,
-}
+pub struct Refusal(&'static [&'static str]);
 
 impl Refusal {
-    /// Each call with each error.
-    pub fn all() -> impl Iterator<Item = Refusal> {
-        ["setup", "enter", "register"].into_iter().flat_map(|call| {
-            ["EPERM", "ENOSYS", "ENOMEM"]
-                .into_iter()
-                .map(move |errno| Refusal { call, errno })
-        })
-    }
+    /// Each call of io_uring with each error, and Linux AIO refused besides.
+    pub const ALL: [Refusal; 14] = [
+        Refusal(&["setup=EPERM"]),
+        Refusal(&["setup=ENOSYS"]),
+        Refusal(&["setup=ENOMEM"]),
+        Refusal(&["enter=EPERM"]),
+        Refusal(&["enter=ENOSYS"]),
+        Refusal(&["enter=ENOMEM"]),
+        Refusal(&["register=EPERM"]),
+        Refusal(&["register=ENOSYS"]),
+        Refusal(&["register=ENOMEM"]),
+        Refusal(&["setup=EPERM", "io_setup=EPERM"]),
+        Refusal(&["setup=ENOSYS", "io_setup=ENOSYS"]),
+        Refusal(&["setup=ENOMEM", "io_setup=EAGAIN"]),
+        Refusal(&["setup=EPERM", "io_submit=EPERM"]),
+        Refusal(&["enter=ENOSYS", "io_submit=ENOSYS"]),
+    ];
 
     /// The launcher that does it, a seccomp filter; a skip where filters are not allowed.
     pub fn launcher(self) -> Option<Launcher> {
+        static ALLOWED: OnceLock<bool> = OnceLock::new();
         let refuse = program("refuse", Flavor::Plain);
-        let allowed = Command::new(&refuse)
-            .args(["setup=EPERM", "true"])
-            .output()
-            .is_ok_and(|o| o.status.success());
-        if !allowed {
-            skip("seccomp filters are not allowed here");
-            return None;
+        let allowed = ALLOWED.get_or_init(|| {
+            let allowed = Command::new(&refuse)
+                .args(["setup=EPERM", "true"])
+                .output()
+                .is_ok_and(|o| o.status.success());
+            if !allowed {
+                skip("seccomp filters are not allowed here");
+            }
+            allowed
+        });
+        let launcher = Launcher::new(&refuse);
+        allowed.then(|| self.0.iter().fold(launcher, |launcher, word| launcher.arg(*word)))
+    }
+
+    /// What the engine is called that is left.
+    pub fn engine(self) -> &'static str {
+        match self.0 {
+            [one] if one.starts_with("register") => "io_uring",
+            [_] => "linux-aio",
+            _ => "threads",
         }
-        Some(Launcher::new(refuse).arg(format!("{}={}", self.call, self.errno)))
     }
 }

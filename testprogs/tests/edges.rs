@@ -5,32 +5,42 @@
 
 use testprogs::{Flavor, Outcome, Run, Scratch, program};
 
-/// One run of a probe in an empty directory.
-fn probe(name: &str, flavor: Flavor, args: &[String], preload: bool) -> Outcome {
+/// The engines by name.
+const ENGINES: [&str; 3] = ["uring", "aio", "threads"];
+
+/// One run of a probe in an empty directory: plain, or preloaded with an engine.
+fn probe(name: &str, flavor: Flavor, args: &[String], engine: Option<&str>) -> Outcome {
     let dir = Scratch::new();
-    Run::new(program(&format!("probe/{name}"), flavor))
+    let run = Run::new(program(&format!("probe/{name}"), flavor))
         .args(args)
-        .dir(dir.path())
-        .preload(preload)
-        .run()
+        .dir(dir.path());
+    match engine {
+        Some(engine) => run.preload(true).env("AIOSHIM_ENGINE", engine).run(),
+        None => run.run(),
+    }
 }
 
 #[track_caller]
 fn same(name: &str, workers: &[u32]) {
-    let expected = probe(name, Flavor::Plain, &["--threads".to_owned()], false);
+    let expected = probe(name, Flavor::Plain, &["--threads".to_owned()], None);
     if expected.status.code() == Some(77) {
         testprogs::skip(&format!("probe/{name}: {}", expected.error_text()));
         return;
     }
     // What it says that it could not try.
     eprint!("{}", expected.error_text());
-    for flavor in [Flavor::Plain, Flavor::Fortify] {
+    for (flavor, engine) in [
+        (Flavor::Plain, "uring"),
+        (Flavor::Fortify, "uring"),
+        (Flavor::Plain, "aio"),
+        (Flavor::Fortify, "threads"),
+    ] {
         for workers in workers {
-            let outcome = probe(name, flavor, &[format!("-w{workers}")], true);
+            let outcome = probe(name, flavor, &[format!("-w{workers}")], Some(engine));
             let same = outcome.stdout == expected.stdout && outcome.status == expected.status;
             assert!(
                 same,
-                "{}\n{}",
+                "{engine}: {}\n{}",
                 difference(&expected.text(), &outcome.text()),
                 outcome.report()
             );
@@ -94,25 +104,16 @@ probes! {
     reuse, [1];
 }
 
-/// More fibers in flight than a ring has entries.
+/// More fibers in flight than a ring has entries, and more than may be polled for at a time.
 #[test]
 fn crowd() {
-    let expected = probe(
-        "crowd",
-        Flavor::Plain,
-        &["--threads".to_owned(), "-n20".to_owned()],
-        false,
-    )
-    .success()
-    .text();
-    for workers in [1, 3] {
-        let outcome = probe(
-            "crowd",
-            Flavor::Lfs64,
-            &[format!("-w{workers}"), "-n4000".to_owned()],
-            true,
-        )
-        .success();
-        assert_eq!(outcome.text(), expected);
+    let args = ["--threads".to_owned(), "-n20".to_owned()];
+    let expected = probe("crowd", Flavor::Plain, &args, None).success().text();
+    for engine in ENGINES {
+        for workers in [1, 3] {
+            let args = [format!("-w{workers}"), "-n4000".to_owned()];
+            let outcome = probe("crowd", Flavor::Lfs64, &args, Some(engine)).success();
+            assert_eq!(outcome.text(), expected, "{engine}");
+        }
     }
 }

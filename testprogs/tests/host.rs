@@ -49,7 +49,7 @@ fn attaches_and_its_reads_are_taken() {
 #[test]
 fn runs_without_io_uring() {
     minihost(|run| run.preload(true).env("AIOSHIM_ENGINE", "sync"));
-    for refusal in Refusal::all() {
+    for refusal in Refusal::ALL {
         let Some(launcher) = refusal.launcher() else { return };
         minihost(|run| run.preload(true).under(launcher));
     }

@@ -1,6 +1,6 @@
 //! The options of the shim: what they do, and what is said of those that are wrong.
 
-use testprogs::{Flavor, Outcome, Run, Scratch, Stats, program, shared_object};
+use testprogs::{Flavor, Outcome, Refusal, Run, Scratch, Stats, program, shared_object};
 
 /// A program on fibers, preloaded, with `variables`; its output must be right whatever they are.
 fn with(variables: &[(&str, &str)]) -> Outcome {
@@ -48,6 +48,7 @@ fn a_bad_value_is_named_with_what_was_expected_and_what_is_used() {
     for (name, value, expected) in [
         ("AIOSHIM", "perhaps", "on"),
         ("AIOSHIM_ENGINE", "warp", "uring"),
+        ("AIOSHIM_THREADS", "0", "from 1"),
         ("AIOSHIM_STATS", "xml", "json"),
         ("AIOSHIM_LOG", "loud", "error"),
     ] {
@@ -71,8 +72,75 @@ fn an_unknown_name_gets_a_suggestion() {
 
 #[test]
 fn every_engine_gives_the_same() {
-    for engine in ["auto", "uring", "sync"] {
+    for engine in ["auto", "uring", "aio", "threads", "sync"] {
         assert_eq!(with(&[("AIOSHIM_ENGINE", engine)]).error_text(), "");
+    }
+    // One thread has all that nothing else does; it must be enough.
+    assert_eq!(
+        with(&[("AIOSHIM_ENGINE", "threads"), ("AIOSHIM_THREADS", "1")]).error_text(),
+        ""
+    );
+}
+
+/// An fsync on a fiber while another could run: the statistics, and what is said.
+fn synced(refusal: Option<Refusal>, variables: &[(&str, &str)]) -> Option<(Stats, String)> {
+    let dir = Scratch::new();
+    let run = Run::new(program("applog", Flavor::Lfs64))
+        .args(["-n8", "-r3", "-w1"])
+        .arg(dir.join("log"))
+        .preload(true)
+        .env("AIOSHIM_STATS", "json");
+    let run = variables.iter().fold(run, |run, (name, value)| run.env(*name, *value));
+    let run = match refusal {
+        Some(refusal) => run.under(refusal.launcher()?),
+        None => run,
+    };
+    let outcome = run.run().success();
+    let text = outcome.error_text();
+    let (stats, said): (Vec<&str>, Vec<&str>) = text.lines().partition(|line| line.starts_with('{'));
+    Some((Stats::parse(&stats.concat()).expect("statistics"), said.join("\n")))
+}
+
+#[test]
+fn the_statistics_name_the_engine_and_why_none_above_it() {
+    for (choice, engine) in [
+        ("auto", "io_uring"),
+        ("uring", "io_uring"),
+        ("aio", "linux-aio"),
+        ("threads", "threads"),
+        ("sync", "sync"),
+    ] {
+        let (stats, said) = synced(None, &[("AIOSHIM_ENGINE", choice)]).expect("nothing is refused");
+        assert_eq!((stats.engine.as_str(), said.as_str()), (engine, ""));
+        let fsync = stats.call("fsync");
+        assert_eq!(fsync.converted > 0, choice != "sync", "{stats:?}");
+        assert_eq!(fsync.offloaded > 0, choice == "threads", "{stats:?}");
+    }
+    for refusal in Refusal::ALL {
+        let Some((stats, said)) = synced(Some(refusal), &[]) else {
+            return;
+        };
+        let engine = refusal.engine();
+        assert_eq!(said, "", "{refusal:?}");
+        assert!(stats.engine.starts_with(engine), "{refusal:?}: {}", stats.engine);
+        assert_eq!(
+            stats.engine.contains("io_uring: "),
+            engine != "io_uring",
+            "{}",
+            stats.engine
+        );
+        assert_eq!(
+            stats.engine.contains("Linux AIO: "),
+            engine == "threads",
+            "{}",
+            stats.engine
+        );
+        // It was asked for by name: then a line says that it is something else.
+        let (_, said) = synced(Some(refusal), &[("AIOSHIM_ENGINE", "uring"), ("AIOSHIM_OUT", "")]).expect("as before");
+        let missed = said
+            .lines()
+            .any(|line| line.contains("io_uring: ") && line.contains(engine));
+        assert_eq!(missed, engine != "io_uring", "{refusal:?}: {said}");
     }
 }
 

@@ -20,8 +20,12 @@ enum On {
     Threads,
     Fibers(u32),
     Preloaded(u32),
+    Engine(&'static str, u32),
     Refused(Refusal, u32),
 }
+
+/// The engines that a name chooses, but for the first, which is what `auto` takes here.
+const ENGINES: [&str; 2] = ["aio", "threads"];
 
 impl Case {
     /// What it prints in one flavour, run in one way.
@@ -32,6 +36,10 @@ impl Case {
             On::Threads => run.arg("--threads"),
             On::Fibers(workers) => run.args(["-w", &workers.to_string()]),
             On::Preloaded(workers) => run.args(["-w", &workers.to_string()]).preload(true),
+            On::Engine(engine, workers) => run
+                .args(["-w", &workers.to_string()])
+                .preload(true)
+                .env("AIOSHIM_ENGINE", engine),
             On::Refused(refusal, workers) => {
                 let launcher = refusal.launcher().expect("tried before");
                 run.args(["-w", &workers.to_string()]).preload(true).under(launcher)
@@ -59,20 +67,29 @@ impl Case {
         }
     }
 
+    fn same_on_every_engine(&self) {
+        let input = input();
+        let expected = self.output(Flavor::Plain, On::Threads, &input);
+        for engine in ENGINES {
+            for workers in [1, 3] {
+                let output = self.output(Flavor::Lfs64, On::Engine(engine, workers), &input);
+                assert_eq!(output, expected, "{} on {engine}", self.program);
+            }
+        }
+        for workers in self.blocking_workers {
+            let output = self.output(Flavor::Lfs64, On::Engine("sync", workers), &input);
+            assert_eq!(output, expected, "{} on sync", self.program);
+        }
+    }
+
     fn same_where_refused(&self) {
-        if (Refusal {
-            call: "setup",
-            errno: "EPERM",
-        })
-        .launcher()
-        .is_none()
-        {
+        if Refusal::ALL[0].launcher().is_none() {
             return;
         }
         let input = input();
         let expected = self.output(Flavor::Plain, On::Threads, &input);
-        for refusal in Refusal::all() {
-            for workers in self.blocking_workers {
+        for refusal in Refusal::ALL {
+            for workers in [1, 3] {
                 let output = self.output(Flavor::Fortify, On::Refused(refusal, workers), &input);
                 assert_eq!(output, expected, "{} with {refusal:?}", self.program);
             }
@@ -141,6 +158,11 @@ macro_rules! cases {
             #[test]
             fn prints_the_same_on_threads_on_fibers_and_with_the_preload() {
                 CASE.same_everywhere();
+            }
+
+            #[test]
+            fn prints_the_same_on_every_engine() {
+                CASE.same_on_every_engine();
             }
 
             #[test]

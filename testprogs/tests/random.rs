@@ -109,11 +109,19 @@ fn text(scripts: &[Script]) -> String {
     text
 }
 
-/// How the fibers of one batch run: workers and fibers.
+/// How the fibers of one batch run: workers, fibers and engine.
 #[derive(Clone, Copy, Debug)]
-struct Shape(u32, u32);
+struct Shape(u32, u32, &'static str);
 
-const SHAPES: [Shape; 4] = [Shape(1, 8), Shape(3, 24), Shape(1, 1), Shape(2, 2)];
+const SHAPES: [Shape; 7] = [
+    Shape(1, 8, "uring"),
+    Shape(3, 24, "uring"),
+    Shape(1, 8, "aio"),
+    Shape(3, 24, "threads"),
+    Shape(1, 1, "uring"),
+    Shape(2, 2, "auto"),
+    Shape(2, 16, "aio"),
+];
 
 /// What each script printed.
 fn outputs(scripts: &[Script], on_fibers: Option<Shape>) -> Vec<String> {
@@ -123,7 +131,10 @@ fn outputs(scripts: &[Script], on_fibers: Option<Shape>) -> Vec<String> {
         .stdin(text(scripts));
     let run = match on_fibers {
         None => run.args(["--threads", "-n1"]),
-        Some(Shape(workers, fibers)) => run.args([format!("-w{workers}"), format!("-n{fibers}")]).preload(true),
+        Some(Shape(workers, fibers, engine)) => run
+            .args([format!("-w{workers}"), format!("-n{fibers}")])
+            .preload(true)
+            .env("AIOSHIM_ENGINE", engine),
     };
     let output = run.output();
     let parts: Vec<String> = output.split("script ").skip(1).map(str::to_owned).collect();
