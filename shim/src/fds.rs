@@ -22,6 +22,11 @@ const TERMINAL: u64 = 1 << 24;
 const OURS: u64 = 1 << 25;
 /// Jobs of the offload pool name it by its number.
 const BUSY: u64 = 1 << 26;
+/// Not looked at since it was opened: the flags are known, and whether it has a position.
+const OPENED: u64 = 1 << 27;
+const POSITION: u64 = 1 << 28;
+/// One of these bits says that it was looked at.
+const CLASS: u64 = Hint::SEEKABLE.with(Hint::STREAM).bits() as u64;
 const MISSES: u32 = 16;
 const INODE: u32 = 32;
 
@@ -135,42 +140,58 @@ pub struct Descriptor {
 }
 
 impl Descriptor {
-    /// What is known of `fd`, looked at with two system calls the first time.
+    /// What is known of `fd`, looked at with system calls the first time.
     #[inline]
     pub fn get(fd: c_int) -> Self {
-        Self::known(fd).unwrap_or_else(|| Self::learn(fd))
+        Self::known(fd).unwrap_or_else(|| Self::look(fd))
     }
 
-    /// Looks at `fd` anew, with two to four system calls.
+    /// Remembers of `fd`, just opened with `flags`, what that tells; the rest is looked at when it is first used.
+    pub fn opened(fd: c_int, flags: c_int, has_position: bool) {
+        if let Some(slot) = slot(fd) {
+            let position = if has_position { POSITION } else { 0 };
+            slot.store(OPENED | position | u64::from(of_flags(flags).bits()), Ordering::Relaxed);
+            HIGH.fetch_max(fd as u32 + 1, Ordering::Relaxed);
+        }
+    }
+
+    /// Looks at `fd`, with one system call if it is as it was opened, else with two to five.
+    #[cold]
+    fn look(fd: c_int) -> Self {
+        let word = slot(fd).map_or(0, |slot| slot.load(Ordering::Relaxed));
+        match sys::fstat(fd) {
+            Ok(stat) if word & OPENED != 0 => {
+                let hint = Hint::of_bits(word as u16);
+                Self::remember(fd, &stat, hint, || word & POSITION != 0)
+            }
+            _ => Self::learn(fd),
+        }
+    }
+
+    /// Looks at `fd` anew, with two to five system calls.
     #[cold]
     pub fn learn(fd: c_int) -> Self {
         let (Ok(stat), Ok(flags)) = (sys::fstat(fd), sys::status_flags(fd)) else {
             return Self { fd, word: 0 };
         };
-        Self::remember(fd, &stat, flags)
+        let has_position = || sys::lseek(fd, 0, libc::SEEK_CUR).is_ok();
+        Self::remember(fd, &stat, of_flags(flags), has_position)
     }
 
-    /// Remembers `fd`, an open file with these attributes and status flags.
-    pub fn remember(fd: c_int, stat: &libc::stat, flags: c_int) -> Self {
+    /// Remembers `fd`, an open file with these attributes and flags.
+    fn remember(fd: c_int, stat: &libc::stat, flags: Hint, has_position: impl Fn() -> bool) -> Self {
         let kind = stat.st_mode & libc::S_IFMT;
-        let mut hint = match kind {
+        let class = match kind {
             // FUSE and some files of the kernel's are regular and have no position.
-            libc::S_IFREG | libc::S_IFBLK | libc::S_IFDIR if has_position(fd) => Hint::SEEKABLE,
+            libc::S_IFREG | libc::S_IFBLK | libc::S_IFDIR if has_position() => Hint::SEEKABLE,
             // Of the devices only those of memory (/dev/zero): others have lseek(2) succeed and do not mean it.
             libc::S_IFCHR if libc::major(stat.st_rdev) == MEMORY_DEVICES => Hint::SEEKABLE,
             _ => Hint::STREAM,
         };
-        let of_flags = [
-            (libc::O_DIRECT, Hint::DIRECT),
-            (libc::O_DSYNC, Hint::SYNC),
-            (libc::O_NONBLOCK, Hint::NONBLOCKING),
-            (libc::O_APPEND, Hint::APPEND),
-        ];
-        for (flag, bit) in of_flags {
+        let mut hint = class.with(flags);
+        if class == Hint::STREAM {
             // A pipe's O_DIRECT is packet mode, nothing of disks.
-            if flags & flag != 0 && !(flag == libc::O_DIRECT && hint.is(Hint::STREAM)) {
-                hint = hint.with(bit);
-            }
+            hint = hint.without(Hint::DIRECT);
         }
         if kind == libc::S_IFSOCK && sys::has_socket_timeout(fd) {
             hint = hint.with(Hint::TIMED);
@@ -191,7 +212,7 @@ impl Descriptor {
     #[inline]
     pub fn known(fd: c_int) -> Option<Self> {
         let word = slot(fd)?.load(Ordering::Relaxed);
-        (word & !BUSY != 0).then_some(Self { fd, word })
+        (word & CLASS != 0).then_some(Self { fd, word })
     }
 
     /// Replaces what was looked up, unless the descriptor was forgotten or learnt anew meanwhile.
@@ -261,8 +282,16 @@ impl Descriptor {
 /// The major number of /dev/null, zero, full, random and urandom.
 const MEMORY_DEVICES: u32 = 1;
 
-fn has_position(fd: c_int) -> bool {
-    sys::lseek(fd, 0, libc::SEEK_CUR).is_ok()
+/// What flags of open(2) tell.
+fn of_flags(flags: c_int) -> Hint {
+    let known = [
+        (libc::O_DIRECT, Hint::DIRECT),
+        (libc::O_DSYNC, Hint::SYNC),
+        (libc::O_NONBLOCK, Hint::NONBLOCKING),
+        (libc::O_APPEND, Hint::APPEND),
+    ];
+    let given = known.into_iter().filter(|(flag, _)| flags & flag != 0);
+    given.fold(Hint::of_bits(0), |hint, (_, bit)| hint.with(bit))
 }
 
 fn inode_hash(stat: &libc::stat) -> u32 {

@@ -54,6 +54,11 @@ impl Hint {
         Self(self.0 | other.0)
     }
 
+    #[must_use]
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
     /// Whether all of `what` is so.
     #[inline(always)]
     pub const fn is(self, what: Self) -> bool {

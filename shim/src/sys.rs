@@ -276,12 +276,17 @@ pub fn duplicate_out_of_the_way(fd: c_int) -> Option<c_int> {
     Some(high as c_int)
 }
 
-/// ioctl(2) FIONBIO: sets or clears O_NONBLOCK and no other flag.
-pub fn set_nonblocking(fd: c_int, on: bool) -> Result<(), Errno> {
-    let value = c_int::from(on);
-    let value = std::ptr::from_ref(&value) as usize;
-    // SAFETY: the kernel reads one int, alive across the call.
-    outcome(unsafe { raw::syscall3(Sysno::ioctl as usize, fd as usize, libc::FIONBIO as usize, value) })?;
+/// fcntl(2) F_SETFL: the status flags among `flags` are set, and all others cleared.
+pub fn set_status_flags(fd: c_int, flags: c_int) -> Result<(), Errno> {
+    // SAFETY: touches no memory.
+    outcome(unsafe {
+        raw::syscall3(
+            Sysno::fcntl as usize,
+            fd as usize,
+            libc::F_SETFL as usize,
+            flags as usize,
+        )
+    })?;
     Ok(())
 }
 

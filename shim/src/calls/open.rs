@@ -1,16 +1,16 @@
 //! open(2), openat(2), creat(2).
 //!
-//! Tried inline with RESOLVE_CACHED, which fails where the path lookup would wait. What can still wait is opening a
-//! FIFO, for its other end: so the try adds O_NONBLOCK, looks at what it got, and takes the flag off again. A FIFO that
-//! is open for reading so, and that nobody writes to yet, stays open until there is a writer: a peer that has seen this
-//! end open must not see it gone.
+//! Tried inline with RESOLVE_CACHED, which fails where the path lookup would wait; a batch of io_uring would not be faster.
+//! What can still wait is opening a FIFO, for its other end: so the try adds O_NONBLOCK, takes it off again, and looks at
+//! what it got. A FIFO that is open for reading so, and that nobody writes to yet, stays open until there is a writer: a
+//! peer that has seen this end open must not see it gone.
 
 use super::Outcome;
 use crate::call::Call;
 use crate::engine::Request;
 use crate::errno::Errno;
 use crate::fds::{self, Descriptor};
-use crate::policy::Why;
+use crate::policy::{Alone, Why};
 use crate::sys;
 use std::ffi::{c_char, c_int};
 
@@ -71,8 +71,6 @@ fn needs_mode(flags: c_int) -> bool {
 }
 
 pub fn openat(call: &Call<'_>, dir: c_int, path: *const c_char, flags: c_int, mode: libc::mode_t) -> Outcome {
-    // Not even a fiber that is alone on its thread makes the plain call: with three workers, one in twenty runs of a
-    // hundred FIFO openings then hung in it.
     if flags & libc::O_PATH != 0 {
         return Outcome::Through(Why::Quick);
     }
@@ -80,69 +78,57 @@ pub fn openat(call: &Call<'_>, dir: c_int, path: *const c_char, flags: c_int, mo
         return Outcome::Through(Why::NoEngine);
     }
     let mode = if needs_mode(flags) { mode } else { 0 };
-    match attempt(dir, path, flags, mode) {
-        Attempt::Open(fd) => {
-            call.inline();
-            Outcome::Done(Ok(fd as isize))
-        }
-        Attempt::Failed(error) => {
-            call.inline();
-            Outcome::Done(Err(error))
-        }
-        Attempt::Waits => submit(call, dir, path, flags, mode),
-        Attempt::WaitsForWriter(fifo) => {
-            call.perform(&Request::AwaitWriter { fifo });
-            // It may fail only if the descriptor was closed meanwhile, by number.
-            let _ = sys::set_nonblocking(fifo, false);
-            Outcome::Done(Ok(fifo as isize))
-        }
+    if call.load().alone == Alone::Entirely {
+        return Outcome::Through(Why::Alone);
     }
-}
-
-enum Attempt {
-    Open(c_int),
-    Failed(Errno),
-    /// Opening it may wait.
-    Waits,
-    /// A FIFO, open for reading, that has had no writer yet.
-    WaitsForWriter(c_int),
-}
-
-fn attempt(dir: c_int, path: *const c_char, flags: c_int, mode: libc::mode_t) -> Attempt {
     // O_TMPFILE's bits are in no other flag's way, but RESOLVE_CACHED refuses it.
     if flags & !KNOWN != 0 || flags & CHANGES != 0 {
-        return Attempt::Waits;
+        return submit(call, dir, path, flags, mode);
     }
+    match attempt(call, dir, path, flags) {
+        Ok(fd) => look_at(call, fd, flags).unwrap_or_else(|| submit(call, dir, path, flags, mode)),
+        // Not cached; or a FIFO without a reader, a device that is not ready, a lease. Or no openat2 here at all.
+        Err(Errno::AGAIN | Errno::NXIO | Errno(libc::ENOSYS | libc::EINVAL | libc::EPERM)) => {
+            submit(call, dir, path, flags, mode)
+        }
+        Err(error) => Outcome::Done(Err(error)),
+    }
+}
+
+/// Opens what is there and cached.
+fn attempt(call: &Call<'_>, dir: c_int, path: *const c_char, flags: c_int) -> Result<c_int, Errno> {
     // SAFETY: openat2 takes zeroes as 'nothing asked for'.
     let mut how: libc::open_how = unsafe { std::mem::zeroed() };
     how.flags = (flags | libc::O_NONBLOCK) as u32 as u64;
-    how.mode = u64::from(mode);
     how.resolve = libc::RESOLVE_CACHED;
     // SAFETY: the path is the C caller's.
-    let fd = match unsafe { sys::openat2(dir, path, &how) } {
-        Ok(fd) => fd,
-        // Not cached; or a FIFO without a reader, a device that is not ready, a lease. Or no openat2 here at all.
-        Err(Errno::AGAIN | Errno::NXIO) => return Attempt::Waits,
-        Err(Errno(libc::ENOSYS | libc::EINVAL | libc::EPERM)) => return Attempt::Waits,
-        Err(error) => return Attempt::Failed(error),
-    };
-    let Ok(stat) = sys::fstat(fd) else {
-        return Attempt::Waits;
-    };
-    if flags & libc::O_NONBLOCK == 0 {
+    let fd = unsafe { sys::openat2(dir, path, &how) }?;
+    call.inline();
+    if flags & libc::O_NONBLOCK == 0 && sys::set_status_flags(fd, flags).is_err() {
+        let _ = sys::close(fd);
+        return Err(Errno::AGAIN);
+    }
+    Ok(fd)
+}
+
+/// What a try got, made what open(2) would have waited for; None if that cannot be told.
+fn look_at(call: &Call<'_>, fd: c_int, flags: c_int) -> Option<Outcome> {
+    let has_position = sys::lseek(fd, 0, libc::SEEK_CUR).is_ok();
+    Descriptor::opened(fd, flags, has_position);
+    let reads = flags & (libc::O_ACCMODE | libc::O_NONBLOCK) == libc::O_RDONLY;
+    if !has_position && reads {
+        let Ok(stat) = sys::fstat(fd) else {
+            fds::forget(fd);
+            let _ = sys::close(fd);
+            return None;
+        };
         // To open a FIFO for reading waits for its first writer; for writing, the try would have failed without a
         // reader (ENXIO).
-        let is_fifo = stat.st_mode & libc::S_IFMT == libc::S_IFIFO;
-        if is_fifo && flags & libc::O_ACCMODE == libc::O_RDONLY && !sys::has_writer(fd) {
-            return Attempt::WaitsForWriter(fd);
-        }
-        if sys::set_nonblocking(fd, false).is_err() {
-            let _ = sys::close(fd);
-            return Attempt::Waits;
+        if stat.st_mode & libc::S_IFMT == libc::S_IFIFO && !sys::has_writer(fd) {
+            call.perform(&Request::AwaitWriter { fifo: fd });
         }
     }
-    Descriptor::remember(fd, &stat, flags);
-    Attempt::Open(fd)
+    Some(Outcome::Done(Ok(fd as isize)))
 }
 
 fn submit(call: &Call<'_>, dir: c_int, path: *const c_char, flags: c_int, mode: libc::mode_t) -> Outcome {
