@@ -264,9 +264,24 @@ impl Descriptor {
         }
     }
 
+    /// The stream answered a try.
+    #[inline]
+    #[must_use]
+    pub fn told(self) -> Self {
+        if !self.hint().is(Hint::STREAM) || self.hint().is(Hint::TELLS) {
+            return self;
+        }
+        let word = self.word | u64::from(Hint::TELLS.bits());
+        self.update(word);
+        Self { word, ..self }
+    }
+
     /// The file refuses RWF_NOWAIT.
-    pub fn refuses_tries(self) {
-        self.update(self.word | u64::from(Hint::NO_TRY.bits()));
+    #[must_use]
+    pub fn refuses_tries(self) -> Self {
+        let word = self.word | u64::from(Hint::NO_TRY.bits());
+        self.update(word);
+        Self { word, ..self }
     }
 
     fn misses(self) -> u8 {

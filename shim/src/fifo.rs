@@ -3,7 +3,8 @@
 //! That a writer has opened a FIFO is no event that poll(2) tells its reader; that anybody has opened it is one of
 //! inotify(7). A writer that came and went is seen by what it left: data, or a hang-up.
 
-use crate::{fds, sys};
+use crate::fds;
+use crate::sys::{self, PipeState};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify;
 use std::ffi::c_int;
@@ -21,7 +22,7 @@ pub fn await_writer(fifo: c_int) {
     // SAFETY: only used here; the program does not know the descriptor yet, for its open(2) has not returned.
     let end = unsafe { BorrowedFd::borrow_raw(fifo) };
     // A writer that opens it from here on is an event.
-    while !sys::has_writer(fifo) {
+    while !has_writer(fifo) {
         let mut waited = vec![PollFd::new(&end, PollFlags::IN)];
         let events;
         if let Some(openings) = &openings {
@@ -39,6 +40,11 @@ pub fn await_writer(fifo: c_int) {
             openings.forget_past();
         }
     }
+}
+
+/// Whether `fifo`, just opened for reading, has a writer or data; on any doubt not.
+pub fn has_writer(fifo: c_int) -> bool {
+    matches!(sys::pipe_state(fifo), Some(PipeState::Data | PipeState::Empty))
 }
 
 /// An inotify instance that hears of each open(2) of one file. One of the shim's own descriptors.

@@ -38,7 +38,11 @@ impl Hint {
     /// A socket with SO_RCVTIMEO or SO_SNDTIMEO: the kernel's own call knows how long to wait.
     pub const TIMED: Self = Self(1 << 7);
 
+    /// A stream that has answered a try: it knows RWF_NOWAIT.
+    pub const TELLS: Self = Self(1 << 15);
+
     const SKIP: u32 = 8;
+    const SKIP_MASK: u16 = 0x7f << Self::SKIP;
 
     pub const fn of_bits(bits: u16) -> Self {
         Self(bits)
@@ -74,12 +78,12 @@ impl Hint {
     /// Tries to skip, because the last ones missed.
     #[inline(always)]
     pub const fn skip(self) -> u8 {
-        (self.0 >> Self::SKIP) as u8
+        ((self.0 & Self::SKIP_MASK) >> Self::SKIP) as u8
     }
 
     #[must_use]
     pub const fn with_skip(self, skip: u8) -> Self {
-        Self(self.0 & 0xff | (skip as u16) << Self::SKIP)
+        Self(self.0 & !Self::SKIP_MASK | (skip as u16) << Self::SKIP & Self::SKIP_MASK)
     }
 }
 
@@ -170,7 +174,7 @@ pub fn read(hint: Hint, load: Load, at_position: bool) -> Decision {
         return Decision::Through(why);
     }
     // At a shared position operations queue up behind each other, so there is no batch to wait for.
-    let batch = load.batch >= BATCH && !(at_position && hint.is(Hint::SEEKABLE));
+    let batch = load.batch >= BATCH && !(at_position && hint.is(Hint::SEEKABLE)) && !untried(hint);
     if batch || hint.is_any(Hint::DIRECT.with(Hint::NO_TRY)) || hint.skip() > 0 {
         Decision::Submit
     } else {
@@ -185,7 +189,7 @@ pub fn write(hint: Hint, load: Load, at_position: bool) -> Decision {
         return Decision::Through(why);
     }
     if hint.is(Hint::STREAM) {
-        return if hint.is(Hint::NO_TRY) || hint.skip() > 0 || load.batch >= BATCH {
+        return if hint.is(Hint::NO_TRY) || hint.skip() > 0 || (load.batch >= BATCH && !untried(hint)) {
             Decision::Submit
         } else {
             Decision::Try
@@ -198,6 +202,12 @@ pub fn write(hint: Hint, load: Load, at_position: bool) -> Decision {
     } else {
         Decision::Copy
     }
+}
+
+/// A stream is tried at least once: those that do not know RWF_NOWAIT are not for the engine (`calls::rw`).
+#[inline(always)]
+fn untried(hint: Hint) -> bool {
+    hint.is(Hint::STREAM) && !hint.is_any(Hint::TELLS.with(Hint::NO_TRY))
 }
 
 /// Why a transfer is none of ours, if so.
@@ -264,7 +274,22 @@ mod tests {
         assert_eq!(read(FILE, FEW, false), Decision::Try);
         assert_eq!(read(FILE, MANY, false), Decision::Submit);
         assert_eq!(read(PIPE, FEW, true), Decision::Try);
-        assert_eq!(read(PIPE, MANY, true), Decision::Submit);
+        assert_eq!(read(PIPE.with(Hint::TELLS), MANY, true), Decision::Submit);
+    }
+
+    #[test]
+    fn a_stream_is_tried_once_whatever_the_batch() {
+        assert_eq!(read(PIPE, MANY, true), Decision::Try);
+        assert_eq!(write(PIPE, MANY, true), Decision::Try);
+        assert_eq!(write(PIPE.with(Hint::TELLS), MANY, true), Decision::Submit);
+        assert_eq!(read(PIPE.with(Hint::NO_TRY), FEW, true), Decision::Submit);
+    }
+
+    #[test]
+    fn the_tries_to_skip_share_their_word_with_the_flags() {
+        let hint = PIPE.with(Hint::TELLS).with_skip(64);
+        assert_eq!((hint.skip(), hint.is(Hint::STREAM.with(Hint::TELLS))), (64, true));
+        assert_eq!(hint.with_skip(0), PIPE.with(Hint::TELLS));
     }
 
     #[test]

@@ -150,8 +150,10 @@ impl Job {
     }
 
     fn raises_signal(&self, result: i32) -> bool {
-        let writes = matches!(&self.request, Request::Transfer(transfer) if transfer.way == Way::Write);
-        writes && matches!(-result, libc::EPIPE | libc::EFBIG)
+        let (Request::Transfer(transfer) | Request::Plain(transfer)) = &self.request else {
+            return false;
+        };
+        transfer.way == Way::Write && matches!(-result, libc::EPIPE | libc::EFBIG)
     }
 
     /// The descriptor that must not be closed before the job is done. None for what may wait for ever, and does so only
@@ -161,7 +163,11 @@ impl Job {
             Request::Transfer(transfer) if transfer.at_position() => None,
             Request::Open { dir, .. } if dir >= 0 => Some(dir),
             Request::Transfer(Transfer { fd, .. }) | Request::Fsync { fd, .. } => Some(fd),
-            Request::Open { .. } | Request::Close { .. } | Request::AwaitWriter { .. } => None,
+            Request::Plain(_)
+            | Request::Poll { .. }
+            | Request::Open { .. }
+            | Request::Close { .. }
+            | Request::AwaitWriter { .. } => None,
         }
     }
 }

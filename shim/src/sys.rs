@@ -238,27 +238,42 @@ pub fn terminal(fd: c_int) -> Option<rustix::termios::Termios> {
     rustix::termios::tcgetattr(unsafe { BorrowedFd::borrow_raw(fd) }).ok()
 }
 
-/// tee(2) of one byte, without waiting: whether a FIFO that was just opened for reading has a writer or data. Its
-/// second end is a pipe made for the purpose; on any doubt the answer is no.
-pub fn has_writer(fifo: c_int) -> bool {
-    let Ok((reader, writer)) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC) else {
-        return false;
-    };
+/// What a pipe that is open for reading holds.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum PipeState {
+    Data,
+    /// Nothing, but there is a writer.
+    Empty,
+    /// Nothing, and no writer: a read(2) says 0.
+    Ended,
+}
+
+/// tee(2) of one byte, without waiting: what the pipe or FIFO `fd` holds; None if it is no pipe. Its second end is a pipe
+/// made for the purpose.
+pub fn pipe_state(fd: c_int) -> Option<PipeState> {
+    let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).ok()?;
     let (reader, writer) = (reader.into_raw_fd(), writer.into_raw_fd());
     const SPLICE_F_NONBLOCK: usize = 2;
     // SAFETY: touches no memory.
-    let teed = outcome(unsafe {
-        raw::syscall4(
-            Sysno::tee as usize,
-            fifo as usize,
-            writer as usize,
-            1,
-            SPLICE_F_NONBLOCK,
-        )
-    });
+    let teed =
+        outcome(unsafe { raw::syscall4(Sysno::tee as usize, fd as usize, writer as usize, 1, SPLICE_F_NONBLOCK) });
     let _ = close(reader);
     let _ = close(writer);
-    matches!(teed, Ok(1) | Err(Errno::AGAIN))
+    match teed {
+        Ok(0) => Some(PipeState::Ended),
+        Ok(_) => Some(PipeState::Data),
+        Err(Errno::AGAIN) => Some(PipeState::Empty),
+        Err(_) => None,
+    }
+}
+
+/// poll(2): waits until `fd` can be read, or written. errno is not touched.
+pub fn await_ready(fd: c_int, write: bool) {
+    use rustix::event::{PollFd, PollFlags, poll};
+    let events = if write { PollFlags::OUT } else { PollFlags::IN };
+    // SAFETY: only used for the duration of the call; the descriptor is the caller's.
+    let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+    let _ = poll(&mut [PollFd::new(&fd, events)], None);
 }
 
 /// A copy of one of the shim's own descriptors with a number that programs do not use: they close the low ones, and

@@ -13,10 +13,11 @@ use crate::pool::{self, Job};
 use crate::remote::{Message, Remote};
 use crate::stats::Stats;
 use crate::tls::{self, OffFiber};
-use crate::{hooks, log, start};
+use crate::{fds, hooks, log, start, sys};
 use crossbeam_channel::Receiver;
-use std::cell::{Cell, UnsafeCell};
-use std::ffi::c_void;
+use std::cell::{Cell, RefCell, UnsafeCell};
+use std::collections::HashSet;
+use std::ffi::{c_int, c_void};
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
@@ -59,6 +60,8 @@ pub struct Thread {
     batches: Cell<bool>,
     /// Calls left before the running fiber lets others run.
     budget: Cell<u32>,
+    /// Duplicates of descriptors that parked fibers wait on.
+    kept: RefCell<HashSet<c_int>>,
     /// In the child of a fork that could not be given a fresh start: nothing is left to wait with.
     defunct: Cell<bool>,
     stats: Arc<Stats>,
@@ -77,6 +80,7 @@ impl Thread {
             queued: Cell::new(0),
             batches: Cell::new(true),
             budget: Cell::new(INLINE_BUDGET),
+            kept: RefCell::new(HashSet::new()),
             defunct: Cell::new(false),
             stats: Stats::register(start::conf().stats != crate::conf::StatsFormat::Off),
             inbox,
@@ -289,6 +293,21 @@ impl Thread {
         submitted
     }
 
+    /// A duplicate of `fd` for a fiber that will park: as a thread in a system call, it keeps its file when the descriptor
+    /// is closed. None if there is no room for one. To be given back with [`Self::let_go`].
+    pub fn keep(&self, fd: c_int) -> Option<c_int> {
+        let duplicate = sys::duplicate_out_of_the_way(fd)?;
+        fds::mark_ours(duplicate, true);
+        self.kept.borrow_mut().insert(duplicate);
+        Some(duplicate)
+    }
+
+    pub fn let_go(&self, duplicate: c_int) {
+        self.kept.borrow_mut().remove(&duplicate);
+        fds::disown(duplicate);
+        let _ = sys::close(duplicate);
+    }
+
     /// Parks the running fiber until another, of this thread or not, gives it its turn at a file position.
     pub fn await_turn(&self) {
         self.waiting_turn.update(|n| n + 1);
@@ -353,6 +372,10 @@ impl Thread {
     pub fn abandon(&mut self) {
         if let EngineSlot::Made(engine) = std::mem::replace(self.engine.get_mut(), EngineSlot::Unmade) {
             engine.abandon();
+        }
+        for duplicate in self.kept.take() {
+            fds::disown(duplicate);
+            let _ = sys::close(duplicate);
         }
         self.remote.close();
         self.defunct.set(true);

@@ -11,7 +11,7 @@ use crate::engine::Request;
 use crate::errno::Errno;
 use crate::fds::{self, Descriptor};
 use crate::policy::{Alone, Why};
-use crate::sys;
+use crate::{fifo, sys};
 use std::ffi::{c_char, c_int};
 
 /// Flags that openat2(2) knows: it refuses what openat(2) ignores.
@@ -124,7 +124,7 @@ fn look_at(call: &Call<'_>, fd: c_int, flags: c_int) -> Option<Outcome> {
         };
         // To open a FIFO for reading waits for its first writer; for writing, the try would have failed without a
         // reader (ENXIO).
-        if stat.st_mode & libc::S_IFMT == libc::S_IFIFO && !sys::has_writer(fd) {
+        if stat.st_mode & libc::S_IFMT == libc::S_IFIFO && !fifo::has_writer(fd) {
             call.perform(&Request::AwaitWriter { fifo: fd });
         }
     }

@@ -7,7 +7,7 @@ use crate::errno::Errno;
 use crate::fds::Descriptor;
 use crate::policy::{self, Alone, Decision, Hint, Load, Why};
 use crate::position::{self, Turn};
-use crate::sys::{self, AT_POSITION};
+use crate::sys::{self, AT_POSITION, PipeState};
 use std::ffi::{c_int, c_void};
 
 /// The flags of preadv2 and pwritev2 that io_uring treats as they do.
@@ -257,18 +257,18 @@ fn copy(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor) -> Outcome
 fn attempt(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor, turn: &mut Option<Turn>) -> Outcome {
     let result = match transfer.call(libc::RWF_NOWAIT) {
         Ok(n) => {
-            descriptor.hit();
+            descriptor.told().hit();
             if !is_whole(transfer, descriptor, n) {
                 return Outcome::Done(Ok(rest(call, transfer, turn, n)));
             }
             Ok(n as isize)
         }
         Err(Errno::AGAIN) => {
-            descriptor.missed();
+            descriptor.told().missed();
             return submit(call, transfer, descriptor, turn);
         }
         Err(Errno::NOTSUP) => {
-            descriptor.refuses_tries();
+            let descriptor = descriptor.refuses_tries();
             return submit(call, transfer, descriptor, turn);
         }
         Err(error) => Err(error),
@@ -282,6 +282,9 @@ fn submit(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor, turn: &m
     if !descriptor.is_seekable() && !waits(transfer, descriptor) {
         return Outcome::Done(plain(call, transfer));
     }
+    if descriptor.hint().is(Hint::STREAM.with(Hint::NO_TRY)) {
+        return wait_then_call(call, transfer);
+    }
     let Some(turn) = turn else {
         return landed(call, transfer, descriptor, call.perform(&(*transfer).into()));
     };
@@ -294,6 +297,28 @@ fn submit(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor, turn: &m
             move_position(call, transfer, descriptor)
         },
     )
+}
+
+/// A transfer on a stream that does not know RWF_NOWAIT (FIFOs, terminals, some devices): waited for, then the plain
+/// call on a thread of the pool, where it hardly ever waits.
+///
+/// io_uring would do such a transfer in a kernel thread, which lets go of the file a little after the completion: a FIFO
+/// that is closed then would still look open to its next opener.
+fn wait_then_call(call: &Call<'_>, transfer: &Transfer) -> Outcome {
+    // To poll(2) a FIFO without a writer is not readable, if it was opened with O_NONBLOCK and has had none since.
+    let at_once =
+        transfer.way == Way::Read && matches!(sys::pipe_state(transfer.fd), Some(PipeState::Data | PipeState::Ended));
+    let kept = call.thread.keep(transfer.fd);
+    let fd = kept.unwrap_or(transfer.fd);
+    if !at_once {
+        let way = transfer.way;
+        call.perform(&Request::Poll { fd, way });
+    }
+    let result = call.perform(&Request::Plain(Transfer { fd, ..*transfer }));
+    if let Some(duplicate) = kept {
+        call.thread.let_go(duplicate);
+    }
+    Outcome::Done(settle(call, transfer, result).map(|n| n as isize))
 }
 
 /// Whether a plain transfer on this stream would wait as the engine waits: not with O_NONBLOCK, which may have been set

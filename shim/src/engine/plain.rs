@@ -8,7 +8,11 @@ use std::ffi::c_int;
 /// Does `request`: its result as a system call's, a negative error number.
 pub fn perform(request: &Request) -> i32 {
     let result = match *request {
-        Request::Transfer(transfer) => transfer.call(0).map(|n| n as i32),
+        Request::Transfer(transfer) | Request::Plain(transfer) => transfer.call(0).map(|n| n as i32),
+        Request::Poll { fd, way } => {
+            sys::await_ready(fd, way == Way::Write);
+            Ok(0)
+        }
         Request::Fsync { fd, data_only } => sys::fsync(fd, data_only).map(|()| 0),
         // SAFETY: the path is the C caller's, whose call has not returned (request.rs).
         Request::Open { dir, path, flags, mode } => unsafe { sys::openat(dir, path, flags, mode) },

@@ -1,10 +1,11 @@
-//! Streams that are waited for by epoll(7): a transfer is tried when its stream is said to be ready, until it goes.
+//! Streams that are waited for by epoll(7): a transfer is tried when its stream is said to be ready, until it goes; a poll
+//! is done then.
 //!
 //! A thread that is blocked in read(2) keeps its file when another closes the descriptor, and does not notice that the
 //! number comes to name something else. So the wait is on a duplicate of the descriptor, one for all that wait on one
 //! open file; in the child of a fork the duplicates are closed.
 
-use super::request::{Transfer, Way};
+use super::request::{Request, Transfer, Way};
 use super::{Sink, Token, Wait};
 use crate::errno::Errno;
 use crate::{fds, sys};
@@ -26,19 +27,28 @@ pub struct Readiness {
     by_fd: HashMap<c_int, Vec<usize>>,
 }
 
+/// What is waited for.
+#[derive(Clone, Copy)]
+enum Waiting {
+    /// To try a transfer.
+    Transfer(Transfer),
+    /// Just that the stream is ready.
+    Poll,
+}
+
 /// An open file that transfers wait for.
 struct Watched {
     /// The program's descriptor when the first of them began to wait.
     fd: c_int,
     /// Ours.
     duplicate: c_int,
-    readers: VecDeque<(Token, Transfer)>,
-    writers: VecDeque<(Token, Transfer)>,
+    readers: VecDeque<(Token, Waiting)>,
+    writers: VecDeque<(Token, Waiting)>,
     armed: epoll::EventFlags,
 }
 
 impl Watched {
-    fn queue(&mut self, way: Way) -> &mut VecDeque<(Token, Transfer)> {
+    fn queue(&mut self, way: Way) -> &mut VecDeque<(Token, Waiting)> {
         match way {
             Way::Read => &mut self.readers,
             Way::Write => &mut self.writers,
@@ -75,16 +85,22 @@ impl Readiness {
         borrowed(self.epoll)
     }
 
-    /// Begins to wait for `transfer`, on a stream; false if its file cannot be waited for.
-    pub fn add(&mut self, transfer: Transfer, token: Token) -> bool {
-        let Some(key) = self.find(transfer.fd).or_else(|| self.watch(transfer.fd)) else {
+    /// Begins to wait for `request`, a transfer or poll of a stream; false if it is neither, or its file cannot be waited
+    /// for.
+    pub fn add(&mut self, request: &Request, token: Token) -> bool {
+        let (fd, way, waiting) = match *request {
+            Request::Transfer(transfer) => (transfer.fd, transfer.way, Waiting::Transfer(transfer)),
+            Request::Poll { fd, way } => (fd, way, Waiting::Poll),
+            _ => return false,
+        };
+        let Some(key) = self.find(fd).or_else(|| self.watch(fd)) else {
             return false;
         };
-        self.watched[key].queue(transfer.way).push_back((token, transfer));
+        self.watched[key].queue(way).push_back((token, waiting));
         if self.arm(key) {
             return true;
         }
-        self.watched[key].queue(transfer.way).pop_back();
+        self.watched[key].queue(way).pop_back();
         self.arm(key);
         false
     }
@@ -182,17 +198,22 @@ impl Readiness {
             }
             let duplicate = watched.duplicate;
             let queue = watched.queue(way);
-            while let Some(&(token, transfer)) = queue.front() {
-                let tried = Transfer {
-                    fd: duplicate,
-                    ..transfer
-                };
-                match tried.attempt() {
-                    Ok(Some(n)) => sink.done(token, n as i32),
-                    Ok(None) => break,
-                    // The file cannot tell whether it would wait: it is ready, but for a race with another reader.
-                    Err(Errno::NOTSUP) => sink.offload(token, transfer.into()),
-                    Err(error) => sink.done(token, -error.0),
+            while let Some(&(token, waiting)) = queue.front() {
+                match waiting {
+                    Waiting::Poll => sink.done(token, 0),
+                    Waiting::Transfer(transfer) => {
+                        let tried = Transfer {
+                            fd: duplicate,
+                            ..transfer
+                        };
+                        match tried.attempt() {
+                            Ok(Some(n)) => sink.done(token, n as i32),
+                            Ok(None) => break,
+                            // Of late the file cannot tell whether it would wait; but it is ready.
+                            Err(Errno::NOTSUP) => sink.offload(token, Request::Plain(transfer)),
+                            Err(error) => sink.done(token, -error.0),
+                        }
+                    }
                 }
                 queue.pop_front();
             }

@@ -12,6 +12,13 @@ pub const MAX_COUNT: usize = 0x7fff_f000;
 #[derive(Clone, Copy)]
 pub enum Request {
     Transfer(Transfer),
+    /// The plain call: for what no engine can do without waiting.
+    Plain(Transfer),
+    /// Until a stream is ready for a transfer.
+    Poll {
+        fd: c_int,
+        way: Way,
+    },
     Fsync {
         fd: c_int,
         data_only: bool,
@@ -36,7 +43,11 @@ impl Request {
     #[inline(always)]
     pub fn fd(&self) -> Option<c_int> {
         match *self {
-            Self::Transfer(Transfer { fd, .. }) | Self::Fsync { fd, .. } | Self::Close { fd } => Some(fd),
+            Self::Transfer(Transfer { fd, .. })
+            | Self::Plain(Transfer { fd, .. })
+            | Self::Poll { fd, .. }
+            | Self::Fsync { fd, .. }
+            | Self::Close { fd } => Some(fd),
             Self::AwaitWriter { fifo } => Some(fifo),
             Self::Open { .. } => None,
         }

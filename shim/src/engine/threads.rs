@@ -30,7 +30,8 @@ impl Engine for Threads {
 
     fn queue(&mut self, request: &Request, token: Token) -> bool {
         match *request {
-            Request::Transfer(transfer) if transfer.at_position() => self.readiness.add(transfer, token),
+            Request::Transfer(transfer) if !transfer.at_position() => false,
+            Request::Transfer(_) | Request::Poll { .. } => self.readiness.add(request, token),
             _ => false,
         }
     }

@@ -129,7 +129,7 @@ impl LinuxAio {
 
     fn queue_stream(&mut self, transfer: Transfer, token: Token) -> bool {
         if self.polls >= self.capacity / 2 {
-            return self.readiness.add(transfer, token);
+            return self.readiness.add(&transfer.into(), token);
         }
         self.polls += 1;
         let file = match sys::duplicate_out_of_the_way(transfer.fd) {
@@ -188,7 +188,7 @@ impl LinuxAio {
                 return;
             }
             Ok(Some(n)) => sink.done(token, n as i32),
-            Err(Errno::NOTSUP) => sink.offload(token, transfer.into()),
+            Err(Errno::NOTSUP) => sink.offload(token, Request::Plain(transfer)),
             Err(error) => sink.done(token, -error.0),
         }
         self.let_go(file, &transfer);
@@ -213,7 +213,7 @@ impl LinuxAio {
                 match self.operations[token as usize].take() {
                     Some(Operation::Stream { transfer, file }) => {
                         self.let_go(file, &transfer);
-                        sink.offload(token, transfer.into());
+                        sink.offload(token, Request::Plain(transfer));
                     }
                     Some(Operation::Direct) => sink.done(token, -libc::ECANCELED),
                     None => {}
@@ -235,6 +235,8 @@ impl Engine for LinuxAio {
     fn queue(&mut self, request: &Request, token: Token) -> bool {
         let iocb = match *request {
             Request::Transfer(transfer) if transfer.at_position() => return self.queue_stream(transfer, token),
+            // A FIFO must be closed when it is: the kernel lets go of an iocb's file a little after its completion.
+            Request::Poll { .. } => return self.readiness.add(request, token),
             Request::Transfer(transfer) if transfer.direct && !extends(&transfer) => {
                 self.keep(token, Operation::Direct);
                 direct(&transfer, token)
