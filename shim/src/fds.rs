@@ -58,18 +58,27 @@ fn slot(fd: c_int) -> Option<&'static AtomicU64> {
     Some(unsafe { &*(base.get() as *const AtomicU64).add(fd as usize) })
 }
 
-/// Forgets `fd`: it is being closed, replaced, or its flags change. True when it is one of the shim's own, which then
-/// must stay: the program closes a range of numbers, or everything.
+/// Forgets `fd`: it is being closed, replaced, or its flags change. When that cannot be done just so, nothing is, and the
+/// descriptor given back for [`release`].
 #[inline(always)]
-pub fn forget(fd: c_int) -> bool {
-    let Some(slot) = slot(fd) else { return false };
-    let word = slot.load(Ordering::Relaxed);
-    if word & (OURS | BUSY) != 0 {
-        if word & OURS != 0 {
-            return true;
-        }
-        pool::await_jobs(fd);
+pub fn forget(fd: c_int) -> Option<c_int> {
+    let slot = slot(fd)?;
+    if slot.load(Ordering::Relaxed) & (OURS | BUSY) != 0 {
+        return Some(fd);
     }
+    slot.store(0, Ordering::Relaxed);
+    None
+}
+
+/// Waits for the jobs of the offload pool that name `fd`, and forgets it. True when it is one of the shim's own, which
+/// then must stay: the program closes a range of numbers, or everything.
+#[cold]
+pub fn release(fd: c_int) -> bool {
+    let Some(slot) = slot(fd) else { return false };
+    if slot.load(Ordering::Relaxed) & OURS != 0 {
+        return true;
+    }
+    pool::await_jobs(fd);
     slot.store(0, Ordering::Relaxed);
     false
 }
@@ -126,7 +135,7 @@ static HIGH: AtomicU32 = AtomicU32::new(0);
 /// Forgets `first` to `last`, both included; `own` hears of each of the shim's own among them, in order.
 pub fn forget_range(first: u32, last: u32, mut own: impl FnMut(u32)) {
     for fd in first..HIGH.load(Ordering::Relaxed).min(last.saturating_add(1)) {
-        if forget(fd as c_int) {
+        if forget(fd as c_int).is_some_and(release) {
             own(fd);
         }
     }

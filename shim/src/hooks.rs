@@ -1,8 +1,8 @@
 //! THE TABLE: a row per name by which a program reaches a call of libc's, aliases included.
 //!
 //! A row gives libc's name and signature, the function of [`crate::calls`] that handles it on a fiber, and, after
-//! `unless`, what must be done before libc's call wherever it is made: when that gives true, a descriptor is the shim's
-//! own and the answer is EBADF. From the rows the macro makes the exported function (redhook: it finds
+//! `forgets`, the descriptor that libc's call closes or changes, forgotten wherever the call is made ([`fds::forget`]).
+//! One of the shim's own is not closed: the answer is EBADF. From the rows the macro makes the exported function (redhook: it finds
 //! libc's own with dlsym), the list of names and the index into the statistics.
 //!
 //! Off a fiber a hook is one thread-local load, a branch and a jump to libc: nothing allocates, locks or prints there.
@@ -17,8 +17,18 @@ use libc::{DIR, FILE, iovec, mode_t, off_t, size_t, socklen_t, ssize_t};
 use std::ffi::{c_char, c_int, c_ulong, c_void};
 use std::sync::atomic::{AtomicPtr, Ordering};
 
+/// The descriptor that a row could not just forget; most rows have none to forget.
+macro_rules! marked {
+    () => {
+        None::<c_int>
+    };
+    ($marked:expr) => {
+        $marked
+    };
+}
+
 macro_rules! hooks {
-    ($( fn $name:ident ( $($arg:ident : $ty:ty),* ) -> $ret:ty => $call:path $(, unless: $refused:expr)? ; )*) => {
+    ($( fn $name:ident ( $($arg:ident : $ty:ty),* ) -> $ret:ty => $call:path $(, forgets: $marked:expr)? ; )*) => {
         /// The rows' names.
         pub const NAMES: &[&str] = &[$( stringify!($name) ),*];
 
@@ -40,7 +50,10 @@ macro_rules! hooks {
                     unsafe fn $name($($arg: $ty),*) -> $ret => hook {
                         let here = tls::here();
                         if here.is_null() {
-                            $( if $refused { return refuse() } )?
+                            if let Some(fd) = marked!($($marked)?) {
+                                // SAFETY: as below.
+                                return unsafe { marked(fd, $($arg),*) };
+                            }
                             // SAFETY: libc's own function, with its caller's arguments.
                             unsafe { libc()($($arg),*) }
                         } else {
@@ -64,7 +77,21 @@ macro_rules! hooks {
                             Outcome::Through(why) => call.through(why),
                         }
                     }
-                    $( if $refused { return refuse() } )?
+                    if let Some(fd) = marked!($($marked)?) {
+                        // SAFETY: as below.
+                        return unsafe { marked(fd, $($arg),*) };
+                    }
+                    // SAFETY: libc's own function, with its caller's arguments.
+                    unsafe { libc()($($arg),*) }
+                }
+
+                /// The same for a descriptor that cannot just be forgotten; apart, for the same reason.
+                #[cold]
+                unsafe fn marked(fd: c_int, $($arg: $ty),*) -> $ret {
+                    if fds::release(fd) {
+                        errno::set(libc::EBADF);
+                        return CResult::from_done(-1);
+                    }
                     // SAFETY: libc's own function, with its caller's arguments.
                     unsafe { libc()($($arg),*) }
                 }
@@ -93,12 +120,6 @@ macro_rules! hooks {
             }
         )*
     };
-}
-
-#[cold]
-fn refuse<R: CResult>() -> R {
-    errno::set(libc::EBADF);
-    R::from_done(-1)
 }
 
 hooks! {
@@ -142,8 +163,8 @@ hooks! {
     fn creat(path: *const c_char, mode: mode_t) -> c_int => calls::open::creat;
     fn creat64(path: *const c_char, mode: mode_t) -> c_int => calls::open::creat;
 
-    fn close(fd: c_int) -> c_int => calls::file::close, unless: fds::forget(fd);
-    fn __close(fd: c_int) -> c_int => calls::file::close, unless: fds::forget(fd);
+    fn close(fd: c_int) -> c_int => calls::file::close, forgets: fds::forget(fd);
+    fn __close(fd: c_int) -> c_int => calls::file::close, forgets: fds::forget(fd);
 
     fn fsync(fd: c_int) -> c_int => calls::file::fsync;
     fn fdatasync(fd: c_int) -> c_int => calls::file::fdatasync;
@@ -153,23 +174,23 @@ hooks! {
     fn __lseek(fd: c_int, offset: off_t, whence: c_int) -> off_t => calls::file::lseek;
 
     fn dup(fd: c_int) -> c_int => calls::file::dup;
-    fn dup2(from: c_int, to: c_int) -> c_int => calls::file::dup2, unless: calls::file::before_dup2(from, to);
-    fn __dup2(from: c_int, to: c_int) -> c_int => calls::file::dup2, unless: calls::file::before_dup2(from, to);
-    fn dup3(from: c_int, to: c_int, flags: c_int) -> c_int => calls::file::dup3, unless: calls::file::before_dup2(from, to);
+    fn dup2(from: c_int, to: c_int) -> c_int => calls::file::dup2, forgets: calls::file::before_dup2(from, to);
+    fn __dup2(from: c_int, to: c_int) -> c_int => calls::file::dup2, forgets: calls::file::before_dup2(from, to);
+    fn dup3(from: c_int, to: c_int, flags: c_int) -> c_int => calls::file::dup3, forgets: calls::file::before_dup2(from, to);
 
     // Variadic in C, like open.
-    fn fcntl(fd: c_int, command: c_int, argument: c_ulong) -> c_int => calls::file::fcntl, unless: calls::file::before_fcntl(fd, command);
-    fn fcntl64(fd: c_int, command: c_int, argument: c_ulong) -> c_int => calls::file::fcntl, unless: calls::file::before_fcntl(fd, command);
-    fn __fcntl(fd: c_int, command: c_int, argument: c_ulong) -> c_int => calls::file::fcntl, unless: calls::file::before_fcntl(fd, command);
+    fn fcntl(fd: c_int, command: c_int, argument: c_ulong) -> c_int => calls::file::fcntl, forgets: calls::file::before_fcntl(fd, command);
+    fn fcntl64(fd: c_int, command: c_int, argument: c_ulong) -> c_int => calls::file::fcntl, forgets: calls::file::before_fcntl(fd, command);
+    fn __fcntl(fd: c_int, command: c_int, argument: c_ulong) -> c_int => calls::file::fcntl, forgets: calls::file::before_fcntl(fd, command);
 
     // Variadic in C: FIONBIO is F_SETFL by another name.
-    fn ioctl(fd: c_int, request: c_ulong, argument: c_ulong) -> c_int => calls::file::ioctl, unless: calls::file::before_ioctl(fd, request);
-    fn setsockopt(fd: c_int, level: c_int, option: c_int, value: *const c_void, n: socklen_t) -> c_int => calls::file::setsockopt, unless: calls::file::before_setsockopt(fd, level, option);
+    fn ioctl(fd: c_int, request: c_ulong, argument: c_ulong) -> c_int => calls::file::ioctl, forgets: calls::file::before_ioctl(fd, request);
+    fn setsockopt(fd: c_int, level: c_int, option: c_int, value: *const c_void, n: socklen_t) -> c_int => calls::file::setsockopt, forgets: calls::file::before_setsockopt(fd, level, option);
 
     // stdio closes descriptors inside libc, where no other hook sees it.
-    fn fclose(stream: *mut FILE) -> c_int => calls::file::fclose, unless: calls::file::before_fclose(stream);
-    fn pclose(stream: *mut FILE) -> c_int => calls::file::fclose, unless: calls::file::before_fclose(stream);
-    fn freopen(path: *const c_char, mode: *const c_char, stream: *mut FILE) -> *mut FILE => calls::file::freopen, unless: calls::file::before_fclose(stream);
-    fn freopen64(path: *const c_char, mode: *const c_char, stream: *mut FILE) -> *mut FILE => calls::file::freopen, unless: calls::file::before_fclose(stream);
-    fn closedir(directory: *mut DIR) -> c_int => calls::file::closedir, unless: calls::file::before_closedir(directory);
+    fn fclose(stream: *mut FILE) -> c_int => calls::file::fclose, forgets: calls::file::before_fclose(stream);
+    fn pclose(stream: *mut FILE) -> c_int => calls::file::fclose, forgets: calls::file::before_fclose(stream);
+    fn freopen(path: *const c_char, mode: *const c_char, stream: *mut FILE) -> *mut FILE => calls::file::freopen, forgets: calls::file::before_fclose(stream);
+    fn freopen64(path: *const c_char, mode: *const c_char, stream: *mut FILE) -> *mut FILE => calls::file::freopen, forgets: calls::file::before_fclose(stream);
+    fn closedir(directory: *mut DIR) -> c_int => calls::file::closedir, forgets: calls::file::before_closedir(directory);
 }

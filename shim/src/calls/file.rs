@@ -15,7 +15,7 @@ use std::ffi::{c_char, c_int, c_uint, c_ulong, c_void};
 
 pub fn close(call: &Call<'_>, fd: c_int) -> Outcome {
     let descriptor = Descriptor::known(fd);
-    if fds::forget(fd) {
+    if fds::forget(fd).is_some_and(fds::release) {
         return Outcome::Done(Err(Errno::BADF));
     }
     call.thread.submit_queued();
@@ -81,8 +81,8 @@ pub fn dup3(call: &Call<'_>, _from: c_int, _to: c_int, _flags: c_int) -> Outcome
 
 /// Before libc's dup2: `to` will be another file. True when it is one of the shim's own.
 #[inline(always)]
-pub fn before_dup2(from: c_int, to: c_int) -> bool {
-    from != to && fds::forget(to)
+pub fn before_dup2(from: c_int, to: c_int) -> Option<c_int> {
+    if from == to { None } else { fds::forget(to) }
 }
 
 pub fn fcntl(call: &Call<'_>, _fd: c_int, command: c_int, _argument: c_ulong) -> Outcome {
@@ -95,8 +95,12 @@ pub fn fcntl(call: &Call<'_>, _fd: c_int, command: c_int, _argument: c_ulong) ->
 
 /// Before libc's fcntl.
 #[inline(always)]
-pub fn before_fcntl(fd: c_int, command: c_int) -> bool {
-    command == libc::F_SETFL && fds::forget(fd)
+pub fn before_fcntl(fd: c_int, command: c_int) -> Option<c_int> {
+    if command == libc::F_SETFL {
+        fds::forget(fd)
+    } else {
+        None
+    }
 }
 
 pub fn ioctl(call: &Call<'_>, _fd: c_int, request: c_ulong, _argument: c_ulong) -> Outcome {
@@ -108,8 +112,12 @@ pub fn ioctl(call: &Call<'_>, _fd: c_int, request: c_ulong, _argument: c_ulong) 
 
 /// Before libc's ioctl.
 #[inline(always)]
-pub fn before_ioctl(fd: c_int, request: c_ulong) -> bool {
-    request == libc::FIONBIO && fds::forget(fd)
+pub fn before_ioctl(fd: c_int, request: c_ulong) -> Option<c_int> {
+    if request == libc::FIONBIO {
+        fds::forget(fd)
+    } else {
+        None
+    }
 }
 
 pub fn setsockopt(
@@ -125,8 +133,9 @@ pub fn setsockopt(
 
 /// Before libc's setsockopt: a timeout is looked at when the descriptor is.
 #[inline(always)]
-pub fn before_setsockopt(fd: c_int, level: c_int, option: c_int) -> bool {
-    level == libc::SOL_SOCKET && matches!(option, libc::SO_RCVTIMEO | libc::SO_SNDTIMEO) && fds::forget(fd)
+pub fn before_setsockopt(fd: c_int, level: c_int, option: c_int) -> Option<c_int> {
+    let times = level == libc::SOL_SOCKET && matches!(option, libc::SO_RCVTIMEO | libc::SO_SNDTIMEO);
+    if times { fds::forget(fd) } else { None }
 }
 
 pub fn fclose(call: &Call<'_>, _stream: *mut libc::FILE) -> Outcome {
@@ -139,12 +148,12 @@ pub fn freopen(call: &Call<'_>, _path: *const c_char, _mode: *const c_char, stre
 }
 
 /// Before libc closes a stream's descriptor.
-pub fn before_fclose(stream: *mut libc::FILE) -> bool {
+pub fn before_fclose(stream: *mut libc::FILE) -> Option<c_int> {
     let errno = errno::get();
     // SAFETY: the stream is open, says the C caller; one without a descriptor gives -1.
-    fds::forget(unsafe { libc::fileno(stream) });
+    fds::forget(unsafe { libc::fileno(stream) }).map(fds::release);
     errno::set(errno);
-    false
+    None
 }
 
 pub fn closedir(call: &Call<'_>, _directory: *mut libc::DIR) -> Outcome {
@@ -153,14 +162,14 @@ pub fn closedir(call: &Call<'_>, _directory: *mut libc::DIR) -> Outcome {
 }
 
 /// Before libc closes a directory's descriptor.
-pub fn before_closedir(directory: *mut libc::DIR) -> bool {
+pub fn before_closedir(directory: *mut libc::DIR) -> Option<c_int> {
     let errno = errno::get();
     if !directory.is_null() {
         // SAFETY: the directory is open, says the C caller.
-        fds::forget(unsafe { libc::dirfd(directory) });
+        fds::forget(unsafe { libc::dirfd(directory) }).map(fds::release);
     }
     errno::set(errno);
-    false
+    None
 }
 
 /// close_range(2), which libc has from 2.34 on: not a row of the table, for there may be nothing behind it. As libc's,

@@ -118,7 +118,7 @@ fn look_at(call: &Call<'_>, fd: c_int, flags: c_int) -> Option<Outcome> {
     let reads = flags & (libc::O_ACCMODE | libc::O_NONBLOCK) == libc::O_RDONLY;
     if !has_position && reads {
         let Ok(stat) = sys::fstat(fd) else {
-            fds::forget(fd);
+            fds::forget(fd).map(fds::release);
             let _ = sys::close(fd);
             return None;
         };
@@ -139,7 +139,7 @@ fn submit(call: &Call<'_>, dir: c_int, path: *const c_char, flags: c_int, mode: 
         mode,
     });
     if result >= 0 {
-        fds::forget(result);
+        fds::forget(result).map(fds::release);
         return Outcome::Done(Ok(result as isize));
     }
     let error = Errno::of(result);
@@ -150,7 +150,7 @@ fn submit(call: &Call<'_>, dir: c_int, path: *const c_char, flags: c_int, mode: 
     // SAFETY: the path is the C caller's.
     let result = unsafe { sys::openat(dir, path, flags, mode) };
     if let Ok(fd) = result {
-        fds::forget(fd);
+        fds::forget(fd).map(fds::release);
     }
     Outcome::Done(result.map(|fd| fd as isize))
 }
