@@ -4,6 +4,7 @@
 //! file of `c/`, [`Run`] starts it and gives back all it printed, [`Scratch`] is a directory on a real disk.
 
 mod compile;
+mod filesystem;
 mod libraries;
 mod run;
 mod scratch;
@@ -11,6 +12,7 @@ mod stats;
 mod tool;
 
 pub use compile::{Flavor, c_compiler, cxx_compiler, program, shared_object};
+pub use filesystem::Mounted;
 pub use libraries::{Libraries, c_sources, libraries, target_dir, workspace};
 pub use run::{Launcher, Outcome, Run};
 pub use scratch::Scratch;

@@ -111,7 +111,8 @@ fn crowd() {
     let expected = probe("crowd", Flavor::Plain, &args, None).success().text();
     for engine in ENGINES {
         for workers in [1, 3] {
-            let args = [format!("-w{workers}"), "-n4000".to_owned()];
+            let tasks = if workers == 1 { 100_000 } else { 4000 };
+            let args = [format!("-w{workers}"), format!("-n{tasks}")];
             let outcome = probe("crowd", Flavor::Lfs64, &args, Some(engine)).success();
             assert_eq!(outcome.text(), expected, "{engine}");
         }
