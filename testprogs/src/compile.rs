@@ -165,7 +165,8 @@ fn key(compiler: &OsString, args: &[OsString], file: &Path) -> Result<String> {
     (compiler, args).hash(&mut hash);
     fs::read(file)?.hash(&mut hash);
     let mut headers = Vec::new();
-    for dir in [&c_sources(), &libraries().include[0], &libraries().include[1]] {
+    let beside = file.parent().context("a source has a directory")?.to_owned();
+    for dir in [&beside, &c_sources(), &libraries().include[0], &libraries().include[1]] {
         for entry in fs::read_dir(dir)? {
             let path = entry?.path();
             if path.extension().is_some_and(|e| e == "h") {

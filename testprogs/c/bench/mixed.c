@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: MIT */
+/* mixed.c - requests of one 4 KiB read and some work, by fibers, as many pthreads, or a pool of fewer.
+ *
+ * Every second request reads from the half of the file that the page cache was emptied of, each block of it once; the
+ * others read from the half that is in it. The work is so many turns of a loop, the same for all who are compared. All
+ * take the next request from one counter: a queue that costs nothing, which is the best that a pool can have. */
+#define _GNU_SOURCE /* sched_setaffinity */
+#include "crew.h"
+
+#include <sched.h>
+#include <sys/stat.h>
+
+static const char usage[] =
+    "mixed calibrate\n"
+    "  prints how many turns of the loop are a microsecond: {\"turns_per_us\": N}\n"
+    "mixed fibers|pthreads COUNT REQUESTS TURNS FILE\n"
+    "  COUNT     fibers on two workers, or threads: as many as the tasks, or a pool of fewer\n"
+    "  REQUESTS  half of them need as many blocks of 4 KiB in each half of FILE\n"
+    "  TURNS     of the loop, after each read\n"
+    "One line of JSON. All runs on two processors, however many there are.\n";
+
+enum { BLOCK = 4096, CORES = 2 };
+
+static struct crew crew;
+static int fd;
+static char *memory;
+static unsigned bits; /* each half of the file has 2^bits blocks */
+static uint64_t seed, requests, turns;
+static _Atomic uint64_t taken;
+
+/* Each turn needs the last one's result: nothing can be left out or done at once. */
+__attribute__((noinline)) static uint64_t work(uint64_t n)
+{
+    uint64_t x = n | 1;
+    for (uint64_t i = 0; i < n; i++) {
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+    }
+    return x;
+}
+
+static volatile uint64_t sink;
+
+/* The fastest of many short tries: what else runs can only make them slower. */
+static double turns_per_us(void)
+{
+    enum { TURNS = 200000 };
+    uint64_t best = UINT64_MAX;
+    for (int i = 0; i < 60; i++) {
+        uint64_t start = now_ns();
+        sink = work(TURNS);
+        uint64_t took = now_ns() - start;
+        best = took < best ? took : best;
+    }
+    return TURNS * 1e3 / (double)best;
+}
+
+static void read_block(unsigned member, uint64_t number)
+{
+    ssize_t got = pread(fd, memory + (size_t)BLOCK * member, BLOCK, (off_t)(number * BLOCK));
+    if (got != BLOCK)
+        die(got < 0 ? errno : EIO, "pread");
+}
+
+/* Whatever is set up at a first call is set up before the start. */
+static void prepare(unsigned member)
+{
+    read_block(member, member);
+}
+
+static void requests_in_turn(unsigned member)
+{
+    const uint64_t half = UINT64_C(1) << bits;
+    uint64_t n;
+    while ((n = atomic_fetch_add_explicit(&taken, 1, memory_order_relaxed)) < requests) {
+        uint64_t random = permuted(n / 2, bits, seed);
+        read_block(member, n % 2 ? half + random : random);
+        sink = work(turns);
+    }
+}
+
+static void *run(void *unused)
+{
+    crew_start(&crew);
+    unsigned long threads = status("\nThreads:");
+    crew_join(&crew);
+    say_phase(requests, &crew.from, &crew.to, threads, 0);
+    return unused;
+}
+
+/* The first half into the page cache, the second out of it. */
+static void open_file(const char *path)
+{
+    static char chunk[1 << 20];
+    struct stat st;
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, &st))
+        die(errno, "%s", path);
+    while (((off_t)BLOCK << (bits + 2)) <= st.st_size)
+        bits++;
+    const off_t half = (off_t)BLOCK << bits;
+    if (requests / 2 > (UINT64_C(1) << bits))
+        die(0, "%s: too small, %llu blocks of each half are read", path, (unsigned long long)requests / 2);
+    for (off_t at = 0; at < half; at += (off_t)sizeof chunk)
+        if (pread(fd, chunk, sizeof chunk, at) <= 0)
+            die(errno, "%s", path);
+    if (posix_fadvise(fd, half, half, POSIX_FADV_DONTNEED) || posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM))
+        die(0, "%s: posix_fadvise refused", path);
+}
+
+static void on_two_processors(void)
+{
+    cpu_set_t all, two;
+    CPU_ZERO(&two);
+    if (sched_getaffinity(0, sizeof all, &all))
+        die(errno, "sched_getaffinity");
+    for (int cpu = 0, n = 0; cpu < CPU_SETSIZE && n < CORES; cpu++)
+        if (CPU_ISSET(cpu, &all)) {
+            CPU_SET(cpu, &two);
+            n++;
+        }
+    if (sched_setaffinity(0, sizeof two, &two))
+        die(errno, "sched_setaffinity");
+}
+
+int main(int argc, char **argv)
+{
+    if (argc == 2 && !strcmp(argv[1], "calibrate")) {
+        printf("{\"turns_per_us\": %.3f}\n", turns_per_us());
+        return 0;
+    }
+    crew = (struct crew){ .prepare = prepare, .work = requests_in_turn };
+    crew.fibers = argc == 6 && !strcmp(argv[1], "fibers");
+    crew.count = argc == 6 ? (unsigned)strtoul(argv[2], NULL, 10) : 0;
+    requests = argc == 6 ? strtoull(argv[3], NULL, 10) : 0;
+    turns = argc == 6 ? strtoull(argv[4], NULL, 10) : 0;
+    if (!crew.count || !requests || (!crew.fibers && strcmp(argv[1], "pthreads"))) {
+        fputs(usage, stderr);
+        return 2;
+    }
+    on_two_processors();
+    open_file(argv[5]);
+    seed = fresh_seed();
+    if (posix_memalign((void **)&memory, BLOCK, (size_t)BLOCK * crew.count))
+        die(ENOMEM, "%u buffers", crew.count);
+    memset(memory, 0, (size_t)BLOCK * crew.count);
+    if (crew.fibers)
+        on_workers(CORES, run, NULL);
+    else
+        run(NULL);
+    return 0;
+}
