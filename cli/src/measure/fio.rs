@@ -1,4 +1,4 @@
-//! fio as the yardstick: io_uring written by hand, with the same depth on the same file.
+//! fio as the yardstick: each kernel interface used by hand, with the same depth on the same file.
 
 use std::ffi::OsString;
 use std::io::Read;
@@ -8,13 +8,36 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
+use super::phase::Phase;
 use super::programs::scrub;
-use super::throughput::Phase;
 
 /// An installed fio.
 pub struct Fio {
     path: PathBuf,
     pub version: String,
+}
+
+/// Who reads, in fio's words.
+#[derive(Clone, Copy)]
+pub struct Job {
+    pub engine: &'static str,
+    /// Reads that one job has in flight.
+    pub depth: u32,
+    /// Threads, each with a depth of its own.
+    pub jobs: u32,
+    pub direct: bool,
+}
+
+impl Job {
+    /// io_uring from one thread.
+    pub fn uring(direct: bool, depth: u32) -> Job {
+        Job {
+            engine: "io_uring",
+            depth,
+            jobs: 1,
+            direct,
+        }
+    }
 }
 
 impl Fio {
@@ -28,25 +51,27 @@ impl Fio {
         Some(Fio { path, version })
     }
 
-    /// Random reads at `depth` for `ms`. It takes no time of single reads (gtod_reduce): our programs take none either.
-    pub fn read(&self, file: &Path, direct: bool, depth: u32, ms: u64) -> Result<Phase> {
+    /// Random reads for `ms`. It takes no time of single reads (gtod_reduce): our programs take none either.
+    pub fn read(&self, file: &Path, job: Job, ms: u64) -> Result<Phase> {
+        let Job {
+            engine,
+            depth,
+            jobs,
+            direct,
+        } = job;
         let mut command = Command::new(&self.path);
         scrub(&mut command);
         command.args([
             "--name=measure",
             "--rw=randread",
             "--bs=4k",
-            "--ioengine=io_uring",
-            "--thread=0",
-        ]);
-        command.args([
-            "--numjobs=1",
+            "--group_reporting",
             "--randrepeat=0",
-            "--gtod_reduce=1",
-            "--time_based",
-            "--output-format=json",
         ]);
-        command.args([format!("--iodepth={depth}"), format!("--runtime={ms}ms")]);
+        command.args(["--gtod_reduce=1", "--time_based", "--output-format=json"]);
+        command.args([format!("--ioengine={engine}"), format!("--iodepth={depth}")]);
+        command.args([format!("--numjobs={jobs}"), format!("--thread={}", u8::from(jobs > 1))]);
+        command.arg(format!("--runtime={ms}ms"));
         // What throughput.c leaves out of its phase too: the start.
         command.arg(format!("--ramp_time={}ms", ms / 10));
         // Direct, it need not remember which blocks it has read; cold, it must not read one twice.
@@ -73,7 +98,11 @@ impl Fio {
         let (status, peak_rss_kib) = reap(child)?;
         ensure!(status == 0, "fio failed (status {status:#x}): {}", text.trim());
         let phase = parse(&text).with_context(|| format!("fio said {text}"))?;
-        Ok(Phase { peak_rss_kib, ..phase })
+        Ok(Phase {
+            peak_rss_kib,
+            threads: u64::from(jobs),
+            ..phase
+        })
     }
 }
 
@@ -89,7 +118,7 @@ fn reap(child: std::process::Child) -> Result<(i32, u64)> {
     Ok((status, u64::try_from(usage.ru_maxrss)?))
 }
 
-/// Its CPU time comes as per cents of the job's run time.
+/// Its CPU time comes as per cents of the job's run time; of several jobs both are sums.
 fn parse(text: &str) -> Result<Phase> {
     let json = &text[text.find('{').context("no JSON")?..];
     let json: Value = serde_json::from_str(json)?;
@@ -100,7 +129,7 @@ fn parse(text: &str) -> Result<Phase> {
     let read = &job["read"];
     ensure!(number(job, "error")? == 0.0, "error {}", job["error"]);
     Ok(Phase {
-        reads: number(read, "total_ios")? as u64,
+        operations: number(read, "total_ios")? as u64,
         ns: (number(read, "runtime")? * 1e6) as u64,
         user_us: cpu_us("usr_cpu")? as u64,
         system_us: cpu_us("sys_cpu")? as u64,
@@ -124,8 +153,8 @@ mod tests {
                        "read": {"total_ios": 50000, "runtime": 500}}]}"#;
         let phase = parse(text).unwrap();
         assert_eq!((phase.user_us, phase.system_us), (20_000, 180_000));
-        assert_eq!(phase.iops(), 100_000.0);
-        assert_eq!(phase.cpu_us_per_read(), 4.0);
+        assert_eq!(phase.rate(), 100_000.0);
+        assert_eq!(phase.cpu_us(), 4.0);
         assert!(parse("fio: failed").is_err());
     }
 }

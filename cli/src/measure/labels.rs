@@ -112,20 +112,43 @@ pub fn of_throughput(bench: &Bench, args: &[String]) -> Result<Account> {
     asked.symbol("pread")
 }
 
-/// The engine the shim says it chose, or its words for why there is none.
-pub fn engine(bench: &Bench) -> Result<std::result::Result<String, String>> {
+/// The engine the shim says it chose, or its words for why there is none. `asked`: AIOSHIM_ENGINE, if not the one that
+/// all programs get.
+pub fn engine(bench: &Bench, asked: Option<&str>) -> Result<std::result::Result<String, String>> {
     let mut command = bench.programs.command(&bench.programs.overhead, Load::Shim);
     command.args(["pread4k", "fibers", "64"]).arg(&bench.calls_dir);
-    let asked = Asked::of(&mut command, bench);
+    if let Some(engine) = asked {
+        command.env("AIOSHIM_ENGINE", engine);
+    }
+    let account = Asked::of(&mut command, bench);
     let mut live = Live::start(command, "check of the engine")?;
     live.line()?;
     live.round(CALLS)?;
     live.end()?;
-    let account: serde_json::Value = serde_json::from_str(&asked.text()?)?;
+    let account: serde_json::Value = serde_json::from_str(&account.text()?)?;
     let engine = account["engine"].as_str().context("the shim does not say its engine")?;
-    Ok(if engine.starts_with("none") || engine == "not needed" {
+    // With sync every call is plain, as where there is none.
+    let none = engine.starts_with("none") || ["not needed", "sync"].contains(&engine);
+    Ok(if none {
         Err(engine.to_owned())
     } else {
         Ok(engine.to_owned())
     })
+}
+
+/// Makes sure that asking for `engine`, a word for AIOSHIM_ENGINE, gives it and not one further down the ladder.
+pub fn ensure_engine(bench: &Bench, engine: &str) -> Result<()> {
+    let wanted = match engine {
+        "uring" => "io_uring",
+        "aio" => "linux-aio",
+        other => other,
+    };
+    let chosen = match self::engine(bench, Some(engine))? {
+        Ok(chosen) | Err(chosen) => chosen,
+    };
+    ensure!(
+        engine == "auto" || chosen.starts_with(wanted),
+        "engine {engine}: the shim chose {chosen}"
+    );
+    Ok(())
 }

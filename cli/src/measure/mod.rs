@@ -1,21 +1,28 @@
-//! `aioshim measure`: what a call costs on and off fibers, what many of them gain, and what a fiber itself costs.
+//! `aioshim measure`: what a call costs on and off fibers, what many of them gain, and what a fiber itself costs; with
+//! `--full` also what each engine is worth beside the best others, and whether the choice among them ever loses.
 //!
-//! Three parts, each a table with its bars beneath and its raw samples as JSON beside it. All that is compared runs in
+//! Parts, each a table with its bars beneath and its raw samples as JSON beside it. All that is compared runs in
 //! the same minutes, in turn, round by round; what is reported is the median of the rounds' ratios. A part says what it
 //! could not measure and why; bars judge, they never change the exit status.
 
 mod bars;
+mod cold;
 mod data_file;
+mod engines;
 mod environment;
 mod fibers;
 mod fio;
 mod labels;
 mod live;
+mod matrix;
+mod mixed;
 mod overhead;
+mod phase;
 mod plot;
 mod programs;
 mod progress;
 mod report;
+mod rounds;
 mod samples;
 mod throughput;
 
@@ -34,9 +41,12 @@ use report::Part;
 /// What to measure, how long and where.
 #[derive(Args)]
 pub struct Options {
-    /// Shorter rounds and fewer of them: under a minute in all
+    /// Shorter rounds and fewer of them: under a minute for the first three tables, two with --full
     #[arg(long)]
     quick: bool,
+    /// All tables: those of the engines, cold reads, mixed work and the matrix of calls too, about twelve minutes
+    #[arg(long, conflicts_with = "only")]
+    full: bool,
     /// Only these tables (may be given several times)
     #[arg(long, value_enum)]
     only: Vec<Table>,
@@ -62,6 +72,19 @@ enum Table {
     Throughput,
     /// Yield, create and join, memory of a parked fiber
     Fibers,
+    /// O_DIRECT reads by each engine and by fio on the same interface
+    Engines,
+    /// Cold reads, random by many and sequential by one
+    Cold,
+    /// Requests of a read and some work, by fibers, threads and pools
+    Mixed,
+    /// Every call in every state of the caches, by every engine and by pthreads
+    Matrix,
+}
+
+impl Table {
+    /// Those without --full, which --quick does in a minute.
+    const FIRST: [Table; 3] = [Table::Overhead, Table::Throughput, Table::Fibers];
 }
 
 /// --quick promises a minute; what a part does once whatever its time needs the rest.
@@ -75,6 +98,7 @@ struct Bench {
     /// Beneath it, those of overhead.c.
     calls_dir: PathBuf,
     quick: bool,
+    full: bool,
     rounds: Option<u32>,
     /// When all was built.
     started: Instant,
@@ -92,12 +116,17 @@ impl Bench {
         Ok(())
     }
 
-    /// How long a part may take: with --quick the first figure, or what is left of the minute.
+    /// How long a part may take: with --quick the first figure, and the first tables what is left of the minute.
     fn budget(&self, quick_seconds: u64, seconds: u64) -> Duration {
         if !self.quick {
             return Duration::from_secs(seconds);
         }
-        Duration::from_secs(quick_seconds).min(QUICK.saturating_sub(self.started.elapsed()))
+        let quick = Duration::from_secs(quick_seconds);
+        if self.full {
+            quick
+        } else {
+            quick.min(QUICK.saturating_sub(self.started.elapsed()))
+        }
     }
 
     /// Whether to go on after `done` rounds.
@@ -115,8 +144,10 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let dir = directory(options.dir.clone().unwrap_or_else(|| target.clone()), "--dir")?;
     let out = directory(options.json.clone().unwrap_or(target), "--json")?;
     let mut wanted = options.only.clone();
-    if wanted.is_empty() {
+    if options.full {
         wanted.extend(Table::value_variants());
+    } else if wanted.is_empty() {
+        wanted.extend(Table::FIRST);
     }
 
     progress::say("building libfiber.so, libaioshim.so and the benchmark programs");
@@ -125,12 +156,13 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         calls_dir: directory(dir.join("calls"), "--dir")?,
         dir,
         quick: options.quick,
+        full: options.full,
         rounds: options.rounds,
         started: Instant::now(),
         engine: None,
     };
     let mut notes = Vec::new();
-    match labels::engine(&bench) {
+    match labels::engine(&bench, None) {
         Ok(Ok(engine)) => bench.engine = Some(engine),
         Ok(Err(refusal)) => notes.push(format!("nothing is asynchronous here, the shim's engine: {refusal}")),
         Err(error) => notes.push(format!("{error:#}")),
@@ -144,6 +176,10 @@ pub fn run(options: &Options) -> Result<ExitCode> {
             Table::Overhead => overhead::measure(&bench)?,
             Table::Throughput => throughput::measure(&bench, &out)?,
             Table::Fibers => fibers::measure(&bench)?,
+            Table::Engines => engines::measure(&bench)?,
+            Table::Cold => cold::measure(&bench)?,
+            Table::Mixed => mixed::measure(&bench, &out)?,
+            Table::Matrix => matrix::measure(&bench)?,
         };
         whole &= part.failures.is_empty();
         print!("\n{part}");

@@ -1,99 +1,106 @@
-//! Throughput and CPU over the number of readers, as one SVG file.
+//! Lines over a common axis, a few panels of them in one SVG file.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, anyhow};
+use plotters::coord::Shift;
+use plotters::coord::ranged1d::ValueFormatter;
 use plotters::prelude::*;
 
-use super::throughput::{COUNTS, Case, Phase, Who};
+const COLOURS: [RGBColor; 6] = [
+    RGBColor(0, 114, 178),
+    RGBColor(213, 94, 0),
+    RGBColor(110, 110, 110),
+    RGBColor(0, 158, 115),
+    RGBColor(204, 121, 167),
+    RGBColor(230, 159, 0),
+];
 
-const COLOURS: [RGBColor; 3] = [RGBColor(0, 114, 178), RGBColor(213, 94, 0), RGBColor(110, 110, 110)];
-
-/// Writes `<dir>/throughput.svg`: above IOPS, beneath CPU a read; left O_DIRECT, right cold.
-pub fn write(cases: &[Case], dir: &Path) -> Result<PathBuf> {
-    let path = dir.join("throughput.svg");
-    let root = SVGBackend::new(&path, (1100, 800)).into_drawing_area();
-    let failed = |error: &dyn std::fmt::Display| anyhow!("{}: {error}", path.display());
-    root.fill(&WHITE).map_err(|e| failed(&e))?;
-    let [left_above, right_above, left_below, right_below] =
-        <[_; 4]>::try_from(root.split_evenly((2, 2))).map_err(|_| anyhow!("two times two are four"))?;
-    let read = |direct| {
-        cases
-            .iter()
-            .filter(move |case| case.direct == direct)
-            .collect::<Vec<_>>()
-    };
-    let (direct, cold) = (read(true), read(false));
-    // The more readers the more IOPS, and the less CPU: the legend is where no line goes.
-    let (below, above) = (SeriesLabelPosition::LowerRight, SeriesLabelPosition::UpperMiddle);
-    chart(&left_above, "O_DIRECT: IOPS", &direct, Phase::iops, below.clone()).map_err(|e| failed(&e))?;
-    chart(&right_above, "cold page cache: IOPS", &cold, Phase::iops, below.clone()).map_err(|e| failed(&e))?;
-    chart(
-        &left_below,
-        "O_DIRECT: CPU us a read",
-        &direct,
-        Phase::cpu_us_per_read,
-        above.clone(),
-    )
-    .map_err(|e| failed(&e))?;
-    chart(
-        &right_below,
-        "cold page cache: CPU us a read",
-        &cold,
-        Phase::cpu_us_per_read,
-        above.clone(),
-    )
-    .map_err(|e| failed(&e))?;
-    root.present().map_err(|e| failed(&e))?;
-    drop((left_above, right_above, left_below, right_below, root));
-    Ok(path)
+/// One of those who are compared.
+pub struct Line {
+    pub name: String,
+    pub points: Vec<(f64, f64)>,
 }
 
-type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
+/// A figure over the axis below, a line for each.
+pub struct Panel {
+    pub title: String,
+    pub lines: Vec<Line>,
+    /// Where no line goes.
+    pub legend: SeriesLabelPosition,
+}
 
-/// One figure over the number of readers, a line for each who read.
-fn chart(
-    area: &Area,
-    title: &str,
-    cases: &[&Case],
-    figure: fn(&Phase) -> f64,
-    legend: SeriesLabelPosition,
-) -> Result<()> {
-    let points = |who: Who| -> Vec<(f64, f64)> {
-        let seen = cases
-            .iter()
-            .map(|case| (f64::from(case.count), case.of(who, figure).median()));
-        seen.filter_map(|(count, value)| Some((count, value?))).collect()
+/// The axis that all panels have.
+#[derive(Clone, Copy)]
+pub struct Axis {
+    pub title: &'static str,
+    pub last: f64,
+    /// From 1, each step a multiple; else from 0.
+    pub logarithmic: bool,
+}
+
+type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+
+/// Writes `panels` to `path`, so many in a row.
+pub fn write(path: &Path, axis: Axis, columns: usize, panels: &[Panel]) -> Result<PathBuf> {
+    let rows = panels.len().div_ceil(columns);
+    let size = (550 * u32::try_from(columns)?, 400 * u32::try_from(rows)?);
+    let root = SVGBackend::new(path, size).into_drawing_area();
+    let drawn = || -> Result<()> {
+        root.fill(&WHITE)?;
+        for (area, panel) in root.split_evenly((rows, columns)).iter().zip(panels) {
+            draw(area, axis, panel)?;
+        }
+        root.present()?;
+        Ok(())
     };
-    let top = Who::ALL
-        .iter()
-        .flat_map(|&who| points(who))
-        .map(|(_, value)| value)
-        .fold(0.0, f64::max);
-    let last = f64::from(*COUNTS.last().unwrap_or(&1));
-    let mut chart = ChartBuilder::on(area)
-        .caption(title, ("sans-serif", 20))
+    drawn().map_err(|error| anyhow!("{}: {error}", path.display()))?;
+    Ok(path.to_owned())
+}
+
+fn draw(area: &Area, axis: Axis, panel: &Panel) -> Result<()> {
+    let values = panel.lines.iter().flat_map(|line| &line.points);
+    let top = values.map(|&(_, value)| value).fold(0.0, f64::max);
+    let above = 0.0..(top * 1.1).max(1e-9);
+    let mut builder = ChartBuilder::on(area);
+    builder
+        .caption(&panel.title, ("sans-serif", 20))
         .margin(12)
         .x_label_area_size(40)
-        .y_label_area_size(70)
-        .build_cartesian_2d((1.0..last * 1.1).log_scale(), 0.0..(top * 1.1).max(1e-9))?;
+        .y_label_area_size(70);
+    // Two types of axis, one way to fill them.
+    if axis.logarithmic {
+        let chart = builder.build_cartesian_2d((1.0..axis.last * 1.1).log_scale(), above)?;
+        fill(chart, axis, panel)
+    } else {
+        let chart = builder.build_cartesian_2d(0.0..axis.last * 1.05, above)?;
+        fill(chart, axis, panel)
+    }
+}
+
+type Chart<'a, 'b, X> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<X, plotters::coord::types::RangedCoordf64>>;
+
+fn fill<'a, 'b: 'a, X>(mut chart: Chart<'a, 'b, X>, axis: Axis, panel: &Panel) -> Result<()>
+where
+    X: Ranged<ValueType = f64> + ValueFormatter<f64>,
+{
     chart
         .configure_mesh()
-        .x_desc("readers")
-        .x_label_formatter(&|count| format!("{count:.0}"))
+        .x_desc(axis.title)
+        .x_label_formatter(&|x| format!("{x:.0}"))
         .light_line_style(WHITE)
         .draw()?;
-    for (who, colour) in Who::ALL.into_iter().zip(COLOURS) {
+    for (line, colour) in panel.lines.iter().zip(COLOURS.into_iter().cycle()) {
         chart
-            .draw_series(LineSeries::new(points(who), colour.stroke_width(2)).point_size(3))?
-            .label(who.name())
+            .draw_series(LineSeries::new(line.points.iter().copied(), colour.stroke_width(2)).point_size(3))?
+            .label(&line.name)
             .legend(move |(x, y)| PathElement::new([(x, y), (x + 16, y)], colour.stroke_width(2)));
     }
     chart
         .configure_series_labels()
         .background_style(WHITE.mix(0.8))
         .border_style(BLACK.mix(0.3))
-        .position(legend)
+        .position(panel.legend.clone())
         .draw()?;
     Ok(())
 }

@@ -25,6 +25,8 @@ pub struct Programs {
     pub overhead: PathBuf,
     pub throughput: PathBuf,
     pub fibers: PathBuf,
+    pub mixed: PathBuf,
+    pub matrix: PathBuf,
     shim: PathBuf,
     engine: Option<String>,
 }
@@ -40,6 +42,8 @@ impl Programs {
             overhead: program("bench/overhead", Flavor::Plain),
             throughput: program("bench/throughput", Flavor::Plain),
             fibers: program("bench/fibers", Flavor::Plain),
+            mixed: program("bench/mixed", Flavor::Plain),
+            matrix: program("bench/matrix", Flavor::Plain),
             engine,
         }
     }

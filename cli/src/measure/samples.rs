@@ -17,6 +17,23 @@ impl Samples {
         Some((self.quantile(0.25)?, self.quantile(0.75)?))
     }
 
+    /// What chance makes of the median of these ratios of like to like, and of the ratios measured beside them: how far
+    /// it is from 1, or its standard error (for a normal distribution 0.93 of the quartiles' distance, by the root of
+    /// the number of samples), and never less than 2 %.
+    pub fn noise(&self) -> Option<f64> {
+        let (low, high) = self.quartiles()?;
+        let error = 0.93 * (high - low) / (self.0.len() as f64).sqrt();
+        Some((self.median()? - 1.0).abs().max(error).max(0.02))
+    }
+
+    /// "1.06x 1.04..1.08": the median of ratios and their quartiles; empty without any.
+    pub fn told(&self) -> String {
+        match self.median().zip(self.quartiles()) {
+            Some((ratio, (low, high))) => format!("{ratio:.2}x {low:.2}..{high:.2}"),
+            None => String::new(),
+        }
+    }
+
     /// Linear between the two nearest samples.
     fn quantile(&self, q: f64) -> Option<f64> {
         let mut sorted = self.0.clone();
@@ -62,5 +79,14 @@ mod tests {
         let two: Samples = [1.0, 2.0].into_iter().collect();
         assert_eq!(two.median(), Some(1.5));
         assert_eq!(Samples::default().median(), None);
+    }
+
+    #[test]
+    fn noise_is_the_distance_from_one_or_the_error() {
+        let of = |values: [f64; 4]| values.into_iter().collect::<Samples>().noise();
+        assert_eq!(of([1.0, 1.0, 1.0, 1.0]), Some(0.02));
+        assert_eq!(of([1.5, 1.5, 1.5, 1.5]), Some(0.5));
+        assert!(of([0.5, 1.0, 1.0, 1.5]).is_some_and(|noise| (noise - 0.93 * 0.25 / 2.0).abs() < 1e-9));
+        assert_eq!(Samples::default().noise(), None);
     }
 }

@@ -2,70 +2,40 @@
 //!
 //! The three take turns within a round. A ratio compares phases of the same round.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::Result;
 use comfy_table::Cell;
-use serde::{Deserialize, Serialize};
+use plotters::prelude::SeriesLabelPosition;
 use serde_json::{Value, json};
 
 use super::Bench;
 use super::bars::Bar;
 use super::data_file::data_file;
-use super::fio::Fio;
+use super::fio::{Fio, Job};
 use super::labels;
-use super::live::Live;
-use super::plot;
+use super::live::Hello;
+use super::phase::Phase;
+use super::plot::{self, Axis, Line, Panel};
 use super::programs::Load;
 use super::progress::Progress;
 use super::report::{Part, table};
 use super::samples::Samples;
 
-/// One phase of reads, as throughput.c tells it.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-pub struct Phase {
-    pub reads: u64,
-    pub ns: u64,
-    pub user_us: u64,
-    pub system_us: u64,
-    pub voluntary: u64,
-    pub involuntary: u64,
-    /// What the kernel charged the process with; none where it was not asked.
-    pub device_bytes: Option<u64>,
-    pub threads: u64,
-    pub peak_rss_kib: u64,
-    /// It ended before its time, because every block had been read.
-    pub exhausted: bool,
-}
-
-impl Phase {
-    pub fn iops(&self) -> f64 {
-        self.reads as f64 / (self.ns as f64 / 1e9)
-    }
-
-    pub fn cpu_us_per_read(&self) -> f64 {
-        (self.user_us + self.system_us) as f64 / self.reads.max(1) as f64
-    }
-
-    fn switches_per_read(&self) -> f64 {
-        (self.voluntary + self.involuntary) as f64 / self.reads.max(1) as f64
-    }
-}
-
-pub const COUNTS: [u32; 5] = [1, 8, 32, 128, 1024];
+const COUNTS: [u32; 5] = [1, 8, 32, 128, 1024];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Who {
+enum Who {
     Fibers,
     Pthreads,
     Fio,
 }
 
 impl Who {
-    pub const ALL: [Who; 3] = [Who::Fibers, Who::Pthreads, Who::Fio];
+    const ALL: [Who; 3] = [Who::Fibers, Who::Pthreads, Who::Fio];
 
-    pub fn name(self) -> &'static str {
+    fn name(self) -> &'static str {
         match self {
             Who::Fibers => "fibers",
             Who::Pthreads => "pthreads",
@@ -75,9 +45,9 @@ impl Who {
 }
 
 /// One way of reading with one number of readers.
-pub struct Case {
-    pub direct: bool,
-    pub count: u32,
+struct Case {
+    direct: bool,
+    count: u32,
     /// Who failed at it, and is not asked again: a hang is long.
     failed: [bool; 3],
     /// A row a round, in the order of [`Who::ALL`].
@@ -90,7 +60,7 @@ impl Case {
     }
 
     /// The rounds' figures of `who`.
-    pub fn of(&self, who: Who, figure: impl Fn(&Phase) -> f64) -> Samples {
+    fn of(&self, who: Who, figure: impl Fn(&Phase) -> f64) -> Samples {
         self.rounds
             .iter()
             .filter_map(|round| round[who as usize].as_ref())
@@ -109,7 +79,7 @@ impl Case {
 
     /// Says so when the disk's own speed changed: many virtual disks have a burst, and then a limit.
     fn unsteady(&self) -> Option<String> {
-        let by_all = |round: &[Option<Phase>; 3]| round.iter().flatten().map(Phase::iops).fold(0.0, f64::max);
+        let by_all = |round: &[Option<Phase>; 3]| round.iter().flatten().map(Phase::rate).fold(0.0, f64::max);
         let fastest = self.rounds.iter().map(by_all).fold(0.0, f64::max);
         let slowest = self.rounds.iter().map(by_all).fold(f64::INFINITY, f64::min);
         (fastest > 2.0 * slowest).then(|| {
@@ -130,10 +100,10 @@ impl Case {
                 .filter_map(|round| round[who as usize].as_ref())
                 .collect();
             let value = json!({
-                "iops": self.of(who, Phase::iops),
-                "cpu_us_per_read": self.of(who, Phase::cpu_us_per_read),
-                "fibers_iops_ratio": self.ratios(who, Phase::iops),
-                "fibers_cpu_ratio": self.ratios(who, Phase::cpu_us_per_read),
+                "iops": self.of(who, Phase::rate),
+                "cpu_us_per_read": self.of(who, Phase::cpu_us),
+                "fibers_iops_ratio": self.ratios(who, Phase::rate),
+                "fibers_cpu_ratio": self.ratios(who, Phase::cpu_us),
                 "phases": phases,
             });
             (who.name().to_owned(), value)
@@ -182,7 +152,7 @@ pub fn measure(bench: &Bench, out: &Path) -> Result<Part> {
                         return None;
                     }
                     let phase = match who {
-                        Who::Fio => fio.as_ref()?.read(&file, case.direct, case.count, ms),
+                        Who::Fio => fio.as_ref()?.read(&file, Job::uring(case.direct, case.count), ms),
                         _ => ours(bench, who, case, &file, ms),
                     };
                     case.failed[who as usize] = phase.is_err();
@@ -206,7 +176,7 @@ pub fn measure(bench: &Bench, out: &Path) -> Result<Part> {
     if fio.is_none() {
         notes.push("fio is not installed, so there is no yardstick: apt-get install fio".to_owned());
     }
-    match plot::write(&cases, out) {
+    match draw(&cases, out) {
         Ok(path) => notes.push(format!("plot: {}", path.display())),
         Err(error) => failures.push(format!("plot: {error:#}")),
     }
@@ -228,7 +198,7 @@ fn flat(cases: &[Case]) -> Option<String> {
         let case = cases.iter().find(|case| case.direct && case.count == count)?;
         Who::ALL
             .iter()
-            .filter_map(|&who| case.of(who, Phase::iops).median())
+            .filter_map(|&who| case.of(who, Phase::rate).median())
             .reduce(f64::max)
     };
     let (one, many) = (best(1)?, best(128)?);
@@ -253,29 +223,16 @@ fn arguments(who: Who, case: &Case, file: &Path, ms: u64) -> Vec<String> {
 
 /// A phase of throughput.c: fibers with the preload, pthreads without.
 fn ours(bench: &Bench, who: Who, case: &Case, file: &Path, ms: u64) -> Result<Phase> {
-    /// What it says beside the phase.
-    #[derive(Deserialize)]
-    struct Labels {
-        preloaded: bool,
-        fiber: bool,
-    }
     let on_fibers = who == Who::Fibers;
     let load = if on_fibers { Load::Shim } else { Load::Plain };
     let mut command = bench.programs.command(&bench.programs.throughput, load);
     command.args(arguments(who, case, file, ms));
     let name = format!("{} {} {}", case.way(), case.count, who.name());
-    let mut live = Live::start(command, &name)?;
-    let line = live.line()?;
-    live.end()?;
-    let context = || format!("{name}: said {line:?}");
-    let labels: Labels = serde_json::from_str(&line).with_context(context)?;
-    ensure!(
-        labels.preloaded == on_fibers && labels.fiber == on_fibers,
-        "{name}: did not run as meant: {line}"
-    );
-    let phase: Phase = serde_json::from_str(&line).with_context(context)?;
-    ensure!(phase.reads > 0, "{name}: not one read in {ms} ms");
-    Ok(phase)
+    let meant = Hello {
+        preloaded: on_fibers,
+        fiber: on_fibers,
+    };
+    Phase::of(command, &name, meant)
 }
 
 /// Whether the reads went to the device, and the fibers' through the shim.
@@ -283,7 +240,7 @@ fn check(bench: &Bench, cases: &[Case], file: &Path, notes: &mut Vec<String>, fa
     for case in cases {
         for who in [Who::Fibers, Who::Pthreads] {
             let bytes = case.of(who, |phase| {
-                phase.device_bytes.unwrap_or(0) as f64 / phase.reads.max(1) as f64
+                phase.device_bytes.unwrap_or(0) as f64 / phase.operations.max(1) as f64
             });
             if bytes.median().is_some_and(|bytes| bytes < 0.9 * 4096.0) {
                 notes.push(format!(
@@ -336,12 +293,12 @@ fn rows(cases: &[Case]) -> comfy_table::Table {
     for case in cases {
         for who in Who::ALL {
             let median = |figure: fn(&Phase) -> f64| case.of(who, figure).median();
-            let Some(iops) = median(Phase::iops) else {
+            let Some(iops) = median(Phase::rate) else {
                 continue;
             };
             let spread = |figure: fn(&Phase) -> f64| case.of(who, figure).quartiles().unwrap_or_default();
-            let (low, high) = spread(Phase::iops);
-            let (low_cpu, high_cpu) = spread(Phase::cpu_us_per_read);
+            let (low, high) = spread(Phase::rate);
+            let (low_cpu, high_cpu) = spread(Phase::cpu_us);
             let ratio = |figure: fn(&Phase) -> f64| match case.ratios(who, figure).median() {
                 Some(ratio) if who != Who::Fibers => format!("{ratio:.2}x"),
                 _ => String::new(),
@@ -353,16 +310,16 @@ fn rows(cases: &[Case]) -> comfy_table::Table {
                     format!("{} {}", case.count, who.name()),
                     format!("{iops:.0}"),
                     format!("{low:.0}..{high:.0}"),
-                    format!("{:.2}", median(Phase::cpu_us_per_read).unwrap_or_default()),
+                    format!("{:.2}", median(Phase::cpu_us).unwrap_or_default()),
                     format!("{low_cpu:.2}..{high_cpu:.2}"),
-                    format!("{:.3}", median(Phase::switches_per_read).unwrap_or_default()),
+                    format!("{:.3}", median(Phase::switches).unwrap_or_default()),
                     format!("{:.0}", median(|phase| phase.threads as f64).unwrap_or_default()),
                     format!(
                         "{:.1}",
                         median(|phase| phase.peak_rss_kib as f64).unwrap_or_default() / 1024.0
                     ),
-                    ratio(Phase::iops),
-                    ratio(Phase::cpu_us_per_read),
+                    ratio(Phase::rate),
+                    ratio(Phase::cpu_us),
                 ]
                 .map(Cell::new),
             );
@@ -371,29 +328,63 @@ fn rows(cases: &[Case]) -> comfy_table::Table {
     rows
 }
 
+/// Writes `<dir>/throughput.svg`: above IOPS, beneath CPU a read; left O_DIRECT, right cold.
+fn draw(cases: &[Case], dir: &Path) -> Result<PathBuf> {
+    let axis = Axis {
+        title: "readers",
+        last: f64::from(*COUNTS.last().unwrap_or(&1)),
+        logarithmic: true,
+    };
+    // The more readers the more IOPS, and the less CPU: the legend is where no line goes.
+    let (below, above) = (SeriesLabelPosition::LowerRight, SeriesLabelPosition::UpperMiddle);
+    let panel = |title: &str, direct: bool, figure: fn(&Phase) -> f64, legend: &SeriesLabelPosition| {
+        let points = |who| {
+            let read = cases.iter().filter(|case| case.direct == direct);
+            let seen = read.map(|case| (f64::from(case.count), case.of(who, figure).median()));
+            seen.filter_map(|(count, value)| Some((count, value?))).collect()
+        };
+        let lines = Who::ALL.map(|who| Line {
+            name: who.name().to_owned(),
+            points: points(who),
+        });
+        Panel {
+            title: title.to_owned(),
+            lines: lines.into(),
+            legend: legend.clone(),
+        }
+    };
+    let panels = [
+        panel("O_DIRECT: IOPS", true, Phase::rate, &below),
+        panel("cold page cache: IOPS", false, Phase::rate, &below),
+        panel("O_DIRECT: CPU us a read", true, Phase::cpu_us, &above),
+        panel("cold page cache: CPU us a read", false, Phase::cpu_us, &above),
+    ];
+    plot::write(&dir.join("throughput.svg"), axis, 2, &panels)
+}
+
 fn bars(cases: &[Case]) -> Vec<Bar> {
     let judged = cases.iter().find(|case| is_judged(case));
     let ratio = |who, figure: fn(&Phase) -> f64| judged.and_then(|case| case.ratios(who, figure).median());
     let words = "O_DIRECT, 128 fibers on one worker";
     vec![
-        Bar::at_least(format!("{words}: IOPS"), 0.97, "x fio's", ratio(Who::Fio, Phase::iops)),
+        Bar::at_least(format!("{words}: IOPS"), 0.97, "x fio's", ratio(Who::Fio, Phase::rate)),
         Bar::at_least(
             format!("{words}: IOPS"),
             0.97,
             "x 128 pthreads'",
-            ratio(Who::Pthreads, Phase::iops),
+            ratio(Who::Pthreads, Phase::rate),
         ),
         Bar::at_most(
             format!("{words}: CPU a read"),
             0.40,
             "x 128 pthreads'",
-            ratio(Who::Pthreads, Phase::cpu_us_per_read),
+            ratio(Who::Pthreads, Phase::cpu_us),
         ),
         Bar::at_most(
             format!("{words}: CPU a read"),
             1.0,
             "x fio's",
-            ratio(Who::Fio, Phase::cpu_us_per_read),
+            ratio(Who::Fio, Phase::cpu_us),
         ),
     ]
 }

@@ -1,0 +1,279 @@
+//! 'auto never loses': each kind of call in each state of the caches, by engine auto, by every engine and by pthreads.
+//!
+//! A cell's ratio is that of the best of the others to auto. The best of five is above 1 by chance alone; how far, shows
+//! the engine that auto chose, which among the others is compared with itself.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use comfy_table::Cell as TableCell;
+use serde_json::{Value, json};
+
+use super::Bench;
+use super::bars::Bar;
+use super::data_file::data_file;
+use super::labels;
+use super::live::Hello;
+use super::phase::Phase;
+use super::programs::Load;
+use super::progress::Progress;
+use super::report::{Part, table};
+use super::rounds::{Rounds, in_time};
+use super::samples::Samples;
+
+/// What auto may lose by.
+const LIMIT: f64 = 1.1;
+
+/// Words for AIOSHIM_ENGINE, and pthreads without the shim.
+const NAMES: [&str; 6] = ["auto", "uring", "aio", "threads", "sync", "pthreads"];
+const AUTO: usize = 0;
+const PTHREADS: usize = 5;
+const OTHERS: std::ops::Range<usize> = 1..6;
+
+struct Cell {
+    state: &'static str,
+    call: &'static str,
+    count: u32,
+    kib: u32,
+    rounds: Rounds,
+}
+
+/// Of a cell's others the best: his operations a second by auto's, of the same rounds.
+struct Best {
+    who: usize,
+    ratio: f64,
+    ratios: Samples,
+}
+
+impl Cell {
+    fn name(&self) -> String {
+        let size = match self.call {
+            "read" | "write" => format!(" {} KiB", self.kib),
+            _ => String::new(),
+        };
+        format!("{} {}{size} by {}", self.state, self.call, self.count)
+    }
+
+    fn best(&self) -> Option<Best> {
+        let (who, ratio) = self.rounds.highest(OTHERS, AUTO, Phase::rate)?;
+        let ratios = self.rounds.ratios(who, AUTO, Phase::rate);
+        Some(Best { who, ratio, ratios })
+    }
+
+    fn json(&self) -> Value {
+        let best = self.best();
+        json!({
+            "state": self.state,
+            "call": self.call,
+            "count": self.count,
+            "kib": self.kib,
+            "by": self.rounds.json(&NAMES),
+            "best_other": best.as_ref().map(|best| NAMES[best.who]),
+            "best_other_by_auto": best.map(|best| best.ratios),
+        })
+    }
+}
+
+/// Those that make sense: an open has no O_DIRECT of its own, and only reads and writes have a size.
+fn cells(quick: bool) -> Vec<Cell> {
+    let counts: &[u32] = if quick { &[1, 32] } else { &[1, 32, 256] };
+    let mut cells = Vec::new();
+    for call in ["read", "write", "open", "fsync"] {
+        let sized = ["read", "write"].contains(&call) && !quick;
+        let sizes: &[u32] = if sized { &[4, 64] } else { &[4] };
+        for state in ["cached", "cold", "direct"] {
+            if (call, state) == ("open", "direct") {
+                continue;
+            }
+            for (&count, &kib) in counts
+                .iter()
+                .flat_map(|count| sizes.iter().map(move |kib| (count, kib)))
+            {
+                cells.push(Cell {
+                    state,
+                    call,
+                    count,
+                    kib,
+                    rounds: Rounds::of(NAMES.len()),
+                });
+            }
+        }
+    }
+    cells
+}
+
+/// What all phases have in common.
+struct Place {
+    workers: u32,
+    ms: u64,
+    file: PathBuf,
+    dir: PathBuf,
+}
+
+/// Measures and judges.
+pub fn measure(bench: &Bench) -> Result<Part> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let place = Place {
+        workers: u32::try_from(cores)?,
+        ms: if bench.quick { 25 } else { 100 },
+        file: data_file(&bench.dir, if bench.quick { 512 } else { 1024 })?,
+        dir: bench.calls_dir.clone(),
+    };
+    let budget = bench.budget(20, 270);
+    let progress = Progress::start("matrix", budget);
+    let mut failures = Vec::new();
+    let mut cells = cells(bench.quick);
+    for (who, name) in NAMES.iter().enumerate().take(PTHREADS) {
+        if let Err(error) = labels::ensure_engine(bench, name) {
+            failures.push(format!("{error:#}"));
+            cells.iter_mut().for_each(|cell| cell.rounds.leave_out(who));
+        }
+    }
+    let done = in_time(bench, budget, || {
+        for cell in &mut cells {
+            let Cell {
+                state,
+                call,
+                count,
+                kib,
+                ..
+            } = *cell;
+            progress.show(&cell.name());
+            let name = cell.name();
+            cell.rounds.add(&mut failures, |who| {
+                let words = [state, call, &(kib << 10).to_string()].map(str::to_owned);
+                run(bench, who, count, &place, &words).with_context(|| format!("{name}, {}", NAMES[who]))
+            });
+        }
+    });
+    drop(progress);
+
+    let mut notes = vec![
+        format!("fibers on as many workers as there are cores, {cores}, and never more than fibers"),
+        "ratio: the best of the others by auto, of the same rounds, with the quartiles; above 1 auto loses".to_owned(),
+        "cold write: to blocks just allocated; cold open: of names never asked for, which are not there; fsync: cached \
+         of nothing, cold and direct of a block just written"
+            .to_owned(),
+    ];
+    notes.extend(noise(bench, &cells));
+    let (summary, losers) = verdict(&cells);
+    notes.extend(losers);
+    notes.push(summary);
+    let worst = cells
+        .iter()
+        .filter_map(|cell| Some((cell, cell.best()?)))
+        .max_by(|a, b| a.1.ratio.total_cmp(&b.1.ratio));
+    let bar = match worst {
+        Some((cell, best)) => Bar::at_most(
+            format!(
+                "auto against the best other, worst cell ({}, {})",
+                cell.name(),
+                NAMES[best.who]
+            ),
+            LIMIT,
+            "x",
+            Some(best.ratio),
+        ),
+        None => Bar::at_most("auto against the best other, worst cell", LIMIT, "x", None),
+    };
+    let samples: Vec<Value> = cells.iter().map(Cell::json).collect();
+    Ok(Part {
+        key: "matrix",
+        title: format!("Matrix: operations a second, phases of {} ms; rounds: {done}", place.ms),
+        table: rows(&cells),
+        bars: vec![bar],
+        notes,
+        failures,
+        samples: json!(samples),
+    })
+}
+
+fn run(bench: &Bench, who: usize, count: u32, place: &Place, words: &[String]) -> Result<Phase> {
+    let on_fibers = who != PTHREADS;
+    let (kind, load) = if on_fibers {
+        ("fibers", Load::Shim)
+    } else {
+        ("pthreads", Load::Plain)
+    };
+    let mut command = bench.programs.command(&bench.programs.matrix, load);
+    if on_fibers {
+        command.env("AIOSHIM_ENGINE", NAMES[who]);
+    }
+    let workers = place.workers.min(count);
+    let numbers = [count.to_string(), workers.to_string(), place.ms.to_string()];
+    command.arg(kind).args(numbers).args(words);
+    command.args([Path::new(&place.file), &place.dir]);
+    let meant = Hello {
+        preloaded: on_fibers,
+        fiber: on_fibers,
+    };
+    Phase::of(command, "matrix", meant)
+}
+
+/// What a ratio of auto to the engine it chose shows, which is truly one.
+fn noise(bench: &Bench, cells: &[Cell]) -> Option<String> {
+    let chosen = bench.engine.as_deref()?;
+    let same = match chosen {
+        "io_uring" => 1,
+        "linux-aio" => 2,
+        "threads" => 3,
+        _ => return None,
+    };
+    let medians: Samples = cells
+        .iter()
+        .filter_map(|cell| cell.rounds.ratios(same, AUTO, Phase::rate).median())
+        .collect();
+    let over = cells
+        .iter()
+        .filter(|cell| cell.rounds.ratios(same, AUTO, Phase::rate).median() > Some(LIMIT))
+        .count();
+    Some(format!(
+        "noise: auto is {} here; compared with that it is {} over the cells, and loses by more than {LIMIT} in {over}",
+        NAMES[same],
+        medians.told(),
+    ))
+}
+
+/// "N of M cells", and a line for each that loses, the worst first.
+fn verdict(cells: &[Cell]) -> (String, Vec<String>) {
+    let mut judged: Vec<(&Cell, Best)> = cells.iter().filter_map(|cell| Some((cell, cell.best()?))).collect();
+    judged.sort_by(|a, b| b.1.ratio.total_cmp(&a.1.ratio));
+    let losing: Vec<&(&Cell, Best)> = judged.iter().filter(|(_, best)| best.ratio > LIMIT).collect();
+    let clearly = |best: &Best| best.ratios.quartiles().is_some_and(|(low, _)| low > LIMIT);
+    let lines = losing.iter().map(|(cell, best)| {
+        let word = if clearly(best) { "" } else { ", not in every quartile" };
+        format!(
+            "loses: {}: {} {}{word}",
+            cell.name(),
+            NAMES[best.who],
+            best.ratios.told()
+        )
+    });
+    let clear = losing.iter().filter(|(_, best)| clearly(best)).count();
+    let summary = format!(
+        "{} of {} cells within {LIMIT}x; of those that lose {clear} do so in every quartile",
+        judged.len() - losing.len(),
+        judged.len()
+    );
+    (summary, lines.collect())
+}
+
+fn rows(cells: &[Cell]) -> comfy_table::Table {
+    let mut header = vec!["cell"];
+    header.extend(NAMES);
+    header.extend(["best other", "ratio"]);
+    let mut rows = table(&header, 1, false);
+    for cell in cells {
+        let mut row = vec![TableCell::new(cell.name())];
+        row.extend((0..NAMES.len()).map(|who| {
+            let rate = cell.rounds.median(who, Phase::rate);
+            TableCell::new(rate.map_or("failed".to_owned(), |rate| format!("{rate:.0}")))
+        }));
+        if let Some(best) = cell.best() {
+            row.push(TableCell::new(NAMES[best.who]));
+            row.push(TableCell::new(best.ratios.told()));
+        }
+        rows.add_row(row);
+    }
+    rows
+}

@@ -1,0 +1,264 @@
+//! Requests of a read and some work: when are so many done, and for how much CPU, by fibers, by as many threads, by pools.
+//!
+//! Half of the reads find their block in the page cache. A thread that waits for the other half needs another to go on
+//! in its place, and too many of them get in each other's way; which size of pool is best depends on the work.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use comfy_table::Cell;
+use plotters::prelude::SeriesLabelPosition;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::Bench;
+use super::bars::Bar;
+use super::data_file::data_file;
+use super::live::{Hello, Live};
+use super::phase::Phase;
+use super::plot::{self, Axis, Line, Panel};
+use super::programs::Load;
+use super::progress::Progress;
+use super::report::{Part, table};
+use super::rounds::{Rounds, in_time};
+use super::samples::Samples;
+
+/// Of work in each request.
+const MICROSECONDS: [u32; 6] = [0, 2, 5, 10, 20, 50];
+
+const NAMES: [&str; 6] = [
+    "64 fibers",
+    "64 pthreads",
+    "pool of 2",
+    "pool of 8",
+    "pool of 32",
+    "64 pthreads again",
+];
+const COUNTS: [u32; 6] = [64, 64, 2, 8, 32, 64];
+const FIBERS: usize = 0;
+const PTHREADS: usize = 1;
+const AGAIN: usize = 5;
+const OTHERS: std::ops::Range<usize> = PTHREADS..AGAIN;
+
+/// Of which half need a quarter of the file's blocks.
+const FILE_MIB: u64 = 64;
+
+struct Case {
+    us: u32,
+    rounds: Rounds,
+}
+
+/// Who of the others is soonest: his time by the fibers', of the same rounds.
+struct Soonest {
+    who: usize,
+    ratios: Samples,
+}
+
+impl Case {
+    fn soonest(&self) -> Option<Soonest> {
+        // His rate by theirs is the highest; every phase has as many requests.
+        let (who, _) = self.rounds.highest(OTHERS, FIBERS, Phase::rate)?;
+        let ratios = self.rounds.ratios(who, FIBERS, Phase::ms);
+        Some(Soonest { who, ratios })
+    }
+
+    /// What chance makes of a ratio.
+    fn noise(&self) -> Option<f64> {
+        self.rounds.ratios(AGAIN, PTHREADS, Phase::ms).noise()
+    }
+
+    fn json(&self) -> Value {
+        let soonest = self.soonest();
+        json!({
+            "work_us": self.us,
+            "by": self.rounds.json(&NAMES),
+            "soonest_other": soonest.as_ref().map(|soonest| NAMES[soonest.who]),
+            "his_time_by_fibers": soonest.map(|soonest| soonest.ratios),
+            "noise": self.noise(),
+        })
+    }
+}
+
+/// Measures and judges; the plot goes to `out`.
+pub fn measure(bench: &Bench, out: &Path) -> Result<Part> {
+    let requests: u32 = if bench.quick { 4_000 } else { 12_000 };
+    let file = data_file(&bench.dir, FILE_MIB)?;
+    let budget = bench.budget(12, 100);
+    let progress = Progress::start("mixed", budget);
+    let mut failures = Vec::new();
+    let mut cases = MICROSECONDS.map(|us| Case {
+        us,
+        rounds: Rounds::of(NAMES.len()),
+    });
+    if let Err(error) = bench.ensure_fibers_can_wait("fibers' mixed work") {
+        failures.push(format!("{error:#}"));
+        cases.iter_mut().for_each(|case| case.rounds.leave_out(FIBERS));
+    }
+    progress.show("how much is a microsecond of work");
+    let turns_per_us = calibrate(bench)?;
+    let done = in_time(bench, budget, || {
+        for case in &mut cases {
+            let turns = (f64::from(case.us) * turns_per_us) as u64;
+            case.rounds.add(&mut failures, |who| {
+                progress.show(&format!("{} us of work by {}", case.us, NAMES[who]));
+                run(bench, who, requests, turns, &file).with_context(|| format!("mixed, {} us of work", case.us))
+            });
+        }
+    });
+    drop(progress);
+
+    let mut notes = vec![
+        format!(
+            "half of the reads are cold; of the work {turns_per_us:.0} turns of a loop are a microsecond, the same number for all"
+        ),
+        "ratio: this one's time by the fibers', of the same round, with the quartiles; above 1 the fibers are sooner"
+            .to_owned(),
+    ];
+    notes.extend(warmer(&cases));
+    match draw(&cases, out) {
+        Ok(path) => notes.push(format!("plot: {}", path.display())),
+        Err(error) => failures.push(format!("plot: {error:#}")),
+    }
+    let samples: Vec<Value> = cases.iter().map(Case::json).collect();
+    Ok(Part {
+        key: "mixed",
+        title: format!("Mixed: {requests} requests of a 4 KiB read and some work, on two processors; rounds: {done}"),
+        table: rows(&cases),
+        bars: bars(&cases),
+        notes,
+        failures,
+        samples: json!(samples),
+    })
+}
+
+fn calibrate(bench: &Bench) -> Result<f64> {
+    #[derive(Deserialize)]
+    struct Speed {
+        turns_per_us: f64,
+    }
+    let mut command = bench.programs.command(&bench.programs.mixed, Load::Plain);
+    command.arg("calibrate");
+    let mut live = Live::start(command, "mixed calibrate")?;
+    let line = live.line()?;
+    live.end()?;
+    let speed: Speed = serde_json::from_str(&line).with_context(|| format!("mixed calibrate: said {line:?}"))?;
+    Ok(speed.turns_per_us)
+}
+
+fn run(bench: &Bench, who: usize, requests: u32, turns: u64, file: &Path) -> Result<Phase> {
+    let (kind, load) = match who {
+        FIBERS => ("fibers", Load::Shim),
+        _ => ("pthreads", Load::Plain),
+    };
+    let mut command = bench.programs.command(&bench.programs.mixed, load);
+    let numbers = [COUNTS[who].to_string(), requests.to_string(), turns.to_string()];
+    command.arg(kind).args(numbers).arg(file);
+    let meant = Hello {
+        preloaded: who == FIBERS,
+        fiber: who == FIBERS,
+    };
+    Phase::of(command, NAMES[who], meant)
+}
+
+/// Says so when what should have been cold was not.
+fn warmer(cases: &[Case]) -> Option<String> {
+    // The half of 4 KiB a request.
+    let parts = cases
+        .iter()
+        .flat_map(|case| (0..NAMES.len()).filter_map(|who| case.rounds.device_part(who, 2048.0)));
+    let least = parts.reduce(f64::min)?;
+    (least < 0.9).then(|| {
+        format!(
+            "where it was least, only {:.0} % of the cold bytes were charged to the process as read from the device",
+            100.0 * least
+        )
+    })
+}
+
+fn rows(cases: &[Case]) -> comfy_table::Table {
+    let header = [
+        "work us",
+        "by",
+        "ms",
+        "quartiles",
+        "CPU ms",
+        "switches/request",
+        "time ratio",
+        "CPU ratio",
+    ];
+    let mut rows = table(&header, 2, false);
+    for Case { us, rounds } in cases {
+        for (who, name) in NAMES.into_iter().enumerate() {
+            let Some((low, high)) = rounds.samples(who, Phase::ms).quartiles() else {
+                continue;
+            };
+            let median = |figure: fn(&Phase) -> f64| rounds.median(who, figure).unwrap_or_default();
+            let ratio = |figure: fn(&Phase) -> f64| match who {
+                FIBERS => String::new(),
+                _ => rounds.ratios(who, FIBERS, figure).told(),
+            };
+            rows.add_row(
+                [
+                    us.to_string(),
+                    name.to_owned(),
+                    format!("{:.1}", median(Phase::ms)),
+                    format!("{low:.1}..{high:.1}"),
+                    format!("{:.1}", median(Phase::whole_cpu_us) / 1000.0),
+                    format!("{:.3}", median(Phase::switches)),
+                    ratio(Phase::ms),
+                    ratio(Phase::whole_cpu_us),
+                ]
+                .map(Cell::new),
+            );
+        }
+    }
+    rows
+}
+
+fn bars(cases: &[Case]) -> Vec<Bar> {
+    let mut bars = Vec::new();
+    for case in cases {
+        let soonest = case.soonest();
+        let (name, ratio) = match &soonest {
+            Some(soonest) => (NAMES[soonest.who], soonest.ratios.median()),
+            None => ("the others", None),
+        };
+        if case.us == 10 {
+            let words = format!("{} us of work: time of the soonest other, {name}", case.us);
+            bars.push(Bar::at_least(words, 1.15, "x the fibers'", ratio));
+        }
+        let words = format!(
+            "{} us of work: time of the soonest other, {name}, within noise",
+            case.us
+        );
+        let limit = 1.0 - case.noise().unwrap_or(0.02);
+        bars.push(Bar::at_least(words, limit, "x the fibers'", ratio));
+    }
+    bars
+}
+
+fn draw(cases: &[Case], out: &Path) -> Result<std::path::PathBuf> {
+    let axis = Axis {
+        title: "us of work in each request",
+        last: f64::from(MICROSECONDS[MICROSECONDS.len() - 1]),
+        logarithmic: false,
+    };
+    let panel = |title: &str, figure: fn(&Phase) -> f64| Panel {
+        title: title.to_owned(),
+        legend: SeriesLabelPosition::UpperLeft,
+        lines: (FIBERS..AGAIN)
+            .map(|who| Line {
+                name: NAMES[who].to_owned(),
+                points: cases
+                    .iter()
+                    .filter_map(|case| Some((f64::from(case.us), case.rounds.median(who, figure)?)))
+                    .collect(),
+            })
+            .collect(),
+    };
+    let panels = [
+        panel("until all are done: ms", Phase::ms),
+        panel("CPU: ms", |phase| phase.whole_cpu_us() / 1000.0),
+    ];
+    plot::write(&out.join("mixed.svg"), axis, 2, &panels)
+}
