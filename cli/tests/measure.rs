@@ -59,6 +59,48 @@ fn fibers_park_by_the_hundred_thousand() {
     assert!(stdout.contains("bar: fiber_yield between 2 fibers <= 10.00 ns: "));
 }
 
+/// In one run, for they read the same file.
+#[test]
+fn the_parts_of_full_measure_everyone() {
+    let scratch = Scratch::new();
+    let parts = ["engines", "cold", "mixed", "matrix"];
+    let output = measure(&scratch, &parts.map(|part| ["--only", part]).concat());
+    let (stdout, stderr) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+    assert!(output.status.success(), "{stdout}\n{stderr}");
+    let [engines, cold, mixed, matrix] = parts.map(|part| {
+        let text = std::fs::read_to_string(scratch.join(part).with_extension("json")).expect("the JSON of each");
+        serde_json::from_str::<Value>(&text).expect("it is JSON")
+    });
+    let everyone = |by: &Value, names: &[&str]| {
+        for name in names {
+            let rate = by[name]["rate"]["median"].as_f64();
+            assert!(rate.is_some_and(|rate| rate > 0.0), "{name}: {by}");
+        }
+    };
+    let cases = |part: &Value, many: usize| {
+        let cases = part["samples"].as_array().expect("the cases").clone();
+        assert_eq!(cases.len(), many);
+        cases
+    };
+    for case in cases(&engines, 5) {
+        everyone(&case["by"], &["uring", "aio", "threads"]);
+    }
+    everyone(&cold["samples"]["buffered"]["by"], &["128 fibers", "128 pthreads"]);
+    everyone(&cold["samples"]["sequential"]["by"], &["1 fiber", "plain"]);
+    for case in cases(&mixed, 6) {
+        everyone(&case["by"], &["64 fibers", "64 pthreads", "pool of 2", "pool of 32"]);
+    }
+    for cell in cases(&matrix, 22) {
+        everyone(&cell["by"], &["auto", "uring", "aio", "threads", "sync", "pthreads"]);
+    }
+    assert!(stdout.contains(" of 22 cells within 1.1x"), "{stdout}");
+    assert!(stdout.contains("bar: refused io_uring, aio, 128 fibers: IOPS >= 0.90x uring's: "));
+    assert!(scratch.join("mixed.svg").exists());
+}
+
 #[test]
 fn without_an_engine_it_says_so_and_goes_on() {
     let scratch = Scratch::new();

@@ -52,7 +52,7 @@ const AGAIN: usize = 2;
 /// Measures and judges.
 pub fn measure(bench: &Bench) -> Result<Part> {
     let ms = if bench.quick { 100 } else { 400 };
-    let file = data_file(&bench.dir, if bench.quick { 512 } else { 1024 })?;
+    let file = data_file(&bench.dir, if bench.quick { 128 } else { 1024 })?;
     let budget = bench.budget(8, 45);
     let progress = Progress::start("cold", budget);
     let mut failures = Vec::new();

@@ -74,9 +74,9 @@ impl Case {
 /// Measures and judges.
 pub fn measure(bench: &Bench) -> Result<Part> {
     let ms = if bench.quick { 100 } else { 300 };
-    let file = data_file(&bench.dir, if bench.quick { 512 } else { 1024 })?;
+    let file = data_file(&bench.dir, if bench.quick { 128 } else { 1024 })?;
     let fio = Fio::find();
-    let budget = bench.budget(12, 120);
+    let budget = bench.budget(12, 110);
     let progress = Progress::start("engines", budget);
     let mut failures = Vec::new();
     let mut missing = Vec::new();

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* crew.h - the same work done by fibers or by pthreads, all starting together, and a line of JSON on what it cost.
  *
+ * Fibers stay for life on the worker that starts them, and one that is fast starts them all before the next is awake.
+ * Their makers, one a worker, therefore make sure of each other first: which worker won a race is not what is measured.
+ *
  * What it cost is the difference of two getrusage calls: of the first member that starts and of the last that ends.
  * Neither needs the maker to be scheduled, which it may not be for long where fibers never park. */
 #ifndef CREW_H
@@ -38,11 +41,13 @@ struct crew_member {
 struct crew {
     int fibers;
     unsigned count;
+    unsigned workers; /* that run the fibers */
     void (*prepare)(unsigned member); /* before the start; may be NULL */
     void (*work)(unsigned member);
     struct crew_member *members;
     fiber_barrier_t fibers_start;
     pthread_barrier_t threads_start;
+    _Atomic unsigned makers;
     _Atomic uint64_t started_ns; /* not 0 for those that work */
     _Atomic unsigned ended;
     struct snapshot from, to; /* valid once joined */
@@ -74,6 +79,30 @@ static inline void *crew_member(void *arg)
     return NULL;
 }
 
+static inline void crew_make(struct crew *crew, unsigned number)
+{
+    struct crew_member *member = &crew->members[number];
+    member->crew = crew;
+    member->number = number;
+    int error = crew->fibers ? fiber_create(&member->fiber, NULL, crew_member, member)
+                             : pthread_create(&member->thread, NULL, crew_member, member);
+    if (error)
+        die(error, "%s %u of %u", crew->fibers ? "fiber" : "pthread", number + 1, crew->count);
+}
+
+/* Makes every so-manieth member, once each worker runs a maker; a worker that does not come in 0.1 s is done without. */
+static inline void *crew_maker(void *arg)
+{
+    struct crew *crew = arg;
+    const uint64_t limit = now_ns() + 100000000;
+    unsigned first = atomic_fetch_add(&crew->makers, 1);
+    while (atomic_load(&crew->makers) < crew->workers && now_ns() < limit)
+        ;
+    for (unsigned i = first; i < crew->count; i += crew->workers)
+        crew_make(crew, i);
+    return NULL;
+}
+
 /* Makes all members; returns when they start. On a fiber when they are fibers. */
 static inline void crew_start(struct crew *crew)
 {
@@ -83,14 +112,18 @@ static inline void crew_start(struct crew *crew)
                                : pthread_barrier_init(&crew->threads_start, NULL, crew->count + 1);
     if (error)
         die(error, "a crew of %u", crew->count);
-    for (unsigned i = 0; i < crew->count; i++) {
-        struct crew_member *member = &crew->members[i];
-        member->crew = crew;
-        member->number = i;
-        error = crew->fibers ? fiber_create(&member->fiber, NULL, crew_member, member)
-                             : pthread_create(&member->thread, NULL, crew_member, member);
-        if (error)
-            die(error, "%s %u of %u", crew->fibers ? "fiber" : "pthread", i + 1, crew->count);
+    if (!crew->fibers || crew->workers < 2) {
+        for (unsigned i = 0; i < crew->count; i++)
+            crew_make(crew, i);
+    } else {
+        fiber_t *makers[crew->workers];
+        for (unsigned i = 0; i < crew->workers; i++) {
+            error = fiber_create(&makers[i], NULL, crew_maker, crew);
+            if (error)
+                die(error, "maker %u of %u", i + 1, crew->workers);
+        }
+        for (unsigned i = 0; i < crew->workers; i++)
+            fiber_join(makers[i], NULL);
     }
     crew_wait(crew);
 }
@@ -105,14 +138,18 @@ static inline void crew_join(struct crew *crew)
     }
 }
 
-/* Runs fn on the first fiber of so many workers. */
-static inline void on_workers(unsigned workers, void *(*fn)(void *), void *arg)
+/* Runs fn, on the first fiber of the crew's workers when its members are fibers. */
+static inline void crew_run(const struct crew *crew, void *(*fn)(void *), void *arg)
 {
+    if (!crew->fibers) {
+        fn(arg);
+        return;
+    }
     fiber_options_t options = FIBER_OPTIONS_INIT;
-    options.workers = workers;
+    options.workers = crew->workers;
     int error = fiber_run(&options, fn, arg, NULL);
     if (error)
-        die(error, "fiber_run with %u workers", workers);
+        die(error, "fiber_run with %u workers", crew->workers);
 }
 
 /* A number of /proc/self/status, 0 when it is not there. */

@@ -245,6 +245,7 @@ static int understood(int argc, char **argv)
         return 0;
     crew.fibers = !strcmp(argv[1], "fibers");
     crew.count = (unsigned)strtoul(argv[2], NULL, 10);
+    crew.workers = (unsigned)strtoul(argv[3], NULL, 10);
     milliseconds = strtoull(argv[4], NULL, 10);
     bytes = strtoul(argv[7], NULL, 10);
     int known = 0;
@@ -256,16 +257,15 @@ static int understood(int argc, char **argv)
     for (size_t i = 0; i < sizeof calls / sizeof *calls; i++)
         if (!strcmp(argv[6], calls[i].name))
             chosen = &calls[i];
-    return known && chosen && (crew.fibers || !strcmp(argv[1], "pthreads")) && crew.count && milliseconds && bytes &&
-           bytes % 4096 == 0 && !(state == DIRECT && chosen->call == call_open);
+    return known && chosen && (crew.fibers || !strcmp(argv[1], "pthreads")) && crew.count && crew.workers &&
+           milliseconds && bytes && bytes % 4096 == 0 && !(state == DIRECT && chosen->call == call_open);
 }
 
 int main(int argc, char **argv)
 {
-    unsigned workers = argc == 10 ? (unsigned)strtoul(argv[3], NULL, 10) : 0;
     crew.prepare = prepare;
     crew.work = work;
-    if (!understood(argc, argv) || !workers) {
+    if (!understood(argc, argv)) {
         fputs(usage, stderr);
         return 2;
     }
@@ -282,10 +282,7 @@ int main(int argc, char **argv)
     for (unsigned i = 0; i < crew.count; i++)
         slots[i].buffer = memory + bytes * i;
     chosen->files();
-    if (crew.fibers)
-        on_workers(workers, phase, NULL);
-    else
-        phase(NULL);
+    crew_run(&crew, phase, NULL);
     clean_up();
     return 0;
 }

@@ -130,7 +130,7 @@ int main(int argc, char **argv)
         printf("{\"turns_per_us\": %.3f}\n", turns_per_us());
         return 0;
     }
-    crew = (struct crew){ .prepare = prepare, .work = requests_in_turn };
+    crew = (struct crew){ .workers = CORES, .prepare = prepare, .work = requests_in_turn };
     crew.fibers = argc == 6 && !strcmp(argv[1], "fibers");
     crew.count = argc == 6 ? (unsigned)strtoul(argv[2], NULL, 10) : 0;
     requests = argc == 6 ? strtoull(argv[3], NULL, 10) : 0;
@@ -145,9 +145,6 @@ int main(int argc, char **argv)
     if (posix_memalign((void **)&memory, BLOCK, (size_t)BLOCK * crew.count))
         die(ENOMEM, "%u buffers", crew.count);
     memset(memory, 0, (size_t)BLOCK * crew.count);
-    if (crew.fibers)
-        on_workers(CORES, run, NULL);
-    else
-        run(NULL);
+    crew_run(&crew, run, NULL);
     return 0;
 }

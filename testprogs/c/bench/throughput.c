@@ -47,7 +47,7 @@ static void reader(unsigned member)
     }
 }
 
-static struct crew crew = { .work = reader };
+static struct crew crew = { .workers = 1, .work = reader };
 
 static void rest_ms(uint64_t ms)
 {
@@ -128,9 +128,6 @@ int main(int argc, char **argv)
     memset(memory, 0, block * crew.count);
     for (unsigned i = 0; i < crew.count; i++)
         workers[i].buffer = memory + block * i;
-    if (crew.fibers)
-        on_workers(1, phase, &ms);
-    else
-        phase(&ms);
+    crew_run(&crew, phase, &ms);
     return 0;
 }
