@@ -16,6 +16,7 @@ mod labels;
 mod live;
 mod matrix;
 mod mixed;
+mod others;
 mod overhead;
 mod phase;
 mod plot;
@@ -35,6 +36,7 @@ use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 
 use environment::Environment;
+use others::Others;
 use programs::Programs;
 use report::Part;
 
@@ -172,7 +174,8 @@ pub fn run(options: &Options) -> Result<ExitCode> {
 
     let mut whole = true;
     for table in wanted {
-        let part: Part = match table {
+        let others = Others::watch();
+        let mut part: Part = match table {
             Table::Overhead => overhead::measure(&bench)?,
             Table::Throughput => throughput::measure(&bench, &out)?,
             Table::Fibers => fibers::measure(&bench)?,
@@ -181,9 +184,10 @@ pub fn run(options: &Options) -> Result<ExitCode> {
             Table::Mixed => mixed::measure(&bench, &out)?,
             Table::Matrix => matrix::measure(&bench)?,
         };
+        part.notes.extend(others.told());
         whole &= part.failures.is_empty();
         print!("\n{part}");
-        let path = part.write(&out, &environment, options.quick)?;
+        let path = part.write(&out, &environment, options.quick, others.processors())?;
         println!("raw samples: {}", path.display());
     }
     Ok(if whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })

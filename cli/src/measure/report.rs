@@ -28,13 +28,14 @@ pub struct Part {
 }
 
 impl Part {
-    /// Writes it to `<dir>/<key>.json`.
-    pub fn write(&self, dir: &Path, environment: &Environment, quick: bool) -> Result<PathBuf> {
+    /// Writes it to `<dir>/<key>.json`; `others`: processors that were kept busy by others meanwhile.
+    pub fn write(&self, dir: &Path, environment: &Environment, quick: bool, others: Option<f64>) -> Result<PathBuf> {
         let path = dir.join(self.key).with_extension("json");
         let value = json!({
             "part": self.key,
             "title": self.title,
             "quick": quick,
+            "processors_busy_with_others": others,
             "environment": environment,
             "samples": self.samples,
             "notes": self.notes,
