@@ -20,7 +20,10 @@ static const char usage[] =
     "  WORKERS  that run the fibers; BYTES of a read or write; FILE to read; DIR for the files that are written\n"
     "One line of JSON.\n";
 
-enum { CACHED_SIZE = 16 << 20 }; /* of what is read of FILE */
+enum {
+    CACHED_SIZE = 16 << 20, /* of what is read of FILE */
+    SYNCED_SIZE = 1 << 16, /* of each file that is synced: its own, so that what writers left is not in it */
+};
 
 /* Of all files that are written, by state. Cold ones are thrown away before they reach the disk. */
 static const off_t written_size[] = { 16 << 20, 64 << 20, 32 << 20 };
@@ -42,6 +45,12 @@ static size_t bytes;
 static uint64_t milliseconds, seed;
 static _Atomic uint64_t taken;
 static _Atomic int exhausted;
+
+static const struct call {
+    const char *name;
+    int (*call)(struct slot *);
+    void (*files)(void);
+} *chosen;
 
 static const char *dir;
 static const char *shared_path;
@@ -152,12 +161,12 @@ static void fill(int fd, const char *path, off_t size)
 /* One for each member. What cold writes go to is allocated anew: truncation throws away what was never written out. */
 static void files_to_write(void)
 {
-    off_t size = written_size[state] / (off_t)crew.count;
+    off_t size = synced ? SYNCED_SIZE : written_size[state] / (off_t)crew.count;
     blocks = (uint64_t)size / bytes;
     for (unsigned i = 0; i < crew.count; i++) {
         char path[4300];
         struct stat st;
-        snprintf(path, sizeof path, "%s/%s.%u.%u", dir, state_names[state], crew.count, i);
+        snprintf(path, sizeof path, "%s/%s-%s.%u.%u", dir, state_names[state], chosen->name, crew.count, i);
         int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
         if (fd < 0 || fstat(fd, &st))
             die(errno, "%s", path);
@@ -194,17 +203,12 @@ static void clean_up(void)
 
 /* ---- The phase --------------------------------------------------------------------------------------------- */
 
-static const struct call {
-    const char *name;
-    int (*call)(struct slot *);
-    void (*files)(void);
-} calls[] = {
+static const struct call calls[] = {
     { "read", call_read, files_to_read },
     { "write", call_write, files_to_write },
     { "open", call_open, no_files },
     { "fsync", call_fsync, files_to_write },
 };
-static const struct call *chosen;
 
 /* One call sets up what a first call does; no fsync that waits for the disk, 256 in turn would be long. */
 static void prepare(unsigned member)
