@@ -1,6 +1,7 @@
 //! The `aioshim` command.
 
 mod measure;
+mod simulate;
 
 use std::process::ExitCode;
 
@@ -21,11 +22,16 @@ struct Cli {
 enum Command {
     /// Measure what the conversion costs and gains on this machine
     Measure(measure::Options),
+    /// Replay traces of calls (AIOSHIM_TRACE) against the shim's policy and others
+    Simulate(simulate::Options),
 }
 
 fn main() -> ExitCode {
-    let Command::Measure(options) = Cli::parse().command;
-    match measure::run(&options) {
+    let result = match Cli::parse().command {
+        Command::Measure(options) => measure::run(&options),
+        Command::Simulate(options) => simulate::run(&options),
+    };
+    match result {
         Ok(code) => code,
         Err(error) => {
             eprintln!("aioshim: {error:#}");

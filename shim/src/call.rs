@@ -6,18 +6,21 @@ use crate::policy::{Alone, Load, Why};
 use crate::stats::Calls;
 use crate::sys;
 use crate::thread::Thread;
+use crate::trace::Record;
 use std::ffi::c_void;
 
 pub struct Call<'a> {
     pub thread: &'a Thread,
     pub fiber: *mut c_void,
     row: usize,
+    /// Where the call is watched: what becomes of it. None on the fast way, known to the compiler there.
+    record: Option<&'a Record>,
 }
 
 impl<'a> Call<'a> {
     /// None on the scheduler's own stack: no fiber makes this call.
     #[inline]
-    pub fn begin(thread: &'a Thread, row: usize) -> Option<Self> {
+    pub fn begin(thread: &'a Thread, row: usize, record: Option<&'a Record>) -> Option<Self> {
         let fiber = thread.host().running();
         if fiber.is_null() {
             return None;
@@ -25,7 +28,20 @@ impl<'a> Call<'a> {
         // A fiber whose calls never wait must not starve the others, nor what arrives from other threads. Now, before
         // anything is looked at: others may run here.
         thread.spend(fiber);
-        Some(Self { thread, fiber, row })
+        Some(Self {
+            thread,
+            fiber,
+            row,
+            record,
+        })
+    }
+
+    /// Has the record of a watched call noted something.
+    #[inline(always)]
+    pub fn note(&self, note: impl FnOnce(&Record)) {
+        if let Some(record) = self.record {
+            note(record);
+        }
     }
 
     fn counts(&self) -> &Calls {
@@ -41,15 +57,18 @@ impl<'a> Call<'a> {
         } else {
             Alone::No
         };
-        Load {
+        let load = Load {
             batch: thread.batch(runnable),
             alone,
-        }
+        };
+        self.note(|record| record.loaded(load, thread.in_flight()));
+        load
     }
 
     /// The call goes to libc as it is.
     pub fn through(&self, why: Why) {
         self.counts().through[why as usize].add(1);
+        self.note(|record| record.through(why));
     }
 
     /// The call was completed without parking.
@@ -68,20 +87,30 @@ impl<'a> Call<'a> {
     #[inline(always)]
     pub fn perform(&self, request: &Request) -> i32 {
         self.counts().converted.add(1);
-        if self.thread.stats().timed() {
-            self.perform_timed(request)
-        } else {
-            self.fly(request)
+        match self.record {
+            None => self.fly(request),
+            Some(record) => self.perform_watched(request, record),
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn perform_timed(&self, request: &Request) -> i32 {
+    fn perform_watched(&self, request: &Request, record: &Record) -> i32 {
         let begin = sys::now();
         let result = self.fly(request);
-        self.thread.stats().parked(self.row, sys::now() - begin);
+        let nanos = sys::now() - begin;
+        self.thread.stats().parked(self.row, nanos);
+        record.parked(nanos);
         result
+    }
+
+    /// Parks until another fiber gives this one its turn at a file position.
+    pub fn await_turn(&self) {
+        let begin = self.record.map(|_| sys::now());
+        self.thread.await_turn();
+        if let (Some(record), Some(begin)) = (self.record, begin) {
+            record.waited(sys::now() - begin);
+        }
     }
 
     #[inline(always)]

@@ -45,6 +45,8 @@ pub struct Conf {
     pub log: Level,
     /// Where statistics and log lines go; None is standard error. `%p` stands for the process id.
     pub out: Option<Vec<u8>>,
+    /// Where a trace of the calls on fibers goes, `%p` as above; None is no trace.
+    pub trace: Option<Vec<u8>>,
 }
 
 impl Conf {
@@ -55,6 +57,7 @@ impl Conf {
         stats: StatsFormat::Off,
         log: Level::Warn,
         out: None,
+        trace: None,
     };
 }
 
@@ -66,7 +69,7 @@ struct Option_ {
 }
 
 /// Every option. The README's table lists the same rows; a test compares.
-const OPTIONS: [Option_; 6] = [
+const OPTIONS: [Option_; 7] = [
     Option_ {
         name: "AIOSHIM",
         takes: "on or off",
@@ -129,6 +132,14 @@ const OPTIONS: [Option_; 6] = [
         takes: "a file's path, %p in it for the process id",
         set: |c, v| {
             c.out = Some(v.as_bytes().to_vec());
+            true
+        },
+    },
+    Option_ {
+        name: "AIOSHIM_TRACE",
+        takes: "a file's path, %p in it for the process id",
+        set: |c, v| {
+            c.trace = Some(v.as_bytes().to_vec());
             true
         },
     },
@@ -206,6 +217,7 @@ mod tests {
             ("AIOSHIM_STATS", "json"),
             ("AIOSHIM_LOG", "debug"),
             ("AIOSHIM_OUT", "/tmp/x.%p"),
+            ("AIOSHIM_TRACE", "/tmp/trace"),
         ]);
         let expected = Conf {
             on: false,
@@ -214,6 +226,7 @@ mod tests {
             stats: StatsFormat::Json,
             log: Level::Debug,
             out: Some(b"/tmp/x.%p".to_vec()),
+            trace: Some(b"/tmp/trace".to_vec()),
         };
         assert_eq!((conf, complaints), (expected, vec![]));
     }

@@ -3,7 +3,7 @@
 //! Descriptors are closed and opened behind our back (inside libc, by raw system calls), so a hint may be stale; every
 //! use of one must stay right then. Hooks forget a descriptor where it is closed or replaced, also off a fiber.
 
-use crate::policy::{self, Hint};
+use crate::policy::{Hint, Learned, Way};
 use crate::{pool, sys};
 use once_cell::race::OnceNonZeroUsize;
 use std::ffi::c_int;
@@ -16,7 +16,8 @@ const CAPACITY: usize = 1 << 20;
 /// The table's address: one reservation of 8 MiB, of which the pages in use are touched. Made by the first attach.
 static TABLE: OnceNonZeroUsize = OnceNonZeroUsize::new();
 
-// One word: the hint in bits 0-15, its tries to skip among them, the misses in a row, marks of our own, the inode's hash.
+// One word: the hint's flags and tries to leave out in bits 0-15, 30 and 31; what else is learned in bits 16-23 and 29; marks
+// of our own; the inode's hash.
 const TERMINAL: u64 = 1 << 24;
 /// A descriptor of the shim's own: the program never got it, so it must not close it.
 const OURS: u64 = 1 << 25;
@@ -27,7 +28,13 @@ const OPENED: u64 = 1 << 27;
 const POSITION: u64 = 1 << 28;
 /// One of these bits says that it was looked at.
 const CLASS: u64 = Hint::SEEKABLE.with(Hint::STREAM).bits() as u64;
+/// What is learned is of writes.
+const OF_WRITES: u64 = 1 << 29;
+/// 3 bits.
 const MISSES: u32 = 16;
+/// 5 bits.
+const COLD: u32 = 19;
+const LEARNED: u64 = 0xff00 | 0xff << MISSES | OF_WRITES;
 const INODE: u32 = 32;
 
 /// Makes the table. Idempotent; on failure every descriptor is looked at anew, which is only slow.
@@ -170,7 +177,7 @@ impl Descriptor {
         let word = slot(fd).map_or(0, |slot| slot.load(Ordering::Relaxed));
         match sys::fstat(fd) {
             Ok(stat) if word & OPENED != 0 => {
-                let hint = Hint::of_bits(word as u16);
+                let hint = Hint::of_bits(word as u16 as u32);
                 Self::remember(fd, &stat, hint, || word & POSITION != 0)
             }
             _ => Self::learn(fd),
@@ -233,7 +240,7 @@ impl Descriptor {
 
     #[inline(always)]
     pub fn hint(self) -> Hint {
-        Hint::of_bits(self.word as u16)
+        Hint::of_bits(self.word as u32)
     }
 
     /// A hash of the file's device and inode numbers: equal for descriptors of one open file.
@@ -250,27 +257,31 @@ impl Descriptor {
         self.word & TERMINAL != 0
     }
 
-    /// A try found nothing cached, or a copy was throttled: skip ever more tries.
-    pub fn missed(self) {
-        let misses = self.misses();
-        self.update(self.with_counters(policy::backoff(misses), misses.saturating_add(1).min(7)));
+    /// A try found nothing cached, or a copy was throttled, with such a batch to come.
+    pub fn missed(self, way: Way, batch: u32) {
+        self.update(self.with(self.learned().missed(way, batch)));
     }
 
-    /// A try was served.
+    /// A try was served, or a copy was quick; `batch` is asked only where something was learned.
     #[inline]
-    pub fn hit(self) {
-        if self.hint().skip() > 0 || self.misses() > 0 {
-            self.update(self.with_counters(0, 0));
+    pub fn hit(self, way: Way, batch: impl FnOnce() -> u32) {
+        if self.word & LEARNED != 0 {
+            self.update(self.with(self.learned().hit(way, batch())));
         }
     }
 
-    /// A call was submitted for lack of luck with tries: one try less to skip.
+    /// A transfer was submitted untried.
     #[inline(always)]
-    pub fn submitted(self) {
-        let skip = self.hint().skip();
-        if skip > 0 {
-            self.update(self.with_counters(skip - 1, self.misses()));
+    pub fn submitted(self, way: Way) {
+        if self.hint().skips(way) {
+            self.count_down(way);
         }
+    }
+
+    /// Apart, for what is submitted most was never tried.
+    #[inline(never)]
+    fn count_down(self, way: Way) {
+        self.update(self.with(self.learned().submitted(way)));
     }
 
     /// The stream answered a try.
@@ -287,19 +298,44 @@ impl Descriptor {
 
     /// The file refuses RWF_NOWAIT.
     #[must_use]
-    pub fn refuses_tries(self) -> Self {
-        let word = self.word | u64::from(Hint::NO_TRY.bits());
+    pub fn refuses_tries(self, way: Way) -> Self {
+        let word = self.word | u64::from(Hint::no_try(way).bits());
         self.update(word);
         Self { word, ..self }
     }
 
-    fn misses(self) -> u8 {
-        (self.word >> MISSES) as u8
+    fn learned(self) -> Learned {
+        Learned {
+            way: if self.word & OF_WRITES != 0 {
+                Way::Write
+            } else {
+                Way::Read
+            },
+            skip: self.hint().skip(),
+            misses: (self.word >> MISSES) as u8 & 7,
+            cold: (self.word >> COLD) as u8 & Learned::ALL_COLD,
+        }
     }
 
-    fn with_counters(self, skip: u8, misses: u8) -> u64 {
-        let rest = self.word & !(0xffff | 0xff << MISSES);
-        rest | u64::from(self.hint().with_skip(skip).bits()) | u64::from(misses) << MISSES
+    fn with(self, learned: Learned) -> u64 {
+        let of_writes = match learned.way {
+            Way::Write
+                if learned
+                    != (Learned {
+                        way: Way::Write,
+                        ..Learned::NOTHING
+                    }) =>
+            {
+                OF_WRITES
+            }
+            _ => 0,
+        };
+        let word = self.word & !LEARNED;
+        let hint = Hint::of_bits(word as u32).with_skip(learned.way, learned.skip);
+        word | u64::from(hint.bits())
+            | u64::from(learned.misses) << MISSES
+            | u64::from(learned.cold) << COLD
+            | of_writes
     }
 }
 
@@ -339,13 +375,25 @@ mod tests {
     }
 
     #[test]
-    fn misses_back_off_and_a_hit_forgives() {
-        let d = Descriptor { fd: -1, word: 1 };
-        let after = Descriptor {
+    fn what_is_learned_is_kept_beside_all_else() {
+        let d = Descriptor {
             fd: -1,
-            word: d.with_counters(policy::backoff(2), 3),
+            word: 0xabcd_ef01 << INODE | TERMINAL | 1,
         };
-        assert_eq!((after.hint().skip(), after.misses()), (4, 3));
-        assert_eq!(after.with_counters(0, 0), d.word);
+        for way in [Way::Read, Way::Write] {
+            let learned = Learned {
+                way,
+                skip: 64,
+                misses: 7,
+                cold: Learned::ALL_COLD,
+            };
+            let after = Descriptor {
+                fd: -1,
+                word: d.with(learned),
+            };
+            assert_eq!((after.learned(), after.inode()), (learned, 0xabcd_ef01));
+            assert!(after.is_terminal() && after.hint().skips(way));
+            assert_eq!(after.with(Learned::NOTHING), d.word);
+        }
     }
 }

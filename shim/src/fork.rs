@@ -4,7 +4,7 @@
 //! the child does not lock what was shared: it replaces it.
 
 use crate::thread::Thread;
-use crate::{pool, position, start, stats, tls};
+use crate::{pool, position, start, stats, tls, trace};
 use std::cell::UnsafeCell;
 use std::sync::Mutex;
 
@@ -64,6 +64,7 @@ extern "C" fn child() {
     // SAFETY: a fork's child has one thread, and it is in none of the functions that read these.
     unsafe {
         stats::forget_all();
+        trace::forget_all();
         pool::renew();
         start::renew();
     }

@@ -67,15 +67,15 @@ macro_rules! hooks {
                 #[inline(never)]
                 unsafe fn attached(here: *const Thread, $($arg: $ty),*) -> $ret {
                     // SAFETY: a thread stays attached while one of its hooks runs.
-                    if let Some(call) = Call::begin(unsafe { &*here }, Row::$name as usize) {
-                        match $call(&call, $($arg),*) {
-                            Outcome::Done(Ok(result)) => return CResult::from_done(result),
-                            Outcome::Done(Err(error)) => {
-                                errno::set(error.0);
-                                return CResult::from_done(-1);
-                            }
-                            Outcome::Through(why) => call.through(why),
-                        }
+                    let thread = unsafe { &*here };
+                    if thread.is_watched() {
+                        // SAFETY: as of this function.
+                        return unsafe { watched(thread, $($arg),*) };
+                    }
+                    if let Some(call) = Call::begin(thread, Row::$name as usize, None)
+                        && let Some(result) = converted(&call, $($arg),*)
+                    {
+                        return result;
                     }
                     if let Some(fd) = marked!($($marked)?) {
                         // SAFETY: as below.
@@ -94,6 +94,42 @@ macro_rules! hooks {
                     }
                     // SAFETY: libc's own function, with its caller's arguments.
                     unsafe { libc()($($arg),*) }
+                }
+
+                /// The same with a record kept of it.
+                #[cold]
+                #[inline(never)]
+                unsafe fn watched(thread: &Thread, $($arg: $ty),*) -> $ret {
+                    let record = thread.record(Row::$name as usize);
+                    let call = Call::begin(thread, Row::$name as usize, Some(&record));
+                    if let Some(call) = &call
+                        && let Some(result) = converted(call, $($arg),*)
+                    {
+                        return record.end(result);
+                    }
+                    let result = match marked!($($marked)?) {
+                        // SAFETY: as below.
+                        Some(fd) => unsafe { marked(fd, $($arg),*) },
+                        // SAFETY: libc's own function, with its caller's arguments.
+                        None => unsafe { libc()($($arg),*) },
+                    };
+                    if call.is_some() { record.end(result) } else { result }
+                }
+
+                /// What became of a fiber's call; None when it is libc's to do.
+                #[inline(always)]
+                fn converted(call: &Call<'_>, $($arg: $ty),*) -> Option<$ret> {
+                    match $call(call, $($arg),*) {
+                        Outcome::Done(Ok(result)) => Some(CResult::from_done(result)),
+                        Outcome::Done(Err(error)) => {
+                            errno::set(error.0);
+                            Some(CResult::from_done(-1))
+                        }
+                        Outcome::Through(why) => {
+                            call.through(why);
+                            None
+                        }
+                    }
                 }
 
                 type Real = unsafe extern "C" fn($($ty),*) -> $ret;

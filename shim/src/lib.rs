@@ -34,4 +34,5 @@ mod stats;
 mod sys;
 mod thread;
 mod tls;
+mod trace;
 mod vfork;

@@ -4,6 +4,7 @@ use crate::conf::Level;
 use crate::{start, sys};
 use rustix::fs::{Mode, OFlags};
 use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Writes `line` when `AIOSHIM_LOG` lets `level` through.
 pub fn say(level: Level, line: std::fmt::Arguments<'_>) {
@@ -17,21 +18,37 @@ pub fn write(text: &[u8]) {
     let Some(pattern) = &start::conf().out else {
         return sys::write_all(libc::STDERR_FILENO, text);
     };
+    if let Err(refusal) = append(pattern, b"", text) {
+        let line = format!("aioshim: AIOSHIM_OUT={refusal}; using standard error\n");
+        sys::write_all(libc::STDERR_FILENO, line.as_bytes());
+        sys::write_all(libc::STDERR_FILENO, text);
+    }
+}
+
+/// Appends `rows` to `AIOSHIM_TRACE`, after `header` where they are its first; what cannot be written is said once.
+pub fn append_trace(header: &str, rows: &str) {
+    static SAID: AtomicBool = AtomicBool::new(false);
+    let Some(pattern) = &start::conf().trace else { return };
+    if let Err(refusal) = append(pattern, header.as_bytes(), rows.as_bytes())
+        && !SAID.swap(true, Ordering::Relaxed)
+    {
+        say(Level::Warn, format_args!("AIOSHIM_TRACE={refusal}; there is no trace"));
+    }
+}
+
+/// Appends `text` to the file that `pattern` names, to an empty one `header` first.
+fn append(pattern: &[u8], header: &[u8], text: &[u8]) -> Result<(), String> {
     let path = out_path(pattern, rustix::process::getpid().as_raw_nonzero().get());
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::APPEND | OFlags::CLOEXEC;
-    match rustix::fs::open(path.as_slice(), flags, Mode::from_raw_mode(0o666)) {
-        Ok(file) => {
-            sys::write_all(file.as_raw_fd(), text);
-            // Rust's own drop would go through libc's close, which is our hook.
-            let _ = sys::close(std::os::fd::IntoRawFd::into_raw_fd(file));
-        }
-        Err(error) => {
-            let path = String::from_utf8_lossy(&path);
-            let line = format!("aioshim: AIOSHIM_OUT={path}: {error}; using standard error\n");
-            sys::write_all(libc::STDERR_FILENO, line.as_bytes());
-            sys::write_all(libc::STDERR_FILENO, text);
-        }
+    let file = rustix::fs::open(path.as_slice(), flags, Mode::from_raw_mode(0o666))
+        .map_err(|error| format!("{}: {error}", String::from_utf8_lossy(&path)))?;
+    if !header.is_empty() && sys::fstat(file.as_raw_fd()).is_ok_and(|stat| stat.st_size == 0) {
+        sys::write_all(file.as_raw_fd(), header);
     }
+    sys::write_all(file.as_raw_fd(), text);
+    // Rust's own drop would go through libc's close, which is our hook.
+    let _ = sys::close(std::os::fd::IntoRawFd::into_raw_fd(file));
+    Ok(())
 }
 
 fn out_path(pattern: &[u8], pid: i32) -> Vec<u8> {

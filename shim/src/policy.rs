@@ -1,11 +1,17 @@
 //! What to do with a call: the one place that decides, a pure function of what is known.
 //!
-//! A page-cache hit must not pay for asynchrony, a miss must not block the thread. The costs behind the rules (4 KiB
-//! cached, one machine, ns): pread 540, preadv2 with RWF_NOWAIT 640, io_uring one at a time 990, in batches of 16 560,
-//! of 64 530. So a busy thread lets its batch carry even hits, an idle one tries first, and a thread that has nobody
-//! else to run just makes the plain call.
+//! A page-cache hit must not pay for asynchrony, a miss must not block the thread. So a busy thread lets its batch carry
+//! even hits, an idle one tries first while enough tries hit, and a thread that has nobody else to run just makes the
+//! plain call. docs/policy.md has the costs behind the rules, and what other rules would cost.
 
 #![forbid(unsafe_code)]
+
+/// What a cached 4 KiB read costs tried (preadv2 with RWF_NOWAIT), what a try in vain costs, what an operation in a
+/// batch does, and what the batch does as a whole, the scheduler's round included. One machine's: ratios count.
+const TRY_HIT_NS: u32 = 640;
+const TRY_MISS_NS: u32 = 700;
+const OPERATION_NS: u32 = 520;
+const SUBMISSION_NS: u32 = 960;
 
 /// Operations in a batch from which it carries a hit for less than a try of its own.
 const BATCH: u32 = 8;
@@ -16,11 +22,18 @@ pub const SLOW_WRITE_NS: u64 = 200_000;
 /// Calls a fiber may complete inline before it lets the others of its thread run.
 pub const INLINE_BUDGET: u32 = 64;
 
+/// Which way a transfer goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Way {
+    Read,
+    Write,
+}
+
 /// What is remembered of a descriptor, a bit each, and a count. A hint: it may be stale, and then costs time.
 ///
 /// Packed as [`crate::fds`] keeps it: each call looks at it, most at two or three bits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Hint(u16);
+pub struct Hint(u32);
 
 impl Hint {
     pub const SEEKABLE: Self = Self(1 << 0);
@@ -31,25 +44,47 @@ impl Hint {
     pub const SYNC: Self = Self(1 << 3);
     /// O_NONBLOCK
     pub const NONBLOCKING: Self = Self(1 << 4);
-    /// The file refuses RWF_NOWAIT: a try cannot tell.
-    pub const NO_TRY: Self = Self(1 << 5);
+    /// The file refuses RWF_NOWAIT for reads: a try cannot tell.
+    pub const NO_TRY_READ: Self = Self(1 << 5);
     /// O_APPEND
     pub const APPEND: Self = Self(1 << 6);
     /// A socket with SO_RCVTIMEO or SO_SNDTIMEO: the kernel's own call knows how long to wait.
     pub const TIMED: Self = Self(1 << 7);
 
     /// A stream that has answered a try: it knows RWF_NOWAIT.
-    pub const TELLS: Self = Self(1 << 15);
+    pub const TELLS: Self = Self(1 << 30);
+    /// The file refuses RWF_NOWAIT for writes; an eventfd does so and knows it for reads.
+    pub const NO_TRY_WRITE: Self = Self(1 << 31);
 
+    /// Where the tries to leave out are counted, in a byte with its sign. The bits above are [`crate::fds`]'s.
     const SKIP: u32 = 8;
-    const SKIP_MASK: u16 = 0x7f << Self::SKIP;
 
-    pub const fn of_bits(bits: u16) -> Self {
+    pub const fn of_bits(bits: u32) -> Self {
         Self(bits)
     }
 
-    pub const fn bits(self) -> u16 {
+    pub const fn bits(self) -> u32 {
         self.0
+    }
+
+    /// The flag that says that the file refuses tries of this way.
+    #[inline(always)]
+    pub const fn no_try(way: Way) -> Self {
+        match way {
+            Way::Read => Self::NO_TRY_READ,
+            Way::Write => Self::NO_TRY_WRITE,
+        }
+    }
+
+    /// What was not learned, as a trace has it: the flags in their order, the last two next to the others.
+    pub const fn kind(self) -> u16 {
+        (self.0 & 0xff) as u16 | ((self.0 >> 30) as u16) << 8
+    }
+
+    /// From what [`Self::kind`] gave.
+    #[allow(dead_code, reason = "for the simulation, which includes this file")]
+    pub const fn of_kind(kind: u16) -> Self {
+        Self((kind & 0xff) as u32 | (kind as u32 >> 8) << 30)
     }
 
     /// This and that.
@@ -75,15 +110,31 @@ impl Hint {
         self.0 & what.0 != 0
     }
 
-    /// Tries to skip, because the last ones missed.
+    /// Tries to leave out, because the last ones missed, of either way.
     #[inline(always)]
     pub const fn skip(self) -> u8 {
-        ((self.0 & Self::SKIP_MASK) >> Self::SKIP) as u8
+        (self.0 >> Self::SKIP) as u8 & 0x7f
     }
 
+    /// Whether this transfer is not to be tried. The upper byte's sign says of which way its count is, so that this is one
+    /// comparison.
+    #[inline(always)]
+    pub const fn skips(self, way: Way) -> bool {
+        let signed = self.0 as i16;
+        match way {
+            Way::Read => signed >= 1 << Self::SKIP,
+            Way::Write => signed < 0,
+        }
+    }
+
+    /// `skip` is at most 64.
     #[must_use]
-    pub const fn with_skip(self, skip: u8) -> Self {
-        Self(self.0 & !Self::SKIP_MASK | (skip as u16) << Self::SKIP & Self::SKIP_MASK)
+    pub const fn with_skip(self, way: Way, skip: u8) -> Self {
+        let sign = match way {
+            Way::Write if skip > 0 => 0x80,
+            _ => 0,
+        };
+        Self(self.0 & !(0xff << Self::SKIP) | ((skip & 0x7f | sign) as u32) << Self::SKIP)
     }
 }
 
@@ -175,7 +226,7 @@ pub fn read(hint: Hint, load: Load, at_position: bool) -> Decision {
     }
     // At a shared position operations queue up behind each other, so there is no batch to wait for.
     let batch = load.batch >= BATCH && !(at_position && hint.is(Hint::SEEKABLE)) && !untried(hint);
-    if batch || hint.is_any(Hint::DIRECT.with(Hint::NO_TRY)) || hint.skip() > 0 {
+    if batch || hint.is_any(Hint::DIRECT.with(Hint::NO_TRY_READ)) || hint.skips(Way::Read) {
         Decision::Submit
     } else {
         Decision::Try
@@ -189,7 +240,10 @@ pub fn write(hint: Hint, load: Load, at_position: bool) -> Decision {
         return Decision::Through(why);
     }
     if hint.is(Hint::STREAM) {
-        return if hint.is(Hint::NO_TRY) || hint.skip() > 0 || (load.batch >= BATCH && !untried(hint)) {
+        return if hint.is(Hint::NO_TRY_WRITE)
+            || hint.skips(lesson(hint, Way::Write))
+            || (load.batch >= BATCH && !untried(hint))
+        {
             Decision::Submit
         } else {
             Decision::Try
@@ -197,17 +251,24 @@ pub fn write(hint: Hint, load: Load, at_position: bool) -> Decision {
     }
     // Most file systems refuse RWF_NOWAIT on buffered writes, and io_uring then hands them to kernel threads at several
     // microseconds each: while the kernel only copies, the plain call is the fast one.
-    if hint.is_any(Hint::DIRECT.with(Hint::SYNC)) || hint.skip() > 0 {
+    if hint.is_any(Hint::DIRECT.with(Hint::SYNC)) || hint.skips(Way::Write) {
         Decision::Submit
     } else {
         Decision::Copy
     }
 }
 
+/// Whose tries a transfer teaches. A stream has one account for both ways: whether it waits is up to its peer, and one
+/// that others wait to read from may not even know RWF_NOWAIT on writes (eventfd).
+#[inline(always)]
+pub fn lesson(hint: Hint, way: Way) -> Way {
+    if hint.is(Hint::STREAM) { Way::Read } else { way }
+}
+
 /// A stream is tried at least once: those that do not know RWF_NOWAIT are not for the engine (`calls::rw`).
 #[inline(always)]
 fn untried(hint: Hint) -> bool {
-    hint.is(Hint::STREAM) && !hint.is_any(Hint::TELLS.with(Hint::NO_TRY))
+    hint.is(Hint::STREAM) && !hint.is(Hint::TELLS)
 }
 
 /// Why a transfer is none of ours, if so.
@@ -225,9 +286,98 @@ fn through(hint: Hint, load: Load, at_position: bool) -> Option<Why> {
     }
 }
 
-/// How many tries to skip after the `misses`-th miss in a row: 1, 2, 4 ... 64.
-pub fn backoff(misses: u8) -> u8 {
-    1 << misses.min(6)
+/// What the tries of one way on a descriptor have taught. Reads and writes are strangers: what a cold read or a slow
+/// peer teaches says nothing of the next write, which would go to a kernel thread at ten times the cost of the copy.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Learned {
+    pub way: Way,
+    /// Tries to leave out.
+    pub skip: u8,
+    /// Tries that missed where trying does not pay, since it last did; at most 7.
+    pub misses: u8,
+    /// The share of misses among the last tries, of [`Learned::ALL_COLD`].
+    pub cold: u8,
+}
+
+impl Learned {
+    pub const NOTHING: Self = Self {
+        way: Way::Read,
+        skip: 0,
+        misses: 0,
+        cold: 0,
+    };
+
+    pub const ALL_COLD: u8 = 31;
+
+    /// What is known of `way`; nothing if the last lesson was of the other.
+    fn of(self, way: Way) -> Self {
+        if self.way == way {
+            self
+        } else {
+            Self { way, ..Self::NOTHING }
+        }
+    }
+
+    /// A try found nothing cached, or a copy was throttled. Where more of the tries miss than it pays for, the next are
+    /// left out, 1, 2, 4 ... 64 of them; the one after that asks again.
+    #[must_use]
+    pub fn missed(self, way: Way, batch: u32) -> Self {
+        let before = self.of(way);
+        let cold = before.cold + (Self::ALL_COLD - before.cold).div_ceil(4);
+        if cold <= tolerated(way, batch) {
+            return Self {
+                way,
+                skip: 0,
+                misses: 0,
+                cold,
+            };
+        }
+        Self {
+            way,
+            skip: 1 << before.misses.min(6),
+            misses: (before.misses + 1).min(7),
+            cold,
+        }
+    }
+
+    /// A try was served, or a copy was quick.
+    #[must_use]
+    pub fn hit(self, way: Way, batch: u32) -> Self {
+        if self.way != way {
+            return self;
+        }
+        let cold = self.cold - self.cold.div_ceil(4);
+        Self {
+            skip: 0,
+            misses: if cold <= tolerated(way, batch) { 0 } else { self.misses },
+            cold,
+            ..self
+        }
+    }
+
+    /// A call was submitted untried: one try less to leave out.
+    #[must_use]
+    pub fn submitted(self, way: Way) -> Self {
+        if self.way != way {
+            return self;
+        }
+        Self {
+            skip: self.skip.saturating_sub(1),
+            ..self
+        }
+    }
+}
+
+/// The share of misses up to which trying costs less than submitting at once: a try that misses costs itself, one that
+/// hits saves what a submission costs above it, and the larger the batch the less that is.
+fn tolerated(way: Way, batch: u32) -> u8 {
+    if way == Way::Write {
+        // A throttled copy blocks the thread for longer than many submissions take.
+        return 0;
+    }
+    let submission = OPERATION_NS + SUBMISSION_NS / (batch + 1);
+    let saved = submission.saturating_sub(TRY_HIT_NS);
+    (u32::from(Learned::ALL_COLD) * saved / (saved + TRY_MISS_NS)) as u8
 }
 
 #[cfg(test)]
@@ -282,14 +432,16 @@ mod tests {
         assert_eq!(read(PIPE, MANY, true), Decision::Try);
         assert_eq!(write(PIPE, MANY, true), Decision::Try);
         assert_eq!(write(PIPE.with(Hint::TELLS), MANY, true), Decision::Submit);
-        assert_eq!(read(PIPE.with(Hint::NO_TRY), FEW, true), Decision::Submit);
+        assert_eq!(read(PIPE.with(Hint::NO_TRY_READ), FEW, true), Decision::Submit);
+        assert_eq!(write(PIPE.with(Hint::NO_TRY_READ), FEW, true), Decision::Try);
     }
 
     #[test]
     fn the_tries_to_skip_share_their_word_with_the_flags() {
-        let hint = PIPE.with(Hint::TELLS).with_skip(64);
+        let hint = PIPE.with(Hint::TELLS).with_skip(Way::Read, 64);
         assert_eq!((hint.skip(), hint.is(Hint::STREAM.with(Hint::TELLS))), (64, true));
-        assert_eq!(hint.with_skip(0), PIPE.with(Hint::TELLS));
+        assert_eq!(hint.with_skip(Way::Read, 0), PIPE.with(Hint::TELLS));
+        assert_eq!(hint.kind(), 0x102);
     }
 
     #[test]
@@ -299,7 +451,11 @@ mod tests {
 
     #[test]
     fn what_surely_waits_is_submitted_at_once() {
-        for hint in [FILE.with(Hint::DIRECT), FILE.with_skip(3), FILE.with(Hint::NO_TRY)] {
+        for hint in [
+            FILE.with(Hint::DIRECT),
+            FILE.with_skip(Way::Read, 3),
+            FILE.with(Hint::NO_TRY_READ),
+        ] {
             assert_eq!(read(hint, FEW, false), Decision::Submit);
         }
         assert_eq!(write(FILE.with(Hint::DIRECT), FEW, false), Decision::Submit);
@@ -309,7 +465,7 @@ mod tests {
     #[test]
     fn a_buffered_write_is_a_copy_until_the_kernel_throttles() {
         assert_eq!(write(FILE, MANY, true), Decision::Copy);
-        assert_eq!(write(FILE.with_skip(1), MANY, true), Decision::Submit);
+        assert_eq!(write(FILE.with_skip(Way::Write, 1), MANY, true), Decision::Submit);
     }
 
     #[test]
@@ -343,11 +499,79 @@ mod tests {
         );
     }
 
+    /// How often it tried, and how often in vain, when these calls came one after another.
+    fn tries(batch: u32, hits: impl IntoIterator<Item = bool>) -> (u32, u32) {
+        let (mut learned, mut tries, mut vain) = (Learned::NOTHING, 0, 0);
+        let load = Load { batch, ..FEW };
+        for hit in hits {
+            if read(FILE.with_skip(Way::Read, learned.skip), load, false) == Decision::Submit {
+                learned = learned.submitted(Way::Read);
+                continue;
+            }
+            tries += 1;
+            vain += u32::from(!hit);
+            learned = if hit {
+                learned.hit(Way::Read, batch)
+            } else {
+                learned.missed(Way::Read, batch)
+            };
+        }
+        (tries, vain)
+    }
+
     #[test]
     fn misses_in_a_row_skip_ever_more_tries_up_to_64() {
-        assert_eq!(
-            (0..9).map(backoff).collect::<Vec<_>>(),
-            [1, 2, 4, 8, 16, 32, 64, 64, 64]
-        );
+        let mut learned = Learned::NOTHING;
+        let skips: Vec<u8> = std::iter::repeat_with(|| {
+            learned = learned.missed(Way::Read, 7);
+            learned.skip
+        })
+        .take(9)
+        .collect();
+        assert_eq!(skips, [1, 2, 4, 8, 16, 32, 64, 64, 64]);
+        assert!(learned.cold >= Learned::ALL_COLD - 1);
+        assert_eq!(learned.submitted(Way::Read).skip, 63);
+    }
+
+    #[test]
+    fn a_batch_is_worth_waiting_for_where_it_costs_less_than_a_try() {
+        let submission = |batch| OPERATION_NS + SUBMISSION_NS / (batch + 1);
+        assert!(submission(BATCH) < TRY_HIT_NS && submission(BATCH - 1) >= TRY_HIT_NS);
+    }
+
+    #[test]
+    fn fewer_misses_are_tolerated_the_larger_the_batch() {
+        let tolerated: Vec<u8> = (0..BATCH).map(|batch| tolerated(Way::Read, batch)).collect();
+        assert!(tolerated.is_sorted_by(|a, b| a >= b), "{tolerated:?}");
+        assert_eq!((tolerated[0], tolerated[7]), (16, 0));
+    }
+
+    #[test]
+    fn readahead_is_tried_on_through_its_misses_and_what_is_cold_is_not() {
+        let readahead = (0..1000).map(|i| i % 8 != 0);
+        assert_eq!(tries(0, readahead.clone()), (1000, 125));
+        assert_eq!(tries(1, readahead), (1000, 125));
+        let (cold, _) = tries(0, [false; 1000]);
+        assert!(cold < 25, "{cold} tries");
+    }
+
+    #[test]
+    fn what_was_cold_and_is_cached_by_now_is_found_out() {
+        let (tries, vain) = tries(0, (0..1000).map(|i| i >= 500));
+        assert!(tries > 400 && vain < 20, "{tries} tries, {vain} in vain");
+    }
+
+    #[test]
+    fn what_reads_teach_is_nothing_to_writes() {
+        let cold = Learned::NOTHING.missed(Way::Read, 7).missed(Way::Read, 7);
+        let hint = FILE.with_skip(cold.way, cold.skip);
+        assert_eq!(read(hint, FEW, false), Decision::Submit);
+        assert_eq!(write(hint, FEW, false), Decision::Copy);
+        assert_eq!(cold.hit(Way::Write, 0), cold);
+        assert_eq!(cold.submitted(Way::Write), cold);
+        let throttled = cold.missed(Way::Write, 0);
+        let hint = hint.with_skip(throttled.way, throttled.skip);
+        assert_eq!(write(hint, FEW, false), Decision::Submit);
+        assert_eq!(read(hint, FEW, false), Decision::Try);
     }
 }

@@ -5,9 +5,12 @@
 //! Descriptors that share an open file share the turn however they came to be (dup, fork, SCM_RIGHTS): the queue is
 //! found by inode, and kcmp(2) tells two opens of one file apart.
 //!
+//! Likewise for those who read, or write, a stream that cannot tell whether it would wait.
+//!
 //! A plain thread, or another process, that uses the same open file meanwhile is not held up: see docs/limits.md.
 
 use crate::call::Call;
+use crate::engine::Way;
 use crate::fork::Renewable;
 use crate::remote::Remote;
 use crate::sys;
@@ -84,6 +87,11 @@ pub enum Turn {
         id: u64,
         inode: u32,
     },
+    /// A turn to read or to write a stream: nothing to do with any position.
+    OfStream {
+        id: u64,
+        inode: u32,
+    },
 }
 
 impl Turn {
@@ -104,11 +112,25 @@ impl Turn {
         }
     }
 
+    /// Takes the turn to read, or to write, the stream `fd`; parks while another fiber has it.
+    pub fn of_stream(call: &Call<'_>, fd: c_int, inode: u32, way: Way) -> Self {
+        // Reading and writing one stream are two queues.
+        let inode = inode ^ (way as u32 + 1);
+        let id = Self::queue_up(call, fd, inode, false);
+        Self::OfStream { id, inode }
+    }
+
     fn hold(call: &Call<'_>, fd: c_int, inode: u32) -> Self {
+        let id = Self::queue_up(call, fd, inode, true);
+        Self::Held { id, inode }
+    }
+
+    /// Parks until it is the fiber's turn, whose number this returns.
+    fn queue_up(call: &Call<'_>, fd: c_int, inode: u32, position: bool) -> u64 {
         let mut files = shard(inode);
         let same = |file: &&mut OpenFile| {
             // Where the kernel will not say, one inode counts as one open file: slower, never wrong.
-            file.inode == inode && (file.fd == fd || sys::same_open_file(file.fd, fd).unwrap_or(true))
+            file.inode == inode && (position && file.fd == fd || sys::same_open_file(file.fd, fd).unwrap_or(true))
         };
         if let Some(file) = files.iter_mut().find(same) {
             let id = file.id;
@@ -118,8 +140,8 @@ impl Turn {
                 thread: Arc::clone(call.thread.remote()),
             });
             drop(files);
-            call.thread.await_turn();
-            return Self::Held { id, inode };
+            call.await_turn();
+            return id;
         }
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
         files.push(OpenFile {
@@ -128,12 +150,14 @@ impl Turn {
             fd,
             waiting: VecDeque::new(),
         });
-        HELD.fetch_add(1, Ordering::AcqRel);
-        Self::Held { id, inode }
+        if position {
+            HELD.fetch_add(1, Ordering::AcqRel);
+        }
+        id
     }
 
     /// Passes the turn on.
-    fn pass(id: u64, inode: u32) {
+    fn pass(id: u64, inode: u32, position: bool) {
         let mut files = shard(inode);
         let Some(at) = files.iter().position(|file| file.id == id) else {
             return;
@@ -146,7 +170,9 @@ impl Turn {
             }
             None => {
                 files.swap_remove(at);
-                HELD.fetch_sub(1, Ordering::AcqRel);
+                if position {
+                    HELD.fetch_sub(1, Ordering::AcqRel);
+                }
             }
         }
     }
@@ -154,8 +180,10 @@ impl Turn {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        if let Self::Held { id, inode } = *self {
-            Self::pass(id, inode);
+        match *self {
+            Self::Unneeded { .. } => {}
+            Self::Held { id, inode } => Self::pass(id, inode, true),
+            Self::OfStream { id, inode } => Self::pass(id, inode, false),
         }
     }
 }

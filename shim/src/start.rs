@@ -4,7 +4,7 @@
 //! 2. the real functions, so that no hook looks one up in the middle of a call (dlsym may call a preloaded malloc,
 //!    which may call a hook);
 //! 3. the fork handler;
-//! 4. the report at exit, if asked for.
+//! 4. the report and the trace at exit, if asked for.
 //!
 //! Nothing here is needed for a hook to pass through: one that is called before, by another library's constructor,
 //! finds libc's function by itself.
@@ -12,7 +12,7 @@
 use crate::conf::{self, Conf, Level, StatsFormat};
 use crate::fork::Renewable;
 use crate::stats::Report;
-use crate::{fork, hooks, log};
+use crate::{fork, hooks, log, trace};
 use once_cell::race::OnceBox;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Mutex;
@@ -37,6 +37,7 @@ pub fn ensure() {
     let environment: Vec<_> = std::env::vars_os().collect();
     let (conf, complaints) = conf::read(environment.iter().map(|(n, v)| (n.as_bytes(), v.as_bytes())));
     let reports = conf.stats != StatsFormat::Off && conf.on;
+    let traces = conf.trace.is_some() && conf.on;
     let _ = CONF.set(Box::new(conf));
     for complaint in complaints {
         log::say(Level::Warn, format_args!("{complaint}"));
@@ -46,6 +47,10 @@ pub fn ensure() {
     if reports {
         // SAFETY: `report` is a function that stays: a preloaded library is never unloaded.
         unsafe { libc::atexit(report) };
+    }
+    if traces {
+        // SAFETY: as above.
+        unsafe { libc::atexit(end_trace) };
     }
 }
 
@@ -69,6 +74,10 @@ pub fn note_engine(name: String) {
 pub unsafe fn renew() {
     // SAFETY: vouched for by the caller.
     unsafe { ENGINE.renew(Mutex::new(None)) };
+}
+
+extern "C" fn end_trace() {
+    trace::flush();
 }
 
 extern "C" fn report() {

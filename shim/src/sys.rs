@@ -210,6 +210,17 @@ pub fn fstat(fd: c_int) -> Result<libc::stat, Errno> {
     Ok(unsafe { stat.assume_init() })
 }
 
+/// cachestat(2): how many of the pages of `n` bytes at `offset` are in the page cache.
+pub fn cached_pages(fd: c_int, offset: u64, n: u64) -> Result<u64, Errno> {
+    let range = [offset, n];
+    // struct cachestat: cached, dirty, being written back, evicted, recently evicted.
+    let mut counts = [0_u64; 5];
+    let (range, counts_at) = (range.as_ptr() as usize, counts.as_mut_ptr() as usize);
+    // SAFETY: the kernel reads one struct cachestat_range and writes one struct cachestat, both alive.
+    outcome(unsafe { raw::syscall4(Sysno::cachestat as usize, fd as usize, range, counts_at, 0) })?;
+    Ok(counts[0])
+}
+
 /// fcntl(2) F_GETFL: the open file's status flags.
 pub fn status_flags(fd: c_int) -> Result<c_int, Errno> {
     // SAFETY: touches no memory.
@@ -279,12 +290,21 @@ pub fn await_ready(fd: c_int, write: bool) {
 /// A copy of one of the shim's own descriptors with a number that programs do not use: they close the low ones, and
 /// expect those they open. None when there is no such number.
 pub fn duplicate_out_of_the_way(fd: c_int) -> Option<c_int> {
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile)
-        .current
-        .unwrap_or(1 << 20)
-        .min(1 << 20);
     // The last 64 numbers, or what there is.
-    let from = (limit as usize).saturating_sub(64);
+    duplicate_from(fd, descriptor_limit().saturating_sub(64))
+}
+
+/// A copy of a descriptor to wait on, in the upper half of the numbers, for there may be many. None when it is full.
+pub fn duplicate_to_wait_on(fd: c_int) -> Option<c_int> {
+    duplicate_from(fd, descriptor_limit() / 2)
+}
+
+fn descriptor_limit() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    limit.unwrap_or(1 << 20).min(1 << 20) as usize
+}
+
+fn duplicate_from(fd: c_int, from: usize) -> Option<c_int> {
     let (call, command) = (Sysno::fcntl as usize, libc::F_DUPFD_CLOEXEC as usize);
     // SAFETY: touches no memory.
     let high = outcome(unsafe { raw::syscall3(call, fd as usize, command, from) }).ok()?;

@@ -13,6 +13,7 @@ use crate::pool::{self, Job};
 use crate::remote::{Message, Remote};
 use crate::stats::Stats;
 use crate::tls::{self, OffFiber};
+use crate::trace::{Record, Trace};
 use crate::{fds, hooks, log, start, sys};
 use crossbeam_channel::Receiver;
 use std::cell::{Cell, RefCell, UnsafeCell};
@@ -65,6 +66,9 @@ pub struct Thread {
     /// In the child of a fork that could not be given a fresh start: nothing is left to wait with.
     defunct: Cell<bool>,
     stats: Arc<Stats>,
+    trace: Option<Arc<Trace>>,
+    /// Its calls are timed or traced.
+    watched: bool,
     inbox: Receiver<Message>,
     remote: Arc<Remote>,
 }
@@ -72,6 +76,8 @@ pub struct Thread {
 impl Thread {
     pub fn new(host: Host) -> Result<Self, errno::Errno> {
         let (remote, inbox) = Remote::new(&host)?;
+        let stats = Stats::register(start::conf().stats != crate::conf::StatsFormat::Off);
+        let trace = Trace::register();
         Ok(Self {
             host,
             engine: UnsafeCell::new(EngineSlot::Unmade),
@@ -82,7 +88,9 @@ impl Thread {
             budget: Cell::new(INLINE_BUDGET),
             kept: RefCell::new(HashSet::new()),
             defunct: Cell::new(false),
-            stats: Stats::register(start::conf().stats != crate::conf::StatsFormat::Off),
+            watched: stats.timed() || trace.is_some(),
+            stats,
+            trace,
             inbox,
             remote: Arc::new(remote),
         })
@@ -98,6 +106,17 @@ impl Thread {
 
     pub fn stats(&self) -> &Stats {
         &self.stats
+    }
+
+    /// Whether calls keep a record: for the statistics or the trace.
+    #[inline(always)]
+    pub fn is_watched(&self) -> bool {
+        self.watched
+    }
+
+    /// Begins the record of a watched call.
+    pub fn record(&self, row: usize) -> Record {
+        Record::begin(row, self.trace.as_ref())
     }
 
     /// Fibers parked in the shim on something that can still wake them.
@@ -296,7 +315,7 @@ impl Thread {
     /// A duplicate of `fd` for a fiber that will park: as a thread in a system call, it keeps its file when the descriptor
     /// is closed. None if there is no room for one. To be given back with [`Self::let_go`].
     pub fn keep(&self, fd: c_int) -> Option<c_int> {
-        let duplicate = sys::duplicate_out_of_the_way(fd)?;
+        let duplicate = sys::duplicate_to_wait_on(fd)?;
         fds::mark_ours(duplicate, true);
         self.kept.borrow_mut().insert(duplicate);
         Some(duplicate)

@@ -85,6 +85,7 @@ probes! {
     pipes, [1, 3];
     sigpipe, [1, 3];
     fifo, [1, 3];
+    herd, [1, 3];
     atomic, [1, 3];
     mixed, [1, 3];
     forking, [1, 3];

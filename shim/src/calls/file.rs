@@ -15,12 +15,13 @@ use std::ffi::{c_char, c_int, c_uint, c_ulong, c_void};
 
 pub fn close(call: &Call<'_>, fd: c_int) -> Outcome {
     let descriptor = Descriptor::known(fd);
+    call.note(|record| record.about(fd, descriptor));
     if fds::forget(fd).is_some_and(fds::release) {
         return Outcome::Done(Err(Errno::BADF));
     }
     call.thread.submit_queued();
     // Closing waits where the file system writes back on close, and those (NFS, FUSE) refuse RWF_NOWAIT.
-    if descriptor.is_some_and(|d| d.hint().is(Hint::SEEKABLE.with(Hint::NO_TRY)))
+    if descriptor.is_some_and(|d| d.hint().is(Hint::SEEKABLE.with(Hint::NO_TRY_READ)))
         && call.load().alone == Alone::No
         && call.has_engine()
     {
@@ -42,6 +43,7 @@ pub fn fdatasync(call: &Call<'_>, fd: c_int) -> Outcome {
 }
 
 fn sync(call: &Call<'_>, fd: c_int, data_only: bool) -> Outcome {
+    call.note(|record| record.about(fd, Descriptor::known(fd)));
     if call.load().alone != Alone::No {
         return Outcome::Through(Why::Alone);
     }

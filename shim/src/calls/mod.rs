@@ -32,11 +32,18 @@ impl Outcome {
 /// A result as the C function returns it: -1 is the only error, its number in errno.
 pub trait CResult {
     fn from_done(result: isize) -> Self;
+
+    /// Whether it stands for an error, with its number in errno.
+    fn is_failure(&self) -> bool;
 }
 
 impl CResult for isize {
     fn from_done(result: isize) -> Self {
         result
+    }
+
+    fn is_failure(&self) -> bool {
+        *self == -1
     }
 }
 
@@ -44,11 +51,19 @@ impl CResult for i64 {
     fn from_done(result: isize) -> Self {
         result as Self
     }
+
+    fn is_failure(&self) -> bool {
+        *self == -1
+    }
 }
 
 impl CResult for i32 {
     fn from_done(result: isize) -> Self {
         result as Self
+    }
+
+    fn is_failure(&self) -> bool {
+        *self == -1
     }
 }
 
@@ -56,5 +71,9 @@ impl<T> CResult for *mut T {
     /// Only ever an error here.
     fn from_done(_: isize) -> Self {
         std::ptr::null_mut()
+    }
+
+    fn is_failure(&self) -> bool {
+        self.is_null()
     }
 }

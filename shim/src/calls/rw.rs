@@ -8,6 +8,7 @@ use crate::fds::Descriptor;
 use crate::policy::{self, Alone, Decision, Hint, Load, Why};
 use crate::position::{self, Turn};
 use crate::sys::{self, AT_POSITION, PipeState};
+use crate::trace::Luck;
 use std::ffi::{c_int, c_void};
 
 /// The flags of preadv2 and pwritev2 that io_uring treats as they do.
@@ -23,22 +24,19 @@ fn buffer(call: &Call<'_>, way: Way, fd: c_int, data: *const c_void, n: usize, o
         return Outcome::Through(Why::Unusual);
     }
     let load = call.load();
+    let wanted = Transfer {
+        way,
+        fd,
+        data: Data::Buffer(data.cast_mut().cast(), n as u32),
+        offset,
+        flags: 0,
+        direct: false,
+    };
     if delays_nobody(load, fd) {
+        note_lone(call, &wanted);
         return Outcome::Through(Why::Alone);
     }
-    let data = Data::Buffer(data.cast_mut().cast(), n as u32);
-    transfer(
-        call,
-        load,
-        Transfer {
-            way,
-            fd,
-            data,
-            offset,
-            flags: 0,
-            direct: false,
-        },
-    )
+    transfer(call, load, wanted)
 }
 
 fn vector(call: &Call<'_>, way: Way, fd: c_int, iov: *const libc::iovec, n: c_int, at: i64, flags: c_int) -> Outcome {
@@ -49,21 +47,28 @@ fn vector(call: &Call<'_>, way: Way, fd: c_int, iov: *const libc::iovec, n: c_in
         return Outcome::Through(Why::Unusual);
     }
     let load = call.load();
+    let wanted = Transfer {
+        way,
+        fd,
+        data: Data::Vector(iov, n as u32),
+        offset: at,
+        flags,
+        direct: false,
+    };
     if delays_nobody(load, fd) {
+        note_lone(call, &wanted);
         return Outcome::Through(Why::Alone);
     }
-    transfer(
-        call,
-        load,
-        Transfer {
-            way,
-            fd,
-            data: Data::Vector(iov, n as u32),
-            offset: at,
-            flags,
-            direct: false,
-        },
-    )
+    transfer(call, load, wanted)
+}
+
+/// For the trace: a plain call that the policy did not have to be asked about.
+#[inline(always)]
+fn note_lone(call: &Call<'_>, transfer: &Transfer) {
+    call.note(|record| {
+        let descriptor = Descriptor::get(transfer.fd);
+        record.decided(transfer, descriptor, descriptor.hint(), Decision::Through(Why::Alone));
+    });
 }
 
 /// The policy's first rule, before anything else is looked at; with a turn held somewhere the call may have to wait.
@@ -188,8 +193,9 @@ fn transfer(call: &Call<'_>, load: Load, transfer: Transfer) -> Outcome {
             policy::write(hint, load, transfer.at_position())
         }
     };
+    call.note(|record| record.decided(transfer, descriptor, hint, decision));
     if decision == Decision::Submit && hint.is(Hint::SEEKABLE) && !transfer.at_position() && call.has_engine() {
-        descriptor.submitted();
+        descriptor.submitted(transfer.way);
         let result = call.perform(&request);
         if transfer.buffer_len().is_some_and(|n| n as i32 == result) {
             return Outcome::Done(Ok(result as isize));
@@ -227,7 +233,7 @@ fn carry_out(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor, decis
         Decision::Try => attempt(call, transfer, descriptor, &mut turn),
         Decision::Copy => copy(call, transfer, descriptor),
         Decision::Submit => {
-            descriptor.submitted();
+            descriptor.submitted(policy::lesson(descriptor.hint(), transfer.way));
             submit(call, transfer, descriptor, &mut turn)
         }
     }
@@ -245,9 +251,11 @@ fn copy(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor) -> Outcome
     let begin = sys::now();
     let result = transfer.call(0);
     if sys::now() - begin > policy::SLOW_WRITE_NS {
-        descriptor.missed();
+        call.note(|record| record.came(Luck::Miss));
+        descriptor.missed(transfer.way, 0);
     } else {
-        descriptor.hit();
+        call.note(|record| record.came(Luck::Hit));
+        descriptor.hit(transfer.way, || 0);
     }
     call.inline();
     Outcome::Done(result.map(|n| n as isize))
@@ -255,20 +263,26 @@ fn copy(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor) -> Outcome
 
 /// Tries without waiting; on a miss, submits.
 fn attempt(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor, turn: &mut Option<Turn>) -> Outcome {
+    let lesson = policy::lesson(descriptor.hint(), transfer.way);
+    // At a shared position there are no batches.
+    let batch = || if turn.is_some() { 0 } else { call.load().batch };
     let result = match transfer.call(libc::RWF_NOWAIT) {
         Ok(n) => {
-            descriptor.told().hit();
+            call.note(|record| record.came(Luck::Hit));
+            descriptor.told().hit(lesson, batch);
             if !is_whole(transfer, descriptor, n) {
                 return Outcome::Done(Ok(rest(call, transfer, turn, n)));
             }
             Ok(n as isize)
         }
         Err(Errno::AGAIN) => {
-            descriptor.told().missed();
+            call.note(|record| record.came(Luck::Miss));
+            descriptor.told().missed(lesson, batch());
             return submit(call, transfer, descriptor, turn);
         }
         Err(Errno::NOTSUP) => {
-            let descriptor = descriptor.refuses_tries();
+            call.note(|record| record.came(Luck::Refused));
+            let descriptor = descriptor.refuses_tries(transfer.way);
             return submit(call, transfer, descriptor, turn);
         }
         Err(error) => Err(error),
@@ -282,8 +296,8 @@ fn submit(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor, turn: &m
     if !descriptor.is_seekable() && !waits(transfer, descriptor) {
         return Outcome::Done(plain(call, transfer));
     }
-    if descriptor.hint().is(Hint::STREAM.with(Hint::NO_TRY)) {
-        return wait_then_call(call, transfer);
+    if descriptor.hint().is(Hint::STREAM.with(Hint::no_try(transfer.way))) {
+        return wait_then_call(call, transfer, descriptor);
     }
     let Some(turn) = turn else {
         return landed(call, transfer, descriptor, call.perform(&(*transfer).into()));
@@ -291,7 +305,7 @@ fn submit(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor, turn: &m
     turn.keep(call);
     let hint = descriptor.hint();
     Outcome::Done(
-        if transfer.way == Way::Read && !hint.is_any(Hint::DIRECT.with(Hint::NO_TRY)) {
+        if transfer.way == Way::Read && !hint.is_any(Hint::DIRECT.with(Hint::NO_TRY_READ)) {
             read_at_position(call, transfer, descriptor)
         } else {
             move_position(call, transfer, descriptor)
@@ -304,17 +318,20 @@ fn submit(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor, turn: &m
 ///
 /// io_uring would do such a transfer in a kernel thread, which lets go of the file a little after the completion: a FIFO
 /// that is closed then would still look open to its next opener.
-fn wait_then_call(call: &Call<'_>, transfer: &Transfer) -> Outcome {
-    // To poll(2) a FIFO without a writer is not readable, if it was opened with O_NONBLOCK and has had none since.
-    let at_once =
-        transfer.way == Way::Read && matches!(sys::pipe_state(transfer.fd), Some(PipeState::Data | PipeState::Ended));
+///
+/// One fiber at a time for each file and way: all that poll(2) woke would get a thread each, all but one of them to wait.
+fn wait_then_call(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor) -> Outcome {
     let kept = call.thread.keep(transfer.fd);
     let fd = kept.unwrap_or(transfer.fd);
+    let turn = Turn::of_stream(call, fd, descriptor.inode(), transfer.way);
+    // To poll(2) a FIFO without a writer is not readable, if it was opened with O_NONBLOCK and has had none since.
+    let at_once = transfer.way == Way::Read && matches!(sys::pipe_state(fd), Some(PipeState::Data | PipeState::Ended));
     if !at_once {
         let way = transfer.way;
         call.perform(&Request::Poll { fd, way });
     }
     let result = call.perform(&Request::Plain(Transfer { fd, ..*transfer }));
+    drop(turn);
     if let Some(duplicate) = kept {
         call.thread.let_go(duplicate);
     }

@@ -40,7 +40,7 @@ enum Waiting {
 struct Watched {
     /// The program's descriptor when the first of them began to wait.
     fd: c_int,
-    /// Ours.
+    /// Ours, unless there was no room for one.
     duplicate: c_int,
     readers: VecDeque<(Token, Waiting)>,
     writers: VecDeque<(Token, Waiting)>,
@@ -52,6 +52,12 @@ impl Watched {
         match way {
             Way::Read => &mut self.readers,
             Way::Write => &mut self.writers,
+        }
+    }
+
+    fn let_go(&self) {
+        if self.duplicate != self.fd {
+            close(self.duplicate);
         }
     }
 
@@ -113,8 +119,11 @@ impl Readiness {
     }
 
     fn watch(&mut self, fd: c_int) -> Option<usize> {
-        let duplicate = sys::duplicate_out_of_the_way(fd)?;
-        fds::mark_ours(duplicate, true);
+        // Without room for a duplicate the descriptor itself must do: better than a thread for each that waits.
+        let duplicate = sys::duplicate_to_wait_on(fd).unwrap_or(fd);
+        if duplicate != fd {
+            fds::mark_ours(duplicate, true);
+        }
         let armed = epoll::EventFlags::empty();
         let key = self.watched.insert(Watched {
             fd,
@@ -158,7 +167,7 @@ impl Readiness {
         }
         // Closing would do, but for a child of a fork that still has the duplicate.
         let _ = epoll::delete(self.epoll(), borrowed(watched.duplicate));
-        close(watched.duplicate);
+        watched.let_go();
     }
 
     /// Waits as `wait` says for a stream to be ready or a wake-up, then tries what waits for it.
@@ -234,7 +243,7 @@ impl Readiness {
 
 impl Drop for Readiness {
     fn drop(&mut self) {
-        self.watched.iter().for_each(|(_, watched)| close(watched.duplicate));
+        self.watched.iter().for_each(|(_, watched)| watched.let_go());
         close(self.epoll);
     }
 }

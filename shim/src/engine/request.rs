@@ -3,6 +3,7 @@
 //! The memory it names belongs to the kernel until its completion is reaped: the parked fiber that asked for it keeps it
 //! in place (flight.rs). So a request is only ever made from the arguments of a libc call that has not returned.
 
+pub use crate::policy::Way;
 use crate::sys::AT_POSITION;
 use std::ffi::{c_char, c_int};
 
@@ -134,13 +135,6 @@ impl From<Transfer> for Request {
     fn from(transfer: Transfer) -> Self {
         Self::Transfer(transfer)
     }
-}
-
-/// Which way a transfer goes.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Way {
-    Read,
-    Write,
 }
 
 /// The memory of a transfer: at most 0x7ffff000 bytes in one piece, or a vector.

@@ -132,7 +132,7 @@ impl LinuxAio {
             return self.readiness.add(&transfer.into(), token);
         }
         self.polls += 1;
-        let file = match sys::duplicate_out_of_the_way(transfer.fd) {
+        let file = match sys::duplicate_to_wait_on(transfer.fd) {
             Some(duplicate) => {
                 fds::mark_ours(duplicate, true);
                 duplicate

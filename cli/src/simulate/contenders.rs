@@ -1,0 +1,175 @@
+//! Who is compared: the shim's policy, with its learning and without, policies that always do the same, the oracle.
+
+use super::costs::Way;
+use super::policy::{self, Decision, Hint, Learned};
+use super::row::{Decided, Kind, Row};
+use super::truth::Truth;
+
+/// One set of rules.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Contender {
+    /// The shim's.
+    Policy,
+    /// The shim's, which forgets each try at once.
+    Untaught,
+    /// The shim's, but plain where it would try, once so many tries of a descriptor in a row have hit.
+    Trusting,
+    Always(Way),
+    /// Knows what will come and takes the cheapest way.
+    Oracle,
+}
+
+/// Hits in a row after which the trusting one makes plain calls.
+const TRUST: u32 = 1024;
+
+impl Contender {
+    pub const ALL: [Self; 7] = [
+        Self::Policy,
+        Self::Untaught,
+        Self::Trusting,
+        Self::Always(Way::Submit),
+        Self::Always(Way::Try),
+        Self::Always(Way::Plain),
+        Self::Oracle,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Policy => "the policy",
+            Self::Untaught => "the policy, untaught",
+            Self::Trusting => "the policy, trusting",
+            Self::Always(Way::Submit) => "always submit",
+            Self::Always(Way::Try) => "always try",
+            Self::Always(Way::Plain) => "always plain",
+            Self::Oracle => "oracle",
+        }
+    }
+
+    /// Whether it is one of those that always do the same.
+    pub fn is_fixed(self) -> bool {
+        matches!(self, Self::Always(_))
+    }
+}
+
+/// What a contender remembers of one descriptor.
+#[derive(Clone, Copy)]
+pub struct Memory {
+    learned: Learned,
+    /// Hits in a row.
+    streak: u32,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self {
+            learned: Learned::NOTHING,
+            streak: 0,
+        }
+    }
+}
+
+impl Memory {
+    /// What `contender`, not the oracle, does with a call; `refuses_tries`: it has seen the file refuse one.
+    pub fn decide(&self, contender: Contender, row: &Row, refuses_tries: bool) -> Way {
+        if let Contender::Always(way) = contender {
+            return way;
+        }
+        let mut hint = row.hint.with_skip(self.learned.way, self.learned.skip);
+        if refuses_tries {
+            hint = hint.with(row.no_try());
+        }
+        let decision = match row.kind {
+            Kind::Read => policy::read(hint, row.load, row.at_position),
+            Kind::Write => policy::write(hint, row.load, row.at_position),
+            _ => return as_recorded(row),
+        };
+        match decision {
+            Decision::Try if contender == Contender::Trusting && self.streak >= TRUST => Way::Plain,
+            Decision::Try => Way::Try,
+            Decision::Submit => Way::Submit,
+            Decision::Through(_) | Decision::Copy => Way::Plain,
+        }
+    }
+
+    /// What its own decision taught it. A plain read teaches nothing; a plain write was timed.
+    pub fn learn(&mut self, contender: Contender, row: &Row, way: Way, truth: Truth) {
+        if contender == Contender::Untaught {
+            return;
+        }
+        let alone = row.load.alone.suffices(row.hint);
+        let watched = way == Way::Try || way == Way::Plain && !alone && row.kind == Kind::Write;
+        let side = match row.kind {
+            Kind::Read => policy::Way::Read,
+            Kind::Write => policy::lesson(row.hint, policy::Way::Write),
+            _ => return,
+        };
+        let batch = if row.at_position && row.hint.is(Hint::SEEKABLE) {
+            0
+        } else {
+            row.load.batch
+        };
+        self.learned = match (watched, truth) {
+            (true, Truth::Hit) => self.learned.hit(side, batch),
+            (true, Truth::Miss) => self.learned.missed(side, batch),
+            (false, _) if way == Way::Submit => self.learned.submitted(side),
+            (false, _) => self.learned,
+        };
+        self.streak = match truth {
+            Truth::Hit => self.streak + 1,
+            Truth::Miss => 0,
+        };
+    }
+}
+
+/// For calls that are decided without the policy's rules.
+fn as_recorded(row: &Row) -> Way {
+    match row.decision {
+        Decided::Submit => Way::Submit,
+        Decided::Inline | Decided::Try => Way::Try,
+        Decided::Copy | Decided::Alone | Decided::Bound => Way::Plain,
+    }
+}
+
+/// What the shim did with a call of the trace.
+pub fn recorded(row: &Row) -> Way {
+    as_recorded(row)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::simulate::row::parse_one;
+
+    const READ: &str = "1,1,pread,3,0,1,4096,0,0,0,0,try,hit,1,0,0";
+
+    #[test]
+    fn the_policy_learns_from_its_tries_and_the_untaught_one_does_not() {
+        let row = parse_one(READ);
+        for (contender, after) in [(Contender::Policy, Way::Submit), (Contender::Untaught, Way::Try)] {
+            let mut memory = Memory::default();
+            assert_eq!(memory.decide(contender, &row, false), Way::Try);
+            for _ in 0..3 {
+                memory.learn(contender, &row, Way::Try, Truth::Miss);
+            }
+            assert_eq!(memory.decide(contender, &row, false), after);
+        }
+    }
+
+    #[test]
+    fn trust_takes_a_thousand_hits_and_one_miss() {
+        let (row, mut memory) = (parse_one(READ), Memory::default());
+        for _ in 0..TRUST {
+            assert_eq!(memory.decide(Contender::Trusting, &row, false), Way::Try);
+            memory.learn(Contender::Trusting, &row, Way::Try, Truth::Hit);
+        }
+        assert_eq!(memory.decide(Contender::Trusting, &row, false), Way::Plain);
+        memory.learn(Contender::Trusting, &row, Way::Plain, Truth::Miss);
+        assert_ne!(memory.decide(Contender::Trusting, &row, false), Way::Plain);
+    }
+
+    #[test]
+    fn an_fsync_goes_as_it_went() {
+        let row = parse_one("1,1,fsync,3,0,1,0,-1,0,0,0,submit,-,1,700000,0");
+        assert_eq!(Memory::default().decide(Contender::Policy, &row, false), Way::Submit);
+    }
+}

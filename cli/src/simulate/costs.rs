@@ -1,0 +1,213 @@
+//! What a call costs, by the way it goes: nanoseconds of its thread, those included in which it keeps others waiting.
+//!
+//! The time a fiber itself waits for a device is nobody's cost: it would wait in any case. It becomes one where it
+//! stops the thread, for then all others on it wait too. Figures are from docs/measured.md; copying is part of `plain`.
+
+use anyhow::{Context, Result, bail};
+use serde::Serialize;
+
+use super::policy::{Alone, Hint};
+use super::row::{Decided, Kind, Row};
+use super::truth::Truth;
+
+/// How a call can go.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Way {
+    /// libc's call as it is.
+    Plain,
+    /// In a form that does not wait, and submitted if that failed.
+    Try,
+    Submit,
+}
+
+impl Way {
+    pub const ALL: [Self; 3] = [Self::Plain, Self::Try, Self::Submit];
+}
+
+macro_rules! costs {
+    ($($(#[$doc:meta])* $name:ident: $ns:literal;)*) => {
+        /// The parameters of the model, in nanoseconds.
+        #[derive(Clone, Debug, Serialize)]
+        pub struct Costs { $($(#[$doc])* pub $name: f64,)* }
+
+        impl Default for Costs {
+            fn default() -> Self {
+                Self { $($name: f64::from($ns)),* }
+            }
+        }
+
+        impl Costs {
+            pub const NAMES: &[&str] = &[$(stringify!($name)),*];
+
+            fn slot(&mut self, name: &str) -> Option<&mut f64> {
+                match name {
+                    $(stringify!($name) => Some(&mut self.$name),)*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+costs! {
+    /// A plain call that finds all it needs.
+    plain: 545;
+    /// What a try that hits takes above that.
+    try_hit: 95;
+    /// A try that fails, before what follows it.
+    try_miss: 700;
+    /// One submission and the scheduler's round for it, shared by its batch.
+    submission: 960;
+    /// Each operation of a batch.
+    operation: 520;
+    /// An operation that a thread of the kernel or the pool must do.
+    offload: 6000;
+    /// What a transfer at a file's position takes above one at an offset, when submitted: the turn and two lseek(2).
+    position: 350;
+    /// A device's answer.
+    device: 70_000;
+    /// An fsync(2) with something to write.
+    flush: 700_000;
+    /// A peer's answer, to a thread that waits for it in the kernel. The peer may be on the same thread, and never come.
+    peer: 1_000_000;
+    /// A write that the kernel throttles: at most this, and less where the trace says so.
+    throttle: 1_000_000;
+    /// Inference: a call that took longer had to wait ...
+    waited: 50_000;
+    /// ... with this for each that could run beside it.
+    waited_beside: 5000;
+}
+
+impl Costs {
+    /// Takes `name=nanoseconds`.
+    pub fn set(&mut self, word: &str) -> Result<()> {
+        let (name, value) = word
+            .split_once('=')
+            .with_context(|| format!("--cost {word}: NAME=NS"))?;
+        let value: f64 = value.parse().with_context(|| format!("--cost {word}"))?;
+        if !(value.is_finite() && value >= 0.0) {
+            bail!("--cost {word}: nanoseconds, 0 or more");
+        }
+        let slot = self
+            .slot(name)
+            .with_context(|| format!("--cost {name}: one of {}", Self::NAMES.join(", ")))?;
+        *slot = value;
+        Ok(())
+    }
+
+    /// A call gone this way: its whole cost, and the part of it in which the thread was blocked.
+    pub fn of(&self, way: Way, row: &Row, truth: Truth, refuses_tries: bool) -> (f64, f64) {
+        let blocked = match truth {
+            Truth::Miss if delays(row) => self.wait(row),
+            _ => 0.0,
+        };
+        let submitted = self.submitted(row, refuses_tries);
+        match (way, truth) {
+            (Way::Plain, _) => (self.plain + blocked, blocked),
+            (Way::Submit, _) => (submitted, 0.0),
+            // RWF_NOWAIT does not keep O_DIRECT from waiting.
+            (Way::Try, Truth::Miss) if row.hint.is(Hint::DIRECT) => (self.plain + self.try_hit + blocked, blocked),
+            (Way::Try, _) if refuses_tries || cannot_try(row) => (self.try_miss + submitted, 0.0),
+            (Way::Try, Truth::Hit) => (self.plain + self.try_hit, 0.0),
+            (Way::Try, Truth::Miss) => (self.try_miss + submitted, 0.0),
+        }
+    }
+
+    fn submitted(&self, row: &Row, refuses_tries: bool) -> f64 {
+        if refuses_tries || is_offloaded(row) {
+            return self.offload;
+        }
+        if row.at_position && row.hint.is(Hint::SEEKABLE) {
+            // Those at one position come one after another.
+            return self.operation + self.submission + self.position;
+        }
+        self.operation + self.submission / f64::from(row.load.batch + 1)
+    }
+
+    fn wait(&self, row: &Row) -> f64 {
+        match row.kind {
+            Kind::Sync => self.flush,
+            Kind::Read | Kind::Write if row.hint.is(Hint::STREAM) => self.peer,
+            // How long the kernel throttled was seen where it was copied.
+            Kind::Write if !row.hint.is_any(Hint::DIRECT.with(Hint::SYNC)) => match row.decision {
+                Decided::Copy => self.throttle.min(row.inline_ns as f64),
+                _ => self.throttle,
+            },
+            _ => self.device,
+        }
+    }
+}
+
+/// Whether anybody waits while the thread is blocked in this call: on another thread a peer may need one of its fibers.
+fn delays(row: &Row) -> bool {
+    match row.load.alone {
+        Alone::No => true,
+        Alone::ForNow => row.hint.is(Hint::STREAM),
+        Alone::Entirely => false,
+    }
+}
+
+/// ext4 refuses RWF_NOWAIT on buffered writes, as most file systems; nothing like it exists for fsync.
+fn cannot_try(row: &Row) -> bool {
+    match row.kind {
+        Kind::Write => row.hint.is(Hint::SEEKABLE),
+        Kind::Sync => true,
+        _ => false,
+    }
+}
+
+/// What io_uring hands to its worker threads.
+fn is_offloaded(row: &Row) -> bool {
+    match row.kind {
+        Kind::Write => row.hint.is(Hint::SEEKABLE) && !row.hint.is(Hint::DIRECT),
+        Kind::Sync | Kind::Open => true,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::simulate::row::parse_one;
+
+    fn cost(way: Way, row: &str, truth: Truth) -> f64 {
+        Costs::default().of(way, &parse_one(row), truth, false).0
+    }
+
+    const LONE: &str = "1,1,pread,3,0,1,4096,0,0,0,2,alone,hit,1,0,0";
+    const FEW: &str = "1,1,pread,3,0,1,4096,0,0,0,0,try,hit,1,0,0";
+    const AMONG_64: &str = "1,1,pread,3,0,1,4096,0,63,0,0,submit,hit,1,0,0";
+
+    #[test]
+    fn cached_reads_cost_what_was_measured() {
+        assert_eq!(cost(Way::Plain, FEW, Truth::Hit), 545.0);
+        assert_eq!(cost(Way::Try, FEW, Truth::Hit), 640.0);
+        assert_eq!(cost(Way::Submit, FEW, Truth::Hit), 1480.0);
+        assert!((cost(Way::Submit, AMONG_64, Truth::Hit) - 535.0).abs() < 1.0);
+    }
+
+    #[test]
+    fn blocking_costs_a_device_time_unless_nobody_waits() {
+        assert_eq!(cost(Way::Plain, FEW, Truth::Miss), 70_545.0);
+        assert_eq!(cost(Way::Plain, LONE, Truth::Miss), 545.0);
+        assert_eq!(cost(Way::Try, FEW, Truth::Miss), 2180.0);
+    }
+
+    #[test]
+    fn a_buffered_write_is_dear_to_submit_and_a_direct_read_waits_when_tried() {
+        let write = "1,1,pwrite,3,0,1,4096,0,0,0,0,copy,hit,1,0,0";
+        assert_eq!(cost(Way::Submit, write, Truth::Hit), 6000.0);
+        let direct = "1,1,pread,3,0,5,4096,0,0,0,0,submit,-,1,9,0";
+        assert_eq!(cost(Way::Try, direct, Truth::Miss), 70_640.0);
+    }
+
+    #[test]
+    fn costs_can_be_set_by_name() {
+        let mut costs = Costs::default();
+        costs.set("device=1000").unwrap();
+        assert_eq!(costs.device, 1000.0);
+        for bad in ["device", "device=x", "device=-1", "divice=1"] {
+            assert!(costs.set(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! One row of a trace, as the shim writes it.
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::policy::{Alone, Hint, Load, Way};
+
+/// One call. The fields that the simulation has no use for are checked and left out.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// Nanoseconds of some clock.
+    pub at: u64,
+    pub kind: Kind,
+    pub fd: i32,
+    /// A hash of the inode: another file under the same number has another.
+    pub file: u32,
+    pub hint: Hint,
+    pub at_position: bool,
+    pub load: Load,
+    pub decision: Decided,
+    pub outcome: Outcome,
+    pub inline_ns: u64,
+    pub parked_ns: u64,
+}
+
+impl Row {
+    /// The flag that says that the file refuses tries of this kind of call.
+    pub fn no_try(&self) -> Hint {
+        Hint::no_try(match self.kind {
+            Kind::Write => Way::Write,
+            _ => Way::Read,
+        })
+    }
+}
+
+/// What a call does, whatever libc's name for it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    Read,
+    Write,
+    Sync,
+    Open,
+    Close,
+    Other,
+}
+
+/// What the shim did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Decided {
+    Try,
+    Copy,
+    Submit,
+    Inline,
+    /// The plain call, because it delayed nobody.
+    Alone,
+    /// The plain call, because there was no other way.
+    Bound,
+}
+
+/// What the shim saw.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    Hit,
+    Miss,
+    Refused,
+    Unknown,
+}
+
+const COLUMNS: [&str; 16] = [
+    "at",
+    "thread",
+    "call",
+    "fd",
+    "file",
+    "kind",
+    "bytes",
+    "offset",
+    "batch",
+    "in_flight",
+    "alone",
+    "decision",
+    "outcome",
+    "inline_ns",
+    "parked_ns",
+    "error",
+];
+
+/// The rows of a trace. Header lines may come anywhere: processes that begin one file at the same time each write one.
+pub fn parse(text: &str) -> Result<Vec<Row>> {
+    let header = COLUMNS.join(",");
+    ensure!(
+        text.lines().next() == Some(header.as_str()),
+        "its first line is not {header}"
+    );
+    let lines = text.lines().enumerate().filter(|(_, line)| *line != header);
+    lines
+        .map(|(n, line)| parse_row(line).with_context(|| format!("line {}: {line}", n + 1)))
+        .collect()
+}
+
+fn parse_row(line: &str) -> Result<Row> {
+    let fields: Vec<&str> = line.split(',').collect();
+    let Ok(fields) = <[&str; COLUMNS.len()]>::try_from(fields) else {
+        bail!("not {} columns", COLUMNS.len());
+    };
+    let [
+        at,
+        thread,
+        call,
+        fd,
+        file,
+        kind,
+        bytes,
+        offset,
+        batch,
+        in_flight,
+        alone,
+        decision,
+        outcome,
+        inline_ns,
+        parked_ns,
+        error,
+    ] = fields;
+    let _: (i32, usize, usize, i32) = (thread.parse()?, bytes.parse()?, in_flight.parse()?, error.parse()?);
+    let offset: i64 = offset.parse()?;
+    Ok(Row {
+        at: at.parse()?,
+        kind: kind_of(call),
+        fd: fd.parse()?,
+        file: u32::from_str_radix(file, 16)?,
+        hint: Hint::of_kind(kind.parse()?),
+        at_position: offset < 0,
+        load: Load {
+            batch: batch.parse()?,
+            alone: match alone {
+                "0" => Alone::No,
+                "1" => Alone::ForNow,
+                "2" => Alone::Entirely,
+                _ => bail!("alone is 0, 1 or 2"),
+            },
+        },
+        decision: match decision {
+            "try" => Decided::Try,
+            "copy" => Decided::Copy,
+            "submit" => Decided::Submit,
+            "inline" => Decided::Inline,
+            "alone" => Decided::Alone,
+            "nonblocking" | "quick" | "no engine" | "unusual" => Decided::Bound,
+            _ => bail!("no such decision"),
+        },
+        outcome: match outcome {
+            "hit" => Outcome::Hit,
+            "miss" => Outcome::Miss,
+            "refused" => Outcome::Refused,
+            "-" => Outcome::Unknown,
+            _ => bail!("no such outcome"),
+        },
+        inline_ns: inline_ns.parse()?,
+        parked_ns: parked_ns.parse()?,
+    })
+}
+
+/// `__pread64_chk` reads, `freopen` opens nothing of ours.
+fn kind_of(call: &str) -> Kind {
+    let name = call.trim_start_matches('_');
+    let is = |starts: &[&str]| starts.iter().any(|start| name.starts_with(start));
+    if is(&["read", "pread"]) {
+        Kind::Read
+    } else if is(&["write", "pwrite"]) {
+        Kind::Write
+    } else if is(&["fsync", "fdatasync"]) {
+        Kind::Sync
+    } else if is(&["open", "creat"]) {
+        Kind::Open
+    } else if is(&["close", "dup"]) {
+        Kind::Close
+    } else {
+        Kind::Other
+    }
+}
+
+/// One row of a test's.
+#[cfg(test)]
+pub fn parse_one(line: &str) -> Row {
+    parse_row(line).expect("a row")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A trace of these rows.
+    fn trace(rows: &str) -> String {
+        format!("{}\n{rows}", COLUMNS.join(","))
+    }
+
+    #[test]
+    fn a_row_is_read_as_it_was_written() {
+        let text = trace("17,5,__pread64_chk,3,ab12,5,4096,8192,63,2,1,submit,-,100,900,0\n");
+        let [row] = &parse(&text).unwrap()[..] else { panic!() };
+        assert_eq!((row.at, row.kind, row.fd, row.file), (17, Kind::Read, 3, 0xab12));
+        assert_eq!(row.hint, Hint::SEEKABLE.with(Hint::DIRECT));
+        assert_eq!((row.load.batch, row.load.alone), (63, Alone::ForNow));
+        assert_eq!((row.decision, row.outcome), (Decided::Submit, Outcome::Unknown));
+        assert_eq!((row.inline_ns, row.parked_ns, row.at_position), (100, 900, false));
+    }
+
+    #[test]
+    fn what_is_no_trace_is_refused_with_its_line() {
+        assert!(parse("").is_err() && parse("x,y\n").is_err());
+        for bad in [
+            "1,2,read\n",
+            "1,2,read,3,0,1,1,-1,0,0,0,guess,-,1,1,0\n",
+            "1,2,read,3,0,1,1,-1,0,0,9,try,hit,1,1,0\n",
+        ] {
+            let error = format!("{:#}", parse(&trace(bad)).unwrap_err());
+            assert!(error.starts_with("line 2: "), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_kind_is_the_hint_it_was() {
+        for hint in [
+            Hint::SEEKABLE.with(Hint::DIRECT),
+            Hint::STREAM.with(Hint::TELLS),
+            Hint::STREAM.with(Hint::NO_TRY_WRITE),
+            Hint::TIMED,
+        ] {
+            assert_eq!(Hint::of_kind(hint.kind()), hint);
+        }
+    }
+
+    #[test]
+    fn libcs_names_are_told_apart() {
+        for (name, kind) in [
+            ("preadv64v2", Kind::Read),
+            ("__write", Kind::Write),
+            ("fdatasync", Kind::Sync),
+            ("__open64_2", Kind::Open),
+            ("creat64", Kind::Open),
+            ("closedir", Kind::Close),
+            ("freopen", Kind::Other),
+            ("lseek", Kind::Other),
+        ] {
+            assert_eq!(kind_of(name), kind, "{name}");
+        }
+    }
+}

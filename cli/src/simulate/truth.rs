@@ -1,0 +1,98 @@
+//! Whether a call had to wait, where the trace says so and where it must be inferred.
+
+use super::costs::Costs;
+use super::policy::Hint;
+use super::row::{Decided, Kind, Outcome, Row};
+
+/// What the oracle knows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Truth {
+    /// All was there: the call only copies.
+    Hit,
+    /// The call waits, for a device, a peer or the kernel's throttle.
+    Miss,
+}
+
+/// The truth of a row, and whether it had to be inferred.
+pub fn of(row: &Row, costs: &Costs) -> (Truth, bool) {
+    // What goes past the cache or through it to the disk always waits.
+    let by_nature = match row.kind {
+        Kind::Read => row.hint.is(Hint::DIRECT),
+        Kind::Write => row.hint.is_any(Hint::DIRECT.with(Hint::SYNC)),
+        _ => false,
+    };
+    if by_nature {
+        return (Truth::Miss, false);
+    }
+    match (row.outcome, row.decision) {
+        (Outcome::Hit, _) => (Truth::Hit, false),
+        (Outcome::Miss, _) => (Truth::Miss, false),
+        // `open` with RESOLVE_CACHED: it does not wait.
+        (_, Decided::Inline) => (Truth::Hit, false),
+        _ => (inferred(row, costs), true),
+    }
+}
+
+/// By time: a call that was cached takes as long as its round; a round grows with the fibers in it.
+fn inferred(row: &Row, costs: &Costs) -> Truth {
+    let limit = costs.waited + costs.waited_beside * f64::from(row.load.batch);
+    let took = match row.decision {
+        Decided::Submit | Decided::Try => row.parked_ns,
+        Decided::Copy | Decided::Inline | Decided::Alone | Decided::Bound => row.inline_ns,
+    };
+    if took as f64 > limit { Truth::Miss } else { Truth::Hit }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::simulate::row::parse_one;
+
+    fn truth(row: &str) -> (Truth, bool) {
+        of(&parse_one(row), &Costs::default())
+    }
+
+    #[test]
+    fn what_was_seen_is_believed() {
+        assert_eq!(
+            truth("1,1,pread,3,0,1,1,0,0,0,0,try,hit,999999,0,0"),
+            (Truth::Hit, false)
+        );
+        assert_eq!(
+            truth("1,1,pread,3,0,1,1,0,0,0,0,submit,miss,1,1,0"),
+            (Truth::Miss, false)
+        );
+        assert_eq!(
+            truth("1,1,open,-1,0,0,0,-1,0,0,0,inline,-,900,0,0"),
+            (Truth::Hit, false)
+        );
+    }
+
+    #[test]
+    fn a_direct_transfer_and_a_synced_write_always_wait() {
+        assert_eq!(truth("1,1,pread,3,0,5,1,0,0,0,0,submit,-,1,1,0"), (Truth::Miss, false));
+        assert_eq!(truth("1,1,write,3,0,9,1,0,0,0,0,submit,-,1,1,0"), (Truth::Miss, false));
+        assert_eq!(truth("1,1,read,3,0,9,1,0,0,0,0,try,hit,1,1,0"), (Truth::Hit, false));
+    }
+
+    #[test]
+    fn the_rest_is_inferred_from_its_time_and_its_round() {
+        assert_eq!(
+            truth("1,1,fsync,3,0,1,0,-1,0,0,0,submit,-,1,700000,0"),
+            (Truth::Miss, true)
+        );
+        assert_eq!(
+            truth("1,1,fsync,3,0,1,0,-1,0,0,0,submit,-,1,9000,0"),
+            (Truth::Hit, true)
+        );
+        // Among 63 others a round takes longer than that.
+        assert_eq!(
+            truth("1,1,read,3,0,2,9,-1,63,0,0,submit,-,1,200000,0"),
+            (Truth::Hit, true)
+        );
+        assert_eq!(
+            truth("1,1,read,3,0,2,9,-1,1,0,0,submit,-,1,200000,0"),
+            (Truth::Miss, true)
+        );
+    }
+}

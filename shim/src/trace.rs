@@ -1,0 +1,280 @@
+//! A trace of the calls on fibers (`AIOSHIM_TRACE`): what was known of each, what was decided and what came of it.
+//!
+//! `aioshim simulate` replays it against other policies; docs/policy.md has the format. A call that is watched takes its
+//! own way through its hook, with a [`Record`] to write to, so that one that is not pays nothing for it. Rows are kept
+//! in memory, a buffer a thread, and appended to the file when that is full and at exit.
+
+#![deny(unsafe_code)]
+
+use crate::calls::CResult;
+use crate::engine::{Transfer, Way};
+use crate::fds::Descriptor;
+use crate::fork::Renewable;
+use crate::policy::{Alone, Decision, Hint, Load};
+use crate::{errno, hooks, log, start, sys};
+use std::cell::Cell;
+use std::ffi::c_int;
+use std::fmt::Write;
+use std::sync::{Arc, Mutex};
+
+/// Rows a thread keeps in memory: a megabyte.
+const ROWS: usize = 8192;
+
+const HEADER: &str = "at,thread,call,fd,file,kind,bytes,offset,batch,in_flight,alone,decision,outcome,inline_ns,\
+                      parked_ns,error\n";
+
+/// What the calls of one thread left, until it is written.
+pub struct Trace {
+    thread: i32,
+    rows: Mutex<Vec<Row>>,
+}
+
+/// All threads' traces, for the exit.
+static ALL: Renewable<Mutex<Vec<Arc<Trace>>>> = Renewable::new(Mutex::new(Vec::new()));
+
+#[derive(Clone, Copy)]
+struct Row {
+    at: u64,
+    call: usize,
+    fd: c_int,
+    file: u32,
+    kind: Hint,
+    bytes: usize,
+    /// -1 at the position.
+    offset: i64,
+    batch: u32,
+    in_flight: usize,
+    alone: Alone,
+    /// None where a call has but one way to go.
+    decision: Option<Decision>,
+    outcome: Option<Luck>,
+    inline_ns: u64,
+    parked_ns: u64,
+    error: c_int,
+}
+
+/// Whether what a call needed was there already.
+#[derive(Clone, Copy)]
+pub enum Luck {
+    Hit,
+    Miss,
+    /// The file refuses to be tried.
+    Refused,
+}
+
+impl Trace {
+    /// The calling thread's, if a trace is wanted.
+    pub fn register() -> Option<Arc<Self>> {
+        start::conf().trace.as_ref()?;
+        let trace = Arc::new(Self {
+            thread: rustix::thread::gettid().as_raw_nonzero().get(),
+            rows: Mutex::new(Vec::new()),
+        });
+        ALL.get().lock().ok()?.push(Arc::clone(&trace));
+        Some(trace)
+    }
+
+    fn add(&self, row: Row) {
+        let Ok(mut rows) = self.rows.lock() else { return };
+        if rows.capacity() == 0 {
+            rows.reserve_exact(ROWS);
+        }
+        rows.push(row);
+        if rows.len() == ROWS {
+            self.write(&rows);
+            rows.clear();
+        }
+    }
+
+    fn write(&self, rows: &[Row]) {
+        let mut text = String::with_capacity(rows.len() * 96);
+        for row in rows {
+            row.write(self.thread, &mut text);
+        }
+        log::append_trace(HEADER, &text);
+    }
+}
+
+/// Writes what all threads still keep.
+pub fn flush() {
+    let all = ALL.get().lock().map(|all| all.clone()).unwrap_or_default();
+    for trace in all {
+        if let Ok(mut rows) = trace.rows.lock()
+            && !rows.is_empty()
+        {
+            trace.write(&rows);
+            rows.clear();
+        }
+    }
+}
+
+/// In the child of a fork: the parent's rows are the parent's to write.
+///
+/// # Safety
+/// As [`Renewable::renew`].
+#[expect(unsafe_code, reason = "the one thing that is: Renewable")]
+pub unsafe fn forget_all() {
+    // SAFETY: vouched for by the caller.
+    unsafe { ALL.renew(Mutex::new(Vec::new())) };
+}
+
+impl Row {
+    fn write(&self, thread: i32, text: &mut String) {
+        let decision = match self.decision {
+            Some(Decision::Through(why)) => why.name(),
+            Some(Decision::Try) => "try",
+            Some(Decision::Copy) => "copy",
+            Some(Decision::Submit) => "submit",
+            None if self.parked_ns > 0 => "submit",
+            None => "inline",
+        };
+        let outcome = match self.outcome {
+            Some(Luck::Hit) => "hit",
+            Some(Luck::Miss) => "miss",
+            Some(Luck::Refused) => "refused",
+            None => "-",
+        };
+        let _ = writeln!(
+            text,
+            "{},{thread},{},{},{:x},{},{},{},{},{},{},{decision},{outcome},{},{},{}",
+            self.at,
+            hooks::NAMES[self.call],
+            self.fd,
+            self.file,
+            self.kind.kind(),
+            self.bytes,
+            self.offset,
+            self.batch,
+            self.in_flight,
+            self.alone as u8,
+            self.inline_ns,
+            self.parked_ns,
+            self.error
+        );
+    }
+}
+
+/// One watched call, from its hook to its end; on its fiber's stack.
+pub struct Record {
+    trace: Option<Arc<Trace>>,
+    row: Cell<Row>,
+    /// Nanoseconds that are not the call's: parked for a turn at the position, looking for its pages.
+    waited: Cell<u64>,
+}
+
+impl Record {
+    pub fn begin(call: usize, trace: Option<&Arc<Trace>>) -> Self {
+        Self {
+            trace: trace.cloned(),
+            row: Cell::new(Row {
+                at: sys::now(),
+                call,
+                fd: -1,
+                file: 0,
+                kind: Hint::of_bits(0),
+                bytes: 0,
+                offset: -1,
+                batch: 0,
+                in_flight: 0,
+                alone: Alone::No,
+                decision: None,
+                outcome: None,
+                inline_ns: 0,
+                parked_ns: 0,
+                error: 0,
+            }),
+            waited: Cell::new(0),
+        }
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Row)) {
+        let mut row = self.row.get();
+        change(&mut row);
+        self.row.set(row);
+    }
+
+    /// How busy the thread was when the call was decided on.
+    pub fn loaded(&self, load: Load, in_flight: usize) {
+        self.change(|row| (row.batch, row.alone, row.in_flight) = (load.batch, load.alone, in_flight));
+    }
+
+    /// The call is about this descriptor.
+    pub fn about(&self, fd: c_int, descriptor: Option<Descriptor>) {
+        self.change(|row| {
+            row.fd = fd;
+            if let Some(descriptor) = descriptor {
+                (row.kind, row.file) = (descriptor.hint(), descriptor.inode());
+            }
+        });
+    }
+
+    /// What the policy says of a transfer. Looks whether the page cache has it, where that will not show otherwise.
+    pub fn decided(&self, transfer: &Transfer, descriptor: Descriptor, hint: Hint, decision: Decision) {
+        if self.trace.is_none() {
+            return;
+        }
+        self.about(transfer.fd, Some(descriptor));
+        let buffered = hint.is(Hint::SEEKABLE) && !hint.is(Hint::DIRECT) && transfer.way == Way::Read;
+        let unseen = matches!(decision, Decision::Submit | Decision::Through(_));
+        let begin = sys::now();
+        let outcome = (buffered && unseen).then(|| cached(transfer)).flatten();
+        self.waited(sys::now() - begin);
+        self.change(|row| {
+            row.kind = hint;
+            row.bytes = transfer.buffer_len().unwrap_or(0);
+            row.offset = transfer.offset;
+            row.decision = Some(decision);
+            row.outcome = outcome;
+        });
+    }
+
+    pub fn through(&self, why: crate::policy::Why) {
+        self.change(|row| row.decision = Some(Decision::Through(why)));
+    }
+
+    pub fn came(&self, luck: Luck) {
+        self.change(|row| row.outcome = Some(luck));
+    }
+
+    pub fn parked(&self, nanos: u64) {
+        self.change(|row| row.parked_ns += nanos);
+    }
+
+    pub fn waited(&self, nanos: u64) {
+        self.waited.set(self.waited.get() + nanos);
+    }
+
+    /// The call returns `result`, errno with it.
+    pub fn end<R: CResult>(&self, result: R) -> R {
+        let Some(trace) = &self.trace else { return result };
+        let error = errno::get();
+        self.change(|row| {
+            row.inline_ns = (sys::now() - row.at).saturating_sub(row.parked_ns + self.waited.get());
+            row.error = if result.is_failure() { error } else { 0 };
+        });
+        trace.add(self.row.get());
+        errno::set(error);
+        result
+    }
+}
+
+/// Whether all of what `transfer` is to read is cached; None where the kernel does not say (before 6.5, or a file of
+/// somebody else's). To try it would start to read it.
+fn cached(transfer: &Transfer) -> Option<Luck> {
+    let bytes = transfer.buffer_len()? as u64;
+    let offset = if transfer.at_position() {
+        sys::lseek(transfer.fd, 0, libc::SEEK_CUR).ok()?
+    } else {
+        transfer.offset
+    } as u64;
+    let end = offset
+        .saturating_add(bytes)
+        .min(sys::fstat(transfer.fd).ok()?.st_size as u64);
+    if offset >= end {
+        return Some(Luck::Hit);
+    }
+    let page = rustix::param::page_size() as u64;
+    let pages = (end - 1) / page - offset / page + 1;
+    let found = sys::cached_pages(transfer.fd, offset, end - offset).ok()?;
+    Some(if found >= pages { Luck::Hit } else { Luck::Miss })
+}
