@@ -77,14 +77,19 @@ static inline void *serve_on_fiber(void *round)
     return NULL;
 }
 
-/* Runs fn on the first fiber of one worker. */
-static inline void on_one_worker(void *(*fn)(void *), void *arg)
+/* Runs fn on the first fiber of that many workers. */
+static inline void on_workers(unsigned workers, void *(*fn)(void *), void *arg)
 {
     fiber_options_t options = FIBER_OPTIONS_INIT;
-    options.workers = 1;
+    options.workers = workers;
     int error = fiber_run(&options, fn, arg, NULL);
     if (error)
         die(error, "fiber_run");
+}
+
+static inline void on_one_worker(void *(*fn)(void *), void *arg)
+{
+    on_workers(1, fn, arg);
 }
 
 /* ---- A gang: fibers that start together, timed from the first start to the last end -------------------------- */

@@ -1,13 +1,22 @@
 /* SPDX-License-Identifier: MIT */
-/* fibers.c - what fibers cost by themselves: a yield, a create and join, and the memory of one that waits in a read. */
+/* fibers.c - what fibers cost by themselves: a yield, a create and join, a tree of them, a wake and a theft across
+ * workers, and the time and memory of many that wait. */
 #include "bench.h"
 
 #include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
+#include <sys/resource.h>
 
 static const char usage[] =
-    "fibers yield COUNT   rounds of fiber_yield on COUNT fibers, asked for as in overhead\n"
-    "fibers create        rounds of fiber_create and fiber_join\n"
-    "fibers parked COUNT  COUNT fibers, each in a read of one byte from an empty pipe, then all woken by its end\n";
+    "fibers yield COUNT     rounds of fiber_yield on COUNT fibers, asked for as in overhead\n"
+    "fibers create          rounds of fiber_create and fiber_join\n"
+    "fibers skynet          rounds of a tree of fibers, ten children each: the calls are leaves, the time is a fiber's\n"
+    "fibers wake idle|busy  rounds of wakes between two workers that sleep, or whose other fiber yields: the median\n"
+    "fibers steal COUNT     rounds of COUNT fibers made by one worker and run by another: the median\n"
+    "fibers parked COUNT    COUNT fibers, each in a read of one byte from an empty pipe, then all woken by its end\n"
+    "fibers waiting COUNT   COUNT fibers, each in a fiber_sem_wait, then all woken\n"
+    "fibers sleeping COUNT  COUNT fibers, each in a fiber_sleep, then all woken by the time\n";
 
 static unsigned count;
 
@@ -52,12 +61,220 @@ static double round_of_creates(uint64_t n)
     return (double)(now_ns() - start) / (double)n;
 }
 
-/* ---- Parked ------------------------------------------------------------------------------------------------ */
+/* The leaves return their number, the others the sum of their children. */
+struct node {
+    uint64_t first, leaves;
+};
 
-static int pipe_ends[2];
+static void *tree(void *arg)
+{
+    enum { CHILDREN = 10 };
+    const struct node *self = arg;
+    if (self->leaves == 1)
+        return (void *)(uintptr_t)self->first;
+    struct node nodes[CHILDREN];
+    fiber_t *fibers[CHILDREN];
+    uint64_t each = self->leaves / CHILDREN, sum = 0;
+    for (unsigned i = 0; i < CHILDREN; i++) {
+        nodes[i] = (struct node){ self->first + i * each, each };
+        int error = fiber_create(&fibers[i], NULL, tree, &nodes[i]);
+        if (error)
+            die(error, "fiber_create");
+    }
+    for (unsigned i = 0; i < CHILDREN; i++) {
+        void *result;
+        int error = fiber_join(fibers[i], &result);
+        if (error)
+            die(error, "fiber_join");
+        sum += (uintptr_t)result;
+    }
+    return (void *)(uintptr_t)sum;
+}
+
+static double round_of_skynet(uint64_t n)
+{
+    uint64_t leaves = 1;
+    while (leaves * 10 <= n)
+        leaves *= 10;
+    struct node root = { 0, leaves };
+    uint64_t start = now_ns();
+    uint64_t sum = (uintptr_t)tree(&root);
+    uint64_t time = now_ns() - start;
+    if (sum != leaves * (leaves - 1) / 2)
+        die(0, "%llu leaves sum up to %llu", (unsigned long long)leaves, (unsigned long long)sum);
+    return (double)time / (double)((leaves * 10 - 1) / 9);
+}
+
+/* ---- Two workers ------------------------------------------------------------------------------------------- */
+
+static int by_size(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+static double median(uint64_t *times, uint64_t n)
+{
+    qsort(times, n, sizeof *times, by_size);
+    return (double)times[n / 2];
+}
+
+static uint64_t *times_of(uint64_t n)
+{
+    uint64_t *times = calloc(n, sizeof *times);
+    if (!times)
+        die(ENOMEM, "%llu times", (unsigned long long)n);
+    return times;
+}
+
+/* This worker's fiber waits and lets none of its others run. */
+static void await(const unsigned *flag, unsigned value)
+{
+    while (__atomic_load_n(flag, __ATOMIC_ACQUIRE) != value)
+        sched_yield();
+}
+
+/* Side 0 is the first fiber's worker, side 1 the other. A fiber that has started stays where it is. */
+static struct side {
+    fiber_sem_t told, round_begins;
+    pthread_t thread;
+    unsigned ready;
+} sides[2];
+static unsigned busy, over;
+static unsigned round_is_on = 1; /* and none takes the other's fibers before the first one */
+static uint64_t told_at, *latency;
+
+/* Keeps its worker awake during a round. */
+static void *hog(void *arg)
+{
+    struct side *side = arg;
+    if (!pthread_equal(side->thread, pthread_self()))
+        die(0, "a fiber was taken from the worker that should have run it");
+    __atomic_store_n(&side->ready, 1, __ATOMIC_RELEASE);
+    for (;;) {
+        while (__atomic_load_n(&round_is_on, __ATOMIC_RELAXED))
+            fiber_yield();
+        fiber_sem_wait(&side->round_begins);
+        if (over)
+            return arg;
+    }
+}
+
+/* On the side's worker, while the other has a fiber that lets none run. */
+static void begin_side(struct side *side)
+{
+    side->thread = pthread_self();
+    if (!busy) {
+        __atomic_store_n(&side->ready, 1, __ATOMIC_RELEASE);
+        return;
+    }
+    int error = fiber_create(NULL, NULL, hog, side);
+    if (error)
+        die(error, "fiber_create");
+    while (!__atomic_load_n(&side->ready, __ATOMIC_ACQUIRE))
+        fiber_yield();
+}
+
+static void tell(struct side *side)
+{
+    told_at = now_ns();
+    fiber_sem_post(&side->told);
+}
+
+static void *echo(void *arg)
+{
+    begin_side(&sides[1]);
+    for (;;) {
+        fiber_sem_wait(&sides[1].told);
+        if (over)
+            return arg;
+        *latency++ = now_ns() - told_at;
+        tell(&sides[0]);
+    }
+}
+
+static double round_of_wakes(uint64_t n)
+{
+    uint64_t *times = times_of(2 * n);
+    latency = times;
+    __atomic_store_n(&round_is_on, 1, __ATOMIC_RELAXED);
+    for (unsigned i = 0; busy && i < 2; i++)
+        fiber_sem_post(&sides[i].round_begins);
+    for (uint64_t i = 0; i < n; i++) {
+        tell(&sides[1]);
+        fiber_sem_wait(&sides[0].told);
+        *latency++ = now_ns() - told_at;
+    }
+    __atomic_store_n(&round_is_on, 0, __ATOMIC_RELAXED);
+    double middle = median(times, 2 * n);
+    free(times);
+    return middle;
+}
+
+static void *wake(void *arg)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        fiber_sem_init(&sides[i].told, 0, 0);
+        fiber_sem_init(&sides[i].round_begins, 0, 0);
+    }
+    int error = fiber_create(NULL, NULL, echo, NULL);
+    if (error)
+        die(error, "fiber_create");
+    await(&sides[1].ready, 1);
+    begin_side(&sides[0]);
+    if (pthread_equal(sides[0].thread, sides[1].thread))
+        die(0, "both fibers run on one worker");
+    __atomic_store_n(&round_is_on, 0, __ATOMIC_RELAXED);
+    serve(round_of_wakes);
+    over = 1;
+    for (unsigned i = 0; i < 2; i++) {
+        fiber_sem_post(&sides[i].told);
+        fiber_sem_post(&sides[i].round_begins);
+    }
+    return arg;
+}
+
+static unsigned stolen;
+
+static void *steal_me(void *arg)
+{
+    __atomic_fetch_add(&stolen, 1, __ATOMIC_RELEASE);
+    return arg;
+}
+
+static double round_of_thefts(uint64_t n)
+{
+    uint64_t lots = n / count + 1;
+    uint64_t *times = times_of(lots);
+    for (uint64_t lot = 0; lot < lots; lot++) {
+        stolen = 0;
+        uint64_t start = now_ns();
+        for (unsigned i = 0; i < count; i++) {
+            int error = fiber_create(NULL, NULL, steal_me, NULL);
+            if (error)
+                die(error, "fiber_create");
+        }
+        await(&stolen, count);
+        times[lot] = now_ns() - start;
+    }
+    double middle = median(times, lots) / count;
+    free(times);
+    return middle;
+}
+
+/* ---- Many that wait ---------------------------------------------------------------------------------------- */
+
 static unsigned long arrived, woken;
 
-static void *waits(void *arg)
+static int pipe_ends[2];
+
+static void open_pipe(void)
+{
+    if (pipe(pipe_ends))
+        die(errno, "pipe");
+}
+
+static void *reads(void *arg)
 {
     char byte;
     arrived++;
@@ -67,6 +284,71 @@ static void *waits(void *arg)
     woken++;
     return arg;
 }
+
+static void close_pipe(void)
+{
+    close(pipe_ends[1]);
+}
+
+static fiber_sem_t semaphore;
+
+static void make_semaphore(void)
+{
+    fiber_sem_init(&semaphore, 0, 0);
+}
+
+static void *waits(void *arg)
+{
+    arrived++;
+    fiber_sem_wait(&semaphore);
+    woken++;
+    return arg;
+}
+
+static void post_all(void)
+{
+    for (unsigned long i = 0; i < arrived; i++)
+        fiber_sem_post(&semaphore);
+}
+
+/* The sleepers wake within a tenth of a second, in another order than they lay down in. */
+static uint64_t first_wakes, last_wakes;
+
+static void set_alarm(void)
+{
+    first_wakes = now_ns() + 500000000u + (uint64_t)count * 8000;
+    last_wakes = first_wakes + 100000000u;
+}
+
+static void *sleeps(void *arg)
+{
+    uint64_t wakes = first_wakes + arrived++ * 2654435761u % (last_wakes - first_wakes);
+    uint64_t now = now_ns();
+    int error = fiber_sleep(wakes > now ? wakes - now : 0);
+    if (error)
+        die(error, "fiber_sleep");
+    woken++;
+    return arg;
+}
+
+/* Until the last alarm, so that what is timed is no waiting. */
+static void await_alarm(void)
+{
+    struct timespec until = { (time_t)(last_wakes / 1000000000u), (long)(last_wakes % 1000000000u) };
+    clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL);
+}
+
+static const struct wait {
+    const char *name;
+    void (*before)(void);
+    void *(*waits)(void *);
+    void (*ends)(void); /* what ends all the waits... */
+    int is_timed;       /* ...is part of what a wake costs */
+} wait_kinds[] = {
+    { "parked", open_pipe, reads, close_pipe, 1 },
+    { "waiting", make_semaphore, waits, post_all, 1 },
+    { "sleeping", set_alarm, sleeps, await_alarm, 0 },
+};
 
 /* Kilobytes of a line of /proc; 0 when it is not there. */
 static long kilobytes(const char *path, const char *name)
@@ -94,54 +376,101 @@ static struct memory memory(void)
     };
 }
 
-static void *parked(void *arg)
+struct moment {
+    uint64_t ns, user_ns, system_ns;
+};
+
+static struct moment moment(void)
 {
+    struct rusage usage;
+    getrusage(RUSAGE_SELF, &usage);
+    return (struct moment){
+        now_ns(),
+        (uint64_t)usage.ru_utime.tv_sec * 1000000000u + (uint64_t)usage.ru_utime.tv_usec * 1000u,
+        (uint64_t)usage.ru_stime.tv_sec * 1000000000u + (uint64_t)usage.ru_stime.tv_usec * 1000u,
+    };
+}
+
+static void say_step(const char *name, struct moment from, struct moment to)
+{
+    printf("\"%s\": {\"ns\": %llu, \"user_ns\": %llu, \"system_ns\": %llu}, ", name,
+           (unsigned long long)(to.ns - from.ns), (unsigned long long)(to.user_ns - from.user_ns),
+           (unsigned long long)(to.system_ns - from.system_ns));
+}
+
+static void *many(void *arg)
+{
+    const struct wait *wait = arg;
     fiber_t **fibers = calloc(count, sizeof *fibers);
-    if (!fibers || pipe(pipe_ends))
-        die(errno, "%u fibers on a pipe", count);
+    if (!fibers)
+        die(errno, "%u fibers", count);
     memset(fibers, 1, count * sizeof *fibers); /* its pages are not the fibers' */
+    wait->before();
     struct memory before = memory();
-    uint64_t start = now_ns();
+    struct moment start = moment();
     int error = 0;
     unsigned made = 0;
-    while (made < count && !(error = fiber_create(&fibers[made], NULL, waits, NULL)))
+    while (made < count && !(error = fiber_create(&fibers[made], NULL, wait->waits, NULL)))
         made++;
-    /* Each runs until its read parks; this one goes on behind the last of them. */
+    struct moment all_made = moment();
+    /* Each runs until it parks; this one goes on behind the last of them. */
     while (arrived < made)
         fiber_yield();
     fiber_yield();
-    uint64_t all_parked = now_ns();
+    struct moment all_wait = moment();
     struct memory after = memory();
     if (woken)
-        die(0, "%lu reads of an empty pipe came back", woken);
-    uint64_t closing = now_ns();
-    close(pipe_ends[1]);
+        die(0, "%lu of %u woke too soon", woken, made);
+    struct moment waking = moment();
+    wait->ends();
+    if (!wait->is_timed)
+        waking = moment();
     for (unsigned i = 0; i < made; i++)
         fiber_join(fibers[i], NULL);
-    uint64_t end = now_ns();
-    printf("{\"asked\": %u, \"made\": %u, \"error\": \"%s\", \"woken\": %lu, \"park_ns\": %llu, \"wake_ns\": %llu, "
-           "\"rss_before_kib\": %ld, \"rss_after_kib\": %ld, \"tables_kib\": %ld, \"slab_kib\": %ld}\n",
-           count, made, error ? strerror(error) : "", woken, (unsigned long long)(all_parked - start),
-           (unsigned long long)(end - closing), before.resident, after.resident, after.tables - before.tables,
-           after.slab - before.slab);
+    struct moment end = moment();
+    if (woken != made)
+        die(0, "%lu of %u woke", woken, made);
+    printf("{\"asked\": %u, \"made\": %u, \"error\": \"%s\", ", count, made, error ? strerror(error) : "");
+    say_step("create", start, all_made);
+    say_step("park", all_made, all_wait);
+    say_step("wake", waking, end);
+    printf("\"resident_kib\": %ld, \"tables_kib\": %ld, \"slab_kib\": %ld}\n", after.resident - before.resident,
+           after.tables - before.tables, after.slab - before.slab);
     fflush(stdout);
     free(fibers);
     return arg;
+}
+
+/* Whether it was one of those that many() does. */
+static int did_many(const char *what)
+{
+    for (unsigned i = 0; i < sizeof wait_kinds / sizeof *wait_kinds; i++) {
+        if (!strcmp(what, wait_kinds[i].name)) {
+            if (wait_kinds[i].waits == reads && !preloaded())
+                die(0, "%s: libaioshim.so is not preloaded, the first read would block them all", what);
+            on_one_worker(many, (void *)(uintptr_t)&wait_kinds[i]);
+            return 1;
+        }
+    }
+    return 0;
 }
 
 int main(int argc, char **argv)
 {
     const char *what = argc > 1 ? argv[1] : "";
     count = argc == 3 ? (unsigned)strtoul(argv[2], NULL, 10) : 0;
+    busy = argc == 3 && !strcmp(argv[2], "busy");
     if (!strcmp(what, "yield") && count) {
         on_one_worker(serve_on_fiber, (void *)(uintptr_t)round_of_yields);
     } else if (!strcmp(what, "create") && argc == 2) {
         on_one_worker(serve_on_fiber, (void *)(uintptr_t)round_of_creates);
-    } else if (!strcmp(what, "parked") && count) {
-        if (!preloaded())
-            die(0, "parked: libaioshim.so is not preloaded, the first read would block them all");
-        on_one_worker(parked, NULL);
-    } else {
+    } else if (!strcmp(what, "skynet") && argc == 2) {
+        on_one_worker(serve_on_fiber, (void *)(uintptr_t)round_of_skynet);
+    } else if (!strcmp(what, "wake") && (busy || (argc == 3 && !strcmp(argv[2], "idle")))) {
+        on_workers(2, wake, NULL);
+    } else if (!strcmp(what, "steal") && count) {
+        on_workers(2, serve_on_fiber, (void *)(uintptr_t)round_of_thefts);
+    } else if (!count || !did_many(what)) {
         fputs(usage, stderr);
         return 2;
     }
