@@ -52,6 +52,7 @@ pub(crate) struct Fiber {
     // Touched at its beginning and its end.
     pub entry: Cell<Entry>,
     pub arg: Cell<*mut c_void>,
+    /// What it ended with; before the start, [`Fiber::before`].
     pub result: Cell<*mut c_void>,
     pub runtime: AtomicPtr<Runtime>,
     pub id: AtomicU64,
@@ -140,6 +141,17 @@ impl Fiber {
     #[inline(always)]
     pub(crate) fn handle(&self) -> Handle {
         Handle((self.life.load(Ordering::Relaxed) & GENERATION) | self as *const Fiber as u64)
+    }
+
+    /// The one before it, for a fresh fiber that waits behind another.
+    #[inline(always)]
+    pub(crate) fn before(&self) -> *mut Fiber {
+        self.result.get().cast()
+    }
+
+    #[inline(always)]
+    pub(crate) fn set_before(&self, before: *mut Fiber) {
+        self.result.set(before.cast());
     }
 
     /// Notes what the fiber is about to park for.
@@ -282,6 +294,33 @@ impl List {
         self.len.set(self.len.get() + 1);
     }
 
+    /// The last one; null when there is none.
+    #[inline(always)]
+    pub(crate) fn last(&self) -> *mut Fiber {
+        if self.head.get().is_null() {
+            null_mut()
+        } else {
+            self.tail.get()
+        }
+    }
+
+    /// Takes out the one behind `before`, and returns the one that is behind `before` now.
+    ///
+    /// # Safety
+    /// `before` is in this list, and not the last.
+    pub(crate) unsafe fn take_behind(&self, before: *mut Fiber) -> *mut Fiber {
+        // SAFETY: records are never unmapped, and this list owns the links of its fibers.
+        unsafe {
+            let next = (*(*before).next.get()).next.get();
+            (*before).next.set(next);
+            if next.is_null() {
+                self.tail.set(before);
+            }
+            self.len.set(self.len.get() - 1);
+            next
+        }
+    }
+
     /// Takes the first; null when there is none.
     #[inline(always)]
     pub(crate) fn pop(&self) -> *mut Fiber {
@@ -371,5 +410,24 @@ mod tests {
         unsafe { list.push(at(1)) };
         assert_eq!(list.pop(), at(1));
         assert!(list.pop().is_null());
+    }
+
+    #[test]
+    fn lists_give_away_those_behind_one_of_theirs() {
+        let fibers: Vec<_> = (0..3).map(|_| Box::new(Fiber::free())).collect();
+        let at = |i: usize| (&raw const *fibers[i]).cast_mut();
+        let list = List::new();
+        assert!(list.last().is_null());
+        // SAFETY: each fiber is in the list at most once, and the first one in it all the time.
+        unsafe {
+            list.push(at(0));
+            list.push(at(1));
+            list.push(at(2));
+            assert_eq!(list.take_behind(at(0)), at(2));
+            assert!(list.take_behind(at(0)).is_null());
+            assert_eq!((list.last(), list.len()), (at(0), 1));
+            list.push(at(2));
+        }
+        assert_eq!((list.pop(), list.pop(), list.last()), (at(0), at(2), null_mut()));
     }
 }

@@ -1,6 +1,8 @@
 //! Fibers that have not started: they have no stack and belong to no thread yet, so any worker may take them.
 //!
-//! Invariant: a fiber in here has never run. Its owner takes the oldest first; thieves take the oldest too.
+//! Invariant: a fiber in here has never run. Its owner takes the oldest first; thieves take the oldest too. Only where
+//! there are no thieves may one be taken out of its turn. A fiber of `own` that is not the first knows the one before it
+//! ([`Fiber::before`]).
 
 use crate::fiber::{Fiber, List};
 use core::cell::Cell;
@@ -57,8 +59,11 @@ impl FreshQueue {
         self.any.set(true);
         match &self.shared {
             Some(shared) if !alone => shared.push(Fresh(fiber)),
-            // SAFETY: the caller's promise.
-            _ => unsafe { self.own.push(fiber) },
+            // SAFETY: the caller's promise; records are never unmapped.
+            _ => unsafe {
+                (*fiber).set_before(self.own.last());
+                self.own.push(fiber);
+            },
         }
     }
 
@@ -75,6 +80,24 @@ impl FreshQueue {
             self.any.set(false);
         }
         fiber
+    }
+
+    /// Takes `fiber` out of its turn.
+    ///
+    /// # Safety
+    /// It is in here, and was pushed when there was no other worker.
+    pub(crate) unsafe fn take_out(&self, fiber: *mut Fiber) {
+        if fiber == self.own.head() {
+            self.pop();
+            return;
+        }
+        // SAFETY: not the first one, so the one before it is in the list still. Records are never unmapped.
+        unsafe {
+            let before = (*fiber).before();
+            if let Some(next) = self.own.take_behind(before).as_ref() {
+                next.set_before(before);
+            }
+        }
     }
 
     /// Takes about half of what `from` has. Whether it got any.
@@ -97,5 +120,38 @@ impl FreshQueue {
         self.own.clear();
         while self.shared.as_ref().is_some_and(|s| s.pop().is_some()) {}
         self.any.set(false);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fresh_ones_leave_in_turn_or_out_of_it() {
+        let fibers: Vec<_> = (0..5).map(|_| Box::new(Fiber::free())).collect();
+        let at = |i: usize| (&raw const *fibers[i]).cast_mut();
+        let queue = FreshQueue::new(false);
+        // SAFETY: none of them runs, and each is in the queue at most once.
+        unsafe {
+            (0..5).for_each(|i| queue.push(at(i), true));
+            queue.take_out(at(1));
+            queue.take_out(at(2));
+            assert_eq!(queue.pop(), at(0));
+            queue.take_out(at(3));
+            queue.push(at(0), true);
+            queue.push(at(1), true);
+            queue.take_out(at(1));
+            queue.push(at(2), true);
+            queue.take_out(at(0));
+        }
+        assert_eq!((queue.pop(), queue.pop(), queue.any()), (at(4), at(2), false));
+        assert!(queue.pop().is_null());
+        // SAFETY: as above.
+        unsafe {
+            queue.push(at(3), true);
+            queue.take_out(at(3));
+        }
+        assert_eq!((queue.any(), queue.len()), (false, 0));
     }
 }

@@ -96,7 +96,7 @@ pub(crate) fn join(worker: &Worker, name: Handle) -> Result<*mut c_void, Errno> 
                     me.waits_no_more();
                     return Err(Errno::EDEADLK);
                 }
-                sched::park(worker);
+                sched::park_until_ended(worker, fiber);
                 break;
             }
             // Detached, or another waits for it.

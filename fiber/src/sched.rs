@@ -5,6 +5,10 @@
 //! inbox, its timers and the shim; that work may go deep and so never happens on a fiber's stack, of which a parked fiber
 //! should touch one page. Ready and fresh fibers take turns.
 //!
+//! Two exceptions make a tree of fibers that make and join fibers run depth first, with as many stacks as it is deep: a
+//! fiber that joins a fresh one while no other is ready gives it the turn, as a call does, and one that ends gives the
+//! turn to a ready one, as a return does. The pick that follows the end of a round knows no exceptions, so all get on.
+//!
 //! Invariants: `current` is the fiber on whose stack the thread runs, null on the scheduler's own. A fiber that is not
 //! current and not parked is in exactly one list. A started fiber never changes its worker. errno survives a switch.
 
@@ -90,6 +94,31 @@ pub(crate) fn park(worker: &Worker) {
         }
     }
     pass_to(worker, next);
+}
+
+/// Parks the running fiber until `fiber`, which knows that it waits, has ended. On a fiber of `worker`.
+#[inline]
+pub(crate) fn park_until_ended(worker: &Worker, fiber: &'static Fiber) {
+    if worker.budget.get() == 0 || !worker.ready.head().is_null() || !worker.runtime().is_single() {
+        return park(worker);
+    }
+    // Only one worker, but there may be other runtimes.
+    let is_fresh = fiber.worker.load(Ordering::Relaxed).is_null()
+        && core::ptr::eq(fiber.runtime.load(Ordering::Relaxed), worker.runtime);
+    if !is_fresh {
+        return park(worker);
+    }
+    let Some(stack) = worker.stacks.borrow_mut().take(fiber.class.get()) else {
+        return park(worker);
+    };
+    let fiber = (&raw const *fiber).cast_mut();
+    // SAFETY: live, of this runtime and not started, it is in the queue of the runtime's only worker; taken out, it is
+    // ours, and records are never unmapped.
+    unsafe {
+        worker.fresh.take_out(fiber);
+        (*fiber).stack.set(stack);
+    }
+    pass_to(worker, fiber);
 }
 
 /// Parks the running fiber until `until` has come. On a fiber of `worker`.
@@ -330,7 +359,12 @@ pub(crate) fn exit(worker: &Worker, result: *mut c_void) -> ! {
         worker.budget.set(0);
     }
     let mut next = null_mut();
-    if worker.budget.get() > 0 || !round_is_over(worker) {
+    if worker.budget.get() > 0 {
+        next = worker.ready.pop();
+        if next.is_null() {
+            next = pick(worker);
+        }
+    } else if !round_is_over(worker) {
         next = pick(worker);
     }
     worker.current.set(next);

@@ -330,6 +330,42 @@ fn idle_workers_steal_fresh_fibers() {
 }
 
 #[test]
+fn a_fiber_that_makes_and_joins_others_keeps_none_waiting() {
+    everywhere(|| {
+        let ran = Arc::new(AtomicUsize::new(0));
+        let others: Vec<_> = (0..1000)
+            .map(|i| {
+                let ran = ran.clone();
+                fiber::spawn(move || {
+                    (0..i % 3).for_each(|_| fiber::yield_now());
+                    ran.fetch_add(1, Ordering::Relaxed);
+                })
+            })
+            .collect();
+        while ran.load(Ordering::Relaxed) < others.len() {
+            fiber::spawn(|| ()).join().unwrap();
+        }
+        // Last to first: out of the order they were made in.
+        others.into_iter().rev().for_each(|f| f.join().unwrap());
+    });
+}
+
+#[test]
+fn a_tree_of_fibers_sums_up() {
+    fn sum(first: u64, leaves: u64) -> u64 {
+        if leaves == 1 {
+            return first;
+        }
+        let each = leaves / 10;
+        let children: Vec<_> = (0..10)
+            .map(|i| fiber::spawn(move || sum(first + i * each, each)))
+            .collect();
+        children.into_iter().rev().map(|f| f.join().unwrap()).sum()
+    }
+    everywhere(|| assert_eq!(sum(0, 10_000), 9_999 * 10_000 / 2));
+}
+
+#[test]
 fn a_started_fiber_stays_on_its_thread() {
     fiber::run(Options::new().workers(3), || {
         let sem = Arc::new(Semaphore::new(0));
