@@ -92,8 +92,9 @@ impl Live {
     /// One round of `calls`: nanoseconds a call.
     pub fn round(&mut self, calls: u64) -> Result<f64> {
         let stdin = self.stdin.as_mut().context("rounds end with the input")?;
-        // When it is dead, the line that does not come says why.
-        let _ = writeln!(stdin, "{calls}");
+        // In one write: half a line would be taken for a round. When the program is dead, the line that does not come
+        // says why.
+        let _ = stdin.write_all(format!("{calls}\n").as_bytes());
         let line = self.line()?;
         line.trim()
             .parse()
