@@ -1,4 +1,5 @@
-//! What fibers cost by themselves: a yield, a create and join, and the memory of one parked in a read.
+//! What fibers cost by themselves: a yield, a create and join, a tree of them, a wake and a theft across workers; and
+//! what each of very many that wait costs in time and memory.
 
 use std::time::{Duration, Instant};
 
@@ -20,10 +21,17 @@ struct Row {
     title: &'static str,
     args: &'static [&'static str],
     load: Load,
-    calls: u64,
+    /// Of a round: with --quick, and without.
+    calls: (u64, u64),
 }
 
-const fn row(key: &'static str, title: &'static str, args: &'static [&'static str], load: Load, calls: u64) -> Row {
+const fn row(
+    key: &'static str,
+    title: &'static str,
+    args: &'static [&'static str],
+    load: Load,
+    calls: (u64, u64),
+) -> Row {
     Row {
         key,
         title,
@@ -33,94 +41,227 @@ const fn row(key: &'static str, title: &'static str, args: &'static [&'static st
     }
 }
 
-const ROWS: [Row; 6] = [
+const ROWS: [Row; 16] = [
     row(
         "yield_2",
         "fiber_yield, 2 fibers",
         &["yield", "2"],
         Load::Plain,
-        400_000,
+        (400_000, 400_000),
     ),
     row(
         "yield_2_shim",
         "fiber_yield, 2 fibers, preloaded",
         &["yield", "2"],
         Load::Shim,
-        400_000,
+        (400_000, 400_000),
     ),
     row(
         "yield_64",
         "fiber_yield, 64 fibers",
         &["yield", "64"],
         Load::Plain,
-        400_000,
+        (400_000, 400_000),
     ),
     row(
         "yield_64_shim",
         "fiber_yield, 64 fibers, preloaded",
         &["yield", "64"],
         Load::Shim,
-        400_000,
+        (400_000, 400_000),
+    ),
+    row(
+        "yield_2_read",
+        "fiber_yield, 2 fibers beside 10 in a read, preloaded",
+        &["yield", "2", "10"],
+        Load::Shim,
+        (400_000, 400_000),
+    ),
+    row(
+        "yield_64_read",
+        "fiber_yield, 64 fibers beside 10 in a read, preloaded",
+        &["yield", "64", "10"],
+        Load::Shim,
+        (400_000, 400_000),
+    ),
+    row(
+        "yield_10000",
+        "fiber_yield, 10,000 fibers",
+        &["yield", "10000"],
+        Load::Plain,
+        (1_000_000, 4_000_000),
     ),
     row(
         "create",
         "fiber_create and fiber_join",
         &["create"],
         Load::Plain,
-        20_000,
+        (20_000, 20_000),
     ),
     row(
         "create_shim",
         "fiber_create and fiber_join, preloaded",
         &["create"],
         Load::Shim,
-        20_000,
+        (20_000, 20_000),
+    ),
+    row(
+        "skynet",
+        "skynet, each fiber",
+        &["skynet"],
+        Load::Plain,
+        (100_000, 1_000_000),
+    ),
+    row(
+        "wake_idle",
+        "wake of a fiber whose worker sleeps",
+        &["wake", "idle"],
+        Load::Plain,
+        (1_000, 4_000),
+    ),
+    row(
+        "wake_idle_shim",
+        "wake of a fiber whose worker sleeps, preloaded",
+        &["wake", "idle"],
+        Load::Shim,
+        (1_000, 4_000),
+    ),
+    row(
+        "wake_threads",
+        "  the same by sem_post, 2 pthreads",
+        &["wake", "threads"],
+        Load::Plain,
+        (1_000, 4_000),
+    ),
+    row(
+        "wake_busy",
+        "wake of a fiber whose worker runs another",
+        &["wake", "busy"],
+        Load::Plain,
+        (4_000, 10_000),
+    ),
+    row(
+        "steal_1",
+        "fiber_create until a worker that sleeps has run it",
+        &["steal", "1"],
+        Load::Plain,
+        (400, 1_000),
+    ),
+    row(
+        "steal_1000",
+        "1000 fibers made by one worker, run by another, each",
+        &["steal", "1000"],
+        Load::Plain,
+        (10_000, 40_000),
     ),
 ];
 
-/// What fibers.c tells of its parked fibers.
+/// Many fibers that wait at once: how, and what that is called.
+struct Crowd {
+    key: &'static str,
+    title: &'static str,
+    load: Load,
+    /// With --quick, and without.
+    count: (u32, u32),
+    /// What the second step is, where there is one.
+    then: &'static str,
+}
+
+const CROWDS: [Crowd; 3] = [
+    Crowd {
+        key: "parked",
+        title: "each in a read of a pipe",
+        load: Load::Shim,
+        count: (100_000, 1_000_000),
+        then: "",
+    },
+    Crowd {
+        key: "waiting",
+        title: "each in fiber_sem_wait",
+        load: Load::Plain,
+        count: (50_000, 1_000_000),
+        then: "",
+    },
+    Crowd {
+        key: "sleeping",
+        title: "each in fiber_sleep",
+        load: Load::Plain,
+        count: (50_000, 1_000_000),
+        then: "from a semaphore to sleep",
+    },
+];
+
+/// Time from one moment to another, in all.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+struct Step {
+    ns: f64,
+    user_ns: f64,
+    system_ns: f64,
+}
+
+/// What fibers.c tells of a crowd.
 #[derive(Debug, Deserialize, Serialize)]
-struct Parked {
+struct Told {
     asked: u32,
     made: u32,
     /// Why no more could be made; empty when all were.
     error: String,
-    woken: u64,
-    park_ns: f64,
-    wake_ns: f64,
-    rss_before_kib: f64,
-    rss_after_kib: f64,
+    create: Step,
+    /// The start of each, up to its first wait.
+    park: Step,
+    /// From there to the wait that is meant, where that is another.
+    go_on: Step,
+    wake: Step,
+    resident_kib: f64,
     tables_kib: f64,
     slab_kib: f64,
 }
 
-impl Parked {
-    fn bytes(&self, kib: f64) -> f64 {
-        kib * 1024.0 / f64::from(self.made.max(1))
+impl Told {
+    fn each(&self, whole: f64) -> f64 {
+        whole / f64::from(self.made.max(1))
     }
 
-    fn resident(&self) -> f64 {
-        self.bytes(self.rss_after_kib - self.rss_before_kib)
+    fn rows(&self, crowd: &Crowd) -> Vec<[String; 3]> {
+        let memory = |what: &str, kib: f64| {
+            let figure = format!("{:.0} B", self.each(kib * 1024.0));
+            [format!("  {what}"), figure, String::new()]
+        };
+        let step = |what: &str, step: Step| {
+            let [ns, user, system] = [step.ns, step.user_ns, step.system_ns].map(|ns| self.each(ns));
+            let cpu = format!("user {user:.0}, kernel {system:.0}");
+            [format!("  {what}"), format!("{ns:.0} ns"), cpu]
+        };
+        let title = format!("{} fibers, {}: resident, in all", self.made, crowd.title);
+        let mut rows = vec![
+            [title, format!("{:.1} MiB", self.resident_kib / 1024.0), String::new()],
+            memory("resident, each", self.resident_kib),
+            memory("page tables, each", self.tables_kib),
+            memory("kernel memory, each", self.slab_kib),
+            step("create, each", self.create),
+            step("start and park, each", self.park),
+        ];
+        if !crowd.then.is_empty() {
+            rows.push(step(&format!("{}, each", crowd.then), self.go_on));
+        }
+        rows.push(step("wake, finish and join, each", self.wake));
+        rows
     }
 }
 
 /// Measures and judges.
 pub fn measure(bench: &Bench) -> Result<Part> {
-    let budget = bench.budget(4, 15);
+    let budget = bench.budget(4, 20);
     let progress = Progress::start("fibers", budget);
     let mut failures = Vec::new();
     let mut notes = Vec::new();
-    progress.show("yield, create and join");
+    progress.show("switches, fibers made, wakes across workers");
     let all = in_rounds(bench, budget, &mut failures);
-    let count: u32 = if bench.quick { 100_000 } else { 1_000_000 };
-    progress.show(&format!("{count} fibers in a read"));
-    let parked = match parked(bench, count) {
-        Ok(parked) => Some(parked),
-        Err(error) => {
-            failures.push(format!("{error:#}"));
-            None
-        }
-    };
+    let mut crowds = CROWDS.each_ref().map(|crowd| {
+        progress.show(&format!("{} fibers, {}", bench.pick(crowd.count), crowd.title));
+        let told = crowd_of(bench, crowd);
+        told.map_err(|error| failures.push(format!("{error:#}"))).ok()
+    });
     drop(progress);
 
     let mut rows = table(&["", "median", "quartiles"], 1, false);
@@ -134,49 +275,65 @@ pub fn measure(bench: &Bench) -> Result<Part> {
             None => rows.add_row([row.title, "failed", ""]),
         };
     }
-    if let Some(parked) = &parked {
-        if !parked.error.is_empty() {
+    for (crowd, told) in CROWDS.iter().zip(&crowds) {
+        let Some(told) = told else { continue };
+        if !told.error.is_empty() {
             notes.push(format!(
                 "only {} of {} fibers could be made: {}",
-                parked.made, parked.asked, parked.error
+                told.made, told.asked, told.error
             ));
         }
-        for (title, figure) in told(parked) {
-            rows.add_row([title, figure, String::new()]);
-        }
-        notes.push("kernel memory is the growth of unreclaimable slabs, of the whole machine".to_owned());
+        rows.add_rows(told.rows(crowd));
     }
+    notes.push("kernel memory is the growth of unreclaimable slabs, of the whole machine".to_owned());
     let of = |key| ROWS.iter().position(|row| row.key == key).and_then(|i| all[i].median());
-    let resident = parked
-        .as_ref()
-        .filter(|p| p.error.is_empty())
-        .map(|p| p.resident() / 1024.0);
+    let parked = crowds[0].as_ref().filter(|told| told.error.is_empty());
+    let resident = parked.map(|told| told.each(told.resident_kib));
+    let bars = vec![
+        Bar::at_most("fiber_yield between 2 fibers", 8.0, " ns", of("yield_2")),
+        Bar::at_most("fiber_create and fiber_join", 120.0, " ns", of("create")),
+        Bar::at_most(
+            format!("memory of each of {} parked fibers", bench.pick(CROWDS[0].count)),
+            4.7,
+            " KiB",
+            resident,
+        ),
+        Bar::at_most(
+            "wake across workers, one that sleeps",
+            5.0,
+            " us",
+            of("wake_idle").map(in_us),
+        ),
+        Bar::at_most(
+            "wake across workers, a busy one",
+            5.0,
+            " us",
+            of("wake_busy").map(in_us),
+        ),
+        Bar::at_most("skynet, each fiber", 0.5, " us", of("skynet").map(in_us)),
+    ];
     let samples = ROWS
         .iter()
         .zip(&all)
         .map(|(row, samples)| (row.key.to_owned(), json!(samples)));
-    let samples: Value = samples
-        .chain([("parked".to_owned(), json!(parked))])
-        .collect::<serde_json::Map<_, _>>()
-        .into();
+    let told = CROWDS
+        .iter()
+        .zip(&mut crowds)
+        .map(|(crowd, told)| (crowd.key.to_owned(), json!(told)));
+    let samples: Value = samples.chain(told).collect::<serde_json::Map<_, _>>().into();
     Ok(Part {
         key: "fibers",
-        title: "Fibers: one worker".to_owned(),
+        title: "Fibers: one worker, and wakes between two".to_owned(),
         table: rows,
         notes,
         failures,
-        bars: vec![
-            Bar::at_most("fiber_yield between 2 fibers", 10.0, " ns", of("yield_2")),
-            Bar::at_most("fiber_create and fiber_join", 200.0, " ns", of("create")),
-            Bar::at_most(
-                format!("memory of each of {count} parked fibers"),
-                5.0,
-                " KiB",
-                resident,
-            ),
-        ],
+        bars,
         samples,
     })
+}
+
+fn in_us(ns: f64) -> f64 {
+    ns / 1000.0
 }
 
 /// All rows' programs at once, in turn.
@@ -196,7 +353,7 @@ fn in_rounds(bench: &Bench, budget: Duration, failures: &mut Vec<String>) -> [Sa
     let mut done = 0;
     while bench.more_rounds(done, 3, start.elapsed() < budget) {
         for ((row, live), ns) in ROWS.iter().zip(&mut live).zip(&mut ns) {
-            match live.as_mut().map(|live| live.round(row.calls)) {
+            match live.as_mut().map(|live| live.round(bench.pick(row.calls))) {
                 Some(Ok(one)) => ns.push(one),
                 Some(Err(error)) => {
                     failures.push(format!("{error:#}"));
@@ -210,34 +367,17 @@ fn in_rounds(bench: &Bench, budget: Duration, failures: &mut Vec<String>) -> [Sa
     ns.map(|ns| ns.into_iter().collect())
 }
 
-fn parked(bench: &Bench, count: u32) -> Result<Parked> {
-    bench.ensure_fibers_can_wait("parked fibers")?;
-    let mut command = bench.programs.command(&bench.programs.fibers, Load::Shim);
-    command.args(["parked", &count.to_string()]);
-    let name = format!("{count} fibers in a read");
+fn crowd_of(bench: &Bench, crowd: &Crowd) -> Result<Told> {
+    if crowd.load != Load::Plain {
+        bench.ensure_fibers_can_wait("parked fibers")?;
+    }
+    let count = bench.pick(crowd.count);
+    let mut command = bench.programs.command(&bench.programs.fibers, crowd.load);
+    command.args([crowd.key, &count.to_string()]);
+    let name = format!("{count} fibers, {}", crowd.title);
     let mut live = Live::start(command, &name)?;
     // A million of them touch gigabytes of fresh memory.
     let line = live.line_within(Duration::from_secs(300))?;
     live.end()?;
     serde_json::from_str(&line).with_context(|| format!("{name}: said {line:?}"))
-}
-
-fn told(parked: &Parked) -> Vec<(String, String)> {
-    let each = |ns: f64| format!("{:.0} ns", ns / f64::from(parked.made.max(1)));
-    let memory = |kib: f64| format!("{:.0} B", parked.bytes(kib));
-    let grown = parked.rss_after_kib - parked.rss_before_kib;
-    vec![
-        (
-            format!("{} fibers, each in a read of a pipe: resident, in all", parked.made),
-            format!("{:.1} MiB", grown / 1024.0),
-        ),
-        ("  resident, each".to_owned(), memory(grown)),
-        ("  page tables, each".to_owned(), memory(parked.tables_kib)),
-        ("  kernel memory, each".to_owned(), memory(parked.slab_kib)),
-        ("  create and park, each".to_owned(), each(parked.park_ns)),
-        (
-            "  wake by end of file, finish and join, each".to_owned(),
-            each(parked.wake_ns),
-        ),
-    ]
 }

@@ -72,7 +72,7 @@ enum Table {
     Overhead,
     /// Random 4 KiB reads by fibers, pthreads and fio
     Throughput,
-    /// Yield, create and join, memory of a parked fiber
+    /// Yield, create and join, wakes across workers, a million fibers that wait
     Fibers,
     /// O_DIRECT reads by each engine and by fio on the same interface
     Engines,
@@ -116,6 +116,11 @@ impl Bench {
             "{what}: the shim has no engine here, so a fiber that waits would stop them all"
         );
         Ok(())
+    }
+
+    /// The first of a pair with --quick, else the second.
+    fn pick<T>(&self, (quick, whole): (T, T)) -> T {
+        if self.quick { quick } else { whole }
     }
 
     /// How long a part may take: with --quick the first figure, and the first tables what is left of the minute.

@@ -6,19 +6,23 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
+#include <semaphore.h>
 #include <sys/resource.h>
 
 static const char usage[] =
     "fibers yield COUNT     rounds of fiber_yield on COUNT fibers, asked for as in overhead\n"
+    "fibers yield COUNT READERS  the same beside fibers that wait in a read of an empty pipe\n"
     "fibers create          rounds of fiber_create and fiber_join\n"
     "fibers skynet          rounds of a tree of fibers, ten children each: the calls are leaves, the time is a fiber's\n"
     "fibers wake idle|busy  rounds of wakes between two workers that sleep, or whose other fiber yields: the median\n"
+    "fibers wake threads    the same between two pthreads, by sem_post\n"
     "fibers steal COUNT     rounds of COUNT fibers made by one worker and run by another: the median\n"
     "fibers parked COUNT    COUNT fibers, each in a read of one byte from an empty pipe, then all woken by its end\n"
     "fibers waiting COUNT   COUNT fibers, each in a fiber_sem_wait, then all woken\n"
     "fibers sleeping COUNT  COUNT fibers, each in a fiber_sleep, then all woken by the time\n";
 
-static unsigned count;
+static unsigned count, readers;
+static int pipe_ends[2];
 
 /* ---- Rounds ------------------------------------------------------------------------------------------------ */
 
@@ -33,6 +37,33 @@ static double round_of_yields(uint64_t n)
 {
     uint64_t each = n / count ? n / count : 1;
     return (double)run_gang(count, each, yield) / (double)(each * count);
+}
+
+static unsigned reading;
+
+static void *reads_in_vain(void *arg)
+{
+    char byte;
+    reading++;
+    if (read(pipe_ends[0], &byte, 1) != 0)
+        die(errno, "read of a pipe at its end");
+    return arg;
+}
+
+static void *yield_beside_readers(void *arg)
+{
+    if (pipe(pipe_ends))
+        die(errno, "pipe");
+    for (unsigned i = 0; i < readers; i++) {
+        int error = fiber_create(NULL, NULL, reads_in_vain, NULL);
+        if (error)
+            die(error, "fiber_create");
+    }
+    while (reading < readers)
+        fiber_yield();
+    serve(round_of_yields);
+    close(pipe_ends[1]);
+    return arg;
 }
 
 static void *nothing(void *arg)
@@ -234,6 +265,51 @@ static void *wake(void *arg)
     return arg;
 }
 
+/* What the kernel takes to wake a thread is most of what a sleeping worker's fiber waits for. */
+static sem_t thread_told[2];
+
+static void *thread_echo(void *arg)
+{
+    for (;;) {
+        sem_wait(&thread_told[1]);
+        if (over)
+            return arg;
+        *latency++ = now_ns() - told_at;
+        told_at = now_ns();
+        sem_post(&thread_told[0]);
+    }
+}
+
+static double round_of_thread_wakes(uint64_t n)
+{
+    uint64_t *times = times_of(2 * n);
+    latency = times;
+    for (uint64_t i = 0; i < n; i++) {
+        told_at = now_ns();
+        sem_post(&thread_told[1]);
+        sem_wait(&thread_told[0]);
+        *latency++ = now_ns() - told_at;
+    }
+    double middle = median(times, 2 * n);
+    free(times);
+    return middle;
+}
+
+static void *wake_threads(void *arg)
+{
+    pthread_t thread;
+    for (unsigned i = 0; i < 2; i++)
+        sem_init(&thread_told[i], 0, 0);
+    int error = pthread_create(&thread, NULL, thread_echo, NULL);
+    if (error)
+        die(error, "pthread_create");
+    serve(round_of_thread_wakes);
+    over = 1;
+    sem_post(&thread_told[1]);
+    pthread_join(thread, NULL);
+    return arg;
+}
+
 static unsigned stolen;
 
 static void *steal_me(void *arg)
@@ -265,8 +341,6 @@ static double round_of_thefts(uint64_t n)
 /* ---- Many that wait ---------------------------------------------------------------------------------------- */
 
 static unsigned long arrived, woken;
-
-static int pipe_ends[2];
 
 static void open_pipe(void)
 {
@@ -471,19 +545,24 @@ static int did_many(const char *what)
 int main(int argc, char **argv)
 {
     const char *what = argc > 1 ? argv[1] : "";
-    count = argc == 3 ? (unsigned)strtoul(argv[2], NULL, 10) : 0;
+    count = argc >= 3 ? (unsigned)strtoul(argv[2], NULL, 10) : 0;
+    readers = argc == 4 ? (unsigned)strtoul(argv[3], NULL, 10) : 0;
     busy = argc == 3 && !strcmp(argv[2], "busy");
     if (!strcmp(what, "yield") && count) {
-        on_one_worker(serve_on_fiber, (void *)(uintptr_t)round_of_yields);
+        if (readers && !preloaded())
+            die(0, "yield: libaioshim.so is not preloaded, the first read would block them all");
+        on_one_worker(yield_beside_readers, NULL);
     } else if (!strcmp(what, "create") && argc == 2) {
         on_one_worker(serve_on_fiber, (void *)(uintptr_t)round_of_creates);
     } else if (!strcmp(what, "skynet") && argc == 2) {
         on_one_worker(serve_on_fiber, (void *)(uintptr_t)round_of_skynet);
     } else if (!strcmp(what, "wake") && (busy || (argc == 3 && !strcmp(argv[2], "idle")))) {
         on_workers(2, wake, NULL);
-    } else if (!strcmp(what, "steal") && count) {
+    } else if (!strcmp(what, "wake") && argc == 3 && !strcmp(argv[2], "threads")) {
+        on_one_worker(wake_threads, NULL);
+    } else if (!strcmp(what, "steal") && count && argc == 3) {
         on_workers(2, serve_on_fiber, (void *)(uintptr_t)round_of_thefts);
-    } else if (!count || !did_many(what)) {
+    } else if (!count || argc != 3 || !did_many(what)) {
         fputs(usage, stderr);
         return 2;
     }
