@@ -153,7 +153,7 @@ mod verbs {
         let me = worker.running();
         // `unpark(self), park()` is a yield: then it waits for nothing. Either way unpark says so when it comes.
         me.set_waits(Waits::Shim, core::ptr::null());
-        sched::park(worker);
+        sched::park_in_shim(worker);
         me.waits_no_more();
     }
 

@@ -96,6 +96,17 @@ pub(crate) fn park(worker: &Worker) {
     pass_to(worker, next);
 }
 
+/// Parks the running fiber in the shim. On a fiber of `worker`.
+#[inline]
+pub(crate) fn park_in_shim(worker: &Worker) {
+    // The round began with nothing in flight, perhaps, and was made longer for that; now there is something to submit
+    // once each of the others had its turn.
+    if worker.ready.len() < SHORT_ROUND as usize {
+        worker.budget.set(worker.budget.get().min(round(worker)));
+    }
+    park(worker);
+}
+
 /// Parks the running fiber until `fiber`, which knows that it waits, has ended. On a fiber of `worker`.
 #[inline]
 pub(crate) fn park_until_ended(worker: &Worker, fiber: &'static Fiber) {
@@ -268,12 +279,9 @@ fn round_is_over(worker: &Worker) -> bool {
         || worker.stacks.borrow().has_excess()
         || (first != NEVER && first <= timer::now());
     if !over {
-        // With nothing but the inbox to look at, a handful of fibers need not look each time round.
-        let least = if worker.host.get().is_none() && first == NEVER {
-            SHORT_ROUND
-        } else {
-            1
-        };
+        // With nothing but the inbox to look at, a handful of fibers need not look each time round. One that parks in the
+        // shim meanwhile ends that: see `park_in_shim`.
+        let least = if first == NEVER { SHORT_ROUND } else { 1 };
         worker.budget.set(round(worker).max(least));
     }
     over
