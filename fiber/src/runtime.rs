@@ -5,7 +5,7 @@
 
 use crate::errno::Errno;
 use crate::fiber::{Entry, Fiber, Life};
-use crate::idle::Idle;
+use crate::idle::{self, Idle};
 use crate::join::{self, Spec};
 use crate::overflow::SignalStack;
 use crate::stack::Class;
@@ -37,6 +37,8 @@ pub(crate) struct Runtime {
     /// None is left: workers return.
     pub done: AtomicBool,
     pub idle: Idle,
+    /// There is a CPU for each worker.
+    roomy: bool,
     /// The handle of the first fiber, and its result.
     main: AtomicU64,
     main_result: AtomicPtr<c_void>,
@@ -70,6 +72,7 @@ pub(crate) fn run(setup: Setup, entry: Entry, arg: *mut c_void) -> Result<*mut c
         live: AtomicUsize::new(0),
         done: AtomicBool::new(false),
         idle: Idle::default(),
+        roomy: idle::may_look_out(setup.workers),
         main: AtomicU64::new(0),
         main_result: AtomicPtr::new(null_mut()),
     });
@@ -150,6 +153,11 @@ impl Runtime {
     #[inline(always)]
     pub(crate) fn is_single(&self) -> bool {
         self.count.load(Ordering::Relaxed) == 1
+    }
+
+    /// Whether a worker with nothing to do should look out for it before it sleeps.
+    pub(crate) fn looks_out(&self) -> bool {
+        self.roomy && !self.is_single()
     }
 
     /// A fiber was made.

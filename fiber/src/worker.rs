@@ -6,6 +6,7 @@
 use crate::fiber::{Fiber, List};
 use crate::fresh::{Fresh, FreshQueue};
 use crate::host::Attachment;
+use crate::idle::Patience;
 use crate::inbox::{Inbox, Node};
 use crate::runtime::Runtime;
 use crate::slab::Records;
@@ -48,6 +49,7 @@ pub(crate) struct Worker {
     pub started: Cell<usize>,
     /// Set while the worker is attached to the shim.
     pub host: Cell<Option<Attachment>>,
+    pub patience: Patience,
     /// When deep stacks were last trimmed.
     pub trimmed_at: Cell<Instant>,
     pub remote: Remote,
@@ -96,6 +98,7 @@ impl Worker {
             timers: RefCell::new(Timers::default()),
             started: Cell::new(0),
             host: Cell::new(None),
+            patience: Patience::new(),
             trimmed_at: Cell::new(0),
             remote: Remote {
                 inbox: Inbox::new(),
