@@ -41,7 +41,7 @@ const fn row(
     }
 }
 
-const ROWS: [Row; 16] = [
+const ROWS: [Row; 17] = [
     row(
         "yield_2",
         "fiber_yield, 2 fibers",
@@ -114,35 +114,42 @@ const ROWS: [Row; 16] = [
     ),
     row(
         "wake_idle",
-        "wake of a fiber whose worker sleeps",
+        "wake across workers, an idle one",
         &["wake", "idle"],
         Load::Plain,
         (1_000, 4_000),
     ),
     row(
         "wake_idle_shim",
-        "wake of a fiber whose worker sleeps, preloaded",
+        "wake across workers, an idle one, preloaded",
         &["wake", "idle"],
         Load::Shim,
         (1_000, 4_000),
     ),
     row(
+        "wake_asleep",
+        "wake across workers, one that has slept for long",
+        &["wake", "asleep"],
+        Load::Plain,
+        (100, 400),
+    ),
+    row(
         "wake_threads",
-        "  the same by sem_post, 2 pthreads",
+        "  the same by sem_post, between pthreads",
         &["wake", "threads"],
         Load::Plain,
-        (1_000, 4_000),
+        (100, 400),
     ),
     row(
         "wake_busy",
-        "wake of a fiber whose worker runs another",
+        "wake across workers, a busy one",
         &["wake", "busy"],
         Load::Plain,
         (4_000, 10_000),
     ),
     row(
         "steal_1",
-        "fiber_create until a worker that sleeps has run it",
+        "fiber_create until an idle worker has run it",
         &["steal", "1"],
         Load::Plain,
         (400, 1_000),
@@ -299,7 +306,7 @@ pub fn measure(bench: &Bench) -> Result<Part> {
             resident,
         ),
         Bar::at_most(
-            "wake across workers, one that sleeps",
+            "wake across workers, an idle one",
             5.0,
             " us",
             of("wake_idle").map(in_us),

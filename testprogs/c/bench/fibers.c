@@ -14,8 +14,10 @@ static const char usage[] =
     "fibers yield COUNT READERS  the same beside fibers that wait in a read of an empty pipe\n"
     "fibers create          rounds of fiber_create and fiber_join\n"
     "fibers skynet          rounds of a tree of fibers, ten children each: the calls are leaves, the time is a fiber's\n"
-    "fibers wake idle|busy  rounds of wakes between two workers that sleep, or whose other fiber yields: the median\n"
-    "fibers wake threads    the same between two pthreads, by sem_post\n"
+    "fibers wake idle       rounds of wakes to and fro between two workers that have nothing else to do: the median\n"
+    "fibers wake busy       the same, beside a fiber on each that yields\n"
+    "fibers wake asleep     the same one way, to a worker that has slept for long\n"
+    "fibers wake threads    as asleep, but between two pthreads, by sem_post\n"
     "fibers steal COUNT     rounds of COUNT fibers made by one worker and run by another: the median\n"
     "fibers parked COUNT    COUNT fibers, each in a read of one byte from an empty pipe, then all woken by its end\n"
     "fibers waiting COUNT   COUNT fibers, each in a fiber_sem_wait, then all woken\n"
@@ -171,7 +173,7 @@ static struct side {
     pthread_t thread;
     unsigned ready;
 } sides[2];
-static unsigned busy, over;
+static unsigned busy, asleep, over;
 static unsigned round_is_on = 1; /* and none takes the other's fibers before the first one */
 static uint64_t told_at, *latency;
 
@@ -206,6 +208,13 @@ static void begin_side(struct side *side)
         fiber_yield();
 }
 
+/* Long enough for the other to fall asleep. */
+static void pause_round(void)
+{
+    const struct timespec pause = { 0, 100000 };
+    clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
+}
+
 static void tell(struct side *side)
 {
     told_at = now_ns();
@@ -232,12 +241,15 @@ static double round_of_wakes(uint64_t n)
     for (unsigned i = 0; busy && i < 2; i++)
         fiber_sem_post(&sides[i].round_begins);
     for (uint64_t i = 0; i < n; i++) {
+        if (asleep)
+            pause_round();
         tell(&sides[1]);
         fiber_sem_wait(&sides[0].told);
-        *latency++ = now_ns() - told_at;
+        if (!asleep)
+            *latency++ = now_ns() - told_at;
     }
     __atomic_store_n(&round_is_on, 0, __ATOMIC_RELAXED);
-    double middle = median(times, 2 * n);
+    double middle = median(times, (uint64_t)(latency - times));
     free(times);
     return middle;
 }
@@ -275,22 +287,21 @@ static void *thread_echo(void *arg)
         if (over)
             return arg;
         *latency++ = now_ns() - told_at;
-        told_at = now_ns();
         sem_post(&thread_told[0]);
     }
 }
 
 static double round_of_thread_wakes(uint64_t n)
 {
-    uint64_t *times = times_of(2 * n);
+    uint64_t *times = times_of(n);
     latency = times;
     for (uint64_t i = 0; i < n; i++) {
+        pause_round();
         told_at = now_ns();
         sem_post(&thread_told[1]);
         sem_wait(&thread_told[0]);
-        *latency++ = now_ns() - told_at;
     }
-    double middle = median(times, 2 * n);
+    double middle = median(times, n);
     free(times);
     return middle;
 }
@@ -388,14 +399,14 @@ static void post_all(void)
 /* The sleepers wake within a tenth of a second, in another order than they lay down in. */
 static uint64_t first_wakes, last_wakes;
 
-static unsigned long asleep;
+static unsigned long lain_down;
 
 static void set_alarm(void)
 {
     first_wakes = now_ns() + 500000000u + (uint64_t)count * 2000;
     last_wakes = first_wakes + 100000000u;
     post_all();
-    while (asleep < arrived)
+    while (lain_down < arrived)
         fiber_yield();
     fiber_yield();
 }
@@ -404,7 +415,7 @@ static void *sleeps(void *arg)
 {
     arrived++;
     fiber_sem_wait(&semaphore); /* until all have a stack, so that the time of sleeping is known */
-    uint64_t wakes = first_wakes + asleep++ * 2654435761u % (last_wakes - first_wakes);
+    uint64_t wakes = first_wakes + lain_down++ * 2654435761u % (last_wakes - first_wakes);
     uint64_t now = now_ns();
     int error = fiber_sleep(wakes > now ? wakes - now : 0);
     if (error)
@@ -548,6 +559,7 @@ int main(int argc, char **argv)
     count = argc >= 3 ? (unsigned)strtoul(argv[2], NULL, 10) : 0;
     readers = argc == 4 ? (unsigned)strtoul(argv[3], NULL, 10) : 0;
     busy = argc == 3 && !strcmp(argv[2], "busy");
+    asleep = argc == 3 && !strcmp(argv[2], "asleep");
     if (!strcmp(what, "yield") && count) {
         if (readers && !preloaded())
             die(0, "yield: libaioshim.so is not preloaded, the first read would block them all");
@@ -556,7 +568,7 @@ int main(int argc, char **argv)
         on_one_worker(serve_on_fiber, (void *)(uintptr_t)round_of_creates);
     } else if (!strcmp(what, "skynet") && argc == 2) {
         on_one_worker(serve_on_fiber, (void *)(uintptr_t)round_of_skynet);
-    } else if (!strcmp(what, "wake") && (busy || (argc == 3 && !strcmp(argv[2], "idle")))) {
+    } else if (!strcmp(what, "wake") && (busy || asleep || (argc == 3 && !strcmp(argv[2], "idle")))) {
         on_workers(2, wake, NULL);
     } else if (!strcmp(what, "wake") && argc == 3 && !strcmp(argv[2], "threads")) {
         on_one_worker(wake_threads, NULL);
