@@ -48,11 +48,14 @@ pub(crate) fn yield_now(worker: &Worker) {
     unsafe {
         let next = worker.ready.rotate(me);
         worker.current.set(next);
-        // The one after `next`, and the record behind: with a hundred fibers they have left the first-level cache. Asked
-        // for one turn ahead, a switch among a thousand costs 7.2 ns instead of 12.9.
+        // The stack of the second after `next`, and the record behind: with a hundred fibers they have left the first-level
+        // cache. Asked for in time, a switch among a thousand costs 7.2 ns instead of 12.9.
         let after = worker.ready.head();
-        switch::prefetch((*after).sp.get());
-        switch::prefetch((*after).next.get().cast());
+        let then = (*after).next.get();
+        if !then.is_null() {
+            switch::prefetch((*then).sp.get());
+            switch::prefetch((*then).next.get().cast());
+        }
         let errno = *worker.errno.get();
         switch::switch((*me).sp.as_ptr(), (*next).sp.get());
         *worker.errno.get() = errno;
