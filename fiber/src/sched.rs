@@ -48,17 +48,27 @@ pub(crate) fn yield_now(worker: &Worker) {
     unsafe {
         let next = worker.ready.rotate(me);
         worker.current.set(next);
-        // The stack of the second after `next`, and the record behind: with a hundred fibers they have left the first-level
-        // cache. Asked for in time, a switch among a thousand costs 7.2 ns instead of 12.9.
-        let after = worker.ready.head();
-        let then = (*after).next.get();
+        ask_ahead(worker);
+        let errno = *worker.errno.get();
+        switch::switch((*me).sp.as_ptr(), (*next).sp.get());
+        *worker.errno.get() = errno;
+    }
+}
+
+/// Asks the caches for the stack of the second fiber in turn, and for the record behind: with a hundred fibers they have
+/// left the first-level cache. Asked for in time, a switch among a thousand costs 7.2 ns instead of 12.9.
+///
+/// # Safety
+/// The ready list is not empty.
+#[inline(always)]
+unsafe fn ask_ahead(worker: &Worker) {
+    // SAFETY: the list has a first one; fibers in it have been switched away from and their records are never unmapped.
+    unsafe {
+        let then = (*worker.ready.head()).next.get();
         if !then.is_null() {
             switch::prefetch((*then).sp.get());
             switch::prefetch((*then).next.get().cast());
         }
-        let errno = *worker.errno.get();
-        switch::switch((*me).sp.as_ptr(), (*next).sp.get());
-        *worker.errno.get() = errno;
     }
 }
 
@@ -374,6 +384,9 @@ pub(crate) fn exit(worker: &Worker, result: *mut c_void) -> ! {
         next = worker.ready.pop();
         if next.is_null() {
             next = pick(worker);
+        } else if !worker.ready.head().is_null() {
+            // SAFETY: just looked.
+            unsafe { ask_ahead(worker) };
         }
     } else if !round_is_over(worker) {
         next = pick(worker);
