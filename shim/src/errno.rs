@@ -17,7 +17,6 @@ impl Errno {
     pub const NOMEM: Self = Self(libc::ENOMEM);
     pub const NOTSUP: Self = Self(libc::EOPNOTSUPP);
     pub const NXIO: Self = Self(libc::ENXIO);
-    pub const TIME: Self = Self(libc::ETIME);
 
     /// The error of a raw system call's or completion's negative result.
     pub fn of(result: i32) -> Self {

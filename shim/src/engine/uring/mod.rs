@@ -3,6 +3,7 @@
 //! Invariant: between two calls from outside, the ring's own head and tail tell all there is to know; `early` holds
 //! completions that had to be taken off the queue to make room for submissions.
 
+mod deadline;
 mod entry;
 mod hot_file;
 mod setup;
@@ -11,7 +12,8 @@ use super::{Engine, Request, Sink, Token, Transfer, Wait};
 use crate::conf::Level;
 use crate::errno::Errno;
 use crate::tls::OffFiber;
-use crate::{fds, log};
+use crate::{fds, log, sys};
+use deadline::Deadline;
 use entry::File;
 use hot_file::HotFile;
 use io_uring::{IoUring, opcode, squeue, types};
@@ -22,6 +24,8 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 const WAKE: u64 = u64::MAX;
 /// The user data of entries whose completion nobody waits for.
 const SILENT: u64 = u64::MAX - 1;
+/// The user data of the timeout that is armed.
+const DEADLINE: u64 = u64::MAX - 2;
 /// What stands in `queued` for entries of our own, which nobody waits for.
 const OURS: Token = Token::MAX;
 
@@ -34,19 +38,18 @@ const PLACES: usize = 3;
 /// io_uring_enter(2): do not count the wait as waiting for I/O (6.15); the io-uring crate does not have it yet.
 const IORING_ENTER_NO_IOWAIT: u32 = 1 << 7;
 const IORING_ENTER_GETEVENTS: u32 = 1;
-const IORING_ENTER_EXT_ARG: u32 = 1 << 3;
 
 pub struct Uring {
     ring: IoUring,
     hot: HotFile,
     /// Flags for every io_uring_enter that waits.
     wait_flags: u32,
-    timed_waits: bool,
     early: Vec<(Token, i32)>,
     wake_fd: c_int,
     /// Where the armed read puts the eventfd's count. Boxed: the kernel holds its address.
     wake_count: Box<u64>,
     wake_armed: bool,
+    deadline: Deadline,
     /// The tokens of what is queued, in the queue's order: what comes back if the kernel stops taking submissions.
     queued: Vec<Token>,
     /// The kernel has begun to refuse io_uring_enter: nothing is submitted any more.
@@ -65,7 +68,6 @@ impl Uring {
         setup::settle(&ring);
         Ok(Self {
             wait_flags: IORING_ENTER_GETEVENTS | if no_iowait { IORING_ENTER_NO_IOWAIT } else { 0 },
-            timed_waits: ring.params().is_feature_ext_arg(),
             hot: HotFile::new(&ring),
             queued: Vec::with_capacity(ring.params().sq_entries() as usize),
             ring,
@@ -73,6 +75,7 @@ impl Uring {
             wake_fd,
             wake_count: Box::new(0),
             wake_armed: false,
+            deadline: Deadline::new(),
             broken: false,
         })
     }
@@ -100,20 +103,12 @@ impl Uring {
         }
     }
 
-    /// io_uring_enter(2): submits everything queued, waits for `want` completions, for at most `timeout`.
-    fn enter(&mut self, want: u32, timeout: Option<u64>) -> Result<usize, Errno> {
+    /// io_uring_enter(2): submits everything queued, waits for `want` completions.
+    fn enter(&mut self, want: u32) -> Result<usize, Errno> {
         let queued = self.ring.submission().len() as u32;
-        let (flags, submitter) = (self.wait_flags, self.ring.submitter());
-        let submitted = match timeout {
-            // SAFETY: no argument is passed; the queue's entries were vouched for when pushed.
-            None => unsafe { submitter.enter::<libc::sigset_t>(queued, want, flags, None) },
-            Some(nanos) => {
-                let timespec = types::Timespec::from(std::time::Duration::from_nanos(nanos));
-                let arguments = types::SubmitArgs::new().timespec(&timespec);
-                // SAFETY: `arguments` is the io_uring_getevents_arg that EXT_ARG announces, alive across the call.
-                unsafe { submitter.enter(queued, want, flags | IORING_ENTER_EXT_ARG, Some(&arguments)) }
-            }
-        };
+        let submitter = self.ring.submitter();
+        // SAFETY: no argument is passed; the queue's entries were vouched for when pushed.
+        let submitted = unsafe { submitter.enter::<libc::sigset_t>(queued, want, self.wait_flags, None) };
         let left = self.ring.submission().len();
         self.queued.drain(..queued as usize - left);
         if left > 0 {
@@ -128,6 +123,7 @@ impl Uring {
         for entry in self.ring.completion() {
             match entry.user_data() {
                 WAKE => self.wake_armed = false,
+                DEADLINE => self.deadline.completed(entry.result()),
                 SILENT => {}
                 token => done(token as Token, entry.result()),
             }
@@ -149,6 +145,15 @@ impl Uring {
         }
     }
 
+    /// Arms a timeout, so that the end of a wait is a completion.
+    fn arm_deadline(&mut self, nanos: u64) {
+        let entries = self.deadline.arm(sys::now() + nanos);
+        for (entry, data) in entries.into_iter().flatten() {
+            self.make_room();
+            self.push(&entry.user_data(data), OURS);
+        }
+    }
+
     /// The kernel refuses io_uring_enter after all: what is still queued comes back as ECANCELED, which makes the
     /// calls plain ones; later ones are the pool's.
     fn give_up(&mut self, error: Errno) {
@@ -167,7 +172,7 @@ impl Uring {
         }
     }
 
-    /// Blocks as well as can be without EXT_ARG (before 5.11), or when broken: poll(2) on the ring.
+    /// Blocks as well as can be when broken: poll(2) on the ring.
     fn wait_outside(&self, nanos: u64) {
         // SAFETY: the ring's descriptor is open as long as the ring is.
         let fd = unsafe { BorrowedFd::borrow_raw(self.ring.as_raw_fd()) };
@@ -229,7 +234,7 @@ impl Engine for Uring {
     fn submit(&mut self) {
         self.end_batch();
         while !self.broken && !self.ring.submission().is_empty() {
-            match self.enter(0, None) {
+            match self.enter(0) {
                 Ok(_) => {}
                 // Too much is in flight for the kernel to take more: make room first.
                 Err(Errno::BUSY | Errno::AGAIN) => {
@@ -250,20 +255,18 @@ impl Engine for Uring {
         if !self.broken && !matches!(wait, Wait::No) {
             // May submit, and so bring completions.
             self.arm_wake();
+            if let Wait::Nanos(nanos) = wait {
+                self.arm_deadline(nanos);
+            }
         }
         let ready = !self.early.is_empty() || !self.ring.completion().is_empty();
-        let (want, timeout) = match wait {
-            Wait::No => (0, None),
-            _ if ready => (0, None),
-            Wait::Forever => (1, None),
-            Wait::Nanos(n) => (1, Some(n)),
-        };
+        let want = u32::from(!ready && !matches!(wait, Wait::No));
         if self.broken {
             if want > 0 {
-                self.wait_outside(timeout.unwrap_or(BROKEN_POLL_NS).min(BROKEN_POLL_NS));
+                self.wait_outside(BROKEN_POLL_NS);
             }
         } else {
-            self.round(want, timeout);
+            self.round(want);
         }
         for (token, result) in std::mem::take(&mut self.early) {
             sink.done(token, result);
@@ -274,7 +277,7 @@ impl Engine for Uring {
 
 impl Uring {
     /// The one system call of a scheduling round, if there is anything for it to do.
-    fn round(&mut self, want: u32, timeout: Option<u64>) {
+    fn round(&mut self, want: u32) {
         self.end_batch();
         let pending = {
             let submission = self.ring.submission();
@@ -283,15 +286,8 @@ impl Uring {
         if self.queued.is_empty() && !pending && want == 0 {
             return;
         }
-        if timeout.is_some() && !self.timed_waits {
-            self.submit();
-            if self.early.is_empty() && self.ring.completion().is_empty() {
-                self.wait_outside(timeout.unwrap_or_default());
-            }
-            return;
-        }
-        match self.enter(want, timeout) {
-            Ok(_) | Err(Errno::INTR | Errno::TIME | Errno::BUSY | Errno::AGAIN) => {}
+        match self.enter(want) {
+            Ok(_) | Err(Errno::INTR | Errno::BUSY | Errno::AGAIN) => {}
             Err(error) => self.give_up(error),
         }
     }
