@@ -8,7 +8,7 @@ use crate::engine::{self, Engine, Made, Request, Sink, Token, Wait};
 use crate::errno;
 use crate::flight::{Flight, Flights};
 use crate::host::Host;
-use crate::policy::INLINE_BUDGET;
+use crate::policy::{self, INLINE_BUDGET};
 use crate::pool::{self, Job};
 use crate::remote::{Message, Remote};
 use crate::stats::Stats;
@@ -287,12 +287,24 @@ impl Thread {
         let token = unsafe { &mut *self.flights.get() }.add(flight);
         if engine.queue(request, token) {
             self.queued.set(self.queued.get() + 1);
+            if request.is_direct() {
+                self.keep_device_busy();
+            }
         } else if !self.offload(token, *request) {
             // SAFETY: as above.
             unsafe { &mut *self.flights.get() }.remove(token);
             return;
         }
         self.park();
+    }
+
+    /// A device that waits for the end of the round to get everything at once idles meanwhile. So what is queued for it is
+    /// handed over early while others still run, as soon as it is a share of all that is in flight.
+    #[inline]
+    fn keep_device_busy(&self) {
+        if policy::is_share(self.queued.get(), self.flights().len()) && self.host.runnable() > 0 {
+            self.submit_queued();
+        }
     }
 
     /// Hands `request` to the pool; false where it has not one thread. errno is kept.

@@ -40,6 +40,12 @@ pub enum Request {
 }
 
 impl Request {
+    /// Whether it goes to a device at once, past the page cache.
+    #[inline(always)]
+    pub fn is_direct(&self) -> bool {
+        matches!(self, Self::Transfer(transfer) if transfer.direct)
+    }
+
     /// The descriptor it is about; None for a path.
     #[inline(always)]
     pub fn fd(&self) -> Option<c_int> {
