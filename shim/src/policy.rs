@@ -138,14 +138,15 @@ impl Hint {
     }
 }
 
-/// System calls in which as many operations as are in flight are handed to a device: more keep it busier, and cost CPU.
-/// 32 fibers that read O_DIRECT get 1.15x of what one call for all gives them, and no more from 4 (docs/measured.md).
-const SHARES: usize = 3;
+/// System calls in which as many operations as are in flight are handed to a device: more keep it busier, and cost calls
+/// (docs/measured.md).
+const SHARES: usize = 2;
 
-/// Whether `queued` operations are worth a system call while the round still runs.
+/// Whether `queued` operations are worth a system call of their own while the round still runs: not when no more are to
+/// come, for the last ones go with the call that ends it.
 #[inline(always)]
-pub fn is_share(queued: u32, in_flight: usize) -> bool {
-    queued as usize * SHARES >= in_flight
+pub fn is_share(queued: u32, in_flight: usize, runnable: impl FnOnce() -> u32) -> bool {
+    queued as usize * SHARES >= in_flight && runnable() >= queued
 }
 
 /// How busy the calling fiber's thread is.
@@ -455,8 +456,8 @@ mod tests {
     }
 
     #[test]
-    fn a_device_gets_its_operations_in_three_shares() {
-        assert!(!is_share(10, 32) && is_share(11, 32) && is_share(1, 3) && !is_share(2, 8));
+    fn a_device_gets_half_of_a_large_round_early() {
+        assert!(is_share(16, 32, || 16) && !is_share(15, 32, || 17) && !is_share(16, 32, || 3) && is_share(4, 8, || 4));
     }
 
     #[test]

@@ -302,7 +302,7 @@ impl Thread {
     /// handed over early while others still run, as soon as it is a share of all that is in flight.
     #[inline]
     fn keep_device_busy(&self) {
-        if policy::is_share(self.queued.get(), self.flights().len()) && self.host.runnable() > 0 {
+        if policy::is_share(self.queued.get(), self.flights().len(), || self.host.runnable()) {
             self.submit_queued();
         }
     }
