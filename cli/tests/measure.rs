@@ -53,10 +53,16 @@ fn overhead_has_every_mode_of_every_call() {
 #[test]
 fn fibers_park_by_the_hundred_thousand() {
     let (stdout, json) = report(&["--only", "fibers"], "fibers");
-    let parked = &json["samples"]["parked"];
-    assert_eq!(parked["woken"], 100_000, "{stdout}");
+    for (crowd, count) in [("parked", 100_000), ("waiting", 50_000), ("sleeping", 50_000)] {
+        let told = &json["samples"][crowd];
+        assert_eq!(
+            (&told["asked"], &told["made"]),
+            (&count.into(), &count.into()),
+            "{stdout}"
+        );
+    }
     assert!(json["environment"]["kernel"].is_string());
-    assert!(stdout.contains("bar: fiber_yield between 2 fibers <= 10.00 ns: "));
+    assert!(stdout.contains("bar: fiber_yield between 2 fibers <= 8.00 ns: "));
 }
 
 /// In one run, for they read the same file.

@@ -287,8 +287,10 @@ impl Thread {
         let token = unsafe { &mut *self.flights.get() }.add(flight);
         if engine.queue(request, token) {
             self.queued.set(self.queued.get() + 1);
-            if request.is_direct() {
-                self.keep_device_busy();
+            if let Request::Transfer(transfer) = request
+                && (transfer.direct || transfer.cold)
+            {
+                self.keep_device_busy(transfer.direct);
             }
         } else if !self.offload(token, *request) {
             // SAFETY: as above.
@@ -299,10 +301,11 @@ impl Thread {
     }
 
     /// A device that waits for the end of the round to get everything at once idles meanwhile. So what is queued for it is
-    /// handed over early while others still run, as soon as it is a share of all that is in flight.
+    /// handed over early while others still run, when it is a share of all that is in flight.
     #[inline]
-    fn keep_device_busy(&self) {
-        if policy::is_share(self.queued.get(), self.flights().len(), || self.host.runnable()) {
+    fn keep_device_busy(&self, direct: bool) {
+        let (queued, in_flight) = (self.queued.get(), self.flights().len());
+        if policy::is_share(queued, in_flight, direct, || self.host.runnable()) {
             self.submit_queued();
         }
     }

@@ -31,6 +31,7 @@ fn buffer(call: &Call<'_>, way: Way, fd: c_int, data: *const c_void, n: usize, o
         offset,
         flags: 0,
         direct: false,
+        cold: false,
     };
     if delays_nobody(load, fd) {
         note_lone(call, &wanted);
@@ -54,6 +55,7 @@ fn vector(call: &Call<'_>, way: Way, fd: c_int, iov: *const libc::iovec, n: c_in
         offset: at,
         flags,
         direct: false,
+        cold: false,
     };
     if delays_nobody(load, fd) {
         note_lone(call, &wanted);
@@ -179,6 +181,7 @@ fn transfer(call: &Call<'_>, load: Load, transfer: Transfer) -> Outcome {
     let hint = descriptor.hint();
     let request = Request::Transfer(Transfer {
         direct: hint.is(Hint::DIRECT),
+        cold: hint.skips(policy::Way::Read),
         ..transfer
     });
     let Request::Transfer(transfer) = &request else {
@@ -278,7 +281,11 @@ fn attempt(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor, turn: &
         Err(Errno::AGAIN) => {
             call.note(|record| record.came(Luck::Miss));
             descriptor.told().missed(lesson, batch());
-            return submit(call, transfer, descriptor, turn);
+            let missed = Transfer {
+                cold: true,
+                ..*transfer
+            };
+            return submit(call, &missed, descriptor, turn);
         }
         Err(Errno::NOTSUP) => {
             call.note(|record| record.came(Luck::Refused));

@@ -40,12 +40,6 @@ pub enum Request {
 }
 
 impl Request {
-    /// Whether it goes to a device at once, past the page cache.
-    #[inline(always)]
-    pub fn is_direct(&self) -> bool {
-        matches!(self, Self::Transfer(transfer) if transfer.direct)
-    }
-
     /// The descriptor it is about; None for a path.
     #[inline(always)]
     pub fn fd(&self) -> Option<c_int> {
@@ -73,6 +67,8 @@ pub struct Transfer {
     pub flags: c_int,
     /// The descriptor was opened with O_DIRECT, as far as is known: a hint.
     pub direct: bool,
+    /// It is known to miss the page cache, or was lately seen to.
+    pub cold: bool,
 }
 
 impl Transfer {
