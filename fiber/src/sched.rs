@@ -103,7 +103,10 @@ pub(crate) fn park(worker: &Worker) {
     if worker.budget.get() > 0 || !round_is_over(worker) {
         next = pick(worker);
         if next == worker.current.get() {
-            return; // Made ready before it parked, and first in turn.
+            // Made ready before it parked, and first in turn. A turn all the same: one that only ever yields to itself
+            // must come to the end of its round, too, or timers and other threads would wait for ever.
+            worker.budget.set(worker.budget.get() - 1);
+            return;
         }
     }
     pass_to(worker, next);
