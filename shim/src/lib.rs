@@ -9,8 +9,8 @@
 //! 5. [`thread`]: parks the fiber. Its host runs others and comes back through [`host`]'s `aioshim_poll`, which submits
 //!    the batch, reaps completions and unparks.
 //!
-//! Around it: [`start`] sets all up before `main`, [`conf`] reads the environment, [`stats`] counts, [`position`] keeps
-//! reads and writes at a shared file position atomic, [`fork`] gives the child a fresh start.
+//! Around it: [`start`] sets all up before `main`, [`conf`] reads the environment, [`stats`] counts, [`trace`] writes calls
+//! down, [`position`] keeps reads and writes at a shared file position atomic, [`fork`] gives the child a fresh start.
 
 mod call;
 mod calls;
