@@ -51,7 +51,7 @@ macro_rules! hooks {
                         let here = tls::here();
                         if here.is_null() {
                             if let Some(fd) = marked!($($marked)?) {
-                                // SAFETY: as below.
+                                // SAFETY: it makes libc's call, with its caller's arguments.
                                 return unsafe { marked(fd, $($arg),*) };
                             }
                             // SAFETY: libc's own function, with its caller's arguments.
@@ -69,7 +69,7 @@ macro_rules! hooks {
                     // SAFETY: a thread stays attached while one of its hooks runs.
                     let thread = unsafe { &*here };
                     if thread.is_watched() {
-                        // SAFETY: as of this function.
+                        // SAFETY: it makes libc's call at most, with its caller's arguments.
                         return unsafe { watched(thread, $($arg),*) };
                     }
                     if let Some(call) = Call::begin(thread, Row::$name as usize, None)
@@ -78,7 +78,7 @@ macro_rules! hooks {
                         return result;
                     }
                     if let Some(fd) = marked!($($marked)?) {
-                        // SAFETY: as below.
+                        // SAFETY: it makes libc's call, with its caller's arguments.
                         return unsafe { marked(fd, $($arg),*) };
                     }
                     // SAFETY: libc's own function, with its caller's arguments.
@@ -108,7 +108,7 @@ macro_rules! hooks {
                         return record.end(result);
                     }
                     let result = match marked!($($marked)?) {
-                        // SAFETY: as below.
+                        // SAFETY: it makes libc's call, with its caller's arguments.
                         Some(fd) => unsafe { marked(fd, $($arg),*) },
                         // SAFETY: libc's own function, with its caller's arguments.
                         None => unsafe { libc()($($arg),*) },

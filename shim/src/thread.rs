@@ -260,18 +260,13 @@ impl Thread {
     }
 
     fn sleep_without_engine(&self, wait: Wait) {
-        use rustix::event::{PollFd, PollFlags, Timespec, poll};
-        let timeout = match wait {
-            Wait::No => return,
-            Wait::Forever => None,
-            Wait::Nanos(n) => Some(Timespec {
-                tv_sec: (n / 1_000_000_000) as i64,
-                tv_nsec: (n % 1_000_000_000) as i64,
-            }),
-        };
+        use rustix::event::{PollFd, PollFlags, poll};
+        if matches!(wait, Wait::No) {
+            return;
+        }
         // SAFETY: the eventfd is ours until detach.
         let fd = unsafe { BorrowedFd::borrow_raw(self.remote.wake_fd()) };
-        let _ = poll(&mut [PollFd::new(&fd, PollFlags::IN)], timeout.as_ref());
+        let _ = poll(&mut [PollFd::new(&fd, PollFlags::IN)], wait.timeout().as_ref());
         let _ = rustix::io::read(fd, &mut [0u8; 8]);
     }
 

@@ -85,25 +85,27 @@ pub fn openat(call: &Call<'_>, dir: c_int, path: *const c_char, flags: c_int, mo
     if flags & !KNOWN != 0 || flags & CHANGES != 0 {
         return submit(call, dir, path, flags, mode);
     }
-    match attempt(call, dir, path, flags) {
+    match attempt(dir, path, flags) {
         Ok(fd) => look_at(call, fd, flags).unwrap_or_else(|| submit(call, dir, path, flags, mode)),
         // Not cached; or a FIFO without a reader, a device that is not ready, a lease. Or no openat2 here at all.
         Err(Errno::AGAIN | Errno::NXIO | Errno(libc::ENOSYS | libc::EINVAL | libc::EPERM)) => {
             submit(call, dir, path, flags, mode)
         }
-        Err(error) => Outcome::Done(Err(error)),
+        Err(error) => {
+            call.inline();
+            Outcome::Done(Err(error))
+        }
     }
 }
 
 /// Opens what is there and cached.
-fn attempt(call: &Call<'_>, dir: c_int, path: *const c_char, flags: c_int) -> Result<c_int, Errno> {
+fn attempt(dir: c_int, path: *const c_char, flags: c_int) -> Result<c_int, Errno> {
     // SAFETY: openat2 takes zeroes as 'nothing asked for'.
     let mut how: libc::open_how = unsafe { std::mem::zeroed() };
     how.flags = (flags | libc::O_NONBLOCK) as u32 as u64;
     how.resolve = libc::RESOLVE_CACHED;
     // SAFETY: the path is the C caller's.
     let fd = unsafe { sys::openat2(dir, path, &how) }?;
-    call.inline();
     if flags & libc::O_NONBLOCK == 0 && sys::set_status_flags(fd, flags).is_err() {
         let _ = sys::close(fd);
         return Err(Errno::AGAIN);
@@ -126,8 +128,10 @@ fn look_at(call: &Call<'_>, fd: c_int, flags: c_int) -> Option<Outcome> {
         // reader (ENXIO).
         if stat.st_mode & libc::S_IFMT == libc::S_IFIFO && !fifo::has_writer(fd) {
             call.perform(&Request::AwaitWriter { fifo: fd });
+            return Some(Outcome::Done(Ok(fd as isize)));
         }
     }
+    call.inline();
     Some(Outcome::Done(Ok(fd as isize)))
 }
 

@@ -181,7 +181,7 @@ fn transfer(call: &Call<'_>, load: Load, transfer: Transfer) -> Outcome {
     let hint = descriptor.hint();
     let request = Request::Transfer(Transfer {
         direct: hint.is(Hint::DIRECT),
-        cold: hint.skips(policy::Way::Read),
+        cold: hint.skips(Way::Read),
         ..transfer
     });
     let Request::Transfer(transfer) = &request else {

@@ -13,6 +13,7 @@ mod uring;
 
 use crate::conf::EngineChoice;
 use crate::errno::Errno;
+use rustix::event::Timespec;
 use std::ffi::c_int;
 
 pub use plain::perform;
@@ -31,6 +32,21 @@ pub enum Wait {
     No,
     Nanos(u64),
     Forever,
+}
+
+impl Wait {
+    /// As poll(2)'s kin take it: None is without limit.
+    pub fn timeout(self) -> Option<Timespec> {
+        let nanos = match self {
+            Self::No => 0,
+            Self::Nanos(nanos) => nanos,
+            Self::Forever => return None,
+        };
+        Some(Timespec {
+            tv_sec: (nanos / 1_000_000_000) as i64,
+            tv_nsec: (nanos % 1_000_000_000) as i64,
+        })
+    }
 }
 
 /// Where an engine reports what became of requests.

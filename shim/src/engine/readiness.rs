@@ -9,7 +9,7 @@ use super::request::{Request, Transfer, Way};
 use super::{Sink, Token, Wait};
 use crate::errno::Errno;
 use crate::{fds, sys};
-use rustix::event::{Timespec, epoll};
+use rustix::event::epoll;
 use slab::Slab;
 use std::collections::{HashMap, VecDeque};
 use std::ffi::c_int;
@@ -172,18 +172,9 @@ impl Readiness {
 
     /// Waits as `wait` says for a stream to be ready or a wake-up, then tries what waits for it.
     pub fn poll(&mut self, wait: Wait, sink: &mut dyn Sink) {
-        let none = Timespec { tv_sec: 0, tv_nsec: 0 };
-        let timeout = match wait {
-            Wait::No => Some(none),
-            Wait::Nanos(n) => Some(Timespec {
-                tv_sec: (n / 1_000_000_000) as i64,
-                tv_nsec: (n % 1_000_000_000) as i64,
-            }),
-            Wait::Forever => None,
-        };
         let mut room = [const { MaybeUninit::<epoll::Event>::uninit() }; 64];
         // Interrupted: whoever waits looks around and comes back.
-        let Ok((events, _)) = epoll::wait(self.epoll(), &mut room, timeout.as_ref()) else {
+        let Ok((events, _)) = epoll::wait(self.epoll(), &mut room, wait.timeout().as_ref()) else {
             return;
         };
         for event in events {

@@ -173,18 +173,14 @@ impl Uring {
     }
 
     /// Blocks as well as can be when broken: poll(2) on the ring.
-    fn wait_outside(&self, nanos: u64) {
+    fn wait_outside(&self) {
         // SAFETY: the ring's descriptor is open as long as the ring is.
         let fd = unsafe { BorrowedFd::borrow_raw(self.ring.as_raw_fd()) };
         // SAFETY: the eventfd belongs to the thread that owns this engine and outlives it.
         let wake = unsafe { BorrowedFd::borrow_raw(self.wake_fd) };
-        use rustix::event::{PollFd, PollFlags, Timespec, poll};
-        let timeout = Timespec {
-            tv_sec: (nanos / 1_000_000_000) as i64,
-            tv_nsec: (nanos % 1_000_000_000) as i64,
-        };
+        use rustix::event::{PollFd, PollFlags, poll};
         let mut fds = [PollFd::new(&fd, PollFlags::IN), PollFd::new(&wake, PollFlags::IN)];
-        let _ = poll(&mut fds, Some(&timeout));
+        let _ = poll(&mut fds, Wait::Nanos(BROKEN_POLL_NS).timeout().as_ref());
         let _ = rustix::io::read(wake, &mut [0u8; 8]);
     }
 }
@@ -263,7 +259,7 @@ impl Engine for Uring {
         let want = u32::from(!ready && !matches!(wait, Wait::No));
         if self.broken {
             if want > 0 {
-                self.wait_outside(BROKEN_POLL_NS);
+                self.wait_outside();
             }
         } else {
             self.round(want);
