@@ -7,7 +7,7 @@
 mod contenders;
 mod costs;
 #[allow(dead_code, reason = "the shim's; what it offers and a replay has no use for")]
-#[path = "../../../shim/src/policy.rs"]
+#[path = "../../../shim/src/policy/mod.rs"]
 mod policy;
 mod replay;
 mod report;

@@ -6,6 +6,10 @@
 
 #![forbid(unsafe_code)]
 
+mod learned;
+
+pub use learned::Learned;
+
 /// What a cached 4 KiB read costs tried (preadv2 with RWF_NOWAIT), what a try in vain costs, what an operation in a
 /// batch does, and what the batch does as a whole, the scheduler's round included. One machine's: ratios count.
 const TRY_HIT_NS: u32 = 640;
@@ -303,100 +307,6 @@ fn through(hint: Hint, load: Load, at_position: bool) -> Option<Why> {
     }
 }
 
-/// What the tries of one way on a descriptor have taught. Reads and writes are strangers: what a cold read or a slow
-/// peer teaches says nothing of the next write, which would go to a kernel thread at ten times the cost of the copy.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Learned {
-    pub way: Way,
-    /// Tries to leave out.
-    pub skip: u8,
-    /// Tries that missed where trying does not pay, since it last did; at most 7.
-    pub misses: u8,
-    /// The share of misses among the last tries, of [`Learned::ALL_COLD`].
-    pub cold: u8,
-}
-
-impl Learned {
-    pub const NOTHING: Self = Self {
-        way: Way::Read,
-        skip: 0,
-        misses: 0,
-        cold: 0,
-    };
-
-    pub const ALL_COLD: u8 = 31;
-
-    /// What is known of `way`; nothing if the last lesson was of the other.
-    fn of(self, way: Way) -> Self {
-        if self.way == way {
-            self
-        } else {
-            Self { way, ..Self::NOTHING }
-        }
-    }
-
-    /// A try found nothing cached, or a copy was throttled. Where more of the tries miss than it pays for, the next are
-    /// left out, 1, 2, 4 ... 64 of them; the one after that asks again.
-    #[must_use]
-    pub fn missed(self, way: Way, batch: u32) -> Self {
-        let before = self.of(way);
-        let cold = before.cold + (Self::ALL_COLD - before.cold).div_ceil(4);
-        if cold <= tolerated(way, batch) {
-            return Self {
-                way,
-                skip: 0,
-                misses: 0,
-                cold,
-            };
-        }
-        Self {
-            way,
-            skip: 1 << before.misses.min(6),
-            misses: (before.misses + 1).min(7),
-            cold,
-        }
-    }
-
-    /// A try was served, or a copy was quick.
-    #[must_use]
-    pub fn hit(self, way: Way, batch: u32) -> Self {
-        if self.way != way {
-            return self;
-        }
-        let cold = self.cold - self.cold.div_ceil(4);
-        Self {
-            skip: 0,
-            misses: if cold <= tolerated(way, batch) { 0 } else { self.misses },
-            cold,
-            ..self
-        }
-    }
-
-    /// A call was submitted untried: one try less to leave out.
-    #[must_use]
-    pub fn submitted(self, way: Way) -> Self {
-        if self.way != way {
-            return self;
-        }
-        Self {
-            skip: self.skip.saturating_sub(1),
-            ..self
-        }
-    }
-}
-
-/// The share of misses up to which trying costs less than submitting at once: a try that misses costs itself, one that
-/// hits saves what a submission costs above it, and the larger the batch the less that is.
-fn tolerated(way: Way, batch: u32) -> u8 {
-    if way == Way::Write {
-        // A throttled copy blocks the thread for longer than many submissions take.
-        return 0;
-    }
-    let submission = OPERATION_NS + SUBMISSION_NS / (batch + 1);
-    let saved = submission.saturating_sub(TRY_HIT_NS);
-    (u32::from(Learned::ALL_COLD) * saved / (saved + TRY_MISS_NS)) as u8
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -521,81 +431,5 @@ mod tests {
             write(PIPE.with(Hint::TIMED), MANY, true),
             Decision::Through(Why::Unusual)
         );
-    }
-
-    /// How often it tried, and how often in vain, when these calls came one after another.
-    fn tries(batch: u32, hits: impl IntoIterator<Item = bool>) -> (u32, u32) {
-        let (mut learned, mut tries, mut vain) = (Learned::NOTHING, 0, 0);
-        let load = Load { batch, ..FEW };
-        for hit in hits {
-            if read(FILE.with_skip(Way::Read, learned.skip), load, false) == Decision::Submit {
-                learned = learned.submitted(Way::Read);
-                continue;
-            }
-            tries += 1;
-            vain += u32::from(!hit);
-            learned = if hit {
-                learned.hit(Way::Read, batch)
-            } else {
-                learned.missed(Way::Read, batch)
-            };
-        }
-        (tries, vain)
-    }
-
-    #[test]
-    fn misses_in_a_row_skip_ever_more_tries_up_to_64() {
-        let mut learned = Learned::NOTHING;
-        let skips: Vec<u8> = std::iter::repeat_with(|| {
-            learned = learned.missed(Way::Read, 7);
-            learned.skip
-        })
-        .take(9)
-        .collect();
-        assert_eq!(skips, [1, 2, 4, 8, 16, 32, 64, 64, 64]);
-        assert!(learned.cold >= Learned::ALL_COLD - 1);
-        assert_eq!(learned.submitted(Way::Read).skip, 63);
-    }
-
-    #[test]
-    fn a_batch_is_worth_waiting_for_where_it_costs_less_than_a_try() {
-        let submission = |batch| OPERATION_NS + SUBMISSION_NS / (batch + 1);
-        assert!(submission(BATCH) < TRY_HIT_NS && submission(BATCH - 1) >= TRY_HIT_NS);
-    }
-
-    #[test]
-    fn fewer_misses_are_tolerated_the_larger_the_batch() {
-        let tolerated: Vec<u8> = (0..BATCH).map(|batch| tolerated(Way::Read, batch)).collect();
-        assert!(tolerated.is_sorted_by(|a, b| a >= b), "{tolerated:?}");
-        assert_eq!((tolerated[0], tolerated[7]), (16, 0));
-    }
-
-    #[test]
-    fn readahead_is_tried_on_through_its_misses_and_what_is_cold_is_not() {
-        let readahead = (0..1000).map(|i| i % 8 != 0);
-        assert_eq!(tries(0, readahead.clone()), (1000, 125));
-        assert_eq!(tries(1, readahead), (1000, 125));
-        let (cold, _) = tries(0, [false; 1000]);
-        assert!(cold < 25, "{cold} tries");
-    }
-
-    #[test]
-    fn what_was_cold_and_is_cached_by_now_is_found_out() {
-        let (tries, vain) = tries(0, (0..1000).map(|i| i >= 500));
-        assert!(tries > 400 && vain < 20, "{tries} tries, {vain} in vain");
-    }
-
-    #[test]
-    fn what_reads_teach_is_nothing_to_writes() {
-        let cold = Learned::NOTHING.missed(Way::Read, 7).missed(Way::Read, 7);
-        let hint = FILE.with_skip(cold.way, cold.skip);
-        assert_eq!(read(hint, FEW, false), Decision::Submit);
-        assert_eq!(write(hint, FEW, false), Decision::Copy);
-        assert_eq!(cold.hit(Way::Write, 0), cold);
-        assert_eq!(cold.submitted(Way::Write), cold);
-        let throttled = cold.missed(Way::Write, 0);
-        let hint = hint.with_skip(throttled.way, throttled.skip);
-        assert_eq!(write(hint, FEW, false), Decision::Submit);
-        assert_eq!(read(hint, FEW, false), Decision::Try);
     }
 }
