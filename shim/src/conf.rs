@@ -47,6 +47,8 @@ pub struct Conf {
     pub out: Option<Vec<u8>>,
     /// Where a trace of the calls on fibers goes, `%p` as above; None is no trace.
     pub trace: Option<Vec<u8>>,
+    /// Blocking system calls that no hook sees are counted.
+    pub escapes: bool,
 }
 
 impl Conf {
@@ -58,6 +60,7 @@ impl Conf {
         log: Level::Warn,
         out: None,
         trace: None,
+        escapes: false,
     };
 }
 
@@ -69,7 +72,7 @@ struct Option_ {
 }
 
 /// Every option. The README's table lists the same rows; a test compares.
-const OPTIONS: [Option_; 7] = [
+const OPTIONS: [Option_; 8] = [
     Option_ {
         name: "AIOSHIM",
         takes: "on or off",
@@ -143,6 +146,11 @@ const OPTIONS: [Option_; 7] = [
             true
         },
     },
+    Option_ {
+        name: "AIOSHIM_ESCAPES",
+        takes: "0 or 1",
+        set: |c, v| choose(&mut c.escapes, v, &[("0", false), ("1", true)]),
+    },
 ];
 
 fn choose<T: Copy>(slot: &mut T, value: &str, words: &[(&str, T)]) -> bool {
@@ -172,6 +180,10 @@ pub fn read<'a>(environment: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> (Con
                 option.takes
             ));
         }
+    }
+    if conf.escapes && conf.stats == StatsFormat::Off {
+        // Nowhere else are they told.
+        conf.stats = StatsFormat::Table;
     }
     (conf, complaints)
 }
@@ -218,6 +230,7 @@ mod tests {
             ("AIOSHIM_LOG", "debug"),
             ("AIOSHIM_OUT", "/tmp/x.%p"),
             ("AIOSHIM_TRACE", "/tmp/trace"),
+            ("AIOSHIM_ESCAPES", "1"),
         ]);
         let expected = Conf {
             on: false,
@@ -227,6 +240,7 @@ mod tests {
             log: Level::Debug,
             out: Some(b"/tmp/x.%p".to_vec()),
             trace: Some(b"/tmp/trace".to_vec()),
+            escapes: true,
         };
         assert_eq!((conf, complaints), (expected, vec![]));
     }

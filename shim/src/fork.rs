@@ -4,7 +4,7 @@
 //! the child does not lock what was shared: it replaces it.
 
 use crate::thread::Thread;
-use crate::{pool, position, start, stats, tls, trace};
+use crate::{escapes, pool, position, start, stats, tls, trace};
 use std::cell::UnsafeCell;
 use std::sync::Mutex;
 
@@ -65,6 +65,7 @@ extern "C" fn child() {
     unsafe {
         stats::forget_all();
         trace::forget_all();
+        escapes::forget_all();
         pool::renew();
         start::renew();
     }

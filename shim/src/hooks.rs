@@ -107,6 +107,7 @@ macro_rules! hooks {
                     {
                         return record.end(result);
                     }
+                    let _passing = thread.escapes().map(|escapes| escapes.passing(Row::$name as usize));
                     let result = match marked!($($marked)?) {
                         // SAFETY: it makes libc's call, with its caller's arguments.
                         Some(fd) => unsafe { marked(fd, $($arg),*) },

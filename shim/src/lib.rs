@@ -10,13 +10,14 @@
 //!    the batch, reaps completions and unparks.
 //!
 //! Around it: [`start`] sets all up before `main`, [`conf`] reads the environment, [`stats`] counts, [`trace`] writes calls
-//! down, [`position`] keeps reads and writes at a shared file position atomic, [`fork`] gives the child a fresh start.
+//! down, [`escapes`] counts those that no hook sees, [`position`] keeps reads and writes at a shared file position atomic, [`fork`] gives the child a fresh start.
 
 mod call;
 mod calls;
 mod conf;
 mod engine;
 mod errno;
+mod escapes;
 mod fds;
 mod fifo;
 mod flight;

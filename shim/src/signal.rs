@@ -5,6 +5,7 @@
 //! fiber first ([`OffFiber`]). Programs that never attach keep their handlers untouched. One that jumps out of a handler
 //! leaves the thread off its fiber until the next `aioshim_poll`.
 
+use crate::escapes;
 use crate::tls::OffFiber;
 use std::ffi::{c_int, c_void};
 use std::sync::Once;
@@ -45,6 +46,7 @@ extern "C" fn ours(signal: c_int, info: Info, context: *mut c_void) {
     let action = &ACTIONS[signal as usize];
     let handler = action.handler.load(Relaxed);
     let _off = OffFiber::enter();
+    escapes::entered_handler();
     // SAFETY: recorded before ours was installed in its place, with the type that its flags say it has. The kernel, too,
     // passes all three arguments to either kind.
     unsafe {
@@ -90,6 +92,53 @@ fn wrap(signal: c_int) {
             real_sigaction(signal, &action, std::ptr::null_mut());
         }
     }
+}
+
+/// Has the program's own handler of a signal that is ours (escapes/) take one that is not; without one it kills, as it
+/// does by default.
+pub fn hand_on(signal: c_int, info: Info, context: *mut c_void) {
+    match ACTIONS[signal as usize].handler.load(Relaxed) {
+        libc::SIG_IGN => {}
+        libc::SIG_DFL => {
+            // SAFETY: the default action takes no handler; the signal is sent to this thread alone.
+            unsafe {
+                let default: libc::sigaction = std::mem::zeroed();
+                real_sigaction(signal, &default, std::ptr::null_mut());
+                libc::raise(signal);
+            }
+        }
+        _ => ours(signal, info, context),
+    }
+}
+
+/// sigaction(2) for a signal that is ours: the program's action is only recorded.
+///
+/// # Safety
+/// As sigaction(2).
+unsafe fn record_only(signal: c_int, new: *const libc::sigaction, old: *mut libc::sigaction) -> c_int {
+    let record = &ACTIONS[signal as usize];
+    // SAFETY: null or the C caller's.
+    let (new, old) = unsafe { (new.as_ref().copied(), old.as_mut()) };
+    if let Some(old) = old {
+        // SAFETY: zeroes are a valid sigaction.
+        *old = unsafe { std::mem::zeroed() };
+        old.sa_sigaction = record.handler.load(Relaxed);
+        old.sa_flags = if record.takes_info.load(Relaxed) {
+            libc::SA_SIGINFO
+        } else {
+            0
+        };
+    }
+    if let Some(new) = new {
+        record.takes_info.store(new.sa_flags & libc::SA_SIGINFO != 0, Relaxed);
+        record.handler.store(new.sa_sigaction, Relaxed);
+    }
+    0
+}
+
+/// Whether a signal is the shim's, and the program's action for it stands behind.
+fn is_the_shims(signal: c_int) -> bool {
+    signal == libc::SIGSYS && escapes::owns_sigsys()
 }
 
 /// The program's own handler and flags, before they are replaced.
@@ -140,6 +189,10 @@ unsafe fn install(signal: c_int, new: *const libc::sigaction, old: *mut libc::si
         // SAFETY: libc's own function, with its caller's arguments.
         return unsafe { real(signal, new, old) };
     }
+    if is_the_shims(signal) {
+        // SAFETY: as the caller's.
+        return unsafe { record_only(signal, new, old) };
+    }
     let before = recorded(signal);
     let mut replaced;
     let mut action = new;
@@ -177,6 +230,11 @@ macro_rules! older_names {
             redhook::hook! {
                 unsafe fn $name(number: c_int, handler: Handler) -> Handler => hook {
                     let before = recorded(number);
+                    if is_the_shims(number) {
+                        let record = &ACTIONS[number as usize];
+                        record.takes_info.store(false, Relaxed);
+                        return record.handler.swap(handler, Relaxed);
+                    }
                     // SAFETY: libc's own function, with its caller's arguments.
                     let old = unsafe { redhook::real!($name)(number, handler) };
                     if !WRAPPING.load(Relaxed) || old == libc::SIG_ERR {

@@ -352,3 +352,93 @@ pub fn now() -> u64 {
     let t = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     t.tv_sec as u64 * 1_000_000_000 + t.tv_nsec as u64
 }
+
+/// The kernel's struct sigaction.
+#[repr(C)]
+struct KernelAction {
+    handler: usize,
+    flags: usize,
+    restorer: usize,
+    mask: u64,
+}
+
+/// rt_sigaction(2), past libc's own restorer: all signals are blocked in the handler.
+///
+/// # Safety
+/// `handler` is the address of a function with a handler's three arguments, `restorer` of one that makes rt_sigreturn(2).
+#[cfg(target_arch = "x86_64")]
+pub unsafe fn handle_signal(signal: c_int, handler: usize, restorer: usize) {
+    const SA_RESTORER: usize = 0x0400_0000;
+    let action = KernelAction {
+        handler,
+        flags: libc::SA_SIGINFO as usize | libc::SA_RESTART as usize | SA_RESTORER,
+        restorer,
+        mask: u64::MAX,
+    };
+    let action = &raw const action as usize;
+    // SAFETY: the action is alive; the rest is passed on to our caller.
+    unsafe {
+        raw::syscall4(
+            Sysno::rt_sigaction as usize,
+            signal as usize,
+            action,
+            0,
+            size_of::<u64>(),
+        )
+    };
+}
+
+/// rt_sigprocmask(2) as the program makes it: its result, as a system call's.
+///
+/// # Safety
+/// The arguments are a C caller's; the kernel checks them.
+pub unsafe fn change_signal_mask(how: usize, new: usize, old: usize, size: usize) -> isize {
+    // SAFETY: passed on to our caller.
+    unsafe { raw::syscall4(Sysno::rt_sigprocmask as usize, how, new, old, size) as isize }
+}
+
+/// This thread's mask.
+pub fn signal_mask() -> u64 {
+    let mut mask = 0_u64;
+    // SAFETY: the kernel writes one word, alive across the call.
+    unsafe { change_signal_mask(0, 0, &raw mut mask as usize, size_of::<u64>()) };
+    mask
+}
+
+/// Sets this thread's mask.
+pub fn set_signal_mask(mask: u64) {
+    // SAFETY: the kernel reads one word, alive across the call.
+    unsafe {
+        change_signal_mask(
+            libc::SIG_SETMASK as usize,
+            &raw const mask as usize,
+            0,
+            size_of::<u64>(),
+        )
+    };
+}
+
+/// Lets `signal` through to this thread.
+pub fn unblock_signal(signal: c_int) {
+    let mask = 1_u64 << (signal - 1);
+    // SAFETY: the kernel reads one word, alive across the call.
+    unsafe {
+        change_signal_mask(
+            libc::SIG_UNBLOCK as usize,
+            &raw const mask as usize,
+            0,
+            size_of::<u64>(),
+        )
+    };
+}
+
+/// PR_SET_SYSCALL_USER_DISPATCH: the calling thread's system calls from outside `text` (address, length) raise SIGSYS
+/// while the selector, which must stay in place, says so. None ends that.
+pub fn dispatch_system_calls(how: Option<((usize, usize), *mut u8)>) -> Result<(), Errno> {
+    const PR_SET_SYSCALL_USER_DISPATCH: usize = 59;
+    let (on, (text, n), selector) = how.map_or((0, (0, 0), std::ptr::null_mut()), |(text, at)| (1, text, at));
+    let (call, option) = (Sysno::prctl as usize, PR_SET_SYSCALL_USER_DISPATCH);
+    // SAFETY: the kernel reads the selector, which its owner keeps in place until it has ended the dispatch.
+    outcome(unsafe { raw::syscall5(call, option, on, text, n, selector as usize) })?;
+    Ok(())
+}

@@ -6,6 +6,7 @@
 use crate::conf::{EngineChoice, Level};
 use crate::engine::{self, Engine, Made, Request, Sink, Token, Wait};
 use crate::errno;
+use crate::escapes::Watch;
 use crate::flight::{Flight, Flights};
 use crate::host::Host;
 use crate::policy::{self, INLINE_BUDGET};
@@ -67,6 +68,7 @@ pub struct Thread {
     defunct: Cell<bool>,
     stats: Arc<Stats>,
     trace: Option<Arc<Trace>>,
+    escapes: Option<Box<Watch>>,
     /// Its calls are timed or traced.
     watched: bool,
     inbox: Receiver<Message>,
@@ -91,6 +93,7 @@ impl Thread {
             watched: stats.timed() || trace.is_some(),
             stats,
             trace,
+            escapes: Watch::begin(),
             inbox,
             remote: Arc::new(remote),
         })
@@ -114,8 +117,17 @@ impl Thread {
         self.watched
     }
 
+    /// What counts system calls that no hook sees, if anything does.
+    #[inline]
+    pub fn escapes(&self) -> Option<&Watch> {
+        self.escapes.as_deref()
+    }
+
     /// Begins the record of a watched call.
     pub fn record(&self, row: usize) -> Record {
+        if let Some(escapes) = self.escapes() {
+            escapes.resume();
+        }
         Record::begin(row, self.trace.as_ref())
     }
 
@@ -206,6 +218,7 @@ impl Thread {
         if self.defunct.get() || (idle && matches!(wait, Wait::No)) {
             return 0;
         }
+        let _pause = self.escapes().map(Watch::pause);
         // A signal handler that jumped out left it null (signal.rs).
         tls::set_here(self);
         let mut unparked = self.open_inbox();
@@ -389,6 +402,9 @@ impl Thread {
     pub fn close(&mut self) -> bool {
         if self.in_flight() > 0 {
             return false;
+        }
+        if let Some(escapes) = self.escapes.take() {
+            escapes.end();
         }
         self.remote.detach();
         let _off = OffFiber::enter();
