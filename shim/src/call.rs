@@ -1,5 +1,6 @@
 //! One call of one fiber, as the functions in [`crate::calls`] see it.
 
+use crate::deadlines::{Deadline, NEVER};
 use crate::engine::Request;
 use crate::flight::Flight;
 use crate::policy::{Alone, Load, Why};
@@ -86,18 +87,24 @@ impl<'a> Call<'a> {
     /// Has the engine do `request`, parked meanwhile: its result, as a system call's. ECANCELED without an engine.
     #[inline(always)]
     pub fn perform(&self, request: &Request) -> i32 {
+        self.perform_until(request, NEVER)
+    }
+
+    /// The same, ended early with ETIME when `deadline` comes first; what a thread of the pool does is not ended.
+    #[inline(always)]
+    pub fn perform_until(&self, request: &Request, deadline: Deadline) -> i32 {
         self.counts().converted.add(1);
         match self.record {
-            None => self.fly(request),
-            Some(record) => self.perform_watched(request, record),
+            None => self.fly(request, deadline),
+            Some(record) => self.perform_watched(request, deadline, record),
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn perform_watched(&self, request: &Request, record: &Record) -> i32 {
+    fn perform_watched(&self, request: &Request, deadline: Deadline, record: &Record) -> i32 {
         let begin = sys::now();
-        let result = self.fly(request);
+        let result = self.fly(request, deadline);
         let nanos = sys::now() - begin;
         self.thread.stats().parked(self.row, nanos);
         record.parked(nanos);
@@ -114,8 +121,8 @@ impl<'a> Call<'a> {
     }
 
     #[inline(always)]
-    fn fly(&self, request: &Request) -> i32 {
-        let mut flight = Flight::new(self.fiber, self.row, request);
+    fn fly(&self, request: &Request, deadline: Deadline) -> i32 {
+        let mut flight = Flight::new(self.fiber, self.row, request, deadline);
         // Not touched but through the pointer from here on: the completion writes to it.
         let flight = &raw mut flight;
         // SAFETY: `flight` is on this stack; the result was written before this fiber was unparked.

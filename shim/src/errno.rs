@@ -17,6 +17,10 @@ impl Errno {
     pub const NOMEM: Self = Self(libc::ENOMEM);
     pub const NOTSUP: Self = Self(libc::EOPNOTSUPP);
     pub const NXIO: Self = Self(libc::ENXIO);
+    /// A deadline was over.
+    pub const TIME: Self = Self(libc::ETIME);
+    /// Interrupted, and to be restarted or not as the kernel would (its own ERESTARTSYS): never a caller's to see.
+    pub const RESTART: Self = Self(512);
 
     /// The error of a raw system call's or completion's negative result.
     pub fn of(result: i32) -> Self {

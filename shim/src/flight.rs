@@ -3,9 +3,12 @@
 //! Invariant: a flight lives on its fiber's stack, from before it is queued until its completion is reaped, and the
 //! fiber is parked for all of that time. So the memory the kernel owns, and the flight itself, stay in place.
 
+use crate::deadlines::Deadline;
 use crate::engine::{Request, Token};
+use crate::errno::Errno;
 use slab::Slab;
 use std::ffi::{c_int, c_void};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// One operation, on the stack of the fiber that waits for it. Small: with many fibers the stacks are what misses the
 /// cache.
@@ -17,17 +20,74 @@ pub struct Flight {
     pub result: i32,
     /// The descriptor, for reports; -1 for none.
     pub fd: c_int,
+    pub kind: Kind,
+    /// Why it ends early, if it does.
+    pub end: Option<End>,
+    pub deadline: Deadline,
+    /// Of [`Kind::Wait`]: who sets it first ends the wait. May be null.
+    claim: *const AtomicBool,
+}
+
+/// Who carries an operation out.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Engine,
+    /// It cannot be ended early.
+    Pool,
+    /// Nobody: it waits for its deadline, or to be landed.
+    Wait,
+}
+
+/// Why an operation ends before it is done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum End {
+    /// Its deadline is over.
+    Timeout,
+    /// A signal's handler is to run, or the fiber was cancelled: see [`crate::thread::Thread::interrupt`].
+    Interrupt,
+}
+
+impl End {
+    /// What its flight's result is then. Neither is a system call's.
+    pub fn error(self) -> Errno {
+        match self {
+            Self::Timeout => Errno::TIME,
+            Self::Interrupt => Errno::RESTART,
+        }
+    }
 }
 
 impl Flight {
     #[inline(always)]
-    pub fn new(fiber: *mut c_void, row: usize, request: &Request) -> Self {
+    pub fn new(fiber: *mut c_void, row: usize, request: &Request, deadline: Deadline) -> Self {
         Self {
             fiber,
             row: row as u32,
             result: -libc::ECANCELED,
             fd: request.fd().unwrap_or(-1),
+            kind: Kind::Engine,
+            end: None,
+            deadline,
+            claim: match request {
+                Request::Wait { claim } => *claim,
+                _ => std::ptr::null(),
+            },
         }
+    }
+
+    /// Whether a wait is its caller's to end: no other thread is about to land it.
+    pub fn claim(&self) -> bool {
+        // SAFETY: not null, it lives as long as the call that waits (request.rs), and so as long as the flight.
+        self.claim.is_null() || !unsafe { &*self.claim }.swap(true, Ordering::AcqRel)
+    }
+
+    /// The operation is over with `result`.
+    #[inline(always)]
+    pub fn finish(&mut self, result: i32) {
+        self.result = match self.end {
+            Some(end) if matches!(-result, libc::ECANCELED | libc::EINTR) => -end.error().0,
+            _ => result,
+        };
     }
 }
 
@@ -59,8 +119,8 @@ impl Flights {
         self.0.get(token as usize).copied()
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = *mut Flight> {
-        self.0.iter().map(|(_, flight)| *flight)
+    pub fn iter(&self) -> impl Iterator<Item = (Token, *mut Flight)> {
+        self.0.iter().map(|(token, flight)| (token as Token, *flight))
     }
 }
 

@@ -5,6 +5,8 @@
 //! One of the shim's own is not closed: the answer is EBADF. From the rows the macro makes the exported function (redhook: it finds
 //! libc's own with dlsym), the list of names and the index into the statistics.
 //!
+//! `=> offload` in the place of a function has libc's own run on a thread of the pool ([`calls::offload`]).
+//!
 //! Off a fiber a hook is one thread-local load, a branch and a jump to libc: nothing allocates, locks or prints there.
 
 use crate::call::Call;
@@ -13,8 +15,8 @@ use crate::errno;
 use crate::fds;
 use crate::thread::Thread;
 use crate::tls;
-use libc::{DIR, FILE, iovec, mode_t, off_t, size_t, socklen_t, ssize_t};
-use std::ffi::{c_char, c_int, c_ulong, c_void};
+use libc::{DIR, FILE, iovec, mode_t, off_t, size_t, socklen_t, ssize_t, timespec};
+use std::ffi::{c_char, c_int, c_uint, c_ulong, c_void};
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 /// The descriptor that a row could not just forget; most rows have none to forget.
@@ -27,8 +29,31 @@ macro_rules! marked {
     };
 }
 
+/// What becomes of a fiber's call; None when it is libc's to do.
+macro_rules! converted {
+    ($call:ident, $real:expr, ($($arg:ident),*), offload) => {
+        calls::offload::whole($call, || {
+            // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
+            unsafe { $real($($arg),*) }
+        })
+    };
+    ($call:ident, $real:expr, ($($arg:ident),*), $($function:ident)::+) => {
+        match $($function)::+($call, $($arg),*) {
+            Outcome::Done(Ok(result)) => Some(CResult::from_done(result)),
+            Outcome::Done(Err(error)) => {
+                errno::set(error.0);
+                Some(CResult::from_done(-1))
+            }
+            Outcome::Through(why) => {
+                $call.through(why);
+                None
+            }
+        }
+    };
+}
+
 macro_rules! hooks {
-    ($( fn $name:ident ( $($arg:ident : $ty:ty),* ) -> $ret:ty => $call:path $(, forgets: $marked:expr)? ; )*) => {
+    ($( fn $name:ident ( $($arg:ident : $ty:ty),* ) -> $ret:ty => $($function:ident)::+ $(, forgets: $marked:expr)? ; )*) => {
         /// The rows' names.
         pub const NAMES: &[&str] = &[$( stringify!($name) ),*];
 
@@ -120,17 +145,7 @@ macro_rules! hooks {
                 /// What became of a fiber's call; None when it is libc's to do.
                 #[inline(always)]
                 fn converted(call: &Call<'_>, $($arg: $ty),*) -> Option<$ret> {
-                    match $call(call, $($arg),*) {
-                        Outcome::Done(Ok(result)) => Some(CResult::from_done(result)),
-                        Outcome::Done(Err(error)) => {
-                            errno::set(error.0);
-                            Some(CResult::from_done(-1))
-                        }
-                        Outcome::Through(why) => {
-                            call.through(why);
-                            None
-                        }
-                    }
+                    converted!(call, libc(), ($($arg),*), $($function)::+)
                 }
 
                 type Real = unsafe extern "C" fn($($ty),*) -> $ret;
@@ -223,6 +238,31 @@ hooks! {
     // Variadic in C: FIONBIO is F_SETFL by another name.
     fn ioctl(fd: c_int, request: c_ulong, argument: c_ulong) -> c_int => calls::file::ioctl, forgets: calls::file::before_ioctl(fd, request);
     fn setsockopt(fd: c_int, level: c_int, option: c_int, value: *const c_void, n: socklen_t) -> c_int => calls::file::setsockopt, forgets: calls::file::before_setsockopt(fd, level, option);
+
+    // Sockets.
+
+    // Waiting for readiness.
+
+    // Time and signals.
+    fn nanosleep(time: *const timespec, left: *mut timespec) -> c_int => calls::sleep::nanosleep;
+    fn __nanosleep(time: *const timespec, left: *mut timespec) -> c_int => calls::sleep::nanosleep;
+    fn usleep(microseconds: c_uint) -> c_int => calls::sleep::usleep;
+    fn sleep(seconds: c_uint) -> c_uint => calls::sleep::sleep;
+
+    // Processes.
+
+    // Metadata: names and attributes of files.
+    fn realpath(path: *const c_char, resolved: *mut c_char) -> *mut c_char => offload;
+
+    // Data: what else is done to a file's contents.
+
+    // Directories.
+
+    // Names and users.
+
+    // Interprocess communication.
+
+    // Locks.
 
     // stdio closes descriptors inside libc, where no other hook sees it.
     fn fclose(stream: *mut FILE) -> c_int => calls::file::fclose, forgets: calls::file::before_fclose(stream);

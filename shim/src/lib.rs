@@ -15,6 +15,7 @@
 mod call;
 mod calls;
 mod conf;
+mod deadlines;
 mod engine;
 mod errno;
 mod escapes;

@@ -47,8 +47,8 @@ struct Pool {
 /// How long a thread waits for a job before it ends.
 const IDLE: Duration = Duration::from_secs(5);
 
-/// Bytes of a thread's stack. No code of the program's runs on it.
-const STACK: usize = 128 << 10;
+/// Bytes of a thread's stack: libc's resolver and name services run on it. Only what is touched takes memory.
+const STACK: usize = 1 << 20;
 
 static POOL: Renewable<OnceBox<Pool>> = Renewable::new(OnceBox::new());
 
@@ -167,7 +167,9 @@ impl Job {
             | Request::Poll { .. }
             | Request::Open { .. }
             | Request::Close { .. }
-            | Request::AwaitWriter { .. } => None,
+            | Request::AwaitWriter { .. }
+            | Request::Run(_)
+            | Request::Wait { .. } => None,
         }
     }
 }

@@ -278,13 +278,13 @@ pub fn pipe_state(fd: c_int) -> Option<PipeState> {
     }
 }
 
-/// poll(2): waits until `fd` can be read, or written. errno is not touched.
-pub fn await_ready(fd: c_int, write: bool) {
-    use rustix::event::{PollFd, PollFlags, poll};
-    let events = if write { PollFlags::OUT } else { PollFlags::IN };
-    // SAFETY: only used for the duration of the call; the descriptor is the caller's.
-    let fd = unsafe { BorrowedFd::borrow_raw(fd) };
-    let _ = poll(&mut [PollFd::new(&fd, events)], None);
+/// poll(2) of one descriptor, without limit: what of `events` there is. errno is not touched.
+pub fn poll_one(fd: c_int, events: i16) -> Result<i16, Errno> {
+    let mut polled = libc::pollfd { fd, events, revents: 0 };
+    let at = &raw mut polled as usize;
+    // SAFETY: the kernel reads and writes the one pollfd, which is alive. Without a time limit and a mask, ppoll(2) is poll(2).
+    outcome(unsafe { raw::syscall5(Sysno::ppoll as usize, at, 1, 0, 0, 0) })?;
+    Ok(polled.revents)
 }
 
 /// A copy of one of the shim's own descriptors with a number that programs do not use: they close the low ones, and

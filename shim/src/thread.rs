@@ -4,10 +4,11 @@
 //! live: the verbs of a host do not call back (aioshim.h), and no borrow is held across a park.
 
 use crate::conf::{EngineChoice, Level};
+use crate::deadlines::{Deadlines, NEVER};
 use crate::engine::{self, Engine, Made, Request, Sink, Token, Wait};
 use crate::errno;
 use crate::escapes::Watch;
-use crate::flight::{Flight, Flights};
+use crate::flight::{End, Flight, Flights, Kind};
 use crate::host::Host;
 use crate::policy::{self, INLINE_BUDGET};
 use crate::pool::{self, Job};
@@ -54,6 +55,7 @@ pub struct Thread {
     host: Host,
     engine: UnsafeCell<EngineSlot>,
     flights: UnsafeCell<Flights>,
+    deadlines: RefCell<Deadlines>,
     /// Fibers of this thread that wait for their turn at a file position.
     waiting_turn: Cell<usize>,
     /// Operations queued since the last batch was submitted.
@@ -84,6 +86,7 @@ impl Thread {
             host,
             engine: UnsafeCell::new(EngineSlot::Unmade),
             flights: UnsafeCell::new(Flights::new()),
+            deadlines: RefCell::new(Deadlines::new()),
             waiting_turn: Cell::new(0),
             queued: Cell::new(0),
             batches: Cell::new(true),
@@ -222,6 +225,7 @@ impl Thread {
         // A signal handler that jumped out left it null (signal.rs).
         tls::set_here(self);
         let mut unparked = self.open_inbox();
+        let wait = self.deadlines.borrow().shorten(wait, sys::now);
         let sleeps = unparked == 0 && !matches!(wait, Wait::No) && self.remote.begin_sleep();
         let wait = if sleeps { wait } else { Wait::No };
         // SAFETY: as in `engine`; the landings touch the flights and the host, neither of which reach the engine.
@@ -241,7 +245,63 @@ impl Thread {
             self.remote.end_sleep();
             unparked += self.open_inbox();
         }
+        if !self.deadlines.borrow().is_empty() {
+            unparked += self.end_overdue();
+        }
         unparked
+    }
+
+    /// Ends what is over its deadline.
+    #[inline(never)]
+    fn end_overdue(&self) -> usize {
+        let now = sys::now();
+        let mut unparked = 0;
+        loop {
+            let Some(token) = self.deadlines.borrow_mut().pop(now) else {
+                return unparked;
+            };
+            unparked += usize::from(self.end_early(token, End::Timeout));
+        }
+    }
+
+    /// Has the operation of `token` end before it is done, if it can be ended; whether its fiber was unparked right now.
+    fn end_early(&self, token: Token, end: End) -> bool {
+        let Some(flight) = self.flights().get(token) else {
+            return false;
+        };
+        // SAFETY: a flight in the slab is alive, and only this thread's (flight.rs).
+        let flight = unsafe { &mut *flight };
+        if flight.end.is_some() {
+            return false;
+        }
+        let gone = match flight.kind {
+            Kind::Pool => return false,
+            Kind::Wait => flight.claim(),
+            Kind::Engine => {
+                flight.end = Some(end);
+                self.engine().is_some_and(|engine| engine.cancel(token))
+            }
+        };
+        if gone {
+            flight.end = Some(end);
+            self.complete(token, -libc::ECANCELED);
+        }
+        gone
+    }
+
+    /// Ends what `fiber`, parked in here, waits for, with [`Errno::RESTART`](errno::Errno::RESTART). False if it waits for
+    /// nothing that can be ended early.
+    #[allow(dead_code, reason = "signals and cancellation are about to use it")]
+    pub fn interrupt(&self, fiber: *const c_void) -> bool {
+        // SAFETY: flights in the slab are alive (flight.rs).
+        let of_fiber = |(_, flight): &(Token, *mut Flight)| unsafe { (**flight).fiber.cast_const() == fiber };
+        let Some((token, flight)) = self.flights().iter().find(of_fiber) else {
+            return false;
+        };
+        // SAFETY: as above.
+        let ends = unsafe { (*flight).kind } != Kind::Pool;
+        self.end_early(token, End::Interrupt);
+        ends
     }
 
     #[inline(always)]
@@ -252,10 +312,19 @@ impl Thread {
         };
         // SAFETY: the flight lives on the stack of a fiber that stays parked until the unpark below (flight.rs).
         unsafe {
-            (*flight).result = result;
+            (*flight).finish(result);
+            if (*flight).deadline != NEVER {
+                self.deadlines.borrow_mut().remove((*flight).deadline, token);
+            }
             self.host.unpark((*flight).fiber);
         }
         true
+    }
+
+    /// Lands a wait of this thread's, whose claim the caller has.
+    #[allow(dead_code, reason = "locks are about to use it")]
+    pub fn land(&self, token: Token) {
+        self.complete(token, 0);
     }
 
     fn open_inbox(&self) -> usize {
@@ -293,6 +362,10 @@ impl Thread {
         let Some(engine) = self.engine() else { return };
         // SAFETY: this thread's alone; the borrow ends with the statement.
         let token = unsafe { &mut *self.flights.get() }.add(flight);
+        // SAFETY: the caller's, and alive.
+        if unsafe { (*flight).deadline } != NEVER {
+            self.set_deadline(flight, token);
+        }
         if engine.queue(request, token) {
             self.queued.set(self.queued.get() + 1);
             if let Request::Transfer(transfer) = request
@@ -300,12 +373,35 @@ impl Thread {
             {
                 self.keep_device_busy(transfer.direct);
             }
-        } else if !self.offload(token, *request) {
-            // SAFETY: as above.
-            unsafe { &mut *self.flights.get() }.remove(token);
+        } else if !self.carry_otherwise(request, token, flight) {
             return;
         }
         self.park();
+    }
+
+    #[cold]
+    fn set_deadline(&self, flight: *mut Flight, token: Token) {
+        // SAFETY: alive, on its fiber's stack.
+        self.deadlines.borrow_mut().add(unsafe { (*flight).deadline }, token);
+    }
+
+    /// What is not the engine's is the pool's, or nobody's; false where there is no thread to be had.
+    #[inline(never)]
+    fn carry_otherwise(&self, request: &Request, token: Token, flight: *mut Flight) -> bool {
+        if matches!(request, Request::Wait { .. }) {
+            // SAFETY: alive, on its fiber's stack; this thread's alone.
+            unsafe { (*flight).kind = Kind::Wait };
+            return true;
+        }
+        if self.offload(token, *request) {
+            return true;
+        }
+        // SAFETY: this thread's alone; the borrow ends with the statement. As above.
+        unsafe {
+            (*self.flights.get()).remove(token);
+            self.deadlines.borrow_mut().remove((*flight).deadline, token);
+        }
+        false
     }
 
     /// A device that waits for the end of the round to get everything at once idles meanwhile. So what is queued for it is
@@ -329,8 +425,10 @@ impl Thread {
         });
         errno::set(errno);
         if submitted && let Some(flight) = self.flights().get(token) {
-            // SAFETY: a flight in the slab is alive (flight.rs).
-            self.stats.of(unsafe { (*flight).row } as usize).offloaded.add(1);
+            // SAFETY: a flight in the slab is alive, and only this thread's (flight.rs).
+            let flight = unsafe { &mut *flight };
+            flight.kind = Kind::Pool;
+            self.stats.of(flight.row as usize).offloaded.add(1);
         }
         submitted
     }
@@ -388,7 +486,7 @@ impl Thread {
         let flight = self
             .flights()
             .iter()
-            .map(|flight| unsafe { &*flight })
+            .map(|(_, flight)| unsafe { &*flight })
             .find(|f| f.fiber.cast_const() == fiber)?;
         let name = hooks::NAMES[flight.row as usize];
         Some(if flight.fd < 0 {

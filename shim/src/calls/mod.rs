@@ -4,8 +4,10 @@
 //! and libc's arguments, and returns an [`Outcome`]; the hook turns that into a result and errno, or makes libc's call.
 
 pub mod file;
+pub mod offload;
 pub mod open;
 pub mod rw;
+pub mod sleep;
 
 use crate::errno::Errno;
 use crate::policy::Why;
@@ -29,7 +31,8 @@ impl Outcome {
     }
 }
 
-/// A result as the C function returns it: -1 is the only error, its number in errno.
+/// A result as the C function returns it: -1, or null, is the only error, its number in errno. Functions that return error
+/// numbers give them as results.
 pub trait CResult {
     fn from_done(result: isize) -> Self;
 
@@ -67,10 +70,33 @@ impl CResult for i32 {
     }
 }
 
+impl CResult for u32 {
+    fn from_done(result: isize) -> Self {
+        result as Self
+    }
+
+    /// Of sleep(3): what is left.
+    fn is_failure(&self) -> bool {
+        false
+    }
+}
+
+impl CResult for () {
+    fn from_done(_: isize) -> Self {}
+
+    fn is_failure(&self) -> bool {
+        false
+    }
+}
+
 impl<T> CResult for *mut T {
-    /// Only ever an error here.
-    fn from_done(_: isize) -> Self {
-        std::ptr::null_mut()
+    /// An address, or null for -1.
+    fn from_done(result: isize) -> Self {
+        if result == -1 {
+            std::ptr::null_mut()
+        } else {
+            std::ptr::with_exposed_provenance_mut(result as usize)
+        }
     }
 
     fn is_failure(&self) -> bool {

@@ -334,8 +334,8 @@ fn wait_then_call(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor) 
     // To poll(2) a FIFO without a writer is not readable, if it was opened with O_NONBLOCK and has had none since.
     let at_once = transfer.way == Way::Read && matches!(sys::pipe_state(fd), Some(PipeState::Data | PipeState::Ended));
     if !at_once {
-        let way = transfer.way;
-        call.perform(&Request::Poll { fd, way });
+        let events = transfer.way.event();
+        call.perform(&Request::Poll { fd, events });
     }
     let result = call.perform(&Request::Plain(Transfer { fd, ..*transfer }));
     drop(turn);

@@ -17,7 +17,7 @@ use rustix::event::Timespec;
 use std::ffi::c_int;
 
 pub use plain::perform;
-pub use request::{Data, MAX_COUNT, Request, Transfer, Way};
+pub use request::{Data, MAX_COUNT, Request, Run, Transfer, Way};
 
 use linux_aio::LinuxAio;
 use threads::Threads;
@@ -66,6 +66,10 @@ pub trait Engine {
 
     /// Queues a request; false if it is not one that this engine does asynchronously.
     fn queue(&mut self, request: &Request, token: Token) -> bool;
+
+    /// Has the operation of `token` end early. True: it is gone, and nobody will report it. False: it is reported as ever, as
+    /// ECANCELED or with what it came to, soon if the kernel can end it.
+    fn cancel(&mut self, token: Token) -> bool;
 
     /// Hands everything queued to the kernel, and does not wait for it to be done.
     fn submit(&mut self);

@@ -1,6 +1,6 @@
 //! A request as the plain system call it stands for, made by the calling thread, which may block in it.
 
-use super::request::{Data, Request, Transfer, Way};
+use super::request::{Data, Request, Run, Transfer, Way};
 use crate::errno::Errno;
 use crate::{fifo, sys};
 use std::ffi::c_int;
@@ -9,10 +9,7 @@ use std::ffi::c_int;
 pub fn perform(request: &Request) -> i32 {
     let result = match *request {
         Request::Transfer(transfer) | Request::Plain(transfer) => transfer.call(0).map(|n| n as i32),
-        Request::Poll { fd, way } => {
-            sys::await_ready(fd, way == Way::Write);
-            Ok(0)
-        }
+        Request::Poll { fd, events } => sys::poll_one(fd, events).map(i32::from),
         Request::Fsync { fd, data_only } => sys::fsync(fd, data_only).map(|()| 0),
         // SAFETY: the path is the C caller's, whose call has not returned (request.rs).
         Request::Open { dir, path, flags, mode } => unsafe { sys::openat(dir, path, flags, mode) },
@@ -21,6 +18,13 @@ pub fn perform(request: &Request) -> i32 {
             fifo::await_writer(fifo);
             Ok(0)
         }
+        Request::Run(Run { code, data }) => {
+            // SAFETY: `data` is what `code` takes, and stays until the fiber that asked for it goes on (request.rs).
+            unsafe { code(data) };
+            Ok(0)
+        }
+        // Never the pool's (Thread::fly).
+        Request::Wait { .. } => Err(Errno::CANCELED),
     };
     result.unwrap_or_else(|error| -error.0)
 }

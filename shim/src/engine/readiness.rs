@@ -1,5 +1,5 @@
-//! Streams that are waited for by epoll(7): a transfer is tried when its stream is said to be ready, until it goes; a poll
-//! is done then.
+//! Files that are waited for by epoll(7): a transfer is tried when its stream is said to be ready, until it goes; a poll is
+//! done then.
 //!
 //! A thread that is blocked in read(2) keeps its file when another closes the descriptor, and does not notice that the
 //! number comes to name something else. So the wait is on a duplicate of the descriptor, one for all that wait on one
@@ -25,30 +25,28 @@ pub struct Readiness {
     watched: Slab<Watched>,
     /// The program's descriptor numbers to those of `watched` that were open under them.
     by_fd: HashMap<c_int, Vec<usize>>,
+    /// For each token that waits: its file among `watched`.
+    places: Vec<usize>,
 }
 
-/// What is waited for.
-#[derive(Clone, Copy)]
-enum Waiting {
-    /// To try a transfer.
-    Transfer(Transfer),
-    /// Just that the stream is ready.
-    Poll,
-}
+/// What stands in `places` for a token that does not wait.
+const NOWHERE: usize = usize::MAX;
 
-/// An open file that transfers wait for.
+/// An open file that somebody waits for.
 struct Watched {
     /// The program's descriptor when the first of them began to wait.
     fd: c_int,
     /// Ours, unless there was no room for one.
     duplicate: c_int,
-    readers: VecDeque<(Token, Waiting)>,
-    writers: VecDeque<(Token, Waiting)>,
+    readers: VecDeque<(Token, Transfer)>,
+    writers: VecDeque<(Token, Transfer)>,
+    /// Polls, and the events each waits for.
+    polls: Vec<(Token, i16)>,
     armed: epoll::EventFlags,
 }
 
 impl Watched {
-    fn queue(&mut self, way: Way) -> &mut VecDeque<(Token, Waiting)> {
+    fn queue(&mut self, way: Way) -> &mut VecDeque<(Token, Transfer)> {
         match way {
             Way::Read => &mut self.readers,
             Way::Write => &mut self.writers,
@@ -65,7 +63,16 @@ impl Watched {
         let mut events = epoll::EventFlags::empty();
         events.set(epoll::EventFlags::IN, !self.readers.is_empty());
         events.set(epoll::EventFlags::OUT, !self.writers.is_empty());
-        events
+        // poll(2)'s events have epoll(7)'s values.
+        self.polls.iter().fold(events, |events, (_, wanted)| {
+            events | epoll::EventFlags::from_bits_retain(u32::from(*wanted as u16))
+        })
+    }
+
+    fn remove(&mut self, token: Token) {
+        self.readers.retain(|(other, _)| *other != token);
+        self.writers.retain(|(other, _)| *other != token);
+        self.polls.retain(|(other, _)| *other != token);
     }
 }
 
@@ -78,6 +85,7 @@ impl Readiness {
             wake_fd,
             watched: Slab::new(),
             by_fd: HashMap::new(),
+            places: Vec::new(),
         };
         if let Some(wake_fd) = wake_fd {
             let data = epoll::EventData::new_u64(WAKE);
@@ -91,24 +99,43 @@ impl Readiness {
         borrowed(self.epoll)
     }
 
-    /// Begins to wait for `request`, a transfer or poll of a stream; false if it is neither, or its file cannot be waited
+    /// Begins to wait for `request`, a transfer on a stream or a poll; false if it is neither, or its file cannot be waited
     /// for.
     pub fn add(&mut self, request: &Request, token: Token) -> bool {
-        let (fd, way, waiting) = match *request {
-            Request::Transfer(transfer) => (transfer.fd, transfer.way, Waiting::Transfer(transfer)),
-            Request::Poll { fd, way } => (fd, way, Waiting::Poll),
-            _ => return false,
-        };
+        let Some(fd) = request.fd() else { return false };
         let Some(key) = self.find(fd).or_else(|| self.watch(fd)) else {
             return false;
         };
-        self.watched[key].queue(way).push_back((token, waiting));
+        let watched = &mut self.watched[key];
+        match *request {
+            Request::Transfer(transfer) => watched.queue(transfer.way).push_back((token, transfer)),
+            Request::Poll { events, .. } => watched.polls.push((token, events)),
+            _ => {}
+        }
+        let at = token as usize;
+        if self.places.len() <= at {
+            self.places.resize(at + 1, NOWHERE);
+        }
+        self.places[at] = key;
         if self.arm(key) {
             return true;
         }
-        self.watched[key].queue(way).pop_back();
-        self.arm(key);
+        self.remove(token);
         false
+    }
+
+    /// Ends the wait of `token`, if it waits here.
+    pub fn remove(&mut self, token: Token) -> bool {
+        let Some(place) = self.places.get_mut(token as usize) else {
+            return false;
+        };
+        let key = std::mem::replace(place, NOWHERE);
+        if key == NOWHERE {
+            return false;
+        }
+        self.watched[key].remove(token);
+        self.arm(key);
+        true
     }
 
     /// The watched file that is open under `fd` now.
@@ -130,6 +157,7 @@ impl Readiness {
             duplicate,
             readers: VecDeque::new(),
             writers: VecDeque::new(),
+            polls: Vec::new(),
             armed,
         });
         self.by_fd.entry(fd).or_default().push(key);
@@ -191,6 +219,8 @@ impl Readiness {
     fn ready(&mut self, key: usize, events: epoll::EventFlags, sink: &mut dyn Sink) {
         use epoll::EventFlags as Events;
         let failed = events.intersects(Events::ERR | Events::HUP);
+        let places = &mut self.places;
+        let mut ended = |token: Token| places[token as usize] = NOWHERE;
         let watched = &mut self.watched[key];
         for (way, event) in [(Way::Read, Events::IN), (Way::Write, Events::OUT)] {
             if !failed && !events.contains(event) {
@@ -198,30 +228,38 @@ impl Readiness {
             }
             let duplicate = watched.duplicate;
             let queue = watched.queue(way);
-            while let Some(&(token, waiting)) = queue.front() {
-                match waiting {
-                    Waiting::Poll => sink.done(token, 0),
-                    Waiting::Transfer(transfer) => {
-                        let tried = Transfer {
-                            fd: duplicate,
-                            ..transfer
-                        };
-                        match tried.attempt() {
-                            Ok(Some(n)) => sink.done(token, n as i32),
-                            Ok(None) => break,
-                            // Of late the file cannot tell whether it would wait; but it is ready.
-                            Err(Errno::NOTSUP) => sink.offload(token, Request::Plain(transfer)),
-                            Err(error) => sink.done(token, -error.0),
-                        }
-                    }
+            while let Some(&(token, transfer)) = queue.front() {
+                let tried = Transfer {
+                    fd: duplicate,
+                    ..transfer
+                };
+                let tried = tried.attempt();
+                if matches!(tried, Ok(None)) {
+                    break;
                 }
                 queue.pop_front();
+                ended(token);
+                match tried {
+                    Ok(n) => sink.done(token, n.unwrap_or(0) as i32),
+                    // Of late the file cannot tell whether it would wait; but it is ready.
+                    Err(Errno::NOTSUP) => sink.offload(token, Request::Plain(transfer)),
+                    Err(error) => sink.done(token, -error.0),
+                }
             }
         }
+        let there = events.bits() as i16;
+        watched.polls.retain(|&(token, wanted)| {
+            let found = there & (wanted | libc::POLLERR | libc::POLLHUP);
+            if found != 0 {
+                ended(token);
+                sink.done(token, i32::from(found));
+            }
+            found == 0
+        });
         self.arm(key);
     }
 
-    /// Whether no transfer waits.
+    /// Whether nobody waits.
     pub fn is_empty(&self) -> bool {
         self.watched.is_empty()
     }

@@ -5,7 +5,8 @@
 
 pub use crate::policy::Way;
 use crate::sys::AT_POSITION;
-use std::ffi::{c_char, c_int};
+use std::ffi::{c_char, c_int, c_void};
+use std::sync::atomic::AtomicBool;
 
 /// The most the kernel transfers in one call (MAX_RW_COUNT); more is cut to it after other checks than io_uring's.
 pub const MAX_COUNT: usize = 0x7fff_f000;
@@ -15,10 +16,10 @@ pub enum Request {
     Transfer(Transfer),
     /// The plain call: for what no engine can do without waiting.
     Plain(Transfer),
-    /// Until a stream is ready for a transfer.
+    /// Until a file is ready, as poll(2) has it: the result is what of `events` there is, errors and hang-ups too.
     Poll {
         fd: c_int,
-        way: Way,
+        events: i16,
     },
     Fsync {
         fd: c_int,
@@ -37,6 +38,20 @@ pub enum Request {
     AwaitWriter {
         fifo: c_int,
     },
+    /// Any code, on a thread of the pool; the result is 0, for the code itself leaves what it has to say.
+    Run(Run),
+    /// No operation: until the deadline, or until somebody lands the token. `claim` decides between the two where other
+    /// threads may land it: whoever sets it first ends the wait. Null where nobody else does.
+    Wait {
+        claim: *const AtomicBool,
+    },
+}
+
+/// Code for a thread of the pool, and its argument, on the stack of the fiber that waits for it.
+#[derive(Clone, Copy)]
+pub struct Run {
+    pub code: unsafe fn(*mut c_void),
+    pub data: *mut c_void,
 }
 
 impl Request {
@@ -50,7 +65,7 @@ impl Request {
             | Self::Fsync { fd, .. }
             | Self::Close { fd } => Some(fd),
             Self::AwaitWriter { fifo } => Some(fifo),
-            Self::Open { .. } => None,
+            Self::Open { .. } | Self::Run(_) | Self::Wait { .. } => None,
         }
     }
 }
@@ -144,4 +159,14 @@ impl From<Transfer> for Request {
 pub enum Data {
     Buffer(*mut u8, u32),
     Vector(*const libc::iovec, u32),
+}
+
+impl Way {
+    /// The event of poll(2) that says a file is ready for it.
+    pub fn event(self) -> i16 {
+        match self {
+            Self::Read => libc::POLLIN,
+            Self::Write => libc::POLLOUT,
+        }
+    }
 }

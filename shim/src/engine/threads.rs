@@ -36,6 +36,10 @@ impl Engine for Threads {
         }
     }
 
+    fn cancel(&mut self, token: Token) -> bool {
+        self.readiness.remove(token)
+    }
+
     fn submit(&mut self) {}
 
     fn poll(&mut self, wait: Wait, sink: &mut dyn Sink) {

@@ -30,8 +30,9 @@ enum Operation {
     /// An O_DIRECT transfer, or fsync.
     Direct,
     /// A poll for a transfer on a stream. `file` is our duplicate of its descriptor, or the descriptor itself where there
-    /// is no room for one: a thread in read(2) keeps its file when another closes the descriptor.
-    Stream { transfer: Transfer, file: c_int },
+    /// is no room for one: a thread in read(2) keeps its file when another closes the descriptor. `poll` tells its event
+    /// from that of a poll which was given up, and whose token is another's by now.
+    Stream { transfer: Transfer, file: c_int, poll: u32 },
 }
 
 pub struct LinuxAio {
@@ -41,6 +42,8 @@ pub struct LinuxAio {
     in_kernel: usize,
     /// Polls among them, but for our own two: they may stay for ever, and must leave room for transfers.
     polls: usize,
+    /// The last poll's number: of 31 bits, and not 0.
+    last_poll: u32,
     queued: Vec<Iocb>,
     operations: Vec<Option<Operation>>,
     /// What became known outside of `poll`.
@@ -65,6 +68,7 @@ impl LinuxAio {
             capacity,
             in_kernel: 0,
             polls: 0,
+            last_poll: 0,
             queued: Vec::new(),
             operations: Vec::new(),
             early: Vec::new(),
@@ -139,9 +143,34 @@ impl LinuxAio {
             }
             None => transfer.fd,
         };
-        self.keep(token, Operation::Stream { transfer, file });
-        self.queued.push(poll_stream(&transfer, file, token));
+        self.poll_stream(transfer, file, token);
         true
+    }
+
+    fn poll_stream(&mut self, transfer: Transfer, file: c_int, token: Token) {
+        self.last_poll = self.last_poll % (i32::MAX as u32) + 1;
+        let poll = self.last_poll;
+        self.keep(token, Operation::Stream { transfer, file, poll });
+        let data = u64::from(poll) << 32 | u64::from(token);
+        self.queued.push(self::poll(file, transfer.way.event(), data));
+    }
+
+    /// The operation that an event or a refusal of `data` is about; None if it was given up.
+    fn take(&mut self, data: u64) -> Option<Operation> {
+        let slot = &mut self.operations[data as Token as usize];
+        let poll = match slot {
+            Some(Operation::Stream { poll, .. }) => *poll,
+            _ => 0,
+        };
+        if data >> 32 == 0 {
+            return slot.take();
+        }
+        self.polls -= 1;
+        if data >> 32 == u64::from(poll) {
+            slot.take()
+        } else {
+            None
+        }
     }
 
     /// Tells of everything that `early` holds.
@@ -165,17 +194,13 @@ impl LinuxAio {
                 self.readiness_armed = false;
                 self.readiness.poll(Wait::No, sink);
             }
-            token => self.complete_operation(token as Token, event.result as i32, sink),
-        }
-    }
-
-    fn complete_operation(&mut self, token: Token, result: i32, sink: &mut dyn Sink) {
-        let Some(operation) = self.operations[token as usize].take() else {
-            return;
-        };
-        match operation {
-            Operation::Stream { transfer, file } => self.stream_ready(transfer, file, token, sink),
-            Operation::Direct => sink.done(token, result),
+            data => match self.take(data) {
+                Some(Operation::Stream { transfer, file, .. }) => {
+                    self.stream_ready(transfer, file, data as Token, sink);
+                }
+                Some(Operation::Direct) => sink.done(data as Token, event.result as i32),
+                None => {}
+            },
         }
     }
 
@@ -183,24 +208,15 @@ impl LinuxAio {
         match (Transfer { fd: file, ..transfer }).attempt() {
             // Somebody else was faster.
             Ok(None) => {
-                self.keep(token, Operation::Stream { transfer, file });
-                self.queued.push(poll_stream(&transfer, file, token));
+                self.polls += 1;
+                self.poll_stream(transfer, file, token);
                 return;
             }
             Ok(Some(n)) => sink.done(token, n as i32),
             Err(Errno::NOTSUP) => sink.offload(token, Request::Plain(transfer)),
             Err(error) => sink.done(token, -error.0),
         }
-        self.let_go(file, &transfer);
-    }
-
-    /// A stream is not polled for any more.
-    fn let_go(&mut self, file: c_int, transfer: &Transfer) {
-        self.polls -= 1;
-        if file != transfer.fd {
-            fds::disown(file);
-            let _ = sys::close(file);
-        }
+        let_go(file, &transfer);
     }
 
     /// The kernel would not take an operation: the fiber makes the plain call, whose answer is the right one.
@@ -210,9 +226,9 @@ impl LinuxAio {
             READY => self.readiness_armed = false,
             data => {
                 let token = data as Token;
-                match self.operations[token as usize].take() {
-                    Some(Operation::Stream { transfer, file }) => {
-                        self.let_go(file, &transfer);
+                match self.take(data) {
+                    Some(Operation::Stream { transfer, file, .. }) => {
+                        let_go(file, &transfer);
                         sink.offload(token, Request::Plain(transfer));
                     }
                     Some(Operation::Direct) => sink.done(token, -libc::ECANCELED),
@@ -249,6 +265,20 @@ impl Engine for LinuxAio {
             _ => return false,
         };
         self.queued.push(iocb);
+        true
+    }
+
+    fn cancel(&mut self, token: Token) -> bool {
+        if self.readiness.remove(token) {
+            return true;
+        }
+        // The poll stays in the kernel, which can only be asked to end it by the address that its iocb was at.
+        let Some(slot @ Some(Operation::Stream { .. })) = self.operations.get_mut(token as usize) else {
+            return false;
+        };
+        if let Some(Operation::Stream { transfer, file, .. }) = slot.take() {
+            let_go(file, &transfer);
+        }
         true
     }
 
@@ -300,11 +330,8 @@ impl Engine for LinuxAio {
 impl Drop for LinuxAio {
     fn drop(&mut self) {
         for operation in self.operations.iter().flatten() {
-            if let Operation::Stream { transfer, file } = operation
-                && *file != transfer.fd
-            {
-                fds::disown(*file);
-                let _ = sys::close(*file);
+            if let Operation::Stream { transfer, file, .. } = operation {
+                let_go(*file, transfer);
             }
         }
     }
@@ -336,12 +363,12 @@ fn poll(fd: c_int, events: i16, data: u64) -> Iocb {
     iocb
 }
 
-fn poll_stream(transfer: &Transfer, file: c_int, token: Token) -> Iocb {
-    let events = match transfer.way {
-        Way::Read => libc::POLLIN,
-        Way::Write => libc::POLLOUT,
-    };
-    poll(file, events, u64::from(token))
+/// A stream is not polled for any more.
+fn let_go(file: c_int, transfer: &Transfer) {
+    if file != transfer.fd {
+        fds::disown(file);
+        let _ = sys::close(file);
+    }
 }
 
 fn direct(transfer: &Transfer, token: Token) -> Iocb {

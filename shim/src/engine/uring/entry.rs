@@ -83,13 +83,7 @@ pub fn of(request: &Request, file: File) -> Option<squeue::Entry> {
             entry.flags(squeue::Flags::ASYNC)
         }
         Request::Close { fd } => opcode::Close::new(types::Fd(fd)).build(),
-        Request::Poll { fd, way } => {
-            let events = match way {
-                Way::Read => libc::POLLIN,
-                Way::Write => libc::POLLOUT,
-            };
-            opcode::PollAdd::new(types::Fd(fd), events as u32).build()
-        }
-        Request::Plain(_) | Request::AwaitWriter { .. } => return None,
+        Request::Poll { fd, events } => opcode::PollAdd::new(types::Fd(fd), u32::from(events as u16)).build(),
+        Request::Plain(_) | Request::AwaitWriter { .. } | Request::Run(_) | Request::Wait { .. } => return None,
     })
 }

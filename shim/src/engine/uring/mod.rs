@@ -221,6 +221,18 @@ impl Engine for Uring {
         true
     }
 
+    fn cancel(&mut self, token: Token) -> bool {
+        if !self.broken {
+            // Entries are taken in order: this one finds the operation of `token` or none, never a later one of that number.
+            self.make_room();
+            self.push(
+                &opcode::AsyncCancel::new(u64::from(token)).build().user_data(SILENT),
+                OURS,
+            );
+        }
+        false
+    }
+
     fn abandon(self: Box<Self>) {
         // The mappings and the descriptor are this process's own copies; the ring is the parent's and goes on.
         let _off = OffFiber::enter();

@@ -1,0 +1,67 @@
+//! Calls that no engine knows: libc's whole function, on a thread of the pool, with its fiber parked meanwhile.
+//!
+//! What libc keeps for each thread is carried there and back: errno. A function that calls back into the program must not
+//! go this way, nor one whose result lies in the thread's own memory.
+
+use crate::call::Call;
+use crate::engine::{Request, Run};
+use crate::errno;
+use crate::policy::{Alone, Why};
+use std::ffi::{c_int, c_void};
+
+/// A call on its way to the pool and back, on its fiber's stack.
+struct Trip<R, F> {
+    function: Option<F>,
+    result: Option<R>,
+    errno: c_int,
+}
+
+/// What `function`, libc's own, returns; None if libc is to be called as ever.
+pub fn whole<R, F: FnOnce() -> R>(call: &Call<'_>, function: F) -> Option<R> {
+    if call.load().alone == Alone::Entirely {
+        call.through(Why::Alone);
+        return None;
+    }
+    let result = run(call, function);
+    if result.is_none() {
+        call.through(Why::NoEngine);
+    }
+    result
+}
+
+/// Runs `function` on a thread of the pool; None where there is none. Its errno is the fiber's afterwards.
+pub fn run<R, F: FnOnce() -> R>(call: &Call<'_>, function: F) -> Option<R> {
+    if !call.has_engine() {
+        return None;
+    }
+    let mut trip = Trip {
+        function: Some(function),
+        result: None,
+        errno: errno::get(),
+    };
+    let trip = &raw mut trip;
+    call.perform(&Request::Run(Run {
+        code: travel::<R, F>,
+        data: trip.cast(),
+    }));
+    // SAFETY: on this stack, and the pool's thread is done with it, or never had it.
+    let trip = unsafe { &mut *trip };
+    if trip.result.is_some() {
+        errno::set(trip.errno);
+    }
+    trip.result.take()
+}
+
+/// On the pool's thread.
+///
+/// # Safety
+/// `data` is a `Trip<R, F>` that nobody else touches meanwhile.
+unsafe fn travel<R, F: FnOnce() -> R>(data: *mut c_void) {
+    // SAFETY: the caller's promise.
+    let trip = unsafe { &mut *data.cast::<Trip<R, F>>() };
+    if let Some(function) = trip.function.take() {
+        errno::set(trip.errno);
+        trip.result = Some(function());
+        trip.errno = errno::get();
+    }
+}
