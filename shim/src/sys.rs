@@ -432,11 +432,13 @@ pub fn unblock_signal(signal: c_int) {
     };
 }
 
-/// PR_SET_SYSCALL_USER_DISPATCH: the calling thread's system calls from outside `text` (address, length) raise SIGSYS
+/// PR_SET_SYSCALL_USER_DISPATCH: the calling thread's system calls from outside `text` raise SIGSYS
 /// while the selector, which must stay in place, says so. None ends that.
-pub fn dispatch_system_calls(how: Option<((usize, usize), *mut u8)>) -> Result<(), Errno> {
+pub fn dispatch_system_calls(how: Option<(&std::ops::Range<usize>, *mut u8)>) -> Result<(), Errno> {
     const PR_SET_SYSCALL_USER_DISPATCH: usize = 59;
-    let (on, (text, n), selector) = how.map_or((0, (0, 0), std::ptr::null_mut()), |(text, at)| (1, text, at));
+    let (on, text, n, selector) = how.map_or((0, 0, 0, std::ptr::null_mut()), |(text, at)| {
+        (1, text.start, text.len(), at)
+    });
     let (call, option) = (Sysno::prctl as usize, PR_SET_SYSCALL_USER_DISPATCH);
     // SAFETY: the kernel reads the selector, which its owner keeps in place until it has ended the dispatch.
     outcome(unsafe { raw::syscall5(call, option, on, text, n, selector as usize) })?;

@@ -24,12 +24,17 @@
 use crate::errno::Errno;
 
 #[cfg(target_arch = "x86_64")]
-pub use x86_64::{begin, end};
+pub use x86_64::{begin, end, text_of_the_shim};
 
 /// Not to be had on other machines.
 #[cfg(not(target_arch = "x86_64"))]
-pub fn begin(_selector: &std::sync::atomic::AtomicU8) -> Result<(), Errno> {
+pub fn begin(_selector: &std::sync::atomic::AtomicU8, _text: &std::ops::Range<usize>) -> Result<(), Errno> {
     Err(Errno(libc::ENOSYS))
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+pub fn text_of_the_shim() -> std::ops::Range<usize> {
+    0..0
 }
 
 #[cfg(not(target_arch = "x86_64"))]
@@ -37,12 +42,13 @@ pub fn end() {}
 
 #[cfg(target_arch = "x86_64")]
 mod x86_64 {
-    use super::super::tally::{Place, clock};
+    use super::super::tally::{self, Place, clock};
     use super::super::{ALLOW, HERE, INSTALLED, Watch, waits};
     use super::Errno;
     use crate::{signal, sys, tls};
     use std::arch::naked_asm;
     use std::ffi::{c_int, c_void};
+    use std::ops::Range;
     use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
     use syscalls::Sysno;
 
@@ -55,9 +61,11 @@ mod x86_64 {
     /// Words of our frame.
     const FRAME: usize = 3;
 
-    /// Dispatches the calling thread's system calls, as `selector` says from now on.
-    pub fn begin(selector: &AtomicU8) -> Result<(), Errno> {
-        let text = text_of_the_shim().ok_or(Errno(libc::ENOENT))?;
+    /// Dispatches the calling thread's system calls from outside `text`, as `selector` says from now on.
+    pub fn begin(selector: &AtomicU8, text: &Range<usize>) -> Result<(), Errno> {
+        if !text.contains(&(restore as *const () as usize)) {
+            return Err(Errno(libc::ENOEXEC));
+        }
         install();
         sys::unblock_signal(libc::SIGSYS);
         sys::dispatch_system_calls(Some((text, selector.as_ptr())))
@@ -82,25 +90,26 @@ mod x86_64 {
         }
     }
 
-    /// Address and length of the mapping with the shim's code.
-    fn text_of_the_shim() -> Option<(usize, usize)> {
+    /// The addresses of the mapping with the shim's code; none if the loader does not know it.
+    pub fn text_of_the_shim() -> Range<usize> {
         unsafe extern "C" fn look(object: *mut libc::dl_phdr_info, _: usize, found: *mut c_void) -> c_int {
             // SAFETY: the loader names an object's headers, and `found` is the caller's below.
-            let (object, found) = unsafe { (&*object, &mut *found.cast::<Option<(usize, usize)>>()) };
+            let (object, found) = unsafe { (&*object, &mut *found.cast::<Range<usize>>()) };
             // SAFETY: the object has so many headers.
             let headers = unsafe { std::slice::from_raw_parts(object.dlpi_phdr, object.dlpi_phnum.into()) };
-            let ours = dispatched as *const () as usize;
             let text = headers
                 .iter()
                 .filter(|header| header.p_type == libc::PT_LOAD)
-                .map(|header| ((object.dlpi_addr + header.p_vaddr) as usize, header.p_memsz as usize))
-                .find(|(begin, n)| (*begin..begin + n).contains(&ours));
-            if text.is_some() {
-                *found = text;
-            }
-            c_int::from(text.is_some())
+                .map(|header| {
+                    let begin = (object.dlpi_addr + header.p_vaddr) as usize;
+                    begin..begin + header.p_memsz as usize
+                })
+                .find(|part| part.contains(&(dispatched as *const () as usize)));
+            let is_ours = text.is_some();
+            *found = text.unwrap_or_default();
+            c_int::from(is_ours)
         }
-        let mut found: Option<(usize, usize)> = None;
+        let mut found = 0..0;
         // SAFETY: `look` takes what it is given as what it is.
         unsafe { libc::dl_iterate_phdr(Some(look), (&raw mut found).cast()) };
         found
@@ -137,13 +146,13 @@ mod x86_64 {
             Some(Sysno::rt_sigreturn) => registers[libc::REG_RIP as usize] = last as *const () as i64,
             Some(Sysno::rt_sigprocmask) => change_mask(context, &arguments),
             Some(known @ (Sysno::clone | Sysno::clone3 | Sysno::fork | Sysno::vfork)) => {
-                count(watch, known, &arguments, at);
+                count(watch, known, &arguments, at, stack);
                 watch.selector.store(ALLOW, Relaxed);
                 watch.lapsed.set(true);
                 registers[libc::REG_RIP as usize] -= 2;
             }
             known => {
-                let place = known.and_then(|known| count(watch, known, &arguments, at));
+                let place = known.and_then(|known| count(watch, known, &arguments, at, stack));
                 let frame = stack - RED_ZONE - FRAME * size_of::<usize>();
                 let (way, place) = match place {
                     None => (untimed as *const () as i64, 0),
@@ -158,14 +167,33 @@ mod x86_64 {
     }
 
     /// Counts a call that can block, if a fiber makes it.
-    fn count<'a>(watch: &'a Watch, call: Sysno, arguments: &waits::Arguments, at: usize) -> Option<&'a Place> {
+    fn count<'a>(
+        watch: &'a Watch,
+        call: Sysno,
+        arguments: &waits::Arguments,
+        at: usize,
+        stack: usize,
+    ) -> Option<&'a Place> {
         waits::what_for(call, arguments)?;
         let here = tls::here();
         // SAFETY: not null, this thread's own, attached.
         if here.is_null() || unsafe { &*here }.host().running().is_null() {
             return None;
         }
-        Some(watch.tally.count(call as u32, watch.passing.get(), at))
+        let by = match watch.passing.get() {
+            0 if watch.is_own(stack) => tally::OWN,
+            row => row,
+        };
+        Some(watch.tally.count(call as u32, by, at))
+    }
+
+    impl Watch {
+        /// Whether libc was called by the shim itself: by one of its locks. A wrapper of libc's that makes a call has no
+        /// frame, and at the top of the stack its caller's address.
+        fn is_own(&self, stack: usize) -> bool {
+            // SAFETY: the interrupted thread's stack, at its top.
+            self.text.contains(&unsafe { *(stack as *const usize) })
+        }
     }
 
     /// rt_sigprocmask(2), which sigreturn would undo: on the mask that it restores, in which SIGSYS never is.

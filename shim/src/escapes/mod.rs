@@ -15,6 +15,7 @@ mod waits;
 use crate::conf::Level;
 use crate::{log, start, sys};
 use std::cell::Cell;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};
 use tally::Tally;
@@ -34,6 +35,8 @@ pub struct Watch {
     lapsed: Cell<bool>,
     /// The row of the hook that passes a call to libc now, plus one; 0 for none.
     passing: Cell<u32>,
+    /// Where the shim's own code is.
+    text: Range<usize>,
     tally: Arc<Tally>,
 }
 
@@ -60,10 +63,11 @@ impl Watch {
             selector: AtomicU8::new(DISPATCH),
             lapsed: Cell::new(false),
             passing: Cell::new(0),
+            text: dispatch::text_of_the_shim(),
             tally: Tally::register(),
         });
         HERE.set(&raw const *watch);
-        match dispatch::begin(&watch.selector) {
+        match dispatch::begin(&watch.selector, &watch.text) {
             Ok(()) => Some(watch),
             Err(error) => {
                 static SAID: AtomicBool = AtomicBool::new(false);

@@ -17,6 +17,9 @@ use syscalls::Sysno;
 /// A call that takes longer kept other fibers waiting; one that does not is harmless.
 const BLOCKED_NANOS: u64 = 1_000_000;
 
+/// In the place of a hook's row: the shim called libc itself.
+pub const OWN: u32 = u32::MAX;
+
 /// Places a thread tells apart.
 const PLACES: usize = 256;
 
@@ -35,7 +38,7 @@ pub struct Place {
     calls: Counter,
     /// The system call's number plus one; 0 while the place is free.
     call: AtomicU32,
-    /// The hook's row plus one; 0 for none.
+    /// The hook's row plus one; 0 for none, or [`OWN`].
     row: AtomicU32,
     /// Where the instruction ends.
     at: AtomicUsize,
@@ -111,13 +114,23 @@ impl Place {
     }
 }
 
+/// Whom a call comes from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum By {
+    /// The program, past every hook.
+    Nobody,
+    /// This hook passed it to libc.
+    Hook(&'static str),
+    /// A lock of the shim's.
+    Shim,
+}
+
 /// What a place counted, in words.
 struct Line {
     call: String,
     /// What it can wait for.
     waits_for: &'static str,
-    /// The hook that passed it on.
-    hook: Option<&'static str>,
+    by: By,
     at: String,
     calls: u64,
     blocked: u64,
@@ -153,49 +166,61 @@ impl Report {
         })
     }
 
-    fn lines(&self, passed: bool) -> impl Iterator<Item = &Line> {
-        self.lines.iter().filter(move |line| line.hook.is_some() == passed)
-    }
-
-    fn sums(&self, passed: bool) -> (u64, u64) {
-        self.lines(passed).fold((0, 0), |(calls, blocked), line| {
+    /// Calls, and those that took long, of the lines that `of` takes.
+    fn sums(&self, of: fn(By) -> bool) -> (u64, u64) {
+        let lines = self.lines.iter().filter(|line| of(line.by));
+        lines.fold((0, 0), |(calls, blocked), line| {
             (calls + line.calls, blocked + line.blocked)
         })
     }
 
     pub fn json(&self) -> Value {
-        let list = |passed| {
-            let (calls, blocked) = self.sums(passed);
-            let places: Vec<Value> = self.lines(passed).map(Line::json).collect();
+        let list = |of: fn(By) -> bool| {
+            let (calls, blocked) = self.sums(of);
+            let places: Vec<Value> = self.lines.iter().filter(|line| of(line.by)).map(Line::json).collect();
             json!({ "calls": calls, "blocked": blocked, "places": places })
         };
-        json!({ "threads": self.threads, "escaped": list(false), "passed": list(true) })
+        json!({ "threads": self.threads, "escaped": list(By::is_nobody), "passed": list(By::is_hook),
+                "own": list(By::is_shim) })
     }
 
     pub fn table(&self) -> String {
-        let mut text = String::new();
-        let ((escaped, blocked), (passed, passed_blocked)) = (self.sums(false), self.sums(true));
-        let _ = writeln!(
-            text,
-            "escaped system calls that can block: {escaped}, over 1 ms: {blocked}; in calls passed through: {passed}, over \
-             1 ms: {passed_blocked}"
-        );
-        for line in &self.lines {
-            let hook = line
-                .hook
-                .map_or(String::new(), |hook| format!(", passed through by {hook}"));
-            let _ = writeln!(
-                text,
-                "  {:<16} {:>8} calls, {:>6} over 1 ms, longest {:.1} us, waits for {}, at {}{hook}",
-                line.call,
-                line.calls,
-                line.blocked,
-                line.longest_nanos as f64 / 1000.0,
-                line.waits_for,
-                line.at,
-            );
+        let mut text = String::from("system calls that can block, on fibers' threads, and those over 1 ms:\n");
+        for (what, of) in [
+            ("escaped", By::is_nobody as fn(By) -> bool),
+            ("passed through by a hook", By::is_hook),
+            ("locks of the shim's own", By::is_shim),
+        ] {
+            let (calls, blocked) = self.sums(of);
+            let _ = writeln!(text, "  {what}: {calls}, {blocked}");
+            for line in self.lines.iter().filter(|line| of(line.by)) {
+                let hook = match line.by {
+                    By::Hook(hook) => format!(", from {hook}"),
+                    By::Nobody | By::Shim => String::new(),
+                };
+                let longest = line.longest_nanos as f64 / 1000.0;
+                let _ = writeln!(
+                    text,
+                    "    {:<16} {:>8} {:>6}, longest {longest:.1} us, waits for {}, at {}{hook}",
+                    line.call, line.calls, line.blocked, line.waits_for, line.at,
+                );
+            }
         }
         text
+    }
+}
+
+impl By {
+    fn is_nobody(self) -> bool {
+        self == Self::Nobody
+    }
+
+    fn is_hook(self) -> bool {
+        matches!(self, Self::Hook(_))
+    }
+
+    fn is_shim(self) -> bool {
+        self == Self::Shim
     }
 }
 
@@ -203,14 +228,17 @@ impl Place {
     fn line(&self) -> Option<Line> {
         let number = self.call.load(Relaxed).checked_sub(1)?;
         let call = Sysno::new(number as usize);
-        let row = self.row.load(Relaxed) as usize;
         Some(Line {
             call: match call {
                 Some(call) => call.name().to_owned(),
                 None => "others".to_owned(),
             },
             waits_for: call.map_or("something", waits::reason),
-            hook: row.checked_sub(1).map(|row| hooks::NAMES[row]),
+            by: match self.row.load(Relaxed) {
+                0 => By::Nobody,
+                OWN => By::Shim,
+                row => By::Hook(hooks::NAMES[row as usize - 1]),
+            },
             at: name_of(self.at.load(Relaxed)),
             calls: self.calls.get(),
             blocked: self.blocked.get(),
@@ -221,7 +249,7 @@ impl Place {
 
 impl Line {
     fn is_of(&self, other: &Self) -> bool {
-        (&self.call, self.hook, &self.at) == (&other.call, other.hook, &other.at)
+        (&self.call, self.by, &self.at) == (&other.call, other.by, &other.at)
     }
 
     fn add(&mut self, other: &Self) {
@@ -231,7 +259,11 @@ impl Line {
     }
 
     fn json(&self) -> Value {
-        json!({ "call": self.call, "waits_for": self.waits_for, "at": self.at, "hook": self.hook, "calls": self.calls,
+        let hook = match self.by {
+            By::Hook(hook) => Some(hook),
+            By::Nobody | By::Shim => None,
+        };
+        json!({ "call": self.call, "waits_for": self.waits_for, "at": self.at, "hook": hook, "calls": self.calls,
                 "blocked": self.blocked, "longest_ns": self.longest_nanos })
     }
 }
@@ -305,7 +337,7 @@ mod tests {
         assert_eq!(taken, PLACES - 1);
         assert_eq!(tally.places[PLACES - 1].calls.get(), 2 * (PLACES + 1) as u64);
         let line = tally.places[PLACES - 1].line().expect("it counted");
-        assert_eq!((line.call.as_str(), line.hook), ("others", None));
+        assert!(line.call == "others" && line.by == By::Nobody);
     }
 
     #[test]
