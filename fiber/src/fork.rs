@@ -59,7 +59,7 @@ fn go_on_alone(worker: &Worker, me: &Fiber) {
     worker.fresh.forget();
     worker.starved.set(false);
     worker.started.set(1);
-    worker.budget.set(0);
+    worker.turns.set_left(0);
     worker.timers.borrow_mut().forget();
     worker.remote.inbox.forget();
     worker.remote.wakers.store(0, Ordering::Relaxed);

@@ -24,6 +24,15 @@ struct HostTable {
     runnable: extern "C" fn(*mut c_void) -> c_uint,
     wake: extern "C" fn(*mut c_void),
     alone: Option<extern "C" fn(*mut c_void) -> c_int>,
+    watch: Option<extern "C" fn(*mut c_void, *mut HostWatch)>,
+    name: Option<extern "C" fn(*mut c_void, *const c_void, *mut c_char, usize) -> usize>,
+}
+
+/// `aioshim_watch_t`.
+#[repr(C)]
+struct HostWatch {
+    turns: *const u32,
+    running: *const *mut c_void,
 }
 
 static TABLE: HostTable = HostTable {
@@ -34,6 +43,8 @@ static TABLE: HostTable = HostTable {
     runnable: verbs::runnable,
     wake: verbs::wake,
     alone: Some(verbs::alone),
+    watch: Some(verbs::watch),
+    name: Some(verbs::name),
 };
 
 /// The shim's functions.
@@ -186,5 +197,28 @@ mod verbs {
         } else {
             c_int::from(worker.timers.borrow().first() == NEVER)
         }
+    }
+    /// The worker's turns, and the fiber that has one.
+    pub extern "C" fn watch(data: *mut c_void, out: *mut HostWatch) {
+        let worker = worker(data);
+        let running = worker.current.at().cast();
+        let turns = worker.turns.count();
+        // SAFETY: the shim's to fill.
+        unsafe { out.write(HostWatch { turns, running }) };
+    }
+
+    /// From any thread: what people call a fiber that ran a moment ago.
+    pub extern "C" fn name(_: *mut c_void, fiber: *const c_void, buf: *mut c_char, len: usize) -> usize {
+        // SAFETY: records are never unmapped.
+        let text = crate::debug::title(unsafe { &*fiber.cast::<Fiber>() });
+        let n = text.len().min(len.saturating_sub(1));
+        if len > 0 && !buf.is_null() {
+            // SAFETY: `buf` has `len` bytes, and n + 1 <= len.
+            unsafe {
+                core::ptr::copy_nonoverlapping(text.as_ptr().cast(), buf, n);
+                buf.add(n).write(0);
+            }
+        }
+        text.len()
     }
 }

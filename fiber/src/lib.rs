@@ -41,6 +41,7 @@ mod switch;
 pub mod sync;
 mod timer;
 mod tls;
+mod turns;
 mod worker;
 
 pub use api::{Builder, Current, JoinHandle, Options, current, run, sleep, spawn, yield_now};

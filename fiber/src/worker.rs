@@ -13,6 +13,7 @@ use crate::slab::Records;
 use crate::stack::Stacks;
 use crate::switch::FloatControl;
 use crate::timer::{Instant, Timers};
+use crate::turns::{Shown, Turns};
 use core::cell::{Cell, RefCell};
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicI32, AtomicPtr, AtomicUsize, Ordering};
@@ -23,11 +24,10 @@ use crossbeam_deque::Stealer;
 pub(crate) struct Worker {
     // What a switch touches.
     /// The fiber that runs; null on the scheduler's own stack.
-    pub current: Cell<*mut Fiber>,
+    pub current: Shown<Fiber>,
     /// Started fibers that can run.
     pub ready: List,
-    /// Switches left in this round.
-    pub budget: Cell<u32>,
+    pub turns: Turns,
     /// Whether a fresh fiber goes before a ready one next time.
     pub fresh_turn: Cell<bool>,
     /// This thread's errno; a fiber never changes its thread, so its address never changes under one.
@@ -82,9 +82,9 @@ impl Worker {
         let fresh = FreshQueue::new(workers > 1);
         let stealer = fresh.stealer();
         Worker {
-            current: Cell::new(null_mut()),
+            current: Shown::new(null_mut()),
             ready: List::new(),
-            budget: Cell::new(0),
+            turns: Turns::new(),
             fresh_turn: Cell::new(false),
             errno: Cell::new(null_mut()),
             scheduler: Cell::new(null_mut()),

@@ -34,6 +34,12 @@ unsigned aioshim_version(void);
 /* An attached OS thread. */
 typedef struct aioshim_thread aioshim_thread_t;
 
+/* What other threads may look at, for AIOSHIM_STALL. Both words stay in place until the detach. */
+typedef struct aioshim_watch {
+    const uint32_t *turns;    /* changes whenever a fiber begins to run or goes on */
+    void *const *running;     /* the fiber that runs, NULL on the scheduler's own stack */
+} aioshim_watch_t;
+
 /* What the host gives. size is sizeof(aioshim_host_t), so that the table can grow; data is the attach argument.
  * The table must outlive the attachment. */
 typedef struct aioshim_host {
@@ -54,6 +60,11 @@ typedef struct aioshim_host {
      * thread. 1: no other of its thread can run before it parks, unless another thread wakes it (so no timer is set).
      * 0: else. The shim then makes plain calls, which delay nobody: at 2 any, at 1 those that wait for a disk at most. */
     int (*alone)(void *data);
+    /* Optional. Says where these are. */
+    void (*watch)(void *data, aioshim_watch_t *out);
+    /* Optional, from any thread: writes what people call a fiber that ran a moment ago ("fiber 7 \"reader\"") to buf, cut
+     * to len and NUL-ended; returns the full length. It may be gone meanwhile: a host that cannot tell has no such verb. */
+    size_t (*name)(void *data, const void *fiber, char *buf, size_t len);
 } aioshim_host_t;
 
 /* Attaches the calling OS thread; *out is its handle. EINVAL bad table, EBUSY attached already, ENOMEM,

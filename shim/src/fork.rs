@@ -4,7 +4,7 @@
 //! the child does not lock what was shared: it replaces it.
 
 use crate::thread::Thread;
-use crate::{escapes, pool, position, start, stats, tls, trace};
+use crate::{escapes, pool, position, stall, start, stats, tls, trace};
 use std::cell::UnsafeCell;
 use std::sync::Mutex;
 
@@ -66,6 +66,7 @@ extern "C" fn child() {
         stats::forget_all();
         trace::forget_all();
         escapes::forget_all();
+        stall::renew();
         pool::renew();
         start::renew();
     }

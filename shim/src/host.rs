@@ -6,6 +6,7 @@ use crate::policy::Alone;
 use crate::thread::Thread;
 use crate::{fds, fork, position, signal, start, tls};
 use std::ffi::{c_char, c_int, c_uint, c_void};
+use std::sync::atomic::{AtomicPtr, AtomicU32};
 
 /// `aioshim_host_t`.
 #[repr(C)]
@@ -18,6 +19,16 @@ pub struct Table {
     runnable: unsafe extern "C" fn(*mut c_void) -> c_uint,
     pub wake: unsafe extern "C" fn(*mut c_void),
     alone: Option<unsafe extern "C" fn(*mut c_void) -> c_int>,
+    watch: Option<unsafe extern "C" fn(*mut c_void, *mut Watch)>,
+    name: Option<unsafe extern "C" fn(*mut c_void, *const c_void, *mut c_char, usize) -> usize>,
+}
+
+/// `aioshim_watch_t`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Watch {
+    pub turns: *const AtomicU32,
+    pub running: *const AtomicPtr<c_void>,
 }
 
 /// The size of the table of version 0.1, whose last verb is optional.
@@ -92,6 +103,31 @@ impl Host {
             ..=0 => Alone::No,
             1 => Alone::ForNow,
             2.. => Alone::Entirely,
+        }
+    }
+}
+
+impl Host {
+    /// Where other threads may look at this one; None where the host does not say.
+    pub fn watch(&self) -> Option<Watch> {
+        let mut watch = Watch {
+            turns: std::ptr::null(),
+            running: std::ptr::null(),
+        };
+        // SAFETY: as above; the host writes two words.
+        unsafe { self.table.watch?(self.data, &mut watch) };
+        (!watch.turns.is_null() && !watch.running.is_null()).then_some(watch)
+    }
+
+    /// What people call `fiber`, which ran a moment ago. From any thread.
+    pub fn name(&self, fiber: *const c_void) -> String {
+        let mut text = [0_u8; 64];
+        if let Some(name) = self.table.name {
+            // SAFETY: a verb of an attached host that may be called from any thread; it writes at most so many bytes.
+            let n = unsafe { name(self.data, fiber, text.as_mut_ptr().cast(), text.len()) };
+            String::from_utf8_lossy(&text[..n.min(text.len() - 1)]).into_owned()
+        } else {
+            format!("fiber {fiber:?}")
         }
     }
 }

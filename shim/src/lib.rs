@@ -10,7 +10,7 @@
 //!    the batch, reaps completions and unparks.
 //!
 //! Around it: [`start`] sets all up before `main`, [`conf`] reads the environment, [`stats`] counts, [`trace`] writes calls
-//! down, [`escapes`] counts those that no hook sees, [`position`] keeps reads and writes at a shared file position atomic, [`fork`] gives the child a fresh start.
+//! down, [`escapes`] counts those that no hook sees, [`stall`] reports fibers that compute for long, [`position`] keeps reads and writes at a shared file position atomic, [`fork`] gives the child a fresh start.
 
 mod call;
 mod calls;
@@ -31,8 +31,10 @@ mod pool;
 mod position;
 mod remote;
 mod signal;
+mod stall;
 mod start;
 mod stats;
+mod symbol;
 mod sys;
 mod thread;
 mod tls;

@@ -8,6 +8,7 @@
 use crate::escapes;
 use crate::tls::OffFiber;
 use std::ffi::{c_int, c_void};
+use std::mem::MaybeUninit;
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
@@ -249,3 +250,55 @@ macro_rules! older_names {
 }
 
 older_names!(signal, bsd_signal, ssignal, sysv_signal, __sysv_signal, sigset);
+
+/// While it lives the calling thread takes no signals, and a thread that it makes never does.
+pub struct Blocked(libc::sigset_t);
+
+impl Blocked {
+    pub fn all() -> Self {
+        let (mut all, mut before) = (MaybeUninit::uninit(), MaybeUninit::uninit());
+        // SAFETY: both sets are alive; the first is filled before it is read, and a failure (an unknown `how`) is
+        // impossible.
+        unsafe {
+            libc::sigfillset(all.as_mut_ptr());
+            libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr());
+            Self(before.assume_init())
+        }
+    }
+}
+
+impl Drop for Blocked {
+    fn drop(&mut self) {
+        // SAFETY: a mask that the kernel gave.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &self.0, std::ptr::null_mut()) };
+    }
+}
+
+/// A handler of the shim's own.
+type Own = extern "C" fn(c_int, Info, *mut c_void);
+
+/// Installs `handler` for a signal that has none; whether it did.
+pub fn take(signal: c_int, handler: Own) -> bool {
+    // SAFETY: zeroes are a valid sigaction; both calls get one that is alive, and the handler is of the kind that
+    // SA_SIGINFO says.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        if real_sigaction(signal, std::ptr::null(), &mut action) != 0 || action.sa_sigaction != libc::SIG_DFL {
+            return false;
+        }
+        action.sa_sigaction = handler as *const () as Handler;
+        action.sa_flags = libc::SA_SIGINFO | libc::SA_RESTART | libc::SA_ONSTACK;
+        libc::sigfillset(&mut action.sa_mask);
+        real_sigaction(signal, &action, std::ptr::null_mut()) == 0
+    }
+}
+
+/// Whether that handler is still there.
+pub fn is_taken(signal: c_int, handler: Own) -> bool {
+    // SAFETY: as above.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        real_sigaction(signal, std::ptr::null(), &mut action) == 0
+            && action.sa_sigaction == handler as *const () as Handler
+    }
+}

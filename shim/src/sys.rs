@@ -444,3 +444,31 @@ pub fn dispatch_system_calls(how: Option<(&std::ops::Range<usize>, *mut u8)>) ->
     outcome(unsafe { raw::syscall5(call, option, on, text, n, selector as usize) })?;
     Ok(())
 }
+
+/// tgkill(2): `signal` to a thread of this process.
+pub fn signal_thread(tid: i32, signal: c_int) {
+    let pid = rustix::process::getpid().as_raw_nonzero().get();
+    // SAFETY: touches no memory; a thread that is gone is an error.
+    unsafe { raw::syscall3(Sysno::tgkill as usize, pid as usize, tid as usize, signal as usize) };
+}
+
+/// Sleeps for at least `nanos`.
+pub fn sleep(nanos: u64) {
+    let time = rustix::thread::Timespec {
+        tv_sec: (nanos / 1_000_000_000) as i64,
+        tv_nsec: (nanos % 1_000_000_000) as i64,
+    };
+    let _ = rustix::thread::nanosleep(&time);
+}
+
+/// What the kernel tells of a thread of this process in the file `name`, short and of one line.
+pub fn thread_file(tid: i32, name: &str) -> Option<String> {
+    use rustix::fs::{Mode, OFlags, open};
+    let path = format!("/proc/self/task/{tid}/{name}");
+    let file = open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    let mut text = [0; 256];
+    let n = rustix::io::read(&file, &mut text);
+    // Rust's own drop would go through libc's close, which is our hook.
+    let _ = close(file.into_raw_fd());
+    Some(String::from_utf8_lossy(&text[..n.ok()?]).trim().to_owned())
+}

@@ -13,6 +13,7 @@ use crate::host::Host;
 use crate::policy::{self, INLINE_BUDGET};
 use crate::pool::{self, Job};
 use crate::remote::{Message, Remote};
+use crate::stall::Watched;
 use crate::stats::Stats;
 use crate::tls::{self, OffFiber};
 use crate::trace::{Record, Trace};
@@ -71,6 +72,7 @@ pub struct Thread {
     stats: Arc<Stats>,
     trace: Option<Arc<Trace>>,
     escapes: Option<Box<Watch>>,
+    stall: Option<Watched>,
     /// Its calls are timed or traced.
     watched: bool,
     inbox: Receiver<Message>,
@@ -97,6 +99,7 @@ impl Thread {
             stats,
             trace,
             escapes: Watch::begin(),
+            stall: Watched::begin(&host),
             inbox,
             remote: Arc::new(remote),
         })
@@ -501,6 +504,7 @@ impl Thread {
         if self.in_flight() > 0 {
             return false;
         }
+        self.stall = None;
         if let Some(escapes) = self.escapes.take() {
             escapes.end();
         }

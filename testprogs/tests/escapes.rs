@@ -125,7 +125,9 @@ fn a_watched_program_sees_no_difference() {
 
 #[test]
 fn it_is_off_unless_asked_for() {
-    let Some((_, escapes)) = watched("captive", &[], &[("AIOSHIM_ESCAPES", "0")]) else { return };
+    let Some((_, escapes)) = watched("captive", &[], &[("AIOSHIM_ESCAPES", "0")]) else {
+        return;
+    };
     assert_eq!(escapes, Value::Null);
 }
 
@@ -143,7 +145,10 @@ fn where_the_kernel_does_not_dispatch_one_line_says_so() {
     let outcome = run.env("AIOSHIM_STATS", "json").under(refused).run().success();
     let text = outcome.error_text();
     let (said, stats) = text.split_once('\n').expect("two lines");
-    assert!(said.starts_with("aioshim: AIOSHIM_ESCAPES: the kernel does not dispatch"), "{text}");
+    assert!(
+        said.starts_with("aioshim: AIOSHIM_ESCAPES: the kernel does not dispatch"),
+        "{text}"
+    );
     let stats: Value = serde_json::from_str(stats).unwrap_or_else(|e| panic!("{e}: {text}"));
     assert_eq!(stats["escapes"], Value::Null);
     assert_eq!(outcome.text(), plain("captive").text());

@@ -5,10 +5,9 @@
 
 use super::waits;
 use crate::fork::Renewable;
-use crate::hooks;
 use crate::stats::Counter;
+use crate::{hooks, symbol};
 use serde_json::{Value, json};
-use std::ffi::{CStr, c_void};
 use std::fmt::Write;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
@@ -239,7 +238,7 @@ impl Place {
                 OWN => By::Shim,
                 row => By::Hook(hooks::NAMES[row as usize - 1]),
             },
-            at: name_of(self.at.load(Relaxed)),
+            at: symbol::name_of(self.at.load(Relaxed)),
             calls: self.calls.get(),
             blocked: self.blocked.get(),
             longest_nanos: (self.longest.get() as f64 / clock::ticks_a_nano()) as u64,
@@ -265,28 +264,6 @@ impl Line {
         };
         json!({ "call": self.call, "waits_for": self.waits_for, "at": self.at, "hook": hook, "calls": self.calls,
                 "blocked": self.blocked, "longest_ns": self.longest_nanos })
-    }
-}
-
-/// `libc.so.6 read+0x12`, or `program+0x1234` where no exported function is near.
-pub fn name_of(address: usize) -> String {
-    let mut found = std::mem::MaybeUninit::<libc::Dl_info>::zeroed();
-    // SAFETY: only looks the address up, and fills a Dl_info of zeroes, which is a valid one.
-    let found = unsafe {
-        if libc::dladdr(address as *const c_void, found.as_mut_ptr()) == 0 {
-            return format!("{address:#x}");
-        }
-        found.assume_init()
-    };
-    let text = |name: *const libc::c_char| {
-        // SAFETY: dladdr's names are of objects that are loaded, and end in a NUL.
-        (!name.is_null()).then(|| unsafe { CStr::from_ptr(name) }.to_string_lossy())
-    };
-    let object = text(found.dli_fname).unwrap_or_default();
-    let object = object.rsplit('/').next().unwrap_or_default();
-    match text(found.dli_sname) {
-        Some(name) => format!("{object} {name}+{:#x}", address - found.dli_saddr as usize),
-        None => format!("{object}+{:#x}", address - found.dli_fbase as usize),
     }
 }
 
@@ -338,12 +315,5 @@ mod tests {
         assert_eq!(tally.places[PLACES - 1].calls.get(), 2 * (PLACES + 1) as u64);
         let line = tally.places[PLACES - 1].line().expect("it counted");
         assert!(line.call == "others" && line.by == By::Nobody);
-    }
-
-    #[test]
-    fn addresses_have_names() {
-        let name = name_of(libc::getpid as *const () as usize);
-        assert!(name.contains("libc") && name.contains("getpid+0x0"), "{name}");
-        assert_eq!(name_of(16), "0x10");
     }
 }
