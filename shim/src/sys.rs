@@ -3,7 +3,8 @@
 use crate::errno::Errno;
 use std::ffi::{c_char, c_int, c_void};
 use std::os::fd::{BorrowedFd, IntoRawFd};
-use syscalls::{Sysno, raw};
+pub use syscalls::Sysno;
+use syscalls::raw;
 
 /// The offset that means 'at the current position' to preadv2(2), pwritev2(2) and io_uring.
 pub const AT_POSITION: i64 = -1;
@@ -13,6 +14,15 @@ fn outcome(result: usize) -> Result<usize, Errno> {
         error @ 1..=4095 => Err(Errno(error as c_int)),
         _ => Ok(result),
     }
+}
+
+/// Any system call, for those that are made in one place only.
+///
+/// # Safety
+/// As the call's.
+pub unsafe fn call(number: Sysno, [a, b, c, d, e, f]: [usize; 6]) -> Result<usize, Errno> {
+    // SAFETY: passed on to our caller.
+    outcome(unsafe { raw::syscall6(number as usize, a, b, c, d, e, f) })
 }
 
 /// The halves of an offset as preadv(2) and its kin take it; the second is unused on 64-bit machines.
