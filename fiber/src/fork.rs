@@ -62,6 +62,7 @@ fn go_on_alone(worker: &Worker, me: &Fiber) {
     worker.turns.set_left(0);
     worker.timers.borrow_mut().forget();
     worker.remote.inbox.forget();
+    worker.remote.cancels.forget();
     worker.remote.wakers.store(0, Ordering::Relaxed);
     worker
         .remote

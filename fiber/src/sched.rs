@@ -12,6 +12,8 @@
 //! Invariants: `current` is the fiber on whose stack the thread runs, null on the scheduler's own. A fiber that is not
 //! current and not parked is in exactly one list. A started fiber never changes its worker. errno survives a switch.
 
+use crate::cancel;
+use crate::errno::Errno;
 use crate::fiber::{Fiber, Life, Waits};
 use crate::idle;
 use crate::key;
@@ -148,13 +150,15 @@ pub(crate) fn park_until_ended(worker: &Worker, fiber: &'static Fiber) {
     pass_to(worker, fiber);
 }
 
-/// Parks the running fiber until `until` has come. On a fiber of `worker`.
-pub(crate) fn sleep_until(worker: &Worker, until: Instant) {
+/// Parks the running fiber until `until` has come. On a fiber of `worker`. `ECANCELED` when it is cancelled.
+pub(crate) fn sleep_until(worker: &Worker, until: Instant) -> Result<(), Errno> {
     let me = worker.running();
+    cancel::check(me)?;
     me.set_waits(Waits::Sleep, null());
     me.waiter.set(null());
     worker.timers.borrow_mut().set(me, until);
     park(worker);
+    cancel::check(me)
 }
 
 /// Switches from the running fiber to `next`, or to the scheduler when null.
@@ -292,6 +296,7 @@ fn round_is_over(worker: &Worker) -> bool {
     // While nothing is parked in the shim there is nothing to submit, nor to reap.
     let over = worker.host.get().is_some_and(|host| host.in_flight() > 0)
         || !worker.remote.inbox.is_empty()
+        || worker.remote.cancels.any()
         || worker.stacks.borrow().has_excess()
         || (first != NEVER && first <= timer::now());
     if !over {
@@ -317,6 +322,9 @@ pub(crate) fn run(worker: &Worker) {
             unsafe { worker.ready.push(fiber) }
         });
         fire_timers(worker);
+        if worker.remote.cancels.any() {
+            cancel::deliver(worker);
+        }
         if worker.stacks.borrow().has_excess() {
             worker.stacks.borrow_mut().trim_excess();
         }

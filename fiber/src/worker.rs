@@ -3,6 +3,7 @@
 //! Invariant: everything outside [`Remote`] is touched by the worker's own thread alone, on the stack of a fiber or on
 //! the scheduler's own. Other threads get to a worker through a fiber that runs there, and use nothing but its `remote`.
 
+use crate::cancel::Requests;
 use crate::fiber::{Fiber, List};
 use crate::fresh::{Fresh, FreshQueue};
 use crate::host::Attachment;
@@ -59,6 +60,8 @@ pub(crate) struct Worker {
 #[repr(align(128))]
 pub(crate) struct Remote {
     pub inbox: Inbox<Fiber>,
+    /// Fibers of the worker whose waits are to end.
+    pub cancels: Requests,
     /// Threads that are in the middle of waking this worker: it is not freed meanwhile.
     pub wakers: AtomicUsize,
     /// The shim's name of this thread; null without.
@@ -102,6 +105,7 @@ impl Worker {
             trimmed_at: Cell::new(0),
             remote: Remote {
                 inbox: Inbox::new(),
+                cancels: Requests::new(),
                 wakers: AtomicUsize::new(0),
                 shim: AtomicPtr::new(null_mut()),
                 stealer,

@@ -65,6 +65,10 @@ typedef struct aioshim_host {
     /* Optional, from any thread: writes what people call a fiber that ran a moment ago ("fiber 7 \"reader\"") to buf, cut
      * to len and NUL-ended; returns the full length. It may be gone meanwhile: a host that cannot tell has no such verb. */
     size_t (*name)(void *data, const void *fiber, char *buf, size_t len);
+    /* Optional. On a fiber, at the end of a call that aioshim_cancel ended before anything came of it, or at the beginning
+     * of one: a host that wants the fiber cancelled ends it here and does not return. If it does, the call goes on, or
+     * fails with EINTR. Called for whatever interrupts a call: the host knows which fibers it has cancelled. */
+    void (*cancelled)(void *data);
 } aioshim_host_t;
 
 /* Attaches the calling OS thread; *out is its handle. EINVAL bad table, EBUSY attached already, ENOMEM,
@@ -80,6 +84,11 @@ int aioshim_poll(aioshim_thread_t *t, int64_t timeout_ns);
 
 /* From any thread: ends t's wait in aioshim_poll, or lets the next one not wait. */
 void aioshim_wake(aioshim_thread_t *t);
+
+/* Ends the call that a fiber of t is parked in, if it is a cancellation point and can be ended: the fiber is unparked, and in
+ * its call the host's cancelled is called. A call that has moved data returns it as ever. On t's thread, on the
+ * scheduler's own stack. ESRCH: it waits for nothing that could be ended; ask again when it next parks. */
+int aioshim_cancel(aioshim_thread_t *t, const void *fiber);
 
 /* How many fibers of t are parked in the shim, on something that can still wake them. */
 size_t aioshim_in_flight(const aioshim_thread_t *t);

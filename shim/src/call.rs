@@ -2,12 +2,13 @@
 
 use crate::deadlines::{Deadline, NEVER};
 use crate::engine::Request;
+use crate::errno::Errno;
 use crate::flight::Flight;
 use crate::policy::{Alone, Load, Why};
 use crate::stats::Calls;
-use crate::sys;
 use crate::thread::Thread;
 use crate::trace::Record;
+use crate::{cancel, hooks, sys};
 use std::ffi::c_void;
 
 pub struct Call<'a> {
@@ -28,7 +29,9 @@ impl<'a> Call<'a> {
         }
         // A fiber whose calls never wait must not starve the others, nor what arrives from other threads. Now, before
         // anything is looked at: others may run here.
-        thread.spend(fiber);
+        if thread.spend(fiber) && cancel::is_point(hooks::NAMES[row]) {
+            thread.host().cancelled();
+        }
         Some(Self {
             thread,
             fiber,
@@ -70,6 +73,26 @@ impl<'a> Call<'a> {
     pub fn through(&self, why: Why) {
         self.counts().through[why as usize].add(1);
         self.note(|record| record.through(why));
+    }
+
+    /// The error number the call ends with. One that was interrupted before anything came of it is where a cancelled fiber
+    /// ends.
+    #[inline]
+    pub fn failed(&self, error: Errno) -> Errno {
+        if matches!(error, Errno::INTR | Errno::RESTART) {
+            self.interrupted()
+        } else {
+            error
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn interrupted(&self) -> Errno {
+        if cancel::is_point(hooks::NAMES[self.row]) {
+            self.thread.host().cancelled();
+        }
+        Errno::INTR
     }
 
     /// The call was completed without parking.

@@ -18,6 +18,7 @@ impl Errno {
     pub const NOTSUP: Self = Self(libc::EOPNOTSUPP);
     pub const NXIO: Self = Self(libc::ENXIO);
     /// A deadline was over.
+    pub const SRCH: Self = Self(libc::ESRCH);
     pub const TIME: Self = Self(libc::ETIME);
     /// Interrupted, and to be restarted or not as the kernel would (its own ERESTARTSYS): never a caller's to see.
     pub const RESTART: Self = Self(512);

@@ -51,7 +51,7 @@ macro_rules! converted {
         match $($function)::+($call, $($arg),*) {
             Outcome::Done(Ok(result)) => Some(CResult::from_done(result)),
             Outcome::Done(Err(error)) => {
-                errno::set(error.0);
+                errno::set($call.failed(error).0);
                 Some(CResult::from_done(-1))
             }
             Outcome::Through(why) => {

@@ -21,6 +21,7 @@ pub struct Table {
     alone: Option<unsafe extern "C" fn(*mut c_void) -> c_int>,
     watch: Option<unsafe extern "C" fn(*mut c_void, *mut Watch)>,
     name: Option<unsafe extern "C" fn(*mut c_void, *const c_void, *mut c_char, usize) -> usize>,
+    cancelled: Option<unsafe extern "C" fn(*mut c_void)>,
 }
 
 /// `aioshim_watch_t`.
@@ -117,6 +118,16 @@ impl Host {
         // SAFETY: as above; the host writes two words.
         unsafe { self.table.watch?(self.data, &mut watch) };
         (!watch.turns.is_null() && !watch.running.is_null()).then_some(watch)
+    }
+
+    /// Lets the host end the running fiber, in whose call nothing has happened, if it was cancelled: then this does not return.
+    #[cold]
+    pub fn cancelled(&self) {
+        if let Some(cancelled) = self.table.cancelled {
+            // SAFETY: a verb of an attached host, on its thread; a fiber is running, and its stack holds nothing of ours
+            // that must be dropped.
+            unsafe { cancelled(self.data) };
+        }
     }
 
     /// What people call `fiber`, which ran a moment ago. From any thread.
@@ -226,6 +237,18 @@ pub unsafe extern "C" fn aioshim_wake(thread: *mut Thread) {
 pub unsafe extern "C" fn aioshim_in_flight(thread: *const Thread) -> usize {
     // SAFETY: alive while attached.
     unsafe { &*thread }.in_flight()
+}
+
+/// # Safety
+/// `thread` is attached, and is the calling thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn aioshim_cancel(thread: *mut Thread, fiber: *const c_void) -> c_int {
+    // SAFETY: alive while attached.
+    if unsafe { &*thread }.cancel(fiber) {
+        0
+    } else {
+        Errno::SRCH.0
+    }
 }
 
 /// # Safety

@@ -14,6 +14,7 @@
 
 mod call;
 mod calls;
+mod cancel;
 mod conf;
 mod deadlines;
 mod engine;

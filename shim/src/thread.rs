@@ -17,7 +17,7 @@ use crate::stall::Watched;
 use crate::stats::Stats;
 use crate::tls::{self, OffFiber};
 use crate::trace::{Record, Trace};
-use crate::{fds, hooks, log, start, sys};
+use crate::{cancel, fds, hooks, log, start, sys};
 use crossbeam_channel::Receiver;
 use std::cell::{Cell, RefCell, UnsafeCell};
 use std::collections::HashSet;
@@ -294,13 +294,26 @@ impl Thread {
 
     /// Ends what `fiber`, parked in here, waits for, with [`Errno::RESTART`](errno::Errno::RESTART). False if it waits for
     /// nothing that can be ended early.
-    #[allow(dead_code, reason = "signals and cancellation are about to use it")]
+    #[allow(dead_code, reason = "signals are about to use it")]
     pub fn interrupt(&self, fiber: *const c_void) -> bool {
+        self.interrupt_if(fiber, |_| true)
+    }
+
+    /// The same if the call `fiber` waits in is a cancellation point.
+    pub fn cancel(&self, fiber: *const c_void) -> bool {
+        self.interrupt_if(fiber, |row| cancel::is_point(hooks::NAMES[row]))
+    }
+
+    fn interrupt_if(&self, fiber: *const c_void, wanted: impl FnOnce(usize) -> bool) -> bool {
         // SAFETY: flights in the slab are alive (flight.rs).
         let of_fiber = |(_, flight): &(Token, *mut Flight)| unsafe { (**flight).fiber.cast_const() == fiber };
         let Some((token, flight)) = self.flights().iter().find(of_fiber) else {
             return false;
         };
+        // SAFETY: as above.
+        if !wanted(unsafe { (*flight).row } as usize) {
+            return false;
+        }
         // SAFETY: as above.
         let ends = unsafe { (*flight).kind } != Kind::Pool;
         self.end_early(token, End::Interrupt);
@@ -458,13 +471,14 @@ impl Thread {
         self.waiting_turn.update(|n| n - 1);
     }
 
-    /// Counts one more call of the running fiber since it last let others run; when it has had its share, it does now.
+    /// Counts one more call of the running fiber since it last let others run; when it has had its share, it does now, and
+    /// the result says so.
     #[inline]
-    pub fn spend(&self, fiber: *mut c_void) {
+    pub fn spend(&self, fiber: *mut c_void) -> bool {
         let left = self.budget.get();
         if left > 1 {
             self.budget.set(left - 1);
-            return;
+            return false;
         }
         // Where calls block, a fiber must not come to share its thread with one that waits for it because of us.
         // SAFETY: as in `engine`.
@@ -472,6 +486,7 @@ impl Thread {
             self.host.unpark(fiber);
             self.park();
         }
+        true
     }
 
     /// Parks the running fiber until it is unparked. errno is kept.

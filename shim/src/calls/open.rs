@@ -127,7 +127,10 @@ fn look_at(call: &Call<'_>, fd: c_int, flags: c_int) -> Option<Outcome> {
         // To open a FIFO for reading waits for its first writer; for writing, the try would have failed without a
         // reader (ENXIO).
         if stat.st_mode & libc::S_IFMT == libc::S_IFIFO && !fifo::has_writer(fd) {
-            call.perform(&Request::AwaitWriter { fifo: fd });
+            if Errno::of(call.perform(&Request::AwaitWriter { fifo: fd })) == Errno::RESTART {
+                let _ = sys::close(fd);
+                return Some(Outcome::Done(Err(Errno::RESTART)));
+            }
             return Some(Outcome::Done(Ok(fd as isize)));
         }
     }

@@ -351,11 +351,17 @@ fn wait_then_call(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor) 
     let turn = Turn::of_stream(call, fd, descriptor.inode(), transfer.way);
     // To poll(2) a FIFO without a writer is not readable, if it was opened with O_NONBLOCK and has had none since.
     let at_once = transfer.way == Way::Read && matches!(sys::pipe_state(fd), Some(PipeState::Data | PipeState::Ended));
-    if !at_once {
+    let awaited = if at_once {
+        0
+    } else {
         let events = transfer.way.event();
-        call.perform(&Request::Poll { fd, events });
-    }
-    let result = call.perform(&Request::Plain(Transfer { fd, ..*transfer }));
+        call.perform(&Request::Poll { fd, events })
+    };
+    let result = if Errno::of(awaited) == Errno::RESTART {
+        awaited
+    } else {
+        call.perform(&Request::Plain(Transfer { fd, ..*transfer }))
+    };
     drop(turn);
     if let Some(duplicate) = kept {
         call.thread.let_go(duplicate);
