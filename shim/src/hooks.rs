@@ -11,8 +11,9 @@
 
 use crate::call::Call;
 use crate::calls::{self, CResult, Outcome};
-use crate::errno;
+use crate::errno::{self, Errno};
 use crate::fds;
+use crate::signal::Handled;
 use crate::thread::Thread;
 use crate::tls;
 use libc::{DIR, FILE, iovec, mode_t, off_t, size_t, socklen_t, ssize_t, timespec};
@@ -38,16 +39,21 @@ macro_rules! converted {
         })
     };
     ($call:ident, $real:expr, ($($arg:ident),*), $($function:ident)::+) => {
-        match $($function)::+($call, $($arg),*) {
-            Outcome::Done(Ok(result)) => Some(CResult::from_done(result)),
-            Outcome::Done(Err(error)) => {
-                errno::set(error.0);
-                Some(CResult::from_done(-1))
-            }
-            Outcome::Through(why) => {
-                $call.through(why);
-                None
-            }
+        loop {
+            break match $($function)::+($call, $($arg),*) {
+                Outcome::Done(Ok(result)) => Some(CResult::from_done(result)),
+                Outcome::Done(Err(error)) => {
+                    if error == Errno::RESTART && $call.interrupted() != Handled::End {
+                        continue;
+                    }
+                    errno::set(error.of_c());
+                    Some(CResult::from_done(-1))
+                }
+                Outcome::Through(why) => {
+                    $call.through(why);
+                    None
+                }
+            };
         }
     };
 }
@@ -132,13 +138,16 @@ macro_rules! hooks {
                     {
                         return record.end(result);
                     }
+                    let of_fiber = call.is_some();
+                    // Handlers are not to wait for libc's call.
+                    drop(call);
                     let result = match marked!($($marked)?) {
                         // SAFETY: it makes libc's call, with its caller's arguments.
                         Some(fd) => unsafe { marked(fd, $($arg),*) },
                         // SAFETY: libc's own function, with its caller's arguments.
                         None => unsafe { libc()($($arg),*) },
                     };
-                    if call.is_some() { record.end(result) } else { result }
+                    if of_fiber { record.end(result) } else { result }
                 }
 
                 /// What became of a fiber's call; None when it is libc's to do.

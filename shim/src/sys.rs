@@ -352,3 +352,40 @@ pub fn now() -> u64 {
     let t = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     t.tv_sec as u64 * 1_000_000_000 + t.tv_nsec as u64
 }
+
+/// A set of signals as the kernel has it: a bit each, that of signal 1 the lowest.
+pub type SignalSet = u64;
+
+/// rt_sigprocmask(2) SIG_SETMASK: blocks `set` and nothing else, in this thread; what was blocked.
+pub fn set_blocked(set: SignalSet) -> SignalSet {
+    mask_signals(libc::SIG_SETMASK, set)
+}
+
+/// rt_sigprocmask(2) SIG_BLOCK: blocks `set`, too, in this thread; what was blocked.
+pub fn block(set: SignalSet) -> SignalSet {
+    mask_signals(libc::SIG_BLOCK, set)
+}
+
+fn mask_signals(how: c_int, set: SignalSet) -> SignalSet {
+    let mut before: SignalSet = 0;
+    let (set, before_at) = (&raw const set as usize, &raw mut before as usize);
+    // SAFETY: the kernel reads one set and writes another, both alive.
+    unsafe { raw::syscall4(Sysno::rt_sigprocmask as usize, how as usize, set, before_at, 8) };
+    before
+}
+
+/// rt_tgsigqueueinfo(2) to the calling thread: `signal` is pending again, as `info` has it.
+///
+/// # Safety
+/// `info` points to what came with the signal.
+pub unsafe fn queue_to_self(signal: c_int, info: *const libc::siginfo_t) {
+    // SAFETY: touches no memory but `info`, which is only read.
+    unsafe {
+        let (process, thread) = (
+            raw::syscall0(Sysno::getpid as usize),
+            raw::syscall0(Sysno::gettid as usize),
+        );
+        let call = Sysno::rt_tgsigqueueinfo as usize;
+        raw::syscall4(call, process, thread, signal as usize, info as usize);
+    }
+}

@@ -301,7 +301,7 @@ fn attempt(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor, turn: &
 /// Queues the transfer and parks; what comes back short of what the plain call would give is completed.
 fn submit(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor, turn: &mut Option<Turn>) -> Outcome {
     if !descriptor.is_seekable() && !waits(transfer, descriptor) {
-        return Outcome::Done(plain(call, transfer));
+        return Outcome::Through(Why::Nonblocking);
     }
     if descriptor.hint().is(Hint::STREAM.with(Hint::no_try(transfer.way))) {
         return wait_then_call(call, transfer, descriptor);
@@ -333,11 +333,12 @@ fn wait_then_call(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor) 
     let turn = Turn::of_stream(call, fd, descriptor.inode(), transfer.way);
     // To poll(2) a FIFO without a writer is not readable, if it was opened with O_NONBLOCK and has had none since.
     let at_once = transfer.way == Way::Read && matches!(sys::pipe_state(fd), Some(PipeState::Data | PipeState::Ended));
-    if !at_once {
-        let events = transfer.way.event();
-        call.perform(&Request::Poll { fd, events });
-    }
-    let result = call.perform(&Request::Plain(Transfer { fd, ..*transfer }));
+    let events = transfer.way.event();
+    let result = if !at_once && Errno::of(call.perform(&Request::Poll { fd, events })) == Errno::RESTART {
+        -Errno::RESTART.0
+    } else {
+        call.perform(&Request::Plain(Transfer { fd, ..*transfer }))
+    };
     drop(turn);
     if let Some(duplicate) = kept {
         call.thread.let_go(duplicate);
@@ -440,6 +441,10 @@ fn rest(call: &Call<'_>, transfer: &Transfer, turn: &mut Option<Turn>, mut done:
     }
     let mut storage = Vec::new();
     while done < transfer.len() {
+        if !descriptor.is_seekable() && call.thread.signals().is_held() {
+            // It was interrupted after a part: as in the kernel, that is its result.
+            break;
+        }
         let part = transfer.after(done, &mut storage);
         // The common short read is one at the file's end: no need to park to learn that.
         let tried = if part.way == Way::Read {

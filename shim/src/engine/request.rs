@@ -68,6 +68,15 @@ impl Request {
             Self::Open { .. } | Self::Run(_) | Self::Wait { .. } => None,
         }
     }
+
+    /// Whether the kernel would end it for a signal: it does not where a disk is waited for.
+    pub fn is_interruptible(&self) -> bool {
+        match self {
+            Self::Transfer(transfer) => transfer.at_position(),
+            Self::Fsync { .. } | Self::Open { .. } | Self::Close { .. } => false,
+            Self::Plain(_) | Self::Poll { .. } | Self::AwaitWriter { .. } | Self::Run(_) | Self::Wait { .. } => true,
+        }
+    }
 }
 
 /// A read or a write.
