@@ -38,7 +38,7 @@ pub struct Flight {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     Engine,
-    /// It cannot be ended early.
+    /// It is ended early as far as the kernel can be interrupted in it.
     Pool,
     /// Nobody: it waits for its deadline, or to be landed.
     Wait,
@@ -93,7 +93,7 @@ impl Flight {
     pub fn accepts(&self, number: c_int, base: SignalSet) -> bool {
         // SAFETY: not null, it is on the stack of the fiber, as this flight.
         let blocked = unsafe { self.mask.as_ref() }.copied().unwrap_or(base);
-        self.interruptible && self.kind != Kind::Pool && blocked & signal::bit(number) == 0
+        self.interruptible && blocked & signal::bit(number) == 0
     }
 
     /// The operation is over with `result`.

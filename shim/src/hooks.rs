@@ -16,8 +16,10 @@ use crate::fds;
 use crate::signal::Handled;
 use crate::thread::Thread;
 use crate::tls;
-use libc::{DIR, FILE, iovec, mode_t, off_t, size_t, socklen_t, ssize_t, timespec};
-use std::ffi::{c_char, c_int, c_uint, c_ulong, c_void};
+use libc::{
+    DIR, FILE, id_t, idtype_t, iovec, mode_t, off_t, pid_t, rusage, siginfo_t, sigset_t, size_t, socklen_t, ssize_t, timespec,
+};
+use std::ffi::{c_char, c_int, c_long, c_uint, c_ulong, c_void};
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 /// The descriptor that a row could not just forget; most rows have none to forget.
@@ -256,8 +258,28 @@ hooks! {
     fn __nanosleep(time: *const timespec, left: *mut timespec) -> c_int => calls::sleep::nanosleep;
     fn usleep(microseconds: c_uint) -> c_int => calls::sleep::usleep;
     fn sleep(seconds: c_uint) -> c_uint => calls::sleep::sleep;
+    fn clock_nanosleep(clock: c_int, flags: c_int, time: *const timespec, left: *mut timespec) -> c_int => calls::sleep::clock_nanosleep;
+    fn thrd_sleep(time: *const timespec, left: *mut timespec) -> c_int => calls::sleep::thrd_sleep;
+    fn pause() -> c_int => calls::signal::pause;
+    fn sigsuspend(mask: *const sigset_t) -> c_int => calls::signal::sigsuspend;
+    fn __sigsuspend(mask: *const sigset_t) -> c_int => calls::signal::sigsuspend;
+    fn sigpause(mask: c_int) -> c_int => calls::signal::sigpause;
+    fn __sigpause(what: c_int, is_signal: c_int) -> c_int => calls::signal::sigpause_either;
+    fn __xpg_sigpause(signal: c_int) -> c_int => calls::signal::sigpause_one;
+    fn sigwait(set: *const sigset_t, signal: *mut c_int) -> c_int => calls::signal::sigwait;
+    fn sigwaitinfo(set: *const sigset_t, info: *mut siginfo_t) -> c_int => calls::signal::sigwaitinfo;
+    fn sigtimedwait(set: *const sigset_t, info: *mut siginfo_t, timeout: *const timespec) -> c_int => calls::signal::sigtimedwait;
 
     // Processes.
+    fn wait(status: *mut c_int) -> pid_t => calls::process::wait;
+    fn __wait(status: *mut c_int) -> pid_t => calls::process::wait;
+    fn waitpid(pid: pid_t, status: *mut c_int, options: c_int) -> pid_t => calls::process::waitpid;
+    fn __waitpid(pid: pid_t, status: *mut c_int, options: c_int) -> pid_t => calls::process::waitpid;
+    fn wait3(status: *mut c_int, options: c_int, usage: *mut rusage) -> pid_t => calls::process::wait3;
+    fn wait4(pid: pid_t, status: *mut c_int, options: c_int, usage: *mut rusage) -> pid_t => calls::process::wait4;
+    fn waitid(kind: idtype_t, id: id_t, info: *mut siginfo_t, options: c_int) -> c_int => calls::process::waitid;
+    // Variadic in C, like open.
+    fn ptrace(request: c_long, pid: pid_t, address: *mut c_void, data: *mut c_void) -> c_long => calls::process::ptrace;
 
     // Metadata: names and attributes of files.
     fn realpath(path: *const c_char, resolved: *mut c_char) -> *mut c_char => offload;

@@ -25,6 +25,9 @@ use std::ffi::{c_int, c_void};
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
+/// How long a thread of the pool is given to notice that it is interrupted.
+const KICK_AGAIN_NS: u64 = 1_000_000;
+
 /// Where the engine reports to, while it polls.
 struct Landings<'a> {
     thread: &'a Thread,
@@ -352,10 +355,19 @@ impl Thread {
         // SAFETY: a flight in the slab is alive, and only this thread's (flight.rs).
         let flight = unsafe { &mut *flight };
         if flight.end.is_some() {
+            if flight.kind == Kind::Pool && flight.interruptible {
+                self.kick(flight, token);
+            }
             return false;
         }
         let gone = match flight.kind {
-            Kind::Pool => return false,
+            Kind::Pool if !flight.interruptible => return false,
+            Kind::Pool => {
+                flight.end = Some(end);
+                self.deadlines.borrow_mut().remove(flight.deadline, token);
+                self.kick(flight, token);
+                false
+            }
             Kind::Wait => flight.claim(),
             Kind::Engine => {
                 flight.end = Some(end);
@@ -369,6 +381,13 @@ impl Thread {
         gone
     }
 
+    /// Interrupts the thread of the pool that is at it, and does so again should that have come before it waited.
+    fn kick(&self, flight: &mut Flight, token: Token) {
+        pool::interrupt(&self.remote, token);
+        flight.deadline = sys::now() + KICK_AGAIN_NS;
+        self.deadlines.borrow_mut().add(flight.deadline, token);
+    }
+
     /// Ends what `fiber`, parked in here, waits for, with [`Errno::RESTART`](errno::Errno::RESTART). False if it waits for
     /// nothing that can be ended early.
     #[allow(dead_code, reason = "cancellation is about to use it")]
@@ -379,7 +398,7 @@ impl Thread {
             return false;
         };
         // SAFETY: as above.
-        let ends = unsafe { (*flight).kind } != Kind::Pool;
+        let ends = unsafe { (*flight).kind != Kind::Pool || (*flight).interruptible };
         self.end_early(token, End::Interrupt);
         ends
     }

@@ -6,7 +6,9 @@
 pub mod file;
 pub mod offload;
 pub mod open;
+pub mod process;
 pub mod rw;
+pub mod signal;
 pub mod sleep;
 
 use crate::errno::Errno;

@@ -3,7 +3,7 @@
 //! From the first attach on each handler has [`super::entry`] in its place with the kernel. Programs that never attach keep
 //! theirs untouched.
 
-use super::entry;
+use super::{entry, kick};
 use std::ffi::c_int;
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering::Relaxed};
@@ -58,12 +58,35 @@ pub fn begin(signal: c_int) -> (Handler, c_int) {
 }
 
 fn is_ours(handler: Handler) -> bool {
-    handler == entry::enter as *const () as Handler
+    handler == entry::enter as *const () as Handler || handler == kick::kicked as *const () as Handler
+}
+
+/// Whether nobody handles or ignores `signal`.
+pub fn is_default(signal: c_int) -> bool {
+    // SAFETY: zeroes are a valid sigaction, and it is alive.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        real_sigaction(signal, std::ptr::null(), &mut action) == 0 && action.sa_sigaction == libc::SIG_DFL
+    }
+}
+
+/// Has `signal` do what it does by default. May be called in a handler.
+pub fn make_default(signal: c_int) {
+    // SAFETY: zeroes are a valid sigaction, that of SIG_DFL.
+    unsafe { real_sigaction(signal, &std::mem::zeroed(), std::ptr::null_mut()) };
 }
 
 /// Records a handler and puts ours in its place; what is no handler stays as it is.
 fn hide(signal: c_int, action: &mut libc::sigaction) {
     let handler = action.sa_sigaction;
+    if handler == libc::SIG_DFL && kick::is_kick(signal) {
+        let record = &ACTIONS[signal as usize];
+        record.flags.store(action.sa_flags, Relaxed);
+        record.handler.store(libc::SIG_DFL, Relaxed);
+        action.sa_sigaction = kick::kicked as *const () as Handler;
+        action.sa_flags = libc::SA_SIGINFO;
+        return;
+    }
     if matches!(handler, libc::SIG_DFL | libc::SIG_IGN) || is_ours(handler) {
         return;
     }
@@ -75,7 +98,7 @@ fn hide(signal: c_int, action: &mut libc::sigaction) {
 }
 
 /// Puts ours in the place of the handler that is installed.
-fn wrap(signal: c_int) {
+pub fn wrap(signal: c_int) {
     // SAFETY: zeroes are a valid sigaction; both calls get one that is alive. Signals that libc keeps to itself are
     // refused and stay zero, which is SIG_DFL.
     unsafe {

@@ -3,7 +3,7 @@
 //! In assembly around the handler itself, so that an exception that the handler throws, or its thread's cancellation, finds
 //! nothing of ours to unwind. Registers need not be kept: the kernel puts them back.
 
-use super::actions;
+use super::{actions, kick};
 use crate::thread::Thread;
 use crate::tls;
 use std::arch::naked_asm;
@@ -86,6 +86,12 @@ pub unsafe extern "C" fn enter() {
 /// Before the handler: takes the thread off its fiber, so that what the handler calls passes through to libc.
 extern "C" fn begin(signal: c_int, info: *const libc::siginfo_t, context: *mut c_void) -> Start {
     let attached = tls::attached();
+    if attached.is_null() && kick::on_pool_thread() {
+        return Start {
+            handler: 0,
+            here: std::ptr::null(),
+        };
+    }
     // SAFETY: alive while attached, and this OS thread's own; what is touched are cells that a handler may touch. `info` and
     // `context` are the kernel's.
     if let Some(thread) = unsafe { attached.as_ref() }

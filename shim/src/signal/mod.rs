@@ -17,6 +17,7 @@
 mod actions;
 mod entry;
 mod jump;
+mod kick;
 
 use crate::sys::{self, SignalSet};
 use crate::thread::Thread;
@@ -26,6 +27,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU64, Ordering::R
 
 pub use actions::wrap_all;
 pub use jump::bind;
+pub use kick::{kick, prepare as prepare_kicks, take as take_kicks};
 
 /// The bit of a signal in a set.
 pub const fn bit(signal: c_int) -> SignalSet {
