@@ -4,7 +4,7 @@
 //! the child does not lock what was shared: it replaces it.
 
 use crate::thread::Thread;
-use crate::{pool, position, start, stats, tls, trace};
+use crate::{calls, pool, position, start, stats, tls, trace};
 use std::cell::UnsafeCell;
 use std::sync::Mutex;
 
@@ -66,6 +66,7 @@ extern "C" fn child() {
         stats::forget_all();
         trace::forget_all();
         pool::renew();
+        calls::system::renew();
         start::renew();
     }
     // In a handler the thread is off its fiber, and is to be back on it afterwards.

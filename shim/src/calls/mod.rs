@@ -10,6 +10,7 @@ pub mod process;
 pub mod rw;
 pub mod signal;
 pub mod sleep;
+pub mod system;
 
 use crate::errno::Errno;
 use crate::policy::Why;

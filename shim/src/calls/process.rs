@@ -93,6 +93,21 @@ pub fn waitid(call: &Call<'_>, kind: idtype_t, id: id_t, info: *mut siginfo_t, o
     Outcome::Done(found)
 }
 
+/// Waits for the end of one child, for its status. RESTART: handlers are to run.
+pub fn end_of(call: &Call<'_>, child: pid_t, status: &mut c_int) -> Result<(), Errno> {
+    let children = Children {
+        kind: libc::P_PID,
+        id: child.unsigned_abs(),
+        options: libc::WEXITED,
+    };
+    children.find(call, || {
+        // SAFETY: alive.
+        let found = unsafe { sys::wait4(child, status, libc::WNOHANG, std::ptr::null_mut()) }?;
+        Ok((found != 0).then_some(0))
+    })?;
+    Ok(())
+}
+
 /// ptrace(2): remembered of a tracer.
 pub fn ptrace(_call: &Call<'_>, request: c_long, _pid: pid_t, _address: *mut c_void, _data: *mut c_void) -> Outcome {
     if request != c_long::from(libc::PTRACE_TRACEME) {
