@@ -3,7 +3,8 @@
 use crate::errno::Errno;
 use std::ffi::{c_char, c_int, c_void};
 use std::os::fd::{BorrowedFd, IntoRawFd};
-use syscalls::{Sysno, raw};
+pub use syscalls::Sysno;
+use syscalls::raw;
 
 /// The offset that means 'at the current position' to preadv2(2), pwritev2(2) and io_uring.
 pub const AT_POSITION: i64 = -1;
@@ -13,6 +14,15 @@ fn outcome(result: usize) -> Result<usize, Errno> {
         error @ 1..=4095 => Err(Errno(error as c_int)),
         _ => Ok(result),
     }
+}
+
+/// Any system call, for those that are made in one place only.
+///
+/// # Safety
+/// As the call's.
+pub unsafe fn call(number: Sysno, [a, b, c, d, e, f]: [usize; 6]) -> Result<usize, Errno> {
+    // SAFETY: passed on to our caller.
+    outcome(unsafe { raw::syscall6(number as usize, a, b, c, d, e, f) })
 }
 
 /// The halves of an offset as preadv(2) and its kin take it; the second is unused on 64-bit machines.
@@ -390,16 +400,6 @@ pub unsafe fn queue_to_self(signal: c_int, info: *const libc::siginfo_t) {
     }
 }
 
-/// A system call by its number.
-///
-/// # Safety
-/// As the call itself asks.
-pub unsafe fn call(number: Sysno, arguments: [usize; 6]) -> Result<usize, Errno> {
-    let [a, b, c, d, e, f] = arguments;
-    // SAFETY: passed on to our caller.
-    outcome(unsafe { raw::syscall6(number as usize, a, b, c, d, e, f) })
-}
-
 /// rt_sigtimedwait(2) without waiting: takes a pending signal of `set`, its number.
 ///
 /// # Safety
@@ -425,12 +425,25 @@ pub fn timer_descriptor(clock: c_int, time: libc::timespec) -> Result<c_int, Err
     let fd = outcome(unsafe { raw::syscall2(Sysno::timerfd_create as usize, clock as usize, flags as usize) })?;
     // All zero would be no time at all.
     let least = libc::timespec { tv_sec: 0, tv_nsec: 1 };
-    let it_value = if (time.tv_sec, time.tv_nsec) == (0, 0) { least } else { time };
+    let it_value = if (time.tv_sec, time.tv_nsec) == (0, 0) {
+        least
+    } else {
+        time
+    };
     let it_interval = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    let (settings, call) = (libc::itimerspec { it_interval, it_value }, Sysno::timerfd_settime as usize);
+    let (settings, call) = (
+        libc::itimerspec { it_interval, it_value },
+        Sysno::timerfd_settime as usize,
+    );
     // SAFETY: the kernel reads the settings, alive.
     let set = outcome(unsafe {
-        raw::syscall4(call, fd, libc::TFD_TIMER_ABSTIME as usize, &raw const settings as usize, 0)
+        raw::syscall4(
+            call,
+            fd,
+            libc::TFD_TIMER_ABSTIME as usize,
+            &raw const settings as usize,
+            0,
+        )
     });
     match set {
         Ok(_) => Ok(fd as c_int),
@@ -464,12 +477,7 @@ pub unsafe fn wait4(
 }
 
 /// waitid(2).
-pub fn waitid(
-    kind: libc::idtype_t,
-    id: libc::id_t,
-    info: &mut libc::siginfo_t,
-    options: c_int,
-) -> Result<(), Errno> {
+pub fn waitid(kind: libc::idtype_t, id: libc::id_t, info: &mut libc::siginfo_t, options: c_int) -> Result<(), Errno> {
     let (call, info) = (Sysno::waitid as usize, std::ptr::from_mut(info) as usize);
     // SAFETY: the kernel writes one siginfo_t, alive.
     outcome(unsafe { raw::syscall5(call, kind as usize, id as usize, info, options as usize, 0) })?;

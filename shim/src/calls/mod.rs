@@ -4,13 +4,17 @@
 //! and libc's arguments, and returns an [`Outcome`]; the hook turns that into a result and errno, or makes libc's call.
 
 pub mod file;
+pub mod ipc;
 pub mod offload;
 pub mod open;
 pub mod process;
+pub mod random;
+pub mod resolver;
 pub mod rw;
 pub mod signal;
 pub mod sleep;
 pub mod system;
+pub mod terminal;
 
 use crate::errno::Errno;
 use crate::policy::Why;

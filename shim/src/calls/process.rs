@@ -159,7 +159,8 @@ impl Children {
         let only_end = self.options & (libc::WSTOPPED | libc::WCONTINUED) == 0 && !TRACES.load(Relaxed);
         let until = sys::now() + patience;
         let events = libc::POLLIN;
-        if self.kind == libc::P_PID && only_end
+        if self.kind == libc::P_PID
+            && only_end
             && let Ok(process) = sys::process_descriptor(self.id as pid_t)
         {
             let fd = fds::adopt(process);

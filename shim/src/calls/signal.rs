@@ -116,12 +116,7 @@ pub fn sigwaitinfo(call: &Call<'_>, set: *const sigset_t, info: *mut siginfo_t) 
 }
 
 /// sigtimedwait(2).
-pub fn sigtimedwait(
-    call: &Call<'_>,
-    set: *const sigset_t,
-    info: *mut siginfo_t,
-    timeout: *const timespec,
-) -> Outcome {
+pub fn sigtimedwait(call: &Call<'_>, set: *const sigset_t, info: *mut siginfo_t, timeout: *const timespec) -> Outcome {
     let Some(set) = of_c(set) else {
         return Outcome::Through(Why::Unusual);
     };

@@ -113,7 +113,11 @@ fn relative(time: *const timespec) -> Option<u64> {
     // SAFETY: the C caller's.
     let time = unsafe { time.as_ref() }?;
     let valid = (0..SECOND as i64).contains(&time.tv_nsec) && time.tv_sec >= 0;
-    valid.then(|| (time.tv_sec as u64).saturating_mul(SECOND).saturating_add(time.tv_nsec as u64))
+    valid.then(|| {
+        (time.tv_sec as u64)
+            .saturating_mul(SECOND)
+            .saturating_add(time.tv_nsec as u64)
+    })
 }
 
 fn of_nanos(nanos: u64) -> timespec {
@@ -171,13 +175,7 @@ fn sleep_by_timer(call: &Call<'_>, clock: c_int, time: timespec) -> Result<(), E
 }
 
 /// Of any other clock: by a thread of the pool.
-fn sleep_elsewhere(
-    call: &Call<'_>,
-    clock: c_int,
-    flags: c_int,
-    nanos: u64,
-    left: *mut timespec,
-) -> Result<(), Errno> {
+fn sleep_elsewhere(call: &Call<'_>, clock: c_int, flags: c_int, nanos: u64, left: *mut timespec) -> Result<(), Errno> {
     let now = || sys::clock(clock).ok_or(Errno::INVAL);
     let until = if flags == libc::TIMER_ABSTIME {
         nanos
@@ -187,7 +185,14 @@ fn sleep_elsewhere(
     let time = of_nanos(until);
     let sleep = KernelCall {
         number: Sysno::clock_nanosleep,
-        arguments: [clock as usize, libc::TIMER_ABSTIME as usize, &raw const time as usize, 0, 0, 0],
+        arguments: [
+            clock as usize,
+            libc::TIMER_ABSTIME as usize,
+            &raw const time as usize,
+            0,
+            0,
+            0,
+        ],
     };
     loop {
         match Errno::of(call.perform(&Request::Kernel(sleep))) {

@@ -146,7 +146,11 @@ unsafe fn start(
         libc::posix_spawnattr_destroy(attributes.as_mut_ptr());
         error
     };
-    if error == 0 { Ok(child) } else { Err(Failure::Start(Errno(error))) }
+    if error == 0 {
+        Ok(child)
+    } else {
+        Err(Failure::Start(Errno(error)))
+    }
 }
 
 /// Waits for the shell; handlers run meanwhile and end nothing.

@@ -84,11 +84,9 @@ impl Request {
         match self {
             Self::Transfer(transfer) | Self::Plain(transfer) => transfer.at_position(),
             Self::Fsync { .. } | Self::Close { .. } | Self::Run(_) => false,
-            Self::Poll { .. }
-            | Self::Open { .. }
-            | Self::AwaitWriter { .. }
-            | Self::Kernel(_)
-            | Self::Wait { .. } => true,
+            Self::Poll { .. } | Self::Open { .. } | Self::AwaitWriter { .. } | Self::Kernel(_) | Self::Wait { .. } => {
+                true
+            }
         }
     }
 }

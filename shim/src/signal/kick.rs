@@ -24,7 +24,10 @@ pub fn prepare() {
     if SIGNAL.load(Relaxed) != 0 {
         return;
     }
-    if let Some(signal) = (35..=libc::SIGRTMAX()).rev().find(|signal| actions::is_default(*signal)) {
+    if let Some(signal) = (35..=libc::SIGRTMAX())
+        .rev()
+        .find(|signal| actions::is_default(*signal))
+    {
         SIGNAL.store(signal, Relaxed);
         actions::wrap(signal);
     }
