@@ -7,6 +7,8 @@
 //!
 //! `=> offload` in the place of a function has libc's own run on a thread of the pool ([`calls::offload`]).
 //!
+//! `otherwise` names a function of ours that is made in the place of libc's where libc has none.
+//!
 //! Off a fiber a hook is one thread-local load, a branch and a jump to libc: nothing allocates, locks or prints there.
 
 use crate::call::Call;
@@ -15,7 +17,10 @@ use crate::errno;
 use crate::fds;
 use crate::thread::Thread;
 use crate::tls;
-use libc::{DIR, FILE, iovec, mode_t, off_t, size_t, socklen_t, ssize_t, timespec};
+use libc::{
+    DIR, FILE, epoll_event, fd_set, iovec, mmsghdr, mode_t, msghdr, nfds_t, off_t, pollfd, sigset_t, size_t, sockaddr,
+    socklen_t, ssize_t, timespec, timeval,
+};
 use std::ffi::{c_char, c_int, c_uint, c_ulong, c_void};
 use std::sync::atomic::{AtomicPtr, Ordering};
 
@@ -27,6 +32,19 @@ macro_rules! marked {
     ($marked:expr) => {
         $marked
     };
+}
+
+/// libc's function; of one that not every libc has, ours in its place.
+macro_rules! found {
+    ($name:ident) => {
+        redhook::real!($name) as *mut ()
+    };
+    ($name:ident, $own:path) => {{
+        let name = concat!(stringify!($name), "\0");
+        // SAFETY: the name ends with a zero byte.
+        let found = unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr().cast()) };
+        if found.is_null() { $own as *mut () } else { found.cast() }
+    }};
 }
 
 /// What becomes of a fiber's call; None when it is libc's to do.
@@ -53,7 +71,7 @@ macro_rules! converted {
 }
 
 macro_rules! hooks {
-    ($( fn $name:ident ( $($arg:ident : $ty:ty),* ) -> $ret:ty => $($function:ident)::+ $(, forgets: $marked:expr)? ; )*) => {
+    ($( fn $name:ident ( $($arg:ident : $ty:ty),* ) -> $ret:ty => $($function:ident)::+ $(, forgets: $marked:expr)? $(, otherwise: $own:path)? ; )*) => {
         /// The rows' names.
         pub const NAMES: &[&str] = &[$( stringify!($name) ),*];
 
@@ -67,7 +85,7 @@ macro_rules! hooks {
         }
 
         $(
-            #[allow(non_snake_case, static_mut_refs, missing_abi)]
+            #[allow(non_snake_case, static_mut_refs, missing_abi, clippy::too_many_arguments)]
             mod $name {
                 use super::*;
 
@@ -166,7 +184,7 @@ macro_rules! hooks {
                 }
 
                 pub fn bind() {
-                    LIBC.store(redhook::real!($name) as *mut (), Ordering::Relaxed);
+                    LIBC.store(found!($name $(, $own)?), Ordering::Relaxed);
                 }
             }
         )*
@@ -239,8 +257,35 @@ hooks! {
     fn setsockopt(fd: c_int, level: c_int, option: c_int, value: *const c_void, n: socklen_t) -> c_int => calls::file::setsockopt, forgets: calls::file::before_setsockopt(fd, level, option);
 
     // Sockets.
+    fn recv(fd: c_int, buf: *mut c_void, n: size_t, flags: c_int) -> ssize_t => calls::net::recv;
+    fn __recv(fd: c_int, buf: *mut c_void, n: size_t, flags: c_int) -> ssize_t => calls::net::recv;
+    fn __recv_chk(fd: c_int, buf: *mut c_void, n: size_t, object: size_t, flags: c_int) -> ssize_t => calls::net::recv_chk;
+    fn recvfrom(fd: c_int, buf: *mut c_void, n: size_t, flags: c_int, address: *mut sockaddr, len: *mut socklen_t) -> ssize_t => calls::net::recvfrom;
+    fn __recvfrom_chk(fd: c_int, buf: *mut c_void, n: size_t, object: size_t, flags: c_int, address: *mut sockaddr, len: *mut socklen_t) -> ssize_t => calls::net::recvfrom_chk;
+    fn recvmsg(fd: c_int, message: *mut msghdr, flags: c_int) -> ssize_t => calls::net::recvmsg;
+    fn recvmmsg(fd: c_int, messages: *mut mmsghdr, n: c_uint, flags: c_int, limit: *mut timespec) -> c_int => calls::mmsg::recvmmsg;
+    fn send(fd: c_int, buf: *const c_void, n: size_t, flags: c_int) -> ssize_t => calls::net::send;
+    fn __send(fd: c_int, buf: *const c_void, n: size_t, flags: c_int) -> ssize_t => calls::net::send;
+    fn sendto(fd: c_int, buf: *const c_void, n: size_t, flags: c_int, address: *const sockaddr, len: socklen_t) -> ssize_t => calls::net::sendto;
+    fn sendmsg(fd: c_int, message: *const msghdr, flags: c_int) -> ssize_t => calls::net::sendmsg;
+    fn sendmmsg(fd: c_int, messages: *mut mmsghdr, n: c_uint, flags: c_int) -> c_int => calls::mmsg::sendmmsg;
+    fn accept(fd: c_int, address: *mut sockaddr, len: *mut socklen_t) -> c_int => calls::connect::accept;
+    fn accept4(fd: c_int, address: *mut sockaddr, len: *mut socklen_t, flags: c_int) -> c_int => calls::connect::accept4;
+    fn connect(fd: c_int, address: *const sockaddr, len: socklen_t) -> c_int => calls::connect::connect;
+    fn __connect(fd: c_int, address: *const sockaddr, len: socklen_t) -> c_int => calls::connect::connect;
 
     // Waiting for readiness.
+    fn poll(fds: *mut pollfd, n: nfds_t, timeout: c_int) -> c_int => calls::poll::poll;
+    fn __poll(fds: *mut pollfd, n: nfds_t, timeout: c_int) -> c_int => calls::poll::poll;
+    fn __poll_chk(fds: *mut pollfd, n: nfds_t, timeout: c_int, object: size_t) -> c_int => calls::poll::poll_chk;
+    fn ppoll(fds: *mut pollfd, n: nfds_t, timeout: *const timespec, mask: *const sigset_t) -> c_int => calls::poll::ppoll;
+    fn __ppoll_chk(fds: *mut pollfd, n: nfds_t, timeout: *const timespec, mask: *const sigset_t, object: size_t) -> c_int => calls::poll::ppoll_chk;
+    fn select(n: c_int, readable: *mut fd_set, writable: *mut fd_set, exceptional: *mut fd_set, timeout: *mut timeval) -> c_int => calls::select::select;
+    fn __select(n: c_int, readable: *mut fd_set, writable: *mut fd_set, exceptional: *mut fd_set, timeout: *mut timeval) -> c_int => calls::select::select;
+    fn pselect(n: c_int, readable: *mut fd_set, writable: *mut fd_set, exceptional: *mut fd_set, timeout: *const timespec, mask: *const sigset_t) -> c_int => calls::select::pselect;
+    fn epoll_wait(epoll: c_int, events: *mut epoll_event, n: c_int, timeout: c_int) -> c_int => calls::poll::epoll_wait;
+    fn epoll_pwait(epoll: c_int, events: *mut epoll_event, n: c_int, timeout: c_int, mask: *const sigset_t) -> c_int => calls::poll::epoll_pwait;
+    fn epoll_pwait2(epoll: c_int, events: *mut epoll_event, n: c_int, timeout: *const timespec, mask: *const sigset_t) -> c_int => calls::poll::epoll_pwait2, otherwise: calls::poll::own_epoll_pwait2;
 
     // Time and signals.
     fn nanosleep(time: *const timespec, left: *mut timespec) -> c_int => calls::sleep::nanosleep;
