@@ -42,6 +42,10 @@ pub fn is_byte_stream(fd: c_int) -> bool {
     option(fd, libc::SO_TYPE, 0) == Ok(libc::SOCK_STREAM)
 }
 
+pub fn is_unix(fd: c_int) -> bool {
+    option(fd, libc::SO_DOMAIN, 0) == Ok(libc::AF_UNIX)
+}
+
 /// recvfrom(2).
 ///
 /// # Safety

@@ -175,7 +175,7 @@ fn message_of(parts: *mut iovec, n: usize) -> msghdr {
 fn exchange(call: &Call<'_>, wanted: SocketCall, tried: Option<&dyn Fn() -> Result<usize, Errno>>) -> Outcome {
     let way = wanted.action.way();
     let never_waits = match way {
-        Way::Read => MSG_DONTWAIT | libc::MSG_ERRQUEUE | libc::MSG_OOB,
+        Way::Read => MSG_DONTWAIT | libc::MSG_OOB,
         Way::Write => MSG_DONTWAIT,
     };
     if wanted.flags & never_waits != 0 {
@@ -208,7 +208,7 @@ fn exchange(call: &Call<'_>, wanted: SocketCall, tried: Option<&dyn Fn() -> Resu
     let lesson = policy::lesson(hint, way);
     if decision == Decision::Submit && tried.is_none() {
         descriptor.submitted(lesson);
-        return Outcome::Done(wait(call, wanted, descriptor, 0));
+        return Outcome::Done(wait(call, wanted, descriptor, 0, false));
     }
     let batch = || call.load().batch;
     let result = match tried {
@@ -220,7 +220,7 @@ fn exchange(call: &Call<'_>, wanted: SocketCall, tried: Option<&dyn Fn() -> Resu
             call.note(|record| record.came(Luck::Hit));
             descriptor.told().hit(lesson, batch);
             if n > 0 && wants_more(&wanted, n) {
-                return Outcome::Done(wait(call, wanted, descriptor, n));
+                return Outcome::Done(wait(call, wanted, descriptor, n, true));
             }
             call.inline();
             Outcome::Done(Ok(n as isize))
@@ -228,7 +228,7 @@ fn exchange(call: &Call<'_>, wanted: SocketCall, tried: Option<&dyn Fn() -> Resu
         Err(Errno::AGAIN) => {
             call.note(|record| record.came(Luck::Miss));
             descriptor.told().missed(lesson, batch());
-            Outcome::Done(wait(call, wanted, descriptor, 0))
+            Outcome::Done(wait(call, wanted, descriptor, 0, true))
         }
         Err(error) => {
             call.inline();
@@ -262,11 +262,12 @@ pub fn is_nonblocking(fd: c_int) -> bool {
 }
 
 /// Whether only the kernel's own blocking call does the right thing: it cannot be tried without being cut short, nor be done
-/// in two steps.
+/// in two steps. Some kinds of sockets do not wait for an error, others do not know that queue and wait for data.
 fn is_whole_or_nothing(wanted: &SocketCall, descriptor: Descriptor) -> bool {
     match wanted.action.way() {
         Way::Read => {
             wanted.flags & (MSG_PEEK | MSG_WAITALL) == MSG_PEEK | MSG_WAITALL
+                || wanted.flags & libc::MSG_ERRQUEUE != 0
                 || (has_options(descriptor) && sockets::low_water_mark(wanted.fd) > 1)
         }
         Way::Write => wanted.flags & libc::MSG_FASTOPEN != 0,
@@ -299,7 +300,7 @@ pub fn send_rest(
     done: usize,
 ) -> Result<isize, Errno> {
     let action = Action::SendMessage(message);
-    wait(call, SocketCall { fd, flags, action }, Descriptor::get(fd), done)
+    wait(call, SocketCall { fd, flags, action }, Descriptor::get(fd), done, true)
 }
 
 /// What the caller of a wait that was interrupted gets. One day the kernel's own answer, which may be to begin again.
@@ -307,8 +308,8 @@ pub fn interrupted() -> Errno {
     Errno::INTR
 }
 
-/// Parks until the call is done, of which `done` bytes are already.
-fn wait(call: &Call<'_>, wanted: SocketCall, descriptor: Descriptor, done: usize) -> Result<isize, Errno> {
+/// Parks until the call is done, of which `done` bytes are already; `tried` says that it would have waited.
+fn wait(call: &Call<'_>, wanted: SocketCall, descriptor: Descriptor, done: usize, tried: bool) -> Result<isize, Errno> {
     let SocketCall { fd, flags, action } = wanted;
     if is_nonblocking(fd) {
         // Set behind our back.
@@ -338,7 +339,7 @@ fn wait(call: &Call<'_>, wanted: SocketCall, descriptor: Descriptor, done: usize
         Errno::RESTART => return Err(interrupted()),
         // The engine cannot tell, or did not do it.
         Errno::AGAIN | Errno::CANCELED | Errno::INTR => return on_pool(call, wanted),
-        error => return Err(raised(&wanted, error)),
+        error => return Err(raised(&wanted, error, tried)),
     };
     if n > 0 && goes_on && wants_more(&wanted, done + n) {
         return in_steps(call, wanted, done + n, deadline);
@@ -369,17 +370,17 @@ fn in_steps(call: &Call<'_>, wanted: SocketCall, mut done: usize, deadline: Dead
         if done > 0 && error_waits {
             break Ok(());
         }
-        let quiet = if done > 0 { MSG_NOSIGNAL } else { 0 };
-        match wanted.after(done, &mut storage).call(MSG_DONTWAIT | quiet) {
-            Ok(n) => {
+        match wanted.after(done, &mut storage).attempt() {
+            Ok(Some(n)) => {
                 done += n;
                 in_vain = 0;
                 if n == 0 || !wants_more(&wanted, done) {
                     break Ok(());
                 }
             }
-            Err(Errno::AGAIN) => in_vain += 1,
-            Err(error) => break Err(error),
+            Ok(None) => in_vain += 1,
+            Err(error) if done > 0 => break Err(error),
+            Err(error) => break Err(raised(&wanted, error, true)),
         }
     };
     if let Some(duplicate) = kept {
@@ -402,13 +403,15 @@ pub fn on_pool(call: &Call<'_>, wanted: SocketCall) -> Result<isize, Errno> {
     if let Some(duplicate) = kept {
         call.thread.let_go(duplicate);
     }
-    result.map(|n| n as isize).map_err(|error| raised(&wanted, error))
+    result.map(|n| n as isize).map_err(|error| raised(&wanted, error, true))
 }
 
-/// The error of a call that somebody else made for this thread, with the signal that the thread would have got.
-fn raised(wanted: &SocketCall, error: Errno) -> Errno {
+/// The error of a call that somebody else made for this thread, with the signal that the thread would have got. A send that
+/// waited on a Unix socket gets none; one that was not `tried` before may not have waited.
+fn raised(wanted: &SocketCall, error: Errno, tried: bool) -> Errno {
     let signals = wanted.action.way() == Way::Write && wanted.flags & MSG_NOSIGNAL == 0;
-    if error == Errno::PIPE && signals && sockets::is_byte_stream(wanted.fd) {
+    if error == Errno::PIPE && signals && sockets::is_byte_stream(wanted.fd) && !(tried && sockets::is_unix(wanted.fd))
+    {
         sockets::raise_sigpipe();
     }
     error

@@ -174,7 +174,15 @@ fn epoll_for(
         let (call, size) = (Sysno::epoll_pwait as usize, size_of::<u64>());
         let (events, millis) = (events as usize, millis as usize);
         // SAFETY: the C caller's array and mask, during its call; the kernel checks them.
-        outcome(unsafe { raw::syscall6(call, epoll as usize, events, n as usize, millis, mask as usize, size) })
+        let found =
+            outcome(unsafe { raw::syscall6(call, epoll as usize, events, n as usize, millis, mask as usize, size) });
+        // Without time to wait it does not look for signals.
+        if found == Ok(0) && !mask.is_null() {
+            let (call, now) = (Sysno::ppoll as usize, std::ptr::from_ref(&NO_TIME) as usize);
+            // SAFETY: as above; there is no array.
+            return outcome(unsafe { raw::syscall5(call, 0, 0, now, mask as usize, size) });
+        }
+        found
     };
     let files = || {
         vec![File {
