@@ -97,12 +97,25 @@ impl<'a> Call<'a> {
     /// Has the handlers run that a result of [`Errno::RESTART`](crate::errno::Errno::RESTART) was for. Only where the call
     /// holds nothing: they may jump away. A call that gives that error instead is begun anew or ended, as they ask.
     pub fn interrupted(&self) -> Handled {
-        self.thread.handle_signals(None)
+        self.interrupted_under(None)
     }
 
-    /// [`Self::perform_until`] with the signals in `mask` blocked and no others while it waits, as in ppoll(2). When one
-    /// interrupts it its handler has run under that mask, and what it came to is the error.
-    pub fn perform_masked(&self, request: &Request, deadline: Deadline, mask: SignalSet) -> Result<i32, Handled> {
+    /// [`Self::perform_masked`], and [`Self::interrupted_under`] the mask: what the handlers came to is the error.
+    pub fn perform_handled(&self, request: &Request, deadline: Deadline, mask: SignalSet) -> Result<i32, Handled> {
+        let result = self.perform_masked(request, deadline, mask);
+        if Errno::of(result) == Errno::RESTART {
+            return Err(self.interrupted_under(Some(mask)));
+        }
+        Ok(result)
+    }
+
+    /// [`Self::interrupted`], with the mask that the call waited under, if it had one of its own: the handlers run under it.
+    pub fn interrupted_under(&self, mask: Option<SignalSet>) -> Handled {
+        self.thread.handle_signals(mask)
+    }
+
+    /// [`Self::perform_until`] with the signals in `mask` blocked and no others while it waits, as in ppoll(2).
+    pub fn perform_masked(&self, request: &Request, deadline: Deadline, mask: SignalSet) -> i32 {
         self.counts().converted.add(1);
         let mut flight = Flight::new(self.fiber, self.row, request, deadline);
         flight.mask = &raw const mask;
@@ -115,10 +128,7 @@ impl<'a> Call<'a> {
             (*flight).result
         };
         signals.masked.update(|n| n - 1);
-        if Errno::of(result) == Errno::RESTART {
-            return Err(self.thread.handle_signals(Some(mask)));
-        }
-        Ok(result)
+        result
     }
 
     /// The same, ended early with ETIME when `deadline` comes first; what a thread of the pool does is not ended.

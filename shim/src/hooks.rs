@@ -8,6 +8,8 @@
 //! `=> offload` in the place of a function has libc's own run on a thread of the pool ([`calls::offload`]), `when` it may
 //! wait.
 //!
+//! `otherwise` names a function of ours that is made in the place of libc's where libc has none.
+//!
 //! Off a fiber a hook is one thread-local load, a branch and a jump to libc: nothing allocates, locks or prints there.
 
 use crate::call::Call;
@@ -19,8 +21,8 @@ use crate::signal::Handled;
 use crate::thread::Thread;
 use crate::tls;
 use libc::{
-    DIR, FILE, LIO_WAIT, id_t, idtype_t, iovec, mode_t, off_t, pid_t, rusage, siginfo_t, sigset_t, size_t, socklen_t,
-    ssize_t, timespec,
+    DIR, FILE, LIO_WAIT, epoll_event, fd_set, id_t, idtype_t, iovec, mmsghdr, mode_t, msghdr, nfds_t, off_t, pid_t,
+    pollfd, rusage, siginfo_t, sigset_t, size_t, sockaddr, socklen_t, ssize_t, timespec, timeval,
 };
 use std::ffi::{c_char, c_int, c_long, c_uint, c_ulong, c_void};
 use std::sync::atomic::{AtomicPtr, Ordering};
@@ -32,6 +34,16 @@ macro_rules! marked {
     };
     ($marked:expr) => {
         $marked
+    };
+}
+
+/// What is in the place of a function that an older libc does not have.
+macro_rules! otherwise {
+    () => {
+        missing as *mut ()
+    };
+    ($own:path) => {
+        $own as *mut ()
     };
 }
 
@@ -78,7 +90,7 @@ fn is_there(name: &'static str) -> bool {
 }
 
 macro_rules! hooks {
-    ($( fn $name:ident ( $($arg:ident : $ty:ty),* ) -> $ret:ty => $($function:ident)::+ $(when $when:expr)? $(, forgets: $marked:expr)? ; )*) => {
+    ($( fn $name:ident ( $($arg:ident : $ty:ty),* ) -> $ret:ty => $($function:ident)::+ $(when $when:expr)? $(, forgets: $marked:expr)? $(, otherwise: $own:path)? ; )*) => {
         /// The rows' names.
         pub const NAMES: &[&str] = &[$( stringify!($name) ),*];
 
@@ -207,13 +219,14 @@ macro_rules! hooks {
                     let real = if is_there(concat!(stringify!($name), "\0")) {
                         redhook::real!($name) as *mut ()
                     } else {
-                        missing as *mut ()
+                        otherwise!($($own)?)
                     };
                     LIBC.store(real, Ordering::Relaxed);
                 }
 
                 /// In the place of what an older libc does not have.
                 #[cold]
+                #[allow(dead_code)]
                 unsafe extern "C" fn missing($(_: $ty),*) -> $ret {
                     errno::set(libc::ENOSYS);
                     CResult::from_done(-1)
@@ -289,8 +302,35 @@ hooks! {
     fn setsockopt(fd: c_int, level: c_int, option: c_int, value: *const c_void, n: socklen_t) -> c_int => calls::file::setsockopt, forgets: calls::file::before_setsockopt(fd, level, option);
 
     // Sockets.
+    fn recv(fd: c_int, buf: *mut c_void, n: size_t, flags: c_int) -> ssize_t => calls::net::recv;
+    fn __recv(fd: c_int, buf: *mut c_void, n: size_t, flags: c_int) -> ssize_t => calls::net::recv;
+    fn __recv_chk(fd: c_int, buf: *mut c_void, n: size_t, object: size_t, flags: c_int) -> ssize_t => calls::net::recv_chk;
+    fn recvfrom(fd: c_int, buf: *mut c_void, n: size_t, flags: c_int, address: *mut sockaddr, len: *mut socklen_t) -> ssize_t => calls::net::recvfrom;
+    fn __recvfrom_chk(fd: c_int, buf: *mut c_void, n: size_t, object: size_t, flags: c_int, address: *mut sockaddr, len: *mut socklen_t) -> ssize_t => calls::net::recvfrom_chk;
+    fn recvmsg(fd: c_int, message: *mut msghdr, flags: c_int) -> ssize_t => calls::net::recvmsg;
+    fn recvmmsg(fd: c_int, messages: *mut mmsghdr, n: c_uint, flags: c_int, limit: *mut timespec) -> c_int => calls::mmsg::recvmmsg;
+    fn send(fd: c_int, buf: *const c_void, n: size_t, flags: c_int) -> ssize_t => calls::net::send;
+    fn __send(fd: c_int, buf: *const c_void, n: size_t, flags: c_int) -> ssize_t => calls::net::send;
+    fn sendto(fd: c_int, buf: *const c_void, n: size_t, flags: c_int, address: *const sockaddr, len: socklen_t) -> ssize_t => calls::net::sendto;
+    fn sendmsg(fd: c_int, message: *const msghdr, flags: c_int) -> ssize_t => calls::net::sendmsg;
+    fn sendmmsg(fd: c_int, messages: *mut mmsghdr, n: c_uint, flags: c_int) -> c_int => calls::mmsg::sendmmsg;
+    fn accept(fd: c_int, address: *mut sockaddr, len: *mut socklen_t) -> c_int => calls::connect::accept;
+    fn accept4(fd: c_int, address: *mut sockaddr, len: *mut socklen_t, flags: c_int) -> c_int => calls::connect::accept4;
+    fn connect(fd: c_int, address: *const sockaddr, len: socklen_t) -> c_int => calls::connect::connect;
+    fn __connect(fd: c_int, address: *const sockaddr, len: socklen_t) -> c_int => calls::connect::connect;
 
     // Waiting for readiness.
+    fn poll(fds: *mut pollfd, n: nfds_t, timeout: c_int) -> c_int => calls::poll::poll;
+    fn __poll(fds: *mut pollfd, n: nfds_t, timeout: c_int) -> c_int => calls::poll::poll;
+    fn __poll_chk(fds: *mut pollfd, n: nfds_t, timeout: c_int, object: size_t) -> c_int => calls::poll::poll_chk;
+    fn ppoll(fds: *mut pollfd, n: nfds_t, timeout: *const timespec, mask: *const sigset_t) -> c_int => calls::poll::ppoll;
+    fn __ppoll_chk(fds: *mut pollfd, n: nfds_t, timeout: *const timespec, mask: *const sigset_t, object: size_t) -> c_int => calls::poll::ppoll_chk;
+    fn select(n: c_int, readable: *mut fd_set, writable: *mut fd_set, exceptional: *mut fd_set, timeout: *mut timeval) -> c_int => calls::select::select;
+    fn __select(n: c_int, readable: *mut fd_set, writable: *mut fd_set, exceptional: *mut fd_set, timeout: *mut timeval) -> c_int => calls::select::select;
+    fn pselect(n: c_int, readable: *mut fd_set, writable: *mut fd_set, exceptional: *mut fd_set, timeout: *const timespec, mask: *const sigset_t) -> c_int => calls::select::pselect;
+    fn epoll_wait(epoll: c_int, events: *mut epoll_event, n: c_int, timeout: c_int) -> c_int => calls::poll::epoll_wait;
+    fn epoll_pwait(epoll: c_int, events: *mut epoll_event, n: c_int, timeout: c_int, mask: *const sigset_t) -> c_int => calls::poll::epoll_pwait;
+    fn epoll_pwait2(epoll: c_int, events: *mut epoll_event, n: c_int, timeout: *const timespec, mask: *const sigset_t) -> c_int => calls::poll::epoll_pwait2, otherwise: calls::poll::own_epoll_pwait2;
 
     // Time and signals.
     fn nanosleep(time: *const timespec, left: *mut timespec) -> c_int => calls::sleep::nanosleep;

@@ -234,6 +234,7 @@ impl Job {
             Request::Open { dir, .. } if dir >= 0 => Some(dir),
             Request::Transfer(Transfer { fd, .. }) | Request::Fsync { fd, .. } => Some(fd),
             Request::Plain(_)
+            | Request::Socket(_)
             | Request::Poll { .. }
             | Request::Open { .. }
             | Request::Close { .. }

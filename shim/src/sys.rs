@@ -9,7 +9,7 @@ use syscalls::raw;
 /// The offset that means 'at the current position' to preadv2(2), pwritev2(2) and io_uring.
 pub const AT_POSITION: i64 = -1;
 
-fn outcome(result: usize) -> Result<usize, Errno> {
+pub(crate) fn outcome(result: usize) -> Result<usize, Errno> {
     match -(result as isize) {
         error @ 1..=4095 => Err(Errno(error as c_int)),
         _ => Ok(result),
@@ -238,21 +238,6 @@ pub fn status_flags(fd: c_int) -> Result<c_int, Errno> {
     Ok(flags as c_int)
 }
 
-/// Whether a socket has SO_RCVTIMEO or SO_SNDTIMEO set.
-pub fn has_socket_timeout(fd: c_int) -> bool {
-    [libc::SO_RCVTIMEO, libc::SO_SNDTIMEO].into_iter().any(|option| {
-        let mut value = libc::timeval { tv_sec: 0, tv_usec: 0 };
-        let mut len = size_of::<libc::timeval>() as libc::socklen_t;
-        let (value_at, len_at) = (&raw mut value as usize, &raw mut len as usize);
-        // SAFETY: the kernel writes at most `len` bytes to `value`, and the length; both are alive.
-        let got = outcome(unsafe {
-            let (call, level) = (Sysno::getsockopt as usize, libc::SOL_SOCKET as usize);
-            raw::syscall5(call, fd as usize, level, option as usize, value_at, len_at)
-        });
-        got.is_ok() && (value.tv_sec, value.tv_usec) != (0, 0)
-    })
-}
-
 /// The terminal settings of `fd`; None when it is no terminal.
 pub fn terminal(fd: c_int) -> Option<rustix::termios::Termios> {
     // SAFETY: only used for the duration of the call; the descriptor is the caller's.
@@ -288,6 +273,38 @@ pub fn pipe_state(fd: c_int) -> Option<PipeState> {
     }
 }
 
+/// `n` words of the C caller's memory; EFAULT where there is none.
+pub fn copy_in(from: *const u64, n: usize) -> Result<Vec<u64>, Errno> {
+    let mut words = vec![0_u64; n];
+    let part = |at: usize| libc::iovec {
+        iov_base: std::ptr::with_exposed_provenance_mut(at),
+        iov_len: n * size_of::<u64>(),
+    };
+    let (to, from_part) = (part(words.as_mut_ptr() as usize), part(from as usize));
+    let (call, pid) = (Sysno::process_vm_readv as usize, rustix::process::getpid());
+    let pid = pid.as_raw_nonzero().get() as usize;
+    // SAFETY: the kernel writes to `words`, as long as both are said to be.
+    let copied = outcome(unsafe {
+        raw::syscall6(
+            call,
+            pid,
+            &raw const to as usize,
+            1,
+            &raw const from_part as usize,
+            1,
+            0,
+        )
+    });
+    match copied {
+        Ok(bytes) if bytes == to.iov_len => {}
+        Ok(_) | Err(Errno::FAULT) => return Err(Errno::FAULT),
+        // Not allowed here: then a bad address is what it is to every other function of libc's.
+        // SAFETY: the C caller says that so many words are there.
+        Err(_) => unsafe { std::ptr::copy_nonoverlapping(from, words.as_mut_ptr(), n) },
+    }
+    Ok(words)
+}
+
 /// poll(2) of one descriptor, without limit: what of `events` there is. errno is not touched.
 pub fn poll_one(fd: c_int, events: i16) -> Result<i16, Errno> {
     let mut polled = libc::pollfd { fd, events, revents: 0 };
@@ -309,7 +326,7 @@ pub fn duplicate_to_wait_on(fd: c_int) -> Option<c_int> {
     duplicate_from(fd, descriptor_limit() / 2)
 }
 
-fn descriptor_limit() -> usize {
+pub fn descriptor_limit() -> usize {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     limit.unwrap_or(1 << 20).min(1 << 20) as usize
 }

@@ -204,6 +204,11 @@ impl Thread {
         errno::set(errno);
     }
 
+    /// Whether the engine does calls on sockets as a whole ([`Engine::does_sockets`]).
+    pub fn does_sockets(&self) -> bool {
+        self.engine().is_some_and(|engine| engine.does_sockets())
+    }
+
     /// Submits what is queued, so that what follows comes after it in the kernel.
     pub fn submit_queued(&self) {
         // SAFETY: as in `engine`.

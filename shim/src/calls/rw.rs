@@ -1,6 +1,6 @@
 //! read(2), write(2) and their kin: one transfer, in one piece or a vector, at an offset or at the current position.
 
-use super::Outcome;
+use super::{Outcome, net};
 use crate::call::Call;
 use crate::engine::{self, Data, MAX_COUNT, Request, Transfer, Way};
 use crate::errno::Errno;
@@ -250,6 +250,9 @@ fn carry_out(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor, decis
     match decision {
         // The turn ends with the call, which libc would make after we return.
         Decision::Through(_) if matches!(turn, Some(Turn::Held { .. })) => Outcome::Done(plain(call, transfer)),
+        Decision::Through(Why::Unusual) if transfer.at_position() && descriptor.hint().is(Hint::TIMED) => {
+            net::transfer(call, transfer)
+        }
         Decision::Through(why) => Outcome::Through(why),
         Decision::Try => attempt(call, transfer, descriptor, &mut turn),
         Decision::Copy => copy(call, transfer, descriptor),

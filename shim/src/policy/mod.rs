@@ -52,7 +52,7 @@ impl Hint {
     pub const NO_TRY_READ: Self = Self(1 << 5);
     /// O_APPEND
     pub const APPEND: Self = Self(1 << 6);
-    /// A socket with SO_RCVTIMEO or SO_SNDTIMEO: the kernel's own call knows how long to wait.
+    /// A socket with SO_RCVTIMEO, SO_SNDTIMEO or SO_RCVLOWAT: how long a call waits is looked up (`calls::net`).
     pub const TIMED: Self = Self(1 << 7);
 
     /// A stream that has answered a try: it knows RWF_NOWAIT.
