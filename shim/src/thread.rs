@@ -8,7 +8,7 @@ use crate::engine::{self, Engine, Made, Request, Sink, Token, Wait};
 use crate::errno;
 use crate::flight::{Flight, Flights};
 use crate::host::Host;
-use crate::policy::{self, INLINE_BUDGET};
+use crate::policy::{self, INLINE_BUDGET, Opens};
 use crate::pool::{self, Job};
 use crate::remote::{Message, Remote};
 use crate::stats::Stats;
@@ -61,6 +61,8 @@ pub struct Thread {
     batches: Cell<bool>,
     /// Calls left before the running fiber lets others run.
     budget: Cell<u32>,
+    /// What this thread's opens have taught.
+    pub opens: Cell<Opens>,
     /// Duplicates of descriptors that parked fibers wait on.
     kept: RefCell<HashSet<c_int>>,
     /// In the child of a fork that could not be given a fresh start: nothing is left to wait with.
@@ -86,6 +88,7 @@ impl Thread {
             queued: Cell::new(0),
             batches: Cell::new(true),
             budget: Cell::new(INLINE_BUDGET),
+            opens: Cell::new(Opens::NOTHING),
             kept: RefCell::new(HashSet::new()),
             defunct: Cell::new(false),
             watched: stats.timed() || trace.is_some(),

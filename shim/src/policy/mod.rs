@@ -7,8 +7,10 @@
 #![forbid(unsafe_code)]
 
 mod learned;
+mod opens;
 
 pub use learned::Learned;
+pub use opens::{Opens, SLOW_OPEN_NS};
 
 /// What a cached 4 KiB read costs tried (preadv2 with RWF_NOWAIT), what a try in vain costs, what an operation in a
 /// batch does, and what the batch does as a whole, the scheduler's round included. One machine's: ratios count.
@@ -237,7 +239,7 @@ pub enum Decision {
     Through(Why),
     /// The call in a form that does not wait; on a miss, submit.
     Try,
-    /// The plain call, because it only copies; timed, so that a kernel that throttles is noticed.
+    /// The plain call, because it only copies, or looks up what is cached; timed, so that one that waits is noticed.
     Copy,
     /// Queue it for the engine and park.
     Submit,
