@@ -11,10 +11,11 @@ use crate::call::Call;
 use crate::calls::{self, CResult, Outcome};
 use crate::errno;
 use crate::fds;
+use crate::names;
 use crate::thread::Thread;
 use crate::tls;
 use libc::{DIR, FILE, iovec, mode_t, off_t, size_t, socklen_t, ssize_t};
-use std::ffi::{c_char, c_int, c_ulong, c_void};
+use std::ffi::{c_char, c_int, c_uint, c_ulong, c_void};
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 /// The descriptor that a row could not just forget; most rows have none to forget.
@@ -222,6 +223,17 @@ hooks! {
     // Variadic in C: FIONBIO is F_SETFL by another name.
     fn ioctl(fd: c_int, request: c_ulong, argument: c_ulong) -> c_int => calls::file::ioctl, forgets: calls::file::before_ioctl(fd, request);
     fn setsockopt(fd: c_int, level: c_int, option: c_int, value: *const c_void, n: socklen_t) -> c_int => calls::file::setsockopt, forgets: calls::file::before_setsockopt(fd, level, option);
+
+    // What may put a FIFO where a file was.
+    fn mkfifo(path: *const c_char, mode: mode_t) -> c_int => calls::names::mkfifo, forgets: names::forget();
+    fn mkfifoat(dir: c_int, path: *const c_char, mode: mode_t) -> c_int => calls::names::mkfifoat, forgets: names::forget();
+    fn rename(from: *const c_char, to: *const c_char) -> c_int => calls::names::rename, forgets: names::forget();
+    fn renameat(from_dir: c_int, from: *const c_char, to_dir: c_int, to: *const c_char) -> c_int => calls::names::renameat, forgets: names::forget();
+    fn renameat2(from_dir: c_int, from: *const c_char, to_dir: c_int, to: *const c_char, flags: c_uint) -> c_int => calls::names::renameat2, forgets: names::forget();
+    fn link(from: *const c_char, to: *const c_char) -> c_int => calls::names::rename, forgets: names::forget();
+    fn linkat(from_dir: c_int, from: *const c_char, to_dir: c_int, to: *const c_char, flags: c_int) -> c_int => calls::names::linkat, forgets: names::forget();
+    fn symlink(target: *const c_char, path: *const c_char) -> c_int => calls::names::rename, forgets: names::forget();
+    fn symlinkat(target: *const c_char, dir: c_int, path: *const c_char) -> c_int => calls::names::symlinkat, forgets: names::forget();
 
     // stdio closes descriptors inside libc, where no other hook sees it.
     fn fclose(stream: *mut FILE) -> c_int => calls::file::fclose, forgets: calls::file::before_fclose(stream);

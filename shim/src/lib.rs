@@ -24,6 +24,7 @@ mod fork;
 mod hooks;
 mod host;
 mod log;
+mod names;
 mod policy;
 mod pool;
 mod position;

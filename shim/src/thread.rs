@@ -8,6 +8,7 @@ use crate::engine::{self, Engine, Made, Request, Sink, Token, Wait};
 use crate::errno;
 use crate::flight::{Flight, Flights};
 use crate::host::Host;
+use crate::names::Names;
 use crate::policy::{self, INLINE_BUDGET, Opens};
 use crate::pool::{self, Job};
 use crate::remote::{Message, Remote};
@@ -63,6 +64,7 @@ pub struct Thread {
     budget: Cell<u32>,
     /// What this thread's opens have taught.
     pub opens: Cell<Opens>,
+    pub names: Names,
     /// Duplicates of descriptors that parked fibers wait on.
     kept: RefCell<HashSet<c_int>>,
     /// In the child of a fork that could not be given a fresh start: nothing is left to wait with.
@@ -89,6 +91,7 @@ impl Thread {
             batches: Cell::new(true),
             budget: Cell::new(INLINE_BUDGET),
             opens: Cell::new(Opens::NOTHING),
+            names: Names::new(),
             kept: RefCell::new(HashSet::new()),
             defunct: Cell::new(false),
             watched: stats.timed() || trace.is_some(),

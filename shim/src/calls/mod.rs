@@ -4,6 +4,7 @@
 //! and libc's arguments, and returns an [`Outcome`]; the hook turns that into a result and errno, or makes libc's call.
 
 pub mod file;
+pub mod names;
 pub mod open;
 pub mod rw;
 

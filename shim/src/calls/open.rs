@@ -4,7 +4,7 @@
 //! quick ([`Opens`](crate::policy::Opens)); or submitted. A batch of io_uring would not be faster.
 //!
 //! What can still wait is opening a FIFO, for its other end: so O_NONBLOCK is added, taken off again, and it is looked at
-//! what came of it. A FIFO that is open for reading so, and that nobody writes to yet, stays open until there is a writer:
+//! what came of it. Where the name was a file's a moment ago that is left out ([`names`]). A FIFO that is open for reading so, and that nobody writes to yet, stays open until there is a writer:
 //! a peer that has seen this end open must not see it gone.
 
 use super::Outcome;
@@ -14,7 +14,7 @@ use crate::errno::Errno;
 use crate::fds::{self, Descriptor};
 use crate::policy::{self, Decision, Opens, Why};
 use crate::trace::Luck;
-use crate::{fifo, sys};
+use crate::{fifo, names, sys};
 use std::ffi::{c_char, c_int};
 
 /// Flags that openat2(2) knows: it refuses what openat(2) ignores.
@@ -80,14 +80,17 @@ pub fn openat(call: &Call<'_>, dir: c_int, path: *const c_char, flags: c_int, mo
     if !call.has_engine() {
         return Outcome::Through(Why::NoEngine);
     }
+    let opens = &call.thread.opens;
+    let decision = opens.get().decide(call.load().alone, !can_be_tried(flags));
     let open = Open {
         dir,
         path,
         flags,
         mode: if needs_mode(flags) { mode } else { 0 },
+        peerless: waits_for_nobody(flags),
+        was_a_file: decision.is_at_once() && was_a_file(call, dir, path, flags),
+        changes: names::changes(),
     };
-    let opens = &call.thread.opens;
-    let decision = opens.get().decide(call.load().alone, !can_be_tried(flags));
     call.note(|record| record.chose(decision));
     match decision {
         Decision::Through(why) => Outcome::Through(why),
@@ -122,18 +125,31 @@ fn waits_for_nobody(flags: c_int) -> bool {
     .any(|bits| flags & bits == bits)
 }
 
-/// The arguments of one call.
+/// Whether the name was a file's a moment ago.
+fn was_a_file(call: &Call<'_>, dir: c_int, path: *const c_char, flags: c_int) -> bool {
+    // SAFETY: the kernel has read it there, and a program that unmaps its paths within a millisecond of opening them, and
+    // then opens them again, is not one that works.
+    dir == libc::AT_FDCWD && unsafe { call.thread.names.is_file(path, flags, sys::now()) }
+}
+
+/// One call.
 struct Open {
     dir: c_int,
     path: *const c_char,
     flags: c_int,
     mode: libc::mode_t,
+    /// It waits for no other end, whatever the name is.
+    peerless: bool,
+    /// The name was a file's a moment ago.
+    was_a_file: bool,
+    /// Of names, before this one is looked at.
+    changes: u32,
 }
 
 impl Open {
     /// The flags with which no peer is waited for.
     fn unwaiting(&self) -> c_int {
-        if waits_for_nobody(self.flags) {
+        if self.peerless || self.was_a_file {
             self.flags
         } else {
             self.flags | libc::O_NONBLOCK
@@ -191,11 +207,30 @@ impl Open {
             let _ = sys::close(fd);
             return None;
         }
-        // To open a FIFO for writing without a reader has failed (ENXIO), and one for both ends waits for nobody.
-        let may_wait = self.flags & libc::O_ACCMODE == libc::O_RDONLY && !waits_for_nobody(self.flags);
-        let has_position = may_wait && sys::lseek(fd, 0, libc::SEEK_CUR).is_ok();
-        Descriptor::opened(fd, self.flags, has_position);
-        if may_wait && !has_position {
+        if self.peerless || self.was_a_file {
+            Descriptor::opened(fd, self.flags, self.was_a_file);
+        } else if sys::lseek(fd, 0, libc::SEEK_CUR).is_ok() {
+            Descriptor::opened(fd, self.flags, true);
+            if self.dir == libc::AT_FDCWD {
+                // SAFETY: the kernel has just read it.
+                unsafe {
+                    call.thread
+                        .names
+                        .remember(self.path, self.flags, self.changes, sys::now())
+                };
+            }
+        } else {
+            return self.answer_stream(call, fd);
+        }
+        call.inline();
+        Some(Outcome::Done(Ok(fd as isize)))
+    }
+
+    /// The same for what has no position. To open a FIFO for reading waits for its first writer; for writing, without a
+    /// reader, that has failed (ENXIO); and for both nobody is waited for.
+    fn answer_stream(&self, call: &Call<'_>, fd: c_int) -> Option<Outcome> {
+        Descriptor::opened(fd, self.flags, false);
+        if self.flags & libc::O_ACCMODE == libc::O_RDONLY {
             let Ok(stat) = sys::fstat(fd) else {
                 fds::forget(fd).map(fds::release);
                 let _ = sys::close(fd);
@@ -212,7 +247,9 @@ impl Open {
 
     fn submit(&self, call: &Call<'_>) -> Outcome {
         call.thread.opens.update(Opens::submitted);
-        let &Self { dir, path, flags, mode } = self;
+        let &Self {
+            dir, path, flags, mode, ..
+        } = self;
         let result = call.perform(&Request::Open {
             dir,
             path,

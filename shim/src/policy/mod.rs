@@ -245,6 +245,13 @@ pub enum Decision {
     Submit,
 }
 
+impl Decision {
+    /// Whether a call of ours comes first.
+    pub fn is_at_once(self) -> bool {
+        matches!(self, Self::Try | Self::Copy)
+    }
+}
+
 /// A read of so many bytes, at an offset or at the current position. 0 bytes of a vector, whose length is not known.
 #[inline(always)]
 pub fn read(hint: Hint, load: Load, bytes: usize, at_position: bool) -> Decision {
