@@ -62,6 +62,8 @@ pub struct Thread {
     batches: Cell<bool>,
     /// Calls left before the running fiber lets others run.
     budget: Cell<u32>,
+    /// When it used that up for the first time in its turn, if it has.
+    turn_since: Cell<Option<u64>>,
     /// What this thread's opens have taught.
     pub opens: Cell<Opens>,
     pub names: Names,
@@ -90,6 +92,7 @@ impl Thread {
             queued: Cell::new(0),
             batches: Cell::new(true),
             budget: Cell::new(INLINE_BUDGET),
+            turn_since: Cell::new(None),
             opens: Cell::new(Opens::NOTHING),
             names: Names::new(),
             kept: RefCell::new(HashSet::new()),
@@ -358,9 +361,24 @@ impl Thread {
             self.budget.set(left - 1);
             return;
         }
+        self.end_turn(fiber);
+    }
+
+    /// The running fiber lets others run, unless it may as well go on.
+    #[cold]
+    fn end_turn(&self, fiber: *mut c_void) {
         // Where calls block, a fiber must not come to share its thread with one that waits for it because of us.
         // SAFETY: as in `engine`.
-        if matches!(unsafe { &*self.engine.get() }, EngineSlot::Made(_)) {
+        if !matches!(unsafe { &*self.engine.get() }, EngineSlot::Made(_)) {
+            return;
+        }
+        let now = sys::now();
+        let since = self.turn_since.get().unwrap_or(now);
+        let anybody_waits = self.in_flight() > 0 || !self.inbox.is_empty();
+        if policy::goes_on(now - since, self.host.runnable(), anybody_waits) {
+            self.turn_since.set(Some(since));
+            self.budget.set(INLINE_BUDGET);
+        } else {
             self.host.unpark(fiber);
             self.park();
         }
@@ -370,6 +388,7 @@ impl Thread {
     #[inline(always)]
     fn park(&self) {
         self.budget.set(INLINE_BUDGET);
+        self.turn_since.set(None);
         let errno = errno::get();
         self.host.park();
         errno::set(errno);

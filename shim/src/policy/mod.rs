@@ -32,6 +32,19 @@ pub const SLOW_WRITE_NS: u64 = 200_000;
 /// Calls a fiber may complete inline before it lets the others of its thread run.
 pub const INLINE_BUDGET: u32 = 64;
 
+/// How long it may go on after those where nobody waits in the shim, and how long the turns of all may then take. A turn
+/// that ends before its data are used twice brings them all into the processor's caches anew; longer ones would gain a
+/// little more, and keep those waiting that sleep (docs/measured.md).
+const LONG_TURN_NS: u64 = 500_000;
+const ROUND_NS: u64 = 16_000_000;
+
+/// Whether a fiber goes on that used up [`INLINE_BUDGET`] for the first time so many nanoseconds ago, with so many others that
+/// could run.
+pub fn goes_on(nanos: u64, runnable: u32, anybody_waits: bool) -> bool {
+    // With nobody else to run, to look around costs nothing.
+    runnable > 0 && !anybody_waits && nanos < LONG_TURN_NS.min(ROUND_NS / u64::from(runnable))
+}
+
 /// Which way a transfer goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Way {
@@ -378,6 +391,15 @@ mod tests {
         assert_eq!(read(FILE, MANY, LARGE, false), Decision::Try);
         assert_eq!(read(FILE, MANY, LARGE - 1, false), Decision::Submit);
         assert_eq!(read(FILE.with_skip(Way::Read, 1), MANY, LARGE, false), Decision::Submit);
+    }
+
+    #[test]
+    fn a_turn_is_long_where_it_keeps_nobody_waiting_and_no_round_is() {
+        assert!(goes_on(LONG_TURN_NS - 1, 15, false) && !goes_on(LONG_TURN_NS, 15, false));
+        assert!(!goes_on(0, 15, true) && !goes_on(0, 0, false));
+        for runnable in [100, 10_000, u32::MAX] {
+            assert!(!goes_on(ROUND_NS / u64::from(runnable), runnable, false));
+        }
     }
 
     #[test]
