@@ -16,6 +16,7 @@ use crate::call::Call;
 use crate::calls::{self, CResult, Outcome};
 use crate::errno::{self, Errno};
 use crate::fds;
+use crate::names;
 use crate::policy::Why;
 use crate::signal::Handled;
 use crate::thread::Thread;
@@ -495,6 +496,16 @@ hooks! {
     fn mlockall(flags: c_int) -> c_int => offload;
 
     // Locks.
+    // What may put a FIFO where a file was.
+    fn mkfifo(path: *const c_char, mode: mode_t) -> c_int => calls::names::mkfifo, forgets: names::forget();
+    fn mkfifoat(dir: c_int, path: *const c_char, mode: mode_t) -> c_int => calls::names::mkfifoat, forgets: names::forget();
+    fn rename(from: *const c_char, to: *const c_char) -> c_int => calls::names::rename, forgets: names::forget();
+    fn renameat(from_dir: c_int, from: *const c_char, to_dir: c_int, to: *const c_char) -> c_int => calls::names::renameat, forgets: names::forget();
+    fn renameat2(from_dir: c_int, from: *const c_char, to_dir: c_int, to: *const c_char, flags: c_uint) -> c_int => calls::names::renameat2, forgets: names::forget();
+    fn link(from: *const c_char, to: *const c_char) -> c_int => calls::names::rename, forgets: names::forget();
+    fn linkat(from_dir: c_int, from: *const c_char, to_dir: c_int, to: *const c_char, flags: c_int) -> c_int => calls::names::linkat, forgets: names::forget();
+    fn symlink(target: *const c_char, path: *const c_char) -> c_int => calls::names::rename, forgets: names::forget();
+    fn symlinkat(target: *const c_char, dir: c_int, path: *const c_char) -> c_int => calls::names::symlinkat, forgets: names::forget();
 
     // stdio closes descriptors inside libc, where no other hook sees it.
     fn fclose(stream: *mut FILE) -> c_int => calls::file::fclose, forgets: calls::file::before_fclose(stream);

@@ -27,6 +27,7 @@ mod hooks;
 mod host;
 mod log;
 mod main_fiber;
+mod names;
 mod policy;
 mod pool;
 mod position;

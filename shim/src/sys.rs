@@ -134,6 +134,28 @@ pub unsafe fn openat(dir: c_int, path: *const c_char, flags: c_int, mode: u32) -
     Ok(fd as c_int)
 }
 
+/// mknodat(2).
+///
+/// # Safety
+/// `path` is the C caller's; the kernel checks it.
+pub unsafe fn mknodat(dir: c_int, path: *const c_char, mode: u32, device: u64) -> Result<(), Errno> {
+    if device > u64::from(u32::MAX) {
+        // As libc has it.
+        return Err(Errno::INVAL);
+    }
+    // SAFETY: passed on to our caller.
+    outcome(unsafe {
+        raw::syscall4(
+            Sysno::mknodat as usize,
+            dir as usize,
+            path as usize,
+            mode as usize,
+            device as usize,
+        )
+    })?;
+    Ok(())
+}
+
 /// close(2). The descriptor is gone whatever it returns.
 pub fn close(fd: c_int) -> Result<(), Errno> {
     // SAFETY: touches no memory; the descriptor is the caller's to close.

@@ -9,7 +9,8 @@ use crate::engine::{self, Engine, Made, Request, Sink, Token, Wait};
 use crate::errno;
 use crate::flight::{End, Flight, Flights, Kind};
 use crate::host::Host;
-use crate::policy::{self, INLINE_BUDGET};
+use crate::names::Names;
+use crate::policy::{self, INLINE_BUDGET, Opens};
 use crate::pool::{self, Job};
 use crate::remote::{Message, Remote};
 use crate::signal::{Handled, Signals};
@@ -68,6 +69,11 @@ pub struct Thread {
     batches: Cell<bool>,
     /// Calls left before the running fiber lets others run.
     budget: Cell<u32>,
+    /// When it used that up for the first time in its turn, if it has.
+    turn_since: Cell<Option<u64>>,
+    /// What this thread's opens have taught.
+    pub opens: Cell<Opens>,
+    pub names: Names,
     /// Duplicates of descriptors that parked fibers wait on.
     kept: RefCell<HashSet<c_int>>,
     /// In the child of a fork that could not be given a fresh start: nothing is left to wait with.
@@ -95,6 +101,9 @@ impl Thread {
             queued: Cell::new(0),
             batches: Cell::new(true),
             budget: Cell::new(INLINE_BUDGET),
+            turn_since: Cell::new(None),
+            opens: Cell::new(Opens::NOTHING),
+            names: Names::new(),
             kept: RefCell::new(HashSet::new()),
             defunct: Cell::new(false),
             signals: Signals::new(),
@@ -567,9 +576,24 @@ impl Thread {
             self.budget.set(left - 1);
             return;
         }
+        self.end_turn(fiber);
+    }
+
+    /// The running fiber lets others run, unless it may as well go on.
+    #[cold]
+    fn end_turn(&self, fiber: *mut c_void) {
         // Where calls block, a fiber must not come to share its thread with one that waits for it because of us.
         // SAFETY: as in `engine`.
-        if matches!(unsafe { &*self.engine.get() }, EngineSlot::Made(_)) {
+        if !matches!(unsafe { &*self.engine.get() }, EngineSlot::Made(_)) {
+            return;
+        }
+        let now = sys::now();
+        let since = self.turn_since.get().unwrap_or(now);
+        let anybody_waits = self.in_flight() > 0 || !self.inbox.is_empty();
+        if policy::goes_on(now - since, self.host.runnable(), anybody_waits) {
+            self.turn_since.set(Some(since));
+            self.budget.set(INLINE_BUDGET);
+        } else {
             self.host.unpark(fiber);
             self.park();
         }
@@ -579,6 +603,7 @@ impl Thread {
     #[inline(always)]
     fn park(&self) {
         self.budget.set(INLINE_BUDGET);
+        self.turn_since.set(None);
         let errno = errno::get();
         if self.host.in_place {
             self.host.park();

@@ -1,11 +1,9 @@
 //! No call that can block a thread blocks a fiber's thread: each symbol of the hook table that can wait, called by 50
 //! fibers of one worker at once, all of which come to the call before the first is let go.
 
-use object::{Object, ObjectSymbol};
-use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::time::Duration;
-use testprogs::{Flavor, Outcome, Run, Scratch, libraries, program};
+use testprogs::{Flavor, Outcome, Run, Scratch, program};
 
 /// A call that keeps its OS thread hangs; nothing else takes long.
 const HANG: Duration = Duration::from_secs(60);

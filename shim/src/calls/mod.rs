@@ -7,6 +7,7 @@ pub mod connect;
 pub mod file;
 pub mod ipc;
 pub mod mmsg;
+pub mod names;
 pub mod net;
 pub mod offload;
 pub mod open;

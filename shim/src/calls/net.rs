@@ -190,7 +190,7 @@ fn exchange(call: &Call<'_>, wanted: SocketCall, tried: Option<&dyn Fn() -> Resu
     call.note(|record| record.about(wanted.fd, Some(descriptor)));
     let hint = descriptor.hint().without(Hint::TIMED);
     let decision = match way {
-        Way::Read => policy::read(hint, load, true),
+        Way::Read => policy::read(hint, load, 0, true),
         Way::Write => policy::write(hint, load, true),
     };
     if let Decision::Through(why) = decision {

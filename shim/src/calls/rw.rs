@@ -206,7 +206,7 @@ fn transfer(call: &Call<'_>, load: Load, transfer: Transfer) -> Outcome {
         unreachable!("just made");
     };
     let decision = match transfer.way {
-        Way::Read => policy::read(hint, load, transfer.at_position()),
+        Way::Read => policy::read(hint, load, transfer.buffer_len().unwrap_or(0), transfer.at_position()),
         Way::Write => {
             // These flags make this one write wait for the disk.
             let waits = transfer.flags & (libc::RWF_SYNC | libc::RWF_DSYNC) != 0;

@@ -95,6 +95,7 @@ extern "C" fn begin(signal: c_int, info: *const libc::siginfo_t, context: *mut c
     // SAFETY: alive while attached, and this OS thread's own; what is touched are cells that a handler may touch. `info` and
     // `context` are the kernel's.
     if let Some(thread) = unsafe { attached.as_ref() }
+        // SAFETY: as above.
         && unsafe { thread.signals().hold(thread, signal, info, context.cast()) }
     {
         return Start {
