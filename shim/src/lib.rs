@@ -31,6 +31,7 @@ mod remote;
 mod signal;
 mod start;
 mod stats;
+mod stopwatch;
 mod sys;
 mod thread;
 mod tls;
