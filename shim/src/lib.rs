@@ -36,6 +36,7 @@ mod signal;
 mod sockets;
 mod start;
 mod stats;
+mod stopwatch;
 mod sys;
 mod thread;
 mod tls;

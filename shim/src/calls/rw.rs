@@ -7,6 +7,7 @@ use crate::errno::Errno;
 use crate::fds::Descriptor;
 use crate::policy::{self, Alone, Decision, Hint, Load, Why};
 use crate::position::{self, Turn};
+use crate::stopwatch::Stopwatch;
 use crate::sys::{self, AT_POSITION, PipeState};
 use crate::trace::Luck;
 use std::ffi::{c_int, c_void};
@@ -272,9 +273,9 @@ fn plain(call: &Call<'_>, transfer: &Transfer) -> Result<isize, Errno> {
 
 /// A buffered write: the plain call, watched.
 fn copy(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor) -> Outcome {
-    let begin = sys::now();
+    let watch = Stopwatch::start();
     let result = transfer.call(0);
-    if sys::now() - begin > policy::SLOW_WRITE_NS {
+    if watch.exceeds(policy::SLOW_WRITE_NS) {
         call.note(|record| record.came(Luck::Miss));
         descriptor.missed(transfer.way, 0);
     } else {
