@@ -1,6 +1,6 @@
 //! recvmmsg(2) and sendmmsg(2): as many messages as go without waiting, then a wait for the next.
 
-use super::{Outcome, net};
+use super::{Outcome, net, offload};
 use crate::call::Call;
 use crate::engine::{Request, Way};
 use crate::errno::Errno;
@@ -21,13 +21,18 @@ pub fn recvmmsg(
     flags: c_int,
     limit: *mut timespec,
 ) -> Outcome {
-    if flags & (MSG_DONTWAIT | libc::MSG_ERRQUEUE | libc::MSG_OOB) != 0 {
+    if flags & MSG_DONTWAIT != 0 {
         return Outcome::Through(Why::Nonblocking);
     }
     let descriptor = match net::waits(call, fd) {
         Ok(descriptor) => descriptor,
         Err(why) => return Outcome::Through(why),
     };
+    if flags & (libc::MSG_ERRQUEUE | libc::MSG_OOB) != 0 {
+        // SAFETY: the C caller's memory, during its call.
+        let there = || unsafe { sockets::recvmmsg(fd, messages, n, flags, limit) };
+        return Outcome::Done(offload::run(call, there).unwrap_or_else(there).map(|n| n as isize));
+    }
     let begin = sys::now();
     // SAFETY: the C caller's memory, during its call.
     let first = unsafe { sockets::recvmmsg(fd, messages, n, flags | MSG_DONTWAIT, limit) };

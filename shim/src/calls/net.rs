@@ -20,6 +20,10 @@ use std::ffi::{c_int, c_void};
 /// Times in a row that a socket may be said to be ready when it is not, before a thread of the pool waits for it.
 const MOST_IN_VAIN: u32 = 50;
 
+/// How long a send waits before it looks again without a reason, at first and at most.
+const FIRST_LOOK_NS: u64 = 10_000_000;
+const LAST_LOOK_NS: u64 = 1_000_000_000;
+
 pub fn recv(call: &Call<'_>, fd: c_int, buf: *mut c_void, n: usize, flags: c_int) -> Outcome {
     let action = Action::Receive(buf.cast(), n);
     exchange(call, SocketCall { fd, flags, action }, None)
@@ -175,11 +179,7 @@ fn message_of(parts: *mut iovec, n: usize) -> msghdr {
 /// in any case then.
 fn exchange(call: &Call<'_>, wanted: SocketCall, tried: Option<&dyn Fn() -> Result<usize, Errno>>) -> Outcome {
     let way = wanted.action.way();
-    let never_waits = match way {
-        Way::Read => MSG_DONTWAIT | libc::MSG_OOB,
-        Way::Write => MSG_DONTWAIT,
-    };
-    if wanted.flags & never_waits != 0 {
+    if wanted.flags & MSG_DONTWAIT != 0 {
         return Outcome::Through(Why::Nonblocking);
     }
     let load = call.load();
@@ -263,12 +263,13 @@ pub fn is_nonblocking(fd: c_int) -> bool {
 }
 
 /// Whether only the kernel's own blocking call does the right thing: it cannot be tried without being cut short, nor be done
-/// in two steps. Some kinds of sockets do not wait for an error, others do not know that queue and wait for data.
+/// in two steps. Some kinds of sockets do not wait for an error or for urgent data, others know no such thing and wait for
+/// what they have.
 fn is_whole_or_nothing(wanted: &SocketCall, descriptor: Descriptor) -> bool {
     match wanted.action.way() {
         Way::Read => {
             wanted.flags & (MSG_PEEK | MSG_WAITALL) == MSG_PEEK | MSG_WAITALL
-                || wanted.flags & libc::MSG_ERRQUEUE != 0
+                || wanted.flags & (libc::MSG_ERRQUEUE | libc::MSG_OOB) != 0
                 || (has_options(descriptor) && sockets::low_water_mark(wanted.fd) > 1)
         }
         Way::Write => wanted.flags & libc::MSG_FASTOPEN != 0,
@@ -371,9 +372,13 @@ fn in_steps(call: &Call<'_>, wanted: SocketCall, mut done: usize, deadline: Dead
     let events = wanted.action.way().event();
     let mut storage = Storage::new();
     let mut in_vain = 0;
+    // That a Unix socket was shut down is no event of poll(2)'s to who waits to send.
+    let mut look_again = (wanted.action.way() == Way::Write && sockets::is_unix(fd)).then_some(FIRST_LOOK_NS);
     let result = loop {
-        let ready = call.perform_until(&Request::Poll { fd, events }, deadline);
+        let next = look_again.map_or(NEVER, |nanos| sys::now() + nanos);
+        let ready = call.perform_until(&Request::Poll { fd, events }, deadline.min(next));
         match Errno::of(ready) {
+            Errno::TIME if next < deadline => look_again = look_again.map(|nanos| (nanos * 2).min(LAST_LOOK_NS)),
             Errno::TIME => break Err(Errno::AGAIN),
             Errno::RESTART => break Err(Errno::RESTART),
             _ if ready < 0 || in_vain > MOST_IN_VAIN => {
@@ -381,7 +386,7 @@ fn in_steps(call: &Call<'_>, wanted: SocketCall, mut done: usize, deadline: Dead
             }
             _ => {}
         }
-        let error_waits = ready & i32::from(libc::POLLERR) != 0;
+        let error_waits = ready > 0 && ready & i32::from(libc::POLLERR) != 0;
         if done > 0 && error_waits {
             break Ok(());
         }
@@ -393,6 +398,7 @@ fn in_steps(call: &Call<'_>, wanted: SocketCall, mut done: usize, deadline: Dead
                     break Ok(());
                 }
             }
+            Ok(None) if ready < 0 => {}
             Ok(None) => in_vain += 1,
             Err(error) if done > 0 => break Err(error),
             Err(error) => break Err(raised(&wanted, error, true)),

@@ -69,9 +69,9 @@ impl Watched {
         let mut events = epoll::EventFlags::empty();
         events.set(epoll::EventFlags::IN, !self.readers.is_empty());
         events.set(epoll::EventFlags::OUT, !self.writers.is_empty());
-        // poll(2)'s events have epoll(7)'s values.
+        // poll(2)'s events have epoll(7)'s values. Errors are waited for even by one that names no event.
         self.polls.iter().fold(events, |events, (_, wanted)| {
-            events | epoll::EventFlags::from_bits_retain(u32::from(*wanted as u16))
+            events | epoll::EventFlags::ERR | epoll::EventFlags::from_bits_retain(u32::from(*wanted as u16))
         })
     }
 
