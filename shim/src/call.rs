@@ -4,6 +4,7 @@ use crate::deadlines::{Deadline, NEVER};
 use crate::engine::Request;
 use crate::flight::Flight;
 use crate::policy::{Alone, Load, Why};
+use crate::position;
 use crate::stats::Calls;
 use crate::sys;
 use crate::thread::Thread;
@@ -53,7 +54,9 @@ impl<'a> Call<'a> {
     pub fn load(&self) -> Load {
         let (host, thread) = (self.thread.host(), self.thread);
         let runnable = host.runnable();
-        let alone = if runnable == 0 && thread.in_flight() == 0 {
+        // Inside a stream a fiber delays those of other threads, which would block on the stream's lock.
+        let delays_others = || thread.files().any() && position::other_threads();
+        let alone = if runnable == 0 && thread.in_flight() == 0 && !delays_others() {
             host.alone()
         } else {
             Alone::No

@@ -4,7 +4,7 @@
 //! the child does not lock what was shared: it replaces it.
 
 use crate::thread::Thread;
-use crate::{pool, position, start, stats, tls, trace};
+use crate::{pool, position, start, stats, stdio, tls, trace};
 use std::cell::UnsafeCell;
 use std::sync::Mutex;
 
@@ -67,6 +67,7 @@ extern "C" fn child() {
         trace::forget_all();
         pool::renew();
         start::renew();
+        stdio::monitor::renew();
     }
     let here = tls::here().cast_mut();
     tls::set_here(std::ptr::null());
@@ -87,6 +88,8 @@ extern "C" fn child() {
     let host = *unsafe { &*here }.host();
     // Without an eventfd to be had the child's fibers go on as if never attached.
     if let Ok(fresh) = Thread::new(host) {
+        // SAFETY: as above.
+        fresh.files().inherit(unsafe { &*here }.files(), host.running());
         // SAFETY: the old value is leaked, not dropped: its engine and eventfd are abandoned already.
         unsafe { here.write(fresh) };
         attached(here);

@@ -13,6 +13,7 @@ use crate::policy::{self, INLINE_BUDGET};
 use crate::pool::{self, Job};
 use crate::remote::{Message, Remote};
 use crate::stats::Stats;
+use crate::stdio::Files;
 use crate::tls::{self, OffFiber};
 use crate::trace::{Record, Trace};
 use crate::{fds, hooks, log, start, sys};
@@ -55,7 +56,9 @@ pub struct Thread {
     engine: UnsafeCell<EngineSlot>,
     flights: UnsafeCell<Flights>,
     deadlines: RefCell<Deadlines>,
-    /// Fibers of this thread that wait for their turn at a file position.
+    /// The streams its fibers are inside.
+    files: Files,
+    /// Fibers of this thread that wait for their turn at a file position or a stream.
     waiting_turn: Cell<usize>,
     /// Operations queued since the last batch was submitted.
     queued: Cell<u32>,
@@ -85,6 +88,7 @@ impl Thread {
             engine: UnsafeCell::new(EngineSlot::Unmade),
             flights: UnsafeCell::new(Flights::new()),
             deadlines: RefCell::new(Deadlines::new()),
+            files: Files::new(),
             waiting_turn: Cell::new(0),
             queued: Cell::new(0),
             batches: Cell::new(true),
@@ -105,6 +109,11 @@ impl Thread {
 
     pub fn host(&self) -> &Host {
         &self.host
+    }
+
+    #[inline(always)]
+    pub fn files(&self) -> &Files {
+        &self.files
     }
 
     pub fn stats(&self) -> &Stats {
@@ -435,7 +444,7 @@ impl Thread {
         let _ = sys::close(duplicate);
     }
 
-    /// Parks the running fiber until another, of this thread or not, gives it its turn at a file position.
+    /// Parks the running fiber until another, of this thread or not, gives it its turn at a file position or a stream.
     pub fn await_turn(&self) {
         self.waiting_turn.update(|n| n + 1);
         self.park();
@@ -458,12 +467,16 @@ impl Thread {
         }
     }
 
-    /// Parks the running fiber until it is unparked. errno is kept.
+    /// Parks the running fiber until it is unparked; it leaves the streams it is inside meanwhile. errno is kept.
     #[inline(always)]
     fn park(&self) {
         self.budget.set(INLINE_BUDGET);
         let errno = errno::get();
-        self.host.park();
+        if self.files.any() {
+            self.files.park(self.host.running(), || self.host.park());
+        } else {
+            self.host.park();
+        }
         errno::set(errno);
     }
 

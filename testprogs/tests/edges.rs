@@ -97,6 +97,7 @@ probes! {
     nowait, [1, 3];
     openers, [1, 3];
     full, [1, 3];
+    lines, [1, 3];
     // Which task is in read, and which thread a signal interrupts, is only known with one worker.
     closing, [1];
     interrupted, [1];

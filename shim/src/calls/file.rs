@@ -11,7 +11,7 @@ use crate::fds::{self, Descriptor};
 use crate::policy::{Alone, Hint, Why};
 use crate::position::Turn;
 use crate::sys;
-use std::ffi::{c_char, c_int, c_uint, c_ulong, c_void};
+use std::ffi::{c_int, c_uint, c_ulong, c_void};
 
 pub fn close(call: &Call<'_>, fd: c_int) -> Outcome {
     let descriptor = Descriptor::known(fd);
@@ -138,15 +138,6 @@ pub fn setsockopt(
 pub fn before_setsockopt(fd: c_int, level: c_int, option: c_int) -> Option<c_int> {
     let times = level == libc::SOL_SOCKET && matches!(option, libc::SO_RCVTIMEO | libc::SO_SNDTIMEO);
     if times { fds::forget(fd) } else { None }
-}
-
-pub fn fclose(call: &Call<'_>, _stream: *mut libc::FILE) -> Outcome {
-    call.thread.submit_queued();
-    Outcome::Through(Why::Quick)
-}
-
-pub fn freopen(call: &Call<'_>, _path: *const c_char, _mode: *const c_char, stream: *mut libc::FILE) -> Outcome {
-    fclose(call, stream)
 }
 
 /// Before libc closes a stream's descriptor.

@@ -8,6 +8,7 @@ pub mod offload;
 pub mod open;
 pub mod rw;
 pub mod sleep;
+pub mod stdio;
 
 use crate::errno::Errno;
 use crate::policy::Why;
