@@ -318,6 +318,13 @@ pub unsafe fn call_lseek(fd: c_int, offset: off_t, whence: c_int) -> off_t {
     unsafe { lseek::hook(fd, offset, whence) }
 }
 
+/// Has the part of pclose that waits run by a thread of the pool; None where it is to be run here.
+pub fn pclose_on_pool<R>(function: impl FnOnce() -> R) -> Option<R> {
+    // SAFETY: a thread stays attached while one of its hooks runs.
+    let thread = unsafe { tls::here().as_ref() }?;
+    calls::offload::whole(&Call::begin(thread, Row::pclose as usize, None)?, function)
+}
+
 /// vdprintf(3), for dprintf.
 ///
 /// # Safety

@@ -127,17 +127,9 @@ fn leave_alone(call: &Call<'_>, stream: *mut FILE) {
     call.thread.files().forget(file);
 }
 
-/// What is pending is written here, where a signal of a broken pipe comes to whom it should; the child is awaited by a
-/// thread of the pool.
+/// The end of its process is awaited through the table, too.
 pub fn pclose(call: &Call<'_>, stream: *mut FILE) -> Outcome {
-    if !finish(call, stream) {
-        return Outcome::Through(Why::Alone);
-    }
-    // SAFETY: libc's own, with its caller's argument, while that call lasts.
-    match offload::run(call, || unsafe { (stdio::libc_stdio().pclose)(stream) }) {
-        Some(status) => Outcome::Done(Ok(status as isize)),
-        None => Outcome::Through(Why::NoEngine),
-    }
+    fclose(call, stream)
 }
 
 pub fn freopen(call: &Call<'_>, path: *const c_char, mode: *const c_char, stream: *mut FILE) -> Outcome {
@@ -150,7 +142,8 @@ pub fn freopen(call: &Call<'_>, path: *const c_char, mode: *const c_char, stream
     })
 }
 
-/// Before the pool closes a stream. False when there is nobody whom closing it here would delay.
+/// What is pending is written here, where a signal of a broken pipe comes to whom it should; then the pool may close the
+/// stream. False when there is nobody whom closing it here would delay.
 fn finish(call: &Call<'_>, stream: *mut FILE) -> bool {
     call.thread.submit_queued();
     leave_alone(call, stream);

@@ -63,7 +63,6 @@ macro_rules! libc_functions {
 libc_functions! {
     fopen = fopen(*const c_char, *const c_char) -> *mut FILE;
     freopen = freopen(*const c_char, *const c_char, *mut FILE) -> *mut FILE;
-    pclose = pclose(*mut FILE) -> c_int;
     fflush = fflush(*mut FILE) -> c_int;
     fcloseall = fcloseall() -> c_int;
     lock = flockfile(*mut c_void);

@@ -128,6 +128,19 @@ unsafe extern "C" fn close(file: *mut File) -> c_int {
     }
 }
 
+/// The way a stream of popen's is closed, which awaits its process, or one that is mapped: by a thread of the pool.
+unsafe extern "C" fn close_and_wait(file: *mut File) -> c_int {
+    // SAFETY: libc passes an open stream, which is closed only once; the slot's type is the table's.
+    unsafe {
+        let Some(inside) = Inside::enter(file) else { return 0 };
+        let original: unsafe extern "C" fn(*mut File) -> c_int =
+            transmute(tables::original((*file).jumps, Slot::Close));
+        let result = hooks::pclose_on_pool(|| original(file)).unwrap_or_else(|| original(file));
+        inside.leave(file);
+        result
+    }
+}
+
 /// Whether the stream's reads and writes are such that a hook does them alike.
 ///
 /// # Safety
@@ -163,13 +176,9 @@ lent! {
     Close: cookie_close() -> c_int, refused: 0;
 }
 
-/// Whether a slot's function makes a system call.
-pub fn does_call(slot: Slot) -> bool {
-    matches!(slot, Slot::Read | Slot::Write | Slot::Seek | Slot::Close)
-}
-
-/// What the slots of a kind of table are to lead to.
-pub fn functions(kind: Kind) -> [(Slot, usize); 15] {
+/// What the slots of a kind of table are to lead to; of one that is closed as files are, or not.
+pub fn functions(kind: Kind, closes_as_files: bool) -> [(Slot, usize); 15] {
+    let close = if closes_as_files { close } else { close_and_wait };
     let [r, w, s, c] = match kind {
         Kind::File => [
             read as *const (),

@@ -74,10 +74,10 @@ pub fn patch() -> Result<(), &'static str> {
     let writable = Writable::make(image.read_only.clone())?;
     let tables = TABLES.get_or_init(|| Box::new(tables));
     for (table, kind) in tables.iter().zip(kinds) {
-        for (slot, function) in slots::functions(kind) {
-            let original = table.originals[slot as usize];
+        let usual = |slot: Slot| table.originals[slot as usize] == reference[slot as usize];
+        for (slot, function) in slots::functions(kind, usual(Slot::Close)) {
             // Where a kind of stream has its own way to reach the kernel, we know nothing of it.
-            if slots::does_call(slot) && kind == Kind::File && original != reference[slot as usize] {
+            if kind == Kind::File && matches!(slot, Slot::Read | Slot::Write | Slot::Seek) && !usual(slot) {
                 continue;
             }
             // SAFETY: a word of the table, writable now; other threads read it as a whole.
