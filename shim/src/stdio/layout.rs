@@ -76,6 +76,7 @@ pub mod flags {
     use std::ffi::c_int;
 
     pub const ERROR_SEEN: c_int = 0x20;
+    pub const LINE_BUFFERED: c_int = 0x200;
     /// Pushed-back characters are being read.
     pub const IN_BACKUP: c_int = 0x100;
     pub const CURRENTLY_PUTTING: c_int = 0x800;

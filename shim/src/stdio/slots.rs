@@ -39,12 +39,66 @@ inside! {
     Underflow: underflow() -> c_int, refused: EOF;
     Uflow: uflow() -> c_int, refused: EOF;
     PushBackFail: push_back_fail(c: c_int) -> c_int, refused: EOF;
-    PutN: put_n(data: *const c_void, n: usize) -> usize, refused: 0;
-    GetN: get_n(data: *mut c_void, n: usize) -> usize, refused: 0;
+    PutN: put_n_inside(data: *const c_void, n: usize) -> usize, refused: 0;
+    GetN: get_n_inside(data: *mut c_void, n: usize) -> usize, refused: 0;
     SeekOffset: seek_offset(offset: i64, whence: c_int, mode: c_int) -> i64, refused: NO_POSITION;
     SeekPosition: seek_position(position: i64, mode: c_int) -> i64, refused: NO_POSITION;
     SetBuffer: set_buffer(buffer: *mut c_char, n: isize) -> *mut File, refused: std::ptr::null_mut();
     Sync: sync() -> c_int, refused: EOF;
+}
+
+/// `_IO_new_file_xsputn`, which each piece of an fprintf calls. Where there is room it only copies, so it cannot park, and
+/// in a stream that a fiber is parked inside there is none. Done here, that takes no longer than without us.
+unsafe extern "C" fn put_n(file: *mut File, data: *const c_void, n: usize) -> usize {
+    // SAFETY: libc passes an open stream and n bytes; there is room for them.
+    unsafe {
+        if !has_room(file, n) {
+            return put_n_inside(file, data, n);
+        }
+        let areas = &mut (*file).areas;
+        std::ptr::copy_nonoverlapping(data.cast(), areas.write_ptr, n);
+        areas.write_ptr = areas.write_ptr.add(n);
+    }
+    n
+}
+
+/// `_IO_file_xsgetn`, likewise.
+unsafe extern "C" fn get_n(file: *mut File, data: *mut c_void, n: usize) -> usize {
+    // SAFETY: libc passes an open stream and a buffer of n bytes, and so many are there.
+    unsafe {
+        if !has_bytes(file, n) {
+            return get_n_inside(file, data, n);
+        }
+        let areas = &mut (*file).areas;
+        std::ptr::copy_nonoverlapping(areas.read_ptr, data.cast(), n);
+        areas.read_ptr = areas.read_ptr.add(n);
+    }
+    n
+}
+
+/// Whether so many bytes can be put without a system call.
+///
+/// # Safety
+/// The stream is open.
+#[inline(always)]
+unsafe fn has_room(file: *const File, n: usize) -> bool {
+    // SAFETY: the caller's promise.
+    let file = unsafe { &*file };
+    let room = (file.areas.write_end as isize).wrapping_sub(file.areas.write_ptr as isize);
+    // A wide stream's characters have a buffer of their own, and the end of a line may have to be written.
+    n > 0 && room >= n as isize && file.mode <= 0 && file.flags & flags::LINE_BUFFERED == 0
+}
+
+/// Whether so many bytes can be got without a system call.
+///
+/// # Safety
+/// The stream is open.
+#[inline(always)]
+unsafe fn has_bytes(file: *const File, n: usize) -> bool {
+    // SAFETY: the caller's promise.
+    let file = unsafe { &*file };
+    let bytes = (file.areas.read_end as isize).wrapping_sub(file.areas.read_ptr as isize);
+    n > 0 && bytes >= n as isize && file.mode <= 0
 }
 
 /// `_IO_file_read`.

@@ -28,6 +28,17 @@ unsafe impl Send for Table {}
 // SAFETY: as above; never changed.
 unsafe impl Sync for Table {}
 
+/// The table of files, which most streams have: where it is found at once.
+struct FileTable {
+    at: AtomicUsize,
+    originals: [AtomicUsize; SLOTS],
+}
+
+static FILES: FileTable = FileTable {
+    at: AtomicUsize::new(0),
+    originals: [const { AtomicUsize::new(0) }; SLOTS],
+};
+
 /// Of which kind a table is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
@@ -37,24 +48,27 @@ pub enum Kind {
     Cookie,
 }
 
-/// The tables, that of files first: most streams have it.
+/// All tables.
 static TABLES: OnceBox<Vec<Table>> = OnceBox::new();
 
 /// The function that `slot` of the table of a stream led to.
 #[inline(always)]
 pub fn original(jumps: *const usize, slot: Slot) -> usize {
-    match TABLES.get().map(Vec::as_slice) {
-        Some([file, ..]) if file.at == jumps => file.originals[slot as usize],
-        Some(tables) => other(tables, jumps).originals[slot as usize],
-        // Only ever called through a table that is published.
-        None => unreachable!("no table was changed"),
+    if FILES.at.load(Ordering::Relaxed) == jumps as usize {
+        FILES.originals[slot as usize].load(Ordering::Relaxed)
+    } else {
+        original_of_other(jumps, slot)
     }
 }
 
 /// A table of the program's own may hold copies of our functions: it is taken to be a file's.
 #[inline(never)]
-fn other(tables: &[Table], jumps: *const usize) -> &Table {
-    tables.iter().find(|table| table.at == jumps).unwrap_or(&tables[0])
+fn original_of_other(jumps: *const usize, slot: Slot) -> usize {
+    let tables = TABLES.get().map_or(&[][..], Vec::as_slice);
+    match tables.iter().find(|table| table.at == jumps) {
+        Some(table) => table.originals[slot as usize],
+        None => FILES.originals[slot as usize].load(Ordering::Relaxed),
+    }
 }
 
 /// Points the tables at the functions of [`slots`]; why not, if that cannot be.
@@ -66,13 +80,15 @@ pub fn patch() -> Result<(), &'static str> {
     if !image.is_table(&reference) || reference[Slot::Read as usize] == 0 || reference[Slot::Write as usize] == 0 {
         return Err("_IO_file_jumps does not look as expected");
     }
-    let mut found = image.tables(&reference);
-    // The file's first.
-    found.sort_by_key(|(table, _)| table.at != file.cast());
+    let found = image.tables(&reference);
     let kinds: Vec<Kind> = found.iter().map(|(_, kind)| *kind).collect();
     let tables: Vec<Table> = found.into_iter().map(|(table, _)| table).collect();
     let writable = Writable::make(image.read_only.clone())?;
     let tables = TABLES.get_or_init(|| Box::new(tables));
+    for (to, from) in FILES.originals.iter().zip(reference) {
+        to.store(from, Ordering::Relaxed);
+    }
+    FILES.at.store(file as usize, Ordering::Relaxed);
     for (table, kind) in tables.iter().zip(kinds) {
         let usual = |slot: Slot| table.originals[slot as usize] == reference[slot as usize];
         for (slot, function) in slots::functions(kind, usual(Slot::Close)) {
