@@ -98,6 +98,9 @@ probes! {
     openers, [1, 3];
     full, [1, 3];
     lines, [1, 3];
+    streams, [1, 3];
+    parked, [1, 3];
+    exiting, [1, 3];
     // Which task is in read, and which thread a signal interrupts, is only known with one worker.
     closing, [1];
     interrupted, [1];
