@@ -165,11 +165,9 @@ impl Entries {
 
     /// The lock of `file` is to be given back by the outermost function inside it.
     fn make_up(&mut self, file: *mut File) {
-        let entry = self.entries.iter_mut().find(|entry| entry.file == file);
-        match entry {
-            Some(entry) => entry.made_up = true,
-            // Locked by name: then it had its lock.
-            None => {}
+        // Locked by name: then it had its lock.
+        if let Some(entry) = self.entries.iter_mut().find(|entry| entry.file == file) {
+            entry.made_up = true;
         }
     }
 }

@@ -11,6 +11,7 @@ use std::ffi::{c_char, c_int, c_void};
 use std::mem::transmute;
 
 const EOF: c_int = -1;
+const NOTHING: () = ();
 /// `_IO_pos_BAD`.
 const NO_POSITION: i64 = -1;
 
@@ -34,7 +35,7 @@ macro_rules! inside {
 }
 
 inside! {
-    Finish: finish(x: c_int) -> (), refused: ();
+    Finish: finish(x: c_int) -> (), refused: NOTHING;
     Overflow: overflow(c: c_int) -> c_int, refused: EOF;
     Underflow: underflow() -> c_int, refused: EOF;
     Uflow: uflow() -> c_int, refused: EOF;

@@ -124,6 +124,7 @@ macro_rules! jump {
 /// # Safety
 /// As dprintf(3).
 #[cfg_attr(not(test), unsafe(no_mangle))]
+#[cfg_attr(test, allow(dead_code, reason = "not exported"))]
 #[unsafe(naked)]
 pub unsafe extern "C" fn dprintf() {
     jump!("aioshim_dprintf");
@@ -134,6 +135,7 @@ pub unsafe extern "C" fn dprintf() {
 /// # Safety
 /// As dprintf(3).
 #[cfg_attr(not(test), unsafe(no_mangle))]
+#[cfg_attr(test, allow(dead_code, reason = "not exported"))]
 #[unsafe(naked)]
 pub unsafe extern "C" fn __dprintf_chk() {
     jump!("aioshim_dprintf_chk");
