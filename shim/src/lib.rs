@@ -25,6 +25,7 @@ mod fork;
 mod hooks;
 mod host;
 mod log;
+mod paces;
 mod policy;
 mod pool;
 mod position;

@@ -8,7 +8,7 @@
 //! ends only while that leaves none waiting.
 
 use crate::conf::Level;
-use crate::engine::{self, Request, Token, Transfer, Way};
+use crate::engine::{self, Names, Request, Run, Token, Transfer, Way};
 use crate::errno;
 use crate::fds;
 use crate::fork::Renewable;
@@ -59,6 +59,7 @@ static POOL: Renewable<OnceBox<Pool>> = Renewable::new(OnceBox::new());
 pub unsafe fn renew() {
     // SAFETY: vouched for by the caller.
     unsafe { POOL.renew(OnceBox::new()) };
+    UNBOUNDED.store(0, SeqCst);
 }
 
 /// Has a thread of the pool do `job`; false where not even one thread can be had.
@@ -138,15 +139,32 @@ impl Pool {
 
 impl Job {
     fn run(self, busy: &Busy) {
+        let begun = matches!(
+            self.request,
+            Request::Run(Run {
+                names: Names::UntilBegun(_),
+                ..
+            })
+        );
+        if begun {
+            self.let_go(busy);
+        }
         let result = match engine::perform(&self.request) {
             // The plain call raises SIGPIPE or SIGXFSZ in its caller as well: it is left to make the call.
             error if self.raises_signal(error) => -libc::ECANCELED,
             result => result,
         };
+        if !begun {
+            self.let_go(busy);
+        }
+        self.remote.land(self.token, result);
+    }
+
+    /// What it names by a number may be closed.
+    fn let_go(&self, busy: &Busy) {
         if let Some(fd) = self.file() {
             busy.end(fd);
         }
-        self.remote.land(self.token, result);
     }
 
     fn raises_signal(&self, result: i32) -> bool {
@@ -163,6 +181,10 @@ impl Job {
             Request::Transfer(transfer) if transfer.at_position() => None,
             Request::Open { dir, .. } if dir >= 0 => Some(dir),
             Request::Transfer(Transfer { fd, .. }) | Request::Fsync { fd, .. } => Some(fd),
+            Request::Run(Run {
+                names: Names::UntilDone(fd) | Names::UntilBegun(fd),
+                ..
+            }) => Some(fd),
             Request::Plain(_)
             | Request::Poll { .. }
             | Request::Open { .. }
@@ -207,11 +229,35 @@ impl Busy {
     }
 }
 
+/// One of the threads of the pool that may wait for ever at a time: not more than half, for others wait on the rest for
+/// what ends by itself.
+pub struct Unbounded(());
+
+/// How many there are. The child of a fork starts anew.
+static UNBOUNDED: AtomicUsize = AtomicUsize::new(0);
+
+impl Unbounded {
+    /// None while there are enough.
+    pub fn begin() -> Option<Self> {
+        let most = start::conf().threads / 2;
+        let one = UNBOUNDED.try_update(SeqCst, SeqCst, |n| (n < most).then_some(n + 1));
+        one.ok().map(|_| Self(()))
+    }
+}
+
+impl Drop for Unbounded {
+    fn drop(&mut self) {
+        // One that began before a fork ends in the child, too, where it does not count.
+        let _ = UNBOUNDED.try_update(SeqCst, SeqCst, |n| n.checked_sub(1));
+    }
+}
+
 fn lock(jobs: &Mutex<HashMap<c_int, usize>>) -> MutexGuard<'_, HashMap<c_int, usize>> {
     jobs.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Before `fd`, marked busy, is closed: waits for the jobs on it. errno is kept.
+/// Before `fd`, marked busy, is closed: waits for the jobs on it. Before the current directory, which AT_FDCWD names,
+/// changes: for the jobs that may look up a name there. errno is kept.
 #[cold]
 pub fn await_jobs(fd: c_int) {
     let errno = errno::get();

@@ -17,7 +17,7 @@ use rustix::event::Timespec;
 use std::ffi::c_int;
 
 pub use plain::perform;
-pub use request::{Data, MAX_COUNT, Request, Run, Transfer, Way};
+pub use request::{Data, MAX_COUNT, Names, Request, Run, Transfer, Way};
 
 use linux_aio::LinuxAio;
 use threads::Threads;

@@ -18,7 +18,7 @@ pub fn perform(request: &Request) -> i32 {
             fifo::await_writer(fifo);
             Ok(0)
         }
-        Request::Run(Run { code, data }) => {
+        Request::Run(Run { code, data, .. }) => {
             // SAFETY: `data` is what `code` takes, and stays until the fiber that asked for it goes on (request.rs).
             unsafe { code(data) };
             Ok(0)

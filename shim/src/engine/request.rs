@@ -52,6 +52,17 @@ pub enum Request {
 pub struct Run {
     pub code: unsafe fn(*mut c_void),
     pub data: *mut c_void,
+    pub names: Names,
+}
+
+/// Which file the code names by a number: that must not be closed, and come to name another file, before.
+#[derive(Clone, Copy)]
+pub enum Names {
+    Nothing,
+    /// A descriptor, or AT_FDCWD, until the code is done: a disk ends it.
+    UntilDone(c_int),
+    /// A descriptor, until the code begins: it may wait for ever, and has its file then, as a thread in the same call has.
+    UntilBegun(c_int),
 }
 
 impl Request {

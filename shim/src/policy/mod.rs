@@ -7,8 +7,10 @@
 #![forbid(unsafe_code)]
 
 mod learned;
+mod pace;
 
 pub use learned::Learned;
+pub use pace::{Kind, Pace, paced};
 
 /// What a cached 4 KiB read costs tried (preadv2 with RWF_NOWAIT), what a try in vain costs, what an operation in a
 /// batch does, and what the batch does as a whole, the scheduler's round included. One machine's: ratios count.
