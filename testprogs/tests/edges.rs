@@ -97,6 +97,12 @@ probes! {
     nowait, [1, 3];
     openers, [1, 3];
     full, [1, 3];
+    names, [1, 3];
+    oldstat, [1, 3];
+    dirs, [1, 3];
+    space, [1, 3];
+    filelocks, [1, 3];
+    splices, [1, 3];
     // Which task is in read, and which thread a signal interrupts, is only known with one worker.
     closing, [1];
     interrupted, [1];
