@@ -1,7 +1,7 @@
 //! One call of one fiber, as the functions in [`crate::calls`] see it.
 
 use crate::deadlines::{Deadline, NEVER};
-use crate::engine::Request;
+use crate::engine::{Request, Run};
 use crate::errno::Errno;
 use crate::flight::Flight;
 use crate::policy::{Alone, Load, Why};
@@ -155,7 +155,17 @@ impl<'a> Call<'a> {
         result
     }
 
-    /// Parks until another fiber gives this one its turn at a file position.
+    /// Has a thread of the pool run code that tells of its end itself; false where there is none. See [`Self::await_turn`].
+    pub fn start_on_pool(&self, run: Run) -> bool {
+        let started = self.thread.start_on_pool(run);
+        if started {
+            self.counts().converted.add(1);
+            self.counts().offloaded.add(1);
+        }
+        started
+    }
+
+    /// Parks until another fiber, or a thread of the pool, gives this one its turn.
     pub fn await_turn(&self) {
         let begin = self.record.map(|_| sys::now());
         self.thread.await_turn();

@@ -360,7 +360,7 @@ fn has_position(fd: c_int) -> bool {
 }
 
 /// The major number of /dev/null, zero, full, random and urandom.
-const MEMORY_DEVICES: u32 = 1;
+pub const MEMORY_DEVICES: u32 = 1;
 
 /// What flags of open(2) tell.
 fn of_flags(flags: c_int) -> Hint {

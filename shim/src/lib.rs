@@ -30,6 +30,7 @@ mod host;
 mod log;
 mod main_fiber;
 mod names;
+mod paces;
 mod policy;
 mod pool;
 mod position;

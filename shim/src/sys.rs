@@ -134,28 +134,6 @@ pub unsafe fn openat(dir: c_int, path: *const c_char, flags: c_int, mode: u32) -
     Ok(fd as c_int)
 }
 
-/// mknodat(2).
-///
-/// # Safety
-/// `path` is the C caller's; the kernel checks it.
-pub unsafe fn mknodat(dir: c_int, path: *const c_char, mode: u32, device: u64) -> Result<(), Errno> {
-    if device > u64::from(u32::MAX) {
-        // As libc has it.
-        return Err(Errno::INVAL);
-    }
-    // SAFETY: passed on to our caller.
-    outcome(unsafe {
-        raw::syscall4(
-            Sysno::mknodat as usize,
-            dir as usize,
-            path as usize,
-            mode as usize,
-            device as usize,
-        )
-    })?;
-    Ok(())
-}
-
 /// close(2). The descriptor is gone whatever it returns.
 pub fn close(fd: c_int) -> Result<(), Errno> {
     // SAFETY: touches no memory; the descriptor is the caller's to close.
@@ -334,6 +312,41 @@ pub fn poll_one(fd: c_int, events: i16) -> Result<i16, Errno> {
     // SAFETY: the kernel reads and writes the one pollfd, which is alive. Without a time limit and a mask, ppoll(2) is poll(2).
     outcome(unsafe { raw::syscall5(Sysno::ppoll as usize, at, 1, 0, 0, 0) })?;
     Ok(polled.revents)
+}
+
+/// Whether there is any of `events` at `fd` now; an error is there to be had, too.
+pub fn poll_now(fd: c_int, events: i16) -> bool {
+    let mut polled = libc::pollfd { fd, events, revents: 0 };
+    let at = &raw mut polled as usize;
+    let no_time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let time = &raw const no_time as usize;
+    // SAFETY: the kernel reads and writes the one pollfd, and reads the time; both are alive.
+    outcome(unsafe { raw::syscall5(Sysno::ppoll as usize, at, 1, time, 0, 0) }).is_ok_and(|ready| ready > 0)
+}
+
+/// splice(2) to a pipe; `from_at` may be null.
+///
+/// # Safety
+/// `from_at` is the C caller's; the kernel checks it, and writes one offset there.
+pub unsafe fn splice(from: c_int, from_at: *mut i64, to: c_int, n: usize, flags: u32) -> Result<usize, Errno> {
+    let call = Sysno::splice as usize;
+    // SAFETY: passed on to our caller.
+    outcome(unsafe { raw::syscall6(call, from as usize, from_at as usize, to as usize, 0, n, flags as usize) })
+}
+
+/// SO_SNDBUF: the bytes, with what they take besides, that a socket keeps.
+pub fn send_buffer(fd: c_int) -> Option<usize> {
+    let mut value: c_int = 0;
+    let mut len = size_of::<c_int>() as libc::socklen_t;
+    let (value_at, len_at) = (&raw mut value as usize, &raw mut len as usize);
+    let (call, level, option) = (
+        Sysno::getsockopt as usize,
+        libc::SOL_SOCKET as usize,
+        libc::SO_SNDBUF as usize,
+    );
+    // SAFETY: the kernel writes at most `len` bytes to `value`, and the length; both are alive.
+    outcome(unsafe { raw::syscall5(call, fd as usize, level, option, value_at, len_at) }).ok()?;
+    usize::try_from(value).ok()
 }
 
 /// A copy of one of the shim's own descriptors with a number that programs do not use: they close the low ones, and

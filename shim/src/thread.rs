@@ -5,7 +5,7 @@
 
 use crate::conf::{EngineChoice, Level};
 use crate::deadlines::{Deadlines, NEVER};
-use crate::engine::{self, Engine, Made, Request, Sink, Token, Wait};
+use crate::engine::{self, Engine, Made, Request, Run, Sink, Token, Wait};
 use crate::errno;
 use crate::flight::{End, Flight, Flights, Kind};
 use crate::host::Host;
@@ -49,6 +49,9 @@ impl Sink for Landings<'_> {
         }
     }
 }
+
+/// The token of what no fiber is in flight for.
+const NOBODY: Token = Token::MAX;
 
 enum EngineSlot {
     /// Made when the first operation is queued.
@@ -552,6 +555,18 @@ impl Thread {
             flight.kind = Kind::Pool;
             self.stats.of(flight.row as usize).offloaded.add(1);
         }
+        submitted
+    }
+
+    /// Has the pool run code that nobody's token waits for; false where it has not one thread.
+    pub fn start_on_pool(&self, run: Run) -> bool {
+        let errno = errno::get();
+        let submitted = pool::submit(Job {
+            request: Request::Run(run),
+            token: NOBODY,
+            remote: Arc::clone(&self.remote),
+        });
+        errno::set(errno);
         submitted
     }
 

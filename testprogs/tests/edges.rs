@@ -98,6 +98,7 @@ probes! {
     openers, [1, 3];
     full, [1, 3];
     names, [1, 3];
+    paths, [1, 3];
     queues, [1, 3];
     sockets, [1, 3];
     socktime, [1, 3];
@@ -107,6 +108,11 @@ probes! {
     streams, [1, 3];
     parked, [1, 3];
     exiting, [1, 3];
+    oldstat, [1, 3];
+    dirs, [1, 3];
+    space, [1, 3];
+    filelocks, [1, 3];
+    splices, [1, 3];
     // Which task is in read, and which thread a signal interrupts, is only known with one worker.
     closing, [1];
     sockclose, [1];

@@ -3,7 +3,7 @@
 //! Those that close or replace a descriptor first submit what is queued: a fiber that called read(2) before is then
 //! in the read, as a thread would be, and keeps its file.
 
-use super::Outcome;
+use super::{Outcome, flock};
 use crate::call::Call;
 use crate::engine::{self, Request};
 use crate::errno::{self, Errno};
@@ -87,12 +87,23 @@ pub fn before_dup2(from: c_int, to: c_int) -> Option<c_int> {
     if from == to { None } else { fds::forget(to) }
 }
 
-pub fn fcntl(call: &Call<'_>, _fd: c_int, command: c_int, _argument: c_ulong) -> Outcome {
-    if command == libc::F_SETFL {
+pub fn fcntl(
+    call: &Call<'_>,
+    real: unsafe extern "C" fn(c_int, c_int, c_ulong) -> c_int,
+    fd: c_int,
+    command: c_int,
+    argument: c_ulong,
+) -> Option<c_int> {
+    match command {
+        libc::F_SETLKW | libc::F_OFD_SETLKW | libc::F_SETLK | libc::F_OFD_SETLK => {
+            return flock::fcntl(call, real, fd, command, argument);
+        }
         // What is queued was called under the old flags.
-        call.thread.submit_queued();
+        libc::F_SETFL => call.thread.submit_queued(),
+        _ => {}
     }
-    Outcome::Through(Why::Quick)
+    call.through(Why::Quick);
+    None
 }
 
 /// Before libc's fcntl.

@@ -16,9 +16,11 @@ pub fn perform(request: &Request) -> i32 {
         Request::Open { dir, path, flags, mode } => unsafe { sys::openat(dir, path, flags, mode) },
         Request::Close { fd } => sys::close(fd).map(|()| 0),
         Request::AwaitWriter { fifo } => fifo::await_writer(fifo).map(|()| 0),
-        // SAFETY: the arguments are those of a C caller, whose call has not returned (request.rs), or ours for one.
-        Request::Kernel(KernelCall { number, arguments }) => unsafe { sys::call(number, arguments) }.map(|n| n as i32),
-        Request::Run(Run { code, data }) => {
+        Request::Kernel(KernelCall { number, arguments, .. }) => {
+            // SAFETY: the arguments are those of a C caller, whose call has not returned (request.rs), or ours for one.
+            unsafe { sys::call(number, arguments) }.map(|n| n as i32)
+        }
+        Request::Run(Run { code, data, .. }) => {
             // SAFETY: `data` is what `code` takes, and stays until the fiber that asked for it goes on (request.rs).
             unsafe { code(data) };
             Ok(0)

@@ -57,6 +57,17 @@ pub enum Request {
 pub struct Run {
     pub code: unsafe fn(*mut c_void),
     pub data: *mut c_void,
+    pub names: Names,
+}
+
+/// Which file the code names by a number: that must not be closed, and come to name another file, before.
+#[derive(Clone, Copy)]
+pub enum Names {
+    Nothing,
+    /// A descriptor, or AT_FDCWD, until the code is done: a disk ends it.
+    UntilDone(c_int),
+    /// A descriptor, until the code begins: it may wait for ever, and has its file then, as a thread in the same call has.
+    UntilBegun(c_int),
 }
 
 /// A system call by its number. Made anew when it was interrupted for nobody: so a time it waits for must be absolute.
@@ -64,6 +75,7 @@ pub struct Run {
 pub struct KernelCall {
     pub number: Sysno,
     pub arguments: [usize; 6],
+    pub names: Names,
 }
 
 impl Request {

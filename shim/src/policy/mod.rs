@@ -8,6 +8,7 @@
 
 mod learned;
 mod opens;
+mod pace;
 
 pub use learned::Learned;
 #[allow(
@@ -15,6 +16,11 @@ pub use learned::Learned;
     reason = "for the shim: the simulation, which includes this file, has opens go as they went"
 )]
 pub use opens::{Opens, SLOW_OPEN_NS};
+#[allow(
+    unused_imports,
+    reason = "for the shim: the simulation has calls on names go as they went"
+)]
+pub use pace::{Kind, Pace, paced};
 
 /// What a cached 4 KiB read costs tried (preadv2 with RWF_NOWAIT), what a try in vain costs, what an operation in a
 /// batch does, and what the batch does as a whole, the scheduler's round included. One machine's: ratios count.
