@@ -4,11 +4,11 @@
 //! use of one must stay right then. Hooks forget a descriptor where it is closed or replaced, also off a fiber.
 
 use crate::policy::{Hint, Learned, Way};
-use crate::{pool, sys};
+use crate::{pool, sockets, sys};
 use once_cell::race::OnceNonZeroUsize;
 use std::ffi::c_int;
 use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 /// Descriptors past this are looked at anew on each call.
 const CAPACITY: usize = 1 << 20;
@@ -100,6 +100,22 @@ pub fn set_busy(fd: c_int, busy: bool) {
             slot.fetch_and(!BUSY, Ordering::Relaxed);
         }
     }
+}
+
+/// The program has set a timeout or a low-water mark of some socket: any descriptor may be of that one.
+static SOCKET_OPTIONS: AtomicBool = AtomicBool::new(false);
+
+pub fn note_socket_option() {
+    SOCKET_OPTIONS.store(true, Ordering::Relaxed);
+}
+
+pub fn socket_options_were_set() -> bool {
+    SOCKET_OPTIONS.load(Ordering::Relaxed)
+}
+
+/// Whether it is one of the shim's own.
+pub fn is_ours(fd: c_int) -> bool {
+    slot(fd).is_some_and(|slot| slot.load(Ordering::Relaxed) & OURS != 0)
 }
 
 /// Marks a descriptor of the shim's own, or takes the mark off.
@@ -209,7 +225,7 @@ impl Descriptor {
             // A pipe's O_DIRECT is packet mode, nothing of disks.
             hint = hint.without(Hint::DIRECT);
         }
-        if kind == libc::S_IFSOCK && sys::has_socket_timeout(fd) {
+        if kind == libc::S_IFSOCK && (sockets::low_water_mark(fd) > 1 || sockets::has_timeout(fd)) {
             hint = hint.with(Hint::TIMED);
         }
         let mut word = u64::from(hint.bits()) | u64::from(inode_hash(stat)) << INODE;

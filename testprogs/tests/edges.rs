@@ -101,6 +101,8 @@ probes! {
     streams, [1, 3];
     parked, [1, 3];
     exiting, [1, 3];
+    names, [1, 3];
+    queues, [1, 3];
     // Which task is in read, and which thread a signal interrupts, is only known with one worker.
     closing, [1];
     interrupted, [1];

@@ -133,12 +133,25 @@ pub fn setsockopt(
     Outcome::Through(Why::Quick)
 }
 
-/// Before libc's setsockopt: a timeout is looked at when the descriptor is.
+/// Before libc's setsockopt: what changes how long a call waits is looked at when the descriptor is.
 #[inline(always)]
 pub fn before_setsockopt(fd: c_int, level: c_int, option: c_int) -> Option<c_int> {
-    let times = level == libc::SOL_SOCKET && matches!(option, libc::SO_RCVTIMEO | libc::SO_SNDTIMEO);
-    if times { fds::forget(fd) } else { None }
+    let times = level == libc::SOL_SOCKET
+        && matches!(
+            option,
+            libc::SO_RCVTIMEO | libc::SO_SNDTIMEO | SO_RCVTIMEO_NEW | SO_SNDTIMEO_NEW | libc::SO_RCVLOWAT
+        );
+    if times {
+        fds::note_socket_option();
+        fds::forget(fd)
+    } else {
+        None
+    }
 }
+
+/// The names of the two timeouts where a time is of 64 bits.
+const SO_RCVTIMEO_NEW: c_int = 66;
+const SO_SNDTIMEO_NEW: c_int = 67;
 
 /// Before libc closes a stream's descriptor.
 pub fn before_fclose(stream: *mut libc::FILE) -> Option<c_int> {

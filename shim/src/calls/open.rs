@@ -11,6 +11,7 @@ use crate::engine::Request;
 use crate::errno::Errno;
 use crate::fds::{self, Descriptor};
 use crate::policy::{Alone, Why};
+use crate::signal::Handled;
 use crate::{fifo, sys};
 use std::ffi::{c_char, c_int};
 
@@ -127,7 +128,11 @@ fn look_at(call: &Call<'_>, fd: c_int, flags: c_int) -> Option<Outcome> {
         // To open a FIFO for reading waits for its first writer; for writing, the try would have failed without a
         // reader (ENXIO).
         if stat.st_mode & libc::S_IFMT == libc::S_IFIFO && !fifo::has_writer(fd) {
-            call.perform(&Request::AwaitWriter { fifo: fd });
+            if Errno::of(call.perform(&Request::AwaitWriter { fifo: fd })) == Errno::RESTART {
+                fds::forget(fd).map(fds::release);
+                let _ = sys::close(fd);
+                return Some(Outcome::Done(Err(Errno::RESTART)));
+            }
             return Some(Outcome::Done(Ok(fd as isize)));
         }
     }
@@ -147,6 +152,12 @@ fn submit(call: &Call<'_>, dir: c_int, path: *const c_char, flags: c_int, mode: 
         return Outcome::Done(Ok(result as isize));
     }
     let error = Errno::of(result);
+    if error == Errno::RESTART && call.interrupted() == Handled::End && waits(dir, path) {
+        return Outcome::Done(Err(Errno::INTR));
+    }
+    if error == Errno::RESTART {
+        return openat(call, dir, path, flags, mode);
+    }
     if !crate::engine::not_done(error) && error != Errno::INVAL {
         return Outcome::Done(Err(error));
     }
@@ -157,4 +168,11 @@ fn submit(call: &Call<'_>, dir: c_int, path: *const c_char, flags: c_int, mode: 
         fds::forget(fd).map(fds::release);
     }
     Outcome::Done(result.map(|fd| fd as isize))
+}
+
+/// Whether opening what `path` names waits for more than a disk, and so is interrupted by signals.
+fn waits(dir: c_int, path: *const c_char) -> bool {
+    // SAFETY: the path is the C caller's.
+    let kind = unsafe { sys::fstatat(dir, path) }.map(|stat| stat.st_mode & libc::S_IFMT);
+    matches!(kind, Ok(libc::S_IFIFO | libc::S_IFCHR))
 }

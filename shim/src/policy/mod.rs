@@ -52,7 +52,7 @@ impl Hint {
     pub const NO_TRY_READ: Self = Self(1 << 5);
     /// O_APPEND
     pub const APPEND: Self = Self(1 << 6);
-    /// A socket with SO_RCVTIMEO or SO_SNDTIMEO: the kernel's own call knows how long to wait.
+    /// A socket with SO_RCVTIMEO, SO_SNDTIMEO or SO_RCVLOWAT: how long a call waits is looked up (`calls::net`).
     pub const TIMED: Self = Self(1 << 7);
 
     /// A stream that has answered a try: it knows RWF_NOWAIT.
@@ -144,16 +144,16 @@ impl Hint {
 
 /// System calls in which as many operations as are in flight are handed to a device: more keep it busier, and cost calls
 /// (docs/measured.md).
-const SHARES: usize = 2;
+const SHARES: usize = 3;
 /// The same for reads that go through the page cache and miss it: each takes more CPU, so the rounds are longer.
 const COLD_SHARES: usize = 4;
 
-/// Whether `queued` operations are worth a system call of their own while the round still runs: not when no more are to
+/// Whether `queued` operations are worth a system call of their own while the round still runs: not when few more are to
 /// come, for the last ones go with the call that ends it.
 #[inline(always)]
 pub fn is_share(queued: u32, in_flight: usize, direct: bool, runnable: impl FnOnce() -> u32) -> bool {
     if direct {
-        queued as usize * SHARES >= in_flight && runnable() >= queued
+        queued as usize * SHARES >= in_flight && runnable() * 2 >= queued
     } else {
         queued as usize * COLD_SHARES >= in_flight && runnable() > 0
     }
@@ -372,9 +372,9 @@ mod tests {
     }
 
     #[test]
-    fn a_device_gets_half_of_a_large_round_early() {
-        assert!(is_share(16, 32, true, || 16) && is_share(4, 8, true, || 4));
-        assert!(!is_share(15, 32, true, || 17) && !is_share(16, 32, true, || 3));
+    fn a_device_gets_a_third_of_a_large_round_early() {
+        assert!(is_share(11, 32, true, || 21) && is_share(3, 8, true, || 2));
+        assert!(!is_share(10, 32, true, || 22) && !is_share(11, 32, true, || 5));
         assert!(is_share(8, 32, false, || 3) && !is_share(7, 32, false, || 3) && !is_share(8, 32, false, || 0));
     }
 
