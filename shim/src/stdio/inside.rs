@@ -78,7 +78,9 @@ impl Files {
         let mut held = self.take_held(fiber);
         let files = away.files().chain(held.iter().map(|held| held.file));
         // SAFETY: the fiber is inside these, so they are open; the second time one is found to be left already.
-        let left: Vec<Left> = files.filter_map(|file| unsafe { monitor::leave(file) }).collect();
+        let left: Vec<Left> = files
+            .filter_map(|file| unsafe { monitor::leave(file, fiber) })
+            .collect();
         park();
         for left in left {
             // SAFETY: just left; the stream stayed open, for the fiber is inside.

@@ -24,7 +24,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 struct Mark {
     windows: Windows,
-    /// The OS thread of the parked fiber.
+    /// The parked fiber, and its OS thread.
+    fiber: *mut c_void,
     thread: libc::pthread_t,
     waiting: Vec<Waiter>,
 }
@@ -36,6 +37,9 @@ struct Waiter {
 
 // SAFETY: the fiber's name is only handed back to its host, on its own thread (Remote::unpark).
 unsafe impl Send for Waiter {}
+
+// SAFETY: as above; the parked one's is only compared.
+unsafe impl Send for Mark {}
 
 type Marks = BTreeMap<usize, Mark>;
 
@@ -93,11 +97,11 @@ impl Left {
     }
 }
 
-/// The running fiber, inside `file`, is about to park.
+/// `fiber`, the running one, inside `file`, is about to park.
 ///
 /// # Safety
 /// The stream is open, and the running fiber is inside it.
-pub unsafe fn leave(file: *mut File) -> Option<Left> {
+pub unsafe fn leave(file: *mut File, fiber: *mut c_void) -> Option<Left> {
     let mut marks = marks();
     if marks.contains_key(&(file as usize)) {
         // The fiber left it already, by another entry.
@@ -107,6 +111,7 @@ pub unsafe fn leave(file: *mut File) -> Option<Left> {
     let (windows, needed_lock) = unsafe { (Windows::close(file), lock::needs_lock(file)) };
     let mark = Mark {
         windows,
+        fiber,
         // SAFETY: no arguments.
         thread: unsafe { libc::pthread_self() },
         waiting: Vec::new(),
@@ -138,15 +143,24 @@ pub unsafe fn come_back(left: &Left) -> bool {
     let Some(mark) = marks.remove(&(file as usize)) else {
         return made_up;
     };
-    filter(file).fetch_sub(1, Ordering::AcqRel);
     // SAFETY: as above: the mark kept everybody out.
+    unsafe { take_off(file, mark, marks) };
+    made_up
+}
+
+/// Opens what a mark, just removed, had closed, and wakes who waits.
+///
+/// # Safety
+/// The stream is open, and nobody is inside it.
+unsafe fn take_off(file: *mut File, mark: Mark, marks: MutexGuard<'_, Marks>) {
+    filter(file).fetch_sub(1, Ordering::AcqRel);
+    // SAFETY: the caller's promise.
     unsafe { mark.windows.restore(file) };
     drop(marks);
     TAKEN_OFF.get().notify_all();
     for waiter in mark.waiting {
         waiter.thread.unpark(waiter.fiber);
     }
-    made_up
 }
 
 /// Waits until no fiber is parked inside `file`; its lock, if this thread has it, is given back meanwhile. False when the
@@ -179,7 +193,7 @@ pub fn await_unmarked(file: *const File) -> bool {
     let fiber = thread.map_or(null_mut(), |thread| thread.host().running());
     let key = file as usize;
     let mut marks = marks();
-    let Some(mark) = marks.get_mut(&key) else {
+    let Some(mark) = marks.get(&key) else {
         return true;
     };
     // SAFETY: no arguments.
@@ -188,13 +202,21 @@ pub fn await_unmarked(file: *const File) -> bool {
         errno::set(libc::EDEADLK);
         return false;
     }
+    if own_thread
+        && mark.fiber == fiber
+        && let Some(mark) = marks.remove(&key)
+    {
+        // It runs, so it is not parked: a signal handler has jumped out of that, and out of the stream.
+        // SAFETY: the fiber uses the stream again, so it is open; the mark kept everybody out.
+        unsafe { take_off(file.cast_mut(), mark, marks) };
+        return true;
+    }
     match thread {
         Some(thread) if !fiber.is_null() => {
-            let thread_of_fiber = Arc::clone(thread.remote());
-            mark.waiting.push(Waiter {
-                fiber,
-                thread: thread_of_fiber,
-            });
+            if let Some(mark) = marks.get_mut(&key) {
+                let thread = Arc::clone(thread.remote());
+                mark.waiting.push(Waiter { fiber, thread });
+            }
             drop(marks);
             thread.await_turn();
         }
