@@ -6,8 +6,7 @@
 //!
 //! What the thread lets in at all times is handled whenever it comes, and what only the mask keeps out is not kept out.
 
-use crate::errno::Errno;
-use crate::fds;
+use crate::call::Call;
 use crate::sys::{self, outcome};
 use crate::watch::File;
 use libc::sigset_t;
@@ -17,22 +16,23 @@ use syscalls::{Sysno, raw};
 /// The kernel's own set of signals.
 type Set = u64;
 
-pub struct Mask {
+pub struct Mask<'a> {
+    call: &'a Call<'a>,
     /// A signalfd of ours.
     waited: Option<c_int>,
 }
 
-impl Mask {
+impl<'a> Mask<'a> {
     /// Null is no mask. The kernel has read it, and found it good.
-    pub fn of(mask: *const sigset_t) -> Self {
+    pub fn of(call: &'a Call<'a>, mask: *const sigset_t) -> Self {
         if mask.is_null() {
-            return Self { waited: None };
+            return Self { call, waited: None };
         }
         // SAFETY: the kernel has read as many bytes there, and libc's set begins with the kernel's.
         let mask = unsafe { mask.cast::<Set>().read_unaligned() };
         let let_in = blocked() & !mask;
-        let waited = if let_in == 0 { None } else { signalfd(let_in).ok() };
-        Self { waited }
+        let waited = if let_in == 0 { None } else { signalfd(call, let_in) };
+        Self { call, waited }
     }
 
     /// What is ready when the wait must end.
@@ -42,11 +42,10 @@ impl Mask {
     }
 }
 
-impl Drop for Mask {
+impl Drop for Mask<'_> {
     fn drop(&mut self) {
         if let Some(fd) = self.waited {
-            fds::disown(fd);
-            let _ = sys::close(fd);
+            self.call.thread.let_go(fd);
         }
     }
 }
@@ -61,18 +60,12 @@ fn blocked() -> Set {
 }
 
 /// A descriptor that is readable while one of `set` is pending, under a number that is out of the program's way.
-fn signalfd(set: Set) -> Result<c_int, Errno> {
-    let flags = libc::SFD_CLOEXEC | libc::SFD_NONBLOCK;
-    let (call, size) = (Sysno::signalfd4 as usize, size_of::<Set>());
+fn signalfd(call: &Call<'_>, set: Set) -> Option<c_int> {
+    let flags = (libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) as usize;
+    let (number, new, size) = (Sysno::signalfd4 as usize, -1_isize as usize, size_of::<Set>());
     // SAFETY: the kernel reads one set, which is alive.
-    let low =
-        outcome(unsafe { raw::syscall4(call, -1_isize as usize, &raw const set as usize, size, flags as usize) })?;
-    let low = low as c_int;
-    let Some(high) = sys::duplicate_to_wait_on(low) else {
-        fds::mark_ours(low, true);
-        return Ok(low);
-    };
-    fds::mark_ours(high, true);
+    let low = outcome(unsafe { raw::syscall4(number, new, &raw const set as usize, size, flags) }).ok()? as c_int;
+    let kept = call.thread.keep(low);
     let _ = sys::close(low);
-    Ok(high)
+    kept
 }

@@ -226,7 +226,7 @@ pub fn wait(
         call.inline();
         return Outcome::Done(found.map(|n| n as isize));
     }
-    let mask = Mask::of(mask);
+    let mask = Mask::of(call, mask);
     let mut files = files();
     files.extend(mask.file());
     let mut watch = Watch::new(call, files);
