@@ -31,6 +31,11 @@ impl Errno {
     /// Interrupted, and to be restarted or not as the kernel would (its own ERESTARTSYS): never a caller's to see.
     pub const RESTART: Self = Self(512);
 
+    /// As a C caller is to see it.
+    pub fn of_c(self) -> c_int {
+        if self == Self::RESTART { libc::EINTR } else { self.0 }
+    }
+
     /// The error of a raw system call's or completion's negative result.
     pub fn of(result: i32) -> Self {
         Self(-result)

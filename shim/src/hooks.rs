@@ -5,7 +5,8 @@
 //! One of the shim's own is not closed: the answer is EBADF. From the rows the macro makes the exported function (redhook: it finds
 //! libc's own with dlsym), the list of names and the index into the statistics.
 //!
-//! `=> offload` in the place of a function has libc's own run on a thread of the pool ([`calls::offload`]).
+//! `=> offload` in the place of a function has libc's own run on a thread of the pool ([`calls::offload`]), `when` it may
+//! wait.
 //!
 //! `otherwise` names a function of ours that is made in the place of libc's where libc has none.
 //!
@@ -13,15 +14,18 @@
 
 use crate::call::Call;
 use crate::calls::{self, CResult, Outcome};
-use crate::errno;
+use crate::errno::{self, Errno};
 use crate::fds;
+use crate::names;
+use crate::policy::Why;
+use crate::signal::Handled;
 use crate::thread::Thread;
 use crate::tls;
 use libc::{
-    DIR, FILE, epoll_event, fd_set, iovec, mmsghdr, mode_t, msghdr, nfds_t, off_t, pollfd, sigset_t, size_t, sockaddr,
-    socklen_t, ssize_t, timespec, timeval,
+    DIR, FILE, LIO_WAIT, epoll_event, fd_set, id_t, idtype_t, iovec, mmsghdr, mode_t, msghdr, nfds_t, off_t, pid_t,
+    pollfd, rusage, siginfo_t, sigset_t, size_t, sockaddr, socklen_t, ssize_t, timespec, timeval,
 };
-use std::ffi::{c_char, c_int, c_uint, c_ulong, c_void};
+use std::ffi::{c_char, c_int, c_long, c_uint, c_ulong, c_void};
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 /// The descriptor that a row could not just forget; most rows have none to forget.
@@ -34,21 +38,26 @@ macro_rules! marked {
     };
 }
 
-/// libc's function; of one that not every libc has, ours in its place.
-macro_rules! found {
-    ($name:ident) => {
-        redhook::real!($name) as *mut ()
+/// What is in the place of a function that an older libc does not have.
+macro_rules! otherwise {
+    () => {
+        missing as *mut ()
     };
-    ($name:ident, $own:path) => {{
-        let name = concat!(stringify!($name), "\0");
-        // SAFETY: the name ends with a zero byte.
-        let found = unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr().cast()) };
-        if found.is_null() { $own as *mut () } else { found.cast() }
-    }};
+    ($own:path) => {
+        $own as *mut ()
+    };
 }
 
 /// What becomes of a fiber's call; None when it is libc's to do.
 macro_rules! converted {
+    ($call:ident, $real:expr, ($($arg:ident),*), offload when $when:expr) => {
+        if $when {
+            converted!($call, $real, ($($arg),*), offload)
+        } else {
+            $call.through(Why::Quick);
+            None
+        }
+    };
     ($call:ident, $real:expr, ($($arg:ident),*), offload) => {
         calls::offload::whole($call, || {
             // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
@@ -56,22 +65,33 @@ macro_rules! converted {
         })
     };
     ($call:ident, $real:expr, ($($arg:ident),*), $($function:ident)::+) => {
-        match $($function)::+($call, $($arg),*) {
-            Outcome::Done(Ok(result)) => Some(CResult::from_done(result)),
-            Outcome::Done(Err(error)) => {
-                errno::set(error.0);
-                Some(CResult::from_done(-1))
-            }
-            Outcome::Through(why) => {
-                $call.through(why);
-                None
-            }
+        loop {
+            break match $($function)::+($call, $($arg),*) {
+                Outcome::Done(Ok(result)) => Some(CResult::from_done(result)),
+                Outcome::Done(Err(error)) => {
+                    if error == Errno::RESTART && $call.interrupted() != Handled::End {
+                        continue;
+                    }
+                    errno::set(error.of_c());
+                    Some(CResult::from_done(-1))
+                }
+                Outcome::Through(why) => {
+                    $call.through(why);
+                    None
+                }
+            };
         }
     };
 }
 
+/// Whether libc has the function of this name, which ends with a NUL.
+fn is_there(name: &'static str) -> bool {
+    // SAFETY: a C string.
+    !unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr().cast()) }.is_null()
+}
+
 macro_rules! hooks {
-    ($( fn $name:ident ( $($arg:ident : $ty:ty),* ) -> $ret:ty => $($function:ident)::+ $(, forgets: $marked:expr)? $(, otherwise: $own:path)? ; )*) => {
+    ($( fn $name:ident ( $($arg:ident : $ty:ty),* ) -> $ret:ty => $($function:ident)::+ $(when $when:expr)? $(, forgets: $marked:expr)? $(, otherwise: $own:path)? ; )*) => {
         /// The rows' names.
         pub const NAMES: &[&str] = &[$( stringify!($name) ),*];
 
@@ -86,7 +106,7 @@ macro_rules! hooks {
 
         $(
             #[allow(non_snake_case, static_mut_refs, missing_abi, clippy::too_many_arguments)]
-            mod $name {
+            pub mod $name {
                 use super::*;
 
                 redhook::hook! {
@@ -150,19 +170,32 @@ macro_rules! hooks {
                     {
                         return record.end(result);
                     }
+                    let of_fiber = call.is_some();
+                    // Handlers are not to wait for libc's call.
+                    drop(call);
                     let result = match marked!($($marked)?) {
                         // SAFETY: it makes libc's call, with its caller's arguments.
                         Some(fd) => unsafe { marked(fd, $($arg),*) },
                         // SAFETY: libc's own function, with its caller's arguments.
                         None => unsafe { libc()($($arg),*) },
                     };
-                    if call.is_some() { record.end(result) } else { result }
+                    if of_fiber { record.end(result) } else { result }
                 }
 
                 /// What became of a fiber's call; None when it is libc's to do.
                 #[inline(always)]
                 fn converted(call: &Call<'_>, $($arg: $ty),*) -> Option<$ret> {
-                    converted!(call, libc(), ($($arg),*), $($function)::+)
+                    converted!(call, libc(), ($($arg),*), $($function)::+ $(when $when)?)
+                }
+
+                /// libc's own, for calls that are made of others.
+                ///
+                /// # Safety
+                /// As libc's.
+                #[allow(dead_code)]
+                pub unsafe fn real($($arg: $ty),*) -> $ret {
+                    // SAFETY: passed on to our caller.
+                    unsafe { libc()($($arg),*) }
                 }
 
                 type Real = unsafe extern "C" fn($($ty),*) -> $ret;
@@ -184,7 +217,20 @@ macro_rules! hooks {
                 }
 
                 pub fn bind() {
-                    LIBC.store(found!($name $(, $own)?), Ordering::Relaxed);
+                    let real = if is_there(concat!(stringify!($name), "\0")) {
+                        redhook::real!($name) as *mut ()
+                    } else {
+                        otherwise!($($own)?)
+                    };
+                    LIBC.store(real, Ordering::Relaxed);
+                }
+
+                /// In the place of what an older libc does not have.
+                #[cold]
+                #[allow(dead_code)]
+                unsafe extern "C" fn missing($(_: $ty),*) -> $ret {
+                    errno::set(libc::ENOSYS);
+                    CResult::from_done(-1)
                 }
             }
         )*
@@ -269,6 +315,7 @@ hooks! {
     fn sendto(fd: c_int, buf: *const c_void, n: size_t, flags: c_int, address: *const sockaddr, len: socklen_t) -> ssize_t => calls::net::sendto;
     fn sendmsg(fd: c_int, message: *const msghdr, flags: c_int) -> ssize_t => calls::net::sendmsg;
     fn sendmmsg(fd: c_int, messages: *mut mmsghdr, n: c_uint, flags: c_int) -> c_int => calls::mmsg::sendmmsg;
+    fn __sendmmsg(fd: c_int, messages: *mut mmsghdr, n: c_uint, flags: c_int) -> c_int => calls::mmsg::sendmmsg;
     fn accept(fd: c_int, address: *mut sockaddr, len: *mut socklen_t) -> c_int => calls::connect::accept;
     fn accept4(fd: c_int, address: *mut sockaddr, len: *mut socklen_t, flags: c_int) -> c_int => calls::connect::accept4;
     fn connect(fd: c_int, address: *const sockaddr, len: socklen_t) -> c_int => calls::connect::connect;
@@ -292,21 +339,173 @@ hooks! {
     fn __nanosleep(time: *const timespec, left: *mut timespec) -> c_int => calls::sleep::nanosleep;
     fn usleep(microseconds: c_uint) -> c_int => calls::sleep::usleep;
     fn sleep(seconds: c_uint) -> c_uint => calls::sleep::sleep;
+    fn clock_nanosleep(clock: c_int, flags: c_int, time: *const timespec, left: *mut timespec) -> c_int => calls::sleep::clock_nanosleep;
+    fn thrd_sleep(time: *const timespec, left: *mut timespec) -> c_int => calls::sleep::thrd_sleep;
+    fn pause() -> c_int => calls::signal::pause;
+    fn sigsuspend(mask: *const sigset_t) -> c_int => calls::signal::sigsuspend;
+    fn __sigsuspend(mask: *const sigset_t) -> c_int => calls::signal::sigsuspend;
+    fn sigpause(mask: c_int) -> c_int => calls::signal::sigpause;
+    fn __sigpause(what: c_int, is_signal: c_int) -> c_int => calls::signal::sigpause_either;
+    fn __xpg_sigpause(signal: c_int) -> c_int => calls::signal::sigpause_one;
+    fn sigwait(set: *const sigset_t, signal: *mut c_int) -> c_int => calls::signal::sigwait;
+    fn sigwaitinfo(set: *const sigset_t, info: *mut siginfo_t) -> c_int => calls::signal::sigwaitinfo;
+    fn sigtimedwait(set: *const sigset_t, info: *mut siginfo_t, timeout: *const timespec) -> c_int => calls::signal::sigtimedwait;
+    fn __sigtimedwait(set: *const sigset_t, info: *mut siginfo_t, timeout: *const timespec) -> c_int => calls::signal::sigtimedwait;
 
     // Processes.
+    fn wait(status: *mut c_int) -> pid_t => calls::process::wait;
+    fn __wait(status: *mut c_int) -> pid_t => calls::process::wait;
+    fn waitpid(pid: pid_t, status: *mut c_int, options: c_int) -> pid_t => calls::process::waitpid;
+    fn __waitpid(pid: pid_t, status: *mut c_int, options: c_int) -> pid_t => calls::process::waitpid;
+    fn wait3(status: *mut c_int, options: c_int, usage: *mut rusage) -> pid_t => calls::process::wait3;
+    fn wait4(pid: pid_t, status: *mut c_int, options: c_int, usage: *mut rusage) -> pid_t => calls::process::wait4;
+    fn waitid(kind: idtype_t, id: id_t, info: *mut siginfo_t, options: c_int) -> c_int => calls::process::waitid;
+    fn system(command: *const c_char) -> c_int => calls::system::system;
+    // Variadic in C, like open.
+    fn ptrace(request: c_long, pid: pid_t, address: *mut c_void, data: *mut c_void) -> c_long => calls::process::ptrace;
 
     // Metadata: names and attributes of files.
     fn realpath(path: *const c_char, resolved: *mut c_char) -> *mut c_char => offload;
+    fn __realpath_chk(path: *const c_char, resolved: *mut c_char, object: size_t) -> *mut c_char => offload;
 
     // Data: what else is done to a file's contents.
 
     // Directories.
 
-    // Names and users.
+    // Names and users: the resolver, the name services, their files and sockets.
+    fn getaddrinfo(node: *const c_char, service: *const c_char, hints: *const c_void, result: *mut c_void) -> c_int => offload;
+    fn getnameinfo(address: *const c_void, n: socklen_t, host: *mut c_void, host_n: socklen_t, service: *mut c_void, service_n: socklen_t, flags: c_int) -> c_int => offload;
+    fn gethostbyname(name: *const c_char) -> *mut c_void => offload;
+    fn gethostbyname2(name: *const c_char, family: c_int) -> *mut c_void => offload;
+    fn gethostbyaddr(address: *const c_void, n: socklen_t, family: c_int) -> *mut c_void => offload;
+    fn gethostbyname_r(name: *const c_char, entry: *mut c_void, buf: *mut c_void, n: size_t, result: *mut c_void, error: *mut c_void) -> c_int => offload;
+    fn gethostbyname2_r(name: *const c_char, family: c_int, entry: *mut c_void, buf: *mut c_void, n: size_t, result: *mut c_void, error: *mut c_void) -> c_int => offload;
+    fn gethostbyaddr_r(address: *const c_void, address_n: socklen_t, family: c_int, entry: *mut c_void, buf: *mut c_void, n: size_t, result: *mut c_void, error: *mut c_void) -> c_int => offload;
+    fn gethostent() -> *mut c_void => offload;
+    fn gethostent_r(entry: *mut c_void, buf: *mut c_void, n: size_t, result: *mut c_void, error: *mut c_void) -> c_int => offload;
+    fn sethostent(stay_open: c_int) -> () => offload;
+    fn endhostent() -> () => offload;
+    fn getnetent() -> *mut c_void => offload;
+    fn getnetent_r(entry: *mut c_void, buf: *mut c_void, n: size_t, result: *mut c_void, error: *mut c_void) -> c_int => offload;
+    fn setnetent(stay_open: c_int) -> () => offload;
+    fn endnetent() -> () => offload;
+    fn getprotoent() -> *mut c_void => offload;
+    fn getprotoent_r(entry: *mut c_void, buf: *mut c_void, n: size_t, result: *mut c_void) -> c_int => offload;
+    fn setprotoent(stay_open: c_int) -> () => offload;
+    fn endprotoent() -> () => offload;
+    fn getservent() -> *mut c_void => offload;
+    fn getservent_r(entry: *mut c_void, buf: *mut c_void, n: size_t, result: *mut c_void) -> c_int => offload;
+    fn setservent(stay_open: c_int) -> () => offload;
+    fn endservent() -> () => offload;
+    fn getpwent() -> *mut c_void => offload;
+    fn getpwent_r(entry: *mut c_void, buf: *mut c_void, n: size_t, result: *mut c_void) -> c_int => offload;
+    fn setpwent() -> () => offload;
+    fn endpwent() -> () => offload;
+    fn getgrent() -> *mut c_void => offload;
+    fn getgrent_r(entry: *mut c_void, buf: *mut c_void, n: size_t, result: *mut c_void) -> c_int => offload;
+    fn setgrent() -> () => offload;
+    fn endgrent() -> () => offload;
+    fn getspent() -> *mut c_void => offload;
+    fn getspent_r(entry: *mut c_void, buf: *mut c_void, n: size_t, result: *mut c_void) -> c_int => offload;
+    fn setspent() -> () => offload;
+    fn endspent() -> () => offload;
+    fn getnetbyname(name: *const c_char) -> *mut c_void => offload;
+    fn getnetbyname_r(name: *const c_char, entry: *mut c_void, buf: *mut c_void, n: size_t, result: *mut c_void, error: *mut c_void) -> c_int => offload;
+    fn getnetbyaddr(net: c_uint, family: c_int) -> *mut c_void => offload;
+    fn getnetbyaddr_r(net: c_uint, family: c_int, entry: *mut c_void, buf: *mut c_void, n: size_t, result: *mut c_void, error: *mut c_void) -> c_int => offload;
+    fn getprotobyname(name: *const c_char) -> *mut c_void => offload;
+    fn getprotobyname_r(name: *const c_char, entry: *mut c_void, buf: *mut c_void, n: size_t, result: *mut c_void) -> c_int => offload;
+    fn getprotobynumber(number: c_int) -> *mut c_void => offload;
+    fn getprotobynumber_r(number: c_int, entry: *mut c_void, buf: *mut c_void, n: size_t, result: *mut c_void) -> c_int => offload;
+    fn getservbyname(name: *const c_char, protocol: *const c_char) -> *mut c_void => offload;
+    fn getservbyname_r(name: *const c_char, protocol: *const c_char, entry: *mut c_void, buf: *mut c_void, n: size_t, result: *mut c_void) -> c_int => offload;
+    fn getservbyport(port: c_int, protocol: *const c_char) -> *mut c_void => offload;
+    fn getservbyport_r(port: c_int, protocol: *const c_char, entry: *mut c_void, buf: *mut c_void, n: size_t, result: *mut c_void) -> c_int => offload;
+    fn getpwnam(name: *const c_char) -> *mut c_void => offload;
+    fn getpwuid(user: c_uint) -> *mut c_void => offload;
+    fn getpwnam_r(name: *const c_char, entry: *mut c_void, buf: *mut c_void, n: size_t, result: *mut c_void) -> c_int => offload;
+    fn getpwuid_r(user: c_uint, entry: *mut c_void, buf: *mut c_void, n: size_t, result: *mut c_void) -> c_int => offload;
+    fn getgrnam(name: *const c_char) -> *mut c_void => offload;
+    fn getgrgid(group: c_uint) -> *mut c_void => offload;
+    fn getgrnam_r(name: *const c_char, entry: *mut c_void, buf: *mut c_void, n: size_t, result: *mut c_void) -> c_int => offload;
+    fn getgrgid_r(group: c_uint, entry: *mut c_void, buf: *mut c_void, n: size_t, result: *mut c_void) -> c_int => offload;
+    fn getgrouplist(user: *const c_char, group: c_uint, groups: *mut c_void, n: *mut c_void) -> c_int => offload;
+    fn getspnam(name: *const c_char) -> *mut c_void => offload;
+    fn getspnam_r(name: *const c_char, entry: *mut c_void, buf: *mut c_void, n: size_t, result: *mut c_void) -> c_int => offload;
+    fn innetgr(group: *const c_char, host: *const c_char, user: *const c_char, domain: *const c_char) -> c_int => offload;
+    fn getaliasbyname(name: *const c_char) -> *mut c_void => offload;
+    fn getrpcbyname(name: *const c_char) -> *mut c_void => offload;
+    fn getrpcbynumber(number: c_int) -> *mut c_void => offload;
+    fn ether_hostton(host: *const c_char, address: *mut c_void) -> c_int => offload;
+    fn ether_ntohost(host: *mut c_void, address: *const c_void) -> c_int => offload;
+    fn getlogin() -> *mut c_char => offload;
+    fn getlogin_r(buf: *mut c_void, n: size_t) -> c_int => offload;
+    fn __getlogin_r_chk(buf: *mut c_void, n: size_t, object: size_t) -> c_int => offload;
+    fn getpass(prompt: *const c_char) -> *mut c_char => offload;
+    fn wordexp(words: *const c_char, result: *mut c_void, flags: c_int) -> c_int => offload;
+    fn gethostid() -> c_long => offload;
+    fn vsyslog(priority: c_int, format: *const c_char, arguments: *mut c_void) -> () => offload;
+    fn __vsyslog_chk(priority: c_int, flag: c_int, format: *const c_char, arguments: *mut c_void) -> () => offload;
+    fn openlog(ident: *const c_char, options: c_int, facility: c_int) -> () => offload;
+    fn closelog() -> () => offload;
+    fn res_query(name: *const c_char, class: c_int, kind: c_int, answer: *mut c_void, n: c_int) -> c_int => calls::resolver::res_query;
+    fn __res_query(name: *const c_char, class: c_int, kind: c_int, answer: *mut c_void, n: c_int) -> c_int => calls::resolver::res_query;
+    fn res_search(name: *const c_char, class: c_int, kind: c_int, answer: *mut c_void, n: c_int) -> c_int => calls::resolver::res_search;
+    fn __res_search(name: *const c_char, class: c_int, kind: c_int, answer: *mut c_void, n: c_int) -> c_int => calls::resolver::res_search;
+    fn res_querydomain(name: *const c_char, domain: *const c_char, class: c_int, kind: c_int, answer: *mut c_void, n: c_int) -> c_int => calls::resolver::res_querydomain;
+    fn __res_querydomain(name: *const c_char, domain: *const c_char, class: c_int, kind: c_int, answer: *mut c_void, n: c_int) -> c_int => calls::resolver::res_querydomain;
+    fn res_send(message: *const c_void, message_n: c_int, answer: *mut c_void, n: c_int) -> c_int => calls::resolver::res_send;
+    fn __res_send(message: *const c_void, message_n: c_int, answer: *mut c_void, n: c_int) -> c_int => calls::resolver::res_send;
+    fn res_nquery(state: *mut c_void, name: *const c_char, class: c_int, kind: c_int, answer: *mut c_void, n: c_int) -> c_int => offload;
+    fn __res_nquery(state: *mut c_void, name: *const c_char, class: c_int, kind: c_int, answer: *mut c_void, n: c_int) -> c_int => offload;
+    fn res_nsearch(state: *mut c_void, name: *const c_char, class: c_int, kind: c_int, answer: *mut c_void, n: c_int) -> c_int => offload;
+    fn __res_nsearch(state: *mut c_void, name: *const c_char, class: c_int, kind: c_int, answer: *mut c_void, n: c_int) -> c_int => offload;
+    fn res_nquerydomain(state: *mut c_void, name: *const c_char, domain: *const c_char, class: c_int, kind: c_int, answer: *mut c_void, n: c_int) -> c_int => offload;
+    fn __res_nquerydomain(state: *mut c_void, name: *const c_char, domain: *const c_char, class: c_int, kind: c_int, answer: *mut c_void, n: c_int) -> c_int => offload;
+    fn res_nsend(state: *mut c_void, message: *const c_void, message_n: c_int, answer: *mut c_void, n: c_int) -> c_int => offload;
+    fn __res_nsend(state: *mut c_void, message: *const c_void, message_n: c_int, answer: *mut c_void, n: c_int) -> c_int => offload;
 
-    // Interprocess communication.
+    // Interprocess communication, and the rest.
+    fn msgrcv(queue: c_int, message: *mut c_void, n: size_t, kind: c_long, flags: c_int) -> ssize_t => calls::ipc::msgrcv;
+    fn msgsnd(queue: c_int, message: *const c_void, n: size_t, flags: c_int) -> c_int => calls::ipc::msgsnd;
+    fn semop(set: c_int, operations: *mut c_void, n: size_t) -> c_int => calls::ipc::semop;
+    fn semtimedop(set: c_int, operations: *mut c_void, n: size_t, limit: *const timespec) -> c_int => calls::ipc::semtimedop;
+    fn mq_receive(queue: c_int, message: *mut c_char, n: size_t, priority: *mut c_uint) -> ssize_t => calls::ipc::mq_receive;
+    fn mq_timedreceive(queue: c_int, message: *mut c_char, n: size_t, priority: *mut c_uint, until: *const timespec) -> ssize_t => calls::ipc::mq_timedreceive;
+    fn mq_send(queue: c_int, message: *const c_char, n: size_t, priority: c_uint) -> c_int => calls::ipc::mq_send;
+    fn mq_timedsend(queue: c_int, message: *const c_char, n: size_t, priority: c_uint, until: *const timespec) -> c_int => calls::ipc::mq_timedsend;
+    fn mq_open(name: *const c_char, flags: c_int, mode: mode_t, attributes: *const c_void) -> c_int => offload;
+    fn __mq_open_2(name: *const c_char, flags: c_int) -> c_int => offload;
+    fn mq_unlink(name: *const c_char) -> c_int => offload;
+    fn shm_open(name: *const c_char, flags: c_int, mode: mode_t) -> c_int => offload;
+    fn shm_unlink(name: *const c_char) -> c_int => offload;
+    fn sem_unlink(name: *const c_char) -> c_int => offload;
+    fn eventfd_read(fd: c_int, value: *mut c_void) -> c_int => calls::rw::eventfd_read;
+    fn eventfd_write(fd: c_int, value: u64) -> c_int => calls::rw::eventfd_write;
+    fn getrandom(buf: *mut c_void, n: size_t, flags: c_uint) -> ssize_t => offload when calls::random::waits();
+    fn getentropy(buf: *mut c_void, n: size_t) -> c_int => offload when calls::random::waits();
+    fn tcdrain(fd: c_int) -> c_int => offload;
+    fn tcsendbreak(fd: c_int, duration: c_int) -> c_int => offload;
+    fn tcsetattr(fd: c_int, actions: c_int, settings: *const c_void) -> c_int => offload when calls::terminal::drains(actions);
+    fn aio_suspend(list: *const c_void, n: c_int, limit: *const timespec) -> c_int => offload;
+    fn aio_suspend64(list: *const c_void, n: c_int, limit: *const timespec) -> c_int => offload;
+    fn lio_listio(mode: c_int, list: *const c_void, n: c_int, event: *mut c_void) -> c_int => offload when mode == LIO_WAIT;
+    fn lio_listio64(mode: c_int, list: *const c_void, n: c_int, event: *mut c_void) -> c_int => offload when mode == LIO_WAIT;
+    fn mlock(address: *const c_void, n: size_t) -> c_int => offload;
+    fn mlock2(address: *const c_void, n: size_t, flags: c_uint) -> c_int => offload;
+    fn mlockall(flags: c_int) -> c_int => offload;
 
     // Locks.
+    // What may put a FIFO where a file was.
+    fn mkfifo(path: *const c_char, mode: mode_t) -> c_int => calls::names::mkfifo, forgets: names::forget();
+    fn mkfifoat(dir: c_int, path: *const c_char, mode: mode_t) -> c_int => calls::names::mkfifoat, forgets: names::forget();
+    fn rename(from: *const c_char, to: *const c_char) -> c_int => calls::names::rename, forgets: names::forget();
+    fn renameat(from_dir: c_int, from: *const c_char, to_dir: c_int, to: *const c_char) -> c_int => calls::names::renameat, forgets: names::forget();
+    fn renameat2(from_dir: c_int, from: *const c_char, to_dir: c_int, to: *const c_char, flags: c_uint) -> c_int => calls::names::renameat2, forgets: names::forget();
+    fn link(from: *const c_char, to: *const c_char) -> c_int => calls::names::rename, forgets: names::forget();
+    fn linkat(from_dir: c_int, from: *const c_char, to_dir: c_int, to: *const c_char, flags: c_int) -> c_int => calls::names::linkat, forgets: names::forget();
+    fn symlink(target: *const c_char, path: *const c_char) -> c_int => calls::names::rename, forgets: names::forget();
+    fn symlinkat(target: *const c_char, dir: c_int, path: *const c_char) -> c_int => calls::names::symlinkat, forgets: names::forget();
 
     // stdio closes descriptors inside libc, where no other hook sees it.
     fn fclose(stream: *mut FILE) -> c_int => calls::file::fclose, forgets: calls::file::before_fclose(stream);

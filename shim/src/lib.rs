@@ -10,7 +10,8 @@
 //!    the batch, reaps completions and unparks.
 //!
 //! Around it: [`start`] sets all up before `main`, [`conf`] reads the environment, [`stats`] counts, [`trace`] writes calls
-//! down, [`position`] keeps reads and writes at a shared file position atomic, [`fork`] gives the child a fresh start.
+//! down, [`position`] keeps reads and writes at a shared file position atomic, [`signal`] has handlers run on fibers, [`fork`] gives
+//! the child a fresh start, [`main_fiber`] makes a fiber of an unmodified program's main thread.
 
 mod call;
 mod calls;
@@ -25,15 +26,17 @@ mod fork;
 mod hooks;
 mod host;
 mod log;
+mod main_fiber;
+mod names;
 mod policy;
 mod pool;
 mod position;
 mod remote;
-mod sigmask;
 mod signal;
 mod sockets;
 mod start;
 mod stats;
+mod stopwatch;
 mod sys;
 mod thread;
 mod tls;

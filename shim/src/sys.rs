@@ -3,7 +3,8 @@
 use crate::errno::Errno;
 use std::ffi::{c_char, c_int, c_void};
 use std::os::fd::{BorrowedFd, IntoRawFd};
-use syscalls::{Sysno, raw};
+pub use syscalls::Sysno;
+use syscalls::raw;
 
 /// The offset that means 'at the current position' to preadv2(2), pwritev2(2) and io_uring.
 pub const AT_POSITION: i64 = -1;
@@ -13,6 +14,15 @@ pub(crate) fn outcome(result: usize) -> Result<usize, Errno> {
         error @ 1..=4095 => Err(Errno(error as c_int)),
         _ => Ok(result),
     }
+}
+
+/// Any system call, for those that are made in one place only.
+///
+/// # Safety
+/// As the call's.
+pub unsafe fn call(number: Sysno, [a, b, c, d, e, f]: [usize; 6]) -> Result<usize, Errno> {
+    // SAFETY: passed on to our caller.
+    outcome(unsafe { raw::syscall6(number as usize, a, b, c, d, e, f) })
 }
 
 /// The halves of an offset as preadv(2) and its kin take it; the second is unused on 64-bit machines.
@@ -122,6 +132,28 @@ pub unsafe fn openat(dir: c_int, path: *const c_char, flags: c_int, mode: u32) -
         )
     })?;
     Ok(fd as c_int)
+}
+
+/// mknodat(2).
+///
+/// # Safety
+/// `path` is the C caller's; the kernel checks it.
+pub unsafe fn mknodat(dir: c_int, path: *const c_char, mode: u32, device: u64) -> Result<(), Errno> {
+    if device > u64::from(u32::MAX) {
+        // As libc has it.
+        return Err(Errno::INVAL);
+    }
+    // SAFETY: passed on to our caller.
+    outcome(unsafe {
+        raw::syscall4(
+            Sysno::mknodat as usize,
+            dir as usize,
+            path as usize,
+            mode as usize,
+            device as usize,
+        )
+    })?;
+    Ok(())
 }
 
 /// close(2). The descriptor is gone whatever it returns.
@@ -368,4 +400,164 @@ pub fn write_all(fd: c_int, mut bytes: &[u8]) {
 pub fn now() -> u64 {
     let t = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     t.tv_sec as u64 * 1_000_000_000 + t.tv_nsec as u64
+}
+
+/// A set of signals as the kernel has it: a bit each, that of signal 1 the lowest.
+pub type SignalSet = u64;
+
+/// rt_sigprocmask(2) SIG_SETMASK: blocks `set` and nothing else, in this thread; what was blocked.
+pub fn set_blocked(set: SignalSet) -> SignalSet {
+    mask_signals(libc::SIG_SETMASK, set)
+}
+
+/// rt_sigprocmask(2) SIG_BLOCK: blocks `set`, too, in this thread; what was blocked.
+pub fn block(set: SignalSet) -> SignalSet {
+    mask_signals(libc::SIG_BLOCK, set)
+}
+
+fn mask_signals(how: c_int, set: SignalSet) -> SignalSet {
+    let mut before: SignalSet = 0;
+    let (set, before_at) = (&raw const set as usize, &raw mut before as usize);
+    // SAFETY: the kernel reads one set and writes another, both alive.
+    unsafe { raw::syscall4(Sysno::rt_sigprocmask as usize, how as usize, set, before_at, 8) };
+    before
+}
+
+/// rt_tgsigqueueinfo(2) to the calling thread: `signal` is pending again, as `info` has it.
+///
+/// # Safety
+/// `info` points to what came with the signal.
+pub unsafe fn queue_to_self(signal: c_int, info: *const libc::siginfo_t) {
+    // SAFETY: touches no memory but `info`, which is only read.
+    unsafe {
+        let (process, thread) = (
+            raw::syscall0(Sysno::getpid as usize),
+            raw::syscall0(Sysno::gettid as usize),
+        );
+        let call = Sysno::rt_tgsigqueueinfo as usize;
+        raw::syscall4(call, process, thread, signal as usize, info as usize);
+    }
+}
+
+/// rt_sigtimedwait(2) without waiting: takes a pending signal of `set`, its number.
+///
+/// # Safety
+/// `info` is null, or may be written.
+pub unsafe fn take_signal(set: SignalSet, info: *mut libc::siginfo_t) -> Result<c_int, Errno> {
+    let (now, set) = ([0_i64; 2], &raw const set as usize);
+    let call = Sysno::rt_sigtimedwait as usize;
+    // SAFETY: the kernel reads one set and one timespec, both alive; the rest is passed on to our caller.
+    outcome(unsafe { raw::syscall4(call, set, info as usize, now.as_ptr() as usize, 8) }).map(|n| n as c_int)
+}
+
+/// signalfd(2): a descriptor that is readable while a signal of `set` is pending.
+pub fn signal_descriptor(set: SignalSet) -> Result<c_int, Errno> {
+    let (call, flags) = (Sysno::signalfd4 as usize, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK);
+    // SAFETY: the kernel reads one set, alive.
+    outcome(unsafe { raw::syscall4(call, usize::MAX, &raw const set as usize, 8, flags as usize) }).map(|n| n as c_int)
+}
+
+/// timerfd_create(2) and timerfd_settime(2): a descriptor that is readable once `clock` has come to `time`.
+pub fn timer_descriptor(clock: c_int, time: libc::timespec) -> Result<c_int, Errno> {
+    let flags = libc::TFD_CLOEXEC | libc::TFD_NONBLOCK;
+    // SAFETY: touches no memory.
+    let fd = outcome(unsafe { raw::syscall2(Sysno::timerfd_create as usize, clock as usize, flags as usize) })?;
+    // All zero would be no time at all.
+    let least = libc::timespec { tv_sec: 0, tv_nsec: 1 };
+    let it_value = if (time.tv_sec, time.tv_nsec) == (0, 0) {
+        least
+    } else {
+        time
+    };
+    let it_interval = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let (settings, call) = (
+        libc::itimerspec { it_interval, it_value },
+        Sysno::timerfd_settime as usize,
+    );
+    // SAFETY: the kernel reads the settings, alive.
+    let set = outcome(unsafe {
+        raw::syscall4(
+            call,
+            fd,
+            libc::TFD_TIMER_ABSTIME as usize,
+            &raw const settings as usize,
+            0,
+        )
+    });
+    match set {
+        Ok(_) => Ok(fd as c_int),
+        Err(error) => {
+            let _ = close(fd as c_int);
+            Err(error)
+        }
+    }
+}
+
+/// pidfd_open(2): a descriptor that is readable once the process has ended.
+pub fn process_descriptor(pid: libc::pid_t) -> Result<c_int, Errno> {
+    // SAFETY: touches no memory.
+    outcome(unsafe { raw::syscall2(Sysno::pidfd_open as usize, pid as usize, 0) }).map(|n| n as c_int)
+}
+
+/// wait4(2).
+///
+/// # Safety
+/// `status` and `usage` are null, or may be written: the kernel checks them.
+pub unsafe fn wait4(
+    pid: libc::pid_t,
+    status: *mut c_int,
+    options: c_int,
+    usage: *mut libc::rusage,
+) -> Result<libc::pid_t, Errno> {
+    let call = Sysno::wait4 as usize;
+    // SAFETY: passed on to our caller.
+    outcome(unsafe { raw::syscall4(call, pid as usize, status as usize, options as usize, usage as usize) })
+        .map(|n| n as libc::pid_t)
+}
+
+/// waitid(2).
+pub fn waitid(kind: libc::idtype_t, id: libc::id_t, info: &mut libc::siginfo_t, options: c_int) -> Result<(), Errno> {
+    let (call, info) = (Sysno::waitid as usize, std::ptr::from_mut(info) as usize);
+    // SAFETY: the kernel writes one siginfo_t, alive.
+    outcome(unsafe { raw::syscall5(call, kind as usize, id as usize, info, options as usize, 0) })?;
+    Ok(())
+}
+
+/// tgkill(2) to a thread of this process.
+pub fn signal_thread(thread: c_int, signal: c_int) {
+    // SAFETY: touches no memory.
+    unsafe {
+        let process = raw::syscall0(Sysno::getpid as usize);
+        raw::syscall3(Sysno::tgkill as usize, process, thread as usize, signal as usize);
+    }
+}
+
+/// gettid(2).
+pub fn thread_id() -> c_int {
+    // SAFETY: touches no memory.
+    unsafe { raw::syscall0(Sysno::gettid as usize) as c_int }
+}
+
+/// newfstatat(2), links followed.
+///
+/// # Safety
+/// `path` is the C caller's; the kernel checks it.
+pub unsafe fn fstatat(dir: c_int, path: *const c_char) -> Result<libc::stat, Errno> {
+    let mut stat = std::mem::MaybeUninit::<libc::stat>::uninit();
+    #[cfg(target_arch = "x86_64")]
+    let call = Sysno::newfstatat as usize;
+    #[cfg(target_arch = "aarch64")]
+    let call = Sysno::fstatat as usize;
+    // SAFETY: the kernel writes one struct stat; the rest is passed on to our caller.
+    outcome(unsafe { raw::syscall4(call, dir as usize, path as usize, stat.as_mut_ptr() as usize, 0) })?;
+    // SAFETY: written by the successful call.
+    Ok(unsafe { stat.assume_init() })
+}
+
+/// clock_gettime(2), in nanoseconds.
+pub fn clock(clock: c_int) -> Option<u64> {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the kernel writes one timespec, alive.
+    outcome(unsafe { raw::syscall2(Sysno::clock_gettime as usize, clock as usize, &raw mut time as usize) }).ok()?;
+    Some((time.tv_sec as u64).saturating_mul(1_000_000_000) + time.tv_nsec as u64)
 }

@@ -9,7 +9,7 @@ use crate::call::Call;
 use crate::deadlines::Deadline;
 use crate::engine::Request;
 use crate::errno::Errno;
-use crate::sys;
+use crate::sys::{self, SignalSet};
 use rustix::event::epoll::{self, EventData, EventFlags};
 use std::ffi::c_int;
 use std::mem::MaybeUninit;
@@ -27,7 +27,7 @@ pub enum Waited {
     /// One of the files is ready, or was.
     Ready,
     Timeout,
-    /// A signal, or a cancellation.
+    /// Handlers are to run, under the wait's mask.
     Interrupt,
     /// There is no way to wait like this: a thread has to.
     Impossible,
@@ -64,20 +64,28 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// Parks until one of the files is ready or `deadline` is over.
-    pub fn wait(&mut self, deadline: Deadline) -> Waited {
+    /// Parks until one of the files is ready or `deadline` is over, under a signal mask of the wait's own if there is one.
+    pub fn wait(&mut self, deadline: Deadline, mask: Option<SignalSet>) -> Waited {
         self.waits += 1;
         let request = match self.request() {
             Ok(request) => request,
             Err(_) => return Waited::Impossible,
         };
-        let result = self.call.perform_until(&request, deadline);
+        let result = match mask {
+            None => self.call.perform_until(&request, deadline),
+            Some(mask) => self.call.perform_masked(&request, deadline, mask),
+        };
         match Errno::of(result) {
             _ if result >= 0 => Waited::Ready,
             Errno::TIME => Waited::Timeout,
             Errno::RESTART => Waited::Interrupt,
             _ => Waited::Impossible,
         }
+    }
+
+    /// Lets go of all that the wait holds, before a handler may jump out of it: the files, to wait for them anew.
+    pub fn give_up(mut self) -> Vec<File> {
+        std::mem::take(&mut self.files)
     }
 
     fn request(&mut self) -> Result<Request, Errno> {

@@ -101,6 +101,8 @@ probes! {
     socktime, [1, 3];
     accepting, [1, 3];
     messages, [1, 3];
+    names, [1, 3];
+    queues, [1, 3];
     // Which task is in read, and which thread a signal interrupts, is only known with one worker.
     closing, [1];
     sockclose, [1];

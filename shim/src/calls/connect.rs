@@ -36,13 +36,14 @@ pub fn accept4(call: &Call<'_>, fd: c_int, address: *mut sockaddr, len: *mut soc
         match Errno::of(result) {
             _ if result >= 0 => Ok(result as isize),
             Errno::TIME => Err(Errno::AGAIN),
-            Errno::RESTART => Err(net::interrupted()),
+            Errno::RESTART => Err(Errno::RESTART),
             Errno::AGAIN | Errno::CANCELED | Errno::INTR => net::on_pool(call, wanted),
             error => Err(error),
         }
     } else {
         accept_when_there(call, wanted, descriptor, deadline)
     };
+    let result = net::end_interrupted(call, deadline, result);
     if let Ok(accepted) = result {
         Descriptor::opened(accepted as c_int, flags & libc::SOCK_NONBLOCK, false);
     }
@@ -65,7 +66,7 @@ fn accept_when_there(
     let ready = call.perform_until(&Request::Poll { fd, events }, deadline);
     let result = match Errno::of(ready) {
         Errno::TIME => Err(Errno::AGAIN),
-        Errno::RESTART => Err(net::interrupted()),
+        Errno::RESTART => Err(Errno::RESTART),
         _ => offload::run(call, || wanted.stand_in())
             .unwrap_or_else(|| wanted.stand_in())
             .map(|n| n as isize),
@@ -98,7 +99,7 @@ pub fn connect(call: &Call<'_>, fd: c_int, address: *const sockaddr, len: sockle
     if let Some(duplicate) = kept {
         call.thread.let_go(duplicate);
     }
-    Outcome::Done(result)
+    Outcome::Done(net::end_interrupted(call, deadline, result))
 }
 
 fn connect_by_engine(call: &Call<'_>, wanted: SocketCall, deadline: Deadline) -> Result<isize, Errno> {
@@ -120,7 +121,7 @@ fn connect_by_engine(call: &Call<'_>, wanted: SocketCall, deadline: Deadline) ->
         // It goes on in the kernel.
         Errno::TIME if family() == libc::AF_UNIX => Err(Errno::AGAIN),
         Errno::TIME => Err(Errno::INPROGRESS),
-        Errno::RESTART => Err(net::interrupted()),
+        Errno::RESTART => Err(Errno::RESTART),
         Errno::CANCELED | Errno::INTR | Errno::AGAIN => net::on_pool(call, wanted),
         // One that was begun without waiting, before: the kernel waits for that.
         Errno::ALREADY => {
@@ -128,7 +129,7 @@ fn connect_by_engine(call: &Call<'_>, wanted: SocketCall, deadline: Deadline) ->
             let ready = call.perform_until(&Request::Poll { fd, events }, deadline);
             match Errno::of(ready) {
                 Errno::TIME => Err(Errno::ALREADY),
-                Errno::RESTART => Err(net::interrupted()),
+                Errno::RESTART => Err(Errno::RESTART),
                 _ if ready < 0 => net::on_pool(call, wanted),
                 _ => wanted.call(0).map(|n| n as isize),
             }

@@ -65,6 +65,8 @@ pub fn recvmmsg(
     if let Some(duplicate) = kept {
         call.thread.let_go(duplicate);
     }
+    let deadline = net::deadline(fd, Way::Read, descriptor);
+    let result = net::end_interrupted(call, deadline, result);
     if let (Some(end), Ok(_)) = (end, result) {
         // SAFETY: as above; not null.
         unsafe { *limit = time(end.saturating_sub(sys::now())) };
@@ -101,7 +103,7 @@ impl Rest {
             let ready = call.perform_until(&request, deadline);
             let stopped = match Errno::of(ready) {
                 Errno::TIME => Some(Errno::AGAIN),
-                Errno::RESTART => Some(net::interrupted()),
+                Errno::RESTART => Some(Errno::RESTART),
                 _ if ready < 0 => Some(Errno::of(ready)),
                 _ => None,
             };

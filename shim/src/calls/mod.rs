@@ -5,14 +5,22 @@
 
 pub mod connect;
 pub mod file;
+pub mod ipc;
 pub mod mmsg;
+pub mod names;
 pub mod net;
 pub mod offload;
 pub mod open;
 pub mod poll;
+pub mod process;
+pub mod random;
+pub mod resolver;
 pub mod rw;
 pub mod select;
+pub mod signal;
 pub mod sleep;
+pub mod system;
+pub mod terminal;
 
 use crate::errno::Errno;
 use crate::policy::Why;

@@ -10,6 +10,7 @@ use crate::engine::{Action, Data, Request, SocketCall, Transfer, Way};
 use crate::errno::Errno;
 use crate::fds::{self, Descriptor};
 use crate::policy::{self, Alone, Decision, Hint, Why};
+use crate::signal::Handled;
 use crate::trace::Luck;
 use crate::{sockets, sys};
 use libc::{MSG_DONTWAIT, MSG_NOSIGNAL, MSG_PEEK, MSG_WAITALL, iovec, msghdr, sockaddr, socklen_t};
@@ -189,7 +190,7 @@ fn exchange(call: &Call<'_>, wanted: SocketCall, tried: Option<&dyn Fn() -> Resu
     call.note(|record| record.about(wanted.fd, Some(descriptor)));
     let hint = descriptor.hint().without(Hint::TIMED);
     let decision = match way {
-        Way::Read => policy::read(hint, load, true),
+        Way::Read => policy::read(hint, load, 0, true),
         Way::Write => policy::write(hint, load, true),
     };
     if let Decision::Through(why) = decision {
@@ -304,22 +305,36 @@ pub fn send_rest(
     wait(call, SocketCall { fd, flags, action }, Descriptor::get(fd), done, true)
 }
 
-/// What the caller of a wait that was interrupted gets. One day the kernel's own answer, which may be to begin again.
-pub fn interrupted() -> Errno {
-    Errno::INTR
+/// What a call that was to end by `deadline`, and holds nothing any more, comes to. One that a signal interrupted begins anew
+/// as SA_RESTART says, but not with a timeout: signal(7).
+pub fn end_interrupted<T>(call: &Call<'_>, deadline: Deadline, result: Result<T, Errno>) -> Result<T, Errno> {
+    match result {
+        Err(Errno::RESTART) if deadline != NEVER && call.interrupted() != Handled::Nothing => Err(Errno::INTR),
+        result => result,
+    }
 }
 
 /// Parks until the call is done, of which `done` bytes are already; `tried` says that it would have waited.
 fn wait(call: &Call<'_>, wanted: SocketCall, descriptor: Descriptor, done: usize, tried: bool) -> Result<isize, Errno> {
+    let deadline = deadline(wanted.fd, wanted.action.way(), descriptor);
+    let result = wait_until(call, wanted, deadline, done, tried);
+    end_interrupted(call, deadline, result)
+}
+
+fn wait_until(
+    call: &Call<'_>,
+    wanted: SocketCall,
+    deadline: Deadline,
+    done: usize,
+    tried: bool,
+) -> Result<isize, Errno> {
     let SocketCall { fd, flags, action } = wanted;
     if is_nonblocking(fd) {
         // Set behind our back.
         let result = if done > 0 { Ok(done) } else { wanted.call(MSG_DONTWAIT) };
         return result.map(|n| n as isize);
     }
-    let way = action.way();
-    let deadline = deadline(fd, way, descriptor);
-    let goes_on = match way {
+    let goes_on = match action.way() {
         Way::Read => flags & MSG_WAITALL != 0 && sockets::is_byte_stream(fd),
         Way::Write => true,
     };
@@ -337,7 +352,7 @@ fn wait(call: &Call<'_>, wanted: SocketCall, descriptor: Descriptor, done: usize
         _ if result >= 0 => result as usize,
         _ if done > 0 => return Ok(done as isize),
         Errno::TIME => return Err(Errno::AGAIN),
-        Errno::RESTART => return Err(interrupted()),
+        Errno::RESTART => return Err(Errno::RESTART),
         // The engine cannot tell, or did not do it.
         Errno::AGAIN | Errno::CANCELED | Errno::INTR => return on_pool(call, wanted),
         error => return Err(raised(&wanted, error, tried)),
@@ -365,7 +380,7 @@ fn in_steps(call: &Call<'_>, wanted: SocketCall, mut done: usize, deadline: Dead
         match Errno::of(ready) {
             Errno::TIME if next < deadline => look_again = look_again.map(|nanos| (nanos * 2).min(LAST_LOOK_NS)),
             Errno::TIME => break Err(Errno::AGAIN),
-            Errno::RESTART => break Err(interrupted()),
+            Errno::RESTART => break Err(Errno::RESTART),
             _ if ready < 0 || in_vain > MOST_IN_VAIN => {
                 break on_pool(call, wanted.after(done, &mut storage)).map(|n| done += n as usize);
             }

@@ -2,13 +2,13 @@
 //!
 //! The look is the plain call with no time to wait, so what it says of each descriptor is the kernel's own word.
 
-use super::{Outcome, net, offload};
+use super::{Outcome, offload};
 use crate::call::Call;
 use crate::deadlines::NEVER;
 use crate::errno::Errno;
 use crate::policy::{Alone, Why};
-use crate::sigmask::Mask;
-use crate::sys::{self, outcome};
+use crate::signal::Handled;
+use crate::sys::{self, SignalSet, outcome};
 use crate::watch::{File, Waited, Watch};
 use libc::{epoll_event, nfds_t, pollfd, sigset_t, timespec};
 use std::ffi::c_int;
@@ -81,11 +81,11 @@ fn poll_for(call: &Call<'_>, fds: *mut pollfd, n: nfds_t, limit: Limit, mask: *c
     if n > MOST_FILES {
         return Outcome::Through(Why::Unusual);
     }
-    let look = |limit: Option<&timespec>, mask: *const sigset_t| {
+    let look = |limit: Option<&timespec>| {
         let limit = limit.map_or(0, |limit| std::ptr::from_ref(limit) as usize);
-        let (call, size) = (Sysno::ppoll as usize, size_of::<u64>());
-        // SAFETY: the C caller's array and mask, during its call; the kernel checks them.
-        outcome(unsafe { raw::syscall5(call, fds as usize, n as usize, limit, mask as usize, size) })
+        let call = Sysno::ppoll as usize;
+        // SAFETY: the C caller's array, during its call; the kernel checks it. The time is ours to be changed or not.
+        outcome(unsafe { raw::syscall5(call, fds as usize, n as usize, limit, 0, 0) })
     };
     let files = || {
         if n == 0 {
@@ -165,24 +165,16 @@ fn epoll_for(
     limit: Limit,
     mask: *const sigset_t,
 ) -> Outcome {
-    let look = |limit: Option<&timespec>, mask: *const sigset_t| {
+    let look = |limit: Option<&timespec>| {
         // In milliseconds, and not too early.
         let millis = limit.map_or(-1, |limit| {
             let millis = limit.tv_sec.saturating_mul(1000) + (limit.tv_nsec + 999_999) / 1_000_000;
             c_int::try_from(millis).unwrap_or(c_int::MAX)
         });
-        let (call, size) = (Sysno::epoll_pwait as usize, size_of::<u64>());
+        let call = Sysno::epoll_pwait as usize;
         let (events, millis) = (events as usize, millis as usize);
-        // SAFETY: the C caller's array and mask, during its call; the kernel checks them.
-        let found =
-            outcome(unsafe { raw::syscall6(call, epoll as usize, events, n as usize, millis, mask as usize, size) });
-        // Without time to wait it does not look for signals.
-        if found == Ok(0) && !mask.is_null() {
-            let (call, now) = (Sysno::ppoll as usize, std::ptr::from_ref(&NO_TIME) as usize);
-            // SAFETY: as above; there is no array.
-            return outcome(unsafe { raw::syscall5(call, 0, 0, now, mask as usize, size) });
-        }
-        found
+        // SAFETY: the C caller's array, during its call; the kernel checks it.
+        outcome(unsafe { raw::syscall6(call, epoll as usize, events, n as usize, millis, 0, 0) })
     };
     let files = || {
         vec![File {
@@ -193,12 +185,12 @@ fn epoll_for(
     wait(call, limit, mask, look, files)
 }
 
-/// Looks, and waits until there is something, or the time is up. `look` is the plain call, with a limit and a mask.
+/// Looks, and waits until there is something, or the time is up. `look` is the plain call, with a limit.
 pub fn wait(
     call: &Call<'_>,
     limit: Limit,
     mask: *const sigset_t,
-    look: impl Fn(Option<&timespec>, *const sigset_t) -> Result<usize, Errno>,
+    look: impl Fn(Option<&timespec>) -> Result<usize, Errno>,
     files: impl FnOnce() -> Vec<File>,
 ) -> Outcome {
     if limit == Limit::Nanos(0) {
@@ -214,30 +206,31 @@ pub fn wait(
         Limit::Nanos(nanos) => sys::now().saturating_add(nanos),
         Limit::Forever => NEVER,
     };
-    let look_now = || loop {
-        match look(Some(&NO_TIME), mask) {
-            // A handler ran; only one that `mask` let in ends the call.
-            Err(Errno::INTR) if mask.is_null() => {}
-            found => return found,
-        }
+    let mask = match own_mask(mask) {
+        Ok(mask) => mask,
+        Err(error) => return Outcome::Done(Err(error)),
     };
-    let mut found = look_now();
+    let mut found = look(Some(&NO_TIME));
     if found != Ok(0) {
         call.inline();
         return Outcome::Done(found.map(|n| n as isize));
     }
-    let mask = Mask::of(call, mask);
-    let mut files = files();
-    files.extend(mask.file());
-    let mut watch = Watch::new(call, files);
+    let mut watch = Watch::new(call, files());
     while found == Ok(0) {
-        match watch.wait(deadline) {
-            Waited::Ready => found = look_now(),
+        match watch.wait(deadline, mask) {
+            Waited::Ready => found = look(Some(&NO_TIME)),
             Waited::Timeout => {
-                found = look_now();
+                found = look(Some(&NO_TIME));
                 break;
             }
-            Waited::Interrupt => found = Err(net::interrupted()),
+            Waited::Interrupt => {
+                let files = watch.give_up();
+                // Whatever SA_RESTART says: signal(7).
+                if call.interrupted_under(mask) != Handled::Nothing {
+                    return Outcome::Done(Err(Errno::INTR));
+                }
+                watch = Watch::new(call, files);
+            }
             Waited::Impossible => {
                 let left = (deadline != NEVER).then(|| {
                     let left = deadline.saturating_sub(sys::now());
@@ -246,11 +239,20 @@ pub fn wait(
                         tv_nsec: (left % 1_000_000_000) as i64,
                     }
                 });
-                let there = || look(left.as_ref(), std::ptr::null());
+                let there = || look(left.as_ref());
                 found = offload::run(call, there).unwrap_or_else(there);
                 break;
             }
         }
     }
     Outcome::Done(found.map(|n| n as isize))
+}
+
+/// The mask of a call's own; null is none.
+fn own_mask(mask: *const sigset_t) -> Result<Option<SignalSet>, Errno> {
+    if mask.is_null() {
+        return Ok(None);
+    }
+    // libc's set begins with the kernel's.
+    Ok(sys::copy_in(mask.cast::<SignalSet>(), 1)?.first().copied())
 }

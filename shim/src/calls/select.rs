@@ -91,10 +91,10 @@ fn select_for(
         }
     }
     let found = RefCell::new(wanted.clone());
-    let look = |limit: Option<&timespec>, mask: *const sigset_t| {
+    let look = |limit: Option<&timespec>| {
         let mut found = found.borrow_mut();
         found.clone_from(&wanted);
-        plain(n, &mut found, limit, mask)
+        plain(n, &mut found, limit)
     };
     let files = || files(n, &wanted);
     let outcome = poll::wait(call, limit, mask, look, files);
@@ -110,21 +110,15 @@ fn select_for(
 }
 
 /// pselect6(2) on sets of ours.
-fn plain(
-    n: usize,
-    sets: &mut [Option<Vec<u64>>; 3],
-    limit: Option<&timespec>,
-    mask: *const sigset_t,
-) -> Result<usize, Errno> {
+fn plain(n: usize, sets: &mut [Option<Vec<u64>>; 3], limit: Option<&timespec>) -> Result<usize, Errno> {
     let at = |set: &mut Option<Vec<u64>>| set.as_mut().map_or(0, |words| words.as_mut_ptr() as usize);
     let [readable, writable, exceptional] = sets.each_mut().map(at);
     // The kernel writes what is left.
     let mut limit = limit.copied();
     let limit = limit.as_mut().map_or(0, |limit| std::ptr::from_mut(limit) as usize);
-    let mask = [mask as usize, size_of::<u64>()];
     let call = Sysno::pselect6 as usize;
-    // SAFETY: the sets are alive and of `n` bits at least; the mask is the C caller's, checked by the kernel.
-    outcome(unsafe { raw::syscall6(call, n, readable, writable, exceptional, limit, mask.as_ptr() as usize) })
+    // SAFETY: the sets are alive and of `n` bits at least.
+    outcome(unsafe { raw::syscall6(call, n, readable, writable, exceptional, limit, 0) })
 }
 
 /// The descriptors below `n` of three sets.

@@ -18,7 +18,7 @@ use rustix::event::Timespec;
 use std::ffi::c_int;
 
 pub use plain::perform;
-pub use request::{Data, MAX_COUNT, Request, Run, Transfer, Way};
+pub use request::{Data, KernelCall, MAX_COUNT, Request, Run, Transfer, Way};
 pub use socket::{Action, SocketCall};
 
 use linux_aio::LinuxAio;

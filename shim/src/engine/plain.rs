@@ -1,6 +1,6 @@
 //! A request as the plain system call it stands for, made by the calling thread, which may block in it.
 
-use super::request::{Data, Request, Run, Transfer, Way};
+use super::request::{Data, KernelCall, Request, Run, Transfer, Way};
 use crate::errno::Errno;
 use crate::{fifo, sys};
 use std::ffi::c_int;
@@ -15,10 +15,9 @@ pub fn perform(request: &Request) -> i32 {
         // SAFETY: the path is the C caller's, whose call has not returned (request.rs).
         Request::Open { dir, path, flags, mode } => unsafe { sys::openat(dir, path, flags, mode) },
         Request::Close { fd } => sys::close(fd).map(|()| 0),
-        Request::AwaitWriter { fifo } => {
-            fifo::await_writer(fifo);
-            Ok(0)
-        }
+        Request::AwaitWriter { fifo } => fifo::await_writer(fifo).map(|()| 0),
+        // SAFETY: the arguments are those of a C caller, whose call has not returned (request.rs), or ours for one.
+        Request::Kernel(KernelCall { number, arguments }) => unsafe { sys::call(number, arguments) }.map(|n| n as i32),
         Request::Run(Run { code, data }) => {
             // SAFETY: `data` is what `code` takes, and stays until the fiber that asked for it goes on (request.rs).
             unsafe { code(data) };

@@ -8,6 +8,7 @@ pub use crate::policy::Way;
 use crate::sys::AT_POSITION;
 use std::ffi::{c_char, c_int, c_void};
 use std::sync::atomic::AtomicBool;
+use syscalls::Sysno;
 
 /// The most the kernel transfers in one call (MAX_RW_COUNT); more is cut to it after other checks than io_uring's.
 pub const MAX_COUNT: usize = 0x7fff_f000;
@@ -42,6 +43,8 @@ pub enum Request {
     },
     /// Any code, on a thread of the pool; the result is 0, for the code itself leaves what it has to say.
     Run(Run),
+    /// Any system call that the kernel may be interrupted in, on a thread of the pool.
+    Kernel(KernelCall),
     /// No operation: until the deadline, or until somebody lands the token. `claim` decides between the two where other
     /// threads may land it: whoever sets it first ends the wait. Null where nobody else does.
     Wait {
@@ -56,6 +59,13 @@ pub struct Run {
     pub data: *mut c_void,
 }
 
+/// A system call by its number. Made anew when it was interrupted for nobody: so a time it waits for must be absolute.
+#[derive(Clone, Copy)]
+pub struct KernelCall {
+    pub number: Sysno,
+    pub arguments: [usize; 6],
+}
+
 impl Request {
     /// The descriptor it is about; None for a path.
     #[inline(always)]
@@ -68,7 +78,21 @@ impl Request {
             | Self::Fsync { fd, .. }
             | Self::Close { fd } => Some(fd),
             Self::AwaitWriter { fifo } => Some(fifo),
-            Self::Open { .. } | Self::Run(_) | Self::Wait { .. } => None,
+            Self::Open { .. } | Self::Run(_) | Self::Kernel(_) | Self::Wait { .. } => None,
+        }
+    }
+
+    /// Whether the kernel would end it for a signal: it does not where a disk is waited for.
+    pub fn is_interruptible(&self) -> bool {
+        match self {
+            Self::Transfer(transfer) | Self::Plain(transfer) => transfer.at_position(),
+            Self::Fsync { .. } | Self::Close { .. } | Self::Run(_) => false,
+            Self::Socket(_)
+            | Self::Poll { .. }
+            | Self::Open { .. }
+            | Self::AwaitWriter { .. }
+            | Self::Kernel(_)
+            | Self::Wait { .. } => true,
         }
     }
 
