@@ -5,6 +5,7 @@ use crate::engine::Request;
 use crate::errno::Errno;
 use crate::flight::Flight;
 use crate::policy::{Alone, Load, Why};
+use crate::position;
 use crate::signal::Handled;
 use crate::stats::Calls;
 use crate::sys::{self, SignalSet};
@@ -57,7 +58,9 @@ impl<'a> Call<'a> {
     pub fn load(&self) -> Load {
         let (host, thread) = (self.thread.host(), self.thread);
         let runnable = host.runnable();
-        let alone = if runnable == 0 && thread.in_flight() == 0 {
+        // Inside a stream a fiber delays those of other threads, which would block on the stream's lock.
+        let delays_others = || thread.files().any() && position::other_threads();
+        let alone = if runnable == 0 && thread.in_flight() == 0 && !delays_others() {
             host.alone()
         } else {
             Alone::No

@@ -4,7 +4,7 @@
 //! the child does not lock what was shared: it replaces it.
 
 use crate::thread::Thread;
-use crate::{calls, pool, position, start, stats, tls, trace};
+use crate::{calls, pool, position, start, stats, stdio, tls, trace};
 use std::cell::UnsafeCell;
 use std::sync::Mutex;
 
@@ -68,6 +68,7 @@ extern "C" fn child() {
         pool::renew();
         calls::system::renew();
         start::renew();
+        stdio::monitor::renew();
     }
     // In a handler the thread is off its fiber, and is to be back on it afterwards.
     let (here, attached) = (tls::here(), tls::attached().cast_mut());
@@ -89,6 +90,8 @@ extern "C" fn child() {
     let host = *unsafe { &*attached }.host();
     // Without an eventfd to be had the child's fibers go on as if never attached.
     if let Ok(fresh) = Thread::new(host) {
+        // SAFETY: as above.
+        fresh.files().inherit(unsafe { &*attached }.files(), host.running());
         // SAFETY: the old value is leaked, not dropped: its engine and eventfd are abandoned already.
         unsafe { attached.write(fresh) };
         self::attached(attached);

@@ -507,10 +507,114 @@ hooks! {
     fn symlink(target: *const c_char, path: *const c_char) -> c_int => calls::names::rename, forgets: names::forget();
     fn symlinkat(target: *const c_char, dir: c_int, path: *const c_char) -> c_int => calls::names::symlinkat, forgets: names::forget();
 
-    // stdio closes descriptors inside libc, where no other hook sees it.
-    fn fclose(stream: *mut FILE) -> c_int => calls::file::fclose, forgets: calls::file::before_fclose(stream);
-    fn pclose(stream: *mut FILE) -> c_int => calls::file::fclose, forgets: calls::file::before_fclose(stream);
-    fn freopen(path: *const c_char, mode: *const c_char, stream: *mut FILE) -> *mut FILE => calls::file::freopen, forgets: calls::file::before_fclose(stream);
-    fn freopen64(path: *const c_char, mode: *const c_char, stream: *mut FILE) -> *mut FILE => calls::file::freopen, forgets: calls::file::before_fclose(stream);
+    // stdio, where it does more than its jump tables see (crate::stdio). It closes descriptors inside libc.
+    fn fopen(path: *const c_char, mode: *const c_char) -> *mut FILE => calls::stdio::fopen;
+    fn fopen64(path: *const c_char, mode: *const c_char) -> *mut FILE => calls::stdio::fopen;
+    fn _IO_fopen(path: *const c_char, mode: *const c_char) -> *mut FILE => calls::stdio::fopen;
+    fn freopen(path: *const c_char, mode: *const c_char, stream: *mut FILE) -> *mut FILE => calls::stdio::freopen, forgets: calls::file::before_fclose(stream);
+    fn freopen64(path: *const c_char, mode: *const c_char, stream: *mut FILE) -> *mut FILE => calls::stdio::freopen, forgets: calls::file::before_fclose(stream);
+    fn tmpfile() -> *mut FILE => offload;
+    fn tmpfile64() -> *mut FILE => offload;
+    fn fclose(stream: *mut FILE) -> c_int => calls::stdio::fclose, forgets: calls::file::before_fclose(stream);
+    fn _IO_fclose(stream: *mut FILE) -> c_int => calls::stdio::fclose, forgets: calls::file::before_fclose(stream);
+    fn pclose(stream: *mut FILE) -> c_int => calls::stdio::pclose, forgets: calls::file::before_fclose(stream);
+    fn fcloseall() -> c_int => calls::stdio::fcloseall;
+    fn fflush(stream: *mut FILE) -> c_int => calls::stdio::fflush;
+    fn fflush_unlocked(stream: *mut FILE) -> c_int => calls::stdio::fflush;
+    fn _IO_fflush(stream: *mut FILE) -> c_int => calls::stdio::fflush;
+    fn _IO_flush_all() -> c_int => calls::stdio::flush_all_streams;
+    fn flockfile(stream: *mut FILE) -> () => calls::stdio::flockfile;
+    fn _IO_flockfile(stream: *mut FILE) -> () => calls::stdio::flockfile;
+    fn ftrylockfile(stream: *mut FILE) -> c_int => calls::stdio::ftrylockfile;
+    fn _IO_ftrylockfile(stream: *mut FILE) -> c_int => calls::stdio::ftrylockfile;
+    fn funlockfile(stream: *mut FILE) -> () => calls::stdio::funlockfile;
+    fn _IO_funlockfile(stream: *mut FILE) -> () => calls::stdio::funlockfile;
+    // The variadic ones are in crate::variadic, and come here. A va_list is passed by its address.
+    fn vdprintf(fd: c_int, format: *const c_char, arguments: *mut c_void) -> c_int => calls::stdio::vdprintf;
+    fn __vdprintf_chk(fd: c_int, flag: c_int, format: *const c_char, arguments: *mut c_void) -> c_int => calls::stdio::vdprintf_chk;
     fn closedir(directory: *mut DIR) -> c_int => calls::file::closedir, forgets: calls::file::before_closedir(directory);
+}
+
+/// read(2), for stdio: its calls are made inside libc, and come here by its jump tables.
+///
+/// # Safety
+/// As read(2).
+pub unsafe fn call_read(fd: c_int, buf: *mut c_void, n: size_t) -> ssize_t {
+    // SAFETY: passed on to our caller.
+    unsafe { read::hook(fd, buf, n) }
+}
+
+/// write(2), for stdio.
+///
+/// # Safety
+/// As write(2).
+pub unsafe fn call_write(fd: c_int, buf: *const c_void, n: size_t) -> ssize_t {
+    // SAFETY: passed on to our caller.
+    unsafe { write::hook(fd, buf, n) }
+}
+
+/// lseek(2), for stdio.
+///
+/// # Safety
+/// As lseek(2).
+pub unsafe fn call_lseek(fd: c_int, offset: off_t, whence: c_int) -> off_t {
+    // SAFETY: passed on to our caller.
+    unsafe { lseek::hook(fd, offset, whence) }
+}
+
+/// Has the part of pclose that waits run by a thread of the pool; None where it is to be run here.
+pub fn pclose_on_pool<R>(function: impl FnOnce() -> R) -> Option<R> {
+    // SAFETY: a thread stays attached while one of its hooks runs.
+    let thread = unsafe { tls::here().as_ref() }?;
+    calls::offload::whole(&Call::begin(thread, Row::pclose as usize, None)?, function)
+}
+
+/// vdprintf(3), for dprintf.
+///
+/// # Safety
+/// As vdprintf(3).
+pub unsafe extern "C" fn call_vdprintf(fd: c_int, format: *const c_char, arguments: *mut c_void) -> c_int {
+    // SAFETY: passed on to our caller.
+    unsafe { vdprintf::hook(fd, format, arguments) }
+}
+
+/// `__vdprintf_chk`, for `__dprintf_chk`.
+///
+/// # Safety
+/// As vdprintf(3).
+pub unsafe extern "C" fn call_vdprintf_chk(
+    fd: c_int,
+    flag: c_int,
+    format: *const c_char,
+    arguments: *mut c_void,
+) -> c_int {
+    // SAFETY: passed on to our caller.
+    unsafe { __vdprintf_chk::hook(fd, flag, format, arguments) }
+}
+
+/// close(2), for stdio.
+///
+/// # Safety
+/// As close(2).
+pub unsafe fn call_close(fd: c_int) -> c_int {
+    // SAFETY: passed on to our caller.
+    unsafe { close::hook(fd) }
+}
+
+/// vsyslog(3), for syslog.
+///
+/// # Safety
+/// As vsyslog(3).
+pub unsafe extern "C" fn call_vsyslog(priority: c_int, format: *const c_char, arguments: *mut c_void) {
+    // SAFETY: passed on to our caller.
+    unsafe { vsyslog::hook(priority, format, arguments) }
+}
+
+/// `__vsyslog_chk`, for `__syslog_chk`.
+///
+/// # Safety
+/// As vsyslog(3).
+pub unsafe extern "C" fn call_vsyslog_chk(priority: c_int, flag: c_int, format: *const c_char, arguments: *mut c_void) {
+    // SAFETY: passed on to our caller.
+    unsafe { __vsyslog_chk::hook(priority, flag, format, arguments) }
 }

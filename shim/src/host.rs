@@ -4,7 +4,7 @@ use crate::engine::Wait;
 use crate::errno::Errno;
 use crate::policy::Alone;
 use crate::thread::Thread;
-use crate::{fds, fork, main_fiber, position, signal, start, tls};
+use crate::{fds, fork, main_fiber, position, signal, start, stdio, tls};
 use std::ffi::{c_char, c_int, c_uint, c_void};
 
 /// `aioshim_host_t`.
@@ -147,6 +147,7 @@ unsafe fn attach(table: *const Table, data: *mut c_void, out: *mut *mut Thread) 
 pub fn attach_to(host: Host) -> Result<*mut Thread, Errno> {
     fds::init();
     signal::wrap_all();
+    stdio::convert();
     let thread = Box::into_raw(Box::new(Thread::new(host)?));
     fork::attached(thread);
     position::attached();

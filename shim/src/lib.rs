@@ -9,6 +9,8 @@
 //! 5. [`thread`]: parks the fiber. Its host runs others and comes back through [`host`]'s `aioshim_poll`, which submits
 //!    the batch, reaps completions and unparks.
 //!
+//! stdio, whose calls do not come by names, enters at the first step by its jump tables: [`stdio`].
+//!
 //! Around it: [`start`] sets all up before `main`, [`conf`] reads the environment, [`stats`] counts, [`trace`] writes calls
 //! down, [`position`] keeps reads and writes at a shared file position atomic, [`signal`] has handlers run on fibers, [`fork`] gives
 //! the child a fresh start, [`main_fiber`] makes a fiber of an unmodified program's main thread.
@@ -36,10 +38,12 @@ mod signal;
 mod sockets;
 mod start;
 mod stats;
+mod stdio;
 mod stopwatch;
 mod sys;
 mod thread;
 mod tls;
 mod trace;
+mod variadic;
 mod vfork;
 mod watch;

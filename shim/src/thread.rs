@@ -15,6 +15,7 @@ use crate::pool::{self, Job};
 use crate::remote::{Message, Remote};
 use crate::signal::{Handled, Signals};
 use crate::stats::Stats;
+use crate::stdio::Files;
 use crate::sys::SignalSet;
 use crate::tls::{self, OffFiber};
 use crate::trace::{Record, Trace};
@@ -61,7 +62,9 @@ pub struct Thread {
     engine: UnsafeCell<EngineSlot>,
     flights: UnsafeCell<Flights>,
     deadlines: RefCell<Deadlines>,
-    /// Fibers of this thread that wait for their turn at a file position.
+    /// The streams its fibers are inside.
+    files: Files,
+    /// Fibers of this thread that wait for their turn at a file position or a stream.
     waiting_turn: Cell<usize>,
     /// Operations queued since the last batch was submitted.
     queued: Cell<u32>,
@@ -97,6 +100,7 @@ impl Thread {
             engine: UnsafeCell::new(EngineSlot::Unmade),
             flights: UnsafeCell::new(Flights::new()),
             deadlines: RefCell::new(Deadlines::new()),
+            files: Files::new(),
             waiting_turn: Cell::new(0),
             queued: Cell::new(0),
             batches: Cell::new(true),
@@ -125,6 +129,11 @@ impl Thread {
 
     pub fn signals(&self) -> &Signals {
         &self.signals
+    }
+
+    #[inline(always)]
+    pub fn files(&self) -> &Files {
+        &self.files
     }
 
     pub fn stats(&self) -> &Stats {
@@ -561,7 +570,7 @@ impl Thread {
         let _ = sys::close(duplicate);
     }
 
-    /// Parks the running fiber until another, of this thread or not, gives it its turn at a file position.
+    /// Parks the running fiber until another, of this thread or not, gives it its turn at a file position or a stream.
     pub fn await_turn(&self) {
         self.waiting_turn.update(|n| n + 1);
         self.park();
@@ -599,12 +608,23 @@ impl Thread {
         }
     }
 
-    /// Parks the running fiber until it is unparked. errno is kept.
+    /// Parks the running fiber until it is unparked; it leaves the streams it is inside meanwhile. errno is kept.
     #[inline(always)]
     fn park(&self) {
         self.budget.set(INLINE_BUDGET);
         self.turn_since.set(None);
         let errno = errno::get();
+        if self.files.any() {
+            self.files.park(self.host.running(), || self.switch());
+        } else {
+            self.switch();
+        }
+        errno::set(errno);
+    }
+
+    /// Lets the host run others, and signals be handled.
+    #[inline(always)]
+    fn switch(&self) {
         if self.host.in_place {
             self.host.park();
         } else {
@@ -614,7 +634,6 @@ impl Thread {
             self.signals.enter();
             self.signals.parking(std::ptr::null_mut());
         }
-        errno::set(errno);
     }
 
     /// What a parked fiber waits for.

@@ -97,12 +97,16 @@ probes! {
     nowait, [1, 3];
     openers, [1, 3];
     full, [1, 3];
+    names, [1, 3];
+    queues, [1, 3];
     sockets, [1, 3];
     socktime, [1, 3];
     accepting, [1, 3];
     messages, [1, 3];
-    names, [1, 3];
-    queues, [1, 3];
+    lines, [1, 3];
+    streams, [1, 3];
+    parked, [1, 3];
+    exiting, [1, 3];
     // Which task is in read, and which thread a signal interrupts, is only known with one worker.
     closing, [1];
     sockclose, [1];

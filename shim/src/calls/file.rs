@@ -11,7 +11,7 @@ use crate::fds::{self, Descriptor};
 use crate::policy::{Alone, Hint, Why};
 use crate::position::Turn;
 use crate::sys;
-use std::ffi::{c_char, c_int, c_uint, c_ulong, c_void};
+use std::ffi::{c_int, c_uint, c_ulong, c_void};
 
 pub fn close(call: &Call<'_>, fd: c_int) -> Outcome {
     let descriptor = Descriptor::known(fd);
@@ -152,15 +152,6 @@ pub fn before_setsockopt(fd: c_int, level: c_int, option: c_int) -> Option<c_int
 /// The names of the two timeouts where a time is of 64 bits.
 const SO_RCVTIMEO_NEW: c_int = 66;
 const SO_SNDTIMEO_NEW: c_int = 67;
-
-pub fn fclose(call: &Call<'_>, _stream: *mut libc::FILE) -> Outcome {
-    call.thread.submit_queued();
-    Outcome::Through(Why::Quick)
-}
-
-pub fn freopen(call: &Call<'_>, _path: *const c_char, _mode: *const c_char, stream: *mut libc::FILE) -> Outcome {
-    fclose(call, stream)
-}
 
 /// Before libc closes a stream's descriptor.
 pub fn before_fclose(stream: *mut libc::FILE) -> Option<c_int> {

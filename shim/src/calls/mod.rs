@@ -19,6 +19,7 @@ pub mod rw;
 pub mod select;
 pub mod signal;
 pub mod sleep;
+pub mod stdio;
 pub mod system;
 pub mod terminal;
 
