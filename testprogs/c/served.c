@@ -8,8 +8,7 @@
 
 #define HELP \
     "served [OPTIONS]: one client and one server task for each of N socket pairs\n" \
-    "  -r N        questions a client asks (default 3)\n" \
-    "  --stack N   bytes of stack a fiber (default 64 KiB)\n" TASK_HELP
+    "  -r N        questions a client asks (default 3)\n" TASK_HELP
 
 static unsigned rounds = 3, waiting, most_waiting;
 static long threads;
@@ -102,16 +101,22 @@ int main(int argc, char **argv)
             task_option(option, HELP);
     /* Two descriptors a pair, and one more for each that waits where the shim waits on a duplicate, in the upper half. */
     struct rlimit limit;
-    rlim_t wanted = (rlim_t)task_options.tasks * 4 + 200;
+    rlim_t wanted = (rlim_t)task_options.tasks * 4 + 200, least = (rlim_t)task_options.tasks * 2 + 200;
     if (getrlimit(RLIMIT_NOFILE, &limit))
         die("getrlimit");
+    if (limit.rlim_max < wanted) {
+        /* Who may raise it may. */
+        limit.rlim_max = wanted;
+        if (setrlimit(RLIMIT_NOFILE, &limit) && getrlimit(RLIMIT_NOFILE, &limit))
+            die("getrlimit");
+    }
+    if (limit.rlim_max < least) {
+        fprintf(stderr, "RLIMIT_NOFILE is %lu, and %lu descriptors are needed\n", (unsigned long)limit.rlim_max,
+                (unsigned long)least);
+        return EXIT_SKIP;
+    }
     if (limit.rlim_cur < wanted) {
         limit.rlim_cur = wanted < limit.rlim_max ? wanted : limit.rlim_max;
-        if (limit.rlim_cur < wanted / 2 + 100) {
-            fprintf(stderr, "RLIMIT_NOFILE allows %lu descriptors, and %lu are needed\n", (unsigned long)limit.rlim_max,
-                    (unsigned long)wanted / 2 + 100);
-            return EXIT_SKIP;
-        }
         if (setrlimit(RLIMIT_NOFILE, &limit))
             die("setrlimit");
     }

@@ -42,7 +42,8 @@ struct Watched {
     writers: VecDeque<(Token, Request)>,
     /// Polls, and the events each waits for.
     polls: Vec<(Token, i16)>,
-    armed: epoll::EventFlags,
+    /// What epoll was asked for; None before it was.
+    armed: Option<epoll::EventFlags>,
     /// Times in a row that it was said to be ready and nothing went.
     in_vain: u32,
 }
@@ -109,9 +110,7 @@ impl Readiness {
     /// its file cannot be waited for.
     pub fn add(&mut self, request: &Request, token: Token) -> bool {
         let Some(fd) = request.fd() else { return false };
-        let Some(key) = self.find(fd).or_else(|| self.watch(fd)) else {
-            return false;
-        };
+        let key = self.find(fd).unwrap_or_else(|| self.watch(fd));
         let watched = &mut self.watched[key];
         match *request {
             Request::Poll { events, .. } => watched.polls.push((token, events)),
@@ -154,7 +153,7 @@ impl Readiness {
         keys.iter().find(same).copied()
     }
 
-    fn watch(&mut self, fd: c_int) -> Option<usize> {
+    fn watch(&mut self, fd: c_int) -> usize {
         // One of the shim's own stays as long as its fiber waits. Without room for a duplicate the descriptor itself must do:
         // better than a thread for each that waits.
         let kept = fds::is_ours(fd);
@@ -166,23 +165,17 @@ impl Readiness {
         if duplicate != fd {
             fds::mark_ours(duplicate, true);
         }
-        let armed = epoll::EventFlags::empty();
         let key = self.watched.insert(Watched {
             fd,
             duplicate,
             readers: VecDeque::new(),
             writers: VecDeque::new(),
             polls: Vec::new(),
-            armed,
+            armed: None,
             in_vain: 0,
         });
         self.by_fd.entry(fd).or_default().push(key);
-        let data = epoll::EventData::new_u64(key as u64);
-        if epoll::add(self.epoll(), borrowed(duplicate), data, armed).is_err() {
-            self.forget(key);
-            return None;
-        }
-        Some(key)
+        key
     }
 
     /// Asks for the events that somebody waits for; when nobody does, lets go of the file.
@@ -193,12 +186,16 @@ impl Readiness {
             self.forget(key);
             return true;
         }
-        if wanted == watched.armed {
+        let armed = watched.armed.replace(wanted);
+        if armed == Some(wanted) {
             return true;
         }
-        watched.armed = wanted;
         let data = epoll::EventData::new_u64(key as u64);
-        epoll::modify(borrowed(self.epoll), borrowed(watched.duplicate), data, wanted).is_ok()
+        let (epoll, file) = (borrowed(self.epoll), borrowed(watched.duplicate));
+        match armed {
+            Some(_) => epoll::modify(epoll, file, data, wanted).is_ok(),
+            None => epoll::add(epoll, file, data, wanted).is_ok(),
+        }
     }
 
     fn forget(&mut self, key: usize) {

@@ -480,7 +480,7 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_with_a_timeout_is_the_kernels_to_time() {
+    fn a_socket_with_a_timeout_is_none_of_the_policys() {
         assert_eq!(
             read(PIPE.with(Hint::TIMED), MANY, PAGE, true),
             Decision::Through(Why::Unusual)

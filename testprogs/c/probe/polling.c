@@ -12,6 +12,7 @@
 /* What the compiler must not see. */
 static struct pollfd *volatile nowhere = (struct pollfd *)8;
 static fd_set *volatile no_set = (fd_set *)8;
+static struct pollfd *volatile anywhere = (struct pollfd[1]){ { -1, 0, 0 } };
 static volatile nfds_t too_many = 1u << 30;
 static volatile int negative = -1;
 
@@ -95,7 +96,7 @@ static void polls(void)
     SHOW(ppoll(polled, 1, &(struct timespec){ -1, 0 }, NULL));
     SHOW(ppoll(polled, 1, &(struct timespec){ 0, 1000000000 }, NULL));
     SHOW(poll(nowhere, 1, -1));
-    SHOW(poll(polled, too_many, -1));
+    SHOW(poll(anywhere, too_many, -1));
     /* The end of a pipe, and a pipe without readers. */
     polled[0] = (struct pollfd){ ends[0], POLLIN, -1 };
     count = 1;
