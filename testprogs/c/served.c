@@ -60,9 +60,6 @@ static void *ask(void *arg)
         if (answer != question * 3 + 1)
             wrong("a wrong answer");
     }
-    long now = thread_count();
-    if (now > threads)
-        threads = now;
     close(fd);
     return NULL;
 }
@@ -85,6 +82,8 @@ static void *all(void *arg)
         tasks[2 * i + 1] = task_spawn(serve, &pairs[i][1]);
     for (unsigned i = 0; i < 2 * n; i++)
         task_join(tasks[i]);
+    /* Those of a pool stay for some seconds. */
+    threads = thread_count();
     free(tasks);
     free(pairs);
     return arg;
