@@ -181,7 +181,7 @@ mod verbs {
         let worker = worker(data);
         if worker.runnable() > 0 {
             0
-        } else if worker.started.get() == 1 {
+        } else if worker.remote.share.started() == 1 {
             2
         } else {
             c_int::from(worker.timers.borrow().first() == NEVER)

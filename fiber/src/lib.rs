@@ -17,6 +17,7 @@
 //! and `inbox` are the threads below, `stack` and `slab` the memory; `host` meets the shim.
 
 mod api;
+mod balance;
 mod capi;
 mod conf;
 mod deadlock;

@@ -2,10 +2,13 @@
 
 use crate::deadlines::{Deadline, NEVER};
 use crate::engine::{Request, Run};
+use crate::errno::Errno;
 use crate::flight::Flight;
 use crate::policy::{Alone, Load, Why};
+use crate::position;
+use crate::signal::Handled;
 use crate::stats::Calls;
-use crate::sys;
+use crate::sys::{self, SignalSet};
 use crate::thread::Thread;
 use crate::trace::Record;
 use std::ffi::c_void;
@@ -26,15 +29,17 @@ impl<'a> Call<'a> {
         if fiber.is_null() {
             return None;
         }
-        // A fiber whose calls never wait must not starve the others, nor what arrives from other threads. Now, before
-        // anything is looked at: others may run here.
-        thread.spend(fiber);
-        Some(Self {
+        thread.signals().enter();
+        let call = Self {
             thread,
             fiber,
             row,
             record,
-        })
+        };
+        // A fiber whose calls never wait must not starve the others, nor what arrives from other threads. Now, before
+        // anything is looked at: others may run here.
+        thread.spend(fiber);
+        Some(call)
     }
 
     /// Has the record of a watched call noted something.
@@ -53,7 +58,9 @@ impl<'a> Call<'a> {
     pub fn load(&self) -> Load {
         let (host, thread) = (self.thread.host(), self.thread);
         let runnable = host.runnable();
-        let alone = if runnable == 0 && thread.in_flight() == 0 {
+        // Inside a stream a fiber delays those of other threads, which would block on the stream's lock.
+        let delays_others = || thread.files().any() && position::other_threads();
+        let alone = if runnable == 0 && thread.in_flight() == 0 && !delays_others() {
             host.alone()
         } else {
             Alone::No
@@ -88,6 +95,43 @@ impl<'a> Call<'a> {
     #[inline(always)]
     pub fn perform(&self, request: &Request) -> i32 {
         self.perform_until(request, NEVER)
+    }
+
+    /// Has the handlers run that a result of [`Errno::RESTART`](crate::errno::Errno::RESTART) was for. Only where the call
+    /// holds nothing: they may jump away. A call that gives that error instead is begun anew or ended, as they ask.
+    pub fn interrupted(&self) -> Handled {
+        self.interrupted_under(None)
+    }
+
+    /// [`Self::perform_masked`], and [`Self::interrupted_under`] the mask: what the handlers came to is the error.
+    pub fn perform_handled(&self, request: &Request, deadline: Deadline, mask: SignalSet) -> Result<i32, Handled> {
+        let result = self.perform_masked(request, deadline, mask);
+        if Errno::of(result) == Errno::RESTART {
+            return Err(self.interrupted_under(Some(mask)));
+        }
+        Ok(result)
+    }
+
+    /// [`Self::interrupted`], with the mask that the call waited under, if it had one of its own: the handlers run under it.
+    pub fn interrupted_under(&self, mask: Option<SignalSet>) -> Handled {
+        self.thread.handle_signals(mask)
+    }
+
+    /// [`Self::perform_until`] with the signals in `mask` blocked and no others while it waits, as in ppoll(2).
+    pub fn perform_masked(&self, request: &Request, deadline: Deadline, mask: SignalSet) -> i32 {
+        self.counts().converted.add(1);
+        let mut flight = Flight::new(self.fiber, self.row, request, deadline);
+        flight.mask = &raw const mask;
+        let signals = self.thread.signals();
+        signals.masked.update(|n| n + 1);
+        let flight = &raw mut flight;
+        // SAFETY: as in `fly`; the mask is on this stack, too.
+        let result = unsafe {
+            self.thread.fly(request, flight);
+            (*flight).result
+        };
+        signals.masked.update(|n| n - 1);
+        result
     }
 
     /// The same, ended early with ETIME when `deadline` comes first; what a thread of the pool does is not ended.
@@ -139,6 +183,16 @@ impl<'a> Call<'a> {
         unsafe {
             self.thread.fly(request, flight);
             (*flight).result
+        }
+    }
+}
+
+impl Drop for Call<'_> {
+    /// Back in the program's own code: handlers run at once again, and those of signals that came meanwhile now.
+    #[inline(always)]
+    fn drop(&mut self) {
+        if self.thread.signals().leave(false) {
+            self.thread.handle_signals(None);
         }
     }
 }

@@ -5,8 +5,10 @@
 //! One of the shim's own is not closed: the answer is EBADF. From the rows the macro makes the exported function (redhook), what
 //! finds libc's own, the list of names and the index into the statistics.
 //!
-//! In the place of a function `=> offload` has libc's own run on a thread of the pool ([`calls::offload`]); `=> paced(kind,
-//! file)` only while such calls are slow, else inline ([`calls::paced`]); `=> with_libc(function)` gives it libc's to call.
+//! In the place of a function `=> offload` has libc's own run on a thread of the pool ([`calls::offload`]), `when` it may
+//! wait; `=> paced(kind, file)` only while such calls are slow, else inline ([`calls::paced`]); `=> with_libc(function)` gives
+//! it libc's to call. `otherwise` names a function of ours that is made in the place of libc's where libc has none; what is
+//! after `changes` is done before the call, wherever it is made.
 //!
 //! Off a fiber a hook is one thread-local load, a branch and a jump to libc: nothing allocates, locks or prints there.
 
@@ -14,13 +16,18 @@ use crate::call::Call;
 use crate::calls::directory::{Compare, Filter};
 use crate::calls::walk::{Fts, FtwVisit, GlobError, NftwVisit};
 use crate::calls::{self, CResult, Outcome};
-use crate::errno;
+use crate::errno::{self, Errno};
 use crate::fds;
-use crate::policy::Kind;
+use crate::names;
+use crate::policy::{Kind, Why};
+use crate::signal::Handled;
 use crate::thread::Thread;
 use crate::tls;
-use libc::{DIR, FILE, dev_t, gid_t, iovec, mode_t, off_t, size_t, socklen_t, ssize_t, timespec, uid_t};
-use std::ffi::{c_char, c_int, c_uint, c_ulong, c_void};
+use libc::{
+    DIR, FILE, LIO_WAIT, dev_t, epoll_event, fd_set, gid_t, id_t, idtype_t, iovec, mmsghdr, mode_t, msghdr, nfds_t,
+    off_t, pid_t, pollfd, rusage, siginfo_t, sigset_t, size_t, sockaddr, socklen_t, ssize_t, timespec, timeval, uid_t,
+};
+use std::ffi::{c_char, c_int, c_long, c_uint, c_ulong, c_void};
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 /// The descriptor that a row could not just forget; most rows have none to forget.
@@ -33,8 +40,26 @@ macro_rules! marked {
     };
 }
 
+/// What is in the place of a function that an older libc does not have.
+macro_rules! otherwise {
+    () => {
+        missing as *mut ()
+    };
+    ($own:path) => {
+        $own as *mut ()
+    };
+}
+
 /// What becomes of a fiber's call; None when it is libc's to do.
 macro_rules! converted {
+    ($call:ident, $real:expr, ($($arg:ident),*), offload when $when:expr) => {
+        if $when {
+            converted!($call, $real, ($($arg),*), offload)
+        } else {
+            $call.through(Why::Quick);
+            None
+        }
+    };
     ($call:ident, $real:expr, ($($arg:ident),*), offload) => {
         calls::offload::whole($call, || {
             // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
@@ -51,22 +76,33 @@ macro_rules! converted {
         $($function)::+($call, $real, $($arg),*)
     };
     ($call:ident, $real:expr, ($($arg:ident),*), $($function:ident)::+) => {
-        match $($function)::+($call, $($arg),*) {
-            Outcome::Done(Ok(result)) => Some(CResult::from_done(result)),
-            Outcome::Done(Err(error)) => {
-                errno::set(error.0);
-                Some(CResult::from_done(-1))
-            }
-            Outcome::Through(why) => {
-                $call.through(why);
-                None
-            }
+        loop {
+            break match $($function)::+($call, $($arg),*) {
+                Outcome::Done(Ok(result)) => Some(CResult::from_done(result)),
+                Outcome::Done(Err(error)) => {
+                    if error == Errno::RESTART && $call.interrupted() != Handled::End {
+                        continue;
+                    }
+                    errno::set(error.of_c());
+                    Some(CResult::from_done(-1))
+                }
+                Outcome::Through(why) => {
+                    $call.through(why);
+                    None
+                }
+            };
         }
     };
 }
 
+/// Whether libc has the function of this name, which ends with a NUL.
+fn is_there(name: &'static str) -> bool {
+    // SAFETY: a C string.
+    !unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr().cast()) }.is_null()
+}
+
 macro_rules! hooks {
-    ($( fn $name:ident ( $($arg:ident : $ty:ty),* ) -> $ret:ty => $($function:ident)::+ $(( $($option:tt)* ))? $(, forgets: $marked:expr)? ; )*) => {
+    ($( fn $name:ident ( $($arg:ident : $ty:ty),* ) -> $ret:ty => $($function:ident)::+ $(( $($option:tt)* ))? $(when $when:expr)? $(, changes: $changes:expr)? $(, forgets: $marked:expr)? $(, otherwise: $own:path)? ; )*) => {
         /// The rows' names.
         pub const NAMES: &[&str] = &[$( stringify!($name) ),*];
 
@@ -80,12 +116,13 @@ macro_rules! hooks {
         }
 
         $(
-            #[allow(non_snake_case, static_mut_refs, missing_abi)]
-            mod $name {
+            #[allow(non_snake_case, static_mut_refs, missing_abi, clippy::too_many_arguments)]
+            pub mod $name {
                 use super::*;
 
                 redhook::hook! {
                     unsafe fn $name($($arg: $ty),*) -> $ret => hook {
+                        $($changes;)?
                         let here = tls::here();
                         if here.is_null() {
                             if let Some(fd) = marked!($($marked)?) {
@@ -145,19 +182,32 @@ macro_rules! hooks {
                     {
                         return record.end(result);
                     }
+                    let of_fiber = call.is_some();
+                    // Handlers are not to wait for libc's call.
+                    drop(call);
                     let result = match marked!($($marked)?) {
                         // SAFETY: it makes libc's call, with its caller's arguments.
                         Some(fd) => unsafe { marked(fd, $($arg),*) },
                         // SAFETY: libc's own function, with its caller's arguments.
                         None => unsafe { libc()($($arg),*) },
                     };
-                    if call.is_some() { record.end(result) } else { result }
+                    if of_fiber { record.end(result) } else { result }
                 }
 
                 /// What became of a fiber's call; None when it is libc's to do.
                 #[inline(always)]
                 fn converted(call: &Call<'_>, $($arg: $ty),*) -> Option<$ret> {
-                    converted!(call, libc(), ($($arg),*), $($function)::+ $(( $($option)* ))?)
+                    converted!(call, libc(), ($($arg),*), $($function)::+ $(( $($option)* ))? $(when $when)?)
+                }
+
+                /// libc's own, for calls that are made of others.
+                ///
+                /// # Safety
+                /// As libc's.
+                #[allow(dead_code)]
+                pub unsafe fn real($($arg: $ty),*) -> $ret {
+                    // SAFETY: passed on to our caller.
+                    unsafe { libc()($($arg),*) }
                 }
 
                 type Real = unsafe extern "C" fn($($ty),*) -> $ret;
@@ -179,17 +229,19 @@ macro_rules! hooks {
                 }
 
                 pub fn bind() {
-                    let name = concat!(stringify!($name), "\0").as_ptr().cast();
-                    // SAFETY: the name is a string of C's.
-                    let found = unsafe { ::libc::dlsym(::libc::RTLD_NEXT, name) };
-                    let missing = missing as *mut ();
-                    LIBC.store(if found.is_null() { missing } else { found.cast() }, Ordering::Relaxed);
+                    let real = if is_there(concat!(stringify!($name), "\0")) {
+                        redhook::real!($name) as *mut ()
+                    } else {
+                        otherwise!($($own)?)
+                    };
+                    LIBC.store(real, Ordering::Relaxed);
                 }
 
-                /// In the place of a function that this libc does not have yet: no program was linked to it here.
+                /// In the place of what an older libc does not have.
                 #[cold]
+                #[allow(dead_code)]
                 unsafe extern "C" fn missing($(_: $ty),*) -> $ret {
-                    errno::set(::libc::ENOSYS);
+                    errno::set(libc::ENOSYS);
                     CResult::from_done(-1)
                 }
             }
@@ -263,16 +315,66 @@ hooks! {
     fn setsockopt(fd: c_int, level: c_int, option: c_int, value: *const c_void, n: socklen_t) -> c_int => calls::file::setsockopt, forgets: calls::file::before_setsockopt(fd, level, option);
 
     // Sockets.
+    fn recv(fd: c_int, buf: *mut c_void, n: size_t, flags: c_int) -> ssize_t => calls::net::recv;
+    fn __recv(fd: c_int, buf: *mut c_void, n: size_t, flags: c_int) -> ssize_t => calls::net::recv;
+    fn __recv_chk(fd: c_int, buf: *mut c_void, n: size_t, object: size_t, flags: c_int) -> ssize_t => calls::net::recv_chk;
+    fn recvfrom(fd: c_int, buf: *mut c_void, n: size_t, flags: c_int, address: *mut sockaddr, len: *mut socklen_t) -> ssize_t => calls::net::recvfrom;
+    fn __recvfrom_chk(fd: c_int, buf: *mut c_void, n: size_t, object: size_t, flags: c_int, address: *mut sockaddr, len: *mut socklen_t) -> ssize_t => calls::net::recvfrom_chk;
+    fn recvmsg(fd: c_int, message: *mut msghdr, flags: c_int) -> ssize_t => calls::net::recvmsg;
+    fn recvmmsg(fd: c_int, messages: *mut mmsghdr, n: c_uint, flags: c_int, limit: *mut timespec) -> c_int => calls::mmsg::recvmmsg;
+    fn send(fd: c_int, buf: *const c_void, n: size_t, flags: c_int) -> ssize_t => calls::net::send;
+    fn __send(fd: c_int, buf: *const c_void, n: size_t, flags: c_int) -> ssize_t => calls::net::send;
+    fn sendto(fd: c_int, buf: *const c_void, n: size_t, flags: c_int, address: *const sockaddr, len: socklen_t) -> ssize_t => calls::net::sendto;
+    fn sendmsg(fd: c_int, message: *const msghdr, flags: c_int) -> ssize_t => calls::net::sendmsg;
+    fn sendmmsg(fd: c_int, messages: *mut mmsghdr, n: c_uint, flags: c_int) -> c_int => calls::mmsg::sendmmsg;
+    fn __sendmmsg(fd: c_int, messages: *mut mmsghdr, n: c_uint, flags: c_int) -> c_int => calls::mmsg::sendmmsg;
+    fn accept(fd: c_int, address: *mut sockaddr, len: *mut socklen_t) -> c_int => calls::connect::accept;
+    fn accept4(fd: c_int, address: *mut sockaddr, len: *mut socklen_t, flags: c_int) -> c_int => calls::connect::accept4;
+    fn connect(fd: c_int, address: *const sockaddr, len: socklen_t) -> c_int => calls::connect::connect;
+    fn __connect(fd: c_int, address: *const sockaddr, len: socklen_t) -> c_int => calls::connect::connect;
 
     // Waiting for readiness.
+    fn poll(fds: *mut pollfd, n: nfds_t, timeout: c_int) -> c_int => calls::poll::poll;
+    fn __poll(fds: *mut pollfd, n: nfds_t, timeout: c_int) -> c_int => calls::poll::poll;
+    fn __poll_chk(fds: *mut pollfd, n: nfds_t, timeout: c_int, object: size_t) -> c_int => calls::poll::poll_chk;
+    fn ppoll(fds: *mut pollfd, n: nfds_t, timeout: *const timespec, mask: *const sigset_t) -> c_int => calls::poll::ppoll;
+    fn __ppoll_chk(fds: *mut pollfd, n: nfds_t, timeout: *const timespec, mask: *const sigset_t, object: size_t) -> c_int => calls::poll::ppoll_chk;
+    fn select(n: c_int, readable: *mut fd_set, writable: *mut fd_set, exceptional: *mut fd_set, timeout: *mut timeval) -> c_int => calls::select::select;
+    fn __select(n: c_int, readable: *mut fd_set, writable: *mut fd_set, exceptional: *mut fd_set, timeout: *mut timeval) -> c_int => calls::select::select;
+    fn pselect(n: c_int, readable: *mut fd_set, writable: *mut fd_set, exceptional: *mut fd_set, timeout: *const timespec, mask: *const sigset_t) -> c_int => calls::select::pselect;
+    fn epoll_wait(epoll: c_int, events: *mut epoll_event, n: c_int, timeout: c_int) -> c_int => calls::poll::epoll_wait;
+    fn epoll_pwait(epoll: c_int, events: *mut epoll_event, n: c_int, timeout: c_int, mask: *const sigset_t) -> c_int => calls::poll::epoll_pwait;
+    fn epoll_pwait2(epoll: c_int, events: *mut epoll_event, n: c_int, timeout: *const timespec, mask: *const sigset_t) -> c_int => calls::poll::epoll_pwait2, otherwise: calls::poll::own_epoll_pwait2;
 
     // Time and signals.
     fn nanosleep(time: *const timespec, left: *mut timespec) -> c_int => calls::sleep::nanosleep;
     fn __nanosleep(time: *const timespec, left: *mut timespec) -> c_int => calls::sleep::nanosleep;
     fn usleep(microseconds: c_uint) -> c_int => calls::sleep::usleep;
     fn sleep(seconds: c_uint) -> c_uint => calls::sleep::sleep;
+    fn clock_nanosleep(clock: c_int, flags: c_int, time: *const timespec, left: *mut timespec) -> c_int => calls::sleep::clock_nanosleep;
+    fn thrd_sleep(time: *const timespec, left: *mut timespec) -> c_int => calls::sleep::thrd_sleep;
+    fn pause() -> c_int => calls::signal::pause;
+    fn sigsuspend(mask: *const sigset_t) -> c_int => calls::signal::sigsuspend;
+    fn __sigsuspend(mask: *const sigset_t) -> c_int => calls::signal::sigsuspend;
+    fn sigpause(mask: c_int) -> c_int => calls::signal::sigpause;
+    fn __sigpause(what: c_int, is_signal: c_int) -> c_int => calls::signal::sigpause_either;
+    fn __xpg_sigpause(signal: c_int) -> c_int => calls::signal::sigpause_one;
+    fn sigwait(set: *const sigset_t, signal: *mut c_int) -> c_int => calls::signal::sigwait;
+    fn sigwaitinfo(set: *const sigset_t, info: *mut siginfo_t) -> c_int => calls::signal::sigwaitinfo;
+    fn sigtimedwait(set: *const sigset_t, info: *mut siginfo_t, timeout: *const timespec) -> c_int => calls::signal::sigtimedwait;
+    fn __sigtimedwait(set: *const sigset_t, info: *mut siginfo_t, timeout: *const timespec) -> c_int => calls::signal::sigtimedwait;
 
     // Processes.
+    fn wait(status: *mut c_int) -> pid_t => calls::process::wait;
+    fn __wait(status: *mut c_int) -> pid_t => calls::process::wait;
+    fn waitpid(pid: pid_t, status: *mut c_int, options: c_int) -> pid_t => calls::process::waitpid;
+    fn __waitpid(pid: pid_t, status: *mut c_int, options: c_int) -> pid_t => calls::process::waitpid;
+    fn wait3(status: *mut c_int, options: c_int, usage: *mut rusage) -> pid_t => calls::process::wait3;
+    fn wait4(pid: pid_t, status: *mut c_int, options: c_int, usage: *mut rusage) -> pid_t => calls::process::wait4;
+    fn waitid(kind: idtype_t, id: id_t, info: *mut siginfo_t, options: c_int) -> c_int => calls::process::waitid;
+    fn system(command: *const c_char) -> c_int => calls::system::system;
+    // Variadic in C, like open.
+    fn ptrace(request: c_long, pid: pid_t, address: *mut c_void, data: *mut c_void) -> c_long => calls::process::ptrace;
 
     // Metadata: names and attributes of files.
     fn stat(path: *const c_char, into: *mut c_void) -> c_int => paced(Lookup, libc::AT_FDCWD);
@@ -328,23 +430,23 @@ hooks! {
     fn rmdir(path: *const c_char) -> c_int => paced(Change, libc::AT_FDCWD);
     fn remove(path: *const c_char) -> c_int => paced(Change, libc::AT_FDCWD);
     fn unlinkat(dir: c_int, path: *const c_char, flags: c_int) -> c_int => paced(Change, dir);
-    fn rename(from: *const c_char, to: *const c_char) -> c_int => paced(Change, libc::AT_FDCWD);
-    fn link(from: *const c_char, to: *const c_char) -> c_int => paced(Change, libc::AT_FDCWD);
-    fn symlink(from: *const c_char, to: *const c_char) -> c_int => paced(Change, libc::AT_FDCWD);
-    fn renameat(from_dir: c_int, from: *const c_char, to_dir: c_int, to: *const c_char) -> c_int => paced(Change, to_dir);
-    fn renameat2(from_dir: c_int, from: *const c_char, to_dir: c_int, to: *const c_char, flags: c_uint) -> c_int => paced(Change, to_dir);
-    fn linkat(from_dir: c_int, from: *const c_char, to_dir: c_int, to: *const c_char, flags: c_int) -> c_int => paced(Change, to_dir);
-    fn symlinkat(target: *const c_char, dir: c_int, path: *const c_char) -> c_int => paced(Change, dir);
+    fn rename(from: *const c_char, to: *const c_char) -> c_int => paced(Change, libc::AT_FDCWD), changes: names::forget();
+    fn link(from: *const c_char, to: *const c_char) -> c_int => paced(Change, libc::AT_FDCWD), changes: names::forget();
+    fn symlink(from: *const c_char, to: *const c_char) -> c_int => paced(Change, libc::AT_FDCWD), changes: names::forget();
+    fn renameat(from_dir: c_int, from: *const c_char, to_dir: c_int, to: *const c_char) -> c_int => paced(Change, to_dir), changes: names::forget();
+    fn renameat2(from_dir: c_int, from: *const c_char, to_dir: c_int, to: *const c_char, flags: c_uint) -> c_int => paced(Change, to_dir), changes: names::forget();
+    fn linkat(from_dir: c_int, from: *const c_char, to_dir: c_int, to: *const c_char, flags: c_int) -> c_int => paced(Change, to_dir), changes: names::forget();
+    fn symlinkat(target: *const c_char, dir: c_int, path: *const c_char) -> c_int => paced(Change, dir), changes: names::forget();
     fn mkdir(path: *const c_char, mode: mode_t) -> c_int => paced(Change, libc::AT_FDCWD);
-    fn mkfifo(path: *const c_char, mode: mode_t) -> c_int => paced(Change, libc::AT_FDCWD);
+    fn mkfifo(path: *const c_char, mode: mode_t) -> c_int => paced(Change, libc::AT_FDCWD), changes: names::forget();
     fn chmod(path: *const c_char, mode: mode_t) -> c_int => paced(Change, libc::AT_FDCWD);
     fn lchmod(path: *const c_char, mode: mode_t) -> c_int => paced(Change, libc::AT_FDCWD);
     fn mkdirat(dir: c_int, path: *const c_char, mode: mode_t) -> c_int => paced(Change, dir);
-    fn mkfifoat(dir: c_int, path: *const c_char, mode: mode_t) -> c_int => paced(Change, dir);
-    fn mknod(path: *const c_char, mode: mode_t, device: dev_t) -> c_int => paced(Change, libc::AT_FDCWD);
-    fn mknodat(dir: c_int, path: *const c_char, mode: mode_t, device: dev_t) -> c_int => paced(Change, dir);
-    fn __xmknod(version: c_int, path: *const c_char, mode: mode_t, device: *mut dev_t) -> c_int => paced(Change, libc::AT_FDCWD);
-    fn __xmknodat(version: c_int, dir: c_int, path: *const c_char, mode: mode_t, device: *mut dev_t) -> c_int => paced(Change, dir);
+    fn mkfifoat(dir: c_int, path: *const c_char, mode: mode_t) -> c_int => paced(Change, dir), changes: names::forget();
+    fn mknod(path: *const c_char, mode: mode_t, device: dev_t) -> c_int => paced(Change, libc::AT_FDCWD), changes: names::forget();
+    fn mknodat(dir: c_int, path: *const c_char, mode: mode_t, device: dev_t) -> c_int => paced(Change, dir), changes: names::forget();
+    fn __xmknod(version: c_int, path: *const c_char, mode: mode_t, device: *mut dev_t) -> c_int => paced(Change, libc::AT_FDCWD), changes: names::forget();
+    fn __xmknodat(version: c_int, dir: c_int, path: *const c_char, mode: mode_t, device: *mut dev_t) -> c_int => paced(Change, dir), changes: names::forget();
     fn fchmod(fd: c_int, mode: mode_t) -> c_int => paced(Change, fd);
     fn fchmodat(dir: c_int, path: *const c_char, mode: mode_t, flags: c_int) -> c_int => paced(Change, dir);
     fn chown(path: *const c_char, owner: uid_t, group: gid_t) -> c_int => paced(Change, libc::AT_FDCWD);
@@ -438,16 +540,239 @@ hooks! {
     fn fts_close(tree: *mut Fts) -> c_int => paced(Directory, libc::AT_FDCWD);
     fn fts64_close(tree: *mut Fts) -> c_int => paced(Directory, libc::AT_FDCWD);
 
-    // Names and users.
+    // Names and users: the resolver, the name services, their files and sockets.
+    fn getaddrinfo(node: *const c_char, service: *const c_char, hints: *const c_void, result: *mut c_void) -> c_int => offload;
+    fn getnameinfo(address: *const c_void, n: socklen_t, host: *mut c_void, host_n: socklen_t, service: *mut c_void, service_n: socklen_t, flags: c_int) -> c_int => offload;
+    fn gethostbyname(name: *const c_char) -> *mut c_void => offload;
+    fn gethostbyname2(name: *const c_char, family: c_int) -> *mut c_void => offload;
+    fn gethostbyaddr(address: *const c_void, n: socklen_t, family: c_int) -> *mut c_void => offload;
+    fn gethostbyname_r(name: *const c_char, entry: *mut c_void, buf: *mut c_void, n: size_t, result: *mut c_void, error: *mut c_void) -> c_int => offload;
+    fn gethostbyname2_r(name: *const c_char, family: c_int, entry: *mut c_void, buf: *mut c_void, n: size_t, result: *mut c_void, error: *mut c_void) -> c_int => offload;
+    fn gethostbyaddr_r(address: *const c_void, address_n: socklen_t, family: c_int, entry: *mut c_void, buf: *mut c_void, n: size_t, result: *mut c_void, error: *mut c_void) -> c_int => offload;
+    fn gethostent() -> *mut c_void => offload;
+    fn gethostent_r(entry: *mut c_void, buf: *mut c_void, n: size_t, result: *mut c_void, error: *mut c_void) -> c_int => offload;
+    fn sethostent(stay_open: c_int) -> () => offload;
+    fn endhostent() -> () => offload;
+    fn getnetent() -> *mut c_void => offload;
+    fn getnetent_r(entry: *mut c_void, buf: *mut c_void, n: size_t, result: *mut c_void, error: *mut c_void) -> c_int => offload;
+    fn setnetent(stay_open: c_int) -> () => offload;
+    fn endnetent() -> () => offload;
+    fn getprotoent() -> *mut c_void => offload;
+    fn getprotoent_r(entry: *mut c_void, buf: *mut c_void, n: size_t, result: *mut c_void) -> c_int => offload;
+    fn setprotoent(stay_open: c_int) -> () => offload;
+    fn endprotoent() -> () => offload;
+    fn getservent() -> *mut c_void => offload;
+    fn getservent_r(entry: *mut c_void, buf: *mut c_void, n: size_t, result: *mut c_void) -> c_int => offload;
+    fn setservent(stay_open: c_int) -> () => offload;
+    fn endservent() -> () => offload;
+    fn getpwent() -> *mut c_void => offload;
+    fn getpwent_r(entry: *mut c_void, buf: *mut c_void, n: size_t, result: *mut c_void) -> c_int => offload;
+    fn setpwent() -> () => offload;
+    fn endpwent() -> () => offload;
+    fn getgrent() -> *mut c_void => offload;
+    fn getgrent_r(entry: *mut c_void, buf: *mut c_void, n: size_t, result: *mut c_void) -> c_int => offload;
+    fn setgrent() -> () => offload;
+    fn endgrent() -> () => offload;
+    fn getspent() -> *mut c_void => offload;
+    fn getspent_r(entry: *mut c_void, buf: *mut c_void, n: size_t, result: *mut c_void) -> c_int => offload;
+    fn setspent() -> () => offload;
+    fn endspent() -> () => offload;
+    fn getnetbyname(name: *const c_char) -> *mut c_void => offload;
+    fn getnetbyname_r(name: *const c_char, entry: *mut c_void, buf: *mut c_void, n: size_t, result: *mut c_void, error: *mut c_void) -> c_int => offload;
+    fn getnetbyaddr(net: c_uint, family: c_int) -> *mut c_void => offload;
+    fn getnetbyaddr_r(net: c_uint, family: c_int, entry: *mut c_void, buf: *mut c_void, n: size_t, result: *mut c_void, error: *mut c_void) -> c_int => offload;
+    fn getprotobyname(name: *const c_char) -> *mut c_void => offload;
+    fn getprotobyname_r(name: *const c_char, entry: *mut c_void, buf: *mut c_void, n: size_t, result: *mut c_void) -> c_int => offload;
+    fn getprotobynumber(number: c_int) -> *mut c_void => offload;
+    fn getprotobynumber_r(number: c_int, entry: *mut c_void, buf: *mut c_void, n: size_t, result: *mut c_void) -> c_int => offload;
+    fn getservbyname(name: *const c_char, protocol: *const c_char) -> *mut c_void => offload;
+    fn getservbyname_r(name: *const c_char, protocol: *const c_char, entry: *mut c_void, buf: *mut c_void, n: size_t, result: *mut c_void) -> c_int => offload;
+    fn getservbyport(port: c_int, protocol: *const c_char) -> *mut c_void => offload;
+    fn getservbyport_r(port: c_int, protocol: *const c_char, entry: *mut c_void, buf: *mut c_void, n: size_t, result: *mut c_void) -> c_int => offload;
+    fn getpwnam(name: *const c_char) -> *mut c_void => offload;
+    fn getpwuid(user: c_uint) -> *mut c_void => offload;
+    fn getpwnam_r(name: *const c_char, entry: *mut c_void, buf: *mut c_void, n: size_t, result: *mut c_void) -> c_int => offload;
+    fn getpwuid_r(user: c_uint, entry: *mut c_void, buf: *mut c_void, n: size_t, result: *mut c_void) -> c_int => offload;
+    fn getgrnam(name: *const c_char) -> *mut c_void => offload;
+    fn getgrgid(group: c_uint) -> *mut c_void => offload;
+    fn getgrnam_r(name: *const c_char, entry: *mut c_void, buf: *mut c_void, n: size_t, result: *mut c_void) -> c_int => offload;
+    fn getgrgid_r(group: c_uint, entry: *mut c_void, buf: *mut c_void, n: size_t, result: *mut c_void) -> c_int => offload;
+    fn getgrouplist(user: *const c_char, group: c_uint, groups: *mut c_void, n: *mut c_void) -> c_int => offload;
+    fn getspnam(name: *const c_char) -> *mut c_void => offload;
+    fn getspnam_r(name: *const c_char, entry: *mut c_void, buf: *mut c_void, n: size_t, result: *mut c_void) -> c_int => offload;
+    fn innetgr(group: *const c_char, host: *const c_char, user: *const c_char, domain: *const c_char) -> c_int => offload;
+    fn getaliasbyname(name: *const c_char) -> *mut c_void => offload;
+    fn getrpcbyname(name: *const c_char) -> *mut c_void => offload;
+    fn getrpcbynumber(number: c_int) -> *mut c_void => offload;
+    fn ether_hostton(host: *const c_char, address: *mut c_void) -> c_int => offload;
+    fn ether_ntohost(host: *mut c_void, address: *const c_void) -> c_int => offload;
+    fn getlogin() -> *mut c_char => offload;
+    fn getlogin_r(buf: *mut c_void, n: size_t) -> c_int => offload;
+    fn __getlogin_r_chk(buf: *mut c_void, n: size_t, object: size_t) -> c_int => offload;
+    fn getpass(prompt: *const c_char) -> *mut c_char => offload;
+    fn wordexp(words: *const c_char, result: *mut c_void, flags: c_int) -> c_int => offload;
+    fn gethostid() -> c_long => offload;
+    fn vsyslog(priority: c_int, format: *const c_char, arguments: *mut c_void) -> () => offload;
+    fn __vsyslog_chk(priority: c_int, flag: c_int, format: *const c_char, arguments: *mut c_void) -> () => offload;
+    fn openlog(ident: *const c_char, options: c_int, facility: c_int) -> () => offload;
+    fn closelog() -> () => offload;
+    fn res_query(name: *const c_char, class: c_int, kind: c_int, answer: *mut c_void, n: c_int) -> c_int => calls::resolver::res_query;
+    fn __res_query(name: *const c_char, class: c_int, kind: c_int, answer: *mut c_void, n: c_int) -> c_int => calls::resolver::res_query;
+    fn res_search(name: *const c_char, class: c_int, kind: c_int, answer: *mut c_void, n: c_int) -> c_int => calls::resolver::res_search;
+    fn __res_search(name: *const c_char, class: c_int, kind: c_int, answer: *mut c_void, n: c_int) -> c_int => calls::resolver::res_search;
+    fn res_querydomain(name: *const c_char, domain: *const c_char, class: c_int, kind: c_int, answer: *mut c_void, n: c_int) -> c_int => calls::resolver::res_querydomain;
+    fn __res_querydomain(name: *const c_char, domain: *const c_char, class: c_int, kind: c_int, answer: *mut c_void, n: c_int) -> c_int => calls::resolver::res_querydomain;
+    fn res_send(message: *const c_void, message_n: c_int, answer: *mut c_void, n: c_int) -> c_int => calls::resolver::res_send;
+    fn __res_send(message: *const c_void, message_n: c_int, answer: *mut c_void, n: c_int) -> c_int => calls::resolver::res_send;
+    fn res_nquery(state: *mut c_void, name: *const c_char, class: c_int, kind: c_int, answer: *mut c_void, n: c_int) -> c_int => offload;
+    fn __res_nquery(state: *mut c_void, name: *const c_char, class: c_int, kind: c_int, answer: *mut c_void, n: c_int) -> c_int => offload;
+    fn res_nsearch(state: *mut c_void, name: *const c_char, class: c_int, kind: c_int, answer: *mut c_void, n: c_int) -> c_int => offload;
+    fn __res_nsearch(state: *mut c_void, name: *const c_char, class: c_int, kind: c_int, answer: *mut c_void, n: c_int) -> c_int => offload;
+    fn res_nquerydomain(state: *mut c_void, name: *const c_char, domain: *const c_char, class: c_int, kind: c_int, answer: *mut c_void, n: c_int) -> c_int => offload;
+    fn __res_nquerydomain(state: *mut c_void, name: *const c_char, domain: *const c_char, class: c_int, kind: c_int, answer: *mut c_void, n: c_int) -> c_int => offload;
+    fn res_nsend(state: *mut c_void, message: *const c_void, message_n: c_int, answer: *mut c_void, n: c_int) -> c_int => offload;
+    fn __res_nsend(state: *mut c_void, message: *const c_void, message_n: c_int, answer: *mut c_void, n: c_int) -> c_int => offload;
 
-    // Interprocess communication.
+    // Interprocess communication, and the rest.
+    fn msgrcv(queue: c_int, message: *mut c_void, n: size_t, kind: c_long, flags: c_int) -> ssize_t => calls::ipc::msgrcv;
+    fn msgsnd(queue: c_int, message: *const c_void, n: size_t, flags: c_int) -> c_int => calls::ipc::msgsnd;
+    fn semop(set: c_int, operations: *mut c_void, n: size_t) -> c_int => calls::ipc::semop;
+    fn semtimedop(set: c_int, operations: *mut c_void, n: size_t, limit: *const timespec) -> c_int => calls::ipc::semtimedop;
+    fn mq_receive(queue: c_int, message: *mut c_char, n: size_t, priority: *mut c_uint) -> ssize_t => calls::ipc::mq_receive;
+    fn mq_timedreceive(queue: c_int, message: *mut c_char, n: size_t, priority: *mut c_uint, until: *const timespec) -> ssize_t => calls::ipc::mq_timedreceive;
+    fn mq_send(queue: c_int, message: *const c_char, n: size_t, priority: c_uint) -> c_int => calls::ipc::mq_send;
+    fn mq_timedsend(queue: c_int, message: *const c_char, n: size_t, priority: c_uint, until: *const timespec) -> c_int => calls::ipc::mq_timedsend;
+    fn mq_open(name: *const c_char, flags: c_int, mode: mode_t, attributes: *const c_void) -> c_int => offload;
+    fn __mq_open_2(name: *const c_char, flags: c_int) -> c_int => offload;
+    fn mq_unlink(name: *const c_char) -> c_int => offload;
+    fn shm_open(name: *const c_char, flags: c_int, mode: mode_t) -> c_int => offload;
+    fn shm_unlink(name: *const c_char) -> c_int => offload;
+    fn sem_unlink(name: *const c_char) -> c_int => offload;
+    fn eventfd_read(fd: c_int, value: *mut c_void) -> c_int => calls::rw::eventfd_read;
+    fn eventfd_write(fd: c_int, value: u64) -> c_int => calls::rw::eventfd_write;
+    fn getrandom(buf: *mut c_void, n: size_t, flags: c_uint) -> ssize_t => offload when calls::random::waits();
+    fn getentropy(buf: *mut c_void, n: size_t) -> c_int => offload when calls::random::waits();
+    fn tcdrain(fd: c_int) -> c_int => offload;
+    fn tcsendbreak(fd: c_int, duration: c_int) -> c_int => offload;
+    fn tcsetattr(fd: c_int, actions: c_int, settings: *const c_void) -> c_int => offload when calls::terminal::drains(actions);
+    fn aio_suspend(list: *const c_void, n: c_int, limit: *const timespec) -> c_int => offload;
+    fn aio_suspend64(list: *const c_void, n: c_int, limit: *const timespec) -> c_int => offload;
+    fn lio_listio(mode: c_int, list: *const c_void, n: c_int, event: *mut c_void) -> c_int => offload when mode == LIO_WAIT;
+    fn lio_listio64(mode: c_int, list: *const c_void, n: c_int, event: *mut c_void) -> c_int => offload when mode == LIO_WAIT;
+    fn mlock(address: *const c_void, n: size_t) -> c_int => offload;
+    fn mlock2(address: *const c_void, n: size_t, flags: c_uint) -> c_int => offload;
+    fn mlockall(flags: c_int) -> c_int => offload;
 
     // Locks.
 
-    // stdio closes descriptors inside libc, where no other hook sees it.
-    fn fclose(stream: *mut FILE) -> c_int => calls::file::fclose, forgets: calls::file::before_fclose(stream);
-    fn pclose(stream: *mut FILE) -> c_int => calls::file::fclose, forgets: calls::file::before_fclose(stream);
-    fn freopen(path: *const c_char, mode: *const c_char, stream: *mut FILE) -> *mut FILE => calls::file::freopen, forgets: calls::file::before_fclose(stream);
-    fn freopen64(path: *const c_char, mode: *const c_char, stream: *mut FILE) -> *mut FILE => calls::file::freopen, forgets: calls::file::before_fclose(stream);
+    // stdio, where it does more than its jump tables see (crate::stdio). It closes descriptors inside libc.
+    fn fopen(path: *const c_char, mode: *const c_char) -> *mut FILE => calls::stdio::fopen;
+    fn fopen64(path: *const c_char, mode: *const c_char) -> *mut FILE => calls::stdio::fopen;
+    fn _IO_fopen(path: *const c_char, mode: *const c_char) -> *mut FILE => calls::stdio::fopen;
+    fn freopen(path: *const c_char, mode: *const c_char, stream: *mut FILE) -> *mut FILE => calls::stdio::freopen, forgets: calls::file::before_fclose(stream);
+    fn freopen64(path: *const c_char, mode: *const c_char, stream: *mut FILE) -> *mut FILE => calls::stdio::freopen, forgets: calls::file::before_fclose(stream);
+    fn tmpfile() -> *mut FILE => offload;
+    fn tmpfile64() -> *mut FILE => offload;
+    fn fclose(stream: *mut FILE) -> c_int => calls::stdio::fclose, forgets: calls::file::before_fclose(stream);
+    fn _IO_fclose(stream: *mut FILE) -> c_int => calls::stdio::fclose, forgets: calls::file::before_fclose(stream);
+    fn pclose(stream: *mut FILE) -> c_int => calls::stdio::pclose, forgets: calls::file::before_fclose(stream);
+    fn fcloseall() -> c_int => calls::stdio::fcloseall;
+    fn fflush(stream: *mut FILE) -> c_int => calls::stdio::fflush;
+    fn fflush_unlocked(stream: *mut FILE) -> c_int => calls::stdio::fflush;
+    fn _IO_fflush(stream: *mut FILE) -> c_int => calls::stdio::fflush;
+    fn _IO_flush_all() -> c_int => calls::stdio::flush_all_streams;
+    fn flockfile(stream: *mut FILE) -> () => calls::stdio::flockfile;
+    fn _IO_flockfile(stream: *mut FILE) -> () => calls::stdio::flockfile;
+    fn ftrylockfile(stream: *mut FILE) -> c_int => calls::stdio::ftrylockfile;
+    fn _IO_ftrylockfile(stream: *mut FILE) -> c_int => calls::stdio::ftrylockfile;
+    fn funlockfile(stream: *mut FILE) -> () => calls::stdio::funlockfile;
+    fn _IO_funlockfile(stream: *mut FILE) -> () => calls::stdio::funlockfile;
+    // The variadic ones are in crate::variadic, and come here. A va_list is passed by its address.
+    fn vdprintf(fd: c_int, format: *const c_char, arguments: *mut c_void) -> c_int => calls::stdio::vdprintf;
+    fn __vdprintf_chk(fd: c_int, flag: c_int, format: *const c_char, arguments: *mut c_void) -> c_int => calls::stdio::vdprintf_chk;
     fn closedir(directory: *mut DIR) -> c_int => calls::file::closedir, forgets: calls::file::before_closedir(directory);
+}
+
+/// read(2), for stdio: its calls are made inside libc, and come here by its jump tables.
+///
+/// # Safety
+/// As read(2).
+pub unsafe fn call_read(fd: c_int, buf: *mut c_void, n: size_t) -> ssize_t {
+    // SAFETY: passed on to our caller.
+    unsafe { read::hook(fd, buf, n) }
+}
+
+/// write(2), for stdio.
+///
+/// # Safety
+/// As write(2).
+pub unsafe fn call_write(fd: c_int, buf: *const c_void, n: size_t) -> ssize_t {
+    // SAFETY: passed on to our caller.
+    unsafe { write::hook(fd, buf, n) }
+}
+
+/// lseek(2), for stdio.
+///
+/// # Safety
+/// As lseek(2).
+pub unsafe fn call_lseek(fd: c_int, offset: off_t, whence: c_int) -> off_t {
+    // SAFETY: passed on to our caller.
+    unsafe { lseek::hook(fd, offset, whence) }
+}
+
+/// Has the part of pclose that waits run by a thread of the pool; None where it is to be run here.
+pub fn pclose_on_pool<R>(function: impl FnOnce() -> R) -> Option<R> {
+    // SAFETY: a thread stays attached while one of its hooks runs.
+    let thread = unsafe { tls::here().as_ref() }?;
+    calls::offload::whole(&Call::begin(thread, Row::pclose as usize, None)?, function)
+}
+
+/// vdprintf(3), for dprintf.
+///
+/// # Safety
+/// As vdprintf(3).
+pub unsafe extern "C" fn call_vdprintf(fd: c_int, format: *const c_char, arguments: *mut c_void) -> c_int {
+    // SAFETY: passed on to our caller.
+    unsafe { vdprintf::hook(fd, format, arguments) }
+}
+
+/// `__vdprintf_chk`, for `__dprintf_chk`.
+///
+/// # Safety
+/// As vdprintf(3).
+pub unsafe extern "C" fn call_vdprintf_chk(
+    fd: c_int,
+    flag: c_int,
+    format: *const c_char,
+    arguments: *mut c_void,
+) -> c_int {
+    // SAFETY: passed on to our caller.
+    unsafe { __vdprintf_chk::hook(fd, flag, format, arguments) }
+}
+
+/// close(2), for stdio.
+///
+/// # Safety
+/// As close(2).
+pub unsafe fn call_close(fd: c_int) -> c_int {
+    // SAFETY: passed on to our caller.
+    unsafe { close::hook(fd) }
+}
+
+/// vsyslog(3), for syslog.
+///
+/// # Safety
+/// As vsyslog(3).
+pub unsafe extern "C" fn call_vsyslog(priority: c_int, format: *const c_char, arguments: *mut c_void) {
+    // SAFETY: passed on to our caller.
+    unsafe { vsyslog::hook(priority, format, arguments) }
+}
+
+/// `__vsyslog_chk`, for `__syslog_chk`.
+///
+/// # Safety
+/// As vsyslog(3).
+pub unsafe extern "C" fn call_vsyslog_chk(priority: c_int, flag: c_int, format: *const c_char, arguments: *mut c_void) {
+    // SAFETY: passed on to our caller.
+    unsafe { __vsyslog_chk::hook(priority, flag, format, arguments) }
 }

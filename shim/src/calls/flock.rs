@@ -5,9 +5,10 @@
 
 use super::{paced, unbounded};
 use crate::call::Call;
-use crate::engine::Names;
+use crate::engine::{KernelCall, Names};
 use crate::errno::{self, Errno};
 use crate::policy::{Alone, Kind, Why};
+use crate::sys::Sysno;
 use std::ffi::{c_int, c_ulong};
 
 pub fn flock(
@@ -21,7 +22,8 @@ pub fn flock(
     if operation & libc::LOCK_NB != 0 || operation & (libc::LOCK_SH | libc::LOCK_EX) == 0 {
         return paced::whole(call, Kind::Change, fd, || lock(operation));
     }
-    wait_for(call, fd, || lock(operation | libc::LOCK_NB), || lock(operation))
+    let arguments = [fd as usize, operation as usize, 0, 0, 0, 0];
+    wait_for(call, fd, || lock(operation | libc::LOCK_NB), Sysno::flock, arguments)
 }
 
 pub fn lockf(
@@ -36,7 +38,14 @@ pub fn lockf(
     if command != libc::F_LOCK {
         return paced::whole(call, Kind::Change, fd, || lock(command));
     }
-    wait_for(call, fd, || lock(libc::F_TLOCK), || lock(libc::F_LOCK))
+    // What libc's makes of it.
+    // SAFETY: zeroes are a valid struct flock.
+    let mut range: libc::flock = unsafe { std::mem::zeroed() };
+    range.l_type = libc::F_WRLCK as i16;
+    range.l_whence = libc::SEEK_CUR as i16;
+    range.l_len = length;
+    let arguments = [fd as usize, libc::F_SETLKW as usize, &raw const range as usize, 0, 0, 0];
+    wait_for(call, fd, || lock(libc::F_TLOCK), Sysno::fcntl, arguments)
 }
 
 /// fcntl(2) with F_SETLKW or F_OFD_SETLKW, or without the W; None for other commands, too.
@@ -54,11 +63,18 @@ pub fn fcntl(
         libc::F_OFD_SETLKW => libc::F_OFD_SETLK,
         _ => return paced::whole(call, Kind::Change, fd, || lock(command)),
     };
-    wait_for(call, fd, || lock(now), || lock(command))
+    let arguments = [fd as usize, command as usize, argument as usize, 0, 0, 0];
+    wait_for(call, fd, || lock(now), Sysno::fcntl, arguments)
 }
 
-/// A lock that is got at once, or waited for.
-fn wait_for(call: &Call<'_>, fd: c_int, try_it: impl Fn() -> c_int, wait: impl Fn() -> c_int) -> Option<c_int> {
+/// A lock that is got at once by `try_it`, or waited for by a system call.
+fn wait_for(
+    call: &Call<'_>,
+    fd: c_int,
+    try_it: impl Fn() -> c_int,
+    number: Sysno,
+    arguments: [usize; 6],
+) -> Option<c_int> {
     if call.load().alone == Alone::Entirely {
         call.through(Why::Alone);
         return None;
@@ -72,14 +88,26 @@ fn wait_for(call: &Call<'_>, fd: c_int, try_it: impl Fn() -> c_int, wait: impl F
         let result = try_it();
         let would_wait = result == -1 && errno::get() == libc::EAGAIN;
         parked |= would_wait;
-        (!would_wait).then_some(result)
+        (!would_wait).then_some(result as isize)
     };
-    let result = unbounded::wait_for(call, Names::UntilBegun(fd), attempt, wait);
+    let names = Names::UntilBegun(fd);
+    let wait = || {
+        let request = KernelCall {
+            number,
+            arguments,
+            names,
+        };
+        unbounded::perform(call, request)
+    };
+    let result = unbounded::wait_for(call, attempt, wait);
     if !parked {
         call.inline();
     }
-    Some(result.unwrap_or_else(|Errno(number)| {
-        errno::set(number);
-        -1
-    }))
+    Some(result.map_or_else(
+        |Errno(number)| {
+            errno::set(number);
+            -1
+        },
+        |result| result as c_int,
+    ))
 }

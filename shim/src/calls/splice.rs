@@ -7,11 +7,12 @@
 use super::{paced, unbounded};
 use crate::call::Call;
 use crate::engine::{Names, Request};
-use crate::errno;
+use crate::errno::{self, Errno};
 use crate::fds::{self, Descriptor};
 use crate::policy::{Alone, Kind, Why};
 use crate::position::Turn;
-use crate::sys;
+use crate::signal::Handled;
+use crate::{sockets, sys};
 use std::ffi::{c_int, c_uint};
 
 const NONBLOCK: c_uint = libc::SPLICE_F_NONBLOCK;
@@ -46,7 +47,7 @@ impl End {
         let what = match sys::fstat(fd) {
             Ok(stat) => match stat.st_mode & libc::S_IFMT {
                 libc::S_IFIFO => What::Pipe,
-                libc::S_IFSOCK if !sys::has_socket_timeout(fd) => What::Socket,
+                libc::S_IFSOCK if !sockets::has_timeout(fd) => What::Socket,
                 libc::S_IFREG | libc::S_IFBLK | libc::S_IFDIR => What::Disk,
                 libc::S_IFCHR if libc::major(stat.st_rdev) == fds::MEMORY_DEVICES => What::Disk,
                 _ => What::Other,
@@ -71,10 +72,14 @@ impl End {
         self.what == What::Disk || sys::poll_now(self.fd, self.event)
     }
 
-    /// Parks until it is ready.
-    fn await_ready(self, call: &Call<'_>) {
+    /// Parks until it is ready. Err(EINTR) if handlers ended that.
+    fn await_ready(self, call: &Call<'_>) -> Result<(), Errno> {
         let (fd, events) = (self.fd, self.event);
-        call.perform(&Request::Poll { fd, events });
+        let result = call.perform(&Request::Poll { fd, events });
+        if Errno::of(result) == Errno::RESTART && call.interrupted() == Handled::End {
+            return Err(Errno::INTR);
+        }
+        Ok(())
     }
 }
 
@@ -95,7 +100,12 @@ fn until_ready(
         }
         let unready = [sink, source].into_iter().find(|end| !end.is_ready());
         match unready {
-            Some(end) if end.waits => end.await_ready(call),
+            Some(end) if end.waits => {
+                if let Err(Errno(number)) = end.await_ready(call) {
+                    errno::set(number);
+                    return -1;
+                }
+            }
             Some(_) => return -1,
             None if !source.waits && !sink.waits => return -1,
             // It is by now, unless it never tells.
@@ -123,6 +133,7 @@ fn is_through(call: &Call<'_>) -> bool {
 
 type Splice = unsafe extern "C" fn(c_int, *mut i64, c_int, *mut i64, usize, c_uint) -> isize;
 
+#[expect(clippy::too_many_arguments, reason = "as many as the system call has")]
 pub fn splice(
     call: &Call<'_>,
     real: Splice,
@@ -243,6 +254,7 @@ pub fn sendfile(
     })
 }
 
+#[expect(clippy::too_many_arguments, reason = "as many as the system call has")]
 pub fn copy_file_range(
     call: &Call<'_>,
     real: Splice,
@@ -266,7 +278,8 @@ fn move_some(call: &Call<'_>, slow: c_int, function: impl Fn() -> isize) -> Opti
 
 /// What nobody can poll for: on a thread of the pool, as long as it takes.
 fn wait_for_ever(call: &Call<'_>, fd: c_int, function: impl Fn() -> isize) -> isize {
-    match unbounded::wait_for(call, Names::UntilBegun(fd), || None, &function) {
+    let elsewhere = || unbounded::run(call, Names::UntilBegun(fd), &function);
+    match unbounded::wait_for(call, || None, elsewhere) {
         // A signal goes with it, to the thread that makes the call: ours.
         Ok(-1) if errno::get() == libc::EPIPE => function(),
         Ok(result) => result,
@@ -281,12 +294,17 @@ fn wait_for_ever(call: &Call<'_>, fd: c_int, function: impl Fn() -> isize) -> is
 fn in_pieces(call: &Call<'_>, source: End, sink: End, n: usize, function: impl Fn(usize) -> isize) -> isize {
     let piece = sys::send_buffer(sink.fd).map_or(SMALLEST_PIECE, |room| (room / 4).max(SMALLEST_PIECE));
     let mut done = 0;
-    if source.waits && !source.is_ready() {
-        source.await_ready(call);
-    }
     loop {
-        if !sink.is_ready() {
-            sink.await_ready(call);
+        let unready = [source, sink].into_iter().find(|end| end.waits && !end.is_ready());
+        if let Some(end) = unready {
+            match end.await_ready(call) {
+                Ok(()) => continue,
+                Err(_) if done > 0 => return done as isize,
+                Err(Errno(number)) => {
+                    errno::set(number);
+                    return -1;
+                }
+            }
         }
         let want = (n - done).min(piece);
         let result = wait_for_ever(call, sink.fd, || function(want));

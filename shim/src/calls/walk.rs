@@ -99,8 +99,9 @@ pub fn glob(
     let Some(callback) = error else {
         return paced::whole(call, Kind::Directory, libc::AT_FDCWD, plain);
     };
-    conversing(call, callback as *const c_void, plain, || unsafe {
-        real(pattern, flags, Some(ask), into)
+    conversing(call, callback as *const c_void, plain, || {
+        // SAFETY: as above.
+        unsafe { real(pattern, flags, Some(ask), into) }
     })
 }
 
