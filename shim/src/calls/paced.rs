@@ -9,7 +9,7 @@ use crate::call::Call;
 use crate::engine::Names;
 use crate::paces::Account;
 use crate::policy::{self, Decision, Kind, Why};
-use crate::sys;
+use crate::sys::Stopwatch;
 use std::ffi::c_int;
 
 /// In the place of a descriptor, for a call that names no file.
@@ -27,9 +27,9 @@ pub fn whole<R: CResult>(call: &Call<'_>, kind: Kind, file: c_int, function: imp
         }
         Decision::Submit => hand_over(call, kind, file, function),
         _ => {
-            let begin = sys::now();
+            let watch = Stopwatch::start();
             let result = function();
-            account.took(sys::now() - begin);
+            account.took(watch.nanos());
             call.inline();
             Some(result)
         }
@@ -40,9 +40,9 @@ pub fn whole<R: CResult>(call: &Call<'_>, kind: Kind, file: c_int, function: imp
 #[inline(never)]
 fn hand_over<R: CResult>(call: &Call<'_>, kind: Kind, file: c_int, function: impl Fn() -> R) -> Option<R> {
     let timed = || {
-        let begin = sys::now();
+        let watch = Stopwatch::start();
         let result = function();
-        (result, sys::now() - begin)
+        (result, watch.nanos())
     };
     let names = if file == NO_FILE {
         Names::Nothing

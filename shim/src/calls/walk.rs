@@ -8,7 +8,7 @@ use super::{CResult, converse, paced};
 use crate::call::Call;
 use crate::paces::Account;
 use crate::policy::{self, Decision, Kind, Why};
-use crate::sys;
+use crate::sys::Stopwatch;
 use std::ffi::{c_char, c_int, c_void};
 
 pub type FtwVisit = Option<unsafe extern "C" fn(*const c_char, *const c_void, c_int) -> c_int>;
@@ -181,9 +181,9 @@ fn conversing<R: CResult>(
 ) -> Option<R> {
     let account = Account::of(Kind::Directory, libc::AT_FDCWD);
     let timed = |function: &dyn Fn() -> R| {
-        let begin = sys::now();
+        let watch = Stopwatch::start();
         let result = function();
-        account.took(sys::now() - begin);
+        account.took(watch.nanos());
         result
     };
     match policy::paced(Kind::Directory, account.pace(), call.load()) {
