@@ -58,7 +58,7 @@ fn go_on_alone(worker: &Worker, me: &Fiber) {
     worker.ready.clear();
     worker.fresh.forget();
     worker.starved.set(false);
-    worker.started.set(1);
+    worker.remote.share.set_started(1);
     worker.turns.set_left(0);
     worker.timers.borrow_mut().forget();
     worker.remote.inbox.forget();

@@ -213,7 +213,7 @@ mod verbs {
         let worker = worker(data);
         if worker.runnable() > 0 {
             0
-        } else if worker.started.get() == 1 {
+        } else if worker.remote.share.started() == 1 {
             // A fiber of another worker may cancel it, which ends no plain call: one that a disk ends is soon over.
             if worker.runtime().is_single() { 2 } else { 1 }
         } else {

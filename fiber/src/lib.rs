@@ -18,6 +18,7 @@
 //! and `inbox` are the threads below, `stack` and `slab` the memory; `host` meets the shim.
 
 mod api;
+mod balance;
 mod cancel;
 mod capi;
 mod conf;

@@ -3,6 +3,7 @@
 //! Invariant: the runtime outlives its workers and their threads. A worker is freed only after every fiber has ended,
 //! its thread has gone and nobody is in the middle of waking it.
 
+use crate::balance::Marks;
 use crate::errno::Errno;
 use crate::fiber::{Entry, Fiber, Life};
 use crate::idle::{self, Idle};
@@ -39,6 +40,7 @@ pub(crate) struct Runtime {
     /// None is left: workers return.
     pub done: AtomicBool,
     pub idle: Idle,
+    marks: Marks,
     /// There is a CPU for each worker.
     roomy: bool,
     /// The handle of the first fiber, and its result.
@@ -74,6 +76,7 @@ pub(crate) fn run(setup: Setup, entry: Entry, arg: *mut c_void) -> Result<*mut c
         live: AtomicUsize::new(0),
         done: AtomicBool::new(false),
         idle: Idle::default(),
+        marks: Marks::default(),
         roomy: idle::may_look_out(setup.workers),
         main: AtomicU64::new(0),
         main_result: AtomicPtr::new(null_mut()),
@@ -214,10 +217,13 @@ impl Runtime {
 
     fn offer_to_sleepers(&self, worker: &Worker) {
         core::sync::atomic::fence(Ordering::SeqCst);
+        let would_take = |idle: &Worker| {
+            !idle.remote.declines.load(Ordering::Relaxed) || self.marks.due(self.workers(), idle, worker) > 0
+        };
         let idle = self
             .workers()
             .iter()
-            .find(|w| !core::ptr::eq(*w, worker) && w.remote.inbox.is_sleeping());
+            .find(|w| !core::ptr::eq(*w, worker) && w.remote.inbox.is_sleeping() && would_take(w));
         if let Some(idle) = idle {
             idle.remote.rouse();
         }
@@ -228,14 +234,26 @@ impl Runtime {
         !self.is_single() && self.stealers().any(|s| !s.is_empty())
     }
 
-    /// Takes fresh fibers from another worker. Whether there were any.
+    /// Whether some of them are for `worker`, which has nothing to run.
+    pub(crate) fn has_fresh_for(&self, worker: &Worker) -> bool {
+        self.others(worker)
+            .any(|other| self.marks.due(self.workers(), worker, other) > 0)
+    }
+
+    /// Takes fresh fibers from another worker, if any are for this one. Whether it did.
     pub(crate) fn steal(&self, worker: &Worker) -> bool {
-        if self.is_single() {
-            return false;
-        }
-        let n = self.workers().len();
-        let mut others = (1..n).map(|i| &self.workers()[(worker.index + i) % n]);
-        others.any(|w| w.remote.stealer.as_ref().is_some_and(|from| worker.fresh.steal(from)))
+        self.others(worker).any(|other| {
+            let due = self.marks.due(self.workers(), worker, other);
+            let from = other.remote.stealer.as_ref().filter(|_| due > 0);
+            from.is_some_and(|from| worker.fresh.steal(from, due))
+        })
+    }
+
+    /// All workers but this one, beginning with the next.
+    fn others(&self, worker: &Worker) -> impl Iterator<Item = &Worker> {
+        let workers = self.workers();
+        let (before, rest) = workers.split_at((worker.index - self.first.load(Ordering::Relaxed)).min(workers.len()));
+        rest.iter().skip(1).chain(before)
     }
 
     fn stealers(&self) -> impl Iterator<Item = &Stealer<crate::fresh::Fresh>> {

@@ -207,7 +207,8 @@ unsafe fn settle(worker: &Worker, fiber: *mut Fiber) -> *mut u8 {
     // SAFETY: a fresh fiber belongs to whoever took it from the queue.
     let fiber = unsafe { &*fiber };
     fiber.worker.store((&raw const *worker).cast_mut(), Ordering::Relaxed);
-    worker.started.set(worker.started.get() + 1);
+    let share = &worker.remote.share;
+    share.set_started(share.started() + 1);
     crate::stack::top(fiber.stack.get(), fiber.class.get())
 }
 
@@ -384,7 +385,8 @@ pub(crate) fn exit(worker: &Worker, result: *mut c_void) -> ! {
     end(worker, me);
     // From here on the record belongs to whoever joins; we only still run on its stack, which this worker owns.
     worker.current.set(null_mut());
-    worker.started.set(worker.started.get() - 1);
+    let share = &worker.remote.share;
+    share.set_started(share.started() - 1);
     runtime.one_less();
     worker.stacks.borrow_mut().put(stack, class);
     if worker.starved.replace(false) {

@@ -3,6 +3,7 @@
 //! Invariant: everything outside [`Remote`] is touched by the worker's own thread alone, on the stack of a fiber or on
 //! the scheduler's own. Other threads get to a worker through a fiber that runs there, and use nothing but its `remote`.
 
+use crate::balance::Share;
 use crate::cancel::Requests;
 use crate::fiber::{Fiber, List};
 use crate::fresh::{Fresh, FreshQueue};
@@ -17,7 +18,7 @@ use crate::timer::{Instant, Timers};
 use crate::turns::{Shown, Turns};
 use core::cell::{Cell, RefCell};
 use core::ptr::null_mut;
-use core::sync::atomic::{AtomicI32, AtomicPtr, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicUsize, Ordering};
 use crossbeam_deque::Stealer;
 
 /// A worker of a runtime.
@@ -46,8 +47,6 @@ pub(crate) struct Worker {
     /// No stack could be had; fresh fibers wait until one is free.
     pub starved: Cell<bool>,
     pub timers: RefCell<Timers>,
-    /// Started fibers here that have not ended.
-    pub started: Cell<usize>,
     /// Set while the worker is attached to the shim.
     pub host: Cell<Option<Attachment>>,
     pub patience: Patience,
@@ -67,6 +66,9 @@ pub(crate) struct Remote {
     /// The shim's name of this thread; null without.
     pub shim: AtomicPtr<core::ffi::c_void>,
     pub stealer: Option<Stealer<Fresh>>,
+    pub share: Share,
+    /// Others have fresh fibers that are not for this worker yet: it sleeps, and will look again by itself.
+    pub declines: AtomicBool,
     /// The thread's id in the kernel.
     pub tid: AtomicI32,
 }
@@ -99,7 +101,6 @@ impl Worker {
             stacks: RefCell::new(Stacks::new()),
             starved: Cell::new(false),
             timers: RefCell::new(Timers::default()),
-            started: Cell::new(0),
             host: Cell::new(None),
             patience: Patience::new(),
             trimmed_at: Cell::new(0),
@@ -109,6 +110,8 @@ impl Worker {
                 wakers: AtomicUsize::new(0),
                 shim: AtomicPtr::new(null_mut()),
                 stealer,
+                share: Share::default(),
+                declines: AtomicBool::new(false),
                 tid: AtomicI32::new(0),
             },
         }

@@ -1,11 +1,15 @@
 //! One call of one fiber, as the functions in [`crate::calls`] see it.
 
 use crate::deadlines::{Deadline, NEVER};
-use crate::engine::Request;
+use crate::engine::{Request, Run};
 use crate::errno::Errno;
+use crate::escapes::Passing;
 use crate::flight::Flight;
 use crate::policy::{Alone, Load, Why};
+use crate::position;
+use crate::signal::Handled;
 use crate::stats::Calls;
+use crate::sys::SignalSet;
 use crate::thread::Thread;
 use crate::trace::Record;
 use crate::{cancel, hooks, sys};
@@ -27,17 +31,19 @@ impl<'a> Call<'a> {
         if fiber.is_null() {
             return None;
         }
-        // A fiber whose calls never wait must not starve the others, nor what arrives from other threads. Now, before
-        // anything is looked at: others may run here.
-        if thread.spend(fiber) && cancel::is_point(hooks::NAMES[row]) {
-            thread.host().cancelled();
-        }
-        Some(Self {
+        thread.signals().enter();
+        let call = Self {
             thread,
             fiber,
             row,
             record,
-        })
+        };
+        // A fiber whose calls never wait must not starve the others, nor what arrives from other threads. Now, before
+        // anything is looked at: others may run here.
+        if thread.spend(fiber) {
+            call.cancelled_here();
+        }
+        Some(call)
     }
 
     /// Has the record of a watched call noted something.
@@ -56,7 +62,9 @@ impl<'a> Call<'a> {
     pub fn load(&self) -> Load {
         let (host, thread) = (self.thread.host(), self.thread);
         let runnable = host.runnable();
-        let alone = if runnable == 0 && thread.in_flight() == 0 {
+        // Inside a stream a fiber delays those of other threads, which would block on the stream's lock.
+        let delays_others = || thread.files().any() && position::other_threads();
+        let alone = if runnable == 0 && thread.in_flight() == 0 && !delays_others() {
             host.alone()
         } else {
             Alone::No
@@ -75,24 +83,26 @@ impl<'a> Call<'a> {
         self.note(|record| record.through(why));
     }
 
-    /// The error number the call ends with. One that was interrupted before anything came of it is where a cancelled fiber
-    /// ends.
-    #[inline]
-    pub fn failed(&self, error: Errno) -> Errno {
-        if matches!(error, Errno::INTR | Errno::RESTART) {
-            self.interrupted()
-        } else {
-            error
+    /// Where the fiber ends if its host cancelled it, and this call is a cancellation point: nothing has come of the call, and
+    /// it holds nothing. Not inside a stream, whose lock it would leave behind.
+    #[cold]
+    #[inline(never)]
+    pub fn cancelled_here(&self) {
+        if cancel::is_point(hooks::NAMES[self.row]) && !self.thread.files().any() {
+            // It is the host's code, and may not come back.
+            let signals = self.thread.signals();
+            signals.leave(false);
+            self.thread.host().cancelled();
+            signals.enter();
         }
     }
 
-    #[cold]
-    #[inline(never)]
-    fn interrupted(&self) -> Errno {
-        if cancel::is_point(hooks::NAMES[self.row]) {
-            self.thread.host().cancelled();
-        }
-        Errno::INTR
+    /// While the result lives this call is in libc's function, on this thread.
+    #[inline(always)]
+    pub fn passing(&self) -> Option<Passing<'_>> {
+        self.record
+            .and_then(|_| self.thread.escapes())
+            .map(|escapes| escapes.passing(self.row))
     }
 
     /// The call was completed without parking.
@@ -111,6 +121,47 @@ impl<'a> Call<'a> {
     #[inline(always)]
     pub fn perform(&self, request: &Request) -> i32 {
         self.perform_until(request, NEVER)
+    }
+
+    /// Has the handlers run that a result of [`Errno::RESTART`](crate::errno::Errno::RESTART) was for. Only where the call
+    /// holds nothing: they may jump away. A call that gives that error instead is begun anew or ended, as they ask.
+    pub fn interrupted(&self) -> Handled {
+        self.interrupted_under(None)
+    }
+
+    /// [`Self::perform_masked`], and [`Self::interrupted_under`] the mask: what the handlers came to is the error.
+    pub fn perform_handled(&self, request: &Request, deadline: Deadline, mask: SignalSet) -> Result<i32, Handled> {
+        let result = self.perform_masked(request, deadline, mask);
+        if Errno::of(result) == Errno::RESTART {
+            return Err(self.interrupted_under(Some(mask)));
+        }
+        Ok(result)
+    }
+
+    /// [`Self::interrupted`], with the mask that the call waited under, if it had one of its own: the handlers run under it.
+    pub fn interrupted_under(&self, mask: Option<SignalSet>) -> Handled {
+        let for_cancellation = self.thread.was_cancelled(self.fiber);
+        self.cancelled_here();
+        let handled = self.thread.handle_signals(mask);
+        // A fiber that goes on nevertheless is not to wait again.
+        if for_cancellation { Handled::End } else { handled }
+    }
+
+    /// [`Self::perform_until`] with the signals in `mask` blocked and no others while it waits, as in ppoll(2).
+    pub fn perform_masked(&self, request: &Request, deadline: Deadline, mask: SignalSet) -> i32 {
+        self.counts().converted.add(1);
+        let mut flight = Flight::new(self.fiber, self.row, request, deadline);
+        flight.mask = &raw const mask;
+        let signals = self.thread.signals();
+        signals.masked.update(|n| n + 1);
+        let flight = &raw mut flight;
+        // SAFETY: as in `fly`; the mask is on this stack, too.
+        let result = unsafe {
+            self.thread.fly(request, flight);
+            (*flight).result
+        };
+        signals.masked.update(|n| n - 1);
+        result
     }
 
     /// The same, ended early with ETIME when `deadline` comes first; what a thread of the pool does is not ended.
@@ -134,7 +185,17 @@ impl<'a> Call<'a> {
         result
     }
 
-    /// Parks until another fiber gives this one its turn at a file position.
+    /// Has a thread of the pool run code that tells of its end itself; false where there is none. See [`Self::await_turn`].
+    pub fn start_on_pool(&self, run: Run) -> bool {
+        let started = self.thread.start_on_pool(run);
+        if started {
+            self.counts().converted.add(1);
+            self.counts().offloaded.add(1);
+        }
+        started
+    }
+
+    /// Parks until another fiber, or a thread of the pool, gives this one its turn.
     pub fn await_turn(&self) {
         let begin = self.record.map(|_| sys::now());
         self.thread.await_turn();
@@ -152,6 +213,16 @@ impl<'a> Call<'a> {
         unsafe {
             self.thread.fly(request, flight);
             (*flight).result
+        }
+    }
+}
+
+impl Drop for Call<'_> {
+    /// Back in the program's own code: handlers run at once again, and those of signals that came meanwhile now.
+    #[inline(always)]
+    fn drop(&mut self) {
+        if self.thread.signals().leave(false) {
+            self.thread.handle_signals(None);
         }
     }
 }

@@ -1,11 +1,12 @@
 //! Which calls are cancellation points, as pthreads(7) has them: where a fiber that its host cancelled may end.
 //!
-//! The host asks for the end of the call a fiber is parked in (`aioshim_cancel`); what can be ended is, with EINTR. Only when
-//! all of the shim has returned, in the hook ([`crate::call::Call::failed`]), and nothing has been done for the caller, the
-//! host is told (`cancelled`), and may let the fiber end there. A call that has moved data returns it. A fiber whose calls
+//! The host asks for the end of the call a fiber is parked in (`aioshim_cancel`); what can be ended is, as by a
+//! signal. Only when the call holds nothing of the shim's any more, and nothing has been done for the caller, the host is told
+//! (`cancelled`), and may let the fiber end there ([`crate::call::Call::cancelled_here`]); else the call fails with EINTR. A call that has moved data returns it. A fiber whose calls
 //! never wait is asked once it has had its share of them.
 
-/// Whether the call of this name is one: all that may wait for others, but for locks.
+/// Whether the call of this name is one: all that may wait for others, but for locks, and for system(3), which changes
+/// what the whole process does with signals while it waits.
 pub fn is_point(name: &str) -> bool {
     let name = name.trim_start_matches('_');
     let name = name.strip_suffix("_chk").unwrap_or(name);
@@ -16,7 +17,7 @@ pub fn is_point(name: &str) -> bool {
 }
 
 /// Without the aliases' `__`, `64`, `_2` and `_chk`.
-const POINTS: [&str; 76] = [
+const POINTS: [&str; 75] = [
     "accept",
     "accept4",
     "aio_suspend",
@@ -80,7 +81,6 @@ const POINTS: [&str; 76] = [
     "sleep",
     "splice",
     "sync_file_range",
-    "system",
     "tcdrain",
     "tee",
     "thrd_sleep",

@@ -38,6 +38,8 @@ pub enum Level {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Conf {
     pub on: bool,
+    /// The main thread of a program that knows nothing of fibers is one.
+    pub main_is_fiber: bool,
     pub engine: EngineChoice,
     /// Most threads of the offload pool.
     pub threads: usize,
@@ -56,6 +58,7 @@ pub struct Conf {
 impl Conf {
     pub const DEFAULT: Self = Self {
         on: true,
+        main_is_fiber: false,
         engine: EngineChoice::Auto,
         threads: 128,
         stats: StatsFormat::Off,
@@ -75,11 +78,16 @@ struct Option_ {
 }
 
 /// Every option. The README's table lists the same rows; a test compares.
-const OPTIONS: [Option_; 9] = [
+const OPTIONS: [Option_; 10] = [
     Option_ {
         name: "AIOSHIM",
         takes: "on or off",
         set: |c, v| choose(&mut c.on, v, &[("on", true), ("off", false)]),
+    },
+    Option_ {
+        name: "AIOSHIM_MAIN",
+        takes: "thread or fiber",
+        set: |c, v| choose(&mut c.main_is_fiber, v, &[("thread", false), ("fiber", true)]),
     },
     Option_ {
         name: "AIOSHIM_ENGINE",
@@ -254,6 +262,7 @@ mod tests {
     fn each_option_takes_its_words() {
         let (conf, complaints) = of(&[
             ("AIOSHIM", "off"),
+            ("AIOSHIM_MAIN", "fiber"),
             ("AIOSHIM_ENGINE", "uring"),
             ("AIOSHIM_THREADS", "7"),
             ("AIOSHIM_STATS", "json"),
@@ -265,6 +274,7 @@ mod tests {
         ]);
         let expected = Conf {
             on: false,
+            main_is_fiber: true,
             engine: EngineChoice::Uring,
             threads: 7,
             stats: StatsFormat::Json,

@@ -3,6 +3,7 @@
 //! That a writer has opened a FIFO is no event that poll(2) tells its reader; that anybody has opened it is one of
 //! inotify(7). A writer that came and went is seen by what it left: data, or a hang-up.
 
+use crate::errno::Errno;
 use crate::fds;
 use crate::sys::{self, PipeState};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -16,8 +17,8 @@ const LOOK_EVERY: Timespec = Timespec {
     tv_nsec: 2_000_000,
 };
 
-/// Returns when `fifo`, open for reading, has or has had a writer since it was opened.
-pub fn await_writer(fifo: c_int) {
+/// Returns when `fifo`, open for reading, has or has had a writer since it was opened; or EINTR.
+pub fn await_writer(fifo: c_int) -> Result<(), Errno> {
     let openings = Openings::watch(fifo);
     // SAFETY: only used here; the program does not know the descriptor yet, for its open(2) has not returned.
     let end = unsafe { BorrowedFd::borrow_raw(fifo) };
@@ -31,15 +32,17 @@ pub fn await_writer(fifo: c_int) {
             waited.push(PollFd::new(&events, PollFlags::IN));
         }
         let limit = openings.is_none().then_some(&LOOK_EVERY);
-        // Interrupted: look again.
-        let _ = poll(&mut waited, limit);
+        if poll(&mut waited, limit) == Err(rustix::io::Errno::INTR) {
+            return Err(Errno::INTR);
+        }
         if !waited[0].revents().is_empty() {
-            return;
+            break;
         }
         if let Some(openings) = &openings {
             openings.forget_past();
         }
     }
+    Ok(())
 }
 
 /// Whether `fifo`, just opened for reading, has a writer or data; on any doubt not.

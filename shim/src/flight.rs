@@ -6,6 +6,8 @@
 use crate::deadlines::Deadline;
 use crate::engine::{Request, Token};
 use crate::errno::Errno;
+use crate::signal;
+use crate::sys::SignalSet;
 use slab::Slab;
 use std::ffi::{c_int, c_void};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,6 +26,10 @@ pub struct Flight {
     /// Why it ends early, if it does.
     pub end: Option<End>,
     pub deadline: Deadline,
+    /// As in the kernel, what waits for a disk is not interrupted by signals.
+    pub interruptible: bool,
+    /// What signals are blocked while it waits, if not those of its thread; else null.
+    pub mask: *const SignalSet,
     /// Of [`Kind::Wait`]: who sets it first ends the wait. May be null.
     claim: *const AtomicBool,
 }
@@ -32,7 +38,7 @@ pub struct Flight {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     Engine,
-    /// It cannot be ended early.
+    /// It is ended early as far as the kernel can be interrupted in it.
     Pool,
     /// Nobody: it waits for its deadline, or to be landed.
     Wait,
@@ -43,7 +49,7 @@ pub enum Kind {
 pub enum End {
     /// Its deadline is over.
     Timeout,
-    /// A signal's handler is to run, or the fiber was cancelled: see [`crate::thread::Thread::interrupt`].
+    /// A signal's handler is to run, or the fiber was cancelled: see [`crate::thread::Thread::cancel`].
     Interrupt,
 }
 
@@ -68,6 +74,8 @@ impl Flight {
             kind: Kind::Engine,
             end: None,
             deadline,
+            interruptible: request.is_interruptible(),
+            mask: std::ptr::null(),
             claim: match request {
                 Request::Wait { claim } => *claim,
                 _ => std::ptr::null(),
@@ -79,6 +87,13 @@ impl Flight {
     pub fn claim(&self) -> bool {
         // SAFETY: not null, it lives as long as the call that waits (request.rs), and so as long as the flight.
         self.claim.is_null() || !unsafe { &*self.claim }.swap(true, Ordering::AcqRel)
+    }
+
+    /// Whether `signal` may interrupt it, on a thread that has `base` blocked.
+    pub fn accepts(&self, number: c_int, base: SignalSet) -> bool {
+        // SAFETY: not null, it is on the stack of the fiber, as this flight.
+        let blocked = unsafe { self.mask.as_ref() }.copied().unwrap_or(base);
+        self.interruptible && blocked & signal::bit(number) == 0
     }
 
     /// The operation is over with `result`.

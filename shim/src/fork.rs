@@ -4,7 +4,7 @@
 //! the child does not lock what was shared: it replaces it.
 
 use crate::thread::Thread;
-use crate::{escapes, pool, position, stall, start, stats, tls, trace};
+use crate::{calls, escapes, pool, position, stall, start, stats, stdio, tls, trace};
 use std::cell::UnsafeCell;
 use std::sync::Mutex;
 
@@ -68,9 +68,12 @@ extern "C" fn child() {
         escapes::forget_all();
         stall::renew();
         pool::renew();
+        calls::system::renew();
         start::renew();
+        stdio::monitor::renew();
     }
-    let here = tls::here().cast_mut();
+    // In a handler the thread is off its fiber, and is to be back on it afterwards.
+    let (here, attached) = (tls::here(), tls::attached().cast_mut());
     tls::set_here(std::ptr::null());
     // A lock that was held when the parent forked stays so: then descriptors stay open, until exec closes them.
     if let Ok(threads) = THREADS.get().try_lock() {
@@ -79,19 +82,21 @@ extern "C" fn child() {
             unsafe { &mut **thread }.abandon();
         }
     }
-    position::renew(usize::from(!here.is_null()));
+    position::renew(usize::from(!attached.is_null()));
     // SAFETY: one thread, and the guard above is gone.
     unsafe { THREADS.renew(Mutex::new(Vec::new())) };
-    if here.is_null() {
+    if attached.is_null() {
         return;
     }
     // SAFETY: this thread's own, alive while attached.
-    let host = *unsafe { &*here }.host();
+    let host = *unsafe { &*attached }.host();
     // Without an eventfd to be had the child's fibers go on as if never attached.
     if let Ok(fresh) = Thread::new(host) {
+        // SAFETY: as above.
+        fresh.files().inherit(unsafe { &*attached }.files(), host.running());
         // SAFETY: the old value is leaked, not dropped: its engine and eventfd are abandoned already.
-        unsafe { here.write(fresh) };
-        attached(here);
+        unsafe { attached.write(fresh) };
+        self::attached(attached);
         tls::set_here(here);
     }
 }

@@ -2,22 +2,31 @@
 //!
 //! A row gives libc's name and signature, the function of [`crate::calls`] that handles it on a fiber, and, after
 //! `forgets`, the descriptor that libc's call closes or changes, forgotten wherever the call is made ([`fds::forget`]).
-//! One of the shim's own is not closed: the answer is EBADF. From the rows the macro makes the exported function (redhook: it finds
-//! libc's own with dlsym), the list of names and the index into the statistics.
+//! One of the shim's own is not closed: the answer is EBADF. From the rows the macro makes the exported function (redhook), what
+//! finds libc's own, the list of names and the index into the statistics.
 //!
-//! `=> offload` in the place of a function has libc's own run on a thread of the pool ([`calls::offload`]), `when` it may
-//! wait.
+//! In the place of a function `=> offload` has libc's own run on a thread of the pool ([`calls::offload`]), `when` it may
+//! wait; `=> paced(kind, file)` only while such calls are slow, else inline ([`calls::paced`]); `=> with_libc(function)` gives
+//! it libc's to call. `otherwise` names a function of ours that is made in the place of libc's where libc has none; what is
+//! after `changes` is done before the call, wherever it is made.
 //!
 //! Off a fiber a hook is one thread-local load, a branch and a jump to libc: nothing allocates, locks or prints there.
 
 use crate::call::Call;
+use crate::calls::directory::{Compare, Filter};
+use crate::calls::walk::{Fts, FtwVisit, GlobError, NftwVisit};
 use crate::calls::{self, CResult, Outcome};
-use crate::errno;
+use crate::errno::{self, Errno};
 use crate::fds;
-use crate::policy::Why;
+use crate::names;
+use crate::policy::{Kind, Why};
+use crate::signal::Handled;
 use crate::thread::Thread;
 use crate::tls;
-use libc::{DIR, FILE, LIO_WAIT, iovec, mode_t, off_t, size_t, socklen_t, ssize_t, timespec};
+use libc::{
+    DIR, FILE, LIO_WAIT, dev_t, epoll_event, fd_set, gid_t, id_t, idtype_t, iovec, mmsghdr, mode_t, msghdr, nfds_t,
+    off_t, pid_t, pollfd, rusage, siginfo_t, sigset_t, size_t, sockaddr, socklen_t, ssize_t, timespec, timeval, uid_t,
+};
 use std::ffi::{c_char, c_int, c_long, c_uint, c_ulong, c_void};
 use std::sync::atomic::{AtomicPtr, Ordering};
 
@@ -28,6 +37,16 @@ macro_rules! marked {
     };
     ($marked:expr) => {
         $marked
+    };
+}
+
+/// What is in the place of a function that an older libc does not have.
+macro_rules! otherwise {
+    () => {
+        missing as *mut ()
+    };
+    ($own:path) => {
+        $own as *mut ()
     };
 }
 
@@ -47,17 +66,34 @@ macro_rules! converted {
             unsafe { $real($($arg),*) }
         })
     };
+    ($call:ident, $real:expr, ($($arg:ident),*), paced($kind:ident, $file:expr)) => {
+        calls::paced::whole($call, Kind::$kind, $file, || {
+            // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
+            unsafe { $real($($arg),*) }
+        })
+    };
+    ($call:ident, $real:expr, ($($arg:ident),*), with_libc($($function:ident)::+)) => {
+        $($function)::+($call, $real, $($arg),*)
+    };
     ($call:ident, $real:expr, ($($arg:ident),*), $($function:ident)::+) => {
-        match $($function)::+($call, $($arg),*) {
-            Outcome::Done(Ok(result)) => Some(CResult::from_done(result)),
-            Outcome::Done(Err(error)) => {
-                errno::set($call.failed(error).0);
-                Some(CResult::from_done(-1))
-            }
-            Outcome::Through(why) => {
-                $call.through(why);
-                None
-            }
+        loop {
+            break match $($function)::+($call, $($arg),*) {
+                Outcome::Done(Ok(result)) => Some(CResult::from_done(result)),
+                Outcome::Done(Err(error)) => {
+                    if matches!(error, Errno::INTR | Errno::RESTART) {
+                        $call.cancelled_here();
+                    }
+                    if error == Errno::RESTART && $call.interrupted() != Handled::End {
+                        continue;
+                    }
+                    errno::set(error.of_c());
+                    Some(CResult::from_done(-1))
+                }
+                Outcome::Through(why) => {
+                    $call.through(why);
+                    None
+                }
+            };
         }
     };
 }
@@ -69,7 +105,7 @@ fn is_there(name: &'static str) -> bool {
 }
 
 macro_rules! hooks {
-    ($( fn $name:ident ( $($arg:ident : $ty:ty),* ) -> $ret:ty => $($function:ident)::+ $(when $when:expr)? $(, forgets: $marked:expr)? ; )*) => {
+    ($( fn $name:ident ( $($arg:ident : $ty:ty),* ) -> $ret:ty => $($function:ident)::+ $(( $($option:tt)* ))? $(when $when:expr)? $(, changes: $changes:expr)? $(, forgets: $marked:expr)? $(, otherwise: $own:path)? ; )*) => {
         /// The rows' names.
         pub const NAMES: &[&str] = &[$( stringify!($name) ),*];
 
@@ -89,6 +125,7 @@ macro_rules! hooks {
 
                 redhook::hook! {
                     unsafe fn $name($($arg: $ty),*) -> $ret => hook {
+                        $($changes;)?
                         let here = tls::here();
                         if here.is_null() {
                             if let Some(fd) = marked!($($marked)?) {
@@ -148,6 +185,9 @@ macro_rules! hooks {
                     {
                         return record.end(result);
                     }
+                    let of_fiber = call.is_some();
+                    // Handlers are not to wait for libc's call.
+                    drop(call);
                     let _passing = thread.escapes().map(|escapes| escapes.passing(Row::$name as usize));
                     let result = match marked!($($marked)?) {
                         // SAFETY: it makes libc's call, with its caller's arguments.
@@ -155,13 +195,13 @@ macro_rules! hooks {
                         // SAFETY: libc's own function, with its caller's arguments.
                         None => unsafe { libc()($($arg),*) },
                     };
-                    if call.is_some() { record.end(result) } else { result }
+                    if of_fiber { record.end(result) } else { result }
                 }
 
                 /// What became of a fiber's call; None when it is libc's to do.
                 #[inline(always)]
                 fn converted(call: &Call<'_>, $($arg: $ty),*) -> Option<$ret> {
-                    converted!(call, libc(), ($($arg),*), $($function)::+ $(when $when)?)
+                    converted!(call, libc(), ($($arg),*), $($function)::+ $(( $($option)* ))? $(when $when)?)
                 }
 
                 /// libc's own, for calls that are made of others.
@@ -196,13 +236,14 @@ macro_rules! hooks {
                     let real = if is_there(concat!(stringify!($name), "\0")) {
                         redhook::real!($name) as *mut ()
                     } else {
-                        missing as *mut ()
+                        otherwise!($($own)?)
                     };
                     LIBC.store(real, Ordering::Relaxed);
                 }
 
                 /// In the place of what an older libc does not have.
                 #[cold]
+                #[allow(dead_code)]
                 unsafe extern "C" fn missing($(_: $ty),*) -> $ret {
                     errno::set(libc::ENOSYS);
                     CResult::from_done(-1)
@@ -269,33 +310,239 @@ hooks! {
     fn dup3(from: c_int, to: c_int, flags: c_int) -> c_int => calls::file::dup3, forgets: calls::file::before_dup2(from, to);
 
     // Variadic in C, like open.
-    fn fcntl(fd: c_int, command: c_int, argument: c_ulong) -> c_int => calls::file::fcntl, forgets: calls::file::before_fcntl(fd, command);
-    fn fcntl64(fd: c_int, command: c_int, argument: c_ulong) -> c_int => calls::file::fcntl, forgets: calls::file::before_fcntl(fd, command);
-    fn __fcntl(fd: c_int, command: c_int, argument: c_ulong) -> c_int => calls::file::fcntl, forgets: calls::file::before_fcntl(fd, command);
+    fn fcntl(fd: c_int, command: c_int, argument: c_ulong) -> c_int => with_libc(calls::file::fcntl), forgets: calls::file::before_fcntl(fd, command);
+    fn fcntl64(fd: c_int, command: c_int, argument: c_ulong) -> c_int => with_libc(calls::file::fcntl), forgets: calls::file::before_fcntl(fd, command);
+    fn __fcntl(fd: c_int, command: c_int, argument: c_ulong) -> c_int => with_libc(calls::file::fcntl), forgets: calls::file::before_fcntl(fd, command);
 
     // Variadic in C: FIONBIO is F_SETFL by another name.
     fn ioctl(fd: c_int, request: c_ulong, argument: c_ulong) -> c_int => calls::file::ioctl, forgets: calls::file::before_ioctl(fd, request);
     fn setsockopt(fd: c_int, level: c_int, option: c_int, value: *const c_void, n: socklen_t) -> c_int => calls::file::setsockopt, forgets: calls::file::before_setsockopt(fd, level, option);
 
     // Sockets.
+    fn recv(fd: c_int, buf: *mut c_void, n: size_t, flags: c_int) -> ssize_t => calls::net::recv;
+    fn __recv(fd: c_int, buf: *mut c_void, n: size_t, flags: c_int) -> ssize_t => calls::net::recv;
+    fn __recv_chk(fd: c_int, buf: *mut c_void, n: size_t, object: size_t, flags: c_int) -> ssize_t => calls::net::recv_chk;
+    fn recvfrom(fd: c_int, buf: *mut c_void, n: size_t, flags: c_int, address: *mut sockaddr, len: *mut socklen_t) -> ssize_t => calls::net::recvfrom;
+    fn __recvfrom_chk(fd: c_int, buf: *mut c_void, n: size_t, object: size_t, flags: c_int, address: *mut sockaddr, len: *mut socklen_t) -> ssize_t => calls::net::recvfrom_chk;
+    fn recvmsg(fd: c_int, message: *mut msghdr, flags: c_int) -> ssize_t => calls::net::recvmsg;
+    fn recvmmsg(fd: c_int, messages: *mut mmsghdr, n: c_uint, flags: c_int, limit: *mut timespec) -> c_int => calls::mmsg::recvmmsg;
+    fn send(fd: c_int, buf: *const c_void, n: size_t, flags: c_int) -> ssize_t => calls::net::send;
+    fn __send(fd: c_int, buf: *const c_void, n: size_t, flags: c_int) -> ssize_t => calls::net::send;
+    fn sendto(fd: c_int, buf: *const c_void, n: size_t, flags: c_int, address: *const sockaddr, len: socklen_t) -> ssize_t => calls::net::sendto;
+    fn sendmsg(fd: c_int, message: *const msghdr, flags: c_int) -> ssize_t => calls::net::sendmsg;
+    fn sendmmsg(fd: c_int, messages: *mut mmsghdr, n: c_uint, flags: c_int) -> c_int => calls::mmsg::sendmmsg;
+    fn __sendmmsg(fd: c_int, messages: *mut mmsghdr, n: c_uint, flags: c_int) -> c_int => calls::mmsg::sendmmsg;
+    fn accept(fd: c_int, address: *mut sockaddr, len: *mut socklen_t) -> c_int => calls::connect::accept;
+    fn accept4(fd: c_int, address: *mut sockaddr, len: *mut socklen_t, flags: c_int) -> c_int => calls::connect::accept4;
+    fn connect(fd: c_int, address: *const sockaddr, len: socklen_t) -> c_int => calls::connect::connect;
+    fn __connect(fd: c_int, address: *const sockaddr, len: socklen_t) -> c_int => calls::connect::connect;
 
     // Waiting for readiness.
+    fn poll(fds: *mut pollfd, n: nfds_t, timeout: c_int) -> c_int => calls::poll::poll;
+    fn __poll(fds: *mut pollfd, n: nfds_t, timeout: c_int) -> c_int => calls::poll::poll;
+    fn __poll_chk(fds: *mut pollfd, n: nfds_t, timeout: c_int, object: size_t) -> c_int => calls::poll::poll_chk;
+    fn ppoll(fds: *mut pollfd, n: nfds_t, timeout: *const timespec, mask: *const sigset_t) -> c_int => calls::poll::ppoll;
+    fn __ppoll_chk(fds: *mut pollfd, n: nfds_t, timeout: *const timespec, mask: *const sigset_t, object: size_t) -> c_int => calls::poll::ppoll_chk;
+    fn select(n: c_int, readable: *mut fd_set, writable: *mut fd_set, exceptional: *mut fd_set, timeout: *mut timeval) -> c_int => calls::select::select;
+    fn __select(n: c_int, readable: *mut fd_set, writable: *mut fd_set, exceptional: *mut fd_set, timeout: *mut timeval) -> c_int => calls::select::select;
+    fn pselect(n: c_int, readable: *mut fd_set, writable: *mut fd_set, exceptional: *mut fd_set, timeout: *const timespec, mask: *const sigset_t) -> c_int => calls::select::pselect;
+    fn epoll_wait(epoll: c_int, events: *mut epoll_event, n: c_int, timeout: c_int) -> c_int => calls::poll::epoll_wait;
+    fn epoll_pwait(epoll: c_int, events: *mut epoll_event, n: c_int, timeout: c_int, mask: *const sigset_t) -> c_int => calls::poll::epoll_pwait;
+    fn epoll_pwait2(epoll: c_int, events: *mut epoll_event, n: c_int, timeout: *const timespec, mask: *const sigset_t) -> c_int => calls::poll::epoll_pwait2, otherwise: calls::poll::own_epoll_pwait2;
 
     // Time and signals.
     fn nanosleep(time: *const timespec, left: *mut timespec) -> c_int => calls::sleep::nanosleep;
     fn __nanosleep(time: *const timespec, left: *mut timespec) -> c_int => calls::sleep::nanosleep;
     fn usleep(microseconds: c_uint) -> c_int => calls::sleep::usleep;
     fn sleep(seconds: c_uint) -> c_uint => calls::sleep::sleep;
+    fn clock_nanosleep(clock: c_int, flags: c_int, time: *const timespec, left: *mut timespec) -> c_int => calls::sleep::clock_nanosleep;
+    fn thrd_sleep(time: *const timespec, left: *mut timespec) -> c_int => calls::sleep::thrd_sleep;
+    fn pause() -> c_int => calls::signal::pause;
+    fn sigsuspend(mask: *const sigset_t) -> c_int => calls::signal::sigsuspend;
+    fn __sigsuspend(mask: *const sigset_t) -> c_int => calls::signal::sigsuspend;
+    fn sigpause(mask: c_int) -> c_int => calls::signal::sigpause;
+    fn __sigpause(what: c_int, is_signal: c_int) -> c_int => calls::signal::sigpause_either;
+    fn __xpg_sigpause(signal: c_int) -> c_int => calls::signal::sigpause_one;
+    fn sigwait(set: *const sigset_t, signal: *mut c_int) -> c_int => calls::signal::sigwait;
+    fn sigwaitinfo(set: *const sigset_t, info: *mut siginfo_t) -> c_int => calls::signal::sigwaitinfo;
+    fn sigtimedwait(set: *const sigset_t, info: *mut siginfo_t, timeout: *const timespec) -> c_int => calls::signal::sigtimedwait;
+    fn __sigtimedwait(set: *const sigset_t, info: *mut siginfo_t, timeout: *const timespec) -> c_int => calls::signal::sigtimedwait;
 
     // Processes.
+    fn wait(status: *mut c_int) -> pid_t => calls::process::wait;
+    fn __wait(status: *mut c_int) -> pid_t => calls::process::wait;
+    fn waitpid(pid: pid_t, status: *mut c_int, options: c_int) -> pid_t => calls::process::waitpid;
+    fn __waitpid(pid: pid_t, status: *mut c_int, options: c_int) -> pid_t => calls::process::waitpid;
+    fn wait3(status: *mut c_int, options: c_int, usage: *mut rusage) -> pid_t => calls::process::wait3;
+    fn wait4(pid: pid_t, status: *mut c_int, options: c_int, usage: *mut rusage) -> pid_t => calls::process::wait4;
+    fn waitid(kind: idtype_t, id: id_t, info: *mut siginfo_t, options: c_int) -> c_int => calls::process::waitid;
+    fn system(command: *const c_char) -> c_int => calls::system::system;
+    // Variadic in C, like open.
+    fn ptrace(request: c_long, pid: pid_t, address: *mut c_void, data: *mut c_void) -> c_long => calls::process::ptrace;
 
     // Metadata: names and attributes of files.
-    fn realpath(path: *const c_char, resolved: *mut c_char) -> *mut c_char => offload;
-    fn __realpath_chk(path: *const c_char, resolved: *mut c_char, object: size_t) -> *mut c_char => offload;
+    fn stat(path: *const c_char, into: *mut c_void) -> c_int => paced(Lookup, libc::AT_FDCWD);
+    fn stat64(path: *const c_char, into: *mut c_void) -> c_int => paced(Lookup, libc::AT_FDCWD);
+    fn lstat(path: *const c_char, into: *mut c_void) -> c_int => paced(Lookup, libc::AT_FDCWD);
+    fn lstat64(path: *const c_char, into: *mut c_void) -> c_int => paced(Lookup, libc::AT_FDCWD);
+    fn fstat(fd: c_int, into: *mut c_void) -> c_int => paced(Lookup, fd);
+    fn fstat64(fd: c_int, into: *mut c_void) -> c_int => paced(Lookup, fd);
+    fn fstatat(dir: c_int, path: *const c_char, into: *mut c_void, flags: c_int) -> c_int => paced(Lookup, dir);
+    fn fstatat64(dir: c_int, path: *const c_char, into: *mut c_void, flags: c_int) -> c_int => paced(Lookup, dir);
+    // What programs built for a glibc before 2.33 call.
+    fn __xstat(version: c_int, path: *const c_char, into: *mut c_void) -> c_int => paced(Lookup, libc::AT_FDCWD);
+    fn __xstat64(version: c_int, path: *const c_char, into: *mut c_void) -> c_int => paced(Lookup, libc::AT_FDCWD);
+    fn __lxstat(version: c_int, path: *const c_char, into: *mut c_void) -> c_int => paced(Lookup, libc::AT_FDCWD);
+    fn __lxstat64(version: c_int, path: *const c_char, into: *mut c_void) -> c_int => paced(Lookup, libc::AT_FDCWD);
+    fn __fxstat(version: c_int, fd: c_int, into: *mut c_void) -> c_int => paced(Lookup, fd);
+    fn __fxstat64(version: c_int, fd: c_int, into: *mut c_void) -> c_int => paced(Lookup, fd);
+    fn __fxstatat(version: c_int, dir: c_int, path: *const c_char, into: *mut c_void, flags: c_int) -> c_int => paced(Lookup, dir);
+    fn __fxstatat64(version: c_int, dir: c_int, path: *const c_char, into: *mut c_void, flags: c_int) -> c_int => paced(Lookup, dir);
+    fn statx(dir: c_int, path: *const c_char, flags: c_int, mask: c_uint, into: *mut c_void) -> c_int => paced(Lookup, dir);
+    fn access(path: *const c_char, mode: c_int) -> c_int => paced(Lookup, libc::AT_FDCWD);
+    fn euidaccess(path: *const c_char, mode: c_int) -> c_int => paced(Lookup, libc::AT_FDCWD);
+    fn eaccess(path: *const c_char, mode: c_int) -> c_int => paced(Lookup, libc::AT_FDCWD);
+    fn faccessat(dir: c_int, path: *const c_char, mode: c_int, flags: c_int) -> c_int => paced(Lookup, dir);
+    fn statfs(path: *const c_char, into: *mut c_void) -> c_int => paced(Lookup, libc::AT_FDCWD);
+    fn statfs64(path: *const c_char, into: *mut c_void) -> c_int => paced(Lookup, libc::AT_FDCWD);
+    fn __statfs(path: *const c_char, into: *mut c_void) -> c_int => paced(Lookup, libc::AT_FDCWD);
+    fn statvfs(path: *const c_char, into: *mut c_void) -> c_int => paced(Lookup, libc::AT_FDCWD);
+    fn statvfs64(path: *const c_char, into: *mut c_void) -> c_int => paced(Lookup, libc::AT_FDCWD);
+    fn fstatfs(fd: c_int, into: *mut c_void) -> c_int => paced(Lookup, fd);
+    fn fstatfs64(fd: c_int, into: *mut c_void) -> c_int => paced(Lookup, fd);
+    fn fstatvfs(fd: c_int, into: *mut c_void) -> c_int => paced(Lookup, fd);
+    fn fstatvfs64(fd: c_int, into: *mut c_void) -> c_int => paced(Lookup, fd);
+    fn readlink(path: *const c_char, into: *mut c_char, n: size_t) -> ssize_t => paced(Lookup, libc::AT_FDCWD);
+    fn __readlink_chk(path: *const c_char, into: *mut c_char, n: size_t, object: size_t) -> ssize_t => paced(Lookup, libc::AT_FDCWD);
+    fn readlinkat(dir: c_int, path: *const c_char, into: *mut c_char, n: size_t) -> ssize_t => paced(Lookup, dir);
+    fn __readlinkat_chk(dir: c_int, path: *const c_char, into: *mut c_char, n: size_t, object: size_t) -> ssize_t => paced(Lookup, dir);
+    fn realpath(path: *const c_char, resolved: *mut c_char) -> *mut c_char => paced(Lookup, libc::AT_FDCWD);
+    fn __realpath_chk(path: *const c_char, resolved: *mut c_char, object: size_t) -> *mut c_char => paced(Lookup, libc::AT_FDCWD);
+    fn canonicalize_file_name(path: *const c_char) -> *mut c_char => paced(Lookup, libc::AT_FDCWD);
+    fn getxattr(path: *const c_char, name: *const c_char, value: *mut c_void, n: size_t) -> ssize_t => paced(Lookup, libc::AT_FDCWD);
+    fn lgetxattr(path: *const c_char, name: *const c_char, value: *mut c_void, n: size_t) -> ssize_t => paced(Lookup, libc::AT_FDCWD);
+    fn fgetxattr(fd: c_int, name: *const c_char, value: *mut c_void, n: size_t) -> ssize_t => paced(Lookup, fd);
+    fn listxattr(path: *const c_char, list: *mut c_char, n: size_t) -> ssize_t => paced(Lookup, libc::AT_FDCWD);
+    fn llistxattr(path: *const c_char, list: *mut c_char, n: size_t) -> ssize_t => paced(Lookup, libc::AT_FDCWD);
+    fn flistxattr(fd: c_int, list: *mut c_char, n: size_t) -> ssize_t => paced(Lookup, fd);
+    fn name_to_handle_at(dir: c_int, path: *const c_char, handle: *mut c_void, mount: *mut c_int, flags: c_int) -> c_int => paced(Lookup, dir);
+    fn open_by_handle_at(mount: c_int, handle: *mut c_void, flags: c_int) -> c_int => with_libc(calls::name::open_by_handle_at);
+    fn chdir(path: *const c_char) -> c_int => with_libc(calls::name::chdir);
+    fn fchdir(dir: c_int) -> c_int => with_libc(calls::name::fchdir);
+
+    fn unlink(path: *const c_char) -> c_int => paced(Change, libc::AT_FDCWD);
+    fn rmdir(path: *const c_char) -> c_int => paced(Change, libc::AT_FDCWD);
+    fn remove(path: *const c_char) -> c_int => paced(Change, libc::AT_FDCWD);
+    fn unlinkat(dir: c_int, path: *const c_char, flags: c_int) -> c_int => paced(Change, dir);
+    fn rename(from: *const c_char, to: *const c_char) -> c_int => paced(Change, libc::AT_FDCWD), changes: names::forget();
+    fn link(from: *const c_char, to: *const c_char) -> c_int => paced(Change, libc::AT_FDCWD), changes: names::forget();
+    fn symlink(from: *const c_char, to: *const c_char) -> c_int => paced(Change, libc::AT_FDCWD), changes: names::forget();
+    fn renameat(from_dir: c_int, from: *const c_char, to_dir: c_int, to: *const c_char) -> c_int => paced(Change, to_dir), changes: names::forget();
+    fn renameat2(from_dir: c_int, from: *const c_char, to_dir: c_int, to: *const c_char, flags: c_uint) -> c_int => paced(Change, to_dir), changes: names::forget();
+    fn linkat(from_dir: c_int, from: *const c_char, to_dir: c_int, to: *const c_char, flags: c_int) -> c_int => paced(Change, to_dir), changes: names::forget();
+    fn symlinkat(target: *const c_char, dir: c_int, path: *const c_char) -> c_int => paced(Change, dir), changes: names::forget();
+    fn mkdir(path: *const c_char, mode: mode_t) -> c_int => paced(Change, libc::AT_FDCWD);
+    fn mkfifo(path: *const c_char, mode: mode_t) -> c_int => paced(Change, libc::AT_FDCWD), changes: names::forget();
+    fn chmod(path: *const c_char, mode: mode_t) -> c_int => paced(Change, libc::AT_FDCWD);
+    fn lchmod(path: *const c_char, mode: mode_t) -> c_int => paced(Change, libc::AT_FDCWD);
+    fn mkdirat(dir: c_int, path: *const c_char, mode: mode_t) -> c_int => paced(Change, dir);
+    fn mkfifoat(dir: c_int, path: *const c_char, mode: mode_t) -> c_int => paced(Change, dir), changes: names::forget();
+    fn mknod(path: *const c_char, mode: mode_t, device: dev_t) -> c_int => paced(Change, libc::AT_FDCWD), changes: names::forget();
+    fn mknodat(dir: c_int, path: *const c_char, mode: mode_t, device: dev_t) -> c_int => paced(Change, dir), changes: names::forget();
+    fn __xmknod(version: c_int, path: *const c_char, mode: mode_t, device: *mut dev_t) -> c_int => paced(Change, libc::AT_FDCWD), changes: names::forget();
+    fn __xmknodat(version: c_int, dir: c_int, path: *const c_char, mode: mode_t, device: *mut dev_t) -> c_int => paced(Change, dir), changes: names::forget();
+    fn fchmod(fd: c_int, mode: mode_t) -> c_int => paced(Change, fd);
+    fn fchmodat(dir: c_int, path: *const c_char, mode: mode_t, flags: c_int) -> c_int => paced(Change, dir);
+    fn chown(path: *const c_char, owner: uid_t, group: gid_t) -> c_int => paced(Change, libc::AT_FDCWD);
+    fn lchown(path: *const c_char, owner: uid_t, group: gid_t) -> c_int => paced(Change, libc::AT_FDCWD);
+    fn fchown(fd: c_int, owner: uid_t, group: gid_t) -> c_int => paced(Change, fd);
+    fn fchownat(dir: c_int, path: *const c_char, owner: uid_t, group: gid_t, flags: c_int) -> c_int => paced(Change, dir);
+    fn utime(path: *const c_char, times: *const c_void) -> c_int => paced(Change, libc::AT_FDCWD);
+    fn utimes(path: *const c_char, times: *const c_void) -> c_int => paced(Change, libc::AT_FDCWD);
+    fn lutimes(path: *const c_char, times: *const c_void) -> c_int => paced(Change, libc::AT_FDCWD);
+    fn futimes(fd: c_int, times: *const c_void) -> c_int => paced(Change, fd);
+    fn futimens(fd: c_int, times: *const c_void) -> c_int => paced(Change, fd);
+    fn futimesat(dir: c_int, path: *const c_char, times: *const c_void) -> c_int => paced(Change, dir);
+    fn utimensat(dir: c_int, path: *const c_char, times: *const c_void, flags: c_int) -> c_int => paced(Change, dir);
+    fn setxattr(path: *const c_char, name: *const c_char, value: *const c_void, n: size_t, flags: c_int) -> c_int => paced(Change, libc::AT_FDCWD);
+    fn lsetxattr(path: *const c_char, name: *const c_char, value: *const c_void, n: size_t, flags: c_int) -> c_int => paced(Change, libc::AT_FDCWD);
+    fn fsetxattr(fd: c_int, name: *const c_char, value: *const c_void, n: size_t, flags: c_int) -> c_int => paced(Change, fd);
+    fn removexattr(path: *const c_char, name: *const c_char) -> c_int => paced(Change, libc::AT_FDCWD);
+    fn lremovexattr(path: *const c_char, name: *const c_char) -> c_int => paced(Change, libc::AT_FDCWD);
+    fn fremovexattr(fd: c_int, name: *const c_char) -> c_int => paced(Change, fd);
+    // What libc opens for its caller is not known from before.
+    fn mkstemp(template: *mut c_char) -> c_int => with_libc(calls::name::mkstemp);
+    fn mkstemp64(template: *mut c_char) -> c_int => with_libc(calls::name::mkstemp);
+    fn mkstemps(template: *mut c_char, suffix: c_int) -> c_int => with_libc(calls::name::mkstemps);
+    fn mkstemps64(template: *mut c_char, suffix: c_int) -> c_int => with_libc(calls::name::mkstemps);
+    fn mkostemp(template: *mut c_char, flags: c_int) -> c_int => with_libc(calls::name::mkstemps);
+    fn mkostemp64(template: *mut c_char, flags: c_int) -> c_int => with_libc(calls::name::mkstemps);
+    fn mkostemps(template: *mut c_char, suffix: c_int, flags: c_int) -> c_int => with_libc(calls::name::mkostemps);
+    fn mkostemps64(template: *mut c_char, suffix: c_int, flags: c_int) -> c_int => with_libc(calls::name::mkostemps);
+    fn mkdtemp(template: *mut c_char) -> *mut c_char => paced(Change, libc::AT_FDCWD);
+    fn mktemp(template: *mut c_char) -> *mut c_char => paced(Lookup, libc::AT_FDCWD);
+    fn tmpnam_r(into: *mut c_char) -> *mut c_char => paced(Lookup, libc::AT_FDCWD);
+    fn tmpnam(into: *mut c_char) -> *mut c_char => paced(Lookup, libc::AT_FDCWD);
+    fn tempnam(dir: *const c_char, prefix: *const c_char) -> *mut c_char => paced(Lookup, libc::AT_FDCWD);
 
     // Data: what else is done to a file's contents.
+    fn truncate(path: *const c_char, length: off_t) -> c_int => paced(Space, libc::AT_FDCWD);
+    fn truncate64(path: *const c_char, length: off_t) -> c_int => paced(Space, libc::AT_FDCWD);
+    fn ftruncate(fd: c_int, length: off_t) -> c_int => paced(Space, fd);
+    fn ftruncate64(fd: c_int, length: off_t) -> c_int => paced(Space, fd);
+    fn fallocate(fd: c_int, mode: c_int, offset: off_t, length: off_t) -> c_int => paced(Space, fd);
+    fn fallocate64(fd: c_int, mode: c_int, offset: off_t, length: off_t) -> c_int => paced(Space, fd);
+    fn posix_fallocate(fd: c_int, offset: off_t, length: off_t) -> c_int => with_libc(calls::space::posix_fallocate);
+    fn posix_fallocate64(fd: c_int, offset: off_t, length: off_t) -> c_int => with_libc(calls::space::posix_fallocate);
+    fn posix_fadvise(fd: c_int, offset: off_t, length: off_t, advice: c_int) -> c_int => paced(Space, fd);
+    fn posix_fadvise64(fd: c_int, offset: off_t, length: off_t, advice: c_int) -> c_int => paced(Space, fd);
+    fn readahead(fd: c_int, offset: off_t, n: size_t) -> ssize_t => paced(Space, fd);
+
+    fn sync() -> () => paced(Flush, calls::paced::NO_FILE);
+    fn syncfs(fd: c_int) -> c_int => paced(Flush, fd);
+    fn sync_file_range(fd: c_int, offset: off_t, length: off_t, flags: c_uint) -> c_int => with_libc(calls::space::sync_file_range);
+    fn msync(memory: *mut c_void, length: size_t, flags: c_int) -> c_int => with_libc(calls::space::msync);
+
+    fn copy_file_range(from: c_int, from_at: *mut off_t, to: c_int, to_at: *mut off_t, n: size_t, flags: c_uint) -> ssize_t => with_libc(calls::splice::copy_file_range);
+    fn sendfile(to: c_int, from: c_int, from_at: *mut off_t, n: size_t) -> ssize_t => with_libc(calls::splice::sendfile);
+    fn sendfile64(to: c_int, from: c_int, from_at: *mut off_t, n: size_t) -> ssize_t => with_libc(calls::splice::sendfile);
+    fn splice(from: c_int, from_at: *mut off_t, to: c_int, to_at: *mut off_t, n: size_t, flags: c_uint) -> ssize_t => with_libc(calls::splice::splice);
+    fn tee(from: c_int, to: c_int, n: size_t, flags: c_uint) -> ssize_t => with_libc(calls::splice::tee);
+    fn vmsplice(pipe: c_int, iov: *const iovec, n: size_t, flags: c_uint) -> ssize_t => with_libc(calls::splice::vmsplice);
+
+    fn flock(fd: c_int, operation: c_int) -> c_int => with_libc(calls::flock::flock);
+    fn lockf(fd: c_int, command: c_int, length: off_t) -> c_int => with_libc(calls::flock::lockf);
+    fn lockf64(fd: c_int, command: c_int, length: off_t) -> c_int => with_libc(calls::flock::lockf);
 
     // Directories.
+    fn opendir(path: *const c_char) -> *mut DIR => with_libc(calls::directory::opendir);
+    fn fdopendir(fd: c_int) -> *mut DIR => paced(Lookup, fd);
+    fn readdir(directory: *mut DIR) -> *mut c_void => with_libc(calls::directory::readdir);
+    fn readdir64(directory: *mut DIR) -> *mut c_void => with_libc(calls::directory::readdir);
+    fn readdir_r(directory: *mut DIR, entry: *mut c_void, result: *mut *mut c_void) -> c_int => with_libc(calls::directory::readdir_r);
+    fn readdir64_r(directory: *mut DIR, entry: *mut c_void, result: *mut *mut c_void) -> c_int => with_libc(calls::directory::readdir_r);
+    fn getdents64(fd: c_int, buf: *mut c_void, n: size_t) -> ssize_t => paced(Directory, fd);
+    fn getdirentries(fd: c_int, buf: *mut c_char, n: size_t, base: *mut off_t) -> ssize_t => paced(Directory, fd);
+    fn getdirentries64(fd: c_int, buf: *mut c_char, n: size_t, base: *mut off_t) -> ssize_t => paced(Directory, fd);
+    fn scandir(path: *const c_char, list: *mut *mut *mut c_void, filter: Filter, compare: Compare) -> c_int => with_libc(calls::directory::scandir);
+    fn scandir64(path: *const c_char, list: *mut *mut *mut c_void, filter: Filter, compare: Compare) -> c_int => with_libc(calls::directory::scandir);
+    fn scandirat(dir: c_int, path: *const c_char, list: *mut *mut *mut c_void, filter: Filter, compare: Compare) -> c_int => with_libc(calls::directory::scandirat);
+    fn scandirat64(dir: c_int, path: *const c_char, list: *mut *mut *mut c_void, filter: Filter, compare: Compare) -> c_int => with_libc(calls::directory::scandirat);
+
+    fn ftw(path: *const c_char, visit: FtwVisit, descriptors: c_int) -> c_int => with_libc(calls::walk::ftw);
+    fn ftw64(path: *const c_char, visit: FtwVisit, descriptors: c_int) -> c_int => with_libc(calls::walk::ftw);
+    fn nftw(path: *const c_char, visit: NftwVisit, descriptors: c_int, flags: c_int) -> c_int => with_libc(calls::walk::nftw);
+    fn nftw64(path: *const c_char, visit: NftwVisit, descriptors: c_int, flags: c_int) -> c_int => with_libc(calls::walk::nftw);
+    fn glob(pattern: *const c_char, flags: c_int, error: GlobError, into: *mut c_void) -> c_int => with_libc(calls::walk::glob);
+    fn glob64(pattern: *const c_char, flags: c_int, error: GlobError, into: *mut c_void) -> c_int => with_libc(calls::walk::glob);
+    fn fts_open(paths: *const *mut c_char, options: c_int, compare: Compare) -> *mut Fts => with_libc(calls::walk::fts_open);
+    fn fts64_open(paths: *const *mut c_char, options: c_int, compare: Compare) -> *mut Fts => with_libc(calls::walk::fts_open);
+    fn fts_read(tree: *mut Fts) -> *mut c_void => with_libc(calls::walk::fts_read);
+    fn fts64_read(tree: *mut Fts) -> *mut c_void => with_libc(calls::walk::fts_read);
+    fn fts_children(tree: *mut Fts, options: c_int) -> *mut c_void => with_libc(calls::walk::fts_children);
+    fn fts64_children(tree: *mut Fts, options: c_int) -> *mut c_void => with_libc(calls::walk::fts_children);
+    fn fts_close(tree: *mut Fts) -> c_int => paced(Directory, libc::AT_FDCWD);
+    fn fts64_close(tree: *mut Fts) -> c_int => paced(Directory, libc::AT_FDCWD);
 
     // Names and users: the resolver, the name services, their files and sockets.
     fn getaddrinfo(node: *const c_char, service: *const c_char, hints: *const c_void, result: *mut c_void) -> c_int => offload;
@@ -422,10 +669,114 @@ hooks! {
 
     // Locks.
 
-    // stdio closes descriptors inside libc, where no other hook sees it.
-    fn fclose(stream: *mut FILE) -> c_int => calls::file::fclose, forgets: calls::file::before_fclose(stream);
-    fn pclose(stream: *mut FILE) -> c_int => calls::file::fclose, forgets: calls::file::before_fclose(stream);
-    fn freopen(path: *const c_char, mode: *const c_char, stream: *mut FILE) -> *mut FILE => calls::file::freopen, forgets: calls::file::before_fclose(stream);
-    fn freopen64(path: *const c_char, mode: *const c_char, stream: *mut FILE) -> *mut FILE => calls::file::freopen, forgets: calls::file::before_fclose(stream);
+    // stdio, where it does more than its jump tables see (crate::stdio). It closes descriptors inside libc.
+    fn fopen(path: *const c_char, mode: *const c_char) -> *mut FILE => calls::stdio::fopen;
+    fn fopen64(path: *const c_char, mode: *const c_char) -> *mut FILE => calls::stdio::fopen;
+    fn _IO_fopen(path: *const c_char, mode: *const c_char) -> *mut FILE => calls::stdio::fopen;
+    fn freopen(path: *const c_char, mode: *const c_char, stream: *mut FILE) -> *mut FILE => calls::stdio::freopen, forgets: calls::file::before_fclose(stream);
+    fn freopen64(path: *const c_char, mode: *const c_char, stream: *mut FILE) -> *mut FILE => calls::stdio::freopen, forgets: calls::file::before_fclose(stream);
+    fn tmpfile() -> *mut FILE => offload;
+    fn tmpfile64() -> *mut FILE => offload;
+    fn fclose(stream: *mut FILE) -> c_int => calls::stdio::fclose, forgets: calls::file::before_fclose(stream);
+    fn _IO_fclose(stream: *mut FILE) -> c_int => calls::stdio::fclose, forgets: calls::file::before_fclose(stream);
+    fn pclose(stream: *mut FILE) -> c_int => calls::stdio::pclose, forgets: calls::file::before_fclose(stream);
+    fn fcloseall() -> c_int => calls::stdio::fcloseall;
+    fn fflush(stream: *mut FILE) -> c_int => calls::stdio::fflush;
+    fn fflush_unlocked(stream: *mut FILE) -> c_int => calls::stdio::fflush;
+    fn _IO_fflush(stream: *mut FILE) -> c_int => calls::stdio::fflush;
+    fn _IO_flush_all() -> c_int => calls::stdio::flush_all_streams;
+    fn flockfile(stream: *mut FILE) -> () => calls::stdio::flockfile;
+    fn _IO_flockfile(stream: *mut FILE) -> () => calls::stdio::flockfile;
+    fn ftrylockfile(stream: *mut FILE) -> c_int => calls::stdio::ftrylockfile;
+    fn _IO_ftrylockfile(stream: *mut FILE) -> c_int => calls::stdio::ftrylockfile;
+    fn funlockfile(stream: *mut FILE) -> () => calls::stdio::funlockfile;
+    fn _IO_funlockfile(stream: *mut FILE) -> () => calls::stdio::funlockfile;
+    // The variadic ones are in crate::variadic, and come here. A va_list is passed by its address.
+    fn vdprintf(fd: c_int, format: *const c_char, arguments: *mut c_void) -> c_int => calls::stdio::vdprintf;
+    fn __vdprintf_chk(fd: c_int, flag: c_int, format: *const c_char, arguments: *mut c_void) -> c_int => calls::stdio::vdprintf_chk;
     fn closedir(directory: *mut DIR) -> c_int => calls::file::closedir, forgets: calls::file::before_closedir(directory);
+}
+
+/// read(2), for stdio: its calls are made inside libc, and come here by its jump tables.
+///
+/// # Safety
+/// As read(2).
+pub unsafe fn call_read(fd: c_int, buf: *mut c_void, n: size_t) -> ssize_t {
+    // SAFETY: passed on to our caller.
+    unsafe { read::hook(fd, buf, n) }
+}
+
+/// write(2), for stdio.
+///
+/// # Safety
+/// As write(2).
+pub unsafe fn call_write(fd: c_int, buf: *const c_void, n: size_t) -> ssize_t {
+    // SAFETY: passed on to our caller.
+    unsafe { write::hook(fd, buf, n) }
+}
+
+/// lseek(2), for stdio.
+///
+/// # Safety
+/// As lseek(2).
+pub unsafe fn call_lseek(fd: c_int, offset: off_t, whence: c_int) -> off_t {
+    // SAFETY: passed on to our caller.
+    unsafe { lseek::hook(fd, offset, whence) }
+}
+
+/// Has the part of pclose that waits run by a thread of the pool; None where it is to be run here.
+pub fn pclose_on_pool<R>(function: impl FnOnce() -> R) -> Option<R> {
+    // SAFETY: a thread stays attached while one of its hooks runs.
+    let thread = unsafe { tls::here().as_ref() }?;
+    calls::offload::whole(&Call::begin(thread, Row::pclose as usize, None)?, function)
+}
+
+/// vdprintf(3), for dprintf.
+///
+/// # Safety
+/// As vdprintf(3).
+pub unsafe extern "C" fn call_vdprintf(fd: c_int, format: *const c_char, arguments: *mut c_void) -> c_int {
+    // SAFETY: passed on to our caller.
+    unsafe { vdprintf::hook(fd, format, arguments) }
+}
+
+/// `__vdprintf_chk`, for `__dprintf_chk`.
+///
+/// # Safety
+/// As vdprintf(3).
+pub unsafe extern "C" fn call_vdprintf_chk(
+    fd: c_int,
+    flag: c_int,
+    format: *const c_char,
+    arguments: *mut c_void,
+) -> c_int {
+    // SAFETY: passed on to our caller.
+    unsafe { __vdprintf_chk::hook(fd, flag, format, arguments) }
+}
+
+/// close(2), for stdio.
+///
+/// # Safety
+/// As close(2).
+pub unsafe fn call_close(fd: c_int) -> c_int {
+    // SAFETY: passed on to our caller.
+    unsafe { close::hook(fd) }
+}
+
+/// vsyslog(3), for syslog.
+///
+/// # Safety
+/// As vsyslog(3).
+pub unsafe extern "C" fn call_vsyslog(priority: c_int, format: *const c_char, arguments: *mut c_void) {
+    // SAFETY: passed on to our caller.
+    unsafe { vsyslog::hook(priority, format, arguments) }
+}
+
+/// `__vsyslog_chk`, for `__syslog_chk`.
+///
+/// # Safety
+/// As vsyslog(3).
+pub unsafe extern "C" fn call_vsyslog_chk(priority: c_int, flag: c_int, format: *const c_char, arguments: *mut c_void) {
+    // SAFETY: passed on to our caller.
+    unsafe { __vsyslog_chk::hook(priority, flag, format, arguments) }
 }

@@ -4,7 +4,7 @@ use crate::engine::Wait;
 use crate::errno::Errno;
 use crate::policy::Alone;
 use crate::thread::Thread;
-use crate::{fds, fork, position, signal, start, tls};
+use crate::{fds, fork, main_fiber, position, signal, start, stdio, tls};
 use std::ffi::{c_char, c_int, c_uint, c_void};
 use std::sync::atomic::{AtomicPtr, AtomicU32};
 
@@ -12,16 +12,16 @@ use std::sync::atomic::{AtomicPtr, AtomicU32};
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Table {
-    size: usize,
-    running: unsafe extern "C" fn(*mut c_void) -> *mut c_void,
-    park: unsafe extern "C" fn(*mut c_void),
-    unpark: unsafe extern "C" fn(*mut c_void, *mut c_void),
-    runnable: unsafe extern "C" fn(*mut c_void) -> c_uint,
+    pub size: usize,
+    pub running: unsafe extern "C" fn(*mut c_void) -> *mut c_void,
+    pub park: unsafe extern "C" fn(*mut c_void),
+    pub unpark: unsafe extern "C" fn(*mut c_void, *mut c_void),
+    pub runnable: unsafe extern "C" fn(*mut c_void) -> c_uint,
     pub wake: unsafe extern "C" fn(*mut c_void),
-    alone: Option<unsafe extern "C" fn(*mut c_void) -> c_int>,
-    watch: Option<unsafe extern "C" fn(*mut c_void, *mut Watch)>,
-    name: Option<unsafe extern "C" fn(*mut c_void, *const c_void, *mut c_char, usize) -> usize>,
-    cancelled: Option<unsafe extern "C" fn(*mut c_void)>,
+    pub alone: Option<unsafe extern "C" fn(*mut c_void) -> c_int>,
+    pub watch: Option<unsafe extern "C" fn(*mut c_void, *mut Watch)>,
+    pub name: Option<unsafe extern "C" fn(*mut c_void, *const c_void, *mut c_char, usize) -> usize>,
+    pub cancelled: Option<unsafe extern "C" fn(*mut c_void)>,
 }
 
 /// `aioshim_watch_t`.
@@ -40,6 +40,8 @@ const SIZE_WITHOUT_ALONE: usize = std::mem::offset_of!(Table, alone);
 pub struct Host {
     pub table: Table,
     pub data: *mut c_void,
+    /// Its one fiber parks where it is, inside of `park`: nobody else runs meanwhile ([`main_fiber`]).
+    pub in_place: bool,
 }
 
 impl Host {
@@ -69,6 +71,7 @@ impl Host {
             Ok(Self {
                 table: copy.assume_init(),
                 data,
+                in_place: false,
             })
         }
     }
@@ -177,25 +180,34 @@ unsafe fn attach(table: *const Table, data: *mut c_void, out: *mut *mut Thread) 
     if !start::conf().on {
         return Err(Errno::NOTSUP);
     }
-    if !tls::here().is_null() {
+    main_fiber::give_way();
+    if !tls::attached().is_null() {
         return Err(Errno::BUSY);
     }
-    fds::init();
-    signal::wrap_all();
-    let thread = Box::into_raw(Box::new(Thread::new(host)?));
-    fork::attached(thread);
-    position::attached();
-    tls::set_here(thread);
+    let thread = attach_to(host)?;
     // SAFETY: not null; the caller vouches for the rest.
     unsafe { out.write(thread) };
     Ok(())
+}
+
+/// Attaches the calling thread, which is not, to `host`.
+pub fn attach_to(host: Host) -> Result<*mut Thread, Errno> {
+    fds::init();
+    signal::wrap_all();
+    stdio::convert();
+    let thread = Box::into_raw(Box::new(Thread::new(host)?));
+    fork::attached(thread);
+    position::attached();
+    tls::set_attached(thread);
+    tls::set_here(thread);
+    Ok(thread)
 }
 
 /// # Safety
 /// `thread` came from [`aioshim_attach`] and was not detached.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn aioshim_detach(thread: *mut Thread) -> c_int {
-    if thread.is_null() || !std::ptr::eq(thread, tls::here()) {
+    if thread.is_null() || !std::ptr::eq(thread, tls::attached()) {
         return Errno::INVAL.0;
     }
     // SAFETY: the calling thread's own (just checked), and it is in none of the functions that borrow it.
@@ -203,6 +215,7 @@ pub unsafe extern "C" fn aioshim_detach(thread: *mut Thread) -> c_int {
         return Errno::BUSY.0;
     }
     tls::set_here(std::ptr::null());
+    tls::set_attached(std::ptr::null());
     position::detached();
     fork::detached(thread);
     // SAFETY: made by `attach` as a Box; nothing refers to it any more.

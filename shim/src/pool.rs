@@ -2,13 +2,14 @@
 //! asynchronously.
 //!
 //! Bounded (`AIOSHIM_THREADS`), started when first needed, growing only while all are busy; a thread without work for
-//! some seconds ends. All signals are blocked in it: the program's handlers run on the program's own threads.
+//! some seconds ends. All signals are blocked in it: the program's handlers run on the program's own threads. All but one,
+//! which ends the call that a thread is in ([`interrupt`]).
 //!
 //! Invariant: `spare` is the number of threads that run no job, less the number of jobs that none has taken. A thread
 //! ends only while that leaves none waiting.
 
 use crate::conf::Level;
-use crate::engine::{self, Request, Token, Transfer, Way};
+use crate::engine::{self, KernelCall, Names, Request, Run, Token, Transfer, Way};
 use crate::errno;
 use crate::fds;
 use crate::fork::Renewable;
@@ -16,6 +17,7 @@ use crate::log;
 use crate::remote::Remote;
 use crate::signal;
 use crate::start;
+use crate::sys;
 use crate::tls::OffFiber;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use once_cell::race::OnceBox;
@@ -40,8 +42,24 @@ struct Pool {
     jobs: Sender<Job>,
     queue: Receiver<Job>,
     busy: Busy,
+    interruptible: Mutex<HashMap<Key, State>>,
     threads: AtomicUsize,
     spare: AtomicIsize,
+}
+
+/// What tells jobs apart: the thread that has it done, and its token there.
+type Key = (usize, Token);
+
+/// Where a job is that may be interrupted; it is nowhere before it was submitted and after it is done.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Queued,
+    /// On the thread with this id.
+    Running(c_int),
+    /// The same, and it is to end.
+    Ending(c_int),
+    /// Before a thread began it.
+    Interrupted,
 }
 
 /// How long a thread waits for a job before it ends.
@@ -59,6 +77,7 @@ static POOL: Renewable<OnceBox<Pool>> = Renewable::new(OnceBox::new());
 pub unsafe fn renew() {
     // SAFETY: vouched for by the caller.
     unsafe { POOL.renew(OnceBox::new()) };
+    UNBOUNDED.store(0, SeqCst);
 }
 
 /// Has a thread of the pool do `job`; false where not even one thread can be had.
@@ -72,6 +91,7 @@ pub fn submit(job: Job) -> bool {
                 jobs: Mutex::new(HashMap::new()),
                 ended: Condvar::new(),
             },
+            interruptible: Mutex::new(HashMap::new()),
             threads: AtomicUsize::new(0),
             spare: AtomicIsize::new(0),
         })
@@ -83,9 +103,30 @@ pub fn submit(job: Job) -> bool {
     if let Some(fd) = job.file() {
         pool.busy.begin(fd);
     }
+    if job.request.is_interruptible() {
+        lock(&pool.interruptible).insert(job.key(), State::Queued);
+    }
     // Cannot fail: the pool has a receiver itself.
     let _ = pool.jobs.send(job);
     true
+}
+
+/// Has the job of `token` end early, with EINTR, or ECANCELED if none has begun it. To be repeated until it has: the signal may
+/// come before the thread waits.
+pub fn interrupt(remote: &Arc<Remote>, token: Token) {
+    let Some(pool) = POOL.get().get() else { return };
+    // Locked meanwhile: so the thread is in this job, and in no other.
+    let mut jobs = lock(&pool.interruptible);
+    let Some(state) = jobs.get_mut(&(Arc::as_ptr(remote).addr(), token)) else {
+        return;
+    };
+    *state = match *state {
+        State::Running(thread) | State::Ending(thread) => {
+            signal::kick(thread);
+            State::Ending(thread)
+        }
+        State::Queued | State::Interrupted => State::Interrupted,
+    };
 }
 
 impl Pool {
@@ -97,6 +138,7 @@ impl Pool {
             return true;
         }
         self.spare.fetch_add(1, SeqCst);
+        signal::prepare_kicks();
         // The new thread inherits the mask. Making it goes through libc, which is our hook.
         let _off = OffFiber::enter();
         let blocked = signal::Blocked::all();
@@ -114,10 +156,11 @@ impl Pool {
     }
 
     fn work(&self) {
+        signal::take_kicks();
         loop {
             match self.queue.recv_timeout(IDLE) {
                 Ok(job) => {
-                    job.run(&self.busy);
+                    job.run(self);
                     self.spare.fetch_add(1, SeqCst);
                 }
                 Err(RecvTimeoutError::Timeout) if !self.may_end() => {}
@@ -137,16 +180,63 @@ impl Pool {
 }
 
 impl Job {
-    fn run(self, busy: &Busy) {
-        let result = match engine::perform(&self.request) {
+    fn run(self, pool: &Pool) {
+        let begun = matches!(
+            self.request,
+            Request::Run(Run {
+                names: Names::UntilBegun(_),
+                ..
+            }) | Request::Kernel(KernelCall {
+                names: Names::UntilBegun(_),
+                ..
+            })
+        );
+        if begun {
+            self.let_go(&pool.busy);
+        }
+        let result = if self.request.is_interruptible() {
+            self.perform(&pool.interruptible)
+        } else {
+            engine::perform(&self.request)
+        };
+        let result = match result {
             // The plain call raises SIGPIPE or SIGXFSZ in its caller as well: it is left to make the call.
             error if self.raises_signal(error) => -libc::ECANCELED,
             result => result,
         };
+        if !begun {
+            self.let_go(&pool.busy);
+        }
+        self.remote.land(self.token, result);
+    }
+
+    /// What it names by a number may be closed.
+    fn let_go(&self, busy: &Busy) {
         if let Some(fd) = self.file() {
             busy.end(fd);
         }
-        self.remote.land(self.token, result);
+    }
+
+    fn key(&self) -> Key {
+        (Arc::as_ptr(&self.remote).addr(), self.token)
+    }
+
+    /// Does what may be interrupted meanwhile.
+    fn perform(&self, jobs: &Mutex<HashMap<Key, State>>) -> i32 {
+        let thread = sys::thread_id();
+        let before = lock(jobs).insert(self.key(), State::Running(thread));
+        let result = loop {
+            if before == Some(State::Interrupted) {
+                break -libc::ECANCELED;
+            }
+            let result = engine::perform(&self.request);
+            // What came late for the job before this one was not for this one.
+            if result != -libc::EINTR || lock(jobs).get(&self.key()) != Some(&State::Running(thread)) {
+                break result;
+            }
+        };
+        lock(jobs).remove(&self.key());
+        result
     }
 
     fn raises_signal(&self, result: i32) -> bool {
@@ -163,12 +253,22 @@ impl Job {
             Request::Transfer(transfer) if transfer.at_position() => None,
             Request::Open { dir, .. } if dir >= 0 => Some(dir),
             Request::Transfer(Transfer { fd, .. }) | Request::Fsync { fd, .. } => Some(fd),
+            Request::Run(Run {
+                names: Names::UntilDone(fd) | Names::UntilBegun(fd),
+                ..
+            })
+            | Request::Kernel(KernelCall {
+                names: Names::UntilDone(fd) | Names::UntilBegun(fd),
+                ..
+            }) => Some(fd),
             Request::Plain(_)
+            | Request::Socket(_)
             | Request::Poll { .. }
             | Request::Open { .. }
             | Request::Close { .. }
             | Request::AwaitWriter { .. }
             | Request::Run(_)
+            | Request::Kernel(_)
             | Request::Wait { .. } => None,
         }
     }
@@ -207,11 +307,35 @@ impl Busy {
     }
 }
 
-fn lock(jobs: &Mutex<HashMap<c_int, usize>>) -> MutexGuard<'_, HashMap<c_int, usize>> {
+/// One of the threads of the pool that may wait for ever at a time: not more than half, for others wait on the rest for
+/// what ends by itself.
+pub struct Unbounded(());
+
+/// How many there are. The child of a fork starts anew.
+static UNBOUNDED: AtomicUsize = AtomicUsize::new(0);
+
+impl Unbounded {
+    /// None while there are enough.
+    pub fn begin() -> Option<Self> {
+        let most = start::conf().threads / 2;
+        let one = UNBOUNDED.try_update(SeqCst, SeqCst, |n| (n < most).then_some(n + 1));
+        one.ok().map(|_| Self(()))
+    }
+}
+
+impl Drop for Unbounded {
+    fn drop(&mut self) {
+        // One that began before a fork ends in the child, too, where it does not count.
+        let _ = UNBOUNDED.try_update(SeqCst, SeqCst, |n| n.checked_sub(1));
+    }
+}
+
+fn lock<T>(jobs: &Mutex<T>) -> MutexGuard<'_, T> {
     jobs.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Before `fd`, marked busy, is closed: waits for the jobs on it. errno is kept.
+/// Before `fd`, marked busy, is closed: waits for the jobs on it. Before the current directory, which AT_FDCWD names,
+/// changes: for the jobs that may look up a name there. errno is kept.
 #[cold]
 pub fn await_jobs(fd: c_int) {
     let errno = errno::get();

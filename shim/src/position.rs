@@ -56,6 +56,11 @@ pub fn detached() {
     ATTACHED.fetch_sub(1, Ordering::SeqCst);
 }
 
+/// Whether more than one thread is attached.
+pub fn other_threads() -> bool {
+    ATTACHED.load(Ordering::Relaxed) > 1
+}
+
 /// Whether any file's turn is held.
 #[inline(always)]
 pub fn in_use() -> bool {

@@ -1,10 +1,12 @@
 //! Start-up, before `main`: options, the real functions behind the hooks, fork, the report at exit. In this order:
 //!
 //! 1. options, because everything after may log;
-//! 2. the real functions, so that no hook looks one up in the middle of a call (dlsym may call a preloaded malloc,
+//! 2. the rate of the cycle counter;
+//! 3. the real functions, so that no hook looks one up in the middle of a call (dlsym may call a preloaded malloc,
 //!    which may call a hook);
-//! 3. the fork handler;
-//! 4. the report and the trace at exit, if asked for.
+//! 4. the fork handler;
+//! 5. the report and the trace at exit, if asked for;
+//! 6. the main thread as a fiber, if asked for.
 //!
 //! Nothing here is needed for a hook to pass through: one that is called before, by another library's constructor,
 //! finds libc's function by itself.
@@ -12,7 +14,7 @@
 use crate::conf::{self, Conf, Level, StatsFormat};
 use crate::fork::Renewable;
 use crate::stats::Report;
-use crate::{fork, hooks, log, trace};
+use crate::{fork, hooks, log, main_fiber, signal, stopwatch, trace};
 use once_cell::race::OnceBox;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Mutex;
@@ -38,11 +40,14 @@ pub fn ensure() {
     let (conf, complaints) = conf::read(environment.iter().map(|(n, v)| (n.as_bytes(), v.as_bytes())));
     let reports = conf.stats != StatsFormat::Off && conf.on;
     let traces = conf.trace.is_some() && conf.on;
+    let main_is_fiber = conf.main_is_fiber && conf.on;
     let _ = CONF.set(Box::new(conf));
     for complaint in complaints {
         log::say(Level::Warn, format_args!("{complaint}"));
     }
+    stopwatch::calibrate();
     hooks::bind();
+    signal::bind();
     fork::watch();
     if reports {
         // SAFETY: `report` is a function that stays: a preloaded library is never unloaded.
@@ -51,6 +56,9 @@ pub fn ensure() {
     if traces {
         // SAFETY: as above.
         unsafe { libc::atexit(end_trace) };
+    }
+    if main_is_fiber {
+        main_fiber::adopt();
     }
 }
 

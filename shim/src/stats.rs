@@ -211,7 +211,7 @@ impl Report {
     fn write_calls(&self, text: &mut String) {
         let _ = writeln!(
             text,
-            "{:<14} {:>10} {:>10} {:>10} {:>10} {:>12} {:>12}  through, why",
+            "{:<22} {:>10} {:>10} {:>10} {:>10} {:>12} {:>12}  through, why",
             "call", "converted", "offloaded", "inline", "through", "parked p50", "p99"
         );
         for sum in &self.sums {
@@ -223,7 +223,7 @@ impl Report {
             };
             let _ = writeln!(
                 text,
-                "{:<14} {:>10} {:>10} {:>10} {:>10} {:>12} {:>12}  {}",
+                "{:<22} {:>10} {:>10} {:>10} {:>10} {:>12} {:>12}  {}",
                 sum.name,
                 sum.converted,
                 sum.offloaded,

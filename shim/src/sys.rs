@@ -9,7 +9,7 @@ use syscalls::raw;
 /// The offset that means 'at the current position' to preadv2(2), pwritev2(2) and io_uring.
 pub const AT_POSITION: i64 = -1;
 
-fn outcome(result: usize) -> Result<usize, Errno> {
+pub(crate) fn outcome(result: usize) -> Result<usize, Errno> {
     match -(result as isize) {
         error @ 1..=4095 => Err(Errno(error as c_int)),
         _ => Ok(result),
@@ -238,21 +238,6 @@ pub fn status_flags(fd: c_int) -> Result<c_int, Errno> {
     Ok(flags as c_int)
 }
 
-/// Whether a socket has SO_RCVTIMEO or SO_SNDTIMEO set.
-pub fn has_socket_timeout(fd: c_int) -> bool {
-    [libc::SO_RCVTIMEO, libc::SO_SNDTIMEO].into_iter().any(|option| {
-        let mut value = libc::timeval { tv_sec: 0, tv_usec: 0 };
-        let mut len = size_of::<libc::timeval>() as libc::socklen_t;
-        let (value_at, len_at) = (&raw mut value as usize, &raw mut len as usize);
-        // SAFETY: the kernel writes at most `len` bytes to `value`, and the length; both are alive.
-        let got = outcome(unsafe {
-            let (call, level) = (Sysno::getsockopt as usize, libc::SOL_SOCKET as usize);
-            raw::syscall5(call, fd as usize, level, option as usize, value_at, len_at)
-        });
-        got.is_ok() && (value.tv_sec, value.tv_usec) != (0, 0)
-    })
-}
-
 /// The terminal settings of `fd`; None when it is no terminal.
 pub fn terminal(fd: c_int) -> Option<rustix::termios::Termios> {
     // SAFETY: only used for the duration of the call; the descriptor is the caller's.
@@ -288,6 +273,38 @@ pub fn pipe_state(fd: c_int) -> Option<PipeState> {
     }
 }
 
+/// `n` words of the C caller's memory; EFAULT where there is none.
+pub fn copy_in(from: *const u64, n: usize) -> Result<Vec<u64>, Errno> {
+    let mut words = vec![0_u64; n];
+    let part = |at: usize| libc::iovec {
+        iov_base: std::ptr::with_exposed_provenance_mut(at),
+        iov_len: n * size_of::<u64>(),
+    };
+    let (to, from_part) = (part(words.as_mut_ptr() as usize), part(from as usize));
+    let (call, pid) = (Sysno::process_vm_readv as usize, rustix::process::getpid());
+    let pid = pid.as_raw_nonzero().get() as usize;
+    // SAFETY: the kernel writes to `words`, as long as both are said to be.
+    let copied = outcome(unsafe {
+        raw::syscall6(
+            call,
+            pid,
+            &raw const to as usize,
+            1,
+            &raw const from_part as usize,
+            1,
+            0,
+        )
+    });
+    match copied {
+        Ok(bytes) if bytes == to.iov_len => {}
+        Ok(_) | Err(Errno::FAULT) => return Err(Errno::FAULT),
+        // Not allowed here: then a bad address is what it is to every other function of libc's.
+        // SAFETY: the C caller says that so many words are there.
+        Err(_) => unsafe { std::ptr::copy_nonoverlapping(from, words.as_mut_ptr(), n) },
+    }
+    Ok(words)
+}
+
 /// poll(2) of one descriptor, without limit: what of `events` there is. errno is not touched.
 pub fn poll_one(fd: c_int, events: i16) -> Result<i16, Errno> {
     let mut polled = libc::pollfd { fd, events, revents: 0 };
@@ -295,6 +312,41 @@ pub fn poll_one(fd: c_int, events: i16) -> Result<i16, Errno> {
     // SAFETY: the kernel reads and writes the one pollfd, which is alive. Without a time limit and a mask, ppoll(2) is poll(2).
     outcome(unsafe { raw::syscall5(Sysno::ppoll as usize, at, 1, 0, 0, 0) })?;
     Ok(polled.revents)
+}
+
+/// Whether there is any of `events` at `fd` now; an error is there to be had, too.
+pub fn poll_now(fd: c_int, events: i16) -> bool {
+    let mut polled = libc::pollfd { fd, events, revents: 0 };
+    let at = &raw mut polled as usize;
+    let no_time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let time = &raw const no_time as usize;
+    // SAFETY: the kernel reads and writes the one pollfd, and reads the time; both are alive.
+    outcome(unsafe { raw::syscall5(Sysno::ppoll as usize, at, 1, time, 0, 0) }).is_ok_and(|ready| ready > 0)
+}
+
+/// splice(2) to a pipe; `from_at` may be null.
+///
+/// # Safety
+/// `from_at` is the C caller's; the kernel checks it, and writes one offset there.
+pub unsafe fn splice(from: c_int, from_at: *mut i64, to: c_int, n: usize, flags: u32) -> Result<usize, Errno> {
+    let call = Sysno::splice as usize;
+    // SAFETY: passed on to our caller.
+    outcome(unsafe { raw::syscall6(call, from as usize, from_at as usize, to as usize, 0, n, flags as usize) })
+}
+
+/// SO_SNDBUF: the bytes, with what they take besides, that a socket keeps.
+pub fn send_buffer(fd: c_int) -> Option<usize> {
+    let mut value: c_int = 0;
+    let mut len = size_of::<c_int>() as libc::socklen_t;
+    let (value_at, len_at) = (&raw mut value as usize, &raw mut len as usize);
+    let (call, level, option) = (
+        Sysno::getsockopt as usize,
+        libc::SOL_SOCKET as usize,
+        libc::SO_SNDBUF as usize,
+    );
+    // SAFETY: the kernel writes at most `len` bytes to `value`, and the length; both are alive.
+    outcome(unsafe { raw::syscall5(call, fd as usize, level, option, value_at, len_at) }).ok()?;
+    usize::try_from(value).ok()
 }
 
 /// A copy of one of the shim's own descriptors with a number that programs do not use: they close the low ones, and
@@ -309,7 +361,7 @@ pub fn duplicate_to_wait_on(fd: c_int) -> Option<c_int> {
     duplicate_from(fd, descriptor_limit() / 2)
 }
 
-fn descriptor_limit() -> usize {
+pub fn descriptor_limit() -> usize {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     limit.unwrap_or(1 << 20).min(1 << 20) as usize
 }
@@ -357,10 +409,222 @@ pub fn write_all(fd: c_int, mut bytes: &[u8]) {
     }
 }
 
+/// A stopwatch for what only has to be right within a factor of two: the processor's own counter, a third of what a look at
+/// the clock costs.
+#[derive(Clone, Copy)]
+pub struct Stopwatch(u64);
+
+#[cfg(target_arch = "x86_64")]
+impl Stopwatch {
+    #[inline(always)]
+    pub fn start() -> Self {
+        // SAFETY: an unprivileged instruction that reads a counter.
+        Self(unsafe { std::arch::x86_64::_rdtsc() })
+    }
+
+    /// Nanoseconds since the start, as if the counter counted 2.5 a nanosecond: those of our time count 1.8 to 4.
+    #[inline(always)]
+    pub fn nanos(self) -> u64 {
+        // Another CPU's counter may be behind.
+        Self::start().0.saturating_sub(self.0) / 5 * 2
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+impl Stopwatch {
+    pub fn start() -> Self {
+        Self(now())
+    }
+
+    /// Nanoseconds since the start.
+    pub fn nanos(self) -> u64 {
+        now() - self.0
+    }
+}
+
 /// Nanoseconds of CLOCK_MONOTONIC.
 pub fn now() -> u64 {
     let t = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     t.tv_sec as u64 * 1_000_000_000 + t.tv_nsec as u64
+}
+
+/// A set of signals as the kernel has it: a bit each, that of signal 1 the lowest.
+pub type SignalSet = u64;
+
+/// rt_sigprocmask(2) SIG_SETMASK: blocks `set` and nothing else, in this thread; what was blocked.
+pub fn set_blocked(set: SignalSet) -> SignalSet {
+    mask_signals(libc::SIG_SETMASK, set)
+}
+
+/// rt_sigprocmask(2) SIG_BLOCK: blocks `set`, too, in this thread; what was blocked.
+pub fn block(set: SignalSet) -> SignalSet {
+    mask_signals(libc::SIG_BLOCK, set)
+}
+
+/// rt_sigprocmask(2) SIG_UNBLOCK: lets the signals in `set` through, in this thread.
+pub fn unblock(set: SignalSet) {
+    mask_signals(libc::SIG_UNBLOCK, set);
+}
+
+/// This thread's mask.
+pub fn blocked() -> SignalSet {
+    block(0)
+}
+
+/// rt_sigprocmask(2) as the program makes it: its result, as a system call's.
+///
+/// # Safety
+/// The arguments are a C caller's; the kernel checks them.
+pub unsafe fn change_blocked(how: usize, new: usize, old: usize, size: usize) -> isize {
+    // SAFETY: passed on to our caller.
+    unsafe { raw::syscall4(Sysno::rt_sigprocmask as usize, how, new, old, size) as isize }
+}
+
+fn mask_signals(how: c_int, set: SignalSet) -> SignalSet {
+    let mut before: SignalSet = 0;
+    let (set, before_at) = (&raw const set as usize, &raw mut before as usize);
+    // SAFETY: the kernel reads one set and writes another, both alive.
+    unsafe { raw::syscall4(Sysno::rt_sigprocmask as usize, how as usize, set, before_at, 8) };
+    before
+}
+
+/// rt_tgsigqueueinfo(2) to the calling thread: `signal` is pending again, as `info` has it.
+///
+/// # Safety
+/// `info` points to what came with the signal.
+pub unsafe fn queue_to_self(signal: c_int, info: *const libc::siginfo_t) {
+    // SAFETY: touches no memory but `info`, which is only read.
+    unsafe {
+        let (process, thread) = (
+            raw::syscall0(Sysno::getpid as usize),
+            raw::syscall0(Sysno::gettid as usize),
+        );
+        let call = Sysno::rt_tgsigqueueinfo as usize;
+        raw::syscall4(call, process, thread, signal as usize, info as usize);
+    }
+}
+
+/// rt_sigtimedwait(2) without waiting: takes a pending signal of `set`, its number.
+///
+/// # Safety
+/// `info` is null, or may be written.
+pub unsafe fn take_signal(set: SignalSet, info: *mut libc::siginfo_t) -> Result<c_int, Errno> {
+    let (now, set) = ([0_i64; 2], &raw const set as usize);
+    let call = Sysno::rt_sigtimedwait as usize;
+    // SAFETY: the kernel reads one set and one timespec, both alive; the rest is passed on to our caller.
+    outcome(unsafe { raw::syscall4(call, set, info as usize, now.as_ptr() as usize, 8) }).map(|n| n as c_int)
+}
+
+/// signalfd(2): a descriptor that is readable while a signal of `set` is pending.
+pub fn signal_descriptor(set: SignalSet) -> Result<c_int, Errno> {
+    let (call, flags) = (Sysno::signalfd4 as usize, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK);
+    // SAFETY: the kernel reads one set, alive.
+    outcome(unsafe { raw::syscall4(call, usize::MAX, &raw const set as usize, 8, flags as usize) }).map(|n| n as c_int)
+}
+
+/// timerfd_create(2) and timerfd_settime(2): a descriptor that is readable once `clock` has come to `time`.
+pub fn timer_descriptor(clock: c_int, time: libc::timespec) -> Result<c_int, Errno> {
+    let flags = libc::TFD_CLOEXEC | libc::TFD_NONBLOCK;
+    // SAFETY: touches no memory.
+    let fd = outcome(unsafe { raw::syscall2(Sysno::timerfd_create as usize, clock as usize, flags as usize) })?;
+    // All zero would be no time at all.
+    let least = libc::timespec { tv_sec: 0, tv_nsec: 1 };
+    let it_value = if (time.tv_sec, time.tv_nsec) == (0, 0) {
+        least
+    } else {
+        time
+    };
+    let it_interval = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let (settings, call) = (
+        libc::itimerspec { it_interval, it_value },
+        Sysno::timerfd_settime as usize,
+    );
+    // SAFETY: the kernel reads the settings, alive.
+    let set = outcome(unsafe {
+        raw::syscall4(
+            call,
+            fd,
+            libc::TFD_TIMER_ABSTIME as usize,
+            &raw const settings as usize,
+            0,
+        )
+    });
+    match set {
+        Ok(_) => Ok(fd as c_int),
+        Err(error) => {
+            let _ = close(fd as c_int);
+            Err(error)
+        }
+    }
+}
+
+/// pidfd_open(2): a descriptor that is readable once the process has ended.
+pub fn process_descriptor(pid: libc::pid_t) -> Result<c_int, Errno> {
+    // SAFETY: touches no memory.
+    outcome(unsafe { raw::syscall2(Sysno::pidfd_open as usize, pid as usize, 0) }).map(|n| n as c_int)
+}
+
+/// wait4(2).
+///
+/// # Safety
+/// `status` and `usage` are null, or may be written: the kernel checks them.
+pub unsafe fn wait4(
+    pid: libc::pid_t,
+    status: *mut c_int,
+    options: c_int,
+    usage: *mut libc::rusage,
+) -> Result<libc::pid_t, Errno> {
+    let call = Sysno::wait4 as usize;
+    // SAFETY: passed on to our caller.
+    outcome(unsafe { raw::syscall4(call, pid as usize, status as usize, options as usize, usage as usize) })
+        .map(|n| n as libc::pid_t)
+}
+
+/// waitid(2).
+pub fn waitid(kind: libc::idtype_t, id: libc::id_t, info: &mut libc::siginfo_t, options: c_int) -> Result<(), Errno> {
+    let (call, info) = (Sysno::waitid as usize, std::ptr::from_mut(info) as usize);
+    // SAFETY: the kernel writes one siginfo_t, alive.
+    outcome(unsafe { raw::syscall5(call, kind as usize, id as usize, info, options as usize, 0) })?;
+    Ok(())
+}
+
+/// tgkill(2) to a thread of this process.
+pub fn signal_thread(thread: c_int, signal: c_int) {
+    // SAFETY: touches no memory.
+    unsafe {
+        let process = raw::syscall0(Sysno::getpid as usize);
+        raw::syscall3(Sysno::tgkill as usize, process, thread as usize, signal as usize);
+    }
+}
+
+/// gettid(2).
+pub fn thread_id() -> c_int {
+    // SAFETY: touches no memory.
+    unsafe { raw::syscall0(Sysno::gettid as usize) as c_int }
+}
+
+/// newfstatat(2), links followed.
+///
+/// # Safety
+/// `path` is the C caller's; the kernel checks it.
+pub unsafe fn fstatat(dir: c_int, path: *const c_char) -> Result<libc::stat, Errno> {
+    let mut stat = std::mem::MaybeUninit::<libc::stat>::uninit();
+    #[cfg(target_arch = "x86_64")]
+    let call = Sysno::newfstatat as usize;
+    #[cfg(target_arch = "aarch64")]
+    let call = Sysno::fstatat as usize;
+    // SAFETY: the kernel writes one struct stat; the rest is passed on to our caller.
+    outcome(unsafe { raw::syscall4(call, dir as usize, path as usize, stat.as_mut_ptr() as usize, 0) })?;
+    // SAFETY: written by the successful call.
+    Ok(unsafe { stat.assume_init() })
+}
+
+/// clock_gettime(2), in nanoseconds.
+pub fn clock(clock: c_int) -> Option<u64> {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the kernel writes one timespec, alive.
+    outcome(unsafe { raw::syscall2(Sysno::clock_gettime as usize, clock as usize, &raw mut time as usize) }).ok()?;
+    Some((time.tv_sec as u64).saturating_mul(1_000_000_000) + time.tv_nsec as u64)
 }
 
 /// The kernel's struct sigaction.
@@ -398,50 +662,6 @@ pub unsafe fn handle_signal(signal: c_int, handler: usize, restorer: usize) {
     };
 }
 
-/// rt_sigprocmask(2) as the program makes it: its result, as a system call's.
-///
-/// # Safety
-/// The arguments are a C caller's; the kernel checks them.
-pub unsafe fn change_signal_mask(how: usize, new: usize, old: usize, size: usize) -> isize {
-    // SAFETY: passed on to our caller.
-    unsafe { raw::syscall4(Sysno::rt_sigprocmask as usize, how, new, old, size) as isize }
-}
-
-/// This thread's mask.
-pub fn signal_mask() -> u64 {
-    let mut mask = 0_u64;
-    // SAFETY: the kernel writes one word, alive across the call.
-    unsafe { change_signal_mask(0, 0, &raw mut mask as usize, size_of::<u64>()) };
-    mask
-}
-
-/// Sets this thread's mask.
-pub fn set_signal_mask(mask: u64) {
-    // SAFETY: the kernel reads one word, alive across the call.
-    unsafe {
-        change_signal_mask(
-            libc::SIG_SETMASK as usize,
-            &raw const mask as usize,
-            0,
-            size_of::<u64>(),
-        )
-    };
-}
-
-/// Lets `signal` through to this thread.
-pub fn unblock_signal(signal: c_int) {
-    let mask = 1_u64 << (signal - 1);
-    // SAFETY: the kernel reads one word, alive across the call.
-    unsafe {
-        change_signal_mask(
-            libc::SIG_UNBLOCK as usize,
-            &raw const mask as usize,
-            0,
-            size_of::<u64>(),
-        )
-    };
-}
-
 /// PR_SET_SYSCALL_USER_DISPATCH: the calling thread's system calls from outside `text` raise SIGSYS
 /// while the selector, which must stay in place, says so. None ends that.
 pub fn dispatch_system_calls(how: Option<(&std::ops::Range<usize>, *mut u8)>) -> Result<(), Errno> {
@@ -453,13 +673,6 @@ pub fn dispatch_system_calls(how: Option<(&std::ops::Range<usize>, *mut u8)>) ->
     // SAFETY: the kernel reads the selector, which its owner keeps in place until it has ended the dispatch.
     outcome(unsafe { raw::syscall5(call, option, on, text, n, selector as usize) })?;
     Ok(())
-}
-
-/// tgkill(2): `signal` to a thread of this process.
-pub fn signal_thread(tid: i32, signal: c_int) {
-    let pid = rustix::process::getpid().as_raw_nonzero().get();
-    // SAFETY: touches no memory; a thread that is gone is an error.
-    unsafe { raw::syscall3(Sysno::tgkill as usize, pid as usize, tid as usize, signal as usize) };
 }
 
 /// Sleeps for at least `nanos`.

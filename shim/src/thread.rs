@@ -5,25 +5,32 @@
 
 use crate::conf::{EngineChoice, Level};
 use crate::deadlines::{Deadlines, NEVER};
-use crate::engine::{self, Engine, Made, Request, Sink, Token, Wait};
+use crate::engine::{self, Engine, Made, Request, Run, Sink, Token, Wait};
 use crate::errno;
 use crate::escapes::Watch;
 use crate::flight::{End, Flight, Flights, Kind};
 use crate::host::Host;
-use crate::policy::{self, INLINE_BUDGET};
+use crate::names::Names;
+use crate::policy::{self, INLINE_BUDGET, Opens};
 use crate::pool::{self, Job};
 use crate::remote::{Message, Remote};
+use crate::signal::{Handled, Signals};
 use crate::stall::Watched;
 use crate::stats::Stats;
+use crate::stdio::Files;
+use crate::sys::SignalSet;
 use crate::tls::{self, OffFiber};
 use crate::trace::{Record, Trace};
-use crate::{cancel, fds, hooks, log, start, sys};
+use crate::{cancel, fds, hooks, log, main_fiber, start, sys};
 use crossbeam_channel::Receiver;
 use std::cell::{Cell, RefCell, UnsafeCell};
 use std::collections::HashSet;
 use std::ffi::{c_int, c_void};
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
+
+/// How long a thread of the pool is given to notice that it is interrupted.
+const KICK_AGAIN_NS: u64 = 1_000_000;
 
 /// Where the engine reports to, while it polls.
 struct Landings<'a> {
@@ -45,6 +52,9 @@ impl Sink for Landings<'_> {
     }
 }
 
+/// The token of what no fiber is in flight for.
+const NOBODY: Token = Token::MAX;
+
 enum EngineSlot {
     /// Made when the first operation is queued.
     Unmade,
@@ -57,7 +67,13 @@ pub struct Thread {
     engine: UnsafeCell<EngineSlot>,
     flights: UnsafeCell<Flights>,
     deadlines: RefCell<Deadlines>,
-    /// Fibers of this thread that wait for their turn at a file position.
+    /// The streams its fibers are inside.
+    files: Files,
+    /// Its fibers that are parked inside one.
+    in_streams: RefCell<HashSet<*const c_void>>,
+    /// Those whose waits were ended because they are cancelled.
+    cancelled: RefCell<HashSet<*const c_void>>,
+    /// Fibers of this thread that wait for their turn at a file position or a stream.
     waiting_turn: Cell<usize>,
     /// Operations queued since the last batch was submitted.
     queued: Cell<u32>,
@@ -65,10 +81,16 @@ pub struct Thread {
     batches: Cell<bool>,
     /// Calls left before the running fiber lets others run.
     budget: Cell<u32>,
+    /// When it used that up for the first time in its turn, if it has.
+    turn_since: Cell<Option<u64>>,
+    /// What this thread's opens have taught.
+    pub opens: Cell<Opens>,
+    pub names: Names,
     /// Duplicates of descriptors that parked fibers wait on.
     kept: RefCell<HashSet<c_int>>,
     /// In the child of a fork that could not be given a fresh start: nothing is left to wait with.
     defunct: Cell<bool>,
+    signals: Signals,
     stats: Arc<Stats>,
     trace: Option<Arc<Trace>>,
     escapes: Option<Box<Watch>>,
@@ -89,12 +111,19 @@ impl Thread {
             engine: UnsafeCell::new(EngineSlot::Unmade),
             flights: UnsafeCell::new(Flights::new()),
             deadlines: RefCell::new(Deadlines::new()),
+            files: Files::new(),
+            in_streams: RefCell::default(),
+            cancelled: RefCell::default(),
             waiting_turn: Cell::new(0),
             queued: Cell::new(0),
             batches: Cell::new(true),
             budget: Cell::new(INLINE_BUDGET),
+            turn_since: Cell::new(None),
+            opens: Cell::new(Opens::NOTHING),
+            names: Names::new(),
             kept: RefCell::new(HashSet::new()),
             defunct: Cell::new(false),
+            signals: Signals::new(),
             watched: stats.timed() || trace.is_some(),
             stats,
             trace,
@@ -111,6 +140,15 @@ impl Thread {
 
     pub fn host(&self) -> &Host {
         &self.host
+    }
+
+    pub fn signals(&self) -> &Signals {
+        &self.signals
+    }
+
+    #[inline(always)]
+    pub fn files(&self) -> &Files {
+        &self.files
     }
 
     pub fn stats(&self) -> &Stats {
@@ -208,6 +246,11 @@ impl Thread {
         errno::set(errno);
     }
 
+    /// Whether the engine does calls on sockets as a whole ([`Engine::does_sockets`]).
+    pub fn does_sockets(&self) -> bool {
+        self.engine().is_some_and(|engine| engine.does_sockets())
+    }
+
     /// Submits what is queued, so that what follows comes after it in the kernel.
     pub fn submit_queued(&self) {
         // SAFETY: as in `engine`.
@@ -220,13 +263,15 @@ impl Thread {
 
     /// aioshim_poll: returns how many fibers were unparked.
     pub fn poll(&self, wait: Wait) -> usize {
-        let idle = self.in_flight() == 0 && self.inbox.is_empty();
+        let idle = self.in_flight() == 0 && self.inbox.is_empty() && !self.signals.is_held();
         if self.defunct.get() || (idle && matches!(wait, Wait::No)) {
             return 0;
         }
         let _pause = self.escapes().map(Watch::pause);
-        // A signal handler that jumped out left it null (signal.rs).
+        let critical = self.signals.enter();
+        // An exception out of a signal's handler left it null.
         tls::set_here(self);
+        let masked = (self.signals.masked.get() > 0).then(|| self.begin_masked());
         let mut unparked = self.open_inbox();
         let wait = self.deadlines.borrow().shorten(wait, sys::now);
         let sleeps = unparked == 0 && !matches!(wait, Wait::No) && self.remote.begin_sleep();
@@ -251,7 +296,90 @@ impl Thread {
         if !self.deadlines.borrow().is_empty() {
             unparked += self.end_overdue();
         }
+        if let Some(base) = masked {
+            self.signals.end_masked(base);
+        }
+        if let Some((number, base)) = self.signals.held() {
+            unparked += self.ask_for(number, base);
+        }
+        self.signals.leave(critical);
         unparked
+    }
+
+    /// Unblocks, for a wait of the whole thread, what any of its parked fibers waits to be interrupted by.
+    #[cold]
+    fn begin_masked(&self) -> SignalSet {
+        // SAFETY: flights in the slab are alive (flight.rs), and so are their masks.
+        let masks = self
+            .flights()
+            .iter()
+            .map(|(_, flight)| unsafe { (*flight).mask.as_ref() });
+        let mut blocked = SignalSet::MAX;
+        let mut all_have_one = true;
+        for mask in masks {
+            match mask {
+                Some(mask) => blocked &= mask,
+                None => all_have_one = false,
+            }
+        }
+        let base = self.signals.begin_masked(blocked);
+        if !all_have_one && blocked & base != blocked {
+            self.signals.begin_masked(blocked & base);
+        }
+        base
+    }
+
+    /// Has a fiber's wait end for `signal`, which is held back; whether one was unparked right now. Where none can be, the
+    /// handler runs right here, or, if what is waited for comes by itself and soon, after that.
+    #[cold]
+    fn ask_for(&self, signal: c_int, base: SignalSet) -> usize {
+        if self.signals.ask(true) {
+            return 0;
+        }
+        let (mut accepts, mut ends) = (None, false);
+        for (token, flight) in self.flights().iter() {
+            // SAFETY: flights in the slab are alive (flight.rs).
+            let flight = unsafe { &*flight };
+            if flight.end.is_none() && flight.accepts(signal, base) {
+                accepts = Some(token);
+                break;
+            }
+            ends |= flight.end.is_some() || !flight.interruptible;
+        }
+        if let Some(token) = accepts {
+            return usize::from(self.end_early(token, End::Interrupt));
+        }
+        if !self.host.in_place || !ends {
+            let _off = OffFiber::enter();
+            self.signals.deliver(None);
+        }
+        0
+    }
+
+    /// Runs the handlers of the signals that are held back, on the running fiber, if there are any; under `mask`, if that is
+    /// what it waited under. errno is kept.
+    #[cold]
+    #[inline(never)]
+    pub fn handle_signals(&self, mask: Option<SignalSet>) -> Handled {
+        if !self.signals.is_held() {
+            return Handled::Nothing;
+        }
+        let errno = errno::get();
+        let handled = self.signals.deliver(mask);
+        errno::set(errno);
+        handled
+    }
+
+    /// A handler jumped out of itself: onto the fiber that it ran on.
+    pub fn jumped(&self) {
+        self.signals.jumped();
+        if self.host.in_place && self.host.running().is_null() {
+            // It ran while its fiber was parked on what cannot be ended: that must be over before its stack is used anew.
+            while self.in_flight() > 0 {
+                self.poll(Wait::Forever);
+            }
+            main_fiber::unparked(&self.host);
+        }
     }
 
     /// Ends what is over its deadline.
@@ -275,10 +403,19 @@ impl Thread {
         // SAFETY: a flight in the slab is alive, and only this thread's (flight.rs).
         let flight = unsafe { &mut *flight };
         if flight.end.is_some() {
+            if flight.kind == Kind::Pool && flight.interruptible {
+                self.kick(flight, token);
+            }
             return false;
         }
         let gone = match flight.kind {
-            Kind::Pool => return false,
+            Kind::Pool if !flight.interruptible => return false,
+            Kind::Pool => {
+                flight.end = Some(end);
+                self.deadlines.borrow_mut().remove(flight.deadline, token);
+                self.kick(flight, token);
+                false
+            }
             Kind::Wait => flight.claim(),
             Kind::Engine => {
                 flight.end = Some(end);
@@ -292,32 +429,40 @@ impl Thread {
         gone
     }
 
+    /// Interrupts the thread of the pool that is at it, and does so again should that have come before it waited.
+    fn kick(&self, flight: &mut Flight, token: Token) {
+        pool::interrupt(&self.remote, token);
+        flight.deadline = sys::now() + KICK_AGAIN_NS;
+        self.deadlines.borrow_mut().add(flight.deadline, token);
+    }
+
     /// Ends what `fiber`, parked in here, waits for, with [`Errno::RESTART`](errno::Errno::RESTART). False if it waits for
-    /// nothing that can be ended early.
-    #[allow(dead_code, reason = "signals are about to use it")]
-    pub fn interrupt(&self, fiber: *const c_void) -> bool {
-        self.interrupt_if(fiber, |_| true)
-    }
-
-    /// The same if the call `fiber` waits in is a cancellation point.
+    /// nothing that can be ended early, or the call is no cancellation point where it is made: inside a stream.
     pub fn cancel(&self, fiber: *const c_void) -> bool {
-        self.interrupt_if(fiber, |row| cancel::is_point(hooks::NAMES[row]))
-    }
-
-    fn interrupt_if(&self, fiber: *const c_void, wanted: impl FnOnce(usize) -> bool) -> bool {
+        if self.in_streams.borrow().contains(&fiber) {
+            return false;
+        }
         // SAFETY: flights in the slab are alive (flight.rs).
         let of_fiber = |(_, flight): &(Token, *mut Flight)| unsafe { (**flight).fiber.cast_const() == fiber };
         let Some((token, flight)) = self.flights().iter().find(of_fiber) else {
             return false;
         };
         // SAFETY: as above.
-        if !wanted(unsafe { (*flight).row } as usize) {
+        if !cancel::is_point(hooks::NAMES[unsafe { (*flight).row } as usize]) {
             return false;
         }
         // SAFETY: as above.
-        let ends = unsafe { (*flight).kind } != Kind::Pool;
+        let ends = unsafe { (*flight).kind != Kind::Pool || (*flight).interruptible };
+        let critical = self.signals.enter();
+        self.cancelled.borrow_mut().insert(fiber);
         self.end_early(token, End::Interrupt);
+        self.signals.leave(critical);
         ends
+    }
+
+    /// Whether [`Self::cancel`] has interrupted `fiber`, and this was not asked since.
+    pub fn was_cancelled(&self, fiber: *const c_void) -> bool {
+        self.cancelled.borrow_mut().remove(&fiber)
     }
 
     #[inline(always)]
@@ -449,6 +594,18 @@ impl Thread {
         submitted
     }
 
+    /// Has the pool run code that nobody's token waits for; false where it has not one thread.
+    pub fn start_on_pool(&self, run: Run) -> bool {
+        let errno = errno::get();
+        let submitted = pool::submit(Job {
+            request: Request::Run(run),
+            token: NOBODY,
+            remote: Arc::clone(&self.remote),
+        });
+        errno::set(errno);
+        submitted
+    }
+
     /// A duplicate of `fd` for a fiber that will park: as a thread in a system call, it keeps its file when the descriptor
     /// is closed. None if there is no room for one. To be given back with [`Self::let_go`].
     pub fn keep(&self, fd: c_int) -> Option<c_int> {
@@ -464,15 +621,15 @@ impl Thread {
         let _ = sys::close(duplicate);
     }
 
-    /// Parks the running fiber until another, of this thread or not, gives it its turn at a file position.
+    /// Parks the running fiber until another, of this thread or not, gives it its turn at a file position or a stream.
     pub fn await_turn(&self) {
         self.waiting_turn.update(|n| n + 1);
         self.park();
         self.waiting_turn.update(|n| n - 1);
     }
 
-    /// Counts one more call of the running fiber since it last let others run; when it has had its share, it does now, and
-    /// the result says so.
+    /// Counts one more call of the running fiber since it last let others run; when it has had its share, it does now,
+    /// unless it may as well go on, and the result says so.
     #[inline]
     pub fn spend(&self, fiber: *mut c_void) -> bool {
         let left = self.budget.get();
@@ -480,22 +637,59 @@ impl Thread {
             self.budget.set(left - 1);
             return false;
         }
-        // Where calls block, a fiber must not come to share its thread with one that waits for it because of us.
-        // SAFETY: as in `engine`.
-        if matches!(unsafe { &*self.engine.get() }, EngineSlot::Made(_)) {
-            self.host.unpark(fiber);
-            self.park();
-        }
+        self.end_turn(fiber);
         true
     }
 
-    /// Parks the running fiber until it is unparked. errno is kept.
+    /// The running fiber lets others run, unless it may as well go on.
+    #[cold]
+    fn end_turn(&self, fiber: *mut c_void) {
+        // Where calls block, a fiber must not come to share its thread with one that waits for it because of us.
+        // SAFETY: as in `engine`.
+        if !matches!(unsafe { &*self.engine.get() }, EngineSlot::Made(_)) {
+            return;
+        }
+        let now = sys::now();
+        let since = self.turn_since.get().unwrap_or(now);
+        let anybody_waits = self.in_flight() > 0 || !self.inbox.is_empty();
+        if policy::goes_on(now - since, self.host.runnable(), anybody_waits) {
+            self.turn_since.set(Some(since));
+            self.budget.set(INLINE_BUDGET);
+        } else {
+            self.host.unpark(fiber);
+            self.park();
+        }
+    }
+
+    /// Parks the running fiber until it is unparked; it leaves the streams it is inside meanwhile. errno is kept.
     #[inline(always)]
     fn park(&self) {
         self.budget.set(INLINE_BUDGET);
+        self.turn_since.set(None);
         let errno = errno::get();
-        self.host.park();
+        if self.files.any() {
+            let fiber = self.host.running();
+            self.in_streams.borrow_mut().insert(fiber);
+            self.files.park(fiber, || self.switch());
+            self.in_streams.borrow_mut().remove(&fiber.cast_const());
+        } else {
+            self.switch();
+        }
         errno::set(errno);
+    }
+
+    /// Lets the host run others, and signals be handled.
+    #[inline(always)]
+    fn switch(&self) {
+        if self.host.in_place {
+            self.host.park();
+        } else {
+            self.signals.parking(self.host.running());
+            self.signals.leave(false);
+            self.host.park();
+            self.signals.enter();
+            self.signals.parking(std::ptr::null_mut());
+        }
     }
 
     /// What a parked fiber waits for.

@@ -1,94 +1,118 @@
-//! One initial-exec thread-local pointer: the attached thread this code runs on, null everywhere else.
+//! Two initial-exec thread-local pointers: the attached thread that this code runs on a fiber of, or may, null everywhere
+//! else; and the same whether or not it is off its fiber just now.
 //!
-//! Every hook reads it first, so it must cost one load: a Rust `thread_local!` in a shared library is general-dynamic,
-//! a function call of 2.7 ns; this is what `__thread` with `tls_model("initial-exec")` gives C. A preloaded library is
-//! loaded at start-up, so its static TLS always has room.
+//! Every hook reads the first one first, so it must cost one load: a Rust `thread_local!` in a shared library is
+//! general-dynamic, a function call of 2.7 ns; this is what `__thread` with `tls_model("initial-exec")` gives C. A preloaded
+//! library is loaded at start-up, so its static TLS always has room. Signal handlers read the second one.
 
 use crate::thread::Thread;
 use std::arch::{asm, global_asm};
 
-global_asm!(
-    ".pushsection .tbss.aioshim_here,\"awT\",@nobits",
-    ".balign 8",
-    ".globl aioshim_here",
-    ".hidden aioshim_here",
-    ".type aioshim_here,@object",
-    ".size aioshim_here,8",
-    "aioshim_here: .zero 8",
-    ".popsection",
+/// Defines a variable, and the functions that load and store it.
+macro_rules! variable {
+    ($symbol:literal, $(#[$load_doc:meta])* $load:ident, $(#[$store_doc:meta])* $store:ident) => {
+        global_asm!(
+            concat!(".pushsection .tbss.", $symbol, ",\"awT\",@nobits"),
+            ".balign 8",
+            concat!(".globl ", $symbol),
+            concat!(".hidden ", $symbol),
+            concat!(".type ", $symbol, ",@object"),
+            concat!(".size ", $symbol, ",8"),
+            concat!($symbol, ": .zero 8"),
+            ".popsection",
+        );
+
+        $(#[$load_doc])*
+        #[cfg(target_arch = "x86_64")]
+        #[inline(always)]
+        pub fn $load() -> *const Thread {
+            let thread: *const Thread;
+            // SAFETY: loads this thread's copy of an 8-byte variable that is defined above and only written by its `set_`.
+            unsafe {
+                asm!(
+                    concat!("mov {0}, qword ptr [rip + ", $symbol, "@GOTTPOFF]"),
+                    "mov {0}, qword ptr fs:[{0}]",
+                    out(reg) thread,
+                    options(nostack, preserves_flags, readonly),
+                );
+            }
+            thread
+        }
+
+        $(#[$store_doc])*
+        #[cfg(target_arch = "x86_64")]
+        #[inline(always)]
+        pub fn $store(thread: *const Thread) {
+            // SAFETY: stores to this thread's copy of the variable defined above.
+            unsafe {
+                asm!(
+                    concat!("mov {0}, qword ptr [rip + ", $symbol, "@GOTTPOFF]"),
+                    "mov qword ptr fs:[{0}], {1}",
+                    out(reg) _,
+                    in(reg) thread,
+                    options(nostack, preserves_flags),
+                );
+            }
+        }
+
+        $(#[$load_doc])*
+        /// Untested: no aarch64 machine was at hand.
+        #[cfg(target_arch = "aarch64")]
+        #[inline(always)]
+        pub fn $load() -> *const Thread {
+            let thread: *const Thread;
+            // SAFETY: loads this thread's copy of an 8-byte variable that is defined above and only written by its `set_`.
+            unsafe {
+                asm!(
+                    concat!("adrp {0}, :gottprel:", $symbol),
+                    concat!("ldr {0}, [{0}, :gottprel_lo12:", $symbol, "]"),
+                    "mrs {1}, tpidr_el0",
+                    "ldr {0}, [{1}, {0}]",
+                    out(reg) thread,
+                    out(reg) _,
+                    options(nostack, preserves_flags, readonly),
+                );
+            }
+            thread
+        }
+
+        $(#[$store_doc])*
+        /// Untested: no aarch64 machine was at hand.
+        #[cfg(target_arch = "aarch64")]
+        #[inline(always)]
+        pub fn $store(thread: *const Thread) {
+            // SAFETY: stores to this thread's copy of the variable defined above.
+            unsafe {
+                asm!(
+                    concat!("adrp {0}, :gottprel:", $symbol),
+                    concat!("ldr {0}, [{0}, :gottprel_lo12:", $symbol, "]"),
+                    "mrs {1}, tpidr_el0",
+                    "str {2}, [{1}, {0}]",
+                    out(reg) _,
+                    out(reg) _,
+                    in(reg) thread,
+                    options(nostack, preserves_flags),
+                );
+            }
+        }
+    };
+}
+
+variable!(
+    "aioshim_here",
+    /// The attached thread this code runs on, or null.
+    here,
+    /// Makes `thread` what [`here`] returns on this OS thread.
+    set_here
 );
 
-/// The attached thread this code runs on, or null.
-#[cfg(target_arch = "x86_64")]
-#[inline(always)]
-pub fn here() -> *const Thread {
-    let thread: *const Thread;
-    // SAFETY: loads this thread's copy of an 8-byte variable that is defined above and only written by `set_here`.
-    unsafe {
-        asm!(
-            "mov {0}, qword ptr [rip + aioshim_here@GOTTPOFF]",
-            "mov {0}, qword ptr fs:[{0}]",
-            out(reg) thread,
-            options(nostack, preserves_flags, readonly),
-        );
-    }
-    thread
-}
-
-/// Makes `thread` what [`here`] returns on this OS thread.
-#[cfg(target_arch = "x86_64")]
-#[inline(always)]
-pub fn set_here(thread: *const Thread) {
-    // SAFETY: stores to this thread's copy of the variable defined above.
-    unsafe {
-        asm!(
-            "mov {0}, qword ptr [rip + aioshim_here@GOTTPOFF]",
-            "mov qword ptr fs:[{0}], {1}",
-            out(reg) _,
-            in(reg) thread,
-            options(nostack, preserves_flags),
-        );
-    }
-}
-
-/// The attached thread this code runs on, or null. Untested: no aarch64 machine was at hand.
-#[cfg(target_arch = "aarch64")]
-#[inline(always)]
-pub fn here() -> *const Thread {
-    let thread: *const Thread;
-    // SAFETY: loads this thread's copy of an 8-byte variable that is defined above and only written by `set_here`.
-    unsafe {
-        asm!(
-            "adrp {0}, :gottprel:aioshim_here",
-            "ldr {0}, [{0}, :gottprel_lo12:aioshim_here]",
-            "mrs {1}, tpidr_el0",
-            "ldr {0}, [{1}, {0}]",
-            out(reg) thread,
-            out(reg) _,
-            options(nostack, preserves_flags, readonly),
-        );
-    }
-    thread
-}
-
-/// Makes `thread` what [`here`] returns on this OS thread.
-#[cfg(target_arch = "aarch64")]
-#[inline(always)]
-pub fn set_here(thread: *const Thread) {
-    // SAFETY: stores to this thread's copy of the variable defined above.
-    unsafe {
-        asm!(
-            "adrp {0}, :gottprel:aioshim_here",
-            "ldr {0}, [{0}, :gottprel_lo12:aioshim_here]",
-            "mrs {1}, tpidr_el0",
-            "str {2}, [{1}, {0}]",
-            out(reg) _,
-            out(reg) _,
-            in(reg) thread,
-            options(nostack, preserves_flags),
-        );
-    }
-}
+variable!(
+    "aioshim_attached",
+    /// The attached thread that this OS thread is, off its fiber or not, or null.
+    attached,
+    /// Makes `thread` what [`attached`] returns on this OS thread.
+    set_attached
+);
 
 /// While it lives this code is off every fiber: our own calls into libraries that may reach a hook pass through.
 pub struct OffFiber(*const Thread);

@@ -99,9 +99,25 @@ probes! {
     openers, [1, 3];
     full, [1, 3];
     names, [1, 3];
+    paths, [1, 3];
     queues, [1, 3];
+    sockets, [1, 3];
+    socktime, [1, 3];
+    accepting, [1, 3];
+    messages, [1, 3];
+    lines, [1, 3];
+    streams, [1, 3];
+    parked, [1, 3];
+    exiting, [1, 3];
+    oldstat, [1, 3];
+    dirs, [1, 3];
+    space, [1, 3];
+    filelocks, [1, 3];
+    splices, [1, 3];
     // Which task is in read, and which thread a signal interrupts, is only known with one worker.
     closing, [1];
+    sockclose, [1];
+    polling, [1];
     interrupted, [1];
     // A worker that starts has its descriptors under low numbers for an instant: the program may count their closing.
     closeall, [1];

@@ -1,12 +1,13 @@
 //! read(2), write(2) and their kin: one transfer, in one piece or a vector, at an offset or at the current position.
 
-use super::Outcome;
+use super::{Outcome, net};
 use crate::call::Call;
 use crate::engine::{self, Data, MAX_COUNT, Request, Transfer, Way};
 use crate::errno::Errno;
 use crate::fds::Descriptor;
 use crate::policy::{self, Alone, Decision, Hint, Load, Why};
 use crate::position::{self, Turn};
+use crate::stopwatch::Stopwatch;
 use crate::sys::{self, AT_POSITION, PipeState};
 use crate::trace::Luck;
 use std::ffi::{c_int, c_void};
@@ -206,7 +207,7 @@ fn transfer(call: &Call<'_>, load: Load, transfer: Transfer) -> Outcome {
         unreachable!("just made");
     };
     let decision = match transfer.way {
-        Way::Read => policy::read(hint, load, transfer.at_position()),
+        Way::Read => policy::read(hint, load, transfer.buffer_len().unwrap_or(0), transfer.at_position()),
         Way::Write => {
             // These flags make this one write wait for the disk.
             let waits = transfer.flags & (libc::RWF_SYNC | libc::RWF_DSYNC) != 0;
@@ -250,6 +251,9 @@ fn carry_out(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor, decis
     match decision {
         // The turn ends with the call, which libc would make after we return.
         Decision::Through(_) if matches!(turn, Some(Turn::Held { .. })) => Outcome::Done(plain(call, transfer)),
+        Decision::Through(Why::Unusual) if transfer.at_position() && descriptor.hint().is(Hint::TIMED) => {
+            net::transfer(call, transfer)
+        }
         Decision::Through(why) => Outcome::Through(why),
         Decision::Try => attempt(call, transfer, descriptor, &mut turn),
         Decision::Copy => copy(call, transfer, descriptor),
@@ -269,9 +273,9 @@ fn plain(call: &Call<'_>, transfer: &Transfer) -> Result<isize, Errno> {
 
 /// A buffered write: the plain call, watched.
 fn copy(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor) -> Outcome {
-    let begin = sys::now();
+    let watch = Stopwatch::start();
     let result = transfer.call(0);
-    if sys::now() - begin > policy::SLOW_WRITE_NS {
+    if watch.exceeds(policy::SLOW_WRITE_NS) {
         call.note(|record| record.came(Luck::Miss));
         descriptor.missed(transfer.way, 0);
     } else {
@@ -319,7 +323,7 @@ fn attempt(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor, turn: &
 /// Queues the transfer and parks; what comes back short of what the plain call would give is completed.
 fn submit(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor, turn: &mut Option<Turn>) -> Outcome {
     if !descriptor.is_seekable() && !waits(transfer, descriptor) {
-        return Outcome::Done(plain(call, transfer));
+        return Outcome::Through(Why::Nonblocking);
     }
     if descriptor.hint().is(Hint::STREAM.with(Hint::no_try(transfer.way))) {
         return wait_then_call(call, transfer, descriptor);
@@ -351,14 +355,9 @@ fn wait_then_call(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor) 
     let turn = Turn::of_stream(call, fd, descriptor.inode(), transfer.way);
     // To poll(2) a FIFO without a writer is not readable, if it was opened with O_NONBLOCK and has had none since.
     let at_once = transfer.way == Way::Read && matches!(sys::pipe_state(fd), Some(PipeState::Data | PipeState::Ended));
-    let awaited = if at_once {
-        0
-    } else {
-        let events = transfer.way.event();
-        call.perform(&Request::Poll { fd, events })
-    };
-    let result = if Errno::of(awaited) == Errno::RESTART {
-        awaited
+    let events = transfer.way.event();
+    let result = if !at_once && Errno::of(call.perform(&Request::Poll { fd, events })) == Errno::RESTART {
+        -Errno::RESTART.0
     } else {
         call.perform(&Request::Plain(Transfer { fd, ..*transfer }))
     };
@@ -464,6 +463,10 @@ fn rest(call: &Call<'_>, transfer: &Transfer, turn: &mut Option<Turn>, mut done:
     }
     let mut storage = Vec::new();
     while done < transfer.len() {
+        if !descriptor.is_seekable() && call.thread.signals().is_held() {
+            // It was interrupted after a part: as in the kernel, that is its result.
+            break;
+        }
         let part = transfer.after(done, &mut storage);
         // The common short read is one at the file's end: no need to park to learn that.
         let tried = if part.way == Way::Read {

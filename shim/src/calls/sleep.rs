@@ -1,45 +1,213 @@
 //! nanosleep(2), clock_nanosleep(2) and their kin: a wait for a deadline, nothing else.
+//!
+//! A handler ends each of them, whatever SA_RESTART says, and they tell what is left.
 
 use super::Outcome;
 use crate::call::Call;
-use crate::engine::Request;
-use crate::errno::Errno;
+use crate::deadlines::Deadline;
+use crate::engine::{KernelCall, Names, Request};
+use crate::errno::{self, Errno};
+use crate::fds;
 use crate::policy::{Alone, Why};
+use crate::signal::Handled;
 use crate::sys;
+use libc::timespec;
+use std::ffi::{c_int, c_uint};
+use syscalls::Sysno;
 
 /// nanosleep(2).
-pub fn nanosleep(call: &Call<'_>, time: *const libc::timespec, _left: *mut libc::timespec) -> Outcome {
-    // SAFETY: the C caller's; null is libc's to answer.
-    let Some(time) = (unsafe { time.as_ref() }) else {
+pub fn nanosleep(call: &Call<'_>, time: *const timespec, left: *mut timespec) -> Outcome {
+    let Some(nanos) = relative(time) else {
         return Outcome::Through(Why::Unusual);
     };
-    if !(0..1_000_000_000).contains(&time.tv_nsec) || time.tv_sec < 0 {
-        return Outcome::Through(Why::Unusual);
+    match sleep_for(call, nanos) {
+        Ok(slept) => Outcome::Done(slept.map(|()| 0).map_err(|rest| {
+            tell(left, rest);
+            Errno::INTR
+        })),
+        Err(why) => Outcome::Through(why),
     }
-    sleep_for(call, time.tv_sec as u64, time.tv_nsec as u64)
 }
 
 /// usleep(3).
-pub fn usleep(call: &Call<'_>, microseconds: libc::c_uint) -> Outcome {
-    sleep_for(call, 0, u64::from(microseconds) * 1000)
+pub fn usleep(call: &Call<'_>, microseconds: c_uint) -> Outcome {
+    match sleep_for(call, u64::from(microseconds) * 1000) {
+        Ok(slept) => Outcome::Done(slept.map(|()| 0).map_err(|_| Errno::INTR)),
+        Err(why) => Outcome::Through(why),
+    }
 }
 
-/// sleep(3).
-pub fn sleep(call: &Call<'_>, seconds: libc::c_uint) -> Outcome {
-    sleep_for(call, u64::from(seconds), 0)
+/// sleep(3): the whole seconds that are left.
+pub fn sleep(call: &Call<'_>, seconds: c_uint) -> Outcome {
+    match sleep_for(call, u64::from(seconds) * SECOND) {
+        Ok(Ok(())) => Outcome::Done(Ok(0)),
+        Ok(Err(rest)) => {
+            errno::set(libc::EINTR);
+            Outcome::Done(Ok((rest / SECOND) as isize))
+        }
+        Err(why) => Outcome::Through(why),
+    }
 }
 
-fn sleep_for(call: &Call<'_>, seconds: u64, nanos: u64) -> Outcome {
+/// thrd_sleep(3): -1 when a handler ended it, another negative number for an error.
+pub fn thrd_sleep(call: &Call<'_>, time: *const timespec, left: *mut timespec) -> Outcome {
+    let Some(nanos) = relative(time) else {
+        return Outcome::Through(Why::Unusual);
+    };
+    match sleep_for(call, nanos) {
+        Ok(Ok(())) => Outcome::Done(Ok(0)),
+        Ok(Err(rest)) => {
+            tell(left, rest);
+            Outcome::Done(Ok(-1))
+        }
+        Err(why) => Outcome::Through(why),
+    }
+}
+
+/// clock_nanosleep(2): the error is its result.
+pub fn clock_nanosleep(
+    call: &Call<'_>,
+    clock: c_int,
+    flags: c_int,
+    time: *const timespec,
+    left: *mut timespec,
+) -> Outcome {
+    let Some(nanos) = relative(time) else {
+        return Outcome::Through(Why::Unusual);
+    };
     if call.load().alone == Alone::Entirely {
         return Outcome::Through(Why::Alone);
     }
-    if !call.has_engine() {
-        return Outcome::Through(Why::NoEngine);
+    let slept = match (clock, flags) {
+        // How the time of day is set meanwhile is nothing to a relative wait.
+        (libc::CLOCK_MONOTONIC | libc::CLOCK_REALTIME, 0) => match sleep_for(call, nanos) {
+            Ok(slept) => slept.map_err(|rest| {
+                tell(left, rest);
+                Errno::INTR
+            }),
+            Err(why) => return Outcome::Through(why),
+        },
+        (libc::CLOCK_MONOTONIC, libc::TIMER_ABSTIME) => match sleep_until(call, nanos) {
+            Ok(slept) => slept.map_err(|_| Errno::INTR),
+            Err(why) => return Outcome::Through(why),
+        },
+        (libc::CLOCK_REALTIME | libc::CLOCK_BOOTTIME, libc::TIMER_ABSTIME) if call.has_engine() => {
+            // SAFETY: `relative` has looked at it.
+            sleep_by_timer(call, clock, unsafe { *time })
+        }
+        (libc::CLOCK_TAI, libc::TIMER_ABSTIME) | (libc::CLOCK_PROCESS_CPUTIME_ID, _) if call.has_engine() => {
+            sleep_elsewhere(call, clock, flags, nanos, left)
+        }
+        _ => return Outcome::Through(Why::Unusual),
+    };
+    match slept {
+        Err(Errno::CANCELED) => Outcome::Through(Why::NoEngine),
+        slept => Outcome::Done(Ok(slept.err().map_or(0, |error| error.0 as isize))),
     }
-    let deadline = sys::now().saturating_add(seconds.saturating_mul(1_000_000_000).saturating_add(nanos));
+}
+
+const SECOND: u64 = 1_000_000_000;
+
+/// A valid time in nanoseconds; the rest is libc's to answer.
+fn relative(time: *const timespec) -> Option<u64> {
+    // SAFETY: the C caller's.
+    let time = unsafe { time.as_ref() }?;
+    let valid = (0..SECOND as i64).contains(&time.tv_nsec) && time.tv_sec >= 0;
+    valid.then(|| {
+        (time.tv_sec as u64)
+            .saturating_mul(SECOND)
+            .saturating_add(time.tv_nsec as u64)
+    })
+}
+
+fn of_nanos(nanos: u64) -> timespec {
+    timespec {
+        tv_sec: (nanos / SECOND) as i64,
+        tv_nsec: (nanos % SECOND) as i64,
+    }
+}
+
+/// Writes what is left of a wait.
+fn tell(left: *mut timespec, rest: u64) {
+    if !left.is_null() {
+        // SAFETY: not null; the C caller's.
+        unsafe { left.write(of_nanos(rest)) };
+    }
+}
+
+/// Ok(Err) is what was left when a handler ended it.
+type Slept = Result<Result<(), u64>, Why>;
+
+fn sleep_for(call: &Call<'_>, nanos: u64) -> Slept {
+    sleep_until(call, sys::now().saturating_add(nanos))
+}
+
+fn sleep_until(call: &Call<'_>, deadline: Deadline) -> Slept {
+    if call.load().alone == Alone::Entirely {
+        return Err(Why::Alone);
+    }
+    if !call.has_engine() {
+        return Err(Why::NoEngine);
+    }
     let claim = std::ptr::null();
-    match call.perform_until(&Request::Wait { claim }, deadline) {
-        result if Errno::of(result) == Errno::RESTART => Outcome::Done(Err(Errno::INTR)),
-        _ => Outcome::Done(Ok(0)),
+    while Errno::of(call.perform_until(&Request::Wait { claim }, deadline)) == Errno::RESTART {
+        let rest = deadline.saturating_sub(sys::now());
+        if call.interrupted() != Handled::Nothing {
+            return Ok(Err(rest));
+        }
+    }
+    Ok(Ok(()))
+}
+
+/// Of a clock that may be set, or goes on in suspend: a timer that the kernel keeps.
+fn sleep_by_timer(call: &Call<'_>, clock: c_int, time: timespec) -> Result<(), Errno> {
+    let timer = fds::adopt(sys::timer_descriptor(clock, time).map_err(|_| Errno::CANCELED)?);
+    let events = libc::POLLIN;
+    let result = call.perform(&Request::Poll { fd: timer, events });
+    fds::disown(timer);
+    let _ = sys::close(timer);
+    match Errno::of(result) {
+        Errno::RESTART if call.interrupted() != Handled::Nothing => Err(Errno::INTR),
+        Errno::RESTART => sleep_by_timer(call, clock, time),
+        _ if result < 0 => Err(Errno::CANCELED),
+        _ => Ok(()),
+    }
+}
+
+/// Of any other clock: by a thread of the pool.
+fn sleep_elsewhere(call: &Call<'_>, clock: c_int, flags: c_int, nanos: u64, left: *mut timespec) -> Result<(), Errno> {
+    let now = || sys::clock(clock).ok_or(Errno::INVAL);
+    let until = if flags == libc::TIMER_ABSTIME {
+        nanos
+    } else {
+        now()?.saturating_add(nanos)
+    };
+    let time = of_nanos(until);
+    let sleep = KernelCall {
+        number: Sysno::clock_nanosleep,
+        arguments: [
+            clock as usize,
+            libc::TIMER_ABSTIME as usize,
+            &raw const time as usize,
+            0,
+            0,
+            0,
+        ],
+        names: Names::Nothing,
+    };
+    loop {
+        match Errno::of(call.perform(&Request::Kernel(sleep))) {
+            Errno(0) => return Ok(()),
+            Errno::RESTART => {
+                let rest = until.saturating_sub(now()?);
+                if call.interrupted() != Handled::Nothing {
+                    if flags != libc::TIMER_ABSTIME {
+                        tell(left, rest);
+                    }
+                    return Err(Errno::INTR);
+                }
+            }
+            error => return Err(error),
+        }
     }
 }

@@ -3,10 +3,12 @@
 //! The memory it names belongs to the kernel until its completion is reaped: the parked fiber that asked for it keeps it
 //! in place (flight.rs). So a request is only ever made from the arguments of a libc call that has not returned.
 
+use super::socket::SocketCall;
 pub use crate::policy::Way;
 use crate::sys::AT_POSITION;
 use std::ffi::{c_char, c_int, c_void};
 use std::sync::atomic::AtomicBool;
+use syscalls::Sysno;
 
 /// The most the kernel transfers in one call (MAX_RW_COUNT); more is cut to it after other checks than io_uring's.
 pub const MAX_COUNT: usize = 0x7fff_f000;
@@ -16,6 +18,7 @@ pub enum Request {
     Transfer(Transfer),
     /// The plain call: for what no engine can do without waiting.
     Plain(Transfer),
+    Socket(SocketCall),
     /// Until a file is ready, as poll(2) has it: the result is what of `events` there is, errors and hang-ups too.
     Poll {
         fd: c_int,
@@ -40,6 +43,8 @@ pub enum Request {
     },
     /// Any code, on a thread of the pool; the result is 0, for the code itself leaves what it has to say.
     Run(Run),
+    /// Any system call that the kernel may be interrupted in, on a thread of the pool.
+    Kernel(KernelCall),
     /// No operation: until the deadline, or until somebody lands the token. `claim` decides between the two where other
     /// threads may land it: whoever sets it first ends the wait. Null where nobody else does.
     Wait {
@@ -52,6 +57,25 @@ pub enum Request {
 pub struct Run {
     pub code: unsafe fn(*mut c_void),
     pub data: *mut c_void,
+    pub names: Names,
+}
+
+/// Which file the code names by a number: that must not be closed, and come to name another file, before.
+#[derive(Clone, Copy)]
+pub enum Names {
+    Nothing,
+    /// A descriptor, or AT_FDCWD, until the code is done: a disk ends it.
+    UntilDone(c_int),
+    /// A descriptor, until the code begins: it may wait for ever, and has its file then, as a thread in the same call has.
+    UntilBegun(c_int),
+}
+
+/// A system call by its number. Made anew when it was interrupted for nobody: so a time it waits for must be absolute.
+#[derive(Clone, Copy)]
+pub struct KernelCall {
+    pub number: Sysno,
+    pub arguments: [usize; 6],
+    pub names: Names,
 }
 
 impl Request {
@@ -61,11 +85,44 @@ impl Request {
         match *self {
             Self::Transfer(Transfer { fd, .. })
             | Self::Plain(Transfer { fd, .. })
+            | Self::Socket(SocketCall { fd, .. })
             | Self::Poll { fd, .. }
             | Self::Fsync { fd, .. }
             | Self::Close { fd } => Some(fd),
             Self::AwaitWriter { fifo } => Some(fifo),
-            Self::Open { .. } | Self::Run(_) | Self::Wait { .. } => None,
+            Self::Open { .. } | Self::Run(_) | Self::Kernel(_) | Self::Wait { .. } => None,
+        }
+    }
+
+    /// Whether the kernel would end it for a signal: it does not where a disk is waited for.
+    pub fn is_interruptible(&self) -> bool {
+        match self {
+            Self::Transfer(transfer) | Self::Plain(transfer) => transfer.at_position(),
+            Self::Fsync { .. } | Self::Close { .. } | Self::Run(_) => false,
+            Self::Socket(_)
+            | Self::Poll { .. }
+            | Self::Open { .. }
+            | Self::AwaitWriter { .. }
+            | Self::Kernel(_)
+            | Self::Wait { .. } => true,
+        }
+    }
+
+    /// What its file must be ready for, if it is one that can be tried then.
+    pub fn way(&self) -> Option<Way> {
+        match self {
+            Self::Transfer(transfer) => Some(transfer.way),
+            Self::Socket(call) => Some(call.action.way()),
+            _ => None,
+        }
+    }
+
+    /// The same on another descriptor of its file.
+    pub fn on(self, fd: c_int) -> Self {
+        match self {
+            Self::Transfer(transfer) => Self::Transfer(Transfer { fd, ..transfer }),
+            Self::Socket(call) => Self::Socket(SocketCall { fd, ..call }),
+            other => other,
         }
     }
 }

@@ -67,7 +67,7 @@ mod x86_64 {
             return Err(Errno(libc::ENOEXEC));
         }
         install();
-        sys::unblock_signal(libc::SIGSYS);
+        sys::unblock(signal::bit(libc::SIGSYS));
         sys::dispatch_system_calls(Some((text, selector.as_ptr())))
     }
 
@@ -200,12 +200,12 @@ mod x86_64 {
     fn change_mask(context: &mut libc::ucontext_t, arguments: &waits::Arguments) {
         // The kernel's set is the first 8 bytes of libc's.
         let saved = (&raw mut context.uc_sigmask).cast::<u64>();
-        let sigsys = 1_u64 << (libc::SIGSYS - 1);
+        let sigsys = signal::bit(libc::SIGSYS);
         // SAFETY: the context is the kernel's, and alive; the arguments are the program's, checked by the kernel.
         unsafe {
-            sys::set_signal_mask(saved.read());
-            let result = sys::change_signal_mask(arguments[0], arguments[1], arguments[2], arguments[3]);
-            saved.write(sys::signal_mask() & !sigsys);
+            sys::set_blocked(saved.read());
+            let result = sys::change_blocked(arguments[0], arguments[1], arguments[2], arguments[3]);
+            saved.write(sys::blocked() & !sigsys);
             context.uc_mcontext.gregs[libc::REG_RAX as usize] = result as i64;
         }
     }

@@ -13,7 +13,7 @@ mod tally;
 mod waits;
 
 use crate::conf::Level;
-use crate::{log, start, sys};
+use crate::{log, signal, start, sys};
 use std::cell::Cell;
 use std::ops::Range;
 use std::sync::Arc;
@@ -104,7 +104,7 @@ impl Watch {
 
     fn dispatch(&self) {
         // Nobody kept it from being blocked meanwhile.
-        sys::unblock_signal(libc::SIGSYS);
+        sys::unblock(signal::bit(libc::SIGSYS));
         self.selector.store(DISPATCH, Relaxed);
     }
 
@@ -137,6 +137,6 @@ impl Drop for Passing<'_> {
 #[inline]
 pub fn entered_handler() {
     if !HERE.get().is_null() {
-        sys::unblock_signal(libc::SIGSYS);
+        sys::unblock(signal::bit(libc::SIGSYS));
     }
 }

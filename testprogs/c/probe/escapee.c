@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* escapee.c - blocking calls past every hook: a syscall instruction of the program's own, libc's syscall(), and stdio's
- * inside of libc. Each is made to wait for nothing, but for one that sleeps. */
+/* escapee.c - blocking calls past every hook: a syscall instruction of the program's own, libc's syscall(), and one
+ * inside of libc. stdio's are converted. Each is made to wait for nothing, but for one that sleeps. */
 #define _GNU_SOURCE
 #include "probe.h"
 
@@ -32,6 +32,8 @@ static void probe(void)
     SHOW(syscall(SYS_readv, -1, &(struct iovec){ buf, 1 }, 1));
     struct timespec two = { 0, 2000000 };
     printf("a sleep: %ld\n", raw(SYS_nanosleep, (long)&two, 0, 0));
+    double load;
+    printf("the load: %d\n", getloadavg(&load, 1));
     FILE *file = fopen("file", "w");
     if (!file || fputs("stdio\n", file) < 0)
         die("file");

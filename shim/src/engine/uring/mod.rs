@@ -200,6 +200,10 @@ impl Engine for Uring {
         true
     }
 
+    fn does_sockets(&self) -> bool {
+        !self.broken
+    }
+
     fn queue(&mut self, request: &Request, token: Token) -> bool {
         if self.broken {
             return false;

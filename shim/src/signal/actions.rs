@@ -1,34 +1,36 @@
-//! Signal handlers run off every fiber: what they call passes through to libc.
+//! What handlers the program installed: sigaction(2) and its older names, as the program is to see them.
 //!
-//! A handler may interrupt the shim or the host anywhere. A read(2) in it that submitted or parked would find their
-//! state half changed. So from the first attach on each handler is run by one of ours, which takes the thread off its
-//! fiber first ([`OffFiber`]). Programs that never attach keep their handlers untouched. One that jumps out of a handler
-//! leaves the thread off its fiber until the next `aioshim_poll`.
+//! From the first attach on each handler has [`super::entry`] in its place with the kernel. Programs that never attach keep
+//! theirs untouched.
 
+use super::{entry, kick};
 use crate::escapes;
 use crate::tls::OffFiber;
 use std::ffi::{c_int, c_void};
 use std::mem::MaybeUninit;
 use std::sync::Once;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering::Relaxed};
 
 type Handler = libc::sighandler_t;
 type Info = *mut libc::siginfo_t;
 
 /// What the program asked for, as far as ours hides it.
-struct Action {
+pub struct Action {
     handler: AtomicUsize,
-    /// SA_SIGINFO was set.
-    takes_info: AtomicBool,
+    flags: AtomicI32,
 }
 
 const SIGNALS: usize = 65;
 static ACTIONS: [Action; SIGNALS] = [const {
     Action {
         handler: AtomicUsize::new(0),
-        takes_info: AtomicBool::new(false),
+        flags: AtomicI32::new(0),
     }
 }; SIGNALS];
+
+/// Flags that the kernel is given differently: our entry always takes what comes with a signal; and a signal that waits must
+/// find its handler still there.
+const HIDDEN: c_int = libc::SA_SIGINFO | libc::SA_RESETHAND;
 
 /// A thread is or was attached: handlers are wrapped.
 static WRAPPING: AtomicBool = AtomicBool::new(false);
@@ -42,44 +44,65 @@ pub fn wrap_all() {
     });
 }
 
-/// The handler that the kernel knows.
-extern "C" fn ours(signal: c_int, info: Info, context: *mut c_void) {
+/// The program's handler of `signal`, which is about to run, and its flags.
+pub fn begin(signal: c_int) -> (Handler, c_int) {
     let action = &ACTIONS[signal as usize];
-    let handler = action.handler.load(Relaxed);
-    let _off = OffFiber::enter();
-    escapes::entered_handler();
-    // SAFETY: recorded before ours was installed in its place, with the type that its flags say it has. The kernel, too,
-    // passes all three arguments to either kind.
-    unsafe {
-        if action.takes_info.load(Relaxed) {
-            std::mem::transmute::<usize, extern "C" fn(c_int, Info, *mut c_void)>(handler)(signal, info, context);
-        } else {
-            std::mem::transmute::<usize, extern "C" fn(c_int)>(handler)(signal);
+    let (handler, flags) = (action.handler.load(Relaxed), action.flags.load(Relaxed));
+    if flags & libc::SA_RESETHAND != 0 {
+        // SAFETY: zeroes are a valid sigaction; the kernel, too, keeps the flags and the mask.
+        unsafe {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            real_sigaction(signal, std::ptr::null(), &mut action);
+            action.sa_sigaction = libc::SIG_DFL;
+            action.sa_flags = action.sa_flags & !HIDDEN | flags & HIDDEN;
+            real_sigaction(signal, &action, std::ptr::null_mut());
         }
     }
+    (handler, flags)
 }
 
 fn is_ours(handler: Handler) -> bool {
-    handler == ours as *const () as Handler
+    handler == entry::enter as *const () as Handler || handler == kick::kicked as *const () as Handler
+}
+
+/// Whether nobody handles or ignores `signal`.
+pub fn is_default(signal: c_int) -> bool {
+    // SAFETY: zeroes are a valid sigaction, and it is alive.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        real_sigaction(signal, std::ptr::null(), &mut action) == 0 && action.sa_sigaction == libc::SIG_DFL
+    }
+}
+
+/// Has `signal` do what it does by default. May be called in a handler.
+pub fn make_default(signal: c_int) {
+    // SAFETY: zeroes are a valid sigaction, that of SIG_DFL.
+    unsafe { real_sigaction(signal, &std::mem::zeroed(), std::ptr::null_mut()) };
 }
 
 /// Records a handler and puts ours in its place; what is no handler stays as it is.
 fn hide(signal: c_int, action: &mut libc::sigaction) {
     let handler = action.sa_sigaction;
+    if handler == libc::SIG_DFL && kick::is_kick(signal) {
+        let record = &ACTIONS[signal as usize];
+        record.flags.store(action.sa_flags, Relaxed);
+        record.handler.store(libc::SIG_DFL, Relaxed);
+        action.sa_sigaction = kick::kicked as *const () as Handler;
+        action.sa_flags = libc::SA_SIGINFO;
+        return;
+    }
     if matches!(handler, libc::SIG_DFL | libc::SIG_IGN) || is_ours(handler) {
         return;
     }
     let record = &ACTIONS[signal as usize];
-    record
-        .takes_info
-        .store(action.sa_flags & libc::SA_SIGINFO != 0, Relaxed);
+    record.flags.store(action.sa_flags, Relaxed);
     record.handler.store(handler, Relaxed);
-    action.sa_sigaction = ours as *const () as Handler;
-    action.sa_flags |= libc::SA_SIGINFO;
+    action.sa_sigaction = entry::enter as *const () as Handler;
+    action.sa_flags = action.sa_flags & !HIDDEN | libc::SA_SIGINFO;
 }
 
 /// Puts ours in the place of the handler that is installed.
-fn wrap(signal: c_int) {
+pub fn wrap(signal: c_int) {
     // SAFETY: zeroes are a valid sigaction; both calls get one that is alive. Signals that libc keeps to itself are
     // refused and stay zero, which is SIG_DFL.
     unsafe {
@@ -108,7 +131,24 @@ pub fn hand_on(signal: c_int, info: Info, context: *mut c_void) {
                 libc::raise(signal);
             }
         }
-        _ => ours(signal, info, context),
+        handler => {
+            let record = &ACTIONS[signal as usize];
+            let flags = record.flags.load(Relaxed);
+            if flags & libc::SA_RESETHAND != 0 {
+                record.handler.store(libc::SIG_DFL, Relaxed);
+            }
+            let _off = OffFiber::enter();
+            escapes::entered_handler();
+            // SAFETY: recorded with the type that its flags say it has. The kernel, too, passes all three arguments to
+            // either kind.
+            unsafe {
+                if flags & libc::SA_SIGINFO != 0 {
+                    std::mem::transmute::<usize, Own>(handler)(signal, info, context);
+                } else {
+                    std::mem::transmute::<usize, extern "C" fn(c_int)>(handler)(signal);
+                }
+            }
+        }
     }
 }
 
@@ -124,14 +164,10 @@ unsafe fn record_only(signal: c_int, new: *const libc::sigaction, old: *mut libc
         // SAFETY: zeroes are a valid sigaction.
         *old = unsafe { std::mem::zeroed() };
         old.sa_sigaction = record.handler.load(Relaxed);
-        old.sa_flags = if record.takes_info.load(Relaxed) {
-            libc::SA_SIGINFO
-        } else {
-            0
-        };
+        old.sa_flags = record.flags.load(Relaxed);
     }
     if let Some(new) = new {
-        record.takes_info.store(new.sa_flags & libc::SA_SIGINFO != 0, Relaxed);
+        record.flags.store(new.sa_flags, Relaxed);
         record.handler.store(new.sa_sigaction, Relaxed);
     }
     0
@@ -143,9 +179,9 @@ fn is_the_shims(signal: c_int) -> bool {
 }
 
 /// The program's own handler and flags, before they are replaced.
-fn recorded(signal: c_int) -> Option<(Handler, bool)> {
+fn recorded(signal: c_int) -> Option<(Handler, c_int)> {
     let record = ACTIONS.get(usize::try_from(signal).ok()?)?;
-    Some((record.handler.load(Relaxed), record.takes_info.load(Relaxed)))
+    Some((record.handler.load(Relaxed), record.flags.load(Relaxed)))
 }
 
 /// # Safety
@@ -208,14 +244,9 @@ unsafe fn install(signal: c_int, new: *const libc::sigaction, old: *mut libc::si
     if result == 0 && !old.is_null() {
         // SAFETY: not null, and just written by libc.
         let old = unsafe { &mut *old };
-        let reset = old.sa_sigaction == libc::SIG_DFL && old.sa_flags & libc::SA_RESETHAND != 0;
-        if let Some((handler, takes_info)) = before.filter(|_| is_ours(old.sa_sigaction) || reset) {
-            if !reset {
-                old.sa_sigaction = handler;
-            }
-            if !takes_info {
-                old.sa_flags &= !libc::SA_SIGINFO;
-            }
+        if let Some((handler, flags)) = before.filter(|_| is_ours(old.sa_sigaction)) {
+            old.sa_sigaction = handler;
+            old.sa_flags = old.sa_flags & !HIDDEN | flags & HIDDEN;
         }
     }
     result
@@ -233,7 +264,7 @@ macro_rules! older_names {
                     let before = recorded(number);
                     if is_the_shims(number) {
                         let record = &ACTIONS[number as usize];
-                        record.takes_info.store(false, Relaxed);
+                        record.flags.store(0, Relaxed);
                         return record.handler.swap(handler, Relaxed);
                     }
                     // SAFETY: libc's own function, with its caller's arguments.

@@ -1,0 +1,193 @@
+//! wait(2), waitpid(2), waitid(2), system(3): waits for children.
+//!
+//! First the plain call with WNOHANG. Where that finds nothing the fiber waits until there is something to be found, and asks
+//! again: so what is reported, and that it is reported once, is the kernel's own doing.
+//!
+//! The end of one child is awaited on a pidfd. What a pidfd does not tell of, any child, a group, stops and continues, is left
+//! to a thread of the pool, in a waitid(2) that takes nothing (WNOWAIT). A tracer's children stop without anybody having asked
+//! for that: so the wait on a pidfd looks around now and then, and a program that is known to trace goes to the pool.
+
+use super::Outcome;
+use crate::call::Call;
+use crate::deadlines::NEVER;
+use crate::engine::{KernelCall, Names, Request};
+use crate::errno::Errno;
+use crate::fds;
+use crate::policy::{Alone, Why};
+use crate::sys;
+use libc::{c_long, id_t, idtype_t, pid_t, rusage, siginfo_t};
+use std::ffi::{c_int, c_void};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use syscalls::Sysno;
+
+const WNOTHREAD: c_int = 0x2000_0000;
+
+/// How long a wait on a pidfd is before it looks whether the child has stopped for its tracer: at first, and at most.
+const LOOK_AFTER_NS: (u64, u64) = (1_000_000, 1_000_000_000);
+
+/// This process has traced others.
+static TRACES: AtomicBool = AtomicBool::new(false);
+
+pub fn wait(call: &Call<'_>, status: *mut c_int) -> Outcome {
+    wait4(call, -1, status, 0, std::ptr::null_mut())
+}
+
+pub fn waitpid(call: &Call<'_>, pid: pid_t, status: *mut c_int, options: c_int) -> Outcome {
+    wait4(call, pid, status, options, std::ptr::null_mut())
+}
+
+pub fn wait3(call: &Call<'_>, status: *mut c_int, options: c_int, usage: *mut rusage) -> Outcome {
+    wait4(call, -1, status, options, usage)
+}
+
+pub fn wait4(call: &Call<'_>, pid: pid_t, status: *mut c_int, options: c_int, usage: *mut rusage) -> Outcome {
+    if let Some(why) = passes(call, options) {
+        return Outcome::Through(why);
+    }
+    let children = Children {
+        kind: match pid {
+            -1 => libc::P_ALL,
+            ..=0 => libc::P_PGID,
+            1.. => libc::P_PID,
+        },
+        // Not its own number: the group of -2147483648 is none.
+        id: pid.unsigned_abs(),
+        options: options | libc::WEXITED,
+    };
+    if pid == pid_t::MIN {
+        return Outcome::Through(Why::Unusual);
+    }
+    let found = children.find(call, || {
+        // SAFETY: the C caller's memory; the kernel checks it.
+        match unsafe { sys::wait4(pid, status, options | libc::WNOHANG, usage) } {
+            Ok(0) => Ok(None),
+            Ok(found) => Ok(Some(found as isize)),
+            Err(error) => Err(error),
+        }
+    });
+    Outcome::Done(found)
+}
+
+pub fn waitid(call: &Call<'_>, kind: idtype_t, id: id_t, info: *mut siginfo_t, options: c_int) -> Outcome {
+    if let Some(why) = passes(call, options) {
+        return Outcome::Through(why);
+    }
+    if kind == libc::P_PIDFD && sys::status_flags(id as c_int).is_ok_and(|flags| flags & libc::O_NONBLOCK != 0) {
+        return Outcome::Through(Why::Nonblocking);
+    }
+    let children = Children { kind, id, options };
+    let found = children.find(call, || {
+        // SAFETY: zeroes are a valid siginfo_t.
+        let mut found: siginfo_t = unsafe { std::mem::zeroed() };
+        sys::waitid(kind, id, &mut found, options | libc::WNOHANG)?;
+        // SAFETY: waitid(2) fills these in, with zeroes when there is nothing.
+        if unsafe { found.si_pid() } == 0 {
+            return Ok(None);
+        }
+        if !info.is_null() {
+            // SAFETY: not null; the C caller's.
+            unsafe { info.write(found) };
+        }
+        Ok(Some(0))
+    });
+    Outcome::Done(found)
+}
+
+/// Waits for the end of one child, for its status. RESTART: handlers are to run.
+pub fn end_of(call: &Call<'_>, child: pid_t, status: &mut c_int) -> Result<(), Errno> {
+    let children = Children {
+        kind: libc::P_PID,
+        id: child.unsigned_abs(),
+        options: libc::WEXITED,
+    };
+    children.find(call, || {
+        // SAFETY: alive.
+        let found = unsafe { sys::wait4(child, status, libc::WNOHANG, std::ptr::null_mut()) }?;
+        Ok((found != 0).then_some(0))
+    })?;
+    Ok(())
+}
+
+/// ptrace(2): remembered of a tracer.
+pub fn ptrace(_call: &Call<'_>, request: c_long, _pid: pid_t, _address: *mut c_void, _data: *mut c_void) -> Outcome {
+    if request != c_long::from(libc::PTRACE_TRACEME) {
+        TRACES.store(true, Relaxed);
+    }
+    Outcome::Through(Why::Quick)
+}
+
+fn passes(call: &Call<'_>, options: c_int) -> Option<Why> {
+    if options & libc::WNOHANG != 0 {
+        Some(Why::Nonblocking)
+    } else if options & WNOTHREAD != 0 {
+        // A thread of the pool has no children of its own.
+        Some(Why::Unusual)
+    } else if call.load().alone == Alone::Entirely {
+        Some(Why::Alone)
+    } else if !call.has_engine() {
+        Some(Why::NoEngine)
+    } else {
+        None
+    }
+}
+
+/// Those that are waited for, as waitid(2) has it.
+struct Children {
+    kind: idtype_t,
+    id: id_t,
+    options: c_int,
+}
+
+impl Children {
+    /// What `ask`, which does not wait, finds once there is something.
+    fn find(&self, call: &Call<'_>, mut ask: impl FnMut() -> Result<Option<isize>, Errno>) -> Result<isize, Errno> {
+        let mut patience = LOOK_AFTER_NS.0;
+        loop {
+            if let Some(found) = ask()? {
+                call.inline();
+                return Ok(found);
+            }
+            let waited = self.wait_for_one(call, patience);
+            if Errno::of(waited) == Errno::RESTART {
+                return Err(Errno::RESTART);
+            }
+            patience = (patience * 2).min(LOOK_AFTER_NS.1);
+        }
+    }
+
+    fn wait_for_one(&self, call: &Call<'_>, patience: u64) -> i32 {
+        let only_end = self.options & (libc::WSTOPPED | libc::WCONTINUED) == 0 && !TRACES.load(Relaxed);
+        let until = sys::now() + patience;
+        let events = libc::POLLIN;
+        if self.kind == libc::P_PID
+            && only_end
+            && let Ok(process) = sys::process_descriptor(self.id as pid_t)
+        {
+            let fd = fds::adopt(process);
+            let waited = call.perform_until(&Request::Poll { fd, events }, until);
+            fds::disown(fd);
+            let _ = sys::close(fd);
+            return waited;
+        }
+        if self.kind == libc::P_PIDFD && only_end {
+            let fd = self.id as c_int;
+            return call.perform_until(&Request::Poll { fd, events }, until);
+        }
+        // SAFETY: zeroes are a valid siginfo_t.
+        let mut info: siginfo_t = unsafe { std::mem::zeroed() };
+        let options = self.options | libc::WNOWAIT;
+        let waitid = KernelCall {
+            number: Sysno::waitid,
+            arguments: [
+                self.kind as usize,
+                self.id as usize,
+                &raw mut info as usize,
+                options as usize,
+                0,
+                0,
+            ],
+            names: Names::Nothing,
+        };
+        call.perform_until(&Request::Kernel(waitid), NEVER)
+    }
+}

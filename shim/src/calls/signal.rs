@@ -1,0 +1,185 @@
+//! pause(2), sigsuspend(2), sigwait(3) and their kin: waits for signals.
+//!
+//! The first two wait for a handler to run; the others take a signal that is blocked and pending: they look, and wait on a
+//! signalfd(2) until there is one to be taken.
+
+use super::Outcome;
+use crate::call::Call;
+use crate::deadlines::{Deadline, NEVER};
+use crate::engine::Request;
+use crate::errno::Errno;
+use crate::fds;
+use crate::policy::{Alone, Why};
+use crate::signal::{Handled, bit};
+use crate::sys::{self, SignalSet};
+use libc::{siginfo_t, sigset_t, timespec};
+use std::ffi::c_int;
+
+/// How often sigwait(3) looks by itself: a signalfd tells of a signal that is for this thread alone only where the kernel asks
+/// on this thread, and Linux AIO does not.
+const LOOK_EVERY_NS: u64 = 20_000_000;
+
+fn passes(call: &Call<'_>) -> Option<Why> {
+    if call.load().alone == Alone::Entirely {
+        Some(Why::Alone)
+    } else if !call.has_engine() {
+        Some(Why::NoEngine)
+    } else {
+        None
+    }
+}
+
+/// pause(2).
+pub fn pause(call: &Call<'_>) -> Outcome {
+    if let Some(why) = passes(call) {
+        return Outcome::Through(why);
+    }
+    let claim = std::ptr::null();
+    loop {
+        call.perform(&Request::Wait { claim });
+        if call.interrupted() != Handled::Nothing {
+            return Outcome::Done(Err(Errno::INTR));
+        }
+    }
+}
+
+/// sigsuspend(2).
+pub fn sigsuspend(call: &Call<'_>, mask: *const sigset_t) -> Outcome {
+    if let Some(why) = passes(call) {
+        return Outcome::Through(why);
+    }
+    match of_c(mask) {
+        Some(mask) => suspend(call, mask),
+        None => Outcome::Through(Why::Unusual),
+    }
+}
+
+fn suspend(call: &Call<'_>, mask: SignalSet) -> Outcome {
+    let claim = std::ptr::null();
+    loop {
+        if let Err(Handled::Restart | Handled::End) = call.perform_handled(&Request::Wait { claim }, NEVER, mask) {
+            return Outcome::Done(Err(Errno::INTR));
+        }
+    }
+}
+
+/// sigpause(3) as BSD had it: a mask of 32 signals.
+pub fn sigpause(call: &Call<'_>, mask: c_int) -> Outcome {
+    match passes(call) {
+        Some(why) => Outcome::Through(why),
+        None => suspend(call, SignalSet::from(mask as u32)),
+    }
+}
+
+/// sigpause(3) as System V had it: one signal that is not blocked meanwhile.
+pub fn sigpause_one(call: &Call<'_>, signal: c_int) -> Outcome {
+    match passes(call) {
+        Some(why) => Outcome::Through(why),
+        None if !(1..=64).contains(&signal) => Outcome::Through(Why::Unusual),
+        None => suspend(call, sys::block(0) & !bit(signal)),
+    }
+}
+
+/// `__sigpause`: either of the two.
+pub fn sigpause_either(call: &Call<'_>, what: c_int, is_signal: c_int) -> Outcome {
+    if is_signal != 0 {
+        sigpause_one(call, what)
+    } else {
+        sigpause(call, what)
+    }
+}
+
+/// sigwait(3): the error is its result, and no handler ends it.
+pub fn sigwait(call: &Call<'_>, set: *const sigset_t, signal: *mut c_int) -> Outcome {
+    let Some(set) = of_c(set) else {
+        return Outcome::Through(Why::Unusual);
+    };
+    if let Some(why) = passes(call) {
+        return Outcome::Through(why);
+    }
+    loop {
+        match take(call, set, std::ptr::null_mut(), NEVER) {
+            Ok(taken) => {
+                // SAFETY: the C caller's.
+                unsafe { signal.write(taken) };
+                return Outcome::Done(Ok(0));
+            }
+            Err(Errno::INTR) => {}
+            Err(error) => return Outcome::Done(Ok(error.0 as isize)),
+        }
+    }
+}
+
+/// sigwaitinfo(2).
+pub fn sigwaitinfo(call: &Call<'_>, set: *const sigset_t, info: *mut siginfo_t) -> Outcome {
+    sigtimedwait(call, set, info, std::ptr::null())
+}
+
+/// sigtimedwait(2).
+pub fn sigtimedwait(call: &Call<'_>, set: *const sigset_t, info: *mut siginfo_t, timeout: *const timespec) -> Outcome {
+    let Some(set) = of_c(set) else {
+        return Outcome::Through(Why::Unusual);
+    };
+    // SAFETY: the C caller's.
+    let deadline = match unsafe { timeout.as_ref() } {
+        None => NEVER,
+        Some(time) if time.tv_sec >= 0 && (0..1_000_000_000).contains(&time.tv_nsec) => {
+            let nanos = (time.tv_sec as u64).saturating_mul(1_000_000_000);
+            sys::now().saturating_add(nanos.saturating_add(time.tv_nsec as u64))
+        }
+        Some(_) => return Outcome::Through(Why::Unusual),
+    };
+    if let Some(why) = passes(call) {
+        return Outcome::Through(why);
+    }
+    Outcome::Done(take(call, set, info, deadline).map(|taken| {
+        // SAFETY: the kernel has just written it, if it is not null.
+        if let Some(info) = unsafe { info.as_mut() }
+            && info.si_code == libc::SI_TKILL
+        {
+            // As libc has it: whoever sent it did so by kill(2) or raise(3).
+            info.si_code = libc::SI_USER;
+        }
+        taken as isize
+    }))
+}
+
+fn of_c(set: *const sigset_t) -> Option<SignalSet> {
+    // SAFETY: the C caller's; the kernel, too, reads its first 64 bits.
+    unsafe { set.cast::<SignalSet>().as_ref() }.copied()
+}
+
+/// Takes a pending signal of `set`, waiting for one until `deadline`: EAGAIN; EINTR when a handler of another ran.
+fn take(call: &Call<'_>, set: SignalSet, info: *mut siginfo_t, deadline: Deadline) -> Result<c_int, Errno> {
+    // Those that are not blocked would run their handlers; in the kernel, too, they are taken instead.
+    let base = sys::block(set);
+    let taken = take_blocked(call, set, info, deadline);
+    call.thread.signals().end_masked(base);
+    taken
+}
+
+fn take_blocked(call: &Call<'_>, set: SignalSet, info: *mut siginfo_t, deadline: Deadline) -> Result<c_int, Errno> {
+    loop {
+        // SAFETY: the C caller's, or null.
+        match unsafe { sys::take_signal(set, info) } {
+            Err(Errno::AGAIN) if sys::now() >= deadline => return Err(Errno::AGAIN),
+            Err(Errno::AGAIN) => {}
+            taken => return taken,
+        }
+        let waited = match sys::signal_descriptor(set) {
+            Ok(fd) => {
+                let fd = fds::adopt(fd);
+                let next_look = deadline.min(sys::now() + LOOK_EVERY_NS);
+                let events = libc::POLLIN;
+                let waited = call.perform_until(&Request::Poll { fd, events }, next_look);
+                fds::disown(fd);
+                let _ = sys::close(fd);
+                waited
+            }
+            Err(error) => return Err(error),
+        };
+        if Errno::of(waited) == Errno::RESTART && call.interrupted() != Handled::Nothing {
+            return Err(Errno::INTR);
+        }
+    }
+}

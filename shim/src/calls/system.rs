@@ -1,0 +1,168 @@
+//! system(3): a shell, and the wait for it.
+//!
+//! Not libc's own on a thread of the pool, for it would block SIGCHLD there instead of in the caller. So here it is in its
+//! parts: SIGINT and SIGQUIT are ignored by the process while any such call lasts, SIGCHLD is blocked in its thread, and the
+//! child starts with all of that as it was.
+
+use super::{Outcome, process};
+use crate::call::Call;
+use crate::errno::Errno;
+use crate::fork::Renewable;
+use crate::policy::{Alone, Why};
+use crate::signal::{Handled, bit};
+use crate::sys;
+use libc::{pid_t, sigset_t};
+use std::ffi::{c_char, c_int};
+use std::mem::MaybeUninit;
+use std::sync::{Mutex, PoisonError};
+
+const INTERRUPTS: [c_int; 2] = [libc::SIGINT, libc::SIGQUIT];
+
+/// What SIGINT and SIGQUIT did before the first of the calls that last, and how many do.
+struct Ignored {
+    calls: usize,
+    before: [libc::sigaction; 2],
+}
+
+static IGNORED: Renewable<Mutex<Ignored>> = Renewable::new(Mutex::new(Ignored {
+    calls: 0,
+    // SAFETY: zeroes are a valid sigaction.
+    before: unsafe { std::mem::zeroed() },
+}));
+
+/// In the child of a fork, where no call lasts.
+///
+/// # Safety
+/// As [`Renewable::renew`].
+pub unsafe fn renew() {
+    // SAFETY: vouched for by the caller; zeroes are a valid sigaction.
+    unsafe {
+        IGNORED.renew(Mutex::new(Ignored {
+            calls: 0,
+            before: std::mem::zeroed(),
+        }));
+    }
+}
+
+pub fn system(call: &Call<'_>, command: *const c_char) -> Outcome {
+    if command.is_null() {
+        return Outcome::Through(Why::Quick);
+    }
+    if call.load().alone == Alone::Entirely {
+        return Outcome::Through(Why::Alone);
+    }
+    if !call.has_engine() {
+        return Outcome::Through(Why::NoEngine);
+    }
+    let before = ignore();
+    let blocked = sys::block(bit(libc::SIGCHLD));
+    // SAFETY: the C caller's.
+    let status = unsafe { start(command, before, blocked) }.and_then(|child| end_of(call, child));
+    restore();
+    call.thread.signals().end_masked(blocked);
+    Outcome::Done(match status {
+        Ok(status) => Ok(status as isize),
+        // As if a shell that cannot be started had ended so.
+        Err(Failure::Start(error)) => {
+            crate::errno::set(error.0);
+            Ok(127 << 8)
+        }
+        Err(Failure::Wait(error)) => Err(error),
+    })
+}
+
+enum Failure {
+    Start(Errno),
+    Wait(Errno),
+}
+
+/// Has SIGINT and SIGQUIT be ignored; what they did before.
+fn ignore() -> [libc::sigaction; 2] {
+    let mut ignored = IGNORED.get().lock().unwrap_or_else(PoisonError::into_inner);
+    ignored.calls += 1;
+    if ignored.calls == 1 {
+        // SAFETY: zeroes are a valid sigaction; all are alive.
+        unsafe {
+            let mut ignore: libc::sigaction = std::mem::zeroed();
+            ignore.sa_sigaction = libc::SIG_IGN;
+            for (signal, before) in INTERRUPTS.into_iter().zip(&mut ignored.before) {
+                libc::sigaction(signal, &ignore, before);
+            }
+        }
+    }
+    ignored.before
+}
+
+/// Ends [`ignore`].
+fn restore() {
+    let mut ignored = IGNORED.get().lock().unwrap_or_else(PoisonError::into_inner);
+    ignored.calls -= 1;
+    if ignored.calls == 0 {
+        for (signal, before) in INTERRUPTS.into_iter().zip(&ignored.before) {
+            // SAFETY: what sigaction gave.
+            unsafe { libc::sigaction(signal, before, std::ptr::null_mut()) };
+        }
+    }
+}
+
+/// Starts the shell.
+///
+/// # Safety
+/// `command` is a C string.
+unsafe fn start(
+    command: *const c_char,
+    before: [libc::sigaction; 2],
+    blocked: sys::SignalSet,
+) -> Result<pid_t, Failure> {
+    unsafe extern "C" {
+        static environ: *const *mut c_char;
+    }
+    let mut attributes = MaybeUninit::uninit();
+    let (mut reset, mut mask) = (MaybeUninit::<sigset_t>::zeroed(), MaybeUninit::<sigset_t>::zeroed());
+    let arguments = [c"sh".as_ptr(), c"-c".as_ptr(), command, std::ptr::null()];
+    let mut child = 0;
+    // SAFETY: all that is pointed to is alive; the attributes are made before they are used. The kernel's set is the beginning
+    // of libc's.
+    let error = unsafe {
+        libc::posix_spawnattr_init(attributes.as_mut_ptr());
+        for (signal, before) in INTERRUPTS.into_iter().zip(&before) {
+            if before.sa_sigaction != libc::SIG_IGN {
+                libc::sigaddset(reset.as_mut_ptr(), signal);
+            }
+        }
+        mask.as_mut_ptr().cast::<sys::SignalSet>().write(blocked);
+        libc::posix_spawnattr_setsigdefault(attributes.as_mut_ptr(), reset.as_ptr());
+        libc::posix_spawnattr_setsigmask(attributes.as_mut_ptr(), mask.as_ptr());
+        let flags = libc::POSIX_SPAWN_SETSIGDEF | libc::POSIX_SPAWN_SETSIGMASK;
+        libc::posix_spawnattr_setflags(attributes.as_mut_ptr(), flags as _);
+        let error = libc::posix_spawn(
+            &mut child,
+            c"/bin/sh".as_ptr(),
+            std::ptr::null(),
+            attributes.as_ptr(),
+            arguments.as_ptr().cast(),
+            environ,
+        );
+        libc::posix_spawnattr_destroy(attributes.as_mut_ptr());
+        error
+    };
+    if error == 0 {
+        Ok(child)
+    } else {
+        Err(Failure::Start(Errno(error)))
+    }
+}
+
+/// Waits for the shell; handlers run meanwhile and end nothing.
+fn end_of(call: &Call<'_>, child: pid_t) -> Result<c_int, Failure> {
+    let mut status = 0;
+    loop {
+        match process::end_of(call, child, &mut status) {
+            Ok(()) => return Ok(status),
+            Err(Errno::RESTART) => {
+                let _: Handled = call.interrupted();
+            }
+            Err(error) => return Err(Failure::Wait(error)),
+        }
+    }
+}

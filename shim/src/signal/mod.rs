@@ -1,0 +1,238 @@
+//! Signals on an attached thread: each handler runs on a fiber, between two of its calls or in place of the wait of one, as
+//! the kernel would have it.
+//!
+//! The kernel calls [`entry`] instead of the handler. Where the program's own code was interrupted the handler runs at once,
+//! right there. In the shim, or while all fibers are parked, it could not: what it jumps out of would be left half changed, and
+//! no call would be interrupted. So the signal is put back in the kernel's queue and *all* are blocked: the kernel keeps them,
+//! in its order. The thread is woken; one fiber that waits for what can be ended early is interrupted; and on that fiber, out
+//! of all that the shim does, the mask is put back as it was: the kernel then runs the handlers, with sa_mask, SA_NODEFER,
+//! SA_RESETHAND, SA_ONSTACK as ever. A call that was interrupted for them begins anew where SA_RESTART says so, or fails with
+//! EINTR.
+//!
+//! What a handler calls passes through to libc. One that jumps out of itself is met in [`jump`].
+//!
+//! Invariant: while signals are held back (`held`) none of them calls the entry, for all are blocked, those aside that report a
+//! fault of the code itself. In the handler itself only atomics of its own thread, and system calls: no allocation, no lock.
+
+mod actions;
+mod entry;
+mod jump;
+mod kick;
+
+use crate::sys::{self, SignalSet};
+use crate::thread::Thread;
+use std::cell::Cell;
+use std::ffi::{c_int, c_void};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU64, Ordering::Relaxed, compiler_fence};
+
+pub use actions::{Blocked, hand_on, is_taken, take, wrap_all};
+pub use jump::bind;
+pub use kick::{kick, prepare as prepare_kicks, take as take_kicks};
+
+/// The bit of a signal in a set.
+pub const fn bit(signal: c_int) -> SignalSet {
+    1 << (signal - 1)
+}
+
+/// Faults of the code that is interrupted: it cannot go on without its handler.
+const FAULTS: SignalSet = bit(libc::SIGSEGV)
+    | bit(libc::SIGBUS)
+    | bit(libc::SIGFPE)
+    | bit(libc::SIGILL)
+    | bit(libc::SIGTRAP)
+    | bit(libc::SIGSYS);
+
+/// What libc keeps to itself: SIGCANCEL and SIGSETXID.
+const OF_LIBC: SignalSet = bit(32) | bit(33);
+
+/// All that is blocked while signals are held back.
+const HOLDABLE: SignalSet = !(FAULTS | OF_LIBC);
+
+/// What running the handlers came to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Handled {
+    /// None ran: whatever was pending was taken, or is ignored by now.
+    Nothing,
+    /// All that ran were installed with SA_RESTART.
+    Restart,
+    End,
+}
+
+/// The signals of one attached thread. The cells are its own; a handler of its own may come between any two accesses, so those
+/// that it touches are atomics.
+pub struct Signals {
+    /// The shim is at work on this thread: handlers wait.
+    critical: AtomicBool,
+    /// Signals are pending and blocked.
+    held: AtomicBool,
+    /// One of them.
+    number: AtomicI32,
+    /// What was blocked where the first of them came, and is to be again.
+    mask: AtomicU64,
+    /// The fiber that is on its way into the host's scheduler.
+    parking: AtomicPtr<c_void>,
+    /// Handlers that ran since it was set to 0.
+    ran: AtomicI32,
+    /// All of them were installed with SA_RESTART.
+    restarts: AtomicBool,
+    /// A fiber's wait is being ended for those that are held back.
+    asked: Cell<bool>,
+    /// Held back signals are being handled.
+    delivering: AtomicBool,
+    /// Fibers that wait under a mask of their own.
+    pub masked: Cell<usize>,
+}
+
+impl Signals {
+    pub const fn new() -> Self {
+        Self {
+            critical: AtomicBool::new(false),
+            held: AtomicBool::new(false),
+            number: AtomicI32::new(0),
+            mask: AtomicU64::new(0),
+            parking: AtomicPtr::new(std::ptr::null_mut()),
+            ran: AtomicI32::new(0),
+            restarts: AtomicBool::new(true),
+            asked: Cell::new(false),
+            delivering: AtomicBool::new(false),
+            masked: Cell::new(0),
+        }
+    }
+
+    /// Handlers wait from here on; whether they did before.
+    #[inline(always)]
+    pub fn enter(&self) -> bool {
+        let before = self.critical.load(Relaxed);
+        self.critical.store(true, Relaxed);
+        compiler_fence(std::sync::atomic::Ordering::SeqCst);
+        before
+    }
+
+    /// The end of [`Self::enter`], which returned `before`: whether signals were held back meanwhile.
+    #[inline(always)]
+    pub fn leave(&self, before: bool) -> bool {
+        compiler_fence(std::sync::atomic::Ordering::SeqCst);
+        self.critical.store(before, Relaxed);
+        compiler_fence(std::sync::atomic::Ordering::SeqCst);
+        self.held.load(Relaxed)
+    }
+
+    pub fn is_critical(&self) -> bool {
+        self.critical.load(Relaxed)
+    }
+
+    /// A handler jumped out of itself, and of what had it run.
+    pub fn jumped(&self) {
+        self.delivering.store(false, Relaxed);
+    }
+
+    pub fn is_held(&self) -> bool {
+        self.held.load(Relaxed)
+    }
+
+    /// The signal that is held back, and what was blocked where it came.
+    pub fn held(&self) -> Option<(c_int, SignalSet)> {
+        self.is_held()
+            .then(|| (self.number.load(Relaxed), self.mask.load(Relaxed)))
+    }
+
+    /// Whether a fiber's wait is being ended for what is held back; so it is, if `asked`.
+    pub fn ask(&self, asked: bool) -> bool {
+        self.asked.replace(asked || self.asked.get())
+    }
+
+    /// `fiber` is about to park, or null: it is back.
+    pub fn parking(&self, fiber: *mut c_void) {
+        self.parking.store(fiber, Relaxed);
+    }
+
+    /// In the handler: a handler of the program's is about to run.
+    fn handles(&self, restarts: bool) {
+        self.ran.store(self.ran.load(Relaxed).wrapping_add(1), Relaxed);
+        self.restarts.store(self.restarts.load(Relaxed) & restarts, Relaxed);
+    }
+
+    /// In the handler: has the signal wait, if it must; false if it can be handled now.
+    ///
+    /// # Safety
+    /// `info` and `context` are what the kernel gave, on this thread, which is `thread`.
+    unsafe fn hold(
+        &self,
+        thread: &Thread,
+        signal: c_int,
+        info: *const libc::siginfo_t,
+        context: *mut libc::ucontext_t,
+    ) -> bool {
+        if bit(signal) & HOLDABLE == 0 || !self.must_wait(thread) {
+            return false;
+        }
+        // SAFETY: the kernel's, and it reads and writes the first 64 bits of the set alone.
+        let blocked = unsafe { &mut *(&raw mut (*context).uc_sigmask).cast::<SignalSet>() };
+        if !self.held.load(Relaxed) {
+            self.mask.store(*blocked, Relaxed);
+            self.held.store(true, Relaxed);
+        }
+        self.number.store(signal, Relaxed);
+        *blocked |= HOLDABLE;
+        sys::block(HOLDABLE);
+        // SAFETY: the kernel's.
+        unsafe { sys::queue_to_self(signal, info) };
+        thread.remote().wake();
+        true
+    }
+
+    /// Whether the code that was interrupted is the shim's, or the host's with fibers parked.
+    fn must_wait(&self, thread: &Thread) -> bool {
+        if self.critical.load(Relaxed) || self.delivering.load(Relaxed) {
+            return self.critical.load(Relaxed);
+        }
+        let fiber = thread.host().running();
+        if fiber.is_null() {
+            thread.in_flight() > 0
+        } else {
+            fiber == self.parking.load(Relaxed)
+        }
+    }
+
+    /// Unblocks what is held back: the kernel runs the handlers here. With `own`, the mask of a call that waited under it, they
+    /// run under that one.
+    pub fn deliver(&self, own: Option<SignalSet>) -> Handled {
+        let mask = self.mask.load(Relaxed);
+        self.ran.store(0, Relaxed);
+        self.restarts.store(true, Relaxed);
+        self.asked.set(false);
+        let critical = self.critical.load(Relaxed);
+        self.held.store(false, Relaxed);
+        self.delivering.store(true, Relaxed);
+        self.critical.store(false, Relaxed);
+        compiler_fence(std::sync::atomic::Ordering::SeqCst);
+        if let Some(own) = own {
+            sys::set_blocked(own);
+        }
+        sys::set_blocked(mask);
+        compiler_fence(std::sync::atomic::Ordering::SeqCst);
+        self.critical.store(critical, Relaxed);
+        self.delivering.store(false, Relaxed);
+        match (self.ran.load(Relaxed), self.restarts.load(Relaxed)) {
+            (0, _) => Handled::Nothing,
+            (_, true) => Handled::Restart,
+            (_, false) => Handled::End,
+        }
+    }
+
+    /// Begins a wait of the whole thread with `blocked` blocked and nothing else; what was blocked.
+    pub fn begin_masked(&self, blocked: SignalSet) -> SignalSet {
+        sys::set_blocked(blocked)
+    }
+
+    /// The end of [`Self::begin_masked`], which returned `base`.
+    pub fn end_masked(&self, base: SignalSet) {
+        if !self.is_held() {
+            // One that comes right before this is held back under `blocked`, and then once more under `base`.
+            sys::set_blocked(base);
+        }
+        if self.is_held() {
+            self.mask.store(base, Relaxed);
+        }
+    }
+}
