@@ -42,6 +42,11 @@ pub fn is_byte_stream(fd: c_int) -> bool {
     option(fd, libc::SO_TYPE, 0) == Ok(libc::SOCK_STREAM)
 }
 
+/// Whether it has connections to accept: listen(2) was called.
+pub fn listens(fd: c_int) -> bool {
+    option(fd, libc::SO_ACCEPTCONN, 0) == Ok(1)
+}
+
 pub fn is_unix(fd: c_int) -> bool {
     option(fd, libc::SO_DOMAIN, 0) == Ok(libc::AF_UNIX)
 }

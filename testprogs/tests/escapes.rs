@@ -56,8 +56,12 @@ fn what_escapes_is_named_by_call_and_place() {
     assert_eq!(places(&escapes, "readv", "libc").0, 2, "{escapes}");
     // It sleeps for twice as long as counts; that others are not this slow is nothing to rely on.
     assert_eq!(places(&escapes, "nanosleep", "escapee"), (1, 1), "{escapes}");
-    assert_eq!(places(&escapes, "read", "libc").0, 1, "getloadavg's: {escapes}");
-    assert_eq!(places(&escapes, "write", "libc").0, 0, "stdio's is converted: {escapes}");
+    assert!(places(&escapes, "read", "libc").0 >= 1, "get_nprocs_conf's: {escapes}");
+    assert_eq!(
+        places(&escapes, "write", "libc").0,
+        0,
+        "stdio's is converted: {escapes}"
+    );
     // The kernel sleeps for no less than it is told to.
     let place = &escapes["escaped"]["places"][0];
     assert!(

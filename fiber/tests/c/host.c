@@ -4,6 +4,8 @@
 #include "../../../shim/include/aioshim.h"
 #include <pthread.h>
 #include <semaphore.h>
+#include <string.h>
+#include <stdlib.h>
 
 struct aioshim_thread {
     const aioshim_host_t *host;
@@ -103,7 +105,8 @@ static void *post(void *arg) {
 static void *all(void *arg) {
     fiber_t *f[20];
     pthread_t thread;
-    CHECK(here->host->alone(here->data) == 2);
+    /* With more workers a fiber of another may cancel this one: no call that waits for others is to be made plainly. */
+    CHECK(here->host->alone(here->data) == (strcmp(getenv("FIBER_WORKERS"), "1") ? 1 : 2));
     CHECK(here->host->runnable(here->data) == 0);
     IS(fiber_create(&f[0], NULL, look, fiber_self()), 0);
     IS(fiber_join(f[0], NULL), 0);

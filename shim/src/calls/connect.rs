@@ -57,6 +57,10 @@ fn accept_when_there(
     descriptor: Descriptor,
     deadline: Deadline,
 ) -> Result<isize, Errno> {
+    if !sockets::listens(wanted.fd) {
+        // An error, at once: to poll(2) a socket that cannot listen never has a connection.
+        return wanted.stand_in().map(|n| n as isize);
+    }
     let kept = call.thread.keep(wanted.fd);
     let fd = kept.unwrap_or(wanted.fd);
     let wanted = SocketCall { fd, ..wanted };

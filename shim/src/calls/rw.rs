@@ -10,6 +10,7 @@ use crate::position::{self, Turn};
 use crate::stopwatch::Stopwatch;
 use crate::sys::{self, AT_POSITION, PipeState};
 use crate::trace::Luck;
+use rustix::process::{Resource, getrlimit};
 use std::ffi::{c_int, c_void};
 
 /// The flags of preadv2 and pwritev2 that io_uring treats as they do.
@@ -468,6 +469,10 @@ fn rest(call: &Call<'_>, transfer: &Transfer, turn: &mut Option<Turn>, mut done:
             break;
         }
         let part = transfer.after(done, &mut storage);
+        if part.way == Way::Write && is_past_limit(&part) {
+            // The error is the next call's, and so is SIGXFSZ.
+            break;
+        }
         // The common short read is one at the file's end: no need to park to learn that.
         let tried = if part.way == Way::Read {
             part.call(libc::RWF_NOWAIT)
@@ -487,6 +492,19 @@ fn rest(call: &Call<'_>, transfer: &Transfer, turn: &mut Option<Turn>, mut done:
         }
     }
     done as isize
+}
+
+/// Whether a write would begin at RLIMIT_FSIZE or past it.
+fn is_past_limit(write: &Transfer) -> bool {
+    let Some(limit) = getrlimit(Resource::Fsize).current else {
+        return false;
+    };
+    let here = if write.at_position() {
+        sys::lseek(write.fd, 0, libc::SEEK_CUR)
+    } else {
+        Ok(write.offset)
+    };
+    here.is_ok_and(|here| here as u64 >= limit)
 }
 
 /// Has the engine do one transfer.

@@ -91,7 +91,9 @@ pub fn what_for(call: Sysno, arguments: &Arguments) -> Option<&'static str> {
         S::ioctl => unless("the line", !drains(arguments[1] as libc::Ioctl)),
 
         S::fsync | S::fdatasync | S::sync | S::syncfs | S::sync_file_range | S::msync => Some(DISK),
-        S::openat | S::openat2 | S::newfstatat | S::statx | S::statfs | S::fstatfs => Some(DISK),
+        // libc's fstat.
+        S::newfstatat => unless(DISK, argument(3) & libc::AT_EMPTY_PATH != 0),
+        S::openat | S::openat2 | S::statx | S::statfs | S::fstatfs => Some(DISK),
         S::faccessat | S::faccessat2 | S::readlinkat | S::getdents64 | S::chdir | S::execve | S::execveat => Some(DISK),
         S::unlinkat | S::renameat | S::renameat2 | S::mkdirat | S::mknodat | S::linkat | S::symlinkat => Some(DISK),
         S::truncate | S::ftruncate | S::fallocate | S::utimensat => Some(DISK),
