@@ -10,7 +10,6 @@ use crate::position::{self, Turn};
 use crate::stopwatch::Stopwatch;
 use crate::sys::{self, AT_POSITION, PipeState};
 use crate::trace::Luck;
-use rustix::process::{Resource, getrlimit};
 use std::ffi::{c_int, c_void};
 
 /// The flags of preadv2 and pwritev2 that io_uring treats as they do.
@@ -469,10 +468,6 @@ fn rest(call: &Call<'_>, transfer: &Transfer, turn: &mut Option<Turn>, mut done:
             break;
         }
         let part = transfer.after(done, &mut storage);
-        if part.way == Way::Write && is_past_limit(&part) {
-            // The error is the next call's, and so is SIGXFSZ.
-            break;
-        }
         // The common short read is one at the file's end: no need to park to learn that.
         let tried = if part.way == Way::Read {
             part.call(libc::RWF_NOWAIT)
@@ -494,19 +489,6 @@ fn rest(call: &Call<'_>, transfer: &Transfer, turn: &mut Option<Turn>, mut done:
     done as isize
 }
 
-/// Whether a write would begin at RLIMIT_FSIZE or past it.
-fn is_past_limit(write: &Transfer) -> bool {
-    let Some(limit) = getrlimit(Resource::Fsize).current else {
-        return false;
-    };
-    let here = if write.at_position() {
-        sys::lseek(write.fd, 0, libc::SEEK_CUR)
-    } else {
-        Ok(write.offset)
-    };
-    here.is_ok_and(|here| here as u64 >= limit)
-}
-
 /// Has the engine do one transfer.
 #[inline(never)]
 fn perform(call: &Call<'_>, transfer: &Transfer) -> Result<usize, Errno> {
@@ -519,8 +501,10 @@ fn settle(call: &Call<'_>, transfer: &Transfer, result: i32) -> Result<usize, Er
         return Ok(result as usize);
     }
     let error = Errno::of(result);
-    // Past RLIMIT_FSIZE the plain call raises SIGXFSZ as well, which a kernel thread cannot.
-    if !engine::not_done(error) && error != Errno::FBIG {
+    // Past RLIMIT_FSIZE the plain call raises SIGXFSZ as well, which a kernel thread cannot; but one that fails as it is
+    // submitted has.
+    let lacks_signal = error == Errno::FBIG && !call.thread.signals().take_exceeded();
+    if !engine::not_done(error) && !lacks_signal {
         return Err(error);
     }
     call.thread.submit_queued();

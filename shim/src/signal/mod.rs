@@ -79,6 +79,8 @@ pub struct Signals {
     asked: Cell<bool>,
     /// Held back signals are being handled.
     delivering: AtomicBool,
+    /// SIGXFSZ came while the shim submitted.
+    exceeded: AtomicBool,
     /// Fibers that wait under a mask of their own.
     pub masked: Cell<usize>,
 }
@@ -95,6 +97,7 @@ impl Signals {
             restarts: AtomicBool::new(true),
             asked: Cell::new(false),
             delivering: AtomicBool::new(false),
+            exceeded: AtomicBool::new(false),
             masked: Cell::new(0),
         }
     }
@@ -141,6 +144,11 @@ impl Signals {
         self.asked.replace(asked || self.asked.get())
     }
 
+    /// Whether a write that was submitted has raised SIGXFSZ since this was asked.
+    pub fn take_exceeded(&self) -> bool {
+        self.exceeded.swap(false, Relaxed)
+    }
+
     /// `fiber` is about to park, or null: it is back.
     pub fn parking(&self, fiber: *mut c_void) {
         self.parking.store(fiber, Relaxed);
@@ -173,6 +181,9 @@ impl Signals {
             self.held.store(true, Relaxed);
         }
         self.number.store(signal, Relaxed);
+        if signal == libc::SIGXFSZ && thread.host().running().is_null() {
+            self.exceeded.store(true, Relaxed);
+        }
         *blocked |= HOLDABLE;
         sys::block(HOLDABLE);
         // SAFETY: the kernel's.
