@@ -11,12 +11,14 @@ impl Errno {
     pub const BADF: Self = Self(libc::EBADF);
     pub const BUSY: Self = Self(libc::EBUSY);
     pub const CANCELED: Self = Self(libc::ECANCELED);
+    pub const DEADLK: Self = Self(libc::EDEADLK);
     pub const FBIG: Self = Self(libc::EFBIG);
     pub const INTR: Self = Self(libc::EINTR);
     pub const INVAL: Self = Self(libc::EINVAL);
     pub const NOMEM: Self = Self(libc::ENOMEM);
     pub const NOTSUP: Self = Self(libc::EOPNOTSUPP);
     pub const NXIO: Self = Self(libc::ENXIO);
+    pub const TIMEDOUT: Self = Self(libc::ETIMEDOUT);
     /// A deadline was over.
     pub const TIME: Self = Self(libc::ETIME);
     /// Interrupted, and to be restarted or not as the kernel would (its own ERESTARTSYS): never a caller's to see.

@@ -4,6 +4,7 @@
 //! the child does not lock what was shared: it replaces it.
 
 use crate::thread::Thread;
+use crate::calls::locks;
 use crate::{pool, position, start, stats, tls, trace};
 use std::cell::UnsafeCell;
 use std::sync::Mutex;
@@ -67,6 +68,7 @@ extern "C" fn child() {
         trace::forget_all();
         pool::renew();
         start::renew();
+        locks::renew();
     }
     let here = tls::here().cast_mut();
     tls::set_here(std::ptr::null());

@@ -10,8 +10,10 @@
 //!    the batch, reaps completions and unparks.
 //!
 //! Around it: [`start`] sets all up before `main`, [`conf`] reads the environment, [`stats`] counts, [`trace`] writes calls
-//! down, [`position`] keeps reads and writes at a shared file position atomic, [`fork`] gives the child a fresh start.
+//! down, [`position`] keeps reads and writes at a shared file position atomic, [`lot`] is where fibers wait for locks, [`fork`]
+//! gives the child a fresh start.
 
+mod allocator;
 mod call;
 mod calls;
 mod conf;
@@ -25,6 +27,7 @@ mod fork;
 mod hooks;
 mod host;
 mod log;
+mod lot;
 mod policy;
 mod pool;
 mod position;

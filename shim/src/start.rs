@@ -3,16 +3,18 @@
 //! 1. options, because everything after may log;
 //! 2. the real functions, so that no hook looks one up in the middle of a call (dlsym may call a preloaded malloc,
 //!    which may call a hook);
-//! 3. the fork handler;
-//! 4. the report and the trace at exit, if asked for.
+//! 3. whose malloc this is, for the same reason;
+//! 4. the fork handler;
+//! 5. the report and the trace at exit, if asked for.
 //!
 //! Nothing here is needed for a hook to pass through: one that is called before, by another library's constructor,
 //! finds libc's function by itself.
 
+use crate::calls::locks;
 use crate::conf::{self, Conf, Level, StatsFormat};
 use crate::fork::Renewable;
 use crate::stats::Report;
-use crate::{fork, hooks, log, trace};
+use crate::{allocator, fork, hooks, log, trace};
 use once_cell::race::OnceBox;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Mutex;
@@ -43,6 +45,8 @@ pub fn ensure() {
         log::say(Level::Warn, format_args!("{complaint}"));
     }
     hooks::bind();
+    locks::bind();
+    allocator::find();
     fork::watch();
     if reports {
         // SAFETY: `report` is a function that stays: a preloaded library is never unloaded.

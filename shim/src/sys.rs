@@ -3,6 +3,7 @@
 use crate::errno::Errno;
 use std::ffi::{c_char, c_int, c_void};
 use std::os::fd::{BorrowedFd, IntoRawFd};
+use std::sync::atomic::AtomicU32;
 use syscalls::{Sysno, raw};
 
 /// The offset that means 'at the current position' to preadv2(2), pwritev2(2) and io_uring.
@@ -351,4 +352,32 @@ pub fn write_all(fd: c_int, mut bytes: &[u8]) {
 pub fn now() -> u64 {
     let t = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     t.tv_sec as u64 * 1_000_000_000 + t.tv_nsec as u64
+}
+
+/// Any system call.
+///
+/// # Safety
+/// As the call's.
+pub unsafe fn call(number: usize, arguments: [usize; 6]) -> Result<usize, Errno> {
+    let [a, b, c, d, e, f] = arguments;
+    // SAFETY: passed on to our caller.
+    outcome(unsafe { raw::syscall6(number, a, b, c, d, e, f) })
+}
+
+/// Wakes up to `most` threads that wait on `word`, which need not be there any more: how many.
+pub fn futex_wake(word: &AtomicU32, most: u32, shared: bool) -> usize {
+    let private = if shared { 0 } else { libc::FUTEX_PRIVATE_FLAG };
+    let operation = (libc::FUTEX_WAKE | private) as usize;
+    let at = std::ptr::from_ref(word).addr();
+    // SAFETY: the kernel only takes the address.
+    unsafe { call(Sysno::futex as usize, [at, operation, most as usize, 0, 0, 0]) }.unwrap_or(0)
+}
+
+/// Waits on `word` while it is `value`; may return early.
+pub fn futex_wait(word: &AtomicU32, value: u32, shared: bool) {
+    let private = if shared { 0 } else { libc::FUTEX_PRIVATE_FLAG };
+    let operation = (libc::FUTEX_WAIT | private) as usize;
+    let at = std::ptr::from_ref(word).addr();
+    // SAFETY: the kernel reads the word, which is alive.
+    let _ = unsafe { call(Sysno::futex as usize, [at, operation, value as usize, 0, 0, 0]) };
 }

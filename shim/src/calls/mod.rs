@@ -4,10 +4,12 @@
 //! and libc's arguments, and returns an [`Outcome`]; the hook turns that into a result and errno, or makes libc's call.
 
 pub mod file;
+pub mod locks;
 pub mod offload;
 pub mod open;
 pub mod rw;
 pub mod sleep;
+pub mod syscall;
 
 use crate::errno::Errno;
 use crate::policy::Why;
