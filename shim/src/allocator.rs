@@ -37,7 +37,9 @@ pub fn find() {
     let [malloc, libc] =
         [c"malloc", c"gnu_get_libc_version"].map(|name| unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) });
     let [malloc, libc] = [malloc, libc].map(|function| Object::of(function as usize));
-    let (Some(malloc), Some(libc)) = (malloc, libc) else { return };
+    let (Some(malloc), Some(libc)) = (malloc, libc) else {
+        return;
+    };
     if malloc.base == libc.base {
         return;
     }

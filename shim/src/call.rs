@@ -53,7 +53,9 @@ impl<'a> Call<'a> {
     /// Has `wait`, which is given the call's row, park the fiber: counted, and timed where that is wanted.
     pub fn timed<R>(&self, wait: impl FnOnce(usize) -> R) -> R {
         self.counts().converted.add(1);
-        let Some(record) = self.record else { return wait(self.row) };
+        let Some(record) = self.record else {
+            return wait(self.row);
+        };
         let begin = sys::now();
         let result = wait(self.row);
         let nanos = sys::now() - begin;

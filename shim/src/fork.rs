@@ -3,8 +3,8 @@
 //! Only the forking thread exists in the child. Locks that another thread held at that moment stay locked for ever, so
 //! the child does not lock what was shared: it replaces it.
 
-use crate::thread::Thread;
 use crate::calls::locks;
+use crate::thread::Thread;
 use crate::{pool, position, start, stats, tls, trace};
 use std::cell::UnsafeCell;
 use std::sync::Mutex;

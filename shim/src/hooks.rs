@@ -5,7 +5,8 @@
 //! One of the shim's own is not closed: the answer is EBADF. From the rows the macro makes the exported function (redhook: it finds
 //! libc's own with dlsym), the list of names and the index into the statistics.
 //!
-//! `=> offload` in the place of a function has libc's own run on a thread of the pool ([`calls::offload`]).
+//! `=> offload` in the place of a function has libc's own run on a thread of the pool ([`calls::offload`]), `when` it may
+//! wait.
 //!
 //! Rows of locks say more: `first` is a function that may answer at once on an attached thread; such calls are not charged
 //! to their fiber. `by` is how libc's own function is called, wherever that is. `at: everywhere` says that the row's function is
@@ -18,9 +19,10 @@ use crate::call::Call;
 use crate::calls::{self, CResult, Outcome};
 use crate::errno;
 use crate::fds;
+use crate::policy::Why;
 use crate::thread::Thread;
 use crate::tls;
-use libc::{DIR, FILE, clockid_t, iovec, mode_t, off_t, size_t, socklen_t, ssize_t, timespec};
+use libc::{DIR, FILE, LIO_WAIT, clockid_t, iovec, mode_t, off_t, size_t, socklen_t, ssize_t, timespec};
 use libc::{pthread_barrier_t, pthread_cond_t, pthread_mutex_t, pthread_rwlock_t, pthread_t, sem_t};
 use std::ffi::{c_char, c_int, c_long, c_uint, c_ulong, c_void};
 use std::sync::atomic::{AtomicPtr, Ordering};
@@ -101,6 +103,14 @@ macro_rules! converted {
     ([], $($rest:tt)*) => {
         converted!($($rest)*)
     };
+    ($call:ident, $real:expr, ($($arg:ident),*), offload when $when:expr) => {
+        if $when {
+            converted!($call, $real, ($($arg),*), offload)
+        } else {
+            $call.through(Why::Quick);
+            None
+        }
+    };
     ($call:ident, $real:expr, ($($arg:ident),*), offload) => {
         calls::offload::whole($call, || {
             // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
@@ -122,8 +132,14 @@ macro_rules! converted {
     };
 }
 
+/// Whether libc has the function of this name, which ends with a NUL.
+fn is_there(name: &'static str) -> bool {
+    // SAFETY: a C string.
+    !unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr().cast()) }.is_null()
+}
+
 macro_rules! hooks {
-    ($( fn $name:ident ( $($arg:ident : $ty:ty),* ) -> $ret:ty => $($function:ident)::+
+    ($( fn $name:ident ( $($arg:ident : $ty:ty),* ) -> $ret:ty => $($function:ident)::+ $(when $when:expr)?
          $(, forgets: $marked:expr)? $(, first: $first:path)? $(, by: $by:path)? $(, at: $everywhere:ident)?
          $(, version: $version:literal)? ; )*) => {
         /// The rows' names.
@@ -139,8 +155,15 @@ macro_rules! hooks {
         }
 
         $(
-            #[allow(non_snake_case, static_mut_refs, missing_abi, dead_code, unreachable_code)]
-            mod $name {
+            #[allow(
+                non_snake_case,
+                static_mut_refs,
+                missing_abi,
+                dead_code,
+                unreachable_code,
+                clippy::too_many_arguments
+            )]
+            pub mod $name {
                 use super::*;
 
                 redhook::hook! {
@@ -228,7 +251,17 @@ macro_rules! hooks {
                 /// What became of a fiber's call; None when it is libc's to do.
                 #[inline(always)]
                 fn converted(call: &Call<'_>, $($arg: $ty),*) -> Option<$ret> {
-                    converted!([$($everywhere)?], call, libc(), ($($arg),*), $($function)::+)
+                    converted!([$($everywhere)?], call, libc(), ($($arg),*), $($function)::+ $(when $when)?)
+                }
+
+                /// libc's own, for calls that are made of others.
+                ///
+                /// # Safety
+                /// As libc's.
+                #[allow(dead_code)]
+                pub unsafe fn real($($arg: $ty),*) -> $ret {
+                    // SAFETY: passed on to our caller.
+                    unsafe { libc()($($arg),*) }
                 }
 
                 type Real = unsafe extern "C" fn($($ty),*) -> $ret;
@@ -250,7 +283,19 @@ macro_rules! hooks {
                 }
 
                 pub fn bind() {
-                    LIBC.store(found!($name $(, $version)?), Ordering::Relaxed);
+                    let real = if is_there(concat!(stringify!($name), "\0")) {
+                        found!($name $(, $version)?)
+                    } else {
+                        missing as *mut ()
+                    };
+                    LIBC.store(real, Ordering::Relaxed);
+                }
+
+                /// In the place of what an older libc does not have.
+                #[cold]
+                unsafe extern "C" fn missing($(_: $ty),*) -> $ret {
+                    errno::set(libc::ENOSYS);
+                    CResult::from_done(-1)
                 }
             }
         )*
@@ -336,14 +381,134 @@ hooks! {
 
     // Metadata: names and attributes of files.
     fn realpath(path: *const c_char, resolved: *mut c_char) -> *mut c_char => offload;
+    fn __realpath_chk(path: *const c_char, resolved: *mut c_char, object: size_t) -> *mut c_char => offload;
 
     // Data: what else is done to a file's contents.
 
     // Directories.
 
-    // Names and users.
+    // Names and users: the resolver, the name services, their files and sockets.
+    fn getaddrinfo(node: *const c_char, service: *const c_char, hints: *const c_void, result: *mut c_void) -> c_int => offload;
+    fn getnameinfo(address: *const c_void, n: socklen_t, host: *mut c_void, host_n: socklen_t, service: *mut c_void, service_n: socklen_t, flags: c_int) -> c_int => offload;
+    fn gethostbyname(name: *const c_char) -> *mut c_void => offload;
+    fn gethostbyname2(name: *const c_char, family: c_int) -> *mut c_void => offload;
+    fn gethostbyaddr(address: *const c_void, n: socklen_t, family: c_int) -> *mut c_void => offload;
+    fn gethostbyname_r(name: *const c_char, entry: *mut c_void, buf: *mut c_void, n: size_t, result: *mut c_void, error: *mut c_void) -> c_int => offload;
+    fn gethostbyname2_r(name: *const c_char, family: c_int, entry: *mut c_void, buf: *mut c_void, n: size_t, result: *mut c_void, error: *mut c_void) -> c_int => offload;
+    fn gethostbyaddr_r(address: *const c_void, address_n: socklen_t, family: c_int, entry: *mut c_void, buf: *mut c_void, n: size_t, result: *mut c_void, error: *mut c_void) -> c_int => offload;
+    fn gethostent() -> *mut c_void => offload;
+    fn gethostent_r(entry: *mut c_void, buf: *mut c_void, n: size_t, result: *mut c_void, error: *mut c_void) -> c_int => offload;
+    fn sethostent(stay_open: c_int) -> () => offload;
+    fn endhostent() -> () => offload;
+    fn getnetent() -> *mut c_void => offload;
+    fn getnetent_r(entry: *mut c_void, buf: *mut c_void, n: size_t, result: *mut c_void, error: *mut c_void) -> c_int => offload;
+    fn setnetent(stay_open: c_int) -> () => offload;
+    fn endnetent() -> () => offload;
+    fn getprotoent() -> *mut c_void => offload;
+    fn getprotoent_r(entry: *mut c_void, buf: *mut c_void, n: size_t, result: *mut c_void) -> c_int => offload;
+    fn setprotoent(stay_open: c_int) -> () => offload;
+    fn endprotoent() -> () => offload;
+    fn getservent() -> *mut c_void => offload;
+    fn getservent_r(entry: *mut c_void, buf: *mut c_void, n: size_t, result: *mut c_void) -> c_int => offload;
+    fn setservent(stay_open: c_int) -> () => offload;
+    fn endservent() -> () => offload;
+    fn getpwent() -> *mut c_void => offload;
+    fn getpwent_r(entry: *mut c_void, buf: *mut c_void, n: size_t, result: *mut c_void) -> c_int => offload;
+    fn setpwent() -> () => offload;
+    fn endpwent() -> () => offload;
+    fn getgrent() -> *mut c_void => offload;
+    fn getgrent_r(entry: *mut c_void, buf: *mut c_void, n: size_t, result: *mut c_void) -> c_int => offload;
+    fn setgrent() -> () => offload;
+    fn endgrent() -> () => offload;
+    fn getspent() -> *mut c_void => offload;
+    fn getspent_r(entry: *mut c_void, buf: *mut c_void, n: size_t, result: *mut c_void) -> c_int => offload;
+    fn setspent() -> () => offload;
+    fn endspent() -> () => offload;
+    fn getnetbyname(name: *const c_char) -> *mut c_void => offload;
+    fn getnetbyname_r(name: *const c_char, entry: *mut c_void, buf: *mut c_void, n: size_t, result: *mut c_void, error: *mut c_void) -> c_int => offload;
+    fn getnetbyaddr(net: c_uint, family: c_int) -> *mut c_void => offload;
+    fn getnetbyaddr_r(net: c_uint, family: c_int, entry: *mut c_void, buf: *mut c_void, n: size_t, result: *mut c_void, error: *mut c_void) -> c_int => offload;
+    fn getprotobyname(name: *const c_char) -> *mut c_void => offload;
+    fn getprotobyname_r(name: *const c_char, entry: *mut c_void, buf: *mut c_void, n: size_t, result: *mut c_void) -> c_int => offload;
+    fn getprotobynumber(number: c_int) -> *mut c_void => offload;
+    fn getprotobynumber_r(number: c_int, entry: *mut c_void, buf: *mut c_void, n: size_t, result: *mut c_void) -> c_int => offload;
+    fn getservbyname(name: *const c_char, protocol: *const c_char) -> *mut c_void => offload;
+    fn getservbyname_r(name: *const c_char, protocol: *const c_char, entry: *mut c_void, buf: *mut c_void, n: size_t, result: *mut c_void) -> c_int => offload;
+    fn getservbyport(port: c_int, protocol: *const c_char) -> *mut c_void => offload;
+    fn getservbyport_r(port: c_int, protocol: *const c_char, entry: *mut c_void, buf: *mut c_void, n: size_t, result: *mut c_void) -> c_int => offload;
+    fn getpwnam(name: *const c_char) -> *mut c_void => offload;
+    fn getpwuid(user: c_uint) -> *mut c_void => offload;
+    fn getpwnam_r(name: *const c_char, entry: *mut c_void, buf: *mut c_void, n: size_t, result: *mut c_void) -> c_int => offload;
+    fn getpwuid_r(user: c_uint, entry: *mut c_void, buf: *mut c_void, n: size_t, result: *mut c_void) -> c_int => offload;
+    fn getgrnam(name: *const c_char) -> *mut c_void => offload;
+    fn getgrgid(group: c_uint) -> *mut c_void => offload;
+    fn getgrnam_r(name: *const c_char, entry: *mut c_void, buf: *mut c_void, n: size_t, result: *mut c_void) -> c_int => offload;
+    fn getgrgid_r(group: c_uint, entry: *mut c_void, buf: *mut c_void, n: size_t, result: *mut c_void) -> c_int => offload;
+    fn getgrouplist(user: *const c_char, group: c_uint, groups: *mut c_void, n: *mut c_void) -> c_int => offload;
+    fn getspnam(name: *const c_char) -> *mut c_void => offload;
+    fn getspnam_r(name: *const c_char, entry: *mut c_void, buf: *mut c_void, n: size_t, result: *mut c_void) -> c_int => offload;
+    fn innetgr(group: *const c_char, host: *const c_char, user: *const c_char, domain: *const c_char) -> c_int => offload;
+    fn getaliasbyname(name: *const c_char) -> *mut c_void => offload;
+    fn getrpcbyname(name: *const c_char) -> *mut c_void => offload;
+    fn getrpcbynumber(number: c_int) -> *mut c_void => offload;
+    fn ether_hostton(host: *const c_char, address: *mut c_void) -> c_int => offload;
+    fn ether_ntohost(host: *mut c_void, address: *const c_void) -> c_int => offload;
+    fn getlogin() -> *mut c_char => offload;
+    fn getlogin_r(buf: *mut c_void, n: size_t) -> c_int => offload;
+    fn __getlogin_r_chk(buf: *mut c_void, n: size_t, object: size_t) -> c_int => offload;
+    fn getpass(prompt: *const c_char) -> *mut c_char => offload;
+    fn wordexp(words: *const c_char, result: *mut c_void, flags: c_int) -> c_int => offload;
+    fn gethostid() -> c_long => offload;
+    fn vsyslog(priority: c_int, format: *const c_char, arguments: *mut c_void) -> () => offload;
+    fn __vsyslog_chk(priority: c_int, flag: c_int, format: *const c_char, arguments: *mut c_void) -> () => offload;
+    fn openlog(ident: *const c_char, options: c_int, facility: c_int) -> () => offload;
+    fn closelog() -> () => offload;
+    fn res_query(name: *const c_char, class: c_int, kind: c_int, answer: *mut c_void, n: c_int) -> c_int => calls::resolver::res_query;
+    fn __res_query(name: *const c_char, class: c_int, kind: c_int, answer: *mut c_void, n: c_int) -> c_int => calls::resolver::res_query;
+    fn res_search(name: *const c_char, class: c_int, kind: c_int, answer: *mut c_void, n: c_int) -> c_int => calls::resolver::res_search;
+    fn __res_search(name: *const c_char, class: c_int, kind: c_int, answer: *mut c_void, n: c_int) -> c_int => calls::resolver::res_search;
+    fn res_querydomain(name: *const c_char, domain: *const c_char, class: c_int, kind: c_int, answer: *mut c_void, n: c_int) -> c_int => calls::resolver::res_querydomain;
+    fn __res_querydomain(name: *const c_char, domain: *const c_char, class: c_int, kind: c_int, answer: *mut c_void, n: c_int) -> c_int => calls::resolver::res_querydomain;
+    fn res_send(message: *const c_void, message_n: c_int, answer: *mut c_void, n: c_int) -> c_int => calls::resolver::res_send;
+    fn __res_send(message: *const c_void, message_n: c_int, answer: *mut c_void, n: c_int) -> c_int => calls::resolver::res_send;
+    fn res_nquery(state: *mut c_void, name: *const c_char, class: c_int, kind: c_int, answer: *mut c_void, n: c_int) -> c_int => offload;
+    fn __res_nquery(state: *mut c_void, name: *const c_char, class: c_int, kind: c_int, answer: *mut c_void, n: c_int) -> c_int => offload;
+    fn res_nsearch(state: *mut c_void, name: *const c_char, class: c_int, kind: c_int, answer: *mut c_void, n: c_int) -> c_int => offload;
+    fn __res_nsearch(state: *mut c_void, name: *const c_char, class: c_int, kind: c_int, answer: *mut c_void, n: c_int) -> c_int => offload;
+    fn res_nquerydomain(state: *mut c_void, name: *const c_char, domain: *const c_char, class: c_int, kind: c_int, answer: *mut c_void, n: c_int) -> c_int => offload;
+    fn __res_nquerydomain(state: *mut c_void, name: *const c_char, domain: *const c_char, class: c_int, kind: c_int, answer: *mut c_void, n: c_int) -> c_int => offload;
+    fn res_nsend(state: *mut c_void, message: *const c_void, message_n: c_int, answer: *mut c_void, n: c_int) -> c_int => offload;
+    fn __res_nsend(state: *mut c_void, message: *const c_void, message_n: c_int, answer: *mut c_void, n: c_int) -> c_int => offload;
 
-    // Interprocess communication.
+    // Interprocess communication, and the rest.
+    fn msgrcv(queue: c_int, message: *mut c_void, n: size_t, kind: c_long, flags: c_int) -> ssize_t => calls::ipc::msgrcv;
+    fn msgsnd(queue: c_int, message: *const c_void, n: size_t, flags: c_int) -> c_int => calls::ipc::msgsnd;
+    fn semop(set: c_int, operations: *mut c_void, n: size_t) -> c_int => calls::ipc::semop;
+    fn semtimedop(set: c_int, operations: *mut c_void, n: size_t, limit: *const timespec) -> c_int => calls::ipc::semtimedop;
+    fn mq_receive(queue: c_int, message: *mut c_char, n: size_t, priority: *mut c_uint) -> ssize_t => calls::ipc::mq_receive;
+    fn mq_timedreceive(queue: c_int, message: *mut c_char, n: size_t, priority: *mut c_uint, until: *const timespec) -> ssize_t => calls::ipc::mq_timedreceive;
+    fn mq_send(queue: c_int, message: *const c_char, n: size_t, priority: c_uint) -> c_int => calls::ipc::mq_send;
+    fn mq_timedsend(queue: c_int, message: *const c_char, n: size_t, priority: c_uint, until: *const timespec) -> c_int => calls::ipc::mq_timedsend;
+    fn mq_open(name: *const c_char, flags: c_int, mode: mode_t, attributes: *const c_void) -> c_int => offload;
+    fn __mq_open_2(name: *const c_char, flags: c_int) -> c_int => offload;
+    fn mq_unlink(name: *const c_char) -> c_int => offload;
+    fn shm_open(name: *const c_char, flags: c_int, mode: mode_t) -> c_int => offload;
+    fn shm_unlink(name: *const c_char) -> c_int => offload;
+    fn sem_unlink(name: *const c_char) -> c_int => offload;
+    fn eventfd_read(fd: c_int, value: *mut c_void) -> c_int => calls::rw::eventfd_read;
+    fn eventfd_write(fd: c_int, value: u64) -> c_int => calls::rw::eventfd_write;
+    fn getrandom(buf: *mut c_void, n: size_t, flags: c_uint) -> ssize_t => offload when calls::random::waits();
+    fn getentropy(buf: *mut c_void, n: size_t) -> c_int => offload when calls::random::waits();
+    fn tcdrain(fd: c_int) -> c_int => offload;
+    fn tcsendbreak(fd: c_int, duration: c_int) -> c_int => offload;
+    fn tcsetattr(fd: c_int, actions: c_int, settings: *const c_void) -> c_int => offload when calls::terminal::drains(actions);
+    fn aio_suspend(list: *const c_void, n: c_int, limit: *const timespec) -> c_int => offload;
+    fn aio_suspend64(list: *const c_void, n: c_int, limit: *const timespec) -> c_int => offload;
+    fn lio_listio(mode: c_int, list: *const c_void, n: c_int, event: *mut c_void) -> c_int => offload when mode == LIO_WAIT;
+    fn lio_listio64(mode: c_int, list: *const c_void, n: c_int, event: *mut c_void) -> c_int => offload when mode == LIO_WAIT;
+    fn mlock(address: *const c_void, n: size_t) -> c_int => offload;
+    fn mlock2(address: *const c_void, n: size_t, flags: c_uint) -> c_int => offload;
+    fn mlockall(flags: c_int) -> c_int => offload;
 
     // Locks.
     fn pthread_mutex_lock(m: *mut pthread_mutex_t) -> c_int => calls::locks::mutex::lock, first: calls::locks::mutex::lock_at_once;

@@ -13,7 +13,7 @@
 //! sets its claim first ends the wait; a node whose claim a waker has is that waker's until it is landed.
 
 use core::cell::Cell;
-use core::ptr::null_mut;
+use core::ptr::null;
 
 #[cfg(not(all(loom, test)))]
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
@@ -65,8 +65,8 @@ impl<L> Node<L> {
             mark,
             claim: AtomicBool::new(false),
             queued: Cell::new(false),
-            next: Cell::new(null_mut()),
-            previous: Cell::new(null_mut()),
+            next: Cell::new(null()),
+            previous: Cell::new(null()),
             fiber,
         }
     }
@@ -211,8 +211,8 @@ impl<L: Land> Bucket<L> {
             held: AtomicBool::new(false),
             missed: AtomicBool::new(false),
             waiting: AtomicU32::new(0),
-            first: Cell::new(null_mut()),
-            last: Cell::new(null_mut()),
+            first: Cell::new(null()),
+            last: Cell::new(null()),
         }
     }
 
@@ -222,8 +222,8 @@ impl<L: Land> Bucket<L> {
             held: AtomicBool::new(false),
             missed: AtomicBool::new(false),
             waiting: AtomicU32::new(0),
-            first: Cell::new(null_mut()),
-            last: Cell::new(null_mut()),
+            first: Cell::new(null()),
+            last: Cell::new(null()),
         }
     }
 
@@ -262,9 +262,9 @@ impl<L: Land> Bucket<L> {
     fn link(&self, node: &Node<L>, at_head: bool) {
         let at: *const Node<L> = node;
         let (next, previous) = if at_head {
-            (self.first.get(), null_mut())
+            (self.first.get(), null())
         } else {
-            (null_mut(), self.last.get().cast_mut())
+            (null(), self.last.get())
         };
         node.next.set(next);
         node.previous.set(previous);
@@ -318,7 +318,11 @@ impl<L: Land> Bucket<L> {
                 continue;
             }
             if matches!(which, Which::Turn) && chain.len == 0 {
-                (most, mask) = if node.mark == SHARED { (usize::MAX, SHARED) } else { (1, ANY) };
+                (most, mask) = if node.mark == SHARED {
+                    (usize::MAX, SHARED)
+                } else {
+                    (1, ANY)
+                };
             }
             self.unlink(node);
             chain.push(node);
@@ -330,14 +334,14 @@ impl<L: Land> Bucket<L> {
 impl<L> Chain<L> {
     fn new() -> Self {
         Self {
-            first: null_mut(),
-            last: null_mut(),
+            first: null(),
+            last: null(),
             len: 0,
         }
     }
 
     fn push(&mut self, node: &Node<L>) {
-        node.next.set(null_mut());
+        node.next.set(null());
         // SAFETY: nodes in the chain are claimed by us and not landed yet.
         match unsafe { self.last.as_ref() } {
             Some(last) => last.next.set(node),
@@ -417,7 +421,10 @@ mod tests {
         assert_eq!(awake(), [true, false, false, false, false]);
         lot.wake(16, Which::Turn);
         assert_eq!(awake(), [true, true, false, true, false]);
-        assert!(nodes[2].claim().swap(true, Ordering::AcqRel) == false, "its time is over");
+        assert!(
+            nodes[2].claim().swap(true, Ordering::AcqRel) == false,
+            "its time is over"
+        );
         assert_eq!(lot.wake_exactly(16, Which::First), 0);
         assert!(lot.withdraw(&nodes[2]));
         assert!(!lot.may_wait(16));

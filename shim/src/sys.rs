@@ -4,7 +4,8 @@ use crate::errno::Errno;
 use std::ffi::{c_char, c_int, c_void};
 use std::os::fd::{BorrowedFd, IntoRawFd};
 use std::sync::atomic::AtomicU32;
-use syscalls::{Sysno, raw};
+pub use syscalls::Sysno;
+use syscalls::raw;
 
 /// The offset that means 'at the current position' to preadv2(2), pwritev2(2) and io_uring.
 pub const AT_POSITION: i64 = -1;
@@ -14,6 +15,15 @@ fn outcome(result: usize) -> Result<usize, Errno> {
         error @ 1..=4095 => Err(Errno(error as c_int)),
         _ => Ok(result),
     }
+}
+
+/// Any system call, for those that are made in one place only.
+///
+/// # Safety
+/// As the call's.
+pub unsafe fn call(number: Sysno, [a, b, c, d, e, f]: [usize; 6]) -> Result<usize, Errno> {
+    // SAFETY: passed on to our caller.
+    outcome(unsafe { raw::syscall6(number as usize, a, b, c, d, e, f) })
 }
 
 /// The halves of an offset as preadv(2) and its kin take it; the second is unused on 64-bit machines.
@@ -354,23 +364,13 @@ pub fn now() -> u64 {
     t.tv_sec as u64 * 1_000_000_000 + t.tv_nsec as u64
 }
 
-/// Any system call.
-///
-/// # Safety
-/// As the call's.
-pub unsafe fn call(number: usize, arguments: [usize; 6]) -> Result<usize, Errno> {
-    let [a, b, c, d, e, f] = arguments;
-    // SAFETY: passed on to our caller.
-    outcome(unsafe { raw::syscall6(number, a, b, c, d, e, f) })
-}
-
 /// Wakes up to `most` threads that wait on `word`, which need not be there any more: how many.
 pub fn futex_wake(word: &AtomicU32, most: u32, shared: bool) -> usize {
     let private = if shared { 0 } else { libc::FUTEX_PRIVATE_FLAG };
     let operation = (libc::FUTEX_WAKE | private) as usize;
     let at = std::ptr::from_ref(word).addr();
     // SAFETY: the kernel only takes the address.
-    unsafe { call(Sysno::futex as usize, [at, operation, most as usize, 0, 0, 0]) }.unwrap_or(0)
+    unsafe { call(Sysno::futex, [at, operation, most as usize, 0, 0, 0]) }.unwrap_or(0)
 }
 
 /// Waits on `word` while it is `value`; may return early.
@@ -379,5 +379,5 @@ pub fn futex_wait(word: &AtomicU32, value: u32, shared: bool) {
     let operation = (libc::FUTEX_WAIT | private) as usize;
     let at = std::ptr::from_ref(word).addr();
     // SAFETY: the kernel reads the word, which is alive.
-    let _ = unsafe { call(Sysno::futex as usize, [at, operation, value as usize, 0, 0, 0]) };
+    let _ = unsafe { call(Sysno::futex, [at, operation, value as usize, 0, 0, 0]) };
 }

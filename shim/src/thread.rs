@@ -4,7 +4,7 @@
 //! live: the verbs of a host do not call back (aioshim.h), and no borrow is held across a park.
 
 use crate::conf::{EngineChoice, Level};
-use crate::deadlines::{Deadlines, NEVER};
+use crate::deadlines::{Deadline, Deadlines, NEVER};
 use crate::engine::{self, Engine, Made, Request, Sink, Token, Wait};
 use crate::errno;
 use crate::flight::{End, Flight, Flights, Kind};
@@ -365,7 +365,8 @@ impl Thread {
                 Message::Landed(token, result) => unparked += usize::from(self.complete(token, result)),
             }
         }
-        self.remote.take_landed(|token| unparked += usize::from(self.complete(token, 0)));
+        self.remote
+            .take_landed(|token| unparked += usize::from(self.complete(token, 0)));
         unparked
     }
 

@@ -83,6 +83,19 @@ pub unsafe extern "C" fn vfork() -> libc::pid_t {
     )
 }
 
+/// The same under its other name.
+///
+/// # Safety
+/// As vfork(2).
+#[unsafe(naked)]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn __vfork() -> libc::pid_t {
+    #[cfg(target_arch = "x86_64")]
+    naked_asm!("jmp {vfork}", vfork = sym vfork);
+    #[cfg(target_arch = "aarch64")]
+    naked_asm!("b {vfork}", vfork = sym vfork);
+}
+
 /// glibc's accessor under a name that `sym` can take.
 extern "C" fn errno_location() -> *mut libc::c_int {
     // SAFETY: valid on every thread.

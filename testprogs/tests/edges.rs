@@ -97,6 +97,8 @@ probes! {
     nowait, [1, 3];
     openers, [1, 3];
     full, [1, 3];
+    names, [1, 3];
+    queues, [1, 3];
     // Which task is in read, and which thread a signal interrupts, is only known with one worker.
     closing, [1];
     interrupted, [1];

@@ -4,12 +4,16 @@
 //! and libc's arguments, and returns an [`Outcome`]; the hook turns that into a result and errno, or makes libc's call.
 
 pub mod file;
+pub mod ipc;
 pub mod locks;
 pub mod offload;
 pub mod open;
+pub mod random;
+pub mod resolver;
 pub mod rw;
 pub mod sleep;
 pub mod syscall;
+pub mod terminal;
 
 use crate::errno::Errno;
 use crate::policy::Why;

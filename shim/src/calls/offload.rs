@@ -1,7 +1,7 @@
 //! Calls that no engine knows: libc's whole function, on a thread of the pool, with its fiber parked meanwhile.
 //!
-//! What libc keeps for each thread is carried there and back: errno. A function that calls back into the program must not
-//! go this way, nor one whose result lies in the thread's own memory.
+//! What libc keeps for each thread is carried there and back: errno, h_errno, the locale. A function that calls back into the
+//! program must not go this way, nor one whose result lies in the thread's own memory.
 
 use crate::call::Call;
 use crate::engine::{Request, Run};
@@ -14,6 +14,12 @@ struct Trip<R, F> {
     function: Option<F>,
     result: Option<R>,
     errno: c_int,
+    h_errno: c_int,
+    locale: libc::locale_t,
+}
+
+unsafe extern "C" {
+    fn __h_errno_location() -> *mut c_int;
 }
 
 /// What `function`, libc's own, returns; None if libc is to be called as ever.
@@ -38,6 +44,10 @@ pub fn run<R, F: FnOnce() -> R>(call: &Call<'_>, function: F) -> Option<R> {
         function: Some(function),
         result: None,
         errno: errno::get(),
+        // SAFETY: glibc's accessors, valid on every thread; a null locale asks for the one in use.
+        h_errno: unsafe { *__h_errno_location() },
+        // SAFETY: as above.
+        locale: unsafe { libc::uselocale(std::ptr::null_mut()) },
     };
     let trip = &raw mut trip;
     call.perform(&Request::Run(Run {
@@ -48,6 +58,8 @@ pub fn run<R, F: FnOnce() -> R>(call: &Call<'_>, function: F) -> Option<R> {
     let trip = unsafe { &mut *trip };
     if trip.result.is_some() {
         errno::set(trip.errno);
+        // SAFETY: as above.
+        unsafe { *__h_errno_location() = trip.h_errno };
     }
     trip.result.take()
 }
@@ -60,8 +72,18 @@ unsafe fn travel<R, F: FnOnce() -> R>(data: *mut c_void) {
     // SAFETY: the caller's promise.
     let trip = unsafe { &mut *data.cast::<Trip<R, F>>() };
     if let Some(function) = trip.function.take() {
+        // SAFETY: glibc's accessors, valid on every thread; the fiber's thread uses that locale while its call lasts.
+        let before = unsafe {
+            *__h_errno_location() = trip.h_errno;
+            libc::uselocale(trip.locale)
+        };
         errno::set(trip.errno);
         trip.result = Some(function());
         trip.errno = errno::get();
+        // SAFETY: as above.
+        unsafe {
+            trip.h_errno = *__h_errno_location();
+            libc::uselocale(before);
+        }
     }
 }

@@ -134,6 +134,24 @@ pub fn pwrite(call: &Call<'_>, fd: c_int, buf: *const c_void, n: usize, offset: 
     }
 }
 
+/// eventfd_read(3).
+pub fn eventfd_read(call: &Call<'_>, fd: c_int, value: *mut c_void) -> Outcome {
+    whole_count(read(call, fd, value, size_of::<u64>()))
+}
+
+/// eventfd_write(3).
+pub fn eventfd_write(call: &Call<'_>, fd: c_int, value: u64) -> Outcome {
+    whole_count(write(call, fd, (&raw const value).cast(), size_of::<u64>()))
+}
+
+/// 0 for all of a count, -1 for less of it.
+fn whole_count(outcome: Outcome) -> Outcome {
+    match outcome {
+        Outcome::Done(Ok(n)) => Outcome::Done(Ok(if n == size_of::<u64>() as isize { 0 } else { -1 })),
+        outcome => outcome,
+    }
+}
+
 pub fn readv(call: &Call<'_>, fd: c_int, iov: *const libc::iovec, n: c_int) -> Outcome {
     vector(call, Way::Read, fd, iov, n, AT_POSITION, 0)
 }

@@ -23,12 +23,7 @@ pub fn wait(call: &Call<'_>, c: *mut pthread_cond_t, m: *mut pthread_mutex_t) ->
 }
 
 /// pthread_cond_timedwait(3).
-pub fn timedwait(
-    call: &Call<'_>,
-    c: *mut pthread_cond_t,
-    m: *mut pthread_mutex_t,
-    time: *const timespec,
-) -> Outcome {
+pub fn timedwait(call: &Call<'_>, c: *mut pthread_cond_t, m: *mut pthread_mutex_t, time: *const timespec) -> Outcome {
     let clock = if flags(c) & MONOTONIC != 0 {
         libc::CLOCK_MONOTONIC
     } else {

@@ -30,21 +30,16 @@ pub fn futex(call: &Call<'_>, arguments: Arguments) -> Outcome {
         _ => return Outcome::Through(Why::Quick),
     };
     // What is wrong with them is the kernel's to say.
-    let Some(limit) = limit else { return Outcome::Through(Why::Unusual) };
+    let Some(limit) = limit else {
+        return Outcome::Through(Why::Unusual);
+    };
     if mark == 0 || allocator::is_calling() {
         return Outcome::Through(Why::Unusual);
     }
     Outcome::Done(wait(call, address as usize, operation, value as u32, limit, mark).map(|()| 0))
 }
 
-fn wait(
-    call: &Call<'_>,
-    key: usize,
-    operation: c_int,
-    value: u32,
-    deadline: Deadline,
-    mark: u32,
-) -> Result<(), Errno> {
+fn wait(call: &Call<'_>, key: usize, operation: c_int, value: u32, deadline: Deadline, mark: u32) -> Result<(), Errno> {
     let shared = operation & libc::FUTEX_PRIVATE_FLAG == 0;
     let mut patience = Patience::new();
     loop {
@@ -78,7 +73,7 @@ fn compare(key: usize, operation: c_int, value: u32) -> Result<(), Errno> {
     let private = operation & libc::FUTEX_PRIVATE_FLAG;
     let operation = (libc::FUTEX_CMP_REQUEUE | private) as usize;
     // SAFETY: none is woken, none requeued: the kernel compares, no more.
-    unsafe { sys::call(libc::SYS_futex as usize, [key, operation, 0, 0, key, value as usize]) }.map(drop)
+    unsafe { sys::call(sys::Sysno::futex, [key, operation, 0, 0, key, value as usize]) }.map(drop)
 }
 
 /// A time limit; None if it is not a valid one.

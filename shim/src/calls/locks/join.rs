@@ -58,12 +58,7 @@ pub fn thrd_join(call: &Call<'_>, thread: pthread_t, result: *mut c_int) -> Outc
 }
 
 /// Err where libc's own function is to do it.
-fn join_until(
-    call: &Call<'_>,
-    thread: pthread_t,
-    value: Value,
-    deadline: Deadline,
-) -> Result<Result<(), Errno>, Why> {
+fn join_until(call: &Call<'_>, thread: pthread_t, value: Value, deadline: Deadline) -> Result<Result<(), Errno>, Why> {
     // SAFETY: no memory is touched.
     if thread == unsafe { libc::pthread_self() } {
         return Err(Why::Unusual);

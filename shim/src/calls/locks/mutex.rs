@@ -264,7 +264,11 @@ fn lock_until(call: &Call<'_>, m: *mut pthread_mutex_t, until: impl Fn() -> Resu
 }
 
 /// Locks `m` for the running fiber.
-pub fn take(call: &Call<'_>, m: *mut pthread_mutex_t, until: impl Fn() -> Result<Deadline, Errno>) -> Result<(), Errno> {
+pub fn take(
+    call: &Call<'_>,
+    m: *mut pthread_mutex_t,
+    until: impl Fn() -> Result<Deadline, Errno>,
+) -> Result<(), Errno> {
     let mutex = of(m);
     if mutex.is_special() {
         return special::take(call, m, until);
@@ -382,4 +386,3 @@ pub fn give(call: &Call<'_>, m: *mut pthread_mutex_t) -> Result<(), Errno> {
 pub fn before_unseen_release(m: *mut pthread_mutex_t) {
     released(m, Which::All);
 }
-

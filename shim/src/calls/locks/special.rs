@@ -66,7 +66,11 @@ fn note(call: &Call<'_>, m: *mut pthread_mutex_t, error: i32) -> Result<(), Errn
 }
 
 /// Locks it, parking as long as another has it: that one's thread may die, which only a look can tell.
-pub fn take(call: &Call<'_>, m: *mut pthread_mutex_t, until: impl Fn() -> Result<Deadline, Errno>) -> Result<(), Errno> {
+pub fn take(
+    call: &Call<'_>,
+    m: *mut pthread_mutex_t,
+    until: impl Fn() -> Result<Deadline, Errno>,
+) -> Result<(), Errno> {
     // The caller's own, which libc knows how to answer.
     let mutex = of(m);
     if mutex.counts_owners() && mutex.is_owned_by(thread_id()) && !is_anothers(m, call.fiber) {

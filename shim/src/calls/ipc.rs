@@ -1,0 +1,210 @@
+//! Message queues and semaphore sets of System V, message queues of POSIX: tried without waiting first.
+//!
+//! A POSIX queue is a descriptor that poll(2) knows; for those of System V, which nothing but their own calls can wait for,
+//! a thread of the pool waits.
+
+use super::{Outcome, offload};
+use crate::call::Call;
+use crate::deadlines::{self, Deadline};
+use crate::engine::Request;
+use crate::errno::Errno;
+use crate::policy::{Alone, Why};
+use crate::sys::{self, Sysno};
+use std::ffi::{c_char, c_int, c_long, c_uint, c_void};
+
+/// Why a call that may wait is none of ours.
+fn through(call: &Call<'_>) -> Option<Outcome> {
+    if call.load().alone == Alone::Entirely {
+        Some(Outcome::Through(Why::Alone))
+    } else if !call.has_engine() {
+        Some(Outcome::Through(Why::NoEngine))
+    } else {
+        None
+    }
+}
+
+/// A system call that is told not to wait by a flag, `arguments` given the one to use: tried so, then on a thread of the
+/// pool. `would_wait` is what it says in the place of waiting.
+fn try_then_offload(
+    call: &Call<'_>,
+    number: Sysno,
+    flags: c_int,
+    would_wait: c_int,
+    arguments: impl Fn(c_int) -> [usize; 6],
+) -> Outcome {
+    if flags & libc::IPC_NOWAIT != 0 {
+        return Outcome::Through(Why::Nonblocking);
+    }
+    if let Some(through) = through(call) {
+        return through;
+    }
+    // SAFETY: the C caller's arguments, here and below, while its call lasts.
+    match unsafe { sys::call(number, arguments(flags | libc::IPC_NOWAIT)) } {
+        Err(error) if error.0 == would_wait => {}
+        result => {
+            call.inline();
+            return Outcome::Done(result.map(|n| n as isize));
+        }
+    }
+    // SAFETY: as above.
+    match offload::run(call, || unsafe { sys::call(number, arguments(flags)) }) {
+        Some(result) => Outcome::Done(result.map(|n| n as isize)),
+        None => Outcome::Through(Why::NoEngine),
+    }
+}
+
+/// msgrcv(2).
+pub fn msgrcv(call: &Call<'_>, queue: c_int, message: *mut c_void, n: usize, kind: c_long, flags: c_int) -> Outcome {
+    try_then_offload(call, Sysno::msgrcv, flags, libc::ENOMSG, |flags| {
+        [queue as usize, message as usize, n, kind as usize, flags as usize, 0]
+    })
+}
+
+/// msgsnd(2).
+pub fn msgsnd(call: &Call<'_>, queue: c_int, message: *const c_void, n: usize, flags: c_int) -> Outcome {
+    try_then_offload(call, Sysno::msgsnd, flags, libc::EAGAIN, |flags| {
+        [queue as usize, message as usize, n, flags as usize, 0, 0]
+    })
+}
+
+/// semop(2).
+pub fn semop(call: &Call<'_>, set: c_int, operations: *mut c_void, n: usize) -> Outcome {
+    semtimedop(call, set, operations, n, std::ptr::null())
+}
+
+/// semtimedop(2).
+pub fn semtimedop(
+    call: &Call<'_>,
+    set: c_int,
+    operations: *mut c_void,
+    n: usize,
+    limit: *const libc::timespec,
+) -> Outcome {
+    if let Some(through) = through(call) {
+        return through;
+    }
+    let arguments = |limit: *const libc::timespec| [set as usize, operations as usize, n, limit as usize, 0, 0];
+    // A try is an operation with no time to wait; a limit that the kernel would refuse is its to refuse.
+    let none = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: not null; the C caller's.
+    let wrong = !limit.is_null() && unsafe { !(0..1_000_000_000).contains(&(*limit).tv_nsec) || (*limit).tv_sec < 0 };
+    if wrong {
+        return Outcome::Through(Why::Unusual);
+    }
+    // SAFETY: the C caller's arguments, here and below, while its call lasts. EAGAIN is also what an operation with
+    // IPC_NOWAIT says: asked again it says so again.
+    match unsafe { sys::call(Sysno::semtimedop, arguments(&raw const none)) } {
+        Err(Errno::AGAIN) => {}
+        result => {
+            call.inline();
+            return Outcome::Done(result.map(|n| n as isize));
+        }
+    }
+    // SAFETY: as above.
+    match offload::run(call, || unsafe { sys::call(Sysno::semtimedop, arguments(limit)) }) {
+        Some(result) => Outcome::Done(result.map(|n| n as isize)),
+        None => Outcome::Through(Why::NoEngine),
+    }
+}
+
+/// A time of CLOCK_REALTIME that is over: what is asked to wait until then does not.
+static PAST: libc::timespec = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+
+/// A transfer on a POSIX message queue, until a time of CLOCK_REALTIME or for ever: tried, and tried again each time that
+/// poll(2) says the queue is ready.
+fn on_queue(
+    call: &Call<'_>,
+    queue: c_int,
+    events: i16,
+    until: *const libc::timespec,
+    attempt: impl Fn(*const libc::timespec) -> Result<usize, Errno>,
+) -> Outcome {
+    if let Some(through) = through(call) {
+        return through;
+    }
+    // SAFETY: null or the C caller's.
+    let deadline = match unsafe { until.as_ref() } {
+        None => deadlines::NEVER,
+        Some(time) if time.tv_sec < 0 || !(0..1_000_000_000).contains(&time.tv_nsec) => {
+            return Outcome::Through(Why::Unusual);
+        }
+        Some(time) => of_realtime(time),
+    };
+    loop {
+        match attempt(&raw const PAST) {
+            Err(error) if error.0 == libc::ETIMEDOUT => {}
+            result => return Outcome::Done(result.map(|n| n as isize)),
+        }
+        let result = call.perform_until(&Request::Poll { fd: queue, events }, deadline);
+        match Errno::of(result) {
+            _ if result >= 0 => {}
+            Errno::TIME => return Outcome::Done(Err(Errno(libc::ETIMEDOUT))),
+            Errno::RESTART => return Outcome::Done(Err(Errno::INTR)),
+            _ => return Outcome::Through(Why::NoEngine),
+        }
+    }
+}
+
+/// A time of CLOCK_REALTIME, as of now, by CLOCK_MONOTONIC.
+fn of_realtime(time: &libc::timespec) -> Deadline {
+    let wanted = time.tv_sec as u64 as u128 * 1_000_000_000 + time.tv_nsec as u128;
+    let here = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+    let here = here.tv_sec as u128 * 1_000_000_000 + here.tv_nsec as u128;
+    sys::now().saturating_add(u64::try_from(wanted.saturating_sub(here)).unwrap_or(u64::MAX))
+}
+
+/// mq_receive(3).
+pub fn mq_receive(call: &Call<'_>, queue: c_int, message: *mut c_char, n: usize, priority: *mut c_uint) -> Outcome {
+    mq_timedreceive(call, queue, message, n, priority, std::ptr::null())
+}
+
+/// mq_timedreceive(3).
+pub fn mq_timedreceive(
+    call: &Call<'_>,
+    queue: c_int,
+    message: *mut c_char,
+    n: usize,
+    priority: *mut c_uint,
+    until: *const libc::timespec,
+) -> Outcome {
+    on_queue(call, queue, libc::POLLIN, until, |until| {
+        let arguments = [
+            queue as usize,
+            message as usize,
+            n,
+            priority as usize,
+            until as usize,
+            0,
+        ];
+        // SAFETY: the C caller's arguments, while its call lasts.
+        unsafe { sys::call(Sysno::mq_timedreceive, arguments) }
+    })
+}
+
+/// mq_send(3).
+pub fn mq_send(call: &Call<'_>, queue: c_int, message: *const c_char, n: usize, priority: c_uint) -> Outcome {
+    mq_timedsend(call, queue, message, n, priority, std::ptr::null())
+}
+
+/// mq_timedsend(3).
+pub fn mq_timedsend(
+    call: &Call<'_>,
+    queue: c_int,
+    message: *const c_char,
+    n: usize,
+    priority: c_uint,
+    until: *const libc::timespec,
+) -> Outcome {
+    on_queue(call, queue, libc::POLLOUT, until, |until| {
+        let arguments = [
+            queue as usize,
+            message as usize,
+            n,
+            priority as usize,
+            until as usize,
+            0,
+        ];
+        // SAFETY: as above.
+        unsafe { sys::call(Sysno::mq_timedsend, arguments) }
+    })
+}
