@@ -46,6 +46,7 @@ const A_FIBER: u32 = 1 << 30;
 const KIND: u32 = 0x7f;
 const TYPE: u32 = 3;
 const SPECIAL: u32 = 0x70;
+const INHERITS: u32 = 0x20;
 const SHARED: u32 = 0x80;
 
 const NORMAL: u32 = 0;
@@ -97,6 +98,10 @@ impl Mutex {
         self.kind.load(Relaxed) & SPECIAL != 0
     }
 
+    fn inherits_priority(&self) -> bool {
+        self.kind.load(Relaxed) & INHERITS != 0
+    }
+
     pub fn counts_owners(&self) -> bool {
         matches!(self.mutex_type(), RECURSIVE | ERROR_CHECKING)
     }
@@ -104,6 +109,11 @@ impl Mutex {
     /// The owner's number is in the word for robust and priority-inheriting ones, and beside it for all.
     pub fn is_owned_by(&self, thread: c_int) -> bool {
         self.owner.load(Relaxed) as c_int == thread
+    }
+
+    /// Its owner died, and whoever came next gave it up.
+    pub fn is_not_recoverable(&self) -> bool {
+        self.owner.load(Relaxed) == i32::MAX as u32 - 1
     }
 
     pub fn times_locked(&self) -> u32 {
@@ -253,6 +263,8 @@ pub fn clocklock(call: &Call<'_>, m: *mut pthread_mutex_t, clock: clockid_t, tim
     }
     // SAFETY: the C caller's; only looked at if it has to wait, as libc does.
     lock_until(call, m, || match unsafe { &*time } {
+        // The kernel waits for these, and takes no time before its own.
+        time if of(m).inherits_priority() && time.tv_sec < 0 => Err(Errno::INVAL),
         time if is_valid(time) => Ok(deadline(clock, time)),
         _ => Err(Errno::INVAL),
     })

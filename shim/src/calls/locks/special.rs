@@ -78,9 +78,16 @@ pub fn take(
         // SAFETY: the C caller's; it does not wait for itself.
         return note(call, m, unsafe { libc::pthread_mutex_lock(m) });
     }
-    let attempt = || match try_take(call, m) {
-        Err(Errno::BUSY) => None,
-        result => Some(result),
+    let attempt = || {
+        if mutex.is_not_recoverable() {
+            // libc's try would leave it locked.
+            // SAFETY: the C caller's; it does not wait, for its state is final.
+            return Some(Err(Errno(plainly(|| unsafe { libc::pthread_mutex_lock(m) }))));
+        }
+        match try_take(call, m) {
+            Err(Errno::BUSY) => None,
+            result => Some(result),
+        }
     };
     if let Some(result) = attempt() {
         return result;
