@@ -370,38 +370,40 @@ fn relax(turns: u32) {
 mod tests {
     use super::*;
 
-    /// Stands for a fiber: it is parked until somebody notifies it.
-    struct Sleeper(notify::Notify);
-
+    #[cfg(loom)]
+    use loom::sync::{Arc, Condvar, Mutex};
     #[cfg(not(loom))]
-    mod notify {
-        use std::sync::{Condvar, Mutex};
+    use std::sync::{Arc, Condvar, Mutex};
 
-        #[derive(Default)]
-        pub struct Notify(Mutex<bool>, Condvar);
+    /// Stands for a fiber: it is parked until somebody lands it.
+    #[derive(Clone)]
+    struct Sleeper(Arc<(Mutex<bool>, Condvar)>);
 
-        impl Notify {
-            pub fn new() -> Self {
-                Self::default()
-            }
+    impl Sleeper {
+        fn new() -> Self {
+            Self(Arc::new((Mutex::new(false), Condvar::new())))
+        }
 
-            pub fn notify(&self) {
-                *self.0.lock().unwrap() = true;
-                self.1.notify_one();
-            }
+        #[cfg(not(loom))]
+        fn is_landed(&self) -> bool {
+            *self.0.0.lock().unwrap()
+        }
 
-            pub fn is_notified(&self) -> bool {
-                *self.0.lock().unwrap()
+        #[cfg(loom)]
+        fn wait(&self) {
+            let mut landed = self.0.0.lock().unwrap();
+            while !*landed {
+                landed = self.0.1.wait(landed).unwrap();
             }
         }
     }
-    #[cfg(loom)]
-    use loom::sync as notify;
 
     impl Land for Sleeper {
         unsafe fn land(node: *const Node<Self>) {
             // SAFETY: alive until landed.
-            unsafe { &*node }.fiber.0.notify();
+            let sleeper = unsafe { &*node }.fiber.clone();
+            *sleeper.0.0.lock().unwrap() = true;
+            sleeper.0.1.notify_one();
         }
     }
 
@@ -410,13 +412,13 @@ mod tests {
     fn wakes_in_order_and_by_mark() {
         let lot = Lot::new();
         let nodes: Vec<_> = [(16, ALONE), (16, SHARED), (16, ALONE), (16, SHARED), (4096, ANY)]
-            .map(|(key, mark)| Node::new(key, mark, Sleeper(notify::Notify::new())))
+            .map(|(key, mark)| Node::new(key, mark, Sleeper::new()))
             .into();
         for node in &nodes {
             // SAFETY: the nodes outlive the lot's use of them.
             unsafe { lot.enqueue(node, false) };
         }
-        let awake = || nodes.iter().map(|n| n.fiber.0.is_notified()).collect::<Vec<_>>();
+        let awake = || nodes.iter().map(|n| n.fiber.is_landed()).collect::<Vec<_>>();
         lot.wake(16, Which::Turn);
         assert_eq!(awake(), [true, false, false, false, false]);
         lot.wake(16, Which::Turn);
@@ -436,14 +438,14 @@ mod tests {
     #[test]
     fn a_waker_that_finds_the_bucket_held_leaves_a_note() {
         let lot = Lot::new();
-        let node = Node::new(16, ANY, Sleeper(notify::Notify::new()));
+        let node = Node::new(16, ANY, Sleeper::new());
         // SAFETY: the node outlives the lot's use of it.
         unsafe { lot.enqueue(&node, false) };
         lot.bucket(16).lock();
         lot.wake(16, Which::First);
-        assert!(!node.fiber.0.is_notified());
+        assert!(!node.fiber.is_landed());
         lot.bucket(16).unlock();
-        assert!(node.fiber.0.is_notified());
+        assert!(node.fiber.is_landed());
     }
 
     /// A lock of one word: two fibers that queue up, try again and park, and whoever holds it releases it, then looks for them. A
@@ -451,7 +453,6 @@ mod tests {
     #[cfg(loom)]
     #[test]
     fn no_wake_up_is_lost() {
-        use loom::sync::Arc;
         let mut model = loom::model::Builder::new();
         model.preemption_bound = Some(3);
         model.check(|| {
@@ -466,14 +467,14 @@ mod tests {
                                 .is_ok()
                         };
                         while !taken() {
-                            let node = Node::new(16, ANY, Sleeper(notify::Notify::new()));
+                            let node = Node::new(16, ANY, Sleeper::new());
                             // SAFETY: withdrawn, or landed, before it goes.
                             unsafe { lot.enqueue(&node, false) };
                             let got = taken();
                             if got && lot.withdraw(&node) {
                                 break;
                             }
-                            node.fiber.0.wait();
+                            node.fiber.wait();
                             if got {
                                 break;
                             }
@@ -502,10 +503,9 @@ mod tests {
     #[cfg(loom)]
     #[test]
     fn a_timeout_and_a_wake_never_both_end_a_wait() {
-        use loom::sync::Arc;
         loom::model(|| {
             let lot = Arc::new(Lot::<Sleeper>::new());
-            let node = Arc::new(Node::new(16, ANY, Sleeper(notify::Notify::new())));
+            let node = Arc::new(Node::new(16, ANY, Sleeper::new()));
             // SAFETY: the node outlives the model's use of it.
             unsafe { lot.enqueue(&node, false) };
             let waker = {
@@ -516,7 +516,7 @@ mod tests {
             if timed_out {
                 assert!(lot.withdraw(&node));
             } else {
-                node.fiber.0.wait();
+                node.fiber.wait();
             }
             assert_eq!(waker.join().unwrap(), usize::from(!timed_out));
         });

@@ -135,10 +135,9 @@ impl Mutex {
 
     /// A fiber has just taken the word.
     #[inline(always)]
-    fn own(&self, fiber: *mut c_void) {
-        self.owner.store(A_FIBER, Relaxed);
+    fn own(&self) {
+        self.owner.store(A_FIBER, Release);
         self.users.store(self.users.load(Relaxed).wrapping_add(1), Relaxed);
-        self.fiber.store(fiber, Relaxed);
     }
 
     #[inline(always)]
@@ -147,7 +146,8 @@ impl Mutex {
     }
 
     fn is_owned_by_fiber(&self, fiber: *mut c_void) -> bool {
-        self.is_fibers() && self.fiber.load(Relaxed) == fiber
+        // Which fiber is written before that it is one: else one that had it last could read its own name.
+        self.owner.load(Acquire) == A_FIBER && self.fiber.load(Relaxed) == fiber
     }
 
     /// Gives up what a fiber holds.
@@ -194,7 +194,8 @@ impl Mutex {
     }
 
     fn own_anew(&self, fiber: *mut c_void) {
-        self.own(fiber);
+        self.fiber.store(fiber, Relaxed);
+        self.own();
         if self.kind() == RECURSIVE {
             self.count.store(1, Relaxed);
         }
@@ -242,7 +243,7 @@ pub fn lock_at_once(thread: &Thread, m: *mut pthread_mutex_t) -> Option<c_int> {
     if mutex.kind() != NORMAL || !thread.afford() || !mutex.try_word() {
         return None;
     }
-    mutex.own(null_mut());
+    mutex.own();
     Some(0)
 }
 
