@@ -11,10 +11,10 @@
 #include <threads.h>
 #include <time.h>
 
-/* Prints an error number's name. */
+/* Prints what an error number means. */
 static void say(const char *what, int error)
 {
-    printf("%s: %s%s\n", what, error ? strerrorname_np(error) ? strerrorname_np(error) : "odd" : "ok",
+    printf("%s: %s%s\n", what, error ? strerror(error) : "ok",
            errno == ERRNO_UNTOUCHED ? "" : ", errno changed");
 }
 #define TRY(call) __extension__({ errno = ERRNO_UNTOUCHED; int try_error = (call); say(#call, try_error); try_error; })

@@ -12,7 +12,7 @@ use crate::deadlines::NEVER;
 use crate::lot::{ANY, Which};
 use crate::policy::Why;
 use crate::thread::Thread;
-use std::ffi::c_int;
+use std::ffi::{CStr, c_int, c_void};
 use std::sync::atomic::{AtomicI32, Ordering::*};
 
 pub type Routine = Option<unsafe extern "C" fn()>;
@@ -83,6 +83,31 @@ pub unsafe fn call(real: unsafe extern "C" fn(*mut c_int, Routine), control: *mu
     released(control, Which::All);
 }
 
+/// What C++'s std::call_once is about to call: its library hands that to the routine in two variables of the thread's, which
+/// other fibers set while this one is parked.
+struct Callable([Option<(*mut *mut c_void, *mut c_void)>; 2]);
+
+impl Callable {
+    fn save() -> Self {
+        let variable = |name: &CStr| {
+            // SAFETY: a lookup by name, of this thread's variable.
+            let at = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) }.cast::<*mut c_void>();
+            // SAFETY: not null, it is a pointer of the calling thread's.
+            (!at.is_null()).then(|| (at, unsafe { *at }))
+        };
+        Self(plainly(|| {
+            [c"_ZSt15__once_callable", c"_ZSt11__once_call"].map(variable)
+        }))
+    }
+
+    fn restore(self) {
+        for (at, value) in self.0.into_iter().flatten() {
+            // SAFETY: as in `save`; a fiber stays on its thread.
+            unsafe { *at = value };
+        }
+    }
+}
+
 /// Parks until it is done, or this fiber's to do: by libc, then.
 pub fn once(call: &Call<'_>, control: *mut c_int, _: Routine) -> Outcome {
     let word = word(control);
@@ -101,7 +126,9 @@ pub fn once(call: &Call<'_>, control: *mut c_int, _: Routine) -> Outcome {
                 again: false,
                 deadline: patience.next(NEVER),
             };
+            let callable = Callable::save();
             wait.park(call, || word.load(Acquire) != now);
+            callable.restore();
         } else if word.compare_exchange(now, running | CLAIM, AcqRel, Relaxed).is_ok() {
             return Outcome::Through(Why::Quick);
         }
