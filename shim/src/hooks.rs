@@ -8,8 +8,8 @@
 //! `=> offload` in the place of a function has libc's own run on a thread of the pool ([`calls::offload`]), `when` it may
 //! wait.
 //!
-//! Rows of locks say more: `first` is a function that may answer at once on an attached thread; such calls are not charged
-//! to their fiber. `by` is how libc's own function is called, wherever that is. `at: everywhere` says that the row's function is
+//! Rows of locks say more: `first` is a function that may answer at once on an attached thread; then the call is counted only
+//! where calls are timed. `by` is how libc's own function is called, wherever that is. `at: everywhere` says that the row's function is
 //! that, and that there is nothing else to it, on a fiber or off. `version` is that of libc's function where it has older ones
 //! under the name, which dlsym may find.
 //!
@@ -47,13 +47,17 @@ macro_rules! libcs_own {
     };
 }
 
-/// The answer that is to be had at once, if any.
+/// The answer that is to be had at once, if any; in the hook itself, for here each nanosecond counts.
 macro_rules! at_once {
-    ($thread:ident, ($($arg:ident),*)) => {
-        None
-    };
-    ($thread:ident, ($($arg:ident),*), $first:path) => {
-        $first($thread, $($arg),*)
+    ($here:ident, ($($arg:ident),*)) => {};
+    ($here:ident, ($($arg:ident),*), $first:path) => {
+        // SAFETY: this thread's attached Thread, which stays so while one of its hooks runs.
+        let thread = unsafe { &*$here };
+        if !thread.is_watched()
+            && let Some(result) = $first(thread, $($arg),*)
+        {
+            return result;
+        }
     };
 }
 
@@ -178,6 +182,7 @@ macro_rules! hooks {
                             // SAFETY: it makes libc's call, with its caller's arguments.
                             unsafe { own($($arg),*) }
                         } else {
+                            at_once!(here, ($($arg),*) $(, $first)?);
                             // SAFETY: `here` is this thread's attached Thread.
                             unsafe { attached(here, $($arg),*) }
                         }
@@ -192,10 +197,6 @@ macro_rules! hooks {
                     if thread.is_watched() {
                         // SAFETY: it makes libc's call at most, with its caller's arguments.
                         return unsafe { watched(thread, $($arg),*) };
-                    }
-                    if let Some(result) = at_once!(thread, ($($arg),*) $(, $first)?) {
-                        thread.stats().of(Row::$name as usize).inline.add(1);
-                        return result;
                     }
                     if let Some(call) = begun!(thread, Row::$name as usize, None $(, $first)?)
                         && let Some(result) = converted(&call, $($arg),*)

@@ -155,6 +155,7 @@ impl Mutex {
     fn release(&self) {
         self.owner.store(0, Relaxed);
         self.users.store(self.users.load(Relaxed).wrapping_sub(1), Relaxed);
+        let shared = self.kind.load(Relaxed) & SHARED != 0;
         let before = if single_threaded() {
             let before = self.word.load(Relaxed);
             self.word.store(0, Relaxed);
@@ -164,15 +165,9 @@ impl Mutex {
         };
         // From here on another may destroy it: only its address is used.
         if before > 1 {
-            self.wake_thread();
+            wake_thread(&self.word, shared);
         }
         released(self, Which::First);
-    }
-
-    #[cold]
-    fn wake_thread(&self) {
-        let shared = self.kind.load(Relaxed) & SHARED != 0;
-        sys::futex_wake(&self.word, 1, shared);
     }
 
     /// The fiber's second locking of what it has; None if it has not.
@@ -301,6 +296,11 @@ pub fn take(
     Ok(())
 }
 
+#[cold]
+fn wake_thread(word: &AtomicU32, shared: bool) {
+    sys::futex_wake(word, 1, shared);
+}
+
 /// Waits as a plain thread does.
 fn block(mutex: &Mutex) {
     let shared = mutex.kind.load(Relaxed) & SHARED != 0;
@@ -342,6 +342,7 @@ pub fn unlock(real: unsafe extern "C" fn(*mut pthread_mutex_t) -> c_int, m: *mut
     unlock_other(real, m)
 }
 
+#[inline(never)]
 fn unlock_other(real: unsafe extern "C" fn(*mut pthread_mutex_t) -> c_int, m: *mut pthread_mutex_t) -> c_int {
     let mutex = of(m);
     if mutex.is_fibers() {
