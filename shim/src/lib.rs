@@ -12,9 +12,10 @@
 //! stdio, whose calls do not come by names, enters at the first step by its jump tables: [`stdio`].
 //!
 //! Around it: [`start`] sets all up before `main`, [`conf`] reads the environment, [`stats`] counts, [`trace`] writes calls
-//! down, [`position`] keeps reads and writes at a shared file position atomic, [`signal`] has handlers run on fibers, [`fork`] gives
+//! down, [`position`] keeps reads and writes at a shared file position atomic, [`lot`] is where fibers wait for locks, [`signal`] has handlers run on fibers, [`fork`] gives
 //! the child a fresh start, [`main_fiber`] makes a fiber of an unmodified program's main thread.
 
+mod allocator;
 mod call;
 mod calls;
 mod conf;
@@ -28,6 +29,7 @@ mod fork;
 mod hooks;
 mod host;
 mod log;
+mod lot;
 mod main_fiber;
 mod names;
 mod paces;

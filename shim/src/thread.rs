@@ -4,7 +4,7 @@
 //! live: the verbs of a host do not call back (aioshim.h), and no borrow is held across a park.
 
 use crate::conf::{EngineChoice, Level};
-use crate::deadlines::{Deadlines, NEVER};
+use crate::deadlines::{Deadline, Deadlines, NEVER};
 use crate::engine::{self, Engine, Made, Request, Run, Sink, Token, Wait};
 use crate::errno;
 use crate::flight::{End, Flight, Flights, Kind};
@@ -439,7 +439,7 @@ impl Thread {
         unsafe {
             (*flight).finish(result);
             if (*flight).deadline != NEVER {
-                self.deadlines.borrow_mut().remove((*flight).deadline, token);
+                self.forget_deadline((*flight).deadline, token);
             }
             self.host.unpark((*flight).fiber);
         }
@@ -447,9 +447,50 @@ impl Thread {
     }
 
     /// Lands a wait of this thread's, whose claim the caller has.
-    #[allow(dead_code, reason = "locks are about to use it")]
     pub fn land(&self, token: Token) {
         self.complete(token, 0);
+    }
+
+    /// Begins a wait of the running fiber's, which is to park next ([`Self::await_landing`]) or to say that it need not
+    /// ([`Self::forgo`]). No engine is needed for it.
+    ///
+    /// # Safety
+    /// `flight` is one of [`Request::Wait`] on the running fiber's stack, and stays until the wait is over.
+    pub unsafe fn begin_wait(&self, flight: *mut Flight) -> Token {
+        // SAFETY: this thread's alone; the borrow ends with the statement.
+        let token = unsafe { &mut *self.flights.get() }.add(flight);
+        // SAFETY: the caller's, and alive.
+        unsafe {
+            (*flight).kind = Kind::Wait;
+            if (*flight).deadline != NEVER {
+                self.set_deadline(flight, token);
+            }
+        }
+        token
+    }
+
+    /// Parks the running fiber until its wait is landed or ended early.
+    pub fn await_landing(&self) {
+        self.park();
+    }
+
+    /// Ends a wait for which the running fiber does not park; nobody is about to land it.
+    pub fn forgo(&self, token: Token) {
+        // SAFETY: this thread's alone; the borrow ends with the statement. The flight is alive.
+        if let Some(flight) = unsafe { &mut *self.flights.get() }.remove(token)
+            // SAFETY: as above.
+            && let deadline = unsafe { (*flight).deadline }
+            && deadline != NEVER
+        {
+            self.forget_deadline(deadline, token);
+        }
+    }
+
+    /// Off the fiber, as in `set_deadline`: it gives memory back, and a preloaded malloc's locks may land a wait in here.
+    #[cold]
+    fn forget_deadline(&self, deadline: Deadline, token: Token) {
+        let _off = OffFiber::enter();
+        self.deadlines.borrow_mut().remove(deadline, token);
     }
 
     fn open_inbox(&self) -> usize {
@@ -463,6 +504,8 @@ impl Thread {
                 Message::Landed(token, result) => unparked += usize::from(self.complete(token, result)),
             }
         }
+        self.remote
+            .take_landed(|token| unparked += usize::from(self.complete(token, 0)));
         unparked
     }
 
@@ -506,6 +549,7 @@ impl Thread {
 
     #[cold]
     fn set_deadline(&self, flight: *mut Flight, token: Token) {
+        let _off = OffFiber::enter();
         // SAFETY: alive, on its fiber's stack.
         self.deadlines.borrow_mut().add(unsafe { (*flight).deadline }, token);
     }
@@ -543,6 +587,8 @@ impl Thread {
     #[inline(never)]
     fn offload(&self, token: Token, request: Request) -> bool {
         let errno = errno::get();
+        // The pool's own locks are no fiber's to park for.
+        let _off = OffFiber::enter();
         let submitted = pool::submit(Job {
             request,
             token,
@@ -592,12 +638,20 @@ impl Thread {
         self.waiting_turn.update(|n| n - 1);
     }
 
-    /// Counts one more call of the running fiber since it last let others run; when it has had its share, it does now.
-    #[inline]
-    pub fn spend(&self, fiber: *mut c_void) {
+    /// Counts one more call of the running fiber since it last let others run; false when it has had its share.
+    #[inline(always)]
+    pub fn afford(&self) -> bool {
         let left = self.budget.get();
         if left > 1 {
             self.budget.set(left - 1);
+        }
+        left > 1
+    }
+
+    /// The same; when it has had its share, others run now.
+    #[inline]
+    pub fn spend(&self, fiber: *mut c_void) {
+        if self.afford() {
             return;
         }
         self.end_turn(fiber);
@@ -618,9 +672,14 @@ impl Thread {
             self.turn_since.set(Some(since));
             self.budget.set(INLINE_BUDGET);
         } else {
-            self.host.unpark(fiber);
-            self.park();
+            self.yield_now(fiber);
         }
+    }
+
+    /// Lets the others of the thread run, and looks for what is done.
+    pub fn yield_now(&self, fiber: *mut c_void) {
+        self.host.unpark(fiber);
+        self.park();
     }
 
     /// Parks the running fiber until it is unparked; it leaves the streams it is inside meanwhile. errno is kept.

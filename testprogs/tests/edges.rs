@@ -86,6 +86,8 @@ probes! {
     sigpipe, [1, 3];
     fifo, [1, 3];
     herd, [1, 3];
+    lockerrors, [1, 3];
+    locks, [1, 3];
     hog, [1];
     atomic, [1, 3];
     mixed, [1, 3];
