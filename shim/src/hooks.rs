@@ -170,11 +170,17 @@ macro_rules! converted {
     };
 }
 
-/// Whether libc has the function of this name, which ends with a NUL.
+/// Whether dlsym finds libc's function of this name, which ends with a NUL.
 fn is_there(name: &'static str) -> bool {
     // SAFETY: a C string.
     !unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr().cast()) }.is_null()
 }
+
+/// libc's first version: names that it only keeps for programs of then are of no other, and dlsym does not find them.
+#[cfg(target_arch = "x86_64")]
+const FIRST_VERSION: &str = "GLIBC_2.2.5\0";
+#[cfg(target_arch = "aarch64")]
+const FIRST_VERSION: &str = "GLIBC_2.17\0";
 
 macro_rules! hooks {
     ($( fn $name:ident ( $($arg:ident : $ty:ty),* ) -> $ret:ty => $($function:ident)::+ $(( $($option:tt)* ))? $(when $when:expr)?
@@ -322,10 +328,11 @@ macro_rules! hooks {
                 }
 
                 pub fn bind() {
-                    let real = if is_there(concat!(stringify!($name), "\0")) {
+                    let name = concat!(stringify!($name), "\0");
+                    let real = if is_there(name) {
                         found!($name $(, $version)?)
                     } else {
-                        otherwise!($($own)?)
+                        versioned(name, FIRST_VERSION).unwrap_or(otherwise!($($own)?))
                     };
                     LIBC.store(real, Ordering::Relaxed);
                 }
