@@ -150,6 +150,16 @@ pub fn fsync(fd: c_int, data_only: bool) -> Result<(), Errno> {
     Ok(())
 }
 
+/// io_uring_enter(2) without an argument: how many entries were submitted.
+///
+/// # Safety
+/// The memory that the queued entries refer to stays in place until their completions.
+pub unsafe fn io_uring_enter(ring: c_int, submit: u32, want: u32, flags: u32) -> Result<usize, Errno> {
+    let (call, ring, submit) = (Sysno::io_uring_enter as usize, ring as usize, submit as usize);
+    // SAFETY: passed on to our caller.
+    outcome(unsafe { raw::syscall6(call, ring, submit, want as usize, flags as usize, 0, 0) })
+}
+
 /// io_setup(2): the id of a new AIO context, which is the address of its ring.
 pub fn io_setup(operations: u32) -> Result<usize, Errno> {
     let mut id = 0_usize;

@@ -27,6 +27,12 @@ fn same(name: &str, workers: &[u32]) {
         testprogs::skip(&format!("probe/{name}: {}", expected.error_text()));
         return;
     }
+    let ended = expected.status.code().is_some();
+    assert!(
+        ended,
+        "the plain run itself was ended by a signal\n{}",
+        expected.report()
+    );
     // What it says that it could not try.
     eprint!("{}", expected.error_text());
     for (flavor, engine) in [
