@@ -29,6 +29,8 @@ pub struct Flight {
     pub deadline: Deadline,
     /// As in the kernel, what waits for a disk is not interrupted by signals.
     pub interruptible: bool,
+    /// It waits for a disk, and for nothing else.
+    pub is_brief: bool,
     /// What signals are blocked while it waits, if not those of its thread; else null.
     pub mask: *const SignalSet,
     /// Of [`Kind::Wait`]: who sets it first ends the wait. May be null.
@@ -76,6 +78,7 @@ impl Flight {
             end: None,
             deadline,
             interruptible: request.is_interruptible(),
+            is_brief: !request.is_interruptible() && !matches!(request, Request::Run(_)),
             mask: std::ptr::null(),
             claim: match request {
                 Request::Wait { claim } => *claim,

@@ -251,6 +251,10 @@ impl Thread {
         tls::set_here(self);
         let masked = (self.signals.masked.get() > 0).then(|| self.begin_masked());
         let mut unparked = self.open_inbox();
+        // A fiber that goes on runs the handlers.
+        if unparked == 0 && self.signals.is_held() {
+            unparked = self.interrupt_for_signals();
+        }
         let wait = self.deadlines.borrow().shorten(wait, sys::now);
         let sleeps = unparked == 0 && !matches!(wait, Wait::No) && self.remote.begin_sleep();
         let wait = if sleeps { wait } else { Wait::No };
@@ -277,8 +281,8 @@ impl Thread {
         if let Some(base) = masked {
             self.signals.end_masked(base);
         }
-        if let Some((number, base)) = self.signals.held() {
-            unparked += self.ask_for(number, base);
+        if unparked == 0 && self.signals.is_held() {
+            unparked = self.interrupt_for_signals();
         }
         self.signals.leave(critical);
         unparked
@@ -307,27 +311,29 @@ impl Thread {
         base
     }
 
-    /// Has a fiber's wait end for `signal`, which is held back; whether one was unparked right now. Where none can be, the
-    /// handler runs right here, or, if what is waited for comes by itself and soon, after that.
+    /// Has a fiber's wait end for the signals that are held back; how many were unparked right now. Where none can be ended, the
+    /// handlers run right here, or, if what is waited for comes by itself and soon, after that.
     #[cold]
-    fn ask_for(&self, signal: c_int, base: SignalSet) -> usize {
-        if self.signals.ask(true) {
+    fn interrupt_for_signals(&self) -> usize {
+        let Some((signal, base)) = self.signals.held().filter(|_| !self.signals.due.get()) else {
             return 0;
-        }
-        let (mut accepts, mut ends) = (None, false);
+        };
+        let (mut accepts, mut soon) = (None, false);
         for (token, flight) in self.flights().iter() {
             // SAFETY: flights in the slab are alive (flight.rs).
             let flight = unsafe { &*flight };
-            if flight.end.is_none() && flight.accepts(signal, base) {
-                accepts = Some(token);
-                break;
+            match flight.end {
+                // Already told.
+                Some(End::Interrupt) => return 0,
+                Some(End::Timeout) => soon = true,
+                None if accepts.is_none() && flight.accepts(signal, base) => accepts = Some(token),
+                None => soon |= flight.is_brief && self.host.in_place,
             }
-            ends |= flight.end.is_some() || !flight.interruptible;
         }
         if let Some(token) = accepts {
             return usize::from(self.end_early(token, End::Interrupt));
         }
-        if !self.host.in_place || !ends {
+        if !soon {
             let _off = OffFiber::enter();
             self.signals.deliver(None);
         }
@@ -443,6 +449,10 @@ impl Thread {
             }
             self.host.unpark((*flight).fiber);
         }
+        if self.signals.is_held() {
+            // At the end of its call, if not for it.
+            self.signals.due.set(true);
+        }
         true
     }
 
@@ -528,6 +538,8 @@ impl Thread {
     #[inline(always)]
     pub unsafe fn fly(&self, request: &Request, flight: *mut Flight) {
         let Some(engine) = self.engine() else { return };
+        // A fiber that was to handle signals waits once more instead.
+        self.signals.due.set(false);
         // SAFETY: this thread's alone; the borrow ends with the statement.
         let token = unsafe { &mut *self.flights.get() }.add(flight);
         // SAFETY: the caller's, and alive.

@@ -126,6 +126,10 @@ probes! {
     sockclose, [1];
     polling, [1];
     interrupted, [1];
+    sleeps, [1];
+    restarts, [1];
+    waiting, [1];
+    children, [1, 3];
     // A worker that starts has its descriptors under low numbers for an instant: the program may count their closing.
     closeall, [1];
     // With one worker two tasks run in the same round.
