@@ -575,7 +575,7 @@ hooks! {
     fn thrd_join(thread: pthread_t, result: *mut c_int) -> c_int => calls::locks::join::thrd_join;
 
     // Variadic in C: up to six arguments, the last one on the stack, whatever is there.
-    fn syscall(number: c_long, a: c_long, b: c_long, c: c_long, d: c_long, e: c_long, f: c_long) -> c_long => calls::syscall::dispatch, by: calls::syscall::plainly;
+    fn syscall(number: c_long, a: c_long, b: c_long, c: c_long, d: c_long, e: c_long, f: c_long) -> c_long => calls::syscall::dispatch, first: calls::syscall::uncharged, by: calls::syscall::plainly;
 
     // stdio closes descriptors inside libc, where no other hook sees it.
     fn fclose(stream: *mut FILE) -> c_int => calls::file::fclose, forgets: calls::file::before_fclose(stream);
