@@ -827,7 +827,7 @@ hooks! {
     fn thrd_join(thread: pthread_t, result: *mut c_int) -> c_int => calls::locks::join::thrd_join;
 
     // Variadic in C: up to six arguments, the last one on the stack, whatever is there.
-    fn syscall(number: c_long, a: c_long, b: c_long, c: c_long, d: c_long, e: c_long, f: c_long) -> c_long => calls::syscall::dispatch, by: calls::syscall::plainly;
+    fn syscall(number: c_long, a: c_long, b: c_long, c: c_long, d: c_long, e: c_long, f: c_long) -> c_long => calls::syscall::dispatch, first: calls::syscall::uncharged, by: calls::syscall::plainly;
 
     // stdio, where it does more than its jump tables see (crate::stdio). It closes descriptors inside libc.
     fn fopen(path: *const c_char, mode: *const c_char) -> *mut FILE => calls::stdio::fopen;

@@ -3,6 +3,7 @@
 //! Invariant: everything but [`Remote`] is touched by the attached thread alone, and never while a borrow of it is
 //! live: the verbs of a host do not call back (aioshim.h), and no borrow is held across a park.
 
+use crate::allocator;
 use crate::conf::{EngineChoice, Level};
 use crate::deadlines::{Deadline, Deadlines, NEVER};
 use crate::engine::{self, Engine, Made, Request, Run, Sink, Token, Wait};
@@ -674,7 +675,7 @@ impl Thread {
     fn end_turn(&self, fiber: *mut c_void) {
         // Where calls block, a fiber must not come to share its thread with one that waits for it because of us.
         // SAFETY: as in `engine`.
-        if !matches!(unsafe { &*self.engine.get() }, EngineSlot::Made(_)) {
+        if !matches!(unsafe { &*self.engine.get() }, EngineSlot::Made(_)) || allocator::is_calling() {
             return;
         }
         let now = sys::now();

@@ -5,10 +5,28 @@ use super::{Outcome, file, locks, open, rw, sleep};
 use crate::call::Call;
 use crate::fds;
 use crate::policy::Why;
+use crate::thread::Thread;
 use std::ffi::{c_int, c_long};
 use std::ptr::with_exposed_provenance_mut as pointer;
 
 type Number = c_long;
+
+/// Nothing is done at once, but nothing is charged for either: the io_uring crate and std make their system calls through
+/// this function, in the middle of what is ours, where no other fiber may come in between.
+#[inline(always)]
+#[expect(clippy::too_many_arguments, reason = "so many has C's")]
+pub fn uncharged(
+    _: &Thread,
+    _: Number,
+    _: c_long,
+    _: c_long,
+    _: c_long,
+    _: c_long,
+    _: c_long,
+    _: c_long,
+) -> Option<c_long> {
+    None
+}
 
 /// A system call on a fiber: as libc's function of its name.
 #[expect(clippy::too_many_arguments, reason = "so many has C's")]
@@ -22,9 +40,15 @@ pub fn dispatch(
     e: c_long,
     f: c_long,
 ) -> Outcome {
+    if number == libc::SYS_futex {
+        return futex::futex(call, [a, b, c, d, e, f]);
+    }
+    if !is_converted(number) {
+        return Outcome::Through(Why::Quick);
+    }
+    call.give_way();
     let fd = a as c_int;
     match number {
-        libc::SYS_futex => futex::futex(call, [a, b, c, d, e, f]),
         libc::SYS_read => rw::read(call, fd, pointer(b as usize), c as usize),
         libc::SYS_write => rw::write(call, fd, pointer(b as usize), c as usize),
         libc::SYS_pread64 => rw::pread(call, fd, pointer(b as usize), c as usize, d),
@@ -45,6 +69,33 @@ pub fn dispatch(
         libc::SYS_sched_yield => locks::spin::yield_now(call),
         _ => Outcome::Through(Why::Quick),
     }
+}
+
+/// Whether [`dispatch`] knows it. None of these is made by the shim itself in this way.
+fn is_converted(number: Number) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    if number == libc::SYS_open {
+        return true;
+    }
+    matches!(
+        number,
+        libc::SYS_read
+            | libc::SYS_write
+            | libc::SYS_pread64
+            | libc::SYS_pwrite64
+            | libc::SYS_readv
+            | libc::SYS_writev
+            | libc::SYS_preadv
+            | libc::SYS_pwritev
+            | libc::SYS_preadv2
+            | libc::SYS_pwritev2
+            | libc::SYS_openat
+            | libc::SYS_close
+            | libc::SYS_fsync
+            | libc::SYS_fdatasync
+            | libc::SYS_nanosleep
+            | libc::SYS_sched_yield
+    )
 }
 
 type Syscall = unsafe extern "C" fn(c_long, c_long, c_long, c_long, c_long, c_long, c_long) -> c_long;

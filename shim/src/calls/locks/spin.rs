@@ -1,6 +1,7 @@
 //! pthread_spin_lock(3), sched_yield(2): who would spin lets the other fibers of its thread run, for one of them may have the lock.
 
 use super::plainly;
+use crate::allocator;
 use crate::call::Call;
 use crate::calls::Outcome;
 use crate::policy::Why;
@@ -33,10 +34,13 @@ pub fn lock(call: &Call<'_>, lock: *mut Lock) -> Outcome {
 
 /// Lets others run: fibers, and if there are none to, threads.
 fn give_turn(call: &Call<'_>) {
-    if call.thread.host().runnable() == 0 {
+    let in_malloc = allocator::is_calling();
+    if in_malloc || call.thread.host().runnable() == 0 {
         rustix::thread::sched_yield();
     }
-    call.thread.yield_now(call.fiber);
+    if !in_malloc {
+        call.thread.yield_now(call.fiber);
+    }
 }
 
 /// pthread_spin_trylock(3): libc's, but others run now and then.
