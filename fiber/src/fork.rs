@@ -59,9 +59,10 @@ fn go_on_alone(worker: &Worker, me: &Fiber) {
     worker.fresh.forget();
     worker.starved.set(false);
     worker.remote.share.set_started(1);
-    worker.budget.set(0);
+    worker.turns.set_left(0);
     worker.timers.borrow_mut().forget();
     worker.remote.inbox.forget();
+    worker.remote.cancels.forget();
     worker.remote.wakers.store(0, Ordering::Relaxed);
     worker
         .remote

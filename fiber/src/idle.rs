@@ -125,7 +125,11 @@ pub(crate) fn sleep(worker: &Worker) {
     let inbox = &worker.remote.inbox;
     inbox.announce_sleep();
     fence(Ordering::SeqCst);
-    if !inbox.is_empty() || runtime.done.load(Ordering::SeqCst) || runtime.has_fresh_for(worker) {
+    if !inbox.is_empty()
+        || worker.remote.cancels.any()
+        || runtime.done.load(Ordering::SeqCst)
+        || runtime.has_fresh_for(worker)
+    {
         inbox.awake();
         return;
     }

@@ -24,6 +24,8 @@ use std::thread;
 pub(crate) struct Setup {
     pub workers: usize,
     pub class: Class,
+    /// The first fiber is a Rust one.
+    pub unwinds: bool,
 }
 
 pub(crate) struct Runtime {
@@ -84,7 +86,7 @@ pub(crate) fn run(setup: Setup, entry: Entry, arg: *mut c_void) -> Result<*mut c
         // SAFETY: no other thread knows the runtime yet.
         unsafe { (*runtime.all.get()).push(Worker::new(address, i, setup.workers)) };
     }
-    let result = runtime.run(entry, arg);
+    let result = runtime.run(entry, arg, setup.unwinds);
     if fork::epoch() != 0 && runtime.workers().len() != setup.workers {
         // A forked child: what other workers own here cannot be told, so it stays.
         core::mem::forget(runtime);
@@ -93,7 +95,7 @@ pub(crate) fn run(setup: Setup, entry: Entry, arg: *mut c_void) -> Result<*mut c
 }
 
 impl Runtime {
-    fn run(&self, entry: Entry, arg: *mut c_void) -> Result<*mut c_void, Errno> {
+    fn run(&self, entry: Entry, arg: *mut c_void, unwinds: bool) -> Result<*mut c_void, Errno> {
         let workers = self.workers();
         // The first fiber runs on the caller's thread.
         let spec = Spec {
@@ -101,6 +103,7 @@ impl Runtime {
             name: [0; _],
             detached: false,
             stays: true,
+            unwinds,
         };
         let main = join::create(&workers[0], &spec, entry, arg)?;
         self.main.store(main.0, Ordering::Relaxed);

@@ -4,14 +4,16 @@ use crate::allocator;
 use crate::deadlines::{Deadline, NEVER};
 use crate::engine::{Request, Run};
 use crate::errno::Errno;
+use crate::escapes::Passing;
 use crate::flight::Flight;
 use crate::policy::{Alone, Load, Why};
 use crate::position;
 use crate::signal::Handled;
 use crate::stats::Calls;
-use crate::sys::{self, SignalSet};
+use crate::sys::SignalSet;
 use crate::thread::Thread;
 use crate::trace::Record;
+use crate::{cancel, hooks, sys};
 use std::ffi::c_void;
 
 pub struct Call<'a> {
@@ -29,7 +31,9 @@ impl<'a> Call<'a> {
         let call = Self::begin_free(thread, row, record)?;
         // A fiber whose calls never wait must not starve the others, nor what arrives from other threads. Now, before
         // anything is looked at: others may run here.
-        thread.spend(call.fiber);
+        if thread.spend(call.fiber) {
+            call.cancelled_here();
+        }
         Some(call)
     }
 
@@ -108,6 +112,28 @@ impl<'a> Call<'a> {
         self.note(|record| record.through(why));
     }
 
+    /// Where the fiber ends if its host cancelled it, and this call is a cancellation point: nothing has come of the call, and
+    /// it holds nothing. Not inside a stream, whose lock it would leave behind.
+    #[cold]
+    #[inline(never)]
+    pub fn cancelled_here(&self) {
+        if cancel::is_point(hooks::NAMES[self.row]) && !self.thread.files().any() {
+            // It is the host's code, and may not come back.
+            let signals = self.thread.signals();
+            signals.leave(false);
+            self.thread.host().cancelled();
+            signals.enter();
+        }
+    }
+
+    /// While the result lives this call is in libc's function, on this thread.
+    #[inline(always)]
+    pub fn passing(&self) -> Option<Passing<'_>> {
+        self.record
+            .and_then(|_| self.thread.escapes())
+            .map(|escapes| escapes.passing(self.row))
+    }
+
     /// The call was completed without parking.
     #[inline]
     pub fn inline(&self) {
@@ -143,7 +169,11 @@ impl<'a> Call<'a> {
 
     /// [`Self::interrupted`], with the mask that the call waited under, if it had one of its own: the handlers run under it.
     pub fn interrupted_under(&self, mask: Option<SignalSet>) -> Handled {
-        self.thread.handle_signals(mask)
+        let for_cancellation = self.thread.was_cancelled(self.fiber);
+        self.cancelled_here();
+        let handled = self.thread.handle_signals(mask);
+        // A fiber that goes on nevertheless is not to wait again.
+        if for_cancellation { Handled::End } else { handled }
     }
 
     /// [`Self::perform_until`] with the signals in `mask` blocked and no others while it waits, as in ppoll(2).

@@ -28,6 +28,7 @@ impl Errno {
     pub const PIPE: Self = Self(libc::EPIPE);
     pub const TIMEDOUT: Self = Self(libc::ETIMEDOUT);
     /// A deadline was over.
+    pub const SRCH: Self = Self(libc::ESRCH);
     pub const TIME: Self = Self(libc::ETIME);
     /// Interrupted, and to be restarted or not as the kernel would (its own ERESTARTSYS): never a caller's to see.
     pub const RESTART: Self = Self(512);

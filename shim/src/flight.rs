@@ -52,7 +52,7 @@ pub enum Kind {
 pub enum End {
     /// Its deadline is over.
     Timeout,
-    /// A signal's handler is to run, or the fiber was cancelled: see [`crate::thread::Thread::interrupt`].
+    /// A signal's handler is to run, or the fiber was cancelled: see [`crate::thread::Thread::cancel`].
     Interrupt,
 }
 

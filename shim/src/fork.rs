@@ -5,7 +5,7 @@
 
 use crate::calls::locks;
 use crate::thread::Thread;
-use crate::{calls, pool, position, start, stats, stdio, tls, trace};
+use crate::{calls, escapes, pool, position, stall, start, stats, stdio, tls, trace};
 use std::cell::UnsafeCell;
 use std::sync::Mutex;
 
@@ -66,6 +66,8 @@ extern "C" fn child() {
     unsafe {
         stats::forget_all();
         trace::forget_all();
+        escapes::forget_all();
+        stall::renew();
         pool::renew();
         calls::system::renew();
         start::renew();

@@ -155,6 +155,9 @@ macro_rules! converted {
             break match $($function)::+($call, $($arg),*) {
                 Outcome::Done(Ok(result)) => Some(CResult::from_done(result)),
                 Outcome::Done(Err(error)) => {
+                    if matches!(error, Errno::INTR | Errno::RESTART) {
+                        $call.cancelled_here();
+                    }
                     if error == Errno::RESTART && $call.interrupted() != Handled::End {
                         continue;
                     }
@@ -284,6 +287,7 @@ macro_rules! hooks {
                     let of_fiber = call.is_some();
                     // Handlers are not to wait for libc's call.
                     drop(call);
+                    let _passing = thread.escapes().map(|escapes| escapes.passing(Row::$name as usize));
                     let result = match marked!($($marked)?) {
                         // SAFETY: it makes libc's call, with its caller's arguments.
                         Some(fd) => unsafe { marked(fd, $($arg),*) },

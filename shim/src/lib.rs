@@ -12,16 +12,19 @@
 //! stdio, whose calls do not come by names, enters at the first step by its jump tables: [`stdio`].
 //!
 //! Around it: [`start`] sets all up before `main`, [`conf`] reads the environment, [`stats`] counts, [`trace`] writes calls
-//! down, [`position`] keeps reads and writes at a shared file position atomic, [`lot`] is where fibers wait for locks, [`signal`] has handlers run on fibers, [`fork`] gives
-//! the child a fresh start, [`main_fiber`] makes a fiber of an unmodified program's main thread.
+//! down, [`escapes`] counts those that no hook sees, [`stall`] reports fibers that compute for long, [`position`] keeps reads
+//! and writes at a shared file position atomic, [`lot`] is where fibers wait for locks, [`signal`] has handlers run on fibers, [`cancel`] says where a cancelled fiber
+//! may end, [`fork`] gives the child a fresh start, [`main_fiber`] makes a fiber of an unmodified program's main thread.
 
 mod allocator;
 mod call;
 mod calls;
+mod cancel;
 mod conf;
 mod deadlines;
 mod engine;
 mod errno;
+mod escapes;
 mod fds;
 mod fifo;
 mod flight;
@@ -39,10 +42,12 @@ mod position;
 mod remote;
 mod signal;
 mod sockets;
+mod stall;
 mod start;
 mod stats;
 mod stdio;
 mod stopwatch;
+mod symbol;
 mod sys;
 mod thread;
 mod tls;

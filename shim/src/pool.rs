@@ -23,7 +23,6 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use once_cell::race::OnceBox;
 use std::collections::HashMap;
 use std::ffi::c_int;
-use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -142,12 +141,12 @@ impl Pool {
         signal::prepare_kicks();
         // The new thread inherits the mask. Making it goes through libc, which is our hook.
         let _off = OffFiber::enter();
-        let signals = block_signals();
+        let blocked = signal::Blocked::all();
         let thread = std::thread::Builder::new()
             .name("aioshim-io".into())
             .stack_size(STACK)
             .spawn(|| self.work());
-        restore_signals(&signals);
+        drop(blocked);
         if let Err(error) = &thread {
             self.spare.fetch_sub(1, SeqCst);
             self.threads.fetch_sub(1, SeqCst);
@@ -346,19 +345,4 @@ pub fn await_jobs(fd: c_int) {
         None => fds::set_busy(fd, false),
     }
     errno::set(errno);
-}
-
-fn block_signals() -> libc::sigset_t {
-    let (mut all, mut before) = (MaybeUninit::uninit(), MaybeUninit::uninit());
-    // SAFETY: both sets are alive; the first is filled before it is read, and a failure (an unknown `how`) is impossible.
-    unsafe {
-        libc::sigfillset(all.as_mut_ptr());
-        libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr());
-        before.assume_init()
-    }
-}
-
-fn restore_signals(before: &libc::sigset_t) {
-    // SAFETY: a mask that the kernel gave.
-    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before, std::ptr::null_mut()) };
 }

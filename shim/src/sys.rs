@@ -472,6 +472,25 @@ pub fn block(set: SignalSet) -> SignalSet {
     mask_signals(libc::SIG_BLOCK, set)
 }
 
+/// rt_sigprocmask(2) SIG_UNBLOCK: lets the signals in `set` through, in this thread.
+pub fn unblock(set: SignalSet) {
+    mask_signals(libc::SIG_UNBLOCK, set);
+}
+
+/// This thread's mask.
+pub fn blocked() -> SignalSet {
+    block(0)
+}
+
+/// rt_sigprocmask(2) as the program makes it: its result, as a system call's.
+///
+/// # Safety
+/// The arguments are a C caller's; the kernel checks them.
+pub unsafe fn change_blocked(how: usize, new: usize, old: usize, size: usize) -> isize {
+    // SAFETY: passed on to our caller.
+    unsafe { raw::syscall4(Sysno::rt_sigprocmask as usize, how, new, old, size) as isize }
+}
+
 fn mask_signals(how: c_int, set: SignalSet) -> SignalSet {
     let mut before: SignalSet = 0;
     let (set, before_at) = (&raw const set as usize, &raw mut before as usize);
@@ -635,4 +654,73 @@ pub fn futex_wait(word: &AtomicU32, value: u32, shared: bool) {
     let at = std::ptr::from_ref(word).addr();
     // SAFETY: the kernel reads the word, which is alive.
     let _ = unsafe { call(Sysno::futex, [at, operation, value as usize, 0, 0, 0]) };
+}
+
+/// The kernel's struct sigaction.
+#[repr(C)]
+struct KernelAction {
+    handler: usize,
+    flags: usize,
+    restorer: usize,
+    mask: u64,
+}
+
+/// rt_sigaction(2), past libc's own restorer: all signals are blocked in the handler.
+///
+/// # Safety
+/// `handler` is the address of a function with a handler's three arguments, `restorer` of one that makes rt_sigreturn(2).
+#[cfg(target_arch = "x86_64")]
+pub unsafe fn handle_signal(signal: c_int, handler: usize, restorer: usize) {
+    const SA_RESTORER: usize = 0x0400_0000;
+    let action = KernelAction {
+        handler,
+        flags: libc::SA_SIGINFO as usize | libc::SA_RESTART as usize | SA_RESTORER,
+        restorer,
+        mask: u64::MAX,
+    };
+    let action = &raw const action as usize;
+    // SAFETY: the action is alive; the rest is passed on to our caller.
+    unsafe {
+        raw::syscall4(
+            Sysno::rt_sigaction as usize,
+            signal as usize,
+            action,
+            0,
+            size_of::<u64>(),
+        )
+    };
+}
+
+/// PR_SET_SYSCALL_USER_DISPATCH: the calling thread's system calls from outside `text` raise SIGSYS
+/// while the selector, which must stay in place, says so. None ends that.
+pub fn dispatch_system_calls(how: Option<(&std::ops::Range<usize>, *mut u8)>) -> Result<(), Errno> {
+    const PR_SET_SYSCALL_USER_DISPATCH: usize = 59;
+    let (on, text, n, selector) = how.map_or((0, 0, 0, std::ptr::null_mut()), |(text, at)| {
+        (1, text.start, text.len(), at)
+    });
+    let (call, option) = (Sysno::prctl as usize, PR_SET_SYSCALL_USER_DISPATCH);
+    // SAFETY: the kernel reads the selector, which its owner keeps in place until it has ended the dispatch.
+    outcome(unsafe { raw::syscall5(call, option, on, text, n, selector as usize) })?;
+    Ok(())
+}
+
+/// Sleeps for at least `nanos`.
+pub fn sleep(nanos: u64) {
+    let time = rustix::thread::Timespec {
+        tv_sec: (nanos / 1_000_000_000) as i64,
+        tv_nsec: (nanos % 1_000_000_000) as i64,
+    };
+    let _ = rustix::thread::nanosleep(&time);
+}
+
+/// What the kernel tells of a thread of this process in the file `name`, short and of one line.
+pub fn thread_file(tid: i32, name: &str) -> Option<String> {
+    use rustix::fs::{Mode, OFlags, open};
+    let path = format!("/proc/self/task/{tid}/{name}");
+    let file = open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    let mut text = [0; 256];
+    let n = rustix::io::read(&file, &mut text);
+    // Rust's own drop would go through libc's close, which is our hook.
+    let _ = close(file.into_raw_fd());
+    Some(String::from_utf8_lossy(&text[..n.ok()?]).trim().to_owned())
 }

@@ -8,6 +8,7 @@ use crate::conf::{EngineChoice, Level};
 use crate::deadlines::{Deadline, Deadlines, NEVER};
 use crate::engine::{self, Engine, Made, Request, Run, Sink, Token, Wait};
 use crate::errno;
+use crate::escapes::Watch;
 use crate::flight::{End, Flight, Flights, Kind};
 use crate::host::Host;
 use crate::names::Names;
@@ -15,12 +16,13 @@ use crate::policy::{self, INLINE_BUDGET, Opens};
 use crate::pool::{self, Job};
 use crate::remote::{Message, Remote};
 use crate::signal::{Handled, Signals};
+use crate::stall::Watched;
 use crate::stats::Stats;
 use crate::stdio::Files;
 use crate::sys::SignalSet;
 use crate::tls::{self, OffFiber};
 use crate::trace::{Record, Trace};
-use crate::{fds, hooks, log, main_fiber, start, sys};
+use crate::{cancel, fds, hooks, log, main_fiber, start, sys};
 use crossbeam_channel::Receiver;
 use std::cell::{Cell, RefCell, UnsafeCell};
 use std::collections::HashSet;
@@ -68,6 +70,10 @@ pub struct Thread {
     deadlines: RefCell<Deadlines>,
     /// The streams its fibers are inside.
     files: Files,
+    /// Its fibers that are parked inside one.
+    in_streams: RefCell<HashSet<*const c_void>>,
+    /// Those whose waits were ended because they are cancelled.
+    cancelled: RefCell<HashSet<*const c_void>>,
     /// Fibers of this thread that wait for their turn at a file position or a stream.
     waiting_turn: Cell<usize>,
     /// Operations queued since the last batch was submitted.
@@ -88,6 +94,8 @@ pub struct Thread {
     signals: Signals,
     stats: Arc<Stats>,
     trace: Option<Arc<Trace>>,
+    escapes: Option<Box<Watch>>,
+    stall: Option<Watched>,
     /// Its calls are timed or traced.
     watched: bool,
     inbox: Receiver<Message>,
@@ -105,6 +113,8 @@ impl Thread {
             flights: UnsafeCell::new(Flights::new()),
             deadlines: RefCell::new(Deadlines::new()),
             files: Files::new(),
+            in_streams: RefCell::default(),
+            cancelled: RefCell::default(),
             waiting_turn: Cell::new(0),
             queued: Cell::new(0),
             batches: Cell::new(true),
@@ -118,6 +128,8 @@ impl Thread {
             watched: stats.timed() || trace.is_some(),
             stats,
             trace,
+            escapes: Watch::begin(),
+            stall: Watched::begin(&host),
             inbox,
             remote: Arc::new(remote),
         })
@@ -150,8 +162,17 @@ impl Thread {
         self.watched
     }
 
+    /// What counts system calls that no hook sees, if anything does.
+    #[inline]
+    pub fn escapes(&self) -> Option<&Watch> {
+        self.escapes.as_deref()
+    }
+
     /// Begins the record of a watched call.
     pub fn record(&self, row: usize) -> Record {
+        if let Some(escapes) = self.escapes() {
+            escapes.resume();
+        }
         Record::begin(row, self.trace.as_ref())
     }
 
@@ -247,6 +268,7 @@ impl Thread {
         if self.defunct.get() || (idle && matches!(wait, Wait::No)) {
             return 0;
         }
+        let _pause = self.escapes().map(Watch::pause);
         let critical = self.signals.enter();
         // An exception out of a signal's handler left it null.
         tls::set_here(self);
@@ -422,18 +444,32 @@ impl Thread {
     }
 
     /// Ends what `fiber`, parked in here, waits for, with [`Errno::RESTART`](errno::Errno::RESTART). False if it waits for
-    /// nothing that can be ended early.
-    #[allow(dead_code, reason = "cancellation is about to use it")]
-    pub fn interrupt(&self, fiber: *const c_void) -> bool {
+    /// nothing that can be ended early, or the call is no cancellation point where it is made: inside a stream.
+    pub fn cancel(&self, fiber: *const c_void) -> bool {
+        if self.in_streams.borrow().contains(&fiber) {
+            return false;
+        }
         // SAFETY: flights in the slab are alive (flight.rs).
         let of_fiber = |(_, flight): &(Token, *mut Flight)| unsafe { (**flight).fiber.cast_const() == fiber };
         let Some((token, flight)) = self.flights().iter().find(of_fiber) else {
             return false;
         };
         // SAFETY: as above.
+        if !cancel::is_point(hooks::NAMES[unsafe { (*flight).row } as usize]) {
+            return false;
+        }
+        // SAFETY: as above.
         let ends = unsafe { (*flight).kind != Kind::Pool || (*flight).interruptible };
+        let critical = self.signals.enter();
+        self.cancelled.borrow_mut().insert(fiber);
         self.end_early(token, End::Interrupt);
+        self.signals.leave(critical);
         ends
+    }
+
+    /// Whether [`Self::cancel`] has interrupted `fiber`, and this was not asked since.
+    pub fn was_cancelled(&self, fiber: *const c_void) -> bool {
+        self.cancelled.borrow_mut().remove(&fiber)
     }
 
     #[inline(always)]
@@ -661,13 +697,14 @@ impl Thread {
         left > 1
     }
 
-    /// The same; when it has had its share, others run now.
+    /// The same; when it has had its share, others run now, unless it may as well go on, and the result says so.
     #[inline]
-    pub fn spend(&self, fiber: *mut c_void) {
+    pub fn spend(&self, fiber: *mut c_void) -> bool {
         if self.afford() {
-            return;
+            return false;
         }
         self.end_turn(fiber);
+        true
     }
 
     /// The running fiber lets others run, unless it may as well go on.
@@ -702,7 +739,10 @@ impl Thread {
         self.turn_since.set(None);
         let errno = errno::get();
         if self.files.any() {
-            self.files.park(self.host.running(), || self.switch());
+            let fiber = self.host.running();
+            self.in_streams.borrow_mut().insert(fiber);
+            self.files.park(fiber, || self.switch());
+            self.in_streams.borrow_mut().remove(&fiber.cast_const());
         } else {
             self.switch();
         }
@@ -743,6 +783,10 @@ impl Thread {
     pub fn close(&mut self) -> bool {
         if self.in_flight() > 0 {
             return false;
+        }
+        self.stall = None;
+        if let Some(escapes) = self.escapes.take() {
+            escapes.end();
         }
         self.remote.detach();
         let _off = OffFiber::enter();

@@ -98,6 +98,7 @@ probes! {
     atomic, [1, 3];
     mixed, [1, 3];
     forking, [1, 3];
+    cancelling, [1, 3];
     signals, [1, 3];
     rlimit, [1, 3];
     handlers, [1, 3];

@@ -28,7 +28,9 @@ pub fn whole<R: CResult>(call: &Call<'_>, kind: Kind, file: c_int, function: imp
         Decision::Submit => hand_over(call, kind, file, function),
         _ => {
             let watch = Stopwatch::start();
+            let passing = call.passing();
             let result = function();
+            drop(passing);
             account.took(watch.nanos());
             call.inline();
             Some(result)
@@ -58,6 +60,7 @@ fn hand_over<R: CResult>(call: &Call<'_>, kind: Kind, file: c_int, function: imp
     // ours. It has failed without an effect, and does so again.
     let signals = matches!(kind, Kind::Space | Kind::Move);
     if signals && result.is_failure() && matches!(result.error(), libc::EFBIG | libc::EPIPE) {
+        let _passing = call.passing();
         return Some(function());
     }
     Some(result)
