@@ -354,6 +354,7 @@ macro_rules! hooks {
 }
 
 hooks! {
+    // Reads and writes.
     fn read(fd: c_int, buf: *mut c_void, n: size_t) -> ssize_t => calls::rw::read;
     fn __read(fd: c_int, buf: *mut c_void, n: size_t) -> ssize_t => calls::rw::read;
     fn __read_chk(fd: c_int, buf: *mut c_void, n: size_t, object: size_t) -> ssize_t => calls::rw::read_chk;
@@ -380,6 +381,7 @@ hooks! {
     fn pwritev2(fd: c_int, iov: *const iovec, n: c_int, offset: off_t, flags: c_int) -> ssize_t => calls::rw::pwritev2;
     fn pwritev64v2(fd: c_int, iov: *const iovec, n: c_int, offset: off_t, flags: c_int) -> ssize_t => calls::rw::pwritev2;
 
+    // Opening, closing, and what is done to a descriptor.
     // Variadic in C; the optional mode comes in the register of a third or fourth argument all the same.
     fn open(path: *const c_char, flags: c_int, mode: mode_t) -> c_int => calls::open::open;
     fn open64(path: *const c_char, flags: c_int, mode: mode_t) -> c_int => calls::open::open;
@@ -833,7 +835,7 @@ hooks! {
     // Variadic in C: up to six arguments, the last one on the stack, whatever is there.
     fn syscall(number: c_long, a: c_long, b: c_long, c: c_long, d: c_long, e: c_long, f: c_long) -> c_long => calls::syscall::dispatch, first: calls::syscall::uncharged, by: calls::syscall::plainly;
 
-    // stdio, where it does more than its jump tables see (crate::stdio). It closes descriptors inside libc.
+    // Streams: stdio, where it does more than its jump tables see (crate::stdio). It closes descriptors inside libc.
     fn fopen(path: *const c_char, mode: *const c_char) -> *mut FILE => calls::stdio::fopen;
     fn fopen64(path: *const c_char, mode: *const c_char) -> *mut FILE => calls::stdio::fopen;
     fn _IO_fopen(path: *const c_char, mode: *const c_char) -> *mut FILE => calls::stdio::fopen;

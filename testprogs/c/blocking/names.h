@@ -147,6 +147,21 @@ static void ent_call(unsigned i)
     (void)((void *(*)(int))named)(0);
 }
 
+static void ent_r_call(unsigned i)
+{
+    struct room room;
+    (void)i;
+    (void)((int (*)(void *, char *, size_t, void *))named)(room.entry, room.text, sizeof room.text, &room.result);
+}
+
+static void ent2_r_call(unsigned i)
+{
+    struct room room;
+    (void)i;
+    (void)((int (*)(void *, char *, size_t, void *, int *))named)(room.entry, room.text, sizeof room.text, &room.result,
+                                                                &room.error);
+}
+
 static void innetgr_call(unsigned i)
 {
     (void)i;
@@ -396,6 +411,9 @@ static const struct blocking names[] = {
     { "wordexp", NULL, wordexp_call, NULL, 0, BY_FILE, 0 },
     { "gethostid", NULL, gethostid_call, NULL, 0, BY_FILE, 0 },
     { "gethostent getnetent getprotoent getservent getpwent getgrent getspent", NULL, ent_call, NULL, 0, BY_FILE, 0 },
+    { "setpwent setgrent setspent", NULL, ent_call, NULL, 0, BY_FILE, 0 },
+    { "gethostent_r getnetent_r", NULL, ent2_r_call, NULL, 0, BY_FILE, 0 },
+    { "getprotoent_r getservent_r getpwent_r getgrent_r getspent_r", NULL, ent_r_call, NULL, 0, BY_FILE, 0 },
     { "sethostent setnetent setprotoent setservent", NULL, ent_call, NULL, 0, BY_FILE, 0 },
     { "vsyslog", NULL, vsyslog_call, NULL, 0, { SYS_socket }, 0 },
     { "__vsyslog_chk", NULL, vsyslog_chk_call, NULL, 0, { SYS_socket }, 0 },

@@ -199,6 +199,26 @@ static void sigsuspend_call(unsigned i)
     must(CALL(int (*)(const sigset_t *), sigsuspend, &none) == -1 && errno == EINTR, "sigsuspend");
 }
 
+/* BSD's: a mask. */
+static void sigpause_call(unsigned i)
+{
+    (void)i;
+    must(((int (*)(int))named)(0) == -1 && errno == EINTR, "sigpause");
+}
+
+static void sigpause_either_call(unsigned i)
+{
+    (void)i;
+    must(((int (*)(int, int))named)(0, 0) == -1 && errno == EINTR, "sigpause");
+}
+
+/* System V's: a signal. */
+static void sigpause_one_call(unsigned i)
+{
+    (void)i;
+    must(((int (*)(int))named)(SIGUSR1) == -1 && errno == EINTR, "sigpause");
+}
+
 static sigset_t awaited;
 
 static void block_signal(void)
@@ -509,11 +529,14 @@ static const struct blocking waits[] = {
     { "sleep", NULL, sleep_call, NULL, 1, { 0 }, 0 },
     { "thrd_sleep", NULL, thrd_sleep_call, NULL, 1, { 0 }, 0 },
     { "pause", handle_signal, pause_call, wait_for_signals, 0, { 0 }, 0 },
-    { "sigsuspend", handle_signal, sigsuspend_call, wait_for_signals, 0, { 0 }, 0 },
+    { "sigsuspend __sigsuspend", handle_signal, sigsuspend_call, wait_for_signals, 0, { 0 }, 0 },
+    { "sigpause", handle_signal, sigpause_call, wait_for_signals, 0, { 0 }, 0 },
+    { "__sigpause", handle_signal, sigpause_either_call, wait_for_signals, 0, { 0 }, 0 },
+    { "__xpg_sigpause", handle_signal, sigpause_one_call, wait_for_signals, 0, { 0 }, 0 },
     { "sigwait", block_signal, sigwait_call, send_signal, 0, { 0 }, 0 },
     { "sigwaitinfo", block_signal, sigwaitinfo_call, send_signal, 0, { 0 }, 0 },
     { "sigtimedwait __sigtimedwait", block_signal, sigtimedwait_call, send_signal, 0, { 0 }, 0 },
-    { "wait", make_children, wait_call, close_writer, 0, { 0 }, 0 },
+    { "wait __wait", make_children, wait_call, close_writer, 0, { 0 }, 0 },
     { "waitpid __waitpid", make_children, waitpid_call, close_writer, 0, { 0 }, 0 },
     { "wait3", make_children, wait3_call, close_writer, 0, { 0 }, 0 },
     { "wait4", make_children, wait4_call, close_writer, 0, { 0 }, 0 },
