@@ -423,10 +423,7 @@ mod tests {
         assert_eq!(awake(), [true, false, false, false, false]);
         lot.wake(16, Which::Turn);
         assert_eq!(awake(), [true, true, false, true, false]);
-        assert!(
-            nodes[2].claim().swap(true, Ordering::AcqRel) == false,
-            "its time is over"
-        );
+        assert!(!nodes[2].claim().swap(true, Ordering::AcqRel), "its time is over");
         assert_eq!(lot.wake_exactly(16, Which::First), 0);
         assert!(lot.withdraw(&nodes[2]));
         assert!(!lot.may_wait(16));
