@@ -523,12 +523,13 @@ impl Thread {
 
     /// Ends a wait for which the running fiber does not park; nobody is about to land it.
     pub fn forgo(&self, token: Token) {
-        // SAFETY: this thread's alone; the borrow ends with the statement. The flight is alive.
-        if let Some(flight) = unsafe { &mut *self.flights.get() }.remove(token)
-            // SAFETY: as above.
-            && let deadline = unsafe { (*flight).deadline }
-            && deadline != NEVER
-        {
+        // SAFETY: this thread's alone; the borrow ends with the statement.
+        let Some(flight) = (unsafe { &mut *self.flights.get() }).remove(token) else {
+            return;
+        };
+        // SAFETY: alive, on its fiber's stack.
+        let deadline = unsafe { (*flight).deadline };
+        if deadline != NEVER {
             self.forget_deadline(deadline, token);
         }
     }

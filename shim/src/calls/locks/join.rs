@@ -2,11 +2,12 @@
 //!
 //! It does so in turns, so that more joins than the pool has threads hold up nobody for long.
 
-use super::{code, deadline, is_supported, is_valid, plainly};
+use super::{Patience, Wait, code, deadline, is_supported, is_valid, plainly};
 use crate::call::Call;
 use crate::calls::{Outcome, offload};
 use crate::deadlines::{Deadline, NEVER};
 use crate::errno::Errno;
+use crate::lot::ANY;
 use crate::policy::{Alone, Why};
 use crate::sys;
 use libc::{clockid_t, pthread_t, timespec};
@@ -68,10 +69,16 @@ fn join_until(call: &Call<'_>, thread: pthread_t, value: Value, deadline: Deadli
     }
     // SAFETY: the C caller's.
     let mut error = plainly(|| unsafe { pthread_tryjoin_np(thread, value) });
+    let mut patience = Patience::new();
     while error == libc::EBUSY {
         let now = sys::now();
         if now >= deadline {
             return Ok(Err(Errno::TIMEDOUT));
+        }
+        if !call.has_engine() {
+            // No pool either: look again by and by.
+            error = look_again(call, thread, value, patience.next(deadline));
+            continue;
         }
         let until = deadline.min(now + TURN);
         error = offload::run(call, || {
@@ -88,4 +95,18 @@ fn join_until(call: &Call<'_>, thread: pthread_t, value: Value, deadline: Deadli
         .ok_or(Why::NoEngine)?;
     }
     Ok(if error == 0 { Ok(()) } else { Err(Errno(error)) })
+}
+
+/// Parks until `deadline`, then looks whether the thread has ended.
+fn look_again(call: &Call<'_>, thread: pthread_t, value: Value, deadline: Deadline) -> c_int {
+    let wait = Wait {
+        // Nobody wakes it: nothing else has the address of this call's own variable.
+        key: (&raw const deadline).addr(),
+        mark: ANY,
+        again: false,
+        deadline,
+    };
+    wait.park(call, || false);
+    // SAFETY: the C caller's.
+    plainly(|| unsafe { pthread_tryjoin_np(thread, value) })
 }
