@@ -1,5 +1,6 @@
 //! One call of one fiber, as the functions in [`crate::calls`] see it.
 
+use crate::allocator;
 use crate::deadlines::{Deadline, NEVER};
 use crate::engine::{Request, Run};
 use crate::errno::Errno;
@@ -27,23 +28,51 @@ impl<'a> Call<'a> {
     /// None on the scheduler's own stack: no fiber makes this call.
     #[inline]
     pub fn begin(thread: &'a Thread, row: usize, record: Option<&'a Record>) -> Option<Self> {
+        let call = Self::begin_free(thread, row, record)?;
+        // A fiber whose calls never wait must not starve the others, nor what arrives from other threads. Now, before
+        // anything is looked at: others may run here.
+        if thread.spend(call.fiber) {
+            call.cancelled_here();
+        }
+        Some(call)
+    }
+
+    /// The same for a call that chooses itself when it lets others run: [`Self::give_way`].
+    #[inline]
+    pub fn begin_free(thread: &'a Thread, row: usize, record: Option<&'a Record>) -> Option<Self> {
         let fiber = thread.host().running();
         if fiber.is_null() {
             return None;
         }
         thread.signals().enter();
-        let call = Self {
+        Some(Self {
             thread,
             fiber,
             row,
             record,
-        };
-        // A fiber whose calls never wait must not starve the others, nor what arrives from other threads. Now, before
-        // anything is looked at: others may run here.
-        if thread.spend(fiber) {
-            call.cancelled_here();
+        })
+    }
+
+    /// Counts this call; when its fiber has had its share, others run now. Not from inside a malloc, though.
+    #[inline]
+    pub fn give_way(&self) {
+        if !self.thread.afford() && !allocator::is_calling() {
+            self.thread.yield_now(self.fiber);
         }
-        Some(call)
+    }
+
+    /// Has `wait`, which is given the call's row, park the fiber: counted, and timed where that is wanted.
+    pub fn timed<R>(&self, wait: impl FnOnce(usize) -> R) -> R {
+        self.counts().converted.add(1);
+        let Some(record) = self.record else {
+            return wait(self.row);
+        };
+        let begin = sys::now();
+        let result = wait(self.row);
+        let nanos = sys::now() - begin;
+        self.thread.stats().parked(self.row, nanos);
+        record.parked(nanos);
+        result
     }
 
     /// Has the record of a watched call noted something.

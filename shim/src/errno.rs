@@ -15,6 +15,7 @@ impl Errno {
     pub const CONNREFUSED: Self = Self(libc::ECONNREFUSED);
     pub const CONNRESET: Self = Self(libc::ECONNRESET);
     pub const FAULT: Self = Self(libc::EFAULT);
+    pub const DEADLK: Self = Self(libc::EDEADLK);
     pub const FBIG: Self = Self(libc::EFBIG);
     pub const HOSTUNREACH: Self = Self(libc::EHOSTUNREACH);
     pub const INPROGRESS: Self = Self(libc::EINPROGRESS);

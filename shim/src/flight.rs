@@ -8,6 +8,7 @@ use crate::engine::{Request, Token};
 use crate::errno::Errno;
 use crate::signal;
 use crate::sys::SignalSet;
+use crate::tls::OffFiber;
 use slab::Slab;
 use std::ffi::{c_int, c_void};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,6 +29,8 @@ pub struct Flight {
     pub deadline: Deadline,
     /// As in the kernel, what waits for a disk is not interrupted by signals.
     pub interruptible: bool,
+    /// It waits for a disk, and for nothing else.
+    pub is_brief: bool,
     /// What signals are blocked while it waits, if not those of its thread; else null.
     pub mask: *const SignalSet,
     /// Of [`Kind::Wait`]: who sets it first ends the wait. May be null.
@@ -75,6 +78,7 @@ impl Flight {
             end: None,
             deadline,
             interruptible: request.is_interruptible(),
+            is_brief: !request.is_interruptible() && !matches!(request, Request::Run(_)),
             mask: std::ptr::null(),
             claim: match request {
                 Request::Wait { claim } => *claim,
@@ -121,7 +125,17 @@ impl Flights {
 
     #[inline(always)]
     pub fn add(&mut self, flight: *mut Flight) -> Token {
+        if self.0.len() == self.0.capacity() {
+            self.grow();
+        }
         self.0.insert(flight) as Token
+    }
+
+    /// Off the fiber: a preloaded malloc's locks may land a wait, which is in here.
+    #[cold]
+    fn grow(&mut self) {
+        let _off = OffFiber::enter();
+        self.0.reserve(1);
     }
 
     /// Takes out the flight of `token`; None for a token that is not in flight.

@@ -3,6 +3,7 @@
 //! Only the forking thread exists in the child. Locks that another thread held at that moment stay locked for ever, so
 //! the child does not lock what was shared: it replaces it.
 
+use crate::calls::locks;
 use crate::thread::Thread;
 use crate::{calls, escapes, pool, position, stall, start, stats, stdio, tls, trace};
 use std::cell::UnsafeCell;
@@ -71,6 +72,7 @@ extern "C" fn child() {
         calls::system::renew();
         start::renew();
         stdio::monitor::renew();
+        locks::renew();
     }
     // In a handler the thread is off its fiber, and is to be back on it afterwards.
     let (here, attached) = (tls::here(), tls::attached().cast_mut());

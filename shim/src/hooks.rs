@@ -10,6 +10,11 @@
 //! it libc's to call. `otherwise` names a function of ours that is made in the place of libc's where libc has none; what is
 //! after `changes` is done before the call, wherever it is made.
 //!
+//! Rows of locks say more: `first` is a function that may answer at once on an attached thread; then the call is counted only
+//! where calls are timed. `by` is how libc's own function is called, wherever that is. `at: everywhere` says that the row's function is
+//! that, and that there is nothing else to it, on a fiber or off. `version` is that of libc's function where it has older ones
+//! under the name, which dlsym may find.
+//!
 //! Off a fiber a hook is one thread-local load, a branch and a jump to libc: nothing allocates, locks or prints there.
 
 use crate::call::Call;
@@ -24,9 +29,11 @@ use crate::signal::Handled;
 use crate::thread::Thread;
 use crate::tls;
 use libc::{
-    DIR, FILE, LIO_WAIT, dev_t, epoll_event, fd_set, gid_t, id_t, idtype_t, iovec, mmsghdr, mode_t, msghdr, nfds_t,
-    off_t, pid_t, pollfd, rusage, siginfo_t, sigset_t, size_t, sockaddr, socklen_t, ssize_t, timespec, timeval, uid_t,
+    DIR, FILE, LIO_WAIT, clockid_t, dev_t, epoll_event, fd_set, gid_t, id_t, idtype_t, iovec, mmsghdr, mode_t, msghdr,
+    nfds_t, off_t, pid_t, pollfd, rusage, siginfo_t, sigset_t, size_t, sockaddr, socklen_t, ssize_t, timespec, timeval,
+    uid_t,
 };
+use libc::{pthread_barrier_t, pthread_cond_t, pthread_mutex_t, pthread_rwlock_t, pthread_t, sem_t};
 use std::ffi::{c_char, c_int, c_long, c_uint, c_ulong, c_void};
 use std::sync::atomic::{AtomicPtr, Ordering};
 
@@ -50,8 +57,76 @@ macro_rules! otherwise {
     };
 }
 
+/// libc's own function, as it is to be called.
+macro_rules! libcs_own {
+    ($real:expr, ($($arg:ident),*)) => {
+        $real($($arg),*)
+    };
+    ($real:expr, ($($arg:ident),*), $by:path) => {
+        $by($real, $($arg),*)
+    };
+}
+
+/// The answer that is to be had at once, if any; in the hook itself, for here each nanosecond counts.
+macro_rules! at_once {
+    ($here:ident, ($($arg:ident),*)) => {};
+    ($here:ident, ($($arg:ident),*), $first:path) => {
+        // SAFETY: this thread's attached Thread, which stays so while one of its hooks runs.
+        let thread = unsafe { &*$here };
+        if !thread.is_watched()
+            && let Some(result) = $first(thread, $($arg),*)
+        {
+            return result;
+        }
+    };
+}
+
+/// Begins a call.
+macro_rules! begun {
+    ($thread:ident, $row:expr, $record:expr) => {
+        Call::begin($thread, $row, $record)
+    };
+    ($thread:ident, $row:expr, $record:expr, $first:path) => {
+        Call::begin_free($thread, $row, $record)
+    };
+}
+
+/// libc's function by its name.
+macro_rules! found {
+    ($name:ident) => {
+        redhook::real!($name) as *mut ()
+    };
+    ($name:ident, $version:literal) => {
+        versioned(concat!(stringify!($name), "\0"), concat!($version, "\0"))
+            .unwrap_or_else(|| redhook::real!($name) as *mut ())
+    };
+}
+
+/// libc's function `name`, both with a 0 at the end, in one of its versions; None where it has no such version.
+fn versioned(name: &'static str, version: &'static str) -> Option<*mut ()> {
+    // SAFETY: both are C strings.
+    let function = unsafe { libc::dlvsym(libc::RTLD_NEXT, name.as_ptr().cast(), version.as_ptr().cast()) };
+    (!function.is_null()).then_some(function.cast())
+}
+
+/// Whether a row's function is all there is to it; then that.
+macro_rules! everywhere {
+    ([], $real:expr, ($($arg:ident),*), $($function:ident)::+) => {};
+    ([everywhere], $real:expr, ($($arg:ident),*), $($function:ident)::+) => {
+        return $($function)::+($real, $($arg),*);
+    };
+}
+
 /// What becomes of a fiber's call; None when it is libc's to do.
 macro_rules! converted {
+    ([everywhere], $call:ident, $real:expr, ($($arg:ident),*), $($function:ident)::+) => {{
+        $( let _ = $arg; )*
+        let _ = $call;
+        None
+    }};
+    ([], $($rest:tt)*) => {
+        converted!($($rest)*)
+    };
     ($call:ident, $real:expr, ($($arg:ident),*), offload when $when:expr) => {
         if $when {
             converted!($call, $real, ($($arg),*), offload)
@@ -98,14 +173,22 @@ macro_rules! converted {
     };
 }
 
-/// Whether libc has the function of this name, which ends with a NUL.
+/// Whether dlsym finds libc's function of this name, which ends with a NUL.
 fn is_there(name: &'static str) -> bool {
     // SAFETY: a C string.
     !unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr().cast()) }.is_null()
 }
 
+/// libc's first version: names that it only keeps for programs of then are of no other, and dlsym does not find them.
+#[cfg(target_arch = "x86_64")]
+const FIRST_VERSION: &str = "GLIBC_2.2.5\0";
+#[cfg(target_arch = "aarch64")]
+const FIRST_VERSION: &str = "GLIBC_2.17\0";
+
 macro_rules! hooks {
-    ($( fn $name:ident ( $($arg:ident : $ty:ty),* ) -> $ret:ty => $($function:ident)::+ $(( $($option:tt)* ))? $(when $when:expr)? $(, changes: $changes:expr)? $(, forgets: $marked:expr)? $(, otherwise: $own:path)? ; )*) => {
+    ($( fn $name:ident ( $($arg:ident : $ty:ty),* ) -> $ret:ty => $($function:ident)::+ $(( $($option:tt)* ))? $(when $when:expr)?
+         $(, changes: $changes:expr)? $(, forgets: $marked:expr)? $(, first: $first:path)? $(, by: $by:path)?
+         $(, at: $everywhere:ident)? $(, version: $version:literal)? $(, otherwise: $own:path)? ; )*) => {
         /// The rows' names.
         pub const NAMES: &[&str] = &[$( stringify!($name) ),*];
 
@@ -119,22 +202,31 @@ macro_rules! hooks {
         }
 
         $(
-            #[allow(non_snake_case, static_mut_refs, missing_abi, clippy::too_many_arguments)]
+            #[allow(
+                non_snake_case,
+                static_mut_refs,
+                missing_abi,
+                dead_code,
+                unreachable_code,
+                clippy::too_many_arguments
+            )]
             pub mod $name {
                 use super::*;
 
                 redhook::hook! {
                     unsafe fn $name($($arg: $ty),*) -> $ret => hook {
                         $($changes;)?
+                        everywhere!([$($everywhere)?], libc(), ($($arg),*), $($function)::+);
                         let here = tls::here();
                         if here.is_null() {
                             if let Some(fd) = marked!($($marked)?) {
                                 // SAFETY: it makes libc's call, with its caller's arguments.
                                 return unsafe { marked(fd, $($arg),*) };
                             }
-                            // SAFETY: libc's own function, with its caller's arguments.
-                            unsafe { libc()($($arg),*) }
+                            // SAFETY: it makes libc's call, with its caller's arguments.
+                            unsafe { own($($arg),*) }
                         } else {
+                            at_once!(here, ($($arg),*) $(, $first)?);
                             // SAFETY: `here` is this thread's attached Thread.
                             unsafe { attached(here, $($arg),*) }
                         }
@@ -150,7 +242,7 @@ macro_rules! hooks {
                         // SAFETY: it makes libc's call at most, with its caller's arguments.
                         return unsafe { watched(thread, $($arg),*) };
                     }
-                    if let Some(call) = Call::begin(thread, Row::$name as usize, None)
+                    if let Some(call) = begun!(thread, Row::$name as usize, None $(, $first)?)
                         && let Some(result) = converted(&call, $($arg),*)
                     {
                         return result;
@@ -159,8 +251,15 @@ macro_rules! hooks {
                         // SAFETY: it makes libc's call, with its caller's arguments.
                         return unsafe { marked(fd, $($arg),*) };
                     }
-                    // SAFETY: libc's own function, with its caller's arguments.
-                    unsafe { libc()($($arg),*) }
+                    // SAFETY: it makes libc's call, with its caller's arguments.
+                    unsafe { own($($arg),*) }
+                }
+
+                /// libc's own function, as it is to be called.
+                #[inline(always)]
+                unsafe fn own($($arg: $ty),*) -> $ret {
+                    // SAFETY: with its caller's arguments.
+                    unsafe { libcs_own!(libc(), ($($arg),*) $(, $by)?) }
                 }
 
                 /// The same for a descriptor that cannot just be forgotten; apart, for the same reason.
@@ -179,7 +278,7 @@ macro_rules! hooks {
                 #[inline(never)]
                 unsafe fn watched(thread: &Thread, $($arg: $ty),*) -> $ret {
                     let record = thread.record(Row::$name as usize);
-                    let call = Call::begin(thread, Row::$name as usize, Some(&record));
+                    let call = begun!(thread, Row::$name as usize, Some(&record) $(, $first)?);
                     if let Some(call) = &call
                         && let Some(result) = converted(call, $($arg),*)
                     {
@@ -192,8 +291,8 @@ macro_rules! hooks {
                     let result = match marked!($($marked)?) {
                         // SAFETY: it makes libc's call, with its caller's arguments.
                         Some(fd) => unsafe { marked(fd, $($arg),*) },
-                        // SAFETY: libc's own function, with its caller's arguments.
-                        None => unsafe { libc()($($arg),*) },
+                        // SAFETY: as above.
+                        None => unsafe { own($($arg),*) },
                     };
                     if of_fiber { record.end(result) } else { result }
                 }
@@ -201,7 +300,7 @@ macro_rules! hooks {
                 /// What became of a fiber's call; None when it is libc's to do.
                 #[inline(always)]
                 fn converted(call: &Call<'_>, $($arg: $ty),*) -> Option<$ret> {
-                    converted!(call, libc(), ($($arg),*), $($function)::+ $(( $($option)* ))? $(when $when)?)
+                    converted!([$($everywhere)?], call, libc(), ($($arg),*), $($function)::+ $(( $($option)* ))? $(when $when)?)
                 }
 
                 /// libc's own, for calls that are made of others.
@@ -233,10 +332,11 @@ macro_rules! hooks {
                 }
 
                 pub fn bind() {
-                    let real = if is_there(concat!(stringify!($name), "\0")) {
-                        redhook::real!($name) as *mut ()
+                    let name = concat!(stringify!($name), "\0");
+                    let real = if is_there(name) {
+                        found!($name $(, $version)?)
                     } else {
-                        otherwise!($($own)?)
+                        versioned(name, FIRST_VERSION).unwrap_or(otherwise!($($own)?))
                     };
                     LIBC.store(real, Ordering::Relaxed);
                 }
@@ -254,6 +354,7 @@ macro_rules! hooks {
 }
 
 hooks! {
+    // Reads and writes.
     fn read(fd: c_int, buf: *mut c_void, n: size_t) -> ssize_t => calls::rw::read;
     fn __read(fd: c_int, buf: *mut c_void, n: size_t) -> ssize_t => calls::rw::read;
     fn __read_chk(fd: c_int, buf: *mut c_void, n: size_t, object: size_t) -> ssize_t => calls::rw::read_chk;
@@ -280,6 +381,7 @@ hooks! {
     fn pwritev2(fd: c_int, iov: *const iovec, n: c_int, offset: off_t, flags: c_int) -> ssize_t => calls::rw::pwritev2;
     fn pwritev64v2(fd: c_int, iov: *const iovec, n: c_int, offset: off_t, flags: c_int) -> ssize_t => calls::rw::pwritev2;
 
+    // Opening, closing, and what is done to a descriptor.
     // Variadic in C; the optional mode comes in the register of a third or fourth argument all the same.
     fn open(path: *const c_char, flags: c_int, mode: mode_t) -> c_int => calls::open::open;
     fn open64(path: *const c_char, flags: c_int, mode: mode_t) -> c_int => calls::open::open;
@@ -668,8 +770,72 @@ hooks! {
     fn mlockall(flags: c_int) -> c_int => offload;
 
     // Locks.
+    fn pthread_mutex_lock(m: *mut pthread_mutex_t) -> c_int => calls::locks::mutex::lock, first: calls::locks::mutex::lock_at_once;
+    fn __pthread_mutex_lock(m: *mut pthread_mutex_t) -> c_int => calls::locks::mutex::lock, first: calls::locks::mutex::lock_at_once;
+    fn pthread_mutex_trylock(m: *mut pthread_mutex_t) -> c_int => calls::locks::mutex::trylock, first: calls::locks::mutex::lock_at_once;
+    fn __pthread_mutex_trylock(m: *mut pthread_mutex_t) -> c_int => calls::locks::mutex::trylock, first: calls::locks::mutex::lock_at_once;
+    fn pthread_mutex_timedlock(m: *mut pthread_mutex_t, time: *const timespec) -> c_int => calls::locks::mutex::timedlock;
+    fn pthread_mutex_clocklock(m: *mut pthread_mutex_t, clock: clockid_t, time: *const timespec) -> c_int => calls::locks::mutex::clocklock;
+    fn pthread_mutex_unlock(m: *mut pthread_mutex_t) -> c_int => calls::locks::mutex::unlock, at: everywhere;
+    fn __pthread_mutex_unlock(m: *mut pthread_mutex_t) -> c_int => calls::locks::mutex::unlock, at: everywhere;
 
-    // stdio, where it does more than its jump tables see (crate::stdio). It closes descriptors inside libc.
+    fn pthread_cond_wait(c: *mut pthread_cond_t, m: *mut pthread_mutex_t) -> c_int => calls::locks::cond::wait, by: calls::locks::cond::wait_plainly, version: "GLIBC_2.3.2";
+    fn pthread_cond_timedwait(c: *mut pthread_cond_t, m: *mut pthread_mutex_t, time: *const timespec) -> c_int => calls::locks::cond::timedwait, by: calls::locks::cond::timedwait_plainly, version: "GLIBC_2.3.2";
+    fn pthread_cond_clockwait(c: *mut pthread_cond_t, m: *mut pthread_mutex_t, clock: clockid_t, time: *const timespec) -> c_int => calls::locks::cond::clockwait, by: calls::locks::cond::clockwait_plainly;
+    fn pthread_cond_signal(c: *mut pthread_cond_t) -> c_int => calls::locks::cond::signal, at: everywhere, version: "GLIBC_2.3.2";
+    fn pthread_cond_broadcast(c: *mut pthread_cond_t) -> c_int => calls::locks::cond::broadcast, at: everywhere, version: "GLIBC_2.3.2";
+
+    fn pthread_rwlock_rdlock(l: *mut pthread_rwlock_t) -> c_int => calls::locks::rwlock::rdlock;
+    fn __pthread_rwlock_rdlock(l: *mut pthread_rwlock_t) -> c_int => calls::locks::rwlock::rdlock;
+    fn pthread_rwlock_wrlock(l: *mut pthread_rwlock_t) -> c_int => calls::locks::rwlock::wrlock;
+    fn __pthread_rwlock_wrlock(l: *mut pthread_rwlock_t) -> c_int => calls::locks::rwlock::wrlock;
+    fn pthread_rwlock_tryrdlock(l: *mut pthread_rwlock_t) -> c_int => calls::locks::rwlock::tryrdlock;
+    fn __pthread_rwlock_tryrdlock(l: *mut pthread_rwlock_t) -> c_int => calls::locks::rwlock::tryrdlock;
+    fn pthread_rwlock_trywrlock(l: *mut pthread_rwlock_t) -> c_int => calls::locks::rwlock::trywrlock;
+    fn __pthread_rwlock_trywrlock(l: *mut pthread_rwlock_t) -> c_int => calls::locks::rwlock::trywrlock;
+    fn pthread_rwlock_timedrdlock(l: *mut pthread_rwlock_t, time: *const timespec) -> c_int => calls::locks::rwlock::timedrdlock;
+    fn pthread_rwlock_timedwrlock(l: *mut pthread_rwlock_t, time: *const timespec) -> c_int => calls::locks::rwlock::timedwrlock;
+    fn pthread_rwlock_clockrdlock(l: *mut pthread_rwlock_t, clock: clockid_t, time: *const timespec) -> c_int => calls::locks::rwlock::clockrdlock;
+    fn pthread_rwlock_clockwrlock(l: *mut pthread_rwlock_t, clock: clockid_t, time: *const timespec) -> c_int => calls::locks::rwlock::clockwrlock;
+    fn pthread_rwlock_unlock(l: *mut pthread_rwlock_t) -> c_int => calls::locks::rwlock::unlock, at: everywhere;
+    fn __pthread_rwlock_unlock(l: *mut pthread_rwlock_t) -> c_int => calls::locks::rwlock::unlock, at: everywhere;
+
+    fn pthread_spin_lock(lock: *mut calls::locks::spin::Lock) -> c_int => calls::locks::spin::lock;
+    fn pthread_spin_trylock(lock: *mut calls::locks::spin::Lock) -> c_int => calls::locks::spin::trylock;
+    fn sched_yield() -> c_int => calls::locks::spin::yield_now;
+    fn __sched_yield() -> c_int => calls::locks::spin::yield_now;
+    fn pthread_yield() -> c_int => calls::locks::spin::yield_now;
+    fn thrd_yield() -> () => calls::locks::spin::yield_now;
+
+    fn pthread_barrier_wait(b: *mut pthread_barrier_t) -> c_int => calls::locks::barrier::wait, by: calls::locks::barrier::wait_plainly;
+    fn pthread_barrier_destroy(b: *mut pthread_barrier_t) -> c_int => calls::locks::barrier::destroy;
+    fn pthread_once(control: *mut c_int, routine: calls::locks::once::Routine) -> c_int => calls::locks::once::once, first: calls::locks::once::done, by: calls::locks::once::run;
+    fn __pthread_once(control: *mut c_int, routine: calls::locks::once::Routine) -> c_int => calls::locks::once::once, first: calls::locks::once::done, by: calls::locks::once::run;
+    fn pthread_join(thread: pthread_t, value: *mut *mut c_void) -> c_int => calls::locks::join::join;
+    fn pthread_timedjoin_np(thread: pthread_t, value: *mut *mut c_void, time: *const timespec) -> c_int => calls::locks::join::timedjoin;
+    fn pthread_clockjoin_np(thread: pthread_t, value: *mut *mut c_void, clock: clockid_t, time: *const timespec) -> c_int => calls::locks::join::clockjoin;
+
+    fn sem_wait(s: *mut sem_t) -> c_int => calls::locks::sem::wait;
+    fn sem_trywait(s: *mut sem_t) -> c_int => calls::locks::sem::trywait;
+    fn sem_timedwait(s: *mut sem_t, time: *const timespec) -> c_int => calls::locks::sem::timedwait;
+    fn sem_clockwait(s: *mut sem_t, clock: clockid_t, time: *const timespec) -> c_int => calls::locks::sem::clockwait;
+    fn sem_post(s: *mut sem_t) -> c_int => calls::locks::sem::post, at: everywhere;
+
+    fn mtx_lock(m: *mut pthread_mutex_t) -> c_int => calls::locks::c11::mtx_lock, first: calls::locks::mutex::lock_at_once;
+    fn mtx_trylock(m: *mut pthread_mutex_t) -> c_int => calls::locks::c11::mtx_trylock, first: calls::locks::mutex::lock_at_once;
+    fn mtx_timedlock(m: *mut pthread_mutex_t, time: *const timespec) -> c_int => calls::locks::c11::mtx_timedlock;
+    fn mtx_unlock(m: *mut pthread_mutex_t) -> c_int => calls::locks::c11::mtx_unlock, at: everywhere;
+    fn cnd_wait(c: *mut pthread_cond_t, m: *mut pthread_mutex_t) -> c_int => calls::locks::c11::cnd_wait, by: calls::locks::cond::wait_plainly;
+    fn cnd_timedwait(c: *mut pthread_cond_t, m: *mut pthread_mutex_t, time: *const timespec) -> c_int => calls::locks::c11::cnd_timedwait, by: calls::locks::cond::timedwait_plainly;
+    fn cnd_signal(c: *mut pthread_cond_t) -> c_int => calls::locks::cond::signal, at: everywhere;
+    fn cnd_broadcast(c: *mut pthread_cond_t) -> c_int => calls::locks::cond::broadcast, at: everywhere;
+    fn call_once(control: *mut c_int, routine: calls::locks::once::Routine) -> () => calls::locks::once::once, first: calls::locks::once::called, by: calls::locks::once::call;
+    fn thrd_join(thread: pthread_t, result: *mut c_int) -> c_int => calls::locks::join::thrd_join;
+
+    // Variadic in C: up to six arguments, the last one on the stack, whatever is there.
+    fn syscall(number: c_long, a: c_long, b: c_long, c: c_long, d: c_long, e: c_long, f: c_long) -> c_long => calls::syscall::dispatch, first: calls::syscall::uncharged, by: calls::syscall::plainly;
+
+    // Streams: stdio, where it does more than its jump tables see (crate::stdio). It closes descriptors inside libc.
     fn fopen(path: *const c_char, mode: *const c_char) -> *mut FILE => calls::stdio::fopen;
     fn fopen64(path: *const c_char, mode: *const c_char) -> *mut FILE => calls::stdio::fopen;
     fn _IO_fopen(path: *const c_char, mode: *const c_char) -> *mut FILE => calls::stdio::fopen;

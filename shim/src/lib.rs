@@ -13,9 +13,10 @@
 //!
 //! Around it: [`start`] sets all up before `main`, [`conf`] reads the environment, [`stats`] counts, [`trace`] writes calls
 //! down, [`escapes`] counts those that no hook sees, [`stall`] reports fibers that compute for long, [`position`] keeps reads
-//! and writes at a shared file position atomic, [`signal`] has handlers run on fibers, [`cancel`] says where a cancelled fiber
+//! and writes at a shared file position atomic, [`lot`] is where fibers wait for locks, [`signal`] has handlers run on fibers, [`cancel`] says where a cancelled fiber
 //! may end, [`fork`] gives the child a fresh start, [`main_fiber`] makes a fiber of an unmodified program's main thread.
 
+mod allocator;
 mod call;
 mod calls;
 mod cancel;
@@ -31,6 +32,7 @@ mod fork;
 mod hooks;
 mod host;
 mod log;
+mod lot;
 mod main_fiber;
 mod names;
 mod paces;

@@ -3,6 +3,7 @@
 use crate::errno::Errno;
 use std::ffi::{c_char, c_int, c_void};
 use std::os::fd::{BorrowedFd, IntoRawFd};
+use std::sync::atomic::AtomicU32;
 pub use syscalls::Sysno;
 use syscalls::raw;
 
@@ -147,6 +148,16 @@ pub fn fsync(fd: c_int, data_only: bool) -> Result<(), Errno> {
     // SAFETY: touches no memory.
     outcome(unsafe { raw::syscall1(call as usize, fd as usize) })?;
     Ok(())
+}
+
+/// io_uring_enter(2) without an argument: how many entries were submitted.
+///
+/// # Safety
+/// The memory that the queued entries refer to stays in place until their completions.
+pub unsafe fn io_uring_enter(ring: c_int, submit: u32, want: u32, flags: u32) -> Result<usize, Errno> {
+    let (call, ring, submit) = (Sysno::io_uring_enter as usize, ring as usize, submit as usize);
+    // SAFETY: passed on to our caller.
+    outcome(unsafe { raw::syscall6(call, ring, submit, want as usize, flags as usize, 0, 0) })
 }
 
 /// io_setup(2): the id of a new AIO context, which is the address of its ring.
@@ -625,6 +636,24 @@ pub fn clock(clock: c_int) -> Option<u64> {
     // SAFETY: the kernel writes one timespec, alive.
     outcome(unsafe { raw::syscall2(Sysno::clock_gettime as usize, clock as usize, &raw mut time as usize) }).ok()?;
     Some((time.tv_sec as u64).saturating_mul(1_000_000_000) + time.tv_nsec as u64)
+}
+
+/// Wakes up to `most` threads that wait on `word`, which need not be there any more: how many.
+pub fn futex_wake(word: &AtomicU32, most: u32, shared: bool) -> usize {
+    let private = if shared { 0 } else { libc::FUTEX_PRIVATE_FLAG };
+    let operation = (libc::FUTEX_WAKE | private) as usize;
+    let at = std::ptr::from_ref(word).addr();
+    // SAFETY: the kernel only takes the address.
+    unsafe { call(Sysno::futex, [at, operation, most as usize, 0, 0, 0]) }.unwrap_or(0)
+}
+
+/// Waits on `word` while it is `value`; may return early.
+pub fn futex_wait(word: &AtomicU32, value: u32, shared: bool) {
+    let private = if shared { 0 } else { libc::FUTEX_PRIVATE_FLAG };
+    let operation = (libc::FUTEX_WAIT | private) as usize;
+    let at = std::ptr::from_ref(word).addr();
+    // SAFETY: the kernel reads the word, which is alive.
+    let _ = unsafe { call(Sysno::futex, [at, operation, value as usize, 0, 0, 0]) };
 }
 
 /// The kernel's struct sigaction.

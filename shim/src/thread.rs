@@ -3,8 +3,9 @@
 //! Invariant: everything but [`Remote`] is touched by the attached thread alone, and never while a borrow of it is
 //! live: the verbs of a host do not call back (aioshim.h), and no borrow is held across a park.
 
+use crate::allocator;
 use crate::conf::{EngineChoice, Level};
-use crate::deadlines::{Deadlines, NEVER};
+use crate::deadlines::{Deadline, Deadlines, NEVER};
 use crate::engine::{self, Engine, Made, Request, Run, Sink, Token, Wait};
 use crate::errno;
 use crate::escapes::Watch;
@@ -273,6 +274,10 @@ impl Thread {
         tls::set_here(self);
         let masked = (self.signals.masked.get() > 0).then(|| self.begin_masked());
         let mut unparked = self.open_inbox();
+        // A fiber that goes on runs the handlers.
+        if unparked == 0 && self.signals.is_held() {
+            unparked = self.interrupt_for_signals();
+        }
         let wait = self.deadlines.borrow().shorten(wait, sys::now);
         let sleeps = unparked == 0 && !matches!(wait, Wait::No) && self.remote.begin_sleep();
         let wait = if sleeps { wait } else { Wait::No };
@@ -299,8 +304,8 @@ impl Thread {
         if let Some(base) = masked {
             self.signals.end_masked(base);
         }
-        if let Some((number, base)) = self.signals.held() {
-            unparked += self.ask_for(number, base);
+        if unparked == 0 && self.signals.is_held() {
+            unparked = self.interrupt_for_signals();
         }
         self.signals.leave(critical);
         unparked
@@ -329,27 +334,29 @@ impl Thread {
         base
     }
 
-    /// Has a fiber's wait end for `signal`, which is held back; whether one was unparked right now. Where none can be, the
-    /// handler runs right here, or, if what is waited for comes by itself and soon, after that.
+    /// Has a fiber's wait end for the signals that are held back; how many were unparked right now. Where none can be ended, the
+    /// handlers run right here, or, if what is waited for comes by itself and soon, after that.
     #[cold]
-    fn ask_for(&self, signal: c_int, base: SignalSet) -> usize {
-        if self.signals.ask(true) {
+    fn interrupt_for_signals(&self) -> usize {
+        let Some((signal, base)) = self.signals.held().filter(|_| !self.signals.due.get()) else {
             return 0;
-        }
-        let (mut accepts, mut ends) = (None, false);
+        };
+        let (mut accepts, mut soon) = (None, false);
         for (token, flight) in self.flights().iter() {
             // SAFETY: flights in the slab are alive (flight.rs).
             let flight = unsafe { &*flight };
-            if flight.end.is_none() && flight.accepts(signal, base) {
-                accepts = Some(token);
-                break;
+            match flight.end {
+                // Already told.
+                Some(End::Interrupt) => return 0,
+                Some(End::Timeout) => soon = true,
+                None if accepts.is_none() && flight.accepts(signal, base) => accepts = Some(token),
+                None => soon |= flight.is_brief && self.host.in_place,
             }
-            ends |= flight.end.is_some() || !flight.interruptible;
         }
         if let Some(token) = accepts {
             return usize::from(self.end_early(token, End::Interrupt));
         }
-        if !self.host.in_place || !ends {
+        if !soon {
             let _off = OffFiber::enter();
             self.signals.deliver(None);
         }
@@ -475,17 +482,63 @@ impl Thread {
         unsafe {
             (*flight).finish(result);
             if (*flight).deadline != NEVER {
-                self.deadlines.borrow_mut().remove((*flight).deadline, token);
+                self.forget_deadline((*flight).deadline, token);
             }
             self.host.unpark((*flight).fiber);
+        }
+        if self.signals.is_held() {
+            // At the end of its call, if not for it.
+            self.signals.due.set(true);
         }
         true
     }
 
     /// Lands a wait of this thread's, whose claim the caller has.
-    #[allow(dead_code, reason = "locks are about to use it")]
     pub fn land(&self, token: Token) {
         self.complete(token, 0);
+    }
+
+    /// Begins a wait of the running fiber's, which is to park next ([`Self::await_landing`]) or to say that it need not
+    /// ([`Self::forgo`]). No engine is needed for it.
+    ///
+    /// # Safety
+    /// `flight` is one of [`Request::Wait`] on the running fiber's stack, and stays until the wait is over.
+    pub unsafe fn begin_wait(&self, flight: *mut Flight) -> Token {
+        // SAFETY: this thread's alone; the borrow ends with the statement.
+        let token = unsafe { &mut *self.flights.get() }.add(flight);
+        // SAFETY: the caller's, and alive.
+        unsafe {
+            (*flight).kind = Kind::Wait;
+            if (*flight).deadline != NEVER {
+                self.set_deadline(flight, token);
+            }
+        }
+        token
+    }
+
+    /// Parks the running fiber until its wait is landed or ended early.
+    pub fn await_landing(&self) {
+        self.park();
+    }
+
+    /// Ends a wait for which the running fiber does not park; nobody is about to land it.
+    pub fn forgo(&self, token: Token) {
+        // SAFETY: this thread's alone; the borrow ends with the statement.
+        let Some(flight) = (unsafe { &mut *self.flights.get() }).remove(token) else {
+            return;
+        };
+        // SAFETY: alive, on its fiber's stack.
+        let deadline = unsafe { (*flight).deadline };
+        if deadline != NEVER {
+            self.forget_deadline(deadline, token);
+        }
+    }
+
+    /// Off the fiber, as in `set_deadline`: it gives memory back, and a preloaded malloc's locks may land a wait in here.
+    #[cold]
+    fn forget_deadline(&self, deadline: Deadline, token: Token) {
+        let _off = OffFiber::enter();
+        self.deadlines.borrow_mut().remove(deadline, token);
     }
 
     fn open_inbox(&self) -> usize {
@@ -499,6 +552,8 @@ impl Thread {
                 Message::Landed(token, result) => unparked += usize::from(self.complete(token, result)),
             }
         }
+        self.remote
+            .take_landed(|token| unparked += usize::from(self.complete(token, 0)));
         unparked
     }
 
@@ -521,6 +576,8 @@ impl Thread {
     #[inline(always)]
     pub unsafe fn fly(&self, request: &Request, flight: *mut Flight) {
         let Some(engine) = self.engine() else { return };
+        // A fiber that was to handle signals waits once more instead.
+        self.signals.due.set(false);
         // SAFETY: this thread's alone; the borrow ends with the statement.
         let token = unsafe { &mut *self.flights.get() }.add(flight);
         // SAFETY: the caller's, and alive.
@@ -542,6 +599,7 @@ impl Thread {
 
     #[cold]
     fn set_deadline(&self, flight: *mut Flight, token: Token) {
+        let _off = OffFiber::enter();
         // SAFETY: alive, on its fiber's stack.
         self.deadlines.borrow_mut().add(unsafe { (*flight).deadline }, token);
     }
@@ -579,6 +637,8 @@ impl Thread {
     #[inline(never)]
     fn offload(&self, token: Token, request: Request) -> bool {
         let errno = errno::get();
+        // The pool's own locks are no fiber's to park for.
+        let _off = OffFiber::enter();
         let submitted = pool::submit(Job {
             request,
             token,
@@ -628,13 +688,20 @@ impl Thread {
         self.waiting_turn.update(|n| n - 1);
     }
 
-    /// Counts one more call of the running fiber since it last let others run; when it has had its share, it does now,
-    /// unless it may as well go on, and the result says so.
-    #[inline]
-    pub fn spend(&self, fiber: *mut c_void) -> bool {
+    /// Counts one more call of the running fiber since it last let others run; false when it has had its share.
+    #[inline(always)]
+    pub fn afford(&self) -> bool {
         let left = self.budget.get();
         if left > 1 {
             self.budget.set(left - 1);
+        }
+        left > 1
+    }
+
+    /// The same; when it has had its share, others run now, unless it may as well go on, and the result says so.
+    #[inline]
+    pub fn spend(&self, fiber: *mut c_void) -> bool {
+        if self.afford() {
             return false;
         }
         self.end_turn(fiber);
@@ -646,7 +713,7 @@ impl Thread {
     fn end_turn(&self, fiber: *mut c_void) {
         // Where calls block, a fiber must not come to share its thread with one that waits for it because of us.
         // SAFETY: as in `engine`.
-        if !matches!(unsafe { &*self.engine.get() }, EngineSlot::Made(_)) {
+        if !matches!(unsafe { &*self.engine.get() }, EngineSlot::Made(_)) || allocator::is_calling() {
             return;
         }
         let now = sys::now();
@@ -656,9 +723,14 @@ impl Thread {
             self.turn_since.set(Some(since));
             self.budget.set(INLINE_BUDGET);
         } else {
-            self.host.unpark(fiber);
-            self.park();
+            self.yield_now(fiber);
         }
+    }
+
+    /// Lets the others of the thread run, and looks for what is done.
+    pub fn yield_now(&self, fiber: *mut c_void) {
+        self.host.unpark(fiber);
+        self.park();
     }
 
     /// Parks the running fiber until it is unparked; it leaves the streams it is inside meanwhile. errno is kept.

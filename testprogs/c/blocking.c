@@ -63,7 +63,7 @@ static void *all(void *arg)
     if (chosen->setup)
         chosen->setup();
     if (chosen->holds[0])
-        hold_begin(chosen->holds);
+        hold_begin(chosen->holds, chosen->is_learned && !task_options.threads);
     static unsigned numbers[TASKS];
     for (unsigned i = 0; i < TASKS; i++) {
         numbers[i] = i;

@@ -27,6 +27,12 @@ fn same(name: &str, workers: &[u32]) {
         testprogs::skip(&format!("probe/{name}: {}", expected.error_text()));
         return;
     }
+    let ended = expected.status.code().is_some();
+    assert!(
+        ended,
+        "the plain run itself was ended by a signal\n{}",
+        expected.report()
+    );
     // What it says that it could not try.
     eprint!("{}", expected.error_text());
     for (flavor, engine) in [
@@ -86,6 +92,8 @@ probes! {
     sigpipe, [1, 3];
     fifo, [1, 3];
     herd, [1, 3];
+    lockerrors, [1, 3];
+    locks, [1, 3];
     hog, [1];
     atomic, [1, 3];
     mixed, [1, 3];
@@ -119,6 +127,10 @@ probes! {
     sockclose, [1];
     polling, [1];
     interrupted, [1];
+    sleeps, [1];
+    restarts, [1];
+    waiting, [1];
+    children, [1, 3];
     // A worker that starts has its descriptors under low numbers for an instant: the program may count their closing.
     closeall, [1];
     // With one worker two tasks run in the same round.

@@ -37,7 +37,7 @@ fn every_name_is_seen() {
 /// The probe slows calls down; before it does, the first are inline. (How many depends on how quick the machine is.)
 #[test]
 fn quick_calls_are_inline_and_slow_ones_are_handed_over() {
-    let (_, stats) = watched("names", &[]);
+    let (_, stats) = watched("paths", &[]);
     for name in [
         "stat", "fstat", "access", "readlink", "statx", "unlink", "rename", "mkdir", "chmod", "mkstemp",
     ] {

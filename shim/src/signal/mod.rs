@@ -75,8 +75,8 @@ pub struct Signals {
     ran: AtomicI32,
     /// All of them were installed with SA_RESTART.
     restarts: AtomicBool,
-    /// A fiber's wait is being ended for those that are held back.
-    asked: Cell<bool>,
+    /// A fiber that was unparked is to handle what is held back.
+    pub due: Cell<bool>,
     /// Held back signals are being handled.
     delivering: AtomicBool,
     /// SIGXFSZ came while the shim submitted.
@@ -95,7 +95,7 @@ impl Signals {
             parking: AtomicPtr::new(std::ptr::null_mut()),
             ran: AtomicI32::new(0),
             restarts: AtomicBool::new(true),
-            asked: Cell::new(false),
+            due: Cell::new(false),
             delivering: AtomicBool::new(false),
             exceeded: AtomicBool::new(false),
             masked: Cell::new(0),
@@ -137,11 +137,6 @@ impl Signals {
     pub fn held(&self) -> Option<(c_int, SignalSet)> {
         self.is_held()
             .then(|| (self.number.load(Relaxed), self.mask.load(Relaxed)))
-    }
-
-    /// Whether a fiber's wait is being ended for what is held back; so it is, if `asked`.
-    pub fn ask(&self, asked: bool) -> bool {
-        self.asked.replace(asked || self.asked.get())
     }
 
     /// Whether a write that was submitted has raised SIGXFSZ since this was asked.
@@ -211,8 +206,8 @@ impl Signals {
         let mask = self.mask.load(Relaxed);
         self.ran.store(0, Relaxed);
         self.restarts.store(true, Relaxed);
-        self.asked.set(false);
         let critical = self.critical.load(Relaxed);
+        self.due.set(false);
         self.held.store(false, Relaxed);
         self.delivering.store(true, Relaxed);
         self.critical.store(false, Relaxed);

@@ -27,6 +27,7 @@ struct blocking {
     void (*release)(void);    /* in the first task, again and again until all have returned */
     int ends_by_itself;       /* no release: it is a time that it waits for */
     int holds[HOLDS];         /* system calls that are held until the release: what a slow disk or server would do */
+    int is_learned;           /* made on the spot while such calls are quick: those are held for some milliseconds only */
 };
 
 #define GROUP(name) { name, sizeof name / sizeof *name }

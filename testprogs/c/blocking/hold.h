@@ -22,25 +22,53 @@ static inline void hold_release(void)
     atomic_store(&hold_released, 1);
 }
 
+/* The thread whose calls are only slow, if any. */
+static atomic_int hold_slow;
+
+static void hold_sleep(void)
+{
+    syscall(SYS_nanosleep, &(struct timespec){ 0, 2000000 }, NULL);
+}
+
+static void hold_let_go(uint64_t id)
+{
+    struct seccomp_notif_resp go_on = { .id = id, .flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE };
+    syscall(SYS_ioctl, atomic_load(&hold_listener), SECCOMP_IOCTL_NOTIF_SEND, &go_on);
+}
+
 /* Lets each call of the filtered threads go on, once they are let go. */
 static void *hold_supervise(void *unused)
 {
-    while (atomic_load(&hold_listener) < 0 || !atomic_load(&hold_released))
-        syscall(SYS_nanosleep, &(struct timespec){ 0, 1000000 }, NULL);
+    static uint64_t held[1024];
+    size_t n = 0;
+    while (atomic_load(&hold_listener) < 0)
+        hold_sleep();
     for (;;) {
-        struct seccomp_notif call;
-        memset(&call, 0, sizeof call);
-        if (syscall(SYS_ioctl, atomic_load(&hold_listener), SECCOMP_IOCTL_NOTIF_RECV, &call))
-            continue;
-        struct seccomp_notif_resp go_on = { .id = call.id, .flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE };
-        syscall(SYS_ioctl, atomic_load(&hold_listener), SECCOMP_IOCTL_NOTIF_SEND, &go_on);
+        struct pollfd there = { atomic_load(&hold_listener), POLLIN, 0 };
+        if (syscall(SYS_poll, &there, 1, 2) == 1) {
+            struct seccomp_notif call;
+            memset(&call, 0, sizeof call);
+            if (syscall(SYS_ioctl, there.fd, SECCOMP_IOCTL_NOTIF_RECV, &call) == 0) {
+                int is_slow = (int)call.pid == atomic_load(&hold_slow);
+                if (is_slow)
+                    hold_sleep();
+                if (is_slow || n == sizeof held / sizeof *held)
+                    hold_let_go(call.id);
+                else
+                    held[n++] = call.id;
+            }
+        }
+        while (n > 0 && atomic_load(&hold_released))
+            hold_let_go(held[--n]);
     }
     return unused;
 }
 
-/* From now on the given calls of this thread, and of those it starts, are held. */
-static inline void hold_begin(const int *calls)
+/* From now on the given calls of this thread, and of those it starts, are held; or those of this one are just slow. */
+static inline void hold_begin(const int *calls, int is_slow)
 {
+    if (is_slow)
+        atomic_store(&hold_slow, (int)syscall(SYS_gettid));
     pthread_t supervisor;
     check(pthread_create(&supervisor, NULL, hold_supervise, NULL), "pthread_create");
     struct sock_filter code[16];

@@ -147,6 +147,21 @@ static void ent_call(unsigned i)
     (void)((void *(*)(int))named)(0);
 }
 
+static void ent_r_call(unsigned i)
+{
+    struct room room;
+    (void)i;
+    (void)((int (*)(void *, char *, size_t, void *))named)(room.entry, room.text, sizeof room.text, &room.result);
+}
+
+static void ent2_r_call(unsigned i)
+{
+    struct room room;
+    (void)i;
+    (void)((int (*)(void *, char *, size_t, void *, int *))named)(room.entry, room.text, sizeof room.text, &room.result,
+                                                                &room.error);
+}
+
 static void innetgr_call(unsigned i)
 {
     (void)i;
@@ -370,49 +385,52 @@ static void tcsetattr_call(unsigned i)
 #define BY_FILE { SYS_openat }
 
 static const struct blocking names[] = {
-    { "getaddrinfo", NULL, getaddrinfo_call, NULL, 0, BY_FILE },
-    { "getnameinfo", NULL, getnameinfo_call, NULL, 0, BY_FILE },
+    { "getaddrinfo", NULL, getaddrinfo_call, NULL, 0, BY_FILE, 0 },
+    { "getnameinfo", NULL, getnameinfo_call, NULL, 0, BY_FILE, 0 },
     { "gethostbyname getnetbyname getprotobyname getservbyname getpwnam getgrnam getspnam getaliasbyname getrpcbyname", NULL,
-      by_name_call, NULL, 0, BY_FILE },
-    { "getprotobynumber getservbyport getpwuid getgrgid getrpcbynumber", NULL, by_number_call, NULL, 0, BY_FILE },
-    { "gethostbyname2", NULL, gethostbyname2_call, NULL, 0, BY_FILE },
-    { "gethostbyaddr", NULL, gethostbyaddr_call, NULL, 0, BY_FILE },
-    { "gethostbyname_r getnetbyname_r", NULL, host_r_call, NULL, 0, BY_FILE },
-    { "gethostbyname2_r", NULL, host2_r_call, NULL, 0, BY_FILE },
-    { "gethostbyaddr_r", NULL, addr_r_call, NULL, 0, BY_FILE },
-    { "getnetbyaddr", NULL, netaddr_call, NULL, 0, BY_FILE },
-    { "getnetbyaddr_r", NULL, netaddr_r_call, NULL, 0, BY_FILE },
-    { "getpwnam_r getgrnam_r getspnam_r getprotobyname_r", NULL, name_r_call, NULL, 0, BY_FILE },
-    { "getpwuid_r getgrgid_r getprotobynumber_r", NULL, number_r_call, NULL, 0, BY_FILE },
-    { "getservbyname_r", NULL, service_r_call, NULL, 0, BY_FILE },
-    { "getservbyport_r", NULL, port_r_call, NULL, 0, BY_FILE },
-    { "getgrouplist", NULL, getgrouplist_call, NULL, 0, BY_FILE },
-    { "innetgr", NULL, innetgr_call, NULL, 0, BY_FILE },
-    { "ether_ntohost", NULL, ether_call, NULL, 0, BY_FILE },
-    { "ether_hostton", NULL, ether_host_call, NULL, 0, BY_FILE },
-    { "getlogin", NULL, getlogin_call, NULL, 0, BY_FILE },
-    { "getlogin_r __getlogin_r_chk", NULL, getlogin_r_call, NULL, 0, BY_FILE },
-    { "getpass", NULL, getpass_call, NULL, 0, BY_FILE },
-    { "wordexp", NULL, wordexp_call, NULL, 0, BY_FILE },
-    { "gethostid", NULL, gethostid_call, NULL, 0, BY_FILE },
-    { "gethostent getnetent getprotoent getservent getpwent getgrent getspent", NULL, ent_call, NULL, 0, BY_FILE },
-    { "sethostent setnetent setprotoent setservent", NULL, ent_call, NULL, 0, BY_FILE },
-    { "vsyslog", NULL, vsyslog_call, NULL, 0, { SYS_socket } },
-    { "__vsyslog_chk", NULL, vsyslog_chk_call, NULL, 0, { SYS_socket } },
-    { "syslog", NULL, syslog_call, NULL, 0, { SYS_socket } },
-    { "__syslog_chk", NULL, syslog_chk_call, NULL, 0, { SYS_socket } },
-    { "openlog", NULL, openlog_call, NULL, 0, { SYS_socket } },
-    { "res_query __res_query res_search __res_search", NULL, res_query_call, NULL, 0, { SYS_socket } },
-    { "res_querydomain __res_querydomain", NULL, res_querydomain_call, NULL, 0, { SYS_socket } },
-    { "res_send __res_send", NULL, res_send_call, NULL, 0, { SYS_socket } },
-    { "res_nquery __res_nquery res_nsearch __res_nsearch", share_state, res_nquery_call, NULL, 0, { SYS_socket } },
-    { "res_nquerydomain __res_nquerydomain", share_state, res_nquerydomain_call, NULL, 0, { SYS_socket } },
-    { "res_nsend __res_nsend", share_state, res_nsend_call, NULL, 0, { SYS_socket } },
-    { "mq_open __mq_open_2", NULL, mq_open_call, NULL, 0, { SYS_mq_open } },
-    { "mq_unlink", NULL, unlink_name_call, NULL, 0, { SYS_mq_unlink } },
-    { "shm_unlink sem_unlink", NULL, unlink_name_call, NULL, 0, { SYS_unlink } },
-    { "shm_open", NULL, shm_open_call, NULL, 0, BY_FILE },
-    { "tcdrain", open_terminal, tcdrain_call, NULL, 0, { SYS_ioctl } },
-    { "tcsendbreak", open_terminal, tcsendbreak_call, NULL, 0, { SYS_ioctl } },
-    { "tcsetattr", open_terminal, tcsetattr_call, NULL, 0, { SYS_ioctl } },
+      by_name_call, NULL, 0, BY_FILE, 0 },
+    { "getprotobynumber getservbyport getpwuid getgrgid getrpcbynumber", NULL, by_number_call, NULL, 0, BY_FILE, 0 },
+    { "gethostbyname2", NULL, gethostbyname2_call, NULL, 0, BY_FILE, 0 },
+    { "gethostbyaddr", NULL, gethostbyaddr_call, NULL, 0, BY_FILE, 0 },
+    { "gethostbyname_r getnetbyname_r", NULL, host_r_call, NULL, 0, BY_FILE, 0 },
+    { "gethostbyname2_r", NULL, host2_r_call, NULL, 0, BY_FILE, 0 },
+    { "gethostbyaddr_r", NULL, addr_r_call, NULL, 0, BY_FILE, 0 },
+    { "getnetbyaddr", NULL, netaddr_call, NULL, 0, BY_FILE, 0 },
+    { "getnetbyaddr_r", NULL, netaddr_r_call, NULL, 0, BY_FILE, 0 },
+    { "getpwnam_r getgrnam_r getspnam_r getprotobyname_r", NULL, name_r_call, NULL, 0, BY_FILE, 0 },
+    { "getpwuid_r getgrgid_r getprotobynumber_r", NULL, number_r_call, NULL, 0, BY_FILE, 0 },
+    { "getservbyname_r", NULL, service_r_call, NULL, 0, BY_FILE, 0 },
+    { "getservbyport_r", NULL, port_r_call, NULL, 0, BY_FILE, 0 },
+    { "getgrouplist", NULL, getgrouplist_call, NULL, 0, BY_FILE, 0 },
+    { "innetgr", NULL, innetgr_call, NULL, 0, BY_FILE, 0 },
+    { "ether_ntohost", NULL, ether_call, NULL, 0, BY_FILE, 0 },
+    { "ether_hostton", NULL, ether_host_call, NULL, 0, BY_FILE, 0 },
+    { "getlogin", NULL, getlogin_call, NULL, 0, BY_FILE, 0 },
+    { "getlogin_r __getlogin_r_chk", NULL, getlogin_r_call, NULL, 0, BY_FILE, 0 },
+    { "getpass", NULL, getpass_call, NULL, 0, BY_FILE, 0 },
+    { "wordexp", NULL, wordexp_call, NULL, 0, BY_FILE, 0 },
+    { "gethostid", NULL, gethostid_call, NULL, 0, BY_FILE, 0 },
+    { "gethostent getnetent getprotoent getservent getpwent getgrent getspent", NULL, ent_call, NULL, 0, BY_FILE, 0 },
+    { "setpwent setgrent setspent", NULL, ent_call, NULL, 0, BY_FILE, 0 },
+    { "gethostent_r getnetent_r", NULL, ent2_r_call, NULL, 0, BY_FILE, 0 },
+    { "getprotoent_r getservent_r getpwent_r getgrent_r getspent_r", NULL, ent_r_call, NULL, 0, BY_FILE, 0 },
+    { "sethostent setnetent setprotoent setservent", NULL, ent_call, NULL, 0, BY_FILE, 0 },
+    { "vsyslog", NULL, vsyslog_call, NULL, 0, { SYS_socket }, 0 },
+    { "__vsyslog_chk", NULL, vsyslog_chk_call, NULL, 0, { SYS_socket }, 0 },
+    { "syslog", NULL, syslog_call, NULL, 0, { SYS_socket }, 0 },
+    { "__syslog_chk", NULL, syslog_chk_call, NULL, 0, { SYS_socket }, 0 },
+    { "openlog", NULL, openlog_call, NULL, 0, { SYS_socket }, 0 },
+    { "res_query __res_query res_search __res_search", NULL, res_query_call, NULL, 0, { SYS_socket }, 0 },
+    { "res_querydomain __res_querydomain", NULL, res_querydomain_call, NULL, 0, { SYS_socket }, 0 },
+    { "res_send __res_send", NULL, res_send_call, NULL, 0, { SYS_socket }, 0 },
+    { "res_nquery __res_nquery res_nsearch __res_nsearch", share_state, res_nquery_call, NULL, 0, { SYS_socket }, 0 },
+    { "res_nquerydomain __res_nquerydomain", share_state, res_nquerydomain_call, NULL, 0, { SYS_socket }, 0 },
+    { "res_nsend __res_nsend", share_state, res_nsend_call, NULL, 0, { SYS_socket }, 0 },
+    { "mq_open __mq_open_2", NULL, mq_open_call, NULL, 0, { SYS_mq_open }, 0 },
+    { "mq_unlink", NULL, unlink_name_call, NULL, 0, { SYS_mq_unlink }, 0 },
+    { "shm_unlink sem_unlink", NULL, unlink_name_call, NULL, 0, { SYS_unlink }, 0 },
+    { "shm_open", NULL, shm_open_call, NULL, 0, BY_FILE, 0 },
+    { "tcdrain", open_terminal, tcdrain_call, NULL, 0, { SYS_ioctl }, 0 },
+    { "tcsendbreak", open_terminal, tcsendbreak_call, NULL, 0, { SYS_ioctl }, 0 },
+    { "tcsetattr", open_terminal, tcsetattr_call, NULL, 0, { SYS_ioctl }, 0 },
 };

@@ -111,6 +111,28 @@ static void dprintf_call(unsigned i)
     must(CALL(int (*)(int, const char *, ...), dprintf, ends[1], "%s\n", "some text") > 0, "dprintf");
 }
 
+static int vdprint(int has_flag, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    int n = has_flag ? ((int (*)(int, int, const char *, va_list))named)(ends[1], 1, format, arguments)
+                     : ((int (*)(int, const char *, va_list))named)(ends[1], format, arguments);
+    va_end(arguments);
+    return n;
+}
+
+static void vdprintf_call(unsigned i)
+{
+    (void)i;
+    must(vdprint(0, "%s\n", "some text") > 0, "vdprintf");
+}
+
+static void vdprintf_chk_call(unsigned i)
+{
+    (void)i;
+    must(vdprint(1, "%s\n", "some text") > 0, "vdprintf_chk");
+}
+
 static void dprintf_chk_call(unsigned i)
 {
     (void)i;
@@ -156,22 +178,24 @@ static void pclose_call(unsigned i)
 }
 
 static const struct blocking streams_cases[] = {
-    { "fgetc getc", make_readers, getc_call, feed_line, 0, { 0 } },
-    { "fgetwc getwc", make_readers, getwc_call, feed_line, 0, { 0 } },
-    { "fread", make_readers, fread_call, feed_line, 0, { 0 } },
-    { "fgets", make_readers, fgets_call, feed_line, 0, { 0 } },
-    { "getline", make_readers, getline_call, feed_line, 0, { 0 } },
-    { "fscanf", make_readers, fscanf_call, feed_line, 0, { 0 } },
-    { "fputc putc", make_writers, putc_call, drain_pipe, 0, { 0 } },
-    { "fputs", make_writers, fputs_call, drain_pipe, 0, { 0 } },
-    { "fwrite", make_writers, fwrite_call, drain_pipe, 0, { 0 } },
-    { "fprintf", make_writers, fprintf_call, drain_pipe, 0, { 0 } },
-    { "fflush", make_full_buffers, fflush_call, drain_pipe, 0, { 0 } },
-    { "fclose", make_full_buffers, fclose_call, drain_pipe, 0, { 0 } },
-    { "dprintf", make_full_pipe, dprintf_call, drain_pipe, 0, { 0 } },
-    { "__dprintf_chk", make_full_pipe, dprintf_chk_call, drain_pipe, 0, { 0 } },
-    { "fopen fopen64", make_fifo, fopen_call, open_for_writing, 0, { 0 } },
-    { "freopen freopen64", open_something, freopen_call, open_for_writing, 0, { 0 } },
-    { "tmpfile tmpfile64", NULL, tmpfile_call, NULL, 0, { SYS_openat } },
-    { "pclose", start_readers, pclose_call, open_for_writing, 0, { 0 } },
+    { "fgetc getc", make_readers, getc_call, feed_line, 0, { 0 }, 0 },
+    { "fgetwc getwc", make_readers, getwc_call, feed_line, 0, { 0 }, 0 },
+    { "fread", make_readers, fread_call, feed_line, 0, { 0 }, 0 },
+    { "fgets", make_readers, fgets_call, feed_line, 0, { 0 }, 0 },
+    { "getline", make_readers, getline_call, feed_line, 0, { 0 }, 0 },
+    { "fscanf", make_readers, fscanf_call, feed_line, 0, { 0 }, 0 },
+    { "fputc putc", make_writers, putc_call, drain_pipe, 0, { 0 }, 0 },
+    { "fputs", make_writers, fputs_call, drain_pipe, 0, { 0 }, 0 },
+    { "fwrite", make_writers, fwrite_call, drain_pipe, 0, { 0 }, 0 },
+    { "fprintf", make_writers, fprintf_call, drain_pipe, 0, { 0 }, 0 },
+    { "fflush fflush_unlocked _IO_fflush", make_full_buffers, fflush_call, drain_pipe, 0, { 0 }, 0 },
+    { "fclose _IO_fclose", make_full_buffers, fclose_call, drain_pipe, 0, { 0 }, 0 },
+    { "dprintf", make_full_pipe, dprintf_call, drain_pipe, 0, { 0 }, 0 },
+    { "vdprintf", make_full_pipe, vdprintf_call, drain_pipe, 0, { 0 }, 0 },
+    { "__vdprintf_chk", make_full_pipe, vdprintf_chk_call, drain_pipe, 0, { 0 }, 0 },
+    { "__dprintf_chk", make_full_pipe, dprintf_chk_call, drain_pipe, 0, { 0 }, 0 },
+    { "fopen fopen64 _IO_fopen", make_fifo, fopen_call, open_for_writing, 0, { 0 }, 0 },
+    { "freopen freopen64", open_something, freopen_call, open_for_writing, 0, { 0 }, 0 },
+    { "tmpfile tmpfile64", NULL, tmpfile_call, NULL, 0, { SYS_openat }, 0 },
+    { "pclose", start_readers, pclose_call, open_for_writing, 0, { 0 }, 0 },
 };

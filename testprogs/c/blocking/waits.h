@@ -199,6 +199,26 @@ static void sigsuspend_call(unsigned i)
     must(CALL(int (*)(const sigset_t *), sigsuspend, &none) == -1 && errno == EINTR, "sigsuspend");
 }
 
+/* BSD's: a mask. */
+static void sigpause_call(unsigned i)
+{
+    (void)i;
+    must(((int (*)(int))named)(0) == -1 && errno == EINTR, "sigpause");
+}
+
+static void sigpause_either_call(unsigned i)
+{
+    (void)i;
+    must(((int (*)(int, int))named)(0, 0) == -1 && errno == EINTR, "sigpause");
+}
+
+/* System V's: a signal. */
+static void sigpause_one_call(unsigned i)
+{
+    (void)i;
+    must(((int (*)(int))named)(SIGUSR1) == -1 && errno == EINTR, "sigpause");
+}
+
 static sigset_t awaited;
 
 static void block_signal(void)
@@ -494,41 +514,44 @@ static void lio_listio_call(unsigned i)
 }
 
 static const struct blocking waits[] = {
-    { "poll __poll", make_pipe, poll_call, feed_pipe, 0, { 0 } },
-    { "__poll_chk", make_pipe, poll_chk_call, feed_pipe, 0, { 0 } },
-    { "ppoll", make_pipe, ppoll_call, feed_pipe, 0, { 0 } },
-    { "__ppoll_chk", make_pipe, ppoll_chk_call, feed_pipe, 0, { 0 } },
-    { "select __select", make_pipe, select_call, feed_pipe, 0, { 0 } },
-    { "pselect", make_pipe, pselect_call, feed_pipe, 0, { 0 } },
-    { "epoll_wait", make_epoll, epoll_wait_call, feed_pipe, 0, { 0 } },
-    { "epoll_pwait", make_epoll, epoll_pwait_call, feed_pipe, 0, { 0 } },
-    { "epoll_pwait2", make_epoll, epoll_pwait2_call, feed_pipe, 0, { 0 } },
-    { "nanosleep __nanosleep", NULL, nanosleep_call, NULL, 1, { 0 } },
-    { "clock_nanosleep", NULL, clock_nanosleep_call, NULL, 1, { 0 } },
-    { "usleep", NULL, usleep_call, NULL, 1, { 0 } },
-    { "sleep", NULL, sleep_call, NULL, 1, { 0 } },
-    { "thrd_sleep", NULL, thrd_sleep_call, NULL, 1, { 0 } },
-    { "pause", handle_signal, pause_call, wait_for_signals, 0, { 0 } },
-    { "sigsuspend", handle_signal, sigsuspend_call, wait_for_signals, 0, { 0 } },
-    { "sigwait", block_signal, sigwait_call, send_signal, 0, { 0 } },
-    { "sigwaitinfo", block_signal, sigwaitinfo_call, send_signal, 0, { 0 } },
-    { "sigtimedwait __sigtimedwait", block_signal, sigtimedwait_call, send_signal, 0, { 0 } },
-    { "wait", make_children, wait_call, close_writer, 0, { 0 } },
-    { "waitpid __waitpid", make_children, waitpid_call, close_writer, 0, { 0 } },
-    { "wait3", make_children, wait3_call, close_writer, 0, { 0 } },
-    { "wait4", make_children, wait4_call, close_writer, 0, { 0 } },
-    { "waitid", make_children, waitid_call, close_writer, 0, { 0 } },
-    { "system", make_fifo, system_call, open_for_writing, 0, { 0 } },
-    { "msgrcv", make_queue, msgrcv_call, send_message, 0, { 0 } },
-    { "msgsnd", make_full_queue, msgsnd_call, take_message, 0, { 0 } },
-    { "semop", make_set, semop_call, up, 0, { 0 } },
-    { "semtimedop", make_set, semtimedop_call, up, 0, { 0 } },
-    { "mq_receive", make_posix_queue, mq_receive_call, post_message, 0, { 0 } },
-    { "mq_timedreceive", make_posix_queue, mq_timedreceive_call, post_message, 0, { 0 } },
-    { "mq_send", make_full_posix_queue, mq_send_call, take_posix_message, 0, { 0 } },
-    { "mq_timedsend", make_full_posix_queue, mq_timedsend_call, take_posix_message, 0, { 0 } },
-    { "eventfd_read", make_event, eventfd_read_call, raise_event, 0, { 0 } },
-    { "eventfd_write", make_full_event, eventfd_write_call, lower_event, 0, { 0 } },
-    { "aio_suspend aio_suspend64", begin_read, aio_suspend_call, feed_pipe, 0, { 0 } },
-    { "lio_listio lio_listio64", make_pipe, lio_listio_call, feed_pipe, 0, { 0 } },
+    { "poll __poll", make_pipe, poll_call, feed_pipe, 0, { 0 }, 0 },
+    { "__poll_chk", make_pipe, poll_chk_call, feed_pipe, 0, { 0 }, 0 },
+    { "ppoll", make_pipe, ppoll_call, feed_pipe, 0, { 0 }, 0 },
+    { "__ppoll_chk", make_pipe, ppoll_chk_call, feed_pipe, 0, { 0 }, 0 },
+    { "select __select", make_pipe, select_call, feed_pipe, 0, { 0 }, 0 },
+    { "pselect", make_pipe, pselect_call, feed_pipe, 0, { 0 }, 0 },
+    { "epoll_wait", make_epoll, epoll_wait_call, feed_pipe, 0, { 0 }, 0 },
+    { "epoll_pwait", make_epoll, epoll_pwait_call, feed_pipe, 0, { 0 }, 0 },
+    { "epoll_pwait2", make_epoll, epoll_pwait2_call, feed_pipe, 0, { 0 }, 0 },
+    { "nanosleep __nanosleep", NULL, nanosleep_call, NULL, 1, { 0 }, 0 },
+    { "clock_nanosleep", NULL, clock_nanosleep_call, NULL, 1, { 0 }, 0 },
+    { "usleep", NULL, usleep_call, NULL, 1, { 0 }, 0 },
+    { "sleep", NULL, sleep_call, NULL, 1, { 0 }, 0 },
+    { "thrd_sleep", NULL, thrd_sleep_call, NULL, 1, { 0 }, 0 },
+    { "pause", handle_signal, pause_call, wait_for_signals, 0, { 0 }, 0 },
+    { "sigsuspend __sigsuspend", handle_signal, sigsuspend_call, wait_for_signals, 0, { 0 }, 0 },
+    { "sigpause", handle_signal, sigpause_call, wait_for_signals, 0, { 0 }, 0 },
+    { "__sigpause", handle_signal, sigpause_either_call, wait_for_signals, 0, { 0 }, 0 },
+    { "__xpg_sigpause", handle_signal, sigpause_one_call, wait_for_signals, 0, { 0 }, 0 },
+    { "sigwait", block_signal, sigwait_call, send_signal, 0, { 0 }, 0 },
+    { "sigwaitinfo", block_signal, sigwaitinfo_call, send_signal, 0, { 0 }, 0 },
+    { "sigtimedwait __sigtimedwait", block_signal, sigtimedwait_call, send_signal, 0, { 0 }, 0 },
+    { "wait __wait", make_children, wait_call, close_writer, 0, { 0 }, 0 },
+    { "waitpid __waitpid", make_children, waitpid_call, close_writer, 0, { 0 }, 0 },
+    { "wait3", make_children, wait3_call, close_writer, 0, { 0 }, 0 },
+    { "wait4", make_children, wait4_call, close_writer, 0, { 0 }, 0 },
+    { "waitid", make_children, waitid_call, close_writer, 0, { 0 }, 0 },
+    { "system", make_fifo, system_call, open_for_writing, 0, { 0 }, 0 },
+    { "msgrcv", make_queue, msgrcv_call, send_message, 0, { 0 }, 0 },
+    { "msgsnd", make_full_queue, msgsnd_call, take_message, 0, { 0 }, 0 },
+    { "semop", make_set, semop_call, up, 0, { 0 }, 0 },
+    { "semtimedop", make_set, semtimedop_call, up, 0, { 0 }, 0 },
+    { "mq_receive", make_posix_queue, mq_receive_call, post_message, 0, { 0 }, 0 },
+    { "mq_timedreceive", make_posix_queue, mq_timedreceive_call, post_message, 0, { 0 }, 0 },
+    { "mq_send", make_full_posix_queue, mq_send_call, take_posix_message, 0, { 0 }, 0 },
+    { "mq_timedsend", make_full_posix_queue, mq_timedsend_call, take_posix_message, 0, { 0 }, 0 },
+    { "eventfd_read", make_event, eventfd_read_call, raise_event, 0, { 0 }, 0 },
+    { "eventfd_write", make_full_event, eventfd_write_call, lower_event, 0, { 0 }, 0 },
+    { "aio_suspend aio_suspend64", begin_read, aio_suspend_call, feed_pipe, 0, { 0 }, 0 },
+    { "lio_listio lio_listio64", make_pipe, lio_listio_call, feed_pipe, 0, { 0 }, 0 },
 };

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* names.c - names and attributes of files: every result and error, with quick calls and with slow ones. */
+/* paths.c - names and attributes of files: every result and error, with quick calls and with slow ones. */
 #define _GNU_SOURCE
 #include <sys/mman.h>
 #include <sys/statfs.h>
