@@ -1,4 +1,4 @@
-//! Gives the shared library its SONAME, which cargo does not.
+//! Gives the shared library its SONAME, which cargo does not, and declares the cfg of the loom model.
 
 #[expect(
     clippy::disallowed_macros,
@@ -6,5 +6,6 @@
 )]
 fn main() {
     println!("cargo:rustc-cdylib-link-arg=-Wl,-soname,libaioshim.so");
+    println!("cargo:rustc-check-cfg=cfg(loom)");
     println!("cargo:rerun-if-changed=build.rs");
 }

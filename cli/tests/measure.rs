@@ -131,3 +131,10 @@ fn a_directory_that_cannot_be_made_is_named() {
     );
     assert!(!output.status.success());
 }
+
+#[test]
+fn stdio_has_every_call() {
+    let (stdout, json) = report(&["--only", "stdio"], "stdio");
+    assert_eq!(json["samples"].as_object().map(serde_json::Map::len), Some(7));
+    assert!(!stdout.contains("failed"), "{stdout}");
+}

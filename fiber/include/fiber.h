@@ -65,7 +65,7 @@ int fiber_join(fiber_t *f, void **ret);
 /* f will free itself when it ends. From any thread. ESRCH no such fiber, EINVAL detached already. */
 int fiber_detach(fiber_t *f);
 
-/* Ends the calling fiber with result ret: destructors of its keys run, its stack is not unwound. Does not return on
+/* Ends the calling fiber with result ret: cleanup handlers and destructors of its keys run, its stack is not unwound. Does not return on
  * a fiber; off a fiber it does nothing. */
 void fiber_exit(void *ret);
 
@@ -90,6 +90,41 @@ int fiber_getname(fiber_t *f, char *buf, size_t len);
 /* Writes one line a live fiber of the caller's runtime to fd: id, name, worker, state and what it waits for.
  * For debugging; from gdb: call fiber_dump(2). Does not park. */
 void fiber_dump(int fd);
+
+/* ---- Cancellation ------------------------------------------------------------------------------------------ */
+/* As pthreads', deferred. Cancellation points are fiber_join, fiber_sleep, fiber_cond_wait, fiber_sem_wait and their timed
+ * forms, fiber_testcancel and, with libaioshim.so preloaded, the calls that pthreads(7) lists, where they wait. Locks, once
+ * and barriers are none. A cancelled fiber's stack is not unwound: its cleanup handlers run, then its keys' destructors. */
+
+#define FIBER_CANCELED ((void *)-1)
+#define FIBER_CANCEL_ENABLE 0
+#define FIBER_CANCEL_DISABLE 1
+#define FIBER_CANCEL_DEFERRED 0
+#define FIBER_CANCEL_ASYNCHRONOUS 1
+
+/* Asks f to end with FIBER_CANCELED: at once if it waits at a cancellation point (which has no effect then; a condition
+ * variable's mutex is locked again first), else at its next. Does not wait for that. EPERM off a fiber, ESRCH no such
+ * fiber in this runtime. */
+int fiber_cancel(fiber_t *f);
+
+/* Whether the calling fiber may be cancelled, at first FIBER_CANCEL_ENABLE; *old (if old) is what was set before. Requests
+ * wait meanwhile. EPERM off a fiber, EINVAL no such state. */
+int fiber_setcancelstate(int state, int *old);
+
+/* Only FIBER_CANCEL_DEFERRED can be had: ENOTSUP for FIBER_CANCEL_ASYNCHRONOUS. EPERM off a fiber, EINVAL no such type. */
+int fiber_setcanceltype(int type, int *old);
+
+/* Ends the calling fiber if it was asked to. */
+void fiber_testcancel(void);
+
+/* Between the two, which belong together in one block as pthreads' do, routine(arg) runs if the fiber is cancelled or calls
+ * fiber_exit, the last pushed first; fiber_cleanup_pop(nonzero) runs it, too. */
+typedef struct fiber_cleanup { void (*routine)(void *); void *arg; struct fiber_cleanup *next; } fiber_cleanup_t;
+#define fiber_cleanup_push(routine, arg) do { fiber_cleanup_t fiber_c_; fiber_cleanup_enter(&fiber_c_, (routine), (arg))
+#define fiber_cleanup_pop(execute) fiber_cleanup_leave(&fiber_c_, (execute)); } while (0)
+/* What they are made of, for other languages: here stays in place until leave, and is left in order. */
+void fiber_cleanup_enter(fiber_cleanup_t *here, void (*routine)(void *), void *arg);
+void fiber_cleanup_leave(fiber_cleanup_t *here, int execute);
 
 /* ---- Mutex ------------------------------------------------------------------------------------------------- */
 /* Locks and waits belong to fibers: off a fiber they return EPERM. Objects start from their initializer or init. */

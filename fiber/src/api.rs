@@ -9,7 +9,7 @@ use crate::join::{self, Spec};
 use crate::runtime::{self, Setup};
 use crate::stack::Class;
 use crate::sync::{Until, misuse, on_fiber};
-use crate::{conf, debug, sched};
+use crate::{cancel, conf, debug, sched};
 use core::cell::UnsafeCell;
 use core::ffi::c_void;
 use core::fmt;
@@ -50,6 +50,7 @@ impl Options {
                 n if n <= conf::WORKERS_MAX => n,
                 _ => return Err(Errno::EINVAL),
             },
+            unwinds: true,
             class: match self.stack_size {
                 0 => conf::stack(),
                 n => Class::of(n).ok_or(Errno::EINVAL)?,
@@ -157,6 +158,7 @@ impl Builder {
             name: self.name,
             detached: false,
             stays: false,
+            unwinds: true,
         };
         match join::create(worker, &spec, entry, arg.0) {
             Ok(handle) => Ok(JoinHandle { handle, slot }),
@@ -197,7 +199,7 @@ impl<T> JoinHandle<T> {
     /// Off a fiber, and when the fiber is the caller or joins the caller.
     #[track_caller]
     pub fn join(self) -> thread::Result<T> {
-        if let Err(e) = on_fiber().and_then(|worker| join::join(worker, self.handle)) {
+        if let Err(e) = cancel::unwinding(|| join::join(on_fiber()?, self.handle)) {
             misuse("JoinHandle::join", e);
         }
         // SAFETY: the fiber has ended, and only this handle could join it.
@@ -212,6 +214,26 @@ impl<T> JoinHandle<T> {
     pub fn id(&self) -> u64 {
         id_of(self.handle).unwrap_or(0)
     }
+
+    /// Asks the fiber to end: where it waits in [`join`](Self::join), [`sleep`], a [`Condvar`](crate::Condvar) or a
+    /// [`Semaphore`](crate::Semaphore), or comes to such a wait or to [`test_cancel`]. It unwinds there, so its values are
+    /// dropped, and its join returns [`Cancelled`](crate::Cancelled) as a panic. A program that aborts on panics aborts.
+    ///
+    /// # Panics
+    /// Off a fiber.
+    #[track_caller]
+    pub fn cancel(&self) {
+        // Another error says that it has ended.
+        if let Err(e @ Errno::EPERM) = cancel::request(self.handle) {
+            misuse("JoinHandle::cancel", e);
+        }
+    }
+}
+
+/// Unwinds the calling fiber if it was asked to end, see [`JoinHandle::cancel`]. Off a fiber it does nothing.
+pub fn test_cancel() {
+    // Off a fiber, or in the middle of a panic.
+    let _ = cancel::unwinding(|| cancel::check(on_fiber()?.running()));
 }
 
 impl<T> Drop for JoinHandle<T> {
@@ -249,9 +271,9 @@ pub fn yield_now() {
 /// Off a fiber.
 #[track_caller]
 pub fn sleep(time: Duration) {
-    match on_fiber().and_then(|worker| Ok((worker, time.instant()?))) {
-        Ok((worker, until)) => sched::sleep_until(worker, until),
-        Err(e) => misuse("fiber::sleep", e),
+    let until = time.instant();
+    if let Err(e) = cancel::unwinding(|| sched::sleep_until(on_fiber()?, until?)) {
+        misuse("fiber::sleep", e);
     }
 }
 

@@ -26,7 +26,10 @@ pub(crate) fn look(worker: &Worker) {
     if has_other_threads(workers) {
         return;
     }
-    let on_its_way = workers.iter().any(|w| !w.remote.inbox.is_empty()) || runtime.has_fresh();
+    let on_its_way = workers
+        .iter()
+        .any(|w| !w.remote.inbox.is_empty() || w.remote.cancels.any())
+        || runtime.has_fresh();
     if on_its_way || runtime.done.load(Ordering::SeqCst) || runtime.idle.all_asleep(workers.len()) != Some(mark) {
         return;
     }

@@ -121,12 +121,23 @@ pub(crate) fn line(out: &mut Out, worker: &Worker, fiber: &Fiber) {
     write_line(out, Some(worker), fiber);
 }
 
-fn write_line(out: &mut Out, here: Option<&Worker>, fiber: &Fiber) {
+/// What people call a fiber: its number and its name.
+pub(crate) fn title(fiber: &Fiber) -> String {
+    let mut title = String::new();
+    write_title(&mut title, fiber);
+    title
+}
+
+fn write_title(out: &mut impl Write, fiber: &Fiber) {
     let _ = write!(out, "fiber {}", fiber.id.load(Ordering::Relaxed));
     let name = name(fiber);
     if name[0] != 0 {
         let _ = write!(out, " \"{}\"", Printable(text(&name)));
     }
+}
+
+fn write_line(out: &mut Out, here: Option<&Worker>, fiber: &Fiber) {
+    write_title(out, fiber);
     let home = fiber.worker.load(Ordering::Relaxed);
     // SAFETY: a live fiber's worker is there.
     match unsafe { home.as_ref() } {

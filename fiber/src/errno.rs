@@ -22,7 +22,7 @@ macro_rules! errnos {
     };
 }
 
-errnos! { EAGAIN, EBUSY, EDEADLK, EINVAL, ENOMEM, ENOSYS, EOVERFLOW, EPERM, ERANGE, ESRCH, ETIMEDOUT }
+errnos! { EAGAIN, EBUSY, ECANCELED, EDEADLK, EINVAL, ENOMEM, ENOSYS, ENOTSUP, EOVERFLOW, EPERM, ERANGE, ESRCH, ETIMEDOUT }
 
 impl Errno {
     const fn new(raw: i32) -> Errno {

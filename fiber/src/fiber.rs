@@ -40,6 +40,8 @@ pub(crate) struct Fiber {
     pub life: AtomicU64,
     /// What it waits for, for reports: [`Waits`] and the object's address.
     pub waits: AtomicU8,
+    /// What has become of requests to end it: the bits of cancel.rs.
+    pub cancel: AtomicU8,
     pub class: Cell<Class>,
     /// Where in the worker's timer heap; [`NO_TIMER`] when not.
     pub timer: Cell<u32>,
@@ -116,6 +118,7 @@ impl Fiber {
             worker: AtomicPtr::new(null_mut()),
             life: AtomicU64::new(1 << GENERATION_SHIFT),
             waits: AtomicU8::new(0),
+            cancel: AtomicU8::new(0),
             class: Cell::new(Class::NONE),
             timer: Cell::new(NO_TIMER),
             waits_on: AtomicUsize::new(0),

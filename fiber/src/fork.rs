@@ -58,10 +58,11 @@ fn go_on_alone(worker: &Worker, me: &Fiber) {
     worker.ready.clear();
     worker.fresh.forget();
     worker.starved.set(false);
-    worker.started.set(1);
-    worker.budget.set(0);
+    worker.remote.share.set_started(1);
+    worker.turns.set_left(0);
     worker.timers.borrow_mut().forget();
     worker.remote.inbox.forget();
+    worker.remote.cancels.forget();
     worker.remote.wakers.store(0, Ordering::Relaxed);
     worker
         .remote

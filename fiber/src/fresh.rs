@@ -100,11 +100,11 @@ impl FreshQueue {
         }
     }
 
-    /// Takes about half of what `from` has. Whether it got any.
-    pub(crate) fn steal(&self, from: &Stealer<Fresh>) -> bool {
+    /// Takes up to `most` of what `from` has, which is not 0. Whether it got any.
+    pub(crate) fn steal(&self, from: &Stealer<Fresh>, most: usize) -> bool {
         let Some(shared) = &self.shared else { return false };
         loop {
-            match from.steal_batch(shared) {
+            match from.steal_batch_with_limit(shared, most) {
                 Steal::Success(()) => {
                     self.any.set(true);
                     return true;

@@ -6,6 +6,7 @@
 //! Invariant: an attached worker sleeps nowhere but in the shim's poll, so the shim's wake ends its sleep. The verbs are
 //! called on the worker's own thread (wake excepted), with the worker as `data`.
 
+use crate::cancel;
 use crate::fiber::{Fiber, Waits};
 use crate::sched;
 use crate::timer::NEVER;
@@ -24,6 +25,16 @@ struct HostTable {
     runnable: extern "C" fn(*mut c_void) -> c_uint,
     wake: extern "C" fn(*mut c_void),
     alone: Option<extern "C" fn(*mut c_void) -> c_int>,
+    watch: Option<extern "C" fn(*mut c_void, *mut HostWatch)>,
+    name: Option<extern "C" fn(*mut c_void, *const c_void, *mut c_char, usize) -> usize>,
+    cancelled: Option<extern "C" fn(*mut c_void)>,
+}
+
+/// `aioshim_watch_t`.
+#[repr(C)]
+struct HostWatch {
+    turns: *const u32,
+    running: *const *mut c_void,
 }
 
 static TABLE: HostTable = HostTable {
@@ -34,6 +45,9 @@ static TABLE: HostTable = HostTable {
     runnable: verbs::runnable,
     wake: verbs::wake,
     alone: Some(verbs::alone),
+    watch: Some(verbs::watch),
+    name: Some(verbs::name),
+    cancelled: Some(verbs::cancelled),
 };
 
 /// The shim's functions.
@@ -44,6 +58,8 @@ struct Shim {
     wake: extern "C" fn(*mut c_void),
     in_flight: extern "C" fn(*const c_void) -> usize,
     describe: extern "C" fn(*const c_void, *const c_void, *mut c_char, usize) -> usize,
+    /// An older shim has none.
+    cancel: Option<extern "C" fn(*mut c_void, *const c_void) -> c_int>,
 }
 
 /// The shim, when it is there.
@@ -76,6 +92,9 @@ fn shim() -> Option<&'static Shim> {
                     *mut c_void,
                     extern "C" fn(*const c_void, *const c_void, *mut c_char, usize) -> usize,
                 >(find(c"aioshim_describe")?),
+                cancel: find(c"aioshim_cancel").map(|cancel| {
+                    core::mem::transmute::<*mut c_void, extern "C" fn(*mut c_void, *const c_void) -> c_int>(cancel)
+                }),
             })
         }
     })
@@ -127,6 +146,15 @@ impl Attachment {
     }
 }
 
+impl Attachment {
+    /// Has the call end that a fiber of this thread is parked in, if it is one that cancellation ends.
+    pub(crate) fn cancel(&self, fiber: &Fiber) {
+        if let Some(cancel) = self.shim.cancel {
+            cancel(self.thread, (&raw const *fiber).cast());
+        }
+    }
+}
+
 /// Ends the sleep of an attached thread.
 pub(crate) fn wake(thread: *mut c_void) {
     if let Some(shim) = shim() {
@@ -153,6 +181,10 @@ mod verbs {
         let me = worker.running();
         // `unpark(self), park()` is a yield: then it waits for nothing. Either way unpark says so when it comes.
         me.set_waits(Waits::Shim, core::ptr::null());
+        if cancel::check(me).is_err() {
+            // A wait that begins after the request ends as one that began before.
+            cancel::end_this_wait(worker, me);
+        }
         sched::park_in_shim(worker);
         me.waits_no_more();
     }
@@ -181,10 +213,40 @@ mod verbs {
         let worker = worker(data);
         if worker.runnable() > 0 {
             0
-        } else if worker.started.get() == 1 {
-            2
+        } else if worker.remote.share.started() == 1 {
+            // A fiber of another worker may cancel it, which ends no plain call: one that a disk ends is soon over.
+            if worker.runtime().is_single() { 2 } else { 1 }
         } else {
             c_int::from(worker.timers.borrow().first() == NEVER)
         }
+    }
+    /// The worker's turns, and the fiber that has one.
+    pub extern "C" fn watch(data: *mut c_void, out: *mut HostWatch) {
+        let worker = worker(data);
+        let running = worker.current.at().cast();
+        let turns = worker.turns.count();
+        // SAFETY: the shim's to fill.
+        unsafe { out.write(HostWatch { turns, running }) };
+    }
+
+    /// On a fiber whose call has ended without effect, or not begun.
+    pub extern "C" fn cancelled(data: *mut c_void) {
+        let me = worker(data).running();
+        let _ = cancel::act_on(cancel::check(me));
+    }
+
+    /// From any thread: what people call a fiber that ran a moment ago.
+    pub extern "C" fn name(_: *mut c_void, fiber: *const c_void, buf: *mut c_char, len: usize) -> usize {
+        // SAFETY: records are never unmapped.
+        let text = crate::debug::title(unsafe { &*fiber.cast::<Fiber>() });
+        let n = text.len().min(len.saturating_sub(1));
+        if len > 0 && !buf.is_null() {
+            // SAFETY: `buf` has `len` bytes, and n + 1 <= len.
+            unsafe {
+                core::ptr::copy_nonoverlapping(text.as_ptr().cast(), buf, n);
+                buf.add(n).write(0);
+            }
+        }
+        text.len()
     }
 }

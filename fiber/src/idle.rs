@@ -8,6 +8,7 @@
 //! fresh fiber queues it before looking for sleepers, so neither misses the other. A worker is counted idle only while
 //! nothing of its own can end its sleep; when all are, and nothing is on its way, the runtime is in a deadlock.
 
+use crate::balance::LATELY;
 use crate::deadlock;
 use crate::timer::{self, NEVER};
 use crate::worker::Worker;
@@ -61,7 +62,7 @@ fn look_out(worker: &Worker, began: u64) -> bool {
             }
             core::hint::spin_loop();
         }
-        if runtime.done.load(Ordering::Relaxed) || runtime.has_fresh() {
+        if runtime.done.load(Ordering::Relaxed) || runtime.has_fresh_for(worker) {
             return true;
         }
         if timer::now() - began >= patience {
@@ -124,19 +125,22 @@ pub(crate) fn sleep(worker: &Worker) {
     let inbox = &worker.remote.inbox;
     inbox.announce_sleep();
     fence(Ordering::SeqCst);
-    if !inbox.is_empty() || runtime.done.load(Ordering::SeqCst) || runtime.has_fresh() {
+    if !inbox.is_empty()
+        || worker.remote.cancels.any()
+        || runtime.done.load(Ordering::SeqCst)
+        || runtime.has_fresh_for(worker)
+    {
         inbox.awake();
         return;
     }
-    if !others_only() {
-        wait(
-            worker,
-            if until == NEVER {
-                None
-            } else {
-                Some(until.saturating_sub(now))
-            },
-        );
+    // There are fresh fibers, but not for this worker yet (balance.rs).
+    let declines = runtime.has_fresh();
+    if declines || !others_only() {
+        let timer = (until != NEVER).then(|| until.saturating_sub(now));
+        let limit = declines.then_some(LATELY);
+        worker.remote.declines.store(declines, Ordering::Relaxed);
+        wait(worker, limit.into_iter().chain(timer).min());
+        worker.remote.declines.store(false, Ordering::Relaxed);
         inbox.awake();
         return;
     }

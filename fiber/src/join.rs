@@ -4,15 +4,17 @@
 //! join and detach exactly one comes first and a stale handle changes nothing. Whoever moves a fiber to TAKEN or finds it
 //! ENDED frees its record, once.
 
+use crate::cancel;
 use crate::errno::Errno;
 use crate::fiber::{Entry, Fiber, Handle, Life, NAME_LEN, Waits};
+use crate::park::Waiter;
 use crate::sched;
 use crate::slab;
 use crate::stack::Class;
 use crate::tls;
 use crate::worker::Worker;
 use core::ffi::c_void;
-use core::ptr::null_mut;
+use core::ptr::{null, null_mut};
 use core::sync::atomic::{AtomicU64, Ordering};
 
 /// Fibers made since the process began.
@@ -25,6 +27,8 @@ pub(crate) struct Spec {
     pub detached: bool,
     /// Not to be taken by another worker.
     pub stays: bool,
+    /// A Rust fiber: cancelled, it unwinds.
+    pub unwinds: bool,
 }
 
 /// Makes a fiber in `worker`'s runtime and queues it to be run. `EAGAIN` without memory.
@@ -40,6 +44,8 @@ pub(crate) fn create(worker: &Worker, spec: &Spec, entry: Entry, arg: *mut c_voi
     fiber.worker.store(null_mut(), Ordering::Relaxed);
     fiber.class.set(spec.class);
     fiber.waits_no_more();
+    let cancel = if spec.unwinds { cancel::UNWINDS } else { 0 };
+    fiber.cancel.store(cancel, Ordering::Relaxed);
     fiber.entry.set(entry);
     fiber.arg.set(arg);
     fiber.runtime.store(worker.runtime.cast_mut(), Ordering::Relaxed);
@@ -66,6 +72,7 @@ pub(crate) fn create(worker: &Worker, spec: &Spec, entry: Entry, arg: *mut c_voi
 #[inline]
 pub(crate) fn join(worker: &Worker, name: Handle) -> Result<*mut c_void, Errno> {
     let me = worker.running();
+    cancel::check(me)?;
     let fiber = name.record().ok_or(Errno::ESRCH)?;
     loop {
         let life = fiber.life();
@@ -96,7 +103,11 @@ pub(crate) fn join(worker: &Worker, name: Handle) -> Result<*mut c_void, Errno> 
                     me.waits_no_more();
                     return Err(Errno::EDEADLK);
                 }
+                me.waiter.set(null());
                 sched::park_until_ended(worker, fiber);
+                if !me.waiter.replace(null()).is_null() {
+                    return Err(Errno::ECANCELED);
+                }
                 break;
             }
             // Detached, or another waits for it.
@@ -107,6 +118,23 @@ pub(crate) fn join(worker: &Worker, name: Handle) -> Result<*mut c_void, Errno> 
     worker.records.put(fiber);
     Ok(result)
 }
+
+/// Ends the wait of `fiber`, which was in a join, unless the one it waits for has ended. On its worker; it may be joined by
+/// another then.
+pub(crate) fn cancel(fiber: &Fiber) {
+    // SAFETY: the target of a join is a record, and these are never unmapped.
+    let target = unsafe { &*(fiber.waits_on.load(Ordering::Relaxed) as *const Fiber) };
+    let life = target.life();
+    let mine = life.state() == Life::JOINED && core::ptr::eq(life.joiner(), fiber);
+    if mine && swap(target, life, life.with(Life::LIVE)) {
+        fiber.waiter.set(ENDED);
+        // SAFETY: parked, and the one that would have woken it does not know it any more.
+        unsafe { sched::make_ready(fiber) };
+    }
+}
+
+/// In [`Fiber::waiter`] of a fiber whose join was ended; never looked at.
+const ENDED: *const Waiter = core::ptr::dangling();
 
 fn swap(fiber: &Fiber, from: Life, to: Life) -> bool {
     fiber

@@ -3,6 +3,7 @@
 //! Invariant: a key's number is reused with another sequence number, and a value carries the one it was set under, so a
 //! deleted key's values read NULL and their destructors never run, however late they are found.
 
+use crate::cancel::Cleanup;
 use crate::errno::Errno;
 use crate::fiber::Fiber;
 use crate::spin::SpinLock;
@@ -50,8 +51,37 @@ struct Value {
     value: Cell<*mut c_void>,
 }
 
-/// A fiber's values: as many as the highest key it set, rounded up.
-pub(crate) struct Values(Vec<Value>);
+/// A fiber's values, and what else few fibers have.
+pub(crate) struct Values {
+    /// As many as the highest key it set, rounded up.
+    of: Vec<Value>,
+    /// The cleanup handler that was pushed last.
+    cleanup: *mut Cleanup,
+}
+
+impl Values {
+    #[expect(clippy::mut_from_ref, reason = "the fiber's own, as every use says")]
+    fn made(me: &Fiber) -> &mut Values {
+        // SAFETY: a fiber's values are touched by the fiber alone, and no caller runs code of others meanwhile.
+        unsafe { &mut *me.values.get() }.get_or_insert_with(|| {
+            Box::new(Values {
+                of: Vec::new(),
+                cleanup: null_mut(),
+            })
+        })
+    }
+}
+
+/// The cleanup handler the fiber pushed last, if one is left.
+pub(crate) fn top_cleanup(me: &Fiber) -> Option<*mut Cleanup> {
+    // SAFETY: a fiber's values are touched by the fiber alone.
+    let values = unsafe { &*me.values.get() }.as_ref()?;
+    (!values.cleanup.is_null()).then_some(values.cleanup)
+}
+
+pub(crate) fn set_top_cleanup(me: &Fiber, cleanup: *mut Cleanup) {
+    Values::made(me).cleanup = cleanup;
+}
 
 /// Makes a key. `EAGAIN` when all are taken.
 pub(crate) fn create(destructor: Option<Destructor>) -> Result<c_uint, Errno> {
@@ -93,7 +123,7 @@ pub(crate) fn get(me: &Fiber, key: c_uint) -> *mut c_void {
     let Some(values) = (unsafe { &*me.values.get() }) else {
         return null_mut();
     };
-    match (values.0.get(key as usize), sequence(key)) {
+    match (values.of.get(key as usize), sequence(key)) {
         (Some(value), Ok(sequence)) if value.sequence.get() == sequence => value.value.get(),
         _ => null_mut(),
     }
@@ -102,22 +132,21 @@ pub(crate) fn get(me: &Fiber, key: c_uint) -> *mut c_void {
 /// Sets the running fiber's value of `key`. `EINVAL` no such key, `ENOMEM`.
 pub(crate) fn set(me: &Fiber, key: c_uint, value: *mut c_void) -> Result<(), Errno> {
     let sequence = sequence(key)?;
-    // SAFETY: a fiber's values are touched by the fiber alone, and nothing below runs code of others.
-    let values = unsafe { &mut *me.values.get() }.get_or_insert_with(|| Box::new(Values(Vec::new())));
+    let values = Values::made(me);
     let key = key as usize;
-    if values.0.len() <= key {
+    if values.of.len() <= key {
         let len = (key + 1).next_multiple_of(8);
         values
-            .0
-            .try_reserve_exact(len - values.0.len())
+            .of
+            .try_reserve_exact(len - values.of.len())
             .map_err(|_| Errno::ENOMEM)?;
-        values.0.resize_with(len, || Value {
+        values.of.resize_with(len, || Value {
             sequence: Cell::new(0),
             value: Cell::new(null_mut()),
         });
     }
-    values.0[key].sequence.set(sequence);
-    values.0[key].value.set(value);
+    values.of[key].sequence.set(sequence);
+    values.of[key].value.set(value);
     Ok(())
 }
 

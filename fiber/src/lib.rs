@@ -12,11 +12,14 @@
 //! assert_eq!(sum.unwrap(), 385);
 //! ```
 //!
-//! How it works, from the outside in: `capi` and `api` are the two faces; `join` makes, joins and detaches fibers; `sync`
+//! How it works, from the outside in: `capi` and `api` are the two faces; `join` makes, joins and detaches fibers, `cancel` ends
+//! their waits; `sync`
 //! has what they wait on, all of it built on `park`; `sched` passes the turn on by `switch`; `runtime`, `worker`, `idle`
 //! and `inbox` are the threads below, `stack` and `slab` the memory; `host` meets the shim.
 
 mod api;
+mod balance;
+mod cancel;
 mod capi;
 mod conf;
 mod deadlock;
@@ -41,9 +44,11 @@ mod switch;
 pub mod sync;
 mod timer;
 mod tls;
+mod turns;
 mod worker;
 
-pub use api::{Builder, Current, JoinHandle, Options, current, run, sleep, spawn, yield_now};
+pub use api::{Builder, Current, JoinHandle, Options, current, run, sleep, spawn, test_cancel, yield_now};
+pub use cancel::Cancelled;
 pub use errno::Errno;
 pub use sync::{
     Barrier, BarrierWaitResult, Condvar, Mutex, MutexGuard, Once, RwLock, RwLockReadGuard, RwLockWriteGuard, Semaphore,

@@ -5,7 +5,8 @@
 //! nobody waits in one atomic step, and touches nothing afterwards. That matters, for its memory may be gone by then (a
 //! semaphore is often destroyed by the one that waited for it).
 //!
-//! Invariant: a node is taken out of its queue under the lock, by exactly one: a waker or the fiber's timer. Whoever took
+//! Invariant: a node is taken out of its queue under the lock, by exactly one: a waker, the fiber's timer or
+//! whoever cancels it, on the fiber's worker as the timer is. Whoever took
 //! it makes the fiber ready once, after unlocking. The fiber runs on its own worker only, and only after it has switched
 //! away, so nothing is lost when the waker is faster than the park.
 //!
@@ -51,9 +52,10 @@ pub(crate) struct Waiter {
     prev: Cell<*const Waiter>,
     next: Cell<*const Waiter>,
     place: AtomicU8,
-    /// A timer may end the wait.
-    timed: bool,
-    timed_out: Cell<bool>,
+    /// A timer may end the wait, or a cancellation.
+    ends_early: bool,
+    /// How it ended.
+    ended: Cell<Result<(), Errno>>,
     /// What an object wants to know of a waiter: reader or writer.
     pub tag: u8,
     /// The process that waits: a forked child's copy of the queue names fibers that do not exist there.
@@ -173,7 +175,7 @@ impl Locked<'_> {
     /// Unlinks a node for a waker: once it is out, its timer leaves the queue alone.
     fn take_out(&mut self, waiter: &Waiter) {
         let mut backoff = Backoff::default();
-        while waiter.timed
+        while waiter.ends_early
             && waiter
                 .place
                 .compare_exchange(QUEUED, OUT, Ordering::Acquire, Ordering::Relaxed)
@@ -266,7 +268,8 @@ impl Chain {
     }
 }
 
-/// Parks the running fiber in the locked queue until it is taken out, or `until` has come (`ETIMEDOUT`).
+/// Parks the running fiber in the locked queue until it is taken out, `until` has come (`ETIMEDOUT`) or, at
+/// a cancellation point, the fiber is cancelled (`ECANCELED`).
 ///
 /// `between` runs after the fiber is queued and the queue unlocked, before it switches away.
 #[inline]
@@ -279,14 +282,15 @@ pub(crate) fn wait(
     between: impl FnOnce(),
 ) -> Result<(), Errno> {
     let me = worker.running();
+    let is_point = matches!(what, Waits::Cond | Waits::Semaphore);
     let waiter = Waiter {
         fiber: me,
         queue: queue.queue,
         prev: Cell::new(null()),
         next: Cell::new(null()),
         place: AtomicU8::new(OUT),
-        timed: until != NEVER,
-        timed_out: Cell::new(false),
+        ends_early: until != NEVER || is_point,
+        ended: Cell::new(Ok(())),
         tag,
         epoch: fork::epoch(),
     };
@@ -294,9 +298,11 @@ pub(crate) fn wait(
     queue.push(&waiter);
     drop(queue);
     if until == NEVER {
+        me.waiter.set(&waiter);
         between();
         sched::park(worker);
-        return Ok(());
+        me.waiter.set(null());
+        return waiter.ended.get();
     }
     me.waiter.set(&waiter);
     worker.timers.borrow_mut().set(me, until);
@@ -304,38 +310,50 @@ pub(crate) fn wait(
     sched::park(worker);
     worker.timers.borrow_mut().cancel(me);
     me.waiter.set(null());
-    if waiter.timed_out.get() {
-        Err(Errno::ETIMEDOUT)
-    } else {
-        Ok(())
-    }
+    waiter.ended.get()
 }
 
 /// The timer of `fiber` went off on its worker: ends its wait, unless a waker was faster.
 pub(crate) fn time_out(fiber: &Fiber) {
     // SAFETY: set while the fiber is parked, and the node lies on its stack.
-    if let Some(waiter) = unsafe { fiber.waiter.get().as_ref() } {
-        let mut backoff = Backoff::default();
-        loop {
-            if waiter.place.load(Ordering::Relaxed) == OUT
-                || waiter
-                    .place
-                    .compare_exchange(QUEUED, EXPIRING, Ordering::Acquire, Ordering::Relaxed)
-                    .is_err()
-            {
-                return;
-            }
-            // SAFETY: no waker can take the node now, and an object with a node in its queue is not destroyed.
-            if let Some(mut queue) = unsafe { &*waiter.queue }.try_lock() {
-                queue.unlink(waiter);
-                waiter.place.store(OUT, Ordering::Relaxed);
-                waiter.timed_out.set(true);
-                break;
-            }
-            waiter.place.store(QUEUED, Ordering::Release);
-            backoff.relax();
-        }
+    let waiter = unsafe { fiber.waiter.get().as_ref() };
+    if waiter.is_none_or(|waiter| take_out(waiter, Errno::ETIMEDOUT)) {
+        // SAFETY: parked; out of its queue by our hand or in none, so we are its only waker.
+        unsafe { sched::make_ready(fiber) };
     }
-    // SAFETY: parked; out of its queue by our hand or in none, so we are its only waker.
-    unsafe { sched::make_ready(fiber) };
+}
+
+/// Ends the wait of `fiber`, which can be ended early, with `ECANCELED`. On its worker.
+pub(crate) fn cancel(fiber: &Fiber) {
+    // SAFETY: as in `time_out`.
+    if let Some(waiter) = unsafe { fiber.waiter.get().as_ref() }
+        && take_out(waiter, Errno::ECANCELED)
+    {
+        // SAFETY: as in `time_out`; a timer that goes off before the fiber runs finds it out of its queue.
+        unsafe { sched::make_ready(fiber) };
+    }
+}
+
+/// Takes a node out of its queue for a reason; false if a waker was faster.
+fn take_out(waiter: &Waiter, why: Errno) -> bool {
+    let mut backoff = Backoff::default();
+    loop {
+        if waiter.place.load(Ordering::Relaxed) == OUT
+            || waiter
+                .place
+                .compare_exchange(QUEUED, EXPIRING, Ordering::Acquire, Ordering::Relaxed)
+                .is_err()
+        {
+            return false;
+        }
+        // SAFETY: no waker can take the node now, and an object with a node in its queue is not destroyed.
+        if let Some(mut queue) = unsafe { &*waiter.queue }.try_lock() {
+            queue.unlink(waiter);
+            waiter.place.store(OUT, Ordering::Relaxed);
+            waiter.ended.set(Err(why));
+            return true;
+        }
+        waiter.place.store(QUEUED, Ordering::Release);
+        backoff.relax();
+    }
 }

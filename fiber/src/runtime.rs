@@ -3,6 +3,7 @@
 //! Invariant: the runtime outlives its workers and their threads. A worker is freed only after every fiber has ended,
 //! its thread has gone and nobody is in the middle of waking it.
 
+use crate::balance::Marks;
 use crate::errno::Errno;
 use crate::fiber::{Entry, Fiber, Life};
 use crate::idle::{self, Idle};
@@ -23,6 +24,8 @@ use std::thread;
 pub(crate) struct Setup {
     pub workers: usize,
     pub class: Class,
+    /// The first fiber is a Rust one.
+    pub unwinds: bool,
 }
 
 pub(crate) struct Runtime {
@@ -37,6 +40,7 @@ pub(crate) struct Runtime {
     /// None is left: workers return.
     pub done: AtomicBool,
     pub idle: Idle,
+    marks: Marks,
     /// There is a CPU for each worker.
     roomy: bool,
     /// The handle of the first fiber, and its result.
@@ -72,6 +76,7 @@ pub(crate) fn run(setup: Setup, entry: Entry, arg: *mut c_void) -> Result<*mut c
         live: AtomicUsize::new(0),
         done: AtomicBool::new(false),
         idle: Idle::default(),
+        marks: Marks::default(),
         roomy: idle::may_look_out(setup.workers),
         main: AtomicU64::new(0),
         main_result: AtomicPtr::new(null_mut()),
@@ -81,7 +86,7 @@ pub(crate) fn run(setup: Setup, entry: Entry, arg: *mut c_void) -> Result<*mut c
         // SAFETY: no other thread knows the runtime yet.
         unsafe { (*runtime.all.get()).push(Worker::new(address, i, setup.workers)) };
     }
-    let result = runtime.run(entry, arg);
+    let result = runtime.run(entry, arg, setup.unwinds);
     if fork::epoch() != 0 && runtime.workers().len() != setup.workers {
         // A forked child: what other workers own here cannot be told, so it stays.
         core::mem::forget(runtime);
@@ -90,7 +95,7 @@ pub(crate) fn run(setup: Setup, entry: Entry, arg: *mut c_void) -> Result<*mut c
 }
 
 impl Runtime {
-    fn run(&self, entry: Entry, arg: *mut c_void) -> Result<*mut c_void, Errno> {
+    fn run(&self, entry: Entry, arg: *mut c_void, unwinds: bool) -> Result<*mut c_void, Errno> {
         let workers = self.workers();
         // The first fiber runs on the caller's thread.
         let spec = Spec {
@@ -98,6 +103,7 @@ impl Runtime {
             name: [0; _],
             detached: false,
             stays: true,
+            unwinds,
         };
         let main = join::create(&workers[0], &spec, entry, arg)?;
         self.main.store(main.0, Ordering::Relaxed);
@@ -211,10 +217,13 @@ impl Runtime {
 
     fn offer_to_sleepers(&self, worker: &Worker) {
         core::sync::atomic::fence(Ordering::SeqCst);
+        let would_take = |idle: &Worker| {
+            !idle.remote.declines.load(Ordering::Relaxed) || self.marks.due(self.workers(), idle, worker) > 0
+        };
         let idle = self
             .workers()
             .iter()
-            .find(|w| !core::ptr::eq(*w, worker) && w.remote.inbox.is_sleeping());
+            .find(|w| !core::ptr::eq(*w, worker) && w.remote.inbox.is_sleeping() && would_take(w));
         if let Some(idle) = idle {
             idle.remote.rouse();
         }
@@ -225,14 +234,26 @@ impl Runtime {
         !self.is_single() && self.stealers().any(|s| !s.is_empty())
     }
 
-    /// Takes fresh fibers from another worker. Whether there were any.
+    /// Whether some of them are for `worker`, which has nothing to run.
+    pub(crate) fn has_fresh_for(&self, worker: &Worker) -> bool {
+        self.others(worker)
+            .any(|other| self.marks.due(self.workers(), worker, other) > 0)
+    }
+
+    /// Takes fresh fibers from another worker, if any are for this one. Whether it did.
     pub(crate) fn steal(&self, worker: &Worker) -> bool {
-        if self.is_single() {
-            return false;
-        }
-        let n = self.workers().len();
-        let mut others = (1..n).map(|i| &self.workers()[(worker.index + i) % n]);
-        others.any(|w| w.remote.stealer.as_ref().is_some_and(|from| worker.fresh.steal(from)))
+        self.others(worker).any(|other| {
+            let due = self.marks.due(self.workers(), worker, other);
+            let from = other.remote.stealer.as_ref().filter(|_| due > 0);
+            from.is_some_and(|from| worker.fresh.steal(from, due))
+        })
+    }
+
+    /// All workers but this one, beginning with the next.
+    fn others(&self, worker: &Worker) -> impl Iterator<Item = &Worker> {
+        let workers = self.workers();
+        let (before, rest) = workers.split_at((worker.index - self.first.load(Ordering::Relaxed)).min(workers.len()));
+        rest.iter().skip(1).chain(before)
     }
 
     fn stealers(&self) -> impl Iterator<Item = &Stealer<crate::fresh::Fresh>> {

@@ -12,6 +12,8 @@
 //! Invariants: `current` is the fiber on whose stack the thread runs, null on the scheduler's own. A fiber that is not
 //! current and not parked is in exactly one list. A started fiber never changes its worker. errno survives a switch.
 
+use crate::cancel;
+use crate::errno::Errno;
 use crate::fiber::{Fiber, Life, Waits};
 use crate::idle;
 use crate::key;
@@ -39,10 +41,10 @@ pub(crate) fn yield_now(worker: &Worker) {
     }
     // Most rounds end with nothing to do, and then the switch is still the one below: the same jump each time, which the
     // CPU predicts; another one now and then would cost more than all that a round's end looks at.
-    if worker.budget.get() == 0 && round_is_over(worker) {
+    if worker.turns.left() == 0 && round_is_over(worker) {
         return yield_to_scheduler(worker);
     }
-    worker.budget.set(worker.budget.get() - 1);
+    worker.turns.take();
     // SAFETY: the list is not empty and the running fiber is in none. The errno address is this thread's, now and after
     // the switch. Fibers in the ready list have been switched away from on this thread.
     unsafe {
@@ -76,13 +78,13 @@ unsafe fn ask_ahead(worker: &Worker) {
 #[inline(never)]
 fn yield_slowly(worker: &Worker) {
     let me = worker.current.get();
-    if worker.budget.get() == 0 && round_is_over(worker) {
+    if worker.turns.left() == 0 && round_is_over(worker) {
         return yield_to_scheduler(worker);
     }
     let next = pick(worker);
     if next.is_null() {
         // Alone; but a round ends all the same, so that a fiber that yields until something happens sees it happen.
-        return worker.budget.set(worker.budget.get() - 1);
+        return worker.turns.take();
     }
     // SAFETY: the running fiber is in no list.
     unsafe { worker.ready.push(me) };
@@ -100,12 +102,12 @@ fn yield_to_scheduler(worker: &Worker) {
 #[inline]
 pub(crate) fn park(worker: &Worker) {
     let mut next = null_mut();
-    if worker.budget.get() > 0 || !round_is_over(worker) {
+    if worker.turns.left() > 0 || !round_is_over(worker) {
         next = pick(worker);
         if next == worker.current.get() {
             // Made ready before it parked, and first in turn. A turn all the same: one that only ever yields to itself
             // must come to the end of its round, too, or timers and other threads would wait for ever.
-            worker.budget.set(worker.budget.get() - 1);
+            worker.turns.take();
             return;
         }
     }
@@ -118,7 +120,7 @@ pub(crate) fn park_in_shim(worker: &Worker) {
     // The round began with nothing in flight, perhaps, and was made longer for that; now there is something to submit
     // once each of the others had its turn.
     if worker.ready.len() < SHORT_ROUND as usize {
-        worker.budget.set(worker.budget.get().min(round(worker)));
+        worker.turns.set_left(worker.turns.left().min(round(worker)));
     }
     park(worker);
 }
@@ -126,7 +128,7 @@ pub(crate) fn park_in_shim(worker: &Worker) {
 /// Parks the running fiber until `fiber`, which knows that it waits, has ended. On a fiber of `worker`.
 #[inline]
 pub(crate) fn park_until_ended(worker: &Worker, fiber: &'static Fiber) {
-    if worker.budget.get() == 0 || !worker.ready.head().is_null() || !worker.runtime().is_single() {
+    if worker.turns.left() == 0 || !worker.ready.head().is_null() || !worker.runtime().is_single() {
         return park(worker);
     }
     // Only one worker, but there may be other runtimes.
@@ -148,13 +150,15 @@ pub(crate) fn park_until_ended(worker: &Worker, fiber: &'static Fiber) {
     pass_to(worker, fiber);
 }
 
-/// Parks the running fiber until `until` has come. On a fiber of `worker`.
-pub(crate) fn sleep_until(worker: &Worker, until: Instant) {
+/// Parks the running fiber until `until` has come. On a fiber of `worker`. `ECANCELED` when it is cancelled.
+pub(crate) fn sleep_until(worker: &Worker, until: Instant) -> Result<(), Errno> {
     let me = worker.running();
+    cancel::check(me)?;
     me.set_waits(Waits::Sleep, null());
     me.waiter.set(null());
     worker.timers.borrow_mut().set(me, until);
     park(worker);
+    cancel::check(me)
 }
 
 /// Switches from the running fiber to `next`, or to the scheduler when null.
@@ -170,7 +174,7 @@ fn pass_to(worker: &Worker, next: *mut Fiber) {
         if next.is_null() {
             switch::switch(save, worker.scheduler.get());
         } else {
-            worker.budget.set(worker.budget.get() - 1);
+            worker.turns.take();
             go(worker, save, next);
         }
         *worker.errno.get() = errno;
@@ -203,7 +207,8 @@ unsafe fn settle(worker: &Worker, fiber: *mut Fiber) -> *mut u8 {
     // SAFETY: a fresh fiber belongs to whoever took it from the queue.
     let fiber = unsafe { &*fiber };
     fiber.worker.store((&raw const *worker).cast_mut(), Ordering::Relaxed);
-    worker.started.set(worker.started.get() + 1);
+    let share = &worker.remote.share;
+    share.set_started(share.started() + 1);
     crate::stack::top(fiber.stack.get(), fiber.class.get())
 }
 
@@ -292,13 +297,14 @@ fn round_is_over(worker: &Worker) -> bool {
     // While nothing is parked in the shim there is nothing to submit, nor to reap.
     let over = worker.host.get().is_some_and(|host| host.in_flight() > 0)
         || !worker.remote.inbox.is_empty()
+        || worker.remote.cancels.any()
         || worker.stacks.borrow().has_excess()
         || (first != NEVER && first <= timer::now());
     if !over {
         // With nothing but the inbox to look at, a handful of fibers need not look each time round. One that parks in the
         // shim meanwhile ends that: see `park_in_shim`.
         let least = if first == NEVER { SHORT_ROUND } else { 1 };
-        worker.budget.set(round(worker).max(least));
+        worker.turns.set_left(round(worker).max(least));
     }
     over
 }
@@ -317,6 +323,9 @@ pub(crate) fn run(worker: &Worker) {
             unsafe { worker.ready.push(fiber) }
         });
         fire_timers(worker);
+        if worker.remote.cancels.any() {
+            cancel::deliver(worker);
+        }
         if worker.stacks.borrow().has_excess() {
             worker.stacks.borrow_mut().trim_excess();
         }
@@ -325,11 +334,11 @@ pub(crate) fn run(worker: &Worker) {
         {
             host.poll(0);
         }
-        worker.budget.set(round(worker));
+        worker.turns.set_left(round(worker));
         let next = pick(worker);
         if !next.is_null() {
             worker.current.set(next);
-            worker.budget.set(worker.budget.get() - 1);
+            worker.turns.take();
             // SAFETY: from `pick`. Whoever comes back here has set `current` to null.
             unsafe { go(worker, worker.scheduler.as_ptr(), next) };
         } else if runtime.done.load(Ordering::Acquire) {
@@ -376,14 +385,15 @@ pub(crate) fn exit(worker: &Worker, result: *mut c_void) -> ! {
     end(worker, me);
     // From here on the record belongs to whoever joins; we only still run on its stack, which this worker owns.
     worker.current.set(null_mut());
-    worker.started.set(worker.started.get() - 1);
+    let share = &worker.remote.share;
+    share.set_started(share.started() - 1);
     runtime.one_less();
     worker.stacks.borrow_mut().put(stack, class);
     if worker.starved.replace(false) {
-        worker.budget.set(0);
+        worker.turns.set_left(0);
     }
     let mut next = null_mut();
-    if worker.budget.get() > 0 {
+    if worker.turns.left() > 0 {
         next = worker.ready.pop();
         if next.is_null() {
             next = pick(worker);
@@ -400,7 +410,7 @@ pub(crate) fn exit(worker: &Worker, result: *mut c_void) -> ! {
         if next.is_null() {
             switch::leave(worker.scheduler.get());
         }
-        worker.budget.set(worker.budget.get() - 1);
+        worker.turns.take();
         match (*next).sp.get() {
             to if to.is_null() => switch::leave_to_start(settle(worker, next), next, &worker.float),
             to => switch::leave(to),

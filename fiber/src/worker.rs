@@ -3,6 +3,8 @@
 //! Invariant: everything outside [`Remote`] is touched by the worker's own thread alone, on the stack of a fiber or on
 //! the scheduler's own. Other threads get to a worker through a fiber that runs there, and use nothing but its `remote`.
 
+use crate::balance::Share;
+use crate::cancel::Requests;
 use crate::fiber::{Fiber, List};
 use crate::fresh::{Fresh, FreshQueue};
 use crate::host::Attachment;
@@ -13,9 +15,10 @@ use crate::slab::Records;
 use crate::stack::Stacks;
 use crate::switch::FloatControl;
 use crate::timer::{Instant, Timers};
+use crate::turns::{Shown, Turns};
 use core::cell::{Cell, RefCell};
 use core::ptr::null_mut;
-use core::sync::atomic::{AtomicI32, AtomicPtr, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicUsize, Ordering};
 use crossbeam_deque::Stealer;
 
 /// A worker of a runtime.
@@ -23,11 +26,10 @@ use crossbeam_deque::Stealer;
 pub(crate) struct Worker {
     // What a switch touches.
     /// The fiber that runs; null on the scheduler's own stack.
-    pub current: Cell<*mut Fiber>,
+    pub current: Shown<Fiber>,
     /// Started fibers that can run.
     pub ready: List,
-    /// Switches left in this round.
-    pub budget: Cell<u32>,
+    pub turns: Turns,
     /// Whether a fresh fiber goes before a ready one next time.
     pub fresh_turn: Cell<bool>,
     /// This thread's errno; a fiber never changes its thread, so its address never changes under one.
@@ -45,8 +47,6 @@ pub(crate) struct Worker {
     /// No stack could be had; fresh fibers wait until one is free.
     pub starved: Cell<bool>,
     pub timers: RefCell<Timers>,
-    /// Started fibers here that have not ended.
-    pub started: Cell<usize>,
     /// Set while the worker is attached to the shim.
     pub host: Cell<Option<Attachment>>,
     pub patience: Patience,
@@ -59,11 +59,16 @@ pub(crate) struct Worker {
 #[repr(align(128))]
 pub(crate) struct Remote {
     pub inbox: Inbox<Fiber>,
+    /// Fibers of the worker whose waits are to end.
+    pub cancels: Requests,
     /// Threads that are in the middle of waking this worker: it is not freed meanwhile.
     pub wakers: AtomicUsize,
     /// The shim's name of this thread; null without.
     pub shim: AtomicPtr<core::ffi::c_void>,
     pub stealer: Option<Stealer<Fresh>>,
+    pub share: Share,
+    /// Others have fresh fibers that are not for this worker yet: it sleeps, and will look again by itself.
+    pub declines: AtomicBool,
     /// The thread's id in the kernel.
     pub tid: AtomicI32,
 }
@@ -82,9 +87,9 @@ impl Worker {
         let fresh = FreshQueue::new(workers > 1);
         let stealer = fresh.stealer();
         Worker {
-            current: Cell::new(null_mut()),
+            current: Shown::new(null_mut()),
             ready: List::new(),
-            budget: Cell::new(0),
+            turns: Turns::new(),
             fresh_turn: Cell::new(false),
             errno: Cell::new(null_mut()),
             scheduler: Cell::new(null_mut()),
@@ -96,15 +101,17 @@ impl Worker {
             stacks: RefCell::new(Stacks::new()),
             starved: Cell::new(false),
             timers: RefCell::new(Timers::default()),
-            started: Cell::new(0),
             host: Cell::new(None),
             patience: Patience::new(),
             trimmed_at: Cell::new(0),
             remote: Remote {
                 inbox: Inbox::new(),
+                cancels: Requests::new(),
                 wakers: AtomicUsize::new(0),
                 shim: AtomicPtr::new(null_mut()),
                 stealer,
+                share: Share::default(),
+                declines: AtomicBool::new(false),
                 tid: AtomicI32::new(0),
             },
         }

@@ -6,7 +6,8 @@ use std::path::Path;
 use std::process::Command;
 
 /// Rust names of the C types.
-const TYPES: [(&str, &str); 10] = [
+const TYPES: [(&str, &str); 11] = [
+    ("Cleanup", "fiber_cleanup_t"),
     ("FiberHandle", "fiber_t"),
     ("FiberOptions", "fiber_options_t"),
     ("FiberAttr", "fiber_attr_t"),
@@ -27,6 +28,7 @@ fn source(root: &Path, dir: &Path, name: &str) -> std::path::PathBuf {
     let read = |name: &str| std::fs::read_to_string(root.join("src").join(name)).unwrap();
     let mut text = read(&format!("capi/{name}"))
         .replace("mod sync;", "")
+        .replace("mod cancel;", "")
         .replace("key::", "");
     for (callback, file) in CALLBACKS {
         let definition = read(file);
@@ -58,6 +60,7 @@ fn generated(dir: &Path) -> String {
     let bindings = cbindgen::Builder::new()
         .with_config(config)
         .with_src(source(root, dir, "mod.rs"))
+        .with_src(source(root, dir, "cancel.rs"))
         .with_src(source(root, dir, "sync.rs"))
         .generate()
         .expect("cbindgen reads the C API");
@@ -114,7 +117,7 @@ fn header_and_source_declare_the_same() {
     assert_eq!(functions(header), functions(&generated));
     assert_eq!(
         functions(header).len(),
-        58,
+        64,
         "the look at the header works; a new function changes this number"
     );
     compile(&dir, &["cc", "-std=c11"], "both.c", &both(&generated)).unwrap();

@@ -89,7 +89,7 @@ macro_rules! programs {
     ($($name:ident),* $(,)?) => { $(#[test] fn $name() { passes_everywhere(stringify!($name)); })* };
 }
 
-programs! { errors, exit, waves, host, destroy }
+programs! { errors, exit, waves, host, destroy, cancel }
 
 #[test]
 fn keys() {

@@ -34,6 +34,12 @@ unsigned aioshim_version(void);
 /* An attached OS thread. */
 typedef struct aioshim_thread aioshim_thread_t;
 
+/* What other threads may look at, for AIOSHIM_STALL. Both words stay in place until the detach. */
+typedef struct aioshim_watch {
+    const uint32_t *turns;    /* changes whenever a fiber begins to run or goes on */
+    void *const *running;     /* the fiber that runs, NULL on the scheduler's own stack */
+} aioshim_watch_t;
+
 /* What the host gives. size is sizeof(aioshim_host_t), so that the table can grow; data is the attach argument.
  * The table must outlive the attachment. */
 typedef struct aioshim_host {
@@ -54,6 +60,15 @@ typedef struct aioshim_host {
      * thread. 1: no other of its thread can run before it parks, unless another thread wakes it (so no timer is set).
      * 0: else. The shim then makes plain calls, which delay nobody: at 2 any, at 1 those that wait for a disk at most. */
     int (*alone)(void *data);
+    /* Optional. Says where these are. */
+    void (*watch)(void *data, aioshim_watch_t *out);
+    /* Optional, from any thread: writes what people call a fiber that ran a moment ago ("fiber 7 \"reader\"") to buf, cut
+     * to len and NUL-ended; returns the full length. It may be gone meanwhile: a host that cannot tell has no such verb. */
+    size_t (*name)(void *data, const void *fiber, char *buf, size_t len);
+    /* Optional. On a fiber, at the end of a call that aioshim_cancel ended before anything came of it, or at the beginning
+     * of one: a host that wants the fiber cancelled ends it here and does not return. If it does, the call goes on, or
+     * fails with EINTR. Called for whatever interrupts a call: the host knows which fibers it has cancelled. */
+    void (*cancelled)(void *data);
 } aioshim_host_t;
 
 /* Attaches the calling OS thread; *out is its handle. EINVAL bad table, EBUSY attached already, ENOMEM,
@@ -69,6 +84,11 @@ int aioshim_poll(aioshim_thread_t *t, int64_t timeout_ns);
 
 /* From any thread: ends t's wait in aioshim_poll, or lets the next one not wait. */
 void aioshim_wake(aioshim_thread_t *t);
+
+/* Ends the call that a fiber of t is parked in, if it is a cancellation point and can be ended: the fiber is unparked, and in
+ * its call the host's cancelled is called. A call that has moved data returns it as ever. On t's thread, on the
+ * scheduler's own stack. ESRCH: it waits for nothing that could be ended; ask again when it next parks. */
+int aioshim_cancel(aioshim_thread_t *t, const void *fiber);
 
 /* How many fibers of t are parked in the shim, on something that can still wake them. */
 size_t aioshim_in_flight(const aioshim_thread_t *t);

@@ -1,15 +1,19 @@
 //! One call of one fiber, as the functions in [`crate::calls`] see it.
 
+use crate::allocator;
 use crate::deadlines::{Deadline, NEVER};
-use crate::engine::Request;
+use crate::engine::{Request, Run};
 use crate::errno::Errno;
+use crate::escapes::Passing;
 use crate::flight::Flight;
 use crate::policy::{Alone, Load, Why};
+use crate::position;
 use crate::signal::Handled;
 use crate::stats::Calls;
-use crate::sys::{self, SignalSet};
+use crate::sys::SignalSet;
 use crate::thread::Thread;
 use crate::trace::Record;
+use crate::{cancel, hooks, sys};
 use std::ffi::c_void;
 
 pub struct Call<'a> {
@@ -24,21 +28,51 @@ impl<'a> Call<'a> {
     /// None on the scheduler's own stack: no fiber makes this call.
     #[inline]
     pub fn begin(thread: &'a Thread, row: usize, record: Option<&'a Record>) -> Option<Self> {
+        let call = Self::begin_free(thread, row, record)?;
+        // A fiber whose calls never wait must not starve the others, nor what arrives from other threads. Now, before
+        // anything is looked at: others may run here.
+        if thread.spend(call.fiber) {
+            call.cancelled_here();
+        }
+        Some(call)
+    }
+
+    /// The same for a call that chooses itself when it lets others run: [`Self::give_way`].
+    #[inline]
+    pub fn begin_free(thread: &'a Thread, row: usize, record: Option<&'a Record>) -> Option<Self> {
         let fiber = thread.host().running();
         if fiber.is_null() {
             return None;
         }
         thread.signals().enter();
-        let call = Self {
+        Some(Self {
             thread,
             fiber,
             row,
             record,
+        })
+    }
+
+    /// Counts this call; when its fiber has had its share, others run now. Not from inside a malloc, though.
+    #[inline]
+    pub fn give_way(&self) {
+        if !self.thread.afford() && !allocator::is_calling() {
+            self.thread.yield_now(self.fiber);
+        }
+    }
+
+    /// Has `wait`, which is given the call's row, park the fiber: counted, and timed where that is wanted.
+    pub fn timed<R>(&self, wait: impl FnOnce(usize) -> R) -> R {
+        self.counts().converted.add(1);
+        let Some(record) = self.record else {
+            return wait(self.row);
         };
-        // A fiber whose calls never wait must not starve the others, nor what arrives from other threads. Now, before
-        // anything is looked at: others may run here.
-        thread.spend(fiber);
-        Some(call)
+        let begin = sys::now();
+        let result = wait(self.row);
+        let nanos = sys::now() - begin;
+        self.thread.stats().parked(self.row, nanos);
+        record.parked(nanos);
+        result
     }
 
     /// Has the record of a watched call noted something.
@@ -57,7 +91,9 @@ impl<'a> Call<'a> {
     pub fn load(&self) -> Load {
         let (host, thread) = (self.thread.host(), self.thread);
         let runnable = host.runnable();
-        let alone = if runnable == 0 && thread.in_flight() == 0 {
+        // Inside a stream a fiber delays those of other threads, which would block on the stream's lock.
+        let delays_others = || thread.files().any() && position::other_threads();
+        let alone = if runnable == 0 && thread.in_flight() == 0 && !delays_others() {
             host.alone()
         } else {
             Alone::No
@@ -74,6 +110,28 @@ impl<'a> Call<'a> {
     pub fn through(&self, why: Why) {
         self.counts().through[why as usize].add(1);
         self.note(|record| record.through(why));
+    }
+
+    /// Where the fiber ends if its host cancelled it, and this call is a cancellation point: nothing has come of the call, and
+    /// it holds nothing. Not inside a stream, whose lock it would leave behind.
+    #[cold]
+    #[inline(never)]
+    pub fn cancelled_here(&self) {
+        if cancel::is_point(hooks::NAMES[self.row]) && !self.thread.files().any() {
+            // It is the host's code, and may not come back.
+            let signals = self.thread.signals();
+            signals.leave(false);
+            self.thread.host().cancelled();
+            signals.enter();
+        }
+    }
+
+    /// While the result lives this call is in libc's function, on this thread.
+    #[inline(always)]
+    pub fn passing(&self) -> Option<Passing<'_>> {
+        self.record
+            .and_then(|_| self.thread.escapes())
+            .map(|escapes| escapes.passing(self.row))
     }
 
     /// The call was completed without parking.
@@ -97,12 +155,29 @@ impl<'a> Call<'a> {
     /// Has the handlers run that a result of [`Errno::RESTART`](crate::errno::Errno::RESTART) was for. Only where the call
     /// holds nothing: they may jump away. A call that gives that error instead is begun anew or ended, as they ask.
     pub fn interrupted(&self) -> Handled {
-        self.thread.handle_signals(None)
+        self.interrupted_under(None)
     }
 
-    /// [`Self::perform_until`] with the signals in `mask` blocked and no others while it waits, as in ppoll(2). When one
-    /// interrupts it its handler has run under that mask, and what it came to is the error.
-    pub fn perform_masked(&self, request: &Request, deadline: Deadline, mask: SignalSet) -> Result<i32, Handled> {
+    /// [`Self::perform_masked`], and [`Self::interrupted_under`] the mask: what the handlers came to is the error.
+    pub fn perform_handled(&self, request: &Request, deadline: Deadline, mask: SignalSet) -> Result<i32, Handled> {
+        let result = self.perform_masked(request, deadline, mask);
+        if Errno::of(result) == Errno::RESTART {
+            return Err(self.interrupted_under(Some(mask)));
+        }
+        Ok(result)
+    }
+
+    /// [`Self::interrupted`], with the mask that the call waited under, if it had one of its own: the handlers run under it.
+    pub fn interrupted_under(&self, mask: Option<SignalSet>) -> Handled {
+        let for_cancellation = self.thread.was_cancelled(self.fiber);
+        self.cancelled_here();
+        let handled = self.thread.handle_signals(mask);
+        // A fiber that goes on nevertheless is not to wait again.
+        if for_cancellation { Handled::End } else { handled }
+    }
+
+    /// [`Self::perform_until`] with the signals in `mask` blocked and no others while it waits, as in ppoll(2).
+    pub fn perform_masked(&self, request: &Request, deadline: Deadline, mask: SignalSet) -> i32 {
         self.counts().converted.add(1);
         let mut flight = Flight::new(self.fiber, self.row, request, deadline);
         flight.mask = &raw const mask;
@@ -115,10 +190,7 @@ impl<'a> Call<'a> {
             (*flight).result
         };
         signals.masked.update(|n| n - 1);
-        if Errno::of(result) == Errno::RESTART {
-            return Err(self.thread.handle_signals(Some(mask)));
-        }
-        Ok(result)
+        result
     }
 
     /// The same, ended early with ETIME when `deadline` comes first; what a thread of the pool does is not ended.
@@ -142,7 +214,17 @@ impl<'a> Call<'a> {
         result
     }
 
-    /// Parks until another fiber gives this one its turn at a file position.
+    /// Has a thread of the pool run code that tells of its end itself; false where there is none. See [`Self::await_turn`].
+    pub fn start_on_pool(&self, run: Run) -> bool {
+        let started = self.thread.start_on_pool(run);
+        if started {
+            self.counts().converted.add(1);
+            self.counts().offloaded.add(1);
+        }
+        started
+    }
+
+    /// Parks until another fiber, or a thread of the pool, gives this one its turn.
     pub fn await_turn(&self) {
         let begin = self.record.map(|_| sys::now());
         self.thread.await_turn();

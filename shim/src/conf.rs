@@ -49,6 +49,10 @@ pub struct Conf {
     pub out: Option<Vec<u8>>,
     /// Where a trace of the calls on fibers goes, `%p` as above; None is no trace.
     pub trace: Option<Vec<u8>>,
+    /// Blocking system calls that no hook sees are counted.
+    pub escapes: bool,
+    /// Nanoseconds after which a fiber that lets no other run is reported.
+    pub stall: Option<u64>,
 }
 
 impl Conf {
@@ -61,6 +65,8 @@ impl Conf {
         log: Level::Warn,
         out: None,
         trace: None,
+        escapes: false,
+        stall: None,
     };
 }
 
@@ -72,7 +78,7 @@ struct Option_ {
 }
 
 /// Every option. The README's table lists the same rows; a test compares.
-const OPTIONS: [Option_; 8] = [
+const OPTIONS: [Option_; 10] = [
     Option_ {
         name: "AIOSHIM",
         takes: "on or off",
@@ -151,7 +157,39 @@ const OPTIONS: [Option_; 8] = [
             true
         },
     },
+    Option_ {
+        name: "AIOSHIM_ESCAPES",
+        takes: "0 or 1",
+        set: |c, v| choose(&mut c.escapes, v, &[("0", false), ("1", true)]),
+    },
+    Option_ {
+        name: "AIOSHIM_STALL",
+        takes: "a time of at least 100us, such as 10ms or 1s, or 0",
+        set: |c, v| {
+            let time = duration(v);
+            if let Some(nanos) = time {
+                c.stall = Some(nanos).filter(|nanos| *nanos > 0);
+            }
+            time.is_some()
+        },
+    },
 ];
+
+/// Nanoseconds of a number with a unit; None when it is not one, or too little to watch for.
+fn duration(text: &str) -> Option<u64> {
+    if text == "0" {
+        return Some(0);
+    }
+    let digits = text.find(|c: char| !c.is_ascii_digit())?;
+    let unit = match &text[digits..] {
+        "us" => 1_000,
+        "ms" => 1_000_000,
+        "s" => 1_000_000_000,
+        _ => return None,
+    };
+    let nanos = text[..digits].parse::<u64>().ok()?.checked_mul(unit)?;
+    (nanos >= 100_000).then_some(nanos)
+}
 
 fn choose<T: Copy>(slot: &mut T, value: &str, words: &[(&str, T)]) -> bool {
     let Some((_, chosen)) = words.iter().find(|(word, _)| *word == value) else {
@@ -180,6 +218,10 @@ pub fn read<'a>(environment: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> (Con
                 option.takes
             ));
         }
+    }
+    if conf.escapes && conf.stats == StatsFormat::Off {
+        // Nowhere else are they told.
+        conf.stats = StatsFormat::Table;
     }
     (conf, complaints)
 }
@@ -227,6 +269,8 @@ mod tests {
             ("AIOSHIM_LOG", "debug"),
             ("AIOSHIM_OUT", "/tmp/x.%p"),
             ("AIOSHIM_TRACE", "/tmp/trace"),
+            ("AIOSHIM_ESCAPES", "1"),
+            ("AIOSHIM_STALL", "10ms"),
         ]);
         let expected = Conf {
             on: false,
@@ -237,8 +281,30 @@ mod tests {
             log: Level::Debug,
             out: Some(b"/tmp/x.%p".to_vec()),
             trace: Some(b"/tmp/trace".to_vec()),
+            escapes: true,
+            stall: Some(10_000_000),
         };
         assert_eq!((conf, complaints), (expected, vec![]));
+    }
+
+    #[test]
+    fn a_time_needs_a_unit() {
+        assert_eq!(
+            ["0", "100us", "2s"].map(duration),
+            [Some(0), Some(100_000), Some(2_000_000_000)]
+        );
+        let wrong = [
+            "",
+            "10",
+            "ms",
+            "-1ms",
+            "1.5ms",
+            "99us",
+            "1m",
+            "99999999999999999999s",
+            "9999999999999999s",
+        ];
+        assert_eq!(wrong.map(duration), [None; 9]);
     }
 
     #[test]

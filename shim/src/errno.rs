@@ -8,16 +8,27 @@ pub struct Errno(pub c_int);
 
 impl Errno {
     pub const AGAIN: Self = Self(libc::EAGAIN);
+    pub const ALREADY: Self = Self(libc::EALREADY);
     pub const BADF: Self = Self(libc::EBADF);
     pub const BUSY: Self = Self(libc::EBUSY);
     pub const CANCELED: Self = Self(libc::ECANCELED);
+    pub const CONNREFUSED: Self = Self(libc::ECONNREFUSED);
+    pub const CONNRESET: Self = Self(libc::ECONNRESET);
+    pub const FAULT: Self = Self(libc::EFAULT);
+    pub const DEADLK: Self = Self(libc::EDEADLK);
     pub const FBIG: Self = Self(libc::EFBIG);
+    pub const HOSTUNREACH: Self = Self(libc::EHOSTUNREACH);
+    pub const INPROGRESS: Self = Self(libc::EINPROGRESS);
     pub const INTR: Self = Self(libc::EINTR);
     pub const INVAL: Self = Self(libc::EINVAL);
+    pub const NETUNREACH: Self = Self(libc::ENETUNREACH);
     pub const NOMEM: Self = Self(libc::ENOMEM);
     pub const NOTSUP: Self = Self(libc::EOPNOTSUPP);
     pub const NXIO: Self = Self(libc::ENXIO);
+    pub const PIPE: Self = Self(libc::EPIPE);
+    pub const TIMEDOUT: Self = Self(libc::ETIMEDOUT);
     /// A deadline was over.
+    pub const SRCH: Self = Self(libc::ESRCH);
     pub const TIME: Self = Self(libc::ETIME);
     /// Interrupted, and to be restarted or not as the kernel would (its own ERESTARTSYS): never a caller's to see.
     pub const RESTART: Self = Self(512);

@@ -4,11 +4,11 @@
 //! use of one must stay right then. Hooks forget a descriptor where it is closed or replaced, also off a fiber.
 
 use crate::policy::{Hint, Learned, Way};
-use crate::{pool, sys};
+use crate::{pool, sockets, sys};
 use once_cell::race::OnceNonZeroUsize;
 use std::ffi::c_int;
 use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 /// Descriptors past this are looked at anew on each call.
 const CAPACITY: usize = 1 << 20;
@@ -23,7 +23,7 @@ const TERMINAL: u64 = 1 << 24;
 const OURS: u64 = 1 << 25;
 /// Jobs of the offload pool name it by its number.
 const BUSY: u64 = 1 << 26;
-/// Not looked at since it was opened: the flags are known, and whether it has a position.
+/// Not looked at since it was opened: the flags are known, and maybe that it has a position.
 const OPENED: u64 = 1 << 27;
 const POSITION: u64 = 1 << 28;
 /// One of these bits says that it was looked at.
@@ -102,6 +102,22 @@ pub fn set_busy(fd: c_int, busy: bool) {
     }
 }
 
+/// The program has set a timeout or a low-water mark of some socket: any descriptor may be of that one.
+static SOCKET_OPTIONS: AtomicBool = AtomicBool::new(false);
+
+pub fn note_socket_option() {
+    SOCKET_OPTIONS.store(true, Ordering::Relaxed);
+}
+
+pub fn socket_options_were_set() -> bool {
+    SOCKET_OPTIONS.load(Ordering::Relaxed)
+}
+
+/// Whether it is one of the shim's own.
+pub fn is_ours(fd: c_int) -> bool {
+    slot(fd).is_some_and(|slot| slot.load(Ordering::Relaxed) & OURS != 0)
+}
+
 /// Marks a descriptor of the shim's own, or takes the mark off.
 pub fn mark_ours(fd: c_int, ours: bool) {
     if let Some(slot) = slot(fd) {
@@ -162,7 +178,8 @@ impl Descriptor {
         Self::known(fd).unwrap_or_else(|| Self::look(fd))
     }
 
-    /// Remembers of `fd`, just opened with `flags`, what that tells; the rest is looked at when it is first used.
+    /// Remembers of `fd`, just opened with `flags`, what that tells, and whether it is known to have a position; the rest
+    /// is looked at when it is first used.
     pub fn opened(fd: c_int, flags: c_int, has_position: bool) {
         if let Some(slot) = slot(fd) {
             let position = if has_position { POSITION } else { 0 };
@@ -171,14 +188,14 @@ impl Descriptor {
         }
     }
 
-    /// Looks at `fd`, with one system call if it is as it was opened, else with two to five.
+    /// Looks at `fd`, with one or two system calls if it is as it was opened, else with two to five.
     #[cold]
     fn look(fd: c_int) -> Self {
         let word = slot(fd).map_or(0, |slot| slot.load(Ordering::Relaxed));
         match sys::fstat(fd) {
             Ok(stat) if word & OPENED != 0 => {
                 let hint = Hint::of_bits(word as u16 as u32);
-                Self::remember(fd, &stat, hint, || word & POSITION != 0)
+                Self::remember(fd, &stat, hint, || word & POSITION != 0 || has_position(fd))
             }
             _ => Self::learn(fd),
         }
@@ -190,8 +207,7 @@ impl Descriptor {
         let (Ok(stat), Ok(flags)) = (sys::fstat(fd), sys::status_flags(fd)) else {
             return Self { fd, word: 0 };
         };
-        let has_position = || sys::lseek(fd, 0, libc::SEEK_CUR).is_ok();
-        Self::remember(fd, &stat, of_flags(flags), has_position)
+        Self::remember(fd, &stat, of_flags(flags), || has_position(fd))
     }
 
     /// Remembers `fd`, an open file with these attributes and flags.
@@ -209,7 +225,7 @@ impl Descriptor {
             // A pipe's O_DIRECT is packet mode, nothing of disks.
             hint = hint.without(Hint::DIRECT);
         }
-        if kind == libc::S_IFSOCK && sys::has_socket_timeout(fd) {
+        if kind == libc::S_IFSOCK && (sockets::low_water_mark(fd) > 1 || sockets::has_timeout(fd)) {
             hint = hint.with(Hint::TIMED);
         }
         let mut word = u64::from(hint.bits()) | u64::from(inode_hash(stat)) << INODE;
@@ -339,8 +355,12 @@ impl Descriptor {
     }
 }
 
+fn has_position(fd: c_int) -> bool {
+    sys::lseek(fd, 0, libc::SEEK_CUR).is_ok()
+}
+
 /// The major number of /dev/null, zero, full, random and urandom.
-const MEMORY_DEVICES: u32 = 1;
+pub const MEMORY_DEVICES: u32 = 1;
 
 /// What flags of open(2) tell.
 fn of_flags(flags: c_int) -> Hint {

@@ -8,6 +8,7 @@ use crate::engine::{Request, Token};
 use crate::errno::Errno;
 use crate::signal;
 use crate::sys::SignalSet;
+use crate::tls::OffFiber;
 use slab::Slab;
 use std::ffi::{c_int, c_void};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -51,7 +52,7 @@ pub enum Kind {
 pub enum End {
     /// Its deadline is over.
     Timeout,
-    /// A signal's handler is to run, or the fiber was cancelled: see [`crate::thread::Thread::interrupt`].
+    /// A signal's handler is to run, or the fiber was cancelled: see [`crate::thread::Thread::cancel`].
     Interrupt,
 }
 
@@ -124,7 +125,17 @@ impl Flights {
 
     #[inline(always)]
     pub fn add(&mut self, flight: *mut Flight) -> Token {
+        if self.0.len() == self.0.capacity() {
+            self.grow();
+        }
         self.0.insert(flight) as Token
+    }
+
+    /// Off the fiber: a preloaded malloc's locks may land a wait, which is in here.
+    #[cold]
+    fn grow(&mut self) {
+        let _off = OffFiber::enter();
+        self.0.reserve(1);
     }
 
     /// Takes out the flight of `token`; None for a token that is not in flight.

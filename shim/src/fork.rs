@@ -3,8 +3,9 @@
 //! Only the forking thread exists in the child. Locks that another thread held at that moment stay locked for ever, so
 //! the child does not lock what was shared: it replaces it.
 
+use crate::calls::locks;
 use crate::thread::Thread;
-use crate::{calls, pool, position, start, stats, tls, trace};
+use crate::{calls, escapes, pool, position, stall, start, stats, stdio, tls, trace};
 use std::cell::UnsafeCell;
 use std::sync::Mutex;
 
@@ -65,9 +66,13 @@ extern "C" fn child() {
     unsafe {
         stats::forget_all();
         trace::forget_all();
+        escapes::forget_all();
+        stall::renew();
         pool::renew();
         calls::system::renew();
         start::renew();
+        stdio::monitor::renew();
+        locks::renew();
     }
     // In a handler the thread is off its fiber, and is to be back on it afterwards.
     let (here, attached) = (tls::here(), tls::attached().cast_mut());
@@ -89,6 +94,8 @@ extern "C" fn child() {
     let host = *unsafe { &*attached }.host();
     // Without an eventfd to be had the child's fibers go on as if never attached.
     if let Ok(fresh) = Thread::new(host) {
+        // SAFETY: as above.
+        fresh.files().inherit(unsafe { &*attached }.files(), host.running());
         // SAFETY: the old value is leaked, not dropped: its engine and eventfd are abandoned already.
         unsafe { attached.write(fresh) };
         self::attached(attached);

@@ -2,26 +2,38 @@
 //!
 //! A row gives libc's name and signature, the function of [`crate::calls`] that handles it on a fiber, and, after
 //! `forgets`, the descriptor that libc's call closes or changes, forgotten wherever the call is made ([`fds::forget`]).
-//! One of the shim's own is not closed: the answer is EBADF. From the rows the macro makes the exported function (redhook: it finds
-//! libc's own with dlsym), the list of names and the index into the statistics.
+//! One of the shim's own is not closed: the answer is EBADF. From the rows the macro makes the exported function (redhook), what
+//! finds libc's own, the list of names and the index into the statistics.
 //!
-//! `=> offload` in the place of a function has libc's own run on a thread of the pool ([`calls::offload`]), `when` it may
-//! wait.
+//! In the place of a function `=> offload` has libc's own run on a thread of the pool ([`calls::offload`]), `when` it may
+//! wait; `=> paced(kind, file)` only while such calls are slow, else inline ([`calls::paced`]); `=> with_libc(function)` gives
+//! it libc's to call. `otherwise` names a function of ours that is made in the place of libc's where libc has none; what is
+//! after `changes` is done before the call, wherever it is made.
+//!
+//! Rows of locks say more: `first` is a function that may answer at once on an attached thread; then the call is counted only
+//! where calls are timed. `by` is how libc's own function is called, wherever that is. `at: everywhere` says that the row's function is
+//! that, and that there is nothing else to it, on a fiber or off. `version` is that of libc's function where it has older ones
+//! under the name, which dlsym may find.
 //!
 //! Off a fiber a hook is one thread-local load, a branch and a jump to libc: nothing allocates, locks or prints there.
 
 use crate::call::Call;
+use crate::calls::directory::{Compare, Filter};
+use crate::calls::walk::{Fts, FtwVisit, GlobError, NftwVisit};
 use crate::calls::{self, CResult, Outcome};
 use crate::errno::{self, Errno};
 use crate::fds;
-use crate::policy::Why;
+use crate::names;
+use crate::policy::{Kind, Why};
 use crate::signal::Handled;
 use crate::thread::Thread;
 use crate::tls;
 use libc::{
-    DIR, FILE, LIO_WAIT, id_t, idtype_t, iovec, mode_t, off_t, pid_t, rusage, siginfo_t, sigset_t, size_t, socklen_t,
-    ssize_t, timespec,
+    DIR, FILE, LIO_WAIT, clockid_t, dev_t, epoll_event, fd_set, gid_t, id_t, idtype_t, iovec, mmsghdr, mode_t, msghdr,
+    nfds_t, off_t, pid_t, pollfd, rusage, siginfo_t, sigset_t, size_t, sockaddr, socklen_t, ssize_t, timespec, timeval,
+    uid_t,
 };
+use libc::{pthread_barrier_t, pthread_cond_t, pthread_mutex_t, pthread_rwlock_t, pthread_t, sem_t};
 use std::ffi::{c_char, c_int, c_long, c_uint, c_ulong, c_void};
 use std::sync::atomic::{AtomicPtr, Ordering};
 
@@ -35,8 +47,86 @@ macro_rules! marked {
     };
 }
 
+/// What is in the place of a function that an older libc does not have.
+macro_rules! otherwise {
+    () => {
+        missing as *mut ()
+    };
+    ($own:path) => {
+        $own as *mut ()
+    };
+}
+
+/// libc's own function, as it is to be called.
+macro_rules! libcs_own {
+    ($real:expr, ($($arg:ident),*)) => {
+        $real($($arg),*)
+    };
+    ($real:expr, ($($arg:ident),*), $by:path) => {
+        $by($real, $($arg),*)
+    };
+}
+
+/// The answer that is to be had at once, if any; in the hook itself, for here each nanosecond counts.
+macro_rules! at_once {
+    ($here:ident, ($($arg:ident),*)) => {};
+    ($here:ident, ($($arg:ident),*), $first:path) => {
+        // SAFETY: this thread's attached Thread, which stays so while one of its hooks runs.
+        let thread = unsafe { &*$here };
+        if !thread.is_watched()
+            && let Some(result) = $first(thread, $($arg),*)
+        {
+            return result;
+        }
+    };
+}
+
+/// Begins a call.
+macro_rules! begun {
+    ($thread:ident, $row:expr, $record:expr) => {
+        Call::begin($thread, $row, $record)
+    };
+    ($thread:ident, $row:expr, $record:expr, $first:path) => {
+        Call::begin_free($thread, $row, $record)
+    };
+}
+
+/// libc's function by its name.
+macro_rules! found {
+    ($name:ident) => {
+        redhook::real!($name) as *mut ()
+    };
+    ($name:ident, $version:literal) => {
+        versioned(concat!(stringify!($name), "\0"), concat!($version, "\0"))
+            .unwrap_or_else(|| redhook::real!($name) as *mut ())
+    };
+}
+
+/// libc's function `name`, both with a 0 at the end, in one of its versions; None where it has no such version.
+fn versioned(name: &'static str, version: &'static str) -> Option<*mut ()> {
+    // SAFETY: both are C strings.
+    let function = unsafe { libc::dlvsym(libc::RTLD_NEXT, name.as_ptr().cast(), version.as_ptr().cast()) };
+    (!function.is_null()).then_some(function.cast())
+}
+
+/// Whether a row's function is all there is to it; then that.
+macro_rules! everywhere {
+    ([], $real:expr, ($($arg:ident),*), $($function:ident)::+) => {};
+    ([everywhere], $real:expr, ($($arg:ident),*), $($function:ident)::+) => {
+        return $($function)::+($real, $($arg),*);
+    };
+}
+
 /// What becomes of a fiber's call; None when it is libc's to do.
 macro_rules! converted {
+    ([everywhere], $call:ident, $real:expr, ($($arg:ident),*), $($function:ident)::+) => {{
+        $( let _ = $arg; )*
+        let _ = $call;
+        None
+    }};
+    ([], $($rest:tt)*) => {
+        converted!($($rest)*)
+    };
     ($call:ident, $real:expr, ($($arg:ident),*), offload when $when:expr) => {
         if $when {
             converted!($call, $real, ($($arg),*), offload)
@@ -51,11 +141,23 @@ macro_rules! converted {
             unsafe { $real($($arg),*) }
         })
     };
+    ($call:ident, $real:expr, ($($arg:ident),*), paced($kind:ident, $file:expr)) => {
+        calls::paced::whole($call, Kind::$kind, $file, || {
+            // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
+            unsafe { $real($($arg),*) }
+        })
+    };
+    ($call:ident, $real:expr, ($($arg:ident),*), with_libc($($function:ident)::+)) => {
+        $($function)::+($call, $real, $($arg),*)
+    };
     ($call:ident, $real:expr, ($($arg:ident),*), $($function:ident)::+) => {
         loop {
             break match $($function)::+($call, $($arg),*) {
                 Outcome::Done(Ok(result)) => Some(CResult::from_done(result)),
                 Outcome::Done(Err(error)) => {
+                    if matches!(error, Errno::INTR | Errno::RESTART) {
+                        $call.cancelled_here();
+                    }
                     if error == Errno::RESTART && $call.interrupted() != Handled::End {
                         continue;
                     }
@@ -71,14 +173,22 @@ macro_rules! converted {
     };
 }
 
-/// Whether libc has the function of this name, which ends with a NUL.
+/// Whether dlsym finds libc's function of this name, which ends with a NUL.
 fn is_there(name: &'static str) -> bool {
     // SAFETY: a C string.
     !unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr().cast()) }.is_null()
 }
 
+/// libc's first version: names that it only keeps for programs of then are of no other, and dlsym does not find them.
+#[cfg(target_arch = "x86_64")]
+const FIRST_VERSION: &str = "GLIBC_2.2.5\0";
+#[cfg(target_arch = "aarch64")]
+const FIRST_VERSION: &str = "GLIBC_2.17\0";
+
 macro_rules! hooks {
-    ($( fn $name:ident ( $($arg:ident : $ty:ty),* ) -> $ret:ty => $($function:ident)::+ $(when $when:expr)? $(, forgets: $marked:expr)? ; )*) => {
+    ($( fn $name:ident ( $($arg:ident : $ty:ty),* ) -> $ret:ty => $($function:ident)::+ $(( $($option:tt)* ))? $(when $when:expr)?
+         $(, changes: $changes:expr)? $(, forgets: $marked:expr)? $(, first: $first:path)? $(, by: $by:path)?
+         $(, at: $everywhere:ident)? $(, version: $version:literal)? $(, otherwise: $own:path)? ; )*) => {
         /// The rows' names.
         pub const NAMES: &[&str] = &[$( stringify!($name) ),*];
 
@@ -92,21 +202,31 @@ macro_rules! hooks {
         }
 
         $(
-            #[allow(non_snake_case, static_mut_refs, missing_abi, clippy::too_many_arguments)]
+            #[allow(
+                non_snake_case,
+                static_mut_refs,
+                missing_abi,
+                dead_code,
+                unreachable_code,
+                clippy::too_many_arguments
+            )]
             pub mod $name {
                 use super::*;
 
                 redhook::hook! {
                     unsafe fn $name($($arg: $ty),*) -> $ret => hook {
+                        $($changes;)?
+                        everywhere!([$($everywhere)?], libc(), ($($arg),*), $($function)::+);
                         let here = tls::here();
                         if here.is_null() {
                             if let Some(fd) = marked!($($marked)?) {
                                 // SAFETY: it makes libc's call, with its caller's arguments.
                                 return unsafe { marked(fd, $($arg),*) };
                             }
-                            // SAFETY: libc's own function, with its caller's arguments.
-                            unsafe { libc()($($arg),*) }
+                            // SAFETY: it makes libc's call, with its caller's arguments.
+                            unsafe { own($($arg),*) }
                         } else {
+                            at_once!(here, ($($arg),*) $(, $first)?);
                             // SAFETY: `here` is this thread's attached Thread.
                             unsafe { attached(here, $($arg),*) }
                         }
@@ -122,7 +242,7 @@ macro_rules! hooks {
                         // SAFETY: it makes libc's call at most, with its caller's arguments.
                         return unsafe { watched(thread, $($arg),*) };
                     }
-                    if let Some(call) = Call::begin(thread, Row::$name as usize, None)
+                    if let Some(call) = begun!(thread, Row::$name as usize, None $(, $first)?)
                         && let Some(result) = converted(&call, $($arg),*)
                     {
                         return result;
@@ -131,8 +251,15 @@ macro_rules! hooks {
                         // SAFETY: it makes libc's call, with its caller's arguments.
                         return unsafe { marked(fd, $($arg),*) };
                     }
-                    // SAFETY: libc's own function, with its caller's arguments.
-                    unsafe { libc()($($arg),*) }
+                    // SAFETY: it makes libc's call, with its caller's arguments.
+                    unsafe { own($($arg),*) }
+                }
+
+                /// libc's own function, as it is to be called.
+                #[inline(always)]
+                unsafe fn own($($arg: $ty),*) -> $ret {
+                    // SAFETY: with its caller's arguments.
+                    unsafe { libcs_own!(libc(), ($($arg),*) $(, $by)?) }
                 }
 
                 /// The same for a descriptor that cannot just be forgotten; apart, for the same reason.
@@ -151,7 +278,7 @@ macro_rules! hooks {
                 #[inline(never)]
                 unsafe fn watched(thread: &Thread, $($arg: $ty),*) -> $ret {
                     let record = thread.record(Row::$name as usize);
-                    let call = Call::begin(thread, Row::$name as usize, Some(&record));
+                    let call = begun!(thread, Row::$name as usize, Some(&record) $(, $first)?);
                     if let Some(call) = &call
                         && let Some(result) = converted(call, $($arg),*)
                     {
@@ -160,11 +287,12 @@ macro_rules! hooks {
                     let of_fiber = call.is_some();
                     // Handlers are not to wait for libc's call.
                     drop(call);
+                    let _passing = thread.escapes().map(|escapes| escapes.passing(Row::$name as usize));
                     let result = match marked!($($marked)?) {
                         // SAFETY: it makes libc's call, with its caller's arguments.
                         Some(fd) => unsafe { marked(fd, $($arg),*) },
-                        // SAFETY: libc's own function, with its caller's arguments.
-                        None => unsafe { libc()($($arg),*) },
+                        // SAFETY: as above.
+                        None => unsafe { own($($arg),*) },
                     };
                     if of_fiber { record.end(result) } else { result }
                 }
@@ -172,7 +300,7 @@ macro_rules! hooks {
                 /// What became of a fiber's call; None when it is libc's to do.
                 #[inline(always)]
                 fn converted(call: &Call<'_>, $($arg: $ty),*) -> Option<$ret> {
-                    converted!(call, libc(), ($($arg),*), $($function)::+ $(when $when)?)
+                    converted!([$($everywhere)?], call, libc(), ($($arg),*), $($function)::+ $(( $($option)* ))? $(when $when)?)
                 }
 
                 /// libc's own, for calls that are made of others.
@@ -204,16 +332,18 @@ macro_rules! hooks {
                 }
 
                 pub fn bind() {
-                    let real = if is_there(concat!(stringify!($name), "\0")) {
-                        redhook::real!($name) as *mut ()
+                    let name = concat!(stringify!($name), "\0");
+                    let real = if is_there(name) {
+                        found!($name $(, $version)?)
                     } else {
-                        missing as *mut ()
+                        versioned(name, FIRST_VERSION).unwrap_or(otherwise!($($own)?))
                     };
                     LIBC.store(real, Ordering::Relaxed);
                 }
 
                 /// In the place of what an older libc does not have.
                 #[cold]
+                #[allow(dead_code)]
                 unsafe extern "C" fn missing($(_: $ty),*) -> $ret {
                     errno::set(libc::ENOSYS);
                     CResult::from_done(-1)
@@ -224,6 +354,7 @@ macro_rules! hooks {
 }
 
 hooks! {
+    // Reads and writes.
     fn read(fd: c_int, buf: *mut c_void, n: size_t) -> ssize_t => calls::rw::read;
     fn __read(fd: c_int, buf: *mut c_void, n: size_t) -> ssize_t => calls::rw::read;
     fn __read_chk(fd: c_int, buf: *mut c_void, n: size_t, object: size_t) -> ssize_t => calls::rw::read_chk;
@@ -250,6 +381,7 @@ hooks! {
     fn pwritev2(fd: c_int, iov: *const iovec, n: c_int, offset: off_t, flags: c_int) -> ssize_t => calls::rw::pwritev2;
     fn pwritev64v2(fd: c_int, iov: *const iovec, n: c_int, offset: off_t, flags: c_int) -> ssize_t => calls::rw::pwritev2;
 
+    // Opening, closing, and what is done to a descriptor.
     // Variadic in C; the optional mode comes in the register of a third or fourth argument all the same.
     fn open(path: *const c_char, flags: c_int, mode: mode_t) -> c_int => calls::open::open;
     fn open64(path: *const c_char, flags: c_int, mode: mode_t) -> c_int => calls::open::open;
@@ -280,17 +412,45 @@ hooks! {
     fn dup3(from: c_int, to: c_int, flags: c_int) -> c_int => calls::file::dup3, forgets: calls::file::before_dup2(from, to);
 
     // Variadic in C, like open.
-    fn fcntl(fd: c_int, command: c_int, argument: c_ulong) -> c_int => calls::file::fcntl, forgets: calls::file::before_fcntl(fd, command);
-    fn fcntl64(fd: c_int, command: c_int, argument: c_ulong) -> c_int => calls::file::fcntl, forgets: calls::file::before_fcntl(fd, command);
-    fn __fcntl(fd: c_int, command: c_int, argument: c_ulong) -> c_int => calls::file::fcntl, forgets: calls::file::before_fcntl(fd, command);
+    fn fcntl(fd: c_int, command: c_int, argument: c_ulong) -> c_int => with_libc(calls::file::fcntl), forgets: calls::file::before_fcntl(fd, command);
+    fn fcntl64(fd: c_int, command: c_int, argument: c_ulong) -> c_int => with_libc(calls::file::fcntl), forgets: calls::file::before_fcntl(fd, command);
+    fn __fcntl(fd: c_int, command: c_int, argument: c_ulong) -> c_int => with_libc(calls::file::fcntl), forgets: calls::file::before_fcntl(fd, command);
 
     // Variadic in C: FIONBIO is F_SETFL by another name.
     fn ioctl(fd: c_int, request: c_ulong, argument: c_ulong) -> c_int => calls::file::ioctl, forgets: calls::file::before_ioctl(fd, request);
     fn setsockopt(fd: c_int, level: c_int, option: c_int, value: *const c_void, n: socklen_t) -> c_int => calls::file::setsockopt, forgets: calls::file::before_setsockopt(fd, level, option);
 
     // Sockets.
+    fn recv(fd: c_int, buf: *mut c_void, n: size_t, flags: c_int) -> ssize_t => calls::net::recv;
+    fn __recv(fd: c_int, buf: *mut c_void, n: size_t, flags: c_int) -> ssize_t => calls::net::recv;
+    fn __recv_chk(fd: c_int, buf: *mut c_void, n: size_t, object: size_t, flags: c_int) -> ssize_t => calls::net::recv_chk;
+    fn recvfrom(fd: c_int, buf: *mut c_void, n: size_t, flags: c_int, address: *mut sockaddr, len: *mut socklen_t) -> ssize_t => calls::net::recvfrom;
+    fn __recvfrom_chk(fd: c_int, buf: *mut c_void, n: size_t, object: size_t, flags: c_int, address: *mut sockaddr, len: *mut socklen_t) -> ssize_t => calls::net::recvfrom_chk;
+    fn recvmsg(fd: c_int, message: *mut msghdr, flags: c_int) -> ssize_t => calls::net::recvmsg;
+    fn recvmmsg(fd: c_int, messages: *mut mmsghdr, n: c_uint, flags: c_int, limit: *mut timespec) -> c_int => calls::mmsg::recvmmsg;
+    fn send(fd: c_int, buf: *const c_void, n: size_t, flags: c_int) -> ssize_t => calls::net::send;
+    fn __send(fd: c_int, buf: *const c_void, n: size_t, flags: c_int) -> ssize_t => calls::net::send;
+    fn sendto(fd: c_int, buf: *const c_void, n: size_t, flags: c_int, address: *const sockaddr, len: socklen_t) -> ssize_t => calls::net::sendto;
+    fn sendmsg(fd: c_int, message: *const msghdr, flags: c_int) -> ssize_t => calls::net::sendmsg;
+    fn sendmmsg(fd: c_int, messages: *mut mmsghdr, n: c_uint, flags: c_int) -> c_int => calls::mmsg::sendmmsg;
+    fn __sendmmsg(fd: c_int, messages: *mut mmsghdr, n: c_uint, flags: c_int) -> c_int => calls::mmsg::sendmmsg;
+    fn accept(fd: c_int, address: *mut sockaddr, len: *mut socklen_t) -> c_int => calls::connect::accept;
+    fn accept4(fd: c_int, address: *mut sockaddr, len: *mut socklen_t, flags: c_int) -> c_int => calls::connect::accept4;
+    fn connect(fd: c_int, address: *const sockaddr, len: socklen_t) -> c_int => calls::connect::connect;
+    fn __connect(fd: c_int, address: *const sockaddr, len: socklen_t) -> c_int => calls::connect::connect;
 
     // Waiting for readiness.
+    fn poll(fds: *mut pollfd, n: nfds_t, timeout: c_int) -> c_int => calls::poll::poll;
+    fn __poll(fds: *mut pollfd, n: nfds_t, timeout: c_int) -> c_int => calls::poll::poll;
+    fn __poll_chk(fds: *mut pollfd, n: nfds_t, timeout: c_int, object: size_t) -> c_int => calls::poll::poll_chk;
+    fn ppoll(fds: *mut pollfd, n: nfds_t, timeout: *const timespec, mask: *const sigset_t) -> c_int => calls::poll::ppoll;
+    fn __ppoll_chk(fds: *mut pollfd, n: nfds_t, timeout: *const timespec, mask: *const sigset_t, object: size_t) -> c_int => calls::poll::ppoll_chk;
+    fn select(n: c_int, readable: *mut fd_set, writable: *mut fd_set, exceptional: *mut fd_set, timeout: *mut timeval) -> c_int => calls::select::select;
+    fn __select(n: c_int, readable: *mut fd_set, writable: *mut fd_set, exceptional: *mut fd_set, timeout: *mut timeval) -> c_int => calls::select::select;
+    fn pselect(n: c_int, readable: *mut fd_set, writable: *mut fd_set, exceptional: *mut fd_set, timeout: *const timespec, mask: *const sigset_t) -> c_int => calls::select::pselect;
+    fn epoll_wait(epoll: c_int, events: *mut epoll_event, n: c_int, timeout: c_int) -> c_int => calls::poll::epoll_wait;
+    fn epoll_pwait(epoll: c_int, events: *mut epoll_event, n: c_int, timeout: c_int, mask: *const sigset_t) -> c_int => calls::poll::epoll_pwait;
+    fn epoll_pwait2(epoll: c_int, events: *mut epoll_event, n: c_int, timeout: *const timespec, mask: *const sigset_t) -> c_int => calls::poll::epoll_pwait2, otherwise: calls::poll::own_epoll_pwait2;
 
     // Time and signals.
     fn nanosleep(time: *const timespec, left: *mut timespec) -> c_int => calls::sleep::nanosleep;
@@ -308,6 +468,7 @@ hooks! {
     fn sigwait(set: *const sigset_t, signal: *mut c_int) -> c_int => calls::signal::sigwait;
     fn sigwaitinfo(set: *const sigset_t, info: *mut siginfo_t) -> c_int => calls::signal::sigwaitinfo;
     fn sigtimedwait(set: *const sigset_t, info: *mut siginfo_t, timeout: *const timespec) -> c_int => calls::signal::sigtimedwait;
+    fn __sigtimedwait(set: *const sigset_t, info: *mut siginfo_t, timeout: *const timespec) -> c_int => calls::signal::sigtimedwait;
 
     // Processes.
     fn wait(status: *mut c_int) -> pid_t => calls::process::wait;
@@ -322,12 +483,168 @@ hooks! {
     fn ptrace(request: c_long, pid: pid_t, address: *mut c_void, data: *mut c_void) -> c_long => calls::process::ptrace;
 
     // Metadata: names and attributes of files.
-    fn realpath(path: *const c_char, resolved: *mut c_char) -> *mut c_char => offload;
-    fn __realpath_chk(path: *const c_char, resolved: *mut c_char, object: size_t) -> *mut c_char => offload;
+    fn stat(path: *const c_char, into: *mut c_void) -> c_int => paced(Lookup, libc::AT_FDCWD);
+    fn stat64(path: *const c_char, into: *mut c_void) -> c_int => paced(Lookup, libc::AT_FDCWD);
+    fn lstat(path: *const c_char, into: *mut c_void) -> c_int => paced(Lookup, libc::AT_FDCWD);
+    fn lstat64(path: *const c_char, into: *mut c_void) -> c_int => paced(Lookup, libc::AT_FDCWD);
+    fn fstat(fd: c_int, into: *mut c_void) -> c_int => paced(Lookup, fd);
+    fn fstat64(fd: c_int, into: *mut c_void) -> c_int => paced(Lookup, fd);
+    fn fstatat(dir: c_int, path: *const c_char, into: *mut c_void, flags: c_int) -> c_int => paced(Lookup, dir);
+    fn fstatat64(dir: c_int, path: *const c_char, into: *mut c_void, flags: c_int) -> c_int => paced(Lookup, dir);
+    // What programs built for a glibc before 2.33 call.
+    fn __xstat(version: c_int, path: *const c_char, into: *mut c_void) -> c_int => paced(Lookup, libc::AT_FDCWD);
+    fn __xstat64(version: c_int, path: *const c_char, into: *mut c_void) -> c_int => paced(Lookup, libc::AT_FDCWD);
+    fn __lxstat(version: c_int, path: *const c_char, into: *mut c_void) -> c_int => paced(Lookup, libc::AT_FDCWD);
+    fn __lxstat64(version: c_int, path: *const c_char, into: *mut c_void) -> c_int => paced(Lookup, libc::AT_FDCWD);
+    fn __fxstat(version: c_int, fd: c_int, into: *mut c_void) -> c_int => paced(Lookup, fd);
+    fn __fxstat64(version: c_int, fd: c_int, into: *mut c_void) -> c_int => paced(Lookup, fd);
+    fn __fxstatat(version: c_int, dir: c_int, path: *const c_char, into: *mut c_void, flags: c_int) -> c_int => paced(Lookup, dir);
+    fn __fxstatat64(version: c_int, dir: c_int, path: *const c_char, into: *mut c_void, flags: c_int) -> c_int => paced(Lookup, dir);
+    fn statx(dir: c_int, path: *const c_char, flags: c_int, mask: c_uint, into: *mut c_void) -> c_int => paced(Lookup, dir);
+    fn access(path: *const c_char, mode: c_int) -> c_int => paced(Lookup, libc::AT_FDCWD);
+    fn euidaccess(path: *const c_char, mode: c_int) -> c_int => paced(Lookup, libc::AT_FDCWD);
+    fn eaccess(path: *const c_char, mode: c_int) -> c_int => paced(Lookup, libc::AT_FDCWD);
+    fn faccessat(dir: c_int, path: *const c_char, mode: c_int, flags: c_int) -> c_int => paced(Lookup, dir);
+    fn statfs(path: *const c_char, into: *mut c_void) -> c_int => paced(Lookup, libc::AT_FDCWD);
+    fn statfs64(path: *const c_char, into: *mut c_void) -> c_int => paced(Lookup, libc::AT_FDCWD);
+    fn __statfs(path: *const c_char, into: *mut c_void) -> c_int => paced(Lookup, libc::AT_FDCWD);
+    fn statvfs(path: *const c_char, into: *mut c_void) -> c_int => paced(Lookup, libc::AT_FDCWD);
+    fn statvfs64(path: *const c_char, into: *mut c_void) -> c_int => paced(Lookup, libc::AT_FDCWD);
+    fn fstatfs(fd: c_int, into: *mut c_void) -> c_int => paced(Lookup, fd);
+    fn fstatfs64(fd: c_int, into: *mut c_void) -> c_int => paced(Lookup, fd);
+    fn fstatvfs(fd: c_int, into: *mut c_void) -> c_int => paced(Lookup, fd);
+    fn fstatvfs64(fd: c_int, into: *mut c_void) -> c_int => paced(Lookup, fd);
+    fn readlink(path: *const c_char, into: *mut c_char, n: size_t) -> ssize_t => paced(Lookup, libc::AT_FDCWD);
+    fn __readlink_chk(path: *const c_char, into: *mut c_char, n: size_t, object: size_t) -> ssize_t => paced(Lookup, libc::AT_FDCWD);
+    fn readlinkat(dir: c_int, path: *const c_char, into: *mut c_char, n: size_t) -> ssize_t => paced(Lookup, dir);
+    fn __readlinkat_chk(dir: c_int, path: *const c_char, into: *mut c_char, n: size_t, object: size_t) -> ssize_t => paced(Lookup, dir);
+    fn realpath(path: *const c_char, resolved: *mut c_char) -> *mut c_char => paced(Lookup, libc::AT_FDCWD);
+    fn __realpath_chk(path: *const c_char, resolved: *mut c_char, object: size_t) -> *mut c_char => paced(Lookup, libc::AT_FDCWD);
+    fn canonicalize_file_name(path: *const c_char) -> *mut c_char => paced(Lookup, libc::AT_FDCWD);
+    fn getxattr(path: *const c_char, name: *const c_char, value: *mut c_void, n: size_t) -> ssize_t => paced(Lookup, libc::AT_FDCWD);
+    fn lgetxattr(path: *const c_char, name: *const c_char, value: *mut c_void, n: size_t) -> ssize_t => paced(Lookup, libc::AT_FDCWD);
+    fn fgetxattr(fd: c_int, name: *const c_char, value: *mut c_void, n: size_t) -> ssize_t => paced(Lookup, fd);
+    fn listxattr(path: *const c_char, list: *mut c_char, n: size_t) -> ssize_t => paced(Lookup, libc::AT_FDCWD);
+    fn llistxattr(path: *const c_char, list: *mut c_char, n: size_t) -> ssize_t => paced(Lookup, libc::AT_FDCWD);
+    fn flistxattr(fd: c_int, list: *mut c_char, n: size_t) -> ssize_t => paced(Lookup, fd);
+    fn name_to_handle_at(dir: c_int, path: *const c_char, handle: *mut c_void, mount: *mut c_int, flags: c_int) -> c_int => paced(Lookup, dir);
+    fn open_by_handle_at(mount: c_int, handle: *mut c_void, flags: c_int) -> c_int => with_libc(calls::name::open_by_handle_at);
+    fn chdir(path: *const c_char) -> c_int => with_libc(calls::name::chdir);
+    fn fchdir(dir: c_int) -> c_int => with_libc(calls::name::fchdir);
+
+    fn unlink(path: *const c_char) -> c_int => paced(Change, libc::AT_FDCWD);
+    fn rmdir(path: *const c_char) -> c_int => paced(Change, libc::AT_FDCWD);
+    fn remove(path: *const c_char) -> c_int => paced(Change, libc::AT_FDCWD);
+    fn unlinkat(dir: c_int, path: *const c_char, flags: c_int) -> c_int => paced(Change, dir);
+    fn rename(from: *const c_char, to: *const c_char) -> c_int => paced(Change, libc::AT_FDCWD), changes: names::forget();
+    fn link(from: *const c_char, to: *const c_char) -> c_int => paced(Change, libc::AT_FDCWD), changes: names::forget();
+    fn symlink(from: *const c_char, to: *const c_char) -> c_int => paced(Change, libc::AT_FDCWD), changes: names::forget();
+    fn renameat(from_dir: c_int, from: *const c_char, to_dir: c_int, to: *const c_char) -> c_int => paced(Change, to_dir), changes: names::forget();
+    fn renameat2(from_dir: c_int, from: *const c_char, to_dir: c_int, to: *const c_char, flags: c_uint) -> c_int => paced(Change, to_dir), changes: names::forget();
+    fn linkat(from_dir: c_int, from: *const c_char, to_dir: c_int, to: *const c_char, flags: c_int) -> c_int => paced(Change, to_dir), changes: names::forget();
+    fn symlinkat(target: *const c_char, dir: c_int, path: *const c_char) -> c_int => paced(Change, dir), changes: names::forget();
+    fn mkdir(path: *const c_char, mode: mode_t) -> c_int => paced(Change, libc::AT_FDCWD);
+    fn mkfifo(path: *const c_char, mode: mode_t) -> c_int => paced(Change, libc::AT_FDCWD), changes: names::forget();
+    fn chmod(path: *const c_char, mode: mode_t) -> c_int => paced(Change, libc::AT_FDCWD);
+    fn lchmod(path: *const c_char, mode: mode_t) -> c_int => paced(Change, libc::AT_FDCWD);
+    fn mkdirat(dir: c_int, path: *const c_char, mode: mode_t) -> c_int => paced(Change, dir);
+    fn mkfifoat(dir: c_int, path: *const c_char, mode: mode_t) -> c_int => paced(Change, dir), changes: names::forget();
+    fn mknod(path: *const c_char, mode: mode_t, device: dev_t) -> c_int => paced(Change, libc::AT_FDCWD), changes: names::forget();
+    fn mknodat(dir: c_int, path: *const c_char, mode: mode_t, device: dev_t) -> c_int => paced(Change, dir), changes: names::forget();
+    fn __xmknod(version: c_int, path: *const c_char, mode: mode_t, device: *mut dev_t) -> c_int => paced(Change, libc::AT_FDCWD), changes: names::forget();
+    fn __xmknodat(version: c_int, dir: c_int, path: *const c_char, mode: mode_t, device: *mut dev_t) -> c_int => paced(Change, dir), changes: names::forget();
+    fn fchmod(fd: c_int, mode: mode_t) -> c_int => paced(Change, fd);
+    fn fchmodat(dir: c_int, path: *const c_char, mode: mode_t, flags: c_int) -> c_int => paced(Change, dir);
+    fn chown(path: *const c_char, owner: uid_t, group: gid_t) -> c_int => paced(Change, libc::AT_FDCWD);
+    fn lchown(path: *const c_char, owner: uid_t, group: gid_t) -> c_int => paced(Change, libc::AT_FDCWD);
+    fn fchown(fd: c_int, owner: uid_t, group: gid_t) -> c_int => paced(Change, fd);
+    fn fchownat(dir: c_int, path: *const c_char, owner: uid_t, group: gid_t, flags: c_int) -> c_int => paced(Change, dir);
+    fn utime(path: *const c_char, times: *const c_void) -> c_int => paced(Change, libc::AT_FDCWD);
+    fn utimes(path: *const c_char, times: *const c_void) -> c_int => paced(Change, libc::AT_FDCWD);
+    fn lutimes(path: *const c_char, times: *const c_void) -> c_int => paced(Change, libc::AT_FDCWD);
+    fn futimes(fd: c_int, times: *const c_void) -> c_int => paced(Change, fd);
+    fn futimens(fd: c_int, times: *const c_void) -> c_int => paced(Change, fd);
+    fn futimesat(dir: c_int, path: *const c_char, times: *const c_void) -> c_int => paced(Change, dir);
+    fn utimensat(dir: c_int, path: *const c_char, times: *const c_void, flags: c_int) -> c_int => paced(Change, dir);
+    fn setxattr(path: *const c_char, name: *const c_char, value: *const c_void, n: size_t, flags: c_int) -> c_int => paced(Change, libc::AT_FDCWD);
+    fn lsetxattr(path: *const c_char, name: *const c_char, value: *const c_void, n: size_t, flags: c_int) -> c_int => paced(Change, libc::AT_FDCWD);
+    fn fsetxattr(fd: c_int, name: *const c_char, value: *const c_void, n: size_t, flags: c_int) -> c_int => paced(Change, fd);
+    fn removexattr(path: *const c_char, name: *const c_char) -> c_int => paced(Change, libc::AT_FDCWD);
+    fn lremovexattr(path: *const c_char, name: *const c_char) -> c_int => paced(Change, libc::AT_FDCWD);
+    fn fremovexattr(fd: c_int, name: *const c_char) -> c_int => paced(Change, fd);
+    // What libc opens for its caller is not known from before.
+    fn mkstemp(template: *mut c_char) -> c_int => with_libc(calls::name::mkstemp);
+    fn mkstemp64(template: *mut c_char) -> c_int => with_libc(calls::name::mkstemp);
+    fn mkstemps(template: *mut c_char, suffix: c_int) -> c_int => with_libc(calls::name::mkstemps);
+    fn mkstemps64(template: *mut c_char, suffix: c_int) -> c_int => with_libc(calls::name::mkstemps);
+    fn mkostemp(template: *mut c_char, flags: c_int) -> c_int => with_libc(calls::name::mkstemps);
+    fn mkostemp64(template: *mut c_char, flags: c_int) -> c_int => with_libc(calls::name::mkstemps);
+    fn mkostemps(template: *mut c_char, suffix: c_int, flags: c_int) -> c_int => with_libc(calls::name::mkostemps);
+    fn mkostemps64(template: *mut c_char, suffix: c_int, flags: c_int) -> c_int => with_libc(calls::name::mkostemps);
+    fn mkdtemp(template: *mut c_char) -> *mut c_char => paced(Change, libc::AT_FDCWD);
+    fn mktemp(template: *mut c_char) -> *mut c_char => paced(Lookup, libc::AT_FDCWD);
+    fn tmpnam_r(into: *mut c_char) -> *mut c_char => paced(Lookup, libc::AT_FDCWD);
+    fn tmpnam(into: *mut c_char) -> *mut c_char => paced(Lookup, libc::AT_FDCWD);
+    fn tempnam(dir: *const c_char, prefix: *const c_char) -> *mut c_char => paced(Lookup, libc::AT_FDCWD);
 
     // Data: what else is done to a file's contents.
+    fn truncate(path: *const c_char, length: off_t) -> c_int => paced(Space, libc::AT_FDCWD);
+    fn truncate64(path: *const c_char, length: off_t) -> c_int => paced(Space, libc::AT_FDCWD);
+    fn ftruncate(fd: c_int, length: off_t) -> c_int => paced(Space, fd);
+    fn ftruncate64(fd: c_int, length: off_t) -> c_int => paced(Space, fd);
+    fn fallocate(fd: c_int, mode: c_int, offset: off_t, length: off_t) -> c_int => paced(Space, fd);
+    fn fallocate64(fd: c_int, mode: c_int, offset: off_t, length: off_t) -> c_int => paced(Space, fd);
+    fn posix_fallocate(fd: c_int, offset: off_t, length: off_t) -> c_int => with_libc(calls::space::posix_fallocate);
+    fn posix_fallocate64(fd: c_int, offset: off_t, length: off_t) -> c_int => with_libc(calls::space::posix_fallocate);
+    fn posix_fadvise(fd: c_int, offset: off_t, length: off_t, advice: c_int) -> c_int => paced(Space, fd);
+    fn posix_fadvise64(fd: c_int, offset: off_t, length: off_t, advice: c_int) -> c_int => paced(Space, fd);
+    fn readahead(fd: c_int, offset: off_t, n: size_t) -> ssize_t => paced(Space, fd);
+
+    fn sync() -> () => paced(Flush, calls::paced::NO_FILE);
+    fn syncfs(fd: c_int) -> c_int => paced(Flush, fd);
+    fn sync_file_range(fd: c_int, offset: off_t, length: off_t, flags: c_uint) -> c_int => with_libc(calls::space::sync_file_range);
+    fn msync(memory: *mut c_void, length: size_t, flags: c_int) -> c_int => with_libc(calls::space::msync);
+
+    fn copy_file_range(from: c_int, from_at: *mut off_t, to: c_int, to_at: *mut off_t, n: size_t, flags: c_uint) -> ssize_t => with_libc(calls::splice::copy_file_range);
+    fn sendfile(to: c_int, from: c_int, from_at: *mut off_t, n: size_t) -> ssize_t => with_libc(calls::splice::sendfile);
+    fn sendfile64(to: c_int, from: c_int, from_at: *mut off_t, n: size_t) -> ssize_t => with_libc(calls::splice::sendfile);
+    fn splice(from: c_int, from_at: *mut off_t, to: c_int, to_at: *mut off_t, n: size_t, flags: c_uint) -> ssize_t => with_libc(calls::splice::splice);
+    fn tee(from: c_int, to: c_int, n: size_t, flags: c_uint) -> ssize_t => with_libc(calls::splice::tee);
+    fn vmsplice(pipe: c_int, iov: *const iovec, n: size_t, flags: c_uint) -> ssize_t => with_libc(calls::splice::vmsplice);
+
+    fn flock(fd: c_int, operation: c_int) -> c_int => with_libc(calls::flock::flock);
+    fn lockf(fd: c_int, command: c_int, length: off_t) -> c_int => with_libc(calls::flock::lockf);
+    fn lockf64(fd: c_int, command: c_int, length: off_t) -> c_int => with_libc(calls::flock::lockf);
 
     // Directories.
+    fn opendir(path: *const c_char) -> *mut DIR => with_libc(calls::directory::opendir);
+    fn fdopendir(fd: c_int) -> *mut DIR => paced(Lookup, fd);
+    fn readdir(directory: *mut DIR) -> *mut c_void => with_libc(calls::directory::readdir);
+    fn readdir64(directory: *mut DIR) -> *mut c_void => with_libc(calls::directory::readdir);
+    fn readdir_r(directory: *mut DIR, entry: *mut c_void, result: *mut *mut c_void) -> c_int => with_libc(calls::directory::readdir_r);
+    fn readdir64_r(directory: *mut DIR, entry: *mut c_void, result: *mut *mut c_void) -> c_int => with_libc(calls::directory::readdir_r);
+    fn getdents64(fd: c_int, buf: *mut c_void, n: size_t) -> ssize_t => paced(Directory, fd);
+    fn getdirentries(fd: c_int, buf: *mut c_char, n: size_t, base: *mut off_t) -> ssize_t => paced(Directory, fd);
+    fn getdirentries64(fd: c_int, buf: *mut c_char, n: size_t, base: *mut off_t) -> ssize_t => paced(Directory, fd);
+    fn scandir(path: *const c_char, list: *mut *mut *mut c_void, filter: Filter, compare: Compare) -> c_int => with_libc(calls::directory::scandir);
+    fn scandir64(path: *const c_char, list: *mut *mut *mut c_void, filter: Filter, compare: Compare) -> c_int => with_libc(calls::directory::scandir);
+    fn scandirat(dir: c_int, path: *const c_char, list: *mut *mut *mut c_void, filter: Filter, compare: Compare) -> c_int => with_libc(calls::directory::scandirat);
+    fn scandirat64(dir: c_int, path: *const c_char, list: *mut *mut *mut c_void, filter: Filter, compare: Compare) -> c_int => with_libc(calls::directory::scandirat);
+
+    fn ftw(path: *const c_char, visit: FtwVisit, descriptors: c_int) -> c_int => with_libc(calls::walk::ftw);
+    fn ftw64(path: *const c_char, visit: FtwVisit, descriptors: c_int) -> c_int => with_libc(calls::walk::ftw);
+    fn nftw(path: *const c_char, visit: NftwVisit, descriptors: c_int, flags: c_int) -> c_int => with_libc(calls::walk::nftw);
+    fn nftw64(path: *const c_char, visit: NftwVisit, descriptors: c_int, flags: c_int) -> c_int => with_libc(calls::walk::nftw);
+    fn glob(pattern: *const c_char, flags: c_int, error: GlobError, into: *mut c_void) -> c_int => with_libc(calls::walk::glob);
+    fn glob64(pattern: *const c_char, flags: c_int, error: GlobError, into: *mut c_void) -> c_int => with_libc(calls::walk::glob);
+    fn fts_open(paths: *const *mut c_char, options: c_int, compare: Compare) -> *mut Fts => with_libc(calls::walk::fts_open);
+    fn fts64_open(paths: *const *mut c_char, options: c_int, compare: Compare) -> *mut Fts => with_libc(calls::walk::fts_open);
+    fn fts_read(tree: *mut Fts) -> *mut c_void => with_libc(calls::walk::fts_read);
+    fn fts64_read(tree: *mut Fts) -> *mut c_void => with_libc(calls::walk::fts_read);
+    fn fts_children(tree: *mut Fts, options: c_int) -> *mut c_void => with_libc(calls::walk::fts_children);
+    fn fts64_children(tree: *mut Fts, options: c_int) -> *mut c_void => with_libc(calls::walk::fts_children);
+    fn fts_close(tree: *mut Fts) -> c_int => paced(Directory, libc::AT_FDCWD);
+    fn fts64_close(tree: *mut Fts) -> c_int => paced(Directory, libc::AT_FDCWD);
 
     // Names and users: the resolver, the name services, their files and sockets.
     fn getaddrinfo(node: *const c_char, service: *const c_char, hints: *const c_void, result: *mut c_void) -> c_int => offload;
@@ -453,11 +770,179 @@ hooks! {
     fn mlockall(flags: c_int) -> c_int => offload;
 
     // Locks.
+    fn pthread_mutex_lock(m: *mut pthread_mutex_t) -> c_int => calls::locks::mutex::lock, first: calls::locks::mutex::lock_at_once;
+    fn __pthread_mutex_lock(m: *mut pthread_mutex_t) -> c_int => calls::locks::mutex::lock, first: calls::locks::mutex::lock_at_once;
+    fn pthread_mutex_trylock(m: *mut pthread_mutex_t) -> c_int => calls::locks::mutex::trylock, first: calls::locks::mutex::lock_at_once;
+    fn __pthread_mutex_trylock(m: *mut pthread_mutex_t) -> c_int => calls::locks::mutex::trylock, first: calls::locks::mutex::lock_at_once;
+    fn pthread_mutex_timedlock(m: *mut pthread_mutex_t, time: *const timespec) -> c_int => calls::locks::mutex::timedlock;
+    fn pthread_mutex_clocklock(m: *mut pthread_mutex_t, clock: clockid_t, time: *const timespec) -> c_int => calls::locks::mutex::clocklock;
+    fn pthread_mutex_unlock(m: *mut pthread_mutex_t) -> c_int => calls::locks::mutex::unlock, at: everywhere;
+    fn __pthread_mutex_unlock(m: *mut pthread_mutex_t) -> c_int => calls::locks::mutex::unlock, at: everywhere;
 
-    // stdio closes descriptors inside libc, where no other hook sees it.
-    fn fclose(stream: *mut FILE) -> c_int => calls::file::fclose, forgets: calls::file::before_fclose(stream);
-    fn pclose(stream: *mut FILE) -> c_int => calls::file::fclose, forgets: calls::file::before_fclose(stream);
-    fn freopen(path: *const c_char, mode: *const c_char, stream: *mut FILE) -> *mut FILE => calls::file::freopen, forgets: calls::file::before_fclose(stream);
-    fn freopen64(path: *const c_char, mode: *const c_char, stream: *mut FILE) -> *mut FILE => calls::file::freopen, forgets: calls::file::before_fclose(stream);
+    fn pthread_cond_wait(c: *mut pthread_cond_t, m: *mut pthread_mutex_t) -> c_int => calls::locks::cond::wait, by: calls::locks::cond::wait_plainly, version: "GLIBC_2.3.2";
+    fn pthread_cond_timedwait(c: *mut pthread_cond_t, m: *mut pthread_mutex_t, time: *const timespec) -> c_int => calls::locks::cond::timedwait, by: calls::locks::cond::timedwait_plainly, version: "GLIBC_2.3.2";
+    fn pthread_cond_clockwait(c: *mut pthread_cond_t, m: *mut pthread_mutex_t, clock: clockid_t, time: *const timespec) -> c_int => calls::locks::cond::clockwait, by: calls::locks::cond::clockwait_plainly;
+    fn pthread_cond_signal(c: *mut pthread_cond_t) -> c_int => calls::locks::cond::signal, at: everywhere, version: "GLIBC_2.3.2";
+    fn pthread_cond_broadcast(c: *mut pthread_cond_t) -> c_int => calls::locks::cond::broadcast, at: everywhere, version: "GLIBC_2.3.2";
+
+    fn pthread_rwlock_rdlock(l: *mut pthread_rwlock_t) -> c_int => calls::locks::rwlock::rdlock;
+    fn __pthread_rwlock_rdlock(l: *mut pthread_rwlock_t) -> c_int => calls::locks::rwlock::rdlock;
+    fn pthread_rwlock_wrlock(l: *mut pthread_rwlock_t) -> c_int => calls::locks::rwlock::wrlock;
+    fn __pthread_rwlock_wrlock(l: *mut pthread_rwlock_t) -> c_int => calls::locks::rwlock::wrlock;
+    fn pthread_rwlock_tryrdlock(l: *mut pthread_rwlock_t) -> c_int => calls::locks::rwlock::tryrdlock;
+    fn __pthread_rwlock_tryrdlock(l: *mut pthread_rwlock_t) -> c_int => calls::locks::rwlock::tryrdlock;
+    fn pthread_rwlock_trywrlock(l: *mut pthread_rwlock_t) -> c_int => calls::locks::rwlock::trywrlock;
+    fn __pthread_rwlock_trywrlock(l: *mut pthread_rwlock_t) -> c_int => calls::locks::rwlock::trywrlock;
+    fn pthread_rwlock_timedrdlock(l: *mut pthread_rwlock_t, time: *const timespec) -> c_int => calls::locks::rwlock::timedrdlock;
+    fn pthread_rwlock_timedwrlock(l: *mut pthread_rwlock_t, time: *const timespec) -> c_int => calls::locks::rwlock::timedwrlock;
+    fn pthread_rwlock_clockrdlock(l: *mut pthread_rwlock_t, clock: clockid_t, time: *const timespec) -> c_int => calls::locks::rwlock::clockrdlock;
+    fn pthread_rwlock_clockwrlock(l: *mut pthread_rwlock_t, clock: clockid_t, time: *const timespec) -> c_int => calls::locks::rwlock::clockwrlock;
+    fn pthread_rwlock_unlock(l: *mut pthread_rwlock_t) -> c_int => calls::locks::rwlock::unlock, at: everywhere;
+    fn __pthread_rwlock_unlock(l: *mut pthread_rwlock_t) -> c_int => calls::locks::rwlock::unlock, at: everywhere;
+
+    fn pthread_spin_lock(lock: *mut calls::locks::spin::Lock) -> c_int => calls::locks::spin::lock;
+    fn pthread_spin_trylock(lock: *mut calls::locks::spin::Lock) -> c_int => calls::locks::spin::trylock;
+    fn sched_yield() -> c_int => calls::locks::spin::yield_now;
+    fn __sched_yield() -> c_int => calls::locks::spin::yield_now;
+    fn pthread_yield() -> c_int => calls::locks::spin::yield_now;
+    fn thrd_yield() -> () => calls::locks::spin::yield_now;
+
+    fn pthread_barrier_wait(b: *mut pthread_barrier_t) -> c_int => calls::locks::barrier::wait, by: calls::locks::barrier::wait_plainly;
+    fn pthread_barrier_destroy(b: *mut pthread_barrier_t) -> c_int => calls::locks::barrier::destroy;
+    fn pthread_once(control: *mut c_int, routine: calls::locks::once::Routine) -> c_int => calls::locks::once::once, first: calls::locks::once::done, by: calls::locks::once::run;
+    fn __pthread_once(control: *mut c_int, routine: calls::locks::once::Routine) -> c_int => calls::locks::once::once, first: calls::locks::once::done, by: calls::locks::once::run;
+    fn pthread_join(thread: pthread_t, value: *mut *mut c_void) -> c_int => calls::locks::join::join;
+    fn pthread_timedjoin_np(thread: pthread_t, value: *mut *mut c_void, time: *const timespec) -> c_int => calls::locks::join::timedjoin;
+    fn pthread_clockjoin_np(thread: pthread_t, value: *mut *mut c_void, clock: clockid_t, time: *const timespec) -> c_int => calls::locks::join::clockjoin;
+
+    fn sem_wait(s: *mut sem_t) -> c_int => calls::locks::sem::wait;
+    fn sem_trywait(s: *mut sem_t) -> c_int => calls::locks::sem::trywait;
+    fn sem_timedwait(s: *mut sem_t, time: *const timespec) -> c_int => calls::locks::sem::timedwait;
+    fn sem_clockwait(s: *mut sem_t, clock: clockid_t, time: *const timespec) -> c_int => calls::locks::sem::clockwait;
+    fn sem_post(s: *mut sem_t) -> c_int => calls::locks::sem::post, at: everywhere;
+
+    fn mtx_lock(m: *mut pthread_mutex_t) -> c_int => calls::locks::c11::mtx_lock, first: calls::locks::mutex::lock_at_once;
+    fn mtx_trylock(m: *mut pthread_mutex_t) -> c_int => calls::locks::c11::mtx_trylock, first: calls::locks::mutex::lock_at_once;
+    fn mtx_timedlock(m: *mut pthread_mutex_t, time: *const timespec) -> c_int => calls::locks::c11::mtx_timedlock;
+    fn mtx_unlock(m: *mut pthread_mutex_t) -> c_int => calls::locks::c11::mtx_unlock, at: everywhere;
+    fn cnd_wait(c: *mut pthread_cond_t, m: *mut pthread_mutex_t) -> c_int => calls::locks::c11::cnd_wait, by: calls::locks::cond::wait_plainly;
+    fn cnd_timedwait(c: *mut pthread_cond_t, m: *mut pthread_mutex_t, time: *const timespec) -> c_int => calls::locks::c11::cnd_timedwait, by: calls::locks::cond::timedwait_plainly;
+    fn cnd_signal(c: *mut pthread_cond_t) -> c_int => calls::locks::cond::signal, at: everywhere;
+    fn cnd_broadcast(c: *mut pthread_cond_t) -> c_int => calls::locks::cond::broadcast, at: everywhere;
+    fn call_once(control: *mut c_int, routine: calls::locks::once::Routine) -> () => calls::locks::once::once, first: calls::locks::once::called, by: calls::locks::once::call;
+    fn thrd_join(thread: pthread_t, result: *mut c_int) -> c_int => calls::locks::join::thrd_join;
+
+    // Variadic in C: up to six arguments, the last one on the stack, whatever is there.
+    fn syscall(number: c_long, a: c_long, b: c_long, c: c_long, d: c_long, e: c_long, f: c_long) -> c_long => calls::syscall::dispatch, first: calls::syscall::uncharged, by: calls::syscall::plainly;
+
+    // Streams: stdio, where it does more than its jump tables see (crate::stdio). It closes descriptors inside libc.
+    fn fopen(path: *const c_char, mode: *const c_char) -> *mut FILE => calls::stdio::fopen;
+    fn fopen64(path: *const c_char, mode: *const c_char) -> *mut FILE => calls::stdio::fopen;
+    fn _IO_fopen(path: *const c_char, mode: *const c_char) -> *mut FILE => calls::stdio::fopen;
+    fn freopen(path: *const c_char, mode: *const c_char, stream: *mut FILE) -> *mut FILE => calls::stdio::freopen, forgets: calls::file::before_fclose(stream);
+    fn freopen64(path: *const c_char, mode: *const c_char, stream: *mut FILE) -> *mut FILE => calls::stdio::freopen, forgets: calls::file::before_fclose(stream);
+    fn tmpfile() -> *mut FILE => offload;
+    fn tmpfile64() -> *mut FILE => offload;
+    fn fclose(stream: *mut FILE) -> c_int => calls::stdio::fclose, forgets: calls::file::before_fclose(stream);
+    fn _IO_fclose(stream: *mut FILE) -> c_int => calls::stdio::fclose, forgets: calls::file::before_fclose(stream);
+    fn pclose(stream: *mut FILE) -> c_int => calls::stdio::pclose, forgets: calls::file::before_fclose(stream);
+    fn fcloseall() -> c_int => calls::stdio::fcloseall;
+    fn fflush(stream: *mut FILE) -> c_int => calls::stdio::fflush;
+    fn fflush_unlocked(stream: *mut FILE) -> c_int => calls::stdio::fflush;
+    fn _IO_fflush(stream: *mut FILE) -> c_int => calls::stdio::fflush;
+    fn _IO_flush_all() -> c_int => calls::stdio::flush_all_streams;
+    fn flockfile(stream: *mut FILE) -> () => calls::stdio::flockfile;
+    fn _IO_flockfile(stream: *mut FILE) -> () => calls::stdio::flockfile;
+    fn ftrylockfile(stream: *mut FILE) -> c_int => calls::stdio::ftrylockfile;
+    fn _IO_ftrylockfile(stream: *mut FILE) -> c_int => calls::stdio::ftrylockfile;
+    fn funlockfile(stream: *mut FILE) -> () => calls::stdio::funlockfile;
+    fn _IO_funlockfile(stream: *mut FILE) -> () => calls::stdio::funlockfile;
+    // The variadic ones are in crate::variadic, and come here. A va_list is passed by its address.
+    fn vdprintf(fd: c_int, format: *const c_char, arguments: *mut c_void) -> c_int => calls::stdio::vdprintf;
+    fn __vdprintf_chk(fd: c_int, flag: c_int, format: *const c_char, arguments: *mut c_void) -> c_int => calls::stdio::vdprintf_chk;
     fn closedir(directory: *mut DIR) -> c_int => calls::file::closedir, forgets: calls::file::before_closedir(directory);
+}
+
+/// read(2), for stdio: its calls are made inside libc, and come here by its jump tables.
+///
+/// # Safety
+/// As read(2).
+pub unsafe fn call_read(fd: c_int, buf: *mut c_void, n: size_t) -> ssize_t {
+    // SAFETY: passed on to our caller.
+    unsafe { read::hook(fd, buf, n) }
+}
+
+/// write(2), for stdio.
+///
+/// # Safety
+/// As write(2).
+pub unsafe fn call_write(fd: c_int, buf: *const c_void, n: size_t) -> ssize_t {
+    // SAFETY: passed on to our caller.
+    unsafe { write::hook(fd, buf, n) }
+}
+
+/// lseek(2), for stdio.
+///
+/// # Safety
+/// As lseek(2).
+pub unsafe fn call_lseek(fd: c_int, offset: off_t, whence: c_int) -> off_t {
+    // SAFETY: passed on to our caller.
+    unsafe { lseek::hook(fd, offset, whence) }
+}
+
+/// Has the part of pclose that waits run by a thread of the pool; None where it is to be run here.
+pub fn pclose_on_pool<R>(function: impl FnOnce() -> R) -> Option<R> {
+    // SAFETY: a thread stays attached while one of its hooks runs.
+    let thread = unsafe { tls::here().as_ref() }?;
+    calls::offload::whole(&Call::begin(thread, Row::pclose as usize, None)?, function)
+}
+
+/// vdprintf(3), for dprintf.
+///
+/// # Safety
+/// As vdprintf(3).
+pub unsafe extern "C" fn call_vdprintf(fd: c_int, format: *const c_char, arguments: *mut c_void) -> c_int {
+    // SAFETY: passed on to our caller.
+    unsafe { vdprintf::hook(fd, format, arguments) }
+}
+
+/// `__vdprintf_chk`, for `__dprintf_chk`.
+///
+/// # Safety
+/// As vdprintf(3).
+pub unsafe extern "C" fn call_vdprintf_chk(
+    fd: c_int,
+    flag: c_int,
+    format: *const c_char,
+    arguments: *mut c_void,
+) -> c_int {
+    // SAFETY: passed on to our caller.
+    unsafe { __vdprintf_chk::hook(fd, flag, format, arguments) }
+}
+
+/// close(2), for stdio.
+///
+/// # Safety
+/// As close(2).
+pub unsafe fn call_close(fd: c_int) -> c_int {
+    // SAFETY: passed on to our caller.
+    unsafe { close::hook(fd) }
+}
+
+/// vsyslog(3), for syslog.
+///
+/// # Safety
+/// As vsyslog(3).
+pub unsafe extern "C" fn call_vsyslog(priority: c_int, format: *const c_char, arguments: *mut c_void) {
+    // SAFETY: passed on to our caller.
+    unsafe { vsyslog::hook(priority, format, arguments) }
+}
+
+/// `__vsyslog_chk`, for `__syslog_chk`.
+///
+/// # Safety
+/// As vsyslog(3).
+pub unsafe extern "C" fn call_vsyslog_chk(priority: c_int, flag: c_int, format: *const c_char, arguments: *mut c_void) {
+    // SAFETY: passed on to our caller.
+    unsafe { __vsyslog_chk::hook(priority, flag, format, arguments) }
 }

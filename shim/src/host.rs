@@ -4,8 +4,9 @@ use crate::engine::Wait;
 use crate::errno::Errno;
 use crate::policy::Alone;
 use crate::thread::Thread;
-use crate::{fds, fork, main_fiber, position, signal, start, tls};
+use crate::{fds, fork, main_fiber, position, signal, start, stdio, tls};
 use std::ffi::{c_char, c_int, c_uint, c_void};
+use std::sync::atomic::{AtomicPtr, AtomicU32};
 
 /// `aioshim_host_t`.
 #[repr(C)]
@@ -18,6 +19,17 @@ pub struct Table {
     pub runnable: unsafe extern "C" fn(*mut c_void) -> c_uint,
     pub wake: unsafe extern "C" fn(*mut c_void),
     pub alone: Option<unsafe extern "C" fn(*mut c_void) -> c_int>,
+    pub watch: Option<unsafe extern "C" fn(*mut c_void, *mut Watch)>,
+    pub name: Option<unsafe extern "C" fn(*mut c_void, *const c_void, *mut c_char, usize) -> usize>,
+    pub cancelled: Option<unsafe extern "C" fn(*mut c_void)>,
+}
+
+/// `aioshim_watch_t`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Watch {
+    pub turns: *const AtomicU32,
+    pub running: *const AtomicPtr<c_void>,
 }
 
 /// The size of the table of version 0.1, whose last verb is optional.
@@ -99,6 +111,41 @@ impl Host {
     }
 }
 
+impl Host {
+    /// Where other threads may look at this one; None where the host does not say.
+    pub fn watch(&self) -> Option<Watch> {
+        let mut watch = Watch {
+            turns: std::ptr::null(),
+            running: std::ptr::null(),
+        };
+        // SAFETY: as above; the host writes two words.
+        unsafe { self.table.watch?(self.data, &mut watch) };
+        (!watch.turns.is_null() && !watch.running.is_null()).then_some(watch)
+    }
+
+    /// Lets the host end the running fiber, in whose call nothing has happened, if it was cancelled: then this does not return.
+    #[cold]
+    pub fn cancelled(&self) {
+        if let Some(cancelled) = self.table.cancelled {
+            // SAFETY: a verb of an attached host, on its thread; a fiber is running, and its stack holds nothing of ours
+            // that must be dropped.
+            unsafe { cancelled(self.data) };
+        }
+    }
+
+    /// What people call `fiber`, which ran a moment ago. From any thread.
+    pub fn name(&self, fiber: *const c_void) -> String {
+        let mut text = [0_u8; 64];
+        if let Some(name) = self.table.name {
+            // SAFETY: a verb of an attached host that may be called from any thread; it writes at most so many bytes.
+            let n = unsafe { name(self.data, fiber, text.as_mut_ptr().cast(), text.len()) };
+            String::from_utf8_lossy(&text[..n.min(text.len() - 1)]).into_owned()
+        } else {
+            format!("fiber {fiber:?}")
+        }
+    }
+}
+
 fn code(result: Result<(), Errno>) -> c_int {
     result.map_or_else(|errno| errno.0, |()| 0)
 }
@@ -147,6 +194,7 @@ unsafe fn attach(table: *const Table, data: *mut c_void, out: *mut *mut Thread) 
 pub fn attach_to(host: Host) -> Result<*mut Thread, Errno> {
     fds::init();
     signal::wrap_all();
+    stdio::convert();
     let thread = Box::into_raw(Box::new(Thread::new(host)?));
     fork::attached(thread);
     position::attached();
@@ -202,6 +250,18 @@ pub unsafe extern "C" fn aioshim_wake(thread: *mut Thread) {
 pub unsafe extern "C" fn aioshim_in_flight(thread: *const Thread) -> usize {
     // SAFETY: alive while attached.
     unsafe { &*thread }.in_flight()
+}
+
+/// # Safety
+/// `thread` is attached, and is the calling thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn aioshim_cancel(thread: *mut Thread, fiber: *const c_void) -> c_int {
+    // SAFETY: alive while attached.
+    if unsafe { &*thread }.cancel(fiber) {
+        0
+    } else {
+        Errno::SRCH.0
+    }
 }
 
 /// # Safety

@@ -9,16 +9,22 @@
 //! 5. [`thread`]: parks the fiber. Its host runs others and comes back through [`host`]'s `aioshim_poll`, which submits
 //!    the batch, reaps completions and unparks.
 //!
+//! stdio, whose calls do not come by names, enters at the first step by its jump tables: [`stdio`].
+//!
 //! Around it: [`start`] sets all up before `main`, [`conf`] reads the environment, [`stats`] counts, [`trace`] writes calls
-//! down, [`position`] keeps reads and writes at a shared file position atomic, [`signal`] has handlers run on fibers, [`fork`] gives
-//! the child a fresh start, [`main_fiber`] makes a fiber of an unmodified program's main thread.
+//! down, [`escapes`] counts those that no hook sees, [`stall`] reports fibers that compute for long, [`position`] keeps reads
+//! and writes at a shared file position atomic, [`lot`] is where fibers wait for locks, [`signal`] has handlers run on fibers, [`cancel`] says where a cancelled fiber
+//! may end, [`fork`] gives the child a fresh start, [`main_fiber`] makes a fiber of an unmodified program's main thread.
 
+mod allocator;
 mod call;
 mod calls;
+mod cancel;
 mod conf;
 mod deadlines;
 mod engine;
 mod errno;
+mod escapes;
 mod fds;
 mod fifo;
 mod flight;
@@ -26,16 +32,26 @@ mod fork;
 mod hooks;
 mod host;
 mod log;
+mod lot;
 mod main_fiber;
+mod names;
+mod paces;
 mod policy;
 mod pool;
 mod position;
 mod remote;
 mod signal;
+mod sockets;
+mod stall;
 mod start;
 mod stats;
+mod stdio;
+mod stopwatch;
+mod symbol;
 mod sys;
 mod thread;
 mod tls;
 mod trace;
+mod variadic;
 mod vfork;
+mod watch;

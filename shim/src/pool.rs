@@ -9,7 +9,7 @@
 //! ends only while that leaves none waiting.
 
 use crate::conf::Level;
-use crate::engine::{self, Request, Token, Transfer, Way};
+use crate::engine::{self, KernelCall, Names, Request, Run, Token, Transfer, Way};
 use crate::errno;
 use crate::fds;
 use crate::fork::Renewable;
@@ -23,7 +23,6 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use once_cell::race::OnceBox;
 use std::collections::HashMap;
 use std::ffi::c_int;
-use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -78,6 +77,7 @@ static POOL: Renewable<OnceBox<Pool>> = Renewable::new(OnceBox::new());
 pub unsafe fn renew() {
     // SAFETY: vouched for by the caller.
     unsafe { POOL.renew(OnceBox::new()) };
+    UNBOUNDED.store(0, SeqCst);
 }
 
 /// Has a thread of the pool do `job`; false where not even one thread can be had.
@@ -141,12 +141,12 @@ impl Pool {
         signal::prepare_kicks();
         // The new thread inherits the mask. Making it goes through libc, which is our hook.
         let _off = OffFiber::enter();
-        let signals = block_signals();
+        let blocked = signal::Blocked::all();
         let thread = std::thread::Builder::new()
             .name("aioshim-io".into())
             .stack_size(STACK)
             .spawn(|| self.work());
-        restore_signals(&signals);
+        drop(blocked);
         if let Err(error) = &thread {
             self.spare.fetch_sub(1, SeqCst);
             self.threads.fetch_sub(1, SeqCst);
@@ -181,6 +181,19 @@ impl Pool {
 
 impl Job {
     fn run(self, pool: &Pool) {
+        let begun = matches!(
+            self.request,
+            Request::Run(Run {
+                names: Names::UntilBegun(_),
+                ..
+            }) | Request::Kernel(KernelCall {
+                names: Names::UntilBegun(_),
+                ..
+            })
+        );
+        if begun {
+            self.let_go(&pool.busy);
+        }
         let result = if self.request.is_interruptible() {
             self.perform(&pool.interruptible)
         } else {
@@ -191,10 +204,17 @@ impl Job {
             error if self.raises_signal(error) => -libc::ECANCELED,
             result => result,
         };
-        if let Some(fd) = self.file() {
-            pool.busy.end(fd);
+        if !begun {
+            self.let_go(&pool.busy);
         }
         self.remote.land(self.token, result);
+    }
+
+    /// What it names by a number may be closed.
+    fn let_go(&self, busy: &Busy) {
+        if let Some(fd) = self.file() {
+            busy.end(fd);
+        }
     }
 
     fn key(&self) -> Key {
@@ -233,7 +253,16 @@ impl Job {
             Request::Transfer(transfer) if transfer.at_position() => None,
             Request::Open { dir, .. } if dir >= 0 => Some(dir),
             Request::Transfer(Transfer { fd, .. }) | Request::Fsync { fd, .. } => Some(fd),
+            Request::Run(Run {
+                names: Names::UntilDone(fd) | Names::UntilBegun(fd),
+                ..
+            })
+            | Request::Kernel(KernelCall {
+                names: Names::UntilDone(fd) | Names::UntilBegun(fd),
+                ..
+            }) => Some(fd),
             Request::Plain(_)
+            | Request::Socket(_)
             | Request::Poll { .. }
             | Request::Open { .. }
             | Request::Close { .. }
@@ -278,11 +307,35 @@ impl Busy {
     }
 }
 
+/// One of the threads of the pool that may wait for ever at a time: not more than half, for others wait on the rest for
+/// what ends by itself.
+pub struct Unbounded(());
+
+/// How many there are. The child of a fork starts anew.
+static UNBOUNDED: AtomicUsize = AtomicUsize::new(0);
+
+impl Unbounded {
+    /// None while there are enough.
+    pub fn begin() -> Option<Self> {
+        let most = start::conf().threads / 2;
+        let one = UNBOUNDED.try_update(SeqCst, SeqCst, |n| (n < most).then_some(n + 1));
+        one.ok().map(|_| Self(()))
+    }
+}
+
+impl Drop for Unbounded {
+    fn drop(&mut self) {
+        // One that began before a fork ends in the child, too, where it does not count.
+        let _ = UNBOUNDED.try_update(SeqCst, SeqCst, |n| n.checked_sub(1));
+    }
+}
+
 fn lock<T>(jobs: &Mutex<T>) -> MutexGuard<'_, T> {
     jobs.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Before `fd`, marked busy, is closed: waits for the jobs on it. errno is kept.
+/// Before `fd`, marked busy, is closed: waits for the jobs on it. Before the current directory, which AT_FDCWD names,
+/// changes: for the jobs that may look up a name there. errno is kept.
 #[cold]
 pub fn await_jobs(fd: c_int) {
     let errno = errno::get();
@@ -292,19 +345,4 @@ pub fn await_jobs(fd: c_int) {
         None => fds::set_busy(fd, false),
     }
     errno::set(errno);
-}
-
-fn block_signals() -> libc::sigset_t {
-    let (mut all, mut before) = (MaybeUninit::uninit(), MaybeUninit::uninit());
-    // SAFETY: both sets are alive; the first is filled before it is read, and a failure (an unknown `how`) is impossible.
-    unsafe {
-        libc::sigfillset(all.as_mut_ptr());
-        libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr());
-        before.assume_init()
-    }
-}
-
-fn restore_signals(before: &libc::sigset_t) {
-    // SAFETY: a mask that the kernel gave.
-    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before, std::ptr::null_mut()) };
 }

@@ -14,6 +14,7 @@ use crate::engine::Way;
 use crate::fork::Renewable;
 use crate::remote::Remote;
 use crate::sys;
+use crate::tls::OffFiber;
 use std::collections::VecDeque;
 use std::ffi::{c_int, c_void};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -56,6 +57,11 @@ pub fn detached() {
     ATTACHED.fetch_sub(1, Ordering::SeqCst);
 }
 
+/// Whether more than one thread is attached.
+pub fn other_threads() -> bool {
+    ATTACHED.load(Ordering::Relaxed) > 1
+}
+
 /// Whether any file's turn is held.
 #[inline(always)]
 pub fn in_use() -> bool {
@@ -71,6 +77,8 @@ pub fn renew(threads: usize) {
 }
 
 fn shard(inode: u32) -> MutexGuard<'static, Vec<OpenFile>> {
+    // Our own locks are no fiber's to park for.
+    let _off = OffFiber::enter();
     QUEUES.get()[inode as usize % SHARDS]
         .lock()
         .unwrap_or_else(PoisonError::into_inner)

@@ -6,13 +6,16 @@
 
 use crate::engine::Token;
 use crate::host::Host;
-use crate::{errno::Errno, fds, sys};
+use crate::lot::{self, Land};
+use crate::thread::Thread;
+use crate::{errno::Errno, fds, sys, tls};
 use crossbeam_channel::{Receiver, Sender};
 use rustix::event::EventfdFlags;
 use std::ffi::{c_int, c_void};
 use std::os::fd::IntoRawFd;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::ptr::null_mut;
+use std::sync::atomic::{AtomicPtr, AtomicU8, Ordering};
+use std::sync::{Arc, Mutex};
 
 /// What other threads tell this one.
 pub enum Message {
@@ -36,8 +39,41 @@ pub struct Remote {
     /// AWAKE, ASLEEP (or about to be) or NOTIFIED (the next sleep does not happen).
     state: AtomicU8,
     inbox: Sender<Message>,
+    /// Fibers whose waits for locks are over, the last one first: a stack through their nodes, so that whoever ends one
+    /// takes no memory.
+    landed: AtomicPtr<Node>,
     /// The host's wake verb and its argument; None once detached.
     host_wake: Mutex<Option<HostWake>>,
+}
+
+/// A fiber that waits in the [`lot`].
+pub type Node = lot::Node<Parked>;
+
+/// How a fiber that waits is found again.
+pub struct Parked {
+    pub token: Token,
+    /// Its thread, to be told from others.
+    pub thread: *const Thread,
+    /// The thread's own, alive as long as one of its fibers is parked.
+    pub remote: *const Arc<Remote>,
+}
+
+impl Land for Parked {
+    unsafe fn land(node: *const Node) {
+        // SAFETY: its fiber is parked until the token is landed below, so node, thread and remote are alive until then.
+        unsafe {
+            let parked = &(*node).fiber;
+            let here = tls::here();
+            // On the scheduler's own stack it could be in the middle of anything.
+            if here == parked.thread && !(*here).host().running().is_null() {
+                (*here).land(parked.token);
+                return;
+            }
+            let remote = Arc::clone(&*parked.remote);
+            remote.push_landed(node);
+            remote.wake();
+        }
+    }
 }
 
 struct HostWake(unsafe extern "C" fn(*mut c_void), *mut c_void);
@@ -60,6 +96,7 @@ impl Remote {
                 wake_fd,
                 state: AtomicU8::new(AWAKE),
                 inbox,
+                landed: AtomicPtr::new(null_mut()),
                 host_wake,
             },
             messages,
@@ -95,6 +132,48 @@ impl Remote {
         // Cannot fail: the receiver lives as long as anything is in flight. The host sleeps nowhere but in `poll` then.
         let _ = self.inbox.send(Message::Landed(token, result));
         self.wake();
+    }
+
+    /// From any thread: the wait of `node`'s fiber is over. To be followed by a wake.
+    ///
+    /// # Safety
+    /// The node is alive until it is taken, and its link is ours.
+    unsafe fn push_landed(&self, node: *const Node) {
+        let mut top = self.landed.load(Ordering::Relaxed);
+        loop {
+            // SAFETY: the caller's promise.
+            unsafe { (*node).set_next(top) };
+            match self
+                .landed
+                .compare_exchange_weak(top, node.cast_mut(), Ordering::Release, Ordering::Relaxed)
+            {
+                Ok(_) => return,
+                Err(now) => top = now,
+            }
+        }
+    }
+
+    /// Hands the tokens of what has landed to `each`, in order. Only for the thread itself.
+    pub fn take_landed(&self, mut each: impl FnMut(Token)) {
+        if self.landed.load(Ordering::Relaxed).is_null() {
+            return;
+        }
+        let mut node = self.landed.swap(null_mut(), Ordering::Acquire).cast_const();
+        let mut first: *const Node = null_mut();
+        // SAFETY: pushed nodes are alive until their token is landed, and their links are ours now.
+        unsafe {
+            while !node.is_null() {
+                let next = (*node).next();
+                (*node).set_next(first);
+                first = node;
+                node = next;
+            }
+            while !first.is_null() {
+                let next = (*first).next();
+                each((*first).fiber.token);
+                first = next;
+            }
+        }
     }
 
     /// False when there was a wake-up since the last sleep: this one must not happen.

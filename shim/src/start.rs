@@ -1,19 +1,22 @@
 //! Start-up, before `main`: options, the real functions behind the hooks, fork, the report at exit. In this order:
 //!
 //! 1. options, because everything after may log;
-//! 2. the real functions, so that no hook looks one up in the middle of a call (dlsym may call a preloaded malloc,
+//! 2. the rate of the cycle counter;
+//! 3. the real functions, so that no hook looks one up in the middle of a call (dlsym may call a preloaded malloc,
 //!    which may call a hook);
-//! 3. the fork handler;
-//! 4. the report and the trace at exit, if asked for;
-//! 5. the main thread as a fiber, if asked for.
+//! 4. whose malloc this is, for the same reason;
+//! 5. the fork handler;
+//! 6. the report and the trace at exit, if asked for;
+//! 7. the main thread as a fiber, if asked for.
 //!
 //! Nothing here is needed for a hook to pass through: one that is called before, by another library's constructor,
 //! finds libc's function by itself.
 
+use crate::calls::locks;
 use crate::conf::{self, Conf, Level, StatsFormat};
 use crate::fork::Renewable;
 use crate::stats::Report;
-use crate::{fork, hooks, log, main_fiber, signal, trace};
+use crate::{allocator, fork, hooks, log, main_fiber, signal, stopwatch, trace};
 use once_cell::race::OnceBox;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Mutex;
@@ -44,8 +47,11 @@ pub fn ensure() {
     for complaint in complaints {
         log::say(Level::Warn, format_args!("{complaint}"));
     }
+    stopwatch::calibrate();
     hooks::bind();
     signal::bind();
+    locks::bind();
+    allocator::find();
     fork::watch();
     if reports {
         // SAFETY: `report` is a function that stays: a preloaded library is never unloaded.

@@ -6,8 +6,8 @@
 #![deny(unsafe_code)]
 
 use crate::fork::Renewable;
-use crate::hooks;
 use crate::policy::Why;
+use crate::{escapes, hooks};
 use hdrhistogram::Histogram;
 use serde_json::{Map, Value, json};
 use std::fmt::Write;
@@ -161,6 +161,8 @@ pub struct Report {
     engine: String,
     sums: Vec<Sum>,
     batch: Option<Histogram<u64>>,
+    /// None when they are not watched.
+    escapes: Option<escapes::Report>,
 }
 
 impl Report {
@@ -175,6 +177,7 @@ impl Report {
             engine,
             sums: sums(&all, &times),
             batch,
+            escapes: escapes::Report::collect(),
         }
     }
 
@@ -186,7 +189,7 @@ impl Report {
                     "p99": batch.value_at_quantile(0.99), "max": batch.max() })
         });
         json!({ "version": env!("CARGO_PKG_VERSION"), "pid": std::process::id(), "engine": self.engine,
-                "calls": calls, "batch": batch })
+                "calls": calls, "batch": batch, "escapes": self.escapes.as_ref().map(escapes::Report::json) })
         .to_string()
             + "\n"
     }
@@ -196,11 +199,19 @@ impl Report {
         let mut text = format!("aioshim: pid {}, engine: {}\n", std::process::id(), self.engine);
         if self.sums.is_empty() {
             text += "aioshim: no call was made on a fiber\n";
-            return text;
+        } else {
+            self.write_calls(&mut text);
         }
+        if let Some(escapes) = &self.escapes {
+            text += &escapes.table();
+        }
+        text
+    }
+
+    fn write_calls(&self, text: &mut String) {
         let _ = writeln!(
             text,
-            "{:<14} {:>10} {:>10} {:>10} {:>10} {:>12} {:>12}  through, why",
+            "{:<22} {:>10} {:>10} {:>10} {:>10} {:>12} {:>12}  through, why",
             "call", "converted", "offloaded", "inline", "through", "parked p50", "p99"
         );
         for sum in &self.sums {
@@ -212,7 +223,7 @@ impl Report {
             };
             let _ = writeln!(
                 text,
-                "{:<14} {:>10} {:>10} {:>10} {:>10} {:>12} {:>12}  {}",
+                "{:<22} {:>10} {:>10} {:>10} {:>10} {:>12} {:>12}  {}",
                 sum.name,
                 sum.converted,
                 sum.offloaded,
@@ -234,7 +245,6 @@ impl Report {
                 batch.max()
             );
         }
-        text
     }
 }
 

@@ -3,13 +3,14 @@
 use crate::errno::Errno;
 use std::ffi::{c_char, c_int, c_void};
 use std::os::fd::{BorrowedFd, IntoRawFd};
+use std::sync::atomic::AtomicU32;
 pub use syscalls::Sysno;
 use syscalls::raw;
 
 /// The offset that means 'at the current position' to preadv2(2), pwritev2(2) and io_uring.
 pub const AT_POSITION: i64 = -1;
 
-fn outcome(result: usize) -> Result<usize, Errno> {
+pub(crate) fn outcome(result: usize) -> Result<usize, Errno> {
     match -(result as isize) {
         error @ 1..=4095 => Err(Errno(error as c_int)),
         _ => Ok(result),
@@ -149,6 +150,16 @@ pub fn fsync(fd: c_int, data_only: bool) -> Result<(), Errno> {
     Ok(())
 }
 
+/// io_uring_enter(2) without an argument: how many entries were submitted.
+///
+/// # Safety
+/// The memory that the queued entries refer to stays in place until their completions.
+pub unsafe fn io_uring_enter(ring: c_int, submit: u32, want: u32, flags: u32) -> Result<usize, Errno> {
+    let (call, ring, submit) = (Sysno::io_uring_enter as usize, ring as usize, submit as usize);
+    // SAFETY: passed on to our caller.
+    outcome(unsafe { raw::syscall6(call, ring, submit, want as usize, flags as usize, 0, 0) })
+}
+
 /// io_setup(2): the id of a new AIO context, which is the address of its ring.
 pub fn io_setup(operations: u32) -> Result<usize, Errno> {
     let mut id = 0_usize;
@@ -238,21 +249,6 @@ pub fn status_flags(fd: c_int) -> Result<c_int, Errno> {
     Ok(flags as c_int)
 }
 
-/// Whether a socket has SO_RCVTIMEO or SO_SNDTIMEO set.
-pub fn has_socket_timeout(fd: c_int) -> bool {
-    [libc::SO_RCVTIMEO, libc::SO_SNDTIMEO].into_iter().any(|option| {
-        let mut value = libc::timeval { tv_sec: 0, tv_usec: 0 };
-        let mut len = size_of::<libc::timeval>() as libc::socklen_t;
-        let (value_at, len_at) = (&raw mut value as usize, &raw mut len as usize);
-        // SAFETY: the kernel writes at most `len` bytes to `value`, and the length; both are alive.
-        let got = outcome(unsafe {
-            let (call, level) = (Sysno::getsockopt as usize, libc::SOL_SOCKET as usize);
-            raw::syscall5(call, fd as usize, level, option as usize, value_at, len_at)
-        });
-        got.is_ok() && (value.tv_sec, value.tv_usec) != (0, 0)
-    })
-}
-
 /// The terminal settings of `fd`; None when it is no terminal.
 pub fn terminal(fd: c_int) -> Option<rustix::termios::Termios> {
     // SAFETY: only used for the duration of the call; the descriptor is the caller's.
@@ -288,6 +284,38 @@ pub fn pipe_state(fd: c_int) -> Option<PipeState> {
     }
 }
 
+/// `n` words of the C caller's memory; EFAULT where there is none.
+pub fn copy_in(from: *const u64, n: usize) -> Result<Vec<u64>, Errno> {
+    let mut words = vec![0_u64; n];
+    let part = |at: usize| libc::iovec {
+        iov_base: std::ptr::with_exposed_provenance_mut(at),
+        iov_len: n * size_of::<u64>(),
+    };
+    let (to, from_part) = (part(words.as_mut_ptr() as usize), part(from as usize));
+    let (call, pid) = (Sysno::process_vm_readv as usize, rustix::process::getpid());
+    let pid = pid.as_raw_nonzero().get() as usize;
+    // SAFETY: the kernel writes to `words`, as long as both are said to be.
+    let copied = outcome(unsafe {
+        raw::syscall6(
+            call,
+            pid,
+            &raw const to as usize,
+            1,
+            &raw const from_part as usize,
+            1,
+            0,
+        )
+    });
+    match copied {
+        Ok(bytes) if bytes == to.iov_len => {}
+        Ok(_) | Err(Errno::FAULT) => return Err(Errno::FAULT),
+        // Not allowed here: then a bad address is what it is to every other function of libc's.
+        // SAFETY: the C caller says that so many words are there.
+        Err(_) => unsafe { std::ptr::copy_nonoverlapping(from, words.as_mut_ptr(), n) },
+    }
+    Ok(words)
+}
+
 /// poll(2) of one descriptor, without limit: what of `events` there is. errno is not touched.
 pub fn poll_one(fd: c_int, events: i16) -> Result<i16, Errno> {
     let mut polled = libc::pollfd { fd, events, revents: 0 };
@@ -295,6 +323,41 @@ pub fn poll_one(fd: c_int, events: i16) -> Result<i16, Errno> {
     // SAFETY: the kernel reads and writes the one pollfd, which is alive. Without a time limit and a mask, ppoll(2) is poll(2).
     outcome(unsafe { raw::syscall5(Sysno::ppoll as usize, at, 1, 0, 0, 0) })?;
     Ok(polled.revents)
+}
+
+/// Whether there is any of `events` at `fd` now; an error is there to be had, too.
+pub fn poll_now(fd: c_int, events: i16) -> bool {
+    let mut polled = libc::pollfd { fd, events, revents: 0 };
+    let at = &raw mut polled as usize;
+    let no_time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let time = &raw const no_time as usize;
+    // SAFETY: the kernel reads and writes the one pollfd, and reads the time; both are alive.
+    outcome(unsafe { raw::syscall5(Sysno::ppoll as usize, at, 1, time, 0, 0) }).is_ok_and(|ready| ready > 0)
+}
+
+/// splice(2) to a pipe; `from_at` may be null.
+///
+/// # Safety
+/// `from_at` is the C caller's; the kernel checks it, and writes one offset there.
+pub unsafe fn splice(from: c_int, from_at: *mut i64, to: c_int, n: usize, flags: u32) -> Result<usize, Errno> {
+    let call = Sysno::splice as usize;
+    // SAFETY: passed on to our caller.
+    outcome(unsafe { raw::syscall6(call, from as usize, from_at as usize, to as usize, 0, n, flags as usize) })
+}
+
+/// SO_SNDBUF: the bytes, with what they take besides, that a socket keeps.
+pub fn send_buffer(fd: c_int) -> Option<usize> {
+    let mut value: c_int = 0;
+    let mut len = size_of::<c_int>() as libc::socklen_t;
+    let (value_at, len_at) = (&raw mut value as usize, &raw mut len as usize);
+    let (call, level, option) = (
+        Sysno::getsockopt as usize,
+        libc::SOL_SOCKET as usize,
+        libc::SO_SNDBUF as usize,
+    );
+    // SAFETY: the kernel writes at most `len` bytes to `value`, and the length; both are alive.
+    outcome(unsafe { raw::syscall5(call, fd as usize, level, option, value_at, len_at) }).ok()?;
+    usize::try_from(value).ok()
 }
 
 /// A copy of one of the shim's own descriptors with a number that programs do not use: they close the low ones, and
@@ -309,7 +372,7 @@ pub fn duplicate_to_wait_on(fd: c_int) -> Option<c_int> {
     duplicate_from(fd, descriptor_limit() / 2)
 }
 
-fn descriptor_limit() -> usize {
+pub fn descriptor_limit() -> usize {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     limit.unwrap_or(1 << 20).min(1 << 20) as usize
 }
@@ -357,6 +420,39 @@ pub fn write_all(fd: c_int, mut bytes: &[u8]) {
     }
 }
 
+/// A stopwatch for what only has to be right within a factor of two: the processor's own counter, a third of what a look at
+/// the clock costs.
+#[derive(Clone, Copy)]
+pub struct Stopwatch(u64);
+
+#[cfg(target_arch = "x86_64")]
+impl Stopwatch {
+    #[inline(always)]
+    pub fn start() -> Self {
+        // SAFETY: an unprivileged instruction that reads a counter.
+        Self(unsafe { std::arch::x86_64::_rdtsc() })
+    }
+
+    /// Nanoseconds since the start, as if the counter counted 2.5 a nanosecond: those of our time count 1.8 to 4.
+    #[inline(always)]
+    pub fn nanos(self) -> u64 {
+        // Another CPU's counter may be behind.
+        Self::start().0.saturating_sub(self.0) / 5 * 2
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+impl Stopwatch {
+    pub fn start() -> Self {
+        Self(now())
+    }
+
+    /// Nanoseconds since the start.
+    pub fn nanos(self) -> u64 {
+        now() - self.0
+    }
+}
+
 /// Nanoseconds of CLOCK_MONOTONIC.
 pub fn now() -> u64 {
     let t = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
@@ -374,6 +470,25 @@ pub fn set_blocked(set: SignalSet) -> SignalSet {
 /// rt_sigprocmask(2) SIG_BLOCK: blocks `set`, too, in this thread; what was blocked.
 pub fn block(set: SignalSet) -> SignalSet {
     mask_signals(libc::SIG_BLOCK, set)
+}
+
+/// rt_sigprocmask(2) SIG_UNBLOCK: lets the signals in `set` through, in this thread.
+pub fn unblock(set: SignalSet) {
+    mask_signals(libc::SIG_UNBLOCK, set);
+}
+
+/// This thread's mask.
+pub fn blocked() -> SignalSet {
+    block(0)
+}
+
+/// rt_sigprocmask(2) as the program makes it: its result, as a system call's.
+///
+/// # Safety
+/// The arguments are a C caller's; the kernel checks them.
+pub unsafe fn change_blocked(how: usize, new: usize, old: usize, size: usize) -> isize {
+    // SAFETY: passed on to our caller.
+    unsafe { raw::syscall4(Sysno::rt_sigprocmask as usize, how, new, old, size) as isize }
 }
 
 fn mask_signals(how: c_int, set: SignalSet) -> SignalSet {
@@ -521,4 +636,91 @@ pub fn clock(clock: c_int) -> Option<u64> {
     // SAFETY: the kernel writes one timespec, alive.
     outcome(unsafe { raw::syscall2(Sysno::clock_gettime as usize, clock as usize, &raw mut time as usize) }).ok()?;
     Some((time.tv_sec as u64).saturating_mul(1_000_000_000) + time.tv_nsec as u64)
+}
+
+/// Wakes up to `most` threads that wait on `word`, which need not be there any more: how many.
+pub fn futex_wake(word: &AtomicU32, most: u32, shared: bool) -> usize {
+    let private = if shared { 0 } else { libc::FUTEX_PRIVATE_FLAG };
+    let operation = (libc::FUTEX_WAKE | private) as usize;
+    let at = std::ptr::from_ref(word).addr();
+    // SAFETY: the kernel only takes the address.
+    unsafe { call(Sysno::futex, [at, operation, most as usize, 0, 0, 0]) }.unwrap_or(0)
+}
+
+/// Waits on `word` while it is `value`; may return early.
+pub fn futex_wait(word: &AtomicU32, value: u32, shared: bool) {
+    let private = if shared { 0 } else { libc::FUTEX_PRIVATE_FLAG };
+    let operation = (libc::FUTEX_WAIT | private) as usize;
+    let at = std::ptr::from_ref(word).addr();
+    // SAFETY: the kernel reads the word, which is alive.
+    let _ = unsafe { call(Sysno::futex, [at, operation, value as usize, 0, 0, 0]) };
+}
+
+/// The kernel's struct sigaction.
+#[repr(C)]
+struct KernelAction {
+    handler: usize,
+    flags: usize,
+    restorer: usize,
+    mask: u64,
+}
+
+/// rt_sigaction(2), past libc's own restorer: all signals are blocked in the handler.
+///
+/// # Safety
+/// `handler` is the address of a function with a handler's three arguments, `restorer` of one that makes rt_sigreturn(2).
+#[cfg(target_arch = "x86_64")]
+pub unsafe fn handle_signal(signal: c_int, handler: usize, restorer: usize) {
+    const SA_RESTORER: usize = 0x0400_0000;
+    let action = KernelAction {
+        handler,
+        flags: libc::SA_SIGINFO as usize | libc::SA_RESTART as usize | SA_RESTORER,
+        restorer,
+        mask: u64::MAX,
+    };
+    let action = &raw const action as usize;
+    // SAFETY: the action is alive; the rest is passed on to our caller.
+    unsafe {
+        raw::syscall4(
+            Sysno::rt_sigaction as usize,
+            signal as usize,
+            action,
+            0,
+            size_of::<u64>(),
+        )
+    };
+}
+
+/// PR_SET_SYSCALL_USER_DISPATCH: the calling thread's system calls from outside `text` raise SIGSYS
+/// while the selector, which must stay in place, says so. None ends that.
+pub fn dispatch_system_calls(how: Option<(&std::ops::Range<usize>, *mut u8)>) -> Result<(), Errno> {
+    const PR_SET_SYSCALL_USER_DISPATCH: usize = 59;
+    let (on, text, n, selector) = how.map_or((0, 0, 0, std::ptr::null_mut()), |(text, at)| {
+        (1, text.start, text.len(), at)
+    });
+    let (call, option) = (Sysno::prctl as usize, PR_SET_SYSCALL_USER_DISPATCH);
+    // SAFETY: the kernel reads the selector, which its owner keeps in place until it has ended the dispatch.
+    outcome(unsafe { raw::syscall5(call, option, on, text, n, selector as usize) })?;
+    Ok(())
+}
+
+/// Sleeps for at least `nanos`.
+pub fn sleep(nanos: u64) {
+    let time = rustix::thread::Timespec {
+        tv_sec: (nanos / 1_000_000_000) as i64,
+        tv_nsec: (nanos % 1_000_000_000) as i64,
+    };
+    let _ = rustix::thread::nanosleep(&time);
+}
+
+/// What the kernel tells of a thread of this process in the file `name`, short and of one line.
+pub fn thread_file(tid: i32, name: &str) -> Option<String> {
+    use rustix::fs::{Mode, OFlags, open};
+    let path = format!("/proc/self/task/{tid}/{name}");
+    let file = open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    let mut text = [0; 256];
+    let n = rustix::io::read(&file, &mut text);
+    // Rust's own drop would go through libc's close, which is our hook.
+    let _ = close(file.into_raw_fd());
+    Some(String::from_utf8_lossy(&text[..n.ok()?]).trim().to_owned())
 }

@@ -3,21 +3,26 @@
 //! Invariant: everything but [`Remote`] is touched by the attached thread alone, and never while a borrow of it is
 //! live: the verbs of a host do not call back (aioshim.h), and no borrow is held across a park.
 
+use crate::allocator;
 use crate::conf::{EngineChoice, Level};
-use crate::deadlines::{Deadlines, NEVER};
-use crate::engine::{self, Engine, Made, Request, Sink, Token, Wait};
+use crate::deadlines::{Deadline, Deadlines, NEVER};
+use crate::engine::{self, Engine, Made, Request, Run, Sink, Token, Wait};
 use crate::errno;
+use crate::escapes::Watch;
 use crate::flight::{End, Flight, Flights, Kind};
 use crate::host::Host;
-use crate::policy::{self, INLINE_BUDGET};
+use crate::names::Names;
+use crate::policy::{self, INLINE_BUDGET, Opens};
 use crate::pool::{self, Job};
 use crate::remote::{Message, Remote};
 use crate::signal::{Handled, Signals};
+use crate::stall::Watched;
 use crate::stats::Stats;
+use crate::stdio::Files;
 use crate::sys::SignalSet;
 use crate::tls::{self, OffFiber};
 use crate::trace::{Record, Trace};
-use crate::{fds, hooks, log, main_fiber, start, sys};
+use crate::{cancel, fds, hooks, log, main_fiber, start, sys};
 use crossbeam_channel::Receiver;
 use std::cell::{Cell, RefCell, UnsafeCell};
 use std::collections::HashSet;
@@ -48,6 +53,9 @@ impl Sink for Landings<'_> {
     }
 }
 
+/// The token of what no fiber is in flight for.
+const NOBODY: Token = Token::MAX;
+
 enum EngineSlot {
     /// Made when the first operation is queued.
     Unmade,
@@ -60,7 +68,13 @@ pub struct Thread {
     engine: UnsafeCell<EngineSlot>,
     flights: UnsafeCell<Flights>,
     deadlines: RefCell<Deadlines>,
-    /// Fibers of this thread that wait for their turn at a file position.
+    /// The streams its fibers are inside.
+    files: Files,
+    /// Its fibers that are parked inside one.
+    in_streams: RefCell<HashSet<*const c_void>>,
+    /// Those whose waits were ended because they are cancelled.
+    cancelled: RefCell<HashSet<*const c_void>>,
+    /// Fibers of this thread that wait for their turn at a file position or a stream.
     waiting_turn: Cell<usize>,
     /// Operations queued since the last batch was submitted.
     queued: Cell<u32>,
@@ -68,6 +82,11 @@ pub struct Thread {
     batches: Cell<bool>,
     /// Calls left before the running fiber lets others run.
     budget: Cell<u32>,
+    /// When it used that up for the first time in its turn, if it has.
+    turn_since: Cell<Option<u64>>,
+    /// What this thread's opens have taught.
+    pub opens: Cell<Opens>,
+    pub names: Names,
     /// Duplicates of descriptors that parked fibers wait on.
     kept: RefCell<HashSet<c_int>>,
     /// In the child of a fork that could not be given a fresh start: nothing is left to wait with.
@@ -75,6 +94,8 @@ pub struct Thread {
     signals: Signals,
     stats: Arc<Stats>,
     trace: Option<Arc<Trace>>,
+    escapes: Option<Box<Watch>>,
+    stall: Option<Watched>,
     /// Its calls are timed or traced.
     watched: bool,
     inbox: Receiver<Message>,
@@ -91,16 +112,24 @@ impl Thread {
             engine: UnsafeCell::new(EngineSlot::Unmade),
             flights: UnsafeCell::new(Flights::new()),
             deadlines: RefCell::new(Deadlines::new()),
+            files: Files::new(),
+            in_streams: RefCell::default(),
+            cancelled: RefCell::default(),
             waiting_turn: Cell::new(0),
             queued: Cell::new(0),
             batches: Cell::new(true),
             budget: Cell::new(INLINE_BUDGET),
+            turn_since: Cell::new(None),
+            opens: Cell::new(Opens::NOTHING),
+            names: Names::new(),
             kept: RefCell::new(HashSet::new()),
             defunct: Cell::new(false),
             signals: Signals::new(),
             watched: stats.timed() || trace.is_some(),
             stats,
             trace,
+            escapes: Watch::begin(),
+            stall: Watched::begin(&host),
             inbox,
             remote: Arc::new(remote),
         })
@@ -118,6 +147,11 @@ impl Thread {
         &self.signals
     }
 
+    #[inline(always)]
+    pub fn files(&self) -> &Files {
+        &self.files
+    }
+
     pub fn stats(&self) -> &Stats {
         &self.stats
     }
@@ -128,8 +162,17 @@ impl Thread {
         self.watched
     }
 
+    /// What counts system calls that no hook sees, if anything does.
+    #[inline]
+    pub fn escapes(&self) -> Option<&Watch> {
+        self.escapes.as_deref()
+    }
+
     /// Begins the record of a watched call.
     pub fn record(&self, row: usize) -> Record {
+        if let Some(escapes) = self.escapes() {
+            escapes.resume();
+        }
         Record::begin(row, self.trace.as_ref())
     }
 
@@ -204,6 +247,11 @@ impl Thread {
         errno::set(errno);
     }
 
+    /// Whether the engine does calls on sockets as a whole ([`Engine::does_sockets`]).
+    pub fn does_sockets(&self) -> bool {
+        self.engine().is_some_and(|engine| engine.does_sockets())
+    }
+
     /// Submits what is queued, so that what follows comes after it in the kernel.
     pub fn submit_queued(&self) {
         // SAFETY: as in `engine`.
@@ -220,6 +268,7 @@ impl Thread {
         if self.defunct.get() || (idle && matches!(wait, Wait::No)) {
             return 0;
         }
+        let _pause = self.escapes().map(Watch::pause);
         let critical = self.signals.enter();
         // An exception out of a signal's handler left it null.
         tls::set_here(self);
@@ -395,18 +444,32 @@ impl Thread {
     }
 
     /// Ends what `fiber`, parked in here, waits for, with [`Errno::RESTART`](errno::Errno::RESTART). False if it waits for
-    /// nothing that can be ended early.
-    #[allow(dead_code, reason = "cancellation is about to use it")]
-    pub fn interrupt(&self, fiber: *const c_void) -> bool {
+    /// nothing that can be ended early, or the call is no cancellation point where it is made: inside a stream.
+    pub fn cancel(&self, fiber: *const c_void) -> bool {
+        if self.in_streams.borrow().contains(&fiber) {
+            return false;
+        }
         // SAFETY: flights in the slab are alive (flight.rs).
         let of_fiber = |(_, flight): &(Token, *mut Flight)| unsafe { (**flight).fiber.cast_const() == fiber };
         let Some((token, flight)) = self.flights().iter().find(of_fiber) else {
             return false;
         };
         // SAFETY: as above.
+        if !cancel::is_point(hooks::NAMES[unsafe { (*flight).row } as usize]) {
+            return false;
+        }
+        // SAFETY: as above.
         let ends = unsafe { (*flight).kind != Kind::Pool || (*flight).interruptible };
+        let critical = self.signals.enter();
+        self.cancelled.borrow_mut().insert(fiber);
         self.end_early(token, End::Interrupt);
+        self.signals.leave(critical);
         ends
+    }
+
+    /// Whether [`Self::cancel`] has interrupted `fiber`, and this was not asked since.
+    pub fn was_cancelled(&self, fiber: *const c_void) -> bool {
+        self.cancelled.borrow_mut().remove(&fiber)
     }
 
     #[inline(always)]
@@ -419,7 +482,7 @@ impl Thread {
         unsafe {
             (*flight).finish(result);
             if (*flight).deadline != NEVER {
-                self.deadlines.borrow_mut().remove((*flight).deadline, token);
+                self.forget_deadline((*flight).deadline, token);
             }
             self.host.unpark((*flight).fiber);
         }
@@ -431,9 +494,51 @@ impl Thread {
     }
 
     /// Lands a wait of this thread's, whose claim the caller has.
-    #[allow(dead_code, reason = "locks are about to use it")]
     pub fn land(&self, token: Token) {
         self.complete(token, 0);
+    }
+
+    /// Begins a wait of the running fiber's, which is to park next ([`Self::await_landing`]) or to say that it need not
+    /// ([`Self::forgo`]). No engine is needed for it.
+    ///
+    /// # Safety
+    /// `flight` is one of [`Request::Wait`] on the running fiber's stack, and stays until the wait is over.
+    pub unsafe fn begin_wait(&self, flight: *mut Flight) -> Token {
+        // SAFETY: this thread's alone; the borrow ends with the statement.
+        let token = unsafe { &mut *self.flights.get() }.add(flight);
+        // SAFETY: the caller's, and alive.
+        unsafe {
+            (*flight).kind = Kind::Wait;
+            if (*flight).deadline != NEVER {
+                self.set_deadline(flight, token);
+            }
+        }
+        token
+    }
+
+    /// Parks the running fiber until its wait is landed or ended early.
+    pub fn await_landing(&self) {
+        self.park();
+    }
+
+    /// Ends a wait for which the running fiber does not park; nobody is about to land it.
+    pub fn forgo(&self, token: Token) {
+        // SAFETY: this thread's alone; the borrow ends with the statement.
+        let Some(flight) = (unsafe { &mut *self.flights.get() }).remove(token) else {
+            return;
+        };
+        // SAFETY: alive, on its fiber's stack.
+        let deadline = unsafe { (*flight).deadline };
+        if deadline != NEVER {
+            self.forget_deadline(deadline, token);
+        }
+    }
+
+    /// Off the fiber, as in `set_deadline`: it gives memory back, and a preloaded malloc's locks may land a wait in here.
+    #[cold]
+    fn forget_deadline(&self, deadline: Deadline, token: Token) {
+        let _off = OffFiber::enter();
+        self.deadlines.borrow_mut().remove(deadline, token);
     }
 
     fn open_inbox(&self) -> usize {
@@ -447,6 +552,8 @@ impl Thread {
                 Message::Landed(token, result) => unparked += usize::from(self.complete(token, result)),
             }
         }
+        self.remote
+            .take_landed(|token| unparked += usize::from(self.complete(token, 0)));
         unparked
     }
 
@@ -492,6 +599,7 @@ impl Thread {
 
     #[cold]
     fn set_deadline(&self, flight: *mut Flight, token: Token) {
+        let _off = OffFiber::enter();
         // SAFETY: alive, on its fiber's stack.
         self.deadlines.borrow_mut().add(unsafe { (*flight).deadline }, token);
     }
@@ -529,6 +637,8 @@ impl Thread {
     #[inline(never)]
     fn offload(&self, token: Token, request: Request) -> bool {
         let errno = errno::get();
+        // The pool's own locks are no fiber's to park for.
+        let _off = OffFiber::enter();
         let submitted = pool::submit(Job {
             request,
             token,
@@ -541,6 +651,18 @@ impl Thread {
             flight.kind = Kind::Pool;
             self.stats.of(flight.row as usize).offloaded.add(1);
         }
+        submitted
+    }
+
+    /// Has the pool run code that nobody's token waits for; false where it has not one thread.
+    pub fn start_on_pool(&self, run: Run) -> bool {
+        let errno = errno::get();
+        let submitted = pool::submit(Job {
+            request: Request::Run(run),
+            token: NOBODY,
+            remote: Arc::clone(&self.remote),
+        });
+        errno::set(errno);
         submitted
     }
 
@@ -559,34 +681,78 @@ impl Thread {
         let _ = sys::close(duplicate);
     }
 
-    /// Parks the running fiber until another, of this thread or not, gives it its turn at a file position.
+    /// Parks the running fiber until another, of this thread or not, gives it its turn at a file position or a stream.
     pub fn await_turn(&self) {
         self.waiting_turn.update(|n| n + 1);
         self.park();
         self.waiting_turn.update(|n| n - 1);
     }
 
-    /// Counts one more call of the running fiber since it last let others run; when it has had its share, it does now.
-    #[inline]
-    pub fn spend(&self, fiber: *mut c_void) {
+    /// Counts one more call of the running fiber since it last let others run; false when it has had its share.
+    #[inline(always)]
+    pub fn afford(&self) -> bool {
         let left = self.budget.get();
         if left > 1 {
             self.budget.set(left - 1);
-            return;
         }
+        left > 1
+    }
+
+    /// The same; when it has had its share, others run now, unless it may as well go on, and the result says so.
+    #[inline]
+    pub fn spend(&self, fiber: *mut c_void) -> bool {
+        if self.afford() {
+            return false;
+        }
+        self.end_turn(fiber);
+        true
+    }
+
+    /// The running fiber lets others run, unless it may as well go on.
+    #[cold]
+    fn end_turn(&self, fiber: *mut c_void) {
         // Where calls block, a fiber must not come to share its thread with one that waits for it because of us.
         // SAFETY: as in `engine`.
-        if matches!(unsafe { &*self.engine.get() }, EngineSlot::Made(_)) {
-            self.host.unpark(fiber);
-            self.park();
+        if !matches!(unsafe { &*self.engine.get() }, EngineSlot::Made(_)) || allocator::is_calling() {
+            return;
+        }
+        let now = sys::now();
+        let since = self.turn_since.get().unwrap_or(now);
+        let anybody_waits = self.in_flight() > 0 || !self.inbox.is_empty();
+        if policy::goes_on(now - since, self.host.runnable(), anybody_waits) {
+            self.turn_since.set(Some(since));
+            self.budget.set(INLINE_BUDGET);
+        } else {
+            self.yield_now(fiber);
         }
     }
 
-    /// Parks the running fiber until it is unparked. errno is kept.
+    /// Lets the others of the thread run, and looks for what is done.
+    pub fn yield_now(&self, fiber: *mut c_void) {
+        self.host.unpark(fiber);
+        self.park();
+    }
+
+    /// Parks the running fiber until it is unparked; it leaves the streams it is inside meanwhile. errno is kept.
     #[inline(always)]
     fn park(&self) {
         self.budget.set(INLINE_BUDGET);
+        self.turn_since.set(None);
         let errno = errno::get();
+        if self.files.any() {
+            let fiber = self.host.running();
+            self.in_streams.borrow_mut().insert(fiber);
+            self.files.park(fiber, || self.switch());
+            self.in_streams.borrow_mut().remove(&fiber.cast_const());
+        } else {
+            self.switch();
+        }
+        errno::set(errno);
+    }
+
+    /// Lets the host run others, and signals be handled.
+    #[inline(always)]
+    fn switch(&self) {
         if self.host.in_place {
             self.host.park();
         } else {
@@ -596,7 +762,6 @@ impl Thread {
             self.signals.enter();
             self.signals.parking(std::ptr::null_mut());
         }
-        errno::set(errno);
     }
 
     /// What a parked fiber waits for.
@@ -619,6 +784,10 @@ impl Thread {
     pub fn close(&mut self) -> bool {
         if self.in_flight() > 0 {
             return false;
+        }
+        self.stall = None;
+        if let Some(escapes) = self.escapes.take() {
+            escapes.end();
         }
         self.remote.detach();
         let _off = OffFiber::enter();

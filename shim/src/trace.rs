@@ -232,6 +232,11 @@ impl Record {
         self.change(|row| row.decision = Some(Decision::Through(why)));
     }
 
+    /// What the policy says of a call that is about no descriptor.
+    pub fn chose(&self, decision: Decision) {
+        self.change(|row| row.decision = Some(decision));
+    }
+
     pub fn came(&self, luck: Luck) {
         self.change(|row| row.outcome = Some(luck));
     }

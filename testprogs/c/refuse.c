@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* refuse.c - runs a program for which the kernel refuses io_uring or Linux AIO: a seccomp filter answers its calls with an error. */
+/* refuse.c - runs a program for which the kernel refuses io_uring, Linux AIO or prctl: a seccomp filter answers its calls with an error. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <linux/audit.h>
@@ -15,7 +15,7 @@
 
 static const char usage[] =
     "refuse CALL=ERROR... [-E NAME=VALUE...] PROGRAM [ARG...]\n"
-    "  CALL   setup, enter, register (of io_uring), io_setup, io_submit (of Linux AIO)\n"
+    "  CALL   setup, enter, register (of io_uring), io_setup, io_submit (of Linux AIO), prctl\n"
     "  ERROR  EPERM, ENOSYS, ENOMEM, EINVAL, EAGAIN\n"
     "  -E     sets a variable for PROGRAM\n";
 
@@ -31,6 +31,7 @@ static int parse(const char *word, struct rule *rule)
     static const struct { const char *name; unsigned call; } calls[] = {
         { "setup", SYS_io_uring_setup }, { "enter", SYS_io_uring_enter }, { "register", SYS_io_uring_register },
         { "io_setup", SYS_io_setup }, { "io_submit", SYS_io_submit },
+        { "prctl", SYS_prctl },
     };
     static const struct { const char *name; unsigned error; } errors[] = {
         { "EPERM", EPERM }, { "ENOSYS", ENOSYS }, { "ENOMEM", ENOMEM }, { "EINVAL", EINVAL },

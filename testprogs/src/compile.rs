@@ -159,14 +159,19 @@ fn compile(source: &str, flavor: Flavor, kind: Kind) -> Result<PathBuf> {
     Ok(out)
 }
 
-/// A name for all that goes into the result: the compiler, its arguments, the source and every header beside it.
+/// A name for all that goes into the result: the compiler, its arguments, the source, and every header beside it or in a directory of
+/// its name.
 fn key(compiler: &OsString, args: &[OsString], file: &Path) -> Result<String> {
     let mut hash = DefaultHasher::new();
     (compiler, args).hash(&mut hash);
     fs::read(file)?.hash(&mut hash);
     let mut headers = Vec::new();
     let beside = file.parent().context("a source has a directory")?.to_owned();
-    for dir in [&beside, &c_sources(), &libraries().include[0], &libraries().include[1]] {
+    // What a program has many of is in a directory of its name.
+    let own = file.with_extension("");
+    let own = own.is_dir().then_some(&own);
+    let dirs = [&beside, &c_sources(), &libraries().include[0], &libraries().include[1]];
+    for dir in dirs.into_iter().chain(own) {
         for entry in fs::read_dir(dir)? {
             let path = entry?.path();
             if path.extension().is_some_and(|e| e == "h") {

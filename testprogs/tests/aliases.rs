@@ -2,13 +2,17 @@
 
 use testprogs::{Flavor, Run, Scratch, Stats, program};
 
-/// How many names `probe/aliases` calls.
-const NAMES: usize = 39;
+/// The programs, and how many names each calls.
+const PROGRAMS: [(&str, usize); 2] = [("probe/aliases", 39), ("probe/netaliases", 25)];
 
 #[test]
 fn every_name_is_seen_and_gives_the_same() {
+    PROGRAMS.into_iter().for_each(|(name, names)| seen(name, names));
+}
+
+fn seen(name: &str, count: usize) {
     let [plain_dir, fiber_dir, out] = [(); 3].map(|()| Scratch::new());
-    let aliases = program("probe/aliases", Flavor::Plain);
+    let aliases = program(name, Flavor::Plain);
     let plain = Run::new(&aliases).arg("--threads").dir(plain_dir.path()).output();
     let stats_file = out.join("stats");
     let run = Run::new(&aliases)
@@ -25,7 +29,7 @@ fn every_name_is_seen_and_gives_the_same() {
         .map(|(name, _)| name)
         .collect();
     let names: Vec<&str> = names.into_iter().filter(|name| *name != "file").collect();
-    assert_eq!(names.len(), NAMES, "{plain}");
+    assert_eq!(names.len(), count, "{plain}");
     let escaped: Vec<&&str> = names.iter().filter(|name| stats.call(name).total() == 0).collect();
     assert!(escaped.is_empty(), "not seen by the shim: {escaped:?}\n{stats:#?}");
 }

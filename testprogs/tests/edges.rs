@@ -27,6 +27,12 @@ fn same(name: &str, workers: &[u32]) {
         testprogs::skip(&format!("probe/{name}: {}", expected.error_text()));
         return;
     }
+    let ended = expected.status.code().is_some();
+    assert!(
+        ended,
+        "the plain run itself was ended by a signal\n{}",
+        expected.report()
+    );
     // What it says that it could not try.
     eprint!("{}", expected.error_text());
     for (flavor, engine) in [
@@ -86,10 +92,13 @@ probes! {
     sigpipe, [1, 3];
     fifo, [1, 3];
     herd, [1, 3];
+    lockerrors, [1, 3];
+    locks, [1, 3];
     hog, [1];
     atomic, [1, 3];
     mixed, [1, 3];
     forking, [1, 3];
+    cancelling, [1, 3];
     signals, [1, 3];
     rlimit, [1, 3];
     handlers, [1, 3];
@@ -98,9 +107,25 @@ probes! {
     openers, [1, 3];
     full, [1, 3];
     names, [1, 3];
+    paths, [1, 3];
     queues, [1, 3];
+    sockets, [1, 3];
+    socktime, [1, 3];
+    accepting, [1, 3];
+    messages, [1, 3];
+    lines, [1, 3];
+    streams, [1, 3];
+    parked, [1, 3];
+    exiting, [1, 3];
+    oldstat, [1, 3];
+    dirs, [1, 3];
+    space, [1, 3];
+    filelocks, [1, 3];
+    splices, [1, 3];
     // Which task is in read, and which thread a signal interrupts, is only known with one worker.
     closing, [1];
+    sockclose, [1];
+    polling, [1];
     interrupted, [1];
     sleeps, [1];
     restarts, [1];

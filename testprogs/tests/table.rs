@@ -3,10 +3,11 @@
 use object::{Object, ObjectSymbol};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use testprogs::libraries;
+use testprogs::{How, libraries};
 
-/// Names of libc's that look like an alias and are none that a program can be linked to: compatibility symbols.
-const COMPATIBILITY: [&str; 1] = ["llseek"];
+/// Names of libc's that look like an alias and are none that a program can be linked to: compatibility symbols,
+/// and what is private to libc.
+const COMPATIBILITY: [&str; 3] = ["llseek", "__fstat64", "__mktemp"];
 
 fn defined(library: &Path) -> BTreeSet<String> {
     let bytes = std::fs::read(library).expect("the library can be read");
@@ -38,6 +39,11 @@ fn undecorated(name: &str) -> &str {
     match core {
         "preadv64v2" => "preadv2",
         "pwritev64v2" => "pwritev2",
+        "readdir64_r" => "readdir_r",
+        "fts64_open" => "fts_open",
+        "fts64_read" => "fts_read",
+        "fts64_children" => "fts_children",
+        "fts64_close" => "fts_close",
         _ => core.strip_suffix("64").unwrap_or(core),
     }
 }
@@ -66,8 +72,8 @@ fn nothing_is_exported_but_hooks_and_the_host_table() {
     let strays: Vec<_> = defined(&libraries().aioshim)
         .into_iter()
         .filter(|name| !name.starts_with("aioshim_") && !libc.contains(name))
-        // Exported on every libc; in libc itself from 2.34 on.
-        .filter(|name| name != "close_range" && name != "closefrom")
+        // Exported on every libc; in libc itself from 2.33 to 2.35 on.
+        .filter(|name| !["close_range", "closefrom", "epoll_pwait2", "mknod", "mknodat"].contains(&name.as_str()))
         .collect();
     assert!(
         strays.is_empty(),
@@ -85,4 +91,93 @@ fn aliases_lose_their_decorations() {
     ] {
         assert_eq!(undecorated(alias), call);
     }
+}
+
+/// What stands before the table in docs/calls.md.
+const PREFACE: &str = "\
+# Calls
+
+Every name of libc's that the shim stands in front of, and what becomes of its calls on a fiber; off a fiber all go straight
+through. Made from the hook table (`shim/src/hooks.rs`) by `AIOSHIM_WRITE_DOCS=1 cargo test -p testprogs --test table`.
+
+- **converted**: by the function named, in `shim/src/calls/`: made inline where it need not wait, else an operation of the
+  engine's, or in the last resort of a thread of the pool, with the fiber parked.
+- **offloaded**: libc's whole function, on a thread of the pool, with the fiber parked; errno, h_errno and the locale are
+  carried there and back. With *may wait*: only then.
+- **paced**: libc's own, inline while such calls are quick, on a thread of the pool once they are not: the first slow one
+  holds its thread up. What they cost is in [measured.md](measured.md).
+- **passed**: libc's own, which does not wait, with something done besides (what was queued before it is submitted).
+- **wakes**: never waits, on a fiber or off; it may end the wait of a fiber.
+
+Not rows of the table, because they are variadic, in assembly, or there may be no such function in libc: `dprintf`,
+`__dprintf_chk`, `syslog`, `__syslog_chk`, `close_range`, `closefrom`, `vfork`, `__vfork`, `sigaction` and the older names by
+which handlers are installed, and those that jump. All of stdio that is not listed comes through its jump tables
+(`shim/src/stdio/`). What differs from a thread is in [limits.md](limits.md).
+";
+
+fn in_words(how: &How) -> String {
+    match how {
+        How::Converted(function) => format!("converted: `{function}`"),
+        How::Offloaded => "offloaded".to_owned(),
+        How::OffloadedWhen => "offloaded: may wait".to_owned(),
+        How::Paced(kind) => format!("paced: {}", kind.to_lowercase()),
+        How::Passed => "passed".to_owned(),
+        How::Wakes => "wakes".to_owned(),
+    }
+}
+
+/// Rows of one section that go the same way share a line.
+fn calls_page() -> String {
+    let mut page = PREFACE.to_owned();
+    let mut lines: Vec<(String, String, Vec<String>)> = Vec::new();
+    for row in testprogs::rows() {
+        let how = in_words(&row.how);
+        let name = format!("`{}`", row.name);
+        match lines
+            .iter_mut()
+            .find(|(section, other, _)| (section, other) == (&row.section, &how))
+        {
+            Some((_, _, names)) => names.push(name),
+            None => lines.push((row.section, how, vec![name])),
+        }
+    }
+    let mut section = String::new();
+    for (of, how, names) in lines {
+        if of != section {
+            page += &format!("\n## {of}\n\n| calls | on a fiber |\n|---|---|\n");
+            section = of;
+        }
+        page += &format!("| {} | {how} |\n", names.join(" "));
+    }
+    page
+}
+
+#[test]
+fn the_page_of_calls_is_the_table() {
+    let path = testprogs::workspace().join("docs/calls.md");
+    let page = calls_page();
+    if std::env::var_os("AIOSHIM_WRITE_DOCS").is_some() {
+        std::fs::write(&path, &page).expect("docs/calls.md can be written");
+    }
+    let found = std::fs::read_to_string(&path).unwrap_or_default();
+    let differs = page
+        .lines()
+        .zip(found.lines().chain(std::iter::repeat("")))
+        .find(|(a, b)| a != b);
+    assert!(
+        page == found,
+        "docs/calls.md is not what the table says: {differs:?}; AIOSHIM_WRITE_DOCS=1 writes it"
+    );
+}
+
+#[test]
+fn the_source_of_the_table_has_every_row() {
+    let hooked = defined(&libraries().aioshim);
+    let rows = testprogs::rows();
+    let missing: Vec<_> = rows.iter().filter(|row| !hooked.contains(&row.name)).collect();
+    assert!(
+        rows.len() > 400 && missing.is_empty(),
+        "{} rows; {missing:?}",
+        rows.len()
+    );
 }

@@ -25,6 +25,7 @@ mod progress;
 mod report;
 mod rounds;
 mod samples;
+mod stdio;
 mod throughput;
 
 use std::fs;
@@ -82,6 +83,8 @@ enum Table {
     Mixed,
     /// Every call in every state of the caches, by every engine and by pthreads
     Matrix,
+    /// Calls of stdio that its buffers suffice for
+    Stdio,
 }
 
 impl Table {
@@ -188,6 +191,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
             Table::Cold => cold::measure(&bench)?,
             Table::Mixed => mixed::measure(&bench, &out)?,
             Table::Matrix => matrix::measure(&bench)?,
+            Table::Stdio => stdio::measure(&bench)?,
         };
         part.notes.extend(others.told());
         whole &= part.failures.is_empty();

@@ -27,6 +27,7 @@ pub struct Programs {
     pub fibers: PathBuf,
     pub mixed: PathBuf,
     pub matrix: PathBuf,
+    pub stdio: PathBuf,
     shim: PathBuf,
     engine: Option<String>,
 }
@@ -44,6 +45,7 @@ impl Programs {
             fibers: program("bench/fibers", Flavor::Plain),
             mixed: program("bench/mixed", Flavor::Plain),
             matrix: program("bench/matrix", Flavor::Plain),
+            stdio: program("bench/stdio", Flavor::Plain),
             engine,
         }
     }

@@ -79,7 +79,7 @@ impl Memory {
             hint = hint.with(row.no_try());
         }
         let decision = match row.kind {
-            Kind::Read => policy::read(hint, row.load, row.at_position),
+            Kind::Read => policy::read(hint, row.load, row.bytes, row.at_position),
             Kind::Write => policy::write(hint, row.load, row.at_position),
             _ => return as_recorded(row),
         };

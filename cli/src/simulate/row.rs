@@ -14,6 +14,8 @@ pub struct Row {
     /// A hash of the inode: another file under the same number has another.
     pub file: u32,
     pub hint: Hint,
+    /// Asked for; 0 for a vector.
+    pub bytes: usize,
     pub at_position: bool,
     pub load: Load,
     pub decision: Decided,
@@ -120,7 +122,7 @@ fn parse_row(line: &str) -> Result<Row> {
         parked_ns,
         error,
     ] = fields;
-    let _: (i32, usize, usize, i32) = (thread.parse()?, bytes.parse()?, in_flight.parse()?, error.parse()?);
+    let _: (i32, usize, i32) = (thread.parse()?, in_flight.parse()?, error.parse()?);
     let offset: i64 = offset.parse()?;
     Ok(Row {
         at: at.parse()?,
@@ -128,6 +130,7 @@ fn parse_row(line: &str) -> Result<Row> {
         fd: fd.parse()?,
         file: u32::from_str_radix(file, 16)?,
         hint: Hint::of_kind(kind.parse()?),
+        bytes: bytes.parse()?,
         at_position: offset < 0,
         load: Load {
             batch: batch.parse()?,

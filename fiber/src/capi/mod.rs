@@ -4,6 +4,7 @@
 //! Invariant, for every `unsafe` here: pointers a caller passes are NULL, where the header allows it, or valid for what the
 //! header says the function does with them; objects were initialised and outlive their use. That is the C contract.
 
+mod cancel;
 mod sync;
 
 use crate::errno::{Errno, as_int};
@@ -77,6 +78,12 @@ fn answer(f: impl FnOnce() -> Result<(), Errno>) -> c_int {
     as_int(f())
 }
 
+/// A cancellation point: a fiber that is cancelled in `f` ends here.
+#[inline(always)]
+fn point(f: impl FnOnce() -> Result<(), Errno>) -> Result<(), Errno> {
+    crate::cancel::act_on(f())
+}
+
 #[unsafe(no_mangle)]
 pub extern "C" fn fiber_run(
     opt: *const FiberOptions,
@@ -96,6 +103,7 @@ pub extern "C" fn fiber_run(
             Some(_) => return Err(Errno::EINVAL),
         };
         let setup = Setup {
+            unwinds: false,
             workers: match workers {
                 0 => conf::workers(),
                 n if n <= conf::WORKERS_MAX => n,
@@ -118,6 +126,7 @@ fn spec(worker: &Worker, attr: *const FiberAttr) -> Result<Spec, Errno> {
         name: [0; NAME_LEN],
         detached: false,
         stays: false,
+        unwinds: false,
     };
     // SAFETY: the C contract above.
     if let Some(attr) = unsafe { attr.as_ref() } {
@@ -156,8 +165,11 @@ pub extern "C" fn fiber_create(
 #[unsafe(no_mangle)]
 pub extern "C" fn fiber_join(f: *mut FiberHandle, ret: *mut *mut c_void) -> c_int {
     answer(|| {
-        store(ret, join::join(on_fiber()?, handle(f))?);
-        Ok(())
+        let worker = on_fiber()?;
+        point(|| {
+            store(ret, join::join(worker, handle(f))?);
+            Ok(())
+        })
     })
 }
 
@@ -169,7 +181,7 @@ pub extern "C" fn fiber_detach(f: *mut FiberHandle) -> c_int {
 #[unsafe(no_mangle)]
 pub extern "C" fn fiber_exit(ret: *mut c_void) {
     if let Ok(worker) = on_fiber() {
-        sched::exit(worker, ret);
+        crate::cancel::exit(worker, ret);
     }
 }
 
@@ -193,8 +205,8 @@ pub extern "C" fn fiber_yield() {
 pub extern "C" fn fiber_sleep(ns: u64) -> c_int {
     answer(|| {
         let worker = on_fiber()?;
-        sched::sleep_until(worker, timer::now().saturating_add(ns).min(NEVER - 1));
-        Ok(())
+        let until = timer::now().saturating_add(ns).min(NEVER - 1);
+        point(|| sched::sleep_until(worker, until))
     })
 }
 

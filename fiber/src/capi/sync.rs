@@ -1,6 +1,6 @@
 //! The C API's locks and waits.
 
-use super::{answer, object, store};
+use super::{answer, object, point, store};
 use crate::errno::Errno;
 use crate::sync::{At, Forever, Kind, RawBarrier, RawCond, RawMutex, RawOnce, RawRwLock, RawSem};
 use core::ffi::{c_int, c_uint, c_void};
@@ -125,12 +125,12 @@ pub extern "C" fn fiber_cond_destroy(c: *mut RawCond) -> c_int {
 
 #[unsafe(no_mangle)]
 pub extern "C" fn fiber_cond_wait(c: *mut RawCond, m: *mut RawMutex) -> c_int {
-    answer(|| object(c)?.wait(object(m)?, Forever))
+    answer(|| point(|| object(c)?.wait(object(m)?, Forever)))
 }
 
 #[unsafe(no_mangle)]
 pub extern "C" fn fiber_cond_timedwait(c: *mut RawCond, m: *mut RawMutex, abstime: *const timespec) -> c_int {
-    answer(|| object(c)?.wait(object(m)?, at(CLOCK_REALTIME, abstime)?))
+    answer(|| point(|| object(c)?.wait(object(m)?, at(CLOCK_REALTIME, abstime)?)))
 }
 
 #[unsafe(no_mangle)]
@@ -140,7 +140,7 @@ pub extern "C" fn fiber_cond_clockwait(
     clock: c_int,
     abstime: *const timespec,
 ) -> c_int {
-    answer(|| object(c)?.wait(object(m)?, at(clock, abstime)?))
+    answer(|| point(|| object(c)?.wait(object(m)?, at(clock, abstime)?)))
 }
 
 #[unsafe(no_mangle)]
@@ -181,7 +181,7 @@ pub extern "C" fn fiber_sem_destroy(s: *mut RawSem) -> c_int {
 
 #[unsafe(no_mangle)]
 pub extern "C" fn fiber_sem_wait(s: *mut RawSem) -> c_int {
-    answer(|| object(s)?.wait(Forever))
+    answer(|| point(|| object(s)?.wait(Forever)))
 }
 
 #[unsafe(no_mangle)]
@@ -191,12 +191,12 @@ pub extern "C" fn fiber_sem_trywait(s: *mut RawSem) -> c_int {
 
 #[unsafe(no_mangle)]
 pub extern "C" fn fiber_sem_timedwait(s: *mut RawSem, abstime: *const timespec) -> c_int {
-    answer(|| object(s)?.wait(at(CLOCK_REALTIME, abstime)?))
+    answer(|| point(|| object(s)?.wait(at(CLOCK_REALTIME, abstime)?)))
 }
 
 #[unsafe(no_mangle)]
 pub extern "C" fn fiber_sem_clockwait(s: *mut RawSem, clock: c_int, abstime: *const timespec) -> c_int {
-    answer(|| object(s)?.wait(at(clock, abstime)?))
+    answer(|| point(|| object(s)?.wait(at(clock, abstime)?)))
 }
 
 #[unsafe(no_mangle)]

@@ -5,6 +5,7 @@
 
 use super::mutex::{MutexGuard, RawMutex};
 use super::{Forever, Until, misuse, on_fiber};
+use crate::cancel;
 use crate::errno::Errno;
 use crate::fiber::Waits;
 use crate::park::{self, Queue};
@@ -35,10 +36,11 @@ impl RawCond {
         }
     }
 
-    /// Unlocks `mutex`, waits, locks it again. `EPERM` when the caller does not own it.
+    /// Unlocks `mutex`, waits, locks it again, whatever ended the wait. `EPERM` when the caller does not own it.
     pub(crate) fn wait(&self, mutex: &RawMutex, until: impl Until) -> Result<(), Errno> {
         let worker = on_fiber()?;
         mutex.check_owned()?;
+        cancel::check(worker.running())?;
         let until = until.instant()?;
         let mut depth = 0;
         let woken = park::wait(worker, self.queue.lock(), Waits::Cond, 0, until, || {
@@ -82,7 +84,7 @@ impl Condvar {
     /// Unlocks, waits to be notified, locks again. May park. As with any condition variable, look at the condition again.
     #[track_caller]
     pub fn wait<'a, T: ?Sized>(&self, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
-        match self.raw.wait(&guard.mutex.raw, Forever) {
+        match cancel::unwinding(|| self.raw.wait(&guard.mutex.raw, Forever)) {
             Ok(()) => guard,
             Err(e) => misuse("Condvar::wait", e),
         }
@@ -104,7 +106,7 @@ impl Condvar {
     /// As [`wait`](Self::wait), but no longer than `limit`; whether the time ran out.
     #[track_caller]
     pub fn wait_timeout<'a, T: ?Sized>(&self, guard: MutexGuard<'a, T>, limit: Duration) -> (MutexGuard<'a, T>, bool) {
-        match self.raw.wait(&guard.mutex.raw, limit) {
+        match cancel::unwinding(|| self.raw.wait(&guard.mutex.raw, limit)) {
             Ok(()) => (guard, false),
             Err(Errno::ETIMEDOUT) => (guard, true),
             Err(e) => misuse("Condvar::wait_timeout", e),

@@ -4,6 +4,7 @@
 //! trying are legal from any thread.
 
 use super::{Forever, Until, misuse, on_fiber};
+use crate::cancel;
 use crate::errno::Errno;
 use crate::fiber::Waits;
 use crate::park::{self, LOCKED, Queue, STATE_SHIFT, WAITERS};
@@ -59,6 +60,7 @@ impl RawSem {
     #[inline(always)]
     pub(crate) fn wait(&self, until: impl Until) -> Result<(), Errno> {
         let worker = on_fiber()?;
+        cancel::check(worker.running())?;
         if self.take() {
             return Ok(());
         }
@@ -146,7 +148,7 @@ impl Semaphore {
     /// Off a fiber.
     #[track_caller]
     pub fn wait(&self) {
-        if let Err(e) = self.raw.wait(Forever) {
+        if let Err(e) = cancel::unwinding(|| self.raw.wait(Forever)) {
             misuse("Semaphore::wait", e);
         }
     }
@@ -157,7 +159,7 @@ impl Semaphore {
     /// Off a fiber.
     #[track_caller]
     pub fn wait_timeout(&self, limit: Duration) -> bool {
-        match self.raw.wait(limit) {
+        match cancel::unwinding(|| self.raw.wait(limit)) {
             Ok(()) => true,
             Err(Errno::ETIMEDOUT) => false,
             Err(e) => misuse("Semaphore::wait_timeout", e),

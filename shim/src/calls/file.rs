@@ -3,7 +3,7 @@
 //! Those that close or replace a descriptor first submit what is queued: a fiber that called read(2) before is then
 //! in the read, as a thread would be, and keeps its file.
 
-use super::Outcome;
+use super::{Outcome, flock};
 use crate::call::Call;
 use crate::engine::{self, Request};
 use crate::errno::{self, Errno};
@@ -11,7 +11,7 @@ use crate::fds::{self, Descriptor};
 use crate::policy::{Alone, Hint, Why};
 use crate::position::Turn;
 use crate::sys;
-use std::ffi::{c_char, c_int, c_uint, c_ulong, c_void};
+use std::ffi::{c_int, c_uint, c_ulong, c_void};
 
 pub fn close(call: &Call<'_>, fd: c_int) -> Outcome {
     let descriptor = Descriptor::known(fd);
@@ -87,12 +87,23 @@ pub fn before_dup2(from: c_int, to: c_int) -> Option<c_int> {
     if from == to { None } else { fds::forget(to) }
 }
 
-pub fn fcntl(call: &Call<'_>, _fd: c_int, command: c_int, _argument: c_ulong) -> Outcome {
-    if command == libc::F_SETFL {
+pub fn fcntl(
+    call: &Call<'_>,
+    real: unsafe extern "C" fn(c_int, c_int, c_ulong) -> c_int,
+    fd: c_int,
+    command: c_int,
+    argument: c_ulong,
+) -> Option<c_int> {
+    match command {
+        libc::F_SETLKW | libc::F_OFD_SETLKW | libc::F_SETLK | libc::F_OFD_SETLK => {
+            return flock::fcntl(call, real, fd, command, argument);
+        }
         // What is queued was called under the old flags.
-        call.thread.submit_queued();
+        libc::F_SETFL => call.thread.submit_queued(),
+        _ => {}
     }
-    Outcome::Through(Why::Quick)
+    call.through(Why::Quick);
+    None
 }
 
 /// Before libc's fcntl.
@@ -133,21 +144,25 @@ pub fn setsockopt(
     Outcome::Through(Why::Quick)
 }
 
-/// Before libc's setsockopt: a timeout is looked at when the descriptor is.
+/// Before libc's setsockopt: what changes how long a call waits is looked at when the descriptor is.
 #[inline(always)]
 pub fn before_setsockopt(fd: c_int, level: c_int, option: c_int) -> Option<c_int> {
-    let times = level == libc::SOL_SOCKET && matches!(option, libc::SO_RCVTIMEO | libc::SO_SNDTIMEO);
-    if times { fds::forget(fd) } else { None }
+    let times = level == libc::SOL_SOCKET
+        && matches!(
+            option,
+            libc::SO_RCVTIMEO | libc::SO_SNDTIMEO | SO_RCVTIMEO_NEW | SO_SNDTIMEO_NEW | libc::SO_RCVLOWAT
+        );
+    if times {
+        fds::note_socket_option();
+        fds::forget(fd)
+    } else {
+        None
+    }
 }
 
-pub fn fclose(call: &Call<'_>, _stream: *mut libc::FILE) -> Outcome {
-    call.thread.submit_queued();
-    Outcome::Through(Why::Quick)
-}
-
-pub fn freopen(call: &Call<'_>, _path: *const c_char, _mode: *const c_char, stream: *mut libc::FILE) -> Outcome {
-    fclose(call, stream)
-}
+/// The names of the two timeouts where a time is of 64 bits.
+const SO_RCVTIMEO_NEW: c_int = 66;
+const SO_SNDTIMEO_NEW: c_int = 67;
 
 /// Before libc closes a stream's descriptor.
 pub fn before_fclose(stream: *mut libc::FILE) -> Option<c_int> {

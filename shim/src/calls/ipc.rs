@@ -3,10 +3,10 @@
 //! A POSIX queue is a descriptor that poll(2) knows; for those of System V, which nothing but their own calls can wait for,
 //! a thread of the pool waits.
 
-use super::Outcome;
+use super::{Outcome, unbounded};
 use crate::call::Call;
 use crate::deadlines::{self, Deadline};
-use crate::engine::{KernelCall, Request};
+use crate::engine::{KernelCall, Names, Request};
 use crate::errno::Errno;
 use crate::policy::{Alone, Why};
 use crate::signal::Handled;
@@ -39,29 +39,51 @@ fn try_then_offload(
     if let Some(through) = through(call) {
         return through;
     }
-    // SAFETY: the C caller's arguments, here and below, while its call lasts.
-    match unsafe { sys::call(number, arguments(flags | libc::IPC_NOWAIT)) } {
-        Err(error) if error.0 == would_wait => {}
-        result => {
-            call.inline();
-            return Outcome::Done(result.map(|n| n as isize));
+    wait_unbounded(call, number, arguments(flags), || {
+        // SAFETY: the C caller's arguments, while its call lasts.
+        match unsafe { sys::call(number, arguments(flags | libc::IPC_NOWAIT)) } {
+            Err(error) if error.0 == would_wait => None,
+            result => Some(result),
         }
-    }
-    wait_elsewhere(call, number, arguments(flags))
+    })
 }
 
-/// The call on a thread of the pool. A handler ends it, whatever SA_RESTART says.
-fn wait_elsewhere(call: &Call<'_>, number: Sysno, arguments: [usize; 6]) -> Outcome {
-    loop {
-        let result = call.perform(&Request::Kernel(KernelCall { number, arguments }));
-        match Errno::of(result) {
-            _ if result >= 0 => return Outcome::Done(Ok(result as isize)),
-            Errno::RESTART if call.interrupted() == Handled::Nothing => {}
-            Errno::RESTART => return Outcome::Done(Err(Errno::INTR)),
-            Errno::CANCELED => return Outcome::Through(Why::NoEngine),
-            error => return Outcome::Done(Err(error)),
+/// What `attempt` comes to, or the system call, which a thread of the pool waits in. A handler ends it, whatever SA_RESTART
+/// says: signal(7).
+fn wait_unbounded(
+    call: &Call<'_>,
+    number: Sysno,
+    arguments: [usize; 6],
+    attempt: impl Fn() -> Option<Result<usize, Errno>>,
+) -> Outcome {
+    let mut parked = false;
+    let attempt = || {
+        let result = attempt();
+        parked |= result.is_none();
+        result.map(|result| result.map(|n| n as isize))
+    };
+    let wait = || {
+        let names = Names::Nothing;
+        match unbounded::perform(
+            call,
+            KernelCall {
+                number,
+                arguments,
+                names,
+            },
+        ) {
+            Some(Err(Errno::RESTART)) if call.interrupted() != Handled::Nothing => Some(Ok(Err(Errno::INTR))),
+            result => result.map(|result| match result {
+                Err(Errno::RESTART) => Err(Errno::RESTART),
+                result => Ok(result),
+            }),
         }
+    };
+    let result = unbounded::wait_for(call, attempt, wait);
+    if !parked {
+        call.inline();
     }
+    Outcome::Done(result.unwrap_or_else(Err))
 }
 
 /// msgrcv(2).
@@ -95,23 +117,27 @@ pub fn semtimedop(
         return through;
     }
     let arguments = |limit: *const libc::timespec| [set as usize, operations as usize, n, limit as usize, 0, 0];
-    // A try is an operation with no time to wait; a limit that the kernel would refuse is its to refuse.
-    let none = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: not null; the C caller's.
-    let wrong = !limit.is_null() && unsafe { !(0..1_000_000_000).contains(&(*limit).tv_nsec) || (*limit).tv_sec < 0 };
-    if wrong {
-        return Outcome::Through(Why::Unusual);
-    }
-    // SAFETY: the C caller's arguments, here and below, while its call lasts. EAGAIN is also what an operation with
-    // IPC_NOWAIT says: asked again it says so again.
-    match unsafe { sys::call(Sysno::semtimedop, arguments(&raw const none)) } {
-        Err(Errno::AGAIN) => {}
-        result => {
-            call.inline();
-            return Outcome::Done(result.map(|n| n as isize));
+    // A limit that the kernel would refuse is its to refuse.
+    let deadline = if limit.is_null() {
+        deadlines::NEVER
+    } else {
+        match sys::copy_in(limit.cast(), 2).as_deref() {
+            Ok(&[seconds, nanos]) if seconds as i64 >= 0 && nanos < 1_000_000_000 => {
+                sys::now().saturating_add(seconds.saturating_mul(1_000_000_000).saturating_add(nanos))
+            }
+            _ => return Outcome::Through(Why::Unusual),
         }
-    }
-    wait_elsewhere(call, Sysno::semtimedop, arguments(limit))
+    };
+    // A try is an operation with no time to wait.
+    let none = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    wait_unbounded(call, Sysno::semtimedop, arguments(limit), || {
+        // SAFETY: the C caller's arguments, while its call lasts. EAGAIN is also what an operation with IPC_NOWAIT says: asked
+        // again it says so again.
+        match unsafe { sys::call(Sysno::semtimedop, arguments(&raw const none)) } {
+            Err(Errno::AGAIN) if sys::now() < deadline => None,
+            result => Some(result),
+        }
+    })
 }
 
 /// A time of CLOCK_REALTIME that is over: what is asked to wait until then does not.

@@ -3,21 +3,39 @@
 //! A function here is named in its rows of [`crate::hooks`]. It runs on a fiber, gets the [`Call`](crate::call::Call)
 //! and libc's arguments, and returns an [`Outcome`]; the hook turns that into a result and errno, or makes libc's call.
 
+pub mod connect;
+pub mod converse;
+pub mod directory;
 pub mod file;
+pub mod flock;
 pub mod ipc;
+pub mod locks;
+pub mod mmsg;
+pub mod name;
+pub mod net;
 pub mod offload;
 pub mod open;
+pub mod paced;
+pub mod poll;
 pub mod process;
 pub mod random;
 pub mod resolver;
 pub mod rw;
+pub mod select;
 pub mod signal;
 pub mod sleep;
+pub mod space;
+pub mod splice;
+pub mod stdio;
+pub mod syscall;
 pub mod system;
 pub mod terminal;
+pub mod unbounded;
+pub mod walk;
 
-use crate::errno::Errno;
+use crate::errno::{self, Errno};
 use crate::policy::Why;
+use std::ffi::c_int;
 
 /// What became of a call.
 pub enum Outcome {
@@ -45,6 +63,11 @@ pub trait CResult {
 
     /// Whether it stands for an error, with its number in errno.
     fn is_failure(&self) -> bool;
+
+    /// The error's number, after a failure.
+    fn error(&self) -> c_int {
+        errno::get()
+    }
 }
 
 impl CResult for isize {

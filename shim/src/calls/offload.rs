@@ -1,10 +1,10 @@
 //! Calls that no engine knows: libc's whole function, on a thread of the pool, with its fiber parked meanwhile.
 //!
 //! What libc keeps for each thread is carried there and back: errno, h_errno, the locale. A function that calls back into the
-//! program must not go this way, nor one whose result lies in the thread's own memory.
+//! program must not go this way ([`super::converse`] is for those), nor one whose result lies in the thread's own memory.
 
 use crate::call::Call;
-use crate::engine::{Request, Run};
+use crate::engine::{Names, Request, Run};
 use crate::errno;
 use crate::policy::{Alone, Why};
 use std::ffi::{c_int, c_void};
@@ -23,6 +23,7 @@ unsafe extern "C" {
 }
 
 /// What `function`, libc's own, returns; None if libc is to be called as ever.
+#[allow(dead_code, reason = "names and users are about to use it")]
 pub fn whole<R, F: FnOnce() -> R>(call: &Call<'_>, function: F) -> Option<R> {
     if call.load().alone == Alone::Entirely {
         call.through(Why::Alone);
@@ -36,7 +37,13 @@ pub fn whole<R, F: FnOnce() -> R>(call: &Call<'_>, function: F) -> Option<R> {
 }
 
 /// Runs `function` on a thread of the pool; None where there is none. Its errno is the fiber's afterwards.
+#[allow(dead_code, reason = "names and users are about to use it")]
 pub fn run<R, F: FnOnce() -> R>(call: &Call<'_>, function: F) -> Option<R> {
+    run_on(call, Names::Nothing, function)
+}
+
+/// The same for a function that names a file by a number.
+pub fn run_on<R, F: FnOnce() -> R>(call: &Call<'_>, names: Names, function: F) -> Option<R> {
     if !call.has_engine() {
         return None;
     }
@@ -53,6 +60,7 @@ pub fn run<R, F: FnOnce() -> R>(call: &Call<'_>, function: F) -> Option<R> {
     call.perform(&Request::Run(Run {
         code: travel::<R, F>,
         data: trip.cast(),
+        names,
     }));
     // SAFETY: on this stack, and the pool's thread is done with it, or never had it.
     let trip = unsafe { &mut *trip };

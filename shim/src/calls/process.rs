@@ -10,7 +10,7 @@
 use super::Outcome;
 use crate::call::Call;
 use crate::deadlines::NEVER;
-use crate::engine::{KernelCall, Request};
+use crate::engine::{KernelCall, Names, Request};
 use crate::errno::Errno;
 use crate::fds;
 use crate::policy::{Alone, Why};
@@ -186,6 +186,7 @@ impl Children {
                 0,
                 0,
             ],
+            names: Names::Nothing,
         };
         call.perform_until(&Request::Kernel(waitid), NEVER)
     }

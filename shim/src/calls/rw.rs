@@ -1,12 +1,13 @@
 //! read(2), write(2) and their kin: one transfer, in one piece or a vector, at an offset or at the current position.
 
-use super::Outcome;
+use super::{Outcome, net};
 use crate::call::Call;
 use crate::engine::{self, Data, MAX_COUNT, Request, Transfer, Way};
 use crate::errno::Errno;
 use crate::fds::Descriptor;
 use crate::policy::{self, Alone, Decision, Hint, Load, Why};
 use crate::position::{self, Turn};
+use crate::stopwatch::Stopwatch;
 use crate::sys::{self, AT_POSITION, PipeState};
 use crate::trace::Luck;
 use std::ffi::{c_int, c_void};
@@ -206,7 +207,7 @@ fn transfer(call: &Call<'_>, load: Load, transfer: Transfer) -> Outcome {
         unreachable!("just made");
     };
     let decision = match transfer.way {
-        Way::Read => policy::read(hint, load, transfer.at_position()),
+        Way::Read => policy::read(hint, load, transfer.buffer_len().unwrap_or(0), transfer.at_position()),
         Way::Write => {
             // These flags make this one write wait for the disk.
             let waits = transfer.flags & (libc::RWF_SYNC | libc::RWF_DSYNC) != 0;
@@ -250,6 +251,9 @@ fn carry_out(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor, decis
     match decision {
         // The turn ends with the call, which libc would make after we return.
         Decision::Through(_) if matches!(turn, Some(Turn::Held { .. })) => Outcome::Done(plain(call, transfer)),
+        Decision::Through(Why::Unusual) if transfer.at_position() && descriptor.hint().is(Hint::TIMED) => {
+            net::transfer(call, transfer)
+        }
         Decision::Through(why) => Outcome::Through(why),
         Decision::Try => attempt(call, transfer, descriptor, &mut turn),
         Decision::Copy => copy(call, transfer, descriptor),
@@ -269,9 +273,9 @@ fn plain(call: &Call<'_>, transfer: &Transfer) -> Result<isize, Errno> {
 
 /// A buffered write: the plain call, watched.
 fn copy(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor) -> Outcome {
-    let begin = sys::now();
+    let watch = Stopwatch::start();
     let result = transfer.call(0);
-    if sys::now() - begin > policy::SLOW_WRITE_NS {
+    if watch.exceeds(policy::SLOW_WRITE_NS) {
         call.note(|record| record.came(Luck::Miss));
         descriptor.missed(transfer.way, 0);
     } else {

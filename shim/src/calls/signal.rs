@@ -57,7 +57,7 @@ pub fn sigsuspend(call: &Call<'_>, mask: *const sigset_t) -> Outcome {
 fn suspend(call: &Call<'_>, mask: SignalSet) -> Outcome {
     let claim = std::ptr::null();
     loop {
-        if let Err(Handled::Restart | Handled::End) = call.perform_masked(&Request::Wait { claim }, NEVER, mask) {
+        if let Err(Handled::Restart | Handled::End) = call.perform_handled(&Request::Wait { claim }, NEVER, mask) {
             return Outcome::Done(Err(Errno::INTR));
         }
     }

@@ -5,7 +5,7 @@
 use super::Outcome;
 use crate::call::Call;
 use crate::deadlines::Deadline;
-use crate::engine::{KernelCall, Request};
+use crate::engine::{KernelCall, Names, Request};
 use crate::errno::{self, Errno};
 use crate::fds;
 use crate::policy::{Alone, Why};
@@ -193,6 +193,7 @@ fn sleep_elsewhere(call: &Call<'_>, clock: c_int, flags: c_int, nanos: u64, left
             0,
             0,
         ],
+        names: Names::Nothing,
     };
     loop {
         match Errno::of(call.perform(&Request::Kernel(sleep))) {

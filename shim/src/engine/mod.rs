@@ -8,6 +8,7 @@ mod linux_aio;
 mod plain;
 mod readiness;
 mod request;
+mod socket;
 mod threads;
 mod uring;
 
@@ -17,7 +18,8 @@ use rustix::event::Timespec;
 use std::ffi::c_int;
 
 pub use plain::perform;
-pub use request::{Data, KernelCall, MAX_COUNT, Request, Run, Transfer, Way};
+pub use request::{Data, KernelCall, MAX_COUNT, Names, Request, Run, Transfer, Way};
+pub use socket::{Action, SocketCall};
 
 use linux_aio::LinuxAio;
 use threads::Threads;
@@ -63,6 +65,12 @@ pub trait Engine {
 
     /// Whether an operation in a large batch costs less than a system call of its own, even one that does not wait.
     fn batches(&self) -> bool;
+
+    /// Whether it does a call on a socket as a whole, and keeps its file from the submission to the end. Else it tries one,
+    /// in a form that does not wait, when the socket is ready, and accept4(2) and connect(2) not at all.
+    fn does_sockets(&self) -> bool {
+        false
+    }
 
     /// Queues a request; false if it is not one that this engine does asynchronously.
     fn queue(&mut self, request: &Request, token: Token) -> bool;

@@ -9,15 +9,18 @@ use std::ffi::c_int;
 pub fn perform(request: &Request) -> i32 {
     let result = match *request {
         Request::Transfer(transfer) | Request::Plain(transfer) => transfer.call(0).map(|n| n as i32),
+        Request::Socket(call) => call.stand_in().map(|n| n as i32),
         Request::Poll { fd, events } => sys::poll_one(fd, events).map(i32::from),
         Request::Fsync { fd, data_only } => sys::fsync(fd, data_only).map(|()| 0),
         // SAFETY: the path is the C caller's, whose call has not returned (request.rs).
         Request::Open { dir, path, flags, mode } => unsafe { sys::openat(dir, path, flags, mode) },
         Request::Close { fd } => sys::close(fd).map(|()| 0),
         Request::AwaitWriter { fifo } => fifo::await_writer(fifo).map(|()| 0),
-        // SAFETY: the arguments are those of a C caller, whose call has not returned (request.rs), or ours for one.
-        Request::Kernel(KernelCall { number, arguments }) => unsafe { sys::call(number, arguments) }.map(|n| n as i32),
-        Request::Run(Run { code, data }) => {
+        Request::Kernel(KernelCall { number, arguments, .. }) => {
+            // SAFETY: the arguments are those of a C caller, whose call has not returned (request.rs), or ours for one.
+            unsafe { sys::call(number, arguments) }.map(|n| n as i32)
+        }
+        Request::Run(Run { code, data, .. }) => {
             // SAFETY: `data` is what `code` takes, and stays until the fiber that asked for it goes on (request.rs).
             unsafe { code(data) };
             Ok(0)
@@ -26,6 +29,17 @@ pub fn perform(request: &Request) -> i32 {
         Request::Wait { .. } => Err(Errno::CANCELED),
     };
     result.unwrap_or_else(|error| -error.0)
+}
+
+impl Request {
+    /// A transfer or a call on a socket in a form that does not wait: as [`Transfer::attempt`].
+    pub fn attempt(&self) -> Result<Option<usize>, Errno> {
+        match self {
+            Self::Transfer(transfer) => transfer.attempt(),
+            Self::Socket(call) => call.attempt(),
+            _ => Ok(None),
+        }
+    }
 }
 
 impl Transfer {

@@ -1,11 +1,11 @@
-//! Files that are waited for by epoll(7): a transfer is tried when its stream is said to be ready, until it goes; a poll is
-//! done then.
+//! Files that are waited for by epoll(7): a transfer or a call on a socket is tried when its file is said to be ready, until
+//! it goes; a poll is done then.
 //!
 //! A thread that is blocked in read(2) keeps its file when another closes the descriptor, and does not notice that the
 //! number comes to name something else. So the wait is on a duplicate of the descriptor, one for all that wait on one
 //! open file; in the child of a fork the duplicates are closed.
 
-use super::request::{Request, Transfer, Way};
+use super::request::{Request, Way};
 use super::{Sink, Token, Wait};
 use crate::errno::Errno;
 use crate::{fds, sys};
@@ -38,15 +38,22 @@ struct Watched {
     fd: c_int,
     /// Ours, unless there was no room for one.
     duplicate: c_int,
-    readers: VecDeque<(Token, Transfer)>,
-    writers: VecDeque<(Token, Transfer)>,
+    readers: VecDeque<(Token, Request)>,
+    writers: VecDeque<(Token, Request)>,
     /// Polls, and the events each waits for.
     polls: Vec<(Token, i16)>,
-    armed: epoll::EventFlags,
+    /// What epoll was asked for; None before it was.
+    armed: Option<epoll::EventFlags>,
+    /// Times in a row that it was said to be ready and nothing went.
+    in_vain: u32,
 }
 
+/// There are sockets that are ready in the eyes of poll(2) and would block in those of a call: a datagram socket whose
+/// receiver is full, one with something in its error queue. After so many tries the fiber is told to do without us.
+pub const MOST_IN_VAIN: u32 = 50;
+
 impl Watched {
-    fn queue(&mut self, way: Way) -> &mut VecDeque<(Token, Transfer)> {
+    fn queue(&mut self, way: Way) -> &mut VecDeque<(Token, Request)> {
         match way {
             Way::Read => &mut self.readers,
             Way::Write => &mut self.writers,
@@ -63,9 +70,9 @@ impl Watched {
         let mut events = epoll::EventFlags::empty();
         events.set(epoll::EventFlags::IN, !self.readers.is_empty());
         events.set(epoll::EventFlags::OUT, !self.writers.is_empty());
-        // poll(2)'s events have epoll(7)'s values.
+        // poll(2)'s events have epoll(7)'s values. Errors are waited for even by one that names no event.
         self.polls.iter().fold(events, |events, (_, wanted)| {
-            events | epoll::EventFlags::from_bits_retain(u32::from(*wanted as u16))
+            events | epoll::EventFlags::ERR | epoll::EventFlags::from_bits_retain(u32::from(*wanted as u16))
         })
     }
 
@@ -99,18 +106,19 @@ impl Readiness {
         borrowed(self.epoll)
     }
 
-    /// Begins to wait for `request`, a transfer on a stream or a poll; false if it is neither, or its file cannot be waited
-    /// for.
+    /// Begins to wait for `request`, a transfer on a stream, a call on a socket or a poll; false if it is none of these, or
+    /// its file cannot be waited for.
     pub fn add(&mut self, request: &Request, token: Token) -> bool {
         let Some(fd) = request.fd() else { return false };
-        let Some(key) = self.find(fd).or_else(|| self.watch(fd)) else {
-            return false;
-        };
+        let key = self.find(fd).unwrap_or_else(|| self.watch(fd));
         let watched = &mut self.watched[key];
         match *request {
-            Request::Transfer(transfer) => watched.queue(transfer.way).push_back((token, transfer)),
             Request::Poll { events, .. } => watched.polls.push((token, events)),
-            _ => {}
+            _ => {
+                if let Some(way) = request.way() {
+                    watched.queue(way).push_back((token, *request));
+                }
+            }
         }
         let at = token as usize;
         if self.places.len() <= at {
@@ -145,28 +153,29 @@ impl Readiness {
         keys.iter().find(same).copied()
     }
 
-    fn watch(&mut self, fd: c_int) -> Option<usize> {
-        // Without room for a duplicate the descriptor itself must do: better than a thread for each that waits.
-        let duplicate = sys::duplicate_to_wait_on(fd).unwrap_or(fd);
+    fn watch(&mut self, fd: c_int) -> usize {
+        // One of the shim's own stays as long as its fiber waits. Without room for a duplicate the descriptor itself must do:
+        // better than a thread for each that waits.
+        let kept = fds::is_ours(fd);
+        let duplicate = if kept {
+            fd
+        } else {
+            sys::duplicate_to_wait_on(fd).unwrap_or(fd)
+        };
         if duplicate != fd {
             fds::mark_ours(duplicate, true);
         }
-        let armed = epoll::EventFlags::empty();
         let key = self.watched.insert(Watched {
             fd,
             duplicate,
             readers: VecDeque::new(),
             writers: VecDeque::new(),
             polls: Vec::new(),
-            armed,
+            armed: None,
+            in_vain: 0,
         });
         self.by_fd.entry(fd).or_default().push(key);
-        let data = epoll::EventData::new_u64(key as u64);
-        if epoll::add(self.epoll(), borrowed(duplicate), data, armed).is_err() {
-            self.forget(key);
-            return None;
-        }
-        Some(key)
+        key
     }
 
     /// Asks for the events that somebody waits for; when nobody does, lets go of the file.
@@ -177,12 +186,16 @@ impl Readiness {
             self.forget(key);
             return true;
         }
-        if wanted == watched.armed {
+        let armed = watched.armed.replace(wanted);
+        if armed == Some(wanted) {
             return true;
         }
-        watched.armed = wanted;
         let data = epoll::EventData::new_u64(key as u64);
-        epoll::modify(borrowed(self.epoll), borrowed(watched.duplicate), data, wanted).is_ok()
+        let (epoll, file) = (borrowed(self.epoll), borrowed(watched.duplicate));
+        match armed {
+            Some(_) => epoll::modify(epoll, file, data, wanted).is_ok(),
+            None => epoll::add(epoll, file, data, wanted).is_ok(),
+        }
     }
 
     fn forget(&mut self, key: usize) {
@@ -219,6 +232,7 @@ impl Readiness {
     fn ready(&mut self, key: usize, events: epoll::EventFlags, sink: &mut dyn Sink) {
         use epoll::EventFlags as Events;
         let failed = events.intersects(Events::ERR | Events::HUP);
+        let mut went = false;
         let places = &mut self.places;
         let mut ended = |token: Token| places[token as usize] = NOWHERE;
         let watched = &mut self.watched[key];
@@ -228,22 +242,30 @@ impl Readiness {
             }
             let duplicate = watched.duplicate;
             let queue = watched.queue(way);
-            while let Some(&(token, transfer)) = queue.front() {
-                let tried = Transfer {
-                    fd: duplicate,
-                    ..transfer
-                };
-                let tried = tried.attempt();
+            while let Some(&(token, request)) = queue.front() {
+                let tried = request.on(duplicate).attempt();
                 if matches!(tried, Ok(None)) {
                     break;
                 }
+                went = true;
                 queue.pop_front();
                 ended(token);
-                match tried {
-                    Ok(n) => sink.done(token, n.unwrap_or(0) as i32),
+                match (tried, request) {
+                    (Ok(n), _) => sink.done(token, n.unwrap_or(0) as i32),
                     // Of late the file cannot tell whether it would wait; but it is ready.
-                    Err(Errno::NOTSUP) => sink.offload(token, Request::Plain(transfer)),
-                    Err(error) => sink.done(token, -error.0),
+                    (Err(Errno::NOTSUP), Request::Transfer(transfer)) => sink.offload(token, Request::Plain(transfer)),
+                    (Err(error), _) => sink.done(token, -error.0),
+                }
+            }
+        }
+        watched.in_vain = if went { 0 } else { watched.in_vain + 1 };
+        if watched.in_vain > MOST_IN_VAIN {
+            watched.in_vain = 0;
+            for queue in [&mut watched.readers, &mut watched.writers] {
+                if let Some(&(token, Request::Socket(_))) = queue.front() {
+                    queue.pop_front();
+                    ended(token);
+                    sink.done(token, -Errno::AGAIN.0);
                 }
             }
         }

@@ -3,6 +3,7 @@
 //! The memory it names belongs to the kernel until its completion is reaped: the parked fiber that asked for it keeps it
 //! in place (flight.rs). So a request is only ever made from the arguments of a libc call that has not returned.
 
+use super::socket::SocketCall;
 pub use crate::policy::Way;
 use crate::sys::AT_POSITION;
 use std::ffi::{c_char, c_int, c_void};
@@ -17,6 +18,7 @@ pub enum Request {
     Transfer(Transfer),
     /// The plain call: for what no engine can do without waiting.
     Plain(Transfer),
+    Socket(SocketCall),
     /// Until a file is ready, as poll(2) has it: the result is what of `events` there is, errors and hang-ups too.
     Poll {
         fd: c_int,
@@ -55,6 +57,17 @@ pub enum Request {
 pub struct Run {
     pub code: unsafe fn(*mut c_void),
     pub data: *mut c_void,
+    pub names: Names,
+}
+
+/// Which file the code names by a number: that must not be closed, and come to name another file, before.
+#[derive(Clone, Copy)]
+pub enum Names {
+    Nothing,
+    /// A descriptor, or AT_FDCWD, until the code is done: a disk ends it.
+    UntilDone(c_int),
+    /// A descriptor, until the code begins: it may wait for ever, and has its file then, as a thread in the same call has.
+    UntilBegun(c_int),
 }
 
 /// A system call by its number. Made anew when it was interrupted for nobody: so a time it waits for must be absolute.
@@ -62,6 +75,7 @@ pub struct Run {
 pub struct KernelCall {
     pub number: Sysno,
     pub arguments: [usize; 6],
+    pub names: Names,
 }
 
 impl Request {
@@ -71,6 +85,7 @@ impl Request {
         match *self {
             Self::Transfer(Transfer { fd, .. })
             | Self::Plain(Transfer { fd, .. })
+            | Self::Socket(SocketCall { fd, .. })
             | Self::Poll { fd, .. }
             | Self::Fsync { fd, .. }
             | Self::Close { fd } => Some(fd),
@@ -84,9 +99,30 @@ impl Request {
         match self {
             Self::Transfer(transfer) | Self::Plain(transfer) => transfer.at_position(),
             Self::Fsync { .. } | Self::Close { .. } | Self::Run(_) => false,
-            Self::Poll { .. } | Self::Open { .. } | Self::AwaitWriter { .. } | Self::Kernel(_) | Self::Wait { .. } => {
-                true
-            }
+            Self::Socket(_)
+            | Self::Poll { .. }
+            | Self::Open { .. }
+            | Self::AwaitWriter { .. }
+            | Self::Kernel(_)
+            | Self::Wait { .. } => true,
+        }
+    }
+
+    /// What its file must be ready for, if it is one that can be tried then.
+    pub fn way(&self) -> Option<Way> {
+        match self {
+            Self::Transfer(transfer) => Some(transfer.way),
+            Self::Socket(call) => Some(call.action.way()),
+            _ => None,
+        }
+    }
+
+    /// The same on another descriptor of its file.
+    pub fn on(self, fd: c_int) -> Self {
+        match self {
+            Self::Transfer(transfer) => Self::Transfer(Transfer { fd, ..transfer }),
+            Self::Socket(call) => Self::Socket(SocketCall { fd, ..call }),
+            other => other,
         }
     }
 }

@@ -31,7 +31,8 @@ impl Engine for Threads {
     fn queue(&mut self, request: &Request, token: Token) -> bool {
         match *request {
             Request::Transfer(transfer) if !transfer.at_position() => false,
-            Request::Transfer(_) | Request::Poll { .. } => self.readiness.add(request, token),
+            Request::Socket(call) if !call.can_be_tried() => false,
+            Request::Transfer(_) | Request::Socket(_) | Request::Poll { .. } => self.readiness.add(request, token),
             _ => false,
         }
     }

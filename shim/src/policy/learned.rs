@@ -103,6 +103,7 @@ mod tests {
     use super::super::{Alone, BATCH, Decision, Hint, Load, read, write};
     use super::*;
 
+    const PAGE: usize = 4096;
     const FILE: Hint = Hint::SEEKABLE;
     const FEW: Load = Load {
         batch: 1,
@@ -114,7 +115,7 @@ mod tests {
         let (mut learned, mut tries, mut vain) = (Learned::NOTHING, 0, 0);
         let load = Load { batch, ..FEW };
         for hit in hits {
-            if read(FILE.with_skip(Way::Read, learned.skip), load, false) == Decision::Submit {
+            if read(FILE.with_skip(Way::Read, learned.skip), load, PAGE, false) == Decision::Submit {
                 learned = learned.submitted(Way::Read);
                 continue;
             }
@@ -175,13 +176,13 @@ mod tests {
     fn what_reads_teach_is_nothing_to_writes() {
         let cold = Learned::NOTHING.missed(Way::Read, 7).missed(Way::Read, 7);
         let hint = FILE.with_skip(cold.way, cold.skip);
-        assert_eq!(read(hint, FEW, false), Decision::Submit);
+        assert_eq!(read(hint, FEW, PAGE, false), Decision::Submit);
         assert_eq!(write(hint, FEW, false), Decision::Copy);
         assert_eq!(cold.hit(Way::Write, 0), cold);
         assert_eq!(cold.submitted(Way::Write), cold);
         let throttled = cold.missed(Way::Write, 0);
         let hint = hint.with_skip(throttled.way, throttled.skip);
         assert_eq!(write(hint, FEW, false), Decision::Submit);
-        assert_eq!(read(hint, FEW, false), Decision::Try);
+        assert_eq!(read(hint, FEW, PAGE, false), Decision::Try);
     }
 }

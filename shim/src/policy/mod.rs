@@ -7,8 +7,20 @@
 #![forbid(unsafe_code)]
 
 mod learned;
+mod opens;
+mod pace;
 
 pub use learned::Learned;
+#[allow(
+    unused_imports,
+    reason = "for the shim: the simulation, which includes this file, has opens go as they went"
+)]
+pub use opens::{Opens, SLOW_OPEN_NS};
+#[allow(
+    unused_imports,
+    reason = "for the shim: the simulation has calls on names go as they went"
+)]
+pub use pace::{Kind, Pace, paced};
 
 /// What a cached 4 KiB read costs tried (preadv2 with RWF_NOWAIT), what a try in vain costs, what an operation in a
 /// batch does, and what the batch does as a whole, the scheduler's round included. One machine's: ratios count.
@@ -20,11 +32,28 @@ const SUBMISSION_NS: u32 = 960;
 /// Operations in a batch from which it carries a hit for less than a try of its own.
 const BATCH: u32 = 8;
 
+/// Bytes from which a cached read is copying more than anything else: a batch saves nothing worth having, and its buffers
+/// push each other out of the processor's caches before they are looked at.
+pub const LARGE: usize = 16 << 10;
+
 /// A buffered write that took longer than this was throttled by the kernel, not just copied.
 pub const SLOW_WRITE_NS: u64 = 200_000;
 
 /// Calls a fiber may complete inline before it lets the others of its thread run.
 pub const INLINE_BUDGET: u32 = 64;
+
+/// How long it may go on after those where nobody waits in the shim, and how long the turns of all may then take. A turn
+/// that ends before its data are used twice brings them all into the processor's caches anew; longer ones would gain a
+/// little more, and keep those waiting that sleep (docs/measured.md).
+const LONG_TURN_NS: u64 = 500_000;
+const ROUND_NS: u64 = 16_000_000;
+
+/// Whether a fiber goes on that used up [`INLINE_BUDGET`] for the first time so many nanoseconds ago, with so many others that
+/// could run.
+pub fn goes_on(nanos: u64, runnable: u32, anybody_waits: bool) -> bool {
+    // With nobody else to run, to look around costs nothing.
+    runnable > 0 && !anybody_waits && nanos < LONG_TURN_NS.min(ROUND_NS / u64::from(runnable))
+}
 
 /// Which way a transfer goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -52,7 +81,7 @@ impl Hint {
     pub const NO_TRY_READ: Self = Self(1 << 5);
     /// O_APPEND
     pub const APPEND: Self = Self(1 << 6);
-    /// A socket with SO_RCVTIMEO or SO_SNDTIMEO: the kernel's own call knows how long to wait.
+    /// A socket with SO_RCVTIMEO, SO_SNDTIMEO or SO_RCVLOWAT: how long a call waits is looked up (`calls::net`).
     pub const TIMED: Self = Self(1 << 7);
 
     /// A stream that has answered a try: it knows RWF_NOWAIT.
@@ -144,16 +173,16 @@ impl Hint {
 
 /// System calls in which as many operations as are in flight are handed to a device: more keep it busier, and cost calls
 /// (docs/measured.md).
-const SHARES: usize = 2;
+const SHARES: usize = 3;
 /// The same for reads that go through the page cache and miss it: each takes more CPU, so the rounds are longer.
 const COLD_SHARES: usize = 4;
 
-/// Whether `queued` operations are worth a system call of their own while the round still runs: not when no more are to
+/// Whether `queued` operations are worth a system call of their own while the round still runs: not when few more are to
 /// come, for the last ones go with the call that ends it.
 #[inline(always)]
 pub fn is_share(queued: u32, in_flight: usize, direct: bool, runnable: impl FnOnce() -> u32) -> bool {
     if direct {
-        queued as usize * SHARES >= in_flight && runnable() >= queued
+        queued as usize * SHARES >= in_flight && runnable() * 2 >= queued
     } else {
         queued as usize * COLD_SHARES >= in_flight && runnable() > 0
     }
@@ -233,20 +262,32 @@ pub enum Decision {
     Through(Why),
     /// The call in a form that does not wait; on a miss, submit.
     Try,
-    /// The plain call, because it only copies; timed, so that a kernel that throttles is noticed.
+    /// The plain call, because it only copies, or looks up what is cached; timed, so that one that waits is noticed.
     Copy,
     /// Queue it for the engine and park.
     Submit,
 }
 
-/// A read, at an offset or at the current position.
+impl Decision {
+    /// Whether a call of ours comes first.
+    pub fn is_at_once(self) -> bool {
+        matches!(self, Self::Try | Self::Copy)
+    }
+}
+
+/// A read of so many bytes, at an offset or at the current position. 0 bytes of a vector, whose length is not known.
 #[inline(always)]
-pub fn read(hint: Hint, load: Load, at_position: bool) -> Decision {
+pub fn read(hint: Hint, load: Load, bytes: usize, at_position: bool) -> Decision {
     if let Some(why) = through(hint, load, at_position) {
         return Decision::Through(why);
     }
     // At a shared position operations queue up behind each other, so there is no batch to wait for.
-    let batch = load.batch >= BATCH && !(at_position && hint.is(Hint::SEEKABLE)) && !untried(hint);
+    let carried = if hint.is(Hint::SEEKABLE) {
+        bytes < LARGE && !at_position
+    } else {
+        !untried(hint)
+    };
+    let batch = load.batch >= BATCH && carried;
     if batch || hint.is_any(Hint::DIRECT.with(Hint::NO_TRY_READ)) || hint.skips(Way::Read) {
         Decision::Submit
     } else {
@@ -311,6 +352,7 @@ fn through(hint: Hint, load: Load, at_position: bool) -> Option<Why> {
 mod tests {
     use super::*;
 
+    const PAGE: usize = 4096;
     const FILE: Hint = Hint::SEEKABLE;
     const PIPE: Hint = Hint::STREAM;
     const FEW: Load = Load {
@@ -329,7 +371,7 @@ mod tests {
     #[test]
     fn a_lone_fiber_makes_the_plain_call() {
         for hint in [FILE, PIPE, FILE.with(Hint::DIRECT)] {
-            assert_eq!(read(hint, ALONE, true), Decision::Through(Why::Alone));
+            assert_eq!(read(hint, ALONE, PAGE, true), Decision::Through(Why::Alone));
             assert_eq!(write(hint, ALONE, true), Decision::Through(Why::Alone));
         }
     }
@@ -340,26 +382,42 @@ mod tests {
             batch: 0,
             alone: Alone::ForNow,
         };
-        assert_eq!(read(FILE, load, true), Decision::Through(Why::Alone));
+        assert_eq!(read(FILE, load, PAGE, true), Decision::Through(Why::Alone));
         assert_eq!(write(FILE, load, true), Decision::Through(Why::Alone));
-        assert_eq!(read(PIPE, load, true), Decision::Try);
-        assert_eq!(read(FILE.with(Hint::DIRECT), load, false), Decision::Submit);
+        assert_eq!(read(PIPE, load, PAGE, true), Decision::Try);
+        assert_eq!(read(FILE.with(Hint::DIRECT), load, PAGE, false), Decision::Submit);
     }
 
     #[test]
     fn a_likely_hit_is_tried_among_few_and_batched_among_many() {
-        assert_eq!(read(FILE, FEW, false), Decision::Try);
-        assert_eq!(read(FILE, MANY, false), Decision::Submit);
-        assert_eq!(read(PIPE, FEW, true), Decision::Try);
-        assert_eq!(read(PIPE.with(Hint::TELLS), MANY, true), Decision::Submit);
+        assert_eq!(read(FILE, FEW, PAGE, false), Decision::Try);
+        assert_eq!(read(FILE, MANY, PAGE, false), Decision::Submit);
+        assert_eq!(read(PIPE, FEW, PAGE, true), Decision::Try);
+        assert_eq!(read(PIPE.with(Hint::TELLS), MANY, PAGE, true), Decision::Submit);
+    }
+
+    #[test]
+    fn a_large_cached_read_is_copied_at_once_even_among_many() {
+        assert_eq!(read(FILE, MANY, LARGE, false), Decision::Try);
+        assert_eq!(read(FILE, MANY, LARGE - 1, false), Decision::Submit);
+        assert_eq!(read(FILE.with_skip(Way::Read, 1), MANY, LARGE, false), Decision::Submit);
+    }
+
+    #[test]
+    fn a_turn_is_long_where_it_keeps_nobody_waiting_and_no_round_is() {
+        assert!(goes_on(LONG_TURN_NS - 1, 15, false) && !goes_on(LONG_TURN_NS, 15, false));
+        assert!(!goes_on(0, 15, true) && !goes_on(0, 0, false));
+        for runnable in [100, 10_000, u32::MAX] {
+            assert!(!goes_on(ROUND_NS / u64::from(runnable), runnable, false));
+        }
     }
 
     #[test]
     fn a_stream_is_tried_once_whatever_the_batch() {
-        assert_eq!(read(PIPE, MANY, true), Decision::Try);
+        assert_eq!(read(PIPE, MANY, PAGE, true), Decision::Try);
         assert_eq!(write(PIPE, MANY, true), Decision::Try);
         assert_eq!(write(PIPE.with(Hint::TELLS), MANY, true), Decision::Submit);
-        assert_eq!(read(PIPE.with(Hint::NO_TRY_READ), FEW, true), Decision::Submit);
+        assert_eq!(read(PIPE.with(Hint::NO_TRY_READ), FEW, PAGE, true), Decision::Submit);
         assert_eq!(write(PIPE.with(Hint::NO_TRY_READ), FEW, true), Decision::Try);
     }
 
@@ -372,15 +430,15 @@ mod tests {
     }
 
     #[test]
-    fn a_device_gets_half_of_a_large_round_early() {
-        assert!(is_share(16, 32, true, || 16) && is_share(4, 8, true, || 4));
-        assert!(!is_share(15, 32, true, || 17) && !is_share(16, 32, true, || 3));
+    fn a_device_gets_a_third_of_a_large_round_early() {
+        assert!(is_share(11, 32, true, || 21) && is_share(3, 8, true, || 2));
+        assert!(!is_share(10, 32, true, || 22) && !is_share(11, 32, true, || 5));
         assert!(is_share(8, 32, false, || 3) && !is_share(7, 32, false, || 3) && !is_share(8, 32, false, || 0));
     }
 
     #[test]
     fn reads_at_a_shared_position_are_tried_even_among_many() {
-        assert_eq!(read(FILE, MANY, true), Decision::Try);
+        assert_eq!(read(FILE, MANY, PAGE, true), Decision::Try);
     }
 
     #[test]
@@ -390,7 +448,7 @@ mod tests {
             FILE.with_skip(Way::Read, 3),
             FILE.with(Hint::NO_TRY_READ),
         ] {
-            assert_eq!(read(hint, FEW, false), Decision::Submit);
+            assert_eq!(read(hint, FEW, PAGE, false), Decision::Submit);
         }
         assert_eq!(write(FILE.with(Hint::DIRECT), FEW, false), Decision::Submit);
         assert_eq!(write(FILE.with(Hint::SYNC), FEW, true), Decision::Submit);
@@ -405,26 +463,26 @@ mod tests {
     #[test]
     fn a_nonblocking_stream_goes_through_but_o_nonblock_on_a_file_means_nothing() {
         assert_eq!(
-            read(PIPE.with(Hint::NONBLOCKING), MANY, true),
+            read(PIPE.with(Hint::NONBLOCKING), MANY, PAGE, true),
             Decision::Through(Why::Nonblocking)
         );
         assert_eq!(
             write(PIPE.with(Hint::NONBLOCKING), MANY, true),
             Decision::Through(Why::Nonblocking)
         );
-        assert_eq!(read(FILE.with(Hint::NONBLOCKING), FEW, true), Decision::Try);
+        assert_eq!(read(FILE.with(Hint::NONBLOCKING), FEW, PAGE, true), Decision::Try);
     }
 
     #[test]
     fn an_offset_on_a_stream_gets_the_kernels_own_error() {
-        assert_eq!(read(PIPE, MANY, false), Decision::Through(Why::Unusual));
+        assert_eq!(read(PIPE, MANY, PAGE, false), Decision::Through(Why::Unusual));
         assert_eq!(write(PIPE, MANY, false), Decision::Through(Why::Unusual));
     }
 
     #[test]
-    fn a_socket_with_a_timeout_is_the_kernels_to_time() {
+    fn a_socket_with_a_timeout_is_none_of_the_policys() {
         assert_eq!(
-            read(PIPE.with(Hint::TIMED), MANY, true),
+            read(PIPE.with(Hint::TIMED), MANY, PAGE, true),
             Decision::Through(Why::Unusual)
         );
         assert_eq!(

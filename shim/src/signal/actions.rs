@@ -4,11 +4,15 @@
 //! theirs untouched.
 
 use super::{entry, kick};
-use std::ffi::c_int;
+use crate::escapes;
+use crate::tls::OffFiber;
+use std::ffi::{c_int, c_void};
+use std::mem::MaybeUninit;
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering::Relaxed};
 
 type Handler = libc::sighandler_t;
+type Info = *mut libc::siginfo_t;
 
 /// What the program asked for, as far as ours hides it.
 pub struct Action {
@@ -114,6 +118,66 @@ pub fn wrap(signal: c_int) {
     }
 }
 
+/// Has the program's own handler of a signal that is ours (escapes/) take one that is not; without one it kills, as it
+/// does by default.
+pub fn hand_on(signal: c_int, info: Info, context: *mut c_void) {
+    match ACTIONS[signal as usize].handler.load(Relaxed) {
+        libc::SIG_IGN => {}
+        libc::SIG_DFL => {
+            // SAFETY: the default action takes no handler; the signal is sent to this thread alone.
+            unsafe {
+                let default: libc::sigaction = std::mem::zeroed();
+                real_sigaction(signal, &default, std::ptr::null_mut());
+                libc::raise(signal);
+            }
+        }
+        handler => {
+            let record = &ACTIONS[signal as usize];
+            let flags = record.flags.load(Relaxed);
+            if flags & libc::SA_RESETHAND != 0 {
+                record.handler.store(libc::SIG_DFL, Relaxed);
+            }
+            let _off = OffFiber::enter();
+            escapes::entered_handler();
+            // SAFETY: recorded with the type that its flags say it has. The kernel, too, passes all three arguments to
+            // either kind.
+            unsafe {
+                if flags & libc::SA_SIGINFO != 0 {
+                    std::mem::transmute::<usize, Own>(handler)(signal, info, context);
+                } else {
+                    std::mem::transmute::<usize, extern "C" fn(c_int)>(handler)(signal);
+                }
+            }
+        }
+    }
+}
+
+/// sigaction(2) for a signal that is ours: the program's action is only recorded.
+///
+/// # Safety
+/// As sigaction(2).
+unsafe fn record_only(signal: c_int, new: *const libc::sigaction, old: *mut libc::sigaction) -> c_int {
+    let record = &ACTIONS[signal as usize];
+    // SAFETY: null or the C caller's.
+    let (new, old) = unsafe { (new.as_ref().copied(), old.as_mut()) };
+    if let Some(old) = old {
+        // SAFETY: zeroes are a valid sigaction.
+        *old = unsafe { std::mem::zeroed() };
+        old.sa_sigaction = record.handler.load(Relaxed);
+        old.sa_flags = record.flags.load(Relaxed);
+    }
+    if let Some(new) = new {
+        record.flags.store(new.sa_flags, Relaxed);
+        record.handler.store(new.sa_sigaction, Relaxed);
+    }
+    0
+}
+
+/// Whether a signal is the shim's, and the program's action for it stands behind.
+fn is_the_shims(signal: c_int) -> bool {
+    signal == libc::SIGSYS && escapes::owns_sigsys()
+}
+
 /// The program's own handler and flags, before they are replaced.
 fn recorded(signal: c_int) -> Option<(Handler, c_int)> {
     let record = ACTIONS.get(usize::try_from(signal).ok()?)?;
@@ -162,6 +226,10 @@ unsafe fn install(signal: c_int, new: *const libc::sigaction, old: *mut libc::si
         // SAFETY: libc's own function, with its caller's arguments.
         return unsafe { real(signal, new, old) };
     }
+    if is_the_shims(signal) {
+        // SAFETY: as the caller's.
+        return unsafe { record_only(signal, new, old) };
+    }
     let before = recorded(signal);
     let mut replaced;
     let mut action = new;
@@ -194,6 +262,11 @@ macro_rules! older_names {
             redhook::hook! {
                 unsafe fn $name(number: c_int, handler: Handler) -> Handler => hook {
                     let before = recorded(number);
+                    if is_the_shims(number) {
+                        let record = &ACTIONS[number as usize];
+                        record.flags.store(0, Relaxed);
+                        return record.handler.swap(handler, Relaxed);
+                    }
                     // SAFETY: libc's own function, with its caller's arguments.
                     let old = unsafe { redhook::real!($name)(number, handler) };
                     if !WRAPPING.load(Relaxed) || old == libc::SIG_ERR {
@@ -208,3 +281,55 @@ macro_rules! older_names {
 }
 
 older_names!(signal, bsd_signal, ssignal, sysv_signal, __sysv_signal, sigset);
+
+/// While it lives the calling thread takes no signals, and a thread that it makes never does.
+pub struct Blocked(libc::sigset_t);
+
+impl Blocked {
+    pub fn all() -> Self {
+        let (mut all, mut before) = (MaybeUninit::uninit(), MaybeUninit::uninit());
+        // SAFETY: both sets are alive; the first is filled before it is read, and a failure (an unknown `how`) is
+        // impossible.
+        unsafe {
+            libc::sigfillset(all.as_mut_ptr());
+            libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr());
+            Self(before.assume_init())
+        }
+    }
+}
+
+impl Drop for Blocked {
+    fn drop(&mut self) {
+        // SAFETY: a mask that the kernel gave.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &self.0, std::ptr::null_mut()) };
+    }
+}
+
+/// A handler of the shim's own.
+type Own = extern "C" fn(c_int, Info, *mut c_void);
+
+/// Installs `handler` for a signal that has none; whether it did.
+pub fn take(signal: c_int, handler: Own) -> bool {
+    // SAFETY: zeroes are a valid sigaction; both calls get one that is alive, and the handler is of the kind that
+    // SA_SIGINFO says.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        if real_sigaction(signal, std::ptr::null(), &mut action) != 0 || action.sa_sigaction != libc::SIG_DFL {
+            return false;
+        }
+        action.sa_sigaction = handler as *const () as Handler;
+        action.sa_flags = libc::SA_SIGINFO | libc::SA_RESTART | libc::SA_ONSTACK;
+        libc::sigfillset(&mut action.sa_mask);
+        real_sigaction(signal, &action, std::ptr::null_mut()) == 0
+    }
+}
+
+/// Whether that handler is still there.
+pub fn is_taken(signal: c_int, handler: Own) -> bool {
+    // SAFETY: as above.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        real_sigaction(signal, std::ptr::null(), &mut action) == 0
+            && action.sa_sigaction == handler as *const () as Handler
+    }
+}

@@ -4,6 +4,7 @@
 //! nothing of ours to unwind. Registers need not be kept: the kernel puts them back.
 
 use super::{actions, kick};
+use crate::escapes;
 use crate::thread::Thread;
 use crate::tls;
 use std::arch::naked_asm;
@@ -85,6 +86,7 @@ pub unsafe extern "C" fn enter() {
 
 /// Before the handler: takes the thread off its fiber, so that what the handler calls passes through to libc.
 extern "C" fn begin(signal: c_int, info: *const libc::siginfo_t, context: *mut c_void) -> Start {
+    escapes::entered_handler();
     let attached = tls::attached();
     if attached.is_null() && kick::on_pool_thread() {
         return Start {
@@ -95,6 +97,7 @@ extern "C" fn begin(signal: c_int, info: *const libc::siginfo_t, context: *mut c
     // SAFETY: alive while attached, and this OS thread's own; what is touched are cells that a handler may touch. `info` and
     // `context` are the kernel's.
     if let Some(thread) = unsafe { attached.as_ref() }
+        // SAFETY: as above.
         && unsafe { thread.signals().hold(thread, signal, info, context.cast()) }
     {
         return Start {

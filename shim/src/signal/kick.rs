@@ -6,7 +6,7 @@
 //! of the pool's is interrupted any more.
 
 use super::{actions, bit};
-use crate::sys;
+use crate::{escapes, sys};
 use std::cell::Cell;
 use std::ffi::{c_int, c_void};
 use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
@@ -63,6 +63,7 @@ pub extern "C" fn kicked(signal: c_int, info: *const libc::siginfo_t, context: *
     if on_pool_thread() {
         return;
     }
+    escapes::entered_handler();
     // As if nobody handled it: it comes once more when this handler is over.
     actions::make_default(signal);
     // SAFETY: the kernel's own.

@@ -25,7 +25,7 @@ use std::cell::Cell;
 use std::ffi::{c_int, c_void};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU64, Ordering::Relaxed, compiler_fence};
 
-pub use actions::wrap_all;
+pub use actions::{Blocked, hand_on, is_taken, take, wrap_all};
 pub use jump::bind;
 pub use kick::{kick, prepare as prepare_kicks, take as take_kicks};
 

@@ -5,12 +5,14 @@
  * own. So "off, 64 slots" and "64 fibers" touch the same memory, and only the way of calling differs. */
 #include "bench.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 
 static const char usage[] =
     "overhead CALL off|fibers|beside SLOTS DIR\n"
     "  CALL   read1 read4k read64k pread4k pread4k-shared write4k pwrite4k open+close fsync\n"
+    "         stat fstat access readlink link+unlink readdir opendir+closedir\n"
     "  beside fibers, with one more that waits in a read of a pipe all the time\n"
     "  SLOTS  a power of two\n"
     "  DIR    where its files are, made when they are not there\n"
@@ -25,13 +27,15 @@ struct slot {
     int fd;
     char *buffer;
     off_t at;
+    DIR *directory;
+    char name[4200];
 };
 
 static struct slot *slots;
 static unsigned count;
 static size_t length;
 static off_t file_size;
-static char read_path[4096];
+static char read_path[4096], link_path[4200], directory_path[4096];
 
 static void expect(const char *call, ssize_t got, size_t wanted)
 {
@@ -90,6 +94,52 @@ static void call_fsync(struct slot *slot)
     expect("fsync", fsync(slot->fd), 0);
 }
 
+static void call_stat(struct slot *slot)
+{
+    struct stat about;
+    (void)slot;
+    expect("stat", stat(read_path, &about), 0);
+}
+
+static void call_fstat(struct slot *slot)
+{
+    struct stat about;
+    expect("fstat", fstat(slot->fd, &about), 0);
+}
+
+static void call_access(struct slot *slot)
+{
+    (void)slot;
+    expect("access", access(read_path, R_OK), 0);
+}
+
+static void call_readlink(struct slot *slot)
+{
+    expect("readlink", readlink(link_path, slot->buffer, 4096), 4);
+}
+
+static void call_link_unlink(struct slot *slot)
+{
+    expect("link", link(read_path, slot->name), 0);
+    expect("unlink", unlink(slot->name), 0);
+}
+
+/* An entry; at the end from the start again. */
+static void call_readdir(struct slot *slot)
+{
+    if (!readdir(slot->directory))
+        rewinddir(slot->directory);
+}
+
+static void call_opendir_closedir(struct slot *slot)
+{
+    (void)slot;
+    DIR *directory = opendir(directory_path);
+    if (!directory)
+        die(errno, "opendir");
+    expect("closedir", closedir(directory), 0);
+}
+
 static const struct call {
     const char *name;
     void (*fn)(struct slot *);
@@ -105,6 +155,13 @@ static const struct call {
     { "pwrite4k", call_pwrite, 4096, 1, 0 },
     { "open+close", call_open_close, 1, 0, 0 },
     { "fsync", call_fsync, 1, 1, 0 },
+    { "stat", call_stat, 1, 0, 0 },
+    { "fstat", call_fstat, 1, 0, 0 },
+    { "access", call_access, 1, 0, 0 },
+    { "readlink", call_readlink, 1, 0, 0 },
+    { "link+unlink", call_link_unlink, 1, 0, 0 },
+    { "readdir", call_readdir, 1, 0, 0 },
+    { "opendir+closedir", call_opendir_closedir, 1, 0, 0 },
 };
 
 static const struct call *chosen;
@@ -189,9 +246,17 @@ static void open_slots(const char *dir)
     memset(memory, 'b', room * count);
     snprintf(read_path, sizeof read_path, "%s/read", dir);
     file_size = chosen->writes ? WRITE_FILE : READ_FILE;
+    snprintf(link_path, sizeof link_path, "%s/link", dir);
+    snprintf(directory_path, sizeof directory_path, "%s", dir);
+    if (symlink("read", link_path) && errno != EEXIST)
+        die(errno, "%s", link_path);
     for (unsigned i = 0; i < count; i++) {
         struct slot *slot = &slots[i];
         slot->buffer = memory + room * i;
+        snprintf(slot->name, sizeof slot->name, "%s/name.%ld.%u", dir, (long)getpid(), i);
+        slot->directory = opendir(dir);
+        if (!slot->directory)
+            die(errno, "%s", dir);
         if (chosen->writes) {
             char path[4200];
             snprintf(path, sizeof path, "%s/write.%u", dir, i);

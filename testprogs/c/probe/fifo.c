@@ -31,8 +31,51 @@ static void *open_and_read(void *arg)
     return NULL;
 }
 
+/* A file, opened so often that its name is known for one, gives its name to a FIFO. */
+static void turned(void)
+{
+    static char path[4200], other[4210];
+    if (!getcwd(path, 4096))
+        die("getcwd");
+    strcat(path, "/turned");
+    snprintf(other, sizeof other, "%s.fifo", path);
+    complete = 0;
+    for (int i = 0; i < ROUNDS; i++) {
+        make_file(path, 1);
+        for (int j = 0; j < 10; j++) {
+            int fd = open(path, j % 2 ? O_RDONLY | O_CLOEXEC : O_WRONLY | O_CLOEXEC);
+            if (fd < 0 || fcntl(fd, F_GETFL) & O_NONBLOCK || close(fd))
+                die("%s", path);
+        }
+        switch (i % 4) {
+        case 0:
+        case 1:
+            if (unlink(path) || (i % 4 ? mknod(path, S_IFIFO | 0600, 0) : mkfifo(path, 0600)))
+                die("mkfifo");
+            break;
+        case 2:
+            if (mkfifo(other, 0600) || rename(other, path))
+                die("rename");
+            break;
+        default:
+            if (mkfifo(other, 0600) || unlink(path) || (i % 8 == 3 ? link(other, path) : symlink(other, path)))
+                die("link");
+        }
+        int reader_first = i / 8 % 2;
+        task_t first = task_spawn(reader_first ? open_and_read : open_and_write, path);
+        task_t second = task_spawn(reader_first ? open_and_write : open_and_read, path);
+        task_join(first);
+        task_join(second);
+        unlink(path);
+        unlink(other);
+    }
+    printf("read %d times of what was a file\n", complete);
+}
+
 static void probe(void)
 {
+    turned();
+    complete = 0;
     if (mkfifo("fifo", 0600))
         die("mkfifo");
     for (int i = 0; i < ROUNDS; i++) {

@@ -82,8 +82,11 @@ static void others(void)
 {
     unsigned char answer[512];
     /* Refused before a server is asked. */
-    SHOW(res_querydomain("x", NULL, 1, -1, NULL, 0) < 0);
-    SHOW(res_query("", -1, -1, answer, 0) < 0);
+    char long_name[2000];
+    memset(long_name, 'x', sizeof long_name);
+    long_name[sizeof long_name - 1] = 0;
+    SHOW(res_querydomain(long_name, long_name, 1, 1, answer, sizeof answer) < 0);
+    SHOW(res_query(long_name, 1, 1, answer, sizeof answer) < 0);
     char random[300];
     SHOW(getrandom(random, 16, 0));
     SHOW(getrandom(random, sizeof random, 0xffff));

@@ -1,14 +1,14 @@
 //! The Linux AIO engine: io_submit(2), the kernel's asynchronous I/O of before io_uring, a context per thread.
 //!
 //! It is asynchronous for O_DIRECT transfers, fsync(2) and poll(2). So direct transfers are submitted as they are, but for
-//! writes that make the file longer, which io_submit would wait for; a transfer on a stream is a poll, and tried when that
-//! completes; the rest is the offload pool's.
+//! writes that make the file longer, which io_submit would wait for; a transfer on a stream, or a call on a socket, is a
+//! poll, and tried when that completes; the rest is the offload pool's.
 //!
 //! Invariant: `operations` holds, by token, all that was queued and has not been reported.
 
 mod context;
 
-use super::readiness::Readiness;
+use super::readiness::{MOST_IN_VAIN, Readiness};
 use super::{Data, Engine, Request, Sink, Token, Transfer, Wait, Way};
 use crate::errno::Errno;
 use crate::{fds, sys};
@@ -29,10 +29,15 @@ const SIZES: [u32; 4] = [1024, 256, 64, 16];
 enum Operation {
     /// An O_DIRECT transfer, or fsync.
     Direct,
-    /// A poll for a transfer on a stream. `file` is our duplicate of its descriptor, or the descriptor itself where there
+    /// A poll for a transfer on a stream or a call on a socket. `file` is our duplicate of its descriptor, or the descriptor itself where there
     /// is no room for one: a thread in read(2) keeps its file when another closes the descriptor. `poll` tells its event
-    /// from that of a poll which was given up, and whose token is another's by now.
-    Stream { transfer: Transfer, file: c_int, poll: u32 },
+    /// from that of a poll which was given up, and whose token is another's by now. `in_vain` counts tries that did not go.
+    Stream {
+        request: Request,
+        file: c_int,
+        poll: u32,
+        in_vain: u32,
+    },
 }
 
 pub struct LinuxAio {
@@ -131,28 +136,39 @@ impl LinuxAio {
         self.operations[at] = Some(operation);
     }
 
-    fn queue_stream(&mut self, transfer: Transfer, token: Token) -> bool {
+    fn queue_stream(&mut self, request: &Request, token: Token) -> bool {
+        let Some(fd) = request.fd() else { return false };
         if self.polls >= self.capacity / 2 {
-            return self.readiness.add(&transfer.into(), token);
+            return self.readiness.add(request, token);
         }
-        self.polls += 1;
-        let file = match sys::duplicate_to_wait_on(transfer.fd) {
+        let file = match sys::duplicate_to_wait_on(fd) {
             Some(duplicate) => {
                 fds::mark_ours(duplicate, true);
                 duplicate
             }
-            None => transfer.fd,
+            None => fd,
         };
-        self.poll_stream(transfer, file, token);
+        self.poll_stream(request, file, token, 0);
         true
     }
 
-    fn poll_stream(&mut self, transfer: Transfer, file: c_int, token: Token) {
+    fn poll_stream(&mut self, request: &Request, file: c_int, token: Token, in_vain: u32) {
+        let Some(way) = request.way() else { return };
+        self.polls += 1;
         self.last_poll = self.last_poll % (i32::MAX as u32) + 1;
         let poll = self.last_poll;
-        self.keep(token, Operation::Stream { transfer, file, poll });
+        let request = *request;
+        self.keep(
+            token,
+            Operation::Stream {
+                request,
+                file,
+                poll,
+                in_vain,
+            },
+        );
         let data = u64::from(poll) << 32 | u64::from(token);
-        self.queued.push(self::poll(file, transfer.way.event(), data));
+        self.queued.push(self::poll(file, way.event(), data));
     }
 
     /// The operation that an event or a refusal of `data` is about; None if it was given up.
@@ -195,8 +211,10 @@ impl LinuxAio {
                 self.readiness.poll(Wait::No, sink);
             }
             data => match self.take(data) {
-                Some(Operation::Stream { transfer, file, .. }) => {
-                    self.stream_ready(transfer, file, data as Token, sink);
+                Some(Operation::Stream {
+                    request, file, in_vain, ..
+                }) => {
+                    self.stream_ready(&request, file, in_vain, data as Token, sink);
                 }
                 Some(Operation::Direct) => sink.done(data as Token, event.result as i32),
                 None => {}
@@ -204,19 +222,17 @@ impl LinuxAio {
         }
     }
 
-    fn stream_ready(&mut self, transfer: Transfer, file: c_int, token: Token, sink: &mut dyn Sink) {
-        match (Transfer { fd: file, ..transfer }).attempt() {
+    fn stream_ready(&mut self, request: &Request, file: c_int, in_vain: u32, token: Token, sink: &mut dyn Sink) {
+        match (request.on(file).attempt(), request) {
+            // It only looks ready (readiness.rs).
+            (Ok(None), Request::Socket(_)) if in_vain >= MOST_IN_VAIN => sink.done(token, -Errno::AGAIN.0),
             // Somebody else was faster.
-            Ok(None) => {
-                self.polls += 1;
-                self.poll_stream(transfer, file, token);
-                return;
-            }
-            Ok(Some(n)) => sink.done(token, n as i32),
-            Err(Errno::NOTSUP) => sink.offload(token, Request::Plain(transfer)),
-            Err(error) => sink.done(token, -error.0),
+            (Ok(None), _) => return self.poll_stream(request, file, token, in_vain + 1),
+            (Ok(Some(n)), _) => sink.done(token, n as i32),
+            (Err(Errno::NOTSUP), Request::Transfer(transfer)) => sink.offload(token, Request::Plain(*transfer)),
+            (Err(error), _) => sink.done(token, -error.0),
         }
-        let_go(file, &transfer);
+        let_go(file, request);
     }
 
     /// The kernel would not take an operation: the fiber makes the plain call, whose answer is the right one.
@@ -227,9 +243,15 @@ impl LinuxAio {
             data => {
                 let token = data as Token;
                 match self.take(data) {
-                    Some(Operation::Stream { transfer, file, .. }) => {
-                        let_go(file, &transfer);
-                        sink.offload(token, Request::Plain(transfer));
+                    Some(Operation::Stream { request, file, .. }) => {
+                        let_go(file, &request);
+                        sink.offload(
+                            token,
+                            match request {
+                                Request::Transfer(transfer) => Request::Plain(transfer),
+                                other => other,
+                            },
+                        );
                     }
                     Some(Operation::Direct) => sink.done(token, -libc::ECANCELED),
                     None => {}
@@ -250,7 +272,8 @@ impl Engine for LinuxAio {
 
     fn queue(&mut self, request: &Request, token: Token) -> bool {
         let iocb = match *request {
-            Request::Transfer(transfer) if transfer.at_position() => return self.queue_stream(transfer, token),
+            Request::Transfer(transfer) if transfer.at_position() => return self.queue_stream(request, token),
+            Request::Socket(call) if call.can_be_tried() => return self.queue_stream(request, token),
             // A FIFO must be closed when it is: the kernel lets go of an iocb's file a little after its completion.
             Request::Poll { .. } => return self.readiness.add(request, token),
             Request::Transfer(transfer) if transfer.direct && !extends(&transfer) => {
@@ -276,8 +299,8 @@ impl Engine for LinuxAio {
         let Some(slot @ Some(Operation::Stream { .. })) = self.operations.get_mut(token as usize) else {
             return false;
         };
-        if let Some(Operation::Stream { transfer, file, .. }) = slot.take() {
-            let_go(file, &transfer);
+        if let Some(Operation::Stream { request, file, .. }) = slot.take() {
+            let_go(file, &request);
         }
         true
     }
@@ -330,8 +353,8 @@ impl Engine for LinuxAio {
 impl Drop for LinuxAio {
     fn drop(&mut self) {
         for operation in self.operations.iter().flatten() {
-            if let Operation::Stream { transfer, file, .. } = operation {
-                let_go(*file, transfer);
+            if let Operation::Stream { request, file, .. } = operation {
+                let_go(*file, request);
             }
         }
     }
@@ -364,8 +387,8 @@ fn poll(fd: c_int, events: i16, data: u64) -> Iocb {
 }
 
 /// A stream is not polled for any more.
-fn let_go(file: c_int, transfer: &Transfer) {
-    if file != transfer.fd {
+fn let_go(file: c_int, request: &Request) {
+    if request.fd() != Some(file) {
         fds::disown(file);
         let _ = sys::close(file);
     }

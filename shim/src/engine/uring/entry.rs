@@ -1,6 +1,6 @@
 //! Requests as submission queue entries.
 
-use crate::engine::{Data, Request, Transfer, Way};
+use crate::engine::{Action, Data, MAX_COUNT, Request, SocketCall, Transfer, Way};
 use io_uring::{opcode, squeue, types};
 use std::ffi::c_int;
 
@@ -84,10 +84,34 @@ pub fn of(request: &Request, file: File) -> Option<squeue::Entry> {
         }
         Request::Close { fd } => opcode::Close::new(types::Fd(fd)).build(),
         Request::Poll { fd, events } => opcode::PollAdd::new(types::Fd(fd), u32::from(events as u16)).build(),
+        Request::Socket(call) => of_socket(&call),
         Request::Plain(_)
         | Request::AwaitWriter { .. }
         | Request::Run(_)
         | Request::Kernel(_)
         | Request::Wait { .. } => return None,
     })
+}
+
+/// The entry of a call on a socket. Sends are of MSG_NOSIGNAL whatever they say.
+fn of_socket(call: &SocketCall) -> squeue::Entry {
+    let (fd, flags) = (types::Fd(call.fd), call.flags);
+    match call.action {
+        Action::Receive(p, n) => opcode::Recv::new(fd, p, length(n)).flags(flags).build(),
+        // A blocking send(2) on a stream ends when all of it is sent, and so says MSG_WAITALL here.
+        Action::Send(p, n) => opcode::Send::new(fd, p, length(n))
+            .flags(flags | libc::MSG_WAITALL)
+            .build(),
+        Action::ReceiveMessage(message) => opcode::RecvMsg::new(fd, message).flags(flags as u32).build(),
+        Action::SendMessage(message) => opcode::SendMsg::new(fd, message)
+            .flags((flags | libc::MSG_WAITALL) as u32)
+            .build(),
+        Action::Accept(address, len) => opcode::Accept::new(fd, address, len).flags(flags).build(),
+        Action::Connect(address, len) => opcode::Connect::new(fd, address, len).build(),
+    }
+}
+
+/// The kernel cuts more, too.
+fn length(n: usize) -> u32 {
+    n.min(MAX_COUNT) as u32
 }

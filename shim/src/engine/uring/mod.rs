@@ -106,16 +106,16 @@ impl Uring {
     /// io_uring_enter(2): submits everything queued, waits for `want` completions.
     fn enter(&mut self, want: u32) -> Result<usize, Errno> {
         let queued = self.ring.submission().len() as u32;
-        let submitter = self.ring.submitter();
+        // Not by the crate, which goes through libc's syscall(): that is our hook, and may let other fibers run.
         // SAFETY: no argument is passed; the queue's entries were vouched for when pushed.
-        let submitted = unsafe { submitter.enter::<libc::sigset_t>(queued, want, self.wait_flags, None) };
+        let submitted = unsafe { sys::io_uring_enter(self.ring.as_raw_fd(), queued, want, self.wait_flags) };
         let left = self.ring.submission().len();
         self.queued.drain(..queued as usize - left);
         if left > 0 {
             // What a hot file's operations read must not change under those that are still queued.
             self.hot.cool();
         }
-        submitted.map_err(Errno::from)
+        submitted
     }
 
     /// Takes completions off the queue: real ones to `done`, the wake-up's noted.
@@ -198,6 +198,10 @@ impl Engine for Uring {
 
     fn batches(&self) -> bool {
         true
+    }
+
+    fn does_sockets(&self) -> bool {
+        !self.broken
     }
 
     fn queue(&mut self, request: &Request, token: Token) -> bool {

@@ -1,0 +1,127 @@
+//! What a call of stdio costs that its buffer suffices for: plain and preloaded, on a fiber and off.
+//!
+//! As in the overhead part all processes stay alive and do short rounds in turn; the difference is that of two rounds
+//! beside each other, in nanoseconds.
+
+use std::time::Instant;
+
+use anyhow::Result;
+use comfy_table::Cell;
+use serde_json::{Value, json};
+
+use super::Bench;
+use super::bars::Bar;
+use super::live::{Hello, Live};
+use super::programs::Load;
+use super::progress::Progress;
+use super::report::{Part, table};
+use super::samples::Samples;
+
+/// A call by its word for stdio.c, how often a round makes it, and what it may cost more on a fiber.
+const CALLS: [(&str, u64, Option<f64>); 7] = [
+    ("fputc", 500_000, Some(2.0)),
+    ("getc", 500_000, Some(2.0)),
+    ("fprintf", 15_000, Some(25.0)),
+    ("fputs", 60_000, None),
+    ("fwrite", 60_000, None),
+    ("fgets", 60_000, None),
+    ("fread", 60_000, None),
+];
+
+/// How a process is started, and its word for stdio.c.
+const MODES: [(Load, &str); 4] = [
+    (Load::Plain, "off"),
+    (Load::Shim, "off"),
+    (Load::Plain, "fiber"),
+    (Load::Shim, "fiber"),
+];
+/// Columns of the table: a mode, and the one it is compared with.
+const COMPARED: [(&str, usize, usize); 2] = [("off a fiber", 1, 0), ("on a fiber", 3, 2)];
+
+/// The rounds of one call, a column a mode.
+type Rounds = Vec<[f64; MODES.len()]>;
+
+fn differences(rounds: &Rounds, mode: usize, base: usize) -> Samples {
+    rounds.iter().map(|round| round[mode] - round[base]).collect()
+}
+
+/// Measures and judges all calls.
+pub fn measure(bench: &Bench) -> Result<Part> {
+    let budget = bench.budget(6, 30);
+    let progress = Progress::start("stdio", budget);
+    let mut failures = Vec::new();
+    let mut bars = Vec::new();
+    let mut rows = table(
+        &["call", "plain", "preloaded, off a fiber", "preloaded, on a fiber"],
+        1,
+        true,
+    );
+    let mut samples = serde_json::Map::new();
+    for (call, calls, limit) in CALLS {
+        progress.show(call);
+        let rounds = match measure_call(bench, call, calls, budget / CALLS.len() as u32) {
+            Ok(rounds) => rounds,
+            Err(error) => {
+                failures.push(format!("{error:#}"));
+                Rounds::new()
+            }
+        };
+        let plain: Samples = rounds.iter().map(|round| round[0]).collect();
+        let mut row = vec![Cell::new(call), Cell::new(shown(plain.median(), ""))];
+        let mut value = json!({ "plain": plain });
+        for (title, mode, base) in COMPARED {
+            let more = differences(&rounds, mode, base);
+            row.push(Cell::new(shown(more.median(), "+")));
+            value[title] = json!(more);
+        }
+        rows.add_row(row);
+        samples.insert(call.to_owned(), value);
+        if let Some(limit) = limit {
+            let more = differences(&rounds, 3, 2).median();
+            bars.push(Bar::at_most(format!("{call} on a fiber"), limit, "ns more", more));
+        }
+    }
+    drop(progress);
+    Ok(Part {
+        key: "stdio",
+        title: "stdio: ns a call that its buffer suffices for".to_owned(),
+        table: rows,
+        bars,
+        notes: vec!["medians of the rounds; what it takes more, of each round's difference to plain".to_owned()],
+        failures,
+        samples: Value::Object(samples),
+    })
+}
+
+fn shown(ns: Option<f64>, sign: &str) -> String {
+    match ns {
+        Some(ns) if sign.is_empty() => format!("{ns:.1}"),
+        Some(ns) => format!("{ns:+.1}"),
+        None => "failed".to_owned(),
+    }
+}
+
+fn measure_call(bench: &Bench, call: &str, calls: u64, budget: std::time::Duration) -> Result<Rounds> {
+    let mut live = Vec::new();
+    for (load, place) in MODES {
+        let mut command = bench.programs.command(&bench.programs.stdio, load);
+        command.args([call, place]).arg(&bench.calls_dir);
+        let meant = Hello {
+            preloaded: load != Load::Plain,
+            fiber: place == "fiber",
+        };
+        live.push(Live::start_rounds(command, format!("{call} ({place})"), meant)?);
+    }
+    let (start, mut rounds) = (Instant::now(), Rounds::new());
+    while bench.more_rounds(rounds.len(), 1, start.elapsed() < budget) {
+        let mut round = [0.0; MODES.len()];
+        for (ns, live) in round.iter_mut().zip(&mut live) {
+            *ns = live.round(calls)?;
+        }
+        rounds.push(round);
+    }
+    for live in live {
+        live.end()?;
+    }
+    Ok(rounds)
+}

@@ -1,0 +1,75 @@
+//! The C API of cancellation: see the parent module for the rules.
+
+use super::{FiberHandle, answer, handle, object, store};
+use crate::cancel::{self, Cleanup};
+use crate::errno::Errno;
+use crate::key;
+use crate::sync::on_fiber;
+use core::ffi::{c_int, c_void};
+
+const ENABLE: c_int = 0;
+const DISABLE: c_int = 1;
+const DEFERRED: c_int = 0;
+const ASYNCHRONOUS: c_int = 1;
+
+#[unsafe(no_mangle)]
+pub extern "C" fn fiber_cancel(f: *mut FiberHandle) -> c_int {
+    answer(|| cancel::request(handle(f)))
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn fiber_setcancelstate(state: c_int, old: *mut c_int) -> c_int {
+    answer(|| {
+        if !matches!(state, ENABLE | DISABLE) {
+            return Err(Errno::EINVAL);
+        }
+        let enabled = cancel::set_enabled(state == ENABLE)?;
+        store(old, if enabled { ENABLE } else { DISABLE });
+        Ok(())
+    })
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn fiber_setcanceltype(kind: c_int, old: *mut c_int) -> c_int {
+    answer(|| {
+        on_fiber()?;
+        match kind {
+            DEFERRED => {
+                store(old, DEFERRED);
+                Ok(())
+            }
+            ASYNCHRONOUS => Err(Errno::ENOTSUP),
+            _ => Err(Errno::EINVAL),
+        }
+    })
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn fiber_testcancel() {
+    if let Ok(worker) = on_fiber() {
+        let _ = cancel::act_on(cancel::check(worker.running()));
+    }
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn fiber_cleanup_enter(here: *mut Cleanup, routine: Option<key::Destructor>, arg: *mut c_void) {
+    extern "C" fn nothing(_: *mut c_void) {}
+    let routine = routine.unwrap_or(nothing);
+    let me = on_fiber().ok().map(|worker| worker.running());
+    let next = me.and_then(key::top_cleanup).unwrap_or(core::ptr::null_mut());
+    store(here, Cleanup { routine, arg, next });
+    if let Some(me) = me {
+        key::set_top_cleanup(me, here);
+    }
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn fiber_cleanup_leave(here: *mut Cleanup, execute: c_int) {
+    let Ok(cleanup) = object(here.cast_const()) else { return };
+    if let Ok(worker) = on_fiber() {
+        key::set_top_cleanup(worker.running(), cleanup.next);
+    }
+    if execute != 0 {
+        (cleanup.routine)(cleanup.arg);
+    }
+}

@@ -1,0 +1,143 @@
+//! pthread_barrier_*(3): fibers and threads count together, in libc's own words; only who waits does so in two ways.
+//!
+//! All who enter are numbered; a round is complete, and its number published, when as many as it takes have entered. So
+//! a fiber enters as libc does, and parks instead of waiting on the futex of the published number.
+
+use super::{LOT, Patience, Wait, released};
+use crate::call::Call;
+use crate::calls::Outcome;
+use crate::deadlines::NEVER;
+use crate::lot::{ANY, Which};
+use crate::policy::Why;
+use crate::sys;
+use libc::pthread_barrier_t;
+use std::ffi::c_int;
+use std::sync::atomic::{AtomicU32, Ordering::*, fence};
+
+/// libc's `struct pthread_barrier`.
+#[repr(C)]
+struct Barrier {
+    /// How many have entered since it was made, or reset.
+    entered: AtomicU32,
+    /// How many had when the last complete round was.
+    complete: AtomicU32,
+    count: u32,
+    shared: u32,
+    /// How many have left.
+    left: AtomicU32,
+}
+
+/// libc starts counting anew here, at the end of a round.
+const MOST_ENTERED: u32 = u32::MAX / 2;
+
+fn of<'a>(b: *mut pthread_barrier_t) -> &'a Barrier {
+    // SAFETY: the C caller's, initialised and alive during the call; of the same layout.
+    unsafe { &*b.cast::<Barrier>() }
+}
+
+impl Barrier {
+    fn last_number(&self) -> u32 {
+        MOST_ENTERED - MOST_ENTERED % self.count
+    }
+
+    /// Wakes threads and fibers that wait for `word` to change.
+    fn wake(&self, word: &AtomicU32) {
+        sys::futex_wake(word, u32::MAX >> 1, self.shared != 0);
+        fence(SeqCst);
+        LOT.get().wake_exactly(std::ptr::from_ref(self).addr(), Which::All);
+    }
+
+    /// Parks until `word` is not `value` any more.
+    fn wait(&self, call: &Call<'_>, word: &AtomicU32, value: u32) {
+        let mut patience = Patience::new();
+        while word.load(Acquire) == value {
+            let wait = Wait {
+                key: std::ptr::from_ref(self).addr(),
+                mark: ANY,
+                again: false,
+                // Another process's entries are not seen.
+                deadline: if self.shared != 0 { patience.next(NEVER) } else { NEVER },
+            };
+            wait.park(call, || word.load(Acquire) != value);
+        }
+    }
+
+    /// Enters: the number of the caller.
+    fn enter(&self, call: &Call<'_>) -> u32 {
+        loop {
+            let number = self.entered.fetch_add(1, AcqRel) + 1;
+            if number <= self.last_number() {
+                return number;
+            }
+            // It is about to be reset: enter again afterwards.
+            let mut now = number;
+            while now > self.last_number() {
+                self.wait(call, &self.entered, now);
+                now = self.entered.load(Acquire);
+            }
+        }
+    }
+}
+
+/// pthread_barrier_wait(3).
+pub fn wait(call: &Call<'_>, b: *mut pthread_barrier_t) -> Outcome {
+    let barrier = of(b);
+    let (count, number) = (barrier.count, barrier.enter(call));
+    let mut complete = barrier.complete.load(Relaxed);
+    while complete + count <= number {
+        // Its round is complete, with it.
+        let round = number - number % count;
+        match barrier
+            .complete
+            .compare_exchange_weak(complete, round, Release, Relaxed)
+        {
+            Ok(_) => {
+                barrier.wake(&barrier.complete);
+                complete = round;
+                break;
+            }
+            Err(now) => complete = now,
+        }
+    }
+    while number > complete {
+        barrier.wait(call, &barrier.complete, complete);
+        complete = barrier.complete.load(Acquire);
+    }
+    fence(Acquire);
+    let last = barrier.last_number();
+    // From here on another may destroy it, unless this is the last one to leave before a reset.
+    if barrier.left.fetch_add(1, Release) + 1 == last {
+        fence(Acquire);
+        barrier.complete.store(0, Relaxed);
+        barrier.left.store(0, Relaxed);
+        barrier.entered.store(0, Release);
+        barrier.wake(&barrier.entered);
+    }
+    let serial = number.is_multiple_of(count);
+    Outcome::Done(Ok(if serial {
+        libc::PTHREAD_BARRIER_SERIAL_THREAD as isize
+    } else {
+        0
+    }))
+}
+
+/// pthread_barrier_wait(3) off a fiber.
+#[inline(always)]
+pub unsafe fn wait_plainly(
+    real: unsafe extern "C" fn(*mut pthread_barrier_t) -> c_int,
+    b: *mut pthread_barrier_t,
+) -> c_int {
+    // SAFETY: libc's own function, with its caller's argument.
+    let result = unsafe { real(b) };
+    released(b, Which::All);
+    result
+}
+
+/// pthread_barrier_destroy(3) waits until all have left: they may be fibers of this thread, which must run for that.
+pub fn destroy(call: &Call<'_>, b: *mut pthread_barrier_t) -> Outcome {
+    let barrier = of(b);
+    while barrier.left.load(Acquire) != barrier.entered.load(Relaxed) {
+        call.thread.yield_now(call.fiber);
+    }
+    Outcome::Through(Why::Quick)
+}

@@ -1,0 +1,66 @@
+//! The locks of C11's <threads.h>: libc's are the pthread ones under other names, with other results.
+
+use super::{cond, mutex};
+use crate::call::Call;
+use crate::calls::Outcome;
+use libc::{pthread_cond_t, pthread_mutex_t, timespec};
+use std::ffi::c_int;
+
+pub const SUCCESS: isize = 0;
+const BUSY: isize = 1;
+pub const ERROR: isize = 2;
+const NO_MEMORY: isize = 3;
+const TIMED_OUT: isize = 4;
+
+/// A thrd_* result for an error number.
+fn result(error: isize) -> isize {
+    match error as c_int {
+        0 => SUCCESS,
+        libc::EBUSY => BUSY,
+        libc::ENOMEM => NO_MEMORY,
+        libc::ETIMEDOUT => TIMED_OUT,
+        _ => ERROR,
+    }
+}
+
+fn translated(outcome: Outcome) -> Outcome {
+    match outcome {
+        Outcome::Done(Ok(error)) => Outcome::Done(Ok(result(error))),
+        outcome => outcome,
+    }
+}
+
+pub fn mtx_lock(call: &Call<'_>, m: *mut pthread_mutex_t) -> Outcome {
+    translated(mutex::lock(call, m))
+}
+
+pub fn mtx_trylock(call: &Call<'_>, m: *mut pthread_mutex_t) -> Outcome {
+    translated(mutex::trylock(call, m))
+}
+
+pub fn mtx_timedlock(call: &Call<'_>, m: *mut pthread_mutex_t, time: *const timespec) -> Outcome {
+    translated(mutex::timedlock(call, m, time))
+}
+
+/// mtx_unlock(3), on a fiber and off.
+#[inline(always)]
+pub fn mtx_unlock(real: unsafe extern "C" fn(*mut pthread_mutex_t) -> c_int, m: *mut pthread_mutex_t) -> c_int {
+    match mutex::unlock(real, m) {
+        // libc's own answer, which is a thrd_* result, or ours.
+        libc::EPERM => ERROR as c_int,
+        answer => answer,
+    }
+}
+
+pub fn cnd_wait(call: &Call<'_>, c: *mut pthread_cond_t, m: *mut pthread_mutex_t) -> Outcome {
+    translated(cond::wait(call, c, m))
+}
+
+pub fn cnd_timedwait(
+    call: &Call<'_>,
+    c: *mut pthread_cond_t,
+    m: *mut pthread_mutex_t,
+    time: *const timespec,
+) -> Outcome {
+    translated(cond::timedwait(call, c, m, time))
+}

@@ -1,0 +1,179 @@
+//! pthread_cond_*(3): a fiber waits in the lot, not in the condition's memory; who signals looks there first.
+//!
+//! It queues up before it releases the mutex, so that no signal from then on is lost. A signal wakes a fiber if there is
+//! one, else a thread; a broadcast wakes both.
+
+use super::{LOT, Patience, Wait, Woken, code, is_supported, is_valid, mutex};
+use crate::call::Call;
+use crate::calls::Outcome;
+use crate::deadlines::{Deadline, NEVER};
+use crate::errno::Errno;
+use crate::lot::{ANY, Which};
+use libc::{clockid_t, pthread_cond_t, pthread_mutex_t, timespec};
+use std::cell::Cell;
+use std::ffi::c_int;
+use std::mem::MaybeUninit;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+type OnCond = unsafe extern "C" fn(*mut pthread_cond_t) -> c_int;
+
+/// pthread_cond_wait(3).
+pub fn wait(call: &Call<'_>, c: *mut pthread_cond_t, m: *mut pthread_mutex_t) -> Outcome {
+    code(wait_until(call, c, m, NEVER))
+}
+
+/// pthread_cond_timedwait(3).
+pub fn timedwait(call: &Call<'_>, c: *mut pthread_cond_t, m: *mut pthread_mutex_t, time: *const timespec) -> Outcome {
+    let clock = if flags(c) & MONOTONIC != 0 {
+        libc::CLOCK_MONOTONIC
+    } else {
+        libc::CLOCK_REALTIME
+    };
+    clockwait(call, c, m, clock, time)
+}
+
+/// pthread_cond_clockwait(3).
+pub fn clockwait(
+    call: &Call<'_>,
+    c: *mut pthread_cond_t,
+    m: *mut pthread_mutex_t,
+    clock: clockid_t,
+    time: *const timespec,
+) -> Outcome {
+    // SAFETY: the C caller's.
+    let time = unsafe { &*time };
+    if !is_valid(time) || !is_supported(clock) {
+        return code(Err(Errno::INVAL));
+    }
+    code(wait_until(call, c, m, super::deadline(clock, time)))
+}
+
+fn wait_until(
+    call: &Call<'_>,
+    c: *mut pthread_cond_t,
+    m: *mut pthread_mutex_t,
+    deadline: Deadline,
+) -> Result<(), Errno> {
+    // Another process's signals are not seen: its waiters look for themselves, now and then.
+    let shared = flags(c) & SHARED != 0;
+    let wait = Wait {
+        key: c.addr(),
+        mark: ANY,
+        again: false,
+        deadline: if shared { Patience::longest(deadline) } else { deadline },
+    };
+    let refused = Cell::new(None);
+    let woken = wait.park(call, || {
+        refused.set(mutex::give(call, m).err());
+        refused.get().is_some()
+    });
+    if let Some(error) = refused.get() {
+        return Err(error);
+    }
+    mutex::take(call, m, || Ok(NEVER))?;
+    if woken == Woken::Timeout && (!shared || crate::sys::now() >= deadline) {
+        return Err(Errno::TIMEDOUT);
+    }
+    Ok(())
+}
+
+/// pthread_cond_wait(3) off a fiber.
+#[inline(always)]
+pub unsafe fn wait_plainly(
+    real: unsafe extern "C" fn(*mut pthread_cond_t, *mut pthread_mutex_t) -> c_int,
+    c: *mut pthread_cond_t,
+    m: *mut pthread_mutex_t,
+) -> c_int {
+    mutex::before_unseen_release(m);
+    // SAFETY: libc's own function, with its caller's arguments.
+    unsafe { real(c, m) }
+}
+
+/// pthread_cond_timedwait(3) off a fiber.
+#[inline(always)]
+pub unsafe fn timedwait_plainly(
+    real: unsafe extern "C" fn(*mut pthread_cond_t, *mut pthread_mutex_t, *const timespec) -> c_int,
+    c: *mut pthread_cond_t,
+    m: *mut pthread_mutex_t,
+    time: *const timespec,
+) -> c_int {
+    mutex::before_unseen_release(m);
+    // SAFETY: libc's own function, with its caller's arguments.
+    unsafe { real(c, m, time) }
+}
+
+/// pthread_cond_clockwait(3) off a fiber.
+#[inline(always)]
+pub unsafe fn clockwait_plainly(
+    real: unsafe extern "C" fn(*mut pthread_cond_t, *mut pthread_mutex_t, clockid_t, *const timespec) -> c_int,
+    c: *mut pthread_cond_t,
+    m: *mut pthread_mutex_t,
+    clock: clockid_t,
+    time: *const timespec,
+) -> c_int {
+    mutex::before_unseen_release(m);
+    // SAFETY: libc's own function, with its caller's arguments.
+    unsafe { real(c, m, clock, time) }
+}
+
+/// pthread_cond_signal(3), on a fiber and off.
+#[inline(always)]
+pub fn signal(real: OnCond, c: *mut pthread_cond_t) -> c_int {
+    if LOT.get().may_wait(c.addr()) && signal_fiber(c) {
+        return 0;
+    }
+    // SAFETY: libc's own function, with its caller's argument.
+    unsafe { real(c) }
+}
+
+/// Whether that was all there is to do.
+#[cold]
+fn signal_fiber(c: *mut pthread_cond_t) -> bool {
+    // Of a shared one nobody knows who else waits.
+    LOT.get().wake_exactly(c.addr(), Which::First) > 0 && flags(c) & SHARED == 0
+}
+
+/// pthread_cond_broadcast(3), on a fiber and off.
+#[inline(always)]
+pub fn broadcast(real: OnCond, c: *mut pthread_cond_t) -> c_int {
+    let lot = LOT.get();
+    if lot.may_wait(c.addr()) {
+        lot.wake_exactly(c.addr(), Which::All);
+    }
+    // SAFETY: libc's own function, with its caller's argument.
+    unsafe { real(c) }
+}
+
+const SHARED: u32 = 1;
+const MONOTONIC: u32 = 2;
+
+/// What libc keeps of a condition's attributes, [`SHARED`] and [`MONOTONIC`].
+fn flags(c: *mut pthread_cond_t) -> u32 {
+    let words = c.cast::<AtomicU32>();
+    // SAFETY: within the C caller's condition, whose words libc changes atomically.
+    unsafe { &*words.add(flags_word()) }.load(Ordering::Relaxed)
+}
+
+/// Which of a condition's words has them: it has moved between libc's versions, so one is made to see.
+fn flags_word() -> usize {
+    static FOUND: AtomicU32 = AtomicU32::new(u32::MAX);
+    let found = FOUND.load(Ordering::Relaxed);
+    if found != u32::MAX {
+        return found as usize;
+    }
+    let mut condition = MaybeUninit::<pthread_cond_t>::zeroed();
+    let mut attributes = MaybeUninit::<libc::pthread_condattr_t>::zeroed();
+    // SAFETY: both are alive, and made before they are used.
+    unsafe {
+        libc::pthread_condattr_init(attributes.as_mut_ptr());
+        libc::pthread_condattr_setclock(attributes.as_mut_ptr(), libc::CLOCK_MONOTONIC);
+        libc::pthread_cond_init(condition.as_mut_ptr(), attributes.as_ptr());
+    }
+    let words = condition.as_ptr().cast::<u32>();
+    let all = size_of::<pthread_cond_t>() / size_of::<u32>();
+    // SAFETY: within the condition, all of which was zeroed before libc made it.
+    let word = (0..all).find(|at| unsafe { *words.add(*at) } & 3 == MONOTONIC);
+    let word = word.unwrap_or(9);
+    FOUND.store(word as u32, Ordering::Relaxed);
+    word
+}

@@ -1,0 +1,112 @@
+//! pthread_join(3) and its kin: of a plain thread, whose end only libc sees; so a thread of the pool waits for it.
+//!
+//! It does so in turns, so that more joins than the pool has threads hold up nobody for long.
+
+use super::{Patience, Wait, code, deadline, is_supported, is_valid, plainly};
+use crate::call::Call;
+use crate::calls::{Outcome, offload};
+use crate::deadlines::{Deadline, NEVER};
+use crate::errno::Errno;
+use crate::lot::ANY;
+use crate::policy::{Alone, Why};
+use crate::sys;
+use libc::{clockid_t, pthread_t, timespec};
+use std::ffi::{c_int, c_void};
+use std::ptr::null_mut;
+
+type Value = *mut *mut c_void;
+
+unsafe extern "C" {
+    fn pthread_tryjoin_np(thread: pthread_t, value: Value) -> c_int;
+    fn pthread_clockjoin_np(thread: pthread_t, value: Value, clock: clockid_t, time: *const timespec) -> c_int;
+}
+
+/// How long a turn is.
+const TURN: u64 = 100_000_000;
+
+pub fn join(call: &Call<'_>, thread: pthread_t, value: Value) -> Outcome {
+    join_until(call, thread, value, NEVER).map_or_else(Outcome::Through, code)
+}
+
+pub fn timedjoin(call: &Call<'_>, thread: pthread_t, value: Value, time: *const timespec) -> Outcome {
+    clockjoin(call, thread, value, libc::CLOCK_REALTIME, time)
+}
+
+pub fn clockjoin(call: &Call<'_>, thread: pthread_t, value: Value, clock: clockid_t, time: *const timespec) -> Outcome {
+    // SAFETY: the C caller's; null is without limit.
+    let until = match unsafe { time.as_ref() } {
+        None => NEVER,
+        Some(time) if is_valid(time) && is_supported(clock) => deadline(clock, time),
+        Some(_) => return Outcome::Through(Why::Unusual),
+    };
+    join_until(call, thread, value, until).map_or_else(Outcome::Through, code)
+}
+
+/// thrd_join(3).
+pub fn thrd_join(call: &Call<'_>, thread: pthread_t, result: *mut c_int) -> Outcome {
+    let mut value = null_mut();
+    match join_until(call, thread, &raw mut value, NEVER) {
+        Err(why) => Outcome::Through(why),
+        Ok(Err(_)) => Outcome::Done(Ok(super::c11::ERROR)),
+        Ok(Ok(())) => {
+            if !result.is_null() {
+                // SAFETY: not null; the C caller's.
+                unsafe { result.write(value.addr() as c_int) };
+            }
+            Outcome::Done(Ok(super::c11::SUCCESS))
+        }
+    }
+}
+
+/// Err where libc's own function is to do it.
+fn join_until(call: &Call<'_>, thread: pthread_t, value: Value, deadline: Deadline) -> Result<Result<(), Errno>, Why> {
+    // SAFETY: no memory is touched.
+    if thread == unsafe { libc::pthread_self() } {
+        return Err(Why::Unusual);
+    }
+    if call.load().alone == Alone::Entirely {
+        return Err(Why::Alone);
+    }
+    // SAFETY: the C caller's.
+    let mut error = plainly(|| unsafe { pthread_tryjoin_np(thread, value) });
+    let mut patience = Patience::new();
+    while error == libc::EBUSY {
+        let now = sys::now();
+        if now >= deadline {
+            return Ok(Err(Errno::TIMEDOUT));
+        }
+        if !call.has_engine() {
+            // No pool either: look again by and by.
+            error = look_again(call, thread, value, patience.next(deadline));
+            continue;
+        }
+        let until = deadline.min(now + TURN);
+        error = offload::run(call, || {
+            let until = timespec {
+                tv_sec: (until / 1_000_000_000) as i64,
+                tv_nsec: (until % 1_000_000_000) as i64,
+            };
+            // SAFETY: the C caller's, whose call lasts until the pool's thread is done.
+            match unsafe { pthread_clockjoin_np(thread, value, libc::CLOCK_MONOTONIC, &until) } {
+                libc::ETIMEDOUT => libc::EBUSY,
+                error => error,
+            }
+        })
+        .ok_or(Why::NoEngine)?;
+    }
+    Ok(if error == 0 { Ok(()) } else { Err(Errno(error)) })
+}
+
+/// Parks until `deadline`, then looks whether the thread has ended.
+fn look_again(call: &Call<'_>, thread: pthread_t, value: Value, deadline: Deadline) -> c_int {
+    let wait = Wait {
+        // Nobody wakes it: nothing else has the address of this call's own variable.
+        key: (&raw const deadline).addr(),
+        mark: ANY,
+        again: false,
+        deadline,
+    };
+    wait.park(call, || false);
+    // SAFETY: the C caller's.
+    plainly(|| unsafe { pthread_tryjoin_np(thread, value) })
+}

@@ -1,0 +1,402 @@
+//! pthread_mutex_*(3): a fiber changes libc's own lock word as libc does, and leaves another owner in it.
+//!
+//! libc knows a mutex's owner by the thread's number, and fibers of one thread have the same. So a mutex that a fiber
+//! holds says that [`A_FIBER`] holds it, which no thread's number is, and which one in a field that libc uses for other
+//! kinds only. A plain thread finds it locked and waits on its futex as ever; a fiber parks.
+//!
+//! Robust, priority-inheriting and -protecting ones belong to a thread in the kernel: [`super::special`].
+
+use super::special;
+use super::{Patience, Wait, code, deadline, is_supported, is_valid, plainly, released};
+use crate::allocator;
+use crate::call::Call;
+use crate::calls::Outcome;
+use crate::deadlines::{Deadline, NEVER};
+use crate::errno::Errno;
+use crate::lot::{ANY, Which};
+use crate::thread::Thread;
+use crate::{sys, tls};
+use libc::{clockid_t, pthread_mutex_t, timespec};
+use std::ffi::{c_int, c_void};
+use std::ptr::null_mut;
+use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, Ordering::*};
+
+/// libc's `struct __pthread_mutex_s` on 64-bit machines.
+#[repr(C)]
+pub struct Mutex {
+    /// 0 free, 1 locked, 2 locked and threads wait on it.
+    word: AtomicU32,
+    /// Of a recursive one: how often its owner has locked it.
+    count: AtomicU32,
+    owner: AtomicU32,
+    users: AtomicU32,
+    kind: AtomicU32,
+    _spins: u32,
+    /// Which fiber has it. libc's list of a thread's robust mutexes, for those alone.
+    fiber: AtomicPtr<c_void>,
+    _list: *mut c_void,
+}
+
+const _: () = assert!(size_of::<Mutex>() == size_of::<pthread_mutex_t>());
+
+/// The owner of what a fiber holds: no thread has so high a number.
+const A_FIBER: u32 = 1 << 30;
+
+/// What of the kind decides how a mutex is locked, and the bits of it.
+const KIND: u32 = 0x7f;
+const TYPE: u32 = 3;
+const SPECIAL: u32 = 0x70;
+const INHERITS: u32 = 0x20;
+const SHARED: u32 = 0x80;
+
+const NORMAL: u32 = 0;
+const RECURSIVE: u32 = 1;
+const ERROR_CHECKING: u32 = 2;
+
+/// Where libc says that the process has but one thread, from 2.32 on.
+static SINGLE_THREADED: AtomicPtr<AtomicU8> = AtomicPtr::new(null_mut());
+static NOT_KNOWN: AtomicU8 = AtomicU8::new(0);
+
+pub fn bind() {
+    // SAFETY: a lookup by name; libc's variable is one byte.
+    let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"__libc_single_threaded".as_ptr()) };
+    let variable = if found.is_null() {
+        (&raw const NOT_KNOWN).cast_mut()
+    } else {
+        found.cast()
+    };
+    SINGLE_THREADED.store(variable, Relaxed);
+}
+
+/// No other thread could see the steps of a change, so that they need not be one: libc spares itself that, too.
+#[inline(always)]
+fn single_threaded() -> bool {
+    let variable = SINGLE_THREADED.load(Relaxed);
+    // SAFETY: null until bound, then a byte that stays.
+    !variable.is_null() && unsafe { &*variable }.load(Relaxed) != 0
+}
+
+/// The program's mutex.
+#[inline(always)]
+pub fn of<'a>(m: *mut pthread_mutex_t) -> &'a Mutex {
+    // SAFETY: the C caller's, initialised and alive during the call; of the same layout (module docs).
+    unsafe { &*m.cast::<Mutex>() }
+}
+
+impl Mutex {
+    #[inline(always)]
+    fn kind(&self) -> u32 {
+        self.kind.load(Relaxed) & KIND
+    }
+
+    pub fn mutex_type(&self) -> u32 {
+        self.kind.load(Relaxed) & TYPE
+    }
+
+    #[inline(always)]
+    pub fn is_special(&self) -> bool {
+        self.kind.load(Relaxed) & SPECIAL != 0
+    }
+
+    fn inherits_priority(&self) -> bool {
+        self.kind.load(Relaxed) & INHERITS != 0
+    }
+
+    pub fn counts_owners(&self) -> bool {
+        matches!(self.mutex_type(), RECURSIVE | ERROR_CHECKING)
+    }
+
+    /// The owner's number is in the word for robust and priority-inheriting ones, and beside it for all.
+    pub fn is_owned_by(&self, thread: c_int) -> bool {
+        self.owner.load(Relaxed) as c_int == thread
+    }
+
+    /// Its owner died, and whoever came next gave it up.
+    pub fn is_not_recoverable(&self) -> bool {
+        self.owner.load(Relaxed) == i32::MAX as u32 - 1
+    }
+
+    pub fn times_locked(&self) -> u32 {
+        self.count.load(Relaxed)
+    }
+
+    #[inline(always)]
+    fn try_word(&self) -> bool {
+        if single_threaded() {
+            let free = self.word.load(Relaxed) == 0;
+            if free {
+                self.word.store(1, Relaxed);
+            }
+            free
+        } else {
+            self.word.compare_exchange(0, 1, Acquire, Relaxed).is_ok()
+        }
+    }
+
+    /// A fiber has just taken the word.
+    #[inline(always)]
+    fn own(&self) {
+        self.owner.store(A_FIBER, Release);
+        self.users.store(self.users.load(Relaxed).wrapping_add(1), Relaxed);
+    }
+
+    #[inline(always)]
+    fn is_fibers(&self) -> bool {
+        self.owner.load(Relaxed) == A_FIBER
+    }
+
+    fn is_owned_by_fiber(&self, fiber: *mut c_void) -> bool {
+        // Which fiber is written before that it is one: else one that had it last could read its own name.
+        self.owner.load(Acquire) == A_FIBER && self.fiber.load(Relaxed) == fiber
+    }
+
+    /// Gives up what a fiber holds.
+    #[inline(always)]
+    fn release(&self) {
+        self.owner.store(0, Relaxed);
+        self.users.store(self.users.load(Relaxed).wrapping_sub(1), Relaxed);
+        let shared = self.kind.load(Relaxed) & SHARED != 0;
+        let before = if single_threaded() {
+            let before = self.word.load(Relaxed);
+            self.word.store(0, Relaxed);
+            before
+        } else {
+            self.word.swap(0, Release)
+        };
+        // From here on another may destroy it: only its address is used.
+        if before > 1 {
+            wake_thread(&self.word, shared);
+        }
+        released(self, Which::First);
+    }
+
+    /// The fiber's second locking of what it has; None if it has not.
+    fn relock(&self, fiber: *mut c_void) -> Option<Result<(), Errno>> {
+        if !self.is_owned_by_fiber(fiber) {
+            return None;
+        }
+        match self.kind() {
+            RECURSIVE => {
+                let Some(count) = self.count.load(Relaxed).checked_add(1) else {
+                    return Some(Err(Errno::AGAIN));
+                };
+                self.count.store(count, Relaxed);
+                Some(Ok(()))
+            }
+            ERROR_CHECKING => Some(Err(Errno::DEADLK)),
+            _ => None,
+        }
+    }
+
+    fn own_anew(&self, fiber: *mut c_void) {
+        self.fiber.store(fiber, Relaxed);
+        self.own();
+        if self.kind() == RECURSIVE {
+            self.count.store(1, Relaxed);
+        }
+    }
+
+    /// Takes the word, parking as long as others have it.
+    fn acquire(&self, call: &Call<'_>, until: impl Fn() -> Result<Deadline, Errno>) -> Result<(), Errno> {
+        if self.try_word() {
+            return Ok(());
+        }
+        let deadline = until()?;
+        let shared = self.kind.load(Relaxed) & SHARED != 0;
+        let mut patience = Patience::new();
+        let mut again = false;
+        loop {
+            // A plain thread may release it inside pthread_cond_wait, another process anyhow: nobody sees that.
+            let sees_release = self.is_fibers() && !shared;
+            let wait = Wait {
+                key: std::ptr::from_ref(self).addr(),
+                mark: ANY,
+                again,
+                deadline: if sees_release {
+                    deadline
+                } else {
+                    patience.next(deadline)
+                },
+            };
+            if wait.park(call, || self.try_word()) == super::Woken::Ready || self.try_word() {
+                return Ok(());
+            }
+            if deadline != NEVER && sys::now() >= deadline {
+                // Who was woken to take it and does not must let the next one.
+                released(self, Which::First);
+                return Err(Errno::TIMEDOUT);
+            }
+            again = true;
+        }
+    }
+}
+
+/// The usual case, at once: an uncontended one of the usual kind, of which it does not matter who has it.
+#[inline(always)]
+pub fn lock_at_once(thread: &Thread, m: *mut pthread_mutex_t) -> Option<c_int> {
+    let mutex = of(m);
+    if mutex.kind() != NORMAL || !thread.afford() || !mutex.try_word() {
+        return None;
+    }
+    mutex.own();
+    Some(0)
+}
+
+/// pthread_mutex_lock(3).
+pub fn lock(call: &Call<'_>, m: *mut pthread_mutex_t) -> Outcome {
+    lock_until(call, m, || Ok(NEVER))
+}
+
+/// pthread_mutex_timedlock(3).
+pub fn timedlock(call: &Call<'_>, m: *mut pthread_mutex_t, time: *const timespec) -> Outcome {
+    clocklock(call, m, libc::CLOCK_REALTIME, time)
+}
+
+/// pthread_mutex_clocklock(3).
+pub fn clocklock(call: &Call<'_>, m: *mut pthread_mutex_t, clock: clockid_t, time: *const timespec) -> Outcome {
+    if !is_supported(clock) {
+        return code(Err(Errno::INVAL));
+    }
+    // SAFETY: the C caller's; only looked at if it has to wait, as libc does.
+    lock_until(call, m, || match unsafe { &*time } {
+        // The kernel waits for these, and takes no time before its own.
+        time if of(m).inherits_priority() && time.tv_sec < 0 => Err(Errno::INVAL),
+        time if is_valid(time) => Ok(deadline(clock, time)),
+        _ => Err(Errno::INVAL),
+    })
+}
+
+fn lock_until(call: &Call<'_>, m: *mut pthread_mutex_t, until: impl Fn() -> Result<Deadline, Errno>) -> Outcome {
+    call.give_way();
+    code(take(call, m, until))
+}
+
+/// Locks `m` for the running fiber.
+pub fn take(
+    call: &Call<'_>,
+    m: *mut pthread_mutex_t,
+    until: impl Fn() -> Result<Deadline, Errno>,
+) -> Result<(), Errno> {
+    let mutex = of(m);
+    if mutex.is_special() {
+        return special::take(call, m, until);
+    }
+    if let Some(result) = mutex.relock(call.fiber) {
+        call.inline();
+        return result;
+    }
+    if mutex.try_word() {
+        call.inline();
+    } else if allocator::is_calling() {
+        block(mutex);
+    } else {
+        mutex.acquire(call, until)?;
+    }
+    mutex.own_anew(call.fiber);
+    Ok(())
+}
+
+#[cold]
+fn wake_thread(word: &AtomicU32, shared: bool) {
+    sys::futex_wake(word, 1, shared);
+}
+
+/// Waits as a plain thread does.
+fn block(mutex: &Mutex) {
+    let shared = mutex.kind.load(Relaxed) & SHARED != 0;
+    while mutex.word.swap(2, Acquire) != 0 {
+        sys::futex_wait(&mutex.word, 2, shared);
+    }
+}
+
+/// pthread_mutex_trylock(3).
+pub fn trylock(call: &Call<'_>, m: *mut pthread_mutex_t) -> Outcome {
+    let mutex = of(m);
+    if mutex.is_special() {
+        return code(special::try_take(call, m));
+    }
+    call.inline();
+    let result = match mutex.relock(call.fiber) {
+        Some(result) if mutex.kind() == RECURSIVE => result,
+        _ if mutex.try_word() => {
+            mutex.own_anew(call.fiber);
+            Ok(())
+        }
+        _ => {
+            // Who tries in a loop waits for one that may be of the same thread.
+            call.give_way();
+            Err(Errno::BUSY)
+        }
+    };
+    code(result)
+}
+
+/// pthread_mutex_unlock(3), on a fiber and off.
+#[inline(always)]
+pub fn unlock(real: unsafe extern "C" fn(*mut pthread_mutex_t) -> c_int, m: *mut pthread_mutex_t) -> c_int {
+    let mutex = of(m);
+    if mutex.is_fibers() && mutex.kind() == NORMAL {
+        mutex.release();
+        return 0;
+    }
+    unlock_other(real, m)
+}
+
+#[inline(never)]
+fn unlock_other(real: unsafe extern "C" fn(*mut pthread_mutex_t) -> c_int, m: *mut pthread_mutex_t) -> c_int {
+    let mutex = of(m);
+    if mutex.is_fibers() {
+        return unlock_fibers(mutex, running());
+    }
+    if mutex.is_special() && !special::may_unlock(m, running()) {
+        return libc::EPERM;
+    }
+    // SAFETY: libc's own function, with its caller's argument.
+    let error = unsafe { real(m) };
+    released(m, Which::First);
+    error
+}
+
+/// The fiber that runs here; null off a fiber.
+fn running() -> *mut c_void {
+    // SAFETY: null, or this thread's attached Thread.
+    unsafe { tls::here().as_ref() }.map_or(null_mut(), |thread| thread.host().running())
+}
+
+/// Unlocks what a fiber has.
+fn unlock_fibers(mutex: &Mutex, fiber: *mut c_void) -> c_int {
+    if mutex.counts_owners() {
+        if !mutex.is_owned_by_fiber(fiber) {
+            return libc::EPERM;
+        }
+        if mutex.kind() == RECURSIVE {
+            let left = mutex.count.load(Relaxed) - 1;
+            mutex.count.store(left, Relaxed);
+            if left > 0 {
+                return 0;
+            }
+        }
+    }
+    mutex.release();
+    0
+}
+
+/// Unlocks `m` for the running fiber, as pthread_cond_wait(3) does.
+pub fn give(call: &Call<'_>, m: *mut pthread_mutex_t) -> Result<(), Errno> {
+    let mutex = of(m);
+    let error = if mutex.is_fibers() {
+        unlock_fibers(mutex, call.fiber)
+    } else if mutex.is_special() && !special::may_unlock(m, call.fiber) {
+        libc::EPERM
+    } else {
+        // SAFETY: the C caller's.
+        plainly(|| unsafe { libc::pthread_mutex_unlock(m) })
+    };
+    if error == 0 { Ok(()) } else { Err(Errno(error)) }
+}
+
+/// Before a plain thread waits for a condition: libc will release `m` unseen, so those that wait for it are to look again by themselves.
+#[inline(always)]
+pub fn before_unseen_release(m: *mut pthread_mutex_t) {
+    released(m, Which::All);
+}

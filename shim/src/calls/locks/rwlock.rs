@@ -1,0 +1,165 @@
+//! pthread_rwlock_*(3): libc's own tries, then the lot; who unlocks looks there.
+//!
+//! A fiber that waits to write is not known to libc: a lock that prefers writers does not prefer it.
+
+use super::{Patience, Wait, Woken, code, deadline, is_supported, is_valid, plainly, released, thread_id};
+use crate::call::Call;
+use crate::calls::Outcome;
+use crate::deadlines::{Deadline, NEVER};
+use crate::errno::Errno;
+use crate::lot::{self, Which};
+use crate::sys;
+use libc::{clockid_t, pthread_rwlock_t, timespec};
+use std::ffi::{c_int, c_void};
+use std::sync::atomic::{AtomicI32, AtomicPtr, Ordering::Relaxed};
+
+/// libc's `struct __pthread_rwlock_arch_t` on 64-bit machines.
+#[repr(C)]
+struct Lock {
+    _counts: [u32; 6],
+    /// The number of the thread that holds it to write.
+    writer: AtomicI32,
+    shared: c_int,
+    _elision: u64,
+    /// Unused by libc: which of that thread's fibers.
+    fiber: AtomicPtr<c_void>,
+    _flags: u64,
+}
+
+const _: () = assert!(size_of::<Lock>() == size_of::<pthread_rwlock_t>());
+
+fn of<'a>(l: *mut pthread_rwlock_t) -> &'a Lock {
+    // SAFETY: the C caller's, initialised and alive during the call; of the same layout.
+    unsafe { &*l.cast::<Lock>() }
+}
+
+/// As what it is to be held.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Read,
+    Write,
+}
+
+impl Way {
+    /// One of libc's tries: EBUSY if it would have to wait.
+    fn attempt(self, call: &Call<'_>, l: *mut pthread_rwlock_t) -> c_int {
+        // SAFETY: the C caller's.
+        let error = plainly(|| unsafe {
+            match self {
+                Self::Read => libc::pthread_rwlock_tryrdlock(l),
+                Self::Write => libc::pthread_rwlock_trywrlock(l),
+            }
+        });
+        if error == 0 && self == Self::Write {
+            of(l).fiber.store(call.fiber, Relaxed);
+        }
+        error
+    }
+
+    fn mark(self) -> u32 {
+        match self {
+            Self::Read => lot::SHARED,
+            Self::Write => lot::ALONE,
+        }
+    }
+}
+
+pub fn rdlock(call: &Call<'_>, l: *mut pthread_rwlock_t) -> Outcome {
+    code(lock(call, l, Way::Read, NEVER))
+}
+
+pub fn wrlock(call: &Call<'_>, l: *mut pthread_rwlock_t) -> Outcome {
+    code(lock(call, l, Way::Write, NEVER))
+}
+
+pub fn tryrdlock(call: &Call<'_>, l: *mut pthread_rwlock_t) -> Outcome {
+    call.inline();
+    Outcome::Done(Ok(Way::Read.attempt(call, l) as isize))
+}
+
+pub fn trywrlock(call: &Call<'_>, l: *mut pthread_rwlock_t) -> Outcome {
+    call.inline();
+    Outcome::Done(Ok(Way::Write.attempt(call, l) as isize))
+}
+
+/// pthread_rwlock_unlock(3), on a fiber and off.
+#[inline(always)]
+pub fn unlock(real: unsafe extern "C" fn(*mut pthread_rwlock_t) -> c_int, l: *mut pthread_rwlock_t) -> c_int {
+    // SAFETY: libc's own function, with its caller's argument.
+    let error = unsafe { real(l) };
+    released(l, Which::Turn);
+    error
+}
+
+pub fn timedrdlock(call: &Call<'_>, l: *mut pthread_rwlock_t, time: *const timespec) -> Outcome {
+    timed(call, l, Way::Read, libc::CLOCK_REALTIME, time)
+}
+
+pub fn timedwrlock(call: &Call<'_>, l: *mut pthread_rwlock_t, time: *const timespec) -> Outcome {
+    timed(call, l, Way::Write, libc::CLOCK_REALTIME, time)
+}
+
+pub fn clockrdlock(call: &Call<'_>, l: *mut pthread_rwlock_t, clock: clockid_t, time: *const timespec) -> Outcome {
+    timed(call, l, Way::Read, clock, time)
+}
+
+pub fn clockwrlock(call: &Call<'_>, l: *mut pthread_rwlock_t, clock: clockid_t, time: *const timespec) -> Outcome {
+    timed(call, l, Way::Write, clock, time)
+}
+
+fn timed(call: &Call<'_>, l: *mut pthread_rwlock_t, way: Way, clock: clockid_t, time: *const timespec) -> Outcome {
+    // SAFETY: the C caller's.
+    let time = unsafe { &*time };
+    if !is_supported(clock) || !is_valid(time) {
+        return code(Err(Errno::INVAL));
+    }
+    code(lock(call, l, way, deadline(clock, time)))
+}
+
+fn lock(call: &Call<'_>, l: *mut pthread_rwlock_t, way: Way, deadline: Deadline) -> Result<(), Errno> {
+    let attempt = || match way.attempt(call, l) {
+        0 => Some(Ok(())),
+        libc::EBUSY => None,
+        error => Some(Err(Errno(error))),
+    };
+    if let Some(result) = attempt() {
+        call.inline();
+        return result;
+    }
+    let lock = of(l);
+    if lock.writer.load(Relaxed) == thread_id() && lock.fiber.load(Relaxed) == call.fiber {
+        return Err(Errno::DEADLK);
+    }
+    let mut patience = Patience::new();
+    let mut again = false;
+    loop {
+        let wait = Wait {
+            key: l.addr(),
+            mark: way.mark(),
+            again,
+            // Another process's releases are not seen.
+            deadline: if lock.shared != 0 {
+                patience.next(deadline)
+            } else {
+                deadline
+            },
+        };
+        let mut got = None;
+        let woken = wait.park(call, || {
+            got = attempt();
+            got.is_some()
+        });
+        if woken != Woken::Ready {
+            got = attempt();
+        }
+        if let Some(result) = got {
+            return result;
+        }
+        if deadline != NEVER && sys::now() >= deadline {
+            // Who was woken to take it and does not must let the next one.
+            released(l, Which::Turn);
+            return Err(Errno::TIMEDOUT);
+        }
+        again = true;
+    }
+}

@@ -1,0 +1,56 @@
+//! pthread_spin_lock(3), sched_yield(2): who would spin lets the other fibers of its thread run, for one of them may have the lock.
+
+use super::plainly;
+use crate::allocator;
+use crate::call::Call;
+use crate::calls::Outcome;
+use crate::policy::Why;
+use std::ffi::c_int;
+use std::hint::spin_loop;
+
+pub type Lock = c_int;
+
+unsafe extern "C" {
+    fn pthread_spin_trylock(lock: *mut Lock) -> c_int;
+}
+
+/// Tries between two turns of the others.
+const SPINS: u32 = 100;
+
+/// pthread_spin_lock(3).
+pub fn lock(call: &Call<'_>, lock: *mut Lock) -> Outcome {
+    call.inline();
+    loop {
+        for _ in 0..SPINS {
+            // SAFETY: the C caller's.
+            if plainly(|| unsafe { pthread_spin_trylock(lock) }) == 0 {
+                return Outcome::Done(Ok(0));
+            }
+            spin_loop();
+        }
+        give_turn(call);
+    }
+}
+
+/// Lets others run: fibers, and if there are none to, threads.
+fn give_turn(call: &Call<'_>) {
+    let in_malloc = allocator::is_calling();
+    if in_malloc || call.thread.host().runnable() == 0 {
+        rustix::thread::sched_yield();
+    }
+    if !in_malloc {
+        call.thread.yield_now(call.fiber);
+    }
+}
+
+/// pthread_spin_trylock(3): libc's, but others run now and then.
+pub fn trylock(_: &Call<'_>, _: *mut Lock) -> Outcome {
+    Outcome::Through(Why::Quick)
+}
+
+/// sched_yield(2), pthread_yield(3), thrd_yield(3).
+pub fn yield_now(call: &Call<'_>) -> Outcome {
+    call.inline();
+    give_turn(call);
+    Outcome::Done(Ok(0))
+}

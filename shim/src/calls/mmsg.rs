@@ -1,0 +1,216 @@
+//! recvmmsg(2) and sendmmsg(2): as many messages as go without waiting, then a wait for the next.
+
+use super::{Outcome, net, offload};
+use crate::call::Call;
+use crate::engine::{Request, Way};
+use crate::errno::Errno;
+use crate::fds::Descriptor;
+use crate::policy::Why;
+use crate::{sockets, sys};
+use libc::{MSG_DONTWAIT, MSG_WAITFORONE, mmsghdr, timespec};
+use std::ffi::{c_int, c_uint};
+
+const SECOND: u64 = 1_000_000_000;
+
+/// recvmmsg(2). Its time limit is looked at when a message has come, and at no other moment: as in the kernel.
+pub fn recvmmsg(
+    call: &Call<'_>,
+    fd: c_int,
+    messages: *mut mmsghdr,
+    n: c_uint,
+    flags: c_int,
+    limit: *mut timespec,
+) -> Outcome {
+    if flags & MSG_DONTWAIT != 0 {
+        return Outcome::Through(Why::Nonblocking);
+    }
+    let descriptor = match net::waits(call, fd) {
+        Ok(descriptor) => descriptor,
+        Err(why) => return Outcome::Through(why),
+    };
+    if flags & (libc::MSG_ERRQUEUE | libc::MSG_OOB) != 0 {
+        // SAFETY: the C caller's memory, during its call.
+        let there = || unsafe { sockets::recvmmsg(fd, messages, n, flags, limit) };
+        return Outcome::Done(offload::run(call, there).unwrap_or_else(there).map(|n| n as isize));
+    }
+    let begin = sys::now();
+    // SAFETY: the C caller's memory, during its call.
+    let first = unsafe { sockets::recvmmsg(fd, messages, n, flags | MSG_DONTWAIT, limit) };
+    let done = match first {
+        Ok(done) => done,
+        Err(Errno::AGAIN) => 0,
+        Err(error) => return Outcome::Done(Err(error)),
+    };
+    // SAFETY: the kernel has read the time, and written what is left of it if messages came.
+    let left = unsafe { limit.as_ref() }.map(|left| left.tv_sec as u64 * SECOND + left.tv_nsec as u64);
+    let over = done > 0 && (flags & MSG_WAITFORONE != 0 || left == Some(0));
+    if done == n as usize || over || net::is_nonblocking(fd) {
+        call.inline();
+        return Outcome::Done(if done > 0 || n == 0 {
+            Ok(done as isize)
+        } else {
+            first.map(|n| n as isize)
+        });
+    }
+    let from = if done > 0 { sys::now() } else { begin };
+    let end = left.map(|left| from.saturating_add(left));
+    let kept = call.thread.keep(fd);
+    let rest = Rest {
+        fd: kept.unwrap_or(fd),
+        flags,
+        end,
+        descriptor,
+    };
+    let result = rest.receive(call, messages, n as usize, done);
+    if let Some(duplicate) = kept {
+        call.thread.let_go(duplicate);
+    }
+    let deadline = net::deadline(fd, Way::Read, descriptor);
+    let result = net::end_interrupted(call, deadline, result);
+    if let (Some(end), Ok(_)) = (end, result) {
+        // SAFETY: as above; not null.
+        unsafe { *limit = time(end.saturating_sub(sys::now())) };
+    }
+    Outcome::Done(result.map(|n| n as isize))
+}
+
+fn time(nanos: u64) -> timespec {
+    timespec {
+        tv_sec: (nanos / SECOND) as i64,
+        tv_nsec: (nanos % SECOND) as i64,
+    }
+}
+
+/// A recvmmsg(2) that has to wait.
+struct Rest {
+    fd: c_int,
+    flags: c_int,
+    /// When a message that comes is the last one.
+    end: Option<u64>,
+    descriptor: Descriptor,
+}
+
+impl Rest {
+    /// Receives until there are `n` messages, of which `done` are there. An error after the first is the next call's.
+    fn receive(&self, call: &Call<'_>, messages: *mut mmsghdr, n: usize, mut done: usize) -> Result<usize, Errno> {
+        while done < n {
+            let request = Request::Poll {
+                fd: self.fd,
+                events: libc::POLLIN,
+            };
+            // Each message is waited for anew.
+            let deadline = net::deadline(self.fd, Way::Read, self.descriptor);
+            let ready = call.perform_until(&request, deadline);
+            let stopped = match Errno::of(ready) {
+                Errno::TIME => Some(Errno::AGAIN),
+                Errno::RESTART => Some(Errno::RESTART),
+                _ if ready < 0 => Some(Errno::of(ready)),
+                _ => None,
+            };
+            if let Some(error) = stopped {
+                return if done > 0 { Ok(done) } else { Err(error) };
+            }
+            if done > 0 && ready & i32::from(libc::POLLERR) != 0 {
+                break;
+            }
+            let mut left = self.end.map(|end| time(end.saturating_sub(sys::now())));
+            let limit = left.as_mut().map_or(std::ptr::null_mut(), std::ptr::from_mut);
+            // SAFETY: as the first call, of which so many messages are left.
+            let more = unsafe {
+                let messages = messages.add(done);
+                sockets::recvmmsg(
+                    self.fd,
+                    messages,
+                    (n - done) as c_uint,
+                    self.flags | MSG_DONTWAIT,
+                    limit,
+                )
+            };
+            match more {
+                Ok(more) => {
+                    done += more;
+                    let over = left.is_some_and(|left| left.tv_sec == 0 && left.tv_nsec == 0);
+                    if over || self.flags & MSG_WAITFORONE != 0 {
+                        break;
+                    }
+                }
+                Err(Errno::AGAIN) => {}
+                Err(_) if done > 0 => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(done)
+    }
+}
+
+pub fn sendmmsg(call: &Call<'_>, fd: c_int, messages: *mut mmsghdr, n: c_uint, flags: c_int) -> Outcome {
+    if flags & MSG_DONTWAIT != 0 {
+        return Outcome::Through(Why::Nonblocking);
+    }
+    if let Err(why) = net::waits(call, fd) {
+        return Outcome::Through(why);
+    }
+    let n = n.min(libc::UIO_MAXIOV as c_uint) as usize;
+    let mut done = 0;
+    let mut kept = None;
+    let result = loop {
+        let fd = kept.unwrap_or(fd);
+        // SAFETY: the C caller's memory, during its call.
+        let sent = unsafe {
+            sockets::sendmmsg(
+                fd,
+                messages.wrapping_add(done),
+                (n - done) as c_uint,
+                flags | MSG_DONTWAIT,
+            )
+        };
+        let waits_for = match sent {
+            Ok(sent) => {
+                done += sent;
+                // SAFETY: the kernel has read and written this one.
+                let last = (sent > 0).then(|| unsafe { &mut *messages.add(done - 1) });
+                last.filter(|last| (last.msg_len as usize) < net::length(&raw const last.msg_hdr))
+            }
+            Err(Errno::AGAIN) => None,
+            Err(error) => break Err(error),
+        };
+        if (done == n && waits_for.is_none()) || net::is_nonblocking(fd) {
+            break sent.map(|_| ());
+        }
+        if waits_for.is_none() && sent.is_ok() {
+            // What kept the next one from going?
+            continue;
+        }
+        if kept.is_none() {
+            kept = call.thread.keep(fd);
+        }
+        let fd = kept.unwrap_or(fd);
+        // One message is sent as sendmsg(2) would: all of it.
+        let (message, from) = match waits_for {
+            Some(last) => {
+                let from = last.msg_len as usize;
+                (last, from)
+            }
+            // SAFETY: the kernel has read the vector up to this one.
+            None => (unsafe { &mut *messages.add(done) }, 0),
+        };
+        let fresh = from == 0;
+        match net::send_rest(call, fd, &raw const message.msg_hdr, flags, from) {
+            Ok(sent) => {
+                message.msg_len = sent as c_uint;
+                done += usize::from(fresh);
+                if (sent as usize) < net::length(&raw const message.msg_hdr) || done == n {
+                    break Ok(());
+                }
+            }
+            Err(error) => break Err(error),
+        }
+    };
+    if let Some(duplicate) = kept {
+        call.thread.let_go(duplicate);
+    }
+    Outcome::Done(match result {
+        Err(error) if done == 0 => Err(error),
+        _ => Ok(done as isize),
+    })
+}

@@ -1,0 +1,87 @@
+//! chdir(2), mkstemp(3) and open_by_handle_at(2): calls on names that do more than look at one.
+
+use super::paced;
+use crate::call::Call;
+use crate::policy::Kind;
+use crate::{fds, pool};
+use std::ffi::{c_char, c_int, c_void};
+
+/// chdir(2). Names that a thread of the pool is about to look up are looked up first, as their callers meant them.
+pub fn chdir(
+    call: &Call<'_>,
+    real: unsafe extern "C" fn(*const c_char) -> c_int,
+    path: *const c_char,
+) -> Option<c_int> {
+    settle_names(call);
+    // SAFETY: libc's own, with its caller's arguments, while that call lasts; so below.
+    paced::whole(call, Kind::Lookup, libc::AT_FDCWD, || unsafe { real(path) })
+}
+
+pub fn fchdir(call: &Call<'_>, real: unsafe extern "C" fn(c_int) -> c_int, dir: c_int) -> Option<c_int> {
+    settle_names(call);
+    // SAFETY: as in `chdir`.
+    paced::whole(call, Kind::Lookup, dir, || unsafe { real(dir) })
+}
+
+fn settle_names(call: &Call<'_>) {
+    call.thread.submit_queued();
+    pool::await_jobs(libc::AT_FDCWD);
+}
+
+pub fn open_by_handle_at(
+    call: &Call<'_>,
+    real: unsafe extern "C" fn(c_int, *mut c_void, c_int) -> c_int,
+    mount: c_int,
+    handle: *mut c_void,
+    flags: c_int,
+) -> Option<c_int> {
+    // SAFETY: as in `chdir`.
+    opened(paced::whole(call, Kind::Lookup, mount, || unsafe {
+        real(mount, handle, flags)
+    }))
+}
+
+pub fn mkstemp(
+    call: &Call<'_>,
+    real: unsafe extern "C" fn(*mut c_char) -> c_int,
+    template: *mut c_char,
+) -> Option<c_int> {
+    // SAFETY: as in `chdir`.
+    opened(paced::whole(call, Kind::Change, libc::AT_FDCWD, || unsafe {
+        real(template)
+    }))
+}
+
+/// mkstemps(3), and mkostemp(3), which has the flags in the same place.
+pub fn mkstemps(
+    call: &Call<'_>,
+    real: unsafe extern "C" fn(*mut c_char, c_int) -> c_int,
+    template: *mut c_char,
+    suffix_or_flags: c_int,
+) -> Option<c_int> {
+    // SAFETY: as in `chdir`.
+    opened(paced::whole(call, Kind::Change, libc::AT_FDCWD, || unsafe {
+        real(template, suffix_or_flags)
+    }))
+}
+
+pub fn mkostemps(
+    call: &Call<'_>,
+    real: unsafe extern "C" fn(*mut c_char, c_int, c_int) -> c_int,
+    template: *mut c_char,
+    suffix: c_int,
+    flags: c_int,
+) -> Option<c_int> {
+    // SAFETY: as in `chdir`.
+    opened(paced::whole(call, Kind::Change, libc::AT_FDCWD, || unsafe {
+        real(template, suffix, flags)
+    }))
+}
+
+/// Forgets what was known of the number of a descriptor that libc has opened.
+fn opened(fd: Option<c_int>) -> Option<c_int> {
+    if let Some(fd @ 0..) = fd {
+        fds::forget(fd).map(fds::release);
+    }
+    fd
+}

@@ -1,0 +1,520 @@
+//! recv(2), send(2) and their kin: tried without waiting, or given to the engine and parked.
+//!
+//! A call that the kernel would carry on after a first part, a send on a stream or a receive with MSG_WAITALL, is carried on
+//! here where the engine does not do it ([`in_steps`]).
+
+use super::{Outcome, offload};
+use crate::call::Call;
+use crate::deadlines::{Deadline, NEVER};
+use crate::engine::{Action, Data, Request, SocketCall, Transfer, Way};
+use crate::errno::Errno;
+use crate::fds::{self, Descriptor};
+use crate::policy::{self, Alone, Decision, Hint, Why};
+use crate::signal::Handled;
+use crate::trace::Luck;
+use crate::{sockets, sys};
+use libc::{MSG_DONTWAIT, MSG_NOSIGNAL, MSG_PEEK, MSG_WAITALL, iovec, msghdr, sockaddr, socklen_t};
+use std::cell::Cell;
+use std::ffi::{c_int, c_void};
+
+/// Times in a row that a socket may be said to be ready when it is not, before a thread of the pool waits for it.
+const MOST_IN_VAIN: u32 = 50;
+
+/// How long a send waits before it looks again without a reason, at first and at most.
+const FIRST_LOOK_NS: u64 = 10_000_000;
+const LAST_LOOK_NS: u64 = 1_000_000_000;
+
+pub fn recv(call: &Call<'_>, fd: c_int, buf: *mut c_void, n: usize, flags: c_int) -> Outcome {
+    let action = Action::Receive(buf.cast(), n);
+    exchange(call, SocketCall { fd, flags, action }, None)
+}
+
+/// `__recv_chk`: libc's own call ends the program when the object is too small.
+pub fn recv_chk(call: &Call<'_>, fd: c_int, buf: *mut c_void, n: usize, object: usize, flags: c_int) -> Outcome {
+    if n > object {
+        Outcome::Through(Why::Unusual)
+    } else {
+        recv(call, fd, buf, n, flags)
+    }
+}
+
+pub fn recvfrom(
+    call: &Call<'_>,
+    fd: c_int,
+    buf: *mut c_void,
+    n: usize,
+    flags: c_int,
+    address: *mut sockaddr,
+    len: *mut socklen_t,
+) -> Outcome {
+    if address.is_null() {
+        return recv(call, fd, buf, n, flags);
+    }
+    if len.is_null() {
+        return Outcome::Through(Why::Unusual);
+    }
+    let mut part = part_of(buf, n);
+    let mut message = message_of(&raw mut part, 1);
+    message.msg_name = address.cast();
+    let message = &raw mut message;
+    let waited = Cell::new(false);
+    let tried = || {
+        // SAFETY: the C caller's memory, during its call.
+        let result = unsafe { sockets::recvfrom(fd, buf, n, flags | MSG_DONTWAIT, address, len) };
+        if result == Err(Errno::AGAIN) {
+            waited.set(true);
+            // SAFETY: the C caller's length; the message is on this stack.
+            unsafe { (*message).msg_namelen = *len };
+        }
+        result
+    };
+    let action = Action::ReceiveMessage(message);
+    let outcome = exchange(call, SocketCall { fd, flags, action }, Some(&tried));
+    if waited.get() && matches!(outcome, Outcome::Done(Ok(_))) {
+        // SAFETY: as above.
+        unsafe { *len = (*message).msg_namelen };
+    }
+    outcome
+}
+
+/// `__recvfrom_chk`: as [`recv_chk`].
+#[expect(clippy::too_many_arguments, reason = "libc's own")]
+pub fn recvfrom_chk(
+    call: &Call<'_>,
+    fd: c_int,
+    buf: *mut c_void,
+    n: usize,
+    object: usize,
+    flags: c_int,
+    address: *mut sockaddr,
+    len: *mut socklen_t,
+) -> Outcome {
+    if n > object {
+        Outcome::Through(Why::Unusual)
+    } else {
+        recvfrom(call, fd, buf, n, flags, address, len)
+    }
+}
+
+pub fn recvmsg(call: &Call<'_>, fd: c_int, message: *mut msghdr, flags: c_int) -> Outcome {
+    let action = Action::ReceiveMessage(message);
+    exchange(call, SocketCall { fd, flags, action }, None)
+}
+
+pub fn send(call: &Call<'_>, fd: c_int, buf: *const c_void, n: usize, flags: c_int) -> Outcome {
+    let action = Action::Send(buf.cast(), n);
+    exchange(call, SocketCall { fd, flags, action }, None)
+}
+
+pub fn sendto(
+    call: &Call<'_>,
+    fd: c_int,
+    buf: *const c_void,
+    n: usize,
+    flags: c_int,
+    address: *const sockaddr,
+    len: socklen_t,
+) -> Outcome {
+    if address.is_null() {
+        return send(call, fd, buf, n, flags);
+    }
+    // sendmsg(2) would cut the one and take the other for no address.
+    if len as usize > size_of::<libc::sockaddr_storage>() || len == 0 {
+        return Outcome::Through(Why::Unusual);
+    }
+    let mut part = part_of(buf.cast_mut(), n);
+    let mut message = message_of(&raw mut part, 1);
+    message.msg_name = address.cast_mut().cast();
+    message.msg_namelen = len;
+    // SAFETY: the C caller's memory, during its call.
+    let tried = || unsafe { sockets::sendto(fd, buf, n, flags | MSG_DONTWAIT, address, len) };
+    let action = Action::SendMessage(&raw const message);
+    exchange(call, SocketCall { fd, flags, action }, Some(&tried))
+}
+
+pub fn sendmsg(call: &Call<'_>, fd: c_int, message: *const msghdr, flags: c_int) -> Outcome {
+    let action = Action::SendMessage(message);
+    exchange(call, SocketCall { fd, flags, action }, None)
+}
+
+/// A read(2) or write(2), or a vectored one, on a socket that has a timeout.
+pub fn transfer(call: &Call<'_>, transfer: &Transfer) -> Outcome {
+    if transfer.flags != 0 {
+        return Outcome::Through(Why::Unusual);
+    }
+    let fd = transfer.fd;
+    // Also tells whether there is anything to transfer: without, it does not wait where recvmsg(2) would.
+    let tried = || transfer.call(libc::RWF_NOWAIT);
+    let message;
+    let action = match (transfer.way, transfer.data) {
+        (Way::Read, Data::Buffer(p, n)) => Action::Receive(p, n as usize),
+        (Way::Write, Data::Buffer(p, n)) => Action::Send(p, n as usize),
+        (way, Data::Vector(parts, n)) => {
+            message = message_of(parts.cast_mut(), n as usize);
+            let message = &raw const message;
+            match way {
+                Way::Read => Action::ReceiveMessage(message.cast_mut()),
+                Way::Write => Action::SendMessage(message),
+            }
+        }
+    };
+    exchange(call, SocketCall { fd, flags: 0, action }, Some(&tried))
+}
+
+fn part_of(buf: *mut c_void, n: usize) -> iovec {
+    iovec {
+        iov_base: buf,
+        iov_len: n.min(crate::engine::MAX_COUNT),
+    }
+}
+
+fn message_of(parts: *mut iovec, n: usize) -> msghdr {
+    // SAFETY: zeroes are a valid msghdr: no name, no data, no control messages.
+    let mut message: msghdr = unsafe { std::mem::zeroed() };
+    (message.msg_iov, message.msg_iovlen) = (parts, n);
+    message
+}
+
+/// One call, the way the policy says. `tried` is its form that does not wait, where that is not simply `wanted`'s; it is made
+/// in any case then.
+fn exchange(call: &Call<'_>, wanted: SocketCall, tried: Option<&dyn Fn() -> Result<usize, Errno>>) -> Outcome {
+    let way = wanted.action.way();
+    if wanted.flags & MSG_DONTWAIT != 0 {
+        return Outcome::Through(Why::Nonblocking);
+    }
+    let load = call.load();
+    if load.alone == Alone::Entirely {
+        return Outcome::Through(Why::Alone);
+    }
+    let descriptor = Descriptor::get(wanted.fd);
+    call.note(|record| record.about(wanted.fd, Some(descriptor)));
+    let hint = descriptor.hint().without(Hint::TIMED);
+    let decision = match way {
+        Way::Read => policy::read(hint, load, 0, true),
+        Way::Write => policy::write(hint, load, true),
+    };
+    if let Decision::Through(why) = decision {
+        return Outcome::Through(why);
+    }
+    if !call.has_engine() {
+        return Outcome::Through(Why::NoEngine);
+    }
+    if is_whole_or_nothing(&wanted, descriptor) {
+        return Outcome::Done(if is_nonblocking(wanted.fd) {
+            wanted.call(0).map(|n| n as isize)
+        } else {
+            on_pool(call, wanted)
+        });
+    }
+    let lesson = policy::lesson(hint, way);
+    if decision == Decision::Submit && tried.is_none() {
+        descriptor.submitted(lesson);
+        return Outcome::Done(wait(call, wanted, descriptor, 0, false));
+    }
+    let batch = || call.load().batch;
+    let result = match tried {
+        Some(tried) => tried(),
+        None => wanted.call(MSG_DONTWAIT),
+    };
+    match result {
+        Ok(n) => {
+            call.note(|record| record.came(Luck::Hit));
+            descriptor.told().hit(lesson, batch);
+            if n > 0 && wants_more(&wanted, n) {
+                return Outcome::Done(wait(call, wanted, descriptor, n, true));
+            }
+            call.inline();
+            Outcome::Done(Ok(n as isize))
+        }
+        Err(Errno::AGAIN) => {
+            call.note(|record| record.came(Luck::Miss));
+            descriptor.told().missed(lesson, batch());
+            Outcome::Done(wait(call, wanted, descriptor, 0, true))
+        }
+        Err(error) => {
+            call.inline();
+            Outcome::Done(Err(error))
+        }
+    }
+}
+
+/// What is known of a socket on which a call may have to wait, and is to wait parked; else why not.
+pub fn waits(call: &Call<'_>, fd: c_int) -> Result<Descriptor, Why> {
+    if call.load().alone == Alone::Entirely {
+        return Err(Why::Alone);
+    }
+    let descriptor = Descriptor::get(fd);
+    call.note(|record| record.about(fd, Some(descriptor)));
+    let hint = descriptor.hint();
+    if !hint.is(Hint::STREAM) {
+        return Err(Why::Unusual);
+    }
+    if hint.is(Hint::NONBLOCKING) {
+        return Err(Why::Nonblocking);
+    }
+    if !call.has_engine() {
+        return Err(Why::NoEngine);
+    }
+    Ok(descriptor)
+}
+
+pub fn is_nonblocking(fd: c_int) -> bool {
+    sys::status_flags(fd).is_ok_and(|flags| flags & libc::O_NONBLOCK != 0)
+}
+
+/// Whether only the kernel's own blocking call does the right thing: it cannot be tried without being cut short, nor be done
+/// in two steps. Some kinds of sockets do not wait for an error or for urgent data, others know no such thing and wait for
+/// what they have.
+fn is_whole_or_nothing(wanted: &SocketCall, descriptor: Descriptor) -> bool {
+    match wanted.action.way() {
+        Way::Read => {
+            wanted.flags & (MSG_PEEK | MSG_WAITALL) == MSG_PEEK | MSG_WAITALL
+                || wanted.flags & (libc::MSG_ERRQUEUE | libc::MSG_OOB) != 0
+                || (has_options(descriptor) && sockets::low_water_mark(wanted.fd) > 1)
+        }
+        Way::Write => wanted.flags & libc::MSG_FASTOPEN != 0,
+    }
+}
+
+/// Whether the socket may have a timeout or a low-water mark. One set by the name of another descriptor of it is seen, too.
+fn has_options(descriptor: Descriptor) -> bool {
+    descriptor.hint().is(Hint::TIMED) || fds::socket_options_were_set()
+}
+
+/// When a call that begins now has waited for as long as its socket allows.
+pub fn deadline(fd: c_int, way: Way, descriptor: Descriptor) -> Deadline {
+    if !has_options(descriptor) {
+        return NEVER;
+    }
+    let option = match way {
+        Way::Read => libc::SO_RCVTIMEO,
+        Way::Write => libc::SO_SNDTIMEO,
+    };
+    sockets::timeout(fd, option).map_or(NEVER, |nanos| sys::now().saturating_add(nanos))
+}
+
+/// The rest of a sendmsg(2) of which `done` bytes are sent, and which has to wait: the bytes of the whole.
+pub fn send_rest(
+    call: &Call<'_>,
+    fd: c_int,
+    message: *const msghdr,
+    flags: c_int,
+    done: usize,
+) -> Result<isize, Errno> {
+    let action = Action::SendMessage(message);
+    wait(call, SocketCall { fd, flags, action }, Descriptor::get(fd), done, true)
+}
+
+/// What a call that was to end by `deadline`, and holds nothing any more, comes to. One that a signal interrupted begins anew
+/// as SA_RESTART says, but not with a timeout: signal(7).
+pub fn end_interrupted<T>(call: &Call<'_>, deadline: Deadline, result: Result<T, Errno>) -> Result<T, Errno> {
+    match result {
+        Err(Errno::RESTART) if deadline != NEVER && call.interrupted() != Handled::Nothing => Err(Errno::INTR),
+        result => result,
+    }
+}
+
+/// Parks until the call is done, of which `done` bytes are already; `tried` says that it would have waited.
+fn wait(call: &Call<'_>, wanted: SocketCall, descriptor: Descriptor, done: usize, tried: bool) -> Result<isize, Errno> {
+    let deadline = deadline(wanted.fd, wanted.action.way(), descriptor);
+    let result = wait_until(call, wanted, deadline, done, tried);
+    end_interrupted(call, deadline, result)
+}
+
+fn wait_until(
+    call: &Call<'_>,
+    wanted: SocketCall,
+    deadline: Deadline,
+    done: usize,
+    tried: bool,
+) -> Result<isize, Errno> {
+    let SocketCall { fd, flags, action } = wanted;
+    if is_nonblocking(fd) {
+        // Set behind our back.
+        let result = if done > 0 { Ok(done) } else { wanted.call(MSG_DONTWAIT) };
+        return result.map(|n| n as isize);
+    }
+    let goes_on = match action.way() {
+        Way::Read => flags & MSG_WAITALL != 0 && sockets::is_byte_stream(fd),
+        Way::Write => true,
+    };
+    let wanted = SocketCall {
+        flags: if goes_on { flags } else { flags & !MSG_WAITALL },
+        ..wanted
+    };
+    if goes_on && !call.thread.does_sockets() {
+        return in_steps(call, wanted, done, deadline);
+    }
+    let mut storage = Storage::new();
+    let part = wanted.after(done, &mut storage);
+    let result = call.perform_until(&Request::Socket(part), deadline);
+    let n = match Errno::of(result) {
+        _ if result >= 0 => result as usize,
+        _ if done > 0 => return Ok(done as isize),
+        Errno::TIME => return Err(Errno::AGAIN),
+        Errno::RESTART => return Err(Errno::RESTART),
+        // The engine cannot tell, or did not do it.
+        Errno::AGAIN | Errno::CANCELED | Errno::INTR => return on_pool(call, wanted),
+        error => return Err(raised(&wanted, error, tried)),
+    };
+    if n > 0 && goes_on && wants_more(&wanted, done + n) {
+        return in_steps(call, wanted, done + n, deadline);
+    }
+    Ok((done + n) as isize)
+}
+
+/// A call of several parts: the socket is waited for, and the next part tried, until all is done or no more comes. As in the
+/// kernel, an error after a first part is the next call's.
+fn in_steps(call: &Call<'_>, wanted: SocketCall, mut done: usize, deadline: Deadline) -> Result<isize, Errno> {
+    let kept = call.thread.keep(wanted.fd);
+    let fd = kept.unwrap_or(wanted.fd);
+    let wanted = SocketCall { fd, ..wanted };
+    let events = wanted.action.way().event();
+    let mut storage = Storage::new();
+    let mut in_vain = 0;
+    // That a Unix socket was shut down is no event of poll(2)'s to who waits to send.
+    let mut look_again = (wanted.action.way() == Way::Write && sockets::is_unix(fd)).then_some(FIRST_LOOK_NS);
+    let result = loop {
+        let next = look_again.map_or(NEVER, |nanos| sys::now() + nanos);
+        let ready = call.perform_until(&Request::Poll { fd, events }, deadline.min(next));
+        match Errno::of(ready) {
+            Errno::TIME if next < deadline => look_again = look_again.map(|nanos| (nanos * 2).min(LAST_LOOK_NS)),
+            Errno::TIME => break Err(Errno::AGAIN),
+            Errno::RESTART => break Err(Errno::RESTART),
+            _ if ready < 0 || in_vain > MOST_IN_VAIN => {
+                break on_pool(call, wanted.after(done, &mut storage)).map(|n| done += n as usize);
+            }
+            _ => {}
+        }
+        let error_waits = ready > 0 && ready & i32::from(libc::POLLERR) != 0;
+        if done > 0 && error_waits {
+            break Ok(());
+        }
+        match wanted.after(done, &mut storage).attempt() {
+            Ok(Some(n)) => {
+                done += n;
+                in_vain = 0;
+                if n == 0 || !wants_more(&wanted, done) {
+                    break Ok(());
+                }
+            }
+            Ok(None) if ready < 0 => {}
+            Ok(None) => in_vain += 1,
+            Err(error) if done > 0 => break Err(error),
+            Err(error) => break Err(raised(&wanted, error, true)),
+        }
+    };
+    if let Some(duplicate) = kept {
+        call.thread.let_go(duplicate);
+    }
+    match result {
+        Err(error) if done == 0 => Err(error),
+        _ => Ok(done as isize),
+    }
+}
+
+/// The kernel's own blocking call, on a thread of the pool.
+pub fn on_pool(call: &Call<'_>, wanted: SocketCall) -> Result<isize, Errno> {
+    let kept = call.thread.keep(wanted.fd);
+    let there = SocketCall {
+        fd: kept.unwrap_or(wanted.fd),
+        ..wanted
+    };
+    let result = offload::run(call, || there.stand_in()).unwrap_or_else(|| there.stand_in());
+    if let Some(duplicate) = kept {
+        call.thread.let_go(duplicate);
+    }
+    result.map(|n| n as isize).map_err(|error| raised(&wanted, error, true))
+}
+
+/// The error of a call that somebody else made for this thread, with the signal that the thread would have got. A send that
+/// waited on a Unix socket gets none; one that was not `tried` before may not have waited.
+fn raised(wanted: &SocketCall, error: Errno, tried: bool) -> Errno {
+    let signals = wanted.action.way() == Way::Write && wanted.flags & MSG_NOSIGNAL == 0;
+    if error == Errno::PIPE && signals && sockets::is_byte_stream(wanted.fd) && !(tried && sockets::is_unix(wanted.fd))
+    {
+        sockets::raise_sigpipe();
+    }
+    error
+}
+
+/// Whether the kernel would carry on with `wanted`, of which `done` bytes are done.
+fn wants_more(wanted: &SocketCall, done: usize) -> bool {
+    match wanted.action {
+        Action::Send(_, n) => done < n.min(crate::engine::MAX_COUNT),
+        Action::SendMessage(message) => done < length(message),
+        Action::Receive(_, n) => wanted.flags & MSG_WAITALL != 0 && done < n && sockets::is_byte_stream(wanted.fd),
+        Action::ReceiveMessage(message) => {
+            wanted.flags & MSG_WAITALL != 0 && done < length(message) && sockets::is_byte_stream(wanted.fd)
+        }
+        Action::Accept(..) | Action::Connect(..) => false,
+    }
+}
+
+/// The parts of a message that the kernel has read: only asked once some of it was transferred.
+fn parts<'a>(message: *const msghdr) -> &'a [iovec] {
+    // SAFETY: the kernel has just read this message and its vector, and their caller has not returned.
+    unsafe {
+        let message = &*message;
+        if message.msg_iovlen == 0 {
+            return &[];
+        }
+        std::slice::from_raw_parts(message.msg_iov, message.msg_iovlen)
+    }
+}
+
+/// Bytes of a message, as [`parts`].
+pub fn length(message: *const msghdr) -> usize {
+    parts(message).iter().map(|part| part.iov_len).sum()
+}
+
+/// The memory that the rest of a message is described in.
+struct Storage {
+    parts: Vec<iovec>,
+    message: msghdr,
+}
+
+impl Storage {
+    fn new() -> Self {
+        Self {
+            parts: Vec::new(),
+            message: message_of(std::ptr::null_mut(), 0),
+        }
+    }
+}
+
+impl SocketCall {
+    /// What is left after the first `done` bytes; `storage` must outlive it. Names and control messages go with the first.
+    fn after(&self, done: usize, storage: &mut Storage) -> Self {
+        if done == 0 {
+            return *self;
+        }
+        let mut rest = |message| {
+            storage.parts.clear();
+            let mut skip = done;
+            for part in parts(message) {
+                let skipped = skip.min(part.iov_len);
+                skip -= skipped;
+                if skipped < part.iov_len {
+                    storage.parts.push(iovec {
+                        // SAFETY: within the part.
+                        iov_base: unsafe { part.iov_base.cast::<u8>().add(skipped) }.cast(),
+                        iov_len: part.iov_len - skipped,
+                    });
+                }
+            }
+            storage.message = message_of(storage.parts.as_mut_ptr(), storage.parts.len());
+            &raw mut storage.message
+        };
+        let action = match self.action {
+            // SAFETY: `done` is within the buffer: the kernel has transferred so many bytes of it.
+            Action::Receive(p, n) => Action::Receive(unsafe { p.add(done) }, n - done),
+            // SAFETY: as above.
+            Action::Send(p, n) => Action::Send(unsafe { p.add(done) }, n - done),
+            Action::ReceiveMessage(message) => Action::ReceiveMessage(rest(message)),
+            Action::SendMessage(message) => Action::SendMessage(rest(message)),
+            other => other,
+        };
+        Self { action, ..*self }
+    }
+}

@@ -1,0 +1,67 @@
+//! Calls on names, attributes and space of files: libc's whole function, inline while the last ones were quick, else on a
+//! thread of the pool ([`crate::policy::paced`]).
+//!
+//! io_uring has operations for some of them. All of these go to a kernel thread at once, which costs what a thread of the pool
+//! costs (docs/measured.md), and have rules of their own for flags.
+
+use super::{CResult, offload};
+use crate::call::Call;
+use crate::engine::Names;
+use crate::paces::Account;
+use crate::policy::{self, Decision, Kind, Why};
+use crate::sys::Stopwatch;
+use std::ffi::c_int;
+
+/// In the place of a descriptor, for a call that names no file.
+pub const NO_FILE: c_int = -1;
+
+/// What `function`, libc's own, returns; None if libc is to be called as ever. `file` is the descriptor that the call is
+/// about, or from which it looks up a name, AT_FDCWD included.
+#[inline]
+pub fn whole<R: CResult>(call: &Call<'_>, kind: Kind, file: c_int, function: impl Fn() -> R) -> Option<R> {
+    let account = Account::of(kind, file);
+    match policy::paced(kind, account.pace(), call.load()) {
+        Decision::Through(why) => {
+            call.through(why);
+            None
+        }
+        Decision::Submit => hand_over(call, kind, file, function),
+        _ => {
+            let watch = Stopwatch::start();
+            let passing = call.passing();
+            let result = function();
+            drop(passing);
+            account.took(watch.nanos());
+            call.inline();
+            Some(result)
+        }
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn hand_over<R: CResult>(call: &Call<'_>, kind: Kind, file: c_int, function: impl Fn() -> R) -> Option<R> {
+    let timed = || {
+        let watch = Stopwatch::start();
+        let result = function();
+        (result, watch.nanos())
+    };
+    let names = if file == NO_FILE {
+        Names::Nothing
+    } else {
+        Names::UntilDone(file)
+    };
+    let Some((result, nanos)) = offload::run_on(call, names, timed) else {
+        call.through(Why::NoEngine);
+        return None;
+    };
+    Account::of(kind, file).took(nanos);
+    // Past RLIMIT_FSIZE, and for a pipe that nobody reads, the call raises a signal as well, in the thread that makes it:
+    // ours. It has failed without an effect, and does so again.
+    let signals = matches!(kind, Kind::Space | Kind::Move);
+    if signals && result.is_failure() && matches!(result.error(), libc::EFBIG | libc::EPIPE) {
+        let _passing = call.passing();
+        return Some(function());
+    }
+    Some(result)
+}

@@ -1,0 +1,258 @@
+//! poll(2), epoll_wait(2) and their kin: a look at what there is; if that is nothing, a wait, and another look.
+//!
+//! The look is the plain call with no time to wait, so what it says of each descriptor is the kernel's own word.
+
+use super::{Outcome, offload};
+use crate::call::Call;
+use crate::deadlines::NEVER;
+use crate::errno::Errno;
+use crate::policy::{Alone, Why};
+use crate::signal::Handled;
+use crate::sys::{self, SignalSet, outcome};
+use crate::watch::{File, Waited, Watch};
+use libc::{epoll_event, nfds_t, pollfd, sigset_t, timespec};
+use std::ffi::c_int;
+use syscalls::{Sysno, raw};
+
+pub const NO_TIME: timespec = timespec { tv_sec: 0, tv_nsec: 0 };
+
+/// The most that libc's pollfd arrays are looked at for: beyond, the kernel says EINVAL (RLIMIT_NOFILE).
+const MOST_FILES: nfds_t = 1 << 30;
+
+/// How long a call may wait: nanoseconds, or for ever.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Limit {
+    Nanos(u64),
+    Forever,
+}
+
+impl Limit {
+    pub fn of_millis(millis: c_int) -> Self {
+        u64::try_from(millis).map_or(Self::Forever, |millis| Self::Nanos(millis * 1_000_000))
+    }
+
+    /// None where the kernel says EINVAL.
+    pub fn of(time: Option<&timespec>) -> Option<Self> {
+        let Some(time) = time else { return Some(Self::Forever) };
+        let valid = time.tv_sec >= 0 && (0..1_000_000_000).contains(&time.tv_nsec);
+        let nanos = (time.tv_sec as u64)
+            .saturating_mul(1_000_000_000)
+            .saturating_add(time.tv_nsec as u64);
+        valid.then_some(Self::Nanos(nanos))
+    }
+}
+
+pub fn poll(call: &Call<'_>, fds: *mut pollfd, n: nfds_t, timeout: c_int) -> Outcome {
+    poll_for(call, fds, n, Limit::of_millis(timeout), std::ptr::null())
+}
+
+/// `__poll_chk`: libc's own call ends the program when the object is too small.
+pub fn poll_chk(call: &Call<'_>, fds: *mut pollfd, n: nfds_t, timeout: c_int, object: usize) -> Outcome {
+    if object / size_of::<pollfd>() < n as usize {
+        return Outcome::Through(Why::Unusual);
+    }
+    poll(call, fds, n, timeout)
+}
+
+pub fn ppoll(call: &Call<'_>, fds: *mut pollfd, n: nfds_t, timeout: *const timespec, mask: *const sigset_t) -> Outcome {
+    // SAFETY: the C caller's time, which libc reads as well.
+    match Limit::of(unsafe { timeout.as_ref() }) {
+        Some(limit) => poll_for(call, fds, n, limit, mask),
+        None => Outcome::Through(Why::Unusual),
+    }
+}
+
+/// `__ppoll_chk`: as [`poll_chk`].
+pub fn ppoll_chk(
+    call: &Call<'_>,
+    fds: *mut pollfd,
+    n: nfds_t,
+    timeout: *const timespec,
+    mask: *const sigset_t,
+    object: usize,
+) -> Outcome {
+    if object / size_of::<pollfd>() < n as usize {
+        return Outcome::Through(Why::Unusual);
+    }
+    ppoll(call, fds, n, timeout, mask)
+}
+
+fn poll_for(call: &Call<'_>, fds: *mut pollfd, n: nfds_t, limit: Limit, mask: *const sigset_t) -> Outcome {
+    if n > MOST_FILES {
+        return Outcome::Through(Why::Unusual);
+    }
+    let look = |limit: Option<&timespec>| {
+        let limit = limit.map_or(0, |limit| std::ptr::from_ref(limit) as usize);
+        let call = Sysno::ppoll as usize;
+        // SAFETY: the C caller's array, during its call; the kernel checks it. The time is ours to be changed or not.
+        outcome(unsafe { raw::syscall5(call, fds as usize, n as usize, limit, 0, 0) })
+    };
+    let files = || {
+        if n == 0 {
+            return Vec::new();
+        }
+        // SAFETY: the kernel has just read and written this array.
+        let fds = unsafe { std::slice::from_raw_parts(fds, n as usize) };
+        let wanted = fds.iter().filter(|polled| polled.fd >= 0);
+        wanted
+            .map(|polled| File {
+                fd: polled.fd,
+                events: polled.events,
+            })
+            .collect()
+    };
+    wait(call, limit, mask, look, files)
+}
+
+pub fn epoll_wait(call: &Call<'_>, epoll: c_int, events: *mut epoll_event, n: c_int, timeout: c_int) -> Outcome {
+    epoll_for(call, epoll, events, n, Limit::of_millis(timeout), std::ptr::null())
+}
+
+pub fn epoll_pwait(
+    call: &Call<'_>,
+    epoll: c_int,
+    events: *mut epoll_event,
+    n: c_int,
+    timeout: c_int,
+    mask: *const sigset_t,
+) -> Outcome {
+    epoll_for(call, epoll, events, n, Limit::of_millis(timeout), mask)
+}
+
+pub fn epoll_pwait2(
+    call: &Call<'_>,
+    epoll: c_int,
+    events: *mut epoll_event,
+    n: c_int,
+    timeout: *const timespec,
+    mask: *const sigset_t,
+) -> Outcome {
+    // SAFETY: the C caller's time.
+    match Limit::of(unsafe { timeout.as_ref() }) {
+        Some(limit) => epoll_for(call, epoll, events, n, limit, mask),
+        None => Outcome::Through(Why::Unusual),
+    }
+}
+
+/// libc's own where it has none (before 2.35).
+///
+/// # Safety
+/// As epoll_pwait2(2).
+pub unsafe extern "C" fn own_epoll_pwait2(
+    epoll: c_int,
+    events: *mut epoll_event,
+    n: c_int,
+    timeout: *const timespec,
+    mask: *const sigset_t,
+) -> c_int {
+    let (call, size) = (Sysno::epoll_pwait2 as usize, size_of::<u64>());
+    let (events, timeout, mask) = (events as usize, timeout as usize, mask as usize);
+    // SAFETY: passed on to our caller.
+    match outcome(unsafe { raw::syscall6(call, epoll as usize, events, n as usize, timeout, mask, size) }) {
+        Ok(n) => n as c_int,
+        Err(error) => {
+            crate::errno::set(error.0);
+            -1
+        }
+    }
+}
+
+fn epoll_for(
+    call: &Call<'_>,
+    epoll: c_int,
+    events: *mut epoll_event,
+    n: c_int,
+    limit: Limit,
+    mask: *const sigset_t,
+) -> Outcome {
+    let look = |limit: Option<&timespec>| {
+        // In milliseconds, and not too early.
+        let millis = limit.map_or(-1, |limit| {
+            let millis = limit.tv_sec.saturating_mul(1000) + (limit.tv_nsec + 999_999) / 1_000_000;
+            c_int::try_from(millis).unwrap_or(c_int::MAX)
+        });
+        let call = Sysno::epoll_pwait as usize;
+        let (events, millis) = (events as usize, millis as usize);
+        // SAFETY: the C caller's array, during its call; the kernel checks it.
+        outcome(unsafe { raw::syscall6(call, epoll as usize, events, n as usize, millis, 0, 0) })
+    };
+    let files = || {
+        vec![File {
+            fd: epoll,
+            events: libc::POLLIN,
+        }]
+    };
+    wait(call, limit, mask, look, files)
+}
+
+/// Looks, and waits until there is something, or the time is up. `look` is the plain call, with a limit.
+pub fn wait(
+    call: &Call<'_>,
+    limit: Limit,
+    mask: *const sigset_t,
+    look: impl Fn(Option<&timespec>) -> Result<usize, Errno>,
+    files: impl FnOnce() -> Vec<File>,
+) -> Outcome {
+    if limit == Limit::Nanos(0) {
+        return Outcome::Through(Why::Nonblocking);
+    }
+    if call.load().alone == Alone::Entirely {
+        return Outcome::Through(Why::Alone);
+    }
+    if !call.has_engine() {
+        return Outcome::Through(Why::NoEngine);
+    }
+    let deadline = match limit {
+        Limit::Nanos(nanos) => sys::now().saturating_add(nanos),
+        Limit::Forever => NEVER,
+    };
+    let mask = match own_mask(mask) {
+        Ok(mask) => mask,
+        Err(error) => return Outcome::Done(Err(error)),
+    };
+    let mut found = look(Some(&NO_TIME));
+    if found != Ok(0) {
+        call.inline();
+        return Outcome::Done(found.map(|n| n as isize));
+    }
+    let mut watch = Watch::new(call, files());
+    while found == Ok(0) {
+        match watch.wait(deadline, mask) {
+            Waited::Ready => found = look(Some(&NO_TIME)),
+            Waited::Timeout => {
+                found = look(Some(&NO_TIME));
+                break;
+            }
+            Waited::Interrupt => {
+                let files = watch.give_up();
+                // Whatever SA_RESTART says: signal(7).
+                if call.interrupted_under(mask) != Handled::Nothing {
+                    return Outcome::Done(Err(Errno::INTR));
+                }
+                watch = Watch::new(call, files);
+            }
+            Waited::Impossible => {
+                let left = (deadline != NEVER).then(|| {
+                    let left = deadline.saturating_sub(sys::now());
+                    timespec {
+                        tv_sec: (left / 1_000_000_000) as i64,
+                        tv_nsec: (left % 1_000_000_000) as i64,
+                    }
+                });
+                let there = || look(left.as_ref());
+                found = offload::run(call, there).unwrap_or_else(there);
+                break;
+            }
+        }
+    }
+    Outcome::Done(found.map(|n| n as isize))
+}
+
+/// The mask of a call's own; null is none.
+fn own_mask(mask: *const sigset_t) -> Result<Option<SignalSet>, Errno> {
+    if mask.is_null() {
+        return Ok(None);
+    }
+    // libc's set begins with the kernel's.
+    Ok(sys::copy_in(mask.cast::<SignalSet>(), 1)?.first().copied())
+}

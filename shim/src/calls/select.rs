@@ -1,0 +1,143 @@
+//! select(2) and pselect(2), as [`super::poll`]: their sets are copied for each look, which clears them.
+
+use super::Outcome;
+use super::poll::{self, Limit};
+use crate::call::Call;
+use crate::errno::Errno;
+use crate::policy::Why;
+use crate::sys::{self, outcome};
+use crate::watch::File;
+use libc::{fd_set, sigset_t, timespec, timeval};
+use std::cell::RefCell;
+use std::ffi::c_int;
+use syscalls::{Sysno, raw};
+
+/// What select(2) takes for ready to read and to write, and for an exception, in poll(2)'s terms.
+const EVENTS: [i16; 3] = [
+    libc::POLLIN | libc::POLLRDNORM | libc::POLLRDBAND,
+    libc::POLLOUT | libc::POLLWRNORM | libc::POLLWRBAND,
+    libc::POLLPRI,
+];
+
+const BITS: usize = u64::BITS as usize;
+
+/// select(2): what is left of the time is written back, as on Linux.
+pub fn select(
+    call: &Call<'_>,
+    n: c_int,
+    readable: *mut fd_set,
+    writable: *mut fd_set,
+    exceptional: *mut fd_set,
+    timeout: *mut timeval,
+) -> Outcome {
+    // SAFETY: the C caller's time, which libc reads as well.
+    let time = unsafe { timeout.as_ref() }.map(|time| timespec {
+        tv_sec: time.tv_sec.saturating_add(time.tv_usec / 1_000_000),
+        tv_nsec: time.tv_usec % 1_000_000 * 1000,
+    });
+    let begin = sys::now();
+    let sets = [readable, writable, exceptional];
+    let outcome = select_for(call, n, sets, time.as_ref(), std::ptr::null());
+    if let (Outcome::Done(_), Some(Limit::Nanos(nanos))) = (&outcome, Limit::of(time.as_ref()))
+        && !timeout.is_null()
+    {
+        let left = nanos.saturating_sub(sys::now() - begin);
+        // SAFETY: the C caller's, not null.
+        unsafe {
+            *timeout = timeval {
+                tv_sec: (left / 1_000_000_000) as i64,
+                tv_usec: (left % 1_000_000_000 / 1000) as i64,
+            };
+        }
+    }
+    outcome
+}
+
+pub fn pselect(
+    call: &Call<'_>,
+    n: c_int,
+    readable: *mut fd_set,
+    writable: *mut fd_set,
+    exceptional: *mut fd_set,
+    timeout: *const timespec,
+    mask: *const sigset_t,
+) -> Outcome {
+    // SAFETY: the C caller's time, which libc reads as well.
+    let time = unsafe { timeout.as_ref() };
+    select_for(call, n, [readable, writable, exceptional], time, mask)
+}
+
+fn select_for(
+    call: &Call<'_>,
+    n: c_int,
+    sets: [*mut fd_set; 3],
+    time: Option<&timespec>,
+    mask: *const sigset_t,
+) -> Outcome {
+    let (Some(limit), Ok(n)) = (Limit::of(time), usize::try_from(n)) else {
+        return Outcome::Through(Why::Unusual);
+    };
+    if limit == Limit::Nanos(0) {
+        return Outcome::Through(Why::Nonblocking);
+    }
+    // The kernel, too, looks no further than there are descriptors.
+    let n = n.min(sys::descriptor_limit());
+    let sets = sets.map(|set| set.cast::<u64>());
+    let mut wanted: [Option<Vec<u64>>; 3] = [const { None }; 3];
+    for (wanted, set) in wanted.iter_mut().zip(sets).filter(|(_, set)| !set.is_null()) {
+        match sys::copy_in(set, n.div_ceil(BITS)) {
+            Ok(words) => *wanted = Some(words),
+            Err(_) => return Outcome::Through(Why::Unusual),
+        }
+    }
+    let found = RefCell::new(wanted.clone());
+    let look = |limit: Option<&timespec>| {
+        let mut found = found.borrow_mut();
+        found.clone_from(&wanted);
+        plain(n, &mut found, limit)
+    };
+    let files = || files(n, &wanted);
+    let outcome = poll::wait(call, limit, mask, look, files);
+    if let Outcome::Done(Ok(_)) = outcome {
+        for (set, words) in sets.into_iter().zip(found.borrow().iter()) {
+            if let Some(words) = words {
+                // SAFETY: the C caller's set, from which as many words were copied.
+                unsafe { std::ptr::copy_nonoverlapping(words.as_ptr(), set, words.len()) };
+            }
+        }
+    }
+    outcome
+}
+
+/// pselect6(2) on sets of ours.
+fn plain(n: usize, sets: &mut [Option<Vec<u64>>; 3], limit: Option<&timespec>) -> Result<usize, Errno> {
+    let at = |set: &mut Option<Vec<u64>>| set.as_mut().map_or(0, |words| words.as_mut_ptr() as usize);
+    let [readable, writable, exceptional] = sets.each_mut().map(at);
+    // The kernel writes what is left.
+    let mut limit = limit.copied();
+    let limit = limit.as_mut().map_or(0, |limit| std::ptr::from_mut(limit) as usize);
+    let call = Sysno::pselect6 as usize;
+    // SAFETY: the sets are alive and of `n` bits at least.
+    outcome(unsafe { raw::syscall6(call, n, readable, writable, exceptional, limit, 0) })
+}
+
+/// The descriptors below `n` of three sets.
+fn files(n: usize, sets: &[Option<Vec<u64>>; 3]) -> Vec<File> {
+    let mut files = Vec::new();
+    for (events, words) in EVENTS.into_iter().zip(sets) {
+        for (at, &word) in words.iter().flatten().enumerate() {
+            let mut left = word;
+            while left != 0 {
+                let fd = at * BITS + left.trailing_zeros() as usize;
+                left &= left - 1;
+                if fd < n {
+                    files.push(File {
+                        fd: fd as c_int,
+                        events,
+                    });
+                }
+            }
+        }
+    }
+    files
+}

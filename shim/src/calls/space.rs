@@ -1,0 +1,69 @@
+//! posix_fallocate(3), sync_file_range(2), msync(2): what a file takes of its disk, and when.
+
+use super::{CResult, paced};
+use crate::call::Call;
+use crate::policy::{Kind, Why};
+use std::ffi::{c_int, c_uint, c_void};
+
+/// The result of a function that returns its error's number, and leaves errno alone.
+struct ErrorNumber(c_int);
+
+impl CResult for ErrorNumber {
+    fn from_done(result: isize) -> Self {
+        Self(result as c_int)
+    }
+
+    fn is_failure(&self) -> bool {
+        self.0 != 0
+    }
+
+    fn error(&self) -> c_int {
+        self.0
+    }
+}
+
+pub fn posix_fallocate(
+    call: &Call<'_>,
+    real: unsafe extern "C" fn(c_int, i64, i64) -> c_int,
+    fd: c_int,
+    offset: i64,
+    length: i64,
+) -> Option<c_int> {
+    // SAFETY: libc's own, with its caller's arguments, while that call lasts; so below.
+    let done = paced::whole(call, Kind::Space, fd, || unsafe {
+        ErrorNumber(real(fd, offset, length))
+    });
+    done.map(|number| number.0)
+}
+
+pub fn sync_file_range(
+    call: &Call<'_>,
+    real: unsafe extern "C" fn(c_int, i64, i64, c_uint) -> c_int,
+    fd: c_int,
+    offset: i64,
+    length: i64,
+    flags: c_uint,
+) -> Option<c_int> {
+    let waits = flags & (libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WAIT_AFTER) != 0;
+    let kind = if waits { Kind::Flush } else { Kind::Space };
+    // SAFETY: as in `posix_fallocate`.
+    paced::whole(call, kind, fd, || unsafe { real(fd, offset, length, flags) })
+}
+
+pub fn msync(
+    call: &Call<'_>,
+    real: unsafe extern "C" fn(*mut c_void, usize, c_int) -> c_int,
+    memory: *mut c_void,
+    length: usize,
+    flags: c_int,
+) -> Option<c_int> {
+    if flags & libc::MS_SYNC == 0 {
+        // Marks pages at the most.
+        call.through(Why::Quick);
+        return None;
+    }
+    // SAFETY: as in `posix_fallocate`.
+    paced::whole(call, Kind::Flush, paced::NO_FILE, || unsafe {
+        real(memory, length, flags)
+    })
+}

@@ -1,0 +1,355 @@
+//! splice(2), tee(2), vmsplice(2), sendfile(2), copy_file_range(2): bytes that move inside the kernel.
+//!
+//! What may wait for a peer is first made with SPLICE_F_NONBLOCK, then the end that is not ready is polled for, and so on.
+//! A socket that is written to does not know that flag: it is given no more at a time than it says it has room for, by a
+//! thread of the pool. A disk on one side is what [`super::paced`] is about.
+
+use super::{paced, unbounded};
+use crate::call::Call;
+use crate::engine::{Names, Request};
+use crate::errno::{self, Errno};
+use crate::fds::{self, Descriptor};
+use crate::policy::{Alone, Kind, Why};
+use crate::position::Turn;
+use crate::signal::Handled;
+use crate::{sockets, sys};
+use std::ffi::{c_int, c_uint};
+
+const NONBLOCK: c_uint = libc::SPLICE_F_NONBLOCK;
+
+/// Tries that fail though both ends say that they are ready: others were sooner, so often at the most.
+const MOST_IN_VAIN: u32 = 16;
+
+/// One side of a transfer.
+#[derive(Clone, Copy)]
+struct End {
+    fd: c_int,
+    /// The event of poll(2) that says it is ready.
+    event: i16,
+    what: What,
+    /// It waits for a peer: not O_NONBLOCK.
+    waits: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum What {
+    /// A file, a disk, memory: nobody is waited for.
+    Disk,
+    Pipe,
+    Socket,
+    /// What is timed by the kernel, or knows nothing of polling.
+    Other,
+}
+
+impl End {
+    fn of(fd: c_int, event: i16) -> Self {
+        // Looked at anew: what is remembered of a descriptor is a hint, and this decides what waits.
+        let what = match sys::fstat(fd) {
+            Ok(stat) => match stat.st_mode & libc::S_IFMT {
+                libc::S_IFIFO => What::Pipe,
+                libc::S_IFSOCK if !sockets::has_timeout(fd) => What::Socket,
+                libc::S_IFREG | libc::S_IFBLK | libc::S_IFDIR => What::Disk,
+                libc::S_IFCHR if libc::major(stat.st_rdev) == fds::MEMORY_DEVICES => What::Disk,
+                _ => What::Other,
+            },
+            // It is the kernel's to refuse, at once.
+            Err(_) => What::Disk,
+        };
+        let nonblocking = || sys::status_flags(fd).is_ok_and(|flags| flags & libc::O_NONBLOCK != 0);
+        let waits = what != What::Disk && !nonblocking();
+        Self { fd, event, what, waits }
+    }
+
+    fn source(fd: c_int) -> Self {
+        Self::of(fd, libc::POLLIN)
+    }
+
+    fn sink(fd: c_int) -> Self {
+        Self::of(fd, libc::POLLOUT)
+    }
+
+    fn is_ready(self) -> bool {
+        self.what == What::Disk || sys::poll_now(self.fd, self.event)
+    }
+
+    /// Parks until it is ready. Err(EINTR) if handlers ended that.
+    fn await_ready(self, call: &Call<'_>) -> Result<(), Errno> {
+        let (fd, events) = (self.fd, self.event);
+        let result = call.perform(&Request::Poll { fd, events });
+        if Errno::of(result) == Errno::RESTART && call.interrupted() == Handled::End {
+            return Err(Errno::INTR);
+        }
+        Ok(())
+    }
+}
+
+/// What comes of making `attempt` until it need not wait for `source` or `sink`; of `plain` where polling does not tell.
+fn until_ready(
+    call: &Call<'_>,
+    source: End,
+    sink: End,
+    attempt: impl Fn() -> Option<isize>,
+    plain: impl Fn() -> isize,
+) -> isize {
+    let errno = errno::get();
+    let mut in_vain = 0;
+    loop {
+        let result = attempt().unwrap_or(-1);
+        if result != -1 || errno::get() != libc::EAGAIN {
+            return result;
+        }
+        let unready = [sink, source].into_iter().find(|end| !end.is_ready());
+        match unready {
+            Some(end) if end.waits => {
+                if let Err(Errno(number)) = end.await_ready(call) {
+                    errno::set(number);
+                    return -1;
+                }
+            }
+            Some(_) => return -1,
+            None if !source.waits && !sink.waits => return -1,
+            // It is by now, unless it never tells.
+            None => in_vain += 1,
+        }
+        errno::set(errno);
+        if in_vain > MOST_IN_VAIN {
+            return wait_for_ever(call, source.fd, plain);
+        }
+    }
+}
+
+/// Whether a call that waits for a peer is none of ours, and counted so.
+fn is_through(call: &Call<'_>) -> bool {
+    let why = if call.load().alone == Alone::Entirely {
+        Why::Alone
+    } else if !call.has_engine() {
+        Why::NoEngine
+    } else {
+        return false;
+    };
+    call.through(why);
+    true
+}
+
+type Splice = unsafe extern "C" fn(c_int, *mut i64, c_int, *mut i64, usize, c_uint) -> isize;
+
+#[expect(clippy::too_many_arguments, reason = "as many as the system call has")]
+pub fn splice(
+    call: &Call<'_>,
+    real: Splice,
+    from: c_int,
+    from_at: *mut i64,
+    to: c_int,
+    to_at: *mut i64,
+    n: usize,
+    flags: c_uint,
+) -> Option<isize> {
+    if is_through(call) {
+        return None;
+    }
+    // SAFETY: libc's own, with its caller's arguments, while that call lasts; so below.
+    let plain = |n, flags| unsafe { real(from, from_at, to, to_at, n, flags) };
+    let (mut source, mut sink) = (End::source(from), End::sink(to));
+    if flags & NONBLOCK != 0 {
+        // As far as pipes go.
+        source.waits &= source.what != What::Pipe;
+        sink.waits &= sink.what != What::Pipe;
+    }
+    match (source.what, sink.what) {
+        (What::Other, _) | (_, What::Other) => Some(wait_for_ever(call, from, || plain(n, flags))),
+        (What::Pipe, What::Socket) if sink.waits => Some(in_pieces(call, source, sink, n, |n| plain(n, flags))),
+        (What::Pipe, What::Pipe) => {
+            let attempt = || Some(plain(n, flags | NONBLOCK));
+            let result = until_ready(call, source, sink, attempt, || plain(n, flags));
+            call.inline();
+            Some(result)
+        }
+        (source_is, _) => {
+            let slow = if source_is == What::Disk { from } else { to };
+            let _turns = Turns::take(call, [(from, from_at.is_null()), (to, to_at.is_null())]);
+            let attempt = || move_some(call, slow, || plain(n, flags | NONBLOCK));
+            Some(until_ready(call, source, sink, attempt, || plain(n, flags)))
+        }
+    }
+}
+
+pub fn tee(
+    call: &Call<'_>,
+    real: unsafe extern "C" fn(c_int, c_int, usize, c_uint) -> isize,
+    from: c_int,
+    to: c_int,
+    n: usize,
+    flags: c_uint,
+) -> Option<isize> {
+    if is_through(call) {
+        return None;
+    }
+    let (mut source, mut sink) = (End::source(from), End::sink(to));
+    source.waits &= flags & NONBLOCK == 0;
+    sink.waits &= flags & NONBLOCK == 0;
+    // SAFETY: as in `splice`.
+    let plain = |flags| unsafe { real(from, to, n, flags) };
+    let result = until_ready(call, source, sink, || Some(plain(flags | NONBLOCK)), || plain(flags));
+    call.inline();
+    Some(result)
+}
+
+pub fn vmsplice(
+    call: &Call<'_>,
+    real: unsafe extern "C" fn(c_int, *const libc::iovec, usize, c_uint) -> isize,
+    pipe: c_int,
+    iov: *const libc::iovec,
+    n: usize,
+    flags: c_uint,
+) -> Option<isize> {
+    if is_through(call) {
+        return None;
+    }
+    let reads = sys::status_flags(pipe).is_ok_and(|flags| flags & libc::O_ACCMODE == libc::O_RDONLY);
+    let mut end = if reads { End::source(pipe) } else { End::sink(pipe) };
+    // It does not look at O_NONBLOCK.
+    end.waits = flags & NONBLOCK == 0;
+    // SAFETY: as in `splice`.
+    let plain = |flags| unsafe { real(pipe, iov, n, flags) };
+    let result = until_ready(call, end, end, || Some(plain(flags | NONBLOCK)), || plain(flags));
+    call.inline();
+    Some(result)
+}
+
+pub fn sendfile(
+    call: &Call<'_>,
+    real: unsafe extern "C" fn(c_int, c_int, *mut i64, usize) -> isize,
+    to: c_int,
+    from: c_int,
+    from_at: *mut i64,
+    n: usize,
+) -> Option<isize> {
+    if is_through(call) {
+        return None;
+    }
+    // SAFETY: as in `splice`.
+    let plain = |n| unsafe { real(to, from, from_at, n) };
+    let (source, sink) = (End::source(from), End::sink(to));
+    Some(match sink.what {
+        _ if source.what != What::Disk => wait_for_ever(call, from, || plain(n)),
+        What::Socket if sink.waits => in_pieces(call, source, sink, n, plain),
+        // To a pipe it is a splice.
+        What::Pipe if sink.waits => {
+            // SAFETY: as above; the kernel checks the offset's address, and takes none for the position.
+            let spliced = || match unsafe { sys::splice(from, from_at, to, n, NONBLOCK) } {
+                Ok(n) => n as isize,
+                Err(error) => {
+                    errno::set(error.0);
+                    -1
+                }
+            };
+            let attempt = || move_some(call, from, spliced);
+            until_ready(call, source, sink, attempt, || plain(n))
+        }
+        What::Other if sink.waits => wait_for_ever(call, from, || plain(n)),
+        _ => {
+            let _turns = Turns::take(call, [(from, from_at.is_null()), (to, true)]);
+            move_some(call, from, || plain(n))?
+        }
+    })
+}
+
+#[expect(clippy::too_many_arguments, reason = "as many as the system call has")]
+pub fn copy_file_range(
+    call: &Call<'_>,
+    real: Splice,
+    from: c_int,
+    from_at: *mut i64,
+    to: c_int,
+    to_at: *mut i64,
+    n: usize,
+    flags: c_uint,
+) -> Option<isize> {
+    let _turns = Turns::take(call, [(from, from_at.is_null()), (to, to_at.is_null())]);
+    // SAFETY: as in `splice`.
+    move_some(call, from, || unsafe { real(from, from_at, to, to_at, n, flags) })
+}
+
+/// What waits for a disk at most; made here even where it is libc's to do, for a turn ends with this call.
+fn move_some(call: &Call<'_>, slow: c_int, function: impl Fn() -> isize) -> Option<isize> {
+    let result = paced::whole(call, Kind::Move, slow, &function);
+    Some(result.unwrap_or_else(function))
+}
+
+/// What nobody can poll for: on a thread of the pool, as long as it takes.
+fn wait_for_ever(call: &Call<'_>, fd: c_int, function: impl Fn() -> isize) -> isize {
+    let elsewhere = || unbounded::run(call, Names::UntilBegun(fd), &function);
+    match unbounded::wait_for(call, || None, elsewhere) {
+        // A signal goes with it, to the thread that makes the call: ours.
+        Ok(-1) if errno::get() == libc::EPIPE => function(),
+        Ok(result) => result,
+        Err(error) => {
+            errno::set(error.0);
+            -1
+        }
+    }
+}
+
+/// All of `n` bytes to a socket, which makes its caller wait until it has taken them: as many at a time as it has room for.
+fn in_pieces(call: &Call<'_>, source: End, sink: End, n: usize, function: impl Fn(usize) -> isize) -> isize {
+    let piece = sys::send_buffer(sink.fd).map_or(SMALLEST_PIECE, |room| (room / 4).max(SMALLEST_PIECE));
+    let mut done = 0;
+    loop {
+        let unready = [source, sink].into_iter().find(|end| end.waits && !end.is_ready());
+        if let Some(end) = unready {
+            match end.await_ready(call) {
+                Ok(()) => continue,
+                Err(_) if done > 0 => return done as isize,
+                Err(Errno(number)) => {
+                    errno::set(number);
+                    return -1;
+                }
+            }
+        }
+        let want = (n - done).min(piece);
+        let result = wait_for_ever(call, sink.fd, || function(want));
+        if result < 0 {
+            // After some bytes an error is the next call's.
+            return if done > 0 { done as isize } else { result };
+        }
+        done += result as usize;
+        if done >= n || (result as usize) < want || !source.is_ready() {
+            return done as isize;
+        }
+    }
+}
+
+const SMALLEST_PIECE: usize = 4096;
+
+/// The turns at the positions that a transfer moves, both at once: in an order, so that no two wait for each other.
+struct Turns {
+    _held: [Option<Turn>; 2],
+}
+
+impl Turns {
+    /// `files` and whether the transfer is at the position of each.
+    fn take(call: &Call<'_>, files: [(c_int, bool); 2]) -> Self {
+        let mut wanted = files.map(|(fd, at_position)| {
+            let descriptor = at_position.then(|| Descriptor::get(fd))?;
+            descriptor.is_seekable().then(|| (descriptor.inode(), fd))
+        });
+        wanted.sort();
+        if let [Some((a, from)), Some((b, to))] = wanted
+            && a == b
+            && sys::same_open_file(from, to).unwrap_or(true)
+        {
+            wanted[0] = None;
+        }
+        let hold = |wanted: Option<(u32, c_int)>| {
+            let (inode, fd) = wanted?;
+            let mut turn = Turn::take(call, fd, inode);
+            // The transfer may park.
+            turn.keep(call);
+            Some(turn)
+        };
+        let [first, second] = wanted;
+        Self {
+            _held: [hold(first), hold(second)],
+        }
+    }
+}

@@ -1,0 +1,347 @@
+//! fopen(3), fclose(3), fflush(3), flockfile(3), dprintf(3): those functions of stdio that do more than a stream's jump
+//! table sees, or never come to it. The rest is in [`crate::stdio`].
+
+use super::{Outcome, offload, open};
+use crate::call::Call;
+use crate::errno::{self, Errno};
+use crate::hooks;
+use crate::policy::{Alone, Why};
+use crate::stdio::layout::File;
+use crate::stdio::{self, monitor, slots};
+use crate::sys;
+use crate::tls::OffFiber;
+use libc::FILE;
+use std::ffi::{CStr, c_char, c_int, c_void};
+
+/// Room for what dprintf prints on the fiber's stack; more is allocated.
+const LINE: usize = 512;
+
+/// As many characters of a mode are looked at by libc.
+const MODE_LENGTH: usize = 7;
+
+/// The access of a new file, before the umask.
+const ACCESS: libc::mode_t = 0o666;
+
+/// How a stream is opened: what a mode says, as far as it can be done in two steps.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Mode {
+    flags: c_int,
+    /// The same for fdopen.
+    plain: &'static CStr,
+}
+
+impl Mode {
+    /// None where libc has more to do with it (a character set, a mapping), or it is wrong.
+    fn of(text: &CStr) -> Option<Self> {
+        let (first, rest) = text.to_bytes().split_first()?;
+        let (mut access, mut flags, [plain, both]) = match first {
+            b'r' => (libc::O_RDONLY, 0, [c"r", c"r+"]),
+            b'w' => (libc::O_WRONLY, libc::O_CREAT | libc::O_TRUNC, [c"w", c"w+"]),
+            b'a' => (libc::O_WRONLY, libc::O_CREAT | libc::O_APPEND, [c"a", c"a+"]),
+            _ => return None,
+        };
+        if rest.contains(&b',') {
+            return None;
+        }
+        let mut plain = plain;
+        for letter in rest.iter().take(MODE_LENGTH - 1) {
+            match letter {
+                b'+' => (access, plain) = (libc::O_RDWR, both),
+                b'x' => flags |= libc::O_EXCL,
+                b'e' => flags |= libc::O_CLOEXEC,
+                b'm' | b'c' => return None,
+                _ => {}
+            }
+        }
+        Some(Self {
+            flags: flags | access,
+            plain,
+        })
+    }
+
+    /// The stream begins at the end of its file.
+    fn appends_only(self) -> bool {
+        self.flags & (libc::O_APPEND | libc::O_ACCMODE) == libc::O_APPEND | libc::O_WRONLY
+    }
+}
+
+/// The file is opened as by open(2), then a stream made of the descriptor.
+pub fn fopen(call: &Call<'_>, path: *const c_char, mode: *const c_char) -> Outcome {
+    // SAFETY: a string, says the C caller.
+    let Some(mode) = Mode::of(unsafe { CStr::from_ptr(mode) }) else {
+        if !stdio::is_converted() || call.load().alone == Alone::Entirely {
+            return Outcome::Through(Why::Alone);
+        }
+        return on_pool(call, || {
+            // SAFETY: libc's own, with its caller's arguments, while that call lasts.
+            unsafe { (stdio::libc_stdio().fopen)(path, mode) }
+        });
+    };
+    let fd = match open::open(call, path, mode.flags, ACCESS) {
+        Outcome::Done(Ok(fd)) => fd as c_int,
+        other => return other,
+    };
+    if mode.appends_only() {
+        // What cannot be positioned is none the worse.
+        let _ = sys::lseek(fd, 0, libc::SEEK_END);
+    }
+    let errno = errno::get();
+    // SAFETY: a descriptor of ours alone, and a mode.
+    let stream = unsafe { libc::fdopen(fd, mode.plain.as_ptr()) };
+    if stream.is_null() {
+        let error = Errno(errno::get());
+        // SAFETY: as above.
+        unsafe { hooks::call_close(fd) };
+        return Outcome::Done(Err(error));
+    }
+    errno::set(errno);
+    Outcome::Done(Ok(stream.expose_provenance() as isize))
+}
+
+/// What libc's whole function, run by a thread of the pool, makes: a stream or an error.
+fn on_pool(call: &Call<'_>, function: impl FnOnce() -> *mut FILE) -> Outcome {
+    match offload::run(call, function) {
+        Some(stream) if stream.is_null() => Outcome::Done(Err(Errno(errno::get()))),
+        Some(stream) => Outcome::Done(Ok(stream.expose_provenance() as isize)),
+        None => Outcome::Through(Why::NoEngine),
+    }
+}
+
+/// Its end is written through the table; but nobody may be inside.
+pub fn fclose(call: &Call<'_>, stream: *mut FILE) -> Outcome {
+    call.thread.submit_queued();
+    leave_alone(call, stream);
+    Outcome::Through(Why::Quick)
+}
+
+/// Waits until nobody is parked inside a stream that is about to be closed, nor taken to be.
+fn leave_alone(call: &Call<'_>, stream: *mut FILE) {
+    let file = stream.cast::<File>();
+    if !stdio::is_converted() || file.is_null() {
+        return;
+    }
+    if monitor::may_be_marked(file) {
+        // SAFETY: the stream is open, says the C caller.
+        unsafe { monitor::await_free(file) };
+    }
+    call.thread.files().forget(file);
+}
+
+/// The end of its process is awaited through the table, too.
+pub fn pclose(call: &Call<'_>, stream: *mut FILE) -> Outcome {
+    fclose(call, stream)
+}
+
+pub fn freopen(call: &Call<'_>, path: *const c_char, mode: *const c_char, stream: *mut FILE) -> Outcome {
+    if !finish(call, stream) {
+        return Outcome::Through(Why::Alone);
+    }
+    on_pool(call, || {
+        // SAFETY: libc's own, with its caller's arguments, while that call lasts.
+        unsafe { (stdio::libc_stdio().freopen)(path, mode, stream) }
+    })
+}
+
+/// What is pending is written here, where a signal of a broken pipe comes to whom it should; then the pool may close the
+/// stream. False when there is nobody whom closing it here would delay.
+fn finish(call: &Call<'_>, stream: *mut FILE) -> bool {
+    call.thread.submit_queued();
+    leave_alone(call, stream);
+    if call.load().alone == Alone::Entirely || !stdio::is_converted() {
+        return false;
+    }
+    let errno = errno::get();
+    // SAFETY: the stream is open, says the C caller. An error comes again when it is closed.
+    unsafe { (stdio::libc_stdio().fflush)(stream) };
+    errno::set(errno);
+    super::file::before_fclose(stream);
+    true
+}
+
+/// All streams when null: one by one, for libc keeps its list of them locked meanwhile.
+pub fn fflush(call: &Call<'_>, stream: *mut FILE) -> Outcome {
+    if !stream.is_null() || !stdio::is_converted() {
+        return Outcome::Through(Why::Quick);
+    }
+    let flushed = flush_all(call);
+    Outcome::Done(if flushed { Ok(0) } else { Err(Errno(errno::get())) })
+}
+
+pub fn flush_all_streams(call: &Call<'_>) -> Outcome {
+    fflush(call, std::ptr::null_mut())
+}
+
+/// libc then finds nothing to write.
+pub fn fcloseall(call: &Call<'_>) -> Outcome {
+    if !stdio::is_converted() {
+        return Outcome::Through(Why::Quick);
+    }
+    flush_all(call);
+    let _off = OffFiber::enter();
+    // SAFETY: libc's own.
+    Outcome::Done(Ok(unsafe { (stdio::libc_stdio().fcloseall)() } as isize))
+}
+
+/// Has what is pending in all streams written; whether that was possible.
+fn flush_all(call: &Call<'_>) -> bool {
+    let mut flushed = Vec::new();
+    let mut all = true;
+    while let Some(file) = stdio::lock_next_pending(&flushed) {
+        flushed.push(file);
+        call.thread.files().hold(call.fiber, file);
+        // SAFETY: locked by us, so nobody closes it.
+        unsafe {
+            all &= slots::flush(file);
+            call.thread.files().let_go(call.fiber, file);
+            (stdio::libc_stdio().unlock)(file.cast());
+        }
+    }
+    all
+}
+
+/// The stream is this fiber's until funlockfile, whatever parks meanwhile.
+pub fn flockfile(call: &Call<'_>, stream: *mut FILE) -> Outcome {
+    if !stdio::is_converted() {
+        return Outcome::Through(Why::Quick);
+    }
+    let file = stream.cast::<File>();
+    // SAFETY: the stream is open, says the C caller.
+    unsafe {
+        (stdio::libc_stdio().lock)(file.cast());
+        if monitor::may_be_marked(file) {
+            monitor::await_free(file);
+        }
+    }
+    call.thread.files().hold(call.fiber, file);
+    call.inline();
+    Outcome::Done(Ok(0))
+}
+
+pub fn ftrylockfile(call: &Call<'_>, stream: *mut FILE) -> Outcome {
+    if !stdio::is_converted() {
+        return Outcome::Through(Why::Quick);
+    }
+    let file = stream.cast::<File>();
+    call.inline();
+    // SAFETY: the stream is open, says the C caller.
+    let result = unsafe {
+        match (stdio::libc_stdio().try_lock)(file.cast()) {
+            0 if monitor::is_marked(file) => {
+                (stdio::libc_stdio().unlock)(file.cast());
+                libc::EBUSY
+            }
+            result => result,
+        }
+    };
+    if result == 0 {
+        call.thread.files().hold(call.fiber, file);
+    }
+    Outcome::Done(Ok(result as isize))
+}
+
+pub fn funlockfile(call: &Call<'_>, stream: *mut FILE) -> Outcome {
+    call.thread.files().let_go(call.fiber, stream.cast());
+    Outcome::Through(Why::Quick)
+}
+
+unsafe extern "C" {
+    fn vsnprintf(text: *mut c_char, size: usize, format: *const c_char, arguments: *mut c_void) -> c_int;
+    fn __vsnprintf_chk(
+        text: *mut c_char,
+        size: usize,
+        flag: c_int,
+        object: usize,
+        format: *const c_char,
+        arguments: *mut c_void,
+    ) -> c_int;
+}
+
+/// A `va_list`, by its address: functions that use up what they are given are to be given a copy.
+type Arguments = *mut c_void;
+
+/// The largest `va_list` there is, aarch64's.
+type Copied = [usize; 4];
+
+pub fn vdprintf(call: &Call<'_>, fd: c_int, format: *const c_char, arguments: Arguments) -> Outcome {
+    print(call, fd, |text, size| {
+        let mut arguments = copied(arguments);
+        // SAFETY: a format and its arguments, says the C caller; `size` bytes of text.
+        unsafe { vsnprintf(text, size, format, arguments.as_mut_ptr().cast()) }
+    })
+}
+
+/// `__vdprintf_chk`: what it checks of the format, vsnprintf's checks, too.
+pub fn vdprintf_chk(call: &Call<'_>, fd: c_int, flag: c_int, format: *const c_char, arguments: Arguments) -> Outcome {
+    print(call, fd, |text, size| {
+        let mut arguments = copied(arguments);
+        // SAFETY: as above.
+        unsafe { __vsnprintf_chk(text, size, flag, usize::MAX, format, arguments.as_mut_ptr().cast()) }
+    })
+}
+
+fn copied(arguments: Arguments) -> Copied {
+    let size = if cfg!(target_arch = "x86_64") { 24 } else { 32 };
+    let mut copy: Copied = [0; 4];
+    // SAFETY: the C caller's va_list, of that size.
+    unsafe { std::ptr::copy_nonoverlapping(arguments.cast::<u8>(), copy.as_mut_ptr().cast::<u8>(), size) };
+    copy
+}
+
+/// Prints what `format` makes, which gives its length, to `fd`.
+fn print(call: &Call<'_>, fd: c_int, format: impl Fn(*mut c_char, usize) -> c_int) -> Outcome {
+    let errno = errno::get();
+    let mut line = [0u8; LINE];
+    let length = format(line.as_mut_ptr().cast(), LINE);
+    let Ok(length) = usize::try_from(length) else {
+        return Outcome::Done(Err(Errno(errno::get())));
+    };
+    if length < LINE {
+        return write_all(call, fd, &line[..length]);
+    }
+    let mut text = vec![0u8; length + 1];
+    // %m is to be the same the second time.
+    errno::set(errno);
+    format(text.as_mut_ptr().cast(), text.len());
+    write_all(call, fd, &text[..length])
+}
+
+fn write_all(call: &Call<'_>, fd: c_int, text: &[u8]) -> Outcome {
+    call.inline();
+    let mut rest = text;
+    while !rest.is_empty() {
+        // SAFETY: the bytes are there.
+        match unsafe { hooks::call_write(fd, rest.as_ptr().cast(), rest.len()) } {
+            n if n > 0 => rest = &rest[n as usize..],
+            _ => return Outcome::Done(Err(Errno(errno::get()))),
+        }
+    }
+    Outcome::Done(Ok(text.len() as isize))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn mode(text: &CStr) -> (c_int, &'static CStr) {
+        let mode = Mode::of(text).expect("a plain mode");
+        (mode.flags, mode.plain)
+    }
+
+    #[test]
+    fn modes_are_read_as_libc_reads_them() {
+        use libc::{O_APPEND, O_CLOEXEC, O_CREAT, O_EXCL, O_RDONLY, O_RDWR, O_TRUNC, O_WRONLY};
+        assert_eq!(mode(c"r"), (O_RDONLY, c"r"));
+        assert_eq!(mode(c"rb+"), (O_RDWR, c"r+"));
+        assert_eq!(mode(c"r+b"), (O_RDWR, c"r+"));
+        assert_eq!(mode(c"w"), (O_WRONLY | O_CREAT | O_TRUNC, c"w"));
+        assert_eq!(mode(c"w+xe"), (O_RDWR | O_CREAT | O_TRUNC | O_EXCL | O_CLOEXEC, c"w+"));
+        assert_eq!(mode(c"a"), (O_WRONLY | O_CREAT | O_APPEND, c"a"));
+        assert_eq!(mode(c"at+"), (O_RDWR | O_CREAT | O_APPEND, c"a+"), "others are ignored");
+        assert_eq!(mode(c"rbbbbb+"), (O_RDWR, c"r+"), "the seventh counts");
+        assert_eq!(mode(c"rbbbbbb+"), (O_RDONLY, c"r"), "the eighth does not");
+        for other in [c"", c"q", c"+r", c"rm", c"rc", c"r,ccs=UTF-8"] {
+            assert_eq!(Mode::of(other), None, "{other:?}");
+        }
+    }
+}

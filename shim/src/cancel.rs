@@ -1,0 +1,135 @@
+//! Which calls are cancellation points, as pthreads(7) has them: where a fiber that its host cancelled may end.
+//!
+//! The host asks for the end of the call a fiber is parked in (`aioshim_cancel`); what can be ended is, as by a
+//! signal. Only when the call holds nothing of the shim's any more, and nothing has been done for the caller, the host is told
+//! (`cancelled`), and may let the fiber end there ([`crate::call::Call::cancelled_here`]); else the call fails with EINTR. A call that has moved data returns it. A fiber whose calls
+//! never wait is asked once it has had its share of them.
+
+/// Whether the call of this name is one: all that may wait for others, but for locks, and for system(3), which changes
+/// what the whole process does with signals while it waits.
+pub fn is_point(name: &str) -> bool {
+    let name = name.trim_start_matches('_');
+    let name = name.strip_suffix("_chk").unwrap_or(name);
+    let name = name.strip_suffix("_2").unwrap_or(name);
+    // `preadv64v2` is preadv2.
+    let name = name.replacen("64v", "64", 1).replacen("64", "", 1);
+    POINTS.binary_search(&name.as_str()).is_ok()
+}
+
+/// Without the aliases' `__`, `64`, `_2` and `_chk`.
+const POINTS: [&str; 75] = [
+    "accept",
+    "accept4",
+    "aio_suspend",
+    "clock_nanosleep",
+    "close",
+    "connect",
+    "copy_file_range",
+    "creat",
+    "epoll_pwait",
+    "epoll_pwait2",
+    "epoll_wait",
+    "eventfd_read",
+    "eventfd_write",
+    "fallocate",
+    "fdatasync",
+    "fsync",
+    "getrandom",
+    "lockf",
+    "mq_receive",
+    "mq_send",
+    "mq_timedreceive",
+    "mq_timedsend",
+    "msgrcv",
+    "msgsnd",
+    "msync",
+    "nanosleep",
+    "open",
+    "openat",
+    "pause",
+    "poll",
+    "posix_fallocate",
+    "ppoll",
+    "pread",
+    "preadv",
+    "preadv2",
+    "pselect",
+    "pwrite",
+    "pwritev",
+    "pwritev2",
+    "read",
+    "readv",
+    "recv",
+    "recvfrom",
+    "recvmmsg",
+    "recvmsg",
+    "select",
+    "sem_clockwait",
+    "sem_timedwait",
+    "sem_wait",
+    "semop",
+    "semtimedop",
+    "send",
+    "sendfile",
+    "sendmmsg",
+    "sendmsg",
+    "sendto",
+    "sigsuspend",
+    "sigtimedwait",
+    "sigwait",
+    "sigwaitinfo",
+    "sleep",
+    "splice",
+    "sync_file_range",
+    "tcdrain",
+    "tee",
+    "thrd_sleep",
+    "usleep",
+    "vmsplice",
+    "wait",
+    "wait3",
+    "wait4",
+    "waitid",
+    "waitpid",
+    "write",
+    "writev",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn aliases_are_what_they_stand_for() {
+        assert!(POINTS.is_sorted());
+        for name in [
+            "read",
+            "__read",
+            "__pread64_chk",
+            "preadv64v2",
+            "__open64_2",
+            "__openat_2",
+            "creat64",
+            "__poll",
+            "wait4",
+            "accept4",
+            "epoll_pwait2",
+            "pwritev2",
+            "nanosleep",
+            "sem_wait",
+        ] {
+            assert!(is_point(name), "{name}");
+        }
+        for name in [
+            "lseek64",
+            "dup2",
+            "fcntl",
+            "pthread_mutex_lock",
+            "ioctl",
+            "__dup2",
+            "setsockopt",
+        ] {
+            assert!(!is_point(name), "{name}");
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! Which way an open goes, and what a thread's last opens have taught: a pure value.
+//!
+//! An open finds all of its path in the kernel's memory, or must look names up in their file system. Even that is mostly
+//! a matter of microseconds, for the blocks of the directory are cached: less than a kernel thread takes to be handed the
+//! call. Only where a disk has answered lately is it worth one.
+
+#![forbid(unsafe_code)]
+
+use super::{Alone, BATCH, Decision, Learned, Way, Why};
+
+/// An open that took longer than this has waited for a disk.
+pub const SLOW_OPEN_NS: u64 = 50_000;
+
+/// What the opens of a thread have taught.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Opens {
+    /// Whether the kernel remembers the names: of tries.
+    names: Learned,
+    /// Whether looking names up, or making files, waits for the disk: of calls that were made and timed.
+    disk: Learned,
+}
+
+impl Opens {
+    pub const NOTHING: Self = Self {
+        names: Learned::NOTHING,
+        disk: Learned::NOTHING,
+    };
+
+    /// What to do with an open; `changes`: it may make or truncate a file, which a try refuses.
+    pub fn decide(self, alone: Alone, changes: bool) -> Decision {
+        match alone {
+            Alone::Entirely => Decision::Through(Why::Alone),
+            // A disk may be waited for, a peer may not: so not quite the plain call.
+            Alone::ForNow => Decision::Copy,
+            Alone::No if changes => self.untried(),
+            // Where the disk is slow a try in vain is the least of it.
+            Alone::No if self.names.skip == 0 || self.disk.skip > 0 => Decision::Try,
+            Alone::No => Decision::Copy,
+        }
+    }
+
+    /// What to do with one that cannot be tried, or was in vain.
+    pub fn untried(self) -> Decision {
+        if self.disk.skip > 0 {
+            Decision::Submit
+        } else {
+            Decision::Copy
+        }
+    }
+
+    /// A try found all of the path, or did not. A hit saves nothing, so no miss is put up with, as among many.
+    #[must_use]
+    pub fn tried(self, hit: bool) -> Self {
+        let names = if hit {
+            self.names.hit(Way::Read, BATCH)
+        } else {
+            self.names.missed(Way::Read, BATCH)
+        };
+        Self { names, ..self }
+    }
+
+    /// The call was made, and took so long.
+    #[must_use]
+    pub fn made(self, nanos: u64) -> Self {
+        let names = self.names.submitted(Way::Read);
+        let disk = if nanos > SLOW_OPEN_NS {
+            self.disk.missed(Way::Write, 0)
+        } else {
+            self.disk.hit(Way::Write, 0)
+        };
+        Self { names, disk }
+    }
+
+    /// The call was submitted.
+    #[must_use]
+    pub fn submitted(self) -> Self {
+        Self {
+            disk: self.disk.submitted(Way::Write),
+            ..self
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const QUICK: u64 = 8_000;
+    const SLOW: u64 = 300_000;
+
+    #[test]
+    fn a_lone_fiber_waits_for_a_disk_itself() {
+        let slow = Opens::NOTHING.made(SLOW);
+        assert_eq!(slow.decide(Alone::Entirely, true), Decision::Through(Why::Alone));
+        assert_eq!(slow.decide(Alone::ForNow, true), Decision::Copy);
+    }
+
+    #[test]
+    fn names_the_kernel_has_forgotten_are_looked_up_at_once_and_hardly_tried() {
+        let (mut opens, mut tries) = (Opens::NOTHING, 0);
+        for _ in 0..1000 {
+            if opens.decide(Alone::No, false) == Decision::Try {
+                tries += 1;
+                opens = opens.tried(false);
+                assert_eq!(opens.untried(), Decision::Copy);
+            }
+            opens = opens.made(QUICK);
+        }
+        assert!(tries < 25, "{tries}");
+    }
+
+    #[test]
+    fn what_is_known_is_tried_on_and_on() {
+        let mut opens = Opens::NOTHING;
+        for _ in 0..100 {
+            assert_eq!(opens.decide(Alone::No, false), Decision::Try);
+            opens = opens.tried(true);
+        }
+        assert_eq!(opens, Opens::NOTHING);
+    }
+
+    #[test]
+    fn a_slow_disk_is_for_the_engine_and_asked_again_ever_more_rarely() {
+        let (mut opens, mut blocked) = (Opens::NOTHING, 0);
+        for _ in 0..1000 {
+            if opens.decide(Alone::No, false) == Decision::Try {
+                opens = opens.tried(false);
+            }
+            opens = match opens.untried() {
+                Decision::Submit => opens.submitted(),
+                _ => {
+                    blocked += 1;
+                    opens.made(SLOW)
+                }
+            };
+        }
+        assert!(blocked < 25, "{blocked}");
+        assert_eq!(opens.decide(Alone::No, true), Decision::Submit);
+        while opens.untried() == Decision::Submit {
+            opens = opens.submitted();
+        }
+        assert_eq!(opens.made(QUICK).untried(), Decision::Copy);
+    }
+
+    #[test]
+    fn on_a_slow_disk_names_are_tried_whatever_the_tries_taught() {
+        let opens = Opens::NOTHING.tried(false).tried(false).made(SLOW);
+        assert_eq!(opens.decide(Alone::No, false), Decision::Try);
+    }
+}

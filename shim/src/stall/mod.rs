@@ -1,0 +1,189 @@
+//! Fibers that keep their thread for long (`AIOSHIM_STALL`): a watchdog says which, for how long, and where it is.
+//!
+//! The host counts its turns and shows which fiber has one ([`crate::host::Watch`]); a thread of ours looks at both now and
+//! then. While neither changes the fiber computes, or sits in a system call. [`place`] finds out where; each place is
+//! reported once.
+//!
+//! Invariant: a fiber is only accused of the time in which it was seen to have the same turn, so never of more than it
+//! took.
+
+mod place;
+
+use crate::conf::Level;
+use crate::fork::Renewable;
+use crate::host::{Host, Watch};
+use crate::tls::OffFiber;
+use crate::{log, signal, start, sys};
+use place::Place;
+use std::collections::HashSet;
+use std::ffi::c_void;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// An attached thread, as long as its fibers are watched.
+pub struct Watched(Arc<Seen>);
+
+/// What the watchdog knows of a thread.
+struct Seen {
+    tid: i32,
+    host: Host,
+    watch: Watch,
+    last: Mutex<Turn>,
+}
+
+// SAFETY: the two words of `watch` may be read from any thread until the thread detaches, and the host's `name` be called;
+// [`Watched`] waits for the watchdog before that. Nothing else of the host is used here.
+unsafe impl Send for Seen {}
+// SAFETY: as above.
+unsafe impl Sync for Seen {}
+
+/// The turn a thread was last seen in.
+struct Turn {
+    count: u32,
+    fiber: *mut c_void,
+    /// When it was first seen.
+    since: u64,
+    /// When it is looked at next: at the limit, then each time it has lasted twice as long.
+    look_at: u64,
+    /// Who was reported to be in it.
+    reported: Option<String>,
+}
+
+/// All that are watched; locked for as long as the watchdog looks at them.
+static ALL: Renewable<Mutex<Vec<Arc<Seen>>>> = Renewable::new(Mutex::new(Vec::new()));
+static WATCHDOG: AtomicBool = AtomicBool::new(false);
+
+/// In the child of a fork, where there is no watchdog.
+///
+/// # Safety
+/// As [`Renewable::renew`].
+pub unsafe fn renew() {
+    WATCHDOG.store(false, Relaxed);
+    // SAFETY: vouched for by the caller.
+    unsafe { ALL.renew(Mutex::new(Vec::new())) };
+}
+
+fn all() -> MutexGuard<'static, Vec<Arc<Seen>>> {
+    ALL.get().lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Watched {
+    /// Watches the calling thread, a thread of `host`'s, if that is asked for.
+    pub fn begin(host: &Host) -> Option<Self> {
+        let limit = start::conf().stall?;
+        let Some(watch) = host.watch() else {
+            static SAID: AtomicBool = AtomicBool::new(false);
+            if !SAID.swap(true, Relaxed) {
+                let line = "AIOSHIM_STALL: this scheduler does not count its turns; nothing is watched";
+                log::say(Level::Warn, format_args!("{line}"));
+            }
+            return None;
+        };
+        let seen = Arc::new(Seen {
+            tid: rustix::thread::gettid().as_raw_nonzero().get(),
+            host: *host,
+            watch,
+            last: Mutex::new(Turn {
+                count: 0,
+                fiber: std::ptr::null_mut(),
+                since: sys::now(),
+                look_at: 0,
+                reported: None,
+            }),
+        });
+        all().push(Arc::clone(&seen));
+        if !WATCHDOG.swap(true, Relaxed) {
+            start_watchdog(limit);
+        }
+        Some(Self(seen))
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        // Once we have had the lock the watchdog does not look at this one any more.
+        all().retain(|seen| !Arc::ptr_eq(seen, &self.0));
+    }
+}
+
+fn start_watchdog(limit: u64) {
+    let _off = OffFiber::enter();
+    let _blocked = signal::Blocked::all();
+    let thread = std::thread::Builder::new()
+        .name("aioshim-stall".into())
+        .spawn(move || watch_over(limit));
+    if let Err(error) = thread {
+        log::say(
+            Level::Warn,
+            format_args!("AIOSHIM_STALL: cannot start a thread: {error}"),
+        );
+    }
+}
+
+fn watch_over(limit: u64) {
+    place::prepare();
+    let mut known = HashSet::new();
+    loop {
+        sys::sleep(limit / 4);
+        for seen in all().iter() {
+            seen.look(limit, &mut known);
+        }
+    }
+}
+
+impl Seen {
+    fn look(&self, limit: u64, known: &mut HashSet<u64>) {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let (count, fiber) = self.turn();
+        let now = sys::now();
+        if (count, fiber) != (last.count, last.fiber) {
+            if let Some(name) = &last.reported {
+                let time = Nanos(now - last.since);
+                log::say(Level::Warn, format_args!("{name} let others run after {time}"));
+            }
+            *last = Turn {
+                count,
+                fiber,
+                since: now,
+                look_at: now + limit,
+                reported: None,
+            };
+            return;
+        }
+        let time = now - last.since;
+        if fiber.is_null() || now < last.look_at {
+            return;
+        }
+        last.look_at = now + time;
+        let place = Place::of(self.tid);
+        // What was found out counts only if it was still the same turn.
+        if self.turn() != (count, fiber) || !known.insert(place.identity()) {
+            return;
+        }
+        let (name, time, tid) = (self.host.name(fiber), Nanos(time), self.tid);
+        log::say(
+            Level::Warn,
+            format_args!("{name} has kept thread {tid} from its other fibers for {time}, {place}"),
+        );
+        last.reported = Some(name);
+    }
+
+    /// The count of turns, and the fiber that has this one.
+    fn turn(&self) -> (u32, *mut c_void) {
+        // SAFETY: in place until the thread detaches, which waits for us.
+        unsafe { ((*self.watch.turns).load(Relaxed), (*self.watch.running).load(Relaxed)) }
+    }
+}
+
+/// A time as people write it.
+struct Nanos(u64);
+
+impl std::fmt::Display for Nanos {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            n if n < 1_000_000 => write!(f, "{} us", n / 1000),
+            n if n < 10_000_000_000 => write!(f, "{} ms", n / 1_000_000),
+            n => write!(f, "{} s", n / 1_000_000_000),
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! stdio on fibers: `fgets`, `fprintf`, `scanf`, `putwc` and all their kin, caught where libc's buffers meet the kernel.
+//!
+//! How one `fgets` on a fiber travels:
+//!
+//! 1. libc takes the stream's lock, finds its buffer empty and calls through the stream's jump table;
+//! 2. [`tables`] has pointed that at a function of [`slots`], which enters the stream ([`inside`]), and waits before that
+//!    while another fiber is parked in it ([`monitor`]);
+//! 3. libc's own function fills the buffer, and for that calls `read` through the table: the hook's, like any other read;
+//! 4. the fiber parks there. It leaves the stream meanwhile: [`monitor`] marks it, [`windows`] closes what others could do
+//!    in its buffer without a call, [`lock`] gives the lock back.
+//!
+//! Programs that never attach a thread keep libc as it is.
+
+pub mod inside;
+pub mod layout;
+mod lock;
+pub mod monitor;
+pub mod slots;
+mod tables;
+mod windows;
+
+pub use inside::Files;
+
+use crate::conf::Level;
+use crate::errno;
+use crate::log;
+use layout::File;
+use libc::FILE;
+use once_cell::race::OnceBox;
+use std::ffi::{c_char, c_int, c_void};
+use std::mem::transmute;
+use std::sync::Once;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// A function of libc's that is needed here past our own of the same name, or that no header has.
+macro_rules! libc_functions {
+    ($( $field:ident = $name:ident ( $($ty:ty),* ) $(-> $ret:ty)? ; )*) => {
+        pub struct LibcStdio {
+            $( pub $field: unsafe extern "C" fn($($ty),*) $(-> $ret)?, )*
+        }
+
+        impl LibcStdio {
+            /// None when one is missing.
+            fn find() -> Option<Self> {
+                Some(Self {
+                    $( $field: {
+                        let name = concat!(stringify!($name), "\0").as_ptr().cast();
+                        // SAFETY: a lookup by name.
+                        let found = unsafe { libc::dlsym(libc::RTLD_NEXT, name) };
+                        if found.is_null() {
+                            return None;
+                        }
+                        // SAFETY: the type is that of libc's function of this name.
+                        unsafe { transmute::<*mut c_void, unsafe extern "C" fn($($ty),*) $(-> $ret)?>(found) }
+                    }, )*
+                })
+            }
+        }
+    };
+}
+
+libc_functions! {
+    fopen = fopen(*const c_char, *const c_char) -> *mut FILE;
+    freopen = freopen(*const c_char, *const c_char, *mut FILE) -> *mut FILE;
+    fflush = fflush(*mut FILE) -> c_int;
+    fcloseall = fcloseall() -> c_int;
+    lock = flockfile(*mut c_void);
+    try_lock = ftrylockfile(*mut c_void) -> c_int;
+    unlock = funlockfile(*mut c_void);
+    list_lock = _IO_list_lock();
+    list_unlock = _IO_list_unlock();
+    list_begin = _IO_iter_begin() -> *mut c_void;
+    list_end = _IO_iter_end() -> *mut c_void;
+    list_next = _IO_iter_next(*mut c_void) -> *mut c_void;
+    list_file = _IO_iter_file(*mut c_void) -> *mut c_void;
+}
+
+static LIBC: OnceBox<LibcStdio> = OnceBox::new();
+
+/// libc's functions. Only called where stdio is converted.
+pub fn libc_stdio() -> &'static LibcStdio {
+    LIBC.get().expect("found before a table is changed")
+}
+
+static CONVERTED: AtomicBool = AtomicBool::new(false);
+
+/// Whether stdio is converted.
+pub fn is_converted() -> bool {
+    CONVERTED.load(Ordering::Relaxed)
+}
+
+/// The next stream with pending output that is none of `except`, locked; waits for one that a fiber is parked inside. None
+/// when there is no other.
+///
+/// As in libc a stream is locked while the list of streams is, so nobody closes it in between.
+pub fn lock_next_pending(except: &[*mut File]) -> Option<*mut File> {
+    let libc = libc_stdio();
+    loop {
+        let mut marked = None;
+        let mut found = None;
+        // SAFETY: libc's own functions; streams in the list are open while it is locked.
+        unsafe {
+            (libc.list_lock)();
+            let (mut at, end) = ((libc.list_begin)(), (libc.list_end)());
+            while at != end && found.is_none() {
+                let file = (libc.list_file)(at).cast::<File>();
+                if is_pending(file) && !except.contains(&file) {
+                    if monitor::is_marked(file) {
+                        marked = Some(file);
+                    } else {
+                        (libc.lock)(file.cast());
+                        found = Some(file);
+                    }
+                }
+                at = (libc.list_next)(at);
+            }
+            (libc.list_unlock)();
+        }
+        match (found, marked) {
+            // Free, to be waited for no more, or the program ends.
+            (None, Some(file)) if monitor::await_unmarked(file) => {}
+            (found, _) => return found,
+        }
+    }
+}
+
+/// Whether `file` has what is not yet written.
+///
+/// # Safety
+/// The stream is open.
+unsafe fn is_pending(file: *mut File) -> bool {
+    // SAFETY: the caller's promise; a stream of wide characters has areas for them.
+    let areas = unsafe {
+        if (*file).mode > 0 && !(*file).wide.is_null() {
+            &(*(*file).wide).areas
+        } else {
+            &(*file).areas
+        }
+    };
+    areas.write_ptr > areas.write_base
+}
+
+/// At the first attach: has stdio call us. Where that cannot be it blocks the threads of its fibers, as it did.
+pub fn convert() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let errno = errno::get();
+        let result = match LibcStdio::find() {
+            Some(functions) => {
+                let _ = LIBC.set(Box::new(functions));
+                tables::patch()
+            }
+            None => Err("this libc has not all of glibc's functions"),
+        };
+        match result {
+            Ok(()) => CONVERTED.store(true, Ordering::Relaxed),
+            Err(why) => log::say(Level::Info, format_args!("stdio is not converted: {why}")),
+        }
+        errno::set(errno);
+    });
+}
+
+/// At the very end of exit(3), before libc flushes all streams: parked fibers do not go on.
+#[used]
+#[unsafe(link_section = ".fini_array")]
+static AT_EXIT: extern "C" fn() = at_exit;
+
+extern "C" fn at_exit() {
+    monitor::exiting();
+}

@@ -1,0 +1,282 @@
+//! What the jump tables lead to: each function enters the stream, does what libc's does, and leaves.
+//!
+//! Those that reach the kernel (read, write, seek, close) make the calls of the [hook table](crate::hooks) instead, and so
+//! come to the policy and the engines like any other call. They are the only ones that park of themselves.
+
+use super::inside::{self, Inside};
+use super::layout::{File, Slot, flags, flags2};
+use super::tables::{self, Kind};
+use crate::hooks;
+use std::ffi::{c_char, c_int, c_void};
+use std::mem::transmute;
+
+const EOF: c_int = -1;
+const NOTHING: () = ();
+/// `_IO_pos_BAD`.
+const NO_POSITION: i64 = -1;
+
+/// A function for a slot: libc's own, inside the stream. `refused` is what it gives when the stream must be left alone.
+macro_rules! inside {
+    ($( $slot:ident: $name:ident ( $($arg:ident : $ty:ty),* ) -> $ret:ty, refused: $refused:expr; )*) => {$(
+        unsafe extern "C" fn $name(file: *mut File $(, $arg: $ty)*) -> $ret {
+            // SAFETY: libc passes an open stream; the slot's type is the table's.
+            unsafe {
+                let Some(inside) = Inside::enter(file) else {
+                    return $refused;
+                };
+                let original: unsafe extern "C" fn(*mut File $(, $ty)*) -> $ret =
+                    transmute(tables::original((*file).jumps, Slot::$slot));
+                let result = original(file $(, $arg)*);
+                inside.leave(file);
+                result
+            }
+        }
+    )*};
+}
+
+inside! {
+    Finish: finish(x: c_int) -> (), refused: NOTHING;
+    Overflow: overflow(c: c_int) -> c_int, refused: EOF;
+    Underflow: underflow() -> c_int, refused: EOF;
+    Uflow: uflow() -> c_int, refused: EOF;
+    PushBackFail: push_back_fail(c: c_int) -> c_int, refused: EOF;
+    PutN: put_n_inside(data: *const c_void, n: usize) -> usize, refused: 0;
+    GetN: get_n_inside(data: *mut c_void, n: usize) -> usize, refused: 0;
+    SeekOffset: seek_offset(offset: i64, whence: c_int, mode: c_int) -> i64, refused: NO_POSITION;
+    SeekPosition: seek_position(position: i64, mode: c_int) -> i64, refused: NO_POSITION;
+    SetBuffer: set_buffer(buffer: *mut c_char, n: isize) -> *mut File, refused: std::ptr::null_mut();
+    Sync: sync() -> c_int, refused: EOF;
+}
+
+/// `_IO_new_file_xsputn`, which each piece of an fprintf calls. Where there is room it only copies, so it cannot park, and
+/// in a stream that a fiber is parked inside there is none. Done here, that takes no longer than without us.
+unsafe extern "C" fn put_n(file: *mut File, data: *const c_void, n: usize) -> usize {
+    // SAFETY: libc passes an open stream and n bytes; there is room for them.
+    unsafe {
+        if !has_room(file, n) {
+            return put_n_inside(file, data, n);
+        }
+        let areas = &mut (*file).areas;
+        std::ptr::copy_nonoverlapping(data.cast(), areas.write_ptr, n);
+        areas.write_ptr = areas.write_ptr.add(n);
+    }
+    n
+}
+
+/// `_IO_file_xsgetn`, likewise.
+unsafe extern "C" fn get_n(file: *mut File, data: *mut c_void, n: usize) -> usize {
+    // SAFETY: libc passes an open stream and a buffer of n bytes, and so many are there.
+    unsafe {
+        if !has_bytes(file, n) {
+            return get_n_inside(file, data, n);
+        }
+        let areas = &mut (*file).areas;
+        std::ptr::copy_nonoverlapping(areas.read_ptr, data.cast(), n);
+        areas.read_ptr = areas.read_ptr.add(n);
+    }
+    n
+}
+
+/// Whether so many bytes can be put without a system call.
+///
+/// # Safety
+/// The stream is open.
+#[inline(always)]
+unsafe fn has_room(file: *const File, n: usize) -> bool {
+    // SAFETY: the caller's promise.
+    let file = unsafe { &*file };
+    let room = (file.areas.write_end as isize).wrapping_sub(file.areas.write_ptr as isize);
+    // A wide stream's characters have a buffer of their own, and the end of a line may have to be written.
+    n > 0 && room >= n as isize && file.mode <= 0 && file.flags & flags::LINE_BUFFERED == 0
+}
+
+/// Whether so many bytes can be got without a system call.
+///
+/// # Safety
+/// The stream is open.
+#[inline(always)]
+unsafe fn has_bytes(file: *const File, n: usize) -> bool {
+    // SAFETY: the caller's promise.
+    let file = unsafe { &*file };
+    let bytes = (file.areas.read_end as isize).wrapping_sub(file.areas.read_ptr as isize);
+    n > 0 && bytes >= n as isize && file.mode <= 0
+}
+
+/// `_IO_file_read`.
+unsafe extern "C" fn read(file: *mut File, data: *mut c_void, n: isize) -> isize {
+    // SAFETY: libc passes an open stream and a buffer of n bytes.
+    unsafe {
+        let Some(inside) = Inside::enter(file) else { return 0 };
+        let result = if calls_through(file) {
+            hooks::call_read((*file).fileno, data, n as usize)
+        } else {
+            let original: unsafe extern "C" fn(*mut File, *mut c_void, isize) -> isize =
+                transmute(tables::original((*file).jumps, Slot::Read));
+            original(file, data, n)
+        };
+        inside.leave(file);
+        result
+    }
+}
+
+/// `_IO_new_file_write`: until all is written, or an error comes.
+unsafe extern "C" fn write(file: *mut File, data: *const c_void, n: isize) -> isize {
+    // SAFETY: libc passes an open stream and n bytes.
+    unsafe {
+        let Some(inside) = Inside::enter(file) else { return 0 };
+        let result = if calls_through(file) {
+            write_all(file, data, n)
+        } else {
+            let original: unsafe extern "C" fn(*mut File, *const c_void, isize) -> isize =
+                transmute(tables::original((*file).jumps, Slot::Write));
+            original(file, data, n)
+        };
+        inside.leave(file);
+        result
+    }
+}
+
+/// # Safety
+/// As [`write`].
+unsafe fn write_all(file: *mut File, data: *const c_void, n: isize) -> isize {
+    let mut done = 0;
+    while done < n {
+        // SAFETY: the caller's promise.
+        let result = unsafe { hooks::call_write((*file).fileno, data.byte_offset(done), (n - done) as usize) };
+        if result < 0 {
+            // SAFETY: as above.
+            unsafe { (*file).flags |= flags::ERROR_SEEN };
+            break;
+        }
+        done += result;
+    }
+    // SAFETY: as above.
+    unsafe {
+        if (*file).offset >= 0 {
+            (*file).offset += done as i64;
+        }
+    }
+    done
+}
+
+/// `_IO_file_seek`.
+unsafe extern "C" fn seek(file: *mut File, offset: i64, whence: c_int) -> i64 {
+    // SAFETY: libc passes an open stream.
+    unsafe {
+        let Some(inside) = Inside::enter(file) else {
+            return NO_POSITION;
+        };
+        let result = hooks::call_lseek((*file).fileno, offset, whence);
+        inside.leave(file);
+        result
+    }
+}
+
+/// `_IO_file_close`.
+unsafe extern "C" fn close(file: *mut File) -> c_int {
+    // SAFETY: libc passes an open stream, which is closed only once.
+    unsafe {
+        let Some(inside) = Inside::enter(file) else { return 0 };
+        let result = hooks::call_close((*file).fileno);
+        inside.leave(file);
+        result
+    }
+}
+
+/// The way a stream of popen's is closed, which awaits its process, or one that is mapped: by a thread of the pool.
+unsafe extern "C" fn close_and_wait(file: *mut File) -> c_int {
+    // SAFETY: libc passes an open stream, which is closed only once; the slot's type is the table's.
+    unsafe {
+        let Some(inside) = Inside::enter(file) else { return 0 };
+        let original: unsafe extern "C" fn(*mut File) -> c_int =
+            transmute(tables::original((*file).jumps, Slot::Close));
+        let result = hooks::pclose_on_pool(|| original(file)).unwrap_or_else(|| original(file));
+        inside.leave(file);
+        result
+    }
+}
+
+/// Whether the stream's reads and writes are such that a hook does them alike.
+///
+/// # Safety
+/// The stream is open.
+unsafe fn calls_through(file: *mut File) -> bool {
+    // SAFETY: the caller's promise.
+    inside::on_attached_thread() && unsafe { (*file).flags2 } & flags2::NOT_CANCELED == 0
+}
+
+/// A function for a slot in which the program's own function is called: what that does is no business of the stream's.
+macro_rules! lent {
+    ($( $slot:ident: $name:ident ( $($arg:ident : $ty:ty),* ) -> $ret:ty, refused: $refused:expr; )*) => {$(
+        unsafe extern "C" fn $name(file: *mut File $(, $arg: $ty)*) -> $ret {
+            // SAFETY: libc passes an open stream; the slot's type is the table's.
+            unsafe {
+                let Some(inside) = Inside::enter(file) else {
+                    return $refused;
+                };
+                let original: unsafe extern "C" fn(*mut File $(, $ty)*) -> $ret =
+                    transmute(tables::original((*file).jumps, Slot::$slot));
+                let result = inside::lend(|| original(file $(, $arg)*));
+                inside.leave(file);
+                result
+            }
+        }
+    )*};
+}
+
+lent! {
+    Read: cookie_read(data: *mut c_void, n: isize) -> isize, refused: 0;
+    Write: cookie_write(data: *const c_void, n: isize) -> isize, refused: 0;
+    Seek: cookie_seek(offset: i64, whence: c_int) -> i64, refused: NO_POSITION;
+    Close: cookie_close() -> c_int, refused: 0;
+}
+
+/// What the slots of a kind of table are to lead to; of one that is closed as files are, or not.
+pub fn functions(kind: Kind, closes_as_files: bool) -> [(Slot, usize); 15] {
+    let close = if closes_as_files { close } else { close_and_wait };
+    let [r, w, s, c] = match kind {
+        Kind::File => [
+            read as *const (),
+            write as *const (),
+            seek as *const (),
+            close as *const (),
+        ],
+        Kind::Cookie => [
+            cookie_read as *const (),
+            cookie_write as *const (),
+            cookie_seek as *const (),
+            cookie_close as *const (),
+        ],
+    };
+    [
+        (Slot::Finish, finish as *const ()),
+        (Slot::Overflow, overflow as *const ()),
+        (Slot::Underflow, underflow as *const ()),
+        (Slot::Uflow, uflow as *const ()),
+        (Slot::PushBackFail, push_back_fail as *const ()),
+        (Slot::PutN, put_n as *const ()),
+        (Slot::GetN, get_n as *const ()),
+        (Slot::SeekOffset, seek_offset as *const ()),
+        (Slot::SeekPosition, seek_position as *const ()),
+        (Slot::SetBuffer, set_buffer as *const ()),
+        (Slot::Sync, sync as *const ()),
+        (Slot::Read, r),
+        (Slot::Write, w),
+        (Slot::Seek, s),
+        (Slot::Close, c),
+    ]
+    .map(|(slot, function)| (slot, function as usize))
+}
+
+/// Has a stream's pending output written, as fflush(NULL) does it for each: false when that failed.
+///
+/// # Safety
+/// The stream is open, and locked by this thread.
+pub unsafe fn flush(file: *mut File) -> bool {
+    // SAFETY: the caller's promise; the table's slot has this type.
+    unsafe {
+        let function = (*file).jumps.add(Slot::Overflow as usize).read();
+        let overflow: unsafe extern "C" fn(*mut File, c_int) -> c_int = transmute(function);
+        overflow(file, EOF) != EOF
+    }
+}

@@ -1,0 +1,235 @@
+//! stdio's jump tables: found in libc's memory by what they hold, and pointed at our functions.
+//!
+//! stdio makes its system calls inside libc, where no preload sees them; but it makes them through tables of functions,
+//! one for each kind of stream. Two of the tables have names. The others (for streams that are mapped, of processes, of
+//! the program's own functions) are told by their content: they share functions with the first. How far apart they are,
+//! in which order and in which section differs between versions of libc, so nothing is taken to be known of that.
+//!
+//! The tables lie in memory that the dynamic loader has made read-only; libc checks that a stream's table is in its
+//! range, not what is in it. Where the memory cannot be made writable stdio stays as it is.
+//!
+//! Invariant: what a table held is published before the first of its words is changed.
+
+use super::layout::{SLOTS, Slot};
+use super::slots;
+use once_cell::race::OnceBox;
+use std::ffi::{CStr, c_int, c_void};
+use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// A jump table, and what it held.
+struct Table {
+    at: *const usize,
+    originals: [usize; SLOTS],
+}
+
+// SAFETY: an address that stays, and numbers.
+unsafe impl Send for Table {}
+// SAFETY: as above; never changed.
+unsafe impl Sync for Table {}
+
+/// The table of files, which most streams have: where it is found at once.
+struct FileTable {
+    at: AtomicUsize,
+    originals: [AtomicUsize; SLOTS],
+}
+
+static FILES: FileTable = FileTable {
+    at: AtomicUsize::new(0),
+    originals: [const { AtomicUsize::new(0) }; SLOTS],
+};
+
+/// Of which kind a table is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// Of a stream on a descriptor.
+    File,
+    /// Of a stream on functions of the program's (fopencookie, fmemopen), with the buffer handled as a file's.
+    Cookie,
+}
+
+/// All tables.
+static TABLES: OnceBox<Vec<Table>> = OnceBox::new();
+
+/// The function that `slot` of the table of a stream led to.
+#[inline(always)]
+pub fn original(jumps: *const usize, slot: Slot) -> usize {
+    if FILES.at.load(Ordering::Relaxed) == jumps as usize {
+        FILES.originals[slot as usize].load(Ordering::Relaxed)
+    } else {
+        original_of_other(jumps, slot)
+    }
+}
+
+/// A table of the program's own may hold copies of our functions: it is taken to be a file's.
+#[inline(never)]
+fn original_of_other(jumps: *const usize, slot: Slot) -> usize {
+    let tables = TABLES.get().map_or(&[][..], Vec::as_slice);
+    match tables.iter().find(|table| table.at == jumps) {
+        Some(table) => table.originals[slot as usize],
+        None => FILES.originals[slot as usize].load(Ordering::Relaxed),
+    }
+}
+
+/// Points the tables at the functions of [`slots`]; why not, if that cannot be.
+pub fn patch() -> Result<(), &'static str> {
+    let file = symbol(c"_IO_file_jumps").ok_or("this libc has no _IO_file_jumps")?;
+    let image = Image::of(file as usize).ok_or("libc is not among the loaded objects")?;
+    // SAFETY: libc's own table.
+    let reference: [usize; SLOTS] = unsafe { file.cast::<[usize; SLOTS]>().read() };
+    if !image.is_table(&reference) || reference[Slot::Read as usize] == 0 || reference[Slot::Write as usize] == 0 {
+        return Err("_IO_file_jumps does not look as expected");
+    }
+    let found = image.tables(&reference);
+    let kinds: Vec<Kind> = found.iter().map(|(_, kind)| *kind).collect();
+    let tables: Vec<Table> = found.into_iter().map(|(table, _)| table).collect();
+    let writable = Writable::make(image.read_only.clone())?;
+    let tables = TABLES.get_or_init(|| Box::new(tables));
+    for (to, from) in FILES.originals.iter().zip(reference) {
+        to.store(from, Ordering::Relaxed);
+    }
+    FILES.at.store(file as usize, Ordering::Relaxed);
+    for (table, kind) in tables.iter().zip(kinds) {
+        let usual = |slot: Slot| table.originals[slot as usize] == reference[slot as usize];
+        for (slot, function) in slots::functions(kind, usual(Slot::Close)) {
+            // Where a kind of stream has its own way to reach the kernel, we know nothing of it.
+            if kind == Kind::File && matches!(slot, Slot::Read | Slot::Write | Slot::Seek) && !usual(slot) {
+                continue;
+            }
+            // SAFETY: a word of the table, writable now; other threads read it as a whole.
+            let word = unsafe { AtomicUsize::from_ptr(table.at.cast_mut().add(slot as usize)) };
+            word.store(function, Ordering::Release);
+        }
+    }
+    drop(writable);
+    Ok(())
+}
+
+fn symbol(name: &CStr) -> Option<*const c_void> {
+    // SAFETY: a lookup by name.
+    let found = unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr()) };
+    (!found.is_null()).then_some(found.cast_const())
+}
+
+/// The parts of libc as it is loaded.
+#[derive(Default)]
+struct Image {
+    key: usize,
+    text: Range<usize>,
+    /// What the loader has made read-only after it relocated it.
+    read_only: Range<usize>,
+}
+
+impl Image {
+    /// The object that `address` is in.
+    fn of(address: usize) -> Option<Self> {
+        let mut image = Self {
+            key: address,
+            ..Self::default()
+        };
+        // SAFETY: the callback gets what it is given here, while this call lasts.
+        let found = unsafe { libc::dl_iterate_phdr(Some(look_at), (&raw mut image).cast()) };
+        (found == 1 && !image.text.is_empty() && !image.read_only.is_empty()).then_some(image)
+    }
+
+    /// Whether these may be a table's words: two unused, then functions of libc's, of which all but the first may be
+    /// missing.
+    fn is_table(&self, words: &[usize; SLOTS]) -> bool {
+        words[..2] == [0, 0]
+            && self.text.contains(&words[2])
+            && words[3..].iter().all(|word| *word == 0 || self.text.contains(word))
+    }
+
+    /// The tables of streams on descriptors, and of those whose buffer is handled alike.
+    fn tables(&self, reference: &[usize; SLOTS]) -> Vec<(Table, Kind)> {
+        let begin = self.read_only.start.next_multiple_of(size_of::<usize>());
+        let end = self.read_only.end.saturating_sub(size_of::<[usize; SLOTS]>());
+        (begin..=end)
+            .step_by(size_of::<usize>())
+            .map(|address| address as *const usize)
+            .filter_map(|at| {
+                // SAFETY: within a part of libc that is mapped and readable.
+                let words: [usize; SLOTS] = unsafe { at.cast::<[usize; SLOTS]>().read() };
+                let kind = self.is_table(&words).then(|| kind(&words, reference)).flatten()?;
+                Some((Table { at, originals: words }, kind))
+            })
+            .collect()
+    }
+}
+
+/// Which kind of table has these words, next to those of a file.
+fn kind(words: &[usize; SLOTS], reference: &[usize; SLOTS]) -> Option<Kind> {
+    let same = |slot: Slot| words[slot as usize] == reference[slot as usize];
+    let alike = words.iter().zip(reference).skip(2).filter(|(a, b)| a == b).count();
+    if alike < 4 || words[Slot::PutN as usize] == 0 || words[Slot::Read as usize] == 0 {
+        return None;
+    }
+    if [Slot::Read, Slot::Write, Slot::Seek, Slot::Close, Slot::Stat]
+        .into_iter()
+        .any(same)
+    {
+        Some(Kind::File)
+    } else if same(Slot::Overflow) && same(Slot::Underflow) {
+        Some(Kind::Cookie)
+    } else {
+        // Strings: they never leave memory.
+        None
+    }
+}
+
+/// For each loaded object: notes its parts if it is the one looked for.
+unsafe extern "C" fn look_at(info: *mut libc::dl_phdr_info, _size: usize, image: *mut c_void) -> c_int {
+    // SAFETY: the loader's own description, and what `Image::of` passed.
+    let (info, image) = unsafe { (&*info, &mut *image.cast::<Image>()) };
+    // SAFETY: as many headers as it says.
+    let headers = unsafe { std::slice::from_raw_parts(info.dlpi_phdr, usize::from(info.dlpi_phnum)) };
+    let range = |header: &libc::Elf64_Phdr| {
+        let begin = info.dlpi_addr as usize + header.p_vaddr as usize;
+        begin..begin + header.p_memsz as usize
+    };
+    let loaded = || headers.iter().filter(|header| header.p_type == libc::PT_LOAD);
+    if !loaded().any(|header| range(header).contains(&image.key)) {
+        return 0;
+    }
+    if let Some(text) = loaded().find(|header| header.p_flags & libc::PF_X != 0) {
+        image.text = range(text);
+    }
+    if let Some(relro) = headers.iter().find(|header| header.p_type == libc::PT_GNU_RELRO) {
+        image.read_only = range(relro);
+    }
+    1
+}
+
+/// libc's read-only data, writable while this lives.
+struct Writable {
+    begin: usize,
+    length: usize,
+}
+
+impl Writable {
+    fn make(range: Range<usize>) -> Result<Self, &'static str> {
+        let page = rustix::param::page_size();
+        // As the loader does it: the last page is shared with what stays writable, and left alone.
+        let begin = range.start & !(page - 1);
+        let writable = Self {
+            begin,
+            length: (range.end & !(page - 1)).saturating_sub(begin),
+        };
+        if writable.protect(libc::PROT_READ | libc::PROT_WRITE) {
+            Ok(writable)
+        } else {
+            Err("mprotect is refused")
+        }
+    }
+
+    fn protect(&self, protection: c_int) -> bool {
+        // SAFETY: pages of libc's data, which stay readable.
+        self.length == 0 || unsafe { libc::mprotect(self.begin as *mut c_void, self.length, protection) } == 0
+    }
+}
+
+impl Drop for Writable {
+    fn drop(&mut self) {
+        self.protect(libc::PROT_READ);
+    }
+}

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT */
+/* escapee.c - blocking calls past every hook: a syscall instruction of the program's own, libc's syscall(), and one
+ * inside of libc. stdio's are converted. Each is made to wait for nothing, but for one that sleeps. */
+#define _GNU_SOURCE
+#include "probe.h"
+
+#include <sys/syscall.h>
+#include <time.h>
+
+#if defined(__x86_64__)
+static long raw(long number, long a, long b, long c)
+{
+    long result;
+    __asm__ volatile("syscall" : "=a"(result) : "a"(number), "D"(a), "S"(b), "d"(c) : "rcx", "r11", "memory");
+    return result;
+}
+#else
+#define raw(number, a, b, c) syscall(number, a, b, c)
+#endif
+
+static void probe(void)
+{
+    char buf[8] = "";
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC))
+        die("pipe2");
+    write_full(ends[1], "1234567", 7);
+    printf("the program's own: %ld\n", raw(SYS_read, ends[0], (long)buf, 3));
+    SHOW(syscall(SYS_readv, ends[0], &(struct iovec){ buf + 3, 4 }, 1));
+    puts(buf);
+    /* It is made, and its error is libc's to set. */
+    SHOW(syscall(SYS_readv, -1, &(struct iovec){ buf, 1 }, 1));
+    struct timespec two = { 0, 2000000 };
+    printf("a sleep: %ld\n", raw(SYS_nanosleep, (long)&two, 0, 0));
+    double load;
+    printf("the load: %d\n", getloadavg(&load, 1));
+    FILE *file = fopen("file", "w");
+    if (!file || fputs("stdio\n", file) < 0)
+        die("file");
+    SHOW(fflush(file));
+    SHOW(fclose(file));
+    show_file("file");
+}

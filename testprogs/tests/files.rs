@@ -1,0 +1,59 @@
+//! Calls on files by name, directory and lock: none escapes by any of its names, none waits for another.
+
+use testprogs::{Flavor, Run, Scratch, Stats, program};
+
+/// What a probe prints, preloaded, and its statistics.
+fn watched(probe: &str, variables: &[(&str, &str)]) -> (String, Stats) {
+    let (dir, out) = (Scratch::new(), Scratch::new());
+    let stats = out.join("stats");
+    let run = Run::new(program(&format!("probe/{probe}"), Flavor::Plain))
+        .dir(dir.path())
+        .preload(true)
+        .env("AIOSHIM_STATS", "json")
+        .env("AIOSHIM_OUT", &stats);
+    let run = variables.iter().fold(run, |run, (name, value)| run.env(*name, *value));
+    let text = run.output();
+    (text, Stats::read(&stats).expect("statistics"))
+}
+
+fn plain(probe: &str) -> String {
+    let dir = Scratch::new();
+    Run::new(program(&format!("probe/{probe}"), Flavor::Plain))
+        .arg("--threads")
+        .dir(dir.path())
+        .output()
+}
+
+#[test]
+fn every_name_is_seen() {
+    let (text, stats) = watched("filenames", &[]);
+    assert_eq!(text, plain("filenames"));
+    let called: Vec<&str> = text.lines().filter_map(|line| line.strip_suffix(": called")).collect();
+    assert!(called.len() > 150, "{text}");
+    let escaped: Vec<&&str> = called.iter().filter(|name| stats.call(name).total() == 0).collect();
+    assert!(escaped.is_empty(), "not seen by the shim: {escaped:?}");
+}
+
+/// The probe slows calls down; before it does, the first are inline. (How many depends on how quick the machine is.)
+#[test]
+fn quick_calls_are_inline_and_slow_ones_are_handed_over() {
+    let (_, stats) = watched("paths", &[]);
+    for name in [
+        "stat", "fstat", "access", "readlink", "statx", "unlink", "rename", "mkdir", "chmod", "mkstemp",
+    ] {
+        assert!(stats.call(name).offloaded > 0, "{name}: {:?}", stats.call(name));
+    }
+    assert!(stats.call("stat").inline > 0, "{:?}", stats.call("stat"));
+}
+
+/// Half of the pool's threads may wait for a lock: of two one, of four two.
+#[test]
+fn two_hundred_wait_for_a_lock_whatever_the_number_of_threads() {
+    let expected = plain("filelocks");
+    for threads in ["2", "4"] {
+        for engine in ["uring", "threads"] {
+            let (text, _) = watched("filelocks", &[("AIOSHIM_THREADS", threads), ("AIOSHIM_ENGINE", engine)]);
+            assert_eq!(text, expected, "{engine} with {threads} threads");
+        }
+    }
+}
