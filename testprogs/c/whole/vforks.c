@@ -9,7 +9,7 @@
 int main(void)
 {
     int status, ends[2];
-    for (int i = 0; i < 5; i++) {
+    for (volatile int i = 0; i < 5; i++) {
         pid_t pid = vfork();
         if (pid == 0) {
             if (i % 2)
