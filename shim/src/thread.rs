@@ -272,7 +272,7 @@ impl Thread {
         let critical = self.signals.enter();
         // An exception out of a signal's handler left it null.
         tls::set_here(self);
-        let masked = (self.signals.masked.get() > 0).then(|| self.begin_masked());
+        let masked = (self.signals.masked.get() > 0 && !self.signals.is_held()).then(|| self.begin_masked());
         let mut unparked = self.open_inbox();
         // A fiber that goes on runs the handlers.
         if unparked == 0 && self.signals.is_held() {

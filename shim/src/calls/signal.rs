@@ -76,7 +76,7 @@ pub fn sigpause_one(call: &Call<'_>, signal: c_int) -> Outcome {
     match passes(call) {
         Some(why) => Outcome::Through(why),
         None if !(1..=64).contains(&signal) => Outcome::Through(Why::Unusual),
-        None => suspend(call, sys::block(0) & !bit(signal)),
+        None => suspend(call, call.thread.signals().blocked() & !bit(signal)),
     }
 }
 
@@ -152,7 +152,7 @@ fn of_c(set: *const sigset_t) -> Option<SignalSet> {
 /// Takes a pending signal of `set`, waiting for one until `deadline`: EAGAIN; EINTR when a handler of another ran.
 fn take(call: &Call<'_>, set: SignalSet, info: *mut siginfo_t, deadline: Deadline) -> Result<c_int, Errno> {
     // Those that are not blocked would run their handlers; in the kernel, too, they are taken instead.
-    let base = sys::block(set);
+    let base = call.thread.signals().block(set);
     let taken = take_blocked(call, set, info, deadline);
     call.thread.signals().end_masked(base);
     taken

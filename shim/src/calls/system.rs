@@ -55,7 +55,7 @@ pub fn system(call: &Call<'_>, command: *const c_char) -> Outcome {
         return Outcome::Through(Why::NoEngine);
     }
     let before = ignore();
-    let blocked = sys::block(bit(libc::SIGCHLD));
+    let blocked = call.thread.signals().block(bit(libc::SIGCHLD));
     // SAFETY: the C caller's.
     let status = unsafe { start(command, before, blocked) }.and_then(|child| end_of(call, child));
     restore();

@@ -228,7 +228,30 @@ impl Signals {
 
     /// Begins a wait of the whole thread with `blocked` blocked and nothing else; what was blocked.
     pub fn begin_masked(&self, blocked: SignalSet) -> SignalSet {
-        sys::set_blocked(blocked)
+        self.base(sys::set_blocked(blocked))
+    }
+
+    /// Has `set` be blocked, too; what was blocked. Ended by [`Self::end_masked`].
+    pub fn block(&self, set: SignalSet) -> SignalSet {
+        let base = self.base(sys::block(set));
+        self.mask.store(self.mask.load(Relaxed) | set, Relaxed);
+        base
+    }
+
+    /// What is blocked, but for signals that are held back.
+    pub fn blocked(&self) -> SignalSet {
+        self.base(sys::block(0))
+    }
+
+    /// `before`, which was blocked, unless that was only because signals are held back.
+    fn base(&self, before: SignalSet) -> SignalSet {
+        const UNBLOCKABLE: SignalSet = bit(libc::SIGKILL) | bit(libc::SIGSTOP);
+        let all = HOLDABLE & !UNBLOCKABLE;
+        if self.is_held() && before & all == all {
+            self.mask.load(Relaxed)
+        } else {
+            before
+        }
     }
 
     /// The end of [`Self::begin_masked`], which returned `base`.
