@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* escapee.c - blocking calls past every hook: a syscall instruction of the program's own, libc's syscall(), and one
- * inside of libc. stdio's are converted. Each is made to wait for nothing, but for one that sleeps. */
+/* escapee.c - blocking calls past every hook: a syscall instruction of the program's own, and one inside of
+ * libc. libc's syscall() and stdio's are converted. Each is made to wait for nothing, but for one that sleeps. */
 #define _GNU_SOURCE
 #include "probe.h"
 
