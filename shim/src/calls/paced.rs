@@ -7,6 +7,8 @@
 use super::{CResult, offload};
 use crate::call::Call;
 use crate::engine::Names;
+use crate::errno;
+use crate::fds;
 use crate::paces::Account;
 use crate::policy::{self, Decision, Kind, Why};
 use crate::sys::Stopwatch;
@@ -19,6 +21,11 @@ pub const NO_FILE: c_int = -1;
 /// about, or from which it looks up a name, AT_FDCWD included.
 #[inline]
 pub fn whole<R: CResult>(call: &Call<'_>, kind: Kind, file: c_int, function: impl Fn() -> R) -> Option<R> {
+    if fds::is_ours(file) {
+        // To the program it is not open, and fstat(2) is how it looks.
+        errno::set(libc::EBADF);
+        return Some(R::from_done(-1));
+    }
     let account = Account::of(kind, file);
     match policy::paced(kind, account.pace(), call.load()) {
         Decision::Through(why) => {
