@@ -11,7 +11,7 @@ use crate::errno;
 use crate::escapes::Watch;
 use crate::flight::{End, Flight, Flights, Kind};
 use crate::host::Host;
-use crate::names::Names;
+use crate::known_files::KnownFiles;
 use crate::policy::{self, INLINE_BUDGET, Opens};
 use crate::pool::{self, Job};
 use crate::remote::{Message, Remote};
@@ -86,7 +86,7 @@ pub struct Thread {
     turn_since: Cell<Option<u64>>,
     /// What this thread's opens have taught.
     pub opens: Cell<Opens>,
-    pub names: Names,
+    pub known_files: KnownFiles,
     /// Duplicates of descriptors that parked fibers wait on.
     kept: RefCell<HashSet<c_int>>,
     /// In the child of a fork that could not be given a fresh start: nothing is left to wait with.
@@ -121,7 +121,7 @@ impl Thread {
             budget: Cell::new(INLINE_BUDGET),
             turn_since: Cell::new(None),
             opens: Cell::new(Opens::NOTHING),
-            names: Names::new(),
+            known_files: KnownFiles::new(),
             kept: RefCell::new(HashSet::new()),
             defunct: Cell::new(false),
             signals: Signals::new(),

@@ -23,7 +23,6 @@ unsafe extern "C" {
 }
 
 /// What `function`, libc's own, returns; None if libc is to be called as ever.
-#[allow(dead_code, reason = "names and users are about to use it")]
 pub fn whole<R, F: FnOnce() -> R>(call: &Call<'_>, function: F) -> Option<R> {
     if call.load().alone == Alone::Entirely {
         call.through(Why::Alone);
@@ -37,7 +36,6 @@ pub fn whole<R, F: FnOnce() -> R>(call: &Call<'_>, function: F) -> Option<R> {
 }
 
 /// Runs `function` on a thread of the pool; None where there is none. Its errno is the fiber's afterwards.
-#[allow(dead_code, reason = "names and users are about to use it")]
 pub fn run<R, F: FnOnce() -> R>(call: &Call<'_>, function: F) -> Option<R> {
     run_on(call, Names::Nothing, function)
 }

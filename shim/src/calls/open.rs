@@ -15,7 +15,7 @@ use crate::fds::{self, Descriptor};
 use crate::policy::{self, Decision, Opens, Why};
 use crate::signal::Handled;
 use crate::trace::Luck;
-use crate::{fifo, names, sys};
+use crate::{fifo, known_files, sys};
 use std::ffi::{c_char, c_int};
 
 /// Flags that openat2(2) knows: it refuses what openat(2) ignores.
@@ -90,7 +90,7 @@ pub fn openat(call: &Call<'_>, dir: c_int, path: *const c_char, flags: c_int, mo
         mode: if needs_mode(flags) { mode } else { 0 },
         peerless: waits_for_nobody(flags),
         was_a_file: decision.is_at_once() && was_a_file(call, dir, path, flags),
-        changes: names::changes(),
+        changes: known_files::changes(),
     };
     call.note(|record| record.chose(decision));
     match decision {
@@ -130,7 +130,7 @@ fn waits_for_nobody(flags: c_int) -> bool {
 fn was_a_file(call: &Call<'_>, dir: c_int, path: *const c_char, flags: c_int) -> bool {
     // SAFETY: the kernel has read it there, and a program that unmaps its paths within a millisecond of opening them, and
     // then opens them again, is not one that works.
-    dir == libc::AT_FDCWD && unsafe { call.thread.names.is_file(path, flags, sys::now()) }
+    dir == libc::AT_FDCWD && unsafe { call.thread.known_files.is_file(path, flags, sys::now()) }
 }
 
 /// One call.
@@ -216,7 +216,7 @@ impl Open {
                 // SAFETY: the kernel has just read it.
                 unsafe {
                     call.thread
-                        .names
+                        .known_files
                         .remember(self.path, self.flags, self.changes, sys::now())
                 };
             }

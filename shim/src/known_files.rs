@@ -31,7 +31,7 @@ pub fn forget() {
 }
 
 /// The names that one thread's opens have found to be files'.
-pub struct Names(RefCell<Vec<Name>>);
+pub struct KnownFiles(RefCell<Vec<Name>>);
 
 #[derive(Clone, Copy)]
 struct Name {
@@ -55,7 +55,7 @@ const NOBODY: Name = Name {
     text: [0; LONGEST],
 };
 
-impl Names {
+impl KnownFiles {
     pub const fn new() -> Self {
         Self(RefCell::new(Vec::new()))
     }
@@ -108,7 +108,7 @@ impl Names {
     }
 }
 
-/// What [`Names::remember`] is to be told: asked before the name is looked at.
+/// What [`KnownFiles::remember`] is to be told: asked before the name is looked at.
 #[inline(always)]
 pub fn changes() -> u32 {
     CHANGES.load(Ordering::Relaxed)
@@ -125,12 +125,12 @@ mod tests {
     use super::*;
 
     /// Asks about a name that stays readable.
-    fn is_file(names: &Names, path: &[u8], flags: c_int, now: u64) -> bool {
+    fn is_file(names: &KnownFiles, path: &[u8], flags: c_int, now: u64) -> bool {
         // SAFETY: `path` is alive.
         unsafe { names.is_file(path.as_ptr().cast(), flags, now) }
     }
 
-    fn remember(names: &Names, path: &[u8], flags: c_int, now: u64) {
+    fn remember(names: &KnownFiles, path: &[u8], flags: c_int, now: u64) {
         assert_eq!(path.last(), Some(&0));
         // SAFETY: `path` is alive, and ends.
         unsafe { names.remember(path.as_ptr().cast(), flags, changes(), now) };
@@ -138,7 +138,7 @@ mod tests {
 
     #[test]
     fn a_name_is_trusted_for_a_moment_some_opens_and_until_one_changes() {
-        let (names, mut path) = (Names::new(), *b"/some/file\0");
+        let (names, mut path) = (KnownFiles::new(), *b"/some/file\0");
         assert!(!is_file(&names, &path, 0, 5));
         remember(&names, &path, 0, 5);
         assert!(is_file(&names, &path, 0, 5 + LIFE_NS));
@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn names_that_depend_on_a_directory_or_are_long_are_not_remembered() {
-        let names = Names::new();
+        let names = KnownFiles::new();
         for path in [
             b"file\0".to_vec(),
             b"\0".to_vec(),
