@@ -81,9 +81,9 @@ os.read(r,1); os.waitpid(p,0); time.sleep(0.001)";
     // A line a process: python3 may be a script that starts it.
     let converts = |line: &str| {
         let stats = Stats::parse(line).expect("statistics");
-        ["read", "waitpid", "clock_nanosleep"]
-            .iter()
-            .all(|name| stats.call(name).converted > 0)
+        // Whether the child was first is the machine's matter: then what is there is taken without parking.
+        let ours = |name| stats.call(name).converted + stats.call(name).inline > 0;
+        ours("read") && ours("waitpid") && stats.call("clock_nanosleep").converted > 0
     };
     assert!(text.lines().any(converts), "{text}");
 }
