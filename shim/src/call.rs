@@ -22,6 +22,8 @@ pub struct Call<'a> {
     row: usize,
     /// Where the call is watched: what becomes of it. None on the fast way, known to the compiler there.
     record: Option<&'a Record>,
+    /// Made in the middle of what the shim does for another call of the same fiber.
+    inner: bool,
 }
 
 impl<'a> Call<'a> {
@@ -31,7 +33,7 @@ impl<'a> Call<'a> {
         let call = Self::begin_free(thread, row, record)?;
         // A fiber whose calls never wait must not starve the others, nor what arrives from other threads. Now, before
         // anything is looked at: others may run here.
-        if thread.spend(call.fiber) {
+        if !call.inner && thread.spend(call.fiber) {
             call.cancelled_here();
         }
         Some(call)
@@ -44,19 +46,20 @@ impl<'a> Call<'a> {
         if fiber.is_null() {
             return None;
         }
-        thread.signals().enter();
+        let inner = thread.signals().enter();
         Some(Self {
             thread,
             fiber,
             row,
             record,
+            inner,
         })
     }
 
     /// Counts this call; when its fiber has had its share, others run now. Not from inside a malloc, though.
     #[inline]
     pub fn give_way(&self) {
-        if !self.thread.afford() && !allocator::is_calling() {
+        if !self.thread.afford() && !self.inner && !allocator::is_calling() {
             self.thread.yield_now(self.fiber);
         }
     }
@@ -250,7 +253,7 @@ impl Drop for Call<'_> {
     /// Back in the program's own code: handlers run at once again, and those of signals that came meanwhile now.
     #[inline(always)]
     fn drop(&mut self) {
-        if self.thread.signals().leave(false) {
+        if self.thread.signals().leave(self.inner) && !self.inner {
             self.thread.handle_signals(None);
         }
     }

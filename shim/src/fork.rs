@@ -4,10 +4,10 @@
 //! the child does not lock what was shared: it replaces it.
 
 use crate::calls::locks;
+use crate::critical::Mutex;
 use crate::thread::Thread;
 use crate::{calls, escapes, pool, position, stall, start, stats, stdio, tls, trace};
 use std::cell::UnsafeCell;
-use std::sync::Mutex;
 
 /// A static that the child of a fork can replace.
 pub struct Renewable<T>(UnsafeCell<T>);
@@ -44,15 +44,11 @@ unsafe impl Send for Attached {}
 static THREADS: Renewable<Mutex<Vec<Attached>>> = Renewable::new(Mutex::new(Vec::new()));
 
 pub fn attached(thread: *mut Thread) {
-    if let Ok(mut threads) = THREADS.get().lock() {
-        threads.push(Attached(thread));
-    }
+    THREADS.get().lock().push(Attached(thread));
 }
 
 pub fn detached(thread: *mut Thread) {
-    if let Ok(mut threads) = THREADS.get().lock() {
-        threads.retain(|attached| attached.0 != thread);
-    }
+    THREADS.get().lock().retain(|attached| attached.0 != thread);
 }
 
 /// Runs in each child from now on.
@@ -78,7 +74,7 @@ extern "C" fn child() {
     let (here, attached) = (tls::here(), tls::attached().cast_mut());
     tls::set_here(std::ptr::null());
     // A lock that was held when the parent forked stays so: then descriptors stay open, until exec closes them.
-    if let Ok(threads) = THREADS.get().try_lock() {
+    if let Some(threads) = THREADS.get().try_lock() {
         for Attached(thread) in threads.iter() {
             // SAFETY: its thread does not exist here, or is this one, which is in none of the functions that borrow it.
             unsafe { &mut **thread }.abandon();

@@ -21,6 +21,7 @@ mod call;
 mod calls;
 mod cancel;
 mod conf;
+mod critical;
 mod deadlines;
 mod engine;
 mod errno;

@@ -9,6 +9,7 @@
 //! ends only while that leaves none waiting.
 
 use crate::conf::Level;
+use crate::critical::{Condvar, Mutex};
 use crate::engine::{self, KernelCall, Names, Request, Run, Token, Transfer, Way};
 use crate::errno;
 use crate::fds;
@@ -23,8 +24,8 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use once_cell::race::OnceBox;
 use std::collections::HashMap;
 use std::ffi::c_int;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// A request, and whom to tell of its end.
@@ -104,7 +105,7 @@ pub fn submit(job: Job) -> bool {
         pool.busy.begin(fd);
     }
     if job.request.is_interruptible() {
-        lock(&pool.interruptible).insert(job.key(), State::Queued);
+        pool.interruptible.lock().insert(job.key(), State::Queued);
     }
     // Cannot fail: the pool has a receiver itself.
     let _ = pool.jobs.send(job);
@@ -116,7 +117,7 @@ pub fn submit(job: Job) -> bool {
 pub fn interrupt(remote: &Arc<Remote>, token: Token) {
     let Some(pool) = POOL.get().get() else { return };
     // Locked meanwhile: so the thread is in this job, and in no other.
-    let mut jobs = lock(&pool.interruptible);
+    let mut jobs = pool.interruptible.lock();
     let Some(state) = jobs.get_mut(&(Arc::as_ptr(remote).addr(), token)) else {
         return;
     };
@@ -224,18 +225,18 @@ impl Job {
     /// Does what may be interrupted meanwhile.
     fn perform(&self, jobs: &Mutex<HashMap<Key, State>>) -> i32 {
         let thread = sys::thread_id();
-        let before = lock(jobs).insert(self.key(), State::Running(thread));
+        let before = jobs.lock().insert(self.key(), State::Running(thread));
         let result = loop {
             if before == Some(State::Interrupted) {
                 break -libc::ECANCELED;
             }
             let result = engine::perform(&self.request);
             // What came late for the job before this one was not for this one.
-            if result != -libc::EINTR || lock(jobs).get(&self.key()) != Some(&State::Running(thread)) {
+            if result != -libc::EINTR || jobs.lock().get(&self.key()) != Some(&State::Running(thread)) {
                 break result;
             }
         };
-        lock(jobs).remove(&self.key());
+        jobs.lock().remove(&self.key());
         result
     }
 
@@ -283,12 +284,12 @@ struct Busy {
 
 impl Busy {
     fn begin(&self, fd: c_int) {
-        *lock(&self.jobs).entry(fd).or_default() += 1;
+        *self.jobs.lock().entry(fd).or_default() += 1;
         fds::set_busy(fd, true);
     }
 
     fn end(&self, fd: c_int) {
-        let mut jobs = lock(&self.jobs);
+        let mut jobs = self.jobs.lock();
         let Some(count) = jobs.get_mut(&fd) else { return };
         *count -= 1;
         if *count == 0 {
@@ -299,9 +300,9 @@ impl Busy {
     }
 
     fn wait(&self, fd: c_int) {
-        let mut jobs = lock(&self.jobs);
+        let mut jobs = self.jobs.lock();
         while jobs.contains_key(&fd) {
-            jobs = self.ended.wait(jobs).unwrap_or_else(PoisonError::into_inner);
+            jobs = self.ended.wait(jobs);
         }
         fds::set_busy(fd, false);
     }
@@ -328,10 +329,6 @@ impl Drop for Unbounded {
         // One that began before a fork ends in the child, too, where it does not count.
         let _ = UNBOUNDED.try_update(SeqCst, SeqCst, |n| n.checked_sub(1));
     }
-}
-
-fn lock<T>(jobs: &Mutex<T>) -> MutexGuard<'_, T> {
-    jobs.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Before `fd`, marked busy, is closed: waits for the jobs on it. Before the current directory, which AT_FDCWD names,

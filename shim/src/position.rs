@@ -10,15 +10,15 @@
 //! A plain thread, or another process, that uses the same open file meanwhile is not held up: see docs/limits.md.
 
 use crate::call::Call;
+use crate::critical::{Mutex, MutexGuard};
 use crate::engine::Way;
 use crate::fork::Renewable;
 use crate::remote::Remote;
 use crate::sys;
-use crate::tls::OffFiber;
 use std::collections::VecDeque;
 use std::ffi::{c_int, c_void};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// One open file in use at its position.
 struct OpenFile {
@@ -78,10 +78,7 @@ pub fn renew(threads: usize) {
 
 fn shard(inode: u32) -> MutexGuard<'static, Vec<OpenFile>> {
     // Our own locks are no fiber's to park for.
-    let _off = OffFiber::enter();
-    QUEUES.get()[inode as usize % SHARDS]
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
+    QUEUES.get()[inode as usize % SHARDS].lock()
 }
 
 /// A turn at an open file's position; passed on when dropped.

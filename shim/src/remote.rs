@@ -4,6 +4,7 @@
 //! swaps the state; the thread says that it is about to sleep, or has slept, by a swap of the same word, and looks for
 //! messages only after that.
 
+use crate::critical::{self, Mutex};
 use crate::engine::Token;
 use crate::host::Host;
 use crate::lot::{self, Land};
@@ -14,8 +15,8 @@ use rustix::event::EventfdFlags;
 use std::ffi::{c_int, c_void};
 use std::os::fd::IntoRawFd;
 use std::ptr::null_mut;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, AtomicU8, Ordering};
-use std::sync::{Arc, Mutex};
 
 /// What other threads tell this one.
 pub enum Message {
@@ -117,11 +118,10 @@ impl Remote {
 
     /// From another thread: makes `fiber`, parked on this one, runnable.
     pub fn unpark(&self, fiber: *mut c_void) {
+        let _section = critical::enter();
         // Cannot fail: the receiver lives as long as a fiber of the thread is parked.
         let _ = self.inbox.send(Message::Unpark(fiber));
-        if let Ok(gate) = self.host_wake.lock()
-            && let Some(HostWake(wake, data)) = &*gate
-        {
+        if let Some(HostWake(wake, data)) = &*self.host_wake.lock() {
             // SAFETY: the thread is attached while the gate is open, and `wake` may be called from any thread.
             unsafe { wake(*data) };
         }
@@ -129,6 +129,7 @@ impl Remote {
 
     /// From a thread of the pool: the request of `token` is done.
     pub fn land(&self, token: Token, result: i32) {
+        let _section = critical::enter();
         // Cannot fail: the receiver lives as long as anything is in flight. The host sleeps nowhere but in `poll` then.
         let _ = self.inbox.send(Message::Landed(token, result));
         self.wake();
@@ -194,9 +195,7 @@ impl Remote {
 
     /// The host's wake verb is not called any more, nor running, when this returns.
     pub fn detach(&self) {
-        if let Ok(mut gate) = self.host_wake.lock() {
-            *gate = None;
-        }
+        *self.host_wake.lock() = None;
     }
 
     /// Closes the eventfd; in the child of a fork, before the rest is leaked.

@@ -14,12 +14,12 @@
 
 use crate::calls::locks;
 use crate::conf::{self, Conf, Level, StatsFormat};
+use crate::critical::Mutex;
 use crate::fork::Renewable;
 use crate::stats::Report;
 use crate::{allocator, fork, hooks, log, main_fiber, signal, stopwatch, trace};
 use once_cell::race::OnceBox;
 use std::os::unix::ffi::OsStrExt;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 static CONF: OnceBox<Conf> = OnceBox::new();
@@ -74,9 +74,7 @@ pub fn conf() -> &'static Conf {
 
 /// Remembers, for the report, what carries out the operations.
 pub fn note_engine(name: String) {
-    if let Ok(mut engine) = ENGINE.get().lock() {
-        engine.get_or_insert(name);
-    }
+    ENGINE.get().lock().get_or_insert(name);
 }
 
 /// In the child of a fork, whose engine is yet to be made.
@@ -93,7 +91,7 @@ extern "C" fn end_trace() {
 }
 
 extern "C" fn report() {
-    let engine = ENGINE.get().lock().ok().and_then(|engine| engine.clone());
+    let engine = ENGINE.get().lock().clone();
     let report = Report::collect(engine.unwrap_or_else(|| "not needed".to_owned()));
     let text = if conf().stats == StatsFormat::Json {
         report.json()

@@ -5,14 +5,15 @@
 
 #![deny(unsafe_code)]
 
+use crate::critical::Mutex;
 use crate::fork::Renewable;
 use crate::policy::Why;
 use crate::{escapes, hooks};
 use hdrhistogram::Histogram;
 use serde_json::{Map, Value, json};
 use std::fmt::Write;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex};
 
 /// A counter with one writer.
 #[derive(Default)]
@@ -77,9 +78,7 @@ impl Stats {
             calls: hooks::NAMES.iter().map(|_| Calls::default()).collect(),
             times,
         });
-        if let Ok(mut all) = ALL.get().lock() {
-            all.push(Arc::clone(&stats));
-        }
+        ALL.get().lock().push(Arc::clone(&stats));
         stats
     }
 
@@ -104,8 +103,8 @@ impl Stats {
 
     /// Only a value past 2^63 could fail to be recorded.
     fn time(&self, record: impl FnOnce(&mut Times) -> bool) {
-        if let Some(mut times) = self.times.as_ref().and_then(|times| times.lock().ok()) {
-            record(&mut times);
+        if let Some(times) = &self.times {
+            record(&mut times.lock());
         }
     }
 }
@@ -167,10 +166,10 @@ pub struct Report {
 
 impl Report {
     pub fn collect(engine: String) -> Self {
-        let all = ALL.get().lock().map(|all| all.clone()).unwrap_or_default();
+        let all = ALL.get().lock().clone();
         let times: Vec<Times> = all
             .iter()
-            .filter_map(|stats| stats.times.as_ref()?.lock().ok().map(|times| times.clone()))
+            .filter_map(|stats| Some(stats.times.as_ref()?.lock().clone()))
             .collect();
         let batch = merged(times.iter().map(|times| &times.batch)).filter(|batch| !batch.is_empty());
         Self {

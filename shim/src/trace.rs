@@ -7,6 +7,7 @@
 #![deny(unsafe_code)]
 
 use crate::calls::CResult;
+use crate::critical::Mutex;
 use crate::engine::{Transfer, Way};
 use crate::fds::Descriptor;
 use crate::fork::Renewable;
@@ -15,7 +16,7 @@ use crate::{errno, hooks, log, start, sys};
 use std::cell::Cell;
 use std::ffi::c_int;
 use std::fmt::Write;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 /// Rows a thread keeps in memory: a megabyte.
 const ROWS: usize = 8192;
@@ -70,12 +71,12 @@ impl Trace {
             thread: rustix::thread::gettid().as_raw_nonzero().get(),
             rows: Mutex::new(Vec::new()),
         });
-        ALL.get().lock().ok()?.push(Arc::clone(&trace));
+        ALL.get().lock().push(Arc::clone(&trace));
         Some(trace)
     }
 
     fn add(&self, row: Row) {
-        let Ok(mut rows) = self.rows.lock() else { return };
+        let mut rows = self.rows.lock();
         if rows.capacity() == 0 {
             rows.reserve_exact(ROWS);
         }
@@ -97,11 +98,10 @@ impl Trace {
 
 /// Writes what all threads still keep.
 pub fn flush() {
-    let all = ALL.get().lock().map(|all| all.clone()).unwrap_or_default();
+    let all = ALL.get().lock().clone();
     for trace in all {
-        if let Ok(mut rows) = trace.rows.lock()
-            && !rows.is_empty()
-        {
+        let mut rows = trace.rows.lock();
+        if !rows.is_empty() {
             trace.write(&rows);
             rows.clear();
         }

@@ -128,9 +128,9 @@ probes! {
     children, [1, 3];
     // A worker that starts has its descriptors under low numbers for an instant: the program may count their closing.
     closeall, [1];
-    // With three workers one run in a hundred tears lines of a fully buffered stream, or hangs: docs/limits.md. To be found.
-    lines, [1];
-    parked, [1];
+    lines, [1, 3];
+    manystreams, [1, 3];
+    parked, [1, 3];
     // With one worker two tasks run in the same round.
     reuse, [1];
 }

@@ -7,6 +7,7 @@
 //! Invariant: exactly one of the two runs at a time; the conversation lies on the fiber's stack and outlives both.
 
 use crate::call::Call;
+use crate::critical::{Condvar, Mutex, MutexGuard};
 use crate::engine::{Names, Run};
 use crate::errno;
 use crate::policy::{Alone, Why};
@@ -14,7 +15,7 @@ use crate::pool;
 use crate::remote::Remote;
 use std::cell::Cell;
 use std::ffi::{c_int, c_void};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 /// Whose turn it is.
 enum Turn {
@@ -101,7 +102,7 @@ fn talk<R, F: FnOnce() -> R>(call: &Call<'_>, callback: *const c_void, function:
         unsafe { (*callback)() };
         let mut turn = link.turn();
         *turn = Turn::Function;
-        link.answered.notify_one();
+        link.answered.notify_all();
     }
     // SAFETY: the thread is done with it.
     let conversation = unsafe { &mut *conversation };
@@ -155,7 +156,7 @@ pub fn ask<R>(call: impl FnOnce(*const c_void) -> R) -> R {
     link.remote.unpark(link.fiber);
     let mut turn = link.turn();
     while !matches!(*turn, Turn::Function) {
-        turn = link.answered.wait(turn).unwrap_or_else(PoisonError::into_inner);
+        turn = link.answered.wait(turn);
     }
     drop(turn);
     errno::set(errno);
@@ -164,6 +165,6 @@ pub fn ask<R>(call: impl FnOnce(*const c_void) -> R) -> R {
 
 impl Link {
     fn turn(&self) -> MutexGuard<'_, Turn> {
-        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+        self.turn.lock()
     }
 }

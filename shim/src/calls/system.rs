@@ -6,6 +6,7 @@
 
 use super::{Outcome, process};
 use crate::call::Call;
+use crate::critical::Mutex;
 use crate::errno::Errno;
 use crate::fork::Renewable;
 use crate::policy::{Alone, Why};
@@ -14,7 +15,6 @@ use crate::sys;
 use libc::{pid_t, sigset_t};
 use std::ffi::{c_char, c_int};
 use std::mem::MaybeUninit;
-use std::sync::{Mutex, PoisonError};
 
 const INTERRUPTS: [c_int; 2] = [libc::SIGINT, libc::SIGQUIT];
 
@@ -78,7 +78,7 @@ enum Failure {
 
 /// Has SIGINT and SIGQUIT be ignored; what they did before.
 fn ignore() -> [libc::sigaction; 2] {
-    let mut ignored = IGNORED.get().lock().unwrap_or_else(PoisonError::into_inner);
+    let mut ignored = IGNORED.get().lock();
     ignored.calls += 1;
     if ignored.calls == 1 {
         // SAFETY: zeroes are a valid sigaction; all are alive.
@@ -95,7 +95,7 @@ fn ignore() -> [libc::sigaction; 2] {
 
 /// Ends [`ignore`].
 fn restore() {
-    let mut ignored = IGNORED.get().lock().unwrap_or_else(PoisonError::into_inner);
+    let mut ignored = IGNORED.get().lock();
     ignored.calls -= 1;
     if ignored.calls == 0 {
         for (signal, before) in INTERRUPTS.into_iter().zip(&ignored.before) {

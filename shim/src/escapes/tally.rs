@@ -4,13 +4,14 @@
 //! addresses become names.
 
 use super::waits;
+use crate::critical::Mutex;
 use crate::fork::Renewable;
 use crate::stats::Counter;
 use crate::{hooks, symbol};
 use serde_json::{Value, json};
 use std::fmt::Write;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex};
 use syscalls::Sysno;
 
 /// A call that takes longer kept other fibers waiting; one that does not is harmless.
@@ -73,9 +74,7 @@ impl Tally {
             places: (0..PLACES).map(|_| place()).collect(),
             counts: AtomicBool::new(true),
         });
-        if let Ok(mut all) = ALL.get().lock() {
-            all.push(Arc::clone(&tally));
-        }
+        ALL.get().lock().push(Arc::clone(&tally));
         tally
     }
 
@@ -145,7 +144,7 @@ pub struct Report {
 impl Report {
     /// None when no thread was watched.
     pub fn collect() -> Option<Self> {
-        let mut all = ALL.get().lock().map(|all| all.clone()).unwrap_or_default();
+        let mut all = ALL.get().lock().clone();
         all.retain(|tally| tally.counts.load(Relaxed));
         if all.is_empty() {
             return None;

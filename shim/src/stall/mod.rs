@@ -10,6 +10,7 @@
 mod place;
 
 use crate::conf::Level;
+use crate::critical::{Mutex, MutexGuard};
 use crate::fork::Renewable;
 use crate::host::{Host, Watch};
 use crate::tls::OffFiber;
@@ -17,8 +18,8 @@ use crate::{log, signal, start, sys};
 use place::Place;
 use std::collections::HashSet;
 use std::ffi::c_void;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// An attached thread, as long as its fibers are watched.
 pub struct Watched(Arc<Seen>);
@@ -64,7 +65,7 @@ pub unsafe fn renew() {
 }
 
 fn all() -> MutexGuard<'static, Vec<Arc<Seen>>> {
-    ALL.get().lock().unwrap_or_else(PoisonError::into_inner)
+    ALL.get().lock()
 }
 
 impl Watched {
@@ -133,7 +134,7 @@ fn watch_over(limit: u64) {
 
 impl Seen {
     fn look(&self, limit: u64, known: &mut HashSet<u64>) {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.last.lock();
         let (count, fiber) = self.turn();
         let now = sys::now();
         if (count, fiber) != (last.count, last.fiber) {

@@ -12,6 +12,7 @@
 use super::layout::File;
 use super::lock;
 use super::windows::Windows;
+use crate::critical::{self, Condvar, Mutex, MutexGuard};
 use crate::errno;
 use crate::fork::Renewable;
 use crate::remote::Remote;
@@ -19,8 +20,8 @@ use crate::tls;
 use std::collections::BTreeMap;
 use std::ffi::c_void;
 use std::ptr::null_mut;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 struct Mark {
     windows: Windows,
@@ -61,7 +62,7 @@ fn filter(file: *const File) -> &'static AtomicU32 {
 }
 
 fn marks() -> MutexGuard<'static, Marks> {
-    MARKS.get().lock().unwrap_or_else(PoisonError::into_inner)
+    MARKS.get().lock()
 }
 
 /// From now on nobody waits for a parked fiber: such streams are left alone.
@@ -153,6 +154,7 @@ pub unsafe fn come_back(left: &Left) -> bool {
 /// # Safety
 /// The stream is open, and nobody is inside it.
 unsafe fn take_off(file: *mut File, mark: Mark, marks: MutexGuard<'_, Marks>) {
+    let _section = critical::enter();
     filter(file).fetch_sub(1, Ordering::AcqRel);
     // SAFETY: the caller's promise.
     unsafe { mark.windows.restore(file) };
@@ -222,7 +224,7 @@ pub fn await_unmarked(file: *const File) -> bool {
         }
         _ => {
             while marks.contains_key(&key) && !EXITING.load(Ordering::Acquire) {
-                marks = TAKEN_OFF.get().wait(marks).unwrap_or_else(PoisonError::into_inner);
+                marks = TAKEN_OFF.get().wait(marks);
             }
         }
     }
@@ -236,7 +238,7 @@ pub fn await_unmarked(file: *const File) -> bool {
 /// The process has one thread, and it is in none of the functions here.
 pub unsafe fn renew() {
     // A lock that was held when the parent forked stays so: then those streams stay as they are.
-    if let Ok(marks) = MARKS.get().try_lock() {
+    if let Some(marks) = MARKS.get().try_lock() {
         for (file, mark) in marks.iter() {
             // SAFETY: a marked stream is open: its fiber is inside.
             unsafe { mark.windows.restore(*file as *mut File) };

@@ -1,0 +1,106 @@
+//! Critical sections: what the shim does on a fiber where no signal handler and no other fiber of its thread may come in
+//! between; and the locks that are held in them.
+//!
+//! std's mutexes wait by syscall(2), and crossbeam-channel's senders by sched_yield(2). Both are hooks of ours: from a fiber
+//! they would let others run, with what is being changed half changed. In a critical section all hooks are libc's.
+//!
+//! Invariant: every lock of the shim's own is one of these, and every channel is used in such a section, or off a fiber.
+
+use crate::thread::Thread;
+use crate::tls;
+use std::ops::{Deref, DerefMut};
+use std::ptr::null;
+use std::sync::PoisonError;
+
+/// A critical section, until it is dropped.
+pub struct Section {
+    /// Null where this code is off every fiber already.
+    thread: *const Thread,
+    /// It is part of a call, which handlers wait for.
+    of_call: bool,
+}
+
+/// Begins a critical section.
+pub fn enter() -> Section {
+    let thread = tls::here();
+    // SAFETY: a thread stays attached while code of its fibers runs.
+    let of_call = unsafe { thread.as_ref() }.is_some_and(|thread| thread.signals().enter());
+    tls::set_here(null());
+    Section { thread, of_call }
+}
+
+impl Drop for Section {
+    fn drop(&mut self) {
+        // SAFETY: as in `enter`.
+        let Some(thread) = (unsafe { self.thread.as_ref() }) else {
+            return;
+        };
+        tls::set_here(self.thread);
+        // A scheduler does not run the handlers: a fiber will.
+        if thread.signals().leave(self.of_call) && !self.of_call && !thread.host().running().is_null() {
+            thread.handle_signals(None);
+        }
+    }
+}
+
+/// A mutex, held in a critical section. One whose holder panicked is as good as any.
+pub struct Mutex<T>(std::sync::Mutex<T>);
+
+/// Dropped in this order: the lock is free before the section ends.
+pub struct MutexGuard<'a, T> {
+    guard: std::sync::MutexGuard<'a, T>,
+    section: Section,
+}
+
+impl<T> Mutex<T> {
+    pub const fn new(value: T) -> Self {
+        Self(std::sync::Mutex::new(value))
+    }
+
+    pub fn lock(&self) -> MutexGuard<'_, T> {
+        let section = enter();
+        let guard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        MutexGuard { guard, section }
+    }
+
+    /// None while somebody holds it; or, in the child of a fork, held it.
+    pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+        let section = enter();
+        let guard = self.0.try_lock().ok()?;
+        Some(MutexGuard { guard, section })
+    }
+}
+
+impl<T> Deref for MutexGuard<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.guard
+    }
+}
+
+impl<T> DerefMut for MutexGuard<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.guard
+    }
+}
+
+/// A condition variable of such mutexes: who waits blocks the OS thread.
+pub struct Condvar(std::sync::Condvar);
+
+impl Condvar {
+    pub const fn new() -> Self {
+        Self(std::sync::Condvar::new())
+    }
+
+    pub fn wait<'a, T>(&self, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
+        let MutexGuard { guard, section } = guard;
+        let guard = self.0.wait(guard).unwrap_or_else(PoisonError::into_inner);
+        MutexGuard { guard, section }
+    }
+
+    pub fn notify_all(&self) {
+        let _section = enter();
+        self.0.notify_all();
+    }
+}
