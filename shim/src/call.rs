@@ -13,7 +13,7 @@ use crate::stats::Calls;
 use crate::sys::SignalSet;
 use crate::thread::Thread;
 use crate::trace::Record;
-use crate::{cancel, hooks, sys};
+use crate::{cancel, sys};
 use std::ffi::c_void;
 
 pub struct Call<'a> {
@@ -120,7 +120,7 @@ impl<'a> Call<'a> {
     #[cold]
     #[inline(never)]
     pub fn cancelled_here(&self) {
-        if cancel::is_point(hooks::NAMES[self.row]) && !self.thread.files().any() {
+        if cancel::is_point(self.row) && !self.thread.files().any() {
             // It is the host's code, and may not come back.
             let signals = self.thread.signals();
             signals.leave(false);

@@ -2,12 +2,24 @@
 //!
 //! The host asks for the end of the call a fiber is parked in (`aioshim_cancel`); what can be ended is, as by a
 //! signal. Only when the call holds nothing of the shim's any more, and nothing has been done for the caller, the host is told
-//! (`cancelled`), and may let the fiber end there ([`crate::call::Call::cancelled_here`]); else the call fails with EINTR. A call that has moved data returns it. A fiber whose calls
-//! never wait is asked once it has had its share of them.
+//! (`cancelled`), and may let the fiber end there ([`crate::call::Call::cancelled_here`]); else the call fails with EINTR. A
+//! call that has moved data returns it. A fiber whose calls never wait is asked once it has had its share of them.
+
+use crate::hooks::NAMES;
+use once_cell::race::OnceBox;
+
+/// Whether the calls of each row of the hook table are cancellation points.
+static OF_ROWS: OnceBox<[bool; NAMES.len()]> = OnceBox::new();
+
+/// Whether the call of this row is one. Asked every few calls, so not of its name.
+#[inline]
+pub fn is_point(row: usize) -> bool {
+    OF_ROWS.get_or_init(|| Box::new(NAMES.map(is_point_by_name)))[row]
+}
 
 /// Whether the call of this name is one: all that may wait for others, but for locks, and for system(3), which changes
 /// what the whole process does with signals while it waits.
-pub fn is_point(name: &str) -> bool {
+fn is_point_by_name(name: &str) -> bool {
     let name = name.trim_start_matches('_');
     let name = name.strip_suffix("_chk").unwrap_or(name);
     let name = name.strip_suffix("_2").unwrap_or(name);
@@ -118,7 +130,7 @@ mod tests {
             "nanosleep",
             "sem_wait",
         ] {
-            assert!(is_point(name), "{name}");
+            assert!(is_point_by_name(name), "{name}");
         }
         for name in [
             "lseek64",
@@ -129,7 +141,7 @@ mod tests {
             "__dup2",
             "setsockopt",
         ] {
-            assert!(!is_point(name), "{name}");
+            assert!(!is_point_by_name(name), "{name}");
         }
     }
 }

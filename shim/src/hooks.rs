@@ -190,7 +190,7 @@ macro_rules! hooks {
          $(, changes: $changes:expr)? $(, forgets: $marked:expr)? $(, first: $first:path)? $(, by: $by:path)?
          $(, at: $everywhere:ident)? $(, version: $version:literal)? $(, otherwise: $own:path)? ; )*) => {
         /// The rows' names.
-        pub const NAMES: &[&str] = &[$( stringify!($name) ),*];
+        pub const NAMES: [&str; [$( stringify!($name) ),*].len()] = [$( stringify!($name) ),*];
 
         #[allow(non_camel_case_types)]
         #[derive(Clone, Copy)]

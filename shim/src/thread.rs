@@ -455,7 +455,7 @@ impl Thread {
             return false;
         };
         // SAFETY: as above.
-        if !cancel::is_point(hooks::NAMES[unsafe { (*flight).row } as usize]) {
+        if !cancel::is_point(unsafe { (*flight).row } as usize) {
             return false;
         }
         // SAFETY: as above.
@@ -713,7 +713,11 @@ impl Thread {
     fn end_turn(&self, fiber: *mut c_void) {
         // Where calls block, a fiber must not come to share its thread with one that waits for it because of us.
         // SAFETY: as in `engine`.
-        if !matches!(unsafe { &*self.engine.get() }, EngineSlot::Made(_)) || allocator::is_calling() {
+        if !matches!(unsafe { &*self.engine.get() }, EngineSlot::Made(_)) {
+            self.budget.set(INLINE_BUDGET);
+            return;
+        }
+        if allocator::is_calling() {
             return;
         }
         let now = sys::now();

@@ -278,7 +278,7 @@ fn cached(transfer: &Transfer) -> Option<Luck> {
     if offset >= end {
         return Some(Luck::Hit);
     }
-    let page = rustix::param::page_size() as u64;
+    let page = sys::page_size() as u64;
     let pages = (end - 1) / page - offset / page + 1;
     let found = sys::cached_pages(transfer.fd, offset, end - offset).ok()?;
     Some(if found >= pages { Luck::Hit } else { Luck::Miss })

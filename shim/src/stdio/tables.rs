@@ -12,6 +12,7 @@
 
 use super::layout::{SLOTS, Slot};
 use super::slots;
+use crate::sys;
 use once_cell::race::OnceBox;
 use std::ffi::{CStr, c_int, c_void};
 use std::ops::Range;
@@ -208,7 +209,7 @@ struct Writable {
 
 impl Writable {
     fn make(range: Range<usize>) -> Result<Self, &'static str> {
-        let page = rustix::param::page_size();
+        let page = sys::page_size();
         // As the loader does it: the last page is shared with what stays writable, and left alone.
         let begin = range.start & !(page - 1);
         let writable = Self {
