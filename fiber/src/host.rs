@@ -9,7 +9,7 @@
 use crate::cancel;
 use crate::fiber::{Fiber, Waits};
 use crate::sched;
-use crate::timer::NEVER;
+use crate::timer;
 use crate::worker::Worker;
 use core::ffi::{c_char, c_int, c_uint, c_void};
 use core::sync::atomic::{AtomicPtr, Ordering};
@@ -217,9 +217,10 @@ mod verbs {
             // A fiber of another worker may cancel it, which ends no plain call: one that a disk ends is soon over.
             if worker.runtime().is_single() { 2 } else { 1 }
         } else {
-            c_int::from(worker.timers.borrow().first() == NEVER)
+            c_int::from(!timer::is_soon(worker.timers.borrow().first()))
         }
     }
+
     /// The worker's turns, and the fiber that has one.
     pub extern "C" fn watch(data: *mut c_void, out: *mut HostWatch) {
         let worker = worker(data);

@@ -57,8 +57,9 @@ typedef struct aioshim_host {
      * aioshim_poll calls aioshim_wake here. */
     void (*wake)(void *data);
     /* Optional (NULL: always 0). Asked when nothing is runnable. 2: the running fiber is the only living one of its
-     * thread. 1: no other of its thread can run before it parks, unless another thread wakes it (so no timer is set).
-     * 0: else. The shim then makes plain calls, which delay nobody: at 2 any, at 1 those that wait for a disk at most. */
+     * thread. 1: no other of its thread can run before it parks, for longer than a disk takes (so no timer of the host's
+     * goes off within some 5 ms), unless another thread wakes it. 0: else. The shim then makes plain calls, which delay
+     * nobody: at 2 any, at 1 those that wait for a disk at most. */
     int (*alone)(void *data);
     /* Optional. Says where these are. */
     void (*watch)(void *data, aioshim_watch_t *out);

@@ -202,7 +202,7 @@ pub struct Load {
 pub enum Alone {
     /// Somebody.
     No,
-    /// Nobody, unless another thread wakes a fiber of this one meanwhile.
+    /// Nobody for a while, unless another thread wakes a fiber of this one meanwhile.
     ForNow,
     /// Nobody: there is no other fiber.
     Entirely,
@@ -214,7 +214,7 @@ impl Alone {
     pub fn suffices(self, hint: Hint) -> bool {
         match self {
             Self::No => false,
-            Self::ForNow => hint.is(Hint::SEEKABLE) && !hint.is(Hint::DIRECT),
+            Self::ForNow => hint.is(Hint::SEEKABLE),
             Self::Entirely => true,
         }
     }
@@ -385,7 +385,7 @@ mod tests {
         assert_eq!(read(FILE, load, PAGE, true), Decision::Through(Why::Alone));
         assert_eq!(write(FILE, load, true), Decision::Through(Why::Alone));
         assert_eq!(read(PIPE, load, PAGE, true), Decision::Try);
-        assert_eq!(read(FILE.with(Hint::DIRECT), load, PAGE, false), Decision::Submit);
+        assert_eq!(read(FILE.with(Hint::DIRECT), load, PAGE, false), Decision::Through(Why::Alone));
     }
 
     #[test]
