@@ -34,7 +34,8 @@ unsigned aioshim_version(void);
 /* An attached OS thread. */
 typedef struct aioshim_thread aioshim_thread_t;
 
-/* What other threads may look at, for AIOSHIM_STALL. Both words stay in place until the detach. */
+/* What the shim may look at instead of asking, and other threads for AIOSHIM_STALL. Both words stay in place until the
+ * detach. */
 typedef struct aioshim_watch {
     const uint32_t *turns;    /* changes whenever a fiber begins to run or goes on */
     void *const *running;     /* the fiber that runs, NULL on the scheduler's own stack */

@@ -785,14 +785,14 @@ hooks! {
     fn pthread_cond_signal(c: *mut pthread_cond_t) -> c_int => calls::locks::cond::signal, at: everywhere, version: "GLIBC_2.3.2";
     fn pthread_cond_broadcast(c: *mut pthread_cond_t) -> c_int => calls::locks::cond::broadcast, at: everywhere, version: "GLIBC_2.3.2";
 
-    fn pthread_rwlock_rdlock(l: *mut pthread_rwlock_t) -> c_int => calls::locks::rwlock::rdlock;
-    fn __pthread_rwlock_rdlock(l: *mut pthread_rwlock_t) -> c_int => calls::locks::rwlock::rdlock;
-    fn pthread_rwlock_wrlock(l: *mut pthread_rwlock_t) -> c_int => calls::locks::rwlock::wrlock;
-    fn __pthread_rwlock_wrlock(l: *mut pthread_rwlock_t) -> c_int => calls::locks::rwlock::wrlock;
-    fn pthread_rwlock_tryrdlock(l: *mut pthread_rwlock_t) -> c_int => calls::locks::rwlock::tryrdlock;
-    fn __pthread_rwlock_tryrdlock(l: *mut pthread_rwlock_t) -> c_int => calls::locks::rwlock::tryrdlock;
-    fn pthread_rwlock_trywrlock(l: *mut pthread_rwlock_t) -> c_int => calls::locks::rwlock::trywrlock;
-    fn __pthread_rwlock_trywrlock(l: *mut pthread_rwlock_t) -> c_int => calls::locks::rwlock::trywrlock;
+    fn pthread_rwlock_rdlock(l: *mut pthread_rwlock_t) -> c_int => calls::locks::rwlock::rdlock, first: calls::locks::rwlock::rdlock_at_once;
+    fn __pthread_rwlock_rdlock(l: *mut pthread_rwlock_t) -> c_int => calls::locks::rwlock::rdlock, first: calls::locks::rwlock::rdlock_at_once;
+    fn pthread_rwlock_wrlock(l: *mut pthread_rwlock_t) -> c_int => calls::locks::rwlock::wrlock, first: calls::locks::rwlock::wrlock_at_once;
+    fn __pthread_rwlock_wrlock(l: *mut pthread_rwlock_t) -> c_int => calls::locks::rwlock::wrlock, first: calls::locks::rwlock::wrlock_at_once;
+    fn pthread_rwlock_tryrdlock(l: *mut pthread_rwlock_t) -> c_int => calls::locks::rwlock::tryrdlock, first: calls::locks::rwlock::rdlock_at_once;
+    fn __pthread_rwlock_tryrdlock(l: *mut pthread_rwlock_t) -> c_int => calls::locks::rwlock::tryrdlock, first: calls::locks::rwlock::rdlock_at_once;
+    fn pthread_rwlock_trywrlock(l: *mut pthread_rwlock_t) -> c_int => calls::locks::rwlock::trywrlock, first: calls::locks::rwlock::wrlock_at_once;
+    fn __pthread_rwlock_trywrlock(l: *mut pthread_rwlock_t) -> c_int => calls::locks::rwlock::trywrlock, first: calls::locks::rwlock::wrlock_at_once;
     fn pthread_rwlock_timedrdlock(l: *mut pthread_rwlock_t, time: *const timespec) -> c_int => calls::locks::rwlock::timedrdlock;
     fn pthread_rwlock_timedwrlock(l: *mut pthread_rwlock_t, time: *const timespec) -> c_int => calls::locks::rwlock::timedwrlock;
     fn pthread_rwlock_clockrdlock(l: *mut pthread_rwlock_t, clock: clockid_t, time: *const timespec) -> c_int => calls::locks::rwlock::clockrdlock;
@@ -815,8 +815,8 @@ hooks! {
     fn pthread_timedjoin_np(thread: pthread_t, value: *mut *mut c_void, time: *const timespec) -> c_int => calls::locks::join::timedjoin;
     fn pthread_clockjoin_np(thread: pthread_t, value: *mut *mut c_void, clock: clockid_t, time: *const timespec) -> c_int => calls::locks::join::clockjoin;
 
-    fn sem_wait(s: *mut sem_t) -> c_int => calls::locks::sem::wait;
-    fn sem_trywait(s: *mut sem_t) -> c_int => calls::locks::sem::trywait;
+    fn sem_wait(s: *mut sem_t) -> c_int => calls::locks::sem::wait, first: calls::locks::sem::take_at_once;
+    fn sem_trywait(s: *mut sem_t) -> c_int => calls::locks::sem::trywait, first: calls::locks::sem::take_at_once;
     fn sem_timedwait(s: *mut sem_t, time: *const timespec) -> c_int => calls::locks::sem::timedwait;
     fn sem_clockwait(s: *mut sem_t, clock: clockid_t, time: *const timespec) -> c_int => calls::locks::sem::clockwait;
     fn sem_post(s: *mut sem_t) -> c_int => calls::locks::sem::post, at: everywhere;

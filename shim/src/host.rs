@@ -6,7 +6,8 @@ use crate::policy::Alone;
 use crate::thread::Thread;
 use crate::{fds, fork, main_fiber, position, signal, start, stdio, tls};
 use std::ffi::{c_char, c_int, c_uint, c_void};
-use std::sync::atomic::{AtomicPtr, AtomicU32};
+use std::ptr::null;
+use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
 /// `aioshim_host_t`.
 #[repr(C)]
@@ -40,11 +41,26 @@ const SIZE_WITHOUT_ALONE: usize = std::mem::offset_of!(Table, alone);
 pub struct Host {
     pub table: Table,
     pub data: *mut c_void,
+    /// Where it shows which fiber runs, so that it need not be asked; null where it does not.
+    shown: *const AtomicPtr<c_void>,
     /// Its one fiber parks where it is, inside of `park`: nobody else runs meanwhile ([`main_fiber`]).
     pub in_place: bool,
 }
 
 impl Host {
+    pub fn new(table: Table, data: *mut c_void, in_place: bool) -> Self {
+        let host = Self {
+            table,
+            data,
+            shown: null(),
+            in_place,
+        };
+        Self {
+            shown: host.watch().map_or(null(), |watch| watch.running),
+            ..host
+        }
+    }
+
     /// # Safety
     /// `table` points to an `aioshim_host_t` of the size its first field says.
     unsafe fn read(table: *const Table, data: *mut c_void) -> Result<Self, Errno> {
@@ -68,18 +84,20 @@ impl Host {
                 copy.as_mut_ptr().cast::<u8>(),
                 size.min(size_of::<Table>()),
             );
-            Ok(Self {
-                table: copy.assume_init(),
-                data,
-                in_place: false,
-            })
+            Ok(Self::new(copy.assume_init(), data, false))
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub fn running(&self) -> *mut c_void {
-        // SAFETY: a verb of an attached host, on its thread.
-        unsafe { (self.table.running)(self.data) }
+        // SAFETY: where it shows the fiber, that word stays until the detach (aioshim.h); a verb of an attached host, on its
+        // thread.
+        unsafe {
+            match self.shown.as_ref() {
+                Some(shown) => shown.load(Ordering::Relaxed),
+                None => (self.table.running)(self.data),
+            }
+        }
     }
 
     #[inline]

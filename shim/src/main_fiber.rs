@@ -35,22 +35,19 @@ static FIBER: MainFiber = MainFiber {
 static THREAD: AtomicPtr<Thread> = AtomicPtr::new(std::ptr::null_mut());
 
 fn the_host() -> Host {
-    Host {
-        table: Table {
-            size: size_of::<Table>(),
-            running,
-            park,
-            unpark,
-            runnable,
-            wake,
-            alone: Some(alone),
-            watch: None,
-            name: None,
-            cancelled: None,
-        },
-        data: (&raw const FIBER).cast_mut().cast(),
-        in_place: true,
-    }
+    let table = Table {
+        size: size_of::<Table>(),
+        running,
+        park,
+        unpark,
+        runnable,
+        wake,
+        alone: Some(alone),
+        watch: None,
+        name: None,
+        cancelled: None,
+    };
+    Host::new(table, (&raw const FIBER).cast_mut().cast(), true)
 }
 
 /// Makes a fiber of the calling thread, which is the main one. Where that cannot be, calls pass through.

@@ -385,7 +385,10 @@ mod tests {
         assert_eq!(read(FILE, load, PAGE, true), Decision::Through(Why::Alone));
         assert_eq!(write(FILE, load, true), Decision::Through(Why::Alone));
         assert_eq!(read(PIPE, load, PAGE, true), Decision::Try);
-        assert_eq!(read(FILE.with(Hint::DIRECT), load, PAGE, false), Decision::Through(Why::Alone));
+        assert_eq!(
+            read(FILE.with(Hint::DIRECT), load, PAGE, false),
+            Decision::Through(Why::Alone)
+        );
     }
 
     #[test]

@@ -231,14 +231,40 @@ impl Mutex {
     }
 }
 
-/// The usual case, at once: an uncontended one of the usual kind, of which it does not matter who has it.
+/// The usual case, at once: an uncontended one that is no thread's in the kernel.
 #[inline(always)]
 pub fn lock_at_once(thread: &Thread, m: *mut pthread_mutex_t) -> Option<c_int> {
     let mutex = of(m);
-    if mutex.kind() != NORMAL || !thread.afford() || !mutex.try_word() {
+    if !thread.afford() {
         return None;
     }
-    mutex.own();
+    match mutex.kind() {
+        // It does not matter who has it.
+        NORMAL if mutex.try_word() => {
+            mutex.own();
+            Some(0)
+        }
+        RECURSIVE => lock_recursive_at_once(thread, mutex),
+        _ => None,
+    }
+}
+
+#[inline(never)]
+fn lock_recursive_at_once(thread: &Thread, mutex: &Mutex) -> Option<c_int> {
+    let fiber = thread.host().running();
+    if fiber.is_null() {
+        return None;
+    }
+    if mutex.is_owned_by_fiber(fiber) {
+        let count = mutex.count.load(Relaxed).checked_add(1)?;
+        mutex.count.store(count, Relaxed);
+    } else if mutex.try_word() {
+        mutex.fiber.store(fiber, Relaxed);
+        mutex.own();
+        mutex.count.store(1, Relaxed);
+    } else {
+        return None;
+    }
     Some(0)
 }
 
@@ -335,17 +361,11 @@ pub fn trylock(call: &Call<'_>, m: *mut pthread_mutex_t) -> Outcome {
 #[inline(always)]
 pub fn unlock(real: unsafe extern "C" fn(*mut pthread_mutex_t) -> c_int, m: *mut pthread_mutex_t) -> c_int {
     let mutex = of(m);
-    if mutex.is_fibers() && mutex.kind() == NORMAL {
-        mutex.release();
-        return 0;
-    }
-    unlock_other(real, m)
-}
-
-#[inline(never)]
-fn unlock_other(real: unsafe extern "C" fn(*mut pthread_mutex_t) -> c_int, m: *mut pthread_mutex_t) -> c_int {
-    let mutex = of(m);
     if mutex.is_fibers() {
+        if mutex.kind() == NORMAL {
+            mutex.release();
+            return 0;
+        }
         return unlock_fibers(mutex, running());
     }
     if mutex.is_special() && !special::may_unlock(m, running()) {
@@ -364,6 +384,7 @@ fn running() -> *mut c_void {
 }
 
 /// Unlocks what a fiber has.
+#[inline(never)]
 fn unlock_fibers(mutex: &Mutex, fiber: *mut c_void) -> c_int {
     if mutex.counts_owners() {
         if !mutex.is_owned_by_fiber(fiber) {

@@ -7,8 +7,10 @@ use crate::call::Call;
 use crate::calls::Outcome;
 use crate::deadlines::{Deadline, NEVER};
 use crate::errno::Errno;
+use crate::hooks;
 use crate::lot::{self, Which};
 use crate::sys;
+use crate::thread::Thread;
 use libc::{clockid_t, pthread_rwlock_t, timespec};
 use std::ffi::{c_int, c_void};
 use std::sync::atomic::{AtomicI32, AtomicPtr, Ordering::Relaxed};
@@ -64,6 +66,26 @@ impl Way {
     }
 }
 
+/// The usual case, at once: one that may be had.
+#[inline(always)]
+pub fn rdlock_at_once(thread: &Thread, l: *mut pthread_rwlock_t) -> Option<c_int> {
+    // SAFETY: libc's own, which does not wait; the C caller's.
+    let got = thread.afford() && unsafe { hooks::pthread_rwlock_tryrdlock::real(l) } == 0;
+    got.then_some(0)
+}
+
+/// The same to write.
+#[inline(always)]
+pub fn wrlock_at_once(thread: &Thread, l: *mut pthread_rwlock_t) -> Option<c_int> {
+    let fiber = thread.host().running();
+    // SAFETY: as in `rdlock_at_once`.
+    let got = !fiber.is_null() && thread.afford() && unsafe { hooks::pthread_rwlock_trywrlock::real(l) } == 0;
+    got.then(|| {
+        of(l).fiber.store(fiber, Relaxed);
+        0
+    })
+}
+
 pub fn rdlock(call: &Call<'_>, l: *mut pthread_rwlock_t) -> Outcome {
     code(lock(call, l, Way::Read, NEVER))
 }
@@ -73,13 +95,18 @@ pub fn wrlock(call: &Call<'_>, l: *mut pthread_rwlock_t) -> Outcome {
 }
 
 pub fn tryrdlock(call: &Call<'_>, l: *mut pthread_rwlock_t) -> Outcome {
-    call.inline();
-    Outcome::Done(Ok(Way::Read.attempt(call, l) as isize))
+    attempt(call, l, Way::Read)
 }
 
 pub fn trywrlock(call: &Call<'_>, l: *mut pthread_rwlock_t) -> Outcome {
+    attempt(call, l, Way::Write)
+}
+
+/// Who tries in a loop waits for one that may be of the same thread.
+fn attempt(call: &Call<'_>, l: *mut pthread_rwlock_t, way: Way) -> Outcome {
     call.inline();
-    Outcome::Done(Ok(Way::Write.attempt(call, l) as isize))
+    call.give_way();
+    Outcome::Done(Ok(way.attempt(call, l) as isize))
 }
 
 /// pthread_rwlock_unlock(3), on a fiber and off.
@@ -117,6 +144,7 @@ fn timed(call: &Call<'_>, l: *mut pthread_rwlock_t, way: Way, clock: clockid_t, 
 }
 
 fn lock(call: &Call<'_>, l: *mut pthread_rwlock_t, way: Way, deadline: Deadline) -> Result<(), Errno> {
+    call.give_way();
     let attempt = || match way.attempt(call, l) {
         0 => Some(Ok(())),
         libc::EBUSY => None,

@@ -1,14 +1,36 @@
-//! sem_*(3): libc's own try, then the lot; who posts looks there.
+//! sem_*(3): a fiber changes libc's own semaphore as libc does, or waits in the lot; who posts looks there.
 
-use super::{Patience, Wait, Woken, deadline, is_supported, is_valid, plainly, released};
+use super::{Patience, Wait, Woken, deadline, is_supported, is_valid, released};
 use crate::call::Call;
 use crate::calls::Outcome;
 use crate::deadlines::{Deadline, NEVER};
-use crate::errno::{self, Errno};
+use crate::errno::Errno;
 use crate::lot::{ANY, Which};
 use crate::sys;
+use crate::thread::Thread;
 use libc::{clockid_t, sem_t, timespec};
 use std::ffi::c_int;
+use std::sync::atomic::{AtomicU64, Ordering::*};
+
+/// libc's `struct new_sem` on 64-bit machines.
+#[repr(C)]
+struct Semaphore {
+    /// The value, and how many threads wait times [`ONE_WAITS`].
+    state: AtomicU64,
+    /// Not 0 where other processes may use it.
+    shared: c_int,
+}
+
+const ONE_WAITS: u64 = 1 << 32;
+/// SEM_VALUE_MAX
+const MOST: u32 = i32::MAX as u32;
+
+/// The program's semaphore.
+#[inline(always)]
+fn of<'a>(s: *mut sem_t) -> &'a Semaphore {
+    // SAFETY: the C caller's, initialised and alive during the call; of the same layout.
+    unsafe { &*s.cast::<Semaphore>() }
+}
 
 /// sem_wait(3).
 pub fn wait(call: &Call<'_>, s: *mut sem_t) -> Outcome {
@@ -33,19 +55,25 @@ pub fn clockwait(call: &Call<'_>, s: *mut sem_t, clock: clockid_t, time: *const 
 /// sem_trywait(3): only lets others run now and then, for who tries in a loop waits for one that may be of the same thread.
 pub fn trywait(call: &Call<'_>, s: *mut sem_t) -> Outcome {
     call.inline();
+    call.give_way();
     Outcome::Done(if take(s) { Ok(0) } else { Err(Errno::AGAIN) })
 }
 
-/// Takes one if there is one. errno is kept.
+/// Takes one at once if there is one.
+#[inline(always)]
+pub fn take_at_once(thread: &Thread, s: *mut sem_t) -> Option<c_int> {
+    (thread.afford() && take(s)).then_some(0)
+}
+
+/// Takes one if there is one.
+#[inline(always)]
 fn take(s: *mut sem_t) -> bool {
-    let before = errno::get();
-    // SAFETY: the C caller's.
-    let taken = plainly(|| unsafe { libc::sem_trywait(s) }) == 0;
-    errno::set(before);
-    taken
+    let change = |state: u64| (state as u32 > 0).then(|| state - 1);
+    of(s).state.try_update(Acquire, Relaxed, change).is_ok()
 }
 
 fn wait_until(call: &Call<'_>, s: *mut sem_t, deadline: Deadline) -> Outcome {
+    call.give_way();
     if take(s) {
         call.inline();
         return Outcome::Done(Ok(0));
@@ -81,14 +109,19 @@ fn wait_until(call: &Call<'_>, s: *mut sem_t, deadline: Deadline) -> Outcome {
 /// sem_post(3), on a fiber and off, in a signal handler too.
 #[inline(always)]
 pub fn post(real: unsafe extern "C" fn(*mut sem_t) -> c_int, s: *mut sem_t) -> c_int {
-    // SAFETY: libc's own function, with its caller's argument.
-    let result = unsafe { real(s) };
+    let change = |state: u64| ((state as u32) < MOST && state < ONE_WAITS).then(|| state + 1);
+    if of(s).state.try_update(Release, Relaxed, change).is_err() {
+        // A thread is to be woken, or the value is as large as can be.
+        // SAFETY: libc's own function, with its caller's argument.
+        let result = unsafe { real(s) };
+        if result < 0 {
+            return result;
+        }
+    }
     released(s, Which::First);
-    result
+    0
 }
 
-/// Whether other processes may use it: libc keeps that behind the value and the number of its waiters.
 fn is_shared(s: *mut sem_t) -> bool {
-    // SAFETY: within the C caller's semaphore; only changed by sem_init(3).
-    unsafe { *s.cast::<i32>().add(2) != 0 }
+    of(s).shared != 0
 }
