@@ -4,6 +4,7 @@
 //! The counter ticks once a nanosecond or faster on every x86-64 CPU of these years; how fast is told by the clock, both
 //! read when the process starts. Where its ticks are not steady an answer may be wrong, and costs time.
 
+use crate::sys::now;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The counter and the clock at the same moment.
@@ -14,15 +15,6 @@ static NANOS: AtomicU64 = AtomicU64::new(0);
 pub fn calibrate() {
     TICKS.store(ticks(), Ordering::Relaxed);
     NANOS.store(now(), Ordering::Relaxed);
-}
-
-/// Through libc: rustix looks for the vDSO by itself, and where a process has none to see (under valgrind) that faults. This
-/// runs in every program that has the preload.
-fn now() -> u64 {
-    let mut t = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: writes the local.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut t) };
-    t.tv_sec as u64 * 1_000_000_000 + t.tv_nsec as u64
 }
 
 #[cfg(target_arch = "x86_64")]
