@@ -83,11 +83,6 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// Lets go of all that the wait holds, before a handler may jump out of it: the files, to wait for them anew.
-    pub fn give_up(mut self) -> Vec<File> {
-        std::mem::take(&mut self.files)
-    }
-
     fn request(&mut self) -> Result<Request, Errno> {
         let in_vain = self.waits > MOST_IN_VAIN;
         match *self.files {

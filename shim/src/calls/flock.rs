@@ -3,7 +3,8 @@
 //! Who holds a lock is the kernel's to know: the open file with flock and OFD locks, the process with the traditional ones.
 //! Neither is changed by the thread that asks. Whether waiting would be a deadlock is the kernel's to say, too.
 
-use super::{paced, unbounded};
+use super::paced;
+use super::unbounded::{self, Restarts};
 use crate::call::Call;
 use crate::engine::{KernelCall, Names};
 use crate::errno::{self, Errno};
@@ -99,7 +100,7 @@ fn wait_for(
         };
         unbounded::perform(call, request)
     };
-    let result = unbounded::wait_for(call, attempt, wait);
+    let result = unbounded::wait_for(call, Restarts::AsHandlersSay, attempt, wait);
     if !parked {
         call.inline();
     }

@@ -3,13 +3,13 @@
 //! A POSIX queue is a descriptor that poll(2) knows; for those of System V, which nothing but their own calls can wait for,
 //! a thread of the pool waits.
 
-use super::{Outcome, unbounded};
+use super::Outcome;
+use super::unbounded::{self, Restarts};
 use crate::call::Call;
 use crate::deadlines::{self, Deadline};
 use crate::engine::{KernelCall, Names, Request};
 use crate::errno::Errno;
 use crate::policy::{Alone, Why};
-use crate::signal::Handled;
 use crate::sys::{self, Sysno};
 use std::ffi::{c_char, c_int, c_long, c_uint, c_void};
 
@@ -72,14 +72,11 @@ fn wait_unbounded(
                 names,
             },
         ) {
-            Some(Err(Errno::RESTART)) if call.interrupted() != Handled::Nothing => Some(Ok(Err(Errno::INTR))),
-            result => result.map(|result| match result {
-                Err(Errno::RESTART) => Err(Errno::RESTART),
-                result => Ok(result),
-            }),
+            Some(Err(Errno::RESTART)) => Some(Err(Errno::RESTART)),
+            result => result.map(Ok),
         }
     };
-    let result = unbounded::wait_for(call, attempt, wait);
+    let result = unbounded::wait_for(call, Restarts::Never, attempt, wait);
     if !parked {
         call.inline();
     }

@@ -191,7 +191,7 @@ pub fn wait(
     limit: Limit,
     mask: *const sigset_t,
     look: impl Fn(Option<&timespec>) -> Result<usize, Errno>,
-    files: impl FnOnce() -> Vec<File>,
+    files: impl Fn() -> Vec<File>,
 ) -> Outcome {
     if limit == Limit::Nanos(0) {
         return Outcome::Through(Why::Nonblocking);
@@ -224,12 +224,13 @@ pub fn wait(
                 break;
             }
             Waited::Interrupt => {
-                let files = watch.give_up();
+                // Handlers may jump away, and a cancelled fiber ends in there: it holds nothing meanwhile.
+                drop(watch);
                 // Whatever SA_RESTART says: signal(7).
                 if call.interrupted_under(mask) != Handled::Nothing {
                     return Outcome::Done(Err(Errno::INTR));
                 }
-                watch = Watch::new(call, files);
+                watch = Watch::new(call, files());
             }
             Waited::Impossible => {
                 let left = (deadline != NEVER).then(|| {

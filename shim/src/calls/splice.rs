@@ -4,7 +4,8 @@
 //! A socket that is written to does not know that flag: it is given no more at a time than it says it has room for, by a
 //! thread of the pool. A disk on one side is what [`super::paced`] is about.
 
-use super::{paced, unbounded};
+use super::paced;
+use super::unbounded::{self, Restarts};
 use crate::call::Call;
 use crate::engine::{Names, Request};
 use crate::errno::{self, Errno};
@@ -279,7 +280,7 @@ fn move_some(call: &Call<'_>, slow: c_int, function: impl Fn() -> isize) -> Opti
 /// What nobody can poll for: on a thread of the pool, as long as it takes.
 fn wait_for_ever(call: &Call<'_>, fd: c_int, function: impl Fn() -> isize) -> isize {
     let elsewhere = || unbounded::run(call, Names::UntilBegun(fd), &function);
-    match unbounded::wait_for(call, || None, elsewhere) {
+    match unbounded::wait_for(call, Restarts::AsHandlersSay, || None, elsewhere) {
         // A signal goes with it, to the thread that makes the call: ours.
         Ok(-1) if errno::get() == libc::EPIPE => function(),
         Ok(result) => result,

@@ -15,10 +15,18 @@ use crate::{pool, sys};
 const FIRST_PAUSE: u64 = 500_000;
 const LONGEST_PAUSE: u64 = 16_000_000;
 
+/// Whether the call goes on after handlers that were installed with SA_RESTART: signal(7).
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Restarts {
+    AsHandlersSay,
+    Never,
+}
+
 /// What `wait` returns, or `attempt` does when it need not wait. `wait` has a thread of the pool do it; None if there is none,
 /// Err([`Errno::RESTART`]) if the fiber was interrupted. Err(EINTR) if handlers ended the wait.
 pub fn wait_for<R>(
     call: &Call<'_>,
+    restarts: Restarts,
     mut attempt: impl FnMut() -> Option<R>,
     wait: impl Fn() -> Option<Result<R, Errno>>,
 ) -> Result<R, Errno> {
@@ -41,7 +49,13 @@ pub fn wait_for<R>(
                 Errno::of(paused) == Errno::RESTART
             }
         };
-        if interrupted && call.interrupted() == Handled::End {
+        // Only here, where it holds nothing: handlers may jump away, and a cancelled fiber ends in there.
+        let ends = |handled| match handled {
+            Handled::Nothing => false,
+            Handled::Restart => restarts == Restarts::Never,
+            Handled::End => true,
+        };
+        if interrupted && ends(call.interrupted()) {
             return Err(Errno::INTR);
         }
     }
