@@ -1,0 +1,23 @@
+//! A fiber that is cancelled in a wait leaves nothing of it behind.
+
+use testprogs::{Flavor, Run, Scratch, Stats, program};
+
+/// Half of the pool's threads may wait for what nothing bounds: were those counted that have ended, the last waits of these
+/// would be made without one.
+#[test]
+fn cancelled_waits_leave_their_threads_to_others() {
+    let dir = Scratch::new();
+    let report = dir.path().join("stats");
+    let run = Run::new(program("probe/cancelled", Flavor::Plain))
+        .arg("-w1")
+        .preload(true)
+        .env("AIOSHIM_THREADS", "8")
+        .env("AIOSHIM_STATS", "json")
+        .env("AIOSHIM_OUT", &report)
+        .run()
+        .success();
+    assert_eq!(run.text(), "cancelled: 100\n");
+    let text = std::fs::read_to_string(&report).expect("the report");
+    let stats = Stats::parse(&text).expect("statistics");
+    assert_eq!(stats.call("msgrcv").offloaded, 100, "{text}");
+}
