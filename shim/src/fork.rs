@@ -90,7 +90,7 @@ extern "C" fn child() {
     let host = *unsafe { &*attached }.host();
     // Without an eventfd to be had the child's fibers go on as if never attached.
     if let Ok(fresh) = Thread::new(host) {
-        // SAFETY: as above.
+        // SAFETY: this thread's own, alive while attached.
         fresh.files().inherit(unsafe { &*attached }.files(), host.running());
         // SAFETY: the old value is leaked, not dropped: its engine and eventfd are abandoned already.
         unsafe { attached.write(fresh) };

@@ -102,25 +102,25 @@ impl Host {
 
     #[inline]
     pub fn park(&self) {
-        // SAFETY: as above; a fiber is running.
+        // SAFETY: a verb of an attached host, on its thread (aioshim.h); a fiber is running.
         unsafe { (self.table.park)(self.data) }
     }
 
     #[inline]
     pub fn unpark(&self, fiber: *mut c_void) {
-        // SAFETY: as above; `fiber` is one that the host named and that is parked or about to be.
+        // SAFETY: a verb of an attached host, on its thread; `fiber` is one that it named and that is parked or about to be.
         unsafe { (self.table.unpark)(self.data, fiber) }
     }
 
     #[inline]
     pub fn runnable(&self) -> u32 {
-        // SAFETY: as above.
+        // SAFETY: a verb of an attached host, on its thread (aioshim.h).
         unsafe { (self.table.runnable)(self.data) }
     }
 
     #[inline]
     pub fn alone(&self) -> Alone {
-        // SAFETY: as above.
+        // SAFETY: a verb of an attached host, on its thread (aioshim.h).
         match self.table.alone.map_or(0, |alone| unsafe { alone(self.data) }) {
             ..=0 => Alone::No,
             1 => Alone::ForNow,
@@ -136,7 +136,7 @@ impl Host {
             turns: std::ptr::null(),
             running: std::ptr::null(),
         };
-        // SAFETY: as above; the host writes two words.
+        // SAFETY: a verb of an attached host, on its thread (aioshim.h); it writes two words.
         unsafe { self.table.watch?(self.data, &mut watch) };
         (!watch.turns.is_null() && !watch.running.is_null()).then_some(watch)
     }

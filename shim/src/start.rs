@@ -58,7 +58,7 @@ pub fn ensure() {
         unsafe { libc::atexit(report) };
     }
     if traces {
-        // SAFETY: as above.
+        // SAFETY: `end_trace` is a function that stays, too.
         unsafe { libc::atexit(end_trace) };
     }
     if main_is_fiber {

@@ -1,4 +1,4 @@
-//! The hook table as its source has it: `shim/src/hooks.rs`, a line a row.
+//! The hook table as its source has it: `shim/src/hooks/mod.rs`, a line a row.
 
 use crate::workspace;
 
@@ -42,7 +42,7 @@ const PASSED: [&str; 6] = [
 /// # Panics
 /// When the source is not as it is expected to be.
 pub fn rows() -> Vec<Row> {
-    let source = std::fs::read_to_string(workspace().join("shim/src/hooks.rs")).expect("the table can be read");
+    let source = std::fs::read_to_string(workspace().join("shim/src/hooks/mod.rs")).expect("the table can be read");
     let (_, table) = source.split_once("\nhooks! {\n").expect("the table begins");
     let (table, _) = table.split_once("\n}\n").expect("and ends");
     let mut section = String::new();

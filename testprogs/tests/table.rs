@@ -98,7 +98,7 @@ const PREFACE: &str = "\
 # Calls
 
 Every name of libc's that the shim stands in front of, and what becomes of its calls on a fiber; off a fiber all go straight
-through. Made from the hook table (`shim/src/hooks.rs`) by `AIOSHIM_WRITE_DOCS=1 cargo test -p testprogs --test table`.
+through. Made from the hook table (`shim/src/hooks/mod.rs`) by `AIOSHIM_WRITE_DOCS=1 cargo test -p testprogs --test table`.
 
 - **converted**: by the function named, in `shim/src/calls/`: made inline where it need not wait, else an operation of the
   engine's, or in the last resort of a thread of the pool, with the fiber parked.

@@ -120,11 +120,11 @@ unsafe fn travel<R, F: FnOnce() -> R>(data: *mut c_void) {
     let (link, function) = unsafe { (&raw const (*conversation).link, (*conversation).function.take()) };
     let Some(function) = function else { return };
     LINK.set(link);
-    // SAFETY: as above.
+    // SAFETY: the fiber looks at the link alone until the function has returned.
     unsafe { errno::set((*conversation).errno) };
     let result = function();
     LINK.set(std::ptr::null());
-    // SAFETY: as above; the fiber, and with it the conversation, goes on once it is unparked and not before.
+    // SAFETY: the fiber, and with it the conversation, goes on once it is unparked and not before.
     let (remote, fiber) = unsafe {
         (*conversation).result = Some(result);
         (*conversation).errno = errno::get();

@@ -135,7 +135,7 @@ fn scan(
     // SAFETY: scandir has put so many entries there, allocated by malloc as the array is.
     let count = unsafe { choose(entries, count as usize, filter) };
     if count == 0 {
-        // SAFETY: as above; nothing is left in it.
+        // SAFETY: the array is scandir's, allocated by malloc; nothing is left in it.
         unsafe { libc::free(entries.cast()) };
         entries = std::ptr::null_mut();
     } else if compare.is_some() {

@@ -234,7 +234,7 @@ pub fn mq_timedsend(
             until as usize,
             0,
         ];
-        // SAFETY: as above.
+        // SAFETY: the C caller's arguments, while its call lasts.
         unsafe { sys::call(Sysno::mq_timedsend, arguments) }
     })
 }

@@ -68,7 +68,7 @@ pub fn recvmmsg(
     let deadline = net::deadline(fd, Way::Read, descriptor);
     let result = net::end_interrupted(call, deadline, result);
     if let (Some(end), Ok(_)) = (end, result) {
-        // SAFETY: as above; not null.
+        // SAFETY: the C caller's, during its call, and not null.
         unsafe { *limit = time(end.saturating_sub(sys::now())) };
     }
     Outcome::Done(result.map(|n| n as isize))

@@ -71,7 +71,7 @@ pub fn recvfrom(
     let action = Action::ReceiveMessage(message);
     let outcome = exchange(call, SocketCall { fd, flags, action }, Some(&tried));
     if waited.get() && matches!(outcome, Outcome::Done(Ok(_))) {
-        // SAFETY: as above.
+        // SAFETY: the C caller's length; the message is on this stack.
         unsafe { *len = (*message).msg_namelen };
     }
     outcome

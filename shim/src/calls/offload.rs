@@ -64,7 +64,7 @@ pub fn run_on<R, F: FnOnce() -> R>(call: &Call<'_>, names: Names, function: F) -
     let trip = unsafe { &mut *trip };
     if trip.result.is_some() {
         errno::set(trip.errno);
-        // SAFETY: as above.
+        // SAFETY: glibc's accessor, valid on every thread.
         unsafe { *__h_errno_location() = trip.h_errno };
     }
     trip.result.take()
@@ -86,7 +86,7 @@ unsafe fn travel<R, F: FnOnce() -> R>(data: *mut c_void) {
         errno::set(trip.errno);
         trip.result = Some(function());
         trip.errno = errno::get();
-        // SAFETY: as above.
+        // SAFETY: glibc's accessors, valid on every thread; `before` was this one's own locale.
         unsafe {
             trip.h_errno = *__h_errno_location();
             libc::uselocale(before);

@@ -47,7 +47,7 @@ pub fn res_search(
     answer: *mut c_void,
     n: c_int,
 ) -> Outcome {
-    // SAFETY: as above.
+    // SAFETY: libc's own, with its caller's arguments, while that call lasts.
     with_state(call, |state| unsafe {
         hooks::res_nsearch::real(state, name, class, kind, answer, n)
     })
@@ -63,13 +63,13 @@ pub fn res_querydomain(
     n: c_int,
 ) -> Outcome {
     with_state(call, |state| {
-        // SAFETY: as above.
+        // SAFETY: libc's own, with its caller's arguments, while that call lasts.
         unsafe { hooks::res_nquerydomain::real(state, name, domain, class, kind, answer, n) }
     })
 }
 
 pub fn res_send(call: &Call<'_>, message: *const c_void, message_n: c_int, answer: *mut c_void, n: c_int) -> Outcome {
-    // SAFETY: as above.
+    // SAFETY: libc's own, with its caller's arguments, while that call lasts.
     with_state(call, |state| unsafe {
         hooks::res_nsend::real(state, message, message_n, answer, n)
     })

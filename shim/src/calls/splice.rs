@@ -236,7 +236,7 @@ pub fn sendfile(
         What::Socket if sink.waits => in_pieces(call, source, sink, n, plain),
         // To a pipe it is a splice.
         What::Pipe if sink.waits => {
-            // SAFETY: as above; the kernel checks the offset's address, and takes none for the position.
+            // SAFETY: the kernel checks the offset's address, which is the C caller's, and takes none for the position.
             let spliced = || match unsafe { sys::splice(from, from_at, to, n, NONBLOCK) } {
                 Ok(n) => n as isize,
                 Err(error) => {

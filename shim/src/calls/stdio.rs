@@ -90,7 +90,7 @@ pub fn fopen(call: &Call<'_>, path: *const c_char, mode: *const c_char) -> Outco
     let stream = unsafe { libc::fdopen(fd, mode.plain.as_ptr()) };
     if stream.is_null() {
         let error = Errno(errno::get());
-        // SAFETY: as above.
+        // SAFETY: the descriptor is of ours alone still: no stream was made of it.
         unsafe { hooks::call_close(fd) };
         return Outcome::Done(Err(error));
     }
@@ -274,7 +274,7 @@ pub fn vdprintf(call: &Call<'_>, fd: c_int, format: *const c_char, arguments: Ar
 pub fn vdprintf_chk(call: &Call<'_>, fd: c_int, flag: c_int, format: *const c_char, arguments: Arguments) -> Outcome {
     print(call, fd, |text, size| {
         let mut arguments = copied(arguments);
-        // SAFETY: as above.
+        // SAFETY: a format and its arguments, says the C caller; `size` bytes of text.
         unsafe { __vsnprintf_chk(text, size, flag, usize::MAX, format, arguments.as_mut_ptr().cast()) }
     })
 }

@@ -114,7 +114,7 @@ pub unsafe fn plainly(
     f: c_long,
 ) -> c_long {
     if matches!(number, libc::SYS_futex | libc::SYS_close) {
-        // SAFETY: as ours.
+        // SAFETY: libc's own function, with its caller's arguments.
         return unsafe { looked_at(real, number, [a, b, c, d, e, f]) };
     }
     // SAFETY: libc's own function, with its caller's arguments.

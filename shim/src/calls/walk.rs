@@ -100,7 +100,7 @@ pub fn glob(
         return paced::whole(call, Kind::Directory, libc::AT_FDCWD, plain);
     };
     conversing(call, callback as *const c_void, plain, || {
-        // SAFETY: as above.
+        // SAFETY: libc's own, with its caller's arguments, while that call lasts.
         unsafe { real(pattern, flags, Some(ask), into) }
     })
 }
@@ -118,7 +118,7 @@ pub fn fts_open(
         return paced::whole(call, Kind::Directory, libc::AT_FDCWD, plain);
     };
     conversing(call, callback as *const c_void, plain, || {
-        // SAFETY: as above; what was opened is written to by nobody else yet.
+        // SAFETY: libc's own, with its caller's arguments; what was opened is written to by nobody else yet.
         unsafe {
             let tree = real(paths, options, Some(ask_order));
             if let Some(tree) = tree.as_mut() {
@@ -156,10 +156,10 @@ fn step(call: &Call<'_>, tree: *mut Fts, function: impl Fn() -> *mut c_void) -> 
         return paced::whole(call, Kind::Directory, libc::AT_FDCWD, function);
     };
     conversing(call, callback as *const c_void, &function, || {
-        // SAFETY: as above.
+        // SAFETY: what fts_open returned, and in this one call.
         unsafe { (*tree).compare = Some(ask_order) };
         let entry = function();
-        // SAFETY: as above; only fts_close ends it.
+        // SAFETY: still open: only fts_close ends it.
         unsafe { (*tree).compare = compare };
         entry
     })

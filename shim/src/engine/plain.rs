@@ -67,7 +67,7 @@ impl Transfer {
             }
             Data::Vector(iov, n) => (iov, n as usize),
         };
-        // SAFETY: as above; `part` is alive.
+        // SAFETY: the caller's memory, during its call (request.rs); `part` is alive.
         unsafe {
             match self.way {
                 Way::Read => sys::preadv2(self.fd, iov, n, self.offset, flags),

@@ -326,7 +326,7 @@ pub fn take(signal: c_int, handler: Own) -> bool {
 
 /// Whether that handler is still there.
 pub fn is_taken(signal: c_int, handler: Own) -> bool {
-    // SAFETY: as above.
+    // SAFETY: zeroes are a valid sigaction, and it is alive.
     unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
         real_sigaction(signal, std::ptr::null(), &mut action) == 0

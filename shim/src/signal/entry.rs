@@ -97,7 +97,7 @@ extern "C" fn begin(signal: c_int, info: *const libc::siginfo_t, context: *mut c
     // SAFETY: alive while attached, and this OS thread's own; what is touched are cells that a handler may touch. `info` and
     // `context` are the kernel's.
     if let Some(thread) = unsafe { attached.as_ref() }
-        // SAFETY: as above.
+        // SAFETY: the same thread; `info` and `context` are what the kernel gave this handler.
         && unsafe { thread.signals().hold(thread, signal, info, context.cast()) }
     {
         return Start {
@@ -106,7 +106,7 @@ extern "C" fn begin(signal: c_int, info: *const libc::siginfo_t, context: *mut c
         };
     }
     let (handler, flags) = actions::begin(signal);
-    // SAFETY: as above.
+    // SAFETY: alive while attached, and this OS thread's own.
     if let Some(thread) = unsafe { attached.as_ref() } {
         thread.signals().handles(flags & libc::SA_RESTART != 0);
     }

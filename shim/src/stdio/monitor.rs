@@ -120,7 +120,7 @@ pub unsafe fn leave(file: *mut File, fiber: *mut c_void) -> Option<Left> {
     marks.insert(file as usize, mark);
     filter(file).fetch_add(1, Ordering::AcqRel);
     drop(marks);
-    // SAFETY: as above.
+    // SAFETY: the caller's promise; the running fiber is inside.
     let locked = unsafe { lock::release(file) };
     Some(Left {
         file,
@@ -144,7 +144,7 @@ pub unsafe fn come_back(left: &Left) -> bool {
     let Some(mark) = marks.remove(&(file as usize)) else {
         return made_up;
     };
-    // SAFETY: as above: the mark kept everybody out.
+    // SAFETY: the caller's promise; the mark kept everybody out.
     unsafe { take_off(file, mark, marks) };
     made_up
 }
@@ -177,7 +177,7 @@ pub unsafe fn await_free(file: *mut File) -> bool {
         // SAFETY: the caller's promise.
         let locked = unsafe { lock::release(file) };
         let free = await_unmarked(file);
-        // SAFETY: as above.
+        // SAFETY: the caller's promise: the stream is open.
         unsafe { lock::take(file, locked) };
         if !free {
             return false;

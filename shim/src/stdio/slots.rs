@@ -144,13 +144,13 @@ unsafe fn write_all(file: *mut File, data: *const c_void, n: isize) -> isize {
         // SAFETY: the caller's promise.
         let result = unsafe { hooks::call_write((*file).fileno, data.byte_offset(done), (n - done) as usize) };
         if result < 0 {
-            // SAFETY: as above.
+            // SAFETY: the caller's promise: an open stream.
             unsafe { (*file).flags |= flags::ERROR_SEEN };
             break;
         }
         done += result;
     }
-    // SAFETY: as above.
+    // SAFETY: the caller's promise: an open stream.
     unsafe {
         if (*file).offset >= 0 {
             (*file).offset += done as i64;

@@ -121,7 +121,7 @@ mod tests {
         assert_eq!(file.flags, flags::USER_LOCK);
 
         file.flags |= flags::ERROR_SEEN;
-        // SAFETY: as above.
+        // SAFETY: a stream of this function's alone.
         unsafe { windows.restore(&raw mut file) };
         let same = stream(&mut buffer);
         assert_eq!(file.areas.read_end, same.areas.read_end);
@@ -136,10 +136,10 @@ mod tests {
         let mut buffer = [0; 8];
         let mut file = stream(&mut buffer);
         file.areas.write_end = file.areas.write_base;
-        // SAFETY: as above.
+        // SAFETY: a stream of this function's alone.
         let windows = unsafe { Windows::close(&raw mut file) };
         assert_eq!(file.areas.write_end, file.areas.write_base);
-        // SAFETY: as above.
+        // SAFETY: a stream of this function's alone.
         unsafe { windows.restore(&raw mut file) };
         assert_eq!(file.areas.write_end, file.areas.write_base);
     }

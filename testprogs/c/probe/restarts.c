@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* restarts.c - a handler runs while a call waits: the call fails with EINTR, or begins anew, or the handler jumps out of it. */
 #define _GNU_SOURCE
-#include "probe.h"
+#include "company.h"
 
 #include <setjmp.h>
 #include <signal.h>
@@ -246,24 +246,9 @@ static void queued_in_order(void)
         ;
 }
 
-/* Another task: a lone fiber's calls would be plain ones. It waits for nothing that a handler could end, and as a thread it
- * takes no signals. */
-static task_sem_t over;
-
-static void *keep_company(void *arg)
-{
-    sigset_t all;
-    sigfillset(&all);
-    if (task_options.threads && pthread_sigmask(SIG_SETMASK, &all, NULL))
-        die("pthread_sigmask");
-    task_sem_wait(&over);
-    return arg;
-}
-
 static void probe(void)
 {
-    task_sem_init(&over, 0);
-    task_t company = task_spawn(keep_company, NULL);
+    company_begin();
     queue = msgget(IPC_PRIVATE, 0600);
     if (queue < 0 || pipe2(ends, O_CLOEXEC) || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair)
         || mkfifo("fifo", 0600))
@@ -273,6 +258,5 @@ static void probe(void)
     partial_write();
     queued_in_order();
     SHOW(msgctl(queue, IPC_RMID, NULL));
-    task_sem_post(&over);
-    task_join(company);
+    company_end();
 }

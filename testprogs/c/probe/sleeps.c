@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* sleeps.c - every way to sleep: to its end, with wrong arguments, ended by a handler, and many at once. */
 #define _GNU_SOURCE
-#include "probe.h"
+#include "company.h"
 
 #include <signal.h>
 #include <sys/time.h>
@@ -139,24 +139,9 @@ static void *sleep_with_the_others(void *arg)
     return arg;
 }
 
-/* Another task: a lone fiber's calls would be plain ones. It waits for nothing that a handler could end, and as a thread it
- * takes no signals. */
-static task_sem_t over;
-
-static void *keep_company(void *arg)
-{
-    sigset_t all;
-    sigfillset(&all);
-    if (task_options.threads && pthread_sigmask(SIG_SETMASK, &all, NULL))
-        die("pthread_sigmask");
-    task_sem_wait(&over);
-    return arg;
-}
-
 static void probe(void)
 {
-    task_sem_init(&over, 0);
-    task_t company = task_spawn(keep_company, NULL);
+    company_begin();
     to_the_end();
     wrong_arguments();
     ended_by_a_handler(0);
@@ -167,6 +152,5 @@ static void probe(void)
     for (int i = 0; i < SLEEPERS; i++)
         task_join(sleepers[i]);
     printf("%d asleep at once\n", most);
-    task_sem_post(&over);
-    task_join(company);
+    company_end();
 }

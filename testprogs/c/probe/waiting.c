@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* waiting.c - pause, sigsuspend, sigpause, sigwait, sigwaitinfo, sigtimedwait: what they return, and what mask there is. */
 #define _GNU_SOURCE
-#include "probe.h"
+#include "company.h"
 
 #include <signal.h>
 #include <sys/time.h>
@@ -184,28 +184,12 @@ static void other_stack(void)
     SHOW(sigaltstack(&stack, NULL));
 }
 
-/* Another task: a lone fiber's calls would be plain ones. It waits for nothing that a handler could end, and as a thread it
- * takes no signals. */
-static task_sem_t over;
-
-static void *keep_company(void *arg)
-{
-    sigset_t all;
-    sigfillset(&all);
-    if (task_options.threads && pthread_sigmask(SIG_SETMASK, &all, NULL))
-        die("pthread_sigmask");
-    task_sem_wait(&over);
-    return arg;
-}
-
 static void probe(void)
 {
-    task_sem_init(&over, 0);
-    task_t company = task_spawn(keep_company, NULL);
+    company_begin();
     handlers();
     takers();
     masks();
     other_stack();
-    task_sem_post(&over);
-    task_join(company);
+    company_end();
 }

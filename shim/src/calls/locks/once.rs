@@ -78,7 +78,7 @@ pub unsafe fn run(
 /// The same for call_once(3).
 #[inline(always)]
 pub unsafe fn call(real: unsafe extern "C" fn(*mut c_int, Routine), control: *mut c_int, routine: Routine) {
-    // SAFETY: as above.
+    // SAFETY: libc's own function, with its caller's arguments.
     unsafe { real(control, routine) };
     released(control, Which::All);
 }

@@ -1,0 +1,328 @@
+//! What a row of the table becomes: the exported function, what it does on an attached thread, and libc's own, found by name.
+
+// What a row's module is made of, besides what its own row names.
+pub(super) use crate::call::Call;
+pub(super) use crate::calls::{CResult, Outcome};
+pub(super) use crate::errno::{self, Errno};
+pub(super) use crate::policy::{Kind, Why};
+pub(super) use crate::signal::Handled;
+pub(super) use crate::thread::Thread;
+pub(super) use crate::tls;
+pub(super) use std::sync::atomic::{AtomicPtr, Ordering};
+
+/// The descriptor that a row could not just forget; most rows have none to forget.
+macro_rules! marked {
+    () => {
+        None::<c_int>
+    };
+    ($marked:expr) => {
+        $marked
+    };
+}
+
+/// What is in the place of a function that an older libc does not have.
+macro_rules! otherwise {
+    () => {
+        missing as *mut ()
+    };
+    ($own:path) => {
+        $own as *mut ()
+    };
+}
+
+/// libc's own function, as it is to be called.
+macro_rules! libcs_own {
+    ($real:expr, ($($arg:ident),*)) => {
+        $real($($arg),*)
+    };
+    ($real:expr, ($($arg:ident),*), $by:path) => {
+        $by($real, $($arg),*)
+    };
+}
+
+/// The answer that is to be had at once, if any; in the hook itself, for here each nanosecond counts.
+macro_rules! at_once {
+    ($here:ident, ($($arg:ident),*)) => {};
+    ($here:ident, ($($arg:ident),*), $first:path) => {
+        // SAFETY: this thread's attached Thread, which stays so while one of its hooks runs.
+        let thread = unsafe { &*$here };
+        if !thread.is_watched()
+            && let Some(result) = $first(thread, $($arg),*)
+        {
+            return result;
+        }
+    };
+}
+
+/// Begins a call.
+macro_rules! begun {
+    ($thread:ident, $row:expr, $record:expr) => {
+        Call::begin($thread, $row, $record)
+    };
+    ($thread:ident, $row:expr, $record:expr, $first:path) => {
+        Call::begin_free($thread, $row, $record)
+    };
+}
+
+/// libc's function by its name.
+macro_rules! found {
+    ($name:ident) => {
+        redhook::real!($name) as *mut ()
+    };
+    ($name:ident, $version:literal) => {
+        versioned(concat!(stringify!($name), "\0"), concat!($version, "\0"))
+            .unwrap_or_else(|| redhook::real!($name) as *mut ())
+    };
+}
+
+/// libc's function `name`, both with a 0 at the end, in one of its versions; None where it has no such version.
+pub(super) fn versioned(name: &'static str, version: &'static str) -> Option<*mut ()> {
+    // SAFETY: both are C strings.
+    let function = unsafe { libc::dlvsym(libc::RTLD_NEXT, name.as_ptr().cast(), version.as_ptr().cast()) };
+    (!function.is_null()).then_some(function.cast())
+}
+
+/// Whether a row's function is all there is to it; then that.
+macro_rules! everywhere {
+    ([], $real:expr, ($($arg:ident),*), $($function:ident)::+) => {};
+    ([everywhere], $real:expr, ($($arg:ident),*), $($function:ident)::+) => {
+        return $($function)::+($real, $($arg),*);
+    };
+}
+
+/// What becomes of a fiber's call; None when it is libc's to do.
+macro_rules! converted {
+    ([everywhere], $call:ident, $real:expr, ($($arg:ident),*), $($function:ident)::+) => {{
+        $( let _ = $arg; )*
+        let _ = $call;
+        None
+    }};
+    ([], $($rest:tt)*) => {
+        converted!($($rest)*)
+    };
+    ($call:ident, $real:expr, ($($arg:ident),*), offload when $when:expr) => {
+        if $when {
+            converted!($call, $real, ($($arg),*), offload)
+        } else {
+            $call.through(Why::Quick);
+            None
+        }
+    };
+    ($call:ident, $real:expr, ($($arg:ident),*), offload) => {
+        calls::offload::whole($call, || {
+            // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
+            unsafe { $real($($arg),*) }
+        })
+    };
+    ($call:ident, $real:expr, ($($arg:ident),*), paced($kind:ident, $file:expr)) => {
+        calls::paced::whole($call, Kind::$kind, $file, || {
+            // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
+            unsafe { $real($($arg),*) }
+        })
+    };
+    ($call:ident, $real:expr, ($($arg:ident),*), with_libc($($function:ident)::+)) => {
+        $($function)::+($call, $real, $($arg),*)
+    };
+    ($call:ident, $real:expr, ($($arg:ident),*), $($function:ident)::+) => {
+        loop {
+            break match $($function)::+($call, $($arg),*) {
+                Outcome::Done(Ok(result)) => Some(CResult::from_done(result)),
+                Outcome::Done(Err(error)) => {
+                    if matches!(error, Errno::INTR | Errno::RESTART) {
+                        $call.cancelled_here();
+                    }
+                    if error == Errno::RESTART && $call.interrupted() != Handled::End {
+                        continue;
+                    }
+                    errno::set(error.of_c());
+                    Some(CResult::from_done(-1))
+                }
+                Outcome::Through(why) => {
+                    $call.through(why);
+                    None
+                }
+            };
+        }
+    };
+}
+
+/// Whether dlsym finds libc's function of this name, which ends with a NUL.
+pub(super) fn is_there(name: &'static str) -> bool {
+    // SAFETY: a C string.
+    !unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr().cast()) }.is_null()
+}
+
+/// libc's first version: names that it only keeps for programs of then are of no other, and dlsym does not find them.
+#[cfg(target_arch = "x86_64")]
+pub(super) const FIRST_VERSION: &str = "GLIBC_2.2.5\0";
+#[cfg(target_arch = "aarch64")]
+pub(super) const FIRST_VERSION: &str = "GLIBC_2.17\0";
+
+macro_rules! hooks {
+    ($( fn $name:ident ( $($arg:ident : $ty:ty),* ) -> $ret:ty => $($function:ident)::+ $(( $($option:tt)* ))? $(when $when:expr)?
+         $(, changes: $changes:expr)? $(, forgets: $marked:expr)? $(, first: $first:path)? $(, by: $by:path)?
+         $(, at: $everywhere:ident)? $(, version: $version:literal)? $(, otherwise: $own:path)? ; )*) => {
+        /// The rows' names.
+        pub const NAMES: [&str; [$( stringify!($name) ),*].len()] = [$( stringify!($name) ),*];
+
+        #[allow(non_camel_case_types)]
+        #[derive(Clone, Copy)]
+        enum Row { $( $name ),* }
+
+        /// Finds libc's function of every row, before any of them is needed in a hurry.
+        pub fn bind() {
+            $( $name::bind(); )*
+        }
+
+        $(
+            #[allow(
+                non_snake_case,
+                static_mut_refs,
+                missing_abi,
+                dead_code,
+                unreachable_code,
+                clippy::too_many_arguments
+            )]
+            pub mod $name {
+                use super::*;
+                use super::macros::*;
+
+                redhook::hook! {
+                    unsafe fn $name($($arg: $ty),*) -> $ret => hook {
+                        $($changes;)?
+                        everywhere!([$($everywhere)?], libc(), ($($arg),*), $($function)::+);
+                        let here = tls::here();
+                        if here.is_null() {
+                            if let Some(fd) = marked!($($marked)?) {
+                                // SAFETY: it makes libc's call, with its caller's arguments.
+                                return unsafe { marked(fd, $($arg),*) };
+                            }
+                            // SAFETY: it makes libc's call, with its caller's arguments.
+                            unsafe { own($($arg),*) }
+                        } else {
+                            at_once!(here, ($($arg),*) $(, $first)?);
+                            // SAFETY: `here` is this thread's attached Thread.
+                            unsafe { attached(here, $($arg),*) }
+                        }
+                    }
+                }
+
+                /// The same on an attached thread; apart, so that the hook itself needs no stack frame.
+                #[inline(never)]
+                unsafe fn attached(here: *const Thread, $($arg: $ty),*) -> $ret {
+                    // SAFETY: a thread stays attached while one of its hooks runs.
+                    let thread = unsafe { &*here };
+                    if thread.is_watched() {
+                        // SAFETY: it makes libc's call at most, with its caller's arguments.
+                        return unsafe { watched(thread, $($arg),*) };
+                    }
+                    if let Some(call) = begun!(thread, Row::$name as usize, None $(, $first)?)
+                        && let Some(result) = converted(&call, $($arg),*)
+                    {
+                        return result;
+                    }
+                    if let Some(fd) = marked!($($marked)?) {
+                        // SAFETY: it makes libc's call, with its caller's arguments.
+                        return unsafe { marked(fd, $($arg),*) };
+                    }
+                    // SAFETY: it makes libc's call, with its caller's arguments.
+                    unsafe { own($($arg),*) }
+                }
+
+                /// libc's own function, as it is to be called.
+                #[inline(always)]
+                unsafe fn own($($arg: $ty),*) -> $ret {
+                    // SAFETY: with its caller's arguments.
+                    unsafe { libcs_own!(libc(), ($($arg),*) $(, $by)?) }
+                }
+
+                /// The same for a descriptor that cannot just be forgotten; apart, for the same reason.
+                #[cold]
+                unsafe fn marked(fd: c_int, $($arg: $ty),*) -> $ret {
+                    if fds::release(fd) {
+                        errno::set(libc::EBADF);
+                        return CResult::from_done(-1);
+                    }
+                    // SAFETY: libc's own function, with its caller's arguments.
+                    unsafe { libc()($($arg),*) }
+                }
+
+                /// The same with a record kept of it.
+                #[cold]
+                #[inline(never)]
+                unsafe fn watched(thread: &Thread, $($arg: $ty),*) -> $ret {
+                    let record = thread.record(Row::$name as usize);
+                    let call = begun!(thread, Row::$name as usize, Some(&record) $(, $first)?);
+                    if let Some(call) = &call
+                        && let Some(result) = converted(call, $($arg),*)
+                    {
+                        return record.end(result);
+                    }
+                    let of_fiber = call.is_some();
+                    // Handlers are not to wait for libc's call.
+                    drop(call);
+                    let _passing = thread.escapes().map(|escapes| escapes.passing(Row::$name as usize));
+                    let result = match marked!($($marked)?) {
+                        // SAFETY: it makes libc's call, with its caller's arguments.
+                        Some(fd) => unsafe { marked(fd, $($arg),*) },
+                        // SAFETY: it makes libc's call, with its caller's arguments.
+                        None => unsafe { own($($arg),*) },
+                    };
+                    if of_fiber { record.end(result) } else { result }
+                }
+
+                /// What became of a fiber's call; None when it is libc's to do.
+                #[inline(always)]
+                fn converted(call: &Call<'_>, $($arg: $ty),*) -> Option<$ret> {
+                    converted!([$($everywhere)?], call, libc(), ($($arg),*), $($function)::+ $(( $($option)* ))? $(when $when)?)
+                }
+
+                /// libc's own, for calls that are made of others.
+                ///
+                /// # Safety
+                /// As libc's.
+                #[allow(dead_code)]
+                pub unsafe fn real($($arg: $ty),*) -> $ret {
+                    // SAFETY: passed on to our caller.
+                    unsafe { libc()($($arg),*) }
+                }
+
+                type Real = unsafe extern "C" fn($($ty),*) -> $ret;
+
+                /// libc's function, found by redhook; until then `find`, so that the hook needs no check.
+                static LIBC: AtomicPtr<()> = AtomicPtr::new(find as *mut ());
+
+                #[inline(always)]
+                fn libc() -> Real {
+                    // SAFETY: only ever holds functions of this type: `find`, and what `bind` found under the name.
+                    unsafe { std::mem::transmute::<*mut (), Real>(LIBC.load(Ordering::Relaxed)) }
+                }
+
+                #[cold]
+                unsafe extern "C" fn find($($arg: $ty),*) -> $ret {
+                    bind();
+                    // SAFETY: libc's own function, with its caller's arguments.
+                    unsafe { libc()($($arg),*) }
+                }
+
+                pub fn bind() {
+                    let name = concat!(stringify!($name), "\0");
+                    let real = if is_there(name) {
+                        found!($name $(, $version)?)
+                    } else {
+                        versioned(name, FIRST_VERSION).unwrap_or(otherwise!($($own)?))
+                    };
+                    LIBC.store(real, Ordering::Relaxed);
+                }
+
+                /// In the place of what an older libc does not have.
+                #[cold]
+                #[allow(dead_code)]
+                unsafe extern "C" fn missing($(_: $ty),*) -> $ret {
+                    errno::set(libc::ENOSYS);
+                    CResult::from_done(-1)
+                }
+            }
+        )*
+    };
+}

@@ -1,0 +1,152 @@
+//! Descriptors: closed, duplicated, polled, and asked what they are of.
+
+use super::outcome;
+use crate::errno::Errno;
+use std::ffi::c_int;
+use std::os::fd::{BorrowedFd, IntoRawFd};
+use syscalls::{Sysno, raw};
+
+/// close(2). The descriptor is gone whatever it returns.
+pub fn close(fd: c_int) -> Result<(), Errno> {
+    // SAFETY: touches no memory; the descriptor is the caller's to close.
+    outcome(unsafe { raw::syscall1(Sysno::close as usize, fd as usize) })?;
+    Ok(())
+}
+
+/// close_range(2).
+pub fn close_range(first: u32, last: u32, flags: c_int) -> Result<(), Errno> {
+    // SAFETY: touches no memory; the descriptors are the caller's to close.
+    outcome(unsafe {
+        raw::syscall3(
+            Sysno::close_range as usize,
+            first as usize,
+            last as usize,
+            flags as usize,
+        )
+    })?;
+    Ok(())
+}
+
+/// fcntl(2) F_GETFL: the open file's status flags.
+pub fn status_flags(fd: c_int) -> Result<c_int, Errno> {
+    // SAFETY: touches no memory.
+    let flags = outcome(unsafe { raw::syscall3(Sysno::fcntl as usize, fd as usize, libc::F_GETFL as usize, 0) })?;
+    Ok(flags as c_int)
+}
+
+/// fcntl(2) F_SETFL: the status flags among `flags` are set, and all others cleared.
+pub fn set_status_flags(fd: c_int, flags: c_int) -> Result<(), Errno> {
+    // SAFETY: touches no memory.
+    outcome(unsafe {
+        raw::syscall3(
+            Sysno::fcntl as usize,
+            fd as usize,
+            libc::F_SETFL as usize,
+            flags as usize,
+        )
+    })?;
+    Ok(())
+}
+
+/// kcmp(2) KCMP_FILE: whether two of our descriptors are one open file; None where the kernel will not say.
+pub fn same_open_file(a: c_int, b: c_int) -> Option<bool> {
+    const KCMP_FILE: usize = 0;
+    let pid = rustix::process::getpid().as_raw_nonzero().get() as usize;
+    // SAFETY: touches no memory.
+    let order =
+        outcome(unsafe { raw::syscall5(Sysno::kcmp as usize, pid, pid, KCMP_FILE, a as usize, b as usize) }).ok()?;
+    Some(order == 0)
+}
+
+/// A copy of one of the shim's own descriptors with a number that programs do not use: they close the low ones, and
+/// expect those they open. None when there is no such number.
+pub fn duplicate_out_of_the_way(fd: c_int) -> Option<c_int> {
+    // The last 64 numbers, or what there is.
+    duplicate_from(fd, descriptor_limit().saturating_sub(64))
+}
+
+/// A copy of a descriptor to wait on, in the upper half of the numbers, for there may be many. None when it is full.
+pub fn duplicate_to_wait_on(fd: c_int) -> Option<c_int> {
+    duplicate_from(fd, descriptor_limit() / 2)
+}
+
+fn duplicate_from(fd: c_int, from: usize) -> Option<c_int> {
+    let (call, command) = (Sysno::fcntl as usize, libc::F_DUPFD_CLOEXEC as usize);
+    // SAFETY: touches no memory.
+    let high = outcome(unsafe { raw::syscall3(call, fd as usize, command, from) }).ok()?;
+    Some(high as c_int)
+}
+
+pub fn descriptor_limit() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    limit.unwrap_or(1 << 20).min(1 << 20) as usize
+}
+
+/// poll(2) of one descriptor, without limit: what of `events` there is. errno is not touched.
+pub fn poll_one(fd: c_int, events: i16) -> Result<i16, Errno> {
+    let mut polled = libc::pollfd { fd, events, revents: 0 };
+    let at = &raw mut polled as usize;
+    // SAFETY: the kernel reads and writes the one pollfd, which is alive. Without a time limit and a mask, ppoll(2) is poll(2).
+    outcome(unsafe { raw::syscall5(Sysno::ppoll as usize, at, 1, 0, 0, 0) })?;
+    Ok(polled.revents)
+}
+
+/// Whether there is any of `events` at `fd` now; an error is there to be had, too.
+pub fn poll_now(fd: c_int, events: i16) -> bool {
+    let mut polled = libc::pollfd { fd, events, revents: 0 };
+    let at = &raw mut polled as usize;
+    let no_time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let time = &raw const no_time as usize;
+    // SAFETY: the kernel reads and writes the one pollfd, and reads the time; both are alive.
+    outcome(unsafe { raw::syscall5(Sysno::ppoll as usize, at, 1, time, 0, 0) }).is_ok_and(|ready| ready > 0)
+}
+
+/// The terminal settings of `fd`; None when it is no terminal.
+pub fn terminal(fd: c_int) -> Option<rustix::termios::Termios> {
+    // SAFETY: only used for the duration of the call; the descriptor is the caller's.
+    rustix::termios::tcgetattr(unsafe { BorrowedFd::borrow_raw(fd) }).ok()
+}
+
+/// SO_SNDBUF: the bytes, with what they take besides, that a socket keeps.
+pub fn send_buffer(fd: c_int) -> Option<usize> {
+    let mut value: c_int = 0;
+    let mut len = size_of::<c_int>() as libc::socklen_t;
+    let (value_at, len_at) = (&raw mut value as usize, &raw mut len as usize);
+    let (call, level, option) = (
+        Sysno::getsockopt as usize,
+        libc::SOL_SOCKET as usize,
+        libc::SO_SNDBUF as usize,
+    );
+    // SAFETY: the kernel writes at most `len` bytes to `value`, and the length; both are alive.
+    outcome(unsafe { raw::syscall5(call, fd as usize, level, option, value_at, len_at) }).ok()?;
+    usize::try_from(value).ok()
+}
+
+/// What a pipe that is open for reading holds.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum PipeState {
+    Data,
+    /// Nothing, but there is a writer.
+    Empty,
+    /// Nothing, and no writer: a read(2) says 0.
+    Ended,
+}
+
+/// tee(2) of one byte, without waiting: what the pipe or FIFO `fd` holds; None if it is no pipe. Its second end is a pipe
+/// made for the purpose.
+pub fn pipe_state(fd: c_int) -> Option<PipeState> {
+    let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).ok()?;
+    let (reader, writer) = (reader.into_raw_fd(), writer.into_raw_fd());
+    const SPLICE_F_NONBLOCK: usize = 2;
+    // SAFETY: touches no memory.
+    let teed =
+        outcome(unsafe { raw::syscall4(Sysno::tee as usize, fd as usize, writer as usize, 1, SPLICE_F_NONBLOCK) });
+    let _ = close(reader);
+    let _ = close(writer);
+    match teed {
+        Ok(0) => Some(PipeState::Ended),
+        Ok(_) => Some(PipeState::Data),
+        Err(Errno::AGAIN) => Some(PipeState::Empty),
+        Err(_) => None,
+    }
+}

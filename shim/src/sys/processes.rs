@@ -1,0 +1,55 @@
+//! Processes and threads: which there are, and how they end.
+
+use super::{close, outcome};
+use crate::errno::Errno;
+use std::ffi::c_int;
+use std::os::fd::IntoRawFd;
+use syscalls::{Sysno, raw};
+
+/// pidfd_open(2): a descriptor that is readable once the process has ended.
+pub fn process_descriptor(pid: libc::pid_t) -> Result<c_int, Errno> {
+    // SAFETY: touches no memory.
+    outcome(unsafe { raw::syscall2(Sysno::pidfd_open as usize, pid as usize, 0) }).map(|n| n as c_int)
+}
+
+/// wait4(2).
+///
+/// # Safety
+/// `status` and `usage` are null, or may be written: the kernel checks them.
+pub unsafe fn wait4(
+    pid: libc::pid_t,
+    status: *mut c_int,
+    options: c_int,
+    usage: *mut libc::rusage,
+) -> Result<libc::pid_t, Errno> {
+    let call = Sysno::wait4 as usize;
+    // SAFETY: passed on to our caller.
+    outcome(unsafe { raw::syscall4(call, pid as usize, status as usize, options as usize, usage as usize) })
+        .map(|n| n as libc::pid_t)
+}
+
+/// waitid(2).
+pub fn waitid(kind: libc::idtype_t, id: libc::id_t, info: &mut libc::siginfo_t, options: c_int) -> Result<(), Errno> {
+    let (call, info) = (Sysno::waitid as usize, std::ptr::from_mut(info) as usize);
+    // SAFETY: the kernel writes one siginfo_t, alive.
+    outcome(unsafe { raw::syscall5(call, kind as usize, id as usize, info, options as usize, 0) })?;
+    Ok(())
+}
+
+/// gettid(2).
+pub fn thread_id() -> c_int {
+    // SAFETY: touches no memory.
+    unsafe { raw::syscall0(Sysno::gettid as usize) as c_int }
+}
+
+/// What the kernel tells of a thread of this process in the file `name`, short and of one line.
+pub fn thread_file(tid: i32, name: &str) -> Option<String> {
+    use rustix::fs::{Mode, OFlags, open};
+    let path = format!("/proc/self/task/{tid}/{name}");
+    let file = open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    let mut text = [0; 256];
+    let n = rustix::io::read(&file, &mut text);
+    // Rust's own drop would go through libc's close, which is our hook.
+    let _ = close(file.into_raw_fd());
+    Some(String::from_utf8_lossy(&text[..n.ok()?]).trim().to_owned())
+}

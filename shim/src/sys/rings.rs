@@ -1,0 +1,56 @@
+//! The rings by which operations get to the kernel, and back: those of io_uring(7) and of AIO, io_submit(2).
+
+use super::outcome;
+use crate::errno::Errno;
+use std::ffi::{c_int, c_void};
+use syscalls::{Sysno, raw};
+
+/// io_uring_enter(2) without an argument: how many entries were submitted.
+///
+/// # Safety
+/// The memory that the queued entries refer to stays in place until their completions.
+pub unsafe fn io_uring_enter(ring: c_int, submit: u32, want: u32, flags: u32) -> Result<usize, Errno> {
+    let (call, ring, submit) = (Sysno::io_uring_enter as usize, ring as usize, submit as usize);
+    // SAFETY: passed on to our caller.
+    outcome(unsafe { raw::syscall6(call, ring, submit, want as usize, flags as usize, 0, 0) })
+}
+
+/// io_setup(2): the id of a new AIO context, which is the address of its ring.
+pub fn io_setup(operations: u32) -> Result<usize, Errno> {
+    let mut id = 0_usize;
+    // SAFETY: the kernel writes one word, alive across the call.
+    outcome(unsafe { raw::syscall2(Sysno::io_setup as usize, operations as usize, &raw mut id as usize) })?;
+    Ok(id)
+}
+
+/// io_submit(2).
+///
+/// # Safety
+/// `operations` are `n` pointers to `struct iocb`, whose memory stays in place until their completions.
+pub unsafe fn io_submit(context: usize, n: usize, operations: *const c_void) -> Result<usize, Errno> {
+    // SAFETY: passed on to our caller.
+    outcome(unsafe { raw::syscall3(Sysno::io_submit as usize, context, n, operations as usize) })
+}
+
+/// io_getevents(2).
+///
+/// # Safety
+/// `events` has room for `most` times `struct io_event`.
+pub unsafe fn io_getevents(
+    context: usize,
+    least: usize,
+    most: usize,
+    events: *mut c_void,
+    timeout: Option<&libc::timespec>,
+) -> Result<usize, Errno> {
+    let timeout = timeout.map_or(0, |timeout| std::ptr::from_ref(timeout) as usize);
+    let call = Sysno::io_getevents as usize;
+    // SAFETY: `timeout` is alive; the rest is passed on to our caller.
+    outcome(unsafe { raw::syscall5(call, context, least, most, events as usize, timeout) })
+}
+
+/// io_destroy(2): waits for what cannot be ended at once.
+pub fn io_destroy(context: usize) {
+    // SAFETY: nothing of the caller's refers to the context's ring any more.
+    unsafe { raw::syscall1(Sysno::io_destroy as usize, context) };
+}

@@ -1,0 +1,137 @@
+//! Signals: masks, those that are pending, who gets them, and SIGSYS in the place of system calls.
+
+use super::outcome;
+use crate::errno::Errno;
+use std::ffi::c_int;
+use syscalls::{Sysno, raw};
+
+/// A set of signals as the kernel has it: a bit each, that of signal 1 the lowest.
+pub type SignalSet = u64;
+
+/// rt_sigprocmask(2) SIG_SETMASK: blocks `set` and nothing else, in this thread; what was blocked.
+pub fn set_blocked(set: SignalSet) -> SignalSet {
+    mask_signals(libc::SIG_SETMASK, set)
+}
+
+/// rt_sigprocmask(2) SIG_BLOCK: blocks `set`, too, in this thread; what was blocked.
+pub fn block(set: SignalSet) -> SignalSet {
+    mask_signals(libc::SIG_BLOCK, set)
+}
+
+/// rt_sigprocmask(2) SIG_UNBLOCK: lets the signals in `set` through, in this thread.
+pub fn unblock(set: SignalSet) {
+    mask_signals(libc::SIG_UNBLOCK, set);
+}
+
+/// This thread's mask.
+pub fn blocked() -> SignalSet {
+    block(0)
+}
+
+fn mask_signals(how: c_int, set: SignalSet) -> SignalSet {
+    let mut before: SignalSet = 0;
+    let (set, before_at) = (&raw const set as usize, &raw mut before as usize);
+    // SAFETY: the kernel reads one set and writes another, both alive.
+    unsafe { raw::syscall4(Sysno::rt_sigprocmask as usize, how as usize, set, before_at, 8) };
+    before
+}
+
+/// rt_sigprocmask(2) as the program makes it: its result, as a system call's.
+///
+/// # Safety
+/// The arguments are a C caller's; the kernel checks them.
+pub unsafe fn change_blocked(how: usize, new: usize, old: usize, size: usize) -> isize {
+    // SAFETY: passed on to our caller.
+    unsafe { raw::syscall4(Sysno::rt_sigprocmask as usize, how, new, old, size) as isize }
+}
+
+/// rt_tgsigqueueinfo(2) to the calling thread: `signal` is pending again, as `info` has it.
+///
+/// # Safety
+/// `info` points to what came with the signal.
+pub unsafe fn queue_to_self(signal: c_int, info: *const libc::siginfo_t) {
+    // SAFETY: touches no memory but `info`, which is only read.
+    unsafe {
+        let (process, thread) = (
+            raw::syscall0(Sysno::getpid as usize),
+            raw::syscall0(Sysno::gettid as usize),
+        );
+        let call = Sysno::rt_tgsigqueueinfo as usize;
+        raw::syscall4(call, process, thread, signal as usize, info as usize);
+    }
+}
+
+/// tgkill(2) to a thread of this process.
+pub fn signal_thread(thread: c_int, signal: c_int) {
+    // SAFETY: touches no memory.
+    unsafe {
+        let process = raw::syscall0(Sysno::getpid as usize);
+        raw::syscall3(Sysno::tgkill as usize, process, thread as usize, signal as usize);
+    }
+}
+
+/// rt_sigtimedwait(2) without waiting: takes a pending signal of `set`, its number.
+///
+/// # Safety
+/// `info` is null, or may be written.
+pub unsafe fn take_signal(set: SignalSet, info: *mut libc::siginfo_t) -> Result<c_int, Errno> {
+    let (now, set) = ([0_i64; 2], &raw const set as usize);
+    let call = Sysno::rt_sigtimedwait as usize;
+    // SAFETY: the kernel reads one set and one timespec, both alive; the rest is passed on to our caller.
+    outcome(unsafe { raw::syscall4(call, set, info as usize, now.as_ptr() as usize, 8) }).map(|n| n as c_int)
+}
+
+/// signalfd(2): a descriptor that is readable while a signal of `set` is pending.
+pub fn signal_descriptor(set: SignalSet) -> Result<c_int, Errno> {
+    let (call, flags) = (Sysno::signalfd4 as usize, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK);
+    // SAFETY: the kernel reads one set, alive.
+    outcome(unsafe { raw::syscall4(call, usize::MAX, &raw const set as usize, 8, flags as usize) }).map(|n| n as c_int)
+}
+
+/// The kernel's struct sigaction.
+#[repr(C)]
+struct KernelAction {
+    handler: usize,
+    flags: usize,
+    restorer: usize,
+    mask: u64,
+}
+
+/// rt_sigaction(2), past libc's own restorer: all signals are blocked in the handler.
+///
+/// # Safety
+/// `handler` is the address of a function with a handler's three arguments, `restorer` of one that makes rt_sigreturn(2).
+#[cfg(target_arch = "x86_64")]
+pub unsafe fn handle_signal(signal: c_int, handler: usize, restorer: usize) {
+    const SA_RESTORER: usize = 0x0400_0000;
+    let action = KernelAction {
+        handler,
+        flags: libc::SA_SIGINFO as usize | libc::SA_RESTART as usize | SA_RESTORER,
+        restorer,
+        mask: u64::MAX,
+    };
+    let action = &raw const action as usize;
+    // SAFETY: the action is alive; the rest is passed on to our caller.
+    unsafe {
+        raw::syscall4(
+            Sysno::rt_sigaction as usize,
+            signal as usize,
+            action,
+            0,
+            size_of::<u64>(),
+        )
+    };
+}
+
+/// PR_SET_SYSCALL_USER_DISPATCH: the calling thread's system calls from outside `text` raise SIGSYS
+/// while the selector, which must stay in place, says so. None ends that.
+pub fn dispatch_system_calls(how: Option<(&std::ops::Range<usize>, *mut u8)>) -> Result<(), Errno> {
+    const PR_SET_SYSCALL_USER_DISPATCH: usize = 59;
+    let (on, text, n, selector) = how.map_or((0, 0, 0, std::ptr::null_mut()), |(text, at)| {
+        (1, text.start, text.len(), at)
+    });
+    let (call, option) = (Sysno::prctl as usize, PR_SET_SYSCALL_USER_DISPATCH);
+    // SAFETY: the kernel reads the selector, which its owner keeps in place until it has ended the dispatch.
+    outcome(unsafe { raw::syscall5(call, option, on, text, n, selector as usize) })?;
+    Ok(())
+}

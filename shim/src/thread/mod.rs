@@ -1,0 +1,373 @@
+//! An attached OS thread: what it keeps, its engine, and the poll that a host comes back through.
+//!
+//! What its fibers do is in files of its own: [`flying`], how an operation is queued and waited for; [`ending`], what ends a
+//! wait early; [`turns`], how a fiber parks and lets others run.
+//!
+//! Invariant: everything but [`Remote`] is touched by the attached thread alone, and never while a borrow of it is
+//! live: the verbs of a host do not call back (aioshim.h), and no borrow is held across a park.
+
+mod ending;
+mod flying;
+mod turns;
+
+use crate::conf::{EngineChoice, Level};
+use crate::deadlines::Deadlines;
+use crate::engine::{self, Engine, Made, Request, Sink, Token, Wait};
+use crate::escapes::Watch;
+use crate::flight::Flights;
+use crate::host::Host;
+use crate::known_files::KnownFiles;
+use crate::policy::{INLINE_BUDGET, Opens};
+use crate::remote::{Message, Remote};
+use crate::signal::Signals;
+use crate::stall::Watched;
+use crate::stats::Stats;
+use crate::stdio::Files;
+use crate::tls::{self, OffFiber};
+use crate::trace::{Record, Trace};
+use crate::{errno, fds, hooks, log, start, sys};
+use crossbeam_channel::Receiver;
+use std::cell::{Cell, RefCell, UnsafeCell};
+use std::collections::HashSet;
+use std::ffi::{c_int, c_void};
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+
+/// Where the engine reports to, while it polls.
+struct Landings<'a> {
+    thread: &'a Thread,
+    unparked: usize,
+}
+
+impl Sink for Landings<'_> {
+    #[inline]
+    fn done(&mut self, token: Token, result: i32) {
+        self.unparked += usize::from(self.thread.complete(token, result));
+    }
+
+    fn offload(&mut self, token: Token, request: Request) {
+        if !self.thread.offload(token, request) {
+            // Not done: the fiber makes the plain call.
+            self.done(token, -libc::ECANCELED);
+        }
+    }
+}
+
+enum EngineSlot {
+    /// Made when the first operation is queued.
+    Unmade,
+    Made(Box<dyn Engine>),
+    Refused,
+}
+
+pub struct Thread {
+    host: Host,
+    engine: UnsafeCell<EngineSlot>,
+    flights: UnsafeCell<Flights>,
+    deadlines: RefCell<Deadlines>,
+    /// The streams its fibers are inside.
+    files: Files,
+    /// Its fibers that are parked inside one.
+    in_streams: RefCell<HashSet<*const c_void>>,
+    /// Those whose waits were ended because they are cancelled.
+    cancelled: RefCell<HashSet<*const c_void>>,
+    /// Fibers of this thread that wait for their turn at a file position or a stream.
+    waiting_turn: Cell<usize>,
+    /// Operations queued since the last batch was submitted.
+    queued: Cell<u32>,
+    /// The engine makes something of batches; taken to be so until it is made.
+    batches: Cell<bool>,
+    /// Calls left before the running fiber lets others run.
+    budget: Cell<u32>,
+    /// When it used that up for the first time in its turn, if it has.
+    turn_since: Cell<Option<u64>>,
+    /// What this thread's opens have taught.
+    pub opens: Cell<Opens>,
+    pub known_files: KnownFiles,
+    /// Duplicates of descriptors that parked fibers wait on.
+    kept: RefCell<HashSet<c_int>>,
+    /// In the child of a fork that could not be given a fresh start: nothing is left to wait with.
+    defunct: Cell<bool>,
+    signals: Signals,
+    stats: Arc<Stats>,
+    trace: Option<Arc<Trace>>,
+    escapes: Option<Box<Watch>>,
+    stall: Option<Watched>,
+    /// Its calls are timed or traced.
+    watched: bool,
+    inbox: Receiver<Message>,
+    remote: Arc<Remote>,
+}
+
+impl Thread {
+    pub fn new(host: Host) -> Result<Self, errno::Errno> {
+        let (remote, inbox) = Remote::new(&host)?;
+        let stats = Stats::register(start::conf().stats != crate::conf::StatsFormat::Off);
+        let trace = Trace::register();
+        Ok(Self {
+            host,
+            engine: UnsafeCell::new(EngineSlot::Unmade),
+            flights: UnsafeCell::new(Flights::new()),
+            deadlines: RefCell::new(Deadlines::new()),
+            files: Files::new(),
+            in_streams: RefCell::default(),
+            cancelled: RefCell::default(),
+            waiting_turn: Cell::new(0),
+            queued: Cell::new(0),
+            batches: Cell::new(true),
+            budget: Cell::new(INLINE_BUDGET),
+            turn_since: Cell::new(None),
+            opens: Cell::new(Opens::NOTHING),
+            known_files: KnownFiles::new(),
+            kept: RefCell::new(HashSet::new()),
+            defunct: Cell::new(false),
+            signals: Signals::new(),
+            watched: stats.timed() || trace.is_some(),
+            stats,
+            trace,
+            escapes: Watch::begin(),
+            stall: Watched::begin(&host),
+            inbox,
+            remote: Arc::new(remote),
+        })
+    }
+
+    pub fn remote(&self) -> &Arc<Remote> {
+        &self.remote
+    }
+
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+
+    pub fn signals(&self) -> &Signals {
+        &self.signals
+    }
+
+    #[inline(always)]
+    pub fn files(&self) -> &Files {
+        &self.files
+    }
+
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// Whether calls keep a record: for the statistics or the trace.
+    #[inline(always)]
+    pub fn is_watched(&self) -> bool {
+        self.watched
+    }
+
+    /// What counts system calls that no hook sees, if anything does.
+    #[inline]
+    pub fn escapes(&self) -> Option<&Watch> {
+        self.escapes.as_deref()
+    }
+
+    /// Begins the record of a watched call.
+    pub fn record(&self, row: usize) -> Record {
+        if let Some(escapes) = self.escapes() {
+            escapes.resume();
+        }
+        Record::begin(row, self.trace.as_ref())
+    }
+
+    /// Fibers parked in the shim on something that can still wake them.
+    pub fn in_flight(&self) -> usize {
+        self.flights().len() + self.waiting_turn.get()
+    }
+
+    /// What the next batch may come to, with `runnable` fibers that may add to it; 0 where batches are worth nothing.
+    #[inline(always)]
+    pub fn batch(&self, runnable: u32) -> u32 {
+        if self.batches.get() {
+            runnable + self.queued.get()
+        } else {
+            0
+        }
+    }
+
+    fn flights(&self) -> &Flights {
+        // SAFETY: this thread's alone, and no mutable borrow outlives the statement that makes it (module invariant).
+        unsafe { &*self.flights.get() }
+    }
+
+    /// The engine, made now if this is the first use; None when refused.
+    #[inline(always)]
+    #[expect(
+        clippy::mut_from_ref,
+        reason = "the attached thread's own; see the module's invariant"
+    )]
+    pub fn engine(&self) -> Option<&mut dyn Engine> {
+        // SAFETY: this thread's alone, and no borrow is held across a park or a host's verb that could come back here.
+        match unsafe { &mut *self.engine.get() } {
+            EngineSlot::Made(engine) => Some(&mut **engine),
+            EngineSlot::Refused => None,
+            slot @ EngineSlot::Unmade => {
+                self.make(slot);
+                match slot {
+                    EngineSlot::Made(engine) => Some(&mut **engine),
+                    _ => None,
+                }
+            }
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn make(&self, slot: &mut EngineSlot) {
+        // The io-uring crate closes descriptors through libc, which is our hook.
+        let _off = OffFiber::enter();
+        let errno = errno::get();
+        let choice = start::conf().engine;
+        let Made { engine, refusals } = engine::make(choice, self.remote.wake_fd());
+        let name = engine.as_ref().map_or("sync", |engine| engine.name());
+        for refusal in &refusals {
+            // What was asked for by name is missed; auto takes what there is.
+            let level = if choice == EngineChoice::Auto {
+                Level::Info
+            } else {
+                Level::Warn
+            };
+            log::say(level, format_args!("{refusal}; using {name} instead"));
+        }
+        log::say(Level::Debug, format_args!("engine: {name}"));
+        start::note_engine(match refusals.join(", ") {
+            none if none.is_empty() => name.to_owned(),
+            reasons => format!("{name} ({reasons})"),
+        });
+        *slot = engine.map_or(EngineSlot::Refused, |engine| {
+            self.batches.set(engine.batches());
+            EngineSlot::Made(engine)
+        });
+        errno::set(errno);
+    }
+
+    /// Whether the engine does calls on sockets as a whole ([`Engine::does_sockets`]).
+    pub fn does_sockets(&self) -> bool {
+        self.engine().is_some_and(|engine| engine.does_sockets())
+    }
+
+    /// aioshim_poll: returns how many fibers were unparked.
+    pub fn poll(&self, wait: Wait) -> usize {
+        let idle = self.in_flight() == 0 && self.inbox.is_empty() && !self.signals.is_held();
+        if self.defunct.get() || (idle && matches!(wait, Wait::No)) {
+            return 0;
+        }
+        let _pause = self.escapes().map(Watch::pause);
+        let critical = self.signals.enter();
+        // An exception out of a signal's handler left it null.
+        tls::set_here(self);
+        let masked = (self.signals.masked.get() > 0 && !self.signals.is_held()).then(|| self.begin_masked());
+        let mut unparked = self.open_inbox();
+        // A fiber that goes on runs the handlers.
+        if unparked == 0 && self.signals.is_held() {
+            unparked = self.interrupt_for_signals();
+        }
+        let wait = self.deadlines.borrow().shorten(wait, sys::now);
+        let sleeps = unparked == 0 && !matches!(wait, Wait::No) && self.remote.begin_sleep();
+        let wait = if sleeps { wait } else { Wait::No };
+        // SAFETY: this thread's alone, and the only borrow meanwhile: the landings touch the flights and the host, neither of
+        // which reach the engine.
+        match unsafe { &mut *self.engine.get() } {
+            EngineSlot::Made(engine) => {
+                let queued = self.queued.replace(0);
+                if self.stats.timed() && queued > 0 {
+                    self.stats.submitted(u64::from(queued));
+                }
+                let mut landings = Landings { thread: self, unparked };
+                engine.poll(wait, &mut landings);
+                unparked = landings.unparked;
+            }
+            EngineSlot::Unmade | EngineSlot::Refused => self.sleep_without_engine(wait),
+        }
+        if sleeps {
+            self.remote.end_sleep();
+            unparked += self.open_inbox();
+        }
+        if !self.deadlines.borrow().is_empty() {
+            unparked += self.end_overdue();
+        }
+        if let Some(base) = masked {
+            self.signals.end_masked(base);
+        }
+        if unparked == 0 && self.signals.is_held() {
+            unparked = self.interrupt_for_signals();
+        }
+        self.signals.leave(critical);
+        unparked
+    }
+
+    fn open_inbox(&self) -> usize {
+        let mut unparked = 0;
+        while let Ok(message) = self.inbox.try_recv() {
+            match message {
+                Message::Unpark(fiber) => {
+                    self.host.unpark(fiber);
+                    unparked += 1;
+                }
+                Message::Landed(token, result) => unparked += usize::from(self.complete(token, result)),
+            }
+        }
+        self.remote
+            .take_landed(|token| unparked += usize::from(self.complete(token, 0)));
+        unparked
+    }
+
+    fn sleep_without_engine(&self, wait: Wait) {
+        use rustix::event::{PollFd, PollFlags, poll};
+        if matches!(wait, Wait::No) {
+            return;
+        }
+        // SAFETY: the eventfd is ours until detach.
+        let fd = unsafe { BorrowedFd::borrow_raw(self.remote.wake_fd()) };
+        let _ = poll(&mut [PollFd::new(&fd, PollFlags::IN)], wait.timeout().as_ref());
+        let _ = rustix::io::read(fd, &mut [0u8; 8]);
+    }
+
+    /// What a parked fiber waits for.
+    pub fn describe(&self, fiber: *const c_void) -> Option<String> {
+        // SAFETY: flights in the slab are alive (flight.rs).
+        let flight = self
+            .flights()
+            .iter()
+            .map(|(_, flight)| unsafe { &*flight })
+            .find(|f| f.fiber.cast_const() == fiber)?;
+        let name = hooks::NAMES[flight.row as usize];
+        Some(if flight.fd < 0 {
+            name.to_owned()
+        } else {
+            format!("{name}({})", flight.fd)
+        })
+    }
+
+    /// Before detach: false while fibers are parked in here.
+    pub fn close(&mut self) -> bool {
+        if self.in_flight() > 0 {
+            return false;
+        }
+        self.stall = None;
+        if let Some(escapes) = self.escapes.take() {
+            escapes.end();
+        }
+        self.remote.detach();
+        let _off = OffFiber::enter();
+        *self.engine.get_mut() = EngineSlot::Unmade;
+        // Others may still hold the Remote and write to its eventfd: only the last one closes it.
+        true
+    }
+
+    /// In the child of a fork, for each thread of the parent: lets go of what the child must not touch.
+    pub fn abandon(&mut self) {
+        if let EngineSlot::Made(engine) = std::mem::replace(self.engine.get_mut(), EngineSlot::Unmade) {
+            engine.abandon();
+        }
+        for duplicate in self.kept.take() {
+            fds::disown(duplicate);
+            let _ = sys::close(duplicate);
+        }
+        self.remote.close();
+        self.defunct.set(true);
+    }
+}

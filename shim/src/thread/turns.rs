@@ -1,0 +1,95 @@
+//! Whose turn it is: how a fiber parks, and lets others run once it has had its share.
+
+use super::{EngineSlot, Thread};
+use crate::policy::{self, INLINE_BUDGET};
+use crate::{allocator, errno, sys};
+use std::ffi::c_void;
+
+impl Thread {
+    /// Counts one more call of the running fiber since it last let others run; false when it has had its share.
+    #[inline(always)]
+    pub fn afford(&self) -> bool {
+        let left = self.budget.get();
+        if left > 1 {
+            self.budget.set(left - 1);
+        }
+        left > 1
+    }
+
+    /// The same; when it has had its share, others run now, unless it may as well go on, and the result says so.
+    #[inline]
+    pub fn spend(&self, fiber: *mut c_void) -> bool {
+        if self.afford() {
+            return false;
+        }
+        self.end_turn(fiber);
+        true
+    }
+
+    /// The running fiber lets others run, unless it may as well go on.
+    #[cold]
+    fn end_turn(&self, fiber: *mut c_void) {
+        // Where calls block, a fiber must not come to share its thread with one that waits for it because of us.
+        // SAFETY: this thread's alone; the borrow ends with the statement.
+        if !matches!(unsafe { &*self.engine.get() }, EngineSlot::Made(_)) {
+            self.budget.set(INLINE_BUDGET);
+            return;
+        }
+        if allocator::is_calling() {
+            return;
+        }
+        let now = sys::now();
+        let since = self.turn_since.get().unwrap_or(now);
+        let anybody_waits = self.in_flight() > 0 || !self.inbox.is_empty();
+        if policy::goes_on(now - since, self.host.runnable(), anybody_waits) {
+            self.turn_since.set(Some(since));
+            self.budget.set(INLINE_BUDGET);
+        } else {
+            self.yield_now(fiber);
+        }
+    }
+
+    /// Lets the others of the thread run, and looks for what is done.
+    pub fn yield_now(&self, fiber: *mut c_void) {
+        self.host.unpark(fiber);
+        self.park();
+    }
+
+    /// Parks the running fiber until another, of this thread or not, gives it its turn at a file position or a stream.
+    pub fn await_turn(&self) {
+        self.waiting_turn.update(|n| n + 1);
+        self.park();
+        self.waiting_turn.update(|n| n - 1);
+    }
+
+    /// Parks the running fiber until it is unparked; it leaves the streams it is inside meanwhile. errno is kept.
+    #[inline(always)]
+    pub(super) fn park(&self) {
+        self.budget.set(INLINE_BUDGET);
+        self.turn_since.set(None);
+        let errno = errno::get();
+        if self.files.any() {
+            let fiber = self.host.running();
+            self.in_streams.borrow_mut().insert(fiber);
+            self.files.park(fiber, || self.switch());
+            self.in_streams.borrow_mut().remove(&fiber.cast_const());
+        } else {
+            self.switch();
+        }
+        errno::set(errno);
+    }
+
+    /// Lets the host run others, and signals be handled.
+    #[inline(always)]
+    fn switch(&self) {
+        if self.host.in_place {
+            self.host.park();
+        } else {
+            self.signals.parking(self.host.running());
+            self.signals.leave(false);
+            self.host.park();
+            self.signals.enter();
+            self.signals.parking(std::ptr::null_mut());
+        }
+    }
+}
