@@ -138,3 +138,31 @@ fn stdio_has_every_call() {
     assert_eq!(json["samples"].as_object().map(serde_json::Map::len), Some(7));
     assert!(!stdout.contains("failed"), "{stdout}");
 }
+
+#[test]
+fn locks_have_every_kind_in_every_mode() {
+    let (stdout, json) = report(&["--only", "locks"], "locks");
+    let cases = json["samples"].as_array().expect("the cases");
+    assert_eq!(cases.len(), 10);
+    for case in cases {
+        for mode in ["plain", "plain again", "off a fiber", "on a fiber"] {
+            let ns = case["modes"][mode]["ns"]["median"].as_f64();
+            assert!(ns.is_some_and(|ns| ns > 0.0), "{mode}: {case}");
+        }
+    }
+    assert_eq!(stdout.matches("\nbar: ").count(), 10, "{stdout}");
+    assert!(!stdout.contains("not measured"), "{stdout}");
+}
+
+#[test]
+fn pingpong_has_everyone_and_all_are_converted() {
+    let (stdout, json) = report(&["--only", "pingpong"], "pingpong");
+    let by = json["samples"].as_object().expect("by whom");
+    assert_eq!(by.len(), 6);
+    for (name, figures) in by {
+        let ns = figures["ns"]["median"].as_f64();
+        assert!(ns.is_some_and(|ns| ns > 0.0), "{name}: {figures}");
+    }
+    assert!(!stdout.contains("not converted"), "{stdout}");
+    assert!(!stdout.contains("not measured"), "{stdout}");
+}

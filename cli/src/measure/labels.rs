@@ -105,11 +105,21 @@ pub fn of_call(bench: &Bench, call: &str, symbol: &str, place: &str, slots: u32)
 pub fn of_throughput(bench: &Bench, args: &[String]) -> Result<Account> {
     let mut command = bench.programs.command(&bench.programs.throughput, Load::Shim);
     command.args(args);
+    of_run(
+        bench,
+        command,
+        &format!("check of throughput {}", args.join(" ")),
+        "pread",
+    )
+}
+
+/// What becomes of the calls of `symbol` in a run of `command` that says one line; called `name` in errors.
+pub fn of_run(bench: &Bench, mut command: Command, name: &str, symbol: &str) -> Result<Account> {
     let asked = Asked::of(&mut command, bench);
-    let mut live = Live::start(command, format!("check of throughput {}", args.join(" ")))?;
+    let mut live = Live::start(command, name)?;
     live.line()?;
     live.end()?;
-    asked.symbol("pread")
+    asked.symbol(symbol)
 }
 
 /// The engine the shim says it chose, or its words for why there is none. `asked`: AIOSHIM_ENGINE, if not the one that

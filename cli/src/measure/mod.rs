@@ -14,11 +14,13 @@ mod fibers;
 mod fio;
 mod labels;
 mod live;
+mod locks;
 mod matrix;
 mod mixed;
 mod others;
 mod overhead;
 mod phase;
+mod pingpong;
 mod plot;
 mod programs;
 mod progress;
@@ -47,7 +49,7 @@ pub struct Options {
     /// Shorter rounds and fewer of them: under a minute for the first three tables, two with --full
     #[arg(long)]
     quick: bool,
-    /// All tables: those of the engines, cold reads, mixed work and the matrix of calls too, about twelve minutes
+    /// All tables: those of the engines, cold reads, mixed work and the matrix of calls too, about thirteen minutes
     #[arg(long, conflicts_with = "only")]
     full: bool,
     /// Only these tables (may be given several times)
@@ -85,6 +87,10 @@ enum Table {
     Matrix,
     /// Calls of stdio that its buffers suffice for
     Stdio,
+    /// Locks that nobody contends for, plain and preloaded
+    Locks,
+    /// Eight bytes to and fro over sockets: fibers, pthreads and an epoll loop
+    Pingpong,
 }
 
 impl Table {
@@ -192,6 +198,8 @@ pub fn run(options: &Options) -> Result<ExitCode> {
             Table::Mixed => mixed::measure(&bench, &out)?,
             Table::Matrix => matrix::measure(&bench)?,
             Table::Stdio => stdio::measure(&bench)?,
+            Table::Locks => locks::measure(&bench)?,
+            Table::Pingpong => pingpong::measure(&bench)?,
         };
         part.notes.extend(others.told());
         whole &= part.failures.is_empty();

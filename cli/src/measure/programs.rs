@@ -28,6 +28,8 @@ pub struct Programs {
     pub mixed: PathBuf,
     pub matrix: PathBuf,
     pub stdio: PathBuf,
+    pub locks: PathBuf,
+    pub pingpong: PathBuf,
     shim: PathBuf,
     engine: Option<String>,
 }
@@ -46,6 +48,8 @@ impl Programs {
             mixed: program("bench/mixed", Flavor::Plain),
             matrix: program("bench/matrix", Flavor::Plain),
             stdio: program("bench/stdio", Flavor::Plain),
+            locks: program("bench/locks", Flavor::Plain),
+            pingpong: program("bench/pingpong", Flavor::Plain),
             engine,
         }
     }

@@ -1,4 +1,4 @@
-//! Several who do the same thing, in turn, round by round; a ratio compares two phases of one round.
+//! Several who do the same thing, in turn, round by round; a ratio compares two of one round.
 //!
 //! Each round begins with another of them: a disk that has just rested favours who comes first.
 
@@ -11,20 +11,20 @@ use super::Bench;
 use super::phase::Phase;
 use super::samples::Samples;
 
-/// All rounds; who took part is a number from 0.
-pub struct Rounds {
+/// All rounds, each what one of them did or its only figure; who took part is a number from 0.
+pub struct Rounds<T = Phase> {
     /// Who failed, or cannot take part, is not asked again: a hang is long.
     out: Vec<bool>,
     /// A row a round.
-    phases: Vec<Vec<Option<Phase>>>,
+    seen: Vec<Vec<Option<T>>>,
 }
 
-impl Rounds {
+impl<T: Clone> Rounds<T> {
     /// Of so many.
-    pub fn of(many: usize) -> Rounds {
+    pub fn of(many: usize) -> Rounds<T> {
         Rounds {
             out: vec![false; many],
-            phases: Vec::new(),
+            seen: Vec::new(),
         }
     }
 
@@ -33,44 +33,44 @@ impl Rounds {
         self.out[who] = true;
     }
 
-    /// One round. `run` says a phase of one of them, or why there is none.
-    pub fn add(&mut self, failures: &mut Vec<String>, mut run: impl FnMut(usize) -> Result<Phase>) {
+    /// One round. `run` says what one of them did, or why there is nothing.
+    pub fn add(&mut self, failures: &mut Vec<String>, mut run: impl FnMut(usize) -> Result<T>) {
         let many = self.out.len();
         let mut round = vec![None; many];
         for turn in 0..many {
-            let who = (turn + self.phases.len()) % many;
+            let who = (turn + self.seen.len()) % many;
             if self.out[who] {
                 continue;
             }
             match run(who) {
-                Ok(phase) => round[who] = Some(phase),
+                Ok(done) => round[who] = Some(done),
                 Err(error) => {
                     failures.push(format!("{error:#}"));
                     self.out[who] = true;
                 }
             }
         }
-        self.phases.push(round);
+        self.seen.push(round);
     }
 
-    fn seen(&self, who: usize) -> impl Iterator<Item = &Phase> {
-        self.phases.iter().filter_map(move |round| round[who].as_ref())
+    fn seen(&self, who: usize) -> impl Iterator<Item = &T> {
+        self.seen.iter().filter_map(move |round| round[who].as_ref())
     }
 
     /// The rounds' figures of `who`.
-    pub fn samples(&self, who: usize, figure: impl Fn(&Phase) -> f64) -> Samples {
+    pub fn samples(&self, who: usize, figure: impl Fn(&T) -> f64) -> Samples {
         self.seen(who).map(figure).collect()
     }
 
     /// Their median.
-    pub fn median(&self, who: usize, figure: impl Fn(&Phase) -> f64) -> Option<f64> {
+    pub fn median(&self, who: usize, figure: impl Fn(&T) -> f64) -> Option<f64> {
         self.samples(who, figure).median()
     }
 
     /// Of each round that has both: the figure of `who` by that of `base`.
-    pub fn ratios(&self, who: usize, base: usize, figure: impl Fn(&Phase) -> f64) -> Samples {
+    pub fn ratios(&self, who: usize, base: usize, figure: impl Fn(&T) -> f64) -> Samples {
         let both = self
-            .phases
+            .seen
             .iter()
             .filter_map(|round| round[who].as_ref().zip(round[base].as_ref()));
         both.map(|(who, base)| figure(who) / figure(base)).collect()
@@ -81,14 +81,16 @@ impl Rounds {
         &self,
         others: impl IntoIterator<Item = usize>,
         base: usize,
-        figure: impl Fn(&Phase) -> f64,
+        figure: impl Fn(&T) -> f64,
     ) -> Option<(usize, f64)> {
         let ratios = others
             .into_iter()
             .filter_map(|who| Some((who, self.ratios(who, base, &figure).median()?)));
         ratios.max_by(|a, b| a.1.total_cmp(&b.1))
     }
+}
 
+impl Rounds {
     /// The part of a phase's operations, by bytes, that came from the device: 1 when all did.
     pub fn device_part(&self, who: usize, bytes: f64) -> Option<f64> {
         let part = |phase: &Phase| phase.device_bytes.unwrap_or(0) as f64 / (phase.operations as f64 * bytes);

@@ -17,6 +17,11 @@ impl Samples {
         Some((self.quantile(0.25)?, self.quantile(0.75)?))
     }
 
+    /// The least and the greatest.
+    pub fn range(&self) -> Option<(f64, f64)> {
+        Some((self.quantile(0.0)?, self.quantile(1.0)?))
+    }
+
     /// What chance makes of the median of these ratios of like to like, and of the ratios measured beside them: how far
     /// it is from 1, or its standard error (for a normal distribution 0.93 of the quartiles' distance, by the root of
     /// the number of samples), and never less than 2 %.
@@ -76,6 +81,7 @@ mod tests {
         let samples: Samples = [5.0, 1.0, 2.0, 4.0, 3.0].into_iter().collect();
         assert_eq!(samples.median(), Some(3.0));
         assert_eq!(samples.quartiles(), Some((2.0, 4.0)));
+        assert_eq!(samples.range(), Some((1.0, 5.0)));
         let two: Samples = [1.0, 2.0].into_iter().collect();
         assert_eq!(two.median(), Some(1.5));
         assert_eq!(Samples::default().median(), None);

@@ -6,6 +6,12 @@
 #include <pthread.h>
 #include <semaphore.h>
 
+static const char usage[] =
+    "locks KIND thread|fiber one|many\n"
+    "  KIND   normal recursive rwlock (to read) wrlock (to write) sem\n"
+    "  many   another thread has been there\n"
+    "then a number of pairs a line on standard input; each is answered by nanoseconds per pair\n";
+
 static pthread_mutex_t mutex;
 static pthread_rwlock_t rwlock = PTHREAD_RWLOCK_INITIALIZER;
 static sem_t sem;
@@ -30,6 +36,16 @@ static double rwlocks(uint64_t calls)
     return (double)(now_ns() - start) / (double)calls;
 }
 
+static double rwlocks_to_write(uint64_t calls)
+{
+    uint64_t start = now_ns();
+    for (uint64_t i = 0; i < calls; i++) {
+        pthread_rwlock_wrlock(&rwlock);
+        pthread_rwlock_unlock(&rwlock);
+    }
+    return (double)(now_ns() - start) / (double)calls;
+}
+
 static double semaphores(uint64_t calls)
 {
     uint64_t start = now_ns();
@@ -40,29 +56,51 @@ static double semaphores(uint64_t calls)
     return (double)(now_ns() - start) / (double)calls;
 }
 
+static const struct {
+    const char *name;
+    int type; /* of the mutex */
+    double (*round)(uint64_t);
+} kinds[] = {
+    { "normal", PTHREAD_MUTEX_NORMAL, mutexes },   { "recursive", PTHREAD_MUTEX_RECURSIVE, mutexes },
+    { "rwlock", PTHREAD_MUTEX_NORMAL, rwlocks },   { "wrlock", PTHREAD_MUTEX_NORMAL, rwlocks_to_write },
+    { "sem", PTHREAD_MUTEX_NORMAL, semaphores },
+};
+
 static void *nothing(void *arg)
 {
     return arg;
 }
 
-/* locks normal|recursive|rwlock|sem thread|fiber one|many */
+/* One of the two words; whoever asks for a third is told. */
+static int second(const char *word, const char *first, const char *other)
+{
+    if (!strcmp(word, other))
+        return 1;
+    if (strcmp(word, first))
+        die(0, "%s", usage);
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
-    if (argc != 4)
-        die(0, "locks normal|recursive|rwlock|sem thread|fiber one|many");
+    size_t kind = 0;
+    while (argc == 4 && kind < sizeof kinds / sizeof *kinds && strcmp(argv[1], kinds[kind].name))
+        kind++;
+    if (argc != 4 || kind == sizeof kinds / sizeof *kinds)
+        die(0, "%s", usage);
+    int on_fiber = second(argv[2], "thread", "fiber");
     pthread_mutexattr_t attr;
     pthread_mutexattr_init(&attr);
-    pthread_mutexattr_settype(&attr, *argv[1] == 'r' && argv[1][1] == 'e' ? PTHREAD_MUTEX_RECURSIVE : PTHREAD_MUTEX_NORMAL);
+    pthread_mutexattr_settype(&attr, kinds[kind].type);
     pthread_mutex_init(&mutex, &attr);
     sem_init(&sem, 0, 0);
     /* In a process with one thread libc leaves atomic operations out. */
     pthread_t thread;
-    if (!strcmp(argv[3], "many") && (pthread_create(&thread, NULL, nothing, NULL) || pthread_join(thread, NULL)))
+    if (second(argv[3], "one", "many") && (pthread_create(&thread, NULL, nothing, NULL) || pthread_join(thread, NULL)))
         die(0, "pthread_create");
-    double (*round)(uint64_t) = !strcmp(argv[1], "rwlock") ? rwlocks : !strcmp(argv[1], "sem") ? semaphores : mutexes;
-    if (!strcmp(argv[2], "fiber"))
-        on_one_worker(serve_on_fiber, (void *)(uintptr_t)round);
+    if (on_fiber)
+        on_one_worker(serve_on_fiber, (void *)(uintptr_t)kinds[kind].round);
     else
-        serve(round);
+        serve(kinds[kind].round);
     return 0;
 }

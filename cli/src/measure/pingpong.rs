@@ -1,0 +1,230 @@
+//! Eight bytes to and fro over socket pairs: fibers by each engine, as many pthreads, and an epoll loop written by hand.
+//!
+//! The loop and the fibers have one thread, the pthreads what processors there are; so have the engine's own threads.
+
+use anyhow::{Context, Result, ensure};
+use comfy_table::Cell;
+use serde_json::{Value, json};
+
+use super::Bench;
+use super::bars::Bar;
+use super::labels;
+use super::live::Live;
+use super::programs::Load;
+use super::progress::Progress;
+use super::report::{Part, table};
+use super::rounds::{Rounds, in_time};
+use super::samples::Samples;
+
+const PAIRS: u32 = 64;
+
+const NAMES: [&str; 6] = [
+    "epoll loop",
+    "epoll loop again",
+    "128 pthreads",
+    "128 fibers, uring",
+    "128 fibers, aio",
+    "128 fibers, threads",
+];
+const EPOLL: usize = 0;
+const AGAIN: usize = 1;
+const PTHREADS: usize = 2;
+const URING: usize = 3;
+/// The fibers, and words for AIOSHIM_ENGINE.
+const ENGINES: [(usize, &str); 3] = [(URING, "uring"), (4, "aio"), (5, "threads")];
+
+/// What a round trip of fibers by io_uring may take of the loop's time, and of the pthreads'.
+const LIMITS: [(usize, f64, &str); 2] = [(EPOLL, 1.1, "x the epoll loop's"), (PTHREADS, 1.0, "x 128 pthreads'")];
+
+/// Nanoseconds a round trip.
+type Trips = Rounds<f64>;
+
+fn ratios(rounds: &Trips, who: usize, base: usize) -> Samples {
+    rounds.ratios(who, base, |&ns| ns)
+}
+
+/// Measures and judges.
+pub fn measure(bench: &Bench) -> Result<Part> {
+    // Of each pair, in one run.
+    let trips: u32 = if bench.quick { 100 } else { 300 };
+    let budget = bench.budget(6, 25);
+    let progress = Progress::start("pingpong", budget);
+    let mut failures = Vec::new();
+    let mut notes = vec![
+        "ratio: the median of each round's ratio to the epoll loop and to the pthreads, with the quartiles; below 1 it is \
+         sooner than they"
+            .to_owned(),
+        "the epoll loop and the fibers run on one thread; pthreads, and what an engine has of them, on all processors"
+            .to_owned(),
+    ];
+    let mut rounds = Trips::of(NAMES.len());
+    for (who, engine) in ENGINES {
+        progress.show(NAMES[who]);
+        match check(bench, who, engine) {
+            Ok(note) => notes.extend(note),
+            Err(error) => {
+                failures.push(format!("{error:#}"));
+                rounds.leave_out(who);
+            }
+        }
+    }
+    let done = in_time(bench, budget, || {
+        rounds.add(&mut failures, |who| {
+            progress.show(NAMES[who]);
+            run(bench, who, trips)
+        });
+    });
+    drop(progress);
+    if let Some(ratio) = ratios(&rounds, AGAIN, EPOLL).noise() {
+        notes.push(format!(
+            "noise: the epoll loop compared with itself makes a ratio uncertain by {ratio:.2}"
+        ));
+    }
+    Ok(Part {
+        key: "pingpong",
+        title: format!("Ping-pong: 8 bytes to and fro, {PAIRS} pairs, {trips} round trips each; rounds: {done}"),
+        table: rows(&rounds),
+        bars: bars(&rounds),
+        notes,
+        failures,
+        samples: samples(&rounds),
+    })
+}
+
+/// pingpong.c as `who` runs it.
+fn command(bench: &Bench, who: usize, trips: u32) -> std::process::Command {
+    let engine = ENGINES.iter().find(|&&(fibers, _)| fibers == who);
+    let load = if engine.is_some() { Load::Shim } else { Load::Plain };
+    let mut command = bench.programs.command(&bench.programs.pingpong, load);
+    command.args(["-n", &(2 * PAIRS).to_string(), "-r", &trips.to_string()]);
+    match (who, engine) {
+        (PTHREADS, _) => command.arg("--threads"),
+        (_, Some((_, engine))) => command.args(["-w", "1"]).env("AIOSHIM_ENGINE", engine),
+        _ => command.arg("--epoll"),
+    };
+    command
+}
+
+/// Whether the engine is there; a note when most receives were not the shim's.
+fn check(bench: &Bench, who: usize, engine: &str) -> Result<Option<String>> {
+    labels::ensure_engine(bench, engine)?;
+    let name = format!("check of ping-pong, {}", NAMES[who]);
+    let account = labels::of_run(bench, command(bench, who, 10), &name, "recv")?;
+    Ok((!account.is_converted()).then(|| format!("{}: not converted: {}", NAMES[who], account.told())))
+}
+
+fn run(bench: &Bench, who: usize, trips: u32) -> Result<f64> {
+    let mut live = Live::start(command(bench, who, trips), format!("ping-pong, {}", NAMES[who]))?;
+    let line = live.line()?;
+    live.end()?;
+    nanoseconds(&line).with_context(|| format!("ping-pong, {}", NAMES[who]))
+}
+
+/// Of the line pingpong.c says.
+fn nanoseconds(line: &str) -> Result<f64> {
+    let ns = line
+        .strip_suffix(" ns a round trip")
+        .and_then(|ns| ns.parse::<f64>().ok());
+    let ns = ns.with_context(|| format!("said {line:?}"))?;
+    ensure!(ns > 0.0, "did nothing: {line:?}");
+    Ok(ns)
+}
+
+fn rows(rounds: &Trips) -> comfy_table::Table {
+    let mut rows = table(
+        &[
+            "by",
+            "ns a round trip",
+            "quartiles",
+            "by the epoll loop",
+            "by the pthreads",
+        ],
+        1,
+        false,
+    );
+    for (who, name) in NAMES.into_iter().enumerate() {
+        let ns = rounds.samples(who, |&ns| ns);
+        let Some((ns, (low, high))) = ns.median().zip(ns.quartiles()) else {
+            continue;
+        };
+        let by = |base| {
+            if who == base {
+                String::new()
+            } else {
+                ratios(rounds, who, base).told()
+            }
+        };
+        rows.add_row(
+            [
+                name.to_owned(),
+                format!("{ns:.0}"),
+                format!("{low:.0}..{high:.0}"),
+                by(EPOLL),
+                by(PTHREADS),
+            ]
+            .map(Cell::new),
+        );
+    }
+    rows
+}
+
+fn bars(rounds: &Trips) -> Vec<Bar> {
+    let bar = |(base, limit, unit)| {
+        let ratio = ratios(rounds, URING, base).median();
+        Bar::at_most(
+            "64 pairs of fibers on one worker, uring: time of a round trip",
+            limit,
+            unit,
+            ratio,
+        )
+    };
+    LIMITS.map(bar).into()
+}
+
+fn samples(rounds: &Trips) -> Value {
+    let by = NAMES.iter().enumerate().map(|(who, name)| {
+        let value = json!({
+            "ns": rounds.samples(who, |&ns| ns),
+            "by_epoll_loop": ratios(rounds, who, EPOLL),
+            "by_pthreads": ratios(rounds, who, PTHREADS),
+        });
+        ((*name).to_owned(), value)
+    });
+    Value::Object(by.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{EPOLL, NAMES, PTHREADS, Trips, URING, bars, nanoseconds};
+
+    #[test]
+    fn the_line_is_understood_or_shown() {
+        assert_eq!(nanoseconds("1234 ns a round trip").ok(), Some(1234.0));
+        for line in ["0 ns a round trip", "nan ns a round trip", "1234 ns", ""] {
+            let error = nanoseconds(line).expect_err(line).to_string();
+            assert!(error.contains(&format!("{line:?}")), "{error}");
+        }
+    }
+
+    #[test]
+    fn uring_is_judged_by_the_loop_and_by_the_pthreads() {
+        let mut rounds = Trips::of(NAMES.len());
+        rounds.add(&mut Vec::new(), |who| {
+            Ok(match who {
+                EPOLL => 1000.0,
+                PTHREADS => 2000.0,
+                URING => 1200.0,
+                _ => 9000.0,
+            })
+        });
+        let said: Vec<String> = bars(&rounds).iter().map(ToString::to_string).collect();
+        let of = "bar: 64 pairs of fibers on one worker, uring: time of a round trip";
+        assert_eq!(
+            said,
+            [
+                format!("{of} <= 1.10x the epoll loop's: 1.20x the epoll loop's missed"),
+                format!("{of} <= 1.00x 128 pthreads': 0.60x 128 pthreads' ok"),
+            ]
+        );
+    }
+}
