@@ -100,6 +100,8 @@ probes! {
     rlimit, [1, 3];
     handlers, [1, 3];
     vforking, [1, 3];
+    cloning, [1, 3];
+    execing, [1, 3];
     nowait, [1, 3];
     openers, [1, 3];
     full, [1, 3];

@@ -3,6 +3,7 @@
 //! A function here is named in its rows of [`crate::hooks`]. It runs on a fiber, gets the [`Call`](crate::call::Call)
 //! and libc's arguments, and returns an [`Outcome`]; the hook turns that into a result and errno, or makes libc's call.
 
+pub mod clone;
 pub mod connect;
 pub mod converse;
 pub mod directory;

@@ -1,7 +1,7 @@
 //! syscall(2), libc's door to any system call: what blocks under its own name does so under its number.
 
 use super::locks::futex;
-use super::{Outcome, file, locks, open, rw, sleep};
+use super::{Outcome, clone, file, locks, open, rw, sleep};
 use crate::call::Call;
 use crate::fds;
 use crate::policy::Why;
@@ -98,7 +98,15 @@ fn is_converted(number: Number) -> bool {
     )
 }
 
-type Syscall = unsafe extern "C" fn(c_long, c_long, c_long, c_long, c_long, c_long, c_long) -> c_long;
+fn makes_child(number: Number) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    if number == libc::SYS_fork {
+        return true;
+    }
+    matches!(number, libc::SYS_clone | libc::SYS_clone3)
+}
+
+pub type Syscall = unsafe extern "C" fn(c_long, c_long, c_long, c_long, c_long, c_long, c_long) -> c_long;
 
 /// A system call that the kernel is to do, on a fiber or off.
 #[inline(always)]
@@ -116,6 +124,10 @@ pub unsafe fn plainly(
     if matches!(number, libc::SYS_futex | libc::SYS_close) {
         // SAFETY: libc's own function, with its caller's arguments.
         return unsafe { looked_at(real, number, [a, b, c, d, e, f]) };
+    }
+    if makes_child(number) {
+        // SAFETY: as ours.
+        return unsafe { clone::by_number(real, number, [a, b, c, d, e, f]) };
     }
     // SAFETY: libc's own function, with its caller's arguments.
     unsafe { real(number, a, b, c, d, e, f) }

@@ -153,6 +153,11 @@ hooks! {
     fn sigtimedwait(set: *const sigset_t, info: *mut siginfo_t, timeout: *const timespec) -> c_int => calls::signal::sigtimedwait;
     fn __sigtimedwait(set: *const sigset_t, info: *mut siginfo_t, timeout: *const timespec) -> c_int => calls::signal::sigtimedwait;
 
+    // Children that no fork handler hears of. clone is variadic in C, like syscall below.
+    fn clone(entry: calls::clone::Entry, stack: *mut c_void, flags: c_int, argument: *mut c_void, parent_id: *mut c_void, tls: *mut c_void, child_id: *mut c_void) -> c_int => calls::clone::clone, at: everywhere;
+    fn __clone(entry: calls::clone::Entry, stack: *mut c_void, flags: c_int, argument: *mut c_void, parent_id: *mut c_void, tls: *mut c_void, child_id: *mut c_void) -> c_int => calls::clone::clone, at: everywhere;
+    fn _Fork() -> pid_t => calls::clone::fork, at: everywhere, otherwise: calls::clone::own_fork;
+
     // Processes.
     fn wait(status: *mut c_int) -> pid_t => calls::process::wait;
     fn __wait(status: *mut c_int) -> pid_t => calls::process::wait;
