@@ -10,6 +10,8 @@ use crate::signal;
 use crate::sys::SignalSet;
 use crate::tls::OffFiber;
 use slab::Slab;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::ffi::{c_int, c_void};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -111,45 +113,68 @@ impl Flight {
 }
 
 /// The flights of one thread.
-pub struct Flights(Slab<*mut Flight>);
+pub struct Flights {
+    slab: Slab<*mut Flight>,
+    /// Where a fiber's flight was when last somebody asked for one that was not here: not kept up, for hardly anybody asks.
+    of_fibers: RefCell<BTreeMap<*const c_void, Token>>,
+}
 
 impl Flights {
     pub const fn new() -> Self {
-        Self(Slab::new())
+        Self {
+            slab: Slab::new(),
+            of_fibers: RefCell::new(BTreeMap::new()),
+        }
     }
 
     #[inline(always)]
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.slab.len()
     }
 
     #[inline(always)]
     pub fn add(&mut self, flight: *mut Flight) -> Token {
-        if self.0.len() == self.0.capacity() {
+        if self.slab.len() == self.slab.capacity() {
             self.grow();
         }
-        self.0.insert(flight) as Token
+        self.slab.insert(flight) as Token
+    }
+
+    /// The flight of `fiber`, if it has one. Asked for many one after the other it looks through all of them once.
+    pub fn of_fiber(&self, fiber: *const c_void) -> Option<(Token, *mut Flight)> {
+        let mut of_fibers = self.of_fibers.borrow_mut();
+        let known = of_fibers.get(&fiber).and_then(|&token| Some((token, self.get(token)?)));
+        // SAFETY: flights in the slab are alive.
+        if let Some((token, flight)) = known.filter(|(_, flight)| unsafe { (**flight).fiber.cast_const() == fiber }) {
+            return Some((token, flight));
+        }
+        // SAFETY: as above.
+        *of_fibers = self
+            .iter()
+            .map(|(token, flight)| unsafe { ((*flight).fiber.cast_const(), token) })
+            .collect();
+        of_fibers.get(&fiber).and_then(|&token| Some((token, self.get(token)?)))
     }
 
     /// Off the fiber: a preloaded malloc's locks may land a wait, which is in here.
     #[cold]
     fn grow(&mut self) {
         let _off = OffFiber::enter();
-        self.0.reserve(1);
+        self.slab.reserve(1);
     }
 
     /// Takes out the flight of `token`; None for a token that is not in flight.
     #[inline(always)]
     pub fn remove(&mut self, token: Token) -> Option<*mut Flight> {
-        self.0.try_remove(token as usize)
+        self.slab.try_remove(token as usize)
     }
 
     pub fn get(&self, token: Token) -> Option<*mut Flight> {
-        self.0.get(token as usize).copied()
+        self.slab.get(token as usize).copied()
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (Token, *mut Flight)> {
-        self.0.iter().map(|(token, flight)| (token as Token, *flight))
+        self.slab.iter().map(|(token, flight)| (token as Token, *flight))
     }
 }
 

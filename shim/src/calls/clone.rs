@@ -41,7 +41,7 @@ pub fn clone(
 /// _Fork(3).
 pub fn fork(real: unsafe extern "C" fn() -> libc::pid_t) -> libc::pid_t {
     // SAFETY: libc's own function.
-    i64::from(twice(|| c_long::from(unsafe { real() }))) as libc::pid_t
+    twice(|| c_long::from(unsafe { real() })) as libc::pid_t
 }
 
 /// Where libc has none, before 2.34.

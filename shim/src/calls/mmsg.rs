@@ -42,7 +42,11 @@ pub fn recvmmsg(
         Err(error) => return Outcome::Done(Err(error)),
     };
     // SAFETY: the kernel has read the time, and written what is left of it if messages came.
-    let left = unsafe { limit.as_ref() }.map(|left| left.tv_sec as u64 * SECOND + left.tv_nsec as u64);
+    let left = unsafe { limit.as_ref() }.map(|left| {
+        (left.tv_sec as u64)
+            .saturating_mul(SECOND)
+            .saturating_add(left.tv_nsec as u64)
+    });
     let over = done > 0 && (flags & MSG_WAITFORONE != 0 || left == Some(0));
     if done == n as usize || over || net::is_nonblocking(fd) {
         call.inline();

@@ -11,7 +11,7 @@ use crate::errno;
 use crate::fds;
 use crate::paces::Account;
 use crate::policy::{self, Decision, Kind, Why};
-use crate::sys::Stopwatch;
+use crate::stopwatch::Stopwatch;
 use std::ffi::c_int;
 
 /// In the place of a descriptor, for a call that names no file.
@@ -38,7 +38,7 @@ pub fn whole<R: CResult>(call: &Call<'_>, kind: Kind, file: c_int, function: imp
             let passing = call.passing();
             let result = function();
             drop(passing);
-            account.took(watch.nanos());
+            account.took(watch.roughly());
             call.inline();
             Some(result)
         }
@@ -51,7 +51,7 @@ fn hand_over<R: CResult>(call: &Call<'_>, kind: Kind, file: c_int, function: imp
     let timed = || {
         let watch = Stopwatch::start();
         let result = function();
-        (result, watch.nanos())
+        (result, watch.roughly())
     };
     let names = if file == NO_FILE {
         Names::Nothing

@@ -168,7 +168,10 @@ fn epoll_for(
     let look = |limit: Option<&timespec>| {
         // In milliseconds, and not too early.
         let millis = limit.map_or(-1, |limit| {
-            let millis = limit.tv_sec.saturating_mul(1000) + (limit.tv_nsec + 999_999) / 1_000_000;
+            let millis = limit
+                .tv_sec
+                .saturating_mul(1000)
+                .saturating_add((limit.tv_nsec + 999_999) / 1_000_000);
             c_int::try_from(millis).unwrap_or(c_int::MAX)
         });
         let call = Sysno::epoll_pwait as usize;

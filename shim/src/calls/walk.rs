@@ -8,7 +8,7 @@ use super::{CResult, converse, paced};
 use crate::call::Call;
 use crate::paces::Account;
 use crate::policy::{self, Decision, Kind, Why};
-use crate::sys::Stopwatch;
+use crate::stopwatch::Stopwatch;
 use std::ffi::{c_char, c_int, c_void};
 
 pub type FtwVisit = Option<unsafe extern "C" fn(*const c_char, *const c_void, c_int) -> c_int>;
@@ -183,7 +183,7 @@ fn conversing<R: CResult>(
     let timed = |function: &dyn Fn() -> R| {
         let watch = Stopwatch::start();
         let result = function();
-        account.took(watch.nanos());
+        account.took(watch.roughly());
         result
     };
     match policy::paced(Kind::Directory, account.pace(), call.load()) {

@@ -89,6 +89,7 @@ pub fn signal_descriptor(set: SignalSet) -> Result<c_int, Errno> {
 }
 
 /// The kernel's struct sigaction.
+#[cfg(target_arch = "x86_64")]
 #[repr(C)]
 struct KernelAction {
     handler: usize,

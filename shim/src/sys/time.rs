@@ -65,36 +65,3 @@ pub fn timer_descriptor(clock: c_int, time: libc::timespec) -> Result<c_int, Err
         }
     }
 }
-
-/// A stopwatch for what only has to be right within a factor of two: the processor's own counter, a third of what a look at
-/// the clock costs.
-#[derive(Clone, Copy)]
-pub struct Stopwatch(u64);
-
-#[cfg(target_arch = "x86_64")]
-impl Stopwatch {
-    #[inline(always)]
-    pub fn start() -> Self {
-        // SAFETY: an unprivileged instruction that reads a counter.
-        Self(unsafe { std::arch::x86_64::_rdtsc() })
-    }
-
-    /// Nanoseconds since the start, as if the counter counted 2.5 a nanosecond: those of our time count 1.8 to 4.
-    #[inline(always)]
-    pub fn nanos(self) -> u64 {
-        // Another CPU's counter may be behind.
-        Self::start().0.saturating_sub(self.0) / 5 * 2
-    }
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-impl Stopwatch {
-    pub fn start() -> Self {
-        Self(now())
-    }
-
-    /// Nanoseconds since the start.
-    pub fn nanos(self) -> u64 {
-        now() - self.0
-    }
-}

@@ -89,9 +89,7 @@ impl Thread {
         if self.in_streams.borrow().contains(&fiber) {
             return false;
         }
-        // SAFETY: flights in the slab are alive (flight.rs).
-        let of_fiber = |(_, flight): &(Token, *mut Flight)| unsafe { (**flight).fiber.cast_const() == fiber };
-        let Some((token, flight)) = self.flights().iter().find(of_fiber) else {
+        let Some((token, flight)) = self.flights().of_fiber(fiber) else {
             return false;
         };
         // SAFETY: a flight in the slab is alive (flight.rs).

@@ -54,11 +54,10 @@ impl Thread {
         if self.offload(token, *request) {
             return true;
         }
-        // SAFETY: this thread's alone; the borrow ends with the statement. The flight is alive, on its fiber's stack.
-        unsafe {
-            (*self.flights.get()).remove(token);
-            self.deadlines.borrow_mut().remove((*flight).deadline, token);
-        }
+        // SAFETY: this thread's alone; the borrow ends with the statement.
+        unsafe { (*self.flights.get()).remove(token) };
+        // SAFETY: the flight is alive, on its fiber's stack.
+        self.forget_deadline(unsafe { (*flight).deadline }, token);
         false
     }
 
@@ -106,6 +105,7 @@ impl Thread {
     /// Has the pool run code that nobody's token waits for; false where it has not one thread.
     pub fn start_on_pool(&self, run: Run) -> bool {
         let errno = errno::get();
+        let _off = OffFiber::enter();
         let submitted = pool::submit(Job {
             request: Request::Run(run),
             token: NOBODY,

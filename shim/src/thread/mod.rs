@@ -328,12 +328,9 @@ impl Thread {
 
     /// What a parked fiber waits for.
     pub fn describe(&self, fiber: *const c_void) -> Option<String> {
+        let (_, flight) = self.flights().of_fiber(fiber)?;
         // SAFETY: flights in the slab are alive (flight.rs).
-        let flight = self
-            .flights()
-            .iter()
-            .map(|(_, flight)| unsafe { &*flight })
-            .find(|f| f.fiber.cast_const() == fiber)?;
+        let flight = unsafe { &*flight };
         let name = hooks::NAMES[flight.row as usize];
         Some(if flight.fd < 0 {
             name.to_owned()
