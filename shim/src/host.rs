@@ -88,6 +88,13 @@ impl Host {
         }
     }
 
+    /// The running fiber, where that is to be had without a call.
+    #[inline(always)]
+    pub fn running_shown(&self) -> Option<*mut c_void> {
+        // SAFETY: as in `running`.
+        unsafe { self.shown.as_ref() }.map(|shown| shown.load(Ordering::Relaxed))
+    }
+
     #[inline(always)]
     pub fn running(&self) -> *mut c_void {
         // SAFETY: where it shows the fiber, that word stays until the detach (aioshim.h); a verb of an attached host, on its

@@ -136,10 +136,27 @@ fn barrier_behind_change() {
 #[inline(always)]
 pub fn released<T>(lock: *const T, which: Which) {
     barrier_behind_change();
-    let (key, lot) = (lock.addr(), LOT.get());
-    if lot.may_wait(key) {
-        lot.wake(key, which);
+    let key = lock.addr();
+    if LOT.get().may_wait(key) {
+        match which {
+            Which::First => wake_first(key),
+            Which::Turn => wake_turn(key),
+            which => LOT.get().wake(key, which),
+        }
     }
+}
+
+/// Apart, as the next, so that the release itself needs no stack frame.
+#[cold]
+#[inline(never)]
+fn wake_first(key: usize) {
+    LOT.get().wake(key, Which::First);
+}
+
+#[cold]
+#[inline(never)]
+fn wake_turn(key: usize) {
+    LOT.get().wake(key, Which::Turn);
 }
 
 /// How long to wait before looking whether a release came that nobody saw: longer each time.

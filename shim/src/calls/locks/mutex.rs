@@ -249,9 +249,10 @@ pub fn lock_at_once(thread: &Thread, m: *mut pthread_mutex_t) -> Option<c_int> {
     }
 }
 
-#[inline(never)]
+/// Without a call, for the sake of the hook's other ways: it needs no stack frame then.
+#[inline(always)]
 fn lock_recursive_at_once(thread: &Thread, mutex: &Mutex) -> Option<c_int> {
-    let fiber = thread.host().running();
+    let fiber = thread.host().running_shown()?;
     if fiber.is_null() {
         return None;
     }
@@ -323,6 +324,7 @@ pub fn take(
 }
 
 #[cold]
+#[inline(never)]
 fn wake_thread(word: &AtomicU32, shared: bool) {
     sys::futex_wake(word, 1, shared);
 }
@@ -361,11 +363,18 @@ pub fn trylock(call: &Call<'_>, m: *mut pthread_mutex_t) -> Outcome {
 #[inline(always)]
 pub fn unlock(real: unsafe extern "C" fn(*mut pthread_mutex_t) -> c_int, m: *mut pthread_mutex_t) -> c_int {
     let mutex = of(m);
+    if mutex.is_fibers() && mutex.kind() == NORMAL {
+        mutex.release();
+        return 0;
+    }
+    unlock_other(real, m)
+}
+
+/// Apart, so that the usual case needs no stack frame.
+#[inline(never)]
+fn unlock_other(real: unsafe extern "C" fn(*mut pthread_mutex_t) -> c_int, m: *mut pthread_mutex_t) -> c_int {
+    let mutex = of(m);
     if mutex.is_fibers() {
-        if mutex.kind() == NORMAL {
-            mutex.release();
-            return 0;
-        }
         return unlock_fibers(mutex, running());
     }
     if mutex.is_special() && !special::may_unlock(m, running()) {
@@ -384,7 +393,6 @@ fn running() -> *mut c_void {
 }
 
 /// Unlocks what a fiber has.
-#[inline(never)]
 fn unlock_fibers(mutex: &Mutex, fiber: *mut c_void) -> c_int {
     if mutex.counts_owners() {
         if !mutex.is_owned_by_fiber(fiber) {

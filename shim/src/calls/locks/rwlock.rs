@@ -13,12 +13,14 @@ use crate::sys;
 use crate::thread::Thread;
 use libc::{clockid_t, pthread_rwlock_t, timespec};
 use std::ffi::{c_int, c_void};
-use std::sync::atomic::{AtomicI32, AtomicPtr, Ordering::Relaxed};
+use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, Ordering::*};
 
-/// libc's `struct __pthread_rwlock_arch_t` on 64-bit machines.
+/// libc's `struct __pthread_rwlock_arch_t` on 64-bit machines, from 2.25 on.
 #[repr(C)]
 struct Lock {
-    _counts: [u32; 6],
+    /// How many hold it to read, times [`ONE_READER`], and flags for all else that happens to it.
+    readers: AtomicU32,
+    _counts: [u32; 5],
     /// The number of the thread that holds it to write.
     writer: AtomicI32,
     shared: c_int,
@@ -27,6 +29,10 @@ struct Lock {
     fiber: AtomicPtr<c_void>,
     _flags: u64,
 }
+
+const ONE_READER: u32 = 8;
+/// A writer has it, or had it last, or readers wait for one.
+const FLAGS: u32 = ONE_READER - 1;
 
 const _: () = assert!(size_of::<Lock>() == size_of::<pthread_rwlock_t>());
 
@@ -66,11 +72,17 @@ impl Way {
     }
 }
 
-/// The usual case, at once: one that may be had.
+/// The usual case, at once: one that only readers have had of late.
 #[inline(always)]
 pub fn rdlock_at_once(thread: &Thread, l: *mut pthread_rwlock_t) -> Option<c_int> {
-    // SAFETY: libc's own, which does not wait; the C caller's.
-    let got = thread.afford() && unsafe { hooks::pthread_rwlock_tryrdlock::real(l) } == 0;
+    let readers = &of(l).readers;
+    let before = readers.load(Relaxed);
+    let free = before & FLAGS == 0 && before < u32::MAX / 2;
+    let got = free
+        && thread.afford()
+        && readers
+            .compare_exchange(before, before + ONE_READER, Acquire, Relaxed)
+            .is_ok();
     got.then_some(0)
 }
 
@@ -78,7 +90,7 @@ pub fn rdlock_at_once(thread: &Thread, l: *mut pthread_rwlock_t) -> Option<c_int
 #[inline(always)]
 pub fn wrlock_at_once(thread: &Thread, l: *mut pthread_rwlock_t) -> Option<c_int> {
     let fiber = thread.host().running();
-    // SAFETY: as in `rdlock_at_once`.
+    // SAFETY: libc's own, which does not wait; the C caller's.
     let got = !fiber.is_null() && thread.afford() && unsafe { hooks::pthread_rwlock_trywrlock::real(l) } == 0;
     got.then(|| {
         of(l).fiber.store(fiber, Relaxed);
@@ -112,6 +124,24 @@ fn attempt(call: &Call<'_>, l: *mut pthread_rwlock_t, way: Way) -> Outcome {
 /// pthread_rwlock_unlock(3), on a fiber and off.
 #[inline(always)]
 pub fn unlock(real: unsafe extern "C" fn(*mut pthread_rwlock_t) -> c_int, l: *mut pthread_rwlock_t) -> c_int {
+    let readers = &of(l).readers;
+    let before = readers.load(Relaxed);
+    // Where no writer is to be told that the last reader is gone.
+    if before & FLAGS == 0
+        && before >= ONE_READER
+        && readers
+            .compare_exchange(before, before - ONE_READER, Release, Relaxed)
+            .is_ok()
+    {
+        released(l, Which::Turn);
+        return 0;
+    }
+    unlock_other(real, l)
+}
+
+/// Apart, so that the usual case needs no stack frame.
+#[inline(never)]
+fn unlock_other(real: unsafe extern "C" fn(*mut pthread_rwlock_t) -> c_int, l: *mut pthread_rwlock_t) -> c_int {
     // SAFETY: libc's own function, with its caller's argument.
     let error = unsafe { real(l) };
     released(l, Which::Turn);
