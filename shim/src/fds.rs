@@ -18,7 +18,8 @@ static TABLE: OnceNonZeroUsize = OnceNonZeroUsize::new();
 
 // One word: the hint's flags and tries to leave out in bits 0-15, 30 and 31; what else is learned in bits 16-23 and 29; marks
 // of our own; the inode's hash.
-const TERMINAL: u64 = 1 << 24;
+/// A terminal; of sockets, one of AF_UNIX that keeps borders between messages.
+const PECULIAR: u64 = 1 << 24;
 /// A descriptor of the shim's own: the program never got it, so it must not close it.
 const OURS: u64 = 1 << 25;
 /// Jobs of the offload pool name it by its number.
@@ -229,8 +230,13 @@ impl Descriptor {
             hint = hint.with(Hint::TIMED);
         }
         let mut word = u64::from(hint.bits()) | u64::from(inode_hash(stat)) << INODE;
-        if kind == libc::S_IFCHR && sys::terminal(fd).is_some() {
-            word |= TERMINAL;
+        let is_peculiar = match kind {
+            libc::S_IFCHR => sys::terminal(fd).is_some(),
+            libc::S_IFSOCK => sockets::is_unix(fd) && !sockets::is_byte_stream(fd),
+            _ => false,
+        };
+        if is_peculiar {
+            word |= PECULIAR;
         }
         if let Some(slot) = slot(fd) {
             word |= slot.load(Ordering::Relaxed) & BUSY;
@@ -269,8 +275,14 @@ impl Descriptor {
         self.hint().is(Hint::SEEKABLE)
     }
 
+    /// Of what is no socket.
     pub fn is_terminal(self) -> bool {
-        self.word & TERMINAL != 0
+        self.word & PECULIAR != 0
+    }
+
+    /// Of a socket: whether it is one of AF_UNIX that keeps borders between messages.
+    pub fn keeps_borders_in_unix(self) -> bool {
+        self.word & PECULIAR != 0
     }
 
     /// A try found nothing cached, or a copy was throttled, with such a batch to come.
@@ -398,7 +410,7 @@ mod tests {
     fn what_is_learned_is_kept_beside_all_else() {
         let d = Descriptor {
             fd: -1,
-            word: 0xabcd_ef01 << INODE | TERMINAL | 1,
+            word: 0xabcd_ef01 << INODE | PECULIAR | 1,
         };
         for way in [Way::Read, Way::Write] {
             let learned = Learned {

@@ -317,13 +317,14 @@ pub fn end_interrupted<T>(call: &Call<'_>, deadline: Deadline, result: Result<T,
 /// Parks until the call is done, of which `done` bytes are already; `tried` says that it would have waited.
 fn wait(call: &Call<'_>, wanted: SocketCall, descriptor: Descriptor, done: usize, tried: bool) -> Result<isize, Errno> {
     let deadline = deadline(wanted.fd, wanted.action.way(), descriptor);
-    let result = wait_until(call, wanted, deadline, done, tried);
+    let result = wait_until(call, wanted, descriptor, deadline, done, tried);
     end_interrupted(call, deadline, result)
 }
 
 fn wait_until(
     call: &Call<'_>,
     wanted: SocketCall,
+    descriptor: Descriptor,
     deadline: Deadline,
     done: usize,
     tried: bool,
@@ -343,8 +344,8 @@ fn wait_until(
         ..wanted
     };
     // io_uring, when it has to wait after all, sends a datagram that it has read already as an empty one.
-    let is_spoilt = || action.way() == Way::Write && sockets::is_unix(fd) && !sockets::is_byte_stream(fd);
-    if goes_on && (!call.thread.does_sockets() || is_spoilt()) {
+    let is_spoilt = action.way() == Way::Write && descriptor.keeps_borders_in_unix();
+    if goes_on && (!call.thread.does_sockets() || is_spoilt) {
         return in_steps(call, wanted, done, deadline);
     }
     let mut storage = Storage::new();
