@@ -33,8 +33,8 @@ const URING: usize = 3;
 /// The fibers, and words for AIOSHIM_ENGINE.
 const ENGINES: [(usize, &str); 3] = [(URING, "uring"), (4, "aio"), (5, "threads")];
 
-/// What a round trip of fibers by io_uring may take of the loop's time, and of the pthreads'.
-const LIMITS: [(usize, f64, &str); 1] = [(PTHREADS, 1.0, "x 128 pthreads'")];
+/// What a round trip of fibers by io_uring may take of the pthreads' time.
+const LIMIT: f64 = 1.0;
 
 /// Nanoseconds a round trip.
 type Trips = Rounds<f64>;
@@ -169,16 +169,12 @@ fn rows(rounds: &Trips) -> comfy_table::Table {
 }
 
 fn bars(rounds: &Trips) -> Vec<Bar> {
-    let bar = |(base, limit, unit)| {
-        let ratio = ratios(rounds, URING, base).median();
-        Bar::at_most(
-            "64 pairs of fibers on one worker, uring: time of a round trip",
-            limit,
-            unit,
-            ratio,
-        )
-    };
-    LIMITS.map(bar).into()
+    vec![Bar::at_most(
+        "64 pairs of fibers on one worker, uring: time of a round trip",
+        LIMIT,
+        "x 128 pthreads'",
+        ratios(rounds, URING, PTHREADS).median(),
+    )]
 }
 
 fn samples(rounds: &Trips) -> Value {
