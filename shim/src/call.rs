@@ -56,11 +56,13 @@ impl<'a> Call<'a> {
         })
     }
 
-    /// Counts this call; when its fiber has had its share, others run now. Not from inside a malloc, though.
+    /// Counts this call; when its fiber has had its share, others run now, and it may be told that it is cancelled. Not from
+    /// inside a malloc, though. Where the call holds nothing.
     #[inline]
     pub fn give_way(&self) {
         if !self.thread.afford() && !self.inner && !allocator::is_calling() {
             self.thread.yield_now(self.fiber);
+            self.cancelled_here();
         }
     }
 

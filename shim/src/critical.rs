@@ -43,6 +43,40 @@ impl Drop for Section {
     }
 }
 
+/// Handlers wait, until it is dropped; hooks stay what they are, so that the fiber may park meanwhile.
+pub struct Quiet<'a> {
+    thread: &'a Thread,
+    /// They waited before, for a call.
+    of_call: bool,
+}
+
+/// Has handlers wait.
+pub fn quiet(thread: &Thread) -> Quiet<'_> {
+    let of_call = thread.signals().enter();
+    Quiet { thread, of_call }
+}
+
+impl Drop for Quiet<'_> {
+    fn drop(&mut self) {
+        if self.thread.signals().leave(self.of_call) && !self.of_call && !self.thread.host().running().is_null() {
+            self.thread.handle_signals(None);
+        }
+    }
+}
+
+/// Runs code of the program's that a call of ours leads to: handlers do not wait for it, and its calls are nobody's inner ones.
+pub fn in_program<R>(thread: &Thread, code: impl FnOnce() -> R) -> R {
+    let of_call = thread.signals().is_critical();
+    if thread.signals().leave(false) {
+        thread.handle_signals(None);
+    }
+    let result = code();
+    if of_call {
+        thread.signals().enter();
+    }
+    result
+}
+
 /// A mutex, held in a critical section. One whose holder panicked is as good as any.
 pub struct Mutex<T>(std::sync::Mutex<T>);
 

@@ -132,6 +132,7 @@ probes! {
     closeall, [1];
     lines, [1, 3];
     manystreams, [1, 3];
+    streamturn, [1, 3];
     parked, [1, 3];
     // With one worker two tasks run in the same round.
     reuse, [1];

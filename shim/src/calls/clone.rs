@@ -4,8 +4,9 @@
 //! passes through; the parent's engine, which is the parent's alone, is not touched. The parent goes on on its fiber.
 
 use super::syscall::Syscall;
-use crate::tls::OffFiber;
+use crate::tls::{self, OffFiber};
 use std::ffi::{c_int, c_long, c_void};
+use std::ptr::null;
 
 /// What a child begins with.
 pub type Entry = Option<unsafe extern "C" fn(*mut c_void) -> c_int>;
@@ -35,7 +36,11 @@ pub fn clone(
     }
     // The child begins on a stack of its own, and does not come back to this one.
     let _off = OffFiber::enter();
-    clone()
+    let attached = tls::attached();
+    tls::set_attached(null());
+    let child = clone();
+    tls::set_attached(attached);
+    child
 }
 
 /// _Fork(3).
@@ -66,6 +71,8 @@ fn twice(fork: impl FnOnce() -> c_long) -> c_long {
     let off = OffFiber::enter();
     let child = fork();
     if child == 0 {
+        // A jump in the child is no handler's that would lead back to a fiber.
+        tls::set_attached(null());
         std::mem::forget(off);
     }
     child

@@ -7,7 +7,7 @@
 //! Invariant: exactly one of the two runs at a time; the conversation lies on the fiber's stack and outlives both.
 
 use crate::call::Call;
-use crate::critical::{Condvar, Mutex, MutexGuard};
+use crate::critical::{self, Condvar, Mutex, MutexGuard};
 use crate::engine::{Names, Run};
 use crate::errno;
 use crate::policy::{Alone, Why};
@@ -99,7 +99,7 @@ fn talk<R, F: FnOnce() -> R>(call: &Call<'_>, callback: *const c_void, function:
             _ => break,
         };
         // SAFETY: on the stack of the thread, which waits for the answer.
-        unsafe { (*callback)() };
+        critical::in_program(call.thread, || unsafe { (*callback)() });
         let mut turn = link.turn();
         *turn = Turn::Function;
         link.answered.notify_all();

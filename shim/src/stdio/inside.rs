@@ -9,7 +9,7 @@
 use super::layout::File;
 use super::lock;
 use super::monitor::{self, Left};
-use crate::tls;
+use crate::{critical, tls};
 use std::cell::{Cell, RefCell};
 use std::ffi::c_void;
 use std::ptr::null_mut;
@@ -251,7 +251,7 @@ pub fn lend<R>(call: impl FnOnce() -> R) -> R {
     let files = thread.files();
     let away = files.take_entries();
     away.files().for_each(|file| files.hold(fiber, file));
-    let result = call();
+    let result = critical::in_program(thread, call);
     away.files().for_each(|file| files.let_go(fiber, file));
     files.bring_entries(away);
     result

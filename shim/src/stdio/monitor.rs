@@ -149,12 +149,12 @@ pub unsafe fn come_back(left: &Left) -> bool {
     made_up
 }
 
-/// Opens what a mark, just removed, had closed, and wakes who waits.
+/// Opens what a mark, just removed, had closed, and wakes who waits. Handlers wait: one that jumps away would leave those
+/// waiting for ever.
 ///
 /// # Safety
 /// The stream is open, and nobody is inside it.
 unsafe fn take_off(file: *mut File, mark: Mark, marks: MutexGuard<'_, Marks>) {
-    let _section = critical::enter();
     filter(file).fetch_sub(1, Ordering::AcqRel);
     // SAFETY: the caller's promise.
     unsafe { mark.windows.restore(file) };
@@ -193,6 +193,7 @@ pub fn await_unmarked(file: *const File) -> bool {
     // SAFETY: a thread stays attached while code of its fibers runs.
     let thread = unsafe { tls::here().as_ref() };
     let fiber = thread.map_or(null_mut(), |thread| thread.host().running());
+    let _quiet = thread.map(critical::quiet);
     let key = file as usize;
     let mut marks = marks();
     let Some(mark) = marks.get(&key) else {

@@ -89,6 +89,9 @@ impl Thread {
         if self.in_streams.borrow().contains(&fiber) {
             return false;
         }
+        // It may take memory, and a preloaded malloc's locks must not land a wait in here. Handlers wait, but do not run at the
+        // end: this may be a fiber on its way into the host's scheduler.
+        let _off = OffFiber::enter();
         let Some((token, flight)) = self.flights().of_fiber(fiber) else {
             return false;
         };

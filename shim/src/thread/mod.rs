@@ -328,6 +328,7 @@ impl Thread {
 
     /// What a parked fiber waits for.
     pub fn describe(&self, fiber: *const c_void) -> Option<String> {
+        let _off = OffFiber::enter();
         let (_, flight) = self.flights().of_fiber(fiber)?;
         // SAFETY: flights in the slab are alive (flight.rs).
         let flight = unsafe { &*flight };

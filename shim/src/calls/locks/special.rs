@@ -6,6 +6,7 @@
 use super::mutex::of;
 use super::{Patience, Wait, Woken, plainly, thread_id};
 use crate::call::Call;
+use crate::critical::{Mutex, MutexGuard};
 use crate::deadlines::{Deadline, NEVER};
 use crate::errno::Errno;
 use crate::fork::Renewable;
@@ -14,13 +15,12 @@ use crate::sys;
 use crate::tls::OffFiber;
 use libc::pthread_mutex_t;
 use std::ffi::c_void;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The mutexes, by address, that count their owners, and the fibers that hold them.
 static OWNERS: Renewable<Mutex<Vec<(usize, usize)>>> = Renewable::new(Mutex::new(Vec::new()));
 
 pub fn renew() {
-    if let Ok(owners) = OWNERS.get().try_lock() {
+    if let Some(owners) = OWNERS.get().try_lock() {
         let kept = owners.clone();
         drop(owners);
         // SAFETY: the child of a fork has one thread, and the guard above is gone.
@@ -29,7 +29,7 @@ pub fn renew() {
 }
 
 fn owners() -> MutexGuard<'static, Vec<(usize, usize)>> {
-    OWNERS.get().lock().unwrap_or_else(PoisonError::into_inner)
+    OWNERS.get().lock()
 }
 
 /// Whether another fiber of this thread holds it, where libc would take that one for the caller.
@@ -38,7 +38,6 @@ fn is_anothers(m: *mut pthread_mutex_t, fiber: *mut c_void) -> bool {
     if !mutex.counts_owners() || !mutex.is_owned_by(thread_id()) {
         return false;
     }
-    let _off = OffFiber::enter();
     owners()
         .iter()
         .any(|(mutex, owner)| *mutex == m.addr() && *owner != fiber.addr())
