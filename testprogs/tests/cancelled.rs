@@ -16,7 +16,7 @@ fn cancelled_waits_leave_their_threads_to_others() {
         .env("AIOSHIM_OUT", &report)
         .run()
         .success();
-    assert_eq!(run.text(), "cancelled: 100\n");
+    assert_eq!(run.text(), "cancelled: 100\nin a loop: 1\n");
     let text = std::fs::read_to_string(&report).expect("the report");
     let stats = Stats::parse(&text).expect("statistics");
     assert_eq!(stats.call("msgrcv").offloaded, 100, "{text}");

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* cancelled.c - fibers, one after the other, are cancelled in a wait for a message that never comes. */
+/* cancelled.c - fibers, one after the other, are cancelled in a wait for a message that never comes; and one in a loop over a
+ * semaphore that it never waits for. */
 #define _GNU_SOURCE
 #include "probe.h"
 
+#include <semaphore.h>
 #include <sys/ipc.h>
 #include <sys/msg.h>
 
@@ -18,6 +20,24 @@ static void *receive(void *arg)
     return arg;
 }
 
+static void *loop(void *arg)
+{
+    sem_t *sem = arg;
+    for (;;) {
+        sem_wait(sem);
+        sem_post(sem);
+    }
+    return NULL;
+}
+
+static int is_cancelled(task_t task)
+{
+    void *result;
+    check(fiber_cancel(task.fiber), "fiber_cancel");
+    check(fiber_join(task.fiber, &result), "fiber_join");
+    return result == FIBER_CANCELED;
+}
+
 static void probe(void)
 {
     queue = msgget(IPC_PRIVATE, 0600);
@@ -28,11 +48,15 @@ static void probe(void)
         task_t task = task_spawn(receive, NULL);
         while (begun == i)
             task_yield();
-        check(fiber_cancel(task.fiber), "fiber_cancel");
-        void *result;
-        check(fiber_join(task.fiber, &result), "fiber_join");
-        cancelled += result == FIBER_CANCELED;
+        cancelled += is_cancelled(task);
     }
     msgctl(queue, IPC_RMID, NULL);
     printf("cancelled: %d\n", cancelled);
+    sem_t sem;
+    sem_init(&sem, 0, 1);
+    task_t task = task_spawn(loop, &sem);
+    for (int i = 0; i < 4; i++)
+        task_yield();
+    printf("in a loop: %d\n", is_cancelled(task));
+    sem_destroy(&sem);
 }

@@ -5,6 +5,7 @@
 #include "probe.h"
 
 #include <sched.h>
+#include <setjmp.h>
 #include <signal.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -37,6 +38,9 @@ static void *read_blocks(void *arg)
 static int child(void *arg)
 {
     static char block[BLOCK] __attribute__((aligned(BLOCK)));
+    jmp_buf again;
+    if (!setjmp(again))
+        longjmp(again, 1);
     int direct = open("file", O_RDONLY | O_CLOEXEC | O_DIRECT), ends[2];
     for (long at = 0; at < BLOCKS * BLOCK; at += BLOCK)
         if (pread(direct, block, BLOCK, at) != BLOCK || memcmp(block, content + at, BLOCK))
