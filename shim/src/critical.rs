@@ -12,7 +12,7 @@ use std::ops::{Deref, DerefMut};
 use std::ptr::null;
 use std::sync::PoisonError;
 
-/// A critical section, until it is dropped.
+/// A critical section, until it is dropped. They nest: one that began later ends sooner.
 pub struct Section {
     /// Null where this code is off every fiber already.
     thread: *const Thread,
@@ -36,10 +36,7 @@ impl Drop for Section {
             return;
         };
         tls::set_here(self.thread);
-        // A scheduler does not run the handlers: a fiber will.
-        if thread.signals().leave(self.of_call) && !self.of_call && !thread.host().running().is_null() {
-            thread.handle_signals(None);
-        }
+        let_handlers_run(thread, self.of_call);
     }
 }
 
@@ -58,9 +55,14 @@ pub fn quiet(thread: &Thread) -> Quiet<'_> {
 
 impl Drop for Quiet<'_> {
     fn drop(&mut self) {
-        if self.thread.signals().leave(self.of_call) && !self.of_call && !self.thread.host().running().is_null() {
-            self.thread.handle_signals(None);
-        }
+        let_handlers_run(self.thread, self.of_call);
+    }
+}
+
+/// Those that waited run now, unless a call is under way. A scheduler does not run them: a fiber will.
+fn let_handlers_run(thread: &Thread, of_call: bool) {
+    if thread.signals().leave(of_call) && !of_call && !thread.host().running().is_null() {
+        thread.handle_signals(None);
     }
 }
 

@@ -49,13 +49,25 @@ pub fn fork(real: unsafe extern "C" fn() -> libc::pid_t) -> libc::pid_t {
     twice(|| c_long::from(unsafe { real() })) as libc::pid_t
 }
 
+/// An argument of a variadic function, which takes it as wide as a register.
+const NOTHING: c_long = 0;
+
 /// Where libc has none, before 2.34.
 ///
 /// # Safety
 /// As _Fork(3).
 pub unsafe extern "C" fn own_fork() -> libc::pid_t {
     // SAFETY: our caller's; none of the arguments is an address.
-    unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) as libc::pid_t }
+    unsafe {
+        libc::syscall(
+            libc::SYS_clone,
+            c_long::from(libc::SIGCHLD),
+            NOTHING,
+            NOTHING,
+            NOTHING,
+            NOTHING,
+        ) as libc::pid_t
+    }
 }
 
 /// A system call that makes a child, which goes on here, too.
