@@ -58,7 +58,7 @@ fn unnoticed(rows: &[(&[&str], &str)]) {
 }
 
 /// Programs of c/whole: `$ALARMJUMP` is the path of the first.
-const OURS: [&str; 3] = ["alarmjump", "mainexit", "vforks"];
+const OURS: [&str; 4] = ["alarmjump", "mainerrno", "mainexit", "vforks"];
 
 #[test]
 fn what_the_main_thread_calls_is_converted() {
@@ -308,6 +308,14 @@ fn builds() {
             "echo 'int main(){return 5;}' > t.c; gcc -save-temps -o t t.c && ./t; echo $?; ls",
         ),
     ]);
+}
+
+#[test]
+fn errno_is_zero_when_main_begins() {
+    unnoticed(&[(
+        &["mainerrno"],
+        "$MAINERRNO; AIOSHIM_LOG=warn AIOSHIM_STATS=0 $MAINERRNO",
+    )]);
 }
 
 #[test]
