@@ -1,8 +1,9 @@
 //! Options: what the caller leaves open comes from the environment, else from the defaults.
 //!
 //! A bad value in the environment never fails the program: one line on stderr says what was expected and what is used.
+//! A program that has more rights than its caller takes no word of the environment, which is its caller's.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 use crate::debug::Out;
 use crate::stack::Class;
@@ -48,12 +49,25 @@ fn parse_stack(text: &str) -> Option<usize> {
 
 fn read<T>(name: &str, expected: &str, used: &str, parse: fn(&str) -> Option<T>) -> Option<T> {
     let value: OsString = std::env::var_os(name).filter(|v| !v.is_empty())?;
+    if has_more_rights_than_its_caller() {
+        return None;
+    }
     let parsed = value.to_str().and_then(parse);
     if parsed.is_none() {
         let value = value.to_string_lossy();
-        let _ = writeln!(Out::new(2), "fiber: {name}={value}: expected {expected}; using {used}");
+        let _ = writeln!(
+            Out::to_stderr(),
+            "fiber: {name}={value}: expected {expected}; using {used}"
+        );
     }
     parsed
+}
+
+/// Set-user-ID, set-group-ID, or file capabilities.
+#[expect(unsafe_code, reason = "getauxval has no safe form")]
+fn has_more_rights_than_its_caller() -> bool {
+    // SAFETY: only reads the auxiliary vector.
+    unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
 }
 
 #[cfg(test)]

@@ -44,7 +44,7 @@ pub(crate) fn look(worker: &Worker) {
 }
 
 fn report(worker: &Worker) {
-    let mut out = Out::new(2);
+    let mut out = Out::to_stderr();
     let runtime = worker.runtime();
     let live = runtime.live.load(Ordering::Relaxed);
     let _ = writeln!(

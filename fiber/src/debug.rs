@@ -10,7 +10,7 @@ use crate::park::{LOCKED, Queue, WAITERS};
 use crate::runtime::Runtime;
 use crate::spin::SpinLock;
 use crate::worker::Worker;
-use crate::{slab, tls};
+use crate::{slab, stderr, tls};
 use core::fmt::{self, Write};
 use core::sync::atomic::Ordering;
 use std::os::fd::{BorrowedFd, RawFd};
@@ -34,8 +34,16 @@ impl Out {
         }
     }
 
+    /// Text on its way to standard error, or to nowhere when the program has closed that.
+    pub(crate) fn to_stderr() -> Out {
+        Out::new(stderr::descriptor().unwrap_or(-1))
+    }
+
     fn flush(&mut self) {
-        let mut rest = &self.buf[..self.len];
+        let mut rest = &self.buf[..core::mem::take(&mut self.len)];
+        if self.fd < 0 {
+            return;
+        }
         // SAFETY: only borrowed for this call, by a caller that says to write there; a bad one gives EBADF.
         let fd = unsafe { BorrowedFd::borrow_raw(self.fd) };
         while !rest.is_empty() {
@@ -45,7 +53,6 @@ impl Out {
                 Err(_) => break,
             }
         }
-        self.len = 0;
     }
 }
 

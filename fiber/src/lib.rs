@@ -40,6 +40,7 @@ mod sched;
 mod slab;
 mod spin;
 mod stack;
+mod stderr;
 mod switch;
 pub mod sync;
 mod timer;

@@ -4,12 +4,13 @@
 //! in the end this one too, to whatever was installed before.
 
 use crate::fiber::Fiber;
-use crate::tls;
+use crate::{stderr, tls};
 use core::cell::UnsafeCell;
 use core::ffi::{c_int, c_void};
 use core::mem::MaybeUninit;
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicBool, Ordering};
+use std::os::fd::BorrowedFd;
 use std::sync::Once;
 
 /// What handled SIGSEGV before us.
@@ -76,7 +77,10 @@ fn report(fiber: &Fiber) {
     line.text(" KiB are used up; FIBER_STACK=");
     line.number(size as u64 * 2);
     line.text("K or fiber_attr_t.stack_size gives it more\n");
-    let _ = rustix::io::write(rustix::stdio::stderr(), &line.text[..line.len]);
+    if let Some(fd) = stderr::descriptor() {
+        // SAFETY: borrowed for this call alone, and open a moment ago; else it gives EBADF.
+        let _ = rustix::io::write(unsafe { BorrowedFd::borrow_raw(fd) }, &line.text[..line.len]);
+    }
 }
 
 /// A line made without allocating or formatting machinery.

@@ -68,6 +68,13 @@ impl Conf {
         escapes: false,
         stall: None,
     };
+
+    /// Does nothing, and says nothing.
+    pub const PASS_THROUGH: Self = Self {
+        on: false,
+        log: Level::Off,
+        ..Self::DEFAULT
+    };
 }
 
 /// One option: its name, what it takes, and how a value is taken; false when it is not one of them.
@@ -199,12 +206,17 @@ fn choose<T: Copy>(slot: &mut T, value: &str, words: &[(&str, T)]) -> bool {
     true
 }
 
+/// Whether a variable may be one of the shim's, by its name.
+pub fn is_option(name: &[u8]) -> bool {
+    name.starts_with(b"AIOSHIM")
+}
+
 /// The configuration of an environment, and a line for each thing wrong in it. An empty value means the default.
 pub fn read<'a>(environment: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> (Conf, Vec<String>) {
     let mut conf = Conf::DEFAULT;
     let mut complaints = Vec::new();
     for (name, value) in environment {
-        if !name.starts_with(b"AIOSHIM") || value.is_empty() {
+        if !is_option(name) || value.is_empty() {
             continue;
         }
         let (name, value) = (String::from_utf8_lossy(name), String::from_utf8_lossy(value));

@@ -46,6 +46,7 @@ mod sockets;
 mod stall;
 mod start;
 mod stats;
+mod stderr;
 mod stdio;
 mod stopwatch;
 mod symbol;

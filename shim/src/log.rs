@@ -1,7 +1,7 @@
 //! Lines for the person who runs the program: `aioshim: ...`, to standard error or `AIOSHIM_OUT`. Past our own hooks.
 
 use crate::conf::Level;
-use crate::{start, sys};
+use crate::{start, stderr, sys};
 use rustix::fs::{Mode, OFlags};
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,13 +16,17 @@ pub fn say(level: Level, line: std::fmt::Arguments<'_>) {
 /// Appends `text` to `AIOSHIM_OUT`; to standard error without it, or when it cannot be opened (said as well).
 pub fn write(text: &[u8]) {
     let Some(pattern) = &start::conf().out else {
-        return sys::write_all(libc::STDERR_FILENO, text);
+        return stderr::write(text);
     };
     if let Err(refusal) = append(pattern, b"", text) {
-        let line = format!("aioshim: AIOSHIM_OUT={refusal}; using standard error\n");
-        sys::write_all(libc::STDERR_FILENO, line.as_bytes());
-        sys::write_all(libc::STDERR_FILENO, text);
+        stderr::write(format!("aioshim: AIOSHIM_OUT={refusal}; using standard error\n").as_bytes());
+        stderr::write(text);
     }
+}
+
+/// Has a panic of the shim's own, which ends the process, reported like every other message.
+pub fn report_panics() {
+    std::panic::set_hook(Box::new(|panic| write(format!("aioshim: {panic}\n").as_bytes())));
 }
 
 /// Appends `rows` to `AIOSHIM_TRACE`, after `header` where they are its first; what cannot be written is said once.
@@ -37,11 +41,19 @@ pub fn append_trace(header: &str, rows: &str) {
 }
 
 /// Appends `text` to the file that `pattern` names, to an empty one `header` first.
+///
+/// The file is opened with the process's rights of this moment. A symbolic link is refused, for in a directory that others
+/// may write to it could lead anywhere; and only the user may read a file that is made here.
 fn append(pattern: &[u8], header: &[u8], text: &[u8]) -> Result<(), String> {
     let path = out_path(pattern, rustix::process::getpid().as_raw_nonzero().get());
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::APPEND | OFlags::CLOEXEC;
-    let file = rustix::fs::open(path.as_slice(), flags, Mode::from_raw_mode(0o666))
-        .map_err(|error| format!("{}: {error}", String::from_utf8_lossy(&path)))?;
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::APPEND | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NOCTTY;
+    let file = rustix::fs::open(path.as_slice(), flags, Mode::RUSR | Mode::WUSR).map_err(|error| {
+        let path = String::from_utf8_lossy(&path);
+        match error {
+            rustix::io::Errno::LOOP => format!("{path}: a symbolic link, which is not followed"),
+            error => format!("{path}: {error}"),
+        }
+    })?;
     if !header.is_empty() && sys::fstat(file.as_raw_fd()).is_ok_and(|stat| stat.st_size == 0) {
         sys::write_all(file.as_raw_fd(), header);
     }

@@ -1,6 +1,6 @@
 //! Start-up, before `main`: options, the real functions behind the hooks, fork, the report at exit. In this order:
 //!
-//! 1. options, because everything after may log;
+//! 1. standard error and the options, because everything after may log;
 //! 2. the rate of the cycle counter;
 //! 3. the real functions, so that no hook looks one up in the middle of a call (dlsym may call a preloaded malloc,
 //!    which may call a hook);
@@ -17,7 +17,7 @@ use crate::conf::{self, Conf, Level, StatsFormat};
 use crate::critical::Mutex;
 use crate::fork::Renewable;
 use crate::stats::Report;
-use crate::{allocator, fork, hooks, log, main_fiber, signal, stopwatch, trace};
+use crate::{allocator, fork, hooks, log, main_fiber, signal, stderr, stopwatch, trace};
 use once_cell::race::OnceBox;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,7 +30,10 @@ static ENGINE: Renewable<Mutex<Option<String>>> = Renewable::new(Mutex::new(None
 #[cfg(not(test))]
 #[ctor::ctor(unsafe)]
 fn preloaded() {
+    // ISO C has errno 0 when main begins.
+    let errno = crate::errno::get();
     ensure();
+    crate::errno::set(errno);
 }
 
 /// Starts up, unless done: a host of another library's constructor may come before ours.
@@ -38,8 +41,9 @@ pub fn ensure() {
     if STARTED.swap(true, Ordering::AcqRel) {
         return;
     }
-    let environment: Vec<_> = std::env::vars_os().collect();
-    let (conf, complaints) = conf::read(environment.iter().map(|(n, v)| (n.as_bytes(), v.as_bytes())));
+    stderr::remember();
+    log::report_panics();
+    let (conf, complaints) = options();
     let reports = conf.stats != StatsFormat::Off && conf.on;
     let traces = conf.trace.is_some() && conf.on;
     let main_is_fiber = conf.main_is_fiber && conf.on;
@@ -54,6 +58,9 @@ pub fn ensure() {
     allocator::find();
     fork::watch();
     if reports {
+        if self::conf().out.is_none() {
+            stderr::keep();
+        }
         // SAFETY: `report` is a function that stays: a preloaded library is never unloaded.
         unsafe { libc::atexit(report) };
     }
@@ -64,6 +71,24 @@ pub fn ensure() {
     if main_is_fiber {
         main_fiber::adopt();
     }
+}
+
+/// The options, and a line for each thing wrong in them.
+///
+/// A program that has more rights than its caller (set-user-ID, set-group-ID, file capabilities) passes everything through,
+/// and takes no word of the environment, which is its caller's. The dynamic loader treats its own variables so, and removes
+/// them besides: a process that the program starts with all its rights would read them.
+fn options() -> (Conf, Vec<String>) {
+    let environment: Vec<_> = std::env::vars_os().collect();
+    // SAFETY: only reads the auxiliary vector.
+    if unsafe { libc::getauxval(libc::AT_SECURE) } == 0 {
+        return conf::read(environment.iter().map(|(n, v)| (n.as_bytes(), v.as_bytes())));
+    }
+    for (name, _) in environment.iter().filter(|(name, _)| conf::is_option(name.as_bytes())) {
+        // SAFETY: before main, on the only thread.
+        unsafe { std::env::remove_var(name) };
+    }
+    (Conf::PASS_THROUGH, Vec::new())
 }
 
 /// The options; the defaults until start-up has read them.

@@ -1,0 +1,62 @@
+//! Standard error as the program was given it: where messages go without `AIOSHIM_OUT`.
+//!
+//! A program may close descriptor 2 and open a file or a socket of its own under that number. So start-up remembers which
+//! file descriptor 2 is. Invariant: a message is written to a descriptor only while that descriptor is this file.
+
+use crate::{fds, sys};
+use once_cell::race::OnceBox;
+use std::ffi::c_int;
+use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
+
+/// What tells one file from another.
+#[derive(PartialEq, Eq)]
+struct Identity {
+    device: libc::dev_t,
+    inode: libc::ino_t,
+}
+
+impl Identity {
+    fn of(fd: c_int) -> Option<Self> {
+        let stat = sys::fstat(fd).ok()?;
+        Some(Self {
+            device: stat.st_dev,
+            inode: stat.st_ino,
+        })
+    }
+}
+
+/// Descriptor 2 at start; not set when it was closed.
+static ORIGINAL: OnceBox<Identity> = OnceBox::new();
+/// A duplicate of it for the report at exit; -1 where there is none.
+static DUPLICATE: AtomicI32 = AtomicI32::new(-1);
+
+/// Remembers which file standard error is. Called by start-up, before the program runs.
+pub fn remember() {
+    if let Some(identity) = Identity::of(libc::STDERR_FILENO) {
+        let _ = ORIGINAL.set(Box::new(identity));
+    }
+}
+
+/// Keeps a duplicate of standard error, for a report that comes after many programs have closed theirs. Without a free
+/// number that is out of the program's way there is none.
+pub fn keep() {
+    fds::init();
+    if ORIGINAL.get().is_some()
+        && let Some(duplicate) = sys::duplicate_out_of_the_way(libc::STDERR_FILENO)
+    {
+        fds::mark_ours(duplicate, true);
+        DUPLICATE.store(duplicate, Relaxed);
+    }
+}
+
+/// Writes `text` to standard error; nowhere, when the program has closed it and there is no duplicate.
+pub fn write(text: &[u8]) {
+    let Some(original) = ORIGINAL.get() else { return };
+    let candidates = [DUPLICATE.load(Relaxed), libc::STDERR_FILENO];
+    let found = candidates
+        .into_iter()
+        .find(|fd| Identity::of(*fd).as_ref() == Some(original));
+    if let Some(fd) = found {
+        sys::write_all(fd, text);
+    }
+}
