@@ -21,6 +21,7 @@ impl Errno {
     pub const INPROGRESS: Self = Self(libc::EINPROGRESS);
     pub const INTR: Self = Self(libc::EINTR);
     pub const INVAL: Self = Self(libc::EINVAL);
+    pub const MFILE: Self = Self(libc::EMFILE);
     pub const NETUNREACH: Self = Self(libc::ENETUNREACH);
     pub const NOMEM: Self = Self(libc::ENOMEM);
     pub const NOTSUP: Self = Self(libc::EOPNOTSUPP);

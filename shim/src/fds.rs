@@ -3,6 +3,7 @@
 //! Descriptors are closed and opened behind our back (inside libc, by raw system calls), so a hint may be stale; every
 //! use of one must stay right then. Hooks forget a descriptor where it is closed or replaced, also off a fiber.
 
+use crate::errno::Errno;
 use crate::policy::{Hint, Learned, Way};
 use crate::{pool, sockets, sys};
 use once_cell::race::OnceNonZeroUsize;
@@ -127,19 +128,19 @@ pub fn mark_ours(fd: c_int, ours: bool) {
     }
 }
 
-/// Makes `fd`, just opened, one of the shim's own, under a number that is out of the program's way where there is one.
-/// Returns that number.
-pub fn adopt(fd: c_int) -> c_int {
+/// Makes `fd`, just opened, one of the shim's own, under a number that is out of the program's way, and returns that number.
+/// EMFILE when no such number is free: then `fd` is closed.
+pub fn adopt(fd: c_int) -> Result<c_int, Errno> {
     mark_ours(fd, true);
-    let Some(high) = sys::duplicate_out_of_the_way(fd) else {
-        return fd;
-    };
-    mark_ours(high, true);
-    if still_is(fd, high) {
+    let high = sys::duplicate_out_of_the_way(fd);
+    if let Some(high) = high {
+        mark_ours(high, true);
+    }
+    if high.is_none_or(|high| still_is(fd, high)) {
         disown(fd);
         let _ = sys::close(fd);
     }
-    high
+    high.ok_or(Errno::MFILE)
 }
 
 /// Takes the mark off one of the shim's own, before it is closed.

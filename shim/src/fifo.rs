@@ -57,7 +57,7 @@ impl Openings {
     fn watch(fd: c_int) -> Option<Self> {
         let instance = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK).ok()?;
         inotify::add_watch(&instance, format!("/proc/self/fd/{fd}"), inotify::WatchFlags::OPEN).ok()?;
-        Some(Self(fds::adopt(instance.into_raw_fd())))
+        fds::adopt(instance.into_raw_fd()).ok().map(Self)
     }
 
     /// Takes the events that there were off the queue.

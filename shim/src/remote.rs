@@ -11,12 +11,12 @@ use crate::lot::{self, Land};
 use crate::thread::Thread;
 use crate::{errno::Errno, fds, sys, tls};
 use crossbeam_channel::{Receiver, Sender};
-use rustix::event::EventfdFlags;
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, poll};
 use std::ffi::{c_int, c_void};
-use std::os::fd::IntoRawFd;
+use std::os::fd::{BorrowedFd, IntoRawFd};
 use std::ptr::null_mut;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicPtr, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
 /// What other threads tell this one.
 pub enum Message {
@@ -29,16 +29,17 @@ pub enum Message {
 // SAFETY: the pointer is the host's name for a fiber; it is only handed back to the host, on the fiber's own thread.
 unsafe impl Send for Message {}
 
-const AWAKE: u8 = 0;
-const ASLEEP: u8 = 1;
-const NOTIFIED: u8 = 2;
+const AWAKE: u32 = 0;
+const ASLEEP: u32 = 1;
+const NOTIFIED: u32 = 2;
 
 /// The part of a thread that others may touch.
 pub struct Remote {
-    /// An eventfd that ends a sleep in `poll`.
-    wake_fd: c_int,
-    /// AWAKE, ASLEEP (or about to be) or NOTIFIED (the next sleep does not happen).
-    state: AtomicU8,
+    /// An eventfd that ends a sleep in `poll`; None where the process has no descriptor left for one, and the thread sleeps
+    /// on `state`.
+    wake_fd: Option<c_int>,
+    /// AWAKE, ASLEEP (or about to be) or NOTIFIED (the next sleep does not happen). A futex.
+    state: AtomicU32,
     inbox: Sender<Message>,
     /// Fibers whose waits for locks are over, the last one first: a stack through their nodes, so that whoever ends one
     /// takes no memory.
@@ -86,16 +87,17 @@ impl Remote {
     /// The remote part of a thread of `host`'s, and where the thread finds the fibers that others wake.
     pub fn new(host: &Host) -> Result<(Self, Receiver<Message>), Errno> {
         let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
-        let eventfd = rustix::event::eventfd(0, flags)
-            .map_err(|e| Errno(e.raw_os_error()))?
-            .into_raw_fd();
-        let wake_fd = fds::adopt(eventfd);
+        let eventfd = rustix::event::eventfd(0, flags).map_err(|e| Errno(e.raw_os_error()));
+        let wake_fd = match eventfd.and_then(|eventfd| fds::adopt(eventfd.into_raw_fd())) {
+            Err(Errno::MFILE) => None,
+            result => Some(result?),
+        };
         let (inbox, messages) = crossbeam_channel::unbounded();
         let host_wake = Mutex::new(Some(HostWake(host.table.wake, host.data)));
         Ok((
             Self {
                 wake_fd,
-                state: AtomicU8::new(AWAKE),
+                state: AtomicU32::new(AWAKE),
                 inbox,
                 landed: AtomicPtr::new(null_mut()),
                 host_wake,
@@ -104,15 +106,32 @@ impl Remote {
         ))
     }
 
-    pub fn wake_fd(&self) -> c_int {
+    pub fn wake_fd(&self) -> Option<c_int> {
         self.wake_fd
+    }
+
+    /// Sleeps until a wake-up, at most for `limit`; only between `begin_sleep` and `end_sleep`.
+    pub fn sleep(&self, limit: Option<&Timespec>) {
+        let Some(wake_fd) = self.wake_fd else {
+            sys::futex_wait(&self.state, ASLEEP, false, limit);
+            return;
+        };
+        // SAFETY: open as long as `self` is.
+        let wake_fd = unsafe { BorrowedFd::borrow_raw(wake_fd) };
+        let _ = poll(&mut [PollFd::new(&wake_fd, PollFlags::IN)], limit);
+        let _ = rustix::io::read(wake_fd, &mut [0u8; 8]);
     }
 
     /// Ends the thread's sleep in `poll`, or lets its next one not happen.
     pub fn wake(&self) {
         // The swap comes after whatever the woken thread is to see; `begin_sleep` and `end_sleep` pair with it.
         if self.state.swap(NOTIFIED, Ordering::AcqRel) == ASLEEP {
-            sys::write_all(self.wake_fd, &1u64.to_ne_bytes());
+            match self.wake_fd {
+                Some(wake_fd) => sys::write_all(wake_fd, &1u64.to_ne_bytes()),
+                None => {
+                    sys::futex_wake(&self.state, 1, false);
+                }
+            }
         }
     }
 
@@ -200,8 +219,10 @@ impl Remote {
 
     /// Closes the eventfd; in the child of a fork, before the rest is leaked.
     pub fn close(&self) {
-        fds::disown(self.wake_fd);
-        let _ = sys::close(self.wake_fd);
+        if let Some(wake_fd) = self.wake_fd {
+            fds::disown(wake_fd);
+            let _ = sys::close(wake_fd);
+        }
     }
 }
 

@@ -161,9 +161,8 @@ impl Children {
         let events = libc::POLLIN;
         if self.kind == libc::P_PID
             && only_end
-            && let Ok(process) = sys::process_descriptor(self.id as pid_t)
+            && let Ok(fd) = sys::process_descriptor(self.id as pid_t).and_then(fds::adopt)
         {
-            let fd = fds::adopt(process);
             let waited = call.perform_until(&Request::Poll { fd, events }, until);
             fds::disown(fd);
             let _ = sys::close(fd);

@@ -166,16 +166,22 @@ fn take_blocked(call: &Call<'_>, set: SignalSet, info: *mut siginfo_t, deadline:
             Err(Errno::AGAIN) => {}
             taken => return taken,
         }
-        let waited = match sys::signal_descriptor(set) {
+        let next_look = deadline.min(sys::now() + LOOK_EVERY_NS);
+        let waited = match sys::signal_descriptor(set).and_then(fds::adopt) {
             Ok(fd) => {
-                let fd = fds::adopt(fd);
-                let next_look = deadline.min(sys::now() + LOOK_EVERY_NS);
                 let events = libc::POLLIN;
                 let waited = call.perform_until(&Request::Poll { fd, events }, next_look);
                 fds::disown(fd);
                 let _ = sys::close(fd);
                 waited
             }
+            // No descriptor is left.
+            Err(Errno::MFILE) => call.perform_until(
+                &Request::Wait {
+                    claim: std::ptr::null(),
+                },
+                next_look,
+            ),
             Err(error) => return Err(error),
         };
         if Errno::of(waited) == Errno::RESTART && call.interrupted() != Handled::Nothing {

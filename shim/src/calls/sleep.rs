@@ -161,7 +161,8 @@ fn sleep_until(call: &Call<'_>, deadline: Deadline) -> Slept {
 
 /// Of a clock that may be set, or goes on in suspend: a timer that the kernel keeps.
 fn sleep_by_timer(call: &Call<'_>, clock: c_int, time: timespec) -> Result<(), Errno> {
-    let timer = fds::adopt(sys::timer_descriptor(clock, time).map_err(|_| Errno::CANCELED)?);
+    let timer = sys::timer_descriptor(clock, time).and_then(fds::adopt);
+    let timer = timer.map_err(|_| Errno::CANCELED)?;
     let events = libc::POLLIN;
     let result = call.perform(&Request::Poll { fd: timer, events });
     fds::disown(timer);

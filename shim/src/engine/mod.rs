@@ -14,6 +14,7 @@ mod uring;
 
 use crate::conf::EngineChoice;
 use crate::errno::Errno;
+use crate::sys;
 use rustix::event::Timespec;
 use std::ffi::c_int;
 
@@ -66,6 +67,11 @@ pub trait Engine {
     /// Whether an operation in a large batch costs less than a system call of its own, even one that does not wait.
     fn batches(&self) -> bool;
 
+    /// Whether [`Self::poll`] can wait. Else the thread sleeps by other means.
+    fn sleeps(&self) -> bool {
+        true
+    }
+
     /// Whether it does a call on a socket as a whole, and keeps its file from the submission to the end. Else it tries one,
     /// in a form that does not wait, when the socket is ready, and accept4(2) and connect(2) not at all.
     fn does_sockets(&self) -> bool {
@@ -94,11 +100,13 @@ pub trait Engine {
 pub struct Made {
     pub engine: Option<Box<dyn Engine>>,
     pub refusals: Vec<String>,
+    /// One was refused for want of a descriptor, which is the program's own doing.
+    pub out_of_descriptors: bool,
 }
 
 /// Makes the calling thread's engine: the one chosen or the next one below it that is granted. `wake_fd` is an eventfd
-/// that must end its waits.
-pub fn make(choice: EngineChoice, wake_fd: c_int) -> Made {
+/// that must end its waits; without one there is no engine but the pool of threads.
+pub fn make(choice: EngineChoice, wake_fd: Option<c_int>) -> Made {
     type Rung = (EngineChoice, &'static str, fn(c_int) -> Result<Box<dyn Engine>, Errno>);
     const LADDER: [Rung; 3] = [
         (EngineChoice::Uring, "io_uring", |fd| Ok(Box::new(Uring::new(fd)?))),
@@ -106,21 +114,32 @@ pub fn make(choice: EngineChoice, wake_fd: c_int) -> Made {
         (EngineChoice::Threads, "threads", |fd| Ok(Box::new(Threads::new(fd)?))),
     ];
     let mut refusals = Vec::new();
+    let mut out_of_descriptors = false;
     for (rung, name, make) in LADDER {
         if rung < choice {
             continue;
         }
-        match make(wake_fd) {
+        match wake_fd.ok_or(Errno::MFILE).and_then(make) {
             Ok(engine) => {
                 return Made {
                     engine: Some(engine),
                     refusals,
+                    out_of_descriptors,
                 };
+            }
+            Err(Errno::MFILE) => {
+                refusals.push(format!("{name}: no descriptor number from {} on is free", sys::LEAST));
+                out_of_descriptors = true;
             }
             Err(error) => refusals.push(format!("{name}: {error}")),
         }
     }
-    Made { engine: None, refusals }
+    let engine = out_of_descriptors.then(|| Box::new(Threads::without_descriptors()) as Box<dyn Engine>);
+    Made {
+        engine,
+        refusals,
+        out_of_descriptors,
+    }
 }
 
 /// Whether `error`, from a completion, says that the engine did not do the operation, not what the operation gives:

@@ -88,7 +88,7 @@ impl Readiness {
     pub fn new(wake_fd: Option<c_int>) -> Result<Self, Errno> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(|e| Errno(e.raw_os_error()))?;
         let readiness = Self {
-            epoll: fds::adopt(epoll.into_raw_fd()),
+            epoll: fds::adopt(epoll.into_raw_fd())?,
             wake_fd,
             watched: Slab::new(),
             by_fd: HashMap::new(),

@@ -1,4 +1,5 @@
-//! The thread engine: streams are waited for by epoll, everything else is the offload pool's.
+//! The thread engine: streams are waited for by epoll, everything else is the offload pool's. So are streams where the
+//! process has no descriptor left for an epoll instance.
 //!
 //! This is the design of spare I/O threads that asynchronous I/O is measured against, and what works everywhere.
 
@@ -8,20 +9,32 @@ use crate::errno::Errno;
 use std::ffi::c_int;
 
 pub struct Threads {
-    readiness: Readiness,
+    readiness: Option<Readiness>,
 }
 
 impl Threads {
     pub fn new(wake_fd: c_int) -> Result<Self, Errno> {
         Ok(Self {
-            readiness: Readiness::new(Some(wake_fd))?,
+            readiness: Some(Readiness::new(Some(wake_fd))?),
         })
+    }
+
+    pub fn without_descriptors() -> Self {
+        Self { readiness: None }
     }
 }
 
 impl Engine for Threads {
     fn name(&self) -> &'static str {
-        "threads"
+        if self.readiness.is_some() {
+            "threads"
+        } else {
+            "threads without descriptors"
+        }
+    }
+
+    fn sleeps(&self) -> bool {
+        self.readiness.is_some()
     }
 
     fn batches(&self) -> bool {
@@ -29,23 +42,28 @@ impl Engine for Threads {
     }
 
     fn queue(&mut self, request: &Request, token: Token) -> bool {
+        let Some(readiness) = &mut self.readiness else {
+            return false;
+        };
         match *request {
             Request::Transfer(transfer) if !transfer.at_position() => false,
             Request::Socket(call) if !call.can_be_tried() => false,
-            Request::Transfer(_) | Request::Socket(_) | Request::Poll { .. } => self.readiness.add(request, token),
+            Request::Transfer(_) | Request::Socket(_) | Request::Poll { .. } => readiness.add(request, token),
             _ => false,
         }
     }
 
     fn cancel(&mut self, token: Token) -> bool {
-        self.readiness.remove(token)
+        self.readiness.as_mut().is_some_and(|readiness| readiness.remove(token))
     }
 
     fn submit(&mut self) {}
 
     fn poll(&mut self, wait: Wait, sink: &mut dyn Sink) {
-        if !matches!(wait, Wait::No) || !self.readiness.is_empty() {
-            self.readiness.poll(wait, sink);
+        if let Some(readiness) = &mut self.readiness
+            && (!matches!(wait, Wait::No) || !readiness.is_empty())
+        {
+            readiness.poll(wait, sink);
         }
     }
 

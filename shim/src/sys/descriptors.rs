@@ -58,11 +58,15 @@ pub fn same_open_file(a: c_int, b: c_int) -> Option<bool> {
     Some(order == 0)
 }
 
-/// A copy of one of the shim's own descriptors with a number that programs do not use: they close the low ones, and
-/// expect those they open. None when there is no such number.
+/// The lowest number that a descriptor of the shim's own may have. Programs name those below: standard streams, `exec 4>file`
+/// of a shell, the sockets that a service manager passes on.
+pub const LEAST: c_int = 10;
+
+/// A duplicate of one of the shim's own descriptors, with a number that programs do not name: one of the last 64, or of the
+/// upper half where the limit is low, or else any from [`LEAST`] on. None when all of these are taken.
 pub fn duplicate_out_of_the_way(fd: c_int) -> Option<c_int> {
-    // The last 64 numbers, or what there is.
-    duplicate_from(fd, descriptor_limit().saturating_sub(64))
+    let limit = descriptor_limit();
+    duplicate_from(fd, limit.saturating_sub(64).max(limit / 2)).or_else(|| duplicate_from(fd, 0))
 }
 
 /// A copy of a descriptor to wait on, in the upper half of the numbers, for there may be many. None when it is full.
@@ -72,6 +76,7 @@ pub fn duplicate_to_wait_on(fd: c_int) -> Option<c_int> {
 
 fn duplicate_from(fd: c_int, from: usize) -> Option<c_int> {
     let (call, command) = (Sysno::fcntl as usize, libc::F_DUPFD_CLOEXEC as usize);
+    let from = from.max(LEAST as usize);
     // SAFETY: touches no memory.
     let high = outcome(unsafe { raw::syscall3(call, fd as usize, command, from) }).ok()?;
     Some(high as c_int)

@@ -52,11 +52,12 @@ pub fn futex_wake(word: &AtomicU32, most: u32, shared: bool) -> usize {
     unsafe { call(Sysno::futex, [at, operation, most as usize, 0, 0, 0]) }.unwrap_or(0)
 }
 
-/// Waits on `word` while it is `value`; may return early.
-pub fn futex_wait(word: &AtomicU32, value: u32, shared: bool) {
+/// Waits on `word` while it is `value`, at most for `limit`; may return early.
+pub fn futex_wait(word: &AtomicU32, value: u32, shared: bool, limit: Option<&rustix::thread::Timespec>) {
     let private = if shared { 0 } else { libc::FUTEX_PRIVATE_FLAG };
     let operation = (libc::FUTEX_WAIT | private) as usize;
     let at = std::ptr::from_ref(word).addr();
-    // SAFETY: the kernel reads the word, which is alive.
-    let _ = unsafe { call(Sysno::futex, [at, operation, value as usize, 0, 0, 0]) };
+    let limit = limit.map_or(0, |limit| std::ptr::from_ref(limit).addr());
+    // SAFETY: the kernel reads the word and the time, which are alive.
+    let _ = unsafe { call(Sysno::futex, [at, operation, value as usize, limit, 0, 0]) };
 }

@@ -30,7 +30,6 @@ use crossbeam_channel::Receiver;
 use std::cell::{Cell, RefCell, UnsafeCell};
 use std::collections::HashSet;
 use std::ffi::{c_int, c_void};
-use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 /// Where the engine reports to, while it polls.
@@ -77,6 +76,8 @@ pub struct Thread {
     queued: Cell<u32>,
     /// The engine makes something of batches; taken to be so until it is made.
     batches: Cell<bool>,
+    /// There is no engine that this thread can sleep in.
+    sleeps_without_engine: Cell<bool>,
     /// Calls left before the running fiber lets others run.
     budget: Cell<u32>,
     /// When it used that up for the first time in its turn, if it has.
@@ -115,6 +116,7 @@ impl Thread {
             waiting_turn: Cell::new(0),
             queued: Cell::new(0),
             batches: Cell::new(true),
+            sleeps_without_engine: Cell::new(true),
             budget: Cell::new(INLINE_BUDGET),
             turn_since: Cell::new(None),
             opens: Cell::new(Opens::NOTHING),
@@ -221,11 +223,15 @@ impl Thread {
         let _off = OffFiber::enter();
         let errno = errno::get();
         let choice = start::conf().engine;
-        let Made { engine, refusals } = engine::make(choice, self.remote.wake_fd());
+        let Made {
+            engine,
+            refusals,
+            out_of_descriptors,
+        } = engine::make(choice, self.remote.wake_fd());
         let name = engine.as_ref().map_or("sync", |engine| engine.name());
         for refusal in &refusals {
             // What was asked for by name is missed; auto takes what there is.
-            let level = if choice == EngineChoice::Auto {
+            let level = if choice == EngineChoice::Auto || out_of_descriptors {
                 Level::Info
             } else {
                 Level::Warn
@@ -239,6 +245,7 @@ impl Thread {
         });
         *slot = engine.map_or(EngineSlot::Refused, |engine| {
             self.batches.set(engine.batches());
+            self.sleeps_without_engine.set(!engine.sleeps());
             EngineSlot::Made(engine)
         });
         errno::set(errno);
@@ -270,17 +277,17 @@ impl Thread {
         let wait = if sleeps { wait } else { Wait::No };
         // SAFETY: this thread's alone, and the only borrow meanwhile: the landings touch the flights and the host, neither of
         // which reach the engine.
-        match unsafe { &mut *self.engine.get() } {
-            EngineSlot::Made(engine) => {
-                let queued = self.queued.replace(0);
-                if self.stats.timed() && queued > 0 {
-                    self.stats.submitted(u64::from(queued));
-                }
-                let mut landings = Landings { thread: self, unparked };
-                engine.poll(wait, &mut landings);
-                unparked = landings.unparked;
+        if let EngineSlot::Made(engine) = unsafe { &mut *self.engine.get() } {
+            let queued = self.queued.replace(0);
+            if self.stats.timed() && queued > 0 {
+                self.stats.submitted(u64::from(queued));
             }
-            EngineSlot::Unmade | EngineSlot::Refused => self.sleep_without_engine(wait),
+            let mut landings = Landings { thread: self, unparked };
+            engine.poll(wait, &mut landings);
+            unparked = landings.unparked;
+        }
+        if self.sleeps_without_engine.get() && !matches!(wait, Wait::No) {
+            self.remote.sleep(wait.timeout().as_ref());
         }
         if sleeps {
             self.remote.end_sleep();
@@ -313,17 +320,6 @@ impl Thread {
         self.remote
             .take_landed(|token| unparked += usize::from(self.complete(token, 0)));
         unparked
-    }
-
-    fn sleep_without_engine(&self, wait: Wait) {
-        use rustix::event::{PollFd, PollFlags, poll};
-        if matches!(wait, Wait::No) {
-            return;
-        }
-        // SAFETY: the eventfd is ours until detach.
-        let fd = unsafe { BorrowedFd::borrow_raw(self.remote.wake_fd()) };
-        let _ = poll(&mut [PollFd::new(&fd, PollFlags::IN)], wait.timeout().as_ref());
-        let _ = rustix::io::read(fd, &mut [0u8; 8]);
     }
 
     /// What a parked fiber waits for.

@@ -333,7 +333,7 @@ fn wake_thread(word: &AtomicU32, shared: bool) {
 fn block(mutex: &Mutex) {
     let shared = mutex.kind.load(Relaxed) & SHARED != 0;
     while mutex.word.swap(2, Acquire) != 0 {
-        sys::futex_wait(&mutex.word, 2, shared);
+        sys::futex_wait(&mutex.word, 2, shared, None);
     }
 }
 

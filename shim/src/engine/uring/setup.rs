@@ -21,7 +21,7 @@ pub fn build() -> Result<IoUring, Errno> {
             builder.setup_cqsize(completions).setup_clamp();
             set_flags(&mut builder, richness);
             match builder.build(submissions).map_err(Errno::from) {
-                Ok(ring) => return Ok(adopt(ring)),
+                Ok(ring) => return adopt(ring),
                 Err(e @ Errno::INVAL) => error = e,
                 Err(e @ Errno::NOMEM) => {
                     error = e;
@@ -69,13 +69,14 @@ pub fn prove(ring: &mut IoUring) -> Result<(), Errno> {
     Ok(())
 }
 
-/// The same ring under a number that is out of the program's way, marked as ours.
-fn adopt(ring: IoUring) -> IoUring {
+/// The same ring under a number that is out of the program's way, marked as ours; EMFILE when no such number is free.
+fn adopt(ring: IoUring) -> Result<IoUring, Errno> {
     let fd = ring.as_raw_fd();
     fds::mark_ours(fd, true);
     let params = ring.params().clone();
     let Some(high) = sys::duplicate_out_of_the_way(fd) else {
-        return ring;
+        fds::disown(fd);
+        return Err(Errno::MFILE);
     };
     fds::mark_ours(high, true);
     // SAFETY: `high` is a ring that was made with these parameters, and nobody else's.
@@ -88,11 +89,13 @@ fn adopt(ring: IoUring) -> IoUring {
                 // Closed by number, by another thread: its mappings are all that is left, and not worth the risk.
                 std::mem::forget(ring);
             }
-            moved
+            Ok(moved)
         }
-        Err(_) => {
+        Err(error) => {
             fds::disown(high);
-            ring
+            let _ = sys::close(high);
+            fds::disown(fd);
+            Err(error.into())
         }
     }
 }

@@ -1,0 +1,78 @@
+//! A process that may have few descriptors: the shim leaves the numbers below 10 alone, and where there are no others it
+//! does without any.
+
+use testprogs::{Flavor, Outcome, Run, Tool, program};
+
+const ENGINES: [&str; 3] = ["uring", "aio", "threads"];
+
+fn few(args: &[&str], workers: &str) -> Run {
+    Run::new(program("fewdescriptors", Flavor::Plain))
+        .args(args)
+        .env("FIBER_WORKERS", workers)
+}
+
+/// Runs it with each engine, and wants what a program that has the numbers from 3 to 9 for itself prints. (Without the shim
+/// its fibers would block their thread for ever.)
+#[track_caller]
+fn same_with_each_engine(args: &[&str]) -> Vec<Outcome> {
+    let full = args.len() > 1;
+    let expected = if full {
+        "child: 0\n"
+    } else {
+        "child: 10240\nlow: 4\nopened: 7\nopened: 8\nopened: 9\n"
+    };
+    let mut outcomes = Vec::new();
+    for engine in ENGINES {
+        for workers in ["1", "3"] {
+            let run = few(args, workers)
+                .preload(true)
+                .env("AIOSHIM_ENGINE", engine)
+                .env("AIOSHIM_STATS", "json");
+            let outcome = run.run().success();
+            assert_eq!(outcome.text(), expected, "{engine}: {}", outcome.report());
+            outcomes.push(outcome);
+        }
+    }
+    outcomes
+}
+
+#[test]
+fn the_shim_takes_no_number_below_10() {
+    for limit in ["1024", "64", "40", "20"] {
+        same_with_each_engine(&[limit]);
+    }
+}
+
+#[test]
+fn without_a_number_from_10_on_the_pool_of_threads_does_everything() {
+    for outcome in same_with_each_engine(&["10"])
+        .into_iter()
+        .chain(same_with_each_engine(&["20", "full"]))
+    {
+        let told = outcome.error_text();
+        assert!(told.contains("threads without descriptors"), "{}", outcome.report());
+    }
+}
+
+#[test]
+fn a_shell_opens_the_numbers_it_names_with_64_descriptors() {
+    let Some(bash) = Tool::find("bash") else { return };
+    let script = "ulimit -n 64; exec $BASH -c 'exec 3>a 4>b 5>c 9>d && echo x >&4 && cat b; exec {n}>e; echo $n; rm ?'";
+    let run = |engine: Option<&str>| {
+        let dir = testprogs::Scratch::new();
+        let run = Run::new(bash.path()).args(["-c", script]).dir(dir.path());
+        let run = match engine {
+            Some(engine) => run
+                .preload(true)
+                .env("AIOSHIM_MAIN", "fiber")
+                .env("AIOSHIM_ENGINE", engine),
+            None => run,
+        };
+        let outcome = run.run().success();
+        (outcome.text(), outcome.error_text())
+    };
+    let plain = run(None);
+    for engine in ENGINES {
+        assert_eq!(run(Some(engine)), plain, "{engine}");
+    }
+}
