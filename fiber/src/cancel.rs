@@ -70,10 +70,10 @@ impl Requests {
         core::mem::take(&mut *self.of.lock())
     }
 
-    /// In a forked child: whoever held the lock is not there.
+    /// In a forked child: whoever held the lock is not there. What it was changing is leaked, not dropped.
     pub(crate) fn forget(&self) {
         self.of.release();
-        self.take();
+        core::mem::forget(self.take());
     }
 }
 

@@ -2,13 +2,14 @@
 //!
 //! Invariant: in the child no other fiber of the parent ever runs. Their records are freed, so joining one is `ESRCH`;
 //! their places in wait queues are passed over (the epoch tells); their stacks stay as they are, for the surviving fiber
-//! may hold pointers into them.
+//! may hold pointers into them. What another thread could be changing at the moment of the fork is not read: other
+//! workers, and the values of other fibers, are leaked.
 
 use crate::fiber::Fiber;
+use crate::spin::SpinLock;
 use crate::worker::Worker;
 use crate::{debug, key, slab, stack, tls};
-use core::sync::atomic::{AtomicU32, Ordering};
-use std::sync::Once;
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 /// How many forks on fibers lie between the first process and this one.
 static EPOCH: AtomicU32 = AtomicU32::new(0);
@@ -18,17 +19,23 @@ pub(crate) fn epoch() -> u32 {
     EPOCH.load(Ordering::Relaxed)
 }
 
-/// Registers the handlers, once.
-pub(crate) fn install() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
+/// Held while a runtime is set up, which may do what is done once per process. The child may set one up, too.
+static STARTING: SpinLock<()> = SpinLock::new(());
+
+/// Sets a runtime up, by `start`: no other thread does meanwhile, and none forks. Registers the handlers the first time.
+pub(crate) fn starting<R>(start: impl FnOnce() -> R) -> R {
+    static INSTALLED: AtomicBool = AtomicBool::new(false);
+    if !INSTALLED.swap(true, Ordering::Relaxed) {
         // SAFETY: the handlers do what is allowed in them: they take and release locks of ours.
         unsafe { libc::pthread_atfork(Some(before), Some(after), Some(in_child)) };
-    });
+    }
+    let _starting = STARTING.lock();
+    start()
 }
 
 /// Takes the library's own locks, so that no other thread holds one in the child.
 extern "C" fn before() {
+    STARTING.acquire();
     slab::SPARE.acquire();
     stack::acquire_spare();
     key::acquire();
@@ -40,6 +47,7 @@ extern "C" fn after() {
     key::release();
     stack::release_spare();
     slab::SPARE.release();
+    STARTING.release();
 }
 
 extern "C" fn in_child() {
@@ -79,8 +87,9 @@ fn go_on_alone(worker: &Worker, me: &Fiber) {
             }
         } else if ours {
             fiber.timer.set(crate::fiber::NO_TIMER);
-            // SAFETY: the fiber does not run in this process, so nobody else touches its values.
-            unsafe { *fiber.values.get() = None };
+            // SAFETY: the fiber does not run in this process, so nobody else touches its values. They are leaked, not
+            // dropped: another worker may have been changing them.
+            unsafe { fiber.values.get().write(None) };
             worker.records.put(fiber);
         }
     });

@@ -62,6 +62,11 @@ struct Shim {
     cancel: Option<extern "C" fn(*mut c_void, *const c_void) -> c_int>,
 }
 
+/// Looks the shim up, so that no thread finds another at it.
+pub(crate) fn find() {
+    shim();
+}
+
 /// The shim, when it is there.
 fn shim() -> Option<&'static Shim> {
     static SHIM: OnceLock<Option<Shim>> = OnceLock::new();

@@ -66,8 +66,10 @@ pub(crate) fn run(setup: Setup, entry: Entry, arg: *mut c_void) -> Result<*mut c
     if tls::worker().is_some() {
         return Err(Errno::EBUSY);
     }
-    overflow::install();
-    fork::install();
+    fork::starting(|| {
+        overflow::install();
+        host::find();
+    });
     let runtime = Box::new(Runtime {
         all: UnsafeCell::new(Vec::with_capacity(setup.workers)),
         first: AtomicUsize::new(0),

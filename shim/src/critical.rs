@@ -7,10 +7,10 @@
 //! Invariant: every lock of the shim's own is one of these, and every channel is used in such a section, or off a fiber.
 
 use crate::thread::Thread;
-use crate::tls;
+use crate::{sys, tls};
 use std::ops::{Deref, DerefMut};
 use std::ptr::null;
-use std::sync::PoisonError;
+use std::sync::{PoisonError, TryLockError};
 
 /// A critical section, until it is dropped. They nest: one that began later ends sooner.
 pub struct Section {
@@ -79,6 +79,9 @@ pub fn in_program<R>(thread: &Thread, code: impl FnOnce() -> R) -> R {
     result
 }
 
+/// How long a fork waits for a lock that is held for microseconds.
+const GIVE_UP_FORKING_NS: u64 = 1_000_000_000;
+
 /// A mutex, held in a critical section. One whose holder panicked is as good as any.
 pub struct Mutex<T>(std::sync::Mutex<T>);
 
@@ -99,11 +102,18 @@ impl<T> Mutex<T> {
         MutexGuard { guard, section }
     }
 
-    /// None while somebody holds it; or, in the child of a fork, held it.
-    pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
-        let section = enter();
-        let guard = self.0.try_lock().ok()?;
-        Some(MutexGuard { guard, section })
+    /// Locks it for the forking thread, which runs no handler until it unlocks. Not by a wait of std's, which is a hook.
+    /// None if its holder does not let go: it is this thread, in code that a handler interrupted to fork.
+    pub fn lock_before_fork(&self) -> Option<std::sync::MutexGuard<'_, T>> {
+        let give_up = sys::now() + GIVE_UP_FORKING_NS;
+        loop {
+            match self.0.try_lock() {
+                Ok(guard) => return Some(guard),
+                Err(TryLockError::Poisoned(held)) => return Some(held.into_inner()),
+                Err(TryLockError::WouldBlock) if sys::now() > give_up => return None,
+                Err(TryLockError::WouldBlock) => rustix::thread::sched_yield(),
+            }
+        }
     }
 }
 

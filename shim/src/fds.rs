@@ -120,9 +120,35 @@ pub fn is_ours(fd: c_int) -> bool {
     slot(fd).is_some_and(|slot| slot.load(Ordering::Relaxed) & OURS != 0)
 }
 
+/// A bit for each page of the table that ever had a descriptor of the shim's own: a child looks at no others.
+static PAGES_WITH_OURS: [AtomicU64; CAPACITY / WORDS_IN_PAGE / 64] = [const { AtomicU64::new(0) }; _];
+const WORDS_IN_PAGE: usize = 512;
+
+/// In the child of a fork: hands each of the shim's own descriptors, which are the parent's, to `each`, and forgets it.
+pub fn take_ours(mut each: impl FnMut(c_int)) {
+    for (n, bits) in PAGES_WITH_OURS.iter().enumerate() {
+        let mut bits = bits.swap(0, Ordering::Relaxed);
+        while bits != 0 {
+            let page = n * 64 + bits.trailing_zeros() as usize;
+            bits &= bits - 1;
+            for fd in page * WORDS_IN_PAGE..(page + 1) * WORDS_IN_PAGE {
+                let fd = fd as c_int;
+                if is_ours(fd) {
+                    mark_ours(fd, false);
+                    each(fd);
+                }
+            }
+        }
+    }
+}
+
 /// Marks a descriptor of the shim's own, or takes the mark off.
 pub fn mark_ours(fd: c_int, ours: bool) {
     if let Some(slot) = slot(fd) {
+        if ours {
+            let page = fd as usize / WORDS_IN_PAGE;
+            PAGES_WITH_OURS[page / 64].fetch_or(1 << (page % 64), Ordering::Relaxed);
+        }
         slot.store(if ours { OURS } else { 0 }, Ordering::Relaxed);
         HIGH.fetch_max(fd as u32 + 1, Ordering::Relaxed);
     }

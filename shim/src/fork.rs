@@ -1,13 +1,22 @@
-//! fork(2): the child goes on on the current fiber, with a fresh engine; the parent notices nothing.
+//! fork(2): the child continues on the current fiber with a new engine; the parent is not disturbed.
 //!
-//! Only the forking thread exists in the child. Locks that another thread held at that moment stay locked for ever, so
-//! the child does not lock what was shared: it replaces it.
+//! Only the forking thread exists in the child. Another thread of the parent may have been in the middle of any change at
+//! the moment of the fork, so the child never reads what such a thread could be changing without a lock: its attached
+//! thread, its engine, its channels and its wait queues are leaked. The child needs three things of the others, and each
+//! is consistent by construction: the numbers of the shim's descriptors (atomics, [`fds::take_ours`]), and the marked
+//! streams and the owners of special mutexes, whose locks the forking thread holds across the fork. All other shared
+//! state is replaced ([`Renewable`]).
 
 use crate::calls::locks;
 use crate::critical::Mutex;
+use crate::sys::SignalSet;
 use crate::thread::Thread;
-use crate::{calls, escapes, pool, position, stall, start, stats, stdio, tls, trace};
-use std::cell::UnsafeCell;
+use crate::{calls, escapes, fds, pool, position, signal, stall, start, stats, stdio, sys, tls, trace};
+use std::cell::{RefCell, UnsafeCell};
+use std::mem::ManuallyDrop;
+use std::ptr::null_mut;
+use std::sync::MutexGuard;
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
 /// A static that the child of a fork can replace.
 pub struct Renewable<T>(UnsafeCell<T>);
@@ -35,31 +44,100 @@ impl<T> Renewable<T> {
     }
 }
 
-struct Attached(*mut Thread);
+/// Held while a thread attaches, which may do what is done once per process. The child may attach threads, too.
+static ATTACHING: Renewable<Mutex<()>> = Renewable::new(Mutex::new(()));
 
-// SAFETY: the pointer is only followed by its own thread, or in the child of a fork, where that thread is gone.
-unsafe impl Send for Attached {}
-
-/// The attached threads, for the child.
-static THREADS: Renewable<Mutex<Vec<Attached>>> = Renewable::new(Mutex::new(Vec::new()));
-
-pub fn attached(thread: *mut Thread) {
-    THREADS.get().lock().push(Attached(thread));
+/// Attaches a thread, by `attach`: no other thread does meanwhile, and none forks.
+pub fn attaching<R>(attach: impl FnOnce() -> R) -> R {
+    let _attaching = ATTACHING.get().lock();
+    attach()
 }
 
-pub fn detached(thread: *mut Thread) {
-    THREADS.get().lock().retain(|attached| attached.0 != thread);
+/// What the forking thread holds from before the fork until after it.
+struct Held {
+    /// What was blocked; meanwhile no handler runs, which could want one of the locks.
+    mask: SignalSet,
+    _attaching: Option<MutexGuard<'static, ()>>,
+    streams: Option<stdio::monitor::Locked>,
+    owners: Option<locks::LockedOwners>,
 }
 
-/// Runs in each child from now on.
+thread_local! {
+    /// This thread's, during a fork. It is not dropped with the thread, so that it needs no destructor.
+    static HELD: RefCell<ManuallyDrop<Option<Held>>> = const { RefCell::new(ManuallyDrop::new(None)) };
+}
+
+fn take_held() -> Option<Held> {
+    HELD.with_borrow_mut(|held| held.take())
+}
+
+/// A word that the kernel clears in each child that gets a copy of this memory; null where the kernel cannot do that.
+static ORIGINAL: AtomicPtr<AtomicBool> = AtomicPtr::new(null_mut());
+
+/// Makes [`ORIGINAL`].
+fn mark_memory() {
+    use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous};
+    const PAGE: usize = 4096;
+    // SAFETY: a new anonymous mapping overlaps nothing, and the advice is about that mapping alone.
+    let page = unsafe {
+        mmap_anonymous(null_mut(), PAGE, ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE)
+            .and_then(|page| madvise(page, PAGE, Advice::LinuxWipeOnFork).map(|()| page))
+    };
+    if let Ok(page) = page {
+        let word = page.cast::<AtomicBool>();
+        // SAFETY: the page is never unmapped, and zeroes are a valid AtomicBool.
+        unsafe { &*word }.store(true, Ordering::Relaxed);
+        ORIGINAL.store(word, Ordering::Relaxed);
+    }
+}
+
+/// Whether this is a child that no fork handler ran in: by _Fork(3), clone(2) or a system call. Then the threads that
+/// hold the shim's locks, or do its jobs, are not here.
+pub fn is_bare_child() -> bool {
+    // SAFETY: null, or a word that stays.
+    unsafe { ORIGINAL.load(Ordering::Relaxed).as_ref() }.is_some_and(|word| !word.load(Ordering::Relaxed))
+}
+
+/// Has each fork from now on prepared for, and cleaned up after.
 pub fn watch() {
-    // SAFETY: `child` is a function that stays.
-    unsafe { libc::pthread_atfork(None, None, Some(child)) };
+    mark_memory();
+    // SAFETY: the handlers are functions that stay.
+    unsafe { libc::pthread_atfork(Some(before), Some(after), Some(child)) };
+}
+
+extern "C" fn before() {
+    let held = Held {
+        mask: sys::block(signal::HOLDABLE),
+        _attaching: ATTACHING.get().lock_before_fork(),
+        streams: stdio::monitor::lock_before_fork(),
+        owners: locks::lock_owners_before_fork(),
+    };
+    HELD.set(ManuallyDrop::new(Some(held)));
+}
+
+extern "C" fn after() {
+    if let Some(held) = take_held() {
+        let mask = held.mask;
+        drop(held);
+        sys::set_blocked(mask);
+    }
 }
 
 extern "C" fn child() {
+    let held = take_held();
+    let mask = held.as_ref().map(|held| held.mask);
+    // SAFETY: null, or a word that stays.
+    if let Some(word) = unsafe { ORIGINAL.load(Ordering::Relaxed).as_ref() } {
+        word.store(true, Ordering::Relaxed);
+    }
+    if let Some(Held { streams, owners, .. }) = held {
+        stdio::monitor::restore(streams);
+        // SAFETY: a fork's child has one thread, and it holds no reference to them.
+        unsafe { locks::keep_owners(owners) };
+    }
     // SAFETY: a fork's child has one thread, and it is in none of the functions that read these.
     unsafe {
+        ATTACHING.renew(Mutex::new(()));
         stats::forget_all();
         trace::forget_all();
         escapes::forget_all();
@@ -73,28 +151,42 @@ extern "C" fn child() {
     // In a handler the thread is off its fiber, and is to be back on it afterwards.
     let (here, attached) = (tls::here(), tls::attached().cast_mut());
     tls::set_here(std::ptr::null());
-    // A lock that was held when the parent forked stays so: then descriptors stay open, until exec closes them.
-    if let Some(threads) = THREADS.get().try_lock() {
-        for Attached(thread) in threads.iter() {
-            // SAFETY: its thread does not exist here, or is this one, which is in none of the functions that borrow it.
-            unsafe { &mut **thread }.abandon();
-        }
-    }
     position::renew(usize::from(!attached.is_null()));
-    // SAFETY: one thread, and the guard above is gone.
-    unsafe { THREADS.renew(Mutex::new(Vec::new())) };
-    if attached.is_null() {
-        return;
+    // Rings, eventfds and duplicates are the parent's; open in the child they would keep the parent's files open.
+    fds::take_ours(|descriptor| {
+        let _ = sys::close(descriptor);
+    });
+    let base = if attached.is_null() {
+        mask
+    } else {
+        // SAFETY: this thread's own, alive while attached, and no reference to it is live.
+        unsafe { begin_anew(attached, here, mask) }
+    };
+    if let Some(base) = base {
+        sys::set_blocked(base);
     }
-    // SAFETY: this thread's own, alive while attached.
-    let host = *unsafe { &*attached }.host();
-    // Without an eventfd to be had the child's fibers go on as if never attached.
-    if let Ok(fresh) = Thread::new(host) {
-        // SAFETY: this thread's own, alive while attached.
-        fresh.files().inherit(unsafe { &*attached }.files(), host.running());
-        // SAFETY: the old value is leaked, not dropped: its engine and eventfd are abandoned already.
-        unsafe { attached.write(fresh) };
-        self::attached(attached);
-        tls::set_here(here);
+}
+
+/// Puts a new `Thread` in the place of the forking thread's. Returns what is to be blocked from here on.
+///
+/// # Safety
+/// `attached` is the calling thread's own, and no reference to it is live.
+unsafe fn begin_anew(attached: *mut Thread, here: *const Thread, mask: Option<SignalSet>) -> Option<SignalSet> {
+    // SAFETY: the caller's promise.
+    let old = unsafe { &*attached };
+    let host = *old.host();
+    // Signals that the parent holds back are blocked, and pending in the parent alone.
+    let base = old.signals().held().map_or(mask, |(_, base)| Some(base));
+    match Thread::new(host) {
+        Ok(fresh) => {
+            fresh.files().inherit(old.files(), host.running());
+            // SAFETY: the caller's promise; `old` is not used any more. What it refers to is leaked, not dropped: its
+            // engine is the parent's.
+            unsafe { attached.write(fresh) };
+            tls::set_here(here);
+        }
+        // Without an eventfd to be had the child's fibers continue as if never attached.
+        Err(_) => old.set_defunct(),
     }
+    base
 }

@@ -217,11 +217,13 @@ unsafe fn attach(table: *const Table, data: *mut c_void, out: *mut *mut Thread) 
 
 /// Attaches the calling thread, which is not, to `host`.
 pub fn attach_to(host: Host) -> Result<*mut Thread, Errno> {
-    fds::init();
-    signal::wrap_all();
-    stdio::convert();
-    let thread = Box::into_raw(Box::new(Thread::new(host)?));
-    fork::attached(thread);
+    let thread = fork::attaching(|| {
+        fds::init();
+        signal::wrap_all();
+        stdio::convert();
+        Thread::new(host)
+    })?;
+    let thread = Box::into_raw(Box::new(thread));
     position::attached();
     tls::set_attached(thread);
     tls::set_here(thread);
@@ -242,7 +244,6 @@ pub unsafe extern "C" fn aioshim_detach(thread: *mut Thread) -> c_int {
     tls::set_here(std::ptr::null());
     tls::set_attached(std::ptr::null());
     position::detached();
-    fork::detached(thread);
     // SAFETY: made by `attach` as a Box; nothing refers to it any more.
     drop(unsafe { Box::from_raw(thread) });
     0

@@ -13,7 +13,7 @@ use crate::critical::{Condvar, Mutex};
 use crate::engine::{self, KernelCall, Names, Request, Run, Token, Transfer, Way};
 use crate::errno;
 use crate::fds;
-use crate::fork::Renewable;
+use crate::fork::{self, Renewable};
 use crate::log;
 use crate::remote::Remote;
 use crate::signal;
@@ -337,9 +337,9 @@ impl Drop for Unbounded {
 pub fn await_jobs(fd: c_int) {
     let errno = errno::get();
     match POOL.get().get() {
-        Some(pool) => pool.busy.wait(fd),
+        Some(pool) if !fork::is_bare_child() => pool.busy.wait(fd),
         // The child of a fork: they are the parent's.
-        None => fds::set_busy(fd, false),
+        _ => fds::set_busy(fd, false),
     }
     errno::set(errno);
 }

@@ -99,6 +99,7 @@ probes! {
     signals, [1, 3];
     rlimit, [1, 3];
     handlers, [1, 3];
+    forkamid, [3];
     vforking, [1, 3];
     cloning, [1, 3];
     execing, [1, 3];

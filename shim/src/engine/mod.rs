@@ -91,9 +91,6 @@ pub trait Engine {
     /// Submits what is queued and reports completions. Waits for a first one as `wait` says; ends early when the thread
     /// is woken.
     fn poll(&mut self, wait: Wait, sink: &mut dyn Sink);
-
-    /// In the child of a fork: lets go of this process's copy without touching the parent's operations.
-    fn abandon(self: Box<Self>);
 }
 
 /// An engine, and why those above it on the ladder were refused: their own words, for the log and the statistics.

@@ -66,6 +66,4 @@ impl Engine for Threads {
             readiness.poll(wait, sink);
         }
     }
-
-    fn abandon(self: Box<Self>) {}
 }

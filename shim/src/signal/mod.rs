@@ -46,7 +46,7 @@ const FAULTS: SignalSet = bit(libc::SIGSEGV)
 const OF_LIBC: SignalSet = bit(32) | bit(33);
 
 /// All that is blocked while signals are held back.
-const HOLDABLE: SignalSet = !(FAULTS | OF_LIBC);
+pub const HOLDABLE: SignalSet = !(FAULTS | OF_LIBC);
 
 /// What running the handlers came to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

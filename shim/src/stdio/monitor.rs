@@ -23,7 +23,7 @@ use std::ptr::null_mut;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-struct Mark {
+pub struct Mark {
     windows: Windows,
     /// The parked fiber, and its OS thread.
     fiber: *mut c_void,
@@ -42,7 +42,7 @@ unsafe impl Send for Waiter {}
 // SAFETY: as above; the parked one's is only compared.
 unsafe impl Send for Mark {}
 
-type Marks = BTreeMap<usize, Mark>;
+pub type Marks = BTreeMap<usize, Mark>;
 
 static MARKS: Renewable<Mutex<Marks>> = Renewable::new(Mutex::new(Marks::new()));
 /// Plain threads wait here for any mark to be taken off.
@@ -232,20 +232,29 @@ pub fn await_unmarked(file: *const File) -> bool {
     true
 }
 
+/// The marks, held by the forking thread across the fork.
+pub type Locked = std::sync::MutexGuard<'static, Marks>;
+
+/// Before a fork: no other thread is changing the marks, or a stream's windows, when the process is copied.
+pub fn lock_before_fork() -> Option<Locked> {
+    MARKS.get().lock_before_fork()
+}
+
 /// In the child of a fork, where no fiber is parked: its streams are as those of a thread that the parent has and the
 /// child has not.
+pub fn restore(locked: Option<Locked>) {
+    for (file, mark) in locked.iter().flat_map(|marks| marks.iter()) {
+        // SAFETY: a marked stream is open: its fiber is inside.
+        unsafe { mark.windows.restore(*file as *mut File) };
+    }
+}
+
+/// In the child of a fork, after [`restore`].
 ///
 /// # Safety
 /// The process has one thread, and it is in none of the functions here.
 pub unsafe fn renew() {
-    // A lock that was held when the parent forked stays so: then those streams stay as they are.
-    if let Some(marks) = MARKS.get().try_lock() {
-        for (file, mark) in marks.iter() {
-            // SAFETY: a marked stream is open: its fiber is inside.
-            unsafe { mark.windows.restore(*file as *mut File) };
-        }
-    }
-    // SAFETY: vouched for by the caller; the guard above is gone.
+    // SAFETY: vouched for by the caller.
     unsafe {
         MARKS.renew(Mutex::new(Marks::new()));
         TAKEN_OFF.renew(Condvar::new());

@@ -187,8 +187,10 @@ impl Thread {
     }
 
     pub fn let_go(&self, duplicate: c_int) {
-        self.kept.borrow_mut().remove(&duplicate);
-        fds::disown(duplicate);
-        let _ = sys::close(duplicate);
+        // A handler that the fiber ran meanwhile may have forked: the child has none of the parent's duplicates.
+        if self.kept.borrow_mut().remove(&duplicate) {
+            fds::disown(duplicate);
+            let _ = sys::close(duplicate);
+        }
     }
 }

@@ -25,7 +25,7 @@ use crate::stats::Stats;
 use crate::stdio::Files;
 use crate::tls::{self, OffFiber};
 use crate::trace::{Record, Trace};
-use crate::{errno, fds, hooks, log, start, sys};
+use crate::{errno, hooks, log, start, sys};
 use crossbeam_channel::Receiver;
 use std::cell::{Cell, RefCell, UnsafeCell};
 use std::collections::HashSet;
@@ -352,16 +352,8 @@ impl Thread {
         true
     }
 
-    /// In the child of a fork, for each thread of the parent: lets go of what the child must not touch.
-    pub fn abandon(&mut self) {
-        if let EngineSlot::Made(engine) = std::mem::replace(self.engine.get_mut(), EngineSlot::Unmade) {
-            engine.abandon();
-        }
-        for duplicate in self.kept.take() {
-            fds::disown(duplicate);
-            let _ = sys::close(duplicate);
-        }
-        self.remote.close();
+    /// In the child of a fork, where it could not be replaced by a new one: its polls return at once.
+    pub fn set_defunct(&self) {
         self.defunct.set(true);
     }
 }

@@ -35,6 +35,8 @@ use std::ffi::c_int;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+pub use special::{LockedOwners, keep as keep_owners, lock_before_fork as lock_owners_before_fork};
+
 static LOT: Renewable<Lot<Parked>> = Renewable::new(Lot::new());
 
 /// In the child of a fork: the fibers that waited do not exist there.
@@ -45,7 +47,6 @@ pub unsafe fn renew() {
     // SAFETY: vouched for by the caller.
     unsafe { LOT.renew(Lot::new()) };
     once::renew();
-    special::renew();
 }
 
 /// Looks up what locks need, before any of them is used in a hurry.

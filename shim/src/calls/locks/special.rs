@@ -19,13 +19,21 @@ use std::ffi::c_void;
 /// The mutexes, by address, that count their owners, and the fibers that hold them.
 static OWNERS: Renewable<Mutex<Vec<(usize, usize)>>> = Renewable::new(Mutex::new(Vec::new()));
 
-pub fn renew() {
-    if let Some(owners) = OWNERS.get().try_lock() {
-        let kept = owners.clone();
-        drop(owners);
-        // SAFETY: the child of a fork has one thread, and the guard above is gone.
-        unsafe { OWNERS.renew(Mutex::new(kept)) };
-    }
+/// The owners, held by the forking thread across the fork.
+pub type LockedOwners = std::sync::MutexGuard<'static, Vec<(usize, usize)>>;
+
+pub fn lock_before_fork() -> Option<LockedOwners> {
+    OWNERS.get().lock_before_fork()
+}
+
+/// In the child of a fork: its fiber still has the mutexes it had.
+///
+/// # Safety
+/// As [`Renewable::renew`], but for `locked`.
+pub unsafe fn keep(locked: Option<LockedOwners>) {
+    let kept = locked.map_or_else(Vec::new, |owners| owners.clone());
+    // SAFETY: vouched for by the caller; the guard is gone.
+    unsafe { OWNERS.renew(Mutex::new(kept)) };
 }
 
 fn owners() -> MutexGuard<'static, Vec<(usize, usize)>> {

@@ -343,11 +343,6 @@ impl Engine for LinuxAio {
         self.in_kernel -= early.len() - before;
         self.report_early(sink);
     }
-
-    fn abandon(self: Box<Self>) {
-        // The context is the parent's, and so are its operations; what is closed is this process's own copies.
-        drop(self);
-    }
 }
 
 impl Drop for LinuxAio {

@@ -11,7 +11,6 @@ mod setup;
 use super::{Engine, Request, Sink, Token, Transfer, Wait};
 use crate::conf::Level;
 use crate::errno::Errno;
-use crate::tls::OffFiber;
 use crate::{fds, log, sys};
 use deadline::Deadline;
 use entry::File;
@@ -235,12 +234,6 @@ impl Engine for Uring {
             );
         }
         false
-    }
-
-    fn abandon(self: Box<Self>) {
-        // The mappings and the descriptor are this process's own copies; the ring is the parent's and goes on.
-        let _off = OffFiber::enter();
-        drop(self);
     }
 
     fn submit(&mut self) {
