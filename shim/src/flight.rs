@@ -19,6 +19,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// cache.
 pub struct Flight {
     pub fiber: *mut c_void,
+    /// What was asked for, on the same stack: another engine can take it over.
+    pub request: *const Request,
     /// The call's row in the table of hooks, for reports.
     pub row: u32,
     /// As a system call's; meaningful after the fiber was unparked.
@@ -73,6 +75,7 @@ impl Flight {
     pub fn new(fiber: *mut c_void, row: usize, request: &Request, deadline: Deadline) -> Self {
         Self {
             fiber,
+            request,
             row: row as u32,
             result: -libc::ECANCELED,
             fd: request.fd().unwrap_or(-1),

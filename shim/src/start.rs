@@ -102,6 +102,14 @@ pub fn note_engine(name: String) {
     ENGINE.get().lock().get_or_insert(name);
 }
 
+/// Remembers, for the report, that an engine had to be replaced.
+pub fn note_engine_change(name: &str) {
+    if let Some(engines) = ENGINE.get().lock().as_mut() {
+        engines.push_str(", then ");
+        engines.push_str(name);
+    }
+}
+
 /// In the child of a fork, whose engine is yet to be made.
 ///
 /// # Safety

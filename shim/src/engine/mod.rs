@@ -89,8 +89,15 @@ pub trait Engine {
     fn submit(&mut self);
 
     /// Submits what is queued and reports completions. Waits for a first one as `wait` says; ends early when the thread
-    /// is woken.
-    fn poll(&mut self, wait: Wait, sink: &mut dyn Sink);
+    /// is woken. An error means that the kernel refuses to go on: the engine has to be replaced ([`Engine::surrender`]).
+    fn poll(&mut self, wait: Wait, sink: &mut dyn Sink) -> Result<(), Errno>;
+
+    /// Ends the engine. Returns the results of the operations that are done; no other of the `in_flight` operations that
+    /// were queued will be carried out, nor will the kernel touch their memory.
+    fn surrender(self: Box<Self>, in_flight: usize) -> Vec<(Token, i32)>;
+
+    /// The engine to try in the place of this one, which the kernel has refused with `error`.
+    fn successor(&self, error: Errno) -> EngineChoice;
 }
 
 /// An engine, and why those above it on the ladder were refused: their own words, for the log and the statistics.
@@ -137,6 +144,12 @@ pub fn make(choice: EngineChoice, wake_fd: Option<c_int>) -> Made {
         refusals,
         out_of_descriptors,
     }
+}
+
+/// What is to replace an engine of kind `own`, or the one below it: a descriptor that somebody has closed by its number is
+/// replaced by a new one, everything else is taken to last.
+fn successor(own: EngineChoice, below: EngineChoice, error: Errno) -> EngineChoice {
+    if error == Errno::BADF { own } else { below }
 }
 
 /// Whether `error`, from a completion, says that the engine did not do the operation, not what the operation gives:

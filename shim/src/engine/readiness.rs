@@ -7,9 +7,10 @@
 
 use super::request::{Request, Way};
 use super::{Sink, Token, Wait};
+use crate::conf::Level;
 use crate::errno::Errno;
-use crate::{fds, sys};
-use rustix::event::epoll;
+use crate::{fds, log, sys};
+use rustix::event::{self, PollFd, PollFlags, epoll};
 use slab::Slab;
 use std::collections::{HashMap, VecDeque};
 use std::ffi::c_int;
@@ -27,10 +28,17 @@ pub struct Readiness {
     by_fd: HashMap<c_int, Vec<usize>>,
     /// For each token that waits: its file among `watched`.
     places: Vec<usize>,
+    /// Failures of epoll_wait in a row.
+    failures: u32,
+    /// The kernel refuses to watch files: all that wait are, or will be, the thread pool's.
+    refused: bool,
 }
 
 /// What stands in `places` for a token that does not wait.
 const NOWHERE: usize = usize::MAX;
+
+/// How often in a row epoll_wait may fail.
+const MAX_FAILURES: u32 = 3;
 
 /// An open file that somebody waits for.
 struct Watched {
@@ -93,12 +101,17 @@ impl Readiness {
             watched: Slab::new(),
             by_fd: HashMap::new(),
             places: Vec::new(),
+            failures: 0,
+            refused: false,
         };
         if let Some(wake_fd) = wake_fd {
             let data = epoll::EventData::new_u64(WAKE);
             epoll::add(readiness.epoll(), borrowed(wake_fd), data, epoll::EventFlags::IN)
                 .map_err(|e| Errno(e.raw_os_error()))?;
         }
+        // A seccomp filter may allow epoll_create1 and deny the rest.
+        let mut room = [MaybeUninit::<epoll::Event>::uninit()];
+        epoll::wait(readiness.epoll(), &mut room, Wait::No.timeout().as_ref()).map_err(|e| Errno(e.raw_os_error()))?;
         Ok(readiness)
     }
 
@@ -110,6 +123,9 @@ impl Readiness {
     /// its file cannot be waited for.
     pub fn add(&mut self, request: &Request, token: Token) -> bool {
         let Some(fd) = request.fd() else { return false };
+        if self.refused {
+            return false;
+        }
         let key = self.find(fd).unwrap_or_else(|| self.watch(fd));
         let watched = &mut self.watched[key];
         match *request {
@@ -125,7 +141,7 @@ impl Readiness {
             self.places.resize(at + 1, NOWHERE);
         }
         self.places[at] = key;
-        if self.arm(key) {
+        if self.arm(key).is_ok() {
             return true;
         }
         self.remove(token);
@@ -142,7 +158,7 @@ impl Readiness {
             return false;
         }
         self.watched[key].remove(token);
-        self.arm(key);
+        self.rearm(key);
         true
     }
 
@@ -179,22 +195,44 @@ impl Readiness {
     }
 
     /// Asks for the events that somebody waits for; when nobody does, lets go of the file.
-    fn arm(&mut self, key: usize) -> bool {
+    fn arm(&mut self, key: usize) -> Result<(), Errno> {
         let watched = &mut self.watched[key];
         let wanted = watched.wanted();
         if wanted.is_empty() {
             self.forget(key);
-            return true;
+            return Ok(());
         }
         let armed = watched.armed.replace(wanted);
         if armed == Some(wanted) {
-            return true;
+            return Ok(());
         }
         let data = epoll::EventData::new_u64(key as u64);
         let (epoll, file) = (borrowed(self.epoll), borrowed(watched.duplicate));
-        match armed {
-            Some(_) => epoll::modify(epoll, file, data, wanted).is_ok(),
-            None => epoll::add(epoll, file, data, wanted).is_ok(),
+        let result = match armed {
+            Some(_) => epoll::modify(epoll, file, data, wanted),
+            None => epoll::add(epoll, file, data, wanted),
+        };
+        result.map_err(|error| {
+            self.watched[key].armed = armed;
+            Errno(error.raw_os_error())
+        })
+    }
+
+    /// The same for a file that others still wait for, who must not be forgotten when the kernel refuses.
+    fn rearm(&mut self, key: usize) {
+        if let Err(error) = self.arm(key) {
+            self.refuse(error);
+        }
+    }
+
+    #[cold]
+    fn refuse(&mut self, error: Errno) {
+        if !self.refused {
+            self.refused = true;
+            log::say(
+                Level::Info,
+                format_args!("epoll failed: {error}; threads wait for this thread's files"),
+            );
         }
     }
 
@@ -207,17 +245,33 @@ impl Readiness {
             }
         }
         // Closing would do, but for a child of a fork that still has the duplicate.
-        let _ = epoll::delete(self.epoll(), borrowed(watched.duplicate));
+        if watched.armed.is_some()
+            && let Err(error) = epoll::delete(self.epoll(), borrowed(watched.duplicate))
+        {
+            self.refuse(Errno(error.raw_os_error()));
+        }
         watched.let_go();
     }
 
     /// Waits as `wait` says for a stream to be ready or a wake-up, then tries what waits for it.
     pub fn poll(&mut self, wait: Wait, sink: &mut dyn Sink) {
+        if self.refused {
+            return self.poll_refused(wait, sink);
+        }
         let mut room = [const { MaybeUninit::<epoll::Event>::uninit() }; 64];
-        // Interrupted: whoever waits looks around and comes back.
-        let Ok((events, _)) = epoll::wait(self.epoll(), &mut room, wait.timeout().as_ref()) else {
-            return;
+        let events = match epoll::wait(self.epoll(), &mut room, wait.timeout().as_ref()) {
+            Ok((events, _)) => events,
+            // Whoever waits looks around and comes back.
+            Err(rustix::io::Errno::INTR) => return,
+            Err(error) => {
+                self.failures += 1;
+                if self.failures > MAX_FAILURES {
+                    self.refuse(Errno(error.raw_os_error()));
+                }
+                return;
+            }
         };
+        self.failures = 0;
         for event in events {
             match event.data.u64() {
                 WAKE => {
@@ -227,6 +281,35 @@ impl Readiness {
                 key => self.ready(key as usize, event.flags, sink),
             }
         }
+        if self.refused {
+            self.poll_refused(Wait::No, sink);
+        }
+    }
+
+    /// Without epoll: gives all that wait to the thread pool, and waits for a wake-up alone.
+    #[cold]
+    fn poll_refused(&mut self, wait: Wait, sink: &mut dyn Sink) {
+        let gave = !self.watched.is_empty();
+        for watched in self.watched.drain() {
+            // The threads wait on the duplicate: it stays open.
+            let file = watched.duplicate;
+            for (token, request) in watched.readers.into_iter().chain(watched.writers) {
+                sink.offload(token, request.on(file));
+            }
+            for (token, events) in watched.polls {
+                sink.offload(token, Request::Poll { fd: file, events });
+            }
+        }
+        self.by_fd.clear();
+        self.places.fill(NOWHERE);
+        if let Some(wake_fd) = self.wake_fd {
+            let wait = if gave { Wait::No } else { wait };
+            let _ = event::poll(
+                &mut [PollFd::new(&borrowed(wake_fd), PollFlags::IN)],
+                wait.timeout().as_ref(),
+            );
+            let _ = rustix::io::read(borrowed(wake_fd), &mut [0u8; 8]);
+        }
     }
 
     fn ready(&mut self, key: usize, events: epoll::EventFlags, sink: &mut dyn Sink) {
@@ -235,7 +318,10 @@ impl Readiness {
         let mut went = false;
         let places = &mut self.places;
         let mut ended = |token: Token| places[token as usize] = NOWHERE;
-        let watched = &mut self.watched[key];
+        // The kernel goes on reporting a file that it refused to let go of.
+        let Some(watched) = self.watched.get_mut(key) else {
+            return;
+        };
         for (way, event) in [(Way::Read, Events::IN), (Way::Write, Events::OUT)] {
             if !failed && !events.contains(event) {
                 continue;
@@ -278,12 +364,17 @@ impl Readiness {
             }
             found == 0
         });
-        self.arm(key);
+        self.rearm(key);
     }
 
     /// Whether nobody waits.
     pub fn is_empty(&self) -> bool {
         self.watched.is_empty()
+    }
+
+    /// Whether the kernel refuses to watch files: the next poll gives all that wait to the thread pool.
+    pub fn is_refused(&self) -> bool {
+        self.refused
     }
 
     /// The descriptor that is readable when [`Self::poll`] would find something.

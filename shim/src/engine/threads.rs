@@ -5,6 +5,7 @@
 
 use super::readiness::Readiness;
 use super::{Engine, Request, Sink, Token, Wait};
+use crate::conf::EngineChoice;
 use crate::errno::Errno;
 use std::ffi::c_int;
 
@@ -59,11 +60,21 @@ impl Engine for Threads {
 
     fn submit(&mut self) {}
 
-    fn poll(&mut self, wait: Wait, sink: &mut dyn Sink) {
+    fn poll(&mut self, wait: Wait, sink: &mut dyn Sink) -> Result<(), Errno> {
         if let Some(readiness) = &mut self.readiness
             && (!matches!(wait, Wait::No) || !readiness.is_empty())
         {
             readiness.poll(wait, sink);
         }
+        Ok(())
+    }
+
+    fn surrender(self: Box<Self>, _in_flight: usize) -> Vec<(Token, i32)> {
+        // Nothing is tried but in `poll`.
+        Vec::new()
+    }
+
+    fn successor(&self, error: Errno) -> EngineChoice {
+        super::successor(EngineChoice::Threads, EngineChoice::Sync, error)
     }
 }

@@ -65,3 +65,13 @@ pub fn timer_descriptor(clock: c_int, time: libc::timespec) -> Result<c_int, Err
         }
     }
 }
+
+/// Blocks the calling thread for so long, or until a signal.
+pub fn pause(nanos: u64) {
+    let time = libc::timespec {
+        tv_sec: (nanos / 1_000_000_000) as libc::time_t,
+        tv_nsec: (nanos % 1_000_000_000) as _,
+    };
+    // SAFETY: the kernel reads the time, alive.
+    let _ = outcome(unsafe { raw::syscall2(Sysno::nanosleep as usize, &raw const time as usize, 0) });
+}

@@ -1,13 +1,14 @@
 //! An attached OS thread: what it keeps, its engine, and the poll that a host comes back through.
 //!
 //! What its fibers do is in files of its own: [`flying`], how an operation is queued and waited for; [`ending`], what ends a
-//! wait early; [`turns`], how a fiber parks and lets others run.
+//! wait early; [`turns`], how a fiber parks and lets others run; [`replacing`], how another engine takes over.
 //!
 //! Invariant: everything but [`Remote`] is touched by the attached thread alone, and never while a borrow of it is
 //! live: the verbs of a host do not call back (aioshim.h), and no borrow is held across a park.
 
 mod ending;
 mod flying;
+mod replacing;
 mod turns;
 
 use crate::conf::{EngineChoice, Level};
@@ -283,8 +284,11 @@ impl Thread {
                 self.stats.submitted(u64::from(queued));
             }
             let mut landings = Landings { thread: self, unparked };
-            engine.poll(wait, &mut landings);
+            let polled = engine.poll(wait, &mut landings);
             unparked = landings.unparked;
+            if let Err(error) = polled {
+                unparked += self.replace_engine(error);
+            }
         }
         if self.sleeps_without_engine.get() && !matches!(wait, Wait::No) {
             self.remote.sleep(wait.timeout().as_ref());

@@ -10,6 +10,7 @@ mod context;
 
 use super::readiness::{MOST_IN_VAIN, Readiness};
 use super::{Data, Engine, Request, Sink, Token, Transfer, Wait, Way};
+use crate::conf::EngineChoice;
 use crate::errno::Errno;
 use crate::{fds, sys};
 use context::{Context, Event, Iocb};
@@ -58,7 +59,18 @@ pub struct LinuxAio {
     readiness_armed: bool,
     wake_fd: c_int,
     wake_armed: bool,
+    /// Times in a row that the kernel had no memory for an operation.
+    shortages: u32,
+    /// The error that made the engine give up.
+    failed: Option<Errno>,
 }
+
+/// How often in a row the kernel may lack memory for an operation.
+const MAX_SHORTAGES: u32 = 64;
+/// The pause between two tries.
+const PAUSE_NS: u64 = 200_000;
+/// How long transfers of a disk are waited for when the engine ends.
+const TRANSFERS_END_NS: u64 = 30_000_000_000;
 
 enum Early {
     Event(Event),
@@ -81,14 +93,22 @@ impl LinuxAio {
             readiness_armed: false,
             wake_fd,
             wake_armed: false,
+            shortages: 0,
+            failed: None,
         };
         // IOCB_CMD_POLL came with 4.18; and a seccomp filter may allow io_setup and deny io_submit.
         aio.arm_wake();
         aio.submit_some();
-        match aio.early.pop() {
-            Some(Early::Refused(_, error)) => Err(error),
-            _ => Ok(aio),
+        if let Some(Early::Refused(_, error)) = aio.early.pop() {
+            return Err(error);
         }
+        if !aio.queued.is_empty() {
+            return Err(Errno::AGAIN);
+        }
+        let early = &mut aio.early;
+        aio.context.wait(0, Some(0), |event| early.push(Early::Event(event)))?;
+        aio.in_kernel -= aio.early.len();
+        Ok(aio)
     }
 
     fn arm_wake(&mut self) {
@@ -115,10 +135,15 @@ impl LinuxAio {
                 Ok(n) => {
                     from += n;
                     self.in_kernel += n;
+                    self.shortages = 0;
                 }
                 Err(Errno::INTR) => {}
                 // The rest waits until completions have made room.
-                Err(Errno::AGAIN) if self.in_kernel > 0 => break,
+                Err(Errno::AGAIN) if self.in_kernel >= self.capacity => break,
+                Err(error @ (Errno::AGAIN | Errno::NOMEM)) => {
+                    self.lacks_memory(error);
+                    break;
+                }
                 Err(error) => {
                     self.early.push(Early::Refused(self.queued[from].data, error));
                     from += 1;
@@ -126,6 +151,17 @@ impl LinuxAio {
             }
         }
         self.queued.drain(..from);
+    }
+
+    /// The kernel had no memory for an operation: it is submitted once more after a pause.
+    #[cold]
+    fn lacks_memory(&mut self, error: Errno) {
+        self.shortages += 1;
+        if self.shortages > MAX_SHORTAGES {
+            self.failed = Some(error);
+        } else {
+            sys::pause(PAUSE_NS);
+        }
     }
 
     fn keep(&mut self, token: Token, operation: Operation) {
@@ -189,12 +225,21 @@ impl LinuxAio {
         }
     }
 
+    /// Drops an operation that the kernel did not take: the next engine is to do it.
+    fn drop_unsubmitted(&mut self, data: u64) {
+        if data < READY
+            && let Some(Operation::Stream { request, file, .. }) = self.take(data)
+        {
+            let_go(file, &request);
+        }
+    }
+
     /// Tells of everything that `early` holds.
     fn report_early(&mut self, sink: &mut dyn Sink) {
         for early in std::mem::take(&mut self.early) {
             match early {
                 Early::Event(event) => self.complete(event, sink),
-                Early::Refused(data, _) => self.refused(data, sink),
+                Early::Refused(data, error) => self.refused(data, error, sink),
             }
         }
     }
@@ -235,11 +280,23 @@ impl LinuxAio {
         let_go(file, request);
     }
 
-    /// The kernel would not take an operation: the fiber makes the plain call, whose answer is the right one.
-    fn refused(&mut self, data: u64, sink: &mut dyn Sink) {
+    /// The kernel would not take an operation: the fiber makes the plain call, whose answer is the right one. Without the
+    /// polls of its own, and where io_submit itself is refused, the engine is of no use.
+    fn refused(&mut self, data: u64, error: Errno, sink: &mut dyn Sink) {
+        if matches!(error.0, libc::EPERM | libc::ENOSYS | libc::EACCES) {
+            self.failed = Some(error);
+            self.drop_unsubmitted(data);
+            return;
+        }
         match data {
-            WAKE => self.wake_armed = false,
-            READY => self.readiness_armed = false,
+            WAKE | READY => {
+                if data == WAKE {
+                    self.wake_armed = false;
+                } else {
+                    self.readiness_armed = false;
+                }
+                self.failed = Some(error);
+            }
             data => {
                 let token = data as Token;
                 match self.take(data) {
@@ -308,19 +365,28 @@ impl Engine for LinuxAio {
     fn submit(&mut self) {
         loop {
             self.submit_some();
-            if self.queued.is_empty() {
+            if self.queued.is_empty() || self.failed.is_some() {
                 return;
+            }
+            if self.in_kernel < self.capacity {
+                continue;
             }
             // Full of transfers: polls leave them half of the room. Some of them end soon.
             let (early, in_kernel) = (&mut self.early, &mut self.in_kernel);
-            let _ = self.context.wait(1, None, |event| {
+            let waited = self.context.wait(1, None, |event| {
                 *in_kernel -= 1;
                 early.push(Early::Event(event));
             });
+            if let Err(error) = waited
+                && error != Errno::INTR
+            {
+                self.failed = Some(error);
+                return;
+            }
         }
     }
 
-    fn poll(&mut self, wait: Wait, sink: &mut dyn Sink) {
+    fn poll(&mut self, wait: Wait, sink: &mut dyn Sink) -> Result<(), Errno> {
         let nanos = match wait {
             Wait::No => Some(0),
             Wait::Nanos(nanos) => Some(nanos),
@@ -330,18 +396,62 @@ impl Engine for LinuxAio {
         if waits {
             self.arm_wake();
         }
+        if self.readiness.is_refused() {
+            self.readiness.poll(Wait::No, sink);
+        }
         self.arm_readiness();
         self.submit_some();
         let waits = waits && self.early.is_empty();
+        let lacks_memory = !self.queued.is_empty() && self.in_kernel < self.capacity;
+        let nanos = if lacks_memory { Some(0) } else { nanos };
         let before = self.early.len();
         let early = &mut self.early;
         self.context.reap(|event| early.push(Early::Event(event)));
-        if waits && early.is_empty() {
+        if waits && early.is_empty() && self.failed.is_none() {
             // Interrupted, or out of time: whoever waits looks around and comes back.
-            let _ = self.context.wait(1, nanos, |event| early.push(Early::Event(event)));
+            if let Err(error) = self.context.wait(1, nanos, |event| early.push(Early::Event(event)))
+                && error != Errno::INTR
+            {
+                self.failed = Some(error);
+            }
         }
         self.in_kernel -= early.len() - before;
         self.report_early(sink);
+        self.failed.map_or(Ok(()), Err)
+    }
+
+    fn surrender(mut self: Box<Self>, _in_flight: usize) -> Vec<(Token, i32)> {
+        for unsubmitted in std::mem::take(&mut self.queued) {
+            self.drop_unsubmitted(unsubmitted.data);
+        }
+        // Streams are not tried any more. Transfers of a disk cannot be cancelled, and end soon: their completions can be
+        // had without a system call.
+        let mut done = Vec::new();
+        let deadline = sys::now() + TRANSFERS_END_NS;
+        loop {
+            let early = &mut self.early;
+            self.context.reap(|event| early.push(Early::Event(event)));
+            for early in std::mem::take(&mut self.early) {
+                match early {
+                    Early::Event(event) if event.data >= READY => {}
+                    Early::Event(event) => {
+                        if let Some(Operation::Direct) = self.take(event.data) {
+                            done.push((event.data as Token, event.result as i32));
+                        }
+                    }
+                    Early::Refused(data, _) => self.drop_unsubmitted(data),
+                }
+            }
+            let is_transfer = |operation: &Option<Operation>| matches!(operation, Some(Operation::Direct));
+            if !self.operations.iter().any(is_transfer) || sys::now() > deadline {
+                return done;
+            }
+            sys::pause(PAUSE_NS);
+        }
+    }
+
+    fn successor(&self, _error: Errno) -> EngineChoice {
+        EngineChoice::Threads
     }
 }
 

@@ -9,15 +9,16 @@ mod hot_file;
 mod setup;
 
 use super::{Engine, Request, Sink, Token, Transfer, Wait};
-use crate::conf::Level;
+use crate::conf::EngineChoice;
 use crate::errno::Errno;
-use crate::{fds, log, sys};
+use crate::{fds, sys};
 use deadline::Deadline;
 use entry::File;
 use hot_file::HotFile;
 use io_uring::{IoUring, opcode, squeue, types};
 use std::ffi::c_int;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::AsRawFd;
+use std::time::Duration;
 
 /// The user data of the read that is armed on the wake-up eventfd.
 const WAKE: u64 = u64::MAX;
@@ -28,8 +29,18 @@ const DEADLINE: u64 = u64::MAX - 2;
 /// What stands in `queued` for entries of our own, which nobody waits for.
 const OURS: Token = Token::MAX;
 
-/// How long a broken engine sleeps before it looks for completions again.
-const BROKEN_POLL_NS: u64 = 1_000_000;
+/// How often in a row io_uring_enter may fail before the engine gives up: where the kernel lacks memory or room for
+/// completions, and for every other error, which is hardly ever of short duration.
+const MAX_SHORTAGES: u32 = 64;
+const MAX_REFUSALS: u32 = 3;
+/// Shortages in a row from which the thread pauses before it tries again, and for how long.
+const PATIENT_FROM: u32 = 8;
+const PAUSE_NS: u64 = 200_000;
+
+/// How long operations are given to end once they have been cancelled.
+const CANCEL_NS: u64 = 2_000_000_000;
+/// How long the kernel is given to let go of the memory of operations whose completions cannot be had any more.
+const TEARDOWN_NS: u64 = 20_000_000;
 
 /// Entries that one request may take: its own, and the two around the first one on a hot file.
 const PLACES: usize = 3;
@@ -51,8 +62,10 @@ pub struct Uring {
     deadline: Deadline,
     /// The tokens of what is queued, in the queue's order: what comes back if the kernel stops taking submissions.
     queued: Vec<Token>,
-    /// The kernel has begun to refuse io_uring_enter: nothing is submitted any more.
-    broken: bool,
+    /// Failures of io_uring_enter in a row.
+    failures: u32,
+    /// The error that made the engine give up: nothing is submitted any more.
+    failed: Option<Errno>,
 }
 
 impl Uring {
@@ -75,7 +88,8 @@ impl Uring {
             wake_count: Box::new(0),
             wake_armed: false,
             deadline: Deadline::new(),
-            broken: false,
+            failures: 0,
+            failed: None,
         })
     }
 
@@ -86,13 +100,17 @@ impl Uring {
         }
     }
 
-    /// Queues `entry`; there must be room.
+    /// Queues `entry`; there must be room. Once the engine has failed the entry will not be submitted: the operation is
+    /// taken over when the next poll has the engine replaced.
     fn push(&mut self, entry: &squeue::Entry, token: Token) {
         // SAFETY: the entry's memory stays in place until its completion: the parked fiber keeps it (flight.rs), and
         // what the entries of our own refer to is boxed and lives as long as the ring.
         let pushed = unsafe { self.ring.submission().push(entry) };
-        debug_assert!(pushed.is_ok(), "make_room was called");
-        self.queued.push(token);
+        // No room is left only where nothing is submitted any more.
+        debug_assert!(pushed.is_ok() || self.failed.is_some(), "make_room was called");
+        if pushed.is_ok() {
+            self.queued.push(token);
+        }
     }
 
     /// Before what is queued is submitted.
@@ -110,6 +128,9 @@ impl Uring {
         let submitted = unsafe { sys::io_uring_enter(self.ring.as_raw_fd(), queued, want, self.wait_flags) };
         let left = self.ring.submission().len();
         self.queued.drain(..queued as usize - left);
+        if submitted.is_ok() {
+            self.failures = 0;
+        }
         if left > 0 {
             // What a hot file's operations read must not change under those that are still queued.
             self.hot.cool();
@@ -153,34 +174,49 @@ impl Uring {
         }
     }
 
-    /// The kernel refuses io_uring_enter after all: what is still queued comes back as ECANCELED, which makes the
-    /// calls plain ones; later ones are the pool's.
-    fn give_up(&mut self, error: Errno) {
-        if !self.broken {
-            self.broken = true;
-            self.early.extend(
-                self.queued
-                    .drain(..)
-                    .filter(|&token| token != OURS)
-                    .map(|t| (t, -libc::ECANCELED)),
-            );
-            log::say(
-                Level::Warn,
-                format_args!("io_uring_enter: {error}; threads do this thread's calls from now on"),
-            );
+    /// Notes an error of io_uring_enter; whether to go on with the ring.
+    #[cold]
+    fn goes_on_after(&mut self, error: Errno) -> bool {
+        if error == Errno::INTR {
+            return true;
         }
+        self.failures += 1;
+        let is_shortage = matches!(error, Errno::BUSY | Errno::AGAIN | Errno::NOMEM);
+        if self.failures > if is_shortage { MAX_SHORTAGES } else { MAX_REFUSALS } {
+            self.failed = Some(error);
+            return false;
+        }
+        if is_shortage && self.failures > PATIENT_FROM {
+            sys::pause(PAUSE_NS);
+        }
+        true
     }
 
-    /// Blocks as well as can be when broken: poll(2) on the ring.
-    fn wait_outside(&self) {
-        // SAFETY: the ring's descriptor is open as long as the ring is.
-        let fd = unsafe { BorrowedFd::borrow_raw(self.ring.as_raw_fd()) };
-        // SAFETY: the eventfd belongs to the thread that owns this engine and outlives it.
-        let wake = unsafe { BorrowedFd::borrow_raw(self.wake_fd) };
-        use rustix::event::{PollFd, PollFlags, poll};
-        let mut fds = [PollFd::new(&fd, PollFlags::IN), PollFd::new(&wake, PollFlags::IN)];
-        let _ = poll(&mut fds, Wait::Nanos(BROKEN_POLL_NS).timeout().as_ref());
-        let _ = rustix::io::read(wake, &mut [0u8; 8]);
+    /// Cancels all that is in flight and adds what comes of it to `done`, until that is `in_flight` operations; whether it
+    /// came to that.
+    fn cancel_all(&mut self, in_flight: usize, done: &mut Vec<(Token, i32)>) -> bool {
+        let deadline = sys::now() + CANCEL_NS;
+        self.make_room();
+        let all = opcode::AsyncCancel2::new(types::CancelBuilder::any()).build();
+        self.push(&all.user_data(SILENT), OURS);
+        self.submit();
+        // The timeout that was armed is cancelled, too.
+        self.deadline = Deadline::new();
+        loop {
+            done.append(&mut self.early);
+            self.reap(&mut |token, result| done.push((token, result)));
+            if done.len() >= in_flight {
+                return true;
+            }
+            let left = deadline.saturating_sub(sys::now());
+            if self.failed.is_some() || left == 0 {
+                return false;
+            }
+            self.arm_deadline(left);
+            if let Err(error) = self.enter(1) {
+                self.goes_on_after(error);
+            }
+        }
     }
 }
 
@@ -200,13 +236,10 @@ impl Engine for Uring {
     }
 
     fn does_sockets(&self) -> bool {
-        !self.broken
+        true
     }
 
     fn queue(&mut self, request: &Request, token: Token) -> bool {
-        if self.broken {
-            return false;
-        }
         self.make_room();
         let file = match *request {
             Request::Transfer(Transfer { fd, .. }) if self.hot.vote(fd) => {
@@ -225,39 +258,31 @@ impl Engine for Uring {
     }
 
     fn cancel(&mut self, token: Token) -> bool {
-        if !self.broken {
-            // Entries are taken in order: this one finds the operation of `token` or none, never a later one of that number.
-            self.make_room();
-            self.push(
-                &opcode::AsyncCancel::new(u64::from(token)).build().user_data(SILENT),
-                OURS,
-            );
-        }
+        // Entries are taken in order: this one finds the operation of `token` or none, never a later one of that number.
+        self.make_room();
+        self.push(
+            &opcode::AsyncCancel::new(u64::from(token)).build().user_data(SILENT),
+            OURS,
+        );
         false
     }
 
     fn submit(&mut self) {
         self.end_batch();
-        while !self.broken && !self.ring.submission().is_empty() {
-            match self.enter(0) {
-                Ok(_) => {}
-                // Too much is in flight for the kernel to take more: make room first.
-                Err(Errno::BUSY | Errno::AGAIN) => {
-                    let mut early = std::mem::take(&mut self.early);
-                    self.reap(&mut |token, result| early.push((token, result)));
-                    self.early = early;
-                }
-                Err(Errno::INTR) => {}
-                Err(error) => {
-                    self.give_up(error);
-                    return;
-                }
+        while self.failed.is_none() && !self.ring.submission().is_empty() {
+            if let Err(error) = self.enter(0)
+                && self.goes_on_after(error)
+            {
+                // Too much may be in flight for the kernel to take more: make room first.
+                let mut early = std::mem::take(&mut self.early);
+                self.reap(&mut |token, result| early.push((token, result)));
+                self.early = early;
             }
         }
     }
 
-    fn poll(&mut self, wait: Wait, sink: &mut dyn Sink) {
-        if !self.broken && !matches!(wait, Wait::No) {
+    fn poll(&mut self, wait: Wait, sink: &mut dyn Sink) -> Result<(), Errno> {
+        if self.failed.is_none() && !matches!(wait, Wait::No) {
             // May submit, and so bring completions.
             self.arm_wake();
             if let Wait::Nanos(nanos) = wait {
@@ -266,17 +291,37 @@ impl Engine for Uring {
         }
         let ready = !self.early.is_empty() || !self.ring.completion().is_empty();
         let want = u32::from(!ready && !matches!(wait, Wait::No));
-        if self.broken {
-            if want > 0 {
-                self.wait_outside();
-            }
-        } else {
+        if self.failed.is_none() {
             self.round(want);
         }
         for (token, result) in std::mem::take(&mut self.early) {
             sink.done(token, result);
         }
         self.reap(&mut |token, result| sink.done(token, result));
+        self.failed.map_or(Ok(()), Err)
+    }
+
+    fn surrender(mut self: Box<Self>, in_flight: usize) -> Vec<(Token, i32)> {
+        let mut done = Vec::new();
+        if !self.cancel_all(in_flight, &mut done) {
+            // Without io_uring_enter this still ends what waits, and waits for what a kernel thread is in the middle of.
+            let limit = types::Timespec::from(Duration::from_nanos(CANCEL_NS));
+            let all = types::CancelBuilder::any();
+            let _ = self.ring.submitter().register_sync_cancel(Some(limit), all);
+            self.reap(&mut |token, result| done.push((token, result)));
+            // The read of the eventfd may not have been cancelled.
+            std::mem::forget(std::mem::take(&mut self.wake_count));
+            drop(self);
+            // A transfer between a disk and memory cannot be cancelled, and its completion never comes: it is made once more,
+            // when this one is over.
+            sys::pause(TEARDOWN_NS);
+        }
+        done.retain(|(_, result)| !matches!(-result, libc::ECANCELED | libc::EINTR));
+        done
+    }
+
+    fn successor(&self, error: Errno) -> EngineChoice {
+        super::successor(EngineChoice::Uring, EngineChoice::Aio, error)
     }
 }
 
@@ -291,9 +336,8 @@ impl Uring {
         if self.queued.is_empty() && !pending && want == 0 {
             return;
         }
-        match self.enter(want) {
-            Ok(_) | Err(Errno::INTR | Errno::BUSY | Errno::AGAIN) => {}
-            Err(error) => self.give_up(error),
+        if let Err(error) = self.enter(want) {
+            self.goes_on_after(error);
         }
     }
 }

@@ -1,0 +1,46 @@
+//! A kernel that begins to refuse system calls in the middle of a run loses no fiber: another engine takes over.
+
+use testprogs::{Flavor, Outcome, Run, Scratch, program};
+
+fn filtered(name: &str, engine: &str, args: &[&str]) -> Outcome {
+    let dir = Scratch::new();
+    Run::new(program(name, Flavor::Plain))
+        .args(args)
+        .dir(dir.path())
+        .preload(true)
+        .env("AIOSHIM_ENGINE", engine)
+        .run()
+}
+
+/// Whether filters can be installed here.
+#[track_caller]
+fn succeeds(outcome: Outcome) -> Option<Outcome> {
+    if outcome.status.code() == Some(77) {
+        testprogs::skip(&outcome.error_text());
+        return None;
+    }
+    Some(outcome.success())
+}
+
+#[test]
+fn an_engine_that_the_kernel_begins_to_refuse_is_replaced() {
+    for (engine, call) in [
+        ("auto", "enter"),
+        ("auto", "uring"),
+        ("aio", "submit"),
+        ("aio", "getevents"),
+        ("aio", "epoll"),
+        ("threads", "epoll"),
+    ] {
+        for error in ["EPERM", "ENOMEM", "EBADF", "EAGAIN"] {
+            for workers in ["-w1", "-w3"] {
+                let outcome = filtered("probe/unseenfilter", engine, &[workers, call, error]);
+                let Some(outcome) = succeeds(outcome) else { return };
+                // A worker that has not begun yet misses the engine that was asked for by name, and says so.
+                if engine == "auto" {
+                    assert_eq!(outcome.error_text(), "", "silent: {}", outcome.report());
+                }
+            }
+        }
+    }
+}
