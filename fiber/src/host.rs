@@ -28,6 +28,7 @@ struct HostTable {
     watch: Option<extern "C" fn(*mut c_void, *mut HostWatch)>,
     name: Option<extern "C" fn(*mut c_void, *const c_void, *mut c_char, usize) -> usize>,
     cancelled: Option<extern "C" fn(*mut c_void)>,
+    keeps_runtimes: c_int,
 }
 
 /// `aioshim_watch_t`.
@@ -48,6 +49,7 @@ static TABLE: HostTable = HostTable {
     watch: Some(verbs::watch),
     name: Some(verbs::name),
     cancelled: Some(verbs::cancelled),
+    keeps_runtimes: 1,
 };
 
 /// The shim's functions.

@@ -309,7 +309,8 @@ fn serve(worker: &Worker) {
     let signal_stack = SignalStack::install();
     tls::set(worker);
     host::attach(worker);
-    sched::run(worker);
+    worker.runtimes.attach();
+    worker.runtimes.kept_over(|| sched::run(worker));
     worker.remote.quiesce();
     host::detach(worker);
     tls::set(core::ptr::null());

@@ -34,6 +34,9 @@ const SHORT_ROUND: u32 = 16;
 /// Lets the other runnable fibers of this worker go first. On a fiber of `worker`.
 #[inline(always)]
 pub(crate) fn yield_now(worker: &Worker) {
+    if worker.runtimes.are_in_use() {
+        return worker.runtimes.kept_over(|| yield_now(worker));
+    }
     let me = worker.current.get();
     let next = worker.ready.head();
     if next.is_null() || worker.fresh.any() {
@@ -164,6 +167,15 @@ pub(crate) fn sleep_until(worker: &Worker, until: Instant) -> Result<(), Errno> 
 /// Switches from the running fiber to `next`, or to the scheduler when null.
 #[inline(always)]
 fn pass_to(worker: &Worker, next: *mut Fiber) {
+    if worker.runtimes.are_in_use() {
+        return worker.runtimes.kept_over(|| switch_to(worker, next));
+    }
+    switch_to(worker, next);
+}
+
+/// [`pass_to`] for a fiber of which the C and C++ runtimes keep nothing.
+#[inline(always)]
+fn switch_to(worker: &Worker, next: *mut Fiber) {
     let me = worker.current.get();
     // SAFETY: errno as in `yield_now`. `next` comes from `pick`: it has been switched away from on this thread, or has a
     // stack and never ran. The scheduler's context was saved when it switched to a fiber.
@@ -377,6 +389,7 @@ pub(crate) extern "C" fn fiber_main(fiber: *mut Fiber) -> ! {
 pub(crate) fn exit(worker: &Worker, result: *mut c_void) -> ! {
     let me = worker.running();
     key::run_destructors(me);
+    worker.runtimes.clear();
     let runtime = worker.runtime();
     let (stack, class) = (me.stack.get(), me.class.get());
     me.result.set(result);

@@ -10,6 +10,7 @@ use crate::fresh::{Fresh, FreshQueue};
 use crate::host::Attachment;
 use crate::idle::Patience;
 use crate::inbox::{Inbox, Node};
+use crate::kept::Runtimes;
 use crate::runtime::Runtime;
 use crate::slab::Records;
 use crate::stack::Stacks;
@@ -34,6 +35,8 @@ pub(crate) struct Worker {
     pub fresh_turn: Cell<bool>,
     /// This thread's errno; a fiber never changes its thread, so its address never changes under one.
     pub errno: Cell<*mut i32>,
+    /// What the C and C++ runtimes keep for this thread and a fiber must have for itself.
+    pub runtimes: Runtimes,
     /// Where the scheduler goes on.
     pub scheduler: Cell<*mut u8>,
     pub fresh: FreshQueue,
@@ -92,6 +95,7 @@ impl Worker {
             turns: Turns::new(),
             fresh_turn: Cell::new(false),
             errno: Cell::new(null_mut()),
+            runtimes: Runtimes::new(),
             scheduler: Cell::new(null_mut()),
             fresh,
             runtime,

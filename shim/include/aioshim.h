@@ -71,6 +71,10 @@ typedef struct aioshim_host {
      * of one: a host that wants the fiber cancelled ends it here and does not return. If it does, the call goes on, or
      * fails with EINTR. Called for whatever interrupts a call: the host knows which fibers it has cancelled. */
     void (*cancelled)(void *data);
+    /* Optional. Nonzero: at every switch the host itself keeps its fibers' C++ exceptions (__cxa_get_globals) and locales
+     * (uselocale) apart. Else the shim does so when it parks a fiber; a switch that it does not see must happen outside of
+     * catch blocks. */
+    int keeps_runtimes;
 } aioshim_host_t;
 
 /* Attaches the calling OS thread; *out is its handle. EINVAL bad table, EBUSY attached already, ENOMEM,

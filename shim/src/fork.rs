@@ -180,6 +180,7 @@ unsafe fn begin_anew(attached: *mut Thread, here: *const Thread, mask: Option<Si
     match Thread::new(host) {
         Ok(fresh) => {
             fresh.files().inherit(old.files(), host.running());
+            fresh.runtimes().inherit(old.runtimes());
             // SAFETY: the caller's promise; `old` is not used any more. What it refers to is leaked, not dropped: its
             // engine is the parent's.
             unsafe { attached.write(fresh) };

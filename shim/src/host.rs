@@ -23,6 +23,7 @@ pub struct Table {
     pub watch: Option<unsafe extern "C" fn(*mut c_void, *mut Watch)>,
     pub name: Option<unsafe extern "C" fn(*mut c_void, *const c_void, *mut c_char, usize) -> usize>,
     pub cancelled: Option<unsafe extern "C" fn(*mut c_void)>,
+    pub keeps_runtimes: c_int,
 }
 
 /// `aioshim_watch_t`.
@@ -45,6 +46,8 @@ pub struct Host {
     shown: *const AtomicPtr<c_void>,
     /// Its one fiber parks where it is, inside of `park`: nobody else runs meanwhile ([`main_fiber`]).
     pub in_place: bool,
+    /// It keeps its fibers' exceptions and locales apart by itself.
+    pub keeps_runtimes: bool,
 }
 
 impl Host {
@@ -54,6 +57,7 @@ impl Host {
             data,
             shown: null(),
             in_place,
+            keeps_runtimes: table.keeps_runtimes != 0,
         };
         Self {
             shown: host.watch().map_or(null(), |watch| watch.running),

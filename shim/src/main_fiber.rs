@@ -46,6 +46,7 @@ fn the_host() -> Host {
         watch: None,
         name: None,
         cancelled: None,
+        keeps_runtimes: 1,
     };
     Host::new(table, (&raw const FIBER).cast_mut().cast(), true)
 }

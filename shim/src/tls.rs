@@ -1,10 +1,11 @@
-//! Two initial-exec thread-local pointers: the attached thread that this code runs on a fiber of, or may, null everywhere
-//! else; and the same whether or not it is off its fiber just now.
+//! Initial-exec thread-local variables. Two pointers: the attached thread that this code runs on a fiber of, or may, null everywhere
+//! else; and the same whether or not it is off its fiber just now. And what C++ knows of the thread's exceptions.
 //!
 //! Every hook reads the first one first, so it must cost one load: a Rust `thread_local!` in a shared library is
 //! general-dynamic, a function call of 2.7 ns; this is what `__thread` with `tls_model("initial-exec")` gives C. A preloaded
 //! library is loaded at start-up, so its static TLS always has room. Signal handlers read the second one.
 
+use crate::runtimes::Exceptions;
 use crate::thread::Thread;
 use std::arch::{asm, global_asm};
 
@@ -113,6 +114,52 @@ variable!(
     /// Makes `thread` what [`attached`] returns on this OS thread.
     set_attached
 );
+
+global_asm!(
+    ".pushsection .tbss.aioshim_exceptions,\"awT\",@nobits",
+    ".balign 8",
+    ".globl aioshim_exceptions",
+    ".hidden aioshim_exceptions",
+    ".type aioshim_exceptions,@object",
+    ".size aioshim_exceptions,16",
+    "aioshim_exceptions: .zero 16",
+    ".popsection",
+);
+
+/// This thread's [`Exceptions`].
+#[cfg(target_arch = "x86_64")]
+pub fn exceptions() -> *mut Exceptions {
+    let at: *mut Exceptions;
+    // SAFETY: computes the address of this thread's own copy of the variable defined above.
+    unsafe {
+        asm!(
+            "mov {0}, qword ptr [rip + aioshim_exceptions@GOTTPOFF]",
+            "add {0}, qword ptr fs:[0]",
+            out(reg) at,
+            options(nostack, readonly),
+        );
+    }
+    at
+}
+
+/// This thread's [`Exceptions`]. Untested: no aarch64 machine was at hand.
+#[cfg(target_arch = "aarch64")]
+pub fn exceptions() -> *mut Exceptions {
+    let at: *mut Exceptions;
+    // SAFETY: computes the address of this thread's own copy of the variable defined above.
+    unsafe {
+        asm!(
+            "adrp {0}, :gottprel:aioshim_exceptions",
+            "ldr {0}, [{0}, :gottprel_lo12:aioshim_exceptions]",
+            "mrs {1}, tpidr_el0",
+            "add {0}, {0}, {1}",
+            out(reg) at,
+            out(reg) _,
+            options(nostack, preserves_flags, readonly),
+        );
+    }
+    at
+}
 
 /// While it lives this code is off every fiber: our own calls into libraries that may reach a hook pass through.
 pub struct OffFiber(*const Thread);

@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use anyhow::{Context, Result, ensure};
 
 use crate::libraries::{c_sources, libraries, target_dir};
+use crate::tool::skip;
 
 /// How a program is compiled: it decides by which names it reaches libc (`pread`, `pread64`, `__pread64_chk`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -73,6 +74,34 @@ pub fn c_compiler() -> OsString {
 /// `$CXX`, else `c++`.
 pub fn cxx_compiler() -> OsString {
     std::env::var_os("CXX").unwrap_or_else(|| "c++".into())
+}
+
+/// `c/<source>.cc` compiled into `dir`, linked with libfiber; None without a C++ compiler. `how` are arguments of the compiler's.
+///
+/// # Panics
+/// When it does not compile.
+pub fn cxx_program(source: &str, how: &[&str], dir: &Path) -> Option<PathBuf> {
+    let compiler = cxx_compiler();
+    if Command::new(&compiler).arg("--version").output().is_err() {
+        skip(&format!("no compiler {}", compiler.display()));
+        return None;
+    }
+    let libraries = libraries();
+    let libdir = libraries.fiber.parent().expect("a directory");
+    let program = dir.join(Path::new(source).file_name().expect("a name"));
+    let output = Command::new(&compiler)
+        .args(["-std=c++20", "-O2", "-Wall", "-Wextra", "-Werror", "-pthread"])
+        .args(libraries.include.iter().map(|dir| joined("-I", dir)))
+        .arg(c_sources().join(source).with_extension("cc"))
+        .arg("-o")
+        .arg(&program)
+        .args(how)
+        .args([joined("-L", libdir), joined("-Wl,-rpath,", libdir)])
+        .arg("-lfiber")
+        .output()
+        .expect("the compiler runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Some(program)
 }
 
 /// The executable of `c/<source>.c`, linked with libfiber, compiled first if need be.

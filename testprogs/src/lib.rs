@@ -12,7 +12,7 @@ mod stats;
 mod table;
 mod tool;
 
-pub use compile::{Flavor, c_compiler, cxx_compiler, program, shared_object};
+pub use compile::{Flavor, c_compiler, cxx_compiler, cxx_program, program, shared_object};
 pub use filesystem::Mounted;
 pub use libraries::{Libraries, c_sources, libraries, target_dir, workspace};
 pub use run::{Launcher, Outcome, Run};

@@ -1,10 +1,10 @@
 //! The hooks as stdio's jump tables and the variadic functions enter them: not by libc's names, but from inside the shim.
 
-use super::{__vdprintf_chk, __vsyslog_chk, Row, close, lseek, read, vdprintf, vsyslog, write};
+use super::{__vdprintf_chk, __vsyslog_chk, Row, close, lseek, read, syscall, vdprintf, vsyslog, write};
 use crate::call::Call;
 use crate::{calls, tls};
 use libc::{off_t, size_t, ssize_t};
-use std::ffi::{c_char, c_int, c_void};
+use std::ffi::{c_char, c_int, c_long, c_void};
 
 /// read(2), for stdio: its calls are made inside libc, and come here by its jump tables.
 ///
@@ -88,4 +88,13 @@ pub unsafe extern "C" fn call_vsyslog(priority: c_int, format: *const c_char, ar
 pub unsafe extern "C" fn call_vsyslog_chk(priority: c_int, flag: c_int, format: *const c_char, arguments: *mut c_void) {
     // SAFETY: passed on to our caller.
     unsafe { __vsyslog_chk::hook(priority, flag, format, arguments) }
+}
+
+/// futex(2) without a time limit, for the guards of static variables.
+///
+/// # Safety
+/// As futex(2).
+pub unsafe fn call_futex(address: c_long, operation: c_int, value: c_long) {
+    // SAFETY: passed on to our caller.
+    unsafe { syscall::hook(libc::SYS_futex, address, c_long::from(operation), value, 0, 0, 0) };
 }

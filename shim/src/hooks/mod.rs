@@ -523,6 +523,9 @@ hooks! {
     // Variadic in C: up to six arguments, the last one on the stack, whatever is there.
     fn syscall(number: c_long, a: c_long, b: c_long, c: c_long, d: c_long, e: c_long, f: c_long) -> c_long => calls::syscall::dispatch, first: calls::syscall::uncharged, by: calls::syscall::plainly;
 
+    // What libc keeps for a thread.
+    fn uselocale(new: libc::locale_t) -> libc::locale_t => calls::locale::uselocale, at: everywhere;
+
     // Streams: stdio, where it does more than its jump tables see (crate::stdio). It closes descriptors inside libc.
     fn fopen(path: *const c_char, mode: *const c_char) -> *mut FILE => calls::stdio::fopen;
     fn fopen64(path: *const c_char, mode: *const c_char) -> *mut FILE => calls::stdio::fopen;

@@ -20,6 +20,7 @@ use crate::host::Host;
 use crate::known_files::KnownFiles;
 use crate::policy::{INLINE_BUDGET, Opens};
 use crate::remote::{Message, Remote};
+use crate::runtimes::Runtimes;
 use crate::signal::Signals;
 use crate::stall::Watched;
 use crate::stats::Stats;
@@ -91,6 +92,7 @@ pub struct Thread {
     /// In the child of a fork that could not be given a fresh start: nothing is left to wait with.
     defunct: Cell<bool>,
     signals: Signals,
+    runtimes: Runtimes,
     stats: Arc<Stats>,
     trace: Option<Arc<Trace>>,
     escapes: Option<Box<Watch>>,
@@ -125,6 +127,7 @@ impl Thread {
             kept: RefCell::new(HashSet::new()),
             defunct: Cell::new(false),
             signals: Signals::new(),
+            runtimes: Runtimes::of_thread(),
             watched: stats.timed() || trace.is_some(),
             stats,
             trace,
@@ -145,6 +148,10 @@ impl Thread {
 
     pub fn signals(&self) -> &Signals {
         &self.signals
+    }
+
+    pub fn runtimes(&self) -> &Runtimes {
+        &self.runtimes
     }
 
     #[inline(always)]

@@ -87,7 +87,11 @@ impl Thread {
         } else {
             self.signals.parking(self.host.running());
             self.signals.leave(false);
-            self.host.park();
+            if self.host.keeps_runtimes {
+                self.host.park();
+            } else {
+                self.runtimes.kept_over(|| self.host.park());
+            }
             self.signals.enter();
             self.signals.parking(std::ptr::null_mut());
         }

@@ -59,7 +59,7 @@ static void wake(void *data) {
     shim_wake(((struct host *)data)->shim);
 }
 
-static const aioshim_host_t table = { sizeof table, running, park, unpark, runnable, wake, NULL, NULL, NULL, NULL };
+static const aioshim_host_t table = { sizeof table, running, park, unpark, runnable, wake, NULL, NULL, NULL, NULL, 0 };
 
 /* What the fibers do: plain blocking reads. */
 

@@ -1,0 +1,17 @@
+//! uselocale(3): the locale is the calling fiber's, not its thread's ([`crate::runtimes`]).
+
+use crate::tls;
+
+/// On a fiber and off.
+pub fn uselocale(real: unsafe extern "C" fn(libc::locale_t) -> libc::locale_t, new: libc::locale_t) -> libc::locale_t {
+    // SAFETY: libc's own function, with its caller's arguments.
+    let old = unsafe { real(new) };
+    // SAFETY: a thread stays attached while code of its fibers runs.
+    if let Some(thread) = unsafe { tls::here().as_ref() }
+        && !new.is_null()
+        && !old.is_null()
+    {
+        thread.runtimes().use_locale(new);
+    }
+    old
+}

@@ -1,0 +1,118 @@
+//! What the C and C++ runtimes keep for a thread and each fiber must have for itself: the exceptions that are being thrown
+//! and handled, and the locale of uselocale(3). For hosts that do not see to it themselves (`keeps_runtimes` in aioshim.h).
+//!
+//! A fiber that parks while it handles an exception, or under a locale of its own, saves them on its stack first and leaves the
+//! thread as it was found. So whoever runs next finds nothing of another's.
+//!
+//! C++'s library asks `__cxa_get_globals` for the thread's exceptions. The shim defines that function as well: a preloaded
+//! library's definition is the first in the global scope, so calls from every C++ library are bound to it, those loaded later
+//! by dlopen included. Where a program has the C++ library built in, its own function is asked.
+
+use crate::hooks;
+use crate::tls;
+use std::cell::Cell;
+use std::ffi::{c_uint, c_void};
+use std::ptr::null_mut;
+
+/// `__cxa_eh_globals` of the C++ ABI.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Exceptions {
+    /// The stack of those that are being handled.
+    caught: *mut c_void,
+    /// How many are being thrown.
+    uncaught: c_uint,
+}
+
+impl Exceptions {
+    const NONE: Self = Self {
+        caught: null_mut(),
+        uncaught: 0,
+    };
+}
+
+/// What one attached thread has of the runtimes' data.
+pub struct Runtimes {
+    /// The thread's own.
+    exceptions: *mut Exceptions,
+    /// The locale that the running fiber uses; null for the thread's.
+    locale: Cell<libc::locale_t>,
+    /// The thread's own locale.
+    base: Cell<libc::locale_t>,
+}
+
+impl Runtimes {
+    /// Those of the calling thread, which is about to be attached.
+    pub fn of_thread() -> Self {
+        Self {
+            exceptions: exceptions_of_thread(),
+            locale: Cell::new(null_mut()),
+            // SAFETY: null asks for the locale in use.
+            base: Cell::new(unsafe { hooks::uselocale::real(null_mut()) }),
+        }
+    }
+
+    fn exceptions(&self) -> Exceptions {
+        // SAFETY: two words of the attached thread, which is the caller.
+        unsafe { *self.exceptions }
+    }
+
+    /// Runs `others`, which parks the running fiber, on a thread that handles no exception and has its own locale.
+    #[inline]
+    pub fn kept_over(&self, others: impl FnOnce()) {
+        let (exceptions, locale) = (self.exceptions(), self.locale.get());
+        if exceptions.caught.is_null() && exceptions.uncaught == 0 && locale.is_null() {
+            return others();
+        }
+        self.switch_to(Exceptions::NONE, null_mut());
+        others();
+        self.switch_to(exceptions, locale);
+    }
+
+    #[cold]
+    fn switch_to(&self, exceptions: Exceptions, locale: libc::locale_t) {
+        // SAFETY: as in `exceptions`.
+        unsafe { *self.exceptions = exceptions };
+        if self.locale.replace(locale) != locale {
+            let locale = if locale.is_null() { self.base.get() } else { locale };
+            // SAFETY: a locale that the fiber, or before it the thread, has in use.
+            unsafe { hooks::uselocale::real(locale) };
+        }
+    }
+
+    /// In the child of a fork: what the forking fiber had is still so.
+    pub fn inherit(&self, parents: &Self) {
+        self.base.set(parents.base.get());
+        self.locale.set(parents.locale.get());
+    }
+
+    /// The running fiber uses `locale` from now on.
+    pub fn use_locale(&self, locale: libc::locale_t) {
+        self.locale
+            .set(if locale == self.base.get() { null_mut() } else { locale });
+    }
+}
+
+type GetGlobals = extern "C" fn() -> *mut Exceptions;
+
+/// Where the calling thread's exceptions are.
+fn exceptions_of_thread() -> *mut Exceptions {
+    // SAFETY: a look-up by name.
+    let get = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"__cxa_get_globals".as_ptr()) };
+    if get.is_null() {
+        return tls::exceptions();
+    }
+    // SAFETY: the C++ ABI's type of the function of this name.
+    let get = unsafe { std::mem::transmute::<*mut c_void, GetGlobals>(get) };
+    get()
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn __cxa_get_globals() -> *mut Exceptions {
+    tls::exceptions()
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn __cxa_get_globals_fast() -> *mut Exceptions {
+    tls::exceptions()
+}

@@ -1,0 +1,46 @@
+//! What the C and C++ runtimes keep for a thread is each fiber's own.
+
+use testprogs::{Flavor, Run, Scratch, cxx_program, program, skip};
+
+const ENGINES: [&str; 4] = ["uring", "aio", "threads", "sync"];
+
+/// A fiber that waits in a catch block or a destructor has its own exception afterwards, whatever others throw; a static is made
+/// once, and who comes meanwhile waits; the locale of uselocale is the fiber's. Without the shim as with it, and where the C++
+/// library is built in.
+#[test]
+fn exceptions_statics_and_locales_are_each_fibers_own() {
+    let dir = Scratch::new();
+    for how in [&[][..], &["-static-libstdc++", "-static-libgcc"]] {
+        let Some(program) = cxx_program("runtime/kept", how, dir.path()) else {
+            return;
+        };
+        let run = |workers: &str| Run::new(&program).arg(workers);
+        let expected = run("0").output();
+        assert!(expected.contains("wrong: 0"), "{expected}");
+        assert_eq!(run("0").preload(true).output(), expected, "threads");
+        for workers in ["1", "3"] {
+            assert_eq!(run(workers).output(), expected, "without the shim, {workers}");
+            for engine in ENGINES {
+                let run = run(workers).preload(true).env("AIOSHIM_ENGINE", engine);
+                assert_eq!(run.output(), expected, "{engine}, {workers}");
+            }
+        }
+    }
+}
+
+/// The same on the fibers of a host that knows nothing of exceptions, from a C++ library that is loaded late.
+#[test]
+fn fibers_of_another_host_have_their_own_exceptions() {
+    let dir = Scratch::new();
+    let Some(library) = cxx_program("runtime/late", &["-shared", "-fPIC"], dir.path()) else {
+        return;
+    };
+    for engine in ENGINES {
+        let run = Run::new(program("runtime/host", Flavor::Plain)).arg(&library);
+        let outcome = run.preload(true).env("AIOSHIM_ENGINE", engine).run();
+        if outcome.status.code() == Some(77) {
+            return skip("the shim is not preloaded");
+        }
+        assert_eq!(outcome.success().text(), "wrong: 0\n", "{engine}");
+    }
+}
