@@ -162,3 +162,9 @@ pub(crate) extern "C" fn uselocale(new: libc::locale_t) -> libc::locale_t {
     }
     old
 }
+
+/// The name by which the C++ library calls it.
+#[unsafe(no_mangle)]
+pub(crate) extern "C" fn __uselocale(new: libc::locale_t) -> libc::locale_t {
+    uselocale(new)
+}

@@ -11,7 +11,7 @@ use crate::calls::locks;
 use crate::critical::Mutex;
 use crate::sys::SignalSet;
 use crate::thread::Thread;
-use crate::{calls, escapes, fds, pool, position, signal, stall, start, stats, stdio, sys, tls, trace};
+use crate::{calls, escapes, fds, pool, position, records, signal, stall, start, stats, stdio, sys, tls, trace};
 use std::cell::{RefCell, UnsafeCell};
 use std::mem::ManuallyDrop;
 use std::ptr::null_mut;
@@ -144,6 +144,7 @@ extern "C" fn child() {
         stall::renew();
         pool::renew();
         calls::system::renew();
+        records::renew();
         start::renew();
         stdio::monitor::renew();
         locks::renew();

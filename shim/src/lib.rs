@@ -14,7 +14,8 @@
 //! Around it: [`start`] sets all up before `main`, [`conf`] reads the environment, [`stats`] counts, [`trace`] writes calls
 //! down, [`escapes`] counts those that no hook sees, [`stall`] reports fibers that compute for long, [`position`] keeps reads
 //! and writes at a shared file position atomic, [`lot`] is where fibers wait for locks, [`signal`] has handlers run on fibers, [`cancel`] says where a cancelled fiber
-//! may end, [`fork`] gives the child a fresh start, [`main_fiber`] makes a fiber of an unmodified program's main thread, [`runtimes`] keeps a fiber's exceptions and locale apart from those of others.
+//! may end, [`fork`] gives the child a fresh start, [`main_fiber`] makes a fiber of an unmodified program's main thread, [`runtimes`] keeps a fiber's exceptions and locale apart from those of others, [`records`] what libc
+//! keeps in static memory.
 
 mod allocator;
 mod call;
@@ -40,6 +41,7 @@ mod paces;
 mod policy;
 mod pool;
 mod position;
+mod records;
 mod remote;
 mod runtimes;
 mod signal;

@@ -19,6 +19,10 @@ pub enum How {
     Offloaded,
     /// The same where it may wait.
     OffloadedWhen,
+    /// By its reentrant twin, on a thread of the pool, into memory of the fiber's.
+    Recorded(String),
+    /// It does not wait, and its result is in memory of the fiber's.
+    Copied,
     /// Inline while such calls are quick, else on a thread of the pool.
     Paced(String),
     /// libc's own, which does not wait, with something done besides.
@@ -84,6 +88,12 @@ fn how_of(text: &str) -> How {
         How::OffloadedWhen
     } else if text.starts_with("offload") {
         How::Offloaded
+    } else if let Some(twin) = text.strip_prefix("recorded(") {
+        How::Recorded(function(twin))
+    } else if text.starts_with("in_record(calls::results::getlogin)") {
+        How::Recorded("getlogin_r".to_owned())
+    } else if text.starts_with("in_record(") || text.starts_with("copied") {
+        How::Copied
     } else if let Some(kind) = text.strip_prefix("paced(") {
         How::Paced(function(kind))
     } else {

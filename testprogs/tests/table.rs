@@ -106,6 +106,9 @@ through. Made from the hook table (`shim/src/hooks/mod.rs`) by `AIOSHIM_WRITE_DO
   engine's, or in the last resort of a thread of the pool, with the fiber parked.
 - **offloaded**: libc's whole function, on a thread of the pool, with the fiber parked; errno, h_errno and the locale are
   carried there and back. With *may wait*: only then.
+- **recorded**: as offloaded, by the reentrant twin named; the result is in memory of the fiber's, which its next call of the
+  function overwrites.
+- **copied**: made at once, for it does not wait; the result is in memory of the fiber's likewise.
 - **paced**: libc's own, inline while such calls are quick, on a thread of the pool once they are not: the first slow one
   holds its thread up. What they cost is in [measured.md](measured.md).
 - **passed**: libc's own, which does not wait, with something done besides (what was queued before it is submitted).
@@ -122,6 +125,8 @@ fn in_words(how: &How) -> String {
         How::Converted(function) => format!("converted: `{function}`"),
         How::Offloaded => "offloaded".to_owned(),
         How::OffloadedWhen => "offloaded: may wait".to_owned(),
+        How::Recorded(twin) => format!("recorded: `{twin}`"),
+        How::Copied => "copied".to_owned(),
         How::Paced(kind) => format!("paced: {}", kind.to_lowercase()),
         How::Passed => "passed".to_owned(),
         How::Wakes => "wakes".to_owned(),

@@ -22,6 +22,7 @@ pub mod poll;
 pub mod process;
 pub mod random;
 pub mod resolver;
+pub mod results;
 pub mod rw;
 pub mod select;
 pub mod signal;

@@ -3,9 +3,11 @@
 //! What libc keeps for each thread is carried there and back: errno, h_errno, the locale. A function that calls back into the
 //! program must not go this way ([`super::converse`] is for those), nor one whose result lies in the thread's own memory.
 
+use super::results;
 use crate::call::Call;
 use crate::engine::{Names, Request, Run};
 use crate::errno;
+use crate::hooks;
 use crate::policy::{Alone, Why};
 use std::ffi::{c_int, c_void};
 
@@ -16,10 +18,6 @@ struct Trip<R, F> {
     errno: c_int,
     h_errno: c_int,
     locale: libc::locale_t,
-}
-
-unsafe extern "C" {
-    fn __h_errno_location() -> *mut c_int;
 }
 
 /// What `function`, libc's own, returns; None if libc is to be called as ever.
@@ -49,9 +47,8 @@ pub fn run_on<R, F: FnOnce() -> R>(call: &Call<'_>, names: Names, function: F) -
         function: Some(function),
         result: None,
         errno: errno::get(),
-        // SAFETY: glibc's accessors, valid on every thread; a null locale asks for the one in use.
-        h_errno: unsafe { *__h_errno_location() },
-        // SAFETY: as above.
+        h_errno: results::h_errno(call.thread, call.fiber),
+        // SAFETY: a null locale asks for the one in use.
         locale: unsafe { libc::uselocale(std::ptr::null_mut()) },
     };
     let trip = &raw mut trip;
@@ -64,8 +61,7 @@ pub fn run_on<R, F: FnOnce() -> R>(call: &Call<'_>, names: Names, function: F) -
     let trip = unsafe { &mut *trip };
     if trip.result.is_some() {
         errno::set(trip.errno);
-        // SAFETY: glibc's accessor, valid on every thread.
-        unsafe { *__h_errno_location() = trip.h_errno };
+        results::set_h_errno(call.thread, call.fiber, trip.h_errno);
     }
     trip.result.take()
 }
@@ -80,7 +76,7 @@ unsafe fn travel<R, F: FnOnce() -> R>(data: *mut c_void) {
     if let Some(function) = trip.function.take() {
         // SAFETY: glibc's accessors, valid on every thread; the fiber's thread uses that locale while its call lasts.
         let before = unsafe {
-            *__h_errno_location() = trip.h_errno;
+            *hooks::__h_errno_location::real() = trip.h_errno;
             libc::uselocale(trip.locale)
         };
         errno::set(trip.errno);
@@ -88,7 +84,7 @@ unsafe fn travel<R, F: FnOnce() -> R>(data: *mut c_void) {
         trip.errno = errno::get();
         // SAFETY: glibc's accessors, valid on every thread; `before` was this one's own locale.
         unsafe {
-            trip.h_errno = *__h_errno_location();
+            trip.h_errno = *hooks::__h_errno_location::real();
             libc::uselocale(before);
         }
     }

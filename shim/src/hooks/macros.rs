@@ -120,6 +120,26 @@ macro_rules! converted {
             unsafe { $real($($arg),*) }
         })
     };
+    ($call:ident, $real:expr, ($($arg:ident),*), recorded($twin:ident)) => {
+        Some(calls::results::look_up($call, ROW, |room| {
+            // SAFETY: libc's own function, with the caller's arguments and room for the result, while that call lasts.
+            unsafe { super::$twin::real($($arg,)* room.entry.cast(), room.text.cast(), room.n, room.result.cast()) }
+        }))
+    };
+    ($call:ident, $real:expr, ($($arg:ident),*), recorded($twin:ident, h_errno)) => {
+        Some(calls::results::look_up($call, ROW, |room| {
+            // SAFETY: as in the arm above.
+            unsafe { super::$twin::real($($arg,)* room.entry, room.text, room.n, room.result, room.h_errno) }
+        }))
+    };
+    ($call:ident, $real:expr, ($($arg:ident),*), copied) => {{
+        // SAFETY: libc's own function, with its caller's arguments.
+        let result = unsafe { $real($($arg),*) };
+        Some(calls::results::copied_text($call, ROW, result))
+    }};
+    ($call:ident, $real:expr, ($($arg:ident),*), in_record($($function:ident)::+)) => {
+        Some($($function)::+($call, ROW, $($arg),*))
+    };
     ($call:ident, $real:expr, ($($arg:ident),*), with_libc($($function:ident)::+)) => {
         $($function)::+($call, $real, $($arg),*)
     };
@@ -169,6 +189,9 @@ macro_rules! hooks {
         #[derive(Clone, Copy)]
         enum Row { $( $name ),* }
 
+        /// The row of [`crate::calls::results::h_errno`].
+        pub const H_ERRNO: usize = Row::__h_errno_location as usize;
+
         /// Finds libc's function of every row, before any of them is needed in a hurry.
         pub fn bind() {
             $( $name::bind(); )*
@@ -186,6 +209,9 @@ macro_rules! hooks {
             pub mod $name {
                 use super::*;
                 use super::macros::*;
+
+                #[allow(dead_code)]
+                const ROW: usize = Row::$name as usize;
 
                 redhook::hook! {
                     unsafe fn $name($($arg: $ty),*) -> $ret => hook {

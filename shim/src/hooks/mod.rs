@@ -6,7 +6,8 @@
 //! finds libc's own, the list of names and the index into the statistics.
 //!
 //! In the place of a function `=> offload` has libc's own run on a thread of the pool ([`calls::offload`]), `when` it may
-//! wait; `=> paced(kind, file)` only while such calls are slow, else inline ([`calls::paced`]); `=> with_libc(function)` gives
+//! wait; `=> recorded(twin)` its reentrant twin, with the result in memory of the fiber's ([`calls::results`]), where `=> copied`
+//! puts what libc returned; `=> paced(kind, file)` only while such calls are slow, else inline ([`calls::paced`]); `=> with_libc(function)` gives
 //! it libc's to call. `otherwise` names a function of ours that is made in the place of libc's where libc has none; what is
 //! after `changes` is done before the call, wherever it is made.
 //!
@@ -337,70 +338,87 @@ hooks! {
     // Names and users: the resolver, the name services, their files and sockets.
     fn getaddrinfo(node: *const c_char, service: *const c_char, hints: *const c_void, result: *mut c_void) -> c_int => offload;
     fn getnameinfo(address: *const c_void, n: socklen_t, host: *mut c_void, host_n: socklen_t, service: *mut c_void, service_n: socklen_t, flags: c_int) -> c_int => offload;
-    fn gethostbyname(name: *const c_char) -> *mut c_void => offload;
-    fn gethostbyname2(name: *const c_char, family: c_int) -> *mut c_void => offload;
-    fn gethostbyaddr(address: *const c_void, n: socklen_t, family: c_int) -> *mut c_void => offload;
+    fn gethostbyname(name: *const c_char) -> *mut c_void => recorded(gethostbyname_r, h_errno);
+    fn gethostbyname2(name: *const c_char, family: c_int) -> *mut c_void => recorded(gethostbyname2_r, h_errno);
+    fn gethostbyaddr(address: *const c_void, n: socklen_t, family: c_int) -> *mut c_void => recorded(gethostbyaddr_r, h_errno);
     fn gethostbyname_r(name: *const c_char, entry: *mut c_void, buf: *mut c_void, n: size_t, result: *mut c_void, error: *mut c_void) -> c_int => offload;
     fn gethostbyname2_r(name: *const c_char, family: c_int, entry: *mut c_void, buf: *mut c_void, n: size_t, result: *mut c_void, error: *mut c_void) -> c_int => offload;
     fn gethostbyaddr_r(address: *const c_void, address_n: socklen_t, family: c_int, entry: *mut c_void, buf: *mut c_void, n: size_t, result: *mut c_void, error: *mut c_void) -> c_int => offload;
-    fn gethostent() -> *mut c_void => offload;
+    fn gethostent() -> *mut c_void => recorded(gethostent_r, h_errno);
     fn gethostent_r(entry: *mut c_void, buf: *mut c_void, n: size_t, result: *mut c_void, error: *mut c_void) -> c_int => offload;
     fn sethostent(stay_open: c_int) -> () => offload;
     fn endhostent() -> () => offload;
-    fn getnetent() -> *mut c_void => offload;
+    fn getnetent() -> *mut c_void => recorded(getnetent_r, h_errno);
     fn getnetent_r(entry: *mut c_void, buf: *mut c_void, n: size_t, result: *mut c_void, error: *mut c_void) -> c_int => offload;
     fn setnetent(stay_open: c_int) -> () => offload;
     fn endnetent() -> () => offload;
-    fn getprotoent() -> *mut c_void => offload;
+    fn getprotoent() -> *mut c_void => recorded(getprotoent_r);
     fn getprotoent_r(entry: *mut c_void, buf: *mut c_void, n: size_t, result: *mut c_void) -> c_int => offload;
     fn setprotoent(stay_open: c_int) -> () => offload;
     fn endprotoent() -> () => offload;
-    fn getservent() -> *mut c_void => offload;
+    fn getservent() -> *mut c_void => recorded(getservent_r);
     fn getservent_r(entry: *mut c_void, buf: *mut c_void, n: size_t, result: *mut c_void) -> c_int => offload;
     fn setservent(stay_open: c_int) -> () => offload;
     fn endservent() -> () => offload;
-    fn getpwent() -> *mut c_void => offload;
+    fn getpwent() -> *mut c_void => recorded(getpwent_r);
     fn getpwent_r(entry: *mut c_void, buf: *mut c_void, n: size_t, result: *mut c_void) -> c_int => offload;
     fn setpwent() -> () => offload;
     fn endpwent() -> () => offload;
-    fn getgrent() -> *mut c_void => offload;
+    fn getgrent() -> *mut c_void => recorded(getgrent_r);
     fn getgrent_r(entry: *mut c_void, buf: *mut c_void, n: size_t, result: *mut c_void) -> c_int => offload;
     fn setgrent() -> () => offload;
     fn endgrent() -> () => offload;
-    fn getspent() -> *mut c_void => offload;
+    fn getspent() -> *mut c_void => recorded(getspent_r);
     fn getspent_r(entry: *mut c_void, buf: *mut c_void, n: size_t, result: *mut c_void) -> c_int => offload;
     fn setspent() -> () => offload;
     fn endspent() -> () => offload;
-    fn getnetbyname(name: *const c_char) -> *mut c_void => offload;
+    fn getnetbyname(name: *const c_char) -> *mut c_void => recorded(getnetbyname_r, h_errno);
     fn getnetbyname_r(name: *const c_char, entry: *mut c_void, buf: *mut c_void, n: size_t, result: *mut c_void, error: *mut c_void) -> c_int => offload;
-    fn getnetbyaddr(net: c_uint, family: c_int) -> *mut c_void => offload;
+    fn getnetbyaddr(net: c_uint, family: c_int) -> *mut c_void => recorded(getnetbyaddr_r, h_errno);
     fn getnetbyaddr_r(net: c_uint, family: c_int, entry: *mut c_void, buf: *mut c_void, n: size_t, result: *mut c_void, error: *mut c_void) -> c_int => offload;
-    fn getprotobyname(name: *const c_char) -> *mut c_void => offload;
+    fn getprotobyname(name: *const c_char) -> *mut c_void => recorded(getprotobyname_r);
     fn getprotobyname_r(name: *const c_char, entry: *mut c_void, buf: *mut c_void, n: size_t, result: *mut c_void) -> c_int => offload;
-    fn getprotobynumber(number: c_int) -> *mut c_void => offload;
+    fn getprotobynumber(number: c_int) -> *mut c_void => recorded(getprotobynumber_r);
     fn getprotobynumber_r(number: c_int, entry: *mut c_void, buf: *mut c_void, n: size_t, result: *mut c_void) -> c_int => offload;
-    fn getservbyname(name: *const c_char, protocol: *const c_char) -> *mut c_void => offload;
+    fn getservbyname(name: *const c_char, protocol: *const c_char) -> *mut c_void => recorded(getservbyname_r);
     fn getservbyname_r(name: *const c_char, protocol: *const c_char, entry: *mut c_void, buf: *mut c_void, n: size_t, result: *mut c_void) -> c_int => offload;
-    fn getservbyport(port: c_int, protocol: *const c_char) -> *mut c_void => offload;
+    fn getservbyport(port: c_int, protocol: *const c_char) -> *mut c_void => recorded(getservbyport_r);
     fn getservbyport_r(port: c_int, protocol: *const c_char, entry: *mut c_void, buf: *mut c_void, n: size_t, result: *mut c_void) -> c_int => offload;
-    fn getpwnam(name: *const c_char) -> *mut c_void => offload;
-    fn getpwuid(user: c_uint) -> *mut c_void => offload;
+    fn getpwnam(name: *const c_char) -> *mut c_void => recorded(getpwnam_r);
+    fn getpwuid(user: c_uint) -> *mut c_void => recorded(getpwuid_r);
     fn getpwnam_r(name: *const c_char, entry: *mut c_void, buf: *mut c_void, n: size_t, result: *mut c_void) -> c_int => offload;
     fn getpwuid_r(user: c_uint, entry: *mut c_void, buf: *mut c_void, n: size_t, result: *mut c_void) -> c_int => offload;
-    fn getgrnam(name: *const c_char) -> *mut c_void => offload;
-    fn getgrgid(group: c_uint) -> *mut c_void => offload;
+    fn getgrnam(name: *const c_char) -> *mut c_void => recorded(getgrnam_r);
+    fn getgrgid(group: c_uint) -> *mut c_void => recorded(getgrgid_r);
     fn getgrnam_r(name: *const c_char, entry: *mut c_void, buf: *mut c_void, n: size_t, result: *mut c_void) -> c_int => offload;
     fn getgrgid_r(group: c_uint, entry: *mut c_void, buf: *mut c_void, n: size_t, result: *mut c_void) -> c_int => offload;
     fn getgrouplist(user: *const c_char, group: c_uint, groups: *mut c_void, n: *mut c_void) -> c_int => offload;
-    fn getspnam(name: *const c_char) -> *mut c_void => offload;
+    fn getspnam(name: *const c_char) -> *mut c_void => recorded(getspnam_r);
     fn getspnam_r(name: *const c_char, entry: *mut c_void, buf: *mut c_void, n: size_t, result: *mut c_void) -> c_int => offload;
     fn innetgr(group: *const c_char, host: *const c_char, user: *const c_char, domain: *const c_char) -> c_int => offload;
-    fn getaliasbyname(name: *const c_char) -> *mut c_void => offload;
-    fn getrpcbyname(name: *const c_char) -> *mut c_void => offload;
-    fn getrpcbynumber(number: c_int) -> *mut c_void => offload;
+    fn getaliasbyname(name: *const c_char) -> *mut c_void => recorded(getaliasbyname_r);
+    fn getrpcbyname(name: *const c_char) -> *mut c_void => recorded(getrpcbyname_r);
+    fn getrpcbynumber(number: c_int) -> *mut c_void => recorded(getrpcbynumber_r);
+    fn getaliasbyname_r(name: *const c_char, entry: *mut c_void, buf: *mut c_void, n: size_t, result: *mut c_void) -> c_int => offload;
+    fn getrpcbyname_r(name: *const c_char, entry: *mut c_void, buf: *mut c_void, n: size_t, result: *mut c_void) -> c_int => offload;
+    fn getrpcbynumber_r(number: c_int, entry: *mut c_void, buf: *mut c_void, n: size_t, result: *mut c_void) -> c_int => offload;
+    fn getrpcent() -> *mut c_void => recorded(getrpcent_r);
+    fn getrpcent_r(entry: *mut c_void, buf: *mut c_void, n: size_t, result: *mut c_void) -> c_int => offload;
+    fn setrpcent(stay_open: c_int) -> () => offload;
+    fn endrpcent() -> () => offload;
+    fn getaliasent() -> *mut c_void => recorded(getaliasent_r);
+    fn getaliasent_r(entry: *mut c_void, buf: *mut c_void, n: size_t, result: *mut c_void) -> c_int => offload;
+    fn setaliasent() -> () => offload;
+    fn endaliasent() -> () => offload;
+    fn getsgnam(name: *const c_char) -> *mut c_void => recorded(getsgnam_r);
+    fn getsgnam_r(name: *const c_char, entry: *mut c_void, buf: *mut c_void, n: size_t, result: *mut c_void) -> c_int => offload;
+    fn getsgent() -> *mut c_void => recorded(getsgent_r);
+    fn getsgent_r(entry: *mut c_void, buf: *mut c_void, n: size_t, result: *mut c_void) -> c_int => offload;
+    fn setsgent() -> () => offload;
+    fn endsgent() -> () => offload;
     fn ether_hostton(host: *const c_char, address: *mut c_void) -> c_int => offload;
     fn ether_ntohost(host: *mut c_void, address: *const c_void) -> c_int => offload;
-    fn getlogin() -> *mut c_char => offload;
+    fn getlogin() -> *mut c_char => in_record(calls::results::getlogin);
     fn getlogin_r(buf: *mut c_void, n: size_t) -> c_int => offload;
     fn __getlogin_r_chk(buf: *mut c_void, n: size_t, object: size_t) -> c_int => offload;
     fn getpass(prompt: *const c_char) -> *mut c_char => offload;
@@ -523,8 +541,23 @@ hooks! {
     // Variadic in C: up to six arguments, the last one on the stack, whatever is there.
     fn syscall(number: c_long, a: c_long, b: c_long, c: c_long, d: c_long, e: c_long, f: c_long) -> c_long => calls::syscall::dispatch, first: calls::syscall::uncharged, by: calls::syscall::plainly;
 
-    // What libc keeps for a thread.
+    // What libc keeps for a thread, or in static memory.
+    fn __h_errno_location() -> *mut c_int => calls::results::h_errno_location, at: everywhere;
+    fn strerror(number: c_int) -> *mut c_char => copied, first: calls::results::uncharged1;
+    fn strsignal(signal: c_int) -> *mut c_char => copied, first: calls::results::uncharged1;
+    fn inet_ntoa(address: c_uint) -> *mut c_char => copied, first: calls::results::uncharged1;
+    fn asctime(time: *const c_void) -> *mut c_char => in_record(calls::results::asctime), first: calls::results::uncharged1;
+    fn ctime(time: *const c_void) -> *mut c_char => in_record(calls::results::ctime), first: calls::results::uncharged1;
+    fn gmtime(time: *const c_void) -> *mut c_void => in_record(calls::results::gmtime), first: calls::results::uncharged1;
+    fn localtime(time: *const c_void) -> *mut c_void => in_record(calls::results::localtime), first: calls::results::uncharged1;
+    fn ttyname(fd: c_int) -> *mut c_char => in_record(calls::results::ttyname), first: calls::results::uncharged1;
+    fn ptsname(fd: c_int) -> *mut c_char => in_record(calls::results::ptsname), first: calls::results::uncharged1;
+    fn ether_ntoa(address: *const c_void) -> *mut c_char => in_record(calls::results::ether_ntoa), first: calls::results::uncharged1;
+    fn ether_aton(text: *const c_char) -> *mut c_void => in_record(calls::results::ether_aton), first: calls::results::uncharged1;
+    fn l64a(number: c_long) -> *mut c_char => copied, first: calls::results::uncharged1;
+    fn strtok(text: *mut c_char, delimiters: *const c_char) -> *mut c_char => in_record(calls::results::strtok), first: calls::results::uncharged2;
     fn uselocale(new: libc::locale_t) -> libc::locale_t => calls::locale::uselocale, at: everywhere;
+    fn __uselocale(new: libc::locale_t) -> libc::locale_t => calls::locale::uselocale, at: everywhere;
 
     // Streams: stdio, where it does more than its jump tables see (crate::stdio). It closes descriptors inside libc.
     fn fopen(path: *const c_char, mode: *const c_char) -> *mut FILE => calls::stdio::fopen;

@@ -19,6 +19,7 @@ use crate::flight::Flights;
 use crate::host::Host;
 use crate::known_files::KnownFiles;
 use crate::policy::{INLINE_BUDGET, Opens};
+use crate::records::Records;
 use crate::remote::{Message, Remote};
 use crate::runtimes::Runtimes;
 use crate::signal::Signals;
@@ -93,6 +94,7 @@ pub struct Thread {
     defunct: Cell<bool>,
     signals: Signals,
     runtimes: Runtimes,
+    records: Records,
     stats: Arc<Stats>,
     trace: Option<Arc<Trace>>,
     escapes: Option<Box<Watch>>,
@@ -128,6 +130,7 @@ impl Thread {
             defunct: Cell::new(false),
             signals: Signals::new(),
             runtimes: Runtimes::of_thread(),
+            records: Records::default(),
             watched: stats.timed() || trace.is_some(),
             stats,
             trace,
@@ -148,6 +151,11 @@ impl Thread {
 
     pub fn signals(&self) -> &Signals {
         &self.signals
+    }
+
+    /// Results that libc would keep in static memory.
+    pub fn records(&self) -> &Records {
+        &self.records
     }
 
     pub fn runtimes(&self) -> &Runtimes {

@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: MIT */
-/* host - a scheduler that is not libfiber, on ucontext, whose fibers wait in C++'s catch blocks.
+/* host - a scheduler that is not libfiber, on ucontext, whose fibers wait in C++'s catch blocks and look names up.
  *
  * usage: host LIBRARY    LIBRARY is late.cc's, opened by dlopen. Exits with 77 where the shim is not preloaded. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
+#include <netdb.h>
+#include <pwd.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <ucontext.h>
 #include <unistd.h>
 
@@ -65,10 +68,16 @@ static void meet_neighbour(void *arg) {
 }
 
 static void work(unsigned number) {
+    static const char *const users[] = { "root", "daemon" };
     struct fiber *self = &fibers[number];
     for (int turn = 0; turn < 4; turn++) {
         long thrown = self->number * 100 + turn;
         if (catch_and_wait(thrown, meet_neighbour, self) != thrown)
+            wrong++;
+        const char *name = users[number % 2];
+        struct passwd *user = getpwnam(name);
+        meet_neighbour(self);
+        if (user && strcmp(user->pw_name, name))
             wrong++;
     }
     self->done = 1;

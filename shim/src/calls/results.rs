@@ -1,0 +1,248 @@
+//! Functions whose results libc keeps in static memory: on a fiber they are in memory of the fiber's ([`crate::records`]),
+//! so that another fiber's call does not change them.
+//!
+//! Those that look up are made by their reentrant twins (`getpwnam_r`), on a thread of the pool; those that do not wait likewise,
+//! here, or what they return is copied, where they have no twin.
+
+use super::offload;
+use crate::call::Call;
+use crate::errno;
+use crate::hooks;
+use crate::policy::{Alone, Why};
+use crate::records::Record;
+use crate::thread::Thread;
+use crate::tls;
+use std::ffi::{CStr, c_char, c_int, c_void};
+use std::ptr::null_mut;
+
+/// Where a twin puts its result: the structure, and the text that it points to.
+pub struct Room {
+    pub entry: *mut c_void,
+    pub text: *mut c_void,
+    pub n: usize,
+    pub result: *mut c_void,
+    pub h_errno: *mut c_void,
+}
+
+/// In `h_errno`: errno says more.
+const NETDB_INTERNAL: c_int = -1;
+
+/// What a twin finds, in the record of the calling fiber and `row`; null when it finds nothing. `ask` calls the twin.
+pub fn look_up(call: &Call<'_>, row: usize, ask: impl Fn(&Room) -> c_int) -> *mut c_void {
+    let record = call.thread.records().of(call.fiber, row);
+    run(call, || {
+        // SAFETY: it stays in place, and is the fiber's, which waits for this to end.
+        let record = unsafe { &mut *record };
+        fill(record, &ask)
+    })
+}
+
+/// Runs a look-up where it keeps nobody: on the pool, or here on a lone fiber.
+fn run<R>(call: &Call<'_>, function: impl Fn() -> R) -> R {
+    if call.load().alone == Alone::Entirely {
+        call.through(Why::Alone);
+    } else if let Some(result) = offload::run(call, &function) {
+        return result;
+    } else {
+        call.through(Why::NoEngine);
+    }
+    let _passing = call.passing();
+    let result = function();
+    keep_h_errno(call.thread, call.fiber);
+    result
+}
+
+fn fill(record: &mut Record, ask: &impl Fn(&Room) -> c_int) -> *mut c_void {
+    loop {
+        let (mut result, mut h_errno) = (null_mut::<c_void>(), 0_i32);
+        let error = ask(&Room {
+            entry: record.entry.as_mut_ptr().cast(),
+            text: record.text.as_mut_ptr().cast(),
+            n: record.text.len(),
+            result: (&raw mut result).cast(),
+            h_errno: (&raw mut h_errno).cast(),
+        });
+        if error == libc::ERANGE && matches!(h_errno, 0 | NETDB_INTERNAL) {
+            let longer = record.text.len() * 2;
+            record.text.resize(longer, 0);
+            continue;
+        }
+        if h_errno != 0 {
+            set_own_h_errno(h_errno);
+        }
+        return if error == 0 { result } else { null_mut() };
+    }
+}
+
+/// getlogin(3).
+pub fn getlogin(call: &Call<'_>, row: usize) -> *mut c_char {
+    let record = call.thread.records().of(call.fiber, row);
+    run(call, || {
+        // SAFETY: it stays in place, and is the fiber's, which waits for this to end.
+        let text = unsafe { &mut (*record).text };
+        // SAFETY: that many bytes can be written.
+        let error = unsafe { hooks::getlogin_r::real(text.as_mut_ptr().cast(), text.len()) };
+        if error == 0 {
+            text.as_mut_ptr().cast()
+        } else {
+            null_mut()
+        }
+    })
+}
+
+/// A copy of the text that libc returned, in the record of the calling fiber and `row`; null stays null.
+pub fn copied_text(call: &Call<'_>, row: usize, text: *const c_char) -> *mut c_char {
+    if text.is_null() {
+        return null_mut();
+    }
+    // SAFETY: libc's function returned it: a C string.
+    let text = unsafe { CStr::from_ptr(text) }.to_bytes_with_nul();
+    // SAFETY: it stays in place, and is the fiber's.
+    let own = unsafe { &mut (*call.thread.records().of(call.fiber, row)).text };
+    if own.len() < text.len() {
+        own.resize(text.len(), 0);
+    }
+    own[..text.len()].copy_from_slice(text);
+    own.as_mut_ptr().cast()
+}
+
+unsafe extern "C" {
+    fn asctime_r(time: *const c_void, text: *mut c_char) -> *mut c_char;
+    fn ctime_r(time: *const c_void, text: *mut c_char) -> *mut c_char;
+    fn gmtime_r(time: *const c_void, broken_down: *mut c_void) -> *mut c_void;
+    fn localtime_r(time: *const c_void, broken_down: *mut c_void) -> *mut c_void;
+    fn tzset();
+    fn ptsname_r(fd: c_int, text: *mut c_char, n: usize) -> c_int;
+    fn ttyname_r(fd: c_int, text: *mut c_char, n: usize) -> c_int;
+    fn ether_ntoa_r(address: *const c_void, text: *mut c_char) -> *mut c_char;
+    fn ether_aton_r(text: *const c_char, address: *mut c_void) -> *mut c_void;
+    fn strtok_r(text: *mut c_char, delimiters: *const c_char, place: *mut *mut c_char) -> *mut c_char;
+}
+
+/// The twin of a function of one argument, which needs less room than any record has, and does not wait.
+macro_rules! twins {
+    ($( $(#[$doc:meta])* fn $name:ident($arg:ident: $ty:ty) -> $result:ty => $twin:ident, $field:ident $(, after $before:ident)?; )*) => {$(
+        $(#[$doc])*
+        pub fn $name(call: &Call<'_>, row: usize, $arg: $ty) -> $result {
+            let record = call.thread.records().of(call.fiber, row);
+            // SAFETY: the C caller's argument; the record stays in place, and is the fiber's.
+            unsafe {
+                $( $before(); )?
+                $twin($arg, (*record).$field.as_mut_ptr().cast())
+            }
+        }
+    )*};
+}
+
+twins! {
+    /// asctime(3).
+    fn asctime(time: *const c_void) -> *mut c_char => asctime_r, text;
+    /// ctime(3).
+    fn ctime(time: *const c_void) -> *mut c_char => ctime_r, text, after tzset;
+    /// gmtime(3).
+    fn gmtime(time: *const c_void) -> *mut c_void => gmtime_r, entry;
+    /// localtime(3), which looks at TZ each time.
+    fn localtime(time: *const c_void) -> *mut c_void => localtime_r, entry, after tzset;
+    /// ether_ntoa(3).
+    fn ether_ntoa(address: *const c_void) -> *mut c_char => ether_ntoa_r, text;
+    /// ether_aton(3).
+    fn ether_aton(text: *const c_char) -> *mut c_void => ether_aton_r, entry;
+}
+
+/// The name of a terminal, by a twin that returns an error number.
+fn terminal_name(
+    call: &Call<'_>,
+    row: usize,
+    fd: c_int,
+    twin: unsafe extern "C" fn(c_int, *mut c_char, usize) -> c_int,
+) -> *mut c_char {
+    let record = call.thread.records().of(call.fiber, row);
+    // SAFETY: it stays in place, and is the fiber's.
+    let text = unsafe { &mut (*record).text };
+    // SAFETY: that many bytes can be written.
+    let error = unsafe { twin(fd, text.as_mut_ptr().cast(), text.len()) };
+    if error == 0 {
+        return text.as_mut_ptr().cast();
+    }
+    errno::set(error);
+    null_mut()
+}
+
+/// ttyname(3).
+pub fn ttyname(call: &Call<'_>, row: usize, fd: c_int) -> *mut c_char {
+    terminal_name(call, row, fd, ttyname_r)
+}
+
+/// ptsname(3).
+pub fn ptsname(call: &Call<'_>, row: usize, fd: c_int) -> *mut c_char {
+    terminal_name(call, row, fd, ptsname_r)
+}
+
+/// strtok(3): the place that it goes on at is the fiber's.
+pub fn strtok(call: &Call<'_>, row: usize, text: *mut c_char, delimiters: *const c_char) -> *mut c_char {
+    let record = call.thread.records().of(call.fiber, row);
+    // SAFETY: the C caller's arguments; a fiber's place is a pointer in a record that stays.
+    unsafe { strtok_r(text, delimiters, (&raw mut (*record).entry).cast()) }
+}
+
+/// No call of these is charged for, nor answered at once.
+#[inline(always)]
+pub fn uncharged1<A, R>(_: &Thread, _: A) -> Option<R> {
+    None
+}
+
+/// The same for two arguments.
+#[inline(always)]
+pub fn uncharged2<A, B, R>(_: &Thread, _: A, _: B) -> Option<R> {
+    None
+}
+
+// ---- h_errno --------------------------------------------------------------------------------------------------------
+
+/// `h_errno` of libc's, of the calling thread.
+fn own_h_errno() -> *mut c_int {
+    // SAFETY: libc's accessor, valid on every thread.
+    unsafe { hooks::__h_errno_location::real() }
+}
+
+fn set_own_h_errno(value: c_int) {
+    // SAFETY: the calling thread's.
+    unsafe { *own_h_errno() = value };
+}
+
+/// The address of `h_errno`: on a fiber, of the fiber's.
+pub fn h_errno_location(real: unsafe extern "C" fn() -> *mut c_int) -> *mut c_int {
+    // SAFETY: a thread stays attached while code of its fibers runs.
+    if let Some(thread) = unsafe { tls::here().as_ref() } {
+        let fiber = thread.host().running();
+        if !fiber.is_null() {
+            return thread.records().of(fiber, hooks::H_ERRNO).cast();
+        }
+    }
+    // SAFETY: libc's own function.
+    unsafe { real() }
+}
+
+/// `h_errno` as the running fiber has it, if it has set or asked for it.
+pub fn h_errno(thread: &Thread, fiber: *const c_void) -> c_int {
+    let own = thread.records().existing(fiber, hooks::H_ERRNO);
+    // SAFETY: a record of the fiber's, or the thread's own.
+    unsafe { own.map_or_else(|| *own_h_errno(), |own| *own.cast::<c_int>()) }
+}
+
+/// The fiber's `h_errno` becomes `value`, and its thread's, which herror(3) prints.
+pub fn set_h_errno(thread: &Thread, fiber: *const c_void, value: c_int) {
+    set_own_h_errno(value);
+    keep_h_errno(thread, fiber);
+}
+
+/// The fiber's `h_errno` becomes that of its thread, where libc has just put one.
+pub fn keep_h_errno(thread: &Thread, fiber: *const c_void) {
+    // SAFETY: the calling thread's.
+    let value = unsafe { *own_h_errno() };
+    let own = thread.records().existing(fiber, hooks::H_ERRNO);
+    if let Some(own) = own.or_else(|| (value != 0).then(|| thread.records().of(fiber, hooks::H_ERRNO))) {
+        // SAFETY: a record of the fiber's.
+        unsafe { *own.cast::<c_int>() = value };
+    }
+}
