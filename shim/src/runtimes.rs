@@ -13,6 +13,7 @@ use crate::tls;
 use std::cell::Cell;
 use std::ffi::{c_uint, c_void};
 use std::ptr::null_mut;
+use std::sync::atomic::{AtomicPtr, Ordering};
 
 /// `__cxa_eh_globals` of the C++ ABI.
 #[repr(C)]
@@ -95,10 +96,19 @@ impl Runtimes {
 
 type GetGlobals = extern "C" fn() -> *mut Exceptions;
 
-/// Where the calling thread's exceptions are.
-fn exceptions_of_thread() -> *mut Exceptions {
+/// `__cxa_get_globals` as the program has it.
+static GET_GLOBALS: AtomicPtr<c_void> = AtomicPtr::new(null_mut());
+
+/// Finds the function; not when a thread attaches, for the loader's lock may be held by one that waits to attach.
+pub fn bind() {
     // SAFETY: a look-up by name.
     let get = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"__cxa_get_globals".as_ptr()) };
+    GET_GLOBALS.store(get, Ordering::Relaxed);
+}
+
+/// Where the calling thread's exceptions are.
+fn exceptions_of_thread() -> *mut Exceptions {
+    let get = GET_GLOBALS.load(Ordering::Relaxed);
     if get.is_null() {
         return tls::exceptions();
     }
