@@ -33,9 +33,9 @@ pub enum Waited {
     Impossible,
 }
 
-/// Waits in a row after which there was nothing, before the files that ended them are left out: select(2) does not call a
-/// hang-up an exception, and epoll(7) reports it for ever.
-const MOST_IN_VAIN: u32 = 10;
+/// Waits on a lone file that may find nothing before the file is put into an epoll instance. select(2) does not call an error an
+/// exception, but the kernel reports one to every poll, again and again: only an edge-triggered wait can pass it over.
+const MAX_SPURIOUS: u32 = 10;
 
 pub struct Watch<'a> {
     call: &'a Call<'a>,
@@ -83,28 +83,37 @@ impl<'a> Watch<'a> {
         }
     }
 
+    /// Discards what has been reported so far, after a look that found nothing. True if a report may have gone with that: the
+    /// caller must look once more before it waits.
+    pub fn discard_reports(&self) -> bool {
+        let Some(epoll) = self.epoll else { return false };
+        let mut room = [const { MaybeUninit::<epoll::Event>::uninit() }; 64];
+        let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+        while epoll::wait(borrowed(epoll), &mut room, Some(&now))
+            .is_ok_and(|(events, rest)| !events.is_empty() && rest.is_empty())
+        {}
+        true
+    }
+
     fn request(&mut self) -> Result<Request, Errno> {
-        let in_vain = self.waits > MOST_IN_VAIN;
         match *self.files {
             [] => {
                 let claim = std::ptr::null();
                 return Ok(Request::Wait { claim });
             }
-            [File { fd, events }] if !in_vain => return Ok(Request::Poll { fd, events }),
+            [File { fd, events }] if self.waits <= MAX_SPURIOUS => return Ok(Request::Poll { fd, events }),
             _ => {}
         }
         let fd = match self.epoll {
             Some(epoll) => epoll,
             None => self.gather()?,
         };
-        if in_vain {
-            leave_out_ready(fd);
-        }
         let events = libc::POLLIN;
         Ok(Request::Poll { fd, events })
     }
 
-    /// Puts the files into an epoll instance.
+    /// Puts the files into an epoll instance, edge-triggered: a report that the caller does not count, or that others were faster
+    /// to act on, ends one wait and not all that follow, and no file has to be left out for that.
     fn gather(&mut self) -> Result<c_int, Errno> {
         let error = |error: rustix::io::Errno| Errno(error.raw_os_error());
         let low = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(error)?.into_raw_fd();
@@ -115,7 +124,7 @@ impl<'a> Watch<'a> {
         self.epoll = Some(epoll);
         for &File { fd, events } in &self.files {
             // poll(2)'s events have epoll(7)'s values.
-            let flags = EventFlags::from_bits_retain(u32::from(events as u16));
+            let flags = EventFlags::from_bits_retain(u32::from(events as u16)) | EventFlags::ET;
             match epoll::add(borrowed(epoll), borrowed(fd), EventData::new_u64(fd as u64), flags) {
                 // What cannot be waited for is always ready: were that wanted, there would be no wait.
                 Ok(()) | Err(rustix::io::Errno::PERM) => {}
@@ -131,18 +140,6 @@ impl Drop for Watch<'_> {
         if let Some(epoll) = self.epoll {
             self.call.thread.let_go(epoll);
         }
-    }
-}
-
-/// Takes the files that are ready out of `epoll`.
-fn leave_out_ready(epoll: c_int) {
-    let mut room = [const { MaybeUninit::<epoll::Event>::uninit() }; 64];
-    let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
-    let Ok((events, _)) = epoll::wait(borrowed(epoll), &mut room, Some(&now)) else {
-        return;
-    };
-    for event in events {
-        let _ = epoll::delete(borrowed(epoll), borrowed(event.data.u64() as c_int));
     }
 }
 

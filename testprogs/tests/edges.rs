@@ -124,6 +124,7 @@ probes! {
     closing, [1];
     sockclose, [1];
     polling, [1];
+    polldrop, [1, 3];
     interrupted, [1];
     sleeps, [1];
     restarts, [1];

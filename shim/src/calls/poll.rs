@@ -221,7 +221,12 @@ pub fn wait(
     let mut watch = Watch::new(call, files());
     while found == Ok(0) {
         match watch.wait(deadline, mask) {
-            Waited::Ready => found = look(Some(&NO_TIME)),
+            Waited::Ready => {
+                found = look(Some(&NO_TIME));
+                if found == Ok(0) && watch.discard_reports() {
+                    found = look(Some(&NO_TIME));
+                }
+            }
             Waited::Timeout => {
                 found = look(Some(&NO_TIME));
                 break;
