@@ -1,53 +1,82 @@
-//! Waiting for a FIFO's other end, by a thread that may block.
+//! Waiting for the first writer of a FIFO that is open for reading.
 //!
 //! That a writer has opened a FIFO is no event that poll(2) tells its reader; that anybody has opened it is one of
-//! inotify(7). A writer that came and went is seen by what it left: data, or a hang-up.
+//! inotify(7), which can be polled. A user may have few instances of that: without one, a thread of the pool opens the FIFO
+//! once more, and the kernel has that wait for the writer. A writer that came and went is seen by what it left: data, or
+//! a hang-up.
 
+use crate::call::Call;
+use crate::deadlines::Deadline;
+use crate::engine::{KernelCall, Names, Request};
 use crate::errno::Errno;
 use crate::fds;
-use crate::sys::{self, PipeState};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use crate::sys::{self, PipeState, Sysno};
 use rustix::fs::inotify;
-use std::ffi::c_int;
+use std::ffi::{CString, c_int};
 use std::os::fd::{BorrowedFd, IntoRawFd};
 
-/// How often to look where inotify is not to be had (its instances are limited a user, or /proc is not mounted).
-const LOOK_EVERY: Timespec = Timespec {
-    tv_sec: 0,
-    tv_nsec: 2_000_000,
-};
+/// How long the second open waits before the FIFO is looked at again: a writer that came and went just before it is missed. At
+/// first; twice as long each time.
+const FIRST_LOOK_NS: u64 = 10_000_000;
 
-/// Returns when `fifo`, open for reading, has or has had a writer since it was opened; or EINTR.
-pub fn await_writer(fifo: c_int) -> Result<(), Errno> {
+/// How often to look where there is no thread either.
+const LOOK_EVERY_NS: u64 = 16_000_000;
+
+/// Parks until `fifo`, open for reading, has or has had a writer since it was opened. Err(RESTART) if the fiber was interrupted.
+pub fn await_writer(call: &Call<'_>, fifo: c_int) -> Result<(), Errno> {
     let openings = Openings::watch(fifo);
-    // SAFETY: only used here; the program does not know the descriptor yet, for its open(2) has not returned.
-    let end = unsafe { BorrowedFd::borrow_raw(fifo) };
+    let mut look_after = FIRST_LOOK_NS;
     // A writer that opens it from here on is an event.
-    while !has_writer(fifo) {
-        let mut waited = vec![PollFd::new(&end, PollFlags::IN)];
-        let events;
-        if let Some(openings) = &openings {
-            // SAFETY: open as long as `openings` is.
-            events = unsafe { BorrowedFd::borrow_raw(openings.0) };
-            waited.push(PollFd::new(&events, PollFlags::IN));
-        }
-        let limit = openings.is_none().then_some(&LOOK_EVERY);
-        if poll(&mut waited, limit) == Err(rustix::io::Errno::INTR) {
-            return Err(Errno::INTR);
-        }
-        if !waited[0].revents().is_empty() {
-            break;
-        }
-        if let Some(openings) = &openings {
-            openings.forget_past();
+    while !had_writer(fifo) {
+        let waited = match &openings {
+            Some(openings) => openings.wait(call),
+            None => {
+                let deadline = sys::now().saturating_add(look_after);
+                look_after = look_after.saturating_mul(2);
+                await_second_open(call, fifo, deadline)
+            }
+        };
+        if waited == Errno::RESTART {
+            return Err(Errno::RESTART);
         }
     }
     Ok(())
 }
 
-/// Whether `fifo`, just opened for reading, has a writer or data; on any doubt not.
-pub fn has_writer(fifo: c_int) -> bool {
-    matches!(sys::pipe_state(fifo), Some(PipeState::Data | PipeState::Empty))
+/// Whether `fifo`, open for reading, has a writer, or has had one since it was opened; on any doubt not.
+pub fn had_writer(fifo: c_int) -> bool {
+    matches!(sys::pipe_state(fifo), Some(PipeState::Data | PipeState::Empty)) || sys::poll_now(fifo, libc::POLLIN)
+}
+
+/// Has a thread of the pool open the FIFO for reading once more, until a writer has come or the deadline is over. What ended
+/// that is only told of an interruption.
+fn await_second_open(call: &Call<'_>, fifo: c_int, deadline: Deadline) -> Errno {
+    let Ok(path) = CString::new(path_of(fifo)) else {
+        return Errno::INVAL;
+    };
+    let flags = libc::O_RDONLY | libc::O_CLOEXEC;
+    let open = KernelCall {
+        number: Sysno::openat,
+        arguments: [libc::AT_FDCWD as usize, path.as_ptr() as usize, flags as usize, 0, 0, 0],
+        names: Names::Nothing,
+    };
+    let result = call.perform_until(&Request::Kernel(open), deadline);
+    if result >= 0 {
+        let _ = sys::close(result);
+        return Errno::of(0);
+    }
+    match Errno::of(result) {
+        error @ (Errno::RESTART | Errno::TIME) => error,
+        // No thread, or no /proc.
+        _ => {
+            let claim = std::ptr::null();
+            Errno::of(call.perform_until(&Request::Wait { claim }, sys::now() + LOOK_EVERY_NS))
+        }
+    }
+}
+
+fn path_of(fd: c_int) -> String {
+    format!("/proc/self/fd/{fd}")
 }
 
 /// An inotify instance that hears of each open(2) of one file. One of the shim's own descriptors.
@@ -56,15 +85,18 @@ struct Openings(c_int);
 impl Openings {
     fn watch(fd: c_int) -> Option<Self> {
         let instance = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK).ok()?;
-        inotify::add_watch(&instance, format!("/proc/self/fd/{fd}"), inotify::WatchFlags::OPEN).ok()?;
+        inotify::add_watch(&instance, path_of(fd), inotify::WatchFlags::OPEN).ok()?;
         fds::adopt(instance.into_raw_fd()).ok().map(Self)
     }
 
-    /// Takes the events that there were off the queue.
-    fn forget_past(&self) {
+    /// Parks until there is an event, and takes it, and all that came with it, off the queue.
+    fn wait(&self, call: &Call<'_>) -> Errno {
+        let events = libc::POLLIN;
+        let result = call.perform(&Request::Poll { fd: self.0, events });
         // SAFETY: open as long as `self` is.
-        let events = unsafe { BorrowedFd::borrow_raw(self.0) };
-        while rustix::io::read(events, &mut [0u8; 512]).is_ok_and(|n| n > 0) {}
+        let queue = unsafe { BorrowedFd::borrow_raw(self.0) };
+        while rustix::io::read(queue, &mut [0u8; 512]).is_ok_and(|n| n > 0) {}
+        Errno::of(result)
     }
 }
 

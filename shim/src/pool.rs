@@ -1,16 +1,21 @@
 //! The offload pool: threads that make plain calls for parked fibers, where no engine does the operation
 //! asynchronously.
 //!
-//! Bounded (`AIOSHIM_THREADS`), started when first needed, growing only while all are busy; a thread without work for
-//! some seconds ends. All signals are blocked in it: the program's handlers run on the program's own threads. All but one,
-//! which ends the call that a thread is in ([`interrupt`]).
+//! It has two lanes, each with threads and a queue of its own. What a disk ends is bounded by `AIOSHIM_THREADS`. What waits for a
+//! peer (the other end of a FIFO, the holder of a lock, a server) may wait for ever, and the peer may itself need a thread:
+//! such a job never waits in the queue behind another one, up to [`MOST_WAITING`] at a time, and takes none of the threads
+//! that a disk's jobs need.
 //!
-//! Invariant: `spare` is the number of threads that run no job, less the number of jobs that none has taken. A thread
-//! ends only while that leaves none waiting.
+//! Threads are started when first needed, and only while all of their lane are busy; a thread without work for some seconds
+//! ends. All signals are blocked in them: the program's handlers run on the program's own threads. All but one, which ends the
+//! call that a thread is in ([`interrupt`]).
+//!
+//! Invariant: `spare` is the number of a lane's threads that run no job, less the number of its jobs that none has taken. A
+//! thread ends only while that leaves none waiting.
 
 use crate::conf::Level;
 use crate::critical::{Condvar, Mutex};
-use crate::engine::{self, KernelCall, Names, Request, Run, Token, Transfer, Way};
+use crate::engine::{self, KernelCall, Lane, Names, Request, Run, Token, Transfer, Way};
 use crate::errno;
 use crate::fds;
 use crate::fork::{self, Renewable};
@@ -40,10 +45,18 @@ pub struct Job {
 unsafe impl Send for Job {}
 
 struct Pool {
-    jobs: Sender<Job>,
-    queue: Receiver<Job>,
+    disk: Crew,
+    peers: Crew,
     busy: Busy,
     interruptible: Mutex<HashMap<Key, State>>,
+}
+
+/// The threads of one lane, and their queue.
+struct Crew {
+    jobs: Sender<Job>,
+    queue: Receiver<Job>,
+    /// How many threads there may be.
+    most: usize,
     threads: AtomicUsize,
     spare: AtomicIsize,
 }
@@ -62,6 +75,9 @@ enum State {
     /// Before a thread began it.
     Interrupted,
 }
+
+/// Threads that may wait for peers at a time. Beyond it jobs queue up, and those that can be tried again now and then are.
+const MOST_WAITING: usize = 1024;
 
 /// How long a thread waits for a job before it ends.
 const IDLE: Duration = Duration::from_secs(5);
@@ -84,21 +100,21 @@ pub unsafe fn renew() {
 /// Has a thread of the pool do `job`; false where not even one thread can be had.
 pub fn submit(job: Job) -> bool {
     let pool = POOL.get().get_or_init(|| {
-        let (jobs, queue) = crossbeam_channel::unbounded();
         Box::new(Pool {
-            jobs,
-            queue,
+            disk: Crew::new(start::conf().threads),
+            peers: Crew::new(MOST_WAITING),
             busy: Busy {
                 jobs: Mutex::new(HashMap::new()),
                 ended: Condvar::new(),
             },
             interruptible: Mutex::new(HashMap::new()),
-            threads: AtomicUsize::new(0),
-            spare: AtomicIsize::new(0),
         })
     });
-    if pool.spare.fetch_sub(1, SeqCst) <= 0 && !pool.grow() && pool.threads.load(SeqCst) == 0 {
-        pool.spare.fetch_add(1, SeqCst);
+    let crew = match job.request.lane() {
+        Lane::Disk => &pool.disk,
+        Lane::Peers => &pool.peers,
+    };
+    if !crew.take_on(pool, matches!(job.request, Request::Kernel(_))) {
         return false;
     }
     if let Some(fd) = job.file() {
@@ -108,7 +124,7 @@ pub fn submit(job: Job) -> bool {
         pool.interruptible.lock().insert(job.key(), State::Queued);
     }
     // Cannot fail: the pool has a receiver itself.
-    let _ = pool.jobs.send(job);
+    let _ = crew.jobs.send(job);
     true
 }
 
@@ -130,13 +146,36 @@ pub fn interrupt(remote: &Arc<Remote>, token: Token) {
     };
 }
 
-impl Pool {
-    /// Starts one more thread, unless there are enough; false if it cannot be had.
-    fn grow(&'static self) -> bool {
-        let most = start::conf().threads;
-        let added = self.threads.try_update(SeqCst, SeqCst, |n| (n < most).then_some(n + 1));
+impl Crew {
+    fn new(most: usize) -> Self {
+        let (jobs, queue) = crossbeam_channel::unbounded();
+        Self {
+            jobs,
+            queue,
+            most,
+            threads: AtomicUsize::new(0),
+            spare: AtomicIsize::new(0),
+        }
+    }
+
+    /// Makes sure of a thread for one more job; false if there is none to be had, or none that is free and one `has_a_retry`: who
+    /// can try again later need not queue up behind jobs that may wait for ever.
+    fn take_on(&'static self, pool: &'static Pool, has_a_retry: bool) -> bool {
+        let has_thread =
+            self.spare.fetch_sub(1, SeqCst) > 0 || self.grow(pool) || (!has_a_retry && self.threads.load(SeqCst) > 0);
+        if !has_thread {
+            self.spare.fetch_add(1, SeqCst);
+        }
+        has_thread
+    }
+
+    /// Starts one more thread, unless there are enough or it cannot be had.
+    fn grow(&'static self, pool: &'static Pool) -> bool {
+        let added = self
+            .threads
+            .try_update(SeqCst, SeqCst, |n| (n < self.most).then_some(n + 1));
         if added.is_err() {
-            return true;
+            return false;
         }
         self.spare.fetch_add(1, SeqCst);
         signal::prepare_kicks();
@@ -146,7 +185,7 @@ impl Pool {
         let thread = std::thread::Builder::new()
             .name("aioshim-io".into())
             .stack_size(STACK)
-            .spawn(|| self.work());
+            .spawn(|| self.work(pool));
         drop(blocked);
         if let Err(error) = &thread {
             self.spare.fetch_sub(1, SeqCst);
@@ -156,12 +195,12 @@ impl Pool {
         thread.is_ok()
     }
 
-    fn work(&self) {
+    fn work(&self, pool: &Pool) {
         signal::take_kicks();
         loop {
             match self.queue.recv_timeout(IDLE) {
                 Ok(job) => {
-                    job.run(self);
+                    job.run(pool);
                     self.spare.fetch_add(1, SeqCst);
                 }
                 Err(RecvTimeoutError::Timeout) if !self.may_end() => {}
@@ -267,7 +306,6 @@ impl Job {
             | Request::Poll { .. }
             | Request::Open { .. }
             | Request::Close { .. }
-            | Request::AwaitWriter { .. }
             | Request::Run(_)
             | Request::Kernel(_)
             | Request::Wait { .. } => None,
@@ -308,8 +346,8 @@ impl Busy {
     }
 }
 
-/// One of the threads of the pool that may wait for ever at a time: not more than half, for others wait on the rest for
-/// what ends by itself.
+/// One of the waits for a peer that can be tried again instead. These take half of the threads that may wait at most: the rest is
+/// for waits that cannot.
 pub struct Unbounded(());
 
 /// How many there are. The child of a fork starts anew.
@@ -318,8 +356,7 @@ static UNBOUNDED: AtomicUsize = AtomicUsize::new(0);
 impl Unbounded {
     /// None while there are enough.
     pub fn begin() -> Option<Self> {
-        let most = start::conf().threads / 2;
-        let one = UNBOUNDED.try_update(SeqCst, SeqCst, |n| (n < most).then_some(n + 1));
+        let one = UNBOUNDED.try_update(SeqCst, SeqCst, |n| (n < MOST_WAITING / 2).then_some(n + 1));
         one.ok().map(|_| Self(()))
     }
 }

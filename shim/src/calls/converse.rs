@@ -8,10 +8,9 @@
 
 use crate::call::Call;
 use crate::critical::{self, Condvar, Mutex, MutexGuard};
-use crate::engine::{Names, Run};
+use crate::engine::{Lane, Names, Run};
 use crate::errno;
 use crate::policy::{Alone, Why};
-use crate::pool;
 use crate::remote::Remote;
 use std::cell::Cell;
 use std::ffi::{c_int, c_void};
@@ -58,9 +57,7 @@ pub fn whole<R, F: FnOnce() -> R>(call: &Call<'_>, callback: *const c_void, func
         call.through(Why::Alone);
         return None;
     }
-    // A call-back may itself wait for a thread of the pool, and for anything else.
-    let one = call.has_engine().then(pool::Unbounded::begin).flatten();
-    let result = one.and_then(|_one| talk(call, callback, function));
+    let result = call.has_engine().then(|| talk(call, callback, function)).flatten();
     if result.is_none() {
         call.through(Why::NoEngine);
     }
@@ -85,6 +82,7 @@ fn talk<R, F: FnOnce() -> R>(call: &Call<'_>, callback: *const c_void, function:
         code: travel::<R, F>,
         data: conversation.cast(),
         names: Names::Nothing,
+        lane: Lane::Peers,
     };
     if !call.start_on_pool(run) {
         return None;

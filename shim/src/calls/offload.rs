@@ -5,7 +5,7 @@
 
 use super::results;
 use crate::call::Call;
-use crate::engine::{Names, Request, Run};
+use crate::engine::{Lane, Names, Request, Run};
 use crate::errno;
 use crate::hooks;
 use crate::policy::{Alone, Why};
@@ -33,13 +33,14 @@ pub fn whole<R, F: FnOnce() -> R>(call: &Call<'_>, function: F) -> Option<R> {
     result
 }
 
-/// Runs `function` on a thread of the pool; None where there is none. Its errno is the fiber's afterwards.
+/// Runs `function`, which may wait for a peer, on a thread of the pool; None where there is none. Its errno is the fiber's
+/// afterwards.
 pub fn run<R, F: FnOnce() -> R>(call: &Call<'_>, function: F) -> Option<R> {
-    run_on(call, Names::Nothing, function)
+    run_on(call, Names::Nothing, Lane::Peers, function)
 }
 
-/// The same for a function that names a file by a number.
-pub fn run_on<R, F: FnOnce() -> R>(call: &Call<'_>, names: Names, function: F) -> Option<R> {
+/// [`run`] for a function that names a file by a number, on the threads of `lane`.
+pub fn run_on<R, F: FnOnce() -> R>(call: &Call<'_>, names: Names, lane: Lane, function: F) -> Option<R> {
     if !call.has_engine() {
         return None;
     }
@@ -56,6 +57,7 @@ pub fn run_on<R, F: FnOnce() -> R>(call: &Call<'_>, names: Names, function: F) -
         code: travel::<R, F>,
         data: trip.cast(),
         names,
+        lane,
     }));
     // SAFETY: on this stack, and the pool's thread is done with it, or never had it.
     let trip = unsafe { &mut *trip };

@@ -3,19 +3,21 @@
 //! Tried inline with RESOLVE_CACHED, which fails where the path lookup would wait; or made, and timed, while the disk is
 //! quick ([`Opens`](crate::policy::Opens)); or submitted. A batch of io_uring would not be faster.
 //!
-//! What can still wait is opening a FIFO, for its other end: so O_NONBLOCK is added, taken off again, and it is looked at
-//! what came of it. Where the name was a file's a moment ago that is left out ([`names`]). A FIFO that is open for reading so, and that nobody writes to yet, stays open until there is a writer:
-//! a peer that has seen this end open must not see it gone.
+//! To open a FIFO waits for its other end, which may need the threads that opens take. So every open is first made with
+//! O_NONBLOCK, which is taken off again, and what came of it says whether there is a peer to wait for ([`Answer`]). Where the name
+//! was a file's a moment ago that is left out ([`known_files`]).
 
 use super::Outcome;
+use super::unbounded::{self, Restarts};
 use crate::call::Call;
-use crate::engine::Request;
+use crate::engine::{KernelCall, Names, Request};
 use crate::errno::Errno;
 use crate::fds::{self, Descriptor};
 use crate::policy::{self, Decision, Opens, Why};
 use crate::signal::Handled;
+use crate::sys::{self, Sysno};
 use crate::trace::Luck;
-use crate::{fifo, known_files, sys};
+use crate::{fifo, known_files};
 use std::ffi::{c_char, c_int};
 
 /// Flags that openat2(2) knows: it refuses what openat(2) ignores.
@@ -171,7 +173,9 @@ impl Open {
         match result {
             // No openat2 here at all.
             Err(Errno(libc::ENOSYS | libc::EINVAL | libc::EPERM)) => None,
-            result => self.answer(call, result),
+            // Not remembered, most likely: a look that may wait for the disk can tell.
+            Err(Errno::AGAIN) => None,
+            result => Some(self.finish(call, result, true)),
         }
     }
 
@@ -190,28 +194,41 @@ impl Open {
                 Luck::Hit
             });
         });
-        self.answer(call, result).unwrap_or_else(|| self.submit(call))
+        self.finish(call, result, true)
     }
 
-    /// What a call that waited for no peer got, made what open(2) would have given; None if that cannot be told.
-    fn answer(&self, call: &Call<'_>, result: Result<c_int, Errno>) -> Option<Outcome> {
-        let fd = match result {
-            Ok(fd) => fd,
-            // Not remembered; or a FIFO without a reader, a device that is not ready, a lease.
-            Err(Errno::AGAIN | Errno::NXIO) => return None,
-            Err(error) => {
-                call.inline();
-                return Some(Outcome::Done(Err(error)));
-            }
+    /// What open(2) gives where a call that waits for no peer gave `result`; waits for the peer if there has to be one.
+    fn finish(&self, call: &Call<'_>, result: Result<c_int, Errno>, inline: bool) -> Outcome {
+        let answer = match result {
+            Ok(fd) => self.settle(call, fd),
+            // A FIFO without a reader, a device that is not ready, a lease.
+            Err(Errno::AGAIN | Errno::NXIO) => Answer::Waits,
+            Err(error) => Answer::Done(Err(error)),
         };
+        if inline && matches!(answer, Answer::Done(_)) {
+            call.inline();
+        }
+        Outcome::Done(match answer {
+            Answer::Done(result) => result.map(|fd| fd as isize),
+            Answer::NeedsWriter(fd) => self.await_writer(call, fd),
+            Answer::Waits => self.wait(call),
+        })
+    }
+
+    /// Makes of `fd`, opened without waiting, what open(2) would have made. To open a FIFO for reading waits for its first writer;
+    /// to open it for reading and writing waits for nobody.
+    fn settle(&self, call: &Call<'_>, fd: c_int) -> Answer {
         if self.unwaiting() != self.flags && sys::set_status_flags(fd, self.flags).is_err() {
             let _ = sys::close(fd);
-            return None;
+            return Answer::Waits;
         }
         if self.peerless || self.was_a_file {
             Descriptor::opened(fd, self.flags, self.was_a_file);
-        } else if sys::lseek(fd, 0, libc::SEEK_CUR).is_ok() {
-            Descriptor::opened(fd, self.flags, true);
+            return Answer::Done(Ok(fd));
+        }
+        let has_position = sys::lseek(fd, 0, libc::SEEK_CUR).is_ok();
+        Descriptor::opened(fd, self.flags, has_position);
+        if has_position {
             if self.dir == libc::AT_FDCWD {
                 // SAFETY: the kernel has just read it.
                 unsafe {
@@ -220,74 +237,123 @@ impl Open {
                         .remember(self.path, self.flags, self.changes, sys::now())
                 };
             }
+            return Answer::Done(Ok(fd));
+        }
+        let reads = self.flags & libc::O_ACCMODE == libc::O_RDONLY;
+        let is_fifo = || sys::fstat(fd).is_ok_and(|stat| stat.st_mode & libc::S_IFMT == libc::S_IFIFO);
+        if reads && is_fifo() && !fifo::had_writer(fd) {
+            Answer::NeedsWriter(fd)
         } else {
-            return self.answer_stream(call, fd);
+            Answer::Done(Ok(fd))
         }
-        call.inline();
-        Some(Outcome::Done(Ok(fd as isize)))
     }
 
-    /// The same for what has no position. To open a FIFO for reading waits for its first writer; for writing, without a
-    /// reader, that has failed (ENXIO); and for both nobody is waited for.
-    fn answer_stream(&self, call: &Call<'_>, fd: c_int) -> Option<Outcome> {
-        Descriptor::opened(fd, self.flags, false);
-        if self.flags & libc::O_ACCMODE == libc::O_RDONLY {
-            let Ok(stat) = sys::fstat(fd) else {
-                fds::forget(fd).map(fds::release);
-                let _ = sys::close(fd);
-                return None;
-            };
-            if stat.st_mode & libc::S_IFMT == libc::S_IFIFO && !fifo::has_writer(fd) {
-                if Errno::of(call.perform(&Request::AwaitWriter { fifo: fd })) == Errno::RESTART {
-                    fds::forget(fd).map(fds::release);
-                    let _ = sys::close(fd);
-                    return Some(Outcome::Done(Err(Errno::RESTART)));
-                }
-                return Some(Outcome::Done(Ok(fd as isize)));
-            }
-        }
-        call.inline();
-        Some(Outcome::Done(Ok(fd as isize)))
+    /// A FIFO that is open for reading so, and that nobody writes to yet, stays open: a peer that has seen this end open must not
+    /// see it gone.
+    fn await_writer(&self, call: &Call<'_>, fd: c_int) -> Result<isize, Errno> {
+        fifo::await_writer(call, fd).map(|()| fd as isize).inspect_err(|_| {
+            fds::forget(fd).map(fds::release);
+            let _ = sys::close(fd);
+        })
     }
 
+    /// Has the engine, or the pool, open it without waiting for a peer.
     fn submit(&self, call: &Call<'_>) -> Outcome {
         call.thread.opens.update(Opens::submitted);
+        // That the name was a file's a moment ago is forgotten by then.
+        let open = Self {
+            was_a_file: false,
+            ..*self
+        };
+        let &Self { dir, path, mode, .. } = self;
+        let flags = open.unwaiting() | O_LARGEFILE;
+        loop {
+            let result = call.perform(&Request::Open { dir, path, flags, mode });
+            let result = match Errno::of(result) {
+                _ if result >= 0 => {
+                    fds::forget(result).map(fds::release);
+                    Ok(result)
+                }
+                Errno::RESTART if call.interrupted() == Handled::End && waits(dir, path) => {
+                    return Outcome::Done(Err(Errno::INTR));
+                }
+                Errno::RESTART => continue,
+                // The engine did not do it, or is stricter about flags than openat(2): the plain call answers.
+                error if error != Errno::AGAIN && (crate::engine::not_done(error) || error == Errno::INVAL) => {
+                    // SAFETY: the path is the C caller's.
+                    unsafe { sys::openat(dir, path, flags, mode) }
+                }
+                error => Err(error),
+            };
+            return open.finish(call, result, false);
+        }
+    }
+
+    /// Waits for the peer that the open needs: a FIFO's reader, a device, the end of a lease.
+    fn wait(&self, call: &Call<'_>) -> Result<isize, Errno> {
         let &Self {
             dir, path, flags, mode, ..
         } = self;
-        let result = call.perform(&Request::Open {
-            dir,
-            path,
-            flags: flags | O_LARGEFILE,
-            mode,
-        });
-        if result >= 0 {
-            fds::forget(result).map(fds::release);
-            return Outcome::Done(Ok(result as isize));
-        }
-        let error = Errno::of(result);
-        if error == Errno::RESTART && call.interrupted() == Handled::End && waits(dir, path) {
-            return Outcome::Done(Err(Errno::INTR));
-        }
-        if error == Errno::RESTART {
-            return self.submit(call);
-        }
-        if !crate::engine::not_done(error) && error != Errno::INVAL {
-            return Outcome::Done(Err(error));
-        }
-        // The engine did not do it, or is stricter about flags than openat(2): the plain call answers.
-        // SAFETY: the path is the C caller's.
-        let result = unsafe { sys::openat(dir, path, flags, mode) };
-        if let Ok(fd) = result {
-            fds::forget(fd).map(fds::release);
-        }
-        Outcome::Done(result.map(|fd| fd as isize))
+        let attempt = || {
+            // SAFETY: the path is the C caller's.
+            let result = unsafe { sys::openat(dir, path, flags | libc::O_NONBLOCK, mode) };
+            match result {
+                Ok(fd) if flags & libc::O_NONBLOCK == 0 && sys::set_status_flags(fd, flags).is_err() => {
+                    let _ = sys::close(fd);
+                    None
+                }
+                Err(Errno::AGAIN) if flags & libc::O_NONBLOCK == 0 => None,
+                // A device that does not exist says the same for ever.
+                Err(Errno::NXIO) if kind(dir, path) == Some(libc::S_IFIFO) && flags & libc::O_NONBLOCK == 0 => None,
+                result => Some(result.map(|fd| fd as isize)),
+            }
+        };
+        let names = if dir >= 0 {
+            Names::UntilBegun(dir)
+        } else {
+            Names::Nothing
+        };
+        let arguments = [
+            dir as usize,
+            path as usize,
+            (flags | O_LARGEFILE) as usize,
+            mode as usize,
+            0,
+            0,
+        ];
+        let open = KernelCall {
+            number: Sysno::openat,
+            arguments,
+            names,
+        };
+        let wait = || match unbounded::perform(call, open) {
+            Some(Err(Errno::RESTART)) => Some(Err(Errno::RESTART)),
+            result => result.map(Ok),
+        };
+        let fd = unbounded::wait_for(call, Restarts::AsHandlersSay, attempt, wait)??;
+        fds::forget(fd as c_int).map(fds::release);
+        Ok(fd)
     }
+}
+
+/// What became of an open that waited for no peer.
+enum Answer {
+    Done(Result<c_int, Errno>),
+    /// A FIFO, open for reading, that nobody has written to yet.
+    NeedsWriter(c_int),
+    /// It needs a peer to succeed at all.
+    Waits,
+}
+
+/// The kind of file that `path` names.
+fn kind(dir: c_int, path: *const c_char) -> Option<libc::mode_t> {
+    // SAFETY: the path is the C caller's.
+    unsafe { sys::fstatat(dir, path) }
+        .map(|stat| stat.st_mode & libc::S_IFMT)
+        .ok()
 }
 
 /// Whether opening what `path` names waits for more than a disk, and so is interrupted by signals.
 fn waits(dir: c_int, path: *const c_char) -> bool {
-    // SAFETY: the path is the C caller's.
-    let kind = unsafe { sys::fstatat(dir, path) }.map(|stat| stat.st_mode & libc::S_IFMT);
-    matches!(kind, Ok(libc::S_IFIFO | libc::S_IFCHR))
+    matches!(kind(dir, path), Some(libc::S_IFIFO | libc::S_IFCHR))
 }

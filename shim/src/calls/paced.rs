@@ -6,7 +6,7 @@
 
 use super::{CResult, offload};
 use crate::call::Call;
-use crate::engine::Names;
+use crate::engine::{Lane, Names};
 use crate::errno;
 use crate::fds;
 use crate::paces::Account;
@@ -58,7 +58,7 @@ fn hand_over<R: CResult>(call: &Call<'_>, kind: Kind, file: c_int, function: imp
     } else {
         Names::UntilDone(file)
     };
-    let Some((result, nanos)) = offload::run_on(call, names, timed) else {
+    let Some((result, nanos)) = offload::run_on(call, names, Lane::Disk, timed) else {
         call.through(Why::NoEngine);
         return None;
     };

@@ -1,12 +1,12 @@
 //! Waits that nothing bounds, in calls that no engine knows and nobody can poll for: a lock that another process holds.
 //!
-//! Such a call is first tried in a form that does not wait. Then it is made on a thread of the pool, if fewer than half of
-//! its threads wait so: the others are for what ends by itself, and may be what ends these waits. Past that the fiber tries
-//! again now and then, until it gets the lock or a thread: none starves the others, nor starves for ever.
+//! Such a call is first tried in a form that does not wait. Then a thread of the pool makes it, one of those that wait for peers
+//! ([`pool`]). Where all of those that these calls may have are taken, the fiber tries again now and then, until it gets the lock
+//! or a thread.
 
 use super::offload;
 use crate::call::Call;
-use crate::engine::{KernelCall, Names, Request};
+use crate::engine::{KernelCall, Lane, Names, Request};
 use crate::errno::{self, Errno};
 use crate::signal::Handled;
 use crate::{pool, sys};
@@ -63,7 +63,7 @@ pub fn wait_for<R>(
 
 /// `function` on a thread of the pool, until it is done.
 pub fn run<R>(call: &Call<'_>, names: Names, function: impl Fn() -> R) -> Option<Result<R, Errno>> {
-    offload::run_on(call, names, function).map(Ok)
+    offload::run_on(call, names, Lane::Peers, function).map(Ok)
 }
 
 /// A system call on a thread of the pool, which signals interrupt.

@@ -19,7 +19,7 @@ use rustix::event::Timespec;
 use std::ffi::c_int;
 
 pub use plain::perform;
-pub use request::{Data, KernelCall, MAX_COUNT, Names, Request, Run, Transfer, Way};
+pub use request::{Data, KernelCall, Lane, MAX_COUNT, Names, Request, Run, Transfer, Way};
 pub use socket::{Action, SocketCall};
 
 use linux_aio::LinuxAio;

@@ -2,7 +2,7 @@
 
 use super::request::{Data, KernelCall, Request, Run, Transfer, Way};
 use crate::errno::Errno;
-use crate::{fifo, sys};
+use crate::sys;
 use std::ffi::c_int;
 
 /// Does `request`: its result as a system call's, a negative error number.
@@ -15,7 +15,6 @@ pub fn perform(request: &Request) -> i32 {
         // SAFETY: the path is the C caller's, whose call has not returned (request.rs).
         Request::Open { dir, path, flags, mode } => unsafe { sys::openat(dir, path, flags, mode) },
         Request::Close { fd } => sys::close(fd).map(|()| 0),
-        Request::AwaitWriter { fifo } => fifo::await_writer(fifo).map(|()| 0),
         Request::Kernel(KernelCall { number, arguments, .. }) => {
             // SAFETY: the arguments are those of a C caller, whose call has not returned (request.rs), or ours for one.
             unsafe { sys::call(number, arguments) }.map(|n| n as i32)

@@ -37,10 +37,6 @@ pub enum Request {
     Close {
         fd: c_int,
     },
-    /// Until a FIFO that is open for reading has, or has had, a writer.
-    AwaitWriter {
-        fifo: c_int,
-    },
     /// Any code, on a thread of the pool; the result is 0, for the code itself leaves what it has to say.
     Run(Run),
     /// Any system call that the kernel may be interrupted in, on a thread of the pool.
@@ -58,6 +54,16 @@ pub struct Run {
     pub code: unsafe fn(*mut c_void),
     pub data: *mut c_void,
     pub names: Names,
+    pub lane: Lane,
+}
+
+/// Which threads of the pool carry a request out, by what ends it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Lane {
+    /// A disk: it takes a while, and needs nobody's help.
+    Disk,
+    /// A peer, which may never come, and may itself need a thread of the pool.
+    Peers,
 }
 
 /// Which file the code names by a number: that must not be closed, and come to name another file, before.
@@ -89,7 +95,6 @@ impl Request {
             | Self::Poll { fd, .. }
             | Self::Fsync { fd, .. }
             | Self::Close { fd } => Some(fd),
-            Self::AwaitWriter { fifo } => Some(fifo),
             Self::Open { .. } | Self::Run(_) | Self::Kernel(_) | Self::Wait { .. } => None,
         }
     }
@@ -99,12 +104,22 @@ impl Request {
         match self {
             Self::Transfer(transfer) | Self::Plain(transfer) => transfer.at_position(),
             Self::Fsync { .. } | Self::Close { .. } | Self::Run(_) => false,
-            Self::Socket(_)
+            Self::Socket(_) | Self::Poll { .. } | Self::Open { .. } | Self::Kernel(_) | Self::Wait { .. } => true,
+        }
+    }
+
+    /// Whom it waits for where a thread of the pool makes the call.
+    pub fn lane(&self) -> Lane {
+        match self {
+            Self::Transfer(transfer) if !transfer.at_position() => Lane::Disk,
+            Self::Fsync { .. } | Self::Open { .. } | Self::Close { .. } => Lane::Disk,
+            Self::Run(run) => run.lane,
+            Self::Transfer(_)
+            | Self::Plain(_)
+            | Self::Socket(_)
             | Self::Poll { .. }
-            | Self::Open { .. }
-            | Self::AwaitWriter { .. }
             | Self::Kernel(_)
-            | Self::Wait { .. } => true,
+            | Self::Wait { .. } => Lane::Peers,
         }
     }
 

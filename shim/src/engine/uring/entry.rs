@@ -85,11 +85,7 @@ pub fn of(request: &Request, file: File) -> Option<squeue::Entry> {
         Request::Close { fd } => opcode::Close::new(types::Fd(fd)).build(),
         Request::Poll { fd, events } => opcode::PollAdd::new(types::Fd(fd), u32::from(events as u16)).build(),
         Request::Socket(call) => of_socket(&call),
-        Request::Plain(_)
-        | Request::AwaitWriter { .. }
-        | Request::Run(_)
-        | Request::Kernel(_)
-        | Request::Wait { .. } => return None,
+        Request::Plain(_) | Request::Run(_) | Request::Kernel(_) | Request::Wait { .. } => return None,
     })
 }
 
