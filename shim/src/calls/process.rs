@@ -5,16 +5,16 @@
 //!
 //! The end of one child is awaited on a pidfd. What a pidfd does not tell of, any child, a group, stops and continues, is left
 //! to a thread of the pool, in a waitid(2) that takes nothing (WNOWAIT). A tracer's children stop without anybody having asked
-//! for that: so the wait on a pidfd looks around now and then, and a program that is known to trace goes to the pool.
+//! for that: so the wait on a pidfd looks around now and then, and after a second goes to a thread of the pool, too, which
+//! looks at nothing until there is something. A program that is known to trace goes there at once.
 
 use super::Outcome;
 use crate::call::Call;
 use crate::deadlines::NEVER;
 use crate::engine::{KernelCall, Names, Request};
 use crate::errno::Errno;
-use crate::fds;
 use crate::policy::{Alone, Why};
-use crate::sys;
+use crate::{fds, pool, sys};
 use libc::{c_long, id_t, idtype_t, pid_t, rusage, siginfo_t};
 use std::ffi::{c_int, c_void};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -22,7 +22,8 @@ use syscalls::Sysno;
 
 const WNOTHREAD: c_int = 0x2000_0000;
 
-/// How long a wait on a pidfd is before it looks whether the child has stopped for its tracer: at first, and at most.
+/// How long a wait on a pidfd is before it looks whether the child has stopped for its tracer: at first, and at most. A wait of
+/// that length is only made where no thread can be had.
 const LOOK_AFTER_NS: (u64, u64) = (1_000_000, 1_000_000_000);
 
 /// This process has traced others.
@@ -156,21 +157,17 @@ impl Children {
     }
 
     fn wait_for_one(&self, call: &Call<'_>, patience: u64) -> i32 {
-        let only_end = self.options & (libc::WSTOPPED | libc::WCONTINUED) == 0 && !TRACES.load(Relaxed);
-        let until = sys::now() + patience;
-        let events = libc::POLLIN;
-        if self.kind == libc::P_PID
-            && only_end
-            && let Ok(fd) = sys::process_descriptor(self.id as pid_t).and_then(fds::adopt)
+        let is_pollable = matches!(self.kind, libc::P_PID | libc::P_PIDFD)
+            && self.options & (libc::WSTOPPED | libc::WCONTINUED) == 0
+            && !TRACES.load(Relaxed);
+        let thread = (!is_pollable || patience >= LOOK_AFTER_NS.1)
+            .then(pool::Unbounded::begin)
+            .flatten();
+        if is_pollable
+            && thread.is_none()
+            && let Some(waited) = self.poll_for_one(call, patience)
         {
-            let waited = call.perform_until(&Request::Poll { fd, events }, until);
-            fds::disown(fd);
-            let _ = sys::close(fd);
             return waited;
-        }
-        if self.kind == libc::P_PIDFD && only_end {
-            let fd = self.id as c_int;
-            return call.perform_until(&Request::Poll { fd, events }, until);
         }
         // SAFETY: zeroes are a valid siginfo_t.
         let mut info: siginfo_t = unsafe { std::mem::zeroed() };
@@ -185,8 +182,33 @@ impl Children {
                 0,
                 0,
             ],
-            names: Names::Nothing,
+            names: if self.kind == libc::P_PIDFD {
+                Names::UntilBegun(self.id as c_int)
+            } else {
+                Names::Nothing
+            },
         };
-        call.perform_until(&Request::Kernel(waitid), NEVER)
+        let result = call.perform_until(&Request::Kernel(waitid), NEVER);
+        if Errno::of(result) == Errno::CANCELED {
+            // There is neither a descriptor nor a thread to be had.
+            let claim = std::ptr::null();
+            return call.perform_until(&Request::Wait { claim }, sys::now() + patience);
+        }
+        result
+    }
+
+    /// Waits on a pidfd for the end of one child, no longer than `patience`; None where there is no pidfd to be had.
+    fn poll_for_one(&self, call: &Call<'_>, patience: u64) -> Option<i32> {
+        let until = sys::now() + patience;
+        let events = libc::POLLIN;
+        if self.kind == libc::P_PIDFD {
+            let fd = self.id as c_int;
+            return Some(call.perform_until(&Request::Poll { fd, events }, until));
+        }
+        let fd = sys::process_descriptor(self.id as pid_t).and_then(fds::adopt).ok()?;
+        let waited = call.perform_until(&Request::Poll { fd, events }, until);
+        fds::disown(fd);
+        let _ = sys::close(fd);
+        Some(waited)
     }
 }

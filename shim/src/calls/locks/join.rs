@@ -1,6 +1,7 @@
 //! pthread_join(3) and its kin: of a plain thread, whose end only libc sees; so a thread of the pool waits for it.
 //!
-//! It does so in turns, so that more joins than the pool has threads hold up nobody for long.
+//! It waits as long as that takes. Where there are more joins than the pool has such threads the others share the rest, in
+//! intervals of [`TURN`], and so hold up nobody for long.
 
 use super::{Patience, Wait, code, deadline, is_supported, is_valid, plainly};
 use crate::call::Call;
@@ -9,10 +10,10 @@ use crate::deadlines::{Deadline, NEVER};
 use crate::errno::Errno;
 use crate::lot::ANY;
 use crate::policy::{Alone, Why};
-use crate::sys;
+use crate::{pool, sys};
 use libc::{clockid_t, pthread_t, timespec};
 use std::ffi::{c_int, c_void};
-use std::ptr::null_mut;
+use std::ptr::{null, null_mut};
 
 type Value = *mut *mut c_void;
 
@@ -21,7 +22,7 @@ unsafe extern "C" {
     fn pthread_clockjoin_np(thread: pthread_t, value: Value, clock: clockid_t, time: *const timespec) -> c_int;
 }
 
-/// How long a turn is.
+/// How long a join keeps a thread that it shares with others, in nanoseconds.
 const TURN: u64 = 100_000_000;
 
 pub fn join(call: &Call<'_>, thread: pthread_t, value: Value) -> Outcome {
@@ -80,14 +81,20 @@ fn join_until(call: &Call<'_>, thread: pthread_t, value: Value, deadline: Deadli
             error = look_again(call, thread, value, patience.next(deadline));
             continue;
         }
-        let until = deadline.min(now + TURN);
+        let own_thread = pool::Unbounded::begin();
+        let until = if own_thread.is_some() {
+            deadline
+        } else {
+            deadline.min(now + TURN)
+        };
         error = offload::run(call, || {
-            let until = timespec {
+            let time = timespec {
                 tv_sec: (until / 1_000_000_000) as i64,
                 tv_nsec: (until % 1_000_000_000) as i64,
             };
+            let time = if until == NEVER { null() } else { &raw const time };
             // SAFETY: the C caller's, whose call lasts until the pool's thread is done.
-            match unsafe { pthread_clockjoin_np(thread, value, libc::CLOCK_MONOTONIC, &until) } {
+            match unsafe { pthread_clockjoin_np(thread, value, libc::CLOCK_MONOTONIC, time) } {
                 libc::ETIMEDOUT => libc::EBUSY,
                 error => error,
             }
