@@ -2,7 +2,7 @@
 
 use crate::allocator;
 use crate::deadlines::{Deadline, NEVER};
-use crate::engine::{Request, Run};
+use crate::engine::{Request, Run, Token};
 use crate::errno::Errno;
 use crate::escapes::Passing;
 use crate::flight::Flight;
@@ -14,7 +14,8 @@ use crate::sys::SignalSet;
 use crate::thread::Thread;
 use crate::trace::Record;
 use crate::{cancel, sys};
-use std::ffi::c_void;
+use std::ffi::{c_int, c_void};
+use std::sync::atomic::AtomicBool;
 
 pub struct Call<'a> {
     pub thread: &'a Thread,
@@ -236,6 +237,33 @@ impl<'a> Call<'a> {
         if let (Some(record), Some(begin)) = (self.record, begin) {
             record.waited(sys::now() - begin);
         }
+    }
+
+    /// Parks until the fiber is given its turn: 0; or is interrupted, or `deadline` is over: a negative error. `claim` decides
+    /// between these. `enqueue` puts the token of the wait where those look who pass turns on.
+    pub fn await_turn_until(
+        &self,
+        claim: &AtomicBool,
+        fd: c_int,
+        deadline: Deadline,
+        enqueue: impl FnOnce(Token),
+    ) -> i32 {
+        let begin = self.record.map(|_| sys::now());
+        // A fiber that was to handle signals waits once more instead.
+        self.thread.signals().due.set(false);
+        let mut flight = Flight::new(self.fiber, self.row, &Request::Wait { claim }, deadline);
+        flight.fd = fd;
+        let flight = &raw mut flight;
+        // SAFETY: `flight` and `claim` outlive the wait, which ends before this returns.
+        let result = unsafe {
+            enqueue(self.thread.begin_wait(flight));
+            self.thread.await_landing();
+            (*flight).result
+        };
+        if let (Some(record), Some(begin)) = (self.record, begin) {
+            record.waited(sys::now() - begin);
+        }
+        result
     }
 
     #[inline(always)]

@@ -5,20 +5,23 @@
 //! Descriptors that share an open file share the turn however they came to be (dup, fork, SCM_RIGHTS): the queue is
 //! found by inode, and kcmp(2) tells two opens of one file apart.
 //!
-//! Likewise for those who read, or write, a stream that cannot tell whether it would wait.
+//! Likewise for those who read, or write, a stream that cannot tell whether it would wait, and for those who accept connections.
+//! What they have their turn at may take for ever: so signals, cancellation and deadlines end the wait for that turn.
 //!
 //! A plain thread, or another process, that uses the same open file meanwhile is not held up: see docs/limits.md.
 
 use crate::call::Call;
 use crate::critical::{Mutex, MutexGuard};
-use crate::engine::Way;
+use crate::deadlines::Deadline;
+use crate::engine::{Token, Way};
+use crate::errno::Errno;
 use crate::fork::Renewable;
 use crate::remote::Remote;
 use crate::sys;
 use std::collections::VecDeque;
 use std::ffi::{c_int, c_void};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 /// One open file in use at its position.
 struct OpenFile {
@@ -33,6 +36,24 @@ struct Waiter {
     fd: c_int,
     fiber: *mut c_void,
     thread: Arc<Remote>,
+    /// Of a wait that may end early: who sets the claim first ends it, and its token on its thread.
+    in_flight: Option<(Arc<AtomicBool>, Token)>,
+}
+
+impl Waiter {
+    /// Gives it its turn; false if its wait has ended early.
+    fn wake(&self) -> bool {
+        match &self.in_flight {
+            None => self.thread.unpark(self.fiber),
+            Some((claim, token)) => {
+                if claim.swap(true, Ordering::AcqRel) {
+                    return false;
+                }
+                self.thread.land(*token, 0);
+            }
+        }
+        true
+    }
 }
 
 // SAFETY: the fiber's name is only handed back to its host, on its own thread (Remote::unpark).
@@ -81,6 +102,24 @@ fn shard(inode: u32) -> MutexGuard<'static, Vec<OpenFile>> {
     QUEUES.get()[inode as usize % SHARDS].lock()
 }
 
+/// Whether two descriptors are one open file. Where the kernel will not say, one inode counts as one open file: slower, never
+/// wrong.
+fn is_same(a: c_int, b: c_int) -> bool {
+    sys::same_open_file(a, b).unwrap_or(true)
+}
+
+/// The caller is the first in a new queue, whose number this returns.
+fn begin(files: &mut Vec<OpenFile>, fd: c_int, inode: u32) -> u64 {
+    let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+    files.push(OpenFile {
+        id,
+        inode,
+        fd,
+        waiting: VecDeque::new(),
+    });
+    id
+}
+
 /// A turn at an open file's position; passed on when dropped.
 pub enum Turn {
     /// Nobody holds one and no other thread is attached: nothing to take, as long as the fiber does not park.
@@ -117,48 +156,61 @@ impl Turn {
         }
     }
 
-    /// Takes the turn to read, or to write, the stream `fd`; parks while another fiber has it.
-    pub fn of_stream(call: &Call<'_>, fd: c_int, inode: u32, way: Way) -> Self {
+    /// Takes the turn to read, or to write, the stream `fd`; parks while another fiber has it. Err(RESTART) if the fiber was
+    /// interrupted meanwhile, Err(TIME) if `deadline` came first.
+    pub fn of_stream(call: &Call<'_>, fd: c_int, inode: u32, way: Way, deadline: Deadline) -> Result<Self, Errno> {
         // Reading and writing one stream are two queues.
         let inode = inode ^ (way as u32 + 1);
-        let id = Self::queue_up(call, fd, inode, false);
-        Self::OfStream { id, inode }
-    }
-
-    fn hold(call: &Call<'_>, fd: c_int, inode: u32) -> Self {
-        let id = Self::queue_up(call, fd, inode, true);
-        Self::Held { id, inode }
-    }
-
-    /// Parks until it is the fiber's turn, whose number this returns.
-    fn queue_up(call: &Call<'_>, fd: c_int, inode: u32, position: bool) -> u64 {
         let mut files = shard(inode);
-        let same = |file: &&mut OpenFile| {
-            // Where the kernel will not say, one inode counts as one open file: slower, never wrong.
-            file.inode == inode && (position && file.fd == fd || sys::same_open_file(file.fd, fd).unwrap_or(true))
+        let same = |file: &OpenFile| file.inode == inode && is_same(file.fd, fd);
+        let Some(at) = files.iter().position(same) else {
+            let id = begin(&mut files, fd, inode);
+            return Ok(Self::OfStream { id, inode });
         };
-        if let Some(file) = files.iter_mut().find(same) {
-            let id = file.id;
-            file.waiting.push_back(Waiter {
+        let id = files[at].id;
+        let claim = Arc::new(AtomicBool::new(false));
+        let result = call.await_turn_until(&claim, fd, deadline, |token| {
+            let mut files = files;
+            files[at].waiting.push_back(Waiter {
                 fd,
                 fiber: call.fiber,
                 thread: Arc::clone(call.thread.remote()),
+                in_flight: Some((Arc::clone(&claim), token)),
             });
-            drop(files);
-            call.await_turn();
-            return id;
-        }
-        let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
-        files.push(OpenFile {
-            id,
-            inode,
-            fd,
-            waiting: VecDeque::new(),
         });
-        if position {
-            HELD.fetch_add(1, Ordering::AcqRel);
+        if result >= 0 {
+            return Ok(Self::OfStream { id, inode });
         }
-        id
+        let is_ours = |waiter: &Waiter| matches!(&waiter.in_flight, Some((other, _)) if Arc::ptr_eq(other, &claim));
+        if let Some(file) = shard(inode).iter_mut().find(|file| file.id == id) {
+            file.waiting.retain(|waiter| !is_ours(waiter));
+        }
+        Err(Errno::of(result))
+    }
+
+    /// Takes the turn at a position, and parks until it is the fiber's.
+    fn hold(call: &Call<'_>, fd: c_int, inode: u32) -> Self {
+        let mut files = shard(inode);
+        let same = |file: &&mut OpenFile| file.inode == inode && (file.fd == fd || is_same(file.fd, fd));
+        let id = match files.iter_mut().find(same) {
+            Some(file) => {
+                let id = file.id;
+                file.waiting.push_back(Waiter {
+                    fd,
+                    fiber: call.fiber,
+                    thread: Arc::clone(call.thread.remote()),
+                    in_flight: None,
+                });
+                drop(files);
+                call.await_turn();
+                id
+            }
+            None => {
+                HELD.fetch_add(1, Ordering::AcqRel);
+                begin(&mut files, fd, inode)
+            }
+        };
+        Self::Held { id, inode }
     }
 
     /// Passes the turn on.
@@ -167,18 +219,15 @@ impl Turn {
         let Some(at) = files.iter().position(|file| file.id == id) else {
             return;
         };
-        match files[at].waiting.pop_front() {
-            Some(next) => {
-                files[at].fd = next.fd;
-                drop(files);
-                next.thread.unpark(next.fiber);
+        while let Some(next) = files[at].waiting.pop_front() {
+            files[at].fd = next.fd;
+            if next.wake() {
+                return;
             }
-            None => {
-                files.swap_remove(at);
-                if position {
-                    HELD.fetch_sub(1, Ordering::AcqRel);
-                }
-            }
+        }
+        files.swap_remove(at);
+        if position {
+            HELD.fetch_sub(1, Ordering::AcqRel);
         }
     }
 }

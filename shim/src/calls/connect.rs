@@ -5,7 +5,7 @@
 
 use super::{Outcome, net, offload};
 use crate::call::Call;
-use crate::deadlines::{Deadline, NEVER};
+use crate::deadlines::Deadline;
 use crate::engine::{Action, Request, SocketCall, Way};
 use crate::errno::Errno;
 use crate::fds::Descriptor;
@@ -64,11 +64,13 @@ fn accept_when_there(
     let kept = call.thread.keep(wanted.fd);
     let fd = kept.unwrap_or(wanted.fd);
     let wanted = SocketCall { fd, ..wanted };
-    // Who has a deadline cannot wait for a turn.
-    let turn = (deadline == NEVER).then(|| Turn::of_stream(call, fd, descriptor.inode(), Way::Read));
     let events = libc::POLLIN;
-    let ready = call.perform_until(&Request::Poll { fd, events }, deadline);
-    let result = match Errno::of(ready) {
+    let turn = Turn::of_stream(call, fd, descriptor.inode(), Way::Read, deadline);
+    let ready = match &turn {
+        Ok(_) => Errno::of(call.perform_until(&Request::Poll { fd, events }, deadline)),
+        Err(error) => *error,
+    };
+    let result = match ready {
         Errno::TIME => Err(Errno::AGAIN),
         Errno::RESTART => Err(Errno::RESTART),
         _ => offload::run(call, || wanted.stand_in())

@@ -27,6 +27,7 @@ pub mod rw;
 pub mod select;
 pub mod signal;
 pub mod sleep;
+pub mod slow_stream;
 pub mod space;
 pub mod splice;
 pub mod statics;

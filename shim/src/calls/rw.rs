@@ -1,6 +1,6 @@
 //! read(2), write(2) and their kin: one transfer, in one piece or a vector, at an offset or at the current position.
 
-use super::{Outcome, net};
+use super::{Outcome, net, slow_stream};
 use crate::call::Call;
 use crate::engine::{self, Data, MAX_COUNT, Request, Transfer, Way};
 use crate::errno::Errno;
@@ -8,7 +8,7 @@ use crate::fds::Descriptor;
 use crate::policy::{self, Alone, Decision, Hint, Load, Why};
 use crate::position::{self, Turn};
 use crate::stopwatch::Stopwatch;
-use crate::sys::{self, AT_POSITION, PipeState};
+use crate::sys::{self, AT_POSITION};
 use crate::trace::Luck;
 use std::ffi::{c_int, c_void};
 
@@ -322,11 +322,11 @@ fn attempt(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor, turn: &
 
 /// Queues the transfer and parks; what comes back short of what the plain call would give is completed.
 fn submit(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor, turn: &mut Option<Turn>) -> Outcome {
-    if !descriptor.is_seekable() && !waits(transfer, descriptor) {
+    if !descriptor.is_seekable() && !slow_stream::waits(transfer, descriptor) {
         return Outcome::Through(Why::Nonblocking);
     }
     if descriptor.hint().is(Hint::STREAM.with(Hint::no_try(transfer.way))) {
-        return wait_then_call(call, transfer, descriptor);
+        return slow_stream::transfer(call, transfer, descriptor);
     }
     let Some(turn) = turn else {
         return landed(call, transfer, descriptor, call.perform(&(*transfer).into()));
@@ -340,48 +340,6 @@ fn submit(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor, turn: &m
             move_position(call, transfer, descriptor)
         },
     )
-}
-
-/// A transfer on a stream that does not know RWF_NOWAIT (FIFOs, terminals, some devices): waited for, then the plain
-/// call on a thread of the pool, where it hardly ever waits.
-///
-/// io_uring would do such a transfer in a kernel thread, which lets go of the file a little after the completion: a FIFO
-/// that is closed then would still look open to its next opener.
-///
-/// One fiber at a time for each file and way: all that poll(2) woke would get a thread each, all but one of them to wait.
-fn wait_then_call(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor) -> Outcome {
-    let kept = call.thread.keep(transfer.fd);
-    let fd = kept.unwrap_or(transfer.fd);
-    let turn = Turn::of_stream(call, fd, descriptor.inode(), transfer.way);
-    // To poll(2) a FIFO without a writer is not readable, if it was opened with O_NONBLOCK and has had none since.
-    let at_once = transfer.way == Way::Read && matches!(sys::pipe_state(fd), Some(PipeState::Data | PipeState::Ended));
-    let events = transfer.way.event();
-    let result = if !at_once && Errno::of(call.perform(&Request::Poll { fd, events })) == Errno::RESTART {
-        -Errno::RESTART.0
-    } else {
-        call.perform(&Request::Plain(Transfer { fd, ..*transfer }))
-    };
-    drop(turn);
-    if let Some(duplicate) = kept {
-        call.thread.let_go(duplicate);
-    }
-    Outcome::Done(settle(call, transfer, result).map(|n| n as isize))
-}
-
-/// Whether a plain transfer on this stream would wait as the engine waits: not with O_NONBLOCK, which may have been set
-/// behind our back and which the engine does not heed for pipes and sockets, nor on a terminal that times its reads.
-fn waits(transfer: &Transfer, descriptor: Descriptor) -> bool {
-    let nonblocking = sys::status_flags(transfer.fd).is_ok_and(|flags| flags & libc::O_NONBLOCK != 0);
-    let timed = descriptor.is_terminal()
-        && sys::terminal(transfer.fd).is_some_and(|t| {
-            use rustix::termios::{LocalModes, SpecialCodeIndex};
-            let (min, time) = (
-                t.special_codes[SpecialCodeIndex::VMIN],
-                t.special_codes[SpecialCodeIndex::VTIME],
-            );
-            !t.local_modes.contains(LocalModes::ICANON) && (min == 0 || time > 0)
-        });
-    !nonblocking && !timed
 }
 
 /// Whether `n` bytes are what the plain call would have transferred, too.
@@ -496,7 +454,7 @@ fn perform(call: &Call<'_>, transfer: &Transfer) -> Result<usize, Errno> {
 }
 
 /// The result of a transfer, made the plain call's where the engine did not do it.
-fn settle(call: &Call<'_>, transfer: &Transfer, result: i32) -> Result<usize, Errno> {
+pub fn settle(call: &Call<'_>, transfer: &Transfer, result: i32) -> Result<usize, Errno> {
     if result >= 0 {
         return Ok(result as usize);
     }

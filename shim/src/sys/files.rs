@@ -2,7 +2,7 @@
 
 use super::outcome;
 use crate::errno::Errno;
-use std::ffi::{c_char, c_int, c_void};
+use std::ffi::{CString, c_char, c_int, c_void};
 use syscalls::{Sysno, raw};
 
 /// The offset that means 'at the current position' to preadv2(2), pwritev2(2) and io_uring.
@@ -115,6 +115,13 @@ pub unsafe fn openat(dir: c_int, path: *const c_char, flags: c_int, mode: u32) -
         )
     })?;
     Ok(fd as c_int)
+}
+
+/// Opens the file of a descriptor once more, which takes the rights to its name, and /proc.
+pub fn reopen(fd: c_int, flags: c_int) -> Result<c_int, Errno> {
+    let path = CString::new(format!("/proc/self/fd/{fd}")).map_err(|_| Errno::INVAL)?;
+    // SAFETY: the path is alive.
+    unsafe { openat(libc::AT_FDCWD, path.as_ptr(), flags, 0) }
 }
 
 /// openat2(2).

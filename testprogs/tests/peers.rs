@@ -1,0 +1,58 @@
+//! What waits for a peer keeps nobody from going on whom the peer needs, however few threads the pool may have.
+
+use testprogs::{Flavor, Run, Scratch, program};
+
+const ENGINES: [&str; 3] = ["uring", "aio", "threads"];
+
+fn run(name: &str) -> (Scratch, Run) {
+    let dir = Scratch::new();
+    let run = Run::new(program(&format!("probe/{name}"), Flavor::Plain)).dir(dir.path());
+    (dir, run)
+}
+
+fn each_engine(name: &str, threads: &str, mut each: impl FnMut(&str, Run)) {
+    for engine in ENGINES {
+        for workers in ["-w1", "-w3"] {
+            let (_dir, run) = run(name);
+            let run = run.arg(workers).preload(true).env("AIOSHIM_ENGINE", engine);
+            each(engine, run.env("AIOSHIM_THREADS", threads));
+        }
+    }
+}
+
+/// 40 at a time, in a pool of one thread.
+#[test]
+fn who_waits_for_a_peer_keeps_no_thread_that_the_peer_needs() {
+    let (_dir, plain) = run("peers");
+    let expected = plain.arg("--threads").run().success().text();
+    each_engine("peers", "1", |engine, run| {
+        assert_eq!(run.run().success().text(), expected, "{engine}");
+    });
+}
+
+/// Readers of a FIFO and of a terminal, writers, and callers of accept queue up for their turns. A writer that has written a part
+/// returns that.
+#[test]
+fn who_waits_for_a_turn_at_a_stream_can_be_cancelled_and_interrupted() {
+    for engine in ENGINES {
+        let (_dir, run) = run("cancelturn");
+        let text = run.preload(true).env("AIOSHIM_ENGINE", engine).run().success().text();
+        let expected = "readers of a FIFO: 3 cancelled\nwriters of a FIFO: 2 cancelled\n\
+                        readers of a terminal: 3 cancelled\ninterrupted: 2\naccept: 3 cancelled\naccept, out of time: 2\n";
+        assert_eq!(text, expected, "{engine}");
+    }
+}
+
+/// Nothing looks around at intervals. Waits for processes do so for a second, which is when each run begins to count.
+#[test]
+fn a_program_that_only_waits_never_wakes() {
+    std::thread::scope(|scope| {
+        for engine in ENGINES {
+            scope.spawn(move || {
+                let (_dir, run) = run("idle");
+                let text = run.preload(true).env("AIOSHIM_ENGINE", engine).run().success().text();
+                assert_eq!(text, "idle\n", "{engine}");
+            });
+        }
+    });
+}
