@@ -40,6 +40,17 @@ macro_rules! libcs_own {
     };
 }
 
+/// The call of a function that is not bound yet: binds it, or does without libc's own.
+macro_rules! when_unbound {
+    (($($arg:ident),*)) => {{
+        bind();
+        libc()($($arg),*)
+    }};
+    (($($arg:ident),*), $unbound:path) => {
+        $unbound($($arg),*)
+    };
+}
+
 /// The answer that is to be had at once, if any; in the hook itself, for here each nanosecond counts.
 macro_rules! at_once {
     ($here:ident, ($($arg:ident),*)) => {};
@@ -181,7 +192,8 @@ pub(super) const FIRST_VERSION: &str = "GLIBC_2.17\0";
 macro_rules! hooks {
     ($( fn $name:ident ( $($arg:ident : $ty:ty),* ) -> $ret:ty => $($function:ident)::+ $(( $($option:tt)* ))? $(when $when:expr)?
          $(, changes: $changes:expr)? $(, forgets: $marked:expr)? $(, first: $first:path)? $(, by: $by:path)?
-         $(, at: $everywhere:ident)? $(, version: $version:literal)? $(, otherwise: $own:path)? ; )*) => {
+         $(, at: $everywhere:ident)? $(, version: $version:literal)? $(, otherwise: $own:path)?
+         $(, unbound: $unbound:path)? ; )*) => {
         /// The rows' names.
         pub const NAMES: [&str; [$( stringify!($name) ),*].len()] = [$( stringify!($name) ),*];
 
@@ -195,6 +207,9 @@ macro_rules! hooks {
         /// Finds libc's function of every row, before any of them is needed in a hurry.
         pub fn bind() {
             $( $name::bind(); )*
+            // What was not found left an error, which the program would be told of.
+            // SAFETY: only takes this thread's error.
+            unsafe { libc::dlerror() };
         }
 
         $(
@@ -326,9 +341,8 @@ macro_rules! hooks {
 
                 #[cold]
                 unsafe extern "C" fn find($($arg: $ty),*) -> $ret {
-                    bind();
-                    // SAFETY: libc's own function, with its caller's arguments.
-                    unsafe { libc()($($arg),*) }
+                    // SAFETY: libc's own function, or one of ours in its place, with its caller's arguments.
+                    unsafe { when_unbound!(($($arg),*) $(, $unbound)?) }
                 }
 
                 pub fn bind() {

@@ -14,7 +14,8 @@
 //! Rows of locks say more: `first` is a function that may answer at once on an attached thread; then the call is counted only
 //! where calls are timed. `by` is how libc's own function is called, wherever that is. `at: everywhere` says that the row's function is
 //! that, and that there is nothing else to it, on a fiber or off. `version` is that of libc's function where it has older ones
-//! under the name, which dlsym may find.
+//! under the name, which dlsym may find. `unbound` is a function of ours that does the call while libc's own is not found yet,
+//! for one that dlsym itself calls.
 //!
 //! Off a fiber a hook is one thread-local load, a branch and a jump to libc: nothing allocates, locks or prints there.
 
@@ -141,7 +142,7 @@ hooks! {
     fn __nanosleep(time: *const timespec, left: *mut timespec) -> c_int => calls::sleep::nanosleep;
     fn usleep(microseconds: c_uint) -> c_int => calls::sleep::usleep;
     fn sleep(seconds: c_uint) -> c_uint => calls::sleep::sleep;
-    fn clock_nanosleep(clock: c_int, flags: c_int, time: *const timespec, left: *mut timespec) -> c_int => calls::sleep::clock_nanosleep;
+    fn clock_nanosleep(clock: c_int, flags: c_int, time: *const timespec, left: *mut timespec) -> c_int => calls::sleep::clock_nanosleep, version: "GLIBC_2.17";
     fn thrd_sleep(time: *const timespec, left: *mut timespec) -> c_int => calls::sleep::thrd_sleep;
     fn pause() -> c_int => calls::signal::pause;
     fn sigsuspend(mask: *const sigset_t) -> c_int => calls::signal::sigsuspend;
@@ -207,7 +208,7 @@ hooks! {
     fn __readlink_chk(path: *const c_char, into: *mut c_char, n: size_t, object: size_t) -> ssize_t => paced(Lookup, libc::AT_FDCWD);
     fn readlinkat(dir: c_int, path: *const c_char, into: *mut c_char, n: size_t) -> ssize_t => paced(Lookup, dir);
     fn __readlinkat_chk(dir: c_int, path: *const c_char, into: *mut c_char, n: size_t, object: size_t) -> ssize_t => paced(Lookup, dir);
-    fn realpath(path: *const c_char, resolved: *mut c_char) -> *mut c_char => paced(Lookup, libc::AT_FDCWD);
+    fn realpath(path: *const c_char, resolved: *mut c_char) -> *mut c_char => paced(Lookup, libc::AT_FDCWD), version: "GLIBC_2.3";
     fn __realpath_chk(path: *const c_char, resolved: *mut c_char, object: size_t) -> *mut c_char => paced(Lookup, libc::AT_FDCWD);
     fn canonicalize_file_name(path: *const c_char) -> *mut c_char => paced(Lookup, libc::AT_FDCWD);
     fn getxattr(path: *const c_char, name: *const c_char, value: *mut c_void, n: size_t) -> ssize_t => paced(Lookup, libc::AT_FDCWD);
@@ -322,10 +323,10 @@ hooks! {
 
     fn ftw(path: *const c_char, visit: FtwVisit, descriptors: c_int) -> c_int => with_libc(calls::walk::ftw);
     fn ftw64(path: *const c_char, visit: FtwVisit, descriptors: c_int) -> c_int => with_libc(calls::walk::ftw);
-    fn nftw(path: *const c_char, visit: NftwVisit, descriptors: c_int, flags: c_int) -> c_int => with_libc(calls::walk::nftw);
-    fn nftw64(path: *const c_char, visit: NftwVisit, descriptors: c_int, flags: c_int) -> c_int => with_libc(calls::walk::nftw);
-    fn glob(pattern: *const c_char, flags: c_int, error: GlobError, into: *mut c_void) -> c_int => with_libc(calls::walk::glob);
-    fn glob64(pattern: *const c_char, flags: c_int, error: GlobError, into: *mut c_void) -> c_int => with_libc(calls::walk::glob);
+    fn nftw(path: *const c_char, visit: NftwVisit, descriptors: c_int, flags: c_int) -> c_int => with_libc(calls::walk::nftw), version: "GLIBC_2.3.3";
+    fn nftw64(path: *const c_char, visit: NftwVisit, descriptors: c_int, flags: c_int) -> c_int => with_libc(calls::walk::nftw), version: "GLIBC_2.3.3";
+    fn glob(pattern: *const c_char, flags: c_int, error: GlobError, into: *mut c_void) -> c_int => with_libc(calls::walk::glob), version: "GLIBC_2.27";
+    fn glob64(pattern: *const c_char, flags: c_int, error: GlobError, into: *mut c_void) -> c_int => with_libc(calls::walk::glob), version: "GLIBC_2.27";
     fn fts_open(paths: *const *mut c_char, options: c_int, compare: Compare) -> *mut Fts => with_libc(calls::walk::fts_open);
     fn fts64_open(paths: *const *mut c_char, options: c_int, compare: Compare) -> *mut Fts => with_libc(calls::walk::fts_open);
     fn fts_read(tree: *mut Fts) -> *mut c_void => with_libc(calls::walk::fts_read);
@@ -469,8 +470,8 @@ hooks! {
     fn tcsetattr(fd: c_int, actions: c_int, settings: *const c_void) -> c_int => offload when calls::terminal::drains(actions);
     fn aio_suspend(list: *const c_void, n: c_int, limit: *const timespec) -> c_int => offload;
     fn aio_suspend64(list: *const c_void, n: c_int, limit: *const timespec) -> c_int => offload;
-    fn lio_listio(mode: c_int, list: *const c_void, n: c_int, event: *mut c_void) -> c_int => offload when mode == LIO_WAIT;
-    fn lio_listio64(mode: c_int, list: *const c_void, n: c_int, event: *mut c_void) -> c_int => offload when mode == LIO_WAIT;
+    fn lio_listio(mode: c_int, list: *const c_void, n: c_int, event: *mut c_void) -> c_int => offload when mode == LIO_WAIT, version: "GLIBC_2.4";
+    fn lio_listio64(mode: c_int, list: *const c_void, n: c_int, event: *mut c_void) -> c_int => offload when mode == LIO_WAIT, version: "GLIBC_2.4";
     fn mlock(address: *const c_void, n: size_t) -> c_int => offload;
     fn mlock2(address: *const c_void, n: size_t, flags: c_uint) -> c_int => offload;
     fn mlockall(flags: c_int) -> c_int => offload;
@@ -515,8 +516,8 @@ hooks! {
 
     fn pthread_barrier_wait(b: *mut pthread_barrier_t) -> c_int => calls::locks::barrier::wait, by: calls::locks::barrier::wait_plainly;
     fn pthread_barrier_destroy(b: *mut pthread_barrier_t) -> c_int => calls::locks::barrier::destroy;
-    fn pthread_once(control: *mut c_int, routine: calls::locks::once::Routine) -> c_int => calls::locks::once::once, first: calls::locks::once::done, by: calls::locks::once::run;
-    fn __pthread_once(control: *mut c_int, routine: calls::locks::once::Routine) -> c_int => calls::locks::once::once, first: calls::locks::once::done, by: calls::locks::once::run;
+    fn pthread_once(control: *mut c_int, routine: calls::locks::once::Routine) -> c_int => calls::locks::once::once, first: calls::locks::once::done, by: calls::locks::once::run, unbound: calls::locks::once::without_libc;
+    fn __pthread_once(control: *mut c_int, routine: calls::locks::once::Routine) -> c_int => calls::locks::once::once, first: calls::locks::once::done, by: calls::locks::once::run, unbound: calls::locks::once::without_libc;
     fn pthread_join(thread: pthread_t, value: *mut *mut c_void) -> c_int => calls::locks::join::join;
     fn pthread_timedjoin_np(thread: pthread_t, value: *mut *mut c_void, time: *const timespec) -> c_int => calls::locks::join::timedjoin;
     fn pthread_clockjoin_np(thread: pthread_t, value: *mut *mut c_void, clock: clockid_t, time: *const timespec) -> c_int => calls::locks::join::clockjoin;

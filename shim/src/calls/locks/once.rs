@@ -11,9 +11,10 @@ use crate::calls::Outcome;
 use crate::deadlines::NEVER;
 use crate::lot::{ANY, Which};
 use crate::policy::Why;
+use crate::sys;
 use crate::thread::Thread;
 use std::ffi::{CStr, c_int, c_void};
-use std::sync::atomic::{AtomicI32, Ordering::*};
+use std::sync::atomic::{AtomicI32, AtomicU32, Ordering::*};
 
 pub type Routine = Option<unsafe extern "C" fn()>;
 
@@ -75,7 +76,28 @@ pub unsafe fn run(
     result
 }
 
-/// The same for call_once(3).
+/// pthread_once(3) while libc's own is being looked up: before glibc 2.34 dlsym(3) calls pthread_once(3), which is our hook.
+/// The control word is changed and waited on as libc does it, for libc may wait for the same one.
+pub unsafe fn without_libc(control: *mut c_int, routine: Routine) -> c_int {
+    // SAFETY: the C caller's, which everybody changes atomically; an AtomicU32 is laid out as an AtomicI32.
+    let word = unsafe { AtomicU32::from_ptr(control.cast()) };
+    loop {
+        match word.compare_exchange(0, IN_PROGRESS as u32, AcqRel, Acquire) {
+            Ok(_) => break,
+            Err(now) if now & DONE as u32 != 0 => return 0,
+            Err(now) => sys::futex_wait(word, now, false, None),
+        }
+    }
+    if let Some(routine) = routine {
+        // SAFETY: the C caller's, to be called once.
+        unsafe { routine() };
+    }
+    word.store(DONE as u32, Release);
+    sys::futex_wake(word, u32::MAX >> 1, false);
+    0
+}
+
+/// The same as [`run`] for call_once(3).
 #[inline(always)]
 pub unsafe fn call(real: unsafe extern "C" fn(*mut c_int, Routine), control: *mut c_int, routine: Routine) {
     // SAFETY: libc's own function, with its caller's arguments.
