@@ -11,7 +11,9 @@ use crate::calls::locks;
 use crate::critical::Mutex;
 use crate::sys::SignalSet;
 use crate::thread::Thread;
-use crate::{calls, escapes, fds, pool, position, records, signal, stall, start, stats, stdio, sys, tls, trace};
+use crate::{
+    calls, escapes, fds, pool, position, records, signal, stall, start, stats, stderr, stdio, sys, tls, trace,
+};
 use std::cell::{RefCell, UnsafeCell};
 use std::mem::ManuallyDrop;
 use std::ptr::null_mut;
@@ -155,7 +157,11 @@ extern "C" fn child() {
     position::renew(usize::from(!attached.is_null()));
     // Rings, eventfds and duplicates are the parent's; open in the child they would keep the parent's files open.
     fds::take_ours(|descriptor| {
-        let _ = sys::close(descriptor);
+        if stderr::is_duplicate(descriptor) {
+            fds::mark_ours(descriptor, true);
+        } else {
+            let _ = sys::close(descriptor);
+        }
     });
     let base = if attached.is_null() {
         mask

@@ -49,6 +49,11 @@ pub fn keep() {
     }
 }
 
+/// Whether `fd` is the duplicate, which the child of a fork keeps for its own report.
+pub fn is_duplicate(fd: c_int) -> bool {
+    DUPLICATE.load(Relaxed) == fd
+}
+
 /// Writes `text` to standard error; nowhere, when the program has closed it and there is no duplicate.
 pub fn write(text: &[u8]) {
     let Some(original) = ORIGINAL.get() else { return };
