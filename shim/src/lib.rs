@@ -42,6 +42,7 @@ mod policy;
 mod pool;
 mod position;
 mod records;
+mod registry;
 mod remote;
 mod runtimes;
 mod signal;

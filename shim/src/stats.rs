@@ -6,8 +6,8 @@
 #![deny(unsafe_code)]
 
 use crate::critical::Mutex;
-use crate::fork::Renewable;
 use crate::policy::Why;
+use crate::registry::{Registered, Registry};
 use crate::{escapes, hooks};
 use hdrhistogram::Histogram;
 use serde_json::{Map, Value, json};
@@ -63,23 +63,23 @@ fn histogram() -> Histogram<u64> {
 }
 
 /// All threads' statistics so far, those of threads that are gone included.
-static ALL: Renewable<Mutex<Vec<Arc<Stats>>>> = Renewable::new(Mutex::new(Vec::new()));
+static ALL: Registry<Stats> = Registry::new();
 
 impl Stats {
     /// A thread's statistics, known to the report.
-    pub fn register(timed: bool) -> Arc<Self> {
-        let times = timed.then(|| {
-            Mutex::new(Times {
-                parked: vec![None; hooks::NAMES.len()],
-                batch: histogram(),
-            })
-        });
-        let stats = Arc::new(Self {
-            calls: hooks::NAMES.iter().map(|_| Calls::default()).collect(),
-            times,
-        });
-        ALL.get().lock().push(Arc::clone(&stats));
-        stats
+    pub fn register(timed: bool) -> Registered<Self> {
+        ALL.register(|| {
+            let times = timed.then(|| {
+                Mutex::new(Times {
+                    parked: vec![None; hooks::NAMES.len()],
+                    batch: histogram(),
+                })
+            });
+            Self {
+                calls: hooks::NAMES.iter().map(|_| Calls::default()).collect(),
+                times,
+            }
+        })
     }
 
     #[inline]
@@ -116,7 +116,7 @@ impl Stats {
 #[expect(unsafe_code, reason = "the one thing that is: Renewable")]
 pub unsafe fn forget_all() {
     // SAFETY: vouched for by the caller.
-    unsafe { ALL.renew(Mutex::new(Vec::new())) };
+    unsafe { ALL.forget_all() };
 }
 
 /// The sums over all threads for one libc name.
@@ -166,7 +166,7 @@ pub struct Report {
 
 impl Report {
     pub fn collect(engine: String) -> Self {
-        let all = ALL.get().lock().clone();
+        let all = ALL.all();
         let times: Vec<Times> = all
             .iter()
             .filter_map(|stats| Some(stats.times.as_ref()?.lock().clone()))

@@ -65,14 +65,14 @@ pub enum Luck {
 
 impl Trace {
     /// The calling thread's, if a trace is wanted.
-    pub fn register() -> Option<Arc<Self>> {
+    pub fn register() -> Option<Tracing> {
         start::conf().trace.as_ref()?;
         let trace = Arc::new(Self {
             thread: rustix::thread::gettid().as_raw_nonzero().get(),
             rows: Mutex::new(Vec::new()),
         });
         ALL.get().lock().push(Arc::clone(&trace));
-        Some(trace)
+        Some(Tracing(trace))
     }
 
     fn add(&self, row: Row) {
@@ -87,6 +87,14 @@ impl Trace {
         }
     }
 
+    fn flush(&self) {
+        let mut rows = self.rows.lock();
+        if !rows.is_empty() {
+            self.write(&rows);
+            rows.clear();
+        }
+    }
+
     fn write(&self, rows: &[Row]) {
         let mut text = String::with_capacity(rows.len() * 96);
         for row in rows {
@@ -96,15 +104,22 @@ impl Trace {
     }
 }
 
+/// A thread's trace, until the thread is detached.
+pub struct Tracing(Arc<Trace>);
+
+impl Drop for Tracing {
+    /// Writes what is left, for nobody adds to it any more.
+    fn drop(&mut self) {
+        ALL.get().lock().retain(|trace| !Arc::ptr_eq(trace, &self.0));
+        self.0.flush();
+    }
+}
+
 /// Writes what all threads still keep.
 pub fn flush() {
     let all = ALL.get().lock().clone();
     for trace in all {
-        let mut rows = trace.rows.lock();
-        if !rows.is_empty() {
-            trace.write(&rows);
-            rows.clear();
-        }
+        trace.flush();
     }
 }
 
@@ -163,9 +178,9 @@ pub struct Record {
 }
 
 impl Record {
-    pub fn begin(call: usize, trace: Option<&Arc<Trace>>) -> Self {
+    pub fn begin(call: usize, trace: Option<&Tracing>) -> Self {
         Self {
-            trace: trace.cloned(),
+            trace: trace.map(|Tracing(trace)| Arc::clone(trace)),
             row: Cell::new(Row {
                 at: sys::now(),
                 call,

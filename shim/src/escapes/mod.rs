@@ -13,10 +13,10 @@ mod tally;
 mod waits;
 
 use crate::conf::Level;
+use crate::registry::Registered;
 use crate::{log, signal, start, sys};
 use std::cell::Cell;
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};
 use tally::Tally;
 
@@ -37,7 +37,7 @@ pub struct Watch {
     passing: Cell<u32>,
     /// Where the shim's own code is.
     text: Range<usize>,
-    tally: Arc<Tally>,
+    tally: Registered<Tally>,
 }
 
 thread_local! {

@@ -4,13 +4,11 @@
 //! addresses become names.
 
 use super::waits;
-use crate::critical::Mutex;
-use crate::fork::Renewable;
+use crate::registry::{Registered, Registry};
 use crate::stats::Counter;
 use crate::{hooks, symbol};
 use serde_json::{Value, json};
 use std::fmt::Write;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed};
 use syscalls::Sysno;
 
@@ -50,7 +48,7 @@ pub struct Tally {
     counts: AtomicBool,
 }
 
-static ALL: Renewable<Mutex<Vec<Arc<Tally>>>> = Renewable::new(Mutex::new(Vec::new()));
+static ALL: Registry<Tally> = Registry::new();
 
 /// In the child of a fork: the parent's counts are the parent's.
 ///
@@ -58,23 +56,23 @@ static ALL: Renewable<Mutex<Vec<Arc<Tally>>>> = Renewable::new(Mutex::new(Vec::n
 /// As [`Renewable::renew`].
 pub unsafe fn forget_all() {
     // SAFETY: vouched for by the caller.
-    unsafe { ALL.renew(Mutex::new(Vec::new())) };
+    unsafe { ALL.forget_all() };
 }
 
 impl Tally {
     /// A thread's, known to the report.
-    pub fn register() -> Arc<Self> {
+    pub fn register() -> Registered<Self> {
         let limit = (BLOCKED_NANOS as f64 * clock::ticks_a_nano()) as u64;
         let place = || {
             let place = Place::default();
             place.limit.add(limit);
             place
         };
-        let tally = Arc::new(Self {
+        let tally = ALL.register(|| Self {
             places: (0..PLACES).map(|_| place()).collect(),
-            counts: AtomicBool::new(true),
+            counts: AtomicBool::new(false),
         });
-        ALL.get().lock().push(Arc::clone(&tally));
+        tally.counts.store(true, Relaxed);
         tally
     }
 
@@ -144,7 +142,7 @@ pub struct Report {
 impl Report {
     /// None when no thread was watched.
     pub fn collect() -> Option<Self> {
-        let mut all = ALL.get().lock().clone();
+        let mut all = ALL.all();
         all.retain(|tally| tally.counts.load(Relaxed));
         if all.is_empty() {
             return None;

@@ -20,6 +20,7 @@ use crate::host::Host;
 use crate::known_files::KnownFiles;
 use crate::policy::{INLINE_BUDGET, Opens};
 use crate::records::Records;
+use crate::registry::Registered;
 use crate::remote::{Message, Remote};
 use crate::runtimes::Runtimes;
 use crate::signal::Signals;
@@ -27,7 +28,7 @@ use crate::stall::Watched;
 use crate::stats::Stats;
 use crate::stdio::Files;
 use crate::tls::{self, OffFiber};
-use crate::trace::{Record, Trace};
+use crate::trace::{Record, Trace, Tracing};
 use crate::{errno, hooks, log, start, sys};
 use crossbeam_channel::Receiver;
 use std::cell::{Cell, RefCell, UnsafeCell};
@@ -95,8 +96,8 @@ pub struct Thread {
     signals: Signals,
     runtimes: Runtimes,
     records: Records,
-    stats: Arc<Stats>,
-    trace: Option<Arc<Trace>>,
+    stats: Registered<Stats>,
+    trace: Option<Tracing>,
     escapes: Option<Box<Watch>>,
     stall: Option<Watched>,
     /// Its calls are timed or traced.
