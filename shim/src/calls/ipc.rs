@@ -4,6 +4,7 @@
 //! a thread of the pool waits.
 
 use super::Outcome;
+use super::poll;
 use super::unbounded::{self, Restarts};
 use crate::call::Call;
 use crate::deadlines::{self, Deadline};
@@ -118,9 +119,10 @@ pub fn semtimedop(
     let deadline = if limit.is_null() {
         deadlines::NEVER
     } else {
-        match sys::copy_in(limit.cast(), 2).as_deref() {
-            Ok(&[seconds, nanos]) if seconds as i64 >= 0 && nanos < 1_000_000_000 => {
-                sys::now().saturating_add(seconds.saturating_mul(1_000_000_000).saturating_add(nanos))
+        match sys::copy_in(limit) {
+            Ok(time) if time.tv_sec >= 0 && (0..1_000_000_000).contains(&time.tv_nsec) => {
+                let nanos = (time.tv_sec as u64).saturating_mul(1_000_000_000);
+                sys::now().saturating_add(nanos.saturating_add(time.tv_nsec as u64))
             }
             _ => return Outcome::Through(Why::Unusual),
         }
@@ -152,13 +154,10 @@ fn on_queue(
     if let Some(through) = through(call) {
         return through;
     }
-    // SAFETY: null or the C caller's.
-    let deadline = match unsafe { until.as_ref() } {
-        None => deadlines::NEVER,
-        Some(time) if time.tv_sec < 0 || !(0..1_000_000_000).contains(&time.tv_nsec) => {
-            return Outcome::Through(Why::Unusual);
-        }
-        Some(time) => of_realtime(time),
+    let deadline = match poll::time_of_c(until) {
+        Ok(None) => deadlines::NEVER,
+        Ok(Some(time)) if time.tv_sec >= 0 && (0..1_000_000_000).contains(&time.tv_nsec) => of_realtime(&time),
+        _ => return Outcome::Through(Why::Unusual),
     };
     loop {
         match attempt(&raw const PAST) {

@@ -63,16 +63,21 @@ pub fn recvfrom(
         let result = unsafe { sockets::recvfrom(fd, buf, n, flags | MSG_DONTWAIT, address, len) };
         if result == Err(Errno::AGAIN) {
             waited.set(true);
-            // SAFETY: the C caller's length; the message is on this stack.
-            unsafe { (*message).msg_namelen = *len };
+            // A length that cannot be read, or is none, is an error once something has come.
+            let room = sys::copy_in(len).unwrap_or(0);
+            // SAFETY: the message is on this stack.
+            unsafe { (*message).msg_namelen = room };
         }
         result
     };
     let action = Action::ReceiveMessage(message);
     let outcome = exchange(call, SocketCall { fd, flags, action }, Some(&tried));
     if waited.get() && matches!(outcome, Outcome::Done(Ok(_))) {
-        // SAFETY: the C caller's length; the message is on this stack.
-        unsafe { *len = (*message).msg_namelen };
+        // SAFETY: the message is on this stack.
+        let told = sys::copy_in(len).and_then(|_| sys::copy_out(len, unsafe { (*message).msg_namelen }));
+        if let Err(error) = told {
+            return Outcome::Done(Err(error));
+        }
     }
     outcome
 }
@@ -307,9 +312,9 @@ pub fn send_rest(
 
 /// What a call that was to end by `deadline`, and holds nothing any more, comes to. One that a signal interrupted begins anew
 /// as SA_RESTART says, but not with a timeout: signal(7).
-pub fn end_interrupted<T>(call: &Call<'_>, deadline: Deadline, result: Result<T, Errno>) -> Result<T, Errno> {
+pub fn end_interrupted<T>(deadline: Deadline, result: Result<T, Errno>) -> Result<T, Errno> {
     match result {
-        Err(Errno::RESTART) if deadline != NEVER && call.interrupted() != Handled::Nothing => Err(Errno::INTR),
+        Err(Errno::RESTART) if deadline != NEVER => Err(Errno::RESTART_UNHANDLED),
         result => result,
     }
 }

@@ -31,6 +31,11 @@ impl Limit {
         u64::try_from(millis).map_or(Self::Forever, |millis| Self::Nanos(millis * 1_000_000))
     }
 
+    /// None where the kernel says EINVAL or EFAULT.
+    pub fn of_c(time: *const timespec) -> Option<Self> {
+        Self::of(time_of_c(time).ok()?.as_ref())
+    }
+
     /// None where the kernel says EINVAL.
     pub fn of(time: Option<&timespec>) -> Option<Self> {
         let Some(time) = time else { return Some(Self::Forever) };
@@ -40,6 +45,14 @@ impl Limit {
             .saturating_add(time.tv_nsec as u64);
         valid.then_some(Self::Nanos(nanos))
     }
+}
+
+/// A time of the C caller's; None for a null pointer.
+pub fn time_of_c<T: Copy>(time: *const T) -> Result<Option<T>, Errno> {
+    if time.is_null() {
+        return Ok(None);
+    }
+    sys::copy_in(time).map(Some)
 }
 
 pub fn poll(call: &Call<'_>, fds: *mut pollfd, n: nfds_t, timeout: c_int) -> Outcome {
@@ -55,8 +68,7 @@ pub fn poll_chk(call: &Call<'_>, fds: *mut pollfd, n: nfds_t, timeout: c_int, ob
 }
 
 pub fn ppoll(call: &Call<'_>, fds: *mut pollfd, n: nfds_t, timeout: *const timespec, mask: *const sigset_t) -> Outcome {
-    // SAFETY: the C caller's time, which libc reads as well.
-    match Limit::of(unsafe { timeout.as_ref() }) {
+    match Limit::of_c(timeout) {
         Some(limit) => poll_for(call, fds, n, limit, mask),
         None => Outcome::Through(Why::Unusual),
     }
@@ -127,8 +139,7 @@ pub fn epoll_pwait2(
     timeout: *const timespec,
     mask: *const sigset_t,
 ) -> Outcome {
-    // SAFETY: the C caller's time.
-    match Limit::of(unsafe { timeout.as_ref() }) {
+    match Limit::of_c(timeout) {
         Some(limit) => epoll_for(call, epoll, events, n, limit, mask),
         None => Outcome::Through(Why::Unusual),
     }
@@ -263,5 +274,5 @@ fn own_mask(mask: *const sigset_t) -> Result<Option<SignalSet>, Errno> {
         return Ok(None);
     }
     // libc's set begins with the kernel's.
-    Ok(sys::copy_in(mask.cast::<SignalSet>(), 1)?.first().copied())
+    sys::copy_in(mask.cast::<SignalSet>()).map(Some)
 }

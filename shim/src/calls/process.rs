@@ -26,6 +26,9 @@ const WNOTHREAD: c_int = 0x2000_0000;
 /// that length is only made where no thread can be had.
 const LOOK_AFTER_NS: (u64, u64) = (1_000_000, 1_000_000_000);
 
+/// As much of a `siginfo_t` as waitid(2) fills in: up to the status.
+type Told = [c_int; 7];
+
 /// This process has traced others.
 static TRACES: AtomicBool = AtomicBool::new(false);
 
@@ -86,8 +89,9 @@ pub fn waitid(call: &Call<'_>, kind: idtype_t, id: id_t, info: *mut siginfo_t, o
             return Ok(None);
         }
         if !info.is_null() {
-            // SAFETY: not null; the C caller's.
-            unsafe { info.write(found) };
+            // SAFETY: a siginfo_t is longer than this part of it.
+            let told = unsafe { (&raw const found).cast::<Told>().read() };
+            sys::copy_out(info.cast::<Told>(), told)?;
         }
         Ok(Some(0))
     });

@@ -30,8 +30,10 @@ pub fn select(
     exceptional: *mut fd_set,
     timeout: *mut timeval,
 ) -> Outcome {
-    // SAFETY: the C caller's time, which libc reads as well.
-    let time = unsafe { timeout.as_ref() }.map(|time| timespec {
+    let Ok(time) = poll::time_of_c(timeout) else {
+        return Outcome::Through(Why::Unusual);
+    };
+    let time = time.map(|time: timeval| timespec {
         tv_sec: time.tv_sec.saturating_add(time.tv_usec / 1_000_000),
         tv_nsec: time.tv_usec % 1_000_000 * 1000,
     });
@@ -42,13 +44,12 @@ pub fn select(
         && !timeout.is_null()
     {
         let left = nanos.saturating_sub(sys::now() - begin);
-        // SAFETY: the C caller's, not null.
-        unsafe {
-            *timeout = timeval {
-                tv_sec: (left / 1_000_000_000) as i64,
-                tv_usec: (left % 1_000_000_000 / 1000) as i64,
-            };
-        }
+        let left = timeval {
+            tv_sec: (left / 1_000_000_000) as i64,
+            tv_usec: (left % 1_000_000_000 / 1000) as i64,
+        };
+        // To the kernel, too, one that cannot be written is no error.
+        let _ = sys::copy_out(timeout, left);
     }
     outcome
 }
@@ -62,9 +63,10 @@ pub fn pselect(
     timeout: *const timespec,
     mask: *const sigset_t,
 ) -> Outcome {
-    // SAFETY: the C caller's time, which libc reads as well.
-    let time = unsafe { timeout.as_ref() };
-    select_for(call, n, [readable, writable, exceptional], time, mask)
+    match poll::time_of_c(timeout) {
+        Ok(time) => select_for(call, n, [readable, writable, exceptional], time.as_ref(), mask),
+        Err(_) => Outcome::Through(Why::Unusual),
+    }
 }
 
 fn select_for(
@@ -85,7 +87,7 @@ fn select_for(
     let sets = sets.map(|set| set.cast::<u64>());
     let mut wanted: [Option<Vec<u64>>; 3] = [const { None }; 3];
     for (wanted, set) in wanted.iter_mut().zip(sets).filter(|(_, set)| !set.is_null()) {
-        match sys::copy_in(set, n.div_ceil(BITS)) {
+        match sys::copy_words_in(set, n.div_ceil(BITS)) {
             Ok(words) => *wanted = Some(words),
             Err(_) => return Outcome::Through(Why::Unusual),
         }
@@ -100,9 +102,10 @@ fn select_for(
     let outcome = poll::wait(call, limit, mask, look, files);
     if let Outcome::Done(Ok(_)) = outcome {
         for (set, words) in sets.into_iter().zip(found.borrow().iter()) {
-            if let Some(words) = words {
-                // SAFETY: the C caller's set, from which as many words were copied.
-                unsafe { std::ptr::copy_nonoverlapping(words.as_ptr(), set, words.len()) };
+            if let Some(words) = words
+                && let Err(error) = sys::copy_words_out(set, words)
+            {
+                return Outcome::Done(Err(error));
             }
         }
     }

@@ -21,10 +21,7 @@ pub fn nanosleep(call: &Call<'_>, time: *const timespec, left: *mut timespec) ->
         return Outcome::Through(Why::Unusual);
     };
     match sleep_for(call, nanos) {
-        Ok(slept) => Outcome::Done(slept.map(|()| 0).map_err(|rest| {
-            tell(left, rest);
-            Errno::INTR
-        })),
+        Ok(slept) => Outcome::Done(slept.map(|()| 0).map_err(|rest| ended(left, rest))),
         Err(why) => Outcome::Through(why),
     }
 }
@@ -56,10 +53,7 @@ pub fn thrd_sleep(call: &Call<'_>, time: *const timespec, left: *mut timespec) -
     };
     match sleep_for(call, nanos) {
         Ok(Ok(())) => Outcome::Done(Ok(0)),
-        Ok(Err(rest)) => {
-            tell(left, rest);
-            Outcome::Done(Ok(-1))
-        }
+        Ok(Err(rest)) => Outcome::Done(Ok(if ended(left, rest) == Errno::INTR { -1 } else { -2 })),
         Err(why) => Outcome::Through(why),
     }
 }
@@ -81,10 +75,7 @@ pub fn clock_nanosleep(
     let slept = match (clock, flags) {
         // How the time of day is set meanwhile is nothing to a relative wait.
         (libc::CLOCK_MONOTONIC | libc::CLOCK_REALTIME, 0) => match sleep_for(call, nanos) {
-            Ok(slept) => slept.map_err(|rest| {
-                tell(left, rest);
-                Errno::INTR
-            }),
+            Ok(slept) => slept.map_err(|rest| ended(left, rest)),
             Err(why) => return Outcome::Through(why),
         },
         (libc::CLOCK_MONOTONIC, libc::TIMER_ABSTIME) => match sleep_until(call, nanos) {
@@ -92,8 +83,7 @@ pub fn clock_nanosleep(
             Err(why) => return Outcome::Through(why),
         },
         (libc::CLOCK_REALTIME | libc::CLOCK_BOOTTIME, libc::TIMER_ABSTIME) if call.has_engine() => {
-            // SAFETY: `relative` has looked at it.
-            sleep_by_timer(call, clock, unsafe { *time })
+            sleep_by_timer(call, clock, of_nanos(nanos))
         }
         (libc::CLOCK_TAI, libc::TIMER_ABSTIME) | (libc::CLOCK_PROCESS_CPUTIME_ID, _) if call.has_engine() => {
             sleep_elsewhere(call, clock, flags, nanos, left)
@@ -110,8 +100,7 @@ const SECOND: u64 = 1_000_000_000;
 
 /// A valid time in nanoseconds; the rest is libc's to answer.
 fn relative(time: *const timespec) -> Option<u64> {
-    // SAFETY: the C caller's.
-    let time = unsafe { time.as_ref() }?;
+    let time = sys::copy_in(time).ok()?;
     let valid = (0..SECOND as i64).contains(&time.tv_nsec) && time.tv_sec >= 0;
     valid.then(|| {
         (time.tv_sec as u64)
@@ -127,12 +116,12 @@ fn of_nanos(nanos: u64) -> timespec {
     }
 }
 
-/// Writes what is left of a wait.
-fn tell(left: *mut timespec, rest: u64) {
-    if !left.is_null() {
-        // SAFETY: not null; the C caller's.
-        unsafe { left.write(of_nanos(rest)) };
+/// The error of a wait that a handler ended, once what is left of it is written.
+fn ended(left: *mut timespec, rest: u64) -> Errno {
+    if left.is_null() {
+        return Errno::INTR;
     }
+    sys::copy_out(left, of_nanos(rest)).err().unwrap_or(Errno::INTR)
 }
 
 /// Ok(Err) is what was left when a handler ended it.
@@ -202,10 +191,8 @@ fn sleep_elsewhere(call: &Call<'_>, clock: c_int, flags: c_int, nanos: u64, left
             Errno::RESTART => {
                 let rest = until.saturating_sub(now()?);
                 if call.interrupted() != Handled::Nothing {
-                    if flags != libc::TIMER_ABSTIME {
-                        tell(left, rest);
-                    }
-                    return Err(Errno::INTR);
+                    let is_absolute = flags == libc::TIMER_ABSTIME;
+                    return Err(ended(if is_absolute { std::ptr::null_mut() } else { left }, rest));
                 }
             }
             error => return Err(error),

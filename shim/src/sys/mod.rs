@@ -1,11 +1,12 @@
 //! Our own system calls: straight to the kernel, past libc's names (which are our hooks) and past its errno.
 //!
 //! They are [`files`], which is reads, writes and names; [`descriptors`]; [`signals`]; [`processes`] and threads; [`time`];
-//! [`memory`], with the futex; and [`rings`], which the engines submit to.
+//! [`memory`], with the futex; [`pointers`], the C caller's memory; and [`rings`], which the engines submit to.
 
 mod descriptors;
 mod files;
 mod memory;
+mod pointers;
 mod processes;
 mod rings;
 mod signals;
@@ -14,6 +15,7 @@ mod time;
 pub use descriptors::*;
 pub use files::*;
 pub use memory::*;
+pub use pointers::*;
 pub use processes::*;
 pub use rings::*;
 pub use signals::*;

@@ -5,7 +5,7 @@
 use super::{LOT, Patience, Wait, Woken, is_valid};
 use crate::allocator;
 use crate::call::Call;
-use crate::calls::Outcome;
+use crate::calls::{Outcome, poll};
 use crate::deadlines::{Deadline, NEVER};
 use crate::errno::Errno;
 use crate::lot::{ANY, Which};
@@ -79,10 +79,9 @@ fn compare(key: usize, operation: c_int, value: u32) -> Result<(), Errno> {
 /// A time limit; None if it is not a valid one.
 fn limit(time: c_long, deadline: impl FnOnce(&timespec) -> Deadline) -> Option<Deadline> {
     let time = std::ptr::with_exposed_provenance::<timespec>(time as usize);
-    // SAFETY: the C caller's; null is without limit.
-    match unsafe { time.as_ref() } {
+    match poll::time_of_c(time).ok()? {
         None => Some(NEVER),
-        Some(time) if is_valid(time) && time.tv_sec >= 0 => Some(deadline(time)),
+        Some(time) if is_valid(&time) && time.tv_sec >= 0 => Some(deadline(&time)),
         Some(_) => None,
     }
 }
