@@ -164,6 +164,41 @@ impl<'a> Call<'a> {
         self.interrupted_under(None)
     }
 
+    /// Whether a call that came to `error` is to be made again. One that signals have interrupted is, once, before their handlers
+    /// run: what it waits for may have come before them, and then it succeeds. After that the handlers decide.
+    #[inline]
+    pub fn begins_anew(&self, error: Errno, look: &mut LastLook) -> bool {
+        if error != Errno::INTR && !error.is_interruption() {
+            return false;
+        }
+        self.goes_on(error, look)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn goes_on(&self, error: Errno, look: &mut LastLook) -> bool {
+        if error == Errno::INTR {
+            self.cancelled_here();
+            return false;
+        }
+        if self.looks_again(look) {
+            return true;
+        }
+        match self.interrupted() {
+            Handled::Nothing => true,
+            Handled::Restart => error == Errno::RESTART,
+            Handled::End => false,
+        }
+    }
+
+    /// Whether a call that was interrupted, and has not run any handlers yet, is to look once more for what it waits for: a
+    /// cancelled one is not.
+    pub fn looks_again(&self, look: &mut LastLook) -> bool {
+        let looks = !look.0 && self.thread.signals().is_held() && !self.thread.is_cancelled(self.fiber);
+        look.0 = looks;
+        looks
+    }
+
     /// [`Self::perform_masked`], and [`Self::interrupted_under`] the mask: what the handlers came to is the error.
     pub fn perform_handled(&self, request: &Request, deadline: Deadline, mask: SignalSet) -> Result<i32, Handled> {
         let result = self.perform_masked(request, deadline, mask);
@@ -276,6 +311,15 @@ impl<'a> Call<'a> {
             self.thread.fly(request, flight);
             (*flight).result
         }
+    }
+}
+
+/// Whether a call that was interrupted has looked once more, before it lets the handlers run.
+pub struct LastLook(bool);
+
+impl LastLook {
+    pub const fn new() -> Self {
+        Self(false)
     }
 }
 

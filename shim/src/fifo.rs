@@ -36,7 +36,8 @@ pub fn await_writer(call: &Call<'_>, fifo: c_int) -> Result<(), Errno> {
                 await_second_open(call, fifo, deadline)
             }
         };
-        if waited == Errno::RESTART {
+        // A writer may have come before the signal.
+        if waited == Errno::RESTART && !had_writer(fifo) {
             return Err(Errno::RESTART);
         }
     }

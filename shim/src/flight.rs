@@ -6,7 +6,6 @@
 use crate::deadlines::Deadline;
 use crate::engine::{Request, Token};
 use crate::errno::Errno;
-use crate::signal;
 use crate::sys::SignalSet;
 use crate::tls::OffFiber;
 use slab::Slab;
@@ -35,6 +34,8 @@ pub struct Flight {
     pub interruptible: bool,
     /// It waits for a disk, and for nothing else.
     pub is_brief: bool,
+    /// Its file was ready when it began.
+    pub is_ready: bool,
     /// What signals are blocked while it waits, if not those of its thread; else null.
     pub mask: *const SignalSet,
     /// Of [`Kind::Wait`]: who sets it first ends the wait. May be null.
@@ -84,6 +85,7 @@ impl Flight {
             deadline,
             interruptible: request.is_interruptible(),
             is_brief: !request.is_interruptible() && !matches!(request, Request::Run(_)),
+            is_ready: matches!(request, Request::Plain(_)),
             mask: std::ptr::null(),
             claim: match request {
                 Request::Wait { claim } => *claim,
@@ -98,11 +100,11 @@ impl Flight {
         self.claim.is_null() || !unsafe { &*self.claim }.swap(true, Ordering::AcqRel)
     }
 
-    /// Whether `signal` may interrupt it, on a thread that has `base` blocked.
-    pub fn accepts(&self, number: c_int, base: SignalSet) -> bool {
+    /// Whether one of `signals` may interrupt it, on a thread that has `base` blocked.
+    pub fn accepts(&self, signals: SignalSet, base: SignalSet) -> bool {
         // SAFETY: not null, it is on the stack of the fiber, as this flight.
         let blocked = unsafe { self.mask.as_ref() }.copied().unwrap_or(base);
-        self.interruptible && blocked & signal::bit(number) == 0
+        self.interruptible && signals & !blocked != 0
     }
 
     /// The operation is over with `result`.

@@ -246,6 +246,8 @@ pub unsafe extern "C" fn aioshim_detach(thread: *mut Thread) -> c_int {
         return Errno::BUSY.0;
     }
     tls::set_here(std::ptr::null());
+    // SAFETY: attached until below.
+    unsafe { &*thread }.handle_signals(None);
     tls::set_attached(std::ptr::null());
     position::detached();
     // SAFETY: made by `attach` as a Box; nothing refers to it any more.

@@ -126,6 +126,8 @@ probes! {
     polling, [1];
     polldrop, [1, 3];
     interrupted, [1];
+    eventfirst, [1, 3];
+    together, [1];
     sleeps, [1];
     restarts, [1];
     waiting, [1];

@@ -43,7 +43,7 @@ pub fn accept4(call: &Call<'_>, fd: c_int, address: *mut sockaddr, len: *mut soc
     } else {
         accept_when_there(call, wanted, descriptor, deadline)
     };
-    let result = net::end_interrupted(call, deadline, result);
+    let result = net::end_interrupted(deadline, result);
     if let Ok(accepted) = result {
         Descriptor::opened(accepted as c_int, flags & libc::SOCK_NONBLOCK, false);
     }
@@ -105,7 +105,7 @@ pub fn connect(call: &Call<'_>, fd: c_int, address: *const sockaddr, len: sockle
     if let Some(duplicate) = kept {
         call.thread.let_go(duplicate);
     }
-    Outcome::Done(net::end_interrupted(call, deadline, result))
+    Outcome::Done(net::end_interrupted(deadline, result))
 }
 
 fn connect_by_engine(call: &Call<'_>, wanted: SocketCall, deadline: Deadline) -> Result<isize, Errno> {

@@ -70,10 +70,12 @@ pub fn recvmmsg(
         call.thread.let_go(duplicate);
     }
     let deadline = net::deadline(fd, Way::Read, descriptor);
-    let result = net::end_interrupted(call, deadline, result);
+    let result = net::end_interrupted(deadline, result);
     if let (Some(end), Ok(_)) = (end, result) {
-        // SAFETY: the C caller's, during its call, and not null.
-        unsafe { *limit = time(end.saturating_sub(sys::now())) };
+        let left = time(end.saturating_sub(sys::now()));
+        if let Err(error) = sys::copy_out(limit, left) {
+            return Outcome::Done(Err(error));
+        }
     }
     Outcome::Done(result.map(|n| n as isize))
 }

@@ -10,7 +10,6 @@ use crate::engine::{Action, Data, Request, SocketCall, Transfer, Way};
 use crate::errno::Errno;
 use crate::fds::{self, Descriptor};
 use crate::policy::{self, Alone, Decision, Hint, Why};
-use crate::signal::Handled;
 use crate::trace::Luck;
 use crate::{sockets, sys};
 use libc::{MSG_DONTWAIT, MSG_NOSIGNAL, MSG_PEEK, MSG_WAITALL, iovec, msghdr, sockaddr, socklen_t};
@@ -323,7 +322,7 @@ pub fn end_interrupted<T>(deadline: Deadline, result: Result<T, Errno>) -> Resul
 fn wait(call: &Call<'_>, wanted: SocketCall, descriptor: Descriptor, done: usize, tried: bool) -> Result<isize, Errno> {
     let deadline = deadline(wanted.fd, wanted.action.way(), descriptor);
     let result = wait_until(call, wanted, descriptor, deadline, done, tried);
-    end_interrupted(call, deadline, result)
+    end_interrupted(deadline, result)
 }
 
 fn wait_until(

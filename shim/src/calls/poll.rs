@@ -243,6 +243,11 @@ pub fn wait(
                 break;
             }
             Waited::Interrupt => {
+                found = look(Some(&NO_TIME));
+                if found != Ok(0) {
+                    // It came before the signal.
+                    break;
+                }
                 // Handlers may jump away, and a cancelled fiber ends in there: it holds nothing meanwhile.
                 drop(watch);
                 // Whatever SA_RESTART says: signal(7).

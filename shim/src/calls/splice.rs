@@ -6,7 +6,7 @@
 
 use super::paced;
 use super::unbounded::{self, Restarts};
-use crate::call::Call;
+use crate::call::{Call, LastLook};
 use crate::engine::{Names, Request};
 use crate::errno::{self, Errno};
 use crate::fds::{self, Descriptor};
@@ -74,10 +74,10 @@ impl End {
     }
 
     /// Parks until it is ready. Err(EINTR) if handlers ended that.
-    fn await_ready(self, call: &Call<'_>) -> Result<(), Errno> {
+    fn await_ready(self, call: &Call<'_>, look: &mut LastLook) -> Result<(), Errno> {
         let (fd, events) = (self.fd, self.event);
         let result = call.perform(&Request::Poll { fd, events });
-        if Errno::of(result) == Errno::RESTART && call.interrupted() == Handled::End {
+        if Errno::of(result) == Errno::RESTART && !call.looks_again(look) && call.interrupted() == Handled::End {
             return Err(Errno::INTR);
         }
         Ok(())
@@ -94,15 +94,20 @@ fn until_ready(
 ) -> isize {
     let errno = errno::get();
     let mut in_vain = 0;
+    let mut look = LastLook::new();
     loop {
         let result = attempt().unwrap_or(-1);
+        // The kernel does not even look while a signal is pending.
+        if result == -1 && errno::get() == libc::EINTR && call.looks_again(&mut look) {
+            continue;
+        }
         if result != -1 || errno::get() != libc::EAGAIN {
             return result;
         }
         let unready = [sink, source].into_iter().find(|end| !end.is_ready());
         match unready {
             Some(end) if end.waits => {
-                if let Err(Errno(number)) = end.await_ready(call) {
+                if let Err(Errno(number)) = end.await_ready(call, &mut look) {
                     errno::set(number);
                     return -1;
                 }
@@ -295,10 +300,11 @@ fn wait_for_ever(call: &Call<'_>, fd: c_int, function: impl Fn() -> isize) -> is
 fn in_pieces(call: &Call<'_>, source: End, sink: End, n: usize, function: impl Fn(usize) -> isize) -> isize {
     let piece = sys::send_buffer(sink.fd).map_or(SMALLEST_PIECE, |room| (room / 4).max(SMALLEST_PIECE));
     let mut done = 0;
+    let mut look = LastLook::new();
     loop {
         let unready = [source, sink].into_iter().find(|end| end.waits && !end.is_ready());
         if let Some(end) = unready {
-            match end.await_ready(call) {
+            match end.await_ready(call, &mut look) {
                 Ok(()) => continue,
                 Err(_) if done > 0 => return done as isize,
                 Err(Errno(number)) => {

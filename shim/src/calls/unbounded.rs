@@ -5,7 +5,7 @@
 //! or a thread.
 
 use super::offload;
-use crate::call::Call;
+use crate::call::{Call, LastLook};
 use crate::engine::{KernelCall, Lane, Names, Request};
 use crate::errno::{self, Errno};
 use crate::signal::Handled;
@@ -32,6 +32,7 @@ pub fn wait_for<R>(
 ) -> Result<R, Errno> {
     let errno = errno::get();
     let mut pause = FIRST_PAUSE;
+    let mut look = LastLook::new();
     loop {
         if let Some(result) = attempt() {
             return Ok(result);
@@ -55,7 +56,7 @@ pub fn wait_for<R>(
             Handled::Restart => restarts == Restarts::Never,
             Handled::End => true,
         };
-        if interrupted && ends(call.interrupted()) {
+        if interrupted && !call.looks_again(&mut look) && ends(call.interrupted()) {
             return Err(Errno::INTR);
         }
     }

@@ -1,11 +1,10 @@
 //! What a row of the table becomes: the exported function, what it does on an attached thread, and libc's own, found by name.
 
 // What a row's module is made of, besides what its own row names.
-pub(super) use crate::call::Call;
+pub(super) use crate::call::{Call, LastLook};
 pub(super) use crate::calls::{CResult, Outcome};
-pub(super) use crate::errno::{self, Errno};
+pub(super) use crate::errno;
 pub(super) use crate::policy::{Kind, Why};
-pub(super) use crate::signal::Handled;
 pub(super) use crate::thread::Thread;
 pub(super) use crate::tls;
 pub(super) use std::sync::atomic::{AtomicPtr, Ordering};
@@ -154,15 +153,13 @@ macro_rules! converted {
     ($call:ident, $real:expr, ($($arg:ident),*), with_libc($($function:ident)::+)) => {
         $($function)::+($call, $real, $($arg),*)
     };
-    ($call:ident, $real:expr, ($($arg:ident),*), $($function:ident)::+) => {
+    ($call:ident, $real:expr, ($($arg:ident),*), $($function:ident)::+) => {{
+        let mut look = LastLook::new();
         loop {
             break match $($function)::+($call, $($arg),*) {
                 Outcome::Done(Ok(result)) => Some(CResult::from_done(result)),
                 Outcome::Done(Err(error)) => {
-                    if matches!(error, Errno::INTR | Errno::RESTART) {
-                        $call.cancelled_here();
-                    }
-                    if error == Errno::RESTART && $call.interrupted() != Handled::End {
+                    if $call.begins_anew(error, &mut look) {
                         continue;
                     }
                     errno::set(error.of_c());
@@ -174,7 +171,7 @@ macro_rules! converted {
                 }
             };
         }
-    };
+    }};
 }
 
 /// Whether dlsym finds libc's function of this name, which ends with a NUL.

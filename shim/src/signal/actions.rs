@@ -3,13 +3,14 @@
 //! From the first attach on each handler has [`super::entry`] in its place with the kernel. Programs that never attach keep
 //! theirs untouched.
 
-use super::{entry, kick};
+use super::{OF_LIBC, bit, entry, kick};
 use crate::escapes;
+use crate::sys::SignalSet;
 use crate::tls::OffFiber;
 use std::ffi::{c_int, c_void};
 use std::mem::MaybeUninit;
 use std::sync::Once;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 type Handler = libc::sighandler_t;
 type Info = *mut libc::siginfo_t;
@@ -18,18 +19,55 @@ type Info = *mut libc::siginfo_t;
 pub struct Action {
     handler: AtomicUsize,
     flags: AtomicI32,
+    mask: AtomicU64,
+}
+
+/// What is known of a program's handler.
+#[derive(Clone, Copy)]
+pub struct Recorded {
+    pub handler: Handler,
+    pub flags: c_int,
+    /// What is blocked while it runs, besides what was blocked before.
+    pub mask: SignalSet,
+}
+
+impl Action {
+    const NONE: Self = Self {
+        handler: AtomicUsize::new(0),
+        flags: AtomicI32::new(0),
+        mask: AtomicU64::new(0),
+    };
+
+    fn load(&self) -> Recorded {
+        Recorded {
+            handler: self.handler.load(Relaxed),
+            flags: self.flags.load(Relaxed),
+            mask: self.mask.load(Relaxed),
+        }
+    }
+
+    fn store(&self, action: &libc::sigaction) {
+        self.mask.store(*mask_of(&mut action.clone()) & BLOCKABLE, Relaxed);
+        self.flags.store(action.sa_flags, Relaxed);
+        self.handler.store(action.sa_sigaction, Relaxed);
+    }
+}
+
+/// Signals that a mask can hold.
+const BLOCKABLE: SignalSet = !(bit(libc::SIGKILL) | bit(libc::SIGSTOP));
+
+/// The kernel's part of an action's mask: libc's set begins with it.
+fn mask_of(action: &mut libc::sigaction) -> &mut SignalSet {
+    // SAFETY: libc's set is longer than the kernel's, and as well aligned.
+    unsafe { &mut *(&raw mut action.sa_mask).cast::<SignalSet>() }
 }
 
 const SIGNALS: usize = 65;
-static ACTIONS: [Action; SIGNALS] = [const {
-    Action {
-        handler: AtomicUsize::new(0),
-        flags: AtomicI32::new(0),
-    }
-}; SIGNALS];
+static ACTIONS: [Action; SIGNALS] = [Action::NONE; SIGNALS];
 
 /// Flags that the kernel is given differently: our entry always takes what comes with a signal; and a signal that waits must
-/// find its handler still there.
+/// find its handler still there. The mask is different, too: no other signal comes before our entry has decided what to do
+/// about one, and it blocks what the program asked for when it runs the handler.
 const HIDDEN: c_int = libc::SA_SIGINFO | libc::SA_RESETHAND;
 
 /// A thread is or was attached: handlers are wrapped.
@@ -44,21 +82,21 @@ pub fn wrap_all() {
     });
 }
 
-/// The program's handler of `signal`, which is about to run, and its flags.
-pub fn begin(signal: c_int) -> (Handler, c_int) {
-    let action = &ACTIONS[signal as usize];
-    let (handler, flags) = (action.handler.load(Relaxed), action.flags.load(Relaxed));
-    if flags & libc::SA_RESETHAND != 0 {
+/// The program's handler of `signal`, which is about to run.
+pub fn begin(signal: c_int) -> Recorded {
+    let recorded = ACTIONS[signal as usize].load();
+    if recorded.flags & libc::SA_RESETHAND != 0 {
         // SAFETY: zeroes are a valid sigaction; the kernel, too, keeps the flags and the mask.
         unsafe {
             let mut action: libc::sigaction = std::mem::zeroed();
             real_sigaction(signal, std::ptr::null(), &mut action);
             action.sa_sigaction = libc::SIG_DFL;
-            action.sa_flags = action.sa_flags & !HIDDEN | flags & HIDDEN;
+            action.sa_flags = action.sa_flags & !HIDDEN | recorded.flags & HIDDEN;
+            *mask_of(&mut action) = recorded.mask;
             real_sigaction(signal, &action, std::ptr::null_mut());
         }
     }
-    (handler, flags)
+    recorded
 }
 
 fn is_ours(handler: Handler) -> bool {
@@ -84,9 +122,7 @@ pub fn make_default(signal: c_int) {
 fn hide(signal: c_int, action: &mut libc::sigaction) {
     let handler = action.sa_sigaction;
     if handler == libc::SIG_DFL && kick::is_kick(signal) {
-        let record = &ACTIONS[signal as usize];
-        record.flags.store(action.sa_flags, Relaxed);
-        record.handler.store(libc::SIG_DFL, Relaxed);
+        ACTIONS[signal as usize].store(action);
         action.sa_sigaction = kick::kicked as *const () as Handler;
         action.sa_flags = libc::SA_SIGINFO;
         return;
@@ -94,11 +130,10 @@ fn hide(signal: c_int, action: &mut libc::sigaction) {
     if matches!(handler, libc::SIG_DFL | libc::SIG_IGN) || is_ours(handler) {
         return;
     }
-    let record = &ACTIONS[signal as usize];
-    record.flags.store(action.sa_flags, Relaxed);
-    record.handler.store(handler, Relaxed);
+    ACTIONS[signal as usize].store(action);
     action.sa_sigaction = entry::enter as *const () as Handler;
     action.sa_flags = action.sa_flags & !HIDDEN | libc::SA_SIGINFO;
+    *mask_of(action) = !OF_LIBC;
 }
 
 /// Puts ours in the place of the handler that is installed.
@@ -163,12 +198,10 @@ unsafe fn record_only(signal: c_int, new: *const libc::sigaction, old: *mut libc
     if let Some(old) = old {
         // SAFETY: zeroes are a valid sigaction.
         *old = unsafe { std::mem::zeroed() };
-        old.sa_sigaction = record.handler.load(Relaxed);
-        old.sa_flags = record.flags.load(Relaxed);
+        record.load().show(old);
     }
     if let Some(new) = new {
-        record.flags.store(new.sa_flags, Relaxed);
-        record.handler.store(new.sa_sigaction, Relaxed);
+        record.store(&new);
     }
     0
 }
@@ -178,10 +211,18 @@ fn is_the_shims(signal: c_int) -> bool {
     signal == libc::SIGSYS && escapes::owns_sigsys()
 }
 
-/// The program's own handler and flags, before they are replaced.
-fn recorded(signal: c_int) -> Option<(Handler, c_int)> {
-    let record = ACTIONS.get(usize::try_from(signal).ok()?)?;
-    Some((record.handler.load(Relaxed), record.flags.load(Relaxed)))
+/// The program's own action, before it is replaced.
+fn recorded(signal: c_int) -> Option<Recorded> {
+    Some(ACTIONS.get(usize::try_from(signal).ok()?)?.load())
+}
+
+impl Recorded {
+    /// Has an action that the kernel told of say what the program installed.
+    fn show(self, action: &mut libc::sigaction) {
+        action.sa_sigaction = self.handler;
+        action.sa_flags = action.sa_flags & !HIDDEN | self.flags & HIDDEN;
+        *mask_of(action) = self.mask;
+    }
 }
 
 /// # Safety
@@ -244,9 +285,8 @@ unsafe fn install(signal: c_int, new: *const libc::sigaction, old: *mut libc::si
     if result == 0 && !old.is_null() {
         // SAFETY: not null, and just written by libc.
         let old = unsafe { &mut *old };
-        if let Some((handler, flags)) = before.filter(|_| is_ours(old.sa_sigaction)) {
-            old.sa_sigaction = handler;
-            old.sa_flags = old.sa_flags & !HIDDEN | flags & HIDDEN;
+        if let Some(before) = before.filter(|_| is_ours(old.sa_sigaction)) {
+            before.show(old);
         }
     }
     result
@@ -273,7 +313,7 @@ macro_rules! older_names {
                         return old;
                     }
                     wrap(number);
-                    before.filter(|_| is_ours(old)).map_or(old, |(handler, _)| handler)
+                    before.filter(|_| is_ours(old)).map_or(old, |before| before.handler)
                 }
             }
         }

@@ -3,8 +3,10 @@
 //! In assembly around the handler itself, so that an exception that the handler throws, or its thread's cancellation, finds
 //! nothing of ours to unwind. Registers need not be kept: the kernel puts them back.
 
-use super::{actions, kick};
+use super::actions::Recorded;
+use super::{actions, bit, kick};
 use crate::escapes;
+use crate::sys::{self, SignalSet};
 use crate::thread::Thread;
 use crate::tls;
 use std::arch::naked_asm;
@@ -84,34 +86,41 @@ pub unsafe extern "C" fn enter() {
     )
 }
 
-/// Before the handler: takes the thread off its fiber, so that what the handler calls passes through to libc.
-extern "C" fn begin(signal: c_int, info: *const libc::siginfo_t, context: *mut c_void) -> Start {
+const NOT_NOW: Start = Start {
+    handler: 0,
+    here: std::ptr::null(),
+};
+
+/// Before the handler: takes the thread off its fiber, so that what the handler calls passes through to libc, and blocks
+/// what the handler is to run with. Until then all signals are blocked (actions.rs).
+extern "C" fn begin(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) -> Start {
     escapes::entered_handler();
     let attached = tls::attached();
     if attached.is_null() && kick::on_pool_thread() {
-        return Start {
-            handler: 0,
-            here: std::ptr::null(),
-        };
+        return NOT_NOW;
     }
-    // SAFETY: alive while attached, and this OS thread's own; what is touched are cells that a handler may touch. `info` and
-    // `context` are the kernel's.
-    if let Some(thread) = unsafe { attached.as_ref() }
-        // SAFETY: the same thread; `info` and `context` are what the kernel gave this handler.
-        && unsafe { thread.signals().hold(thread, signal, info, context.cast()) }
+    // SAFETY: the kernel's, and it reads and writes the first 64 bits of the set alone.
+    let blocked = unsafe { &mut *(&raw mut (*context.cast::<libc::ucontext_t>()).uc_sigmask).cast::<SignalSet>() };
+    let before = *blocked;
+    // SAFETY: alive while attached, and this OS thread's own; what is touched are cells that a handler may touch.
+    let thread = unsafe { attached.as_ref() };
+    if let Some(thread) = thread
+        // SAFETY: on that thread; `info` is what the kernel gave this handler.
+        && unsafe { thread.signals().hold(thread, signal, info, blocked) }
     {
-        return Start {
-            handler: 0,
-            here: std::ptr::null(),
-        };
+        return NOT_NOW;
     }
-    let (handler, flags) = actions::begin(signal);
-    // SAFETY: alive while attached, and this OS thread's own.
-    if let Some(thread) = unsafe { attached.as_ref() } {
-        thread.signals().handles(flags & libc::SA_RESTART != 0);
+    let Recorded { handler, flags, mask } = actions::begin(signal);
+    if let Some(thread) = thread
+        // SAFETY: as above.
+        && !unsafe { thread.signals().begin_handler(signal, info, flags, blocked) }
+    {
+        return NOT_NOW;
     }
     let here = tls::here();
     tls::set_here(std::ptr::null());
+    let own = if flags & libc::SA_NODEFER == 0 { bit(signal) } else { 0 };
+    sys::set_blocked(before | mask | own);
     Start { handler, here }
 }
 

@@ -71,6 +71,6 @@ pub extern "C" fn kicked(signal: c_int, info: *const libc::siginfo_t, context: *
         let blocked = &raw mut (*context.cast::<libc::ucontext_t>()).uc_sigmask;
         *blocked.cast::<sys::SignalSet>() &= !bit(signal);
         sys::block(bit(signal));
-        sys::queue_to_self(signal, info);
+        let _ = sys::queue_to_self(signal, info);
     }
 }

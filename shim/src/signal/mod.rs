@@ -3,9 +3,9 @@
 //!
 //! The kernel calls [`entry`] instead of the handler. Where the program's own code was interrupted the handler runs at once,
 //! right there. In the shim, or while all fibers are parked, it could not: what it jumps out of would be left half changed, and
-//! no call would be interrupted. So the signal is put back in the kernel's queue and *all* are blocked: the kernel keeps them,
-//! in its order. The thread is woken; one fiber that waits for what can be ended early is interrupted; and on that fiber, out
-//! of all that the shim does, the mask is put back as it was: the kernel then runs the handlers, with sa_mask, SA_NODEFER,
+//! no call would be interrupted. So the signal is kept ([`stash`]) and *all* are blocked: the kernel keeps the others. The
+//! thread is woken; one fiber that waits for what can be ended early is interrupted; and on that fiber, out of all that the
+//! shim does, the mask is put back as it was: the kernel then runs the handlers, in its order, with sa_mask, SA_NODEFER,
 //! SA_RESETHAND, SA_ONSTACK as ever. A call that was interrupted for them begins anew where SA_RESTART says so, or fails with
 //! EINTR.
 //!
@@ -18,23 +18,41 @@ mod actions;
 mod entry;
 mod jump;
 mod kick;
+mod mask;
+mod stash;
 
 use crate::sys::{self, SignalSet};
 use crate::thread::Thread;
+use stash::Stash;
 use std::cell::Cell;
 use std::ffi::{c_int, c_void};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU64, Ordering::Relaxed, compiler_fence};
 
 pub use actions::{Blocked, hand_on, is_taken, take, wrap_all};
-pub use jump::bind;
 pub use kick::{kick, prepare as prepare_kicks, take as take_kicks};
+
+/// Whether `info` came with a fault of the code that was interrupted, which no process has sent.
+///
+/// # Safety
+/// `info` is what the kernel gave a handler.
+unsafe fn is_fault(signal: c_int, info: *const libc::siginfo_t) -> bool {
+    // SAFETY: the caller's promise.
+    bit(signal) & FAULTS != 0 && unsafe { (*info).si_code } > 0
+}
+
+/// Finds those of libc's functions that handlers may call before one needs them.
+pub fn bind() {
+    jump::bind();
+    mask::bind();
+}
 
 /// The bit of a signal in a set.
 pub const fn bit(signal: c_int) -> SignalSet {
     1 << (signal - 1)
 }
 
-/// Faults of the code that is interrupted: it cannot go on without its handler.
+/// Faults of the code that is interrupted: it cannot go on without its handler. Sent by kill(2) and its kin they are signals as
+/// others; but they are never blocked for the shim, or a fault would end the process.
 const FAULTS: SignalSet = bit(libc::SIGSEGV)
     | bit(libc::SIGBUS)
     | bit(libc::SIGFPE)
@@ -63,10 +81,9 @@ pub enum Handled {
 pub struct Signals {
     /// The shim is at work on this thread: handlers wait.
     critical: AtomicBool,
-    /// Signals are pending and blocked.
+    /// Signals are held back: the first of each number in `stash`, the others pending and blocked.
     held: AtomicBool,
-    /// One of them.
-    number: AtomicI32,
+    stash: Stash,
     /// What was blocked where the first of them came, and is to be again.
     mask: AtomicU64,
     /// The fiber that is on its way into the host's scheduler.
@@ -79,6 +96,8 @@ pub struct Signals {
     pub due: Cell<bool>,
     /// Held back signals are being handled.
     delivering: AtomicBool,
+    /// The next handler is the first to run in a call with a mask of its own: `mask` is what it returns to.
+    returns_to_base: AtomicBool,
     /// SIGXFSZ came while the shim submitted.
     exceeded: AtomicBool,
     /// Fibers that wait under a mask of their own.
@@ -86,17 +105,18 @@ pub struct Signals {
 }
 
 impl Signals {
-    pub const fn new() -> Self {
+    pub fn new() -> Self {
         Self {
             critical: AtomicBool::new(false),
             held: AtomicBool::new(false),
-            number: AtomicI32::new(0),
+            stash: Stash::new(),
             mask: AtomicU64::new(0),
             parking: AtomicPtr::new(std::ptr::null_mut()),
             ran: AtomicI32::new(0),
             restarts: AtomicBool::new(true),
             due: Cell::new(false),
             delivering: AtomicBool::new(false),
+            returns_to_base: AtomicBool::new(false),
             exceeded: AtomicBool::new(false),
             masked: Cell::new(0),
         }
@@ -127,16 +147,16 @@ impl Signals {
     /// A handler jumped out of itself, and of what had it run.
     pub fn jumped(&self) {
         self.delivering.store(false, Relaxed);
+        self.returns_to_base.store(false, Relaxed);
     }
 
     pub fn is_held(&self) -> bool {
         self.held.load(Relaxed)
     }
 
-    /// The signal that is held back, and what was blocked where it came.
-    pub fn held(&self) -> Option<(c_int, SignalSet)> {
-        self.is_held()
-            .then(|| (self.number.load(Relaxed), self.mask.load(Relaxed)))
+    /// The signals that are held back, and what was blocked where the first of them came.
+    pub fn held(&self) -> Option<(SignalSet, SignalSet)> {
+        self.is_held().then(|| (self.stash.waiting(), self.mask.load(Relaxed)))
     }
 
     /// Whether a write that was submitted has raised SIGXFSZ since this was asked.
@@ -149,40 +169,59 @@ impl Signals {
         self.parking.store(fiber, Relaxed);
     }
 
-    /// In the handler: a handler of the program's is about to run.
-    fn handles(&self, restarts: bool) {
-        self.ran.store(self.ran.load(Relaxed).wrapping_add(1), Relaxed);
-        self.restarts.store(self.restarts.load(Relaxed) & restarts, Relaxed);
-    }
-
-    /// In the handler: has the signal wait, if it must; false if it can be handled now.
+    /// In the handler: one of the program's, with `flags`, is about to run; false if there is nothing to handle after all.
+    /// `blocked` is what the kernel blocks after it.
     ///
     /// # Safety
-    /// `info` and `context` are what the kernel gave, on this thread, which is `thread`.
+    /// `info` is what the kernel gave this handler, on this thread.
+    unsafe fn begin_handler(
+        &self,
+        signal: c_int,
+        info: *mut libc::siginfo_t,
+        flags: c_int,
+        blocked: &mut SignalSet,
+    ) -> bool {
+        // SAFETY: passed on to our caller.
+        unsafe {
+            if !is_fault(signal, info) && !self.stash.exchange(signal, info) {
+                return false;
+            }
+        }
+        if self.returns_to_base.swap(false, Relaxed) {
+            *blocked = self.mask.load(Relaxed);
+        }
+        self.ran.store(self.ran.load(Relaxed).wrapping_add(1), Relaxed);
+        let restarts = flags & libc::SA_RESTART != 0;
+        self.restarts.store(self.restarts.load(Relaxed) & restarts, Relaxed);
+        true
+    }
+
+    /// In the handler, with all signals blocked: has the signal wait, if it must; false if it can be handled now. `blocked` is
+    /// what the kernel blocks after the handler.
+    ///
+    /// # Safety
+    /// `info` is what the kernel gave this handler, on this thread, which is `thread`.
     unsafe fn hold(
         &self,
         thread: &Thread,
         signal: c_int,
         info: *const libc::siginfo_t,
-        context: *mut libc::ucontext_t,
+        blocked: &mut SignalSet,
     ) -> bool {
-        if bit(signal) & HOLDABLE == 0 || !self.must_wait(thread) {
+        // SAFETY: passed on to our caller.
+        if bit(signal) & OF_LIBC != 0 || unsafe { is_fault(signal, info) } || !self.must_wait(thread) {
             return false;
         }
-        // SAFETY: the kernel's, and it reads and writes the first 64 bits of the set alone.
-        let blocked = unsafe { &mut *(&raw mut (*context).uc_sigmask).cast::<SignalSet>() };
         if !self.held.load(Relaxed) {
             self.mask.store(*blocked, Relaxed);
             self.held.store(true, Relaxed);
         }
-        self.number.store(signal, Relaxed);
         if signal == libc::SIGXFSZ && thread.host().running().is_null() {
             self.exceeded.store(true, Relaxed);
         }
         *blocked |= HOLDABLE;
-        sys::block(HOLDABLE);
-        // SAFETY: the kernel's.
-        unsafe { sys::queue_to_self(signal, info) };
+        // SAFETY: passed on to our caller.
+        unsafe { self.stash.keep(signal, info) };
         thread.remote().wake();
         true
     }
@@ -201,7 +240,7 @@ impl Signals {
     }
 
     /// Unblocks what is held back: the kernel runs the handlers here. With `own`, the mask of a call that waited under it, they
-    /// run under that one.
+    /// run under that one, and return to the thread's.
     pub fn deliver(&self, own: Option<SignalSet>) -> Handled {
         let mask = self.mask.load(Relaxed);
         self.ran.store(0, Relaxed);
@@ -212,10 +251,18 @@ impl Signals {
         self.delivering.store(true, Relaxed);
         self.critical.store(false, Relaxed);
         compiler_fence(std::sync::atomic::Ordering::SeqCst);
+        let mut restored = false;
         if let Some(own) = own {
+            self.returns_to_base.store(true, Relaxed);
+            self.stash.release(own);
             sys::set_blocked(own);
+            restored = !self.returns_to_base.swap(false, Relaxed);
         }
-        sys::set_blocked(mask);
+        if !restored {
+            self.stash.release(mask);
+            sys::set_blocked(mask);
+        }
+        self.stash.give_back();
         compiler_fence(std::sync::atomic::Ordering::SeqCst);
         self.critical.store(critical, Relaxed);
         self.delivering.store(false, Relaxed);
@@ -224,6 +271,11 @@ impl Signals {
             (_, true) => Handled::Restart,
             (_, false) => Handled::End,
         }
+    }
+
+    /// Takes a signal of `set` that is held back, and what came with it: for a call that waits for one itself.
+    pub fn take_held(&self, set: SignalSet) -> Option<(c_int, libc::siginfo_t)> {
+        self.stash.take(set)
     }
 
     /// Begins a wait of the whole thread with `blocked` blocked and nothing else; what was blocked.

@@ -49,16 +49,17 @@ pub unsafe fn change_blocked(how: usize, new: usize, old: usize, size: usize) ->
 ///
 /// # Safety
 /// `info` points to what came with the signal.
-pub unsafe fn queue_to_self(signal: c_int, info: *const libc::siginfo_t) {
+pub unsafe fn queue_to_self(signal: c_int, info: *const libc::siginfo_t) -> Result<(), Errno> {
+    let call = Sysno::rt_tgsigqueueinfo as usize;
     // SAFETY: touches no memory but `info`, which is only read.
-    unsafe {
+    outcome(unsafe {
         let (process, thread) = (
             raw::syscall0(Sysno::getpid as usize),
             raw::syscall0(Sysno::gettid as usize),
         );
-        let call = Sysno::rt_tgsigqueueinfo as usize;
-        raw::syscall4(call, process, thread, signal as usize, info as usize);
-    }
+        raw::syscall4(call, process, thread, signal as usize, info as usize)
+    })?;
+    Ok(())
 }
 
 /// tgkill(2) to a thread of this process.

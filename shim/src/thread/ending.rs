@@ -60,7 +60,12 @@ impl Thread {
             Kind::Pool => {
                 flight.end = Some(end);
                 self.deadlines.borrow_mut().remove(flight.deadline, token);
-                self.kick(flight, token);
+                if flight.is_ready {
+                    // Most likely it will not wait at all: then its result counts.
+                    self.kick_later(flight, token);
+                } else {
+                    self.kick(flight, token);
+                }
                 false
             }
             Kind::Wait => flight.claim(),
@@ -79,6 +84,10 @@ impl Thread {
     /// Interrupts the thread of the pool that is at it, and does so again should that have come before it waited.
     fn kick(&self, flight: &mut Flight, token: Token) {
         pool::interrupt(&self.remote, token);
+        self.kick_later(flight, token);
+    }
+
+    fn kick_later(&self, flight: &mut Flight, token: Token) {
         flight.deadline = sys::now() + KICK_AGAIN_NS;
         self.deadlines.borrow_mut().add(flight.deadline, token);
     }
@@ -113,6 +122,11 @@ impl Thread {
         self.cancelled.borrow_mut().remove(&fiber)
     }
 
+    /// Whether [`Self::cancel`] has interrupted `fiber`.
+    pub fn is_cancelled(&self, fiber: *const c_void) -> bool {
+        self.cancelled.borrow().contains(&fiber)
+    }
+
     /// Unblocks, for a wait of the whole thread, what any of its parked fibers waits to be interrupted by.
     #[cold]
     pub(super) fn begin_masked(&self) -> SignalSet {
@@ -140,7 +154,7 @@ impl Thread {
     /// handlers run right here, or, if what is waited for comes by itself and soon, after that.
     #[cold]
     pub(super) fn interrupt_for_signals(&self) -> usize {
-        let Some((signal, base)) = self.signals.held().filter(|_| !self.signals.due.get()) else {
+        let Some((signals, base)) = self.signals.held().filter(|_| !self.signals.due.get()) else {
             return 0;
         };
         let (mut accepts, mut soon) = (None, false);
@@ -151,7 +165,7 @@ impl Thread {
                 // Already told.
                 Some(End::Interrupt) => return 0,
                 Some(End::Timeout) => soon = true,
-                None if accepts.is_none() && flight.accepts(signal, base) => accepts = Some(token),
+                None if accepts.is_none() && flight.accepts(signals, base) => accepts = Some(token),
                 None => soon |= flight.is_brief && self.host.in_place,
             }
         }

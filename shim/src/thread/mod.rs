@@ -285,13 +285,36 @@ impl Thread {
         tls::set_here(self);
         let masked = (self.signals.masked.get() > 0 && !self.signals.is_held()).then(|| self.begin_masked());
         let mut unparked = self.open_inbox();
-        // A fiber that goes on runs the handlers.
-        if unparked == 0 && self.signals.is_held() {
-            unparked = self.interrupt_for_signals();
-        }
+        let was_held = self.signals.is_held();
         let wait = self.deadlines.borrow().shorten(wait, sys::now);
-        let sleeps = unparked == 0 && !matches!(wait, Wait::No) && self.remote.begin_sleep();
+        let sleeps = unparked == 0 && !was_held && !matches!(wait, Wait::No) && self.remote.begin_sleep();
         let wait = if sleeps { wait } else { Wait::No };
+        unparked = self.run_engine(wait, unparked);
+        if sleeps {
+            self.remote.end_sleep();
+            unparked += self.open_inbox();
+        }
+        if !self.deadlines.borrow().is_empty() {
+            unparked += self.end_overdue();
+        }
+        if let Some(base) = masked {
+            self.signals.end_masked(base);
+        }
+        // A fiber that goes on runs the handlers. What is done before a signal comes is not interrupted by it.
+        if unparked == 0 && self.signals.is_held() {
+            if !was_held {
+                unparked = self.run_engine(Wait::No, 0) + self.open_inbox();
+            }
+            if unparked == 0 {
+                unparked = self.interrupt_for_signals();
+            }
+        }
+        self.signals.leave(critical);
+        unparked
+    }
+
+    /// Has the engine submit what is queued, wait, and report: how many fibers are unparked by then, `unparked` of them before.
+    fn run_engine(&self, wait: Wait, mut unparked: usize) -> usize {
         // SAFETY: this thread's alone, and the only borrow meanwhile: the landings touch the flights and the host, neither of
         // which reach the engine.
         if let EngineSlot::Made(engine) = unsafe { &mut *self.engine.get() } {
@@ -309,20 +332,6 @@ impl Thread {
         if self.sleeps_without_engine.get() && !matches!(wait, Wait::No) {
             self.remote.sleep(wait.timeout().as_ref());
         }
-        if sleeps {
-            self.remote.end_sleep();
-            unparked += self.open_inbox();
-        }
-        if !self.deadlines.borrow().is_empty() {
-            unparked += self.end_overdue();
-        }
-        if let Some(base) = masked {
-            self.signals.end_masked(base);
-        }
-        if unparked == 0 && self.signals.is_held() {
-            unparked = self.interrupt_for_signals();
-        }
-        self.signals.leave(critical);
         unparked
     }
 

@@ -1,0 +1,49 @@
+//! Probes of signals, times and bad pointers with the main thread as the fiber (`AIOSHIM_MAIN=fiber`), on a host other than
+//! libfiber: the same output as in a plain program, on every engine.
+
+use testprogs::{Flavor, Outcome, Run, Scratch, program};
+
+const ENGINES: [&str; 3] = ["uring", "aio", "threads"];
+
+fn probe(name: &str, engine: Option<&str>) -> Outcome {
+    let dir = Scratch::new();
+    let run = Run::new(program(&format!("probe/{name}"), Flavor::Plain))
+        .arg("--threads")
+        .dir(dir.path());
+    match engine {
+        Some(engine) => run
+            .preload(true)
+            .env("AIOSHIM_MAIN", "fiber")
+            .env("AIOSHIM_ENGINE", engine)
+            .run(),
+        None => run.run(),
+    }
+}
+
+#[track_caller]
+fn same(name: &str) {
+    let expected = probe(name, None);
+    if expected.status.code() == Some(77) {
+        testprogs::skip(&format!("probe/{name}: {}", expected.error_text()));
+        return;
+    }
+    for engine in ENGINES {
+        let outcome = probe(name, Some(engine));
+        let same = (outcome.text(), outcome.status) == (expected.text(), expected.status);
+        assert!(same, "plain: {}\n\n{engine}: {}", expected.report(), outcome.report());
+    }
+}
+
+macro_rules! probes {
+    ($($name:ident;)*) => {$(
+        #[test]
+        fn $name() {
+            same(stringify!($name));
+        }
+    )*};
+}
+
+probes! {
+    together;
+    eventfirst;
+}
