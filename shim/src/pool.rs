@@ -308,6 +308,7 @@ impl Job {
             | Request::Close { .. }
             | Request::Run(_)
             | Request::Kernel(_)
+            | Request::AwaitSignal { .. }
             | Request::Wait { .. } => None,
         }
     }

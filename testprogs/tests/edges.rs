@@ -128,6 +128,7 @@ probes! {
     interrupted, [1];
     eventfirst, [1, 3];
     together, [1];
+    sigwaits, [1];
     sleeps, [1];
     restarts, [1];
     waiting, [1];

@@ -46,4 +46,5 @@ macro_rules! probes {
 probes! {
     together;
     eventfirst;
+    sigwaits;
 }

@@ -3,7 +3,7 @@
 //! The first two wait for a handler to run; the others take a signal that is blocked and pending: they look, and wait on a
 //! signalfd(2) until there is one to be taken.
 
-use super::Outcome;
+use super::{Outcome, poll};
 use crate::call::Call;
 use crate::deadlines::{Deadline, NEVER};
 use crate::engine::Request;
@@ -15,8 +15,7 @@ use crate::sys::{self, SignalSet};
 use libc::{siginfo_t, sigset_t, timespec};
 use std::ffi::c_int;
 
-/// How often sigwait(3) looks by itself: a signalfd tells of a signal that is for this thread alone only where the kernel asks
-/// on this thread, and Linux AIO does not.
+/// How often sigwait(3) looks by itself where it has no descriptor to wait for.
 const LOOK_EVERY_NS: u64 = 20_000_000;
 
 fn passes(call: &Call<'_>) -> Option<Why> {
@@ -120,14 +119,10 @@ pub fn sigtimedwait(call: &Call<'_>, set: *const sigset_t, info: *mut siginfo_t,
     let Some(set) = of_c(set) else {
         return Outcome::Through(Why::Unusual);
     };
-    // SAFETY: the C caller's.
-    let deadline = match unsafe { timeout.as_ref() } {
-        None => NEVER,
-        Some(time) if time.tv_sec >= 0 && (0..1_000_000_000).contains(&time.tv_nsec) => {
-            let nanos = (time.tv_sec as u64).saturating_mul(1_000_000_000);
-            sys::now().saturating_add(nanos.saturating_add(time.tv_nsec as u64))
-        }
-        Some(_) => return Outcome::Through(Why::Unusual),
+    let deadline = match poll::Limit::of_c(timeout) {
+        Some(poll::Limit::Forever) => NEVER,
+        Some(poll::Limit::Nanos(nanos)) => sys::now().saturating_add(nanos),
+        None => return Outcome::Through(Why::Unusual),
     };
     if let Some(why) = passes(call) {
         return Outcome::Through(why);
@@ -144,9 +139,9 @@ pub fn sigtimedwait(call: &Call<'_>, set: *const sigset_t, info: *mut siginfo_t,
     }))
 }
 
+/// A set of the C caller's: the kernel, too, reads its first 64 bits. None for a bad pointer.
 fn of_c(set: *const sigset_t) -> Option<SignalSet> {
-    // SAFETY: the C caller's; the kernel, too, reads its first 64 bits.
-    unsafe { set.cast::<SignalSet>().as_ref() }.copied()
+    sys::copy_in(set.cast::<SignalSet>()).ok()
 }
 
 /// Takes a pending signal of `set`, waiting for one until `deadline`: EAGAIN; EINTR when a handler of another ran.
@@ -160,32 +155,41 @@ fn take(call: &Call<'_>, set: SignalSet, info: *mut siginfo_t, deadline: Deadlin
 
 fn take_blocked(call: &Call<'_>, set: SignalSet, info: *mut siginfo_t, deadline: Deadline) -> Result<c_int, Errno> {
     loop {
-        // SAFETY: the C caller's, or null.
-        match unsafe { sys::take_signal(set, info) } {
+        match take_now(call, set, info) {
             Err(Errno::AGAIN) if sys::now() >= deadline => return Err(Errno::AGAIN),
             Err(Errno::AGAIN) => {}
             taken => return taken,
         }
-        let next_look = deadline.min(sys::now() + LOOK_EVERY_NS);
-        let waited = match sys::signal_descriptor(set).and_then(fds::adopt) {
-            Ok(fd) => {
-                let events = libc::POLLIN;
-                let waited = call.perform_until(&Request::Poll { fd, events }, next_look);
-                fds::disown(fd);
-                let _ = sys::close(fd);
-                waited
-            }
-            // No descriptor is left.
-            Err(Errno::MFILE) => call.perform_until(
-                &Request::Wait {
-                    claim: std::ptr::null(),
-                },
-                next_look,
-            ),
-            Err(error) => return Err(error),
-        };
-        if Errno::of(waited) == Errno::RESTART && call.interrupted() != Handled::Nothing {
-            return Err(Errno::INTR);
+        let mut waited = -Errno::CANCELED.0;
+        if let Ok(fd) = sys::signal_descriptor(set).and_then(fds::adopt) {
+            waited = call.perform_until(&Request::AwaitSignal { fd }, deadline);
+            fds::disown(fd);
+            let _ = sys::close(fd);
         }
+        if Errno::of(waited) == Errno::CANCELED {
+            // No descriptor is left, or nothing that could wait for one.
+            let claim = std::ptr::null();
+            waited = call.perform_until(&Request::Wait { claim }, deadline.min(sys::now() + LOOK_EVERY_NS));
+        }
+        if Errno::of(waited) == Errno::RESTART {
+            // It may have come before the other one.
+            match take_now(call, set, info) {
+                Err(Errno::AGAIN) => {}
+                taken => return taken,
+            }
+            if call.interrupted() != Handled::Nothing {
+                return Err(Errno::INTR);
+            }
+        }
+    }
+}
+
+/// Takes a signal of `set` that is pending, or that came before the set was blocked and whose handler has not run yet.
+fn take_now(call: &Call<'_>, set: SignalSet, info: *mut siginfo_t) -> Result<c_int, Errno> {
+    match call.thread.signals().take_held(set) {
+        Some((signal, came_with)) if !info.is_null() => sys::copy_out(info, came_with).map(|()| signal),
+        Some((signal, _)) => Ok(signal),
+        // SAFETY: the C caller's, or null; the kernel checks it.
+        None => unsafe { sys::take_signal(set, info) },
     }
 }

@@ -25,7 +25,7 @@ pub fn perform(request: &Request) -> i32 {
             Ok(0)
         }
         // Never the pool's (Thread::fly).
-        Request::Wait { .. } => Err(Errno::CANCELED),
+        Request::Wait { .. } | Request::AwaitSignal { .. } => Err(Errno::CANCELED),
     };
     result.unwrap_or_else(|error| -error.0)
 }

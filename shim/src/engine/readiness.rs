@@ -32,6 +32,8 @@ pub struct Readiness {
     failures: u32,
     /// The kernel refuses to watch files: all that wait are, or will be, the thread pool's.
     refused: bool,
+    /// Files among `watched` that tell of signals.
+    signal_files: usize,
 }
 
 /// What stands in `places` for a token that does not wait.
@@ -54,6 +56,8 @@ struct Watched {
     armed: Option<epoll::EventFlags>,
     /// Times in a row that it was said to be ready and nothing went.
     in_vain: u32,
+    /// It is about signals of this thread.
+    tells_signals: bool,
 }
 
 /// There are sockets that are ready in the eyes of poll(2) and would block in those of a call: a datagram socket whose
@@ -103,6 +107,7 @@ impl Readiness {
             places: Vec::new(),
             failures: 0,
             refused: false,
+            signal_files: 0,
         };
         if let Some(wake_fd) = wake_fd {
             let data = epoll::EventData::new_u64(WAKE);
@@ -130,6 +135,10 @@ impl Readiness {
         let watched = &mut self.watched[key];
         match *request {
             Request::Poll { events, .. } => watched.polls.push((token, events)),
+            Request::AwaitSignal { .. } => {
+                watched.polls.push((token, libc::POLLIN));
+                self.signal_files += usize::from(!std::mem::replace(&mut watched.tells_signals, true));
+            }
             _ => {
                 if let Some(way) = request.way() {
                     watched.queue(way).push_back((token, *request));
@@ -189,6 +198,7 @@ impl Readiness {
             polls: Vec::new(),
             armed: None,
             in_vain: 0,
+            tells_signals: false,
         });
         self.by_fd.entry(fd).or_default().push(key);
         key
@@ -238,6 +248,7 @@ impl Readiness {
 
     fn forget(&mut self, key: usize) {
         let watched = self.watched.remove(key);
+        self.signal_files -= usize::from(watched.tells_signals);
         if let Some(keys) = self.by_fd.get_mut(&watched.fd) {
             keys.retain(|&other| other != key);
             if keys.is_empty() {
@@ -365,6 +376,11 @@ impl Readiness {
             found == 0
         });
         self.rearm(key);
+    }
+
+    /// Whether somebody waits for a signal: then [`Self::poll`], or a poll(2) of [`Self::fd`], must be this thread's own.
+    pub fn awaits_signals(&self) -> bool {
+        self.signal_files > 0
     }
 
     /// Whether nobody waits.

@@ -24,6 +24,11 @@ pub enum Request {
         fd: c_int,
         events: i16,
     },
+    /// Until a signal is pending that `fd`, a signalfd(2), is about: one for the calling thread alone, too, which nobody but
+    /// that thread itself is told of.
+    AwaitSignal {
+        fd: c_int,
+    },
     Fsync {
         fd: c_int,
         data_only: bool,
@@ -94,6 +99,7 @@ impl Request {
             | Self::Socket(SocketCall { fd, .. })
             | Self::Poll { fd, .. }
             | Self::Fsync { fd, .. }
+            | Self::AwaitSignal { fd }
             | Self::Close { fd } => Some(fd),
             Self::Open { .. } | Self::Run(_) | Self::Kernel(_) | Self::Wait { .. } => None,
         }
@@ -104,7 +110,12 @@ impl Request {
         match self {
             Self::Transfer(transfer) | Self::Plain(transfer) => transfer.at_position(),
             Self::Fsync { .. } | Self::Close { .. } | Self::Run(_) => false,
-            Self::Socket(_) | Self::Poll { .. } | Self::Open { .. } | Self::Kernel(_) | Self::Wait { .. } => true,
+            Self::Socket(_)
+            | Self::Poll { .. }
+            | Self::AwaitSignal { .. }
+            | Self::Open { .. }
+            | Self::Kernel(_)
+            | Self::Wait { .. } => true,
         }
     }
 
@@ -118,6 +129,7 @@ impl Request {
             | Self::Plain(_)
             | Self::Socket(_)
             | Self::Poll { .. }
+            | Self::AwaitSignal { .. }
             | Self::Kernel(_)
             | Self::Wait { .. } => Lane::Peers,
         }

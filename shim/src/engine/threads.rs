@@ -49,7 +49,9 @@ impl Engine for Threads {
         match *request {
             Request::Transfer(transfer) if !transfer.at_position() => false,
             Request::Socket(call) if !call.can_be_tried() => false,
-            Request::Transfer(_) | Request::Socket(_) | Request::Poll { .. } => readiness.add(request, token),
+            Request::Transfer(_) | Request::Socket(_) | Request::Poll { .. } | Request::AwaitSignal { .. } => {
+                readiness.add(request, token)
+            }
             _ => false,
         }
     }

@@ -51,7 +51,8 @@ impl Thread {
             unsafe { (*flight).kind = Kind::Wait };
             return true;
         }
-        if self.offload(token, *request) {
+        // The pool's threads get none of this thread's signals.
+        if !matches!(request, Request::AwaitSignal { .. }) && self.offload(token, *request) {
             return true;
         }
         // SAFETY: this thread's alone; the borrow ends with the statement.

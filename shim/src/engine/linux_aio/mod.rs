@@ -22,6 +22,9 @@ const WAKE: u64 = u64::MAX;
 /// The data of the poll on the epoll instance of `readiness`.
 const READY: u64 = u64::MAX - 1;
 
+/// How often to look for signals while transfers are in the kernel as well: a disk ends these.
+const LOOK_NS: u64 = 20_000_000;
+
 /// Operations at a time, tried in turn while the system has no more (fs.aio-max-nr, 65536 for all processes). What is
 /// above waits in `queued`.
 const SIZES: [u32; 4] = [1024, 256, 64, 16];
@@ -48,6 +51,8 @@ pub struct LinuxAio {
     in_kernel: usize,
     /// Polls among them, but for our own two: they may stay for ever, and must leave room for transfers.
     polls: usize,
+    /// Those of them that nobody waits for any more.
+    given_up: usize,
     /// The last poll's number: of 31 bits, and not 0.
     last_poll: u32,
     queued: Vec<Iocb>,
@@ -85,6 +90,7 @@ impl LinuxAio {
             capacity,
             in_kernel: 0,
             polls: 0,
+            given_up: 0,
             last_poll: 0,
             queued: Vec::new(),
             operations: Vec::new(),
@@ -174,7 +180,7 @@ impl LinuxAio {
 
     fn queue_stream(&mut self, request: &Request, token: Token) -> bool {
         let Some(fd) = request.fd() else { return false };
-        if self.polls >= self.capacity / 2 {
+        if self.polls >= self.capacity / 2 || self.readiness.awaits_signals() {
             return self.readiness.add(request, token);
         }
         let file = match sys::duplicate_to_wait_on(fd) {
@@ -221,6 +227,7 @@ impl LinuxAio {
         if data >> 32 == u64::from(poll) {
             slot.take()
         } else {
+            self.given_up -= 1;
             None
         }
     }
@@ -232,6 +239,50 @@ impl LinuxAio {
         {
             let_go(file, &request);
         }
+    }
+
+    /// Has `readiness` wait for the streams that the kernel polls for here. Of a signal only a wait by epoll(7) tells, and a
+    /// thread waits in one way at a time.
+    fn move_streams(&mut self) {
+        for token in 0..self.operations.len() as Token {
+            let Some(Operation::Stream { request, .. }) = self.operations[token as usize] else {
+                continue;
+            };
+            // A duplicate is kept in any case: it is made before the one that is let go of.
+            if self.readiness.add(&request, token) {
+                self.give_up_stream(token);
+            }
+        }
+    }
+
+    /// Whether nothing is in the kernel but our own two polls, and those that were given up.
+    fn only_polls_are_left(&self) -> bool {
+        let own = usize::from(self.wake_armed) + usize::from(self.readiness_armed);
+        self.queued.is_empty() && self.in_kernel == own + self.given_up
+    }
+
+    /// Waits for a stream, a signal, or the wake-up, not for the kernel's context.
+    fn wait_outside(&self, wait: Wait) {
+        use rustix::event::{PollFd, PollFlags};
+        // SAFETY: open as long as `readiness` is; the eventfd belongs to the thread that owns this engine and outlives it.
+        let fds = [self.readiness.fd(), self.wake_fd].map(|fd| unsafe { BorrowedFd::borrow_raw(fd) });
+        let mut polled = fds.each_ref().map(|fd| PollFd::new(fd, PollFlags::IN));
+        let _ = rustix::event::poll(&mut polled, wait.timeout().as_ref());
+        // What has armed itself on the eventfd completes with it, and finds it read.
+        let _ = rustix::io::read(fds[1], &mut [0u8; 8]);
+    }
+
+    /// Does not wait for a stream any more; false where nobody did.
+    fn give_up_stream(&mut self, token: Token) -> bool {
+        // The poll stays in the kernel, which can only be asked to end it by the address that its iocb was at.
+        let Some(slot @ Some(Operation::Stream { .. })) = self.operations.get_mut(token as usize) else {
+            return false;
+        };
+        if let Some(Operation::Stream { request, file, .. }) = slot.take() {
+            self.given_up += 1;
+            let_go(file, &request);
+        }
+        true
     }
 
     /// Tells of everything that `early` holds.
@@ -333,6 +384,10 @@ impl Engine for LinuxAio {
             Request::Socket(call) if call.can_be_tried() => return self.queue_stream(request, token),
             // A FIFO must be closed when it is: the kernel lets go of an iocb's file a little after its completion.
             Request::Poll { .. } => return self.readiness.add(request, token),
+            Request::AwaitSignal { .. } => {
+                self.move_streams();
+                return self.readiness.add(request, token);
+            }
             Request::Transfer(transfer) if transfer.direct && !extends(&transfer) => {
                 self.keep(token, Operation::Direct);
                 direct(&transfer, token)
@@ -349,17 +404,7 @@ impl Engine for LinuxAio {
     }
 
     fn cancel(&mut self, token: Token) -> bool {
-        if self.readiness.remove(token) {
-            return true;
-        }
-        // The poll stays in the kernel, which can only be asked to end it by the address that its iocb was at.
-        let Some(slot @ Some(Operation::Stream { .. })) = self.operations.get_mut(token as usize) else {
-            return false;
-        };
-        if let Some(Operation::Stream { request, file, .. }) = slot.take() {
-            let_go(file, &request);
-        }
-        true
+        self.readiness.remove(token) || self.give_up_stream(token)
     }
 
     fn submit(&mut self) {
@@ -399,7 +444,11 @@ impl Engine for LinuxAio {
         if self.readiness.is_refused() {
             self.readiness.poll(Wait::No, sink);
         }
-        self.arm_readiness();
+        let signals = self.readiness.awaits_signals();
+        // Nobody but this thread must ask for signals, as the kernel would for its own poll.
+        if !signals || !self.only_polls_are_left() {
+            self.arm_readiness();
+        }
         self.submit_some();
         let waits = waits && self.early.is_empty();
         let lacks_memory = !self.queued.is_empty() && self.in_kernel < self.capacity;
@@ -407,7 +456,16 @@ impl Engine for LinuxAio {
         let before = self.early.len();
         let early = &mut self.early;
         self.context.reap(|event| early.push(Early::Event(event)));
-        if waits && early.is_empty() && self.failed.is_none() {
+        let waits = waits && early.is_empty() && self.failed.is_none();
+        if waits && signals && self.only_polls_are_left() {
+            self.wait_outside(wait);
+        } else if waits {
+            let nanos = if signals {
+                Some(nanos.unwrap_or(LOOK_NS).min(LOOK_NS))
+            } else {
+                nanos
+            };
+            let early = &mut self.early;
             // Interrupted, or out of time: whoever waits looks around and comes back.
             if let Err(error) = self.context.wait(1, nanos, |event| early.push(Early::Event(event)))
                 && error != Errno::INTR
@@ -415,8 +473,11 @@ impl Engine for LinuxAio {
                 self.failed = Some(error);
             }
         }
-        self.in_kernel -= early.len() - before;
+        self.in_kernel -= self.early.len() - before;
         self.report_early(sink);
+        if signals {
+            self.readiness.poll(Wait::No, sink);
+        }
         self.failed.map_or(Ok(()), Err)
     }
 

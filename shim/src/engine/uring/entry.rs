@@ -84,6 +84,8 @@ pub fn of(request: &Request, file: File) -> Option<squeue::Entry> {
         }
         Request::Close { fd } => opcode::Close::new(types::Fd(fd)).build(),
         Request::Poll { fd, events } => opcode::PollAdd::new(types::Fd(fd), u32::from(events as u16)).build(),
+        // The submitter looks itself whether a signal is there.
+        Request::AwaitSignal { fd } => opcode::PollAdd::new(types::Fd(fd), libc::POLLIN as u32).build(),
         Request::Socket(call) => of_socket(&call),
         Request::Plain(_) | Request::Run(_) | Request::Kernel(_) | Request::Wait { .. } => return None,
     })
