@@ -19,7 +19,7 @@ static TABLE: OnceNonZeroUsize = OnceNonZeroUsize::new();
 
 // One word: the hint's flags and tries to leave out in bits 0-15, 30 and 31; what else is learned in bits 16-23 and 29; marks
 // of our own; the inode's hash.
-/// A terminal; of sockets, one of AF_UNIX that keeps borders between messages.
+/// A terminal, or a signalfd(2); of sockets, one of AF_UNIX that keeps borders between messages.
 const PECULIAR: u64 = 1 << 24;
 /// A descriptor of the shim's own: the program never got it, so it must not close it.
 const OURS: u64 = 1 << 25;
@@ -259,6 +259,7 @@ impl Descriptor {
         let mut word = u64::from(hint.bits()) | u64::from(inode_hash(stat)) << INODE;
         let is_peculiar = match kind {
             libc::S_IFCHR => sys::terminal(fd).is_some(),
+            NO_KIND => sys::tells_signals(fd),
             libc::S_IFSOCK => sockets::is_unix(fd) && !sockets::is_byte_stream(fd),
             _ => false,
         };
@@ -302,7 +303,12 @@ impl Descriptor {
         self.hint().is(Hint::SEEKABLE)
     }
 
-    /// Of what is no socket.
+    /// Whether it is a signalfd(2), which has signals for the thread that asks.
+    pub fn tells_signals(self) -> bool {
+        self.word & PECULIAR != 0 && sys::tells_signals(self.fd)
+    }
+
+    /// Of what is no socket, and no signalfd(2).
     pub fn is_terminal(self) -> bool {
         self.word & PECULIAR != 0
     }
@@ -393,6 +399,9 @@ impl Descriptor {
             | of_writes
     }
 }
+
+/// Of files that have no name anywhere.
+const NO_KIND: libc::mode_t = 0;
 
 fn has_position(fd: c_int) -> bool {
     sys::lseek(fd, 0, libc::SEEK_CUR).is_ok()

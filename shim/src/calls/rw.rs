@@ -1,6 +1,6 @@
 //! read(2), write(2) and their kin: one transfer, in one piece or a vector, at an offset or at the current position.
 
-use super::{Outcome, net, slow_stream};
+use super::{Outcome, net, signal, slow_stream};
 use crate::call::Call;
 use crate::engine::{self, Data, MAX_COUNT, Request, Transfer, Way};
 use crate::errno::Errno;
@@ -324,6 +324,9 @@ fn attempt(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor, turn: &
 fn submit(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor, turn: &mut Option<Turn>) -> Outcome {
     if !descriptor.is_seekable() && !slow_stream::waits(transfer, descriptor) {
         return Outcome::Through(Why::Nonblocking);
+    }
+    if transfer.way == Way::Read && descriptor.tells_signals() {
+        return signal::read(call, transfer);
     }
     if descriptor.hint().is(Hint::STREAM.with(Hint::no_try(transfer.way))) {
         return slow_stream::transfer(call, transfer, descriptor);

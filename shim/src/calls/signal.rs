@@ -1,12 +1,12 @@
 //! pause(2), sigsuspend(2), sigwait(3) and their kin: waits for signals.
 //!
 //! The first two wait for a handler to run; the others take a signal that is blocked and pending: they look, and wait on a
-//! signalfd(2) until there is one to be taken.
+//! signalfd(2) until there is one to be taken. A read of the program's own signalfd waits in the same way.
 
 use super::{Outcome, poll};
 use crate::call::Call;
 use crate::deadlines::{Deadline, NEVER};
-use crate::engine::Request;
+use crate::engine::{Request, Transfer};
 use crate::errno::Errno;
 use crate::fds;
 use crate::policy::{Alone, Why};
@@ -192,4 +192,29 @@ fn take_now(call: &Call<'_>, set: SignalSet, info: *mut siginfo_t) -> Result<c_i
         // SAFETY: the C caller's, or null; the kernel checks it.
         None => unsafe { sys::take_signal(set, info) },
     }
+}
+
+/// A read of a signalfd(2): this thread itself must ask, for there are signals that are for it alone.
+pub fn read(call: &Call<'_>, transfer: &Transfer) -> Outcome {
+    let kept = call.thread.keep(transfer.fd);
+    let fd = kept.unwrap_or(transfer.fd);
+    let there = Transfer { fd, ..*transfer };
+    let result = loop {
+        let waited = call.perform(&Request::AwaitSignal { fd });
+        if Errno::of(waited) == Errno::RESTART {
+            break Err(Errno::RESTART);
+        }
+        match there.call(if waited < 0 { 0 } else { libc::RWF_NOWAIT }) {
+            // Another fiber was faster.
+            Err(Errno::AGAIN) => {}
+            // Before Linux 6.10.
+            Err(Errno::NOTSUP) if !sys::poll_now(fd, libc::POLLIN) => {}
+            Err(Errno::NOTSUP) => break there.call(0),
+            result => break result,
+        }
+    };
+    if let Some(duplicate) = kept {
+        call.thread.let_go(duplicate);
+    }
+    Outcome::Done(result.map(|n| n as isize))
 }

@@ -32,11 +32,13 @@ pub struct Recorded {
 }
 
 impl Action {
-    const NONE: Self = Self {
-        handler: AtomicUsize::new(0),
-        flags: AtomicI32::new(0),
-        mask: AtomicU64::new(0),
-    };
+    const fn none() -> Self {
+        Self {
+            handler: AtomicUsize::new(0),
+            flags: AtomicI32::new(0),
+            mask: AtomicU64::new(0),
+        }
+    }
 
     fn load(&self) -> Recorded {
         Recorded {
@@ -63,7 +65,7 @@ fn mask_of(action: &mut libc::sigaction) -> &mut SignalSet {
 }
 
 const SIGNALS: usize = 65;
-static ACTIONS: [Action; SIGNALS] = [Action::NONE; SIGNALS];
+static ACTIONS: [Action; SIGNALS] = [const { Action::none() }; SIGNALS];
 
 /// Flags that the kernel is given differently: our entry always takes what comes with a signal; and a signal that waits must
 /// find its handler still there. The mask is different, too: no other signal comes before our entry has decided what to do

@@ -89,6 +89,14 @@ pub fn signal_descriptor(set: SignalSet) -> Result<c_int, Errno> {
     outcome(unsafe { raw::syscall4(call, usize::MAX, &raw const set as usize, 8, flags as usize) }).map(|n| n as c_int)
 }
 
+/// Whether `fd` is such a descriptor.
+pub fn tells_signals(fd: c_int) -> bool {
+    let mut name = [0_u8; 32];
+    let path = format!("/proc/self/fd/{fd}");
+    rustix::fs::readlinkat_raw(rustix::fs::CWD, path, &mut name[..])
+        .is_ok_and(|n| name[..n] == *b"anon_inode:[signalfd]")
+}
+
 /// The kernel's struct sigaction.
 #[cfg(target_arch = "x86_64")]
 #[repr(C)]
