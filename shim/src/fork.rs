@@ -7,7 +7,7 @@
 //! streams and the owners of special mutexes, whose locks the forking thread holds across the fork. All other shared
 //! state is replaced ([`Renewable`]).
 
-use crate::calls::locks;
+use crate::calls::{locks, thread_state};
 use crate::critical::Mutex;
 use crate::sys::SignalSet;
 use crate::thread::Thread;
@@ -108,6 +108,9 @@ pub fn watch() {
 }
 
 extern "C" fn before() {
+    if thread_state::must_be_quiet() {
+        return;
+    }
     let held = Held {
         mask: sys::block(signal::HOLDABLE),
         _attaching: ATTACHING.get().lock_before_fork(),
@@ -126,6 +129,9 @@ extern "C" fn after() {
 }
 
 extern "C" fn child() {
+    if thread_state::must_be_quiet() {
+        return;
+    }
     let held = take_held();
     let mask = held.as_ref().map(|held| held.mask);
     // SAFETY: null, or a word that stays.

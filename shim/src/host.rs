@@ -1,5 +1,6 @@
 //! The C side of the host table: `aioshim_*`, as shim/include/aioshim.h has them.
 
+use crate::calls::thread_state;
 use crate::engine::Wait;
 use crate::errno::Errno;
 use crate::policy::Alone;
@@ -221,6 +222,9 @@ unsafe fn attach(table: *const Table, data: *mut c_void, out: *mut *mut Thread) 
 
 /// Attaches the calling thread, which is not, to `host`.
 pub fn attach_to(host: Host) -> Result<*mut Thread, Errno> {
+    if thread_state::is_confined() {
+        return Err(Errno::NOTSUP);
+    }
     let thread = fork::attaching(|| {
         fds::init();
         signal::wrap_all();

@@ -45,6 +45,7 @@ mod records;
 mod registry;
 mod remote;
 mod runtimes;
+mod seccomp;
 mod signal;
 mod sockets;
 mod stall;

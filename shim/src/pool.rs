@@ -13,6 +13,8 @@
 //! Invariant: `spare` is the number of a lane's threads that run no job, less the number of its jobs that none has taken. A
 //! thread ends only while that leaves none waiting.
 
+mod members;
+
 use crate::conf::Level;
 use crate::critical::{Condvar, Mutex};
 use crate::engine::{self, KernelCall, Lane, Names, Request, Run, Token, Transfer, Way};
@@ -26,9 +28,11 @@ use crate::start;
 use crate::sys;
 use crate::tls::OffFiber;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use members::Members;
 use once_cell::race::OnceBox;
 use std::collections::HashMap;
-use std::ffi::c_int;
+use std::ffi::{c_int, c_void};
+use std::ptr::null_mut;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
@@ -59,6 +63,7 @@ struct Crew {
     most: usize,
     threads: AtomicUsize,
     spare: AtomicIsize,
+    members: Members,
 }
 
 /// What tells jobs apart: the thread that has it done, and its token there.
@@ -128,6 +133,22 @@ pub fn submit(job: Job) -> bool {
     true
 }
 
+/// Ends the threads that have no job, before the calling thread changes what they have inherited; those that have one end after
+/// it. `remote` is the calling thread's. No other thread may submit jobs meanwhile.
+pub fn retire(remote: &Arc<Remote>) {
+    if let Some(pool) = POOL.get().get() {
+        pool.disk.retire(remote);
+        pool.peers.retire(remote);
+    }
+}
+
+/// # Safety
+/// None: it does nothing.
+unsafe fn nothing(_: *mut c_void) {}
+
+/// The token of what no fiber is in flight for.
+pub const NOBODY: Token = Token::MAX;
+
 /// Has the job of `token` end early, with EINTR, or ECANCELED if none has begun it. To be repeated until it has: the signal may
 /// come before the thread waits.
 pub fn interrupt(remote: &Arc<Remote>, token: Token) {
@@ -155,6 +176,7 @@ impl Crew {
             most,
             threads: AtomicUsize::new(0),
             spare: AtomicIsize::new(0),
+            members: Members::new(),
         }
     }
 
@@ -185,23 +207,56 @@ impl Crew {
         let thread = std::thread::Builder::new()
             .name("aioshim-io".into())
             .stack_size(STACK)
-            .spawn(|| self.work(pool));
+            .spawn(|| {
+                self.work(pool);
+                self.members.forget_ended();
+            });
         drop(blocked);
-        if let Err(error) = &thread {
-            self.spare.fetch_sub(1, SeqCst);
-            self.threads.fetch_sub(1, SeqCst);
-            log::say(Level::Info, format_args!("cannot start an I/O thread: {error}"));
+        match thread {
+            Ok(handle) => {
+                self.members.add(handle);
+                true
+            }
+            Err(error) => {
+                self.spare.fetch_sub(1, SeqCst);
+                self.threads.fetch_sub(1, SeqCst);
+                log::say(Level::Info, format_args!("cannot start an I/O thread: {error}"));
+                false
+            }
         }
-        thread.is_ok()
+    }
+
+    /// Ends the threads that have no job: each is given one that does nothing, and looks around after it.
+    fn retire(&self, remote: &Arc<Remote>) {
+        self.members.end_idle(|| {
+            self.spare.fetch_sub(1, SeqCst);
+            let job = Job {
+                request: Request::Run(Run {
+                    code: nothing,
+                    data: null_mut(),
+                    names: Names::Nothing,
+                    lane: Lane::Disk,
+                }),
+                token: NOBODY,
+                remote: Arc::clone(remote),
+            };
+            let _ = self.jobs.send(job);
+        });
     }
 
     fn work(&self, pool: &Pool) {
         signal::take_kicks();
+        let generation = members::generation();
         loop {
             match self.queue.recv_timeout(IDLE) {
                 Ok(job) => {
+                    self.members.begin_job();
                     job.run(pool);
+                    self.members.end_job();
                     self.spare.fetch_add(1, SeqCst);
+                    if generation != members::generation() && self.may_end() {
+                        return;
+                    }
                 }
                 Err(RecvTimeoutError::Timeout) if !self.may_end() => {}
                 Err(_) => return,

@@ -12,7 +12,7 @@
 //! Nothing here is needed for a hook to pass through: one that is called before, by another library's constructor,
 //! finds libc's function by itself.
 
-use crate::calls::locks;
+use crate::calls::{locks, thread_state};
 use crate::conf::{self, Conf, Level, StatsFormat};
 use crate::critical::Mutex;
 use crate::fork::Renewable;
@@ -121,10 +121,16 @@ pub unsafe fn renew() {
 }
 
 extern "C" fn end_trace() {
+    if thread_state::must_be_quiet() {
+        return;
+    }
     trace::flush();
 }
 
 extern "C" fn report() {
+    if thread_state::must_be_quiet() {
+        return;
+    }
     let engine = ENGINE.get().lock().clone();
     let report = Report::collect(engine.unwrap_or_else(|| "not needed".to_owned()));
     let text = if conf().stats == StatsFormat::Json {

@@ -44,3 +44,26 @@ fn an_engine_that_the_kernel_begins_to_refuse_is_replaced() {
         }
     }
 }
+
+#[test]
+fn a_filter_that_is_seen_has_the_next_engine_take_over_before_it_kills() {
+    for (engine, call, action, then) in [
+        ("auto", "uring", "KILL", "io_uring, then linux-aio"),
+        ("auto", "uring", "EPERM", "io_uring, then linux-aio"),
+        ("aio", "submit", "KILL", "linux-aio, then threads"),
+    ] {
+        let dir = Scratch::new();
+        let report = dir.join("report");
+        let outcome = Run::new(program("probe/unseenfilter", Flavor::Plain))
+            .args(["-w1", call, action, "seen"])
+            .dir(dir.path())
+            .preload(true)
+            .env("AIOSHIM_ENGINE", engine)
+            .env("AIOSHIM_STATS", "1")
+            .env("AIOSHIM_OUT", &report)
+            .run();
+        let Some(outcome) = succeeds(outcome) else { return };
+        let report = std::fs::read_to_string(report).expect("the report");
+        assert!(report.contains(then), "{then}: {}\n{report}", outcome.report());
+    }
+}

@@ -112,7 +112,7 @@ through. Made from the hook table (`shim/src/hooks/mod.rs`) by `AIOSHIM_WRITE_DO
 - **paced**: libc's own, inline while such calls are quick, on a thread of the pool once they are not: the first slow one
   holds its thread up. What they cost is in [measured.md](measured.md).
 - **passed**: libc's own, which does not wait, with something done besides (what was queued before it is submitted).
-- **wakes**: never waits, on a fiber or off; it may end the wait of a fiber.
+- **wakes**: never waits, on a fiber or off; it may end the wait of a fiber, or change how the shim does what follows.
 
 Not rows of the table, because they are variadic, in assembly, or there may be no such function in libc: `dprintf`,
 `__dprintf_chk`, `syslog`, `__syslog_chk`, the C++ library's `__cxa_guard_acquire` and `__cxa_get_globals` and their kin, `close_range`, `closefrom`, `vfork`, `__vfork`, `sigaction` and the older names by

@@ -58,7 +58,14 @@ fn unnoticed(rows: &[(&[&str], &str)]) {
 }
 
 /// Programs of c/whole: `$ALARMJUMP` is the path of the first.
-const OURS: [&str; 4] = ["alarmjump", "mainerrno", "mainexit", "vforks"];
+const OURS: [&str; 6] = [
+    "alarmjump",
+    "confined",
+    "mainerrno",
+    "mainexit",
+    "threadstate",
+    "vforks",
+];
 
 #[test]
 fn what_the_main_thread_calls_is_converted() {
@@ -324,5 +331,24 @@ fn signals_processes_and_ends() {
         (&["alarmjump"], "$ALARMJUMP; echo $?"),
         (&["mainexit"], "$MAINEXIT; echo $?"),
         (&["vforks"], "$VFORKS; echo $?"),
+    ]);
+}
+
+#[test]
+fn a_program_that_confines_itself_gets_what_its_filter_allows() {
+    unnoticed(&[(&["confined"], "$CONFINED"), (&["confined"], "$CONFINED")]);
+}
+
+#[test]
+fn what_a_thread_changes_about_itself_holds_for_all_it_calls() {
+    unnoticed(&[
+        (&["threadstate"], "$THREADSTATE"),
+        (&["threadstate"], "$THREADSTATE"),
+        (&["setpriv"], "setpriv --reuid nobody --regid nogroup --init-groups id"),
+        (&["unshare"], "unshare --user --map-root-user id -u"),
+        (
+            &["unshare"],
+            "unshare --mount --uts --ipc sh -c 'mount -t tmpfs none /mnt && ls /mnt | wc -l'",
+        ),
     ]);
 }

@@ -35,6 +35,7 @@ pub mod stdio;
 pub mod syscall;
 pub mod system;
 pub mod terminal;
+pub mod thread_state;
 pub mod unbounded;
 pub mod walk;
 

@@ -1,7 +1,7 @@
 //! syscall(2), libc's door to any system call: what blocks under its own name does so under its number.
 
 use super::locks::futex;
-use super::{Outcome, clone, file, locks, open, rw, sleep};
+use super::{Outcome, clone, file, locks, open, rw, sleep, thread_state};
 use crate::call::Call;
 use crate::fds;
 use crate::policy::Why;
@@ -124,6 +124,10 @@ pub unsafe fn plainly(
     if matches!(number, libc::SYS_futex | libc::SYS_close) {
         // SAFETY: libc's own function, with its caller's arguments.
         return unsafe { looked_at(real, number, [a, b, c, d, e, f]) };
+    }
+    if thread_state::is_change(number) {
+        // SAFETY: libc's own function, with its caller's arguments.
+        return unsafe { thread_state::by_number(real, number, [a, b, c, d, e, f]) };
     }
     if makes_child(number) {
         // SAFETY: as ours.

@@ -24,7 +24,7 @@ pub use socket::{Action, SocketCall};
 
 use linux_aio::LinuxAio;
 use threads::Threads;
-use uring::Uring;
+use uring::{ForOne, Uring};
 
 /// What the completion of a request carries back to the one who queued it.
 pub type Token = u32;
@@ -96,8 +96,8 @@ pub trait Engine {
     /// were queued will be carried out, nor will the kernel touch their memory.
     fn surrender(self: Box<Self>, in_flight: usize) -> Vec<(Token, i32)>;
 
-    /// The engine to try in the place of this one, which the kernel has refused with `error`.
-    fn successor(&self, error: Errno) -> EngineChoice;
+    /// Where it stands on the ladder.
+    fn rung(&self) -> EngineChoice;
 }
 
 /// An engine, and why those above it on the ladder were refused: their own words, for the log and the statistics.
@@ -110,16 +110,22 @@ pub struct Made {
 
 /// Makes the calling thread's engine: the one chosen or the next one below it that is granted. `wake_fd` is an eventfd
 /// that must end its waits; without one there is no engine but the pool of threads.
-pub fn make(choice: EngineChoice, wake_fd: Option<c_int>) -> Made {
+/// `has_one_fiber` says that the program does not know the thread to be more than an ordinary one.
+pub fn make(choice: EngineChoice, wake_fd: Option<c_int>, has_one_fiber: bool) -> Made {
     type Rung = (EngineChoice, &'static str, fn(c_int) -> Result<Box<dyn Engine>, Errno>);
-    const LADDER: [Rung; 3] = [
-        (EngineChoice::Uring, "io_uring", |fd| Ok(Box::new(Uring::new(fd)?))),
+    let uring: fn(c_int) -> Result<Box<dyn Engine>, Errno> = if has_one_fiber {
+        |fd| Ok(Box::new(ForOne(Uring::new(fd)?)))
+    } else {
+        |fd| Ok(Box::new(Uring::new(fd)?))
+    };
+    let ladder: [Rung; 3] = [
+        (EngineChoice::Uring, "io_uring", uring),
         (EngineChoice::Aio, "Linux AIO", |fd| Ok(Box::new(LinuxAio::new(fd)?))),
         (EngineChoice::Threads, "threads", |fd| Ok(Box::new(Threads::new(fd)?))),
     ];
     let mut refusals = Vec::new();
     let mut out_of_descriptors = false;
-    for (rung, name, make) in LADDER {
+    for (rung, name, make) in ladder {
         if rung < choice {
             continue;
         }
@@ -146,10 +152,15 @@ pub fn make(choice: EngineChoice, wake_fd: Option<c_int>) -> Made {
     }
 }
 
-/// What is to replace an engine of kind `own`, or the one below it: a descriptor that somebody has closed by its number is
-/// replaced by a new one, everything else is taken to last.
-fn successor(own: EngineChoice, below: EngineChoice, error: Errno) -> EngineChoice {
-    if error == Errno::BADF { own } else { below }
+/// What is to replace `engine`, which the kernel refuses with `error`: the one below, or a new one of its kind where only its
+/// descriptor has been closed by somebody.
+pub fn successor(engine: &dyn Engine, error: Errno) -> EngineChoice {
+    match engine.rung() {
+        rung if error == Errno::BADF => rung,
+        EngineChoice::Auto | EngineChoice::Uring => EngineChoice::Aio,
+        EngineChoice::Aio => EngineChoice::Threads,
+        EngineChoice::Threads | EngineChoice::Sync => EngineChoice::Sync,
+    }
 }
 
 /// Whether `error`, from a completion, says that the engine did not do the operation, not what the operation gives:

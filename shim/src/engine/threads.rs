@@ -76,7 +76,7 @@ impl Engine for Threads {
         Vec::new()
     }
 
-    fn successor(&self, error: Errno) -> EngineChoice {
-        super::successor(EngineChoice::Threads, EngineChoice::Sync, error)
+    fn rung(&self) -> EngineChoice {
+        EngineChoice::Threads
     }
 }

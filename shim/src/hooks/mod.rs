@@ -160,6 +160,21 @@ hooks! {
     fn __clone(entry: calls::clone::Entry, stack: *mut c_void, flags: c_int, argument: *mut c_void, parent_id: *mut c_void, tls: *mut c_void, child_id: *mut c_void) -> c_int => calls::clone::clone, at: everywhere;
     fn _Fork() -> pid_t => calls::clone::fork, at: everywhere, otherwise: calls::clone::own_fork;
 
+    // Changes of the thread: its rights, namespaces, filters and priorities.
+    // Variadic in C, like syscall below.
+    fn prctl(option: c_int, a: c_ulong, b: c_ulong, c: c_ulong, d: c_ulong) -> c_int => calls::thread_state::prctl, at: everywhere;
+    fn unshare(flags: c_int) -> c_int => calls::thread_state::unshare, at: everywhere;
+    fn setns(fd: c_int, kind: c_int) -> c_int => calls::thread_state::setns, at: everywhere;
+    fn capset(header: *mut c_void, data: *const c_void) -> c_int => calls::thread_state::capset, at: everywhere;
+    fn setfsuid(user: uid_t) -> c_int => calls::thread_state::set_file_owner, at: everywhere;
+    fn setfsgid(group: gid_t) -> c_int => calls::thread_state::set_file_owner, at: everywhere;
+    fn setpriority(which: c_int, who: id_t, priority: c_int) -> c_int => calls::thread_state::setpriority, at: everywhere;
+    fn nice(step: c_int) -> c_int => calls::thread_state::nice, at: everywhere;
+    fn sched_setscheduler(pid: pid_t, policy: c_int, parameters: *const c_void) -> c_int => calls::thread_state::sched_setscheduler, at: everywhere;
+    fn __sched_setscheduler(pid: pid_t, policy: c_int, parameters: *const c_void) -> c_int => calls::thread_state::sched_setscheduler, at: everywhere;
+    fn sched_setparam(pid: pid_t, parameters: *const c_void) -> c_int => calls::thread_state::sched_setparam, at: everywhere;
+    fn sched_setaffinity(pid: pid_t, n: size_t, set: *const c_void) -> c_int => calls::thread_state::sched_setaffinity, at: everywhere;
+
     // Processes.
     fn wait(status: *mut c_int) -> pid_t => calls::process::wait;
     fn __wait(status: *mut c_int) -> pid_t => calls::process::wait;

@@ -10,9 +10,6 @@ use crate::{errno, fds, policy, sys};
 use std::ffi::c_int;
 use std::sync::Arc;
 
-/// The token of what no fiber is in flight for.
-const NOBODY: Token = Token::MAX;
-
 impl Thread {
     /// Has the engine, or the pool, do `request` for `flight` and parks its fiber, the running one, until it is done.
     /// Does nothing where that is impossible.
@@ -109,7 +106,7 @@ impl Thread {
         let _off = OffFiber::enter();
         let submitted = pool::submit(Job {
             request: Request::Run(run),
-            token: NOBODY,
+            token: pool::NOBODY,
             remote: Arc::clone(&self.remote),
         });
         errno::set(errno);

@@ -80,6 +80,10 @@ pub struct Thread {
     queued: Cell<u32>,
     /// The engine makes something of batches; taken to be so until it is made.
     batches: Cell<bool>,
+    /// The highest engine that may work for this thread in the state that it is in.
+    highest_rung: Cell<EngineChoice>,
+    /// All its calls go to libc as they are, for the shim could not make them in the state that the thread is in.
+    passes_through: Cell<bool>,
     /// There is no engine that this thread can sleep in.
     sleeps_without_engine: Cell<bool>,
     /// Calls left before the running fiber lets others run.
@@ -122,6 +126,8 @@ impl Thread {
             waiting_turn: Cell::new(0),
             queued: Cell::new(0),
             batches: Cell::new(true),
+            highest_rung: Cell::new(EngineChoice::Auto),
+            passes_through: Cell::new(false),
             sleeps_without_engine: Cell::new(true),
             budget: Cell::new(INLINE_BUDGET),
             turn_since: Cell::new(None),
@@ -239,12 +245,12 @@ impl Thread {
         // The io-uring crate closes descriptors through libc, which is our hook.
         let _off = OffFiber::enter();
         let errno = errno::get();
-        let choice = start::conf().engine;
+        let choice = start::conf().engine.max(self.highest_rung.get());
         let Made {
             engine,
             refusals,
             out_of_descriptors,
-        } = engine::make(choice, self.remote.wake_fd());
+        } = engine::make(choice, self.remote.wake_fd(), self.host.in_place);
         let name = engine.as_ref().map_or("sync", |engine| engine.name());
         for refusal in &refusals {
             // What was asked for by name is missed; auto takes what there is.
@@ -282,7 +288,9 @@ impl Thread {
         let _pause = self.escapes().map(Watch::pause);
         let critical = self.signals.enter();
         // An exception out of a signal's handler left it null.
-        tls::set_here(self);
+        if !self.passes_through() {
+            tls::set_here(self);
+        }
         let masked = (self.signals.masked.get() > 0 && !self.signals.is_held()).then(|| self.begin_masked());
         let mut unparked = self.open_inbox();
         let was_held = self.signals.is_held();

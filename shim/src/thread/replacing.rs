@@ -1,5 +1,6 @@
 //! How another engine takes over when the kernel refuses to go on with one: a seccomp filter that was installed later, a
-//! descriptor that was closed by its number, or a lack of memory that lasts.
+//! descriptor that was closed by its number, or a lack of memory that lasts. And how a thread stops converting calls, where
+//! the shim could not make its own in the state that the thread is in.
 //!
 //! Invariant: no fiber stays parked on an operation that nobody carries out. What the failed engine has not done is queued
 //! with its successor, or given to the thread pool; without either the fiber makes the plain call.
@@ -10,7 +11,7 @@ use crate::engine::{self, Made, Token};
 use crate::errno::{self, Errno};
 use crate::flight::Kind;
 use crate::tls::OffFiber;
-use crate::{log, start};
+use crate::{log, start, tls};
 
 impl Thread {
     /// Replaces the engine, which the kernel refuses with `error`. Returns how many fibers were unparked.
@@ -21,13 +22,9 @@ impl Thread {
         let EngineSlot::Made(engine) = (unsafe { &*self.engine.get() }) else {
             return 0;
         };
-        let (name, successor) = (engine.name(), engine.successor(error));
+        let (name, successor) = (engine.name(), engine::successor(&**engine, error));
         let unparked = self.succeed_engine(successor);
-        // SAFETY: this thread's alone; the borrow ends with the statement.
-        let next = match unsafe { &*self.engine.get() } {
-            EngineSlot::Made(engine) => engine.name(),
-            _ => "plain calls",
-        };
+        let next = self.engine_name();
         log::say(
             Level::Info,
             format_args!("{name} failed: {error}; this thread goes on with {next}"),
@@ -37,7 +34,7 @@ impl Thread {
     }
 
     /// Ends the engine and has `choice`, or what the kernel grants below it, take over what is in flight.
-    pub(super) fn succeed_engine(&self, choice: EngineChoice) -> usize {
+    fn succeed_engine(&self, choice: EngineChoice) -> usize {
         // Descriptors are closed through libc, whose names are our hooks.
         let _off = OffFiber::enter();
         let errno = errno::get();
@@ -51,7 +48,7 @@ impl Thread {
         for (token, result) in done {
             unparked += usize::from(self.complete(token, result));
         }
-        let Made { engine, .. } = engine::make(choice, self.remote.wake_fd());
+        let Made { engine, .. } = engine::make(choice, self.remote.wake_fd(), self.host.in_place);
         if let Some(engine) = engine {
             self.batches.set(engine.batches());
             self.sleeps_without_engine.set(!engine.sleeps());
@@ -63,6 +60,69 @@ impl Thread {
         }
         errno::set(errno);
         unparked
+    }
+
+    /// Whether io_uring is this thread's engine, or what it will try first.
+    pub fn uses_uring(&self) -> bool {
+        // SAFETY: this thread's alone; the borrow ends with the statement.
+        match unsafe { &*self.engine.get() } {
+            EngineSlot::Made(engine) => engine.rung() == EngineChoice::Uring,
+            _ => start::conf().engine.max(self.highest_rung.get()) <= EngineChoice::Uring,
+        }
+    }
+
+    /// Has no engine above `rung` work for this thread from now on.
+    pub fn step_down(&self, rung: EngineChoice) {
+        self.highest_rung.set(self.highest_rung.get().max(rung));
+        // SAFETY: this thread's alone; the borrow ends with the statement.
+        if let EngineSlot::Made(engine) = unsafe { &*self.engine.get() }
+            && engine.rung() < rung
+        {
+            self.succeed_engine(rung);
+            start::note_engine_change(self.engine_name());
+        }
+    }
+
+    /// Before the kernel may end the process for a system call of the shim's: what is in flight ends, and is left to plain
+    /// calls, and so is all that follows.
+    pub fn give_up_engine(&self) {
+        self.passes_through.set(true);
+        self.succeed_engine(EngineChoice::Sync);
+    }
+
+    /// The highest engine that may work for this thread.
+    pub fn highest_rung(&self) -> EngineChoice {
+        self.highest_rung.get()
+    }
+
+    /// The state that the engine was given up for, or was to step down for, did not come: `rung` is the highest as before.
+    pub fn reclaim_engine(&self, rung: EngineChoice) {
+        self.highest_rung.set(rung);
+        self.passes_through.set(false);
+        // SAFETY: this thread's alone; the borrow ends with the statement.
+        let slot = unsafe { &mut *self.engine.get() };
+        if let EngineSlot::Refused = slot {
+            *slot = EngineSlot::Unmade;
+        }
+    }
+
+    /// Every later call of this thread's goes to libc as it is; what is in flight is carried out as ever.
+    pub fn pass_through(&self) {
+        self.passes_through.set(true);
+        tls::set_here(std::ptr::null());
+    }
+
+    /// Whether the thread's calls all go to libc as they are.
+    pub fn passes_through(&self) -> bool {
+        self.passes_through.get()
+    }
+
+    fn engine_name(&self) -> &'static str {
+        // SAFETY: this thread's alone; the borrow ends with the statement.
+        match unsafe { &*self.engine.get() } {
+            EngineSlot::Made(engine) => engine.name(),
+            _ => "plain calls",
+        }
     }
 
     /// The operations that the engine is to carry out.
@@ -88,7 +148,7 @@ impl Thread {
                 self.queued.update(|n| n + 1);
                 return false;
             }
-            if self.offload(token, request) {
+            if !self.passes_through() && self.offload(token, request) {
                 return false;
             }
         }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* unseenfilter.c - a seccomp filter that comes in the middle of things, by an instruction that no hook sees: from then on the
- * kernel answers one kind of call, none of which the program makes itself, with an error. Every task still gets its bytes. */
+/* unseenfilter.c - a seccomp filter that comes in the middle of things, by an instruction that no hook sees, or with `seen` by
+ * syscall(): from then on the kernel answers one kind of call, none of which the program makes itself, with an error, or with KILL
+ * by the end of the process. Every task still gets its bytes. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <linux/filter.h>
@@ -24,11 +25,12 @@ static const struct { const char *name; unsigned calls[3]; } kinds[] = {
 };
 static const struct { const char *name; unsigned error; } errors[] = {
     { "EPERM", EPERM }, { "ENOMEM", ENOMEM }, { "EBADF", EBADF }, { "EFAULT", EFAULT }, { "ENXIO", ENXIO },
-    { "ENOSYS", ENOSYS }, { "EAGAIN", EAGAIN },
+    { "ENOSYS", ENOSYS }, { "EAGAIN", EAGAIN }, { "KILL", 0 },
 };
 
 static const unsigned *calls;
-static unsigned error;
+static unsigned action;
+static int is_seen;
 static int to_late[2], to_socket[2];
 
 static long raw_call(long number, long a, long b, long c)
@@ -55,12 +57,19 @@ static void install(void)
         BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, calls[0], 2, 0),
         BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, calls[1], 1, 0),
         BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, calls[2], 0, 1),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | error),
+        BPF_STMT(BPF_RET | BPF_K, action),
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
     };
     struct sock_fprog filter = { sizeof code / sizeof *code, code };
     if (raw_call(SYS_prctl, PR_SET_NO_NEW_PRIVS, 1, 0))
         die("PR_SET_NO_NEW_PRIVS");
+    if (is_seen) {
+        if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &filter)) {
+            perror("seccomp");
+            exit(77);
+        }
+        return;
+    }
     long result = raw_call(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, (long)&filter);
     if (result) {
         fprintf(stderr, "seccomp: %s\n", strerror((int)-result));
@@ -181,15 +190,16 @@ int main(int argc, char **argv)
     int option;
     while ((option = getopt_long(argc, argv, TASK_SHORT, options, NULL)) != -1)
         task_option(option, TASK_HELP);
-    if (optind + 2 != argc)
-        wrong("usage: unseenfilter CALL ERROR");
+    if (optind + 2 > argc)
+        wrong("usage: unseenfilter CALL ERROR [seen]");
+    is_seen = optind + 2 < argc && !strcmp(argv[optind + 2], "seen");
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
         if (!strcmp(kinds[i].name, argv[optind]))
             calls = kinds[i].calls;
     for (size_t i = 0; i < sizeof errors / sizeof *errors; i++)
         if (!strcmp(errors[i].name, argv[optind + 1]))
-            error = errors[i].error;
-    if (!calls || !error)
+            action = errors[i].error ? SECCOMP_RET_ERRNO | errors[i].error : SECCOMP_RET_KILL_PROCESS;
+    if (!calls || !action)
         wrong("no such call or error");
     task_run(run, NULL);
     return 0;

@@ -511,8 +511,8 @@ impl Engine for LinuxAio {
         }
     }
 
-    fn successor(&self, _error: Errno) -> EngineChoice {
-        EngineChoice::Threads
+    fn rung(&self) -> EngineChoice {
+        EngineChoice::Aio
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod deadline;
 mod entry;
+mod for_one;
 mod hot_file;
 mod setup;
 
@@ -14,6 +15,7 @@ use crate::errno::Errno;
 use crate::{fds, sys};
 use deadline::Deadline;
 use entry::File;
+pub use for_one::ForOne;
 use hot_file::HotFile;
 use io_uring::{IoUring, opcode, squeue, types};
 use std::ffi::c_int;
@@ -320,8 +322,8 @@ impl Engine for Uring {
         done
     }
 
-    fn successor(&self, error: Errno) -> EngineChoice {
-        super::successor(EngineChoice::Uring, EngineChoice::Aio, error)
+    fn rung(&self) -> EngineChoice {
+        EngineChoice::Uring
     }
 }
 

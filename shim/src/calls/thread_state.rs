@@ -1,0 +1,302 @@
+//! What a thread changes about itself in the kernel: seccomp filters, namespaces, credentials, scheduling.
+//!
+//! A system call that the shim makes for a fiber has to be made in the same state as the fiber's own. Threads of the pool
+//! inherit the state of the thread that starts them, so they end before a change and are started anew after it. The kernel's
+//! threads of io_uring take the credentials of each operation, but keep the namespaces and the tables that they began with, and
+//! no filter applies to what io_uring does: where these change, another engine takes over. Where the shim cannot work under a
+//! filter at all, or where several attached threads come to differ, every later call of the thread passes through.
+
+use super::syscall::Syscall;
+use crate::conf::EngineChoice;
+use crate::seccomp::{self, Verdict};
+use crate::{pool, position, sys, tls};
+use libc::{id_t, pid_t, size_t};
+use std::ffi::{c_int, c_long, c_uint, c_ulong, c_void};
+use std::ptr::with_exposed_provenance;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+type Prctl = unsafe extern "C" fn(c_int, c_ulong, c_ulong, c_ulong, c_ulong) -> c_int;
+
+/// What is about to change.
+#[derive(Clone, Copy)]
+enum Change {
+    /// What only new threads take over, and what only counts for later changes of credentials.
+    Inheritable,
+    /// Whom the thread acts for, and what that one may do.
+    Credentials,
+    /// What names and numbers mean.
+    Namespaces,
+    Filter(Verdict, Reach),
+}
+
+/// Whom a filter is for.
+#[derive(Clone, Copy)]
+enum Reach {
+    Thread,
+    Process,
+}
+
+/// A thread of this process is confined so that the shim could not attach another one.
+static CONFINED: AtomicBool = AtomicBool::new(false);
+
+/// Whether threads that attach from now on may be confined.
+pub fn is_confined() -> bool {
+    CONFINED.load(Relaxed)
+}
+
+/// Whether a filter may end the process for a system call that the calling thread makes on the shim's own account.
+pub fn must_be_quiet() -> bool {
+    // SAFETY: a thread stays attached while its own code runs.
+    is_confined() && unsafe { tls::attached().as_ref() }.is_none_or(|thread| thread.passes_through())
+}
+
+/// Makes a call that changes the calling thread; `failed` tells from its result whether it did not.
+fn change<R>(change: Change, failed: impl FnOnce(&R) -> bool, call: impl FnOnce() -> R) -> R {
+    // SAFETY: a thread stays attached while one of its hooks runs.
+    let thread = unsafe { tls::attached().as_ref() };
+    let Some(thread) = thread.filter(|thread| !thread.passes_through()) else {
+        let result = call();
+        if let Change::Filter(Verdict { needed: true, .. }, _) = change
+            && !failed(&result)
+        {
+            CONFINED.store(true, Relaxed);
+        }
+        return result;
+    };
+    let has_others = position::other_threads();
+    let rung = thread.highest_rung();
+    let passes_through = match change {
+        Change::Inheritable => false,
+        Change::Credentials | Change::Namespaces => has_others,
+        Change::Filter(verdict, Reach::Thread) => verdict.needed || verdict.of_pool && has_others,
+        Change::Filter(verdict, Reach::Process) => verdict.needed,
+    };
+    match change {
+        Change::Filter(Verdict { needed: true, .. }, _) => thread.give_up_engine(),
+        Change::Filter(Verdict { aio: true, uring, .. }, _) if uring || !thread.uses_uring() => {
+            thread.step_down(EngineChoice::Threads);
+        }
+        Change::Filter(Verdict { uring: true, .. }, _) | Change::Namespaces => thread.step_down(EngineChoice::Aio),
+        _ => {}
+    }
+    if !has_others {
+        pool::retire(thread.remote());
+    }
+    let result = call();
+    if failed(&result) {
+        thread.reclaim_engine(rung);
+    } else if passes_through {
+        CONFINED.fetch_or(matches!(change, Change::Filter(..)), Relaxed);
+        thread.pass_through();
+    }
+    result
+}
+
+/// prctl(2).
+pub fn prctl(real: Prctl, option: c_int, a: c_ulong, b: c_ulong, c: c_ulong, d: c_ulong) -> c_int {
+    // SAFETY: libc's own function, with its caller's arguments.
+    let call = || unsafe { real(option, a, b, c, d) };
+    match of_prctl(option, a, b) {
+        Some(kind) => change(kind, |result| *result == -1, call),
+        None => call(),
+    }
+}
+
+fn of_prctl(option: c_int, a: c_ulong, b: c_ulong) -> Option<Change> {
+    match option {
+        libc::PR_SET_SECCOMP if a == c_ulong::from(libc::SECCOMP_MODE_STRICT) => {
+            Some(Change::Filter(Verdict::STRICT, Reach::Thread))
+        }
+        libc::PR_SET_SECCOMP if a == c_ulong::from(libc::SECCOMP_MODE_FILTER) => of_filter(b as usize, Reach::Thread),
+        libc::PR_SET_KEEPCAPS
+        | libc::PR_SET_SECUREBITS
+        | libc::PR_CAPBSET_DROP
+        | libc::PR_CAP_AMBIENT
+        | libc::PR_SET_NO_NEW_PRIVS
+        | libc::PR_SET_TIMERSLACK => Some(Change::Inheritable),
+        _ => None,
+    }
+}
+
+/// The filter whose `struct sock_fprog` is at `address`; None where there is none, which the kernel says as well.
+fn of_filter(address: usize, reach: Reach) -> Option<Change> {
+    if is_confined() {
+        // The filters that are there may end the process for what it takes to look.
+        return None;
+    }
+    let head = sys::copy_words_in(with_exposed_provenance(address), 2).ok()?;
+    let length = usize::from(head[0] as u16);
+    let program = sys::copy_words_in(with_exposed_provenance(head[1] as usize), length).ok()?;
+    Some(Change::Filter(seccomp::judge(&program), reach))
+}
+
+fn of_seccomp(operation: c_long, flags: c_long, address: c_long) -> Option<Change> {
+    let reach = if flags as c_ulong & libc::SECCOMP_FILTER_FLAG_TSYNC == 0 {
+        Reach::Thread
+    } else {
+        Reach::Process
+    };
+    match operation as c_uint {
+        libc::SECCOMP_SET_MODE_STRICT => Some(Change::Filter(Verdict::STRICT, Reach::Thread)),
+        libc::SECCOMP_SET_MODE_FILTER => of_filter(address as usize, reach),
+        _ => None,
+    }
+}
+
+/// unshare(2).
+pub fn unshare(real: unsafe extern "C" fn(c_int) -> c_int, flags: c_int) -> c_int {
+    // SAFETY: libc's own function, with its caller's arguments.
+    change(Change::Namespaces, |result| *result == -1, || unsafe { real(flags) })
+}
+
+/// setns(2).
+pub fn setns(real: unsafe extern "C" fn(c_int, c_int) -> c_int, fd: c_int, kind: c_int) -> c_int {
+    // SAFETY: libc's own function, with its caller's arguments.
+    change(Change::Namespaces, |result| *result == -1, || unsafe { real(fd, kind) })
+}
+
+/// capset(2).
+pub fn capset(
+    real: unsafe extern "C" fn(*mut c_void, *const c_void) -> c_int,
+    header: *mut c_void,
+    data: *const c_void,
+) -> c_int {
+    // SAFETY: libc's own function, with its caller's arguments.
+    change(
+        Change::Credentials,
+        |result| *result == -1,
+        || unsafe { real(header, data) },
+    )
+}
+
+/// setfsuid(2) and setfsgid(2), which cannot fail in a way that shows.
+pub fn set_file_owner(real: unsafe extern "C" fn(id_t) -> c_int, id: id_t) -> c_int {
+    // SAFETY: libc's own function, with its caller's arguments.
+    change(Change::Credentials, |_| false, || unsafe { real(id) })
+}
+
+/// setpriority(2).
+pub fn setpriority(
+    real: unsafe extern "C" fn(c_int, id_t, c_int) -> c_int,
+    which: c_int,
+    who: id_t,
+    priority: c_int,
+) -> c_int {
+    // SAFETY: libc's own function, with its caller's arguments.
+    change(
+        Change::Inheritable,
+        |result| *result == -1,
+        || unsafe { real(which, who, priority) },
+    )
+}
+
+/// nice(2).
+pub fn nice(real: unsafe extern "C" fn(c_int) -> c_int, step: c_int) -> c_int {
+    // SAFETY: libc's own function, with its caller's arguments.
+    change(Change::Inheritable, |_| false, || unsafe { real(step) })
+}
+
+/// sched_setscheduler(2).
+pub fn sched_setscheduler(
+    real: unsafe extern "C" fn(pid_t, c_int, *const c_void) -> c_int,
+    pid: pid_t,
+    policy: c_int,
+    parameters: *const c_void,
+) -> c_int {
+    // SAFETY: libc's own function, with its caller's arguments.
+    change(
+        Change::Inheritable,
+        |result| *result == -1,
+        || unsafe { real(pid, policy, parameters) },
+    )
+}
+
+/// sched_setparam(2).
+pub fn sched_setparam(
+    real: unsafe extern "C" fn(pid_t, *const c_void) -> c_int,
+    pid: pid_t,
+    parameters: *const c_void,
+) -> c_int {
+    // SAFETY: libc's own function, with its caller's arguments.
+    change(
+        Change::Inheritable,
+        |result| *result == -1,
+        || unsafe { real(pid, parameters) },
+    )
+}
+
+/// sched_setaffinity(2).
+pub fn sched_setaffinity(
+    real: unsafe extern "C" fn(pid_t, size_t, *const c_void) -> c_int,
+    pid: pid_t,
+    n: size_t,
+    set: *const c_void,
+) -> c_int {
+    // SAFETY: libc's own function, with its caller's arguments.
+    change(
+        Change::Inheritable,
+        |result| *result == -1,
+        || unsafe { real(pid, n, set) },
+    )
+}
+
+/// A system call by its number, if it is one of these. libc's functions of the names in the third group change all threads of
+/// the process; by their numbers they change one.
+///
+/// # Safety
+/// As the system call's.
+pub unsafe fn by_number(real: Syscall, number: c_long, [a, b, c, d, e, f]: [c_long; 6]) -> c_long {
+    // SAFETY: libc's own function, with its caller's arguments.
+    let call = || unsafe { real(number, a, b, c, d, e, f) };
+    let kind = match number {
+        libc::SYS_prctl => of_prctl(a as c_int, b as c_ulong, c as c_ulong),
+        libc::SYS_seccomp => of_seccomp(a, b, c),
+        libc::SYS_unshare | libc::SYS_setns => Some(Change::Namespaces),
+        libc::SYS_capset
+        | libc::SYS_keyctl
+        | libc::SYS_landlock_restrict_self
+        | libc::SYS_setfsgid
+        | libc::SYS_setfsuid
+        | libc::SYS_setgid
+        | libc::SYS_setgroups
+        | libc::SYS_setregid
+        | libc::SYS_setresgid
+        | libc::SYS_setresuid
+        | libc::SYS_setreuid
+        | libc::SYS_setuid => Some(Change::Credentials),
+        _ => Some(Change::Inheritable),
+    };
+    match kind {
+        Some(kind) => change(kind, |result| *result == -1, call),
+        None => call(),
+    }
+}
+
+/// Whether [`by_number`] is for it.
+pub fn is_change(number: c_long) -> bool {
+    matches!(
+        number,
+        libc::SYS_prctl
+            | libc::SYS_seccomp
+            | libc::SYS_unshare
+            | libc::SYS_setns
+            | libc::SYS_capset
+            | libc::SYS_keyctl
+            | libc::SYS_landlock_restrict_self
+            | libc::SYS_setfsgid
+            | libc::SYS_setfsuid
+            | libc::SYS_setgid
+            | libc::SYS_setgroups
+            | libc::SYS_setregid
+            | libc::SYS_setresgid
+            | libc::SYS_setresuid
+            | libc::SYS_setreuid
+            | libc::SYS_setuid
+            | libc::SYS_ioprio_set
+            | libc::SYS_sched_setattr
+            | libc::SYS_sched_setaffinity
+            | libc::SYS_sched_setparam
+            | libc::SYS_sched_setscheduler
+            | libc::SYS_setpriority
+    )
+}

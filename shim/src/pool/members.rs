@@ -1,0 +1,88 @@
+//! The threads of a lane by their handles: how those without a job end when the thread that started them is about to change what
+//! they inherited from it.
+
+use crate::critical::Mutex;
+use crate::sys;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::thread::JoinHandle;
+
+/// How long idle threads are given to end.
+const PATIENCE_NS: u64 = 1_000_000_000;
+/// How long a thread is given that has a job: one that has just told of the end of its job counts as busy for a moment longer.
+const GRACE_NS: u64 = 20_000_000;
+const PAUSE_NS: u64 = 20_000;
+
+/// How often threads were to end.
+static GENERATION: AtomicUsize = AtomicUsize::new(0);
+
+/// The generation of a thread that starts now. Once it is over the thread ends when it has no job.
+pub fn generation() -> usize {
+    GENERATION.load(SeqCst)
+}
+
+pub struct Members {
+    handles: Mutex<Vec<JoinHandle<()>>>,
+    /// How many run a job.
+    busy: AtomicUsize,
+}
+
+impl Members {
+    pub const fn new() -> Self {
+        Self {
+            handles: Mutex::new(Vec::new()),
+            busy: AtomicUsize::new(0),
+        }
+    }
+
+    /// Remembers a thread that was started.
+    pub fn add(&self, handle: JoinHandle<()>) {
+        self.forget_ended();
+        self.handles.lock().push(handle);
+    }
+
+    /// Forgets the threads that have ended, which gives their stacks back.
+    pub fn forget_ended(&self) {
+        self.handles.lock().retain(|handle| !handle.is_finished());
+    }
+
+    pub fn begin_job(&self) {
+        self.busy.fetch_add(1, SeqCst);
+    }
+
+    pub fn end_job(&self) {
+        self.busy.fetch_sub(1, SeqCst);
+    }
+
+    fn alive(&self) -> usize {
+        let handles = self.handles.lock();
+        handles.iter().filter(|handle| !handle.is_finished()).count()
+    }
+
+    /// Begins a new generation, has `wake_one` wake each thread that has no job, and waits until these are gone.
+    pub fn end_idle(&self, wake_one: impl Fn()) {
+        GENERATION.fetch_add(1, SeqCst);
+        for _ in self.busy.load(SeqCst)..self.alive() {
+            wake_one();
+        }
+        let begin = sys::now();
+        loop {
+            let (alive, waited) = (self.alive(), sys::now() - begin);
+            let only_busy = alive <= self.busy.load(SeqCst);
+            if alive == 0 || waited > PATIENCE_NS || only_busy && waited > GRACE_NS {
+                break;
+            }
+            sys::pause(PAUSE_NS);
+        }
+        // libc counts a thread until it is joined.
+        let mut handles = self.handles.lock();
+        let (ended, others): (Vec<_>, _) = std::mem::take(&mut *handles)
+            .into_iter()
+            .partition(JoinHandle::is_finished);
+        *handles = others;
+        drop(handles);
+        for handle in ended {
+            // A thread of the pool does not panic.
+            let _ = handle.join();
+        }
+    }
+}

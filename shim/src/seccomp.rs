@@ -1,0 +1,399 @@
+//! What a seccomp filter that the program is about to install will do to the system calls of the shim: a classic BPF program,
+//! followed along all of its paths for each number of a system call.
+//!
+//! Only the number and the architecture of a call are taken as known. A branch on anything else is followed both ways: so what
+//! is said to be allowed is, and a filter that looks at arguments may be taken for stricter than it is.
+
+#![forbid(unsafe_code)]
+
+use std::collections::HashSet;
+use syscalls::Sysno;
+
+/// One instruction, as `struct sock_filter` lies in memory: code, jt, jf, k.
+pub type Instruction = u64;
+
+/// Which system calls of the shim a filter stands in the way of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Verdict {
+    /// Those of io_uring.
+    pub uring: bool,
+    /// Those of Linux AIO.
+    pub aio: bool,
+    /// Calls that threads of the pool make for fibers: they fail with an error, as they do for the fiber's thread.
+    pub of_pool: bool,
+    /// Something without which there is no conversion, or the process may even end for a call that is only tried.
+    pub needed: bool,
+}
+
+impl Verdict {
+    /// Of a mode that allows next to nothing.
+    pub const STRICT: Self = Self {
+        uring: true,
+        aio: true,
+        of_pool: true,
+        needed: true,
+    };
+}
+
+/// What the shim and its engines cannot do without, and what io_uring would do past the filter.
+const NEEDED: [Sysno; 38] = [
+    Sysno::read,
+    Sysno::write,
+    Sysno::readv,
+    Sysno::writev,
+    Sysno::pread64,
+    Sysno::pwrite64,
+    Sysno::preadv,
+    Sysno::pwritev,
+    Sysno::openat,
+    Sysno::close,
+    Sysno::fstat,
+    Sysno::lseek,
+    Sysno::fsync,
+    Sysno::fdatasync,
+    Sysno::fcntl,
+    Sysno::ppoll,
+    Sysno::futex,
+    Sysno::mmap,
+    Sysno::munmap,
+    Sysno::mprotect,
+    Sysno::madvise,
+    Sysno::rt_sigaction,
+    Sysno::rt_sigprocmask,
+    Sysno::rt_sigreturn,
+    Sysno::rt_sigtimedwait,
+    Sysno::tgkill,
+    Sysno::gettid,
+    Sysno::getpid,
+    Sysno::sched_yield,
+    Sysno::nanosleep,
+    Sysno::clock_nanosleep,
+    Sysno::accept4,
+    Sysno::connect,
+    Sysno::recvfrom,
+    Sysno::sendto,
+    Sysno::recvmsg,
+    Sysno::sendmsg,
+    Sysno::exit,
+];
+
+/// What neither the shim nor a function of libc's that runs on its threads ever calls: a filter may do with it as it likes.
+const FOREIGN: [Sysno; 82] = [
+    Sysno::acct,
+    Sysno::add_key,
+    Sysno::adjtimex,
+    Sysno::bpf,
+    Sysno::capget,
+    Sysno::capset,
+    Sysno::chroot,
+    Sysno::clock_adjtime,
+    Sysno::clock_settime,
+    Sysno::delete_module,
+    Sysno::execve,
+    Sysno::execveat,
+    Sysno::fanotify_init,
+    Sysno::fanotify_mark,
+    Sysno::finit_module,
+    Sysno::fsconfig,
+    Sysno::fsmount,
+    Sysno::fsopen,
+    Sysno::fspick,
+    Sysno::get_mempolicy,
+    Sysno::get_robust_list,
+    Sysno::init_module,
+    Sysno::inotify_add_watch,
+    Sysno::inotify_init1,
+    Sysno::inotify_rm_watch,
+    Sysno::ioprio_get,
+    Sysno::ioprio_set,
+    Sysno::kexec_file_load,
+    Sysno::kexec_load,
+    Sysno::keyctl,
+    Sysno::landlock_add_rule,
+    Sysno::landlock_create_ruleset,
+    Sysno::landlock_restrict_self,
+    Sysno::lookup_dcookie,
+    Sysno::mbind,
+    Sysno::memfd_create,
+    Sysno::memfd_secret,
+    Sysno::migrate_pages,
+    Sysno::mount,
+    Sysno::mount_setattr,
+    Sysno::move_mount,
+    Sysno::move_pages,
+    Sysno::name_to_handle_at,
+    Sysno::nfsservctl,
+    Sysno::open_by_handle_at,
+    Sysno::open_tree,
+    Sysno::perf_event_open,
+    Sysno::personality,
+    Sysno::pidfd_getfd,
+    Sysno::pidfd_send_signal,
+    Sysno::pivot_root,
+    Sysno::process_madvise,
+    Sysno::process_vm_writev,
+    Sysno::ptrace,
+    Sysno::quotactl,
+    Sysno::reboot,
+    Sysno::request_key,
+    Sysno::sched_setattr,
+    Sysno::sched_setparam,
+    Sysno::sched_setscheduler,
+    Sysno::seccomp,
+    Sysno::set_mempolicy,
+    Sysno::setdomainname,
+    Sysno::setfsgid,
+    Sysno::setfsuid,
+    Sysno::setgid,
+    Sysno::setgroups,
+    Sysno::sethostname,
+    Sysno::setns,
+    Sysno::setregid,
+    Sysno::setresgid,
+    Sysno::setresuid,
+    Sysno::setreuid,
+    Sysno::settimeofday,
+    Sysno::setuid,
+    Sysno::swapoff,
+    Sysno::swapon,
+    Sysno::syslog,
+    Sysno::umount2,
+    Sysno::unshare,
+    Sysno::userfaultfd,
+    Sysno::vhangup,
+];
+
+const URING: [Sysno; 3] = [Sysno::io_uring_setup, Sysno::io_uring_enter, Sysno::io_uring_register];
+const AIO: [Sysno; 4] = [
+    Sysno::io_setup,
+    Sysno::io_submit,
+    Sysno::io_getevents,
+    Sysno::io_destroy,
+];
+
+/// What `program` stands in the way of.
+pub fn judge(program: &[Instruction]) -> Verdict {
+    let mut verdict = Verdict::default();
+    for call in Sysno::iter() {
+        match worst_effect(program, call as u32) {
+            Effect::Allowed => {}
+            _ if URING.contains(&call) => verdict.uring = true,
+            _ if AIO.contains(&call) => verdict.aio = true,
+            _ if FOREIGN.contains(&call) => {}
+            Effect::Refused if !NEEDED.contains(&call) => verdict.of_pool = true,
+            _ => verdict.needed = true,
+        }
+    }
+    verdict
+}
+
+/// What a filter does to a call, the worst last.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Effect {
+    Allowed,
+    /// It fails with an error.
+    Refused,
+    /// Anything else: the thread or the process ends, or somebody else decides.
+    Other,
+}
+
+impl Effect {
+    fn of_action(action: u32) -> Self {
+        match action & libc::SECCOMP_RET_ACTION_FULL {
+            libc::SECCOMP_RET_ALLOW | libc::SECCOMP_RET_LOG => Self::Allowed,
+            libc::SECCOMP_RET_ERRNO => Self::Refused,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// AUDIT_ARCH of the calls that the shim makes.
+#[cfg(target_arch = "x86_64")]
+const ARCHITECTURE: u32 = 0xc000_003e;
+#[cfg(target_arch = "aarch64")]
+const ARCHITECTURE: u32 = 0xc000_00b7;
+
+/// Offsets in `struct seccomp_data`.
+const NUMBER_AT: u32 = 0;
+const ARCHITECTURE_AT: u32 = 4;
+
+// Classes, and what the rest of a code means, of <linux/bpf_common.h>.
+const LD: u16 = 0;
+const LDX: u16 = 1;
+const ALU: u16 = 4;
+const JMP: u16 = 5;
+const RET: u16 = 6;
+const MISC: u16 = 7;
+const ABS: u16 = 0x20;
+const IMM: u16 = 0x00;
+const SOURCE_X: u16 = 0x08;
+const RETURN_A: u16 = 0x10;
+const TXA: u16 = 0x80;
+
+/// The worst that any path through `program` does to call number `number`.
+fn worst_effect(program: &[Instruction], number: u32) -> Effect {
+    let mut worst = Effect::Allowed;
+    let mut seen = HashSet::new();
+    // Where a path is, and the accumulator, if it is known.
+    let mut paths = vec![(0_usize, None::<u32>)];
+    while let Some((at, mut a)) = paths.pop() {
+        if worst == Effect::Other {
+            break;
+        }
+        let Some(&instruction) = program.get(at) else {
+            return Effect::Other;
+        };
+        if !seen.insert((at, a)) {
+            continue;
+        }
+        let (code, k) = (instruction as u16, (instruction >> 32) as u32);
+        let (jump_true, jump_false) = (instruction >> 16 & 0xff, instruction >> 24 & 0xff);
+        match code & 7 {
+            LD => {
+                a = match code & 0xe0 {
+                    ABS if k == NUMBER_AT => Some(number),
+                    ABS if k == ARCHITECTURE_AT => Some(ARCHITECTURE),
+                    IMM => Some(k),
+                    _ => None,
+                }
+            }
+            ALU => {
+                a = a
+                    .filter(|_| code & SOURCE_X == 0)
+                    .and_then(|a| computed(code & 0xf0, a, k))
+            }
+            MISC if code & 0xf8 == TXA => a = None,
+            RET => {
+                let action = if code & 0x18 == RETURN_A { a } else { Some(k) };
+                worst = worst.max(action.map_or(Effect::Other, Effect::of_action));
+                continue;
+            }
+            JMP => {
+                let holds = a
+                    .filter(|_| code & SOURCE_X == 0)
+                    .and_then(|a| condition(code & 0xf0, a, k));
+                if code & 0xf0 == 0 {
+                    paths.push((at + 1 + k as usize, a));
+                    continue;
+                }
+                if holds != Some(false) {
+                    paths.push((at + 1 + jump_true as usize, a));
+                }
+                if holds != Some(true) {
+                    paths.push((at + 1 + jump_false as usize, a));
+                }
+                continue;
+            }
+            // Stores, and loads of X, which is never known.
+            LDX | 2 | 3 | MISC => {}
+            _ => {}
+        }
+        paths.push((at + 1, a));
+    }
+    worst
+}
+
+/// A computation with a constant; None where it is not one.
+fn computed(operation: u16, a: u32, k: u32) -> Option<u32> {
+    Some(match operation {
+        0x00 => a.wrapping_add(k),
+        0x10 => a.wrapping_sub(k),
+        0x20 => a.wrapping_mul(k),
+        0x30 => a.checked_div(k)?,
+        0x40 => a | k,
+        0x50 => a & k,
+        0x60 => a.checked_shl(k)?,
+        0x70 => a.checked_shr(k)?,
+        0x80 => a.wrapping_neg(),
+        0x90 => a.checked_rem(k)?,
+        0xa0 => a ^ k,
+        _ => return None,
+    })
+}
+
+fn condition(comparison: u16, a: u32, k: u32) -> Option<bool> {
+    match comparison {
+        0x10 => Some(a == k),
+        0x20 => Some(a > k),
+        0x30 => Some(a >= k),
+        0x40 => Some(a & k != 0),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KILL: u32 = libc::SECCOMP_RET_KILL_PROCESS;
+    const REFUSE: u32 = libc::SECCOMP_RET_ERRNO | 1;
+    const ALLOW: u32 = libc::SECCOMP_RET_ALLOW;
+
+    fn instruction(code: u16, jump_true: u8, jump_false: u8, k: u32) -> Instruction {
+        u64::from(code) | u64::from(jump_true) << 16 | u64::from(jump_false) << 24 | u64::from(k) << 32
+    }
+
+    /// A filter that does `then` to the calls listed, and `otherwise` to all others.
+    fn filter(calls: &[Sysno], then: u32, otherwise: u32) -> Vec<Instruction> {
+        let mut program = vec![
+            instruction(0x20, 0, 0, ARCHITECTURE_AT),
+            instruction(0x15, 1, 0, ARCHITECTURE),
+            instruction(0x06, 0, 0, KILL),
+            instruction(0x20, 0, 0, NUMBER_AT),
+        ];
+        for &call in calls {
+            program.push(instruction(0x15, 0, 1, call as u32));
+            program.push(instruction(0x06, 0, 0, then));
+        }
+        program.push(instruction(0x06, 0, 0, otherwise));
+        program
+    }
+
+    #[test]
+    fn a_list_of_what_is_refused_leaves_the_engines_that_it_does_not_name() {
+        let nothing = Verdict::default();
+        assert_eq!(judge(&filter(&[], ALLOW, ALLOW)), nothing);
+        assert_eq!(judge(&filter(&[Sysno::mount, Sysno::ptrace], KILL, ALLOW)), nothing);
+        let of_pool = Verdict {
+            of_pool: true,
+            ..nothing
+        };
+        assert_eq!(judge(&filter(&[Sysno::preadv2, Sysno::mkdir], REFUSE, ALLOW)), of_pool);
+        assert_eq!(
+            judge(&filter(&URING, REFUSE, ALLOW)),
+            Verdict { uring: true, ..nothing }
+        );
+        assert_eq!(
+            judge(&filter(&[Sysno::io_submit], KILL, ALLOW)),
+            Verdict { aio: true, ..nothing }
+        );
+        assert!(judge(&filter(&[Sysno::openat], REFUSE, ALLOW)).needed);
+        assert!(judge(&filter(&[Sysno::preadv2], KILL, ALLOW)).needed);
+    }
+
+    #[test]
+    fn a_list_of_what_is_allowed_has_every_call_pass_through() {
+        assert!(judge(&filter(&[Sysno::read, Sysno::write], ALLOW, KILL)).needed);
+        assert!(judge(&filter(&[Sysno::read, Sysno::write], ALLOW, REFUSE)).needed);
+    }
+
+    #[test]
+    fn a_branch_on_an_argument_is_followed_both_ways() {
+        let mut program = filter(&[], ALLOW, ALLOW);
+        program.pop();
+        program.extend([
+            instruction(0x15, 0, 3, Sysno::write as u32),
+            instruction(0x20, 0, 0, 16),
+            instruction(0x15, 1, 0, 1),
+            instruction(0x06, 0, 0, KILL),
+            instruction(0x06, 0, 0, ALLOW),
+        ]);
+        assert!(judge(&program).needed);
+    }
+
+    #[test]
+    fn a_program_that_runs_off_its_end_is_not_trusted() {
+        assert!(judge(&[instruction(0x20, 0, 0, 0)]).needed);
+        assert!(judge(&[]).needed);
+    }
+}
