@@ -29,7 +29,13 @@ struct HostTable {
     name: Option<extern "C" fn(*mut c_void, *const c_void, *mut c_char, usize) -> usize>,
     cancelled: Option<extern "C" fn(*mut c_void)>,
     keeps_runtimes: c_int,
+    flags: u64,
 }
+
+/// `AIOSHIM_HOST_FORKS`: fork.rs.
+const FORKS: u64 = 2;
+/// `AIOSHIM_HOST_SLEEPS_IN_POLL`: the invariant above.
+const SLEEPS_IN_POLL: u64 = 4;
 
 /// `aioshim_watch_t`.
 #[repr(C)]
@@ -50,6 +56,7 @@ static TABLE: HostTable = HostTable {
     name: Some(verbs::name),
     cancelled: Some(verbs::cancelled),
     keeps_runtimes: 1,
+    flags: FORKS | SLEEPS_IN_POLL,
 };
 
 /// The shim's functions.

@@ -75,7 +75,21 @@ typedef struct aioshim_host {
      * (uselocale) apart. Else the shim does so when it parks a fiber; a switch that it does not see must happen outside of
      * catch blocks. */
     int keeps_runtimes;
+    /* Optional: what is said of the host, AIOSHIM_HOST_*, or 0. */
+    uint64_t flags;
 } aioshim_host_t;
+
+/* Mutexes, conditions, semaphores and all other locks stay libc's on this host's fibers: waiting for one blocks the thread.
+ * For a host with a global lock of its own (CPython's GIL, Ruby's GVL), whose park must not be called while it waits for
+ * that lock. AIOSHIM_LOCKS=off does the same for every host. */
+#define AIOSHIM_HOST_PLAIN_LOCKS UINT64_C(1)
+/* In the child of a fork the host runs no fiber but the one that forked: from a pthread_atfork handler of its own, or by
+ * construction. The child's calls are then converted as before. Without this flag they pass through in the child, where
+ * a wait would let the parent's other fibers run a second time; aioshim_attach, called again there, gives a new handle and
+ * has them converted again. */
+#define AIOSHIM_HOST_FORKS UINT64_C(2)
+/* The host's threads sleep nowhere but inside aioshim_poll, so that wake need not be called when an operation is done. */
+#define AIOSHIM_HOST_SLEEPS_IN_POLL UINT64_C(4)
 
 /* Attaches the calling OS thread; *out is its handle. EINVAL bad table, EBUSY attached already, ENOMEM,
  * ENOTSUP switched off (AIOSHIM=off): the host then runs as if nothing were preloaded. */

@@ -41,6 +41,8 @@ pub struct Conf {
     /// The main thread of a program that knows nothing of fibers is one.
     pub main_is_fiber: bool,
     pub engine: EngineChoice,
+    /// Calls on locks are converted.
+    pub locks: bool,
     /// Most threads of the offload pool.
     pub threads: usize,
     pub stats: StatsFormat,
@@ -60,6 +62,7 @@ impl Conf {
         on: true,
         main_is_fiber: false,
         engine: EngineChoice::Auto,
+        locks: true,
         threads: 128,
         stats: StatsFormat::Off,
         log: Level::Warn,
@@ -85,7 +88,7 @@ struct Option_ {
 }
 
 /// Every option. The README's table lists the same rows; a test compares.
-const OPTIONS: [Option_; 10] = [
+const OPTIONS: [Option_; 11] = [
     Option_ {
         name: "AIOSHIM",
         takes: "on or off",
@@ -110,6 +113,11 @@ const OPTIONS: [Option_; 10] = [
             ];
             choose(&mut c.engine, v, &words)
         },
+    },
+    Option_ {
+        name: "AIOSHIM_LOCKS",
+        takes: "on or off",
+        set: |c, v| choose(&mut c.locks, v, &[("on", true), ("off", false)]),
     },
     Option_ {
         name: "AIOSHIM_THREADS",
@@ -276,6 +284,7 @@ mod tests {
             ("AIOSHIM", "off"),
             ("AIOSHIM_MAIN", "fiber"),
             ("AIOSHIM_ENGINE", "uring"),
+            ("AIOSHIM_LOCKS", "off"),
             ("AIOSHIM_THREADS", "7"),
             ("AIOSHIM_STATS", "json"),
             ("AIOSHIM_LOG", "debug"),
@@ -288,6 +297,7 @@ mod tests {
             on: false,
             main_is_fiber: true,
             engine: EngineChoice::Uring,
+            locks: false,
             threads: 7,
             stats: StatsFormat::Json,
             log: Level::Debug,

@@ -4,10 +4,12 @@
 //! std's mutexes wait by syscall(2), and crossbeam-channel's senders by sched_yield(2). Both are hooks of ours: from a fiber
 //! they would let others run, with what is being changed half changed. In a critical section all hooks are libc's.
 //!
+//! std waits by libc's syscall(2), which may set errno: a call that succeeds must not, so the waits here keep it.
+//!
 //! Invariant: every lock of the shim's own is one of these, and every channel is used in such a section, or off a fiber.
 
 use crate::thread::Thread;
-use crate::{sys, tls};
+use crate::{errno, sys, tls};
 use std::ops::{Deref, DerefMut};
 use std::ptr::null;
 use std::sync::{PoisonError, TryLockError};
@@ -98,8 +100,18 @@ impl<T> Mutex<T> {
 
     pub fn lock(&self) -> MutexGuard<'_, T> {
         let section = enter();
-        let guard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let guard = match self.0.try_lock() {
+            Ok(guard) => guard,
+            Err(TryLockError::Poisoned(guard)) => guard.into_inner(),
+            Err(TryLockError::WouldBlock) => self.wait(),
+        };
         MutexGuard { guard, section }
+    }
+
+    #[cold]
+    fn wait(&self) -> std::sync::MutexGuard<'_, T> {
+        let _errno = errno::Kept::now();
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Locks it for the forking thread, which runs no handler until it unlocks. Not by a wait of std's, which is a hook.
@@ -141,6 +153,7 @@ impl Condvar {
 
     pub fn wait<'a, T>(&self, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
         let MutexGuard { guard, section } = guard;
+        let _errno = errno::Kept::now();
         let guard = self.0.wait(guard).unwrap_or_else(PoisonError::into_inner);
         MutexGuard { guard, section }
     }

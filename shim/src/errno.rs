@@ -75,3 +75,18 @@ pub fn set(value: c_int) {
     // SAFETY: glibc's accessor, valid on every thread.
     unsafe { *libc::__errno_location() = value }
 }
+
+/// Keeps errno: it is put back as it was when this is dropped.
+pub struct Kept(c_int);
+
+impl Kept {
+    pub fn now() -> Self {
+        Self(get())
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        set(self.0);
+    }
+}

@@ -194,10 +194,18 @@ unsafe fn begin_anew(attached: *mut Thread, here: *const Thread, mask: Option<Si
         Ok(fresh) => {
             fresh.files().inherit(old.files(), host.running());
             fresh.runtimes().inherit(old.runtimes());
+            let converts = host.forks() && !old.passes_through();
+            if !host.forks() {
+                fresh.await_host();
+            } else if !converts {
+                fresh.pass_through();
+            }
             // SAFETY: the caller's promise; `old` is not used any more. What it refers to is leaked, not dropped: its
             // engine is the parent's.
             unsafe { attached.write(fresh) };
-            tls::set_here(here);
+            if converts {
+                tls::set_here(here);
+            }
         }
         // Without an eventfd to be had the child's fibers continue as if never attached.
         Err(_) => old.set_defunct(),

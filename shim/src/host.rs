@@ -25,7 +25,16 @@ pub struct Table {
     pub name: Option<unsafe extern "C" fn(*mut c_void, *const c_void, *mut c_char, usize) -> usize>,
     pub cancelled: Option<unsafe extern "C" fn(*mut c_void)>,
     pub keeps_runtimes: c_int,
+    /// `AIOSHIM_HOST_*`.
+    pub flags: u64,
 }
+
+/// `AIOSHIM_HOST_PLAIN_LOCKS`.
+const PLAIN_LOCKS: u64 = 1;
+/// `AIOSHIM_HOST_FORKS`.
+pub const FORKS: u64 = 2;
+/// `AIOSHIM_HOST_SLEEPS_IN_POLL`.
+pub const SLEEPS_IN_POLL: u64 = 4;
 
 /// `aioshim_watch_t`.
 #[repr(C)]
@@ -91,6 +100,21 @@ impl Host {
             );
             Ok(Self::new(copy.assume_init(), data, false))
         }
+    }
+
+    /// Whether calls on locks stay libc's on its fibers.
+    pub fn leaves_locks(&self) -> bool {
+        self.table.flags & PLAIN_LOCKS != 0
+    }
+
+    /// Whether, in the child of a fork, it runs no fiber but the one that forked.
+    pub fn forks(&self) -> bool {
+        self.table.flags & FORKS != 0
+    }
+
+    /// Whether its threads may sleep elsewhere than in aioshim_poll.
+    pub fn sleeps_elsewhere(&self) -> bool {
+        self.table.flags & SLEEPS_IN_POLL == 0
     }
 
     /// The running fiber, where that is to be had without a call.
@@ -211,8 +235,16 @@ unsafe fn attach(table: *const Table, data: *mut c_void, out: *mut *mut Thread) 
         return Err(Errno::NOTSUP);
     }
     main_fiber::give_way();
-    if !tls::attached().is_null() {
-        return Err(Errno::BUSY);
+    let before = tls::attached().cast_mut();
+    // SAFETY: null, or this thread's own, alive while attached.
+    match unsafe { before.as_ref() } {
+        None => {}
+        // In the child of a fork the host begins anew.
+        Some(thread) if thread.awaits_host() => {
+            // SAFETY: this thread's own handle, which the host does not use any more.
+            unsafe { aioshim_detach(before) };
+        }
+        Some(_) => return Err(Errno::BUSY),
     }
     let thread = attach_to(host)?;
     // SAFETY: not null; the caller vouches for the rest.

@@ -47,6 +47,7 @@ fn the_host() -> Host {
         name: None,
         cancelled: None,
         keeps_runtimes: 1,
+        flags: host::FORKS | host::SLEEPS_IN_POLL,
     };
     Host::new(table, (&raw const FIBER).cast_mut().cast(), true)
 }

@@ -364,6 +364,8 @@ impl Job {
             | Request::Run(_)
             | Request::Kernel(_)
             | Request::AwaitSignal { .. }
+            | Request::Futex { .. }
+            | Request::Futexes { .. }
             | Request::Wait { .. } => None,
         }
     }

@@ -4,7 +4,7 @@
 //! swaps the state; the thread says that it is about to sleep, or has slept, by a swap of the same word, and looks for
 //! messages only after that.
 
-use crate::critical::{self, Mutex};
+use crate::critical;
 use crate::engine::Token;
 use crate::host::Host;
 use crate::lot::{self, Land};
@@ -16,7 +16,7 @@ use std::ffi::{c_int, c_void};
 use std::os::fd::{BorrowedFd, IntoRawFd};
 use std::ptr::null_mut;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 
 /// What other threads tell this one.
 pub enum Message {
@@ -44,8 +44,9 @@ pub struct Remote {
     /// Fibers whose waits for locks are over, the last one first: a stack through their nodes, so that whoever ends one
     /// takes no memory.
     landed: AtomicPtr<Node>,
-    /// The host's wake verb and its argument; None once detached.
-    host_wake: Mutex<Option<HostWake>>,
+    host_wake: HostWake,
+    /// The host may sleep elsewhere than in `poll`.
+    sleeps_elsewhere: bool,
 }
 
 /// A fiber that waits in the [`lot`].
@@ -73,15 +74,44 @@ impl Land for Parked {
             }
             let remote = Arc::clone(&*parked.remote);
             remote.push_landed(node);
-            remote.wake();
+            remote.wake_wherever();
         }
     }
 }
 
-struct HostWake(unsafe extern "C" fn(*mut c_void), *mut c_void);
+/// The host's wake verb, which any thread may call until the detach. No lock: sem_post(3) in a signal handler comes here.
+struct HostWake {
+    wake: unsafe extern "C" fn(*mut c_void),
+    data: *mut c_void,
+    /// How many threads are calling it, and [`CLOSED`].
+    callers: AtomicUsize,
+}
 
-// SAFETY: `wake` is the verb that hosts must allow from any thread (aioshim.h).
+/// The thread is detached, or about to be.
+const CLOSED: usize = 1 << (usize::BITS - 1);
+
+// SAFETY: `wake` is the verb that hosts must allow from any thread (aioshim.h), with that argument.
 unsafe impl Send for HostWake {}
+// SAFETY: as for Send.
+unsafe impl Sync for HostWake {}
+
+impl HostWake {
+    fn call(&self) {
+        if self.callers.fetch_add(1, Ordering::AcqRel) & CLOSED == 0 {
+            // SAFETY: the thread is attached: `close` waits for this caller.
+            unsafe { (self.wake)(self.data) };
+        }
+        self.callers.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// Afterwards it is not called any more, nor running.
+    fn close(&self) {
+        self.callers.fetch_or(CLOSED, Ordering::AcqRel);
+        while self.callers.load(Ordering::Acquire) != CLOSED {
+            rustix::thread::sched_yield();
+        }
+    }
+}
 
 impl Remote {
     /// The remote part of a thread of `host`'s, and where the thread finds the fibers that others wake.
@@ -93,7 +123,11 @@ impl Remote {
             result => Some(result?),
         };
         let (inbox, messages) = crossbeam_channel::unbounded();
-        let host_wake = Mutex::new(Some(HostWake(host.table.wake, host.data)));
+        let host_wake = HostWake {
+            wake: host.table.wake,
+            data: host.data,
+            callers: AtomicUsize::new(0),
+        };
         Ok((
             Self {
                 wake_fd,
@@ -101,6 +135,7 @@ impl Remote {
                 inbox,
                 landed: AtomicPtr::new(null_mut()),
                 host_wake,
+                sleeps_elsewhere: host.sleeps_elsewhere(),
             },
             messages,
         ))
@@ -124,8 +159,21 @@ impl Remote {
 
     /// Ends the thread's sleep in `poll`, or lets its next one not happen.
     pub fn wake(&self) {
+        self.end_sleep_in_poll();
+    }
+
+    /// The same for a thread that may sleep elsewhere: then its host is told, too.
+    fn wake_wherever(&self) {
+        if !self.end_sleep_in_poll() && self.sleeps_elsewhere {
+            self.host_wake.call();
+        }
+    }
+
+    /// Whether the thread slept in `poll`.
+    fn end_sleep_in_poll(&self) -> bool {
         // The swap comes after whatever the woken thread is to see; `begin_sleep` and `end_sleep` pair with it.
-        if self.state.swap(NOTIFIED, Ordering::AcqRel) == ASLEEP {
+        let asleep = self.state.swap(NOTIFIED, Ordering::AcqRel) == ASLEEP;
+        if asleep {
             match self.wake_fd {
                 Some(wake_fd) => sys::write_all(wake_fd, &1u64.to_ne_bytes()),
                 None => {
@@ -133,6 +181,7 @@ impl Remote {
                 }
             }
         }
+        asleep
     }
 
     /// From another thread: makes `fiber`, parked on this one, runnable.
@@ -140,18 +189,15 @@ impl Remote {
         let _section = critical::enter();
         // Cannot fail: the receiver lives as long as a fiber of the thread is parked.
         let _ = self.inbox.send(Message::Unpark(fiber));
-        if let Some(HostWake(wake, data)) = &*self.host_wake.lock() {
-            // SAFETY: the thread is attached while the gate is open, and `wake` may be called from any thread.
-            unsafe { wake(*data) };
-        }
+        self.host_wake.call();
     }
 
     /// From a thread of the pool: the request of `token` is done.
     pub fn land(&self, token: Token, result: i32) {
         let _section = critical::enter();
-        // Cannot fail: the receiver lives as long as anything is in flight. The host sleeps nowhere but in `poll` then.
+        // Cannot fail: the receiver lives as long as anything is in flight.
         let _ = self.inbox.send(Message::Landed(token, result));
-        self.wake();
+        self.wake_wherever();
     }
 
     /// From any thread: the wait of `node`'s fiber is over. To be followed by a wake.
@@ -214,7 +260,7 @@ impl Remote {
 
     /// The host's wake verb is not called any more, nor running, when this returns.
     pub fn detach(&self) {
-        *self.host_wake.lock() = None;
+        self.host_wake.close();
     }
 
     /// Closes the eventfd; in the child of a fork, before the rest is leaked.

@@ -91,6 +91,10 @@ probes! {
     herd, [1, 3];
     lockerrors, [1, 3];
     locks, [1, 3];
+    sharedlocks, [1, 3];
+    idlelocks, [1];
+    // With more workers others run beside, not in between.
+    freelocks, [1];
     hog, [1];
     atomic, [1, 3];
     mixed, [1, 3];

@@ -54,3 +54,25 @@ fn runs_without_io_uring() {
         minihost(|run| run.preload(true).under(launcher));
     }
 }
+
+/// A scheduler with demands of its own, in one of its modes, on every engine.
+#[track_caller]
+fn demanding(mode: &str) {
+    for engine in ["uring", "aio", "threads", "sync"] {
+        let run = Run::new(program("host/demanding", Flavor::Plain))
+            .arg(mode)
+            .preload(true);
+        let outcome = run.env("AIOSHIM_ENGINE", engine).run().success();
+        assert_eq!(outcome.text(), "done\n", "{engine}: {}", outcome.report());
+    }
+}
+
+#[test]
+fn is_not_parked_in_a_lock_when_it_leaves_them_to_libc() {
+    demanding("locks");
+}
+
+#[test]
+fn runs_no_other_fiber_in_the_child_of_a_fork() {
+    demanding("fork");
+}

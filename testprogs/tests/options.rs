@@ -193,3 +193,35 @@ fn a_library_loaded_late_is_converted_too() {
     // 50 reads and one that finds the end, by 16 fibers.
     assert_eq!(stats.call("pread64").total(), 16 * 51, "{stats:?}");
 }
+
+#[test]
+fn locks_that_are_switched_off_stay_libcs() {
+    let run = |off: bool| {
+        let dir = Scratch::new();
+        let stats = dir.join("stats");
+        let run = Run::new(program("probe/freelocks", Flavor::Plain)).dir(dir.path());
+        let run = run
+            .preload(true)
+            .env("AIOSHIM_STATS", "json")
+            .env("AIOSHIM_OUT", &stats);
+        let run = if off { run.env("AIOSHIM_LOCKS", "off") } else { run };
+        let output = run.output();
+        (output, Stats::read(&stats).expect("statistics"))
+    };
+    let ((on_output, on), (off_output, off)) = (run(false), run(true));
+    assert_eq!(on_output, off_output);
+    for name in [
+        "pthread_mutex_lock",
+        "pthread_rwlock_wrlock",
+        "sem_timedwait",
+        "mtx_lock",
+        "pthread_spin_lock",
+    ] {
+        assert!(on.call(name).inline > 0, "{name}: {on:?}");
+        let call = off.call(name);
+        assert!(
+            call.total() > 0 && call.through.get("locks off") == Some(&call.total()),
+            "{name}: {call:?}"
+        );
+    }
+}

@@ -235,6 +235,9 @@ pub fn ftrylockfile(call: &Call<'_>, stream: *mut FILE) -> Outcome {
     };
     if result == 0 {
         call.thread.files().hold(call.fiber, file);
+    } else {
+        // A fiber that tries in vain may wait for one of the same thread.
+        call.give_way();
     }
     Outcome::Done(Ok(result as isize))
 }

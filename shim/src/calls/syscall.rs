@@ -40,8 +40,11 @@ pub fn dispatch(
     e: c_long,
     f: c_long,
 ) -> Outcome {
-    if number == libc::SYS_futex {
+    if number == libc::SYS_futex && call.thread.converts_locks() {
         return futex::futex(call, [a, b, c, d, e, f]);
+    }
+    if number == libc::SYS_futex_waitv && call.thread.converts_locks() {
+        return futex::waitv(call, [a, b, c, d, e, f]);
     }
     if !is_converted(number) {
         return Outcome::Through(Why::Quick);

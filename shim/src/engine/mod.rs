@@ -78,6 +78,11 @@ pub trait Engine {
         false
     }
 
+    /// Whether it waits for futexes.
+    fn has_futexes(&mut self) -> bool {
+        false
+    }
+
     /// Queues a request; false if it is not one that this engine does asynchronously.
     fn queue(&mut self, request: &Request, token: Token) -> bool;
 

@@ -24,8 +24,10 @@ pub fn perform(request: &Request) -> i32 {
             unsafe { code(data) };
             Ok(0)
         }
-        // Never the pool's (Thread::fly).
-        Request::Wait { .. } | Request::AwaitSignal { .. } => Err(Errno::CANCELED),
+        // Never the pool's (Thread::fly, Engine::has_futexes).
+        Request::Futex { .. } | Request::Futexes { .. } | Request::Wait { .. } | Request::AwaitSignal { .. } => {
+            Err(Errno::CANCELED)
+        }
     };
     result.unwrap_or_else(|error| -error.0)
 }

@@ -46,6 +46,19 @@ pub enum Request {
     Run(Run),
     /// Any system call that the kernel may be interrupted in, on a thread of the pool.
     Kernel(KernelCall),
+    /// futex(2)'s wait, by an engine that has them ([`super::Engine::has_futexes`]): in the kernel's queue before anybody
+    /// else runs. `flags` are those of futex2(2).
+    Futex {
+        address: usize,
+        value: u32,
+        mask: u32,
+        flags: u32,
+    },
+    /// futex_waitv(2) of the `n` futexes at an address, likewise.
+    Futexes {
+        futexes: usize,
+        n: u32,
+    },
     /// No operation: until the deadline, or until somebody lands the token. `claim` decides between the two where other
     /// threads may land it: whoever sets it first ends the wait. Null where nobody else does.
     Wait {
@@ -101,7 +114,12 @@ impl Request {
             | Self::Fsync { fd, .. }
             | Self::AwaitSignal { fd }
             | Self::Close { fd } => Some(fd),
-            Self::Open { .. } | Self::Run(_) | Self::Kernel(_) | Self::Wait { .. } => None,
+            Self::Open { .. }
+            | Self::Run(_)
+            | Self::Kernel(_)
+            | Self::Futex { .. }
+            | Self::Futexes { .. }
+            | Self::Wait { .. } => None,
         }
     }
 
@@ -115,6 +133,8 @@ impl Request {
             | Self::AwaitSignal { .. }
             | Self::Open { .. }
             | Self::Kernel(_)
+            | Self::Futex { .. }
+            | Self::Futexes { .. }
             | Self::Wait { .. } => true,
         }
     }
@@ -131,6 +151,8 @@ impl Request {
             | Self::Poll { .. }
             | Self::AwaitSignal { .. }
             | Self::Kernel(_)
+            | Self::Futex { .. }
+            | Self::Futexes { .. }
             | Self::Wait { .. } => Lane::Peers,
         }
     }

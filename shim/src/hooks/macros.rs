@@ -56,7 +56,7 @@ macro_rules! at_once {
     ($here:ident, ($($arg:ident),*), $first:path) => {
         // SAFETY: this thread's attached Thread, which stays so while one of its hooks runs.
         let thread = unsafe { &*$here };
-        if !thread.is_watched()
+        if thread.answers_at_once()
             && let Some(result) = $first(thread, $($arg),*)
         {
             return result;
@@ -64,14 +64,55 @@ macro_rules! at_once {
     };
 }
 
-/// Begins a call.
+/// Begins a call. One on a lock is not charged for: while the lock is free nobody else runs.
 macro_rules! begun {
-    ($thread:ident, $row:expr, $record:expr) => {
-        Call::begin($thread, $row, $record)
+    ($thread:ident, $row:expr, $record:expr $(, $first:path)?) => {
+        if IS_LOCK && !$thread.converts_locks() {
+            $thread.stats().of($row).through[Why::LocksOff as usize].add(1);
+            None
+        } else if IS_LOCK || IS_LOCK_OF_STREAM || is_free!($($first)?) {
+            Call::begin_free($thread, $row, $record)
+        } else {
+            Call::begin($thread, $row, $record)
+        }
     };
-    ($thread:ident, $row:expr, $record:expr, $first:path) => {
-        Call::begin_free($thread, $row, $record)
+}
+
+/// Whether a row that has such a function chooses itself when it lets others run.
+macro_rules! is_free {
+    () => {
+        false
     };
+    ($first:path) => {
+        true
+    };
+}
+
+/// Whether the function of a row, by its path, is a lock's: [`crate::calls::locks`], but for what waits for a thread
+/// or yields.
+pub(super) const fn is_lock(path: &str) -> bool {
+    contains(path, "locks") && !contains(path, "join") && !contains(path, "yield")
+}
+
+/// Whether it is one of flockfile(3) and its kin.
+pub(super) const fn is_lock_of_stream(path: &str) -> bool {
+    contains(path, "lockfile")
+}
+
+const fn contains(text: &str, word: &str) -> bool {
+    let (text, word) = (text.as_bytes(), word.as_bytes());
+    let mut at = 0;
+    while at + word.len() <= text.len() {
+        let mut same = 0;
+        while same < word.len() && text[at + same] == word[same] {
+            same += 1;
+        }
+        if same == word.len() {
+            return true;
+        }
+        at += 1;
+    }
+    false
 }
 
 /// libc's function by its name.
@@ -224,6 +265,11 @@ macro_rules! hooks {
 
                 #[allow(dead_code)]
                 const ROW: usize = Row::$name as usize;
+                /// The host, or the user, may leave the call to libc.
+                #[allow(dead_code)]
+                const IS_LOCK: bool = is_lock(stringify!($($function)::+));
+                #[allow(dead_code)]
+                const IS_LOCK_OF_STREAM: bool = is_lock_of_stream(stringify!($($function)::+));
 
                 redhook::hook! {
                     unsafe fn $name($($arg: $ty),*) -> $ret => hook {

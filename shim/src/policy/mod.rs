@@ -234,15 +234,18 @@ pub enum Why {
     NoEngine,
     /// Arguments or a kind of file the engine would not treat as the plain call does.
     Unusual,
+    /// It is a lock's, and the host or the user leaves locks to libc.
+    LocksOff,
 }
 
 impl Why {
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Alone,
         Self::Nonblocking,
         Self::Quick,
         Self::NoEngine,
         Self::Unusual,
+        Self::LocksOff,
     ];
 
     pub fn name(self) -> &'static str {
@@ -252,6 +255,7 @@ impl Why {
             Self::Quick => "quick",
             Self::NoEngine => "no engine",
             Self::Unusual => "unusual",
+            Self::LocksOff => "locks off",
         }
     }
 }

@@ -34,6 +34,9 @@ impl Thread {
             {
                 self.keep_device_busy(transfer.direct);
             }
+            if matches!(request, Request::Futex { .. } | Request::Futexes { .. }) {
+                self.submit_queued();
+            }
         } else if !self.carry_otherwise(request, token, flight) {
             return;
         }

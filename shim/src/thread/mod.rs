@@ -95,6 +95,8 @@ pub struct Thread {
     pub known_files: KnownFiles,
     /// Duplicates of descriptors that parked fibers wait on.
     kept: RefCell<HashSet<c_int>>,
+    /// In the child of a fork, until its host attaches it anew: calls pass through, for the host may run other fibers.
+    awaits_host: Cell<bool>,
     /// In the child of a fork that could not be given a fresh start: nothing is left to wait with.
     defunct: Cell<bool>,
     signals: Signals,
@@ -106,6 +108,10 @@ pub struct Thread {
     stall: Option<Watched>,
     /// Its calls are timed or traced.
     watched: bool,
+    /// Its fibers' calls on locks are converted.
+    locks: bool,
+    /// A hook may answer at once: neither is its call recorded, nor left to libc as a lock's.
+    at_once: bool,
     inbox: Receiver<Message>,
     remote: Arc<Remote>,
 }
@@ -115,6 +121,8 @@ impl Thread {
         let (remote, inbox) = Remote::new(&host)?;
         let stats = Stats::register(start::conf().stats != crate::conf::StatsFormat::Off);
         let trace = Trace::register();
+        let watched = stats.timed() || trace.is_some();
+        let locks = start::conf().locks && !host.leaves_locks();
         Ok(Self {
             host,
             engine: UnsafeCell::new(EngineSlot::Unmade),
@@ -134,11 +142,14 @@ impl Thread {
             opens: Cell::new(Opens::NOTHING),
             known_files: KnownFiles::new(),
             kept: RefCell::new(HashSet::new()),
+            awaits_host: Cell::new(false),
             defunct: Cell::new(false),
             signals: Signals::new(),
             runtimes: Runtimes::of_thread(),
             records: Records::default(),
-            watched: stats.timed() || trace.is_some(),
+            watched,
+            locks,
+            at_once: locks && !watched,
             stats,
             trace,
             escapes: Watch::begin(),
@@ -182,6 +193,18 @@ impl Thread {
     #[inline(always)]
     pub fn is_watched(&self) -> bool {
         self.watched
+    }
+
+    /// Whether its fibers' calls on locks are converted.
+    #[inline(always)]
+    pub fn converts_locks(&self) -> bool {
+        self.locks
+    }
+
+    /// Whether a hook may answer without a call.
+    #[inline(always)]
+    pub fn answers_at_once(&self) -> bool {
+        self.at_once
     }
 
     /// What counts system calls that no hook sees, if anything does.
@@ -387,6 +410,17 @@ impl Thread {
         *self.engine.get_mut() = EngineSlot::Unmade;
         // Others may still hold the Remote and write to its eventfd: only the last one closes it.
         true
+    }
+
+    /// Whether it is one of the child of a fork that its host may attach anew.
+    pub fn awaits_host(&self) -> bool {
+        self.awaits_host.get()
+    }
+
+    /// In the child of a fork whose host may run other fibers there: leaves all calls to libc until it attaches anew.
+    pub fn await_host(&self) {
+        self.awaits_host.set(true);
+        self.pass_through();
     }
 
     /// In the child of a fork, where it could not be replaced by a new one: its polls return at once.

@@ -59,7 +59,8 @@ static void wake(void *data) {
     shim_wake(((struct host *)data)->shim);
 }
 
-static const aioshim_host_t table = { sizeof table, running, park, unpark, runnable, wake, NULL, NULL, NULL, NULL, 0 };
+static const aioshim_host_t table = { sizeof table, running, park, unpark, runnable, wake, NULL, NULL, NULL, NULL, 0,
+                                      AIOSHIM_HOST_FORKS | AIOSHIM_HOST_SLEEPS_IN_POLL };
 
 /* What the fibers do: plain blocking reads. */
 

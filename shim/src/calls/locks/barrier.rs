@@ -3,10 +3,12 @@
 //! All who enter are numbered; a round is complete, and its number published, when as many as it takes have entered. So
 //! a fiber enters as libc does, and parks instead of waiting on the futex of the published number.
 
+use super::kernel::Futex;
 use super::{LOT, Patience, Wait, released};
 use crate::call::Call;
 use crate::calls::Outcome;
 use crate::deadlines::NEVER;
+use crate::errno::Errno;
 use crate::lot::{ANY, Which};
 use crate::policy::Why;
 use crate::sys;
@@ -51,6 +53,14 @@ impl Barrier {
     fn wait(&self, call: &Call<'_>, word: &AtomicU32, value: u32) {
         let mut patience = Patience::new();
         while word.load(Acquire) == value {
+            if self.shared != 0
+                && let Some(woken) = Futex::of(word, value, true).wait(call, NEVER)
+            {
+                if woken == Err(Errno::RESTART) {
+                    call.interrupted();
+                }
+                continue;
+            }
             let wait = Wait {
                 key: std::ptr::from_ref(self).addr(),
                 mark: ANY,

@@ -3,7 +3,7 @@
 //! It queues up before it releases the mutex, so that no signal from then on is lost. A signal wakes a fiber if there is
 //! one, else a thread; a broadcast wakes both.
 
-use super::{LOT, Patience, Wait, Woken, code, is_supported, is_valid, mutex};
+use super::{LOT, Patience, Wait, Woken, code, is_supported, is_valid, mutex, stand_in};
 use crate::call::Call;
 use crate::calls::Outcome;
 use crate::deadlines::{Deadline, NEVER};
@@ -54,8 +54,11 @@ fn wait_until(
     m: *mut pthread_mutex_t,
     deadline: Deadline,
 ) -> Result<(), Errno> {
-    // Another process's signals are not seen: its waiters look for themselves, now and then.
     let shared = flags(c) & SHARED != 0;
+    if shared && let Some(result) = stand_in::wait(call, c, m, deadline) {
+        return result;
+    }
+    // Another process's signals are not seen: its waiters look for themselves, now and then.
     let wait = Wait {
         key: c.addr(),
         mark: ANY,

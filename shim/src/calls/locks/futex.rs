@@ -1,16 +1,21 @@
-//! futex(2), as programs and other languages' runtimes call it through syscall(2): a fiber waits in the lot, who wakes looks there first.
+//! futex(2) and its kin, as programs and other languages' runtimes call them through syscall(2).
 //!
-//! A wait on a futex that other processes may share ends early now and then, as the manual allows: their wakes are not seen.
+//! Where the engine waits for futexes the fiber is in the kernel's own queue, as a thread would be: whoever wakes counts it,
+//! requeues it, and need not be seen by a hook. Elsewhere a thread of the pool stands in for it in the queue of a futex that
+//! processes share; for a private one it waits in the lot, and who wakes looks there first.
 
+use super::kernel::{self, Futex};
 use super::{LOT, Patience, Wait, Woken, is_valid};
 use crate::allocator;
 use crate::call::Call;
 use crate::calls::{Outcome, poll};
 use crate::deadlines::{Deadline, NEVER};
+use crate::engine::{KernelCall, Names, Request};
 use crate::errno::Errno;
 use crate::lot::{ANY, Which};
 use crate::policy::Why;
-use crate::sys;
+use crate::signal::Handled;
+use crate::sys::{self, Sysno};
 use libc::timespec;
 use std::ffi::{c_int, c_long};
 use std::sync::atomic::{Ordering::SeqCst, fence};
@@ -24,35 +29,110 @@ const COMMAND: c_int = !(libc::FUTEX_PRIVATE_FLAG | libc::FUTEX_CLOCK_REALTIME);
 pub fn futex(call: &Call<'_>, arguments: Arguments) -> Outcome {
     let [address, operation, value, time, _, mask] = arguments;
     let operation = operation as c_int;
-    let (limit, mark) = match operation & COMMAND {
-        libc::FUTEX_WAIT => (relative(time), ANY),
-        libc::FUTEX_WAIT_BITSET => (absolute(operation, time), mask as u32),
+    let clock = if operation & libc::FUTEX_CLOCK_REALTIME != 0 {
+        libc::CLOCK_REALTIME
+    } else {
+        libc::CLOCK_MONOTONIC
+    };
+    let (limit, mask) = match operation & COMMAND {
+        libc::FUTEX_WAIT => (relative(time), kernel::ALL),
+        libc::FUTEX_WAIT_BITSET => (absolute(clock, time), mask as u32),
         _ => return Outcome::Through(Why::Quick),
     };
     // What is wrong with them is the kernel's to say.
     let Some(limit) = limit else {
         return Outcome::Through(Why::Unusual);
     };
-    if mark == 0 || allocator::is_calling() {
+    if mask == 0 || allocator::is_calling() {
         return Outcome::Through(Why::Unusual);
     }
-    Outcome::Done(wait(call, address as usize, operation, value as u32, limit, mark).map(|()| 0))
+    let futex = Futex {
+        address: address as usize,
+        value: value as u32,
+        mask,
+        is_shared: operation & libc::FUTEX_PRIVATE_FLAG == 0,
+    };
+    match wait(call, futex, limit) {
+        Some(result) => Outcome::Done(result.map(|()| 0)),
+        None => Outcome::Through(Why::NoEngine),
+    }
 }
 
-fn wait(call: &Call<'_>, key: usize, operation: c_int, value: u32, deadline: Deadline, mark: u32) -> Result<(), Errno> {
-    let shared = operation & libc::FUTEX_PRIVATE_FLAG == 0;
+/// futex_waitv(2).
+pub fn waitv(call: &Call<'_>, arguments: Arguments) -> Outcome {
+    let [futexes, n, flags, time, clock, _] = arguments;
+    let clock = clock as c_int;
+    let is_usual =
+        flags == 0 && (1..=128).contains(&n) && matches!(clock, libc::CLOCK_REALTIME | libc::CLOCK_MONOTONIC);
+    let Some(limit) = absolute(clock, time).filter(|_| is_usual) else {
+        return Outcome::Through(Why::Unusual);
+    };
+    if allocator::is_calling() {
+        return Outcome::Through(Why::Unusual);
+    }
+    loop {
+        let woken = kernel::wait_for_any(call, futexes as usize, n as u32, limit).or_else(|| on_pool(call, arguments));
+        match woken {
+            None => return Outcome::Through(Why::NoEngine),
+            Some(Err(Errno::TIME)) => return Outcome::Done(Err(Errno::TIMEDOUT)),
+            Some(Err(Errno::RESTART)) => {
+                if ends(call.interrupted(), limit) {
+                    return Outcome::Done(Err(Errno::INTR));
+                }
+            }
+            Some(woken) => return Outcome::Done(woken.map(|which| which as isize)),
+        }
+    }
+}
+
+/// futex_waitv(2) by a thread of the pool. None if there is none.
+fn on_pool(call: &Call<'_>, arguments: Arguments) -> Option<Result<u32, Errno>> {
+    if !call.has_engine() {
+        return None;
+    }
+    let request = KernelCall {
+        number: Sysno::futex_waitv,
+        arguments: arguments.map(|argument| argument as usize),
+        names: Names::Nothing,
+    };
+    kernel::result(call.perform(&Request::Kernel(request)))
+}
+
+/// Whether a wait ends with EINTR: the kernel restarts one with a time limit for no handler.
+fn ends(handled: Handled, deadline: Deadline) -> bool {
+    handled == Handled::End || (handled == Handled::Restart && deadline != NEVER)
+}
+
+/// None where another process's wake would not be heard.
+fn wait(call: &Call<'_>, futex: Futex, deadline: Deadline) -> Option<Result<(), Errno>> {
+    loop {
+        match futex.wait(call, deadline) {
+            None => return (!futex.is_shared).then(|| wait_in_lot(call, futex, deadline)),
+            Some(Err(Errno::TIME)) => return Some(Err(Errno::TIMEDOUT)),
+            Some(Err(Errno::RESTART)) => {
+                if ends(call.interrupted(), deadline) {
+                    return Some(Err(Errno::INTR));
+                }
+            }
+            Some(result) => return Some(result),
+        }
+    }
+}
+
+/// Where nobody waits in the kernel for the fiber. Wakes by bare system calls are not seen: it looks for itself whether the
+/// value has changed.
+fn wait_in_lot(call: &Call<'_>, futex: Futex, deadline: Deadline) -> Result<(), Errno> {
     let mut patience = Patience::new();
     loop {
         let mut refused = None;
-        let long = patience.is_spent();
         let wait = Wait {
-            key,
-            mark,
+            key: futex.address,
+            mark: futex.mask,
             again: false,
             deadline: patience.next(deadline),
         };
         let woken = wait.park(call, || {
-            refused = compare(key, operation, value).err();
+            refused = compare(futex).err();
             refused.is_some()
         });
         match (woken, refused) {
@@ -60,23 +140,22 @@ fn wait(call: &Call<'_>, key: usize, operation: c_int, value: u32, deadline: Dea
             (Woken::Landed | Woken::Ready, _) => return Ok(()),
             (Woken::Interrupted, _) => return Err(Errno::INTR),
             (Woken::Timeout, _) if deadline != NEVER && sys::now() >= deadline => return Err(Errno::TIMEDOUT),
-            (Woken::Timeout, _) if shared && long => return Ok(()),
-            // A wake by a bare system call is not seen, what it is about is: its value has changed.
-            (Woken::Timeout, _) if compare(key, operation, value).is_err() => return Ok(()),
+            (Woken::Timeout, _) if compare(futex).is_err() => return Ok(()),
             (Woken::Timeout, _) => {}
         }
     }
 }
 
 /// Whether the futex has the value that it is to have, as the kernel sees it: EAGAIN if not, and EFAULT.
-fn compare(key: usize, operation: c_int, value: u32) -> Result<(), Errno> {
-    let private = operation & libc::FUTEX_PRIVATE_FLAG;
+fn compare(futex: Futex) -> Result<(), Errno> {
+    let private = if futex.is_shared { 0 } else { libc::FUTEX_PRIVATE_FLAG };
     let operation = (libc::FUTEX_CMP_REQUEUE | private) as usize;
+    let arguments = [futex.address, operation, 0, 0, futex.address, futex.value as usize];
     // SAFETY: none is woken, none requeued: the kernel compares, no more.
-    unsafe { sys::call(sys::Sysno::futex, [key, operation, 0, 0, key, value as usize]) }.map(drop)
+    unsafe { sys::call(Sysno::futex, arguments) }.map(drop)
 }
 
-/// A time limit; None if it is not a valid one.
+/// A time limit; None if it is not a valid one, or not readable.
 fn limit(time: c_long, deadline: impl FnOnce(&timespec) -> Deadline) -> Option<Deadline> {
     let time = std::ptr::with_exposed_provenance::<timespec>(time as usize);
     match poll::time_of_c(time).ok()? {
@@ -93,12 +172,7 @@ fn relative(time: c_long) -> Option<Deadline> {
     })
 }
 
-fn absolute(operation: c_int, time: c_long) -> Option<Deadline> {
-    let clock = if operation & libc::FUTEX_CLOCK_REALTIME != 0 {
-        libc::CLOCK_REALTIME
-    } else {
-        libc::CLOCK_MONOTONIC
-    };
+fn absolute(clock: c_int, time: c_long) -> Option<Deadline> {
     limit(time, |time| super::deadline(clock, time))
 }
 

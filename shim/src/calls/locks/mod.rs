@@ -12,12 +12,14 @@ pub mod c11;
 pub mod cond;
 pub mod futex;
 pub mod join;
+mod kernel;
 pub mod mutex;
 pub mod once;
 pub mod rwlock;
 pub mod sem;
 mod special;
 pub mod spin;
+mod stand_in;
 
 use super::Outcome;
 use crate::call::Call;
@@ -76,8 +78,19 @@ pub struct Wait {
 }
 
 impl Wait {
-    /// Queues up, and parks unless `ready` says that there is nothing to wait for any more.
-    pub fn park(&self, call: &Call<'_>, mut ready: impl FnMut() -> bool) -> Woken {
+    /// Queues up, and parks unless `ready` says that there is nothing to wait for any more. Runs the handlers that wait.
+    pub fn park(&self, call: &Call<'_>, ready: impl FnMut() -> bool) -> Woken {
+        match self.park_first(call, ready) {
+            Some(woken) => woken,
+            None if call.interrupted() == Handled::End => Woken::Interrupted,
+            // Handlers ran, and whoever waits looks again.
+            None => Woken::Landed,
+        }
+    }
+
+    /// The same for one who has to undo something before handlers run, which may not return: None when they wait
+    /// ([`Call::interrupted`]).
+    pub fn park_first(&self, call: &Call<'_>, mut ready: impl FnMut() -> bool) -> Option<Woken> {
         call.timed(|row| {
             let thread = call.thread;
             let node = Node::new(
@@ -103,7 +116,7 @@ impl Wait {
             let is_ready = ready();
             if is_ready && LOT.get().withdraw(&node) {
                 thread.forgo(token);
-                return Woken::Ready;
+                return Some(Woken::Ready);
             }
             thread.await_landing();
             // SAFETY: on this stack.
@@ -112,14 +125,12 @@ impl Wait {
                 // Its claim was not a waker's, so it is in the lot.
                 LOT.get().withdraw(&node);
             }
-            match Errno::of(result) {
+            Some(match Errno::of(result) {
                 _ if is_ready => Woken::Ready,
                 Errno(0) => Woken::Landed,
-                Errno::RESTART if call.interrupted() == Handled::End => Woken::Interrupted,
-                // Handlers ran, and whoever waits looks again.
-                Errno::RESTART => Woken::Landed,
+                Errno::RESTART => return None,
                 _ => Woken::Timeout,
-            }
+            })
         })
     }
 }
@@ -181,11 +192,6 @@ impl Patience {
     /// The deadline of a wait of full length.
     pub fn longest(deadline: Deadline) -> Deadline {
         deadline.min(sys::now() + Self::MOST)
-    }
-
-    /// It has grown to its full length.
-    pub fn is_spent(&self) -> bool {
-        self.0 == Self::MOST
     }
 }
 

@@ -6,6 +6,7 @@
 //!
 //! Robust, priority-inheriting and -protecting ones belong to a thread in the kernel: [`super::special`].
 
+use super::kernel::Futex;
 use super::special;
 use super::{Patience, Wait, code, deadline, is_supported, is_valid, plainly, released};
 use crate::allocator;
@@ -39,13 +40,20 @@ pub struct Mutex {
 
 const _: () = assert!(size_of::<Mutex>() == size_of::<pthread_mutex_t>());
 
-/// The owner of what a fiber holds: no thread has so high a number.
+/// The owner of what a fiber holds: no thread has so high a number. With the number of its process where others may use
+/// the mutex, for they have fibers at the same addresses.
 const A_FIBER: u32 = 1 << 30;
+/// Bits of a process's number.
+const PROCESS_BITS: u32 = 22;
+
+/// The word of one that is locked, and that threads or the kernel's waiters wait on.
+const CONTENDED: u32 = 2;
 
 /// What of the kind decides how a mutex is locked, and the bits of it.
 const KIND: u32 = 0x7f;
 const TYPE: u32 = 3;
 const SPECIAL: u32 = 0x70;
+const ROBUST: u32 = 0x10;
 const INHERITS: u32 = 0x20;
 const SHARED: u32 = 0x80;
 
@@ -74,6 +82,11 @@ fn single_threaded() -> bool {
     let variable = SINGLE_THREADED.load(Relaxed);
     // SAFETY: null until bound, then a byte that stays.
     !variable.is_null() && unsafe { &*variable }.load(Relaxed) != 0
+}
+
+#[cold]
+fn process_id() -> u32 {
+    rustix::process::getpid().as_raw_nonzero().get() as u32 & ((1 << PROCESS_BITS) - 1)
 }
 
 /// The program's mutex.
@@ -111,6 +124,32 @@ impl Mutex {
         self.owner.load(Relaxed) as c_int == thread
     }
 
+    /// The word of a robust one, for a wait of the kernel's: it is locked, and its unlocking, or its owner's death, will be
+    /// told. None if it is free, or its owner died.
+    pub fn announce_waiter(&self) -> Option<Futex> {
+        let mut word = self.word.load(Relaxed);
+        loop {
+            if word == 0 || word & libc::FUTEX_OWNER_DIED != 0 {
+                return None;
+            }
+            let waited_on = word | libc::FUTEX_WAITERS;
+            match self.word.compare_exchange_weak(word, waited_on, Acquire, Relaxed) {
+                // The kernel tells of the death of an owner as if processes shared all robust ones.
+                Ok(_) => return Some(Futex::of(&self.word, waited_on, true)),
+                Err(now) => word = now,
+            }
+        }
+    }
+
+    /// The caller, who has it, had to wait for it: others may wait still, and the word does not say so any more.
+    pub fn expect_waiters(&self) {
+        self.word.fetch_or(libc::FUTEX_WAITERS, Relaxed);
+    }
+
+    pub fn is_robust(&self) -> bool {
+        self.kind.load(Relaxed) & SPECIAL == ROBUST
+    }
+
     /// Its owner died, and whoever came next gave it up.
     pub fn is_not_recoverable(&self) -> bool {
         self.owner.load(Relaxed) == i32::MAX as u32 - 1
@@ -122,7 +161,7 @@ impl Mutex {
 
     #[inline(always)]
     fn try_word(&self) -> bool {
-        if single_threaded() {
+        if single_threaded() && !self.is_shared() {
             let free = self.word.load(Relaxed) == 0;
             if free {
                 self.word.store(1, Relaxed);
@@ -142,12 +181,26 @@ impl Mutex {
 
     #[inline(always)]
     fn is_fibers(&self) -> bool {
-        self.owner.load(Relaxed) == A_FIBER
+        self.owner.load(Relaxed) >> PROCESS_BITS == A_FIBER >> PROCESS_BITS
     }
 
     fn is_owned_by_fiber(&self, fiber: *mut c_void) -> bool {
         // Which fiber is written before that it is one: else one that had it last could read its own name.
-        self.owner.load(Acquire) == A_FIBER && self.fiber.load(Relaxed) == fiber
+        self.owner.load(Acquire) == self.owner_here() && self.fiber.load(Relaxed) == fiber
+    }
+
+    fn is_shared(&self) -> bool {
+        self.kind.load(Relaxed) & SHARED != 0
+    }
+
+    /// What the owner is while a fiber of this process holds it.
+    #[inline(always)]
+    fn owner_here(&self) -> u32 {
+        if self.is_shared() && self.counts_owners() {
+            A_FIBER | process_id()
+        } else {
+            A_FIBER
+        }
     }
 
     /// Gives up what a fiber holds.
@@ -155,8 +208,8 @@ impl Mutex {
     fn release(&self) {
         self.owner.store(0, Relaxed);
         self.users.store(self.users.load(Relaxed).wrapping_sub(1), Relaxed);
-        let shared = self.kind.load(Relaxed) & SHARED != 0;
-        let before = if single_threaded() {
+        let shared = self.is_shared();
+        let before = if single_threaded() && !shared {
             let before = self.word.load(Relaxed);
             self.word.store(0, Relaxed);
             before
@@ -191,6 +244,9 @@ impl Mutex {
     fn own_anew(&self, fiber: *mut c_void) {
         self.fiber.store(fiber, Relaxed);
         self.own();
+        if self.is_shared() {
+            self.owner.store(self.owner_here(), Release);
+        }
         if self.kind() == RECURSIVE {
             self.count.store(1, Relaxed);
         }
@@ -202,12 +258,30 @@ impl Mutex {
             return Ok(());
         }
         let deadline = until()?;
-        let shared = self.kind.load(Relaxed) & SHARED != 0;
+        let shared = self.is_shared();
         let mut patience = Patience::new();
         let mut again = false;
+        // A wake-up of the kernel's was for one of those that wait there: the word must say that there may be others.
+        let mut was_in_kernel = false;
         loop {
-            // A plain thread may release it inside pthread_cond_wait, another process anyhow: nobody sees that.
+            // A plain thread may release it inside pthread_cond_wait, another process anyhow: only the kernel sees that.
             let sees_release = self.is_fibers() && !shared;
+            let futex = Futex::of(&self.word, CONTENDED, shared);
+            if !sees_release && (shared || futex.waits_in_ring(call)) {
+                if self.word.swap(CONTENDED, Acquire) == 0 {
+                    return Ok(());
+                }
+                was_in_kernel = true;
+                match futex.wait(call, deadline) {
+                    Some(Err(Errno::TIME)) => return Err(Errno::TIMEDOUT),
+                    Some(Err(Errno::RESTART)) => {
+                        call.interrupted();
+                        continue;
+                    }
+                    Some(_) => continue,
+                    None => {}
+                }
+            }
             let wait = Wait {
                 key: std::ptr::from_ref(self).addr(),
                 mark: ANY,
@@ -218,7 +292,14 @@ impl Mutex {
                     patience.next(deadline)
                 },
             };
-            if wait.park(call, || self.try_word()) == super::Woken::Ready || self.try_word() {
+            let attempt = || {
+                if was_in_kernel {
+                    self.word.swap(CONTENDED, Acquire) == 0
+                } else {
+                    self.try_word()
+                }
+            };
+            if wait.park(call, attempt) == super::Woken::Ready || attempt() {
                 return Ok(());
             }
             if deadline != NEVER && sys::now() >= deadline {
@@ -235,16 +316,13 @@ impl Mutex {
 #[inline(always)]
 pub fn lock_at_once(thread: &Thread, m: *mut pthread_mutex_t) -> Option<c_int> {
     let mutex = of(m);
-    if !thread.afford() {
-        return None;
-    }
     match mutex.kind() {
         // It does not matter who has it.
         NORMAL if mutex.try_word() => {
             mutex.own();
             Some(0)
         }
-        RECURSIVE => lock_recursive_at_once(thread, mutex),
+        RECURSIVE if !mutex.is_shared() => lock_recursive_at_once(thread, mutex),
         _ => None,
     }
 }
@@ -294,7 +372,6 @@ pub fn clocklock(call: &Call<'_>, m: *mut pthread_mutex_t, clock: clockid_t, tim
 }
 
 fn lock_until(call: &Call<'_>, m: *mut pthread_mutex_t, until: impl Fn() -> Result<Deadline, Errno>) -> Outcome {
-    call.give_way();
     code(take(call, m, until))
 }
 
@@ -331,9 +408,9 @@ fn wake_thread(word: &AtomicU32, shared: bool) {
 
 /// Waits as a plain thread does.
 fn block(mutex: &Mutex) {
-    let shared = mutex.kind.load(Relaxed) & SHARED != 0;
-    while mutex.word.swap(2, Acquire) != 0 {
-        sys::futex_wait(&mutex.word, 2, shared, None);
+    let shared = mutex.is_shared();
+    while mutex.word.swap(CONTENDED, Acquire) != 0 {
+        sys::futex_wait(&mutex.word, CONTENDED, shared, None);
     }
 }
 

@@ -5,10 +5,12 @@
 //! that its runner was lost in a fork. So libc is never entered by a fiber that would have to wait in it. An exception that leaves the
 //! routine leaves libc's function and the hook as it does without us; then nobody looks into the lot, so those who wait look by themselves.
 
+use super::kernel::Futex;
 use super::{Patience, Wait, plainly, released};
 use crate::call::Call;
 use crate::calls::Outcome;
 use crate::deadlines::NEVER;
+use crate::errno::Errno;
 use crate::lot::{ANY, Which};
 use crate::policy::Why;
 use crate::sys;
@@ -149,7 +151,15 @@ pub fn once(call: &Call<'_>, control: *mut c_int, _: Routine) -> Outcome {
                 deadline: patience.next(NEVER),
             };
             let callable = Callable::save();
-            wait.park(call, || word.load(Acquire) != now);
+            // libc wakes all that wait there when it is done, or given up.
+            // SAFETY: of the same size, and alive during the call.
+            let futex = Futex::of(unsafe { AtomicU32::from_ptr(control.cast()) }, now as u32, false);
+            let waits_in_ring = futex.waits_in_ring(call);
+            if waits_in_ring && futex.wait(call, NEVER) == Some(Err(Errno::RESTART)) {
+                call.interrupted();
+            } else if !waits_in_ring {
+                wait.park(call, || word.load(Acquire) != now);
+            }
             callable.restore();
         } else if word.compare_exchange(now, running | CLAIM, AcqRel, Relaxed).is_ok() {
             return Outcome::Through(Why::Quick);

@@ -2,9 +2,10 @@
 //!
 //! A fiber that waits to write is not known to libc: a lock that prefers writers does not prefer it.
 
+use super::kernel::of_nanos;
 use super::{Patience, Wait, Woken, code, deadline, is_supported, is_valid, plainly, released, thread_id};
 use crate::call::Call;
-use crate::calls::Outcome;
+use crate::calls::{Outcome, offload};
 use crate::deadlines::{Deadline, NEVER};
 use crate::errno::Errno;
 use crate::hooks;
@@ -74,12 +75,11 @@ impl Way {
 
 /// The usual case, at once: one that only readers have had of late.
 #[inline(always)]
-pub fn rdlock_at_once(thread: &Thread, l: *mut pthread_rwlock_t) -> Option<c_int> {
+pub fn rdlock_at_once(_: &Thread, l: *mut pthread_rwlock_t) -> Option<c_int> {
     let readers = &of(l).readers;
     let before = readers.load(Relaxed);
     let free = before & FLAGS == 0 && before < u32::MAX / 2;
     let got = free
-        && thread.afford()
         && readers
             .compare_exchange(before, before + ONE_READER, Acquire, Relaxed)
             .is_ok();
@@ -91,7 +91,7 @@ pub fn rdlock_at_once(thread: &Thread, l: *mut pthread_rwlock_t) -> Option<c_int
 pub fn wrlock_at_once(thread: &Thread, l: *mut pthread_rwlock_t) -> Option<c_int> {
     let fiber = thread.host().running();
     // SAFETY: libc's own, which does not wait; the C caller's.
-    let got = !fiber.is_null() && thread.afford() && unsafe { hooks::pthread_rwlock_trywrlock::real(l) } == 0;
+    let got = !fiber.is_null() && unsafe { hooks::pthread_rwlock_trywrlock::real(l) } == 0;
     got.then(|| {
         of(l).fiber.store(fiber, Relaxed);
         0
@@ -114,11 +114,14 @@ pub fn trywrlock(call: &Call<'_>, l: *mut pthread_rwlock_t) -> Outcome {
     attempt(call, l, Way::Write)
 }
 
-/// Who tries in a loop waits for one that may be of the same thread.
+/// A fiber that tries in vain lets others run now and then: it may wait for one of the same thread.
 fn attempt(call: &Call<'_>, l: *mut pthread_rwlock_t, way: Way) -> Outcome {
     call.inline();
-    call.give_way();
-    Outcome::Done(Ok(way.attempt(call, l) as isize))
+    let error = way.attempt(call, l);
+    if error == libc::EBUSY {
+        call.give_way();
+    }
+    Outcome::Done(Ok(error as isize))
 }
 
 /// pthread_rwlock_unlock(3), on a fiber and off.
@@ -174,7 +177,6 @@ fn timed(call: &Call<'_>, l: *mut pthread_rwlock_t, way: Way, clock: clockid_t, 
 }
 
 fn lock(call: &Call<'_>, l: *mut pthread_rwlock_t, way: Way, deadline: Deadline) -> Result<(), Errno> {
-    call.give_way();
     let attempt = || match way.attempt(call, l) {
         0 => Some(Ok(())),
         libc::EBUSY => None,
@@ -187,6 +189,11 @@ fn lock(call: &Call<'_>, l: *mut pthread_rwlock_t, way: Way, deadline: Deadline)
     let lock = of(l);
     if lock.writer.load(Relaxed) == thread_id() && lock.fiber.load(Relaxed) == call.fiber {
         return Err(Errno::DEADLK);
+    }
+    if lock.shared != 0
+        && let Some(result) = lock_on_pool(call, l, way, deadline)
+    {
+        return result;
     }
     let mut patience = Patience::new();
     let mut again = false;
@@ -220,4 +227,27 @@ fn lock(call: &Call<'_>, l: *mut pthread_rwlock_t, way: Way, deadline: Deadline)
         }
         again = true;
     }
+}
+
+/// A thread of the pool waits for one that other processes have: only libc knows how those are told that somebody waits.
+/// The lock then belongs to the fiber's thread, as libc would have it. None if there is no thread.
+fn lock_on_pool(call: &Call<'_>, l: *mut pthread_rwlock_t, way: Way, deadline: Deadline) -> Option<Result<(), Errno>> {
+    let (until, clock) = (of_nanos(deadline), libc::CLOCK_MONOTONIC);
+    // SAFETY: libc's own functions, with the C caller's lock, during its call; the time is alive.
+    let error = offload::run(call, || unsafe {
+        match (way, deadline) {
+            (Way::Read, NEVER) => hooks::pthread_rwlock_rdlock::real(l),
+            (Way::Write, NEVER) => hooks::pthread_rwlock_wrlock::real(l),
+            (Way::Read, _) => hooks::pthread_rwlock_clockrdlock::real(l, clock, &until),
+            (Way::Write, _) => hooks::pthread_rwlock_clockwrlock::real(l, clock, &until),
+        }
+    })?;
+    if error != 0 {
+        return Some(Err(Errno(error)));
+    }
+    if way == Way::Write {
+        of(l).writer.store(thread_id(), Relaxed);
+        of(l).fiber.store(call.fiber, Relaxed);
+    }
+    Some(Ok(()))
 }

@@ -1,11 +1,13 @@
 //! sem_*(3): a fiber changes libc's own semaphore as libc does, or waits in the lot; who posts looks there.
 
+use super::kernel::{self, Futex};
 use super::{Patience, Wait, Woken, deadline, is_supported, is_valid, released};
 use crate::call::Call;
 use crate::calls::Outcome;
 use crate::deadlines::{Deadline, NEVER};
 use crate::errno::Errno;
 use crate::lot::{ANY, Which};
+use crate::signal::Handled;
 use crate::sys;
 use crate::thread::Thread;
 use libc::{clockid_t, sem_t, timespec};
@@ -52,17 +54,20 @@ pub fn clockwait(call: &Call<'_>, s: *mut sem_t, clock: clockid_t, time: *const 
     wait_until(call, s, deadline(clock, time))
 }
 
-/// sem_trywait(3): only lets others run now and then, for who tries in a loop waits for one that may be of the same thread.
+/// sem_trywait(3). A fiber that tries in vain lets others run now and then: it may wait for one of the same thread.
 pub fn trywait(call: &Call<'_>, s: *mut sem_t) -> Outcome {
     call.inline();
+    if take(s) {
+        return Outcome::Done(Ok(0));
+    }
     call.give_way();
-    Outcome::Done(if take(s) { Ok(0) } else { Err(Errno::AGAIN) })
+    Outcome::Done(Err(Errno::AGAIN))
 }
 
 /// Takes one at once if there is one.
 #[inline(always)]
-pub fn take_at_once(thread: &Thread, s: *mut sem_t) -> Option<c_int> {
-    (thread.afford() && take(s)).then_some(0)
+pub fn take_at_once(_: &Thread, s: *mut sem_t) -> Option<c_int> {
+    take(s).then_some(0)
 }
 
 /// Takes one if there is one.
@@ -73,10 +78,14 @@ fn take(s: *mut sem_t) -> bool {
 }
 
 fn wait_until(call: &Call<'_>, s: *mut sem_t, deadline: Deadline) -> Outcome {
-    call.give_way();
     if take(s) {
         call.inline();
         return Outcome::Done(Ok(0));
+    }
+    if is_shared(s)
+        && let Some(outcome) = wait_in_kernel(call, s, deadline)
+    {
+        return outcome;
     }
     let mut patience = Patience::new();
     loop {
@@ -103,6 +112,37 @@ fn wait_until(call: &Call<'_>, s: *mut sem_t, deadline: Deadline) -> Outcome {
             released(s, Which::First);
             return Outcome::Done(Err(Errno::INTR));
         }
+    }
+}
+
+/// Waits for another process's posts, in the kernel, as one of those that libc's sem_post(3) wakes. None where nobody can.
+fn wait_in_kernel(call: &Call<'_>, s: *mut sem_t, deadline: Deadline) -> Option<Outcome> {
+    let state = &of(s).state;
+    let is_taken = |state: u64| (state as u32 > 0).then(|| state - 1 - ONE_WAITS);
+    // The value is the lower half, which comes first.
+    let futex = Futex {
+        address: s.addr(),
+        value: 0,
+        mask: kernel::ALL,
+        is_shared: true,
+    };
+    state.fetch_add(ONE_WAITS, Relaxed);
+    loop {
+        if state.try_update(Acquire, Relaxed, is_taken).is_ok() {
+            return Some(Outcome::Done(Ok(0)));
+        }
+        let error = match futex.wait(call, deadline) {
+            Some(Err(error @ (Errno::TIME | Errno::RESTART))) => Some(error),
+            Some(_) => continue,
+            None => None,
+        };
+        // It waits no more, for now at least: handlers may jump away, and a cancelled fiber ends in there.
+        state.fetch_sub(ONE_WAITS, Relaxed);
+        match error? {
+            Errno::TIME => return Some(Outcome::Done(Err(Errno::TIMEDOUT))),
+            _ if call.interrupted() == Handled::End => return Some(Outcome::Done(Err(Errno::INTR))),
+            _ => state.fetch_add(ONE_WAITS, Relaxed),
+        };
     }
 }
 

@@ -3,7 +3,7 @@
 //! libc's own functions lock and unlock them, for the worker's thread: when that dies, they are left as any thread's. Between the fibers of
 //! one thread libc cannot tell the owner, so where that matters it is written down here.
 
-use super::mutex::of;
+use super::mutex::{self, of};
 use super::{Patience, Wait, Woken, plainly, thread_id};
 use crate::call::Call;
 use crate::critical::{Mutex, MutexGuard};
@@ -72,7 +72,8 @@ fn note(call: &Call<'_>, m: *mut pthread_mutex_t, error: i32) -> Result<(), Errn
     if error == 0 { Ok(()) } else { Err(Errno(error)) }
 }
 
-/// Locks it, parking as long as another has it: that one's thread may die, which only a look can tell.
+/// Locks it, parking as long as another has it. Its thread may die: of a robust one the kernel tells that; of the others, whose
+/// waiters the kernel does not let anybody stand in for, only a look can.
 pub fn take(
     call: &Call<'_>,
     m: *mut pthread_mutex_t,
@@ -100,6 +101,11 @@ pub fn take(
         return result;
     }
     let deadline = until()?;
+    if mutex.is_robust()
+        && let Some(result) = wait_in_kernel(call, mutex, deadline, attempt)
+    {
+        return result;
+    }
     let mut patience = Patience::new();
     let mut again = false;
     loop {
@@ -124,6 +130,32 @@ pub fn take(
             return Err(Errno::TIMEDOUT);
         }
         again = true;
+    }
+}
+
+/// Waits for a robust one in the kernel, which tells of the death of its owner, too. None where nobody can.
+fn wait_in_kernel(
+    call: &Call<'_>,
+    mutex: &mutex::Mutex,
+    deadline: Deadline,
+    attempt: impl Fn() -> Option<Result<(), Errno>>,
+) -> Option<Result<(), Errno>> {
+    loop {
+        if let Some(result) = attempt() {
+            if matches!(result, Ok(()) | Err(Errno(libc::EOWNERDEAD))) {
+                mutex.expect_waiters();
+            }
+            return Some(result);
+        }
+        // Another fiber of this thread, which libc takes for the caller, may hold it just as well.
+        let Some(futex) = mutex.announce_waiter() else { continue };
+        match futex.wait(call, deadline)? {
+            Err(Errno::TIME) => return Some(Err(Errno::TIMEDOUT)),
+            Err(Errno::RESTART) => {
+                call.interrupted();
+            }
+            _ => {}
+        }
     }
 }
 

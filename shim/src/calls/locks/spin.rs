@@ -4,7 +4,6 @@ use super::plainly;
 use crate::allocator;
 use crate::call::Call;
 use crate::calls::Outcome;
-use crate::policy::Why;
 use std::ffi::c_int;
 use std::hint::spin_loop;
 
@@ -43,9 +42,15 @@ fn give_turn(call: &Call<'_>) {
     }
 }
 
-/// pthread_spin_trylock(3): libc's, but others run now and then.
-pub fn trylock(_: &Call<'_>, _: *mut Lock) -> Outcome {
-    Outcome::Through(Why::Quick)
+/// pthread_spin_trylock(3). A fiber that tries in vain lets others run now and then: one of them may have the lock.
+pub fn trylock(call: &Call<'_>, lock: *mut Lock) -> Outcome {
+    call.inline();
+    // SAFETY: the C caller's.
+    let error = plainly(|| unsafe { pthread_spin_trylock(lock) });
+    if error != 0 {
+        call.give_way();
+    }
+    Outcome::Done(Ok(error as isize))
 }
 
 /// sched_yield(2), pthread_yield(3), thrd_yield(3).

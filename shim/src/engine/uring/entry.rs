@@ -87,6 +87,18 @@ pub fn of(request: &Request, file: File) -> Option<squeue::Entry> {
         // The submitter looks itself whether a signal is there.
         Request::AwaitSignal { fd } => opcode::PollAdd::new(types::Fd(fd), libc::POLLIN as u32).build(),
         Request::Socket(call) => of_socket(&call),
+        Request::Futex {
+            address,
+            value,
+            mask,
+            flags,
+        } => {
+            let word = std::ptr::with_exposed_provenance(address);
+            opcode::FutexWait::new(word, u64::from(value), u64::from(mask), flags).build()
+        }
+        Request::Futexes { futexes, n } => {
+            opcode::FutexWaitV::new(std::ptr::with_exposed_provenance(futexes), n).build()
+        }
         Request::Plain(_) | Request::Run(_) | Request::Kernel(_) | Request::Wait { .. } => return None,
     })
 }

@@ -64,6 +64,8 @@ pub struct Uring {
     deadline: Deadline,
     /// The tokens of what is queued, in the queue's order: what comes back if the kernel stops taking submissions.
     queued: Vec<Token>,
+    /// Whether the kernel's io_uring waits for futexes; None until somebody asks.
+    futexes: Option<bool>,
     /// Failures of io_uring_enter in a row.
     failures: u32,
     /// The error that made the engine give up: nothing is submitted any more.
@@ -90,6 +92,7 @@ impl Uring {
             wake_count: Box::new(0),
             wake_armed: false,
             deadline: Deadline::new(),
+            futexes: None,
             failures: 0,
             failed: None,
         })
@@ -239,6 +242,10 @@ impl Engine for Uring {
 
     fn does_sockets(&self) -> bool {
         true
+    }
+
+    fn has_futexes(&mut self) -> bool {
+        *self.futexes.get_or_insert_with(|| setup::has_futexes(&self.ring))
     }
 
     fn queue(&mut self, request: &Request, token: Token) -> bool {

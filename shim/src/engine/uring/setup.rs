@@ -5,7 +5,7 @@
 
 use crate::errno::Errno;
 use crate::{fds, sys};
-use io_uring::{IoUring, opcode};
+use io_uring::{IoUring, Probe, opcode};
 use std::os::fd::AsRawFd;
 
 /// Submission and completion queue lengths, tried in turn while there is no memory. Past the completion queue's
@@ -98,6 +98,13 @@ fn adopt(ring: IoUring) -> Result<IoUring, Errno> {
             Err(error.into())
         }
     }
+}
+
+/// Whether the kernel has IORING_OP_FUTEX_WAIT and IORING_OP_FUTEX_WAITV (6.7).
+pub fn has_futexes(ring: &IoUring) -> bool {
+    let mut probe = Probe::new();
+    let asked = ring.submitter().register_probe(&mut probe).is_ok();
+    asked && probe.is_supported(opcode::FutexWait::CODE) && probe.is_supported(opcode::FutexWaitV::CODE)
 }
 
 /// What makes a ring run better and may be refused without harm.
