@@ -15,6 +15,27 @@ pub unsafe fn io_uring_enter(ring: c_int, submit: u32, want: u32, flags: u32) ->
     outcome(unsafe { raw::syscall6(call, ring, submit, want as usize, flags as usize, 0, 0) })
 }
 
+/// io_uring_register(2) IORING_REGISTER_FILES_UPDATE: puts the open file of `fd` into `slot` of the ring's file table; -1
+/// empties the slot.
+pub fn io_uring_update_file(ring: c_int, slot: u32, fd: c_int) -> Result<(), Errno> {
+    #[repr(C)]
+    struct FilesUpdate {
+        offset: u32,
+        reserved: u32,
+        files: u64,
+    }
+    const IORING_REGISTER_FILES_UPDATE: usize = 6;
+    let update = FilesUpdate {
+        offset: slot,
+        reserved: 0,
+        files: (&raw const fd).addr() as u64,
+    };
+    let (call, update) = (Sysno::io_uring_register as usize, (&raw const update) as usize);
+    // SAFETY: the kernel reads the update and the one descriptor that it names; both are alive across the call.
+    outcome(unsafe { raw::syscall4(call, ring as usize, IORING_REGISTER_FILES_UPDATE, update, 1) })?;
+    Ok(())
+}
+
 /// io_setup(2): the id of a new AIO context, which is the address of its ring.
 pub fn io_setup(operations: u32) -> Result<usize, Errno> {
     let mut id = 0_usize;

@@ -9,11 +9,10 @@
 //! Which descriptor that will be is guessed from the batch before (Boyer and Moore's majority vote); a wrong guess
 //! costs two operations of about 50 ns.
 
+use super::files;
 use io_uring::{IoUring, opcode, squeue};
 use std::ffi::c_int;
 
-/// The one slot of the file table.
-pub const SLOT: u32 = 0;
 /// A lead in votes from which the two extra operations pay.
 const WORTH_IT: u32 = 16;
 const NOBODY: c_int = -1;
@@ -32,11 +31,10 @@ pub struct HotFile {
 }
 
 impl HotFile {
-    pub fn new(ring: &IoUring) -> Self {
-        let available =
-            ring.params().is_feature_skip_cqe_on_success() && ring.submitter().register_files_sparse(SLOT + 1).is_ok();
+    /// `has_slot` says that the ring's file table has a slot for it.
+    pub fn new(ring: &IoUring, has_slot: bool) -> Self {
         Self {
-            available,
+            available: has_slot && ring.params().is_feature_skip_cqe_on_success(),
             fd: NOBODY,
             taken: false,
             candidate: NOBODY,
@@ -87,7 +85,7 @@ impl HotFile {
 /// Puts `value` into the slot; no completion unless it fails, and then the operations on the slot fail the same way.
 fn update(value: &c_int) -> squeue::Entry {
     opcode::FilesUpdate::new(value, 1)
-        .offset(SLOT as i32)
+        .offset(files::HOT as i32)
         .build()
         .flags(squeue::Flags::SKIP_SUCCESS)
 }

@@ -5,6 +5,7 @@
 
 mod deadline;
 mod entry;
+mod files;
 mod for_one;
 mod hot_file;
 mod setup;
@@ -15,6 +16,7 @@ use crate::errno::Errno;
 use crate::{fds, sys};
 use deadline::Deadline;
 use entry::File;
+use files::Files;
 pub use for_one::ForOne;
 use hot_file::HotFile;
 use io_uring::{IoUring, opcode, squeue, types};
@@ -30,6 +32,9 @@ const SILENT: u64 = u64::MAX - 1;
 const DEADLINE: u64 = u64::MAX - 2;
 /// What stands in `queued` for entries of our own, which nobody waits for.
 const OURS: Token = Token::MAX;
+
+/// Where the user data of an operation on a captured file has the file's slot. Tokens are below it.
+const SLOT_SHIFT: u32 = 32;
 
 /// How often in a row io_uring_enter may fail before the engine gives up: where the kernel lacks memory or room for
 /// completions, and for every other error, which is hardly ever of short duration.
@@ -54,6 +59,7 @@ const IORING_ENTER_GETEVENTS: u32 = 1;
 pub struct Uring {
     ring: IoUring,
     hot: HotFile,
+    files: Files,
     /// Flags for every io_uring_enter that waits.
     wait_flags: u32,
     early: Vec<(Token, i32)>,
@@ -82,9 +88,11 @@ impl Uring {
         let no_iowait = ring.params().is_feature_no_iowait();
         setup::prove(&mut ring)?;
         setup::settle(&ring);
+        let files = Files::new(&ring);
         Ok(Self {
             wait_flags: IORING_ENTER_GETEVENTS | if no_iowait { IORING_ENTER_NO_IOWAIT } else { 0 },
-            hot: HotFile::new(&ring),
+            hot: HotFile::new(&ring, files.has_hot_slot()),
+            files,
             queued: Vec::with_capacity(ring.params().sq_entries() as usize),
             ring,
             early: Vec::new(),
@@ -150,7 +158,13 @@ impl Uring {
                 WAKE => self.wake_armed = false,
                 DEADLINE => self.deadline.completed(entry.result()),
                 SILENT => {}
-                token => done(token as Token, entry.result()),
+                data => {
+                    let slot = (data >> SLOT_SHIFT) as u32;
+                    if slot != 0 {
+                        self.files.release(slot);
+                    }
+                    done(data as Token, entry.result());
+                }
             }
         }
     }
@@ -255,14 +269,23 @@ impl Engine for Uring {
                 if let Some(first) = self.hot.take() {
                     self.push(&first.user_data(SILENT), OURS);
                 }
-                File::Slot(hot_file::SLOT)
+                File::Slot(files::HOT)
             }
+            // A worker thread of the kernel looks the file up, and does so late.
+            Request::Fsync { fd, .. } => match self.files.capture(fd) {
+                Some(slot) => File::Slot(slot),
+                None => return false,
+            },
             _ => File::Descriptor(request.fd().unwrap_or(libc::AT_FDCWD)),
         };
         let Some(entry) = entry::of(request, file) else {
             return false;
         };
-        self.push(&entry.user_data(u64::from(token)), token);
+        let slot = match file {
+            File::Slot(slot) => slot,
+            File::Descriptor(_) => 0,
+        };
+        self.push(&entry.user_data(u64::from(slot) << SLOT_SHIFT | u64::from(token)), token);
         true
     }
 
