@@ -5,26 +5,28 @@
 
 use crate::errno::Errno;
 use crate::policy::{Hint, Learned, Way};
-use crate::{pool, sockets, sys};
+use crate::{engine, holds, pool, position, sockets, sys};
 use once_cell::race::OnceNonZeroUsize;
 use std::ffi::c_int;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 /// Descriptors past this are looked at anew on each call.
-const CAPACITY: usize = 1 << 20;
+pub const CAPACITY: usize = 1 << 20;
 
 /// The table's address: one reservation of 8 MiB, of which the pages in use are touched. Made by the first attach.
 static TABLE: OnceNonZeroUsize = OnceNonZeroUsize::new();
 
 // One word: the hint's flags and tries to leave out in bits 0-15, 30 and 31; what else is learned in bits 16-23 and 29; marks
-// of our own; the inode's hash.
+// of our own; the inode's hash in the highest 31 bits.
 /// A terminal, or a signalfd(2); of sockets, one of AF_UNIX that keeps borders between messages.
 const PECULIAR: u64 = 1 << 24;
 /// A descriptor of the shim's own: the program never got it, so it must not close it.
 const OURS: u64 = 1 << 25;
 /// Jobs of the offload pool name it by its number.
 const BUSY: u64 = 1 << 26;
+/// Operations hold it ([`holds`]).
+const HELD: u64 = 1 << 32;
 /// Not looked at since it was opened: the flags are known, and maybe that it has a position.
 const OPENED: u64 = 1 << 27;
 const POSITION: u64 = 1 << 28;
@@ -37,23 +39,13 @@ const MISSES: u32 = 16;
 /// 5 bits.
 const COLD: u32 = 19;
 const LEARNED: u64 = 0xff00 | 0xff << MISSES | OF_WRITES;
-const INODE: u32 = 32;
+const INODE: u32 = 33;
 
 /// Makes the table. Idempotent; on failure every descriptor is looked at anew, which is only slow.
 pub fn init() {
     let _ = TABLE.get_or_try_init(|| {
-        use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
-        let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
-        // SAFETY: a fresh anonymous mapping overlaps nothing.
-        let base = unsafe {
-            mmap_anonymous(
-                std::ptr::null_mut(),
-                CAPACITY * 8,
-                ProtFlags::READ | ProtFlags::WRITE,
-                flags,
-            )
-        }?;
-        NonZeroUsize::new(base as usize).ok_or(rustix::io::Errno::NOMEM)
+        let base = sys::reserve_zeroes(CAPACITY * size_of::<AtomicU64>())?;
+        NonZeroUsize::new(base).ok_or(Errno::NOMEM)
     });
 }
 
@@ -72,24 +64,50 @@ fn slot(fd: c_int) -> Option<&'static AtomicU64> {
 #[inline(always)]
 pub fn forget(fd: c_int) -> Option<c_int> {
     let slot = slot(fd)?;
-    if slot.load(Ordering::Relaxed) & (OURS | BUSY) != 0 {
+    if slot.load(Ordering::Relaxed) & (OURS | BUSY | HELD) != 0 || position::others_are_attached() {
         return Some(fd);
     }
     slot.store(0, Ordering::Relaxed);
     None
 }
 
-/// Waits for the jobs of the offload pool that name `fd`, and forgets it. True when it is one of the shim's own, which
-/// then must stay: the program closes a range of numbers, or everything.
+/// Has the operations that name `fd` keep its file, waits for those that cannot, and forgets it. True when it is one of the
+/// shim's own, which then must stay: the program closes a range of numbers, or everything.
 #[cold]
 pub fn release(fd: c_int) -> bool {
+    if release_here(fd) {
+        return true;
+    }
+    engine::redirect_queued(fd, fd);
+    false
+}
+
+/// The same apart from what other threads have queued.
+fn release_here(fd: c_int) -> bool {
     let Some(slot) = slot(fd) else { return false };
     if slot.load(Ordering::Relaxed) & OURS != 0 {
         return true;
     }
-    pool::await_jobs(fd);
+    if slot.load(Ordering::Relaxed) & HELD != 0 {
+        holds::redirect(fd);
+    }
+    if slot.load(Ordering::Relaxed) & BUSY != 0 {
+        pool::await_jobs(fd);
+    }
     slot.store(0, Ordering::Relaxed);
     false
+}
+
+/// Marks a descriptor that operations hold, or takes the mark off.
+pub fn set_held(fd: c_int, held: bool) {
+    if let Some(slot) = slot(fd) {
+        if held {
+            slot.fetch_or(HELD, Ordering::Relaxed);
+            HIGH.fetch_max(fd as u32 + 1, Ordering::Relaxed);
+        } else {
+            slot.fetch_and(!HELD, Ordering::Relaxed);
+        }
+    }
 }
 
 /// Marks a descriptor that jobs of the offload pool name, or takes the mark off.
@@ -186,9 +204,13 @@ static HIGH: AtomicU32 = AtomicU32::new(0);
 /// Forgets `first` to `last`, both included; `own` hears of each of the shim's own among them, in order.
 pub fn forget_range(first: u32, last: u32, mut own: impl FnMut(u32)) {
     for fd in first..HIGH.load(Ordering::Relaxed).min(last.saturating_add(1)) {
-        if forget(fd as c_int).is_some_and(release) {
+        if release_here(fd as c_int) {
             own(fd);
         }
+    }
+    if first <= last && position::others_are_attached() {
+        let bound = |number: u32| c_int::try_from(number).unwrap_or(c_int::MAX);
+        engine::redirect_queued(bound(first), bound(last));
     }
 }
 
@@ -241,12 +263,12 @@ impl Descriptor {
     /// Remembers `fd`, an open file with these attributes and flags.
     fn remember(fd: c_int, stat: &libc::stat, flags: Hint, has_position: impl Fn() -> bool) -> Self {
         let kind = stat.st_mode & libc::S_IFMT;
-        let class = match kind {
-            // FUSE and some files of the kernel's are regular and have no position.
-            libc::S_IFREG | libc::S_IFBLK | libc::S_IFDIR if has_position() => Hint::SEEKABLE,
-            // Of the devices only those of memory (/dev/zero): others have lseek(2) succeed and do not mean it.
-            libc::S_IFCHR if libc::major(stat.st_rdev) == MEMORY_DEVICES => Hint::SEEKABLE,
-            _ => Hint::STREAM,
+        // FUSE and some files of the kernel's are regular and have no position. Of the devices only those of memory mean it
+        // when lseek(2) succeeds.
+        let class = if may_seek(stat) && (kind == libc::S_IFCHR || has_position()) {
+            Hint::SEEKABLE
+        } else {
+            Hint::STREAM
         };
         let mut hint = class.with(flags);
         if class == Hint::STREAM {
@@ -267,7 +289,7 @@ impl Descriptor {
             word |= PECULIAR;
         }
         if let Some(slot) = slot(fd) {
-            word |= slot.load(Ordering::Relaxed) & BUSY;
+            word |= slot.load(Ordering::Relaxed) & (BUSY | HELD);
             slot.store(word, Ordering::Relaxed);
             HIGH.fetch_max(fd as u32 + 1, Ordering::Relaxed);
         }
@@ -293,9 +315,14 @@ impl Descriptor {
         Hint::of_bits(self.word as u32)
     }
 
-    /// A hash of the file's device and inode numbers: equal for descriptors of one open file.
+    /// A hash of the file's device and inode numbers, of 31 bits: equal for descriptors of one open file.
     pub fn inode(self) -> u32 {
         (self.word >> INODE) as u32
+    }
+
+    /// Whether the number names a file of the same inode as it did when it was looked up.
+    pub fn is_still_open(self) -> bool {
+        sys::fstat(self.fd).is_ok_and(|stat| inode_hash(&stat) == self.inode())
     }
 
     #[inline(always)]
@@ -403,6 +430,21 @@ impl Descriptor {
 /// Of files that have no name anywhere.
 const NO_KIND: libc::mode_t = 0;
 
+/// Whether it is a file, a disk, or a device of memory: what has a position, with few exceptions.
+fn may_seek(stat: &libc::stat) -> bool {
+    match stat.st_mode & libc::S_IFMT {
+        libc::S_IFREG | libc::S_IFBLK | libc::S_IFDIR => true,
+        libc::S_IFCHR => libc::major(stat.st_rdev) == MEMORY_DEVICES,
+        _ => false,
+    }
+}
+
+/// The same of a descriptor, looked at without lseek(2): in a file of /proc that is made as it is read, lseek(2) undoes what
+/// was made.
+pub fn is_file(fd: c_int) -> bool {
+    sys::fstat(fd).is_ok_and(|stat| may_seek(&stat))
+}
+
 fn has_position(fd: c_int) -> bool {
     sys::lseek(fd, 0, libc::SEEK_CUR).is_ok()
 }
@@ -424,7 +466,7 @@ fn of_flags(flags: c_int) -> Hint {
 
 fn inode_hash(stat: &libc::stat) -> u32 {
     let mixed = (stat.st_ino ^ stat.st_dev.rotate_left(32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    (mixed >> 32) as u32
+    (mixed >> INODE) as u32
 }
 
 #[cfg(test)]
@@ -446,7 +488,7 @@ mod tests {
     fn what_is_learned_is_kept_beside_all_else() {
         let d = Descriptor {
             fd: -1,
-            word: 0xabcd_ef01 << INODE | PECULIAR | 1,
+            word: 0x2bcd_ef01 << INODE | PECULIAR | 1,
         };
         for way in [Way::Read, Way::Write] {
             let learned = Learned {
@@ -459,7 +501,7 @@ mod tests {
                 fd: -1,
                 word: d.with(learned),
             };
-            assert_eq!((after.learned(), after.inode()), (learned, 0xabcd_ef01));
+            assert_eq!((after.learned(), after.inode()), (learned, 0x2bcd_ef01));
             assert!(after.is_terminal() && after.hint().skips(way));
             assert_eq!(after.with(Learned::NOTHING), d.word);
         }

@@ -12,7 +12,8 @@ use crate::critical::Mutex;
 use crate::sys::SignalSet;
 use crate::thread::Thread;
 use crate::{
-    calls, escapes, fds, pool, position, records, signal, stall, start, stats, stderr, stdio, sys, tls, trace,
+    calls, engine, escapes, fds, holds, pool, position, records, signal, stall, start, stats, stderr, stdio, sys, tls,
+    trace,
 };
 use std::cell::{RefCell, UnsafeCell};
 use std::mem::ManuallyDrop;
@@ -156,6 +157,8 @@ extern "C" fn child() {
         start::renew();
         stdio::monitor::renew();
         locks::renew();
+        holds::renew();
+        engine::renew();
     }
     // In a handler the thread is off its fiber, and is to be back on it afterwards.
     let (here, attached) = (tls::here(), tls::attached().cast_mut());

@@ -5,7 +5,7 @@ use crate::engine::Wait;
 use crate::errno::Errno;
 use crate::policy::Alone;
 use crate::thread::Thread;
-use crate::{fds, fork, main_fiber, position, signal, start, stdio, tls};
+use crate::{fds, fork, holds, main_fiber, position, signal, start, stdio, tls};
 use std::ffi::{c_char, c_int, c_uint, c_void};
 use std::ptr::null;
 use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
@@ -259,6 +259,7 @@ pub fn attach_to(host: Host) -> Result<*mut Thread, Errno> {
     }
     let thread = fork::attaching(|| {
         fds::init();
+        holds::init();
         signal::wrap_all();
         stdio::convert();
         Thread::new(host)

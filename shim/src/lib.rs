@@ -31,6 +31,7 @@ mod fds;
 mod fifo;
 mod flight;
 mod fork;
+mod holds;
 mod hooks;
 mod host;
 mod known_files;

@@ -110,7 +110,7 @@ pub fn submit(job: Job) -> bool {
             peers: Crew::new(MOST_WAITING),
             busy: Busy {
                 jobs: Mutex::new(HashMap::new()),
-                ended: Condvar::new(),
+                changed: Condvar::new(),
             },
             interruptible: Mutex::new(HashMap::new()),
         })
@@ -122,9 +122,7 @@ pub fn submit(job: Job) -> bool {
     if !crew.take_on(pool, matches!(job.request, Request::Kernel(_))) {
         return false;
     }
-    if let Some(fd) = job.file() {
-        pool.busy.begin(fd);
-    }
+    job.names().files().for_each(|fd| pool.busy.begin(fd));
     if job.request.is_interruptible() {
         pool.interruptible.lock().insert(job.key(), State::Queued);
     }
@@ -276,18 +274,11 @@ impl Crew {
 
 impl Job {
     fn run(self, pool: &Pool) {
-        let begun = matches!(
-            self.request,
-            Request::Run(Run {
-                names: Names::UntilBegun(_),
-                ..
-            }) | Request::Kernel(KernelCall {
-                names: Names::UntilBegun(_),
-                ..
-            })
-        );
-        if begun {
-            self.let_go(&pool.busy);
+        let waits_for_ever = matches!(self.names(), Names::UntilBegun(_));
+        if waits_for_ever {
+            self.names()
+                .files()
+                .for_each(|fd| pool.busy.enter(fd, sys::thread_id()));
         }
         let result = if self.request.is_interruptible() {
             self.perform(&pool.interruptible)
@@ -299,17 +290,14 @@ impl Job {
             error if self.raises_signal(error) => -libc::ECANCELED,
             result => result,
         };
-        if !begun {
-            self.let_go(&pool.busy);
+        for fd in self.names().files() {
+            if waits_for_ever {
+                pool.busy.leave(fd, sys::thread_id());
+            } else {
+                pool.busy.end(fd);
+            }
         }
         self.remote.land(self.token, result);
-    }
-
-    /// What it names by a number may be closed.
-    fn let_go(&self, busy: &Busy) {
-        if let Some(fd) = self.file() {
-            busy.end(fd);
-        }
     }
 
     fn key(&self) -> Key {
@@ -341,64 +329,90 @@ impl Job {
         transfer.way == Way::Write && matches!(-result, libc::EPIPE | libc::EFBIG)
     }
 
-    /// The descriptor that must not be closed before the job is done. None for what may wait for ever, and does so only
-    /// when its file said that it is ready.
-    fn file(&self) -> Option<c_int> {
+    /// What it names by numbers that must not be closed before the job is done. A transfer or a wait that may take for ever
+    /// names nothing: it is only made when its file said that it is ready, or by the name of a duplicate.
+    fn names(&self) -> Names {
         match self.request {
-            Request::Transfer(transfer) if transfer.at_position() => None,
-            Request::Open { dir, .. } if dir >= 0 => Some(dir),
-            Request::Transfer(Transfer { fd, .. }) | Request::Fsync { fd, .. } => Some(fd),
-            Request::Run(Run {
-                names: Names::UntilDone(fd) | Names::UntilBegun(fd),
-                ..
-            })
-            | Request::Kernel(KernelCall {
-                names: Names::UntilDone(fd) | Names::UntilBegun(fd),
-                ..
-            }) => Some(fd),
+            Request::Transfer(transfer) if transfer.at_position() => Names::Nothing,
+            Request::Open { dir, .. } if dir >= 0 => Names::until_done(dir),
+            Request::Transfer(Transfer { fd, .. }) | Request::Fsync { fd, .. } | Request::Close { fd } => {
+                Names::until_done(fd)
+            }
+            Request::Run(Run { names, .. }) | Request::Kernel(KernelCall { names, .. }) => names,
             Request::Plain(_)
             | Request::Socket(_)
             | Request::Poll { .. }
             | Request::Open { .. }
-            | Request::Close { .. }
-            | Request::Run(_)
-            | Request::Kernel(_)
             | Request::AwaitSignal { .. }
             | Request::Futex { .. }
             | Request::Futexes { .. }
-            | Request::Wait { .. } => None,
+            | Request::Wait { .. } => Names::Nothing,
         }
     }
 }
 
 /// The descriptors that jobs are about. A job names its file by a number: were that closed before a thread gets to the
-/// job, it might name another file by then. So whoever closes one waits for the jobs on it, which a disk ends.
+/// job, it might name another file by then. So whoever closes one waits for the jobs on it, which a disk ends; for those that
+/// may wait for ever, until their threads wait in the kernel.
 struct Busy {
-    jobs: Mutex<HashMap<c_int, usize>>,
-    ended: Condvar,
+    jobs: Mutex<HashMap<c_int, Jobs>>,
+    changed: Condvar,
+}
+
+/// The jobs on one descriptor.
+#[derive(Default)]
+struct Jobs {
+    /// Those that are to be done, or begun, before it is closed.
+    waited_for: usize,
+    /// The threads that have begun the others.
+    begun: Vec<c_int>,
 }
 
 impl Busy {
     fn begin(&self, fd: c_int) {
-        *self.jobs.lock().entry(fd).or_default() += 1;
+        self.jobs.lock().entry(fd).or_default().waited_for += 1;
         fds::set_busy(fd, true);
     }
 
     fn end(&self, fd: c_int) {
-        let mut jobs = self.jobs.lock();
-        let Some(count) = jobs.get_mut(&fd) else { return };
-        *count -= 1;
-        if *count == 0 {
-            jobs.remove(&fd);
+        self.change(fd, |jobs| jobs.waited_for -= 1);
+    }
+
+    /// `thread` is about to make a call that may wait for ever.
+    fn enter(&self, fd: c_int, thread: c_int) {
+        self.change(fd, |jobs| {
+            jobs.waited_for -= 1;
+            jobs.begun.push(thread);
+        });
+    }
+
+    fn leave(&self, fd: c_int, thread: c_int) {
+        self.change(fd, |jobs| jobs.begun.retain(|&other| other != thread));
+    }
+
+    fn change(&self, fd: c_int, change: impl FnOnce(&mut Jobs)) {
+        let mut all = self.jobs.lock();
+        let Some(jobs) = all.get_mut(&fd) else { return };
+        change(jobs);
+        if jobs.waited_for == 0 && jobs.begun.is_empty() {
+            all.remove(&fd);
             fds::set_busy(fd, false);
-            self.ended.notify_all();
         }
+        self.changed.notify_all();
     }
 
     fn wait(&self, fd: c_int) {
-        let mut jobs = self.jobs.lock();
-        while jobs.contains_key(&fd) {
-            jobs = self.ended.wait(jobs);
+        let mut all = self.jobs.lock();
+        while let Some(jobs) = all.get(&fd) {
+            if jobs.waited_for > 0 {
+                all = self.changed.wait(all);
+            } else if jobs.begun.iter().all(|&thread| sys::waits_in_kernel(thread)) {
+                break;
+            } else {
+                drop(all);
+                sys::yield_thread();
+                all = self.jobs.lock();
+            }
         }
         fds::set_busy(fd, false);
     }

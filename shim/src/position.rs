@@ -8,6 +8,9 @@
 //! Likewise for those who read, or write, a stream that cannot tell whether it would wait, and for those who accept connections.
 //! What they have their turn at may take for ever: so signals, cancellation and deadlines end the wait for that turn.
 //!
+//! kcmp(2) also puts open files into an order, so a turn costs as many calls as the logarithm of the number of open files
+//! of that inode, and none where only one is in use.
+//!
 //! A plain thread, or another process, that uses the same open file meanwhile is not held up: see docs/limits.md.
 
 use crate::call::Call;
@@ -16,8 +19,10 @@ use crate::deadlines::Deadline;
 use crate::engine::{Token, Way};
 use crate::errno::Errno;
 use crate::fork::Renewable;
+use crate::holds::Hold;
 use crate::remote::Remote;
-use crate::sys;
+use crate::{sys, tls};
+use std::cmp;
 use std::collections::VecDeque;
 use std::ffi::{c_int, c_void};
 use std::sync::Arc;
@@ -27,13 +32,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 struct OpenFile {
     id: u64,
     inode: u32,
-    /// A descriptor of it: the holder's.
-    fd: c_int,
+    /// The holder's hold on it.
+    holder: *const Hold,
     waiting: VecDeque<Waiter>,
 }
 
 struct Waiter {
-    fd: c_int,
+    hold: *const Hold,
     fiber: *mut c_void,
     thread: Arc<Remote>,
     /// Of a wait that may end early: who sets the claim first ends it, and its token on its thread.
@@ -56,11 +61,20 @@ impl Waiter {
     }
 }
 
-// SAFETY: the fiber's name is only handed back to its host, on its own thread (Remote::unpark).
-unsafe impl Send for Waiter {}
+// SAFETY: holds outlive the turns they are for, and all that is read of them is an atomic. The fiber's name is only handed
+// back to its host, on its own thread (Remote::unpark).
+unsafe impl Send for OpenFile {}
+
+impl OpenFile {
+    fn fd(&self) -> c_int {
+        // SAFETY: the holder's hold lives on its stack until the turn is passed on, under the shard's lock.
+        unsafe { &*self.holder }.fd()
+    }
+}
 
 const SHARDS: usize = 64;
 
+/// Open files in use, by their inodes' hashes, and those of one hash in the kernel's order.
 type Shard = Mutex<Vec<OpenFile>>;
 
 static QUEUES: Renewable<[Shard; SHARDS]> = Renewable::new([const { Mutex::new(Vec::new()) }; SHARDS]);
@@ -83,6 +97,16 @@ pub fn other_threads() -> bool {
     ATTACHED.load(Ordering::Relaxed) > 1
 }
 
+/// Whether a thread is attached other than the calling one, if that is on a fiber.
+#[inline(always)]
+pub fn others_are_attached() -> bool {
+    match ATTACHED.load(Ordering::Relaxed) {
+        0 => false,
+        1 => tls::here().is_null(),
+        _ => true,
+    }
+}
+
 /// Whether any file's turn is held.
 #[inline(always)]
 pub fn in_use() -> bool {
@@ -102,29 +126,38 @@ fn shard(inode: u32) -> MutexGuard<'static, Vec<OpenFile>> {
     QUEUES.get()[inode as usize % SHARDS].lock()
 }
 
-/// Whether two descriptors are one open file. Where the kernel will not say, one inode counts as one open file: slower, never
-/// wrong.
-fn is_same(a: c_int, b: c_int) -> bool {
-    sys::same_open_file(a, b).unwrap_or(true)
+/// Where the open file of `hold` is in use, or would be. A position is the file's own, so equal numbers name one file; where
+/// the kernel will not say more, one inode counts as one open file: slower, never wrong.
+fn find(files: &[OpenFile], hold: &Hold, inode: u32, position: bool) -> Result<usize, usize> {
+    let fd = hold.fd();
+    files.binary_search_by(|file| {
+        file.inode.cmp(&inode).then_with(|| {
+            if position && file.fd() == fd {
+                return cmp::Ordering::Equal;
+            }
+            sys::compare_open_files(file.fd(), fd).unwrap_or(cmp::Ordering::Equal)
+        })
+    })
 }
 
-/// The caller is the first in a new queue, whose number this returns.
-fn begin(files: &mut Vec<OpenFile>, fd: c_int, inode: u32) -> u64 {
+/// The caller is the first in a new queue, at `at`, whose number this returns.
+fn begin(files: &mut Vec<OpenFile>, at: usize, hold: &Hold, inode: u32) -> u64 {
     let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
-    files.push(OpenFile {
+    let file = OpenFile {
         id,
         inode,
-        fd,
+        holder: hold,
         waiting: VecDeque::new(),
-    });
+    };
+    files.insert(at, file);
     id
 }
 
 /// A turn at an open file's position; passed on when dropped.
-pub enum Turn {
+pub enum Turn<'a> {
     /// Nobody holds one and no other thread is attached: nothing to take, as long as the fiber does not park.
     Unneeded {
-        fd: c_int,
+        hold: &'a Hold,
         inode: u32,
     },
     Held {
@@ -138,41 +171,43 @@ pub enum Turn {
     },
 }
 
-impl Turn {
-    /// Takes the turn at `fd`'s position; parks while another fiber has it. `inode` is the file's hash.
+impl<'a> Turn<'a> {
+    /// Takes the turn at the position of the file of `hold`; parks while another fiber has it. `inode` is the file's hash.
     #[inline]
-    pub fn take(call: &Call<'_>, fd: c_int, inode: u32) -> Self {
+    pub fn take(call: &Call<'_>, hold: &'a Hold, inode: u32) -> Self {
         if !in_use() && ATTACHED.load(Ordering::Relaxed) == 1 {
-            Self::Unneeded { fd, inode }
+            Self::Unneeded { hold, inode }
         } else {
-            Self::hold(call, fd, inode)
+            Self::hold(call, hold, inode)
         }
     }
 
-    /// Before the fiber parks in the middle of its operation: makes sure that the turn is really held.
+    /// Before the fiber parks in the middle of its operation: makes sure that the turn, and the file, are really held.
     pub fn keep(&mut self, call: &Call<'_>) {
-        if let Self::Unneeded { fd, inode } = *self {
-            *self = Self::hold(call, fd, inode);
+        if let Self::Unneeded { hold, inode } = *self {
+            *self = Self::hold(call, hold, inode);
         }
     }
 
-    /// Takes the turn to read, or to write, the stream `fd`; parks while another fiber has it. Err(RESTART) if the fiber was
-    /// interrupted meanwhile, Err(TIME) if `deadline` came first.
-    pub fn of_stream(call: &Call<'_>, fd: c_int, inode: u32, way: Way, deadline: Deadline) -> Result<Self, Errno> {
+    /// Takes the turn to read, or to write, the stream that `hold` names; parks while another fiber has it. Err(RESTART) if the
+    /// fiber was interrupted meanwhile, Err(TIME) if `deadline` came first.
+    pub fn of_stream(call: &Call<'_>, hold: &'a Hold, inode: u32, way: Way, deadline: Deadline) -> Result<Self, Errno> {
         // Reading and writing one stream are two queues.
         let inode = inode ^ (way as u32 + 1);
         let mut files = shard(inode);
-        let same = |file: &OpenFile| file.inode == inode && is_same(file.fd, fd);
-        let Some(at) = files.iter().position(same) else {
-            let id = begin(&mut files, fd, inode);
-            return Ok(Self::OfStream { id, inode });
+        let at = match find(&files, hold, inode, false) {
+            Ok(at) => at,
+            Err(at) => {
+                let id = begin(&mut files, at, hold, inode);
+                return Ok(Self::OfStream { id, inode });
+            }
         };
         let id = files[at].id;
         let claim = Arc::new(AtomicBool::new(false));
-        let result = call.await_turn_until(&claim, fd, deadline, |token| {
+        let result = call.await_turn_until(&claim, hold.fd(), deadline, |token| {
             let mut files = files;
             files[at].waiting.push_back(Waiter {
-                fd,
+                hold,
                 fiber: call.fiber,
                 thread: Arc::clone(call.thread.remote()),
                 in_flight: Some((Arc::clone(&claim), token)),
@@ -189,14 +224,14 @@ impl Turn {
     }
 
     /// Takes the turn at a position, and parks until it is the fiber's.
-    fn hold(call: &Call<'_>, fd: c_int, inode: u32) -> Self {
+    fn hold(call: &Call<'_>, hold: &Hold, inode: u32) -> Self {
+        hold.begin(call);
         let mut files = shard(inode);
-        let same = |file: &&mut OpenFile| file.inode == inode && (file.fd == fd || is_same(file.fd, fd));
-        let id = match files.iter_mut().find(same) {
-            Some(file) => {
-                let id = file.id;
-                file.waiting.push_back(Waiter {
-                    fd,
+        let id = match find(&files, hold, inode, true) {
+            Ok(at) => {
+                let id = files[at].id;
+                files[at].waiting.push_back(Waiter {
+                    hold,
                     fiber: call.fiber,
                     thread: Arc::clone(call.thread.remote()),
                     in_flight: None,
@@ -205,9 +240,9 @@ impl Turn {
                 call.await_turn();
                 id
             }
-            None => {
+            Err(at) => {
                 HELD.fetch_add(1, Ordering::AcqRel);
-                begin(&mut files, fd, inode)
+                begin(&mut files, at, hold, inode)
             }
         };
         Self::Held { id, inode }
@@ -220,19 +255,19 @@ impl Turn {
             return;
         };
         while let Some(next) = files[at].waiting.pop_front() {
-            files[at].fd = next.fd;
+            files[at].holder = next.hold;
             if next.wake() {
                 return;
             }
         }
-        files.swap_remove(at);
+        files.remove(at);
         if position {
             HELD.fetch_sub(1, Ordering::AcqRel);
         }
     }
 }
 
-impl Drop for Turn {
+impl Drop for Turn<'_> {
     fn drop(&mut self) {
         match *self {
             Self::Unneeded { .. } => {}

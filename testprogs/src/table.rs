@@ -84,7 +84,7 @@ fn how_of(text: &str) -> How {
         let end = path.find([',', ')', ' ']).unwrap_or(path.len());
         path[..end].to_owned()
     };
-    if text.starts_with("offload when") {
+    if text.starts_with("offload") && text.contains(" when ") {
         How::OffloadedWhen
     } else if text.starts_with("offload") {
         How::Offloaded

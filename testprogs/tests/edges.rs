@@ -98,6 +98,9 @@ probes! {
     hog, [1];
     atomic, [1, 3];
     mixed, [1, 3];
+    appends, [1, 3];
+    hugecounts, [1, 3];
+    procmaps, [1, 3];
     forking, [1, 3];
     cancelling, [1, 3];
     signals, [1, 3];
@@ -126,6 +129,8 @@ probes! {
     splices, [1, 3];
     // Which task is in read, and which thread a signal interrupts, is only known with one worker.
     closing, [1];
+    closedunder, [1];
+    closedelsewhere, [1];
     sockclose, [1];
     polling, [1];
     polldrop, [1, 3];

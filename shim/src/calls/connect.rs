@@ -9,6 +9,7 @@ use crate::deadlines::Deadline;
 use crate::engine::{Action, Request, SocketCall, Way};
 use crate::errno::Errno;
 use crate::fds::Descriptor;
+use crate::holds::Hold;
 use crate::policy::Why;
 use crate::position::Turn;
 use crate::sockets;
@@ -65,7 +66,8 @@ fn accept_when_there(
     let fd = kept.unwrap_or(wanted.fd);
     let wanted = SocketCall { fd, ..wanted };
     let events = libc::POLLIN;
-    let turn = Turn::of_stream(call, fd, descriptor.inode(), Way::Read, deadline);
+    let hold = Hold::new(fd);
+    let turn = Turn::of_stream(call, &hold, descriptor.inode(), Way::Read, deadline);
     let ready = match &turn {
         Ok(_) => Errno::of(call.perform_until(&Request::Poll { fd, events }, deadline)),
         Err(error) => *error,

@@ -8,6 +8,7 @@ use crate::call::Call;
 use crate::engine::{self, Request};
 use crate::errno::{self, Errno};
 use crate::fds::{self, Descriptor};
+use crate::holds::Hold;
 use crate::policy::{Alone, Hint, Why};
 use crate::position::Turn;
 use crate::sys;
@@ -16,15 +17,13 @@ use std::ffi::{c_int, c_uint, c_ulong, c_void};
 pub fn close(call: &Call<'_>, fd: c_int) -> Outcome {
     let descriptor = Descriptor::known(fd);
     call.note(|record| record.about(fd, descriptor));
-    if fds::forget(fd).is_some_and(fds::release) {
-        return Outcome::Done(Err(Errno::BADF));
-    }
     call.thread.submit_queued();
     // Closing waits where the file system writes back on close, and those (NFS, FUSE) refuse RWF_NOWAIT.
     if descriptor.is_some_and(|d| d.hint().is(Hint::SEEKABLE.with(Hint::NO_TRY_READ)))
         && call.load().alone == Alone::No
         && call.has_engine()
     {
+        fds::forget(fd).map(fds::release);
         return match call.perform(&Request::Close { fd }) {
             // Not done at all; after EINTR the descriptor is gone, as after the plain call.
             result if Errno::of(result) == Errno::CANCELED => Outcome::Through(Why::NoEngine),
@@ -59,10 +58,11 @@ fn sync(call: &Call<'_>, fd: c_int, data_only: bool) -> Outcome {
 /// Waits its turn behind reads and writes at the position, as in the kernel.
 pub fn lseek(call: &Call<'_>, fd: c_int, offset: i64, whence: c_int) -> Outcome {
     let descriptor = Descriptor::get(fd);
+    let hold = &Hold::new(fd);
     if descriptor.is_seekable()
-        && let _turn @ Turn::Held { .. } = Turn::take(call, fd, descriptor.inode())
+        && let _turn @ Turn::Held { .. } = Turn::take(call, hold, descriptor.inode())
     {
-        return Outcome::Done(sys::lseek(fd, offset, whence).map(|position| position as isize));
+        return Outcome::Done(sys::lseek(hold.fd(), offset, whence).map(|position| position as isize));
     }
     Outcome::Through(Why::Quick)
 }

@@ -8,6 +8,7 @@ use super::unbounded::{self, Restarts};
 use crate::call::Call;
 use crate::engine::{KernelCall, Names};
 use crate::errno::{self, Errno};
+use crate::holds::Hold;
 use crate::policy::{Alone, Kind, Why};
 use crate::sys::Sysno;
 use std::ffi::{c_int, c_ulong};
@@ -18,13 +19,14 @@ pub fn flock(
     fd: c_int,
     operation: c_int,
 ) -> Option<c_int> {
+    let hold = &Hold::new(fd);
     // SAFETY: libc's own, with its caller's arguments, while that call lasts; so below.
-    let lock = |operation| unsafe { real(fd, operation) };
+    let lock = |operation| unsafe { real(hold.fd(), operation) };
     if operation & libc::LOCK_NB != 0 || operation & (libc::LOCK_SH | libc::LOCK_EX) == 0 {
         return paced::whole(call, Kind::Change, fd, || lock(operation));
     }
-    let arguments = [fd as usize, operation as usize, 0, 0, 0, 0];
-    wait_for(call, fd, || lock(operation | libc::LOCK_NB), Sysno::flock, arguments)
+    let arguments = [operation as usize, 0];
+    wait_for(call, hold, || lock(operation | libc::LOCK_NB), Sysno::flock, arguments)
 }
 
 pub fn lockf(
@@ -34,8 +36,9 @@ pub fn lockf(
     command: c_int,
     length: i64,
 ) -> Option<c_int> {
+    let hold = &Hold::new(fd);
     // SAFETY: as in `flock`.
-    let lock = |command| unsafe { real(fd, command, length) };
+    let lock = |command| unsafe { real(hold.fd(), command, length) };
     if command != libc::F_LOCK {
         return paced::whole(call, Kind::Change, fd, || lock(command));
     }
@@ -45,8 +48,9 @@ pub fn lockf(
     range.l_type = libc::F_WRLCK as i16;
     range.l_whence = libc::SEEK_CUR as i16;
     range.l_len = length;
-    let arguments = [fd as usize, libc::F_SETLKW as usize, &raw const range as usize, 0, 0, 0];
-    wait_for(call, fd, || lock(libc::F_TLOCK), Sysno::fcntl, arguments)
+    let arguments = [libc::F_SETLKW as usize, &raw const range as usize];
+    let result = wait_for(call, hold, || lock(libc::F_TLOCK), Sysno::fcntl, arguments);
+    unless_closed(hold, result)
 }
 
 /// fcntl(2) with F_SETLKW or F_OFD_SETLKW, or without the W; None for other commands, too.
@@ -57,24 +61,40 @@ pub fn fcntl(
     command: c_int,
     argument: c_ulong,
 ) -> Option<c_int> {
+    let hold = &Hold::new(fd);
     // SAFETY: as in `flock`.
-    let lock = |command| unsafe { real(fd, command, argument) };
+    let lock = |command| unsafe { real(hold.fd(), command, argument) };
     let now = match command {
         libc::F_SETLKW => libc::F_SETLK,
         libc::F_OFD_SETLKW => libc::F_OFD_SETLK,
         _ => return paced::whole(call, Kind::Change, fd, || lock(command)),
     };
-    let arguments = [fd as usize, command as usize, argument as usize, 0, 0, 0];
-    wait_for(call, fd, || lock(now), Sysno::fcntl, arguments)
+    let arguments = [command as usize, argument as usize];
+    let result = wait_for(call, hold, || lock(now), Sysno::fcntl, arguments);
+    if command == libc::F_SETLKW {
+        unless_closed(hold, result)
+    } else {
+        result
+    }
 }
 
-/// A lock that is got at once by `try_it`, or waited for by a system call.
+/// What waiting for a process's lock comes to. Whoever closes a descriptor of the file gives up the process's locks on it, so
+/// the kernel says EBADF to those who waited for one by that number; the lock ends with the hold.
+fn unless_closed(hold: &Hold, result: Option<c_int>) -> Option<c_int> {
+    if result == Some(0) && hold.has_moved() {
+        errno::set(libc::EBADF);
+        return Some(-1);
+    }
+    result
+}
+
+/// A lock that is got at once by `try_it`, or waited for by a system call, which takes the descriptor and `arguments`.
 fn wait_for(
     call: &Call<'_>,
-    fd: c_int,
+    hold: &Hold,
     try_it: impl Fn() -> c_int,
     number: Sysno,
-    arguments: [usize; 6],
+    [second, third]: [usize; 2],
 ) -> Option<c_int> {
     if call.load().alone == Alone::Entirely {
         call.through(Why::Alone);
@@ -88,15 +108,18 @@ fn wait_for(
     let attempt = || {
         let result = try_it();
         let would_wait = result == -1 && errno::get() == libc::EAGAIN;
-        parked |= would_wait;
+        if would_wait {
+            parked = true;
+            hold.begin(call);
+        }
         (!would_wait).then_some(result as isize)
     };
-    let names = Names::UntilBegun(fd);
     let wait = || {
+        let fd = hold.fd();
         let request = KernelCall {
             number,
-            arguments,
-            names,
+            arguments: [fd as usize, second, third, 0, 0, 0],
+            names: Names::UntilBegun(fd),
         };
         unbounded::perform(call, request)
     };

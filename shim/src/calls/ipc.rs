@@ -10,6 +10,7 @@ use crate::call::Call;
 use crate::deadlines::{self, Deadline};
 use crate::engine::{KernelCall, Names, Request};
 use crate::errno::Errno;
+use crate::holds::Hold;
 use crate::policy::{Alone, Why};
 use crate::sys::{self, Sysno};
 use std::ffi::{c_char, c_int, c_long, c_uint, c_void};
@@ -149,22 +150,25 @@ fn on_queue(
     queue: c_int,
     events: i16,
     until: *const libc::timespec,
-    attempt: impl Fn(*const libc::timespec) -> Result<usize, Errno>,
+    attempt: impl Fn(c_int, *const libc::timespec) -> Result<usize, Errno>,
 ) -> Outcome {
     if let Some(through) = through(call) {
         return through;
     }
+    let hold = Hold::new(queue);
     let deadline = match poll::time_of_c(until) {
         Ok(None) => deadlines::NEVER,
         Ok(Some(time)) if time.tv_sec >= 0 && (0..1_000_000_000).contains(&time.tv_nsec) => of_realtime(&time),
         _ => return Outcome::Through(Why::Unusual),
     };
     loop {
-        match attempt(&raw const PAST) {
+        match attempt(hold.fd(), &raw const PAST) {
             Err(error) if error.0 == libc::ETIMEDOUT => {}
             result => return Outcome::Done(result.map(|n| n as isize)),
         }
-        let result = call.perform_until(&Request::Poll { fd: queue, events }, deadline);
+        hold.begin(call);
+        let fd = hold.fd();
+        let result = call.perform_until(&Request::Poll { fd, events }, deadline);
         match Errno::of(result) {
             _ if result >= 0 => {}
             Errno::TIME => return Outcome::Done(Err(Errno(libc::ETIMEDOUT))),
@@ -196,7 +200,7 @@ pub fn mq_timedreceive(
     priority: *mut c_uint,
     until: *const libc::timespec,
 ) -> Outcome {
-    on_queue(call, queue, libc::POLLIN, until, |until| {
+    on_queue(call, queue, libc::POLLIN, until, |queue, until| {
         let arguments = [
             queue as usize,
             message as usize,
@@ -224,7 +228,7 @@ pub fn mq_timedsend(
     priority: c_uint,
     until: *const libc::timespec,
 ) -> Outcome {
-    on_queue(call, queue, libc::POLLOUT, until, |until| {
+    on_queue(call, queue, libc::POLLOUT, until, |queue, until| {
         let arguments = [
             queue as usize,
             message as usize,

@@ -22,11 +22,20 @@ struct Trip<R, F> {
 
 /// What `function`, libc's own, returns; None if libc is to be called as ever.
 pub fn whole<R, F: FnOnce() -> R>(call: &Call<'_>, function: F) -> Option<R> {
+    whole_naming(call, Names::Nothing, function)
+}
+
+/// The same for a function about a descriptor, which may wait for ever.
+pub fn whole_on<R, F: FnOnce() -> R>(call: &Call<'_>, fd: c_int, function: F) -> Option<R> {
+    whole_naming(call, Names::UntilBegun(fd), function)
+}
+
+fn whole_naming<R, F: FnOnce() -> R>(call: &Call<'_>, names: Names, function: F) -> Option<R> {
     if call.load().alone == Alone::Entirely {
         call.through(Why::Alone);
         return None;
     }
-    let result = run(call, function);
+    let result = run_on(call, names, Lane::Peers, function);
     if result.is_none() {
         call.through(Why::NoEngine);
     }

@@ -260,32 +260,43 @@ impl Open {
     /// Has the engine, or the pool, open it without waiting for a peer.
     fn submit(&self, call: &Call<'_>) -> Outcome {
         call.thread.opens.update(Opens::submitted);
+        // A kernel thread looks the directory up, and does so late.
+        let kept = (self.dir >= 0).then(|| call.thread.keep(self.dir)).flatten();
         // That the name was a file's a moment ago is forgotten by then.
         let open = Self {
+            dir: kept.unwrap_or(self.dir),
             was_a_file: false,
             ..*self
         };
+        let result = open.perform(call);
+        if let Some(duplicate) = kept {
+            call.thread.let_go(duplicate);
+        }
+        match result {
+            Err(Errno::RESTART) if call.interrupted() == Handled::End && waits(self.dir, self.path) => {
+                Outcome::Done(Err(Errno::INTR))
+            }
+            Err(Errno::RESTART) => self.submit(call),
+            result => Self { dir: self.dir, ..open }.finish(call, result, false),
+        }
+    }
+
+    /// Has the engine open it without waiting for a peer.
+    fn perform(&self, call: &Call<'_>) -> Result<c_int, Errno> {
         let &Self { dir, path, mode, .. } = self;
-        let flags = open.unwaiting() | O_LARGEFILE;
-        loop {
-            let result = call.perform(&Request::Open { dir, path, flags, mode });
-            let result = match Errno::of(result) {
-                _ if result >= 0 => {
-                    fds::forget(result).map(fds::release);
-                    Ok(result)
-                }
-                Errno::RESTART if call.interrupted() == Handled::End && waits(dir, path) => {
-                    return Outcome::Done(Err(Errno::INTR));
-                }
-                Errno::RESTART => continue,
-                // The engine did not do it, or is stricter about flags than openat(2): the plain call answers.
-                error if error != Errno::AGAIN && (crate::engine::not_done(error) || error == Errno::INVAL) => {
-                    // SAFETY: the path is the C caller's.
-                    unsafe { sys::openat(dir, path, flags, mode) }
-                }
-                error => Err(error),
-            };
-            return open.finish(call, result, false);
+        let flags = self.unwaiting() | O_LARGEFILE;
+        let result = call.perform(&Request::Open { dir, path, flags, mode });
+        match Errno::of(result) {
+            _ if result >= 0 => {
+                fds::forget(result).map(fds::release);
+                Ok(result)
+            }
+            // The engine did not do it, or is stricter about flags than openat(2): the plain call answers.
+            error if error != Errno::AGAIN && (crate::engine::not_done(error) || error == Errno::INVAL) => {
+                // SAFETY: the path is the C caller's.
+                unsafe { sys::openat(dir, path, flags, mode) }
+            }
+            error => Err(error),
         }
     }
 

@@ -14,14 +14,20 @@ use crate::policy::{self, Decision, Kind, Why};
 use crate::stopwatch::Stopwatch;
 use std::ffi::c_int;
 
-/// In the place of a descriptor, for a call that names no file.
-pub const NO_FILE: c_int = -1;
+pub use crate::engine::NO_FILE;
 
 /// What `function`, libc's own, returns; None if libc is to be called as ever. `file` is the descriptor that the call is
 /// about, or from which it looks up a name, AT_FDCWD included.
 #[inline]
 pub fn whole<R: CResult>(call: &Call<'_>, kind: Kind, file: c_int, function: impl Fn() -> R) -> Option<R> {
-    if fds::is_ours(file) {
+    whole_of_two(call, kind, [file, NO_FILE], function)
+}
+
+/// The same for a call that may name two descriptors; the first is the one that may be slow.
+#[inline]
+pub fn whole_of_two<R: CResult>(call: &Call<'_>, kind: Kind, files: [c_int; 2], function: impl Fn() -> R) -> Option<R> {
+    let [file, _] = files;
+    if files.into_iter().any(fds::is_ours) {
         // To the program it is not open, and fstat(2) is how it looks.
         errno::set(libc::EBADF);
         return Some(R::from_done(-1));
@@ -32,7 +38,7 @@ pub fn whole<R: CResult>(call: &Call<'_>, kind: Kind, file: c_int, function: imp
             call.through(why);
             None
         }
-        Decision::Submit => hand_over(call, kind, file, function),
+        Decision::Submit => hand_over(call, kind, files, function),
         _ => {
             let watch = Stopwatch::start();
             let passing = call.passing();
@@ -47,22 +53,17 @@ pub fn whole<R: CResult>(call: &Call<'_>, kind: Kind, file: c_int, function: imp
 
 #[cold]
 #[inline(never)]
-fn hand_over<R: CResult>(call: &Call<'_>, kind: Kind, file: c_int, function: impl Fn() -> R) -> Option<R> {
+fn hand_over<R: CResult>(call: &Call<'_>, kind: Kind, files: [c_int; 2], function: impl Fn() -> R) -> Option<R> {
     let timed = || {
         let watch = Stopwatch::start();
         let result = function();
         (result, watch.roughly())
     };
-    let names = if file == NO_FILE {
-        Names::Nothing
-    } else {
-        Names::UntilDone(file)
-    };
-    let Some((result, nanos)) = offload::run_on(call, names, Lane::Disk, timed) else {
+    let Some((result, nanos)) = offload::run_on(call, Names::UntilDone(files), Lane::Disk, timed) else {
         call.through(Why::NoEngine);
         return None;
     };
-    Account::of(kind, file).took(nanos);
+    Account::of(kind, files[0]).took(nanos);
     // Past RLIMIT_FSIZE, and for a pipe that nobody reads, the call raises a signal as well, in the thread that makes it:
     // ours. It has failed without an effect, and does so again.
     let signals = matches!(kind, Kind::Space | Kind::Move);

@@ -1,10 +1,11 @@
 //! read(2), write(2) and their kin: one transfer, in one piece or a vector, at an offset or at the current position.
 
-use super::{Outcome, net, signal, slow_stream};
+use super::{Outcome, net, offload, signal, slow_stream};
 use crate::call::Call;
-use crate::engine::{self, Data, MAX_COUNT, Request, Transfer, Way};
+use crate::engine::{self, Data, Lane, MAX_COUNT, Names, Request, Transfer, Way};
 use crate::errno::Errno;
-use crate::fds::Descriptor;
+use crate::fds::{self, Descriptor};
+use crate::holds::Hold;
 use crate::policy::{self, Alone, Decision, Hint, Load, Why};
 use crate::position::{self, Turn};
 use crate::stopwatch::Stopwatch;
@@ -15,15 +16,23 @@ use std::ffi::{c_int, c_void};
 /// The flags of preadv2 and pwritev2 that io_uring treats as they do.
 const PLAIN_FLAGS: c_int = libc::RWF_DSYNC | libc::RWF_SYNC | libc::RWF_APPEND;
 
+/// Where a program's memory ends, with page tables of four levels: what reaches beyond is refused at once.
+const END_OF_MEMORY: usize = (1 << 47) - 4096;
+
+/// The most bytes that a stream takes whole or not at all.
+const WHOLE_ON_STREAMS: usize = libc::PIPE_BUF;
+
 /// Rounds of bringing pages in for a read at the position, before it may block.
 const PREFETCHES: u32 = 4;
 
 #[inline(always)]
 fn buffer(call: &Call<'_>, way: Way, fd: c_int, data: *const c_void, n: usize, offset: i64) -> Outcome {
-    // The vectored calls, which the inline ones are made with, return early where a plain call of no bytes does not.
-    if n > MAX_COUNT || n == 0 {
+    // The vectored calls, which the inline ones are made with, return early where a plain call of no bytes does not. More
+    // than the kernel transfers in one call is cut as it cuts it, once it has seen that there is such memory.
+    if n == 0 || n > MAX_COUNT && data.addr().checked_add(n).is_none_or(|end| end > END_OF_MEMORY) {
         return Outcome::Through(Why::Unusual);
     }
+    let n = n.min(MAX_COUNT);
     let load = call.load();
     let wanted = Transfer {
         way,
@@ -230,13 +239,29 @@ fn transfer(call: &Call<'_>, load: Load, transfer: Transfer) -> Outcome {
 /// What came back of a submitted transfer at an offset, if it is not just all that was asked for.
 #[inline(never)]
 fn landed(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor, result: i32) -> Outcome {
+    finish(call, transfer, descriptor, &Hold::new(transfer.fd), result)
+}
+
+/// The same for a transfer whose file may be held.
+fn finish(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor, hold: &Hold, result: i32) -> Outcome {
+    let transfer = &on(transfer, hold);
     Outcome::Done(settle(call, transfer, result).map(|n| {
-        if is_whole(transfer, descriptor, n) {
+        let changed = || !hold.has_begun() && !descriptor.is_still_open();
+        if is_whole(transfer, descriptor, n) || changed() {
             n as isize
         } else {
-            rest(call, transfer, &mut None, n)
+            rest(call, transfer, descriptor, hold, &mut None, n)
         }
     }))
+}
+
+/// The transfer under the number that names its file now.
+#[inline(always)]
+fn on(transfer: &Transfer, hold: &Hold) -> Transfer {
+    Transfer {
+        fd: hold.fd(),
+        ..*transfer
+    }
 }
 
 /// All other ways a transfer can go.
@@ -246,8 +271,10 @@ fn carry_out(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor, decis
         Decision::Try | Decision::Copy | Decision::Submit if !call.has_engine() => Decision::Through(Why::NoEngine),
         decision => decision,
     };
+    let hold = &Hold::new(transfer.fd);
     let mut turn =
-        (transfer.at_position() && descriptor.is_seekable()).then(|| Turn::take(call, transfer.fd, descriptor.inode()));
+        (transfer.at_position() && descriptor.is_seekable()).then(|| Turn::take(call, hold, descriptor.inode()));
+    let transfer = &on(transfer, hold);
     match decision {
         // The turn ends with the call, which libc would make after we return.
         Decision::Through(_) if matches!(turn, Some(Turn::Held { .. })) => Outcome::Done(plain(call, transfer)),
@@ -255,11 +282,11 @@ fn carry_out(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor, decis
             net::transfer(call, transfer)
         }
         Decision::Through(why) => Outcome::Through(why),
-        Decision::Try => attempt(call, transfer, descriptor, &mut turn),
+        Decision::Try => attempt(call, transfer, descriptor, hold, &mut turn),
         Decision::Copy => copy(call, transfer, descriptor),
         Decision::Submit => {
             descriptor.submitted(policy::lesson(descriptor.hint(), transfer.way));
-            submit(call, transfer, descriptor, &mut turn)
+            submit(call, transfer, descriptor, hold, &mut turn)
         }
     }
 }
@@ -287,7 +314,13 @@ fn copy(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor) -> Outcome
 }
 
 /// Tries without waiting; on a miss, submits.
-fn attempt(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor, turn: &mut Option<Turn>) -> Outcome {
+fn attempt<'a>(
+    call: &Call<'_>,
+    transfer: &Transfer,
+    descriptor: Descriptor,
+    hold: &'a Hold,
+    turn: &mut Option<Turn<'a>>,
+) -> Outcome {
     let lesson = policy::lesson(descriptor.hint(), transfer.way);
     // At a shared position there are no batches.
     let batch = || if turn.is_some() { 0 } else { call.load().batch };
@@ -296,7 +329,7 @@ fn attempt(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor, turn: &
             call.note(|record| record.came(Luck::Hit));
             descriptor.told().hit(lesson, batch);
             if !is_whole(transfer, descriptor, n) {
-                return Outcome::Done(Ok(rest(call, transfer, turn, n)));
+                return Outcome::Done(Ok(rest(call, transfer, descriptor, hold, turn, n)));
             }
             Ok(n as isize)
         }
@@ -307,12 +340,12 @@ fn attempt(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor, turn: &
                 cold: true,
                 ..*transfer
             };
-            return submit(call, &missed, descriptor, turn);
+            return submit(call, &missed, descriptor, hold, turn);
         }
         Err(Errno::NOTSUP) => {
             call.note(|record| record.came(Luck::Refused));
             let descriptor = descriptor.refuses_tries(transfer.way);
-            return submit(call, transfer, descriptor, turn);
+            return submit(call, transfer, descriptor, hold, turn);
         }
         Err(error) => Err(error),
     };
@@ -321,28 +354,57 @@ fn attempt(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor, turn: &
 }
 
 /// Queues the transfer and parks; what comes back short of what the plain call would give is completed.
-fn submit(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor, turn: &mut Option<Turn>) -> Outcome {
+fn submit<'a>(
+    call: &Call<'_>,
+    transfer: &Transfer,
+    descriptor: Descriptor,
+    hold: &'a Hold,
+    turn: &mut Option<Turn<'a>>,
+) -> Outcome {
     if !descriptor.is_seekable() && !slow_stream::waits(transfer, descriptor) {
         return Outcome::Through(Why::Nonblocking);
     }
     if transfer.way == Way::Read && descriptor.tells_signals() {
         return signal::read(call, transfer);
     }
-    if descriptor.hint().is(Hint::STREAM.with(Hint::no_try(transfer.way))) {
+    let hint = descriptor.hint();
+    if hint.is(Hint::STREAM.with(Hint::no_try(transfer.way))) {
         return slow_stream::transfer(call, transfer, descriptor);
     }
     let Some(turn) = turn else {
-        return landed(call, transfer, descriptor, call.perform(&(*transfer).into()));
+        let may_be_cut = || transfer.buffer_len().is_none_or(|n| n > WHOLE_ON_STREAMS);
+        if transfer.way == Way::Write && transfer.at_position() && may_be_cut() {
+            hold.begin(call);
+        }
+        return finish(call, transfer, descriptor, hold, call.perform(&(*transfer).into()));
     };
     turn.keep(call);
-    let hint = descriptor.hint();
-    Outcome::Done(
-        if transfer.way == Way::Read && !hint.is_any(Hint::DIRECT.with(Hint::NO_TRY_READ)) {
-            read_at_position(call, transfer, descriptor)
-        } else {
-            move_position(call, transfer, descriptor)
-        },
-    )
+    let transfer = &on(transfer, hold);
+    Outcome::Done(match transfer.way {
+        // The kernel alone knows where the record that was appended ends: it moves the position there.
+        Way::Write if appends(transfer) => on_pool(call, transfer, Names::until_done(transfer.fd), Lane::Disk),
+        // What is made as it is read (/proc) depends on how it is read.
+        Way::Read if hint.is(Hint::NO_TRY_READ) && !hint.is(Hint::DIRECT) => {
+            on_pool(call, transfer, Names::UntilBegun(transfer.fd), Lane::Peers)
+        }
+        Way::Read if !hint.is(Hint::DIRECT) => read_at_position(call, transfer, descriptor, hold),
+        _ => move_position(call, transfer, descriptor, hold),
+    })
+}
+
+/// Whether a write goes to its file's end.
+fn appends(transfer: &Transfer) -> bool {
+    transfer.flags & libc::RWF_APPEND != 0
+        || sys::status_flags(transfer.fd).is_ok_and(|flags| flags & libc::O_APPEND != 0)
+}
+
+/// The plain call at the position, on a thread of the pool: the kernel moves the position itself, under its own lock.
+fn on_pool(call: &Call<'_>, transfer: &Transfer, names: Names, lane: Lane) -> Result<isize, Errno> {
+    match offload::run_on(call, names, lane, || transfer.call(0)) {
+        // Past RLIMIT_FSIZE the call raises a signal as well, in the thread that makes it: ours.
+        None | Some(Err(Errno::FBIG)) => plain(call, transfer),
+        Some(result) => result.map(|n| n as isize),
+    }
 }
 
 /// Whether `n` bytes are what the plain call would have transferred, too.
@@ -360,75 +422,74 @@ fn is_whole(transfer: &Transfer, descriptor: Descriptor, n: usize) -> bool {
 
 /// A transfer at the position, as one at an offset and two steps of the position around it: io_uring takes no lock on
 /// the position, and does not even move it when the operation completes later.
-fn move_position(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor) -> Result<isize, Errno> {
-    let here = sys::lseek(transfer.fd, 0, libc::SEEK_CUR)?;
+fn move_position(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor, hold: &Hold) -> Result<isize, Errno> {
+    let here = sys::lseek(hold.fd(), 0, libc::SEEK_CUR)?;
     let at = Transfer {
         offset: here,
         ..*transfer
     };
-    let mut done = perform(call, &at)?;
+    let mut done = perform(call, &at, hold)?;
     if !is_whole(&at, descriptor, done) {
-        done = rest(call, &at, &mut None, done) as usize;
+        done = rest(call, &at, descriptor, hold, &mut None, done) as usize;
     }
-    let appends =
-        transfer.way == Way::Write && (descriptor.hint().is(Hint::APPEND) || transfer.flags & libc::RWF_APPEND != 0);
     if done > 0 {
-        let (to, from) = if appends {
-            (0, libc::SEEK_END)
-        } else {
-            (here + done as i64, libc::SEEK_SET)
-        };
-        sys::lseek(transfer.fd, to, from)?;
+        sys::lseek(hold.fd(), here + done as i64, libc::SEEK_SET)?;
     }
     Ok(done as isize)
 }
 
 /// A buffered read at the position that missed: brings the pages in, then makes the call that takes the position's
 /// lock in the kernel, and finds them there. So it stays atomic even against those who take no turn.
-fn read_at_position(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor) -> Result<isize, Errno> {
+fn read_at_position(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor, hold: &Hold) -> Result<isize, Errno> {
     for _ in 0..PREFETCHES {
-        let here = match sys::lseek(transfer.fd, 0, libc::SEEK_CUR) {
+        let here = match sys::lseek(hold.fd(), 0, libc::SEEK_CUR) {
             Ok(here) => here,
             // The number has come to name a stream, behind our back.
             Err(_) => break,
         };
-        perform(
-            call,
-            &Transfer {
-                offset: here,
-                ..*transfer
-            },
-        )?;
-        match transfer.call(libc::RWF_NOWAIT) {
+        let at = Transfer {
+            offset: here,
+            ..*transfer
+        };
+        perform(call, &at, hold)?;
+        match on(transfer, hold).call(libc::RWF_NOWAIT) {
             Ok(n) if is_whole(transfer, descriptor, n) => return Ok(n as isize),
             // The turn is held by our caller until all of it is done.
-            Ok(n) => return Ok(rest(call, transfer, &mut None, n)),
+            Ok(n) => return Ok(rest(call, transfer, descriptor, hold, &mut None, n)),
             Err(Errno::AGAIN) => {}
             Err(Errno::NOTSUP) => break,
             Err(error) => return Err(error),
         }
     }
-    plain(call, transfer)
+    plain(call, &on(transfer, hold))
 }
 
 /// The rest of a transfer of which `done` bytes went, until all is done, its file ends or an error comes: as in the
 /// kernel, an error after some bytes is the next call's. Returns the bytes of the whole.
-fn rest(call: &Call<'_>, transfer: &Transfer, turn: &mut Option<Turn>, mut done: usize) -> isize {
+fn rest<'a>(
+    call: &Call<'_>,
+    transfer: &Transfer,
+    descriptor: Descriptor,
+    hold: &'a Hold,
+    turn: &mut Option<Turn<'a>>,
+    mut done: usize,
+) -> isize {
     // Joining what comes in pieces is right for a file and wrong for a stream: so no stale hint will do here.
-    let descriptor = Descriptor::learn(transfer.fd);
-    if transfer.way == Way::Read && !descriptor.is_seekable() {
+    let is_file = fds::is_file(hold.fd());
+    if transfer.way == Way::Read && !is_file {
         return done as isize;
     }
+    hold.begin(call);
     if let Some(turn) = turn {
         turn.keep(call);
     }
     let mut storage = Vec::new();
     while done < transfer.len() {
-        if !descriptor.is_seekable() && call.thread.signals().is_held() {
+        if !is_file && call.thread.signals().is_held() {
             // It was interrupted after a part: as in the kernel, that is its result.
             break;
         }
-        let part = transfer.after(done, &mut storage);
+        let part = on(transfer, hold).after(done, &mut storage);
         // The common short read is one at the file's end: no need to park to learn that.
         let tried = if part.way == Way::Read {
             part.call(libc::RWF_NOWAIT)
@@ -436,10 +497,11 @@ fn rest(call: &Call<'_>, transfer: &Transfer, turn: &mut Option<Turn>, mut done:
             Err(Errno::AGAIN)
         };
         let result = match tried {
-            Err(Errno::AGAIN | Errno::NOTSUP) if part.at_position() && descriptor.is_seekable() => {
-                move_position(call, &part, descriptor).map(|n| n as usize)
+            Err(Errno::AGAIN) if part.at_position() && is_file => {
+                move_position(call, &part, descriptor, hold).map(|n| n as usize)
             }
-            Err(Errno::AGAIN | Errno::NOTSUP) => perform(call, &part),
+            Err(Errno::AGAIN) => perform(call, &part, hold),
+            // A file that does not know the flag is read whole, or is made as it is read (/proc): its parts do not join.
             other => other,
         };
         match result {
@@ -452,8 +514,9 @@ fn rest(call: &Call<'_>, transfer: &Transfer, turn: &mut Option<Turn>, mut done:
 
 /// Has the engine do one transfer.
 #[inline(never)]
-fn perform(call: &Call<'_>, transfer: &Transfer) -> Result<usize, Errno> {
-    settle(call, transfer, call.perform(&(*transfer).into()))
+fn perform(call: &Call<'_>, transfer: &Transfer, hold: &Hold) -> Result<usize, Errno> {
+    let result = call.perform(&on(transfer, hold).into());
+    settle(call, &on(transfer, hold), result)
 }
 
 /// The result of a transfer, made the plain call's where the engine did not do it.

@@ -17,6 +17,7 @@ use crate::deadlines::NEVER;
 use crate::engine::{Request, Transfer, Way};
 use crate::errno::Errno;
 use crate::fds::Descriptor;
+use crate::holds::Hold;
 use crate::position::Turn;
 use crate::sys::{self, PipeState};
 use std::ffi::c_int;
@@ -34,7 +35,9 @@ pub fn transfer(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor) ->
         ..*transfer
     };
     // By the program's own descriptor: the second open file is nobody else's.
-    let result = match Turn::of_stream(call, transfer.fd, descriptor.inode(), transfer.way, NEVER) {
+    let hold = Hold::new(transfer.fd);
+    hold.begin(call);
+    let result = match Turn::of_stream(call, &hold, descriptor.inode(), transfer.way, NEVER) {
         Err(error) => Err(error),
         Ok(_turn) if private.is_some() => in_steps(call, &here),
         Ok(_turn) => wait_then_call(call, &here),

@@ -7,9 +7,10 @@
 use super::paced;
 use super::unbounded::{self, Restarts};
 use crate::call::{Call, LastLook};
-use crate::engine::{Names, Request};
+use crate::engine::{MAX_COUNT, Names, Request};
 use crate::errno::{self, Errno};
 use crate::fds::{self, Descriptor};
+use crate::holds::Hold;
 use crate::policy::{Alone, Kind, Why};
 use crate::position::Turn;
 use crate::signal::Handled;
@@ -23,8 +24,8 @@ const MOST_IN_VAIN: u32 = 16;
 
 /// One side of a transfer.
 #[derive(Clone, Copy)]
-struct End {
-    fd: c_int,
+struct End<'a> {
+    hold: &'a Hold,
     /// The event of poll(2) that says it is ready.
     event: i16,
     what: What,
@@ -42,8 +43,9 @@ enum What {
     Other,
 }
 
-impl End {
-    fn of(fd: c_int, event: i16) -> Self {
+impl<'a> End<'a> {
+    fn of(hold: &'a Hold, event: i16) -> Self {
+        let fd = hold.fd();
         // Looked at anew: what is remembered of a descriptor is a hint, and this decides what waits.
         let what = match sys::fstat(fd) {
             Ok(stat) => match stat.st_mode & libc::S_IFMT {
@@ -58,24 +60,29 @@ impl End {
         };
         let nonblocking = || sys::status_flags(fd).is_ok_and(|flags| flags & libc::O_NONBLOCK != 0);
         let waits = what != What::Disk && !nonblocking();
-        Self { fd, event, what, waits }
+        Self {
+            hold,
+            event,
+            what,
+            waits,
+        }
     }
 
-    fn source(fd: c_int) -> Self {
-        Self::of(fd, libc::POLLIN)
+    fn source(hold: &'a Hold) -> Self {
+        Self::of(hold, libc::POLLIN)
     }
 
-    fn sink(fd: c_int) -> Self {
-        Self::of(fd, libc::POLLOUT)
+    fn sink(hold: &'a Hold) -> Self {
+        Self::of(hold, libc::POLLOUT)
     }
 
     fn is_ready(self) -> bool {
-        self.what == What::Disk || sys::poll_now(self.fd, self.event)
+        self.what == What::Disk || sys::poll_now(self.hold.fd(), self.event)
     }
 
     /// Parks until it is ready. Err(EINTR) if handlers ended that.
     fn await_ready(self, call: &Call<'_>, look: &mut LastLook) -> Result<(), Errno> {
-        let (fd, events) = (self.fd, self.event);
+        let (fd, events) = (self.hold.fd(), self.event);
         let result = call.perform(&Request::Poll { fd, events });
         if Errno::of(result) == Errno::RESTART && !call.looks_again(look) && call.interrupted() == Handled::End {
             return Err(Errno::INTR);
@@ -87,8 +94,8 @@ impl End {
 /// What comes of making `attempt` until it need not wait for `source` or `sink`; of `plain` where polling does not tell.
 fn until_ready(
     call: &Call<'_>,
-    source: End,
-    sink: End,
+    source: End<'_>,
+    sink: End<'_>,
     attempt: impl Fn() -> Option<isize>,
     plain: impl Fn() -> isize,
 ) -> isize {
@@ -107,6 +114,7 @@ fn until_ready(
         let unready = [sink, source].into_iter().find(|end| !end.is_ready());
         match unready {
             Some(end) if end.waits => {
+                begin(call, [source.hold, sink.hold]);
                 if let Err(Errno(number)) = end.await_ready(call, &mut look) {
                     errno::set(number);
                     return -1;
@@ -119,9 +127,14 @@ fn until_ready(
         }
         errno::set(errno);
         if in_vain > MOST_IN_VAIN {
-            return wait_for_ever(call, source.fd, plain);
+            return wait_for_ever(call, [source.hold, sink.hold], plain);
         }
     }
+}
+
+/// The transfer is to park: it keeps its files.
+fn begin(call: &Call<'_>, holds: [&Hold; 2]) {
+    holds.into_iter().for_each(|hold| hold.begin(call));
 }
 
 /// Whether a call that waits for a peer is none of ours, and counted so.
@@ -153,8 +166,10 @@ pub fn splice(
     if is_through(call) {
         return None;
     }
+    let holds = [&Hold::new(from), &Hold::new(to)];
+    let [from, to] = holds;
     // SAFETY: libc's own, with its caller's arguments, while that call lasts; so below.
-    let plain = |n, flags| unsafe { real(from, from_at, to, to_at, n, flags) };
+    let plain = |n, flags| unsafe { real(from.fd(), from_at, to.fd(), to_at, n, flags) };
     let (mut source, mut sink) = (End::source(from), End::sink(to));
     if flags & NONBLOCK != 0 {
         // As far as pipes go.
@@ -162,7 +177,7 @@ pub fn splice(
         sink.waits &= sink.what != What::Pipe;
     }
     match (source.what, sink.what) {
-        (What::Other, _) | (_, What::Other) => Some(wait_for_ever(call, from, || plain(n, flags))),
+        (What::Other, _) | (_, What::Other) => Some(wait_for_ever(call, holds, || plain(n, flags))),
         (What::Pipe, What::Socket) if sink.waits => Some(in_pieces(call, source, sink, n, |n| plain(n, flags))),
         (What::Pipe, What::Pipe) => {
             let attempt = || Some(plain(n, flags | NONBLOCK));
@@ -171,9 +186,13 @@ pub fn splice(
             Some(result)
         }
         (source_is, _) => {
-            let slow = if source_is == What::Disk { from } else { to };
+            let files = if source_is == What::Disk {
+                [from, to]
+            } else {
+                [to, from]
+            };
             let _turns = Turns::take(call, [(from, from_at.is_null()), (to, to_at.is_null())]);
-            let attempt = || move_some(call, slow, || plain(n, flags | NONBLOCK));
+            let attempt = || move_some(call, files, || plain(n, flags | NONBLOCK));
             Some(until_ready(call, source, sink, attempt, || plain(n, flags)))
         }
     }
@@ -190,11 +209,12 @@ pub fn tee(
     if is_through(call) {
         return None;
     }
+    let (from, to) = (&Hold::new(from), &Hold::new(to));
     let (mut source, mut sink) = (End::source(from), End::sink(to));
     source.waits &= flags & NONBLOCK == 0;
     sink.waits &= flags & NONBLOCK == 0;
     // SAFETY: as in `splice`.
-    let plain = |flags| unsafe { real(from, to, n, flags) };
+    let plain = |flags| unsafe { real(from.fd(), to.fd(), n, flags) };
     let result = until_ready(call, source, sink, || Some(plain(flags | NONBLOCK)), || plain(flags));
     call.inline();
     Some(result)
@@ -212,11 +232,12 @@ pub fn vmsplice(
         return None;
     }
     let reads = sys::status_flags(pipe).is_ok_and(|flags| flags & libc::O_ACCMODE == libc::O_RDONLY);
+    let pipe = &Hold::new(pipe);
     let mut end = if reads { End::source(pipe) } else { End::sink(pipe) };
     // It does not look at O_NONBLOCK.
     end.waits = flags & NONBLOCK == 0;
     // SAFETY: as in `splice`.
-    let plain = |flags| unsafe { real(pipe, iov, n, flags) };
+    let plain = |flags| unsafe { real(pipe.fd(), iov, n, flags) };
     let result = until_ready(call, end, end, || Some(plain(flags | NONBLOCK)), || plain(flags));
     call.inline();
     Some(result)
@@ -233,29 +254,33 @@ pub fn sendfile(
     if is_through(call) {
         return None;
     }
+    // More is cut by the kernel, too.
+    let n = n.min(MAX_COUNT);
+    let holds = [&Hold::new(from), &Hold::new(to)];
+    let [from, to] = holds;
     // SAFETY: as in `splice`.
-    let plain = |n| unsafe { real(to, from, from_at, n) };
+    let plain = |n| unsafe { real(to.fd(), from.fd(), from_at, n) };
     let (source, sink) = (End::source(from), End::sink(to));
     Some(match sink.what {
-        _ if source.what != What::Disk => wait_for_ever(call, from, || plain(n)),
+        _ if source.what != What::Disk => wait_for_ever(call, holds, || plain(n)),
         What::Socket if sink.waits => in_pieces(call, source, sink, n, plain),
         // To a pipe it is a splice.
         What::Pipe if sink.waits => {
             // SAFETY: the kernel checks the offset's address, which is the C caller's, and takes none for the position.
-            let spliced = || match unsafe { sys::splice(from, from_at, to, n, NONBLOCK) } {
+            let spliced = || match unsafe { sys::splice(from.fd(), from_at, to.fd(), n, NONBLOCK) } {
                 Ok(n) => n as isize,
                 Err(error) => {
                     errno::set(error.0);
                     -1
                 }
             };
-            let attempt = || move_some(call, from, spliced);
+            let attempt = || move_some(call, holds, spliced);
             until_ready(call, source, sink, attempt, || plain(n))
         }
-        What::Other if sink.waits => wait_for_ever(call, from, || plain(n)),
+        What::Other if sink.waits => wait_for_ever(call, holds, || plain(n)),
         _ => {
             let _turns = Turns::take(call, [(from, from_at.is_null()), (to, true)]);
-            move_some(call, from, || plain(n))?
+            move_some(call, holds, || plain(n))?
         }
     })
 }
@@ -271,20 +296,26 @@ pub fn copy_file_range(
     n: usize,
     flags: c_uint,
 ) -> Option<isize> {
+    let holds = [&Hold::new(from), &Hold::new(to)];
+    let [from, to] = holds;
     let _turns = Turns::take(call, [(from, from_at.is_null()), (to, to_at.is_null())]);
     // SAFETY: as in `splice`.
-    move_some(call, from, || unsafe { real(from, from_at, to, to_at, n, flags) })
+    move_some(call, holds, || unsafe {
+        real(from.fd(), from_at, to.fd(), to_at, n, flags)
+    })
 }
 
-/// What waits for a disk at most; made here even where it is libc's to do, for a turn ends with this call.
-fn move_some(call: &Call<'_>, slow: c_int, function: impl Fn() -> isize) -> Option<isize> {
-    let result = paced::whole(call, Kind::Move, slow, &function);
+/// What waits for a disk at most, for the first of its files; made here even where it is libc's to do, for a turn ends with
+/// this call.
+fn move_some(call: &Call<'_>, files: [&Hold; 2], function: impl Fn() -> isize) -> Option<isize> {
+    let result = paced::whole_of_two(call, Kind::Move, files.map(Hold::fd), &function);
     Some(result.unwrap_or_else(function))
 }
 
 /// What nobody can poll for: on a thread of the pool, as long as it takes.
-fn wait_for_ever(call: &Call<'_>, fd: c_int, function: impl Fn() -> isize) -> isize {
-    let elsewhere = || unbounded::run(call, Names::UntilBegun(fd), &function);
+fn wait_for_ever(call: &Call<'_>, files: [&Hold; 2], function: impl Fn() -> isize) -> isize {
+    begin(call, files);
+    let elsewhere = || unbounded::run(call, Names::UntilBegun(files[0].fd()), &function);
     match unbounded::wait_for(call, Restarts::AsHandlersSay, || None, elsewhere) {
         // A signal goes with it, to the thread that makes the call: ours.
         Ok(-1) if errno::get() == libc::EPIPE => function(),
@@ -297,8 +328,9 @@ fn wait_for_ever(call: &Call<'_>, fd: c_int, function: impl Fn() -> isize) -> is
 }
 
 /// All of `n` bytes to a socket, which makes its caller wait until it has taken them: as many at a time as it has room for.
-fn in_pieces(call: &Call<'_>, source: End, sink: End, n: usize, function: impl Fn(usize) -> isize) -> isize {
-    let piece = sys::send_buffer(sink.fd).map_or(SMALLEST_PIECE, |room| (room / 4).max(SMALLEST_PIECE));
+fn in_pieces(call: &Call<'_>, source: End<'_>, sink: End<'_>, n: usize, function: impl Fn(usize) -> isize) -> isize {
+    begin(call, [source.hold, sink.hold]);
+    let piece = sys::send_buffer(sink.hold.fd()).map_or(SMALLEST_PIECE, |room| (room / 4).max(SMALLEST_PIECE));
     let mut done = 0;
     let mut look = LastLook::new();
     loop {
@@ -314,7 +346,7 @@ fn in_pieces(call: &Call<'_>, source: End, sink: End, n: usize, function: impl F
             }
         }
         let want = (n - done).min(piece);
-        let result = wait_for_ever(call, sink.fd, || function(want));
+        let result = wait_for_ever(call, [sink.hold, source.hold], || function(want));
         if result < 0 {
             // After some bytes an error is the next call's.
             return if done > 0 { done as isize } else { result };
@@ -329,34 +361,35 @@ fn in_pieces(call: &Call<'_>, source: End, sink: End, n: usize, function: impl F
 const SMALLEST_PIECE: usize = 4096;
 
 /// The turns at the positions that a transfer moves, both at once: in an order, so that no two wait for each other.
-struct Turns {
-    _held: [Option<Turn>; 2],
+struct Turns<'a> {
+    _held: [Option<Turn<'a>>; 2],
 }
 
-impl Turns {
+impl<'a> Turns<'a> {
     /// `files` and whether the transfer is at the position of each.
-    fn take(call: &Call<'_>, files: [(c_int, bool); 2]) -> Self {
-        let mut wanted = files.map(|(fd, at_position)| {
-            let descriptor = at_position.then(|| Descriptor::get(fd))?;
-            descriptor.is_seekable().then(|| (descriptor.inode(), fd))
+    fn take(call: &Call<'_>, files: [(&'a Hold, bool); 2]) -> Self {
+        let mut wanted = files.map(|(hold, at_position)| {
+            let descriptor = at_position.then(|| Descriptor::get(hold.fd()))?;
+            descriptor.is_seekable().then(|| (descriptor.inode(), hold))
         });
-        wanted.sort();
+        wanted.sort_by_key(|wanted| wanted.map(|(inode, hold)| (inode, hold.fd())));
         if let [Some((a, from)), Some((b, to))] = wanted
             && a == b
-            && sys::same_open_file(from, to).unwrap_or(true)
+            && sys::same_open_file(from.fd(), to.fd()).unwrap_or(true)
         {
             wanted[0] = None;
         }
-        let hold = |wanted: Option<(u32, c_int)>| {
-            let (inode, fd) = wanted?;
-            let mut turn = Turn::take(call, fd, inode);
-            // The transfer may park.
+        // The transfer may park, and the first turn may have to be waited for.
+        begin(call, files.map(|(hold, _)| hold));
+        let take = |wanted: Option<(u32, &'a Hold)>| {
+            let (inode, hold) = wanted?;
+            let mut turn = Turn::take(call, hold, inode);
             turn.keep(call);
             Some(turn)
         };
         let [first, second] = wanted;
         Self {
-            _held: [hold(first), hold(second)],
+            _held: [take(first), take(second)],
         }
     }
 }

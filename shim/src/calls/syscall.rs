@@ -1,13 +1,12 @@
-//! syscall(2), libc's door to any system call: what blocks under its own name does so under its number.
+//! syscall(2), libc's door to any system call: those without a row of their own. The others are made by the hooks of their rows
+//! ([`crate::hooks`]).
 
 use super::locks::futex;
-use super::{Outcome, clone, file, locks, open, rw, sleep, thread_state};
+use super::{Outcome, clone, thread_state};
 use crate::call::Call;
-use crate::fds;
 use crate::policy::Why;
 use crate::thread::Thread;
-use std::ffi::{c_int, c_long};
-use std::ptr::with_exposed_provenance_mut as pointer;
+use std::ffi::c_long;
 
 type Number = c_long;
 
@@ -28,7 +27,7 @@ pub fn uncharged(
     None
 }
 
-/// A system call on a fiber: as libc's function of its name.
+/// A system call on a fiber that has no row of its own ([`crate::hooks`]).
 #[expect(clippy::too_many_arguments, reason = "so many has C's")]
 pub fn dispatch(
     call: &Call<'_>,
@@ -46,59 +45,7 @@ pub fn dispatch(
     if number == libc::SYS_futex_waitv && call.thread.converts_locks() {
         return futex::waitv(call, [a, b, c, d, e, f]);
     }
-    if !is_converted(number) {
-        return Outcome::Through(Why::Quick);
-    }
-    call.give_way();
-    let fd = a as c_int;
-    match number {
-        libc::SYS_read => rw::read(call, fd, pointer(b as usize), c as usize),
-        libc::SYS_write => rw::write(call, fd, pointer(b as usize), c as usize),
-        libc::SYS_pread64 => rw::pread(call, fd, pointer(b as usize), c as usize, d),
-        libc::SYS_pwrite64 => rw::pwrite(call, fd, pointer(b as usize), c as usize, d),
-        libc::SYS_readv => rw::readv(call, fd, pointer(b as usize), c as c_int),
-        libc::SYS_writev => rw::writev(call, fd, pointer(b as usize), c as c_int),
-        libc::SYS_preadv => rw::preadv(call, fd, pointer(b as usize), c as c_int, d),
-        libc::SYS_pwritev => rw::pwritev(call, fd, pointer(b as usize), c as c_int, d),
-        libc::SYS_preadv2 => rw::preadv2(call, fd, pointer(b as usize), c as c_int, d, f as c_int),
-        libc::SYS_pwritev2 => rw::pwritev2(call, fd, pointer(b as usize), c as c_int, d, f as c_int),
-        #[cfg(target_arch = "x86_64")]
-        libc::SYS_open => open::open(call, pointer(a as usize), b as c_int, c as u32),
-        libc::SYS_openat => open::openat(call, fd, pointer(b as usize), c as c_int, d as u32),
-        libc::SYS_close => file::close(call, fd),
-        libc::SYS_fsync => file::fsync(call, fd),
-        libc::SYS_fdatasync => file::fdatasync(call, fd),
-        libc::SYS_nanosleep => sleep::nanosleep(call, pointer(a as usize), pointer(b as usize)),
-        libc::SYS_sched_yield => locks::spin::yield_now(call),
-        _ => Outcome::Through(Why::Quick),
-    }
-}
-
-/// Whether [`dispatch`] knows it. None of these is made by the shim itself in this way.
-fn is_converted(number: Number) -> bool {
-    #[cfg(target_arch = "x86_64")]
-    if number == libc::SYS_open {
-        return true;
-    }
-    matches!(
-        number,
-        libc::SYS_read
-            | libc::SYS_write
-            | libc::SYS_pread64
-            | libc::SYS_pwrite64
-            | libc::SYS_readv
-            | libc::SYS_writev
-            | libc::SYS_preadv
-            | libc::SYS_pwritev
-            | libc::SYS_preadv2
-            | libc::SYS_pwritev2
-            | libc::SYS_openat
-            | libc::SYS_close
-            | libc::SYS_fsync
-            | libc::SYS_fdatasync
-            | libc::SYS_nanosleep
-            | libc::SYS_sched_yield
-    )
+    Outcome::Through(Why::Quick)
 }
 
 fn makes_child(number: Number) -> bool {
@@ -124,9 +71,9 @@ pub unsafe fn plainly(
     e: c_long,
     f: c_long,
 ) -> c_long {
-    if matches!(number, libc::SYS_futex | libc::SYS_close) {
+    if number == libc::SYS_futex {
         // SAFETY: libc's own function, with its caller's arguments.
-        return unsafe { looked_at(real, number, [a, b, c, d, e, f]) };
+        return unsafe { wake(real, [a, b, c, d, e, f]) };
     }
     if thread_state::is_change(number) {
         // SAFETY: libc's own function, with its caller's arguments.
@@ -140,26 +87,18 @@ pub unsafe fn plainly(
     unsafe { real(number, a, b, c, d, e, f) }
 }
 
-/// One that others must hear of.
+/// A futex call, which may be to wake fibers.
 ///
 /// # Safety
 /// As the system call's.
 #[inline(never)]
-unsafe fn looked_at(real: Syscall, number: Number, mut arguments: futex::Arguments) -> c_long {
-    let mut woken = 0;
-    if number == libc::SYS_futex {
-        woken = futex::wake_fibers(&mut arguments);
-        if woken > 0 && arguments[2] == 0 {
-            return woken;
-        }
-    } else if let Some(fd) = fds::forget(arguments[0] as c_int)
-        && fds::release(fd)
-    {
-        crate::errno::set(libc::EBADF);
-        return -1;
+unsafe fn wake(real: Syscall, mut arguments: futex::Arguments) -> c_long {
+    let woken = futex::wake_fibers(&mut arguments);
+    if woken > 0 && arguments[2] == 0 {
+        return woken;
     }
     let [a, b, c, d, e, f] = arguments;
     // SAFETY: libc's own function, with its caller's arguments.
-    let result = unsafe { real(number, a, b, c, d, e, f) };
+    let result = unsafe { real(libc::SYS_futex, a, b, c, d, e, f) };
     if result < 0 && woken > 0 { woken } else { result + woken }
 }

@@ -14,17 +14,36 @@ mod uring;
 
 use crate::conf::EngineChoice;
 use crate::errno::Errno;
+use crate::position;
 use crate::sys;
 use rustix::event::Timespec;
 use std::ffi::c_int;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use plain::perform;
-pub use request::{Data, KernelCall, Lane, MAX_COUNT, Names, Request, Run, Transfer, Way};
+pub use request::{Data, KernelCall, Lane, MAX_COUNT, NO_FILE, Names, Request, Run, Transfer, Way};
 pub use socket::{Action, SocketCall};
+pub use uring::renew;
 
 use linux_aio::LinuxAio;
 use threads::Threads;
 use uring::{ForOne, Uring};
+
+/// Threads close descriptors beside those of the engines. Once true it stays.
+static OTHERS_CLOSE: AtomicBool = AtomicBool::new(false);
+
+/// Before another thread than an engine's closes or replaces the descriptors `first` to `last`: what is queued on them names
+/// duplicates from here on. The caller's own engine has submitted.
+#[cold]
+pub fn redirect_queued(first: c_int, last: c_int) {
+    OTHERS_CLOSE.store(true, Ordering::Relaxed);
+    uring::redirect(first, last);
+}
+
+/// Whether descriptors may be closed by threads that cannot submit what is queued on them.
+fn others_close() -> bool {
+    OTHERS_CLOSE.load(Ordering::Relaxed) || position::others_are_attached()
+}
 
 /// What the completion of a request carries back to the one who queued it.
 pub type Token = u32;

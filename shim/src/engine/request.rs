@@ -84,15 +84,35 @@ pub enum Lane {
     Peers,
 }
 
-/// Which file the code names by a number: that must not be closed, and come to name another file, before.
+/// Which files the code names by numbers, at most two: those must not be closed, and come to name other files, before.
 #[derive(Clone, Copy)]
 pub enum Names {
     Nothing,
-    /// A descriptor, or AT_FDCWD, until the code is done: a disk ends it.
-    UntilDone(c_int),
+    /// Descriptors, or AT_FDCWD, until the code is done: a disk ends it.
+    UntilDone([c_int; 2]),
     /// A descriptor, until the code begins: it may wait for ever, and has its file then, as a thread in the same call has.
     UntilBegun(c_int),
 }
+
+impl Names {
+    /// One file until the code is done.
+    pub fn until_done(file: c_int) -> Self {
+        Self::UntilDone([file, NO_FILE])
+    }
+
+    /// The numbers.
+    pub fn files(self) -> impl Iterator<Item = c_int> {
+        let files = match self {
+            Self::Nothing => [NO_FILE; 2],
+            Self::UntilDone(files) => files,
+            Self::UntilBegun(file) => [file, NO_FILE],
+        };
+        files.into_iter().filter(|&file| file != NO_FILE)
+    }
+}
+
+/// In the place of a descriptor, where there is none.
+pub const NO_FILE: c_int = -1;
 
 /// A system call by its number. Made anew when it was interrupted for nobody: so a time it waits for must be absolute.
 #[derive(Clone, Copy)]
@@ -226,6 +246,7 @@ impl Transfer {
             // SAFETY: `done` is within the buffer: the kernel has transferred so many bytes of it.
             Data::Buffer(p, n) => Data::Buffer(unsafe { p.add(done) }, n - done as u32),
             Data::Vector(iov, n) => {
+                let mut left = self.len() - done;
                 // SAFETY: the kernel has read this vector, of n entries, to transfer those bytes.
                 let parts = unsafe { std::slice::from_raw_parts(iov, n as usize) };
                 storage.clear();
@@ -233,13 +254,12 @@ impl Transfer {
                 for part in parts {
                     let skipped = skip.min(part.iov_len);
                     skip -= skipped;
-                    if skipped < part.iov_len {
+                    let iov_len = left.min(part.iov_len - skipped);
+                    left -= iov_len;
+                    if iov_len > 0 {
                         // SAFETY: within the part.
                         let iov_base = unsafe { part.iov_base.cast::<u8>().add(skipped) }.cast();
-                        storage.push(libc::iovec {
-                            iov_base,
-                            iov_len: part.iov_len - skipped,
-                        });
+                        storage.push(libc::iovec { iov_base, iov_len });
                     }
                 }
                 Data::Vector(storage.as_ptr(), storage.len() as u32)

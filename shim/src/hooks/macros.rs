@@ -50,6 +50,16 @@ macro_rules! when_unbound {
     };
 }
 
+/// The answer of another row, if any.
+macro_rules! in_its_place {
+    (($($arg:ident),*)) => {};
+    (($($arg:ident),*), $instead:path) => {
+        if let Some(result) = $instead($($arg),*) {
+            return result;
+        }
+    };
+}
+
 /// The answer that is to be had at once, if any; in the hook itself, for here each nanosecond counts.
 macro_rules! at_once {
     ($here:ident, ($($arg:ident),*)) => {};
@@ -151,6 +161,20 @@ macro_rules! converted {
     ([], $($rest:tt)*) => {
         converted!($($rest)*)
     };
+    ($call:ident, $real:expr, ($($arg:ident),*), offload($file:expr) when $when:expr) => {
+        if $when {
+            converted!($call, $real, ($($arg),*), offload($file))
+        } else {
+            $call.through(Why::Quick);
+            None
+        }
+    };
+    ($call:ident, $real:expr, ($($arg:ident),*), offload($file:expr)) => {
+        calls::offload::whole_on($call, $file, || {
+            // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
+            unsafe { $real($($arg),*) }
+        })
+    };
     ($call:ident, $real:expr, ($($arg:ident),*), offload when $when:expr) => {
         if $when {
             converted!($call, $real, ($($arg),*), offload)
@@ -161,6 +185,12 @@ macro_rules! converted {
     };
     ($call:ident, $real:expr, ($($arg:ident),*), offload) => {
         calls::offload::whole($call, || {
+            // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
+            unsafe { $real($($arg),*) }
+        })
+    };
+    ($call:ident, $real:expr, ($($arg:ident),*), paced($kind:ident, $file:expr, $other:expr)) => {
+        calls::paced::whole_of_two($call, Kind::$kind, [$file, $other], || {
             // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
             unsafe { $real($($arg),*) }
         })
@@ -229,7 +259,7 @@ pub(super) const FIRST_VERSION: &str = "GLIBC_2.17\0";
 
 macro_rules! hooks {
     ($( fn $name:ident ( $($arg:ident : $ty:ty),* ) -> $ret:ty => $($function:ident)::+ $(( $($option:tt)* ))? $(when $when:expr)?
-         $(, changes: $changes:expr)? $(, forgets: $marked:expr)? $(, first: $first:path)? $(, by: $by:path)?
+         $(, changes: $changes:expr)? $(, instead: $instead:path)? $(, forgets: $marked:expr)? $(, first: $first:path)? $(, by: $by:path)?
          $(, at: $everywhere:ident)? $(, version: $version:literal)? $(, otherwise: $own:path)?
          $(, unbound: $unbound:path)? ; )*) => {
         /// The rows' names.
@@ -274,6 +304,7 @@ macro_rules! hooks {
                 redhook::hook! {
                     unsafe fn $name($($arg: $ty),*) -> $ret => hook {
                         $($changes;)?
+                        in_its_place!(($($arg),*) $(, $instead)?);
                         everywhere!([$($everywhere)?], libc(), ($($arg),*), $($function)::+);
                         let here = tls::here();
                         if here.is_null() {

@@ -8,8 +8,9 @@
 //! In the place of a function `=> offload` has libc's own run on a thread of the pool ([`calls::offload`]), `when` it may
 //! wait; `=> recorded(twin)` its reentrant twin, with the result in memory of the fiber's ([`calls::results`]), where `=> copied`
 //! puts what libc returned; `=> paced(kind, file)` only while such calls are slow, else inline ([`calls::paced`]); `=> with_libc(function)` gives
-//! it libc's to call. `otherwise` names a function of ours that is made in the place of libc's where libc has none; what is
-//! after `changes` is done before the call, wherever it is made.
+//! it libc's to call. `offload(file)` names a descriptor that the call is about, and `paced` may name a second one: none is closed
+//! before a thread of the pool has made the call. `otherwise` names a function of ours that is made in the place of libc's where libc has none; what is
+//! after `changes` is done before the call, wherever it is made. `instead` is a function that may answer in the place of all else.
 //!
 //! Rows of locks say more: `first` is a function that may answer at once on an attached thread; then the call is counted only
 //! where calls are timed. `by` is how libc's own function is called, wherever that is. `at: everywhere` says that the row's function is
@@ -22,6 +23,7 @@
 #[macro_use]
 mod macros;
 mod entries;
+mod numbers;
 
 pub use entries::*;
 
@@ -244,9 +246,9 @@ hooks! {
     fn rename(from: *const c_char, to: *const c_char) -> c_int => paced(Change, libc::AT_FDCWD), changes: known_files::forget();
     fn link(from: *const c_char, to: *const c_char) -> c_int => paced(Change, libc::AT_FDCWD), changes: known_files::forget();
     fn symlink(from: *const c_char, to: *const c_char) -> c_int => paced(Change, libc::AT_FDCWD), changes: known_files::forget();
-    fn renameat(from_dir: c_int, from: *const c_char, to_dir: c_int, to: *const c_char) -> c_int => paced(Change, to_dir), changes: known_files::forget();
-    fn renameat2(from_dir: c_int, from: *const c_char, to_dir: c_int, to: *const c_char, flags: c_uint) -> c_int => paced(Change, to_dir), changes: known_files::forget();
-    fn linkat(from_dir: c_int, from: *const c_char, to_dir: c_int, to: *const c_char, flags: c_int) -> c_int => paced(Change, to_dir), changes: known_files::forget();
+    fn renameat(from_dir: c_int, from: *const c_char, to_dir: c_int, to: *const c_char) -> c_int => paced(Change, to_dir, from_dir), changes: known_files::forget();
+    fn renameat2(from_dir: c_int, from: *const c_char, to_dir: c_int, to: *const c_char, flags: c_uint) -> c_int => paced(Change, to_dir, from_dir), changes: known_files::forget();
+    fn linkat(from_dir: c_int, from: *const c_char, to_dir: c_int, to: *const c_char, flags: c_int) -> c_int => paced(Change, to_dir, from_dir), changes: known_files::forget();
     fn symlinkat(target: *const c_char, dir: c_int, path: *const c_char) -> c_int => paced(Change, dir), changes: known_files::forget();
     fn mkdir(path: *const c_char, mode: mode_t) -> c_int => paced(Change, libc::AT_FDCWD);
     fn mkfifo(path: *const c_char, mode: mode_t) -> c_int => paced(Change, libc::AT_FDCWD), changes: known_files::forget();
@@ -480,9 +482,9 @@ hooks! {
     fn eventfd_write(fd: c_int, value: u64) -> c_int => calls::rw::eventfd_write;
     fn getrandom(buf: *mut c_void, n: size_t, flags: c_uint) -> ssize_t => offload when calls::random::waits();
     fn getentropy(buf: *mut c_void, n: size_t) -> c_int => offload when calls::random::waits();
-    fn tcdrain(fd: c_int) -> c_int => offload;
-    fn tcsendbreak(fd: c_int, duration: c_int) -> c_int => offload;
-    fn tcsetattr(fd: c_int, actions: c_int, settings: *const c_void) -> c_int => offload when calls::terminal::drains(actions);
+    fn tcdrain(fd: c_int) -> c_int => offload(fd);
+    fn tcsendbreak(fd: c_int, duration: c_int) -> c_int => offload(fd);
+    fn tcsetattr(fd: c_int, actions: c_int, settings: *const c_void) -> c_int => offload(fd) when calls::terminal::drains(actions);
     fn aio_suspend(list: *const c_void, n: c_int, limit: *const timespec) -> c_int => offload;
     fn aio_suspend64(list: *const c_void, n: c_int, limit: *const timespec) -> c_int => offload;
     fn lio_listio(mode: c_int, list: *const c_void, n: c_int, event: *mut c_void) -> c_int => offload when mode == LIO_WAIT, version: "GLIBC_2.4";
@@ -555,7 +557,7 @@ hooks! {
     fn thrd_join(thread: pthread_t, result: *mut c_int) -> c_int => calls::locks::join::thrd_join;
 
     // Variadic in C: up to six arguments, the last one on the stack, whatever is there.
-    fn syscall(number: c_long, a: c_long, b: c_long, c: c_long, d: c_long, e: c_long, f: c_long) -> c_long => calls::syscall::dispatch, first: calls::syscall::uncharged, by: calls::syscall::plainly;
+    fn syscall(number: c_long, a: c_long, b: c_long, c: c_long, d: c_long, e: c_long, f: c_long) -> c_long => calls::syscall::dispatch, instead: numbers::by_number, first: calls::syscall::uncharged, by: calls::syscall::plainly;
 
     // What libc keeps for a thread, or in static memory.
     fn __h_errno_location() -> *mut c_int => calls::results::h_errno_location, at: everywhere;

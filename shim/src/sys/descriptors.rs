@@ -2,6 +2,7 @@
 
 use super::outcome;
 use crate::errno::Errno;
+use std::cmp::Ordering;
 use std::ffi::c_int;
 use std::os::fd::{BorrowedFd, IntoRawFd};
 use syscalls::{Sysno, raw};
@@ -48,14 +49,23 @@ pub fn set_status_flags(fd: c_int, flags: c_int) -> Result<(), Errno> {
     Ok(())
 }
 
-/// kcmp(2) KCMP_FILE: whether two of our descriptors are one open file; None where the kernel will not say.
-pub fn same_open_file(a: c_int, b: c_int) -> Option<bool> {
+/// kcmp(2) KCMP_FILE: how the open files of two of our descriptors compare, in an order of the kernel's that does not change
+/// while they are open. None where the kernel will not say.
+pub fn compare_open_files(a: c_int, b: c_int) -> Option<Ordering> {
     const KCMP_FILE: usize = 0;
     let pid = rustix::process::getpid().as_raw_nonzero().get() as usize;
     // SAFETY: touches no memory.
-    let order =
-        outcome(unsafe { raw::syscall5(Sysno::kcmp as usize, pid, pid, KCMP_FILE, a as usize, b as usize) }).ok()?;
-    Some(order == 0)
+    match outcome(unsafe { raw::syscall5(Sysno::kcmp as usize, pid, pid, KCMP_FILE, a as usize, b as usize) }) {
+        Ok(0) => Some(Ordering::Equal),
+        Ok(1) => Some(Ordering::Less),
+        Ok(2) => Some(Ordering::Greater),
+        _ => None,
+    }
+}
+
+/// Whether two of our descriptors are one open file; None where the kernel will not say.
+pub fn same_open_file(a: c_int, b: c_int) -> Option<bool> {
+    compare_open_files(a, b).map(Ordering::is_eq)
 }
 
 /// The lowest number that a descriptor of the shim's own may have. Programs name those below: standard streams, `exec 4>file`

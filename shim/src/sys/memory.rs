@@ -1,6 +1,10 @@
 //! Memory: pages, and words that threads wait on.
 
 use super::call;
+use crate::errno::Errno;
+use rustix::mm::{MapFlags, ProtFlags};
+use std::ffi::c_void;
+use std::ptr::{null_mut, with_exposed_provenance_mut};
 use std::sync::atomic::AtomicU32;
 use syscalls::Sysno;
 
@@ -8,6 +12,25 @@ use syscalls::Sysno;
 pub fn page_size() -> usize {
     // SAFETY: a number in, a number out.
     unsafe { libc::sysconf(libc::_SC_PAGESIZE) as usize }
+}
+
+/// Address space for `n` bytes that are 0 and take memory where they are touched: its address. It is never given back.
+pub fn reserve_zeroes(n: usize) -> Result<usize, Errno> {
+    map_zeroes(null_mut(), n, MapFlags::empty())
+}
+
+/// Makes what [`reserve_zeroes`] reserved 0 again, in the child of a fork.
+pub fn zero_anew(address: usize, n: usize) {
+    // Where that fails, what the parent wrote stays.
+    let _ = map_zeroes(with_exposed_provenance_mut(address), n, MapFlags::FIXED);
+}
+
+fn map_zeroes(at: *mut c_void, n: usize, flags: MapFlags) -> Result<usize, Errno> {
+    let flags = flags | MapFlags::PRIVATE | MapFlags::NORESERVE;
+    // SAFETY: a fresh anonymous mapping overlaps nothing, or replaces one of ours, of this size.
+    let base = unsafe { rustix::mm::mmap_anonymous(at, n, ProtFlags::READ | ProtFlags::WRITE, flags) };
+    base.map(<*mut c_void>::expose_provenance)
+        .map_err(|error| Errno(error.raw_os_error()))
 }
 
 /// Wakes up to `most` threads that wait on `word`, which need not be there any more: how many.

@@ -1,10 +1,41 @@
 //! Processes and threads: which there are, and how they end.
 
-use super::{close, outcome};
+use super::{close, openat, outcome, read};
 use crate::errno::Errno;
 use std::ffi::c_int;
 use std::os::fd::IntoRawFd;
 use syscalls::{Sysno, raw};
+
+/// sched_yield(2): lets other threads run.
+pub fn yield_thread() {
+    rustix::thread::sched_yield();
+}
+
+/// Whether a thread of this process waits in a system call other than for a lock, as /proc says; true where that does not.
+pub fn waits_in_kernel(thread: c_int) -> bool {
+    let path = format!("/proc/self/task/{thread}/syscall\0");
+    // SAFETY: a C string, alive across the call.
+    let Ok(fd) = (unsafe {
+        openat(
+            libc::AT_FDCWD,
+            path.as_ptr().cast(),
+            libc::O_RDONLY | libc::O_CLOEXEC,
+            0,
+        )
+    }) else {
+        return true;
+    };
+    let mut text = [0u8; 32];
+    // SAFETY: the kernel writes at most that many bytes to `text`, which is alive.
+    let n = unsafe { read(fd, text.as_mut_ptr().cast(), text.len(), None) }.unwrap_or(0);
+    let _ = close(fd);
+    // "running", or the call's number, which is -1 for a thread that was interrupted outside of one.
+    let number = str::from_utf8(&text[..n]).ok().and_then(|text| text.split(' ').next());
+    match number.map(str::parse::<i64>) {
+        Some(Ok(number)) => number >= 0 && number != libc::SYS_futex,
+        _ => false,
+    }
+}
 
 /// pidfd_open(2): a descriptor that is readable once the process has ended.
 pub fn process_descriptor(pid: libc::pid_t) -> Result<c_int, Errno> {

@@ -3,7 +3,30 @@
 use super::outcome;
 use crate::errno::Errno;
 use std::ffi::{c_int, c_void};
+use std::os::fd::BorrowedFd;
 use syscalls::{Sysno, raw};
+
+/// Where mmap(2) finds a ring's queue, and its entries.
+pub const IORING_OFF_SQ_RING: u64 = 0;
+pub const IORING_OFF_SQES: u64 = 0x1000_0000;
+
+/// Maps `size` bytes of a ring's memory once more: their address, for [`unmap`].
+pub fn map_ring(ring: c_int, offset: u64, size: usize) -> Result<usize, Errno> {
+    use rustix::mm::{MapFlags, ProtFlags, mmap};
+    // SAFETY: only used here; the ring is open.
+    let ring = unsafe { BorrowedFd::borrow_raw(ring) };
+    let protection = ProtFlags::READ | ProtFlags::WRITE;
+    // SAFETY: a fresh mapping overlaps nothing.
+    let base = unsafe { mmap(std::ptr::null_mut(), size, protection, MapFlags::SHARED, ring, offset) };
+    base.map(<*mut c_void>::expose_provenance)
+        .map_err(|error| Errno(error.raw_os_error()))
+}
+
+/// Takes back a mapping of [`map_ring`], to which nobody refers any more.
+pub fn unmap(address: usize, size: usize) {
+    // SAFETY: the caller's own mapping, and the last use of it.
+    let _ = unsafe { rustix::mm::munmap(std::ptr::with_exposed_provenance_mut(address), size) };
+}
 
 /// io_uring_enter(2) without an argument: how many entries were submitted.
 ///

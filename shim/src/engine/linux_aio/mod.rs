@@ -400,6 +400,10 @@ impl Engine for LinuxAio {
             _ => return false,
         };
         self.queued.push(iocb);
+        if super::others_close() {
+            // The kernel looks the file up as the operation is submitted, and others may close it before the round ends.
+            self.submit_some();
+        }
         true
     }
 

@@ -82,7 +82,6 @@ pub fn of(request: &Request, file: File) -> Option<squeue::Entry> {
                 .build();
             entry.flags(squeue::Flags::ASYNC)
         }
-        Request::Close { fd } => opcode::Close::new(types::Fd(fd)).build(),
         Request::Poll { fd, events } => opcode::PollAdd::new(types::Fd(fd), u32::from(events as u16)).build(),
         // The submitter looks itself whether a signal is there.
         Request::AwaitSignal { fd } => opcode::PollAdd::new(types::Fd(fd), libc::POLLIN as u32).build(),
@@ -99,7 +98,10 @@ pub fn of(request: &Request, file: File) -> Option<squeue::Entry> {
         Request::Futexes { futexes, n } => {
             opcode::FutexWaitV::new(std::ptr::with_exposed_provenance(futexes), n).build()
         }
-        Request::Plain(_) | Request::Run(_) | Request::Kernel(_) | Request::Wait { .. } => return None,
+        // A kernel thread that closes a number late closes what the program has put there by dup2(2) meanwhile.
+        Request::Close { .. } | Request::Plain(_) | Request::Run(_) | Request::Kernel(_) | Request::Wait { .. } => {
+            return None;
+        }
     })
 }
 

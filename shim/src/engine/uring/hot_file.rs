@@ -43,6 +43,11 @@ impl HotFile {
         }
     }
 
+    /// Where the kernel reads the number of the file that is put into the slot: the first of two.
+    pub fn values(&self) -> *const [c_int; 2] {
+        &raw const *self.values
+    }
+
     /// Counts an operation on `fd`; whether it is the hot one.
     #[inline]
     pub fn vote(&mut self, fd: c_int) -> bool {

@@ -9,6 +9,9 @@ mod files;
 mod for_one;
 mod hot_file;
 mod setup;
+mod window;
+
+pub use window::{redirect, renew};
 
 use super::{Engine, Request, Sink, Token, Transfer, Wait};
 use crate::conf::EngineChoice;
@@ -58,6 +61,8 @@ const IORING_ENTER_GETEVENTS: u32 = 1;
 
 pub struct Uring {
     ring: IoUring,
+    /// What other threads see of the queue. Before `hot`, to which it refers.
+    window: Option<window::Owner>,
     hot: HotFile,
     files: Files,
     /// Flags for every io_uring_enter that waits.
@@ -89,9 +94,11 @@ impl Uring {
         setup::prove(&mut ring)?;
         setup::settle(&ring);
         let files = Files::new(&ring);
+        let hot = HotFile::new(&ring, files.has_hot_slot());
         Ok(Self {
             wait_flags: IORING_ENTER_GETEVENTS | if no_iowait { IORING_ENTER_NO_IOWAIT } else { 0 },
-            hot: HotFile::new(&ring, files.has_hot_slot()),
+            window: window::Owner::new(&ring, hot.values()),
+            hot,
             files,
             queued: Vec::with_capacity(ring.params().sq_entries() as usize),
             ring,
@@ -138,7 +145,11 @@ impl Uring {
         let queued = self.ring.submission().len() as u32;
         // Not by the crate, which goes through libc's syscall(): that is our hook, and may let other fibers run.
         // SAFETY: no argument is passed; the queue's entries were vouched for when pushed.
-        let submitted = unsafe { sys::io_uring_enter(self.ring.as_raw_fd(), queued, want, self.wait_flags) };
+        let enter = || unsafe { sys::io_uring_enter(self.ring.as_raw_fd(), queued, want, self.wait_flags) };
+        let submitted = match &self.window {
+            Some(window) if queued > 0 => window.during(enter),
+            _ => enter(),
+        };
         let left = self.ring.submission().len();
         self.queued.drain(..queued as usize - left);
         if submitted.is_ok() {
@@ -285,7 +296,10 @@ impl Engine for Uring {
             File::Slot(slot) => slot,
             File::Descriptor(_) => 0,
         };
-        self.push(&entry.user_data(u64::from(slot) << SLOT_SHIFT | u64::from(token)), token);
+        self.push(
+            &entry.user_data(u64::from(slot) << SLOT_SHIFT | u64::from(token)),
+            token,
+        );
         true
     }
 

@@ -1,0 +1,265 @@
+//! Holds: what keeps the file of an operation that looks its descriptor up more than once.
+//!
+//! The kernel looks a descriptor up once a call, and the call keeps that file when the descriptor is closed or replaced.
+//! An operation that is done here in several steps looks it up in each step, and its fiber may park in between. So it holds
+//! the descriptor: whoever closes or replaces the number first gives each hold a duplicate, and the remaining steps use
+//! that. A hold costs no system call unless its descriptor is closed.
+//!
+//! Holds of one number form a list through the stacks of their fibers, whose head is a word in a table beside that of
+//! [`crate::fds`]. The lowest bit of the word is a lock. It is held for a few instructions, or for a few system calls by
+//! whoever closes the number; never over a park.
+
+use crate::call::Call;
+use crate::{critical, fds, fork, sys};
+use once_cell::race::OnceNonZeroUsize;
+use std::cell::{Cell, UnsafeCell};
+use std::ffi::c_int;
+use std::num::NonZeroUsize;
+use std::ptr::null;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
+
+/// The table's address: a reservation, of which the pages in use are touched.
+static TABLE: OnceNonZeroUsize = OnceNonZeroUsize::new();
+
+const LOCKED: usize = 1;
+
+/// Makes the table. Idempotent; without it nothing is held.
+pub fn init() {
+    let _ = TABLE.get_or_try_init(|| {
+        let base = sys::reserve_zeroes(fds::CAPACITY * size_of::<usize>())?;
+        NonZeroUsize::new(base).ok_or(crate::errno::Errno::NOMEM)
+    });
+}
+
+/// In the child of a fork: the parent's fibers are gone, and so are their holds.
+pub fn renew() {
+    if let Some(base) = TABLE.get() {
+        sys::zero_anew(base.get(), fds::CAPACITY * size_of::<usize>());
+    }
+}
+
+fn head(fd: c_int) -> Option<&'static AtomicUsize> {
+    let base = TABLE.get()?;
+    if fd as u32 as usize >= fds::CAPACITY {
+        return None;
+    }
+    // SAFETY: `base` is a mapping of CAPACITY words that is never unmapped, and `fd` is below CAPACITY.
+    Some(unsafe { &*(base.get() as *const AtomicUsize).add(fd as usize) })
+}
+
+/// The list of one number, locked. Unlocked when dropped, with `first` as its first hold.
+struct List {
+    head: &'static AtomicUsize,
+    first: *const Hold,
+}
+
+impl List {
+    fn lock(head: &'static AtomicUsize) -> Self {
+        let mut now = head.load(Ordering::Relaxed);
+        loop {
+            if now & LOCKED != 0 {
+                std::hint::spin_loop();
+                sys::yield_thread();
+                now = head.load(Ordering::Relaxed);
+                continue;
+            }
+            match head.compare_exchange_weak(now, now | LOCKED, Ordering::Acquire, Ordering::Relaxed) {
+                Ok(_) => {
+                    let first = std::ptr::with_exposed_provenance(now);
+                    return Self { head, first };
+                }
+                Err(other) => now = other,
+            }
+        }
+    }
+}
+
+impl Drop for List {
+    fn drop(&mut self) {
+        self.head.store(self.first.expose_provenance(), Ordering::Release);
+    }
+}
+
+/// A duplicate that holds share; closed with the last of them.
+struct Duplicate(c_int);
+
+impl Drop for Duplicate {
+    fn drop(&mut self) {
+        fds::disown(self.0);
+        let _ = sys::close(self.0);
+    }
+}
+
+/// An operation's hold on the file of its descriptor, from [`Hold::begin`] on. It must not move after that, which borrowing
+/// it for as long as it is used ensures.
+pub struct Hold {
+    /// What the operation called it.
+    number: c_int,
+    /// What it has to call it now.
+    current: AtomicI32,
+    begun: Cell<bool>,
+    /// The next hold of the same number; the list's lock guards it.
+    next: Cell<*const Hold>,
+    /// Set by whoever closes the number, under the list's lock.
+    duplicate: UnsafeCell<Option<Arc<Duplicate>>>,
+}
+
+impl Hold {
+    /// Holds nothing before [`Self::begin`].
+    #[inline(always)]
+    pub const fn new(fd: c_int) -> Self {
+        Self {
+            number: fd,
+            current: AtomicI32::new(fd),
+            begun: Cell::new(false),
+            next: Cell::new(null()),
+            duplicate: UnsafeCell::new(None),
+        }
+    }
+
+    /// The descriptor that names the file.
+    #[inline(always)]
+    pub fn fd(&self) -> c_int {
+        self.current.load(Ordering::Acquire)
+    }
+
+    /// Whether the number was closed or replaced since the hold began.
+    pub fn has_moved(&self) -> bool {
+        self.fd() != self.number
+    }
+
+    /// Whether it holds its file, or was to.
+    pub fn has_begun(&self) -> bool {
+        self.begun.get()
+    }
+
+    /// Holds the file that the descriptor names now; to be called while it is the one that was meant.
+    pub fn begin(&self, call: &Call<'_>) {
+        // A host that parks in place may be jumped out of, past this hold's end.
+        if !call.thread.host().in_place {
+            self.register();
+        }
+    }
+
+    fn register(&self) {
+        // One of the shim's own is not closed by others.
+        if self.begun.get() || fds::is_ours(self.number) {
+            return;
+        }
+        let Some(head) = head(self.number) else { return };
+        self.begun.set(true);
+        let mut list = List::lock(head);
+        self.next.set(list.first);
+        list.first = self;
+        fds::set_held(self.number, true);
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn end(&self) {
+        let Some(head) = head(self.number) else { return };
+        let mut list = List::lock(head);
+        // SAFETY: holds in the list are alive and do not move, and the lock is held.
+        unsafe {
+            if list.first == std::ptr::from_ref(self) {
+                list.first = self.next.get();
+            } else {
+                let mut at = list.first;
+                while !at.is_null() && (*at).next.get() != std::ptr::from_ref(self) {
+                    at = (*at).next.get();
+                }
+                // Not there if the number was closed: then this hold has a duplicate, or could get none.
+                if let Some(before) = at.as_ref() {
+                    before.next.set(self.next.get());
+                }
+            }
+        }
+        if list.first.is_null() {
+            fds::set_held(self.number, false);
+        }
+    }
+}
+
+impl Drop for Hold {
+    #[inline(always)]
+    fn drop(&mut self) {
+        if self.begun.get() {
+            self.end();
+        }
+    }
+}
+
+/// Before `fd` is closed or replaced: its holds get a duplicate. Without room for one they are left with the number.
+#[cold]
+pub fn redirect(fd: c_int) {
+    let Some(head) = head(fd).filter(|_| !fork::is_bare_child()) else {
+        return;
+    };
+    // The list's lock is taken: no handler of this thread's may close a descriptor meanwhile.
+    let _section = critical::enter();
+    let _blocked = crate::signal::Blocked::all();
+    let mut list = List::lock(head);
+    if list.first.is_null() {
+        return;
+    }
+    let Some(duplicate) = sys::duplicate_to_wait_on(fd) else {
+        return;
+    };
+    fds::mark_ours(duplicate, true);
+    let shared = Arc::new(Duplicate(duplicate));
+    let mut at = std::mem::replace(&mut list.first, null());
+    // SAFETY: holds in the list are alive and do not move, and the lock is held. Their fibers read `duplicate` at no other
+    // moment than when they drop it, after they have taken the lock.
+    while let Some(hold) = unsafe { at.as_ref() } {
+        at = hold.next.replace(null());
+        // SAFETY: as above.
+        unsafe { *hold.duplicate.get() = Some(Arc::clone(&shared)) };
+        hold.current.store(duplicate, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::{AsRawFd, IntoRawFd};
+
+    #[test]
+    fn a_hold_keeps_its_file_when_the_number_is_closed() {
+        fds::init();
+        init();
+        let (reader, writer) = std::io::pipe().unwrap();
+        let (first, second, other) = (
+            Hold::new(writer.as_raw_fd()),
+            Hold::new(writer.as_raw_fd()),
+            Hold::new(reader.as_raw_fd()),
+        );
+        for hold in [&first, &second, &other] {
+            hold.register();
+        }
+        let number = writer.into_raw_fd();
+        redirect(number);
+        sys::close(number).unwrap();
+        assert!(first.has_moved() && first.fd() == second.fd() && !other.has_moved());
+        sys::write_all(first.fd(), b"x");
+        let duplicate = first.fd();
+        drop(first);
+        assert!(sys::fstat(duplicate).is_ok(), "the second one still has it");
+        drop(second);
+        assert!(sys::fstat(duplicate).is_err());
+    }
+
+    #[test]
+    fn a_hold_that_ended_is_given_nothing() {
+        fds::init();
+        init();
+        let (reader, _writer) = std::io::pipe().unwrap();
+        let fd = reader.as_raw_fd();
+        let (first, second) = (Hold::new(fd), Hold::new(fd));
+        first.register();
+        second.register();
+        drop(first);
+        redirect(fd);
+        assert!(second.has_moved());
+    }
+}
