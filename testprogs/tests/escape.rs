@@ -74,3 +74,35 @@ fn a_round_of_the_scheduler_is_one_submission() {
         );
     }
 }
+
+/// Whether two descriptors share their position is asked of the kernel. With each of 64 fibers at a descriptor of its own that
+/// must not be asked of every pair.
+#[test]
+fn many_descriptors_of_one_file_are_not_all_compared() {
+    const TURNS: usize = 64 * 20 * 2;
+    let Some(strace) = Tool::strace() else { return };
+    let (dir, out) = (Scratch::new(), Scratch::new());
+    let log = out.join("log");
+    let launcher = Launcher::new(strace.path())
+        .arg("-f")
+        .arg("-e")
+        .arg("trace=kcmp")
+        .arg("-o");
+    let output = Run::new(program("probe/manyopens", Flavor::Plain))
+        .dir(dir.path())
+        .preload(true)
+        .under(launcher.arg(&log))
+        .run();
+    if output.status.code() == Some(77) {
+        testprogs::skip(&output.error_text());
+        return;
+    }
+    let log = std::fs::read_to_string(log).expect("what strace wrote");
+    let comparisons = log.lines().filter(|line| line.contains("kcmp(")).count();
+    // A search among 64 takes seven; all pairs would be 37.
+    assert!(
+        comparisons <= TURNS * 8,
+        "{comparisons} comparisons\n{}",
+        output.success().report()
+    );
+}
