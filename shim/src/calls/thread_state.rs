@@ -9,7 +9,7 @@
 use super::syscall::Syscall;
 use crate::conf::EngineChoice;
 use crate::seccomp::{self, Verdict};
-use crate::{pool, position, sys, tls};
+use crate::{pool, position, signal, sys, tls};
 use libc::{id_t, pid_t, size_t};
 use std::ffi::{c_int, c_long, c_uint, c_ulong, c_void};
 use std::ptr::with_exposed_provenance;
@@ -72,7 +72,12 @@ fn change<R>(change: Change, failed: impl FnOnce(&R) -> bool, call: impl FnOnce(
         Change::Filter(verdict, Reach::Process) => verdict.needed,
     };
     match change {
-        Change::Filter(Verdict { needed: true, .. }, _) => thread.give_up_engine(),
+        Change::Filter(Verdict { needed: true, .. }, _) => {
+            thread.give_up_engine();
+            if !has_others {
+                signal::unwrap_all();
+            }
+        }
         Change::Filter(Verdict { aio: true, uring, .. }, _) if uring || !thread.uses_uring() => {
             thread.step_down(EngineChoice::Threads);
         }
@@ -85,6 +90,9 @@ fn change<R>(change: Change, failed: impl FnOnce(&R) -> bool, call: impl FnOnce(
     let result = call();
     if failed(&result) {
         thread.reclaim_engine(rung);
+        if let Change::Filter(Verdict { needed: true, .. }, _) = change {
+            signal::wrap_again();
+        }
     } else if passes_through {
         CONFINED.fetch_or(matches!(change, Change::Filter(..)), Relaxed);
         thread.pass_through();

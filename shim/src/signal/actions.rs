@@ -79,9 +79,31 @@ static WRAPPING: AtomicBool = AtomicBool::new(false);
 pub fn wrap_all() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        WRAPPING.store(true, Relaxed);
-        (1..SIGNALS as c_int).for_each(wrap);
+        wrap_again();
     });
+}
+
+/// Gives the program's handlers back to the kernel as they were installed, before the process may end for a system call that
+/// our entry makes. No fiber's wait may end for a handler any more.
+pub fn unwrap_all() {
+    WRAPPING.store(false, Relaxed);
+    for signal in 1..SIGNALS as c_int {
+        // SAFETY: zeroes are a valid sigaction; both calls get one that is alive.
+        unsafe {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            if real_sigaction(signal, std::ptr::null(), &mut action) != 0 || !is_ours(action.sa_sigaction) {
+                continue;
+            }
+            ACTIONS[signal as usize].load().show(&mut action);
+            real_sigaction(signal, &action, std::ptr::null_mut());
+        }
+    }
+}
+
+/// Wraps the handlers that are there, and those to come.
+pub fn wrap_again() {
+    WRAPPING.store(true, Relaxed);
+    (1..SIGNALS as c_int).for_each(wrap);
 }
 
 /// The program's handler of `signal`, which is about to run.

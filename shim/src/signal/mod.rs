@@ -28,7 +28,7 @@ use std::cell::Cell;
 use std::ffi::{c_int, c_void};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU64, Ordering::Relaxed, compiler_fence};
 
-pub use actions::{Blocked, hand_on, is_taken, take, wrap_all};
+pub use actions::{Blocked, hand_on, is_taken, take, unwrap_all, wrap_again, wrap_all};
 pub use kick::{kick, prepare as prepare_kicks, take as take_kicks};
 
 /// Whether `info` came with a fault of the code that was interrupted, which no process has sent.
