@@ -43,7 +43,7 @@ fn buffer(call: &Call<'_>, way: Way, fd: c_int, data: *const c_void, n: usize, o
         direct: false,
         cold: false,
     };
-    if delays_nobody(load, fd) {
+    if delays_nobody(load, &wanted) {
         note_lone(call, &wanted);
         return Outcome::Through(Why::Alone);
     }
@@ -67,7 +67,7 @@ fn vector(call: &Call<'_>, way: Way, fd: c_int, iov: *const libc::iovec, n: c_in
         direct: false,
         cold: false,
     };
-    if delays_nobody(load, fd) {
+    if delays_nobody(load, &wanted) {
         note_lone(call, &wanted);
         return Outcome::Through(Why::Alone);
     }
@@ -84,11 +84,17 @@ fn note_lone(call: &Call<'_>, transfer: &Transfer) {
 }
 
 /// The policy's first rule, before anything else is looked at; with a turn held somewhere the call may have to wait.
+///
+/// A plain call at the position does without a turn only where no other thread is attached: a fiber there could look the
+/// position up before this call moves it, and then transfer at the same place.
 #[inline(always)]
-fn delays_nobody(load: Load, fd: c_int) -> bool {
+fn delays_nobody(load: Load, transfer: &Transfer) -> bool {
     let suffices = match load.alone {
         Alone::No => false,
-        Alone::ForNow => Descriptor::known(fd).is_some_and(|d| load.alone.suffices(d.hint())),
+        Alone::ForNow => {
+            let known = Descriptor::known(transfer.fd).is_some_and(|d| load.alone.suffices(d.hint()));
+            known && !(transfer.at_position() && position::other_threads())
+        }
         Alone::Entirely => true,
     };
     suffices && !position::in_use()
