@@ -211,7 +211,8 @@ impl Window {
         let tail = self.word(&self.tail).load(Ordering::Acquire);
         let mut position = self.word(&self.head).load(Ordering::Acquire);
         let mut redirected = None;
-        while position != tail {
+        // The owner may have submitted all of it, and more, since the tail was read: then the head is past it.
+        while tail.wrapping_sub(position).cast_signed() > 0 {
             let Some(number) = self.descriptor(position) else {
                 position = position.wrapping_add(1);
                 continue;
