@@ -134,6 +134,7 @@ probes! {
     sockclose, [1];
     polling, [1];
     polldrop, [1, 3];
+    eofafter, [1, 3];
     interrupted, [1];
     eventfirst, [1, 3];
     together, [1];

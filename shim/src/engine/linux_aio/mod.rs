@@ -1,18 +1,21 @@
 //! The Linux AIO engine: io_submit(2), the kernel's asynchronous I/O of before io_uring, a context per thread.
 //!
 //! It is asynchronous for O_DIRECT transfers, fsync(2) and poll(2). So direct transfers are submitted as they are, but for
-//! writes that make the file longer, which io_submit would wait for; a transfer on a stream, or a call on a socket, is a
-//! poll, and tried when that completes; the rest is the offload pool's.
+//! writes that make the file longer, which io_submit would wait for; streams and sockets are waited for by epoll
+//! ([`Readiness`]), whose own descriptor is polled here; the rest is the offload pool's.
+//!
+//! A stream is not polled here itself: the kernel keeps the file of such a poll until the poll ends, and a while longer. A
+//! socket that was closed would look open to its peer.
 //!
 //! Invariant: `operations` holds, by token, all that was queued and has not been reported.
 
 mod context;
 
-use super::readiness::{MOST_IN_VAIN, Readiness};
+use super::readiness::Readiness;
 use super::{Data, Engine, Request, Sink, Token, Transfer, Wait, Way};
 use crate::conf::EngineChoice;
 use crate::errno::Errno;
-use crate::{fds, sys};
+use crate::sys;
 use context::{Context, Event, Iocb};
 use std::ffi::c_int;
 use std::os::fd::BorrowedFd;
@@ -29,37 +32,16 @@ const LOOK_NS: u64 = 20_000_000;
 /// above waits in `queued`.
 const SIZES: [u32; 4] = [1024, 256, 64, 16];
 
-#[derive(Clone, Copy)]
-enum Operation {
-    /// An O_DIRECT transfer, or fsync.
-    Direct,
-    /// A poll for a transfer on a stream or a call on a socket. `file` is our duplicate of its descriptor, or the descriptor itself where there
-    /// is no room for one: a thread in read(2) keeps its file when another closes the descriptor. `poll` tells its event
-    /// from that of a poll which was given up, and whose token is another's by now. `in_vain` counts tries that did not go.
-    Stream {
-        request: Request,
-        file: c_int,
-        poll: u32,
-        in_vain: u32,
-    },
-}
-
 pub struct LinuxAio {
     context: Context,
     /// Most operations at a time.
     capacity: usize,
     in_kernel: usize,
-    /// Polls among them, but for our own two: they may stay for ever, and must leave room for transfers.
-    polls: usize,
-    /// Those of them that nobody waits for any more.
-    given_up: usize,
-    /// The last poll's number: of 31 bits, and not 0.
-    last_poll: u32,
     queued: Vec<Iocb>,
-    operations: Vec<Option<Operation>>,
+    /// Whether the operation of each token was queued and has not been reported.
+    operations: Vec<bool>,
     /// What became known outside of `poll`.
     early: Vec<Early>,
-    /// Streams beyond what may be polled for here.
     readiness: Readiness,
     readiness_armed: bool,
     wake_fd: c_int,
@@ -89,9 +71,6 @@ impl LinuxAio {
             context,
             capacity,
             in_kernel: 0,
-            polls: 0,
-            given_up: 0,
-            last_poll: 0,
             queued: Vec::new(),
             operations: Vec::new(),
             early: Vec::new(),
@@ -170,95 +149,26 @@ impl LinuxAio {
         }
     }
 
-    fn keep(&mut self, token: Token, operation: Operation) {
+    /// Notes that the operation of `token` is queued.
+    fn begin(&mut self, token: Token) {
         let at = token as usize;
         if self.operations.len() <= at {
-            self.operations.resize(at + 1, None);
+            self.operations.resize(at + 1, false);
         }
-        self.operations[at] = Some(operation);
+        self.operations[at] = true;
     }
 
-    fn queue_stream(&mut self, request: &Request, token: Token) -> bool {
-        let Some(fd) = request.fd() else { return false };
-        if self.polls >= self.capacity / 2 || self.readiness.awaits_signals() {
-            return self.readiness.add(request, token);
-        }
-        let file = match sys::duplicate_to_wait_on(fd) {
-            Some(duplicate) => {
-                fds::mark_ours(duplicate, true);
-                duplicate
-            }
-            None => fd,
-        };
-        self.poll_stream(request, file, token, 0);
-        true
+    /// Whether `data`, of an event or a refusal, is the token of an operation; it is over then.
+    fn end(&mut self, data: u64) -> bool {
+        self.operations
+            .get_mut(data as usize)
+            .is_some_and(|queued| std::mem::replace(queued, false))
     }
 
-    fn poll_stream(&mut self, request: &Request, file: c_int, token: Token, in_vain: u32) {
-        let Some(way) = request.way() else { return };
-        self.polls += 1;
-        self.last_poll = self.last_poll % (i32::MAX as u32) + 1;
-        let poll = self.last_poll;
-        let request = *request;
-        self.keep(
-            token,
-            Operation::Stream {
-                request,
-                file,
-                poll,
-                in_vain,
-            },
-        );
-        let data = u64::from(poll) << 32 | u64::from(token);
-        self.queued.push(self::poll(file, way.event(), data));
-    }
-
-    /// The operation that an event or a refusal of `data` is about; None if it was given up.
-    fn take(&mut self, data: u64) -> Option<Operation> {
-        let slot = &mut self.operations[data as Token as usize];
-        let poll = match slot {
-            Some(Operation::Stream { poll, .. }) => *poll,
-            _ => 0,
-        };
-        if data >> 32 == 0 {
-            return slot.take();
-        }
-        self.polls -= 1;
-        if data >> 32 == u64::from(poll) {
-            slot.take()
-        } else {
-            self.given_up -= 1;
-            None
-        }
-    }
-
-    /// Drops an operation that the kernel did not take: the next engine is to do it.
-    fn drop_unsubmitted(&mut self, data: u64) {
-        if data < READY
-            && let Some(Operation::Stream { request, file, .. }) = self.take(data)
-        {
-            let_go(file, &request);
-        }
-    }
-
-    /// Has `readiness` wait for the streams that the kernel polls for here. Of a signal only a wait by epoll(7) tells, and a
-    /// thread waits in one way at a time.
-    fn move_streams(&mut self) {
-        for token in 0..self.operations.len() as Token {
-            let Some(Operation::Stream { request, .. }) = self.operations[token as usize] else {
-                continue;
-            };
-            // A duplicate is kept in any case: it is made before the one that is let go of.
-            if self.readiness.add(&request, token) {
-                self.give_up_stream(token);
-            }
-        }
-    }
-
-    /// Whether nothing is in the kernel but our own two polls, and those that were given up.
+    /// Whether nothing is in the kernel but our own two polls.
     fn only_polls_are_left(&self) -> bool {
         let own = usize::from(self.wake_armed) + usize::from(self.readiness_armed);
-        self.queued.is_empty() && self.in_kernel == own + self.given_up
+        self.queued.is_empty() && self.in_kernel == own
     }
 
     /// Waits for a stream, a signal, or the wake-up, not for the kernel's context.
@@ -270,19 +180,6 @@ impl LinuxAio {
         let _ = rustix::event::poll(&mut polled, wait.timeout().as_ref());
         // What has armed itself on the eventfd completes with it, and finds it read.
         let _ = rustix::io::read(fds[1], &mut [0u8; 8]);
-    }
-
-    /// Does not wait for a stream any more; false where nobody did.
-    fn give_up_stream(&mut self, token: Token) -> bool {
-        // The poll stays in the kernel, which can only be asked to end it by the address that its iocb was at.
-        let Some(slot @ Some(Operation::Stream { .. })) = self.operations.get_mut(token as usize) else {
-            return false;
-        };
-        if let Some(Operation::Stream { request, file, .. }) = slot.take() {
-            self.given_up += 1;
-            let_go(file, &request);
-        }
-        true
     }
 
     /// Tells of everything that `early` holds.
@@ -306,37 +203,18 @@ impl LinuxAio {
                 self.readiness_armed = false;
                 self.readiness.poll(Wait::No, sink);
             }
-            data => match self.take(data) {
-                Some(Operation::Stream {
-                    request, file, in_vain, ..
-                }) => {
-                    self.stream_ready(&request, file, in_vain, data as Token, sink);
-                }
-                Some(Operation::Direct) => sink.done(data as Token, event.result as i32),
-                None => {}
-            },
+            data if self.end(data) => sink.done(data as Token, event.result as i32),
+            _ => {}
         }
-    }
-
-    fn stream_ready(&mut self, request: &Request, file: c_int, in_vain: u32, token: Token, sink: &mut dyn Sink) {
-        match (request.on(file).attempt(), request) {
-            // It only looks ready (readiness.rs).
-            (Ok(None), Request::Socket(_)) if in_vain >= MOST_IN_VAIN => sink.done(token, -Errno::AGAIN.0),
-            // Somebody else was faster.
-            (Ok(None), _) => return self.poll_stream(request, file, token, in_vain + 1),
-            (Ok(Some(n)), _) => sink.done(token, n as i32),
-            (Err(Errno::NOTSUP), Request::Transfer(transfer)) => sink.offload(token, Request::Plain(*transfer)),
-            (Err(error), _) => sink.done(token, -error.0),
-        }
-        let_go(file, request);
     }
 
     /// The kernel would not take an operation: the fiber makes the plain call, whose answer is the right one. Without the
     /// polls of its own, and where io_submit itself is refused, the engine is of no use.
     fn refused(&mut self, data: u64, error: Errno, sink: &mut dyn Sink) {
         if matches!(error.0, libc::EPERM | libc::ENOSYS | libc::EACCES) {
+            // The next engine is to do it.
             self.failed = Some(error);
-            self.drop_unsubmitted(data);
+            self.end(data);
             return;
         }
         match data {
@@ -348,23 +226,8 @@ impl LinuxAio {
                 }
                 self.failed = Some(error);
             }
-            data => {
-                let token = data as Token;
-                match self.take(data) {
-                    Some(Operation::Stream { request, file, .. }) => {
-                        let_go(file, &request);
-                        sink.offload(
-                            token,
-                            match request {
-                                Request::Transfer(transfer) => Request::Plain(transfer),
-                                other => other,
-                            },
-                        );
-                    }
-                    Some(Operation::Direct) => sink.done(token, -libc::ECANCELED),
-                    None => {}
-                }
-            }
+            data if self.end(data) => sink.done(data as Token, -libc::ECANCELED),
+            _ => {}
         }
     }
 }
@@ -380,20 +243,16 @@ impl Engine for LinuxAio {
 
     fn queue(&mut self, request: &Request, token: Token) -> bool {
         let iocb = match *request {
-            Request::Transfer(transfer) if transfer.at_position() => return self.queue_stream(request, token),
-            Request::Socket(call) if call.can_be_tried() => return self.queue_stream(request, token),
-            // A FIFO must be closed when it is: the kernel lets go of an iocb's file a little after its completion.
-            Request::Poll { .. } => return self.readiness.add(request, token),
-            Request::AwaitSignal { .. } => {
-                self.move_streams();
-                return self.readiness.add(request, token);
-            }
+            Request::Transfer(transfer) if transfer.at_position() => return self.readiness.add(request, token),
+            Request::Socket(call) if call.can_be_tried() => return self.readiness.add(request, token),
+            // Of a signal only a wait by epoll(7) tells.
+            Request::Poll { .. } | Request::AwaitSignal { .. } => return self.readiness.add(request, token),
             Request::Transfer(transfer) if transfer.direct && !extends(&transfer) => {
-                self.keep(token, Operation::Direct);
+                self.begin(token);
                 direct(&transfer, token)
             }
             Request::Fsync { fd, data_only } => {
-                self.keep(token, Operation::Direct);
+                self.begin(token);
                 let opcode = if data_only { context::FDSYNC } else { context::FSYNC };
                 Iocb::new(opcode, fd, u64::from(token))
             }
@@ -408,7 +267,7 @@ impl Engine for LinuxAio {
     }
 
     fn cancel(&mut self, token: Token) -> bool {
-        self.readiness.remove(token) || self.give_up_stream(token)
+        self.readiness.remove(token)
     }
 
     fn submit(&mut self) {
@@ -420,7 +279,7 @@ impl Engine for LinuxAio {
             if self.in_kernel < self.capacity {
                 continue;
             }
-            // Full of transfers: polls leave them half of the room. Some of them end soon.
+            // Full of transfers, but for two polls of our own. Some of them end soon.
             let (early, in_kernel) = (&mut self.early, &mut self.in_kernel);
             let waited = self.context.wait(1, None, |event| {
                 *in_kernel -= 1;
@@ -487,7 +346,7 @@ impl Engine for LinuxAio {
 
     fn surrender(mut self: Box<Self>, _in_flight: usize) -> Vec<(Token, i32)> {
         for unsubmitted in std::mem::take(&mut self.queued) {
-            self.drop_unsubmitted(unsubmitted.data);
+            self.end(unsubmitted.data);
         }
         // Streams are not tried any more. Transfers of a disk cannot be cancelled, and end soon: their completions can be
         // had without a system call.
@@ -500,15 +359,16 @@ impl Engine for LinuxAio {
                 match early {
                     Early::Event(event) if event.data >= READY => {}
                     Early::Event(event) => {
-                        if let Some(Operation::Direct) = self.take(event.data) {
+                        if self.end(event.data) {
                             done.push((event.data as Token, event.result as i32));
                         }
                     }
-                    Early::Refused(data, _) => self.drop_unsubmitted(data),
+                    Early::Refused(data, _) => {
+                        self.end(data);
+                    }
                 }
             }
-            let is_transfer = |operation: &Option<Operation>| matches!(operation, Some(Operation::Direct));
-            if !self.operations.iter().any(is_transfer) || sys::now() > deadline {
+            if !self.operations.contains(&true) || sys::now() > deadline {
                 return done;
             }
             sys::pause(PAUSE_NS);
@@ -517,16 +377,6 @@ impl Engine for LinuxAio {
 
     fn rung(&self) -> EngineChoice {
         EngineChoice::Aio
-    }
-}
-
-impl Drop for LinuxAio {
-    fn drop(&mut self) {
-        for operation in self.operations.iter().flatten() {
-            if let Operation::Stream { request, file, .. } = operation {
-                let_go(*file, request);
-            }
-        }
     }
 }
 
@@ -554,14 +404,6 @@ fn poll(fd: c_int, events: i16, data: u64) -> Iocb {
     let mut iocb = Iocb::new(context::POLL, fd, data);
     iocb.data_at = events as u64;
     iocb
-}
-
-/// A stream is not polled for any more.
-fn let_go(file: c_int, request: &Request) {
-    if request.fd() != Some(file) {
-        fds::disown(file);
-        let _ = sys::close(file);
-    }
 }
 
 fn direct(transfer: &Transfer, token: Token) -> Iocb {
