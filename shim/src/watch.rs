@@ -9,6 +9,7 @@ use crate::call::Call;
 use crate::deadlines::Deadline;
 use crate::engine::Request;
 use crate::errno::Errno;
+use crate::sockets;
 use crate::sys::{self, SignalSet};
 use rustix::event::epoll::{self, EventData, EventFlags};
 use std::ffi::c_int;
@@ -101,7 +102,9 @@ impl<'a> Watch<'a> {
                 let claim = std::ptr::null();
                 return Ok(Request::Wait { claim });
             }
-            [File { fd, events }] if self.waits <= MAX_SPURIOUS => return Ok(Request::Poll { fd, events }),
+            [File { fd, events }] if self.waits <= MAX_SPURIOUS && !self.outlives_process(fd) => {
+                return Ok(Request::Poll { fd, events });
+            }
             _ => {}
         }
         let fd = match self.epoll {
@@ -110,6 +113,11 @@ impl<'a> Watch<'a> {
         };
         let events = libc::POLLIN;
         Ok(Request::Poll { fd, events })
+    }
+
+    /// Whether the engine would keep `fd`, which is what a server is known by, until some time after the end of the process.
+    fn outlives_process(&self, fd: c_int) -> bool {
+        self.call.thread.does_sockets() && sockets::listens(fd)
     }
 
     /// Puts the files into an epoll instance, edge-triggered: a report that the caller does not count, or that others were faster

@@ -1,5 +1,8 @@
 //! What waits for a peer keeps nobody from going on whom the peer needs, however few threads the pool may have.
 
+use std::io::{BufRead, BufReader};
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::process::Stdio;
 use testprogs::{Flavor, Run, Scratch, program};
 
 const ENGINES: [&str; 3] = ["uring", "aio", "threads"];
@@ -55,4 +58,38 @@ fn a_program_that_only_waits_never_wakes() {
             });
         }
     });
+}
+
+/// On io_uring, which can try an accept; elsewhere each is a matter of a thread of the pool.
+#[test]
+fn a_loop_of_accepts_takes_all_connections_that_wait() {
+    let (_dir, run) = run("acceptall");
+    let text = run.preload(true).env("AIOSHIM_ENGINE", "uring").run().success().text();
+    assert_eq!(text, "accepted all\n");
+}
+
+/// Whatever an engine keeps of a process's files is let go some time after the process was reaped.
+#[test]
+fn a_killed_server_has_left_its_port() {
+    for engine in ENGINES {
+        for (waits, is_udp) in [("-n1", false), ("-n2", false)] {
+            for _ in 0..5 {
+                let (_dir, run) = run("portholder");
+                let run = run.arg(waits).preload(true).env("AIOSHIM_ENGINE", engine);
+                let mut server = run.command().stdout(Stdio::piped()).spawn().expect("the server");
+                let mut line = String::new();
+                let stdout = server.stdout.take().expect("piped");
+                BufReader::new(stdout).read_line(&mut line).expect("its port");
+                let address = (Ipv4Addr::LOCALHOST, line.trim().parse().expect("a port"));
+                server.kill().expect("kill");
+                server.wait().expect("wait");
+                let bound = if is_udp {
+                    UdpSocket::bind(address).map(|_| ())
+                } else {
+                    TcpListener::bind(address).map(|_| ())
+                };
+                assert!(bound.is_ok(), "{engine} {waits}: {bound:?}");
+            }
+        }
+    }
 }

@@ -1,18 +1,19 @@
 //! accept(2) and connect(2), which have no form that does not wait but with O_NONBLOCK, which others would see.
 //!
-//! Where the engine does not do them, a thread of the pool makes the plain call: of accept4(2) when a connection is there,
-//! for one fiber of a listener at a time.
+//! io_uring can try an accept all the same. Elsewhere a thread of the pool makes the plain call when a connection is there. One
+//! fiber of a listening socket waits at a time. connect(2) is io_uring's, or a thread's.
 
-use super::{Outcome, net, offload};
+use super::{Outcome, net};
 use crate::call::Call;
-use crate::deadlines::Deadline;
+use crate::deadlines::{Deadline, NEVER};
 use crate::engine::{Action, Request, SocketCall, Way};
 use crate::errno::Errno;
 use crate::fds::Descriptor;
 use crate::holds::Hold;
 use crate::policy::Why;
 use crate::position::Turn;
-use crate::sockets;
+use crate::watch::{File, Waited, Watch};
+use crate::{sockets, sys};
 use libc::{sockaddr, socklen_t};
 use std::ffi::c_int;
 
@@ -32,18 +33,7 @@ pub fn accept4(call: &Call<'_>, fd: c_int, address: *mut sockaddr, len: *mut soc
     let action = Action::Accept(address, len);
     let wanted = SocketCall { fd, flags, action };
     let deadline = net::deadline(fd, Way::Read, descriptor);
-    let result = if call.thread.does_sockets() {
-        let result = call.perform_until(&Request::Socket(wanted), deadline);
-        match Errno::of(result) {
-            _ if result >= 0 => Ok(result as isize),
-            Errno::TIME => Err(Errno::AGAIN),
-            Errno::RESTART => Err(Errno::RESTART),
-            Errno::AGAIN | Errno::CANCELED | Errno::INTR => net::on_pool(call, wanted),
-            error => Err(error),
-        }
-    } else {
-        accept_when_there(call, wanted, descriptor, deadline)
-    };
+    let result = accept_when_there(call, wanted, descriptor, deadline);
     let result = net::end_interrupted(deadline, result);
     if let Ok(accepted) = result {
         Descriptor::opened(accepted as c_int, flags & libc::SOCK_NONBLOCK, false);
@@ -51,7 +41,7 @@ pub fn accept4(call: &Call<'_>, fd: c_int, address: *mut sockaddr, len: *mut soc
     Outcome::Done(result)
 }
 
-/// Waits for a connection, then has the pool accept it: another process may have been faster.
+/// Accepts a connection that is there, or waits for one. Others, in this process and in others, may be faster.
 fn accept_when_there(
     call: &Call<'_>,
     wanted: SocketCall,
@@ -62,28 +52,54 @@ fn accept_when_there(
         // An error, at once: to poll(2) a socket that cannot listen never has a connection.
         return wanted.stand_in().map(|n| n as isize);
     }
+    if sys::poll_now(wanted.fd, libc::POLLIN)
+        && let Some(result) = call.thread.accept_now(&wanted)
+        && result != Err(Errno::AGAIN)
+    {
+        call.inline();
+        return result.map(|fd| fd as isize);
+    }
     let kept = call.thread.keep(wanted.fd);
     let fd = kept.unwrap_or(wanted.fd);
     let wanted = SocketCall { fd, ..wanted };
-    let events = libc::POLLIN;
     let hold = Hold::new(fd);
-    let turn = Turn::of_stream(call, &hold, descriptor.inode(), Way::Read, deadline);
-    let ready = match &turn {
-        Ok(_) => Errno::of(call.perform_until(&Request::Poll { fd, events }, deadline)),
-        Err(error) => *error,
+    let result = match Turn::of_stream(call, &hold, descriptor.inode(), Way::Read, deadline) {
+        Ok(_turn) => accept_in_turn(call, wanted, deadline),
+        Err(Errno::TIME) => Err(Errno::AGAIN),
+        Err(error) => Err(error),
     };
-    let result = match ready {
-        Errno::TIME => Err(Errno::AGAIN),
-        Errno::RESTART => Err(Errno::RESTART),
-        _ => offload::run(call, || wanted.stand_in())
-            .unwrap_or_else(|| wanted.stand_in())
-            .map(|n| n as isize),
-    };
-    drop(turn);
     if let Some(duplicate) = kept {
         call.thread.let_go(duplicate);
     }
     result
+}
+
+/// Waits for a connection and accepts it. The listening socket is not the engine's to keep meanwhile: io_uring keeps the file
+/// of what it polls until some time after the process has ended, and with it the port.
+fn accept_in_turn(call: &Call<'_>, wanted: SocketCall, deadline: Deadline) -> Result<isize, Errno> {
+    let (fd, events) = (wanted.fd, libc::POLLIN);
+    let mut watch = Watch::new(call, vec![File { fd, events }]);
+    loop {
+        match watch.wait(deadline, None) {
+            Waited::Ready => {}
+            Waited::Timeout => return Err(Errno::AGAIN),
+            Waited::Interrupt => return Err(Errno::RESTART),
+            Waited::Impossible => break,
+        }
+        watch.discard_reports();
+        if !sys::poll_now(fd, events) {
+            continue;
+        }
+        match call.thread.accept_now(&wanted) {
+            Some(Err(Errno::AGAIN)) => {}
+            Some(result) => return result.map(|fd| fd as isize),
+            None => break,
+        }
+    }
+    match net::on_pool(call, wanted, deadline) {
+        Err(Errno::TIME) => Err(Errno::AGAIN),
+        result => result,
+    }
 }
 
 pub fn connect(call: &Call<'_>, fd: c_int, address: *const sockaddr, len: socklen_t) -> Outcome {
@@ -96,7 +112,7 @@ pub fn connect(call: &Call<'_>, fd: c_int, address: *const sockaddr, len: sockle
     let action = Action::Connect(address, len);
     let wanted = SocketCall { fd, flags: 0, action };
     if !call.thread.does_sockets() {
-        return Outcome::Done(net::on_pool(call, wanted));
+        return Outcome::Done(net::on_pool(call, wanted, NEVER));
     }
     let kept = call.thread.keep(fd);
     let wanted = SocketCall {
@@ -130,7 +146,7 @@ fn connect_by_engine(call: &Call<'_>, wanted: SocketCall, deadline: Deadline) ->
         Errno::TIME if family() == libc::AF_UNIX => Err(Errno::AGAIN),
         Errno::TIME => Err(Errno::INPROGRESS),
         Errno::RESTART => Err(Errno::RESTART),
-        Errno::CANCELED | Errno::INTR | Errno::AGAIN => net::on_pool(call, wanted),
+        Errno::CANCELED | Errno::INTR | Errno::AGAIN => net::on_pool(call, wanted, NEVER),
         // One that was begun without waiting, before: the kernel waits for that.
         Errno::ALREADY => {
             let events = libc::POLLOUT;
@@ -138,7 +154,7 @@ fn connect_by_engine(call: &Call<'_>, wanted: SocketCall, deadline: Deadline) ->
             match Errno::of(ready) {
                 Errno::TIME => Err(Errno::ALREADY),
                 Errno::RESTART => Err(Errno::RESTART),
-                _ if ready < 0 => net::on_pool(call, wanted),
+                _ if ready < 0 => net::on_pool(call, wanted, NEVER),
                 _ => wanted.call(0).map(|n| n as isize),
             }
         }

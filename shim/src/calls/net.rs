@@ -3,7 +3,7 @@
 //! A call that the kernel would carry on after a first part, a send on a stream or a receive with MSG_WAITALL, is carried on
 //! here where the engine does not do it ([`in_steps`]).
 
-use super::{Outcome, offload};
+use super::Outcome;
 use crate::call::Call;
 use crate::deadlines::{Deadline, NEVER};
 use crate::engine::{Action, Data, Request, SocketCall, Transfer, Way};
@@ -207,7 +207,9 @@ fn exchange(call: &Call<'_>, wanted: SocketCall, tried: Option<&dyn Fn() -> Resu
         return Outcome::Done(if is_nonblocking(wanted.fd) {
             wanted.call(0).map(|n| n as isize)
         } else {
-            on_pool(call, wanted)
+            // The kernel looks at the time itself.
+            let deadline = deadline(wanted.fd, way, descriptor);
+            end_interrupted(deadline, on_pool(call, wanted, NEVER))
         });
     }
     let lesson = policy::lesson(hint, way);
@@ -361,7 +363,7 @@ fn wait_until(
         Errno::TIME => return Err(Errno::AGAIN),
         Errno::RESTART => return Err(Errno::RESTART),
         // The engine cannot tell, or did not do it.
-        Errno::AGAIN | Errno::CANCELED | Errno::INTR => return on_pool(call, wanted),
+        Errno::AGAIN | Errno::CANCELED | Errno::INTR => return on_pool(call, wanted, NEVER),
         error => return Err(raised(&wanted, error, tried)),
     };
     if n > 0 && goes_on && wants_more(&wanted, done + n) {
@@ -389,7 +391,7 @@ fn in_steps(call: &Call<'_>, wanted: SocketCall, mut done: usize, deadline: Dead
             Errno::TIME => break Err(Errno::AGAIN),
             Errno::RESTART => break Err(Errno::RESTART),
             _ if ready < 0 || in_vain > MOST_IN_VAIN => {
-                break on_pool(call, wanted.after(done, &mut storage)).map(|n| done += n as usize);
+                break on_pool(call, wanted.after(done, &mut storage), NEVER).map(|n| done += n as usize);
             }
             _ => {}
         }
@@ -420,14 +422,21 @@ fn in_steps(call: &Call<'_>, wanted: SocketCall, mut done: usize, deadline: Dead
     }
 }
 
-/// The kernel's own blocking call, on a thread of the pool.
-pub fn on_pool(call: &Call<'_>, wanted: SocketCall) -> Result<isize, Errno> {
+/// The kernel's own blocking call, on a thread of the pool. Err(RESTART) if the fiber was interrupted, Err(TIME) if `deadline` came
+/// first.
+pub fn on_pool(call: &Call<'_>, wanted: SocketCall, deadline: Deadline) -> Result<isize, Errno> {
     let kept = call.thread.keep(wanted.fd);
     let there = SocketCall {
         fd: kept.unwrap_or(wanted.fd),
         ..wanted
     };
-    let result = offload::run(call, || there.stand_in()).unwrap_or_else(|| there.stand_in());
+    let result = call.perform_until(&there.on_pool(), deadline);
+    let result = match Errno::of(result) {
+        _ if result >= 0 => Ok(result as usize),
+        // There is no thread.
+        Errno::CANCELED => there.stand_in(),
+        error => Err(error),
+    };
     if let Some(duplicate) = kept {
         call.thread.let_go(duplicate);
     }

@@ -105,6 +105,11 @@ pub trait Engine {
     /// Queues a request; false if it is not one that this engine does asynchronously.
     fn queue(&mut self, request: &Request, token: Token) -> bool;
 
+    /// accept4(2) in a form that does not wait: EAGAIN where it would have to. None where the engine has no such form.
+    fn accept_now(&mut self, _call: &SocketCall) -> Option<Result<c_int, Errno>> {
+        None
+    }
+
     /// Has the operation of `token` end early. True: it is gone, and nobody will report it. False: it is reported as ever, as
     /// ECANCELED or with what it came to, soon if the kernel can end it.
     fn cancel(&mut self, token: Token) -> bool;

@@ -3,11 +3,11 @@
 //! Whoever carries one out must not raise SIGPIPE, for it may run on a thread that is not the caller's: that is left to the
 //! fiber ([`crate::calls::net`]).
 
+use super::request::{KernelCall, Names, Request};
 use crate::errno::Errno;
 use crate::policy::Way;
-use crate::sys::outcome;
+use crate::sys::{self, Sysno};
 use std::ffi::c_int;
-use syscalls::{Sysno, raw};
 
 /// One call on a socket.
 #[derive(Clone, Copy)]
@@ -41,23 +41,30 @@ impl Action {
 impl SocketCall {
     /// The plain call with `flags` added, in the kernel at once. accept4(2) and connect(2) have no flags for one call.
     pub fn call(&self, flags: c_int) -> Result<usize, Errno> {
-        let (fd, flags) = (self.fd as usize, (self.flags | flags) as usize);
+        let KernelCall { number, arguments, .. } = self.kernel_call(flags);
         // SAFETY: the memory is the C caller's, during its call (request.rs); the kernel checks it.
-        outcome(unsafe {
-            match self.action {
-                Action::Receive(p, n) => raw::syscall6(Sysno::recvfrom as usize, fd, p as usize, n, flags, 0, 0),
-                Action::Send(p, n) => raw::syscall6(Sysno::sendto as usize, fd, p as usize, n, flags, 0, 0),
-                Action::ReceiveMessage(message) => raw::syscall3(Sysno::recvmsg as usize, fd, message as usize, flags),
-                Action::SendMessage(message) => raw::syscall3(Sysno::sendmsg as usize, fd, message as usize, flags),
-                Action::Accept(address, len) => {
-                    let flags = self.flags as usize;
-                    raw::syscall4(Sysno::accept4 as usize, fd, address as usize, len as usize, flags)
-                }
-                Action::Connect(address, len) => {
-                    raw::syscall3(Sysno::connect as usize, fd, address as usize, len as usize)
-                }
+        unsafe { sys::call(number, arguments) }
+    }
+
+    /// The same as a request for the pool.
+    fn kernel_call(&self, flags: c_int) -> KernelCall {
+        let (fd, flags) = (self.fd as usize, (self.flags | flags) as usize);
+        let (number, arguments) = match self.action {
+            Action::Receive(p, n) => (Sysno::recvfrom, [fd, p as usize, n, flags, 0, 0]),
+            Action::Send(p, n) => (Sysno::sendto, [fd, p as usize, n, flags, 0, 0]),
+            Action::ReceiveMessage(message) => (Sysno::recvmsg, [fd, message as usize, flags, 0, 0, 0]),
+            Action::SendMessage(message) => (Sysno::sendmsg, [fd, message as usize, flags, 0, 0, 0]),
+            Action::Accept(address, len) => {
+                let flags = self.flags as usize;
+                (Sysno::accept4, [fd, address as usize, len as usize, flags, 0, 0])
             }
-        })
+            Action::Connect(address, len) => (Sysno::connect, [fd, address as usize, len as usize, 0, 0, 0]),
+        };
+        KernelCall {
+            number,
+            arguments,
+            names: Names::Nothing,
+        }
     }
 
     /// Whether there is a form of it that does not wait.
@@ -76,6 +83,11 @@ impl SocketCall {
     /// The plain call by somebody else than its caller, blocking.
     pub fn stand_in(&self) -> Result<usize, Errno> {
         self.call(self.quiet())
+    }
+
+    /// [`Self::stand_in`] as a request for a thread of the pool, which signals, cancellation and deadlines end.
+    pub fn on_pool(&self) -> Request {
+        Request::Kernel(self.kernel_call(self.quiet()))
     }
 
     /// The flag that has it raise no signal.

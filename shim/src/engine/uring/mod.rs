@@ -13,7 +13,7 @@ mod window;
 
 pub use window::{redirect, renew};
 
-use super::{Engine, Request, Sink, Token, Transfer, Wait};
+use super::{Engine, Request, Sink, SocketCall, Token, Transfer, Wait};
 use crate::conf::EngineChoice;
 use crate::errno::Errno;
 use crate::{fds, sys};
@@ -33,6 +33,8 @@ const WAKE: u64 = u64::MAX;
 const SILENT: u64 = u64::MAX - 1;
 /// The user data of the timeout that is armed.
 const DEADLINE: u64 = u64::MAX - 2;
+/// The user data of the accept that is being tried.
+const ATTEMPT: u64 = u64::MAX - 3;
 /// What stands in `queued` for entries of our own, which nobody waits for.
 const OURS: Token = Token::MAX;
 
@@ -73,6 +75,8 @@ pub struct Uring {
     wake_count: Box<u64>,
     wake_armed: bool,
     deadline: Deadline,
+    /// What the accept that was tried came to.
+    attempted: Option<i32>,
     /// The tokens of what is queued, in the queue's order: what comes back if the kernel stops taking submissions.
     queued: Vec<Token>,
     /// Whether the kernel's io_uring waits for futexes; None until somebody asks.
@@ -108,6 +112,7 @@ impl Uring {
             wake_armed: false,
             deadline: Deadline::new(),
             futexes: None,
+            attempted: None,
             failures: 0,
             failed: None,
         })
@@ -169,6 +174,7 @@ impl Uring {
                 WAKE => self.wake_armed = false,
                 DEADLINE => self.deadline.completed(entry.result()),
                 SILENT => {}
+                ATTEMPT => self.attempted = Some(entry.result()),
                 data => {
                     let slot = (data >> SLOT_SHIFT) as u32;
                     if slot != 0 {
@@ -301,6 +307,35 @@ impl Engine for Uring {
             token,
         );
         true
+    }
+
+    /// An accept, and behind it its cancellation: what could not be done at once is cancelled, and nothing is left of it.
+    fn accept_now(&mut self, call: &SocketCall) -> Option<Result<c_int, Errno>> {
+        let accept = entry::of(&Request::Socket(*call), File::Descriptor(call.fd))?;
+        self.make_room();
+        if self.failed.is_some() {
+            return None;
+        }
+        self.attempted = None;
+        self.push(&accept.user_data(ATTEMPT), OURS);
+        self.push(&opcode::AsyncCancel::new(ATTEMPT).build().user_data(SILENT), OURS);
+        self.end_batch();
+        loop {
+            if let Err(error) = self.enter(1)
+                && !self.goes_on_after(error)
+            {
+                return None;
+            }
+            let mut early = std::mem::take(&mut self.early);
+            self.reap(&mut |token, result| early.push((token, result)));
+            self.early = early;
+            match self.attempted {
+                None => {}
+                Some(accepted @ 0..) => return Some(Ok(accepted)),
+                Some(result) if result == -libc::ECANCELED => return Some(Err(Errno::AGAIN)),
+                Some(result) => return Some(Err(Errno::of(result))),
+            }
+        }
     }
 
     fn cancel(&mut self, token: Token) -> bool {
