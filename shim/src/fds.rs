@@ -133,6 +133,18 @@ pub fn socket_options_were_set() -> bool {
     SOCKET_OPTIONS.load(Ordering::Relaxed)
 }
 
+/// The program has set SO_LINGER of some socket: to close any may take a while.
+static LINGERING: AtomicBool = AtomicBool::new(false);
+
+pub fn note_lingering_socket() {
+    LINGERING.store(true, Ordering::Relaxed);
+}
+
+#[inline(always)]
+pub fn sockets_may_linger() -> bool {
+    LINGERING.load(Ordering::Relaxed)
+}
+
 /// Whether it is one of the shim's own.
 pub fn is_ours(fd: c_int) -> bool {
     slot(fd).is_some_and(|slot| slot.load(Ordering::Relaxed) & OURS != 0)

@@ -37,6 +37,15 @@ pub fn low_water_mark(fd: c_int) -> c_int {
     option(fd, libc::SO_RCVLOWAT, 1).unwrap_or(1)
 }
 
+/// Whether to close it waits for its peer: SO_LINGER is set, and to a time.
+pub fn lingers(fd: c_int) -> bool {
+    let none = libc::linger {
+        l_onoff: 0,
+        l_linger: 0,
+    };
+    option(fd, libc::SO_LINGER, none).is_ok_and(|linger| linger.l_onoff != 0 && linger.l_linger > 0)
+}
+
 /// Whether it is of SOCK_STREAM: bytes without borders.
 pub fn is_byte_stream(fd: c_int) -> bool {
     option(fd, libc::SO_TYPE, 0) == Ok(libc::SOCK_STREAM)

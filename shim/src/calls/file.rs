@@ -5,19 +5,23 @@
 
 use super::{Outcome, flock};
 use crate::call::Call;
-use crate::engine::{self, Request};
+use crate::engine::{self, KernelCall, Names, Request};
 use crate::errno::{self, Errno};
 use crate::fds::{self, Descriptor};
 use crate::holds::Hold;
 use crate::policy::{Alone, Hint, Why};
 use crate::position::Turn;
-use crate::sys;
+use crate::sockets;
+use crate::sys::{self, Sysno};
 use std::ffi::{c_int, c_uint, c_ulong, c_void};
 
 pub fn close(call: &Call<'_>, fd: c_int) -> Outcome {
     let descriptor = Descriptor::known(fd);
     call.note(|record| record.about(fd, descriptor));
     call.thread.submit_queued();
+    if lingers(call, fd) {
+        return close_lingering(call, Sysno::close, [fd as usize, 0, 0]);
+    }
     // Closing waits where the file system writes back on close, and those (NFS, FUSE) refuse RWF_NOWAIT.
     if descriptor.is_some_and(|d| d.hint().is(Hint::SEEKABLE.with(Hint::NO_TRY_READ)))
         && call.load().alone == Alone::No
@@ -71,14 +75,46 @@ pub fn dup(_call: &Call<'_>, _fd: c_int) -> Outcome {
     Outcome::Through(Why::Quick)
 }
 
-pub fn dup2(call: &Call<'_>, _from: c_int, _to: c_int) -> Outcome {
+pub fn dup2(call: &Call<'_>, from: c_int, to: c_int) -> Outcome {
     call.thread.submit_queued();
+    if from != to && lingers(call, to) && fds::forget(to).map(fds::release) != Some(true) {
+        return close_lingering(call, Sysno::dup2, [from as usize, to as usize, 0]);
+    }
     Outcome::Through(Why::Quick)
 }
 
-pub fn dup3(call: &Call<'_>, _from: c_int, _to: c_int, _flags: c_int) -> Outcome {
+pub fn dup3(call: &Call<'_>, from: c_int, to: c_int, flags: c_int) -> Outcome {
     call.thread.submit_queued();
+    if from != to && lingers(call, to) && fds::forget(to).map(fds::release) != Some(true) {
+        return close_lingering(call, Sysno::dup3, [from as usize, to as usize, flags as usize]);
+    }
     Outcome::Through(Why::Quick)
+}
+
+/// Whether closing `fd` may wait for a peer: it is a socket with SO_LINGER.
+fn lingers(call: &Call<'_>, fd: c_int) -> bool {
+    fds::sockets_may_linger() && sockets::lingers(fd) && call.load().alone == Alone::No && call.has_engine()
+}
+
+/// close(2) or a kin of it on a thread of the pool, which waits until the peer has all data, or time is up. As in the kernel a
+/// handler ends that wait, and the call succeeds.
+fn close_lingering(call: &Call<'_>, number: Sysno, [a, b, c]: [usize; 3]) -> Outcome {
+    let request = KernelCall {
+        number,
+        arguments: [a, b, c, 0, 0, 0],
+        names: Names::Nothing,
+    };
+    loop {
+        let result = call.perform(&Request::Kernel(request));
+        match Errno::of(result) {
+            // No thread has begun it.
+            Errno::RESTART => {
+                let _ = call.interrupted();
+            }
+            Errno::CANCELED => return Outcome::Through(Why::NoEngine),
+            _ => return Outcome::of_completion(result),
+        }
+    }
 }
 
 /// Before libc's dup2: `to` will be another file. True when it is one of the shim's own.
@@ -154,10 +190,12 @@ pub fn before_setsockopt(fd: c_int, level: c_int, option: c_int) -> Option<c_int
         );
     if times {
         fds::note_socket_option();
-        fds::forget(fd)
-    } else {
-        None
+        return fds::forget(fd);
     }
+    if level == libc::SOL_SOCKET && option == libc::SO_LINGER {
+        fds::note_lingering_socket();
+    }
+    None
 }
 
 /// The names of the two timeouts where a time is of 64 bits.

@@ -56,22 +56,27 @@ pub fn recvfrom(
     let mut message = message_of(&raw mut part, 1);
     message.msg_name = address.cast();
     let message = &raw mut message;
-    let waited = Cell::new(false);
+    // A length that cannot be read, or is none, is an error once something has come.
+    // SAFETY: the message is on this stack.
+    let give_room = || unsafe { (*message).msg_namelen = sys::copy_in(len).unwrap_or(0) };
+    // It may not be tried, then.
+    if flags != 0 || fds::socket_options_were_set() {
+        give_room();
+    }
+    let answered = Cell::new(false);
     let tried = || {
         // SAFETY: the C caller's memory, during its call.
         let result = unsafe { sockets::recvfrom(fd, buf, n, flags | MSG_DONTWAIT, address, len) };
+        answered.set(result.is_ok());
         if result == Err(Errno::AGAIN) {
-            waited.set(true);
-            // A length that cannot be read, or is none, is an error once something has come.
-            let room = sys::copy_in(len).unwrap_or(0);
-            // SAFETY: the message is on this stack.
-            unsafe { (*message).msg_namelen = room };
+            give_room();
         }
         result
     };
     let action = Action::ReceiveMessage(message);
     let outcome = exchange(call, SocketCall { fd, flags, action }, Some(&tried));
-    if waited.get() && matches!(outcome, Outcome::Done(Ok(_))) {
+    if !answered.get() && matches!(outcome, Outcome::Done(Ok(_))) {
+        // The message was received, and says how long the address is.
         // SAFETY: the message is on this stack.
         let told = sys::copy_in(len).and_then(|_| sys::copy_out(len, unsafe { (*message).msg_namelen }));
         if let Err(error) = told {

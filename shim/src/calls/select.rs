@@ -82,8 +82,8 @@ fn select_for(
     if limit == Limit::Nanos(0) {
         return Outcome::Through(Why::Nonblocking);
     }
-    // The kernel, too, looks no further than there are descriptors.
-    let n = n.min(sys::descriptor_limit());
+    // The kernel, too, looks no further than its table of descriptors goes.
+    let n = n.min(sys::descriptor_table_size(n));
     let sets = sets.map(|set| set.cast::<u64>());
     let mut wanted: [Option<Vec<u64>>; 3] = [const { None }; 3];
     for (wanted, set) in wanted.iter_mut().zip(sets).filter(|(_, set)| !set.is_null()) {

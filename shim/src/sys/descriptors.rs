@@ -97,6 +97,29 @@ pub fn descriptor_limit() -> usize {
     limit.unwrap_or(1 << 20).min(1 << 20) as usize
 }
 
+/// How many descriptors the kernel's table has room for, where that matters to who goes up to `n`. The limit may have been
+/// lowered while higher numbers were open.
+pub fn descriptor_table_size(n: usize) -> usize {
+    let limit = descriptor_limit();
+    if n <= limit {
+        return limit;
+    }
+    open_table_size().map_or(limit, |size| size.max(limit))
+}
+
+/// What the kernel says of the calling thread's table.
+fn open_table_size() -> Option<usize> {
+    use rustix::fs::{Mode, OFlags};
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let file = rustix::fs::open("/proc/thread-self/status", flags, Mode::empty()).ok()?;
+    let mut status = [0; 4096];
+    let n = rustix::io::read(&file, &mut status).ok()?;
+    let _ = close(file.into_raw_fd());
+    let status = std::str::from_utf8(status.get(..n)?).ok()?;
+    let size = status.lines().find_map(|line| line.strip_prefix("FDSize:"))?;
+    size.trim().parse().ok()
+}
+
 /// poll(2) of one descriptor, without limit: what of `events` there is. errno is not touched.
 pub fn poll_one(fd: c_int, events: i16) -> Result<i16, Errno> {
     let mut polled = libc::pollfd { fd, events, revents: 0 };
