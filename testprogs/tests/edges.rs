@@ -132,9 +132,12 @@ probes! {
     closedunder, [1];
     closedelsewhere, [1];
     sockclose, [1];
+    lingering, [1];
     polling, [1];
     polldrop, [1, 3];
     eofafter, [1, 3];
+    senders, [1, 3];
+    lowered, [1, 3];
     interrupted, [1];
     eventfirst, [1, 3];
     together, [1];
