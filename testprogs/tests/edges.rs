@@ -142,6 +142,7 @@ probes! {
     eventfirst, [1, 3];
     together, [1];
     sigwaits, [1];
+    otherclock, [1, 3];
     sleeps, [1];
     restarts, [1];
     waiting, [1];

@@ -47,4 +47,5 @@ probes! {
     together;
     eventfirst;
     sigwaits;
+    otherclock;
 }

@@ -203,7 +203,7 @@ impl Uring {
 
     /// Arms a timeout, so that the end of a wait is a completion.
     fn arm_deadline(&mut self, nanos: u64) {
-        let entries = self.deadline.arm(sys::now() + nanos);
+        let entries = self.deadline.arm(sys::now(), nanos);
         for (entry, data) in entries.into_iter().flatten() {
             self.make_room();
             self.push(&entry.user_data(data), OURS);
