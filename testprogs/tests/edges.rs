@@ -143,6 +143,7 @@ probes! {
     together, [1];
     sigwaits, [1];
     otherclock, [1, 3];
+    badpointers, [1];
     sleeps, [1];
     restarts, [1];
     waiting, [1];

@@ -48,4 +48,5 @@ probes! {
     eventfirst;
     sigwaits;
     otherclock;
+    badpointers;
 }

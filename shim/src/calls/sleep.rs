@@ -85,6 +85,15 @@ pub fn clock_nanosleep(
         (libc::CLOCK_REALTIME | libc::CLOCK_BOOTTIME, libc::TIMER_ABSTIME) if call.has_engine() => {
             sleep_by_timer(call, clock, of_nanos(nanos))
         }
+        // The machine may be suspended meanwhile.
+        (libc::CLOCK_BOOTTIME, 0) if call.has_engine() => {
+            let now = || sys::clock(clock).unwrap_or(0);
+            let end = now().saturating_add(nanos);
+            sleep_by_timer(call, clock, of_nanos(end)).map_err(|error| match error {
+                Errno::INTR => ended(left, end.saturating_sub(now())),
+                error => error,
+            })
+        }
         (libc::CLOCK_TAI, libc::TIMER_ABSTIME) | (libc::CLOCK_PROCESS_CPUTIME_ID, _) if call.has_engine() => {
             sleep_elsewhere(call, clock, flags, nanos, left)
         }
