@@ -2,7 +2,7 @@
 
 use super::kernel::{self, Futex};
 use super::{Patience, Wait, Woken, deadline, is_supported, is_valid, released};
-use crate::call::Call;
+use crate::call::{Call, LastLook};
 use crate::calls::Outcome;
 use crate::deadlines::{Deadline, NEVER};
 use crate::errno::Errno;
@@ -126,12 +126,15 @@ fn wait_in_kernel(call: &Call<'_>, s: *mut sem_t, deadline: Deadline) -> Option<
         mask: kernel::ALL,
         is_shared: true,
     };
+    let mut look = LastLook::new();
     state.fetch_add(ONE_WAITS, Relaxed);
     loop {
         if state.try_update(Acquire, Relaxed, is_taken).is_ok() {
             return Some(Outcome::Done(Ok(0)));
         }
         let error = match futex.wait(call, deadline) {
+            // A post may have come before the signal.
+            Some(Err(Errno::RESTART)) if call.looks_again(&mut look) => continue,
             Some(Err(error @ (Errno::TIME | Errno::RESTART))) => Some(error),
             Some(_) => continue,
             None => None,
