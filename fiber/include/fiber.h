@@ -34,7 +34,9 @@ typedef struct fiber_options {
     size_t size;
     unsigned workers;   /* OS threads that run fibers, the caller of fiber_run included */
     size_t stack_size;  /* bytes of address space per fiber stack, 16 KiB to 1 GiB, rounded up to a power of two; only
-                         * touched pages take memory, and running off its end is reported and kills by SIGSEGV */
+                         * touched pages take memory, and running off its end is reported and kills by SIGSEGV. A single frame
+                         * that jumps over the end by more than 1 MiB may reach another fiber's stack: give its fiber a larger
+                         * one, or compile it with -fstack-clash-protection */
 } fiber_options_t;
 #define FIBER_OPTIONS_INIT { sizeof(fiber_options_t), 0, 0 }
 

@@ -48,7 +48,7 @@ pub(crate) struct Fiber {
     pub waits_on: AtomicUsize,
     /// The wait a timer may end; null: a plain sleep.
     pub waiter: Cell<*const Waiter>,
-    /// Lowest address of its stack.
+    /// The address of its stack's guard.
     pub stack: Cell<*mut u8>,
 
     // Touched at its beginning and its end.

@@ -119,6 +119,11 @@ fn fork() {
 }
 
 #[test]
+fn a_frame_larger_than_the_stack_reaches_no_other_fibers() {
+    passes_everywhere("largeframe");
+}
+
+#[test]
 fn overflow_is_named_and_kills() {
     let program = shared("overflow");
     let out = run(&program, &[], &[("FIBER_STACK", "64K")]);
