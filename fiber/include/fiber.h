@@ -68,7 +68,7 @@ int fiber_join(fiber_t *f, void **ret);
 int fiber_detach(fiber_t *f);
 
 /* Ends the calling fiber with result ret: cleanup handlers and destructors of its keys run, its stack is not unwound. Does not return on
- * a fiber; off a fiber it does nothing. */
+ * a fiber; off a fiber it does nothing. pthread_exit and thrd_exit on a fiber end it, too, and unwind its stack. */
 void fiber_exit(void *ret);
 
 /* The calling fiber, or NULL off a fiber. Does not park. */

@@ -178,7 +178,12 @@ fn act() -> Result<(), Errno> {
 
 /// Ends the running fiber after its cleanup handlers.
 pub(crate) fn exit(worker: &Worker, result: *mut c_void) -> ! {
-    let me = worker.running();
+    run_cleanups(worker.running());
+    sched::exit(worker, result)
+}
+
+/// Runs the cleanup handlers of the running fiber, which is about to end.
+pub(crate) fn run_cleanups(me: &Fiber) {
     me.cancel.fetch_or(ACTING, Ordering::Relaxed);
     while let Some(cleanup) = key::top_cleanup(me) {
         // SAFETY: a handler that is not popped lies in a frame of this fiber's that has not returned.
@@ -186,7 +191,6 @@ pub(crate) fn exit(worker: &Worker, result: *mut c_void) -> ! {
         key::set_top_cleanup(me, next);
         routine(arg);
     }
-    sched::exit(worker, result)
 }
 
 /// `fiber_cleanup_t`, on the stack of the fiber that pushed it.

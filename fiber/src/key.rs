@@ -6,6 +6,7 @@
 use crate::cancel::Cleanup;
 use crate::errno::Errno;
 use crate::fiber::Fiber;
+use crate::leave::{self, JumpBuffer, Unwinding};
 use crate::spin::SpinLock;
 use core::cell::Cell;
 use core::ffi::{c_uint, c_void};
@@ -57,6 +58,10 @@ pub(crate) struct Values {
     of: Vec<Value>,
     /// The cleanup handler that was pushed last.
     cleanup: *mut Cleanup,
+    /// The jump buffer that pthread_cleanup_push(3) registered last.
+    jump_buffer: *mut JumpBuffer,
+    /// What unwinds its frames while pthread_exit(3) ends it.
+    unwinding: Unwinding,
 }
 
 impl Values {
@@ -67,6 +72,8 @@ impl Values {
             Box::new(Values {
                 of: Vec::new(),
                 cleanup: null_mut(),
+                jump_buffer: leave::NONE,
+                unwinding: Unwinding::new(),
             })
         })
     }
@@ -81,6 +88,23 @@ pub(crate) fn top_cleanup(me: &Fiber) -> Option<*mut Cleanup> {
 
 pub(crate) fn set_top_cleanup(me: &Fiber, cleanup: *mut Cleanup) {
     Values::made(me).cleanup = cleanup;
+}
+
+/// The jump buffer that the fiber registered last; null when it has none.
+pub(crate) fn jump_buffer(me: &Fiber) -> *mut JumpBuffer {
+    // SAFETY: a fiber's values are touched by the fiber alone.
+    unsafe { &*me.values.get() }
+        .as_ref()
+        .map_or(leave::NONE, |values| values.jump_buffer)
+}
+
+pub(crate) fn set_jump_buffer(me: &Fiber, buffer: *mut JumpBuffer) {
+    Values::made(me).jump_buffer = buffer;
+}
+
+/// The fiber's exception of [`leave`], which stays in place until its end: its frames, one of which might hold it, are unwound.
+pub(crate) fn unwinding(me: &Fiber) -> *mut Unwinding {
+    &raw mut Values::made(me).unwinding
 }
 
 /// Makes a key. `EAGAIN` when all are taken.

@@ -35,6 +35,7 @@ mod inbox;
 mod join;
 mod kept;
 mod key;
+mod leave;
 mod overflow;
 mod park;
 mod runtime;

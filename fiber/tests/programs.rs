@@ -119,6 +119,17 @@ fn fork() {
 }
 
 #[test]
+fn pthread_exit_ends_the_fiber_and_exit_the_process() {
+    passes_everywhere("leave");
+    let program = shared("leave");
+    for workers in ["1", "3"] {
+        let out = run(&program, &["exit"], &[("FIBER_WORKERS", workers)]);
+        assert_eq!(out.status.code(), Some(7), "{}", text(&out.stderr));
+        assert_eq!(text(&out.stdout), "exit handler\n");
+    }
+}
+
+#[test]
 fn a_frame_larger_than_the_stack_reaches_no_other_fibers() {
     passes_everywhere("largeframe");
 }

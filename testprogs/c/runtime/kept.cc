@@ -140,6 +140,32 @@ static void *ends_while_handling(void *arg)
     return nullptr;
 }
 
+/* ---- Ends --------------------------------------------------------------------------------------------------- */
+
+static std::atomic<int> destroyed, passed;
+
+struct Counts {
+    ~Counts()
+    {
+        give_way();
+        destroyed++;
+    }
+};
+
+static void *leaves(void *arg)
+{
+    Counts outer;
+    try {
+        Counts inner;
+        meet();
+        pthread_exit(arg);
+    } catch (...) {
+        passed++;
+        throw;
+    }
+    return nullptr;
+}
+
 /* ---- Statics ------------------------------------------------------------------------------------------------ */
 
 static std::atomic<int> arrived, made, failed;
@@ -263,6 +289,8 @@ static void *test(void *)
     each(throws);
     each(makes_one_while_handling);
     each(ends_while_handling);
+    each(leaves);
+    printf("destroyed %d, passed %d\n", destroyed.load(), passed.load());
     each(uses_static);
     printf("made %d, failed %d\n", made.load(), failed.load());
     a_thread_makes_one();
