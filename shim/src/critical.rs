@@ -13,6 +13,7 @@ use crate::{errno, sys, tls};
 use std::ops::{Deref, DerefMut};
 use std::ptr::null;
 use std::sync::{PoisonError, TryLockError};
+use std::time::Duration;
 
 /// A critical section, until it is dropped. They nest: one that began later ends sooner.
 pub struct Section {
@@ -156,6 +157,18 @@ impl Condvar {
         let _errno = errno::Kept::now();
         let guard = self.0.wait(guard).unwrap_or_else(PoisonError::into_inner);
         MutexGuard { guard, section }
+    }
+
+    /// The same for `time` at most; it may end early.
+    pub fn wait_for<'a, T>(&self, guard: MutexGuard<'a, T>, time: Duration) -> MutexGuard<'a, T> {
+        let MutexGuard { guard, section } = guard;
+        let (guard, _) = self.0.wait_timeout(guard, time).unwrap_or_else(PoisonError::into_inner);
+        MutexGuard { guard, section }
+    }
+
+    pub fn notify_one(&self) {
+        let _section = enter();
+        self.0.notify_one();
     }
 
     pub fn notify_all(&self) {

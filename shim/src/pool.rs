@@ -21,13 +21,14 @@ use crate::engine::{self, KernelCall, Lane, Names, Request, Run, Token, Transfer
 use crate::errno;
 use crate::fds;
 use crate::fork::{self, Renewable};
+use crate::loader;
 use crate::log;
 use crate::remote::Remote;
 use crate::signal;
+use crate::spawn::{self, Queue};
 use crate::start;
 use crate::sys;
 use crate::tls::OffFiber;
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use members::Members;
 use once_cell::race::OnceBox;
 use std::collections::HashMap;
@@ -57,8 +58,7 @@ struct Pool {
 
 /// The threads of one lane, and their queue.
 struct Crew {
-    jobs: Sender<Job>,
-    queue: Receiver<Job>,
+    jobs: Queue<Job>,
     /// How many threads there may be.
     most: usize,
     threads: AtomicUsize,
@@ -102,8 +102,11 @@ pub unsafe fn renew() {
     UNBOUNDED.store(0, SeqCst);
 }
 
-/// Has a thread of the pool do `job`; false where not even one thread can be had.
+/// Has a thread of the pool do `job`; false where not even one thread can be had, or the caller must make the call itself.
 pub fn submit(job: Job) -> bool {
+    if matches!(job.request, Request::Run(_)) && loader::is_locked_here() {
+        return false;
+    }
     let pool = POOL.get().get_or_init(|| {
         Box::new(Pool {
             disk: Crew::new(start::conf().threads),
@@ -126,8 +129,7 @@ pub fn submit(job: Job) -> bool {
     if job.request.is_interruptible() {
         pool.interruptible.lock().insert(job.key(), State::Queued);
     }
-    // Cannot fail: the pool has a receiver itself.
-    let _ = crew.jobs.send(job);
+    crew.jobs.push(job);
     true
 }
 
@@ -167,10 +169,8 @@ pub fn interrupt(remote: &Arc<Remote>, token: Token) {
 
 impl Crew {
     fn new(most: usize) -> Self {
-        let (jobs, queue) = crossbeam_channel::unbounded();
         Self {
-            jobs,
-            queue,
+            jobs: Queue::new(),
             most,
             threads: AtomicUsize::new(0),
             spare: AtomicIsize::new(0),
@@ -202,13 +202,10 @@ impl Crew {
         // The new thread inherits the mask. Making it goes through libc, which is our hook.
         let _off = OffFiber::enter();
         let blocked = signal::Blocked::all();
-        let thread = std::thread::Builder::new()
-            .name("aioshim-io".into())
-            .stack_size(STACK)
-            .spawn(|| {
-                self.work(pool);
-                self.members.forget_ended();
-            });
+        let thread = spawn::start(c"aioshim-io", STACK, || {
+            self.work(pool);
+            self.members.forget_ended();
+        });
         drop(blocked);
         match thread {
             Ok(handle) => {
@@ -238,7 +235,7 @@ impl Crew {
                 token: NOBODY,
                 remote: Arc::clone(remote),
             };
-            let _ = self.jobs.send(job);
+            self.jobs.push(job);
         });
     }
 
@@ -246,8 +243,8 @@ impl Crew {
         signal::take_kicks();
         let generation = members::generation();
         loop {
-            match self.queue.recv_timeout(IDLE) {
-                Ok(job) => {
+            match self.jobs.take_within(IDLE) {
+                Some(job) => {
                     self.members.begin_job();
                     job.run(pool);
                     self.members.end_job();
@@ -256,8 +253,8 @@ impl Crew {
                         return;
                     }
                 }
-                Err(RecvTimeoutError::Timeout) if !self.may_end() => {}
-                Err(_) => return,
+                None if self.may_end() => return,
+                None => {}
             }
         }
     }

@@ -17,7 +17,7 @@ use crate::conf::{self, Conf, Level, StatsFormat};
 use crate::critical::Mutex;
 use crate::fork::Renewable;
 use crate::stats::Report;
-use crate::{allocator, fork, hooks, log, main_fiber, runtimes, signal, stderr, stopwatch, trace};
+use crate::{allocator, fork, hooks, loader, log, main_fiber, runtimes, signal, stderr, stopwatch, trace};
 use once_cell::race::OnceBox;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -56,6 +56,7 @@ pub fn ensure() {
     signal::bind();
     locks::bind();
     runtimes::bind();
+    loader::bind();
     allocator::find();
     fork::watch();
     if reports {

@@ -1,6 +1,6 @@
 //! What the C and C++ runtimes keep for a thread is each fiber's own.
 
-use testprogs::{Flavor, Run, Scratch, cxx_program, program, skip};
+use testprogs::{Flavor, Run, Scratch, cxx_program, program, shared_object, skip};
 
 const ENGINES: [&str; 4] = ["uring", "aio", "threads", "sync"];
 
@@ -55,6 +55,25 @@ fn static_results_are_each_fibers_own() {
             let run = Run::new(program("runtime/results", Flavor::Plain)).arg(format!("-w{workers}"));
             let text = run.preload(true).env("AIOSHIM_ENGINE", engine).output();
             assert_eq!(text, "wrong: 0\n", "{engine}, {workers}");
+        }
+    }
+}
+
+/// A library's constructor that has threads of the pool at work, in dlopen, where its thread holds the loader's lock.
+#[test]
+fn a_constructor_that_waits_in_dlopen_gets_on() {
+    let library = shared_object("runtime/loaded", Flavor::Plain);
+    let run = |args: &str| {
+        Run::new(program("runtime/loading", Flavor::Plain))
+            .env("LIBRARY", &library)
+            .arg(args)
+    };
+    let expected = run("--threads").output();
+    assert!(expected.contains("let through"), "{expected}");
+    for engine in &ENGINES[..3] {
+        for workers in ["-w1", "-w3"] {
+            let run = run(workers).preload(true).env("AIOSHIM_ENGINE", *engine);
+            assert_eq!(run.output(), expected, "{engine}, {workers}");
         }
     }
 }

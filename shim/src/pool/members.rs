@@ -2,9 +2,9 @@
 //! they inherited from it.
 
 use crate::critical::Mutex;
+use crate::spawn::Handle;
 use crate::sys;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-use std::thread::JoinHandle;
 
 /// How long idle threads are given to end.
 const PATIENCE_NS: u64 = 1_000_000_000;
@@ -21,7 +21,7 @@ pub fn generation() -> usize {
 }
 
 pub struct Members {
-    handles: Mutex<Vec<JoinHandle<()>>>,
+    handles: Mutex<Vec<Handle>>,
     /// How many run a job.
     busy: AtomicUsize,
 }
@@ -35,7 +35,7 @@ impl Members {
     }
 
     /// Remembers a thread that was started.
-    pub fn add(&self, handle: JoinHandle<()>) {
+    pub fn add(&self, handle: Handle) {
         self.forget_ended();
         self.handles.lock().push(handle);
     }
@@ -77,12 +77,11 @@ impl Members {
         let mut handles = self.handles.lock();
         let (ended, others): (Vec<_>, _) = std::mem::take(&mut *handles)
             .into_iter()
-            .partition(JoinHandle::is_finished);
+            .partition(Handle::is_finished);
         *handles = others;
         drop(handles);
         for handle in ended {
-            // A thread of the pool does not panic.
-            let _ = handle.join();
+            handle.join();
         }
     }
 }

@@ -1,0 +1,96 @@
+//! The dynamic loader's locks: whether this OS thread holds one.
+//!
+//! A library's constructor runs in the middle of dlopen(3), a call-back of dl_iterate_phdr(3) and the resolver of an IFUNC
+//! likewise under a lock of the loader's, which the OS thread owns. What libc does as a whole on a thread of the pool may
+//! load a library (name services do), and would wait there for the very fiber that waits for it. So while its OS thread
+//! holds such a lock, a fiber makes these calls itself.
+//!
+//! The locks are recursive mutexes in `_rtld_global`, ld.so's own data, whose layout differs from version to version.
+//! While none is held such a mutex is zero but for its kind, and nothing else there looks so and later names this thread.
+
+use crate::sys;
+use once_cell::race::OnceBox;
+use std::ffi::{c_int, c_uint, c_void};
+use std::mem::MaybeUninit;
+use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
+
+/// The head of `pthread_mutex_t`.
+#[repr(C, align(8))]
+struct Mutex {
+    lock: AtomicI32,
+    count: AtomicU32,
+    owner: AtomicI32,
+    users: AtomicU32,
+    kind: AtomicI32,
+    spins: AtomicI32,
+    list: [AtomicU32; 4],
+}
+
+impl Mutex {
+    fn is_free_and_recursive(&self) -> bool {
+        let zero = [&self.lock, &self.owner, &self.spins].map(|word| word.load(Ordering::Relaxed)) == [0; 3]
+            && [&self.count, &self.users]
+                .into_iter()
+                .chain(&self.list)
+                .all(|word| word.load(Ordering::Relaxed) == 0);
+        zero && self.kind.load(Ordering::Relaxed) == libc::PTHREAD_MUTEX_RECURSIVE
+    }
+}
+
+/// The loader's locks, or what looks like one.
+static LOCKS: OnceBox<Vec<&'static Mutex>> = OnceBox::new();
+
+unsafe extern "C" {
+    fn dladdr1(address: *const c_void, info: *mut libc::Dl_info, symbol: *mut *const Symbol, flags: c_int) -> c_int;
+}
+
+/// `Elf64_Sym`.
+#[repr(C)]
+struct Symbol {
+    name: c_uint,
+    info: [u8; 4],
+    value: u64,
+    size: u64,
+}
+
+/// In [`dladdr1`]: it is to tell the symbol.
+const RTLD_DL_SYMENT: c_int = 1;
+
+/// Finds the locks, before any of them is held.
+pub fn bind() {
+    LOCKS.get_or_init(|| Box::new(find()));
+}
+
+fn find() -> Vec<&'static Mutex> {
+    // SAFETY: a look-up by name.
+    let data = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"_rtld_global".as_ptr()) };
+    let mut info = MaybeUninit::<libc::Dl_info>::uninit();
+    let mut symbol: *const Symbol = std::ptr::null();
+    // SAFETY: an address, and where the answer goes.
+    if data.is_null() || unsafe { dladdr1(data, info.as_mut_ptr(), &mut symbol, RTLD_DL_SYMENT) } == 0 {
+        return Vec::new();
+    }
+    // SAFETY: null, or the symbol's entry in ld.so's table, which is never unmapped.
+    let size = unsafe { symbol.as_ref() }.map_or(0, |symbol| symbol.size as usize);
+    let last = size.saturating_sub(size_of::<Mutex>());
+    (0..=last)
+        .step_by(align_of::<Mutex>())
+        .filter(|_| size >= size_of::<Mutex>())
+        // SAFETY: within the symbol's data, which stays, and is aligned and written to as words.
+        .map(|offset| unsafe { &*data.byte_add(offset).cast::<Mutex>() })
+        .filter(|mutex| mutex.is_free_and_recursive())
+        .collect()
+}
+
+/// Whether the calling OS thread holds one of them.
+pub fn is_locked_here() -> bool {
+    let Some(locks) = LOCKS.get() else { return false };
+    let held = |lock: &Mutex| lock.count.load(Ordering::Relaxed) != 0;
+    // Most often nobody holds any.
+    locks.iter().any(|lock| held(lock)) && {
+        let me = sys::thread_id();
+        locks
+            .iter()
+            .any(|lock| held(lock) && lock.owner.load(Ordering::Relaxed) == me)
+    }
+}
