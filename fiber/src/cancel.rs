@@ -179,6 +179,9 @@ fn act() -> Result<(), Errno> {
 /// Ends the running fiber after its cleanup handlers.
 pub(crate) fn exit(worker: &Worker, result: *mut c_void) -> ! {
     run_cleanups(worker.running());
+    if let Some(host) = worker.host.get() {
+        host.leaving();
+    }
     sched::exit(worker, result)
 }
 

@@ -67,8 +67,9 @@ struct Shim {
     wake: extern "C" fn(*mut c_void),
     in_flight: extern "C" fn(*const c_void) -> usize,
     describe: extern "C" fn(*const c_void, *const c_void, *mut c_char, usize) -> usize,
-    /// An older shim has none.
+    /// An older shim has none, nor the next.
     cancel: Option<extern "C" fn(*mut c_void, *const c_void) -> c_int>,
+    leaving: Option<extern "C" fn(*mut c_void)>,
 }
 
 /// Looks the shim up, so that no thread finds another at it.
@@ -109,6 +110,8 @@ fn shim() -> Option<&'static Shim> {
                 cancel: find(c"aioshim_cancel").map(|cancel| {
                     core::mem::transmute::<*mut c_void, extern "C" fn(*mut c_void, *const c_void) -> c_int>(cancel)
                 }),
+                leaving: find(c"aioshim_leaving")
+                    .map(|leaving| core::mem::transmute::<*mut c_void, extern "C" fn(*mut c_void)>(leaving)),
             })
         }
     })
@@ -165,6 +168,15 @@ impl Attachment {
     pub(crate) fn cancel(&self, fiber: &Fiber) {
         if let Some(cancel) = self.shim.cancel {
             cancel(self.thread, (&raw const *fiber).cast());
+        }
+    }
+}
+
+impl Attachment {
+    /// The running fiber is about to end without returning from what it is in.
+    pub(crate) fn leaving(&self) {
+        if let Some(leaving) = self.shim.leaving {
+            leaving(self.thread);
         }
     }
 }

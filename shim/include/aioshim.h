@@ -110,6 +110,10 @@ void aioshim_wake(aioshim_thread_t *t);
  * scheduler's own stack. ESRCH: it waits for nothing that could be ended; ask again when it next parks. */
 int aioshim_cancel(aioshim_thread_t *t, const void *fiber);
 
+/* On a fiber that is about to end without returning from what it is in, and without unwinding its stack: ends what the shim has
+ * under way for it (a walk of nftw whose call-back it is in). May block for a moment. */
+void aioshim_leaving(aioshim_thread_t *t);
+
 /* How many fibers of t are parked in the shim, on something that can still wake them. */
 size_t aioshim_in_flight(const aioshim_thread_t *t);
 

@@ -1,6 +1,6 @@
 //! The C side of the host table: `aioshim_*`, as shim/include/aioshim.h has them.
 
-use crate::calls::thread_state;
+use crate::calls::{converse, thread_state};
 use crate::engine::Wait;
 use crate::errno::Errno;
 use crate::policy::Alone;
@@ -319,6 +319,17 @@ pub unsafe extern "C" fn aioshim_wake(thread: *mut Thread) {
 pub unsafe extern "C" fn aioshim_in_flight(thread: *const Thread) -> usize {
     // SAFETY: alive while attached.
     unsafe { &*thread }.in_flight()
+}
+
+/// # Safety
+/// `thread` is attached, and is the calling thread, on the fiber.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn aioshim_leaving(thread: *mut Thread) {
+    // SAFETY: alive while attached.
+    let thread = unsafe { &*thread };
+    if converse::is_talking(thread) {
+        converse::end_left(thread, thread.host().running(), |_| true);
+    }
 }
 
 /// # Safety

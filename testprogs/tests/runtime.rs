@@ -77,3 +77,21 @@ fn a_constructor_that_waits_in_dlopen_gets_on() {
         }
     }
 }
+
+/// An exception, a jump or the end of the fiber leaves nftw's call-back: the thread of the pool that walks is let go.
+#[test]
+fn a_call_back_that_is_left_leaves_no_thread_behind() {
+    let dir = Scratch::new();
+    let Some(program) = cxx_program("runtime/left", &[], dir.path()) else {
+        return;
+    };
+    let run = |workers: &str| Run::new(&program).arg(workers);
+    let expected = run("0").output();
+    assert!(expected.starts_with("caught 16, jumped 8, walked\n"), "{expected}");
+    for workers in ["1", "3"] {
+        for engine in ENGINES {
+            let run = run(workers).preload(true).env("AIOSHIM_ENGINE", engine);
+            assert_eq!(run.output(), expected, "{engine}, {workers}");
+        }
+    }
+}

@@ -18,6 +18,9 @@ pub type GlobError = Option<unsafe extern "C" fn(*const c_char, c_int) -> c_int>
 /// The program opens and reads the directories itself.
 const GLOB_ALTDIRFUNC: c_int = 1 << 6;
 
+/// What a call-back that has been left returns, so that the walk ends.
+const STOP: c_int = 1;
+
 /// The head of glibc's FTS, which its header makes public.
 #[repr(C)]
 pub struct Fts {
@@ -40,7 +43,7 @@ pub fn ftw(
     descriptors: c_int,
 ) -> Option<c_int> {
     unsafe extern "C" fn ask(path: *const c_char, about: *const c_void, kind: c_int) -> c_int {
-        converse::ask(|visit| {
+        converse::ask(STOP, |visit| {
             // SAFETY: what `ftw` was given below, with what libc calls it with.
             unsafe {
                 std::mem::transmute::<*const c_void, FtwVisit>(visit).map_or(-1, |visit| visit(path, about, kind))
@@ -62,7 +65,7 @@ pub fn nftw(
     flags: c_int,
 ) -> Option<c_int> {
     unsafe extern "C" fn ask(path: *const c_char, about: *const c_void, kind: c_int, place: *mut c_void) -> c_int {
-        converse::ask(|visit| {
+        converse::ask(STOP, |visit| {
             // SAFETY: what `nftw` was given below, with what libc calls it with.
             unsafe {
                 std::mem::transmute::<*const c_void, NftwVisit>(visit)
@@ -85,7 +88,7 @@ pub fn glob(
     into: *mut c_void,
 ) -> Option<c_int> {
     unsafe extern "C" fn ask(path: *const c_char, number: c_int) -> c_int {
-        converse::ask(|error| {
+        converse::ask(STOP, |error| {
             // SAFETY: what `glob` was given below, with what libc calls it with.
             unsafe { std::mem::transmute::<*const c_void, GlobError>(error).map_or(0, |error| error(path, number)) }
         })
@@ -166,7 +169,7 @@ fn step(call: &Call<'_>, tree: *mut Fts, function: impl Fn() -> *mut c_void) -> 
 }
 
 unsafe extern "C" fn ask_order(a: *const c_void, b: *const c_void) -> c_int {
-    converse::ask(|compare| {
+    converse::ask(0, |compare| {
         // SAFETY: the order that the tree has, with what libc calls it with.
         unsafe { std::mem::transmute::<*const c_void, Compare>(compare).map_or(0, |compare| compare(a, b)) }
     })

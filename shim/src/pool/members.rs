@@ -75,9 +75,7 @@ impl Members {
         }
         // libc counts a thread until it is joined.
         let mut handles = self.handles.lock();
-        let (ended, others): (Vec<_>, _) = std::mem::take(&mut *handles)
-            .into_iter()
-            .partition(Handle::is_finished);
+        let (ended, others): (Vec<_>, _) = std::mem::take(&mut *handles).into_iter().partition(Handle::is_finished);
         *handles = others;
         drop(handles);
         for handle in ended {

@@ -11,6 +11,7 @@ mod flying;
 mod replacing;
 mod turns;
 
+use crate::calls::converse::Link;
 use crate::conf::{EngineChoice, Level};
 use crate::deadlines::Deadlines;
 use crate::engine::{self, Engine, Made, Request, Sink, Token, Wait};
@@ -102,6 +103,8 @@ pub struct Thread {
     signals: Signals,
     runtimes: Runtimes,
     records: Records,
+    /// Conversations whose call-back a fiber of this thread is in.
+    talks: RefCell<Vec<*const Link>>,
     stats: Registered<Stats>,
     trace: Option<Tracing>,
     escapes: Option<Box<Watch>>,
@@ -147,6 +150,7 @@ impl Thread {
             signals: Signals::new(),
             runtimes: Runtimes::of_thread(),
             records: Records::default(),
+            talks: RefCell::default(),
             watched,
             locks,
             at_once: locks && !watched,
@@ -169,6 +173,10 @@ impl Thread {
 
     pub fn signals(&self) -> &Signals {
         &self.signals
+    }
+
+    pub fn talks(&self) -> &RefCell<Vec<*const Link>> {
+        &self.talks
     }
 
     /// Results that libc would keep in static memory.
