@@ -24,6 +24,8 @@ fn exceptions_statics_and_locales_are_each_fibers_own() {
                 let run = run(workers).preload(true).env("AIOSHIM_ENGINE", engine);
                 assert_eq!(run.output(), expected, "{engine}, {workers}");
             }
+            let without_locks = run(workers).preload(true).env("AIOSHIM_LOCKS", "off");
+            assert_eq!(without_locks.output(), expected, "locks are libc's, {workers}");
         }
     }
 }

@@ -8,6 +8,7 @@
 //! those of libstdc++, for a library that has its functions built in. The upper half names the owner, by which an
 //! initialiser that comes back to its own variable is told from one that waits.
 
+use crate::errno;
 use crate::hooks;
 use crate::tls;
 use std::ffi::{c_int, c_long, c_void};
@@ -36,13 +37,28 @@ fn caller() -> u32 {
     (caller >> 4) as u32
 }
 
-/// futex(2) through its hook; errno is of no interest.
-fn futex(guard: &Guard, operation: c_int, value: u32) {
-    let address = (&raw const guard.state).expose_provenance() as c_long;
-    let errno = crate::errno::get();
-    // SAFETY: the guard is the program's, and stays.
-    unsafe { hooks::call_futex(address, operation, c_long::from(value)) };
-    crate::errno::set(errno);
+fn address(guard: &Guard) -> c_long {
+    (&raw const guard.state).expose_provenance() as c_long
+}
+
+/// Waits while the guard's state is `value`, or less; errno is kept.
+fn wait(guard: &Guard, value: u32) {
+    let errno = errno::get();
+    if !hooks::park_in_futex(address(guard), value) {
+        // SAFETY: the guard is the program's, and stays. Not private: libstdc++ wakes so.
+        unsafe { hooks::call_futex(address(guard), libc::FUTEX_WAIT, c_long::from(value)) };
+    }
+    errno::set(errno);
+}
+
+/// Wakes all who wait: fibers, and threads.
+fn wake(guard: &Guard) {
+    let errno = errno::get();
+    for operation in [libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG, libc::FUTEX_WAKE] {
+        // SAFETY: as in `wait`.
+        unsafe { hooks::call_futex(address(guard), operation, c_long::from(i32::MAX)) };
+    }
+    errno::set(errno);
 }
 
 /// 1 if the caller is to initialise the variable, 0 once it is initialised. May park.
@@ -66,8 +82,7 @@ pub extern "C" fn __cxa_guard_acquire(guard: &Guard) -> c_int {
                 return 1;
             }
             Ok(_) => {
-                // Not private: libstdc++ wakes so.
-                futex(guard, libc::FUTEX_WAIT, next);
+                wait(guard, next);
                 state = guard.state.load(Ordering::Acquire);
             }
             Err(now) => state = now,
@@ -90,7 +105,7 @@ pub extern "C" fn __cxa_guard_abort(guard: &Guard) {
 fn end(guard: &Guard, state: u32) {
     guard.owner.store(0, Ordering::Relaxed);
     if guard.state.swap(state, Ordering::SeqCst) & WAITED_FOR != 0 {
-        futex(guard, libc::FUTEX_WAKE, u32::MAX >> 1);
+        wake(guard);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::{__vdprintf_chk, __vsyslog_chk, Row, close, lseek, read, syscall, vdprintf, vsyslog, write};
 use crate::call::Call;
+use crate::calls::Outcome;
 use crate::{calls, tls};
 use libc::{off_t, size_t, ssize_t};
 use std::ffi::{c_char, c_int, c_long, c_void};
@@ -97,4 +98,14 @@ pub unsafe extern "C" fn call_vsyslog_chk(priority: c_int, flag: c_int, format: 
 pub unsafe fn call_futex(address: c_long, operation: c_int, value: c_long) {
     // SAFETY: passed on to our caller.
     unsafe { syscall::hook(libc::SYS_futex, address, c_long::from(operation), value, 0, 0, 0) };
+}
+
+/// Parks the running fiber in a private futex at `address` while that is `value`, whether or not locks are converted. False
+/// where no fiber runs, or none may park.
+pub fn park_in_futex(address: c_long, value: u32) -> bool {
+    // SAFETY: a thread stays attached while one of its hooks runs.
+    let call = unsafe { tls::here().as_ref() }.and_then(|here| Call::begin_free(here, Row::syscall as usize, None));
+    let operation = libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG;
+    let arguments = [address, c_long::from(operation), c_long::from(value), 0, 0, 0];
+    call.is_some_and(|call| !matches!(calls::locks::futex::futex(&call, arguments), Outcome::Through(_)))
 }

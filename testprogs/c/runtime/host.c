@@ -57,7 +57,7 @@ static void wake(void *data) {
     shim_wake(((struct host *)data)->shim);
 }
 
-static const aioshim_host_t table = { sizeof table, running, park, unpark, runnable, wake, NULL, NULL, NULL, NULL, 0 };
+static const aioshim_host_t table = { sizeof table, running, park, unpark, runnable, wake, NULL, NULL, NULL, NULL, 0, 0 };
 
 /* Waits until the fiber behind this one in the ring has written, after this one has written to the one before. */
 static void meet_neighbour(void *arg) {
