@@ -53,6 +53,8 @@ pub struct Conf {
     pub trace: Option<Vec<u8>>,
     /// Blocking system calls that no hook sees are counted.
     pub escapes: bool,
+    /// What a scheduler must not do is looked for.
+    pub check: bool,
     /// Nanoseconds after which a fiber that lets no other run is reported.
     pub stall: Option<u64>,
 }
@@ -69,6 +71,7 @@ impl Conf {
         out: None,
         trace: None,
         escapes: false,
+        check: false,
         stall: None,
     };
 
@@ -88,7 +91,7 @@ struct Option_ {
 }
 
 /// Every option. The README's table lists the same rows; a test compares.
-const OPTIONS: [Option_; 11] = [
+const OPTIONS: [Option_; 12] = [
     Option_ {
         name: "AIOSHIM",
         takes: "on or off",
@@ -176,6 +179,11 @@ const OPTIONS: [Option_; 11] = [
         name: "AIOSHIM_ESCAPES",
         takes: "0 or 1",
         set: |c, v| choose(&mut c.escapes, v, &[("0", false), ("1", true)]),
+    },
+    Option_ {
+        name: "AIOSHIM_CHECK",
+        takes: "0 or 1",
+        set: |c, v| choose(&mut c.check, v, &[("0", false), ("1", true)]),
     },
     Option_ {
         name: "AIOSHIM_STALL",
@@ -291,6 +299,7 @@ mod tests {
             ("AIOSHIM_OUT", "/tmp/x.%p"),
             ("AIOSHIM_TRACE", "/tmp/trace"),
             ("AIOSHIM_ESCAPES", "1"),
+            ("AIOSHIM_CHECK", "1"),
             ("AIOSHIM_STALL", "10ms"),
         ]);
         let expected = Conf {
@@ -304,6 +313,7 @@ mod tests {
             out: Some(b"/tmp/x.%p".to_vec()),
             trace: Some(b"/tmp/trace".to_vec()),
             escapes: true,
+            check: true,
             stall: Some(10_000_000),
         };
         assert_eq!((conf, complaints), (expected, vec![]));

@@ -37,6 +37,7 @@ mod host;
 mod known_files;
 mod loader;
 mod log;
+mod lookout;
 mod lot;
 mod main_fiber;
 mod paces;

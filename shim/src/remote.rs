@@ -169,6 +169,16 @@ impl Remote {
         }
     }
 
+    /// Whether the host may sleep elsewhere than in `poll`, and is to be woken there.
+    pub fn sleeps_elsewhere(&self) -> bool {
+        self.sleeps_elsewhere
+    }
+
+    /// Calls the host's wake verb, unless the thread is detached.
+    pub fn wake_host(&self) {
+        self.host_wake.call();
+    }
+
     /// Whether the thread slept in `poll`.
     fn end_sleep_in_poll(&self) -> bool {
         // The swap comes after whatever the woken thread is to see; `begin_sleep` and `end_sleep` pair with it.

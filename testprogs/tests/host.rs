@@ -1,5 +1,6 @@
 //! A scheduler that is not libfiber attaches to the shim: docs/hosts.md's example, on every engine.
 
+use std::os::unix::process::ExitStatusExt;
 use testprogs::{Flavor, Outcome, Refusal, Run, Scratch, Stats, program};
 
 /// Not whole blocks, and many for each fiber.
@@ -75,4 +76,21 @@ fn is_not_parked_in_a_lock_when_it_leaves_them_to_libc() {
 #[test]
 fn runs_no_other_fiber_in_the_child_of_a_fork() {
     demanding("fork");
+}
+
+#[test]
+fn says_that_a_fiber_was_resumed_on_another_thread() {
+    let run = Run::new(program("host/demanding", Flavor::Plain)).arg("moved");
+    let outcome = run.preload(true).env("AIOSHIM_CHECK", "1").run();
+    let text = outcome.error_text();
+    assert_eq!(outcome.status.signal(), Some(6), "{}", outcome.report());
+    assert!(
+        text.starts_with("aioshim: AIOSHIM_CHECK: ") && text.lines().count() == 1,
+        "{text}"
+    );
+}
+
+#[test]
+fn is_woken_where_it_sleeps() {
+    demanding("elsewhere");
 }

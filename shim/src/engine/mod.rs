@@ -97,6 +97,12 @@ pub trait Engine {
         false
     }
 
+    /// A descriptor that is readable when a poll would find something done, to be read before it is waited on anew; None
+    /// where there is no such one.
+    fn ready_descriptor(&mut self) -> Option<c_int> {
+        None
+    }
+
     /// Whether it waits for futexes.
     fn has_futexes(&mut self) -> bool {
         false

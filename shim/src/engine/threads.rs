@@ -38,6 +38,10 @@ impl Engine for Threads {
         self.readiness.is_some()
     }
 
+    fn ready_descriptor(&mut self) -> Option<c_int> {
+        self.readiness.as_ref().map(Readiness::fd)
+    }
+
     fn batches(&self) -> bool {
         false
     }

@@ -19,6 +19,7 @@ use crate::escapes::Watch;
 use crate::flight::Flights;
 use crate::host::Host;
 use crate::known_files::KnownFiles;
+use crate::lookout::Lookout;
 use crate::policy::{INLINE_BUDGET, Opens};
 use crate::records::Records;
 use crate::registry::Registered;
@@ -111,6 +112,10 @@ pub struct Thread {
     stall: Option<Watched>,
     /// Its calls are timed or traced.
     watched: bool,
+    /// Who wakes a host that sleeps elsewhere; made when that is first needed.
+    lookout: RefCell<Option<Lookout>>,
+    /// Nothing is to be done around its host's park.
+    parks_plainly: bool,
     /// Its fibers' calls on locks are converted.
     locks: bool,
     /// A hook may answer at once: neither is its call recorded, nor left to libc as a lock's.
@@ -154,6 +159,8 @@ impl Thread {
             watched,
             locks,
             at_once: locks && !watched,
+            lookout: RefCell::new(None),
+            parks_plainly: host.keeps_runtimes && !start::conf().check,
             stats,
             trace,
             escapes: Watch::begin(),
@@ -349,7 +356,28 @@ impl Thread {
             }
         }
         self.signals.leave(critical);
+        if unparked == 0 && self.remote.sleeps_elsewhere() && self.host.runnable() == 0 && self.in_flight() > 0 {
+            self.look_out();
+        }
         unparked
+    }
+
+    /// The host has nothing to run, and may go to sleep elsewhere: it is to be woken for what is in flight.
+    #[cold]
+    fn look_out(&self) {
+        let nanos = match self.deadlines.borrow().shorten(Wait::Forever, sys::now) {
+            Wait::No => Some(0),
+            Wait::Nanos(nanos) => Some(nanos),
+            Wait::Forever => None,
+        };
+        let mut lookout = self.lookout.borrow_mut();
+        if lookout.is_none() {
+            let ready = self.engine().and_then(|engine| engine.ready_descriptor());
+            *lookout = Lookout::start(&self.remote, ready);
+        }
+        if let Some(lookout) = &*lookout {
+            lookout.order(nanos);
+        }
     }
 
     /// Has the engine submit what is queued, wait, and report: how many fibers are unparked by then, `unparked` of them before.
@@ -413,6 +441,7 @@ impl Thread {
         if let Some(escapes) = self.escapes.take() {
             escapes.end();
         }
+        self.lookout = RefCell::new(None);
         self.remote.detach();
         let _off = OffFiber::enter();
         *self.engine.get_mut() = EngineSlot::Unmade;

@@ -43,6 +43,8 @@ impl Thread {
         let EngineSlot::Made(failed) = slot else { return 0 };
         self.sleeps_without_engine.set(true);
         self.queued.set(0);
+        // It looks out for the failed engine.
+        self.lookout.take();
         let done = failed.surrender(self.in_engine().len());
         let mut unparked = 0;
         for (token, result) in done {

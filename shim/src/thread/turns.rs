@@ -1,8 +1,9 @@
 //! Whose turn it is: how a fiber parks, and lets others run once it has had its share.
 
 use super::{EngineSlot, Thread};
+use crate::conf::Level;
 use crate::policy::{self, INLINE_BUDGET};
-use crate::{allocator, errno, sys};
+use crate::{allocator, errno, log, start, sys, tls};
 use std::ffi::c_void;
 
 impl Thread {
@@ -87,13 +88,32 @@ impl Thread {
         } else {
             self.signals.parking(self.host.running());
             self.signals.leave(false);
-            if self.host.keeps_runtimes {
+            if self.parks_plainly {
                 self.host.park();
             } else {
                 self.runtimes.kept_over(|| self.host.park());
+                self.check_thread();
             }
             self.signals.enter();
             self.signals.parking(std::ptr::null_mut());
+        }
+    }
+
+    /// With AIOSHIM_CHECK: ends the process if the host resumed the fiber on another OS thread. The call would go on with that
+    /// thread's errno and this one's engine.
+    #[cold]
+    #[inline(never)]
+    fn check_thread(&self) {
+        if start::conf().check && !std::ptr::eq(tls::attached(), self) {
+            log::say(
+                Level::Error,
+                format_args!(
+                    "AIOSHIM_CHECK: the scheduler resumed a fiber on thread {} that it had parked on another; a fiber must \
+                     stay on the thread it first ran on",
+                    rustix::thread::gettid().as_raw_nonzero()
+                ),
+            );
+            std::process::abort();
         }
     }
 }

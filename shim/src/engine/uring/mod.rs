@@ -81,6 +81,8 @@ pub struct Uring {
     queued: Vec<Token>,
     /// Whether the kernel's io_uring waits for futexes; None until somebody asks.
     futexes: Option<bool>,
+    /// The eventfd that tells of completions, once somebody asks.
+    ready: Option<c_int>,
     /// Failures of io_uring_enter in a row.
     failures: u32,
     /// The error that made the engine give up: nothing is submitted any more.
@@ -113,6 +115,7 @@ impl Uring {
             deadline: Deadline::new(),
             futexes: None,
             attempted: None,
+            ready: None,
             failures: 0,
             failed: None,
         })
@@ -259,6 +262,10 @@ impl Uring {
 impl Drop for Uring {
     fn drop(&mut self) {
         fds::disown(self.ring.as_raw_fd());
+        if let Some(ready) = self.ready {
+            fds::disown(ready);
+            let _ = sys::close(ready);
+        }
     }
 }
 
@@ -273,6 +280,13 @@ impl Engine for Uring {
 
     fn does_sockets(&self) -> bool {
         true
+    }
+
+    fn ready_descriptor(&mut self) -> Option<c_int> {
+        if self.ready.is_none() {
+            self.ready = setup::ready_descriptor(&self.ring);
+        }
+        self.ready
     }
 
     fn has_futexes(&mut self) -> bool {

@@ -6,7 +6,9 @@
 use crate::errno::Errno;
 use crate::{fds, sys};
 use io_uring::{IoUring, Probe, opcode};
-use std::os::fd::AsRawFd;
+use rustix::event::{EventfdFlags, eventfd};
+use std::ffi::c_int;
+use std::os::fd::{AsRawFd, IntoRawFd};
 
 /// Submission and completion queue lengths, tried in turn while there is no memory. Past the completion queue's
 /// length the kernel keeps completions in a list (IORING_FEAT_NODROP), so it bounds speed, not operations in flight.
@@ -105,6 +107,19 @@ pub fn has_futexes(ring: &IoUring) -> bool {
     let mut probe = Probe::new();
     let asked = ring.submitter().register_probe(&mut probe).is_ok();
     asked && probe.is_supported(opcode::FutexWait::CODE) && probe.is_supported(opcode::FutexWaitV::CODE)
+}
+
+/// An eventfd that the kernel writes to at each completion. The ring's own descriptor will not do: where completions are
+/// deferred to the submitter it becomes readable only once that looks for them.
+pub fn ready_descriptor(ring: &IoUring) -> Option<c_int> {
+    let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
+    let ready = fds::adopt(eventfd(0, flags).ok()?.into_raw_fd()).ok()?;
+    if ring.submitter().register_eventfd(ready).is_ok() {
+        return Some(ready);
+    }
+    fds::disown(ready);
+    let _ = sys::close(ready);
+    None
 }
 
 /// What makes a ring run better and may be refused without harm.
