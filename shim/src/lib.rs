@@ -48,6 +48,7 @@ mod records;
 mod registry;
 mod remote;
 mod runtimes;
+mod sanitizers;
 mod seccomp;
 mod signal;
 mod sockets;

@@ -17,7 +17,7 @@ use crate::conf::{self, Conf, Level, StatsFormat};
 use crate::critical::Mutex;
 use crate::fork::Renewable;
 use crate::stats::Report;
-use crate::{allocator, fork, hooks, loader, log, main_fiber, runtimes, signal, stderr, stopwatch, trace};
+use crate::{allocator, cancel, fork, hooks, loader, log, main_fiber, runtimes, signal, stderr, stopwatch, trace};
 use once_cell::race::OnceBox;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -55,6 +55,7 @@ pub fn ensure() {
     hooks::bind();
     signal::bind();
     locks::bind();
+    cancel::bind();
     runtimes::bind();
     loader::bind();
     allocator::find();
@@ -97,6 +98,16 @@ fn options() -> (Conf, Vec<String>) {
 pub fn conf() -> &'static Conf {
     static DEFAULT: Conf = Conf::DEFAULT;
     CONF.get().unwrap_or(&DEFAULT)
+}
+
+/// Whether the program runs under valgrind, which preloads a library of its own. It runs one thread at a time, and none beside a
+/// call that it does not know to wait, as io_uring_enter; nor does it see what the kernel writes to a ring.
+pub fn is_under_valgrind() -> bool {
+    static UNDER_VALGRIND: OnceBox<bool> = OnceBox::new();
+    *UNDER_VALGRIND.get_or_init(|| {
+        let preloaded = std::env::var_os("LD_PRELOAD").unwrap_or_default();
+        Box::new(preloaded.as_bytes().windows(10).any(|name| name == b"vgpreload_"))
+    })
 }
 
 /// Remembers, for the report, what carries out the operations.

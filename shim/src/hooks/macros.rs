@@ -7,6 +7,7 @@ pub(super) use crate::errno;
 pub(super) use crate::policy::{Kind, Why};
 pub(super) use crate::thread::Thread;
 pub(super) use crate::tls;
+use std::ffi::c_void;
 pub(super) use std::sync::atomic::{AtomicPtr, Ordering};
 
 /// The descriptor that a row could not just forget; most rows have none to forget.
@@ -131,9 +132,30 @@ macro_rules! found {
         redhook::real!($name) as *mut ()
     };
     ($name:ident, $version:literal) => {
-        versioned(concat!(stringify!($name), "\0"), concat!($version, "\0"))
+        newest(concat!(stringify!($name), "\0"), concat!($version, "\0"))
             .unwrap_or_else(|| redhook::real!($name) as *mut ())
     };
+}
+
+/// libc's function of that version; but that of another library behind this one that has the name, too, as a sanitizer's
+/// runtime does: its names have no versions.
+pub(super) fn newest(name: &'static str, version: &'static str) -> Option<*mut ()> {
+    let libcs = versioned(name, version)?;
+    // SAFETY: a C string.
+    let next = unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr().cast()) };
+    let object_of = |function: *mut c_void| {
+        let mut found = std::mem::MaybeUninit::<libc::Dl_info>::zeroed();
+        // SAFETY: only looks the address up, and fills a Dl_info of zeroes, which is a valid one.
+        unsafe {
+            libc::dladdr(function, found.as_mut_ptr());
+            found.assume_init().dli_fbase
+        }
+    };
+    Some(if next.is_null() || object_of(next) == object_of(libcs.cast()) {
+        libcs
+    } else {
+        next.cast()
+    })
 }
 
 /// libc's function `name`, both with a 0 at the end, in one of its versions; None where it has no such version.

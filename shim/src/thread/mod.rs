@@ -31,7 +31,7 @@ use crate::stats::Stats;
 use crate::stdio::Files;
 use crate::tls::{self, OffFiber};
 use crate::trace::{Record, Trace, Tracing};
-use crate::{errno, hooks, log, start, sys};
+use crate::{errno, hooks, log, sanitizers, start, sys};
 use crossbeam_channel::Receiver;
 use std::cell::{Cell, RefCell, UnsafeCell};
 use std::collections::HashSet;
@@ -130,7 +130,7 @@ impl Thread {
         let stats = Stats::register(start::conf().stats != crate::conf::StatsFormat::Off);
         let trace = Trace::register();
         let watched = stats.timed() || trace.is_some();
-        let locks = start::conf().locks && !host.leaves_locks();
+        let locks = start::conf().locks && !host.leaves_locks() && !sanitizers::watches_locks();
         Ok(Self {
             host,
             engine: UnsafeCell::new(EngineSlot::Unmade),
@@ -142,7 +142,11 @@ impl Thread {
             waiting_turn: Cell::new(0),
             queued: Cell::new(0),
             batches: Cell::new(true),
-            highest_rung: Cell::new(EngineChoice::Auto),
+            highest_rung: Cell::new(if start::is_under_valgrind() {
+                EngineChoice::Threads
+            } else {
+                EngineChoice::Auto
+            }),
             passes_through: Cell::new(false),
             sleeps_without_engine: Cell::new(true),
             budget: Cell::new(INLINE_BUDGET),

@@ -14,12 +14,52 @@ use crate::{pool, sys};
 use libc::{clockid_t, pthread_t, timespec};
 use std::ffi::{c_int, c_void};
 use std::ptr::{null, null_mut};
+use std::sync::atomic::{AtomicPtr, Ordering::Relaxed};
 
 type Value = *mut *mut c_void;
 
-unsafe extern "C" {
-    fn pthread_tryjoin_np(thread: pthread_t, value: Value) -> c_int;
-    fn pthread_clockjoin_np(thread: pthread_t, value: Value, clock: clockid_t, time: *const timespec) -> c_int;
+type TryJoin = unsafe extern "C" fn(pthread_t, Value) -> c_int;
+type ClockJoin = unsafe extern "C" fn(pthread_t, Value, clockid_t, *const timespec) -> c_int;
+
+/// pthread_tryjoin_np and pthread_clockjoin_np of the library behind this one. Not by their names: a library in front of this
+/// one, as ThreadSanitizer's can be, has called this one for a join, and would take these for joins of the program's.
+static TRY_JOIN: AtomicPtr<c_void> = AtomicPtr::new(null_mut());
+static CLOCK_JOIN: AtomicPtr<c_void> = AtomicPtr::new(null_mut());
+
+pub fn bind() {
+    for (function, name) in [
+        (&TRY_JOIN, c"pthread_tryjoin_np"),
+        (&CLOCK_JOIN, c"pthread_clockjoin_np"),
+    ] {
+        // SAFETY: a C string.
+        function.store(unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr()) }, Relaxed);
+    }
+}
+
+/// # Safety
+/// As pthread_tryjoin_np(3), on a thread that is off its fiber.
+unsafe fn try_join(thread: pthread_t, value: Value) -> c_int {
+    // SAFETY: null, or libc's function of this type, which `bind` found before any thread was attached.
+    match unsafe { std::mem::transmute::<*mut c_void, Option<TryJoin>>(TRY_JOIN.load(Relaxed)) } {
+        // SAFETY: passed on to our caller.
+        Some(try_join) => unsafe { try_join(thread, value) },
+        None => libc::EINVAL,
+    }
+}
+
+/// pthread_clockjoin_np(3) by CLOCK_MONOTONIC; EBUSY when `time`, if it is not null, is over.
+///
+/// # Safety
+/// As pthread_clockjoin_np(3).
+unsafe fn clock_join(thread: pthread_t, value: Value, time: *const timespec) -> c_int {
+    // SAFETY: as in `try_join`.
+    let clock_join = unsafe { std::mem::transmute::<*mut c_void, Option<ClockJoin>>(CLOCK_JOIN.load(Relaxed)) };
+    // SAFETY: passed on to our caller.
+    match clock_join.map(|clock_join| unsafe { clock_join(thread, value, libc::CLOCK_MONOTONIC, time) }) {
+        Some(libc::ETIMEDOUT) => libc::EBUSY,
+        Some(error) => error,
+        None => libc::EINVAL,
+    }
 }
 
 /// How long a join keeps a thread that it shares with others, in nanoseconds.
@@ -69,7 +109,7 @@ fn join_until(call: &Call<'_>, thread: pthread_t, value: Value, deadline: Deadli
         return Err(Why::Alone);
     }
     // SAFETY: the C caller's.
-    let mut error = plainly(|| unsafe { pthread_tryjoin_np(thread, value) });
+    let mut error = plainly(|| unsafe { try_join(thread, value) });
     let mut patience = Patience::new();
     while error == libc::EBUSY {
         let now = sys::now();
@@ -94,10 +134,7 @@ fn join_until(call: &Call<'_>, thread: pthread_t, value: Value, deadline: Deadli
             };
             let time = if until == NEVER { null() } else { &raw const time };
             // SAFETY: the C caller's, whose call lasts until the pool's thread is done.
-            match unsafe { pthread_clockjoin_np(thread, value, libc::CLOCK_MONOTONIC, time) } {
-                libc::ETIMEDOUT => libc::EBUSY,
-                error => error,
-            }
+            unsafe { clock_join(thread, value, time) }
         })
         .ok_or(Why::NoEngine)?;
     }
@@ -115,5 +152,5 @@ fn look_again(call: &Call<'_>, thread: pthread_t, value: Value, deadline: Deadli
     };
     wait.park(call, || false);
     // SAFETY: the C caller's.
-    plainly(|| unsafe { pthread_tryjoin_np(thread, value) })
+    plainly(|| unsafe { try_join(thread, value) })
 }

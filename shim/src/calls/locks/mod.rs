@@ -54,6 +54,7 @@ pub unsafe fn renew() {
 /// Looks up what locks need, before any of them is used in a hurry.
 pub fn bind() {
     mutex::bind();
+    join::bind();
 }
 
 /// What ended a wait.

@@ -1,0 +1,121 @@
+//! Programs under the tools by which people look for faults, preloaded: each runs to its end, and finds what it finds without.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use testprogs::{Launcher, Run, Scratch, Tool, c_compiler, c_sources};
+
+/// c/whole/toolbox.c compiled with `flags` in `dir`; None, and a skip, where the compiler has no such runtime.
+fn toolbox(dir: &Path, flags: &[&str]) -> Option<PathBuf> {
+    let to = dir.join("toolbox");
+    let output = Command::new(c_compiler())
+        .args(["-std=gnu11", "-g", "-O1", "-pthread"])
+        .args(flags)
+        .arg(c_sources().join("whole/toolbox.c"))
+        .arg("-o")
+        .arg(&to)
+        .output()
+        .expect("a C compiler");
+    if !output.status.success() {
+        testprogs::skip(&format!("{flags:?}: {}", String::from_utf8_lossy(&output.stderr)));
+        return None;
+    }
+    Some(to)
+}
+
+#[track_caller]
+fn same(program: &Path, launcher: Option<Launcher>) {
+    let run = || {
+        let run = Run::new(program);
+        match &launcher {
+            Some(launcher) => run.under(launcher.clone()),
+            None => run,
+        }
+    };
+    let plain = run().run();
+    if !plain.status.success() {
+        // As in a container that denies ptrace or a personality without randomized addresses.
+        testprogs::skip(&format!("the tool does not work here: {}", plain.report()));
+        return;
+    }
+    for engine in ["auto", "aio", "threads"] {
+        let fiber = run()
+            .preload(true)
+            .env("AIOSHIM_MAIN", "fiber")
+            .env("AIOSHIM_ENGINE", engine)
+            .run();
+        assert!(
+            fiber.stdout == plain.stdout && fiber.status == plain.status,
+            "{engine}: {}\n\nplain: {}",
+            fiber.report(),
+            plain.report()
+        );
+    }
+}
+
+fn sanitized(flag: &str) {
+    let dir = Scratch::new();
+    if let Some(program) = toolbox(dir.path(), &[flag]) {
+        same(&program, None);
+    }
+}
+
+#[test]
+fn tool_address_sanitizer() {
+    sanitized("-fsanitize=address");
+}
+
+#[test]
+fn tool_leak_sanitizer() {
+    sanitized("-fsanitize=leak");
+}
+
+#[test]
+fn tool_thread_sanitizer() {
+    sanitized("-fsanitize=thread");
+}
+
+#[test]
+fn tool_undefined_behaviour_sanitizer() {
+    sanitized("-fsanitize=undefined");
+}
+
+/// env(1) takes the variables of the program alone as the last launcher's words: neither tool is preloaded itself.
+#[test]
+fn tool_valgrind() {
+    let (dir, Some(valgrind)) = (Scratch::new(), Tool::find("valgrind")) else {
+        return;
+    };
+    let Some(program) = toolbox(dir.path(), &[]) else {
+        return;
+    };
+    let script = dir.file(
+        "under",
+        format!(
+            "#!/bin/sh\nwhile [ \"$1\" = -E ]; do export \"$2\"; shift 2; done\nexec {} -q \"$@\"\n",
+            valgrind.path().display()
+        ),
+    );
+    same(&program, Some(Launcher::new("/bin/sh").arg(script)));
+}
+
+#[test]
+fn tool_gdb() {
+    let (dir, Some(gdb)) = (Scratch::new(), Tool::find("gdb")) else {
+        return;
+    };
+    let Some(program) = toolbox(dir.path(), &[]) else {
+        return;
+    };
+    let script = dir.file(
+        "under",
+        format!(
+            "#!/bin/sh\nset_all=\nwhile [ \"$1\" = -E ]; do set_all=\"$set_all$2\n\"; shift 2; done\n\
+             printf '%s' \"$set_all\" | sed 's/^\\([^=]*\\)=/set environment \\1 /' > {0}/commands\n\
+             printf 'run > {0}/out\nset confirm off\nquit $_exitcode\n' >> {0}/commands\n\
+             {1} -nx -batch -x {0}/commands --args \"$@\" > {0}/said 2>&1\nstatus=$?\ncat {0}/out\nexit $status\n",
+            dir.path().display(),
+            gdb.path().display()
+        ),
+    );
+    same(&program, Some(Launcher::new("/bin/sh").arg(script)));
+}
