@@ -56,6 +56,15 @@ pub fn listens(fd: c_int) -> bool {
     option(fd, libc::SO_ACCEPTCONN, 0) == Ok(1)
 }
 
+/// Whether it is of AF_UNIX and holds less than it has room for: then it takes one more piece without waiting.
+pub fn has_unix_room(fd: c_int) -> bool {
+    let mut held: c_int = 0;
+    let (call, held_at) = (Sysno::ioctl as usize, &raw mut held as usize);
+    // SAFETY: the kernel writes one integer, which is alive.
+    let asked = || outcome(unsafe { raw::syscall3(call, fd as usize, libc::TIOCOUTQ as usize, held_at) });
+    is_unix(fd) && asked().is_ok() && option(fd, libc::SO_SNDBUF, 0).is_ok_and(|room| held < room)
+}
+
 pub fn is_unix(fd: c_int) -> bool {
     option(fd, libc::SO_DOMAIN, 0) == Ok(libc::AF_UNIX)
 }

@@ -31,6 +31,8 @@ struct End<'a> {
     what: What,
     /// It waits for a peer: not O_NONBLOCK.
     waits: bool,
+    /// It is not open, or not for this direction: the kernel says EBADF at once.
+    is_refused: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -58,13 +60,21 @@ impl<'a> End<'a> {
             // It is the kernel's to refuse, at once.
             Err(_) => What::Disk,
         };
-        let nonblocking = || sys::status_flags(fd).is_ok_and(|flags| flags & libc::O_NONBLOCK != 0);
-        let waits = what != What::Disk && !nonblocking();
+        let wrong_access = if event == libc::POLLIN {
+            libc::O_WRONLY
+        } else {
+            libc::O_RDONLY
+        };
+        let (nonblocking, is_refused) = sys::status_flags(fd).map_or((true, true), |flags| {
+            let is_refused = flags & libc::O_ACCMODE == wrong_access || flags & libc::O_PATH != 0;
+            (flags & libc::O_NONBLOCK != 0, is_refused)
+        });
         Self {
             hold,
             event,
             what,
-            waits,
+            waits: what != What::Disk && !nonblocking,
+            is_refused,
         }
     }
 
@@ -76,8 +86,11 @@ impl<'a> End<'a> {
         Self::of(hold, libc::POLLOUT)
     }
 
+    /// To poll(2) a Unix socket is full from a quarter of its room on, but a call that writes to it goes on until the room is full.
     fn is_ready(self) -> bool {
-        self.what == What::Disk || sys::poll_now(self.hold.fd(), self.event)
+        let fd = self.hold.fd();
+        let has_room = || self.what == What::Socket && self.event == libc::POLLOUT && sockets::has_unix_room(fd);
+        self.what == What::Disk || sys::poll_now(fd, self.event) || has_room()
     }
 
     /// Parks until it is ready. Err(EINTR) if handlers ended that.
@@ -150,6 +163,15 @@ fn is_through(call: &Call<'_>) -> bool {
     true
 }
 
+/// Whether the plain call fails at once, and counted so.
+fn is_refused(call: &Call<'_>, source: End<'_>, sink: End<'_>) -> bool {
+    let is_refused = source.is_refused || sink.is_refused;
+    if is_refused {
+        call.through(Why::Unusual);
+    }
+    is_refused
+}
+
 type Splice = unsafe extern "C" fn(c_int, *mut i64, c_int, *mut i64, usize, c_uint) -> isize;
 
 #[expect(clippy::too_many_arguments, reason = "as many as the system call has")]
@@ -171,6 +193,9 @@ pub fn splice(
     // SAFETY: libc's own, with its caller's arguments, while that call lasts; so below.
     let plain = |n, flags| unsafe { real(from.fd(), from_at, to.fd(), to_at, n, flags) };
     let (mut source, mut sink) = (End::source(from), End::sink(to));
+    if is_refused(call, source, sink) {
+        return None;
+    }
     if flags & NONBLOCK != 0 {
         // As far as pipes go.
         source.waits &= source.what != What::Pipe;
@@ -211,6 +236,9 @@ pub fn tee(
     }
     let (from, to) = (&Hold::new(from), &Hold::new(to));
     let (mut source, mut sink) = (End::source(from), End::sink(to));
+    if is_refused(call, source, sink) {
+        return None;
+    }
     source.waits &= flags & NONBLOCK == 0;
     sink.waits &= flags & NONBLOCK == 0;
     // SAFETY: as in `splice`.
@@ -261,6 +289,9 @@ pub fn sendfile(
     // SAFETY: as in `splice`.
     let plain = |n| unsafe { real(to.fd(), from.fd(), from_at, n) };
     let (source, sink) = (End::source(from), End::sink(to));
+    if is_refused(call, source, sink) {
+        return None;
+    }
     Some(match sink.what {
         _ if source.what != What::Disk => wait_for_ever(call, holds, || plain(n)),
         What::Socket if sink.waits => in_pieces(call, source, sink, n, plain),
