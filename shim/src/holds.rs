@@ -142,7 +142,8 @@ impl Hold {
         }
     }
 
-    fn register(&self) {
+    /// [`Self::begin`] for a hold that no jump of the program's can skip the end of.
+    pub fn register(&self) {
         // One of the shim's own is not closed by others.
         if self.begun.get() || fds::is_ours(self.number) {
             return;

@@ -127,6 +127,7 @@ probes! {
     space, [1, 3];
     filelocks, [1, 3];
     splices, [1, 3];
+    roomy, [1, 3];
     // Which task is in read, and which thread a signal interrupts, is only known with one worker.
     closing, [1];
     closedunder, [1];
@@ -136,6 +137,7 @@ probes! {
     polling, [1];
     polldrop, [1, 3];
     eofafter, [1, 3];
+    manywait, [1, 3];
     senders, [1, 3];
     lowered, [1, 3];
     interrupted, [1];

@@ -2,13 +2,17 @@
 //! it goes; a poll is done then.
 //!
 //! A thread that is blocked in read(2) keeps its file when another closes the descriptor, and does not notice that the
-//! number comes to name something else. So the wait is on a duplicate of the descriptor, one for all that wait on one
-//! open file; in the child of a fork the duplicates are closed.
+//! number comes to name something else. So what waits here holds its descriptor ([`Hold`]): it is given a duplicate when the
+//! number is closed, and costs no second descriptor before.
+//!
+//! epoll knows a file by the number under which it was put in, and cannot be asked about it by another one. What stays behind
+//! under an old number reports once at most (EPOLLONESHOT), and is told by its generation.
 
 use super::request::{Request, Way};
 use super::{Sink, Token, Wait};
 use crate::conf::Level;
 use crate::errno::Errno;
+use crate::holds::Hold;
 use crate::{fds, log, sys};
 use rustix::event::{self, PollFd, PollFlags, epoll};
 use slab::Slab;
@@ -32,6 +36,8 @@ pub struct Readiness {
     failures: u32,
     /// The kernel refuses to watch files: all that wait are, or will be, the thread pool's.
     refused: bool,
+    /// The generation of the next one in `watched`.
+    generation: u32,
     /// Files among `watched` that tell of signals.
     signal_files: usize,
 }
@@ -46,14 +52,18 @@ const MAX_FAILURES: u32 = 3;
 struct Watched {
     /// The program's descriptor when the first of them began to wait.
     fd: c_int,
-    /// Ours, unless there was no room for one.
-    duplicate: c_int,
+    /// Boxed, for it must not move.
+    hold: Box<Hold>,
+    /// What tells it from those that were in its place before.
+    generation: u32,
+    /// The number under which epoll has it.
+    number: Option<c_int>,
     readers: VecDeque<(Token, Request)>,
     writers: VecDeque<(Token, Request)>,
     /// Polls, and the events each waits for.
     polls: Vec<(Token, i16)>,
-    /// What epoll was asked for; None before it was.
-    armed: Option<epoll::EventFlags>,
+    /// What epoll will report: nothing before it was asked, and after it has reported.
+    armed: epoll::EventFlags,
     /// Times in a row that it was said to be ready and nothing went.
     in_vain: u32,
     /// It is about signals of this thread.
@@ -72,10 +82,9 @@ impl Watched {
         }
     }
 
-    fn let_go(&self) {
-        if self.duplicate != self.fd {
-            close(self.duplicate);
-        }
+    /// The descriptor that names the file now.
+    fn file(&self) -> c_int {
+        self.hold.fd()
     }
 
     fn wanted(&self) -> epoll::EventFlags {
@@ -107,6 +116,7 @@ impl Readiness {
             places: Vec::new(),
             failures: 0,
             refused: false,
+            generation: 0,
             signal_files: 0,
         };
         if let Some(wake_fd) = wake_fd {
@@ -174,29 +184,26 @@ impl Readiness {
     /// The watched file that is open under `fd` now.
     fn find(&self, fd: c_int) -> Option<usize> {
         let keys = self.by_fd.get(&fd)?;
-        let same = |&&key: &&usize| sys::same_open_file(self.watched[key].duplicate, fd) == Some(true);
+        let same = |&&key: &&usize| {
+            let file = self.watched[key].file();
+            file == fd || sys::same_open_file(file, fd) == Some(true)
+        };
         keys.iter().find(same).copied()
     }
 
     fn watch(&mut self, fd: c_int) -> usize {
-        // One of the shim's own stays as long as its fiber waits. Without room for a duplicate the descriptor itself must do:
-        // better than a thread for each that waits.
-        let kept = fds::is_ours(fd);
-        let duplicate = if kept {
-            fd
-        } else {
-            sys::duplicate_to_wait_on(fd).unwrap_or(fd)
-        };
-        if duplicate != fd {
-            fds::mark_ours(duplicate, true);
-        }
+        let hold = Box::new(Hold::new(fd));
+        hold.register();
+        self.generation = self.generation.wrapping_add(1) & (i32::MAX as u32);
         let key = self.watched.insert(Watched {
             fd,
-            duplicate,
+            hold,
+            generation: self.generation,
+            number: None,
             readers: VecDeque::new(),
             writers: VecDeque::new(),
             polls: Vec::new(),
-            armed: None,
+            armed: epoll::EventFlags::empty(),
             in_vain: 0,
             tells_signals: false,
         });
@@ -212,25 +219,33 @@ impl Readiness {
             self.forget(key);
             return Ok(());
         }
-        let armed = watched.armed.replace(wanted);
-        if armed == Some(wanted) {
+        let file = watched.file();
+        let is_known = watched.number == Some(file);
+        if is_known && watched.armed == wanted {
             return Ok(());
         }
-        let data = epoll::EventData::new_u64(key as u64);
-        let (epoll, file) = (borrowed(self.epoll), borrowed(watched.duplicate));
-        let result = match armed {
-            Some(_) => epoll::modify(epoll, file, data, wanted),
-            None => epoll::add(epoll, file, data, wanted),
+        let data = epoll::EventData::new_u64(u64::from(watched.generation) << 32 | key as u64);
+        let once = wanted | epoll::EventFlags::ONESHOT;
+        let result = if is_known {
+            epoll::modify(borrowed(self.epoll), borrowed(file), data, once)
+        } else {
+            epoll::add(borrowed(self.epoll), borrowed(file), data, once)
         };
-        result.map_err(|error| {
-            self.watched[key].armed = armed;
-            Errno(error.raw_os_error())
-        })
+        result.map_err(|error| Errno(error.raw_os_error()))?;
+        (watched.number, watched.armed) = (Some(file), wanted);
+        Ok(())
     }
 
     /// The same for a file that others still wait for, who must not be forgotten when the kernel refuses.
     fn rearm(&mut self, key: usize) {
         if let Err(error) = self.arm(key) {
+            self.note_failure(error);
+        }
+    }
+
+    /// That a number was closed where nobody saw it says nothing about the kernel.
+    fn note_failure(&mut self, error: Errno) {
+        if !matches!(error.0, libc::ENOENT | libc::EBADF) {
             self.refuse(error);
         }
     }
@@ -255,13 +270,12 @@ impl Readiness {
                 self.by_fd.remove(&watched.fd);
             }
         }
-        // Closing would do, but for a child of a fork that still has the duplicate.
-        if watched.armed.is_some()
-            && let Err(error) = epoll::delete(self.epoll(), borrowed(watched.duplicate))
+        // Not by a number that is another file's by now.
+        if watched.number == Some(watched.file())
+            && let Err(error) = epoll::delete(self.epoll(), borrowed(watched.file()))
         {
-            self.refuse(Errno(error.raw_os_error()));
+            self.note_failure(Errno(error.raw_os_error()));
         }
-        watched.let_go();
     }
 
     /// Waits as `wait` says for a stream to be ready or a wake-up, then tries what waits for it.
@@ -289,7 +303,7 @@ impl Readiness {
                     let wake_fd = self.wake_fd.unwrap_or(-1);
                     let _ = rustix::io::read(borrowed(wake_fd), &mut [0u8; 8]);
                 }
-                key => self.ready(key as usize, event.flags, sink),
+                data => self.ready(data as u32 as usize, (data >> 32) as u32, event.flags, sink),
             }
         }
         if self.refused {
@@ -302,8 +316,14 @@ impl Readiness {
     fn poll_refused(&mut self, wait: Wait, sink: &mut dyn Sink) {
         let gave = !self.watched.is_empty();
         for watched in self.watched.drain() {
-            // The threads wait on the duplicate: it stays open.
-            let file = watched.duplicate;
+            // The threads wait on a duplicate, which stays open.
+            let file = match sys::duplicate_to_wait_on(watched.file()) {
+                Some(duplicate) => {
+                    fds::mark_ours(duplicate, true);
+                    duplicate
+                }
+                None => watched.file(),
+            };
             for (token, request) in watched.readers.into_iter().chain(watched.writers) {
                 sink.offload(token, request.on(file));
             }
@@ -323,24 +343,29 @@ impl Readiness {
         }
     }
 
-    fn ready(&mut self, key: usize, events: epoll::EventFlags, sink: &mut dyn Sink) {
+    fn ready(&mut self, key: usize, generation: u32, events: epoll::EventFlags, sink: &mut dyn Sink) {
         use epoll::EventFlags as Events;
         let failed = events.intersects(Events::ERR | Events::HUP);
         let mut went = false;
         let places = &mut self.places;
         let mut ended = |token: Token| places[token as usize] = NOWHERE;
-        // The kernel goes on reporting a file that it refused to let go of.
-        let Some(watched) = self.watched.get_mut(key) else {
+        // The kernel may report a file that nobody waits for any more, under an old number.
+        let Some(watched) = self
+            .watched
+            .get_mut(key)
+            .filter(|watched| watched.generation == generation)
+        else {
             return;
         };
+        watched.armed = Events::empty();
         for (way, event) in [(Way::Read, Events::IN), (Way::Write, Events::OUT)] {
             if !failed && !events.contains(event) {
                 continue;
             }
-            let duplicate = watched.duplicate;
+            let file = watched.file();
             let queue = watched.queue(way);
             while let Some(&(token, request)) = queue.front() {
-                let tried = request.on(duplicate).attempt();
+                let tried = request.on(file).attempt();
                 if matches!(tried, Ok(None)) {
                     break;
                 }
@@ -401,7 +426,6 @@ impl Readiness {
 
 impl Drop for Readiness {
     fn drop(&mut self) {
-        self.watched.iter().for_each(|(_, watched)| watched.let_go());
         close(self.epoll);
     }
 }
