@@ -146,6 +146,7 @@ probes! {
     sigwaits, [1];
     otherclock, [1, 3];
     badpointers, [1];
+    lastsignal, [1];
     sleeps, [1];
     restarts, [1];
     waiting, [1];

@@ -49,4 +49,5 @@ probes! {
     sigwaits;
     otherclock;
     badpointers;
+    lastsignal;
 }

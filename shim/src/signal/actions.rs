@@ -3,7 +3,7 @@
 //! From the first attach on each handler has [`super::entry`] in its place with the kernel. Programs that never attach keep
 //! theirs untouched.
 
-use super::{OF_LIBC, bit, entry, kick};
+use super::{OF_LIBC, bit, entry};
 use crate::escapes;
 use crate::sys::SignalSet;
 use crate::tls::OffFiber;
@@ -124,33 +124,12 @@ pub fn begin(signal: c_int) -> Recorded {
 }
 
 fn is_ours(handler: Handler) -> bool {
-    handler == entry::enter as *const () as Handler || handler == kick::kicked as *const () as Handler
-}
-
-/// Whether nobody handles or ignores `signal`.
-pub fn is_default(signal: c_int) -> bool {
-    // SAFETY: zeroes are a valid sigaction, and it is alive.
-    unsafe {
-        let mut action: libc::sigaction = std::mem::zeroed();
-        real_sigaction(signal, std::ptr::null(), &mut action) == 0 && action.sa_sigaction == libc::SIG_DFL
-    }
-}
-
-/// Has `signal` do what it does by default. May be called in a handler.
-pub fn make_default(signal: c_int) {
-    // SAFETY: zeroes are a valid sigaction, that of SIG_DFL.
-    unsafe { real_sigaction(signal, &std::mem::zeroed(), std::ptr::null_mut()) };
+    handler == entry::enter as *const () as Handler
 }
 
 /// Records a handler and puts ours in its place; what is no handler stays as it is.
 fn hide(signal: c_int, action: &mut libc::sigaction) {
     let handler = action.sa_sigaction;
-    if handler == libc::SIG_DFL && kick::is_kick(signal) {
-        ACTIONS[signal as usize].store(action);
-        action.sa_sigaction = kick::kicked as *const () as Handler;
-        action.sa_flags = libc::SA_SIGINFO;
-        return;
-    }
     if matches!(handler, libc::SIG_DFL | libc::SIG_IGN) || is_ours(handler) {
         return;
     }

@@ -4,7 +4,7 @@
 //! nothing of ours to unwind. Registers need not be kept: the kernel puts them back.
 
 use super::actions::Recorded;
-use super::{actions, bit, kick};
+use super::{actions, bit};
 use crate::escapes;
 use crate::sys::{self, SignalSet};
 use crate::thread::Thread;
@@ -96,9 +96,6 @@ const NOT_NOW: Start = Start {
 extern "C" fn begin(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) -> Start {
     escapes::entered_handler();
     let attached = tls::attached();
-    if attached.is_null() && kick::on_pool_thread() {
-        return NOT_NOW;
-    }
     // SAFETY: the kernel's, and it reads and writes the first 64 bits of the set alone.
     let blocked = unsafe { &mut *(&raw mut (*context.cast::<libc::ucontext_t>()).uc_sigmask).cast::<SignalSet>() };
     let before = *blocked;

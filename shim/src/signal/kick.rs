@@ -1,76 +1,176 @@
-//! The signal that ends the system call which a thread of the pool is in: its handler does nothing, and the call fails with
-//! EINTR.
+//! The signal that ends the system call which a thread of the pool is in: the call fails with EINTR.
 //!
-//! It is the last of the real-time signals that nobody handles when the pool's first thread starts. To the program it still
-//! looks unhandled, and ends the process when it comes to one of its own threads. Where the program comes to ignore it nothing
-//! of the pool's is interrupted any more.
+//! It is libc's own SIGCANCEL, which libc lets no program handle, block or wait for: so all that a program can use is the
+//! program's. What comes to a thread that is not the pool's is libc's, or does what it did before. libc installs its handler
+//! when it first cancels a thread, and takes no notice of a SIGCANCEL that pthread_cancel(3) did not send.
+//!
+//! Invariant: only a thread of the pool is kicked, and its handler touches nothing but the interrupted call's registers.
 
-use super::{actions, bit};
-use crate::{escapes, sys};
+use super::bit;
+use crate::escapes;
+use crate::sys::{self, KernelAction};
+use std::arch::naked_asm;
 use std::cell::Cell;
 use std::ffi::{c_int, c_void};
-use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
-/// 0: there is none yet.
-static SIGNAL: AtomicI32 = AtomicI32::new(0);
+const SIGCANCEL: c_int = 32;
+
+/// The handler that ours is in the place of.
+static NEXT: AtomicUsize = AtomicUsize::new(libc::SIG_DFL);
+
+static INSTALLED: AtomicBool = AtomicBool::new(false);
 
 thread_local! {
     /// This thread is one of the pool's.
     static OF_POOL: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Chooses the signal, unless that is done.
+/// Before the pool's first thread starts: installs the handler, unless that is done.
 pub fn prepare() {
-    if SIGNAL.load(Relaxed) != 0 {
+    if !INSTALLED.swap(true, Relaxed) {
+        install();
+    }
+}
+
+fn install() {
+    let ours = kicked as *const () as usize;
+    let Ok(before) = sys::kernel_action(SIGCANCEL) else {
+        return;
+    };
+    if before.handler == ours {
         return;
     }
-    if let Some(signal) = (35..=libc::SIGRTMAX())
-        .rev()
-        .find(|signal| actions::is_default(*signal))
-    {
-        SIGNAL.store(signal, Relaxed);
-        actions::wrap(signal);
-    }
+    NEXT.store(before.handler, Relaxed);
+    // SAFETY: `kicked` takes a handler's three arguments.
+    let _ = unsafe { sys::set_kernel_action(SIGCANCEL, &before.with_handler(ours)) };
 }
 
 /// The calling thread, new in the pool, can be kicked.
 pub fn take() {
     OF_POOL.set(true);
-    let signal = SIGNAL.load(Relaxed);
-    if signal != 0 {
-        sys::set_blocked(!(bit(signal) | super::OF_LIBC));
-    }
+    sys::set_blocked(!super::OF_LIBC);
 }
 
 /// Ends the system call of a thread of the pool.
 pub fn kick(thread: c_int) {
-    let signal = SIGNAL.load(Relaxed);
-    if signal != 0 {
-        sys::signal_thread(thread, signal);
+    sys::queue_to_thread(thread, SIGCANCEL);
+}
+
+mod pthread_cancel {
+    #![allow(static_mut_refs, missing_abi, clippy::missing_safety_doc)]
+    use super::{INSTALLED, Relaxed, c_int, install};
+
+    redhook::hook! {
+        unsafe fn pthread_cancel(thread: libc::pthread_t) -> c_int => hook {
+            // SAFETY: libc's own function, with its caller's arguments.
+            let result = unsafe { redhook::real!(pthread_cancel)(thread) };
+            if INSTALLED.load(Relaxed) {
+                install();
+            }
+            result
+        }
     }
 }
 
-pub fn is_kick(signal: c_int) -> bool {
-    SIGNAL.load(Relaxed) == signal
+/// What the kernel calls. It jumps to the next handler rather than calls it, for that may unwind the thread.
+#[cfg(target_arch = "x86_64")]
+#[unsafe(naked)]
+unsafe extern "C" fn kicked() {
+    naked_asm!(
+        ".cfi_startproc",
+        "push rdi",
+        ".cfi_adjust_cfa_offset 8",
+        "push rsi",
+        ".cfi_adjust_cfa_offset 8",
+        "push rdx",
+        ".cfi_adjust_cfa_offset 8",
+        "call {next}",
+        "pop rdx",
+        ".cfi_adjust_cfa_offset -8",
+        "pop rsi",
+        ".cfi_adjust_cfa_offset -8",
+        "pop rdi",
+        ".cfi_adjust_cfa_offset -8",
+        "test rax, rax",
+        "jz 2f",
+        "jmp rax",
+        "2: ret",
+        ".cfi_endproc",
+        next = sym next,
+    )
 }
 
-pub fn on_pool_thread() -> bool {
-    OF_POOL.get()
+/// Untested: no aarch64 machine was at hand.
+#[cfg(target_arch = "aarch64")]
+#[unsafe(naked)]
+unsafe extern "C" fn kicked() {
+    naked_asm!(
+        ".cfi_startproc",
+        "stp x29, x30, [sp, #-48]!",
+        ".cfi_adjust_cfa_offset 48",
+        ".cfi_rel_offset x29, 0",
+        ".cfi_rel_offset x30, 8",
+        "stp x0, x1, [sp, #16]",
+        "str x2, [sp, #32]",
+        "bl {next}",
+        "mov x9, x0",
+        "ldr x2, [sp, #32]",
+        "ldp x0, x1, [sp, #16]",
+        "ldp x29, x30, [sp], #48",
+        ".cfi_adjust_cfa_offset -48",
+        "cbz x9, 2f",
+        "br x9",
+        "2: ret",
+        ".cfi_endproc",
+        next = sym next,
+    )
 }
 
-/// What the kernel calls while the program has no handler of its own.
-pub extern "C" fn kicked(signal: c_int, info: *const libc::siginfo_t, context: *mut c_void) {
-    if on_pool_thread() {
-        return;
+/// The handler to go on with; 0 for none.
+extern "C" fn next(signal: c_int, info: *const libc::siginfo_t, context: *mut c_void) -> usize {
+    // SAFETY: the kernel's own, and nobody else's meanwhile.
+    let context = unsafe { &mut *context.cast::<libc::ucontext_t>() };
+    if OF_POOL.get() {
+        end_call(context);
+        return libc::SIG_DFL;
     }
     escapes::entered_handler();
-    // As if nobody handled it: it comes once more when this handler is over.
-    actions::make_default(signal);
-    // SAFETY: the kernel's own.
-    unsafe {
-        let blocked = &raw mut (*context.cast::<libc::ucontext_t>()).uc_sigmask;
-        *blocked.cast::<sys::SignalSet>() &= !bit(signal);
-        sys::block(bit(signal));
-        let _ = sys::queue_to_self(signal, info);
+    match NEXT.load(Relaxed) {
+        libc::SIG_DFL => {
+            // As if nobody handled it: it comes once more when this handler is over.
+            // SAFETY: zeroes are the default action; `info` is the kernel's own.
+            unsafe {
+                let _ = sys::set_kernel_action(signal, &KernelAction::DEFAULT);
+                let blocked = &raw mut context.uc_sigmask;
+                *blocked.cast::<sys::SignalSet>() &= !bit(signal);
+                sys::block(bit(signal));
+                let _ = sys::queue_to_self(signal, info);
+            }
+            libc::SIG_DFL
+        }
+        libc::SIG_IGN => libc::SIG_DFL,
+        next => next,
     }
 }
+
+/// Has the interrupted system call fail with EINTR where the kernel would restart it: libc's own flags for this signal may say
+/// so. One that is about to begin fails as well. A wake of a futex is none that waits.
+#[cfg(target_arch = "x86_64")]
+fn end_call(context: &mut libc::ucontext_t) {
+    const SYSCALL: [u8; 2] = [0x0f, 0x05];
+    let registers = &mut context.uc_mcontext.gregs;
+    let at = std::ptr::with_exposed_provenance::<[u8; 2]>(registers[libc::REG_RIP as usize] as usize);
+    // SAFETY: the thread is about to run the instruction there, the shim's or libc's, and one of more than a byte follows.
+    let is_call = unsafe { at.read_unaligned() } == SYSCALL;
+    let command = registers[libc::REG_RSI as usize] as c_int & !(libc::FUTEX_PRIVATE_FLAG | libc::FUTEX_CLOCK_REALTIME);
+    let wakes = registers[libc::REG_RAX as usize] == libc::SYS_futex
+        && !matches!(command, libc::FUTEX_WAIT | libc::FUTEX_WAIT_BITSET);
+    if is_call && !wakes {
+        registers[libc::REG_RIP as usize] += SYSCALL.len() as i64;
+        registers[libc::REG_RAX as usize] = -i64::from(libc::EINTR);
+    }
+}
+
+#[cfg(target_arch = "aarch64")]
+fn end_call(_: &mut libc::ucontext_t) {}

@@ -71,6 +71,19 @@ pub fn signal_thread(thread: c_int, signal: c_int) {
     }
 }
 
+/// The same as sigqueue(3) would, by rt_tgsigqueueinfo(2): libc takes no notice of its own signals that come so.
+pub fn queue_to_thread(thread: c_int, signal: c_int) {
+    // SAFETY: zeroes are a valid siginfo_t.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    info.si_code = libc::SI_QUEUE;
+    let (call, info) = (Sysno::rt_tgsigqueueinfo as usize, &raw const info as usize);
+    // SAFETY: the kernel reads one siginfo_t, alive.
+    unsafe {
+        let process = raw::syscall0(Sysno::getpid as usize);
+        raw::syscall4(call, process, thread as usize, signal as usize, info);
+    }
+}
+
 /// rt_sigtimedwait(2) without waiting: takes a pending signal of `set`, its number.
 ///
 /// # Safety
@@ -98,13 +111,77 @@ pub fn tells_signals(fd: c_int) -> bool {
 }
 
 /// The kernel's struct sigaction.
-#[cfg(target_arch = "x86_64")]
+#[derive(Clone, Copy)]
 #[repr(C)]
-struct KernelAction {
-    handler: usize,
+pub struct KernelAction {
+    pub handler: usize,
     flags: usize,
     restorer: usize,
     mask: u64,
+}
+
+const SA_RESTORER: usize = 0x0400_0000;
+
+impl KernelAction {
+    pub const DEFAULT: Self = Self {
+        handler: libc::SIG_DFL,
+        flags: 0,
+        restorer: 0,
+        mask: 0,
+    };
+
+    /// The same with another handler, of three arguments.
+    #[cfg(target_arch = "x86_64")]
+    pub fn with_handler(self, handler: usize) -> Self {
+        let has_restorer = self.flags & SA_RESTORER != 0;
+        Self {
+            handler,
+            flags: self.flags | libc::SA_SIGINFO as usize | SA_RESTORER,
+            restorer: if has_restorer {
+                self.restorer
+            } else {
+                restore as *const () as usize
+            },
+            mask: self.mask,
+        }
+    }
+
+    /// The same with another handler, of three arguments; calls that it interrupts are not restarted.
+    #[cfg(target_arch = "aarch64")]
+    pub fn with_handler(self, handler: usize) -> Self {
+        Self {
+            handler,
+            flags: (self.flags | libc::SA_SIGINFO as usize) & !(libc::SA_RESTART as usize),
+            ..self
+        }
+    }
+}
+
+/// rt_sigreturn(2), in the very instructions of libc's, by which debuggers know a handler's frame.
+#[cfg(target_arch = "x86_64")]
+#[unsafe(naked)]
+unsafe extern "C" fn restore() {
+    std::arch::naked_asm!("mov rax, 15", "syscall")
+}
+
+/// rt_sigaction(2) for signals that libc keeps to itself: what is done about one.
+pub fn kernel_action(signal: c_int) -> Result<KernelAction, Errno> {
+    let mut action = KernelAction::DEFAULT;
+    let (call, at) = (Sysno::rt_sigaction as usize, &raw mut action as usize);
+    // SAFETY: the kernel writes one action, alive.
+    outcome(unsafe { raw::syscall4(call, signal as usize, 0, at, size_of::<u64>()) })?;
+    Ok(action)
+}
+
+/// The same to change it.
+///
+/// # Safety
+/// The action's handler is the default one, or a function with a handler's arguments.
+pub unsafe fn set_kernel_action(signal: c_int, action: &KernelAction) -> Result<(), Errno> {
+    let (call, at) = (Sysno::rt_sigaction as usize, std::ptr::from_ref(action) as usize);
+    // SAFETY: the kernel reads one action, alive; the rest is passed on to our caller.
+    outcome(unsafe { raw::syscall4(call, signal as usize, at, 0, size_of::<u64>()) })?;
+    Ok(())
 }
 
 /// rt_sigaction(2), past libc's own restorer: all signals are blocked in the handler.
@@ -113,24 +190,14 @@ struct KernelAction {
 /// `handler` is the address of a function with a handler's three arguments, `restorer` of one that makes rt_sigreturn(2).
 #[cfg(target_arch = "x86_64")]
 pub unsafe fn handle_signal(signal: c_int, handler: usize, restorer: usize) {
-    const SA_RESTORER: usize = 0x0400_0000;
     let action = KernelAction {
         handler,
         flags: libc::SA_SIGINFO as usize | libc::SA_RESTART as usize | SA_RESTORER,
         restorer,
         mask: u64::MAX,
     };
-    let action = &raw const action as usize;
-    // SAFETY: the action is alive; the rest is passed on to our caller.
-    unsafe {
-        raw::syscall4(
-            Sysno::rt_sigaction as usize,
-            signal as usize,
-            action,
-            0,
-            size_of::<u64>(),
-        )
-    };
+    // SAFETY: passed on to our caller.
+    let _ = unsafe { set_kernel_action(signal, &action) };
 }
 
 /// PR_SET_SYSCALL_USER_DISPATCH: the calling thread's system calls from outside `text` raise SIGSYS
