@@ -19,4 +19,4 @@ pub use run::{Launcher, Outcome, Run};
 pub use scratch::Scratch;
 pub use stats::{Call, Stats};
 pub use table::{How, Row, rows};
-pub use tool::{Refusal, Tool, skip};
+pub use tool::{Refusal, Tool, number, skip};

@@ -26,6 +26,16 @@ pub fn skip(reason: &str) {
     eprintln!("skip: {reason}");
 }
 
+/// The number in the environment variable `name`, which sets how much a test does; `default` where it is not set.
+///
+/// # Panics
+/// When it is not a number.
+pub fn number(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |value| {
+        value.parse().unwrap_or_else(|_| panic!("{name}={value}: not a number"))
+    })
+}
+
 impl Tool {
     /// The program called `name` on PATH; none is a skip.
     pub fn find(name: &str) -> Option<Tool> {

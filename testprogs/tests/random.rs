@@ -10,7 +10,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
-use testprogs::{Flavor, Run, Scratch, program, target_dir};
+use testprogs::{Flavor, Run, Scratch, number, program, target_dir};
 
 const CASES: u64 = 10_000;
 const BATCH: usize = 500;
@@ -162,12 +162,6 @@ fn shrink(mut tree: impl ValueTree<Value = Script>, shape: Shape) -> Option<Scri
             return smallest;
         }
     }
-}
-
-fn number(name: &str, default: u64) -> u64 {
-    std::env::var(name).map_or(default, |value| {
-        value.parse().unwrap_or_else(|_| panic!("{name}={value}: not a number"))
-    })
 }
 
 /// Where a batch that failed is kept: its scripts may only fail in each other's company.
