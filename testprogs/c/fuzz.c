@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* fuzz.c - random programs of many tasks, on fibers or with --threads on pthreads, checked by what must hold for both.
+/* fuzz.c - random programs of many tasks, on fibers or with --threads on pthreads. The same invariants hold for both.
  *
  * Each case is a process of its own: a seed chooses a few scenes (fuzz/NAME.h, one each), which run side by side. A
  * violated invariant is one line with the seed; a case that fails prints the command that repeats it. */
@@ -26,20 +26,11 @@ struct scene {
 };
 
 static const struct scene scenes[] = {
-    { "swap", swap_scene, 4 },
-    { "stream", stream_scene, 5 },
-    { "append", append_scene, 3 },
-    { "position", position_scene, 3 },
-    { "model", model_scene, 2 },
-    { "forks", forks_scene, 3 },
-    { "signals", signals_scene, 3 },
-    { "cancels", cancels_scene, 3 },
-    { "waits", waits_scene, 2 },
-    { "locks", locks_scene, 2 },
-    { "sockets", sockets_scene, 2 },
-    { "herd", herd_scene, 2 },
-    { "ferry", ferry_scene, 2 },
-    { "lines", lines_scene, 2 },
+    { "swap", swap_scene, 4 },         { "stream", stream_scene, 5 },   { "append", append_scene, 3 },
+    { "position", position_scene, 3 }, { "model", model_scene, 2 },     { "forks", forks_scene, 3 },
+    { "signals", signals_scene, 3 },   { "cancels", cancels_scene, 3 }, { "waits", waits_scene, 2 },
+    { "locks", locks_scene, 2 },       { "sockets", sockets_scene, 2 }, { "herd", herd_scene, 2 },
+    { "ferry", ferry_scene, 2 },       { "lines", lines_scene, 2 },
 };
 enum { SCENES = sizeof scenes / sizeof scenes[0], SCENES_AT_ONCE = 4 };
 
@@ -137,8 +128,8 @@ static void show_command(const char *program, uint64_t seed)
     for (unsigned i = 0; i < 2; i++)
         if (getenv(variables[i]))
             fprintf(stderr, " %s=%s", variables[i], getenv(variables[i]));
-    fprintf(stderr, " %s --seed %" PRIu64 " --seconds %u -w %u%s%s%s\n", program, seed, fuzz.seconds, task_options.workers,
-            task_options.threads ? " --threads" : "", only ? " --scene " : "", only ? only : "");
+    fprintf(stderr, " %s --seed %" PRIu64 " --seconds %u -w %u%s%s%s\n", program, seed, fuzz.seconds,
+            task_options.workers, task_options.threads ? " --threads" : "", only ? " --scene " : "", only ? only : "");
 }
 
 /* Says how a case ended that failed; 1 if it did. */
@@ -163,10 +154,12 @@ static const char help[] = "fuzz: random programs of many tasks\n"
 
 int main(int argc, char **argv)
 {
-    static const struct option options[] = { { "seed", required_argument, NULL, 's' },    { "count", required_argument, NULL, 'c' },
-                                             { "jobs", required_argument, NULL, 'j' },    { "seconds", required_argument, NULL, 'S' },
-                                             { "scene", required_argument, NULL, 'o' },   { "threads", no_argument, NULL, 'T' },
-                                             { "help", no_argument, NULL, 'h' },          { 0 } };
+    static const struct option options[] = {
+        { "seed", required_argument, NULL, 's' },  { "count", required_argument, NULL, 'c' },
+        { "jobs", required_argument, NULL, 'j' },  { "seconds", required_argument, NULL, 'S' },
+        { "scene", required_argument, NULL, 'o' }, { "threads", no_argument, NULL, 'T' },
+        { "help", no_argument, NULL, 'h' },        { 0 }
+    };
     uint64_t seed = 1, count = 1;
     unsigned failed = 0, running = 0;
     int option, status;
@@ -180,7 +173,10 @@ int main(int argc, char **argv)
         case 'o': only = optarg; break;
         default: task_option(option, help);
         }
-    struct { pid_t pid; uint64_t seed; } *children = allocate(jobs * sizeof *children);
+    struct {
+        pid_t pid;
+        uint64_t seed;
+    } *children = allocate(jobs * sizeof *children);
     for (uint64_t next = 0; next < count || running > 0;) {
         if (next < count && running < jobs) {
             unsigned slot = 0;

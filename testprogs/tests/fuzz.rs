@@ -50,7 +50,7 @@ fn on_fibers(engine: &str) {
     }
 }
 
-/// What is asked of fibers must hold for threads: else the program asks too much.
+/// The invariants must hold on pthreads too, or the program demands more than the kernel promises.
 #[test]
 fn random_programs_on_pthreads() {
     cases(&["--threads"], None);

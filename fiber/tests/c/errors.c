@@ -123,6 +123,16 @@ static void mutexes(void) {
     IS(fiber_mutex_destroy(&r), EBUSY);
     IS(fiber_mutex_unlock(&r), 0);
     IS(fiber_mutex_unlock(&r), EPERM);
+
+    /* A wait on a condition lets go of it whole, and takes it as often again. */
+    fiber_cond_t c = FIBER_COND_INITIALIZER;
+    struct timespec soon = at(CLOCK_REALTIME, 1);
+    IS(fiber_mutex_lock(&r), 0);
+    IS(fiber_mutex_lock(&r), 0);
+    IS(fiber_cond_timedwait(&c, &r, &soon), ETIMEDOUT);
+    IS(fiber_mutex_unlock(&r), 0);
+    IS(fiber_mutex_unlock(&r), 0);
+    IS(fiber_mutex_unlock(&r), EPERM);
     IS(fiber_mutexattr_settype(&a, FIBER_MUTEX_ERRORCHECK), 0);
     IS(fiber_mutex_init(&e, &a), 0);
     IS(fiber_mutex_lock(&e), 0);

@@ -8,7 +8,16 @@
 
 #include "case.h"
 
-enum cancel_call { CANCEL_READ, CANCEL_RECV, CANCEL_POLL, CANCEL_SLEEP, CANCEL_ACCEPT, CANCEL_EVENT, CANCEL_SEM, CANCEL_CALLS };
+enum cancel_call {
+    CANCEL_READ,
+    CANCEL_RECV,
+    CANCEL_POLL,
+    CANCEL_SLEEP,
+    CANCEL_ACCEPT,
+    CANCEL_EVENT,
+    CANCEL_SEM,
+    CANCEL_CALLS
+};
 enum { CANCEL_WAITERS = 3 };
 
 struct cancelled_wait {
@@ -16,8 +25,8 @@ struct cancelled_wait {
     int fd, peer;
     task_sem_t sem;
     unsigned waiters;
-    unsigned cleaned;       /* cleanup handlers that ran */
-    unsigned taken;         /* waits that ended with what they waited for */
+    unsigned cleaned; /* cleanup handlers that ran */
+    unsigned taken;   /* waits that ended with what they waited for */
     volatile unsigned begun;
 };
 
@@ -38,7 +47,9 @@ static void wait_for_ever(struct actor *self, struct cancelled_wait *w)
     switch (w->call) {
     case CANCEL_READ: result = RESTARTED(self, w->fd, read(w->fd, &byte, 1)); break;
     case CANCEL_RECV: result = RESTARTED(self, w->fd, recv(w->fd, &byte, 1, 0)); break;
-    case CANCEL_EVENT: result = RESTARTED(self, w->fd, read(w->fd, &value, sizeof value)) == sizeof value ? 1 : -1; break;
+    case CANCEL_EVENT:
+        result = RESTARTED(self, w->fd, read(w->fd, &value, sizeof value)) == sizeof value ? 1 : -1;
+        break;
     case CANCEL_SEM:
         enter_call(self, "sem_wait", -1);
         task_sem_wait(&w->sem);
@@ -63,7 +74,7 @@ static void wait_for_ever(struct actor *self, struct cancelled_wait *w)
         __atomic_fetch_add(&w->taken, 1, __ATOMIC_RELAXED);
 }
 
-/* The function of a task, not of an actor: it shall end with the mark of a cancelled one. */
+/* The task's start function. It does not go through actor_main, so that join returns the mark of a cancelled task. */
 static void *cancel_waiter(void *arg)
 {
     struct actor *self = arg;
@@ -88,9 +99,7 @@ static void open_wait(struct actor *self, struct cancelled_wait *w)
     case CANCEL_READ:
     case CANCEL_POLL: MUST(self, -1, pipe2(ends, O_CLOEXEC)); break;
     case CANCEL_RECV: MUST(self, -1, socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends)); break;
-    case CANCEL_EVENT:
-        w->fd = (int)MUST(self, -1, eventfd(0, EFD_CLOEXEC | EFD_SEMAPHORE));
-        return;
+    case CANCEL_EVENT: w->fd = (int)MUST(self, -1, eventfd(0, EFD_CLOEXEC | EFD_SEMAPHORE)); return;
     case CANCEL_ACCEPT: {
         struct sockaddr_un address = { .sun_family = AF_UNIX }; /* bound by autobind, to an abstract name */
         w->fd = (int)MUST(self, -1, socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
@@ -105,7 +114,7 @@ static void open_wait(struct actor *self, struct cancelled_wait *w)
     w->peer = ends[1];
 }
 
-/* Gives one waiter what it waits for; 0 where there is nothing to give. */
+/* Satisfies one waiter. Returns 0 if this kind of wait cannot be satisfied. */
 static int give_one(struct actor *self, struct cancelled_wait *w)
 {
     uint64_t one = 1;
@@ -118,7 +127,7 @@ static int give_one(struct actor *self, struct cancelled_wait *w)
     }
 }
 
-/* What is there still, to be taken without waiting. */
+/* Takes everything that is left without waiting, and counts it. */
 static unsigned take_rest(struct actor *self, struct cancelled_wait *w)
 {
     unsigned count = 0;
@@ -173,14 +182,14 @@ static void cancel_round(struct actor *self)
         cancelled += result == (task_options.threads ? PTHREAD_CANCELED : FIBER_CANCELED);
     }
     REQUIRE(self, cancelled == w->cleaned, "%u waits were cancelled, %u cleanup handlers ran", cancelled, w->cleaned);
-    REQUIRE(self, cancelled + w->taken >= w->waiters, "of %u waits %u were cancelled and %u ended", w->waiters, cancelled,
-            w->taken);
-    /* What comes after is for others. */
+    REQUIRE(self, cancelled + w->taken >= w->waiters, "of %u waits %u were cancelled and %u ended", w->waiters,
+            cancelled, w->taken);
+    /* Data that arrives after the cancellation belongs to the next reader. */
     given += (unsigned)give_one(self, w);
     if (w->call != CANCEL_POLL && w->call != CANCEL_SLEEP && w->call != CANCEL_ACCEPT) {
         unsigned left = take_rest(self, w);
-        REQUIRE(self, w->taken + left == given, "%s: of %u given, %u were taken and %u are left", w->call == CANCEL_SEM ? "sem" : "read",
-                given, w->taken, left);
+        REQUIRE(self, w->taken + left == given, "%s: of %u given, %u were taken and %u are left",
+                w->call == CANCEL_SEM ? "sem" : "read", given, w->taken, left);
     }
     if (w->fd >= 0)
         close_fd(self, w->fd);

@@ -21,7 +21,7 @@
 
 enum {
     ACTORS = 1024,
-    /* No call sets this one: a call that succeeds must leave it alone. */
+    /* No call sets errno to this value, so a call that succeeds must leave it there. */
     ERRNO_UNTOUCHED = 4242,
 };
 
@@ -41,17 +41,17 @@ struct actor {
 
 static struct {
     uint64_t seed;
-    unsigned seconds;       /* the watchdog's limit */
-    int interrupts;         /* a handler without SA_RESTART is installed: calls may fail with EINTR */
+    unsigned seconds; /* the watchdog's limit */
+    int interrupts;   /* a handler without SA_RESTART is installed: calls may fail with EINTR */
     unsigned violations;
     unsigned actor_count;
-    sigset_t mask;          /* every task starts and ends with this signal mask */
+    sigset_t mask; /* every task starts and ends with this signal mask */
     struct actor actors[ACTORS];
 } fuzz;
 
 /* ---- Violations --------------------------------------------------------------------------------------------- */
 
-/* Prints one line and lets the case go on: it fails at its end. The line is one write, so lines never mix. */
+/* Prints one line. The case continues and fails when it ends. The line is a single write, so lines never mix. */
 __attribute__((format(printf, 2, 3))) static inline void violation(const struct actor *self, const char *format, ...)
 {
     char line[512];
@@ -104,10 +104,10 @@ static inline long leave_call(struct actor *self, long result)
 }
 
 /* Makes one call on a descriptor. A success must leave errno alone. */
-#define CALL(self, fd, call)                     \
-    __extension__({                              \
-        enter_call((self), #call, (fd));         \
-        leave_call((self), (long)(call));        \
+#define CALL(self, fd, call)              \
+    __extension__({                       \
+        enter_call((self), #call, (fd));  \
+        leave_call((self), (long)(call)); \
     })
 
 /* Whether the call that just failed was interrupted, which is right only where a handler may interrupt it. */
@@ -119,22 +119,22 @@ static inline int interrupted(const struct actor *self, const char *call)
     return 1;
 }
 
-/* The same for a call that the kernel restarts after a handler with SA_RESTART. */
-#define RESTARTED(self, fd, call)                                             \
-    __extension__({                                                           \
-        long restarted_result;                                                \
-        do                                                                    \
-            restarted_result = CALL(self, fd, call);                          \
-        while (restarted_result == -1 && interrupted((self), #call));         \
-        restarted_result;                                                     \
+/* Makes a call that the kernel restarts after a handler with SA_RESTART, until it was not interrupted. */
+#define RESTARTED(self, fd, call)                                     \
+    __extension__({                                                   \
+        long restarted_result;                                        \
+        do                                                            \
+            restarted_result = CALL(self, fd, call);                  \
+        while (restarted_result == -1 && interrupted((self), #call)); \
+        restarted_result;                                             \
     })
 
-/* The same for a call that must succeed. */
-#define MUST(self, fd, call)                                                            \
-    __extension__({                                                                     \
-        long must_result = RESTARTED(self, fd, call);                                   \
-        REQUIRE((self), must_result != -1, "%s: %s", #call, strerror(errno));           \
-        must_result;                                                                    \
+/* Makes a call that must succeed. */
+#define MUST(self, fd, call)                                                  \
+    __extension__({                                                           \
+        long must_result = RESTARTED(self, fd, call);                         \
+        REQUIRE((self), must_result != -1, "%s: %s", #call, strerror(errno)); \
+        must_result;                                                          \
     })
 
 static inline void write_all(struct actor *self, int fd, const void *data, size_t size)
@@ -166,7 +166,7 @@ static inline void close_fd(struct actor *self, int fd)
         violation(self, "close(%d): %s", fd, strerror(errno));
 }
 
-/* Waits about so long; a signal may cut it short. */
+/* Sleeps for at least this long, unless a signal ends the sleep. */
 static inline void rest(struct actor *self, unsigned microseconds)
 {
     struct timespec time = { microseconds / 1000000, microseconds % 1000000 * 1000L };
@@ -212,7 +212,7 @@ static inline void check_mask(const struct actor *self, const char *when)
     sigemptyset(&mask);
     pthread_sigmask(SIG_BLOCK, NULL, &mask);
     for (int s = 1; s <= SIGRTMAX; s++)
-        /* Signals that libc keeps for itself are no members of any set it gives. */
+        /* Signals reserved by libc are in neither set. */
         REQUIRE(self, sigismember(&mask, s) == sigismember(&fuzz.mask, s), "signal %d is %s %s", s,
                 sigismember(&mask, s) ? "blocked" : "not blocked", when);
 }
@@ -226,7 +226,8 @@ static inline void *actor_main(void *arg)
     return NULL;
 }
 
-static inline struct actor *new_actor(const char *scene, uint64_t random, void (*work)(struct actor *, void *), void *data)
+static inline struct actor *new_actor(const char *scene, uint64_t random, void (*work)(struct actor *, void *),
+                                      void *data)
 {
     unsigned index = __atomic_fetch_add(&fuzz.actor_count, 1, __ATOMIC_RELAXED);
     if (index >= ACTORS)

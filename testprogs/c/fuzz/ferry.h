@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* ferry.h - the scenes "ferry" and "lines": bytes moved by splice and sendfile, and lines written by many through stdio. */
+/* ferry.h - the scenes "ferry" (bytes moved by splice and sendfile) and "lines" (many writers of one stdio stream). */
 #ifndef FUZZ_FERRY_H
 #define FUZZ_FERRY_H
 
@@ -85,7 +85,7 @@ static void ferry_scene(struct actor *self, void *unused)
     free(f);
 }
 
-/* ---- lines: one stream of stdio's, many writers --------------------------------------------------------------- */
+/* ---- lines: many writers of one stdio stream ------------------------------------------------------------------ */
 
 struct lines {
     FILE *file;
@@ -138,7 +138,8 @@ static void check_lines(struct actor *self, struct lines *l, const char *path)
         REQUIRE(self, whole, "a line is torn: %.60s", line);
         if (!whole)
             continue;
-        REQUIRE(self, number >= last[writer], "line %u of writer %u came after line %u", number, writer, last[writer] - 1);
+        REQUIRE(self, number >= last[writer], "line %u of writer %u came after line %u", number, writer,
+                last[writer] - 1);
         last[writer] = number + 1;
         l->seen[writer][number]++;
     }

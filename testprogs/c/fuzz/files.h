@@ -7,8 +7,8 @@
 
 struct shared_file {
     char path[64];
-    int flags;              /* of every open */
-    int fd;                 /* what "position" shares */
+    int flags; /* of every open */
+    int fd;    /* what "position" shares */
     unsigned next_writer;
     struct ledger ledger;
 };
@@ -64,7 +64,8 @@ static void append_writer(struct actor *self, void *data)
             task_yield();
         off_t end = MUST(self, fd, lseek(fd, 0, SEEK_CUR));
         check_whole(self, f, MUST(self, fd, pread(fd, back, size, end - (off_t)size)));
-        REQUIRE(self, !memcmp(record, back, size), "after an append the position %ld is not behind the record", (long)end);
+        REQUIRE(self, !memcmp(record, back, size), "after an append the position %ld is not behind the record",
+                (long)end);
     }
     free(record);
     free(back);
@@ -114,7 +115,8 @@ static void position_reader(struct actor *self, void *data)
     char *record = allocate_aligned(f->ledger.size);
     struct iovec whole = { record, f->ledger.size };
     for (;;) {
-        long n = chance(self, 50) ? MUST(self, fd, read(fd, record, f->ledger.size)) : MUST(self, fd, readv(fd, &whole, 1));
+        long n =
+            chance(self, 50) ? MUST(self, fd, read(fd, record, f->ledger.size)) : MUST(self, fd, readv(fd, &whole, 1));
         if (n <= 0)
             break;
         check_whole(self, f, n);

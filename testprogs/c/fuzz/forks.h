@@ -8,15 +8,15 @@
 enum { FORKERS = 3, FORK_BYSTANDERS = 48, FORK_CHILD_FAILED = 99 };
 
 struct forks {
-    int quiet[2];           /* a pipe that stays empty: bystanders poll it */
-    int tally[2];           /* a pipe into which every child writes one byte */
+    int quiet[2]; /* a pipe that stays empty: bystanders poll it */
+    int tally[2]; /* a pipe into which every child writes one byte */
     volatile int stop;
     unsigned children;
 };
 
 /* ---- Bystanders --------------------------------------------------------------------------------------------- */
 
-/* Keep the other workers in the middle of something whenever a fork comes. */
+/* Keep the other workers busy inside calls, so that forks happen in the middle of them. */
 static void fork_bystander(struct actor *self, void *data)
 {
     struct forks *f = data;
@@ -24,7 +24,10 @@ static void fork_bystander(struct actor *self, void *data)
         struct pollfd fds[2] = { { .fd = f->quiet[0], .events = POLLIN }, { .fd = f->quiet[1], .events = POLLPRI } };
         switch (below(self, 4)) {
         case 0: rest(self, 200); break;
-        case 1: free(allocate(between(self, 1, 3000))); task_yield(); break;
+        case 1:
+            free(allocate(between(self, 1, 3000)));
+            task_yield();
+            break;
         default:
             if (CALL(self, fds[0].fd, poll(fds, 2, 1)) > 0)
                 violation(self, "poll found an empty pipe ready");
@@ -34,7 +37,7 @@ static void fork_bystander(struct actor *self, void *data)
 
 /* ---- Children ----------------------------------------------------------------------------------------------- */
 
-/* What a child does besides ending: the calls that it makes work as in any process. */
+/* Makes a few calls in the child. Returns 0 if one of them does not work as in any other process. */
 static int child_works(struct actor *self, unsigned steps)
 {
     int ends[2];
@@ -75,7 +78,7 @@ static int child_works(struct actor *self, unsigned steps)
 __attribute__((noreturn)) static void fork_child(struct actor *self, struct forks *f, unsigned code, int by_signal)
 {
     char byte = (char)code;
-    /* The watchdog is a thread of the parent's. */
+    /* The watchdog thread does not exist in the child. */
     alarm(fuzz.seconds);
     if (!child_works(self, below(self, 4)) || write(f->tally[1], &byte, 1) != 1)
         _exit(FORK_CHILD_FAILED);
@@ -106,8 +109,8 @@ static void forker(struct actor *self, void *data)
         REQUIRE(self, MUST(self, child, waitpid(child, &status, 0)) == child, "waitpid gives another child");
         int right = by_signal ? WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL
                               : WIFEXITED(status) && WEXITSTATUS(status) == (int)code;
-        REQUIRE(self, right, "a child ended with status %#x, not %s %u", (unsigned)status, by_signal ? "signal" : "exit",
-                by_signal ? SIGKILL : code);
+        REQUIRE(self, right, "a child ended with status %#x, not %s %u", (unsigned)status,
+                by_signal ? "signal" : "exit", by_signal ? SIGKILL : code);
     }
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* herd.h - the scene "herd": many tasks wait for the same few descriptors, and others are mostly sooner.
  *
- * However often a wait was in vain, what is ready is found: all bytes are read, once each. */
+ * A waiter that was woken for nothing many times still notices the next ready descriptor: all bytes are read, once each. */
 #ifndef FUZZ_HERD_H
 #define FUZZ_HERD_H
 
@@ -49,7 +49,8 @@ static void wait_for_any(struct actor *self, const struct herd *h, const unsigne
         break;
     default: result = CALL(self, epoll, epoll_wait(epoll, events, HERD_PIPES, -1));
     }
-    REQUIRE(self, result > 0 || (result == -1 && errno == EINTR), "a wait without end gives %ld (%s)", result, strerror(errno));
+    REQUIRE(self, result > 0 || (result == -1 && errno == EINTR), "a wait without end gives %ld (%s)", result,
+            strerror(errno));
 }
 
 static void herd_reader(struct actor *self, void *data)
@@ -97,7 +98,7 @@ static void share_out(struct actor *self)
     for (unsigned i = 0; i < reader_count; i++)
         readers[i] = start(self, herd_reader, h);
     for (unsigned n = 0; n < bytes; n++) {
-        /* Mostly the first: the others are the ones that a reader might forget. */
+        /* Mostly to the first pipe: readers might forget the others. */
         unsigned at = chance(self, 80) ? 0 : below(self, h->pipes);
         write_all(self, h->ends[at][1], "x", 1);
         if (chance(self, 10))
@@ -115,13 +116,13 @@ static void share_out(struct actor *self)
     free(h);
 }
 
-/* ---- A plain thread that is always sooner -------------------------------------------------------------------- */
+/* ---- A plain thread that always reads first ------------------------------------------------------------------- */
 
 struct teaser {
     int teased[2], quiet[2];
     unsigned times;
     uint64_t random;
-    volatile int last;      /* the byte that stays has been written, or is about to be */
+    volatile int last; /* the byte that stays has been written, or is about to be */
 };
 
 static void *tease(void *arg)

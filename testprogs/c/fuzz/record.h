@@ -14,7 +14,7 @@ struct record {
 };
 
 struct ledger {
-    size_t size;            /* of every record */
+    size_t size; /* of every record */
     unsigned writers, records;
     unsigned char seen[WRITERS][RECORDS];
 };
@@ -33,13 +33,13 @@ static inline void make_record(void *at, size_t size, unsigned writer, unsigned 
     r->sum = record_sum(r, size);
 }
 
-/* Whether it is whole and one of the ledger's. */
+/* Returns whether the record is intact and belongs to the ledger. */
 static inline int check_record(struct actor *self, const struct ledger *ledger, const struct record *r)
 {
     int whole = r->size == ledger->size && r->writer < ledger->writers && r->number < ledger->records &&
                 r->sum == record_sum(r, ledger->size);
-    REQUIRE(self, whole, "a record is torn or foreign: writer %u, number %u, size %u of %zu", r->writer, r->number, r->size,
-            ledger->size);
+    REQUIRE(self, whole, "a record is torn or foreign: writer %u, number %u, size %u of %zu", r->writer, r->number,
+            r->size, ledger->size);
     return whole;
 }
 
@@ -56,15 +56,16 @@ static inline void note_record(struct actor *self, struct ledger *ledger, const 
     __atomic_fetch_add(&ledger->seen[r->writer][r->number], 1, __ATOMIC_RELAXED);
 }
 
-/* All were seen once. */
+/* Requires that every record was seen exactly once. */
 static inline void check_ledger(struct actor *self, const struct ledger *ledger)
 {
     for (unsigned w = 0; w < ledger->writers; w++)
         for (unsigned n = 0; n < ledger->records; n++)
-            REQUIRE(self, ledger->seen[w][n] == 1, "record %u of writer %u was seen %u times", n, w, ledger->seen[w][n]);
+            REQUIRE(self, ledger->seen[w][n] == 1, "record %u of writer %u was seen %u times", n, w,
+                    ledger->seen[w][n]);
 }
 
-/* What the file fd holds, from its start, is the ledger's records, each once, those of a writer in order. */
+/* Requires that the file consists of the ledger's records, each once, and each writer's in order. */
 static inline void check_file_of_records(struct actor *self, struct ledger *ledger, int fd)
 {
     struct stat about;

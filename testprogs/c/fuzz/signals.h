@@ -18,12 +18,12 @@ struct signals {
     pthread_t sender, target;
     volatile int stop;
     unsigned rounds;
-    uint64_t random;        /* the sender's */
+    uint64_t random; /* the sender's */
     int pipe[2];
-    int events;             /* an eventfd */
-    int queue, semaphores;  /* System V's */
-    volatile unsigned round;    /* events: the one that the sender shall end */
-    unsigned call;              /* and the call it shall end */
+    int events;              /* an eventfd */
+    int queue, semaphores;   /* System V's */
+    volatile unsigned round; /* events: the one that the sender shall end */
+    unsigned call;           /* and the call it shall end */
 };
 
 static volatile unsigned handled[2], ordered_count, misordered, ordered_last;
@@ -138,7 +138,8 @@ static void signal_pairs(struct actor *self, struct signals *s)
     on_signal(SIGUSR2, count_user_signal, NULL, restart);
     with_sleepers(self, s, send_pairs);
     for (int i = 0; i < 2; i++)
-        REQUIRE(self, handled[i] == s->rounds, "SIGUSR%d was sent %u times and handled %u times", i + 1, s->rounds, handled[i]);
+        REQUIRE(self, handled[i] == s->rounds, "SIGUSR%d was sent %u times and handled %u times", i + 1, s->rounds,
+                handled[i]);
 }
 
 /* ---- Order: real-time signals to one thread ----------------------------------------------------------------- */
@@ -173,7 +174,10 @@ static void signal_order(struct actor *self, struct signals *s)
 
 /* ---- Events: what a call waits for comes first, the signal after it ----------------------------------------- */
 
-struct note { long type; char text[8]; };
+struct note {
+    long type;
+    char text[8];
+};
 
 static void make_event(const struct signals *s)
 {
@@ -247,7 +251,8 @@ static long wait_for_event(struct actor *self, struct signals *s)
 
 static void signal_after_event(struct actor *self, struct signals *s)
 {
-    static const char *const calls[EVENT_CALLS] = { "read", "readv", "poll", "select", "epoll_wait", "read of an eventfd",
+    static const char *const calls[EVENT_CALLS] = { "read",   "readv",      "poll",
+                                                    "select", "epoll_wait", "read of an eventfd",
                                                     "msgrcv", "semop" };
     s->rounds = between(self, 3, 12);
     s->target = pthread_self();

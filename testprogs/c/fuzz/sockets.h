@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* sockets.h - the scene "sockets": clients of a server get back what they send, however it is cut, and then the end. */
+/* sockets.h - the scene "sockets": an echo server returns every byte in order, then end of file. */
 #ifndef FUZZ_SOCKETS_H
 #define FUZZ_SOCKETS_H
 
@@ -12,9 +12,13 @@ enum { SERVERS = 3, CLIENTS = 6, SOCKET_BYTES = 300000 };
 
 struct sockets {
     int listener;
-    union { struct sockaddr any; struct sockaddr_un local; struct sockaddr_in inet; } address;
+    union {
+        struct sockaddr any;
+        struct sockaddr_un local;
+        struct sockaddr_in inet;
+    } address;
     socklen_t length;
-    unsigned waiting;       /* connections that no server has accepted yet */
+    unsigned waiting; /* connections that no server has accepted yet */
 };
 
 static unsigned char stream_byte(unsigned seed, size_t at)
@@ -51,7 +55,11 @@ static void server(struct actor *self, void *data)
     }
 }
 
-struct conversation { int fd; unsigned seed; size_t bytes; };
+struct conversation {
+    int fd;
+    unsigned seed;
+    size_t bytes;
+};
 
 static void talker(struct actor *self, void *data)
 {
@@ -72,11 +80,12 @@ static void talker(struct actor *self, void *data)
 static void client(struct actor *self, void *data)
 {
     struct sockets *s = data;
-    struct conversation c = { .seed = below(self, 256), .bytes = between(self, 0, chance(self, 20) ? SOCKET_BYTES : 5000) };
+    struct conversation c = { .seed = below(self, 256),
+                              .bytes = between(self, 0, chance(self, 20) ? SOCKET_BYTES : 5000) };
     size_t room = between(self, 1, 50000) + 16, got = 0;
     unsigned char *buffer = allocate(room);
     c.fd = (int)MUST(self, -1, socket(s->address.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    /* A connect that was interrupted goes on by itself: it is not made again. */
+    /* An interrupted connect continues in the kernel; calling it again would fail. */
     if (CALL(self, c.fd, connect(c.fd, &s->address.any, s->length)) == -1) {
         struct pollfd writable = { .fd = c.fd, .events = POLLOUT };
         REQUIRE(self, errno == EINTR && fuzz.interrupts, "connect: %s", strerror(errno));
@@ -107,7 +116,7 @@ static void sockets_scene(struct actor *self, void *unused)
     struct sockets *s = allocate(sizeof *s);
     struct actor *actors[SERVERS + CLIENTS];
     unsigned count = 0, clients = between(self, 1, CLIENTS);
-    /* Over a Unix socket an interrupted connect has to be made again: the case then takes the other kind. */
+    /* An interrupted connect of a Unix socket would have to be repeated, so cases with interrupting handlers use TCP. */
     if (chance(self, 50) && !fuzz.interrupts) {
         s->address.local.sun_family = AF_UNIX;
         snprintf(s->address.local.sun_path, sizeof s->address.local.sun_path, "socket.%u", self->index);

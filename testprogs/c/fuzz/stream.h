@@ -14,11 +14,11 @@ enum stream_kind { STREAM_PIPE, STREAM_FIFO, STREAM_UNIX, STREAM_PACKETS, STREAM
 
 struct stream {
     enum stream_kind kind;
-    char path[64];          /* of the FIFO */
+    char path[64]; /* of the FIFO */
     int in, out;
     struct ledger ledger;
     unsigned next_writer;
-    int timed;              /* the readers' end has SO_RCVTIMEO */
+    int timed; /* the readers' end has SO_RCVTIMEO */
 };
 
 static int stream_is_socket(const struct stream *s)
@@ -172,7 +172,9 @@ static void stream_reader(struct actor *self, void *data)
 
 static void open_stream(struct actor *self, struct stream *s)
 {
-    static const int types[] = { [STREAM_UNIX] = SOCK_STREAM, [STREAM_PACKETS] = SOCK_SEQPACKET, [STREAM_DATAGRAMS] = SOCK_DGRAM };
+    static const int types[] = {
+        [STREAM_UNIX] = SOCK_STREAM, [STREAM_PACKETS] = SOCK_SEQPACKET, [STREAM_DATAGRAMS] = SOCK_DGRAM
+    };
     int ends[2] = { -1, -1 };
     if (s->kind == STREAM_PIPE) {
         MUST(self, -1, pipe2(ends, O_CLOEXEC));

@@ -11,7 +11,7 @@
 enum { TIMED_CALLS = 9 };
 
 struct timed {
-    int fd, socket;         /* a pipe's and a socket's end that stay empty */
+    int fd, socket; /* a pipe's and a socket's end that stay empty */
     int epoll;
     pthread_mutex_t mutex;
     pthread_cond_t cond;
@@ -86,7 +86,8 @@ static void check_timeouts(struct actor *self)
     for (unsigned rounds = between(self, 2, 6); rounds > 0; rounds--) {
         unsigned call = below(self, TIMED_CALLS);
         /* poll and epoll_wait count milliseconds. */
-        uint64_t ns = call == 2 || call == 5 ? between(self, 0, 3) * UINT64_C(1000000) : between(self, 100, 3000) * UINT64_C(1000);
+        uint64_t ns = call == 2 || call == 5 ? between(self, 0, 3) * UINT64_C(1000000)
+                                             : between(self, 100, 3000) * UINT64_C(1000);
         struct timeval limit = { 0, (suseconds_t)(ns / 1000) };
         MUST(self, t->socket, setsockopt(t->socket, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit));
         uint64_t begin = now_ns();

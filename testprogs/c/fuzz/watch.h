@@ -32,8 +32,8 @@ static void show_waits(void)
         const struct actor *a = &fuzz.actors[i];
         const char *call = a->call;
         if (a->alive)
-            fprintf(stderr, "  %s/%u: in %s on %d for %" PRIu64 " us\n", a->scene, a->index, call ? call : "no call", a->fd,
-                    (now - a->since) / 1000);
+            fprintf(stderr, "  %s/%u: in %s on %d for %" PRIu64 " us\n", a->scene, a->index, call ? call : "no call",
+                    a->fd, (now - a->since) / 1000);
     }
     DIR *dir = opendir("/proc/self/task");
     for (struct dirent *entry; dir && (entry = readdir(dir));)
@@ -67,8 +67,8 @@ static int is_of_program(const char *target)
     static char here[1024];
     if (!here[0] && !getcwd(here, sizeof here))
         die("getcwd");
-    return !strncmp(target, "pipe:", 5) || !strncmp(target, "socket:", 7) || !strcmp(target, "anon_inode:[eventpoll]") ||
-           !strncmp(target, here, strlen(here));
+    return !strncmp(target, "pipe:", 5) || !strncmp(target, "socket:", 7) ||
+           !strcmp(target, "anon_inode:[eventpoll]") || !strncmp(target, here, strlen(here));
 }
 
 /* Which numbers are open on such files; for those not in known, a violation (if self is given). */
