@@ -296,3 +296,49 @@ impl Way {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Where a transfer puts its bytes in the file, and the memory that it takes them from.
+    fn bytes(transfer: &Transfer) -> Vec<(i64, usize)> {
+        let memory: Vec<usize> = match transfer.data {
+            Data::Buffer(p, n) => (p.addr()..p.addr() + n as usize).collect(),
+            Data::Vector(iov, n) => {
+                // SAFETY: the vector of the test, which is alive.
+                let parts = unsafe { std::slice::from_raw_parts(iov, n as usize) };
+                let range = |part: &libc::iovec| part.iov_base.addr()..part.iov_base.addr() + part.iov_len;
+                parts.iter().flat_map(range).collect()
+            }
+        };
+        (transfer.offset..).zip(memory).collect()
+    }
+
+    #[test]
+    fn the_rest_of_a_transfer_is_the_transfer_without_what_is_done() {
+        let mut memory = [0u8; 64];
+        let base = memory.as_mut_ptr();
+        let part = |from: usize, iov_len| libc::iovec {
+            // SAFETY: inside `memory`.
+            iov_base: unsafe { base.add(from) }.cast(),
+            iov_len,
+        };
+        let vector = [part(40, 5), part(0, 0), part(8, 1), part(20, 7)];
+        for data in [Data::Buffer(base, 13), Data::Vector(vector.as_ptr(), 4)] {
+            let whole = Transfer {
+                way: Way::Write,
+                fd: -1,
+                data,
+                offset: 1000,
+                flags: 0,
+                direct: false,
+                cold: false,
+            };
+            for done in 0..13 {
+                let mut storage = Vec::new();
+                assert_eq!(bytes(&whole.after(done, &mut storage)), bytes(&whole)[done..]);
+            }
+        }
+    }
+}

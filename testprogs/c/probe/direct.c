@@ -1,9 +1,20 @@
 /* SPDX-License-Identifier: MIT */
-/* direct.c - O_DIRECT: what is aligned works, what is not fails as the file system says, the tail is short. */
+/* direct.c - O_DIRECT: what is aligned works, what is not fails as the file system says, the tail is short.
+ *
+ * The same calls by a task alone, which makes plain calls, and beside another one, where the engine carries them out. */
 #define _GNU_SOURCE
 #include "probe.h"
 
-static void probe(void)
+static int over;
+
+static void *keep_running(void *arg)
+{
+    while (!__atomic_load_n(&over, __ATOMIC_RELAXED))
+        task_yield();
+    return arg;
+}
+
+static void transfers(void)
 {
     make_file("file", 3 * 4096 + 1000);
     int fd = open("file", O_RDWR | O_DIRECT | O_CLOEXEC);
@@ -47,4 +58,13 @@ static void probe(void)
     SHOW(close(fd));
     free(page);
     show_file("file");
+}
+
+static void probe(void)
+{
+    transfers();
+    task_t company = task_spawn(keep_running, NULL);
+    transfers();
+    __atomic_store_n(&over, 1, __ATOMIC_RELAXED);
+    task_join(company);
 }
