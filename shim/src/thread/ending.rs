@@ -154,6 +154,11 @@ impl Thread {
     /// handlers run right here, or, if what is waited for comes by itself and soon, after that.
     #[cold]
     pub(super) fn interrupt_for_signals(&self) -> usize {
+        // A fiber that was unparked to run the handlers is ready, or it has run and left them: it ended, or parked outside
+        // the shim.
+        if self.signals.due.get() && self.host.runnable() == 0 {
+            self.signals.due.set(false);
+        }
         let Some((signals, base)) = self.signals.held().filter(|_| !self.signals.due.get()) else {
             return 0;
         };
