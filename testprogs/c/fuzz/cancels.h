@@ -42,11 +42,20 @@ static void wait_for_ever(struct actor *self, struct cancelled_wait *w)
     uint64_t value;
     struct pollfd readable = { .fd = w->fd, .events = POLLIN };
     struct timespec day = { 86400, 0 };
+    struct iovec one = { &byte, 1 };
+    struct msghdr message = { .msg_iov = &one, .msg_iovlen = 1 };
+    int with_vector = chance(self, 50);
     long result = -1;
     __atomic_fetch_add(&w->begun, 1, __ATOMIC_SEQ_CST);
     switch (w->call) {
-    case CANCEL_READ: result = RESTARTED(self, w->fd, read(w->fd, &byte, 1)); break;
-    case CANCEL_RECV: result = RESTARTED(self, w->fd, recv(w->fd, &byte, 1, 0)); break;
+    case CANCEL_READ:
+        result =
+            with_vector ? RESTARTED(self, w->fd, readv(w->fd, &one, 1)) : RESTARTED(self, w->fd, read(w->fd, &byte, 1));
+        break;
+    case CANCEL_RECV:
+        result = with_vector ? RESTARTED(self, w->fd, recvmsg(w->fd, &message, 0))
+                             : RESTARTED(self, w->fd, recv(w->fd, &byte, 1, 0));
+        break;
     case CANCEL_EVENT:
         result = RESTARTED(self, w->fd, read(w->fd, &value, sizeof value)) == sizeof value ? 1 : -1;
         break;

@@ -117,7 +117,8 @@ static void wait_for_byte(struct actor *self, void *data)
     int fd = *(int *)data;
     struct pollfd readable = { .fd = fd, .events = POLLIN };
     struct timespec minute = { 60, 0 };
-    struct timeval other_minute = { 60, 0 };
+    struct timeval limit = { 60, 900000 }, left;
+    uint64_t begin;
     unsigned way = below(self, 3);
     fd_set set;
     char byte;
@@ -125,11 +126,17 @@ static void wait_for_byte(struct actor *self, void *data)
     do {
         FD_ZERO(&set);
         FD_SET(fd, &set);
+        left = limit;
+        begin = now_ns();
         ready = way == 0   ? CALL(self, fd, poll(&readable, 1, 60000))
                 : way == 1 ? CALL(self, fd, ppoll(&readable, 1, &minute, NULL))
-                           : CALL(self, fd, select(fd + 1, &set, NULL, NULL, &other_minute));
+                           : CALL(self, fd, select(fd + 1, &set, NULL, NULL, &left));
     } while (ready == -1 && errno == EINTR);
     REQUIRE(self, ready == 1, "a wait of a minute gives %ld", ready);
+    /* select writes back what is left; the kernel may round a microsecond down. */
+    int64_t told = (left.tv_sec * INT64_C(1000000) + left.tv_usec + 1) * 1000 + (int64_t)(now_ns() - begin);
+    REQUIRE(self, way != 2 || told >= INT64_C(60900000000), "select leaves %ld.%06ld s", (long)left.tv_sec,
+            (long)left.tv_usec);
     REQUIRE(self, MUST(self, fd, read(fd, &byte, 1)) == 1, "what was readable has nothing");
 }
 
