@@ -237,7 +237,8 @@ typedef unsigned fiber_key_t;
 #define FIBER_KEYS_MAX 1024
 #define FIBER_DESTRUCTOR_ITERATIONS 4
 
-/* A key reads NULL on every fiber until set. The destructor (if any) runs as a fiber ends, for a value not NULL.
+/* pthread_key_create and thread_local are the OS thread's, whose fibers share them; these are each fiber's own.
+ * A key reads NULL on every fiber until set. The destructor (if any) runs as a fiber ends, for a value not NULL.
  * From any thread. EAGAIN when FIBER_KEYS_MAX keys exist. */
 int fiber_key_create(fiber_key_t *key, void (*destructor)(void *));
 /* EINVAL no such key. Destructors are not run. */
