@@ -10,10 +10,12 @@
 
 use crate::engine::Wait;
 use crate::host::{self, Host, Table};
+use crate::pool;
 use crate::thread::Thread;
 use crate::tls;
 use std::cell::Cell;
 use std::ffi::{c_int, c_uint, c_void};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, Ordering::Relaxed};
 
 /// The one fiber.
@@ -67,6 +69,24 @@ pub fn give_way() {
         unsafe { host::aioshim_detach(thread) };
         THREAD.store(std::ptr::null_mut(), Relaxed);
     }
+}
+
+/// pthread_exit(3). Without the main thread the process goes on as long as others do: so that these are none of the pool's, its idle
+/// threads end, and the main thread is no fiber any more.
+#[unsafe(no_mangle)]
+pub extern "C" fn pthread_exit(result: *mut c_void) -> ! {
+    type Exit = extern "C" fn(*mut c_void) -> !;
+    let thread = THREAD.load(Relaxed);
+    if !thread.is_null() && std::ptr::eq(thread, tls::here()) {
+        // SAFETY: attached, and the calling thread.
+        pool::retire(&Arc::clone(unsafe { &*thread }.remote()));
+        give_way();
+    }
+    // SAFETY: a look-up by name.
+    let next = unsafe { libc::dlsym(libc::RTLD_NEXT, c"pthread_exit".as_ptr()) };
+    // SAFETY: POSIX's type of the function of this name, which every libc has.
+    let next = unsafe { std::mem::transmute::<*mut c_void, Exit>(next) };
+    next(result)
 }
 
 /// The fiber runs again, without its `park` having returned.
