@@ -32,12 +32,42 @@ impl<'a> Call<'a> {
     #[inline]
     pub fn begin(thread: &'a Thread, row: usize, record: Option<&'a Record>) -> Option<Self> {
         let call = Self::begin_free(thread, row, record)?;
-        // A fiber whose calls never wait must not starve the others, nor what arrives from other threads. Now, before
-        // anything is looked at: others may run here.
-        if !call.inner && thread.spend(call.fiber) {
-            call.cancelled_here();
+        if !call.inner && !thread.afford() {
+            call.begin_share();
         }
         Some(call)
+    }
+
+    /// The first call after others have run, or one of a fiber that could not let them.
+    #[cold]
+    #[inline(never)]
+    fn begin_share(&self) {
+        if !self.thread.begin_share() {
+            self.thread.end_turn(self.fiber);
+        }
+        self.cancelled_here();
+    }
+
+    /// After a call, libc's part of it included. A fiber whose calls never wait must not starve the others, nor what arrives
+    /// from other threads: when it has had its share, others run now. Not before a call, for others could close its
+    /// descriptor then, and the call would be made on another file.
+    #[inline(always)]
+    pub fn ended(thread: &Thread, row: usize) {
+        if !thread.has_share() {
+            Self::end_turn(thread, row);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn end_turn(thread: &Thread, row: usize) {
+        if let Some(call) = Call::begin_free(thread, row, None)
+            && !call.inner
+            && !allocator::is_calling()
+        {
+            thread.end_turn(call.fiber);
+            thread.end_share();
+        }
     }
 
     /// The same for a call that chooses itself when it lets others run: [`Self::give_way`].

@@ -131,6 +131,7 @@ probes! {
     // Which task is in read, and which thread a signal interrupts, is only known with one worker.
     closing, [1];
     closedunder, [1];
+    replacedunder, [1];
     closedelsewhere, [1];
     sockclose, [1];
     lingering, [1];

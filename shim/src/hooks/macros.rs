@@ -126,6 +126,14 @@ const fn contains(text: &str, word: &str) -> bool {
     false
 }
 
+/// Ends a call that [`begun`] began. Who chooses when others run has chosen.
+macro_rules! ended {
+    ($thread:ident, $row:expr) => {
+        Call::ended($thread, $row)
+    };
+    ($thread:ident, $row:expr, $first:path) => {};
+}
+
 /// libc's function by its name.
 macro_rules! found {
     ($name:ident) => {
@@ -353,17 +361,21 @@ macro_rules! hooks {
                         // SAFETY: it makes libc's call at most, with its caller's arguments.
                         return unsafe { watched(thread, $($arg),*) };
                     }
-                    if let Some(call) = begun!(thread, Row::$name as usize, None $(, $first)?)
-                        && let Some(result) = converted(&call, $($arg),*)
-                    {
-                        return result;
-                    }
-                    if let Some(fd) = marked!($($marked)?) {
+                    let result = 'made: {
+                        if let Some(call) = begun!(thread, Row::$name as usize, None $(, $first)?)
+                            && let Some(result) = converted(&call, $($arg),*)
+                        {
+                            break 'made result;
+                        }
+                        if let Some(fd) = marked!($($marked)?) {
+                            // SAFETY: it makes libc's call, with its caller's arguments.
+                            break 'made unsafe { marked(fd, $($arg),*) };
+                        }
                         // SAFETY: it makes libc's call, with its caller's arguments.
-                        return unsafe { marked(fd, $($arg),*) };
-                    }
-                    // SAFETY: it makes libc's call, with its caller's arguments.
-                    unsafe { own($($arg),*) }
+                        unsafe { own($($arg),*) }
+                    };
+                    ended!(thread, Row::$name as usize $(, $first)?);
+                    result
                 }
 
                 /// libc's own function, as it is to be called.
@@ -390,22 +402,28 @@ macro_rules! hooks {
                 unsafe fn watched(thread: &Thread, $($arg: $ty),*) -> $ret {
                     let record = thread.record(Row::$name as usize);
                     let call = begun!(thread, Row::$name as usize, Some(&record) $(, $first)?);
-                    if let Some(call) = &call
-                        && let Some(result) = converted(call, $($arg),*)
+                    if let Some(begun) = &call
+                        && let Some(result) = converted(begun, $($arg),*)
                     {
-                        return record.end(result);
+                        drop(call);
+                        let result = record.end(result);
+                        ended!(thread, Row::$name as usize $(, $first)?);
+                        return result;
                     }
                     let of_fiber = call.is_some();
                     // Handlers are not to wait for libc's call.
                     drop(call);
-                    let _passing = thread.escapes().map(|escapes| escapes.passing(Row::$name as usize));
+                    let passing = thread.escapes().map(|escapes| escapes.passing(Row::$name as usize));
                     let result = match marked!($($marked)?) {
                         // SAFETY: it makes libc's call, with its caller's arguments.
                         Some(fd) => unsafe { marked(fd, $($arg),*) },
                         // SAFETY: it makes libc's call, with its caller's arguments.
                         None => unsafe { own($($arg),*) },
                     };
-                    if of_fiber { record.end(result) } else { result }
+                    drop(passing);
+                    let result = if of_fiber { record.end(result) } else { result };
+                    ended!(thread, Row::$name as usize $(, $first)?);
+                    result
                 }
 
                 /// What became of a fiber's call; None when it is libc's to do.

@@ -17,19 +17,29 @@ impl Thread {
         left > 1
     }
 
-    /// The same; when it has had its share, others run now, unless it may as well go on, and the result says so.
-    #[inline]
-    pub fn spend(&self, fiber: *mut c_void) -> bool {
-        if self.afford() {
-            return false;
+    /// Whether the running fiber may make another call before others run.
+    #[inline(always)]
+    pub fn has_share(&self) -> bool {
+        self.budget.get() > 1
+    }
+
+    /// Others have run, or need not: the next call begins a new share.
+    pub fn end_share(&self) {
+        self.budget.set(0);
+    }
+
+    /// Begins a new share; false if the last one was not ended.
+    pub fn begin_share(&self) -> bool {
+        let ended = self.budget.get() == 0;
+        if ended {
+            self.budget.set(INLINE_BUDGET);
         }
-        self.end_turn(fiber);
-        true
+        ended
     }
 
     /// The running fiber lets others run, unless it may as well go on.
     #[cold]
-    fn end_turn(&self, fiber: *mut c_void) {
+    pub fn end_turn(&self, fiber: *mut c_void) {
         // Where calls block, a fiber must not come to share its thread with one that waits for it because of us.
         // SAFETY: this thread's alone; the borrow ends with the statement.
         if !matches!(unsafe { &*self.engine.get() }, EngineSlot::Made(_)) {
