@@ -142,6 +142,12 @@ impl<'a> Call<'a> {
         load
     }
 
+    /// Whether no other fiber can run while this call waits: then no thread of the pool is to make it. The main thread of a
+    /// program that knows nothing of fibers is the only one of its host, and the program stays one of a single thread.
+    pub fn is_sole_fiber(&self) -> bool {
+        self.load().alone == Alone::Entirely || self.thread.host().in_place
+    }
+
     /// The call goes to libc as it is.
     pub fn through(&self, why: Why) {
         self.counts().through[why as usize].add(1);

@@ -140,7 +140,8 @@ extern "C" fn wake(_data: *mut c_void) {
     }
 }
 
-/// Never, or all calls would be plain ones.
+/// Nobody else is delayed while it waits for a disk: those calls are plain ones, and need no thread of the kernel's or the
+/// pool's. Waits without an end are converted.
 extern "C" fn alone(_data: *mut c_void) -> c_int {
-    0
+    1
 }

@@ -318,6 +318,16 @@ fn builds() {
 }
 
 #[test]
+fn a_program_of_one_thread_stays_one() {
+    let script = "import os, select, subprocess, tempfile, time
+def threads(): print(open(\"/proc/self/stat\").read().rsplit(\")\")[1].split()[17])
+threads(); time.sleep(0.001); r, w = os.pipe(); os.write(w, b\"x\"); os.read(r, 1); select.select([], [], [], 0.001); threads()
+f = tempfile.TemporaryFile(); f.write(b\"x\" * 100000); f.flush(); os.fsync(f.fileno()); f.seek(0); f.read(); threads()
+os.listdir(\"/\"); list(os.walk(\"/etc\", topdown=False))[:1]; os.system(\"true\"); subprocess.run([\"true\"]); threads()";
+    unnoticed(&[(&["python3"], &format!("python3 -c '{script}'"))]);
+}
+
+#[test]
 fn errno_is_zero_when_main_begins() {
     unnoticed(&[(
         &["mainerrno"],

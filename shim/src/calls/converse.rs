@@ -13,7 +13,7 @@ use crate::call::Call;
 use crate::critical::{self, Condvar, Mutex, MutexGuard};
 use crate::engine::{Lane, Names, Run};
 use crate::errno;
-use crate::policy::{Alone, Why};
+use crate::policy::Why;
 use crate::remote::Remote;
 use crate::thread::Thread;
 use std::cell::Cell;
@@ -59,7 +59,7 @@ thread_local! {
 
 /// What `function`, libc's own, returns; None if libc is to be called as ever, from the fiber. It may call [`ask`].
 pub fn whole<R, F: FnOnce() -> R>(call: &Call<'_>, callback: *const c_void, function: F) -> Option<R> {
-    if call.load().alone == Alone::Entirely {
+    if call.is_sole_fiber() {
         call.through(Why::Alone);
         return None;
     }

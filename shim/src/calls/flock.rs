@@ -9,7 +9,7 @@ use crate::call::Call;
 use crate::engine::{KernelCall, Names};
 use crate::errno::{self, Errno};
 use crate::holds::Hold;
-use crate::policy::{Alone, Kind, Why};
+use crate::policy::{Kind, Why};
 use crate::sys::Sysno;
 use std::ffi::{c_int, c_ulong};
 
@@ -96,7 +96,7 @@ fn wait_for(
     number: Sysno,
     [second, third]: [usize; 2],
 ) -> Option<c_int> {
-    if call.load().alone == Alone::Entirely {
+    if call.is_sole_fiber() {
         call.through(Why::Alone);
         return None;
     }

@@ -38,7 +38,7 @@ pub fn whole_of_two<R: CResult>(call: &Call<'_>, kind: Kind, files: [c_int; 2], 
             call.through(why);
             None
         }
-        Decision::Submit => hand_over(call, kind, files, function),
+        Decision::Submit if !call.is_sole_fiber() => hand_over(call, kind, files, function),
         _ => {
             let watch = Stopwatch::start();
             let passing = call.passing();

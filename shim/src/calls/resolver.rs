@@ -7,7 +7,7 @@ use super::locks::plainly;
 use super::{Outcome, offload, results};
 use crate::call::Call;
 use crate::hooks;
-use crate::policy::{Alone, Why};
+use crate::policy::Why;
 use std::ffi::{c_char, c_int, c_uint, c_ulong, c_void};
 use std::ptr::null_mut;
 
@@ -104,7 +104,7 @@ fn with_state(call: &Call<'_>, query: impl Fn(*mut c_void) -> c_int) -> Outcome 
         // SAFETY: it has no arguments.
         plainly(|| unsafe { __res_init() });
     }
-    if call.load().alone != Alone::Entirely {
+    if !call.is_sole_fiber() {
         let own = OwnState(plainly(|| state.copy()));
         let result = offload::run(call, move || {
             let mut own = own;

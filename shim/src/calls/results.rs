@@ -8,7 +8,7 @@ use super::offload;
 use crate::call::Call;
 use crate::errno;
 use crate::hooks;
-use crate::policy::{Alone, Why};
+use crate::policy::Why;
 use crate::records::Record;
 use crate::thread::Thread;
 use crate::tls;
@@ -39,7 +39,7 @@ pub fn look_up(call: &Call<'_>, row: usize, ask: impl Fn(&Room) -> c_int) -> *mu
 
 /// Runs a look-up where it keeps nobody: on the pool, or here on a lone fiber.
 fn run<R>(call: &Call<'_>, function: impl Fn() -> R) -> R {
-    if call.load().alone == Alone::Entirely {
+    if call.is_sole_fiber() {
         call.through(Why::Alone);
     } else if let Some(result) = offload::run(call, &function) {
         return result;

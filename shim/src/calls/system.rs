@@ -9,7 +9,7 @@ use crate::call::Call;
 use crate::critical::Mutex;
 use crate::errno::Errno;
 use crate::fork::Renewable;
-use crate::policy::{Alone, Why};
+use crate::policy::Why;
 use crate::signal::{Handled, bit};
 use crate::sys;
 use libc::{pid_t, sigset_t};
@@ -48,7 +48,7 @@ pub fn system(call: &Call<'_>, command: *const c_char) -> Outcome {
     if command.is_null() {
         return Outcome::Through(Why::Quick);
     }
-    if call.load().alone == Alone::Entirely {
+    if call.is_sole_fiber() {
         return Outcome::Through(Why::Alone);
     }
     if !call.has_engine() {

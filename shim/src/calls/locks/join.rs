@@ -9,7 +9,7 @@ use crate::calls::{Outcome, offload};
 use crate::deadlines::{Deadline, NEVER};
 use crate::errno::Errno;
 use crate::lot::ANY;
-use crate::policy::{Alone, Why};
+use crate::policy::Why;
 use crate::{pool, sys};
 use libc::{clockid_t, pthread_t, timespec};
 use std::ffi::{c_int, c_void};
@@ -105,7 +105,7 @@ fn join_until(call: &Call<'_>, thread: pthread_t, value: Value, deadline: Deadli
     if thread == unsafe { libc::pthread_self() } {
         return Err(Why::Unusual);
     }
-    if call.load().alone == Alone::Entirely {
+    if call.is_sole_fiber() {
         return Err(Why::Alone);
     }
     // SAFETY: the C caller's.
