@@ -17,7 +17,7 @@ use crate::conf::{self, Conf, Level, StatsFormat};
 use crate::critical::Mutex;
 use crate::fork::Renewable;
 use crate::stats::Report;
-use crate::{allocator, cancel, fork, hooks, loader, log, main_fiber, runtimes, signal, stderr, stopwatch, trace};
+use crate::{allocator, cancel, fork, hooks, loader, log, main_fiber, runtimes, signal, stderr, stopwatch, sys, trace};
 use once_cell::race::OnceBox;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -51,6 +51,7 @@ pub fn ensure() {
     for complaint in complaints {
         log::say(Level::Warn, format_args!("{complaint}"));
     }
+    sys::find_clock();
     stopwatch::calibrate();
     hooks::bind();
     signal::bind();

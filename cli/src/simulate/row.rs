@@ -147,7 +147,7 @@ fn parse_row(line: &str) -> Result<Row> {
             "submit" => Decided::Submit,
             "inline" => Decided::Inline,
             "alone" => Decided::Alone,
-            "nonblocking" | "quick" | "no engine" | "unusual" => Decided::Bound,
+            "nonblocking" | "quick" | "no engine" | "unusual" | "interposed" => Decided::Bound,
             _ => bail!("no such decision"),
         },
         outcome: match outcome {

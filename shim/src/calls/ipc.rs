@@ -180,10 +180,10 @@ fn on_queue(
 
 /// A time of CLOCK_REALTIME, as of now, by CLOCK_MONOTONIC.
 fn of_realtime(time: &libc::timespec) -> Deadline {
-    let wanted = time.tv_sec as u64 as u128 * 1_000_000_000 + time.tv_nsec as u128;
-    let here = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
-    let here = here.tv_sec as u128 * 1_000_000_000 + here.tv_nsec as u128;
-    sys::now().saturating_add(u64::try_from(wanted.saturating_sub(here)).unwrap_or(u64::MAX))
+    sys::deadline_of(
+        libc::CLOCK_REALTIME,
+        i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec),
+    )
 }
 
 /// mq_receive(3).

@@ -8,7 +8,7 @@ use crate::call::Call;
 use crate::engine::{Lane, Names, Request, Run};
 use crate::errno;
 use crate::hooks;
-use crate::policy::{Alone, Why};
+use crate::policy::Why;
 use std::ffi::{c_int, c_void};
 
 /// A call on its way to the pool and back, on its fiber's stack.
@@ -31,7 +31,7 @@ pub fn whole_on<R, F: FnOnce() -> R>(call: &Call<'_>, fd: c_int, function: F) ->
 }
 
 fn whole_naming<R, F: FnOnce() -> R>(call: &Call<'_>, names: Names, function: F) -> Option<R> {
-    if call.load().alone == Alone::Entirely {
+    if call.is_sole_fiber() {
         call.through(Why::Alone);
         return None;
     }
@@ -40,6 +40,16 @@ fn whole_naming<R, F: FnOnce() -> R>(call: &Call<'_>, names: Names, function: F)
         call.through(Why::NoEngine);
     }
     result
+}
+
+/// The call of a function that another preloaded library interposes ([`hooks`]): None if it is to be made here, by
+/// the fiber's thread.
+pub fn next<R, F: FnOnce() -> R>(call: &Call<'_>, by: hooks::Next, function: F) -> Option<R> {
+    if by == hooks::Next::Through {
+        call.through(Why::Interposed);
+        return None;
+    }
+    whole(call, function)
 }
 
 /// Runs `function`, which may wait for a peer, on a thread of the pool; None where there is none. Its errno is the fiber's

@@ -78,10 +78,12 @@ pub fn clock_nanosleep(
             Ok(slept) => slept.map_err(|rest| ended(left, rest)),
             Err(why) => return Outcome::Through(why),
         },
-        (libc::CLOCK_MONOTONIC, libc::TIMER_ABSTIME) => match sleep_until(call, nanos) {
-            Ok(slept) => slept.map_err(|_| Errno::INTR),
-            Err(why) => return Outcome::Through(why),
-        },
+        (libc::CLOCK_MONOTONIC, libc::TIMER_ABSTIME) => {
+            match sleep_until(call, sys::deadline_of(clock, nanos.into())) {
+                Ok(slept) => slept.map_err(|_| Errno::INTR),
+                Err(why) => return Outcome::Through(why),
+            }
+        }
         (libc::CLOCK_REALTIME | libc::CLOCK_BOOTTIME, libc::TIMER_ABSTIME) if call.has_engine() => {
             sleep_by_timer(call, clock, of_nanos(nanos))
         }

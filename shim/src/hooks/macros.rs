@@ -20,6 +20,16 @@ macro_rules! marked {
     };
 }
 
+/// Whether a row has a descriptor to forget.
+macro_rules! forgets {
+    () => {
+        false
+    };
+    ($marked:expr) => {
+        true
+    };
+}
+
 /// What is in the place of a function that an older libc does not have.
 macro_rules! otherwise {
     () => {
@@ -402,8 +412,15 @@ macro_rules! hooks {
                 unsafe fn watched(thread: &Thread, $($arg: $ty),*) -> $ret {
                     let record = thread.record(Row::$name as usize);
                     let call = begun!(thread, Row::$name as usize, Some(&record) $(, $first)?);
+                    let by = NEXT.get();
                     if let Some(begun) = &call
-                        && let Some(result) = converted(begun, $($arg),*)
+                        && let Some(result) = match by {
+                            Next::Converted => converted(begun, $($arg),*),
+                            _ => calls::offload::next(begun, by, || {
+                                // SAFETY: the next function, with its caller's arguments, while that call lasts.
+                                unsafe { libc()($($arg),*) }
+                            }),
+                        }
                     {
                         drop(call);
                         let result = record.end(result);
@@ -444,6 +461,9 @@ macro_rules! hooks {
 
                 type Real = unsafe extern "C" fn($($ty),*) -> $ret;
 
+                /// Whether another library interposes libc's function, and what follows from it.
+                static NEXT: next::Mark = next::Mark::new();
+
                 /// libc's function, found by redhook; until then `find`, so that the hook needs no check.
                 static LIBC: AtomicPtr<()> = AtomicPtr::new(find as *mut ());
 
@@ -462,7 +482,10 @@ macro_rules! hooks {
                 pub fn bind() {
                     let name = concat!(stringify!($name), "\0");
                     let real = if is_there(name) {
-                        found!($name $(, $version)?)
+                        let real = found!($name $(, $version)?);
+                        let handler = concat!(stringify!($($function)::+), " ", $(stringify!($($option)*))?);
+                        NEXT.set(next::of(real, handler, forgets!($($marked)?)));
+                        real
                     } else {
                         versioned(name, FIRST_VERSION).unwrap_or(otherwise!($($own)?))
                     };

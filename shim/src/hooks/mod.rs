@@ -23,9 +23,11 @@
 #[macro_use]
 mod macros;
 mod entries;
+mod next;
 mod numbers;
 
 pub use entries::*;
+pub use next::{Next, is_any_interposed};
 
 use crate::calls;
 use crate::calls::directory::{Compare, Filter};

@@ -236,16 +236,19 @@ pub enum Why {
     Unusual,
     /// It is a lock's, and the host or the user leaves locks to libc.
     LocksOff,
+    /// Another preloaded library stands between the shim and libc.
+    Interposed,
 }
 
 impl Why {
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Alone,
         Self::Nonblocking,
         Self::Quick,
         Self::NoEngine,
         Self::Unusual,
         Self::LocksOff,
+        Self::Interposed,
     ];
 
     pub fn name(self) -> &'static str {
@@ -256,6 +259,7 @@ impl Why {
             Self::NoEngine => "no engine",
             Self::Unusual => "unusual",
             Self::LocksOff => "locks off",
+            Self::Interposed => "interposed",
         }
     }
 }

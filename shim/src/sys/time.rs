@@ -3,14 +3,57 @@
 use super::{close, outcome};
 use crate::errno::Errno;
 use std::ffi::c_int;
+use std::sync::atomic::{AtomicPtr, Ordering::Relaxed};
 use syscalls::{Sysno, raw};
 
-/// Nanoseconds of CLOCK_MONOTONIC. By libc, for the reason that [`page_size`](super::page_size) is.
+type ClockGettime = unsafe extern "C" fn(c_int, *mut libc::timespec) -> c_int;
+
+/// libc's own clock_gettime(2), once [`find_clock`] has found it.
+static CLOCK_GETTIME: AtomicPtr<()> = AtomicPtr::new(by_kernel as *mut ());
+
+/// Until then: the system call itself.
+unsafe extern "C" fn by_kernel(clock: c_int, time: *mut libc::timespec) -> c_int {
+    // SAFETY: passed on to our caller.
+    let done = outcome(unsafe { raw::syscall2(Sysno::clock_gettime as usize, clock as usize, time as usize) });
+    done.map_or(-1, |_| 0)
+}
+
+/// Finds libc's own clock_gettime(2), past every library that interposes it: the kernel, which keeps the deadlines, knows
+/// nothing of a time that one of these makes up. By libc rather than rustix, for the reason that
+/// [`page_size`](super::page_size) is. Called by start-up.
+pub fn find_clock() {
+    // SAFETY: C strings; libc is loaded, and stays, whatever becomes of the handle.
+    let found = unsafe {
+        let handle = libc::dlopen(c"libc.so.6".as_ptr(), libc::RTLD_LAZY | libc::RTLD_NOLOAD);
+        if handle.is_null() {
+            return;
+        }
+        libc::dlsym(handle, c"clock_gettime".as_ptr())
+    };
+    if !found.is_null() {
+        CLOCK_GETTIME.store(found.cast(), Relaxed);
+    }
+}
+
+/// Nanoseconds of CLOCK_MONOTONIC, as the kernel has it.
 pub fn now() -> u64 {
+    // SAFETY: only ever holds functions of this type.
+    let clock_gettime = unsafe { std::mem::transmute::<*mut (), ClockGettime>(CLOCK_GETTIME.load(Relaxed)) };
     let mut t = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `t` is alive; CLOCK_MONOTONIC is always there.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut t) };
+    unsafe { clock_gettime(libc::CLOCK_MONOTONIC, &mut t) };
     t.tv_sec as u64 * 1_000_000_000 + t.tv_nsec as u64
+}
+
+/// A time of a clock of the program's, in nanoseconds, by CLOCK_MONOTONIC as the kernel has it. The program's clocks are
+/// libc's functions, which another preloaded library may interpose: a time that was made of one of them is compared to it.
+/// A clock that is set later is not followed.
+pub fn deadline_of(clock: c_int, nanos: i128) -> u64 {
+    let mut t = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `t` is alive.
+    unsafe { libc::clock_gettime(clock, &mut t) };
+    let left = nanos - (i128::from(t.tv_sec) * 1_000_000_000 + i128::from(t.tv_nsec));
+    (i128::from(now()) + left).clamp(0, i128::from(u64::MAX - 1)) as u64
 }
 
 /// clock_gettime(2), in nanoseconds.

@@ -110,7 +110,7 @@ pub struct Thread {
     trace: Option<Tracing>,
     escapes: Option<Box<Watch>>,
     stall: Option<Watched>,
-    /// Its calls are timed or traced.
+    /// Its calls are timed or traced, or another library interposes some of them.
     watched: bool,
     /// Who wakes a host that sleeps elsewhere; made when that is first needed.
     lookout: RefCell<Option<Lookout>>,
@@ -129,7 +129,7 @@ impl Thread {
         let (remote, inbox) = Remote::new(&host)?;
         let stats = Stats::register(start::conf().stats != crate::conf::StatsFormat::Off);
         let trace = Trace::register();
-        let watched = stats.timed() || trace.is_some();
+        let watched = stats.timed() || trace.is_some() || hooks::is_any_interposed();
         let locks = start::conf().locks && !host.leaves_locks() && !sanitizers::watches_locks();
         Ok(Self {
             host,

@@ -219,15 +219,10 @@ pub fn is_supported(clock: libc::clockid_t) -> bool {
 
 /// An absolute time as a deadline; it is valid, and `clock` supported. A clock that is set meanwhile is not followed.
 pub fn deadline(clock: libc::clockid_t, time: &libc::timespec) -> Deadline {
-    let nanos = |seconds: i64, nanos: i64| i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
-    let time = nanos(time.tv_sec, time.tv_nsec);
-    let monotonic = if clock == libc::CLOCK_REALTIME {
-        let real = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
-        time - nanos(real.tv_sec, real.tv_nsec) + i128::from(sys::now())
-    } else {
-        time
-    };
-    monotonic.clamp(0, i128::from(u64::MAX - 1)) as Deadline
+    sys::deadline_of(
+        clock,
+        i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec),
+    )
 }
 
 /// The kernel's number of this thread, as libc has it in its locks.
