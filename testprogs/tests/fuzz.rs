@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use testprogs::{Flavor, Run, Scratch, number, program};
 
-const CASES: u64 = 150;
+const CASES: u64 = 300;
 const SEED: u64 = 1;
 
 /// Runs all cases, as many at a time as there are processors, with `args`, preloaded with `engine` if there is one.
