@@ -149,6 +149,11 @@ static void *hold(void *arg) {
     return NULL;
 }
 
+static int is_over(int clock, struct timespec time) {
+    struct timespec now = at(clock, 0);
+    return now.tv_sec != time.tv_sec ? now.tv_sec > time.tv_sec : now.tv_nsec >= time.tv_nsec;
+}
+
 static void deadlines(void) {
     fiber_mutex_t m = FIBER_MUTEX_INITIALIZER;
     fiber_cond_t c = FIBER_COND_INITIALIZER;
@@ -159,7 +164,9 @@ static void deadlines(void) {
 
     IS(fiber_sem_init(&s, 0, 0), 0);
     IS(fiber_sem_timedwait(&s, &real), ETIMEDOUT);
+    IS(is_over(CLOCK_REALTIME, real), 1);
     IS(fiber_sem_clockwait(&s, CLOCK_MONOTONIC, &mono), ETIMEDOUT);
+    IS(is_over(CLOCK_MONOTONIC, mono), 1);
     IS(fiber_sem_clockwait(&s, CLOCK_BOOTTIME, &mono), EINVAL);
     IS(fiber_sem_timedwait(&s, &bad), EINVAL);
     IS(fiber_sem_post(&s), 0);

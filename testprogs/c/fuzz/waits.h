@@ -37,7 +37,10 @@ static int time_out(struct actor *self, struct timed *t, unsigned call, uint64_t
     int ms = (int)(ns / 1000000), error;
     char byte;
     switch (call) {
-    case 0: return CALL(self, -1, nanosleep(&span, NULL)) == 0;
+    case 0:
+        if (chance(self, 50))
+            return CALL(self, -1, usleep((useconds_t)(ns / 1000))) == 0;
+        return CALL(self, -1, nanosleep(&span, NULL)) == 0;
     case 1:
         deadline = after_ns(CLOCK_MONOTONIC, ns);
         enter_call(self, "clock_nanosleep", -1);
