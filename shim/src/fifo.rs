@@ -60,6 +60,7 @@ fn await_second_open(call: &Call<'_>, fifo: c_int, deadline: Deadline) -> Errno 
         number: Sysno::openat,
         arguments: [libc::AT_FDCWD as usize, path.as_ptr() as usize, flags as usize, 0, 0, 0],
         names: Names::Nothing,
+        is_first_try: false,
     };
     let result = call.perform_until(&Request::Kernel(open), deadline);
     if result >= 0 {

@@ -73,6 +73,8 @@ type Key = (usize, Token);
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
     Queued,
+    /// The same, and a thread begins it whatever comes.
+    Promised,
     /// On the thread with this id.
     Running(c_int),
     /// The same, and it is to end.
@@ -127,7 +129,11 @@ pub fn submit(job: Job) -> bool {
     }
     job.names().files().for_each(|fd| pool.busy.begin(fd));
     if job.request.is_interruptible() {
-        pool.interruptible.lock().insert(job.key(), State::Queued);
+        let state = match job.request {
+            Request::Kernel(KernelCall { is_first_try: true, .. }) => State::Promised,
+            _ => State::Queued,
+        };
+        pool.interruptible.lock().insert(job.key(), state);
     }
     crew.jobs.push(job);
     true
@@ -164,6 +170,8 @@ pub fn interrupt(remote: &Arc<Remote>, token: Token) {
             State::Ending(thread)
         }
         State::Queued | State::Interrupted => State::Interrupted,
+        // The next signal comes when it has begun, or the one after.
+        State::Promised => State::Promised,
     };
 }
 

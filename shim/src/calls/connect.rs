@@ -112,7 +112,8 @@ pub fn connect(call: &Call<'_>, fd: c_int, address: *const sockaddr, len: sockle
     let action = Action::Connect(address, len);
     let wanted = SocketCall { fd, flags: 0, action };
     if !call.thread.does_sockets() {
-        return Outcome::Done(net::on_pool(call, wanted, NEVER));
+        // The kernel looks at the time itself.
+        return Outcome::Done(net::end_interrupted(deadline, net::on_pool(call, wanted, NEVER)));
     }
     let kept = call.thread.keep(fd);
     let wanted = SocketCall {

@@ -103,6 +103,7 @@ fn close_lingering(call: &Call<'_>, number: Sysno, [a, b, c]: [usize; 3]) -> Out
         number,
         arguments: [a, b, c, 0, 0, 0],
         names: Names::Nothing,
+        is_first_try: false,
     };
     loop {
         let result = call.perform(&Request::Kernel(request));

@@ -120,6 +120,7 @@ fn wait_for(
             number,
             arguments: [fd as usize, second, third, 0, 0, 0],
             names: Names::UntilBegun(fd),
+            is_first_try: false,
         };
         unbounded::perform(call, request)
     };

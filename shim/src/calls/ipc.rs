@@ -72,6 +72,7 @@ fn wait_unbounded(
                 number,
                 arguments,
                 names,
+                is_first_try: false,
             },
         ) {
             Some(Err(Errno::RESTART)) => Some(Err(Errno::RESTART)),

@@ -336,6 +336,7 @@ impl Open {
             number: Sysno::openat,
             arguments,
             names,
+            is_first_try: false,
         };
         let wait = || match unbounded::perform(call, open) {
             Some(Err(Errno::RESTART)) => Some(Err(Errno::RESTART)),

@@ -191,6 +191,7 @@ impl Children {
             } else {
                 Names::Nothing
             },
+            is_first_try: false,
         };
         let result = call.perform_until(&Request::Kernel(waitid), NEVER);
         if Errno::of(result) == Errno::CANCELED {

@@ -195,6 +195,7 @@ fn sleep_elsewhere(call: &Call<'_>, clock: c_int, flags: c_int, nanos: u64, left
             0,
         ],
         names: Names::Nothing,
+        is_first_try: false,
     };
     loop {
         match Errno::of(call.perform(&Request::Kernel(sleep))) {

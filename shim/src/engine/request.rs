@@ -120,6 +120,9 @@ pub struct KernelCall {
     pub number: Sysno,
     pub arguments: [usize; 6],
     pub names: Names,
+    /// Whether nobody has tried it in a form that does not wait. Then it is begun even if it is interrupted before that: what it
+    /// waits for may have come first.
+    pub is_first_try: bool,
 }
 
 impl Request {

@@ -64,6 +64,7 @@ impl SocketCall {
             number,
             arguments,
             names: Names::Nothing,
+            is_first_try: true,
         }
     }
 

@@ -44,6 +44,12 @@ static long wait_recvmsg(void)
     struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1 };
     return recvmsg(pair[0], &message, 0);
 }
+static long wait_peek(void)
+{
+    char two[2];
+    long result = recv(pair[0], two, 2, MSG_PEEK | MSG_WAITALL);
+    return result == 2 ? recv(pair[0], two, 2, MSG_DONTWAIT) : -1;
+}
 static long wait_poll(void)
 {
     struct pollfd polled[2] = { { .fd = ends[0], .events = POLLIN }, { .fd = pair[0], .events = POLLIN } };
@@ -111,6 +117,7 @@ static long wait_splice(void) { return splice(ends[0], NULL, locked, NULL, 8, 0)
 
 static void by_pipe(void) { write_full(ends[1], "x", 1); }
 static void by_pair(void) { write_full(pair[1], "x", 1); }
+static void by_two(void) { write_full(pair[1], "xy", 2); }
 static void by_message(void)
 {
     struct message message = { 1, "x" };
@@ -165,6 +172,7 @@ static const struct { const char *name; long (*wait)(void); void (*event)(void);
     { "sem_wait", wait_sem, by_post },      { "eventfd", wait_eventfd, by_event },
     { "open", wait_open, by_opening },      { "accept", wait_accept, by_connecting },
     { "splice", wait_splice, by_pipe },     { "wait", wait_child, by_ending },
+    { "peek", wait_peek, by_two },
 };
 
 static void setup(void)

@@ -94,6 +94,7 @@ fn on_pool(call: &Call<'_>, arguments: Arguments) -> Option<Result<u32, Errno>> 
         number: Sysno::futex_waitv,
         arguments: arguments.map(|argument| argument as usize),
         names: Names::Nothing,
+        is_first_try: false,
     };
     kernel::result(call.perform(&Request::Kernel(request)))
 }

@@ -76,6 +76,7 @@ impl Futex {
                 self.mask as usize,
             ],
             names: Names::Nothing,
+            is_first_try: false,
         };
         let woken = result(call.perform(&Request::Kernel(request)))?;
         Some(match woken {

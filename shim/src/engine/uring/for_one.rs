@@ -6,8 +6,9 @@
 
 use super::Uring;
 use crate::conf::EngineChoice;
-use crate::engine::{Engine, Request, Sink, Token, Transfer, Wait};
+use crate::engine::{Engine, Request, Sink, SocketCall, Token, Transfer, Wait};
 use crate::errno::Errno;
+use std::ffi::c_int;
 
 pub struct ForOne(pub Uring);
 
@@ -40,6 +41,10 @@ impl Engine for ForOne {
 
     fn queue(&mut self, request: &Request, token: Token) -> bool {
         !may_block_kernel(request) && self.0.queue(request, token)
+    }
+
+    fn accept_now(&mut self, call: &SocketCall) -> Option<Result<c_int, Errno>> {
+        self.0.accept_now(call)
     }
 
     fn cancel(&mut self, token: Token) -> bool {
