@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* badpointers.c - each call with each of its pointers bad in several ways, when what it waits for is there and when it is yet to
- * come: what the kernel says of it, an error or success, and never a signal where there is none without the preload. A child a call. */
+ * come: what the kernel says of it, an error or success, and never a signal where there is none without the preload. A child makes
+ * them all, or another one those that are left. */
 #define _GNU_SOURCE
 #include "probe.h"
 
@@ -27,12 +28,13 @@
 #include <time.h>
 
 static char buf[8192];
-static int ends[2], pair[2], grams[2], file, epoll, set, queue, event, listener, full[2];
+static int ends[2], pair[2], grams[2], file, epoll, set, queue, event, listener, full[2], talk[2];
 static mqd_t messages;
 static pid_t child_of_child;
 static struct sockaddr_un address = { .sun_family = AF_UNIX, .sun_path = "bp" };
 static const struct timespec MOMENT = { 0, 2000000 }, LONG = { 20, 0 };
 static sigset_t wanted;
+static char *memory;
 
 static struct msghdr *message_of(void *p)
 {
@@ -151,11 +153,43 @@ static void setup(void)
     if (messages == (mqd_t)-1 || queue < 0 || set < 0 || event < 0 || file < 0 || epoll < 0 || pipe(ends) || pipe(full)
         || socketpair(AF_UNIX, SOCK_STREAM, 0, pair) || socketpair(AF_UNIX, SOCK_DGRAM, 0, grams)
         || bind(listener, (struct sockaddr *)&address, sizeof address) || listen(listener, 4)
-        || epoll_ctl(epoll, EPOLL_CTL_ADD, ends[0], &readable) || pwrite(file, "12345678", 8, 0) != 8
-        || pthread_sigmask(SIG_BLOCK, &wanted, NULL) || sigaction(SIGALRM, &action, NULL)
-        || sigaction(SIGUSR1, &action, NULL)
-        || fcntl(full[1], F_SETPIPE_SZ, 4096) < 0 || write(full[1], buf, 4096) != 4096)
+        || epoll_ctl(epoll, EPOLL_CTL_ADD, ends[0], &readable) || sigprocmask(SIG_BLOCK, &wanted, NULL)
+        || sigaction(SIGALRM, &action, NULL) || sigaction(SIGUSR1, &action, NULL)
+        || fcntl(full[1], F_SETPIPE_SZ, 4096) < 0 || socketpair(AF_UNIX, SOCK_STREAM, 0, talk))
         die("setup");
+}
+
+static int has_something(int fd)
+{
+    struct pollfd polled = { .fd = fd, .events = POLLIN };
+    return poll(&polled, 1, 0) == 1;
+}
+
+/* As after the setup: what one call has left is nothing to the next. */
+static void reset(void)
+{
+    static const struct timespec PAST = { 0, 0 };
+    const int streams[] = { ends[0], pair[0], pair[1], grams[0], grams[1], event, full[0] };
+    struct epoll_event readable = { .events = EPOLLIN };
+    struct flock unlocked = { .l_type = F_UNLCK };
+    for (unsigned i = 0; i < sizeof streams / sizeof *streams; i++)
+        while (has_something(streams[i]))
+            if (read(streams[i], buf, sizeof buf) < 0)
+                die("draining");
+    while (has_something(listener))
+        close(accept(listener, NULL, NULL));
+    while (msgrcv(queue, buf, 4096, 0, IPC_NOWAIT) >= 0)
+        ;
+    while (mq_timedreceive(messages, buf, sizeof buf, NULL, &PAST) >= 0)
+        ;
+    while (sigtimedwait(&wanted, NULL, &PAST) >= 0)
+        ;
+    memset(buf, 0, sizeof buf);
+    memset(memory, 0, (size_t)sysconf(_SC_PAGESIZE));
+    address = (struct sockaddr_un){ .sun_family = AF_UNIX, .sun_path = "bp" };
+    if (epoll_ctl(epoll, EPOLL_CTL_MOD, ends[0], &readable) || fcntl(file, F_SETLK, &unlocked) || ftruncate(file, 0)
+        || lseek(file, 0, SEEK_SET) || pwrite(file, "12345678", 8, 0) != 8 || write(full[1], buf, 4096) != 4096)
+        die("reset");
 }
 
 /* What the waits wait for: all of it. */
@@ -166,8 +200,8 @@ static void happen(pid_t to)
     if (write(ends[1], "abc", 3) != 3 || write(pair[1], "abc", 3) != 3 || write(grams[1], "abc", 3) != 3
         || connect(fd, (struct sockaddr *)&address, sizeof address) || msgsnd(queue, &message, 4, 0)
         || mq_send(messages, "abc", 3, 7) || eventfd_write(event, 5) || read(full[0], buf, 4096) != 4096)
-        /* Who waited for an earlier one of them has cleaned up meanwhile. */
-        _exit(1);
+        die("happening");
+    close(fd);
     kill(to, SIGUSR1);
 }
 
@@ -178,7 +212,6 @@ static const struct { const char *how; long page, back; } BAD[] = {
     { "nothing mapped", -1, 0 },
 };
 enum { KINDS = sizeof BAD / sizeof *BAD };
-static char *memory;
 
 static void *bad(unsigned kind)
 {
@@ -202,75 +235,137 @@ static int waits_for_ever(int number, unsigned kind)
     return BAD[kind].page == 2 && (!strcmp(NAMES[number], "sigsuspend(p)") || !strncmp(NAMES[number], "sigwaitinfo(p", 13));
 }
 
-static void at_once(int number)
+/* A call, its pointer, and when what it waits for comes. */
+struct attempt { int number; unsigned kind; int later; };
+
+/* Shared with the child: the attempt it is at, and what outlives it. */
+struct state { struct attempt attempt; int queue, set; };
+
+static int follow(struct attempt *attempt)
 {
-    setup();
-    for (unsigned kind = 0; kind < KINDS; kind++)
-        if (!waits_for_ever(number, kind))
-            make_and_show(number, kind, "");
+    if (attempt->number >= FIRST_WAITING && !attempt->later)
+        return attempt->later = 1;
+    attempt->later = 0;
+    attempt->kind = (attempt->kind + 1) % KINDS;
+    attempt->number += attempt->kind == 0;
+    return attempt->number < CALLS;
 }
 
-static void waiting(int number, unsigned kind, int later)
-{
-    pid_t me = getpid();
-    struct timespec moment = { 0, 4000000 };
-    setup();
-    alarm(20);
-    child_of_child = fork();
-    if (child_of_child == 0) {
-        if (later)
-            nanosleep(&moment, NULL);
-        happen(me);
-        /* Sleeps end by a handler. */
-        for (int i = 0; sleeps(number) && i < 1000 && getppid() == me; i++) {
-            nanosleep(&moment, NULL);
-            kill(me, SIGALRM);
-        }
-        _exit(0);
-    }
-    siginfo_t ended;
-    if (!later && !sleeps(number) && waitid(P_PID, (id_t)child_of_child, &ended, WEXITED | WNOWAIT))
-        die("waitid");
-    make_and_show(number, kind, later ? ", later" : "");
-    kill(child_of_child, SIGKILL);
-}
+static void say(int to, char what) { write_full(to, &what, 1); }
 
-/* Runs one of the above in a child. */
-static void show(int number, unsigned kind, int later)
+static char hear(int from)
 {
-    int status;
-    fflush(stdout);
-    pid_t child = fork();
-    if (child < 0)
-        die("fork");
-    if (child == 0) {
-        if (number < FIRST_WAITING)
-            at_once(number);
-        else
-            waiting(number, kind, later);
-        fflush(stdout);
-        msgctl(queue, IPC_RMID, NULL);
-        semctl(set, 0, IPC_RMID);
-        _exit(0);
-    }
-    while (waitpid(child, &status, 0) < 0)
+    char what;
+    ssize_t n;
+    while ((n = read(from, &what, 1)) < 0)
         if (errno != EINTR)
-            die("waitpid");
-    if (WIFSIGNALED(status))
-        printf("%s, %s%s: signal %d\n", NAMES[number], BAD[kind].how, later ? ", later" : "", WTERMSIG(status));
+            die("hear");
+    return n ? what : 0;
+}
+
+/* The process that has things happen when it is told to: at once, later, or also with signals until it is told to stop. */
+static void be_peer(pid_t to)
+{
+    struct timespec moment = { 0, 4000000 };
+    char what;
+    close(talk[0]);
+    while ((what = hear(talk[1])) != 0) {
+        if (what != 'n')
+            nanosleep(&moment, NULL);
+        happen(to);
+        for (; what == 's' && !has_something(talk[1]); nanosleep(&moment, NULL))
+            kill(to, SIGALRM);
+        if (what == 's')
+            hear(talk[1]);
+        say(talk[1], 'd');
+    }
+    _exit(0);
+}
+
+/* Of the waits for children: one that ends at once or later. */
+static void start_child(const struct attempt *attempt)
+{
+    struct timespec moment = { 0, 4000000 };
+    siginfo_t ended;
+    child_of_child = strncmp(NAMES[attempt->number], "wait", 4) ? -1 : fork();
+    if (child_of_child == 0) {
+        if (attempt->later)
+            nanosleep(&moment, NULL);
+        _exit(0);
+    }
+    if (child_of_child > 0 && !attempt->later && waitid(P_PID, (id_t)child_of_child, &ended, WEXITED | WNOWAIT))
+        die("waitid");
+}
+
+static void wait_badly(const struct attempt *attempt)
+{
+    int until_told = sleeps(attempt->number);
+    start_child(attempt);
+    alarm(20);
+    say(talk[0], until_told ? 's' : attempt->later ? 'l' : 'n');
+    if (!attempt->later && !until_told)
+        hear(talk[0]);
+    make_and_show(attempt->number, attempt->kind, attempt->later ? ", later" : "");
+    alarm(0);
+    if (until_told)
+        say(talk[0], 'e');
+    if (attempt->later || until_told)
+        hear(talk[0]);
+    if (child_of_child > 0)
+        waitpid(child_of_child, NULL, 0);
+}
+
+/* Makes the attempts from this one on. */
+static void make_all(struct state *state)
+{
+    struct attempt *attempt = &state->attempt;
+    pid_t me = getpid(), peer;
+    setup();
+    state->queue = queue;
+    state->set = set;
+    if ((peer = fork()) == 0)
+        be_peer(me);
+    do {
+        if (attempt->kind == 0 || attempt->number >= FIRST_WAITING)
+            reset();
+        if (attempt->number >= FIRST_WAITING)
+            wait_badly(attempt);
+        else if (!waits_for_ever(attempt->number, attempt->kind))
+            make_and_show(attempt->number, attempt->kind, "");
+    } while (follow(attempt));
+    close(talk[0]);
+    waitpid(peer, NULL, 0);
+    fflush(stdout);
+    _exit(0);
 }
 
 static void probe(void)
 {
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    struct state *state = mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     memory = mmap(NULL, page * 3, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (memory == MAP_FAILED || mprotect(memory + page, page, PROT_NONE) || mprotect(memory + 2 * page, page, PROT_READ))
+    if (state == MAP_FAILED || memory == MAP_FAILED || mprotect(memory + page, page, PROT_NONE)
+        || mprotect(memory + 2 * page, page, PROT_READ))
         die("mmap");
-    memset(memory, 0, page);
-    for (int number = 0; number < FIRST_WAITING; number++)
-        show(number, 0, 0);
-    for (int number = FIRST_WAITING; number < CALLS; number++)
-        for (unsigned kind = 0; kind < KINDS; kind++)
-            for (int later = 0; later < 2; later++)
-                show(number, kind, later);
+    struct attempt *attempt = &state->attempt;
+    for (int status;;) {
+        fflush(stdout);
+        pid_t child = fork();
+        if (child < 0)
+            die("fork");
+        if (child == 0)
+            make_all(state);
+        while (waitpid(child, &status, 0) < 0)
+            if (errno != EINTR)
+                die("waitpid");
+        msgctl(state->queue, IPC_RMID, NULL);
+        semctl(state->set, 0, IPC_RMID);
+        if (status == 0)
+            break;
+        /* Another one makes the rest. */
+        printf("%s, %s%s: %s %d\n", NAMES[attempt->number], BAD[attempt->kind].how, attempt->later ? ", later" : "",
+               WIFSIGNALED(status) ? "signal" : "exit", WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+        if (!follow(attempt))
+            break;
+    }
 }
