@@ -13,7 +13,7 @@
 //! finds libc's function by itself.
 
 use crate::calls::{locks, thread_state};
-use crate::conf::{self, Conf, Level, StatsFormat};
+use crate::conf::{self, Conf, EngineChoice, Level, StatsFormat};
 use crate::critical::Mutex;
 use crate::fork::Renewable;
 use crate::stats::Report;
@@ -101,9 +101,19 @@ pub fn conf() -> &'static Conf {
     CONF.get().unwrap_or(&DEFAULT)
 }
 
-/// Whether the program runs under valgrind, which preloads a library of its own. It runs one thread at a time, and none beside a
-/// call that it does not know to wait, as io_uring_enter; nor does it see what the kernel writes to a ring.
-pub fn is_under_valgrind() -> bool {
+/// The highest engine that a thread may begin with. Valgrind runs one thread at a time, and none beside a call that it does
+/// not know to wait, such as io_uring_enter. So io_uring is used there only where it was asked for by name: by those who
+/// count the instructions of a program of one thread.
+pub fn highest_rung() -> EngineChoice {
+    if conf().engine != EngineChoice::Uring && is_under_valgrind() {
+        EngineChoice::Threads
+    } else {
+        EngineChoice::Auto
+    }
+}
+
+/// Whether the program runs under valgrind, which preloads a library of its own.
+fn is_under_valgrind() -> bool {
     static UNDER_VALGRIND: OnceBox<bool> = OnceBox::new();
     *UNDER_VALGRIND.get_or_init(|| {
         let preloaded = std::env::var_os("LD_PRELOAD").unwrap_or_default();

@@ -27,12 +27,28 @@ const PREFETCHES: u32 = 4;
 
 #[inline(always)]
 fn buffer(call: &Call<'_>, way: Way, fd: c_int, data: *const c_void, n: usize, offset: i64) -> Outcome {
-    // The vectored calls, which the inline ones are made with, return early where a plain call of no bytes does not. More
-    // than the kernel transfers in one call is cut as it cuts it, once it has seen that there is such memory.
-    if n == 0 || n > MAX_COUNT && data.addr().checked_add(n).is_none_or(|end| end > END_OF_MEMORY) {
+    // The vectored calls, which the inline ones are made with, return early where a plain call of no bytes does not.
+    if n == 0 {
         return Outcome::Through(Why::Unusual);
     }
-    let n = n.min(MAX_COUNT);
+    if n > MAX_COUNT {
+        return huge_buffer(call, way, fd, data, n, offset);
+    }
+    sized_buffer(call, way, fd, data, n, offset)
+}
+
+/// More than the kernel transfers in one call: cut as the kernel cuts it, once it has seen that there is such memory.
+#[cold]
+#[inline(never)]
+fn huge_buffer(call: &Call<'_>, way: Way, fd: c_int, data: *const c_void, n: usize, offset: i64) -> Outcome {
+    if data.addr().checked_add(n).is_none_or(|end| end > END_OF_MEMORY) {
+        return Outcome::Through(Why::Unusual);
+    }
+    sized_buffer(call, way, fd, data, MAX_COUNT, offset)
+}
+
+#[inline(always)]
+fn sized_buffer(call: &Call<'_>, way: Way, fd: c_int, data: *const c_void, n: usize, offset: i64) -> Outcome {
     let load = call.load();
     let wanted = Transfer {
         way,
@@ -43,7 +59,7 @@ fn buffer(call: &Call<'_>, way: Way, fd: c_int, data: *const c_void, n: usize, o
         direct: false,
         cold: false,
     };
-    if delays_nobody(load, &wanted) {
+    if delays_nobody(load, fd, offset == AT_POSITION) {
         note_lone(call, &wanted);
         return Outcome::Through(Why::Alone);
     }
@@ -67,7 +83,7 @@ fn vector(call: &Call<'_>, way: Way, fd: c_int, iov: *const libc::iovec, n: c_in
         direct: false,
         cold: false,
     };
-    if delays_nobody(load, &wanted) {
+    if delays_nobody(load, fd, at == AT_POSITION) {
         note_lone(call, &wanted);
         return Outcome::Through(Why::Alone);
     }
@@ -88,12 +104,12 @@ fn note_lone(call: &Call<'_>, transfer: &Transfer) {
 /// A plain call at the position does without a turn only where no other thread is attached: a fiber there could look the
 /// position up before this call moves it, and then transfer at the same place.
 #[inline(always)]
-fn delays_nobody(load: Load, transfer: &Transfer) -> bool {
+fn delays_nobody(load: Load, fd: c_int, at_position: bool) -> bool {
     let suffices = match load.alone {
         Alone::No => false,
         Alone::ForNow => {
-            let known = Descriptor::known(transfer.fd).is_some_and(|d| load.alone.suffices(d.hint()));
-            known && !(transfer.at_position() && position::other_threads())
+            let known = Descriptor::known(fd).is_some_and(|d| load.alone.suffices(d.hint()));
+            known && !(at_position && position::other_threads())
         }
         Alone::Entirely => true,
     };

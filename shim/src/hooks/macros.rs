@@ -169,11 +169,9 @@ pub(super) fn newest(name: &'static str, version: &'static str) -> Option<*mut (
             found.assume_init().dli_fbase
         }
     };
-    Some(if next.is_null() || object_of(next) == object_of(libcs.cast()) {
-        libcs
-    } else {
-        next.cast()
-    })
+    // The loader finds libc's own at once unless it is an old one: asking for objects looks through all their symbols.
+    let is_libcs = next.is_null() || next == libcs.cast() || object_of(next) == object_of(libcs.cast());
+    Some(if is_libcs { libcs } else { next.cast() })
 }
 
 /// libc's function `name`, both with a 0 at the end, in one of its versions; None where it has no such version.

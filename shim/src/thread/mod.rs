@@ -142,11 +142,7 @@ impl Thread {
             waiting_turn: Cell::new(0),
             queued: Cell::new(0),
             batches: Cell::new(true),
-            highest_rung: Cell::new(if start::is_under_valgrind() {
-                EngineChoice::Threads
-            } else {
-                EngineChoice::Auto
-            }),
+            highest_rung: Cell::new(start::highest_rung()),
             passes_through: Cell::new(false),
             sleeps_without_engine: Cell::new(true),
             budget: Cell::new(INLINE_BUDGET),
