@@ -168,6 +168,13 @@ impl<'a> Call<'a> {
         }
     }
 
+    /// The same for a call that may have been made by another call of the shim's.
+    pub fn heed_cancellation(&self) {
+        if !self.inner {
+            self.cancelled_here();
+        }
+    }
+
     /// While the result lives this call is in libc's function, on this thread.
     #[inline(always)]
     pub fn passing(&self) -> Option<Passing<'_>> {

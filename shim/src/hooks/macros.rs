@@ -136,10 +136,12 @@ const fn contains(text: &str, word: &str) -> bool {
     false
 }
 
-/// Ends a call that [`begun`] began. Who chooses when others run has chosen.
+/// Ends a call that [`begun`] began. Who chooses when others run has chosen, and a lock that was free lets nobody run.
 macro_rules! ended {
     ($thread:ident, $row:expr) => {
-        Call::ended($thread, $row)
+        if !IS_LOCK && !IS_LOCK_OF_STREAM {
+            Call::ended($thread, $row)
+        }
     };
     ($thread:ident, $row:expr, $first:path) => {};
 }

@@ -541,7 +541,7 @@ hooks! {
     fn pthread_timedjoin_np(thread: pthread_t, value: *mut *mut c_void, time: *const timespec) -> c_int => calls::locks::join::timedjoin;
     fn pthread_clockjoin_np(thread: pthread_t, value: *mut *mut c_void, clock: clockid_t, time: *const timespec) -> c_int => calls::locks::join::clockjoin;
 
-    fn sem_wait(s: *mut sem_t) -> c_int => calls::locks::sem::wait, first: calls::locks::sem::take_at_once;
+    fn sem_wait(s: *mut sem_t) -> c_int => calls::locks::sem::wait, first: calls::locks::sem::wait_at_once;
     fn sem_trywait(s: *mut sem_t) -> c_int => calls::locks::sem::trywait, first: calls::locks::sem::take_at_once;
     fn sem_timedwait(s: *mut sem_t, time: *const timespec) -> c_int => calls::locks::sem::timedwait;
     fn sem_clockwait(s: *mut sem_t, clock: clockid_t, time: *const timespec) -> c_int => calls::locks::sem::clockwait;

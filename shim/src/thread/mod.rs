@@ -92,6 +92,8 @@ pub struct Thread {
     budget: Cell<u32>,
     /// When it used that up for the first time in its turn, if it has.
     turn_since: Cell<Option<u64>>,
+    /// Calls that may yet answer at once before one looks whether its fiber was cancelled.
+    unasked: Cell<u32>,
     /// What this thread's opens have taught.
     pub opens: Cell<Opens>,
     pub known_files: KnownFiles,
@@ -146,6 +148,7 @@ impl Thread {
             passes_through: Cell::new(false),
             sleeps_without_engine: Cell::new(true),
             budget: Cell::new(INLINE_BUDGET),
+            unasked: Cell::new(INLINE_BUDGET),
             turn_since: Cell::new(None),
             opens: Cell::new(Opens::NOTHING),
             known_files: KnownFiles::new(),

@@ -17,6 +17,15 @@ impl Thread {
         left > 1
     }
 
+    /// Whether a call that answers at once is to look whether its fiber was cancelled: now and then, for that takes longer than
+    /// the call.
+    #[inline(always)]
+    pub fn is_cancellation_due(&self) -> bool {
+        let left = self.unasked.get();
+        self.unasked.set(if left == 0 { INLINE_BUDGET } else { left - 1 });
+        left == 0
+    }
+
     /// Whether the running fiber may make another call before others run.
     #[inline(always)]
     pub fn has_share(&self) -> bool {

@@ -64,6 +64,13 @@ pub fn trywait(call: &Call<'_>, s: *mut sem_t) -> Outcome {
     Outcome::Done(Err(Errno::AGAIN))
 }
 
+/// Takes one at once if there is one. Not always: as a cancellation point, even one that never waits, it has to look now and
+/// then whether its fiber was cancelled.
+#[inline(always)]
+pub fn wait_at_once(thread: &Thread, s: *mut sem_t) -> Option<c_int> {
+    (!thread.is_cancellation_due() && take(s)).then_some(0)
+}
+
 /// Takes one at once if there is one.
 #[inline(always)]
 pub fn take_at_once(_: &Thread, s: *mut sem_t) -> Option<c_int> {
@@ -78,6 +85,7 @@ fn take(s: *mut sem_t) -> bool {
 }
 
 fn wait_until(call: &Call<'_>, s: *mut sem_t, deadline: Deadline) -> Outcome {
+    call.heed_cancellation();
     if take(s) {
         call.inline();
         return Outcome::Done(Ok(0));
