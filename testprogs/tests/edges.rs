@@ -152,6 +152,7 @@ probes! {
     restarts, [1];
     waiting, [1];
     children, [1, 3];
+    reaper, [1, 3];
     // A worker that starts has its descriptors under low numbers for an instant: the program may count their closing.
     closeall, [1];
     lines, [1, 3];

@@ -41,6 +41,11 @@ pub fn pclose_on_pool<R>(function: impl FnOnce() -> R) -> Option<R> {
     calls::offload::whole(&Call::begin(thread, Row::pclose as usize, None)?, function)
 }
 
+/// Whether a call's row is that of [`pclose_on_pool`].
+pub fn is_pclose(row: u32) -> bool {
+    row == Row::pclose as u32
+}
+
 /// vdprintf(3), for dprintf.
 ///
 /// # Safety

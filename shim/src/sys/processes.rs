@@ -67,6 +67,15 @@ pub fn waitid(kind: libc::idtype_t, id: libc::id_t, info: &mut libc::siginfo_t, 
     Ok(())
 }
 
+/// Whether there is a child that has ended, and that nobody has waited for.
+pub fn has_ended_child() -> bool {
+    // SAFETY: zeroes are a valid siginfo_t.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    let found = waitid(libc::P_ALL, 0, &mut info, libc::WEXITED | libc::WNOHANG | libc::WNOWAIT);
+    // The kernel says by a signal number of 0 that there is none.
+    found.is_ok() && info.si_signo != 0
+}
+
 /// gettid(2).
 pub fn thread_id() -> c_int {
     // SAFETY: touches no memory.

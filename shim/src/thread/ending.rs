@@ -7,11 +7,14 @@ use crate::flight::{End, Flight, Kind};
 use crate::signal::Handled;
 use crate::sys::SignalSet;
 use crate::tls::OffFiber;
-use crate::{cancel, errno, main_fiber, pool, sys};
+use crate::{cancel, errno, hooks, main_fiber, pool, signal, sys};
 use std::ffi::c_void;
 
 /// How long a thread of the pool is given to notice that it is interrupted.
 const KICK_AGAIN_NS: u64 = 1_000_000;
+/// How long handlers of SIGCHLD wait for a thread of the pool to take the status of its child, and how often they look.
+const REAPING_NS: u64 = 5_000_000;
+const REAPING_PAUSE_NS: u64 = 20_000;
 
 impl Thread {
     /// Off the fiber: see [`Self::forget_deadline`].
@@ -162,6 +165,9 @@ impl Thread {
         let Some((signals, base)) = self.signals.held().filter(|_| !self.signals.due.get()) else {
             return 0;
         };
+        if signals & signal::bit(libc::SIGCHLD) != 0 {
+            self.let_pclose_reap();
+        }
         let (mut accepts, mut soon) = (None, false);
         for (token, flight) in self.flights().iter() {
             // SAFETY: flights in the slab are alive (flight.rs).
@@ -182,6 +188,20 @@ impl Thread {
             self.signals.deliver(None);
         }
         0
+    }
+
+    /// Gives a thread of the pool that is in pclose(3) the time to take the status of its child, before a handler of SIGCHLD may.
+    /// In the kernel the wait that the signal interrupts comes first.
+    fn let_pclose_reap(&self) {
+        // SAFETY: flights in the slab are alive (flight.rs).
+        let is_pclose = |(_, flight): (Token, *mut Flight)| hooks::is_pclose(unsafe { (*flight).row });
+        if !self.flights().iter().any(is_pclose) {
+            return;
+        }
+        let until = sys::now() + REAPING_NS;
+        while sys::has_ended_child() && sys::now() < until {
+            sys::pause(REAPING_PAUSE_NS);
+        }
     }
 
     /// Runs the handlers of the signals that are held back, on the running fiber, if there are any; under `mask`, if that is
