@@ -19,7 +19,8 @@ pub struct Verdict {
     pub uring: bool,
     /// Those of Linux AIO.
     pub aio: bool,
-    /// Calls that threads of the pool make for fibers: they fail with an error, as they do for the fiber's thread.
+    /// Calls that threads of the pool make for fibers: they fail with an error, or somebody else decides on them, as for the
+    /// fiber's thread.
     pub of_pool: bool,
     /// Something without which there is no conversion, or the process may even end for a call that is only tried.
     pub needed: bool,
@@ -171,6 +172,17 @@ const AIO: [Sysno; 4] = [
     Sysno::io_destroy,
 ];
 
+/// What of that a thread of the pool can do for a fiber, waiting for a supervisor as the fiber's own thread would.
+const SUPERVISED: [Sysno; 7] = [
+    Sysno::openat,
+    Sysno::pread64,
+    Sysno::pwrite64,
+    Sysno::preadv,
+    Sysno::pwritev,
+    Sysno::fsync,
+    Sysno::fdatasync,
+];
+
 /// What `program` stands in the way of.
 pub fn judge(program: &[Instruction]) -> Verdict {
     let mut verdict = Verdict::default();
@@ -181,6 +193,12 @@ pub fn judge(program: &[Instruction]) -> Verdict {
             _ if AIO.contains(&call) => verdict.aio = true,
             _ if FOREIGN.contains(&call) => {}
             Effect::Refused if !NEEDED.contains(&call) => verdict.of_pool = true,
+            // Both engines would make it past the filter.
+            Effect::Supervised if SUPERVISED.contains(&call) || !NEEDED.contains(&call) => {
+                verdict.uring = true;
+                verdict.aio = true;
+                verdict.of_pool = true;
+            }
             _ => verdict.needed = true,
         }
     }
@@ -193,7 +211,9 @@ enum Effect {
     Allowed,
     /// It fails with an error.
     Refused,
-    /// Anything else: the thread or the process ends, or somebody else decides.
+    /// It waits until another process or thread has decided on it: seccomp_unotify(2).
+    Supervised,
+    /// Anything else: the thread or the process ends, or a tracer decides.
     Other,
 }
 
@@ -202,6 +222,7 @@ impl Effect {
         match action & libc::SECCOMP_RET_ACTION_FULL {
             libc::SECCOMP_RET_ALLOW | libc::SECCOMP_RET_LOG => Self::Allowed,
             libc::SECCOMP_RET_ERRNO => Self::Refused,
+            libc::SECCOMP_RET_USER_NOTIF => Self::Supervised,
             _ => Self::Other,
         }
     }
@@ -327,6 +348,7 @@ mod tests {
 
     const KILL: u32 = libc::SECCOMP_RET_KILL_PROCESS;
     const REFUSE: u32 = libc::SECCOMP_RET_ERRNO | 1;
+    const SUPERVISE: u32 = libc::SECCOMP_RET_USER_NOTIF;
     const ALLOW: u32 = libc::SECCOMP_RET_ALLOW;
 
     fn instruction(code: u16, jump_true: u8, jump_false: u8, k: u32) -> Instruction {
@@ -369,6 +391,18 @@ mod tests {
         );
         assert!(judge(&filter(&[Sysno::openat], REFUSE, ALLOW)).needed);
         assert!(judge(&filter(&[Sysno::preadv2], KILL, ALLOW)).needed);
+    }
+
+    #[test]
+    fn what_is_supervised_is_left_to_threads_that_may_wait_for_the_supervisor() {
+        let threads = Verdict {
+            uring: true,
+            aio: true,
+            of_pool: true,
+            needed: false,
+        };
+        assert_eq!(judge(&filter(&[Sysno::pread64], SUPERVISE, ALLOW)), threads);
+        assert!(judge(&filter(&[Sysno::futex], SUPERVISE, ALLOW)).needed);
     }
 
     #[test]
