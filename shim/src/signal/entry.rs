@@ -118,6 +118,8 @@ extern "C" fn begin(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_v
     tls::set_here(std::ptr::null());
     let own = if flags & libc::SA_NODEFER == 0 { bit(signal) } else { 0 };
     sys::set_blocked(before | mask | own);
+    // Once more, for this mask: the program's handler makes system calls under it.
+    escapes::entered_handler();
     Start { handler, here }
 }
 
