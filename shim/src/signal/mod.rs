@@ -262,6 +262,7 @@ impl Signals {
             self.stash.release(mask);
             sys::set_blocked(mask);
         }
+        self.deliver_lost();
         self.stash.give_back();
         compiler_fence(std::sync::atomic::Ordering::SeqCst);
         self.critical.store(critical, Relaxed);
@@ -270,6 +271,17 @@ impl Signals {
             (0, _) => Handled::Nothing,
             (_, true) => Handled::Restart,
             (_, false) => Handled::End,
+        }
+    }
+
+    /// Runs the handlers of signals whose stand-ins were lost, once the mask is in force. A round that runs none is the last:
+    /// the program ignores the signal by now.
+    fn deliver_lost(&self) {
+        loop {
+            let ran = self.ran.load(Relaxed);
+            if !self.stash.send_again() || self.ran.load(Relaxed) == ran {
+                break;
+            }
         }
     }
 

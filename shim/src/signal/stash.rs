@@ -143,6 +143,17 @@ impl Stash {
         }
     }
 
+    /// After [`Self::release`], once the mask is in force: queues lost stand-ins again, and returns whether there were any.
+    ///
+    /// A stand-in that finds no room in the kernel's queue is sent without its `siginfo_t`, and the kernel drops it while other
+    /// signals of its number are pending. Those have been delivered by now, so that the next stand-in arrives.
+    pub fn send_again(&self) -> bool {
+        let queued = self.queued.load(Relaxed);
+        let lost = if queued == 0 { 0 } else { queued & !sys::blocked() };
+        signals(lost).for_each(|signal| self.send_stand_in(signal));
+        lost != 0
+    }
+
     fn send_stand_in(&self, signal: c_int) {
         // SAFETY: zeroes are a valid siginfo_t; every siginfo_t is as long as this part of it.
         let info = unsafe {
