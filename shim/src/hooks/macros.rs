@@ -318,6 +318,8 @@ macro_rules! hooks {
             // What was not found left an error, which the program would be told of.
             // SAFETY: only takes this thread's error.
             unsafe { libc::dlerror() };
+            // An allocator's calls while it gives out its first memory bind their rows by themselves: binding takes none.
+            $( $name::look(); )*
         }
 
         $(
@@ -482,14 +484,17 @@ macro_rules! hooks {
                 pub fn bind() {
                     let name = concat!(stringify!($name), "\0");
                     let real = if is_there(name) {
-                        let real = found!($name $(, $version)?);
-                        let handler = concat!(stringify!($($function)::+), " ", $(stringify!($($option)*))?);
-                        NEXT.set(next::of(real, handler, forgets!($($marked)?)));
-                        real
+                        found!($name $(, $version)?)
                     } else {
                         versioned(name, FIRST_VERSION).unwrap_or(otherwise!($($own)?))
                     };
                     LIBC.store(real, Ordering::Relaxed);
+                }
+
+                /// Looks whether another library interposes what `bind` found. Takes memory.
+                pub fn look() {
+                    let handler = concat!(stringify!($($function)::+), " ", $(stringify!($($option)*))?);
+                    NEXT.set(next::of(LIBC.load(Ordering::Relaxed), handler, forgets!($($marked)?)));
                 }
 
                 /// In the place of what an older libc does not have.

@@ -4,7 +4,7 @@
 //! interposes some of the same names, and is to keep its effect whether it comes before the shim or behind it. So the shim
 //! does not submit the operation of such a row by itself: it calls the next function as a whole.
 //!
-//! That is looked at once, when the rows are bound. On an attached thread such a row is known by a byte of its own, and all
+//! That is looked at once, after all rows are bound. On an attached thread such a row is known by a byte of its own, and all
 //! calls go by the way of those that are watched, so that without such a library nothing costs more.
 
 use std::ffi::{CStr, c_char, c_int, c_void};
