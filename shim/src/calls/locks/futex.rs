@@ -2,7 +2,7 @@
 //!
 //! Where the engine waits for futexes the fiber is in the kernel's own queue, as a thread would be: whoever wakes counts it,
 //! requeues it, and need not be seen by a hook. Elsewhere a thread of the pool stands in for it in the queue of a futex that
-//! processes share; for a private one it waits in the lot, and who wakes looks there first.
+//! processes share. For a private one, or where there is no pool, it waits in the lot, and who wakes looks there first.
 
 use super::kernel::{self, Futex};
 use super::{LOT, Patience, Wait, Woken, is_valid};
@@ -52,10 +52,7 @@ pub fn futex(call: &Call<'_>, arguments: Arguments) -> Outcome {
         mask,
         is_shared: operation & libc::FUTEX_PRIVATE_FLAG == 0,
     };
-    match wait(call, futex, limit) {
-        Some(result) => Outcome::Done(result.map(|()| 0)),
-        None => Outcome::Through(Why::NoEngine),
-    }
+    Outcome::Done(wait(call, futex, limit).map(|()| 0))
 }
 
 /// futex_waitv(2).
@@ -104,18 +101,18 @@ fn ends(handled: Handled, deadline: Deadline) -> bool {
     handled == Handled::End || (handled == Handled::Restart && deadline != NEVER)
 }
 
-/// None where another process's wake would not be heard.
-fn wait(call: &Call<'_>, futex: Futex, deadline: Deadline) -> Option<Result<(), Errno>> {
+/// Parks the fiber, whatever waits for it: blocked here, its thread would not run the fiber that is to wake it.
+fn wait(call: &Call<'_>, futex: Futex, deadline: Deadline) -> Result<(), Errno> {
     loop {
         match futex.wait(call, deadline) {
-            None => return (!futex.is_shared).then(|| wait_in_lot(call, futex, deadline)),
-            Some(Err(Errno::TIME)) => return Some(Err(Errno::TIMEDOUT)),
+            None => return wait_in_lot(call, futex, deadline),
+            Some(Err(Errno::TIME)) => return Err(Errno::TIMEDOUT),
             Some(Err(Errno::RESTART)) => {
                 if ends(call.interrupted(), deadline) {
-                    return Some(Err(Errno::INTR));
+                    return Err(Errno::INTR);
                 }
             }
-            Some(result) => return Some(result),
+            Some(result) => return result,
         }
     }
 }
