@@ -121,7 +121,7 @@ extern "C" fn stop(
     if let Some(registered) = unsafe { buffer.as_ref() }
         && (is_end || registered.is_reached(sp))
     {
-        // SAFETY: as above; all frames below are unwound.
+        // SAFETY: the frame that registered the buffer has not returned, and the unwinder has left all frames below it.
         unsafe { longjmp(buffer, 1) }
     }
     if is_end && let Ok(worker) = on_fiber() {

@@ -65,7 +65,7 @@ pub(crate) fn exceptions() -> *mut Exceptions {
             options(nostack, readonly),
         );
     }
-    // SAFETY: as above.
+    // SAFETY: computes the address of the calling thread's block of this library's own symbol; touches no memory of others.
     #[cfg(target_arch = "aarch64")]
     unsafe {
         asm!(

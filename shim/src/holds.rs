@@ -214,7 +214,7 @@ pub fn redirect(fd: c_int) {
     // moment than when they drop it, after they have taken the lock.
     while let Some(hold) = unsafe { at.as_ref() } {
         at = hold.next.replace(null());
-        // SAFETY: as above.
+        // SAFETY: the list's lock is held, and the hold's fiber reads this only after it has taken that lock.
         unsafe { *hold.duplicate.get() = Some(Arc::clone(&shared)) };
         hold.current.store(duplicate, Ordering::Release);
     }

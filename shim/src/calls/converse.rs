@@ -200,7 +200,7 @@ pub fn end_left(thread: &Thread, fiber: *const c_void, leaving: impl Fn(*const L
         };
         let link = talks.remove(at);
         drop(talks);
-        // SAFETY: as above, and nobody looks at it any more afterwards.
+        // SAFETY: the link's frame is still in place, and off the list nobody looks at the link afterwards.
         unsafe { Link::end(link.cast_mut()) };
     }
 }

@@ -109,7 +109,7 @@ extern "C" fn begin(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_v
     }
     let Recorded { handler, flags, mask } = actions::begin(signal);
     if let Some(thread) = thread
-        // SAFETY: as above.
+        // SAFETY: on the attached thread itself; `info` is what the kernel gave this handler.
         && !unsafe { thread.signals().begin_handler(signal, info, flags, blocked) }
     {
         return NOT_NOW;

@@ -68,7 +68,7 @@ fn land(target: *const c_void) {
         thread.jumped();
         tls::set_here(attached);
     }
-    // SAFETY: as above.
+    // SAFETY: a thread's record is alive while attached, and this one is the calling OS thread's own.
     if let Some(thread) = unsafe { attached.as_ref() }
         && converse::is_talking(thread)
     {

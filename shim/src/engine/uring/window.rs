@@ -187,7 +187,7 @@ impl Window {
         // SAFETY: of an entry in the mapping; its owner may be writing a later one there, of which any byte is as good.
         let byte = |at: usize| unsafe { &*with_exposed_provenance::<AtomicU8>(entry + at) }.load(Ordering::Relaxed);
         let at = if byte(OPCODE) == FILES_UPDATE {
-            // SAFETY: as above.
+            // SAFETY: the entry lies in the ring's mapping, which this window keeps; its words are only read atomically.
             let address = unsafe { &*with_exposed_provenance::<AtomicU64>(entry + ADDRESS) };
             let (address, hot) = (
                 address.load(Ordering::Relaxed) as usize,
@@ -202,7 +202,7 @@ impl Window {
         } else {
             return None;
         };
-        // SAFETY: as above.
+        // SAFETY: a word of the entry, in the mapping that this window keeps, or of the ring's hot file, which lives as long.
         Some(unsafe { &*at })
     }
 
