@@ -11,6 +11,7 @@ use crate::calls::{locks, thread_state};
 use crate::critical::Mutex;
 use crate::sys::SignalSet;
 use crate::thread::Thread;
+use crate::tls::OffFiber;
 use crate::{
     calls, engine, escapes, fds, holds, pool, position, records, signal, stall, start, stats, stderr, stdio, sys, tls,
     trace,
@@ -58,7 +59,7 @@ pub fn attaching<R>(attach: impl FnOnce() -> R) -> R {
 
 /// What the forking thread holds from before the fork until after it.
 struct Held {
-    /// What was blocked; meanwhile no handler runs, which could want one of the locks.
+    /// What was blocked, but for signals that are held back; meanwhile no handler runs, which could want one of the locks.
     mask: SignalSet,
     _attaching: Option<MutexGuard<'static, ()>>,
     streams: Option<stdio::monitor::Locked>,
@@ -112,8 +113,14 @@ extern "C" fn before() {
     if thread_state::must_be_quiet() {
         return;
     }
+    let _off = OffFiber::enter();
+    // SAFETY: null, or alive while attached, and this OS thread's own.
+    let thread = unsafe { tls::attached().as_ref() };
     let held = Held {
-        mask: sys::block(signal::HOLDABLE),
+        mask: thread.map_or_else(
+            || sys::block(signal::HOLDABLE),
+            |thread| thread.signals().block(signal::HOLDABLE),
+        ),
         _attaching: ATTACHING.get().lock_before_fork(),
         streams: stdio::monitor::lock_before_fork(),
         owners: locks::lock_owners_before_fork(),
@@ -124,8 +131,15 @@ extern "C" fn before() {
 extern "C" fn after() {
     if let Some(held) = take_held() {
         let mask = held.mask;
+        // The wake-up of a thread that waits for one of the locks is a hook, in which the fiber could park.
+        let off = OffFiber::enter();
         drop(held);
-        sys::set_blocked(mask);
+        drop(off);
+        // SAFETY: null, or alive while attached, and this OS thread's own.
+        match unsafe { tls::attached().as_ref() } {
+            Some(thread) => thread.signals().end_masked(mask),
+            None => drop(sys::set_blocked(mask)),
+        }
     }
 }
 
@@ -133,6 +147,9 @@ extern "C" fn child() {
     if thread_state::must_be_quiet() {
         return;
     }
+    // In a handler the thread is off its fiber, and is to be back on it afterwards.
+    let (here, attached) = (tls::here(), tls::attached().cast_mut());
+    tls::set_here(std::ptr::null());
     let held = take_held();
     let mask = held.as_ref().map(|held| held.mask);
     // SAFETY: null, or a word that stays.
@@ -160,9 +177,6 @@ extern "C" fn child() {
         holds::renew();
         engine::renew();
     }
-    // In a handler the thread is off its fiber, and is to be back on it afterwards.
-    let (here, attached) = (tls::here(), tls::attached().cast_mut());
-    tls::set_here(std::ptr::null());
     position::renew(usize::from(!attached.is_null()));
     // Rings, eventfds and duplicates are the parent's; open in the child they would keep the parent's files open.
     fds::take_ours(|descriptor| {
@@ -172,27 +186,24 @@ extern "C" fn child() {
             let _ = sys::close(descriptor);
         }
     });
-    let base = if attached.is_null() {
-        mask
-    } else {
+    if !attached.is_null() {
         // SAFETY: this thread's own, alive while attached, and no reference to it is live.
-        unsafe { begin_anew(attached, here, mask) }
-    };
-    if let Some(base) = base {
-        sys::set_blocked(base);
+        unsafe { begin_anew(attached, here) };
+    }
+    // Signals that the parent holds back are pending in the parent alone.
+    if let Some(mask) = mask {
+        sys::set_blocked(mask);
     }
 }
 
-/// Puts a new `Thread` in the place of the forking thread's. Returns what is to be blocked from here on.
+/// Puts a new `Thread` in the place of the forking thread's.
 ///
 /// # Safety
 /// `attached` is the calling thread's own, and no reference to it is live.
-unsafe fn begin_anew(attached: *mut Thread, here: *const Thread, mask: Option<SignalSet>) -> Option<SignalSet> {
+unsafe fn begin_anew(attached: *mut Thread, here: *const Thread) {
     // SAFETY: the caller's promise.
     let old = unsafe { &*attached };
     let host = *old.host();
-    // Signals that the parent holds back are blocked, and pending in the parent alone.
-    let base = old.signals().held().map_or(mask, |(_, base)| Some(base));
     match Thread::new(host) {
         Ok(fresh) => {
             fresh.files().inherit(old.files(), host.running());
@@ -213,5 +224,4 @@ unsafe fn begin_anew(attached: *mut Thread, here: *const Thread, mask: Option<Si
         // Without an eventfd to be had the child's fibers continue as if never attached.
         Err(_) => old.set_defunct(),
     }
-    base
 }

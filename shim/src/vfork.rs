@@ -1,9 +1,11 @@
 //! vfork(2): the child runs in our memory and on our stack, so it must not use the parent's engine.
 //!
-//! The thread is taken off its fiber ([`crate::tls`]) before the system call: whatever the child calls before exec or
+//! Handlers that wait run first, for the child inherits the signal mask. The thread is taken off its fiber ([`crate::tls`])
+//! before the system call: whatever the child calls before exec or
 //! _exit passes through. The parent, which goes on after that, puts it back. In assembly, because the child returns
 //! from here first: the parent's return address must survive in a register, not on the stack they share.
 
+use crate::signal::run_held_handlers;
 use std::arch::naked_asm;
 
 /// # Safety
@@ -14,6 +16,11 @@ use std::arch::naked_asm;
 pub unsafe extern "C" fn vfork() -> libc::pid_t {
     naked_asm!(
         ".cfi_startproc",
+        "sub rsp, 8",
+        ".cfi_adjust_cfa_offset 8",
+        "call {handlers}",
+        "add rsp, 8",
+        ".cfi_adjust_cfa_offset -8",
         "mov rsi, qword ptr [rip + aioshim_here@GOTTPOFF]",
         "mov rdx, qword ptr fs:[rsi]",
         "mov qword ptr fs:[rsi], 0",
@@ -40,6 +47,7 @@ pub unsafe extern "C" fn vfork() -> libc::pid_t {
         "mov eax, -1",
         "ret",
         ".cfi_endproc",
+        handlers = sym run_held_handlers,
         errno = sym errno_location,
     )
 }
@@ -54,6 +62,9 @@ pub unsafe extern "C" fn vfork() -> libc::pid_t {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn vfork() -> libc::pid_t {
     naked_asm!(
+        "stp x29, x30, [sp, #-16]!",
+        "bl {handlers}",
+        "ldp x29, x30, [sp], #16",
         "adrp x9, :gottprel:aioshim_here",
         "ldr x9, [x9, :gottprel_lo12:aioshim_here]",
         "mrs x10, tpidr_el0",
@@ -79,6 +90,7 @@ pub unsafe extern "C" fn vfork() -> libc::pid_t {
         "mov x0, #-1",
         "ldp x29, x30, [sp], #32",
         "ret",
+        handlers = sym run_held_handlers,
         errno = sym errno_location,
     )
 }

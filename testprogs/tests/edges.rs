@@ -148,6 +148,7 @@ probes! {
     otherclock, [1, 3];
     badpointers, [1];
     lastsignal, [1];
+    masks, [1, 3];
     sleeps, [1];
     restarts, [1];
     waiting, [1];

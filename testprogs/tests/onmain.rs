@@ -50,4 +50,5 @@ probes! {
     otherclock;
     badpointers;
     lastsignal;
+    masks;
 }

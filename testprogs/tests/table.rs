@@ -118,7 +118,8 @@ through. Made from the hook table (`shim/src/hooks/mod.rs`) by `AIOSHIM_WRITE_DO
 
 Not rows of the table, because they are variadic, in assembly, or there may be no such function in libc: `dprintf`,
 `__dprintf_chk`, `syslog`, `__syslog_chk`, `pthread_exit`, the C++ library's `__cxa_guard_acquire` and `__cxa_get_globals` and their kin, `close_range`, `closefrom`, `vfork`, `__vfork`, `sigaction` and the older names by
-which handlers are installed, those that jump, and those that change or tell the signal mask. All of stdio that is not listed comes through its jump tables
+which handlers are installed, those that jump, those that change or tell the signal mask, and those whose new thread or
+program inherits it (`pthread_create`, `posix_spawn`, exec and their kin). All of stdio that is not listed comes through its jump tables
 (`shim/src/stdio/`). What differs from a thread is in [limits.md](limits.md).
 ";
 

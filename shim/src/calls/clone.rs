@@ -4,6 +4,7 @@
 //! passes through; the parent's engine, which is the parent's alone, is not touched. The parent goes on on its fiber.
 
 use super::syscall::Syscall;
+use crate::signal;
 use crate::tls::{self, OffFiber};
 use std::ffi::{c_int, c_long, c_void};
 use std::ptr::null;
@@ -26,6 +27,7 @@ pub fn clone(
     tls: *mut c_void,
     child_id: *mut c_void,
 ) -> c_int {
+    signal::run_held_handlers();
     let clone = || {
         // SAFETY: libc's own function, with its caller's arguments.
         unsafe { real(entry, stack, flags, argument, parent_id, tls, child_id) }
@@ -80,6 +82,7 @@ pub unsafe fn by_number(real: Syscall, number: c_long, [a, b, c, d, e, f]: [c_lo
 }
 
 fn twice(fork: impl FnOnce() -> c_long) -> c_long {
+    signal::run_held_handlers();
     let off = OffFiber::enter();
     let child = fork();
     if child == 0 {

@@ -1,10 +1,12 @@
-//! The functions that read or change the signal mask, or tell what is pending.
+//! The functions that read or change the signal mask, tell what is pending, or make something that inherits the mask: a
+//! thread, or a program.
 //!
 //! While signals are held back all are blocked, which a fiber that begins to run then must not see: it would take that for its
-//! mask, and put it back later. So the handlers run first.
+//! mask, and put it back later or hand it on. So the handlers run first.
 
 use crate::tls;
-use std::ffi::c_int;
+use std::arch::naked_asm;
+use std::ffi::{CStr, c_char, c_int, c_void};
 
 macro_rules! masks {
     ($(fn $name:ident($($arg:ident: $type:ty),*);)*) => {
@@ -19,7 +21,7 @@ macro_rules! masks {
 
                 redhook::hook! {
                     unsafe fn $name($($arg: $type),*) -> c_int => hook {
-                        settle();
+                        run_held_handlers();
                         // SAFETY: libc's own function, with its caller's arguments.
                         unsafe { redhook::real!($name)($($arg),*) }
                     }
@@ -43,10 +45,105 @@ masks! {
     fn siggetmask();
     fn sighold(signal: c_int);
     fn sigrelse(signal: c_int);
+
+    fn pthread_create(id: *mut c_void, attributes: *const c_void, begin: *const c_void, argument: *mut c_void);
+    fn thrd_create(id: *mut c_void, begin: *const c_void, argument: *mut c_void);
+    fn posix_spawn(id: *mut c_void, path: *const c_char, actions: *const c_void, attributes: *const c_void, arguments: *const c_void, variables: *const c_void);
+    fn posix_spawnp(id: *mut c_void, file: *const c_char, actions: *const c_void, attributes: *const c_void, arguments: *const c_void, variables: *const c_void);
+    fn execve(path: *const c_char, arguments: *const c_void, variables: *const c_void);
+    fn execveat(directory: c_int, path: *const c_char, arguments: *const c_void, variables: *const c_void, flags: c_int);
+    fn fexecve(fd: c_int, arguments: *const c_void, variables: *const c_void);
+    fn execv(path: *const c_char, arguments: *const c_void);
+    fn execvp(file: *const c_char, arguments: *const c_void);
+    fn execvpe(file: *const c_char, arguments: *const c_void, variables: *const c_void);
 }
 
+/// Defines the variadic function `$name`: it runs the handlers that wait, and jumps to the next function of that name with
+/// all registers and the stack as the caller has them.
+macro_rules! variadic {
+    ($name:ident, $next:ident) => {
+        /// # Safety
+        /// As the function of that name, see exec(3).
+        #[unsafe(naked)]
+        #[unsafe(no_mangle)]
+        #[cfg(target_arch = "x86_64")]
+        pub unsafe extern "C" fn $name() {
+            naked_asm!(
+                ".cfi_startproc",
+                "push rdi",
+                "push rsi",
+                "push rdx",
+                "push rcx",
+                "push r8",
+                "push r9",
+                "push rax",
+                ".cfi_adjust_cfa_offset 56",
+                "call {next}",
+                "mov r11, rax",
+                "pop rax",
+                "pop r9",
+                "pop r8",
+                "pop rcx",
+                "pop rdx",
+                "pop rsi",
+                "pop rdi",
+                ".cfi_adjust_cfa_offset -56",
+                "jmp r11",
+                ".cfi_endproc",
+                next = sym $next,
+            )
+        }
+
+        /// Untested: no aarch64 machine was at hand.
+        ///
+        /// # Safety
+        /// As the function of that name, see exec(3).
+        #[unsafe(naked)]
+        #[unsafe(no_mangle)]
+        #[cfg(target_arch = "aarch64")]
+        pub unsafe extern "C" fn $name() {
+            naked_asm!(
+                ".cfi_startproc",
+                "stp x29, x30, [sp, #-80]!",
+                ".cfi_adjust_cfa_offset 80",
+                ".cfi_rel_offset x29, 0",
+                ".cfi_rel_offset x30, 8",
+                "stp x0, x1, [sp, #16]",
+                "stp x2, x3, [sp, #32]",
+                "stp x4, x5, [sp, #48]",
+                "stp x6, x7, [sp, #64]",
+                "bl {next}",
+                "mov x16, x0",
+                "ldp x0, x1, [sp, #16]",
+                "ldp x2, x3, [sp, #32]",
+                "ldp x4, x5, [sp, #48]",
+                "ldp x6, x7, [sp, #64]",
+                "ldp x29, x30, [sp], #80",
+                ".cfi_adjust_cfa_offset -80",
+                "br x16",
+                ".cfi_endproc",
+                next = sym $next,
+            )
+        }
+
+        extern "C" fn $next() -> *mut c_void {
+            const NAME: &CStr = match CStr::from_bytes_with_nul(concat!(stringify!($name), "\0").as_bytes()) {
+                Ok(name) => name,
+                Err(_) => unreachable!(),
+            };
+            run_held_handlers();
+            // SAFETY: only looks the name up; libc has these functions.
+            unsafe { libc::dlsym(libc::RTLD_NEXT, NAME.as_ptr()) }
+        }
+    };
+}
+
+variadic!(execl, next_execl);
+variadic!(execlp, next_execlp);
+variadic!(execle, next_execle);
+
 /// Runs the handlers that wait, where a fiber runs its own code.
-fn settle() {
+pub extern "C" fn run_held_handlers() {
     // SAFETY: null, or alive while attached, and this OS thread's own.
     if let Some(thread) = unsafe { tls::here().as_ref() }
         && thread.signals().is_held()

@@ -30,6 +30,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU64, Ordering::R
 
 pub use actions::{Blocked, hand_on, is_taken, take, unwrap_all, wrap_again, wrap_all};
 pub use kick::{kick, prepare as prepare_kicks, take as take_kicks};
+pub use mask::run_held_handlers;
 
 /// Whether `info` came with a fault of the code that was interrupted, which no process has sent.
 ///

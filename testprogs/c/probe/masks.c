@@ -1,184 +1,157 @@
 /* SPDX-License-Identifier: MIT */
-/* masks.c - what a task does to its thread's signals stays as it did it: masks, signal stacks, jumps, children, and a
- * SIGSYS of the program's own. */
+/* masks.c - every task keeps the signal mask of the program, and what it makes begins with that: children of fork and vfork,
+ * programs and threads, while another thread sends signals and several tasks fork at once. */
 #define _GNU_SOURCE
 #include "probe.h"
 
-#include <setjmp.h>
+#include <poll.h>
 #include <signal.h>
 #include <spawn.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
-#include <time.h>
 
-extern char **environ;
-static volatile sig_atomic_t handled;
-static sigjmp_buf out;
+enum { FORKERS = 4, FORKS = 60, MAKERS = 2, THREADS = 60, PROGRAMS = 4, BYSTANDERS = 12 };
+
+static pthread_t main_thread;
+static sigset_t program_mask;
+static unsigned handled, stop, wrong_masks;
 
 static void on_signal(int number)
 {
-    char buf[1];
-    handled = number;
-    /* System calls in a handler, whose mask may hold everything. */
-    if (read(-1, buf, 1) != -1 || getppid() <= 0 || fcntl(0, F_GETFD) < 0)
-        die("handler");
+    (void)number;
+    __atomic_fetch_add(&handled, 1, __ATOMIC_RELAXED);
 }
 
-static void jump(int number) { siglongjmp(out, number); }
-
-static void show_mask(const char *when)
+static int mask_is_wrong(void)
 {
-    sigset_t now;
-    SHOW(pthread_sigmask(SIG_BLOCK, NULL, &now));
-    printf("%s: %d %d %d\n", when, sigismember(&now, SIGUSR1), sigismember(&now, SIGUSR2), sigismember(&now, SIGTERM));
+    sigset_t mask;
+    if (pthread_sigmask(SIG_BLOCK, NULL, &mask))
+        die("pthread_sigmask");
+    for (int number = 1; number <= SIGRTMAX; number++)
+        if (sigismember(&mask, number) != sigismember(&program_mask, number))
+            return 1;
+    return 0;
 }
 
-static void handle(int number, void (*handler)(int), int flags)
+static void count_wrong(int is_wrong)
 {
-    struct sigaction action = { .sa_handler = handler, .sa_flags = flags };
-    sigfillset(&action.sa_mask);
-    if (sigaction(number, &action, NULL))
-        die("sigaction");
+    __atomic_fetch_add(&wrong_masks, is_wrong != 0, __ATOMIC_RELAXED);
 }
 
-static void *in_thread(void *arg)
+/* ---- What tasks make ------------------------------------------------------------------------------------------------ */
+
+/* One signal at a time, so that none is lost. */
+static void *send_signals(void *arg)
 {
-    char buf[1];
-    if (read(*(int *)arg, buf, 1) != 1)
-        die("read");
+    for (unsigned sent = 0; !__atomic_load_n(&stop, __ATOMIC_RELAXED); sent++) {
+        check(pthread_kill(main_thread, SIGRTMIN), "pthread_kill");
+        while (__atomic_load_n(&handled, __ATOMIC_RELAXED) <= sent && !__atomic_load_n(&stop, __ATOMIC_RELAXED))
+            sched_yield();
+    }
     return arg;
 }
 
-static void masks(void)
+static void await(pid_t child)
 {
-    sigset_t all, one, old;
-    sigfillset(&all);
-    sigemptyset(&one);
-    sigaddset(&one, SIGUSR1);
-    show_mask("at first");
-    SHOW(sigprocmask(SIG_BLOCK, &one, NULL));
-    show_mask("one blocked");
-    SHOW(pthread_sigmask(SIG_SETMASK, &all, &old));
-    show_mask("all blocked");
-    printf("before: %d %d\n", sigismember(&old, SIGUSR1), sigismember(&old, SIGUSR2));
-    SHOW(raise(SIGUSR2));
-    printf("not yet: %d\n", handled);
-    SHOW(sigpending(&one));
-    printf("pending: %d %d\n", sigismember(&one, SIGUSR1), sigismember(&one, SIGUSR2));
-    SHOW(pthread_sigmask(SIG_SETMASK, &old, NULL));
-    printf("now: %d\n", handled == SIGUSR2);
-    SHOW(sigprocmask(77, &all, NULL));
-    /* Of the kernel: libc reads the set. */
-    SHOW(syscall(SYS_rt_sigprocmask, SIG_BLOCK, 8L, NULL, 8L));
-    sigemptyset(&one);
-    SHOW(sigprocmask(SIG_SETMASK, &one, NULL));
-    show_mask("at last");
-}
-
-static void waits(void)
-{
-    sigset_t all, but;
-    struct timespec none = { 0, 0 };
-    sigfillset(&all);
-    sigfillset(&but);
-    sigdelset(&but, SIGUSR1);
-    pthread_sigmask(SIG_BLOCK, &all, NULL);
-    raise(SIGUSR1);
-    handled = 0;
-    SHOW(sigsuspend(&but));
-    printf("suspended: %d\n", handled == SIGUSR1);
-    raise(SIGUSR2);
-    SHOW(sigtimedwait(&all, NULL, &none) == SIGUSR2);
-    sigemptyset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, NULL);
-}
-
-static void jumps(void)
-{
-    handle(SIGUSR1, jump, SA_NODEFER);
-    for (int i = 0; i < 3; i++) {
-        int number = sigsetjmp(out, 1);
-        if (number == 0)
-            raise(SIGUSR1);
-        printf("jumped: %d\n", number == SIGUSR1);
-    }
-    show_mask("after jumps");
-    handle(SIGUSR1, on_signal, 0);
-}
-
-static void stacks(void)
-{
-    static char memory[1 << 16];
-    stack_t before, ours = { .ss_sp = memory, .ss_size = sizeof memory }, now;
-    SHOW(sigaltstack(&ours, &before));
-    SHOW(sigaltstack(NULL, &now));
-    printf("its stack: %d\n", now.ss_sp == memory);
-    handle(SIGUSR1, on_signal, SA_ONSTACK | SA_RESTART);
-    handled = 0;
-    raise(SIGUSR1);
-    printf("handled: %d\n", handled == SIGUSR1);
-    SHOW(sigaltstack(&before, NULL));
-}
-
-static void children(void)
-{
-    pid_t child;
-    int status, ends[2];
-    char *const shell[] = { "sh", "-c", "exit 3", NULL };
-    SHOW(posix_spawn(&child, "/bin/sh", NULL, NULL, shell, environ));
-    SHOW(waitpid(child, &status, 0) == child && WEXITSTATUS(status) == 3);
-    SHOW(WEXITSTATUS(system("exit 5")));
-    FILE *said = popen("echo said", "r");
-    char line[16] = "";
-    if (!said || !fgets(line, sizeof line, said))
-        die("popen");
-    printf("%s", line);
-    SHOW(pclose(said));
-    child = fork();
-    if (child == 0) {
-        char buf[1];
-        _exit(read(-1, buf, 1) == -1 && raise(SIGUSR1) == 0 && handled == SIGUSR1 ? 7 : 8);
-    }
-    SHOW(waitpid(child, &status, 0) == child && WEXITSTATUS(status) == 7);
-    SHOW(pipe(ends));
-    pthread_t thread;
-    check(pthread_create(&thread, NULL, in_thread, &ends[0]), "pthread_create");
-    write_full(ends[1], "x", 1);
-    SHOW(pthread_join(thread, NULL));
-    show_mask("after children");
-}
-
-static void sigsys(void)
-{
-    struct sigaction action = { .sa_handler = on_signal }, old;
-    handled = 0;
-    SHOW(sigaction(SIGSYS, &action, &old));
-    printf("none before: %d\n", old.sa_handler == SIG_DFL);
-    SHOW(raise(SIGSYS));
-    printf("handled: %d\n", handled == SIGSYS);
-    SHOW(sigaction(SIGSYS, NULL, &old));
-    printf("ours: %d\n", old.sa_handler == on_signal);
-    printf("ours: %d\n", signal(SIGSYS, SIG_IGN) == on_signal);
-    SHOW(raise(SIGSYS));
-    printf("ignored: %d\n", signal(SIGSYS, SIG_DFL) == SIG_IGN);
     int status;
-    fflush(stdout);
-    pid_t child = fork();
-    if (child == 0) {
-        raise(SIGSYS);
-        _exit(9);
+    pid_t ended;
+    do
+        ended = waitpid(child, &status, 0);
+    while (ended == -1 && errno == EINTR);
+    if (ended != child || !WIFEXITED(status))
+        die("waitpid");
+    count_wrong(WEXITSTATUS(status));
+}
+
+static void *make_children(void *arg)
+{
+    for (int i = 0; i < FORKS; i++) {
+        pid_t child = fork();
+        if (child == 0)
+            _exit(mask_is_wrong());
+        if (child < 0)
+            die("fork");
+        await(child);
+        task_yield();
     }
-    SHOW(waitpid(child, &status, 0) == child && WTERMSIG(status) == SIGSYS);
+    return arg;
+}
+
+static void *look_at_mask(void *arg)
+{
+    count_wrong(mask_is_wrong());
+    return arg;
+}
+
+static void *make_threads(void *arg)
+{
+    for (int i = 0; i < THREADS; i++) {
+        pthread_t thread;
+        check(pthread_create(&thread, NULL, look_at_mask, NULL), "pthread_create");
+        check(pthread_join(thread, NULL), "pthread_join");
+        task_yield();
+    }
+    return arg;
+}
+
+/* A shell that finds a blocked signal in its own mask ends with 1. */
+static char *const look[] = { "sh", "-c",
+                              "while read -r name set; do case $name in SigBlk:) break;; esac; done </proc/$$/status\n"
+                              "case $set in *[1-9a-f]*) exit 1;; esac",
+                              NULL };
+
+static void *make_programs(void *arg)
+{
+    char *const variables[] = { NULL };
+    for (int i = 0; i < PROGRAMS; i++) {
+        pid_t child;
+        check(posix_spawn(&child, "/bin/sh", NULL, NULL, look, variables), "posix_spawn");
+        await(child);
+        task_yield();
+        child = vfork();
+        if (child == 0) {
+            execle("/bin/sh", look[0], look[1], look[2], (char *)NULL, variables);
+            _exit(2);
+        }
+        if (child < 0)
+            die("vfork");
+        await(child);
+        task_yield();
+    }
+    return arg;
+}
+
+static void *stand_by(void *arg)
+{
+    while (!__atomic_load_n(&stop, __ATOMIC_RELAXED)) {
+        poll(NULL, 0, 1);
+        task_yield();
+        count_wrong(mask_is_wrong());
+    }
+    return arg;
 }
 
 static void probe(void)
 {
-    handle(SIGUSR1, on_signal, 0);
-    handle(SIGUSR2, on_signal, SA_RESTART);
-    masks();
-    waits();
-    jumps();
-    stacks();
-    children();
-    sigsys();
+    struct sigaction action = { .sa_handler = on_signal, .sa_flags = SA_RESTART };
+    task_t makers[FORKERS + MAKERS + 1], bystanders[BYSTANDERS];
+    unsigned n = 0;
+    pthread_t sender;
+    main_thread = pthread_self();
+    if (sigaction(SIGRTMIN, &action, NULL) || pthread_sigmask(SIG_BLOCK, NULL, &program_mask))
+        die("sigaction");
+    for (int i = 0; i < BYSTANDERS; i++)
+        bystanders[i] = task_spawn(stand_by, NULL);
+    check(pthread_create(&sender, NULL, send_signals, NULL), "pthread_create");
+    for (int i = 0; i < FORKERS; i++)
+        makers[n++] = task_spawn(make_children, NULL);
+    for (int i = 0; i < MAKERS; i++)
+        makers[n++] = task_spawn(make_threads, NULL);
+    makers[n++] = task_spawn(make_programs, NULL);
+    while (n > 0)
+        task_join(makers[--n]);
+    __atomic_store_n(&stop, 1, __ATOMIC_RELAXED);
+    check(pthread_join(sender, NULL), "pthread_join");
+    for (int i = 0; i < BYSTANDERS; i++)
+        task_join(bystanders[i]);
+    printf("wrong masks: %u\n", wrong_masks);
 }
