@@ -67,9 +67,10 @@ struct Shim {
     wake: extern "C" fn(*mut c_void),
     in_flight: extern "C" fn(*const c_void) -> usize,
     describe: extern "C" fn(*const c_void, *const c_void, *mut c_char, usize) -> usize,
-    /// An older shim has none, nor the next.
+    /// An older shim has none, nor the next ones.
     cancel: Option<extern "C" fn(*mut c_void, *const c_void) -> c_int>,
     leaving: Option<extern "C" fn(*mut c_void)>,
+    prepare: Option<extern "C" fn(*mut c_void)>,
 }
 
 /// Looks the shim up, so that no thread finds another at it.
@@ -112,6 +113,8 @@ fn shim() -> Option<&'static Shim> {
                 }),
                 leaving: find(c"aioshim_leaving")
                     .map(|leaving| core::mem::transmute::<*mut c_void, extern "C" fn(*mut c_void)>(leaving)),
+                prepare: find(c"aioshim_prepare")
+                    .map(|prepare| core::mem::transmute::<*mut c_void, extern "C" fn(*mut c_void)>(prepare)),
             })
         }
     })
@@ -131,6 +134,10 @@ pub(crate) fn attach(worker: &Worker) {
     let mut thread = core::ptr::null_mut();
     let data = (&raw const *worker).cast_mut().cast();
     if (shim.attach)(&TABLE, data, &mut thread) == 0 && !thread.is_null() {
+        // One of several must not open descriptors while fibers run on others (gate.rs).
+        if let Some(prepare) = shim.prepare.filter(|_| !worker.runtime().is_single()) {
+            prepare(thread);
+        }
         worker.host.set(Some(Attachment { shim, thread }));
         worker.remote.shim.store(thread, Ordering::Release);
     }

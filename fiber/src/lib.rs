@@ -28,6 +28,7 @@ mod errno;
 mod fiber;
 mod fork;
 mod fresh;
+mod gate;
 mod guard;
 mod host;
 mod idle;

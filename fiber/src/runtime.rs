@@ -6,6 +6,7 @@
 use crate::balance::Marks;
 use crate::errno::Errno;
 use crate::fiber::{Entry, Fiber, Life};
+use crate::gate::Gate;
 use crate::idle::{self, Idle};
 use crate::join::{self, Spec};
 use crate::overflow::SignalStack;
@@ -43,6 +44,7 @@ pub(crate) struct Runtime {
     marks: Marks,
     /// There is a CPU for each worker.
     roomy: bool,
+    gate: Gate,
     /// The handle of the first fiber, and its result.
     main: AtomicU64,
     main_result: AtomicPtr<c_void>,
@@ -80,6 +82,7 @@ pub(crate) fn run(setup: Setup, entry: Entry, arg: *mut c_void) -> Result<*mut c
         idle: Idle::default(),
         marks: Marks::default(),
         roomy: idle::may_look_out(setup.workers),
+        gate: Gate::new(setup.workers),
         main: AtomicU64::new(0),
         main_result: AtomicPtr::new(null_mut()),
     });
@@ -126,7 +129,7 @@ impl Runtime {
         }
         let whole = threads.len() + 1 == workers.len();
         if whole {
-            serve(&workers[0]);
+            serve(&workers[0], &self.gate);
         }
         if self.workers().len() == workers.len() {
             for thread in threads {
@@ -148,6 +151,7 @@ impl Runtime {
     fn call_off(&self, worker: &Worker) {
         worker.fresh.pop();
         self.one_less();
+        self.gate.open();
     }
 
     /// The workers that count.
@@ -295,11 +299,11 @@ impl Runtime {
 fn worker_thread(runtime: Shared, index: usize) {
     // SAFETY: `run` waits for this thread before it frees the runtime.
     let runtime = unsafe { &*runtime.0 };
-    serve(&runtime.workers()[index]);
+    serve(&runtime.workers()[index], &runtime.gate);
 }
 
 /// Makes the calling thread `worker` until the runtime's last fiber has ended.
-fn serve(worker: &Worker) {
+fn serve(worker: &Worker, gate: &Gate) {
     // SAFETY: the address of this thread's errno.
     worker.errno.set(unsafe { libc::__errno_location() });
     worker
@@ -310,6 +314,7 @@ fn serve(worker: &Worker) {
     tls::set(worker);
     host::attach(worker);
     worker.runtimes.attach();
+    gate.pass();
     worker.runtimes.kept_over(|| sched::run(worker));
     worker.remote.quiesce();
     host::detach(worker);

@@ -95,6 +95,11 @@ typedef struct aioshim_host {
  * ENOTSUP switched off (AIOSHIM=off): the host then runs as if nothing were preloaded. */
 int aioshim_attach(const aioshim_host_t *host, void *data, aioshim_thread_t **out);
 
+/* Opens now the descriptors that t needs. Else that is done when it is first needed, and a new descriptor has the lowest free
+ * number for an instant, which a fiber on another thread may count on. A host with several threads calls it in each before
+ * any runs fibers. On t's thread. */
+void aioshim_prepare(aioshim_thread_t *t);
+
 /* Detaches the calling thread. EBUSY while operations of its fibers are in flight, EINVAL not the caller's. */
 int aioshim_detach(aioshim_thread_t *t);
 

@@ -272,6 +272,14 @@ pub fn attach_to(host: Host) -> Result<*mut Thread, Errno> {
 }
 
 /// # Safety
+/// `thread` is attached, and is the calling thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn aioshim_prepare(thread: *mut Thread) {
+    // SAFETY: alive while attached.
+    unsafe { &*thread }.engine();
+}
+
+/// # Safety
 /// `thread` came from [`aioshim_attach`] and was not detached.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn aioshim_detach(thread: *mut Thread) -> c_int {

@@ -1,0 +1,71 @@
+//! The gate before a runtime's first fiber: no worker runs one until all workers are ready.
+//!
+//! A worker opens descriptors of its own when it attaches to the shim. Each has a low number for an instant, which a fiber
+//! that closed descriptor 2 and opens a file in its place would miss.
+
+use core::sync::atomic::{AtomicU32, Ordering};
+use rustix::thread::futex;
+
+pub(crate) struct Gate {
+    /// Workers that are not ready yet; the futex to sleep on until there are none.
+    missing: AtomicU32,
+}
+
+impl Gate {
+    pub(crate) fn new(workers: usize) -> Self {
+        Self {
+            missing: AtomicU32::new(u32::try_from(workers).unwrap_or(u32::MAX)),
+        }
+    }
+
+    /// The calling worker is ready; waits for the others.
+    pub(crate) fn pass(&self) {
+        let one_less = |missing: u32| missing.checked_sub(1);
+        if self.missing.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_less) == Ok(1) {
+            return self.open();
+        }
+        loop {
+            match self.missing.load(Ordering::Acquire) {
+                0 => break,
+                // Interrupted by a signal, or too late to sleep: it looks again.
+                missing => drop(futex::wait(&self.missing, futex::Flags::PRIVATE, missing, None)),
+            }
+        }
+    }
+
+    /// Lets all workers through that come or have come: another one could not be started.
+    pub(crate) fn open(&self) {
+        self.missing.store(0, Ordering::Release);
+        let _ = futex::wake(&self.missing, futex::Flags::PRIVATE, u32::MAX >> 1);
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use core::sync::atomic::AtomicUsize;
+
+    #[test]
+    fn nobody_passes_before_all_are_ready() {
+        let (gate, ready) = (Gate::new(4), AtomicUsize::new(0));
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    ready.fetch_add(1, Ordering::Relaxed);
+                    gate.pass();
+                    assert_eq!(ready.load(Ordering::Relaxed), 4);
+                });
+            }
+        });
+    }
+
+    #[test]
+    fn an_open_gate_lets_fewer_through() {
+        let gate = Gate::new(3);
+        std::thread::scope(|scope| {
+            scope.spawn(|| gate.pass());
+            gate.open();
+        });
+        gate.pass();
+    }
+}
