@@ -10,7 +10,10 @@
 //! ends. All signals are blocked in them: the program's handlers run on the program's own threads. All but one, which ends the
 //! call that a thread is in ([`interrupt`]).
 //!
-//! Invariant: `spare` is the number of a lane's threads that run no job, less the number of its jobs that none has taken. A
+//! Threads inherit namespaces, credentials and filters from the thread that starts them. Before that one changes its own, each
+//! lane gets a new crew ([`retire`]): the old one finishes the jobs it has, and takes none that come later.
+//!
+//! Invariant: `spare` is the number of a crew's threads that run no job, less the number of its jobs that none has taken. A
 //! thread ends only while that leaves none waiting.
 
 mod members;
@@ -35,7 +38,7 @@ use std::collections::HashMap;
 use std::ffi::{c_int, c_void};
 use std::ptr::null_mut;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 /// A request, and whom to tell of its end.
@@ -50,8 +53,8 @@ pub struct Job {
 unsafe impl Send for Job {}
 
 struct Pool {
-    disk: Crew,
-    peers: Crew,
+    disk: Mutex<Arc<Crew>>,
+    peers: Mutex<Arc<Crew>>,
     busy: Busy,
     interruptible: Mutex<HashMap<Key, State>>,
 }
@@ -63,6 +66,8 @@ struct Crew {
     most: usize,
     threads: AtomicUsize,
     spare: AtomicIsize,
+    /// No more jobs will come: a thread ends when it has none.
+    retired: AtomicBool,
     members: Members,
 }
 
@@ -111,8 +116,8 @@ pub fn submit(job: Job) -> bool {
     }
     let pool = POOL.get().get_or_init(|| {
         Box::new(Pool {
-            disk: Crew::new(start::conf().threads),
-            peers: Crew::new(MOST_WAITING),
+            disk: Mutex::new(Crew::new(start::conf().threads)),
+            peers: Mutex::new(Crew::new(MOST_WAITING)),
             busy: Busy {
                 jobs: Mutex::new(HashMap::new()),
                 changed: Condvar::new(),
@@ -120,10 +125,11 @@ pub fn submit(job: Job) -> bool {
             interruptible: Mutex::new(HashMap::new()),
         })
     });
-    let crew = match job.request.lane() {
+    let lane = match job.request.lane() {
         Lane::Disk => &pool.disk,
         Lane::Peers => &pool.peers,
     };
+    let crew = Arc::clone(&lane.lock());
     if !crew.take_on(pool, matches!(job.request, Request::Kernel(_))) {
         return false;
     }
@@ -142,9 +148,16 @@ pub fn submit(job: Job) -> bool {
 /// Ends the threads that have no job, before the calling thread changes what they have inherited; those that have one end after
 /// it. `remote` is the calling thread's. No other thread may submit jobs meanwhile.
 pub fn retire(remote: &Arc<Remote>) {
+    // pthread_join(3) is a hook of ours, too: on a fiber it would start a new thread of the pool.
+    let _off = OffFiber::enter();
     if let Some(pool) = POOL.get().get() {
-        pool.disk.retire(remote);
-        pool.peers.retire(remote);
+        for lane in [&pool.disk, &pool.peers] {
+            let mut crew = lane.lock();
+            let fresh = Crew::new(crew.most);
+            let old = std::mem::replace(&mut *crew, fresh);
+            drop(crew);
+            old.retire(remote);
+        }
     }
 }
 
@@ -176,19 +189,20 @@ pub fn interrupt(remote: &Arc<Remote>, token: Token) {
 }
 
 impl Crew {
-    fn new(most: usize) -> Self {
-        Self {
+    fn new(most: usize) -> Arc<Self> {
+        Arc::new(Self {
             jobs: Queue::new(),
             most,
             threads: AtomicUsize::new(0),
             spare: AtomicIsize::new(0),
+            retired: AtomicBool::new(false),
             members: Members::new(),
-        }
+        })
     }
 
     /// Makes sure of a thread for one more job; false if there is none to be had, or none that is free and one `has_a_retry`: who
     /// can try again later need not queue up behind jobs that may wait for ever.
-    fn take_on(&'static self, pool: &'static Pool, has_a_retry: bool) -> bool {
+    fn take_on(self: &Arc<Self>, pool: &'static Pool, has_a_retry: bool) -> bool {
         let has_thread =
             self.spare.fetch_sub(1, SeqCst) > 0 || self.grow(pool) || (!has_a_retry && self.threads.load(SeqCst) > 0);
         if !has_thread {
@@ -198,7 +212,7 @@ impl Crew {
     }
 
     /// Starts one more thread, unless there are enough or it cannot be had.
-    fn grow(&'static self, pool: &'static Pool) -> bool {
+    fn grow(self: &Arc<Self>, pool: &'static Pool) -> bool {
         let added = self
             .threads
             .try_update(SeqCst, SeqCst, |n| (n < self.most).then_some(n + 1));
@@ -210,9 +224,10 @@ impl Crew {
         // The new thread inherits the mask. Making it goes through libc, which is our hook.
         let _off = OffFiber::enter();
         let blocked = signal::Blocked::all();
-        let thread = spawn::start(c"aioshim-io", STACK, || {
-            self.work(pool);
-            self.members.forget_ended();
+        let crew = Arc::clone(self);
+        let thread = spawn::start(c"aioshim-io", STACK, move || {
+            crew.work(pool);
+            crew.members.forget_ended();
         });
         drop(blocked);
         match thread {
@@ -231,6 +246,7 @@ impl Crew {
 
     /// Ends the threads that have no job: each is given one that does nothing, and looks around after it.
     fn retire(&self, remote: &Arc<Remote>) {
+        self.retired.store(true, SeqCst);
         self.members.end_idle(|| {
             self.spare.fetch_sub(1, SeqCst);
             let job = Job {
@@ -249,7 +265,6 @@ impl Crew {
 
     fn work(&self, pool: &Pool) {
         signal::take_kicks();
-        let generation = members::generation();
         loop {
             match self.jobs.take_within(IDLE) {
                 Some(job) => {
@@ -257,7 +272,7 @@ impl Crew {
                     job.run(pool);
                     self.members.end_job();
                     self.spare.fetch_add(1, SeqCst);
-                    if generation != members::generation() && self.may_end() {
+                    if self.retired.load(SeqCst) && self.may_end() {
                         return;
                     }
                 }

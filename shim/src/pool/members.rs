@@ -1,4 +1,4 @@
-//! The threads of a lane by their handles: how those without a job end when the thread that started them is about to change what
+//! The threads of a crew by their handles: how those without a job end when the thread that started them is about to change what
 //! they inherited from it.
 
 use crate::critical::Mutex;
@@ -11,14 +11,6 @@ const PATIENCE_NS: u64 = 1_000_000_000;
 /// How long a thread is given that has a job: one that has just told of the end of its job counts as busy for a moment longer.
 const GRACE_NS: u64 = 20_000_000;
 const PAUSE_NS: u64 = 20_000;
-
-/// How often threads were to end.
-static GENERATION: AtomicUsize = AtomicUsize::new(0);
-
-/// The generation of a thread that starts now. Once it is over the thread ends when it has no job.
-pub fn generation() -> usize {
-    GENERATION.load(SeqCst)
-}
 
 pub struct Members {
     handles: Mutex<Vec<Handle>>,
@@ -58,9 +50,8 @@ impl Members {
         handles.iter().filter(|handle| !handle.is_finished()).count()
     }
 
-    /// Begins a new generation, has `wake_one` wake each thread that has no job, and waits until these are gone.
+    /// Has `wake_one` wake each thread that has no job, and waits until these are gone. All end from now on when they have none.
     pub fn end_idle(&self, wake_one: impl Fn()) {
-        GENERATION.fetch_add(1, SeqCst);
         for _ in self.busy.load(SeqCst)..self.alive() {
             wake_one();
         }
