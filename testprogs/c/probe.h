@@ -6,9 +6,17 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 
 #include "task.h"
+
+/* The headers of glibc 2.31 do not have these two. */
+#ifndef SYS_close_range
+#define SYS_close_range 436
+#endif
+/* Null where libc does not have it: glibc before 2.34. */
+__attribute__((weak)) pid_t _Fork(void);
 
 /* Runs in an empty directory. Output must not hold what differs from run to run, as descriptors do. */
 static void probe(void);

@@ -157,7 +157,8 @@ fn compile(source: &str, flavor: Flavor, kind: Kind) -> Result<PathBuf> {
     }
     args.push(file.clone().into());
     args.extend([joined("-L", libdir), joined("-Wl,-rpath,", libdir)]);
-    args.extend(["-lfiber", "-ldl", "-lrt", "-lutil"].map(OsString::from));
+    // glibc 2.34 took these into libc: a program that needs none of them gets none on an older one either.
+    args.extend(["-lfiber", "-Wl,--as-needed", "-ldl", "-lrt", "-lutil", "-lresolv"].map(OsString::from));
 
     let compiler = c_compiler();
     let dir = target_dir()

@@ -11,6 +11,9 @@
 
 enum { MANY = 40 };
 
+/* P_PIDFD, which the headers of glibc 2.31 do not have. */
+#define BY_PIDFD ((idtype_t)3)
+
 static int gate[2];
 
 /* A child that ends with status, after a byte has come through the gate. */
@@ -88,7 +91,7 @@ static void ends(void)
     pid = child_behind_gate(10);
     int descriptor = (int)syscall(SYS_pidfd_open, pid, 0);
     opener = task_spawn(open_gate, NULL);
-    SHOW(waitid(P_PIDFD, (id_t)descriptor, &info, WEXITED));
+    SHOW(waitid(BY_PIDFD, (id_t)descriptor, &info, WEXITED));
     printf("%d %d\n", info.si_pid == pid, info.si_status);
     task_join(opener);
     close(descriptor);
@@ -107,7 +110,7 @@ static void errors(void)
     SHOW(waitid(P_ALL, 0, &info, 0));
     SHOW(waitid(P_ALL, 0, &info, WEXITED));
     SHOW(waitid(99, 0, &info, WEXITED));
-    SHOW(waitid(P_PIDFD, 12345, &info, WEXITED));
+    SHOW(waitid(BY_PIDFD, 12345, &info, WEXITED));
     pid_t pid = child_behind_gate(3);
     memset(&info, 0xff, sizeof info);
     SHOW(waitpid(pid, &status, WNOHANG));

@@ -94,7 +94,8 @@ static void probe(void)
             child(NULL);
         ended("the system call fork", pid);
 #endif
-        pid = _Fork();
+        /* The shim has it where libc does not. */
+        pid = _Fork ? _Fork() : (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
         if (pid == 0)
             child(content);
         ended("_Fork", pid);

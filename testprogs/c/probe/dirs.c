@@ -64,9 +64,10 @@ static void entries(const char *path)
     count = 0;
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wdeprecated-declarations"
-    while (!readdir_r(dir, &room, &result) && result)
-#pragma GCC diagnostic pop
+    while (!readdir_r(dir, &room, &result) && result) {
         count++;
+    }
+#pragma GCC diagnostic pop
     printf("  readdir_r: %u entries\n", count);
     SHOW(closedir(dir));
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

@@ -9,8 +9,16 @@
 #include <sys/wait.h>
 #include <time.h>
 
+/* Headers older than Linux 5.16 do not have these. */
 #ifndef SYS_futex_waitv
 #define SYS_futex_waitv 449
+#endif
+#ifndef FUTEX_32
+#define FUTEX_32 2
+struct futex_waitv {
+    uint64_t value, address;
+    uint32_t flags, unused;
+};
 #endif
 
 enum { ROUNDS = 100 };
@@ -67,9 +75,9 @@ static void add(void)
 /* The parent holds it. */
 static void try_anothers(void)
 {
-    printf("  trylock of another's: %s\n", strerrorname_np(pthread_mutex_trylock(&shared->mutex)));
+    printf("  trylock of another's: %s\n", strerror(pthread_mutex_trylock(&shared->mutex)));
     struct timespec past = { 1, 0 };
-    printf("  timedlock of another's: %s\n", strerrorname_np(pthread_mutex_timedlock(&shared->mutex, &past)));
+    printf("  timedlock of another's: %s\n", strerror(pthread_mutex_timedlock(&shared->mutex, &past)));
     fflush(stdout);
 }
 
@@ -132,7 +140,7 @@ static void owner_dies(void)
     pid_t child = begin(die_with_it);
     while (!shared->stage)
         usleep(100);
-    printf("its owner died: %s\n", strerrorname_np(pthread_mutex_lock(&shared->mutex)));
+    printf("its owner died: %s\n", strerror(pthread_mutex_lock(&shared->mutex)));
     end(child);
     SHOW(pthread_mutex_consistent(&shared->mutex));
     SHOW(pthread_mutex_unlock(&shared->mutex));
@@ -194,7 +202,7 @@ static void rwlocks(void)
         check((write ? pthread_rwlock_wrlock : pthread_rwlock_rdlock)(&shared->rwlock), "lock");
         printf("locked after the writer: %ld\n", shared->count);
         if (write)
-            printf("once more: %s\n", strerrorname_np(pthread_rwlock_wrlock(&shared->rwlock)));
+            printf("once more: %s\n", strerror(pthread_rwlock_wrlock(&shared->rwlock)));
         SHOW(pthread_rwlock_unlock(&shared->rwlock));
         SHOW(pthread_rwlock_trywrlock(&shared->rwlock));
         SHOW(pthread_rwlock_unlock(&shared->rwlock));
@@ -259,7 +267,7 @@ static void conditions(void)
     int error;
     while ((error = pthread_cond_timedwait(&shared->cond, &shared->mutex, &soon)) == 0)
         ;
-    printf("took turns; then %s\n", strerrorname_np(error));
+    printf("took turns; then %s\n", strerror(error));
     check(pthread_mutex_unlock(&shared->mutex), "unlock");
 }
 
@@ -272,7 +280,7 @@ static long futex(int which, int operation, uint32_t value, uintptr_t time_or_co
 
 static void show_wait(const char *what, long result)
 {
-    printf("  %s: %ld %s\n", what, result, result < 0 ? strerrorname_np(errno) : "");
+    printf("  %s: %ld %s\n", what, result, result < 0 ? strerror(errno) : "");
     fflush(stdout);
 }
 
