@@ -131,7 +131,7 @@ pub fn res_query(
 ) -> Outcome {
     // SAFETY: libc's own, with its caller's arguments, while that call lasts.
     with_state(call, |state| unsafe {
-        hooks::res_nquery::real(state, name, class, kind, answer, n)
+        hooks::__res_nquery::real(state, name, class, kind, answer, n)
     })
 }
 
@@ -145,7 +145,7 @@ pub fn res_search(
 ) -> Outcome {
     // SAFETY: libc's own, with its caller's arguments, while that call lasts.
     with_state(call, |state| unsafe {
-        hooks::res_nsearch::real(state, name, class, kind, answer, n)
+        hooks::__res_nsearch::real(state, name, class, kind, answer, n)
     })
 }
 
@@ -160,13 +160,13 @@ pub fn res_querydomain(
 ) -> Outcome {
     with_state(call, |state| {
         // SAFETY: libc's own, with its caller's arguments, while that call lasts.
-        unsafe { hooks::res_nquerydomain::real(state, name, domain, class, kind, answer, n) }
+        unsafe { hooks::__res_nquerydomain::real(state, name, domain, class, kind, answer, n) }
     })
 }
 
 pub fn res_send(call: &Call<'_>, message: *const c_void, message_n: c_int, answer: *mut c_void, n: c_int) -> Outcome {
     // SAFETY: libc's own, with its caller's arguments, while that call lasts.
     with_state(call, |state| unsafe {
-        hooks::res_nsend::real(state, message, message_n, answer, n)
+        hooks::__res_nsend::real(state, message, message_n, answer, n)
     })
 }
