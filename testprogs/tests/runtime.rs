@@ -97,3 +97,23 @@ fn a_call_back_that_is_left_leaves_no_thread_behind() {
         }
     }
 }
+
+/// A library that is opened late brings libraries along whose functions the shim could not find when it started.
+#[test]
+fn a_plugin_reaches_functions_of_libraries_that_it_brings_along() {
+    let library = shared_object("runtime/plugin", Flavor::Plain);
+    let run = |args: &str| {
+        Run::new(program("runtime/plugins", Flavor::Plain))
+            .env("LIBRARY", &library)
+            .arg(args)
+    };
+    let expected = run("--threads").output();
+    assert!(expected.contains("mq_receive: 5 text"), "{expected}");
+    assert_eq!(run("--threads").preload(true).output(), expected, "threads");
+    for engine in ENGINES {
+        for workers in ["-w1", "-w3"] {
+            let run = run(workers).preload(true).env("AIOSHIM_ENGINE", engine);
+            assert_eq!(run.output(), expected, "{engine}, {workers}");
+        }
+    }
+}

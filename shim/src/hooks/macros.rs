@@ -497,12 +497,18 @@ macro_rules! hooks {
                     NEXT.set(next::of(LIBC.load(Ordering::Relaxed), handler, forgets!($($marked)?)));
                 }
 
-                /// In the place of what an older libc does not have.
+                /// Stands in for a function that was not found: its library may have been loaded since. Fails with ENOSYS
+                /// where this libc does not have the function at all.
                 #[cold]
                 #[allow(dead_code)]
-                unsafe extern "C" fn missing($(_: $ty),*) -> $ret {
-                    errno::set(libc::ENOSYS);
-                    CResult::from_done(-1)
+                unsafe extern "C" fn missing($($arg: $ty),*) -> $ret {
+                    let Some(function) = late::find(concat!(stringify!($name), "\0")) else {
+                        errno::set(libc::ENOSYS);
+                        return CResult::from_done(-1);
+                    };
+                    LIBC.store(function, Ordering::Relaxed);
+                    // SAFETY: libc's own function of that name, with its caller's arguments.
+                    unsafe { libc()($($arg),*) }
                 }
             }
         )*

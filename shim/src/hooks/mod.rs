@@ -23,6 +23,7 @@
 #[macro_use]
 mod macros;
 mod entries;
+mod late;
 mod next;
 mod numbers;
 
