@@ -30,6 +30,7 @@ pub mod sleep;
 pub mod slow_stream;
 pub mod space;
 pub mod splice;
+pub mod stat;
 pub mod statics;
 pub mod stdio;
 pub mod syscall;

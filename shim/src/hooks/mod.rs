@@ -193,14 +193,14 @@ hooks! {
     fn ptrace(request: c_long, pid: pid_t, address: *mut c_void, data: *mut c_void) -> c_long => calls::process::ptrace;
 
     // Metadata: names and attributes of files.
-    fn stat(path: *const c_char, into: *mut c_void) -> c_int => paced(Lookup, libc::AT_FDCWD);
-    fn stat64(path: *const c_char, into: *mut c_void) -> c_int => paced(Lookup, libc::AT_FDCWD);
-    fn lstat(path: *const c_char, into: *mut c_void) -> c_int => paced(Lookup, libc::AT_FDCWD);
-    fn lstat64(path: *const c_char, into: *mut c_void) -> c_int => paced(Lookup, libc::AT_FDCWD);
-    fn fstat(fd: c_int, into: *mut c_void) -> c_int => paced(Lookup, fd);
-    fn fstat64(fd: c_int, into: *mut c_void) -> c_int => paced(Lookup, fd);
-    fn fstatat(dir: c_int, path: *const c_char, into: *mut c_void, flags: c_int) -> c_int => paced(Lookup, dir);
-    fn fstatat64(dir: c_int, path: *const c_char, into: *mut c_void, flags: c_int) -> c_int => paced(Lookup, dir);
+    fn stat(path: *const c_char, into: *mut c_void) -> c_int => paced(Lookup, libc::AT_FDCWD), otherwise: calls::stat::own_stat;
+    fn stat64(path: *const c_char, into: *mut c_void) -> c_int => paced(Lookup, libc::AT_FDCWD), otherwise: calls::stat::own_stat;
+    fn lstat(path: *const c_char, into: *mut c_void) -> c_int => paced(Lookup, libc::AT_FDCWD), otherwise: calls::stat::own_lstat;
+    fn lstat64(path: *const c_char, into: *mut c_void) -> c_int => paced(Lookup, libc::AT_FDCWD), otherwise: calls::stat::own_lstat;
+    fn fstat(fd: c_int, into: *mut c_void) -> c_int => paced(Lookup, fd), otherwise: calls::stat::own_fstat;
+    fn fstat64(fd: c_int, into: *mut c_void) -> c_int => paced(Lookup, fd), otherwise: calls::stat::own_fstat;
+    fn fstatat(dir: c_int, path: *const c_char, into: *mut c_void, flags: c_int) -> c_int => paced(Lookup, dir), otherwise: calls::stat::own_fstatat;
+    fn fstatat64(dir: c_int, path: *const c_char, into: *mut c_void, flags: c_int) -> c_int => paced(Lookup, dir), otherwise: calls::stat::own_fstatat;
     // What programs built for a glibc before 2.33 call.
     fn __xstat(version: c_int, path: *const c_char, into: *mut c_void) -> c_int => paced(Lookup, libc::AT_FDCWD);
     fn __xstat64(version: c_int, path: *const c_char, into: *mut c_void) -> c_int => paced(Lookup, libc::AT_FDCWD);
@@ -259,8 +259,8 @@ hooks! {
     fn lchmod(path: *const c_char, mode: mode_t) -> c_int => paced(Change, libc::AT_FDCWD);
     fn mkdirat(dir: c_int, path: *const c_char, mode: mode_t) -> c_int => paced(Change, dir);
     fn mkfifoat(dir: c_int, path: *const c_char, mode: mode_t) -> c_int => paced(Change, dir), changes: known_files::forget();
-    fn mknod(path: *const c_char, mode: mode_t, device: dev_t) -> c_int => paced(Change, libc::AT_FDCWD), changes: known_files::forget();
-    fn mknodat(dir: c_int, path: *const c_char, mode: mode_t, device: dev_t) -> c_int => paced(Change, dir), changes: known_files::forget();
+    fn mknod(path: *const c_char, mode: mode_t, device: dev_t) -> c_int => paced(Change, libc::AT_FDCWD), changes: known_files::forget(), otherwise: calls::stat::own_mknod;
+    fn mknodat(dir: c_int, path: *const c_char, mode: mode_t, device: dev_t) -> c_int => paced(Change, dir), changes: known_files::forget(), otherwise: calls::stat::own_mknodat;
     fn __xmknod(version: c_int, path: *const c_char, mode: mode_t, device: *mut dev_t) -> c_int => paced(Change, libc::AT_FDCWD), changes: known_files::forget();
     fn __xmknodat(version: c_int, dir: c_int, path: *const c_char, mode: mode_t, device: *mut dev_t) -> c_int => paced(Change, dir), changes: known_files::forget();
     fn fchmod(fd: c_int, mode: mode_t) -> c_int => paced(Change, fd);
