@@ -106,7 +106,16 @@ pub fn copied_text(call: &Call<'_>, row: usize, text: *const c_char) -> *mut c_c
     own.as_mut_ptr().cast()
 }
 
+/// strerror(3), by strerror_r(3): before glibc 2.32 all threads find the text of an unknown error in the same memory.
+pub fn strerror(call: &Call<'_>, row: usize, number: c_int) -> *mut c_char {
+    let mut room = [0; 128];
+    // SAFETY: that many bytes can be written; the text is there, or libc's own, which is constant.
+    copied_text(call, row, unsafe { strerror_r(number, room.as_mut_ptr(), room.len()) })
+}
+
 unsafe extern "C" {
+    /// GNU's.
+    fn strerror_r(number: c_int, text: *mut c_char, n: usize) -> *mut c_char;
     fn asctime_r(time: *const c_void, text: *mut c_char) -> *mut c_char;
     fn ctime_r(time: *const c_void, text: *mut c_char) -> *mut c_char;
     fn gmtime_r(time: *const c_void, broken_down: *mut c_void) -> *mut c_void;

@@ -564,7 +564,7 @@ hooks! {
 
     // What libc keeps for a thread, or in static memory.
     fn __h_errno_location() -> *mut c_int => calls::results::h_errno_location, at: everywhere;
-    fn strerror(number: c_int) -> *mut c_char => copied, first: calls::results::uncharged1;
+    fn strerror(number: c_int) -> *mut c_char => in_record(calls::results::strerror), first: calls::results::uncharged1;
     fn strsignal(signal: c_int) -> *mut c_char => copied, first: calls::results::uncharged1;
     fn inet_ntoa(address: c_uint) -> *mut c_char => copied, first: calls::results::uncharged1;
     fn asctime(time: *const c_void) -> *mut c_char => in_record(calls::results::asctime), first: calls::results::uncharged1;
