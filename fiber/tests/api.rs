@@ -2,14 +2,44 @@
 
 use fiber::{Barrier, Builder, Condvar, Errno, Mutex, Once, Options, RwLock, Semaphore};
 use std::cell::Cell;
-use std::sync::Arc;
+use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread;
 use std::time::Duration;
+
+unsafe extern "C" {
+    /// Of the library's C API: any thread may call it.
+    safe fn fiber_dump(fd: i32);
+}
+
+/// Far beyond what any test takes: a guard against a hang, not a measure.
+const HANG_LIMIT: Duration = Duration::from_secs(60);
+
+/// Calls `fiber::run`. A run that hangs ends the process, with a line that names the test, and one for each of its fibers.
+fn run<T>(options: Options, f: impl FnOnce() -> T) -> Result<T, Errno> {
+    let (running, ended) = mpsc::channel::<()>();
+    let test = thread::current().name().unwrap_or("a thread of a test").to_owned();
+    thread::spawn(move || {
+        if ended.recv_timeout(HANG_LIMIT) == Err(mpsc::RecvTimeoutError::Timeout) {
+            // Not by eprintln, whose output the test harness keeps for a test that ends.
+            let _ = writeln!(
+                io::stderr(),
+                "\n{test} hangs (no end after {HANG_LIMIT:?}). All fibers:"
+            );
+            fiber_dump(2);
+            std::process::abort();
+        }
+    });
+    let result = fiber::run(options, f);
+    drop(running);
+    result
+}
 
 /// Runs `f` on one worker and on three.
 fn everywhere(f: impl Fn()) {
     for workers in [1, 3] {
-        fiber::run(Options::new().workers(workers), &f).unwrap();
+        run(Options::new().workers(workers), &f).unwrap();
     }
 }
 
@@ -32,7 +62,7 @@ fn results_come_back() {
             assert_eq!(f.join().unwrap(), (i, vec![i; 3]));
         }
     });
-    assert_eq!(fiber::run(Options::new(), || "borrowed".len()), Ok(8));
+    assert_eq!(run(Options::new(), || "borrowed".len()), Ok(8));
 }
 
 #[test]
@@ -41,7 +71,7 @@ fn panics_come_back_from_join_and_run() {
         let panicked = fiber::spawn(|| -> u32 { panic!("on a fiber") }).join().unwrap_err();
         assert_eq!(*panicked.downcast_ref::<&str>().unwrap(), "on a fiber");
     });
-    let out = std::panic::catch_unwind(|| fiber::run(Options::new(), || -> u32 { panic!("in the first") }));
+    let out = std::panic::catch_unwind(|| run(Options::new(), || -> u32 { panic!("in the first") }));
     assert_eq!(*out.unwrap_err().downcast_ref::<&str>().unwrap(), "in the first");
 }
 
@@ -69,7 +99,7 @@ fn run_waits_for_every_fiber() {
     for workers in [1, 3] {
         let ended = Arc::new(AtomicU32::new(0));
         let count = ended.clone();
-        fiber::run(Options::new().workers(workers), move || {
+        run(Options::new().workers(workers), move || {
             for _ in 0..100 {
                 let ended = count.clone();
                 fiber::spawn(move || {
@@ -112,10 +142,10 @@ fn names_and_numbers() {
 
 #[test]
 fn options_are_checked() {
-    assert_eq!(fiber::run(Options::new().workers(5000), || ()), Err(Errno::EINVAL));
-    assert_eq!(fiber::run(Options::new().stack_size(100), || ()), Err(Errno::EINVAL));
-    fiber::run(Options::new(), || {
-        assert_eq!(fiber::run(Options::new(), || ()), Err(Errno::EBUSY));
+    assert_eq!(run(Options::new().workers(5000), || ()), Err(Errno::EINVAL));
+    assert_eq!(run(Options::new().stack_size(100), || ()), Err(Errno::EINVAL));
+    run(Options::new(), || {
+        assert_eq!(run(Options::new(), || ()), Err(Errno::EBUSY));
         assert_eq!(Builder::new().stack_size(1).spawn(|| ()).unwrap_err(), Errno::EINVAL);
     })
     .unwrap();
@@ -163,7 +193,7 @@ fn mutex_excludes_and_serves_in_turn() {
         assert!(counter.try_lock().is_some());
     });
     // On one worker the order is known.
-    fiber::run(Options::new().workers(1), || {
+    run(Options::new().workers(1), || {
         let order = Arc::new(Mutex::new(Vec::new()));
         let held = order.lock();
         let fibers: Vec<_> = (0..10)
@@ -312,17 +342,17 @@ fn sleepers_sleep_long_enough() {
 /// A fiber that can only end when another runs at the same time: proof that a second worker took it.
 #[test]
 fn idle_workers_steal_fresh_fibers() {
-    fiber::run(Options::new().workers(2), || {
-        let here = std::thread::current().id();
+    run(Options::new().workers(2), || {
+        let here = thread::current().id();
         let flag = Arc::new(AtomicBool::new(false));
         let f = flag.clone();
         let other = fiber::spawn(move || {
             f.store(true, Ordering::Release);
-            std::thread::current().id()
+            thread::current().id()
         });
         // Blocks this worker: without stealing it would never end.
         while !flag.load(Ordering::Acquire) {
-            std::thread::yield_now();
+            thread::yield_now();
         }
         assert_ne!(other.join().unwrap(), here);
     })
@@ -367,11 +397,11 @@ fn a_tree_of_fibers_sums_up() {
 
 #[test]
 fn a_started_fiber_stays_on_its_thread() {
-    fiber::run(Options::new().workers(3), || {
+    run(Options::new().workers(3), || {
         let sem = Arc::new(Semaphore::new(0));
         let s = sem.clone();
         spawn_all(50, move |i| {
-            let home = std::thread::current().id();
+            let home = thread::current().id();
             for _ in 0..100 {
                 if i % 2 == 0 {
                     s.post()
@@ -379,7 +409,7 @@ fn a_started_fiber_stays_on_its_thread() {
                     s.wait()
                 }
                 fiber::yield_now();
-                assert_eq!(std::thread::current().id(), home);
+                assert_eq!(thread::current().id(), home);
             }
         });
     })
@@ -393,15 +423,15 @@ fn no_wake_up_from_plain_threads_is_lost() {
         const EACH: u32 = 20_000;
         let (ping, pong) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
         let (p, q) = (ping.clone(), pong.clone());
-        let thread = std::thread::spawn(move || {
+        let thread = thread::spawn(move || {
             for _ in 0..EACH {
                 p.post();
                 while !q.try_wait() {
-                    std::thread::yield_now();
+                    thread::yield_now();
                 }
             }
         });
-        fiber::run(Options::new().workers(workers), move || {
+        run(Options::new().workers(workers), move || {
             for _ in 0..EACH {
                 ping.wait();
                 pong.post();
@@ -414,7 +444,7 @@ fn no_wake_up_from_plain_threads_is_lost() {
 
 #[test]
 fn errno_belongs_to_the_fiber() {
-    fiber::run(Options::new().workers(1), || {
+    run(Options::new().workers(1), || {
         // SAFETY: this thread's errno.
         let errno = || unsafe { &mut *libc::__errno_location() };
         spawn_all(5, move |i| {
@@ -440,7 +470,7 @@ fn rounding_belongs_to_the_fiber() {
         fn fegetround() -> i32;
     }
     const UPWARD: i32 = 0x800;
-    fiber::run(Options::new().workers(1), || {
+    run(Options::new().workers(1), || {
         // SAFETY: changes this fiber's rounding mode only, which is the point.
         let up = fiber::spawn(|| unsafe {
             fesetround(UPWARD);
@@ -465,15 +495,15 @@ fn rounding_belongs_to_the_fiber() {
 fn runtimes_come_one_after_another_and_side_by_side() {
     for _ in 0..50 {
         assert_eq!(
-            fiber::run(Options::new().workers(2), || fiber::spawn(|| 1).join().unwrap()),
+            run(Options::new().workers(2), || fiber::spawn(|| 1).join().unwrap()),
             Ok(1)
         );
     }
     // A fiber of one runtime wakes a fiber of the other.
     let sem = Semaphore::new(0);
-    std::thread::scope(|s| {
-        s.spawn(|| fiber::run(Options::new(), || (0..1000).for_each(|_| sem.wait())).unwrap());
-        s.spawn(|| fiber::run(Options::new(), || (0..1000).for_each(|_| sem.post())).unwrap());
+    thread::scope(|s| {
+        s.spawn(|| run(Options::new(), || (0..1000).for_each(|_| sem.wait())).unwrap());
+        s.spawn(|| run(Options::new(), || (0..1000).for_each(|_| sem.post())).unwrap());
     });
     assert_eq!(sem.value(), 0);
 }
@@ -489,7 +519,7 @@ fn a_panic_unwinds_through_parked_frames() {
             DEPTH.set(DEPTH.get() + 1);
         }
     }
-    fiber::run(Options::new().workers(1), || {
+    run(Options::new().workers(1), || {
         DEPTH.set(0);
         let fibers: Vec<_> = (0..5)
             .map(|_| {

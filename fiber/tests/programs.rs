@@ -46,20 +46,31 @@ fn shared(name: &str) -> PathBuf {
     compile(name, &["-L", dir, "-lfiber", "-pthread", &format!("-Wl,-rpath,{dir}")])
 }
 
+/// Seconds that no program takes: a guard against a hang, not a measure.
+const HANG_LIMIT: &str = "120";
+
 fn run(program: &Path, args: &[&str], env: &[(&str, &str)]) -> Output {
-    Command::new("timeout")
-        .arg("300")
+    let out = Command::new("timeout")
+        .args(["--kill-after=5", HANG_LIMIT])
         .arg(program)
         .args(args)
         // Cargo's names a directory where an older build of the library may lie, before the one asked for.
-        .env_remove("LD_LIBRARY_PATH")
-        // cargo's own build directories come before a program's RUNPATH otherwise.
         .env_remove("LD_LIBRARY_PATH")
         .env_remove("FIBER_WORKERS")
         .env_remove("FIBER_STACK")
         .envs(env.iter().copied())
         .output()
-        .unwrap()
+        .unwrap();
+    // What timeout says of a program that it has ended, and what becomes of it when that needed a SIGKILL.
+    let hangs = out.status.code() == Some(124) || out.status.signal() == Some(libc::SIGKILL);
+    assert!(
+        !hangs,
+        "{env:?}: {} {args:?} hangs (no end after {HANG_LIMIT} s)\n{}{}",
+        program.display(),
+        text(&out.stdout),
+        text(&out.stderr)
+    );
+    out
 }
 
 fn text(bytes: &[u8]) -> String {
