@@ -119,6 +119,9 @@ probes! {
     sockets, [1, 3];
     socktime, [1, 3];
     accepting, [1, 3];
+    // The waiter is in its call once another task runs: with one worker alone.
+    refused, [1];
+    bothways, [1];
     messages, [1, 3];
     streams, [1, 3];
     exiting, [1, 3];

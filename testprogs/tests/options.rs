@@ -82,6 +82,23 @@ fn every_engine_gives_the_same() {
     );
 }
 
+#[test]
+fn the_pool_has_no_more_threads_than_it_may() {
+    let dir = Scratch::new();
+    let run = Run::new(program("poolbound", Flavor::Plain))
+        .dir(dir.path())
+        .preload(true)
+        .env("AIOSHIM_ENGINE", "threads");
+    for most in 1..4 {
+        let threads = run.clone().env("AIOSHIM_THREADS", most.to_string()).output();
+        let threads: u32 = threads.trim().parse().expect("a number");
+        assert!(
+            (1..=most).contains(&threads),
+            "{threads} threads, and {most} at the most"
+        );
+    }
+}
+
 /// An fsync on a fiber while another could run: the statistics, and what is said.
 fn synced(refusal: Option<Refusal>, variables: &[(&str, &str)]) -> Option<(Stats, String)> {
     let dir = Scratch::new();

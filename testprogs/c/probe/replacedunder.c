@@ -18,6 +18,10 @@ static long append_it(int number) { return write(number, data, sizeof data); }
 static long seek_it(int number) { return lseek(number, 0, SEEK_SET); }
 static long cut_it(int number) { return ftruncate(number, SIZE); }
 
+static long sync_it(int number) { return fsync(number); }
+static long sync_data_of_it(int number) { return fdatasync(number); }
+static long sync_part_of_it(int number) { return sync_file_range(number, 0, 0, SYNC_FILE_RANGE_WRITE); }
+
 static long look_at_it(int number)
 {
     struct stat about;
@@ -74,6 +78,9 @@ static void probe(void)
     try("write", append_it, "file", O_RDWR);
     try("lseek", seek_it, "file", O_RDWR);
     try("ftruncate", cut_it, "file", O_RDWR);
+    try("fsync", sync_it, "file", O_RDWR);
+    try("fdatasync", sync_data_of_it, "file", O_RDWR);
+    try("sync_file_range", sync_part_of_it, "file", O_RDWR);
     try("fstat", look_at_it, "file", O_RDWR);
     try("openat", open_in_it, ".", O_RDONLY | O_DIRECTORY);
 }
