@@ -4,6 +4,7 @@
 //! file of `c/`, [`Run`] starts it and gives back all it printed, [`Scratch`] is a directory on a real disk.
 
 mod compile;
+mod distribution;
 mod filesystem;
 mod libraries;
 mod run;
@@ -13,6 +14,7 @@ mod table;
 mod tool;
 
 pub use compile::{Flavor, c_compiler, cxx_compiler, cxx_program, program, shared_object};
+pub use distribution::Distribution;
 pub use filesystem::Mounted;
 pub use libraries::{Libraries, c_sources, libraries, target_dir, workspace};
 pub use run::{Launcher, Outcome, Run};

@@ -1,0 +1,126 @@
+//! The libraries can be built on the oldest glibc that they support and on the newest of a Debian release, and work there:
+//! each release gets a root directory of its own, where cargo builds them and runs tests of this directory.
+//!
+//! A library does not run on an older glibc than it was built with: the linker binds it to versions of libc's functions.
+
+use std::ffi::OsString;
+
+use testprogs::Distribution;
+
+/// Tests whose programs reach functions that differ between releases of glibc, by name and source file. What is left out
+/// takes the same ways through libc as one of these.
+const TESTS: &[(&str, &[&str])] = &[
+    (
+        "edges",
+        &[
+            // stat and its kin are functions of the program's own before 2.33, which call __xstat.
+            "oldstat",
+            "paths",
+            "dirs",
+            "procmaps",
+            // Functions of libpthread, libdl, librt and libresolv before 2.34.
+            "locks",
+            "lockerrors",
+            "sharedlocks",
+            "queues",
+            "names",
+            "cancelling",
+            "exiting",
+            // Functions that later ones have: closefrom, close_range, _Fork, P_PIDFD.
+            "closing",
+            "closedelsewhere",
+            "cloning",
+            "children",
+            "forking",
+            "forkamid",
+            "execing",
+            // The layout of FILE, and what stdio calls.
+            "streams",
+            "lines",
+            // The rest of the table, in as few runs as may be.
+            "ends",
+            "errors",
+            "errnos",
+            "sockets",
+            "messages",
+            "sigwaits",
+            "otherclock",
+            "badpointers",
+        ],
+    ),
+    (
+        "runtime",
+        &[
+            "static_results_are_each_fibers_own",
+            "a_plugin_reaches_functions_of_libraries_that_it_brings_along",
+        ],
+    ),
+    ("table", &["every_name_of_a_converted_call_in_this_libc_is_hooked"]),
+];
+
+/// Programs of the release itself, most of which are not linked to libpthread. Each line shows something.
+const SCRIPT: &str = "ls /etc; sort /etc/passwd | head -n 3; find /var -name status; grep -c root /etc/group
+    perl -e 'print join(q( ), map { $_ * $_ } 1..9), qq(\\n); system(q(echo from a shell))'
+    gcc --version | head -n 1; dpkg --get-selections | wc -l; date +%Z; tar -cf - /etc/skel 2>/dev/null | wc -c";
+
+fn libraries_work_on(suite: &str) {
+    let Some(distribution) = Distribution::debian(suite) else {
+        return;
+    };
+    distribution
+        .cargo(&["build", "--frozen", "-p", "fiber", "-p", "aioshim"])
+        .success();
+    programs_do_not_notice(&distribution);
+    tests_pass(&distribution);
+}
+
+/// The release's own programs print the same when the shim is preloaded, with the main thread as a fiber, too.
+fn programs_do_not_notice(distribution: &Distribution) {
+    let words = ["sh", "-c", SCRIPT].map(OsString::from);
+    let expected = distribution.run(&[], words.clone()).success().text();
+    let shim = distribution.libdir().join("libaioshim.so");
+    let shim = shim.to_str().expect("a path in ASCII");
+    for engine in ["uring", "aio", "threads"] {
+        for main in ["", "fiber"] {
+            let variables = [("LD_PRELOAD", shim), ("AIOSHIM_ENGINE", engine), ("AIOSHIM_MAIN", main)];
+            let variables = if main.is_empty() { &variables[..2] } else { &variables };
+            let outcome = distribution.run(variables, words.clone()).success();
+            let found = (outcome.text(), outcome.error_text());
+            assert_eq!(found, (expected.clone(), String::new()), "{engine}, main: {main:?}");
+        }
+    }
+}
+
+/// The tests named above pass there, all of them.
+fn tests_pass(distribution: &Distribution) {
+    let mut args = vec!["test", "--frozen", "--no-fail-fast", "-p", "testprogs"];
+    args.extend(TESTS.iter().flat_map(|(file, _)| ["--test", file]));
+    args.extend(["--", "--show-output", "--exact"]);
+    args.extend(TESTS.iter().flat_map(|(_, names)| *names));
+    let outcome = distribution.cargo(&args).success();
+    let text = outcome.text();
+    // What they could not try.
+    for line in text.lines().filter(|line| line.starts_with("skip: ")) {
+        eprintln!("{line}");
+    }
+    for name in TESTS.iter().flat_map(|(_, names)| *names) {
+        let passed = format!("test {name} ... ok");
+        assert!(
+            text.lines().any(|line| line == passed),
+            "no test {name}: {}",
+            outcome.report()
+        );
+    }
+}
+
+/// glibc 2.31: libpthread, libdl, librt and libresolv are libraries beside libc.
+#[test]
+fn debian_11() {
+    libraries_work_on("bullseye");
+}
+
+/// glibc 2.41.
+#[test]
+fn debian_13() {
+    libraries_work_on("trixie");
+}
