@@ -51,11 +51,33 @@ masks! {
     fn posix_spawn(id: *mut c_void, path: *const c_char, actions: *const c_void, attributes: *const c_void, arguments: *const c_void, variables: *const c_void);
     fn posix_spawnp(id: *mut c_void, file: *const c_char, actions: *const c_void, attributes: *const c_void, arguments: *const c_void, variables: *const c_void);
     fn execve(path: *const c_char, arguments: *const c_void, variables: *const c_void);
-    fn execveat(directory: c_int, path: *const c_char, arguments: *const c_void, variables: *const c_void, flags: c_int);
     fn fexecve(fd: c_int, arguments: *const c_void, variables: *const c_void);
     fn execv(path: *const c_char, arguments: *const c_void);
     fn execvp(file: *const c_char, arguments: *const c_void);
     fn execvpe(file: *const c_char, arguments: *const c_void, variables: *const c_void);
+}
+
+redhook::hook! {
+    unsafe fn execveat(
+        directory: c_int,
+        path: *const c_char,
+        arguments: *const c_void,
+        variables: *const c_void,
+        flags: c_int
+    ) -> c_int => held_execveat {
+        run_held_handlers();
+        let (path, arguments, variables) = (path as usize, arguments as usize, variables as usize);
+        let all = [directory as usize, path, arguments, variables, flags as usize, 0];
+        // libc's own does no more than this, and there is none before glibc 2.34.
+        // SAFETY: the system call, with its caller's arguments.
+        match unsafe { crate::sys::call(syscalls::Sysno::execveat, all) } {
+            Ok(_) => 0,
+            Err(error) => {
+                crate::errno::set(error.0);
+                -1
+            }
+        }
+    }
 }
 
 /// Defines the variadic function `$name`: it runs the handlers that wait, and jumps to the next function of that name with
