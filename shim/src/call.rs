@@ -329,8 +329,9 @@ impl<'a> Call<'a> {
         let begin = self.record.map(|_| sys::now());
         // A fiber that was to handle signals waits once more instead.
         self.thread.signals().due.set(false);
-        let mut flight = Flight::new(self.fiber, self.row, &Request::Wait { claim }, deadline);
-        flight.fd = fd;
+        let request = Request::Wait { claim };
+        let mut flight = Flight::new(self.fiber, self.row, &request, deadline);
+        flight.of_turn = fd;
         let flight = &raw mut flight;
         // SAFETY: `flight` and `claim` outlive the wait, which ends before this returns.
         let result = unsafe {

@@ -1,7 +1,8 @@
 //! Operations in flight: a slab per thread; an operation's index is the token its completion brings back.
 //!
 //! Invariant: a flight lives on its fiber's stack, from before it is queued until its completion is reaped, and the
-//! fiber is parked for all of that time. So the memory the kernel owns, and the flight itself, stay in place.
+//! fiber is parked for all of that time. So does its request. So the memory the kernel owns, and the flight itself, stay in
+//! place. What only the rare ends of an operation ask for is read from the request then, not copied for each.
 
 use crate::deadlines::Deadline;
 use crate::engine::{Request, Token};
@@ -12,34 +13,26 @@ use slab::Slab;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ffi::{c_int, c_void};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 /// One operation, on the stack of the fiber that waits for it. Small: with many fibers the stacks are what misses the
 /// cache.
 pub struct Flight {
     pub fiber: *mut c_void,
-    /// What was asked for, on the same stack: another engine can take it over.
+    /// What was asked for, on the same stack for as long as the flight: another engine can take it over.
     pub request: *const Request,
     /// The call's row in the table of hooks, for reports.
     pub row: u32,
     /// As a system call's; meaningful after the fiber was unparked.
     pub result: i32,
-    /// The descriptor, for reports; -1 for none.
-    pub fd: c_int,
+    /// For reports, the descriptor whose turn it waits for; -1 for none.
+    pub of_turn: c_int,
     pub kind: Kind,
     /// Why it ends early, if it does.
     pub end: Option<End>,
     pub deadline: Deadline,
-    /// As in the kernel, what waits for a disk is not interrupted by signals.
-    pub interruptible: bool,
-    /// It waits for a disk, and for nothing else.
-    pub is_brief: bool,
-    /// Its file was ready when it began.
-    pub is_ready: bool,
     /// What signals are blocked while it waits, if not those of its thread; else null.
     pub mask: *const SignalSet,
-    /// Of [`Kind::Wait`]: who sets it first ends the wait. May be null.
-    claim: *const AtomicBool,
 }
 
 /// Who carries an operation out.
@@ -79,32 +72,54 @@ impl Flight {
             request,
             row: row as u32,
             result: -libc::ECANCELED,
-            fd: request.fd().unwrap_or(-1),
+            of_turn: -1,
             kind: Kind::Engine,
             end: None,
             deadline,
-            interruptible: request.is_interruptible(),
-            is_brief: !request.is_interruptible() && !matches!(request, Request::Run(_)),
-            is_ready: matches!(request, Request::Plain(_)),
             mask: std::ptr::null(),
-            claim: match request {
-                Request::Wait { claim } => *claim,
-                _ => std::ptr::null(),
-            },
         }
+    }
+
+    fn request(&self) -> &Request {
+        // SAFETY: it is on the same stack, for as long as the flight (module invariant).
+        unsafe { &*self.request }
+    }
+
+    /// The descriptor it is about, for reports.
+    pub fn fd(&self) -> Option<c_int> {
+        let of_turn = (self.of_turn >= 0).then_some(self.of_turn);
+        self.request().fd().or(of_turn)
+    }
+
+    /// As in the kernel, what waits for a disk is not interrupted by signals.
+    pub fn is_interruptible(&self) -> bool {
+        self.request().is_interruptible()
+    }
+
+    /// Whether it waits for a disk, and for nothing else.
+    pub fn is_brief(&self) -> bool {
+        !self.is_interruptible() && !matches!(self.request(), Request::Run(_))
+    }
+
+    /// Whether its file was ready when it began.
+    pub fn is_ready(&self) -> bool {
+        matches!(self.request(), Request::Plain(_))
     }
 
     /// Whether a wait is its caller's to end: no other thread is about to land it.
     pub fn claim(&self) -> bool {
-        // SAFETY: not null, it lives as long as the call that waits (request.rs), and so as long as the flight.
-        self.claim.is_null() || !unsafe { &*self.claim }.swap(true, Ordering::AcqRel)
+        let Request::Wait { claim } = *self.request() else {
+            return true;
+        };
+        // SAFETY: null, or it lives as long as the call that waits (request.rs), and so as long as the flight.
+        unsafe { claim.as_ref() }.is_none_or(|claim| !claim.swap(true, Ordering::AcqRel))
     }
 
     /// Whether one of `signals` may interrupt it, on a thread that has `base` blocked.
     pub fn accepts(&self, signals: SignalSet, base: SignalSet) -> bool {
         // SAFETY: not null, it is on the stack of the fiber, as this flight.
         let blocked = unsafe { self.mask.as_ref() }.copied().unwrap_or(base);
-        self.interruptible && signals & !blocked != 0
+        self.is_interruptible() && signals & !blocked != 0
     }
 
     /// The operation is over with `result`.

@@ -53,17 +53,17 @@ impl Thread {
         // SAFETY: a flight in the slab is alive, and only this thread's (flight.rs).
         let flight = unsafe { &mut *flight };
         if flight.end.is_some() {
-            if flight.kind == Kind::Pool && flight.interruptible {
+            if flight.kind == Kind::Pool && flight.is_interruptible() {
                 self.kick(flight, token);
             }
             return false;
         }
         let gone = match flight.kind {
-            Kind::Pool if !flight.interruptible => return false,
+            Kind::Pool if !flight.is_interruptible() => return false,
             Kind::Pool => {
                 flight.end = Some(end);
                 self.deadlines.borrow_mut().remove(flight.deadline, token);
-                if flight.is_ready {
+                if flight.is_ready() {
                     // Most likely it will not wait at all: then its result counts.
                     self.kick_later(flight, token);
                 } else {
@@ -112,7 +112,7 @@ impl Thread {
             return false;
         }
         // SAFETY: it is still in the slab.
-        let ends = unsafe { (*flight).kind != Kind::Pool || (*flight).interruptible };
+        let ends = unsafe { (*flight).kind != Kind::Pool || (*flight).is_interruptible() };
         let critical = self.signals.enter();
         self.cancelled.borrow_mut().insert(fiber);
         self.end_early(token, End::Interrupt);
@@ -177,7 +177,7 @@ impl Thread {
                 Some(End::Interrupt) => return 0,
                 Some(End::Timeout) => soon = true,
                 None if accepts.is_none() && flight.accepts(signals, base) => accepts = Some(token),
-                None => soon |= flight.is_brief && self.host.in_place,
+                None => soon |= flight.is_brief() && self.host.in_place,
             }
         }
         if let Some(token) = accepts {

@@ -428,10 +428,9 @@ impl Thread {
         // SAFETY: flights in the slab are alive (flight.rs).
         let flight = unsafe { &*flight };
         let name = hooks::NAMES[flight.row as usize];
-        Some(if flight.fd < 0 {
-            name.to_owned()
-        } else {
-            format!("{name}({})", flight.fd)
+        Some(match flight.fd() {
+            Some(fd) => format!("{name}({fd})"),
+            None => name.to_owned(),
         })
     }
 

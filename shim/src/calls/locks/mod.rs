@@ -105,7 +105,8 @@ impl Wait {
             );
             let mut node = std::pin::pin!(node);
             let claim = std::ptr::from_ref(node.claim());
-            let mut flight = Flight::new(call.fiber, row, &Request::Wait { claim }, self.deadline);
+            let request = Request::Wait { claim };
+            let mut flight = Flight::new(call.fiber, row, &request, self.deadline);
             let flight = &raw mut flight;
             // SAFETY: the flight is on this stack, and only touched through the pointer from here on.
             let token = unsafe { thread.begin_wait(flight) };
