@@ -60,12 +60,26 @@ fn a_program_that_only_waits_never_wakes() {
     });
 }
 
-/// On io_uring, which can try an accept; elsewhere each is a matter of a thread of the pool.
 #[test]
 fn a_loop_of_accepts_takes_all_connections_that_wait() {
-    let (_dir, run) = run("acceptall");
-    let text = run.preload(true).env("AIOSHIM_ENGINE", "uring").run().success().text();
-    assert_eq!(text, "accepted all\n");
+    for engine in ENGINES {
+        let (_dir, run) = run("acceptall");
+        let text = run.preload(true).env("AIOSHIM_ENGINE", engine).run().success().text();
+        assert_eq!(text, "accepted all\n", "{engine}");
+    }
+}
+
+/// A call that waits for the next connection instead would hold up all fibers of its thread.
+#[test]
+fn who_loses_a_connection_to_another_process_goes_on_with_other_fibers() {
+    for engine in ENGINES {
+        let (_dir, run) = run("outrun");
+        let outcome = run.preload(true).env("AIOSHIM_ENGINE", engine).run();
+        if outcome.status.code() == Some(77) {
+            return testprogs::skip(&outcome.error_text());
+        }
+        assert_eq!(outcome.success().text(), "taken\nanswered\nserved\n", "{engine}");
+    }
 }
 
 /// Whatever an engine keeps of a process's files is let go some time after the process was reaped.

@@ -1,7 +1,7 @@
 //! accept(2) and connect(2), which have no form that does not wait but with O_NONBLOCK, which others would see.
 //!
-//! io_uring can try an accept all the same. Elsewhere a thread of the pool makes the plain call when a connection is there. One
-//! fiber of a listening socket waits at a time. connect(2) is io_uring's, or a thread's.
+//! When a connection is there the thread makes the plain accept, and a timer ends that should another process have been faster
+//! ([`crate::signal::Alarm`]). One fiber of a listening socket waits at a time. connect(2) is io_uring's, or a thread's.
 
 use super::{Outcome, net};
 use crate::call::Call;
@@ -37,6 +37,7 @@ pub fn accept4(call: &Call<'_>, fd: c_int, address: *mut sockaddr, len: *mut soc
     let result = net::end_interrupted(deadline, result);
     if let Ok(accepted) = result {
         Descriptor::opened(accepted as c_int, flags & libc::SOCK_NONBLOCK, false);
+        call.thread.prolong_share();
     }
     Outcome::Done(result)
 }
@@ -80,6 +81,14 @@ fn accept_in_turn(call: &Call<'_>, wanted: SocketCall, deadline: Deadline) -> Re
     let (fd, events) = (wanted.fd, libc::POLLIN);
     let mut watch = Watch::new(call, vec![File { fd, events }]);
     loop {
+        // There may be one by the time that its turn has come.
+        if sys::poll_now(fd, events) {
+            match call.thread.accept_now(&wanted) {
+                Some(Err(Errno::AGAIN)) => {}
+                Some(result) => return result.map(|fd| fd as isize),
+                None => break,
+            }
+        }
         match watch.wait(deadline, None) {
             Waited::Ready => {}
             Waited::Timeout => return Err(Errno::AGAIN),
@@ -87,14 +96,6 @@ fn accept_in_turn(call: &Call<'_>, wanted: SocketCall, deadline: Deadline) -> Re
             Waited::Impossible => break,
         }
         watch.discard_reports();
-        if !sys::poll_now(fd, events) {
-            continue;
-        }
-        match call.thread.accept_now(&wanted) {
-            Some(Err(Errno::AGAIN)) => {}
-            Some(result) => return result.map(|fd| fd as isize),
-            None => break,
-        }
     }
     match net::on_pool(call, wanted, deadline) {
         Err(Errno::TIME) => Err(Errno::AGAIN),

@@ -4,17 +4,24 @@
 //! program's. What comes to a thread that is not the pool's is libc's, or does what it did before. libc installs its handler
 //! when it first cancels a thread, and takes no notice of a SIGCANCEL that pthread_cancel(3) did not send.
 //!
-//! Invariant: only a thread of the pool is kicked, and its handler touches nothing but the interrupted call's registers.
+//! A thread of a host's gets it from its own [`alarm`](super::alarm) alone, and only accept4(2) ends there.
+//!
+//! Invariant: only a thread of the pool is kicked, and the handler touches nothing but the interrupted call's registers.
 
 use super::bit;
 use crate::escapes;
 use crate::sys::{self, KernelAction};
 use std::arch::naked_asm;
 use std::cell::Cell;
-use std::ffi::{c_int, c_void};
+use std::ffi::{c_int, c_long, c_void};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
-const SIGCANCEL: c_int = 32;
+pub const SIGCANCEL: c_int = 32;
+
+/// What the signal of an [`Alarm`](super::Alarm) comes with, to be told from libc's.
+pub fn of_alarm() -> *mut c_void {
+    (&raw const INSTALLED).cast_mut().cast()
+}
 
 /// The handler that ours is in the place of.
 static NEXT: AtomicUsize = AtomicUsize::new(libc::SIG_DFL);
@@ -132,10 +139,15 @@ extern "C" fn next(signal: c_int, info: *const libc::siginfo_t, context: *mut c_
     // SAFETY: the kernel's own, and nobody else's meanwhile.
     let context = unsafe { &mut *context.cast::<libc::ucontext_t>() };
     if OF_POOL.get() {
-        end_call(context);
+        end_call(context, None);
         return libc::SIG_DFL;
     }
     escapes::entered_handler();
+    // SAFETY: the kernel's own; each kind of signal with a value has it in the same place.
+    if unsafe { (*info).si_code == libc::SI_TIMER && (*info).si_value().sival_ptr == of_alarm() } {
+        end_call(context, Some(libc::SYS_accept4));
+        return libc::SIG_DFL;
+    }
     match NEXT.load(Relaxed) {
         libc::SIG_DFL => {
             // As if nobody handled it: it comes once more when this handler is over.
@@ -155,9 +167,10 @@ extern "C" fn next(signal: c_int, info: *const libc::siginfo_t, context: *mut c_
 }
 
 /// Has the interrupted system call fail with EINTR where the kernel would restart it: libc's own flags for this signal may say
-/// so. One that is about to begin fails as well. A wake of a futex is none that waits.
+/// so. One that is about to begin fails as well. A wake of a futex is none that waits. With `only`, no other call than that one
+/// ends.
 #[cfg(target_arch = "x86_64")]
-fn end_call(context: &mut libc::ucontext_t) {
+fn end_call(context: &mut libc::ucontext_t, only: Option<c_long>) {
     const SYSCALL: [u8; 2] = [0x0f, 0x05];
     let registers = &mut context.uc_mcontext.gregs;
     let at = std::ptr::with_exposed_provenance::<[u8; 2]>(registers[libc::REG_RIP as usize] as usize);
@@ -166,11 +179,12 @@ fn end_call(context: &mut libc::ucontext_t) {
     let command = registers[libc::REG_RSI as usize] as c_int & !(libc::FUTEX_PRIVATE_FLAG | libc::FUTEX_CLOCK_REALTIME);
     let wakes = registers[libc::REG_RAX as usize] == libc::SYS_futex
         && !matches!(command, libc::FUTEX_WAIT | libc::FUTEX_WAIT_BITSET);
-    if is_call && !wakes {
+    let is_meant = only.is_none_or(|number| registers[libc::REG_RAX as usize] == number);
+    if is_call && is_meant && !wakes {
         registers[libc::REG_RIP as usize] += SYSCALL.len() as i64;
         registers[libc::REG_RAX as usize] = -i64::from(libc::EINTR);
     }
 }
 
 #[cfg(target_arch = "aarch64")]
-fn end_call(_: &mut libc::ucontext_t) {}
+fn end_call(_: &mut libc::ucontext_t, _: Option<c_long>) {}

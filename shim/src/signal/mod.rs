@@ -15,6 +15,7 @@
 //! fault of the code itself. In the handler itself only atomics of its own thread, and system calls: no allocation, no lock.
 
 mod actions;
+mod alarm;
 mod entry;
 mod jump;
 mod kick;
@@ -29,6 +30,7 @@ use std::ffi::{c_int, c_void};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU64, Ordering::Relaxed, compiler_fence};
 
 pub use actions::{Blocked, hand_on, is_taken, take, unwrap_all, wrap_again, wrap_all};
+pub use alarm::Alarm;
 pub use kick::{kick, prepare as prepare_kicks, take as take_kicks};
 pub use mask::run_held_handlers;
 

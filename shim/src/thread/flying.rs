@@ -2,7 +2,7 @@
 
 use super::{EngineSlot, Thread};
 use crate::deadlines::NEVER;
-use crate::engine::{Request, Run, SocketCall, Token};
+use crate::engine::{Request, Run, Token};
 use crate::flight::{Flight, Kind};
 use crate::pool::{self, Job};
 use crate::tls::OffFiber;
@@ -80,16 +80,6 @@ impl Thread {
         {
             engine.submit();
         }
-    }
-
-    /// accept4(2) without waiting, as [`Engine::accept_now`]; what is queued is submitted with it.
-    pub fn accept_now(&self, call: &SocketCall) -> Option<Result<c_int, errno::Errno>> {
-        let engine = self.engine()?;
-        let result = engine.accept_now(call);
-        if result.is_some() {
-            self.queued.set(0);
-        }
-        result
     }
 
     /// Hands `request` to the pool; false where it has not one thread. errno is kept.

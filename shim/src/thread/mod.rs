@@ -1,11 +1,13 @@
 //! An attached OS thread: what it keeps, its engine, and the poll that a host comes back through.
 //!
 //! What its fibers do is in files of its own: [`flying`], how an operation is queued and waited for; [`ending`], what ends a
-//! wait early; [`turns`], how a fiber parks and lets others run; [`replacing`], how another engine takes over.
+//! wait early; [`accepting`], how a connection is accepted; [`turns`], how a fiber parks and lets others run; [`replacing`],
+//! how another engine takes over.
 //!
 //! Invariant: everything but [`Remote`] is touched by the attached thread alone, and never while a borrow of it is
 //! live: the verbs of a host do not call back (aioshim.h), and no borrow is held across a park.
 
+mod accepting;
 mod ending;
 mod flying;
 mod replacing;
@@ -32,6 +34,7 @@ use crate::stdio::Files;
 use crate::tls::{self, OffFiber};
 use crate::trace::{Record, Trace, Tracing};
 use crate::{errno, hooks, log, sanitizers, start, sys};
+use accepting::Accepting;
 use crossbeam_channel::Receiver;
 use std::cell::{Cell, RefCell, UnsafeCell};
 use std::collections::HashSet;
@@ -114,6 +117,7 @@ pub struct Thread {
     stall: Option<Watched>,
     /// Its calls are timed or traced, or another library interposes some of them.
     watched: bool,
+    accepting: Accepting,
     /// Who wakes a host that sleeps elsewhere; made when that is first needed.
     lookout: RefCell<Option<Lookout>>,
     /// Nothing is to be done around its host's park.
@@ -162,6 +166,7 @@ impl Thread {
             watched,
             locks,
             at_once: locks && !watched,
+            accepting: Accepting::default(),
             lookout: RefCell::new(None),
             parks_plainly: host.keeps_runtimes && !start::conf().check,
             stats,

@@ -6,6 +6,9 @@ use crate::policy::{self, INLINE_BUDGET};
 use crate::{allocator, errno, log, start, sys, tls};
 use std::ffi::c_void;
 
+/// How much longer the turn of a fiber may take that accepts connections.
+const ACCEPTING_NS: u64 = 1_000_000;
+
 impl Thread {
     /// Counts one more call of the running fiber since it last let others run; false when it has had its share.
     #[inline(always)]
@@ -44,6 +47,20 @@ impl Thread {
             self.budget.set(INLINE_BUDGET);
         }
         ended
+    }
+
+    /// Renews the share of a fiber that has accepted a connection, for [`ACCEPTING_NS`]: natively the connections that wait are
+    /// all accepted while those that are being served go on, not so many each time that all of these had their turn.
+    pub fn prolong_share(&self) {
+        if self.budget.get() >= INLINE_BUDGET / 2 {
+            return;
+        }
+        let now = sys::now();
+        let since = self.turn_since.get().unwrap_or(now);
+        if now - since < ACCEPTING_NS {
+            self.turn_since.set(Some(since));
+            self.budget.set(INLINE_BUDGET);
+        }
     }
 
     /// The running fiber lets others run, unless it may as well go on.
