@@ -82,6 +82,17 @@ fn who_loses_a_connection_to_another_process_goes_on_with_other_fibers() {
     }
 }
 
+/// The kernel takes tens of milliseconds to destroy a context, at the end of each child that has made one.
+#[test]
+fn a_process_that_only_waits_for_streams_makes_no_aio_context() {
+    for (engine, expected) in [("uring", 0), ("aio", 1), ("threads", 0)] {
+        let (_dir, run) = run("contexts");
+        let text = run.preload(true).env("AIOSHIM_ENGINE", engine).run().success().text();
+        let expected = format!("after a wait: 0\nin a child: 0\nafter fsync by 3 runs: {expected}\n");
+        assert_eq!(text, expected, "{engine}");
+    }
+}
+
 /// Whatever an engine keeps of a process's files is let go some time after the process was reaped.
 #[test]
 fn a_killed_server_has_left_its_port() {

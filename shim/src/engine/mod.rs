@@ -23,7 +23,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub use plain::perform;
 pub use request::{Data, KernelCall, Lane, MAX_COUNT, NO_FILE, Names, Request, Run, Transfer, Way};
 pub use socket::{Action, SocketCall};
-pub use uring::renew;
 
 use linux_aio::LinuxAio;
 use threads::Threads;
@@ -38,6 +37,16 @@ static OTHERS_CLOSE: AtomicBool = AtomicBool::new(false);
 pub fn redirect_queued(first: c_int, last: c_int) {
     OTHERS_CLOSE.store(true, Ordering::Relaxed);
     uring::redirect(first, last);
+}
+
+/// In the child of a fork: what the engines share is the parent's.
+///
+/// # Safety
+/// As [`Renewable::renew`](crate::fork::Renewable::renew).
+pub unsafe fn renew() {
+    uring::renew();
+    // SAFETY: vouched for by the caller.
+    unsafe { linux_aio::renew() };
 }
 
 /// Whether descriptors may be closed by threads that cannot submit what is queued on them.

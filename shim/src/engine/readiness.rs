@@ -26,7 +26,7 @@ const WAKE: u64 = u64::MAX;
 
 pub struct Readiness {
     epoll: c_int,
-    wake_fd: Option<c_int>,
+    wake_fd: c_int,
     watched: Slab<Watched>,
     /// The program's descriptor numbers to those of `watched` that were open under them.
     by_fd: HashMap<c_int, Vec<usize>>,
@@ -38,8 +38,6 @@ pub struct Readiness {
     refused: bool,
     /// The generation of the next one in `watched`.
     generation: u32,
-    /// Files among `watched` that tell of signals.
-    signal_files: usize,
 }
 
 /// What stands in `places` for a token that does not wait.
@@ -66,8 +64,6 @@ struct Watched {
     armed: epoll::EventFlags,
     /// Times in a row that it was said to be ready and nothing went.
     in_vain: u32,
-    /// It is about signals of this thread.
-    tells_signals: bool,
 }
 
 /// There are sockets that are ready in the eyes of poll(2) and would block in those of a call: a datagram socket whose
@@ -105,8 +101,8 @@ impl Watched {
 }
 
 impl Readiness {
-    /// `wake_fd` is an eventfd that ends the waits, if anything but a stream is to end them.
-    pub fn new(wake_fd: Option<c_int>) -> Result<Self, Errno> {
+    /// `wake_fd` is an eventfd that ends the waits.
+    pub fn new(wake_fd: c_int) -> Result<Self, Errno> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(|e| Errno(e.raw_os_error()))?;
         let readiness = Self {
             epoll: fds::adopt(epoll.into_raw_fd())?,
@@ -117,13 +113,10 @@ impl Readiness {
             failures: 0,
             refused: false,
             generation: 0,
-            signal_files: 0,
         };
-        if let Some(wake_fd) = wake_fd {
-            let data = epoll::EventData::new_u64(WAKE);
-            epoll::add(readiness.epoll(), borrowed(wake_fd), data, epoll::EventFlags::IN)
-                .map_err(|e| Errno(e.raw_os_error()))?;
-        }
+        let data = epoll::EventData::new_u64(WAKE);
+        epoll::add(readiness.epoll(), borrowed(wake_fd), data, epoll::EventFlags::IN)
+            .map_err(|e| Errno(e.raw_os_error()))?;
         // A seccomp filter may allow epoll_create1 and deny the rest.
         let mut room = [MaybeUninit::<epoll::Event>::uninit()];
         epoll::wait(readiness.epoll(), &mut room, Wait::No.timeout().as_ref()).map_err(|e| Errno(e.raw_os_error()))?;
@@ -145,10 +138,7 @@ impl Readiness {
         let watched = &mut self.watched[key];
         match *request {
             Request::Poll { events, .. } => watched.polls.push((token, events)),
-            Request::AwaitSignal { .. } => {
-                watched.polls.push((token, libc::POLLIN));
-                self.signal_files += usize::from(!std::mem::replace(&mut watched.tells_signals, true));
-            }
+            Request::AwaitSignal { .. } => watched.polls.push((token, libc::POLLIN)),
             _ => {
                 if let Some(way) = request.way() {
                     watched.queue(way).push_back((token, *request));
@@ -205,7 +195,6 @@ impl Readiness {
             polls: Vec::new(),
             armed: epoll::EventFlags::empty(),
             in_vain: 0,
-            tells_signals: false,
         });
         self.by_fd.entry(fd).or_default().push(key);
         key
@@ -263,7 +252,6 @@ impl Readiness {
 
     fn forget(&mut self, key: usize) {
         let watched = self.watched.remove(key);
-        self.signal_files -= usize::from(watched.tells_signals);
         if let Some(keys) = self.by_fd.get_mut(&watched.fd) {
             keys.retain(|&other| other != key);
             if keys.is_empty() {
@@ -300,8 +288,7 @@ impl Readiness {
         for event in events {
             match event.data.u64() {
                 WAKE => {
-                    let wake_fd = self.wake_fd.unwrap_or(-1);
-                    let _ = rustix::io::read(borrowed(wake_fd), &mut [0u8; 8]);
+                    let _ = rustix::io::read(borrowed(self.wake_fd), &mut [0u8; 8]);
                 }
                 data => self.ready(data as u32 as usize, (data >> 32) as u32, event.flags, sink),
             }
@@ -333,14 +320,10 @@ impl Readiness {
         }
         self.by_fd.clear();
         self.places.fill(NOWHERE);
-        if let Some(wake_fd) = self.wake_fd {
-            let wait = if gave { Wait::No } else { wait };
-            let _ = event::poll(
-                &mut [PollFd::new(&borrowed(wake_fd), PollFlags::IN)],
-                wait.timeout().as_ref(),
-            );
-            let _ = rustix::io::read(borrowed(wake_fd), &mut [0u8; 8]);
-        }
+        let wait = if gave { Wait::No } else { wait };
+        let wake_fd = borrowed(self.wake_fd);
+        let _ = event::poll(&mut [PollFd::new(&wake_fd, PollFlags::IN)], wait.timeout().as_ref());
+        let _ = rustix::io::read(wake_fd, &mut [0u8; 8]);
     }
 
     fn ready(&mut self, key: usize, generation: u32, events: epoll::EventFlags, sink: &mut dyn Sink) {
@@ -403,19 +386,9 @@ impl Readiness {
         self.rearm(key);
     }
 
-    /// Whether somebody waits for a signal: then [`Self::poll`], or a poll(2) of [`Self::fd`], must be this thread's own.
-    pub fn awaits_signals(&self) -> bool {
-        self.signal_files > 0
-    }
-
     /// Whether nobody waits.
     pub fn is_empty(&self) -> bool {
         self.watched.is_empty()
-    }
-
-    /// Whether the kernel refuses to watch files: the next poll gives all that wait to the thread pool.
-    pub fn is_refused(&self) -> bool {
-        self.refused
     }
 
     /// The descriptor that is readable when [`Self::poll`] would find something.

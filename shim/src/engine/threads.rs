@@ -16,7 +16,7 @@ pub struct Threads {
 impl Threads {
     pub fn new(wake_fd: c_int) -> Result<Self, Errno> {
         Ok(Self {
-            readiness: Some(Readiness::new(Some(wake_fd))?),
+            readiness: Some(Readiness::new(wake_fd)?),
         })
     }
 

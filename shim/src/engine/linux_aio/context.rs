@@ -11,7 +11,6 @@ pub const PREAD: u16 = 0;
 pub const PWRITE: u16 = 1;
 pub const FSYNC: u16 = 2;
 pub const FDSYNC: u16 = 3;
-pub const POLL: u16 = 5;
 pub const PREADV: u16 = 7;
 pub const PWRITEV: u16 = 8;
 
@@ -36,16 +35,23 @@ pub struct Iocb {
     pub offset: i64,
     reserved: u64,
     flags: u32,
+    /// The eventfd that the completion is counted in, with [`RESULT_FD`].
     result_fd: u32,
 }
 const _: () = assert!(size_of::<Iocb>() == 64);
 
+/// IOCB_FLAG_RESFD
+const RESULT_FD: u32 = 1;
+
 impl Iocb {
-    pub fn new(opcode: u16, fd: c_int, data: u64) -> Self {
+    /// Its completion is counted in `eventfd`.
+    pub fn new(opcode: u16, fd: c_int, data: u64, eventfd: c_int) -> Self {
         Self {
             data,
             opcode,
             fd: fd as u32,
+            flags: RESULT_FD,
+            result_fd: eventfd as u32,
             ..Self::default()
         }
     }
@@ -80,8 +86,29 @@ const MAGIC: u32 = 0xa10a_10a1;
 /// Events taken by one system call.
 const AT_ONCE: usize = 128;
 
+/// Whether the kernel has these calls, and no filter refuses them: asked about no context they have nothing to do but to say so.
+/// To make one would have the process wait for its end.
+pub fn probe() -> Result<(), Errno> {
+    // SAFETY: no operations, and no room for events.
+    let (submitted, taken) = unsafe {
+        let nothing = std::ptr::null_mut();
+        (sys::io_submit(0, 0, nothing), sys::io_getevents(0, 0, 0, nothing, None))
+    };
+    for refused in [sys::io_setup(0).err(), submitted.err(), taken.err()]
+        .into_iter()
+        .flatten()
+    {
+        if refused != Errno::INVAL {
+            return Err(refused);
+        }
+    }
+    Ok(())
+}
+
 pub struct Context {
     id: usize,
+    /// Most operations at a time.
+    capacity: usize,
     /// The completions can be taken off the ring without a system call.
     readable: bool,
 }
@@ -94,7 +121,15 @@ impl Context {
         let ring = unsafe { &*(id as *const Ring) };
         let readable =
             ring.magic == MAGIC && ring.incompatible == 0 && ring.header_length as usize == size_of::<Ring>();
-        Ok(Self { id, readable })
+        Ok(Self {
+            id,
+            capacity: operations as usize,
+            readable,
+        })
+    }
+
+    pub fn capacity(&self) -> usize {
+        self.capacity
     }
 
     /// Submits `operations` in order: how many the kernel took. The error is the first one's.
@@ -151,8 +186,8 @@ impl Context {
 }
 
 impl Drop for Context {
-    /// Waits for what is in flight, but for polls, which it ends. In the child of a fork there is no such context: then
-    /// it does nothing.
+    /// Waits for what is in flight, and for a grace period of the kernel's. In the child of a fork there is no such context:
+    /// then it does nothing.
     fn drop(&mut self) {
         sys::io_destroy(self.id);
     }

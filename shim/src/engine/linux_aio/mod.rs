@@ -1,41 +1,31 @@
 //! The Linux AIO engine: io_submit(2), the kernel's asynchronous I/O of before io_uring, a context per thread.
 //!
-//! It is asynchronous for O_DIRECT transfers, fsync(2) and poll(2). So direct transfers are submitted as they are, but for
-//! writes that make the file longer, which io_submit would wait for; streams and sockets are waited for by epoll
-//! ([`Readiness`]), whose own descriptor is polled here; the rest is the offload pool's.
+//! It is asynchronous for O_DIRECT transfers and fsync(2). So direct transfers are submitted as they are, but for writes that
+//! make the file longer, which io_submit would wait for; streams and sockets are waited for by epoll ([`Readiness`]); the rest is
+//! the offload pool's. Completions are counted in the thread's wake-up eventfd, which epoll waits for as well.
 //!
-//! A stream is not polled here itself: the kernel keeps the file of such a poll until the poll ends, and a while longer. A
+//! A thread has no context before the first such operation, and leaves it to others afterwards ([`spare`]): it is costly to destroy.
+//!
+//! A stream is not polled by IOCB_CMD_POLL: the kernel keeps the file of such a poll until the poll ends, and a while longer. A
 //! socket that was closed would look open to its peer.
 //!
 //! Invariant: `operations` holds, by token, all that was queued and has not been reported.
 
 mod context;
+mod spare;
 
 use super::readiness::Readiness;
 use super::{Data, Engine, Request, Sink, Token, Transfer, Wait, Way};
-use crate::conf::EngineChoice;
+use crate::conf::{EngineChoice, Level};
 use crate::errno::Errno;
-use crate::sys;
+use crate::{log, sys};
 use context::{Context, Event, Iocb};
 use std::ffi::c_int;
-use std::os::fd::BorrowedFd;
 
-/// The data of the poll on the wake-up eventfd.
-const WAKE: u64 = u64::MAX;
-/// The data of the poll on the epoll instance of `readiness`.
-const READY: u64 = u64::MAX - 1;
-
-/// How often to look for signals while transfers are in the kernel as well: a disk ends these.
-const LOOK_NS: u64 = 20_000_000;
-
-/// Operations at a time, tried in turn while the system has no more (fs.aio-max-nr, 65536 for all processes). What is
-/// above waits in `queued`.
-const SIZES: [u32; 4] = [1024, 256, 64, 16];
+pub use spare::renew;
 
 pub struct LinuxAio {
-    context: Context,
-    /// Most operations at a time.
-    capacity: usize,
+    context: Slot,
     in_kernel: usize,
     queued: Vec<Iocb>,
     /// Whether the operation of each token was queued and has not been reported.
@@ -43,13 +33,19 @@ pub struct LinuxAio {
     /// What became known outside of `poll`.
     early: Vec<Early>,
     readiness: Readiness,
-    readiness_armed: bool,
     wake_fd: c_int,
-    wake_armed: bool,
     /// Times in a row that the kernel had no memory for an operation.
     shortages: u32,
     /// The error that made the engine give up.
     failed: Option<Errno>,
+}
+
+enum Slot {
+    /// Made when the first operation is queued.
+    Unmade,
+    Made(Context),
+    /// What would be submitted is the thread pool's.
+    Refused,
 }
 
 /// How often in a row the kernel may lack memory for an operation.
@@ -66,57 +62,52 @@ enum Early {
 
 impl LinuxAio {
     pub fn new(wake_fd: c_int) -> Result<Self, Errno> {
-        let (context, capacity) = setup()?;
-        let mut aio = Self {
-            context,
-            capacity,
+        context::probe()?;
+        Ok(Self {
+            context: Slot::Unmade,
             in_kernel: 0,
             queued: Vec::new(),
             operations: Vec::new(),
             early: Vec::new(),
-            readiness: Readiness::new(None)?,
-            readiness_armed: false,
+            readiness: Readiness::new(wake_fd)?,
             wake_fd,
-            wake_armed: false,
             shortages: 0,
             failed: None,
-        };
-        // IOCB_CMD_POLL came with 4.18; and a seccomp filter may allow io_setup and deny io_submit.
-        aio.arm_wake();
-        aio.submit_some();
-        if let Some(Early::Refused(_, error)) = aio.early.pop() {
-            return Err(error);
-        }
-        if !aio.queued.is_empty() {
-            return Err(Errno::AGAIN);
-        }
-        let early = &mut aio.early;
-        aio.context.wait(0, Some(0), |event| early.push(Early::Event(event)))?;
-        aio.in_kernel -= aio.early.len();
-        Ok(aio)
+        })
     }
 
-    fn arm_wake(&mut self) {
-        if !self.wake_armed {
-            self.wake_armed = true;
-            self.queued.push(poll(self.wake_fd, libc::POLLIN, WAKE));
+    /// Whether there is a context to submit to; made now if this is the first use.
+    fn has_context(&mut self) -> bool {
+        if let Slot::Unmade = self.context {
+            self.context = match spare::take() {
+                Ok(context) => Slot::Made(context),
+                Err(error) => {
+                    log::say(
+                        Level::Info,
+                        format_args!("io_setup failed: {error}; the thread pool does this thread's direct transfers"),
+                    );
+                    Slot::Refused
+                }
+            };
         }
+        matches!(self.context, Slot::Made(_))
     }
 
-    fn arm_readiness(&mut self) {
-        if !self.readiness_armed && !self.readiness.is_empty() {
-            self.readiness_armed = true;
-            self.queued.push(poll(self.readiness.fd(), libc::POLLIN, READY));
+    fn capacity(&self) -> usize {
+        match &self.context {
+            Slot::Made(context) => context.capacity(),
+            _ => 0,
         }
     }
 
     /// Submits what the kernel takes now.
     fn submit_some(&mut self) {
-        let mut from = 0;
+        let Slot::Made(context) = &self.context else { return };
+        let (mut from, mut shortage) = (0, None);
         while from < self.queued.len() {
             // SAFETY: the operations' memory stays in place until their completions: the parked fibers keep it
             // (flight.rs).
-            match unsafe { self.context.submit(&self.queued[from..]) } {
+            match unsafe { context.submit(&self.queued[from..]) } {
                 Ok(n) => {
                     from += n;
                     self.in_kernel += n;
@@ -124,9 +115,9 @@ impl LinuxAio {
                 }
                 Err(Errno::INTR) => {}
                 // The rest waits until completions have made room.
-                Err(Errno::AGAIN) if self.in_kernel >= self.capacity => break,
+                Err(Errno::AGAIN) if self.in_kernel >= context.capacity() => break,
                 Err(error @ (Errno::AGAIN | Errno::NOMEM)) => {
-                    self.lacks_memory(error);
+                    shortage = Some(error);
                     break;
                 }
                 Err(error) => {
@@ -136,6 +127,19 @@ impl LinuxAio {
             }
         }
         self.queued.drain(..from);
+        if let Some(error) = shortage {
+            self.lacks_memory(error);
+        }
+    }
+
+    /// Takes the completions that there are, without a system call.
+    fn reap(&mut self) {
+        let Slot::Made(context) = &self.context else { return };
+        let (early, in_kernel) = (&mut self.early, &mut self.in_kernel);
+        context.reap(|event| {
+            *in_kernel -= 1;
+            early.push(Early::Event(event));
+        });
     }
 
     /// The kernel had no memory for an operation: it is submitted once more after a pause.
@@ -165,23 +169,6 @@ impl LinuxAio {
             .is_some_and(|queued| std::mem::replace(queued, false))
     }
 
-    /// Whether nothing is in the kernel but our own two polls.
-    fn only_polls_are_left(&self) -> bool {
-        let own = usize::from(self.wake_armed) + usize::from(self.readiness_armed);
-        self.queued.is_empty() && self.in_kernel == own
-    }
-
-    /// Waits for a stream, a signal, or the wake-up, not for the kernel's context.
-    fn wait_outside(&self, wait: Wait) {
-        use rustix::event::{PollFd, PollFlags};
-        // SAFETY: open as long as `readiness` is; the eventfd belongs to the thread that owns this engine and outlives it.
-        let fds = [self.readiness.fd(), self.wake_fd].map(|fd| unsafe { BorrowedFd::borrow_raw(fd) });
-        let mut polled = fds.each_ref().map(|fd| PollFd::new(fd, PollFlags::IN));
-        let _ = rustix::event::poll(&mut polled, wait.timeout().as_ref());
-        // What has armed itself on the eventfd completes with it, and finds it read.
-        let _ = rustix::io::read(fds[1], &mut [0u8; 8]);
-    }
-
     /// Tells of everything that `early` holds.
     fn report_early(&mut self, sink: &mut dyn Sink) {
         for early in std::mem::take(&mut self.early) {
@@ -193,41 +180,31 @@ impl LinuxAio {
     }
 
     fn complete(&mut self, event: Event, sink: &mut dyn Sink) {
-        match event.data {
-            WAKE => {
-                self.wake_armed = false;
-                // SAFETY: the eventfd belongs to the thread that owns this engine and outlives it.
-                let _ = rustix::io::read(unsafe { BorrowedFd::borrow_raw(self.wake_fd) }, &mut [0u8; 8]);
-            }
-            READY => {
-                self.readiness_armed = false;
-                self.readiness.poll(Wait::No, sink);
-            }
-            data if self.end(data) => sink.done(data as Token, event.result as i32),
-            _ => {}
+        if self.end(event.data) {
+            sink.done(event.data as Token, event.result as i32);
         }
     }
 
-    /// The kernel would not take an operation: the fiber makes the plain call, whose answer is the right one. Without the
-    /// polls of its own, and where io_submit itself is refused, the engine is of no use.
+    /// The kernel would not take an operation: the fiber makes the plain call, whose answer is the right one. Where io_submit
+    /// itself is refused, the next engine is to do it.
     fn refused(&mut self, data: u64, error: Errno, sink: &mut dyn Sink) {
-        if matches!(error.0, libc::EPERM | libc::ENOSYS | libc::EACCES) {
-            // The next engine is to do it.
-            self.failed = Some(error);
-            self.end(data);
+        if !self.end(data) {
             return;
         }
-        match data {
-            WAKE | READY => {
-                if data == WAKE {
-                    self.wake_armed = false;
-                } else {
-                    self.readiness_armed = false;
-                }
-                self.failed = Some(error);
-            }
-            data if self.end(data) => sink.done(data as Token, -libc::ECANCELED),
-            _ => {}
+        if matches!(error.0, libc::EPERM | libc::ENOSYS | libc::EACCES) {
+            self.failed = Some(error);
+        } else {
+            sink.done(data as Token, -libc::ECANCELED);
+        }
+    }
+}
+
+impl Drop for LinuxAio {
+    fn drop(&mut self) {
+        if let Slot::Made(context) = std::mem::replace(&mut self.context, Slot::Unmade)
+            && self.in_kernel == 0
+        {
+            spare::give_back(context);
         }
     }
 }
@@ -241,6 +218,10 @@ impl Engine for LinuxAio {
         false
     }
 
+    fn ready_descriptor(&mut self) -> Option<c_int> {
+        Some(self.readiness.fd())
+    }
+
     fn queue(&mut self, request: &Request, token: Token) -> bool {
         let iocb = match *request {
             Request::Transfer(transfer) if transfer.at_position() => return self.readiness.add(request, token),
@@ -248,16 +229,18 @@ impl Engine for LinuxAio {
             // Of a signal only a wait by epoll(7) tells.
             Request::Poll { .. } | Request::AwaitSignal { .. } => return self.readiness.add(request, token),
             Request::Transfer(transfer) if transfer.direct && !extends(&transfer) => {
-                self.begin(token);
-                direct(&transfer, token)
+                direct(&transfer, token, self.wake_fd)
             }
             Request::Fsync { fd, data_only } => {
-                self.begin(token);
                 let opcode = if data_only { context::FDSYNC } else { context::FSYNC };
-                Iocb::new(opcode, fd, u64::from(token))
+                Iocb::new(opcode, fd, u64::from(token), self.wake_fd)
             }
             _ => return false,
         };
+        if !self.has_context() {
+            return false;
+        }
+        self.begin(token);
         self.queued.push(iocb);
         if super::others_close() {
             // The kernel looks the file up as the operation is submitted, and others may close it before the round ends.
@@ -276,12 +259,13 @@ impl Engine for LinuxAio {
             if self.queued.is_empty() || self.failed.is_some() {
                 return;
             }
-            if self.in_kernel < self.capacity {
+            let Slot::Made(context) = &self.context else { return };
+            if self.in_kernel < context.capacity() {
                 continue;
             }
-            // Full of transfers, but for two polls of our own. Some of them end soon.
+            // Full of transfers: some of them end soon.
             let (early, in_kernel) = (&mut self.early, &mut self.in_kernel);
-            let waited = self.context.wait(1, None, |event| {
+            let waited = context.wait(1, None, |event| {
                 *in_kernel -= 1;
                 early.push(Early::Event(event));
             });
@@ -295,52 +279,17 @@ impl Engine for LinuxAio {
     }
 
     fn poll(&mut self, wait: Wait, sink: &mut dyn Sink) -> Result<(), Errno> {
-        let nanos = match wait {
-            Wait::No => Some(0),
-            Wait::Nanos(nanos) => Some(nanos),
-            Wait::Forever => None,
-        };
-        let waits = !matches!(wait, Wait::No);
-        if waits {
-            self.arm_wake();
-        }
-        if self.readiness.is_refused() {
-            self.readiness.poll(Wait::No, sink);
-        }
-        let signals = self.readiness.awaits_signals();
-        // Nobody but this thread must ask for signals, as the kernel would for its own poll.
-        if !signals || !self.only_polls_are_left() {
-            self.arm_readiness();
-        }
         self.submit_some();
-        let waits = waits && self.early.is_empty();
-        let lacks_memory = !self.queued.is_empty() && self.in_kernel < self.capacity;
-        let nanos = if lacks_memory { Some(0) } else { nanos };
-        let before = self.early.len();
-        let early = &mut self.early;
-        self.context.reap(|event| early.push(Early::Event(event)));
-        let waits = waits && early.is_empty() && self.failed.is_none();
-        if waits && signals && self.only_polls_are_left() {
-            self.wait_outside(wait);
-        } else if waits {
-            let nanos = if signals {
-                Some(nanos.unwrap_or(LOOK_NS).min(LOOK_NS))
-            } else {
-                nanos
-            };
-            let early = &mut self.early;
-            // Interrupted, or out of time: whoever waits looks around and comes back.
-            if let Err(error) = self.context.wait(1, nanos, |event| early.push(Early::Event(event)))
-                && error != Errno::INTR
-            {
-                self.failed = Some(error);
-            }
+        self.reap();
+        let lacks_memory = !self.queued.is_empty() && self.in_kernel < self.capacity();
+        let goes_on = lacks_memory || !self.early.is_empty() || self.failed.is_some();
+        let wait = if goes_on { Wait::No } else { wait };
+        if !matches!(wait, Wait::No) || !self.readiness.is_empty() {
+            self.readiness.poll(wait, sink);
+            // A completion is in the ring before it is counted in the eventfd, which has been read now.
+            self.reap();
         }
-        self.in_kernel -= self.early.len() - before;
         self.report_early(sink);
-        if signals {
-            self.readiness.poll(Wait::No, sink);
-        }
         self.failed.map_or(Ok(()), Err)
     }
 
@@ -353,11 +302,9 @@ impl Engine for LinuxAio {
         let mut done = Vec::new();
         let deadline = sys::now() + TRANSFERS_END_NS;
         loop {
-            let early = &mut self.early;
-            self.context.reap(|event| early.push(Early::Event(event)));
+            self.reap();
             for early in std::mem::take(&mut self.early) {
                 match early {
-                    Early::Event(event) if event.data >= READY => {}
                     Early::Event(event) => {
                         if self.end(event.data) {
                             done.push((event.data as Token, event.result as i32));
@@ -380,19 +327,6 @@ impl Engine for LinuxAio {
     }
 }
 
-/// The largest context that the system has room for.
-fn setup() -> Result<(Context, usize), Errno> {
-    let mut error = Errno::AGAIN;
-    for size in SIZES {
-        match Context::new(size) {
-            Ok(context) => return Ok((context, size as usize)),
-            Err(e @ (Errno::AGAIN | Errno::NOMEM)) => error = e,
-            Err(e) => return Err(e),
-        }
-    }
-    Err(error)
-}
-
 /// Whether a transfer makes its file longer, as far as can be told.
 fn extends(transfer: &Transfer) -> bool {
     let end = || transfer.buffer_len().map(|n| transfer.offset + n as i64);
@@ -400,20 +334,14 @@ fn extends(transfer: &Transfer) -> bool {
     transfer.way == Way::Write && (transfer.flags & libc::RWF_APPEND != 0 || end().is_none_or(|end| size() < Some(end)))
 }
 
-fn poll(fd: c_int, events: i16, data: u64) -> Iocb {
-    let mut iocb = Iocb::new(context::POLL, fd, data);
-    iocb.data_at = events as u64;
-    iocb
-}
-
-fn direct(transfer: &Transfer, token: Token) -> Iocb {
+fn direct(transfer: &Transfer, token: Token, eventfd: c_int) -> Iocb {
     let (opcode, data_at, length) = match (transfer.way, transfer.data) {
         (Way::Read, Data::Buffer(p, n)) => (context::PREAD, p as u64, n),
         (Way::Write, Data::Buffer(p, n)) => (context::PWRITE, p as u64, n),
         (Way::Read, Data::Vector(v, n)) => (context::PREADV, v as u64, n),
         (Way::Write, Data::Vector(v, n)) => (context::PWRITEV, v as u64, n),
     };
-    let mut iocb = Iocb::new(opcode, transfer.fd, u64::from(token));
+    let mut iocb = Iocb::new(opcode, transfer.fd, u64::from(token), eventfd);
     iocb.rw_flags = transfer.flags as u32;
     iocb.data_at = data_at;
     iocb.length = u64::from(length);
