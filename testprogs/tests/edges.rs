@@ -122,6 +122,8 @@ probes! {
     // The waiter is in its call once another task runs: with one worker alone.
     refused, [1];
     bothways, [1];
+    leftopen, [1];
+    poolstate, [1];
     messages, [1, 3];
     streams, [1, 3];
     exiting, [1, 3];

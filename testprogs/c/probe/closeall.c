@@ -5,6 +5,7 @@
 
 #include <dlfcn.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 
 enum { FILES = 4, BLOCK = 4096, MANY = 20000 };
 
@@ -109,6 +110,15 @@ static void by_close_range(void)
     files_after();
 }
 
+static void by_number(void)
+{
+    int fd = open("file", O_RDONLY | O_CLOEXEC);
+    printf("one is %d\n", fd);
+    if (syscall(SYS_close_range, 3, ~0U, 0))
+        close(fd);
+    files_after();
+}
+
 static void by_closefrom(void)
 {
     closefrom_t *function = (closefrom_t *)dlsym(RTLD_DEFAULT, "closefrom");
@@ -136,5 +146,6 @@ static void probe(void)
     task_sem_init(&go_on, 0);
     by_loop();
     by_close_range();
+    by_number();
     by_closefrom();
 }
