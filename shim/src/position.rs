@@ -172,10 +172,16 @@ pub enum Turn<'a> {
 }
 
 impl<'a> Turn<'a> {
+    /// Whether a fiber needs none as long as it does not park.
+    #[inline(always)]
+    pub fn is_unneeded() -> bool {
+        !in_use() && ATTACHED.load(Ordering::Relaxed) == 1
+    }
+
     /// Takes the turn at the position of the file of `hold`; parks while another fiber has it. `inode` is the file's hash.
     #[inline]
     pub fn take(call: &Call<'_>, hold: &'a Hold, inode: u32) -> Self {
-        if !in_use() && ATTACHED.load(Ordering::Relaxed) == 1 {
+        if Self::is_unneeded() {
             Self::Unneeded { hold, inode }
         } else {
             Self::hold(call, hold, inode)

@@ -19,22 +19,30 @@ pub fn close(call: &Call<'_>, fd: c_int) -> Outcome {
     let descriptor = Descriptor::known(fd);
     call.note(|record| record.about(fd, descriptor));
     call.thread.submit_queued();
+    // Closing waits where the file system writes back on close, and those (NFS, FUSE) refuse RWF_NOWAIT.
+    let writes_back = descriptor.is_some_and(|d| d.hint().is(Hint::SEEKABLE.with(Hint::NO_TRY_READ)));
+    if writes_back || fds::sockets_may_linger() {
+        return close_waiting(call, fd, writes_back);
+    }
+    Outcome::Through(Why::Quick)
+}
+
+/// close(2) where it may wait.
+#[cold]
+#[inline(never)]
+fn close_waiting(call: &Call<'_>, fd: c_int, writes_back: bool) -> Outcome {
     if lingers(call, fd) {
         return close_lingering(call, Sysno::close, [fd as usize, 0, 0]);
     }
-    // Closing waits where the file system writes back on close, and those (NFS, FUSE) refuse RWF_NOWAIT.
-    if descriptor.is_some_and(|d| d.hint().is(Hint::SEEKABLE.with(Hint::NO_TRY_READ)))
-        && call.load().alone == Alone::No
-        && call.has_engine()
-    {
-        fds::forget(fd).map(fds::release);
-        return match call.perform(&Request::Close { fd }) {
-            // Not done at all; after EINTR the descriptor is gone, as after the plain call.
-            result if Errno::of(result) == Errno::CANCELED => Outcome::Through(Why::NoEngine),
-            result => Outcome::of_completion(result),
-        };
+    if !writes_back || call.load().alone != Alone::No || !call.has_engine() {
+        return Outcome::Through(Why::Quick);
     }
-    Outcome::Through(Why::Quick)
+    fds::forget(fd).map(fds::release);
+    match call.perform(&Request::Close { fd }) {
+        // Not done at all; after EINTR the descriptor is gone, as after the plain call.
+        result if Errno::of(result) == Errno::CANCELED => Outcome::Through(Why::NoEngine),
+        result => Outcome::of_completion(result),
+    }
 }
 
 pub fn fsync(call: &Call<'_>, fd: c_int) -> Outcome {

@@ -286,9 +286,38 @@ fn on(transfer: &Transfer, hold: &Hold) -> Transfer {
     }
 }
 
-/// All other ways a transfer can go.
+/// All other ways a transfer can go. A try that gets all needs neither a turn nor a hold, for its fiber does not park.
 #[inline(never)]
 fn carry_out(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor, decision: Decision) -> Outcome {
+    let has_turn = transfer.at_position() && descriptor.is_seekable();
+    if decision != Decision::Try || has_turn && !Turn::is_unneeded() || !call.has_engine() {
+        return carry_out_held(call, transfer, descriptor, decision, None);
+    }
+    let tried = transfer.call(libc::RWF_NOWAIT);
+    match tried {
+        Ok(n) if is_whole(transfer, descriptor, n) => {
+            call.note(|record| record.came(Luck::Hit));
+            let lesson = policy::lesson(descriptor.hint(), transfer.way);
+            // At a shared position there are no batches.
+            descriptor
+                .told()
+                .hit(lesson, || if has_turn { 0 } else { call.load().batch });
+            call.inline();
+            Outcome::Done(Ok(n as isize))
+        }
+        _ => carry_out_held(call, transfer, descriptor, decision, Some(tried)),
+    }
+}
+
+/// The same with a turn and a hold, which it may park under. `tried` is what came of a try without waiting, if there was one.
+#[inline(never)]
+fn carry_out_held(
+    call: &Call<'_>,
+    transfer: &Transfer,
+    descriptor: Descriptor,
+    decision: Decision,
+    tried: Option<Result<usize, Errno>>,
+) -> Outcome {
     let decision = match decision {
         Decision::Try | Decision::Copy | Decision::Submit if !call.has_engine() => Decision::Through(Why::NoEngine),
         decision => decision,
@@ -304,7 +333,10 @@ fn carry_out(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor, decis
             net::transfer(call, transfer)
         }
         Decision::Through(why) => Outcome::Through(why),
-        Decision::Try => attempt(call, transfer, descriptor, hold, &mut turn),
+        Decision::Try => {
+            let tried = tried.unwrap_or_else(|| transfer.call(libc::RWF_NOWAIT));
+            attempted(call, transfer, descriptor, hold, &mut turn, tried)
+        }
         Decision::Copy => copy(call, transfer, descriptor),
         Decision::Submit => {
             descriptor.submitted(policy::lesson(descriptor.hint(), transfer.way));
@@ -335,18 +367,19 @@ fn copy(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor) -> Outcome
     Outcome::Done(result.map(|n| n as isize))
 }
 
-/// Tries without waiting; on a miss, submits.
-fn attempt<'a>(
+/// After a try without waiting: on a miss, submits.
+fn attempted<'a>(
     call: &Call<'_>,
     transfer: &Transfer,
     descriptor: Descriptor,
     hold: &'a Hold,
     turn: &mut Option<Turn<'a>>,
+    tried: Result<usize, Errno>,
 ) -> Outcome {
     let lesson = policy::lesson(descriptor.hint(), transfer.way);
     // At a shared position there are no batches.
     let batch = || if turn.is_some() { 0 } else { call.load().batch };
-    let result = match transfer.call(libc::RWF_NOWAIT) {
+    let result = match tried {
         Ok(n) => {
             call.note(|record| record.came(Luck::Hit));
             descriptor.told().hit(lesson, batch);
