@@ -290,6 +290,10 @@ impl Descriptor {
         if kind == libc::S_IFSOCK && (sockets::low_water_mark(fd) > 1 || sockets::has_timeout(fd)) {
             hint = hint.with(Hint::TIMED);
         }
+        // It may come from whoever started this program, with SO_LINGER set there.
+        if kind == libc::S_IFSOCK && sockets::lingers(fd) {
+            LINGERING.store(true, Ordering::Relaxed);
+        }
         let mut word = u64::from(hint.bits()) | u64::from(inode_hash(stat)) << INODE;
         let is_peculiar = match kind {
             libc::S_IFCHR => sys::terminal(fd).is_some(),
