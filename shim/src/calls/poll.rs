@@ -224,7 +224,13 @@ pub fn wait(
         Ok(mask) => mask,
         Err(error) => return Outcome::Done(Err(error)),
     };
-    let mut found = look(Some(&NO_TIME));
+    let look_now = || match look(Some(&NO_TIME)) {
+        // The kernel looks at the files, and then whether there is a signal: in between the event may have come, and a signal
+        // after it. The handler waits for this call, so that it is looked at once more before.
+        Err(Errno::INTR) => look(Some(&NO_TIME)),
+        found => found,
+    };
+    let mut found = look_now();
     if found != Ok(0) {
         call.inline();
         return Outcome::Done(found.map(|n| n as isize));
@@ -233,17 +239,17 @@ pub fn wait(
     while found == Ok(0) {
         match watch.wait(deadline, mask) {
             Waited::Ready => {
-                found = look(Some(&NO_TIME));
+                found = look_now();
                 if found == Ok(0) && watch.discard_reports() {
-                    found = look(Some(&NO_TIME));
+                    found = look_now();
                 }
             }
             Waited::Timeout => {
-                found = look(Some(&NO_TIME));
+                found = look_now();
                 break;
             }
             Waited::Interrupt => {
-                found = look(Some(&NO_TIME));
+                found = look_now();
                 if found != Ok(0) {
                     // It came before the signal.
                     break;
