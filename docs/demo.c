@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* demo - 128 fibers read 4 KiB blocks of a file at random, past the page cache; prints reads a second. */
+/* demo - 128 fibers read 4 KiB blocks of a file at random, past the page cache; prints reads a
+ * second. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <fiber.h>
@@ -12,7 +13,8 @@
 enum { FIBERS = 128, READS = 200, BLOCK = 4096, BLOCKS = 32768 };
 static int file;
 
-static void *reader(void *seed) {
+static void *reader(void *seed)
+{
     unsigned random = (unsigned)(size_t)seed;
     char *buffer = aligned_alloc(BLOCK, BLOCK);
     for (int i = 0; i < READS; i++)
@@ -22,7 +24,8 @@ static void *reader(void *seed) {
     return NULL;
 }
 
-static void *all(void *unused) {
+static void *all(void *unused)
+{
     fiber_t *fibers[FIBERS];
     for (size_t i = 0; i < FIBERS; i++)
         fiber_create(&fibers[i], NULL, reader, (void *)i);
@@ -31,7 +34,8 @@ static void *all(void *unused) {
     return unused;
 }
 
-int main(void) {
+int main(void)
+{
     const char *path = "demo.tmp";
     char *block = malloc(BLOCK);
     file = open(path, O_RDWR | O_CREAT | O_TRUNC, 0600);
@@ -47,7 +51,8 @@ int main(void) {
     clock_gettime(CLOCK_MONOTONIC, &begin);
     fiber_run(NULL, all, NULL, NULL);
     clock_gettime(CLOCK_MONOTONIC, &end);
-    double seconds = (double)(end.tv_sec - begin.tv_sec) + (double)(end.tv_nsec - begin.tv_nsec) / 1e9;
+    double seconds =
+        (double)(end.tv_sec - begin.tv_sec) + (double)(end.tv_nsec - begin.tv_nsec) / 1e9;
     printf("%d reads on one OS thread: %.0f a second\n", FIBERS * READS, FIBERS * READS / seconds);
     return 0;
 }

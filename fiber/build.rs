@@ -1,4 +1,5 @@
-//! Gives the shared library its SONAME, which cargo does not, and declares the cfg of the loom models.
+//! Gives the shared library its SONAME, which cargo does not, and declares the cfg of the loom
+//! models.
 
 fn main() {
     println!("cargo:rustc-cdylib-link-arg=-Wl,-soname,libfiber.so");

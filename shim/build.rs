@@ -1,4 +1,5 @@
-//! Gives the shared library its SONAME, which cargo does not, and declares the cfg of the loom model.
+//! Gives the shared library its SONAME, which cargo does not, and declares the cfg of the loom
+//! model.
 
 #[expect(
     clippy::disallowed_macros,

@@ -24,7 +24,8 @@ fn report(args: &[&str], part: &str) -> (String, Value) {
     let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let (stdout, stderr) = (said(&output.stdout), said(&output.stderr));
     assert!(output.status.success(), "{stdout}\n{stderr}");
-    let text = std::fs::read_to_string(scratch.join(part).with_extension("json")).expect("the JSON is beside it");
+    let text = std::fs::read_to_string(scratch.join(part).with_extension("json"))
+        .expect("the JSON is beside it");
     (stdout, serde_json::from_str(&text).expect("it is JSON"))
 }
 
@@ -53,7 +54,11 @@ fn overhead_has_every_mode_of_every_call() {
 #[test]
 fn fibers_park_by_the_hundred_thousand() {
     let (stdout, json) = report(&["--only", "fibers"], "fibers");
-    for (crowd, count) in [("parked", 100_000), ("waiting", 50_000), ("sleeping", 50_000)] {
+    for (crowd, count) in [
+        ("parked", 100_000),
+        ("waiting", 50_000),
+        ("sleeping", 50_000),
+    ] {
         let told = &json["samples"][crowd];
         assert_eq!(
             (&told["asked"], &told["made"]),
@@ -77,7 +82,8 @@ fn the_parts_of_full_measure_everyone() {
     );
     assert!(output.status.success(), "{stdout}\n{stderr}");
     let [engines, cold, mixed, matrix] = parts.map(|part| {
-        let text = std::fs::read_to_string(scratch.join(part).with_extension("json")).expect("the JSON of each");
+        let text = std::fs::read_to_string(scratch.join(part).with_extension("json"))
+            .expect("the JSON of each");
         serde_json::from_str::<Value>(&text).expect("it is JSON")
     });
     let everyone = |by: &Value, names: &[&str]| {
@@ -94,13 +100,22 @@ fn the_parts_of_full_measure_everyone() {
     for case in cases(&engines, 5) {
         everyone(&case["by"], &["uring", "aio", "threads"]);
     }
-    everyone(&cold["samples"]["buffered"]["by"], &["128 fibers", "128 pthreads"]);
+    everyone(
+        &cold["samples"]["buffered"]["by"],
+        &["128 fibers", "128 pthreads"],
+    );
     everyone(&cold["samples"]["sequential"]["by"], &["1 fiber", "plain"]);
     for case in cases(&mixed, 6) {
-        everyone(&case["by"], &["64 fibers", "64 pthreads", "pool of 2", "pool of 32"]);
+        everyone(
+            &case["by"],
+            &["64 fibers", "64 pthreads", "pool of 2", "pool of 32"],
+        );
     }
     for cell in cases(&matrix, 22) {
-        everyone(&cell["by"], &["auto", "uring", "aio", "threads", "sync", "pthreads"]);
+        everyone(
+            &cell["by"],
+            &["auto", "uring", "aio", "threads", "sync", "pthreads"],
+        );
     }
     assert!(stdout.contains(" of 22 cells within 1.1x"), "{stdout}");
     assert!(stdout.contains("bar: refused io_uring, aio, 128 fibers: IOPS >= 0.90x uring's: "));
@@ -112,7 +127,10 @@ fn without_an_engine_it_says_so_and_goes_on() {
     let scratch = Scratch::new();
     let output = measure(&scratch, &["--only", "fibers", "--engine", "sync"]);
     let stdout = String::from_utf8_lossy(&output.stdout);
-    assert!(stdout.contains("note: nothing is asynchronous here"), "{stdout}");
+    assert!(
+        stdout.contains("note: nothing is asynchronous here"),
+        "{stdout}"
+    );
     assert!(stdout.contains("not measured: parked fibers"), "{stdout}");
     assert!(stdout.contains("fiber_yield, 2 fibers"), "{stdout}");
     assert!(!output.status.success(), "a part is missing");
@@ -135,7 +153,10 @@ fn a_directory_that_cannot_be_made_is_named() {
 #[test]
 fn stdio_has_every_call() {
     let (stdout, json) = report(&["--only", "stdio"], "stdio");
-    assert_eq!(json["samples"].as_object().map(serde_json::Map::len), Some(7));
+    assert_eq!(
+        json["samples"].as_object().map(serde_json::Map::len),
+        Some(7)
+    );
     assert!(!stdout.contains("failed"), "{stdout}");
 }
 

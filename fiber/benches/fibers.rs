@@ -1,4 +1,5 @@
-//! What the common steps cost: `cargo bench -p fiber`. The same from C: `cargo run --release -p fiber --example costs`.
+//! What the common steps cost: `cargo bench -p fiber`. The same from C: `cargo run --release -p
+//! fiber --example costs`.
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use fiber::{JoinHandle, Mutex, Options, Semaphore};
@@ -28,7 +29,8 @@ fn yields(others: u32, n: u64) -> Duration {
             })
         })
         .collect();
-    // Until all run, a yield comes back before each of them had its turn, and would be counted as a whole round.
+    // Until all run, a yield comes back before each of them had its turn, and would be counted as a
+    // whole round.
     while started.load(Ordering::Relaxed) < others {
         fiber::yield_now();
     }
@@ -61,7 +63,11 @@ fn on_the_other_worker<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static
     let started = Arc::new(AtomicBool::new(false));
     let s = started.clone();
     let fiber = fiber::spawn(move || {
-        assert_ne!(thread::current().id(), here, "its first worker had it after all");
+        assert_ne!(
+            thread::current().id(),
+            here,
+            "its first worker had it after all"
+        );
         s.store(true, Ordering::Release);
         f()
     });
@@ -123,7 +129,8 @@ fn timed_waits(c: &mut Criterion, others: u32) {
             fiber::spawn(move || {
                 asleep.fetch_add(1, Ordering::Relaxed);
                 // None of them is due while this runs.
-                let limit = Duration::from_secs(3600 + u64::from(i.wrapping_mul(2654435761) % 3600));
+                let limit =
+                    Duration::from_secs(3600 + u64::from(i.wrapping_mul(2654435761) % 3600));
                 assert!(end.wait_timeout(limit));
             })
         })
@@ -174,7 +181,9 @@ fn one_worker(c: &mut Criterion) {
         });
         c.bench_function("spawn 1000, then join them", |b| {
             b.iter(|| {
-                let fibers: Vec<_> = (0..1000).map(|i| fiber::spawn(move || black_box(i))).collect();
+                let fibers: Vec<_> = (0..1000)
+                    .map(|i| fiber::spawn(move || black_box(i)))
+                    .collect();
                 fibers.into_iter().map(|f| f.join().unwrap()).sum::<i32>()
             })
         });

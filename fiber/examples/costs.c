@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What the common steps cost from C, through the shared library: medians over rounds of nanoseconds a step.
- * argv[1]: how many fibers to park for the memory figure (default 100000). */
+/* What the common steps cost from C, through the shared library: medians over rounds of nanoseconds
+ * a step. argv[1]: how many fibers to park for the memory figure (default 100000). */
 #include <fiber.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -10,18 +10,21 @@
 
 enum { ROUNDS = 31, FIBERS = 1000 };
 
-static double now(void) {
+static double now(void)
+{
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return t.tv_sec * 1e9 + t.tv_nsec;
 }
 
-static int by_size(const void *a, const void *b) {
+static int by_size(const void *a, const void *b)
+{
     double x = *(const double *)a, y = *(const double *)b;
     return (x > y) - (x < y);
 }
 
-static void report(const char *what, double *rounds) {
+static void report(const char *what, double *rounds)
+{
     qsort(rounds, ROUNDS, sizeof *rounds, by_size);
     printf("%-34s %8.2f ns   (%.2f .. %.2f)\n", what, rounds[ROUNDS / 2], rounds[ROUNDS / 10],
            rounds[ROUNDS - 1 - ROUNDS / 10]);
@@ -30,13 +33,15 @@ static void report(const char *what, double *rounds) {
 static void *nothing(void *arg) { return arg; }
 
 static long yields;
-static void *yielder(void *arg) {
+static void *yielder(void *arg)
+{
     for (long i = 0; i < yields; i++)
         fiber_yield();
     return arg;
 }
 
-static void yield_among(int n) {
+static void yield_among(int n)
+{
     static fiber_t *fibers[FIBERS];
     double rounds[ROUNDS];
     char what[64];
@@ -53,7 +58,8 @@ static void yield_among(int n) {
     report(what, rounds);
 }
 
-static void create_and_join(void) {
+static void create_and_join(void)
+{
     double rounds[ROUNDS];
     fiber_t *f;
     for (int r = 0; r < ROUNDS; r++) {
@@ -67,7 +73,8 @@ static void create_and_join(void) {
     report("create and join", rounds);
 }
 
-static void lock_and_unlock(void) {
+static void lock_and_unlock(void)
+{
     fiber_mutex_t mutex = FIBER_MUTEX_INITIALIZER;
     double rounds[ROUNDS];
     for (int r = 0; r < ROUNDS; r++) {
@@ -82,7 +89,8 @@ static void lock_and_unlock(void) {
 }
 
 static fiber_sem_t ping, pong;
-static void *echo(void *arg) {
+static void *echo(void *arg)
+{
     for (long i = 0; i < (intptr_t)arg; i++) {
         fiber_sem_wait(&ping);
         fiber_sem_post(&pong);
@@ -90,7 +98,8 @@ static void *echo(void *arg) {
     return NULL;
 }
 
-static void park_and_wake(void) {
+static void park_and_wake(void)
+{
     double rounds[ROUNDS];
     fiber_t *f;
     long n = 200000;
@@ -110,13 +119,15 @@ static void park_and_wake(void) {
 }
 
 static long parked;
-static void *park(void *sem) {
+static void *park(void *sem)
+{
     parked++;
     fiber_sem_wait(sem);
     return NULL;
 }
 
-static long resident(void) {
+static long resident(void)
+{
     long pages = 0;
     FILE *f = fopen("/proc/self/statm", "r");
     if (!f || fscanf(f, "%*d %ld", &pages) != 1)
@@ -125,7 +136,8 @@ static long resident(void) {
     return pages * sysconf(_SC_PAGESIZE);
 }
 
-static void memory(long n) {
+static void memory(long n)
+{
     fiber_sem_t sem;
     fiber_sem_init(&sem, 0, 0);
     long before = resident();
@@ -141,8 +153,9 @@ static void memory(long n) {
     printf("and were woken in %.0f ms\n", (now() - began) / 1e6);
 }
 
-static void *all(void *arg) {
-    int among[] = {1, 2, 10, 100, FIBERS};
+static void *all(void *arg)
+{
+    int among[] = { 1, 2, 10, 100, FIBERS };
     for (int i = 0; i < 5; i++)
         yield_among(among[i]);
     create_and_join();
@@ -152,7 +165,8 @@ static void *all(void *arg) {
     return NULL;
 }
 
-int main(int argc, char **argv) {
+int main(int argc, char **argv)
+{
     fiber_options_t opt = FIBER_OPTIONS_INIT;
     opt.workers = 1;
     return fiber_run(&opt, all, (void *)(intptr_t)(argc > 1 ? atol(argv[1]) : 100000), NULL);

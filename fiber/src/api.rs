@@ -1,7 +1,7 @@
 //! The Rust face: closures instead of function pointers, panics instead of undefined behaviour.
 //!
-//! Invariant: a closure and its result cross threads only when `Send`; a fiber's result is written before its end is
-//! published and read after its join.
+//! Invariant: a closure and its result cross threads only when `Send`; a fiber's result is written
+//! before its end is published and read after its join.
 
 use crate::errno::Errno;
 use crate::fiber::{Handle, NAME_LEN};
@@ -19,8 +19,8 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-/// How [`run`] sets up a runtime. What is left open comes from `FIBER_WORKERS` and `FIBER_STACK`, else is one worker and
-/// 256 KiB.
+/// How [`run`] sets up a runtime. What is left open comes from `FIBER_WORKERS` and `FIBER_STACK`,
+/// else is one worker and 256 KiB.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Options {
     workers: usize,
@@ -62,7 +62,8 @@ impl Options {
 /// Where a fiber leaves its result for its [`JoinHandle`].
 struct Slot<T>(UnsafeCell<Option<thread::Result<T>>>);
 
-// SAFETY: written by the fiber before its end is published, read by the one that joined it; never both at once.
+// SAFETY: written by the fiber before its end is published, read by the one that joined it; never
+// both at once.
 unsafe impl<T: Send> Sync for Slot<T> {}
 
 /// A closure on its way into a fiber.
@@ -81,8 +82,9 @@ extern "C" fn main<F: FnOnce() -> T, T>(start: *mut c_void) -> *mut c_void {
     null_mut()
 }
 
-/// Runs `f` as the first fiber and returns its result when it and every fiber it led to have ended. A panic in it goes on
-/// in the caller. `EBUSY` on a fiber, `EINVAL` bad options, `EAGAIN` no thread or memory.
+/// Runs `f` as the first fiber and returns its result when it and every fiber it led to have ended.
+/// A panic in it goes on in the caller. `EBUSY` on a fiber, `EINVAL` bad options, `EAGAIN` no
+/// thread or memory.
 pub fn run<T>(options: Options, f: impl FnOnce() -> T) -> Result<T, Errno> {
     let setup = options.setup()?;
     let slot = Arc::new(Slot(UnsafeCell::new(None)));
@@ -112,7 +114,10 @@ impl<F, T> Leaked<F, T> {
 
 fn start<F: FnOnce() -> T, T>(f: F, slot: Arc<Slot<T>>) -> (crate::fiber::Entry, Leaked<F, T>) {
     let start = Box::into_raw(Box::new(Start { f, slot }));
-    (main::<F, T>, Leaked(start.cast(), core::marker::PhantomData))
+    (
+        main::<F, T>,
+        Leaked(start.cast(), core::marker::PhantomData),
+    )
 }
 
 /// What a new fiber is to be.
@@ -215,9 +220,10 @@ impl<T> JoinHandle<T> {
         id_of(self.handle).unwrap_or(0)
     }
 
-    /// Asks the fiber to end: where it waits in [`join`](Self::join), [`sleep`], a [`Condvar`](crate::Condvar) or a
-    /// [`Semaphore`](crate::Semaphore), or comes to such a wait or to [`test_cancel`]. It unwinds there, so its values are
-    /// dropped, and its join returns [`Cancelled`](crate::Cancelled) as a panic. A program that aborts on panics aborts.
+    /// Asks the fiber to end: where it waits in [`join`](Self::join), [`sleep`], a
+    /// [`Condvar`](crate::Condvar) or a [`Semaphore`](crate::Semaphore), or comes to such a wait or
+    /// to [`test_cancel`]. It unwinds there, so its values are dropped, and its join returns
+    /// [`Cancelled`](crate::Cancelled) as a panic. A program that aborts on panics aborts.
     ///
     /// # Panics
     /// Off a fiber.
@@ -230,7 +236,8 @@ impl<T> JoinHandle<T> {
     }
 }
 
-/// Unwinds the calling fiber if it was asked to end, see [`JoinHandle::cancel`]. Off a fiber it does nothing.
+/// Unwinds the calling fiber if it was asked to end, see [`JoinHandle::cancel`]. Off a fiber it
+/// does nothing.
 pub fn test_cancel() {
     // Off a fiber, or in the middle of a panic.
     let _ = cancel::unwinding(|| cancel::check(on_fiber()?.running()));
@@ -245,13 +252,18 @@ impl<T> Drop for JoinHandle<T> {
 
 impl<T> fmt::Debug for JoinHandle<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("JoinHandle").field("id", &self.id()).finish()
+        f.debug_struct("JoinHandle")
+            .field("id", &self.id())
+            .finish()
     }
 }
 
 /// The number of a fiber that is not gone.
 pub(crate) fn id_of(handle: Handle) -> Option<u64> {
-    let id = handle.fiber()?.id.load(core::sync::atomic::Ordering::Relaxed);
+    let id = handle
+        .fiber()?
+        .id
+        .load(core::sync::atomic::Ordering::Relaxed);
     // Still the same one after the look.
     handle.fiber().map(|_| id)
 }
@@ -283,7 +295,9 @@ pub struct Current(Handle);
 
 /// The calling fiber; `None` off a fiber.
 pub fn current() -> Option<Current> {
-    on_fiber().ok().map(|worker| Current(worker.running().handle()))
+    on_fiber()
+        .ok()
+        .map(|worker| Current(worker.running().handle()))
 }
 
 impl Current {

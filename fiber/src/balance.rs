@@ -1,19 +1,23 @@
-//! How many fresh fibers an idle worker may take from another: no more than even out what both have started lately.
+//! How many fresh fibers an idle worker may take from another: no more than even out what both have
+//! started lately.
 //!
-//! A fiber stays where it starts, for life, and a worker whose fibers all wait is idle only until they wake. One that took
-//! whatever it finds would end up with all fibers of a burst when the other worker is held up for a moment, because it sets
-//! up its I/O or the kernel runs another thread on its CPU; and then one CPU does the work of two for as long as they live.
+//! A fiber stays where it starts, for life, and a worker whose fibers all wait is idle only until
+//! they wake. One that took whatever it finds would end up with all fibers of a burst when the
+//! other worker is held up for a moment, because it sets up its I/O or the kernel runs another
+//! thread on its CPU; and then one CPU does the work of two for as long as they live.
 //!
-//! "Lately" is since the mark before the last, and marks are [`LATELY`] apart at least: fibers that have been around for
-//! longer may well wait for ever, and do not count. The one who is refused makes them, and looks again when that time has
-//! passed, twice at most: then it takes its half, whatever else it has.
+//! "Lately" is since the mark before the last, and marks are [`LATELY`] apart at least: fibers that
+//! have been around for longer may well wait for ever, and do not count. The one who is refused
+//! makes them, and looks again when that time has passed, twice at most: then it takes its half,
+//! whatever else it has.
 
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use crate::timer::Instant;
 use crate::worker::Worker;
 
-/// Nanoseconds; longer than the kernel lets a thread wait for its CPU on a machine that is not overloaded.
+/// Nanoseconds; longer than the kernel lets a thread wait for its CPU on a machine that is not
+/// overloaded.
 pub(crate) const LATELY: u64 = 5_000_000;
 
 /// The fibers a worker has, for others to see. Hints: nothing breaks when they are a little off.
@@ -66,11 +70,17 @@ impl Marks {
         true
     }
 
-    /// How many of the fresh fibers of `owner` are for `idle`, a worker that has nothing to run. The clock is only read
-    /// where there are some and none is.
+    /// How many of the fresh fibers of `owner` are for `idle`, a worker that has nothing to run.
+    /// The clock is only read where there are some and none is.
     pub(crate) fn due(&self, workers: &[Worker], idle: &Worker, owner: &Worker) -> usize {
         let fresh = owner.remote.stealer.as_ref().map_or(0, |fresh| fresh.len());
-        let due = || evens_out(idle.remote.share.lately(), owner.remote.share.lately(), fresh);
+        let due = || {
+            evens_out(
+                idle.remote.share.lately(),
+                owner.remote.share.lately(),
+                fresh,
+            )
+        };
         match due() {
             0 if fresh > 0 && self.advance(workers, crate::timer::now()) => due(),
             due => due,
@@ -78,8 +88,8 @@ impl Marks {
     }
 }
 
-/// How many of `fresh` fibers even out `idle` and `owner`, started ones: at most half of them, for their owner is about to
-/// start them, too.
+/// How many of `fresh` fibers even out `idle` and `owner`, started ones: at most half of them, for
+/// their owner is about to start them, too.
 fn evens_out(idle: usize, owner: usize, fresh: usize) -> usize {
     let more = (owner + fresh).saturating_sub(idle);
     more.min(fresh).div_ceil(2)
@@ -97,7 +107,11 @@ mod tests {
         );
         assert_eq!((evens_out(32, 1, 31), evens_out(32, 1, 30)), (0, 0));
         assert_eq!(
-            (evens_out(10, 1, 31), evens_out(31, 1, 31), evens_out(31, 1, 1)),
+            (
+                evens_out(10, 1, 31),
+                evens_out(31, 1, 31),
+                evens_out(31, 1, 1)
+            ),
             (11, 1, 0)
         );
     }

@@ -1,11 +1,13 @@
-//! Cancellation, deferred as pthreads' is: a request ends the wait its fiber is in, or acts when the fiber comes to the next
-//! cancellation point.
+//! Cancellation, deferred as pthreads' is: a request ends the wait its fiber is in, or acts when
+//! the fiber comes to the next cancellation point.
 //!
-//! A request is a bit of the fiber's record, set at once from wherever it comes; the wait is ended on the fiber's own
-//! worker, between two rounds ([`Requests`]), as a timer would. Acting means, for a C fiber: its cleanup handlers, then its
-//! end, without unwinding its stack. A Rust fiber, whose stack holds values to drop, unwinds.
+//! A request is a bit of the fiber's record, set at once from wherever it comes; the wait is ended
+//! on the fiber's own worker, between two rounds ([`Requests`]), as a timer would. Acting means,
+//! for a C fiber: its cleanup handlers, then its end, without unwinding its stack. A Rust fiber,
+//! whose stack holds values to drop, unwinds.
 //!
-//! Invariant: a fiber acts once (ACTING), and only where it asks ([`check`]): a wait that was ended has had no effect.
+//! Invariant: a fiber acts once (ACTING), and only where it asks ([`check`]): a wait that was ended
+//! has had no effect.
 
 use crate::errno::Errno;
 use crate::fiber::{Fiber, Handle, Waits};
@@ -70,7 +72,8 @@ impl Requests {
         core::mem::take(&mut *self.of.lock())
     }
 
-    /// In a forked child: whoever held the lock is not there. What it was changing is leaked, not dropped.
+    /// In a forked child: whoever held the lock is not there. What it was changing is leaked, not
+    /// dropped.
     pub(crate) fn forget(&self) {
         self.of.release();
         core::mem::forget(self.take());
@@ -107,7 +110,8 @@ fn barrier() {
     let _ = membarrier(MembarrierCommand::PrivateExpedited);
 }
 
-/// Has the running fiber's wait, which is about to begin in the shim, ended again: it was asked to end before.
+/// Has the running fiber's wait, which is about to begin in the shim, ended again: it was asked to
+/// end before.
 #[cold]
 pub(crate) fn end_this_wait(worker: &Worker, me: &Fiber) {
     worker.remote.cancels.add(me.handle());
@@ -172,7 +176,8 @@ fn act() -> Result<(), Errno> {
             exit(worker, CANCELED);
         }
     }
-    // C code on a Rust fiber, which must not be left behind: it goes on until it comes back to Rust.
+    // C code on a Rust fiber, which must not be left behind: it goes on until it comes back to
+    // Rust.
     Err(Errno::ECANCELED)
 }
 
@@ -189,7 +194,8 @@ pub(crate) fn exit(worker: &Worker, result: *mut c_void) -> ! {
 pub(crate) fn run_cleanups(me: &Fiber) {
     me.cancel.fetch_or(ACTING, Ordering::Relaxed);
     while let Some(cleanup) = key::top_cleanup(me) {
-        // SAFETY: a handler that is not popped lies in a frame of this fiber's that has not returned.
+        // SAFETY: a handler that is not popped lies in a frame of this fiber's that has not
+        // returned.
         let Cleanup { routine, arg, next } = unsafe { cleanup.read() };
         key::set_top_cleanup(me, next);
         routine(arg);
@@ -208,7 +214,8 @@ pub struct Cleanup {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cancelled;
 
-/// A wait of a Rust fiber, which unwinds if it was ended. In the middle of a panic it is made to the end.
+/// A wait of a Rust fiber, which unwinds if it was ended. In the middle of a panic it is made to
+/// the end.
 #[inline(always)]
 pub(crate) fn unwinding<T>(wait: impl Fn() -> Result<T, Errno>) -> Result<T, Errno> {
     match wait() {
@@ -227,6 +234,9 @@ fn unwind<T>(wait: impl Fn() -> Result<T, Errno>) -> Result<T, Errno> {
         }
         return result;
     }
-    on_fiber()?.running().cancel.fetch_or(ACTING, Ordering::Relaxed);
+    on_fiber()?
+        .running()
+        .cancel
+        .fetch_or(ACTING, Ordering::Relaxed);
     std::panic::resume_unwind(Box::new(Cancelled))
 }

@@ -1,7 +1,8 @@
 //! Options: what the caller leaves open comes from the environment, else from the defaults.
 //!
-//! A bad value in the environment never fails the program: one line on stderr says what was expected and what is used.
-//! A program that has more rights than its caller takes no word of the environment, which is its caller's.
+//! A bad value in the environment never fails the program: one line on stderr says what was
+//! expected and what is used. A program that has more rights than its caller takes no word of the
+//! environment, which is its caller's.
 
 #![deny(unsafe_code)]
 
@@ -16,7 +17,13 @@ const STACK_DEFAULT: usize = 256 << 10;
 
 /// `FIBER_WORKERS`: OS threads that run fibers.
 pub(crate) fn workers() -> usize {
-    read("FIBER_WORKERS", "a number from 1 to 1024", "1", parse_workers).unwrap_or(WORKERS_DEFAULT)
+    read(
+        "FIBER_WORKERS",
+        "a number from 1 to 1024",
+        "1",
+        parse_workers,
+    )
+    .unwrap_or(WORKERS_DEFAULT)
 }
 
 /// `FIBER_STACK`: bytes of address space per fiber stack.

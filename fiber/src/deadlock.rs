@@ -1,8 +1,10 @@
-//! The deadlock report: when every fiber waits and nothing can wake one, says who waits for what and aborts.
+//! The deadlock report: when every fiber waits and nothing can wake one, says who waits for what
+//! and aborts.
 //!
-//! Invariant: it never speaks up while somebody might still post. All workers must be idle with no timer set and nothing
-//! in flight in the shim, no other thread of the process may exist (it could post), and then, looked at in this order,
-//! nothing may be on its way and nobody may have woken since.
+//! Invariant: it never speaks up while somebody might still post. All workers must be idle with no
+//! timer set and nothing in flight in the shim, no other thread of the process may exist (it could
+//! post), and then, looked at in this order, nothing may be on its way and nobody may have woken
+//! since.
 
 use crate::debug::{self, Out};
 use crate::slab;
@@ -30,7 +32,10 @@ pub(crate) fn look(worker: &Worker) {
         .iter()
         .any(|w| !w.remote.inbox.is_empty() || w.remote.cancels.any())
         || runtime.has_fresh();
-    if on_its_way || runtime.done.load(Ordering::SeqCst) || runtime.idle.all_asleep(workers.len()) != Some(mark) {
+    if on_its_way
+        || runtime.done.load(Ordering::SeqCst)
+        || runtime.idle.all_asleep(workers.len()) != Some(mark)
+    {
         return;
     }
     // Several workers may have seen it; one speaks, the others sleep on until it ends them.
@@ -65,8 +70,9 @@ fn report(worker: &Worker) {
     }
 }
 
-/// Whether the process has threads that are neither workers of this runtime nor the kernel's or the shim's helpers,
-/// which act for operations in flight only. When it cannot be known, there are some.
+/// Whether the process has threads that are neither workers of this runtime nor the kernel's or the
+/// shim's helpers, which act for operations in flight only. When it cannot be known, there are
+/// some.
 fn has_other_threads(workers: &[Worker]) -> bool {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let Ok(dir) = rustix::fs::open(c"/proc/self/task", flags, Mode::empty()) else {
@@ -77,10 +83,17 @@ fn has_other_threads(workers: &[Worker]) -> bool {
     let mut others = false;
     while let Some(entry) = entries.next() {
         let Ok(entry) = entry else { return true };
-        let Some(tid) = entry.file_name().to_str().ok().and_then(|s| s.parse::<i32>().ok()) else {
+        let Some(tid) = entry
+            .file_name()
+            .to_str()
+            .ok()
+            .and_then(|s| s.parse::<i32>().ok())
+        else {
             continue;
         };
-        let ours = workers.iter().any(|w| w.remote.tid.load(Ordering::Relaxed) == tid);
+        let ours = workers
+            .iter()
+            .any(|w| w.remote.tid.load(Ordering::Relaxed) == tid);
         others |= !ours && !is_helper(&dir, tid);
     }
     // Rustix closes by libc's `close`, which is ours to call: the scheduler runs on no fiber.
@@ -89,7 +102,8 @@ fn has_other_threads(workers: &[Worker]) -> bool {
 
 fn is_helper(task: &impl std::os::fd::AsFd, tid: i32) -> bool {
     let path = format!("{tid}/comm");
-    let Ok(file) = rustix::fs::openat(task, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) else {
+    let Ok(file) = rustix::fs::openat(task, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+    else {
         return true; // It has just ended.
     };
     let mut name = [0; 16];

@@ -1,8 +1,10 @@
 //! What people read: names, and one line a fiber for `fiber_dump` and the deadlock report.
 //!
-//! Reports go out by direct system calls: libc's write may be the shim's, and a fiber that dumps must not park.
+//! Reports go out by direct system calls: libc's write may be the shim's, and a fiber that dumps
+//! must not park.
 //!
-//! Invariant: nothing here changes a fiber, and reports may be wrong about fibers of other workers, which go on meanwhile.
+//! Invariant: nothing here changes a fiber, and reports may be wrong about fibers of other workers,
+//! which go on meanwhile.
 
 use crate::errno::Errno;
 use crate::fiber::{Fiber, Handle, Life, NAME_LEN, Waits};
@@ -44,7 +46,8 @@ impl Out {
         if self.fd < 0 {
             return;
         }
-        // SAFETY: only borrowed for this call, by a caller that says to write there; a bad one gives EBADF.
+        // SAFETY: only borrowed for this call, by a caller that says to write there; a bad one
+        // gives EBADF.
         let fd = unsafe { BorrowedFd::borrow_raw(self.fd) };
         while !rest.is_empty() {
             match rustix::io::write(fd, rest) {
@@ -111,7 +114,8 @@ pub(crate) fn is_of(fiber: &Fiber, life: Life, runtime: *const Runtime) -> bool 
         && (runtime.is_null() || core::ptr::eq(fiber.runtime.load(Ordering::Relaxed), runtime))
 }
 
-/// Writes a line for each live fiber of the caller's runtime to `fd`; off a worker, of every runtime.
+/// Writes a line for each live fiber of the caller's runtime to `fd`; off a worker, of every
+/// runtime.
 pub(crate) fn dump(fd: RawFd) {
     let mut out = Out::new(fd);
     let here = tls::worker();
@@ -159,7 +163,9 @@ fn write_line(out: &mut Out, here: Option<&Worker>, fiber: &Fiber) {
     let mine = here.filter(|w| core::ptr::eq(*w, home));
     let what = fiber.waits();
     let _ = match what {
-        Waits::Nothing if mine.is_some_and(|w| core::ptr::eq(w.current.get(), fiber)) => writeln!(out, "running"),
+        Waits::Nothing if mine.is_some_and(|w| core::ptr::eq(w.current.get(), fiber)) => {
+            writeln!(out, "running")
+        }
         Waits::Nothing => writeln!(out, "ready"),
         Waits::Sleep => writeln!(out, "asleep"),
         Waits::Shim => {
@@ -176,7 +182,11 @@ fn write_line(out: &mut Out, here: Option<&Worker>, fiber: &Fiber) {
         Waits::Join => {
             // SAFETY: the target of a join is a record, and these are never unmapped.
             let target = unsafe { &*(fiber.waits_on.load(Ordering::Relaxed) as *const Fiber) };
-            writeln!(out, "waits for fiber {} to end", target.id.load(Ordering::Relaxed))
+            writeln!(
+                out,
+                "waits for fiber {} to end",
+                target.id.load(Ordering::Relaxed)
+            )
         }
         Waits::Mutex => {
             let at = fiber.waits_on.load(Ordering::Relaxed);
@@ -238,7 +248,10 @@ mod tests {
 
     #[test]
     fn names_are_fifteen_bytes() {
-        assert_eq!(text(&checked_name(b"fifteen letters").unwrap()), b"fifteen letters");
+        assert_eq!(
+            text(&checked_name(b"fifteen letters").unwrap()),
+            b"fifteen letters"
+        );
         assert_eq!(checked_name(b"sixteen letters!"), Err(Errno::ERANGE));
         assert_eq!(text(&checked_name(b"").unwrap()), b"");
         assert_eq!(Printable(b"a\x1b[2J\xff").to_string(), "a.[2J.");

@@ -3,7 +3,8 @@
 use core::fmt;
 use core::num::NonZeroI32;
 
-/// A positive error number of `<errno.h>`. `Result<(), Errno>` is as small as the `int` of the C API.
+/// A positive error number of `<errno.h>`. `Result<(), Errno>` is as small as the `int` of the C
+/// API.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Errno(NonZeroI32);
 

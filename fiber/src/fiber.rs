@@ -1,8 +1,10 @@
-//! What a fiber is: one small record that outlives its stack, and the handle by which the world names it.
+//! What a fiber is: one small record that outlives its stack, and the handle by which the world
+//! names it.
 //!
-//! Invariant: records are never unmapped, so a stale handle may always be looked at; its generation then differs from the
-//! record's and the answer is `ESRCH`. A started fiber's plain cells belong to its worker's thread; other threads read
-//! only the atomics, and the cells of a parked fiber they have just taken out of a wait queue (the queue's lock orders that).
+//! Invariant: records are never unmapped, so a stale handle may always be looked at; its generation
+//! then differs from the record's and the answer is `ESRCH`. A started fiber's plain cells belong
+//! to its worker's thread; other threads read only the atomics, and the cells of a parked fiber
+//! they have just taken out of a wait queue (the queue's lock orders that).
 //!
 //! ```text
 //!   (made) --> fresh --> running <--> ready          life: LIVE -----------> ENDED --join--> FREE
@@ -180,8 +182,9 @@ const GENERATION: u64 = 0xffff << GENERATION_SHIFT;
 const ADDRESS: u64 = !GENERATION & !STATE;
 const STATE: u64 = 0b111;
 
-/// A fiber's public name: the address of its record and, in the top 16 bits that user addresses leave free, the record's
-/// generation. A name goes stale when its fiber is gone; it comes up again only after the record has had 65,535 others.
+/// A fiber's public name: the address of its record and, in the top 16 bits that user addresses
+/// leave free, the record's generation. A name goes stale when its fiber is gone; it comes up again
+/// only after the record has had 65,535 others.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Handle(pub u64);
 
@@ -253,7 +256,8 @@ impl Life {
     }
 }
 
-/// A queue of fibers linked through [`Fiber::next`]. A fiber is in one list at a time, so joining one never allocates.
+/// A queue of fibers linked through [`Fiber::next`]. A fiber is in one list at a time, so joining
+/// one never allocates.
 pub(crate) struct List {
     head: Cell<*mut Fiber>,
     tail: Cell<*mut Fiber>,
@@ -285,7 +289,8 @@ impl List {
     /// It is in no list.
     #[inline(always)]
     pub(crate) unsafe fn push(&self, fiber: *mut Fiber) {
-        // SAFETY: records are never unmapped; the caller and this list own the links of their fibers.
+        // SAFETY: records are never unmapped; the caller and this list own the links of their
+        // fibers.
         unsafe {
             (*fiber).next.set(null_mut());
             match self.tail.get() {
@@ -343,7 +348,8 @@ impl List {
     #[inline(always)]
     pub(crate) unsafe fn rotate(&self, fiber: *mut Fiber) -> *mut Fiber {
         let first = self.head.get();
-        // SAFETY: the list is not empty, so head and tail are fibers whose links it owns; the caller gives `fiber`'s.
+        // SAFETY: the list is not empty, so head and tail are fibers whose links it owns; the
+        // caller gives `fiber`'s.
         unsafe {
             (*fiber).next.set(null_mut());
             (*self.tail.get()).next.set(fiber);
@@ -371,7 +377,8 @@ mod tests {
         f.life.store(free.with(Life::LIVE).0, Ordering::Relaxed);
         let name = f.handle();
         assert!(name.fiber().is_some());
-        f.life.store(f.life().next_generation().0, Ordering::Relaxed);
+        f.life
+            .store(f.life().next_generation().0, Ordering::Relaxed);
         assert!(name.fiber().is_none());
         let mut life = f.life();
         for _ in 0..0x1_0000 {
@@ -431,6 +438,9 @@ mod tests {
             assert_eq!((list.last(), list.len()), (at(0), 1));
             list.push(at(2));
         }
-        assert_eq!((list.pop(), list.pop(), list.last()), (at(0), at(2), null_mut()));
+        assert_eq!(
+            (list.pop(), list.pop(), list.last()),
+            (at(0), at(2), null_mut())
+        );
     }
 }

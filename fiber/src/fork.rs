@@ -1,9 +1,10 @@
 //! fork on a fiber: the child goes on on that fiber alone.
 //!
-//! Invariant: in the child no other fiber of the parent ever runs. Their records are freed, so joining one is `ESRCH`;
-//! their places in wait queues are passed over (the epoch tells); their stacks stay as they are, for the surviving fiber
-//! may hold pointers into them. What another thread could be changing at the moment of the fork is not read: other
-//! workers, and the values of other fibers, are leaked.
+//! Invariant: in the child no other fiber of the parent ever runs. Their records are freed, so
+//! joining one is `ESRCH`; their places in wait queues are passed over (the epoch tells); their
+//! stacks stay as they are, for the surviving fiber may hold pointers into them. What another
+//! thread could be changing at the moment of the fork is not read: other workers, and the values of
+//! other fibers, are leaked.
 
 use crate::fiber::Fiber;
 use crate::spin::SpinLock;
@@ -19,10 +20,12 @@ pub(crate) fn epoch() -> u32 {
     EPOCH.load(Ordering::Relaxed)
 }
 
-/// Held while a runtime is set up, which may do what is done once per process. The child may set one up, too.
+/// Held while a runtime is set up, which may do what is done once per process. The child may set
+/// one up, too.
 static STARTING: SpinLock<()> = SpinLock::new(());
 
-/// Sets a runtime up, by `start`: no other thread does meanwhile, and none forks. Registers the handlers the first time.
+/// Sets a runtime up, by `start`: no other thread does meanwhile, and none forks. Registers the
+/// handlers the first time.
 pub(crate) fn starting<R>(start: impl FnOnce() -> R) -> R {
     static INSTALLED: AtomicBool = AtomicBool::new(false);
     if !INSTALLED.swap(true, Ordering::Relaxed) {
@@ -72,10 +75,10 @@ fn go_on_alone(worker: &Worker, me: &Fiber) {
     worker.remote.inbox.forget();
     worker.remote.cancels.forget();
     worker.remote.wakers.store(0, Ordering::Relaxed);
-    worker
-        .remote
-        .tid
-        .store(rustix::thread::gettid().as_raw_nonzero().get(), Ordering::Relaxed);
+    worker.remote.tid.store(
+        rustix::thread::gettid().as_raw_nonzero().get(),
+        Ordering::Relaxed,
+    );
     slab::for_each(|fiber, life| {
         let ours = core::ptr::eq(fiber.runtime.load(Ordering::Relaxed), worker.runtime);
         if core::ptr::eq(fiber, me) {
@@ -87,8 +90,8 @@ fn go_on_alone(worker: &Worker, me: &Fiber) {
             }
         } else if ours {
             fiber.timer.set(crate::fiber::NO_TIMER);
-            // SAFETY: the fiber does not run in this process, so nobody else touches its values. They are leaked, not
-            // dropped: another worker may have been changing them.
+            // SAFETY: the fiber does not run in this process, so nobody else touches its values.
+            // They are leaked, not dropped: another worker may have been changing them.
             unsafe { fiber.values.get().write(None) };
             worker.records.put(fiber);
         }

@@ -1,8 +1,9 @@
-//! Fibers that have not started: they have no stack and belong to no thread yet, so any worker may take them.
+//! Fibers that have not started: they have no stack and belong to no thread yet, so any worker may
+//! take them.
 //!
-//! Invariant: a fiber in here has never run. Its owner takes the oldest first; thieves take the oldest too. Only where
-//! there are no thieves may one be taken out of its turn. A fiber of `own` that is not the first knows the one before it
-//! ([`Fiber::before`]).
+//! Invariant: a fiber in here has never run. Its owner takes the oldest first; thieves take the
+//! oldest too. Only where there are no thieves may one be taken out of its turn. A fiber of `own`
+//! that is not the first knows the one before it ([`Fiber::before`]).
 
 use crate::fiber::{Fiber, List};
 use core::cell::Cell;
@@ -18,8 +19,8 @@ unsafe impl Send for Fresh {}
 
 /// A worker's fresh fibers.
 pub(crate) struct FreshQueue {
-    /// Fibers nobody else may take: all of them when there is one worker, which need not pay for atomics; and those put
-    /// back for want of a stack.
+    /// Fibers nobody else may take: all of them when there is one worker, which need not pay for
+    /// atomics; and those put back for want of a stack.
     own: List,
     shared: Option<Deque<Fresh>>,
     /// Whether there may be any. Thieves do not clear it.
@@ -91,7 +92,8 @@ impl FreshQueue {
             self.pop();
             return;
         }
-        // SAFETY: not the first one, so the one before it is in the list still. Records are never unmapped.
+        // SAFETY: not the first one, so the one before it is in the list still. Records are never
+        // unmapped.
         unsafe {
             let before = (*fiber).before();
             if let Some(next) = self.own.take_behind(before).as_ref() {
@@ -102,7 +104,9 @@ impl FreshQueue {
 
     /// Takes up to `most` of what `from` has, which is not 0. Whether it got any.
     pub(crate) fn steal(&self, from: &Stealer<Fresh>, most: usize) -> bool {
-        let Some(shared) = &self.shared else { return false };
+        let Some(shared) = &self.shared else {
+            return false;
+        };
         loop {
             match from.steal_batch_with_limit(shared, most) {
                 Steal::Success(()) => {
@@ -145,7 +149,10 @@ mod tests {
             queue.push(at(2), true);
             queue.take_out(at(0));
         }
-        assert_eq!((queue.pop(), queue.pop(), queue.any()), (at(4), at(2), false));
+        assert_eq!(
+            (queue.pop(), queue.pop(), queue.any()),
+            (at(4), at(2), false)
+        );
         assert!(queue.pop().is_null());
         // SAFETY: as above.
         unsafe {

@@ -1,7 +1,7 @@
 //! The gate before a runtime's first fiber: no worker runs one until all workers are ready.
 //!
-//! A worker opens descriptors of its own when it attaches to the shim. Each has a low number for an instant, which a fiber
-//! that closed descriptor 2 and opens a file in its place would miss.
+//! A worker opens descriptors of its own when it attaches to the shim. Each has a low number for an
+//! instant, which a fiber that closed descriptor 2 and opens a file in its place would miss.
 
 use core::sync::atomic::{AtomicU32, Ordering};
 use rustix::thread::futex;
@@ -21,14 +21,23 @@ impl Gate {
     /// The calling worker is ready; waits for the others.
     pub(crate) fn pass(&self) {
         let one_less = |missing: u32| missing.checked_sub(1);
-        if self.missing.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_less) == Ok(1) {
+        if self
+            .missing
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, one_less)
+            == Ok(1)
+        {
             return self.open();
         }
         loop {
             match self.missing.load(Ordering::Acquire) {
                 0 => break,
                 // Interrupted by a signal, or too late to sleep: it looks again.
-                missing => drop(futex::wait(&self.missing, futex::Flags::PRIVATE, missing, None)),
+                missing => drop(futex::wait(
+                    &self.missing,
+                    futex::Flags::PRIVATE,
+                    missing,
+                    None,
+                )),
             }
         }
     }

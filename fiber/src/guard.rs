@@ -1,11 +1,14 @@
-//! The C++ ABI's guards: a static variable of a function is initialised once, by the fiber or thread that comes first.
+//! The C++ ABI's guards: a static variable of a function is initialised once, by the fiber or
+//! thread that comes first.
 //!
-//! The C++ library's own functions take all fibers of a thread for one: a second fiber that comes while the first waits in
-//! the initialiser gets `recursive_init_error`, or blocks the thread. These park it instead.
+//! The C++ library's own functions take all fibers of a thread for one: a second fiber that comes
+//! while the first waits in the initialiser gets `recursive_init_error`, or blocks the thread.
+//! These park it instead.
 //!
-//! A guard's first byte says that the variable is initialised: compiled code looks at that by itself. The other bits are
-//! those of libstdc++, for a library that has its functions built in. The upper half names the owner, by which an
-//! initialiser that comes back to its own variable is told from one that waits.
+//! A guard's first byte says that the variable is initialised: compiled code looks at that by
+//! itself. The other bits are those of libstdc++, for a library that has its functions built in.
+//! The upper half names the owner, by which an initialiser that comes back to its own variable is
+//! told from one that waits.
 
 use crate::fiber::Waits;
 use crate::park::{self, Queue};
@@ -30,7 +33,8 @@ pub(crate) struct Guard {
     owner: AtomicU32,
 }
 
-/// Fibers that wait for any guard: so few do that one queue is enough. Each looks at its own guard once woken.
+/// Fibers that wait for any guard: so few do that one queue is enough. Each looks at its own guard
+/// once woken.
 static WAITING: Queue = Queue::new(0);
 
 /// A number for the calling fiber or thread.
@@ -50,7 +54,11 @@ pub(crate) extern "C" fn __cxa_guard_acquire(guard: &Guard) -> c_int {
         if state & DONE != 0 {
             return 0;
         }
-        let next = if state == 0 { PENDING } else { PENDING | WAITED_FOR };
+        let next = if state == 0 {
+            PENDING
+        } else {
+            PENDING | WAITED_FOR
+        };
         if state != 0 && guard.owner.load(Ordering::Relaxed) == caller() {
             return came_back(guard);
         }
@@ -76,7 +84,12 @@ fn wait(guard: &Guard) {
     let is_pending = || guard.state.load(Ordering::SeqCst) == PENDING | WAITED_FOR;
     let Ok(worker) = on_fiber() else {
         // Not private: libstdc++ wakes so.
-        let _ = futex::wait(&guard.state, futex::Flags::empty(), PENDING | WAITED_FOR, None);
+        let _ = futex::wait(
+            &guard.state,
+            futex::Flags::empty(),
+            PENDING | WAITED_FOR,
+            None,
+        );
         return;
     };
     let queue = WAITING.lock();
@@ -109,7 +122,8 @@ fn end(guard: &Guard, state: u32) {
     all.wake();
 }
 
-/// The initialiser came back to its own variable: undefined in C++, and whatever the C++ library makes of it.
+/// The initialiser came back to its own variable: undefined in C++, and whatever the C++ library
+/// makes of it.
 #[cold]
 fn came_back(guard: &Guard) -> c_int {
     type Acquire = extern "C" fn(&Guard) -> c_int;

@@ -1,10 +1,11 @@
 //! The meeting point with libaioshim.so: this scheduler as a host of the shim's table (aioshim.h).
 //!
-//! The shim is preloaded or absent, never linked: its functions are looked up by name. Absent, incomplete or refusing to
-//! attach, it changes nothing.
+//! The shim is preloaded or absent, never linked: its functions are looked up by name. Absent,
+//! incomplete or refusing to attach, it changes nothing.
 //!
-//! Invariant: an attached worker sleeps nowhere but in the shim's poll, so the shim's wake ends its sleep. The verbs are
-//! called on the worker's own thread (wake excepted), with the worker as `data`.
+//! Invariant: an attached worker sleeps nowhere but in the shim's poll, so the shim's wake ends its
+//! sleep. The verbs are called on the worker's own thread (wake excepted), with the worker as
+//! `data`.
 
 use crate::cancel;
 use crate::fiber::{Fiber, Waits};
@@ -128,7 +129,8 @@ pub(crate) struct Attachment {
     thread: *mut c_void,
 }
 
-/// Attaches the calling thread, which is `worker`; without a shim, or when it declines, does nothing.
+/// Attaches the calling thread, which is `worker`; without a shim, or when it declines, does
+/// nothing.
 pub(crate) fn attach(worker: &Worker) {
     let Some(shim) = shim() else { return };
     let mut thread = core::ptr::null_mut();
@@ -146,13 +148,17 @@ pub(crate) fn attach(worker: &Worker) {
 /// Ends the calling thread's attachment. Nobody is in the middle of waking it.
 pub(crate) fn detach(worker: &Worker) {
     if let Some(host) = worker.host.take() {
-        worker.remote.shim.store(core::ptr::null_mut(), Ordering::Relaxed);
+        worker
+            .remote
+            .shim
+            .store(core::ptr::null_mut(), Ordering::Relaxed);
         (host.shim.detach)(host.thread);
     }
 }
 
 impl Attachment {
-    /// Lets the shim submit, reap and unpark; waits up to `timeout` nanoseconds, without limit when negative.
+    /// Lets the shim submit, reap and unpark; waits up to `timeout` nanoseconds, without limit when
+    /// negative.
     pub(crate) fn poll(&self, timeout: i64) {
         (self.shim.poll)(self.thread, timeout);
     }
@@ -171,7 +177,8 @@ impl Attachment {
 }
 
 impl Attachment {
-    /// Has the call end that a fiber of this thread is parked in, if it is one that cancellation ends.
+    /// Has the call end that a fiber of this thread is parked in, if it is one that cancellation
+    /// ends.
     pub(crate) fn cancel(&self, fiber: &Fiber) {
         if let Some(cancel) = self.shim.cancel {
             cancel(self.thread, (&raw const *fiber).cast());
@@ -212,7 +219,8 @@ mod verbs {
     pub extern "C" fn park(data: *mut c_void) {
         let worker = worker(data);
         let me = worker.running();
-        // `unpark(self), park()` is a yield: then it waits for nothing. Either way unpark says so when it comes.
+        // `unpark(self), park()` is a yield: then it waits for nothing. Either way unpark says so
+        // when it comes.
         me.set_waits(Waits::Shim, core::ptr::null());
         if cancel::check(me).is_err() {
             // A wait that begins after the request ends as one that began before.
@@ -223,7 +231,8 @@ mod verbs {
     }
 
     pub extern "C" fn unpark(data: *mut c_void, fiber: *mut c_void) {
-        // SAFETY: the shim unparks a fiber once for each park, on its own thread, which is this worker's.
+        // SAFETY: the shim unparks a fiber once for each park, on its own thread, which is this
+        // worker's.
         unsafe { sched::make_ready_here(worker(data), fiber.cast::<Fiber>()) };
     }
 
@@ -247,7 +256,8 @@ mod verbs {
         if worker.runnable() > 0 {
             0
         } else if worker.remote.share.started() == 1 {
-            // A fiber of another worker may cancel it, which ends no plain call: one that a disk ends is soon over.
+            // A fiber of another worker may cancel it, which ends no plain call: one that a disk
+            // ends is soon over.
             if worker.runtime().is_single() { 2 } else { 1 }
         } else {
             c_int::from(!timer::is_soon(worker.timers.borrow().first()))
@@ -270,7 +280,12 @@ mod verbs {
     }
 
     /// From any thread: what people call a fiber that ran a moment ago.
-    pub extern "C" fn name(_: *mut c_void, fiber: *const c_void, buf: *mut c_char, len: usize) -> usize {
+    pub extern "C" fn name(
+        _: *mut c_void,
+        fiber: *const c_void,
+        buf: *mut c_char,
+        len: usize,
+    ) -> usize {
         // SAFETY: records are never unmapped.
         let text = crate::debug::title(unsafe { &*fiber.cast::<Fiber>() });
         let n = text.len().min(len.saturating_sub(1));

@@ -1,12 +1,15 @@
-//! A worker with nothing to run: it sleeps until its next timer, a completion in the shim or a wake-up.
+//! A worker with nothing to run: it sleeps until its next timer, a completion in the shim or a
+//! wake-up.
 //!
-//! To wake a thread on a CPU that sleeps takes the kernel 3 to 30 us, the latter in virtual machines. So a worker that only
-//! others can wake looks out for that long before it sleeps, provided that there is a CPU for each worker and that waits
-//! here have lately been that short: it never spends more than the sleep costs, and hardly any where waits are long.
+//! To wake a thread on a CPU that sleeps takes the kernel 3 to 30 us, the latter in virtual
+//! machines. So a worker that only others can wake looks out for that long before it sleeps,
+//! provided that there is a CPU for each worker and that waits here have lately been that short: it
+//! never spends more than the sleep costs, and hardly any where waits are long.
 //!
-//! Invariants: a worker announces its sleep before its last look for work (see inbox.rs), and likewise whoever queues a
-//! fresh fiber queues it before looking for sleepers, so neither misses the other. A worker is counted idle only while
-//! nothing of its own can end its sleep; when all are, and nothing is on its way, the runtime is in a deadlock.
+//! Invariants: a worker announces its sleep before its last look for work (see inbox.rs), and
+//! likewise whoever queues a fresh fiber queues it before looking for sleepers, so neither misses
+//! the other. A worker is counted idle only while nothing of its own can end its sleep; when all
+//! are, and nothing is on its way, the runtime is in a deadlock.
 
 use crate::balance::LATELY;
 use crate::deadlock;
@@ -16,8 +19,8 @@ use core::cell::Cell;
 use core::sync::atomic::{AtomicUsize, Ordering, fence};
 use rustix::thread::futex;
 
-/// How long a worker sleeps before it looks whether it is part of a deadlock: long enough that a healthy program, whose
-/// plain threads post to its fibers all the time, hardly ever looks.
+/// How long a worker sleeps before it looks whether it is part of a deadlock: long enough that a
+/// healthy program, whose plain threads post to its fibers all the time, hardly ever looks.
 const GRACE: u64 = 20_000_000;
 
 /// Least time between two trims of deep stacks.
@@ -30,7 +33,9 @@ const LEAST_PATIENCE: u64 = 1_000;
 
 /// Whether `workers` leave each other a CPU when one of them looks out.
 pub(crate) fn may_look_out(workers: usize) -> bool {
-    workers > 1 && rustix::thread::sched_getaffinity(None).is_ok_and(|cpus| cpus.count() as usize >= workers)
+    workers > 1
+        && rustix::thread::sched_getaffinity(None)
+            .is_ok_and(|cpus| cpus.count() as usize >= workers)
 }
 
 /// How long a worker looks out before its next sleep.
@@ -43,7 +48,11 @@ impl Patience {
 
     /// What was awaited came after `waited` nanoseconds.
     fn learn(&self, waited: u64) {
-        self.0.set(if waited <= PATIENCE { PATIENCE } else { self.0.get() / 2 });
+        self.0.set(if waited <= PATIENCE {
+            PATIENCE
+        } else {
+            self.0.get() / 2
+        });
     }
 }
 
@@ -113,7 +122,8 @@ pub(crate) fn sleep(worker: &Worker) {
         worker.trimmed_at.set(now);
         worker.stacks.borrow_mut().trim_deep();
     }
-    let others_only = || until == NEVER && worker.host.get().is_none_or(|host| host.in_flight() == 0);
+    let others_only =
+        || until == NEVER && worker.host.get().is_none_or(|host| host.in_flight() == 0);
     let looks_out = runtime.looks_out() && others_only();
     if looks_out {
         now = timer::now();
@@ -166,8 +176,14 @@ fn wait(worker: &Worker, ns: Option<u64>) {
                 tv_sec: (ns / 1_000_000_000) as i64,
                 tv_nsec: (ns % 1_000_000_000) as _,
             });
-            // Woken, timed out, interrupted or no longer announced: the scheduler looks around in any case.
-            let _ = futex::wait(worker.remote.inbox.futex(), futex::Flags::PRIVATE, 1, limit.as_ref());
+            // Woken, timed out, interrupted or no longer announced: the scheduler looks around in
+            // any case.
+            let _ = futex::wait(
+                worker.remote.inbox.futex(),
+                futex::Flags::PRIVATE,
+                1,
+                limit.as_ref(),
+            );
         }
     }
 }

@@ -1,11 +1,13 @@
-//! The one way into a worker from other threads: fibers to make ready, and the handshake that ends its sleep.
+//! The one way into a worker from other threads: fibers to make ready, and the handshake that ends
+//! its sleep.
 //!
-//! A stack linked through the nodes themselves, taken whole by its owner: sending never allocates and never fails, which
-//! a channel could not promise to `fiber_sem_post`.
+//! A stack linked through the nodes themselves, taken whole by its owner: sending never allocates
+//! and never fails, which a channel could not promise to `fiber_sem_post`.
 //!
-//! Invariant (no lost wake-up): the owner announces its sleep, then looks once more; a sender sends, then takes the
-//! announcement away. Both change the same word by a swap: whoever comes second has seen all that the first did before.
-//! tests/inbox_model.rs runs the tests below under loom.
+//! Invariant (no lost wake-up): the owner announces its sleep, then looks once more; a sender
+//! sends, then takes the announcement away. Both change the same word by a swap: whoever comes
+//! second has seen all that the first did before. tests/inbox_model.rs runs the tests below under
+//! loom.
 
 use core::ptr::null_mut;
 
@@ -90,7 +92,8 @@ impl<N: Node> Inbox<N> {
         }
     }
 
-    /// Announces a sleep. The owner then looks once more for work, and if there is none sleeps while the futex is 1.
+    /// Announces a sleep. The owner then looks once more for work, and if there is none sleeps
+    /// while the futex is 1.
     pub(crate) fn announce_sleep(&self) {
         self.sleeping.swap(1, Ordering::AcqRel);
     }
@@ -166,17 +169,20 @@ mod tests {
         assert_eq!(numbers(&inbox), [9, 10]);
     }
 
-    /// Two senders, one owner that sleeps when it finds nothing. A lost wake-up is a deadlock, which loom reports.
+    /// Two senders, one owner that sleeps when it finds nothing. A lost wake-up is a deadlock,
+    /// which loom reports.
     #[cfg(loom)]
     #[test]
     fn no_wake_up_is_lost() {
         use loom::sync::{Arc, Condvar, Mutex};
         let mut model = loom::model::Builder::new();
-        // Every order with up to three changes of thread that nothing forces; all of them would take hours.
+        // Every order with up to three changes of thread that nothing forces; all of them would
+        // take hours.
         model.preemption_bound = Some(3);
         model.check(|| {
             let inbox = Arc::new(Inbox::<Item>::new());
-            // Stands for the futex: a thread sleeps while `sleeping` is 1, and is woken under the lock.
+            // Stands for the futex: a thread sleeps while `sleeping` is 1, and is woken under the
+            // lock.
             let futex = Arc::new((Mutex::new(()), Condvar::new()));
             let senders: Vec<_> = (0..2)
                 .map(|i| {

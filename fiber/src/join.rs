@@ -1,8 +1,8 @@
 //! Making, joining and detaching fibers.
 //!
-//! Invariant: every change of a fiber's [`Life`] is one compare-and-swap that also checks the generation, so of ending,
-//! join and detach exactly one comes first and a stale handle changes nothing. Whoever moves a fiber to TAKEN or finds it
-//! ENDED frees its record, once.
+//! Invariant: every change of a fiber's [`Life`] is one compare-and-swap that also checks the
+//! generation, so of ending, join and detach exactly one comes first and a stale handle changes
+//! nothing. Whoever moves a fiber to TAKEN or finds it ENDED frees its record, once.
 
 use crate::cancel;
 use crate::errno::Errno;
@@ -33,7 +33,12 @@ pub(crate) struct Spec {
 
 /// Makes a fiber in `worker`'s runtime and queues it to be run. `EAGAIN` without memory.
 #[inline]
-pub(crate) fn create(worker: &Worker, spec: &Spec, entry: Entry, arg: *mut c_void) -> Result<Handle, Errno> {
+pub(crate) fn create(
+    worker: &Worker,
+    spec: &Spec,
+    entry: Entry,
+    arg: *mut c_void,
+) -> Result<Handle, Errno> {
     let record = worker.records.take();
     // SAFETY: records are never unmapped, and a free one is its taker's.
     let Some(fiber) = (unsafe { record.as_ref() }) else {
@@ -48,15 +53,19 @@ pub(crate) fn create(worker: &Worker, spec: &Spec, entry: Entry, arg: *mut c_voi
     fiber.cancel.store(cancel, Ordering::Relaxed);
     fiber.entry.set(entry);
     fiber.arg.set(arg);
-    fiber.runtime.store(worker.runtime.cast_mut(), Ordering::Relaxed);
+    fiber
+        .runtime
+        .store(worker.runtime.cast_mut(), Ordering::Relaxed);
     fiber
         .id
         .store(MADE.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
     // SAFETY: nobody else knows the fiber yet.
     unsafe { *fiber.name.get() = spec.name };
-    let life = fiber
-        .life()
-        .with(if spec.detached { Life::DETACHED } else { Life::LIVE });
+    let life = fiber.life().with(if spec.detached {
+        Life::DETACHED
+    } else {
+        Life::LIVE
+    });
     fiber.life.store(life.0, Ordering::Release);
     let name = fiber.handle();
     runtime.one_more();
@@ -98,7 +107,8 @@ pub(crate) fn join(worker: &Worker, name: Handle) -> Result<*mut c_void, Errno> 
                     me.waits_no_more();
                     continue;
                 }
-                // Two that join each other at the same moment on two workers both get here, and one at least sees it.
+                // Two that join each other at the same moment on two workers both get here, and one
+                // at least sees it.
                 if waits_for(me, fiber) && swap(fiber, mine, life) {
                     me.waits_no_more();
                     return Err(Errno::EDEADLK);
@@ -119,8 +129,8 @@ pub(crate) fn join(worker: &Worker, name: Handle) -> Result<*mut c_void, Errno> 
     Ok(result)
 }
 
-/// Ends the wait of `fiber`, which was in a join, unless the one it waits for has ended. On its worker; it may be joined by
-/// another then.
+/// Ends the wait of `fiber`, which was in a join, unless the one it waits for has ended. On its
+/// worker; it may be joined by another then.
 pub(crate) fn cancel(fiber: &Fiber) {
     // SAFETY: the target of a join is a record, and these are never unmapped.
     let target = unsafe { &*(fiber.waits_on.load(Ordering::Relaxed) as *const Fiber) };

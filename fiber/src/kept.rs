@@ -1,15 +1,18 @@
-//! What the C and C++ runtimes keep for a thread and each fiber must have for itself: the exceptions that are being thrown
-//! and handled, and the locale of uselocale(3).
+//! What the C and C++ runtimes keep for a thread and each fiber must have for itself: the
+//! exceptions that are being thrown and handled, and the locale of uselocale(3).
 //!
-//! Both are in memory of the thread's. A fiber that is switched away from while it handles an exception, or under a locale
-//! of its own, saves them on its stack first and leaves the thread as it was found.
+//! Both are in memory of the thread's. A fiber that is switched away from while it handles an
+//! exception, or under a locale of its own, saves them on its stack first and leaves the thread as
+//! it was found.
 //!
-//! Invariant: at a switch the thread handles no exception and has its own locale. So the next fiber, fresh or not, finds
-//! nothing of another's, and a switch between fibers that use neither costs two loads and a branch.
+//! Invariant: at a switch the thread handles no exception and has its own locale. So the next
+//! fiber, fresh or not, finds nothing of another's, and a switch between fibers that use neither
+//! costs two loads and a branch.
 //!
-//! C++'s library asks `__cxa_get_globals` for the thread's exceptions. This library defines that function as well, since the
-//! C++ library may be loaded later, by dlopen, where no look-up would find it; calls from there are bound to the first
-//! definition in the global scope. Whichever that is, the worker asks it once where its thread's words are.
+//! C++'s library asks `__cxa_get_globals` for the thread's exceptions. This library defines that
+//! function as well, since the C++ library may be loaded later, by dlopen, where no look-up would
+//! find it; calls from there are bound to the first definition in the global scope. Whichever that
+//! is, the worker asks it once where its thread's words are.
 
 use crate::sync::on_fiber;
 use crate::tls;
@@ -77,7 +80,8 @@ impl Runtimes {
         caught.addr() | uncaught as usize | self.locale.get().addr() != 0
     }
 
-    /// Runs `others`, which switches away and back, on a thread that handles no exception and has its own locale.
+    /// Runs `others`, which switches away and back, on a thread that handles no exception and has
+    /// its own locale.
     #[cold]
     #[inline(never)]
     pub(crate) fn kept_over(&self, others: impl FnOnce()) {
@@ -92,7 +96,8 @@ impl Runtimes {
         }
     }
 
-    /// Leaves the thread as it was found: the running fiber ends or is about to be switched away from.
+    /// Leaves the thread as it was found: the running fiber ends or is about to be switched away
+    /// from.
     #[inline]
     pub(crate) fn clear(&self) {
         if self.are_in_use() {
@@ -157,7 +162,11 @@ pub(crate) extern "C" fn uselocale(new: libc::locale_t) -> libc::locale_t {
         && let Ok(worker) = on_fiber()
     {
         let runtimes = &worker.runtimes;
-        let own = if new == runtimes.base.get() { null_mut() } else { new };
+        let own = if new == runtimes.base.get() {
+            null_mut()
+        } else {
+            new
+        };
         runtimes.locale.set(own);
     }
     old

@@ -1,7 +1,8 @@
 //! Fiber-local storage: keys for the process, values for each fiber.
 //!
-//! Invariant: a key's number is reused with another sequence number, and a value carries the one it was set under, so a
-//! deleted key's values read NULL and their destructors never run, however late they are found.
+//! Invariant: a key's number is reused with another sequence number, and a value carries the one it
+//! was set under, so a deleted key's values read NULL and their destructors never run, however late
+//! they are found.
 
 use crate::cancel::Cleanup;
 use crate::errno::Errno;
@@ -67,7 +68,8 @@ pub(crate) struct Values {
 impl Values {
     #[expect(clippy::mut_from_ref, reason = "the fiber's own, as every use says")]
     fn made(me: &Fiber) -> &mut Values {
-        // SAFETY: a fiber's values are touched by the fiber alone, and no caller runs code of others meanwhile.
+        // SAFETY: a fiber's values are touched by the fiber alone, and no caller runs code of
+        // others meanwhile.
         unsafe { &mut *me.values.get() }.get_or_insert_with(|| {
             Box::new(Values {
                 of: Vec::new(),
@@ -102,7 +104,8 @@ pub(crate) fn set_jump_buffer(me: &Fiber, buffer: *mut JumpBuffer) {
     Values::made(me).jump_buffer = buffer;
 }
 
-/// The fiber's exception of [`leave`], which stays in place until its end: its frames, one of which might hold it, are unwound.
+/// The fiber's exception of [`leave`], which stays in place until its end: its frames, one of which
+/// might hold it, are unwound.
 pub(crate) fn unwinding(me: &Fiber) -> *mut Unwinding {
     &raw mut Values::made(me).unwinding
 }
@@ -132,7 +135,9 @@ pub(crate) fn delete(key: c_uint) -> Result<(), Errno> {
 /// The sequence number of a key that exists.
 #[inline(always)]
 fn sequence(key: c_uint) -> Result<u32, Errno> {
-    let sequence = KEYS.get(key as usize).map_or(0, |k| k.sequence.load(Ordering::Acquire));
+    let sequence = KEYS
+        .get(key as usize)
+        .map_or(0, |k| k.sequence.load(Ordering::Acquire));
     if sequence % 2 == 1 {
         Ok(sequence)
     } else {
@@ -174,7 +179,8 @@ pub(crate) fn set(me: &Fiber, key: c_uint, value: *mut c_void) -> Result<(), Err
     Ok(())
 }
 
-/// Runs the destructors of a fiber that ends, on that fiber: they may park, and may set values again.
+/// Runs the destructors of a fiber that ends, on that fiber: they may park, and may set values
+/// again.
 #[inline(always)]
 pub(crate) fn run_destructors(me: &Fiber) {
     // SAFETY: a fiber's values are touched by the fiber alone.

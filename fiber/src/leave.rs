@@ -1,9 +1,10 @@
-//! pthread_exit(3) on a fiber ends the fiber, as it ends a thread: the frames are unwound, C++ destructors and the handlers of
-//! `pthread_cleanup_push` run, and the value is the fiber's result.
+//! pthread_exit(3) on a fiber ends the fiber, as it ends a thread: the frames are unwound, C++
+//! destructors and the handlers of `pthread_cleanup_push` run, and the value is the fiber's result.
 //!
-//! libc's own would end the OS thread, and all its fibers with it. C code compiled without `-fexceptions` registers its
-//! handlers with libc as jump buffers in a list of the thread's; here the list is the fiber's. Unwinding stops at each frame
-//! that has registered one and jumps there; the handler comes back by `__pthread_unwind_next`.
+//! libc's own would end the OS thread, and all its fibers with it. C code compiled without
+//! `-fexceptions` registers its handlers with libc as jump buffers in a list of the thread's; here
+//! the list is the fiber's. Unwinding stops at each frame that has registered one and jumps there;
+//! the handler comes back by `__pthread_unwind_next`.
 //!
 //! Invariant: a registered buffer lies in a frame of its fiber that has not returned.
 
@@ -33,18 +34,23 @@ pub(crate) struct JumpBuffer {
 }
 
 impl JumpBuffer {
-    /// Whether a frame whose stack pointer was `sp` is the one that registered the buffer, or one of its callers.
+    /// Whether a frame whose stack pointer was `sp` is the one that registered the buffer, or one
+    /// of its callers.
     #[cfg(target_arch = "x86_64")]
     fn is_reached(&self, sp: usize) -> bool {
         const RSP: usize = 6;
         let guard: u64;
-        // SAFETY: reads the word of the thread's control block with which libc disguises what is in jump buffers.
-        unsafe { core::arch::asm!("mov {}, fs:[0x30]", out(reg) guard, options(nostack, preserves_flags, readonly)) };
+        // SAFETY: reads the word of the thread's control block with which libc disguises what is in
+        // jump buffers.
+        unsafe {
+            core::arch::asm!("mov {}, fs:[0x30]", out(reg) guard, options(nostack, preserves_flags, readonly))
+        };
         sp as u64 >= self.registers[RSP].rotate_right(17) ^ guard
     }
 
-    /// The same. Untested: no aarch64 machine was at hand. What disguises the stack pointer is not to be had here, so the
-    /// frame has been unwound when its caller is recognised; its memory is still in place.
+    /// The same. Untested: no aarch64 machine was at hand. What disguises the stack pointer is not
+    /// to be had here, so the frame has been unwound when its caller is recognised; its memory is
+    /// still in place.
     #[cfg(target_arch = "aarch64")]
     fn is_reached(&self, sp: usize) -> bool {
         sp > core::ptr::from_ref(self).addr()
@@ -88,11 +94,13 @@ fn leave(worker: &Worker, result: *mut c_void) -> ! {
     unwind(worker, me)
 }
 
-/// Unwinds the running fiber, which has its result, up to the next buffer that was registered, or to its end.
+/// Unwinds the running fiber, which has its result, up to the next buffer that was registered, or
+/// to its end.
 fn unwind(worker: &Worker, me: &Fiber) -> ! {
     let exception = key::unwinding(me);
     let me: *const Fiber = me;
-    // SAFETY: the exception stays in place until the fiber has ended; `stop` ends it at its last frame.
+    // SAFETY: the exception stays in place until the fiber has ended; `stop` ends it at its last
+    // frame.
     unsafe {
         exception.write(Unwinding::new());
         _Unwind_ForcedUnwind(exception, stop, me.cast_mut().cast());
@@ -121,7 +129,8 @@ extern "C" fn stop(
     if let Some(registered) = unsafe { buffer.as_ref() }
         && (is_end || registered.is_reached(sp))
     {
-        // SAFETY: the frame that registered the buffer has not returned, and the unwinder has left all frames below it.
+        // SAFETY: the frame that registered the buffer has not returned, and the unwinder has left
+        // all frames below it.
         unsafe { longjmp(buffer, 1) }
     }
     if is_end && let Ok(worker) = on_fiber() {

@@ -1,8 +1,9 @@
 //! Green threads with pthread conventions, for C (`include/fiber.h`) and for Rust.
 //!
-//! Many fibers share a few OS threads. A fiber that waits for another, for a lock or for a time lets others run; a
-//! blocking system call blocks its OS thread, unless libaioshim.so is preloaded. A fiber that has started stays on its
-//! OS thread for life, so what C compilers cache of a thread stays true; one that has not may be taken by an idle worker.
+//! Many fibers share a few OS threads. A fiber that waits for another, for a lock or for a time
+//! lets others run; a blocking system call blocks its OS thread, unless libaioshim.so is preloaded.
+//! A fiber that has started stays on its OS thread for life, so what C compilers cache of a thread
+//! stays true; one that has not may be taken by an idle worker.
 //!
 //! ```
 //! let sum = fiber::run(fiber::Options::default(), || {
@@ -12,10 +13,10 @@
 //! assert_eq!(sum.unwrap(), 385);
 //! ```
 //!
-//! How it works, from the outside in: `capi` and `api` are the two faces; `join` makes, joins and detaches fibers, `cancel` ends
-//! their waits; `sync`
-//! has what they wait on, all of it built on `park`; `sched` passes the turn on by `switch`; `runtime`, `worker`, `idle`
-//! and `inbox` are the threads below, `stack` and `slab` the memory; `host` meets the shim.
+//! How it works, from the outside in: `capi` and `api` are the two faces; `join` makes, joins and
+//! detaches fibers, `cancel` ends their waits; `sync` has what they wait on, all of it built on
+//! `park`; `sched` passes the turn on by `switch`; `runtime`, `worker`, `idle` and `inbox` are the
+//! threads below, `stack` and `slab` the memory; `host` meets the shim.
 
 mod api;
 mod balance;
@@ -52,9 +53,12 @@ mod tls;
 mod turns;
 mod worker;
 
-pub use api::{Builder, Current, JoinHandle, Options, current, run, sleep, spawn, test_cancel, yield_now};
+pub use api::{
+    Builder, Current, JoinHandle, Options, current, run, sleep, spawn, test_cancel, yield_now,
+};
 pub use cancel::Cancelled;
 pub use errno::Errno;
 pub use sync::{
-    Barrier, BarrierWaitResult, Condvar, Mutex, MutexGuard, Once, RwLock, RwLockReadGuard, RwLockWriteGuard, Semaphore,
+    Barrier, BarrierWaitResult, Condvar, Mutex, MutexGuard, Once, RwLock, RwLockReadGuard,
+    RwLockWriteGuard, Semaphore,
 };

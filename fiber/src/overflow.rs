@@ -1,7 +1,7 @@
 //! Stack overflow: a fault in a fiber's guard page is named before the process dies of it.
 //!
-//! Invariant: the handler runs on its own signal stack, uses only what is safe in one, and leaves every other fault, and
-//! in the end this one too, to whatever was installed before.
+//! Invariant: the handler runs on its own signal stack, uses only what is safe in one, and leaves
+//! every other fault, and in the end this one too, to whatever was installed before.
 
 use crate::fiber::Fiber;
 use crate::{stderr, tls};
@@ -26,7 +26,8 @@ static REPORTED: AtomicBool = AtomicBool::new(false);
 pub(crate) fn install() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        // SAFETY: plain sigaction; PREVIOUS is complete before the handler can run, for no fiber runs yet.
+        // SAFETY: plain sigaction; PREVIOUS is complete before the handler can run, for no fiber
+        // runs yet.
         unsafe {
             let previous = PREVIOUS.0.get().cast::<libc::sigaction>();
             libc::sigaction(libc::SIGSEGV, core::ptr::null(), previous);
@@ -61,7 +62,10 @@ fn overflowed(address: usize) -> Option<&'static Fiber> {
 }
 
 fn report(fiber: &Fiber) {
-    let mut line = Line { text: [0; 256], len: 0 };
+    let mut line = Line {
+        text: [0; 256],
+        len: 0,
+    };
     let size = fiber.class.get().size() >> 10;
     line.text("fiber: stack overflow in fiber ");
     line.number(fiber.id.load(Ordering::Relaxed));
@@ -79,7 +83,10 @@ fn report(fiber: &Fiber) {
     line.text("K or fiber_attr_t.stack_size gives it more\n");
     if let Some(fd) = stderr::descriptor() {
         // SAFETY: borrowed for this call alone, and open a moment ago; else it gives EBADF.
-        let _ = rustix::io::write(unsafe { BorrowedFd::borrow_raw(fd) }, &line.text[..line.len]);
+        let _ = rustix::io::write(
+            unsafe { BorrowedFd::borrow_raw(fd) },
+            &line.text[..line.len],
+        );
     }
 }
 
@@ -116,9 +123,11 @@ impl Line {
     }
 }
 
-/// Lets the previous handler have the fault; without one, restores the default, so that the fault repeats and kills.
+/// Lets the previous handler have the fault; without one, restores the default, so that the fault
+/// repeats and kills.
 fn hand_on(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
-    // SAFETY: PREVIOUS was written before the handler was installed; what it holds was valid as a handler then.
+    // SAFETY: PREVIOUS was written before the handler was installed; what it holds was valid as a
+    // handler then.
     unsafe {
         let previous = &*PREVIOUS.0.get().cast::<libc::sigaction>();
         match previous.sa_sigaction {
@@ -128,7 +137,8 @@ fn hand_on(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
                 libc::sigaction(libc::SIGSEGV, &default, null_mut());
             }
             f if previous.sa_flags & libc::SA_SIGINFO != 0 => {
-                let f: extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void) = core::mem::transmute(f);
+                let f: extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void) =
+                    core::mem::transmute(f);
                 f(signal, info, context);
             }
             f => {
@@ -148,7 +158,8 @@ const SIGNAL_STACK: usize = 64 << 10;
 impl SignalStack {
     /// Gives the calling thread a signal stack, unless it has one.
     pub(crate) fn install() -> SignalStack {
-        // SAFETY: asks for and sets this thread's signal stack; the memory is kept until `drop` takes it back.
+        // SAFETY: asks for and sets this thread's signal stack; the memory is kept until `drop`
+        // takes it back.
         unsafe {
             let mut now: libc::stack_t = core::mem::zeroed();
             libc::sigaltstack(core::ptr::null(), &mut now);

@@ -1,18 +1,20 @@
 //! Parking: the wait queue every blocking object begins with, and how a fiber leaves it.
 //!
-//! A waiter is a node on the waiting fiber's own stack, so waiting never allocates. The queue's word holds a lock bit, a
-//! bit that says whether anyone waits, and above them the object's own state: an object changes state and finds that
-//! nobody waits in one atomic step, and touches nothing afterwards. That matters, for its memory may be gone by then (a
-//! semaphore is often destroyed by the one that waited for it).
+//! A waiter is a node on the waiting fiber's own stack, so waiting never allocates. The queue's
+//! word holds a lock bit, a bit that says whether anyone waits, and above them the object's own
+//! state: an object changes state and finds that nobody waits in one atomic step, and touches
+//! nothing afterwards. That matters, for its memory may be gone by then (a semaphore is often
+//! destroyed by the one that waited for it).
 //!
-//! Invariant: a node is taken out of its queue under the lock, by exactly one: a waker, the fiber's timer or
-//! whoever cancels it, on the fiber's worker as the timer is. Whoever took
-//! it makes the fiber ready once, after unlocking. The fiber runs on its own worker only, and only after it has switched
-//! away, so nothing is lost when the waker is faster than the park.
+//! Invariant: a node is taken out of its queue under the lock, by exactly one: a waker, the fiber's
+//! timer or whoever cancels it, on the fiber's worker as the timer is. Whoever took it makes the
+//! fiber ready once, after unlocking. The fiber runs on its own worker only, and only after it has
+//! switched away, so nothing is lost when the waker is faster than the park.
 //!
-//! A timer comes from the node to the object, and the object may be gone as soon as a waker has taken the node. So the
-//! timer first holds the node (QUEUED to EXPIRING), which keeps wakers from taking it and thus the object in existence,
-//! and then only tries the queue's lock: a waker that holds that one and wants the node goes first.
+//! A timer comes from the node to the object, and the object may be gone as soon as a waker has
+//! taken the node. So the timer first holds the node (QUEUED to EXPIRING), which keeps wakers from
+//! taking it and thus the object in existence, and then only tries the queue's lock: a waker that
+//! holds that one and wants the node goes first.
 
 use crate::errno::Errno;
 use crate::fiber::{Fiber, Waits};
@@ -58,7 +60,8 @@ pub(crate) struct Waiter {
     ended: Cell<Result<(), Errno>>,
     /// What an object wants to know of a waiter: reader or writer.
     pub tag: u8,
-    /// The process that waits: a forked child's copy of the queue names fibers that do not exist there.
+    /// The process that waits: a forked child's copy of the queue names fibers that do not exist
+    /// there.
     epoch: u32,
 }
 
@@ -163,7 +166,8 @@ impl Locked<'_> {
     /// The first in the queue that still exists.
     fn first(&mut self) -> Option<&'static Waiter> {
         loop {
-            // SAFETY: as in `unlink`; in a forked child the stacks of fibers left behind stay mapped.
+            // SAFETY: as in `unlink`; in a forked child the stacks of fibers left behind stay
+            // mapped.
             let waiter = unsafe { self.queue.head.get().as_ref() }?;
             if waiter.epoch == fork::epoch() {
                 return Some(waiter);
@@ -216,7 +220,9 @@ impl Drop for Locked<'_> {
     #[inline]
     fn drop(&mut self) {
         let waiters = if self.is_empty() { 0 } else { WAITERS };
-        self.queue.word.store(self.word | waiters, Ordering::Release);
+        self.queue
+            .word
+            .store(self.word | waiters, Ordering::Release);
     }
 }
 
@@ -230,7 +236,8 @@ impl Woken {
         unsafe { &*self.0 }
     }
 
-    /// Makes it ready. Not under the queue's lock: the object may be gone as soon as the fiber runs.
+    /// Makes it ready. Not under the queue's lock: the object may be gone as soon as the fiber
+    /// runs.
     #[inline]
     pub(crate) fn wake(self) {
         // SAFETY: the fiber is parked, and taking it out of the queue made us its only waker.
@@ -268,8 +275,8 @@ impl Chain {
     }
 }
 
-/// Parks the running fiber in the locked queue until it is taken out, `until` has come (`ETIMEDOUT`) or, at
-/// a cancellation point, the fiber is cancelled (`ECANCELED`).
+/// Parks the running fiber in the locked queue until it is taken out, `until` has come
+/// (`ETIMEDOUT`) or, at a cancellation point, the fiber is cancelled (`ECANCELED`).
 ///
 /// `between` runs after the fiber is queued and the queue unlocked, before it switches away.
 #[inline]
@@ -329,7 +336,8 @@ pub(crate) fn cancel(fiber: &Fiber) {
     if let Some(waiter) = unsafe { fiber.waiter.get().as_ref() }
         && take_out(waiter, Errno::ECANCELED)
     {
-        // SAFETY: as in `time_out`; a timer that goes off before the fiber runs finds it out of its queue.
+        // SAFETY: as in `time_out`; a timer that goes off before the fiber runs finds it out of its
+        // queue.
         unsafe { sched::make_ready(fiber) };
     }
 }
@@ -346,7 +354,8 @@ fn take_out(waiter: &Waiter, why: Errno) -> bool {
         {
             return false;
         }
-        // SAFETY: no waker can take the node now, and an object with a node in its queue is not destroyed.
+        // SAFETY: no waker can take the node now, and an object with a node in its queue is not
+        // destroyed.
         if let Some(mut queue) = unsafe { &*waiter.queue }.try_lock() {
             queue.unlink(waiter);
             waiter.place.store(OUT, Ordering::Relaxed);

@@ -1,7 +1,7 @@
 //! One `fiber_run`: its workers, and the count that says when the last fiber has ended.
 //!
-//! Invariant: the runtime outlives its workers and their threads. A worker is freed only after every fiber has ended,
-//! its thread has gone and nobody is in the middle of waking it.
+//! Invariant: the runtime outlives its workers and their threads. A worker is freed only after
+//! every fiber has ended, its thread has gone and nobody is in the middle of waking it.
 
 use crate::balance::Marks;
 use crate::errno::Errno;
@@ -50,8 +50,8 @@ pub(crate) struct Runtime {
     main_result: AtomicPtr<c_void>,
 }
 
-// SAFETY: workers are split into a part for their own thread and a part for all; see worker.rs. The vector itself is
-// complete before the second thread starts.
+// SAFETY: workers are split into a part for their own thread and a part for all; see worker.rs. The
+// vector itself is complete before the second thread starts.
 unsafe impl Sync for Runtime {}
 // SAFETY: as above.
 unsafe impl Send for Runtime {}
@@ -224,7 +224,8 @@ impl Runtime {
     fn offer_to_sleepers(&self, worker: &Worker) {
         core::sync::atomic::fence(Ordering::SeqCst);
         let would_take = |idle: &Worker| {
-            !idle.remote.declines.load(Ordering::Relaxed) || self.marks.due(self.workers(), idle, worker) > 0
+            !idle.remote.declines.load(Ordering::Relaxed)
+                || self.marks.due(self.workers(), idle, worker) > 0
         };
         let idle = self
             .workers()
@@ -258,12 +259,15 @@ impl Runtime {
     /// All workers but this one, beginning with the next.
     fn others(&self, worker: &Worker) -> impl Iterator<Item = &Worker> {
         let workers = self.workers();
-        let (before, rest) = workers.split_at((worker.index - self.first.load(Ordering::Relaxed)).min(workers.len()));
+        let (before, rest) = workers
+            .split_at((worker.index - self.first.load(Ordering::Relaxed)).min(workers.len()));
         rest.iter().skip(1).chain(before)
     }
 
     fn stealers(&self) -> impl Iterator<Item = &Stealer<crate::fresh::Fresh>> {
-        self.workers().iter().filter_map(|w| w.remote.stealer.as_ref())
+        self.workers()
+            .iter()
+            .filter_map(|w| w.remote.stealer.as_ref())
     }
 
     /// Keeps the result of the first fiber: it is `fiber_run`'s too.
@@ -306,10 +310,10 @@ fn worker_thread(runtime: Shared, index: usize) {
 fn serve(worker: &Worker, gate: &Gate) {
     // SAFETY: the address of this thread's errno.
     worker.errno.set(unsafe { libc::__errno_location() });
-    worker
-        .remote
-        .tid
-        .store(rustix::thread::gettid().as_raw_nonzero().get(), Ordering::Relaxed);
+    worker.remote.tid.store(
+        rustix::thread::gettid().as_raw_nonzero().get(),
+        Ordering::Relaxed,
+    );
     let signal_stack = SignalStack::install();
     tls::set(worker);
     host::attach(worker);

@@ -1,16 +1,19 @@
 //! Scheduling: whose turn is next, and the turn passed on by one direct switch from fiber to fiber.
 //!
-//! The worker's own thread stack carries the scheduler's context. Fibers switch to it only when nothing can run or when a
-//! round is over: the fibers that were ready when it began, at most [`ROUND`]. Between rounds the worker looks at its
-//! inbox, its timers and the shim; that work may go deep and so never happens on a fiber's stack, of which a parked fiber
-//! should touch one page. Ready and fresh fibers take turns.
+//! The worker's own thread stack carries the scheduler's context. Fibers switch to it only when
+//! nothing can run or when a round is over: the fibers that were ready when it began, at most
+//! [`ROUND`]. Between rounds the worker looks at its inbox, its timers and the shim; that work may
+//! go deep and so never happens on a fiber's stack, of which a parked fiber should touch one page.
+//! Ready and fresh fibers take turns.
 //!
-//! Two exceptions make a tree of fibers that make and join fibers run depth first, with as many stacks as it is deep: a
-//! fiber that joins a fresh one while no other is ready gives it the turn, as a call does, and one that ends gives the
-//! turn to a ready one, as a return does. The pick that follows the end of a round knows no exceptions, so all get on.
+//! Two exceptions make a tree of fibers that make and join fibers run depth first, with as many
+//! stacks as it is deep: a fiber that joins a fresh one while no other is ready gives it the turn,
+//! as a call does, and one that ends gives the turn to a ready one, as a return does. The pick that
+//! follows the end of a round knows no exceptions, so all get on.
 //!
-//! Invariants: `current` is the fiber on whose stack the thread runs, null on the scheduler's own. A fiber that is not
-//! current and not parked is in exactly one list. A started fiber never changes its worker. errno survives a switch.
+//! Invariants: `current` is the fiber on whose stack the thread runs, null on the scheduler's own.
+//! A fiber that is not current and not parked is in exactly one list. A started fiber never changes
+//! its worker. errno survives a switch.
 
 use crate::cancel;
 use crate::errno::Errno;
@@ -42,14 +45,16 @@ pub(crate) fn yield_now(worker: &Worker) {
     if next.is_null() || worker.fresh.any() {
         return yield_slowly(worker);
     }
-    // Most rounds end with nothing to do, and then the switch is still the one below: the same jump each time, which the
-    // CPU predicts; another one now and then would cost more than all that a round's end looks at.
+    // Most rounds end with nothing to do, and then the switch is still the one below: the same jump
+    // each time, which the CPU predicts; another one now and then would cost more than all that a
+    // round's end looks at.
     if worker.turns.left() == 0 && round_is_over(worker) {
         return yield_to_scheduler(worker);
     }
     worker.turns.take();
-    // SAFETY: the list is not empty and the running fiber is in none. The errno address is this thread's, now and after
-    // the switch. Fibers in the ready list have been switched away from on this thread.
+    // SAFETY: the list is not empty and the running fiber is in none. The errno address is this
+    // thread's, now and after the switch. Fibers in the ready list have been switched away from on
+    // this thread.
     unsafe {
         let next = worker.ready.rotate(me);
         worker.current.set(next);
@@ -60,14 +65,16 @@ pub(crate) fn yield_now(worker: &Worker) {
     }
 }
 
-/// Asks the caches for the stack of the second fiber in turn, and for the record behind: with a hundred fibers they have
-/// left the first-level cache. Asked for in time, a switch among a thousand costs 7.2 ns instead of 12.9.
+/// Asks the caches for the stack of the second fiber in turn, and for the record behind: with a
+/// hundred fibers they have left the first-level cache. Asked for in time, a switch among a
+/// thousand costs 7.2 ns instead of 12.9.
 ///
 /// # Safety
 /// The ready list is not empty.
 #[inline(always)]
 unsafe fn ask_ahead(worker: &Worker) {
-    // SAFETY: the list has a first one; fibers in it have been switched away from and their records are never unmapped.
+    // SAFETY: the list has a first one; fibers in it have been switched away from and their records
+    // are never unmapped.
     unsafe {
         let then = (*worker.ready.head()).next.get();
         if !then.is_null() {
@@ -86,7 +93,8 @@ fn yield_slowly(worker: &Worker) {
     }
     let next = pick(worker);
     if next.is_null() {
-        // Alone; but a round ends all the same, so that a fiber that yields until something happens sees it happen.
+        // Alone; but a round ends all the same, so that a fiber that yields until something happens
+        // sees it happen.
         return worker.turns.take();
     }
     // SAFETY: the running fiber is in no list.
@@ -108,8 +116,9 @@ pub(crate) fn park(worker: &Worker) {
     if worker.turns.left() > 0 || !round_is_over(worker) {
         next = pick(worker);
         if next == worker.current.get() {
-            // Made ready before it parked, and first in turn. A turn all the same: one that only ever yields to itself
-            // must come to the end of its round, too, or timers and other threads would wait for ever.
+            // Made ready before it parked, and first in turn. A turn all the same: one that only
+            // ever yields to itself must come to the end of its round, too, or timers and other
+            // threads would wait for ever.
             worker.turns.take();
             return;
         }
@@ -120,15 +129,18 @@ pub(crate) fn park(worker: &Worker) {
 /// Parks the running fiber in the shim. On a fiber of `worker`.
 #[inline]
 pub(crate) fn park_in_shim(worker: &Worker) {
-    // The round began with nothing in flight, perhaps, and was made longer for that; now there is something to submit
-    // once each of the others had its turn.
+    // The round began with nothing in flight, perhaps, and was made longer for that; now there is
+    // something to submit once each of the others had its turn.
     if worker.ready.len() < SHORT_ROUND as usize {
-        worker.turns.set_left(worker.turns.left().min(round(worker)));
+        worker
+            .turns
+            .set_left(worker.turns.left().min(round(worker)));
     }
     park(worker);
 }
 
-/// Parks the running fiber until `fiber`, which knows that it waits, has ended. On a fiber of `worker`.
+/// Parks the running fiber until `fiber`, which knows that it waits, has ended. On a fiber of
+/// `worker`.
 #[inline]
 pub(crate) fn park_until_ended(worker: &Worker, fiber: &'static Fiber) {
     if worker.turns.left() == 0 || !worker.ready.head().is_null() || !worker.runtime().is_single() {
@@ -144,8 +156,8 @@ pub(crate) fn park_until_ended(worker: &Worker, fiber: &'static Fiber) {
         return park(worker);
     };
     let fiber = (&raw const *fiber).cast_mut();
-    // SAFETY: live, of this runtime and not started, it is in the queue of the runtime's only worker; taken out, it is
-    // ours, and records are never unmapped.
+    // SAFETY: live, of this runtime and not started, it is in the queue of the runtime's only
+    // worker; taken out, it is ours, and records are never unmapped.
     unsafe {
         worker.fresh.take_out(fiber);
         (*fiber).stack.set(stack);
@@ -153,7 +165,8 @@ pub(crate) fn park_until_ended(worker: &Worker, fiber: &'static Fiber) {
     pass_to(worker, fiber);
 }
 
-/// Parks the running fiber until `until` has come. On a fiber of `worker`. `ECANCELED` when it is cancelled.
+/// Parks the running fiber until `until` has come. On a fiber of `worker`. `ECANCELED` when it is
+/// cancelled.
 pub(crate) fn sleep_until(worker: &Worker, until: Instant) -> Result<(), Errno> {
     let me = worker.running();
     cancel::check(me)?;
@@ -177,8 +190,9 @@ fn pass_to(worker: &Worker, next: *mut Fiber) {
 #[inline(always)]
 fn switch_to(worker: &Worker, next: *mut Fiber) {
     let me = worker.current.get();
-    // SAFETY: errno as in `yield_now`. `next` comes from `pick`: it has been switched away from on this thread, or has a
-    // stack and never ran. The scheduler's context was saved when it switched to a fiber.
+    // SAFETY: errno as in `yield_now`. `next` comes from `pick`: it has been switched away from on
+    // this thread, or has a stack and never ran. The scheduler's context was saved when it switched
+    // to a fiber.
     unsafe {
         let errno = *worker.errno.get();
         let save = (*me).sp.as_ptr();
@@ -218,7 +232,9 @@ unsafe fn go(worker: &Worker, save: *mut *mut u8, next: *mut Fiber) {
 unsafe fn settle(worker: &Worker, fiber: *mut Fiber) -> *mut u8 {
     // SAFETY: a fresh fiber belongs to whoever took it from the queue.
     let fiber = unsafe { &*fiber };
-    fiber.worker.store((&raw const *worker).cast_mut(), Ordering::Relaxed);
+    fiber
+        .worker
+        .store((&raw const *worker).cast_mut(), Ordering::Relaxed);
     let share = &worker.remote.share;
     share.set_started(share.started() + 1);
     crate::stack::top(fiber.stack.get(), fiber.class.get())
@@ -267,16 +283,22 @@ fn pick_fresh(worker: &Worker) -> *mut Fiber {
 /// The caller is the only waker of a fiber that is parked or just about to park.
 #[inline]
 pub(crate) unsafe fn make_ready(fiber: *const Fiber) {
-    // SAFETY: records are never unmapped; a started fiber has a worker, which lives as long as its fibers do.
-    let (record, home) = unsafe { (&*fiber, (*fiber).worker.load(Ordering::Relaxed).cast_const()) };
+    // SAFETY: records are never unmapped; a started fiber has a worker, which lives as long as its
+    // fibers do.
+    let (record, home) = unsafe {
+        (
+            &*fiber,
+            (*fiber).worker.load(Ordering::Relaxed).cast_const(),
+        )
+    };
     record.waits_no_more();
     let fiber = fiber.cast_mut();
     match tls::worker() {
         // SAFETY: parked and ours to wake, so in no list.
         Some(worker) if core::ptr::eq(worker, home) => unsafe { worker.ready.push(fiber) },
         _ => {
-            // SAFETY: the worker is there while its fiber is parked, and then until `wakers` is zero again; other threads
-            // may use the remote part. The fiber is ours to send.
+            // SAFETY: the worker is there while its fiber is parked, and then until `wakers` is
+            // zero again; other threads may use the remote part. The fiber is ours to send.
             unsafe {
                 let remote = &(*home).remote;
                 remote.wakers.fetch_add(1, Ordering::Relaxed);
@@ -313,8 +335,8 @@ fn round_is_over(worker: &Worker) -> bool {
         || worker.stacks.borrow().has_excess()
         || (first != NEVER && first <= timer::now());
     if !over {
-        // With nothing but the inbox to look at, a handful of fibers need not look each time round. One that parks in the
-        // shim meanwhile ends that: see `park_in_shim`.
+        // With nothing but the inbox to look at, a handful of fibers need not look each time round.
+        // One that parks in the shim meanwhile ends that: see `park_in_shim`.
         let least = if first == NEVER { SHORT_ROUND } else { 1 };
         worker.turns.set_left(round(worker).max(least));
     }
@@ -369,7 +391,8 @@ fn fire_timers(worker: &Worker) {
     loop {
         let due = worker.timers.borrow_mut().pop(now);
         match due {
-            // SAFETY: records are never unmapped; a fiber with a timer is parked here, or ready and about to cancel it.
+            // SAFETY: records are never unmapped; a fiber with a timer is parked here, or ready and
+            // about to cancel it.
             Some(fiber) => park::time_out(unsafe { &*fiber }),
             None => return,
         }
@@ -396,7 +419,8 @@ pub(crate) fn exit(worker: &Worker, result: *mut c_void) -> ! {
     me.sp.set(null_mut());
     runtime.note_main_result(me, result);
     end(worker, me);
-    // From here on the record belongs to whoever joins; we only still run on its stack, which this worker owns.
+    // From here on the record belongs to whoever joins; we only still run on its stack, which this
+    // worker owns.
     worker.current.set(null_mut());
     let share = &worker.remote.share;
     share.set_started(share.started() - 1);
@@ -418,7 +442,8 @@ pub(crate) fn exit(worker: &Worker, result: *mut c_void) -> ! {
         next = pick(worker);
     }
     worker.current.set(next);
-    // SAFETY: as in `pass_to`. A fresh fiber may have got the stack we run on: nothing on it is needed any more.
+    // SAFETY: as in `pass_to`. A fresh fiber may have got the stack we run on: nothing on it is
+    // needed any more.
     unsafe {
         if next.is_null() {
             switch::leave(worker.scheduler.get());

@@ -1,6 +1,8 @@
-//! Where fiber records live: slabs that are never unmapped, handed out through a free list per worker.
+//! Where fiber records live: slabs that are never unmapped, handed out through a free list per
+//! worker.
 //!
-//! Invariant: the address of a record, once given out, is readable for ever, which is what makes stale handles harmless.
+//! Invariant: the address of a record, once given out, is readable for ever, which is what makes
+//! stale handles harmless.
 
 use crate::fiber::{Fiber, Handle, Life};
 use crate::spin::SpinLock;
@@ -11,7 +13,8 @@ use core::sync::atomic::{AtomicPtr, Ordering};
 const SLAB: usize = 64 << 10;
 const HEADER: usize = 64;
 const PER_SLAB: usize = (SLAB - HEADER) / size_of::<Fiber>();
-/// A worker's list gives half of itself back past this: fibers made here and joined there move records that way.
+/// A worker's list gives half of itself back past this: fibers made here and joined there move
+/// records that way.
 const KEPT: usize = 2 * PER_SLAB;
 
 #[repr(C, align(64))]
@@ -61,7 +64,9 @@ impl Spare {
 
 /// Makes every handle of `fiber` stale.
 fn retire(fiber: &Fiber) {
-    fiber.life.store(fiber.life().next_generation().0, Ordering::Release);
+    fiber
+        .life
+        .store(fiber.life().next_generation().0, Ordering::Release);
 }
 
 /// A worker's own free records.
@@ -194,7 +199,8 @@ unsafe fn record(slab: *mut Slab, i: usize) -> *mut Fiber {
     unsafe { slab.byte_add(HEADER).cast::<Fiber>().add(i) }
 }
 
-/// Calls `visit` with every record there is that belongs to a fiber, in no order. Others may come and go meanwhile.
+/// Calls `visit` with every record there is that belongs to a fiber, in no order. Others may come
+/// and go meanwhile.
 pub(crate) fn for_each(mut visit: impl FnMut(&'static Fiber, Life)) {
     let mut slab = SLABS.load(Ordering::Acquire);
     while !slab.is_null() {
@@ -211,8 +217,8 @@ pub(crate) fn for_each(mut visit: impl FnMut(&'static Fiber, Life)) {
     }
 }
 
-/// Whether `name` is the name of a fiber that is not gone and, unlike [`Handle::fiber`], whether it lies in a slab at
-/// all: for addresses that come out of locks in reports.
+/// Whether `name` is the name of a fiber that is not gone and, unlike [`Handle::fiber`], whether it
+/// lies in a slab at all: for addresses that come out of locks in reports.
 pub(crate) fn knows(name: Handle) -> Option<&'static Fiber> {
     let mut found = None;
     for_each(|fiber, life| {

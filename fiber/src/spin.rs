@@ -1,7 +1,7 @@
 //! A lock for a few instructions: used where a fiber may not park and a plain thread may come too.
 //!
-//! Invariant: whoever holds it neither parks nor calls back, so it is free again soon unless the kernel took the CPU away;
-//! waiting therefore spins briefly and then gives the CPU back.
+//! Invariant: whoever holds it neither parks nor calls back, so it is free again soon unless the
+//! kernel took the CPU away; waiting therefore spins briefly and then gives the CPU back.
 
 use core::cell::UnsafeCell;
 use core::ops::{Deref, DerefMut};

@@ -1,20 +1,23 @@
 //! Stacks: address space is plenty, touched pages are not.
 //!
-//! Stacks are carved from large mappings that reserve nothing, with identical flags, so that the kernel merges them into
-//! one area however many there are. A guard page is a marker in the page table (MADV_GUARD_INSTALL, Linux 6.13), which
-//! does not split the area either: a million stacks fit in the default vm.max_map_count. Older kernels get an mprotect.
+//! Stacks are carved from large mappings that reserve nothing, with identical flags, so that the
+//! kernel merges them into one area however many there are. A guard page is a marker in the page
+//! table (MADV_GUARD_INSTALL, Linux 6.13), which does not split the area either: a million stacks
+//! fit in the default vm.max_map_count. Older kernels get an mprotect.
 //!
-//! A frame that is larger than what is left of its stack may jump over the guard. So below each guard lies a gap that belongs to
-//! no other stack ([`GAP`]): there such a frame harms nobody. Markers on all of it would end the program instead, but take
-//! 18 us a stack; untouched the gap takes 2 KiB of page tables, for the stacks lie that much farther apart.
+//! A frame that is larger than what is left of its stack may jump over the guard. So below each
+//! guard lies a gap that belongs to no other stack ([`GAP`]): there such a frame harms nobody.
+//! Markers on all of it would end the program instead, but take 18 us a stack; untouched the gap
+//! takes 2 KiB of page tables, for the stacks lie that much farther apart.
 //!
 //! ```text
 //!  lower addresses    | gap | guard |        stack <-- | gap | guard |        stack <-- |    higher
 //! ```
 //!
-//! Invariant: a stack is in exactly one place, a running or parked fiber or one free list, and the page below it is a guard
-//! from the moment it is carved. Stacks are reused last in, first out while their top pages are warm; a worker that holds
-//! many free ones returns their memory, not their addresses, to the kernel.
+//! Invariant: a stack is in exactly one place, a running or parked fiber or one free list, and the
+//! page below it is a guard from the moment it is carved. Stacks are reused last in, first out
+//! while their top pages are warm; a worker that holds many free ones returns their memory, not
+//! their addresses, to the kernel.
 
 use crate::spin::SpinLock;
 use crate::switch::TOP_GAP;
@@ -45,9 +48,9 @@ impl Class {
         1 << self.0
     }
 
-    /// Bytes of address space: the gap and the guard come on top. An odd number of pages, and that matters: were stacks a power of
-    /// two apart, their first pages would compete for a few sets of the translation cache, and a switch among a hundred
-    /// fibers would cost twice as much.
+    /// Bytes of address space: the gap and the guard come on top. An odd number of pages, and that
+    /// matters: were stacks a power of two apart, their first pages would compete for a few sets of
+    /// the translation cache, and a switch among a hundred fibers would cost twice as much.
     fn stride(self) -> usize {
         GAP + page() + self.size()
     }
@@ -68,8 +71,9 @@ pub(crate) fn page() -> usize {
     }
 }
 
-/// Where the first frame of a fiber goes, on the stack at `base`. Neighbours start a few cache lines apart: otherwise the
-/// hot frames of all fibers would fall on the same few lines of the first-level cache.
+/// Where the first frame of a fiber goes, on the stack at `base`. Neighbours start a few cache
+/// lines apart: otherwise the hot frames of all fibers would fall on the same few lines of the
+/// first-level cache.
 #[inline(always)]
 pub(crate) fn top(base: *mut u8, class: Class) -> *mut u8 {
     const SHADES: usize = 8;
@@ -78,7 +82,8 @@ pub(crate) fn top(base: *mut u8, class: Class) -> *mut u8 {
     base.wrapping_add(page() + class.size() - TOP_GAP - shade)
 }
 
-/// Bytes below a guard that no stack uses. A frame of that size at the end of its stack stays clear of all others.
+/// Bytes below a guard that no stack uses. A frame of that size at the end of its stack stays clear
+/// of all others.
 const GAP: usize = 1 << 20;
 /// The smallest page there is.
 const LEAST_PAGE: usize = 4096;
@@ -132,7 +137,8 @@ impl Stacks {
         }
     }
 
-    /// Takes a stack back. Only its memory's owner changes: the caller may go on running on it until it takes another.
+    /// Takes a stack back. Only its memory's owner changes: the caller may go on running on it
+    /// until it takes another.
     #[inline(always)]
     pub(crate) fn put(&mut self, base: *mut u8, class: Class) {
         let list = &mut self.lists[class.index()];
@@ -145,7 +151,8 @@ impl Stacks {
         self.excess
     }
 
-    /// Returns the memory of all warm stacks past the limit. Not on a fiber: its stack may be one of them.
+    /// Returns the memory of all warm stacks past the limit. Not on a fiber: its stack may be one
+    /// of them.
     pub(crate) fn trim_excess(&mut self) {
         self.excess = false;
         for (list, class) in self.lists.iter_mut().zip(Class::FIRST..) {
@@ -177,7 +184,12 @@ impl Stacks {
         let mut spare = SPARE.lock();
         for (list, class) in self.lists.iter_mut().zip(Class::FIRST..) {
             let class = Class(class);
-            spare[class.index()].extend(list.cold.drain(..).chain(list.warm.drain(..)).map(|base| base.addr()));
+            spare[class.index()].extend(
+                list.cold
+                    .drain(..)
+                    .chain(list.warm.drain(..))
+                    .map(|base| base.addr()),
+            );
             list.trimmed = 0;
             // What was never guarded goes back to the kernel.
             let (first, end) = core::mem::take(&mut list.raw);
@@ -198,7 +210,8 @@ impl Free {
         {
             let spare = &mut SPARE.lock()[class.index()];
             let from = spare.len().saturating_sub(BATCH);
-            self.cold.extend(spare.drain(from..).map(|base| base as *mut u8));
+            self.cold
+                .extend(spare.drain(from..).map(|base| base as *mut u8));
         }
         if let Some(base) = self.cold.pop() {
             return Some(base);
@@ -215,7 +228,8 @@ impl Free {
 }
 
 /// Free stacks of no worker, by class: the addresses of their guards.
-static SPARE: SpinLock<[Vec<usize>; Class::COUNT]> = SpinLock::new([const { Vec::new() }; Class::COUNT]);
+static SPARE: SpinLock<[Vec<usize>; Class::COUNT]> =
+    SpinLock::new([const { Vec::new() }; Class::COUNT]);
 
 /// For fork: nobody else holds the lock in the child.
 pub(crate) fn acquire_spare() {
@@ -230,32 +244,36 @@ pub(crate) fn release_spare() {
 fn reserve(class: Class) -> Option<(usize, usize)> {
     let one = class.stride();
     // Many at once, or as little as will do where address space is limited.
-    [one * (SLAB / one).max(1), one].into_iter().find_map(|len| {
-        // SAFETY: a new anonymous mapping touches nothing that exists.
-        let base = unsafe {
-            libc::mmap(
-                null_mut(),
-                len,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_STACK,
-                -1,
-                0,
-            )
-        };
-        if base == libc::MAP_FAILED {
-            return None;
-        }
-        // A huge page under a stack would cost 2 MiB for the first frame.
-        // SAFETY: advice about our own new mapping.
-        unsafe { libc::madvise(base, len, libc::MADV_NOHUGEPAGE) };
-        Some((base.addr(), base.addr() + len))
-    })
+    [one * (SLAB / one).max(1), one]
+        .into_iter()
+        .find_map(|len| {
+            // SAFETY: a new anonymous mapping touches nothing that exists.
+            let base = unsafe {
+                libc::mmap(
+                    null_mut(),
+                    len,
+                    libc::PROT_READ | libc::PROT_WRITE,
+                    libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_STACK,
+                    -1,
+                    0,
+                )
+            };
+            if base == libc::MAP_FAILED {
+                return None;
+            }
+            // A huge page under a stack would cost 2 MiB for the first frame.
+            // SAFETY: advice about our own new mapping.
+            unsafe { libc::madvise(base, len, libc::MADV_NOHUGEPAGE) };
+            Some((base.addr(), base.addr() + len))
+        })
 }
 
-/// Returns the memory of the lowest `len` bytes of the free stack above the guard at `base`, and of its gap.
+/// Returns the memory of the lowest `len` bytes of the free stack above the guard at `base`, and of
+/// its gap.
 fn discard(base: *mut u8, len: usize) {
     let from = base.wrapping_sub(GAP);
-    // SAFETY: the range lies in a free stack and its gap; nobody needs its content, and the guard stays one.
+    // SAFETY: the range lies in a free stack and its gap; nobody needs its content, and the guard
+    // stays one.
     unsafe { libc::madvise(from.cast(), GAP + page() + len, libc::MADV_DONTNEED) };
 }
 
@@ -329,7 +347,8 @@ mod tests {
         let list = &stacks.lists[class.index()];
         assert_eq!((list.warm.len(), list.cold.len()), (WARM, 3));
         // SAFETY: inside a free stack of ours.
-        assert_eq!(unsafe { top(list.cold[0], class).cast::<u64>().sub(1).read() }, 0);
+        let last = unsafe { top(list.cold[0], class).cast::<u64>().sub(1).read() };
+        assert_eq!(last, 0);
         stacks.flush();
     }
 }

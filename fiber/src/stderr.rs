@@ -1,7 +1,8 @@
 //! Standard error as the program was given it.
 //!
-//! A program may close descriptor 2 and open a file or a socket of its own under that number. So the library remembers,
-//! before main, which file descriptor 2 is. Invariant: a message goes to descriptor 2 only while it is still that file.
+//! A program may close descriptor 2 and open a file or a socket of its own under that number. So
+//! the library remembers, before main, which file descriptor 2 is. Invariant: a message goes to
+//! descriptor 2 only while it is still that file.
 
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use rustix::fs::{Stat, fstat};
@@ -28,9 +29,12 @@ fn look() -> Option<Stat> {
     fstat(unsafe { std::os::fd::BorrowedFd::borrow_raw(NUMBER) }).ok()
 }
 
-/// The descriptor of standard error, or None when the program has closed it. May be called in a signal handler.
+/// The descriptor of standard error, or None when the program has closed it. May be called in a
+/// signal handler.
 pub(crate) fn descriptor() -> Option<RawFd> {
     let stat = look()?;
-    let same = OPEN.load(Relaxed) && DEVICE.load(Relaxed) == stat.st_dev && INODE.load(Relaxed) == stat.st_ino;
+    let same = OPEN.load(Relaxed)
+        && DEVICE.load(Relaxed) == stat.st_dev
+        && INODE.load(Relaxed) == stat.st_ino;
     same.then_some(NUMBER)
 }

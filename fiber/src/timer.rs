@@ -1,9 +1,10 @@
 //! Deadlines: a worker's timers, and the clock they go by.
 //!
-//! A heap of four children a node, ordered by deadline; each fiber knows its place in it, so that a timer goes without a
-//! search. A fiber has at most one.
+//! A heap of four children a node, ordered by deadline; each fiber knows its place in it, so that a
+//! timer goes without a search. A fiber has at most one.
 //!
-//! Invariant: `heap[i].fiber.timer == i` for every entry, and [`NO_TIMER`] for every fiber that has none.
+//! Invariant: `heap[i].fiber.timer == i` for every entry, and [`NO_TIMER`] for every fiber that has
+//! none.
 
 use crate::errno::Errno;
 use crate::fiber::{Fiber, NO_TIMER};
@@ -19,8 +20,8 @@ pub(crate) fn now() -> Instant {
     read(libc::CLOCK_MONOTONIC)
 }
 
-/// Whether `at` comes sooner than a wait for a disk may last: within some 5 ms. By a clock that ticks every few
-/// milliseconds and costs next to nothing.
+/// Whether `at` comes sooner than a wait for a disk may last: within some 5 ms. By a clock that
+/// ticks every few milliseconds and costs next to nothing.
 pub(crate) fn is_soon(at: Instant) -> bool {
     at != NEVER && at < read(libc::CLOCK_MONOTONIC_COARSE).saturating_add(DISK)
 }
@@ -29,7 +30,10 @@ const DISK: u64 = 5 * NS_PER_MS;
 const NS_PER_MS: u64 = 1_000_000;
 
 fn read(clock: libc::clockid_t) -> u64 {
-    let mut t = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut t = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
     // SAFETY: writes the local; the two clocks used here exist on every kernel.
     unsafe { libc::clock_gettime(clock, &mut t) };
     (t.tv_sec as u64)
@@ -39,8 +43,9 @@ fn read(clock: libc::clockid_t) -> u64 {
 
 const NS_PER_S: u64 = 1_000_000_000;
 
-/// When `abstime` on `clock` comes. A wall-clock time is turned into a monotonic one as the wait begins, so a clock set
-/// meanwhile is not followed. `EINVAL` for another clock or a time out of range.
+/// When `abstime` on `clock` comes. A wall-clock time is turned into a monotonic one as the wait
+/// begins, so a clock set meanwhile is not followed. `EINVAL` for another clock or a time out of
+/// range.
 pub(crate) fn deadline(clock: libc::clockid_t, abstime: &libc::timespec) -> Result<Instant, Errno> {
     if !(0..NS_PER_S as i64).contains(&abstime.tv_nsec) {
         return Err(Errno::EINVAL);
@@ -51,7 +56,9 @@ pub(crate) fn deadline(clock: libc::clockid_t, abstime: &libc::timespec) -> Resu
         .saturating_add(abstime.tv_nsec as u64);
     match clock {
         libc::CLOCK_MONOTONIC => Ok(at.min(NEVER - 1)),
-        libc::CLOCK_REALTIME => Ok(now().saturating_add(at.saturating_sub(read(clock))).min(NEVER - 1)),
+        libc::CLOCK_REALTIME => Ok(now()
+            .saturating_add(at.saturating_sub(read(clock)))
+            .min(NEVER - 1)),
         _ => Err(Errno::EINVAL),
     }
 }
@@ -167,7 +174,9 @@ mod tests {
         let mut due = Vec::new();
         let mut seed = 1u64;
         for f in &fibers {
-            seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            seed = seed
+                .wrapping_mul(6364136223846793005)
+                .wrapping_add(1442695040888963407);
             let at = seed >> 40;
             timers.set(f, at);
             due.push((at, f));
@@ -198,12 +207,18 @@ mod tests {
         let t = |tv_sec, tv_nsec| libc::timespec { tv_sec, tv_nsec };
         assert_eq!(deadline(libc::CLOCK_MONOTONIC, &t(2, 5)), Ok(2_000_000_005));
         assert_eq!(deadline(libc::CLOCK_MONOTONIC, &t(-1, 0)), Ok(0));
-        assert_eq!(deadline(libc::CLOCK_MONOTONIC, &t(i64::MAX, 0)), Ok(NEVER - 1));
+        assert_eq!(
+            deadline(libc::CLOCK_MONOTONIC, &t(i64::MAX, 0)),
+            Ok(NEVER - 1)
+        );
         assert_eq!(
             deadline(libc::CLOCK_MONOTONIC, &t(0, 1_000_000_000)),
             Err(Errno::EINVAL)
         );
-        assert_eq!(deadline(libc::CLOCK_MONOTONIC, &t(0, -1)), Err(Errno::EINVAL));
+        assert_eq!(
+            deadline(libc::CLOCK_MONOTONIC, &t(0, -1)),
+            Err(Errno::EINVAL)
+        );
         assert_eq!(deadline(libc::CLOCK_BOOTTIME, &t(0, 0)), Err(Errno::EINVAL));
         let before = now();
         assert!(deadline(libc::CLOCK_REALTIME, &t(0, 0)).unwrap() >= before);

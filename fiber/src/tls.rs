@@ -1,12 +1,14 @@
-//! The thread-locals of the library: the worker this OS thread is, or null, and what C++ knows of the thread's exceptions.
+//! The thread-locals of the library: the worker this OS thread is, or null, and what C++ knows of
+//! the thread's exceptions.
 //!
-//! Invariant: the worker's slot is non-null exactly while the thread is inside `fiber_run` or a worker's main function, and then
-//! points to a live [`Worker`]. A fiber that has started never changes its thread, so a value read before a switch is
-//! still right after it.
+//! Invariant: the worker's slot is non-null exactly while the thread is inside `fiber_run` or a
+//! worker's main function, and then points to a live [`Worker`]. A fiber that has started never
+//! changes its thread, so a value read before a switch is still right after it.
 //!
-//! The slots are defined in assembly because a Rust `thread_local!` in a shared library is general-dynamic: a call of
-//! 2.7 ns, where initial-exec is one load of 0.01 ns more than no check at all. The linker turns the same sequence into
-//! local-exec when the crate ends up in an executable.
+//! The slots are defined in assembly because a Rust `thread_local!` in a shared library is
+//! general-dynamic: a call of 2.7 ns, where initial-exec is one load of 0.01 ns more than no check
+//! at all. The linker turns the same sequence into local-exec when the crate ends up in an
+//! executable.
 
 use crate::kept::Exceptions;
 use crate::worker::Worker;
@@ -65,7 +67,8 @@ pub(crate) fn exceptions() -> *mut Exceptions {
             options(nostack, readonly),
         );
     }
-    // SAFETY: computes the address of the calling thread's block of this library's own symbol; touches no memory of others.
+    // SAFETY: computes the address of the calling thread's block of this library's own symbol;
+    // touches no memory of others.
     #[cfg(target_arch = "aarch64")]
     unsafe {
         asm!(
@@ -85,7 +88,8 @@ pub(crate) fn exceptions() -> *mut Exceptions {
 #[inline(always)]
 fn load() -> *const Worker {
     let worker: *const Worker;
-    // SAFETY: reads eight bytes of this thread's own static TLS block; the symbol is defined above with that size.
+    // SAFETY: reads eight bytes of this thread's own static TLS block; the symbol is defined above
+    // with that size.
     #[cfg(target_arch = "x86_64")]
     unsafe {
         asm!(
@@ -113,7 +117,8 @@ fn load() -> *const Worker {
 
 /// Says which worker this thread is from now on; null when it is none.
 pub(crate) fn set(worker: *const Worker) {
-    // SAFETY: writes eight bytes of this thread's own static TLS block; the symbol is defined above with that size.
+    // SAFETY: writes eight bytes of this thread's own static TLS block; the symbol is defined above
+    // with that size.
     #[cfg(target_arch = "x86_64")]
     unsafe {
         asm!(
@@ -143,7 +148,8 @@ pub(crate) fn set(worker: *const Worker) {
 /// The worker this thread is, if it is one.
 #[inline(always)]
 pub(crate) fn worker() -> Option<&'static Worker> {
-    // SAFETY: a non-null slot points to a worker that outlives every fiber of this thread (`runtime::run` clears the
-    // slot before it frees workers), and only code of this thread gets the reference.
+    // SAFETY: a non-null slot points to a worker that outlives every fiber of this thread
+    // (`runtime::run` clears the slot before it frees workers), and only code of this thread gets
+    // the reference.
     unsafe { load().as_ref() }
 }

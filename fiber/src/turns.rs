@@ -1,8 +1,8 @@
 //! A worker's turns: how often it passed to a fiber, and with which turn its round ends.
 //!
-//! One count serves both, and a third: another thread that sees it unchanged for long knows that a fiber kept its turn
-//! (the shim's AIOSHIM_STALL). So it is shown to others, as is the fiber that runs; they are written by the worker alone, as
-//! cheaply as plain memory.
+//! One count serves both, and a third: another thread that sees it unchanged for long knows that a
+//! fiber kept its turn (the shim's AIOSHIM_STALL). So it is shown to others, as is the fiber that
+//! runs; they are written by the worker alone, as cheaply as plain memory.
 
 use core::cell::Cell;
 use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
@@ -24,20 +24,25 @@ impl Turns {
     /// How many are left in this round.
     #[inline(always)]
     pub(crate) fn left(&self) -> u32 {
-        self.end.get().wrapping_sub(self.count.load(Ordering::Relaxed))
+        self.end
+            .get()
+            .wrapping_sub(self.count.load(Ordering::Relaxed))
     }
 
     /// A fiber takes its turn; one is left.
     #[inline(always)]
     pub(crate) fn take(&self) {
-        self.count
-            .store(self.count.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+        self.count.store(
+            self.count.load(Ordering::Relaxed).wrapping_add(1),
+            Ordering::Relaxed,
+        );
     }
 
     /// The round ends with the `n`th turn from now.
     #[inline(always)]
     pub(crate) fn set_left(&self, n: u32) {
-        self.end.set(self.count.load(Ordering::Relaxed).wrapping_add(n));
+        self.end
+            .set(self.count.load(Ordering::Relaxed).wrapping_add(n));
     }
 
     /// Where the count is, for others to look at.

@@ -1,7 +1,8 @@
 //! A worker: one OS thread that runs fibers, and all that belongs to it.
 //!
-//! Invariant: everything outside [`Remote`] is touched by the worker's own thread alone, on the stack of a fiber or on
-//! the scheduler's own. Other threads get to a worker through a fiber that runs there, and use nothing but its `remote`.
+//! Invariant: everything outside [`Remote`] is touched by the worker's own thread alone, on the
+//! stack of a fiber or on the scheduler's own. Other threads get to a worker through a fiber that
+//! runs there, and use nothing but its `remote`.
 
 use crate::balance::Share;
 use crate::cancel::Requests;
@@ -33,7 +34,8 @@ pub(crate) struct Worker {
     pub turns: Turns,
     /// Whether a fresh fiber goes before a ready one next time.
     pub fresh_turn: Cell<bool>,
-    /// This thread's errno; a fiber never changes its thread, so its address never changes under one.
+    /// This thread's errno; a fiber never changes its thread, so its address never changes under
+    /// one.
     pub errno: Cell<*mut i32>,
     /// What the C and C++ runtimes keep for this thread and a fiber must have for itself.
     pub runtimes: Runtimes,
@@ -70,7 +72,8 @@ pub(crate) struct Remote {
     pub shim: AtomicPtr<core::ffi::c_void>,
     pub stealer: Option<Stealer<Fresh>>,
     pub share: Share,
-    /// Others have fresh fibers that are not for this worker yet: it sleeps, and will look again by itself.
+    /// Others have fresh fibers that are not for this worker yet: it sleeps, and will look again by
+    /// itself.
     pub declines: AtomicBool,
     /// The thread's id in the kernel.
     pub tid: AtomicI32,
@@ -138,7 +141,11 @@ impl Worker {
     /// How many fibers could run here now, the running one not counted.
     #[inline]
     pub(crate) fn runnable(&self) -> usize {
-        let fresh = if self.fresh.any() { self.fresh.len() } else { 0 };
+        let fresh = if self.fresh.any() {
+            self.fresh.len()
+        } else {
+            0
+        };
         self.ready.len() + fresh + usize::from(!self.remote.inbox.is_empty())
     }
 }
@@ -156,7 +163,11 @@ impl Remote {
     pub(crate) fn wake(&self) {
         let shim = self.shim.load(Ordering::Acquire);
         if shim.is_null() {
-            let _ = rustix::thread::futex::wake(self.inbox.futex(), rustix::thread::futex::Flags::PRIVATE, 1);
+            let _ = rustix::thread::futex::wake(
+                self.inbox.futex(),
+                rustix::thread::futex::Flags::PRIVATE,
+                1,
+            );
         } else {
             crate::host::wake(shim);
         }

@@ -16,10 +16,14 @@ unsafe extern "C" {
 /// Far beyond what any test takes: a guard against a hang, not a measure.
 const HANG_LIMIT: Duration = Duration::from_secs(60);
 
-/// Calls `fiber::run`. A run that hangs ends the process, with a line that names the test, and one for each of its fibers.
+/// Calls `fiber::run`. A run that hangs ends the process, with a line that names the test, and one
+/// for each of its fibers.
 fn run<T>(options: Options, f: impl FnOnce() -> T) -> Result<T, Errno> {
     let (running, ended) = mpsc::channel::<()>();
-    let test = thread::current().name().unwrap_or("a thread of a test").to_owned();
+    let test = thread::current()
+        .name()
+        .unwrap_or("a thread of a test")
+        .to_owned();
     thread::spawn(move || {
         if ended.recv_timeout(HANG_LIMIT) == Err(mpsc::RecvTimeoutError::Timeout) {
             // Not by eprintln, whose output the test harness keeps for a test that ends.
@@ -57,7 +61,9 @@ fn spawn_all(n: u32, f: impl Fn(u32) + Send + Sync + 'static) {
 #[test]
 fn results_come_back() {
     everywhere(|| {
-        let fibers: Vec<_> = (0..100u64).map(|i| fiber::spawn(move || (i, vec![i; 3]))).collect();
+        let fibers: Vec<_> = (0..100u64)
+            .map(|i| fiber::spawn(move || (i, vec![i; 3])))
+            .collect();
         for (i, f) in (0..).zip(fibers) {
             assert_eq!(f.join().unwrap(), (i, vec![i; 3]));
         }
@@ -68,11 +74,17 @@ fn results_come_back() {
 #[test]
 fn panics_come_back_from_join_and_run() {
     everywhere(|| {
-        let panicked = fiber::spawn(|| -> u32 { panic!("on a fiber") }).join().unwrap_err();
+        let panicked = fiber::spawn(|| -> u32 { panic!("on a fiber") })
+            .join()
+            .unwrap_err();
         assert_eq!(*panicked.downcast_ref::<&str>().unwrap(), "on a fiber");
     });
-    let out = std::panic::catch_unwind(|| run(Options::new(), || -> u32 { panic!("in the first") }));
-    assert_eq!(*out.unwrap_err().downcast_ref::<&str>().unwrap(), "in the first");
+    let out =
+        std::panic::catch_unwind(|| run(Options::new(), || -> u32 { panic!("in the first") }));
+    assert_eq!(
+        *out.unwrap_err().downcast_ref::<&str>().unwrap(),
+        "in the first"
+    );
 }
 
 #[test]
@@ -143,10 +155,16 @@ fn names_and_numbers() {
 #[test]
 fn options_are_checked() {
     assert_eq!(run(Options::new().workers(5000), || ()), Err(Errno::EINVAL));
-    assert_eq!(run(Options::new().stack_size(100), || ()), Err(Errno::EINVAL));
+    assert_eq!(
+        run(Options::new().stack_size(100), || ()),
+        Err(Errno::EINVAL)
+    );
     run(Options::new(), || {
         assert_eq!(run(Options::new(), || ()), Err(Errno::EBUSY));
-        assert_eq!(Builder::new().stack_size(1).spawn(|| ()).unwrap_err(), Errno::EINVAL);
+        assert_eq!(
+            Builder::new().stack_size(1).spawn(|| ()).unwrap_err(),
+            Errno::EINVAL
+        );
     })
     .unwrap();
     assert_eq!(Builder::new().spawn(|| ()).unwrap_err(), Errno::EPERM);
@@ -167,7 +185,10 @@ fn deep_frames_fit_the_stack_asked_for() {
         }
     }
     everywhere(|| {
-        let f = Builder::new().stack_size(16 << 20).spawn(|| deep(3000)).unwrap();
+        let f = Builder::new()
+            .stack_size(16 << 20)
+            .spawn(|| deep(3000))
+            .unwrap();
         assert_eq!(f.join().unwrap(), 3000);
     });
 }
@@ -339,7 +360,8 @@ fn sleepers_sleep_long_enough() {
     });
 }
 
-/// A fiber that can only end when another runs at the same time: proof that a second worker took it.
+/// A fiber that can only end when another runs at the same time: proof that a second worker took
+/// it.
 #[test]
 fn idle_workers_steal_fresh_fibers() {
     run(Options::new().workers(2), || {
@@ -416,7 +438,8 @@ fn a_started_fiber_stays_on_its_thread() {
     .unwrap();
 }
 
-/// Plain threads post, fibers wait: every post must wake somebody, whether the workers sleep or not.
+/// Plain threads post, fibers wait: every post must wake somebody, whether the workers sleep or
+/// not.
 #[test]
 fn no_wake_up_from_plain_threads_is_lost() {
     for workers in [1, 3] {
@@ -461,7 +484,8 @@ fn errno_belongs_to_the_fiber() {
     .unwrap();
 }
 
-/// The rounding mode is part of a fiber's context, and new fibers begin with that of the runtime's caller.
+/// The rounding mode is part of a fiber's context, and new fibers begin with that of the runtime's
+/// caller.
 #[cfg(target_arch = "x86_64")]
 #[test]
 fn rounding_belongs_to_the_fiber() {
@@ -495,7 +519,9 @@ fn rounding_belongs_to_the_fiber() {
 fn runtimes_come_one_after_another_and_side_by_side() {
     for _ in 0..50 {
         assert_eq!(
-            run(Options::new().workers(2), || fiber::spawn(|| 1).join().unwrap()),
+            run(Options::new().workers(2), || fiber::spawn(|| 1)
+                .join()
+                .unwrap()),
             Ok(1)
         );
     }

@@ -1,5 +1,6 @@
-//! fiber.h and the C API's source must say the same: a header is generated from the source and both are compiled together,
-//! so that a function whose signature drifts is a conflict; and neither may have a function that the other lacks.
+//! fiber.h and the C API's source must say the same: a header is generated from the source and both
+//! are compiled together, so that a function whose signature drifts is a conflict; and neither may
+//! have a function that the other lacks.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -20,7 +21,8 @@ const TYPES: [(&str, &str); 11] = [
     ("RawOnce", "fiber_once_t"),
 ];
 
-/// Function types that the C API calls by a name: the file each is defined in. cbindgen takes a name for a struct.
+/// Function types that the C API calls by a name: the file each is defined in. cbindgen takes a
+/// name for a struct.
 const CALLBACKS: [(&str, &str); 2] = [("Entry", "fiber.rs"), ("Destructor", "key.rs")];
 
 /// A file of the C API with the names of function types replaced by what they stand for.
@@ -36,7 +38,10 @@ fn source(root: &Path, dir: &Path, name: &str) -> std::path::PathBuf {
             .split_once(&format!("type {callback} = "))
             .expect("its definition");
         let (definition, _) = rest.split_once(';').unwrap();
-        text = text.replace(&format!("Option<{callback}>"), &format!("Option<{definition}>"));
+        text = text.replace(
+            &format!("Option<{callback}>"),
+            &format!("Option<{definition}>"),
+        );
     }
     let to = dir.join(name);
     std::fs::write(&to, text).unwrap();
@@ -56,7 +61,10 @@ fn generated(dir: &Path) -> String {
     for (rust, c) in TYPES {
         config.export.rename.insert(rust.into(), c.into());
     }
-    config.export.rename.insert("timespec".into(), "timespec_".into());
+    config
+        .export
+        .rename
+        .insert("timespec".into(), "timespec_".into());
     let bindings = cbindgen::Builder::new()
         .with_config(config)
         .with_src(source(root, dir, "mod.rs"))

@@ -1,5 +1,5 @@
-//! The library as C programs see it: each file in `c/` is compiled against fiber.h, linked with libfiber.so and run, on
-//! one worker and on three where that makes a difference.
+//! The library as C programs see it: each file in `c/` is compiled against fiber.h, linked with
+//! libfiber.so and run, on one worker and on three where that makes a difference.
 
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,11 @@ fn here() -> &'static Path {
 
 /// Where cargo put the shared library beside this test.
 fn libraries() -> PathBuf {
-    std::env::current_exe().unwrap().parent().unwrap().to_owned()
+    std::env::current_exe()
+        .unwrap()
+        .parent()
+        .unwrap()
+        .to_owned()
 }
 
 /// Compiles `c/<name>.c`.
@@ -36,14 +40,27 @@ fn compile(name: &str, how: &[&str]) -> PathBuf {
         .args(how)
         .output()
         .expect("a C compiler");
-    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    assert!(
+        out.status.success(),
+        "{}",
+        String::from_utf8_lossy(&out.stderr)
+    );
     to
 }
 
 fn shared(name: &str) -> PathBuf {
     let dir = libraries();
     let dir = dir.to_str().unwrap();
-    compile(name, &["-L", dir, "-lfiber", "-pthread", &format!("-Wl,-rpath,{dir}")])
+    compile(
+        name,
+        &[
+            "-L",
+            dir,
+            "-lfiber",
+            "-pthread",
+            &format!("-Wl,-rpath,{dir}"),
+        ],
+    )
 }
 
 /// Seconds that no program takes: a guard against a hang, not a measure.
@@ -54,14 +71,16 @@ fn run(program: &Path, args: &[&str], env: &[(&str, &str)]) -> Output {
         .args(["--kill-after=5", HANG_LIMIT])
         .arg(program)
         .args(args)
-        // Cargo's names a directory where an older build of the library may lie, before the one asked for.
+        // Cargo's names a directory where an older build of the library may lie, before the one
+        // asked for.
         .env_remove("LD_LIBRARY_PATH")
         .env_remove("FIBER_WORKERS")
         .env_remove("FIBER_STACK")
         .envs(env.iter().copied())
         .output()
         .unwrap();
-    // What timeout says of a program that it has ended, and what becomes of it when that needed a SIGKILL.
+    // What timeout says of a program that it has ended, and what becomes of it when that needed a
+    // SIGKILL.
     let hangs = out.status.code() == Some(124) || out.status.signal() == Some(libc::SIGKILL);
     assert!(
         !hangs,
@@ -104,14 +123,18 @@ programs! { errors, exit, waves, host, destroy, cancel }
 
 #[test]
 fn keys() {
-    // The number of keys left is the same for every worker count; destructors count without atomics.
+    // The number of keys left is the same for every worker count; destructors count without
+    // atomics.
     passes(&shared("keys"), &[], &[("FIBER_WORKERS", "1")]);
 }
 
 #[test]
 fn the_static_library_does_the_same() {
     let lib = libraries().join("libfiber.a");
-    let program = compile("errors", &[lib.to_str().unwrap(), "-pthread", "-ldl", "-lm"]);
+    let program = compile(
+        "errors",
+        &[lib.to_str().unwrap(), "-pthread", "-ldl", "-lm"],
+    );
     passes(&program, &[], &[("FIBER_WORKERS", "2")]);
 }
 
@@ -123,7 +146,8 @@ fn a_hundred_thousand_parked_fibers_take_five_kilobytes_each() {
     }
 }
 
-/// The child of fork counts in `fork.c` itself; on three workers the first fiber still runs on the calling thread.
+/// The child of fork counts in `fork.c` itself; on three workers the first fiber still runs on the
+/// calling thread.
 #[test]
 fn fork() {
     passes_everywhere("fork");
@@ -151,7 +175,9 @@ fn overflow_is_named_and_kills() {
     let out = run(&program, &[], &[("FIBER_STACK", "64K")]);
     let err = text(&out.stderr);
     assert!(
-        err.contains("stack overflow in fiber 2 \"digger\": its 64 KiB are used up; FIBER_STACK=128K"),
+        err.contains(
+            "stack overflow in fiber 2 \"digger\": its 64 KiB are used up; FIBER_STACK=128K"
+        ),
         "{err}"
     );
     assert_eq!(err.lines().count(), 1, "{err}");
@@ -232,5 +258,8 @@ fn a_bad_option_is_one_line_on_stderr() {
     ] {
         assert_eq!(text(&passes(&program, &[], &[(name, value)]).stderr), line);
     }
-    assert_eq!(text(&passes(&program, &[], &[("FIBER_STACK", "1M")]).stderr), "");
+    assert_eq!(
+        text(&passes(&program, &[], &[("FIBER_STACK", "1M")]).stderr),
+        ""
+    );
 }

@@ -1,11 +1,16 @@
-//! Instructions a call, counted by callgrind: the same on every run, whatever else the machine does.
+//! Instructions a call, counted by callgrind: the same on every run, whatever else the machine
+//! does.
 //!
 //!     cargo bench -p aioshim
 //!
-//! Everything in user space is counted: the C program's loop, libc, the hook, the scheduler. The difference of a long and a
-//! short run leaves out the start; the program warms up with an eighth of each round, so that is counted, too.
+//! Everything in user space is counted: the C program's loop, libc, the hook, the scheduler. The
+//! difference of a long and a short run leaves out the start; the program warms up with an eighth
+//! of each round, so that is counted, too.
 
-#![expect(clippy::disallowed_macros, reason = "a program of its own: no hook is in it")]
+#![expect(
+    clippy::disallowed_macros,
+    reason = "a program of its own: no hook is in it"
+)]
 
 use testprogs::{Flavor, Run, Scratch, Tool, program};
 
@@ -24,7 +29,14 @@ const WAYS: [(&str, &str, u32, bool); 5] = [
     ("among 64", "fibers", 64, true),
 ];
 
-fn instructions(valgrind: &Tool, call: &str, how: &str, slots: u32, preload: bool, calls: u64) -> Option<u64> {
+fn instructions(
+    valgrind: &Tool,
+    call: &str,
+    how: &str,
+    slots: u32,
+    preload: bool,
+    calls: u64,
+) -> Option<u64> {
     let dir = Scratch::new();
     let outcome = Run::new(valgrind.path())
         .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
@@ -41,7 +53,9 @@ fn instructions(valgrind: &Tool, call: &str, how: &str, slots: u32, preload: boo
         return None;
     }
     let text = outcome.error_text();
-    let (_, collected) = text.lines().find_map(|line| line.split_once("Collected :"))?;
+    let (_, collected) = text
+        .lines()
+        .find_map(|line| line.split_once("Collected :"))?;
     collected.trim().parse().ok()
 }
 
@@ -50,16 +64,18 @@ fn main() {
     if std::env::args().any(|arg| arg == "--test") {
         return;
     }
-    let Some(valgrind) = Tool::find("valgrind") else { return };
+    let Some(valgrind) = Tool::find("valgrind") else {
+        return;
+    };
     println!("instructions a call");
     let names = WAYS.map(|(name, ..)| format!("{name:>12}"));
     println!("{:<12}{}", "", names.concat());
     for call in CALLS {
         let counts = WAYS.map(|(_, how, slots, preload)| {
             let count = |calls| instructions(&valgrind, call, how, slots, preload, calls);
-            let each = count(MANY)
-                .zip(count(FEW))
-                .map(|(many, few)| many.saturating_sub(few) as f64 / ((MANY - FEW) as f64 * 9.0 / 8.0));
+            let each = count(MANY).zip(count(FEW)).map(|(many, few)| {
+                many.saturating_sub(few) as f64 / ((MANY - FEW) as f64 * 9.0 / 8.0)
+            });
             each.map_or_else(|| format!("{:>12}", "?"), |each| format!("{each:>12.0}"))
         });
         println!("{call:<12}{}", counts.concat());

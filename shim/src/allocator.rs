@@ -1,9 +1,11 @@
-//! Whether a call comes from inside a preloaded malloc: there no fiber may give its thread to another.
+//! Whether a call comes from inside a preloaded malloc: there no fiber may give its thread to
+//! another.
 //!
-//! jemalloc, tcmalloc and their kin keep half of their state for each thread, change it in several steps, and use pthread_mutex_lock(3)
-//! or a futex in between. Were a fiber to park there, the next one of its thread would find that state half changed. So on
-//! its way to park for a lock a fiber looks whether malloc is among its callers; with libc's own malloc, which uses no
-//! hook, it need not. Those locks are held for moments, and never across a park: to block there is harmless.
+//! jemalloc, tcmalloc and their kin keep half of their state for each thread, change it in several
+//! steps, and use pthread_mutex_lock(3) or a futex in between. Were a fiber to park there, the next
+//! one of its thread would find that state half changed. So on its way to park for a lock a fiber
+//! looks whether malloc is among its callers; with libc's own malloc, which uses no hook, it need
+//! not. Those locks are held for moments, and never across a park: to block there is harmless.
 
 use std::ffi::{c_int, c_void};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -34,8 +36,8 @@ const FRAMES: usize = 24;
 /// At start-up: finds out whose malloc this is.
 pub fn find() {
     // SAFETY: lookups by name.
-    let [malloc, libc] =
-        [c"malloc", c"gnu_get_libc_version"].map(|name| unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) });
+    let [malloc, libc] = [c"malloc", c"gnu_get_libc_version"]
+        .map(|name| unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) });
     let [malloc, libc] = [malloc, libc].map(|function| Object::of(function as usize));
     let (Some(malloc), Some(libc)) = (malloc, libc) else {
         return;
@@ -95,11 +97,14 @@ unsafe extern "C" fn visit(info: *mut libc::dl_phdr_info, _: usize, search: *mut
     let (info, search) = unsafe { (&*info, &mut *search.cast::<Search>()) };
     search.objects += 1;
     // SAFETY: so many program headers are there.
-    let headers = unsafe { std::slice::from_raw_parts(info.dlpi_phdr, usize::from(info.dlpi_phnum)) };
+    let headers =
+        unsafe { std::slice::from_raw_parts(info.dlpi_phdr, usize::from(info.dlpi_phnum)) };
     for header in headers {
         let begin = (info.dlpi_addr + header.p_vaddr) as usize;
         let end = begin + header.p_memsz as usize;
-        if header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_X != 0 && (begin..end).contains(&search.address)
+        if header.p_type == libc::PT_LOAD
+            && header.p_flags & libc::PF_X != 0
+            && (begin..end).contains(&search.address)
         {
             search.found = Some(Object {
                 base: info.dlpi_addr as usize,
@@ -120,7 +125,10 @@ struct Context {
 
 // libgcc's unwinder, which std links.
 unsafe extern "C" {
-    fn _Unwind_Backtrace(visit: unsafe extern "C" fn(*mut Context, *mut c_void) -> c_int, data: *mut c_void) -> c_int;
+    fn _Unwind_Backtrace(
+        visit: unsafe extern "C" fn(*mut Context, *mut c_void) -> c_int,
+        data: *mut c_void,
+    ) -> c_int;
     fn _Unwind_GetIP(context: *mut Context) -> usize;
     fn _Unwind_GetRegionStart(context: *mut Context) -> usize;
 }
@@ -155,7 +163,8 @@ unsafe extern "C" fn look(context: *mut Context, walk: *mut c_void) -> c_int {
     };
     walk.frames += 1;
     let library = LIBRARY[0].load(Relaxed)..LIBRARY[1].load(Relaxed);
-    walk.found = library.contains(&at) || (start != 0 && STARTS.iter().any(|entry| entry.load(Relaxed) == start));
+    walk.found = library.contains(&at)
+        || (start != 0 && STARTS.iter().any(|entry| entry.load(Relaxed) == start));
     if walk.found || walk.frames == FRAMES {
         END_OF_STACK
     } else {

@@ -21,7 +21,8 @@ pub struct Call<'a> {
     pub thread: &'a Thread,
     pub fiber: *mut c_void,
     row: usize,
-    /// Where the call is watched: what becomes of it. None on the fast way, known to the compiler there.
+    /// Where the call is watched: what becomes of it. None on the fast way, known to the compiler
+    /// there.
     record: Option<&'a Record>,
     /// Made in the middle of what the shim does for another call of the same fiber.
     inner: bool,
@@ -48,9 +49,10 @@ impl<'a> Call<'a> {
         self.cancelled_here();
     }
 
-    /// After a call, libc's part of it included. A fiber whose calls never wait must not starve the others, nor what arrives
-    /// from other threads: when it has had its share, others run now. Not before a call, for others could close its
-    /// descriptor then, and the call would be made on another file.
+    /// After a call, libc's part of it included. A fiber whose calls never wait must not starve the
+    /// others, nor what arrives from other threads: when it has had its share, others run now. Not
+    /// before a call, for others could close its descriptor then, and the call would be made on
+    /// another file.
     #[inline(always)]
     pub fn ended(thread: &Thread, row: usize) {
         if !thread.has_share() {
@@ -87,8 +89,8 @@ impl<'a> Call<'a> {
         })
     }
 
-    /// Counts this call; when its fiber has had its share, others run now, and it may be told that it is cancelled. Not from
-    /// inside a malloc, though. Where the call holds nothing.
+    /// Counts this call; when its fiber has had its share, others run now, and it may be told that
+    /// it is cancelled. Not from inside a malloc, though. Where the call holds nothing.
     #[inline]
     pub fn give_way(&self) {
         if !self.thread.afford() && !self.inner && !allocator::is_calling() {
@@ -97,7 +99,8 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// Has `wait`, which is given the call's row, park the fiber: counted, and timed where that is wanted.
+    /// Has `wait`, which is given the call's row, park the fiber: counted, and timed where that is
+    /// wanted.
     pub fn timed<R>(&self, wait: impl FnOnce(usize) -> R) -> R {
         self.counts().converted.add(1);
         let Some(record) = self.record else {
@@ -127,7 +130,8 @@ impl<'a> Call<'a> {
     pub fn load(&self) -> Load {
         let (host, thread) = (self.thread.host(), self.thread);
         let runnable = host.runnable();
-        // Inside a stream a fiber delays those of other threads, which would block on the stream's lock.
+        // Inside a stream a fiber delays those of other threads, which would block on the stream's
+        // lock.
         let delays_others = || thread.files().any() && position::other_threads();
         let alone = if runnable == 0 && thread.in_flight() == 0 && !delays_others() {
             host.alone()
@@ -142,8 +146,9 @@ impl<'a> Call<'a> {
         load
     }
 
-    /// Whether no other fiber can run while this call waits: then no thread of the pool is to make it. The main thread of a
-    /// program that knows nothing of fibers is the only one of its host, and the program stays one of a single thread.
+    /// Whether no other fiber can run while this call waits: then no thread of the pool is to make
+    /// it. The main thread of a program that knows nothing of fibers is the only one of its host,
+    /// and the program stays one of a single thread.
     pub fn is_sole_fiber(&self) -> bool {
         self.load().alone == Alone::Entirely || self.thread.host().in_place
     }
@@ -154,8 +159,9 @@ impl<'a> Call<'a> {
         self.note(|record| record.through(why));
     }
 
-    /// Where the fiber ends if its host cancelled it, and this call is a cancellation point: nothing has come of the call, and
-    /// it holds nothing. Not inside a stream, whose lock it would leave behind.
+    /// Where the fiber ends if its host cancelled it, and this call is a cancellation point:
+    /// nothing has come of the call, and it holds nothing. Not inside a stream, whose lock it would
+    /// leave behind.
     #[cold]
     #[inline(never)]
     pub fn cancelled_here(&self) {
@@ -195,20 +201,23 @@ impl<'a> Call<'a> {
         self.thread.engine().is_some()
     }
 
-    /// Has the engine do `request`, parked meanwhile: its result, as a system call's. ECANCELED without an engine.
+    /// Has the engine do `request`, parked meanwhile: its result, as a system call's. ECANCELED
+    /// without an engine.
     #[inline(always)]
     pub fn perform(&self, request: &Request) -> i32 {
         self.perform_until(request, NEVER)
     }
 
-    /// Has the handlers run that a result of [`Errno::RESTART`](crate::errno::Errno::RESTART) was for. Only where the call
-    /// holds nothing: they may jump away. A call that gives that error instead is begun anew or ended, as they ask.
+    /// Has the handlers run that a result of [`Errno::RESTART`](crate::errno::Errno::RESTART) was
+    /// for. Only where the call holds nothing: they may jump away. A call that gives that error
+    /// instead is begun anew or ended, as they ask.
     pub fn interrupted(&self) -> Handled {
         self.interrupted_under(None)
     }
 
-    /// Whether a call that came to `error` is to be made again. One that signals have interrupted is, once, before their handlers
-    /// run: what it waits for may have come before them, and then it succeeds. After that the handlers decide.
+    /// Whether a call that came to `error` is to be made again. One that signals have interrupted
+    /// is, once, before their handlers run: what it waits for may have come before them, and then
+    /// it succeeds. After that the handlers decide.
     #[inline]
     pub fn begins_anew(&self, error: Errno, look: &mut LastLook) -> bool {
         if error != Errno::INTR && !error.is_interruption() {
@@ -234,16 +243,23 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// Whether a call that was interrupted, and has not run any handlers yet, is to look once more for what it waits for: a
-    /// cancelled one is not.
+    /// Whether a call that was interrupted, and has not run any handlers yet, is to look once more
+    /// for what it waits for: a cancelled one is not.
     pub fn looks_again(&self, look: &mut LastLook) -> bool {
-        let looks = !look.0 && self.thread.signals().is_held() && !self.thread.is_cancelled(self.fiber);
+        let looks =
+            !look.0 && self.thread.signals().is_held() && !self.thread.is_cancelled(self.fiber);
         look.0 = looks;
         looks
     }
 
-    /// [`Self::perform_masked`], and [`Self::interrupted_under`] the mask: what the handlers came to is the error.
-    pub fn perform_handled(&self, request: &Request, deadline: Deadline, mask: SignalSet) -> Result<i32, Handled> {
+    /// [`Self::perform_masked`], and [`Self::interrupted_under`] the mask: what the handlers came
+    /// to is the error.
+    pub fn perform_handled(
+        &self,
+        request: &Request,
+        deadline: Deadline,
+        mask: SignalSet,
+    ) -> Result<i32, Handled> {
         let result = self.perform_masked(request, deadline, mask);
         if Errno::of(result) == Errno::RESTART {
             return Err(self.interrupted_under(Some(mask)));
@@ -251,16 +267,22 @@ impl<'a> Call<'a> {
         Ok(result)
     }
 
-    /// [`Self::interrupted`], with the mask that the call waited under, if it had one of its own: the handlers run under it.
+    /// [`Self::interrupted`], with the mask that the call waited under, if it had one of its own:
+    /// the handlers run under it.
     pub fn interrupted_under(&self, mask: Option<SignalSet>) -> Handled {
         let for_cancellation = self.thread.was_cancelled(self.fiber);
         self.cancelled_here();
         let handled = self.thread.handle_signals(mask);
         // A fiber that goes on nevertheless is not to wait again.
-        if for_cancellation { Handled::End } else { handled }
+        if for_cancellation {
+            Handled::End
+        } else {
+            handled
+        }
     }
 
-    /// [`Self::perform_until`] with the signals in `mask` blocked and no others while it waits, as in ppoll(2).
+    /// [`Self::perform_until`] with the signals in `mask` blocked and no others while it waits, as
+    /// in ppoll(2).
     pub fn perform_masked(&self, request: &Request, deadline: Deadline, mask: SignalSet) -> i32 {
         self.counts().converted.add(1);
         let mut flight = Flight::new(self.fiber, self.row, request, deadline);
@@ -277,7 +299,8 @@ impl<'a> Call<'a> {
         result
     }
 
-    /// The same, ended early with ETIME when `deadline` comes first; what a thread of the pool does is not ended.
+    /// The same, ended early with ETIME when `deadline` comes first; what a thread of the pool does
+    /// is not ended.
     #[inline(always)]
     pub fn perform_until(&self, request: &Request, deadline: Deadline) -> i32 {
         self.counts().converted.add(1);
@@ -298,7 +321,8 @@ impl<'a> Call<'a> {
         result
     }
 
-    /// Has a thread of the pool run code that tells of its end itself; false where there is none. See [`Self::await_turn`].
+    /// Has a thread of the pool run code that tells of its end itself; false where there is none.
+    /// See [`Self::await_turn`].
     pub fn start_on_pool(&self, run: Run) -> bool {
         let started = self.thread.start_on_pool(run);
         if started {
@@ -317,8 +341,9 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// Parks until the fiber is given its turn: 0; or is interrupted, or `deadline` is over: a negative error. `claim` decides
-    /// between these. `enqueue` puts the token of the wait where those look who pass turns on.
+    /// Parks until the fiber is given its turn: 0; or is interrupted, or `deadline` is over: a
+    /// negative error. `claim` decides between these. `enqueue` puts the token of the wait where
+    /// those look who pass turns on.
     pub fn await_turn_until(
         &self,
         claim: &AtomicBool,
@@ -368,7 +393,8 @@ impl LastLook {
 }
 
 impl Drop for Call<'_> {
-    /// Back in the program's own code: handlers run at once again, and those of signals that came meanwhile now.
+    /// Back in the program's own code: handlers run at once again, and those of signals that came
+    /// meanwhile now.
     #[inline(always)]
     fn drop(&mut self) {
         if self.thread.signals().leave(self.inner) && !self.inner {

@@ -1,9 +1,11 @@
-//! Which calls are cancellation points, as pthreads(7) has them: where a fiber that its host cancelled may end.
+//! Which calls are cancellation points, as pthreads(7) has them: where a fiber that its host
+//! cancelled may end.
 //!
-//! The host asks for the end of the call a fiber is parked in (`aioshim_cancel`); what can be ended is, as by a
-//! signal. Only when the call holds nothing of the shim's any more, and nothing has been done for the caller, the host is told
-//! (`cancelled`), and may let the fiber end there ([`crate::call::Call::cancelled_here`]); else the call fails with EINTR. A
-//! call that has moved data returns it. A fiber whose calls never wait is asked once it has had its share of them.
+//! The host asks for the end of the call a fiber is parked in (`aioshim_cancel`); what can be ended
+//! is, as by a signal. Only when the call holds nothing of the shim's any more, and nothing has
+//! been done for the caller, the host is told (`cancelled`), and may let the fiber end there
+//! ([`crate::call::Call::cancelled_here`]); else the call fails with EINTR. A call that has moved
+//! data returns it. A fiber whose calls never wait is asked once it has had its share of them.
 
 use crate::hooks::NAMES;
 use once_cell::race::OnceBox;
@@ -11,7 +13,8 @@ use once_cell::race::OnceBox;
 /// Whether the calls of each row of the hook table are cancellation points.
 static OF_ROWS: OnceBox<[bool; NAMES.len()]> = OnceBox::new();
 
-/// Looks all rows up beforehand. LeakSanitizer yields while it holds malloc's locks: by then nothing may take memory.
+/// Looks all rows up beforehand. LeakSanitizer yields while it holds malloc's locks: by then
+/// nothing may take memory.
 pub fn bind() {
     is_point(0);
 }
@@ -22,8 +25,8 @@ pub fn is_point(row: usize) -> bool {
     OF_ROWS.get_or_init(|| Box::new(NAMES.map(is_point_by_name)))[row]
 }
 
-/// Whether the call of this name is one: all that may wait for others, but for locks, and for system(3), which changes
-/// what the whole process does with signals while it waits.
+/// Whether the call of this name is one: all that may wait for others, but for locks, and for
+/// system(3), which changes what the whole process does with signals while it waits.
 fn is_point_by_name(name: &str) -> bool {
     let name = name.trim_start_matches('_');
     let name = name.strip_suffix("_chk").unwrap_or(name);

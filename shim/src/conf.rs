@@ -1,4 +1,5 @@
-//! The options: `AIOSHIM*` in the environment, a row each. A bad value is said once and the default used.
+//! The options: `AIOSHIM*` in the environment, a row each. A bad value is said once and the default
+//! used.
 
 #![forbid(unsafe_code)]
 
@@ -100,7 +101,13 @@ const OPTIONS: [Option_; 12] = [
     Option_ {
         name: "AIOSHIM_MAIN",
         takes: "thread or fiber",
-        set: |c, v| choose(&mut c.main_is_fiber, v, &[("thread", false), ("fiber", true)]),
+        set: |c, v| {
+            choose(
+                &mut c.main_is_fiber,
+                v,
+                &[("thread", false), ("fiber", true)],
+            )
+        },
     },
     Option_ {
         name: "AIOSHIM_ENGINE",
@@ -227,7 +234,8 @@ pub fn is_option(name: &[u8]) -> bool {
     name.starts_with(b"AIOSHIM")
 }
 
-/// The configuration of an environment, and a line for each thing wrong in it. An empty value means the default.
+/// The configuration of an environment, and a line for each thing wrong in it. An empty value means
+/// the default.
 pub fn read<'a>(environment: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> (Conf, Vec<String>) {
     let mut conf = Conf::DEFAULT;
     let mut complaints = Vec::new();
@@ -235,7 +243,10 @@ pub fn read<'a>(environment: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> (Con
         if !is_option(name) || value.is_empty() {
             continue;
         }
-        let (name, value) = (String::from_utf8_lossy(name), String::from_utf8_lossy(value));
+        let (name, value) = (
+            String::from_utf8_lossy(name),
+            String::from_utf8_lossy(value),
+        );
         let Some(option) = OPTIONS.iter().find(|o| o.name == name) else {
             complaints.extend(unknown(&name));
             continue;
@@ -254,9 +265,12 @@ pub fn read<'a>(environment: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> (Con
     (conf, complaints)
 }
 
-/// Names that are not ours at all (`AIOSHIMMER`) and those the test suite and the launcher use pass without a word.
+/// Names that are not ours at all (`AIOSHIMMER`) and those the test suite and the launcher use pass
+/// without a word.
 fn unknown(name: &str) -> Option<String> {
-    let ours = name.starts_with("AIOSHIM_") && !name.starts_with("AIOSHIM_TEST_") && name != "AIOSHIM_LIBDIR";
+    let ours = name.starts_with("AIOSHIM_")
+        && !name.starts_with("AIOSHIM_TEST_")
+        && name != "AIOSHIM_LIBDIR";
     if !ours {
         return None;
     }
@@ -275,7 +289,11 @@ mod tests {
     use super::*;
 
     fn of(environment: &[(&str, &str)]) -> (Conf, Vec<String>) {
-        read(environment.iter().map(|(n, v)| (n.as_bytes(), v.as_bytes())))
+        read(
+            environment
+                .iter()
+                .map(|(n, v)| (n.as_bytes(), v.as_bytes())),
+        )
     }
 
     #[test]
@@ -346,7 +364,10 @@ mod tests {
             .lines()
             .filter_map(|l| l.strip_prefix("| `AIOSHIM")?.split('`').next())
             .collect();
-        let options: Vec<&str> = OPTIONS.iter().filter_map(|o| o.name.strip_prefix("AIOSHIM")).collect();
+        let options: Vec<&str> = OPTIONS
+            .iter()
+            .filter_map(|o| o.name.strip_prefix("AIOSHIM"))
+            .collect();
         assert_eq!(rows, options);
     }
 

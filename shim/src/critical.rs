@@ -1,12 +1,15 @@
-//! Critical sections: what the shim does on a fiber where no signal handler and no other fiber of its thread may come in
-//! between; and the locks that are held in them.
+//! Critical sections: what the shim does on a fiber where no signal handler and no other fiber of
+//! its thread may come in between; and the locks that are held in them.
 //!
-//! std's mutexes wait by syscall(2), and crossbeam-channel's senders by sched_yield(2). Both are hooks of ours: from a fiber
-//! they would let others run, with what is being changed half changed. In a critical section all hooks are libc's.
+//! std's mutexes wait by syscall(2), and crossbeam-channel's senders by sched_yield(2). Both are
+//! hooks of ours: from a fiber they would let others run, with what is being changed half changed.
+//! In a critical section all hooks are libc's.
 //!
-//! std waits by libc's syscall(2), which may set errno: a call that succeeds must not, so the waits here keep it.
+//! std waits by libc's syscall(2), which may set errno: a call that succeeds must not, so the waits
+//! here keep it.
 //!
-//! Invariant: every lock of the shim's own is one of these, and every channel is used in such a section, or off a fiber.
+//! Invariant: every lock of the shim's own is one of these, and every channel is used in such a
+//! section, or off a fiber.
 
 use crate::thread::Thread;
 use crate::{errno, sys, tls};
@@ -43,7 +46,8 @@ impl Drop for Section {
     }
 }
 
-/// Handlers wait, until it is dropped; hooks stay what they are, so that the fiber may park meanwhile.
+/// Handlers wait, until it is dropped; hooks stay what they are, so that the fiber may park
+/// meanwhile.
 pub struct Quiet<'a> {
     thread: &'a Thread,
     /// They waited before, for a call.
@@ -62,14 +66,16 @@ impl Drop for Quiet<'_> {
     }
 }
 
-/// Those that waited run now, unless a call is under way. A scheduler does not run them: a fiber will.
+/// Those that waited run now, unless a call is under way. A scheduler does not run them: a fiber
+/// will.
 fn let_handlers_run(thread: &Thread, of_call: bool) {
     if thread.signals().leave(of_call) && !of_call && !thread.host().running().is_null() {
         thread.handle_signals(None);
     }
 }
 
-/// Runs code of the program's that a call of ours leads to: handlers do not wait for it, and its calls are nobody's inner ones.
+/// Runs code of the program's that a call of ours leads to: handlers do not wait for it, and its
+/// calls are nobody's inner ones.
 pub fn in_program<R>(thread: &Thread, code: impl FnOnce() -> R) -> R {
     let of_call = thread.signals().is_critical();
     if thread.signals().leave(false) {
@@ -115,8 +121,9 @@ impl<T> Mutex<T> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Locks it for the forking thread, which runs no handler until it unlocks. Not by a wait of std's, which is a hook.
-    /// None if its holder does not let go: it is this thread, in code that a handler interrupted to fork.
+    /// Locks it for the forking thread, which runs no handler until it unlocks. Not by a wait of
+    /// std's, which is a hook. None if its holder does not let go: it is this thread, in code that
+    /// a handler interrupted to fork.
     pub fn lock_before_fork(&self) -> Option<std::sync::MutexGuard<'_, T>> {
         let give_up = sys::now() + GIVE_UP_FORKING_NS;
         loop {
@@ -162,7 +169,10 @@ impl Condvar {
     /// The same for `time` at most; it may end early.
     pub fn wait_for<'a, T>(&self, guard: MutexGuard<'a, T>, time: Duration) -> MutexGuard<'a, T> {
         let MutexGuard { guard, section } = guard;
-        let (guard, _) = self.0.wait_timeout(guard, time).unwrap_or_else(PoisonError::into_inner);
+        let (guard, _) = self
+            .0
+            .wait_timeout(guard, time)
+            .unwrap_or_else(PoisonError::into_inner);
         MutexGuard { guard, section }
     }
 

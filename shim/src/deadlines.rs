@@ -1,6 +1,7 @@
 //! Deadlines of parked fibers, a set per thread: what must end by when.
 //!
-//! Invariant: a flight with a deadline is in the set from before its fiber parks until it is completed, under its own token.
+//! Invariant: a flight with a deadline is in the set from before its fiber parks until it is
+//! completed, under its own token.
 
 use crate::engine::{Token, Wait};
 use std::collections::BTreeSet;
@@ -32,14 +33,20 @@ impl Deadlines {
 
     /// Takes out the first one that is over at `now`.
     pub fn pop(&mut self, now: Deadline) -> Option<Token> {
-        let first = self.0.first().copied().filter(|(deadline, _)| *deadline <= now)?;
+        let first = self
+            .0
+            .first()
+            .copied()
+            .filter(|(deadline, _)| *deadline <= now)?;
         self.0.remove(&first);
         Some(first.1)
     }
 
     /// `wait`, but no longer than to the first deadline.
     pub fn shorten(&self, wait: Wait, now: impl FnOnce() -> Deadline) -> Wait {
-        let Some((first, _)) = self.0.first() else { return wait };
+        let Some((first, _)) = self.0.first() else {
+            return wait;
+        };
         if matches!(wait, Wait::No) {
             return wait;
         }
@@ -59,13 +66,22 @@ mod tests {
     #[test]
     fn what_is_over_comes_out_in_order_and_a_wait_ends_with_the_first() {
         let mut deadlines = Deadlines::new();
-        assert!(matches!(deadlines.shorten(Wait::Forever, || 0), Wait::Forever));
+        assert!(matches!(
+            deadlines.shorten(Wait::Forever, || 0),
+            Wait::Forever
+        ));
         deadlines.add(300, 1);
         deadlines.add(100, 2);
         deadlines.add(200, 3);
         deadlines.remove(200, 3);
-        assert!(matches!(deadlines.shorten(Wait::Forever, || 40), Wait::Nanos(60)));
-        assert!(matches!(deadlines.shorten(Wait::Nanos(10), || 40), Wait::Nanos(10)));
+        assert!(matches!(
+            deadlines.shorten(Wait::Forever, || 40),
+            Wait::Nanos(60)
+        ));
+        assert!(matches!(
+            deadlines.shorten(Wait::Nanos(10), || 40),
+            Wait::Nanos(10)
+        ));
         assert!(matches!(deadlines.shorten(Wait::Forever, || 100), Wait::No));
         assert_eq!(deadlines.pop(99), None);
         assert_eq!(

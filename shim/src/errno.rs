@@ -31,14 +31,20 @@ impl Errno {
     /// A deadline was over.
     pub const SRCH: Self = Self(libc::ESRCH);
     pub const TIME: Self = Self(libc::ETIME);
-    /// Interrupted, and to be restarted or not as the kernel would (its own ERESTARTSYS): never a caller's to see.
+    /// Interrupted, and to be restarted or not as the kernel would (its own ERESTARTSYS): never a
+    /// caller's to see.
     pub const RESTART: Self = Self(512);
-    /// The same for a call that every handler ends, whatever SA_RESTART says (the kernel's ERESTARTNOHAND).
+    /// The same for a call that every handler ends, whatever SA_RESTART says (the kernel's
+    /// ERESTARTNOHAND).
     pub const RESTART_UNHANDLED: Self = Self(514);
 
     /// As a C caller is to see it.
     pub fn of_c(self) -> c_int {
-        if self.is_interruption() { libc::EINTR } else { self.0 }
+        if self.is_interruption() {
+            libc::EINTR
+        } else {
+            self.0
+        }
     }
 
     /// Whether it says that signals, or the cancellation of its fiber, have interrupted a call.

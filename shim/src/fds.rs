@@ -1,7 +1,8 @@
 //! What is remembered of each descriptor: hints, an atomic word each.
 //!
-//! Descriptors are closed and opened behind our back (inside libc, by raw system calls), so a hint may be stale; every
-//! use of one must stay right then. Hooks forget a descriptor where it is closed or replaced, also off a fiber.
+//! Descriptors are closed and opened behind our back (inside libc, by raw system calls), so a hint
+//! may be stale; every use of one must stay right then. Hooks forget a descriptor where it is
+//! closed or replaced, also off a fiber.
 
 use crate::errno::Errno;
 use crate::policy::{Hint, Learned, Way};
@@ -14,11 +15,12 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 /// Descriptors past this are looked at anew on each call.
 pub const CAPACITY: usize = 1 << 20;
 
-/// The table's address: one reservation of 8 MiB, of which the pages in use are touched. Made by the first attach.
+/// The table's address: one reservation of 8 MiB, of which the pages in use are touched. Made by
+/// the first attach.
 static TABLE: OnceNonZeroUsize = OnceNonZeroUsize::new();
 
-// One word: the hint's flags and tries to leave out in bits 0-15, 30 and 31; what else is learned in bits 16-23 and 29; marks
-// of our own; the inode's hash in the highest 31 bits.
+// One word: the hint's flags and tries to leave out in bits 0-15, 30 and 31; what else is learned
+// in bits 16-23 and 29; marks of our own; the inode's hash in the highest 31 bits.
 /// A terminal, or a signalfd(2); of sockets, one of AF_UNIX that keeps borders between messages.
 const PECULIAR: u64 = 1 << 24;
 /// A descriptor of the shim's own: the program never got it, so it must not close it.
@@ -55,12 +57,13 @@ fn slot(fd: c_int) -> Option<&'static AtomicU64> {
     if fd as u32 as usize >= CAPACITY {
         return None;
     }
-    // SAFETY: `base` is a mapping of CAPACITY zeroed words that is never unmapped, and `fd` is below CAPACITY.
+    // SAFETY: `base` is a mapping of CAPACITY zeroed words that is never unmapped, and `fd` is
+    // below CAPACITY.
     Some(unsafe { &*(base.get() as *const AtomicU64).add(fd as usize) })
 }
 
-/// Forgets `fd`: it is being closed, replaced, or its flags change. When that cannot be done just so, nothing is, and the
-/// descriptor given back for [`release`].
+/// Forgets `fd`: it is being closed, replaced, or its flags change. When that cannot be done just
+/// so, nothing is, and the descriptor given back for [`release`].
 #[inline(always)]
 pub fn forget(fd: c_int) -> Option<c_int> {
     let slot = slot(fd)?;
@@ -71,8 +74,9 @@ pub fn forget(fd: c_int) -> Option<c_int> {
     None
 }
 
-/// Has the operations that name `fd` keep its file, waits for those that cannot, and forgets it. True when it is one of the
-/// shim's own, which then must stay: the program closes a range of numbers, or everything.
+/// Has the operations that name `fd` keep its file, waits for those that cannot, and forgets it.
+/// True when it is one of the shim's own, which then must stay: the program closes a range of
+/// numbers, or everything.
 #[cold]
 pub fn release(fd: c_int) -> bool {
     if release_here(fd) {
@@ -122,7 +126,8 @@ pub fn set_busy(fd: c_int, busy: bool) {
     }
 }
 
-/// The program has set a timeout or a low-water mark of some socket: any descriptor may be of that one.
+/// The program has set a timeout or a low-water mark of some socket: any descriptor may be of that
+/// one.
 static SOCKET_OPTIONS: AtomicBool = AtomicBool::new(false);
 
 pub fn note_socket_option() {
@@ -150,11 +155,14 @@ pub fn is_ours(fd: c_int) -> bool {
     slot(fd).is_some_and(|slot| slot.load(Ordering::Relaxed) & OURS != 0)
 }
 
-/// A bit for each page of the table that ever had a descriptor of the shim's own: a child looks at no others.
-static PAGES_WITH_OURS: [AtomicU64; CAPACITY / WORDS_IN_PAGE / 64] = [const { AtomicU64::new(0) }; _];
+/// A bit for each page of the table that ever had a descriptor of the shim's own: a child looks at
+/// no others.
+static PAGES_WITH_OURS: [AtomicU64; CAPACITY / WORDS_IN_PAGE / 64] =
+    [const { AtomicU64::new(0) }; _];
 const WORDS_IN_PAGE: usize = 512;
 
-/// In the child of a fork: hands each of the shim's own descriptors, which are the parent's, to `each`, and forgets it.
+/// In the child of a fork: hands each of the shim's own descriptors, which are the parent's, to
+/// `each`, and forgets it.
 pub fn take_ours(mut each: impl FnMut(c_int)) {
     for (n, bits) in PAGES_WITH_OURS.iter().enumerate() {
         let mut bits = bits.swap(0, Ordering::Relaxed);
@@ -184,8 +192,8 @@ pub fn mark_ours(fd: c_int, ours: bool) {
     }
 }
 
-/// Makes `fd`, just opened, one of the shim's own, under a number that is out of the program's way, and returns that number.
-/// EMFILE when no such number is free: then `fd` is closed.
+/// Makes `fd`, just opened, one of the shim's own, under a number that is out of the program's way,
+/// and returns that number. EMFILE when no such number is free: then `fd` is closed.
 pub fn adopt(fd: c_int) -> Result<c_int, Errno> {
     mark_ours(fd, true);
     let high = sys::duplicate_out_of_the_way(fd);
@@ -204,8 +212,8 @@ pub fn disown(fd: c_int) {
     mark_ours(fd, false);
 }
 
-/// Whether `fd` is still the file of `ours`. Not, if another thread closed it by number before it was marked: then the
-/// number may be the program's by now.
+/// Whether `fd` is still the file of `ours`. Not, if another thread closed it by number before it
+/// was marked: then the number may be the program's by now.
 pub fn still_is(fd: c_int, ours: c_int) -> bool {
     sys::same_open_file(fd, ours).unwrap_or(true)
 }
@@ -213,7 +221,8 @@ pub fn still_is(fd: c_int, ours: c_int) -> bool {
 /// One past the highest descriptor ever remembered: what there is to forget of a range.
 static HIGH: AtomicU32 = AtomicU32::new(0);
 
-/// Forgets `first` to `last`, both included; `own` hears of each of the shim's own among them, in order.
+/// Forgets `first` to `last`, both included; `own` hears of each of the shim's own among them, in
+/// order.
 pub fn forget_range(first: u32, last: u32, mut own: impl FnMut(u32)) {
     for fd in first..HIGH.load(Ordering::Relaxed).min(last.saturating_add(1)) {
         if release_here(fd as c_int) {
@@ -240,17 +249,21 @@ impl Descriptor {
         Self::known(fd).unwrap_or_else(|| Self::look(fd))
     }
 
-    /// Remembers of `fd`, just opened with `flags`, what that tells, and whether it is known to have a position; the rest
-    /// is looked at when it is first used.
+    /// Remembers of `fd`, just opened with `flags`, what that tells, and whether it is known to
+    /// have a position; the rest is looked at when it is first used.
     pub fn opened(fd: c_int, flags: c_int, has_position: bool) {
         if let Some(slot) = slot(fd) {
             let position = if has_position { POSITION } else { 0 };
-            slot.store(OPENED | position | u64::from(of_flags(flags).bits()), Ordering::Relaxed);
+            slot.store(
+                OPENED | position | u64::from(of_flags(flags).bits()),
+                Ordering::Relaxed,
+            );
             HIGH.fetch_max(fd as u32 + 1, Ordering::Relaxed);
         }
     }
 
-    /// Looks at `fd`, with one or two system calls if it is as it was opened, else with two to five.
+    /// Looks at `fd`, with one or two system calls if it is as it was opened, else with two to
+    /// five.
     #[cold]
     fn look(fd: c_int) -> Self {
         let word = slot(fd).map_or(0, |slot| slot.load(Ordering::Relaxed));
@@ -273,10 +286,15 @@ impl Descriptor {
     }
 
     /// Remembers `fd`, an open file with these attributes and flags.
-    fn remember(fd: c_int, stat: &libc::stat, flags: Hint, has_position: impl Fn() -> bool) -> Self {
+    fn remember(
+        fd: c_int,
+        stat: &libc::stat,
+        flags: Hint,
+        has_position: impl Fn() -> bool,
+    ) -> Self {
         let kind = stat.st_mode & libc::S_IFMT;
-        // FUSE and some files of the kernel's are regular and have no position. Of the devices only those of memory mean it
-        // when lseek(2) succeeds.
+        // FUSE and some files of the kernel's are regular and have no position. Of the devices only
+        // those of memory mean it when lseek(2) succeeds.
         let class = if may_seek(stat) && (kind == libc::S_IFCHR || has_position()) {
             Hint::SEEKABLE
         } else {
@@ -331,7 +349,8 @@ impl Descriptor {
         Hint::of_bits(self.word as u32)
     }
 
-    /// A hash of the file's device and inode numbers, of 31 bits: equal for descriptors of one open file.
+    /// A hash of the file's device and inode numbers, of 31 bits: equal for descriptors of one open
+    /// file.
     pub fn inode(self) -> u32 {
         (self.word >> INODE) as u32
     }
@@ -455,8 +474,8 @@ fn may_seek(stat: &libc::stat) -> bool {
     }
 }
 
-/// The same of a descriptor, looked at without lseek(2): in a file of /proc that is made as it is read, lseek(2) undoes what
-/// was made.
+/// The same of a descriptor, looked at without lseek(2): in a file of /proc that is made as it is
+/// read, lseek(2) undoes what was made.
 pub fn is_file(fd: c_int) -> bool {
     sys::fstat(fd).is_ok_and(|stat| may_seek(&stat))
 }
@@ -493,7 +512,12 @@ mod tests {
     #[test]
     fn a_file_a_pipe_and_a_closed_descriptor_are_told_apart() {
         init();
-        let file = rustix::fs::open("Cargo.toml", rustix::fs::OFlags::RDONLY, rustix::fs::Mode::empty()).unwrap();
+        let file = rustix::fs::open(
+            "Cargo.toml",
+            rustix::fs::OFlags::RDONLY,
+            rustix::fs::Mode::empty(),
+        )
+        .unwrap();
         assert!(Descriptor::get(file.as_raw_fd()).is_seekable());
         let (reader, _writer) = std::io::pipe().unwrap();
         assert_eq!(Descriptor::get(reader.as_raw_fd()).hint(), Hint::STREAM);

@@ -1,9 +1,9 @@
 //! Waiting for the first writer of a FIFO that is open for reading.
 //!
-//! That a writer has opened a FIFO is no event that poll(2) tells its reader; that anybody has opened it is one of
-//! inotify(7), which can be polled. A user may have few instances of that: without one, a thread of the pool opens the FIFO
-//! once more, and the kernel has that wait for the writer. A writer that came and went is seen by what it left: data, or
-//! a hang-up.
+//! That a writer has opened a FIFO is no event that poll(2) tells its reader; that anybody has
+//! opened it is one of inotify(7), which can be polled. A user may have few instances of that:
+//! without one, a thread of the pool opens the FIFO once more, and the kernel has that wait for the
+//! writer. A writer that came and went is seen by what it left: data, or a hang-up.
 
 use crate::call::Call;
 use crate::deadlines::Deadline;
@@ -15,14 +15,15 @@ use rustix::fs::inotify;
 use std::ffi::{CString, c_int};
 use std::os::fd::{BorrowedFd, IntoRawFd};
 
-/// How long the second open waits before the FIFO is looked at again: a writer that came and went just before it is missed. At
-/// first; twice as long each time.
+/// How long the second open waits before the FIFO is looked at again: a writer that came and went
+/// just before it is missed. At first; twice as long each time.
 const FIRST_LOOK_NS: u64 = 10_000_000;
 
 /// How often to look where there is no thread either.
 const LOOK_EVERY_NS: u64 = 16_000_000;
 
-/// Parks until `fifo`, open for reading, has or has had a writer since it was opened. Err(RESTART) if the fiber was interrupted.
+/// Parks until `fifo`, open for reading, has or has had a writer since it was opened. Err(RESTART)
+/// if the fiber was interrupted.
 pub fn await_writer(call: &Call<'_>, fifo: c_int) -> Result<(), Errno> {
     let openings = Openings::watch(fifo);
     let mut look_after = FIRST_LOOK_NS;
@@ -44,13 +45,17 @@ pub fn await_writer(call: &Call<'_>, fifo: c_int) -> Result<(), Errno> {
     Ok(())
 }
 
-/// Whether `fifo`, open for reading, has a writer, or has had one since it was opened; on any doubt not.
+/// Whether `fifo`, open for reading, has a writer, or has had one since it was opened; on any doubt
+/// not.
 pub fn had_writer(fifo: c_int) -> bool {
-    matches!(sys::pipe_state(fifo), Some(PipeState::Data | PipeState::Empty)) || sys::poll_now(fifo, libc::POLLIN)
+    matches!(
+        sys::pipe_state(fifo),
+        Some(PipeState::Data | PipeState::Empty)
+    ) || sys::poll_now(fifo, libc::POLLIN)
 }
 
-/// Has a thread of the pool open the FIFO for reading once more, until a writer has come or the deadline is over. What ended
-/// that is only told of an interruption.
+/// Has a thread of the pool open the FIFO for reading once more, until a writer has come or the
+/// deadline is over. What ended that is only told of an interruption.
 fn await_second_open(call: &Call<'_>, fifo: c_int, deadline: Deadline) -> Errno {
     let Ok(path) = CString::new(path_of(fifo)) else {
         return Errno::INVAL;
@@ -58,7 +63,14 @@ fn await_second_open(call: &Call<'_>, fifo: c_int, deadline: Deadline) -> Errno 
     let flags = libc::O_RDONLY | libc::O_CLOEXEC;
     let open = KernelCall {
         number: Sysno::openat,
-        arguments: [libc::AT_FDCWD as usize, path.as_ptr() as usize, flags as usize, 0, 0, 0],
+        arguments: [
+            libc::AT_FDCWD as usize,
+            path.as_ptr() as usize,
+            flags as usize,
+            0,
+            0,
+            0,
+        ],
         names: Names::Nothing,
         is_first_try: false,
     };
@@ -86,7 +98,8 @@ struct Openings(c_int);
 
 impl Openings {
     fn watch(fd: c_int) -> Option<Self> {
-        let instance = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK).ok()?;
+        let instance =
+            inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK).ok()?;
         inotify::add_watch(&instance, path_of(fd), inotify::WatchFlags::OPEN).ok()?;
         fds::adopt(instance.into_raw_fd()).ok().map(Self)
     }

@@ -1,8 +1,10 @@
-//! Operations in flight: a slab per thread; an operation's index is the token its completion brings back.
+//! Operations in flight: a slab per thread; an operation's index is the token its completion brings
+//! back.
 //!
-//! Invariant: a flight lives on its fiber's stack, from before it is queued until its completion is reaped, and the
-//! fiber is parked for all of that time. So does its request. So the memory the kernel owns, and the flight itself, stay in
-//! place. What only the rare ends of an operation ask for is read from the request then, not copied for each.
+//! Invariant: a flight lives on its fiber's stack, from before it is queued until its completion is
+//! reaped, and the fiber is parked for all of that time. So does its request. So the memory the
+//! kernel owns, and the flight itself, stay in place. What only the rare ends of an operation ask
+//! for is read from the request then, not copied for each.
 
 use crate::deadlines::Deadline;
 use crate::engine::{Request, Token};
@@ -15,11 +17,12 @@ use std::collections::BTreeMap;
 use std::ffi::{c_int, c_void};
 use std::sync::atomic::Ordering;
 
-/// One operation, on the stack of the fiber that waits for it. Small: with many fibers the stacks are what misses the
-/// cache.
+/// One operation, on the stack of the fiber that waits for it. Small: with many fibers the stacks
+/// are what misses the cache.
 pub struct Flight {
     pub fiber: *mut c_void,
-    /// What was asked for, on the same stack for as long as the flight: another engine can take it over.
+    /// What was asked for, on the same stack for as long as the flight: another engine can take it
+    /// over.
     pub request: *const Request,
     /// The call's row in the table of hooks, for reports.
     pub row: u32,
@@ -50,7 +53,8 @@ pub enum Kind {
 pub enum End {
     /// Its deadline is over.
     Timeout,
-    /// A signal's handler is to run, or the fiber was cancelled: see [`crate::thread::Thread::cancel`].
+    /// A signal's handler is to run, or the fiber was cancelled: see
+    /// [`crate::thread::Thread::cancel`].
     Interrupt,
 }
 
@@ -111,7 +115,8 @@ impl Flight {
         let Request::Wait { claim } = *self.request() else {
             return true;
         };
-        // SAFETY: null, or it lives as long as the call that waits (request.rs), and so as long as the flight.
+        // SAFETY: null, or it lives as long as the call that waits (request.rs), and so as long as
+        // the flight.
         unsafe { claim.as_ref() }.is_none_or(|claim| !claim.swap(true, Ordering::AcqRel))
     }
 
@@ -135,7 +140,8 @@ impl Flight {
 /// The flights of one thread.
 pub struct Flights {
     slab: Slab<*mut Flight>,
-    /// Where a fiber's flight was when last somebody asked for one that was not here: not kept up, for hardly anybody asks.
+    /// Where a fiber's flight was when last somebody asked for one that was not here: not kept up,
+    /// for hardly anybody asks.
     of_fibers: RefCell<BTreeMap<*const c_void, Token>>,
 }
 
@@ -160,12 +166,17 @@ impl Flights {
         self.slab.insert(flight) as Token
     }
 
-    /// The flight of `fiber`, if it has one. Asked for many one after the other it looks through all of them once.
+    /// The flight of `fiber`, if it has one. Asked for many one after the other it looks through
+    /// all of them once.
     pub fn of_fiber(&self, fiber: *const c_void) -> Option<(Token, *mut Flight)> {
         let mut of_fibers = self.of_fibers.borrow_mut();
-        let known = of_fibers.get(&fiber).and_then(|&token| Some((token, self.get(token)?)));
+        let known = of_fibers
+            .get(&fiber)
+            .and_then(|&token| Some((token, self.get(token)?)));
         // SAFETY: flights in the slab are alive.
-        if let Some((token, flight)) = known.filter(|(_, flight)| unsafe { (**flight).fiber.cast_const() == fiber }) {
+        let is_its =
+            |&(_, flight): &(Token, *mut Flight)| unsafe { (*flight).fiber.cast_const() } == fiber;
+        if let Some((token, flight)) = known.filter(is_its) {
             return Some((token, flight));
         }
         // SAFETY: as above.
@@ -173,7 +184,9 @@ impl Flights {
             .iter()
             .map(|(token, flight)| unsafe { ((*flight).fiber.cast_const(), token) })
             .collect();
-        of_fibers.get(&fiber).and_then(|&token| Some((token, self.get(token)?)))
+        of_fibers
+            .get(&fiber)
+            .and_then(|&token| Some((token, self.get(token)?)))
     }
 
     /// Off the fiber: a preloaded malloc's locks may land a wait, which is in here.
@@ -194,7 +207,9 @@ impl Flights {
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (Token, *mut Flight)> {
-        self.slab.iter().map(|(token, flight)| (token as Token, *flight))
+        self.slab
+            .iter()
+            .map(|(token, flight)| (token as Token, *flight))
     }
 }
 
@@ -206,7 +221,10 @@ mod tests {
     fn tokens_are_reused_and_an_unknown_token_is_nobodys() {
         let mut flights = Flights::new();
         let at = |n: usize| std::ptr::without_provenance_mut::<Flight>(n * 8);
-        assert_eq!((0..4).map(|n| flights.add(at(n + 1))).collect::<Vec<_>>(), [0, 1, 2, 3]);
+        assert_eq!(
+            (0..4).map(|n| flights.add(at(n + 1))).collect::<Vec<_>>(),
+            [0, 1, 2, 3]
+        );
         assert_eq!(flights.remove(1), Some(at(2)));
         assert_eq!(flights.remove(1), None);
         assert_eq!(flights.remove(9), None);

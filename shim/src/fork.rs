@@ -1,11 +1,13 @@
-//! fork(2): the child continues on the current fiber with a new engine; the parent is not disturbed.
+//! fork(2): the child continues on the current fiber with a new engine; the parent is not
+//! disturbed.
 //!
-//! Only the forking thread exists in the child. Another thread of the parent may have been in the middle of any change at
-//! the moment of the fork, so the child never reads what such a thread could be changing without a lock: its attached
-//! thread, its engine, its channels and its wait queues are leaked. The child needs three things of the others, and each
-//! is consistent by construction: the numbers of the shim's descriptors (atomics, [`fds::take_ours`]), and the marked
-//! streams and the owners of special mutexes, whose locks the forking thread holds across the fork. All other shared
-//! state is replaced ([`Renewable`]).
+//! Only the forking thread exists in the child. Another thread of the parent may have been in the
+//! middle of any change at the moment of the fork, so the child never reads what such a thread
+//! could be changing without a lock: its attached thread, its engine, its channels and its wait
+//! queues are leaked. The child needs three things of the others, and each is consistent by
+//! construction: the numbers of the shim's descriptors (atomics, [`fds::take_ours`]), and the
+//! marked streams and the owners of special mutexes, whose locks the forking thread holds across
+//! the fork. All other shared state is replaced ([`Renewable`]).
 
 use crate::calls::{locks, thread_state};
 use crate::critical::Mutex;
@@ -13,8 +15,8 @@ use crate::sys::SignalSet;
 use crate::thread::Thread;
 use crate::tls::OffFiber;
 use crate::{
-    calls, engine, escapes, fds, holds, pool, position, records, signal, stall, start, stats, stderr, stdio, sys, tls,
-    trace,
+    calls, engine, escapes, fds, holds, pool, position, records, signal, stall, start, stats,
+    stderr, stdio, sys, tls, trace,
 };
 use std::cell::{RefCell, UnsafeCell};
 use std::mem::ManuallyDrop;
@@ -48,7 +50,8 @@ impl<T> Renewable<T> {
     }
 }
 
-/// Held while a thread attaches, which may do what is done once per process. The child may attach threads, too.
+/// Held while a thread attaches, which may do what is done once per process. The child may attach
+/// threads, too.
 static ATTACHING: Renewable<Mutex<()>> = Renewable::new(Mutex::new(()));
 
 /// Attaches a thread, by `attach`: no other thread does meanwhile, and none forks.
@@ -59,7 +62,8 @@ pub fn attaching<R>(attach: impl FnOnce() -> R) -> R {
 
 /// What the forking thread holds from before the fork until after it.
 struct Held {
-    /// What was blocked, but for signals that are held back; meanwhile no handler runs, which could want one of the locks.
+    /// What was blocked, but for signals that are held back; meanwhile no handler runs, which could
+    /// want one of the locks.
     mask: SignalSet,
     _attaching: Option<MutexGuard<'static, ()>>,
     streams: Option<stdio::monitor::Locked>,
@@ -67,7 +71,8 @@ struct Held {
 }
 
 thread_local! {
-    /// This thread's, during a fork. It is not dropped with the thread, so that it needs no destructor.
+    /// This thread's, during a fork. It is not dropped with the thread, so that it needs no
+    /// destructor.
     static HELD: RefCell<ManuallyDrop<Option<Held>>> = const { RefCell::new(ManuallyDrop::new(None)) };
 }
 
@@ -75,7 +80,8 @@ fn take_held() -> Option<Held> {
     HELD.with_borrow_mut(|held| held.take())
 }
 
-/// A word that the kernel clears in each child that gets a copy of this memory; null where the kernel cannot do that.
+/// A word that the kernel clears in each child that gets a copy of this memory; null where the
+/// kernel cannot do that.
 static ORIGINAL: AtomicPtr<AtomicBool> = AtomicPtr::new(null_mut());
 
 /// Makes [`ORIGINAL`].
@@ -84,8 +90,13 @@ fn mark_memory() {
     const PAGE: usize = 4096;
     // SAFETY: a new anonymous mapping overlaps nothing, and the advice is about that mapping alone.
     let page = unsafe {
-        mmap_anonymous(null_mut(), PAGE, ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE)
-            .and_then(|page| madvise(page, PAGE, Advice::LinuxWipeOnFork).map(|()| page))
+        mmap_anonymous(
+            null_mut(),
+            PAGE,
+            ProtFlags::READ | ProtFlags::WRITE,
+            MapFlags::PRIVATE,
+        )
+        .and_then(|page| madvise(page, PAGE, Advice::LinuxWipeOnFork).map(|()| page))
     };
     if let Ok(page) = page {
         let word = page.cast::<AtomicBool>();
@@ -95,11 +106,12 @@ fn mark_memory() {
     }
 }
 
-/// Whether this is a child that no fork handler ran in: by _Fork(3), clone(2) or a system call. Then the threads that
-/// hold the shim's locks, or do its jobs, are not here.
+/// Whether this is a child that no fork handler ran in: by _Fork(3), clone(2) or a system call.
+/// Then the threads that hold the shim's locks, or do its jobs, are not here.
 pub fn is_bare_child() -> bool {
     // SAFETY: null, or a word that stays.
-    unsafe { ORIGINAL.load(Ordering::Relaxed).as_ref() }.is_some_and(|word| !word.load(Ordering::Relaxed))
+    unsafe { ORIGINAL.load(Ordering::Relaxed).as_ref() }
+        .is_some_and(|word| !word.load(Ordering::Relaxed))
 }
 
 /// Has each fork from now on prepared for, and cleaned up after.
@@ -131,7 +143,8 @@ extern "C" fn before() {
 extern "C" fn after() {
     if let Some(held) = take_held() {
         let mask = held.mask;
-        // The wake-up of a thread that waits for one of the locks is a hook, in which the fiber could park.
+        // The wake-up of a thread that waits for one of the locks is a hook, in which the fiber
+        // could park.
         let off = OffFiber::enter();
         drop(held);
         drop(off);
@@ -156,7 +169,10 @@ extern "C" fn child() {
     if let Some(word) = unsafe { ORIGINAL.load(Ordering::Relaxed).as_ref() } {
         word.store(true, Ordering::Relaxed);
     }
-    if let Some(Held { streams, owners, .. }) = held {
+    if let Some(Held {
+        streams, owners, ..
+    }) = held
+    {
         stdio::monitor::restore(streams);
         // SAFETY: a fork's child has one thread, and it holds no reference to them.
         unsafe { locks::keep_owners(owners) };
@@ -178,7 +194,8 @@ extern "C" fn child() {
         engine::renew();
     }
     position::renew(usize::from(!attached.is_null()));
-    // Rings, eventfds and duplicates are the parent's; open in the child they would keep the parent's files open.
+    // Rings, eventfds and duplicates are the parent's; open in the child they would keep the
+    // parent's files open.
     fds::take_ours(|descriptor| {
         if stderr::is_duplicate(descriptor) {
             fds::mark_ours(descriptor, true);
@@ -214,8 +231,8 @@ unsafe fn begin_anew(attached: *mut Thread, here: *const Thread) {
             } else if !converts {
                 fresh.pass_through();
             }
-            // SAFETY: the caller's promise; `old` is not used any more. What it refers to is leaked, not dropped: its
-            // engine is the parent's.
+            // SAFETY: the caller's promise; `old` is not used any more. What it refers to is
+            // leaked, not dropped: its engine is the parent's.
             unsafe { attached.write(fresh) };
             if converts {
                 tls::set_here(here);

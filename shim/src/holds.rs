@@ -1,13 +1,14 @@
 //! Holds: what keeps the file of an operation that looks its descriptor up more than once.
 //!
-//! The kernel looks a descriptor up once a call, and the call keeps that file when the descriptor is closed or replaced.
-//! An operation that is done here in several steps looks it up in each step, and its fiber may park in between. So it holds
-//! the descriptor: whoever closes or replaces the number first gives each hold a duplicate, and the remaining steps use
-//! that. A hold costs no system call unless its descriptor is closed.
+//! The kernel looks a descriptor up once a call, and the call keeps that file when the descriptor
+//! is closed or replaced. An operation that is done here in several steps looks it up in each step,
+//! and its fiber may park in between. So it holds the descriptor: whoever closes or replaces the
+//! number first gives each hold a duplicate, and the remaining steps use that. A hold costs no
+//! system call unless its descriptor is closed.
 //!
-//! Holds of one number form a list through the stacks of their fibers, whose head is a word in a table beside that of
-//! [`crate::fds`]. The lowest bit of the word is a lock. It is held for a few instructions, or for a few system calls by
-//! whoever closes the number; never over a park.
+//! Holds of one number form a list through the stacks of their fibers, whose head is a word in a
+//! table beside that of [`crate::fds`]. The lowest bit of the word is a lock. It is held for a few
+//! instructions, or for a few system calls by whoever closes the number; never over a park.
 
 use crate::call::Call;
 use crate::{critical, fds, fork, sys};
@@ -44,7 +45,8 @@ fn head(fd: c_int) -> Option<&'static AtomicUsize> {
     if fd as u32 as usize >= fds::CAPACITY {
         return None;
     }
-    // SAFETY: `base` is a mapping of CAPACITY words that is never unmapped, and `fd` is below CAPACITY.
+    // SAFETY: `base` is a mapping of CAPACITY words that is never unmapped, and `fd` is below
+    // CAPACITY.
     Some(unsafe { &*(base.get() as *const AtomicUsize).add(fd as usize) })
 }
 
@@ -64,7 +66,12 @@ impl List {
                 now = head.load(Ordering::Relaxed);
                 continue;
             }
-            match head.compare_exchange_weak(now, now | LOCKED, Ordering::Acquire, Ordering::Relaxed) {
+            match head.compare_exchange_weak(
+                now,
+                now | LOCKED,
+                Ordering::Acquire,
+                Ordering::Relaxed,
+            ) {
                 Ok(_) => {
                     let first = std::ptr::with_exposed_provenance(now);
                     return Self { head, first };
@@ -77,7 +84,8 @@ impl List {
 
 impl Drop for List {
     fn drop(&mut self) {
-        self.head.store(self.first.expose_provenance(), Ordering::Release);
+        self.head
+            .store(self.first.expose_provenance(), Ordering::Release);
     }
 }
 
@@ -91,8 +99,8 @@ impl Drop for Duplicate {
     }
 }
 
-/// An operation's hold on the file of its descriptor, from [`Hold::begin`] on. It must not move after that, which borrowing
-/// it for as long as it is used ensures.
+/// An operation's hold on the file of its descriptor, from [`Hold::begin`] on. It must not move
+/// after that, which borrowing it for as long as it is used ensures.
 pub struct Hold {
     /// What the operation called it.
     number: c_int,
@@ -134,7 +142,8 @@ impl Hold {
         self.begun.get()
     }
 
-    /// Holds the file that the descriptor names now; to be called while it is the one that was meant.
+    /// Holds the file that the descriptor names now; to be called while it is the one that was
+    /// meant.
     pub fn begin(&self, call: &Call<'_>) {
         // A host that parks in place may be jumped out of, past this hold's end.
         if !call.thread.host().in_place {
@@ -148,7 +157,9 @@ impl Hold {
         if self.begun.get() || fds::is_ours(self.number) {
             return;
         }
-        let Some(head) = head(self.number) else { return };
+        let Some(head) = head(self.number) else {
+            return;
+        };
         self.begun.set(true);
         let mut list = List::lock(head);
         self.next.set(list.first);
@@ -159,7 +170,9 @@ impl Hold {
     #[cold]
     #[inline(never)]
     fn end(&self) {
-        let Some(head) = head(self.number) else { return };
+        let Some(head) = head(self.number) else {
+            return;
+        };
         let mut list = List::lock(head);
         // SAFETY: holds in the list are alive and do not move, and the lock is held.
         unsafe {
@@ -170,7 +183,8 @@ impl Hold {
                 while !at.is_null() && (*at).next.get() != std::ptr::from_ref(self) {
                     at = (*at).next.get();
                 }
-                // Not there if the number was closed: then this hold has a duplicate, or could get none.
+                // Not there if the number was closed: then this hold has a duplicate, or could get
+                // none.
                 if let Some(before) = at.as_ref() {
                     before.next.set(self.next.get());
                 }
@@ -191,7 +205,8 @@ impl Drop for Hold {
     }
 }
 
-/// Before `fd` is closed or replaced: its holds get a duplicate. Without room for one they are left with the number.
+/// Before `fd` is closed or replaced: its holds get a duplicate. Without room for one they are left
+/// with the number.
 #[cold]
 pub fn redirect(fd: c_int) {
     let Some(head) = head(fd).filter(|_| !fork::is_bare_child()) else {
@@ -210,11 +225,12 @@ pub fn redirect(fd: c_int) {
     fds::mark_ours(duplicate, true);
     let shared = Arc::new(Duplicate(duplicate));
     let mut at = std::mem::replace(&mut list.first, null());
-    // SAFETY: holds in the list are alive and do not move, and the lock is held. Their fibers read `duplicate` at no other
-    // moment than when they drop it, after they have taken the lock.
+    // SAFETY: holds in the list are alive and do not move, and the lock is held. Their fibers read
+    // `duplicate` at no other moment than when they drop it, after they have taken the lock.
     while let Some(hold) = unsafe { at.as_ref() } {
         at = hold.next.replace(null());
-        // SAFETY: the list's lock is held, and the hold's fiber reads this only after it has taken that lock.
+        // SAFETY: the list's lock is held, and the hold's fiber reads this only after it has taken
+        // that lock.
         unsafe { *hold.duplicate.get() = Some(Arc::clone(&shared)) };
         hold.current.store(duplicate, Ordering::Release);
     }

@@ -54,7 +54,8 @@ pub struct Host {
     pub data: *mut c_void,
     /// Where it shows which fiber runs, so that it need not be asked; null where it does not.
     shown: *const AtomicPtr<c_void>,
-    /// Its one fiber parks where it is, inside of `park`: nobody else runs meanwhile ([`main_fiber`]).
+    /// Its one fiber parks where it is, inside of `park`: nobody else runs meanwhile
+    /// ([`main_fiber`]).
     pub in_place: bool,
     /// It keeps its fibers' exceptions and locales apart by itself.
     pub keeps_runtimes: bool,
@@ -126,8 +127,8 @@ impl Host {
 
     #[inline(always)]
     pub fn running(&self) -> *mut c_void {
-        // SAFETY: where it shows the fiber, that word stays until the detach (aioshim.h); a verb of an attached host, on its
-        // thread.
+        // SAFETY: where it shows the fiber, that word stays until the detach (aioshim.h); a verb of
+        // an attached host, on its thread.
         unsafe {
             match self.shown.as_ref() {
                 Some(shown) => shown.load(Ordering::Relaxed),
@@ -144,7 +145,8 @@ impl Host {
 
     #[inline]
     pub fn unpark(&self, fiber: *mut c_void) {
-        // SAFETY: a verb of an attached host, on its thread; `fiber` is one that it named and that is parked or about to be.
+        // SAFETY: a verb of an attached host, on its thread; `fiber` is one that it named and that
+        // is parked or about to be.
         unsafe { (self.table.unpark)(self.data, fiber) }
     }
 
@@ -157,7 +159,8 @@ impl Host {
     #[inline]
     pub fn alone(&self) -> Alone {
         // SAFETY: a verb of an attached host, on its thread (aioshim.h).
-        match self.table.alone.map_or(0, |alone| unsafe { alone(self.data) }) {
+        let ask = |alone: unsafe extern "C" fn(*mut c_void) -> c_int| unsafe { alone(self.data) };
+        match self.table.alone.map_or(0, ask) {
             ..=0 => Alone::No,
             1 => Alone::ForNow,
             2.. => Alone::Entirely,
@@ -177,12 +180,13 @@ impl Host {
         (!watch.turns.is_null() && !watch.running.is_null()).then_some(watch)
     }
 
-    /// Lets the host end the running fiber, in whose call nothing has happened, if it was cancelled: then this does not return.
+    /// Lets the host end the running fiber, in whose call nothing has happened, if it was
+    /// cancelled: then this does not return.
     #[cold]
     pub fn cancelled(&self) {
         if let Some(cancelled) = self.table.cancelled {
-            // SAFETY: a verb of an attached host, on its thread; a fiber is running, and its stack holds nothing of ours
-            // that must be dropped.
+            // SAFETY: a verb of an attached host, on its thread; a fiber is running, and its stack
+            // holds nothing of ours that must be dropped.
             unsafe { cancelled(self.data) };
         }
     }
@@ -191,7 +195,8 @@ impl Host {
     pub fn name(&self, fiber: *const c_void) -> String {
         let mut text = [0_u8; 64];
         if let Some(name) = self.table.name {
-            // SAFETY: a verb of an attached host that may be called from any thread; it writes at most so many bytes.
+            // SAFETY: a verb of an attached host that may be called from any thread; it writes at
+            // most so many bytes.
             let n = unsafe { name(self.data, fiber, text.as_mut_ptr().cast(), text.len()) };
             String::from_utf8_lossy(&text[..n.min(text.len() - 1)]).into_owned()
         } else {
@@ -217,14 +222,22 @@ pub extern "C" fn aioshim_version() -> c_uint {
 /// # Safety
 /// As aioshim.h says: `table` outlives the attachment, `out` can be written.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn aioshim_attach(table: *const Table, data: *mut c_void, out: *mut *mut Thread) -> c_int {
+pub unsafe extern "C" fn aioshim_attach(
+    table: *const Table,
+    data: *mut c_void,
+    out: *mut *mut Thread,
+) -> c_int {
     // SAFETY: passed on to our caller.
     code(unsafe { attach(table, data, out) })
 }
 
 /// # Safety
 /// As [`aioshim_attach`].
-unsafe fn attach(table: *const Table, data: *mut c_void, out: *mut *mut Thread) -> Result<(), Errno> {
+unsafe fn attach(
+    table: *const Table,
+    data: *mut c_void,
+    out: *mut *mut Thread,
+) -> Result<(), Errno> {
     start::ensure();
     if out.is_null() {
         return Err(Errno::INVAL);
@@ -286,7 +299,8 @@ pub unsafe extern "C" fn aioshim_detach(thread: *mut Thread) -> c_int {
     if thread.is_null() || !std::ptr::eq(thread, tls::attached()) {
         return Errno::INVAL.0;
     }
-    // SAFETY: the calling thread's own (just checked), and it is in none of the functions that borrow it.
+    // SAFETY: the calling thread's own (just checked), and it is in none of the functions that
+    // borrow it.
     if !unsafe { &mut *thread }.close() {
         return Errno::BUSY.0;
     }
@@ -310,7 +324,10 @@ pub unsafe extern "C" fn aioshim_poll(thread: *mut Thread, timeout_ns: i64) -> c
         _ => Wait::Forever,
     };
     // SAFETY: alive while attached.
-    unsafe { &*thread }.poll(wait).try_into().unwrap_or(c_int::MAX)
+    unsafe { &*thread }
+        .poll(wait)
+        .try_into()
+        .unwrap_or(c_int::MAX)
 }
 
 /// # Safety

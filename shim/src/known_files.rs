@@ -1,17 +1,20 @@
-//! Names that a moment ago were those of files: to open one again waits for no peer, and need not be asked about.
+//! Names that a moment ago were those of files: to open one again waits for no peer, and need not
+//! be asked about.
 //!
-//! Opening a FIFO waits for its other end. To be sure that a name is no FIFO's takes two system calls beside the open
-//! (`calls::open`), a sixth of what that costs. So a name that was found to be a file's is trusted for the next opens, but
-//! not for long, and not when this process has made a FIFO or given anything another name since ([`forget`]).
+//! Opening a FIFO waits for its other end. To be sure that a name is no FIFO's takes two system
+//! calls beside the open (`calls::open`), a sixth of what that costs. So a name that was found to
+//! be a file's is trusted for the next opens, but not for long, and not when this process has made
+//! a FIFO or given anything another name since ([`forget`]).
 //!
-//! Invariant: a path is read only where, and as far as, the kernel has just read one: elsewhere that could fault, where
-//! the kernel says EFAULT.
+//! Invariant: a path is read only where, and as far as, the kernel has just read one: elsewhere
+//! that could fault, where the kernel says EFAULT.
 
 use std::cell::RefCell;
 use std::ffi::{c_char, c_int};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// How long a name is trusted: less than it takes another process to be started that would put a FIFO in its place.
+/// How long a name is trusted: less than it takes another process to be started that would put a
+/// FIFO in its place.
 const LIFE_NS: u64 = 1_000_000;
 /// Opens for which it is: enough for what is asked in between to count for nothing.
 const OPENS: u8 = 64;
@@ -23,8 +26,8 @@ const LONGEST: usize = 120;
 /// Counts what may have put something else under a name.
 static CHANGES: AtomicU32 = AtomicU32::new(0);
 
-/// Trusts no name from now on, on any thread: a FIFO is about to be made, or something to get another name. As a row of
-/// the hook table has it, no descriptor is forgotten with it.
+/// Trusts no name from now on, on any thread: a FIFO is about to be made, or something to get
+/// another name. As a row of the hook table has it, no descriptor is forgotten with it.
 #[inline(always)]
 pub fn forget() {
     CHANGES.fetch_add(1, Ordering::Relaxed);
@@ -79,13 +82,14 @@ impl KnownFiles {
         }
         name.opens_left -= 1;
         let n = usize::from(name.length);
-        // SAFETY: so many bytes, the terminating one included, were there a moment ago, says the caller.
+        // SAFETY: so many bytes, the terminating one included, were there a moment ago, says the
+        // caller.
         let text = unsafe { std::slice::from_raw_parts(path.cast::<u8>(), n + 1) };
         text[..n] == name.text[..n] && text[n] == 0
     }
 
-    /// Remembers that `path`, opened with these flags just now, is a file's. Only a name that says all by itself is worth
-    /// it: an absolute one.
+    /// Remembers that `path`, opened with these flags just now, is a file's. Only a name that says
+    /// all by itself is worth it: an absolute one.
     ///
     /// # Safety
     /// The path can be read.
@@ -152,7 +156,10 @@ mod tests {
         assert!(!is_file(&names, &path, 0, 5));
         remember(&names, &path, 0, 5);
         path[1] = b'h';
-        assert!(!is_file(&names, &path, 0, 5), "another name at the same place");
+        assert!(
+            !is_file(&names, &path, 0, 5),
+            "another name at the same place"
+        );
     }
 
     #[test]

@@ -1,12 +1,14 @@
 //! The dynamic loader's locks: whether this OS thread holds one.
 //!
-//! A library's constructor runs in the middle of dlopen(3), a call-back of dl_iterate_phdr(3) and the resolver of an IFUNC
-//! likewise under a lock of the loader's, which the OS thread owns. What libc does as a whole on a thread of the pool may
-//! load a library (name services do), and would wait there for the very fiber that waits for it. So while its OS thread
-//! holds such a lock, a fiber makes these calls itself.
+//! A library's constructor runs in the middle of dlopen(3), a call-back of dl_iterate_phdr(3) and
+//! the resolver of an IFUNC likewise under a lock of the loader's, which the OS thread owns. What
+//! libc does as a whole on a thread of the pool may load a library (name services do), and would
+//! wait there for the very fiber that waits for it. So while its OS thread holds such a lock, a
+//! fiber makes these calls itself.
 //!
-//! The locks are recursive mutexes in `_rtld_global`, ld.so's own data, whose layout differs from version to version.
-//! While none is held such a mutex is zero but for its kind, and nothing else there looks so and later names this thread.
+//! The locks are recursive mutexes in `_rtld_global`, ld.so's own data, whose layout differs from
+//! version to version. While none is held such a mutex is zero but for its kind, and nothing else
+//! there looks so and later names this thread.
 
 use crate::sys;
 use once_cell::race::OnceBox;
@@ -28,7 +30,8 @@ struct Mutex {
 
 impl Mutex {
     fn is_free_and_recursive(&self) -> bool {
-        let zero = [&self.lock, &self.owner, &self.spins].map(|word| word.load(Ordering::Relaxed)) == [0; 3]
+        let zero = [&self.lock, &self.owner, &self.spins].map(|word| word.load(Ordering::Relaxed))
+            == [0; 3]
             && [&self.count, &self.users]
                 .into_iter()
                 .chain(&self.list)
@@ -41,7 +44,12 @@ impl Mutex {
 static LOCKS: OnceBox<Vec<&'static Mutex>> = OnceBox::new();
 
 unsafe extern "C" {
-    fn dladdr1(address: *const c_void, info: *mut libc::Dl_info, symbol: *mut *const Symbol, flags: c_int) -> c_int;
+    fn dladdr1(
+        address: *const c_void,
+        info: *mut libc::Dl_info,
+        symbol: *mut *const Symbol,
+        flags: c_int,
+    ) -> c_int;
 }
 
 /// `Elf64_Sym`.
@@ -67,7 +75,9 @@ fn find() -> Vec<&'static Mutex> {
     let mut info = MaybeUninit::<libc::Dl_info>::uninit();
     let mut symbol: *const Symbol = std::ptr::null();
     // SAFETY: an address, and where the answer goes.
-    if data.is_null() || unsafe { dladdr1(data, info.as_mut_ptr(), &mut symbol, RTLD_DL_SYMENT) } == 0 {
+    let mut is_known =
+        || unsafe { dladdr1(data, info.as_mut_ptr(), &mut symbol, RTLD_DL_SYMENT) } != 0;
+    if data.is_null() || !is_known() {
         return Vec::new();
     }
     // SAFETY: null, or the symbol's entry in ld.so's table, which is never unmapped.
@@ -84,7 +94,9 @@ fn find() -> Vec<&'static Mutex> {
 
 /// Whether the calling OS thread holds one of them.
 pub fn is_locked_here() -> bool {
-    let Some(locks) = LOCKS.get() else { return false };
+    let Some(locks) = LOCKS.get() else {
+        return false;
+    };
     let held = |lock: &Mutex| lock.count.load(Ordering::Relaxed) != 0;
     // Most often nobody holds any.
     locks.iter().any(|lock| held(lock)) && {

@@ -1,4 +1,5 @@
-//! Lines for the person who runs the program: `aioshim: ...`, to standard error or `AIOSHIM_OUT`. Past our own hooks.
+//! Lines for the person who runs the program: `aioshim: ...`, to standard error or `AIOSHIM_OUT`.
+//! Past our own hooks.
 
 use crate::conf::Level;
 use crate::{start, stderr, sys};
@@ -13,7 +14,8 @@ pub fn say(level: Level, line: std::fmt::Arguments<'_>) {
     }
 }
 
-/// Appends `text` to `AIOSHIM_OUT`; to standard error without it, or when it cannot be opened (said as well).
+/// Appends `text` to `AIOSHIM_OUT`; to standard error without it, or when it cannot be opened (said
+/// as well).
 pub fn write(text: &[u8]) {
     let Some(pattern) = &start::conf().out else {
         return stderr::write(text);
@@ -26,34 +28,51 @@ pub fn write(text: &[u8]) {
 
 /// Has a panic of the shim's own, which ends the process, reported like every other message.
 pub fn report_panics() {
-    std::panic::set_hook(Box::new(|panic| write(format!("aioshim: {panic}\n").as_bytes())));
+    std::panic::set_hook(Box::new(|panic| {
+        write(format!("aioshim: {panic}\n").as_bytes())
+    }));
 }
 
-/// Appends `rows` to `AIOSHIM_TRACE`, after `header` where they are its first; what cannot be written is said once.
+/// Appends `rows` to `AIOSHIM_TRACE`, after `header` where they are its first; what cannot be
+/// written is said once.
 pub fn append_trace(header: &str, rows: &str) {
     static SAID: AtomicBool = AtomicBool::new(false);
-    let Some(pattern) = &start::conf().trace else { return };
+    let Some(pattern) = &start::conf().trace else {
+        return;
+    };
     if let Err(refusal) = append(pattern, header.as_bytes(), rows.as_bytes())
         && !SAID.swap(true, Ordering::Relaxed)
     {
-        say(Level::Warn, format_args!("AIOSHIM_TRACE={refusal}; there is no trace"));
+        say(
+            Level::Warn,
+            format_args!("AIOSHIM_TRACE={refusal}; there is no trace"),
+        );
     }
 }
 
 /// Appends `text` to the file that `pattern` names, to an empty one `header` first.
 ///
-/// The file is opened with the process's rights of this moment. A symbolic link is refused, for in a directory that others
-/// may write to it could lead anywhere; and only the user may read a file that is made here.
+/// The file is opened with the process's rights of this moment. A symbolic link is refused, for in
+/// a directory that others may write to it could lead anywhere; and only the user may read a file
+/// that is made here.
 fn append(pattern: &[u8], header: &[u8], text: &[u8]) -> Result<(), String> {
     let path = out_path(pattern, rustix::process::getpid().as_raw_nonzero().get());
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::APPEND | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NOCTTY;
-    let file = rustix::fs::open(path.as_slice(), flags, Mode::RUSR | Mode::WUSR).map_err(|error| {
-        let path = String::from_utf8_lossy(&path);
-        match error {
-            rustix::io::Errno::LOOP => format!("{path}: a symbolic link, which is not followed"),
-            error => format!("{path}: {error}"),
-        }
-    })?;
+    let flags = OFlags::WRONLY
+        | OFlags::CREATE
+        | OFlags::APPEND
+        | OFlags::CLOEXEC
+        | OFlags::NOFOLLOW
+        | OFlags::NOCTTY;
+    let file =
+        rustix::fs::open(path.as_slice(), flags, Mode::RUSR | Mode::WUSR).map_err(|error| {
+            let path = String::from_utf8_lossy(&path);
+            match error {
+                rustix::io::Errno::LOOP => {
+                    format!("{path}: a symbolic link, which is not followed")
+                }
+                error => format!("{path}: {error}"),
+            }
+        })?;
     if !header.is_empty() && sys::fstat(file.as_raw_fd()).is_ok_and(|stat| stat.st_size == 0) {
         sys::write_all(file.as_raw_fd(), header);
     }

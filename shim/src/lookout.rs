@@ -1,11 +1,14 @@
-//! Wakes a host whose thread sleeps elsewhere than in aioshim_poll when there is something for it to poll: an operation of
-//! the engine is done, or a deadline is over. What other threads land, they tell the host themselves ([`crate::remote`]).
+//! Wakes a host whose thread sleeps elsewhere than in aioshim_poll when there is something for it
+//! to poll: an operation of the engine is done, or a deadline is over. What other threads land,
+//! they tell the host themselves ([`crate::remote`]).
 //!
-//! A thread of the shim's own looks out for an attached thread, made when that first leaves a poll with nothing to run and
-//! operations in flight. It sleeps in poll(2) on what the engine completes through; where the engine has no such
-//! descriptor (Linux AIO) it has the host look every few milliseconds.
+//! A thread of the shim's own looks out for an attached thread, made when that first leaves a poll
+//! with nothing to run and operations in flight. It sleeps in poll(2) on what the engine completes
+//! through; where the engine has no such descriptor (Linux AIO) it has the host look every few
+//! milliseconds.
 //!
-//! Invariant: an order is carried out once. The attached thread gives the next one when it leaves its next poll.
+//! Invariant: an order is carried out once. The attached thread gives the next one when it leaves
+//! its next poll.
 
 use crate::critical::Mutex;
 use crate::errno;
@@ -41,7 +44,8 @@ struct Shared {
 /// What an attached thread has of it.
 pub struct Lookout {
     shared: Arc<Shared>,
-    /// What the engine completes through, and a duplicate of it that is open as long as somebody looks out for it.
+    /// What the engine completes through, and a duplicate of it that is open as long as somebody
+    /// looks out for it.
     ready: Option<Arc<Descriptor>>,
 }
 
@@ -68,12 +72,14 @@ impl Descriptor {
 }
 
 impl Lookout {
-    /// Starts to look out, for what the engine completes through if it has such a descriptor; None where that takes more
-    /// than there is.
+    /// Starts to look out, for what the engine completes through if it has such a descriptor; None
+    /// where that takes more than there is.
     pub fn start(remote: &Arc<Remote>, ready: Option<c_int>) -> Option<Self> {
         let _errno = errno::Kept::now();
         let ready = ready.and_then(sys::duplicate_out_of_the_way);
-        let ready = ready.inspect(|ready| fds::mark_ours(*ready, true)).map(Descriptor);
+        let ready = ready
+            .inspect(|ready| fds::mark_ours(*ready, true))
+            .map(Descriptor);
         let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
         let bell = fds::adopt(eventfd(0, flags).ok()?.into_raw_fd()).ok()?;
         let shared = Arc::new(Shared {

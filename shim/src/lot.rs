@@ -1,16 +1,20 @@
-//! The lot: where fibers park that wait for a lock of the program's, in order, found by the lock's address.
+//! The lot: where fibers park that wait for a lock of the program's, in order, found by the lock's
+//! address.
 //!
-//! The lock itself stays libc's, in libc's memory; the lot only knows who waits. Whoever waits queues up, then tries the lock
-//! once more, then parks; whoever releases a lock changes its memory, then looks whether anybody has queued up. Each side
-//! has a full barrier between its two steps, so that one of them sees the other: no wake-up is lost. tests/lot_model.rs
-//! runs this file under loom.
+//! The lock itself stays libc's, in libc's memory; the lot only knows who waits. Whoever waits
+//! queues up, then tries the lock once more, then parks; whoever releases a lock changes its
+//! memory, then looks whether anybody has queued up. Each side has a full barrier between its two
+//! steps, so that one of them sees the other: no wake-up is lost. tests/lot_model.rs runs this file
+//! under loom.
 //!
-//! A wake never waits, takes no memory and touches none but the lot's and the waiters': sem_post(3) may be called in a signal handler, and
-//! hooks inside a preloaded malloc. So a bucket that is busy is left a note ([`Bucket::missed`]), and its holder wakes
-//! all its waiters. A waiter may therefore be woken for nothing, and looks again.
+//! A wake never waits, takes no memory and touches none but the lot's and the waiters': sem_post(3)
+//! may be called in a signal handler, and hooks inside a preloaded malloc. So a bucket that is busy
+//! is left a note ([`Bucket::missed`]), and its holder wakes all its waiters. A waiter may
+//! therefore be woken for nothing, and looks again.
 //!
-//! Invariant: a node is on its fiber's stack, and linked from `enqueue` until it is taken out, under the bucket's lock. Whoever
-//! sets its claim first ends the wait; a node whose claim a waker has is that waker's until it is landed.
+//! Invariant: a node is on its fiber's stack, and linked from `enqueue` until it is taken out,
+//! under the bucket's lock. Whoever sets its claim first ends the wait; a node whose claim a waker
+//! has is that waker's until it is landed.
 
 use core::cell::Cell;
 use core::ptr::null;
@@ -25,7 +29,8 @@ pub trait Land: Sized {
     /// Ends the wait of `node`'s fiber, from any thread, without waiting or taking memory.
     ///
     /// # Safety
-    /// The caller has set the node's claim and taken it out of the lot; its link is the callee's now.
+    /// The caller has set the node's claim and taken it out of the lot; its link is the callee's
+    /// now.
     unsafe fn land(node: *const Node<Self>);
 }
 
@@ -111,7 +116,8 @@ const BUCKETS: usize = 1;
 
 pub struct Lot<L>([Bucket<L>; BUCKETS]);
 
-// SAFETY: the lists are only touched under their bucket's lock, and a node's claim says who may land it.
+// SAFETY: the lists are only touched under their bucket's lock, and a node's claim says who may
+// land it.
 unsafe impl<L> Sync for Lot<L> {}
 
 impl<L: Land> Lot<L> {
@@ -131,7 +137,8 @@ impl<L: Land> Lot<L> {
         &self.0[hash as usize % BUCKETS]
     }
 
-    /// Whether anybody may wait under `key`: to be asked after a full barrier behind the change that they wait for.
+    /// Whether anybody may wait under `key`: to be asked after a full barrier behind the change
+    /// that they wait for.
     #[inline(always)]
     pub fn may_wait(&self, key: usize) -> bool {
         self.bucket(key).waiting.load(Ordering::Relaxed) != 0
@@ -149,7 +156,8 @@ impl<L: Land> Lot<L> {
         fence(Ordering::SeqCst);
     }
 
-    /// Takes a node out that need not wait any more. False if a waker has it: then it will be landed.
+    /// Takes a node out that need not wait any more. False if a waker has it: then it will be
+    /// landed.
     pub fn withdraw(&self, node: &Node<L>) -> bool {
         let bucket = self.bucket(node.key);
         bucket.lock();
@@ -178,7 +186,8 @@ impl<L: Land> Lot<L> {
         }
     }
 
-    /// Wakes exactly those asked for, as far as they are there: how many. Waits while the bucket is busy.
+    /// Wakes exactly those asked for, as far as they are there: how many. Waits while the bucket is
+    /// busy.
     pub fn wake_exactly(&self, key: usize, which: Which) -> usize {
         let bucket = self.bucket(key);
         bucket.lock();
@@ -231,7 +240,8 @@ impl<L: Land> Bucket<L> {
         !self.held.swap(true, Ordering::AcqRel)
     }
 
-    /// Only for those who are on a fiber or a plain thread, not in a signal handler: it could have interrupted the holder.
+    /// Only for those who are on a fiber or a plain thread, not in a signal handler: it could have
+    /// interrupted the holder.
     fn lock(&self) {
         let mut turns = 0;
         while !self.try_lock() {
@@ -251,7 +261,8 @@ impl<L: Land> Bucket<L> {
             };
             self.held.swap(false, Ordering::AcqRel);
             chain.land();
-            // A waker leaves its note, then tries the lock; this frees the lock, then looks for a note.
+            // A waker leaves its note, then tries the lock; this frees the lock, then looks for a
+            // note.
             fence(Ordering::SeqCst);
             if !self.missed.load(Ordering::SeqCst) || !self.try_lock() {
                 return;
@@ -411,19 +422,33 @@ mod tests {
     #[test]
     fn wakes_in_order_and_by_mark() {
         let lot = Lot::new();
-        let nodes: Vec<_> = [(16, ALONE), (16, SHARED), (16, ALONE), (16, SHARED), (4096, ANY)]
-            .map(|(key, mark)| Node::new(key, mark, Sleeper::new()))
-            .into();
+        let nodes: Vec<_> = [
+            (16, ALONE),
+            (16, SHARED),
+            (16, ALONE),
+            (16, SHARED),
+            (4096, ANY),
+        ]
+        .map(|(key, mark)| Node::new(key, mark, Sleeper::new()))
+        .into();
         for node in &nodes {
             // SAFETY: the nodes outlive the lot's use of them.
             unsafe { lot.enqueue(node, false) };
         }
-        let awake = || nodes.iter().map(|n| n.fiber.is_landed()).collect::<Vec<_>>();
+        let awake = || {
+            nodes
+                .iter()
+                .map(|n| n.fiber.is_landed())
+                .collect::<Vec<_>>()
+        };
         lot.wake(16, Which::Turn);
         assert_eq!(awake(), [true, false, false, false, false]);
         lot.wake(16, Which::Turn);
         assert_eq!(awake(), [true, true, false, true, false]);
-        assert!(!nodes[2].claim().swap(true, Ordering::AcqRel), "its time is over");
+        assert!(
+            !nodes[2].claim().swap(true, Ordering::AcqRel),
+            "its time is over"
+        );
         assert_eq!(lot.wake_exactly(16, Which::First), 0);
         assert!(lot.withdraw(&nodes[2]));
         assert!(!lot.may_wait(16));
@@ -445,8 +470,8 @@ mod tests {
         assert!(node.fiber.is_landed());
     }
 
-    /// A lock of one word: two fibers that queue up, try again and park, and whoever holds it releases it, then looks for them. A
-    /// lost wake-up is a deadlock, which loom reports.
+    /// A lock of one word: two fibers that queue up, try again and park, and whoever holds it
+    /// releases it, then looks for them. A lost wake-up is a deadlock, which loom reports.
     #[cfg(loom)]
     #[test]
     fn no_wake_up_is_lost() {
@@ -496,7 +521,8 @@ mod tests {
         }
     }
 
-    /// Who is about to wait has its time run out while another wakes it: it is landed, or not, but never both.
+    /// Who is about to wait has its time run out while another wakes it: it is landed, or not, but
+    /// never both.
     #[cfg(loom)]
     #[test]
     fn a_timeout_and_a_wake_never_both_end_a_wait() {

@@ -1,12 +1,15 @@
-//! `AIOSHIM_MAIN=fiber`: the main thread of a program that knows nothing of fibers is one, and what it calls is converted.
+//! `AIOSHIM_MAIN=fiber`: the main thread of a program that knows nothing of fibers is one, and what
+//! it calls is converted.
 //!
-//! A host of the shim's own with one fiber, the main thread on its own stack. It parks in place: `park` polls the shim until
-//! the fiber is unparked, deeper on the same stack. A scheduler's stack would be of no use. Nothing else is there to run on
-//! it; and a handler that jumps away does so only after the poll has returned (signal/mod.rs), so that no frame of the shim's is
-//! ever jumped over. A program notices neither: its stack's bounds, what scans it, and its unwinder find what they expect.
+//! A host of the shim's own with one fiber, the main thread on its own stack. It parks in place:
+//! `park` polls the shim until the fiber is unparked, deeper on the same stack. A scheduler's stack
+//! would be of no use. Nothing else is there to run on it; and a handler that jumps away does so
+//! only after the poll has returned (signal/mod.rs), so that no frame of the shim's is ever jumped
+//! over. A program notices neither: its stack's bounds, what scans it, and its unwinder find what
+//! they expect.
 //!
-//! Threads that the program starts are not fibers: what they call passes through. A scheduler that attaches itself on the main
-//! thread takes it over.
+//! Threads that the program starts are not fibers: what they call passes through. A scheduler that
+//! attaches itself on the main thread takes it over.
 
 use crate::engine::Wait;
 use crate::host::{self, Host, Table};
@@ -54,7 +57,8 @@ fn the_host() -> Host {
     Host::new(table, (&raw const FIBER).cast_mut().cast(), true)
 }
 
-/// Makes a fiber of the calling thread, which is the main one. Where that cannot be, calls pass through.
+/// Makes a fiber of the calling thread, which is the main one. Where that cannot be, calls pass
+/// through.
 pub fn adopt() {
     if let Ok(thread) = host::attach_to(the_host()) {
         THREAD.store(thread, Relaxed);
@@ -65,14 +69,15 @@ pub fn adopt() {
 pub fn give_way() {
     let thread = THREAD.load(Relaxed);
     if !thread.is_null() && std::ptr::eq(thread, tls::attached()) {
-        // SAFETY: attached, and the calling thread; its only fiber is running, so nothing is in flight.
+        // SAFETY: attached, and the calling thread; its only fiber is running, so nothing is in
+        // flight.
         unsafe { host::aioshim_detach(thread) };
         THREAD.store(std::ptr::null_mut(), Relaxed);
     }
 }
 
-/// pthread_exit(3). Without the main thread the process goes on as long as others do: so that these are none of the pool's, its idle
-/// threads end, and the main thread is no fiber any more.
+/// pthread_exit(3). Without the main thread the process goes on as long as others do: so that these
+/// are none of the pool's, its idle threads end, and the main thread is no fiber any more.
 #[unsafe(no_mangle)]
 pub extern "C" fn pthread_exit(result: *mut c_void) -> ! {
     type Exit = extern "C" fn(*mut c_void) -> !;
@@ -115,7 +120,11 @@ extern "C" fn park(data: *mut c_void) {
     let thread = unsafe { &*tls::attached() };
     fiber.parked.set(true);
     loop {
-        thread.poll(if fiber.ready.get() { Wait::No } else { Wait::Forever });
+        thread.poll(if fiber.ready.get() {
+            Wait::No
+        } else {
+            Wait::Forever
+        });
         if fiber.ready.replace(false) {
             break;
         }
@@ -140,8 +149,8 @@ extern "C" fn wake(_data: *mut c_void) {
     }
 }
 
-/// Nobody else is delayed while it waits for a disk: those calls are plain ones, and need no thread of the kernel's or the
-/// pool's. Waits without an end are converted.
+/// Nobody else is delayed while it waits for a disk: those calls are plain ones, and need no thread
+/// of the kernel's or the pool's. Waits without an end are converted.
 extern "C" fn alone(_data: *mut c_void) -> c_int {
     1
 }

@@ -1,7 +1,9 @@
-//! How fast the last calls of each kind went, by the directory or file they named by number: an atomic byte each.
+//! How fast the last calls of each kind went, by the directory or file they named by number: an
+//! atomic byte each.
 //!
-//! A path is not looked at: it may be an address where nothing is, which is the kernel's to say (EFAULT). So all paths
-//! that are looked up from one directory share an account. A hint, like [`crate::fds`]: a wrong one costs time.
+//! A path is not looked at: it may be an address where nothing is, which is the kernel's to say
+//! (EFAULT). So all paths that are looked up from one directory share an account. A hint, like
+//! [`crate::fds`]: a wrong one costs time.
 
 use crate::policy::{Kind, Pace};
 use std::ffi::c_int;
@@ -10,7 +12,8 @@ use std::sync::atomic::{AtomicU8, Ordering};
 /// Descriptors that differ in their last bits have accounts of their own.
 const ACCOUNTS: usize = 64;
 
-static PACES: [[AtomicU8; ACCOUNTS]; Kind::COUNT] = [const { [const { AtomicU8::new(0) }; ACCOUNTS] }; Kind::COUNT];
+static PACES: [[AtomicU8; ACCOUNTS]; Kind::COUNT] =
+    [const { [const { AtomicU8::new(0) }; ACCOUNTS] }; Kind::COUNT];
 
 #[derive(Clone, Copy)]
 pub struct Account(&'static AtomicU8);

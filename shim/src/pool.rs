@@ -1,20 +1,23 @@
-//! The offload pool: threads that make plain calls for parked fibers, where no engine does the operation
-//! asynchronously.
+//! The offload pool: threads that make plain calls for parked fibers, where no engine does the
+//! operation asynchronously.
 //!
-//! It has two lanes, each with threads and a queue of its own. What a disk ends is bounded by `AIOSHIM_THREADS`. What waits for a
-//! peer (the other end of a FIFO, the holder of a lock, a server) may wait for ever, and the peer may itself need a thread:
-//! such a job never waits in the queue behind another one, up to [`MOST_WAITING`] at a time, and takes none of the threads
-//! that a disk's jobs need.
+//! It has two lanes, each with threads and a queue of its own. What a disk ends is bounded by
+//! `AIOSHIM_THREADS`. What waits for a peer (the other end of a FIFO, the holder of a lock, a
+//! server) may wait for ever, and the peer may itself need a thread: such a job never waits in the
+//! queue behind another one, up to [`MOST_WAITING`] at a time, and takes none of the threads that a
+//! disk's jobs need.
 //!
-//! Threads are started when first needed, and only while all of their lane are busy; a thread without work for some seconds
-//! ends. All signals are blocked in them: the program's handlers run on the program's own threads. All but one, which ends the
-//! call that a thread is in ([`interrupt`]).
+//! Threads are started when first needed, and only while all of their lane are busy; a thread
+//! without work for some seconds ends. All signals are blocked in them: the program's handlers run
+//! on the program's own threads. All but one, which ends the call that a thread is in
+//! ([`interrupt`]).
 //!
-//! Threads inherit namespaces, credentials and filters from the thread that starts them. Before that one changes its own, each
-//! lane gets a new crew ([`retire`]): the old one finishes the jobs it has, and takes none that come later.
+//! Threads inherit namespaces, credentials and filters from the thread that starts them. Before
+//! that one changes its own, each lane gets a new crew ([`retire`]): the old one finishes the jobs
+//! it has, and takes none that come later.
 //!
-//! Invariant: `spare` is the number of a crew's threads that run no job, less the number of its jobs that none has taken. A
-//! thread ends only while that leaves none waiting.
+//! Invariant: `spare` is the number of a crew's threads that run no job, less the number of its
+//! jobs that none has taken. A thread ends only while that leaves none waiting.
 
 mod members;
 
@@ -48,8 +51,8 @@ pub struct Job {
     pub remote: Arc<Remote>,
 }
 
-// SAFETY: the memory the request names stays in place until the fiber that asked for it is unparked (flight.rs), and
-// nobody else touches it meanwhile.
+// SAFETY: the memory the request names stays in place until the fiber that asked for it is unparked
+// (flight.rs), and nobody else touches it meanwhile.
 unsafe impl Send for Job {}
 
 struct Pool {
@@ -74,7 +77,8 @@ struct Crew {
 /// What tells jobs apart: the thread that has it done, and its token there.
 type Key = (usize, Token);
 
-/// Where a job is that may be interrupted; it is nowhere before it was submitted and after it is done.
+/// Where a job is that may be interrupted; it is nowhere before it was submitted and after it is
+/// done.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
     Queued,
@@ -88,13 +92,15 @@ enum State {
     Interrupted,
 }
 
-/// Threads that may wait for peers at a time. Beyond it jobs queue up, and those that can be tried again now and then are.
+/// Threads that may wait for peers at a time. Beyond it jobs queue up, and those that can be tried
+/// again now and then are.
 const MOST_WAITING: usize = 1024;
 
 /// How long a thread waits for a job before it ends.
 const IDLE: Duration = Duration::from_secs(5);
 
-/// Bytes of a thread's stack: libc's resolver and name services run on it. Only what is touched takes memory.
+/// Bytes of a thread's stack: libc's resolver and name services run on it. Only what is touched
+/// takes memory.
 const STACK: usize = 1 << 20;
 
 static POOL: Renewable<OnceBox<Pool>> = Renewable::new(OnceBox::new());
@@ -109,7 +115,8 @@ pub unsafe fn renew() {
     UNBOUNDED.store(0, SeqCst);
 }
 
-/// Has a thread of the pool do `job`; false where not even one thread can be had, or the caller must make the call itself.
+/// Has a thread of the pool do `job`; false where not even one thread can be had, or the caller
+/// must make the call itself.
 pub fn submit(job: Job) -> bool {
     if matches!(job.request, Request::Run(_)) && loader::is_locked_here() {
         return false;
@@ -136,7 +143,9 @@ pub fn submit(job: Job) -> bool {
     job.names().files().for_each(|fd| pool.busy.begin(fd));
     if job.request.is_interruptible() {
         let state = match job.request {
-            Request::Kernel(KernelCall { is_first_try: true, .. }) => State::Promised,
+            Request::Kernel(KernelCall {
+                is_first_try: true, ..
+            }) => State::Promised,
             _ => State::Queued,
         };
         pool.interruptible.lock().insert(job.key(), state);
@@ -145,8 +154,9 @@ pub fn submit(job: Job) -> bool {
     true
 }
 
-/// Ends the threads that have no job, before the calling thread changes what they have inherited; those that have one end after
-/// it. `remote` is the calling thread's. No other thread may submit jobs meanwhile.
+/// Ends the threads that have no job, before the calling thread changes what they have inherited;
+/// those that have one end after it. `remote` is the calling thread's. No other thread may submit
+/// jobs meanwhile.
 pub fn retire(remote: &Arc<Remote>) {
     // pthread_join(3) is a hook of ours, too: on a fiber it would start a new thread of the pool.
     let _off = OffFiber::enter();
@@ -168,8 +178,8 @@ unsafe fn nothing(_: *mut c_void) {}
 /// The token of what no fiber is in flight for.
 pub const NOBODY: Token = Token::MAX;
 
-/// Has the job of `token` end early, with EINTR, or ECANCELED if none has begun it. To be repeated until it has: the signal may
-/// come before the thread waits.
+/// Has the job of `token` end early, with EINTR, or ECANCELED if none has begun it. To be repeated
+/// until it has: the signal may come before the thread waits.
 pub fn interrupt(remote: &Arc<Remote>, token: Token) {
     let Some(pool) = POOL.get().get() else { return };
     // Locked meanwhile: so the thread is in this job, and in no other.
@@ -200,11 +210,13 @@ impl Crew {
         })
     }
 
-    /// Makes sure of a thread for one more job; false if there is none to be had, or none that is free and one `has_a_retry`: who
-    /// can try again later need not queue up behind jobs that may wait for ever.
+    /// Makes sure of a thread for one more job; false if there is none to be had, or none that is
+    /// free and one `has_a_retry`: who can try again later need not queue up behind jobs that may
+    /// wait for ever.
     fn take_on(self: &Arc<Self>, pool: &'static Pool, has_a_retry: bool) -> bool {
-        let has_thread =
-            self.spare.fetch_sub(1, SeqCst) > 0 || self.grow(pool) || (!has_a_retry && self.threads.load(SeqCst) > 0);
+        let has_thread = self.spare.fetch_sub(1, SeqCst) > 0
+            || self.grow(pool)
+            || (!has_a_retry && self.threads.load(SeqCst) > 0);
         if !has_thread {
             self.spare.fetch_add(1, SeqCst);
         }
@@ -238,13 +250,17 @@ impl Crew {
             Err(error) => {
                 self.spare.fetch_sub(1, SeqCst);
                 self.threads.fetch_sub(1, SeqCst);
-                log::say(Level::Info, format_args!("cannot start an I/O thread: {error}"));
+                log::say(
+                    Level::Info,
+                    format_args!("cannot start an I/O thread: {error}"),
+                );
                 false
             }
         }
     }
 
-    /// Ends the threads that have no job: each is given one that does nothing, and looks around after it.
+    /// Ends the threads that have no job: each is given one that does nothing, and looks around
+    /// after it.
     fn retire(&self, remote: &Arc<Remote>) {
         self.retired.store(true, SeqCst);
         self.members.end_idle(|| {
@@ -282,9 +298,12 @@ impl Crew {
         }
     }
 
-    /// Whether the calling thread, which has no job, is not needed for one either; it is then counted out.
+    /// Whether the calling thread, which has no job, is not needed for one either; it is then
+    /// counted out.
     fn may_end(&self) -> bool {
-        let ends = self.spare.try_update(SeqCst, SeqCst, |n| (n > 0).then_some(n - 1));
+        let ends = self
+            .spare
+            .try_update(SeqCst, SeqCst, |n| (n > 0).then_some(n - 1));
         if ends.is_ok() {
             self.threads.fetch_sub(1, SeqCst);
         }
@@ -306,7 +325,8 @@ impl Job {
             engine::perform(&self.request)
         };
         let result = match result {
-            // The plain call raises SIGPIPE or SIGXFSZ in its caller as well: it is left to make the call.
+            // The plain call raises SIGPIPE or SIGXFSZ in its caller as well: it is left to make
+            // the call.
             error if self.raises_signal(error) => -libc::ECANCELED,
             result => result,
         };
@@ -334,7 +354,9 @@ impl Job {
             }
             let result = engine::perform(&self.request);
             // What came late for the job before this one was not for this one.
-            if result != -libc::EINTR || jobs.lock().get(&self.key()) != Some(&State::Running(thread)) {
+            if result != -libc::EINTR
+                || jobs.lock().get(&self.key()) != Some(&State::Running(thread))
+            {
                 break result;
             }
         };
@@ -349,15 +371,16 @@ impl Job {
         transfer.way == Way::Write && matches!(-result, libc::EPIPE | libc::EFBIG)
     }
 
-    /// What it names by numbers that must not be closed before the job is done. A transfer or a wait that may take for ever
-    /// names nothing: it is only made when its file said that it is ready, or by the name of a duplicate.
+    /// What it names by numbers that must not be closed before the job is done. A transfer or a
+    /// wait that may take for ever names nothing: it is only made when its file said that it is
+    /// ready, or by the name of a duplicate.
     fn names(&self) -> Names {
         match self.request {
             Request::Transfer(transfer) if transfer.at_position() => Names::Nothing,
             Request::Open { dir, .. } if dir >= 0 => Names::until_done(dir),
-            Request::Transfer(Transfer { fd, .. }) | Request::Fsync { fd, .. } | Request::Close { fd } => {
-                Names::until_done(fd)
-            }
+            Request::Transfer(Transfer { fd, .. })
+            | Request::Fsync { fd, .. }
+            | Request::Close { fd } => Names::until_done(fd),
             Request::Run(Run { names, .. }) | Request::Kernel(KernelCall { names, .. }) => names,
             Request::Plain(_)
             | Request::Socket(_)
@@ -371,9 +394,10 @@ impl Job {
     }
 }
 
-/// The descriptors that jobs are about. A job names its file by a number: were that closed before a thread gets to the
-/// job, it might name another file by then. So whoever closes one waits for the jobs on it, which a disk ends; for those that
-/// may wait for ever, until their threads wait in the kernel.
+/// The descriptors that jobs are about. A job names its file by a number: were that closed before a
+/// thread gets to the job, it might name another file by then. So whoever closes one waits for the
+/// jobs on it, which a disk ends; for those that may wait for ever, until their threads wait in the
+/// kernel.
 struct Busy {
     jobs: Mutex<HashMap<c_int, Jobs>>,
     changed: Condvar,
@@ -426,7 +450,11 @@ impl Busy {
         while let Some(jobs) = all.get(&fd) {
             if jobs.waited_for > 0 {
                 all = self.changed.wait(all);
-            } else if jobs.begun.iter().all(|&thread| sys::waits_in_kernel(thread)) {
+            } else if jobs
+                .begun
+                .iter()
+                .all(|&thread| sys::waits_in_kernel(thread))
+            {
                 break;
             } else {
                 drop(all);
@@ -438,8 +466,8 @@ impl Busy {
     }
 }
 
-/// One of the waits for a peer that can be tried again instead. These take half of the threads that may wait at most: the rest is
-/// for waits that cannot.
+/// One of the waits for a peer that can be tried again instead. These take half of the threads that
+/// may wait at most: the rest is for waits that cannot.
 pub struct Unbounded(());
 
 /// How many there are. The child of a fork starts anew.
@@ -460,8 +488,8 @@ impl Drop for Unbounded {
     }
 }
 
-/// Before `fd`, marked busy, is closed: waits for the jobs on it. Before the current directory, which AT_FDCWD names,
-/// changes: for the jobs that may look up a name there. errno is kept.
+/// Before `fd`, marked busy, is closed: waits for the jobs on it. Before the current directory,
+/// which AT_FDCWD names, changes: for the jobs that may look up a name there. errno is kept.
 #[cold]
 pub fn await_jobs(fd: c_int) {
     let errno = errno::get();

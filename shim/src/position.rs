@@ -1,17 +1,20 @@
 //! Turns at a file's position: reads and writes at the current position are atomic per open file.
 //!
-//! The kernel holds a lock over read(2) and write(2) at f_pos; io_uring takes none. So an operation that is done in
-//! more than one step, or by the engine, first takes its turn: one holder per open file, the others park in order.
-//! Descriptors that share an open file share the turn however they came to be (dup, fork, SCM_RIGHTS): the queue is
-//! found by inode, and kcmp(2) tells two opens of one file apart.
+//! The kernel holds a lock over read(2) and write(2) at f_pos; io_uring takes none. So an operation
+//! that is done in more than one step, or by the engine, first takes its turn: one holder per open
+//! file, the others park in order. Descriptors that share an open file share the turn however they
+//! came to be (dup, fork, SCM_RIGHTS): the queue is found by inode, and kcmp(2) tells two opens of
+//! one file apart.
 //!
-//! Likewise for those who read, or write, a stream that cannot tell whether it would wait, and for those who accept connections.
-//! What they have their turn at may take for ever: so signals, cancellation and deadlines end the wait for that turn.
+//! Likewise for those who read, or write, a stream that cannot tell whether it would wait, and for
+//! those who accept connections. What they have their turn at may take for ever: so signals,
+//! cancellation and deadlines end the wait for that turn.
 //!
-//! kcmp(2) also puts open files into an order, so a turn costs as many calls as the logarithm of the number of open files
-//! of that inode, and none where only one is in use.
+//! kcmp(2) also puts open files into an order, so a turn costs as many calls as the logarithm of
+//! the number of open files of that inode, and none where only one is in use.
 //!
-//! A plain thread, or another process, that uses the same open file meanwhile is not held up: see docs/limits.md.
+//! A plain thread, or another process, that uses the same open file meanwhile is not held up: see
+//! docs/limits.md.
 
 use crate::call::Call;
 use crate::critical::{Mutex, MutexGuard};
@@ -61,13 +64,14 @@ impl Waiter {
     }
 }
 
-// SAFETY: holds outlive the turns they are for, and all that is read of them is an atomic. The fiber's name is only handed
-// back to its host, on its own thread (Remote::unpark).
+// SAFETY: holds outlive the turns they are for, and all that is read of them is an atomic. The
+// fiber's name is only handed back to its host, on its own thread (Remote::unpark).
 unsafe impl Send for OpenFile {}
 
 impl OpenFile {
     fn fd(&self) -> c_int {
-        // SAFETY: the holder's hold lives on its stack until the turn is passed on, under the shard's lock.
+        // SAFETY: the holder's hold lives on its stack until the turn is passed on, under the
+        // shard's lock.
         unsafe { &*self.holder }.fd()
     }
 }
@@ -77,7 +81,8 @@ const SHARDS: usize = 64;
 /// Open files in use, by their inodes' hashes, and those of one hash in the kernel's order.
 type Shard = Mutex<Vec<OpenFile>>;
 
-static QUEUES: Renewable<[Shard; SHARDS]> = Renewable::new([const { Mutex::new(Vec::new()) }; SHARDS]);
+static QUEUES: Renewable<[Shard; SHARDS]> =
+    Renewable::new([const { Mutex::new(Vec::new()) }; SHARDS]);
 static NEXT_ID: AtomicU64 = AtomicU64::new(0);
 /// Open files in use at their position, over all threads.
 static HELD: AtomicUsize = AtomicUsize::new(0);
@@ -113,9 +118,11 @@ pub fn in_use() -> bool {
     HELD.load(Ordering::Acquire) != 0
 }
 
-/// In the child of a fork, with `threads` attached threads left: other fibers' turns are gone with them.
+/// In the child of a fork, with `threads` attached threads left: other fibers' turns are gone with
+/// them.
 pub fn renew(threads: usize) {
-    // SAFETY: the child has one thread, and it is in a fork handler: no reference into the queues is live.
+    // SAFETY: the child has one thread, and it is in a fork handler: no reference into the queues
+    // is live.
     unsafe { QUEUES.renew([const { Mutex::new(Vec::new()) }; SHARDS]) };
     HELD.store(0, Ordering::SeqCst);
     ATTACHED.store(threads, Ordering::SeqCst);
@@ -126,8 +133,9 @@ fn shard(inode: u32) -> MutexGuard<'static, Vec<OpenFile>> {
     QUEUES.get()[inode as usize % SHARDS].lock()
 }
 
-/// Where the open file of `hold` is in use, or would be. A position is the file's own, so equal numbers name one file; where
-/// the kernel will not say more, one inode counts as one open file: slower, never wrong.
+/// Where the open file of `hold` is in use, or would be. A position is the file's own, so equal
+/// numbers name one file; where the kernel will not say more, one inode counts as one open file:
+/// slower, never wrong.
 fn find(files: &[OpenFile], hold: &Hold, inode: u32, position: bool) -> Result<usize, usize> {
     let fd = hold.fd();
     files.binary_search_by(|file| {
@@ -155,7 +163,8 @@ fn begin(files: &mut Vec<OpenFile>, at: usize, hold: &Hold, inode: u32) -> u64 {
 
 /// A turn at an open file's position; passed on when dropped.
 pub enum Turn<'a> {
-    /// Nobody holds one and no other thread is attached: nothing to take, as long as the fiber does not park.
+    /// Nobody holds one and no other thread is attached: nothing to take, as long as the fiber does
+    /// not park.
     Unneeded {
         hold: &'a Hold,
         inode: u32,
@@ -178,7 +187,8 @@ impl<'a> Turn<'a> {
         !in_use() && ATTACHED.load(Ordering::Relaxed) == 1
     }
 
-    /// Takes the turn at the position of the file of `hold`; parks while another fiber has it. `inode` is the file's hash.
+    /// Takes the turn at the position of the file of `hold`; parks while another fiber has it.
+    /// `inode` is the file's hash.
     #[inline]
     pub fn take(call: &Call<'_>, hold: &'a Hold, inode: u32) -> Self {
         if Self::is_unneeded() {
@@ -188,16 +198,24 @@ impl<'a> Turn<'a> {
         }
     }
 
-    /// Before the fiber parks in the middle of its operation: makes sure that the turn, and the file, are really held.
+    /// Before the fiber parks in the middle of its operation: makes sure that the turn, and the
+    /// file, are really held.
     pub fn keep(&mut self, call: &Call<'_>) {
         if let Self::Unneeded { hold, inode } = *self {
             *self = Self::hold(call, hold, inode);
         }
     }
 
-    /// Takes the turn to read, or to write, the stream that `hold` names; parks while another fiber has it. Err(RESTART) if the
-    /// fiber was interrupted meanwhile, Err(TIME) if `deadline` came first.
-    pub fn of_stream(call: &Call<'_>, hold: &'a Hold, inode: u32, way: Way, deadline: Deadline) -> Result<Self, Errno> {
+    /// Takes the turn to read, or to write, the stream that `hold` names; parks while another fiber
+    /// has it. Err(RESTART) if the fiber was interrupted meanwhile, Err(TIME) if `deadline` came
+    /// first.
+    pub fn of_stream(
+        call: &Call<'_>,
+        hold: &'a Hold,
+        inode: u32,
+        way: Way,
+        deadline: Deadline,
+    ) -> Result<Self, Errno> {
         // Reading and writing one stream are two queues.
         let inode = inode ^ (way as u32 + 1);
         let mut files = shard(inode);

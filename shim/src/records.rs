@@ -1,11 +1,13 @@
-//! Memory in which a fiber finds what libc keeps in static memory for whole processes or threads: `getpwnam`, `strerror`,
-//! `h_errno` and their kin.
+//! Memory in which a fiber finds what libc keeps in static memory for whole processes or threads:
+//! `getpwnam`, `strerror`, `h_errno` and their kin.
 //!
-//! A record belongs to one fiber and one function of libc's; the next call of that function on that fiber overwrites it, as the
-//! next call of a thread would. Nobody tells the shim of a fiber's end, so a record is left to the next fiber with the same
-//! address, and a thread keeps at most [`MOST`]: then the one that was made first is taken for the newest.
+//! A record belongs to one fiber and one function of libc's; the next call of that function on that
+//! fiber overwrites it, as the next call of a thread would. Nobody tells the shim of a fiber's end,
+//! so a record is left to the next fiber with the same address, and a thread keeps at most
+//! [`MOST`]: then the one that was made first is taken for the newest.
 //!
-//! Invariant: a record is never freed, for the program may hold its address as long as that of libc's own static memory.
+//! Invariant: a record is never freed, for the program may hold its address as long as that of
+//! libc's own static memory.
 
 use crate::critical::{self, Mutex};
 use crate::fork::Renewable;
@@ -55,14 +57,19 @@ pub unsafe fn renew() {
 }
 
 impl Records {
-    /// The record of `fiber` for the function of `row`. It stays in place, and is the fiber's alone.
+    /// The record of `fiber` for the function of `row`. It stays in place, and is the fiber's
+    /// alone.
     pub fn of(&self, fiber: *const c_void, row: usize) -> *mut Record {
         let _section = critical::enter();
         let kept = &mut *self.0.borrow_mut();
         let key = (fiber, row);
         if !kept.of.contains_key(&key) {
-            let oldest = (kept.order.len() == MOST).then(|| kept.order.pop_front()).flatten();
-            let record = oldest.and_then(|oldest| kept.of.remove(&oldest)).unwrap_or_else(fresh);
+            let oldest = (kept.order.len() == MOST)
+                .then(|| kept.order.pop_front())
+                .flatten();
+            let record = oldest
+                .and_then(|oldest| kept.of.remove(&oldest))
+                .unwrap_or_else(fresh);
             kept.of.insert(key, record);
             kept.order.push_back(key);
         }
@@ -73,7 +80,9 @@ impl Records {
     pub fn existing(&self, fiber: *const c_void, row: usize) -> Option<*mut Record> {
         let _section = critical::enter();
         let kept = &mut *self.0.borrow_mut();
-        kept.of.get_mut(&(fiber, row)).map(|record| &raw mut **record)
+        kept.of
+            .get_mut(&(fiber, row))
+            .map(|record| &raw mut **record)
     }
 }
 

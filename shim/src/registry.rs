@@ -1,8 +1,9 @@
-//! What each attached thread has one of, and the report at exit reads of all: kept here past the thread, for the next one.
+//! What each attached thread has one of, and the report at exit reads of all: kept here past the
+//! thread, for the next one.
 //!
-//! Invariant: a value has at most one owner. It is never freed, and goes to a thread that attaches later, which counts on
-//! where the other stopped: so a program that attaches threads again and again takes no more memory than for those it has
-//! at a time.
+//! Invariant: a value has at most one owner. It is never freed, and goes to a thread that attaches
+//! later, which counts on where the other stopped: so a program that attaches threads again and
+//! again takes no more memory than for those it has at a time.
 
 use crate::critical::Mutex;
 use crate::fork::Renewable;
@@ -30,7 +31,10 @@ impl<T> Registry<T> {
             values.all.push(Arc::clone(&value));
             value
         });
-        Registered { registry: self, value }
+        Registered {
+            registry: self,
+            value,
+        }
     }
 
     /// Every value that ever had an owner.
@@ -72,7 +76,12 @@ impl<T> Deref for Registered<T> {
 
 impl<T> Drop for Registered<T> {
     fn drop(&mut self) {
-        self.registry.0.get().lock().free.push(Arc::clone(&self.value));
+        self.registry
+            .0
+            .get()
+            .lock()
+            .free
+            .push(Arc::clone(&self.value));
     }
 }
 

@@ -1,8 +1,9 @@
-//! The part of an attached thread that other threads touch: how it is woken, and how its fibers are.
+//! The part of an attached thread that other threads touch: how it is woken, and how its fibers
+//! are.
 //!
-//! Invariant: a wake-up is never lost. The waker publishes what there is to see (a message here, or the host's own), then
-//! swaps the state; the thread says that it is about to sleep, or has slept, by a swap of the same word, and looks for
-//! messages only after that.
+//! Invariant: a wake-up is never lost. The waker publishes what there is to see (a message here, or
+//! the host's own), then swaps the state; the thread says that it is about to sleep, or has slept,
+//! by a swap of the same word, and looks for messages only after that.
 
 use crate::critical;
 use crate::engine::Token;
@@ -26,7 +27,8 @@ pub enum Message {
     Landed(Token, i32),
 }
 
-// SAFETY: the pointer is the host's name for a fiber; it is only handed back to the host, on the fiber's own thread.
+// SAFETY: the pointer is the host's name for a fiber; it is only handed back to the host, on the
+// fiber's own thread.
 unsafe impl Send for Message {}
 
 const AWAKE: u32 = 0;
@@ -35,14 +37,14 @@ const NOTIFIED: u32 = 2;
 
 /// The part of a thread that others may touch.
 pub struct Remote {
-    /// An eventfd that ends a sleep in `poll`; None where the process has no descriptor left for one, and the thread sleeps
-    /// on `state`.
+    /// An eventfd that ends a sleep in `poll`; None where the process has no descriptor left for
+    /// one, and the thread sleeps on `state`.
     wake_fd: Option<c_int>,
     /// AWAKE, ASLEEP (or about to be) or NOTIFIED (the next sleep does not happen). A futex.
     state: AtomicU32,
     inbox: Sender<Message>,
-    /// Fibers whose waits for locks are over, the last one first: a stack through their nodes, so that whoever ends one
-    /// takes no memory.
+    /// Fibers whose waits for locks are over, the last one first: a stack through their nodes, so
+    /// that whoever ends one takes no memory.
     landed: AtomicPtr<Node>,
     host_wake: HostWake,
     /// The host may sleep elsewhere than in `poll`.
@@ -63,7 +65,8 @@ pub struct Parked {
 
 impl Land for Parked {
     unsafe fn land(node: *const Node) {
-        // SAFETY: its fiber is parked until the token is landed below, so node, thread and remote are alive until then.
+        // SAFETY: its fiber is parked until the token is landed below, so node, thread and remote
+        // are alive until then.
         unsafe {
             let parked = &(*node).fiber;
             let here = tls::here();
@@ -79,7 +82,8 @@ impl Land for Parked {
     }
 }
 
-/// The host's wake verb, which any thread may call until the detach. No lock: sem_post(3) in a signal handler comes here.
+/// The host's wake verb, which any thread may call until the detach. No lock: sem_post(3) in a
+/// signal handler comes here.
 struct HostWake {
     wake: unsafe extern "C" fn(*mut c_void),
     data: *mut c_void,
@@ -114,7 +118,8 @@ impl HostWake {
 }
 
 impl Remote {
-    /// The remote part of a thread of `host`'s, and where the thread finds the fibers that others wake.
+    /// The remote part of a thread of `host`'s, and where the thread finds the fibers that others
+    /// wake.
     pub fn new(host: &Host) -> Result<(Self, Receiver<Message>), Errno> {
         let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
         let eventfd = rustix::event::eventfd(0, flags).map_err(|e| Errno(e.raw_os_error()));
@@ -181,7 +186,8 @@ impl Remote {
 
     /// Whether the thread slept in `poll`.
     fn end_sleep_in_poll(&self) -> bool {
-        // The swap comes after whatever the woken thread is to see; `begin_sleep` and `end_sleep` pair with it.
+        // The swap comes after whatever the woken thread is to see; `begin_sleep` and `end_sleep`
+        // pair with it.
         let asleep = self.state.swap(NOTIFIED, Ordering::AcqRel) == ASLEEP;
         if asleep {
             match self.wake_fd {
@@ -219,10 +225,12 @@ impl Remote {
         loop {
             // SAFETY: the caller's promise.
             unsafe { (*node).set_next(top) };
-            match self
-                .landed
-                .compare_exchange_weak(top, node.cast_mut(), Ordering::Release, Ordering::Relaxed)
-            {
+            match self.landed.compare_exchange_weak(
+                top,
+                node.cast_mut(),
+                Ordering::Release,
+                Ordering::Relaxed,
+            ) {
                 Ok(_) => return,
                 Err(now) => top = now,
             }

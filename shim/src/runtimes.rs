@@ -1,12 +1,15 @@
-//! What the C and C++ runtimes keep for a thread and each fiber must have for itself: the exceptions that are being thrown
-//! and handled, and the locale of uselocale(3). For hosts that do not see to it themselves (`keeps_runtimes` in aioshim.h).
+//! What the C and C++ runtimes keep for a thread and each fiber must have for itself: the
+//! exceptions that are being thrown and handled, and the locale of uselocale(3). For hosts that do
+//! not see to it themselves (`keeps_runtimes` in aioshim.h).
 //!
-//! A fiber that parks while it handles an exception, or under a locale of its own, saves them on its stack first and leaves the
-//! thread as it was found. So whoever runs next finds nothing of another's.
+//! A fiber that parks while it handles an exception, or under a locale of its own, saves them on
+//! its stack first and leaves the thread as it was found. So whoever runs next finds nothing of
+//! another's.
 //!
-//! C++'s library asks `__cxa_get_globals` for the thread's exceptions. The shim defines that function as well: a preloaded
-//! library's definition is the first in the global scope, so calls from every C++ library are bound to it, those loaded later
-//! by dlopen included. Where a program has the C++ library built in, its own function is asked.
+//! C++'s library asks `__cxa_get_globals` for the thread's exceptions. The shim defines that
+//! function as well: a preloaded library's definition is the first in the global scope, so calls
+//! from every C++ library are bound to it, those loaded later by dlopen included. Where a program
+//! has the C++ library built in, its own function is asked.
 
 use crate::hooks;
 use crate::tls;
@@ -58,7 +61,8 @@ impl Runtimes {
         unsafe { *self.exceptions }
     }
 
-    /// Runs `others`, which parks the running fiber, on a thread that handles no exception and has its own locale.
+    /// Runs `others`, which parks the running fiber, on a thread that handles no exception and has
+    /// its own locale.
     #[inline]
     pub fn kept_over(&self, others: impl FnOnce()) {
         let (exceptions, locale) = (self.exceptions(), self.locale.get());
@@ -75,7 +79,11 @@ impl Runtimes {
         // SAFETY: as in `exceptions`.
         unsafe { *self.exceptions = exceptions };
         if self.locale.replace(locale) != locale {
-            let locale = if locale.is_null() { self.base.get() } else { locale };
+            let locale = if locale.is_null() {
+                self.base.get()
+            } else {
+                locale
+            };
             // SAFETY: a locale that the fiber, or before it the thread, has in use.
             unsafe { hooks::uselocale::real(locale) };
         }
@@ -89,8 +97,11 @@ impl Runtimes {
 
     /// The running fiber uses `locale` from now on.
     pub fn use_locale(&self, locale: libc::locale_t) {
-        self.locale
-            .set(if locale == self.base.get() { null_mut() } else { locale });
+        self.locale.set(if locale == self.base.get() {
+            null_mut()
+        } else {
+            locale
+        });
     }
 }
 
@@ -99,7 +110,8 @@ type GetGlobals = extern "C" fn() -> *mut Exceptions;
 /// `__cxa_get_globals` as the program has it.
 static GET_GLOBALS: AtomicPtr<c_void> = AtomicPtr::new(null_mut());
 
-/// Finds the function; not when a thread attaches, for the loader's lock may be held by one that waits to attach.
+/// Finds the function; not when a thread attaches, for the loader's lock may be held by one that
+/// waits to attach.
 pub fn bind() {
     // SAFETY: a look-up by name.
     let get = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"__cxa_get_globals".as_ptr()) };

@@ -1,8 +1,9 @@
-//! What a seccomp filter that the program is about to install will do to the system calls of the shim: a classic BPF program,
-//! followed along all of its paths for each number of a system call.
+//! What a seccomp filter that the program is about to install will do to the system calls of the
+//! shim: a classic BPF program, followed along all of its paths for each number of a system call.
 //!
-//! Only the number and the architecture of a call are taken as known. A branch on anything else is followed both ways: so what
-//! is said to be allowed is, and a filter that looks at arguments may be taken for stricter than it is.
+//! Only the number and the architecture of a call are taken as known. A branch on anything else is
+//! followed both ways: so what is said to be allowed is, and a filter that looks at arguments may
+//! be taken for stricter than it is.
 
 #![forbid(unsafe_code)]
 
@@ -19,10 +20,11 @@ pub struct Verdict {
     pub uring: bool,
     /// Those of Linux AIO.
     pub aio: bool,
-    /// Calls that threads of the pool make for fibers: they fail with an error, or somebody else decides on them, as for the
-    /// fiber's thread.
+    /// Calls that threads of the pool make for fibers: they fail with an error, or somebody else
+    /// decides on them, as for the fiber's thread.
     pub of_pool: bool,
-    /// Something without which there is no conversion, or the process may even end for a call that is only tried.
+    /// Something without which there is no conversion, or the process may even end for a call that
+    /// is only tried.
     pub needed: bool,
 }
 
@@ -78,7 +80,8 @@ const NEEDED: [Sysno; 38] = [
     Sysno::exit,
 ];
 
-/// What neither the shim nor a function of libc's that runs on its threads ever calls: a filter may do with it as it likes.
+/// What neither the shim nor a function of libc's that runs on its threads ever calls: a filter may
+/// do with it as it likes.
 const FOREIGN: [Sysno; 82] = [
     Sysno::acct,
     Sysno::add_key,
@@ -164,7 +167,11 @@ const FOREIGN: [Sysno; 82] = [
     Sysno::vhangup,
 ];
 
-const URING: [Sysno; 3] = [Sysno::io_uring_setup, Sysno::io_uring_enter, Sysno::io_uring_register];
+const URING: [Sysno; 3] = [
+    Sysno::io_uring_setup,
+    Sysno::io_uring_enter,
+    Sysno::io_uring_register,
+];
 const AIO: [Sysno; 4] = [
     Sysno::io_setup,
     Sysno::io_submit,
@@ -172,7 +179,8 @@ const AIO: [Sysno; 4] = [
     Sysno::io_destroy,
 ];
 
-/// What of that a thread of the pool can do for a fiber, waiting for a supervisor as the fiber's own thread would.
+/// What of that a thread of the pool can do for a fiber, waiting for a supervisor as the fiber's
+/// own thread would.
 const SUPERVISED: [Sysno; 7] = [
     Sysno::openat,
     Sysno::pread64,
@@ -352,7 +360,10 @@ mod tests {
     const ALLOW: u32 = libc::SECCOMP_RET_ALLOW;
 
     fn instruction(code: u16, jump_true: u8, jump_false: u8, k: u32) -> Instruction {
-        u64::from(code) | u64::from(jump_true) << 16 | u64::from(jump_false) << 24 | u64::from(k) << 32
+        u64::from(code)
+            | u64::from(jump_true) << 16
+            | u64::from(jump_false) << 24
+            | u64::from(k) << 32
     }
 
     /// A filter that does `then` to the calls listed, and `otherwise` to all others.
@@ -375,19 +386,31 @@ mod tests {
     fn a_list_of_what_is_refused_leaves_the_engines_that_it_does_not_name() {
         let nothing = Verdict::default();
         assert_eq!(judge(&filter(&[], ALLOW, ALLOW)), nothing);
-        assert_eq!(judge(&filter(&[Sysno::mount, Sysno::ptrace], KILL, ALLOW)), nothing);
+        assert_eq!(
+            judge(&filter(&[Sysno::mount, Sysno::ptrace], KILL, ALLOW)),
+            nothing
+        );
         let of_pool = Verdict {
             of_pool: true,
             ..nothing
         };
-        assert_eq!(judge(&filter(&[Sysno::preadv2, Sysno::mkdir], REFUSE, ALLOW)), of_pool);
+        assert_eq!(
+            judge(&filter(&[Sysno::preadv2, Sysno::mkdir], REFUSE, ALLOW)),
+            of_pool
+        );
         assert_eq!(
             judge(&filter(&URING, REFUSE, ALLOW)),
-            Verdict { uring: true, ..nothing }
+            Verdict {
+                uring: true,
+                ..nothing
+            }
         );
         assert_eq!(
             judge(&filter(&[Sysno::io_submit], KILL, ALLOW)),
-            Verdict { aio: true, ..nothing }
+            Verdict {
+                aio: true,
+                ..nothing
+            }
         );
         assert!(judge(&filter(&[Sysno::openat], REFUSE, ALLOW)).needed);
         assert!(judge(&filter(&[Sysno::preadv2], KILL, ALLOW)).needed);

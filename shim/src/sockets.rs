@@ -18,7 +18,15 @@ fn option<T: Copy>(fd: c_int, name: c_int, nothing: T) -> Result<T, Errno> {
 
 /// SO_RCVTIMEO or SO_SNDTIMEO in nanoseconds; None when it is not set.
 pub fn timeout(fd: c_int, name: c_int) -> Option<u64> {
-    let time = option(fd, name, libc::timeval { tv_sec: 0, tv_usec: 0 }).ok()?;
+    let time = option(
+        fd,
+        name,
+        libc::timeval {
+            tv_sec: 0,
+            tv_usec: 0,
+        },
+    )
+    .ok()?;
     let nanos = (time.tv_sec as u64)
         .saturating_mul(1_000_000_000)
         .saturating_add(time.tv_usec as u64 * 1000);
@@ -56,12 +64,14 @@ pub fn listens(fd: c_int) -> bool {
     option(fd, libc::SO_ACCEPTCONN, 0) == Ok(1)
 }
 
-/// Whether it is of AF_UNIX and holds less than it has room for: then it takes one more piece without waiting.
+/// Whether it is of AF_UNIX and holds less than it has room for: then it takes one more piece
+/// without waiting.
 pub fn has_unix_room(fd: c_int) -> bool {
     let mut held: c_int = 0;
     let (call, held_at) = (Sysno::ioctl as usize, &raw mut held as usize);
     // SAFETY: the kernel writes one integer, which is alive.
-    let asked = || outcome(unsafe { raw::syscall3(call, fd as usize, libc::TIOCOUTQ as usize, held_at) });
+    let asked =
+        || outcome(unsafe { raw::syscall3(call, fd as usize, libc::TIOCOUTQ as usize, held_at) });
     is_unix(fd) && asked().is_ok() && option(fd, libc::SO_SNDBUF, 0).is_ok_and(|room| held < room)
 }
 
@@ -152,7 +162,12 @@ pub unsafe fn recvmmsg(
 ///
 /// # Safety
 /// As [`recvfrom`].
-pub unsafe fn sendmmsg(fd: c_int, messages: *mut libc::mmsghdr, n: c_uint, flags: c_int) -> Result<usize, Errno> {
+pub unsafe fn sendmmsg(
+    fd: c_int,
+    messages: *mut libc::mmsghdr,
+    n: c_uint,
+    flags: c_int,
+) -> Result<usize, Errno> {
     let (call, flags) = (Sysno::sendmmsg as usize, flags as usize);
     // SAFETY: passed on to our caller.
     outcome(unsafe { raw::syscall4(call, fd as usize, messages as usize, n as usize, flags) })
@@ -174,5 +189,12 @@ pub fn raise_sigpipe() {
     let (process, thread) = (rustix::process::getpid(), rustix::thread::gettid());
     let [process, thread] = [process, thread].map(|id| id.as_raw_nonzero().get() as usize);
     // SAFETY: touches no memory.
-    unsafe { raw::syscall3(Sysno::tgkill as usize, process, thread, libc::SIGPIPE as usize) };
+    unsafe {
+        raw::syscall3(
+            Sysno::tgkill as usize,
+            process,
+            thread,
+            libc::SIGPIPE as usize,
+        )
+    };
 }

@@ -1,8 +1,9 @@
 //! Threads that need no lock of the loader's to start, and a queue that they wait at.
 //!
-//! std's threads, and crossbeam's receivers, keep thread-locals with destructors. The first of these in a thread is
-//! registered with the loader's lock held (`__cxa_thread_atexit_impl`): a thread that a library's constructor waits for, in
-//! dlopen(3), would wait for that constructor. So these threads are pthreads, and use no such variable.
+//! std's threads, and crossbeam's receivers, keep thread-locals with destructors. The first of
+//! these in a thread is registered with the loader's lock held (`__cxa_thread_atexit_impl`): a
+//! thread that a library's constructor waits for, in dlopen(3), would wait for that constructor. So
+//! these threads are pthreads, and use no such variable.
 
 use crate::critical::{Condvar, Mutex};
 use crate::sys;
@@ -29,7 +30,11 @@ pub struct Handle {
 }
 
 /// Starts a thread with `stack` bytes of stack, which runs `run`.
-pub fn start<F: FnOnce() + Send + 'static>(name: &'static CStr, stack: usize, run: F) -> io::Result<Handle> {
+pub fn start<F: FnOnce() + Send + 'static>(
+    name: &'static CStr,
+    stack: usize,
+    run: F,
+) -> io::Result<Handle> {
     let finished = Arc::new(AtomicBool::new(false));
     let start = Box::into_raw(Box::new(Start {
         name,
@@ -38,11 +43,13 @@ pub fn start<F: FnOnce() + Send + 'static>(name: &'static CStr, stack: usize, ru
     }));
     let mut attributes = MaybeUninit::<libc::pthread_attr_t>::uninit();
     let mut thread = 0;
-    // SAFETY: the attributes are initialised first and destroyed last; the thread takes `start` over if there is one.
+    // SAFETY: the attributes are initialised first and destroyed last; the thread takes `start`
+    // over if there is one.
     let error = unsafe {
         libc::pthread_attr_init(attributes.as_mut_ptr());
         libc::pthread_attr_setstacksize(attributes.as_mut_ptr(), stack);
-        let error: c_int = libc::pthread_create(&mut thread, attributes.as_ptr(), begin::<F>, start.cast());
+        let error: c_int =
+            libc::pthread_create(&mut thread, attributes.as_ptr(), begin::<F>, start.cast());
         libc::pthread_attr_destroy(attributes.as_mut_ptr());
         error
     };
@@ -56,7 +63,11 @@ pub fn start<F: FnOnce() + Send + 'static>(name: &'static CStr, stack: usize, ru
 
 extern "C" fn begin<F: FnOnce()>(start: *mut c_void) -> *mut c_void {
     // SAFETY: what `start` made, for this thread alone.
-    let Start { name, run, finished } = *unsafe { Box::from_raw(start.cast::<Start<F>>()) };
+    let Start {
+        name,
+        run,
+        finished,
+    } = *unsafe { Box::from_raw(start.cast::<Start<F>>()) };
     let _ = rustix::thread::set_name(name);
     run();
     finished.store(true, Ordering::Release);
@@ -72,7 +83,8 @@ impl Handle {
     /// Waits for its end.
     pub fn join(self) {
         let this = ManuallyDrop::new(self);
-        // SAFETY: a thread of ours that is neither joined nor detached, as its handle is still there.
+        // SAFETY: a thread of ours that is neither joined nor detached, as its handle is still
+        // there.
         unsafe {
             libc::pthread_join(this.thread, null_mut());
             drop(std::ptr::read(&this.finished));

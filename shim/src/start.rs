@@ -1,23 +1,27 @@
-//! Start-up, before `main`: options, the real functions behind the hooks, fork, the report at exit. In this order:
+//! Start-up, before `main`: options, the real functions behind the hooks, fork, the report at exit.
+//! In this order:
 //!
 //! 1. standard error and the options, because everything after may log;
 //! 2. the rate of the cycle counter;
-//! 3. the real functions, so that no hook looks one up in the middle of a call (dlsym may call a preloaded malloc,
-//!    which may call a hook);
+//! 3. the real functions, so that no hook looks one up in the middle of a call (dlsym may call a
+//!    preloaded malloc, which may call a hook);
 //! 4. whose malloc this is, for the same reason;
 //! 5. the fork handler;
 //! 6. the report and the trace at exit, if asked for;
 //! 7. the main thread as a fiber, if asked for.
 //!
-//! Nothing here is needed for a hook to pass through: one that is called before, by another library's constructor,
-//! finds libc's function by itself.
+//! Nothing here is needed for a hook to pass through: one that is called before, by another
+//! library's constructor, finds libc's function by itself.
 
 use crate::calls::{locks, thread_state};
 use crate::conf::{self, Conf, EngineChoice, Level, StatsFormat};
 use crate::critical::Mutex;
 use crate::fork::Renewable;
 use crate::stats::Report;
-use crate::{allocator, cancel, fork, hooks, loader, log, main_fiber, runtimes, signal, stderr, stopwatch, sys, trace};
+use crate::{
+    allocator, cancel, fork, hooks, loader, log, main_fiber, runtimes, signal, stderr, stopwatch,
+    sys, trace,
+};
 use once_cell::race::OnceBox;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -79,16 +83,24 @@ pub fn ensure() {
 
 /// The options, and a line for each thing wrong in them.
 ///
-/// A program that has more rights than its caller (set-user-ID, set-group-ID, file capabilities) passes everything through,
-/// and takes no word of the environment, which is its caller's. The dynamic loader treats its own variables so, and removes
-/// them besides: a process that the program starts with all its rights would read them.
+/// A program that has more rights than its caller (set-user-ID, set-group-ID, file capabilities)
+/// passes everything through, and takes no word of the environment, which is its caller's. The
+/// dynamic loader treats its own variables so, and removes them besides: a process that the program
+/// starts with all its rights would read them.
 fn options() -> (Conf, Vec<String>) {
     let environment: Vec<_> = std::env::vars_os().collect();
     // SAFETY: only reads the auxiliary vector.
     if unsafe { libc::getauxval(libc::AT_SECURE) } == 0 {
-        return conf::read(environment.iter().map(|(n, v)| (n.as_bytes(), v.as_bytes())));
+        return conf::read(
+            environment
+                .iter()
+                .map(|(n, v)| (n.as_bytes(), v.as_bytes())),
+        );
     }
-    for (name, _) in environment.iter().filter(|(name, _)| conf::is_option(name.as_bytes())) {
+    for (name, _) in environment
+        .iter()
+        .filter(|(name, _)| conf::is_option(name.as_bytes()))
+    {
         // SAFETY: before main, on the only thread.
         unsafe { std::env::remove_var(name) };
     }
@@ -101,9 +113,10 @@ pub fn conf() -> &'static Conf {
     CONF.get().unwrap_or(&DEFAULT)
 }
 
-/// The highest engine that a thread may begin with. Valgrind runs one thread at a time, and none beside a call that it does
-/// not know to wait, such as io_uring_enter. So io_uring is used there only where it was asked for by name: by those who
-/// count the instructions of a program of one thread.
+/// The highest engine that a thread may begin with. Valgrind runs one thread at a time, and none
+/// beside a call that it does not know to wait, such as io_uring_enter. So io_uring is used there
+/// only where it was asked for by name: by those who count the instructions of a program of one
+/// thread.
 pub fn highest_rung() -> EngineChoice {
     if conf().engine != EngineChoice::Uring && is_under_valgrind() {
         EngineChoice::Threads
@@ -117,7 +130,12 @@ fn is_under_valgrind() -> bool {
     static UNDER_VALGRIND: OnceBox<bool> = OnceBox::new();
     *UNDER_VALGRIND.get_or_init(|| {
         let preloaded = std::env::var_os("LD_PRELOAD").unwrap_or_default();
-        Box::new(preloaded.as_bytes().windows(10).any(|name| name == b"vgpreload_"))
+        Box::new(
+            preloaded
+                .as_bytes()
+                .windows(10)
+                .any(|name| name == b"vgpreload_"),
+        )
     })
 }
 

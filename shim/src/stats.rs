@@ -1,7 +1,8 @@
 //! What is counted, and how it is told at exit (`AIOSHIM_STATS`).
 //!
-//! Each attached thread counts for itself with plain loads and stores; the counters are atomic only so that the report
-//! may read them from another thread. Calls off a fiber are not counted: nothing may cost there.
+//! Each attached thread counts for itself with plain loads and stores; the counters are atomic only
+//! so that the report may read them from another thread. Calls off a fiber are not counted: nothing
+//! may cost there.
 
 #![deny(unsafe_code)]
 
@@ -94,7 +95,12 @@ impl Stats {
     }
 
     pub fn parked(&self, row: usize, nanos: u64) {
-        self.time(|times| times.parked[row].get_or_insert_with(histogram).record(nanos).is_ok());
+        self.time(|times| {
+            times.parked[row]
+                .get_or_insert_with(histogram)
+                .record(nanos)
+                .is_ok()
+        });
     }
 
     pub fn submitted(&self, operations: u64) {
@@ -138,7 +144,12 @@ fn sums(all: &[Arc<Stats>], times: &[Times]) -> Vec<Sum> {
         inline: total(&|stats| stats.of(row).inline.get()),
         through: Why::ALL
             .iter()
-            .map(|why| (why.name(), total(&|stats| stats.of(row).through[*why as usize].get())))
+            .map(|why| {
+                (
+                    why.name(),
+                    total(&|stats| stats.of(row).through[*why as usize].get()),
+                )
+            })
             .filter(|(_, n)| *n > 0)
             .collect(),
         parked: merged(times.iter().filter_map(|times| times.parked[row].as_ref())),
@@ -171,7 +182,8 @@ impl Report {
             .iter()
             .filter_map(|stats| Some(stats.times.as_ref()?.lock().clone()))
             .collect();
-        let batch = merged(times.iter().map(|times| &times.batch)).filter(|batch| !batch.is_empty());
+        let batch =
+            merged(times.iter().map(|times| &times.batch)).filter(|batch| !batch.is_empty());
         Self {
             engine,
             sums: sums(&all, &times),
@@ -182,7 +194,11 @@ impl Report {
 
     /// One JSON object on one line.
     pub fn json(&self) -> String {
-        let calls: Map<String, Value> = self.sums.iter().map(|sum| (sum.name.to_owned(), sum.json())).collect();
+        let calls: Map<String, Value> = self
+            .sums
+            .iter()
+            .map(|sum| (sum.name.to_owned(), sum.json()))
+            .collect();
         let batch = self.batch.as_ref().map(|batch| {
             json!({ "submissions": batch.len(), "mean": batch.mean(), "p50": batch.value_at_quantile(0.5),
                     "p99": batch.value_at_quantile(0.99), "max": batch.max() })
@@ -195,7 +211,11 @@ impl Report {
 
     /// A table for people.
     pub fn table(&self) -> String {
-        let mut text = format!("aioshim: pid {}, engine: {}\n", std::process::id(), self.engine);
+        let mut text = format!(
+            "aioshim: pid {}, engine: {}\n",
+            std::process::id(),
+            self.engine
+        );
         if self.sums.is_empty() {
             text += "aioshim: no call was made on a fiber\n";
         } else {
@@ -215,7 +235,11 @@ impl Report {
         );
         for sum in &self.sums {
             let through: u64 = sum.through.iter().map(|(_, n)| n).sum();
-            let why: Vec<String> = sum.through.iter().map(|(why, n)| format!("{why} {n}")).collect();
+            let why: Vec<String> = sum
+                .through
+                .iter()
+                .map(|(why, n)| format!("{why} {n}"))
+                .collect();
             let quantile = |q| match &sum.parked {
                 Some(parked) => format!("{:.1} us", parked.value_at_quantile(q) as f64 / 1000.0),
                 None => "-".to_owned(),

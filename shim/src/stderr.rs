@@ -1,7 +1,8 @@
 //! Standard error as the program was given it: where messages go without `AIOSHIM_OUT`.
 //!
-//! A program may close descriptor 2 and open a file or a socket of its own under that number. So start-up remembers which
-//! file descriptor 2 is. Invariant: a message is written to a descriptor only while that descriptor is this file.
+//! A program may close descriptor 2 and open a file or a socket of its own under that number. So
+//! start-up remembers which file descriptor 2 is. Invariant: a message is written to a descriptor
+//! only while that descriptor is this file.
 
 use crate::{fds, sys};
 use once_cell::race::OnceBox;
@@ -37,8 +38,8 @@ pub fn remember() {
     }
 }
 
-/// Keeps a duplicate of standard error, for a report that comes after many programs have closed theirs. Without a free
-/// number that is out of the program's way there is none.
+/// Keeps a duplicate of standard error, for a report that comes after many programs have closed
+/// theirs. Without a free number that is out of the program's way there is none.
 pub fn keep() {
     fds::init();
     if ORIGINAL.get().is_some()
@@ -54,9 +55,12 @@ pub fn is_duplicate(fd: c_int) -> bool {
     DUPLICATE.load(Relaxed) == fd
 }
 
-/// Writes `text` to standard error; nowhere, when the program has closed it and there is no duplicate.
+/// Writes `text` to standard error; nowhere, when the program has closed it and there is no
+/// duplicate.
 pub fn write(text: &[u8]) {
-    let Some(original) = ORIGINAL.get() else { return };
+    let Some(original) = ORIGINAL.get() else {
+        return;
+    };
     let candidates = [DUPLICATE.load(Relaxed), libc::STDERR_FILENO];
     let found = candidates
         .into_iter()

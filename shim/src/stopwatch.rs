@@ -1,8 +1,10 @@
-//! Whether something took longer than a limit, for what is mostly much quicker: a read of the CPU's cycle counter on both
-//! ends, and the clock only in doubt. clock_gettime(2) takes 30 ns of a buffered write's 1300, the counter 12.
+//! Whether something took longer than a limit, for what is mostly much quicker: a read of the CPU's
+//! cycle counter on both ends, and the clock only in doubt. clock_gettime(2) takes 30 ns of a
+//! buffered write's 1300, the counter 12.
 //!
-//! The counter ticks once a nanosecond or faster on every x86-64 CPU of these years; how fast is told by the clock, both
-//! read when the process starts. Where its ticks are not steady an answer may be wrong, and costs time.
+//! The counter ticks once a nanosecond or faster on every x86-64 CPU of these years; how fast is
+//! told by the clock, both read when the process starts. Where its ticks are not steady an answer
+//! may be wrong, and costs time.
 
 use crate::sys::now;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,8 +22,8 @@ pub fn calibrate() {
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
 fn ticks() -> u64 {
-    // SAFETY: every x86-64 CPU has the instruction; a process that was told to fault on it (PR_SET_TSC) could not use
-    // clock_gettime(2) of the vDSO either.
+    // SAFETY: every x86-64 CPU has the instruction; a process that was told to fault on it
+    // (PR_SET_TSC) could not use clock_gettime(2) of the vDSO either.
     unsafe { std::arch::x86_64::_rdtsc() }
 }
 
@@ -46,7 +48,8 @@ impl Stopwatch {
         passed > nanos && in_nanos(passed) > nanos
     }
 
-    /// Nanoseconds since the start, where only a factor of two matters: as if the counter counted 2.5 of them: those of our time count 1.8 to 4.
+    /// Nanoseconds since the start, where only a factor of two matters: as if the counter counted
+    /// 2.5 of them: those of our time count 1.8 to 4.
     #[inline(always)]
     pub fn roughly(&self) -> u64 {
         // Another CPU's counter may be behind.

@@ -19,7 +19,8 @@ pub fn name_of(address: usize) -> String {
     }
 }
 
-/// Where the function begins that `address` is in, exported or not, as the unwinder knows it; itself where there is none.
+/// Where the function begins that `address` is in, exported or not, as the unwinder knows it;
+/// itself where there is none.
 pub fn function_of(address: usize) -> usize {
     unsafe extern "C" {
         fn _Unwind_FindEnclosingFunction(address: *mut c_void) -> *mut c_void;
@@ -47,7 +48,10 @@ mod tests {
     #[test]
     fn addresses_have_names() {
         let name = name_of(libc::getpid as *const () as usize);
-        assert!(name.contains("libc") && name.contains("getpid+0x0"), "{name}");
+        assert!(
+            name.contains("libc") && name.contains("getpid+0x0"),
+            "{name}"
+        );
         assert_eq!(name_of(16), "0x10");
         let begin = addresses_have_names as *const () as usize;
         assert_eq!((function_of(begin + 5), function_of(16)), (begin, 16));

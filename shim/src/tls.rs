@@ -1,9 +1,11 @@
-//! Initial-exec thread-local variables. Two pointers: the attached thread that this code runs on a fiber of, or may, null everywhere
-//! else; and the same whether or not it is off its fiber just now. And what C++ knows of the thread's exceptions.
+//! Initial-exec thread-local variables. Two pointers: the attached thread that this code runs on a
+//! fiber of, or may, null everywhere else; and the same whether or not it is off its fiber just
+//! now. And what C++ knows of the thread's exceptions.
 //!
-//! Every hook reads the first one first, so it must cost one load: a Rust `thread_local!` in a shared library is
-//! general-dynamic, a function call of 2.7 ns; this is what `__thread` with `tls_model("initial-exec")` gives C. A preloaded
-//! library is loaded at start-up, so its static TLS always has room. Signal handlers read the second one.
+//! Every hook reads the first one first, so it must cost one load: a Rust `thread_local!` in a
+//! shared library is general-dynamic, a function call of 2.7 ns; this is what `__thread` with
+//! `tls_model("initial-exec")` gives C. A preloaded library is loaded at start-up, so its static
+//! TLS always has room. Signal handlers read the second one.
 
 use crate::runtimes::Exceptions;
 use crate::thread::Thread;
@@ -28,7 +30,8 @@ macro_rules! variable {
         #[inline(always)]
         pub fn $load() -> *const Thread {
             let thread: *const Thread;
-            // SAFETY: loads this thread's copy of an 8-byte variable that is defined above and only written by its `set_`.
+            // SAFETY: loads this thread's copy of an 8-byte variable that is defined above and only
+            // written by its `set_`.
             unsafe {
                 asm!(
                     concat!("mov {0}, qword ptr [rip + ", $symbol, "@GOTTPOFF]"),
@@ -62,7 +65,8 @@ macro_rules! variable {
         #[inline(always)]
         pub fn $load() -> *const Thread {
             let thread: *const Thread;
-            // SAFETY: loads this thread's copy of an 8-byte variable that is defined above and only written by its `set_`.
+            // SAFETY: loads this thread's copy of an 8-byte variable that is defined above and only
+            // written by its `set_`.
             unsafe {
                 asm!(
                     concat!("adrp {0}, :gottprel:", $symbol),
@@ -161,7 +165,8 @@ pub fn exceptions() -> *mut Exceptions {
     at
 }
 
-/// While it lives this code is off every fiber: our own calls into libraries that may reach a hook pass through.
+/// While it lives this code is off every fiber: our own calls into libraries that may reach a hook
+/// pass through.
 pub struct OffFiber(*const Thread);
 
 impl OffFiber {

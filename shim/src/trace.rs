@@ -1,8 +1,10 @@
-//! A trace of the calls on fibers (`AIOSHIM_TRACE`): what was known of each, what was decided and what came of it.
+//! A trace of the calls on fibers (`AIOSHIM_TRACE`): what was known of each, what was decided and
+//! what came of it.
 //!
-//! `aioshim simulate` replays it against other policies; docs/policy.md has the format. A call that is watched takes its
-//! own way through its hook, with a [`Record`] to write to, so that one that is not pays nothing for it. Rows are kept
-//! in memory, a buffer a thread, and appended to the file when that is full and at exit.
+//! `aioshim simulate` replays it against other policies; docs/policy.md has the format. A call that
+//! is watched takes its own way through its hook, with a [`Record`] to write to, so that one that
+//! is not pays nothing for it. Rows are kept in memory, a buffer a thread, and appended to the file
+//! when that is full and at exit.
 
 #![deny(unsafe_code)]
 
@@ -110,7 +112,9 @@ pub struct Tracing(Arc<Trace>);
 impl Drop for Tracing {
     /// Writes what is left, for nobody adds to it any more.
     fn drop(&mut self) {
-        ALL.get().lock().retain(|trace| !Arc::ptr_eq(trace, &self.0));
+        ALL.get()
+            .lock()
+            .retain(|trace| !Arc::ptr_eq(trace, &self.0));
         self.0.flush();
     }
 }
@@ -173,7 +177,8 @@ impl Row {
 pub struct Record {
     trace: Option<Arc<Trace>>,
     row: Cell<Row>,
-    /// Nanoseconds that are not the call's: parked for a turn at the position, looking for its pages.
+    /// Nanoseconds that are not the call's: parked for a turn at the position, looking for its
+    /// pages.
     waited: Cell<u64>,
 }
 
@@ -210,7 +215,9 @@ impl Record {
 
     /// How busy the thread was when the call was decided on.
     pub fn loaded(&self, load: Load, in_flight: usize) {
-        self.change(|row| (row.batch, row.alone, row.in_flight) = (load.batch, load.alone, in_flight));
+        self.change(|row| {
+            (row.batch, row.alone, row.in_flight) = (load.batch, load.alone, in_flight)
+        });
     }
 
     /// The call is about this descriptor.
@@ -223,13 +230,21 @@ impl Record {
         });
     }
 
-    /// What the policy says of a transfer. Looks whether the page cache has it, where that will not show otherwise.
-    pub fn decided(&self, transfer: &Transfer, descriptor: Descriptor, hint: Hint, decision: Decision) {
+    /// What the policy says of a transfer. Looks whether the page cache has it, where that will not
+    /// show otherwise.
+    pub fn decided(
+        &self,
+        transfer: &Transfer,
+        descriptor: Descriptor,
+        hint: Hint,
+        decision: Decision,
+    ) {
         if self.trace.is_none() {
             return;
         }
         self.about(transfer.fd, Some(descriptor));
-        let buffered = hint.is(Hint::SEEKABLE) && !hint.is(Hint::DIRECT) && transfer.way == Way::Read;
+        let buffered =
+            hint.is(Hint::SEEKABLE) && !hint.is(Hint::DIRECT) && transfer.way == Way::Read;
         let unseen = matches!(decision, Decision::Submit | Decision::Through(_));
         let begin = sys::now();
         let outcome = (buffered && unseen).then(|| cached(transfer)).flatten();
@@ -266,7 +281,9 @@ impl Record {
 
     /// The call returns `result`, errno with it.
     pub fn end<R: CResult>(&self, result: R) -> R {
-        let Some(trace) = &self.trace else { return result };
+        let Some(trace) = &self.trace else {
+            return result;
+        };
         let error = errno::get();
         self.change(|row| {
             row.inline_ns = (sys::now() - row.at).saturating_sub(row.parked_ns + self.waited.get());
@@ -278,8 +295,8 @@ impl Record {
     }
 }
 
-/// Whether all of what `transfer` is to read is cached; None where the kernel does not say (before 6.5, or a file of
-/// somebody else's). To try it would start to read it.
+/// Whether all of what `transfer` is to read is cached; None where the kernel does not say (before
+/// 6.5, or a file of somebody else's). To try it would start to read it.
 fn cached(transfer: &Transfer) -> Option<Luck> {
     let bytes = transfer.buffer_len()? as u64;
     let offset = if transfer.at_position() {
@@ -296,5 +313,9 @@ fn cached(transfer: &Transfer) -> Option<Luck> {
     let page = sys::page_size() as u64;
     let pages = (end - 1) / page - offset / page + 1;
     let found = sys::cached_pages(transfer.fd, offset, end - offset).ok()?;
-    Some(if found >= pages { Luck::Hit } else { Luck::Miss })
+    Some(if found >= pages {
+        Luck::Hit
+    } else {
+        Luck::Miss
+    })
 }

@@ -1,18 +1,21 @@
-//! dprintf(3), syslog(3) and their checked twins: variadic functions, which stable Rust cannot define.
+//! dprintf(3), syslog(3) and their checked twins: variadic functions, which stable Rust cannot
+//! define.
 //!
-//! Each saves the registers that may hold arguments, as a C compiler's prologue does, makes a `va_list` of them and of
-//! the caller's stack, and calls the function that takes one. From glibc 2.37 on dprintf does not go through stdio's
-//! tables any more.
+//! Each saves the registers that may hold arguments, as a C compiler's prologue does, makes a
+//! `va_list` of them and of the caller's stack, and calls the function that takes one. From glibc
+//! 2.37 on dprintf does not go through stdio's tables any more.
 //!
 //! The exported functions only jump to those below, which have their unwind tables in any build.
 
 use crate::hooks;
 use std::arch::{global_asm, naked_asm};
 
-/// A variadic function `$name` with `$named` arguments in registers, whose va_list goes to `$list` next.
+/// A variadic function `$name` with `$named` arguments in registers, whose va_list goes to `$list`
+/// next.
 ///
-/// On the stack, from below: the va_list (System V ABI: how far the general and the vector registers are used up, where
-/// the caller's stack and the saved registers are), then the registers.
+/// On the stack, from below: the va_list (System V ABI: how far the general and the vector
+/// registers are used up, where the caller's stack and the saved registers are), then the
+/// registers.
 #[cfg(target_arch = "x86_64")]
 macro_rules! variadic {
     ($name:literal, $named:literal, $list:literal, $function:path) => {
@@ -58,8 +61,9 @@ macro_rules! variadic {
     };
 }
 
-/// The same. Untested: no aarch64 machine was at hand. The va_list (AAPCS64): the caller's stack, the ends of the saved
-/// general and vector registers, and how far they are used up, counted from the ends.
+/// The same. Untested: no aarch64 machine was at hand. The va_list (AAPCS64): the caller's stack,
+/// the ends of the saved general and vector registers, and how far they are used up, counted from
+/// the ends.
 #[cfg(target_arch = "aarch64")]
 macro_rules! variadic {
     ($name:literal, $named:literal, $list:literal, $function:path) => {

@@ -1,9 +1,10 @@
 //! vfork(2): the child runs in our memory and on our stack, so it must not use the parent's engine.
 //!
-//! Handlers that wait run first, for the child inherits the signal mask. The thread is taken off its fiber ([`crate::tls`])
-//! before the system call: whatever the child calls before exec or
-//! _exit passes through. The parent, which goes on after that, puts it back. In assembly, because the child returns
-//! from here first: the parent's return address must survive in a register, not on the stack they share.
+//! Handlers that wait run first, for the child inherits the signal mask. The thread is taken off
+//! its fiber ([`crate::tls`]) before the system call: whatever the child calls before exec or _exit
+//! passes through. The parent, which goes on after that, puts it back. In assembly, because the
+//! child returns from here first: the parent's return address must survive in a register, not on
+//! the stack they share.
 
 use crate::signal::run_held_handlers;
 use std::arch::naked_asm;
@@ -52,8 +53,8 @@ pub unsafe extern "C" fn vfork() -> libc::pid_t {
     )
 }
 
-/// There is no vfork system call here: it is clone(CLONE_VM | CLONE_VFORK | SIGCHLD). Untested: no aarch64 machine was
-/// at hand.
+/// There is no vfork system call here: it is clone(CLONE_VM | CLONE_VFORK | SIGCHLD). Untested: no
+/// aarch64 machine was at hand.
 ///
 /// # Safety
 /// As vfork(2).

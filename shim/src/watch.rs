@@ -1,9 +1,10 @@
-//! A wait for any of several files, as poll(2) and its kin wait: one is a poll of the engine's, more are an epoll instance,
-//! which is one file again.
+//! A wait for any of several files, as poll(2) and its kin wait: one is a poll of the engine's,
+//! more are an epoll instance, which is one file again.
 //!
-//! What there is of the files is not asked here: whoever waits looks for himself, with the call that he stands for, when
-//! the wait is over, and waits again if there is nothing. So files that were closed meanwhile, and numbers that were reused,
-//! give what they give the kernel's own wait, which looks by number, too.
+//! What there is of the files is not asked here: whoever waits looks for himself, with the call
+//! that he stands for, when the wait is over, and waits again if there is nothing. So files that
+//! were closed meanwhile, and numbers that were reused, give what they give the kernel's own wait,
+//! which looks by number, too.
 
 use crate::call::Call;
 use crate::deadlines::Deadline;
@@ -34,8 +35,9 @@ pub enum Waited {
     Impossible,
 }
 
-/// Waits on a lone file that may find nothing before the file is put into an epoll instance. select(2) does not call an error an
-/// exception, but the kernel reports one to every poll, again and again: only an edge-triggered wait can pass it over.
+/// Waits on a lone file that may find nothing before the file is put into an epoll instance.
+/// select(2) does not call an error an exception, but the kernel reports one to every poll, again
+/// and again: only an edge-triggered wait can pass it over.
 const MAX_SPURIOUS: u32 = 10;
 
 pub struct Watch<'a> {
@@ -65,7 +67,8 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// Parks until one of the files is ready or `deadline` is over, under a signal mask of the wait's own if there is one.
+    /// Parks until one of the files is ready or `deadline` is over, under a signal mask of the
+    /// wait's own if there is one.
     pub fn wait(&mut self, deadline: Deadline, mask: Option<SignalSet>) -> Waited {
         self.waits += 1;
         let request = match self.request() {
@@ -84,12 +87,17 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// Discards what has been reported so far, after a look that found nothing. True if a report may have gone with that: the
-    /// caller must look once more before it waits.
+    /// Discards what has been reported so far, after a look that found nothing. True if a report
+    /// may have gone with that: the caller must look once more before it waits.
     pub fn discard_reports(&self) -> bool {
-        let Some(epoll) = self.epoll else { return false };
+        let Some(epoll) = self.epoll else {
+            return false;
+        };
         let mut room = [const { MaybeUninit::<epoll::Event>::uninit() }; 64];
-        let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+        let now = rustix::event::Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
         while epoll::wait(borrowed(epoll), &mut room, Some(&now))
             .is_ok_and(|(events, rest)| !events.is_empty() && rest.is_empty())
         {}
@@ -115,16 +123,20 @@ impl<'a> Watch<'a> {
         Ok(Request::Poll { fd, events })
     }
 
-    /// Whether the engine would keep `fd`, which is what a server is known by, until some time after the end of the process.
+    /// Whether the engine would keep `fd`, which is what a server is known by, until some time
+    /// after the end of the process.
     fn outlives_process(&self, fd: c_int) -> bool {
         self.call.thread.does_sockets() && sockets::listens(fd)
     }
 
-    /// Puts the files into an epoll instance, edge-triggered: a report that the caller does not count, or that others were faster
-    /// to act on, ends one wait and not all that follow, and no file has to be left out for that.
+    /// Puts the files into an epoll instance, edge-triggered: a report that the caller does not
+    /// count, or that others were faster to act on, ends one wait and not all that follow, and no
+    /// file has to be left out for that.
     fn gather(&mut self) -> Result<c_int, Errno> {
         let error = |error: rustix::io::Errno| Errno(error.raw_os_error());
-        let low = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(error)?.into_raw_fd();
+        let low = epoll::create(epoll::CreateFlags::CLOEXEC)
+            .map_err(error)?
+            .into_raw_fd();
         // Under a number that is out of the program's way.
         let kept = self.call.thread.keep(low);
         let _ = sys::close(low);
@@ -133,8 +145,14 @@ impl<'a> Watch<'a> {
         for &File { fd, events } in &self.files {
             // poll(2)'s events have epoll(7)'s values.
             let flags = EventFlags::from_bits_retain(u32::from(events as u16)) | EventFlags::ET;
-            match epoll::add(borrowed(epoll), borrowed(fd), EventData::new_u64(fd as u64), flags) {
-                // What cannot be waited for is always ready: were that wanted, there would be no wait.
+            match epoll::add(
+                borrowed(epoll),
+                borrowed(fd),
+                EventData::new_u64(fd as u64),
+                flags,
+            ) {
+                // What cannot be waited for is always ready: were that wanted, there would be no
+                // wait.
                 Ok(()) | Err(rustix::io::Errno::PERM) => {}
                 Err(other) => return Err(error(other)),
             }
@@ -152,6 +170,7 @@ impl Drop for Watch<'_> {
 }
 
 fn borrowed(fd: c_int) -> BorrowedFd<'static> {
-    // SAFETY: only used for one system call at a time; that a number may be closed by then is the kernel's to say.
+    // SAFETY: only used for one system call at a time; that a number may be closed by then is the
+    // kernel's to say.
     unsafe { BorrowedFd::borrow_raw(fd) }
 }

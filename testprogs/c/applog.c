@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: MIT */
-/* applog.c - many tasks append records to one log and fsync it; then the log is read back and checked. */
+/* applog.c - many tasks append records to one log and fsync it; then the log is read back and
+ * checked. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <inttypes.h>
 
 #include "task.h"
 
-static const char help[] =
-    "applog [options] FILE\n"
-    "  -r N        records a task (default 20)\n"
-    "  --every N   fsync after N records (default 1; 0: never)\n"
-    "  --data      fdatasync instead\n" TASK_HELP;
+static const char help[] = "applog [options] FILE\n"
+                           "  -r N        records a task (default 20)\n"
+                           "  --every N   fsync after N records (default 1; 0: never)\n"
+                           "  --data      fdatasync instead\n" TASK_HELP;
 
 static unsigned long records = 20, every = 1;
 static int data_only, fd;
@@ -66,7 +66,8 @@ static uint64_t verify(void)
         die("lseek");
     size_t n;
     while ((n = read_full(fd, &record, sizeof record)) != 0) {
-        if (n != sizeof record || record.magic != MAGIC || record.task >= task_options.tasks || record.size >= MAX_BODY)
+        if (n != sizeof record || record.magic != MAGIC || record.task >= task_options.tasks ||
+            record.size >= MAX_BODY)
             wrong("a torn header before %jd", (intmax_t)lseek(fd, 0, SEEK_CUR));
         if (record.serial != next[record.task]++)
             wrong("task %u: record %u out of order", record.task, record.serial);
@@ -99,7 +100,10 @@ static void *run(void *arg)
 int main(int argc, char **argv)
 {
     static const struct option options[] = {
-        { "every", required_argument, NULL, 'e' }, { "data", no_argument, NULL, 'd' }, TASK_LONG, { 0 },
+        { "every", required_argument, NULL, 'e' },
+        { "data", no_argument, NULL, 'd' },
+        TASK_LONG,
+        { 0 },
     };
     int option;
     while ((option = getopt_long(argc, argv, "r:" TASK_SHORT, options, NULL)) != -1) {

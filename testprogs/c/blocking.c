@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* blocking.c - one libc symbol that blocks, called by many tasks at once: does the first one that waits keep the others,
- * which share its OS thread, from so much as making the call?
+/* blocking.c - one libc symbol that blocks, called by many tasks at once: does the first one that
+ * waits keep the others, which share its OS thread, from so much as making the call?
  *
- * The first task starts TASKS others, which count themselves and make the call. When all have come so far, it lets them go.
- * With one worker, a call that blocks the OS thread never lets it come to that: the program hangs, and the test says so.
- * With --threads, where nothing can be kept, it shows that the call does block: none may have returned by then. */
+ * The first task starts TASKS others, which count themselves and make the call. When all have come
+ * so far, it lets them go. With one worker, a call that blocks the OS thread never lets it come to
+ * that: the program hangs, and the test says so. With --threads, where nothing can be kept, it
+ * shows that the call does block: none may have returned by then. */
 #define _GNU_SOURCE
 #include "blocking/case.h"
 
@@ -16,12 +17,22 @@
 #include "blocking/names.h"
 #include "blocking/streams.h"
 
-static const struct { const struct blocking *cases; size_t n; } groups[] = {
-    GROUP(transfers), GROUP(sockets), GROUP(waits), GROUP(locks), GROUP(files), GROUP(names), { streams_cases, sizeof streams_cases / sizeof *streams_cases },
+static const struct {
+    const struct blocking *cases;
+    size_t n;
+} groups[] = {
+    GROUP(transfers),
+    GROUP(sockets),
+    GROUP(waits),
+    GROUP(locks),
+    GROUP(files),
+    GROUP(names),
+    { streams_cases, sizeof streams_cases / sizeof *streams_cases },
 };
 
 /* Calls f(case, name) for each name of each case until it says so; NULL if it never does. */
-static const struct blocking *each_name(int (*f)(const struct blocking *, const char *, const char *), const char *arg)
+static const struct blocking *
+each_name(int (*f)(const struct blocking *, const char *, const char *), const char *arg)
 {
     for (size_t g = 0; g < sizeof groups / sizeof *groups; g++)
         for (size_t i = 0; i < groups[g].n; i++) {
@@ -92,7 +103,9 @@ static void *all(void *arg)
 
 int main(int argc, char **argv)
 {
-    static const struct option options[] = { TASK_LONG, { "list", no_argument, NULL, 'l' }, { "direct", no_argument, NULL, 'd' }, { 0 } };
+    static const struct option options[] = {
+        TASK_LONG, { "list", no_argument, NULL, 'l' }, { "direct", no_argument, NULL, 'd' }, { 0 }
+    };
     int option, direct = 0;
     while ((option = getopt_long(argc, argv, TASK_SHORT, options, NULL)) != -1)
         if (option == 'l')

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* copytree.c - copies a directory tree: one task walks it, many copy the files; prints a checksum of what they copied. */
+/* copytree.c - copies a directory tree: one task walks it, many copy the files; prints a checksum
+ * of what they copied. */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <fcntl.h>
@@ -8,10 +9,9 @@
 
 #include "queue.h"
 
-static const char help[] =
-    "copytree [options] FROM TO\n"
-    "  -b N        bytes a read (default 65536)\n"
-    "  --sync      fsync each copy\n" TASK_HELP;
+static const char help[] = "copytree [options] FROM TO\n"
+                           "  -b N        bytes a read (default 65536)\n"
+                           "  --sync      fsync each copy\n" TASK_HELP;
 
 static const char *from, *to;
 static size_t block_size = 65536;
@@ -157,7 +157,8 @@ int main(int argc, char **argv)
     to = argv[optind + 1];
     struct totals totals = { 0 };
     task_run(run, &totals);
-    printf("files %" PRIu64 " dirs %" PRIu64 " links %" PRIu64 " bytes %" PRIu64 " checksum %016" PRIx64 "\n", totals.files,
-           totals.dirs, totals.links, totals.bytes, totals.sum);
+    printf("files %" PRIu64 " dirs %" PRIu64 " links %" PRIu64 " bytes %" PRIu64
+           " checksum %016" PRIx64 "\n",
+           totals.files, totals.dirs, totals.links, totals.bytes, totals.sum);
     return 0;
 }

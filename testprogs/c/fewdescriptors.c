@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* fewdescriptors.c - fibers in a process that may have few descriptors: fewdescriptors LIMIT [FULL]
  *
- * They send bytes through pipes, sleep, look a file up and fork. Then it prints how many descriptors from 3 to 9 there are
- * that it did not open, and the numbers that it gets when it opens three files. With FULL it takes all descriptors before
- * the fibers begin, but for those that it needs itself. */
+ * They send bytes through pipes, sleep, look a file up and fork. Then it prints how many
+ * descriptors from 3 to 9 there are that it did not open, and the numbers that it gets when it
+ * opens three files. With FULL it takes all descriptors before the fibers begin, but for those that
+ * it needs itself. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <sys/resource.h>

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* flat.c - every pair of a call that begins something and one that ends it, in long loops: what the process has of memory,
- * descriptors and mappings stays the same. Prints the pairs that take more each time. */
+/* flat.c - every pair of a call that begins something and one that ends it, in long loops: what the
+ * process has of memory, descriptors and mappings stays the same. Prints the pairs that take more
+ * each time. */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <dlfcn.h>
@@ -20,10 +21,7 @@
 /* The shim is there: what waits lets others run. */
 static int waits_park;
 
-static void *nothing(void *arg)
-{
-    return arg;
-}
+static void *nothing(void *arg) { return arg; }
 
 static void *nap(void *arg)
 {
@@ -52,7 +50,7 @@ static void *runtime_of_one(void *arg)
     return arg;
 }
 
-/* ---- What is begun and ended -------------------------------------------------------------------------------- */
+/* ---- What is begun and ended ---------------------------------------------------------------- */
 
 static void runtime1(void) { runtime_of(1); }
 static void runtime3(void) { runtime_of(3); }
@@ -187,9 +185,7 @@ static void barrier(void)
     pthread_barrier_destroy(&barrier);
 }
 
-static void do_nothing(void)
-{
-}
+static void do_nothing(void) {}
 
 static void once(void)
 {
@@ -235,7 +231,8 @@ static void timer(void)
     int fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC);
     struct itimerspec settings = { .it_value = { 0, 1000 } };
     uint64_t times;
-    if (fd < 0 || timerfd_settime(fd, 0, &settings, NULL) || read(fd, &times, sizeof times) != sizeof times || close(fd))
+    if (fd < 0 || timerfd_settime(fd, 0, &settings, NULL) ||
+        read(fd, &times, sizeof times) != sizeof times || close(fd))
         die("timerfd");
 }
 
@@ -277,7 +274,8 @@ static void library(void)
 static void stream(void)
 {
     FILE *file = fopen("stream", "w+");
-    if (!file || fputs("text", file) < 0 || fflush(file) || fseek(file, 0, SEEK_SET) || fgetc(file) != 't' || fclose(file))
+    if (!file || fputs("text", file) < 0 || fflush(file) || fseek(file, 0, SEEK_SET) ||
+        fgetc(file) != 't' || fclose(file))
         die("fopen");
 }
 
@@ -339,10 +337,7 @@ static void name(void)
     freeaddrinfo(found);
 }
 
-static void on_signal(int number)
-{
-    (void)number;
-}
+static void on_signal(int number) { (void)number; }
 
 static void handler(void)
 {
@@ -356,12 +351,13 @@ static void file(void)
 {
     char bytes[64] = { 0 };
     int fd = open("file", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (fd < 0 || pwrite(fd, bytes, sizeof bytes, 0) != sizeof bytes || read(fd, bytes, 8) != 8 || fsync(fd))
+    if (fd < 0 || pwrite(fd, bytes, sizeof bytes, 0) != sizeof bytes || read(fd, bytes, 8) != 8 ||
+        fsync(fd))
         die("file");
     close(fd);
 }
 
-/* ---- What it costs ------------------------------------------------------------------------------------------ */
+/* ---- What it costs -------------------------------------------------------------------------- */
 
 struct cost {
     long allocated, resident, descriptors, mappings;
@@ -435,7 +431,13 @@ static const struct pair {
 };
 
 /* What a round may come to besides: caches that are filled, threads that begin and end. */
-enum { SLACK_BYTES = 8 << 10, SLACK_RESIDENT = 256 << 10, SLACK_DESCRIPTORS = 2, SLACK_MAPPINGS = 12, ROUNDS = 5 };
+enum {
+    SLACK_BYTES = 8 << 10,
+    SLACK_RESIDENT = 256 << 10,
+    SLACK_DESCRIPTORS = 2,
+    SLACK_MAPPINGS = 12,
+    ROUNDS = 5
+};
 
 /* What a round of the pair takes more than the last one. */
 static struct cost round_of(const struct pair *pair)
@@ -453,7 +455,8 @@ static struct cost round_of(const struct pair *pair)
 
 static int is_flat(const struct pair *pair, const struct cost *more)
 {
-    return more->allocated <= SLACK_BYTES + 16 * pair->times && more->resident <= SLACK_RESIDENT + 256 * pair->times &&
+    return more->allocated <= SLACK_BYTES + 16 * pair->times &&
+           more->resident <= SLACK_RESIDENT + 256 * pair->times &&
            more->descriptors <= SLACK_DESCRIPTORS && more->mappings <= SLACK_MAPPINGS;
 }
 
@@ -466,8 +469,8 @@ static void try(const struct pair *pair)
         if (is_flat(pair, &more))
             return;
     }
-    printf("%s: %d times take %ld bytes, %ld resident, %ld descriptors, %ld mappings\n", pair->name, pair->times,
-           more.allocated, more.resident, more.descriptors, more.mappings);
+    printf("%s: %d times take %ld bytes, %ld resident, %ld descriptors, %ld mappings\n", pair->name,
+           pair->times, more.allocated, more.resident, more.descriptors, more.mappings);
 }
 
 static void *on_a_fiber(void *arg)

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* fuzz.c - random programs of many tasks, on fibers or with --threads on pthreads. The same invariants hold for both.
+/* fuzz.c - random programs of many tasks, on fibers or with --threads on pthreads. The same
+ * invariants hold for both.
  *
- * Each case is a process of its own: a seed chooses a few scenes (fuzz/NAME.h, one each), which run side by side. A
- * violated invariant is one line with the seed; a case that fails prints the command that repeats it. */
+ * Each case is a process of its own: a seed chooses a few scenes (fuzz/NAME.h, one each), which run
+ * side by side. A violated invariant is one line with the seed; a case that fails prints the
+ * command that repeats it. */
 #define _GNU_SOURCE
 #include "fuzz/case.h"
 
@@ -26,18 +28,20 @@ struct scene {
 };
 
 static const struct scene scenes[] = {
-    { "swap", swap_scene, 4 },         { "stream", stream_scene, 5 },   { "append", append_scene, 3 },
-    { "position", position_scene, 3 }, { "model", model_scene, 2 },     { "forks", forks_scene, 3 },
-    { "signals", signals_scene, 3 },   { "cancels", cancels_scene, 3 }, { "waits", waits_scene, 2 },
-    { "locks", locks_scene, 2 },       { "sockets", sockets_scene, 2 }, { "herd", herd_scene, 2 },
-    { "ferry", ferry_scene, 2 },       { "lines", lines_scene, 2 },
+    { "swap", swap_scene, 4 },       { "stream", stream_scene, 5 },
+    { "append", append_scene, 3 },   { "position", position_scene, 3 },
+    { "model", model_scene, 2 },     { "forks", forks_scene, 3 },
+    { "signals", signals_scene, 3 }, { "cancels", cancels_scene, 3 },
+    { "waits", waits_scene, 2 },     { "locks", locks_scene, 2 },
+    { "sockets", sockets_scene, 2 }, { "herd", herd_scene, 2 },
+    { "ferry", ferry_scene, 2 },     { "lines", lines_scene, 2 },
 };
 enum { SCENES = sizeof scenes / sizeof scenes[0], SCENES_AT_ONCE = 4 };
 
 static unsigned jobs = 1;
 static const char *only; /* the one scene that cases are made of */
 
-/* ---- A case ------------------------------------------------------------------------------------------------- */
+/* ---- A case --------------------------------------------------------------------------------- */
 
 static const struct scene *draw_scene(struct actor *self)
 {
@@ -60,8 +64,8 @@ static const struct scene *scene_called(const char *name)
     wrong("%s: no such scene", name);
 }
 
-/* Chooses the scenes. A handler makes the kernel restart calls by their number, and there is one handler a signal: so
- * signals come once at most, and not beside swaps. */
+/* Chooses the scenes. A handler makes the kernel restart calls by their number, and there is one
+ * handler a signal: so signals come once at most, and not beside swaps. */
 static unsigned draw_scenes(struct actor *self, const struct scene **chosen)
 {
     unsigned count = between(self, 1, SCENES_AT_ONCE), kept = 0;
@@ -118,7 +122,7 @@ __attribute__((noreturn)) static void case_process(uint64_t seed)
     _exit(fuzz.violations ? EXIT_VIOLATION : EXIT_SUCCESS);
 }
 
-/* ---- All cases ---------------------------------------------------------------------------------------------- */
+/* ---- All cases ------------------------------------------------------------------------------ */
 
 /* The command that repeats a case: the same program, its environment and this seed alone. */
 static void show_command(const char *program, uint64_t seed)
@@ -128,8 +132,9 @@ static void show_command(const char *program, uint64_t seed)
     for (unsigned i = 0; i < 2; i++)
         if (getenv(variables[i]))
             fprintf(stderr, " %s=%s", variables[i], getenv(variables[i]));
-    fprintf(stderr, " %s --seed %" PRIu64 " --seconds %u -w %u%s%s%s\n", program, seed, fuzz.seconds,
-            task_options.workers, task_options.threads ? " --threads" : "", only ? " --scene " : "", only ? only : "");
+    fprintf(stderr, " %s --seed %" PRIu64 " --seconds %u -w %u%s%s%s\n", program, seed,
+            fuzz.seconds, task_options.workers, task_options.threads ? " --threads" : "",
+            only ? " --scene " : "", only ? only : "");
 }
 
 /* Says how a case ended that failed; 1 if it did. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* kvstore.c - a small key-value store on one file: many tasks put, get and delete, and check what they get. */
+/* kvstore.c - a small key-value store on one file: many tasks put, get and delete, and check what
+ * they get. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <inttypes.h>
@@ -15,8 +16,8 @@ static const char help[] =
 static unsigned long operations = 100, keys = 16, sync_every = 16;
 static int fd;
 
-/* The file is an array of buckets, a page each. A key lives in the bucket of its hash; a bucket is changed under the
- * lock of its stripe, held over the read and the write. */
+/* The file is an array of buckets, a page each. A key lives in the bucket of its hash; a bucket is
+ * changed under the lock of its stripe, held over the read and the write. */
 enum { ENTRY_SIZE = 64, BUCKET_SIZE = 4096, ENTRIES = BUCKET_SIZE / ENTRY_SIZE, STRIPES = 16 };
 
 struct entry {
@@ -48,7 +49,8 @@ static void load(uint64_t bucket, struct entry *page)
 
 static void store(uint64_t bucket, const struct entry *entry, ptrdiff_t at)
 {
-    ssize_t n = pwrite(fd, entry, sizeof *entry, (off_t)(bucket * BUCKET_SIZE + (uint64_t)at * ENTRY_SIZE));
+    ssize_t n =
+        pwrite(fd, entry, sizeof *entry, (off_t)(bucket * BUCKET_SIZE + (uint64_t)at * ENTRY_SIZE));
     if (n < 0)
         die("pwrite");
     if (n != ENTRY_SIZE)
@@ -112,7 +114,8 @@ static void *work(void *arg)
     struct entry *page = allocate_aligned(BUCKET_SIZE);
     uint64_t *version = allocate(keys * sizeof *version), random = client->id + 1, puts = 0;
     for (uint64_t i = 1; i <= operations; i++) {
-        uint64_t k = next_random(&random) % keys, key = client->id * keys + k + 1, what = next_random(&random) % 8;
+        uint64_t k = next_random(&random) % keys, key = client->id * keys + k + 1,
+                 what = next_random(&random) % 8;
         if (what < 4) {
             if (get(key, page) != version[k])
                 wrong("key %" PRIu64 ": not what was put", key);
@@ -150,7 +153,9 @@ static void *run(void *arg)
 
 int main(int argc, char **argv)
 {
-    static const struct option options[] = { { "sync", required_argument, NULL, 'S' }, TASK_LONG, { 0 } };
+    static const struct option options[] = { { "sync", required_argument, NULL, 'S' },
+                                             TASK_LONG,
+                                             { 0 } };
     int option;
     while ((option = getopt_long(argc, argv, "r:k:" TASK_SHORT, options, NULL)) != -1) {
         switch (option) {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* ownstderr.c - a program that gives the number of standard error to a file of its own, "data", and then runs fibers.
+/* ownstderr.c - a program that gives the number of standard error to a file of its own, "data", and
+ * then runs fibers.
  *
  * ownstderr HOW END: HOW it closes descriptor 2, and how it ends. */
 #define _GNU_SOURCE
@@ -14,7 +15,10 @@ static void close_everything_unseen(void)
 {
 #ifdef __x86_64__
     long result;
-    __asm__ volatile("syscall" : "=a"(result) : "a"(SYS_close_range), "D"(2), "S"(~0U), "d"(0) : "rcx", "r11", "memory");
+    __asm__ volatile("syscall"
+                     : "=a"(result)
+                     : "a"(SYS_close_range), "D"(2), "S"(~0U), "d"(0)
+                     : "rcx", "r11", "memory");
     if (result)
 #endif
         exit(7);

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* pace.h - makes the calls of a probe look slow, so that each goes to a thread of the pool, or quick, so that it does not.
+/* pace.h - makes the calls of a probe look slow, so that each goes to a thread of the pool, or
+ * quick, so that it does not.
  *
- * A name behind forty symbolic links, each as long as a path may be, takes a millisecond to look up and waits for nothing.
- * Descriptor SLOW_FD goes by the same account as names that are looked up from the current directory. */
+ * A name behind forty symbolic links, each as long as a path may be, takes a millisecond to look up
+ * and waits for nothing. Descriptor SLOW_FD goes by the same account as names that are looked up
+ * from the current directory. */
 #ifndef PACE_H
 #define PACE_H
 
@@ -24,7 +26,8 @@ static inline void *pace_wait(void *arg)
     return arg;
 }
 
-/* Makes the links in the current directory, and a second task, beside which calls are not left to block. */
+/* Makes the links in the current directory, and a second task, beside which calls are not left to
+ * block. */
 static inline void pace_begin(void)
 {
     char target[4096] = "";
@@ -68,7 +71,8 @@ static inline void pace_slow_down(void)
     struct stat about;
     int error = errno;
     if (pace_is_slow)
-        if (!stat("pace.38", &about) || !rmdir("pace.38/none") || opendir("pace.38") || !truncate("pace.38", 0))
+        if (!stat("pace.38", &about) || !rmdir("pace.38/none") || opendir("pace.38") ||
+            !truncate("pace.38", 0))
             wrong("there is no such file");
     errno = error;
 }

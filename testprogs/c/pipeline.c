@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: MIT */
-/* pipeline.c - a row of tasks joined by pipes: each reads numbers, changes them and passes them on; the last sums up. */
+/* pipeline.c - a row of tasks joined by pipes: each reads numbers, changes them and passes them on;
+ * the last sums up. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <inttypes.h>
 
 #include "task.h"
 
-static const char help[] =
-    "pipeline [options]      (-n: stages; on fibers without the preload it needs as many workers and two more)\n"
-    "  -r N        numbers (default 20000)\n"
-    "  -b N        numbers a read or write (default 1000)\n" TASK_HELP;
+static const char help[] = "pipeline [options]      (-n: stages; on fibers without the preload it "
+                           "needs as many workers and two more)\n"
+                           "  -r N        numbers (default 20000)\n"
+                           "  -b N        numbers a read or write (default 1000)\n" TASK_HELP;
 
 static unsigned long count = 20000, batch = 1000;
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* poolbound.c - many tasks sync a file each, all at once; prints how many threads of the shim's pool there are afterwards. */
+/* poolbound.c - many tasks sync a file each, all at once; prints how many threads of the shim's
+ * pool there are afterwards. */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <fcntl.h>

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* probe.h - main of the probes: runs probe() on a fiber, or plainly with --threads, and shows what each call gives. */
+/* probe.h - main of the probes: runs probe() on a fiber, or plainly with --threads, and shows what
+ * each call gives. */
 #ifndef PROBE_H
 #define PROBE_H
 
@@ -18,7 +19,8 @@
 /* Null where libc does not have it: glibc before 2.34. */
 __attribute__((weak)) pid_t _Fork(void);
 
-/* Runs in an empty directory. Output must not hold what differs from run to run, as descriptors do. */
+/* Runs in an empty directory. Output must not hold what differs from run to run, as descriptors do.
+ */
 static void probe(void);
 
 /* No call sets this one: a call that succeeds must leave it alone. */
@@ -36,19 +38,19 @@ static inline long show_result(const char *what, long result, int error, int is_
 }
 
 /* Makes the call and prints its text and its result or error. */
-#define SHOW(call)                                                     \
-    __extension__({                                                    \
-        errno = ERRNO_UNTOUCHED;                                       \
-        long show_value = (long)(call);                                \
-        show_result(#call, show_value, errno, 0);                      \
+#define SHOW(call)                                \
+    __extension__({                               \
+        errno = ERRNO_UNTOUCHED;                  \
+        long show_value = (long)(call);           \
+        show_result(#call, show_value, errno, 0); \
     })
 
 /* The same for a call that makes a descriptor: which one is not shown. */
-#define SHOW_FD(call)                                                  \
-    __extension__({                                                    \
-        errno = ERRNO_UNTOUCHED;                                       \
-        int show_fd = (call);                                          \
-        (int)show_result(#call, show_fd, errno, 1);                    \
+#define SHOW_FD(call)                               \
+    __extension__({                                 \
+        errno = ERRNO_UNTOUCHED;                    \
+        int show_fd = (call);                       \
+        (int)show_result(#call, show_fd, errno, 1); \
     })
 
 /* Prints size bytes as a hash. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* queue.h - a bounded queue of pointers between tasks: put waits while it is full, take while it is empty. */
+/* queue.h - a bounded queue of pointers between tasks: put waits while it is full, take while it is
+ * empty. */
 #ifndef QUEUE_H
 #define QUEUE_H
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* randread.c - reads random blocks of one file by many tasks and prints a checksum of what they read. */
+/* randread.c - reads random blocks of one file by many tasks and prints a checksum of what they
+ * read. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <inttypes.h>
@@ -79,8 +80,11 @@ static void open_file(const char *path, int direct, int cold)
 int main(int argc, char **argv)
 {
     static const struct option options[] = {
-        { "direct", no_argument, NULL, 'D' }, { "cold", no_argument, NULL, 'C' },
-        { "seed", required_argument, NULL, 's' }, TASK_LONG, { 0 },
+        { "direct", no_argument, NULL, 'D' },
+        { "cold", no_argument, NULL, 'C' },
+        { "seed", required_argument, NULL, 's' },
+        TASK_LONG,
+        { 0 },
     };
     int option, direct = 0, cold = 0;
     while ((option = getopt_long(argc, argv, "r:b:" TASK_SHORT, options, NULL)) != -1) {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* refuse.c - runs a program for which the kernel refuses io_uring, Linux AIO or prctl: a seccomp filter answers its calls with an error. */
+/* refuse.c - runs a program for which the kernel refuses io_uring, Linux AIO or prctl: a seccomp
+ * filter answers its calls with an error. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <linux/audit.h>
@@ -28,21 +29,28 @@ struct rule {
 
 static int parse(const char *word, struct rule *rule)
 {
-    static const struct { const char *name; unsigned call; } calls[] = {
-        { "setup", SYS_io_uring_setup }, { "enter", SYS_io_uring_enter }, { "register", SYS_io_uring_register },
-        { "io_setup", SYS_io_setup }, { "io_submit", SYS_io_submit },
-        { "prctl", SYS_prctl },
+    static const struct {
+        const char *name;
+        unsigned call;
+    } calls[] = {
+        { "setup", SYS_io_uring_setup },       { "enter", SYS_io_uring_enter },
+        { "register", SYS_io_uring_register }, { "io_setup", SYS_io_setup },
+        { "io_submit", SYS_io_submit },        { "prctl", SYS_prctl },
     };
-    static const struct { const char *name; unsigned error; } errors[] = {
-        { "EPERM", EPERM }, { "ENOSYS", ENOSYS }, { "ENOMEM", ENOMEM }, { "EINVAL", EINVAL },
-        { "EAGAIN", EAGAIN },
+    static const struct {
+        const char *name;
+        unsigned error;
+    } errors[] = {
+        { "EPERM", EPERM },   { "ENOSYS", ENOSYS }, { "ENOMEM", ENOMEM },
+        { "EINVAL", EINVAL }, { "EAGAIN", EAGAIN },
     };
     const char *equals = strchr(word, '=');
     if (!equals)
         return -1;
     rule->call = rule->error = 0;
     for (size_t i = 0; i < sizeof calls / sizeof *calls; i++)
-        if (strlen(calls[i].name) == (size_t)(equals - word) && !strncmp(calls[i].name, word, equals - word))
+        if (strlen(calls[i].name) == (size_t)(equals - word) &&
+            !strncmp(calls[i].name, word, equals - word))
             rule->call = calls[i].call;
     for (size_t i = 0; i < sizeof errors / sizeof *errors; i++)
         if (!strcmp(errors[i].name, equals + 1))
@@ -50,16 +58,18 @@ static int parse(const char *word, struct rule *rule)
     return rule->call && rule->error ? 0 : -1;
 }
 
-/* The filter: load the number of the call; for each rule, two steps: not it? past one; return its error. At the end
- * all else is allowed. */
+/* The filter: load the number of the call; for each rule, two steps: not it? past one; return its
+ * error. At the end all else is allowed. */
 static int install(const struct rule *rules, int n)
 {
     struct sock_filter code[2 * MAX_RULES + 2];
     unsigned short at = 0;
-    code[at++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr));
+    code[at++] =
+        (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr));
     for (int i = 0; i < n; i++) {
         code[at++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, rules[i].call, 0, 1);
-        code[at++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | rules[i].error);
+        code[at++] =
+            (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | rules[i].error);
     }
     code[at++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
     struct sock_fprog filter = { at, code };

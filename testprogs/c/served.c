@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/* served.c - N fibers each ask a question over a socket and wait for the answer, which N others give: all at once. */
+/* served.c - N fibers each ask a question over a socket and wait for the answer, which N others
+ * give: all at once. */
 #define _GNU_SOURCE
 #include <sys/resource.h>
 #include <sys/socket.h>
 
 #include "task.h"
 
-#define HELP \
+#define HELP                                                                        \
     "served [OPTIONS]: one client and one server task for each of N socket pairs\n" \
     "  -r N        questions a client asks (default 3)\n" TASK_HELP
 
@@ -67,7 +68,7 @@ static void *ask(void *arg)
 static void *all(void *arg)
 {
     unsigned n = task_options.tasks;
-    int (*pairs)[2] = allocate(n * sizeof *pairs);
+    int(*pairs)[2] = allocate(n * sizeof *pairs);
     task_t *tasks = allocate(2 * n * sizeof *tasks);
     for (unsigned i = 0; i < n; i++) {
         if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pairs[i]))
@@ -98,9 +99,11 @@ int main(int argc, char **argv)
             rounds = (unsigned)number(optarg);
         else
             task_option(option, HELP);
-    /* Two descriptors a pair, and one more for each that waits where the shim waits on a duplicate, in the upper half. */
+    /* Two descriptors a pair, and one more for each that waits where the shim waits on a duplicate,
+     * in the upper half. */
     struct rlimit limit;
-    rlim_t wanted = (rlim_t)task_options.tasks * 4 + 200, least = (rlim_t)task_options.tasks * 2 + 200;
+    rlim_t wanted = (rlim_t)task_options.tasks * 4 + 200,
+           least = (rlim_t)task_options.tasks * 2 + 200;
     if (getrlimit(RLIMIT_NOFILE, &limit))
         die("getrlimit");
     if (limit.rlim_max < wanted) {
@@ -110,8 +113,8 @@ int main(int argc, char **argv)
             die("getrlimit");
     }
     if (limit.rlim_max < least) {
-        fprintf(stderr, "RLIMIT_NOFILE is %lu, and %lu descriptors are needed\n", (unsigned long)limit.rlim_max,
-                (unsigned long)least);
+        fprintf(stderr, "RLIMIT_NOFILE is %lu, and %lu descriptors are needed\n",
+                (unsigned long)limit.rlim_max, (unsigned long)least);
         return EXIT_SKIP;
     }
     if (limit.rlim_cur < wanted) {

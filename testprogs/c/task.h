@@ -10,7 +10,7 @@
 
 #include "check.h"
 
-/* ---- Options ------------------------------------------------------------------------------------------------ */
+/* ---- Options -------------------------------------------------------------------------------- */
 
 struct task_options {
     int threads;      /* pthreads, not fibers */
@@ -19,11 +19,12 @@ struct task_options {
 };
 
 #define TASK_SHORT "n:w:"
-#define TASK_LONG { "threads", no_argument, NULL, 'T' }, { "help", no_argument, NULL, 'h' }
-#define TASK_HELP                                          \
-    "  -n N        tasks (default 32)\n"                   \
+#define TASK_LONG \
+    { "threads", no_argument, NULL, 'T' }, { "help", no_argument, NULL, 'h' }
+#define TASK_HELP                                             \
+    "  -n N        tasks (default 32)\n"                      \
     "  -w N        OS threads under the fibers (default 1)\n" \
-    "  --threads   pthreads instead of fibers\n"           \
+    "  --threads   pthreads instead of fibers\n"              \
     "  --help      this text\n"
 
 static struct task_options task_options = { 0, 32, 1 };
@@ -42,9 +43,12 @@ static inline void task_option(int option, const char *help)
         wrong("at least one task and one worker");
 }
 
-/* ---- Tasks -------------------------------------------------------------------------------------------------- */
+/* ---- Tasks ---------------------------------------------------------------------------------- */
 
-typedef union { fiber_t *fiber; pthread_t thread; } task_t;
+typedef union {
+    fiber_t *fiber;
+    pthread_t thread;
+} task_t;
 
 /* Runs fn(arg) as the first task. */
 static inline void task_run(void *(*fn)(void *), void *arg)
@@ -97,18 +101,32 @@ static inline void task_yield(void)
         fiber_yield();
 }
 
-/* ---- Waiting for each other --------------------------------------------------------------------------------- */
+/* ---- Waiting for each other ----------------------------------------------------------------- */
 
-typedef union { fiber_mutex_t fiber; pthread_mutex_t thread; } task_mutex_t;
-typedef union { fiber_cond_t fiber; pthread_cond_t thread; } task_cond_t;
-typedef union { fiber_sem_t fiber; sem_t thread; } task_sem_t;
-typedef union { fiber_barrier_t fiber; pthread_barrier_t thread; } task_barrier_t;
+typedef union {
+    fiber_mutex_t fiber;
+    pthread_mutex_t thread;
+} task_mutex_t;
+typedef union {
+    fiber_cond_t fiber;
+    pthread_cond_t thread;
+} task_cond_t;
+typedef union {
+    fiber_sem_t fiber;
+    sem_t thread;
+} task_sem_t;
+typedef union {
+    fiber_barrier_t fiber;
+    pthread_barrier_t thread;
+} task_barrier_t;
 
-#define TASK_CALL(name, on_fiber, on_thread) check(task_options.threads ? (on_thread) : (on_fiber), name)
+#define TASK_CALL(name, on_fiber, on_thread) \
+    check(task_options.threads ? (on_thread) : (on_fiber), name)
 
 static inline void task_mutex_init(task_mutex_t *m)
 {
-    TASK_CALL("mutex_init", fiber_mutex_init(&m->fiber, NULL), pthread_mutex_init(&m->thread, NULL));
+    TASK_CALL("mutex_init", fiber_mutex_init(&m->fiber, NULL),
+              pthread_mutex_init(&m->thread, NULL));
 }
 
 static inline void task_lock(task_mutex_t *m)
@@ -128,7 +146,8 @@ static inline void task_cond_init(task_cond_t *c)
 
 static inline void task_wait(task_cond_t *c, task_mutex_t *m)
 {
-    TASK_CALL("cond_wait", fiber_cond_wait(&c->fiber, &m->fiber), pthread_cond_wait(&c->thread, &m->thread));
+    TASK_CALL("cond_wait", fiber_cond_wait(&c->fiber, &m->fiber),
+              pthread_cond_wait(&c->thread, &m->thread));
 }
 
 static inline void task_signal(task_cond_t *c)
@@ -138,12 +157,14 @@ static inline void task_signal(task_cond_t *c)
 
 static inline void task_broadcast(task_cond_t *c)
 {
-    TASK_CALL("cond_broadcast", fiber_cond_broadcast(&c->fiber), pthread_cond_broadcast(&c->thread));
+    TASK_CALL("cond_broadcast", fiber_cond_broadcast(&c->fiber),
+              pthread_cond_broadcast(&c->thread));
 }
 
 static inline void task_sem_init(task_sem_t *s, unsigned value)
 {
-    TASK_CALL("sem_init", fiber_sem_init(&s->fiber, 0, value), sem_init(&s->thread, 0, value) ? errno : 0);
+    TASK_CALL("sem_init", fiber_sem_init(&s->fiber, 0, value),
+              sem_init(&s->thread, 0, value) ? errno : 0);
 }
 
 static inline void task_sem_wait(task_sem_t *s)
@@ -170,7 +191,8 @@ static inline void task_barrier_init(task_barrier_t *b, unsigned count)
 
 static inline void task_barrier_wait(task_barrier_t *b)
 {
-    int result = task_options.threads ? pthread_barrier_wait(&b->thread) : fiber_barrier_wait(&b->fiber);
+    int result =
+        task_options.threads ? pthread_barrier_wait(&b->thread) : fiber_barrier_wait(&b->fiber);
     if (result != PTHREAD_BARRIER_SERIAL_THREAD && result != FIBER_BARRIER_SERIAL_FIBER)
         check(result, "barrier_wait");
 }

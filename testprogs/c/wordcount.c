@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* wordcount.c - counts lines, words and bytes of many files, each task taking the next file, and hashes the words. */
+/* wordcount.c - counts lines, words and bytes of many files, each task taking the next file, and
+ * hashes the words. */
 #define _GNU_SOURCE
 #include <ctype.h>
 #include <fcntl.h>
@@ -7,9 +8,8 @@
 
 #include "task.h"
 
-static const char help[] =
-    "wordcount [options] FILE...\n"
-    "  -b N        bytes a read (default 16384)\n" TASK_HELP;
+static const char help[] = "wordcount [options] FILE...\n"
+                           "  -b N        bytes a read (default 16384)\n" TASK_HELP;
 
 static size_t block_size = 16384;
 static char **files;
@@ -100,7 +100,7 @@ int main(int argc, char **argv)
     last_file = argc;
     struct totals totals = { 0 };
     task_run(run, &totals);
-    printf("lines %" PRIu64 " words %" PRIu64 " bytes %" PRIu64 " checksum %016" PRIx64 "\n", totals.lines, totals.words,
-           totals.bytes, totals.sum);
+    printf("lines %" PRIu64 " words %" PRIu64 " bytes %" PRIu64 " checksum %016" PRIx64 "\n",
+           totals.lines, totals.words, totals.bytes, totals.sum);
     return 0;
 }

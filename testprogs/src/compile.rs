@@ -1,7 +1,8 @@
 //! Compiles the C programs, each once for each set of flags.
 //!
-//! The directory of a result is named by a hash of all that went into it, and a result appears by rename: several test
-//! processes may want the same program at the same time, and none ever sees half of one.
+//! The directory of a result is named by a hash of all that went into it, and a result appears by
+//! rename: several test processes may want the same program at the same time, and none ever sees
+//! half of one.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -17,7 +18,8 @@ use anyhow::{Context, Result, ensure};
 use crate::libraries::{c_sources, libraries, target_dir};
 use crate::tool::skip;
 
-/// How a program is compiled: it decides by which names it reaches libc (`pread`, `pread64`, `__pread64_chk`).
+/// How a program is compiled: it decides by which names it reaches libc (`pread`, `pread64`,
+/// `__pread64_chk`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Flavor {
     /// The compiler's defaults.
@@ -32,7 +34,12 @@ pub enum Flavor {
 
 impl Flavor {
     /// Every flavour, plainest first.
-    pub const ALL: [Flavor; 4] = [Flavor::Plain, Flavor::Lfs64, Flavor::Fortify, Flavor::FortifyNoLfs];
+    pub const ALL: [Flavor; 4] = [
+        Flavor::Plain,
+        Flavor::Lfs64,
+        Flavor::Fortify,
+        Flavor::FortifyNoLfs,
+    ];
 
     /// The name of its directory.
     pub fn name(self) -> &'static str {
@@ -76,7 +83,8 @@ pub fn cxx_compiler() -> OsString {
     std::env::var_os("CXX").unwrap_or_else(|| "c++".into())
 }
 
-/// `c/<source>.cc` compiled into `dir`, linked with libfiber; None without a C++ compiler. `how` are arguments of the compiler's.
+/// `c/<source>.cc` compiled into `dir`, linked with libfiber; None without a C++ compiler. `how`
+/// are arguments of the compiler's.
 ///
 /// # Panics
 /// When it does not compile.
@@ -90,7 +98,14 @@ pub fn cxx_program(source: &str, how: &[&str], dir: &Path) -> Option<PathBuf> {
     let libdir = libraries.fiber.parent().expect("a directory");
     let program = dir.join(Path::new(source).file_name().expect("a name"));
     let output = Command::new(&compiler)
-        .args(["-std=c++20", "-O2", "-Wall", "-Wextra", "-Werror", "-pthread"])
+        .args([
+            "-std=c++20",
+            "-O2",
+            "-Wall",
+            "-Wextra",
+            "-Werror",
+            "-pthread",
+        ])
         .args(libraries.include.iter().map(|dir| joined("-I", dir)))
         .arg(c_sources().join(source).with_extension("cc"))
         .arg("-o")
@@ -100,7 +115,11 @@ pub fn cxx_program(source: &str, how: &[&str], dir: &Path) -> Option<PathBuf> {
         .arg("-lfiber")
         .output()
         .expect("the compiler runs");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     Some(program)
 }
 
@@ -138,17 +157,26 @@ fn once(source: &str, flavor: Flavor, kind: Kind) -> PathBuf {
             .or_default()
             .clone()
     };
-    cell.get_or_init(|| compile(source, flavor, kind).unwrap_or_else(|e| panic!("c/{source}.c: {e:#}")))
-        .clone()
+    cell.get_or_init(|| {
+        compile(source, flavor, kind).unwrap_or_else(|e| panic!("c/{source}.c: {e:#}"))
+    })
+    .clone()
 }
 
 fn compile(source: &str, flavor: Flavor, kind: Kind) -> Result<PathBuf> {
     let libraries = libraries();
-    let libdir = libraries.fiber.parent().context("libfiber.so has no directory")?;
+    let libdir = libraries
+        .fiber
+        .parent()
+        .context("libfiber.so has no directory")?;
     let file = c_sources().join(source).with_extension("c");
     let name = Path::new(source).file_name().context("a name")?;
 
-    let mut args: Vec<OsString> = CFLAGS.iter().chain(flavor.cflags()).map(OsString::from).collect();
+    let mut args: Vec<OsString> = CFLAGS
+        .iter()
+        .chain(flavor.cflags())
+        .map(OsString::from)
+        .collect();
     for dir in [&c_sources(), &libraries.include[0], &libraries.include[1]] {
         args.push(joined("-I", dir));
     }
@@ -157,8 +185,19 @@ fn compile(source: &str, flavor: Flavor, kind: Kind) -> Result<PathBuf> {
     }
     args.push(file.clone().into());
     args.extend([joined("-L", libdir), joined("-Wl,-rpath,", libdir)]);
-    // glibc 2.34 took these into libc: a program that needs none of them gets none on an older one either.
-    args.extend(["-lfiber", "-Wl,--as-needed", "-ldl", "-lrt", "-lutil", "-lresolv"].map(OsString::from));
+    // glibc 2.34 took these into libc: a program that needs none of them gets none on an older one
+    // either.
+    args.extend(
+        [
+            "-lfiber",
+            "-Wl,--as-needed",
+            "-ldl",
+            "-lrt",
+            "-lutil",
+            "-lresolv",
+        ]
+        .map(OsString::from),
+    );
 
     let compiler = c_compiler();
     let dir = target_dir()
@@ -167,7 +206,9 @@ fn compile(source: &str, flavor: Flavor, kind: Kind) -> Result<PathBuf> {
         .join(key(&compiler, &args, &file)?);
     let out = match kind {
         Kind::Program => dir.join(name),
-        Kind::SharedObject => dir.join(joined("lib", Path::new(name))).with_extension("so"),
+        Kind::SharedObject => dir
+            .join(joined("lib", Path::new(name)))
+            .with_extension("so"),
     };
     if out.exists() {
         return Ok(out);
@@ -189,18 +230,26 @@ fn compile(source: &str, flavor: Flavor, kind: Kind) -> Result<PathBuf> {
     Ok(out)
 }
 
-/// A name for all that goes into the result: the compiler, its arguments, the source, and every header beside it or in a directory of
-/// its name.
+/// A name for all that goes into the result: the compiler, its arguments, the source, and every
+/// header beside it or in a directory of its name.
 fn key(compiler: &OsString, args: &[OsString], file: &Path) -> Result<String> {
     let mut hash = DefaultHasher::new();
     (compiler, args).hash(&mut hash);
     fs::read(file)?.hash(&mut hash);
     let mut headers = Vec::new();
-    let beside = file.parent().context("a source has a directory")?.to_owned();
+    let beside = file
+        .parent()
+        .context("a source has a directory")?
+        .to_owned();
     // What a program has many of is in a directory of its name.
     let own = file.with_extension("");
     let own = own.is_dir().then_some(&own);
-    let dirs = [&beside, &c_sources(), &libraries().include[0], &libraries().include[1]];
+    let dirs = [
+        &beside,
+        &c_sources(),
+        &libraries().include[0],
+        &libraries().include[1],
+    ];
     for dir in dirs.into_iter().chain(own) {
         for entry in fs::read_dir(dir)? {
             let path = entry?.path();

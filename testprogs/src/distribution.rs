@@ -1,4 +1,5 @@
-//! Root directories of other Debian releases, in which programs run as on a machine of that release.
+//! Root directories of other Debian releases, in which programs run as on a machine of that
+//! release.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -10,7 +11,8 @@ use crate::run::{Outcome, Run};
 use crate::scratch::Scratch;
 use crate::tool::{Tool, skip};
 
-/// What debootstrap puts into a root besides the packages that every Debian has: what a C program is compiled with.
+/// What debootstrap puts into a root besides the packages that every Debian has: what a C program
+/// is compiled with.
 const PACKAGES: &str = "gcc,libc6-dev";
 
 /// Making a root and building in it take a minute each where nothing else runs.
@@ -22,7 +24,8 @@ const NAMESPACES: [&str; 5] = ["--mount", "--pid", "--ipc", "--fork", "--kill-ch
 /// Where cargo builds, in the root.
 const TARGET: &str = "/build";
 
-/// A Debian release's root directory, with this workspace and the Rust toolchain in their usual places.
+/// A Debian release's root directory, with this workspace and the Rust toolchain in their usual
+/// places.
 #[derive(Debug)]
 pub struct Distribution {
     root: Scratch,
@@ -32,13 +35,17 @@ pub struct Distribution {
 }
 
 impl Distribution {
-    /// Makes the root of the release `suite` by debootstrap; None, with a skip, where that cannot be had.
+    /// Makes the root of the release `suite` by debootstrap; None, with a skip, where that cannot
+    /// be had.
     pub fn debian(suite: &str) -> Option<Distribution> {
         let unshare = Tool::find("unshare")?;
         let debootstrap = Tool::find("debootstrap")?;
         let allowed = command(unshare.path()).args(NAMESPACES).arg("true").run();
         if !allowed.status.success() {
-            skip(&format!("no namespaces of its own: {}", allowed.error_text().trim()));
+            skip(&format!(
+                "no namespaces of its own: {}",
+                allowed.error_text().trim()
+            ));
             return None;
         }
         let toolchain = toolchain()?;
@@ -85,13 +92,22 @@ impl Distribution {
     }
 
     /// Runs `command` in the root, in this workspace, with `variables` in its environment.
-    pub fn run(&self, variables: &[(&str, &str)], words: impl IntoIterator<Item = OsString>) -> Outcome {
+    pub fn run(
+        &self,
+        variables: &[(&str, &str)],
+        words: impl IntoIterator<Item = OsString>,
+    ) -> Outcome {
         let bin = self.toolchain.join("bin");
         let directories = [workspace(), &self.toolchain, &self.cargo_home];
         let no_skip = std::env::var_os("AIOSHIM_TEST_NO_SKIP").unwrap_or_default();
         command(self.unshare.path())
             .args(NAMESPACES)
-            .args(["sh", "-c", include_str!("distribution.sh"), "distribution.sh"])
+            .args([
+                "sh",
+                "-c",
+                include_str!("distribution.sh"),
+                "distribution.sh",
+            ])
             .arg(self.root.path())
             .args(directories)
             .args(["--", "env", "-i", "-C"])
@@ -102,7 +118,11 @@ impl Distribution {
             ))
             .arg(assigned("CARGO_HOME", &self.cargo_home))
             .arg(assigned("CARGO_TARGET_DIR", TARGET))
-            .args(["HOME=/root", "CARGO_NET_OFFLINE=true", "CARGO_INCREMENTAL=0"])
+            .args([
+                "HOME=/root",
+                "CARGO_NET_OFFLINE=true",
+                "CARGO_INCREMENTAL=0",
+            ])
             .arg(assigned("AIOSHIM_LIBDIR", self.libdir()))
             .arg(assigned("AIOSHIM_TEST_NO_SKIP", no_skip))
             .args(variables.iter().map(|(name, value)| assigned(name, value)))
@@ -121,7 +141,8 @@ fn assigned(name: &str, value: impl Into<OsString>) -> OsString {
     word
 }
 
-/// The directory of the Rust toolchain; a skip where it is spread over the system, and so not to be had in another root.
+/// The directory of the Rust toolchain; a skip where it is spread over the system, and so not to be
+/// had in another root.
 fn toolchain() -> Option<PathBuf> {
     let asked = Command::new("rustc").args(["--print", "sysroot"]).output();
     let answer = asked.map(|asked| asked.stdout).unwrap_or_default();
@@ -147,7 +168,8 @@ fn cargo_home() -> Option<PathBuf> {
     found
 }
 
-/// The mirror of Debian that apt uses here; none where it uses no Debian's, and debootstrap takes the one it knows.
+/// The mirror of Debian that apt uses here; none where it uses no Debian's, and debootstrap takes
+/// the one it knows.
 fn mirror() -> Option<String> {
     let asked = Command::new("apt-get")
         .args(["indextargets", "--format", "$(REPO_URI)"])

@@ -15,11 +15,14 @@ pub struct Mounted {
 }
 
 fn run(command: &mut Command) -> Output {
-    command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"))
+    command
+        .output()
+        .unwrap_or_else(|e| panic!("{command:?}: {e}"))
 }
 
 impl Mounted {
-    /// A new file system of the type `kind`, made by `mkfs.kind`; None, with a skip, where it cannot be had.
+    /// A new file system of the type `kind`, made by `mkfs.kind`; None, with a skip, where it
+    /// cannot be had.
     ///
     /// # Panics
     /// When mkfs fails.
@@ -33,15 +36,24 @@ impl Mounted {
             .and_then(|file| file.set_len(SIZE))
             .expect("a sparse file");
         let made = run(Command::new(mkfs.path()).arg("-q").arg(&image));
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        assert!(
+            made.status.success(),
+            "{}",
+            String::from_utf8_lossy(&made.stderr)
+        );
         let at = scratch.subdir("at");
-        let mounted = run(Command::new("mount").args(["-o", "loop"]).args([&image, &at]));
+        let mounted = run(Command::new("mount")
+            .args(["-o", "loop"])
+            .args([&image, &at]));
         if !mounted.status.success() {
             let why = String::from_utf8_lossy(&mounted.stderr);
             skip(&format!("{kind} cannot be mounted: {}", why.trim()));
             return None;
         }
-        Some(Mounted { at, _scratch: scratch })
+        Some(Mounted {
+            at,
+            _scratch: scratch,
+        })
     }
 
     /// Where it is mounted.

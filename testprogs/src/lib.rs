@@ -1,7 +1,8 @@
 //! Builds the two libraries and the C programs, and runs the programs with and without the preload.
 //!
-//! The tests and the measuring command both start here: [`libraries`] builds what is tested, [`program`] compiles one
-//! file of `c/`, [`Run`] starts it and gives back all it printed, [`Scratch`] is a directory on a real disk.
+//! The tests and the measuring command both start here: [`libraries`] builds what is tested,
+//! [`program`] compiles one file of `c/`, [`Run`] starts it and gives back all it printed,
+//! [`Scratch`] is a directory on a real disk.
 
 mod compile;
 mod distribution;

@@ -1,6 +1,7 @@
 //! Where `libfiber.so` and `libaioshim.so` are, built first if need be.
 //!
-//! One cargo run a process; cargo's own lock orders several test processes, and a fresh build costs them nothing.
+//! One cargo run a process; cargo's own lock orders several test processes, and a fresh build costs
+//! them nothing.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -19,7 +20,8 @@ pub struct Libraries {
     pub include: [PathBuf; 2],
 }
 
-/// The libraries, release build. `AIOSHIM_LIBDIR` names a directory that holds both; nothing is built then.
+/// The libraries, release build. `AIOSHIM_LIBDIR` names a directory that holds both; nothing is
+/// built then.
 ///
 /// # Panics
 /// When they cannot be built or found: nothing can be tested without.
@@ -104,7 +106,11 @@ fn artefact(messages: &str, name: &str) -> Result<PathBuf> {
         let files = message["filenames"].as_array().into_iter().flatten();
         for file in files.filter_map(|file| file.as_str().map(Path::new)) {
             if file.file_name().is_some_and(|n| n == name) {
-                ensure!(file.exists(), "{}: reported by cargo, not there", file.display());
+                ensure!(
+                    file.exists(),
+                    "{}: reported by cargo, not there",
+                    file.display()
+                );
                 return Ok(file.to_owned());
             }
         }

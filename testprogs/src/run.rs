@@ -1,6 +1,7 @@
 //! Runs one program to its end and gives back all it said.
 //!
-//! Nothing of the caller's AIOSHIM_*, FIBER_* or LD_PRELOAD reaches it: a run is what its builder says.
+//! Nothing of the caller's AIOSHIM_*, FIBER_* or LD_PRELOAD reaches it: a run is what its builder
+//! says.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
@@ -17,11 +18,12 @@ use crate::libraries::libraries;
 /// Far beyond what any test takes: a guard against a hang, not a measure.
 const HANG_LIMIT: Duration = Duration::from_secs(60);
 
-/// Variables of the dynamic loader's: cargo puts its own build's directories into the second, before a program's RUNPATH.
+/// Variables of the dynamic loader's: cargo puts its own build's directories into the second,
+/// before a program's RUNPATH.
 const LOADER: [&[u8]; 2] = [b"LD_PRELOAD", b"LD_LIBRARY_PATH"];
 
-/// A program that starts another: it takes `-E NAME=VALUE` for the environment of that other alone, so that the preload
-/// does not get into the launcher itself.
+/// A program that starts another: it takes `-E NAME=VALUE` for the environment of that other alone,
+/// so that the preload does not get into the launcher itself.
 #[derive(Clone, Debug)]
 pub struct Launcher {
     program: PathBuf,
@@ -151,7 +153,10 @@ impl Run {
         command.args(&words[1..]);
         for (name, _) in std::env::vars_os() {
             let bytes = name.as_bytes();
-            if bytes.starts_with(b"AIOSHIM") || bytes.starts_with(b"FIBER_") || LOADER.contains(&bytes) {
+            if bytes.starts_with(b"AIOSHIM")
+                || bytes.starts_with(b"FIBER_")
+                || LOADER.contains(&bytes)
+            {
                 command.env_remove(name);
             }
         }
@@ -167,7 +172,8 @@ impl Run {
     /// Runs it to its end.
     ///
     /// # Panics
-    /// When it cannot be started, or when it hangs: it is killed then, and its output is in the message.
+    /// When it cannot be started, or when it hangs: it is killed then, and its output is in the
+    /// message.
     pub fn run(&self) -> Outcome {
         let line = self.line();
         let mut command = self.command();
@@ -179,7 +185,8 @@ impl Run {
             .process_group(0);
         let start = Instant::now();
         let mut child = command.spawn().unwrap_or_else(|e| panic!("{line}: {e}"));
-        let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let (stdin, stdout, stderr) =
+            (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let (status, elapsed, stdout, stderr) = thread::scope(|scope| {
             scope.spawn(|| {
                 // A program need not read what it is given.
@@ -311,7 +318,8 @@ fn drain(mut pipe: impl Read) -> Vec<u8> {
     bytes
 }
 
-/// The status of `child`; past the limit its group is killed, and what its threads were doing is the error.
+/// The status of `child`; past the limit its group is killed, and what its threads were doing is
+/// the error.
 fn wait(child: &mut Child, start: Instant, limit: Duration) -> Result<ExitStatus, String> {
     let mut pause = Duration::from_micros(200);
     loop {
@@ -321,8 +329,8 @@ fn wait(child: &mut Child, start: Instant, limit: Duration) -> Result<ExitStatus
         if start.elapsed() > limit {
             let threads = threads(child.id());
             let group = libc::pid_t::try_from(child.id()).expect("a process id");
-            // SAFETY: the call takes no memory; the group is the one made for this child, which is not reaped yet, so
-            // its number cannot belong to another.
+            // SAFETY: the call takes no memory; the group is the one made for this child, which is
+            // not reaped yet, so its number cannot belong to another.
             unsafe { libc::kill(-group, libc::SIGKILL) };
             let _ = child.wait();
             return Err(threads);

@@ -6,8 +6,8 @@ use tempfile::TempDir;
 
 use crate::libraries::target_dir;
 
-/// A directory of its own, removed when dropped. It lies under the target directory and not in /tmp, which may be a
-/// tmpfs: O_DIRECT and fsync shall mean something.
+/// A directory of its own, removed when dropped. It lies under the target directory and not in
+/// /tmp, which may be a tmpfs: O_DIRECT and fsync shall mean something.
 #[derive(Debug)]
 pub struct Scratch {
     dir: TempDir,

@@ -50,7 +50,10 @@ impl Stats {
             .iter()
             .map(|(name, call)| (name.clone(), parse_call(call)))
             .collect();
-        let engine = value["engine"].as_str().context("no string \"engine\"")?.to_owned();
+        let engine = value["engine"]
+            .as_str()
+            .context("no string \"engine\"")?
+            .to_owned();
         Ok(Stats { engine, calls })
     }
 
@@ -83,7 +86,10 @@ mod tests {
     fn counts_and_reasons() {
         let text = r#"{"engine": "io_uring", "calls": {"read": {"converted": 2, "offloaded": 1, "inline": 1, "through": {"pipe": 3}, "p50_ns": 7}}}"#;
         let stats = Stats::parse(text).unwrap();
-        assert_eq!((stats.engine.as_str(), stats.call("read").offloaded), ("io_uring", 1));
+        assert_eq!(
+            (stats.engine.as_str(), stats.call("read").offloaded),
+            ("io_uring", 1)
+        );
         assert_eq!(stats.call("read").total(), 6);
         assert_eq!(stats.call("read").through["pipe"], 3);
         assert_eq!(stats.call("write").total(), 0);

@@ -46,7 +46,8 @@ const PASSED: [&str; 6] = [
 /// # Panics
 /// When the source is not as it is expected to be.
 pub fn rows() -> Vec<Row> {
-    let source = std::fs::read_to_string(workspace().join("shim/src/hooks/mod.rs")).expect("the table can be read");
+    let source = std::fs::read_to_string(workspace().join("shim/src/hooks/mod.rs"))
+        .expect("the table can be read");
     let (_, table) = source.split_once("\nhooks! {\n").expect("the table begins");
     let (table, _) = table.split_once("\n}\n").expect("and ends");
     let mut section = String::new();
@@ -54,7 +55,8 @@ pub fn rows() -> Vec<Row> {
     let mut above = "";
     for line in table.lines().map(str::trim) {
         if let Some(comment) = line.strip_prefix("// ") {
-            // The first comment after an empty line is a heading, if it ends a sentence with few words.
+            // The first comment after an empty line is a heading, if it ends a sentence with few
+            // words.
             if above.is_empty() && comment.ends_with('.') && !comment.starts_with("Variadic") {
                 let heading = comment.split([':', ',', '.']).next().unwrap_or(comment);
                 if heading.split(' ').count() <= 4 {
@@ -63,7 +65,9 @@ pub fn rows() -> Vec<Row> {
             }
         } else if let Some(row) = line.strip_prefix("fn ") {
             let (name, rest) = row.split_once('(').expect("a row has arguments");
-            let (_, how) = rest.split_once(" => ").expect("a row says what becomes of it");
+            let (_, how) = rest
+                .split_once(" => ")
+                .expect("a row says what becomes of it");
             rows.push(Row {
                 section: section.clone(),
                 name: name.to_owned(),

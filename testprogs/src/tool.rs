@@ -26,13 +26,16 @@ pub fn skip(reason: &str) {
     eprintln!("skip: {reason}");
 }
 
-/// The number in the environment variable `name`, which sets how much a test does; `default` where it is not set.
+/// The number in the environment variable `name`, which sets how much a test does; `default` where
+/// it is not set.
 ///
 /// # Panics
 /// When it is not a number.
 pub fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |value| {
-        value.parse().unwrap_or_else(|_| panic!("{name}={value}: not a number"))
+        value
+            .parse()
+            .unwrap_or_else(|_| panic!("{name}={value}: not a number"))
     })
 }
 
@@ -89,8 +92,8 @@ impl Tool {
     }
 }
 
-/// What of io_uring and Linux AIO the kernel shall refuse a program, and with which errors: `CALL=ERROR` words of
-/// `refuse.c`.
+/// What of io_uring and Linux AIO the kernel shall refuse a program, and with which errors:
+/// `CALL=ERROR` words of `refuse.c`.
 #[derive(Clone, Copy, Debug)]
 pub struct Refusal(&'static [&'static str]);
 
@@ -128,7 +131,11 @@ impl Refusal {
             allowed
         });
         let launcher = Launcher::new(&refuse);
-        allowed.then(|| self.0.iter().fold(launcher, |launcher, word| launcher.arg(*word)))
+        allowed.then(|| {
+            self.0
+                .iter()
+                .fold(launcher, |launcher, word| launcher.arg(*word))
+        })
     }
 
     /// What the engine is called that is left.

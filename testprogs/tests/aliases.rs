@@ -7,13 +7,18 @@ const PROGRAMS: [(&str, usize); 2] = [("probe/aliases", 39), ("probe/netaliases"
 
 #[test]
 fn every_name_is_seen_and_gives_the_same() {
-    PROGRAMS.into_iter().for_each(|(name, names)| seen(name, names));
+    PROGRAMS
+        .into_iter()
+        .for_each(|(name, names)| seen(name, names));
 }
 
 fn seen(name: &str, count: usize) {
     let [plain_dir, fiber_dir, out] = [(); 3].map(|()| Scratch::new());
     let aliases = program(name, Flavor::Plain);
-    let plain = Run::new(&aliases).arg("--threads").dir(plain_dir.path()).output();
+    let plain = Run::new(&aliases)
+        .arg("--threads")
+        .dir(plain_dir.path())
+        .output();
     let stats_file = out.join("stats");
     let run = Run::new(&aliases)
         .dir(fiber_dir.path())
@@ -30,12 +35,18 @@ fn seen(name: &str, count: usize) {
         .collect();
     let names: Vec<&str> = names.into_iter().filter(|name| *name != "file").collect();
     assert_eq!(names.len(), count, "{plain}");
-    let escaped: Vec<&&str> = names.iter().filter(|name| stats.call(name).total() == 0).collect();
-    assert!(escaped.is_empty(), "not seen by the shim: {escaped:?}\n{stats:#?}");
+    let escaped: Vec<&&str> = names
+        .iter()
+        .filter(|name| stats.call(name).total() == 0)
+        .collect();
+    assert!(
+        escaped.is_empty(),
+        "not seen by the shim: {escaped:?}\n{stats:#?}"
+    );
 }
 
-/// Each flavour reaches `pread` by its own name; a checked one by the plain name where the compiler does not know the
-/// size of the buffer.
+/// Each flavour reaches `pread` by its own name; a checked one by the plain name where the compiler
+/// does not know the size of the buffer.
 #[test]
 fn every_flavour_is_converted() {
     let dir = Scratch::new();
@@ -56,7 +67,12 @@ fn every_flavour_is_converted() {
             .env("AIOSHIM_OUT", &stats_file)
             .output();
         let stats = Stats::read(&stats_file).expect("statistics");
-        let sum = |count: fn(&Call) -> u64| names.iter().map(|name| count(&stats.call(name))).sum::<u64>();
+        let sum = |count: fn(&Call) -> u64| {
+            names
+                .iter()
+                .map(|name| count(&stats.call(name)))
+                .sum::<u64>()
+        };
         let converted = sum(|call| call.converted);
         // Which fibers are alone at the end, and make the plain call, is the disk's matter.
         let alone = sum(|call| call.through.get("alone").copied().unwrap_or(0));

@@ -1,5 +1,6 @@
-//! No call that can block a thread blocks a fiber's thread: each symbol of the hook table that can wait, called by 50
-//! fibers of one worker at once, all of which come to the call before the first is let go.
+//! No call that can block a thread blocks a fiber's thread: each symbol of the hook table that can
+//! wait, called by 50 fibers of one worker at once, all of which come to the call before the first
+//! is let go.
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
@@ -42,10 +43,15 @@ fn each(symbols: &[String], one: impl Fn(&str) -> Outcome + Sync) {
                         return;
                     };
                     let outcome = one(symbol);
-                    if outcome.status.code() == Some(NOT_HERE) && outcome.error_text().contains("seccomp") {
+                    if outcome.status.code() == Some(NOT_HERE)
+                        && outcome.error_text().contains("seccomp")
+                    {
                         testprogs::skip(&outcome.error_text());
                     } else if !matches!(outcome.status.code(), Some(0 | NOT_HERE)) {
-                        wrong.lock().unwrap().push(format!("{symbol}: {}", outcome.report()));
+                        wrong
+                            .lock()
+                            .unwrap()
+                            .push(format!("{symbol}: {}", outcome.report()));
                     }
                 }
             });
@@ -84,7 +90,9 @@ const WITHOUT: &[(&str, &[&str])] = &[
     ),
     (
         "they wait for others at the same position, or for a file system that writes back on close",
-        &["close", "__close", "closedir", "lseek", "lseek64", "__lseek"],
+        &[
+            "close", "__close", "closedir", "lseek", "lseek64", "__lseek",
+        ],
     ),
     (
         "they close what was opened before",
@@ -150,12 +158,20 @@ const WITHOUT: &[(&str, &[&str])] = &[
 #[test]
 fn every_row_that_can_wait_has_a_case() {
     let cases: BTreeSet<String> = cases().into_iter().collect();
-    let without: BTreeSet<&str> = WITHOUT.iter().flat_map(|(_, names)| names.iter().copied()).collect();
+    let without: BTreeSet<&str> = WITHOUT
+        .iter()
+        .flat_map(|(_, names)| names.iter().copied())
+        .collect();
     let rows = testprogs::rows();
     let missing: Vec<_> = rows
         .iter()
         // All of a kind of those that are paced go the same way, by the same code.
-        .filter(|row| !matches!(row.how, How::Passed | How::Wakes | How::Copied | How::Paced(_)))
+        .filter(|row| {
+            !matches!(
+                row.how,
+                How::Passed | How::Wakes | How::Copied | How::Paced(_)
+            )
+        })
         .filter(|row| !cases.contains(&row.name) && !without.contains(row.name.as_str()))
         .map(|row| row.name.as_str())
         .collect();
@@ -168,34 +184,51 @@ fn every_row_that_can_wait_has_a_case() {
         })
         .collect()
     };
-    assert_eq!(kinds(true), kinds(false), "each kind of paced calls has a case");
+    assert_eq!(
+        kinds(true),
+        kinds(false),
+        "each kind of paced calls has a case"
+    );
 }
 
 #[test]
 fn each_call_blocks_as_a_plain_one() {
-    each(&cases(), |symbol| run(&["--threads", symbol], Flavor::Plain, None));
+    each(&cases(), |symbol| {
+        run(&["--threads", symbol], Flavor::Plain, None)
+    });
 }
 
 #[test]
 fn by_name_they_keep_nobody_on_io_uring() {
-    each(&cases(), |symbol| run(&[symbol], Flavor::Plain, Some("uring")));
+    each(&cases(), |symbol| {
+        run(&[symbol], Flavor::Plain, Some("uring"))
+    });
 }
 
 #[test]
 fn by_name_they_keep_nobody_on_linux_aio() {
-    each(&cases(), |symbol| run(&[symbol], Flavor::Plain, Some("aio")));
+    each(&cases(), |symbol| {
+        run(&[symbol], Flavor::Plain, Some("aio"))
+    });
 }
 
 #[test]
 fn by_name_they_keep_nobody_on_threads() {
-    each(&cases(), |symbol| run(&[symbol], Flavor::Plain, Some("threads")));
+    each(&cases(), |symbol| {
+        run(&[symbol], Flavor::Plain, Some("threads"))
+    });
 }
 
 /// As the compiler's options rename them.
 #[test]
 fn as_compiled_they_keep_nobody() {
-    let symbols: Vec<String> = cases().into_iter().filter(|name| !name.starts_with("__")).collect();
+    let symbols: Vec<String> = cases()
+        .into_iter()
+        .filter(|name| !name.starts_with("__"))
+        .collect();
     for flavor in [Flavor::Lfs64, Flavor::Fortify] {
-        each(&symbols, |symbol| run(&["--direct", symbol], flavor, Some("uring")));
+        each(&symbols, |symbol| {
+            run(&["--direct", symbol], flavor, Some("uring"))
+        });
     }
 }

@@ -2,8 +2,8 @@
 
 use testprogs::{Flavor, Run, Scratch, Stats, program};
 
-/// Half of the pool's threads may wait for what nothing bounds: were those counted that have ended, the last waits of these
-/// would be made without one.
+/// Half of the pool's threads may wait for what nothing bounds: were those counted that have ended,
+/// the last waits of these would be made without one.
 #[test]
 fn cancelled_waits_leave_their_threads_to_others() {
     let dir = Scratch::new();

@@ -1,5 +1,5 @@
-//! A process that may have few descriptors: the shim leaves the numbers below 10 alone, and where there are no others it
-//! does without any.
+//! A process that may have few descriptors: the shim leaves the numbers below 10 alone, and where
+//! there are no others it does without any.
 
 use testprogs::{Flavor, Outcome, Run, Tool, program};
 
@@ -11,8 +11,8 @@ fn few(args: &[&str], workers: &str) -> Run {
         .env("FIBER_WORKERS", workers)
 }
 
-/// Runs it with each engine, and wants what a program that has the numbers from 3 to 9 for itself prints. (Without the shim
-/// its fibers would block their thread for ever.)
+/// Runs it with each engine, and wants what a program that has the numbers from 3 to 9 for itself
+/// prints. (Without the shim its fibers would block their thread for ever.)
 #[track_caller]
 fn same_with_each_engine(args: &[&str]) -> Vec<Outcome> {
     let full = args.len() > 1;
@@ -50,13 +50,19 @@ fn without_a_number_from_10_on_the_pool_of_threads_does_everything() {
         .chain(same_with_each_engine(&["20", "full"]))
     {
         let told = outcome.error_text();
-        assert!(told.contains("threads without descriptors"), "{}", outcome.report());
+        assert!(
+            told.contains("threads without descriptors"),
+            "{}",
+            outcome.report()
+        );
     }
 }
 
 #[test]
 fn a_shell_opens_the_numbers_it_names_with_64_descriptors() {
-    let Some(bash) = Tool::find("bash") else { return };
+    let Some(bash) = Tool::find("bash") else {
+        return;
+    };
     let script = "ulimit -n 64; exec $BASH -c 'exec 3>a 4>b 5>c 9>d && echo x >&4 && cat b; exec {n}>e; echo $n; rm ?'";
     let run = |engine: Option<&str>| {
         let dir = testprogs::Scratch::new();

@@ -1,14 +1,16 @@
-//! The libraries can be built on the oldest glibc that they support and on the newest of a Debian release, and work there:
-//! each release gets a root directory of its own, where cargo builds them and runs tests of this directory.
+//! The libraries can be built on the oldest glibc that they support and on the newest of a Debian
+//! release, and work there: each release gets a root directory of its own, where cargo builds them
+//! and runs tests of this directory.
 //!
-//! A library does not run on an older glibc than it was built with: the linker binds it to versions of libc's functions.
+//! A library does not run on an older glibc than it was built with: the linker binds it to versions
+//! of libc's functions.
 
 use std::ffi::OsString;
 
 use testprogs::Distribution;
 
-/// Tests whose programs reach functions that differ between releases of glibc, by name and source file. What is left out
-/// takes the same ways through libc as one of these.
+/// Tests whose programs reach functions that differ between releases of glibc, by name and source
+/// file. What is left out takes the same ways through libc as one of these.
 const TESTS: &[(&str, &[&str])] = &[
     (
         "edges",
@@ -55,10 +57,14 @@ const TESTS: &[(&str, &[&str])] = &[
             "a_plugin_reaches_functions_of_libraries_that_it_brings_along",
         ],
     ),
-    ("table", &["every_name_of_a_converted_call_in_this_libc_is_hooked"]),
+    (
+        "table",
+        &["every_name_of_a_converted_call_in_this_libc_is_hooked"],
+    ),
 ];
 
-/// Programs of the release itself, most of which are not linked to libpthread. Each line shows something.
+/// Programs of the release itself, most of which are not linked to libpthread. Each line shows
+/// something.
 const SCRIPT: &str = "ls /etc; sort /etc/passwd | head -n 3; find /var -name status; grep -c root /etc/group
     perl -e 'print join(q( ), map { $_ * $_ } 1..9), qq(\\n); system(q(echo from a shell))'
     gcc --version | head -n 1; dpkg --get-selections | wc -l; date +%Z; tar -cf - /etc/skel 2>/dev/null | wc -c";
@@ -74,7 +80,8 @@ fn libraries_work_on(suite: &str) {
     tests_pass(&distribution);
 }
 
-/// The release's own programs print the same when the shim is preloaded, with the main thread as a fiber, too.
+/// The release's own programs print the same when the shim is preloaded, with the main thread as a
+/// fiber, too.
 fn programs_do_not_notice(distribution: &Distribution) {
     let words = ["sh", "-c", SCRIPT].map(OsString::from);
     let expected = distribution.run(&[], words.clone()).success().text();
@@ -82,11 +89,23 @@ fn programs_do_not_notice(distribution: &Distribution) {
     let shim = shim.to_str().expect("a path in ASCII");
     for engine in ["uring", "aio", "threads"] {
         for main in ["", "fiber"] {
-            let variables = [("LD_PRELOAD", shim), ("AIOSHIM_ENGINE", engine), ("AIOSHIM_MAIN", main)];
-            let variables = if main.is_empty() { &variables[..2] } else { &variables };
+            let variables = [
+                ("LD_PRELOAD", shim),
+                ("AIOSHIM_ENGINE", engine),
+                ("AIOSHIM_MAIN", main),
+            ];
+            let variables = if main.is_empty() {
+                &variables[..2]
+            } else {
+                &variables
+            };
             let outcome = distribution.run(variables, words.clone()).success();
             let found = (outcome.text(), outcome.error_text());
-            assert_eq!(found, (expected.clone(), String::new()), "{engine}, main: {main:?}");
+            assert_eq!(
+                found,
+                (expected.clone(), String::new()),
+                "{engine}, main: {main:?}"
+            );
         }
     }
 }

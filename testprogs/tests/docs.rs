@@ -27,7 +27,11 @@ fn install(dir: &Scratch) -> PathBuf {
         .run()
         .success();
     for file in INSTALLED {
-        assert!(outcome.text().contains(file), "{file}: {}", outcome.report());
+        assert!(
+            outcome.text().contains(file),
+            "{file}: {}",
+            outcome.report()
+        );
     }
     prefix
 }
@@ -61,7 +65,11 @@ fn compile(dir: &Scratch, args: &[String]) -> PathBuf {
         .args(args)
         .output()
         .expect("the compiler runs");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     demo
 }
 
@@ -74,7 +82,8 @@ fn counted(outcome: Outcome) -> String {
     reads.to_owned()
 }
 
-/// Runs the demo with the libraries of `prefix`; libfiber is found by what the program itself holds.
+/// Runs the demo with the libraries of `prefix`; libfiber is found by what the program itself
+/// holds.
 fn runs_with_and_without(demo: &Path, prefix: &Path) {
     let dir = Scratch::new();
     let run = || Run::new(demo).dir(dir.path());
@@ -131,7 +140,10 @@ fn links(text: &str) -> Vec<String> {
     let mut links = Vec::new();
     for (n, part) in text.split("```").enumerate() {
         if n % 2 == 0 {
-            let ends = part.split("](").skip(1).filter_map(|rest| rest.split_once(')'));
+            let ends = part
+                .split("](")
+                .skip(1)
+                .filter_map(|rest| rest.split_once(')'));
             links.extend(ends.map(|(target, _)| target.to_owned()));
         }
     }
@@ -156,7 +168,11 @@ fn every_link_leads_to_a_file() {
             }
             let path = link.split_once('#').map_or(link.as_str(), |(path, _)| path);
             let target = document.parent().expect("its directory").join(path);
-            assert!(target.exists(), "{}: {link} leads nowhere", document.display());
+            assert!(
+                target.exists(),
+                "{}: {link} leads nowhere",
+                document.display()
+            );
             followed += 1;
         }
     }

@@ -1,7 +1,8 @@
-//! What a C program sees at the edges of each call is the same on a fiber with the preload as in a plain program.
+//! What a C program sees at the edges of each call is the same on a fiber with the preload as in a
+//! plain program.
 //!
-//! A probe prints every result, error and byte it sees; its output on the main thread, with nothing preloaded, is what
-//! is expected.
+//! A probe prints every result, error and byte it sees; its output on the main thread, with nothing
+//! preloaded, is what is expected.
 
 use std::os::unix::process::ExitStatusExt;
 use testprogs::{Flavor, Outcome, Run, Scratch, program};
@@ -29,7 +30,11 @@ fn same(name: &str, workers: &[u32]) {
         return;
     }
     let crashed = matches!(expected.status.signal(), Some(4 | 6 | 7 | 11));
-    assert!(!crashed, "the plain run itself crashed\n{}", expected.report());
+    assert!(
+        !crashed,
+        "the plain run itself crashed\n{}",
+        expected.report()
+    );
     // What it says that it could not try.
     eprint!("{}", expected.error_text());
     for (flavor, engine) in [

@@ -34,7 +34,8 @@ fn traced(strace: &Tool, preload: bool, how: &[&str]) -> Traced {
     let count = |what: &dyn Fn(&str) -> bool| log.lines().filter(|line| what(line)).count();
     Traced {
         output,
-        // Another thread's line may cut a call in two: the count of a read is in one of them, its name in both.
+        // Another thread's line may cut a call in two: the count of a read is in one of them, its
+        // name in both.
         preads: count(&|line| line.contains("pread64") && line.contains(", 4096, ")),
         enters: count(&|line| line.contains("io_uring_enter(")),
     }
@@ -75,8 +76,8 @@ fn a_round_of_the_scheduler_is_one_submission() {
     }
 }
 
-/// Whether two descriptors share their position is asked of the kernel. With each of 64 fibers at a descriptor of its own that
-/// must not be asked of every pair.
+/// Whether two descriptors share their position is asked of the kernel. With each of 64 fibers at a
+/// descriptor of its own that must not be asked of every pair.
 #[test]
 fn many_descriptors_of_one_file_are_not_all_compared() {
     const TURNS: usize = 64 * 20 * 2;

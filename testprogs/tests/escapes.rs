@@ -1,10 +1,12 @@
-//! What no hook sees: `AIOSHIM_ESCAPES` names each system call that can block, and finds none where all are converted.
+//! What no hook sees: `AIOSHIM_ESCAPES` names each system call that can block, and finds none where
+//! all are converted.
 
 use testprogs::{Flavor, Launcher, Outcome, Refusal, Run, Scratch, program};
 
 use serde_json::Value;
 
-/// Runs a probe in a directory of its own, watched; None, and a skip, where the kernel dispatches no system calls.
+/// Runs a probe in a directory of its own, watched; None, and a skip, where the kernel dispatches
+/// no system calls.
 fn watched(name: &str, args: &[&str], variables: &[(&str, &str)]) -> Option<(Outcome, Value)> {
     let dir = Scratch::new();
     let run = Run::new(program(&format!("probe/{name}"), Flavor::Plain))
@@ -23,8 +25,8 @@ fn watched(name: &str, args: &[&str], variables: &[(&str, &str)]) -> Option<(Out
         testprogs::skip(&said);
         return None;
     }
-    let stats: Value =
-        serde_json::from_str(said.trim()).unwrap_or_else(|e| panic!("{e}: {said}\n{}", outcome.report()));
+    let stats: Value = serde_json::from_str(said.trim())
+        .unwrap_or_else(|e| panic!("{e}: {said}\n{}", outcome.report()));
     Some((outcome, stats["escapes"].clone()))
 }
 
@@ -40,9 +42,14 @@ fn places(escapes: &Value, call: &str, at: &str) -> (u64, u64) {
     let number = |place: &Value, name: &str| place[name].as_u64().expect("a number");
     places
         .iter()
-        .filter(|place| place["call"] == call && place["at"].as_str().is_some_and(|text| text.contains(at)))
+        .filter(|place| {
+            place["call"] == call && place["at"].as_str().is_some_and(|text| text.contains(at))
+        })
         .fold((0, 0), |(calls, blocked), place| {
-            (calls + number(place, "calls"), blocked + number(place, "blocked"))
+            (
+                calls + number(place, "calls"),
+                blocked + number(place, "blocked"),
+            )
         })
 }
 
@@ -59,8 +66,15 @@ fn what_escapes_is_named_by_call_and_place() {
         "syscall(2) is converted: {escapes}"
     );
     // It sleeps for twice as long as counts; that others are not this slow is nothing to rely on.
-    assert_eq!(places(&escapes, "nanosleep", "escapee"), (1, 1), "{escapes}");
-    assert!(places(&escapes, "read", "libc").0 >= 1, "get_nprocs_conf's: {escapes}");
+    assert_eq!(
+        places(&escapes, "nanosleep", "escapee"),
+        (1, 1),
+        "{escapes}"
+    );
+    assert!(
+        places(&escapes, "read", "libc").0 >= 1,
+        "get_nprocs_conf's: {escapes}"
+    );
     assert_eq!(
         places(&escapes, "write", "libc").0,
         0,
@@ -78,11 +92,16 @@ fn what_escapes_is_named_by_call_and_place() {
 fn nothing_escapes_where_every_call_is_converted() {
     for workers in ["-w1", "-w3"] {
         for engine in ["uring", "aio", "threads"] {
-            let Some((outcome, escapes)) = watched("captive", &[workers], &[("AIOSHIM_ENGINE", engine)]) else {
+            let Some((outcome, escapes)) =
+                watched("captive", &[workers], &[("AIOSHIM_ENGINE", engine)])
+            else {
                 return;
             };
             assert_eq!(outcome.text(), plain("captive").text());
-            assert_eq!(escapes["escaped"]["calls"], 0, "{engine} {workers}: {escapes}");
+            assert_eq!(
+                escapes["escaped"]["calls"], 0,
+                "{engine} {workers}: {escapes}"
+            );
             assert!(escapes["threads"].as_u64() >= Some(1), "{escapes}");
         }
     }
@@ -125,10 +144,23 @@ fn a_watched_program_sees_no_difference() {
         let expected = plain(name);
         let dir = Scratch::new();
         let run = Run::new(program(&format!("probe/{name}"), Flavor::Plain)).arg("-w1");
-        let run = run.dir(dir.path()).preload(true).env("AIOSHIM_ESCAPES", "1");
+        let run = run
+            .dir(dir.path())
+            .preload(true)
+            .env("AIOSHIM_ESCAPES", "1");
         let outcome = run.run();
-        assert_eq!(outcome.text(), expected.text(), "{name}: {}", outcome.report());
-        assert_eq!(outcome.status, expected.status, "{name}: {}", outcome.report());
+        assert_eq!(
+            outcome.text(),
+            expected.text(),
+            "{name}: {}",
+            outcome.report()
+        );
+        assert_eq!(
+            outcome.status,
+            expected.status,
+            "{name}: {}",
+            outcome.report()
+        );
     }
 }
 
@@ -150,8 +182,15 @@ fn where_the_kernel_does_not_dispatch_one_line_says_so() {
     let refused = Launcher::new(program("refuse", Flavor::Plain)).arg("prctl=EINVAL");
     let dir = Scratch::new();
     let run = Run::new(program("probe/captive", Flavor::Plain)).arg("-w3");
-    let run = run.dir(dir.path()).preload(true).env("AIOSHIM_ESCAPES", "1");
-    let outcome = run.env("AIOSHIM_STATS", "json").under(refused).run().success();
+    let run = run
+        .dir(dir.path())
+        .preload(true)
+        .env("AIOSHIM_ESCAPES", "1");
+    let outcome = run
+        .env("AIOSHIM_STATS", "json")
+        .under(refused)
+        .run()
+        .success();
     let text = outcome.error_text();
     let (said, stats) = text.split_once('\n').expect("two lines");
     assert!(

@@ -1,10 +1,12 @@
-//! Programs that know nothing of fibers do not notice the preload: same output, same errors, same end.
+//! Programs that know nothing of fibers do not notice the preload: same output, same errors, same
+//! end.
 
 use std::path::PathBuf;
 
 use testprogs::{Flavor, Run, Scratch, Tool, libraries, program};
 
-/// Runs `program` with and without the preload, each in its own directory made alike, and compares all there is.
+/// Runs `program` with and without the preload, each in its own directory made alike, and compares
+/// all there is.
 fn unnoticed(tool: &str, args: &[&str], files: &[(&str, &str)]) {
     let Some(tool) = Tool::find(tool) else { return };
     let run = |preload: Option<&[PathBuf]>| {
@@ -29,12 +31,21 @@ fn unnoticed(tool: &str, args: &[&str], files: &[(&str, &str)]) {
         run.stdin("line one\nline two\n").run()
     };
     let plain = run(None);
-    assert!(plain.status.success(), "without the preload: {}", plain.report());
+    assert!(
+        plain.status.success(),
+        "without the preload: {}",
+        plain.report()
+    );
     for libraries in preloads() {
         let preloaded = run(Some(&libraries));
-        let same =
-            (&preloaded.stdout, &preloaded.stderr, preloaded.status) == (&plain.stdout, &plain.stderr, plain.status);
-        assert!(same, "plain: {}\n\npreloaded: {}", plain.report(), preloaded.report());
+        let same = (&preloaded.stdout, &preloaded.stderr, preloaded.status)
+            == (&plain.stdout, &plain.stderr, plain.status);
+        assert!(
+            same,
+            "plain: {}\n\npreloaded: {}",
+            plain.report(),
+            preloaded.report()
+        );
     }
 }
 
@@ -113,7 +124,8 @@ fn gcc() {
         ],
         &[("made.c", source)],
     );
-    let script = "gcc -O2 -o made made.c && ./made && gcc -c -Wall missing.c; echo $?; sha256sum made";
+    let script =
+        "gcc -O2 -o made made.c && ./made && gcc -c -Wall missing.c; echo $?; sha256sum made";
     unnoticed("bash", &["-c", script], &[("made.c", source)]);
 }
 
@@ -145,7 +157,11 @@ fn small_tools() {
     let files = [("a", text.as_str()), ("b", "small\n")];
     unnoticed("cat", &["a", "-", "b"], &files);
     unnoticed("sort", &["-S1M", "--parallel=2", "a"], &files);
-    unnoticed("grep", &["-c", "three", "a", "b"], &[("a", &text), ("b", "three")]);
+    unnoticed(
+        "grep",
+        &["-c", "three", "a", "b"],
+        &[("a", &text), ("b", "three")],
+    );
     unnoticed(
         "bash",
         &[
@@ -184,11 +200,17 @@ fn small_tools() {
 fn fibers_beside_other_allocators() {
     let dir = Scratch::new();
     let file = dir.file("file", vec![5; 1 << 20]);
-    let run = |args: &[&str]| Run::new(program("randread", Flavor::Fortify)).args(args).arg(&file);
+    let run = |args: &[&str]| {
+        Run::new(program("randread", Flavor::Fortify))
+            .args(args)
+            .arg(&file)
+    };
     let expected = run(&["--threads"]).output();
     for preload in preloads() {
         for args in [&["-w1", "--direct"][..], &["-w3", "--cold"]] {
-            let run = preload.iter().fold(run(args), |run, library| run.preload_also(library));
+            let run = preload
+                .iter()
+                .fold(run(args), |run, library| run.preload_also(library));
             assert_eq!(run.output(), expected, "{preload:?}");
         }
     }

@@ -1,4 +1,5 @@
-//! Calls on files by name, directory and lock: none escapes by any of its names, none waits for another.
+//! Calls on files by name, directory and lock: none escapes by any of its names, none waits for
+//! another.
 
 use testprogs::{Flavor, Run, Scratch, Stats, program};
 
@@ -11,7 +12,9 @@ fn watched(probe: &str, variables: &[(&str, &str)]) -> (String, Stats) {
         .preload(true)
         .env("AIOSHIM_STATS", "json")
         .env("AIOSHIM_OUT", &stats);
-    let run = variables.iter().fold(run, |run, (name, value)| run.env(*name, *value));
+    let run = variables
+        .iter()
+        .fold(run, |run, (name, value)| run.env(*name, *value));
     let text = run.output();
     (text, Stats::read(&stats).expect("statistics"))
 }
@@ -28,20 +31,32 @@ fn plain(probe: &str) -> String {
 fn every_name_is_seen() {
     let (text, stats) = watched("filenames", &[]);
     assert_eq!(text, plain("filenames"));
-    let called: Vec<&str> = text.lines().filter_map(|line| line.strip_suffix(": called")).collect();
+    let called: Vec<&str> = text
+        .lines()
+        .filter_map(|line| line.strip_suffix(": called"))
+        .collect();
     assert!(called.len() > 150, "{text}");
-    let escaped: Vec<&&str> = called.iter().filter(|name| stats.call(name).total() == 0).collect();
+    let escaped: Vec<&&str> = called
+        .iter()
+        .filter(|name| stats.call(name).total() == 0)
+        .collect();
     assert!(escaped.is_empty(), "not seen by the shim: {escaped:?}");
 }
 
-/// The probe slows calls down; before it does, the first are inline. (How many depends on how quick the machine is.)
+/// The probe slows calls down; before it does, the first are inline. (How many depends on how quick
+/// the machine is.)
 #[test]
 fn quick_calls_are_inline_and_slow_ones_are_handed_over() {
     let (_, stats) = watched("paths", &[]);
     for name in [
-        "stat", "fstat", "access", "readlink", "statx", "unlink", "rename", "mkdir", "chmod", "mkstemp",
+        "stat", "fstat", "access", "readlink", "statx", "unlink", "rename", "mkdir", "chmod",
+        "mkstemp",
     ] {
-        assert!(stats.call(name).offloaded > 0, "{name}: {:?}", stats.call(name));
+        assert!(
+            stats.call(name).offloaded > 0,
+            "{name}: {:?}",
+            stats.call(name)
+        );
     }
     assert!(stats.call("stat").inline > 0, "{:?}", stats.call("stat"));
 }
@@ -52,7 +67,10 @@ fn two_hundred_wait_for_a_lock_whatever_the_number_of_threads() {
     let expected = plain("filelocks");
     for threads in ["2", "4"] {
         for engine in ["uring", "threads"] {
-            let (text, _) = watched("filelocks", &[("AIOSHIM_THREADS", threads), ("AIOSHIM_ENGINE", engine)]);
+            let (text, _) = watched(
+                "filelocks",
+                &[("AIOSHIM_THREADS", threads), ("AIOSHIM_ENGINE", engine)],
+            );
             assert_eq!(text, expected, "{engine} with {threads} threads");
         }
     }

@@ -1,4 +1,5 @@
-//! On every file system the same as in a plain program: they differ in what RWF_NOWAIT, O_DIRECT and io_uring do.
+//! On every file system the same as in a plain program: they differ in what RWF_NOWAIT, O_DIRECT
+//! and io_uring do.
 
 use std::path::Path;
 
@@ -46,7 +47,11 @@ fn same_on(root: &Path) {
     for (name, args) in probes.into_iter().chain(programs) {
         let expected = output(&name, args, root, None);
         for engine in ENGINES {
-            assert_eq!(output(&name, args, root, Some(engine)), expected, "{name} on {engine}");
+            assert_eq!(
+                output(&name, args, root, Some(engine)),
+                expected,
+                "{name} on {engine}"
+            );
         }
     }
 }

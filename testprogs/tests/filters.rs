@@ -1,4 +1,5 @@
-//! A kernel that begins to refuse system calls in the middle of a run loses no fiber: another engine takes over.
+//! A kernel that begins to refuse system calls in the middle of a run loses no fiber: another
+//! engine takes over.
 
 use testprogs::{Flavor, Outcome, Run, Scratch, program};
 
@@ -35,8 +36,11 @@ fn an_engine_that_the_kernel_begins_to_refuse_is_replaced() {
         for error in ["EPERM", "ENOMEM", "EBADF", "EAGAIN"] {
             for workers in ["-w1", "-w3"] {
                 let outcome = filtered("probe/unseenfilter", engine, &[workers, call, error]);
-                let Some(outcome) = succeeds(outcome) else { return };
-                // A worker that has not begun yet misses the engine that was asked for by name, and says so.
+                let Some(outcome) = succeeds(outcome) else {
+                    return;
+                };
+                // A worker that has not begun yet misses the engine that was asked for by name, and
+                // says so.
                 if engine == "auto" {
                     assert_eq!(outcome.error_text(), "", "silent: {}", outcome.report());
                 }
@@ -62,8 +66,14 @@ fn a_filter_that_is_seen_has_the_next_engine_take_over_before_it_kills() {
             .env("AIOSHIM_STATS", "1")
             .env("AIOSHIM_OUT", &report)
             .run();
-        let Some(outcome) = succeeds(outcome) else { return };
+        let Some(outcome) = succeeds(outcome) else {
+            return;
+        };
         let report = std::fs::read_to_string(report).expect("the report");
-        assert!(report.contains(then), "{then}: {}\n{report}", outcome.report());
+        assert!(
+            report.contains(then),
+            "{then}: {}\n{report}",
+            outcome.report()
+        );
     }
 }

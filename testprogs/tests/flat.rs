@@ -1,5 +1,5 @@
-//! What is begun and ended again and again takes no more memory, descriptors or mappings each time: of neither library, on
-//! every engine.
+//! What is begun and ended again and again takes no more memory, descriptors or mappings each time:
+//! of neither library, on every engine.
 
 use testprogs::{Flavor, Run, Scratch, program};
 
@@ -7,7 +7,11 @@ use testprogs::{Flavor, Run, Scratch, program};
 fn is_flat(describe: impl Fn(Run) -> Run) {
     for workers in ["-w1", "-w3"] {
         let dir = Scratch::new();
-        let run = describe(Run::new(program("flat", Flavor::Plain)).arg(workers).dir(dir.path()));
+        let run = describe(
+            Run::new(program("flat", Flavor::Plain))
+                .arg(workers)
+                .dir(dir.path()),
+        );
         let outcome = run.run().success();
         assert_eq!(outcome.text(), "flat\n", "{}", outcome.report());
     }

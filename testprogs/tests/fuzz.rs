@@ -1,8 +1,9 @@
 //! Random programs of many tasks keep their invariants on fibers with the preload, and on pthreads.
 //!
-//! `c/fuzz.c` makes a program of each seed: files, pipes, sockets, dup, close, fork, signals, cancellation and timeouts, side
-//! by side. `AIOSHIM_TEST_CASES` sets how many cases run on each engine and number of workers, `AIOSHIM_TEST_SEED` the first
-//! seed. The long run, about an hour on two processors:
+//! `c/fuzz.c` makes a program of each seed: files, pipes, sockets, dup, close, fork, signals,
+//! cancellation and timeouts, side by side. `AIOSHIM_TEST_CASES` sets how many cases run on each
+//! engine and number of workers, `AIOSHIM_TEST_SEED` the first seed. The long run, about an hour on
+//! two processors:
 //!
 //!     AIOSHIM_TEST_CASES=20000 cargo test -p testprogs --test fuzz -- --test-threads 1
 //!
@@ -16,10 +17,14 @@ use testprogs::{Flavor, Run, Scratch, number, program};
 const CASES: u64 = 300;
 const SEED: u64 = 1;
 
-/// Runs all cases, as many at a time as there are processors, with `args`, preloaded with `engine` if there is one.
+/// Runs all cases, as many at a time as there are processors, with `args`, preloaded with `engine`
+/// if there is one.
 #[track_caller]
 fn cases(args: &[&str], engine: Option<&str>) {
-    let (seed, cases) = (number("AIOSHIM_TEST_SEED", SEED), number("AIOSHIM_TEST_CASES", CASES));
+    let (seed, cases) = (
+        number("AIOSHIM_TEST_SEED", SEED),
+        number("AIOSHIM_TEST_CASES", CASES),
+    );
     let jobs = available_parallelism().map_or(1, |n| n.get());
     let dir = Scratch::new();
     let mut run = Run::new(program("fuzz", Flavor::Fortify))

@@ -27,7 +27,12 @@ fn compiles(header: &str, compiler: &OsString, language: &str, standard: &str) {
             "-Wshadow",
             "-fsyntax-only",
         ])
-        .args(libraries().include.iter().map(|dir| format!("-I{}", dir.display())))
+        .args(
+            libraries()
+                .include
+                .iter()
+                .map(|dir| format!("-I{}", dir.display())),
+        )
         .arg(file)
         .output()
         .expect("the compiler runs");

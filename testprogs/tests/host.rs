@@ -9,12 +9,19 @@ const SIZE: u32 = 1_000_003;
 /// Runs the example on a file; the sum it prints must be that of the file's bytes.
 fn minihost(change: impl FnOnce(Run) -> Run) -> (Outcome, Scratch) {
     let dir = Scratch::new();
-    let bytes: Vec<u8> = (0..SIZE).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let bytes: Vec<u8> = (0..SIZE)
+        .map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8)
+        .collect();
     let file = dir.file("file", &bytes);
     let run = Run::new(program("host/minihost", Flavor::Plain)).arg(file);
     let outcome = change(run.dir(dir.path())).run().success();
     let sum: u64 = bytes.iter().copied().map(u64::from).sum();
-    assert_eq!(outcome.text().trim(), sum.to_string(), "{}", outcome.report());
+    assert_eq!(
+        outcome.text().trim(),
+        sum.to_string(),
+        "{}",
+        outcome.report()
+    );
     (outcome, dir)
 }
 
@@ -42,7 +49,9 @@ fn attaches_and_its_reads_are_taken() {
             .env("AIOSHIM_OUT", "stats")
     });
     says(&outcome, "attached");
-    let pread = Stats::read(&dir.join("stats")).expect("statistics").call("pread");
+    let pread = Stats::read(&dir.join("stats"))
+        .expect("statistics")
+        .call("pread");
     assert_eq!(pread.total(), u64::from(SIZE.div_ceil(4096)), "{pread:?}");
     assert_eq!(pread.converted + pread.inline, pread.total(), "{pread:?}");
 }
@@ -51,7 +60,9 @@ fn attaches_and_its_reads_are_taken() {
 fn runs_without_io_uring() {
     minihost(|run| run.preload(true).env("AIOSHIM_ENGINE", "sync"));
     for refusal in Refusal::ALL {
-        let Some(launcher) = refusal.launcher() else { return };
+        let Some(launcher) = refusal.launcher() else {
+            return;
+        };
         minihost(|run| run.preload(true).under(launcher));
     }
 }

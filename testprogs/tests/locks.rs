@@ -1,9 +1,11 @@
-//! Locks beyond the probes: C++'s library, preloaded allocators that lock inside malloc, locks in signal handlers.
+//! Locks beyond the probes: C++'s library, preloaded allocators that lock inside malloc, locks in
+//! signal handlers.
 
 use testprogs::{Run, Scratch, cxx_program};
 
-/// std::mutex and its kin, condition_variable, shared_mutex, atomics that wait; call_once, whose exceptions pass through the hook,
-/// and whose callable is in variables of the thread; and a thread that is cancelled in a wait.
+/// std::mutex and its kin, condition_variable, shared_mutex, atomics that wait; call_once, whose
+/// exceptions pass through the hook, and whose callable is in variables of the thread; and a thread
+/// that is cancelled in a wait.
 #[test]
 fn cxx_locks_on_fibers_and_threads() {
     let dir = Scratch::new();
@@ -12,7 +14,11 @@ fn cxx_locks_on_fibers_and_threads() {
     };
     let expected = Run::new(&program).output();
     assert!(expected.contains("cancelled: 1"), "{expected}");
-    assert_eq!(Run::new(&program).preload(true).output(), expected, "threads");
+    assert_eq!(
+        Run::new(&program).preload(true).output(),
+        expected,
+        "threads"
+    );
     for engine in ["uring", "aio", "threads", "sync"] {
         for workers in ["1", "3"] {
             let run = Run::new(&program).arg(workers).preload(true);

@@ -23,7 +23,8 @@ fn instructions(valgrind: &Tool, call: &str, times: u64, preload: bool) -> u64 {
         .success();
     let text = outcome.error_text();
     let collected = text.lines().find_map(|line| line.split_once("Collected :"));
-    let (_, number) = collected.unwrap_or_else(|| panic!("callgrind says no total: {}", outcome.report()));
+    let (_, number) =
+        collected.unwrap_or_else(|| panic!("callgrind says no total: {}", outcome.report()));
     number.trim().parse().expect("a number of instructions")
 }
 
@@ -40,7 +41,10 @@ fn costs_little(call: &str, calls: f64) {
     };
     let (plain, preloaded) = (each(&valgrind, call, false), each(&valgrind, call, true));
     println!("{call}: {plain:.2} instructions plain, {preloaded:.2} preloaded");
-    assert!(plain > 5.0 * calls, "{call}: {plain} instructions cannot be");
+    assert!(
+        plain > 5.0 * calls,
+        "{call}: {plain} instructions cannot be"
+    );
     assert!(
         preloaded - plain > 0.5,
         "{call}: {plain} plain, {preloaded} preloaded: no hook was there"

@@ -1,5 +1,6 @@
-//! Probes of signals, times and bad pointers with the main thread as the fiber (`AIOSHIM_MAIN=fiber`), on a host other than
-//! libfiber: the same output as in a plain program, on every engine.
+//! Probes of signals, times and bad pointers with the main thread as the fiber
+//! (`AIOSHIM_MAIN=fiber`), on a host other than libfiber: the same output as in a plain program, on
+//! every engine.
 
 use testprogs::{Flavor, Outcome, Run, Scratch, program};
 
@@ -30,7 +31,12 @@ fn same(name: &str) {
     for engine in ENGINES {
         let outcome = probe(name, Some(engine));
         let same = (outcome.text(), outcome.status) == (expected.text(), expected.status);
-        assert!(same, "plain: {}\n\n{engine}: {}", expected.report(), outcome.report());
+        assert!(
+            same,
+            "plain: {}\n\n{engine}: {}",
+            expected.report(),
+            outcome.report()
+        );
     }
 }
 

@@ -39,7 +39,10 @@ fn off_passes_everything_through() {
     // It may say that there was nothing, or say nothing.
     if out.exists() {
         let stats = Stats::read(&out).expect("statistics");
-        assert!(stats.calls.values().all(|call| call.converted == 0), "{stats:?}");
+        assert!(
+            stats.calls.values().all(|call| call.converted == 0),
+            "{stats:?}"
+        );
     }
 }
 
@@ -63,11 +66,20 @@ fn a_bad_value_is_named_with_what_was_expected_and_what_is_used() {
 #[test]
 fn an_unknown_name_gets_a_suggestion() {
     let text = with(&[("AIOSHIM_ENGIN", "uring")]).error_text();
-    assert!(text.lines().count() == 1 && text.contains("AIOSHIM_ENGIN:"), "{text}");
+    assert!(
+        text.lines().count() == 1 && text.contains("AIOSHIM_ENGIN:"),
+        "{text}"
+    );
     assert!(text.contains("did you mean AIOSHIM_ENGINE?"), "{text}");
     let text = with(&[("AIOSHIM_NOTHING_LIKE_IT", "1")]).error_text();
-    assert!(text.lines().count() == 1 && !text.contains("did you mean"), "{text}");
-    assert_eq!(with(&[("AIOSHIMMER", "1"), ("AIOSHIM_STATS", "")]).error_text(), "");
+    assert!(
+        text.lines().count() == 1 && !text.contains("did you mean"),
+        "{text}"
+    );
+    assert_eq!(
+        with(&[("AIOSHIMMER", "1"), ("AIOSHIM_STATS", "")]).error_text(),
+        ""
+    );
 }
 
 #[test]
@@ -90,7 +102,10 @@ fn the_pool_has_no_more_threads_than_it_may() {
         .preload(true)
         .env("AIOSHIM_ENGINE", "threads");
     for most in 1..4 {
-        let threads = run.clone().env("AIOSHIM_THREADS", most.to_string()).output();
+        let threads = run
+            .clone()
+            .env("AIOSHIM_THREADS", most.to_string())
+            .output();
         let threads: u32 = threads.trim().parse().expect("a number");
         assert!(
             (1..=most).contains(&threads),
@@ -107,15 +122,21 @@ fn synced(refusal: Option<Refusal>, variables: &[(&str, &str)]) -> Option<(Stats
         .arg(dir.join("log"))
         .preload(true)
         .env("AIOSHIM_STATS", "json");
-    let run = variables.iter().fold(run, |run, (name, value)| run.env(*name, *value));
+    let run = variables
+        .iter()
+        .fold(run, |run, (name, value)| run.env(*name, *value));
     let run = match refusal {
         Some(refusal) => run.under(refusal.launcher()?),
         None => run,
     };
     let outcome = run.run().success();
     let text = outcome.error_text();
-    let (stats, said): (Vec<&str>, Vec<&str>) = text.lines().partition(|line| line.starts_with('{'));
-    Some((Stats::parse(&stats.concat()).expect("statistics"), said.join("\n")))
+    let (stats, said): (Vec<&str>, Vec<&str>) =
+        text.lines().partition(|line| line.starts_with('{'));
+    Some((
+        Stats::parse(&stats.concat()).expect("statistics"),
+        said.join("\n"),
+    ))
 }
 
 #[test]
@@ -127,7 +148,8 @@ fn the_statistics_name_the_engine_and_why_none_above_it() {
         ("threads", "threads"),
         ("sync", "sync"),
     ] {
-        let (stats, said) = synced(None, &[("AIOSHIM_ENGINE", choice)]).expect("nothing is refused");
+        let (stats, said) =
+            synced(None, &[("AIOSHIM_ENGINE", choice)]).expect("nothing is refused");
         assert_eq!((stats.engine.as_str(), said.as_str()), (engine, ""));
         let fsync = stats.call("fsync");
         assert_eq!(fsync.converted > 0, choice != "sync", "{stats:?}");
@@ -139,7 +161,11 @@ fn the_statistics_name_the_engine_and_why_none_above_it() {
         };
         let engine = refusal.engine();
         assert_eq!(said, "", "{refusal:?}");
-        assert!(stats.engine.starts_with(engine), "{refusal:?}: {}", stats.engine);
+        assert!(
+            stats.engine.starts_with(engine),
+            "{refusal:?}: {}",
+            stats.engine
+        );
         assert_eq!(
             stats.engine.contains("io_uring: "),
             engine != "io_uring",
@@ -153,7 +179,11 @@ fn the_statistics_name_the_engine_and_why_none_above_it() {
             stats.engine
         );
         // It was asked for by name: then a line says that it is something else.
-        let (_, said) = synced(Some(refusal), &[("AIOSHIM_ENGINE", "uring"), ("AIOSHIM_OUT", "")]).expect("as before");
+        let (_, said) = synced(
+            Some(refusal),
+            &[("AIOSHIM_ENGINE", "uring"), ("AIOSHIM_OUT", "")],
+        )
+        .expect("as before");
         let missed = said
             .lines()
             .any(|line| line.contains("io_uring: ") && line.contains(engine));
@@ -165,13 +195,18 @@ fn the_statistics_name_the_engine_and_why_none_above_it() {
 fn statistics_go_where_they_are_sent() {
     let dir = Scratch::new();
     let out = dir.join("stats.%p");
-    let outcome = with(&[("AIOSHIM_STATS", "json"), ("AIOSHIM_OUT", out.to_str().expect("UTF-8"))]);
+    let outcome = with(&[
+        ("AIOSHIM_STATS", "json"),
+        ("AIOSHIM_OUT", out.to_str().expect("UTF-8")),
+    ]);
     assert_eq!(outcome.error_text(), "");
     let files: Vec<_> = std::fs::read_dir(dir.path())
         .expect("the directory")
         .map(|e| e.expect("an entry").path())
         .collect();
-    let [file] = files.as_slice() else { panic!("{files:?}") };
+    let [file] = files.as_slice() else {
+        panic!("{files:?}")
+    };
     let process = file
         .extension()
         .and_then(|e| e.to_str())
@@ -180,8 +215,15 @@ fn statistics_go_where_they_are_sent() {
     let stats = Stats::read(file).expect("statistics");
     assert!(stats.call("pread64").total() > 0, "{stats:?}");
     // To standard error otherwise, and a place that cannot be written to is no reason to fail.
-    assert!(with(&[("AIOSHIM_STATS", "1")]).error_text().contains("pread64"));
-    with(&[("AIOSHIM_STATS", "json"), ("AIOSHIM_OUT", "/nowhere/at/all")]);
+    assert!(
+        with(&[("AIOSHIM_STATS", "1")])
+            .error_text()
+            .contains("pread64")
+    );
+    with(&[
+        ("AIOSHIM_STATS", "json"),
+        ("AIOSHIM_OUT", "/nowhere/at/all"),
+    ]);
 }
 
 #[test]
@@ -221,7 +263,11 @@ fn locks_that_are_switched_off_stay_libcs() {
             .preload(true)
             .env("AIOSHIM_STATS", "json")
             .env("AIOSHIM_OUT", &stats);
-        let run = if off { run.env("AIOSHIM_LOCKS", "off") } else { run };
+        let run = if off {
+            run.env("AIOSHIM_LOCKS", "off")
+        } else {
+            run
+        };
         let output = run.output();
         (output, Stats::read(&stats).expect("statistics"))
     };

@@ -1,4 +1,5 @@
-//! What waits for a peer keeps nobody from going on whom the peer needs, however few threads the pool may have.
+//! What waits for a peer keeps nobody from going on whom the peer needs, however few threads the
+//! pool may have.
 
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
@@ -33,27 +34,38 @@ fn who_waits_for_a_peer_keeps_no_thread_that_the_peer_needs() {
     });
 }
 
-/// Readers of a FIFO and of a terminal, writers, and callers of accept queue up for their turns. A writer that has written a part
-/// returns that.
+/// Readers of a FIFO and of a terminal, writers, and callers of accept queue up for their turns. A
+/// writer that has written a part returns that.
 #[test]
 fn who_waits_for_a_turn_at_a_stream_can_be_cancelled_and_interrupted() {
     for engine in ENGINES {
         let (_dir, run) = run("cancelturn");
-        let text = run.preload(true).env("AIOSHIM_ENGINE", engine).run().success().text();
+        let text = run
+            .preload(true)
+            .env("AIOSHIM_ENGINE", engine)
+            .run()
+            .success()
+            .text();
         let expected = "readers of a FIFO: 3 cancelled\nwriters of a FIFO: 2 cancelled\n\
                         readers of a terminal: 3 cancelled\ninterrupted: 2\naccept: 3 cancelled\naccept, out of time: 2\n";
         assert_eq!(text, expected, "{engine}");
     }
 }
 
-/// Nothing looks around at intervals. Waits for processes do so for a second, which is when each run begins to count.
+/// Nothing looks around at intervals. Waits for processes do so for a second, which is when each
+/// run begins to count.
 #[test]
 fn a_program_that_only_waits_never_wakes() {
     std::thread::scope(|scope| {
         for engine in ENGINES {
             scope.spawn(move || {
                 let (_dir, run) = run("idle");
-                let text = run.preload(true).env("AIOSHIM_ENGINE", engine).run().success().text();
+                let text = run
+                    .preload(true)
+                    .env("AIOSHIM_ENGINE", engine)
+                    .run()
+                    .success()
+                    .text();
                 assert_eq!(text, "idle\n", "{engine}");
             });
         }
@@ -64,7 +76,12 @@ fn a_program_that_only_waits_never_wakes() {
 fn a_loop_of_accepts_takes_all_connections_that_wait() {
     for engine in ENGINES {
         let (_dir, run) = run("acceptall");
-        let text = run.preload(true).env("AIOSHIM_ENGINE", engine).run().success().text();
+        let text = run
+            .preload(true)
+            .env("AIOSHIM_ENGINE", engine)
+            .run()
+            .success()
+            .text();
         assert_eq!(text, "accepted all\n", "{engine}");
     }
 }
@@ -78,17 +95,28 @@ fn who_loses_a_connection_to_another_process_goes_on_with_other_fibers() {
         if outcome.status.code() == Some(77) {
             return testprogs::skip(&outcome.error_text());
         }
-        assert_eq!(outcome.success().text(), "taken\nanswered\nserved\n", "{engine}");
+        assert_eq!(
+            outcome.success().text(),
+            "taken\nanswered\nserved\n",
+            "{engine}"
+        );
     }
 }
 
-/// The kernel takes tens of milliseconds to destroy a context, at the end of each child that has made one.
+/// The kernel takes tens of milliseconds to destroy a context, at the end of each child that has
+/// made one.
 #[test]
 fn a_process_that_only_waits_for_streams_makes_no_aio_context() {
     for (engine, expected) in [("uring", 0), ("aio", 1), ("threads", 0)] {
         let (_dir, run) = run("contexts");
-        let text = run.preload(true).env("AIOSHIM_ENGINE", engine).run().success().text();
-        let expected = format!("after a wait: 0\nin a child: 0\nafter fsync by 3 runs: {expected}\n");
+        let text = run
+            .preload(true)
+            .env("AIOSHIM_ENGINE", engine)
+            .run()
+            .success()
+            .text();
+        let expected =
+            format!("after a wait: 0\nin a child: 0\nafter fsync by 3 runs: {expected}\n");
         assert_eq!(text, expected, "{engine}");
     }
 }
@@ -101,10 +129,16 @@ fn a_killed_server_has_left_its_port() {
             for _ in 0..5 {
                 let (_dir, run) = run("portholder");
                 let run = run.arg(waits).preload(true).env("AIOSHIM_ENGINE", engine);
-                let mut server = run.command().stdout(Stdio::piped()).spawn().expect("the server");
+                let mut server = run
+                    .command()
+                    .stdout(Stdio::piped())
+                    .spawn()
+                    .expect("the server");
                 let mut line = String::new();
                 let stdout = server.stdout.take().expect("piped");
-                BufReader::new(stdout).read_line(&mut line).expect("its port");
+                BufReader::new(stdout)
+                    .read_line(&mut line)
+                    .expect("its port");
                 let address = (Ipv4Addr::LOCALHOST, line.trim().parse().expect("a port"));
                 server.kill().expect("kill");
                 server.wait().expect("wait");

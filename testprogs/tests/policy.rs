@@ -1,5 +1,6 @@
-//! Traces of the C programs, replayed: every row is understood, the replay decides as the shim did, and over all of them
-//! the policy costs less than any rule that always does the same. The costs are a model's: nothing is timed.
+//! Traces of the C programs, replayed: every row is understood, the replay decides as the shim did,
+//! and over all of them the policy costs less than any rule that always does the same. The costs
+//! are a model's: nothing is timed.
 
 use std::fs;
 use std::path::PathBuf;
@@ -14,7 +15,14 @@ fn aioshim() -> &'static PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
         let status = Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "--package", "aioshim-cli", "--bin", "aioshim"])
+            .args([
+                "build",
+                "--quiet",
+                "--package",
+                "aioshim-cli",
+                "--bin",
+                "aioshim",
+            ])
             .current_dir(workspace())
             .status()
             .expect("cargo runs");
@@ -53,13 +61,18 @@ fn drop_cached(file: &PathBuf) {
     let Some(dd) = Tool::find("dd") else { return };
     let mut input = std::ffi::OsString::from("if=");
     input.push(file);
-    Run::new(dd.path()).arg(input).args(["iflag=nocache", "count=0"]).run();
+    Run::new(dd.path())
+        .arg(input)
+        .args(["iflag=nocache", "count=0"])
+        .run();
 }
 
 fn traces(dir: &Scratch) -> Vec<PathBuf> {
     let large = dir.file("large", vec![7; 8 << 20]);
     let file = std::slice::from_ref(&large);
-    fs::File::open(&large).and_then(|f| f.sync_all()).expect("synced");
+    fs::File::open(&large)
+        .and_then(|f| f.sync_all())
+        .expect("synced");
     let log = [dir.join("log")];
     let sources: Vec<PathBuf> = fs::read_dir(c_sources())
         .expect("the sources")
@@ -70,7 +83,13 @@ fn traces(dir: &Scratch) -> Vec<PathBuf> {
         record(dir, "cached-64", "randread", &["-n64", "-r100"], file),
         record(dir, "cached-4", "randread", &["-n4", "-r1000"], file),
         record(dir, "cold", "randread", &["-n32", "-r20", "--cold"], file),
-        record(dir, "warming", "randread", &["-n4", "-r1000", "--cold"], file),
+        record(
+            dir,
+            "warming",
+            "randread",
+            &["-n4", "-r1000", "--cold"],
+            file,
+        ),
         record(dir, "applog", "applog", &["-n16", "-r10"], &log),
         record(dir, "pipeline", "pipeline", &["-n6"], &[]),
         record(dir, "wordcount", "wordcount", &["-n4", "-b700"], &sources),
@@ -91,14 +110,22 @@ fn traces(dir: &Scratch) -> Vec<PathBuf> {
     if direct.status.code() == Some(77) {
         skip("no O_DIRECT here");
     } else {
-        traces.push(record(dir, "direct", "randread", &["-n32", "-r20", "--direct"], file));
+        traces.push(record(
+            dir,
+            "direct",
+            "randread",
+            &["-n32", "-r20", "--direct"],
+            file,
+        ));
     }
     traces
 }
 
 fn regret(replay: &Value, contender: &str) -> f64 {
     let regret = &replay["contenders"][contender]["regret_ns_a_call"];
-    regret.as_f64().unwrap_or_else(|| panic!("{contender}: {replay}"))
+    regret
+        .as_f64()
+        .unwrap_or_else(|| panic!("{contender}: {replay}"))
 }
 
 #[test]
@@ -115,12 +142,18 @@ fn the_policy_is_cheaper_than_any_fixed_rule_and_replays_as_it_ran() {
         .collect();
     assert_eq!(fixed, ["always plain", "always submit", "always try"]);
     for rule in fixed {
-        assert!(regret(all, "the policy") < regret(all, rule), "{rule}: {all}");
+        assert!(
+            regret(all, "the policy") < regret(all, rule),
+            "{rule}: {all}"
+        );
     }
     for replay in report["traces"].as_array().expect("traces") {
         assert!(replay["calls"].as_u64() > Some(0), "{replay}");
         for contender in contenders.keys() {
-            assert!(regret(replay, contender) >= 0.0, "the oracle is beaten: {replay}");
+            assert!(
+                regret(replay, contender) >= 0.0,
+                "the oracle is beaten: {replay}"
+            );
         }
         // What is submitted never keeps others waiting, nor does what the policy tries.
         assert_eq!(replay["contenders"]["always submit"]["blocked_ns"], 0.0);
@@ -137,9 +170,17 @@ fn every_call_on_a_fiber_has_a_row() {
     // More than a thread keeps in memory.
     let trace = record(&dir, "rows", "randread", &["-n8", "-r1500"], &[file]);
     let text = fs::read_to_string(&trace).expect("a trace");
-    let reads = text.lines().filter(|line| line.contains(",pread64,")).count();
+    let reads = text
+        .lines()
+        .filter(|line| line.contains(",pread64,"))
+        .count();
     assert_eq!(reads, 8 * 1500);
-    assert_eq!(text.lines().filter(|line| line.starts_with("at,thread,")).count(), 1);
+    assert_eq!(
+        text.lines()
+            .filter(|line| line.starts_with("at,thread,"))
+            .count(),
+        1
+    );
 }
 
 #[test]
@@ -155,7 +196,10 @@ fn a_trace_that_cannot_be_written_is_said_once_and_is_no_reason_to_fail() {
         .success();
     let said = outcome.error_text();
     assert_eq!(said.lines().count(), 1, "{said}");
-    assert!(said.starts_with("aioshim: AIOSHIM_TRACE=/nowhere/at/all: "), "{said}");
+    assert!(
+        said.starts_with("aioshim: AIOSHIM_TRACE=/nowhere/at/all: "),
+        "{said}"
+    );
 }
 
 #[test]

@@ -14,7 +14,9 @@ fn orders(library: &Path) -> [[PathBuf; 2]; 2] {
 }
 
 fn preloaded(run: Run, libraries: &[PathBuf]) -> Run {
-    libraries.iter().fold(run, |run, library| run.preload_also(library))
+    libraries
+        .iter()
+        .fold(run, |run, library| run.preload_also(library))
 }
 
 #[test]
@@ -35,7 +37,10 @@ fn a_library_that_interposes_calls_keeps_its_effect() {
         for engine in ENGINES {
             for workers in ["-w1", "-w3"] {
                 let (run, _dir) = run(workers);
-                let outcome = preloaded(run, &order).env("AIOSHIM_ENGINE", engine).run().success();
+                let outcome = preloaded(run, &order)
+                    .env("AIOSHIM_ENGINE", engine)
+                    .run()
+                    .success();
                 assert_eq!(outcome.text(), expected, "{}", outcome.report());
             }
             let (run, _dir) = run("--threads");
@@ -52,8 +57,14 @@ fn a_library_that_interposes_calls_keeps_its_effect() {
 }
 
 /// A line of Python under `library` and the shim in both orders, and with each engine.
-fn python_beside(library: &str, variables: &[(&str, &str)], script: &str, check: impl Fn(&Outcome)) {
-    let (Some(library), Some(python)) = (Tool::system_library(library), Tool::find("python3")) else {
+fn python_beside(
+    library: &str,
+    variables: &[(&str, &str)],
+    script: &str,
+    check: impl Fn(&Outcome),
+) {
+    let (Some(library), Some(python)) = (Tool::system_library(library), Tool::find("python3"))
+    else {
         return;
     };
     for order in orders(&library) {
@@ -63,7 +74,9 @@ fn python_beside(library: &str, variables: &[(&str, &str)], script: &str, check:
             let run = preloaded(run, &order)
                 .env("AIOSHIM_MAIN", "fiber")
                 .env("AIOSHIM_ENGINE", engine);
-            let run = variables.iter().fold(run, |run, (name, value)| run.env(*name, *value));
+            let run = variables
+                .iter()
+                .fold(run, |run, (name, value)| run.env(*name, *value));
             check(&run.hang_limit(Duration::from_secs(20)).run().success());
         }
     }
@@ -79,7 +92,14 @@ p = select.poll(); print(p.poll(20))";
         "faketime/libfaketime.so.1",
         &[("FAKETIME", "2001-01-01 00:00:00")],
         script,
-        |outcome| assert_eq!(outcome.text(), "2001\nFalse True\n[]\n", "{}", outcome.report()),
+        |outcome| {
+            assert_eq!(
+                outcome.text(),
+                "2001\nFalse True\n[]\n",
+                "{}",
+                outcome.report()
+            )
+        },
     );
 }
 
@@ -95,14 +115,17 @@ r, w = os.pipe(); os.fsync(r); os.fdatasync(w); print('left out')";
 
 #[test]
 fn torsocks_and_proxychains_see_every_connection() {
-    // Each has its own word for a connection to this machine: refused by rule, or by the proxy that is not there.
+    // Each has its own word for a connection to this machine: refused by rule, or by the proxy that
+    // is not there.
     let script = "import socket
 s = socket.socket(); l = socket.socket(); l.bind(('127.0.0.1', 0)); l.listen()
 try: s.connect(l.getsockname()); print('connected')
 except OSError as e: print(type(e).__name__)";
     let plain = |library: &str, variables: &[(&str, &str)]| {
         let (library, python) = (Tool::system_library(library)?, Tool::find("python3")?);
-        let run = Run::new(python.path()).args(["-c", script]).preload_also(&library);
+        let run = Run::new(python.path())
+            .args(["-c", script])
+            .preload_also(&library);
         Some(
             variables
                 .iter()

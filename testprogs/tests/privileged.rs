@@ -1,7 +1,8 @@
-//! A program that has more rights than its caller, with the shim in /etc/ld.so.preload, takes no word of its caller's
-//! environment: what it says would otherwise be written with these rights.
+//! A program that has more rights than its caller, with the shim in /etc/ld.so.preload, takes no
+//! word of its caller's environment: what it says would otherwise be written with these rights.
 //!
-//! The file /etc/ld.so.preload is one of a mount namespace of the test's own, which only root can make.
+//! The file /etc/ld.so.preload is one of a mount namespace of the test's own, which only root can
+//! make.
 
 use std::ffi::CString;
 use std::fs::{self, Permissions};
@@ -44,7 +45,12 @@ impl Means {
                     0,
                 )
             };
-            assert_eq!(set, 0, "security.capability: {}", std::io::Error::last_os_error());
+            assert_eq!(
+                set,
+                0,
+                "security.capability: {}",
+                std::io::Error::last_os_error()
+            );
         }
     }
 }
@@ -82,8 +88,13 @@ fn run(place: &Place, means: Means, variables: &[(&str, &Path)]) -> Option<Outco
     let script = r#"mount --make-rprivate / && mount -t tmpfs none /etc && cp "$1" /etc/ld.so.preload || exit 77
         shift; exec "$@""#;
     let preload = place.0.path().join("ld.so.preload");
-    let [shim, fiber] = [&libraries().aioshim, &libraries().fiber].map(|library| place.copy(library));
-    fs::write(&preload, format!("{} {}\n", fiber.display(), shim.display())).expect("a file");
+    let [shim, fiber] =
+        [&libraries().aioshim, &libraries().fiber].map(|library| place.copy(library));
+    fs::write(
+        &preload,
+        format!("{} {}\n", fiber.display(), shim.display()),
+    )
+    .expect("a file");
     let program = place.copy(&program("privileged", Flavor::Plain));
     means.give(&program);
     let run = Run::new(unshare.path())
@@ -98,7 +109,10 @@ fn run(place: &Place, means: Means, variables: &[(&str, &Path)]) -> Option<Outco
     match outcome.status.code() {
         // unshare(1) itself fails with 1.
         Some(1 | 77) => {
-            skip(&format!("no mount namespace: {}", outcome.error_text().trim()));
+            skip(&format!(
+                "no mount namespace: {}",
+                outcome.error_text().trim()
+            ));
             None
         }
         _ => Some(outcome.success()),
@@ -109,7 +123,10 @@ fn run(place: &Place, means: Means, variables: &[(&str, &Path)]) -> Option<Outco
 fn a_set_user_id_program_writes_nothing_that_its_caller_asks_for() {
     for means in [Means::SetUser, Means::SetGroup, Means::Capability] {
         let place = Place::new();
-        let (precious, fresh) = (place.file("precious", 0o660), place.0.path().join("fresh.%p"));
+        let (precious, fresh) = (
+            place.file("precious", 0o660),
+            place.0.path().join("fresh.%p"),
+        );
         let injected = Path::new("\n* * * * * root id\n#");
         let variables: [&[(&str, &Path)]; 4] = [
             &[
@@ -138,7 +155,10 @@ fn a_set_user_id_program_writes_nothing_that_its_caller_asks_for() {
                 return;
             };
             if outcome.text().starts_with("secure 0") {
-                skip(&format!("{means:?} gives no rights in {}", place.0.path().display()));
+                skip(&format!(
+                    "{means:?} gives no rights in {}",
+                    place.0.path().display()
+                ));
                 return;
             }
             assert_eq!(
@@ -149,7 +169,11 @@ fn a_set_user_id_program_writes_nothing_that_its_caller_asks_for() {
             );
             assert_eq!(outcome.error_text(), "", "{}", outcome.report());
         }
-        assert_eq!(fs::read_to_string(&precious).expect("text"), "before\n", "{means:?}");
+        assert_eq!(
+            fs::read_to_string(&precious).expect("text"),
+            "before\n",
+            "{means:?}"
+        );
         let made = fs::read_dir(place.0.path()).expect("ours").filter(|entry| {
             entry
                 .as_ref()
@@ -177,7 +201,9 @@ fn an_ordinary_program_under_ld_so_preload_writes_what_its_caller_asks_for() {
         outcome.report()
     );
     assert!(
-        fs::read_to_string(&out).expect("text").contains("\"engine\""),
+        fs::read_to_string(&out)
+            .expect("text")
+            .contains("\"engine\""),
         "{}",
         outcome.report()
     );

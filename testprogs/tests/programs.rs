@@ -1,4 +1,5 @@
-//! Every program prints the same on pthreads, on fibers, on fibers with the preload, and where io_uring is refused.
+//! Every program prints the same on pthreads, on fibers, on fibers with the preload, and where
+//! io_uring is refused.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -31,7 +32,8 @@ impl Case {
     /// What it prints in one flavour, run in one way.
     fn output(&self, flavor: Flavor, on: On, input: &Scratch) -> String {
         let output = Scratch::new();
-        let run = Run::new(program(self.program, flavor)).args((self.args)(input.path(), output.path()));
+        let run =
+            Run::new(program(self.program, flavor)).args((self.args)(input.path(), output.path()));
         match on {
             On::Threads => run.arg("--threads"),
             On::Fibers(workers) => run.args(["-w", &workers.to_string()]),
@@ -42,7 +44,9 @@ impl Case {
                 .env("AIOSHIM_ENGINE", engine),
             On::Refused(refusal, workers) => {
                 let launcher = refusal.launcher().expect("tried before");
-                run.args(["-w", &workers.to_string()]).preload(true).under(launcher)
+                run.args(["-w", &workers.to_string()])
+                    .preload(true)
+                    .under(launcher)
             }
         }
         .output()
@@ -62,7 +66,12 @@ impl Case {
         ];
         for flavor in Flavor::ALL {
             for on in ways {
-                assert_eq!(self.output(flavor, on, &input), expected, "{} {flavor:?}", self.program);
+                assert_eq!(
+                    self.output(flavor, on, &input),
+                    expected,
+                    "{} {flavor:?}",
+                    self.program
+                );
             }
         }
     }
@@ -183,13 +192,21 @@ cases! {
     applog: "applog", |_, output| words(&["-n16", "-r10"], output.join("log")), [1, 3];
     applog_data: "applog", |_, output| words(&["--data", "--every", "5"], output.join("log")), [1, 3];
     kvstore: "kvstore", |_, output| words(&["-r60"], output.join("store")), [1, 3];
-    // Its tasks wait for each other inside read and write: where those block, each needs a worker of its own.
+    // Its tasks wait for each other inside read and write: where those block, each needs a worker
+    // of its own.
     pipeline: "pipeline", |_, _| vec!["-n6".into()], [8, 9];
 }
 
 #[test]
 fn each_program_explains_itself() {
-    for name in ["randread", "copytree", "wordcount", "applog", "kvstore", "pipeline"] {
+    for name in [
+        "randread",
+        "copytree",
+        "wordcount",
+        "applog",
+        "kvstore",
+        "pipeline",
+    ] {
         let run = Run::new(program(name, Flavor::Plain));
         let help = run.clone().arg("--help").output();
         assert!(

@@ -1,8 +1,9 @@
 //! Python's own tests, with its main thread as a fiber: the same pass as without.
 //!
-//! Only those that are done in seconds, of what this touches: files, descriptors, readiness, signals, processes. All of
-//! test_io, test_os, test_socket, test_selectors, test_subprocess, test_tempfile, test_mmap and test_threading give the same,
-//! too, on io_uring, Linux AIO and threads, in four minutes each (those of VSOCK left out, which hang without us as well).
+//! Only those that are done in seconds, of what this touches: files, descriptors, readiness,
+//! signals, processes. All of test_io, test_os, test_socket, test_selectors, test_subprocess,
+//! test_tempfile, test_mmap and test_threading give the same, too, on io_uring, Linux AIO and
+//! threads, in four minutes each (those of VSOCK left out, which hang without us as well).
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -16,15 +17,25 @@ const MODULES: [(&str, &[&str]); 5] = [
     ("test_posix", &[]),
     (
         "test_signal",
-        &["WakeupFDTests", "*sigwait*", "*sigtimedwait*", "*pthread_kill*"],
+        &[
+            "WakeupFDTests",
+            "*sigwait*",
+            "*sigtimedwait*",
+            "*pthread_kill*",
+        ],
     ),
-    ("test_subprocess", &["*send_signal*", "*shell*", "*preexec*", "*pipe*"]),
+    (
+        "test_subprocess",
+        &["*send_signal*", "*shell*", "*preexec*", "*pipe*"],
+    ),
 ];
 
 /// A Python whose tests are installed.
 fn python() -> Option<Tool> {
     let has_tests = |tool: &Tool| {
-        let run = Run::new(tool.path()).args(["-c", "import test.test_fileio"]).run();
+        let run = Run::new(tool.path())
+            .args(["-c", "import test.test_fileio"])
+            .run();
         run.status.success()
     };
     let found = ["python3", "/usr/bin/python3"]
@@ -59,10 +70,17 @@ fn results(python: &Tool, module: &str, only: &[&str], fiber: bool) -> BTreeSet<
         if let Some((name, result)) = line.split_once(" ... ")
             && ends.iter().any(|end| result.ends_with(end))
         {
-            results.insert(format!("{name} {}", result.rsplit(' ').next().unwrap_or_default()));
+            results.insert(format!(
+                "{name} {}",
+                result.rsplit(' ').next().unwrap_or_default()
+            ));
         }
     }
-    assert!(results.len() > 3, "hardly any test ran: {}", outcome.report());
+    assert!(
+        results.len() > 3,
+        "hardly any test ran: {}",
+        outcome.report()
+    );
     results
 }
 

@@ -1,7 +1,8 @@
 //! Random scripts of file calls give the same on fibers with the preload as in a plain program.
 //!
-//! Hundreds of scripts run in one process, many at a time, each in a directory of its own. One that gives something else
-//! is made smaller until every line of it matters. `AIOSHIM_TEST_SEED` and `AIOSHIM_TEST_CASES` choose others and more.
+//! Hundreds of scripts run in one process, many at a time, each in a directory of its own. One that
+//! gives something else is made smaller until every line of it matters. `AIOSHIM_TEST_SEED` and
+//! `AIOSHIM_TEST_CASES` choose others and more.
 
 use std::fmt::{self, Display, Write};
 use std::path::PathBuf;
@@ -41,11 +42,22 @@ fn offset() -> impl Strategy<Value = i64> {
     prop_oneof![4 => 0..9000_i64, 2 => prop::sample::select(vec![0, 512, 4096, 8192]), 1 => 9000..30_000_i64, 1 => -3..3_i64]
 }
 
-/// Mostly what makes a file to work with. Not O_DIRECT: a misaligned direct write that fails with EINVAL leaves the file
-/// changed or not, from one plain run to the next. The probes `direct` and `full` have it.
+/// Mostly what makes a file to work with. Not O_DIRECT: a misaligned direct write that fails with
+/// EINVAL leaves the file changed or not, from one plain run to the next. The probes `direct` and
+/// `full` have it.
 fn open_flags() -> impl Strategy<Value = i64> {
-    let mode = prop::sample::select(vec![libc::O_RDWR, libc::O_RDWR, libc::O_RDONLY, libc::O_WRONLY]);
-    let creation = prop::sample::select(vec![libc::O_CREAT, libc::O_CREAT, 0, libc::O_CREAT | libc::O_EXCL]);
+    let mode = prop::sample::select(vec![
+        libc::O_RDWR,
+        libc::O_RDWR,
+        libc::O_RDONLY,
+        libc::O_WRONLY,
+    ]);
+    let creation = prop::sample::select(vec![
+        libc::O_CREAT,
+        libc::O_CREAT,
+        0,
+        libc::O_CREAT | libc::O_EXCL,
+    ]);
     // A synchronous write waits for the disk, here as there: seldom.
     let rest = prop_oneof![
         12 => Just(0),
@@ -67,9 +79,14 @@ fn call() -> impl Strategy<Value = Call> {
     };
     let none = || Just(Vec::new()).boxed();
     let one = |a: BoxedStrategy<i64>| a.prop_map(|a| vec![a]).boxed();
-    let two = |a: BoxedStrategy<i64>, b: BoxedStrategy<i64>| (a, b).prop_map(|(a, b)| vec![a, b]).boxed();
+    let two =
+        |a: BoxedStrategy<i64>, b: BoxedStrategy<i64>| (a, b).prop_map(|(a, b)| vec![a, b]).boxed();
     let three = || vec(0..4000_i64, 3).boxed();
-    let flags = prop::sample::select(vec![0, i64::from(libc::O_APPEND), i64::from(libc::O_NONBLOCK)]);
+    let flags = prop::sample::select(vec![
+        0,
+        i64::from(libc::O_APPEND),
+        i64::from(libc::O_NONBLOCK),
+    ]);
     prop_oneof![
         10 => make('o', two((0..3_i64).boxed(), open_flags().boxed())),
         10 => make('r', one(length().boxed())),
@@ -178,7 +195,10 @@ fn random_scripts_give_the_same() {
     println!("AIOSHIM_TEST_SEED={seed} AIOSHIM_TEST_CASES={cases}");
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
-    let mut runner = TestRunner::new_with_rng(Config::default(), TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
+    let mut runner = TestRunner::new_with_rng(
+        Config::default(),
+        TestRng::from_seed(RngAlgorithm::ChaCha, &bytes),
+    );
     let strategy = script();
     for (round, first) in (0..cases).step_by(BATCH).enumerate() {
         let size = BATCH.min(cases - first);

@@ -1,4 +1,5 @@
-//! Where the libraries write: reports and messages reach standard error or the file that was asked for, and nothing else.
+//! Where the libraries write: reports and messages reach standard error or the file that was asked
+//! for, and nothing else.
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::os::unix::process::ExitStatusExt;
@@ -7,7 +8,12 @@ use std::path::Path;
 use testprogs::{Flavor, Outcome, Run, Scratch, Tool, program};
 
 /// A program that has replaced descriptor 2 by its file `data`: what is in that file, and the run.
-fn own_stderr(how: &str, end: &str, preload: bool, variables: &[(&str, &str)]) -> (String, Outcome) {
+fn own_stderr(
+    how: &str,
+    end: &str,
+    preload: bool,
+    variables: &[(&str, &str)],
+) -> (String, Outcome) {
     let dir = Scratch::new();
     let run = Run::new(program("ownstderr", Flavor::Plain))
         .args([how, end])
@@ -25,10 +31,16 @@ fn own_stderr(how: &str, end: &str, preload: bool, variables: &[(&str, &str)]) -
 fn no_report_goes_into_the_file_that_a_program_opened_as_descriptor_2() {
     for how in ["close", "dup2", "fclose", "range", "raw"] {
         for end in ["return", "fork"] {
-            let (data, outcome) = own_stderr(how, end, true, &[("AIOSHIM_STATS", "1"), ("AIOSHIM_LOG", "debug")]);
+            let (data, outcome) = own_stderr(
+                how,
+                end,
+                true,
+                &[("AIOSHIM_STATS", "1"), ("AIOSHIM_LOG", "debug")],
+            );
             let outcome = outcome.success();
             assert_eq!(data, "mine\n", "{how}, {end}: {}", outcome.report());
-            // What the program was given as standard error still gets the report, while there is a duplicate of it.
+            // What the program was given as standard error still gets the report, while there is a
+            // duplicate of it.
             let told = outcome.error_text().matches("aioshim: pid ").count();
             let expected = match (how, end) {
                 ("raw", _) => 0,
@@ -42,7 +54,12 @@ fn no_report_goes_into_the_file_that_a_program_opened_as_descriptor_2() {
 
 #[test]
 fn no_message_goes_into_the_file_that_a_program_opened_as_descriptor_2() {
-    let (data, outcome) = own_stderr("close", "return", true, &[("AIOSHIM_TRACE", "/nowhere/at/all")]);
+    let (data, outcome) = own_stderr(
+        "close",
+        "return",
+        true,
+        &[("AIOSHIM_TRACE", "/nowhere/at/all")],
+    );
     outcome.success();
     assert_eq!(data, "mine\n", "a trace that cannot be written");
     let (data, outcome) = own_stderr(
@@ -63,7 +80,12 @@ fn no_message_goes_into_the_file_that_a_program_opened_as_descriptor_2() {
         outcome.success();
         assert_eq!(data, "mine\n", "values that libfiber does not understand");
         let (data, outcome) = own_stderr("fclose", "deadlock", preload, &[]);
-        assert_eq!(outcome.status.signal(), Some(libc::SIGABRT), "{}", outcome.report());
+        assert_eq!(
+            outcome.status.signal(),
+            Some(libc::SIGABRT),
+            "{}",
+            outcome.report()
+        );
         assert_eq!(data, "mine\n", "libfiber's deadlock report");
     }
 }
@@ -79,7 +101,11 @@ fn the_report_comes_out_though_the_program_closes_standard_error_before() {
         .stdin("text")
         .run()
         .success();
-    assert!(outcome.error_text().contains("\"read\""), "{}", outcome.report());
+    assert!(
+        outcome.error_text().contains("\"read\""),
+        "{}",
+        outcome.report()
+    );
 }
 
 /// A converted program whose report goes to `out`.
@@ -102,7 +128,11 @@ fn an_output_file_is_made_for_its_user_alone_and_keeps_the_mode_it_has() {
     }
     let mode = |path: &Path| std::fs::metadata(path).expect("it is there").mode() & 0o777;
     assert_eq!((mode(&fresh), mode(&old)), (0o600, 0o664));
-    assert!(std::fs::read_to_string(&old).expect("text").starts_with("before\n{"));
+    assert!(
+        std::fs::read_to_string(&old)
+            .expect("text")
+            .starts_with("before\n{")
+    );
 }
 
 #[test]
@@ -111,7 +141,10 @@ fn an_output_file_is_not_looked_for_through_a_symbolic_link() {
     let (target, link) = (dir.file("target", "untouched"), dir.join("link"));
     symlink(&target, &link).expect("a symbolic link");
     let told = report_to(&link).error_text();
-    assert!(told.contains("symbolic link") && told.contains("\"engine\""), "{told}");
+    assert!(
+        told.contains("symbolic link") && told.contains("\"engine\""),
+        "{told}"
+    );
     Run::new(program("ownstderr", Flavor::Plain))
         .args(["none", "return"])
         .dir(dir.path())

@@ -17,7 +17,8 @@ fn ten_thousand_blocking_fibers_are_served_by_one_thread() {
                 .env("AIOSHIM_THREADS", POOL.to_string())
                 .run()
         };
-        // A client takes two descriptors: where there are not so many, half of the ten thousand fibers are servers.
+        // A client takes two descriptors: where there are not so many, half of the ten thousand
+        // fibers are servers.
         let mut clients = "10000";
         let mut outcome = run(clients);
         if outcome.status.code() == Some(77) {

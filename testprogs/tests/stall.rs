@@ -1,4 +1,5 @@
-//! A fiber that keeps its thread for long is reported: who, how long, and where. The fibers go on once they see that.
+//! A fiber that keeps its thread for long is reported: who, how long, and where. The fibers go on
+//! once they see that.
 
 use testprogs::{Flavor, Run, Scratch, program};
 
@@ -19,14 +20,23 @@ fn stalling(variables: &[(&str, &str)]) -> (String, String) {
 
 #[test]
 fn who_computes_or_blocks_is_said_once_a_place() {
-    for variables in [&[][..], &[("AIOSHIM_ESCAPES", "1")], &[("AIOSHIM_ENGINE", "threads")]] {
+    for variables in [
+        &[][..],
+        &[("AIOSHIM_ESCAPES", "1")],
+        &[("AIOSHIM_ENGINE", "threads")],
+    ] {
         let (printed, said) = stalling(variables);
         assert_eq!(printed, "it read 1\n", "{said}");
         let lines: Vec<&str> = said.lines().collect();
         // A busy machine may make others late as well: they are none of our concern.
         let computing = |line: &&str| line.ends_with("computing at");
         let reports = lines.iter().enumerate().filter(|(_, line)| computing(line));
-        let reports = reports.map(|(at, line)| (*line, lines[at + 1..].iter().take_while(|l| l.starts_with("  #"))));
+        let reports = reports.map(|(at, line)| {
+            (
+                *line,
+                lines[at + 1..].iter().take_while(|l| l.starts_with("  #")),
+            )
+        });
         let reports: Vec<(&str, Vec<&str>)> = reports
             .map(|(line, frames)| (line, frames.copied().collect()))
             .collect();
@@ -34,17 +44,24 @@ fn who_computes_or_blocks_is_said_once_a_place() {
             .iter()
             .find(|(line, _)| line.starts_with("aioshim: fiber 2 \"spinner\" has kept thread "));
         let (_, frames) = spinner.unwrap_or_else(|| panic!("{said}"));
-        assert!(frames.len() >= 3 && frames[0].starts_with("  #0 stalling"), "{said}");
+        assert!(
+            frames.len() >= 3 && frames[0].starts_with("  #0 stalling"),
+            "{said}"
+        );
         // The same place, whoever is there, is no news.
         let callers = |frames: &[&str]| frames[1..].join(" ");
-        let there = reports.iter().filter(|(_, f)| callers(f) == callers(frames)).count();
+        let there = reports
+            .iter()
+            .filter(|(_, f)| callers(f) == callers(frames))
+            .count();
         assert_eq!(there, 1, "{said}");
         let blocked = lines
             .iter()
             .find(|line| line.contains("blocked in read"))
             .expect("it blocked");
         assert!(
-            blocked.contains("\"reader\" has kept thread ") && blocked.contains("called at stalling"),
+            blocked.contains("\"reader\" has kept thread ")
+                && blocked.contains("called at stalling"),
             "{said}"
         );
     }

@@ -1,12 +1,13 @@
-//! The hook table against this machine's libc: every name of a converted call is there, and no other.
+//! The hook table against this machine's libc: every name of a converted call is there, and no
+//! other.
 
 use object::{Object, ObjectSymbol};
 use std::collections::BTreeSet;
 use std::path::Path;
 use testprogs::{How, libraries};
 
-/// Names of libc's that look like an alias and are none that a program can be linked to: compatibility symbols,
-/// and what is private to libc.
+/// Names of libc's that look like an alias and are none that a program can be linked to:
+/// compatibility symbols, and what is private to libc.
 const COMPATIBILITY: [&str; 4] = ["llseek", "__fstat64", "__mktemp", "__pthread_barrier_wait"];
 
 fn defined(library: &Path) -> BTreeSet<String> {
@@ -18,8 +19,8 @@ fn defined(library: &Path) -> BTreeSet<String> {
         .collect()
 }
 
-/// The names of this process's libc, found where it is mapped. Before glibc 2.34 it has libpthread beside it, and both have
-/// their version in their files' names.
+/// The names of this process's libc, found where it is mapped. Before glibc 2.34 it has libpthread
+/// beside it, and both have their version in their files' names.
 fn libc() -> BTreeSet<String> {
     const FILES: [&str; 3] = ["/libc.so", "/libc-2", "/libpthread-2"];
     let maps = std::fs::read_to_string("/proc/self/maps").expect("/proc is mounted");
@@ -29,7 +30,10 @@ fn libc() -> BTreeSet<String> {
         .filter(|path| FILES.iter().any(|file| path.contains(file)))
         .collect();
     assert!(!paths.is_empty(), "this process uses a shared libc");
-    paths.iter().flat_map(|path| defined(Path::new(path))).collect()
+    paths
+        .iter()
+        .flat_map(|path| defined(Path::new(path)))
+        .collect()
 }
 
 /// `__pread64_chk` -> `pread`: what is left when an alias's decorations are taken off.
@@ -63,7 +67,10 @@ fn every_name_of_a_converted_call_in_this_libc_is_hooked() {
         .filter(|name| calls.contains(undecorated(name)) && !COMPATIBILITY.contains(name))
         .collect();
     assert!(wanted.len() > 150, "libc's names were read: {wanted:?}");
-    let missing: Vec<_> = wanted.iter().filter(|name| !hooked.contains(**name)).collect();
+    let missing: Vec<_> = wanted
+        .iter()
+        .filter(|name| !hooked.contains(**name))
+        .collect();
     assert!(
         missing.is_empty(),
         "libc has these names of converted calls, the table has not: {missing:?}"
@@ -79,9 +86,20 @@ fn nothing_is_exported_but_hooks_and_the_host_table() {
         // The C++ library's (shim/src/runtimes.rs, shim/src/calls/statics.rs).
         .filter(|name| !name.starts_with("__cxa_"))
         // Asked for by the sanitizers' runtimes alone (shim/src/sanitizers.rs).
-        .filter(|name| !["__asan_default_options", "__tsan_default_suppressions"].contains(&name.as_str()))
+        .filter(|name| {
+            !["__asan_default_options", "__tsan_default_suppressions"].contains(&name.as_str())
+        })
         // Exported on every libc; in libc itself from 2.33 to 2.35 on.
-        .filter(|name| !["close_range", "closefrom", "epoll_pwait2", "mknod", "mknodat"].contains(&name.as_str()))
+        .filter(|name| {
+            ![
+                "close_range",
+                "closefrom",
+                "epoll_pwait2",
+                "mknod",
+                "mknodat",
+            ]
+            .contains(&name.as_str())
+        })
         .collect();
     assert!(
         strays.is_empty(),
@@ -188,7 +206,10 @@ fn the_page_of_calls_is_the_table() {
 fn the_source_of_the_table_has_every_row() {
     let hooked = defined(&libraries().aioshim);
     let rows = testprogs::rows();
-    let missing: Vec<_> = rows.iter().filter(|row| !hooked.contains(&row.name)).collect();
+    let missing: Vec<_> = rows
+        .iter()
+        .filter(|row| !hooked.contains(&row.name))
+        .collect();
     assert!(
         rows.len() > 400 && missing.is_empty(),
         "{} rows; {missing:?}",

@@ -1,10 +1,12 @@
-//! Programs under the tools by which people look for faults, preloaded: each runs to its end, and finds what it finds without.
+//! Programs under the tools by which people look for faults, preloaded: each runs to its end, and
+//! finds what it finds without.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use testprogs::{Launcher, Run, Scratch, Tool, c_compiler, c_sources};
 
-/// c/whole/toolbox.c compiled with `flags` in `dir`; None, and a skip, where the compiler has no such runtime.
+/// c/whole/toolbox.c compiled with `flags` in `dir`; None, and a skip, where the compiler has no
+/// such runtime.
 fn toolbox(dir: &Path, flags: &[&str]) -> Option<PathBuf> {
     let to = dir.join("toolbox");
     let output = Command::new(c_compiler())
@@ -16,7 +18,10 @@ fn toolbox(dir: &Path, flags: &[&str]) -> Option<PathBuf> {
         .output()
         .expect("a C compiler");
     if !output.status.success() {
-        testprogs::skip(&format!("{flags:?}: {}", String::from_utf8_lossy(&output.stderr)));
+        testprogs::skip(&format!(
+            "{flags:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        ));
         return None;
     }
     Some(to)
@@ -79,7 +84,8 @@ fn tool_undefined_behaviour_sanitizer() {
     sanitized("-fsanitize=undefined");
 }
 
-/// env(1) takes the variables of the program alone as the last launcher's words: neither tool is preloaded itself.
+/// env(1) takes the variables of the program alone as the last launcher's words: neither tool is
+/// preloaded itself.
 #[test]
 fn tool_valgrind() {
     let (dir, Some(valgrind)) = (Scratch::new(), Tool::find("valgrind")) else {

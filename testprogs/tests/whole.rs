@@ -1,5 +1,6 @@
-//! Whole programs that know nothing of fibers, with their main thread as one (`AIOSHIM_MAIN=fiber`): the same output, errors
-//! and end as without, those of all they start included.
+//! Whole programs that know nothing of fibers, with their main thread as one
+//! (`AIOSHIM_MAIN=fiber`): the same output, errors and end as without, those of all they start
+//! included.
 
 use testprogs::{Flavor, Outcome, Run, Scratch, Stats, Tool, program};
 
@@ -28,7 +29,10 @@ fn run(script: &str, programs: &[&str], engine: Option<&str>) -> Outcome {
         run = run.env(name, value);
     }
     for name in programs {
-        run = run.env(name.to_uppercase(), program(&format!("whole/{name}"), Flavor::Plain));
+        run = run.env(
+            name.to_uppercase(),
+            program(&format!("whole/{name}"), Flavor::Plain),
+        );
     }
     match engine {
         Some(engine) => run
@@ -44,15 +48,22 @@ fn run(script: &str, programs: &[&str], engine: Option<&str>) -> Outcome {
 #[track_caller]
 fn unnoticed(rows: &[(&[&str], &str)]) {
     for (number, (tools, script)) in rows.iter().enumerate() {
-        let (ours, tools): (Vec<&str>, Vec<&str>) = tools.iter().partition(|tool| OURS.contains(tool));
+        let (ours, tools): (Vec<&str>, Vec<&str>) =
+            tools.iter().partition(|tool| OURS.contains(tool));
         if tools.iter().any(|tool| Tool::find(tool).is_none()) {
             continue;
         }
         let plain = run(script, &ours, None);
         for engine in ["auto", OTHERS[number % OTHERS.len()]] {
             let fiber = run(script, &ours, Some(engine));
-            let same = (&fiber.stdout, &fiber.stderr, fiber.status) == (&plain.stdout, &plain.stderr, plain.status);
-            assert!(same, "plain: {}\n\n{engine}: {}", plain.report(), fiber.report());
+            let same = (&fiber.stdout, &fiber.stderr, fiber.status)
+                == (&plain.stdout, &plain.stderr, plain.status);
+            assert!(
+                same,
+                "plain: {}\n\n{engine}: {}",
+                plain.report(),
+                fiber.report()
+            );
         }
     }
 }
@@ -88,7 +99,8 @@ os.read(r,1); os.waitpid(p,0); time.sleep(0.001)";
     // A line a process: python3 may be a script that starts it.
     let converts = |line: &str| {
         let stats = Stats::parse(line).expect("statistics");
-        // Whether the child was first is the machine's matter: then what is there is taken without parking.
+        // Whether the child was first is the machine's matter: then what is there is taken without
+        // parking.
         let ours = |name| stats.call(name).converted + stats.call(name).inline > 0;
         ours("read") && ours("waitpid") && stats.call("clock_nanosleep").converted > 0
     };
@@ -120,7 +132,10 @@ fn shells() {
         ),
         (&["bash"], "kill -9 $$"),
         (&["bash"], "kill -SEGV $$"),
-        (&["bash"], "sleep 5 & p=$!; kill $p; wait $p 2>/dev/null; echo $?"),
+        (
+            &["bash"],
+            "sleep 5 & p=$!; kill $p; wait $p 2>/dev/null; echo $?",
+        ),
         (
             &["bash"],
             "coproc c { tr a-z A-Z; }; echo hi >&${c[1]}; eval \"exec ${c[1]}>&-\"; cat <&${c[0]}; mkfifo p; (echo data > p) & cat p; wait",
@@ -354,7 +369,10 @@ fn what_a_thread_changes_about_itself_holds_for_all_it_calls() {
     unnoticed(&[
         (&["threadstate"], "$THREADSTATE"),
         (&["threadstate"], "$THREADSTATE"),
-        (&["setpriv"], "setpriv --reuid nobody --regid nogroup --init-groups id"),
+        (
+            &["setpriv"],
+            "setpriv --reuid nobody --regid nogroup --init-groups id",
+        ),
         (&["unshare"], "unshare --user --map-root-user id -u"),
         (
             &["unshare"],

@@ -26,12 +26,22 @@ enum Limit {
 
 impl Bar {
     /// `value` shall not be more than `limit`.
-    pub fn at_most(what: impl Into<String>, limit: f64, unit: &'static str, value: Option<f64>) -> Bar {
+    pub fn at_most(
+        what: impl Into<String>,
+        limit: f64,
+        unit: &'static str,
+        value: Option<f64>,
+    ) -> Bar {
         Bar::new(what.into(), Limit::AtMost(limit), unit, value)
     }
 
     /// `value` shall not be less than `limit`.
-    pub fn at_least(what: impl Into<String>, limit: f64, unit: &'static str, value: Option<f64>) -> Bar {
+    pub fn at_least(
+        what: impl Into<String>,
+        limit: f64,
+        unit: &'static str,
+        value: Option<f64>,
+    ) -> Bar {
         Bar::new(what.into(), Limit::AtLeast(limit), unit, value)
     }
 
@@ -70,7 +80,8 @@ impl fmt::Display for Bar {
 
 /// Coloured on a terminal, unless NO_COLOR is set.
 fn painted(word: &str, colour: &str) -> String {
-    let plain = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty()) || !std::io::stdout().is_terminal();
+    let plain = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty())
+        || !std::io::stdout().is_terminal();
     if plain {
         word.to_owned()
     } else {
@@ -85,9 +96,18 @@ mod tests {
     #[test]
     fn says_the_value_and_the_verdict() {
         let bar = |value| Bar::at_most("lone pread", 1.15, "x plain", value).to_string();
-        assert_eq!(bar(Some(1.07)), "bar: lone pread <= 1.15x plain: 1.07x plain ok");
-        assert_eq!(bar(Some(1.2)), "bar: lone pread <= 1.15x plain: 1.20x plain missed");
+        assert_eq!(
+            bar(Some(1.07)),
+            "bar: lone pread <= 1.15x plain: 1.07x plain ok"
+        );
+        assert_eq!(
+            bar(Some(1.2)),
+            "bar: lone pread <= 1.15x plain: 1.20x plain missed"
+        );
         assert_eq!(bar(None), "bar: lone pread <= 1.15x plain: not measured");
-        assert_eq!(Bar::at_least("IOPS", 0.97, "x", Some(1.0)).verdict(), Some(true));
+        assert_eq!(
+            Bar::at_least("IOPS", 0.97, "x", Some(1.0)).verdict(),
+            Some(true)
+        );
     }
 }

@@ -71,10 +71,15 @@ pub fn measure(bench: &Bench) -> Result<Part> {
     });
     drop(progress);
 
-    let mut notes = vec!["ratio: to the second row of each way, of the same round, with the quartiles".to_owned()];
+    let mut notes = vec![
+        "ratio: to the second row of each way, of the same round, with the quartiles".to_owned(),
+    ];
     for (way, rounds) in WAYS.iter().zip(&all) {
         for (who, name) in way.names.into_iter().enumerate() {
-            if let Some(part) = rounds.device_part(who, way.bytes).filter(|part| *part < 0.9) {
+            if let Some(part) = rounds
+                .device_part(who, way.bytes)
+                .filter(|part| *part < 0.9)
+            {
                 notes.push(format!(
                     "{} by {name}: only {:.0} % of the bytes were charged to the process as read from the device",
                     way.title,
@@ -83,7 +88,8 @@ pub fn measure(bench: &Bench) -> Result<Part> {
             }
         }
     }
-    let ratio = |way: usize, figure: fn(&Phase) -> f64| all[way].ratios(FIBERS, OTHER, figure).median();
+    let ratio =
+        |way: usize, figure: fn(&Phase) -> f64| all[way].ratios(FIBERS, OTHER, figure).median();
     let samples: serde_json::Map<_, _> = WAYS
         .iter()
         .zip(&all)
@@ -175,7 +181,10 @@ fn rows(all: &[Rounds]) -> comfy_table::Table {
                     name.to_owned(),
                     format!("{:.0}", median(Phase::rate)),
                     format!("{low:.0}..{high:.0}"),
-                    format!("{:.0}", median(Phase::rate) * way.bytes / f64::from(1 << 20)),
+                    format!(
+                        "{:.0}",
+                        median(Phase::rate) * way.bytes / f64::from(1 << 20)
+                    ),
                     format!("{:.2}", median(Phase::cpu_us)),
                     format!("{:.3}", median(Phase::switches)),
                     format!("{:.0}", median(|phase| phase.threads as f64)),

@@ -1,6 +1,8 @@
-//! Every engine against fio on the same kernel interface: random 4 KiB O_DIRECT reads by fibers of one worker.
+//! Every engine against fio on the same kernel interface: random 4 KiB O_DIRECT reads by fibers of
+//! one worker.
 //!
-//! Beside the pairs a second fio on io_uring shows what a ratio is worth on this disk, which is what 'within noise' means.
+//! Beside the pairs a second fio on io_uring shows what a ratio is worth on this disk, which is
+//! what 'within noise' means.
 
 use std::path::{Path, PathBuf};
 
@@ -120,7 +122,10 @@ pub fn measure(bench: &Bench) -> Result<Part> {
             "fio counts whole milliseconds of CPU for each thread: with many threads its CPU is too low".to_owned(),
         );
     } else {
-        notes.push("fio is not installed, so the engines have only each other: apt-get install fio".to_owned());
+        notes.push(
+            "fio is not installed, so the engines have only each other: apt-get install fio"
+                .to_owned(),
+        );
     }
     notes.extend(noise(&cases));
     let samples: Vec<Value> = cases.iter().map(Case::json).collect();
@@ -139,9 +144,13 @@ pub fn measure(bench: &Bench) -> Result<Part> {
 }
 
 fn fibers(bench: &Bench, engine: &str, count: u32, file: &Path, ms: u64) -> Result<Phase> {
-    let mut command = bench.programs.command(&bench.programs.throughput, Load::Shim);
+    let mut command = bench
+        .programs
+        .command(&bench.programs.throughput, Load::Shim);
     command.args(["fibers", &count.to_string(), &ms.to_string(), "direct"]);
-    command.arg(PathBuf::from(file)).env("AIOSHIM_ENGINE", engine);
+    command
+        .arg(PathBuf::from(file))
+        .env("AIOSHIM_ENGINE", engine);
     if engine == NAMES[THREADS] {
         command.env("AIOSHIM_THREADS", count.min(MOST_THREADS).to_string());
     }
@@ -251,7 +260,8 @@ fn bars(cases: &[Case], fio: bool) -> Vec<Bar> {
         ];
         for (engine, unit) in units {
             let words = format!("{}, {count} {by}", NAMES[engine]);
-            let ratio = |figure: fn(&Phase) -> f64| case.rounds.ratios(engine, engine + 1, figure).median();
+            let ratio =
+                |figure: fn(&Phase) -> f64| case.rounds.ratios(engine, engine + 1, figure).median();
             let iops = format!("{words}: IOPS, within noise");
             bars.push(Bar::at_least(iops, 1.0 - noise, unit, ratio(Phase::rate)));
             if engine != THREADS {

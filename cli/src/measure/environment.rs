@@ -45,7 +45,9 @@ impl Environment {
         let text = |part: &CStr| part.to_string_lossy().into_owned();
         let (filesystem, device) = mount_of(&bench.dir);
         if let Some(engine) = bench.engine.as_deref().filter(|e| *e != "io_uring") {
-            notes.push(format!("io_uring is not used here: the shim chose {engine}"));
+            notes.push(format!(
+                "io_uring is not used here: the shim chose {engine}"
+            ));
         }
         if cfg!(debug_assertions) {
             notes.push("this aioshim command is a debug build; the libraries are not".to_owned());
@@ -86,7 +88,9 @@ impl fmt::Display for Environment {
             "Linux {}, glibc {}, {} on {}, engine {engine}, {}",
             self.kernel, self.glibc, self.filesystem, self.device, self.date
         )?;
-        self.notes.iter().try_for_each(|note| writeln!(f, "note: {note}"))
+        self.notes
+            .iter()
+            .try_for_each(|note| writeln!(f, "note: {note}"))
     }
 }
 
@@ -94,7 +98,11 @@ impl fmt::Display for Environment {
 fn output(program: &str, args: &[&str]) -> String {
     let output = Command::new(program).args(args).output();
     let text = output.map(|o| String::from_utf8_lossy(&o.stdout).into_owned());
-    text.unwrap_or_default().lines().next().unwrap_or_default().to_owned()
+    text.unwrap_or_default()
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .to_owned()
 }
 
 fn glibc() -> String {
@@ -126,11 +134,14 @@ fn memory_kib() -> u64 {
 
 fn memlock() -> Option<String> {
     let text = fs::read_to_string("/proc/self/limits").ok()?;
-    let line = text.lines().find(|line| line.starts_with("Max locked memory"))?;
+    let line = text
+        .lines()
+        .find(|line| line.starts_with("Max locked memory"))?;
     line.split_whitespace().nth(3).map(str::to_owned)
 }
 
-/// File system type and device of the mount that holds `dir`: of all mount points above it the longest.
+/// File system type and device of the mount that holds `dir`: of all mount points above it the
+/// longest.
 fn mount_of(dir: &Path) -> (String, String) {
     let text = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let mounts = text.lines().filter_map(|line| {

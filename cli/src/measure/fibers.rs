@@ -1,5 +1,5 @@
-//! What fibers cost by themselves: a yield, a create and join, a tree of them, a wake and a theft across workers; and
-//! what each of very many that wait costs in time and memory.
+//! What fibers cost by themselves: a yield, a create and join, a tree of them, a wake and a theft
+//! across workers; and what each of very many that wait costs in time and memory.
 
 use std::time::{Duration, Instant};
 
@@ -235,13 +235,18 @@ impl Told {
             [format!("  {what}"), figure, String::new()]
         };
         let step = |what: &str, step: Step| {
-            let [ns, user, system] = [step.ns, step.user_ns, step.system_ns].map(|ns| self.each(ns));
+            let [ns, user, system] =
+                [step.ns, step.user_ns, step.system_ns].map(|ns| self.each(ns));
             let cpu = format!("user {user:.0}, kernel {system:.0}");
             [format!("  {what}"), format!("{ns:.0} ns"), cpu]
         };
         let title = format!("{} fibers, {}: resident, in all", self.made, crowd.title);
         let mut rows = vec![
-            [title, format!("{:.1} MiB", self.resident_kib / 1024.0), String::new()],
+            [
+                title,
+                format!("{:.1} MiB", self.resident_kib / 1024.0),
+                String::new(),
+            ],
             memory("resident, each", self.resident_kib),
             memory("page tables, each", self.tables_kib),
             memory("kernel memory, each", self.slab_kib),
@@ -265,9 +270,14 @@ pub fn measure(bench: &Bench) -> Result<Part> {
     progress.show("switches, fibers made, wakes across workers");
     let all = in_rounds(bench, budget, &mut failures);
     let mut crowds = CROWDS.each_ref().map(|crowd| {
-        progress.show(&format!("{} fibers, {}", bench.pick(crowd.count), crowd.title));
+        progress.show(&format!(
+            "{} fibers, {}",
+            bench.pick(crowd.count),
+            crowd.title
+        ));
         let told = crowd_of(bench, crowd);
-        told.map_err(|error| failures.push(format!("{error:#}"))).ok()
+        told.map_err(|error| failures.push(format!("{error:#}")))
+            .ok()
     });
     drop(progress);
 
@@ -292,15 +302,24 @@ pub fn measure(bench: &Bench) -> Result<Part> {
         }
         rows.add_rows(told.rows(crowd));
     }
-    notes.push("kernel memory is the growth of unreclaimable slabs, of the whole machine".to_owned());
-    let of = |key| ROWS.iter().position(|row| row.key == key).and_then(|i| all[i].median());
+    notes.push(
+        "kernel memory is the growth of unreclaimable slabs, of the whole machine".to_owned(),
+    );
+    let of = |key| {
+        ROWS.iter()
+            .position(|row| row.key == key)
+            .and_then(|i| all[i].median())
+    };
     let parked = crowds[0].as_ref().filter(|told| told.error.is_empty());
     let resident = parked.map(|told| told.each(told.resident_kib));
     let bars = vec![
         Bar::at_most("fiber_yield between 2 fibers", 8.0, " ns", of("yield_2")),
         Bar::at_most("fiber_create and fiber_join", 120.0, " ns", of("create")),
         Bar::at_most(
-            format!("memory of each of {} parked fibers", bench.pick(CROWDS[0].count)),
+            format!(
+                "memory of each of {} parked fibers",
+                bench.pick(CROWDS[0].count)
+            ),
             4.7,
             " KiB",
             resident,
@@ -327,7 +346,10 @@ pub fn measure(bench: &Bench) -> Result<Part> {
         .iter()
         .zip(&mut crowds)
         .map(|(crowd, told)| (crowd.key.to_owned(), json!(told)));
-    let samples: Value = samples.chain(told).collect::<serde_json::Map<_, _>>().into();
+    let samples: Value = samples
+        .chain(told)
+        .collect::<serde_json::Map<_, _>>()
+        .into();
     Ok(Part {
         key: "fibers",
         title: "Fibers: one worker, and wakes between two".to_owned(),
@@ -353,7 +375,8 @@ fn in_rounds(bench: &Bench, budget: Duration, failures: &mut Vec<String>) -> [Sa
             fiber: true,
         };
         let live = Live::start_rounds(command, row.title, meant);
-        live.map_err(|error| failures.push(format!("{error:#}"))).ok()
+        live.map_err(|error| failures.push(format!("{error:#}")))
+            .ok()
     });
     let mut ns: [Vec<f64>; ROWS.len()] = Default::default();
     let start = Instant::now();

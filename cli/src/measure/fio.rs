@@ -51,7 +51,8 @@ impl Fio {
         Some(Fio { path, version })
     }
 
-    /// Random reads for `ms`. It takes no time of single reads (gtod_reduce): our programs take none either.
+    /// Random reads for `ms`. It takes no time of single reads (gtod_reduce): our programs take
+    /// none either.
     pub fn read(&self, file: &Path, job: Job, ms: u64) -> Result<Phase> {
         let Job {
             engine,
@@ -70,7 +71,10 @@ impl Fio {
         ]);
         command.args(["--gtod_reduce=1", "--time_based", "--output-format=json"]);
         command.args([format!("--ioengine={engine}"), format!("--iodepth={depth}")]);
-        command.args([format!("--numjobs={jobs}"), format!("--thread={}", u8::from(jobs > 1))]);
+        command.args([
+            format!("--numjobs={jobs}"),
+            format!("--thread={}", u8::from(jobs > 1)),
+        ]);
         command.arg(format!("--runtime={ms}ms"));
         // What throughput.c leaves out of its phase too: the start.
         command.arg(format!("--ramp_time={}ms", ms / 10));
@@ -96,7 +100,11 @@ impl Fio {
             .context("a pipe was asked for")?
             .read_to_string(&mut text)?;
         let (status, peak_rss_kib) = reap(child)?;
-        ensure!(status == 0, "fio failed (status {status:#x}): {}", text.trim());
+        ensure!(
+            status == 0,
+            "fio failed (status {status:#x}): {}",
+            text.trim()
+        );
         let phase = parse(&text).with_context(|| format!("fio said {text}"))?;
         Ok(Phase {
             peak_rss_kib,
@@ -106,13 +114,15 @@ impl Fio {
     }
 }
 
-/// Waits for `child`: its status, and the peak of the memory of it or of its job, whichever is more.
+/// Waits for `child`: its status, and the peak of the memory of it or of its job, whichever is
+/// more.
 fn reap(child: std::process::Child) -> Result<(i32, u64)> {
     let pid = libc::pid_t::try_from(child.id())?;
     let mut status = 0;
     // SAFETY: all zeroes is a valid rusage, a struct of integers.
     let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
-    // SAFETY: both pointers are to locals that outlive the call; `child` has not been waited for, so the number is its.
+    // SAFETY: both pointers are to locals that outlive the call; `child` has not been waited for,
+    // so the number is its.
     let reaped = unsafe { libc::wait4(pid, &raw mut status, 0, &raw mut usage) };
     ensure!(reaped == pid, "fio: {}", std::io::Error::last_os_error());
     Ok((status, u64::try_from(usage.ru_maxrss)?))
@@ -123,7 +133,8 @@ fn parse(text: &str) -> Result<Phase> {
     let json = &text[text.find('{').context("no JSON")?..];
     let json: Value = serde_json::from_str(json)?;
     let job = &json["jobs"][0];
-    let number = |value: &Value, name: &str| value[name].as_f64().with_context(|| format!("no {name}"));
+    let number =
+        |value: &Value, name: &str| value[name].as_f64().with_context(|| format!("no {name}"));
     let runtime_us = number(job, "job_runtime")? * 1000.0;
     let cpu_us = |name| number(job, name).map(|percent| percent / 100.0 * runtime_us);
     let read = &job["read"];

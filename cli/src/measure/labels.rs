@@ -1,4 +1,5 @@
-//! Whether a mode runs as its label says: the shim's own account of a short run of the same program.
+//! Whether a mode runs as its label says: the shim's own account of a short run of the same
+//! program.
 //!
 //! The account (AIOSHIM_STATS) costs time, so it is asked of runs that are not measured.
 
@@ -58,13 +59,19 @@ impl Asked {
         let path = bench.dir.join("account.json");
         // One of an earlier run must not be taken for this one's; most often there is none.
         let _ = fs::remove_file(&path);
-        command.env("AIOSHIM_STATS", "json").env("AIOSHIM_OUT", &path);
+        command
+            .env("AIOSHIM_STATS", "json")
+            .env("AIOSHIM_OUT", &path);
         Asked(path)
     }
 
     fn text(&self) -> Result<String> {
-        let text = fs::read_to_string(&self.0)
-            .with_context(|| format!("{}: the shim left no account; is it loaded?", self.0.display()))?;
+        let text = fs::read_to_string(&self.0).with_context(|| {
+            format!(
+                "{}: the shim left no account; is it loaded?",
+                self.0.display()
+            )
+        })?;
         let _ = fs::remove_file(&self.0);
         Ok(text)
     }
@@ -75,15 +82,28 @@ impl Asked {
             converted: call.converted,
             inline: call.inline,
             handed: call.through.values().sum(),
-            through: call.through.iter().map(|(why, n)| format!("{why} {n}")).collect(),
+            through: call
+                .through
+                .iter()
+                .map(|(why, n)| format!("{why} {n}"))
+                .collect(),
         })
     }
 }
 
-/// What becomes of `call` of overhead.c, by its libc name `symbol`, with its arguments `place` and `slots`.
-pub fn of_call(bench: &Bench, call: &str, symbol: &str, place: &str, slots: u32) -> Result<Account> {
+/// What becomes of `call` of overhead.c, by its libc name `symbol`, with its arguments `place` and
+/// `slots`.
+pub fn of_call(
+    bench: &Bench,
+    call: &str,
+    symbol: &str,
+    place: &str,
+    slots: u32,
+) -> Result<Account> {
     let mut command = bench.programs.command(&bench.programs.overhead, Load::Shim);
-    command.args([call, place, &slots.to_string()]).arg(&bench.calls_dir);
+    command
+        .args([call, place, &slots.to_string()])
+        .arg(&bench.calls_dir);
     let asked = Asked::of(&mut command, bench);
     let meant = Hello {
         preloaded: true,
@@ -103,7 +123,9 @@ pub fn of_call(bench: &Bench, call: &str, symbol: &str, place: &str, slots: u32)
 
 /// What becomes of the reads of throughput.c on fibers; `args` are its arguments.
 pub fn of_throughput(bench: &Bench, args: &[String]) -> Result<Account> {
-    let mut command = bench.programs.command(&bench.programs.throughput, Load::Shim);
+    let mut command = bench
+        .programs
+        .command(&bench.programs.throughput, Load::Shim);
     command.args(args);
     of_run(
         bench,
@@ -113,7 +135,8 @@ pub fn of_throughput(bench: &Bench, args: &[String]) -> Result<Account> {
     )
 }
 
-/// What becomes of the calls of `symbol` in a run of `command` that says one line; called `name` in errors.
+/// What becomes of the calls of `symbol` in a run of `command` that says one line; called `name` in
+/// errors.
 pub fn of_run(bench: &Bench, mut command: Command, name: &str, symbol: &str) -> Result<Account> {
     let asked = Asked::of(&mut command, bench);
     let mut live = Live::start(command, name)?;
@@ -122,11 +145,13 @@ pub fn of_run(bench: &Bench, mut command: Command, name: &str, symbol: &str) -> 
     asked.symbol(symbol)
 }
 
-/// The engine the shim says it chose, or its words for why there is none. `asked`: AIOSHIM_ENGINE, if not the one that
-/// all programs get.
+/// The engine the shim says it chose, or its words for why there is none. `asked`: AIOSHIM_ENGINE,
+/// if not the one that all programs get.
 pub fn engine(bench: &Bench, asked: Option<&str>) -> Result<std::result::Result<String, String>> {
     let mut command = bench.programs.command(&bench.programs.overhead, Load::Shim);
-    command.args(["pread4k", "fibers", "64"]).arg(&bench.calls_dir);
+    command
+        .args(["pread4k", "fibers", "64"])
+        .arg(&bench.calls_dir);
     if let Some(engine) = asked {
         command.env("AIOSHIM_ENGINE", engine);
     }
@@ -136,7 +161,9 @@ pub fn engine(bench: &Bench, asked: Option<&str>) -> Result<std::result::Result<
     live.round(CALLS)?;
     live.end()?;
     let account: serde_json::Value = serde_json::from_str(&account.text()?)?;
-    let engine = account["engine"].as_str().context("the shim does not say its engine")?;
+    let engine = account["engine"]
+        .as_str()
+        .context("the shim does not say its engine")?;
     // With sync every call is plain, as where there is none.
     let none = engine.starts_with("none") || ["not needed", "sync"].contains(&engine);
     Ok(if none {
@@ -146,7 +173,8 @@ pub fn engine(bench: &Bench, asked: Option<&str>) -> Result<std::result::Result<
     })
 }
 
-/// Makes sure that asking for `engine`, a word for AIOSHIM_ENGINE, gives it and not one further down the ladder.
+/// Makes sure that asking for `engine`, a word for AIOSHIM_ENGINE, gives it and not one further
+/// down the ladder.
 pub fn ensure_engine(bench: &Bench, engine: &str) -> Result<()> {
     let wanted = match engine {
         "uring" => "io_uring",

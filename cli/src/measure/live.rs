@@ -38,14 +38,19 @@ impl Live {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .with_context(|| format!("{name}: {} does not start", command.get_program().display()))?;
+            .with_context(|| {
+                format!("{name}: {} does not start", command.get_program().display())
+            })?;
         let stdin = child.stdin.take();
         let stdout = child.stdout.take().context("a pipe was asked for")?;
         let (sender, lines) = channel();
         thread::spawn(move || {
             let whole = BufReader::new(stdout).lines().map_while(Result::ok);
             // An error means that nobody listens any more.
-            whole.map(|line| sender.send(line)).take_while(Result::is_ok).count();
+            whole
+                .map(|line| sender.send(line))
+                .take_while(Result::is_ok)
+                .count();
         });
         Ok(Live {
             name,
@@ -59,7 +64,8 @@ impl Live {
     pub fn start_rounds(command: Command, name: impl Into<String>, meant: Hello) -> Result<Live> {
         let mut live = Live::start(command, name)?;
         let line = live.line()?;
-        let hello: Hello = serde_json::from_str(&line).with_context(|| format!("{}: said {line:?}", live.name))?;
+        let hello: Hello =
+            serde_json::from_str(&line).with_context(|| format!("{}: said {line:?}", live.name))?;
         ensure!(
             hello == meant,
             "{}: runs as {hello:?}, meant was {meant:?}; is the library there and not refused?",
@@ -79,7 +85,11 @@ impl Live {
             Ok(line) => Ok(line),
             Err(RecvTimeoutError::Timeout) => {
                 let said = self.kill();
-                bail!("{}: no answer in {} s; killed. {said}", self.name, limit.as_secs())
+                bail!(
+                    "{}: no answer in {} s; killed. {said}",
+                    self.name,
+                    limit.as_secs()
+                )
             }
             Err(RecvTimeoutError::Disconnected) => {
                 let status = self.wait()?;
@@ -92,8 +102,8 @@ impl Live {
     /// One round of `calls`: nanoseconds a call.
     pub fn round(&mut self, calls: u64) -> Result<f64> {
         let stdin = self.stdin.as_mut().context("rounds end with the input")?;
-        // In one write: half a line would be taken for a round. When the program is dead, the line that does not come
-        // says why.
+        // In one write: half a line would be taken for a round. When the program is dead, the line
+        // that does not come says why.
         let _ = stdin.write_all(format!("{calls}\n").as_bytes());
         let line = self.line()?;
         line.trim()

@@ -1,8 +1,9 @@
-//! What a lock and its unlock cost that nobody contends for: plain, and preloaded off a fiber and on one.
+//! What a lock and its unlock cost that nobody contends for: plain, and preloaded off a fiber and
+//! on one.
 //!
-//! As in the overhead part the processes stay alive and do short rounds in turn, and a ratio compares two rounds beside
-//! each other. A pair takes a few nanoseconds, which where a process's memory lies moves by per cents: after a number of
-//! rounds all processes are started anew.
+//! As in the overhead part the processes stay alive and do short rounds in turn, and a ratio
+//! compares two rounds beside each other. A pair takes a few nanoseconds, which where a process's
+//! memory lies moves by per cents: after a number of rounds all processes are started anew.
 
 use std::time::{Duration, Instant};
 
@@ -28,7 +29,8 @@ const KINDS: [(&str, &str); 5] = [
     ("sem", "semaphore"),
 ];
 
-/// Threads the process has had, by the word for locks.c: libc leaves atomic operations out where there was but one.
+/// Threads the process has had, by the word for locks.c: libc leaves atomic operations out where
+/// there was but one.
 const THREADS: [&str; 2] = ["one", "many"];
 
 /// How a process is started, and its word for locks.c.
@@ -75,7 +77,10 @@ impl Case {
     fn json(&self) -> Value {
         let modes = MODES.iter().enumerate().map(|(mode, (name, ..))| {
             let ns = self.rounds.samples(mode, |&ns| ns);
-            ((*name).to_owned(), json!({ "ns": ns, "by_plain": self.ratios(mode) }))
+            (
+                (*name).to_owned(),
+                json!({ "ns": ns, "by_plain": self.ratios(mode) }),
+            )
         });
         json!({ "kind": self.kind, "threads": self.threads, "modes": Value::Object(modes.collect()) })
     }
@@ -167,12 +172,19 @@ fn start(bench: &Bench, mode: usize, kind: &str, threads: &str, name: &str) -> R
 
 fn end(live: &mut [Option<Live>], failures: &mut Vec<String>) {
     let ended = live.iter_mut().filter_map(Option::take).map(Live::end);
-    failures.extend(ended.filter_map(Result::err).map(|error| format!("{error:#}")));
+    failures.extend(
+        ended
+            .filter_map(Result::err)
+            .map(|error| format!("{error:#}")),
+    );
 }
 
 /// What the ratios of plain to itself show.
 fn noise(cases: &[Case]) -> Option<String> {
-    let medians: Samples = cases.iter().filter_map(|case| case.ratios(AGAIN).median()).collect();
+    let medians: Samples = cases
+        .iter()
+        .filter_map(|case| case.ratios(AGAIN).median())
+        .collect();
     let (low, high) = medians.range()?;
     Some(format!(
         "noise: plain compared with itself is {low:.2}x to {high:.2}x, by case"
@@ -214,7 +226,12 @@ fn rows(cases: &[Case]) -> comfy_table::Table {
 fn bars(cases: &[Case]) -> Vec<Bar> {
     let bar = |case: &Case| {
         let ratio = case.ratios(ON_FIBER).median();
-        Bar::at_most(format!("{} on a fiber", case.name()), LIMIT, "x plain", ratio)
+        Bar::at_most(
+            format!("{} on a fiber", case.name()),
+            LIMIT,
+            "x plain",
+            ratio,
+        )
     };
     cases.iter().map(bar).collect()
 }

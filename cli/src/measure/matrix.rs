@@ -1,7 +1,9 @@
-//! 'auto never loses': each kind of call in each state of the caches, by engine auto, by every engine and by pthreads.
+//! 'auto never loses': each kind of call in each state of the caches, by engine auto, by every
+//! engine and by pthreads.
 //!
-//! A cell's ratio is that of the best of the others to auto. The best of five is above 1 by chance alone; how far, shows
-//! the engine that auto chose, which among the others is compared with itself.
+//! A cell's ratio is that of the best of the others to auto. The best of five is above 1 by chance
+//! alone; how far, shows the engine that auto chose, which among the others is compared with
+//! itself.
 
 use std::path::{Path, PathBuf};
 
@@ -74,7 +76,8 @@ impl Cell {
     }
 }
 
-/// Those that make sense: an open has no O_DIRECT of its own, and only reads and writes have a size.
+/// Those that make sense: an open has no O_DIRECT of its own, and only reads and writes have a
+/// size.
 fn cells(quick: bool) -> Vec<Cell> {
     let counts: &[u32] = if quick { &[1, 32] } else { &[1, 32, 256] };
     let mut cells = Vec::new();
@@ -142,7 +145,8 @@ pub fn measure(bench: &Bench) -> Result<Part> {
             let name = cell.name();
             cell.rounds.add(&mut failures, |who| {
                 let words = [state, call, &(kib << 10).to_string()].map(str::to_owned);
-                run(bench, who, count, &place, &words).with_context(|| format!("{name}, {}", NAMES[who]))
+                run(bench, who, count, &place, &words)
+                    .with_context(|| format!("{name}, {}", NAMES[who]))
             });
         }
     });
@@ -179,7 +183,10 @@ pub fn measure(bench: &Bench) -> Result<Part> {
     let samples: Vec<Value> = cells.iter().map(Cell::json).collect();
     Ok(Part {
         key: "matrix",
-        title: format!("Matrix: operations a second, phases of {} ms; rounds: {done}", place.ms),
+        title: format!(
+            "Matrix: operations a second, phases of {} ms; rounds: {done}",
+            place.ms
+        ),
         table: rows(&cells),
         bars: vec![bar],
         notes,
@@ -236,9 +243,15 @@ fn noise(bench: &Bench, cells: &[Cell]) -> Option<String> {
 
 /// "N of M cells", and a line for each that loses, the worst first.
 fn verdict(cells: &[Cell]) -> (String, Vec<String>) {
-    let mut judged: Vec<(&Cell, Best)> = cells.iter().filter_map(|cell| Some((cell, cell.best()?))).collect();
+    let mut judged: Vec<(&Cell, Best)> = cells
+        .iter()
+        .filter_map(|cell| Some((cell, cell.best()?)))
+        .collect();
     judged.sort_by(|a, b| b.1.ratio.total_cmp(&a.1.ratio));
-    let losing: Vec<&(&Cell, Best)> = judged.iter().filter(|(_, best)| best.ratio > LIMIT).collect();
+    let losing: Vec<&(&Cell, Best)> = judged
+        .iter()
+        .filter(|(_, best)| best.ratio > LIMIT)
+        .collect();
     let clearly = |best: &Best| best.ratios.quartiles().is_some_and(|(low, _)| low > LIMIT);
     let lines = losing.iter().map(|(cell, best)| {
         let word = if clearly(best) {

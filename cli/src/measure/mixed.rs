@@ -1,7 +1,9 @@
-//! Requests of a read and some work: when are so many done, and for how much CPU, by fibers, by as many threads, by pools.
+//! Requests of a read and some work: when are so many done, and for how much CPU, by fibers, by as
+//! many threads, by pools.
 //!
-//! Half of the reads find their block in the page cache. A thread that waits for the other half needs another to go on
-//! in its place, and too many of them get in each other's way; which size of pool is best depends on the work.
+//! Half of the reads find their block in the page cache. A thread that waits for the other half
+//! needs another to go on in its place, and too many of them get in each other's way; which size of
+//! pool is best depends on the work.
 
 use std::path::Path;
 
@@ -92,7 +94,9 @@ pub fn measure(bench: &Bench, out: &Path) -> Result<Part> {
     });
     if let Err(error) = bench.ensure_fibers_can_wait("fibers' mixed work") {
         failures.push(format!("{error:#}"));
-        cases.iter_mut().for_each(|case| case.rounds.leave_out(FIBERS));
+        cases
+            .iter_mut()
+            .for_each(|case| case.rounds.leave_out(FIBERS));
     }
     progress.show("how much is a microsecond of work");
     let turns_per_us = calibrate(bench)?;
@@ -101,7 +105,8 @@ pub fn measure(bench: &Bench, out: &Path) -> Result<Part> {
             let turns = (f64::from(case.us) * turns_per_us) as u64;
             case.rounds.add(&mut failures, |who| {
                 progress.show(&format!("{} us of work by {}", case.us, NAMES[who]));
-                run(bench, who, requests, turns, &file).with_context(|| format!("mixed, {} us of work", case.us))
+                run(bench, who, requests, turns, &file)
+                    .with_context(|| format!("mixed, {} us of work", case.us))
             });
         }
     });
@@ -122,7 +127,9 @@ pub fn measure(bench: &Bench, out: &Path) -> Result<Part> {
     let samples: Vec<Value> = cases.iter().map(Case::json).collect();
     Ok(Part {
         key: "mixed",
-        title: format!("Mixed: {requests} requests of a 4 KiB read and some work, on two processors; rounds: {done}"),
+        title: format!(
+            "Mixed: {requests} requests of a 4 KiB read and some work, on two processors; rounds: {done}"
+        ),
         table: rows(&cases),
         bars: bars(&cases),
         notes,
@@ -141,7 +148,8 @@ fn calibrate(bench: &Bench) -> Result<f64> {
     let mut live = Live::start(command, "mixed calibrate")?;
     let line = live.line()?;
     live.end()?;
-    let speed: Speed = serde_json::from_str(&line).with_context(|| format!("mixed calibrate: said {line:?}"))?;
+    let speed: Speed =
+        serde_json::from_str(&line).with_context(|| format!("mixed calibrate: said {line:?}"))?;
     Ok(speed.turns_per_us)
 }
 
@@ -151,7 +159,11 @@ fn run(bench: &Bench, who: usize, requests: u32, turns: u64, file: &Path) -> Res
         _ => ("pthreads", Load::Plain),
     };
     let mut command = bench.programs.command(&bench.programs.mixed, load);
-    let numbers = [COUNTS[who].to_string(), requests.to_string(), turns.to_string()];
+    let numbers = [
+        COUNTS[who].to_string(),
+        requests.to_string(),
+        turns.to_string(),
+    ];
     command.arg(kind).args(numbers).arg(file);
     let meant = Hello {
         preloaded: who == FIBERS,

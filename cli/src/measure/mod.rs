@@ -1,9 +1,11 @@
-//! `aioshim measure`: what a call costs on and off fibers, what many of them gain, and what a fiber itself costs; with
-//! `--full` also what each engine is worth beside the best others, and whether the choice among them ever loses.
+//! `aioshim measure`: what a call costs on and off fibers, what many of them gain, and what a fiber
+//! itself costs; with `--full` also what each engine is worth beside the best others, and whether
+//! the choice among them ever loses.
 //!
-//! Parts, each a table with its bars beneath and its raw samples as JSON beside it. All that is compared runs in
-//! the same minutes, in turn, round by round; what is reported is the median of the rounds' ratios. A part says what it
-//! could not measure and why; bars judge, they never change the exit status.
+//! Parts, each a table with its bars beneath and its raw samples as JSON beside it. All that is
+//! compared runs in the same minutes, in turn, round by round; what is reported is the median of
+//! the rounds' ratios. A part says what it could not measure and why; bars judge, they never change
+//! the exit status.
 
 mod bars;
 mod cold;
@@ -49,7 +51,8 @@ pub struct Options {
     /// Shorter rounds and fewer of them: under a minute for the first three tables, two with --full
     #[arg(long)]
     quick: bool,
-    /// All tables: those of the engines, cold reads, mixed work and the matrix of calls too, about thirteen minutes
+    /// All tables: those of the engines, cold reads, mixed work and the matrix of calls too, about
+    /// thirteen minutes
     #[arg(long, conflicts_with = "only")]
     full: bool,
     /// Only these tables (may be given several times)
@@ -58,7 +61,8 @@ pub struct Options {
     /// That many rounds, however long they take; without, as many as fit the time
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     rounds: Option<u32>,
-    /// Where the files that are read and written lie: a real disk, for O_DIRECT [default: target/measure]
+    /// Where the files that are read and written lie: a real disk, for O_DIRECT [default:
+    /// target/measure]
     #[arg(long)]
     dir: Option<PathBuf>,
     /// Where the JSON and the plot go [default: target/measure]
@@ -113,7 +117,8 @@ struct Bench {
     rounds: Option<u32>,
     /// When all was built.
     started: Instant,
-    /// What carries out the operations of parked fibers, in the shim's words; none when nothing does.
+    /// What carries out the operations of parked fibers, in the shim's words; none when nothing
+    /// does.
     engine: Option<String>,
 }
 
@@ -132,7 +137,8 @@ impl Bench {
         if self.quick { quick } else { whole }
     }
 
-    /// How long a part may take: with --quick the first figure, and the first tables what is left of the minute.
+    /// How long a part may take: with --quick the first figure, and the first tables what is left
+    /// of the minute.
     fn budget(&self, quick_seconds: u64, seconds: u64) -> Duration {
         if !self.quick {
             return Duration::from_secs(seconds);
@@ -154,10 +160,14 @@ impl Bench {
     }
 }
 
-/// Measures, prints and writes all that was asked for. Fails when something could not be measured at all.
+/// Measures, prints and writes all that was asked for. Fails when something could not be measured
+/// at all.
 pub fn run(options: &Options) -> Result<ExitCode> {
     let target = testprogs::target_dir().join("measure");
-    let dir = directory(options.dir.clone().unwrap_or_else(|| target.clone()), "--dir")?;
+    let dir = directory(
+        options.dir.clone().unwrap_or_else(|| target.clone()),
+        "--dir",
+    )?;
     let out = directory(options.json.clone().unwrap_or(target), "--json")?;
     let mut wanted = options.only.clone();
     if options.full {
@@ -180,7 +190,9 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let mut notes = Vec::new();
     match labels::engine(&bench, None) {
         Ok(Ok(engine)) => bench.engine = Some(engine),
-        Ok(Err(refusal)) => notes.push(format!("nothing is asynchronous here, the shim's engine: {refusal}")),
+        Ok(Err(refusal)) => notes.push(format!(
+            "nothing is asynchronous here, the shim's engine: {refusal}"
+        )),
         Err(error) => notes.push(format!("{error:#}")),
     }
     let environment = Environment::gather(&bench, notes);
@@ -207,11 +219,16 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         let path = part.write(&out, &environment, options.quick, others.processors())?;
         println!("raw samples: {}", path.display());
     }
-    Ok(if whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if whole {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 fn directory(dir: PathBuf, option: &str) -> Result<PathBuf> {
-    fs::create_dir_all(&dir).with_context(|| format!("{option} {}: cannot be made", dir.display()))?;
+    fs::create_dir_all(&dir)
+        .with_context(|| format!("{option} {}: cannot be made", dir.display()))?;
     dir.canonicalize()
         .with_context(|| format!("{option} {}: cannot be used", dir.display()))
 }

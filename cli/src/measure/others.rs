@@ -1,7 +1,7 @@
 //! What the rest of the machine did meanwhile: processor time that was used and is not ours.
 //!
-//! Next to busy neighbours the kernel gives more of a processor to who has more threads, so ratios of fibers to threads
-//! are then not the quiet machine's. Whoever reads them must know.
+//! Next to busy neighbours the kernel gives more of a processor to who has more threads, so ratios
+//! of fibers to threads are then not the quiet machine's. Whoever reads them must know.
 
 use std::fs;
 use std::mem::MaybeUninit;
@@ -24,8 +24,8 @@ impl Others {
         }
     }
 
-    /// How many processors the others, the kernel's own threads and a host that took the processor away among them, have
-    /// kept busy since.
+    /// How many processors the others, the kernel's own threads and a host that took the processor
+    /// away among them, have kept busy since.
     pub fn processors(&self) -> Option<f64> {
         let busy = busy()?.saturating_sub(self.busy?);
         let theirs = busy.saturating_sub(ours().saturating_sub(self.ours));

@@ -1,8 +1,8 @@
 //! What one call costs, in every mode: plain, preloaded off a fiber, and on fibers.
 //!
-//! The processes of all modes stay alive together and do rounds of a few milliseconds in turn; a ratio compares the two
-//! rounds beside each other. Where a process's memory happens to lie moves such short times by per cents, so all the
-//! processes are started anew a few times.
+//! The processes of all modes stay alive together and do rounds of a few milliseconds in turn; a
+//! ratio compares the two rounds beside each other. Where a process's memory happens to lie moves
+//! such short times by per cents, so all the processes are started anew a few times.
 
 use std::time::{Duration, Instant};
 
@@ -98,8 +98,9 @@ const fn mode(
     }
 }
 
-/// In the order of a round. The second plain process shows what a ratio is worth. A fiber that is alone keeps nobody
-/// waiting, so the shim may leave its calls as they are; beside one that waits it may not.
+/// In the order of a round. The second plain process shows what a ratio is worth. A fiber that is
+/// alone keeps nobody waiting, so the shim may leave its calls as they are; beside one that waits
+/// it may not.
 #[rustfmt::skip]
 const MODES: [Mode; 8] = [
     mode("plain", "plain", Load::Plain, Place::Off, 1, None),
@@ -132,7 +133,10 @@ impl Rounds {
     /// Of each round that has both: this mode's time by its base's.
     fn ratios(&self, mode: usize) -> Samples {
         let base = MODES[mode].base.unwrap_or(mode);
-        let both = self.ns.iter().filter_map(|round| round[mode].zip(round[base]));
+        let both = self
+            .ns
+            .iter()
+            .filter_map(|round| round[mode].zip(round[base]));
         both.map(|(ns, base)| ns / base).collect()
     }
 
@@ -183,7 +187,15 @@ pub fn measure(bench: &Bench) -> Result<Part> {
     drop(progress);
 
     let mut columns = vec!["call"];
-    let shown = [PLAIN, PLAIN_64, OFF_FIBER, SWITCHED_OFF, LONE, BESIDE, AMONG];
+    let shown = [
+        PLAIN,
+        PLAIN_64,
+        OFF_FIBER,
+        SWITCHED_OFF,
+        LONE,
+        BESIDE,
+        AMONG,
+    ];
     columns.extend(shown.iter().map(|&i| MODES[i].title));
     let mut rows = table(&columns, 1, true);
     for (call, rounds) in CALLS.iter().zip(&all) {
@@ -192,7 +204,11 @@ pub fn measure(bench: &Bench) -> Result<Part> {
         rows.add_row(row);
     }
     notes.push(noise(&all));
-    for (mode, calls) in MODES.iter().zip(&through).filter(|(_, calls)| !calls.is_empty()) {
+    for (mode, calls) in MODES
+        .iter()
+        .zip(&through)
+        .filter(|(_, calls)| !calls.is_empty())
+    {
         let title = mode.title.replace('\n', " ");
         notes.push(format!(
             "{title}: the shim left these as they were: {}",
@@ -226,7 +242,9 @@ fn measure_call(
     let mut rounds = Rounds::default();
     for generation in 0..generations {
         // With --rounds the rounds are divided, the first generations taking one more.
-        let wanted = bench.rounds.map(|n| (n + generations - 1 - generation) / generations);
+        let wanted = bench
+            .rounds
+            .map(|n| (n + generations - 1 - generation) / generations);
         if wanted == Some(0) {
             break;
         }
@@ -244,7 +262,9 @@ fn measure_call(
             if !more {
                 break;
             }
-            rounds.ns.push(round(&mut live, rounds.calls, &mut failed, failures));
+            rounds
+                .ns
+                .push(round(&mut live, rounds.calls, &mut failed, failures));
             done += 1;
         }
         for live in live.into_iter().flatten() {
@@ -312,7 +332,9 @@ fn calls_per_round(plain: &mut Option<Live>) -> u64 {
 }
 
 fn note_failure<T>(result: Result<T>, failures: &mut Vec<String>) -> Option<T> {
-    result.map_err(|error| failures.push(format!("{error:#}"))).ok()
+    result
+        .map_err(|error| failures.push(format!("{error:#}")))
+        .ok()
 }
 
 /// How the calls of a mode went, when they went another way than the mode's name lets one think.
@@ -327,7 +349,9 @@ fn check_labels(bench: &Bench, call: &Call, through: &mut Through, failures: &mu
         let Mode { place, slots, .. } = MODES[mode];
         match labels::of_call(bench, call.key, call.symbol, place.word(), slots) {
             Ok(account) if account.is_converted() => {}
-            Ok(account) => through[mode].push(format!("{} ({})", call.title, account.through.join(", "))),
+            Ok(account) => {
+                through[mode].push(format!("{} ({})", call.title, account.through.join(", ")))
+            }
             Err(error) => failures.push(format!("{error:#}")),
         }
     }
@@ -346,7 +370,10 @@ fn cell(rounds: &Rounds, mode: usize) -> String {
     let second = if MODES[mode].base.is_some() {
         let ratios = rounds.ratios(mode);
         let (low, high) = ratios.quartiles().unwrap_or_default();
-        format!("{:.2}x {low:.2}..{high:.2}", ratios.median().unwrap_or_default())
+        format!(
+            "{:.2}x {low:.2}..{high:.2}",
+            ratios.median().unwrap_or_default()
+        )
     } else {
         let (low, high) = rounds.of(mode).quartiles().unwrap_or_default();
         format!("{low:.0}..{high:.0}")
@@ -356,7 +383,10 @@ fn cell(rounds: &Rounds, mode: usize) -> String {
 
 /// What the machine's noise makes of a ratio that is truly one.
 fn noise(all: &[Rounds]) -> String {
-    let medians: Samples = all.iter().filter_map(|rounds| rounds.ratio(AGAIN)).collect();
+    let medians: Samples = all
+        .iter()
+        .filter_map(|rounds| rounds.ratio(AGAIN))
+        .collect();
     let spread: Samples = all
         .iter()
         .filter_map(|rounds| rounds.ratios(AGAIN).quartiles())
@@ -371,11 +401,20 @@ fn noise(all: &[Rounds]) -> String {
 }
 
 fn bars(all: &[Rounds]) -> Vec<Bar> {
-    let rounds = |key| CALLS.iter().position(|call| call.key == key).map(|i| &all[i]);
+    let rounds = |key| {
+        CALLS
+            .iter()
+            .position(|call| call.key == key)
+            .map(|i| &all[i])
+    };
     let (pread, shared) = (rounds("pread4k"), rounds("pread4k-shared"));
-    // Off a fiber nothing is to be seen: no more than the second plain process shows by chance, or 2 % where that is
-    // less. Both are medians over the calls, so that one call on a busy disk does not excuse the others.
-    let seen: Samples = all.iter().filter_map(|rounds| rounds.ratio(OFF_FIBER)).collect();
+    // Off a fiber nothing is to be seen: no more than the second plain process shows by chance, or
+    // 2 % where that is less. Both are medians over the calls, so that one call on a busy disk does
+    // not excuse the others.
+    let seen: Samples = all
+        .iter()
+        .filter_map(|rounds| rounds.ratio(OFF_FIBER))
+        .collect();
     let chance = all.iter().filter_map(|rounds| rounds.ratio(AGAIN));
     let chance: Samples = chance.map(|ratio| (ratio - 1.0).abs()).collect();
     let noise = 1.0 + chance.median().unwrap_or(0.0).max(0.02);

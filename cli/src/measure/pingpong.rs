@@ -1,6 +1,8 @@
-//! Eight bytes to and fro over socket pairs: fibers by each engine, as many pthreads, and an epoll loop written by hand.
+//! Eight bytes to and fro over socket pairs: fibers by each engine, as many pthreads, and an epoll
+//! loop written by hand.
 //!
-//! The loop and the fibers have one thread, the pthreads what processors there are; so have the engine's own threads.
+//! The loop and the fibers have one thread, the pthreads what processors there are; so have the
+//! engine's own threads.
 
 use anyhow::{Context, Result, ensure};
 use comfy_table::Cell;
@@ -82,7 +84,9 @@ pub fn measure(bench: &Bench) -> Result<Part> {
     }
     Ok(Part {
         key: "pingpong",
-        title: format!("Ping-pong: 8 bytes to and fro, {PAIRS} pairs, {trips} round trips each; rounds: {done}"),
+        title: format!(
+            "Ping-pong: 8 bytes to and fro, {PAIRS} pairs, {trips} round trips each; rounds: {done}"
+        ),
         table: rows(&rounds),
         bars: bars(&rounds),
         notes,
@@ -94,7 +98,11 @@ pub fn measure(bench: &Bench) -> Result<Part> {
 /// pingpong.c as `who` runs it.
 fn command(bench: &Bench, who: usize, trips: u32) -> std::process::Command {
     let engine = ENGINES.iter().find(|&&(fibers, _)| fibers == who);
-    let load = if engine.is_some() { Load::Shim } else { Load::Plain };
+    let load = if engine.is_some() {
+        Load::Shim
+    } else {
+        Load::Plain
+    };
     let mut command = bench.programs.command(&bench.programs.pingpong, load);
     command.args(["-n", &(2 * PAIRS).to_string(), "-r", &trips.to_string()]);
     match (who, engine) {
@@ -110,11 +118,15 @@ fn check(bench: &Bench, who: usize, engine: &str) -> Result<Option<String>> {
     labels::ensure_engine(bench, engine)?;
     let name = format!("check of ping-pong, {}", NAMES[who]);
     let account = labels::of_run(bench, command(bench, who, 10), &name, "recv")?;
-    Ok((!account.is_converted()).then(|| format!("{}: not converted: {}", NAMES[who], account.told())))
+    Ok((!account.is_converted())
+        .then(|| format!("{}: not converted: {}", NAMES[who], account.told())))
 }
 
 fn run(bench: &Bench, who: usize, trips: u32) -> Result<f64> {
-    let mut live = Live::start(command(bench, who, trips), format!("ping-pong, {}", NAMES[who]))?;
+    let mut live = Live::start(
+        command(bench, who, trips),
+        format!("ping-pong, {}", NAMES[who]),
+    )?;
     let line = live.line()?;
     live.end()?;
     nanoseconds(&line).with_context(|| format!("ping-pong, {}", NAMES[who]))
@@ -215,6 +227,11 @@ mod tests {
         });
         let said: Vec<String> = bars(&rounds).iter().map(ToString::to_string).collect();
         let of = "bar: 64 pairs of fibers on one worker, uring: time of a round trip";
-        assert_eq!(said, [format!("{of} <= 1.00x 128 pthreads': 0.60x 128 pthreads' ok")]);
+        assert_eq!(
+            said,
+            [format!(
+                "{of} <= 1.00x 128 pthreads': 0.60x 128 pthreads' ok"
+            )]
+        );
     }
 }

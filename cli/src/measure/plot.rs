@@ -78,7 +78,8 @@ fn draw(area: &Area, axis: Axis, panel: &Panel) -> Result<()> {
     }
 }
 
-type Chart<'a, 'b, X> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<X, plotters::coord::types::RangedCoordf64>>;
+type Chart<'a, 'b, X> =
+    ChartContext<'a, SVGBackend<'b>, Cartesian2d<X, plotters::coord::types::RangedCoordf64>>;
 
 fn fill<'a, 'b: 'a, X>(mut chart: Chart<'a, 'b, X>, axis: Axis, panel: &Panel) -> Result<()>
 where
@@ -92,7 +93,9 @@ where
         .draw()?;
     for (line, colour) in panel.lines.iter().zip(COLOURS.into_iter().cycle()) {
         chart
-            .draw_series(LineSeries::new(line.points.iter().copied(), colour.stroke_width(2)).point_size(3))?
+            .draw_series(
+                LineSeries::new(line.points.iter().copied(), colour.stroke_width(2)).point_size(3),
+            )?
             .label(&line.name)
             .legend(move |(x, y)| PathElement::new([(x, y), (x + 16, y)], colour.stroke_width(2)));
     }

@@ -1,6 +1,7 @@
 //! The benchmark programs, and the environment each is started in.
 //!
-//! Nothing of the caller's LD_PRELOAD, AIOSHIM* and FIBER_* reaches them: a mode is what its label says.
+//! Nothing of the caller's LD_PRELOAD, AIOSHIM* and FIBER_* reaches them: a mode is what its label
+//! says.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;

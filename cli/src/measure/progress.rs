@@ -20,7 +20,8 @@ impl Progress {
             say(&format!("{part}, about {} s", length.as_secs()));
             return Progress(None);
         }
-        let style = ProgressStyle::with_template("{prefix} [{bar:30}] {msg}").expect("a template of our own");
+        let style = ProgressStyle::with_template("{prefix} [{bar:30}] {msg}")
+            .expect("a template of our own");
         let bar = ProgressBar::new(u64::try_from(length.as_millis()).unwrap_or(u64::MAX))
             .with_style(style)
             .with_prefix(part.to_owned());

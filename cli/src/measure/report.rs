@@ -1,4 +1,5 @@
-//! One part of the report: a table with its notes and bars for a reader, and the same with all samples as JSON.
+//! One part of the report: a table with its notes and bars for a reader, and the same with all
+//! samples as JSON.
 
 use std::fmt;
 use std::fs;
@@ -28,8 +29,15 @@ pub struct Part {
 }
 
 impl Part {
-    /// Writes it to `<dir>/<key>.json`; `others`: processors that were kept busy by others meanwhile.
-    pub fn write(&self, dir: &Path, environment: &Environment, quick: bool, others: Option<f64>) -> Result<PathBuf> {
+    /// Writes it to `<dir>/<key>.json`; `others`: processors that were kept busy by others
+    /// meanwhile.
+    pub fn write(
+        &self,
+        dir: &Path,
+        environment: &Environment,
+        quick: bool,
+        others: Option<f64>,
+    ) -> Result<PathBuf> {
         let path = dir.join(self.key).with_extension("json");
         let value = json!({
             "part": self.key,
@@ -43,7 +51,8 @@ impl Part {
             "bars": self.bars,
         });
         let text = serde_json::to_string_pretty(&value)?;
-        fs::write(&path, text + "\n").with_context(|| format!("{}: cannot be written", path.display()))?;
+        fs::write(&path, text + "\n")
+            .with_context(|| format!("{}: cannot be written", path.display()))?;
         Ok(path)
     }
 }
@@ -69,7 +78,8 @@ const BORDERS: TableStyle = TableStyle::new()
     .header_separator(LineStyle::none().fill('═').junction('═'))
     .bottom_border(LineStyle::none().fill('─').junction('─'));
 
-/// A table with `header`, whose first `left` columns are words and the others figures; `ruled` has a line between rows.
+/// A table with `header`, whose first `left` columns are words and the others figures; `ruled` has
+/// a line between rows.
 pub fn table(header: &[&str], left: usize, ruled: bool) -> Table {
     let mut table = Table::new();
     table.load_style(if ruled { UTF8_HORIZONTAL_ONLY } else { BORDERS });

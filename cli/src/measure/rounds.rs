@@ -54,7 +54,9 @@ impl<T: Clone> Rounds<T> {
     }
 
     fn seen(&self, who: usize) -> impl Iterator<Item = &T> {
-        self.seen.iter().filter_map(move |round| round[who].as_ref())
+        self.seen
+            .iter()
+            .filter_map(move |round| round[who].as_ref())
     }
 
     /// The rounds' figures of `who`.
@@ -93,7 +95,9 @@ impl<T: Clone> Rounds<T> {
 impl Rounds {
     /// The part of a phase's operations, by bytes, that came from the device: 1 when all did.
     pub fn device_part(&self, who: usize, bytes: f64) -> Option<f64> {
-        let part = |phase: &Phase| phase.device_bytes.unwrap_or(0) as f64 / (phase.operations as f64 * bytes);
+        let part = |phase: &Phase| {
+            phase.device_bytes.unwrap_or(0) as f64 / (phase.operations as f64 * bytes)
+        };
         self.median(who, part)
     }
 
@@ -111,8 +115,8 @@ impl Rounds {
     }
 }
 
-/// Does `round` until `budget` is used up: one is begun when one as long as the longest so far would still end in time.
-/// Says how many were done.
+/// Does `round` until `budget` is used up: one is begun when one as long as the longest so far
+/// would still end in time. Says how many were done.
 pub fn in_time(bench: &Bench, budget: Duration, mut round: impl FnMut()) -> usize {
     let start = Instant::now();
     let mut longest = Duration::ZERO;

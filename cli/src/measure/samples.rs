@@ -22,9 +22,9 @@ impl Samples {
         Some((self.quantile(0.0)?, self.quantile(1.0)?))
     }
 
-    /// What chance makes of the median of these ratios of like to like, and of the ratios measured beside them: how far
-    /// it is from 1, or its standard error (for a normal distribution 0.93 of the quartiles' distance, by the root of
-    /// the number of samples), and never less than 2 %.
+    /// What chance makes of the median of these ratios of like to like, and of the ratios measured
+    /// beside them: how far it is from 1, or its standard error (for a normal distribution 0.93 of
+    /// the quartiles' distance, by the root of the number of samples), and never less than 2 %.
     pub fn noise(&self) -> Option<f64> {
         let (low, high) = self.quartiles()?;
         let error = 0.93 * (high - low) / (self.0.len() as f64).sqrt();
@@ -92,7 +92,9 @@ mod tests {
         let of = |values: [f64; 4]| values.into_iter().collect::<Samples>().noise();
         assert_eq!(of([1.0, 1.0, 1.0, 1.0]), Some(0.02));
         assert_eq!(of([1.5, 1.5, 1.5, 1.5]), Some(0.5));
-        assert!(of([0.5, 1.0, 1.0, 1.5]).is_some_and(|noise| (noise - 0.93 * 0.25 / 2.0).abs() < 1e-9));
+        assert!(
+            of([0.5, 1.0, 1.0, 1.5]).is_some_and(|noise| (noise - 0.93 * 0.25 / 2.0).abs() < 1e-9)
+        );
         assert_eq!(Samples::default().noise(), None);
     }
 }

@@ -1,7 +1,8 @@
-//! What a call of stdio costs that its buffer suffices for: plain and preloaded, on a fiber and off.
+//! What a call of stdio costs that its buffer suffices for: plain and preloaded, on a fiber and
+//! off.
 //!
-//! As in the overhead part all processes stay alive and do short rounds in turn; the difference is that of two rounds
-//! beside each other, in nanoseconds.
+//! As in the overhead part all processes stay alive and do short rounds in turn; the difference is
+//! that of two rounds beside each other, in nanoseconds.
 
 use std::time::Instant;
 
@@ -17,7 +18,8 @@ use super::progress::Progress;
 use super::report::{Part, table};
 use super::samples::Samples;
 
-/// A call by its word for stdio.c, how often a round makes it, and what it may cost more on a fiber.
+/// A call by its word for stdio.c, how often a round makes it, and what it may cost more on a
+/// fiber.
 const CALLS: [(&str, u64, Option<f64>); 7] = [
     ("fputc", 500_000, Some(2.0)),
     ("getc", 500_000, Some(2.0)),
@@ -42,7 +44,10 @@ const COMPARED: [(&str, usize, usize); 2] = [("off a fiber", 1, 0), ("on a fiber
 type Rounds = Vec<[f64; MODES.len()]>;
 
 fn differences(rounds: &Rounds, mode: usize, base: usize) -> Samples {
-    rounds.iter().map(|round| round[mode] - round[base]).collect()
+    rounds
+        .iter()
+        .map(|round| round[mode] - round[base])
+        .collect()
 }
 
 /// Measures and judges all calls.
@@ -52,7 +57,12 @@ pub fn measure(bench: &Bench) -> Result<Part> {
     let mut failures = Vec::new();
     let mut bars = Vec::new();
     let mut rows = table(
-        &["call", "plain", "preloaded, off a fiber", "preloaded, on a fiber"],
+        &[
+            "call",
+            "plain",
+            "preloaded, off a fiber",
+            "preloaded, on a fiber",
+        ],
         1,
         true,
     );
@@ -78,7 +88,12 @@ pub fn measure(bench: &Bench) -> Result<Part> {
         samples.insert(call.to_owned(), value);
         if let Some(limit) = limit {
             let more = differences(&rounds, 3, 2).median();
-            bars.push(Bar::at_most(format!("{call} on a fiber"), limit, "ns more", more));
+            bars.push(Bar::at_most(
+                format!("{call} on a fiber"),
+                limit,
+                "ns more",
+                more,
+            ));
         }
     }
     drop(progress);
@@ -87,7 +102,10 @@ pub fn measure(bench: &Bench) -> Result<Part> {
         title: "stdio: ns a call that its buffer suffices for".to_owned(),
         table: rows,
         bars,
-        notes: vec!["medians of the rounds; what it takes more, of each round's difference to plain".to_owned()],
+        notes: vec![
+            "medians of the rounds; what it takes more, of each round's difference to plain"
+                .to_owned(),
+        ],
         failures,
         samples: Value::Object(samples),
     })
@@ -101,7 +119,12 @@ fn shown(ns: Option<f64>, sign: &str) -> String {
     }
 }
 
-fn measure_call(bench: &Bench, call: &str, calls: u64, budget: std::time::Duration) -> Result<Rounds> {
+fn measure_call(
+    bench: &Bench,
+    call: &str,
+    calls: u64,
+    budget: std::time::Duration,
+) -> Result<Rounds> {
     let mut live = Vec::new();
     for (load, place) in MODES {
         let mut command = bench.programs.command(&bench.programs.stdio, load);
@@ -110,7 +133,11 @@ fn measure_call(bench: &Bench, call: &str, calls: u64, budget: std::time::Durati
             preloaded: load != Load::Plain,
             fiber: place == "fiber",
         };
-        live.push(Live::start_rounds(command, format!("{call} ({place})"), meant)?);
+        live.push(Live::start_rounds(
+            command,
+            format!("{call} ({place})"),
+            meant,
+        )?);
     }
     let (start, mut rounds) = (Instant::now(), Rounds::new());
     while bench.more_rounds(rounds.len(), 1, start.elapsed() < budget) {

@@ -1,4 +1,5 @@
-//! Random 4 KiB reads: fibers against as many pthreads and against fio at that depth, the same file under all.
+//! Random 4 KiB reads: fibers against as many pthreads and against fio at that depth, the same file
+//! under all.
 //!
 //! The three take turns within a round. A ratio compares phases of the same round.
 
@@ -74,12 +75,16 @@ impl Case {
             .rounds
             .iter()
             .filter_map(|round| round[0].as_ref().zip(round[who as usize].as_ref()));
-        both.map(|(fibers, other)| figure(fibers) / figure(other)).collect()
+        both.map(|(fibers, other)| figure(fibers) / figure(other))
+            .collect()
     }
 
-    /// Says so when the disk's own speed changed: many virtual disks have a burst, and then a limit.
+    /// Says so when the disk's own speed changed: many virtual disks have a burst, and then a
+    /// limit.
     fn unsteady(&self) -> Option<String> {
-        let by_all = |round: &[Option<Phase>; 3]| round.iter().flatten().map(Phase::rate).fold(0.0, f64::max);
+        let by_all = |round: &[Option<Phase>; 3]| {
+            round.iter().flatten().map(Phase::rate).fold(0.0, f64::max)
+        };
         let fastest = self.rounds.iter().map(by_all).fold(0.0, f64::max);
         let slowest = self.rounds.iter().map(by_all).fold(f64::INFINITY, f64::min);
         (fastest > 2.0 * slowest).then(|| {
@@ -122,7 +127,9 @@ pub fn measure(bench: &Bench, out: &Path) -> Result<Part> {
     let mut failures = Vec::new();
     let mut notes = Vec::new();
     let can_wait = bench.ensure_fibers_can_wait("fibers' reads");
-    let no_fibers = can_wait.map_err(|error| failures.push(format!("{error:#}"))).is_err();
+    let no_fibers = can_wait
+        .map_err(|error| failures.push(format!("{error:#}")))
+        .is_err();
     let mut cases: Vec<Case> = [true, false]
         .into_iter()
         .flat_map(|direct| {
@@ -152,11 +159,16 @@ pub fn measure(bench: &Bench, out: &Path) -> Result<Part> {
                         return None;
                     }
                     let phase = match who {
-                        Who::Fio => fio.as_ref()?.read(&file, Job::uring(case.direct, case.count), ms),
+                        Who::Fio => {
+                            fio.as_ref()?
+                                .read(&file, Job::uring(case.direct, case.count), ms)
+                        }
                         _ => ours(bench, who, case, &file, ms),
                     };
                     case.failed[who as usize] = phase.is_err();
-                    phase.map_err(|error| failures.push(format!("{error:#}"))).ok()
+                    phase
+                        .map_err(|error| failures.push(format!("{error:#}")))
+                        .ok()
                 });
                 case.rounds.push(round);
             }
@@ -174,7 +186,8 @@ pub fn measure(bench: &Bench, out: &Path) -> Result<Part> {
         "ratio: the fibers' figure by this one's, of the same round; O_DIRECT with 128 has three a round".to_owned(),
     );
     if fio.is_none() {
-        notes.push("fio is not installed, so there is no yardstick: apt-get install fio".to_owned());
+        notes
+            .push("fio is not installed, so there is no yardstick: apt-get install fio".to_owned());
     }
     match draw(&cases, out) {
         Ok(path) => notes.push(format!("plot: {}", path.display())),
@@ -183,7 +196,9 @@ pub fn measure(bench: &Bench, out: &Path) -> Result<Part> {
     let samples: Vec<Value> = cases.iter().map(Case::json).collect();
     Ok(Part {
         key: "throughput",
-        title: format!("Throughput: random reads of 4 KiB, phases of {ms} ms, fibers on one worker; rounds: {done}"),
+        title: format!(
+            "Throughput: random reads of 4 KiB, phases of {ms} ms, fibers on one worker; rounds: {done}"
+        ),
         table: rows(&cases),
         bars: bars(&cases),
         notes,
@@ -192,10 +207,13 @@ pub fn measure(bench: &Bench, out: &Path) -> Result<Part> {
     })
 }
 
-/// Says so when more readers get no more from the disk: then it is the disk that is measured, not the readers.
+/// Says so when more readers get no more from the disk: then it is the disk that is measured, not
+/// the readers.
 fn flat(cases: &[Case]) -> Option<String> {
     let best = |count| {
-        let case = cases.iter().find(|case| case.direct && case.count == count)?;
+        let case = cases
+            .iter()
+            .find(|case| case.direct && case.count == count)?;
         Who::ALL
             .iter()
             .filter_map(|&who| case.of(who, Phase::rate).median())
@@ -216,7 +234,12 @@ fn is_judged(case: &Case) -> bool {
 }
 
 fn arguments(who: Who, case: &Case, file: &Path, ms: u64) -> Vec<String> {
-    let words = [who.name(), &case.count.to_string(), &ms.to_string(), case.way()];
+    let words = [
+        who.name(),
+        &case.count.to_string(),
+        &ms.to_string(),
+        case.way(),
+    ];
     let file = file.to_string_lossy().into_owned();
     words.into_iter().map(str::to_owned).chain([file]).collect()
 }
@@ -236,7 +259,13 @@ fn ours(bench: &Bench, who: Who, case: &Case, file: &Path, ms: u64) -> Result<Ph
 }
 
 /// Whether the reads went to the device, and the fibers' through the shim.
-fn check(bench: &Bench, cases: &[Case], file: &Path, notes: &mut Vec<String>, failures: &mut Vec<String>) {
+fn check(
+    bench: &Bench,
+    cases: &[Case],
+    file: &Path,
+    notes: &mut Vec<String>,
+    failures: &mut Vec<String>,
+) {
     for case in cases {
         for who in [Who::Fibers, Who::Pthreads] {
             let bytes = case.of(who, |phase| {
@@ -269,7 +298,11 @@ fn check(bench: &Bench, cases: &[Case], file: &Path, notes: &mut Vec<String>, fa
         }
         match labels::of_throughput(bench, &arguments(Who::Fibers, case, file, 50)) {
             Ok(account) if account.is_converted() => {}
-            Ok(account) => notes.push(format!("{} reads were not converted: {}", case.way(), account.told())),
+            Ok(account) => notes.push(format!(
+                "{} reads were not converted: {}",
+                case.way(),
+                account.told()
+            )),
             Err(error) => failures.push(format!("{error:#}")),
         }
     }
@@ -296,7 +329,8 @@ fn rows(cases: &[Case]) -> comfy_table::Table {
             let Some(iops) = median(Phase::rate) else {
                 continue;
             };
-            let spread = |figure: fn(&Phase) -> f64| case.of(who, figure).quartiles().unwrap_or_default();
+            let spread =
+                |figure: fn(&Phase) -> f64| case.of(who, figure).quartiles().unwrap_or_default();
             let (low, high) = spread(Phase::rate);
             let (low_cpu, high_cpu) = spread(Phase::cpu_us);
             let ratio = |figure: fn(&Phase) -> f64| match case.ratios(who, figure).median() {
@@ -313,7 +347,10 @@ fn rows(cases: &[Case]) -> comfy_table::Table {
                     format!("{:.2}", median(Phase::cpu_us).unwrap_or_default()),
                     format!("{low_cpu:.2}..{high_cpu:.2}"),
                     format!("{:.3}", median(Phase::switches).unwrap_or_default()),
-                    format!("{:.0}", median(|phase| phase.threads as f64).unwrap_or_default()),
+                    format!(
+                        "{:.0}",
+                        median(|phase| phase.threads as f64).unwrap_or_default()
+                    ),
                     format!(
                         "{:.1}",
                         median(|phase| phase.peak_rss_kib as f64).unwrap_or_default() / 1024.0
@@ -336,38 +373,54 @@ fn draw(cases: &[Case], dir: &Path) -> Result<PathBuf> {
         logarithmic: true,
     };
     // The more readers the more IOPS, and the less CPU: the legend is where no line goes.
-    let (below, above) = (SeriesLabelPosition::LowerRight, SeriesLabelPosition::UpperMiddle);
-    let panel = |title: &str, direct: bool, figure: fn(&Phase) -> f64, legend: &SeriesLabelPosition| {
-        let points = |who| {
-            let read = cases.iter().filter(|case| case.direct == direct);
-            let seen = read.map(|case| (f64::from(case.count), case.of(who, figure).median()));
-            seen.filter_map(|(count, value)| Some((count, value?))).collect()
+    let (below, above) = (
+        SeriesLabelPosition::LowerRight,
+        SeriesLabelPosition::UpperMiddle,
+    );
+    let panel =
+        |title: &str, direct: bool, figure: fn(&Phase) -> f64, legend: &SeriesLabelPosition| {
+            let points = |who| {
+                let read = cases.iter().filter(|case| case.direct == direct);
+                let seen = read.map(|case| (f64::from(case.count), case.of(who, figure).median()));
+                seen.filter_map(|(count, value)| Some((count, value?)))
+                    .collect()
+            };
+            let lines = Who::ALL.map(|who| Line {
+                name: who.name().to_owned(),
+                points: points(who),
+            });
+            Panel {
+                title: title.to_owned(),
+                lines: lines.into(),
+                legend: legend.clone(),
+            }
         };
-        let lines = Who::ALL.map(|who| Line {
-            name: who.name().to_owned(),
-            points: points(who),
-        });
-        Panel {
-            title: title.to_owned(),
-            lines: lines.into(),
-            legend: legend.clone(),
-        }
-    };
     let panels = [
         panel("O_DIRECT: IOPS", true, Phase::rate, &below),
         panel("cold page cache: IOPS", false, Phase::rate, &below),
         panel("O_DIRECT: CPU us a read", true, Phase::cpu_us, &above),
-        panel("cold page cache: CPU us a read", false, Phase::cpu_us, &above),
+        panel(
+            "cold page cache: CPU us a read",
+            false,
+            Phase::cpu_us,
+            &above,
+        ),
     ];
     plot::write(&dir.join("throughput.svg"), axis, 2, &panels)
 }
 
 fn bars(cases: &[Case]) -> Vec<Bar> {
     let judged = cases.iter().find(|case| is_judged(case));
-    let ratio = |who, figure: fn(&Phase) -> f64| judged.and_then(|case| case.ratios(who, figure).median());
+    let ratio =
+        |who, figure: fn(&Phase) -> f64| judged.and_then(|case| case.ratios(who, figure).median());
     let words = "O_DIRECT, 128 fibers on one worker";
     vec![
-        Bar::at_least(format!("{words}: IOPS"), 0.97, "x fio's", ratio(Who::Fio, Phase::rate)),
+        Bar::at_least(
+            format!("{words}: IOPS"),
+            0.97,
+            "x fio's",
+            ratio(Who::Fio, Phase::rate),
+        ),
         Bar::at_least(
             format!("{words}: IOPS"),
             0.97,

@@ -1,4 +1,5 @@
-//! Who is compared: the shim's policy, with its learning and without, policies that always do the same, the oracle.
+//! Who is compared: the shim's policy, with its learning and without, policies that always do the
+//! same, the oracle.
 
 use super::costs::Way;
 use super::policy::{self, Decision, Hint, Learned};
@@ -12,7 +13,8 @@ pub enum Contender {
     Policy,
     /// The shim's, which forgets each try at once.
     Untaught,
-    /// The shim's, but plain where it would try, once so many tries of a descriptor in a row have hit.
+    /// The shim's, but plain where it would try, once so many tries of a descriptor in a row have
+    /// hit.
     Trusting,
     Always(Way),
     /// Knows what will come and takes the cheapest way.
@@ -69,7 +71,8 @@ impl Default for Memory {
 }
 
 impl Memory {
-    /// What `contender`, not the oracle, does with a call; `refuses_tries`: it has seen the file refuse one.
+    /// What `contender`, not the oracle, does with a call; `refuses_tries`: it has seen the file
+    /// refuse one.
     pub fn decide(&self, contender: Contender, row: &Row, refuses_tries: bool) -> Way {
         if let Contender::Always(way) = contender {
             return way;
@@ -145,7 +148,10 @@ mod tests {
     #[test]
     fn the_policy_learns_from_its_tries_and_the_untaught_one_does_not() {
         let row = parse_one(READ);
-        for (contender, after) in [(Contender::Policy, Way::Submit), (Contender::Untaught, Way::Try)] {
+        for (contender, after) in [
+            (Contender::Policy, Way::Submit),
+            (Contender::Untaught, Way::Try),
+        ] {
             let mut memory = Memory::default();
             assert_eq!(memory.decide(contender, &row, false), Way::Try);
             for _ in 0..3 {
@@ -170,6 +176,9 @@ mod tests {
     #[test]
     fn an_fsync_goes_as_it_went() {
         let row = parse_one("1,1,fsync,3,0,1,0,-1,0,0,0,submit,-,1,700000,0");
-        assert_eq!(Memory::default().decide(Contender::Policy, &row, false), Way::Submit);
+        assert_eq!(
+            Memory::default().decide(Contender::Policy, &row, false),
+            Way::Submit
+        );
     }
 }

@@ -1,7 +1,9 @@
-//! What a call costs, by the way it goes: nanoseconds of its thread, those included in which it keeps others waiting.
+//! What a call costs, by the way it goes: nanoseconds of its thread, those included in which it
+//! keeps others waiting.
 //!
-//! The time a fiber itself waits for a device is nobody's cost: it would wait in any case. It becomes one where it
-//! stops the thread, for then all others on it wait too. Figures are from docs/measured.md; copying is part of `plain`.
+//! The time a fiber itself waits for a device is nobody's cost: it would wait in any case. It
+//! becomes one where it stops the thread, for then all others on it wait too. Figures are from
+//! docs/measured.md; copying is part of `plain`.
 
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
@@ -62,13 +64,15 @@ costs! {
     operation: 520;
     /// An operation that a thread of the kernel or the pool must do.
     offload: 6000;
-    /// What a transfer at a file's position takes above one at an offset, when submitted: the turn and two lseek(2).
+    /// What a transfer at a file's position takes above one at an offset, when submitted: the turn
+    /// and two lseek(2).
     position: 350;
     /// A device's answer.
     device: 70_000;
     /// An fsync(2) with something to write.
     flush: 700_000;
-    /// A peer's answer, to a thread that waits for it in the kernel. The peer may be on the same thread, and never come.
+    /// A peer's answer, to a thread that waits for it in the kernel. The peer may be on the same
+    /// thread, and never come.
     peer: 1_000_000;
     /// A write that the kernel throttles: at most this, and less where the trace says so.
     throttle: 1_000_000;
@@ -106,7 +110,9 @@ impl Costs {
             (Way::Plain, _) => (self.plain + blocked, blocked),
             (Way::Submit, _) => (submitted, 0.0),
             // RWF_NOWAIT does not keep O_DIRECT from waiting.
-            (Way::Try, Truth::Miss) if row.hint.is(Hint::DIRECT) => (self.plain + self.try_hit + blocked, blocked),
+            (Way::Try, Truth::Miss) if row.hint.is(Hint::DIRECT) => {
+                (self.plain + self.try_hit + blocked, blocked)
+            }
             (Way::Try, _) if refuses_tries || cannot_try(row) => (self.try_miss + submitted, 0.0),
             (Way::Try, Truth::Hit) => (self.plain + self.try_hit, 0.0),
             (Way::Try, Truth::Miss) => (self.try_miss + submitted, 0.0),
@@ -138,7 +144,8 @@ impl Costs {
     }
 }
 
-/// Whether anybody waits while the thread is blocked in this call: on another thread a peer may need one of its fibers.
+/// Whether anybody waits while the thread is blocked in this call: on another thread a peer may
+/// need one of its fibers.
 fn delays(row: &Row) -> bool {
     match row.load.alone {
         Alone::No => true,
@@ -147,7 +154,8 @@ fn delays(row: &Row) -> bool {
     }
 }
 
-/// ext4 refuses RWF_NOWAIT on buffered writes, as most file systems; nothing like it exists for fsync.
+/// ext4 refuses RWF_NOWAIT on buffered writes, as most file systems; nothing like it exists for
+/// fsync.
 fn cannot_try(row: &Row) -> bool {
     match row.kind {
         Kind::Write => row.hint.is(Hint::SEEKABLE),

@@ -1,12 +1,17 @@
-//! `aioshim simulate`: what the calls of a trace would have cost under other policies, and under none that errs.
+//! `aioshim simulate`: what the calls of a trace would have cost under other policies, and under
+//! none that errs.
 //!
-//! A trace (`AIOSHIM_TRACE`, docs/policy.md) says of each call what was known and whether it had to wait. The shim's own
-//! policy, the very source, is asked again; so are policies that always do the same, and an oracle that knows the
-//! outcome. A model of costs judges them all: nothing here is timed, and the same trace gives the same figures.
+//! A trace (`AIOSHIM_TRACE`, docs/policy.md) says of each call what was known and whether it had to
+//! wait. The shim's own policy, the very source, is asked again; so are policies that always do the
+//! same, and an oracle that knows the outcome. A model of costs judges them all: nothing here is
+//! timed, and the same trace gives the same figures.
 
 mod contenders;
 mod costs;
-#[allow(dead_code, reason = "the shim's; what it offers and a replay has no use for")]
+#[allow(
+    dead_code,
+    reason = "the shim's; what it offers and a replay has no use for"
+)]
 #[path = "../../../shim/src/policy/mod.rs"]
 mod policy;
 mod replay;
@@ -33,7 +38,8 @@ pub struct Options {
     /// JSON instead of tables
     #[arg(long)]
     json: bool,
-    /// Another cost of the model, in nanoseconds (may be given several times); docs/policy.md lists the names
+    /// Another cost of the model, in nanoseconds (may be given several times); docs/policy.md lists
+    /// the names
     #[arg(long = "cost", value_name = "NAME=NS")]
     costs: Vec<String>,
 }
@@ -46,11 +52,17 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     }
     let mut replays = Vec::new();
     for path in &options.traces {
-        let text = fs::read_to_string(path).with_context(|| format!("{}: cannot be read", path.display()))?;
-        let mut rows = row::parse(&text).with_context(|| format!("{}: is no trace", path.display()))?;
+        let text = fs::read_to_string(path)
+            .with_context(|| format!("{}: cannot be read", path.display()))?;
+        let mut rows =
+            row::parse(&text).with_context(|| format!("{}: is no trace", path.display()))?;
         // Threads write their rows when their buffers are full.
         rows.sort_by_key(|row| row.at);
-        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let name = path
+            .file_stem()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         replays.push(Replay::of(name, &rows, &costs));
     }
     ensure!(

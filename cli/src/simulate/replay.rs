@@ -144,7 +144,8 @@ impl Replay {
 
 /// Whether a call could go more than one way.
 fn is_open_question(row: &Row) -> bool {
-    matches!(row.kind, Kind::Read | Kind::Write | Kind::Sync | Kind::Open) && row.decision != Decided::Bound
+    matches!(row.kind, Kind::Read | Kind::Write | Kind::Sync | Kind::Open)
+        && row.decision != Decided::Bound
 }
 
 #[cfg(test)]
@@ -192,7 +193,10 @@ mod tests {
         );
         assert!(policy.cost < submit.cost * 1.02, "{policy:?} {submit:?}");
         assert_eq!(policy.blocked, 0.0);
-        assert_eq!(score(&misses, Contender::Always(Way::Plain)).blocked, 1000.0 * 70_000.0);
+        assert_eq!(
+            score(&misses, Contender::Always(Way::Plain)).blocked,
+            1000.0 * 70_000.0
+        );
     }
 
     #[test]

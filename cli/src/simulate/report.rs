@@ -23,7 +23,11 @@ impl<'a> Report<'a> {
         for replay in replays {
             sum.merge(replay);
         }
-        Self { replays, sum, costs }
+        Self {
+            replays,
+            sum,
+            costs,
+        }
     }
 
     /// One object: the costs, all traces together, and each.

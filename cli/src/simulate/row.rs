@@ -86,7 +86,8 @@ const COLUMNS: [&str; 16] = [
     "error",
 ];
 
-/// The rows of a trace. Header lines may come anywhere: processes that begin one file at the same time each write one.
+/// The rows of a trace. Header lines may come anywhere: processes that begin one file at the same
+/// time each write one.
 pub fn parse(text: &str) -> Result<Vec<Row>> {
     let header = COLUMNS.join(",");
     ensure!(
@@ -199,12 +200,23 @@ mod tests {
     #[test]
     fn a_row_is_read_as_it_was_written() {
         let text = trace("17,5,__pread64_chk,3,ab12,5,4096,8192,63,2,1,submit,-,100,900,0\n");
-        let [row] = &parse(&text).unwrap()[..] else { panic!() };
-        assert_eq!((row.at, row.kind, row.fd, row.file), (17, Kind::Read, 3, 0xab12));
+        let [row] = &parse(&text).unwrap()[..] else {
+            panic!()
+        };
+        assert_eq!(
+            (row.at, row.kind, row.fd, row.file),
+            (17, Kind::Read, 3, 0xab12)
+        );
         assert_eq!(row.hint, Hint::SEEKABLE.with(Hint::DIRECT));
         assert_eq!((row.load.batch, row.load.alone), (63, Alone::ForNow));
-        assert_eq!((row.decision, row.outcome), (Decided::Submit, Outcome::Unknown));
-        assert_eq!((row.inline_ns, row.parked_ns, row.at_position), (100, 900, false));
+        assert_eq!(
+            (row.decision, row.outcome),
+            (Decided::Submit, Outcome::Unknown)
+        );
+        assert_eq!(
+            (row.inline_ns, row.parked_ns, row.at_position),
+            (100, 900, false)
+        );
     }
 
     #[test]

@@ -40,7 +40,11 @@ fn inferred(row: &Row, costs: &Costs) -> Truth {
         Decided::Submit | Decided::Try => row.parked_ns,
         Decided::Copy | Decided::Inline | Decided::Alone | Decided::Bound => row.inline_ns,
     };
-    if took as f64 > limit { Truth::Miss } else { Truth::Hit }
+    if took as f64 > limit {
+        Truth::Miss
+    } else {
+        Truth::Hit
+    }
 }
 
 #[cfg(test)]
@@ -70,9 +74,18 @@ mod tests {
 
     #[test]
     fn a_direct_transfer_and_a_synced_write_always_wait() {
-        assert_eq!(truth("1,1,pread,3,0,5,1,0,0,0,0,submit,-,1,1,0"), (Truth::Miss, false));
-        assert_eq!(truth("1,1,write,3,0,9,1,0,0,0,0,submit,-,1,1,0"), (Truth::Miss, false));
-        assert_eq!(truth("1,1,read,3,0,9,1,0,0,0,0,try,hit,1,1,0"), (Truth::Hit, false));
+        assert_eq!(
+            truth("1,1,pread,3,0,5,1,0,0,0,0,submit,-,1,1,0"),
+            (Truth::Miss, false)
+        );
+        assert_eq!(
+            truth("1,1,write,3,0,9,1,0,0,0,0,submit,-,1,1,0"),
+            (Truth::Miss, false)
+        );
+        assert_eq!(
+            truth("1,1,read,3,0,9,1,0,0,0,0,try,hit,1,1,0"),
+            (Truth::Hit, false)
+        );
     }
 
     #[test]

@@ -52,11 +52,17 @@ pub extern "C" fn fiber_testcancel() {
 }
 
 #[unsafe(no_mangle)]
-pub extern "C" fn fiber_cleanup_enter(here: *mut Cleanup, routine: Option<key::Destructor>, arg: *mut c_void) {
+pub extern "C" fn fiber_cleanup_enter(
+    here: *mut Cleanup,
+    routine: Option<key::Destructor>,
+    arg: *mut c_void,
+) {
     extern "C" fn nothing(_: *mut c_void) {}
     let routine = routine.unwrap_or(nothing);
     let me = on_fiber().ok().map(|worker| worker.running());
-    let next = me.and_then(key::top_cleanup).unwrap_or(core::ptr::null_mut());
+    let next = me
+        .and_then(key::top_cleanup)
+        .unwrap_or(core::ptr::null_mut());
     store(here, Cleanup { routine, arg, next });
     if let Some(me) = me {
         key::set_top_cleanup(me, here);
@@ -65,7 +71,9 @@ pub extern "C" fn fiber_cleanup_enter(here: *mut Cleanup, routine: Option<key::D
 
 #[unsafe(no_mangle)]
 pub extern "C" fn fiber_cleanup_leave(here: *mut Cleanup, execute: c_int) {
-    let Ok(cleanup) = object(here.cast_const()) else { return };
+    let Ok(cleanup) = object(here.cast_const()) else {
+        return;
+    };
     if let Ok(worker) = on_fiber() {
         key::set_top_cleanup(worker.running(), cleanup.next);
     }

@@ -1,8 +1,9 @@
-//! The C API: each function of fiber.h, checked arguments in, error numbers out. A test compiles these signatures against
-//! the header, so that the two cannot drift apart.
+//! The C API: each function of fiber.h, checked arguments in, error numbers out. A test compiles
+//! these signatures against the header, so that the two cannot drift apart.
 //!
-//! Invariant, for every `unsafe` here: pointers a caller passes are NULL, where the header allows it, or valid for what the
-//! header says the function does with them; objects were initialised and outlive their use. That is the C contract.
+//! Invariant, for every `unsafe` here: pointers a caller passes are NULL, where the header allows
+//! it, or valid for what the header says the function does with them; objects were initialised and
+//! outlive their use. That is the C contract.
 
 mod cancel;
 mod sync;
@@ -229,7 +230,10 @@ pub extern "C" fn fiber_setname(f: *mut FiberHandle, name: *const c_char) -> c_i
         let fiber = named(f)?;
         let name = object(name)?;
         // SAFETY: the C contract above: a NUL-ended name.
-        debug::set_name(fiber, debug::checked_name(unsafe { CStr::from_ptr(name) }.to_bytes())?);
+        debug::set_name(
+            fiber,
+            debug::checked_name(unsafe { CStr::from_ptr(name) }.to_bytes())?,
+        );
         Ok(())
     })
 }

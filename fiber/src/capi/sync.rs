@@ -23,7 +23,11 @@ fn init<T>(at: *mut T, value: T) -> Result<(), Errno> {
 const SERIAL_FIBER: c_int = -1;
 
 fn reserved(attr: *const c_void) -> Result<(), Errno> {
-    if attr.is_null() { Ok(()) } else { Err(Errno::EINVAL) }
+    if attr.is_null() {
+        Ok(())
+    } else {
+        Err(Errno::EINVAL)
+    }
 }
 
 /// The deadline behind a C pointer.
@@ -99,7 +103,11 @@ pub extern "C" fn fiber_mutex_timedlock(m: *mut RawMutex, abstime: *const timesp
 }
 
 #[unsafe(no_mangle)]
-pub extern "C" fn fiber_mutex_clocklock(m: *mut RawMutex, clock: c_int, abstime: *const timespec) -> c_int {
+pub extern "C" fn fiber_mutex_clocklock(
+    m: *mut RawMutex,
+    clock: c_int,
+    abstime: *const timespec,
+) -> c_int {
     answer(|| object(m)?.lock(at(clock, abstime)?))
 }
 
@@ -129,7 +137,11 @@ pub extern "C" fn fiber_cond_wait(c: *mut RawCond, m: *mut RawMutex) -> c_int {
 }
 
 #[unsafe(no_mangle)]
-pub extern "C" fn fiber_cond_timedwait(c: *mut RawCond, m: *mut RawMutex, abstime: *const timespec) -> c_int {
+pub extern "C" fn fiber_cond_timedwait(
+    c: *mut RawCond,
+    m: *mut RawMutex,
+    abstime: *const timespec,
+) -> c_int {
     answer(|| point(|| object(c)?.wait(object(m)?, at(CLOCK_REALTIME, abstime)?)))
 }
 
@@ -195,7 +207,11 @@ pub extern "C" fn fiber_sem_timedwait(s: *mut RawSem, abstime: *const timespec) 
 }
 
 #[unsafe(no_mangle)]
-pub extern "C" fn fiber_sem_clockwait(s: *mut RawSem, clock: c_int, abstime: *const timespec) -> c_int {
+pub extern "C" fn fiber_sem_clockwait(
+    s: *mut RawSem,
+    clock: c_int,
+    abstime: *const timespec,
+) -> c_int {
     answer(|| point(|| object(s)?.wait(at(clock, abstime)?)))
 }
 
@@ -243,7 +259,11 @@ pub extern "C" fn fiber_rwlock_timedrdlock(l: *mut RawRwLock, abstime: *const ti
 }
 
 #[unsafe(no_mangle)]
-pub extern "C" fn fiber_rwlock_clockrdlock(l: *mut RawRwLock, clock: c_int, abstime: *const timespec) -> c_int {
+pub extern "C" fn fiber_rwlock_clockrdlock(
+    l: *mut RawRwLock,
+    clock: c_int,
+    abstime: *const timespec,
+) -> c_int {
     answer(|| object(l)?.read(at(clock, abstime)?))
 }
 
@@ -263,7 +283,11 @@ pub extern "C" fn fiber_rwlock_timedwrlock(l: *mut RawRwLock, abstime: *const ti
 }
 
 #[unsafe(no_mangle)]
-pub extern "C" fn fiber_rwlock_clockwrlock(l: *mut RawRwLock, clock: c_int, abstime: *const timespec) -> c_int {
+pub extern "C" fn fiber_rwlock_clockwrlock(
+    l: *mut RawRwLock,
+    clock: c_int,
+    abstime: *const timespec,
+) -> c_int {
     answer(|| object(l)?.write(at(clock, abstime)?))
 }
 
@@ -275,7 +299,11 @@ pub extern "C" fn fiber_rwlock_unlock(l: *mut RawRwLock) -> c_int {
 // ---- Barrier and once
 
 #[unsafe(no_mangle)]
-pub extern "C" fn fiber_barrier_init(b: *mut RawBarrier, attr: *const c_void, count: c_uint) -> c_int {
+pub extern "C" fn fiber_barrier_init(
+    b: *mut RawBarrier,
+    attr: *const c_void,
+    count: c_uint,
+) -> c_int {
     answer(|| {
         reserved(attr)?;
         init(b, RawBarrier::new(count)?)
@@ -307,5 +335,7 @@ pub extern "C" fn fiber_once(o: *mut RawOnce, f: Option<extern "C" fn()>) -> c_i
 /// The sizes that fiber.h reserves for the objects.
 const _: () = {
     assert!(size_of::<RawMutex>() == 40 && size_of::<RawCond>() == 32 && size_of::<RawSem>() == 32);
-    assert!(size_of::<RawRwLock>() == 48 && size_of::<RawBarrier>() == 32 && size_of::<RawOnce>() == 24);
+    assert!(
+        size_of::<RawRwLock>() == 48 && size_of::<RawBarrier>() == 32 && size_of::<RawOnce>() == 24
+    );
 };

@@ -23,7 +23,8 @@ impl FloatControl {
     }
 }
 
-/// The first frame of every fiber. Comes by jump with the fiber in x0 and sp at the stack's top; has no caller.
+/// The first frame of every fiber. Comes by jump with the fiber in x0 and sp at the stack's top;
+/// has no caller.
 #[unsafe(naked)]
 unsafe extern "C" fn base() -> ! {
     naked_asm!(
@@ -39,13 +40,16 @@ unsafe extern "C" fn base() -> ! {
     )
 }
 
-/// Saves the running context, leaves its stack pointer in `*save` and goes on with the context `to`.
+/// Saves the running context, leaves its stack pointer in `*save` and goes on with the context
+/// `to`.
 ///
 /// # Safety
-/// `to` was saved by [`switch`] or [`start`] on this thread and has not gone on since; its stack is mapped.
+/// `to` was saved by [`switch`] or [`start`] on this thread and has not gone on since; its stack is
+/// mapped.
 #[inline(always)]
 pub(crate) unsafe fn switch(save: *mut *mut u8, to: *mut u8) {
-    // SAFETY: the caller's promise; every register the ABI preserves is pushed here or declared clobbered.
+    // SAFETY: the caller's promise; every register the ABI preserves is pushed here or declared
+    // clobbered.
     unsafe {
         asm!(
             "adr x9, 2f",
@@ -76,13 +80,21 @@ pub(crate) unsafe fn switch(save: *mut *mut u8, to: *mut u8) {
     }
 }
 
-/// Saves the running context as [`switch`] does and runs `fiber` from its beginning on the stack that ends at `top`.
+/// Saves the running context as [`switch`] does and runs `fiber` from its beginning on the stack
+/// that ends at `top`.
 ///
 /// # Safety
-/// `top` is 16-byte aligned, the end of a mapped stack nobody uses; `fiber` is live and not started.
+/// `top` is 16-byte aligned, the end of a mapped stack nobody uses; `fiber` is live and not
+/// started.
 #[inline(always)]
-pub(crate) unsafe fn start(save: *mut *mut u8, top: *mut u8, fiber: *mut Fiber, float: &FloatControl) {
-    // SAFETY: the caller's promise; every register the ABI preserves is pushed here or declared clobbered.
+pub(crate) unsafe fn start(
+    save: *mut *mut u8,
+    top: *mut u8,
+    fiber: *mut Fiber,
+    float: &FloatControl,
+) {
+    // SAFETY: the caller's promise; every register the ABI preserves is pushed here or declared
+    // clobbered.
     unsafe {
         asm!(
             "adr x9, 2f",
@@ -128,10 +140,12 @@ pub(crate) unsafe fn leave(to: *mut u8) -> ! {
     unsafe { asm!("mov sp, {to}", "ldr x16, [sp]", "br x16", to = in(reg) to, options(noreturn)) }
 }
 
-/// Runs `fiber` from its beginning on the stack that ends at `top`; the running context is never seen again.
+/// Runs `fiber` from its beginning on the stack that ends at `top`; the running context is never
+/// seen again.
 ///
 /// # Safety
-/// As for [`start`], but `top` may belong to the running stack; nothing on that stack is needed any more.
+/// As for [`start`], but `top` may belong to the running stack; nothing on that stack is needed any
+/// more.
 #[inline(always)]
 pub(crate) unsafe fn leave_to_start(top: *mut u8, fiber: *mut Fiber, float: &FloatControl) -> ! {
     // SAFETY: the caller's promise.
@@ -149,7 +163,8 @@ pub(crate) unsafe fn leave_to_start(top: *mut u8, fiber: *mut Fiber, float: &Flo
     }
 }
 
-/// Asks for the memory a switch to the saved context `to` will read, ahead of time. Any address will do.
+/// Asks for the memory a switch to the saved context `to` will read, ahead of time. Any address
+/// will do.
 #[inline(always)]
 pub(crate) fn prefetch(to: *const u8) {
     // SAFETY: a prefetch never faults.

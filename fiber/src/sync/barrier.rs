@@ -1,7 +1,7 @@
 //! Barrier: `fiber_barrier_t`, and [`Barrier`].
 //!
-//! The last to arrive takes the whole queue and resets the count in one step, so the barrier is ready for its next round,
-//! or its end, before the first of them runs.
+//! The last to arrive takes the whole queue and resets the count in one step, so the barrier is
+//! ready for its next round, or its end, before the first of them runs.
 
 use super::{misuse, on_fiber};
 use crate::errno::Errno;

@@ -1,7 +1,7 @@
 //! Condition variable: `fiber_cond_t`, and [`Condvar`].
 //!
-//! A waiter is queued before it unlocks the mutex, so a signal sent under the mutex finds it. Signals come from any
-//! thread; one that finds nobody is a single load.
+//! A waiter is queued before it unlocks the mutex, so a signal sent under the mutex finds it.
+//! Signals come from any thread; one that finds nobody is a single load.
 
 use super::mutex::{MutexGuard, RawMutex};
 use super::{Forever, Until, misuse, on_fiber};
@@ -36,7 +36,8 @@ impl RawCond {
         }
     }
 
-    /// Unlocks `mutex`, waits, locks it again, whatever ended the wait. `EPERM` when the caller does not own it.
+    /// Unlocks `mutex`, waits, locks it again, whatever ended the wait. `EPERM` when the caller
+    /// does not own it.
     pub(crate) fn wait(&self, mutex: &RawMutex, until: impl Until) -> Result<(), Errno> {
         let worker = on_fiber()?;
         mutex.check_owned()?;
@@ -78,10 +79,13 @@ pub struct Condvar {
 impl Condvar {
     /// Nobody waits.
     pub const fn new() -> Self {
-        Condvar { raw: RawCond::new() }
+        Condvar {
+            raw: RawCond::new(),
+        }
     }
 
-    /// Unlocks, waits to be notified, locks again. May park. As with any condition variable, look at the condition again.
+    /// Unlocks, waits to be notified, locks again. May park. As with any condition variable, look
+    /// at the condition again.
     #[track_caller]
     pub fn wait<'a, T: ?Sized>(&self, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
         match cancel::unwinding(|| self.raw.wait(&guard.mutex.raw, Forever)) {
@@ -105,7 +109,11 @@ impl Condvar {
 
     /// As [`wait`](Self::wait), but no longer than `limit`; whether the time ran out.
     #[track_caller]
-    pub fn wait_timeout<'a, T: ?Sized>(&self, guard: MutexGuard<'a, T>, limit: Duration) -> (MutexGuard<'a, T>, bool) {
+    pub fn wait_timeout<'a, T: ?Sized>(
+        &self,
+        guard: MutexGuard<'a, T>,
+        limit: Duration,
+    ) -> (MutexGuard<'a, T>, bool) {
         match cancel::unwinding(|| self.raw.wait(&guard.mutex.raw, limit)) {
             Ok(()) => (guard, false),
             Err(Errno::ETIMEDOUT) => (guard, true),

@@ -1,6 +1,8 @@
-//! What fibers wait on. Each file has the object behind the C type and, thin above it, the Rust type.
+//! What fibers wait on. Each file has the object behind the C type and, thin above it, the Rust
+//! type.
 //!
-//! Locks and waits belong to fibers: off a fiber the objects answer `EPERM`, and the Rust types panic.
+//! Locks and waits belong to fibers: off a fiber the objects answer `EPERM`, and the Rust types
+//! panic.
 
 mod barrier;
 mod cond;
@@ -32,7 +34,9 @@ use std::time::Duration;
 /// The worker whose fiber the caller is; `EPERM` off a fiber.
 #[inline(always)]
 pub(crate) fn on_fiber() -> Result<&'static Worker, Errno> {
-    tls::worker().filter(|w| !w.current.get().is_null()).ok_or(Errno::EPERM)
+    tls::worker()
+        .filter(|w| !w.current.get().is_null())
+        .ok_or(Errno::EPERM)
 }
 
 /// Until when a wait lasts; asked for only if there is one.

@@ -1,10 +1,11 @@
 //! Mutex: `fiber_mutex_t`, and [`Mutex<T>`].
 //!
-//! The word is the owner's handle, 0 when free, so an uncontended lock or unlock is one compare-and-swap. Contended, the
-//! lock is handed to the first waiter: no waiter starves, and an owner that unlocks and locks again in a loop cannot keep
-//! the others out. On one worker a fiber holds a mutex over a switch only if it parks under it, and then everybody waits
-//! anyway. Fibers of several workers that do nothing but lock and unlock form a convoy; measured, 16 of them on two workers
-//! pay 50 ns a lock, against 7 on one. That much is the price of fairness.
+//! The word is the owner's handle, 0 when free, so an uncontended lock or unlock is one
+//! compare-and-swap. Contended, the lock is handed to the first waiter: no waiter starves, and an
+//! owner that unlocks and locks again in a loop cannot keep the others out. On one worker a fiber
+//! holds a mutex over a switch only if it parks under it, and then everybody waits anyway. Fibers
+//! of several workers that do nothing but lock and unlock form a convoy; measured, 16 of them on
+//! two workers pay 50 ns a lock, against 7 on one. That much is the price of fairness.
 
 use super::{Forever, Until, misuse, on_fiber};
 use crate::errno::Errno;
@@ -105,7 +106,11 @@ impl RawMutex {
     }
 
     fn deepen(&self) -> Result<(), Errno> {
-        let depth = self.depth.load(Ordering::Relaxed).checked_add(1).ok_or(Errno::EAGAIN)?;
+        let depth = self
+            .depth
+            .load(Ordering::Relaxed)
+            .checked_add(1)
+            .ok_or(Errno::EAGAIN)?;
         self.depth.store(depth, Ordering::Relaxed);
         Ok(())
     }
@@ -158,7 +163,8 @@ impl RawMutex {
         }
     }
 
-    /// Unlocks it however often it was locked; what [`relock`](Self::relock) needs. The caller owns it.
+    /// Unlocks it however often it was locked; what [`relock`](Self::relock) needs. The caller owns
+    /// it.
     pub(super) fn release(&self) -> u32 {
         let depth = self.depth.swap(0, Ordering::Relaxed);
         let _ = self.unlock();

@@ -35,7 +35,9 @@ impl Drop for Run<'_> {
 
 impl RawOnce {
     pub(crate) const fn new() -> RawOnce {
-        RawOnce { queue: Queue::new(NEW) }
+        RawOnce {
+            queue: Queue::new(NEW),
+        }
     }
 
     pub(crate) fn is_done(&self) -> bool {
@@ -52,7 +54,10 @@ impl RawOnce {
                 NEW => {
                     queue.set_state(RUNNING);
                     drop(queue);
-                    let mut run = Run { once: self, then: NEW };
+                    let mut run = Run {
+                        once: self,
+                        then: NEW,
+                    };
                     f();
                     run.then = DONE;
                     return Ok(());
@@ -73,10 +78,13 @@ pub struct Once {
 impl Once {
     /// Nothing has run.
     pub const fn new() -> Self {
-        Once { raw: RawOnce::new() }
+        Once {
+            raw: RawOnce::new(),
+        }
     }
 
-    /// Runs `f` unless it has been run; returns when it has. May park. After a panic in it the next caller tries again.
+    /// Runs `f` unless it has been run; returns when it has. May park. After a panic in it the next
+    /// caller tries again.
     ///
     /// # Panics
     /// Off a fiber.

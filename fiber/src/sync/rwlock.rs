@@ -1,7 +1,7 @@
 //! Read-write lock: `fiber_rwlock_t`, and [`RwLock<T>`].
 //!
-//! Served in turn: a reader that comes after a waiting writer waits, so writers do not starve. An unlock hands the lock to
-//! the first waiter, and to the readers right behind it when that is one.
+//! Served in turn: a reader that comes after a waiting writer waits, so writers do not starve. An
+//! unlock hands the lock to the first waiter, and to the readers right behind it when that is one.
 
 use super::{Forever, Until, misuse, on_fiber};
 use crate::errno::Errno;
@@ -56,11 +56,12 @@ impl RawRwLock {
     fn take_read(&self) -> bool {
         let mut word = self.queue.word.load(Ordering::Relaxed);
         while word & (WRITER | WAITERS | LOCKED) == 0 {
-            match self
-                .queue
-                .word
-                .compare_exchange_weak(word, word + READER, Ordering::Acquire, Ordering::Relaxed)
-            {
+            match self.queue.word.compare_exchange_weak(
+                word,
+                word + READER,
+                Ordering::Acquire,
+                Ordering::Relaxed,
+            ) {
                 Ok(_) => return true,
                 Err(now) => word = now,
             }
@@ -182,7 +183,8 @@ impl RawRwLock {
                 && let Some(writer) = queue.pop()
             {
                 queue.word = WRITER;
-                self.writer.store(writer.fiber().handle().0, Ordering::Relaxed);
+                self.writer
+                    .store(writer.fiber().handle().0, Ordering::Relaxed);
                 drop(queue);
                 return writer.wake();
             }

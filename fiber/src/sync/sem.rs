@@ -1,7 +1,7 @@
 //! Semaphore: `fiber_sem_t`, and [`Semaphore`].
 //!
-//! A post that finds a waiter passes its unit straight on, so the count is positive only while nobody waits. Posting and
-//! trying are legal from any thread.
+//! A post that finds a waiter passes its unit straight on, so the count is positive only while
+//! nobody waits. Posting and trying are legal from any thread.
 
 use super::{Forever, Until, misuse, on_fiber};
 use crate::cancel;
@@ -45,11 +45,12 @@ impl RawSem {
     fn take(&self) -> bool {
         let mut word = self.queue.word.load(Ordering::Relaxed);
         while word >= ONE && word & LOCKED == 0 {
-            match self
-                .queue
-                .word
-                .compare_exchange_weak(word, word - ONE, Ordering::Acquire, Ordering::Relaxed)
-            {
+            match self.queue.word.compare_exchange_weak(
+                word,
+                word - ONE,
+                Ordering::Acquire,
+                Ordering::Relaxed,
+            ) {
                 Ok(_) => return true,
                 Err(now) => word = now,
             }
@@ -91,11 +92,12 @@ impl RawSem {
     pub(crate) fn post(&self) -> Result<(), Errno> {
         let mut word = self.queue.word.load(Ordering::Relaxed);
         while word & (LOCKED | WAITERS) == 0 && word < (Self::VALUE_MAX as u64) << STATE_SHIFT {
-            match self
-                .queue
-                .word
-                .compare_exchange_weak(word, word + ONE, Ordering::Release, Ordering::Relaxed)
-            {
+            match self.queue.word.compare_exchange_weak(
+                word,
+                word + ONE,
+                Ordering::Release,
+                Ordering::Relaxed,
+            ) {
                 // Not touched again: whoever got the unit may have destroyed it.
                 Ok(_) => return Ok(()),
                 Err(now) => word = now,
@@ -136,7 +138,10 @@ impl Semaphore {
     /// # Panics
     /// Past 2^31 - 1.
     pub const fn new(value: u32) -> Self {
-        assert!(value <= RawSem::VALUE_MAX, "more units than a semaphore holds");
+        assert!(
+            value <= RawSem::VALUE_MAX,
+            "more units than a semaphore holds"
+        );
         Semaphore {
             raw: RawSem::new(value),
         }

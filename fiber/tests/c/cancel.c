@@ -1,5 +1,5 @@
-/* Cancellation: every wait that is a cancellation point ends without effect, its cleanup handlers and key destructors run
- * in order, and what is none waits on. */
+/* Cancellation: every wait that is a cancellation point ends without effect, its cleanup handlers
+ * and key destructors run in order, and what is none waits on. */
 #include "check.h"
 
 static fiber_mutex_t mutex = FIBER_MUTEX_INITIALIZER;
@@ -10,14 +10,16 @@ static char trail[64]; /* what ran, in order; under one fiber at a time */
 
 static void note(void *what) { strcat(trail, what); }
 
-static void note_and_unlock(void *what) {
+static void note_and_unlock(void *what)
+{
     IS(fiber_mutex_unlock(&mutex), 0); /* it was locked again before this runs */
     note(what);
 }
 
 static void destroy(void *what) { note(what); }
 
-static void expect(const char *what) {
+static void expect(const char *what)
+{
     if (strcmp(trail, what)) {
         fprintf(stderr, "trail is %s, not %s\n", trail, what);
         _exit(1);
@@ -25,17 +27,20 @@ static void expect(const char *what) {
     trail[0] = 0;
 }
 
-static fiber_t *start(void *(*fn)(void *)) {
+static fiber_t *start(void *(*fn)(void *))
+{
     fiber_t *f;
     IS(fiber_create(&f, NULL, fn, fiber_self()), 0);
     IS(fiber_sem_wait(&ready), 0);
-    /* On this worker it has parked once all others had their turn; on another it may be about to. */
+    /* On this worker it has parked once all others had their turn; on another it may be about to.
+     */
     for (int i = 0; i < 4; i++)
         fiber_yield();
     return f;
 }
 
-static void ends_cancelled_at(fiber_t *f, int line) {
+static void ends_cancelled_at(fiber_t *f, int line)
+{
     void *result = NULL;
     IS(fiber_join(f, &result), 0);
     if (result != FIBER_CANCELED) {
@@ -45,7 +50,8 @@ static void ends_cancelled_at(fiber_t *f, int line) {
 }
 #define ends_cancelled(f) ends_cancelled_at(f, __LINE__)
 
-static void *in_sem(void *arg) {
+static void *in_sem(void *arg)
+{
     fiber_setspecific(key, "k");
     fiber_cleanup_push(note, "a");
     fiber_cleanup_push(note, "b");
@@ -61,14 +67,16 @@ static void *in_sem(void *arg) {
     return arg;
 }
 
-static void *in_timed_sem(void *arg) {
+static void *in_timed_sem(void *arg)
+{
     struct timespec late = at(CLOCK_MONOTONIC, 3600 * 1000);
     fiber_sem_post(&ready);
     fiber_sem_clockwait(&never, CLOCK_MONOTONIC, &late);
     return arg;
 }
 
-static void *in_cond(void *arg) {
+static void *in_cond(void *arg)
+{
     IS(fiber_mutex_lock(&mutex), 0);
     fiber_cleanup_push(note_and_unlock, "u");
     fiber_sem_post(&ready);
@@ -77,26 +85,30 @@ static void *in_cond(void *arg) {
     return arg;
 }
 
-static void *in_sleep(void *arg) {
+static void *in_sleep(void *arg)
+{
     fiber_sem_post(&ready);
     fiber_sleep(UINT64_MAX);
     return arg;
 }
 
 static fiber_t *target;
-static void *in_join(void *arg) {
+static void *in_join(void *arg)
+{
     fiber_sem_post(&ready);
     fiber_join(target, NULL);
     return arg;
 }
 
-static void *is_joined(void *arg) {
+static void *is_joined(void *arg)
+{
     IS(fiber_sem_wait(&sem), 0);
     return arg;
 }
 
 static int spins = 1;
-static void *in_testcancel(void *arg) {
+static void *in_testcancel(void *arg)
+{
     fiber_sem_post(&ready);
     while (__atomic_load_n(&spins, __ATOMIC_RELAXED)) {
         fiber_yield(); /* is none */
@@ -106,7 +118,8 @@ static void *in_testcancel(void *arg) {
 }
 
 /* Waits that are none: the request stays until the point behind them. */
-static void *in_mutex(void *arg) {
+static void *in_mutex(void *arg)
+{
     fiber_sem_post(&ready);
     IS(fiber_mutex_lock(&mutex), 0);
     note("m");
@@ -117,7 +130,8 @@ static void *in_mutex(void *arg) {
 }
 
 static fiber_barrier_t barrier;
-static void *in_barrier(void *arg) {
+static void *in_barrier(void *arg)
+{
     fiber_sem_post(&ready);
     fiber_barrier_wait(&barrier);
     note("w");
@@ -125,7 +139,8 @@ static void *in_barrier(void *arg) {
     return arg;
 }
 
-static void *disabled(void *arg) {
+static void *disabled(void *arg)
+{
     int old = -1;
     IS(fiber_setcancelstate(FIBER_CANCEL_DISABLE, &old), 0);
     IS(old, FIBER_CANCEL_ENABLE);
@@ -135,20 +150,22 @@ static void *disabled(void *arg) {
     note("d");
     IS(fiber_setcancelstate(FIBER_CANCEL_ENABLE, &old), 0);
     IS(old, FIBER_CANCEL_DISABLE);
-    note("e"); /* enabling is none */
+    note("e");            /* enabling is none */
     fiber_sem_wait(&sem); /* is one even if there is a unit */
     note("not here");
     return arg;
 }
 
 /* A handler that waits is not cancelled again. */
-static void wait_in_handler(void *arg) {
+static void wait_in_handler(void *arg)
+{
     IS(fiber_sem_wait(&sem), 0);
     fiber_testcancel();
     note(arg);
 }
 
-static void *handler_waits(void *arg) {
+static void *handler_waits(void *arg)
+{
     fiber_cleanup_push(wait_in_handler, "h");
     fiber_sem_post(&ready);
     fiber_sem_wait(&never);
@@ -156,7 +173,8 @@ static void *handler_waits(void *arg) {
     return arg;
 }
 
-static void *cancels_itself(void *arg) {
+static void *cancels_itself(void *arg)
+{
     IS(fiber_cancel(fiber_self()), 0);
     note("s");
     fiber_sleep(0);
@@ -164,7 +182,8 @@ static void *cancels_itself(void *arg) {
     return arg;
 }
 
-static void *exits(void *arg) {
+static void *exits(void *arg)
+{
     fiber_setspecific(key, "k");
     fiber_cleanup_push(note, "x");
     fiber_exit(arg);
@@ -174,7 +193,8 @@ static void *exits(void *arg) {
 
 static void *ends(void *arg) { return arg; }
 
-static void waits(void) {
+static void waits(void)
+{
     fiber_t *f = start(in_sem);
     IS(fiber_cancel(f), 0);
     ends_cancelled(f);
@@ -203,7 +223,8 @@ static void waits(void) {
 }
 
 /* The fiber whose join is ended can still be joined. */
-static void joins(void) {
+static void joins(void)
+{
     void *result;
     IS(fiber_create(&target, NULL, is_joined, &target), 0);
     fiber_t *f = start(in_join);
@@ -214,7 +235,8 @@ static void joins(void) {
     CHECK(result == &target);
 }
 
-static void not_points(void) {
+static void not_points(void)
+{
     IS(fiber_mutex_lock(&mutex), 0);
     fiber_t *f = start(in_mutex);
     IS(fiber_cancel(f), 0);
@@ -232,7 +254,8 @@ static void not_points(void) {
     expect("w");
 }
 
-static void states(void) {
+static void states(void)
+{
     fiber_t *f = start(disabled);
     IS(fiber_cancel(f), 0);
     IS(fiber_sem_post(&sem), 0);
@@ -267,7 +290,8 @@ static void states(void) {
     IS(fiber_cancel(NULL), ESRCH);
 }
 
-static void errors(void) {
+static void errors(void)
+{
     int old;
     IS(fiber_setcancelstate(7, &old), EINVAL);
     IS(fiber_setcanceltype(FIBER_CANCEL_ASYNCHRONOUS, &old), ENOTSUP);
@@ -280,17 +304,20 @@ static void errors(void) {
 
 /* Posts and cancellations race: a unit is taken by a waiter that returns, or is still there. */
 static int taken;
-static void *takes(void *arg) {
+static void *takes(void *arg)
+{
     if (fiber_sem_wait(&sem) == 0)
         __atomic_add_fetch(&taken, 1, __ATOMIC_RELAXED);
     return arg;
 }
-static void *posts(void *arg) {
+static void *posts(void *arg)
+{
     IS(fiber_sem_post(&sem), 0);
     return arg;
 }
 
-static void race(void) {
+static void race(void)
+{
     enum { N = 64, ROUNDS = 50 };
     for (int round = 0; round < ROUNDS; round++) {
         fiber_t *takers[N], *posters[N];
@@ -319,7 +346,8 @@ static void race(void) {
     }
 }
 
-static void *all(void *arg) {
+static void *all(void *arg)
+{
     IS(fiber_key_create(&key, destroy), 0);
     IS(fiber_sem_init(&sem, 0, 0), 0);
     IS(fiber_sem_init(&never, 0, 0), 0);
@@ -333,7 +361,8 @@ static void *all(void *arg) {
     return arg;
 }
 
-int main(void) {
+int main(void)
+{
     IS(fiber_cancel(NULL), EPERM);
     IS(fiber_setcancelstate(FIBER_CANCEL_DISABLE, NULL), EPERM);
     IS(fiber_setcanceltype(FIBER_CANCEL_DEFERRED, NULL), EPERM);

@@ -10,23 +10,27 @@
 #include <time.h>
 #include <unistd.h>
 
-#define CHECK(ok) ((ok) ? (void)0 : (fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #ok), _exit(1)))
+#define CHECK(ok) \
+    ((ok) ? (void)0 : (fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #ok), _exit(1)))
 #define IS(got, want) check_is(__FILE__, __LINE__, #got, (long)(got), (long)(want))
 
-static inline void check_is(const char *file, int line, const char *what, long got, long want) {
+static inline void check_is(const char *file, int line, const char *what, long got, long want)
+{
     if (got != want) {
         fprintf(stderr, "%s:%d: %s is %ld, not %ld\n", file, line, what, got, want);
         _exit(1);
     }
 }
 
-static inline int run(void *(*fn)(void *)) {
+static inline int run(void *(*fn)(void *))
+{
     IS(fiber_run(NULL, fn, NULL, NULL), 0);
     return 0;
 }
 
 /* A deadline that has passed, and one that comes soon. */
-static inline struct timespec at(int clock, long ms) {
+static inline struct timespec at(int clock, long ms)
+{
     struct timespec t;
     clock_gettime(clock, &t);
     t.tv_nsec += ms % 1000 * 1000000;

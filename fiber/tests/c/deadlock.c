@@ -1,4 +1,5 @@
-/* A deadlock of every kind at once. argv[1] "many": more fibers than a report lists. "post": a plain thread posts. */
+/* A deadlock of every kind at once. argv[1] "many": more fibers than a report lists. "post": a
+ * plain thread posts. */
 #include "check.h"
 #include <pthread.h>
 
@@ -8,24 +9,42 @@ static fiber_rwlock_t lock = FIBER_RWLOCK_INITIALIZER;
 static fiber_barrier_t barrier;
 static fiber_sem_t sem;
 
-static void *on_mutex(void *arg) { fiber_mutex_lock(&mutex); return arg; }
-static void *on_cond(void *arg) {
+static void *on_mutex(void *arg)
+{
+    fiber_mutex_lock(&mutex);
+    return arg;
+}
+static void *on_cond(void *arg)
+{
     fiber_mutex_t own = FIBER_MUTEX_INITIALIZER;
     fiber_mutex_lock(&own);
     fiber_cond_wait(&cond, &own);
     return arg;
 }
-static void *on_read(void *arg) { fiber_rwlock_rdlock(&lock); return arg; }
-static void *on_barrier(void *arg) { fiber_barrier_wait(&barrier); return arg; }
-static void *on_sem(void *arg) { fiber_sem_wait(&sem); return arg; }
+static void *on_read(void *arg)
+{
+    fiber_rwlock_rdlock(&lock);
+    return arg;
+}
+static void *on_barrier(void *arg)
+{
+    fiber_barrier_wait(&barrier);
+    return arg;
+}
+static void *on_sem(void *arg)
+{
+    fiber_sem_wait(&sem);
+    return arg;
+}
 
-static void *all(void *many) {
+static void *all(void *many)
+{
     fiber_t *f;
     fiber_attr_t attr = FIBER_ATTR_INIT;
     IS(fiber_mutex_lock(&mutex), 0);
     IS(fiber_rwlock_wrlock(&lock), 0);
     IS(fiber_barrier_init(&barrier, NULL, 2), 0);
-    void *(*kinds[])(void *) = {on_mutex, on_cond, on_read, on_barrier, on_sem};
+    void *(*kinds[])(void *) = { on_mutex, on_cond, on_read, on_barrier, on_sem };
     for (int i = 0; i < 5; i++)
         IS(fiber_create(&f, NULL, kinds[i], NULL), 0);
     for (int i = 0; many && i < 200; i++)
@@ -36,14 +55,16 @@ static void *all(void *many) {
     return NULL;
 }
 
-static void *post(void *arg) {
+static void *post(void *arg)
+{
     (void)arg;
     usleep(100000); /* long after the fiber parked; too early would be right, too */
     fiber_sem_post(&sem);
     return NULL;
 }
 
-int main(int argc, char **argv) {
+int main(int argc, char **argv)
+{
     pthread_t thread;
     IS(fiber_sem_init(&sem, 0, 0), 0);
     if (argc > 1 && !strcmp(argv[1], "post")) {

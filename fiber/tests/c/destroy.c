@@ -5,7 +5,8 @@
 enum { ROUNDS = 3000 };
 static void *volatile slot;
 
-static void *poster(void *arg) {
+static void *poster(void *arg)
+{
     for (int i = 0; i < ROUNDS; i++) {
         void *sem;
         while (!(sem = __atomic_exchange_n(&slot, NULL, __ATOMIC_ACQUIRE)))
@@ -15,7 +16,8 @@ static void *poster(void *arg) {
     return arg;
 }
 
-static void *all(void *arg) {
+static void *all(void *arg)
+{
     for (int i = 0; i < ROUNDS; i++) {
         fiber_sem_t *sem = malloc(sizeof *sem);
         IS(fiber_sem_init(sem, 0, 0), 0);
@@ -27,13 +29,16 @@ static void *all(void *arg) {
         } else {
             IS(fiber_sem_wait(sem), 0);
         }
-        memset(sem, 0xff, sizeof *sem); /* a late touch would find a locked word, and hang or corrupt the heap */
+        memset(
+            sem, 0xff,
+            sizeof *sem); /* a late touch would find a locked word, and hang or corrupt the heap */
         free(sem);
     }
     return arg;
 }
 
-int main(void) {
+int main(void)
+{
     pthread_t thread;
     IS(pthread_create(&thread, NULL, poster, NULL), 0);
     run(all);

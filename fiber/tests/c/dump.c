@@ -4,12 +4,26 @@
 static fiber_sem_t sem;
 static fiber_mutex_t mutex = FIBER_MUTEX_INITIALIZER;
 
-static void *on_sem(void *arg) { IS(fiber_sem_wait(&sem), 0); return arg; }
-static void *on_mutex(void *arg) { IS(fiber_mutex_lock(&mutex), 0); IS(fiber_mutex_unlock(&mutex), 0); return arg; }
-static void *asleep(void *arg) { IS(fiber_sleep(50000000), 0); return arg; }
+static void *on_sem(void *arg)
+{
+    IS(fiber_sem_wait(&sem), 0);
+    return arg;
+}
+static void *on_mutex(void *arg)
+{
+    IS(fiber_mutex_lock(&mutex), 0);
+    IS(fiber_mutex_unlock(&mutex), 0);
+    return arg;
+}
+static void *asleep(void *arg)
+{
+    IS(fiber_sleep(50000000), 0);
+    return arg;
+}
 static void *nothing(void *arg) { return arg; }
 
-static void *all(void *arg) {
+static void *all(void *arg)
+{
     fiber_t *f[4];
     fiber_attr_t attr = FIBER_ATTR_INIT;
     IS(fiber_sem_init(&sem, 0, 0), 0);
@@ -29,7 +43,8 @@ static void *all(void *arg) {
     return arg;
 }
 
-int main(void) {
+int main(void)
+{
     fiber_options_t opt = FIBER_OPTIONS_INIT;
     opt.workers = 1;
     return fiber_run(&opt, all, NULL, NULL);

@@ -4,22 +4,29 @@
 static void *nothing(void *arg) { return arg; }
 
 static fiber_t *main_fiber, *partner;
-static void *join_main(void *arg) {
+static void *join_main(void *arg)
+{
     (void)arg;
     IS(fiber_join(main_fiber, NULL), EDEADLK); /* main already waits for this one */
     return NULL;
 }
 
-static void *park_forever(void *arg) { IS(fiber_sem_wait(arg), 0); return NULL; }
+static void *park_forever(void *arg)
+{
+    IS(fiber_sem_wait(arg), 0);
+    return NULL;
+}
 
 static int answered; /* joiners that are past their join */
-static void *join_partner(void *arg) {
+static void *join_partner(void *arg)
+{
     int error = fiber_join(partner, arg);
     __atomic_add_fetch(&answered, 1, __ATOMIC_RELEASE);
     return (void *)(intptr_t)error;
 }
 
-static void fibers(void) {
+static void fibers(void)
+{
     fiber_t *f, *g;
     void *ret;
     fiber_sem_t sem;
@@ -34,7 +41,7 @@ static void fibers(void) {
     IS(fiber_detach(f), ESRCH);
     IS(fiber_id(f), 0);
     IS(fiber_setname(f, "x"), ESRCH);
-    IS(fiber_getname(f, (char[16]){0}, 16), ESRCH);
+    IS(fiber_getname(f, (char[16]){ 0 }, 16), ESRCH);
 
     IS(fiber_sem_init(&sem, 0, 0), 0);
     IS(fiber_create(&f, NULL, park_forever, &sem), 0);
@@ -65,12 +72,13 @@ static void fibers(void) {
     IS(fiber_create(&f, NULL, NULL, NULL), EINVAL);
     attr.stack_size = 1;
     IS(fiber_create(&f, &attr, nothing, NULL), EINVAL);
-    attr = (fiber_attr_t){3, 0, NULL, 0};
+    attr = (fiber_attr_t){ 3, 0, NULL, 0 };
     IS(fiber_create(&f, &attr, nothing, NULL), EINVAL);
     IS(fiber_run(NULL, nothing, NULL, NULL), EBUSY);
 }
 
-static void names(void) {
+static void names(void)
+{
     fiber_t *f;
     char buf[16];
     fiber_attr_t attr = FIBER_ATTR_INIT;
@@ -92,7 +100,8 @@ static void names(void) {
 
 static void *unlock_it(void *m) { return (void *)(intptr_t)fiber_mutex_unlock(m); }
 
-static void mutexes(void) {
+static void mutexes(void)
+{
     fiber_mutexattr_t a;
     fiber_mutex_t m = FIBER_MUTEX_INITIALIZER, r, e;
     fiber_t *f;
@@ -141,7 +150,8 @@ static void mutexes(void) {
     IS(fiber_mutexattr_destroy(&a), 0);
 }
 
-static void *hold(void *arg) {
+static void *hold(void *arg)
+{
     void **both = arg; /* mutex, semaphore */
     IS(fiber_mutex_lock(both[0]), 0);
     IS(fiber_sem_wait(both[1]), 0);
@@ -149,18 +159,21 @@ static void *hold(void *arg) {
     return NULL;
 }
 
-static int is_over(int clock, struct timespec time) {
+static int is_over(int clock, struct timespec time)
+{
     struct timespec now = at(clock, 0);
     return now.tv_sec != time.tv_sec ? now.tv_sec > time.tv_sec : now.tv_nsec >= time.tv_nsec;
 }
 
-static void deadlines(void) {
+static void deadlines(void)
+{
     fiber_mutex_t m = FIBER_MUTEX_INITIALIZER;
     fiber_cond_t c = FIBER_COND_INITIALIZER;
     fiber_rwlock_t l = FIBER_RWLOCK_INITIALIZER;
     fiber_sem_t s;
     fiber_t *f;
-    struct timespec real = at(CLOCK_REALTIME, 2), mono = at(CLOCK_MONOTONIC, 2), bad = {0, 1000000000};
+    struct timespec real = at(CLOCK_REALTIME, 2), mono = at(CLOCK_MONOTONIC, 2),
+                    bad = { 0, 1000000000 };
 
     IS(fiber_sem_init(&s, 0, 0), 0);
     IS(fiber_sem_timedwait(&s, &real), ETIMEDOUT);
@@ -172,7 +185,7 @@ static void deadlines(void) {
     IS(fiber_sem_post(&s), 0);
     IS(fiber_sem_timedwait(&s, &bad), 0); /* not looked at when there is nothing to wait for */
 
-    IS(fiber_create(&f, NULL, hold, (void *[]){&m, &s}), 0);
+    IS(fiber_create(&f, NULL, hold, (void *[]){ &m, &s }), 0);
     while (fiber_mutex_trylock(&m) == 0) {
         fiber_mutex_unlock(&m);
         fiber_yield();
@@ -209,7 +222,8 @@ static void deadlines(void) {
     IS(fiber_rwlock_destroy(&l), 0);
 }
 
-static void the_rest(void) {
+static void the_rest(void)
+{
     fiber_sem_t s;
     fiber_barrier_t b;
     fiber_cond_t c;
@@ -237,7 +251,8 @@ static void the_rest(void) {
 
 static void once_fn(void) { CHECK(0); }
 
-static void off_a_fiber(void) {
+static void off_a_fiber(void)
+{
     fiber_mutex_t m = FIBER_MUTEX_INITIALIZER;
     fiber_cond_t c = FIBER_COND_INITIALIZER;
     fiber_rwlock_t l = FIBER_RWLOCK_INITIALIZER;
@@ -277,7 +292,8 @@ static void off_a_fiber(void) {
     IS(fiber_detach(NULL), ESRCH);
 }
 
-static void *all(void *arg) {
+static void *all(void *arg)
+{
     fibers();
     names();
     mutexes();
@@ -286,7 +302,8 @@ static void *all(void *arg) {
     return arg;
 }
 
-int main(void) {
+int main(void)
+{
     fiber_options_t opt = FIBER_OPTIONS_INIT;
     void *ret = NULL;
 
@@ -295,9 +312,9 @@ int main(void) {
     IS(fiber_run(NULL, NULL, NULL, NULL), EINVAL);
     opt.workers = 100000;
     IS(fiber_run(&opt, all, NULL, NULL), EINVAL);
-    opt = (fiber_options_t){1, 0, 0};
+    opt = (fiber_options_t){ 1, 0, 0 };
     IS(fiber_run(&opt, all, NULL, NULL), EINVAL);
-    opt = (fiber_options_t){sizeof opt, 0, 77};
+    opt = (fiber_options_t){ sizeof opt, 0, 77 };
     IS(fiber_run(&opt, all, NULL, NULL), EINVAL);
     IS(fiber_run(NULL, all, &opt, &ret), 0);
     CHECK(ret == &opt);

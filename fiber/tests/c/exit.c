@@ -2,7 +2,8 @@
 #include "check.h"
 
 static int ended;
-static void *slow(void *arg) {
+static void *slow(void *arg)
+{
     for (int i = 0; i < 100; i++)
         fiber_yield();
     IS(fiber_sleep(100000), 0);
@@ -10,7 +11,8 @@ static void *slow(void *arg) {
     return arg;
 }
 
-static void *all(void *arg) {
+static void *all(void *arg)
+{
     for (int i = 0; i < 10; i++)
         IS(fiber_create(NULL, NULL, slow, NULL), 0);
     fiber_exit(arg);
@@ -18,7 +20,8 @@ static void *all(void *arg) {
     return NULL;
 }
 
-int main(void) {
+int main(void)
+{
     void *ret = NULL;
     IS(fiber_run(NULL, all, &ret, &ret), 0);
     CHECK(ret == &ret);

@@ -8,7 +8,8 @@ static fiber_t *other;
 static pid_t parent;
 static int alive_in_child;
 
-static void *wait_for_mutex(void *arg) {
+static void *wait_for_mutex(void *arg)
+{
     IS(fiber_sem_post(&queued), 0);
     IS(fiber_mutex_lock(&mutex), 0);
     CHECK(getpid() == parent); /* must not run in the child */
@@ -16,15 +17,21 @@ static void *wait_for_mutex(void *arg) {
     return arg;
 }
 
-static void *sleep_on(void *arg) {
+static void *sleep_on(void *arg)
+{
     IS(fiber_sem_wait(&never), 0);
     CHECK(getpid() == parent);
     return arg;
 }
 
-static void *count(void *arg) { fiber_yield(); return (char *)arg + 1; }
+static void *count(void *arg)
+{
+    fiber_yield();
+    return (char *)arg + 1;
+}
 
-static void *forker(void *arg) {
+static void *forker(void *arg)
+{
     fiber_t *waiter, *f;
     void *ret;
     int status;
@@ -67,7 +74,8 @@ static void *forker(void *arg) {
 }
 
 static int forked;
-static void *fork_elsewhere(void *arg) {
+static void *fork_elsewhere(void *arg)
+{
     fiber_t *f;
     void *ret;
     int status;
@@ -87,7 +95,8 @@ static void *fork_elsewhere(void *arg) {
     return arg;
 }
 
-static void *block_here(void *arg) {
+static void *block_here(void *arg)
+{
     fiber_t *f;
     IS(fiber_create(&f, NULL, fork_elsewhere, NULL), 0);
     while (!__atomic_load_n(&forked, __ATOMIC_ACQUIRE))
@@ -96,7 +105,8 @@ static void *block_here(void *arg) {
     return arg;
 }
 
-int main(void) {
+int main(void)
+{
     void *ret = NULL;
     fiber_options_t two = FIBER_OPTIONS_INIT;
     two.workers = 2;

@@ -1,5 +1,5 @@
-/* A stand-in for the shim, in the program itself: the runtime must find it, attach every worker, poll between rounds,
- * sleep in nothing but poll, and be woken by wake. */
+/* A stand-in for the shim, in the program itself: the runtime must find it, attach every worker,
+ * poll between rounds, sleep in nothing but poll, and be woken by wake. */
 #include "check.h"
 #include "../../../shim/include/aioshim.h"
 #include <pthread.h>
@@ -21,7 +21,8 @@ static int attached, detached, busy_polls, idle_polls, wakes;
 
 #define COUNT(n) __atomic_add_fetch(&n, 1, __ATOMIC_RELAXED)
 
-int aioshim_attach(const aioshim_host_t *host, void *data, aioshim_thread_t **out) {
+int aioshim_attach(const aioshim_host_t *host, void *data, aioshim_thread_t **out)
+{
     CHECK(host->size >= sizeof *host);
     *out = here = calloc(1, sizeof *here);
     here->host = host;
@@ -31,7 +32,8 @@ int aioshim_attach(const aioshim_host_t *host, void *data, aioshim_thread_t **ou
     return 0;
 }
 
-int aioshim_detach(aioshim_thread_t *t) {
+int aioshim_detach(aioshim_thread_t *t)
+{
     CHECK(t == here);
     here = NULL;
     free(t);
@@ -39,7 +41,8 @@ int aioshim_detach(aioshim_thread_t *t) {
     return 0;
 }
 
-int aioshim_poll(aioshim_thread_t *t, int64_t timeout) {
+int aioshim_poll(aioshim_thread_t *t, int64_t timeout)
+{
     CHECK(t == here);
     CHECK(t->host->running(t->data) == NULL); /* on the scheduler's own stack */
     int n = t->queued;
@@ -55,16 +58,22 @@ int aioshim_poll(aioshim_thread_t *t, int64_t timeout) {
     return n;
 }
 
-void aioshim_wake(aioshim_thread_t *t) { COUNT(wakes); sem_post(&t->wakeups); }
+void aioshim_wake(aioshim_thread_t *t)
+{
+    COUNT(wakes);
+    sem_post(&t->wakeups);
+}
 size_t aioshim_in_flight(const aioshim_thread_t *t) { return (size_t)t->in_flight; }
-size_t aioshim_describe(const aioshim_thread_t *t, const void *fiber, char *buf, size_t len) {
+size_t aioshim_describe(const aioshim_thread_t *t, const void *fiber, char *buf, size_t len)
+{
     (void)t;
     (void)fiber;
     return (size_t)snprintf(buf, len, "read(5)");
 }
 
 /* What a converted call does. */
-static void operation(void) {
+static void operation(void)
+{
     aioshim_thread_t *t = here;
     CHECK(t->queued < 64);
     t->queue[t->queued++] = t->host->running(t->data);
@@ -74,7 +83,8 @@ static void operation(void) {
     CHECK(t == here);
 }
 
-static void *reader(void *arg) {
+static void *reader(void *arg)
+{
     for (int i = 0; i < 200; i++) {
         operation();
         if (i % 5 == 0) { /* how the shim yields */
@@ -86,15 +96,18 @@ static void *reader(void *arg) {
     return arg;
 }
 
-/* Alone on its thread: entirely when another worker took it, else while the first one waits for it. */
-static void *look(void *first) {
+/* Alone on its thread: entirely when another worker took it, else while the first one waits for it.
+ */
+static void *look(void *first)
+{
     int alone = here->host->alone(here->data);
     CHECK(alone == 1 || alone == 2 || here->host->runnable(here->data) > 0);
     return first;
 }
 
 static fiber_sem_t sem;
-static void *post(void *arg) {
+static void *post(void *arg)
+{
     for (int i = 0; i < 1000; i++) {
         IS(fiber_sem_post(&sem), 0);
         sched_yield();
@@ -102,10 +115,12 @@ static void *post(void *arg) {
     return arg;
 }
 
-static void *all(void *arg) {
+static void *all(void *arg)
+{
     fiber_t *f[20];
     pthread_t thread;
-    /* With more workers a fiber of another may cancel this one: no call that waits for others is to be made plainly. */
+    /* With more workers a fiber of another may cancel this one: no call that waits for others is to
+     * be made plainly. */
     CHECK(here->host->alone(here->data) == (strcmp(getenv("FIBER_WORKERS"), "1") ? 1 : 2));
     CHECK(here->host->runnable(here->data) == 0);
     IS(fiber_create(&f[0], NULL, look, fiber_self()), 0);
@@ -123,7 +138,8 @@ static void *all(void *arg) {
     return arg;
 }
 
-int main(void) {
+int main(void)
+{
     const char *workers = getenv("FIBER_WORKERS");
     run(all);
     IS(attached, workers ? atoi(workers) : 1);

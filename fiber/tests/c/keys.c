@@ -4,11 +4,21 @@
 static fiber_key_t a, b, late;
 static int ran_a, ran_b, rounds;
 
-static void drop_a(void *value) { ran_a += *(int *)value; CHECK(fiber_getspecific(a) == NULL); fiber_yield(); }
+static void drop_a(void *value)
+{
+    ran_a += *(int *)value;
+    CHECK(fiber_getspecific(a) == NULL);
+    fiber_yield();
+}
 static void drop_b(void *value) { ran_b += *(int *)value; }
-static void again(void *value) { rounds++; IS(fiber_setspecific(late, value), 0); }
+static void again(void *value)
+{
+    rounds++;
+    IS(fiber_setspecific(late, value), 0);
+}
 
-static void *set_and_end(void *value) {
+static void *set_and_end(void *value)
+{
     CHECK(fiber_getspecific(a) == NULL);
     IS(fiber_setspecific(a, value), 0);
     IS(fiber_setspecific(b, value), 0);
@@ -18,16 +28,22 @@ static void *set_and_end(void *value) {
     return NULL;
 }
 
-static void *set_and_exit(void *value) {
+static void *set_and_exit(void *value)
+{
     IS(fiber_setspecific(a, value), 0);
     fiber_exit(value);
     CHECK(0);
     return NULL;
 }
 
-static void *set_late(void *value) { IS(fiber_setspecific(late, value), 0); return NULL; }
+static void *set_late(void *value)
+{
+    IS(fiber_setspecific(late, value), 0);
+    return NULL;
+}
 
-static void *all(void *arg) {
+static void *all(void *arg)
+{
     int one = 1, ten = 10;
     fiber_t *f, *g;
     void *ret;

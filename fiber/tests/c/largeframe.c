@@ -1,11 +1,13 @@
-/* A frame larger than its fiber's whole stack, of which only the far end is written to: no other fiber's frames change. */
+/* A frame larger than its fiber's whole stack, of which only the far end is written to: no other
+ * fiber's frames change. */
 #include "check.h"
 
 enum { FIBERS = 20, MINE = 16 << 10, LARGE = 1 << 20, FAR = 700 << 10 };
 
 static int ready, done;
 
-static void *quiet(void *arg) {
+static void *quiet(void *arg)
+{
     volatile char mine[MINE];
     memset((char *)mine, 'm', sizeof mine);
     __atomic_add_fetch(&ready, 1, __ATOMIC_SEQ_CST);
@@ -16,14 +18,16 @@ static void *quiet(void *arg) {
     return arg;
 }
 
-__attribute__((noinline)) static void large(void) {
+__attribute__((noinline)) static void large(void)
+{
     volatile char much[LARGE];
     for (int i = 0; i < FAR; i++)
         much[i] = 'x';
     CHECK(much[FAR - 1] == 'x');
 }
 
-static void *big(void *arg) {
+static void *big(void *arg)
+{
     while (__atomic_load_n(&ready, __ATOMIC_SEQ_CST) < FIBERS - 1)
         fiber_yield();
     large();
@@ -31,7 +35,8 @@ static void *big(void *arg) {
     return arg;
 }
 
-static void *all(void *arg) {
+static void *all(void *arg)
+{
     fiber_t *f[FIBERS];
     for (long i = 0; i < FIBERS; i++)
         IS(fiber_create(&f[i], NULL, i == FIBERS / 2 ? big : quiet, NULL), 0);
@@ -40,6 +45,4 @@ static void *all(void *arg) {
     return arg;
 }
 
-int main(void) {
-    return fiber_run(NULL, all, NULL, NULL);
-}
+int main(void) { return fiber_run(NULL, all, NULL, NULL); }

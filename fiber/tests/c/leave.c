@@ -1,4 +1,5 @@
-/* pthread_exit and exit on a fiber. argv[1] "exit": a fiber ends the process with status 7, and its exit handler says so. */
+/* pthread_exit and exit on a fiber. argv[1] "exit": a fiber ends the process with status 7, and its
+ * exit handler says so. */
 #include <pthread.h>
 #include <threads.h>
 
@@ -10,13 +11,15 @@ static int order[FIBERS][3], steps[FIBERS];
 
 static void note(long fiber, int what) { order[fiber][steps[fiber]++] = what; }
 static void first(void *fiber) { note((intptr_t)fiber, 1); }
-static void second(void *fiber) {
+static void second(void *fiber)
+{
     fiber_yield(); /* a handler may wait */
     note((intptr_t)fiber, 2);
 }
 static void third(void *fiber) { note((intptr_t)fiber, 3); }
 
-__attribute__((noinline)) static void deeper(void *fiber) {
+__attribute__((noinline)) static void deeper(void *fiber)
+{
     pthread_cleanup_push(second, fiber);
     /* Others push and pop theirs meanwhile. */
     for (int i = 0; i < 5; i++)
@@ -28,7 +31,8 @@ __attribute__((noinline)) static void deeper(void *fiber) {
     pthread_cleanup_pop(1);
 }
 
-static void *leaves(void *fiber) {
+static void *leaves(void *fiber)
+{
     pthread_cleanup_push(first, fiber);
     deeper(fiber);
     pthread_cleanup_pop(1);
@@ -36,7 +40,8 @@ static void *leaves(void *fiber) {
     return NULL;
 }
 
-static void *leaves_as_in_c11(void *arg) {
+static void *leaves_as_in_c11(void *arg)
+{
     (void)arg;
     thrd_exit(33);
 }
@@ -44,20 +49,23 @@ static void *leaves_as_in_c11(void *arg) {
 static int gone;
 static void destroyed(void *value) { gone += (int)(intptr_t)value; }
 
-static void *leaves_a_key(void *key) {
+static void *leaves_a_key(void *key)
+{
     IS(fiber_setspecific(*(fiber_key_t *)key, (void *)5), 0);
     pthread_exit(NULL);
 }
 
 static int outlived;
-static void *outlives(void *arg) {
+static void *outlives(void *arg)
+{
     for (int i = 0; i < 50; i++)
         fiber_yield();
     outlived = 1;
     return arg;
 }
 
-static void *all(void *arg) {
+static void *all(void *arg)
+{
     fiber_t *f[FIBERS];
     void *result;
     for (long i = 0; i < FIBERS; i++)
@@ -80,15 +88,21 @@ static void *all(void *arg) {
     pthread_exit(arg); /* the first fiber ends, the others go on */
 }
 
-static void says(void) { puts("exit handler"); fflush(stdout); }
+static void says(void)
+{
+    puts("exit handler");
+    fflush(stdout);
+}
 
-static void *exits(void *arg) {
+static void *exits(void *arg)
+{
     fiber_yield();
     exit(7);
     return arg;
 }
 
-static void *waits(void *arg) {
+static void *waits(void *arg)
+{
     fiber_t *f[FIBERS];
     for (int i = 0; i < FIBERS; i++)
         IS(fiber_create(&f[i], NULL, i == FIBERS - 1 ? exits : outlives, NULL), 0);
@@ -98,7 +112,8 @@ static void *waits(void *arg) {
 
 static void *ends_itself(void *arg) { pthread_exit((void *)((intptr_t)arg + 1)); }
 
-int main(int argc, char **argv) {
+int main(int argc, char **argv)
+{
     if (argc > 1 && !strcmp(argv[1], "exit")) {
         atexit(says);
         return fiber_run(NULL, waits, NULL, NULL);

@@ -1,10 +1,12 @@
-/* Many parked fibers, and what each costs in resident memory: a page of stack and its record. argv[1]: how many. */
+/* Many parked fibers, and what each costs in resident memory: a page of stack and its record.
+ * argv[1]: how many. */
 #include "check.h"
 
 static fiber_sem_t sem;
 static long parked;
 
-static void *park(void *arg) {
+static void *park(void *arg)
+{
     __atomic_add_fetch(&parked, 1, __ATOMIC_RELAXED);
     if ((intptr_t)arg % 2)
         IS(fiber_sem_wait(&sem), 0);
@@ -13,7 +15,8 @@ static void *park(void *arg) {
     return NULL;
 }
 
-static long resident(void) {
+static long resident(void)
+{
     long pages = 0;
     FILE *f = fopen("/proc/self/statm", "r");
     CHECK(f && fscanf(f, "%*d %ld", &pages) == 1);
@@ -21,7 +24,8 @@ static long resident(void) {
     return pages * sysconf(_SC_PAGESIZE);
 }
 
-static void *all(void *count) {
+static void *all(void *count)
+{
     long n = (intptr_t)count, before = resident();
     IS(fiber_sem_init(&sem, 0, 0), 0);
     for (long i = 0; i < n; i++)
@@ -35,7 +39,8 @@ static void *all(void *count) {
     _exit(0); /* the sleepers sleep on */
 }
 
-int main(int argc, char **argv) {
+int main(int argc, char **argv)
+{
     long n = argc > 1 ? atol(argv[1]) : 100000;
     return fiber_run(NULL, all, (void *)(intptr_t)n, NULL);
 }

@@ -2,7 +2,8 @@
 #include "check.h"
 
 static volatile int depth;
-static int deeper(int n) {
+static int deeper(int n)
+{
     volatile char frame[512];
     frame[0] = (char)n;
     depth = n;
@@ -10,9 +11,14 @@ static int deeper(int n) {
 }
 
 static void *overflow(void *arg) { return (void *)(intptr_t)deeper(arg == NULL); }
-static void *wild(void *arg) { *(volatile int *)(intptr_t)(8 + (arg != NULL)) = 1; return NULL; }
+static void *wild(void *arg)
+{
+    *(volatile int *)(intptr_t)(8 + (arg != NULL)) = 1;
+    return NULL;
+}
 
-static void *all(void *fn) {
+static void *all(void *fn)
+{
     fiber_attr_t attr = FIBER_ATTR_INIT;
     attr.name = "digger";
     fiber_t *f;
@@ -21,7 +27,8 @@ static void *all(void *fn) {
     return NULL;
 }
 
-int main(int argc, char **argv) {
+int main(int argc, char **argv)
+{
     (void)argv;
     return fiber_run(NULL, all, argc > 1 ? (void *)wild : (void *)overflow, NULL);
 }

@@ -1,7 +1,9 @@
-//! clone(2), _Fork(3), and fork(2) by its number: children of which neither the shim's fork handler nor the host's hears.
+//! clone(2), _Fork(3), and fork(2) by its number: children of which neither the shim's fork handler
+//! nor the host's hears.
 //!
-//! The thread is taken off its fiber before, as for [vfork(2)](crate::vfork): in the child it stays so, and whatever that calls
-//! passes through; the parent's engine, which is the parent's alone, is not touched. The parent goes on on its fiber.
+//! The thread is taken off its fiber before, as for [vfork(2)](crate::vfork): in the child it stays
+//! so, and whatever that calls passes through; the parent's engine, which is the parent's alone, is
+//! not touched. The parent goes on on its fiber.
 
 use super::syscall::Syscall;
 use crate::signal;
@@ -12,8 +14,15 @@ use std::ptr::null;
 /// What a child begins with.
 pub type Entry = Option<unsafe extern "C" fn(*mut c_void) -> c_int>;
 
-pub type Clone =
-    unsafe extern "C" fn(Entry, *mut c_void, c_int, *mut c_void, *mut c_void, *mut c_void, *mut c_void) -> c_int;
+pub type Clone = unsafe extern "C" fn(
+    Entry,
+    *mut c_void,
+    c_int,
+    *mut c_void,
+    *mut c_void,
+    *mut c_void,
+    *mut c_void,
+) -> c_int;
 
 /// clone(2).
 #[expect(clippy::too_many_arguments, reason = "so many has C's")]
@@ -32,7 +41,8 @@ pub fn clone(
         // SAFETY: libc's own function, with its caller's arguments.
         unsafe { real(entry, stack, flags, argument, parent_id, tls, child_id) }
     };
-    // One in our memory that runs beside us has thread-local variables of its own, or ours: then they are not to be changed.
+    // One in our memory that runs beside us has thread-local variables of its own, or ours: then
+    // they are not to be changed.
     if flags & (libc::CLONE_VM | libc::CLONE_VFORK) == libc::CLONE_VM {
         return clone();
     }

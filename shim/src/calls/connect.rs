@@ -1,7 +1,9 @@
-//! accept(2) and connect(2), which have no form that does not wait but with O_NONBLOCK, which others would see.
+//! accept(2) and connect(2), which have no form that does not wait but with O_NONBLOCK, which
+//! others would see.
 //!
-//! When a connection is there the thread makes the plain accept, and a timer ends that should another process have been faster
-//! ([`crate::signal::Alarm`]). One fiber of a listening socket waits at a time. connect(2) is io_uring's, or a thread's.
+//! When a connection is there the thread makes the plain accept, and a timer ends that should
+//! another process have been faster ([`crate::signal::Alarm`]). One fiber of a listening socket
+//! waits at a time. connect(2) is io_uring's, or a thread's.
 
 use super::{Outcome, net};
 use crate::call::Call;
@@ -21,7 +23,13 @@ pub fn accept(call: &Call<'_>, fd: c_int, address: *mut sockaddr, len: *mut sock
     accept4(call, fd, address, len, 0)
 }
 
-pub fn accept4(call: &Call<'_>, fd: c_int, address: *mut sockaddr, len: *mut socklen_t, flags: c_int) -> Outcome {
+pub fn accept4(
+    call: &Call<'_>,
+    fd: c_int,
+    address: *mut sockaddr,
+    len: *mut socklen_t,
+    flags: c_int,
+) -> Outcome {
     if flags & !(libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK) != 0 {
         return Outcome::Through(Why::Unusual);
     }
@@ -42,7 +50,8 @@ pub fn accept4(call: &Call<'_>, fd: c_int, address: *mut sockaddr, len: *mut soc
     Outcome::Done(result)
 }
 
-/// Accepts a connection that is there, or waits for one. Others, in this process and in others, may be faster.
+/// Accepts a connection that is there, or waits for one. Others, in this process and in others, may
+/// be faster.
 fn accept_when_there(
     call: &Call<'_>,
     wanted: SocketCall,
@@ -75,8 +84,9 @@ fn accept_when_there(
     result
 }
 
-/// Waits for a connection and accepts it. The listening socket is not the engine's to keep meanwhile: io_uring keeps the file
-/// of what it polls until some time after the process has ended, and with it the port.
+/// Waits for a connection and accepts it. The listening socket is not the engine's to keep
+/// meanwhile: io_uring keeps the file of what it polls until some time after the process has ended,
+/// and with it the port.
 fn accept_in_turn(call: &Call<'_>, wanted: SocketCall, deadline: Deadline) -> Result<isize, Errno> {
     let (fd, events) = (wanted.fd, libc::POLLIN);
     let mut watch = Watch::new(call, vec![File { fd, events }]);
@@ -111,10 +121,17 @@ pub fn connect(call: &Call<'_>, fd: c_int, address: *const sockaddr, len: sockle
     };
     let deadline = net::deadline(fd, Way::Write, descriptor);
     let action = Action::Connect(address, len);
-    let wanted = SocketCall { fd, flags: 0, action };
+    let wanted = SocketCall {
+        fd,
+        flags: 0,
+        action,
+    };
     if !call.thread.does_sockets() {
         // The kernel looks at the time itself.
-        return Outcome::Done(net::end_interrupted(deadline, net::on_pool(call, wanted, NEVER)));
+        return Outcome::Done(net::end_interrupted(
+            deadline,
+            net::on_pool(call, wanted, NEVER),
+        ));
     }
     let kept = call.thread.keep(fd);
     let wanted = SocketCall {
@@ -128,7 +145,11 @@ pub fn connect(call: &Call<'_>, fd: c_int, address: *const sockaddr, len: sockle
     Outcome::Done(net::end_interrupted(deadline, result))
 }
 
-fn connect_by_engine(call: &Call<'_>, wanted: SocketCall, deadline: Deadline) -> Result<isize, Errno> {
+fn connect_by_engine(
+    call: &Call<'_>,
+    wanted: SocketCall,
+    deadline: Deadline,
+) -> Result<isize, Errno> {
     let SocketCall { fd, .. } = wanted;
     let result = call.perform_until(&Request::Socket(wanted), deadline);
     if result >= 0 {
@@ -137,7 +158,8 @@ fn connect_by_engine(call: &Call<'_>, wanted: SocketCall, deadline: Deadline) ->
     // SAFETY: not touched where the kernel may not have read it.
     let family = || match wanted.action {
         Action::Connect(address, len) if len as usize >= size_of::<libc::sa_family_t>() => {
-            // SAFETY: the kernel has read the address, of this length, and its caller has not returned.
+            // SAFETY: the kernel has read the address, of this length, and its caller has not
+            // returned.
             c_int::from(unsafe { (*address).sa_family })
         }
         _ => libc::AF_UNSPEC,
@@ -160,9 +182,13 @@ fn connect_by_engine(call: &Call<'_>, wanted: SocketCall, deadline: Deadline) ->
                 _ => wanted.call(0).map(|n| n as isize),
             }
         }
-        // What came of a connection that was under way: io_uring leaves the socket in the middle of it, where the plain
-        // call makes it as new.
-        error @ (Errno::CONNREFUSED | Errno::TIMEDOUT | Errno::CONNRESET | Errno::HOSTUNREACH | Errno::NETUNREACH)
+        // What came of a connection that was under way: io_uring leaves the socket in the middle of
+        // it, where the plain call makes it as new.
+        error @ (Errno::CONNREFUSED
+        | Errno::TIMEDOUT
+        | Errno::CONNRESET
+        | Errno::HOSTUNREACH
+        | Errno::NETUNREACH)
             if is_inet() =>
         {
             if sockets::is_byte_stream(fd) {

@@ -1,13 +1,15 @@
-//! Functions of libc's that call back into the program: they run on a thread of the pool, and each call-back on the fiber.
+//! Functions of libc's that call back into the program: they run on a thread of the pool, and each
+//! call-back on the fiber.
 //!
-//! The thread leaves what is to be called where its fiber finds it, unparks that, and waits; the fiber calls it as if libc's
-//! function had, errno included, and parks again. A walk through a cold tree so blocks nobody, at a hand-over there and back
-//! for each call-back.
+//! The thread leaves what is to be called where its fiber finds it, unparks that, and waits; the
+//! fiber calls it as if libc's function had, errno included, and parks again. A walk through a cold
+//! tree so blocks nobody, at a hand-over there and back for each call-back.
 //!
-//! A call-back may never return: it throws an exception, jumps, or ends its fiber. Before its frames go ([`end_left`]) the thread
-//! is told, makes libc's function end, and is waited for.
+//! A call-back may never return: it throws an exception, jumps, or ends its fiber. Before its
+//! frames go ([`end_left`]) the thread is told, makes libc's function end, and is waited for.
 //!
-//! Invariant: exactly one of the two runs at a time; the conversation lies on the fiber's stack and outlives both.
+//! Invariant: exactly one of the two runs at a time; the conversation lies on the fiber's stack and
+//! outlives both.
 
 use crate::call::Call;
 use crate::critical::{self, Condvar, Mutex, MutexGuard};
@@ -32,7 +34,8 @@ enum Turn {
     Over,
 }
 
-// SAFETY: the pointer is only followed by the fiber, while the thread whose stack it is on waits for it.
+// SAFETY: the pointer is only followed by the fiber, while the thread whose stack it is on waits
+// for it.
 unsafe impl Send for Turn {}
 
 struct Conversation<R, F> {
@@ -57,13 +60,21 @@ thread_local! {
     static LINK: Cell<*const Link> = const { Cell::new(std::ptr::null()) };
 }
 
-/// What `function`, libc's own, returns; None if libc is to be called as ever, from the fiber. It may call [`ask`].
-pub fn whole<R, F: FnOnce() -> R>(call: &Call<'_>, callback: *const c_void, function: F) -> Option<R> {
+/// What `function`, libc's own, returns; None if libc is to be called as ever, from the fiber. It
+/// may call [`ask`].
+pub fn whole<R, F: FnOnce() -> R>(
+    call: &Call<'_>,
+    callback: *const c_void,
+    function: F,
+) -> Option<R> {
     if call.is_sole_fiber() {
         call.through(Why::Alone);
         return None;
     }
-    let result = call.has_engine().then(|| talk(call, callback, function)).flatten();
+    let result = call
+        .has_engine()
+        .then(|| talk(call, callback, function))
+        .flatten();
     if result.is_none() {
         call.through(Why::NoEngine);
     }
@@ -93,7 +104,8 @@ fn talk<R, F: FnOnce() -> R>(call: &Call<'_>, callback: *const c_void, function:
     if !call.start_on_pool(run) {
         return None;
     }
-    // SAFETY: on this stack; what else is in the conversation is not touched before the function has returned.
+    // SAFETY: on this stack; what else is in the conversation is not touched before the function
+    // has returned.
     let link = unsafe { &(*conversation).link };
     loop {
         // Unparked once for each time that the thread says something.
@@ -125,8 +137,14 @@ fn talk<R, F: FnOnce() -> R>(call: &Call<'_>, callback: *const c_void, function:
 /// `data` is a `Conversation<R, F>` whose fiber is parked until it is told to go on.
 unsafe fn travel<R, F: FnOnce() -> R>(data: *mut c_void) {
     let conversation = data.cast::<Conversation<R, F>>();
-    // SAFETY: the caller's promise; the fiber looks at the link alone until the function has returned.
-    let (link, function) = unsafe { (&raw const (*conversation).link, (*conversation).function.take()) };
+    // SAFETY: the caller's promise; the fiber looks at the link alone until the function has
+    // returned.
+    let (link, function) = unsafe {
+        (
+            &raw const (*conversation).link,
+            (*conversation).function.take(),
+        )
+    };
     let Some(function) = function else { return };
     LINK.set(link);
     // SAFETY: the fiber looks at the link alone until the function has returned.
@@ -152,8 +170,8 @@ unsafe fn travel<R, F: FnOnce() -> R>(data: *mut c_void) {
     remote.unpark(fiber);
 }
 
-/// From within the function: has the fiber call back what the program gave, and returns what that does; `stop` once the fiber
-/// has left.
+/// From within the function: has the fiber call back what the program gave, and returns what that
+/// does; `stop` once the fiber has left.
 ///
 /// # Panics
 /// Outside a conversation: libc calls back from the thread that it was called on.
@@ -173,7 +191,8 @@ pub fn ask<R>(stop: R, call: impl FnOnce(*const c_void) -> R) -> R {
     };
     let callback: &mut dyn FnMut() = &mut callback;
     // SAFETY: the fiber calls it while this waits, and not after it has answered.
-    let callback = unsafe { std::mem::transmute::<&mut dyn FnMut(), *mut (dyn FnMut() + 'static)>(callback) };
+    let callback =
+        unsafe { std::mem::transmute::<&mut dyn FnMut(), *mut (dyn FnMut() + 'static)>(callback) };
     *link.turn() = Turn::CallBack(callback);
     link.remote.unpark(link.fiber);
     let mut turn = link.turn();
@@ -189,18 +208,21 @@ pub fn ask<R>(stop: R, call: impl FnOnce(*const c_void) -> R) -> R {
     result.expect("the fiber has called back")
 }
 
-/// Ends the conversations of `fiber`, which is running, whose frames are `leaving`: no call-back of theirs will return.
+/// Ends the conversations of `fiber`, which is running, whose frames are `leaving`: no call-back of
+/// theirs will return.
 pub fn end_left(thread: &Thread, fiber: *const c_void, leaving: impl Fn(*const Link) -> bool) {
     loop {
         let mut talks = thread.talks().borrow_mut();
         // SAFETY: the frames that the links lie in are still in place.
-        let is_left = |link: &*const Link| unsafe { (**link).fiber.cast_const() } == fiber && leaving(*link);
+        let is_left =
+            |link: &*const Link| unsafe { (**link).fiber.cast_const() } == fiber && leaving(*link);
         let Some(at) = talks.iter().rposition(is_left) else {
             return;
         };
         let link = talks.remove(at);
         drop(talks);
-        // SAFETY: the link's frame is still in place, and off the list nobody looks at the link afterwards.
+        // SAFETY: the link's frame is still in place, and off the list nobody looks at the link
+        // afterwards.
         unsafe { Link::end(link.cast_mut()) };
     }
 }
@@ -237,8 +259,8 @@ impl Link {
     }
 }
 
-/// The frame from which a call-back is called: exceptions that pass through it, and the unwinding by which a thread ends, are
-/// noticed by its personality routine.
+/// The frame from which a call-back is called: exceptions that pass through it, and the unwinding
+/// by which a thread ends, are noticed by its personality routine.
 mod watched {
     use super::{Link, end_left};
     use crate::tls;
@@ -333,7 +355,13 @@ mod watched {
     }
 
     /// Nothing is caught here; the frame is about to go, and the conversation with it.
-    extern "C" fn personality(_: c_int, actions: c_int, _: u64, _: *mut c_void, context: *mut c_void) -> c_int {
+    extern "C" fn personality(
+        _: c_int,
+        actions: c_int,
+        _: u64,
+        _: *mut c_void,
+        context: *mut c_void,
+    ) -> c_int {
         if actions & CLEANUP_PHASE != 0 {
             // SAFETY: the unwinder's context, of the frame above.
             let left = unsafe { _Unwind_GetGR(context, LINK) };

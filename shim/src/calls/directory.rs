@@ -20,7 +20,9 @@ pub fn opendir(
     path: *const c_char,
 ) -> Option<*mut libc::DIR> {
     // SAFETY: libc's own, with its caller's arguments, while that call lasts; so below.
-    let directory = paced::whole(call, Kind::Directory, libc::AT_FDCWD, || unsafe { real(path) })?;
+    let directory = paced::whole(call, Kind::Directory, libc::AT_FDCWD, || unsafe {
+        real(path)
+    })?;
     if !directory.is_null() {
         // SAFETY: just opened.
         fds::forget(unsafe { libc::dirfd(directory) }).map(fds::release);
@@ -49,9 +51,15 @@ pub fn readdir_r(
 }
 
 /// The next entry: most are in memory already.
-fn entry<R: super::CResult>(call: &Call<'_>, directory: *mut libc::DIR, function: impl Fn() -> R) -> Option<R> {
+fn entry<R: super::CResult>(
+    call: &Call<'_>,
+    directory: *mut libc::DIR,
+    function: impl Fn() -> R,
+) -> Option<R> {
     match Stream::of(directory) {
-        Some(stream) if !stream.has_more() => paced::whole(call, Kind::Directory, stream.fd, function),
+        Some(stream) if !stream.has_more() => {
+            paced::whole(call, Kind::Directory, stream.fd, function)
+        }
         Some(_) => {
             call.through(Why::Quick);
             None
@@ -60,8 +68,8 @@ fn entry<R: super::CResult>(call: &Call<'_>, directory: *mut libc::DIR, function
     }
 }
 
-/// The head of glibc's DIR: private, the same since 2.1. What it says is a hint: if it lied, a call would wait that was
-/// taken for one that does not.
+/// The head of glibc's DIR: private, the same since 2.1. What it says is a hint: if it lied, a call
+/// would wait that was taken for one that does not.
 #[repr(C)]
 #[derive(Clone, Copy)]
 struct Stream {
@@ -75,9 +83,11 @@ struct Stream {
 impl Stream {
     /// None if it does not look like one.
     fn of(directory: *mut libc::DIR) -> Option<Self> {
-        // SAFETY: an open directory, says the C caller, which is larger than its head; null is libc's to follow.
+        // SAFETY: an open directory, says the C caller, which is larger than its head; null is
+        // libc's to follow.
         let stream = unsafe { directory.cast::<Self>().as_ref() }?;
-        let plausible = stream.fd >= 0 && stream.size <= stream.allocation && stream.allocation <= 1 << 24;
+        let plausible =
+            stream.fd >= 0 && stream.size <= stream.allocation && stream.allocation <= 1 << 24;
         plausible.then_some(*stream)
     }
 
@@ -116,7 +126,8 @@ pub fn scandirat(
     })
 }
 
-/// All entries by libc's function, wherever that runs; chosen and put in order here, on the fiber whose functions those are.
+/// All entries by libc's function, wherever that runs; chosen and put in order here, on the fiber
+/// whose functions those are.
 fn scan(
     call: &Call<'_>,
     dir: c_int,
@@ -148,7 +159,8 @@ fn scan(
     Some(count as c_int)
 }
 
-/// Moves the entries that `filter` wants to the front, and frees the others; returns how many are left.
+/// Moves the entries that `filter` wants to the front, and frees the others; returns how many are
+/// left.
 ///
 /// # Safety
 /// `entries` are `count`, each allocated by malloc.
@@ -156,7 +168,8 @@ unsafe fn choose(entries: *mut Entry, count: usize, filter: Filter) -> usize {
     let Some(filter) = filter else { return count };
     let mut chosen = 0;
     for i in 0..count {
-        // SAFETY: below `count`, and so is `chosen`; the filter is the C caller's. As libc has it, errno is 0 for it.
+        // SAFETY: below `count`, and so is `chosen`; the filter is the C caller's. As libc has it,
+        // errno is 0 for it.
         unsafe {
             let entry = *entries.add(i);
             errno::set(0);

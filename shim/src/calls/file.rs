@@ -1,7 +1,7 @@
 //! close(2), fsync(2), lseek(2), dup(2), fcntl(2): what else is done to a descriptor.
 //!
-//! Those that close or replace a descriptor first submit what is queued: a fiber that called read(2) before is then
-//! in the read, as a thread would be, and keeps its file.
+//! Those that close or replace a descriptor first submit what is queued: a fiber that called
+//! read(2) before is then in the read, as a thread would be, and keeps its file.
 
 use super::{Outcome, flock};
 use crate::call::Call;
@@ -19,8 +19,10 @@ pub fn close(call: &Call<'_>, fd: c_int) -> Outcome {
     let descriptor = Descriptor::known(fd);
     call.note(|record| record.about(fd, descriptor));
     call.thread.submit_queued();
-    // Closing waits where the file system writes back on close, and those (NFS, FUSE) refuse RWF_NOWAIT.
-    let writes_back = descriptor.is_some_and(|d| d.hint().is(Hint::SEEKABLE.with(Hint::NO_TRY_READ)));
+    // Closing waits where the file system writes back on close, and those (NFS, FUSE) refuse
+    // RWF_NOWAIT.
+    let writes_back =
+        descriptor.is_some_and(|d| d.hint().is(Hint::SEEKABLE.with(Hint::NO_TRY_READ)));
     if writes_back || fds::sockets_may_linger() {
         return close_waiting(call, fd, writes_back);
     }
@@ -62,7 +64,9 @@ fn sync(call: &Call<'_>, fd: c_int, data_only: bool) -> Outcome {
         return Outcome::Through(Why::NoEngine);
     }
     match call.perform(&Request::Fsync { fd, data_only }) {
-        result if result < 0 && engine::not_done(Errno::of(result)) => Outcome::Through(Why::NoEngine),
+        result if result < 0 && engine::not_done(Errno::of(result)) => {
+            Outcome::Through(Why::NoEngine)
+        }
         result => Outcome::of_completion(result),
     }
 }
@@ -74,7 +78,9 @@ pub fn lseek(call: &Call<'_>, fd: c_int, offset: i64, whence: c_int) -> Outcome 
     if descriptor.is_seekable()
         && let _turn @ Turn::Held { .. } = Turn::take(call, hold, descriptor.inode())
     {
-        return Outcome::Done(sys::lseek(hold.fd(), offset, whence).map(|position| position as isize));
+        return Outcome::Done(
+            sys::lseek(hold.fd(), offset, whence).map(|position| position as isize),
+        );
     }
     Outcome::Through(Why::Quick)
 }
@@ -94,18 +100,25 @@ pub fn dup2(call: &Call<'_>, from: c_int, to: c_int) -> Outcome {
 pub fn dup3(call: &Call<'_>, from: c_int, to: c_int, flags: c_int) -> Outcome {
     call.thread.submit_queued();
     if from != to && lingers(call, to) && fds::forget(to).map(fds::release) != Some(true) {
-        return close_lingering(call, Sysno::dup3, [from as usize, to as usize, flags as usize]);
+        return close_lingering(
+            call,
+            Sysno::dup3,
+            [from as usize, to as usize, flags as usize],
+        );
     }
     Outcome::Through(Why::Quick)
 }
 
 /// Whether closing `fd` may wait for a peer: it is a socket with SO_LINGER.
 fn lingers(call: &Call<'_>, fd: c_int) -> bool {
-    fds::sockets_may_linger() && sockets::lingers(fd) && call.load().alone == Alone::No && call.has_engine()
+    fds::sockets_may_linger()
+        && sockets::lingers(fd)
+        && call.load().alone == Alone::No
+        && call.has_engine()
 }
 
-/// close(2) or a kin of it on a thread of the pool, which waits until the peer has all data, or time is up. As in the kernel a
-/// handler ends that wait, and the call succeeds.
+/// close(2) or a kin of it on a thread of the pool, which waits until the peer has all data, or
+/// time is up. As in the kernel a handler ends that wait, and the call succeeds.
 fn close_lingering(call: &Call<'_>, number: Sysno, [a, b, c]: [usize; 3]) -> Outcome {
     let request = KernelCall {
         number,
@@ -189,13 +202,18 @@ pub fn setsockopt(
     Outcome::Through(Why::Quick)
 }
 
-/// Before libc's setsockopt: what changes how long a call waits is looked at when the descriptor is.
+/// Before libc's setsockopt: what changes how long a call waits is looked at when the descriptor
+/// is.
 #[inline(always)]
 pub fn before_setsockopt(fd: c_int, level: c_int, option: c_int) -> Option<c_int> {
     let times = level == libc::SOL_SOCKET
         && matches!(
             option,
-            libc::SO_RCVTIMEO | libc::SO_SNDTIMEO | SO_RCVTIMEO_NEW | SO_SNDTIMEO_NEW | libc::SO_RCVLOWAT
+            libc::SO_RCVTIMEO
+                | libc::SO_SNDTIMEO
+                | SO_RCVTIMEO_NEW
+                | SO_SNDTIMEO_NEW
+                | libc::SO_RCVLOWAT
         );
     if times {
         fds::note_socket_option();
@@ -236,11 +254,13 @@ pub fn before_closedir(directory: *mut libc::DIR) -> Option<c_int> {
     None
 }
 
-/// close_range(2), which libc has from 2.34 on: not a row of the table, for there may be nothing behind it. As libc's,
-/// it is the system call; the shim's own descriptors are left out.
+/// close_range(2), which libc has from 2.34 on: not a row of the table, for there may be nothing
+/// behind it. As libc's, it is the system call; the shim's own descriptors are left out.
 #[unsafe(no_mangle)]
 pub extern "C" fn close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int {
-    match close_others(first, last, |first, last| sys::close_range(first, last, flags)) {
+    match close_others(first, last, |first, last| {
+        sys::close_range(first, last, flags)
+    }) {
         Ok(()) => 0,
         Err(error) => {
             errno::set(error.0);

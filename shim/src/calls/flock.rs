@@ -1,7 +1,8 @@
 //! flock(2), lockf(3), and fcntl(2) that waits for a lock.
 //!
-//! Who holds a lock is the kernel's to know: the open file with flock and OFD locks, the process with the traditional ones.
-//! Neither is changed by the thread that asks. Whether waiting would be a deadlock is the kernel's to say, too.
+//! Who holds a lock is the kernel's to know: the open file with flock and OFD locks, the process
+//! with the traditional ones. Neither is changed by the thread that asks. Whether waiting would be
+//! a deadlock is the kernel's to say, too.
 
 use super::paced;
 use super::unbounded::{self, Restarts};
@@ -26,7 +27,13 @@ pub fn flock(
         return paced::whole(call, Kind::Change, fd, || lock(operation));
     }
     let arguments = [operation as usize, 0];
-    wait_for(call, hold, || lock(operation | libc::LOCK_NB), Sysno::flock, arguments)
+    wait_for(
+        call,
+        hold,
+        || lock(operation | libc::LOCK_NB),
+        Sysno::flock,
+        arguments,
+    )
 }
 
 pub fn lockf(
@@ -78,8 +85,9 @@ pub fn fcntl(
     }
 }
 
-/// What waiting for a process's lock comes to. Whoever closes a descriptor of the file gives up the process's locks on it, so
-/// the kernel says EBADF to those who waited for one by that number; the lock ends with the hold.
+/// What waiting for a process's lock comes to. Whoever closes a descriptor of the file gives up the
+/// process's locks on it, so the kernel says EBADF to those who waited for one by that number; the
+/// lock ends with the hold.
 fn unless_closed(hold: &Hold, result: Option<c_int>) -> Option<c_int> {
     if result == Some(0) && hold.has_moved() {
         errno::set(libc::EBADF);
@@ -88,7 +96,8 @@ fn unless_closed(hold: &Hold, result: Option<c_int>) -> Option<c_int> {
     result
 }
 
-/// A lock that is got at once by `try_it`, or waited for by a system call, which takes the descriptor and `arguments`.
+/// A lock that is got at once by `try_it`, or waited for by a system call, which takes the
+/// descriptor and `arguments`.
 fn wait_for(
     call: &Call<'_>,
     hold: &Hold,

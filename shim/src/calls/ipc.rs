@@ -1,7 +1,8 @@
-//! Message queues and semaphore sets of System V, message queues of POSIX: tried without waiting first.
+//! Message queues and semaphore sets of System V, message queues of POSIX: tried without waiting
+//! first.
 //!
-//! A POSIX queue is a descriptor that poll(2) knows; for those of System V, which nothing but their own calls can wait for,
-//! a thread of the pool waits.
+//! A POSIX queue is a descriptor that poll(2) knows; for those of System V, which nothing but their
+//! own calls can wait for, a thread of the pool waits.
 
 use super::Outcome;
 use super::poll;
@@ -26,8 +27,8 @@ fn through(call: &Call<'_>) -> Option<Outcome> {
     }
 }
 
-/// A system call that is told not to wait by a flag, `arguments` given the one to use: tried so, then on a thread of the
-/// pool. `would_wait` is what it says in the place of waiting.
+/// A system call that is told not to wait by a flag, `arguments` given the one to use: tried so,
+/// then on a thread of the pool. `would_wait` is what it says in the place of waiting.
 fn try_then_offload(
     call: &Call<'_>,
     number: Sysno,
@@ -50,8 +51,8 @@ fn try_then_offload(
     })
 }
 
-/// What `attempt` comes to, or the system call, which a thread of the pool waits in. A handler ends it, whatever SA_RESTART
-/// says: signal(7).
+/// What `attempt` comes to, or the system call, which a thread of the pool waits in. A handler ends
+/// it, whatever SA_RESTART says: signal(7).
 fn wait_unbounded(
     call: &Call<'_>,
     number: Sysno,
@@ -87,14 +88,34 @@ fn wait_unbounded(
 }
 
 /// msgrcv(2).
-pub fn msgrcv(call: &Call<'_>, queue: c_int, message: *mut c_void, n: usize, kind: c_long, flags: c_int) -> Outcome {
+pub fn msgrcv(
+    call: &Call<'_>,
+    queue: c_int,
+    message: *mut c_void,
+    n: usize,
+    kind: c_long,
+    flags: c_int,
+) -> Outcome {
     try_then_offload(call, Sysno::msgrcv, flags, libc::ENOMSG, |flags| {
-        [queue as usize, message as usize, n, kind as usize, flags as usize, 0]
+        [
+            queue as usize,
+            message as usize,
+            n,
+            kind as usize,
+            flags as usize,
+            0,
+        ]
     })
 }
 
 /// msgsnd(2).
-pub fn msgsnd(call: &Call<'_>, queue: c_int, message: *const c_void, n: usize, flags: c_int) -> Outcome {
+pub fn msgsnd(
+    call: &Call<'_>,
+    queue: c_int,
+    message: *const c_void,
+    n: usize,
+    flags: c_int,
+) -> Outcome {
     try_then_offload(call, Sysno::msgsnd, flags, libc::EAGAIN, |flags| {
         [queue as usize, message as usize, n, flags as usize, 0, 0]
     })
@@ -116,7 +137,8 @@ pub fn semtimedop(
     if let Some(through) = through(call) {
         return through;
     }
-    let arguments = |limit: *const libc::timespec| [set as usize, operations as usize, n, limit as usize, 0, 0];
+    let arguments =
+        |limit: *const libc::timespec| [set as usize, operations as usize, n, limit as usize, 0, 0];
     // A limit that the kernel would refuse is its to refuse.
     let deadline = if limit.is_null() {
         deadlines::NEVER
@@ -130,10 +152,13 @@ pub fn semtimedop(
         }
     };
     // A try is an operation with no time to wait.
-    let none = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let none = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
     wait_unbounded(call, Sysno::semtimedop, arguments(limit), || {
-        // SAFETY: the C caller's arguments, while its call lasts. EAGAIN is also what an operation with IPC_NOWAIT says: asked
-        // again it says so again.
+        // SAFETY: the C caller's arguments, while its call lasts. EAGAIN is also what an operation
+        // with IPC_NOWAIT says: asked again it says so again.
         match unsafe { sys::call(Sysno::semtimedop, arguments(&raw const none)) } {
             Err(Errno::AGAIN) if sys::now() < deadline => None,
             result => Some(result),
@@ -142,10 +167,13 @@ pub fn semtimedop(
 }
 
 /// A time of CLOCK_REALTIME that is over: what is asked to wait until then does not.
-static PAST: libc::timespec = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+static PAST: libc::timespec = libc::timespec {
+    tv_sec: 0,
+    tv_nsec: 0,
+};
 
-/// A transfer on a POSIX message queue, until a time of CLOCK_REALTIME or for ever: tried, and tried again each time that
-/// poll(2) says the queue is ready.
+/// A transfer on a POSIX message queue, until a time of CLOCK_REALTIME or for ever: tried, and
+/// tried again each time that poll(2) says the queue is ready.
 fn on_queue(
     call: &Call<'_>,
     queue: c_int,
@@ -159,7 +187,9 @@ fn on_queue(
     let hold = Hold::new(queue);
     let deadline = match poll::time_of_c(until) {
         Ok(None) => deadlines::NEVER,
-        Ok(Some(time)) if time.tv_sec >= 0 && (0..1_000_000_000).contains(&time.tv_nsec) => of_realtime(&time),
+        Ok(Some(time)) if time.tv_sec >= 0 && (0..1_000_000_000).contains(&time.tv_nsec) => {
+            of_realtime(&time)
+        }
         _ => return Outcome::Through(Why::Unusual),
     };
     loop {
@@ -188,7 +218,13 @@ fn of_realtime(time: &libc::timespec) -> Deadline {
 }
 
 /// mq_receive(3).
-pub fn mq_receive(call: &Call<'_>, queue: c_int, message: *mut c_char, n: usize, priority: *mut c_uint) -> Outcome {
+pub fn mq_receive(
+    call: &Call<'_>,
+    queue: c_int,
+    message: *mut c_char,
+    n: usize,
+    priority: *mut c_uint,
+) -> Outcome {
     mq_timedreceive(call, queue, message, n, priority, std::ptr::null())
 }
 
@@ -216,7 +252,13 @@ pub fn mq_timedreceive(
 }
 
 /// mq_send(3).
-pub fn mq_send(call: &Call<'_>, queue: c_int, message: *const c_char, n: usize, priority: c_uint) -> Outcome {
+pub fn mq_send(
+    call: &Call<'_>,
+    queue: c_int,
+    message: *const c_char,
+    n: usize,
+    priority: c_uint,
+) -> Outcome {
     mq_timedsend(call, queue, message, n, priority, std::ptr::null())
 }
 

@@ -3,7 +3,10 @@
 use crate::tls;
 
 /// On a fiber and off.
-pub fn uselocale(real: unsafe extern "C" fn(libc::locale_t) -> libc::locale_t, new: libc::locale_t) -> libc::locale_t {
+pub fn uselocale(
+    real: unsafe extern "C" fn(libc::locale_t) -> libc::locale_t,
+    new: libc::locale_t,
+) -> libc::locale_t {
     // SAFETY: libc's own function, with its caller's arguments.
     let old = unsafe { real(new) };
     // SAFETY: a thread stays attached while code of its fibers runs.

@@ -12,7 +12,8 @@ use std::ffi::{c_int, c_uint};
 
 const SECOND: u64 = 1_000_000_000;
 
-/// recvmmsg(2). Its time limit is looked at when a message has come, and at no other moment: as in the kernel.
+/// recvmmsg(2). Its time limit is looked at when a message has come, and at no other moment: as in
+/// the kernel.
 pub fn recvmmsg(
     call: &Call<'_>,
     fd: c_int,
@@ -31,7 +32,11 @@ pub fn recvmmsg(
     if flags & (libc::MSG_ERRQUEUE | libc::MSG_OOB) != 0 {
         // SAFETY: the C caller's memory, during its call.
         let there = || unsafe { sockets::recvmmsg(fd, messages, n, flags, limit) };
-        return Outcome::Done(offload::run(call, there).unwrap_or_else(there).map(|n| n as isize));
+        return Outcome::Done(
+            offload::run(call, there)
+                .unwrap_or_else(there)
+                .map(|n| n as isize),
+        );
     }
     let begin = sys::now();
     // SAFETY: the C caller's memory, during its call.
@@ -97,8 +102,15 @@ struct Rest {
 }
 
 impl Rest {
-    /// Receives until there are `n` messages, of which `done` are there. An error after the first is the next call's.
-    fn receive(&self, call: &Call<'_>, messages: *mut mmsghdr, n: usize, mut done: usize) -> Result<usize, Errno> {
+    /// Receives until there are `n` messages, of which `done` are there. An error after the first
+    /// is the next call's.
+    fn receive(
+        &self,
+        call: &Call<'_>,
+        messages: *mut mmsghdr,
+        n: usize,
+        mut done: usize,
+    ) -> Result<usize, Errno> {
         while done < n {
             let request = Request::Poll {
                 fd: self.fd,
@@ -120,7 +132,9 @@ impl Rest {
                 break;
             }
             let mut left = self.end.map(|end| time(end.saturating_sub(sys::now())));
-            let limit = left.as_mut().map_or(std::ptr::null_mut(), std::ptr::from_mut);
+            let limit = left
+                .as_mut()
+                .map_or(std::ptr::null_mut(), std::ptr::from_mut);
             // SAFETY: as the first call, of which so many messages are left.
             let more = unsafe {
                 let messages = messages.add(done);
@@ -149,7 +163,13 @@ impl Rest {
     }
 }
 
-pub fn sendmmsg(call: &Call<'_>, fd: c_int, messages: *mut mmsghdr, n: c_uint, flags: c_int) -> Outcome {
+pub fn sendmmsg(
+    call: &Call<'_>,
+    fd: c_int,
+    messages: *mut mmsghdr,
+    n: c_uint,
+    flags: c_int,
+) -> Outcome {
     if flags & MSG_DONTWAIT != 0 {
         return Outcome::Through(Why::Nonblocking);
     }

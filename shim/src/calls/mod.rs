@@ -1,7 +1,9 @@
-//! The calls as their C callers see them: arguments, result, errno, file position. A file a group of calls.
+//! The calls as their C callers see them: arguments, result, errno, file position. A file a group
+//! of calls.
 //!
-//! A function here is named in its rows of [`crate::hooks`]. It runs on a fiber, gets the [`Call`](crate::call::Call)
-//! and libc's arguments, and returns an [`Outcome`]; the hook turns that into a result and errno, or makes libc's call.
+//! A function here is named in its rows of [`crate::hooks`]. It runs on a fiber, gets the
+//! [`Call`](crate::call::Call) and libc's arguments, and returns an [`Outcome`]; the hook turns
+//! that into a result and errno, or makes libc's call.
 
 pub mod clone;
 pub mod connect;
@@ -37,6 +39,7 @@ pub mod syscall;
 pub mod system;
 pub mod terminal;
 pub mod thread_state;
+mod transfer;
 pub mod unbounded;
 pub mod walk;
 
@@ -63,8 +66,8 @@ impl Outcome {
     }
 }
 
-/// A result as the C function returns it: -1, or null, is the only error, its number in errno. Functions that return error
-/// numbers give them as results.
+/// A result as the C function returns it: -1, or null, is the only error, its number in errno.
+/// Functions that return error numbers give them as results.
 pub trait CResult {
     fn from_done(result: isize) -> Self;
 

@@ -6,7 +6,8 @@ use crate::policy::Kind;
 use crate::{fds, pool};
 use std::ffi::{c_char, c_int, c_void};
 
-/// chdir(2). Names that a thread of the pool is about to look up are looked up first, as their callers meant them.
+/// chdir(2). Names that a thread of the pool is about to look up are looked up first, as their
+/// callers meant them.
 pub fn chdir(
     call: &Call<'_>,
     real: unsafe extern "C" fn(*const c_char) -> c_int,
@@ -17,7 +18,11 @@ pub fn chdir(
     paced::whole(call, Kind::Lookup, libc::AT_FDCWD, || unsafe { real(path) })
 }
 
-pub fn fchdir(call: &Call<'_>, real: unsafe extern "C" fn(c_int) -> c_int, dir: c_int) -> Option<c_int> {
+pub fn fchdir(
+    call: &Call<'_>,
+    real: unsafe extern "C" fn(c_int) -> c_int,
+    dir: c_int,
+) -> Option<c_int> {
     settle_names(call);
     // SAFETY: as in `chdir`.
     paced::whole(call, Kind::Lookup, dir, || unsafe { real(dir) })
@@ -47,9 +52,12 @@ pub fn mkstemp(
     template: *mut c_char,
 ) -> Option<c_int> {
     // SAFETY: as in `chdir`.
-    opened(paced::whole(call, Kind::Change, libc::AT_FDCWD, || unsafe {
-        real(template)
-    }))
+    opened(paced::whole(
+        call,
+        Kind::Change,
+        libc::AT_FDCWD,
+        || unsafe { real(template) },
+    ))
 }
 
 /// mkstemps(3), and mkostemp(3), which has the flags in the same place.
@@ -60,9 +68,12 @@ pub fn mkstemps(
     suffix_or_flags: c_int,
 ) -> Option<c_int> {
     // SAFETY: as in `chdir`.
-    opened(paced::whole(call, Kind::Change, libc::AT_FDCWD, || unsafe {
-        real(template, suffix_or_flags)
-    }))
+    opened(paced::whole(
+        call,
+        Kind::Change,
+        libc::AT_FDCWD,
+        || unsafe { real(template, suffix_or_flags) },
+    ))
 }
 
 pub fn mkostemps(
@@ -73,9 +84,12 @@ pub fn mkostemps(
     flags: c_int,
 ) -> Option<c_int> {
     // SAFETY: as in `chdir`.
-    opened(paced::whole(call, Kind::Change, libc::AT_FDCWD, || unsafe {
-        real(template, suffix, flags)
-    }))
+    opened(paced::whole(
+        call,
+        Kind::Change,
+        libc::AT_FDCWD,
+        || unsafe { real(template, suffix, flags) },
+    ))
 }
 
 /// Forgets what was known of the number of a descriptor that libc has opened.

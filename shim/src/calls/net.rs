@@ -1,7 +1,7 @@
 //! recv(2), send(2) and their kin: tried without waiting, or given to the engine and parked.
 //!
-//! A call that the kernel would carry on after a first part, a send on a stream or a receive with MSG_WAITALL, is carried on
-//! here where the engine does not do it ([`in_steps`]).
+//! A call that the kernel would carry on after a first part, a send on a stream or a receive with
+//! MSG_WAITALL, is carried on here where the engine does not do it ([`in_steps`]).
 
 use super::Outcome;
 use crate::call::Call;
@@ -16,7 +16,8 @@ use libc::{MSG_DONTWAIT, MSG_NOSIGNAL, MSG_PEEK, MSG_WAITALL, iovec, msghdr, soc
 use std::cell::Cell;
 use std::ffi::{c_int, c_void};
 
-/// Times in a row that a socket may be said to be ready when it is not, before a thread of the pool waits for it.
+/// Times in a row that a socket may be said to be ready when it is not, before a thread of the pool
+/// waits for it.
 const MOST_IN_VAIN: u32 = 50;
 
 /// How long a send waits before it looks again without a reason, at first and at most.
@@ -29,7 +30,14 @@ pub fn recv(call: &Call<'_>, fd: c_int, buf: *mut c_void, n: usize, flags: c_int
 }
 
 /// `__recv_chk`: libc's own call ends the program when the object is too small.
-pub fn recv_chk(call: &Call<'_>, fd: c_int, buf: *mut c_void, n: usize, object: usize, flags: c_int) -> Outcome {
+pub fn recv_chk(
+    call: &Call<'_>,
+    fd: c_int,
+    buf: *mut c_void,
+    n: usize,
+    object: usize,
+    flags: c_int,
+) -> Outcome {
     if n > object {
         Outcome::Through(Why::Unusual)
     } else {
@@ -78,7 +86,8 @@ pub fn recvfrom(
     if !answered.get() && matches!(outcome, Outcome::Done(Ok(_))) {
         // The message was received, and says how long the address is.
         // SAFETY: the message is on this stack.
-        let told = sys::copy_in(len).and_then(|_| sys::copy_out(len, unsafe { (*message).msg_namelen }));
+        let told =
+            sys::copy_in(len).and_then(|_| sys::copy_out(len, unsafe { (*message).msg_namelen }));
         if let Err(error) = told {
             return Outcome::Done(Err(error));
         }
@@ -152,7 +161,8 @@ pub fn transfer(call: &Call<'_>, transfer: &Transfer) -> Outcome {
         return Outcome::Through(Why::Unusual);
     }
     let fd = transfer.fd;
-    // Also tells whether there is anything to transfer: without, it does not wait where recvmsg(2) would.
+    // Also tells whether there is anything to transfer: without, it does not wait where recvmsg(2)
+    // would.
     let tried = || transfer.call(libc::RWF_NOWAIT);
     let message;
     let action = match (transfer.way, transfer.data) {
@@ -167,7 +177,15 @@ pub fn transfer(call: &Call<'_>, transfer: &Transfer) -> Outcome {
             }
         }
     };
-    exchange(call, SocketCall { fd, flags: 0, action }, Some(&tried))
+    exchange(
+        call,
+        SocketCall {
+            fd,
+            flags: 0,
+            action,
+        },
+        Some(&tried),
+    )
 }
 
 fn part_of(buf: *mut c_void, n: usize) -> iovec {
@@ -184,9 +202,13 @@ fn message_of(parts: *mut iovec, n: usize) -> msghdr {
     message
 }
 
-/// One call, the way the policy says. `tried` is its form that does not wait, where that is not simply `wanted`'s; it is made
-/// in any case then.
-fn exchange(call: &Call<'_>, wanted: SocketCall, tried: Option<&dyn Fn() -> Result<usize, Errno>>) -> Outcome {
+/// One call, the way the policy says. `tried` is its form that does not wait, where that is not
+/// simply `wanted`'s; it is made in any case then.
+fn exchange(
+    call: &Call<'_>,
+    wanted: SocketCall,
+    tried: Option<&dyn Fn() -> Result<usize, Errno>>,
+) -> Outcome {
     let way = wanted.action.way();
     if wanted.flags & MSG_DONTWAIT != 0 {
         return Outcome::Through(Why::Nonblocking);
@@ -273,9 +295,9 @@ pub fn is_nonblocking(fd: c_int) -> bool {
     sys::status_flags(fd).is_ok_and(|flags| flags & libc::O_NONBLOCK != 0)
 }
 
-/// Whether only the kernel's own blocking call does the right thing: it cannot be tried without being cut short, nor be done
-/// in two steps. Some kinds of sockets do not wait for an error or for urgent data, others know no such thing and wait for
-/// what they have.
+/// Whether only the kernel's own blocking call does the right thing: it cannot be tried without
+/// being cut short, nor be done in two steps. Some kinds of sockets do not wait for an error or for
+/// urgent data, others know no such thing and wait for what they have.
 fn is_whole_or_nothing(wanted: &SocketCall, descriptor: Descriptor) -> bool {
     match wanted.action.way() {
         Way::Read => {
@@ -287,7 +309,8 @@ fn is_whole_or_nothing(wanted: &SocketCall, descriptor: Descriptor) -> bool {
     }
 }
 
-/// Whether the socket may have a timeout or a low-water mark. One set by the name of another descriptor of it is seen, too.
+/// Whether the socket may have a timeout or a low-water mark. One set by the name of another
+/// descriptor of it is seen, too.
 fn has_options(descriptor: Descriptor) -> bool {
     descriptor.hint().is(Hint::TIMED) || fds::socket_options_were_set()
 }
@@ -304,7 +327,8 @@ pub fn deadline(fd: c_int, way: Way, descriptor: Descriptor) -> Deadline {
     sockets::timeout(fd, option).map_or(NEVER, |nanos| sys::now().saturating_add(nanos))
 }
 
-/// The rest of a sendmsg(2) of which `done` bytes are sent, and which has to wait: the bytes of the whole.
+/// The rest of a sendmsg(2) of which `done` bytes are sent, and which has to wait: the bytes of the
+/// whole.
 pub fn send_rest(
     call: &Call<'_>,
     fd: c_int,
@@ -313,11 +337,17 @@ pub fn send_rest(
     done: usize,
 ) -> Result<isize, Errno> {
     let action = Action::SendMessage(message);
-    wait(call, SocketCall { fd, flags, action }, Descriptor::get(fd), done, true)
+    wait(
+        call,
+        SocketCall { fd, flags, action },
+        Descriptor::get(fd),
+        done,
+        true,
+    )
 }
 
-/// What a call that was to end by `deadline`, and holds nothing any more, comes to. One that a signal interrupted begins anew
-/// as SA_RESTART says, but not with a timeout: signal(7).
+/// What a call that was to end by `deadline`, and holds nothing any more, comes to. One that a
+/// signal interrupted begins anew as SA_RESTART says, but not with a timeout: signal(7).
 pub fn end_interrupted<T>(deadline: Deadline, result: Result<T, Errno>) -> Result<T, Errno> {
     match result {
         Err(Errno::RESTART) if deadline != NEVER => Err(Errno::RESTART_UNHANDLED),
@@ -325,8 +355,15 @@ pub fn end_interrupted<T>(deadline: Deadline, result: Result<T, Errno>) -> Resul
     }
 }
 
-/// Parks until the call is done, of which `done` bytes are already; `tried` says that it would have waited.
-fn wait(call: &Call<'_>, wanted: SocketCall, descriptor: Descriptor, done: usize, tried: bool) -> Result<isize, Errno> {
+/// Parks until the call is done, of which `done` bytes are already; `tried` says that it would have
+/// waited.
+fn wait(
+    call: &Call<'_>,
+    wanted: SocketCall,
+    descriptor: Descriptor,
+    done: usize,
+    tried: bool,
+) -> Result<isize, Errno> {
     let deadline = deadline(wanted.fd, wanted.action.way(), descriptor);
     let result = wait_until(call, wanted, descriptor, deadline, done, tried);
     end_interrupted(deadline, result)
@@ -343,7 +380,11 @@ fn wait_until(
     let SocketCall { fd, flags, action } = wanted;
     if is_nonblocking(fd) {
         // Set behind our back.
-        let result = if done > 0 { Ok(done) } else { wanted.call(MSG_DONTWAIT) };
+        let result = if done > 0 {
+            Ok(done)
+        } else {
+            wanted.call(MSG_DONTWAIT)
+        };
         return result.map(|n| n as isize);
     }
     let goes_on = match action.way() {
@@ -354,7 +395,8 @@ fn wait_until(
         flags: if goes_on { flags } else { flags & !MSG_WAITALL },
         ..wanted
     };
-    // io_uring, when it has to wait after all, sends a datagram that it has read already as an empty one.
+    // io_uring, when it has to wait after all, sends a datagram that it has read already as an
+    // empty one.
     let is_spoilt = action.way() == Way::Write && descriptor.keeps_borders_in_unix();
     if goes_on && (!call.thread.does_sockets() || is_spoilt) {
         return in_steps(call, wanted, done, deadline);
@@ -377,9 +419,14 @@ fn wait_until(
     Ok((done + n) as isize)
 }
 
-/// A call of several parts: the socket is waited for, and the next part tried, until all is done or no more comes. As in the
-/// kernel, an error after a first part is the next call's.
-fn in_steps(call: &Call<'_>, wanted: SocketCall, mut done: usize, deadline: Deadline) -> Result<isize, Errno> {
+/// A call of several parts: the socket is waited for, and the next part tried, until all is done or
+/// no more comes. As in the kernel, an error after a first part is the next call's.
+fn in_steps(
+    call: &Call<'_>,
+    wanted: SocketCall,
+    mut done: usize,
+    deadline: Deadline,
+) -> Result<isize, Errno> {
     let kept = call.thread.keep(wanted.fd);
     let fd = kept.unwrap_or(wanted.fd);
     let wanted = SocketCall { fd, ..wanted };
@@ -387,16 +434,20 @@ fn in_steps(call: &Call<'_>, wanted: SocketCall, mut done: usize, deadline: Dead
     let mut storage = Storage::new();
     let mut in_vain = 0;
     // That a Unix socket was shut down is no event of poll(2)'s to who waits to send.
-    let mut look_again = (wanted.action.way() == Way::Write && sockets::is_unix(fd)).then_some(FIRST_LOOK_NS);
+    let mut look_again =
+        (wanted.action.way() == Way::Write && sockets::is_unix(fd)).then_some(FIRST_LOOK_NS);
     let result = loop {
         let next = look_again.map_or(NEVER, |nanos| sys::now() + nanos);
         let ready = call.perform_until(&Request::Poll { fd, events }, deadline.min(next));
         match Errno::of(ready) {
-            Errno::TIME if next < deadline => look_again = look_again.map(|nanos| (nanos * 2).min(LAST_LOOK_NS)),
+            Errno::TIME if next < deadline => {
+                look_again = look_again.map(|nanos| (nanos * 2).min(LAST_LOOK_NS))
+            }
             Errno::TIME => break Err(Errno::AGAIN),
             Errno::RESTART => break Err(Errno::RESTART),
             _ if ready < 0 || in_vain > MOST_IN_VAIN => {
-                break on_pool(call, wanted.after(done, &mut storage), NEVER).map(|n| done += n as usize);
+                break on_pool(call, wanted.after(done, &mut storage), NEVER)
+                    .map(|n| done += n as usize);
             }
             _ => {}
         }
@@ -427,8 +478,8 @@ fn in_steps(call: &Call<'_>, wanted: SocketCall, mut done: usize, deadline: Dead
     }
 }
 
-/// The kernel's own blocking call, on a thread of the pool. Err(RESTART) if the fiber was interrupted, Err(TIME) if `deadline` came
-/// first.
+/// The kernel's own blocking call, on a thread of the pool. Err(RESTART) if the fiber was
+/// interrupted, Err(TIME) if `deadline` came first.
 pub fn on_pool(call: &Call<'_>, wanted: SocketCall, deadline: Deadline) -> Result<isize, Errno> {
     let kept = call.thread.keep(wanted.fd);
     let there = SocketCall {
@@ -445,14 +496,20 @@ pub fn on_pool(call: &Call<'_>, wanted: SocketCall, deadline: Deadline) -> Resul
     if let Some(duplicate) = kept {
         call.thread.let_go(duplicate);
     }
-    result.map(|n| n as isize).map_err(|error| raised(&wanted, error, true))
+    result
+        .map(|n| n as isize)
+        .map_err(|error| raised(&wanted, error, true))
 }
 
-/// The error of a call that somebody else made for this thread, with the signal that the thread would have got. A send that
-/// waited on a Unix socket gets none; one that was not `tried` before may not have waited.
+/// The error of a call that somebody else made for this thread, with the signal that the thread
+/// would have got. A send that waited on a Unix socket gets none; one that was not `tried` before
+/// may not have waited.
 fn raised(wanted: &SocketCall, error: Errno, tried: bool) -> Errno {
     let signals = wanted.action.way() == Way::Write && wanted.flags & MSG_NOSIGNAL == 0;
-    if error == Errno::PIPE && signals && sockets::is_byte_stream(wanted.fd) && !(tried && sockets::is_unix(wanted.fd))
+    if error == Errno::PIPE
+        && signals
+        && sockets::is_byte_stream(wanted.fd)
+        && !(tried && sockets::is_unix(wanted.fd))
     {
         sockets::raise_sigpipe();
     }
@@ -464,9 +521,13 @@ fn wants_more(wanted: &SocketCall, done: usize) -> bool {
     match wanted.action {
         Action::Send(_, n) => done < n.min(crate::engine::MAX_COUNT),
         Action::SendMessage(message) => done < length(message),
-        Action::Receive(_, n) => wanted.flags & MSG_WAITALL != 0 && done < n && sockets::is_byte_stream(wanted.fd),
+        Action::Receive(_, n) => {
+            wanted.flags & MSG_WAITALL != 0 && done < n && sockets::is_byte_stream(wanted.fd)
+        }
         Action::ReceiveMessage(message) => {
-            wanted.flags & MSG_WAITALL != 0 && done < length(message) && sockets::is_byte_stream(wanted.fd)
+            wanted.flags & MSG_WAITALL != 0
+                && done < length(message)
+                && sockets::is_byte_stream(wanted.fd)
         }
         Action::Accept(..) | Action::Connect(..) => false,
     }
@@ -474,7 +535,8 @@ fn wants_more(wanted: &SocketCall, done: usize) -> bool {
 
 /// The parts of a message that the kernel has read: only asked once some of it was transferred.
 fn parts<'a>(message: *const msghdr) -> &'a [iovec] {
-    // SAFETY: the kernel has just read this message and its vector, and their caller has not returned.
+    // SAFETY: the kernel has just read this message and its vector, and their caller has not
+    // returned.
     unsafe {
         let message = &*message;
         if message.msg_iovlen == 0 {
@@ -505,7 +567,8 @@ impl Storage {
 }
 
 impl SocketCall {
-    /// What is left after the first `done` bytes; `storage` must outlive it. Names and control messages go with the first.
+    /// What is left after the first `done` bytes; `storage` must outlive it. Names and control
+    /// messages go with the first.
     fn after(&self, done: usize, storage: &mut Storage) -> Self {
         if done == 0 {
             return *self;

@@ -1,7 +1,9 @@
-//! Calls that no engine knows: libc's whole function, on a thread of the pool, with its fiber parked meanwhile.
+//! Calls that no engine knows: libc's whole function, on a thread of the pool, with its fiber
+//! parked meanwhile.
 //!
-//! What libc keeps for each thread is carried there and back: errno, h_errno, the locale. A function that calls back into the
-//! program must not go this way ([`super::converse`] is for those), nor one whose result lies in the thread's own memory.
+//! What libc keeps for each thread is carried there and back: errno, h_errno, the locale. A
+//! function that calls back into the program must not go this way ([`super::converse`] is for
+//! those), nor one whose result lies in the thread's own memory.
 
 use super::results;
 use crate::call::Call;
@@ -42,8 +44,8 @@ fn whole_naming<R, F: FnOnce() -> R>(call: &Call<'_>, names: Names, function: F)
     result
 }
 
-/// The call of a function that another preloaded library interposes ([`hooks`]): None if it is to be made here, by
-/// the fiber's thread.
+/// The call of a function that another preloaded library interposes ([`hooks`]): None if it is to
+/// be made here, by the fiber's thread.
 pub fn next<R, F: FnOnce() -> R>(call: &Call<'_>, by: hooks::Next, function: F) -> Option<R> {
     if by == hooks::Next::Through {
         call.through(Why::Interposed);
@@ -52,14 +54,19 @@ pub fn next<R, F: FnOnce() -> R>(call: &Call<'_>, by: hooks::Next, function: F) 
     whole(call, function)
 }
 
-/// Runs `function`, which may wait for a peer, on a thread of the pool; None where there is none. Its errno is the fiber's
-/// afterwards.
+/// Runs `function`, which may wait for a peer, on a thread of the pool; None where there is none.
+/// Its errno is the fiber's afterwards.
 pub fn run<R, F: FnOnce() -> R>(call: &Call<'_>, function: F) -> Option<R> {
     run_on(call, Names::Nothing, Lane::Peers, function)
 }
 
 /// [`run`] for a function that names a file by a number, on the threads of `lane`.
-pub fn run_on<R, F: FnOnce() -> R>(call: &Call<'_>, names: Names, lane: Lane, function: F) -> Option<R> {
+pub fn run_on<R, F: FnOnce() -> R>(
+    call: &Call<'_>,
+    names: Names,
+    lane: Lane,
+    function: F,
+) -> Option<R> {
     if !call.has_engine() {
         return None;
     }
@@ -95,7 +102,8 @@ unsafe fn travel<R, F: FnOnce() -> R>(data: *mut c_void) {
     // SAFETY: the caller's promise.
     let trip = unsafe { &mut *data.cast::<Trip<R, F>>() };
     if let Some(function) = trip.function.take() {
-        // SAFETY: glibc's accessors, valid on every thread; the fiber's thread uses that locale while its call lasts.
+        // SAFETY: glibc's accessors, valid on every thread; the fiber's thread uses that locale
+        // while its call lasts.
         let before = unsafe {
             *hooks::__h_errno_location::real() = trip.h_errno;
             libc::uselocale(trip.locale)

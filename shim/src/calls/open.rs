@@ -1,11 +1,13 @@
 //! open(2), openat(2), creat(2).
 //!
-//! Tried inline with RESOLVE_CACHED, which fails where the path lookup would wait; or made, and timed, while the disk is
-//! quick ([`Opens`](crate::policy::Opens)); or submitted. A batch of io_uring would not be faster.
+//! Tried inline with RESOLVE_CACHED, which fails where the path lookup would wait; or made, and
+//! timed, while the disk is quick ([`Opens`](crate::policy::Opens)); or submitted. A batch of
+//! io_uring would not be faster.
 //!
-//! To open a FIFO waits for its other end, which may need the threads that opens take. So every open is first made with
-//! O_NONBLOCK, which is taken off again, and what came of it says whether there is a peer to wait for ([`Answer`]). Where the name
-//! was a file's a moment ago that is left out ([`known_files`]).
+//! To open a FIFO waits for its other end, which may need the threads that opens take. So every
+//! open is first made with O_NONBLOCK, which is taken off again, and what came of it says whether
+//! there is a peer to wait for ([`Answer`]). Where the name was a file's a moment ago that is left
+//! out ([`known_files`]).
 
 use super::Outcome;
 use super::unbounded::{self, Restarts};
@@ -76,7 +78,13 @@ fn needs_mode(flags: c_int) -> bool {
     flags & libc::O_CREAT != 0 || flags & libc::O_TMPFILE == libc::O_TMPFILE
 }
 
-pub fn openat(call: &Call<'_>, dir: c_int, path: *const c_char, flags: c_int, mode: libc::mode_t) -> Outcome {
+pub fn openat(
+    call: &Call<'_>,
+    dir: c_int,
+    path: *const c_char,
+    flags: c_int,
+    mode: libc::mode_t,
+) -> Outcome {
     if flags & libc::O_PATH != 0 {
         return Outcome::Through(Why::Quick);
     }
@@ -130,8 +138,8 @@ fn waits_for_nobody(flags: c_int) -> bool {
 
 /// Whether the name was a file's a moment ago.
 fn was_a_file(call: &Call<'_>, dir: c_int, path: *const c_char, flags: c_int) -> bool {
-    // SAFETY: the kernel has read it there, and a program that unmaps its paths within a millisecond of opening them, and
-    // then opens them again, is not one that works.
+    // SAFETY: the kernel has read it there, and a program that unmaps its paths within a
+    // millisecond of opening them, and then opens them again, is not one that works.
     dir == libc::AT_FDCWD && unsafe { call.thread.known_files.is_file(path, flags, sys::now()) }
 }
 
@@ -159,7 +167,8 @@ impl Open {
         }
     }
 
-    /// Opens what is there and remembered by the kernel. None if that cannot be told without waiting.
+    /// Opens what is there and remembered by the kernel. None if that cannot be told without
+    /// waiting.
     fn attempt(&self, call: &Call<'_>) -> Option<Outcome> {
         // SAFETY: openat2 takes zeroes as 'nothing asked for'.
         let mut how: libc::open_how = unsafe { std::mem::zeroed() };
@@ -197,7 +206,8 @@ impl Open {
         self.finish(call, result, true)
     }
 
-    /// What open(2) gives where a call that waits for no peer gave `result`; waits for the peer if there has to be one.
+    /// What open(2) gives where a call that waits for no peer gave `result`; waits for the peer if
+    /// there has to be one.
     fn finish(&self, call: &Call<'_>, result: Result<c_int, Errno>, inline: bool) -> Outcome {
         let answer = match result {
             Ok(fd) => self.settle(call, fd),
@@ -215,8 +225,8 @@ impl Open {
         })
     }
 
-    /// Makes of `fd`, opened without waiting, what open(2) would have made. To open a FIFO for reading waits for its first writer;
-    /// to open it for reading and writing waits for nobody.
+    /// Makes of `fd`, opened without waiting, what open(2) would have made. To open a FIFO for
+    /// reading waits for its first writer; to open it for reading and writing waits for nobody.
     fn settle(&self, call: &Call<'_>, fd: c_int) -> Answer {
         if self.unwaiting() != self.flags && sys::set_status_flags(fd, self.flags).is_err() {
             let _ = sys::close(fd);
@@ -232,15 +242,19 @@ impl Open {
             if self.dir == libc::AT_FDCWD {
                 // SAFETY: the kernel has just read it.
                 unsafe {
-                    call.thread
-                        .known_files
-                        .remember(self.path, self.flags, self.changes, sys::now())
+                    call.thread.known_files.remember(
+                        self.path,
+                        self.flags,
+                        self.changes,
+                        sys::now(),
+                    )
                 };
             }
             return Answer::Done(Ok(fd));
         }
         let reads = self.flags & libc::O_ACCMODE == libc::O_RDONLY;
-        let is_fifo = || sys::fstat(fd).is_ok_and(|stat| stat.st_mode & libc::S_IFMT == libc::S_IFIFO);
+        let is_fifo =
+            || sys::fstat(fd).is_ok_and(|stat| stat.st_mode & libc::S_IFMT == libc::S_IFIFO);
         if reads && is_fifo() && !fifo::had_writer(fd) {
             Answer::NeedsWriter(fd)
         } else {
@@ -248,20 +262,24 @@ impl Open {
         }
     }
 
-    /// A FIFO that is open for reading so, and that nobody writes to yet, stays open: a peer that has seen this end open must not
-    /// see it gone.
+    /// A FIFO that is open for reading so, and that nobody writes to yet, stays open: a peer that
+    /// has seen this end open must not see it gone.
     fn await_writer(&self, call: &Call<'_>, fd: c_int) -> Result<isize, Errno> {
-        fifo::await_writer(call, fd).map(|()| fd as isize).inspect_err(|_| {
-            fds::forget(fd).map(fds::release);
-            let _ = sys::close(fd);
-        })
+        fifo::await_writer(call, fd)
+            .map(|()| fd as isize)
+            .inspect_err(|_| {
+                fds::forget(fd).map(fds::release);
+                let _ = sys::close(fd);
+            })
     }
 
     /// Has the engine, or the pool, open it without waiting for a peer.
     fn submit(&self, call: &Call<'_>) -> Outcome {
         call.thread.opens.update(Opens::submitted);
         // A kernel thread looks the directory up, and does so late.
-        let kept = (self.dir >= 0).then(|| call.thread.keep(self.dir)).flatten();
+        let kept = (self.dir >= 0)
+            .then(|| call.thread.keep(self.dir))
+            .flatten();
         // That the name was a file's a moment ago is forgotten by then.
         let open = Self {
             dir: kept.unwrap_or(self.dir),
@@ -273,26 +291,43 @@ impl Open {
             call.thread.let_go(duplicate);
         }
         match result {
-            Err(Errno::RESTART) if call.interrupted() == Handled::End && waits(self.dir, self.path) => {
+            Err(Errno::RESTART)
+                if call.interrupted() == Handled::End && waits(self.dir, self.path) =>
+            {
                 Outcome::Done(Err(Errno::INTR))
             }
             Err(Errno::RESTART) => self.submit(call),
-            result => Self { dir: self.dir, ..open }.finish(call, result, false),
+            result => Self {
+                dir: self.dir,
+                ..open
+            }
+            .finish(call, result, false),
         }
     }
 
     /// Has the engine open it without waiting for a peer.
     fn perform(&self, call: &Call<'_>) -> Result<c_int, Errno> {
-        let &Self { dir, path, mode, .. } = self;
+        let &Self {
+            dir, path, mode, ..
+        } = self;
         let flags = self.unwaiting() | O_LARGEFILE;
-        let result = call.perform(&Request::Open { dir, path, flags, mode });
+        let result = call.perform(&Request::Open {
+            dir,
+            path,
+            flags,
+            mode,
+        });
         match Errno::of(result) {
             _ if result >= 0 => {
                 fds::forget(result).map(fds::release);
                 Ok(result)
             }
-            // The engine did not do it, or is stricter about flags than openat(2): the plain call answers.
-            error if error != Errno::AGAIN && (crate::engine::not_done(error) || error == Errno::INVAL) => {
+            // The engine did not do it, or is stricter about flags than openat(2): the plain call
+            // answers.
+            error
+                if error != Errno::AGAIN
+                    && (crate::engine::not_done(error) || error == Errno::INVAL) =>
+            {
                 // SAFETY: the path is the C caller's.
                 unsafe { sys::openat(dir, path, flags, mode) }
             }
@@ -303,19 +338,30 @@ impl Open {
     /// Waits for the peer that the open needs: a FIFO's reader, a device, the end of a lease.
     fn wait(&self, call: &Call<'_>) -> Result<isize, Errno> {
         let &Self {
-            dir, path, flags, mode, ..
+            dir,
+            path,
+            flags,
+            mode,
+            ..
         } = self;
         let attempt = || {
             // SAFETY: the path is the C caller's.
             let result = unsafe { sys::openat(dir, path, flags | libc::O_NONBLOCK, mode) };
             match result {
-                Ok(fd) if flags & libc::O_NONBLOCK == 0 && sys::set_status_flags(fd, flags).is_err() => {
+                Ok(fd)
+                    if flags & libc::O_NONBLOCK == 0
+                        && sys::set_status_flags(fd, flags).is_err() =>
+                {
                     let _ = sys::close(fd);
                     None
                 }
                 Err(Errno::AGAIN) if flags & libc::O_NONBLOCK == 0 => None,
                 // A device that does not exist says the same for ever.
-                Err(Errno::NXIO) if kind(dir, path) == Some(libc::S_IFIFO) && flags & libc::O_NONBLOCK == 0 => None,
+                Err(Errno::NXIO)
+                    if kind(dir, path) == Some(libc::S_IFIFO) && flags & libc::O_NONBLOCK == 0 =>
+                {
+                    None
+                }
                 result => Some(result.map(|fd| fd as isize)),
             }
         };

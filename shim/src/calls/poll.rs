@@ -1,6 +1,8 @@
-//! poll(2), epoll_wait(2) and their kin: a look at what there is; if that is nothing, a wait, and another look.
+//! poll(2), epoll_wait(2) and their kin: a look at what there is; if that is nothing, a wait, and
+//! another look.
 //!
-//! The look is the plain call with no time to wait, so what it says of each descriptor is the kernel's own word.
+//! The look is the plain call with no time to wait, so what it says of each descriptor is the
+//! kernel's own word.
 
 use super::{Outcome, offload};
 use crate::call::Call;
@@ -14,9 +16,13 @@ use libc::{epoll_event, nfds_t, pollfd, sigset_t, timespec};
 use std::ffi::c_int;
 use syscalls::{Sysno, raw};
 
-pub const NO_TIME: timespec = timespec { tv_sec: 0, tv_nsec: 0 };
+pub const NO_TIME: timespec = timespec {
+    tv_sec: 0,
+    tv_nsec: 0,
+};
 
-/// The most that libc's pollfd arrays are looked at for: beyond, the kernel says EINVAL (RLIMIT_NOFILE).
+/// The most that libc's pollfd arrays are looked at for: beyond, the kernel says EINVAL
+/// (RLIMIT_NOFILE).
 const MOST_FILES: nfds_t = 1 << 30;
 
 /// How long a call may wait: nanoseconds, or for ever.
@@ -38,7 +44,9 @@ impl Limit {
 
     /// None where the kernel says EINVAL.
     pub fn of(time: Option<&timespec>) -> Option<Self> {
-        let Some(time) = time else { return Some(Self::Forever) };
+        let Some(time) = time else {
+            return Some(Self::Forever);
+        };
         let valid = time.tv_sec >= 0 && (0..1_000_000_000).contains(&time.tv_nsec);
         let nanos = (time.tv_sec as u64)
             .saturating_mul(1_000_000_000)
@@ -60,14 +68,26 @@ pub fn poll(call: &Call<'_>, fds: *mut pollfd, n: nfds_t, timeout: c_int) -> Out
 }
 
 /// `__poll_chk`: libc's own call ends the program when the object is too small.
-pub fn poll_chk(call: &Call<'_>, fds: *mut pollfd, n: nfds_t, timeout: c_int, object: usize) -> Outcome {
+pub fn poll_chk(
+    call: &Call<'_>,
+    fds: *mut pollfd,
+    n: nfds_t,
+    timeout: c_int,
+    object: usize,
+) -> Outcome {
     if object / size_of::<pollfd>() < n as usize {
         return Outcome::Through(Why::Unusual);
     }
     poll(call, fds, n, timeout)
 }
 
-pub fn ppoll(call: &Call<'_>, fds: *mut pollfd, n: nfds_t, timeout: *const timespec, mask: *const sigset_t) -> Outcome {
+pub fn ppoll(
+    call: &Call<'_>,
+    fds: *mut pollfd,
+    n: nfds_t,
+    timeout: *const timespec,
+    mask: *const sigset_t,
+) -> Outcome {
     match Limit::of_c(timeout) {
         Some(limit) => poll_for(call, fds, n, limit, mask),
         None => Outcome::Through(Why::Unusual),
@@ -89,14 +109,21 @@ pub fn ppoll_chk(
     ppoll(call, fds, n, timeout, mask)
 }
 
-fn poll_for(call: &Call<'_>, fds: *mut pollfd, n: nfds_t, limit: Limit, mask: *const sigset_t) -> Outcome {
+fn poll_for(
+    call: &Call<'_>,
+    fds: *mut pollfd,
+    n: nfds_t,
+    limit: Limit,
+    mask: *const sigset_t,
+) -> Outcome {
     if n > MOST_FILES {
         return Outcome::Through(Why::Unusual);
     }
     let look = |limit: Option<&timespec>| {
         let limit = limit.map_or(0, |limit| std::ptr::from_ref(limit) as usize);
         let call = Sysno::ppoll as usize;
-        // SAFETY: the C caller's array, during its call; the kernel checks it. The time is ours to be changed or not.
+        // SAFETY: the C caller's array, during its call; the kernel checks it. The time is ours to
+        // be changed or not.
         outcome(unsafe { raw::syscall5(call, fds as usize, n as usize, limit, 0, 0) })
     };
     let files = || {
@@ -116,8 +143,21 @@ fn poll_for(call: &Call<'_>, fds: *mut pollfd, n: nfds_t, limit: Limit, mask: *c
     wait(call, limit, mask, look, files)
 }
 
-pub fn epoll_wait(call: &Call<'_>, epoll: c_int, events: *mut epoll_event, n: c_int, timeout: c_int) -> Outcome {
-    epoll_for(call, epoll, events, n, Limit::of_millis(timeout), std::ptr::null())
+pub fn epoll_wait(
+    call: &Call<'_>,
+    epoll: c_int,
+    events: *mut epoll_event,
+    n: c_int,
+    timeout: c_int,
+) -> Outcome {
+    epoll_for(
+        call,
+        epoll,
+        events,
+        n,
+        Limit::of_millis(timeout),
+        std::ptr::null(),
+    )
 }
 
 pub fn epoll_pwait(
@@ -159,7 +199,17 @@ pub unsafe extern "C" fn own_epoll_pwait2(
     let (call, size) = (Sysno::epoll_pwait2 as usize, size_of::<u64>());
     let (events, timeout, mask) = (events as usize, timeout as usize, mask as usize);
     // SAFETY: passed on to our caller.
-    match outcome(unsafe { raw::syscall6(call, epoll as usize, events, n as usize, timeout, mask, size) }) {
+    match outcome(unsafe {
+        raw::syscall6(
+            call,
+            epoll as usize,
+            events,
+            n as usize,
+            timeout,
+            mask,
+            size,
+        )
+    }) {
         Ok(n) => n as c_int,
         Err(error) => {
             crate::errno::set(error.0);
@@ -199,7 +249,8 @@ fn epoll_for(
     wait(call, limit, mask, look, files)
 }
 
-/// Looks, and waits until there is something, or the time is up. `look` is the plain call, with a limit.
+/// Looks, and waits until there is something, or the time is up. `look` is the plain call, with a
+/// limit.
 pub fn wait(
     call: &Call<'_>,
     limit: Limit,
@@ -225,8 +276,9 @@ pub fn wait(
         Err(error) => return Outcome::Done(Err(error)),
     };
     let look_now = || match look(Some(&NO_TIME)) {
-        // The kernel looks at the files, and then whether there is a signal: in between the event may have come, and a signal
-        // after it. The handler waits for this call, so that it is looked at once more before.
+        // The kernel looks at the files, and then whether there is a signal: in between the event
+        // may have come, and a signal after it. The handler waits for this call, so that it is
+        // looked at once more before.
         Err(Errno::INTR) => look(Some(&NO_TIME)),
         found => found,
     };
@@ -254,7 +306,8 @@ pub fn wait(
                     // It came before the signal.
                     break;
                 }
-                // Handlers may jump away, and a cancelled fiber ends in there: it holds nothing meanwhile.
+                // Handlers may jump away, and a cancelled fiber ends in there: it holds nothing
+                // meanwhile.
                 drop(watch);
                 // Whatever SA_RESTART says: signal(7).
                 if call.interrupted_under(mask) != Handled::Nothing {

@@ -1,11 +1,13 @@
 //! wait(2), waitpid(2), waitid(2), system(3): waits for children.
 //!
-//! First the plain call with WNOHANG. Where that finds nothing the fiber waits until there is something to be found, and asks
-//! again: so what is reported, and that it is reported once, is the kernel's own doing.
+//! First the plain call with WNOHANG. Where that finds nothing the fiber waits until there is
+//! something to be found, and asks again: so what is reported, and that it is reported once, is the
+//! kernel's own doing.
 //!
-//! The end of one child is awaited on a pidfd. What a pidfd does not tell of, any child, a group, stops and continues, is left
-//! to a thread of the pool, in a waitid(2) that takes nothing (WNOWAIT). A tracer's children stop without anybody having asked
-//! for that: so the wait on a pidfd looks around now and then, and after a second goes to a thread of the pool, too, which
+//! The end of one child is awaited on a pidfd. What a pidfd does not tell of, any child, a group,
+//! stops and continues, is left to a thread of the pool, in a waitid(2) that takes nothing
+//! (WNOWAIT). A tracer's children stop without anybody having asked for that: so the wait on a
+//! pidfd looks around now and then, and after a second goes to a thread of the pool, too, which
 //! looks at nothing until there is something. A program that is known to trace goes there at once.
 
 use super::Outcome;
@@ -22,8 +24,8 @@ use syscalls::Sysno;
 
 const WNOTHREAD: c_int = 0x2000_0000;
 
-/// How long a wait on a pidfd is before it looks whether the child has stopped for its tracer: at first, and at most. A wait of
-/// that length is only made where no thread can be had.
+/// How long a wait on a pidfd is before it looks whether the child has stopped for its tracer: at
+/// first, and at most. A wait of that length is only made where no thread can be had.
 const LOOK_AFTER_NS: (u64, u64) = (1_000_000, 1_000_000_000);
 
 /// As much of a `siginfo_t` as waitid(2) fills in: up to the status.
@@ -44,7 +46,13 @@ pub fn wait3(call: &Call<'_>, status: *mut c_int, options: c_int, usage: *mut ru
     wait4(call, -1, status, options, usage)
 }
 
-pub fn wait4(call: &Call<'_>, pid: pid_t, status: *mut c_int, options: c_int, usage: *mut rusage) -> Outcome {
+pub fn wait4(
+    call: &Call<'_>,
+    pid: pid_t,
+    status: *mut c_int,
+    options: c_int,
+    usage: *mut rusage,
+) -> Outcome {
     if let Some(why) = passes(call, options) {
         return Outcome::Through(why);
     }
@@ -72,11 +80,19 @@ pub fn wait4(call: &Call<'_>, pid: pid_t, status: *mut c_int, options: c_int, us
     Outcome::Done(found)
 }
 
-pub fn waitid(call: &Call<'_>, kind: idtype_t, id: id_t, info: *mut siginfo_t, options: c_int) -> Outcome {
+pub fn waitid(
+    call: &Call<'_>,
+    kind: idtype_t,
+    id: id_t,
+    info: *mut siginfo_t,
+    options: c_int,
+) -> Outcome {
     if let Some(why) = passes(call, options) {
         return Outcome::Through(why);
     }
-    if kind == libc::P_PIDFD && sys::status_flags(id as c_int).is_ok_and(|flags| flags & libc::O_NONBLOCK != 0) {
+    if kind == libc::P_PIDFD
+        && sys::status_flags(id as c_int).is_ok_and(|flags| flags & libc::O_NONBLOCK != 0)
+    {
         return Outcome::Through(Why::Nonblocking);
     }
     let children = Children { kind, id, options };
@@ -114,7 +130,13 @@ pub fn end_of(call: &Call<'_>, child: pid_t, status: &mut c_int) -> Result<(), E
 }
 
 /// ptrace(2): remembered of a tracer.
-pub fn ptrace(_call: &Call<'_>, request: c_long, _pid: pid_t, _address: *mut c_void, _data: *mut c_void) -> Outcome {
+pub fn ptrace(
+    _call: &Call<'_>,
+    request: c_long,
+    _pid: pid_t,
+    _address: *mut c_void,
+    _data: *mut c_void,
+) -> Outcome {
     if request != c_long::from(libc::PTRACE_TRACEME) {
         TRACES.store(true, Relaxed);
     }
@@ -145,7 +167,11 @@ struct Children {
 
 impl Children {
     /// What `ask`, which does not wait, finds once there is something.
-    fn find(&self, call: &Call<'_>, mut ask: impl FnMut() -> Result<Option<isize>, Errno>) -> Result<isize, Errno> {
+    fn find(
+        &self,
+        call: &Call<'_>,
+        mut ask: impl FnMut() -> Result<Option<isize>, Errno>,
+    ) -> Result<isize, Errno> {
         let mut patience = LOOK_AFTER_NS.0;
         loop {
             if let Some(found) = ask()? {
@@ -202,7 +228,8 @@ impl Children {
         result
     }
 
-    /// Waits on a pidfd for the end of one child, no longer than `patience`; None where there is no pidfd to be had.
+    /// Waits on a pidfd for the end of one child, no longer than `patience`; None where there is no
+    /// pidfd to be had.
     fn poll_for_one(&self, call: &Call<'_>, patience: u64) -> Option<i32> {
         let until = sys::now() + patience;
         let events = libc::POLLIN;
@@ -210,7 +237,9 @@ impl Children {
             let fd = self.id as c_int;
             return Some(call.perform_until(&Request::Poll { fd, events }, until));
         }
-        let fd = sys::process_descriptor(self.id as pid_t).and_then(fds::adopt).ok()?;
+        let fd = sys::process_descriptor(self.id as pid_t)
+            .and_then(fds::adopt)
+            .ok()?;
         let waited = call.perform_until(&Request::Poll { fd, events }, until);
         fds::disown(fd);
         let _ = sys::close(fd);

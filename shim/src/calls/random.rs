@@ -1,4 +1,5 @@
-//! getrandom(2), getentropy(3): they wait only while the system has yet to gather its first entropy.
+//! getrandom(2), getentropy(3): they wait only while the system has yet to gather its first
+//! entropy.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -8,7 +9,8 @@ pub fn waits() -> bool {
     if READY.load(Ordering::Relaxed) {
         return false;
     }
-    let ready = rustix::rand::getrandom(&mut [0_u8; 1], rustix::rand::GetRandomFlags::NONBLOCK).is_ok();
+    let ready =
+        rustix::rand::getrandom(&mut [0_u8; 1], rustix::rand::GetRandomFlags::NONBLOCK).is_ok();
     READY.store(ready, Ordering::Relaxed);
     !ready
 }

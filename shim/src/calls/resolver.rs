@@ -1,7 +1,7 @@
 //! res_query(3) and its kin, which use the calling thread's resolver state.
 //!
-//! The thread of the pool that makes a query is given a copy of the state, as the program has set it up: a query keeps its
-//! sockets there, and those of many fibers would close each other's.
+//! The thread of the pool that makes a query is given a copy of the state, as the program has set
+//! it up: a query keeps its sockets there, and those of many fibers would close each other's.
 
 use super::locks::plainly;
 use super::{Outcome, offload, results};
@@ -71,7 +71,8 @@ impl State {
             // SAFETY: null, or an address that libc has allocated for this state.
             unsafe { address.as_ref() }.map_or(null_mut(), |address| {
                 let size = size_of::<libc::sockaddr_in6>();
-                // SAFETY: libc frees it as its own, by free(3); it is written only if there was memory.
+                // SAFETY: libc frees it as its own, by free(3); it is written only if there was
+                // memory.
                 unsafe {
                     let own = libc::malloc(size).cast::<libc::sockaddr_in6>();
                     if !own.is_null() {
@@ -95,7 +96,8 @@ impl Drop for OwnState {
     }
 }
 
-/// Runs `query` on a thread of the pool, with a copy of the state of the thread that the fiber is on.
+/// Runs `query` on a thread of the pool, with a copy of the state of the thread that the fiber is
+/// on.
 fn with_state(call: &Call<'_>, query: impl Fn(*mut c_void) -> c_int) -> Outcome {
     // SAFETY: always valid, and the calling thread's.
     let state = unsafe { &mut *__res_state() };
@@ -164,7 +166,13 @@ pub fn res_querydomain(
     })
 }
 
-pub fn res_send(call: &Call<'_>, message: *const c_void, message_n: c_int, answer: *mut c_void, n: c_int) -> Outcome {
+pub fn res_send(
+    call: &Call<'_>,
+    message: *const c_void,
+    message_n: c_int,
+    answer: *mut c_void,
+    n: c_int,
+) -> Outcome {
     // SAFETY: libc's own, with its caller's arguments, while that call lasts.
     with_state(call, |state| unsafe {
         hooks::__res_nsend::real(state, message, message_n, answer, n)

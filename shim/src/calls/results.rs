@@ -1,8 +1,8 @@
-//! Functions whose results libc keeps in static memory: on a fiber they are in memory of the fiber's ([`crate::records`]),
-//! so that another fiber's call does not change them.
+//! Functions whose results libc keeps in static memory: on a fiber they are in memory of the
+//! fiber's ([`crate::records`]), so that another fiber's call does not change them.
 //!
-//! Those that look up are made by their reentrant twins (`getpwnam_r`), on a thread of the pool; those that do not wait likewise,
-//! here, or what they return is copied, where they have no twin.
+//! Those that look up are made by their reentrant twins (`getpwnam_r`), on a thread of the pool;
+//! those that do not wait likewise, here, or what they return is copied, where they have no twin.
 
 use super::offload;
 use crate::call::Call;
@@ -27,7 +27,8 @@ pub struct Room {
 /// In `h_errno`: errno says more.
 const NETDB_INTERNAL: c_int = -1;
 
-/// What a twin finds, in the record of the calling fiber and `row`; null when it finds nothing. `ask` calls the twin.
+/// What a twin finds, in the record of the calling fiber and `row`; null when it finds nothing.
+/// `ask` calls the twin.
 pub fn look_up(call: &Call<'_>, row: usize, ask: impl Fn(&Room) -> c_int) -> *mut c_void {
     let record = call.thread.records().of(call.fiber, row);
     run(call, || {
@@ -90,7 +91,8 @@ pub fn getlogin(call: &Call<'_>, row: usize) -> *mut c_char {
     })
 }
 
-/// A copy of the text that libc returned, in the record of the calling fiber and `row`; null stays null.
+/// A copy of the text that libc returned, in the record of the calling fiber and `row`; null stays
+/// null.
 pub fn copied_text(call: &Call<'_>, row: usize, text: *const c_char) -> *mut c_char {
     if text.is_null() {
         return null_mut();
@@ -106,11 +108,14 @@ pub fn copied_text(call: &Call<'_>, row: usize, text: *const c_char) -> *mut c_c
     own.as_mut_ptr().cast()
 }
 
-/// strerror(3), by strerror_r(3): before glibc 2.32 all threads find the text of an unknown error in the same memory.
+/// strerror(3), by strerror_r(3): before glibc 2.32 all threads find the text of an unknown error
+/// in the same memory.
 pub fn strerror(call: &Call<'_>, row: usize, number: c_int) -> *mut c_char {
     let mut room = [0; 128];
     // SAFETY: that many bytes can be written; the text is there, or libc's own, which is constant.
-    copied_text(call, row, unsafe { strerror_r(number, room.as_mut_ptr(), room.len()) })
+    copied_text(call, row, unsafe {
+        strerror_r(number, room.as_mut_ptr(), room.len())
+    })
 }
 
 unsafe extern "C" {
@@ -125,10 +130,15 @@ unsafe extern "C" {
     fn ttyname_r(fd: c_int, text: *mut c_char, n: usize) -> c_int;
     fn ether_ntoa_r(address: *const c_void, text: *mut c_char) -> *mut c_char;
     fn ether_aton_r(text: *const c_char, address: *mut c_void) -> *mut c_void;
-    fn strtok_r(text: *mut c_char, delimiters: *const c_char, place: *mut *mut c_char) -> *mut c_char;
+    fn strtok_r(
+        text: *mut c_char,
+        delimiters: *const c_char,
+        place: *mut *mut c_char,
+    ) -> *mut c_char;
 }
 
-/// The twin of a function of one argument, which needs less room than any record has, and does not wait.
+/// The twin of a function of one argument, which needs less room than any record has, and does not
+/// wait.
 macro_rules! twins {
     ($( $(#[$doc:meta])* fn $name:ident($arg:ident: $ty:ty) -> $result:ty => $twin:ident, $field:ident $(, after $before:ident)?; )*) => {$(
         $(#[$doc])*
@@ -188,7 +198,12 @@ pub fn ptsname(call: &Call<'_>, row: usize, fd: c_int) -> *mut c_char {
 }
 
 /// strtok(3): the place that it goes on at is the fiber's.
-pub fn strtok(call: &Call<'_>, row: usize, text: *mut c_char, delimiters: *const c_char) -> *mut c_char {
+pub fn strtok(
+    call: &Call<'_>,
+    row: usize,
+    text: *mut c_char,
+    delimiters: *const c_char,
+) -> *mut c_char {
     let record = call.thread.records().of(call.fiber, row);
     // SAFETY: the C caller's arguments; a fiber's place is a pointer in a record that stays.
     unsafe { strtok_r(text, delimiters, (&raw mut (*record).entry).cast()) }
@@ -250,7 +265,9 @@ pub fn keep_h_errno(thread: &Thread, fiber: *const c_void) {
     // SAFETY: the calling thread's.
     let value = unsafe { *own_h_errno() };
     let own = thread.records().existing(fiber, hooks::H_ERRNO);
-    if let Some(own) = own.or_else(|| (value != 0).then(|| thread.records().of(fiber, hooks::H_ERRNO))) {
+    if let Some(own) =
+        own.or_else(|| (value != 0).then(|| thread.records().of(fiber, hooks::H_ERRNO)))
+    {
         // SAFETY: a record of the fiber's.
         unsafe { *own.cast::<c_int>() = value };
     }

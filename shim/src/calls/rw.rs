@@ -1,33 +1,34 @@
-//! read(2), write(2) and their kin: one transfer, in one piece or a vector, at an offset or at the current position.
+//! read(2), write(2) and their kin, as C calls them: the arguments of each become one transfer
+//! ([`super::transfer`]), in one piece or a vector, at an offset or at the current position.
 
-use super::{Outcome, net, offload, signal, slow_stream};
+use super::Outcome;
+use super::transfer::transfer;
 use crate::call::Call;
-use crate::engine::{self, Data, Lane, MAX_COUNT, Names, Request, Transfer, Way};
-use crate::errno::Errno;
-use crate::fds::{self, Descriptor};
-use crate::holds::Hold;
-use crate::policy::{self, Alone, Decision, Hint, Load, Why};
-use crate::position::{self, Turn};
-use crate::stopwatch::Stopwatch;
-use crate::sys::{self, AT_POSITION};
-use crate::trace::Luck;
+use crate::engine::{Data, MAX_COUNT, Transfer, Way};
+use crate::fds::Descriptor;
+use crate::policy::{Alone, Decision, Load, Why};
+use crate::position;
+use crate::sys::AT_POSITION;
 use std::ffi::{c_int, c_void};
 
 /// The flags of preadv2 and pwritev2 that io_uring treats as they do.
 const PLAIN_FLAGS: c_int = libc::RWF_DSYNC | libc::RWF_SYNC | libc::RWF_APPEND;
 
-/// Where a program's memory ends, with page tables of four levels: what reaches beyond is refused at once.
+/// Where a program's memory ends, with page tables of four levels: what reaches beyond is refused
+/// at once.
 const END_OF_MEMORY: usize = (1 << 47) - 4096;
 
-/// The most bytes that a stream takes whole or not at all.
-const WHOLE_ON_STREAMS: usize = libc::PIPE_BUF;
-
-/// Rounds of bringing pages in for a read at the position, before it may block.
-const PREFETCHES: u32 = 4;
-
 #[inline(always)]
-fn buffer(call: &Call<'_>, way: Way, fd: c_int, data: *const c_void, n: usize, offset: i64) -> Outcome {
-    // The vectored calls, which the inline ones are made with, return early where a plain call of no bytes does not.
+fn buffer(
+    call: &Call<'_>,
+    way: Way,
+    fd: c_int,
+    data: *const c_void,
+    n: usize,
+    offset: i64,
+) -> Outcome {
+    // The vectored calls, which the inline ones are made with, return early where a plain call of
+    // no bytes does not.
     if n == 0 {
         return Outcome::Through(Why::Unusual);
     }
@@ -37,18 +38,37 @@ fn buffer(call: &Call<'_>, way: Way, fd: c_int, data: *const c_void, n: usize, o
     sized_buffer(call, way, fd, data, n, offset)
 }
 
-/// More than the kernel transfers in one call: cut as the kernel cuts it, once it has seen that there is such memory.
+/// More than the kernel transfers in one call: cut as the kernel cuts it, once it has seen that
+/// there is such memory.
 #[cold]
 #[inline(never)]
-fn huge_buffer(call: &Call<'_>, way: Way, fd: c_int, data: *const c_void, n: usize, offset: i64) -> Outcome {
-    if data.addr().checked_add(n).is_none_or(|end| end > END_OF_MEMORY) {
+fn huge_buffer(
+    call: &Call<'_>,
+    way: Way,
+    fd: c_int,
+    data: *const c_void,
+    n: usize,
+    offset: i64,
+) -> Outcome {
+    if data
+        .addr()
+        .checked_add(n)
+        .is_none_or(|end| end > END_OF_MEMORY)
+    {
         return Outcome::Through(Why::Unusual);
     }
     sized_buffer(call, way, fd, data, MAX_COUNT, offset)
 }
 
 #[inline(always)]
-fn sized_buffer(call: &Call<'_>, way: Way, fd: c_int, data: *const c_void, n: usize, offset: i64) -> Outcome {
+fn sized_buffer(
+    call: &Call<'_>,
+    way: Way,
+    fd: c_int,
+    data: *const c_void,
+    n: usize,
+    offset: i64,
+) -> Outcome {
     let load = call.load();
     let wanted = Transfer {
         way,
@@ -66,7 +86,15 @@ fn sized_buffer(call: &Call<'_>, way: Way, fd: c_int, data: *const c_void, n: us
     transfer(call, load, wanted)
 }
 
-fn vector(call: &Call<'_>, way: Way, fd: c_int, iov: *const libc::iovec, n: c_int, at: i64, flags: c_int) -> Outcome {
+fn vector(
+    call: &Call<'_>,
+    way: Way,
+    fd: c_int,
+    iov: *const libc::iovec,
+    n: c_int,
+    at: i64,
+    flags: c_int,
+) -> Outcome {
     if flags & libc::RWF_NOWAIT != 0 {
         return Outcome::Through(Why::Nonblocking);
     }
@@ -95,14 +123,20 @@ fn vector(call: &Call<'_>, way: Way, fd: c_int, iov: *const libc::iovec, n: c_in
 fn note_lone(call: &Call<'_>, transfer: &Transfer) {
     call.note(|record| {
         let descriptor = Descriptor::get(transfer.fd);
-        record.decided(transfer, descriptor, descriptor.hint(), Decision::Through(Why::Alone));
+        record.decided(
+            transfer,
+            descriptor,
+            descriptor.hint(),
+            Decision::Through(Why::Alone),
+        );
     });
 }
 
-/// The policy's first rule, before anything else is looked at; with a turn held somewhere the call may have to wait.
+/// The policy's first rule, before anything else is looked at; with a turn held somewhere the call
+/// may have to wait.
 ///
-/// A plain call at the position does without a turn only where no other thread is attached: a fiber there could look the
-/// position up before this call moves it, and then transfer at the same place.
+/// A plain call at the position does without a turn only where no other thread is attached: a fiber
+/// there could look the position up before this call moves it, and then transfer at the same place.
 #[inline(always)]
 fn delays_nobody(load: Load, fd: c_int, at_position: bool) -> bool {
     let suffices = match load.alone {
@@ -116,7 +150,8 @@ fn delays_nobody(load: Load, fd: c_int, at_position: bool) -> bool {
     suffices && !position::in_use()
 }
 
-/// An offset of pread(2) or pwrite(2): the kernel refuses a negative one, which here would mean the position.
+/// An offset of pread(2) or pwrite(2): the kernel refuses a negative one, which here would mean the
+/// position.
 fn refuses(offset: i64) -> bool {
     offset < 0
 }
@@ -149,7 +184,14 @@ pub fn pread(call: &Call<'_>, fd: c_int, buf: *mut c_void, n: usize, offset: i64
     }
 }
 
-pub fn pread_chk(call: &Call<'_>, fd: c_int, buf: *mut c_void, n: usize, offset: i64, object: usize) -> Outcome {
+pub fn pread_chk(
+    call: &Call<'_>,
+    fd: c_int,
+    buf: *mut c_void,
+    n: usize,
+    offset: i64,
+    object: usize,
+) -> Outcome {
     if n > object {
         Outcome::Through(Why::Unusual)
     } else {
@@ -179,7 +221,11 @@ pub fn eventfd_write(call: &Call<'_>, fd: c_int, value: u64) -> Outcome {
 /// 0 for all of a count, -1 for less of it.
 fn whole_count(outcome: Outcome) -> Outcome {
     match outcome {
-        Outcome::Done(Ok(n)) => Outcome::Done(Ok(if n == size_of::<u64>() as isize { 0 } else { -1 })),
+        Outcome::Done(Ok(n)) => Outcome::Done(Ok(if n == size_of::<u64>() as isize {
+            0
+        } else {
+            -1
+        })),
         outcome => outcome,
     }
 }
@@ -192,7 +238,13 @@ pub fn writev(call: &Call<'_>, fd: c_int, iov: *const libc::iovec, n: c_int) -> 
     vector(call, Way::Write, fd, iov, n, AT_POSITION, 0)
 }
 
-pub fn preadv(call: &Call<'_>, fd: c_int, iov: *const libc::iovec, n: c_int, offset: i64) -> Outcome {
+pub fn preadv(
+    call: &Call<'_>,
+    fd: c_int,
+    iov: *const libc::iovec,
+    n: c_int,
+    offset: i64,
+) -> Outcome {
     if refuses(offset) {
         Outcome::Through(Why::Unusual)
     } else {
@@ -200,7 +252,13 @@ pub fn preadv(call: &Call<'_>, fd: c_int, iov: *const libc::iovec, n: c_int, off
     }
 }
 
-pub fn pwritev(call: &Call<'_>, fd: c_int, iov: *const libc::iovec, n: c_int, offset: i64) -> Outcome {
+pub fn pwritev(
+    call: &Call<'_>,
+    fd: c_int,
+    iov: *const libc::iovec,
+    n: c_int,
+    offset: i64,
+) -> Outcome {
     if refuses(offset) {
         Outcome::Through(Why::Unusual)
     } else {
@@ -209,383 +267,30 @@ pub fn pwritev(call: &Call<'_>, fd: c_int, iov: *const libc::iovec, n: c_int, of
 }
 
 /// An offset of -1 means the position, as preadv2(2) has it.
-pub fn preadv2(call: &Call<'_>, fd: c_int, iov: *const libc::iovec, n: c_int, offset: i64, flags: c_int) -> Outcome {
+pub fn preadv2(
+    call: &Call<'_>,
+    fd: c_int,
+    iov: *const libc::iovec,
+    n: c_int,
+    offset: i64,
+    flags: c_int,
+) -> Outcome {
     if offset < AT_POSITION {
         return Outcome::Through(Why::Unusual);
     }
     vector(call, Way::Read, fd, iov, n, offset, flags)
 }
 
-pub fn pwritev2(call: &Call<'_>, fd: c_int, iov: *const libc::iovec, n: c_int, offset: i64, flags: c_int) -> Outcome {
+pub fn pwritev2(
+    call: &Call<'_>,
+    fd: c_int,
+    iov: *const libc::iovec,
+    n: c_int,
+    offset: i64,
+    flags: c_int,
+) -> Outcome {
     if offset < AT_POSITION {
         return Outcome::Through(Why::Unusual);
     }
     vector(call, Way::Write, fd, iov, n, offset, flags)
-}
-
-/// One transfer, the way the policy says. What most calls take, a submitted transfer at an offset, is all here and
-/// keeps little on the stack: among many parked fibers each line of it is a cache miss.
-#[inline(always)]
-fn transfer(call: &Call<'_>, load: Load, transfer: Transfer) -> Outcome {
-    let descriptor = Descriptor::get(transfer.fd);
-    let hint = descriptor.hint();
-    let request = Request::Transfer(Transfer {
-        direct: hint.is(Hint::DIRECT),
-        cold: hint.skips(Way::Read),
-        ..transfer
-    });
-    let Request::Transfer(transfer) = &request else {
-        unreachable!("just made");
-    };
-    let decision = match transfer.way {
-        Way::Read => policy::read(hint, load, transfer.buffer_len().unwrap_or(0), transfer.at_position()),
-        Way::Write => {
-            // These flags make this one write wait for the disk.
-            let waits = transfer.flags & (libc::RWF_SYNC | libc::RWF_DSYNC) != 0;
-            let hint = if waits { hint.with(Hint::SYNC) } else { hint };
-            policy::write(hint, load, transfer.at_position())
-        }
-    };
-    call.note(|record| record.decided(transfer, descriptor, hint, decision));
-    if decision == Decision::Submit && hint.is(Hint::SEEKABLE) && !transfer.at_position() && call.has_engine() {
-        descriptor.submitted(transfer.way);
-        let result = call.perform(&request);
-        if transfer.buffer_len().is_some_and(|n| n as i32 == result) {
-            return Outcome::Done(Ok(result as isize));
-        }
-        return landed(call, transfer, descriptor, result);
-    }
-    carry_out(call, transfer, descriptor, decision)
-}
-
-/// What came back of a submitted transfer at an offset, if it is not just all that was asked for.
-#[inline(never)]
-fn landed(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor, result: i32) -> Outcome {
-    finish(call, transfer, descriptor, &Hold::new(transfer.fd), result)
-}
-
-/// The same for a transfer whose file may be held.
-fn finish(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor, hold: &Hold, result: i32) -> Outcome {
-    let transfer = &on(transfer, hold);
-    Outcome::Done(settle(call, transfer, result).map(|n| {
-        let changed = || !hold.has_begun() && !descriptor.is_still_open();
-        if is_whole(transfer, descriptor, n) || changed() {
-            n as isize
-        } else {
-            rest(call, transfer, descriptor, hold, &mut None, n)
-        }
-    }))
-}
-
-/// The transfer under the number that names its file now.
-#[inline(always)]
-fn on(transfer: &Transfer, hold: &Hold) -> Transfer {
-    Transfer {
-        fd: hold.fd(),
-        ..*transfer
-    }
-}
-
-/// All other ways a transfer can go. A try that gets all needs neither a turn nor a hold, for its fiber does not park.
-#[inline(never)]
-fn carry_out(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor, decision: Decision) -> Outcome {
-    let has_turn = transfer.at_position() && descriptor.is_seekable();
-    if decision != Decision::Try || has_turn && !Turn::is_unneeded() || !call.has_engine() {
-        return carry_out_held(call, transfer, descriptor, decision, None);
-    }
-    let tried = transfer.call(libc::RWF_NOWAIT);
-    match tried {
-        Ok(n) if is_whole(transfer, descriptor, n) => {
-            call.note(|record| record.came(Luck::Hit));
-            let lesson = policy::lesson(descriptor.hint(), transfer.way);
-            // At a shared position there are no batches.
-            descriptor
-                .told()
-                .hit(lesson, || if has_turn { 0 } else { call.load().batch });
-            call.inline();
-            Outcome::Done(Ok(n as isize))
-        }
-        _ => carry_out_held(call, transfer, descriptor, decision, Some(tried)),
-    }
-}
-
-/// The same with a turn and a hold, which it may park under. `tried` is what came of a try without waiting, if there was one.
-#[inline(never)]
-fn carry_out_held(
-    call: &Call<'_>,
-    transfer: &Transfer,
-    descriptor: Descriptor,
-    decision: Decision,
-    tried: Option<Result<usize, Errno>>,
-) -> Outcome {
-    let decision = match decision {
-        Decision::Try | Decision::Copy | Decision::Submit if !call.has_engine() => Decision::Through(Why::NoEngine),
-        decision => decision,
-    };
-    let hold = &Hold::new(transfer.fd);
-    let mut turn =
-        (transfer.at_position() && descriptor.is_seekable()).then(|| Turn::take(call, hold, descriptor.inode()));
-    let transfer = &on(transfer, hold);
-    match decision {
-        // The turn ends with the call, which libc would make after we return.
-        Decision::Through(_) if matches!(turn, Some(Turn::Held { .. })) => Outcome::Done(plain(call, transfer)),
-        Decision::Through(Why::Unusual) if transfer.at_position() && descriptor.hint().is(Hint::TIMED) => {
-            net::transfer(call, transfer)
-        }
-        Decision::Through(why) => Outcome::Through(why),
-        Decision::Try => {
-            let tried = tried.unwrap_or_else(|| transfer.call(libc::RWF_NOWAIT));
-            attempted(call, transfer, descriptor, hold, &mut turn, tried)
-        }
-        Decision::Copy => copy(call, transfer, descriptor),
-        Decision::Submit => {
-            descriptor.submitted(policy::lesson(descriptor.hint(), transfer.way));
-            submit(call, transfer, descriptor, hold, &mut turn)
-        }
-    }
-}
-
-/// The plain call, blocking if it must.
-fn plain(call: &Call<'_>, transfer: &Transfer) -> Result<isize, Errno> {
-    let result = transfer.call(0);
-    call.inline();
-    result.map(|n| n as isize)
-}
-
-/// A buffered write: the plain call, watched.
-fn copy(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor) -> Outcome {
-    let watch = Stopwatch::start();
-    let result = transfer.call(0);
-    if watch.exceeds(policy::SLOW_WRITE_NS) {
-        call.note(|record| record.came(Luck::Miss));
-        descriptor.missed(transfer.way, 0);
-    } else {
-        call.note(|record| record.came(Luck::Hit));
-        descriptor.hit(transfer.way, || 0);
-    }
-    call.inline();
-    Outcome::Done(result.map(|n| n as isize))
-}
-
-/// After a try without waiting: on a miss, submits.
-fn attempted<'a>(
-    call: &Call<'_>,
-    transfer: &Transfer,
-    descriptor: Descriptor,
-    hold: &'a Hold,
-    turn: &mut Option<Turn<'a>>,
-    tried: Result<usize, Errno>,
-) -> Outcome {
-    let lesson = policy::lesson(descriptor.hint(), transfer.way);
-    // At a shared position there are no batches.
-    let batch = || if turn.is_some() { 0 } else { call.load().batch };
-    let result = match tried {
-        Ok(n) => {
-            call.note(|record| record.came(Luck::Hit));
-            descriptor.told().hit(lesson, batch);
-            if !is_whole(transfer, descriptor, n) {
-                return Outcome::Done(Ok(rest(call, transfer, descriptor, hold, turn, n)));
-            }
-            Ok(n as isize)
-        }
-        Err(Errno::AGAIN) => {
-            call.note(|record| record.came(Luck::Miss));
-            descriptor.told().missed(lesson, batch());
-            let missed = Transfer {
-                cold: true,
-                ..*transfer
-            };
-            return submit(call, &missed, descriptor, hold, turn);
-        }
-        Err(Errno::NOTSUP) => {
-            call.note(|record| record.came(Luck::Refused));
-            let descriptor = descriptor.refuses_tries(transfer.way);
-            return submit(call, transfer, descriptor, hold, turn);
-        }
-        Err(error) => Err(error),
-    };
-    call.inline();
-    Outcome::Done(result)
-}
-
-/// Queues the transfer and parks; what comes back short of what the plain call would give is completed.
-fn submit<'a>(
-    call: &Call<'_>,
-    transfer: &Transfer,
-    descriptor: Descriptor,
-    hold: &'a Hold,
-    turn: &mut Option<Turn<'a>>,
-) -> Outcome {
-    if !descriptor.is_seekable() && !slow_stream::waits(transfer, descriptor) {
-        return Outcome::Through(Why::Nonblocking);
-    }
-    if transfer.way == Way::Read && descriptor.tells_signals() {
-        return signal::read(call, transfer);
-    }
-    let hint = descriptor.hint();
-    if hint.is(Hint::STREAM.with(Hint::no_try(transfer.way))) {
-        return slow_stream::transfer(call, transfer, descriptor);
-    }
-    let Some(turn) = turn else {
-        let may_be_cut = || transfer.buffer_len().is_none_or(|n| n > WHOLE_ON_STREAMS);
-        if transfer.way == Way::Write && transfer.at_position() && may_be_cut() {
-            hold.begin(call);
-        }
-        return finish(call, transfer, descriptor, hold, call.perform(&(*transfer).into()));
-    };
-    turn.keep(call);
-    let transfer = &on(transfer, hold);
-    Outcome::Done(match transfer.way {
-        // The kernel alone knows where the record that was appended ends: it moves the position there.
-        Way::Write if appends(transfer) => on_pool(call, transfer, Names::until_done(transfer.fd), Lane::Disk),
-        // What is made as it is read (/proc) depends on how it is read.
-        Way::Read if hint.is(Hint::NO_TRY_READ) && !hint.is(Hint::DIRECT) => {
-            on_pool(call, transfer, Names::UntilBegun(transfer.fd), Lane::Peers)
-        }
-        Way::Read if !hint.is(Hint::DIRECT) => read_at_position(call, transfer, descriptor, hold),
-        _ => move_position(call, transfer, descriptor, hold),
-    })
-}
-
-/// Whether a write goes to its file's end.
-fn appends(transfer: &Transfer) -> bool {
-    transfer.flags & libc::RWF_APPEND != 0
-        || sys::status_flags(transfer.fd).is_ok_and(|flags| flags & libc::O_APPEND != 0)
-}
-
-/// The plain call at the position, on a thread of the pool: the kernel moves the position itself, under its own lock.
-fn on_pool(call: &Call<'_>, transfer: &Transfer, names: Names, lane: Lane) -> Result<isize, Errno> {
-    match offload::run_on(call, names, lane, || transfer.call(0)) {
-        // Past RLIMIT_FSIZE the call raises a signal as well, in the thread that makes it: ours.
-        None | Some(Err(Errno::FBIG)) => plain(call, transfer),
-        Some(result) => result.map(|n| n as isize),
-    }
-}
-
-/// Whether `n` bytes are what the plain call would have transferred, too.
-#[inline]
-fn is_whole(transfer: &Transfer, descriptor: Descriptor, n: usize) -> bool {
-    let hint = descriptor.hint();
-    let may_be_short = match transfer.way {
-        // A stream's read ends with what there is; a direct read is short only at the end of its file.
-        Way::Read => hint.is_any(Hint::STREAM.with(Hint::DIRECT)),
-        // A file's write is short where its disk or its limit ends, and the engine has tried again already.
-        Way::Write => hint.is(Hint::SEEKABLE),
-    };
-    n == 0 || may_be_short || n >= transfer.len()
-}
-
-/// A transfer at the position, as one at an offset and two steps of the position around it: io_uring takes no lock on
-/// the position, and does not even move it when the operation completes later.
-fn move_position(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor, hold: &Hold) -> Result<isize, Errno> {
-    let here = sys::lseek(hold.fd(), 0, libc::SEEK_CUR)?;
-    let at = Transfer {
-        offset: here,
-        ..*transfer
-    };
-    let mut done = perform(call, &at, hold)?;
-    if !is_whole(&at, descriptor, done) {
-        done = rest(call, &at, descriptor, hold, &mut None, done) as usize;
-    }
-    if done > 0 {
-        sys::lseek(hold.fd(), here + done as i64, libc::SEEK_SET)?;
-    }
-    Ok(done as isize)
-}
-
-/// A buffered read at the position that missed: brings the pages in, then makes the call that takes the position's
-/// lock in the kernel, and finds them there. So it stays atomic even against those who take no turn.
-fn read_at_position(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor, hold: &Hold) -> Result<isize, Errno> {
-    for _ in 0..PREFETCHES {
-        let here = match sys::lseek(hold.fd(), 0, libc::SEEK_CUR) {
-            Ok(here) => here,
-            // The number has come to name a stream, behind our back.
-            Err(_) => break,
-        };
-        let at = Transfer {
-            offset: here,
-            ..*transfer
-        };
-        perform(call, &at, hold)?;
-        match on(transfer, hold).call(libc::RWF_NOWAIT) {
-            Ok(n) if is_whole(transfer, descriptor, n) => return Ok(n as isize),
-            // The turn is held by our caller until all of it is done.
-            Ok(n) => return Ok(rest(call, transfer, descriptor, hold, &mut None, n)),
-            Err(Errno::AGAIN) => {}
-            Err(Errno::NOTSUP) => break,
-            Err(error) => return Err(error),
-        }
-    }
-    plain(call, &on(transfer, hold))
-}
-
-/// The rest of a transfer of which `done` bytes went, until all is done, its file ends or an error comes: as in the
-/// kernel, an error after some bytes is the next call's. Returns the bytes of the whole.
-fn rest<'a>(
-    call: &Call<'_>,
-    transfer: &Transfer,
-    descriptor: Descriptor,
-    hold: &'a Hold,
-    turn: &mut Option<Turn<'a>>,
-    mut done: usize,
-) -> isize {
-    // Joining what comes in pieces is right for a file and wrong for a stream: so no stale hint will do here.
-    let is_file = fds::is_file(hold.fd());
-    if transfer.way == Way::Read && !is_file {
-        return done as isize;
-    }
-    hold.begin(call);
-    if let Some(turn) = turn {
-        turn.keep(call);
-    }
-    let mut storage = Vec::new();
-    while done < transfer.len() {
-        if !is_file && call.thread.signals().is_held() {
-            // It was interrupted after a part: as in the kernel, that is its result.
-            break;
-        }
-        let part = on(transfer, hold).after(done, &mut storage);
-        // The common short read is one at the file's end: no need to park to learn that.
-        let tried = if part.way == Way::Read {
-            part.call(libc::RWF_NOWAIT)
-        } else {
-            Err(Errno::AGAIN)
-        };
-        let result = match tried {
-            Err(Errno::AGAIN) if part.at_position() && is_file => {
-                move_position(call, &part, descriptor, hold).map(|n| n as usize)
-            }
-            Err(Errno::AGAIN) => perform(call, &part, hold),
-            // A file that does not know the flag is read whole, or is made as it is read (/proc): its parts do not join.
-            other => other,
-        };
-        match result {
-            Ok(0) | Err(_) => break,
-            Ok(n) => done += n,
-        }
-    }
-    done as isize
-}
-
-/// Has the engine do one transfer.
-#[inline(never)]
-fn perform(call: &Call<'_>, transfer: &Transfer, hold: &Hold) -> Result<usize, Errno> {
-    let result = call.perform(&on(transfer, hold).into());
-    settle(call, &on(transfer, hold), result)
-}
-
-/// The result of a transfer, made the plain call's where the engine did not do it.
-pub fn settle(call: &Call<'_>, transfer: &Transfer, result: i32) -> Result<usize, Errno> {
-    if result >= 0 {
-        return Ok(result as usize);
-    }
-    let error = Errno::of(result);
-    // Past RLIMIT_FSIZE the plain call raises SIGXFSZ as well, which a kernel thread cannot; but one that fails as it is
-    // submitted has.
-    let lacks_signal = error == Errno::FBIG && !call.thread.signals().take_exceeded();
-    if !engine::not_done(error) && !lacks_signal {
-        return Err(error);
-    }
-    call.thread.submit_queued();
-    transfer.call(0)
 }

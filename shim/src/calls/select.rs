@@ -1,4 +1,5 @@
-//! select(2) and pselect(2), as [`super::poll`]: their sets are copied for each look, which clears them.
+//! select(2) and pselect(2), as [`super::poll`]: their sets are copied for each look, which clears
+//! them.
 
 use super::Outcome;
 use super::poll::{self, Limit};
@@ -64,7 +65,13 @@ pub fn pselect(
     mask: *const sigset_t,
 ) -> Outcome {
     match poll::time_of_c(timeout) {
-        Ok(time) => select_for(call, n, [readable, writable, exceptional], time.as_ref(), mask),
+        Ok(time) => select_for(
+            call,
+            n,
+            [readable, writable, exceptional],
+            time.as_ref(),
+            mask,
+        ),
         Err(_) => Outcome::Through(Why::Unusual),
     }
 }
@@ -86,7 +93,11 @@ fn select_for(
     let n = n.min(sys::descriptor_table_size(n));
     let sets = sets.map(|set| set.cast::<u64>());
     let mut wanted: [Option<Vec<u64>>; 3] = [const { None }; 3];
-    for (wanted, set) in wanted.iter_mut().zip(sets).filter(|(_, set)| !set.is_null()) {
+    for (wanted, set) in wanted
+        .iter_mut()
+        .zip(sets)
+        .filter(|(_, set)| !set.is_null())
+    {
         match sys::copy_words_in(set, n.div_ceil(BITS)) {
             Ok(words) => *wanted = Some(words),
             Err(_) => return Outcome::Through(Why::Unusual),
@@ -113,12 +124,19 @@ fn select_for(
 }
 
 /// pselect6(2) on sets of ours.
-fn plain(n: usize, sets: &mut [Option<Vec<u64>>; 3], limit: Option<&timespec>) -> Result<usize, Errno> {
-    let at = |set: &mut Option<Vec<u64>>| set.as_mut().map_or(0, |words| words.as_mut_ptr() as usize);
+fn plain(
+    n: usize,
+    sets: &mut [Option<Vec<u64>>; 3],
+    limit: Option<&timespec>,
+) -> Result<usize, Errno> {
+    let at =
+        |set: &mut Option<Vec<u64>>| set.as_mut().map_or(0, |words| words.as_mut_ptr() as usize);
     let [readable, writable, exceptional] = sets.each_mut().map(at);
     // The kernel writes what is left.
     let mut limit = limit.copied();
-    let limit = limit.as_mut().map_or(0, |limit| std::ptr::from_mut(limit) as usize);
+    let limit = limit
+        .as_mut()
+        .map_or(0, |limit| std::ptr::from_mut(limit) as usize);
     let call = Sysno::pselect6 as usize;
     // SAFETY: the sets are alive and of `n` bits at least.
     outcome(unsafe { raw::syscall6(call, n, readable, writable, exceptional, limit, 0) })

@@ -1,7 +1,8 @@
 //! pause(2), sigsuspend(2), sigwait(3) and their kin: waits for signals.
 //!
-//! The first two wait for a handler to run; the others take a signal that is blocked and pending: they look, and wait on a
-//! signalfd(2) until there is one to be taken. A read of the program's own signalfd waits in the same way.
+//! The first two wait for a handler to run; the others take a signal that is blocked and pending:
+//! they look, and wait on a signalfd(2) until there is one to be taken. A read of the program's own
+//! signalfd waits in the same way.
 
 use super::{Outcome, poll};
 use crate::call::Call;
@@ -56,7 +57,9 @@ pub fn sigsuspend(call: &Call<'_>, mask: *const sigset_t) -> Outcome {
 fn suspend(call: &Call<'_>, mask: SignalSet) -> Outcome {
     let claim = std::ptr::null();
     loop {
-        if let Err(Handled::Restart | Handled::End) = call.perform_handled(&Request::Wait { claim }, NEVER, mask) {
+        if let Err(Handled::Restart | Handled::End) =
+            call.perform_handled(&Request::Wait { claim }, NEVER, mask)
+        {
             return Outcome::Done(Err(Errno::INTR));
         }
     }
@@ -115,7 +118,12 @@ pub fn sigwaitinfo(call: &Call<'_>, set: *const sigset_t, info: *mut siginfo_t) 
 }
 
 /// sigtimedwait(2).
-pub fn sigtimedwait(call: &Call<'_>, set: *const sigset_t, info: *mut siginfo_t, timeout: *const timespec) -> Outcome {
+pub fn sigtimedwait(
+    call: &Call<'_>,
+    set: *const sigset_t,
+    info: *mut siginfo_t,
+    timeout: *const timespec,
+) -> Outcome {
     let Some(set) = of_c(set) else {
         return Outcome::Through(Why::Unusual);
     };
@@ -144,16 +152,28 @@ fn of_c(set: *const sigset_t) -> Option<SignalSet> {
     sys::copy_in(set.cast::<SignalSet>()).ok()
 }
 
-/// Takes a pending signal of `set`, waiting for one until `deadline`: EAGAIN; EINTR when a handler of another ran.
-fn take(call: &Call<'_>, set: SignalSet, info: *mut siginfo_t, deadline: Deadline) -> Result<c_int, Errno> {
-    // Those that are not blocked would run their handlers; in the kernel, too, they are taken instead.
+/// Takes a pending signal of `set`, waiting for one until `deadline`: EAGAIN; EINTR when a handler
+/// of another ran.
+fn take(
+    call: &Call<'_>,
+    set: SignalSet,
+    info: *mut siginfo_t,
+    deadline: Deadline,
+) -> Result<c_int, Errno> {
+    // Those that are not blocked would run their handlers; in the kernel, too, they are taken
+    // instead.
     let base = call.thread.signals().block(set);
     let taken = take_blocked(call, set, info, deadline);
     call.thread.signals().end_masked(base);
     taken
 }
 
-fn take_blocked(call: &Call<'_>, set: SignalSet, info: *mut siginfo_t, deadline: Deadline) -> Result<c_int, Errno> {
+fn take_blocked(
+    call: &Call<'_>,
+    set: SignalSet,
+    info: *mut siginfo_t,
+    deadline: Deadline,
+) -> Result<c_int, Errno> {
     loop {
         match take_now(call, set, info) {
             Err(Errno::AGAIN) if sys::now() >= deadline => return Err(Errno::AGAIN),
@@ -169,7 +189,10 @@ fn take_blocked(call: &Call<'_>, set: SignalSet, info: *mut siginfo_t, deadline:
         if Errno::of(waited) == Errno::CANCELED {
             // No descriptor is left, or nothing that could wait for one.
             let claim = std::ptr::null();
-            waited = call.perform_until(&Request::Wait { claim }, deadline.min(sys::now() + LOOK_EVERY_NS));
+            waited = call.perform_until(
+                &Request::Wait { claim },
+                deadline.min(sys::now() + LOOK_EVERY_NS),
+            );
         }
         if Errno::of(waited) == Errno::RESTART {
             // It may have come before the other one.
@@ -184,17 +207,21 @@ fn take_blocked(call: &Call<'_>, set: SignalSet, info: *mut siginfo_t, deadline:
     }
 }
 
-/// Takes a signal of `set` that is pending, or that came before the set was blocked and whose handler has not run yet.
+/// Takes a signal of `set` that is pending, or that came before the set was blocked and whose
+/// handler has not run yet.
 fn take_now(call: &Call<'_>, set: SignalSet, info: *mut siginfo_t) -> Result<c_int, Errno> {
     match call.thread.signals().take_held(set) {
-        Some((signal, came_with)) if !info.is_null() => sys::copy_out(info, came_with).map(|()| signal),
+        Some((signal, came_with)) if !info.is_null() => {
+            sys::copy_out(info, came_with).map(|()| signal)
+        }
         Some((signal, _)) => Ok(signal),
         // SAFETY: the C caller's, or null; the kernel checks it.
         None => unsafe { sys::take_signal(set, info) },
     }
 }
 
-/// A read of a signalfd(2): this thread itself must ask, for there are signals that are for it alone.
+/// A read of a signalfd(2): this thread itself must ask, for there are signals that are for it
+/// alone.
 pub fn read(call: &Call<'_>, transfer: &Transfer) -> Outcome {
     let kept = call.thread.keep(transfer.fd);
     let fd = kept.unwrap_or(transfer.fd);

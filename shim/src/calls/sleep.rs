@@ -53,7 +53,11 @@ pub fn thrd_sleep(call: &Call<'_>, time: *const timespec, left: *mut timespec) -
     };
     match sleep_for(call, nanos) {
         Ok(Ok(())) => Outcome::Done(Ok(0)),
-        Ok(Err(rest)) => Outcome::Done(Ok(if ended(left, rest) == Errno::INTR { -1 } else { -2 })),
+        Ok(Err(rest)) => Outcome::Done(Ok(if ended(left, rest) == Errno::INTR {
+            -1
+        } else {
+            -2
+        })),
         Err(why) => Outcome::Through(why),
     }
 }
@@ -96,7 +100,9 @@ pub fn clock_nanosleep(
                 error => error,
             })
         }
-        (libc::CLOCK_TAI, libc::TIMER_ABSTIME) | (libc::CLOCK_PROCESS_CPUTIME_ID, _) if call.has_engine() => {
+        (libc::CLOCK_TAI, libc::TIMER_ABSTIME) | (libc::CLOCK_PROCESS_CPUTIME_ID, _)
+            if call.has_engine() =>
+        {
             sleep_elsewhere(call, clock, flags, nanos, left)
         }
         _ => return Outcome::Through(Why::Unusual),
@@ -132,7 +138,9 @@ fn ended(left: *mut timespec, rest: u64) -> Errno {
     if left.is_null() {
         return Errno::INTR;
     }
-    sys::copy_out(left, of_nanos(rest)).err().unwrap_or(Errno::INTR)
+    sys::copy_out(left, of_nanos(rest))
+        .err()
+        .unwrap_or(Errno::INTR)
 }
 
 /// Ok(Err) is what was left when a handler ended it.
@@ -176,7 +184,13 @@ fn sleep_by_timer(call: &Call<'_>, clock: c_int, time: timespec) -> Result<(), E
 }
 
 /// Of any other clock: by a thread of the pool.
-fn sleep_elsewhere(call: &Call<'_>, clock: c_int, flags: c_int, nanos: u64, left: *mut timespec) -> Result<(), Errno> {
+fn sleep_elsewhere(
+    call: &Call<'_>,
+    clock: c_int,
+    flags: c_int,
+    nanos: u64,
+    left: *mut timespec,
+) -> Result<(), Errno> {
     let now = || sys::clock(clock).ok_or(Errno::INVAL);
     let until = if flags == libc::TIMER_ABSTIME {
         nanos
@@ -204,7 +218,14 @@ fn sleep_elsewhere(call: &Call<'_>, clock: c_int, flags: c_int, nanos: u64, left
                 let rest = until.saturating_sub(now()?);
                 if call.interrupted() != Handled::Nothing {
                     let is_absolute = flags == libc::TIMER_ABSTIME;
-                    return Err(ended(if is_absolute { std::ptr::null_mut() } else { left }, rest));
+                    return Err(ended(
+                        if is_absolute {
+                            std::ptr::null_mut()
+                        } else {
+                            left
+                        },
+                        rest,
+                    ));
                 }
             }
             error => return Err(error),

@@ -1,17 +1,18 @@
 //! read(2) and write(2) on streams that know no RWF_NOWAIT: FIFOs, terminals, some devices.
 //!
-//! A FIFO is opened once more, with O_NONBLOCK, for the time of one call: on that open file, which nobody else has, a transfer
-//! can be tried, and the fiber waits by poll(2) in between. So no thread is taken, however long the peer keeps it waiting. The
-//! rest is waited for by poll(2), then a thread of the pool makes the plain call, where it hardly ever waits; a write that is larger
+//! A FIFO is opened once more, with O_NONBLOCK, for the time of one call: on that open file, which
+//! nobody else has, a transfer can be tried, and the fiber waits by poll(2) in between. So no
+//! thread is taken, however long the peer keeps it waiting. The rest is waited for by poll(2), then
+//! a thread of the pool makes the plain call, where it hardly ever waits; a write that is larger
 //! than the room does.
 //!
-//! io_uring would do such a transfer in a kernel thread, which lets go of the file a little after the completion: a FIFO
-//! that is closed then would still look open to its next opener.
+//! io_uring would do such a transfer in a kernel thread, which lets go of the file a little after
+//! the completion: a FIFO that is closed then would still look open to its next opener.
 //!
-//! One fiber at a time for each file and direction: all that poll(2) woke would try, or get a thread each, all but one of them in
-//! vain.
+//! One fiber at a time for each file and direction: all that poll(2) woke would try, or get a
+//! thread each, all but one of them in vain.
 
-use super::{Outcome, rw};
+use super::{Outcome, transfer};
 use crate::call::Call;
 use crate::deadlines::NEVER;
 use crate::engine::{Request, Transfer, Way};
@@ -48,10 +49,12 @@ pub fn transfer(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor) ->
     Outcome::Done(result)
 }
 
-/// Where `transfer` is on a FIFO: a descriptor of a second open file of it, which does not wait. None where there is none to be had:
-/// for lack of rights, of descriptors, of /proc, or of a reader.
+/// Where `transfer` is on a FIFO: a descriptor of a second open file of it, which does not wait.
+/// None where there is none to be had: for lack of rights, of descriptors, of /proc, or of a
+/// reader.
 fn open_once_more(call: &Call<'_>, transfer: &Transfer) -> Option<c_int> {
-    let is_fifo = sys::fstat(transfer.fd).is_ok_and(|stat| stat.st_mode & libc::S_IFMT == libc::S_IFIFO);
+    let is_fifo =
+        sys::fstat(transfer.fd).is_ok_and(|stat| stat.st_mode & libc::S_IFMT == libc::S_IFIFO);
     if !is_fifo {
         return None;
     }
@@ -61,14 +64,18 @@ fn open_once_more(call: &Call<'_>, transfer: &Transfer) -> Option<c_int> {
     };
     // In the mode of packets, if that is the mode of the first.
     let packets = sys::status_flags(transfer.fd).ok()? & libc::O_DIRECT;
-    let low = sys::reopen(transfer.fd, access | packets | libc::O_NONBLOCK | libc::O_CLOEXEC).ok()?;
+    let low = sys::reopen(
+        transfer.fd,
+        access | packets | libc::O_NONBLOCK | libc::O_CLOEXEC,
+    )
+    .ok()?;
     let private = call.thread.keep(low);
     let _ = sys::close(low);
     private
 }
 
-/// A transfer on an open file that does not wait, made as on one that does: a read until there is anything, a write until all
-/// is written.
+/// A transfer on an open file that does not wait, made as on one that does: a read until there is
+/// anything, a write until all is written.
 fn in_steps(call: &Call<'_>, transfer: &Transfer) -> Result<isize, Errno> {
     let (fd, events) = (transfer.fd, transfer.way.event());
     let mut storage = Vec::new();
@@ -109,19 +116,26 @@ fn in_steps(call: &Call<'_>, transfer: &Transfer) -> Result<isize, Errno> {
 /// Waits until the stream is ready, then has a thread of the pool make the plain call.
 fn wait_then_call(call: &Call<'_>, transfer: &Transfer) -> Result<isize, Errno> {
     let (fd, events) = (transfer.fd, transfer.way.event());
-    // To poll(2) a FIFO without a writer is not readable, if it was opened with O_NONBLOCK and has had none since.
-    let at_once = transfer.way == Way::Read && matches!(sys::pipe_state(fd), Some(PipeState::Data | PipeState::Ended));
+    // To poll(2) a FIFO without a writer is not readable, if it was opened with O_NONBLOCK and has
+    // had none since.
+    let at_once = transfer.way == Way::Read
+        && matches!(
+            sys::pipe_state(fd),
+            Some(PipeState::Data | PipeState::Ended)
+        );
     if !at_once && Errno::of(call.perform(&Request::Poll { fd, events })) == Errno::RESTART {
         return Err(Errno::RESTART);
     }
     let result = call.perform(&Request::Plain(*transfer));
-    rw::settle(call, transfer, result).map(|n| n as isize)
+    transfer::settle(call, transfer, result).map(|n| n as isize)
 }
 
-/// Whether a plain transfer on this stream would wait as the engine waits: not with O_NONBLOCK, which may have been set
-/// behind our back and which the engine does not heed for pipes and sockets, nor on a terminal that times its reads.
+/// Whether a plain transfer on this stream would wait as the engine waits: not with O_NONBLOCK,
+/// which may have been set behind our back and which the engine does not heed for pipes and
+/// sockets, nor on a terminal that times its reads.
 pub fn waits(transfer: &Transfer, descriptor: Descriptor) -> bool {
-    let nonblocking = sys::status_flags(transfer.fd).is_ok_and(|flags| flags & libc::O_NONBLOCK != 0);
+    let nonblocking =
+        sys::status_flags(transfer.fd).is_ok_and(|flags| flags & libc::O_NONBLOCK != 0);
     let timed = descriptor.is_terminal()
         && sys::terminal(transfer.fd).is_some_and(|t| {
             use rustix::termios::{LocalModes, SpecialCodeIndex};

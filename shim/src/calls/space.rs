@@ -47,7 +47,9 @@ pub fn sync_file_range(
     let waits = flags & (libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WAIT_AFTER) != 0;
     let kind = if waits { Kind::Flush } else { Kind::Space };
     // SAFETY: as in `posix_fallocate`.
-    paced::whole(call, kind, fd, || unsafe { real(fd, offset, length, flags) })
+    paced::whole(call, kind, fd, || unsafe {
+        real(fd, offset, length, flags)
+    })
 }
 
 pub fn msync(

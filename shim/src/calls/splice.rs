@@ -1,8 +1,10 @@
-//! splice(2), tee(2), vmsplice(2), sendfile(2), copy_file_range(2): bytes that move inside the kernel.
+//! splice(2), tee(2), vmsplice(2), sendfile(2), copy_file_range(2): bytes that move inside the
+//! kernel.
 //!
-//! What may wait for a peer is first made with SPLICE_F_NONBLOCK, then the end that is not ready is polled for, and so on.
-//! A socket that is written to does not know that flag: it is given no more at a time than it says it has room for, by a
-//! thread of the pool. A disk on one side is what [`super::paced`] is about.
+//! What may wait for a peer is first made with SPLICE_F_NONBLOCK, then the end that is not ready is
+//! polled for, and so on. A socket that is written to does not know that flag: it is given no more
+//! at a time than it says it has room for, by a thread of the pool. A disk on one side is what
+//! [`super::paced`] is about.
 
 use super::paced;
 use super::unbounded::{self, Restarts};
@@ -19,7 +21,8 @@ use std::ffi::{c_int, c_uint};
 
 const NONBLOCK: c_uint = libc::SPLICE_F_NONBLOCK;
 
-/// Tries that fail though both ends say that they are ready: others were sooner, so often at the most.
+/// Tries that fail though both ends say that they are ready: others were sooner, so often at the
+/// most.
 const MOST_IN_VAIN: u32 = 16;
 
 /// One side of a transfer.
@@ -48,7 +51,8 @@ enum What {
 impl<'a> End<'a> {
     fn of(hold: &'a Hold, event: i16) -> Self {
         let fd = hold.fd();
-        // Looked at anew: what is remembered of a descriptor is a hint, and this decides what waits.
+        // Looked at anew: what is remembered of a descriptor is a hint, and this decides what
+        // waits.
         let what = match sys::fstat(fd) {
             Ok(stat) => match stat.st_mode & libc::S_IFMT {
                 libc::S_IFIFO => What::Pipe,
@@ -86,10 +90,13 @@ impl<'a> End<'a> {
         Self::of(hold, libc::POLLOUT)
     }
 
-    /// To poll(2) a Unix socket is full from a quarter of its room on, but a call that writes to it goes on until the room is full.
+    /// To poll(2) a Unix socket is full from a quarter of its room on, but a call that writes to it
+    /// goes on until the room is full.
     fn is_ready(self) -> bool {
         let fd = self.hold.fd();
-        let has_room = || self.what == What::Socket && self.event == libc::POLLOUT && sockets::has_unix_room(fd);
+        let has_room = || {
+            self.what == What::Socket && self.event == libc::POLLOUT && sockets::has_unix_room(fd)
+        };
         self.what == What::Disk || sys::poll_now(fd, self.event) || has_room()
     }
 
@@ -97,14 +104,18 @@ impl<'a> End<'a> {
     fn await_ready(self, call: &Call<'_>, look: &mut LastLook) -> Result<(), Errno> {
         let (fd, events) = (self.hold.fd(), self.event);
         let result = call.perform(&Request::Poll { fd, events });
-        if Errno::of(result) == Errno::RESTART && !call.looks_again(look) && call.interrupted() == Handled::End {
+        if Errno::of(result) == Errno::RESTART
+            && !call.looks_again(look)
+            && call.interrupted() == Handled::End
+        {
             return Err(Errno::INTR);
         }
         Ok(())
     }
 }
 
-/// What comes of making `attempt` until it need not wait for `source` or `sink`; of `plain` where polling does not tell.
+/// What comes of making `attempt` until it need not wait for `source` or `sink`; of `plain` where
+/// polling does not tell.
 fn until_ready(
     call: &Call<'_>,
     source: End<'_>,
@@ -203,7 +214,9 @@ pub fn splice(
     }
     match (source.what, sink.what) {
         (What::Other, _) | (_, What::Other) => Some(wait_for_ever(call, holds, || plain(n, flags))),
-        (What::Pipe, What::Socket) if sink.waits => Some(in_pieces(call, source, sink, n, |n| plain(n, flags))),
+        (What::Pipe, What::Socket) if sink.waits => {
+            Some(in_pieces(call, source, sink, n, |n| plain(n, flags)))
+        }
         (What::Pipe, What::Pipe) => {
             let attempt = || Some(plain(n, flags | NONBLOCK));
             let result = until_ready(call, source, sink, attempt, || plain(n, flags));
@@ -243,7 +256,13 @@ pub fn tee(
     sink.waits &= flags & NONBLOCK == 0;
     // SAFETY: as in `splice`.
     let plain = |flags| unsafe { real(from.fd(), to.fd(), n, flags) };
-    let result = until_ready(call, source, sink, || Some(plain(flags | NONBLOCK)), || plain(flags));
+    let result = until_ready(
+        call,
+        source,
+        sink,
+        || Some(plain(flags | NONBLOCK)),
+        || plain(flags),
+    );
     call.inline();
     Some(result)
 }
@@ -259,14 +278,25 @@ pub fn vmsplice(
     if is_through(call) {
         return None;
     }
-    let reads = sys::status_flags(pipe).is_ok_and(|flags| flags & libc::O_ACCMODE == libc::O_RDONLY);
+    let reads =
+        sys::status_flags(pipe).is_ok_and(|flags| flags & libc::O_ACCMODE == libc::O_RDONLY);
     let pipe = &Hold::new(pipe);
-    let mut end = if reads { End::source(pipe) } else { End::sink(pipe) };
+    let mut end = if reads {
+        End::source(pipe)
+    } else {
+        End::sink(pipe)
+    };
     // It does not look at O_NONBLOCK.
     end.waits = flags & NONBLOCK == 0;
     // SAFETY: as in `splice`.
     let plain = |flags| unsafe { real(pipe.fd(), iov, n, flags) };
-    let result = until_ready(call, end, end, || Some(plain(flags | NONBLOCK)), || plain(flags));
+    let result = until_ready(
+        call,
+        end,
+        end,
+        || Some(plain(flags | NONBLOCK)),
+        || plain(flags),
+    );
     call.inline();
     Some(result)
 }
@@ -297,8 +327,10 @@ pub fn sendfile(
         What::Socket if sink.waits => in_pieces(call, source, sink, n, plain),
         // To a pipe it is a splice.
         What::Pipe if sink.waits => {
-            // SAFETY: the kernel checks the offset's address, which is the C caller's, and takes none for the position.
-            let spliced = || match unsafe { sys::splice(from.fd(), from_at, to.fd(), n, NONBLOCK) } {
+            // SAFETY: the kernel checks the offset's address, which is the C caller's, and takes
+            // none for the position.
+            let spliced = || match unsafe { sys::splice(from.fd(), from_at, to.fd(), n, NONBLOCK) }
+            {
                 Ok(n) => n as isize,
                 Err(error) => {
                     errno::set(error.0);
@@ -336,8 +368,8 @@ pub fn copy_file_range(
     })
 }
 
-/// What waits for a disk at most, for the first of its files; made here even where it is libc's to do, for a turn ends with
-/// this call.
+/// What waits for a disk at most, for the first of its files; made here even where it is libc's to
+/// do, for a turn ends with this call.
 fn move_some(call: &Call<'_>, files: [&Hold; 2], function: impl Fn() -> isize) -> Option<isize> {
     let result = paced::whole_of_two(call, Kind::Move, files.map(Hold::fd), &function);
     Some(result.unwrap_or_else(function))
@@ -358,14 +390,24 @@ fn wait_for_ever(call: &Call<'_>, files: [&Hold; 2], function: impl Fn() -> isiz
     }
 }
 
-/// All of `n` bytes to a socket, which makes its caller wait until it has taken them: as many at a time as it has room for.
-fn in_pieces(call: &Call<'_>, source: End<'_>, sink: End<'_>, n: usize, function: impl Fn(usize) -> isize) -> isize {
+/// All of `n` bytes to a socket, which makes its caller wait until it has taken them: as many at a
+/// time as it has room for.
+fn in_pieces(
+    call: &Call<'_>,
+    source: End<'_>,
+    sink: End<'_>,
+    n: usize,
+    function: impl Fn(usize) -> isize,
+) -> isize {
     begin(call, [source.hold, sink.hold]);
-    let piece = sys::send_buffer(sink.hold.fd()).map_or(SMALLEST_PIECE, |room| (room / 4).max(SMALLEST_PIECE));
+    let piece = sys::send_buffer(sink.hold.fd())
+        .map_or(SMALLEST_PIECE, |room| (room / 4).max(SMALLEST_PIECE));
     let mut done = 0;
     let mut look = LastLook::new();
     loop {
-        let unready = [source, sink].into_iter().find(|end| end.waits && !end.is_ready());
+        let unready = [source, sink]
+            .into_iter()
+            .find(|end| end.waits && !end.is_ready());
         if let Some(end) = unready {
             match end.await_ready(call, &mut look) {
                 Ok(()) => continue,
@@ -391,7 +433,8 @@ fn in_pieces(call: &Call<'_>, source: End<'_>, sink: End<'_>, n: usize, function
 
 const SMALLEST_PIECE: usize = 4096;
 
-/// The turns at the positions that a transfer moves, both at once: in an order, so that no two wait for each other.
+/// The turns at the positions that a transfer moves, both at once: in an order, so that no two wait
+/// for each other.
 struct Turns<'a> {
     _held: [Option<Turn<'a>>; 2],
 }

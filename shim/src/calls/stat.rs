@@ -1,7 +1,8 @@
 //! stat(2), mknod(2) and their kin, for a libc that does not export functions of these names.
 //!
-//! Before glibc 2.33 a program has its own copy of each, which calls `__xstat` or `__xmknod`. The shim exports the names all the
-//! same, so that who looks them up with dlsym(3) finds them: they make the system call, whose `struct stat` is libc's.
+//! Before glibc 2.33 a program has its own copy of each, which calls `__xstat` or `__xmknod`. The
+//! shim exports the names all the same, so that who looks them up with dlsym(3) finds them: they
+//! make the system call, whose `struct stat` is libc's.
 
 use std::ffi::{c_char, c_int, c_void};
 
@@ -23,8 +24,20 @@ fn of_c(result: Result<usize, Errno>) -> c_int {
 
 /// # Safety
 /// As fstatat(2).
-pub unsafe extern "C" fn own_fstatat(dir: c_int, path: *const c_char, into: *mut c_void, flags: c_int) -> c_int {
-    let arguments = [dir as usize, path as usize, into as usize, flags as usize, 0, 0];
+pub unsafe extern "C" fn own_fstatat(
+    dir: c_int,
+    path: *const c_char,
+    into: *mut c_void,
+    flags: c_int,
+) -> c_int {
+    let arguments = [
+        dir as usize,
+        path as usize,
+        into as usize,
+        flags as usize,
+        0,
+        0,
+    ];
     // SAFETY: passed on to our caller.
     of_c(unsafe { sys::call(Sysno::newfstatat, arguments) })
 }
@@ -52,12 +65,24 @@ pub unsafe extern "C" fn own_fstat(fd: c_int, into: *mut c_void) -> c_int {
 
 /// # Safety
 /// As mknodat(2).
-pub unsafe extern "C" fn own_mknodat(dir: c_int, path: *const c_char, mode: mode_t, device: dev_t) -> c_int {
+pub unsafe extern "C" fn own_mknodat(
+    dir: c_int,
+    path: *const c_char,
+    mode: mode_t,
+    device: dev_t,
+) -> c_int {
     // The kernel takes 32 bits, and would leave the others out.
     let Ok(device) = u32::try_from(device) else {
         return of_c(Err(Errno(libc::EINVAL)));
     };
-    let arguments = [dir as usize, path as usize, mode as usize, device as usize, 0, 0];
+    let arguments = [
+        dir as usize,
+        path as usize,
+        mode as usize,
+        device as usize,
+        0,
+        0,
+    ];
     // SAFETY: passed on to our caller.
     of_c(unsafe { sys::call(Sysno::mknodat, arguments) })
 }

@@ -1,12 +1,14 @@
-//! The C++ ABI's guards, by which a static variable of a function is initialised once: a fiber that comes while another
-//! initialises the variable waits for it, as a thread does.
+//! The C++ ABI's guards, by which a static variable of a function is initialised once: a fiber that
+//! comes while another initialises the variable waits for it, as a thread does.
 //!
-//! The C++ library's own functions take all fibers of a thread for one: the second gets `recursive_init_error`. These wait
-//! by the hook of futex(2), on a fiber and off. They are no rows of the table, for they are not libc's.
+//! The C++ library's own functions take all fibers of a thread for one: the second gets
+//! `recursive_init_error`. These wait by the hook of futex(2), on a fiber and off. They are no rows
+//! of the table, for they are not libc's.
 //!
-//! A guard's first byte says that the variable is initialised: compiled code looks at that by itself. The other bits are
-//! those of libstdc++, for a library that has its functions built in. The upper half names the owner, by which an
-//! initialiser that comes back to its own variable is told from one that waits.
+//! A guard's first byte says that the variable is initialised: compiled code looks at that by
+//! itself. The other bits are those of libstdc++, for a library that has its functions built in.
+//! The upper half names the owner, by which an initialiser that comes back to its own variable is
+//! told from one that waits.
 
 use crate::errno;
 use crate::hooks;
@@ -32,7 +34,11 @@ pub struct Guard {
 fn caller() -> u32 {
     // SAFETY: a thread stays attached while code of its fibers runs.
     let fiber = unsafe { tls::here().as_ref() }.map_or(0, |thread| thread.host().running().addr());
-    let caller = if fiber == 0 { tls::exceptions().addr() } else { fiber };
+    let caller = if fiber == 0 {
+        tls::exceptions().addr()
+    } else {
+        fiber
+    };
     // Both are at least so far apart.
     (caller >> 4) as u32
 }
@@ -54,7 +60,10 @@ fn wait(guard: &Guard, value: u32) {
 /// Wakes all who wait: fibers, and threads.
 fn wake(guard: &Guard) {
     let errno = errno::get();
-    for operation in [libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG, libc::FUTEX_WAKE] {
+    for operation in [
+        libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG,
+        libc::FUTEX_WAKE,
+    ] {
         // SAFETY: as in `wait`.
         unsafe { hooks::call_futex(address(guard), operation, c_long::from(i32::MAX)) };
     }
@@ -69,7 +78,11 @@ pub extern "C" fn __cxa_guard_acquire(guard: &Guard) -> c_int {
         if state & DONE != 0 {
             return 0;
         }
-        let next = if state == 0 { PENDING } else { PENDING | WAITED_FOR };
+        let next = if state == 0 {
+            PENDING
+        } else {
+            PENDING | WAITED_FOR
+        };
         if state != 0 && guard.owner.load(Ordering::Relaxed) == caller() {
             return came_back(guard);
         }
@@ -109,7 +122,8 @@ fn end(guard: &Guard, state: u32) {
     }
 }
 
-/// The initialiser came back to its own variable: undefined in C++, and whatever the C++ library makes of it.
+/// The initialiser came back to its own variable: undefined in C++, and whatever the C++ library
+/// makes of it.
 #[cold]
 fn came_back(guard: &Guard) -> c_int {
     type Acquire = extern "C" fn(&Guard) -> c_int;
@@ -118,7 +132,9 @@ fn came_back(guard: &Guard) -> c_int {
     if next.is_null() {
         crate::log::say(
             crate::conf::Level::Error,
-            format_args!("the initialiser of a static variable used the variable itself; it would wait for ever"),
+            format_args!(
+                "the initialiser of a static variable used the variable itself; it would wait for ever"
+            ),
         );
         std::process::abort();
     }

@@ -1,5 +1,5 @@
-//! fopen(3), fclose(3), fflush(3), flockfile(3), dprintf(3): those functions of stdio that do more than a stream's jump
-//! table sees, or never come to it. The rest is in [`crate::stdio`].
+//! fopen(3), fclose(3), fflush(3), flockfile(3), dprintf(3): those functions of stdio that do more
+//! than a stream's jump table sees, or never come to it. The rest is in [`crate::stdio`].
 
 use super::{Outcome, offload, open};
 use crate::call::Call;
@@ -37,7 +37,11 @@ impl Mode {
         let (mut access, mut flags, [plain, both]) = match first {
             b'r' => (libc::O_RDONLY, 0, [c"r", c"r+"]),
             b'w' => (libc::O_WRONLY, libc::O_CREAT | libc::O_TRUNC, [c"w", c"w+"]),
-            b'a' => (libc::O_WRONLY, libc::O_CREAT | libc::O_APPEND, [c"a", c"a+"]),
+            b'a' => (
+                libc::O_WRONLY,
+                libc::O_CREAT | libc::O_APPEND,
+                [c"a", c"a+"],
+            ),
             _ => return None,
         };
         if rest.contains(&b',') {
@@ -132,7 +136,12 @@ pub fn pclose(call: &Call<'_>, stream: *mut FILE) -> Outcome {
     fclose(call, stream)
 }
 
-pub fn freopen(call: &Call<'_>, path: *const c_char, mode: *const c_char, stream: *mut FILE) -> Outcome {
+pub fn freopen(
+    call: &Call<'_>,
+    path: *const c_char,
+    mode: *const c_char,
+    stream: *mut FILE,
+) -> Outcome {
     if !finish(call, stream) {
         return Outcome::Through(Why::Alone);
     }
@@ -142,8 +151,8 @@ pub fn freopen(call: &Call<'_>, path: *const c_char, mode: *const c_char, stream
     })
 }
 
-/// What is pending is written here, where a signal of a broken pipe comes to whom it should; then the pool may close the
-/// stream. False when there is nobody whom closing it here would delay.
+/// What is pending is written here, where a signal of a broken pipe comes to whom it should; then
+/// the pool may close the stream. False when there is nobody whom closing it here would delay.
 fn finish(call: &Call<'_>, stream: *mut FILE) -> bool {
     call.thread.submit_queued();
     leave_alone(call, stream);
@@ -164,7 +173,11 @@ pub fn fflush(call: &Call<'_>, stream: *mut FILE) -> Outcome {
         return Outcome::Through(Why::Quick);
     }
     let flushed = flush_all(call);
-    Outcome::Done(if flushed { Ok(0) } else { Err(Errno(errno::get())) })
+    Outcome::Done(if flushed {
+        Ok(0)
+    } else {
+        Err(Errno(errno::get()))
+    })
 }
 
 pub fn flush_all_streams(call: &Call<'_>) -> Outcome {
@@ -248,7 +261,12 @@ pub fn funlockfile(call: &Call<'_>, stream: *mut FILE) -> Outcome {
 }
 
 unsafe extern "C" {
-    fn vsnprintf(text: *mut c_char, size: usize, format: *const c_char, arguments: *mut c_void) -> c_int;
+    fn vsnprintf(
+        text: *mut c_char,
+        size: usize,
+        format: *const c_char,
+        arguments: *mut c_void,
+    ) -> c_int;
     fn __vsnprintf_chk(
         text: *mut c_char,
         size: usize,
@@ -265,7 +283,12 @@ type Arguments = *mut c_void;
 /// The largest `va_list` there is, aarch64's.
 type Copied = [usize; 4];
 
-pub fn vdprintf(call: &Call<'_>, fd: c_int, format: *const c_char, arguments: Arguments) -> Outcome {
+pub fn vdprintf(
+    call: &Call<'_>,
+    fd: c_int,
+    format: *const c_char,
+    arguments: Arguments,
+) -> Outcome {
     print(call, fd, |text, size| {
         let mut arguments = copied(arguments);
         // SAFETY: a format and its arguments, says the C caller; `size` bytes of text.
@@ -274,11 +297,26 @@ pub fn vdprintf(call: &Call<'_>, fd: c_int, format: *const c_char, arguments: Ar
 }
 
 /// `__vdprintf_chk`: what it checks of the format, vsnprintf's checks, too.
-pub fn vdprintf_chk(call: &Call<'_>, fd: c_int, flag: c_int, format: *const c_char, arguments: Arguments) -> Outcome {
+pub fn vdprintf_chk(
+    call: &Call<'_>,
+    fd: c_int,
+    flag: c_int,
+    format: *const c_char,
+    arguments: Arguments,
+) -> Outcome {
     print(call, fd, |text, size| {
         let mut arguments = copied(arguments);
         // SAFETY: a format and its arguments, says the C caller; `size` bytes of text.
-        unsafe { __vsnprintf_chk(text, size, flag, usize::MAX, format, arguments.as_mut_ptr().cast()) }
+        unsafe {
+            __vsnprintf_chk(
+                text,
+                size,
+                flag,
+                usize::MAX,
+                format,
+                arguments.as_mut_ptr().cast(),
+            )
+        }
     })
 }
 
@@ -286,7 +324,9 @@ fn copied(arguments: Arguments) -> Copied {
     let size = if cfg!(target_arch = "x86_64") { 24 } else { 32 };
     let mut copy: Copied = [0; 4];
     // SAFETY: the C caller's va_list, of that size.
-    unsafe { std::ptr::copy_nonoverlapping(arguments.cast::<u8>(), copy.as_mut_ptr().cast::<u8>(), size) };
+    unsafe {
+        std::ptr::copy_nonoverlapping(arguments.cast::<u8>(), copy.as_mut_ptr().cast::<u8>(), size)
+    };
     copy
 }
 
@@ -338,9 +378,16 @@ mod tests {
         assert_eq!(mode(c"rb+"), (O_RDWR, c"r+"));
         assert_eq!(mode(c"r+b"), (O_RDWR, c"r+"));
         assert_eq!(mode(c"w"), (O_WRONLY | O_CREAT | O_TRUNC, c"w"));
-        assert_eq!(mode(c"w+xe"), (O_RDWR | O_CREAT | O_TRUNC | O_EXCL | O_CLOEXEC, c"w+"));
+        assert_eq!(
+            mode(c"w+xe"),
+            (O_RDWR | O_CREAT | O_TRUNC | O_EXCL | O_CLOEXEC, c"w+")
+        );
         assert_eq!(mode(c"a"), (O_WRONLY | O_CREAT | O_APPEND, c"a"));
-        assert_eq!(mode(c"at+"), (O_RDWR | O_CREAT | O_APPEND, c"a+"), "others are ignored");
+        assert_eq!(
+            mode(c"at+"),
+            (O_RDWR | O_CREAT | O_APPEND, c"a+"),
+            "others are ignored"
+        );
         assert_eq!(mode(c"rbbbbb+"), (O_RDWR, c"r+"), "the seventh counts");
         assert_eq!(mode(c"rbbbbbb+"), (O_RDONLY, c"r"), "the eighth does not");
         for other in [c"", c"q", c"+r", c"rm", c"rc", c"r,ccs=UTF-8"] {

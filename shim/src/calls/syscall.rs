@@ -1,5 +1,5 @@
-//! syscall(2), libc's door to any system call: those without a row of their own. The others are made by the hooks of their rows
-//! ([`crate::hooks`]).
+//! syscall(2), libc's door to any system call: those without a row of their own. The others are
+//! made by the hooks of their rows ([`crate::hooks`]).
 
 use super::locks::futex;
 use super::{Outcome, clone, thread_state};
@@ -10,8 +10,9 @@ use std::ffi::c_long;
 
 type Number = c_long;
 
-/// Nothing is done at once, but nothing is charged for either: the io_uring crate and std make their system calls through
-/// this function, in the middle of what is ours, where no other fiber may come in between.
+/// Nothing is done at once, but nothing is charged for either: the io_uring crate and std make
+/// their system calls through this function, in the middle of what is ours, where no other fiber
+/// may come in between.
 #[inline(always)]
 #[expect(clippy::too_many_arguments, reason = "so many has C's")]
 pub fn uncharged(
@@ -56,7 +57,8 @@ fn makes_child(number: Number) -> bool {
     matches!(number, libc::SYS_clone | libc::SYS_clone3)
 }
 
-pub type Syscall = unsafe extern "C" fn(c_long, c_long, c_long, c_long, c_long, c_long, c_long) -> c_long;
+pub type Syscall =
+    unsafe extern "C" fn(c_long, c_long, c_long, c_long, c_long, c_long, c_long) -> c_long;
 
 /// A system call that the kernel is to do, on a fiber or off.
 #[inline(always)]
@@ -100,5 +102,9 @@ unsafe fn wake(real: Syscall, mut arguments: futex::Arguments) -> c_long {
     let [a, b, c, d, e, f] = arguments;
     // SAFETY: libc's own function, with its caller's arguments.
     let result = unsafe { real(libc::SYS_futex, a, b, c, d, e, f) };
-    if result < 0 && woken > 0 { woken } else { result + woken }
+    if result < 0 && woken > 0 {
+        woken
+    } else {
+        result + woken
+    }
 }

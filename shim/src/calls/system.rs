@@ -1,8 +1,8 @@
 //! system(3): a shell, and the wait for it.
 //!
-//! Not libc's own on a thread of the pool, for it would block SIGCHLD there instead of in the caller. So here it is in its
-//! parts: SIGINT and SIGQUIT are ignored by the process while any such call lasts, SIGCHLD is blocked in its thread, and the
-//! child starts with all of that as it was.
+//! Not libc's own on a thread of the pool, for it would block SIGCHLD there instead of in the
+//! caller. So here it is in its parts: SIGINT and SIGQUIT are ignored by the process while any such
+//! call lasts, SIGCHLD is blocked in its thread, and the child starts with all of that as it was.
 
 use super::{Outcome, process};
 use crate::call::Call;
@@ -118,11 +118,14 @@ unsafe fn start(
         static environ: *const *mut c_char;
     }
     let mut attributes = MaybeUninit::uninit();
-    let (mut reset, mut mask) = (MaybeUninit::<sigset_t>::zeroed(), MaybeUninit::<sigset_t>::zeroed());
+    let (mut reset, mut mask) = (
+        MaybeUninit::<sigset_t>::zeroed(),
+        MaybeUninit::<sigset_t>::zeroed(),
+    );
     let arguments = [c"sh".as_ptr(), c"-c".as_ptr(), command, std::ptr::null()];
     let mut child = 0;
-    // SAFETY: all that is pointed to is alive; the attributes are made before they are used. The kernel's set is the beginning
-    // of libc's.
+    // SAFETY: all that is pointed to is alive; the attributes are made before they are used. The
+    // kernel's set is the beginning of libc's.
     let error = unsafe {
         libc::posix_spawnattr_init(attributes.as_mut_ptr());
         for (signal, before) in INTERRUPTS.into_iter().zip(&before) {

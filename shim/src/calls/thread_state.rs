@@ -1,10 +1,13 @@
-//! What a thread changes about itself in the kernel: seccomp filters, namespaces, credentials, scheduling.
+//! What a thread changes about itself in the kernel: seccomp filters, namespaces, credentials,
+//! scheduling.
 //!
-//! A system call that the shim makes for a fiber has to be made in the same state as the fiber's own. Threads of the pool
-//! inherit the state of the thread that starts them, so they end before a change and are started anew after it. The kernel's
-//! threads of io_uring take the credentials of each operation, but keep the namespaces and the tables that they began with, and
-//! no filter applies to what io_uring does: where these change, another engine takes over. Where the shim cannot work under a
-//! filter at all, or where several attached threads come to differ, every later call of the thread passes through.
+//! A system call that the shim makes for a fiber has to be made in the same state as the fiber's
+//! own. Threads of the pool inherit the state of the thread that starts them, so they end before a
+//! change and are started anew after it. The kernel's threads of io_uring take the credentials of
+//! each operation, but keep the namespaces and the tables that they began with, and no filter
+//! applies to what io_uring does: where these change, another engine takes over. Where the shim
+//! cannot work under a filter at all, or where several attached threads come to differ, every later
+//! call of the thread passes through.
 
 use super::syscall::Syscall;
 use crate::conf::EngineChoice;
@@ -44,10 +47,12 @@ pub fn is_confined() -> bool {
     CONFINED.load(Relaxed)
 }
 
-/// Whether a filter may end the process for a system call that the calling thread makes on the shim's own account.
+/// Whether a filter may end the process for a system call that the calling thread makes on the
+/// shim's own account.
 pub fn must_be_quiet() -> bool {
     // SAFETY: a thread stays attached while its own code runs.
-    is_confined() && unsafe { tls::attached().as_ref() }.is_none_or(|thread| thread.passes_through())
+    is_confined()
+        && unsafe { tls::attached().as_ref() }.is_none_or(|thread| thread.passes_through())
 }
 
 /// Makes a call that changes the calling thread; `failed` tells from its result whether it did not.
@@ -78,10 +83,17 @@ fn change<R>(change: Change, failed: impl FnOnce(&R) -> bool, call: impl FnOnce(
                 signal::unwrap_all();
             }
         }
-        Change::Filter(Verdict { aio: true, uring, .. }, _) if uring || !thread.uses_uring() => {
+        Change::Filter(
+            Verdict {
+                aio: true, uring, ..
+            },
+            _,
+        ) if uring || !thread.uses_uring() => {
             thread.step_down(EngineChoice::Threads);
         }
-        Change::Filter(Verdict { uring: true, .. }, _) | Change::Namespaces => thread.step_down(EngineChoice::Aio),
+        Change::Filter(Verdict { uring: true, .. }, _) | Change::Namespaces => {
+            thread.step_down(EngineChoice::Aio)
+        }
         _ => {}
     }
     if !has_others {
@@ -115,7 +127,9 @@ fn of_prctl(option: c_int, a: c_ulong, b: c_ulong) -> Option<Change> {
         libc::PR_SET_SECCOMP if a == c_ulong::from(libc::SECCOMP_MODE_STRICT) => {
             Some(Change::Filter(Verdict::STRICT, Reach::Thread))
         }
-        libc::PR_SET_SECCOMP if a == c_ulong::from(libc::SECCOMP_MODE_FILTER) => of_filter(b as usize, Reach::Thread),
+        libc::PR_SET_SECCOMP if a == c_ulong::from(libc::SECCOMP_MODE_FILTER) => {
+            of_filter(b as usize, Reach::Thread)
+        }
         libc::PR_SET_KEEPCAPS
         | libc::PR_SET_SECUREBITS
         | libc::PR_CAPBSET_DROP
@@ -126,7 +140,8 @@ fn of_prctl(option: c_int, a: c_ulong, b: c_ulong) -> Option<Change> {
     }
 }
 
-/// The filter whose `struct sock_fprog` is at `address`; None where there is none, which the kernel says as well.
+/// The filter whose `struct sock_fprog` is at `address`; None where there is none, which the kernel
+/// says as well.
 fn of_filter(address: usize, reach: Reach) -> Option<Change> {
     if is_confined() {
         // The filters that are there may end the process for what it takes to look.
@@ -154,13 +169,21 @@ fn of_seccomp(operation: c_long, flags: c_long, address: c_long) -> Option<Chang
 /// unshare(2).
 pub fn unshare(real: unsafe extern "C" fn(c_int) -> c_int, flags: c_int) -> c_int {
     // SAFETY: libc's own function, with its caller's arguments.
-    change(Change::Namespaces, |result| *result == -1, || unsafe { real(flags) })
+    change(
+        Change::Namespaces,
+        |result| *result == -1,
+        || unsafe { real(flags) },
+    )
 }
 
 /// setns(2).
 pub fn setns(real: unsafe extern "C" fn(c_int, c_int) -> c_int, fd: c_int, kind: c_int) -> c_int {
     // SAFETY: libc's own function, with its caller's arguments.
-    change(Change::Namespaces, |result| *result == -1, || unsafe { real(fd, kind) })
+    change(
+        Change::Namespaces,
+        |result| *result == -1,
+        || unsafe { real(fd, kind) },
+    )
 }
 
 /// capset(2).
@@ -248,8 +271,8 @@ pub fn sched_setaffinity(
     )
 }
 
-/// A system call by its number, if it is one of these. libc's functions of the names in the third group change all threads of
-/// the process; by their numbers they change one.
+/// A system call by its number, if it is one of these. libc's functions of the names in the third
+/// group change all threads of the process; by their numbers they change one.
 ///
 /// # Safety
 /// As the system call's.

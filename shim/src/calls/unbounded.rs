@@ -1,8 +1,9 @@
-//! Waits that nothing bounds, in calls that no engine knows and nobody can poll for: a lock that another process holds.
+//! Waits that nothing bounds, in calls that no engine knows and nobody can poll for: a lock that
+//! another process holds.
 //!
-//! Such a call is first tried in a form that does not wait. Then a thread of the pool makes it, one of those that wait for peers
-//! ([`pool`]). Where all of those that these calls may have are taken, the fiber tries again now and then, until it gets the lock
-//! or a thread.
+//! Such a call is first tried in a form that does not wait. Then a thread of the pool makes it, one
+//! of those that wait for peers ([`pool`]). Where all of those that these calls may have are taken,
+//! the fiber tries again now and then, until it gets the lock or a thread.
 
 use super::offload;
 use crate::call::{Call, LastLook};
@@ -22,8 +23,9 @@ pub enum Restarts {
     Never,
 }
 
-/// What `wait` returns, or `attempt` does when it need not wait. `wait` has a thread of the pool do it; None if there is none,
-/// Err([`Errno::RESTART`]) if the fiber was interrupted. Err(EINTR) if handlers ended the wait.
+/// What `wait` returns, or `attempt` does when it need not wait. `wait` has a thread of the pool do
+/// it; None if there is none, Err([`Errno::RESTART`]) if the fiber was interrupted. Err(EINTR) if
+/// handlers ended the wait.
 pub fn wait_for<R>(
     call: &Call<'_>,
     restarts: Restarts,
@@ -50,7 +52,8 @@ pub fn wait_for<R>(
                 Errno::of(paused) == Errno::RESTART
             }
         };
-        // Only here, where it holds nothing: handlers may jump away, and a cancelled fiber ends in there.
+        // Only here, where it holds nothing: handlers may jump away, and a cancelled fiber ends in
+        // there.
         let ends = |handled| match handled {
             Handled::Nothing => false,
             Handled::Restart => restarts == Restarts::Never,

@@ -1,7 +1,8 @@
 //! ftw(3), nftw(3), glob(3) and fts(3): walks through directories that call back into the program.
 //!
-//! A walk of unknown length is never made inline: it is a conversation ([`super::converse`]). What is a step of one (fts_read)
-//! or looks at few directories (glob) is inline while it is quick, as all directories are.
+//! A walk of unknown length is never made inline: it is a conversation ([`super::converse`]). What
+//! is a step of one (fts_read) or looks at few directories (glob) is inline while it is quick, as
+//! all directories are.
 
 use super::directory::Compare;
 use super::{CResult, converse, paced};
@@ -12,7 +13,8 @@ use crate::stopwatch::Stopwatch;
 use std::ffi::{c_char, c_int, c_void};
 
 pub type FtwVisit = Option<unsafe extern "C" fn(*const c_char, *const c_void, c_int) -> c_int>;
-pub type NftwVisit = Option<unsafe extern "C" fn(*const c_char, *const c_void, c_int, *mut c_void) -> c_int>;
+pub type NftwVisit =
+    Option<unsafe extern "C" fn(*const c_char, *const c_void, c_int, *mut c_void) -> c_int>;
 pub type GlobError = Option<unsafe extern "C" fn(*const c_char, c_int) -> c_int>;
 
 /// The program opens and reads the directories itself.
@@ -46,14 +48,17 @@ pub fn ftw(
         converse::ask(STOP, |visit| {
             // SAFETY: what `ftw` was given below, with what libc calls it with.
             unsafe {
-                std::mem::transmute::<*const c_void, FtwVisit>(visit).map_or(-1, |visit| visit(path, about, kind))
+                std::mem::transmute::<*const c_void, FtwVisit>(visit)
+                    .map_or(-1, |visit| visit(path, about, kind))
             }
         })
     }
     // SAFETY: libc's own, with its caller's arguments, while that call lasts; so below.
-    converse::whole(call, address(visit.map(|visit| visit as *const c_void)), || unsafe {
-        real(path, Some(ask), descriptors)
-    })
+    converse::whole(
+        call,
+        address(visit.map(|visit| visit as *const c_void)),
+        || unsafe { real(path, Some(ask), descriptors) },
+    )
 }
 
 pub fn nftw(
@@ -64,7 +69,12 @@ pub fn nftw(
     descriptors: c_int,
     flags: c_int,
 ) -> Option<c_int> {
-    unsafe extern "C" fn ask(path: *const c_char, about: *const c_void, kind: c_int, place: *mut c_void) -> c_int {
+    unsafe extern "C" fn ask(
+        path: *const c_char,
+        about: *const c_void,
+        kind: c_int,
+        place: *mut c_void,
+    ) -> c_int {
         converse::ask(STOP, |visit| {
             // SAFETY: what `nftw` was given below, with what libc calls it with.
             unsafe {
@@ -74,9 +84,11 @@ pub fn nftw(
         })
     }
     // SAFETY: as in `ftw`.
-    converse::whole(call, address(visit.map(|visit| visit as *const c_void)), || unsafe {
-        real(path, Some(ask), descriptors, flags)
-    })
+    converse::whole(
+        call,
+        address(visit.map(|visit| visit as *const c_void)),
+        || unsafe { real(path, Some(ask), descriptors, flags) },
+    )
 }
 
 pub fn glob(
@@ -90,7 +102,10 @@ pub fn glob(
     unsafe extern "C" fn ask(path: *const c_char, number: c_int) -> c_int {
         converse::ask(STOP, |error| {
             // SAFETY: what `glob` was given below, with what libc calls it with.
-            unsafe { std::mem::transmute::<*const c_void, GlobError>(error).map_or(0, |error| error(path, number)) }
+            unsafe {
+                std::mem::transmute::<*const c_void, GlobError>(error)
+                    .map_or(0, |error| error(path, number))
+            }
         })
     }
     if flags & GLOB_ALTDIRFUNC != 0 {
@@ -121,7 +136,8 @@ pub fn fts_open(
         return paced::whole(call, Kind::Directory, libc::AT_FDCWD, plain);
     };
     conversing(call, callback as *const c_void, plain, || {
-        // SAFETY: libc's own, with its caller's arguments; what was opened is written to by nobody else yet.
+        // SAFETY: libc's own, with its caller's arguments; what was opened is written to by nobody
+        // else yet.
         unsafe {
             let tree = real(paths, options, Some(ask_order));
             if let Some(tree) = tree.as_mut() {
@@ -152,8 +168,13 @@ pub fn fts_children(
 }
 
 /// A step of a walk, in which libc puts what it read in the program's order.
-fn step(call: &Call<'_>, tree: *mut Fts, function: impl Fn() -> *mut c_void) -> Option<*mut c_void> {
-    // SAFETY: what fts_open returned, says the C caller, which gives it to one call at a time; null is libc's to follow.
+fn step(
+    call: &Call<'_>,
+    tree: *mut Fts,
+    function: impl Fn() -> *mut c_void,
+) -> Option<*mut c_void> {
+    // SAFETY: what fts_open returned, says the C caller, which gives it to one call at a time; null
+    // is libc's to follow.
     let compare = unsafe { tree.as_ref() }.and_then(|tree| tree.compare);
     let Some(callback) = compare else {
         return paced::whole(call, Kind::Directory, libc::AT_FDCWD, function);
@@ -171,11 +192,15 @@ fn step(call: &Call<'_>, tree: *mut Fts, function: impl Fn() -> *mut c_void) -> 
 unsafe extern "C" fn ask_order(a: *const c_void, b: *const c_void) -> c_int {
     converse::ask(0, |compare| {
         // SAFETY: the order that the tree has, with what libc calls it with.
-        unsafe { std::mem::transmute::<*const c_void, Compare>(compare).map_or(0, |compare| compare(a, b)) }
+        unsafe {
+            std::mem::transmute::<*const c_void, Compare>(compare)
+                .map_or(0, |compare| compare(a, b))
+        }
     })
 }
 
-/// `plain`, which calls back directly, inline while such calls are quick; else `asking`, in a conversation.
+/// `plain`, which calls back directly, inline while such calls are quick; else `asking`, in a
+/// conversation.
 fn conversing<R: CResult>(
     call: &Call<'_>,
     callback: *const c_void,

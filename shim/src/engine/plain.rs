@@ -1,4 +1,5 @@
-//! A request as the plain system call it stands for, made by the calling thread, which may block in it.
+//! A request as the plain system call it stands for, made by the calling thread, which may block in
+//! it.
 
 use super::request::{Data, KernelCall, Request, Run, Transfer, Way};
 use crate::errno::Errno;
@@ -8,26 +9,40 @@ use std::ffi::c_int;
 /// Does `request`: its result as a system call's, a negative error number.
 pub fn perform(request: &Request) -> i32 {
     let result = match *request {
-        Request::Transfer(transfer) | Request::Plain(transfer) => transfer.call(0).map(|n| n as i32),
+        Request::Transfer(transfer) | Request::Plain(transfer) => {
+            transfer.call(0).map(|n| n as i32)
+        }
         Request::Socket(call) => call.stand_in().map(|n| n as i32),
         Request::Poll { fd, events } => sys::poll_one(fd, events).map(i32::from),
         Request::Fsync { fd, data_only } => sys::fsync(fd, data_only).map(|()| 0),
-        // SAFETY: the path is the C caller's, whose call has not returned (request.rs).
-        Request::Open { dir, path, flags, mode } => unsafe { sys::openat(dir, path, flags, mode) },
+        Request::Open {
+            dir,
+            path,
+            flags,
+            mode,
+        } => {
+            // SAFETY: the path is the C caller's, whose call has not returned (request.rs).
+            unsafe { sys::openat(dir, path, flags, mode) }
+        }
         Request::Close { fd } => sys::close(fd).map(|()| 0),
-        Request::Kernel(KernelCall { number, arguments, .. }) => {
-            // SAFETY: the arguments are those of a C caller, whose call has not returned (request.rs), or ours for one.
+        Request::Kernel(KernelCall {
+            number, arguments, ..
+        }) => {
+            // SAFETY: the arguments are those of a C caller, whose call has not returned
+            // (request.rs), or ours for one.
             unsafe { sys::call(number, arguments) }.map(|n| n as i32)
         }
         Request::Run(Run { code, data, .. }) => {
-            // SAFETY: `data` is what `code` takes, and stays until the fiber that asked for it goes on (request.rs).
+            // SAFETY: `data` is what `code` takes, and stays until the fiber that asked for it goes
+            // on (request.rs).
             unsafe { code(data) };
             Ok(0)
         }
         // Never the pool's (Thread::fly, Engine::has_futexes).
-        Request::Futex { .. } | Request::Futexes { .. } | Request::Wait { .. } | Request::AwaitSignal { .. } => {
-            Err(Errno::CANCELED)
-        }
+        Request::Futex { .. }
+        | Request::Futexes { .. }
+        | Request::Wait { .. }
+        | Request::AwaitSignal { .. } => Err(Errno::CANCELED),
     };
     result.unwrap_or_else(|error| -error.0)
 }
@@ -77,8 +92,8 @@ impl Transfer {
         }
     }
 
-    /// The call in a form that does not wait: the result, None where it would have to, or [`Errno::NOTSUP`] where the
-    /// file cannot tell.
+    /// The call in a form that does not wait: the result, None where it would have to, or
+    /// [`Errno::NOTSUP`] where the file cannot tell.
     pub fn attempt(&self) -> Result<Option<usize>, Errno> {
         match self.call(libc::RWF_NOWAIT) {
             Err(Errno::AGAIN) => Ok(None),

@@ -1,12 +1,14 @@
-//! Files that are waited for by epoll(7): a transfer or a call on a socket is tried when its file is said to be ready, until
-//! it goes; a poll is done then.
+//! Files that are waited for by epoll(7): a transfer or a call on a socket is tried when its file
+//! is said to be ready, until it goes; a poll is done then.
 //!
-//! A thread that is blocked in read(2) keeps its file when another closes the descriptor, and does not notice that the
-//! number comes to name something else. So what waits here holds its descriptor ([`Hold`]): it is given a duplicate when the
-//! number is closed, and costs no second descriptor before.
+//! A thread that is blocked in read(2) keeps its file when another closes the descriptor, and does
+//! not notice that the number comes to name something else. So what waits here holds its descriptor
+//! ([`Hold`]): it is given a duplicate when the number is closed, and costs no second descriptor
+//! before.
 //!
-//! epoll knows a file by the number under which it was put in, and cannot be asked about it by another one. What stays behind
-//! under an old number reports once at most (EPOLLONESHOT), and is told by its generation.
+//! epoll knows a file by the number under which it was put in, and cannot be asked about it by
+//! another one. What stays behind under an old number reports once at most (EPOLLONESHOT), and is
+//! told by its generation.
 
 use super::request::{Request, Way};
 use super::{Sink, Token, Wait};
@@ -66,8 +68,9 @@ struct Watched {
     in_vain: u32,
 }
 
-/// There are sockets that are ready in the eyes of poll(2) and would block in those of a call: a datagram socket whose
-/// receiver is full, one with something in its error queue. After so many tries the fiber is told to do without us.
+/// There are sockets that are ready in the eyes of poll(2) and would block in those of a call: a
+/// datagram socket whose receiver is full, one with something in its error queue. After so many
+/// tries the fiber is told to do without us.
 pub const MOST_IN_VAIN: u32 = 50;
 
 impl Watched {
@@ -87,9 +90,12 @@ impl Watched {
         let mut events = epoll::EventFlags::empty();
         events.set(epoll::EventFlags::IN, !self.readers.is_empty());
         events.set(epoll::EventFlags::OUT, !self.writers.is_empty());
-        // poll(2)'s events have epoll(7)'s values. Errors are waited for even by one that names no event.
+        // poll(2)'s events have epoll(7)'s values. Errors are waited for even by one that names no
+        // event.
         self.polls.iter().fold(events, |events, (_, wanted)| {
-            events | epoll::EventFlags::ERR | epoll::EventFlags::from_bits_retain(u32::from(*wanted as u16))
+            events
+                | epoll::EventFlags::ERR
+                | epoll::EventFlags::from_bits_retain(u32::from(*wanted as u16))
         })
     }
 
@@ -103,7 +109,8 @@ impl Watched {
 impl Readiness {
     /// `wake_fd` is an eventfd that ends the waits.
     pub fn new(wake_fd: c_int) -> Result<Self, Errno> {
-        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(|e| Errno(e.raw_os_error()))?;
+        let epoll =
+            epoll::create(epoll::CreateFlags::CLOEXEC).map_err(|e| Errno(e.raw_os_error()))?;
         let readiness = Self {
             epoll: fds::adopt(epoll.into_raw_fd())?,
             wake_fd,
@@ -115,11 +122,17 @@ impl Readiness {
             generation: 0,
         };
         let data = epoll::EventData::new_u64(WAKE);
-        epoll::add(readiness.epoll(), borrowed(wake_fd), data, epoll::EventFlags::IN)
-            .map_err(|e| Errno(e.raw_os_error()))?;
+        epoll::add(
+            readiness.epoll(),
+            borrowed(wake_fd),
+            data,
+            epoll::EventFlags::IN,
+        )
+        .map_err(|e| Errno(e.raw_os_error()))?;
         // A seccomp filter may allow epoll_create1 and deny the rest.
         let mut room = [MaybeUninit::<epoll::Event>::uninit()];
-        epoll::wait(readiness.epoll(), &mut room, Wait::No.timeout().as_ref()).map_err(|e| Errno(e.raw_os_error()))?;
+        epoll::wait(readiness.epoll(), &mut room, Wait::No.timeout().as_ref())
+            .map_err(|e| Errno(e.raw_os_error()))?;
         Ok(readiness)
     }
 
@@ -127,8 +140,8 @@ impl Readiness {
         borrowed(self.epoll)
     }
 
-    /// Begins to wait for `request`, a transfer on a stream, a call on a socket or a poll; false if it is none of these, or
-    /// its file cannot be waited for.
+    /// Begins to wait for `request`, a transfer on a stream, a call on a socket or a poll; false if
+    /// it is none of these, or its file cannot be waited for.
     pub fn add(&mut self, request: &Request, token: Token) -> bool {
         let Some(fd) = request.fd() else { return false };
         if self.refused {
@@ -225,7 +238,8 @@ impl Readiness {
         Ok(())
     }
 
-    /// The same for a file that others still wait for, who must not be forgotten when the kernel refuses.
+    /// The same for a file that others still wait for, who must not be forgotten when the kernel
+    /// refuses.
     fn rearm(&mut self, key: usize) {
         if let Err(error) = self.arm(key) {
             self.note_failure(error);
@@ -322,11 +336,20 @@ impl Readiness {
         self.places.fill(NOWHERE);
         let wait = if gave { Wait::No } else { wait };
         let wake_fd = borrowed(self.wake_fd);
-        let _ = event::poll(&mut [PollFd::new(&wake_fd, PollFlags::IN)], wait.timeout().as_ref());
+        let _ = event::poll(
+            &mut [PollFd::new(&wake_fd, PollFlags::IN)],
+            wait.timeout().as_ref(),
+        );
         let _ = rustix::io::read(wake_fd, &mut [0u8; 8]);
     }
 
-    fn ready(&mut self, key: usize, generation: u32, events: epoll::EventFlags, sink: &mut dyn Sink) {
+    fn ready(
+        &mut self,
+        key: usize,
+        generation: u32,
+        events: epoll::EventFlags,
+        sink: &mut dyn Sink,
+    ) {
         use epoll::EventFlags as Events;
         let failed = events.intersects(Events::ERR | Events::HUP);
         let mut went = false;
@@ -358,7 +381,9 @@ impl Readiness {
                 match (tried, request) {
                     (Ok(n), _) => sink.done(token, n.unwrap_or(0) as i32),
                     // Of late the file cannot tell whether it would wait; but it is ready.
-                    (Err(Errno::NOTSUP), Request::Transfer(transfer)) => sink.offload(token, Request::Plain(transfer)),
+                    (Err(Errno::NOTSUP), Request::Transfer(transfer)) => {
+                        sink.offload(token, Request::Plain(transfer))
+                    }
                     (Err(error), _) => sink.done(token, -error.0),
                 }
             }
@@ -410,7 +435,7 @@ fn close(fd: c_int) {
 }
 
 fn borrowed(fd: c_int) -> BorrowedFd<'static> {
-    // SAFETY: only ever one of the engine's own descriptors, or the wake-up eventfd of the thread that owns it: open as
-    // long as the engine is.
+    // SAFETY: only ever one of the engine's own descriptors, or the wake-up eventfd of the thread
+    // that owns it: open as long as the engine is.
     unsafe { BorrowedFd::borrow_raw(fd) }
 }

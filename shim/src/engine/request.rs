@@ -1,7 +1,8 @@
 //! What an engine is asked to do: one operation, in the kernel's terms.
 //!
-//! The memory it names belongs to the kernel until its completion is reaped: the parked fiber that asked for it keeps it
-//! in place (flight.rs). So a request is only ever made from the arguments of a libc call that has not returned.
+//! The memory it names belongs to the kernel until its completion is reaped: the parked fiber that
+//! asked for it keeps it in place (flight.rs). So a request is only ever made from the arguments of
+//! a libc call that has not returned.
 
 use super::socket::SocketCall;
 pub use crate::policy::Way;
@@ -10,7 +11,8 @@ use std::ffi::{c_char, c_int, c_void};
 use std::sync::atomic::AtomicBool;
 use syscalls::Sysno;
 
-/// The most the kernel transfers in one call (MAX_RW_COUNT); more is cut to it after other checks than io_uring's.
+/// The most the kernel transfers in one call (MAX_RW_COUNT); more is cut to it after other checks
+/// than io_uring's.
 pub const MAX_COUNT: usize = 0x7fff_f000;
 
 #[derive(Clone, Copy)]
@@ -19,13 +21,14 @@ pub enum Request {
     /// The plain call: for what no engine can do without waiting.
     Plain(Transfer),
     Socket(SocketCall),
-    /// Until a file is ready, as poll(2) has it: the result is what of `events` there is, errors and hang-ups too.
+    /// Until a file is ready, as poll(2) has it: the result is what of `events` there is, errors
+    /// and hang-ups too.
     Poll {
         fd: c_int,
         events: i16,
     },
-    /// Until a signal is pending that `fd`, a signalfd(2), is about: one for the calling thread alone, too, which nobody but
-    /// that thread itself is told of.
+    /// Until a signal is pending that `fd`, a signalfd(2), is about: one for the calling thread
+    /// alone, too, which nobody but that thread itself is told of.
     AwaitSignal {
         fd: c_int,
     },
@@ -42,12 +45,13 @@ pub enum Request {
     Close {
         fd: c_int,
     },
-    /// Any code, on a thread of the pool; the result is 0, for the code itself leaves what it has to say.
+    /// Any code, on a thread of the pool; the result is 0, for the code itself leaves what it has
+    /// to say.
     Run(Run),
     /// Any system call that the kernel may be interrupted in, on a thread of the pool.
     Kernel(KernelCall),
-    /// futex(2)'s wait, by an engine that has them ([`super::Engine::has_futexes`]): in the kernel's queue before anybody
-    /// else runs. `flags` are those of futex2(2).
+    /// futex(2)'s wait, by an engine that has them ([`super::Engine::has_futexes`]): in the
+    /// kernel's queue before anybody else runs. `flags` are those of futex2(2).
     Futex {
         address: usize,
         value: u32,
@@ -59,8 +63,9 @@ pub enum Request {
         futexes: usize,
         n: u32,
     },
-    /// No operation: until the deadline, or until somebody lands the token. `claim` decides between the two where other
-    /// threads may land it: whoever sets it first ends the wait. Null where nobody else does.
+    /// No operation: until the deadline, or until somebody lands the token. `claim` decides between
+    /// the two where other threads may land it: whoever sets it first ends the wait. Null where
+    /// nobody else does.
     Wait {
         claim: *const AtomicBool,
     },
@@ -84,13 +89,15 @@ pub enum Lane {
     Peers,
 }
 
-/// Which files the code names by numbers, at most two: those must not be closed, and come to name other files, before.
+/// Which files the code names by numbers, at most two: those must not be closed, and come to name
+/// other files, before.
 #[derive(Clone, Copy)]
 pub enum Names {
     Nothing,
     /// Descriptors, or AT_FDCWD, until the code is done: a disk ends it.
     UntilDone([c_int; 2]),
-    /// A descriptor, until the code begins: it may wait for ever, and has its file then, as a thread in the same call has.
+    /// A descriptor, until the code begins: it may wait for ever, and has its file then, as a
+    /// thread in the same call has.
     UntilBegun(c_int),
 }
 
@@ -114,14 +121,15 @@ impl Names {
 /// In the place of a descriptor, where there is none.
 pub const NO_FILE: c_int = -1;
 
-/// A system call by its number. Made anew when it was interrupted for nobody: so a time it waits for must be absolute.
+/// A system call by its number. Made anew when it was interrupted for nobody: so a time it waits
+/// for must be absolute.
 #[derive(Clone, Copy)]
 pub struct KernelCall {
     pub number: Sysno,
     pub arguments: [usize; 6],
     pub names: Names,
-    /// Whether nobody has tried it in a form that does not wait. Then it is begun even if it is interrupted before that: what it
-    /// waits for may have come first.
+    /// Whether nobody has tried it in a form that does not wait. Then it is begun even if it is
+    /// interrupted before that: what it waits for may have come first.
     pub is_first_try: bool,
 }
 
@@ -205,7 +213,8 @@ pub struct Transfer {
     pub way: Way,
     pub fd: c_int,
     pub data: Data,
-    /// [`AT_POSITION`] is the current position, and the only one for streams; else it is not negative.
+    /// [`AT_POSITION`] is the current position, and the only one for streams; else it is not
+    /// negative.
     pub offset: i64,
     /// Of preadv2(2) and pwritev2(2).
     pub flags: c_int,
@@ -229,21 +238,25 @@ impl Transfer {
         }
     }
 
-    /// Bytes asked for. Of a vector only to be asked once the kernel has transferred some of it: before, reading the
-    /// vector here could fault where the kernel says EFAULT.
+    /// Bytes asked for. Of a vector only to be asked once the kernel has transferred some of it:
+    /// before, reading the vector here could fault where the kernel says EFAULT.
     pub fn len(&self) -> usize {
         match self.data {
             Data::Buffer(_, n) => n as usize,
             Data::Vector(iov, n) => {
                 // SAFETY: the kernel has just read this vector, of n entries (see above).
                 let parts = unsafe { std::slice::from_raw_parts(iov, n as usize) };
-                parts.iter().map(|part| part.iov_len).sum::<usize>().min(MAX_COUNT)
+                parts
+                    .iter()
+                    .map(|part| part.iov_len)
+                    .sum::<usize>()
+                    .min(MAX_COUNT)
             }
         }
     }
 
-    /// What is left after the first `done` bytes, which the kernel has transferred. `storage` holds the shorter vector;
-    /// it must outlive the result.
+    /// What is left after the first `done` bytes, which the kernel has transferred. `storage` holds
+    /// the shorter vector; it must outlive the result.
     pub fn after(&self, done: usize, storage: &mut Vec<libc::iovec>) -> Self {
         let data = match self.data {
             // SAFETY: `done` is within the buffer: the kernel has transferred so many bytes of it.
@@ -273,7 +286,11 @@ impl Transfer {
         } else {
             self.offset + done as i64
         };
-        Self { data, offset, ..*self }
+        Self {
+            data,
+            offset,
+            ..*self
+        }
     }
 }
 
@@ -311,7 +328,8 @@ mod tests {
             Data::Vector(iov, n) => {
                 // SAFETY: the vector of the test, which is alive.
                 let parts = unsafe { std::slice::from_raw_parts(iov, n as usize) };
-                let range = |part: &libc::iovec| part.iov_base.addr()..part.iov_base.addr() + part.iov_len;
+                let range =
+                    |part: &libc::iovec| part.iov_base.addr()..part.iov_base.addr() + part.iov_len;
                 parts.iter().flat_map(range).collect()
             }
         };
@@ -340,7 +358,10 @@ mod tests {
             };
             for done in 0..13 {
                 let mut storage = Vec::new();
-                assert_eq!(bytes(&whole.after(done, &mut storage)), bytes(&whole)[done..]);
+                assert_eq!(
+                    bytes(&whole.after(done, &mut storage)),
+                    bytes(&whole)[done..]
+                );
             }
         }
     }

@@ -1,7 +1,8 @@
-//! Calls on sockets as requests: what is received, sent, accepted or connected, and the memory that takes.
+//! Calls on sockets as requests: what is received, sent, accepted or connected, and the memory that
+//! takes.
 //!
-//! Whoever carries one out must not raise SIGPIPE, for it may run on a thread that is not the caller's: that is left to the
-//! fiber ([`crate::calls::net`]).
+//! Whoever carries one out must not raise SIGPIPE, for it may run on a thread that is not the
+//! caller's: that is left to the fiber ([`crate::calls::net`]).
 
 use super::request::{KernelCall, Names, Request};
 use crate::errno::Errno;
@@ -39,9 +40,12 @@ impl Action {
 }
 
 impl SocketCall {
-    /// The plain call with `flags` added, in the kernel at once. accept4(2) and connect(2) have no flags for one call.
+    /// The plain call with `flags` added, in the kernel at once. accept4(2) and connect(2) have no
+    /// flags for one call.
     pub fn call(&self, flags: c_int) -> Result<usize, Errno> {
-        let KernelCall { number, arguments, .. } = self.kernel_call(flags);
+        let KernelCall {
+            number, arguments, ..
+        } = self.kernel_call(flags);
         // SAFETY: the memory is the C caller's, during its call (request.rs); the kernel checks it.
         unsafe { sys::call(number, arguments) }
     }
@@ -52,13 +56,23 @@ impl SocketCall {
         let (number, arguments) = match self.action {
             Action::Receive(p, n) => (Sysno::recvfrom, [fd, p as usize, n, flags, 0, 0]),
             Action::Send(p, n) => (Sysno::sendto, [fd, p as usize, n, flags, 0, 0]),
-            Action::ReceiveMessage(message) => (Sysno::recvmsg, [fd, message as usize, flags, 0, 0, 0]),
-            Action::SendMessage(message) => (Sysno::sendmsg, [fd, message as usize, flags, 0, 0, 0]),
+            Action::ReceiveMessage(message) => {
+                (Sysno::recvmsg, [fd, message as usize, flags, 0, 0, 0])
+            }
+            Action::SendMessage(message) => {
+                (Sysno::sendmsg, [fd, message as usize, flags, 0, 0, 0])
+            }
             Action::Accept(address, len) => {
                 let flags = self.flags as usize;
-                (Sysno::accept4, [fd, address as usize, len as usize, flags, 0, 0])
+                (
+                    Sysno::accept4,
+                    [fd, address as usize, len as usize, flags, 0, 0],
+                )
             }
-            Action::Connect(address, len) => (Sysno::connect, [fd, address as usize, len as usize, 0, 0, 0]),
+            Action::Connect(address, len) => (
+                Sysno::connect,
+                [fd, address as usize, len as usize, 0, 0, 0],
+            ),
         };
         KernelCall {
             number,
@@ -86,7 +100,8 @@ impl SocketCall {
         self.call(self.quiet())
     }
 
-    /// [`Self::stand_in`] as a request for a thread of the pool, which signals, cancellation and deadlines end.
+    /// [`Self::stand_in`] as a request for a thread of the pool, which signals, cancellation and
+    /// deadlines end.
     pub fn on_pool(&self) -> Request {
         Request::Kernel(self.kernel_call(self.quiet()))
     }

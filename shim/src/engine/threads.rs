@@ -1,7 +1,8 @@
-//! The thread engine: streams are waited for by epoll, everything else is the offload pool's. So are streams where the
-//! process has no descriptor left for an epoll instance.
+//! The thread engine: streams are waited for by epoll, everything else is the offload pool's. So
+//! are streams where the process has no descriptor left for an epoll instance.
 //!
-//! This is the design of spare I/O threads that asynchronous I/O is measured against, and what works everywhere.
+//! This is the design of spare I/O threads that asynchronous I/O is measured against, and what
+//! works everywhere.
 
 use super::readiness::Readiness;
 use super::{Engine, Request, Sink, Token, Wait};
@@ -53,15 +54,18 @@ impl Engine for Threads {
         match *request {
             Request::Transfer(transfer) if !transfer.at_position() => false,
             Request::Socket(call) if !call.can_be_tried() => false,
-            Request::Transfer(_) | Request::Socket(_) | Request::Poll { .. } | Request::AwaitSignal { .. } => {
-                readiness.add(request, token)
-            }
+            Request::Transfer(_)
+            | Request::Socket(_)
+            | Request::Poll { .. }
+            | Request::AwaitSignal { .. } => readiness.add(request, token),
             _ => false,
         }
     }
 
     fn cancel(&mut self, token: Token) -> bool {
-        self.readiness.as_mut().is_some_and(|readiness| readiness.remove(token))
+        self.readiness
+            .as_mut()
+            .is_some_and(|readiness| readiness.remove(token))
     }
 
     fn submit(&mut self) {}

@@ -4,10 +4,10 @@
 //!   syscall (libc's text)  --SIGSYS-->  dispatched()  --sigreturn-->  syscall (our text)  --jmp-->  behind the first one
 //! ```
 //!
-//! The handler makes no call for the program: it only moves the thread to an instruction of ours that does, with all
-//! registers as they were. So whatever a call does to its thread (its mask, its signal stack, its restart after a
-//! handler, a longjmp out of one) it does as if nobody had looked. What the instruction of ours needs to know lies on the
-//! stack, below the red zone:
+//! The handler makes no call for the program: it only moves the thread to an instruction of ours
+//! that does, with all registers as they were. So whatever a call does to its thread (its mask, its
+//! signal stack, its restart after a handler, a longjmp out of one) it does as if nobody had
+//! looked. What the instruction of ours needs to know lies on the stack, below the red zone:
 //!
 //! ```text
 //!   sp before   -> | the caller's frame
@@ -17,9 +17,9 @@
 //!   sp          -> | ticks when it began      [timed only]
 //! ```
 //!
-//! Three calls go other ways: rt_sigreturn(2) needs its stack pointer and never returns; the clone(2) family, which
-//! returns twice, is made in place with dispatch off until the thread's next hook or round; rt_sigprocmask(2), by which
-//! SIGSYS could be blocked, is made in the handler.
+//! Three calls go other ways: rt_sigreturn(2) needs its stack pointer and never returns; the
+//! clone(2) family, which returns twice, is made in place with dispatch off until the thread's next
+//! hook or round; rt_sigprocmask(2), by which SIGSYS could be blocked, is made in the handler.
 
 use crate::errno::Errno;
 
@@ -28,7 +28,10 @@ pub use x86_64::{begin, end, text_of_the_shim};
 
 /// Not to be had on other machines.
 #[cfg(not(target_arch = "x86_64"))]
-pub fn begin(_selector: &std::sync::atomic::AtomicU8, _text: &std::ops::Range<usize>) -> Result<(), Errno> {
+pub fn begin(
+    _selector: &std::sync::atomic::AtomicU8,
+    _text: &std::ops::Range<usize>,
+) -> Result<(), Errno> {
     Err(Errno(libc::ENOSYS))
 }
 
@@ -61,7 +64,8 @@ mod x86_64 {
     /// Words of our frame.
     const FRAME: usize = 3;
 
-    /// Dispatches the calling thread's system calls from outside `text`, as `selector` says from now on.
+    /// Dispatches the calling thread's system calls from outside `text`, as `selector` says from
+    /// now on.
     pub fn begin(selector: &AtomicU8, text: &Range<usize>) -> Result<(), Errno> {
         if !text.contains(&(restore as *const () as usize)) {
             return Err(Errno(libc::ENOEXEC));
@@ -92,11 +96,16 @@ mod x86_64 {
 
     /// The addresses of the mapping with the shim's code; none if the loader does not know it.
     pub fn text_of_the_shim() -> Range<usize> {
-        unsafe extern "C" fn look(object: *mut libc::dl_phdr_info, _: usize, found: *mut c_void) -> c_int {
+        unsafe extern "C" fn look(
+            object: *mut libc::dl_phdr_info,
+            _: usize,
+            found: *mut c_void,
+        ) -> c_int {
             // SAFETY: the loader names an object's headers, and `found` is the caller's below.
             let (object, found) = unsafe { (&*object, &mut *found.cast::<Range<usize>>()) };
             // SAFETY: the object has so many headers.
-            let headers = unsafe { std::slice::from_raw_parts(object.dlpi_phdr, object.dlpi_phnum.into()) };
+            let headers =
+                unsafe { std::slice::from_raw_parts(object.dlpi_phdr, object.dlpi_phnum.into()) };
             let text = headers
                 .iter()
                 .filter(|header| header.p_type == libc::PT_LOAD)
@@ -115,10 +124,16 @@ mod x86_64 {
         found
     }
 
-    /// The handler of SIGSYS. All signals are blocked in it, and what it calls is in the shim's text.
-    unsafe extern "C" fn dispatched(number: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
+    /// The handler of SIGSYS. All signals are blocked in it, and what it calls is in the shim's
+    /// text.
+    unsafe extern "C" fn dispatched(
+        number: c_int,
+        info: *mut libc::siginfo_t,
+        context: *mut c_void,
+    ) {
         // SAFETY: the kernel's arguments to a handler.
-        let (code, registers) = unsafe { ((*info).si_code, &mut *context.cast::<libc::ucontext_t>()) };
+        let (code, registers) =
+            unsafe { ((*info).si_code, &mut *context.cast::<libc::ucontext_t>()) };
         let watch = HERE.get();
         if code != SYS_USER_DISPATCH || watch.is_null() {
             return signal::hand_on(number, info, context);
@@ -143,7 +158,9 @@ mod x86_64 {
         .map(argument);
         let (at, stack) = (argument(libc::REG_RIP), argument(libc::REG_RSP));
         match Sysno::new(call) {
-            Some(Sysno::rt_sigreturn) => registers[libc::REG_RIP as usize] = last as *const () as i64,
+            Some(Sysno::rt_sigreturn) => {
+                registers[libc::REG_RIP as usize] = last as *const () as i64
+            }
             Some(Sysno::rt_sigprocmask) => change_mask(context, &arguments),
             Some(known @ (Sysno::clone | Sysno::clone3 | Sysno::fork | Sysno::vfork)) => {
                 count(watch, known, &arguments, at, stack);
@@ -156,7 +173,10 @@ mod x86_64 {
                 let frame = stack - RED_ZONE - FRAME * size_of::<usize>();
                 let (way, place) = match place {
                     None => (untimed as *const () as i64, 0),
-                    Some(place) => (timed as *const () as i64, std::ptr::from_ref(place) as usize),
+                    Some(place) => (
+                        timed as *const () as i64,
+                        std::ptr::from_ref(place) as usize,
+                    ),
                 };
                 // SAFETY: below the red zone of the interrupted function its stack is free.
                 unsafe { (frame as *mut [usize; FRAME]).write([clock::now() as usize, place, at]) };
@@ -188,23 +208,26 @@ mod x86_64 {
     }
 
     impl Watch {
-        /// Whether libc was called by the shim itself: by one of its locks. A wrapper of libc's that makes a call has no
-        /// frame, and at the top of the stack its caller's address.
+        /// Whether libc was called by the shim itself: by one of its locks. A wrapper of libc's
+        /// that makes a call has no frame, and at the top of the stack its caller's address.
         fn is_own(&self, stack: usize) -> bool {
             // SAFETY: the interrupted thread's stack, at its top.
             self.text.contains(&unsafe { *(stack as *const usize) })
         }
     }
 
-    /// rt_sigprocmask(2), which sigreturn would undo: on the mask that it restores, in which SIGSYS never is.
+    /// rt_sigprocmask(2), which sigreturn would undo: on the mask that it restores, in which SIGSYS
+    /// never is.
     fn change_mask(context: &mut libc::ucontext_t, arguments: &waits::Arguments) {
         // The kernel's set is the first 8 bytes of libc's.
         let saved = (&raw mut context.uc_sigmask).cast::<u64>();
         let sigsys = signal::bit(libc::SIGSYS);
-        // SAFETY: the context is the kernel's, and alive; the arguments are the program's, checked by the kernel.
+        // SAFETY: the context is the kernel's, and alive; the arguments are the program's, checked
+        // by the kernel.
         unsafe {
             sys::set_blocked(saved.read());
-            let result = sys::change_blocked(arguments[0], arguments[1], arguments[2], arguments[3]);
+            let result =
+                sys::change_blocked(arguments[0], arguments[1], arguments[2], arguments[3]);
             saved.write(sys::blocked() & !sigsys);
             context.uc_mcontext.gregs[libc::REG_RAX as usize] = result as i64;
         }

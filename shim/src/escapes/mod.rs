@@ -1,12 +1,15 @@
-//! What escapes (`AIOSHIM_ESCAPES`): system calls that can block, made on a fiber's thread past the hooks, counted by name.
+//! What escapes (`AIOSHIM_ESCAPES`): system calls that can block, made on a fiber's thread past the
+//! hooks, counted by name.
 //!
-//! The kernel's Syscall User Dispatch hands each system call of an attached thread back to us as a SIGSYS, unless it is
-//! made by the shim's own text: [`dispatch`] looks at it and lets it go on. [`waits`] says which calls can block, [`tally`]
-//! counts those made while a fiber runs, by the instruction that made them, and how long they took. A call that a hook
-//! passed to libc, which the statistics count with the reason, is told apart from one that no hook saw.
+//! The kernel's Syscall User Dispatch hands each system call of an attached thread back to us as a
+//! SIGSYS, unless it is made by the shim's own text: [`dispatch`] looks at it and lets it go on.
+//! [`waits`] says which calls can block, [`tally`] counts those made while a fiber runs, by the
+//! instruction that made them, and how long they took. A call that a hook passed to libc, which the
+//! statistics count with the reason, is told apart from one that no hook saw.
 //!
-//! Invariant: SIGSYS is not blocked on a watched thread while dispatch is on, or the kernel would kill the process. So
-//! nobody gets to block it: not sigprocmask(2) (dispatch.rs), not the mask of a signal handler ([`entered_handler`]).
+//! Invariant: SIGSYS is not blocked on a watched thread while dispatch is on, or the kernel would
+//! kill the process. So nobody gets to block it: not sigprocmask(2) (dispatch.rs), not the mask of
+//! a signal handler ([`entered_handler`]).
 
 mod dispatch;
 mod tally;
@@ -41,7 +44,8 @@ pub struct Watch {
 }
 
 thread_local! {
-    /// The calling thread's, for the handler; null where none is. Const and without a destructor: nothing allocates.
+    /// The calling thread's, for the handler; null where none is. Const and without a destructor:
+    /// nothing allocates.
     static HERE: Cell<*const Watch> = const { Cell::new(std::ptr::null()) };
 }
 
@@ -75,7 +79,10 @@ impl Watch {
                 watch.tally.withdraw();
                 if !SAID.swap(true, Relaxed) {
                     let line = "AIOSHIM_ESCAPES: the kernel does not dispatch system calls";
-                    log::say(Level::Warn, format_args!("{line} ({error}); none are counted"));
+                    log::say(
+                        Level::Warn,
+                        format_args!("{line} ({error}); none are counted"),
+                    );
                 }
                 None
             }

@@ -1,7 +1,7 @@
 //! The counts of escaped calls: a small table a thread, a row for each place that makes one.
 //!
-//! Written in a signal handler and in assembly, by the thread alone: nothing allocates, nothing locks. Read at exit, when
-//! addresses become names.
+//! Written in a signal handler and in assembly, by the thread alone: nothing allocates, nothing
+//! locks. Read at exit, when addresses become names.
 
 use super::waits;
 use crate::registry::{Registered, Registry};
@@ -21,8 +21,8 @@ pub const OWN: u32 = u32::MAX;
 /// Places a thread tells apart.
 const PLACES: usize = 256;
 
-/// One place: a system call by number, at an instruction, passed on by a hook or by none. The first four words are known
-/// to the assembly of dispatch.rs.
+/// One place: a system call by number, at an instruction, passed on by a hook or by none. The first
+/// four words are known to the assembly of dispatch.rs.
 #[repr(C)]
 #[derive(Default)]
 pub struct Place {
@@ -106,7 +106,9 @@ impl Place {
             self.call.store(call + 1, Relaxed);
             return true;
         }
-        self.call.load(Relaxed) == call + 1 && self.row.load(Relaxed) == row && self.at.load(Relaxed) == at
+        self.call.load(Relaxed) == call + 1
+            && self.row.load(Relaxed) == row
+            && self.at.load(Relaxed) == at
     }
 }
 
@@ -173,7 +175,12 @@ impl Report {
     pub fn json(&self) -> Value {
         let list = |of: fn(By) -> bool| {
             let (calls, blocked) = self.sums(of);
-            let places: Vec<Value> = self.lines.iter().filter(|line| of(line.by)).map(Line::json).collect();
+            let places: Vec<Value> = self
+                .lines
+                .iter()
+                .filter(|line| of(line.by))
+                .map(Line::json)
+                .collect();
             json!({ "calls": calls, "blocked": blocked, "places": places })
         };
         json!({ "threads": self.threads, "escaped": list(By::is_nobody), "passed": list(By::is_hook),
@@ -181,7 +188,8 @@ impl Report {
     }
 
     pub fn table(&self) -> String {
-        let mut text = String::from("system calls that can block, on fibers' threads, and those over 1 ms:\n");
+        let mut text =
+            String::from("system calls that can block, on fibers' threads, and those over 1 ms:\n");
         for (what, of) in [
             ("escaped", By::is_nobody as fn(By) -> bool),
             ("passed through by a hook", By::is_hook),
@@ -272,7 +280,8 @@ pub mod clock {
     /// Ticks so far.
     #[cfg(target_arch = "x86_64")]
     pub fn now() -> u64 {
-        // SAFETY: every x86-64 has the instruction; the kernel leaves it allowed wherever it uses it itself.
+        // SAFETY: every x86-64 has the instruction; the kernel leaves it allowed wherever it uses
+        // it itself.
         unsafe { std::arch::x86_64::_rdtsc() }
     }
 
@@ -307,9 +316,16 @@ mod tests {
             tally.count(Sysno::read as u32, 0, at);
             tally.count(Sysno::read as u32, 0, at);
         }
-        let taken = tally.places.iter().filter(|place| place.calls.get() == 2).count();
+        let taken = tally
+            .places
+            .iter()
+            .filter(|place| place.calls.get() == 2)
+            .count();
         assert_eq!(taken, PLACES - 1);
-        assert_eq!(tally.places[PLACES - 1].calls.get(), 2 * (PLACES + 1) as u64);
+        assert_eq!(
+            tally.places[PLACES - 1].calls.get(),
+            2 * (PLACES + 1) as u64
+        );
         let line = tally.places[PLACES - 1].line().expect("it counted");
         assert!(line.call == "others" && line.by == By::Nobody);
     }

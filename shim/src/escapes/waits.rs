@@ -1,8 +1,9 @@
 //! THE TABLE of system calls that can keep their thread waiting, and what for.
 //!
-//! In it: whatever can sleep for as long as something else takes. Not in it: what only ever computes or waits for the
-//! kernel's own short locks (memory, identity, signals' masks), close(2) and fstat(2), which answer from memory wherever
-//! a file system is local, and what its flags or a timeout of 0 keep from waiting.
+//! In it: whatever can sleep for as long as something else takes. Not in it: what only ever
+//! computes or waits for the kernel's own short locks (memory, identity, signals' masks), close(2)
+//! and fstat(2), which answer from memory wherever a file system is local, and what its flags or a
+//! timeout of 0 keep from waiting.
 
 use std::ffi::c_int;
 use syscalls::Sysno;
@@ -81,7 +82,10 @@ pub fn what_for(call: Sysno, arguments: &Arguments) -> Option<&'static str> {
         S::futex => unless(LOCK, !futex_waits(argument(1))),
         S::futex_waitv | S::futex_wait => Some(LOCK),
         S::flock => unless(LOCK, argument(1) & libc::LOCK_NB != 0),
-        S::fcntl => unless(LOCK, !matches!(argument(1), libc::F_SETLKW | libc::F_OFD_SETLKW)),
+        S::fcntl => unless(
+            LOCK,
+            !matches!(argument(1), libc::F_SETLKW | libc::F_OFD_SETLKW),
+        ),
 
         S::msgrcv => unless(MESSAGE, argument(4) & libc::IPC_NOWAIT != 0),
         S::msgsnd => unless(MESSAGE, argument(3) & libc::IPC_NOWAIT != 0),
@@ -94,20 +98,54 @@ pub fn what_for(call: Sysno, arguments: &Arguments) -> Option<&'static str> {
         // libc's fstat.
         S::newfstatat => unless(DISK, argument(3) & libc::AT_EMPTY_PATH != 0),
         S::openat | S::openat2 | S::statx | S::statfs | S::fstatfs => Some(DISK),
-        S::faccessat | S::faccessat2 | S::readlinkat | S::getdents64 | S::chdir | S::execve | S::execveat => Some(DISK),
-        S::unlinkat | S::renameat | S::renameat2 | S::mkdirat | S::mknodat | S::linkat | S::symlinkat => Some(DISK),
+        S::faccessat
+        | S::faccessat2
+        | S::readlinkat
+        | S::getdents64
+        | S::chdir
+        | S::execve
+        | S::execveat => Some(DISK),
+        S::unlinkat
+        | S::renameat
+        | S::renameat2
+        | S::mkdirat
+        | S::mknodat
+        | S::linkat
+        | S::symlinkat => Some(DISK),
         S::truncate | S::ftruncate | S::fallocate | S::utimensat => Some(DISK),
         S::fchmodat | S::fchmodat2 | S::fchownat | S::fchmod | S::fchown => Some(DISK),
-        S::getxattr | S::lgetxattr | S::fgetxattr | S::listxattr | S::llistxattr | S::flistxattr => Some(DISK),
-        S::setxattr | S::lsetxattr | S::fsetxattr | S::removexattr | S::lremovexattr | S::fremovexattr => Some(DISK),
+        S::getxattr
+        | S::lgetxattr
+        | S::fgetxattr
+        | S::listxattr
+        | S::llistxattr
+        | S::flistxattr => Some(DISK),
+        S::setxattr
+        | S::lsetxattr
+        | S::fsetxattr
+        | S::removexattr
+        | S::lremovexattr
+        | S::fremovexattr => Some(DISK),
         #[cfg(target_arch = "x86_64")]
-        S::open | S::creat | S::stat | S::lstat | S::access | S::readlink | S::getdents | S::unlink | S::rename => {
-            Some(DISK)
-        }
+        S::open
+        | S::creat
+        | S::stat
+        | S::lstat
+        | S::access
+        | S::readlink
+        | S::getdents
+        | S::unlink
+        | S::rename => Some(DISK),
         #[cfg(target_arch = "x86_64")]
-        S::mkdir | S::rmdir | S::mknod | S::link | S::symlink | S::chmod | S::chown | S::lchown | S::utimes => {
-            Some(DISK)
-        }
+        S::mkdir
+        | S::rmdir
+        | S::mknod
+        | S::link
+        | S::symlink
+        | S::chmod
+        | S::chown
+        | S::lchown
+        | S::utimes => Some(DISK),
         _ => None,
     }
 }
@@ -118,11 +156,16 @@ fn futex_waits(operation: c_int) -> bool {
     let command = operation & !(libc::FUTEX_PRIVATE_FLAG | libc::FUTEX_CLOCK_REALTIME);
     matches!(
         command,
-        libc::FUTEX_WAIT | libc::FUTEX_WAIT_BITSET | libc::FUTEX_LOCK_PI | FUTEX_LOCK_PI2 | libc::FUTEX_WAIT_REQUEUE_PI
+        libc::FUTEX_WAIT
+            | libc::FUTEX_WAIT_BITSET
+            | libc::FUTEX_LOCK_PI
+            | FUTEX_LOCK_PI2
+            | libc::FUTEX_WAIT_REQUEUE_PI
     )
 }
 
-/// Whether the request of ioctl(2) waits until a terminal has sent what was written: tcdrain(3) and its kin.
+/// Whether the request of ioctl(2) waits until a terminal has sent what was written: tcdrain(3) and
+/// its kin.
 fn drains(request: libc::Ioctl) -> bool {
     const TCSETAW: libc::Ioctl = 0x5407;
     const TCSETAF: libc::Ioctl = 0x5408;
@@ -139,9 +182,15 @@ mod tests {
     #[test]
     fn what_cannot_wait_is_none() {
         let poll = |timeout: usize| what_for(Sysno::epoll_pwait, &[3, 0, 1, timeout, 0, 0]);
-        assert_eq!((poll(0), poll(7), poll(usize::MAX)), (None, Some(EVENT), Some(EVENT)));
+        assert_eq!(
+            (poll(0), poll(7), poll(usize::MAX)),
+            (None, Some(EVENT), Some(EVENT))
+        );
         let futex = |op: c_int| what_for(Sysno::futex, &[0, op as usize, 0, 0, 0, 0]);
-        assert_eq!(futex(libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG), Some(LOCK));
+        assert_eq!(
+            futex(libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG),
+            Some(LOCK)
+        );
         assert_eq!(
             futex(libc::FUTEX_WAIT_BITSET | libc::FUTEX_CLOCK_REALTIME | libc::FUTEX_PRIVATE_FLAG),
             Some(LOCK)

@@ -1,6 +1,9 @@
-//! The hooks as stdio's jump tables and the variadic functions enter them: not by libc's names, but from inside the shim.
+//! The hooks as stdio's jump tables and the variadic functions enter them: not by libc's names, but
+//! from inside the shim.
 
-use super::{__vdprintf_chk, __vsyslog_chk, Row, close, lseek, read, syscall, vdprintf, vsyslog, write};
+use super::{
+    __vdprintf_chk, __vsyslog_chk, Row, close, lseek, read, syscall, vdprintf, vsyslog, write,
+};
 use crate::call::Call;
 use crate::calls::Outcome;
 use crate::{calls, tls};
@@ -50,7 +53,11 @@ pub fn is_pclose(row: u32) -> bool {
 ///
 /// # Safety
 /// As vdprintf(3).
-pub unsafe extern "C" fn call_vdprintf(fd: c_int, format: *const c_char, arguments: *mut c_void) -> c_int {
+pub unsafe extern "C" fn call_vdprintf(
+    fd: c_int,
+    format: *const c_char,
+    arguments: *mut c_void,
+) -> c_int {
     // SAFETY: passed on to our caller.
     unsafe { vdprintf::hook(fd, format, arguments) }
 }
@@ -82,7 +89,11 @@ pub unsafe fn call_close(fd: c_int) -> c_int {
 ///
 /// # Safety
 /// As vsyslog(3).
-pub unsafe extern "C" fn call_vsyslog(priority: c_int, format: *const c_char, arguments: *mut c_void) {
+pub unsafe extern "C" fn call_vsyslog(
+    priority: c_int,
+    format: *const c_char,
+    arguments: *mut c_void,
+) {
     // SAFETY: passed on to our caller.
     unsafe { vsyslog::hook(priority, format, arguments) }
 }
@@ -91,7 +102,12 @@ pub unsafe extern "C" fn call_vsyslog(priority: c_int, format: *const c_char, ar
 ///
 /// # Safety
 /// As vsyslog(3).
-pub unsafe extern "C" fn call_vsyslog_chk(priority: c_int, flag: c_int, format: *const c_char, arguments: *mut c_void) {
+pub unsafe extern "C" fn call_vsyslog_chk(
+    priority: c_int,
+    flag: c_int,
+    format: *const c_char,
+    arguments: *mut c_void,
+) {
     // SAFETY: passed on to our caller.
     unsafe { __vsyslog_chk::hook(priority, flag, format, arguments) }
 }
@@ -102,15 +118,38 @@ pub unsafe extern "C" fn call_vsyslog_chk(priority: c_int, flag: c_int, format: 
 /// As futex(2).
 pub unsafe fn call_futex(address: c_long, operation: c_int, value: c_long) {
     // SAFETY: passed on to our caller.
-    unsafe { syscall::hook(libc::SYS_futex, address, c_long::from(operation), value, 0, 0, 0) };
+    unsafe {
+        syscall::hook(
+            libc::SYS_futex,
+            address,
+            c_long::from(operation),
+            value,
+            0,
+            0,
+            0,
+        )
+    };
 }
 
-/// Parks the running fiber in a private futex at `address` while that is `value`, whether or not locks are converted. False
-/// where no fiber runs, or none may park.
+/// Parks the running fiber in a private futex at `address` while that is `value`, whether or not
+/// locks are converted. False where no fiber runs, or none may park.
 pub fn park_in_futex(address: c_long, value: u32) -> bool {
     // SAFETY: a thread stays attached while one of its hooks runs.
-    let call = unsafe { tls::here().as_ref() }.and_then(|here| Call::begin_free(here, Row::syscall as usize, None));
+    let call = unsafe { tls::here().as_ref() }
+        .and_then(|here| Call::begin_free(here, Row::syscall as usize, None));
     let operation = libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG;
-    let arguments = [address, c_long::from(operation), c_long::from(value), 0, 0, 0];
-    call.is_some_and(|call| !matches!(calls::locks::futex::futex(&call, arguments), Outcome::Through(_)))
+    let arguments = [
+        address,
+        c_long::from(operation),
+        c_long::from(value),
+        0,
+        0,
+        0,
+    ];
+    call.is_some_and(|call| {
+        !matches!(
+            calls::locks::futex::futex(&call, arguments),
+            Outcome::Through(_)
+        )
+    })
 }

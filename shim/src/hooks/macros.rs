@@ -1,4 +1,5 @@
-//! What a row of the table becomes: the exported function, what it does on an attached thread, and libc's own, found by name.
+//! What a row of the table becomes: the exported function, what it does on an attached thread, and
+//! libc's own, found by name.
 
 // What a row's module is made of, besides what its own row names.
 pub(super) use crate::call::{Call, LastLook};
@@ -71,7 +72,8 @@ macro_rules! in_its_place {
     };
 }
 
-/// The answer that is to be had at once, if any; in the hook itself, for here each nanosecond counts.
+/// The answer that is to be had at once, if any; in the hook itself, for here each nanosecond
+/// counts.
 macro_rules! at_once {
     ($here:ident, ($($arg:ident),*)) => {};
     ($here:ident, ($($arg:ident),*), $first:path) => {
@@ -109,8 +111,8 @@ macro_rules! is_free {
     };
 }
 
-/// Whether the function of a row, by its path, is a lock's: [`crate::calls::locks`], but for what waits for a thread
-/// or yields.
+/// Whether the function of a row, by its path, is a lock's: [`crate::calls::locks`], but for what
+/// waits for a thread or yields.
 pub(super) const fn is_lock(path: &str) -> bool {
     contains(path, "locks") && !contains(path, "join") && !contains(path, "yield")
 }
@@ -136,7 +138,8 @@ const fn contains(text: &str, word: &str) -> bool {
     false
 }
 
-/// Ends a call that [`begun`] began. Who chooses when others run has chosen, and a lock that was free lets nobody run.
+/// Ends a call that [`begun`] began. Who chooses when others run has chosen, and a lock that was
+/// free lets nobody run.
 macro_rules! ended {
     ($thread:ident, $row:expr) => {
         if !IS_LOCK && !IS_LOCK_OF_STREAM {
@@ -157,8 +160,8 @@ macro_rules! found {
     };
 }
 
-/// libc's function of that version; but that of another library behind this one that has the name, too, as a sanitizer's
-/// runtime does: its names have no versions.
+/// libc's function of that version; but that of another library behind this one that has the name,
+/// too, as a sanitizer's runtime does: its names have no versions.
 pub(super) fn newest(name: &'static str, version: &'static str) -> Option<*mut ()> {
     let libcs = versioned(name, version)?;
     // SAFETY: a C string.
@@ -171,15 +174,24 @@ pub(super) fn newest(name: &'static str, version: &'static str) -> Option<*mut (
             found.assume_init().dli_fbase
         }
     };
-    // The loader finds libc's own at once unless it is an old one: asking for objects looks through all their symbols.
-    let is_libcs = next.is_null() || next == libcs.cast() || object_of(next) == object_of(libcs.cast());
+    // The loader finds libc's own at once unless it is an old one: asking for objects looks through
+    // all their symbols.
+    let is_libcs =
+        next.is_null() || next == libcs.cast() || object_of(next) == object_of(libcs.cast());
     Some(if is_libcs { libcs } else { next.cast() })
 }
 
-/// libc's function `name`, both with a 0 at the end, in one of its versions; None where it has no such version.
+/// libc's function `name`, both with a 0 at the end, in one of its versions; None where it has no
+/// such version.
 pub(super) fn versioned(name: &'static str, version: &'static str) -> Option<*mut ()> {
     // SAFETY: both are C strings.
-    let function = unsafe { libc::dlvsym(libc::RTLD_NEXT, name.as_ptr().cast(), version.as_ptr().cast()) };
+    let function = unsafe {
+        libc::dlvsym(
+            libc::RTLD_NEXT,
+            name.as_ptr().cast(),
+            version.as_ptr().cast(),
+        )
+    };
     (!function.is_null()).then_some(function.cast())
 }
 
@@ -243,7 +255,8 @@ macro_rules! converted {
     };
     ($call:ident, $real:expr, ($($arg:ident),*), recorded($twin:ident)) => {
         Some(calls::results::look_up($call, ROW, |room| {
-            // SAFETY: libc's own function, with the caller's arguments and room for the result, while that call lasts.
+            // SAFETY: libc's own function, with the caller's arguments and room for the result,
+            // while that call lasts.
             unsafe { super::$twin::real($($arg,)* room.entry.cast(), room.text.cast(), room.n, room.result.cast()) }
         }))
     };
@@ -291,7 +304,8 @@ pub(super) fn is_there(name: &'static str) -> bool {
     !unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr().cast()) }.is_null()
 }
 
-/// libc's first version: names that it only keeps for programs of then are of no other, and dlsym does not find them.
+/// libc's first version: names that it only keeps for programs of then are of no other, and dlsym
+/// does not find them.
 #[cfg(target_arch = "x86_64")]
 pub(super) const FIRST_VERSION: &str = "GLIBC_2.2.5\0";
 #[cfg(target_arch = "aarch64")]
@@ -318,7 +332,8 @@ macro_rules! hooks {
             // What was not found left an error, which the program would be told of.
             // SAFETY: only takes this thread's error.
             unsafe { libc::dlerror() };
-            // An allocator's calls while it gives out its first memory bind their rows by themselves: binding takes none.
+            // An allocator's calls while it gives out its first memory bind their rows by
+            // themselves: binding takes none.
             $( $name::look(); )*
         }
 
@@ -364,7 +379,8 @@ macro_rules! hooks {
                     }
                 }
 
-                /// The same on an attached thread; apart, so that the hook itself needs no stack frame.
+                /// The same on an attached thread; apart, so that the hook itself needs no stack
+                /// frame.
                 #[inline(never)]
                 unsafe fn attached(here: *const Thread, $($arg: $ty),*) -> $ret {
                     // SAFETY: a thread stays attached while one of its hooks runs.
@@ -397,7 +413,8 @@ macro_rules! hooks {
                     unsafe { libcs_own!(libc(), ($($arg),*) $(, $by)?) }
                 }
 
-                /// The same for a descriptor that cannot just be forgotten; apart, for the same reason.
+                /// The same for a descriptor that cannot just be forgotten; apart, for the same
+                /// reason.
                 #[cold]
                 unsafe fn marked(fd: c_int, $($arg: $ty),*) -> $ret {
                     if fds::release(fd) {
@@ -419,7 +436,8 @@ macro_rules! hooks {
                         && let Some(result) = match by {
                             Next::Converted => converted(begun, $($arg),*),
                             _ => calls::offload::next(begun, by, || {
-                                // SAFETY: the next function, with its caller's arguments, while that call lasts.
+                                // SAFETY: the next function, with its caller's arguments, while
+                                // that call lasts.
                                 unsafe { libc()($($arg),*) }
                             }),
                         }
@@ -466,18 +484,21 @@ macro_rules! hooks {
                 /// Whether another library interposes libc's function, and what follows from it.
                 static NEXT: next::Mark = next::Mark::new();
 
-                /// libc's function, found by redhook; until then `find`, so that the hook needs no check.
+                /// libc's function, found by redhook; until then `find`, so that the hook needs no
+                /// check.
                 static LIBC: AtomicPtr<()> = AtomicPtr::new(find as *mut ());
 
                 #[inline(always)]
                 fn libc() -> Real {
-                    // SAFETY: only ever holds functions of this type: `find`, and what `bind` found under the name.
+                    // SAFETY: only ever holds functions of this type: `find`, and what `bind` found
+                    // under the name.
                     unsafe { std::mem::transmute::<*mut (), Real>(LIBC.load(Ordering::Relaxed)) }
                 }
 
                 #[cold]
                 unsafe extern "C" fn find($($arg: $ty),*) -> $ret {
-                    // SAFETY: libc's own function, or one of ours in its place, with its caller's arguments.
+                    // SAFETY: libc's own function, or one of ours in its place, with its caller's
+                    // arguments.
                     unsafe { when_unbound!(($($arg),*) $(, $unbound)?) }
                 }
 
@@ -497,8 +518,8 @@ macro_rules! hooks {
                     NEXT.set(next::of(LIBC.load(Ordering::Relaxed), handler, forgets!($($marked)?)));
                 }
 
-                /// Stands in for a function that was not found: its library may have been loaded since. Fails with ENOSYS
-                /// where this libc does not have the function at all.
+                /// Stands in for a function that was not found: its library may have been loaded
+                /// since. Fails with ENOSYS where this libc does not have the function at all.
                 #[cold]
                 #[allow(dead_code)]
                 unsafe extern "C" fn missing($($arg: $ty),*) -> $ret {

@@ -1,24 +1,30 @@
 //! THE TABLE: a row per name by which a program reaches a call of libc's, aliases included.
 //!
-//! A row gives libc's name and signature, the function of [`crate::calls`] that handles it on a fiber, and, after
-//! `forgets`, the descriptor that libc's call closes or changes, forgotten wherever the call is made ([`fds::forget`]).
-//! One of the shim's own is not closed: the answer is EBADF. From the rows [`macros`] make the exported function (redhook), what
-//! finds libc's own, the list of names and the index into the statistics.
+//! A row gives libc's name and signature, the function of [`crate::calls`] that handles it on a
+//! fiber, and, after `forgets`, the descriptor that libc's call closes or changes, forgotten
+//! wherever the call is made ([`fds::forget`]). One of the shim's own is not closed: the answer is
+//! EBADF. From the rows [`macros`] make the exported function (redhook), what finds libc's own, the
+//! list of names and the index into the statistics.
 //!
-//! In the place of a function `=> offload` has libc's own run on a thread of the pool ([`calls::offload`]), `when` it may
-//! wait; `=> recorded(twin)` its reentrant twin, with the result in memory of the fiber's ([`calls::results`]), where `=> copied`
-//! puts what libc returned; `=> paced(kind, file)` only while such calls are slow, else inline ([`calls::paced`]); `=> with_libc(function)` gives
-//! it libc's to call. `offload(file)` names a descriptor that the call is about, and `paced` may name a second one: none is closed
-//! before a thread of the pool has made the call. `otherwise` names a function of ours that is made in the place of libc's where libc has none; what is
-//! after `changes` is done before the call, wherever it is made. `instead` is a function that may answer in the place of all else.
+//! In the place of a function `=> offload` has libc's own run on a thread of the pool
+//! ([`calls::offload`]), `when` it may wait; `=> recorded(twin)` its reentrant twin, with the
+//! result in memory of the fiber's ([`calls::results`]), where `=> copied` puts what libc returned;
+//! `=> paced(kind, file)` only while such calls are slow, else inline ([`calls::paced`]); `=>
+//! with_libc(function)` gives it libc's to call. `offload(file)` names a descriptor that the call
+//! is about, and `paced` may name a second one: none is closed before a thread of the pool has made
+//! the call. `otherwise` names a function of ours that is made in the place of libc's where libc
+//! has none; what is after `changes` is done before the call, wherever it is made. `instead` is a
+//! function that may answer in the place of all else.
 //!
-//! Rows of locks say more: `first` is a function that may answer at once on an attached thread; then the call is counted only
-//! where calls are timed. `by` is how libc's own function is called, wherever that is. `at: everywhere` says that the row's function is
-//! that, and that there is nothing else to it, on a fiber or off. `version` is that of libc's function where it has older ones
-//! under the name, which dlsym may find. `unbound` is a function of ours that does the call while libc's own is not found yet,
-//! for one that dlsym itself calls.
+//! Rows of locks say more: `first` is a function that may answer at once on an attached thread;
+//! then the call is counted only where calls are timed. `by` is how libc's own function is called,
+//! wherever that is. `at: everywhere` says that the row's function is that, and that there is
+//! nothing else to it, on a fiber or off. `version` is that of libc's function where it has older
+//! ones under the name, which dlsym may find. `unbound` is a function of ours that does the call
+//! while libc's own is not found yet, for one that dlsym itself calls.
 //!
-//! Off a fiber a hook is one thread-local load, a branch and a jump to libc: nothing allocates, locks or prints there.
+//! Off a fiber a hook is one thread-local load, a branch and a jump to libc: nothing allocates,
+//! locks or prints there.
 
 #[macro_use]
 mod macros;
@@ -36,11 +42,13 @@ use crate::calls::walk::{Fts, FtwVisit, GlobError, NftwVisit};
 use crate::fds;
 use crate::known_files;
 use libc::{
-    DIR, FILE, LIO_WAIT, clockid_t, dev_t, epoll_event, fd_set, gid_t, id_t, idtype_t, iovec, mmsghdr, mode_t, msghdr,
-    nfds_t, off_t, pid_t, pollfd, rusage, siginfo_t, sigset_t, size_t, sockaddr, socklen_t, ssize_t, timespec, timeval,
-    uid_t,
+    DIR, FILE, LIO_WAIT, clockid_t, dev_t, epoll_event, fd_set, gid_t, id_t, idtype_t, iovec,
+    mmsghdr, mode_t, msghdr, nfds_t, off_t, pid_t, pollfd, rusage, siginfo_t, sigset_t, size_t,
+    sockaddr, socklen_t, ssize_t, timespec, timeval, uid_t,
 };
-use libc::{pthread_barrier_t, pthread_cond_t, pthread_mutex_t, pthread_rwlock_t, pthread_t, sem_t};
+use libc::{
+    pthread_barrier_t, pthread_cond_t, pthread_mutex_t, pthread_rwlock_t, pthread_t, sem_t,
+};
 use std::ffi::{c_char, c_int, c_long, c_uint, c_ulong, c_void};
 
 hooks! {
@@ -72,7 +80,8 @@ hooks! {
     fn pwritev64v2(fd: c_int, iov: *const iovec, n: c_int, offset: off_t, flags: c_int) -> ssize_t => calls::rw::pwritev2;
 
     // Opening, closing, and what is done to a descriptor.
-    // Variadic in C; the optional mode comes in the register of a third or fourth argument all the same.
+    // Variadic in C; the optional mode comes in the register of a third or fourth argument all the
+    // same.
     fn open(path: *const c_char, flags: c_int, mode: mode_t) -> c_int => calls::open::open;
     fn open64(path: *const c_char, flags: c_int, mode: mode_t) -> c_int => calls::open::open;
     fn __open(path: *const c_char, flags: c_int, mode: mode_t) -> c_int => calls::open::open;
@@ -580,7 +589,8 @@ hooks! {
     fn uselocale(new: libc::locale_t) -> libc::locale_t => calls::locale::uselocale, at: everywhere;
     fn __uselocale(new: libc::locale_t) -> libc::locale_t => calls::locale::uselocale, at: everywhere;
 
-    // Streams: stdio, where it does more than its jump tables see (crate::stdio). It closes descriptors inside libc.
+    // Streams, where stdio does more than its jump tables see (crate::stdio).
+    // It closes descriptors inside libc.
     fn fopen(path: *const c_char, mode: *const c_char) -> *mut FILE => calls::stdio::fopen;
     fn fopen64(path: *const c_char, mode: *const c_char) -> *mut FILE => calls::stdio::fopen;
     fn _IO_fopen(path: *const c_char, mode: *const c_char) -> *mut FILE => calls::stdio::fopen;

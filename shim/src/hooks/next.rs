@@ -1,11 +1,14 @@
-//! Other preloaded libraries behind the shim: which rows they interpose, and how these are called then.
+//! Other preloaded libraries behind the shim: which rows they interpose, and how these are called
+//! then.
 //!
-//! The function that a row finds behind the shim is libc's as a rule. A library such as torsocks, libfaketime or libeatmydata
-//! interposes some of the same names, and is to keep its effect whether it comes before the shim or behind it. So the shim
-//! does not submit the operation of such a row by itself: it calls the next function as a whole.
+//! The function that a row finds behind the shim is libc's as a rule. A library such as torsocks,
+//! libfaketime or libeatmydata interposes some of the same names, and is to keep its effect whether
+//! it comes before the shim or behind it. So the shim does not submit the operation of such a row
+//! by itself: it calls the next function as a whole.
 //!
-//! That is looked at once, after all rows are bound. On an attached thread such a row is known by a byte of its own, and all
-//! calls go by the way of those that are watched, so that without such a library nothing costs more.
+//! That is looked at once, after all rows are bound. On an attached thread such a row is known by a
+//! byte of its own, and all calls go by the way of those that are watched, so that without such a
+//! library nothing costs more.
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ops::Range;
@@ -16,7 +19,8 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};
 /// How the row of an interposed function is called on a fiber.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Next {
-    /// By its own conversion: the function is libc's, or one whose conversion calls the next function anyway.
+    /// By its own conversion: the function is libc's, or one whose conversion calls the next
+    /// function anyway.
     Converted,
     /// As a whole, by the thread pool.
     Offloaded,
@@ -56,14 +60,15 @@ pub fn is_any_interposed() -> bool {
     ANY.load(Relaxed)
 }
 
-/// Modules of [`crate::calls`] whose functions wait, and can be called by any thread. Not those of locks, signals and
-/// processes: these belong to the thread, or to the fiber, that makes the call.
+/// Modules of [`crate::calls`] whose functions wait, and can be called by any thread. Not those of
+/// locks, signals and processes: these belong to the thread, or to the fiber, that makes the call.
 const OFFLOADED: [&str; 13] = [
-    "rw", "net", "mmsg", "connect", "poll", "select", "sleep", "open", "splice", "ipc", "space", "flock", "file",
+    "rw", "net", "mmsg", "connect", "poll", "select", "sleep", "open", "splice", "ipc", "space",
+    "flock", "file",
 ];
 
-/// How a row is called whose next function is at `function`. `handler` is what the table has for it, `forgets` whether it
-/// closes or changes a descriptor.
+/// How a row is called whose next function is at `function`. `handler` is what the table has for
+/// it, `forgets` whether it closes or changes a descriptor.
 pub fn of(function: *mut (), handler: &str, forgets: bool) -> Next {
     if !is_interposed(function as usize) {
         return Next::Converted;
@@ -127,7 +132,11 @@ fn is_interposed(address: usize) -> bool {
 ///
 /// # Safety
 /// `info` is dl_iterate_phdr's, and `ranges` a `Vec<Range<usize>>` that nobody else uses meanwhile.
-unsafe extern "C" fn add_ordinary(info: *mut libc::dl_phdr_info, _size: usize, ranges: *mut c_void) -> c_int {
+unsafe extern "C" fn add_ordinary(
+    info: *mut libc::dl_phdr_info,
+    _size: usize,
+    ranges: *mut c_void,
+) -> c_int {
     // SAFETY: the caller's promise; the name ends in a NUL, and the headers are as many as it says.
     let (info, ranges, headers) = unsafe {
         let info = &*info;
@@ -135,7 +144,9 @@ unsafe extern "C" fn add_ordinary(info: *mut libc::dl_phdr_info, _size: usize, r
         (info, &mut *ranges.cast::<Vec<Range<usize>>>(), headers)
     };
     let begin = info.dlpi_addr as usize;
-    let segments = headers.iter().filter(|header| header.p_type == libc::PT_LOAD);
+    let segments = headers
+        .iter()
+        .filter(|header| header.p_type == libc::PT_LOAD);
     let segments = segments.map(|header| {
         let at = begin + header.p_vaddr as usize;
         at..at + header.p_memsz as usize
@@ -154,8 +165,12 @@ fn is_ordinary(path: *const c_char) -> bool {
     }
     // SAFETY: dl_iterate_phdr's, which ends in a NUL.
     let path = unsafe { CStr::from_ptr(path) }.to_string_lossy();
-    let name = Path::new(&*path).file_name().unwrap_or_default().to_string_lossy();
-    let is = |prefix: &&str| name.starts_with(*prefix) || name.starts_with(&prefix.replace('.', "-"));
+    let name = Path::new(&*path)
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy();
+    let is =
+        |prefix: &&str| name.starts_with(*prefix) || name.starts_with(&prefix.replace('.', "-"));
     LIBC.iter().any(is) || SANITIZERS.iter().any(is)
 }
 

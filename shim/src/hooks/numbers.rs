@@ -1,8 +1,10 @@
-//! System calls by number, through syscall(2): those that have a row of their own are made by that row's hook.
+//! System calls by number, through syscall(2): those that have a row of their own are made by that
+//! row's hook.
 //!
-//! So a number behaves as its name does: it parks a fiber where the call waits, forgets descriptors that it closes or
-//! replaces, and leaves the shim's own descriptors alone. Calls whose rows are only paced stay plain here, apart from those
-//! that give a file another name: [`known_files`] has to hear of them.
+//! So a number behaves as its name does: it parks a fiber where the call waits, forgets descriptors
+//! that it closes or replaces, and leaves the shim's own descriptors alone. Calls whose rows are
+//! only paced stay plain here, apart from those that give a file another name: [`known_files`] has
+//! to hear of them.
 
 use super::*;
 use crate::errno;
@@ -40,7 +42,8 @@ impl<T> OfWord for *const T {
 /// The hook of a row, given words.
 macro_rules! hook {
     ($name:ident($($word:expr),*)) => {
-        // SAFETY: the arguments are those of syscall(2)'s caller, who vouches for them as for the call's own.
+        // SAFETY: the arguments are those of syscall(2)'s caller, who vouches for them as for the
+        // call's own.
         unsafe { $name::hook($(OfWord::of_word($word)),*) as c_long }
     };
 }
@@ -48,9 +51,18 @@ macro_rules! hook {
 /// Bytes of the kernel's signal set, which calls with a mask are told.
 const MASK_SIZE: c_long = 8;
 
-/// What the call with this number gives, -1 with its error in errno; None if it is the kernel's alone.
+/// What the call with this number gives, -1 with its error in errno; None if it is the kernel's
+/// alone.
 #[inline(always)]
-pub fn by_number(number: c_long, a: c_long, b: c_long, c: c_long, d: c_long, e: c_long, f: c_long) -> Option<c_long> {
+pub fn by_number(
+    number: c_long,
+    a: c_long,
+    b: c_long,
+    c: c_long,
+    d: c_long,
+    e: c_long,
+    f: c_long,
+) -> Option<c_long> {
     // What the runtimes of languages make most, and the shim's own libraries.
     if number == libc::SYS_futex {
         return None;
@@ -76,7 +88,11 @@ fn of_row(number: c_long, [a, b, c, d, e, f]: [c_long; 6]) -> Option<c_long> {
 
         libc::SYS_close => hook!(close(a)),
         libc::SYS_dup3 => hook!(dup3(a, b, c)),
-        libc::SYS_close_range => c_long::from(calls::file::close_range(a as c_uint, b as c_uint, c as c_int)),
+        libc::SYS_close_range => c_long::from(calls::file::close_range(
+            a as c_uint,
+            b as c_uint,
+            c as c_int,
+        )),
         // Of the others libc's function makes other calls.
         libc::SYS_fcntl if is_known_command(b as c_int) => hook!(fcntl(a, b, c)),
         libc::SYS_ioctl if b as c_ulong == libc::FIONBIO => hook!(ioctl(a, b, c)),
@@ -135,10 +151,17 @@ fn of_row(number: c_long, [a, b, c, d, e, f]: [c_long; 6]) -> Option<c_long> {
 }
 
 /// Those that newer architectures do without, and those that give a file another name.
-#[cfg_attr(not(target_arch = "x86_64"), expect(unused_variables, reason = "no such calls"))]
+#[cfg_attr(
+    not(target_arch = "x86_64"),
+    expect(unused_variables, reason = "no such calls")
+)]
 fn of_old_row(number: c_long, [a, b, c, d, e]: [c_long; 5]) -> Option<c_long> {
     match number {
-        libc::SYS_renameat2 | libc::SYS_linkat | libc::SYS_symlinkat | libc::SYS_mknodat | libc::SYS_renameat => {
+        libc::SYS_renameat2
+        | libc::SYS_linkat
+        | libc::SYS_symlinkat
+        | libc::SYS_mknodat
+        | libc::SYS_renameat => {
             known_files::forget();
             return None;
         }
@@ -163,7 +186,8 @@ fn of_old_row(number: c_long, [a, b, c, d, e]: [c_long; 5]) -> Option<c_long> {
     })
 }
 
-/// Commands of fcntl(2) that libc's function passes on as they are and that have a hook do something.
+/// Commands of fcntl(2) that libc's function passes on as they are and that have a hook do
+/// something.
 fn is_known_command(command: c_int) -> bool {
     matches!(
         command,

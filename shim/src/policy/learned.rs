@@ -4,8 +4,9 @@
 
 use super::{OPERATION_NS, SUBMISSION_NS, TRY_HIT_NS, TRY_MISS_NS, Way};
 
-/// What the tries of one way on a descriptor have taught. Reads and writes are strangers: what a cold read or a slow
-/// peer teaches says nothing of the next write, which would go to a kernel thread at ten times the cost of the copy.
+/// What the tries of one way on a descriptor have taught. Reads and writes are strangers: what a
+/// cold read or a slow peer teaches says nothing of the next write, which would go to a kernel
+/// thread at ten times the cost of the copy.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Learned {
     pub way: Way,
@@ -32,12 +33,15 @@ impl Learned {
         if self.way == way {
             self
         } else {
-            Self { way, ..Self::NOTHING }
+            Self {
+                way,
+                ..Self::NOTHING
+            }
         }
     }
 
-    /// A try found nothing cached, or a copy was throttled. Where more of the tries miss than it pays for, the next are
-    /// left out, 1, 2, 4 ... 64 of them; the one after that asks again.
+    /// A try found nothing cached, or a copy was throttled. Where more of the tries miss than it
+    /// pays for, the next are left out, 1, 2, 4 ... 64 of them; the one after that asks again.
     #[must_use]
     pub fn missed(self, way: Way, batch: u32) -> Self {
         let before = self.of(way);
@@ -67,7 +71,11 @@ impl Learned {
         let cold = self.cold - self.cold.div_ceil(4);
         Self {
             skip: 0,
-            misses: if cold <= tolerated(way, batch) { 0 } else { self.misses },
+            misses: if cold <= tolerated(way, batch) {
+                0
+            } else {
+                self.misses
+            },
             cold,
             ..self
         }
@@ -86,8 +94,9 @@ impl Learned {
     }
 }
 
-/// The share of misses up to which trying costs less than submitting at once: a try that misses costs itself, one that
-/// hits saves what a submission costs above it, and the larger the batch the less that is.
+/// The share of misses up to which trying costs less than submitting at once: a try that misses
+/// costs itself, one that hits saves what a submission costs above it, and the larger the batch the
+/// less that is.
 fn tolerated(way: Way, batch: u32) -> u8 {
     if way == Way::Write {
         // A throttled copy blocks the thread for longer than many submissions take.
@@ -115,7 +124,8 @@ mod tests {
         let (mut learned, mut tries, mut vain) = (Learned::NOTHING, 0, 0);
         let load = Load { batch, ..FEW };
         for hit in hits {
-            if read(FILE.with_skip(Way::Read, learned.skip), load, PAGE, false) == Decision::Submit {
+            if read(FILE.with_skip(Way::Read, learned.skip), load, PAGE, false) == Decision::Submit
+            {
                 learned = learned.submitted(Way::Read);
                 continue;
             }
@@ -152,7 +162,9 @@ mod tests {
 
     #[test]
     fn fewer_misses_are_tolerated_the_larger_the_batch() {
-        let tolerated: Vec<u8> = (0..BATCH).map(|batch| tolerated(Way::Read, batch)).collect();
+        let tolerated: Vec<u8> = (0..BATCH)
+            .map(|batch| tolerated(Way::Read, batch))
+            .collect();
         assert!(tolerated.is_sorted_by(|a, b| a >= b), "{tolerated:?}");
         assert_eq!((tolerated[0], tolerated[7]), (16, 0));
     }

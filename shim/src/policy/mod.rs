@@ -1,8 +1,9 @@
 //! What to do with a call: the one place that decides, a pure function of what is known.
 //!
-//! A page-cache hit must not pay for asynchrony, a miss must not block the thread. So a busy thread lets its batch carry
-//! even hits, an idle one tries first while enough tries hit, and a thread that has nobody else to run just makes the
-//! plain call. docs/policy.md has the costs behind the rules, and what other rules would cost.
+//! A page-cache hit must not pay for asynchrony, a miss must not block the thread. So a busy thread
+//! lets its batch carry even hits, an idle one tries first while enough tries hit, and a thread
+//! that has nobody else to run just makes the plain call. docs/policy.md has the costs behind the
+//! rules, and what other rules would cost.
 
 #![forbid(unsafe_code)]
 
@@ -22,8 +23,9 @@ pub use opens::{Opens, SLOW_OPEN_NS};
 )]
 pub use pace::{Kind, Pace, paced};
 
-/// What a cached 4 KiB read costs tried (preadv2 with RWF_NOWAIT), what a try in vain costs, what an operation in a
-/// batch does, and what the batch does as a whole, the scheduler's round included. One machine's: ratios count.
+/// What a cached 4 KiB read costs tried (preadv2 with RWF_NOWAIT), what a try in vain costs, what
+/// an operation in a batch does, and what the batch does as a whole, the scheduler's round
+/// included. One machine's: ratios count.
 const TRY_HIT_NS: u32 = 640;
 const TRY_MISS_NS: u32 = 700;
 const OPERATION_NS: u32 = 520;
@@ -32,8 +34,8 @@ const SUBMISSION_NS: u32 = 960;
 /// Operations in a batch from which it carries a hit for less than a try of its own.
 const BATCH: u32 = 8;
 
-/// Bytes from which a cached read is copying more than anything else: a batch saves nothing worth having, and its buffers
-/// push each other out of the processor's caches before they are looked at.
+/// Bytes from which a cached read is copying more than anything else: a batch saves nothing worth
+/// having, and its buffers push each other out of the processor's caches before they are looked at.
 pub const LARGE: usize = 16 << 10;
 
 /// A buffered write that took longer than this was throttled by the kernel, not just copied.
@@ -42,14 +44,15 @@ pub const SLOW_WRITE_NS: u64 = 200_000;
 /// Calls a fiber may complete inline before it lets the others of its thread run.
 pub const INLINE_BUDGET: u32 = 64;
 
-/// How long it may go on after those where nobody waits in the shim, and how long the turns of all may then take. A turn
-/// that ends before its data are used twice brings them all into the processor's caches anew; longer ones would gain a
-/// little more, and keep those waiting that sleep (docs/measured.md).
+/// How long it may go on after those where nobody waits in the shim, and how long the turns of all
+/// may then take. A turn that ends before its data are used twice brings them all into the
+/// processor's caches anew; longer ones would gain a little more, and keep those waiting that sleep
+/// (docs/measured.md).
 const LONG_TURN_NS: u64 = 500_000;
 const ROUND_NS: u64 = 16_000_000;
 
-/// Whether a fiber goes on that used up [`INLINE_BUDGET`] for the first time so many nanoseconds ago, with so many others that
-/// could run.
+/// Whether a fiber goes on that used up [`INLINE_BUDGET`] for the first time so many nanoseconds
+/// ago, with so many others that could run.
 pub fn goes_on(nanos: u64, runnable: u32, anybody_waits: bool) -> bool {
     // With nobody else to run, to look around costs nothing.
     runnable > 0 && !anybody_waits && nanos < LONG_TURN_NS.min(ROUND_NS / u64::from(runnable))
@@ -62,7 +65,8 @@ pub enum Way {
     Write,
 }
 
-/// What is remembered of a descriptor, a bit each, and a count. A hint: it may be stale, and then costs time.
+/// What is remembered of a descriptor, a bit each, and a count. A hint: it may be stale, and then
+/// costs time.
 ///
 /// Packed as [`crate::fds`] keeps it: each call looks at it, most at two or three bits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -81,7 +85,8 @@ impl Hint {
     pub const NO_TRY_READ: Self = Self(1 << 5);
     /// O_APPEND
     pub const APPEND: Self = Self(1 << 6);
-    /// A socket with SO_RCVTIMEO, SO_SNDTIMEO or SO_RCVLOWAT: how long a call waits is looked up (`calls::net`).
+    /// A socket with SO_RCVTIMEO, SO_SNDTIMEO or SO_RCVLOWAT: how long a call waits is looked up
+    /// (`calls::net`).
     pub const TIMED: Self = Self(1 << 7);
 
     /// A stream that has answered a try: it knows RWF_NOWAIT.
@@ -89,7 +94,8 @@ impl Hint {
     /// The file refuses RWF_NOWAIT for writes; an eventfd does so and knows it for reads.
     pub const NO_TRY_WRITE: Self = Self(1 << 31);
 
-    /// Where the tries to leave out are counted, in a byte with its sign. The bits above are [`crate::fds`]'s.
+    /// Where the tries to leave out are counted, in a byte with its sign. The bits above are
+    /// [`crate::fds`]'s.
     const SKIP: u32 = 8;
 
     pub const fn of_bits(bits: u32) -> Self {
@@ -109,7 +115,8 @@ impl Hint {
         }
     }
 
-    /// What was not learned, as a trace has it: the flags in their order, the last two next to the others.
+    /// What was not learned, as a trace has it: the flags in their order, the last two next to the
+    /// others.
     pub const fn kind(self) -> u16 {
         (self.0 & 0xff) as u16 | ((self.0 >> 30) as u16) << 8
     }
@@ -149,8 +156,8 @@ impl Hint {
         (self.0 >> Self::SKIP) as u8 & 0x7f
     }
 
-    /// Whether this transfer is not to be tried. The upper byte's sign says of which way its count is, so that this is one
-    /// comparison.
+    /// Whether this transfer is not to be tried. The upper byte's sign says of which way its count
+    /// is, so that this is one comparison.
     #[inline(always)]
     pub const fn skips(self, way: Way) -> bool {
         let signed = self.0 as i16;
@@ -171,16 +178,22 @@ impl Hint {
     }
 }
 
-/// System calls in which as many operations as are in flight are handed to a device: more keep it busier, and cost calls
-/// (docs/measured.md).
+/// System calls in which as many operations as are in flight are handed to a device: more keep it
+/// busier, and cost calls (docs/measured.md).
 const SHARES: usize = 3;
-/// The same for reads that go through the page cache and miss it: each takes more CPU, so the rounds are longer.
+/// The same for reads that go through the page cache and miss it: each takes more CPU, so the
+/// rounds are longer.
 const COLD_SHARES: usize = 4;
 
-/// Whether `queued` operations are worth a system call of their own while the round still runs: not when few more are to
-/// come, for the last ones go with the call that ends it.
+/// Whether `queued` operations are worth a system call of their own while the round still runs: not
+/// when few more are to come, for the last ones go with the call that ends it.
 #[inline(always)]
-pub fn is_share(queued: u32, in_flight: usize, direct: bool, runnable: impl FnOnce() -> u32) -> bool {
+pub fn is_share(
+    queued: u32,
+    in_flight: usize,
+    direct: bool,
+    runnable: impl FnOnce() -> u32,
+) -> bool {
     if direct {
         queued as usize * SHARES >= in_flight && runnable() * 2 >= queued
     } else {
@@ -191,8 +204,8 @@ pub fn is_share(queued: u32, in_flight: usize, direct: bool, runnable: impl FnOn
 /// How busy the calling fiber's thread is.
 #[derive(Clone, Copy, Debug)]
 pub struct Load {
-    /// What the next batch may come to: operations queued, and fibers that could run and queue theirs before it is
-    /// submitted. 0 where the engine makes nothing of batches.
+    /// What the next batch may come to: operations queued, and fibers that could run and queue
+    /// theirs before it is submitted. 0 where the engine makes nothing of batches.
     pub batch: u32,
     pub alone: Alone,
 }
@@ -270,7 +283,8 @@ pub enum Decision {
     Through(Why),
     /// The call in a form that does not wait; on a miss, submit.
     Try,
-    /// The plain call, because it only copies, or looks up what is cached; timed, so that one that waits is noticed.
+    /// The plain call, because it only copies, or looks up what is cached; timed, so that one that
+    /// waits is noticed.
     Copy,
     /// Queue it for the engine and park.
     Submit,
@@ -283,7 +297,8 @@ impl Decision {
     }
 }
 
-/// A read of so many bytes, at an offset or at the current position. 0 bytes of a vector, whose length is not known.
+/// A read of so many bytes, at an offset or at the current position. 0 bytes of a vector, whose
+/// length is not known.
 #[inline(always)]
 pub fn read(hint: Hint, load: Load, bytes: usize, at_position: bool) -> Decision {
     if let Some(why) = through(hint, load, at_position) {
@@ -319,8 +334,9 @@ pub fn write(hint: Hint, load: Load, at_position: bool) -> Decision {
             Decision::Try
         };
     }
-    // Most file systems refuse RWF_NOWAIT on buffered writes, and io_uring then hands them to kernel threads at several
-    // microseconds each: while the kernel only copies, the plain call is the fast one.
+    // Most file systems refuse RWF_NOWAIT on buffered writes, and io_uring then hands them to
+    // kernel threads at several microseconds each: while the kernel only copies, the plain call is
+    // the fast one.
     if hint.is_any(Hint::DIRECT.with(Hint::SYNC)) || hint.skips(Way::Write) {
         Decision::Submit
     } else {
@@ -328,14 +344,20 @@ pub fn write(hint: Hint, load: Load, at_position: bool) -> Decision {
     }
 }
 
-/// Whose tries a transfer teaches. A stream has one account for both ways: whether it waits is up to its peer, and one
-/// that others wait to read from may not even know RWF_NOWAIT on writes (eventfd).
+/// Whose tries a transfer teaches. A stream has one account for both ways: whether it waits is up
+/// to its peer, and one that others wait to read from may not even know RWF_NOWAIT on writes
+/// (eventfd).
 #[inline(always)]
 pub fn lesson(hint: Hint, way: Way) -> Way {
-    if hint.is(Hint::STREAM) { Way::Read } else { way }
+    if hint.is(Hint::STREAM) {
+        Way::Read
+    } else {
+        way
+    }
 }
 
-/// A stream is tried at least once: those that do not know RWF_NOWAIT are not for the engine (`calls::rw`).
+/// A stream is tried at least once: those that do not know RWF_NOWAIT are not for the engine
+/// (`calls::rw`).
 #[inline(always)]
 fn untried(hint: Hint) -> bool {
     hint.is(Hint::STREAM) && !hint.is(Hint::TELLS)
@@ -348,8 +370,11 @@ fn through(hint: Hint, load: Load, at_position: bool) -> Option<Why> {
         Some(Why::Nonblocking)
     } else if load.alone.suffices(hint) {
         Some(Why::Alone)
-    } else if hint.is(Hint::TIMED) || !(hint.is(Hint::SEEKABLE) || at_position && hint.is(Hint::STREAM)) {
-        // Without a position there is no offset to transfer at: the kernel's own error is wanted (ESPIPE, EBADF).
+    } else if hint.is(Hint::TIMED)
+        || !(hint.is(Hint::SEEKABLE) || at_position && hint.is(Hint::STREAM))
+    {
+        // Without a position there is no offset to transfer at: the kernel's own error is wanted
+        // (ESPIPE, EBADF).
         Some(Why::Unusual)
     } else {
         None
@@ -404,14 +429,20 @@ mod tests {
         assert_eq!(read(FILE, FEW, PAGE, false), Decision::Try);
         assert_eq!(read(FILE, MANY, PAGE, false), Decision::Submit);
         assert_eq!(read(PIPE, FEW, PAGE, true), Decision::Try);
-        assert_eq!(read(PIPE.with(Hint::TELLS), MANY, PAGE, true), Decision::Submit);
+        assert_eq!(
+            read(PIPE.with(Hint::TELLS), MANY, PAGE, true),
+            Decision::Submit
+        );
     }
 
     #[test]
     fn a_large_cached_read_is_copied_at_once_even_among_many() {
         assert_eq!(read(FILE, MANY, LARGE, false), Decision::Try);
         assert_eq!(read(FILE, MANY, LARGE - 1, false), Decision::Submit);
-        assert_eq!(read(FILE.with_skip(Way::Read, 1), MANY, LARGE, false), Decision::Submit);
+        assert_eq!(
+            read(FILE.with_skip(Way::Read, 1), MANY, LARGE, false),
+            Decision::Submit
+        );
     }
 
     #[test]
@@ -428,14 +459,23 @@ mod tests {
         assert_eq!(read(PIPE, MANY, PAGE, true), Decision::Try);
         assert_eq!(write(PIPE, MANY, true), Decision::Try);
         assert_eq!(write(PIPE.with(Hint::TELLS), MANY, true), Decision::Submit);
-        assert_eq!(read(PIPE.with(Hint::NO_TRY_READ), FEW, PAGE, true), Decision::Submit);
-        assert_eq!(write(PIPE.with(Hint::NO_TRY_READ), FEW, true), Decision::Try);
+        assert_eq!(
+            read(PIPE.with(Hint::NO_TRY_READ), FEW, PAGE, true),
+            Decision::Submit
+        );
+        assert_eq!(
+            write(PIPE.with(Hint::NO_TRY_READ), FEW, true),
+            Decision::Try
+        );
     }
 
     #[test]
     fn the_tries_to_skip_share_their_word_with_the_flags() {
         let hint = PIPE.with(Hint::TELLS).with_skip(Way::Read, 64);
-        assert_eq!((hint.skip(), hint.is(Hint::STREAM.with(Hint::TELLS))), (64, true));
+        assert_eq!(
+            (hint.skip(), hint.is(Hint::STREAM.with(Hint::TELLS))),
+            (64, true)
+        );
         assert_eq!(hint.with_skip(Way::Read, 0), PIPE.with(Hint::TELLS));
         assert_eq!(hint.kind(), 0x102);
     }
@@ -444,7 +484,11 @@ mod tests {
     fn a_device_gets_a_third_of_a_large_round_early() {
         assert!(is_share(11, 32, true, || 21) && is_share(3, 8, true, || 2));
         assert!(!is_share(10, 32, true, || 22) && !is_share(11, 32, true, || 5));
-        assert!(is_share(8, 32, false, || 3) && !is_share(7, 32, false, || 3) && !is_share(8, 32, false, || 0));
+        assert!(
+            is_share(8, 32, false, || 3)
+                && !is_share(7, 32, false, || 3)
+                && !is_share(8, 32, false, || 0)
+        );
     }
 
     #[test]
@@ -468,7 +512,10 @@ mod tests {
     #[test]
     fn a_buffered_write_is_a_copy_until_the_kernel_throttles() {
         assert_eq!(write(FILE, MANY, true), Decision::Copy);
-        assert_eq!(write(FILE.with_skip(Way::Write, 1), MANY, true), Decision::Submit);
+        assert_eq!(
+            write(FILE.with_skip(Way::Write, 1), MANY, true),
+            Decision::Submit
+        );
     }
 
     #[test]
@@ -481,12 +528,18 @@ mod tests {
             write(PIPE.with(Hint::NONBLOCKING), MANY, true),
             Decision::Through(Why::Nonblocking)
         );
-        assert_eq!(read(FILE.with(Hint::NONBLOCKING), FEW, PAGE, true), Decision::Try);
+        assert_eq!(
+            read(FILE.with(Hint::NONBLOCKING), FEW, PAGE, true),
+            Decision::Try
+        );
     }
 
     #[test]
     fn an_offset_on_a_stream_gets_the_kernels_own_error() {
-        assert_eq!(read(PIPE, MANY, PAGE, false), Decision::Through(Why::Unusual));
+        assert_eq!(
+            read(PIPE, MANY, PAGE, false),
+            Decision::Through(Why::Unusual)
+        );
         assert_eq!(write(PIPE, MANY, false), Decision::Through(Why::Unusual));
     }
 

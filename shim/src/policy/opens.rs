@@ -1,8 +1,9 @@
 //! Which way an open goes, and what a thread's last opens have taught: a pure value.
 //!
-//! An open finds all of its path in the kernel's memory, or must look names up in their file system. Even that is mostly
-//! a matter of microseconds, for the blocks of the directory are cached: less than a kernel thread takes to be handed the
-//! call. Only where a disk has answered lately is it worth one.
+//! An open finds all of its path in the kernel's memory, or must look names up in their file
+//! system. Even that is mostly a matter of microseconds, for the blocks of the directory are
+//! cached: less than a kernel thread takes to be handed the call. Only where a disk has answered
+//! lately is it worth one.
 
 #![forbid(unsafe_code)]
 
@@ -16,7 +17,8 @@ pub const SLOW_OPEN_NS: u64 = 50_000;
 pub struct Opens {
     /// Whether the kernel remembers the names: of tries.
     names: Learned,
-    /// Whether looking names up, or making files, waits for the disk: of calls that were made and timed.
+    /// Whether looking names up, or making files, waits for the disk: of calls that were made and
+    /// timed.
     disk: Learned,
 }
 
@@ -48,7 +50,8 @@ impl Opens {
         }
     }
 
-    /// A try found all of the path, or did not. A hit saves nothing, so no miss is put up with, as among many.
+    /// A try found all of the path, or did not. A hit saves nothing, so no miss is put up with, as
+    /// among many.
     #[must_use]
     pub fn tried(self, hit: bool) -> Self {
         let names = if hit {
@@ -91,7 +94,10 @@ mod tests {
     #[test]
     fn a_lone_fiber_waits_for_a_disk_itself() {
         let slow = Opens::NOTHING.made(SLOW);
-        assert_eq!(slow.decide(Alone::Entirely, true), Decision::Through(Why::Alone));
+        assert_eq!(
+            slow.decide(Alone::Entirely, true),
+            Decision::Through(Why::Alone)
+        );
         assert_eq!(slow.decide(Alone::ForNow, true), Decision::Copy);
     }
 

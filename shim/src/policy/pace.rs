@@ -1,15 +1,19 @@
-//! Calls on names and attributes of files: inline while they are quick, on a thread of the pool once they are not.
+//! Calls on names and attributes of files: inline while they are quick, on a thread of the pool
+//! once they are not.
 //!
-//! A look-up whose directories and inodes the kernel has at hand takes a microsecond; handing it to another thread takes
-//! ten times that, whoever the thread belongs to (io_uring hands all of these to kernel threads, too). One that goes to a disk or
-//! a server takes a hundred or a thousand, and holds up all fibers of its thread. Nothing tells the two apart beforehand
-//! but the last ones. What the slow ones cost bounds what is lost on quick ones after them: seven hand-overs for the first.
+//! A look-up whose directories and inodes the kernel has at hand takes a microsecond; handing it to
+//! another thread takes ten times that, whoever the thread belongs to (io_uring hands all of these
+//! to kernel threads, too). One that goes to a disk or a server takes a hundred or a thousand, and
+//! holds up all fibers of its thread. Nothing tells the two apart beforehand but the last ones.
+//! What the slow ones cost bounds what is lost on quick ones after them: seven hand-overs for the
+//! first.
 
 #![forbid(unsafe_code)]
 
 use super::{Alone, Decision, Load, Why};
 
-/// A call that took longer waited for something, or kept the thread for as long as if it had: five hand-overs.
+/// A call that took longer waited for something, or kept the thread for as long as if it had: five
+/// hand-overs.
 pub const SLOW_NS: u64 = 50_000;
 
 /// The share of slow ones among the last calls of a kind, of 31; each counts a quarter.
@@ -121,7 +125,10 @@ mod tests {
     fn what_was_cold_and_is_cached_comes_back_inline() {
         let calls = (0..1000).map(|i| if i < 500 { DISK_NS } else { QUICK_NS });
         let (handed, blocked) = replay(calls);
-        assert!(handed < 520 && blocked == 1, "{handed} handed over, {blocked} blocked");
+        assert!(
+            handed < 520 && blocked == 1,
+            "{handed} handed over, {blocked} blocked"
+        );
     }
 
     #[test]

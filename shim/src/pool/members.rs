@@ -1,5 +1,5 @@
-//! The threads of a crew by their handles: how those without a job end when the thread that started them is about to change what
-//! they inherited from it.
+//! The threads of a crew by their handles: how those without a job end when the thread that started
+//! them is about to change what they inherited from it.
 
 use crate::critical::Mutex;
 use crate::spawn::Handle;
@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 /// How long idle threads are given to end.
 const PATIENCE_NS: u64 = 1_000_000_000;
-/// How long a thread is given that has a job: one that has just told of the end of its job counts as busy for a moment longer.
+/// How long a thread is given that has a job: one that has just told of the end of its job counts
+/// as busy for a moment longer.
 const GRACE_NS: u64 = 20_000_000;
 const PAUSE_NS: u64 = 20_000;
 
@@ -47,10 +48,14 @@ impl Members {
 
     fn alive(&self) -> usize {
         let handles = self.handles.lock();
-        handles.iter().filter(|handle| !handle.is_finished()).count()
+        handles
+            .iter()
+            .filter(|handle| !handle.is_finished())
+            .count()
     }
 
-    /// Has `wake_one` wake each thread that has no job, and waits until these are gone. All end from now on when they have none.
+    /// Has `wake_one` wake each thread that has no job, and waits until these are gone. All end
+    /// from now on when they have none.
     pub fn end_idle(&self, wake_one: impl Fn()) {
         for _ in self.busy.load(SeqCst)..self.alive() {
             wake_one();
@@ -66,7 +71,9 @@ impl Members {
         }
         // libc counts a thread until it is joined.
         let mut handles = self.handles.lock();
-        let (ended, others): (Vec<_>, _) = std::mem::take(&mut *handles).into_iter().partition(Handle::is_finished);
+        let (ended, others): (Vec<_>, _) = std::mem::take(&mut *handles)
+            .into_iter()
+            .partition(Handle::is_finished);
         *handles = others;
         drop(handles);
         for handle in ended {

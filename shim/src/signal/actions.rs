@@ -1,7 +1,8 @@
-//! What handlers the program installed: sigaction(2) and its older names, as the program is to see them.
+//! What handlers the program installed: sigaction(2) and its older names, as the program is to see
+//! them.
 //!
-//! From the first attach on each handler has [`super::entry`] in its place with the kernel. Programs that never attach keep
-//! theirs untouched.
+//! From the first attach on each handler has [`super::entry`] in its place with the kernel.
+//! Programs that never attach keep theirs untouched.
 
 use super::{OF_LIBC, bit, entry};
 use crate::escapes;
@@ -49,7 +50,8 @@ impl Action {
     }
 
     fn store(&self, action: &libc::sigaction) {
-        self.mask.store(*mask_of(&mut action.clone()) & BLOCKABLE, Relaxed);
+        self.mask
+            .store(*mask_of(&mut action.clone()) & BLOCKABLE, Relaxed);
         self.flags.store(action.sa_flags, Relaxed);
         self.handler.store(action.sa_sigaction, Relaxed);
     }
@@ -67,9 +69,10 @@ fn mask_of(action: &mut libc::sigaction) -> &mut SignalSet {
 const SIGNALS: usize = 65;
 static ACTIONS: [Action; SIGNALS] = [const { Action::none() }; SIGNALS];
 
-/// Flags that the kernel is given differently: our entry always takes what comes with a signal; and a signal that waits must
-/// find its handler still there. The mask is different, too: no other signal comes before our entry has decided what to do
-/// about one, and it blocks what the program asked for when it runs the handler.
+/// Flags that the kernel is given differently: our entry always takes what comes with a signal; and
+/// a signal that waits must find its handler still there. The mask is different, too: no other
+/// signal comes before our entry has decided what to do about one, and it blocks what the program
+/// asked for when it runs the handler.
 const HIDDEN: c_int = libc::SA_SIGINFO | libc::SA_RESETHAND;
 
 /// A thread is or was attached: handlers are wrapped.
@@ -83,15 +86,17 @@ pub fn wrap_all() {
     });
 }
 
-/// Gives the program's handlers back to the kernel as they were installed, before the process may end for a system call that
-/// our entry makes. No fiber's wait may end for a handler any more.
+/// Gives the program's handlers back to the kernel as they were installed, before the process may
+/// end for a system call that our entry makes. No fiber's wait may end for a handler any more.
 pub fn unwrap_all() {
     WRAPPING.store(false, Relaxed);
     for signal in 1..SIGNALS as c_int {
         // SAFETY: zeroes are a valid sigaction; both calls get one that is alive.
         unsafe {
             let mut action: libc::sigaction = std::mem::zeroed();
-            if real_sigaction(signal, std::ptr::null(), &mut action) != 0 || !is_ours(action.sa_sigaction) {
+            if real_sigaction(signal, std::ptr::null(), &mut action) != 0
+                || !is_ours(action.sa_sigaction)
+            {
                 continue;
             }
             ACTIONS[signal as usize].load().show(&mut action);
@@ -141,8 +146,8 @@ fn hide(signal: c_int, action: &mut libc::sigaction) {
 
 /// Puts ours in the place of the handler that is installed.
 pub fn wrap(signal: c_int) {
-    // SAFETY: zeroes are a valid sigaction; both calls get one that is alive. Signals that libc keeps to itself are
-    // refused and stay zero, which is SIG_DFL.
+    // SAFETY: zeroes are a valid sigaction; both calls get one that is alive. Signals that libc
+    // keeps to itself are refused and stay zero, which is SIG_DFL.
     unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
         if real_sigaction(signal, std::ptr::null(), &mut action) != 0 {
@@ -156,8 +161,8 @@ pub fn wrap(signal: c_int) {
     }
 }
 
-/// Has the program's own handler of a signal that is ours (escapes/) take one that is not; without one it kills, as it
-/// does by default.
+/// Has the program's own handler of a signal that is ours (escapes/) take one that is not; without
+/// one it kills, as it does by default.
 pub fn hand_on(signal: c_int, info: Info, context: *mut c_void) {
     match ACTIONS[signal as usize].handler.load(Relaxed) {
         libc::SIG_IGN => {}
@@ -177,8 +182,8 @@ pub fn hand_on(signal: c_int, info: Info, context: *mut c_void) {
             }
             let _off = OffFiber::enter();
             escapes::entered_handler();
-            // SAFETY: recorded with the type that its flags say it has. The kernel, too, passes all three arguments to
-            // either kind.
+            // SAFETY: recorded with the type that its flags say it has. The kernel, too, passes all
+            // three arguments to either kind.
             unsafe {
                 if flags & libc::SA_SIGINFO != 0 {
                     std::mem::transmute::<usize, Own>(handler)(signal, info, context);
@@ -194,7 +199,11 @@ pub fn hand_on(signal: c_int, info: Info, context: *mut c_void) {
 ///
 /// # Safety
 /// As sigaction(2).
-unsafe fn record_only(signal: c_int, new: *const libc::sigaction, old: *mut libc::sigaction) -> c_int {
+unsafe fn record_only(
+    signal: c_int,
+    new: *const libc::sigaction,
+    old: *mut libc::sigaction,
+) -> c_int {
     let record = &ACTIONS[signal as usize];
     // SAFETY: null or the C caller's.
     let (new, old) = unsafe { (new.as_ref().copied(), old.as_mut()) };
@@ -230,7 +239,11 @@ impl Recorded {
 
 /// # Safety
 /// As sigaction(2).
-unsafe fn real_sigaction(signal: c_int, new: *const libc::sigaction, old: *mut libc::sigaction) -> c_int {
+unsafe fn real_sigaction(
+    signal: c_int,
+    new: *const libc::sigaction,
+    old: *mut libc::sigaction,
+) -> c_int {
     // SAFETY: passed on to our caller.
     unsafe { sigaction::real()(signal, new, old) }
 }
@@ -259,13 +272,19 @@ macro_rules! sigactions {
 
 sigactions!(sigaction, __sigaction);
 
-type RealSigaction = unsafe extern "C" fn(c_int, *const libc::sigaction, *mut libc::sigaction) -> c_int;
+type RealSigaction =
+    unsafe extern "C" fn(c_int, *const libc::sigaction, *mut libc::sigaction) -> c_int;
 
 /// sigaction(2) as the program sees it.
 ///
 /// # Safety
 /// As sigaction(2); `real` is libc's own.
-unsafe fn install(signal: c_int, new: *const libc::sigaction, old: *mut libc::sigaction, real: RealSigaction) -> c_int {
+unsafe fn install(
+    signal: c_int,
+    new: *const libc::sigaction,
+    old: *mut libc::sigaction,
+    real: RealSigaction,
+) -> c_int {
     if !WRAPPING.load(Relaxed) || !(1..SIGNALS as c_int).contains(&signal) {
         // SAFETY: libc's own function, with its caller's arguments.
         return unsafe { real(signal, new, old) };
@@ -295,7 +314,8 @@ unsafe fn install(signal: c_int, new: *const libc::sigaction, old: *mut libc::si
     result
 }
 
-/// The older names by which a handler is installed: libc's own does it, then ours is put in its place.
+/// The older names by which a handler is installed: libc's own does it, then ours is put in its
+/// place.
 macro_rules! older_names {
     ($($name:ident),*) => {$(
         mod $name {
@@ -323,7 +343,14 @@ macro_rules! older_names {
     )*};
 }
 
-older_names!(signal, bsd_signal, ssignal, sysv_signal, __sysv_signal, sigset);
+older_names!(
+    signal,
+    bsd_signal,
+    ssignal,
+    sysv_signal,
+    __sysv_signal,
+    sigset
+);
 
 /// While it lives the calling thread takes no signals, and a thread that it makes never does.
 pub struct Blocked(libc::sigset_t);
@@ -331,8 +358,8 @@ pub struct Blocked(libc::sigset_t);
 impl Blocked {
     pub fn all() -> Self {
         let (mut all, mut before) = (MaybeUninit::uninit(), MaybeUninit::uninit());
-        // SAFETY: both sets are alive; the first is filled before it is read, and a failure (an unknown `how`) is
-        // impossible.
+        // SAFETY: both sets are alive; the first is filled before it is read, and a failure (an
+        // unknown `how`) is impossible.
         unsafe {
             libc::sigfillset(all.as_mut_ptr());
             libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr());
@@ -353,11 +380,13 @@ type Own = extern "C" fn(c_int, Info, *mut c_void);
 
 /// Installs `handler` for a signal that has none; whether it did.
 pub fn take(signal: c_int, handler: Own) -> bool {
-    // SAFETY: zeroes are a valid sigaction; both calls get one that is alive, and the handler is of the kind that
-    // SA_SIGINFO says.
+    // SAFETY: zeroes are a valid sigaction; both calls get one that is alive, and the handler is of
+    // the kind that SA_SIGINFO says.
     unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
-        if real_sigaction(signal, std::ptr::null(), &mut action) != 0 || action.sa_sigaction != libc::SIG_DFL {
+        if real_sigaction(signal, std::ptr::null(), &mut action) != 0
+            || action.sa_sigaction != libc::SIG_DFL
+        {
             return false;
         }
         action.sa_sigaction = handler as *const () as Handler;

@@ -1,23 +1,26 @@
 //! A timer of one thread that ends a system call which waits for longer than it should.
 //!
-//! accept4(2) has no form that does not wait, and a connection that poll(2) has just reported may be taken by another process. So
-//! a thread makes the plain call under this timer: where the connection is still there, that costs two system calls more, and
-//! where it is not, the other fibers of the thread are held up for [`LIMIT_NS`], not until the next connection.
+//! accept4(2) has no form that does not wait, and a connection that poll(2) has just reported may
+//! be taken by another process. So a thread makes the plain call under this timer: where the
+//! connection is still there, that costs two system calls more, and where it is not, the other
+//! fibers of the thread are held up for [`LIMIT_NS`], not until the next connection.
 //!
 //! The timer sends the signal of [`kick`](super::kick), which no program can block or handle.
 //!
-//! Invariant: the timer is armed only inside [`Alarm::limit`]. It is disarmed when that returns, so it interrupts no other call.
+//! Invariant: the timer is armed only inside [`Alarm::limit`]. It is disarmed when that returns, so
+//! it interrupts no other call.
 
 use super::{bit, kick};
 use crate::errno::Errno;
 use crate::sys::{self, Sysno};
 use std::ffi::c_int;
 
-/// How long a call may wait. From about one tick of the kernel on, 4 ms at 250 Hz, the processor's own timer need not be
-/// programmed anew for it, which costs more than all the rest.
+/// How long a call may wait. From about one tick of the kernel on, 4 ms at 250 Hz, the processor's
+/// own timer need not be programmed anew for it, which costs more than all the rest.
 const LIMIT_NS: i64 = 4_000_000;
 
-/// A POSIX timer, by the kernel's number of it. It is the thread's that made it, and the child of a fork has none.
+/// A POSIX timer, by the kernel's number of it. It is the thread's that made it, and the child of a
+/// fork has none.
 pub struct Alarm(c_int);
 
 impl Alarm {
@@ -42,8 +45,8 @@ impl Alarm {
         Some(Self(timer))
     }
 
-    /// Makes `call`, an accept4(2) of the calling thread, which fails with EINTR when it waits for too long. None, without a
-    /// call, where the timer cannot be armed.
+    /// Makes `call`, an accept4(2) of the calling thread, which fails with EINTR when it waits for
+    /// too long. None, without a call, where the timer cannot be armed.
     pub fn limit<R>(&self, call: impl FnOnce() -> R) -> Option<R> {
         // Again and again, should the first one come before the call has begun.
         self.set(LIMIT_NS).ok()?;

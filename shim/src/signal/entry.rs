@@ -1,7 +1,9 @@
-//! What the kernel calls in the place of the program's handlers: it runs the handler, or has the signal wait.
+//! What the kernel calls in the place of the program's handlers: it runs the handler, or has the
+//! signal wait.
 //!
-//! In assembly around the handler itself, so that an exception that the handler throws, or its thread's cancellation, finds
-//! nothing of ours to unwind. Registers need not be kept: the kernel puts them back.
+//! In assembly around the handler itself, so that an exception that the handler throws, or its
+//! thread's cancellation, finds nothing of ours to unwind. Registers need not be kept: the kernel
+//! puts them back.
 
 use super::actions::Recorded;
 use super::{actions, bit};
@@ -91,15 +93,19 @@ const NOT_NOW: Start = Start {
     here: std::ptr::null(),
 };
 
-/// Before the handler: takes the thread off its fiber, so that what the handler calls passes through to libc, and blocks
-/// what the handler is to run with. Until then all signals are blocked (actions.rs).
+/// Before the handler: takes the thread off its fiber, so that what the handler calls passes
+/// through to libc, and blocks what the handler is to run with. Until then all signals are blocked
+/// (actions.rs).
 extern "C" fn begin(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) -> Start {
     escapes::entered_handler();
     let attached = tls::attached();
     // SAFETY: the kernel's, and it reads and writes the first 64 bits of the set alone.
-    let blocked = unsafe { &mut *(&raw mut (*context.cast::<libc::ucontext_t>()).uc_sigmask).cast::<SignalSet>() };
+    let blocked = unsafe {
+        &mut *(&raw mut (*context.cast::<libc::ucontext_t>()).uc_sigmask).cast::<SignalSet>()
+    };
     let before = *blocked;
-    // SAFETY: alive while attached, and this OS thread's own; what is touched are cells that a handler may touch.
+    // SAFETY: alive while attached, and this OS thread's own; what is touched are cells that a
+    // handler may touch.
     let thread = unsafe { attached.as_ref() };
     if let Some(thread) = thread
         // SAFETY: on that thread; `info` is what the kernel gave this handler.
@@ -107,7 +113,11 @@ extern "C" fn begin(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_v
     {
         return NOT_NOW;
     }
-    let Recorded { handler, flags, mask } = actions::begin(signal);
+    let Recorded {
+        handler,
+        flags,
+        mask,
+    } = actions::begin(signal);
     if let Some(thread) = thread
         // SAFETY: on the attached thread itself; `info` is what the kernel gave this handler.
         && !unsafe { thread.signals().begin_handler(signal, info, flags, blocked) }
@@ -116,7 +126,11 @@ extern "C" fn begin(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_v
     }
     let here = tls::here();
     tls::set_here(std::ptr::null());
-    let own = if flags & libc::SA_NODEFER == 0 { bit(signal) } else { 0 };
+    let own = if flags & libc::SA_NODEFER == 0 {
+        bit(signal)
+    } else {
+        0
+    };
     sys::set_blocked(before | mask | own);
     // Once more, for this mask: the program's handler makes system calls under it.
     escapes::entered_handler();

@@ -1,5 +1,6 @@
-//! longjmp(3) and its kin: the one way out of a handler but its return. The thread is put back on its fiber; and if the jump leaves a
-//! call-back of a function that runs on the pool, that function is ended first.
+//! longjmp(3) and its kin: the one way out of a handler but its return. The thread is put back on
+//! its fiber; and if the jump leaves a call-back of a function that runs on the pool, that function
+//! is ended first.
 
 use crate::calls::converse;
 use crate::tls;
@@ -44,8 +45,11 @@ pub fn bind() {
 unsafe fn stack_pointer(buffer: *const c_void) -> usize {
     const RSP: usize = 6;
     let guard: u64;
-    // SAFETY: reads the word of the thread's control block with which libc disguises what is in jump buffers.
-    unsafe { std::arch::asm!("mov {}, fs:[0x30]", out(reg) guard, options(nostack, preserves_flags, readonly)) };
+    // SAFETY: reads the word of the thread's control block with which libc disguises what is in
+    // jump buffers.
+    unsafe {
+        std::arch::asm!("mov {}, fs:[0x30]", out(reg) guard, options(nostack, preserves_flags, readonly))
+    };
     // SAFETY: the caller's promise.
     let disguised = unsafe { buffer.cast::<u64>().add(RSP).read() };
     (disguised.rotate_right(17) ^ guard) as usize
@@ -68,7 +72,8 @@ fn land(target: *const c_void) {
         thread.jumped();
         tls::set_here(attached);
     }
-    // SAFETY: a thread's record is alive while attached, and this one is the calling OS thread's own.
+    // SAFETY: a thread's record is alive while attached, and this one is the calling OS thread's
+    // own.
     if let Some(thread) = unsafe { attached.as_ref() }
         && converse::is_talking(thread)
     {

@@ -1,12 +1,16 @@
-//! The signal that ends the system call which a thread of the pool is in: the call fails with EINTR.
+//! The signal that ends the system call which a thread of the pool is in: the call fails with
+//! EINTR.
 //!
-//! It is libc's own SIGCANCEL, which libc lets no program handle, block or wait for: so all that a program can use is the
-//! program's. What comes to a thread that is not the pool's is libc's, or does what it did before. libc installs its handler
-//! when it first cancels a thread, and takes no notice of a SIGCANCEL that pthread_cancel(3) did not send.
+//! It is libc's own SIGCANCEL, which libc lets no program handle, block or wait for: so all that a
+//! program can use is the program's. What comes to a thread that is not the pool's is libc's, or
+//! does what it did before. libc installs its handler when it first cancels a thread, and takes no
+//! notice of a SIGCANCEL that pthread_cancel(3) did not send.
 //!
-//! A thread of a host's gets it from its own [`alarm`](super::alarm) alone, and only accept4(2) ends there.
+//! A thread of a host's gets it from its own [`alarm`](super::alarm) alone, and only accept4(2)
+//! ends there.
 //!
-//! Invariant: only a thread of the pool is kicked, and the handler touches nothing but the interrupted call's registers.
+//! Invariant: only a thread of the pool is kicked, and the handler touches nothing but the
+//! interrupted call's registers.
 
 use super::bit;
 use crate::escapes;
@@ -80,7 +84,8 @@ mod pthread_cancel {
     }
 }
 
-/// What the kernel calls. It jumps to the next handler rather than calls it, for that may unwind the thread.
+/// What the kernel calls. It jumps to the next handler rather than calls it, for that may unwind
+/// the thread.
 #[cfg(target_arch = "x86_64")]
 #[unsafe(naked)]
 unsafe extern "C" fn kicked() {
@@ -166,17 +171,20 @@ extern "C" fn next(signal: c_int, info: *const libc::siginfo_t, context: *mut c_
     }
 }
 
-/// Has the interrupted system call fail with EINTR where the kernel would restart it: libc's own flags for this signal may say
-/// so. One that is about to begin fails as well. A wake of a futex is none that waits. With `only`, no other call than that one
-/// ends.
+/// Has the interrupted system call fail with EINTR where the kernel would restart it: libc's own
+/// flags for this signal may say so. One that is about to begin fails as well. A wake of a futex is
+/// none that waits. With `only`, no other call than that one ends.
 #[cfg(target_arch = "x86_64")]
 fn end_call(context: &mut libc::ucontext_t, only: Option<c_long>) {
     const SYSCALL: [u8; 2] = [0x0f, 0x05];
     let registers = &mut context.uc_mcontext.gregs;
-    let at = std::ptr::with_exposed_provenance::<[u8; 2]>(registers[libc::REG_RIP as usize] as usize);
-    // SAFETY: the thread is about to run the instruction there, the shim's or libc's, and one of more than a byte follows.
+    let at =
+        std::ptr::with_exposed_provenance::<[u8; 2]>(registers[libc::REG_RIP as usize] as usize);
+    // SAFETY: the thread is about to run the instruction there, the shim's or libc's, and one of
+    // more than a byte follows.
     let is_call = unsafe { at.read_unaligned() } == SYSCALL;
-    let command = registers[libc::REG_RSI as usize] as c_int & !(libc::FUTEX_PRIVATE_FLAG | libc::FUTEX_CLOCK_REALTIME);
+    let command = registers[libc::REG_RSI as usize] as c_int
+        & !(libc::FUTEX_PRIVATE_FLAG | libc::FUTEX_CLOCK_REALTIME);
     let wakes = registers[libc::REG_RAX as usize] == libc::SYS_futex
         && !matches!(command, libc::FUTEX_WAIT | libc::FUTEX_WAIT_BITSET);
     let is_meant = only.is_none_or(|number| registers[libc::REG_RAX as usize] == number);

@@ -1,8 +1,8 @@
-//! The functions that read or change the signal mask, tell what is pending, or make something that inherits the mask: a
-//! thread, or a program.
+//! The functions that read or change the signal mask, tell what is pending, or make something that
+//! inherits the mask: a thread, or a program.
 //!
-//! While signals are held back all are blocked, which a fiber that begins to run then must not see: it would take that for its
-//! mask, and put it back later or hand it on. So the handlers run first.
+//! While signals are held back all are blocked, which a fiber that begins to run then must not see:
+//! it would take that for its mask, and put it back later or hand it on. So the handlers run first.
 
 use crate::tls;
 use std::arch::naked_asm;
@@ -80,8 +80,8 @@ redhook::hook! {
     }
 }
 
-/// Defines the variadic function `$name`: it runs the handlers that wait, and jumps to the next function of that name with
-/// all registers and the stack as the caller has them.
+/// Defines the variadic function `$name`: it runs the handlers that wait, and jumps to the next
+/// function of that name with all registers and the stack as the caller has them.
 macro_rules! variadic {
     ($name:ident, $next:ident) => {
         /// # Safety

@@ -1,18 +1,20 @@
-//! Signals on an attached thread: each handler runs on a fiber, between two of its calls or in place of the wait of one, as
-//! the kernel would have it.
+//! Signals on an attached thread: each handler runs on a fiber, between two of its calls or in
+//! place of the wait of one, as the kernel would have it.
 //!
-//! The kernel calls [`entry`] instead of the handler. Where the program's own code was interrupted the handler runs at once,
-//! right there. In the shim, or while all fibers are parked, it could not: what it jumps out of would be left half changed, and
-//! no call would be interrupted. So the signal is kept ([`stash`]) and *all* are blocked: the kernel keeps the others. The
-//! thread is woken; one fiber that waits for what can be ended early is interrupted; and on that fiber, out of all that the
-//! shim does, the mask is put back as it was: the kernel then runs the handlers, in its order, with sa_mask, SA_NODEFER,
-//! SA_RESETHAND, SA_ONSTACK as ever. A call that was interrupted for them begins anew where SA_RESTART says so, or fails with
-//! EINTR.
+//! The kernel calls [`entry`] instead of the handler. Where the program's own code was interrupted
+//! the handler runs at once, right there. In the shim, or while all fibers are parked, it could
+//! not: what it jumps out of would be left half changed, and no call would be interrupted. So the
+//! signal is kept ([`stash`]) and *all* are blocked: the kernel keeps the others. The thread is
+//! woken; one fiber that waits for what can be ended early is interrupted; and on that fiber, out
+//! of all that the shim does, the mask is put back as it was: the kernel then runs the handlers, in
+//! its order, with sa_mask, SA_NODEFER, SA_RESETHAND, SA_ONSTACK as ever. A call that was
+//! interrupted for them begins anew where SA_RESTART says so, or fails with EINTR.
 //!
 //! What a handler calls passes through to libc. One that jumps out of itself is met in [`jump`].
 //!
-//! Invariant: while signals are held back (`held`) none of them calls the entry, for all are blocked, those aside that report a
-//! fault of the code itself. In the handler itself only atomics of its own thread, and system calls: no allocation, no lock.
+//! Invariant: while signals are held back (`held`) none of them calls the entry, for all are
+//! blocked, those aside that report a fault of the code itself. In the handler itself only atomics
+//! of its own thread, and system calls: no allocation, no lock.
 
 mod actions;
 mod alarm;
@@ -27,7 +29,9 @@ use crate::thread::Thread;
 use stash::Stash;
 use std::cell::Cell;
 use std::ffi::{c_int, c_void};
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU64, Ordering::Relaxed, compiler_fence};
+use std::sync::atomic::{
+    AtomicBool, AtomicI32, AtomicPtr, AtomicU64, Ordering::Relaxed, compiler_fence,
+};
 
 pub use actions::{Blocked, hand_on, is_taken, take, unwrap_all, wrap_again, wrap_all};
 pub use alarm::Alarm;
@@ -54,8 +58,9 @@ pub const fn bit(signal: c_int) -> SignalSet {
     1 << (signal - 1)
 }
 
-/// Faults of the code that is interrupted: it cannot go on without its handler. Sent by kill(2) and its kin they are signals as
-/// others; but they are never blocked for the shim, or a fault would end the process.
+/// Faults of the code that is interrupted: it cannot go on without its handler. Sent by kill(2) and
+/// its kin they are signals as others; but they are never blocked for the shim, or a fault would
+/// end the process.
 const FAULTS: SignalSet = bit(libc::SIGSEGV)
     | bit(libc::SIGBUS)
     | bit(libc::SIGFPE)
@@ -79,8 +84,8 @@ pub enum Handled {
     End,
 }
 
-/// The signals of one attached thread. The cells are its own; a handler of its own may come between any two accesses, so those
-/// that it touches are atomics.
+/// The signals of one attached thread. The cells are its own; a handler of its own may come between
+/// any two accesses, so those that it touches are atomics.
 pub struct Signals {
     /// The shim is at work on this thread: handlers wait.
     critical: AtomicBool,
@@ -99,7 +104,8 @@ pub struct Signals {
     pub due: Cell<bool>,
     /// Held back signals are being handled.
     delivering: AtomicBool,
-    /// The next handler is the first to run in a call with a mask of its own: `mask` is what it returns to.
+    /// The next handler is the first to run in a call with a mask of its own: `mask` is what it
+    /// returns to.
     returns_to_base: AtomicBool,
     /// SIGXFSZ came while the shim submitted.
     exceeded: AtomicBool,
@@ -134,7 +140,8 @@ impl Signals {
         before
     }
 
-    /// The end of [`Self::enter`], which returned `before`: whether signals were held back meanwhile.
+    /// The end of [`Self::enter`], which returned `before`: whether signals were held back
+    /// meanwhile.
     #[inline(always)]
     pub fn leave(&self, before: bool) -> bool {
         compiler_fence(std::sync::atomic::Ordering::SeqCst);
@@ -159,7 +166,8 @@ impl Signals {
 
     /// The signals that are held back, and what was blocked where the first of them came.
     pub fn held(&self) -> Option<(SignalSet, SignalSet)> {
-        self.is_held().then(|| (self.stash.waiting(), self.mask.load(Relaxed)))
+        self.is_held()
+            .then(|| (self.stash.waiting(), self.mask.load(Relaxed)))
     }
 
     /// Whether a write that was submitted has raised SIGXFSZ since this was asked.
@@ -172,8 +180,8 @@ impl Signals {
         self.parking.store(fiber, Relaxed);
     }
 
-    /// In the handler: one of the program's, with `flags`, is about to run; false if there is nothing to handle after all.
-    /// `blocked` is what the kernel blocks after it.
+    /// In the handler: one of the program's, with `flags`, is about to run; false if there is
+    /// nothing to handle after all. `blocked` is what the kernel blocks after it.
     ///
     /// # Safety
     /// `info` is what the kernel gave this handler, on this thread.
@@ -193,14 +201,16 @@ impl Signals {
         if self.returns_to_base.swap(false, Relaxed) {
             *blocked = self.mask.load(Relaxed);
         }
-        self.ran.store(self.ran.load(Relaxed).wrapping_add(1), Relaxed);
+        self.ran
+            .store(self.ran.load(Relaxed).wrapping_add(1), Relaxed);
         let restarts = flags & libc::SA_RESTART != 0;
-        self.restarts.store(self.restarts.load(Relaxed) & restarts, Relaxed);
+        self.restarts
+            .store(self.restarts.load(Relaxed) & restarts, Relaxed);
         true
     }
 
-    /// In the handler, with all signals blocked: has the signal wait, if it must; false if it can be handled now. `blocked` is
-    /// what the kernel blocks after the handler.
+    /// In the handler, with all signals blocked: has the signal wait, if it must; false if it can
+    /// be handled now. `blocked` is what the kernel blocks after the handler.
     ///
     /// # Safety
     /// `info` is what the kernel gave this handler, on this thread, which is `thread`.
@@ -212,7 +222,8 @@ impl Signals {
         blocked: &mut SignalSet,
     ) -> bool {
         // SAFETY: passed on to our caller.
-        if bit(signal) & OF_LIBC != 0 || unsafe { is_fault(signal, info) } || !self.must_wait(thread) {
+        let is_fault = unsafe { is_fault(signal, info) };
+        if bit(signal) & OF_LIBC != 0 || is_fault || !self.must_wait(thread) {
             return false;
         }
         if !self.held.load(Relaxed) {
@@ -242,8 +253,8 @@ impl Signals {
         }
     }
 
-    /// Unblocks what is held back: the kernel runs the handlers here. With `own`, the mask of a call that waited under it, they
-    /// run under that one, and return to the thread's.
+    /// Unblocks what is held back: the kernel runs the handlers here. With `own`, the mask of a
+    /// call that waited under it, they run under that one, and return to the thread's.
     pub fn deliver(&self, own: Option<SignalSet>) -> Handled {
         let mask = self.mask.load(Relaxed);
         self.ran.store(0, Relaxed);
@@ -277,8 +288,8 @@ impl Signals {
         }
     }
 
-    /// Runs the handlers of signals whose stand-ins were lost, once the mask is in force. A round that runs none is the last:
-    /// the program ignores the signal by now.
+    /// Runs the handlers of signals whose stand-ins were lost, once the mask is in force. A round
+    /// that runs none is the last: the program ignores the signal by now.
     fn deliver_lost(&self) {
         loop {
             let ran = self.ran.load(Relaxed);
@@ -288,7 +299,8 @@ impl Signals {
         }
     }
 
-    /// Takes a signal of `set` that is held back, and what came with it: for a call that waits for one itself.
+    /// Takes a signal of `set` that is held back, and what came with it: for a call that waits for
+    /// one itself.
     pub fn take_held(&self, set: SignalSet) -> Option<(c_int, libc::siginfo_t)> {
         self.stash.take(set)
     }
@@ -324,7 +336,8 @@ impl Signals {
     /// The end of [`Self::begin_masked`], which returned `base`.
     pub fn end_masked(&self, base: SignalSet) {
         if !self.is_held() {
-            // One that comes right before this is held back under `blocked`, and then once more under `base`.
+            // One that comes right before this is held back under `blocked`, and then once more
+            // under `base`.
             sys::set_blocked(base);
         }
         if self.is_held() {

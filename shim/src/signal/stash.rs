@@ -1,14 +1,16 @@
-//! Signals that the kernel delivered while their handlers had to wait: of each number the one that came first, with its
-//! `siginfo_t`.
+//! Signals that the kernel delivered while their handlers had to wait: of each number the one that
+//! came first, with its `siginfo_t`.
 //!
-//! The kernel delivers the signals of one number in the order in which they were sent. One that was taken from its queue
-//! cannot be put back at the front, so its `siginfo_t` is kept here. When handlers may run again, a stand-in of the same
-//! number goes to the end of the kernel's queue ([`Stash::release`]); from then on each delivery hands out what is kept here
-//! and keeps its own instead ([`Stash::exchange`]), until the stand-in itself hands out the last one. So the kernel still runs
-//! the handlers, with real frames, and the order stays that of the senders.
+//! The kernel delivers the signals of one number in the order in which they were sent. One that was
+//! taken from its queue cannot be put back at the front, so its `siginfo_t` is kept here. When
+//! handlers may run again, a stand-in of the same number goes to the end of the kernel's queue
+//! ([`Stash::release`]); from then on each delivery hands out what is kept here and keeps its own
+//! instead ([`Stash::exchange`]), until the stand-in itself hands out the last one. So the kernel
+//! still runs the handlers, with real frames, and the order stays that of the senders.
 //!
-//! Invariant: only the owning thread and its signal handlers touch a stash. While a signal is kept and has no stand-in, it
-//! is blocked, or it is one of the fault signals, which only coalesce; so no handler changes an entry that is being read.
+//! Invariant: only the owning thread and its signal handlers touch a stash. While a signal is kept
+//! and has no stand-in, it is blocked, or it is one of the fault signals, which only coalesce; so
+//! no handler changes an entry that is being read.
 
 use super::bit;
 use crate::errno::Errno;
@@ -66,8 +68,10 @@ impl Stash {
     }
 
     fn forget(&self, signal: c_int) {
-        self.kept.store(self.kept.load(Relaxed) & !bit(signal), Relaxed);
-        self.queued.store(self.queued.load(Relaxed) & !bit(signal), Relaxed);
+        self.kept
+            .store(self.kept.load(Relaxed) & !bit(signal), Relaxed);
+        self.queued
+            .store(self.queued.load(Relaxed) & !bit(signal), Relaxed);
     }
 
     /// What marks a stand-in: an address that no sender has a reason to send.
@@ -75,8 +79,8 @@ impl Stash {
         self.infos.as_ptr().cast_mut().cast()
     }
 
-    /// Whether `info` came with a stand-in. One that found no room in the kernel's queue comes with nothing, as if process
-    /// 0 had sent it.
+    /// Whether `info` came with a stand-in. One that found no room in the kernel's queue comes with
+    /// nothing, as if process 0 had sent it.
     ///
     /// # Safety
     /// `info` points to what the kernel gave.
@@ -85,7 +89,9 @@ impl Stash {
         let info = unsafe { &*info.cast::<Queued>() };
         match info.code {
             libc::SI_QUEUE => info.value == self.mark(),
-            libc::SI_USER => self.queued.load(Relaxed) & bit(signal) != 0 && (info.pid, info.uid) == (0, 0),
+            libc::SI_USER => {
+                self.queued.load(Relaxed) & bit(signal) != 0 && (info.pid, info.uid) == (0, 0)
+            }
             _ => false,
         }
     }
@@ -99,18 +105,20 @@ impl Stash {
         unsafe {
             if self.is_stand_in(signal, info) {
                 // What it stands for is kept on.
-                self.queued.store(self.queued.load(Relaxed) & !bit(signal), Relaxed);
+                self.queued
+                    .store(self.queued.load(Relaxed) & !bit(signal), Relaxed);
             } else if !self.has(signal) {
                 self.slot(signal).copy_from_nonoverlapping(info, 1);
-                self.kept.store(self.kept.load(Relaxed) | bit(signal), Relaxed);
+                self.kept
+                    .store(self.kept.load(Relaxed) | bit(signal), Relaxed);
             } else if signal >= FIRST_REALTIME {
                 queue(signal, info);
             }
         }
     }
 
-    /// In a handler that is about to run the program's: has `info` be that of the first signal of its number. False for a
-    /// stand-in of nothing: there is nothing to handle.
+    /// In a handler that is about to run the program's: has `info` be that of the first signal of
+    /// its number. False for a stand-in of nothing: there is nothing to handle.
     ///
     /// # Safety
     /// `info` points to what the kernel gave this handler.
@@ -138,18 +146,25 @@ impl Stash {
     /// Before `blocked` becomes the mask: queues a stand-in for each signal that it lets through.
     pub fn release(&self, blocked: SignalSet) {
         for signal in signals(self.waiting() & !blocked) {
-            self.queued.store(self.queued.load(Relaxed) | bit(signal), Relaxed);
+            self.queued
+                .store(self.queued.load(Relaxed) | bit(signal), Relaxed);
             self.send_stand_in(signal);
         }
     }
 
-    /// After [`Self::release`], once the mask is in force: queues lost stand-ins again, and returns whether there were any.
+    /// After [`Self::release`], once the mask is in force: queues lost stand-ins again, and returns
+    /// whether there were any.
     ///
-    /// A stand-in that finds no room in the kernel's queue is sent without its `siginfo_t`, and the kernel drops it while other
-    /// signals of its number are pending. Those have been delivered by now, so that the next stand-in arrives.
+    /// A stand-in that finds no room in the kernel's queue is sent without its `siginfo_t`, and the
+    /// kernel drops it while other signals of its number are pending. Those have been delivered by
+    /// now, so that the next stand-in arrives.
     pub fn send_again(&self) -> bool {
         let queued = self.queued.load(Relaxed);
-        let lost = if queued == 0 { 0 } else { queued & !sys::blocked() };
+        let lost = if queued == 0 {
+            0
+        } else {
+            queued & !sys::blocked()
+        };
         signals(lost).for_each(|signal| self.send_stand_in(signal));
         lost != 0
     }
@@ -173,7 +188,8 @@ impl Stash {
         unsafe { queue(signal, info.as_ptr()) };
     }
 
-    /// Signals that are blocked now: they become pending, as if they had come after they were blocked.
+    /// Signals that are blocked now: they become pending, as if they had come after they were
+    /// blocked.
     pub fn give_back(&self) {
         for signal in signals(self.waiting()) {
             // SAFETY: slots in `kept` are filled in.
@@ -201,8 +217,8 @@ fn signals(mut set: SignalSet) -> impl Iterator<Item = c_int> {
     })
 }
 
-/// Queues a signal to the calling thread. Where the queue is full (RLIMIT_SIGPENDING) it comes without its `siginfo_t`, as
-/// one of kill(2) would.
+/// Queues a signal to the calling thread. Where the queue is full (RLIMIT_SIGPENDING) it comes
+/// without its `siginfo_t`, as one of kill(2) would.
 ///
 /// # Safety
 /// `info` points to a `siginfo_t`.
@@ -249,7 +265,10 @@ mod tests {
             assert!(stash.exchange(signal, &mut second));
             assert!(stash.exchange(signal, &mut third));
             assert!(stash.exchange(signal, &mut stand_in));
-            assert_eq!([second, third, stand_in].map(|info| value(&info)), [1, 2, 3]);
+            assert_eq!(
+                [second, third, stand_in].map(|info| value(&info)),
+                [1, 2, 3]
+            );
             let mut fourth = info(4);
             assert!(stash.exchange(signal, &mut fourth));
             assert_eq!(value(&fourth), 4);
@@ -263,7 +282,10 @@ mod tests {
         // SAFETY: alive.
         unsafe { stash.keep(12, &info(7)) };
         assert!(stash.take(bit(10)).is_none());
-        assert_eq!(stash.take(bit(12) | bit(10)).map(|(signal, _)| signal), Some(12));
+        assert_eq!(
+            stash.take(bit(12) | bit(10)).map(|(signal, _)| signal),
+            Some(12)
+        );
         assert!(stash.take(!0).is_none());
     }
 }

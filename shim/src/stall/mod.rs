@@ -1,11 +1,12 @@
-//! Fibers that keep their thread for long (`AIOSHIM_STALL`): a watchdog says which, for how long, and where it is.
+//! Fibers that keep their thread for long (`AIOSHIM_STALL`): a watchdog says which, for how long,
+//! and where it is.
 //!
-//! The host counts its turns and shows which fiber has one ([`crate::host::Watch`]); a thread of ours looks at both now and
-//! then. While neither changes the fiber computes, or sits in a system call. [`place`] finds out where; each place is
-//! reported once.
+//! The host counts its turns and shows which fiber has one ([`crate::host::Watch`]); a thread of
+//! ours looks at both now and then. While neither changes the fiber computes, or sits in a system
+//! call. [`place`] finds out where; each place is reported once.
 //!
-//! Invariant: a fiber is only accused of the time in which it was seen to have the same turn, so never of more than it
-//! took.
+//! Invariant: a fiber is only accused of the time in which it was seen to have the same turn, so
+//! never of more than it took.
 
 mod place;
 
@@ -32,8 +33,9 @@ struct Seen {
     last: Mutex<Turn>,
 }
 
-// SAFETY: the two words of `watch` may be read from any thread until the thread detaches, and the host's `name` be called;
-// [`Watched`] waits for the watchdog before that. Nothing else of the host is used here.
+// SAFETY: the two words of `watch` may be read from any thread until the thread detaches, and the
+// host's `name` be called; [`Watched`] waits for the watchdog before that. Nothing else of the host
+// is used here.
 unsafe impl Send for Seen {}
 // SAFETY: as above.
 unsafe impl Sync for Seen {}
@@ -75,7 +77,8 @@ impl Watched {
         let Some(watch) = host.watch() else {
             static SAID: AtomicBool = AtomicBool::new(false);
             if !SAID.swap(true, Relaxed) {
-                let line = "AIOSHIM_STALL: this scheduler does not count its turns; nothing is watched";
+                let line =
+                    "AIOSHIM_STALL: this scheduler does not count its turns; nothing is watched";
                 log::say(Level::Warn, format_args!("{line}"));
             }
             return None;
@@ -140,7 +143,10 @@ impl Seen {
         if (count, fiber) != (last.count, last.fiber) {
             if let Some(name) = &last.reported {
                 let time = Nanos(now - last.since);
-                log::say(Level::Warn, format_args!("{name} let others run after {time}"));
+                log::say(
+                    Level::Warn,
+                    format_args!("{name} let others run after {time}"),
+                );
             }
             *last = Turn {
                 count,
@@ -172,7 +178,12 @@ impl Seen {
     /// The count of turns, and the fiber that has this one.
     fn turn(&self) -> (u32, *mut c_void) {
         // SAFETY: in place until the thread detaches, which waits for us.
-        unsafe { ((*self.watch.turns).load(Relaxed), (*self.watch.running).load(Relaxed)) }
+        unsafe {
+            (
+                (*self.watch.turns).load(Relaxed),
+                (*self.watch.running).load(Relaxed),
+            )
+        }
     }
 }
 

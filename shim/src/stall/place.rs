@@ -1,9 +1,10 @@
-//! Where a thread is that keeps its turn: the system call it sits in, or the functions it computes in.
+//! Where a thread is that keeps its turn: the system call it sits in, or the functions it computes
+//! in.
 //!
-//! The kernel tells of a thread in a system call. One that computes is sent a signal, whose handler walks its stack, on
-//! that thread, since nobody else may: it moves. The signal is for computing threads alone, because it ends the calls that
-//! no SA_RESTART restarts. A thread that begins one at that very moment has it begun again (`begin_again`): it had not
-//! waited yet.
+//! The kernel tells of a thread in a system call. One that computes is sent a signal, whose handler
+//! walks its stack, on that thread, since nobody else may: it moves. The signal is for computing
+//! threads alone, because it ends the calls that no SA_RESTART restarts. A thread that begins one
+//! at that very moment has it begun again (`begin_again`): it had not waited yet.
 
 use crate::errno::Errno;
 use crate::escapes;
@@ -59,7 +60,10 @@ pub fn prepare() {
         return;
     }
     let free = (libc::SIGRTMIN()..libc::SIGRTMAX()).rev();
-    if let Some(number) = free.into_iter().find(|number| signal::take(*number, answer)) {
+    if let Some(number) = free
+        .into_iter()
+        .find(|number| signal::take(*number, answer))
+    {
         SIGNAL.store(number, Ordering::Relaxed);
     }
 }
@@ -79,7 +83,11 @@ impl Place {
                 let at = words.next_back().and_then(|word| word.strip_prefix("0x"));
                 let at = at.and_then(|word| usize::from_str_radix(word, 16).ok());
                 let kernel = sys::thread_file(tid, "wchan").unwrap_or_default();
-                Self::Call(number.parse().unwrap_or(usize::MAX), at.unwrap_or(0), kernel)
+                Self::Call(
+                    number.parse().unwrap_or(usize::MAX),
+                    at.unwrap_or(0),
+                    kernel,
+                )
             }
         }
     }
@@ -107,7 +115,8 @@ impl Place {
         Self::Frames(frames.map(|frame| frame.load(Ordering::Relaxed)).collect())
     }
 
-    /// The same for the same place in the program: where in a function it happened to be does not count, who called it does.
+    /// The same for the same place in the program: where in a function it happened to be does not
+    /// count, who called it does.
     pub fn identity(&self) -> u64 {
         use std::hash::{DefaultHasher, Hash, Hasher};
         let mut hash = DefaultHasher::new();
@@ -139,7 +148,8 @@ impl fmt::Display for Place {
             Self::Frames(frames) => {
                 write!(f, "computing at")?;
                 for (n, frame) in frames.iter().enumerate() {
-                    // All but the innermost are where a call returns to, which may be behind the function's end.
+                    // All but the innermost are where a call returns to, which may be behind the
+                    // function's end.
                     let name = symbol::name_of(frame - usize::from(n > 0));
                     write!(f, "\n  #{n} {name}")?;
                 }
@@ -173,7 +183,9 @@ extern "C" fn answer(_: c_int, _: *mut libc::siginfo_t, context: *mut c_void) {
         for (to, frame) in REQUEST.frames.iter().zip(frames) {
             to.store(*frame as usize, Ordering::Relaxed);
         }
-        REQUEST.answer.store(frames.len().min(DEPTH) + 1, Ordering::Release);
+        REQUEST
+            .answer
+            .store(frames.len().min(DEPTH) + 1, Ordering::Release);
     }
     crate::errno::set(errno);
 }
@@ -197,8 +209,9 @@ fn program_counter(context: &libc::ucontext_t) -> usize {
     context.uc_mcontext.pc as usize
 }
 
-/// Undoes the EINTR of a call that our signal ended as it began: back to the `mov eax, NUMBER; syscall` of libc's. The
-/// kernel has kept all other registers, and its SA_RESTART has seen to the calls that it restarts.
+/// Undoes the EINTR of a call that our signal ended as it began: back to the `mov eax, NUMBER;
+/// syscall` of libc's. The kernel has kept all other registers, and its SA_RESTART has seen to the
+/// calls that it restarts.
 #[cfg(target_arch = "x86_64")]
 fn begin_again(context: &mut libc::ucontext_t) {
     const MOV_EAX: u8 = 0xb8;

@@ -1,10 +1,12 @@
 //! Which streams the fibers of a thread are inside.
 //!
-//! Two kinds of entries. Those of functions of the jump tables are a stack: such a function parks nowhere but in the shim,
-//! and each park of the shim's takes the running fiber's entries away and brings them back. Those of flockfile, and of
-//! streams whose functions are the program's own, name their fiber: it may run other code meanwhile, and park elsewhere.
+//! Two kinds of entries. Those of functions of the jump tables are a stack: such a function parks
+//! nowhere but in the shim, and each park of the shim's takes the running fiber's entries away and
+//! brings them back. Those of flockfile, and of streams whose functions are the program's own, name
+//! their fiber: it may run other code meanwhile, and park elsewhere.
 //!
-//! A park in the shim leaves all of the fiber's streams ([`monitor`]). One with none costs two loads.
+//! A park in the shim leaves all of the fiber's streams ([`monitor`]). One with none costs two
+//! loads.
 
 use super::layout::File;
 use super::lock;
@@ -14,8 +16,8 @@ use std::cell::{Cell, RefCell};
 use std::ffi::c_void;
 use std::ptr::null_mut;
 
-/// How deep functions of the jump tables nest at most: one that reads the standard input writes the standard output. What
-/// a jump out of them left behind counts, until it is found to be gone.
+/// How deep functions of the jump tables nest at most: one that reads the standard input writes the
+/// standard output. What a jump out of them left behind counts, until it is found to be gone.
 const DEPTH: usize = 16;
 
 #[derive(Clone, Copy)]
@@ -77,7 +79,8 @@ impl Files {
         let mut away = self.take_entries();
         let mut held = self.take_held(fiber);
         let files = away.files().chain(held.iter().map(|held| held.file));
-        // SAFETY: the fiber is inside these, so they are open; the second time one is found to be left already.
+        // SAFETY: the fiber is inside these, so they are open; the second time one is found to be
+        // left already.
         let left: Vec<Left> = files
             .filter_map(|file| unsafe { monitor::leave(file, fiber) })
             .collect();
@@ -97,7 +100,13 @@ impl Files {
         let depth = self.depth.replace(0);
         Entries {
             depth,
-            entries: std::array::from_fn(|n| if n < depth { self.entries[n].get() } else { NONE }),
+            entries: std::array::from_fn(|n| {
+                if n < depth {
+                    self.entries[n].get()
+                } else {
+                    NONE
+                }
+            }),
         }
     }
 
@@ -127,7 +136,10 @@ impl Files {
     /// The opposite of the last [`Self::hold`] of the two.
     pub fn let_go(&self, fiber: *mut c_void, file: *mut File) {
         let mut held = self.held.borrow_mut();
-        if let Some(last) = held.iter().rposition(|held| held.fiber == fiber && held.file == file) {
+        if let Some(last) = held
+            .iter()
+            .rposition(|held| held.fiber == fiber && held.file == file)
+        {
             held.remove(last);
             self.holds.update(|n| n - 1);
         }
@@ -136,12 +148,14 @@ impl Files {
     /// `file` is about to be closed: whoever left entries of it, jumping out, is not inside.
     pub fn forget(&self, file: *mut File) {
         let entries = self.entries.iter().take(self.depth.get());
-        entries.filter(|entry| entry.get().file == file).for_each(|entry| {
-            entry.update(|entry| Entry {
-                file: null_mut(),
-                ..entry
+        entries
+            .filter(|entry| entry.get().file == file)
+            .for_each(|entry| {
+                entry.update(|entry| Entry {
+                    file: null_mut(),
+                    ..entry
+                });
             });
-        });
         if self.holds.get() > 0 {
             self.held.borrow_mut().retain(|held| held.file != file);
             self.holds.set(self.held.borrow().len());
@@ -162,7 +176,9 @@ impl Entries {
     /// The streams, outermost first.
     fn files(&self) -> impl Iterator<Item = *mut File> {
         let entries = self.entries.iter().take(self.depth);
-        entries.map(|entry| entry.file).filter(|file| !file.is_null())
+        entries
+            .map(|entry| entry.file)
+            .filter(|file| !file.is_null())
     }
 
     /// The lock of `file` is to be given back by the outermost function inside it.
@@ -181,7 +197,8 @@ pub struct Inside {
 }
 
 impl Inside {
-    /// Enters `file`; waits while a fiber is parked inside. None when the stream must be left alone.
+    /// Enters `file`; waits while a fiber is parked inside. None when the stream must be left
+    /// alone.
     ///
     /// # Safety
     /// The stream is open.
@@ -241,7 +258,8 @@ pub fn on_attached_thread() -> bool {
     !tls::here().is_null()
 }
 
-/// Runs a function of the program's, called inside a stream: the running fiber's entries name it meanwhile.
+/// Runs a function of the program's, called inside a stream: the running fiber's entries name it
+/// meanwhile.
 pub fn lend<R>(call: impl FnOnce() -> R) -> R {
     // SAFETY: a thread stays attached while code of its fibers runs.
     let Some(thread) = (unsafe { tls::here().as_ref() }) else {

@@ -1,5 +1,5 @@
-//! What of glibc's `FILE` is looked at and changed here. A part of its ABI: old programs have these offsets compiled in
-//! (getc_unlocked was a macro), so they have not changed since 2.1.
+//! What of glibc's `FILE` is looked at and changed here. A part of its ABI: old programs have these
+//! offsets compiled in (getc_unlocked was a macro), so they have not changed since 2.1.
 //!
 //! The offsets are those of 64-bit machines, the only ones there are.
 
@@ -7,8 +7,8 @@ use std::ffi::{c_char, c_int, c_void};
 
 /// The areas of a stream's buffer, of bytes in a [`File`] and of wide characters in a [`Wide`].
 ///
-/// What getc and putc do without a call is bounded by them: they read from `read_ptr` to `read_end` and write from
-/// `write_ptr` to `write_end`.
+/// What getc and putc do without a call is bounded by them: they read from `read_ptr` to `read_end`
+/// and write from `write_ptr` to `write_end`.
 #[repr(C)]
 pub struct Areas {
     pub read_ptr: *mut c_char,
@@ -90,7 +90,8 @@ pub mod flags2 {
 
     /// Its system calls are no cancellation points: mode `c`.
     pub const NOT_CANCELED: c_int = 2;
-    /// getc and putc take the lock: not so while the process has one thread, until flockfile is called.
+    /// getc and putc take the lock: not so while the process has one thread, until flockfile is
+    /// called.
     pub const NEEDS_LOCK: c_int = 128;
 }
 

@@ -1,6 +1,7 @@
 //! A stream's own lock: recursive, and owned by the OS thread, whichever fiber took it.
 //!
-//! A fiber that parks inside a stream gives it back, all of its recursions, and takes as many when it goes on.
+//! A fiber that parks inside a stream gives it back, all of its recursions, and takes as many when
+//! it goes on.
 
 use super::layout::{File, flags, flags2};
 use super::libc_stdio;
@@ -26,15 +27,16 @@ pub unsafe fn release(file: *mut File) -> u32 {
     times
 }
 
-/// Takes `file`'s lock so many times. Waits while another thread has it: one inside the stream, which parks only
-/// after giving it back.
+/// Takes `file`'s lock so many times. Waits while another thread has it: one inside the stream,
+/// which parks only after giving it back.
 ///
 /// # Safety
 /// The stream is open.
 pub unsafe fn take(file: *mut File, times: u32) {
     // SAFETY: the caller's promise.
     unsafe {
-        // flockfile makes getc and putc of a process with one thread take the lock from then on: that it shall not do.
+        // flockfile makes getc and putc of a process with one thread take the lock from then on:
+        // that it shall not do.
         let needs_lock = needs_lock(file);
         for _ in 0..times {
             (libc_stdio().lock)(file.cast());
@@ -54,15 +56,18 @@ pub unsafe fn needs_lock(file: *mut File) -> bool {
     unsafe { (&raw const (*file).flags2).read_volatile() & flags2::NEEDS_LOCK != 0 }
 }
 
-/// Takes the lock, once, of a stream that was entered without, in a process that has got its second thread since: whether
-/// that was so.
+/// Takes the lock, once, of a stream that was entered without, in a process that has got its second
+/// thread since: whether that was so.
 ///
 /// # Safety
 /// The stream is open; it `needed_lock` when it was entered, or not.
 pub unsafe fn make_up(file: *mut File, needed_lock: bool) -> bool {
     // SAFETY: the caller's promise.
     unsafe {
-        let late = !needed_lock && needs_lock(file) && !(*file).lock.is_null() && (*file).flags & flags::USER_LOCK == 0;
+        let late = !needed_lock
+            && needs_lock(file)
+            && !(*file).lock.is_null()
+            && (*file).flags & flags::USER_LOCK == 0;
         if late {
             take(file, 1);
         }

@@ -1,13 +1,16 @@
-//! stdio on fibers: `fgets`, `fprintf`, `scanf`, `putwc` and all their kin, caught where libc's buffers meet the kernel.
+//! stdio on fibers: `fgets`, `fprintf`, `scanf`, `putwc` and all their kin, caught where libc's
+//! buffers meet the kernel.
 //!
 //! How one `fgets` on a fiber travels:
 //!
-//! 1. libc takes the stream's lock, finds its buffer empty and calls through the stream's jump table;
-//! 2. [`tables`] has pointed that at a function of [`slots`], which enters the stream ([`inside`]), and waits before that
-//!    while another fiber is parked in it ([`monitor`]);
-//! 3. libc's own function fills the buffer, and for that calls `read` through the table: the hook's, like any other read;
-//! 4. the fiber parks there. It leaves the stream meanwhile: [`monitor`] marks it, [`windows`] closes what others could do
-//!    in its buffer without a call, [`lock`] gives the lock back.
+//! 1. libc takes the stream's lock, finds its buffer empty and calls through the stream's jump
+//!    table;
+//! 2. [`tables`] has pointed that at a function of [`slots`], which enters the stream ([`inside`]),
+//!    and waits before that while another fiber is parked in it ([`monitor`]);
+//! 3. libc's own function fills the buffer, and for that calls `read` through the table: the
+//!    hook's, like any other read;
+//! 4. the fiber parks there. It leaves the stream meanwhile: [`monitor`] marks it, [`windows`]
+//!    closes what others could do in its buffer without a call, [`lock`] gives the lock back.
 //!
 //! Programs that never attach a thread keep libc as it is.
 
@@ -89,8 +92,8 @@ pub fn is_converted() -> bool {
     CONVERTED.load(Ordering::Relaxed)
 }
 
-/// The next stream with pending output that is none of `except`, locked; waits for one that a fiber is parked inside. None
-/// when there is no other.
+/// The next stream with pending output that is none of `except`, locked; waits for one that a fiber
+/// is parked inside. None when there is no other.
 ///
 /// As in libc a stream is locked while the list of streams is, so nobody closes it in between.
 pub fn lock_next_pending(except: &[*mut File]) -> Option<*mut File> {
@@ -140,7 +143,8 @@ unsafe fn is_pending(file: *mut File) -> bool {
     areas.write_ptr > areas.write_base
 }
 
-/// At the first attach: has stdio call us. Where that cannot be it blocks the threads of its fibers, as it did.
+/// At the first attach: has stdio call us. Where that cannot be it blocks the threads of its
+/// fibers, as it did.
 pub fn convert() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {

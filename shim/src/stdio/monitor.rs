@@ -1,13 +1,14 @@
-//! Streams as monitors: one task at a time is inside a stream, but while it is parked in there the stream is marked, and
-//! whoever comes to it waits.
+//! Streams as monitors: one task at a time is inside a stream, but while it is parked in there the
+//! stream is marked, and whoever comes to it waits.
 //!
-//! A stream's lock cannot do that: it is the OS thread's, and so lets all fibers of that thread in; and a fiber of another
-//! thread would block that thread on it. So a fiber that parks inside a stream marks it, closes its [`Windows`] and gives
-//! the lock back; when it goes on it takes the lock, opens the windows and takes the mark off, and all that waited look
-//! again. They are not handed the stream: the one that goes on may be in the middle of a line.
+//! A stream's lock cannot do that: it is the OS thread's, and so lets all fibers of that thread in;
+//! and a fiber of another thread would block that thread on it. So a fiber that parks inside a
+//! stream marks it, closes its [`Windows`] and gives the lock back; when it goes on it takes the
+//! lock, opens the windows and takes the mark off, and all that waited look again. They are not
+//! handed the stream: the one that goes on may be in the middle of a line.
 //!
-//! Invariant: a stream is marked while a fiber is parked inside it, and by that fiber alone: nobody is inside a stream who
-//! found it marked.
+//! Invariant: a stream is marked while a fiber is parked inside it, and by that fiber alone: nobody
+//! is inside a stream who found it marked.
 
 use super::layout::File;
 use super::lock;
@@ -129,13 +130,15 @@ pub unsafe fn leave(file: *mut File, fiber: *mut c_void) -> Option<Left> {
     })
 }
 
-/// It goes on. Whether the stream's lock was taken although it had not been before, and is to be given back at the end.
+/// It goes on. Whether the stream's lock was taken although it had not been before, and is to be
+/// given back at the end.
 ///
 /// # Safety
 /// The stream is still open, and the fiber the one that left it so.
 pub unsafe fn come_back(left: &Left) -> bool {
     let file = left.file;
-    // SAFETY: the caller's promise. Whoever has the lock now is not inside, and gives it back to wait.
+    // SAFETY: the caller's promise. Whoever has the lock now is not inside, and gives it back to
+    // wait.
     let made_up = unsafe {
         lock::take(file, left.locked);
         left.locked == 0 && lock::make_up(file, left.needed_lock)
@@ -149,8 +152,8 @@ pub unsafe fn come_back(left: &Left) -> bool {
     made_up
 }
 
-/// Opens what a mark, just removed, had closed, and wakes who waits. Handlers wait: one that jumps away would leave those
-/// waiting for ever.
+/// Opens what a mark, just removed, had closed, and wakes who waits. Handlers wait: one that jumps
+/// away would leave those waiting for ever.
 ///
 /// # Safety
 /// The stream is open, and nobody is inside it.
@@ -165,8 +168,8 @@ unsafe fn take_off(file: *mut File, mark: Mark, marks: MutexGuard<'_, Marks>) {
     }
 }
 
-/// Waits until no fiber is parked inside `file`; its lock, if this thread has it, is given back meanwhile. False when the
-/// stream must be left alone.
+/// Waits until no fiber is parked inside `file`; its lock, if this thread has it, is given back
+/// meanwhile. False when the stream must be left alone.
 ///
 /// # Safety
 /// The stream is open.
@@ -186,9 +189,9 @@ pub unsafe fn await_free(file: *mut File) -> bool {
     true
 }
 
-/// Waits until the mark that `file` may have is taken off: it may have another then, or be gone. False, with EDEADLK, for
-/// those that would wait for ever: a scheduler or a signal handler on the thread of the parked fiber, or anybody while the
-/// program ends.
+/// Waits until the mark that `file` may have is taken off: it may have another then, or be gone.
+/// False, with EDEADLK, for those that would wait for ever: a scheduler or a signal handler on the
+/// thread of the parked fiber, or anybody while the program ends.
 pub fn await_unmarked(file: *const File) -> bool {
     // SAFETY: a thread stays attached while code of its fibers runs.
     let thread = unsafe { tls::here().as_ref() };
@@ -209,8 +212,9 @@ pub fn await_unmarked(file: *const File) -> bool {
         && mark.fiber == fiber
         && let Some(mark) = marks.remove(&key)
     {
-        // It runs, so it is not parked: a signal handler has jumped out of that, and out of the stream.
-        // SAFETY: the fiber uses the stream again, so it is open; the mark kept everybody out.
+        // It runs, so it is not parked: a signal handler has jumped out of that, and out of the
+        // stream. SAFETY: the fiber uses the stream again, so it is open; the mark kept everybody
+        // out.
         unsafe { take_off(file.cast_mut(), mark, marks) };
         return true;
     }
@@ -235,13 +239,14 @@ pub fn await_unmarked(file: *const File) -> bool {
 /// The marks, held by the forking thread across the fork.
 pub type Locked = std::sync::MutexGuard<'static, Marks>;
 
-/// Before a fork: no other thread is changing the marks, or a stream's windows, when the process is copied.
+/// Before a fork: no other thread is changing the marks, or a stream's windows, when the process is
+/// copied.
 pub fn lock_before_fork() -> Option<Locked> {
     MARKS.get().lock_before_fork()
 }
 
-/// In the child of a fork, where no fiber is parked: its streams are as those of a thread that the parent has and the
-/// child has not.
+/// In the child of a fork, where no fiber is parked: its streams are as those of a thread that the
+/// parent has and the child has not.
 pub fn restore(locked: Option<Locked>) {
     for (file, mark) in locked.iter().flat_map(|marks| marks.iter()) {
         // SAFETY: a marked stream is open: its fiber is inside.

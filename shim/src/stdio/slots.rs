@@ -1,7 +1,9 @@
-//! What the jump tables lead to: each function enters the stream, does what libc's does, and leaves.
+//! What the jump tables lead to: each function enters the stream, does what libc's does, and
+//! leaves.
 //!
-//! Those that reach the kernel (read, write, seek, close) make the calls of the [hook table](crate::hooks) instead, and so
-//! come to the policy and the engines like any other call. They are the only ones that park of themselves.
+//! Those that reach the kernel (read, write, seek, close) make the calls of the [hook
+//! table](crate::hooks) instead, and so come to the policy and the engines like any other call.
+//! They are the only ones that park of themselves.
 
 use super::inside::{self, Inside};
 use super::layout::{File, Slot, flags, flags2};
@@ -15,7 +17,8 @@ const NOTHING: () = ();
 /// `_IO_pos_BAD`.
 const NO_POSITION: i64 = -1;
 
-/// A function for a slot: libc's own, inside the stream. `refused` is what it gives when the stream must be left alone.
+/// A function for a slot: libc's own, inside the stream. `refused` is what it gives when the stream
+/// must be left alone.
 macro_rules! inside {
     ($( $slot:ident: $name:ident ( $($arg:ident : $ty:ty),* ) -> $ret:ty, refused: $refused:expr; )*) => {$(
         unsafe extern "C" fn $name(file: *mut File $(, $arg: $ty)*) -> $ret {
@@ -48,8 +51,9 @@ inside! {
     Sync: sync() -> c_int, refused: EOF;
 }
 
-/// `_IO_new_file_xsputn`, which each piece of an fprintf calls. Where there is room it only copies, so it cannot park, and
-/// in a stream that a fiber is parked inside there is none. Done here, that takes no longer than without us.
+/// `_IO_new_file_xsputn`, which each piece of an fprintf calls. Where there is room it only copies,
+/// so it cannot park, and in a stream that a fiber is parked inside there is none. Done here, that
+/// takes no longer than without us.
 unsafe extern "C" fn put_n(file: *mut File, data: *const c_void, n: usize) -> usize {
     // SAFETY: libc passes an open stream and n bytes; there is room for them.
     unsafe {
@@ -86,7 +90,8 @@ unsafe fn has_room(file: *const File, n: usize) -> bool {
     // SAFETY: the caller's promise.
     let file = unsafe { &*file };
     let room = (file.areas.write_end as isize).wrapping_sub(file.areas.write_ptr as isize);
-    // A wide stream's characters have a buffer of their own, and the end of a line may have to be written.
+    // A wide stream's characters have a buffer of their own, and the end of a line may have to be
+    // written.
     n > 0 && room >= n as isize && file.mode <= 0 && file.flags & flags::LINE_BUFFERED == 0
 }
 
@@ -106,7 +111,9 @@ unsafe fn has_bytes(file: *const File, n: usize) -> bool {
 unsafe extern "C" fn read(file: *mut File, data: *mut c_void, n: isize) -> isize {
     // SAFETY: libc passes an open stream and a buffer of n bytes.
     unsafe {
-        let Some(inside) = Inside::enter(file) else { return 0 };
+        let Some(inside) = Inside::enter(file) else {
+            return 0;
+        };
         let result = if calls_through(file) {
             hooks::call_read((*file).fileno, data, n as usize)
         } else {
@@ -123,7 +130,9 @@ unsafe extern "C" fn read(file: *mut File, data: *mut c_void, n: isize) -> isize
 unsafe extern "C" fn write(file: *mut File, data: *const c_void, n: isize) -> isize {
     // SAFETY: libc passes an open stream and n bytes.
     unsafe {
-        let Some(inside) = Inside::enter(file) else { return 0 };
+        let Some(inside) = Inside::enter(file) else {
+            return 0;
+        };
         let result = if calls_through(file) {
             write_all(file, data, n)
         } else {
@@ -142,7 +151,9 @@ unsafe fn write_all(file: *mut File, data: *const c_void, n: isize) -> isize {
     let mut done = 0;
     while done < n {
         // SAFETY: the caller's promise.
-        let result = unsafe { hooks::call_write((*file).fileno, data.byte_offset(done), (n - done) as usize) };
+        let result = unsafe {
+            hooks::call_write((*file).fileno, data.byte_offset(done), (n - done) as usize)
+        };
         if result < 0 {
             // SAFETY: the caller's promise: an open stream.
             unsafe { (*file).flags |= flags::ERROR_SEEN };
@@ -176,18 +187,24 @@ unsafe extern "C" fn seek(file: *mut File, offset: i64, whence: c_int) -> i64 {
 unsafe extern "C" fn close(file: *mut File) -> c_int {
     // SAFETY: libc passes an open stream, which is closed only once.
     unsafe {
-        let Some(inside) = Inside::enter(file) else { return 0 };
+        let Some(inside) = Inside::enter(file) else {
+            return 0;
+        };
         let result = hooks::call_close((*file).fileno);
         inside.leave(file);
         result
     }
 }
 
-/// The way a stream of popen's is closed, which awaits its process, or one that is mapped: by a thread of the pool.
+/// The way a stream of popen's is closed, which awaits its process, or one that is mapped: by a
+/// thread of the pool.
 unsafe extern "C" fn close_and_wait(file: *mut File) -> c_int {
-    // SAFETY: libc passes an open stream, which is closed only once; the slot's type is the table's.
+    // SAFETY: libc passes an open stream, which is closed only once; the slot's type is the
+    // table's.
     unsafe {
-        let Some(inside) = Inside::enter(file) else { return 0 };
+        let Some(inside) = Inside::enter(file) else {
+            return 0;
+        };
         let original: unsafe extern "C" fn(*mut File) -> c_int =
             transmute(tables::original((*file).jumps, Slot::Close));
         let result = hooks::pclose_on_pool(|| original(file)).unwrap_or_else(|| original(file));
@@ -205,7 +222,8 @@ unsafe fn calls_through(file: *mut File) -> bool {
     inside::on_attached_thread() && unsafe { (*file).flags2 } & flags2::NOT_CANCELED == 0
 }
 
-/// A function for a slot in which the program's own function is called: what that does is no business of the stream's.
+/// A function for a slot in which the program's own function is called: what that does is no
+/// business of the stream's.
 macro_rules! lent {
     ($( $slot:ident: $name:ident ( $($arg:ident : $ty:ty),* ) -> $ret:ty, refused: $refused:expr; )*) => {$(
         unsafe extern "C" fn $name(file: *mut File $(, $arg: $ty)*) -> $ret {
@@ -233,7 +251,11 @@ lent! {
 
 /// What the slots of a kind of table are to lead to; of one that is closed as files are, or not.
 pub fn functions(kind: Kind, closes_as_files: bool) -> [(Slot, usize); 15] {
-    let close = if closes_as_files { close } else { close_and_wait };
+    let close = if closes_as_files {
+        close
+    } else {
+        close_and_wait
+    };
     let [r, w, s, c] = match kind {
         Kind::File => [
             read as *const (),

@@ -1,12 +1,14 @@
 //! stdio's jump tables: found in libc's memory by what they hold, and pointed at our functions.
 //!
-//! stdio makes its system calls inside libc, where no preload sees them; but it makes them through tables of functions,
-//! one for each kind of stream. Two of the tables have names. The others (for streams that are mapped, of processes, of
-//! the program's own functions) are told by their content: they share functions with the first. How far apart they are,
-//! in which order and in which section differs between versions of libc, so nothing is taken to be known of that.
+//! stdio makes its system calls inside libc, where no preload sees them; but it makes them through
+//! tables of functions, one for each kind of stream. Two of the tables have names. The others (for
+//! streams that are mapped, of processes, of the program's own functions) are told by their
+//! content: they share functions with the first. How far apart they are, in which order and in
+//! which section differs between versions of libc, so nothing is taken to be known of that.
 //!
-//! The tables lie in memory that the dynamic loader has made read-only; libc checks that a stream's table is in its
-//! range, not what is in it. Where the memory cannot be made writable stdio stays as it is.
+//! The tables lie in memory that the dynamic loader has made read-only; libc checks that a stream's
+//! table is in its range, not what is in it. Where the memory cannot be made writable stdio stays
+//! as it is.
 //!
 //! Invariant: what a table held is published before the first of its words is changed.
 
@@ -45,7 +47,8 @@ static FILES: FileTable = FileTable {
 pub enum Kind {
     /// Of a stream on a descriptor.
     File,
-    /// Of a stream on functions of the program's (fopencookie, fmemopen), with the buffer handled as a file's.
+    /// Of a stream on functions of the program's (fopencookie, fmemopen), with the buffer handled
+    /// as a file's.
     Cookie,
 }
 
@@ -78,7 +81,10 @@ pub fn patch() -> Result<(), &'static str> {
     let image = Image::of(file as usize).ok_or("libc is not among the loaded objects")?;
     // SAFETY: libc's own table.
     let reference: [usize; SLOTS] = unsafe { file.cast::<[usize; SLOTS]>().read() };
-    if !image.is_table(&reference) || reference[Slot::Read as usize] == 0 || reference[Slot::Write as usize] == 0 {
+    if !image.is_table(&reference)
+        || reference[Slot::Read as usize] == 0
+        || reference[Slot::Write as usize] == 0
+    {
         return Err("_IO_file_jumps does not look as expected");
     }
     let found = image.tables(&reference);
@@ -94,7 +100,10 @@ pub fn patch() -> Result<(), &'static str> {
         let usual = |slot: Slot| table.originals[slot as usize] == reference[slot as usize];
         for (slot, function) in slots::functions(kind, usual(Slot::Close)) {
             // Where a kind of stream has its own way to reach the kernel, we know nothing of it.
-            if kind == Kind::File && matches!(slot, Slot::Read | Slot::Write | Slot::Seek) && !usual(slot) {
+            if kind == Kind::File
+                && matches!(slot, Slot::Read | Slot::Write | Slot::Seek)
+                && !usual(slot)
+            {
                 continue;
             }
             // SAFETY: a word of the table, writable now; other threads read it as a whole.
@@ -133,26 +142,40 @@ impl Image {
         (found == 1 && !image.text.is_empty() && !image.read_only.is_empty()).then_some(image)
     }
 
-    /// Whether these may be a table's words: two unused, then functions of libc's, of which all but the first may be
-    /// missing.
+    /// Whether these may be a table's words: two unused, then functions of libc's, of which all but
+    /// the first may be missing.
     fn is_table(&self, words: &[usize; SLOTS]) -> bool {
         words[..2] == [0, 0]
             && self.text.contains(&words[2])
-            && words[3..].iter().all(|word| *word == 0 || self.text.contains(word))
+            && words[3..]
+                .iter()
+                .all(|word| *word == 0 || self.text.contains(word))
     }
 
     /// The tables of streams on descriptors, and of those whose buffer is handled alike.
     fn tables(&self, reference: &[usize; SLOTS]) -> Vec<(Table, Kind)> {
         let begin = self.read_only.start.next_multiple_of(size_of::<usize>());
-        let end = self.read_only.end.saturating_sub(size_of::<[usize; SLOTS]>());
+        let end = self
+            .read_only
+            .end
+            .saturating_sub(size_of::<[usize; SLOTS]>());
         (begin..=end)
             .step_by(size_of::<usize>())
             .map(|address| address as *const usize)
             .filter_map(|at| {
                 // SAFETY: within a part of libc that is mapped and readable.
                 let words: [usize; SLOTS] = unsafe { at.cast::<[usize; SLOTS]>().read() };
-                let kind = self.is_table(&words).then(|| kind(&words, reference)).flatten()?;
-                Some((Table { at, originals: words }, kind))
+                let kind = self
+                    .is_table(&words)
+                    .then(|| kind(&words, reference))
+                    .flatten()?;
+                Some((
+                    Table {
+                        at,
+                        originals: words,
+                    },
+                    kind,
+                ))
             })
             .collect()
     }
@@ -161,7 +184,12 @@ impl Image {
 /// Which kind of table has these words, next to those of a file.
 fn kind(words: &[usize; SLOTS], reference: &[usize; SLOTS]) -> Option<Kind> {
     let same = |slot: Slot| words[slot as usize] == reference[slot as usize];
-    let alike = words.iter().zip(reference).skip(2).filter(|(a, b)| a == b).count();
+    let alike = words
+        .iter()
+        .zip(reference)
+        .skip(2)
+        .filter(|(a, b)| a == b)
+        .count();
     if alike < 4 || words[Slot::PutN as usize] == 0 || words[Slot::Read as usize] == 0 {
         return None;
     }
@@ -179,23 +207,35 @@ fn kind(words: &[usize; SLOTS], reference: &[usize; SLOTS]) -> Option<Kind> {
 }
 
 /// For each loaded object: notes its parts if it is the one looked for.
-unsafe extern "C" fn look_at(info: *mut libc::dl_phdr_info, _size: usize, image: *mut c_void) -> c_int {
+unsafe extern "C" fn look_at(
+    info: *mut libc::dl_phdr_info,
+    _size: usize,
+    image: *mut c_void,
+) -> c_int {
     // SAFETY: the loader's own description, and what `Image::of` passed.
     let (info, image) = unsafe { (&*info, &mut *image.cast::<Image>()) };
     // SAFETY: as many headers as it says.
-    let headers = unsafe { std::slice::from_raw_parts(info.dlpi_phdr, usize::from(info.dlpi_phnum)) };
+    let headers =
+        unsafe { std::slice::from_raw_parts(info.dlpi_phdr, usize::from(info.dlpi_phnum)) };
     let range = |header: &libc::Elf64_Phdr| {
         let begin = info.dlpi_addr as usize + header.p_vaddr as usize;
         begin..begin + header.p_memsz as usize
     };
-    let loaded = || headers.iter().filter(|header| header.p_type == libc::PT_LOAD);
+    let loaded = || {
+        headers
+            .iter()
+            .filter(|header| header.p_type == libc::PT_LOAD)
+    };
     if !loaded().any(|header| range(header).contains(&image.key)) {
         return 0;
     }
     if let Some(text) = loaded().find(|header| header.p_flags & libc::PF_X != 0) {
         image.text = range(text);
     }
-    if let Some(relro) = headers.iter().find(|header| header.p_type == libc::PT_GNU_RELRO) {
+    if let Some(relro) = headers
+        .iter()
+        .find(|header| header.p_type == libc::PT_GNU_RELRO)
+    {
         image.read_only = range(relro);
     }
     1
@@ -225,7 +265,8 @@ impl Writable {
 
     fn protect(&self, protection: c_int) -> bool {
         // SAFETY: pages of libc's data, which stay readable.
-        self.length == 0 || unsafe { libc::mprotect(self.begin as *mut c_void, self.length, protection) } == 0
+        self.length == 0
+            || unsafe { libc::mprotect(self.begin as *mut c_void, self.length, protection) } == 0
     }
 }
 

@@ -1,7 +1,9 @@
-//! The windows of a stream: what putc, getc and ungetc do in its buffer before any function of its jump table is called.
+//! The windows of a stream: what putc, getc and ungetc do in its buffer before any function of its
+//! jump table is called.
 //!
-//! While a fiber is parked inside a stream they are closed, so that everybody else comes to a function of the table, and
-//! waits there. What is pending to be written stays pending: `write_base` and `write_ptr` are left as they are.
+//! While a fiber is parked inside a stream they are closed, so that everybody else comes to a
+//! function of the table, and waits there. What is pending to be written stays pending:
+//! `write_base` and `write_ptr` are left as they are.
 
 use super::layout::{Areas, File, flags};
 use std::ffi::{c_char, c_int, c_void};
@@ -59,7 +61,16 @@ impl Windows {
     /// The stream is open, and nobody else is inside it.
     pub unsafe fn close(file: *mut File) -> Self {
         // SAFETY: the caller's promise; a stream of wide characters has areas for them.
-        let (file, wide) = unsafe { (&mut *file, if (*file).mode > 0 { (*file).wide.as_mut() } else { None }) };
+        let (file, wide) = unsafe {
+            (
+                &mut *file,
+                if (*file).mode > 0 {
+                    (*file).wide.as_mut()
+                } else {
+                    None
+                },
+            )
+        };
         let windows = Self {
             bytes: Ends::close(&mut file.areas),
             wide: wide.map(|wide| Ends::close(&mut wide.areas)),
@@ -116,7 +127,10 @@ mod tests {
         assert_eq!(areas.read_ptr, areas.read_end);
         assert_eq!(areas.read_ptr, areas.read_base);
         assert_eq!(areas.write_ptr, areas.write_end);
-        assert!(areas.write_base < areas.write_ptr, "what is pending stays so");
+        assert!(
+            areas.write_base < areas.write_ptr,
+            "what is pending stays so"
+        );
         assert!(areas.save_base.is_null());
         assert_eq!(file.flags, flags::USER_LOCK);
 

@@ -31,7 +31,14 @@ pub fn close_range(first: u32, last: u32, flags: c_int) -> Result<(), Errno> {
 /// fcntl(2) F_GETFL: the open file's status flags.
 pub fn status_flags(fd: c_int) -> Result<c_int, Errno> {
     // SAFETY: touches no memory.
-    let flags = outcome(unsafe { raw::syscall3(Sysno::fcntl as usize, fd as usize, libc::F_GETFL as usize, 0) })?;
+    let flags = outcome(unsafe {
+        raw::syscall3(
+            Sysno::fcntl as usize,
+            fd as usize,
+            libc::F_GETFL as usize,
+            0,
+        )
+    })?;
     Ok(flags as c_int)
 }
 
@@ -49,13 +56,22 @@ pub fn set_status_flags(fd: c_int, flags: c_int) -> Result<(), Errno> {
     Ok(())
 }
 
-/// kcmp(2) KCMP_FILE: how the open files of two of our descriptors compare, in an order of the kernel's that does not change
-/// while they are open. None where the kernel will not say.
+/// kcmp(2) KCMP_FILE: how the open files of two of our descriptors compare, in an order of the
+/// kernel's that does not change while they are open. None where the kernel will not say.
 pub fn compare_open_files(a: c_int, b: c_int) -> Option<Ordering> {
     const KCMP_FILE: usize = 0;
     let pid = rustix::process::getpid().as_raw_nonzero().get() as usize;
     // SAFETY: touches no memory.
-    match outcome(unsafe { raw::syscall5(Sysno::kcmp as usize, pid, pid, KCMP_FILE, a as usize, b as usize) }) {
+    match outcome(unsafe {
+        raw::syscall5(
+            Sysno::kcmp as usize,
+            pid,
+            pid,
+            KCMP_FILE,
+            a as usize,
+            b as usize,
+        )
+    }) {
         Ok(0) => Some(Ordering::Equal),
         Ok(1) => Some(Ordering::Less),
         Ok(2) => Some(Ordering::Greater),
@@ -68,18 +84,20 @@ pub fn same_open_file(a: c_int, b: c_int) -> Option<bool> {
     compare_open_files(a, b).map(Ordering::is_eq)
 }
 
-/// The lowest number that a descriptor of the shim's own may have. Programs name those below: standard streams, `exec 4>file`
-/// of a shell, the sockets that a service manager passes on.
+/// The lowest number that a descriptor of the shim's own may have. Programs name those below:
+/// standard streams, `exec 4>file` of a shell, the sockets that a service manager passes on.
 pub const LEAST: c_int = 10;
 
-/// A duplicate of one of the shim's own descriptors, with a number that programs do not name: one of the last 64, or of the
-/// upper half where the limit is low, or else any from [`LEAST`] on. None when all of these are taken.
+/// A duplicate of one of the shim's own descriptors, with a number that programs do not name: one
+/// of the last 64, or of the upper half where the limit is low, or else any from [`LEAST`] on. None
+/// when all of these are taken.
 pub fn duplicate_out_of_the_way(fd: c_int) -> Option<c_int> {
     let limit = descriptor_limit();
     duplicate_from(fd, limit.saturating_sub(64).max(limit / 2)).or_else(|| duplicate_from(fd, 0))
 }
 
-/// A copy of a descriptor to wait on, in the upper half of the numbers, for there may be many. None when it is full.
+/// A copy of a descriptor to wait on, in the upper half of the numbers, for there may be many. None
+/// when it is full.
 pub fn duplicate_to_wait_on(fd: c_int) -> Option<c_int> {
     duplicate_from(fd, descriptor_limit() / 2)
 }
@@ -97,8 +115,8 @@ pub fn descriptor_limit() -> usize {
     limit.unwrap_or(1 << 20).min(1 << 20) as usize
 }
 
-/// How many descriptors the kernel's table has room for, where that matters to who goes up to `n`. The limit may have been
-/// lowered while higher numbers were open.
+/// How many descriptors the kernel's table has room for, where that matters to who goes up to `n`.
+/// The limit may have been lowered while higher numbers were open.
 pub fn descriptor_table_size(n: usize) -> usize {
     let limit = descriptor_limit();
     if n <= limit {
@@ -116,27 +134,42 @@ fn open_table_size() -> Option<usize> {
     let n = rustix::io::read(&file, &mut status).ok()?;
     let _ = close(file.into_raw_fd());
     let status = std::str::from_utf8(status.get(..n)?).ok()?;
-    let size = status.lines().find_map(|line| line.strip_prefix("FDSize:"))?;
+    let size = status
+        .lines()
+        .find_map(|line| line.strip_prefix("FDSize:"))?;
     size.trim().parse().ok()
 }
 
 /// poll(2) of one descriptor, without limit: what of `events` there is. errno is not touched.
 pub fn poll_one(fd: c_int, events: i16) -> Result<i16, Errno> {
-    let mut polled = libc::pollfd { fd, events, revents: 0 };
+    let mut polled = libc::pollfd {
+        fd,
+        events,
+        revents: 0,
+    };
     let at = &raw mut polled as usize;
-    // SAFETY: the kernel reads and writes the one pollfd, which is alive. Without a time limit and a mask, ppoll(2) is poll(2).
+    // SAFETY: the kernel reads and writes the one pollfd, which is alive. Without a time limit and
+    // a mask, ppoll(2) is poll(2).
     outcome(unsafe { raw::syscall5(Sysno::ppoll as usize, at, 1, 0, 0, 0) })?;
     Ok(polled.revents)
 }
 
 /// Whether there is any of `events` at `fd` now; an error is there to be had, too.
 pub fn poll_now(fd: c_int, events: i16) -> bool {
-    let mut polled = libc::pollfd { fd, events, revents: 0 };
+    let mut polled = libc::pollfd {
+        fd,
+        events,
+        revents: 0,
+    };
     let at = &raw mut polled as usize;
-    let no_time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let no_time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
     let time = &raw const no_time as usize;
     // SAFETY: the kernel reads and writes the one pollfd, and reads the time; both are alive.
-    outcome(unsafe { raw::syscall5(Sysno::ppoll as usize, at, 1, time, 0, 0) }).is_ok_and(|ready| ready > 0)
+    outcome(unsafe { raw::syscall5(Sysno::ppoll as usize, at, 1, time, 0, 0) })
+        .is_ok_and(|ready| ready > 0)
 }
 
 /// The terminal settings of `fd`; None when it is no terminal.
@@ -170,15 +203,22 @@ pub enum PipeState {
     Ended,
 }
 
-/// tee(2) of one byte, without waiting: what the pipe or FIFO `fd` holds; None if it is no pipe. Its second end is a pipe
-/// made for the purpose.
+/// tee(2) of one byte, without waiting: what the pipe or FIFO `fd` holds; None if it is no pipe.
+/// Its second end is a pipe made for the purpose.
 pub fn pipe_state(fd: c_int) -> Option<PipeState> {
     let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).ok()?;
     let (reader, writer) = (reader.into_raw_fd(), writer.into_raw_fd());
     const SPLICE_F_NONBLOCK: usize = 2;
     // SAFETY: touches no memory.
-    let teed =
-        outcome(unsafe { raw::syscall4(Sysno::tee as usize, fd as usize, writer as usize, 1, SPLICE_F_NONBLOCK) });
+    let teed = outcome(unsafe {
+        raw::syscall4(
+            Sysno::tee as usize,
+            fd as usize,
+            writer as usize,
+            1,
+            SPLICE_F_NONBLOCK,
+        )
+    });
     let _ = close(reader);
     let _ = close(writer);
     match teed {

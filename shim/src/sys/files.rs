@@ -8,7 +8,8 @@ use syscalls::{Sysno, raw};
 /// The offset that means 'at the current position' to preadv2(2), pwritev2(2) and io_uring.
 pub const AT_POSITION: i64 = -1;
 
-/// The halves of an offset as preadv(2) and its kin take it; the second is unused on 64-bit machines.
+/// The halves of an offset as preadv(2) and its kin take it; the second is unused on 64-bit
+/// machines.
 fn halves(offset: i64) -> (usize, usize) {
     (offset as usize, 0)
 }
@@ -17,7 +18,13 @@ fn halves(offset: i64) -> (usize, usize) {
 ///
 /// # Safety
 /// `iov` and what it names may be written by the kernel as a read(2) there would.
-pub unsafe fn preadv2(fd: c_int, iov: *const libc::iovec, n: usize, offset: i64, flags: c_int) -> Result<usize, Errno> {
+pub unsafe fn preadv2(
+    fd: c_int,
+    iov: *const libc::iovec,
+    n: usize,
+    offset: i64,
+    flags: c_int,
+) -> Result<usize, Errno> {
     let (low, high) = halves(offset);
     // SAFETY: passed on to our caller.
     outcome(unsafe {
@@ -63,12 +70,23 @@ pub unsafe fn pwritev2(
 ///
 /// # Safety
 /// `data` may be written by the kernel.
-pub unsafe fn read(fd: c_int, data: *mut c_void, n: usize, offset: Option<i64>) -> Result<usize, Errno> {
+pub unsafe fn read(
+    fd: c_int,
+    data: *mut c_void,
+    n: usize,
+    offset: Option<i64>,
+) -> Result<usize, Errno> {
     // SAFETY: passed on to our caller.
     outcome(unsafe {
         match offset {
             None => raw::syscall3(Sysno::read as usize, fd as usize, data as usize, n),
-            Some(offset) => raw::syscall4(Sysno::pread64 as usize, fd as usize, data as usize, n, offset as usize),
+            Some(offset) => raw::syscall4(
+                Sysno::pread64 as usize,
+                fd as usize,
+                data as usize,
+                n,
+                offset as usize,
+            ),
         }
     })
 }
@@ -77,17 +95,29 @@ pub unsafe fn read(fd: c_int, data: *mut c_void, n: usize, offset: Option<i64>) 
 ///
 /// # Safety
 /// `data` is only read.
-pub unsafe fn write(fd: c_int, data: *const c_void, n: usize, offset: Option<i64>) -> Result<usize, Errno> {
+pub unsafe fn write(
+    fd: c_int,
+    data: *const c_void,
+    n: usize,
+    offset: Option<i64>,
+) -> Result<usize, Errno> {
     // SAFETY: passed on to our caller.
     outcome(unsafe {
         match offset {
             None => raw::syscall3(Sysno::write as usize, fd as usize, data as usize, n),
-            Some(offset) => raw::syscall4(Sysno::pwrite64 as usize, fd as usize, data as usize, n, offset as usize),
+            Some(offset) => raw::syscall4(
+                Sysno::pwrite64 as usize,
+                fd as usize,
+                data as usize,
+                n,
+                offset as usize,
+            ),
         }
     })
 }
 
-/// Writes all of `bytes` to `fd`, as far as it goes: for reports, which have nobody to tell of a failure.
+/// Writes all of `bytes` to `fd`, as far as it goes: for reports, which have nobody to tell of a
+/// failure.
 pub fn write_all(fd: c_int, mut bytes: &[u8]) {
     while !bytes.is_empty() {
         // SAFETY: `bytes` is alive and only read.
@@ -103,7 +133,12 @@ pub fn write_all(fd: c_int, mut bytes: &[u8]) {
 ///
 /// # Safety
 /// `path` is the C caller's; the kernel checks it.
-pub unsafe fn openat(dir: c_int, path: *const c_char, flags: c_int, mode: u32) -> Result<c_int, Errno> {
+pub unsafe fn openat(
+    dir: c_int,
+    path: *const c_char,
+    flags: c_int,
+    mode: u32,
+) -> Result<c_int, Errno> {
     // SAFETY: passed on to our caller.
     let fd = outcome(unsafe {
         raw::syscall4(
@@ -128,17 +163,33 @@ pub fn reopen(fd: c_int, flags: c_int) -> Result<c_int, Errno> {
 ///
 /// # Safety
 /// `path` is the C caller's; the kernel checks it.
-pub unsafe fn openat2(dir: c_int, path: *const c_char, how: &libc::open_how) -> Result<c_int, Errno> {
+pub unsafe fn openat2(
+    dir: c_int,
+    path: *const c_char,
+    how: &libc::open_how,
+) -> Result<c_int, Errno> {
     let size = size_of::<libc::open_how>();
     let how = std::ptr::from_ref(how) as usize;
     // SAFETY: `how` is alive and of the size given; the rest is passed on to our caller.
-    let fd = outcome(unsafe { raw::syscall4(Sysno::openat2 as usize, dir as usize, path as usize, how, size) })?;
+    let fd = outcome(unsafe {
+        raw::syscall4(
+            Sysno::openat2 as usize,
+            dir as usize,
+            path as usize,
+            how,
+            size,
+        )
+    })?;
     Ok(fd as c_int)
 }
 
 /// fsync(2) or fdatasync(2).
 pub fn fsync(fd: c_int, data_only: bool) -> Result<(), Errno> {
-    let call = if data_only { Sysno::fdatasync } else { Sysno::fsync };
+    let call = if data_only {
+        Sysno::fdatasync
+    } else {
+        Sysno::fsync
+    };
     // SAFETY: touches no memory.
     outcome(unsafe { raw::syscall1(call as usize, fd as usize) })?;
     Ok(())
@@ -147,16 +198,29 @@ pub fn fsync(fd: c_int, data_only: bool) -> Result<(), Errno> {
 /// lseek(2).
 pub fn lseek(fd: c_int, offset: i64, whence: c_int) -> Result<i64, Errno> {
     // SAFETY: touches no memory.
-    let position =
-        outcome(unsafe { raw::syscall3(Sysno::lseek as usize, fd as usize, offset as usize, whence as usize) })?;
+    let position = outcome(unsafe {
+        raw::syscall3(
+            Sysno::lseek as usize,
+            fd as usize,
+            offset as usize,
+            whence as usize,
+        )
+    })?;
     Ok(position as i64)
 }
 
 /// fstat(2).
 pub fn fstat(fd: c_int) -> Result<libc::stat, Errno> {
     let mut stat = std::mem::MaybeUninit::<libc::stat>::uninit();
-    // SAFETY: the kernel writes one struct stat, of the layout libc's type has on our 64-bit targets.
-    outcome(unsafe { raw::syscall2(Sysno::fstat as usize, fd as usize, stat.as_mut_ptr() as usize) })?;
+    // SAFETY: the kernel writes one struct stat, of the layout libc's type has on our 64-bit
+    // targets.
+    outcome(unsafe {
+        raw::syscall2(
+            Sysno::fstat as usize,
+            fd as usize,
+            stat.as_mut_ptr() as usize,
+        )
+    })?;
     // SAFETY: written by the successful call.
     Ok(unsafe { stat.assume_init() })
 }
@@ -172,7 +236,15 @@ pub unsafe fn fstatat(dir: c_int, path: *const c_char) -> Result<libc::stat, Err
     #[cfg(target_arch = "aarch64")]
     let call = Sysno::fstatat as usize;
     // SAFETY: the kernel writes one struct stat; the rest is passed on to our caller.
-    outcome(unsafe { raw::syscall4(call, dir as usize, path as usize, stat.as_mut_ptr() as usize, 0) })?;
+    outcome(unsafe {
+        raw::syscall4(
+            call,
+            dir as usize,
+            path as usize,
+            stat.as_mut_ptr() as usize,
+            0,
+        )
+    })?;
     // SAFETY: written by the successful call.
     Ok(unsafe { stat.assume_init() })
 }
@@ -183,7 +255,8 @@ pub fn cached_pages(fd: c_int, offset: u64, n: u64) -> Result<u64, Errno> {
     // struct cachestat: cached, dirty, being written back, evicted, recently evicted.
     let mut counts = [0_u64; 5];
     let (range, counts_at) = (range.as_ptr() as usize, counts.as_mut_ptr() as usize);
-    // SAFETY: the kernel reads one struct cachestat_range and writes one struct cachestat, both alive.
+    // SAFETY: the kernel reads one struct cachestat_range and writes one struct cachestat, both
+    // alive.
     outcome(unsafe { raw::syscall4(Sysno::cachestat as usize, fd as usize, range, counts_at, 0) })?;
     Ok(counts[0])
 }
@@ -192,8 +265,24 @@ pub fn cached_pages(fd: c_int, offset: u64, n: u64) -> Result<u64, Errno> {
 ///
 /// # Safety
 /// `from_at` is the C caller's; the kernel checks it, and writes one offset there.
-pub unsafe fn splice(from: c_int, from_at: *mut i64, to: c_int, n: usize, flags: u32) -> Result<usize, Errno> {
+pub unsafe fn splice(
+    from: c_int,
+    from_at: *mut i64,
+    to: c_int,
+    n: usize,
+    flags: u32,
+) -> Result<usize, Errno> {
     let call = Sysno::splice as usize;
     // SAFETY: passed on to our caller.
-    outcome(unsafe { raw::syscall6(call, from as usize, from_at as usize, to as usize, 0, n, flags as usize) })
+    outcome(unsafe {
+        raw::syscall6(
+            call,
+            from as usize,
+            from_at as usize,
+            to as usize,
+            0,
+            n,
+            flags as usize,
+        )
+    })
 }

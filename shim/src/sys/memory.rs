@@ -8,13 +8,15 @@ use std::ptr::{null_mut, with_exposed_provenance_mut};
 use std::sync::atomic::AtomicU32;
 use syscalls::Sysno;
 
-/// Bytes of a page. By libc: rustix reads the auxiliary vector anew, which valgrind does not show as it is.
+/// Bytes of a page. By libc: rustix reads the auxiliary vector anew, which valgrind does not show
+/// as it is.
 pub fn page_size() -> usize {
     // SAFETY: a number in, a number out.
     unsafe { libc::sysconf(libc::_SC_PAGESIZE) as usize }
 }
 
-/// Address space for `n` bytes that are 0 and take memory where they are touched: its address. It is never given back.
+/// Address space for `n` bytes that are 0 and take memory where they are touched: its address. It
+/// is never given back.
 pub fn reserve_zeroes(n: usize) -> Result<usize, Errno> {
     map_zeroes(null_mut(), n, MapFlags::empty())
 }
@@ -28,7 +30,8 @@ pub fn zero_anew(address: usize, n: usize) {
 fn map_zeroes(at: *mut c_void, n: usize, flags: MapFlags) -> Result<usize, Errno> {
     let flags = flags | MapFlags::PRIVATE | MapFlags::NORESERVE;
     // SAFETY: a fresh anonymous mapping overlaps nothing, or replaces one of ours, of this size.
-    let base = unsafe { rustix::mm::mmap_anonymous(at, n, ProtFlags::READ | ProtFlags::WRITE, flags) };
+    let base =
+        unsafe { rustix::mm::mmap_anonymous(at, n, ProtFlags::READ | ProtFlags::WRITE, flags) };
     base.map(<*mut c_void>::expose_provenance)
         .map_err(|error| Errno(error.raw_os_error()))
 }
@@ -43,7 +46,12 @@ pub fn futex_wake(word: &AtomicU32, most: u32, shared: bool) -> usize {
 }
 
 /// Waits on `word` while it is `value`, at most for `limit`; may return early.
-pub fn futex_wait(word: &AtomicU32, value: u32, shared: bool, limit: Option<&rustix::thread::Timespec>) {
+pub fn futex_wait(
+    word: &AtomicU32,
+    value: u32,
+    shared: bool,
+    limit: Option<&rustix::thread::Timespec>,
+) {
     let private = if shared { 0 } else { libc::FUTEX_PRIVATE_FLAG };
     let operation = (libc::FUTEX_WAIT | private) as usize;
     let at = std::ptr::from_ref(word).addr();

@@ -1,7 +1,9 @@
-//! Our own system calls: straight to the kernel, past libc's names (which are our hooks) and past its errno.
+//! Our own system calls: straight to the kernel, past libc's names (which are our hooks) and past
+//! its errno.
 //!
-//! They are [`files`], which is reads, writes and names; [`descriptors`]; [`signals`]; [`processes`] and threads; [`time`];
-//! [`memory`], with the futex; [`pointers`], the C caller's memory; and [`rings`], which the engines submit to.
+//! They are [`files`], which is reads, writes and names; [`descriptors`]; [`signals`];
+//! [`processes`] and threads; [`time`]; [`memory`], with the futex; [`pointers`], the C caller's
+//! memory; and [`rings`], which the engines submit to.
 
 mod descriptors;
 mod files;

@@ -1,7 +1,9 @@
-//! The C caller's memory where the shim itself reads and writes it: a bad address is EFAULT, as it is to the kernel.
+//! The C caller's memory where the shim itself reads and writes it: a bad address is EFAULT, as it
+//! is to the kernel.
 //!
-//! The kernel is asked about each page: by system calls that read or write a few bytes, change nothing, and are allowed
-//! wherever a program may handle signals. Not for what the kernel has just read or written itself: that is there.
+//! The kernel is asked about each page: by system calls that read or write a few bytes, change
+//! nothing, and are allowed wherever a program may handle signals. Not for what the kernel has just
+//! read or written itself: that is there.
 
 use super::{Errno, outcome, page_size};
 use std::mem::MaybeUninit;
@@ -16,7 +18,8 @@ pub fn copy_in<T: Copy>(from: *const T) -> Result<T, Errno> {
         // The word that holds the first byte in the page does not reach into another one.
         can_read(page & !(WORD - 1))?;
     }
-    // SAFETY: it can be read, unless another thread takes the memory away at this very moment, as it could from libc.
+    // SAFETY: it can be read, unless another thread takes the memory away at this very moment, as
+    // it could from libc.
     Ok(unsafe { from.read_unaligned() })
 }
 
@@ -27,7 +30,9 @@ pub fn copy_words_in(from: *const u64, n: usize) -> Result<Vec<u64>, Errno> {
     }
     let mut words = vec![0_u64; n];
     // SAFETY: as in `copy_in`, byte by byte.
-    unsafe { std::ptr::copy_nonoverlapping(from.cast::<u8>(), words.as_mut_ptr().cast(), n * WORD) };
+    unsafe {
+        std::ptr::copy_nonoverlapping(from.cast::<u8>(), words.as_mut_ptr().cast(), n * WORD)
+    };
     Ok(words)
 }
 
@@ -43,7 +48,9 @@ pub fn copy_out<T: Copy>(to: *mut T, value: T) -> Result<(), Errno> {
 pub fn copy_words_out(to: *mut u64, words: &[u64]) -> Result<(), Errno> {
     can_write(to.addr(), size_of_val(words))?;
     // SAFETY: as in `copy_out`, byte by byte.
-    unsafe { std::ptr::copy_nonoverlapping(words.as_ptr().cast::<u8>(), to.cast(), size_of_val(words)) };
+    unsafe {
+        std::ptr::copy_nonoverlapping(words.as_ptr().cast::<u8>(), to.cast(), size_of_val(words))
+    };
     Ok(())
 }
 
@@ -82,10 +89,12 @@ fn can_write(at: usize, n: usize) -> Result<(), Errno> {
         let end = (at + n).min((page & !(page_size() - 1)).saturating_add(page_size()));
         let wrote = if end - page >= WORD {
             let (call, how) = (Sysno::rt_sigprocmask as usize, libc::SIG_BLOCK as usize);
-            // SAFETY: the kernel writes the mask to a word that is about to be overwritten, and checks the address.
+            // SAFETY: the kernel writes the mask to a word that is about to be overwritten, and
+            // checks the address.
             unsafe { raw::syscall4(call, how, 0, page, WORD) }
         } else {
-            // SAFETY: the kernel writes the bytes that are to be there anyway, and checks the address.
+            // SAFETY: the kernel writes the bytes that are to be there anyway, and checks the
+            // address.
             unsafe { write_few(page, end - page) }
         };
         if outcome(wrote) == Err(Errno::FAULT) {
@@ -95,7 +104,8 @@ fn can_write(at: usize, n: usize) -> Result<(), Errno> {
     Ok(())
 }
 
-/// Has the kernel write some bytes, less than a word, to `at`: by readv(2)'s older brother for the memory of processes.
+/// Has the kernel write some bytes, less than a word, to `at`: by readv(2)'s older brother for the
+/// memory of processes.
 ///
 /// # Safety
 /// What is at `at` may be overwritten.
@@ -154,7 +164,10 @@ mod tests {
             assert_eq!(copy_in(at(back)), Err(Errno::FAULT));
             assert_eq!(copy_out(at(back), [0; 3]), Err(Errno::FAULT));
         }
-        assert_eq!(copy_words_in(at(16).cast(), 2).map(|words| words.len()), Ok(2));
+        assert_eq!(
+            copy_words_in(at(16).cast(), 2).map(|words| words.len()),
+            Ok(2)
+        );
         assert_eq!(copy_words_in(at(8).cast(), 2), Err(Errno::FAULT));
         assert_eq!(copy_words_out(at(8).cast(), &[1, 2]), Err(Errno::FAULT));
         assert_eq!(copy_in(std::ptr::null::<u64>()), Err(Errno::FAULT));

@@ -11,7 +11,8 @@ pub fn yield_thread() {
     rustix::thread::sched_yield();
 }
 
-/// Whether a thread of this process waits in a system call other than for a lock, as /proc says; true where that does not.
+/// Whether a thread of this process waits in a system call other than for a lock, as /proc says;
+/// true where that does not.
 pub fn waits_in_kernel(thread: c_int) -> bool {
     let path = format!("/proc/self/task/{thread}/syscall\0");
     // SAFETY: a C string, alive across the call.
@@ -29,8 +30,11 @@ pub fn waits_in_kernel(thread: c_int) -> bool {
     // SAFETY: the kernel writes at most that many bytes to `text`, which is alive.
     let n = unsafe { read(fd, text.as_mut_ptr().cast(), text.len(), None) }.unwrap_or(0);
     let _ = close(fd);
-    // "running", or the call's number, which is -1 for a thread that was interrupted outside of one.
-    let number = str::from_utf8(&text[..n]).ok().and_then(|text| text.split(' ').next());
+    // "running", or the call's number, which is -1 for a thread that was interrupted outside of
+    // one.
+    let number = str::from_utf8(&text[..n])
+        .ok()
+        .and_then(|text| text.split(' ').next());
     match number.map(str::parse::<i64>) {
         Some(Ok(number)) => number >= 0 && number != libc::SYS_futex,
         _ => false,
@@ -40,7 +44,8 @@ pub fn waits_in_kernel(thread: c_int) -> bool {
 /// pidfd_open(2): a descriptor that is readable once the process has ended.
 pub fn process_descriptor(pid: libc::pid_t) -> Result<c_int, Errno> {
     // SAFETY: touches no memory.
-    outcome(unsafe { raw::syscall2(Sysno::pidfd_open as usize, pid as usize, 0) }).map(|n| n as c_int)
+    outcome(unsafe { raw::syscall2(Sysno::pidfd_open as usize, pid as usize, 0) })
+        .map(|n| n as c_int)
 }
 
 /// wait4(2).
@@ -55,12 +60,25 @@ pub unsafe fn wait4(
 ) -> Result<libc::pid_t, Errno> {
     let call = Sysno::wait4 as usize;
     // SAFETY: passed on to our caller.
-    outcome(unsafe { raw::syscall4(call, pid as usize, status as usize, options as usize, usage as usize) })
-        .map(|n| n as libc::pid_t)
+    outcome(unsafe {
+        raw::syscall4(
+            call,
+            pid as usize,
+            status as usize,
+            options as usize,
+            usage as usize,
+        )
+    })
+    .map(|n| n as libc::pid_t)
 }
 
 /// waitid(2).
-pub fn waitid(kind: libc::idtype_t, id: libc::id_t, info: &mut libc::siginfo_t, options: c_int) -> Result<(), Errno> {
+pub fn waitid(
+    kind: libc::idtype_t,
+    id: libc::id_t,
+    info: &mut libc::siginfo_t,
+    options: c_int,
+) -> Result<(), Errno> {
     let (call, info) = (Sysno::waitid as usize, std::ptr::from_mut(info) as usize);
     // SAFETY: the kernel writes one siginfo_t, alive.
     outcome(unsafe { raw::syscall5(call, kind as usize, id as usize, info, options as usize, 0) })?;
@@ -71,7 +89,12 @@ pub fn waitid(kind: libc::idtype_t, id: libc::id_t, info: &mut libc::siginfo_t, 
 pub fn has_ended_child() -> bool {
     // SAFETY: zeroes are a valid siginfo_t.
     let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
-    let found = waitid(libc::P_ALL, 0, &mut info, libc::WEXITED | libc::WNOHANG | libc::WNOWAIT);
+    let found = waitid(
+        libc::P_ALL,
+        0,
+        &mut info,
+        libc::WEXITED | libc::WNOHANG | libc::WNOWAIT,
+    );
     // The kernel says by a signal number of 0 that there is none.
     found.is_ok() && info.si_signo != 0
 }

@@ -1,4 +1,5 @@
-//! The rings by which operations get to the kernel, and back: those of io_uring(7) and of AIO, io_submit(2).
+//! The rings by which operations get to the kernel, and back: those of io_uring(7) and of AIO,
+//! io_submit(2).
 
 use super::outcome;
 use crate::errno::Errno;
@@ -17,7 +18,16 @@ pub fn map_ring(ring: c_int, offset: u64, size: usize) -> Result<usize, Errno> {
     let ring = unsafe { BorrowedFd::borrow_raw(ring) };
     let protection = ProtFlags::READ | ProtFlags::WRITE;
     // SAFETY: a fresh mapping overlaps nothing.
-    let base = unsafe { mmap(std::ptr::null_mut(), size, protection, MapFlags::SHARED, ring, offset) };
+    let base = unsafe {
+        mmap(
+            std::ptr::null_mut(),
+            size,
+            protection,
+            MapFlags::SHARED,
+            ring,
+            offset,
+        )
+    };
     base.map(<*mut c_void>::expose_provenance)
         .map_err(|error| Errno(error.raw_os_error()))
 }
@@ -32,14 +42,23 @@ pub fn unmap(address: usize, size: usize) {
 ///
 /// # Safety
 /// The memory that the queued entries refer to stays in place until their completions.
-pub unsafe fn io_uring_enter(ring: c_int, submit: u32, want: u32, flags: u32) -> Result<usize, Errno> {
-    let (call, ring, submit) = (Sysno::io_uring_enter as usize, ring as usize, submit as usize);
+pub unsafe fn io_uring_enter(
+    ring: c_int,
+    submit: u32,
+    want: u32,
+    flags: u32,
+) -> Result<usize, Errno> {
+    let (call, ring, submit) = (
+        Sysno::io_uring_enter as usize,
+        ring as usize,
+        submit as usize,
+    );
     // SAFETY: passed on to our caller.
     outcome(unsafe { raw::syscall6(call, ring, submit, want as usize, flags as usize, 0, 0) })
 }
 
-/// io_uring_register(2) IORING_REGISTER_FILES_UPDATE: puts the open file of `fd` into `slot` of the ring's file table; -1
-/// empties the slot.
+/// io_uring_register(2) IORING_REGISTER_FILES_UPDATE: puts the open file of `fd` into `slot` of the
+/// ring's file table; -1 empties the slot.
 pub fn io_uring_update_file(ring: c_int, slot: u32, fd: c_int) -> Result<(), Errno> {
     #[repr(C)]
     struct FilesUpdate {
@@ -53,9 +72,15 @@ pub fn io_uring_update_file(ring: c_int, slot: u32, fd: c_int) -> Result<(), Err
         reserved: 0,
         files: (&raw const fd).addr() as u64,
     };
-    let (call, update) = (Sysno::io_uring_register as usize, (&raw const update) as usize);
-    // SAFETY: the kernel reads the update and the one descriptor that it names; both are alive across the call.
-    outcome(unsafe { raw::syscall4(call, ring as usize, IORING_REGISTER_FILES_UPDATE, update, 1) })?;
+    let (call, update) = (
+        Sysno::io_uring_register as usize,
+        (&raw const update) as usize,
+    );
+    // SAFETY: the kernel reads the update and the one descriptor that it names; both are alive
+    // across the call.
+    outcome(unsafe {
+        raw::syscall4(call, ring as usize, IORING_REGISTER_FILES_UPDATE, update, 1)
+    })?;
     Ok(())
 }
 
@@ -63,15 +88,26 @@ pub fn io_uring_update_file(ring: c_int, slot: u32, fd: c_int) -> Result<(), Err
 pub fn io_setup(operations: u32) -> Result<usize, Errno> {
     let mut id = 0_usize;
     // SAFETY: the kernel writes one word, alive across the call.
-    outcome(unsafe { raw::syscall2(Sysno::io_setup as usize, operations as usize, &raw mut id as usize) })?;
+    outcome(unsafe {
+        raw::syscall2(
+            Sysno::io_setup as usize,
+            operations as usize,
+            &raw mut id as usize,
+        )
+    })?;
     Ok(id)
 }
 
 /// io_submit(2).
 ///
 /// # Safety
-/// `operations` are `n` pointers to `struct iocb`, whose memory stays in place until their completions.
-pub unsafe fn io_submit(context: usize, n: usize, operations: *const c_void) -> Result<usize, Errno> {
+/// `operations` are `n` pointers to `struct iocb`, whose memory stays in place until their
+/// completions.
+pub unsafe fn io_submit(
+    context: usize,
+    n: usize,
+    operations: *const c_void,
+) -> Result<usize, Errno> {
     // SAFETY: passed on to our caller.
     outcome(unsafe { raw::syscall3(Sysno::io_submit as usize, context, n, operations as usize) })
 }

@@ -32,7 +32,15 @@ fn mask_signals(how: c_int, set: SignalSet) -> SignalSet {
     let mut before: SignalSet = 0;
     let (set, before_at) = (&raw const set as usize, &raw mut before as usize);
     // SAFETY: the kernel reads one set and writes another, both alive.
-    unsafe { raw::syscall4(Sysno::rt_sigprocmask as usize, how as usize, set, before_at, 8) };
+    unsafe {
+        raw::syscall4(
+            Sysno::rt_sigprocmask as usize,
+            how as usize,
+            set,
+            before_at,
+            8,
+        )
+    };
     before
 }
 
@@ -67,11 +75,17 @@ pub fn signal_thread(thread: c_int, signal: c_int) {
     // SAFETY: touches no memory.
     unsafe {
         let process = raw::syscall0(Sysno::getpid as usize);
-        raw::syscall3(Sysno::tgkill as usize, process, thread as usize, signal as usize);
+        raw::syscall3(
+            Sysno::tgkill as usize,
+            process,
+            thread as usize,
+            signal as usize,
+        );
     }
 }
 
-/// The same as sigqueue(3) would, by rt_tgsigqueueinfo(2): libc takes no notice of its own signals that come so.
+/// The same as sigqueue(3) would, by rt_tgsigqueueinfo(2): libc takes no notice of its own signals
+/// that come so.
 pub fn queue_to_thread(thread: c_int, signal: c_int) {
     // SAFETY: zeroes are a valid siginfo_t.
     let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
@@ -91,15 +105,21 @@ pub fn queue_to_thread(thread: c_int, signal: c_int) {
 pub unsafe fn take_signal(set: SignalSet, info: *mut libc::siginfo_t) -> Result<c_int, Errno> {
     let (now, set) = ([0_i64; 2], &raw const set as usize);
     let call = Sysno::rt_sigtimedwait as usize;
-    // SAFETY: the kernel reads one set and one timespec, both alive; the rest is passed on to our caller.
-    outcome(unsafe { raw::syscall4(call, set, info as usize, now.as_ptr() as usize, 8) }).map(|n| n as c_int)
+    // SAFETY: the kernel reads one set and one timespec, both alive; the rest is passed on to our
+    // caller.
+    outcome(unsafe { raw::syscall4(call, set, info as usize, now.as_ptr() as usize, 8) })
+        .map(|n| n as c_int)
 }
 
 /// signalfd(2): a descriptor that is readable while a signal of `set` is pending.
 pub fn signal_descriptor(set: SignalSet) -> Result<c_int, Errno> {
-    let (call, flags) = (Sysno::signalfd4 as usize, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK);
+    let (call, flags) = (
+        Sysno::signalfd4 as usize,
+        libc::SFD_CLOEXEC | libc::SFD_NONBLOCK,
+    );
     // SAFETY: the kernel reads one set, alive.
-    outcome(unsafe { raw::syscall4(call, usize::MAX, &raw const set as usize, 8, flags as usize) }).map(|n| n as c_int)
+    outcome(unsafe { raw::syscall4(call, usize::MAX, &raw const set as usize, 8, flags as usize) })
+        .map(|n| n as c_int)
 }
 
 /// Whether `fd` is such a descriptor.
@@ -146,7 +166,8 @@ impl KernelAction {
         }
     }
 
-    /// The same with another handler, of three arguments; calls that it interrupts are not restarted.
+    /// The same with another handler, of three arguments; calls that it interrupts are not
+    /// restarted.
     #[cfg(target_arch = "aarch64")]
     pub fn with_handler(self, handler: usize) -> Self {
         Self {
@@ -178,7 +199,10 @@ pub fn kernel_action(signal: c_int) -> Result<KernelAction, Errno> {
 /// # Safety
 /// The action's handler is the default one, or a function with a handler's arguments.
 pub unsafe fn set_kernel_action(signal: c_int, action: &KernelAction) -> Result<(), Errno> {
-    let (call, at) = (Sysno::rt_sigaction as usize, std::ptr::from_ref(action) as usize);
+    let (call, at) = (
+        Sysno::rt_sigaction as usize,
+        std::ptr::from_ref(action) as usize,
+    );
     // SAFETY: the kernel reads one action, alive; the rest is passed on to our caller.
     outcome(unsafe { raw::syscall4(call, signal as usize, at, 0, size_of::<u64>()) })?;
     Ok(())
@@ -187,7 +211,8 @@ pub unsafe fn set_kernel_action(signal: c_int, action: &KernelAction) -> Result<
 /// rt_sigaction(2), past libc's own restorer: all signals are blocked in the handler.
 ///
 /// # Safety
-/// `handler` is the address of a function with a handler's three arguments, `restorer` of one that makes rt_sigreturn(2).
+/// `handler` is the address of a function with a handler's three arguments, `restorer` of one that
+/// makes rt_sigreturn(2).
 #[cfg(target_arch = "x86_64")]
 pub unsafe fn handle_signal(signal: c_int, handler: usize, restorer: usize) {
     let action = KernelAction {
@@ -208,7 +233,8 @@ pub fn dispatch_system_calls(how: Option<(&std::ops::Range<usize>, *mut u8)>) ->
         (1, text.start, text.len(), at)
     });
     let (call, option) = (Sysno::prctl as usize, PR_SET_SYSCALL_USER_DISPATCH);
-    // SAFETY: the kernel reads the selector, which its owner keeps in place until it has ended the dispatch.
+    // SAFETY: the kernel reads the selector, which its owner keeps in place until it has ended the
+    // dispatch.
     outcome(unsafe { raw::syscall5(call, option, on, text, n, selector as usize) })?;
     Ok(())
 }

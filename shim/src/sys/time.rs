@@ -14,13 +14,15 @@ static CLOCK_GETTIME: AtomicPtr<()> = AtomicPtr::new(by_kernel as *mut ());
 /// Until then: the system call itself.
 unsafe extern "C" fn by_kernel(clock: c_int, time: *mut libc::timespec) -> c_int {
     // SAFETY: passed on to our caller.
-    let done = outcome(unsafe { raw::syscall2(Sysno::clock_gettime as usize, clock as usize, time as usize) });
+    let done = outcome(unsafe {
+        raw::syscall2(Sysno::clock_gettime as usize, clock as usize, time as usize)
+    });
     done.map_or(-1, |_| 0)
 }
 
-/// Finds libc's own clock_gettime(2), past every library that interposes it: the kernel, which keeps the deadlines, knows
-/// nothing of a time that one of these makes up. By libc rather than rustix, for the reason that
-/// [`page_size`](super::page_size) is. Called by start-up.
+/// Finds libc's own clock_gettime(2), past every library that interposes it: the kernel, which
+/// keeps the deadlines, knows nothing of a time that one of these makes up. By libc rather than
+/// rustix, for the reason that [`page_size`](super::page_size) is. Called by start-up.
 pub fn find_clock() {
     // SAFETY: C strings; libc is loaded, and stays, whatever becomes of the handle.
     let found = unsafe {
@@ -38,18 +40,25 @@ pub fn find_clock() {
 /// Nanoseconds of CLOCK_MONOTONIC, as the kernel has it.
 pub fn now() -> u64 {
     // SAFETY: only ever holds functions of this type.
-    let clock_gettime = unsafe { std::mem::transmute::<*mut (), ClockGettime>(CLOCK_GETTIME.load(Relaxed)) };
-    let mut t = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let clock_gettime =
+        unsafe { std::mem::transmute::<*mut (), ClockGettime>(CLOCK_GETTIME.load(Relaxed)) };
+    let mut t = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
     // SAFETY: `t` is alive; CLOCK_MONOTONIC is always there.
     unsafe { clock_gettime(libc::CLOCK_MONOTONIC, &mut t) };
     t.tv_sec as u64 * 1_000_000_000 + t.tv_nsec as u64
 }
 
-/// A time of a clock of the program's, in nanoseconds, by CLOCK_MONOTONIC as the kernel has it. The program's clocks are
-/// libc's functions, which another preloaded library may interpose: a time that was made of one of them is compared to it.
-/// A clock that is set later is not followed.
+/// A time of a clock of the program's, in nanoseconds, by CLOCK_MONOTONIC as the kernel has it. The
+/// program's clocks are libc's functions, which another preloaded library may interpose: a time
+/// that was made of one of them is compared to it. A clock that is set later is not followed.
 pub fn deadline_of(clock: c_int, nanos: i128) -> u64 {
-    let mut t = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut t = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
     // SAFETY: `t` is alive.
     unsafe { libc::clock_gettime(clock, &mut t) };
     let left = nanos - (i128::from(t.tv_sec) * 1_000_000_000 + i128::from(t.tv_nsec));
@@ -58,9 +67,19 @@ pub fn deadline_of(clock: c_int, nanos: i128) -> u64 {
 
 /// clock_gettime(2), in nanoseconds.
 pub fn clock(clock: c_int) -> Option<u64> {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
     // SAFETY: the kernel writes one timespec, alive.
-    outcome(unsafe { raw::syscall2(Sysno::clock_gettime as usize, clock as usize, &raw mut time as usize) }).ok()?;
+    outcome(unsafe {
+        raw::syscall2(
+            Sysno::clock_gettime as usize,
+            clock as usize,
+            &raw mut time as usize,
+        )
+    })
+    .ok()?;
     Some((time.tv_sec as u64).saturating_mul(1_000_000_000) + time.tv_nsec as u64)
 }
 
@@ -73,21 +92,37 @@ pub fn sleep(nanos: u64) {
     let _ = rustix::thread::nanosleep(&time);
 }
 
-/// timerfd_create(2) and timerfd_settime(2): a descriptor that is readable once `clock` has come to `time`.
+/// timerfd_create(2) and timerfd_settime(2): a descriptor that is readable once `clock` has come to
+/// `time`.
 pub fn timer_descriptor(clock: c_int, time: libc::timespec) -> Result<c_int, Errno> {
     let flags = libc::TFD_CLOEXEC | libc::TFD_NONBLOCK;
     // SAFETY: touches no memory.
-    let fd = outcome(unsafe { raw::syscall2(Sysno::timerfd_create as usize, clock as usize, flags as usize) })?;
+    let fd = outcome(unsafe {
+        raw::syscall2(
+            Sysno::timerfd_create as usize,
+            clock as usize,
+            flags as usize,
+        )
+    })?;
     // All zero would be no time at all.
-    let least = libc::timespec { tv_sec: 0, tv_nsec: 1 };
+    let least = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 1,
+    };
     let it_value = if (time.tv_sec, time.tv_nsec) == (0, 0) {
         least
     } else {
         time
     };
-    let it_interval = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let it_interval = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
     let (settings, call) = (
-        libc::itimerspec { it_interval, it_value },
+        libc::itimerspec {
+            it_interval,
+            it_value,
+        },
         Sysno::timerfd_settime as usize,
     );
     // SAFETY: the kernel reads the settings, alive.
@@ -116,5 +151,6 @@ pub fn pause(nanos: u64) {
         tv_nsec: (nanos % 1_000_000_000) as _,
     };
     // SAFETY: the kernel reads the time, alive.
-    let _ = outcome(unsafe { raw::syscall2(Sysno::nanosleep as usize, &raw const time as usize, 0) });
+    let _ =
+        outcome(unsafe { raw::syscall2(Sysno::nanosleep as usize, &raw const time as usize, 0) });
 }

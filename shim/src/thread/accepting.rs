@@ -17,18 +17,20 @@ pub struct Accepting {
     careful: Cell<u32>,
 }
 
-/// How many accepts are made with more care then: the processes that share the socket are likely to race for the next
-/// connections, too.
+/// How many accepts are made with more care then: the processes that share the socket are likely to
+/// race for the next connections, too.
 const AFTER_A_LOST_RACE: u32 = 64;
 
 impl Thread {
-    /// accept4(2) on a socket that has a connection: EAGAIN where that is gone by now. None where it is better made by the thread
-    /// pool: the thread must not wait, and its engine cannot try.
+    /// accept4(2) on a socket that has a connection: EAGAIN where that is gone by now. None where
+    /// it is better made by the thread pool: the thread must not wait, and its engine cannot try.
     pub fn accept_now(&self, call: &SocketCall) -> Option<Result<c_int, Errno>> {
-        self.accept_at_once(call).or_else(|| self.try_by_engine(call))
+        self.accept_at_once(call)
+            .or_else(|| self.try_by_engine(call))
     }
 
-    /// Makes the plain call, which an alarm ends if it has to wait. None where it is not to be made.
+    /// Makes the plain call, which an alarm ends if it has to wait. None where it is not to be
+    /// made.
     fn accept_at_once(&self, call: &SocketCall) -> Option<Result<c_int, Errno>> {
         let Accepting { alarm, careful } = &self.accepting;
         if careful.get() > 0 {

@@ -1,4 +1,5 @@
-//! What ends a wait before it is done: its deadline, a signal whose handler is to run, the cancellation of its fiber.
+//! What ends a wait before it is done: its deadline, a signal whose handler is to run, the
+//! cancellation of its fiber.
 
 use super::Thread;
 use crate::deadlines::Deadline;
@@ -12,7 +13,8 @@ use std::ffi::c_void;
 
 /// How long a thread of the pool is given to notice that it is interrupted.
 const KICK_AGAIN_NS: u64 = 1_000_000;
-/// How long handlers of SIGCHLD wait for a thread of the pool to take the status of its child, and how often they look.
+/// How long handlers of SIGCHLD wait for a thread of the pool to take the status of its child, and
+/// how often they look.
 const REAPING_NS: u64 = 5_000_000;
 const REAPING_PAUSE_NS: u64 = 20_000;
 
@@ -22,10 +24,13 @@ impl Thread {
     pub(super) fn set_deadline(&self, flight: *mut Flight, token: Token) {
         let _off = OffFiber::enter();
         // SAFETY: alive, on its fiber's stack.
-        self.deadlines.borrow_mut().add(unsafe { (*flight).deadline }, token);
+        self.deadlines
+            .borrow_mut()
+            .add(unsafe { (*flight).deadline }, token);
     }
 
-    /// Off the fiber: the set takes memory and gives it back, and a preloaded malloc's locks may land a wait in here.
+    /// Off the fiber: the set takes memory and gives it back, and a preloaded malloc's locks may
+    /// land a wait in here.
     #[cold]
     pub(super) fn forget_deadline(&self, deadline: Deadline, token: Token) {
         let _off = OffFiber::enter();
@@ -45,7 +50,8 @@ impl Thread {
         }
     }
 
-    /// Has the operation of `token` end before it is done, if it can be ended; whether its fiber was unparked right now.
+    /// Has the operation of `token` end before it is done, if it can be ended; whether its fiber
+    /// was unparked right now.
     fn end_early(&self, token: Token, end: End) -> bool {
         let Some(flight) = self.flights().get(token) else {
             return false;
@@ -84,7 +90,8 @@ impl Thread {
         gone
     }
 
-    /// Interrupts the thread of the pool that is at it, and does so again should that have come before it waited.
+    /// Interrupts the thread of the pool that is at it, and does so again should that have come
+    /// before it waited.
     fn kick(&self, flight: &mut Flight, token: Token) {
         pool::interrupt(&self.remote, token);
         self.kick_later(flight, token);
@@ -95,14 +102,16 @@ impl Thread {
         self.deadlines.borrow_mut().add(flight.deadline, token);
     }
 
-    /// Ends what `fiber`, parked in here, waits for, with [`Errno::RESTART`](errno::Errno::RESTART). False if it waits for
-    /// nothing that can be ended early, or the call is no cancellation point where it is made: inside a stream.
+    /// Ends what `fiber`, parked in here, waits for, with
+    /// [`Errno::RESTART`](errno::Errno::RESTART). False if it waits for nothing that can be ended
+    /// early, or the call is no cancellation point where it is made: inside a stream.
     pub fn cancel(&self, fiber: *const c_void) -> bool {
         if self.in_streams.borrow().contains(&fiber) {
             return false;
         }
-        // It may take memory, and a preloaded malloc's locks must not land a wait in here. Handlers wait, but do not run at the
-        // end: this may be a fiber on its way into the host's scheduler.
+        // It may take memory, and a preloaded malloc's locks must not land a wait in here. Handlers
+        // wait, but do not run at the end: this may be a fiber on its way into the host's
+        // scheduler.
         let _off = OffFiber::enter();
         let Some((token, flight)) = self.flights().of_fiber(fiber) else {
             return false;
@@ -130,7 +139,8 @@ impl Thread {
         self.cancelled.borrow().contains(&fiber)
     }
 
-    /// Unblocks, for a wait of the whole thread, what any of its parked fibers waits to be interrupted by.
+    /// Unblocks, for a wait of the whole thread, what any of its parked fibers waits to be
+    /// interrupted by.
     #[cold]
     pub(super) fn begin_masked(&self) -> SignalSet {
         // SAFETY: flights in the slab are alive (flight.rs), and so are their masks.
@@ -153,12 +163,13 @@ impl Thread {
         base
     }
 
-    /// Has a fiber's wait end for the signals that are held back; how many were unparked right now. Where none can be ended, the
-    /// handlers run right here, or, if what is waited for comes by itself and soon, after that.
+    /// Has a fiber's wait end for the signals that are held back; how many were unparked right now.
+    /// Where none can be ended, the handlers run right here, or, if what is waited for comes by
+    /// itself and soon, after that.
     #[cold]
     pub(super) fn interrupt_for_signals(&self) -> usize {
-        // A fiber that was unparked to run the handlers is ready, or it has run and left them: it ended, or parked outside
-        // the shim.
+        // A fiber that was unparked to run the handlers is ready, or it has run and left them: it
+        // ended, or parked outside the shim.
         if self.signals.due.get() && self.host.runnable() == 0 {
             self.signals.due.set(false);
         }
@@ -190,11 +201,13 @@ impl Thread {
         0
     }
 
-    /// Gives a thread of the pool that is in pclose(3) the time to take the status of its child, before a handler of SIGCHLD may.
-    /// In the kernel the wait that the signal interrupts comes first.
+    /// Gives a thread of the pool that is in pclose(3) the time to take the status of its child,
+    /// before a handler of SIGCHLD may. In the kernel the wait that the signal interrupts comes
+    /// first.
     fn let_pclose_reap(&self) {
         // SAFETY: flights in the slab are alive (flight.rs).
-        let is_pclose = |(_, flight): (Token, *mut Flight)| hooks::is_pclose(unsafe { (*flight).row });
+        let is_pclose =
+            |(_, flight): (Token, *mut Flight)| hooks::is_pclose(unsafe { (*flight).row });
         if !self.flights().iter().any(is_pclose) {
             return;
         }
@@ -204,8 +217,8 @@ impl Thread {
         }
     }
 
-    /// Runs the handlers of the signals that are held back, on the running fiber, if there are any; under `mask`, if that is
-    /// what it waited under. errno is kept.
+    /// Runs the handlers of the signals that are held back, on the running fiber, if there are any;
+    /// under `mask`, if that is what it waited under. errno is kept.
     #[cold]
     #[inline(never)]
     pub fn handle_signals(&self, mask: Option<SignalSet>) -> Handled {
@@ -222,7 +235,8 @@ impl Thread {
     pub fn jumped(&self) {
         self.signals.jumped();
         if self.host.in_place && self.host.running().is_null() {
-            // It ran while its fiber was parked on what cannot be ended: that must be over before its stack is used anew.
+            // It ran while its fiber was parked on what cannot be ended: that must be over before
+            // its stack is used anew.
             while self.in_flight() > 0 {
                 self.poll(Wait::Forever);
             }

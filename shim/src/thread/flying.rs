@@ -11,8 +11,8 @@ use std::ffi::c_int;
 use std::sync::Arc;
 
 impl Thread {
-    /// Has the engine, or the pool, do `request` for `flight` and parks its fiber, the running one, until it is done.
-    /// Does nothing where that is impossible.
+    /// Has the engine, or the pool, do `request` for `flight` and parks its fiber, the running one,
+    /// until it is done. Does nothing where that is impossible.
     ///
     /// # Safety
     /// `flight` is on the running fiber's stack, or stays otherwise until this returns.
@@ -43,7 +43,8 @@ impl Thread {
         self.park();
     }
 
-    /// What is not the engine's is the pool's, or nobody's; false where there is no thread to be had.
+    /// What is not the engine's is the pool's, or nobody's; false where there is no thread to be
+    /// had.
     #[inline(never)]
     fn carry_otherwise(&self, request: &Request, token: Token, flight: *mut Flight) -> bool {
         if matches!(request, Request::Wait { .. }) {
@@ -62,8 +63,9 @@ impl Thread {
         false
     }
 
-    /// A device that waits for the end of the round to get everything at once idles meanwhile. So what is queued for it is
-    /// handed over early while others still run, when it is a share of all that is in flight.
+    /// A device that waits for the end of the round to get everything at once idles meanwhile. So
+    /// what is queued for it is handed over early while others still run, when it is a share of all
+    /// that is in flight.
     #[inline]
     fn keep_device_busy(&self, direct: bool) {
         let (queued, in_flight) = (self.queued.get(), self.flights().len());
@@ -74,7 +76,8 @@ impl Thread {
 
     /// Submits what is queued, so that what follows comes after it in the kernel.
     pub fn submit_queued(&self) {
-        // SAFETY: this thread's alone, and the borrow ends with this function, which neither parks nor calls the host.
+        // SAFETY: this thread's alone, and the borrow ends with this function, which neither parks
+        // nor calls the host.
         if let EngineSlot::Made(engine) = unsafe { &mut *self.engine.get() }
             && self.queued.replace(0) > 0
         {
@@ -116,11 +119,12 @@ impl Thread {
         submitted
     }
 
-    /// Begins a wait of the running fiber's, which is to park next ([`Self::await_landing`]) or to say that it need not
-    /// ([`Self::forgo`]). No engine is needed for it.
+    /// Begins a wait of the running fiber's, which is to park next ([`Self::await_landing`]) or to
+    /// say that it need not ([`Self::forgo`]). No engine is needed for it.
     ///
     /// # Safety
-    /// `flight` is one of [`Request::Wait`] on the running fiber's stack, and stays until the wait is over.
+    /// `flight` is one of [`Request::Wait`] on the running fiber's stack, and stays until the wait
+    /// is over.
     pub unsafe fn begin_wait(&self, flight: *mut Flight) -> Token {
         // SAFETY: this thread's alone; the borrow ends with the statement.
         let token = unsafe { &mut *self.flights.get() }.add(flight);
@@ -163,7 +167,8 @@ impl Thread {
         let Some(flight) = (unsafe { &mut *self.flights.get() }).remove(token) else {
             return false;
         };
-        // SAFETY: the flight lives on the stack of a fiber that stays parked until the unpark below (flight.rs).
+        // SAFETY: the flight lives on the stack of a fiber that stays parked until the unpark below
+        // (flight.rs).
         unsafe {
             (*flight).finish(result);
             if (*flight).deadline != NEVER {
@@ -178,8 +183,9 @@ impl Thread {
         true
     }
 
-    /// A duplicate of `fd` for a fiber that will park: as a thread in a system call, it keeps its file when the descriptor
-    /// is closed. None if there is no room for one. To be given back with [`Self::let_go`].
+    /// A duplicate of `fd` for a fiber that will park: as a thread in a system call, it keeps its
+    /// file when the descriptor is closed. None if there is no room for one. To be given back with
+    /// [`Self::let_go`].
     pub fn keep(&self, fd: c_int) -> Option<c_int> {
         let duplicate = sys::duplicate_to_wait_on(fd)?;
         fds::mark_ours(duplicate, true);
@@ -188,7 +194,8 @@ impl Thread {
     }
 
     pub fn let_go(&self, duplicate: c_int) {
-        // A handler that the fiber ran meanwhile may have forked: the child has none of the parent's duplicates.
+        // A handler that the fiber ran meanwhile may have forked: the child has none of the
+        // parent's duplicates.
         if self.kept.borrow_mut().remove(&duplicate) {
             fds::disown(duplicate);
             let _ = sys::close(duplicate);

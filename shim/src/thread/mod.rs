@@ -1,11 +1,12 @@
 //! An attached OS thread: what it keeps, its engine, and the poll that a host comes back through.
 //!
-//! What its fibers do is in files of its own: [`flying`], how an operation is queued and waited for; [`ending`], what ends a
-//! wait early; [`accepting`], how a connection is accepted; [`turns`], how a fiber parks and lets others run; [`replacing`],
-//! how another engine takes over.
+//! What its fibers do is in files of its own: [`flying`], how an operation is queued and waited
+//! for; [`ending`], what ends a wait early; [`accepting`], how a connection is accepted; [`turns`],
+//! how a fiber parks and lets others run; [`replacing`], how another engine takes over.
 //!
-//! Invariant: everything but [`Remote`] is touched by the attached thread alone, and never while a borrow of it is
-//! live: the verbs of a host do not call back (aioshim.h), and no borrow is held across a park.
+//! Invariant: everything but [`Remote`] is touched by the attached thread alone, and never while a
+//! borrow of it is live: the verbs of a host do not call back (aioshim.h), and no borrow is held
+//! across a park.
 
 mod accepting;
 mod ending;
@@ -87,7 +88,8 @@ pub struct Thread {
     batches: Cell<bool>,
     /// The highest engine that may work for this thread in the state that it is in.
     highest_rung: Cell<EngineChoice>,
-    /// All its calls go to libc as they are, for the shim could not make them in the state that the thread is in.
+    /// All its calls go to libc as they are, for the shim could not make them in the state that the
+    /// thread is in.
     passes_through: Cell<bool>,
     /// There is no engine that this thread can sleep in.
     sleeps_without_engine: Cell<bool>,
@@ -102,7 +104,8 @@ pub struct Thread {
     pub known_files: KnownFiles,
     /// Duplicates of descriptors that parked fibers wait on.
     kept: RefCell<HashSet<c_int>>,
-    /// In the child of a fork, until its host attaches it anew: calls pass through, for the host may run other fibers.
+    /// In the child of a fork, until its host attaches it anew: calls pass through, for the host
+    /// may run other fibers.
     awaits_host: Cell<bool>,
     /// In the child of a fork that could not be given a fresh start: nothing is left to wait with.
     defunct: Cell<bool>,
@@ -249,7 +252,8 @@ impl Thread {
         self.flights().len() + self.waiting_turn.get()
     }
 
-    /// What the next batch may come to, with `runnable` fibers that may add to it; 0 where batches are worth nothing.
+    /// What the next batch may come to, with `runnable` fibers that may add to it; 0 where batches
+    /// are worth nothing.
     #[inline(always)]
     pub fn batch(&self, runnable: u32) -> u32 {
         if self.batches.get() {
@@ -260,7 +264,8 @@ impl Thread {
     }
 
     fn flights(&self) -> &Flights {
-        // SAFETY: this thread's alone, and no mutable borrow outlives the statement that makes it (module invariant).
+        // SAFETY: this thread's alone, and no mutable borrow outlives the statement that makes it
+        // (module invariant).
         unsafe { &*self.flights.get() }
     }
 
@@ -271,7 +276,8 @@ impl Thread {
         reason = "the attached thread's own; see the module's invariant"
     )]
     pub fn engine(&self) -> Option<&mut dyn Engine> {
-        // SAFETY: this thread's alone, and no borrow is held across a park or a host's verb that could come back here.
+        // SAFETY: this thread's alone, and no borrow is held across a park or a host's verb that
+        // could come back here.
         match unsafe { &mut *self.engine.get() } {
             EngineSlot::Made(engine) => Some(&mut **engine),
             EngineSlot::Refused => None,
@@ -337,11 +343,13 @@ impl Thread {
         if !self.passes_through() {
             tls::set_here(self);
         }
-        let masked = (self.signals.masked.get() > 0 && !self.signals.is_held()).then(|| self.begin_masked());
+        let masked =
+            (self.signals.masked.get() > 0 && !self.signals.is_held()).then(|| self.begin_masked());
         let mut unparked = self.open_inbox();
         let was_held = self.signals.is_held();
         let wait = self.deadlines.borrow().shorten(wait, sys::now);
-        let sleeps = unparked == 0 && !was_held && !matches!(wait, Wait::No) && self.remote.begin_sleep();
+        let sleeps =
+            unparked == 0 && !was_held && !matches!(wait, Wait::No) && self.remote.begin_sleep();
         let wait = if sleeps { wait } else { Wait::No };
         unparked = self.run_engine(wait, unparked);
         if sleeps {
@@ -354,7 +362,8 @@ impl Thread {
         if let Some(base) = masked {
             self.signals.end_masked(base);
         }
-        // A fiber that goes on runs the handlers. What is done before a signal comes is not interrupted by it.
+        // A fiber that goes on runs the handlers. What is done before a signal comes is not
+        // interrupted by it.
         if unparked == 0 && self.signals.is_held() {
             if !was_held {
                 unparked = self.run_engine(Wait::No, 0) + self.open_inbox();
@@ -364,13 +373,18 @@ impl Thread {
             }
         }
         self.signals.leave(critical);
-        if unparked == 0 && self.remote.sleeps_elsewhere() && self.host.runnable() == 0 && self.in_flight() > 0 {
+        if unparked == 0
+            && self.remote.sleeps_elsewhere()
+            && self.host.runnable() == 0
+            && self.in_flight() > 0
+        {
             self.look_out();
         }
         unparked
     }
 
-    /// The host has nothing to run, and may go to sleep elsewhere: it is to be woken for what is in flight.
+    /// The host has nothing to run, and may go to sleep elsewhere: it is to be woken for what is in
+    /// flight.
     #[cold]
     fn look_out(&self) {
         let nanos = match self.deadlines.borrow().shorten(Wait::Forever, sys::now) {
@@ -388,16 +402,20 @@ impl Thread {
         }
     }
 
-    /// Has the engine submit what is queued, wait, and report: how many fibers are unparked by then, `unparked` of them before.
+    /// Has the engine submit what is queued, wait, and report: how many fibers are unparked by
+    /// then, `unparked` of them before.
     fn run_engine(&self, wait: Wait, mut unparked: usize) -> usize {
-        // SAFETY: this thread's alone, and the only borrow meanwhile: the landings touch the flights and the host, neither of
-        // which reach the engine.
+        // SAFETY: this thread's alone, and the only borrow meanwhile: the landings touch the
+        // flights and the host, neither of which reach the engine.
         if let EngineSlot::Made(engine) = unsafe { &mut *self.engine.get() } {
             let queued = self.queued.replace(0);
             if self.stats.timed() && queued > 0 {
                 self.stats.submitted(u64::from(queued));
             }
-            let mut landings = Landings { thread: self, unparked };
+            let mut landings = Landings {
+                thread: self,
+                unparked,
+            };
             let polled = engine.poll(wait, &mut landings);
             unparked = landings.unparked;
             if let Err(error) = polled {
@@ -418,7 +436,9 @@ impl Thread {
                     self.host.unpark(fiber);
                     unparked += 1;
                 }
-                Message::Landed(token, result) => unparked += usize::from(self.complete(token, result)),
+                Message::Landed(token, result) => {
+                    unparked += usize::from(self.complete(token, result))
+                }
             }
         }
         self.remote
@@ -461,13 +481,15 @@ impl Thread {
         self.awaits_host.get()
     }
 
-    /// In the child of a fork whose host may run other fibers there: leaves all calls to libc until it attaches anew.
+    /// In the child of a fork whose host may run other fibers there: leaves all calls to libc until
+    /// it attaches anew.
     pub fn await_host(&self) {
         self.awaits_host.set(true);
         self.pass_through();
     }
 
-    /// In the child of a fork, where it could not be replaced by a new one: its polls return at once.
+    /// In the child of a fork, where it could not be replaced by a new one: its polls return at
+    /// once.
     pub fn set_defunct(&self) {
         self.defunct.set(true);
     }

@@ -1,9 +1,11 @@
-//! How another engine takes over when the kernel refuses to go on with one: a seccomp filter that was installed later, a
-//! descriptor that was closed by its number, or a lack of memory that lasts. And how a thread stops converting calls, where
-//! the shim could not make its own in the state that the thread is in.
+//! How another engine takes over when the kernel refuses to go on with one: a seccomp filter that
+//! was installed later, a descriptor that was closed by its number, or a lack of memory that lasts.
+//! And how a thread stops converting calls, where the shim could not make its own in the state that
+//! the thread is in.
 //!
-//! Invariant: no fiber stays parked on an operation that nobody carries out. What the failed engine has not done is queued
-//! with its successor, or given to the thread pool; without either the fiber makes the plain call.
+//! Invariant: no fiber stays parked on an operation that nobody carries out. What the failed engine
+//! has not done is queued with its successor, or given to the thread pool; without either the fiber
+//! makes the plain call.
 
 use super::{EngineSlot, Thread};
 use crate::conf::{EngineChoice, Level};
@@ -14,7 +16,8 @@ use crate::tls::OffFiber;
 use crate::{log, start, tls};
 
 impl Thread {
-    /// Replaces the engine, which the kernel refuses with `error`. Returns how many fibers were unparked.
+    /// Replaces the engine, which the kernel refuses with `error`. Returns how many fibers were
+    /// unparked.
     #[cold]
     #[inline(never)]
     pub(super) fn replace_engine(&self, error: Errno) -> usize {
@@ -33,14 +36,17 @@ impl Thread {
         unparked
     }
 
-    /// Ends the engine and has `choice`, or what the kernel grants below it, take over what is in flight.
+    /// Ends the engine and has `choice`, or what the kernel grants below it, take over what is in
+    /// flight.
     fn succeed_engine(&self, choice: EngineChoice) -> usize {
         // Descriptors are closed through libc, whose names are our hooks.
         let _off = OffFiber::enter();
         let errno = errno::get();
         // SAFETY: this thread's alone; the borrow ends with the statement.
         let slot = std::mem::replace(unsafe { &mut *self.engine.get() }, EngineSlot::Refused);
-        let EngineSlot::Made(failed) = slot else { return 0 };
+        let EngineSlot::Made(failed) = slot else {
+            return 0;
+        };
         self.sleeps_without_engine.set(true);
         self.queued.set(0);
         // It looks out for the failed engine.
@@ -85,8 +91,8 @@ impl Thread {
         }
     }
 
-    /// Before the kernel may end the process for a system call of the shim's: what is in flight ends, and is left to plain
-    /// calls, and so is all that follows.
+    /// Before the kernel may end the process for a system call of the shim's: what is in flight
+    /// ends, and is left to plain calls, and so is all that follows.
     pub fn give_up_engine(&self) {
         self.passes_through.set(true);
         self.succeed_engine(EngineChoice::Sync);
@@ -97,7 +103,8 @@ impl Thread {
         self.highest_rung.get()
     }
 
-    /// The state that the engine was given up for, or was to step down for, did not come: `rung` is the highest as before.
+    /// The state that the engine was given up for, or was to step down for, did not come: `rung` is
+    /// the highest as before.
     pub fn reclaim_engine(&self, rung: EngineChoice) {
         self.highest_rung.set(rung);
         self.passes_through.set(false);
@@ -108,7 +115,8 @@ impl Thread {
         }
     }
 
-    /// Every later call of this thread's goes to libc as it is; what is in flight is carried out as ever.
+    /// Every later call of this thread's goes to libc as it is; what is in flight is carried out as
+    /// ever.
     pub fn pass_through(&self) {
         self.passes_through.set(true);
         tls::set_here(std::ptr::null());
@@ -140,7 +148,8 @@ impl Thread {
         let Some(flight) = self.flights().get(token) else {
             return false;
         };
-        // SAFETY: a flight in the slab is alive, and so is the request that its fiber is parked for (flight.rs).
+        // SAFETY: a flight in the slab is alive, and so is the request that its fiber is parked for
+        // (flight.rs).
         let (request, ends) = unsafe { (*(*flight).request, (*flight).end.is_some()) };
         if !ends {
             // SAFETY: this thread's alone; the borrow ends with the statement.

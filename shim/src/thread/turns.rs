@@ -10,7 +10,8 @@ use std::ffi::c_void;
 const ACCEPTING_NS: u64 = 1_000_000;
 
 impl Thread {
-    /// Counts one more call of the running fiber since it last let others run; false when it has had its share.
+    /// Counts one more call of the running fiber since it last let others run; false when it has
+    /// had its share.
     #[inline(always)]
     pub fn afford(&self) -> bool {
         let left = self.budget.get();
@@ -20,12 +21,13 @@ impl Thread {
         left > 1
     }
 
-    /// Whether a call that answers at once is to look whether its fiber was cancelled: now and then, for that takes longer than
-    /// the call.
+    /// Whether a call that answers at once is to look whether its fiber was cancelled: now and
+    /// then, for that takes longer than the call.
     #[inline(always)]
     pub fn is_cancellation_due(&self) -> bool {
         let left = self.unasked.get();
-        self.unasked.set(if left == 0 { INLINE_BUDGET } else { left - 1 });
+        self.unasked
+            .set(if left == 0 { INLINE_BUDGET } else { left - 1 });
         left == 0
     }
 
@@ -49,8 +51,9 @@ impl Thread {
         ended
     }
 
-    /// Renews the share of a fiber that has accepted a connection, for [`ACCEPTING_NS`]: natively the connections that wait are
-    /// all accepted while those that are being served go on, not so many each time that all of these had their turn.
+    /// Renews the share of a fiber that has accepted a connection, for [`ACCEPTING_NS`]: natively
+    /// the connections that wait are all accepted while those that are being served go on, not so
+    /// many each time that all of these had their turn.
     pub fn prolong_share(&self) {
         if self.budget.get() >= INLINE_BUDGET / 2 {
             return;
@@ -66,8 +69,8 @@ impl Thread {
     /// The running fiber lets others run, unless it may as well go on.
     #[cold]
     pub fn end_turn(&self, fiber: *mut c_void) {
-        // Where calls block, a fiber must not come to share its thread with one that waits for it because of us.
-        // SAFETY: this thread's alone; the borrow ends with the statement.
+        // Where calls block, a fiber must not come to share its thread with one that waits for it
+        // because of us. SAFETY: this thread's alone; the borrow ends with the statement.
         if !matches!(unsafe { &*self.engine.get() }, EngineSlot::Made(_)) {
             self.budget.set(INLINE_BUDGET);
             return;
@@ -92,14 +95,16 @@ impl Thread {
         self.park();
     }
 
-    /// Parks the running fiber until another, of this thread or not, gives it its turn at a file position or a stream.
+    /// Parks the running fiber until another, of this thread or not, gives it its turn at a file
+    /// position or a stream.
     pub fn await_turn(&self) {
         self.waiting_turn.update(|n| n + 1);
         self.park();
         self.waiting_turn.update(|n| n - 1);
     }
 
-    /// Parks the running fiber until it is unparked; it leaves the streams it is inside meanwhile. errno is kept.
+    /// Parks the running fiber until it is unparked; it leaves the streams it is inside meanwhile.
+    /// errno is kept.
     #[inline(always)]
     pub(super) fn park(&self) {
         self.budget.set(INLINE_BUDGET);
@@ -135,8 +140,8 @@ impl Thread {
         }
     }
 
-    /// With AIOSHIM_CHECK: ends the process if the host resumed the fiber on another OS thread. The call would go on with that
-    /// thread's errno and this one's engine.
+    /// With AIOSHIM_CHECK: ends the process if the host resumed the fiber on another OS thread. The
+    /// call would go on with that thread's errno and this one's engine.
     #[cold]
     #[inline(never)]
     fn check_thread(&self) {

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* bench.h - what the benchmark programs share: the clock, how they fail, and rounds asked for over a pipe.
+/* bench.h - what the benchmark programs share: the clock, how they fail, and rounds asked for over
+ * a pipe.
  *
- * A program stays alive and does one round whenever it is asked: a line with a number of calls on standard input, a
- * line with nanoseconds per call on standard output. Rounds of several programs interleave at milliseconds that way,
- * and a slow moment of the machine falls on all of them. */
+ * A program stays alive and does one round whenever it is asked: a line with a number of calls on
+ * standard input, a line with nanoseconds per call on standard output. Rounds of several programs
+ * interleave at milliseconds that way, and a slow moment of the machine falls on all of them. */
 #ifndef BENCH_H
 #define BENCH_H
 
@@ -25,8 +26,10 @@ static inline uint64_t now_ns(void)
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-/* Ends the program from a fiber or a thread: "<what>: <error>" on standard error; error 0 leaves the second half out. */
-__attribute__((noreturn, format(printf, 2, 3))) static inline void die(int error, const char *what, ...)
+/* Ends the program from a fiber or a thread: "<what>: <error>" on standard error; error 0 leaves
+ * the second half out. */
+__attribute__((noreturn, format(printf, 2, 3))) static inline void die(int error, const char *what,
+                                                                       ...)
 {
     char text[512];
     va_list args;
@@ -42,15 +45,14 @@ __attribute__((noreturn, format(printf, 2, 3))) static inline void die(int error
     _exit(1);
 }
 
-static inline int preloaded(void)
-{
-    return dlsym(RTLD_DEFAULT, "aioshim_version") != NULL;
-}
+static inline int preloaded(void) { return dlsym(RTLD_DEFAULT, "aioshim_version") != NULL; }
 
-/* One line: is the shim loaded, and does this run on a fiber? The asking side checks it against what it meant. */
+/* One line: is the shim loaded, and does this run on a fiber? The asking side checks it against
+ * what it meant. */
 static inline void say_hello(void)
 {
-    printf("{\"preloaded\": %s, \"fiber\": %s}\n", preloaded() ? "true" : "false", fiber_self() ? "true" : "false");
+    printf("{\"preloaded\": %s, \"fiber\": %s}\n", preloaded() ? "true" : "false",
+           fiber_self() ? "true" : "false");
     fflush(stdout);
 }
 
@@ -87,12 +89,9 @@ static inline void on_workers(unsigned workers, void *(*fn)(void *), void *arg)
         die(error, "fiber_run");
 }
 
-static inline void on_one_worker(void *(*fn)(void *), void *arg)
-{
-    on_workers(1, fn, arg);
-}
+static inline void on_one_worker(void *(*fn)(void *), void *arg) { on_workers(1, fn, arg); }
 
-/* ---- A gang: fibers that start together, timed from the first start to the last end -------------------------- */
+/* ---- A gang: fibers that start together, timed from the first start to the last end --------- */
 
 struct gang {
     unsigned count;

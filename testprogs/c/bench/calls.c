@@ -21,7 +21,8 @@ int main(int argc, char **argv)
     long times = strtol(argv[2], NULL, 10), bad = 0;
     int zero = open("/dev/zero", O_RDONLY), null = open("/dev/null", O_WRONLY);
     int file = open(path, O_RDWR | O_CREAT | O_EXCL, 0600);
-    if (zero < 0 || null < 0 || file < 0 || write(file, buffer, sizeof buffer) != sizeof buffer || unlink(path)) {
+    if (zero < 0 || null < 0 || file < 0 || write(file, buffer, sizeof buffer) != sizeof buffer ||
+        unlink(path)) {
         perror(path);
         return 1;
     }

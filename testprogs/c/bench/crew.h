@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: MIT */
-/* crew.h - the same work done by fibers or by pthreads, all starting together, and a line of JSON on what it cost.
+/* crew.h - the same work done by fibers or by pthreads, all starting together, and a line of JSON
+ * on what it cost.
  *
- * Fibers stay for life on the worker that starts them, and one that is fast starts them all before the next is awake.
- * Their makers, one a worker, therefore make sure of each other first: which worker won a race is not what is measured.
+ * Fibers stay for life on the worker that starts them, and one that is fast starts them all before
+ * the next is awake. Their makers, one a worker, therefore make sure of each other first: which
+ * worker won a race is not what is measured.
  *
- * What it cost is the difference of two getrusage calls: of the first member that starts and of the last that ends.
- * Neither needs the maker to be scheduled, which it may not be for long where fibers never park. */
+ * What it cost is the difference of two getrusage calls: of the first member that starts and of the
+ * last that ends. Neither needs the maker to be scheduled, which it may not be for long where
+ * fibers never park. */
 #ifndef CREW_H
 #define CREW_H
 
@@ -41,7 +44,7 @@ struct crew_member {
 struct crew {
     int fibers;
     unsigned count;
-    unsigned workers; /* that run the fibers */
+    unsigned workers;                 /* that run the fibers */
     void (*prepare)(unsigned member); /* before the start; may be NULL */
     void (*work)(unsigned member);
     struct crew_member *members;
@@ -90,7 +93,8 @@ static inline void crew_make(struct crew *crew, unsigned number)
         die(error, "%s %u of %u", crew->fibers ? "fiber" : "pthread", number + 1, crew->count);
 }
 
-/* Makes every so-manieth member, once each worker runs a maker; a worker that does not come in 0.1 s is done without. */
+/* Makes every so-manieth member, once each worker runs a maker; a worker that does not come in 0.1
+ * s is done without. */
 static inline void *crew_maker(void *arg)
 {
     struct crew *crew = arg;
@@ -108,7 +112,7 @@ static inline void crew_start(struct crew *crew)
 {
     crew->members = calloc(crew->count, sizeof *crew->members);
     int error = !crew->members ? ENOMEM
-        : crew->fibers         ? fiber_barrier_init(&crew->fibers_start, NULL, crew->count + 1)
+                : crew->fibers ? fiber_barrier_init(&crew->fibers_start, NULL, crew->count + 1)
                                : pthread_barrier_init(&crew->threads_start, NULL, crew->count + 1);
     if (error)
         die(error, "a crew of %u", crew->count);
@@ -170,23 +174,27 @@ static inline uint64_t microseconds(struct timeval from, struct timeval to)
     return (uint64_t)((to.tv_sec - from.tv_sec) * 1000000 + (to.tv_usec - from.tv_usec));
 }
 
-/* The line: so many operations between the snapshots; exhausted when they ended for want of work, not of time. */
-static inline void say_phase(uint64_t operations, const struct snapshot *from, const struct snapshot *to,
-                             unsigned long threads, int exhausted)
+/* The line: so many operations between the snapshots; exhausted when they ended for want of work,
+ * not of time. */
+static inline void say_phase(uint64_t operations, const struct snapshot *from,
+                             const struct snapshot *to, unsigned long threads, int exhausted)
 {
     const struct rusage *a = &from->usage, *b = &to->usage;
-    printf("{\"operations\": %llu, \"ns\": %llu, \"user_us\": %llu, \"system_us\": %llu, \"voluntary\": %ld, "
+    printf("{\"operations\": %llu, \"ns\": %llu, \"user_us\": %llu, \"system_us\": %llu, "
+           "\"voluntary\": %ld, "
            "\"involuntary\": %ld, \"device_bytes\": %lld, \"threads\": %lu, \"peak_rss_kib\": %lu, "
            "\"exhausted\": %s, \"preloaded\": %s, \"fiber\": %s}\n",
            (unsigned long long)operations, (unsigned long long)(to->ns - from->ns),
            (unsigned long long)microseconds(a->ru_utime, b->ru_utime),
            (unsigned long long)microseconds(a->ru_stime, b->ru_stime), b->ru_nvcsw - a->ru_nvcsw,
-           b->ru_nivcsw - a->ru_nivcsw, (long long)(b->ru_inblock - a->ru_inblock) * 512, threads, status("\nVmHWM:"),
-           exhausted ? "true" : "false", preloaded() ? "true" : "false", fiber_self() ? "true" : "false");
+           b->ru_nivcsw - a->ru_nivcsw, (long long)(b->ru_inblock - a->ru_inblock) * 512, threads,
+           status("\nVmHWM:"), exhausted ? "true" : "false", preloaded() ? "true" : "false",
+           fiber_self() ? "true" : "false");
     fflush(stdout);
 }
 
-/* A permutation of the numbers below 2^bits: xor, odd multiplications and shifts down can each be undone. */
+/* A permutation of the numbers below 2^bits: xor, odd multiplications and shifts down can each be
+ * undone. */
 static inline uint64_t permuted(uint64_t x, unsigned bits, uint64_t seed)
 {
     const uint64_t mask = (UINT64_C(1) << bits) - 1;
@@ -199,9 +207,6 @@ static inline uint64_t permuted(uint64_t x, unsigned bits, uint64_t seed)
     return x;
 }
 
-static inline uint64_t fresh_seed(void)
-{
-    return now_ns() * UINT64_C(0xd1342543de82ef95) >> 16;
-}
+static inline uint64_t fresh_seed(void) { return now_ns() * UINT64_C(0xd1342543de82ef95) >> 16; }
 
 #endif

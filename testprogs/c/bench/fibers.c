@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* fibers.c - what fibers cost by themselves: a yield, a create and join, a tree of them, a wake and a theft across
- * workers, and the time and memory of many that wait. */
+/* fibers.c - what fibers cost by themselves: a yield, a create and join, a tree of them, a wake and
+ * a theft across workers, and the time and memory of many that wait. */
 #include "bench.h"
 
 #include <fcntl.h>
@@ -13,20 +13,24 @@ static const char usage[] =
     "fibers yield COUNT     rounds of fiber_yield on COUNT fibers, asked for as in overhead\n"
     "fibers yield COUNT READERS  the same beside fibers that wait in a read of an empty pipe\n"
     "fibers create          rounds of fiber_create and fiber_join\n"
-    "fibers skynet          rounds of a tree of fibers, ten children each: the calls are leaves, the time is a fiber's\n"
-    "fibers wake idle       rounds of wakes to and fro between two workers that have nothing else to do: the median\n"
+    "fibers skynet          rounds of a tree of fibers, ten children each: the calls are leaves, "
+    "the time is a fiber's\n"
+    "fibers wake idle       rounds of wakes to and fro between two workers that have nothing else "
+    "to do: the median\n"
     "fibers wake busy       the same, beside a fiber on each that yields\n"
     "fibers wake asleep     the same one way, to a worker that has slept for long\n"
     "fibers wake threads    as asleep, but between two pthreads, by sem_post\n"
-    "fibers steal COUNT     rounds of COUNT fibers made by one worker and run by another: the median\n"
-    "fibers parked COUNT    COUNT fibers, each in a read of one byte from an empty pipe, then all woken by its end\n"
+    "fibers steal COUNT     rounds of COUNT fibers made by one worker and run by another: the "
+    "median\n"
+    "fibers parked COUNT    COUNT fibers, each in a read of one byte from an empty pipe, then all "
+    "woken by its end\n"
     "fibers waiting COUNT   COUNT fibers, each in a fiber_sem_wait, then all woken\n"
     "fibers sleeping COUNT  COUNT fibers, each in a fiber_sleep, then all woken by the time\n";
 
 static unsigned count, readers;
 static int pipe_ends[2];
 
-/* ---- Rounds ------------------------------------------------------------------------------------------------ */
+/* ---- Rounds --------------------------------------------------------------------------------- */
 
 static void yield(unsigned member, uint64_t n)
 {
@@ -68,10 +72,7 @@ static void *yield_beside_readers(void *arg)
     return arg;
 }
 
-static void *nothing(void *arg)
-{
-    return arg;
-}
+static void *nothing(void *arg) { return arg; }
 
 static void create_and_join(uint64_t n)
 {
@@ -138,7 +139,7 @@ static double round_of_skynet(uint64_t n)
     return (double)time / (double)((leaves * 10 - 1) / 9);
 }
 
-/* ---- Two workers ------------------------------------------------------------------------------------------- */
+/* ---- Two workers ---------------------------------------------------------------------------- */
 
 static int by_size(const void *a, const void *b)
 {
@@ -167,7 +168,8 @@ static void await(const unsigned *flag, unsigned value)
         __asm__ volatile("");
 }
 
-/* Side 0 is the first fiber's worker, side 1 the other. A fiber that has started stays where it is. */
+/* Side 0 is the first fiber's worker, side 1 the other. A fiber that has started stays where it is.
+ */
 static struct side {
     fiber_sem_t told, round_begins;
     pthread_t thread;
@@ -349,7 +351,7 @@ static double round_of_thefts(uint64_t n)
     return middle;
 }
 
-/* ---- Many that wait ---------------------------------------------------------------------------------------- */
+/* ---- Many that wait ------------------------------------------------------------------------- */
 
 static unsigned long arrived, woken;
 
@@ -370,17 +372,11 @@ static void *reads(void *arg)
     return arg;
 }
 
-static void close_pipe(void)
-{
-    close(pipe_ends[1]);
-}
+static void close_pipe(void) { close(pipe_ends[1]); }
 
 static fiber_sem_t semaphore;
 
-static void make_semaphore(void)
-{
-    fiber_sem_init(&semaphore, 0, 0);
-}
+static void make_semaphore(void) { fiber_sem_init(&semaphore, 0, 0); }
 
 static void *waits(void *arg)
 {
@@ -427,7 +423,8 @@ static void *sleeps(void *arg)
 /* Until the last alarm, so that what is timed is no waiting. */
 static void await_alarm(void)
 {
-    struct timespec until = { (time_t)(last_wakes / 1000000000u), (long)(last_wakes % 1000000000u) };
+    struct timespec until = { (time_t)(last_wakes / 1000000000u),
+                              (long)(last_wakes % 1000000000u) };
     clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL);
 }
 
@@ -527,13 +524,15 @@ static void *many(void *arg)
     struct moment end = moment();
     if (woken != made)
         die(0, "%lu of %u woke", woken, made);
-    printf("{\"asked\": %u, \"made\": %u, \"error\": \"%s\", ", count, made, error ? strerror(error) : "");
+    printf("{\"asked\": %u, \"made\": %u, \"error\": \"%s\", ", count, made,
+           error ? strerror(error) : "");
     say_step("create", start, all_made);
     say_step("park", all_made, all_parked);
     say_step("go_on", all_parked, all_wait);
     say_step("wake", waking, end);
-    printf("\"resident_kib\": %ld, \"tables_kib\": %ld, \"slab_kib\": %ld}\n", after.resident - before.resident,
-           after.tables - before.tables, after.slab - before.slab);
+    printf("\"resident_kib\": %ld, \"tables_kib\": %ld, \"slab_kib\": %ld}\n",
+           after.resident - before.resident, after.tables - before.tables,
+           after.slab - before.slab);
     fflush(stdout);
     free(fibers);
     return arg;
@@ -545,7 +544,8 @@ static int did_many(const char *what)
     for (unsigned i = 0; i < sizeof wait_kinds / sizeof *wait_kinds; i++) {
         if (!strcmp(what, wait_kinds[i].name)) {
             if (wait_kinds[i].waits == reads && !preloaded())
-                die(0, "%s: libaioshim.so is not preloaded, the first read would block them all", what);
+                die(0, "%s: libaioshim.so is not preloaded, the first read would block them all",
+                    what);
             on_one_worker(many, (void *)(uintptr_t)&wait_kinds[i]);
             return 1;
         }
@@ -568,7 +568,8 @@ int main(int argc, char **argv)
         on_one_worker(serve_on_fiber, (void *)(uintptr_t)round_of_creates);
     } else if (!strcmp(what, "skynet") && argc == 2) {
         on_one_worker(serve_on_fiber, (void *)(uintptr_t)round_of_skynet);
-    } else if (!strcmp(what, "wake") && (busy || asleep || (argc == 3 && !strcmp(argv[2], "idle")))) {
+    } else if (!strcmp(what, "wake") &&
+               (busy || asleep || (argc == 3 && !strcmp(argv[2], "idle")))) {
         on_workers(2, wake, NULL);
     } else if (!strcmp(what, "wake") && argc == 3 && !strcmp(argv[2], "threads")) {
         on_one_worker(wake_threads, NULL);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* locks.c - nanoseconds for one lock and unlock that nobody contends for, in rounds asked for over a pipe (bench.h). */
+/* locks.c - nanoseconds for one lock and unlock that nobody contends for, in rounds asked for over
+ * a pipe (bench.h). */
 #define _GNU_SOURCE
 #include "bench.h"
 
@@ -61,15 +62,14 @@ static const struct {
     int type; /* of the mutex */
     double (*round)(uint64_t);
 } kinds[] = {
-    { "normal", PTHREAD_MUTEX_NORMAL, mutexes },   { "recursive", PTHREAD_MUTEX_RECURSIVE, mutexes },
-    { "rwlock", PTHREAD_MUTEX_NORMAL, rwlocks },   { "wrlock", PTHREAD_MUTEX_NORMAL, rwlocks_to_write },
+    { "normal", PTHREAD_MUTEX_NORMAL, mutexes },
+    { "recursive", PTHREAD_MUTEX_RECURSIVE, mutexes },
+    { "rwlock", PTHREAD_MUTEX_NORMAL, rwlocks },
+    { "wrlock", PTHREAD_MUTEX_NORMAL, rwlocks_to_write },
     { "sem", PTHREAD_MUTEX_NORMAL, semaphores },
 };
 
-static void *nothing(void *arg)
-{
-    return arg;
-}
+static void *nothing(void *arg) { return arg; }
 
 /* One of the two words; whoever asks for a third is told. */
 static int second(const char *word, const char *first, const char *other)
@@ -96,7 +96,8 @@ int main(int argc, char **argv)
     sem_init(&sem, 0, 0);
     /* In a process with one thread libc leaves atomic operations out. */
     pthread_t thread;
-    if (second(argv[3], "one", "many") && (pthread_create(&thread, NULL, nothing, NULL) || pthread_join(thread, NULL)))
+    if (second(argv[3], "one", "many") &&
+        (pthread_create(&thread, NULL, nothing, NULL) || pthread_join(thread, NULL)))
         die(0, "pthread_create");
     if (on_fiber)
         on_one_worker(serve_on_fiber, (void *)(uintptr_t)kinds[kind].round);

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* matrix.c - one kind of call in one state of the caches, by fibers or pthreads, for some milliseconds.
+/* matrix.c - one kind of call in one state of the caches, by fibers or pthreads, for some
+ * milliseconds.
  *
- * Readers share one file. Writers and syncers have a file each, of one total size, for writers of one file would wait
- * for each other. Each member looks at the clock before every call, so that nobody has to stop those that never park. */
+ * Readers share one file. Writers and syncers have a file each, of one total size, for writers of
+ * one file would wait for each other. Each member looks at the clock before every call, so that
+ * nobody has to stop those that never park. */
 #define _GNU_SOURCE /* O_DIRECT */
 #include "crew.h"
 
@@ -11,18 +13,23 @@
 static const char usage[] =
     "matrix fibers|pthreads COUNT WORKERS MILLISECONDS STATE CALL BYTES FILE DIR\n"
     "  STATE CALL\n"
-    "  cached read    of what is in the page cache      cold read    of what is not     direct read    O_DIRECT\n"
-    "  cached write   over what is in the page cache    cold write   to blocks just allocated, none of them cached\n"
+    "  cached read    of what is in the page cache      cold read    of what is not     direct "
+    "read    O_DIRECT\n"
+    "  cached write   over what is in the page cache    cold write   to blocks just allocated, "
+    "none of them cached\n"
     "  direct write   O_DIRECT over what is there\n"
-    "  cached open    and close, one name, known        cold open    and close, of names that are made by it\n"
+    "  cached open    and close, one name, known        cold open    and close, of names that are "
+    "made by it\n"
     "  cached fsync   of nothing                        cold fsync   of a block just written\n"
     "  direct fsync   of a block just written with O_DIRECT\n"
-    "  WORKERS  that run the fibers; BYTES of a read or write; FILE to read; DIR for the files that are written\n"
+    "  WORKERS  that run the fibers; BYTES of a read or write; FILE to read; DIR for the files "
+    "that are written\n"
     "One line of JSON.\n";
 
 enum {
     CACHED_SIZE = 16 << 20, /* of what is read of FILE */
-    SYNCED_SIZE = 1 << 16, /* of each file that is synced: its own, so that what writers left is not in it */
+    SYNCED_SIZE =
+        1 << 16, /* of each file that is synced: its own, so that what writers left is not in it */
 };
 
 /* Of all files that are written, by state. Cold ones are thrown away before they reach the disk. */
@@ -34,7 +41,7 @@ static enum state state;
 
 struct slot {
     _Alignas(64) uint64_t done; /* a cache line of its own */
-    uint64_t next; /* block of its own file */
+    uint64_t next;              /* block of its own file */
     int fd;
     char *buffer;
 };
@@ -50,13 +57,13 @@ static const struct call {
     const char *name;
     int (*call)(struct slot *);
     void (*files)(void);
-} *chosen;
+} * chosen;
 
 static const char *dir;
 static const char *shared_path;
 static int shared_fd, synced;
-static unsigned bits;    /* the part of FILE that is read has 2^bits blocks */
-static uint64_t blocks;  /* of each written file */
+static unsigned bits;   /* the part of FILE that is read has 2^bits blocks */
+static uint64_t blocks; /* of each written file */
 
 static void expect(const char *call, ssize_t got, size_t wanted)
 {
@@ -66,14 +73,15 @@ static void expect(const char *call, ssize_t got, size_t wanted)
         die(0, "%s: %zd of %zu bytes", call, got, wanted);
 }
 
-/* ---- The calls: each does one, or says that there is nothing left to do ------------------------------------- */
+/* ---- The calls: each does one, or says that there is nothing left to do --------------------- */
 
 static int call_read(struct slot *slot)
 {
     uint64_t n = atomic_fetch_add_explicit(&taken, 1, memory_order_relaxed);
     if (n >> bits && state == COLD)
         return 0;
-    expect("pread", pread(shared_fd, slot->buffer, bytes, (off_t)(permuted(n, bits, seed) * bytes)), bytes);
+    expect("pread", pread(shared_fd, slot->buffer, bytes, (off_t)(permuted(n, bits, seed) * bytes)),
+           bytes);
     return 1;
 }
 
@@ -88,15 +96,17 @@ static int call_write(struct slot *slot)
     return 1;
 }
 
-/* Opens that find a file whose name the kernel has forgotten would need all of its names dropped, which only root can
- * and which hits everyone. A name that was never asked for takes the same slow way through the directory. */
+/* Opens that find a file whose name the kernel has forgotten would need all of its names dropped,
+ * which only root can and which hits everyone. A name that was never asked for takes the same slow
+ * way through the directory. */
 static int call_open(struct slot *slot)
 {
     (void)slot;
     if (state == COLD) {
         char path[4400];
         uint64_t n = atomic_fetch_add_explicit(&taken, 1, memory_order_relaxed);
-        snprintf(path, sizeof path, "%s/%llx.%llx", dir, (unsigned long long)seed, (unsigned long long)n);
+        snprintf(path, sizeof path, "%s/%llx.%llx", dir, (unsigned long long)seed,
+                 (unsigned long long)n);
         if (open(path, O_RDONLY | O_CLOEXEC) >= 0 || errno != ENOENT)
             die(errno, "%s: is there", path);
         return 1;
@@ -116,7 +126,7 @@ static int call_fsync(struct slot *slot)
     return 1;
 }
 
-/* ---- Their files ------------------------------------------------------------------------------------------- */
+/* ---- Their files ---------------------------------------------------------------------------- */
 
 static void forget(int fd)
 {
@@ -158,7 +168,8 @@ static void fill(int fd, const char *path, off_t size)
     expect(path, fsync(fd), 0);
 }
 
-/* One for each member. What cold writes go to is allocated anew: truncation throws away what was never written out. */
+/* One for each member. What cold writes go to is allocated anew: truncation throws away what was
+ * never written out. */
 static void files_to_write(void)
 {
     off_t size = synced ? SYNCED_SIZE : written_size[state] / (off_t)crew.count;
@@ -166,7 +177,8 @@ static void files_to_write(void)
     for (unsigned i = 0; i < crew.count; i++) {
         char path[4300];
         struct stat st;
-        snprintf(path, sizeof path, "%s/%s-%s.%u.%u", dir, state_names[state], chosen->name, crew.count, i);
+        snprintf(path, sizeof path, "%s/%s-%s.%u.%u", dir, state_names[state], chosen->name,
+                 crew.count, i);
         int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
         if (fd < 0 || fstat(fd, &st))
             die(errno, "%s", path);
@@ -189,11 +201,10 @@ static void files_to_write(void)
     }
 }
 
-static void no_files(void)
-{
-}
+static void no_files(void) {}
 
-/* What cold writes left in the page cache shall not be written out beneath the next who measures. */
+/* What cold writes left in the page cache shall not be written out beneath the next who measures.
+ */
 static void clean_up(void)
 {
     for (unsigned i = 0; i < crew.count; i++)
@@ -201,7 +212,7 @@ static void clean_up(void)
             die(errno, "ftruncate");
 }
 
-/* ---- The phase --------------------------------------------------------------------------------------------- */
+/* ---- The phase ------------------------------------------------------------------------------ */
 
 static const struct call calls[] = {
     { "read", call_read, files_to_read },
@@ -210,7 +221,8 @@ static const struct call calls[] = {
     { "fsync", call_fsync, files_to_write },
 };
 
-/* One call sets up what a first call does; no fsync that waits for the disk, 256 in turn would be long. */
+/* One call sets up what a first call does; no fsync that waits for the disk, 256 in turn would be
+ * long. */
 static void prepare(unsigned member)
 {
     if (chosen->call != call_fsync || state == CACHED)
@@ -261,8 +273,9 @@ static int understood(int argc, char **argv)
     for (size_t i = 0; i < sizeof calls / sizeof *calls; i++)
         if (!strcmp(argv[6], calls[i].name))
             chosen = &calls[i];
-    return known && chosen && (crew.fibers || !strcmp(argv[1], "pthreads")) && crew.count && crew.workers &&
-           milliseconds && bytes && bytes % 4096 == 0 && !(state == DIRECT && chosen->call == call_open);
+    return known && chosen && (crew.fibers || !strcmp(argv[1], "pthreads")) && crew.count &&
+           crew.workers && milliseconds && bytes && bytes % 4096 == 0 &&
+           !(state == DIRECT && chosen->call == call_open);
 }
 
 int main(int argc, char **argv)

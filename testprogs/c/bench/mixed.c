@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* mixed.c - requests of one 4 KiB read and some work, by fibers, as many pthreads, or a pool of fewer.
+/* mixed.c - requests of one 4 KiB read and some work, by fibers, as many pthreads, or a pool of
+ * fewer.
  *
- * Every second request reads from the half of the file that the page cache was emptied of, each block of it once; the
- * others read from the half that is in it. The work is so many turns of a loop, the same for all who are compared. All
- * take the next request from one counter: a queue that costs nothing, which is the best that a pool can have. */
+ * Every second request reads from the half of the file that the page cache was emptied of, each
+ * block of it once; the others read from the half that is in it. The work is so many turns of a
+ * loop, the same for all who are compared. All take the next request from one counter: a queue that
+ * costs nothing, which is the best that a pool can have. */
 #define _GNU_SOURCE /* sched_setaffinity */
 #include "crew.h"
 
@@ -64,10 +66,7 @@ static void read_block(unsigned member, uint64_t number)
 }
 
 /* Whatever is set up at a first call is set up before the start. */
-static void prepare(unsigned member)
-{
-    read_block(member, member);
-}
+static void prepare(unsigned member) { read_block(member, member); }
 
 static void requests_in_turn(unsigned member)
 {
@@ -101,11 +100,13 @@ static void open_file(const char *path)
         bits++;
     const off_t half = (off_t)BLOCK << bits;
     if (requests / 2 > (UINT64_C(1) << bits))
-        die(0, "%s: too small, %llu blocks of each half are read", path, (unsigned long long)requests / 2);
+        die(0, "%s: too small, %llu blocks of each half are read", path,
+            (unsigned long long)requests / 2);
     for (off_t at = 0; at < half; at += (off_t)sizeof chunk)
         if (pread(fd, chunk, sizeof chunk, at) <= 0)
             die(errno, "%s", path);
-    if (posix_fadvise(fd, half, half, POSIX_FADV_DONTNEED) || posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM))
+    if (posix_fadvise(fd, half, half, POSIX_FADV_DONTNEED) ||
+        posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM))
         die(0, "%s: posix_fadvise refused", path);
 }
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* overhead.c - what one call costs: off a fiber or on fibers, with one buffer or several in turn.
  *
- * Every slot has its own buffer, and its own descriptor unless the call is a -shared one. Off a fiber the slots take turns; on fibers each has a fiber of its
- * own. So "off, 64 slots" and "64 fibers" touch the same memory, and only the way of calling differs. */
+ * Every slot has its own buffer, and its own descriptor unless the call is a -shared one. Off a
+ * fiber the slots take turns; on fibers each has a fiber of its own. So "off, 64 slots" and "64
+ * fibers" touch the same memory, and only the way of calling differs. */
 #include "bench.h"
 
 #include <dirent.h>
@@ -19,7 +20,7 @@ static const char usage[] =
     "then a number of calls a line on standard input; each is answered by nanoseconds per call\n";
 
 enum {
-    READ_FILE = 1 << 20, /* one file, read by all slots */
+    READ_FILE = 1 << 20,  /* one file, read by all slots */
     WRITE_FILE = 1 << 18, /* one for each slot: writers of one file would wait for each other */
 };
 
@@ -45,7 +46,8 @@ static void expect(const char *call, ssize_t got, size_t wanted)
         die(0, "%s: %zd of %zu bytes", call, got, wanted);
 }
 
-/* Calls at the file position go back to the start where the file ends, as a program that reads it again would. */
+/* Calls at the file position go back to the start where the file ends, as a program that reads it
+ * again would. */
 static void advance(struct slot *slot, int seek)
 {
     slot->at += (off_t)length;
@@ -89,10 +91,7 @@ static void call_open_close(struct slot *slot)
     expect("close", close(fd), 0);
 }
 
-static void call_fsync(struct slot *slot)
-{
-    expect("fsync", fsync(slot->fd), 0);
-}
+static void call_fsync(struct slot *slot) { expect("fsync", fsync(slot->fd), 0); }
 
 static void call_stat(struct slot *slot)
 {
@@ -262,7 +261,8 @@ static void open_slots(const char *dir)
             snprintf(path, sizeof path, "%s/write.%u", dir, i);
             slot->fd = open_filled(path, WRITE_FILE, O_RDWR);
         } else {
-            slot->fd = chosen->shared && i > 0 ? slots[0].fd : open_filled(read_path, READ_FILE, O_RDONLY);
+            slot->fd =
+                chosen->shared && i > 0 ? slots[0].fd : open_filled(read_path, READ_FILE, O_RDONLY);
             slot->at = (off_t)(i * (READ_FILE / count) / length * length);
             if (lseek(slot->fd, slot->at, SEEK_SET) != slot->at)
                 die(errno, "lseek");
@@ -286,7 +286,8 @@ int main(int argc, char **argv)
     length = chosen->length;
     open_slots(argv[4]);
     if (beside && (!preloaded() || pipe(quiet_pipe)))
-        die(preloaded() ? errno : 0, "beside: needs a pipe, and libaioshim.so preloaded: the read would block all");
+        die(preloaded() ? errno : 0,
+            "beside: needs a pipe, and libaioshim.so preloaded: the read would block all");
     if (fibers)
         on_one_worker(serve_on_fiber, (void *)(uintptr_t)(beside ? round_beside : round_on_fibers));
     else

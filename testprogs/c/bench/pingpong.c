@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* pingpong.c - pairs of tasks that send 8 bytes to and fro over socket pairs; --epoll: one thread and an epoll loop. */
+/* pingpong.c - pairs of tasks that send 8 bytes to and fro over socket pairs; --epoll: one thread
+ * and an epoll loop. */
 #define _GNU_SOURCE
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -7,9 +8,9 @@
 
 #include "../task.h"
 
-#define HELP                                                            \
-    "pingpong [OPTIONS]: N/2 pairs; prints nanoseconds a round trip\n"  \
-    "  -r N        round trips of a pair (default 1000)\n"              \
+#define HELP                                                           \
+    "pingpong [OPTIONS]: N/2 pairs; prints nanoseconds a round trip\n" \
+    "  -r N        round trips of a pair (default 1000)\n"             \
     "  --epoll     a loop on one thread, with no tasks at all\n" TASK_HELP
 
 static unsigned rounds = 1000;
@@ -29,7 +30,8 @@ static void *ping(void *arg)
     uint64_t word = 0;
     task_barrier_wait(&start);
     for (unsigned i = 0; i < rounds; i++)
-        if (send(fd, &word, sizeof word, 0) != sizeof word || recv(fd, &word, sizeof word, 0) != sizeof word)
+        if (send(fd, &word, sizeof word, 0) != sizeof word ||
+            recv(fd, &word, sizeof word, 0) != sizeof word)
             die("ping");
     return NULL;
 }
@@ -40,7 +42,8 @@ static void *pong(void *arg)
     uint64_t word = 0;
     task_barrier_wait(&start);
     for (unsigned i = 0; i < rounds; i++)
-        if (recv(fd, &word, sizeof word, 0) != sizeof word || send(fd, &word, sizeof word, 0) != sizeof word)
+        if (recv(fd, &word, sizeof word, 0) != sizeof word ||
+            send(fd, &word, sizeof word, 0) != sizeof word)
             die("pong");
     return NULL;
 }
@@ -109,7 +112,9 @@ static void *all(void *arg)
 
 int main(int argc, char **argv)
 {
-    static const struct option options[] = { TASK_LONG, { "epoll", no_argument, &epoll_mode, 1 }, { 0 } };
+    static const struct option options[] = { TASK_LONG,
+                                             { "epoll", no_argument, &epoll_mode, 1 },
+                                             { 0 } };
     int option;
     task_options.tasks = 128;
     while ((option = getopt_long(argc, argv, TASK_SHORT "r:", options, NULL)) != -1) {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* stdio.c - what one call of stdio costs, most of which never reach the kernel: off a fiber or on one. */
+/* stdio.c - what one call of stdio costs, most of which never reach the kernel: off a fiber or on
+ * one. */
 #include "bench.h"
 
 #include <fcntl.h>
@@ -69,8 +70,9 @@ static const struct {
     const char *name;
     void (*fn)(uint64_t);
 } calls[] = {
-    { "fputc", call_fputc },   { "getc", call_getc },     { "fprintf", call_fprintf }, { "fputs", call_fputs },
-    { "fwrite", call_fwrite }, { "fgets", call_fgets },   { "fread", call_fread },
+    { "fputc", call_fputc }, { "getc", call_getc },     { "fprintf", call_fprintf },
+    { "fputs", call_fputs }, { "fwrite", call_fwrite }, { "fgets", call_fgets },
+    { "fread", call_fread },
 };
 
 static void (*chosen)(uint64_t);

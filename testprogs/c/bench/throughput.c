@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* throughput.c - reads by many fibers, or by as many pthreads: the same code on both.
  *
- * Random reads take the blocks in the order of a random permutation, so that none is read twice. The phase is bound by
- * time, or by the end of a file of which no block may be read again. One line of JSON says all. */
+ * Random reads take the blocks in the order of a random permutation, so that none is read twice.
+ * The phase is bound by time, or by the end of a file of which no block may be read again. One line
+ * of JSON says all. */
 #define _GNU_SOURCE /* O_DIRECT */
 #include "crew.h"
 
@@ -12,7 +13,8 @@ static const char usage[] =
     "throughput fibers|pthreads COUNT MILLISECONDS direct|buffered|sequential FILE\n"
     "  direct      random 4 KiB, O_DIRECT\n"
     "  buffered    random 4 KiB through the page cache, which is emptied of FILE first\n"
-    "  sequential  64 KiB one after the other by one reader, with the page cache emptied and the kernel's readahead\n";
+    "  sequential  64 KiB one after the other by one reader, with the page cache emptied and the "
+    "kernel's readahead\n";
 
 struct worker {
     _Alignas(64) _Atomic uint64_t done; /* a cache line of its own */
@@ -38,11 +40,13 @@ static void reader(unsigned member)
             atomic_store(&exhausted, 1);
             break;
         }
-        ssize_t got = sequential ? read(fd, self->buffer, block)
-                                 : pread(fd, self->buffer, block, (off_t)(permuted(n, bits, seed) * block));
+        ssize_t got =
+            sequential ? read(fd, self->buffer, block)
+                       : pread(fd, self->buffer, block, (off_t)(permuted(n, bits, seed) * block));
         if (got != (ssize_t)block)
             die(got < 0 ? errno : EIO, sequential ? "read" : "pread");
-        atomic_store_explicit(&self->done, atomic_load_explicit(&self->done, memory_order_relaxed) + 1,
+        atomic_store_explicit(&self->done,
+                              atomic_load_explicit(&self->done, memory_order_relaxed) + 1,
                               memory_order_relaxed);
     }
 }
@@ -101,7 +105,8 @@ static void open_file(const char *path)
     if (!bits)
         die(0, "%s: too small, %zu bytes at least", path, 2 * block);
     int advice = sequential ? POSIX_FADV_NORMAL : POSIX_FADV_RANDOM;
-    if (buffered && (posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED) || posix_fadvise(fd, 0, 0, advice)))
+    if (buffered &&
+        (posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED) || posix_fadvise(fd, 0, 0, advice)))
         die(0, "%s: posix_fadvise refused", path);
 }
 
@@ -112,8 +117,8 @@ int main(int argc, char **argv)
     crew.fibers = argc == 6 && !strcmp(argv[1], "fibers");
     sequential = argc == 6 && !strcmp(argv[4], "sequential");
     buffered = sequential || (argc == 6 && !strcmp(argv[4], "buffered"));
-    if (!ms || !crew.count || (sequential && crew.count > 1) || (!crew.fibers && strcmp(argv[1], "pthreads")) ||
-        (!buffered && strcmp(argv[4], "direct"))) {
+    if (!ms || !crew.count || (sequential && crew.count > 1) ||
+        (!crew.fibers && strcmp(argv[1], "pthreads")) || (!buffered && strcmp(argv[4], "direct"))) {
         fputs(usage, stderr);
         return 2;
     }

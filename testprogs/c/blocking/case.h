@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* case.h - what there is to know of a symbol that blocks: how it is called, and how those in it are let go. */
+/* case.h - what there is to know of a symbol that blocks: how it is called, and how those in it are
+ * let go. */
 #ifndef BLOCKING_CASE_H
 #define BLOCKING_CASE_H
 
@@ -21,16 +22,26 @@
 enum { TASKS = 50, HOLDS = 4 };
 
 struct blocking {
-    const char *names;        /* of one signature, with spaces between */
-    void (*setup)(void);      /* before the calls, in the first task */
-    void (*call)(unsigned);   /* with the number of its task; may be made without end until it is let go */
-    void (*release)(void);    /* in the first task, again and again until all have returned */
-    int ends_by_itself;       /* no release: it is a time that it waits for */
-    int holds[HOLDS];         /* system calls that are held until the release: what a slow disk or server would do */
-    int is_learned;           /* made on the spot while such calls are quick: those are held for some milliseconds only */
+    /* of one signature, with spaces between */
+    const char *names;
+    /* before the calls, in the first task */
+    void (*setup)(void);
+    /* with the number of its task; may be made without end until it is let go */
+    void (*call)(unsigned);
+    /* in the first task, again and again until all have returned */
+    void (*release)(void);
+    /* no release: it is a time that it waits for */
+    int ends_by_itself;
+    /* system calls that are held until the release: what a slow disk or server would do */
+    int holds[HOLDS];
+    /* made on the spot while such calls are quick: those are held for some milliseconds only */
+    int is_learned;
 };
 
-#define GROUP(name) { name, sizeof name / sizeof *name }
+#define GROUP(name)                      \
+    {                                    \
+        name, sizeof name / sizeof *name \
+    }
 
 static task_t tasks[TASKS];
 
@@ -80,10 +91,7 @@ static inline void feed(const char *text, size_t n)
         die("write");
 }
 
-static inline void feed_pipe(void)
-{
-    feed("x", 1);
-}
+static inline void feed_pipe(void) { feed("x", 1); }
 
 static inline void close_writer(void)
 {
@@ -103,10 +111,7 @@ static inline void drain(int fd)
     fcntl(fd, F_SETFL, flags);
 }
 
-static inline void drain_pipe(void)
-{
-    drain(ends[0]);
-}
+static inline void drain_pipe(void) { drain(ends[0]); }
 
 /* For what was let go and still failed. */
 static inline void must(int good, const char *what)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* files.h - locks of files, pipes that are spliced, and what a slow disk would keep waiting: held. */
+/* files.h - locks of files, pipes that are spliced, and what a slow disk would keep waiting: held.
+ */
 
 #include <dirent.h>
 #include <fts.h>
@@ -12,7 +13,7 @@
 #include <sys/statvfs.h>
 #include <sys/xattr.h>
 
-/* ---- Locks of files ------------------------------------------------------------------------------------------- */
+/* ---- Locks of files ------------------------------------------------------------------------- */
 
 static void hold_flock(void)
 {
@@ -77,7 +78,7 @@ static void fcntl_call(unsigned i)
     must(CALL(int (*)(int, int, ...), fcntl, file, F_SETLKW, &all) == 0, "fcntl");
 }
 
-/* ---- Pipes ------------------------------------------------------------------------------------------------------ */
+/* ---- Pipes ---------------------------------------------------------------------------------- */
 
 static int other[2];
 
@@ -96,21 +97,24 @@ static void feed_and_drain(void)
 static void splice_call(unsigned i)
 {
     (void)i;
-    must(CALL(ssize_t (*)(int, off64_t *, int, off64_t *, size_t, unsigned), splice, ends[0], NULL, other[1], NULL, 1, 0) == 1,
+    must(CALL(ssize_t(*)(int, off64_t *, int, off64_t *, size_t, unsigned), splice, ends[0], NULL,
+              other[1], NULL, 1, 0) == 1,
          "splice");
 }
 
 static void tee_call(unsigned i)
 {
     (void)i;
-    must(CALL(ssize_t (*)(int, int, size_t, unsigned), tee, ends[0], other[1], 1, 0) == 1, "tee");
+    must(CALL(ssize_t(*)(int, int, size_t, unsigned), tee, ends[0], other[1], 1, 0) == 1, "tee");
 }
 
 static void vmsplice_call(unsigned i)
 {
     struct iovec part = { some, sizeof some };
     (void)i;
-    must(CALL(ssize_t (*)(int, const struct iovec *, size_t, unsigned), vmsplice, ends[1], &part, 1, 0) > 0, "vmsplice");
+    must(CALL(ssize_t(*)(int, const struct iovec *, size_t, unsigned), vmsplice, ends[1], &part, 1,
+              0) > 0,
+         "vmsplice");
 }
 
 static void make_file_and_full_pipe(void)
@@ -123,15 +127,17 @@ static void sendfile_call(unsigned i)
 {
     off_t at = 0;
     (void)i;
-    must(CALL(ssize_t (*)(int, int, off_t *, size_t), sendfile, ends[1], file, &at, 8) > 0, "sendfile");
+    must(CALL(ssize_t(*)(int, int, off_t *, size_t), sendfile, ends[1], file, &at, 8) > 0,
+         "sendfile");
 }
 
-/* ---- Held: contents --------------------------------------------------------------------------------------------- */
+/* ---- Held: contents ------------------------------------------------------------------------- */
 
 static void copy_file_range_call(unsigned i)
 {
     off64_t from = 0, to = 100 + i;
-    must(CALL(ssize_t (*)(int, off64_t *, int, off64_t *, size_t, unsigned), copy_file_range, file, &from, file, &to, 1, 0) == 1,
+    must(CALL(ssize_t(*)(int, off64_t *, int, off64_t *, size_t, unsigned), copy_file_range, file,
+              &from, file, &to, 1, 0) == 1,
          "copy_file_range");
 }
 
@@ -170,7 +176,8 @@ static void syncfs_call(unsigned i)
 static void sync_file_range_call(unsigned i)
 {
     (void)i;
-    must(CALL(int (*)(int, off64_t, off64_t, unsigned), sync_file_range, file, 0, 0, SYNC_FILE_RANGE_WRITE) == 0,
+    must(CALL(int (*)(int, off64_t, off64_t, unsigned), sync_file_range, file, 0, 0,
+              SYNC_FILE_RANGE_WRITE) == 0,
          "sync_file_range");
 }
 
@@ -207,7 +214,7 @@ static void mlockall_call(unsigned i)
     must(CALL(int (*)(int), mlockall, MCL_CURRENT) == 0, "mlockall");
 }
 
-/* ---- Held: names -------------------------------------------------------------------------------------------------- */
+/* ---- Held: names ---------------------------------------------------------------------------- */
 
 static void make_named(void)
 {
@@ -223,8 +230,8 @@ static void make_named(void)
     }
 }
 
-#define NAME(prefix)      \
-    char name[32];        \
+#define NAME(prefix) \
+    char name[32];   \
     snprintf(name, sizeof name, prefix "%u", i)
 
 #define NAMES(from, to)                        \
@@ -271,13 +278,16 @@ static void rename_call(unsigned i)
 static void renameat_call(unsigned i)
 {
     NAMES("old", "new");
-    must(CALL(int (*)(int, const char *, int, const char *), renameat, AT_FDCWD, name, AT_FDCWD, new) == 0, "renameat");
+    must(CALL(int (*)(int, const char *, int, const char *), renameat, AT_FDCWD, name, AT_FDCWD,
+              new) == 0,
+         "renameat");
 }
 
 static void renameat2_call(unsigned i)
 {
     NAMES("old", "new");
-    must(CALL(int (*)(int, const char *, int, const char *, unsigned), renameat2, AT_FDCWD, name, AT_FDCWD, new, 0) == 0,
+    must(CALL(int (*)(int, const char *, int, const char *, unsigned), renameat2, AT_FDCWD, name,
+              AT_FDCWD, new, 0) == 0,
          "renameat2");
 }
 
@@ -290,7 +300,9 @@ static void link_call(unsigned i)
 static void linkat_call(unsigned i)
 {
     NAMES("old", "new");
-    must(CALL(int (*)(int, const char *, int, const char *, int), linkat, AT_FDCWD, name, AT_FDCWD, new, 0) == 0, "linkat");
+    must(CALL(int (*)(int, const char *, int, const char *, int), linkat, AT_FDCWD, name, AT_FDCWD,
+              new, 0) == 0,
+         "linkat");
 }
 
 static void symlink_call(unsigned i)
@@ -302,7 +314,8 @@ static void symlink_call(unsigned i)
 static void symlinkat_call(unsigned i)
 {
     NAME("new");
-    must(CALL(int (*)(const char *, int, const char *), symlinkat, "file", AT_FDCWD, name) == 0, "symlinkat");
+    must(CALL(int (*)(const char *, int, const char *), symlinkat, "file", AT_FDCWD, name) == 0,
+         "symlinkat");
 }
 
 static void realpath_call(unsigned i)
@@ -316,7 +329,8 @@ static void realpath_chk_call(unsigned i)
 {
     char resolved[PATH_MAX];
     NAME("link");
-    must(((char *(*)(const char *, char *, size_t))named)(name, resolved, sizeof resolved) != NULL, "realpath_chk");
+    must(((char *(*)(const char *, char *, size_t))named)(name, resolved, sizeof resolved) != NULL,
+         "realpath_chk");
 }
 
 static void canonicalize_call(unsigned i)
@@ -325,12 +339,12 @@ static void canonicalize_call(unsigned i)
     free(CALL(char *(*)(const char *), canonicalize_file_name, name));
 }
 
-/* ---- Held: directories ---------------------------------------------------------------------------------------------- */
+/* ---- Held: directories ---------------------------------------------------------------------- */
 
 static void opendir_call(unsigned i)
 {
     NAME("dir");
-    DIR *dir = CALL(DIR *(*)(const char *), opendir, name);
+    DIR *dir = CALL(DIR * (*)(const char *), opendir, name);
     must(dir && closedir(dir) == 0, "opendir");
 }
 
@@ -345,19 +359,21 @@ static void open_dirs(void)
 
 static void readdir_call(unsigned i)
 {
-    must(CALL(struct dirent *(*)(DIR *), readdir, dirs[i]) != NULL, "readdir");
+    must(CALL(struct dirent * (*)(DIR *), readdir, dirs[i]) != NULL, "readdir");
 }
 
 static void readdir_r_call(unsigned i)
 {
     struct dirent entry, *result;
-    check(((int (*)(DIR *, struct dirent *, struct dirent **))named)(dirs[i], &entry, &result), "readdir_r");
+    check(((int (*)(DIR *, struct dirent *, struct dirent **))named)(dirs[i], &entry, &result),
+          "readdir_r");
 }
 
 static void getdents_call(unsigned i)
 {
     char data[4096];
-    must(CALL(ssize_t (*)(int, void *, size_t), getdents64, dirfd(dirs[i]), data, sizeof data) > 0, "getdents64");
+    must(CALL(ssize_t(*)(int, void *, size_t), getdents64, dirfd(dirs[i]), data, sizeof data) > 0,
+         "getdents64");
 }
 
 static void scandir_call(unsigned i)
@@ -365,7 +381,8 @@ static void scandir_call(unsigned i)
     struct dirent **list;
     NAME("dir");
     must(CALL(int (*)(const char *, struct dirent ***, int (*)(const struct dirent *),
-                      int (*)(const struct dirent **, const struct dirent **)), scandir, name, &list, NULL, alphasort) == 2,
+                      int (*)(const struct dirent **, const struct dirent **)),
+              scandir, name, &list, NULL, alphasort) == 2,
          "scandir");
 }
 
@@ -373,7 +390,9 @@ static void glob_call(unsigned i)
 {
     glob_t found;
     NAME("di[r]");
-    must(CALL(int (*)(const char *, int, int (*)(const char *, int), glob_t *), glob, name, 0, NULL, &found) == 0, "glob");
+    must(CALL(int (*)(const char *, int, int (*)(const char *, int), glob_t *), glob, name, 0, NULL,
+              &found) == 0,
+         "glob");
     globfree(&found);
 }
 
@@ -386,8 +405,10 @@ static int see(const char *path, const struct stat *about, int flag, struct FTW 
 static void nftw_call(unsigned i)
 {
     NAME("dir");
-    must(CALL(int (*)(const char *, int (*)(const char *, const struct stat *, int, struct FTW *), int, int), nftw, name, see, 4,
-              FTW_PHYS) == 0, "nftw");
+    must(CALL(int (*)(const char *, int (*)(const char *, const struct stat *, int, struct FTW *),
+                      int, int),
+              nftw, name, see, 4, FTW_PHYS) == 0,
+         "nftw");
 }
 
 static const struct blocking files[] = {
@@ -402,7 +423,13 @@ static const struct blocking files[] = {
     { "ftruncate ftruncate64", open_file, ftruncate_call, NULL, 0, { SYS_ftruncate }, 1 },
     { "truncate truncate64", open_file, truncate_call, NULL, 0, { SYS_truncate }, 1 },
     { "fallocate fallocate64", open_file, fallocate_call, NULL, 0, { SYS_fallocate }, 1 },
-    { "posix_fallocate posix_fallocate64", open_file, posix_fallocate_call, NULL, 0, { SYS_fallocate }, 1 },
+    { "posix_fallocate posix_fallocate64",
+      open_file,
+      posix_fallocate_call,
+      NULL,
+      0,
+      { SYS_fallocate },
+      1 },
     { "sync", NULL, sync_call, NULL, 0, { SYS_sync }, 0 },
     { "syncfs", open_file, syncfs_call, NULL, 0, { SYS_syncfs }, 0 },
     { "sync_file_range", open_file, sync_file_range_call, NULL, 0, { SYS_sync_file_range }, 1 },

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* hold.h - system calls that do not return until they are let go: a filter hands them to a thread of ours, which waits.
- * So a call blocks that otherwise only a slow disk or a dead server could make block. seccomp_unotify(2). */
+/* hold.h - system calls that do not return until they are let go: a filter hands them to a thread
+ * of ours, which waits. So a call blocks that otherwise only a slow disk or a dead server could
+ * make block. seccomp_unotify(2). */
 #ifndef BLOCKING_HOLD_H
 #define BLOCKING_HOLD_H
 
@@ -17,18 +18,12 @@
 
 static atomic_int hold_listener = -1, hold_released;
 
-static inline void hold_release(void)
-{
-    atomic_store(&hold_released, 1);
-}
+static inline void hold_release(void) { atomic_store(&hold_released, 1); }
 
 /* The thread whose calls are only slow, if any. */
 static atomic_int hold_slow;
 
-static void hold_sleep(void)
-{
-    syscall(SYS_nanosleep, &(struct timespec){ 0, 2000000 }, NULL);
-}
+static void hold_sleep(void) { syscall(SYS_nanosleep, &(struct timespec){ 0, 2000000 }, NULL); }
 
 static void hold_let_go(uint64_t id)
 {
@@ -64,7 +59,8 @@ static void *hold_supervise(void *unused)
     return unused;
 }
 
-/* From now on the given calls of this thread, and of those it starts, are held; or those of this one are just slow. */
+/* From now on the given calls of this thread, and of those it starts, are held; or those of this
+ * one are just slow. */
 static inline void hold_begin(const int *calls, int is_slow)
 {
     if (is_slow)
@@ -73,7 +69,8 @@ static inline void hold_begin(const int *calls, int is_slow)
     check(pthread_create(&supervisor, NULL, hold_supervise, NULL), "pthread_create");
     struct sock_filter code[16];
     size_t n = 0;
-    code[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr));
+    code[n++] =
+        (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr));
     for (; *calls; calls++) {
         code[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)*calls, 0, 1);
         code[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF);
@@ -82,7 +79,8 @@ static inline void hold_begin(const int *calls, int is_slow)
     struct sock_fprog program = { (unsigned short)n, code };
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
         die("prctl");
-    long listener = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER, &program);
+    long listener =
+        syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER, &program);
     if (listener < 0) {
         fprintf(stderr, "seccomp_unotify is not to be had: %s\n", strerror(errno));
         exit(77);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* locks.h - what waits for another thread: locks that the first task holds, conditions that it signals, threads that end
- * when it lets them. */
+/* locks.h - what waits for another thread: locks that the first task holds, conditions that it
+ * signals, threads that end when it lets them. */
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static int held;
@@ -34,22 +34,25 @@ static void mutex_timedlock_call(unsigned i)
 {
     struct timespec until = in_an_hour();
     (void)i;
-    then_unlock(CALL(int (*)(pthread_mutex_t *, const struct timespec *), pthread_mutex_timedlock, &mutex, &until));
+    then_unlock(CALL(int (*)(pthread_mutex_t *, const struct timespec *), pthread_mutex_timedlock,
+                     &mutex, &until));
 }
 
 static void mutex_clocklock_call(unsigned i)
 {
     struct timespec until = in_an_hour();
     (void)i;
-    then_unlock(CALL(int (*)(pthread_mutex_t *, clockid_t, const struct timespec *), pthread_mutex_clocklock, &mutex,
-                     CLOCK_REALTIME, &until));
+    then_unlock(CALL(int (*)(pthread_mutex_t *, clockid_t, const struct timespec *),
+                     pthread_mutex_clocklock, &mutex, CLOCK_REALTIME, &until));
 }
 
 static mtx_t plain_mutex;
 
 static void hold_mtx(void)
 {
-    must(mtx_init(&plain_mutex, mtx_timed) == thrd_success && mtx_lock(&plain_mutex) == thrd_success, "mtx_lock");
+    must(mtx_init(&plain_mutex, mtx_timed) == thrd_success &&
+             mtx_lock(&plain_mutex) == thrd_success,
+         "mtx_lock");
     held = 1;
 }
 
@@ -71,24 +74,24 @@ static void mtx_timedlock_call(unsigned i)
 {
     struct timespec until = in_an_hour();
     (void)i;
-    must(CALL(int (*)(mtx_t *, const struct timespec *), mtx_timedlock, &plain_mutex, &until) == thrd_success, "mtx_timedlock");
+    must(CALL(int (*)(mtx_t *, const struct timespec *), mtx_timedlock, &plain_mutex, &until) ==
+             thrd_success,
+         "mtx_timedlock");
     must(mtx_unlock(&plain_mutex) == thrd_success, "mtx_unlock");
 }
 
-/* ---- Conditions ------------------------------------------------------------------------------------------------ */
+/* ---- Conditions ----------------------------------------------------------------------------- */
 
 static pthread_cond_t cond = PTHREAD_COND_INITIALIZER;
 
-static void signal_cond(void)
-{
-    check(pthread_cond_signal(&cond), "pthread_cond_signal");
-}
+static void signal_cond(void) { check(pthread_cond_signal(&cond), "pthread_cond_signal"); }
 
 static void cond_wait_call(unsigned i)
 {
     (void)i;
     check(pthread_mutex_lock(&mutex), "pthread_mutex_lock");
-    then_unlock(CALL(int (*)(pthread_cond_t *, pthread_mutex_t *), pthread_cond_wait, &cond, &mutex));
+    then_unlock(
+        CALL(int (*)(pthread_cond_t *, pthread_mutex_t *), pthread_cond_wait, &cond, &mutex));
 }
 
 static void cond_timedwait_call(unsigned i)
@@ -96,8 +99,8 @@ static void cond_timedwait_call(unsigned i)
     struct timespec until = in_an_hour();
     (void)i;
     check(pthread_mutex_lock(&mutex), "pthread_mutex_lock");
-    then_unlock(CALL(int (*)(pthread_cond_t *, pthread_mutex_t *, const struct timespec *), pthread_cond_timedwait, &cond,
-                     &mutex, &until));
+    then_unlock(CALL(int (*)(pthread_cond_t *, pthread_mutex_t *, const struct timespec *),
+                     pthread_cond_timedwait, &cond, &mutex, &until));
 }
 
 static void cond_clockwait_call(unsigned i)
@@ -105,27 +108,27 @@ static void cond_clockwait_call(unsigned i)
     struct timespec until = in_an_hour();
     (void)i;
     check(pthread_mutex_lock(&mutex), "pthread_mutex_lock");
-    then_unlock(CALL(int (*)(pthread_cond_t *, pthread_mutex_t *, clockid_t, const struct timespec *), pthread_cond_clockwait,
-                     &cond, &mutex, CLOCK_REALTIME, &until));
+    then_unlock(
+        CALL(int (*)(pthread_cond_t *, pthread_mutex_t *, clockid_t, const struct timespec *),
+             pthread_cond_clockwait, &cond, &mutex, CLOCK_REALTIME, &until));
 }
 
 static cnd_t plain_cond;
 
 static void make_cnd(void)
 {
-    must(mtx_init(&plain_mutex, mtx_plain) == thrd_success && cnd_init(&plain_cond) == thrd_success, "cnd_init");
+    must(mtx_init(&plain_mutex, mtx_plain) == thrd_success && cnd_init(&plain_cond) == thrd_success,
+         "cnd_init");
 }
 
-static void signal_cnd(void)
-{
-    must(cnd_signal(&plain_cond) == thrd_success, "cnd_signal");
-}
+static void signal_cnd(void) { must(cnd_signal(&plain_cond) == thrd_success, "cnd_signal"); }
 
 static void cnd_wait_call(unsigned i)
 {
     (void)i;
     must(mtx_lock(&plain_mutex) == thrd_success, "mtx_lock");
-    must(CALL(int (*)(cnd_t *, mtx_t *), cnd_wait, &plain_cond, &plain_mutex) == thrd_success, "cnd_wait");
+    must(CALL(int (*)(cnd_t *, mtx_t *), cnd_wait, &plain_cond, &plain_mutex) == thrd_success,
+         "cnd_wait");
     must(mtx_unlock(&plain_mutex) == thrd_success, "mtx_unlock");
 }
 
@@ -134,12 +137,13 @@ static void cnd_timedwait_call(unsigned i)
     struct timespec until = in_an_hour();
     (void)i;
     must(mtx_lock(&plain_mutex) == thrd_success, "mtx_lock");
-    must(CALL(int (*)(cnd_t *, mtx_t *, const struct timespec *), cnd_timedwait, &plain_cond, &plain_mutex, &until) ==
-             thrd_success, "cnd_timedwait");
+    must(CALL(int (*)(cnd_t *, mtx_t *, const struct timespec *), cnd_timedwait, &plain_cond,
+              &plain_mutex, &until) == thrd_success,
+         "cnd_timedwait");
     must(mtx_unlock(&plain_mutex) == thrd_success, "mtx_unlock");
 }
 
-/* ---- Reader-writer and spin locks ------------------------------------------------------------------------------ */
+/* ---- Reader-writer and spin locks ----------------------------------------------------------- */
 
 static pthread_rwlock_t rwlock = PTHREAD_RWLOCK_INITIALIZER;
 
@@ -173,15 +177,16 @@ static void rwlock_timed_call(unsigned i)
 {
     struct timespec until = in_an_hour();
     (void)i;
-    then_unlock_rw(CALL(int (*)(pthread_rwlock_t *, const struct timespec *), pthread_rwlock_timedwrlock, &rwlock, &until));
+    then_unlock_rw(CALL(int (*)(pthread_rwlock_t *, const struct timespec *),
+                        pthread_rwlock_timedwrlock, &rwlock, &until));
 }
 
 static void rwlock_clock_call(unsigned i)
 {
     struct timespec until = in_an_hour();
     (void)i;
-    then_unlock_rw(CALL(int (*)(pthread_rwlock_t *, clockid_t, const struct timespec *), pthread_rwlock_clockwrlock, &rwlock,
-                        CLOCK_REALTIME, &until));
+    then_unlock_rw(CALL(int (*)(pthread_rwlock_t *, clockid_t, const struct timespec *),
+                        pthread_rwlock_clockwrlock, &rwlock, CLOCK_REALTIME, &until));
 }
 
 static pthread_spinlock_t spin;
@@ -207,19 +212,13 @@ static void spin_lock_call(unsigned i)
     check(pthread_spin_unlock(&spin), "pthread_spin_unlock");
 }
 
-/* ---- Semaphores, barriers, once -------------------------------------------------------------------------------- */
+/* ---- Semaphores, barriers, once ------------------------------------------------------------- */
 
 static sem_t semaphore;
 
-static void make_semaphore(void)
-{
-    must(sem_init(&semaphore, 0, 0) == 0, "sem_init");
-}
+static void make_semaphore(void) { must(sem_init(&semaphore, 0, 0) == 0, "sem_init"); }
 
-static void post(void)
-{
-    must(sem_post(&semaphore) == 0, "sem_post");
-}
+static void post(void) { must(sem_post(&semaphore) == 0, "sem_post"); }
 
 static void sem_wait_call(unsigned i)
 {
@@ -231,14 +230,16 @@ static void sem_timedwait_call(unsigned i)
 {
     struct timespec until = in_an_hour();
     (void)i;
-    must(CALL(int (*)(sem_t *, const struct timespec *), sem_timedwait, &semaphore, &until) == 0, "sem_timedwait");
+    must(CALL(int (*)(sem_t *, const struct timespec *), sem_timedwait, &semaphore, &until) == 0,
+         "sem_timedwait");
 }
 
 static void sem_clockwait_call(unsigned i)
 {
     struct timespec until = in_an_hour();
     (void)i;
-    must(CALL(int (*)(sem_t *, clockid_t, const struct timespec *), sem_clockwait, &semaphore, CLOCK_REALTIME, &until) == 0,
+    must(CALL(int (*)(sem_t *, clockid_t, const struct timespec *), sem_clockwait, &semaphore,
+              CLOCK_REALTIME, &until) == 0,
          "sem_clockwait");
 }
 
@@ -278,7 +279,7 @@ static void once_call(unsigned i)
     (void)CALL(int (*)(pthread_once_t *, void (*)(void)), pthread_once, &once, initialise);
 }
 
-/* ---- Threads that end ------------------------------------------------------------------------------------------- */
+/* ---- Threads that end ----------------------------------------------------------------------- */
 
 static pthread_t threads[TASKS];
 
@@ -305,15 +306,17 @@ static void join_call(unsigned i)
 static void timedjoin_call(unsigned i)
 {
     struct timespec until = in_an_hour();
-    check(CALL(int (*)(pthread_t, void **, const struct timespec *), pthread_timedjoin_np, threads[i], NULL, &until),
+    check(CALL(int (*)(pthread_t, void **, const struct timespec *), pthread_timedjoin_np,
+               threads[i], NULL, &until),
           "pthread_timedjoin_np");
 }
 
 static void clockjoin_call(unsigned i)
 {
     struct timespec until = in_an_hour();
-    check(CALL(int (*)(pthread_t, void **, clockid_t, const struct timespec *), pthread_clockjoin_np, threads[i], NULL,
-               CLOCK_REALTIME, &until), "pthread_clockjoin_np");
+    check(CALL(int (*)(pthread_t, void **, clockid_t, const struct timespec *),
+               pthread_clockjoin_np, threads[i], NULL, CLOCK_REALTIME, &until),
+          "pthread_clockjoin_np");
 }
 
 static void thrd_join_call(unsigned i)
@@ -332,12 +335,19 @@ static void wake_word(void)
 static void syscall_call(unsigned i)
 {
     (void)i;
-    long result = CALL(long (*)(long, ...), syscall, SYS_futex, &word, 0 /* FUTEX_WAIT */, 0, NULL, NULL, 0);
+    long result =
+        CALL(long (*)(long, ...), syscall, SYS_futex, &word, 0 /* FUTEX_WAIT */, 0, NULL, NULL, 0);
     must(result == 0 || errno == EAGAIN, "futex");
 }
 
 static const struct blocking locks[] = {
-    { "pthread_mutex_lock __pthread_mutex_lock", hold_mutex, mutex_lock_call, let_mutex_go, 0, { 0 }, 0 },
+    { "pthread_mutex_lock __pthread_mutex_lock",
+      hold_mutex,
+      mutex_lock_call,
+      let_mutex_go,
+      0,
+      { 0 },
+      0 },
     { "pthread_mutex_timedlock", hold_mutex, mutex_timedlock_call, let_mutex_go, 0, { 0 }, 0 },
     { "pthread_mutex_clocklock", hold_mutex, mutex_clocklock_call, let_mutex_go, 0, { 0 }, 0 },
     { "mtx_lock", hold_mtx, mtx_lock_call, let_mtx_go, 0, { 0 }, 0 },
@@ -347,10 +357,27 @@ static const struct blocking locks[] = {
     { "pthread_cond_clockwait", NULL, cond_clockwait_call, signal_cond, 0, { 0 }, 0 },
     { "cnd_wait", make_cnd, cnd_wait_call, signal_cnd, 0, { 0 }, 0 },
     { "cnd_timedwait", make_cnd, cnd_timedwait_call, signal_cnd, 0, { 0 }, 0 },
-    { "pthread_rwlock_rdlock __pthread_rwlock_rdlock pthread_rwlock_wrlock __pthread_rwlock_wrlock", hold_rwlock, rwlock_call,
-      let_rwlock_go, 0, { 0 }, 0 },
-    { "pthread_rwlock_timedrdlock pthread_rwlock_timedwrlock", hold_rwlock, rwlock_timed_call, let_rwlock_go, 0, { 0 }, 0 },
-    { "pthread_rwlock_clockrdlock pthread_rwlock_clockwrlock", hold_rwlock, rwlock_clock_call, let_rwlock_go, 0, { 0 }, 0 },
+    { "pthread_rwlock_rdlock __pthread_rwlock_rdlock pthread_rwlock_wrlock __pthread_rwlock_wrlock",
+      hold_rwlock,
+      rwlock_call,
+      let_rwlock_go,
+      0,
+      { 0 },
+      0 },
+    { "pthread_rwlock_timedrdlock pthread_rwlock_timedwrlock",
+      hold_rwlock,
+      rwlock_timed_call,
+      let_rwlock_go,
+      0,
+      { 0 },
+      0 },
+    { "pthread_rwlock_clockrdlock pthread_rwlock_clockwrlock",
+      hold_rwlock,
+      rwlock_clock_call,
+      let_rwlock_go,
+      0,
+      { 0 },
+      0 },
     { "pthread_spin_lock", hold_spin, spin_lock_call, let_spin_go, 0, { 0 }, 0 },
     { "sem_wait", make_semaphore, sem_wait_call, post, 0, { 0 }, 0 },
     { "sem_timedwait", make_semaphore, sem_timedwait_call, post, 0, { 0 }, 0 },

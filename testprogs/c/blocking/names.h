@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* names.h - the resolver and the name services: their files, held, as a slow server would hold the rest. */
+/* names.h - the resolver and the name services: their files, held, as a slow server would hold the
+ * rest. */
 
 #include <aliases.h>
 #include <grp.h>
@@ -19,8 +20,9 @@ static void getaddrinfo_call(unsigned i)
 {
     struct addrinfo *found = NULL;
     (void)i;
-    must(CALL(int (*)(const char *, const char *, const struct addrinfo *, struct addrinfo **), getaddrinfo, "localhost", NULL,
-              NULL, &found) == 0, "getaddrinfo");
+    must(CALL(int (*)(const char *, const char *, const struct addrinfo *, struct addrinfo **),
+              getaddrinfo, "localhost", NULL, NULL, &found) == 0,
+         "getaddrinfo");
     freeaddrinfo(found);
 }
 
@@ -29,8 +31,10 @@ static void getnameinfo_call(unsigned i)
     struct sockaddr_in one = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
     char host[NI_MAXHOST];
     (void)i;
-    must(CALL(int (*)(const struct sockaddr *, socklen_t, char *, socklen_t, char *, socklen_t, int), getnameinfo,
-              (struct sockaddr *)&one, sizeof one, host, sizeof host, NULL, 0, 0) == 0, "getnameinfo");
+    must(
+        CALL(int (*)(const struct sockaddr *, socklen_t, char *, socklen_t, char *, socklen_t, int),
+             getnameinfo, (struct sockaddr *)&one, sizeof one, host, sizeof host, NULL, 0, 0) == 0,
+        "getnameinfo");
 }
 
 /* One name, or two. */
@@ -49,24 +53,29 @@ static void by_number_call(unsigned i)
 static void gethostbyname2_call(unsigned i)
 {
     (void)i;
-    (void)CALL(struct hostent *(*)(const char *, int), gethostbyname2, "localhost", AF_INET);
+    (void)CALL(struct hostent * (*)(const char *, int), gethostbyname2, "localhost", AF_INET);
 }
 
 static void gethostbyaddr_call(unsigned i)
 {
     uint32_t address = htonl(INADDR_LOOPBACK);
     (void)i;
-    (void)CALL(struct hostent *(*)(const void *, socklen_t, int), gethostbyaddr, &address, 4, AF_INET);
+    (void)CALL(struct hostent * (*)(const void *, socklen_t, int), gethostbyaddr, &address, 4,
+               AF_INET);
 }
 
-struct room { char entry[256], text[8192]; void *result; int error; };
+struct room {
+    char entry[256], text[8192];
+    void *result;
+    int error;
+};
 
 static void host_r_call(unsigned i)
 {
     struct room room;
     (void)i;
-    (void)((int (*)(const char *, void *, char *, size_t, void *, int *))named)("localhost", room.entry, room.text,
-                                                                              sizeof room.text, &room.result, &room.error);
+    (void)((int (*)(const char *, void *, char *, size_t, void *, int *))named)(
+        "localhost", room.entry, room.text, sizeof room.text, &room.result, &room.error);
 }
 
 static void host2_r_call(unsigned i)
@@ -89,47 +98,47 @@ static void addr_r_call(unsigned i)
 static void netaddr_call(unsigned i)
 {
     (void)i;
-    (void)CALL(struct netent *(*)(uint32_t, int), getnetbyaddr, 127, AF_INET);
+    (void)CALL(struct netent * (*)(uint32_t, int), getnetbyaddr, 127, AF_INET);
 }
 
 static void netaddr_r_call(unsigned i)
 {
     struct room room;
     (void)i;
-    (void)((int (*)(uint32_t, int, void *, char *, size_t, void *, int *))named)(127, AF_INET, room.entry, room.text,
-                                                                              sizeof room.text, &room.result, &room.error);
+    (void)((int (*)(uint32_t, int, void *, char *, size_t, void *, int *))named)(
+        127, AF_INET, room.entry, room.text, sizeof room.text, &room.result, &room.error);
 }
 
 static void name_r_call(unsigned i)
 {
     struct room room;
     (void)i;
-    (void)((int (*)(const char *, void *, char *, size_t, void *))named)("nobody", room.entry, room.text, sizeof room.text,
-                                                                       &room.result);
+    (void)((int (*)(const char *, void *, char *, size_t, void *))named)(
+        "nobody", room.entry, room.text, sizeof room.text, &room.result);
 }
 
 static void number_r_call(unsigned i)
 {
     struct room room;
     (void)i;
-    (void)((int (*)(unsigned, void *, char *, size_t, void *))named)(7777, room.entry, room.text, sizeof room.text,
-                                                                   &room.result);
+    (void)((int (*)(unsigned, void *, char *, size_t, void *))named)(
+        7777, room.entry, room.text, sizeof room.text, &room.result);
 }
 
 static void service_r_call(unsigned i)
 {
     struct room room;
     (void)i;
-    (void)((int (*)(const char *, const char *, void *, char *, size_t, void *))named)("http", "tcp", room.entry, room.text,
-                                                                                     sizeof room.text, &room.result);
+    (void)((int (*)(const char *, const char *, void *, char *, size_t, void *))named)(
+        "http", "tcp", room.entry, room.text, sizeof room.text, &room.result);
 }
 
 static void port_r_call(unsigned i)
 {
     struct room room;
     (void)i;
-    (void)((int (*)(int, const char *, void *, char *, size_t, void *))named)(htons(80), "tcp", room.entry, room.text,
-                                                                            sizeof room.text, &room.result);
+    (void)((int (*)(int, const char *, void *, char *, size_t, void *))named)(
+        htons(80), "tcp", room.entry, room.text, sizeof room.text, &room.result);
 }
 
 static void getgrouplist_call(unsigned i)
@@ -137,7 +146,9 @@ static void getgrouplist_call(unsigned i)
     gid_t groups[16];
     int n = 16;
     (void)i;
-    must(CALL(int (*)(const char *, gid_t, gid_t *, int *), getgrouplist, "root", 0, groups, &n) > 0, "getgrouplist");
+    must(CALL(int (*)(const char *, gid_t, gid_t *, int *), getgrouplist, "root", 0, groups, &n) >
+             0,
+         "getgrouplist");
 }
 
 /* get*ent, set*ent: of all there are. */
@@ -151,21 +162,23 @@ static void ent_r_call(unsigned i)
 {
     struct room room;
     (void)i;
-    (void)((int (*)(void *, char *, size_t, void *))named)(room.entry, room.text, sizeof room.text, &room.result);
+    (void)((int (*)(void *, char *, size_t, void *))named)(room.entry, room.text, sizeof room.text,
+                                                           &room.result);
 }
 
 static void ent2_r_call(unsigned i)
 {
     struct room room;
     (void)i;
-    (void)((int (*)(void *, char *, size_t, void *, int *))named)(room.entry, room.text, sizeof room.text, &room.result,
-                                                                &room.error);
+    (void)((int (*)(void *, char *, size_t, void *, int *))named)(
+        room.entry, room.text, sizeof room.text, &room.result, &room.error);
 }
 
 static void innetgr_call(unsigned i)
 {
     (void)i;
-    (void)CALL(int (*)(const char *, const char *, const char *, const char *), innetgr, "group", NULL, NULL, NULL);
+    (void)CALL(int (*)(const char *, const char *, const char *, const char *), innetgr, "group",
+               NULL, NULL, NULL);
 }
 
 static void ether_call(unsigned i)
@@ -206,7 +219,8 @@ static void wordexp_call(unsigned i)
 {
     wordexp_t words;
     (void)i;
-    must(CALL(int (*)(const char *, wordexp_t *, int), wordexp, "~nobody", &words, 0) == 0, "wordexp");
+    must(CALL(int (*)(const char *, wordexp_t *, int), wordexp, "~nobody", &words, 0) == 0,
+         "wordexp");
     wordfree(&words);
 }
 
@@ -262,7 +276,7 @@ static void openlog_call(unsigned i)
     CALL(void (*)(const char *, int, int), openlog, "blocking", LOG_NDELAY, LOG_USER);
 }
 
-/* ---- The resolver: its first socket is held, and there is nobody to ask ------------------------------------------ */
+/* ---- The resolver: its first socket is held, and there is nobody to ask --------------------- */
 
 static unsigned char answer[TASKS][512];
 
@@ -275,7 +289,8 @@ static void ask_nobody(void)
         return;
     must(res_init() == 0, "res_init");
     _res.nscount = 1;
-    _res.nsaddr_list[0] = (struct sockaddr_in){ .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+    _res.nsaddr_list[0] = (struct sockaddr_in){ .sin_family = AF_INET,
+                                                .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
                                                 .sin_port = htons(9) };
     _res.retry = 1;
     _res.retrans = 1;
@@ -290,14 +305,15 @@ static void share_state(void)
 static void res_query_call(unsigned i)
 {
     ask_nobody();
-    (void)((int (*)(const char *, int, int, unsigned char *, int))named)("host.invalid.", 1, 1, answer[i], sizeof answer[i]);
+    (void)((int (*)(const char *, int, int, unsigned char *, int))named)(
+        "host.invalid.", 1, 1, answer[i], sizeof answer[i]);
 }
 
 static void res_querydomain_call(unsigned i)
 {
     ask_nobody();
-    (void)((int (*)(const char *, const char *, int, int, unsigned char *, int))named)("host", "invalid.", 1, 1, answer[i],
-                                                                                     sizeof answer[i]);
+    (void)((int (*)(const char *, const char *, int, int, unsigned char *, int))named)(
+        "host", "invalid.", 1, 1, answer[i], sizeof answer[i]);
 }
 
 static int question(unsigned char *data, int n)
@@ -310,13 +326,14 @@ static void res_send_call(unsigned i)
 {
     unsigned char data[512];
     int n = question(data, sizeof data);
-    (void)((int (*)(const unsigned char *, int, unsigned char *, int))named)(data, n, answer[i], sizeof answer[i]);
+    (void)((int (*)(const unsigned char *, int, unsigned char *, int))named)(data, n, answer[i],
+                                                                             sizeof answer[i]);
 }
 
 static void res_nquery_call(unsigned i)
 {
-    (void)((int (*)(res_state, const char *, int, int, unsigned char *, int))named)(shared_state, "host.invalid.", 1, 1, answer[i],
-                                                                                  sizeof answer[i]);
+    (void)((int (*)(res_state, const char *, int, int, unsigned char *, int))named)(
+        shared_state, "host.invalid.", 1, 1, answer[i], sizeof answer[i]);
 }
 
 static void res_nquerydomain_call(unsigned i)
@@ -329,16 +346,16 @@ static void res_nsend_call(unsigned i)
 {
     unsigned char data[512];
     int n = question(data, sizeof data);
-    (void)((int (*)(res_state, const unsigned char *, int, unsigned char *, int))named)(shared_state, data, n, answer[i],
-                                                                                      sizeof answer[i]);
+    (void)((int (*)(res_state, const unsigned char *, int, unsigned char *, int))named)(
+        shared_state, data, n, answer[i], sizeof answer[i]);
 }
 
-/* ---- Names in memory, terminals ------------------------------------------------------------------------------------ */
+/* ---- Names in memory, terminals ------------------------------------------------------------- */
 
 static void mq_open_call(unsigned i)
 {
     (void)i;
-    must(CALL(mqd_t (*)(const char *, int, ...), mq_open, "/aioshim-none", O_RDONLY) < 0, "mq_open");
+    must(CALL(mqd_t(*)(const char *, int, ...), mq_open, "/aioshim-none", O_RDONLY) < 0, "mq_open");
 }
 
 static void unlink_name_call(unsigned i)
@@ -350,7 +367,8 @@ static void unlink_name_call(unsigned i)
 static void shm_open_call(unsigned i)
 {
     (void)i;
-    must(CALL(int (*)(const char *, int, mode_t), shm_open, "/aioshim-none", O_RDONLY, 0) < 0, "shm_open");
+    must(CALL(int (*)(const char *, int, mode_t), shm_open, "/aioshim-none", O_RDONLY, 0) < 0,
+         "shm_open");
 }
 
 static int terminal;
@@ -379,17 +397,25 @@ static void tcsendbreak_call(unsigned i)
 static void tcsetattr_call(unsigned i)
 {
     (void)i;
-    must(CALL(int (*)(int, int, const struct termios *), tcsetattr, terminal, TCSADRAIN, &settings) == 0, "tcsetattr");
+    must(CALL(int (*)(int, int, const struct termios *), tcsetattr, terminal, TCSADRAIN,
+              &settings) == 0,
+         "tcsetattr");
 }
 
-#define BY_FILE { SYS_openat }
+#define BY_FILE    \
+    {              \
+        SYS_openat \
+    }
 
 static const struct blocking names[] = {
     { "getaddrinfo", NULL, getaddrinfo_call, NULL, 0, BY_FILE, 0 },
     { "getnameinfo", NULL, getnameinfo_call, NULL, 0, BY_FILE, 0 },
-    { "gethostbyname getnetbyname getprotobyname getservbyname getpwnam getgrnam getspnam getsgnam getaliasbyname "
-      "getrpcbyname", NULL, by_name_call, NULL, 0, BY_FILE, 0 },
-    { "getprotobynumber getservbyport getpwuid getgrgid getrpcbynumber", NULL, by_number_call, NULL, 0, BY_FILE, 0 },
+    { "gethostbyname getnetbyname getprotobyname getservbyname getpwnam getgrnam getspnam getsgnam "
+      "getaliasbyname "
+      "getrpcbyname",
+      NULL, by_name_call, NULL, 0, BY_FILE, 0 },
+    { "getprotobynumber getservbyport getpwuid getgrgid getrpcbynumber", NULL, by_number_call, NULL,
+      0, BY_FILE, 0 },
     { "gethostbyname2", NULL, gethostbyname2_call, NULL, 0, BY_FILE, 0 },
     { "gethostbyaddr", NULL, gethostbyaddr_call, NULL, 0, BY_FILE, 0 },
     { "gethostbyname_r getnetbyname_r", NULL, host_r_call, NULL, 0, BY_FILE, 0 },
@@ -397,9 +423,11 @@ static const struct blocking names[] = {
     { "gethostbyaddr_r", NULL, addr_r_call, NULL, 0, BY_FILE, 0 },
     { "getnetbyaddr", NULL, netaddr_call, NULL, 0, BY_FILE, 0 },
     { "getnetbyaddr_r", NULL, netaddr_r_call, NULL, 0, BY_FILE, 0 },
-    { "getpwnam_r getgrnam_r getspnam_r getsgnam_r getprotobyname_r getaliasbyname_r getrpcbyname_r", NULL,
-      name_r_call, NULL, 0, BY_FILE, 0 },
-    { "getpwuid_r getgrgid_r getprotobynumber_r getrpcbynumber_r", NULL, number_r_call, NULL, 0, BY_FILE, 0 },
+    { "getpwnam_r getgrnam_r getspnam_r getsgnam_r getprotobyname_r getaliasbyname_r "
+      "getrpcbyname_r",
+      NULL, name_r_call, NULL, 0, BY_FILE, 0 },
+    { "getpwuid_r getgrgid_r getprotobynumber_r getrpcbynumber_r", NULL, number_r_call, NULL, 0,
+      BY_FILE, 0 },
     { "getservbyname_r", NULL, service_r_call, NULL, 0, BY_FILE, 0 },
     { "getservbyport_r", NULL, port_r_call, NULL, 0, BY_FILE, 0 },
     { "getgrouplist", NULL, getgrouplist_call, NULL, 0, BY_FILE, 0 },
@@ -411,23 +439,44 @@ static const struct blocking names[] = {
     { "getpass", NULL, getpass_call, NULL, 0, BY_FILE, 0 },
     { "wordexp", NULL, wordexp_call, NULL, 0, BY_FILE, 0 },
     { "gethostid", NULL, gethostid_call, NULL, 0, BY_FILE, 0 },
-    { "gethostent getnetent getprotoent getservent getpwent getgrent getspent getsgent getrpcent getaliasent", NULL,
-      ent_call, NULL, 0, BY_FILE, 0 },
-    { "setpwent setgrent setspent setsgent setrpcent setaliasent", NULL, ent_call, NULL, 0, BY_FILE, 0 },
+    { "gethostent getnetent getprotoent getservent getpwent getgrent getspent getsgent getrpcent "
+      "getaliasent",
+      NULL, ent_call, NULL, 0, BY_FILE, 0 },
+    { "setpwent setgrent setspent setsgent setrpcent setaliasent", NULL, ent_call, NULL, 0, BY_FILE,
+      0 },
     { "gethostent_r getnetent_r", NULL, ent2_r_call, NULL, 0, BY_FILE, 0 },
-    { "getprotoent_r getservent_r getpwent_r getgrent_r getspent_r getsgent_r getrpcent_r getaliasent_r", NULL,
-      ent_r_call, NULL, 0, BY_FILE, 0 },
+    { "getprotoent_r getservent_r getpwent_r getgrent_r getspent_r getsgent_r getrpcent_r "
+      "getaliasent_r",
+      NULL, ent_r_call, NULL, 0, BY_FILE, 0 },
     { "sethostent setnetent setprotoent setservent", NULL, ent_call, NULL, 0, BY_FILE, 0 },
     { "vsyslog", NULL, vsyslog_call, NULL, 0, { SYS_socket }, 0 },
     { "__vsyslog_chk", NULL, vsyslog_chk_call, NULL, 0, { SYS_socket }, 0 },
     { "syslog", NULL, syslog_call, NULL, 0, { SYS_socket }, 0 },
     { "__syslog_chk", NULL, syslog_chk_call, NULL, 0, { SYS_socket }, 0 },
     { "openlog", NULL, openlog_call, NULL, 0, { SYS_socket }, 0 },
-    { "res_query __res_query res_search __res_search", NULL, res_query_call, NULL, 0, { SYS_socket }, 0 },
+    { "res_query __res_query res_search __res_search",
+      NULL,
+      res_query_call,
+      NULL,
+      0,
+      { SYS_socket },
+      0 },
     { "res_querydomain __res_querydomain", NULL, res_querydomain_call, NULL, 0, { SYS_socket }, 0 },
     { "res_send __res_send", NULL, res_send_call, NULL, 0, { SYS_socket }, 0 },
-    { "res_nquery __res_nquery res_nsearch __res_nsearch", share_state, res_nquery_call, NULL, 0, { SYS_socket }, 0 },
-    { "res_nquerydomain __res_nquerydomain", share_state, res_nquerydomain_call, NULL, 0, { SYS_socket }, 0 },
+    { "res_nquery __res_nquery res_nsearch __res_nsearch",
+      share_state,
+      res_nquery_call,
+      NULL,
+      0,
+      { SYS_socket },
+      0 },
+    { "res_nquerydomain __res_nquerydomain",
+      share_state,
+      res_nquerydomain_call,
+      NULL,
+      0,
+      { SYS_socket },
+      0 },
     { "res_nsend __res_nsend", share_state, res_nsend_call, NULL, 0, { SYS_socket }, 0 },
     { "mq_open __mq_open_2", NULL, mq_open_call, NULL, 0, { SYS_mq_open }, 0 },
     { "mq_unlink", NULL, unlink_name_call, NULL, 0, { SYS_mq_unlink }, 0 },

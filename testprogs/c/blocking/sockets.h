@@ -19,30 +19,32 @@ static void recv_call(unsigned i)
 {
     char byte;
     (void)i;
-    must(CALL(ssize_t (*)(int, void *, size_t, int), recv, ends[0], &byte, 1, 0) == 1, "recv");
+    must(CALL(ssize_t(*)(int, void *, size_t, int), recv, ends[0], &byte, 1, 0) == 1, "recv");
 }
 
 static void recv_chk_call(unsigned i)
 {
     char byte;
     (void)i;
-    must(((ssize_t (*)(int, void *, size_t, size_t, int))named)(ends[0], &byte, 1, 1, 0) == 1, "recv_chk");
+    must(((ssize_t(*)(int, void *, size_t, size_t, int))named)(ends[0], &byte, 1, 1, 0) == 1,
+         "recv_chk");
 }
 
 static void recvfrom_call(unsigned i)
 {
     char byte;
     (void)i;
-    must(CALL(ssize_t (*)(int, void *, size_t, int, struct sockaddr *, socklen_t *), recvfrom, ends[0], &byte, 1, 0, NULL,
-              NULL) == 1, "recvfrom");
+    must(CALL(ssize_t(*)(int, void *, size_t, int, struct sockaddr *, socklen_t *), recvfrom,
+              ends[0], &byte, 1, 0, NULL, NULL) == 1,
+         "recvfrom");
 }
 
 static void recvfrom_chk_call(unsigned i)
 {
     char byte;
     (void)i;
-    must(((ssize_t (*)(int, void *, size_t, size_t, int, struct sockaddr *, socklen_t *))named)(ends[0], &byte, 1, 1, 0,
-                                                                                              NULL, NULL) == 1,
+    must(((ssize_t(*)(int, void *, size_t, size_t, int, struct sockaddr *, socklen_t *))named)(
+             ends[0], &byte, 1, 1, 0, NULL, NULL) == 1,
          "recvfrom_chk");
 }
 
@@ -52,7 +54,8 @@ static void recvmsg_call(unsigned i)
     struct iovec part = { &byte, 1 };
     struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1 };
     (void)i;
-    must(CALL(ssize_t (*)(int, struct msghdr *, int), recvmsg, ends[0], &message, 0) == 1, "recvmsg");
+    must(CALL(ssize_t(*)(int, struct msghdr *, int), recvmsg, ends[0], &message, 0) == 1,
+         "recvmsg");
 }
 
 static void recvmmsg_call(unsigned i)
@@ -61,7 +64,8 @@ static void recvmmsg_call(unsigned i)
     struct iovec part = { &byte, 1 };
     struct mmsghdr message = { { .msg_iov = &part, .msg_iovlen = 1 }, 0 };
     (void)i;
-    must(CALL(int (*)(int, struct mmsghdr *, unsigned, int, struct timespec *), recvmmsg, ends[0], &message, 1, 0, NULL) == 1,
+    must(CALL(int (*)(int, struct mmsghdr *, unsigned, int, struct timespec *), recvmmsg, ends[0],
+              &message, 1, 0, NULL) == 1,
          "recvmmsg");
 }
 
@@ -70,14 +74,17 @@ static char much[65536];
 static void send_call(unsigned i)
 {
     (void)i;
-    must(CALL(ssize_t (*)(int, const void *, size_t, int), send, ends[1], much, sizeof much, 0) == sizeof much, "send");
+    must(CALL(ssize_t(*)(int, const void *, size_t, int), send, ends[1], much, sizeof much, 0) ==
+             sizeof much,
+         "send");
 }
 
 static void sendto_call(unsigned i)
 {
     (void)i;
-    must(CALL(ssize_t (*)(int, const void *, size_t, int, const struct sockaddr *, socklen_t), sendto, ends[1], much,
-              sizeof much, 0, NULL, 0) == sizeof much, "sendto");
+    must(CALL(ssize_t(*)(int, const void *, size_t, int, const struct sockaddr *, socklen_t),
+              sendto, ends[1], much, sizeof much, 0, NULL, 0) == sizeof much,
+         "sendto");
 }
 
 static void sendmsg_call(unsigned i)
@@ -85,7 +92,9 @@ static void sendmsg_call(unsigned i)
     struct iovec part = { much, sizeof much };
     struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1 };
     (void)i;
-    must(CALL(ssize_t (*)(int, const struct msghdr *, int), sendmsg, ends[1], &message, 0) == sizeof much, "sendmsg");
+    must(CALL(ssize_t(*)(int, const struct msghdr *, int), sendmsg, ends[1], &message, 0) ==
+             sizeof much,
+         "sendmsg");
 }
 
 static void sendmmsg_call(unsigned i)
@@ -93,10 +102,12 @@ static void sendmmsg_call(unsigned i)
     struct iovec part = { much, sizeof much };
     struct mmsghdr message = { { .msg_iov = &part, .msg_iovlen = 1 }, 0 };
     (void)i;
-    must(CALL(int (*)(int, struct mmsghdr *, unsigned, int), sendmmsg, ends[1], &message, 1, 0) == 1, "sendmmsg");
+    must(CALL(int (*)(int, struct mmsghdr *, unsigned, int), sendmmsg, ends[1], &message, 1, 0) ==
+             1,
+         "sendmmsg");
 }
 
-/* ---- Connections --------------------------------------------------------------------------------------------- */
+/* ---- Connections ---------------------------------------------------------------------------- */
 
 static int listener;
 static struct sockaddr_un socket_name = { .sun_family = AF_UNIX, .sun_path = "socket" };
@@ -111,13 +122,12 @@ static int stream(void)
 static void listen_with(int backlog)
 {
     listener = stream();
-    must(bind(listener, (struct sockaddr *)&socket_name, sizeof socket_name) == 0 && listen(listener, backlog) == 0, "listen");
+    must(bind(listener, (struct sockaddr *)&socket_name, sizeof socket_name) == 0 &&
+             listen(listener, backlog) == 0,
+         "listen");
 }
 
-static void begin_listening(void)
-{
-    listen_with(TASKS);
-}
+static void begin_listening(void) { listen_with(TASKS); }
 
 /* One who is accepted. */
 static void come(void)
@@ -139,7 +149,8 @@ static void accept_call(unsigned i)
 static void accept4_call(unsigned i)
 {
     (void)i;
-    opened(CALL(int (*)(int, struct sockaddr *, socklen_t *, int), accept4, listener, NULL, NULL, SOCK_CLOEXEC));
+    opened(CALL(int (*)(int, struct sockaddr *, socklen_t *, int), accept4, listener, NULL, NULL,
+                SOCK_CLOEXEC));
 }
 
 static void listen_without_room(void)
@@ -162,15 +173,13 @@ static void connect_call(unsigned i)
 {
     int fd = stream();
     (void)i;
-    must(CALL(int (*)(int, const struct sockaddr *, socklen_t), connect, fd, (struct sockaddr *)&socket_name, sizeof socket_name) == 0,
+    must(CALL(int (*)(int, const struct sockaddr *, socklen_t), connect, fd,
+              (struct sockaddr *)&socket_name, sizeof socket_name) == 0,
          "connect");
     close(fd);
 }
 
-static void drain_pair(void)
-{
-    drain(ends[0]);
-}
+static void drain_pair(void) { drain(ends[0]); }
 
 static const struct blocking sockets[] = {
     { "recv __recv", make_pair, recv_call, feed_pipe, 0, { 0 }, 0 },

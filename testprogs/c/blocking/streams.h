@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* streams.h - stdio: each task with a stream of its own on one pipe; and what a stream is opened and closed with. */
+/* streams.h - stdio: each task with a stream of its own on one pipe; and what a stream is opened
+ * and closed with. */
 
 #include <stdio_ext.h>
 #include <wchar.h>
@@ -24,10 +25,7 @@ static void make_writers(void)
     }
 }
 
-static void feed_line(void)
-{
-    feed("7\n", 2);
-}
+static void feed_line(void) { feed("7\n", 2); }
 
 static void getc_call(unsigned i)
 {
@@ -36,26 +34,29 @@ static void getc_call(unsigned i)
 
 static void getwc_call(unsigned i)
 {
-    must(CALL(wint_t (*)(FILE *), fgetwc, streams[i]) != WEOF, "fgetwc");
+    must(CALL(wint_t(*)(FILE *), fgetwc, streams[i]) != WEOF, "fgetwc");
 }
 
 static void fread_call(unsigned i)
 {
     char byte;
-    must(CALL(size_t (*)(void *, size_t, size_t, FILE *), fread, &byte, 1, 1, streams[i]) == 1, "fread");
+    must(CALL(size_t(*)(void *, size_t, size_t, FILE *), fread, &byte, 1, 1, streams[i]) == 1,
+         "fread");
 }
 
 static void fgets_call(unsigned i)
 {
     char line[8];
-    must(CALL(char *(*)(char *, int, FILE *), fgets, line, sizeof line, streams[i]) != NULL, "fgets");
+    must(CALL(char *(*)(char *, int, FILE *), fgets, line, sizeof line, streams[i]) != NULL,
+         "fgets");
 }
 
 static void getline_call(unsigned i)
 {
     char *line = NULL;
     size_t n = 0;
-    must(CALL(ssize_t (*)(char **, size_t *, FILE *), getline, &line, &n, streams[i]) > 0, "getline");
+    must(CALL(ssize_t(*)(char **, size_t *, FILE *), getline, &line, &n, streams[i]) > 0,
+         "getline");
     free(line);
 }
 
@@ -77,13 +78,15 @@ static void fputs_call(unsigned i)
 
 static void fwrite_call(unsigned i)
 {
-    must(CALL(size_t (*)(const void *, size_t, size_t, FILE *), fwrite, some, 1, sizeof some, streams[i]) == sizeof some,
+    must(CALL(size_t(*)(const void *, size_t, size_t, FILE *), fwrite, some, 1, sizeof some,
+              streams[i]) == sizeof some,
          "fwrite");
 }
 
 static void fprintf_call(unsigned i)
 {
-    must(CALL(int (*)(FILE *, const char *, ...), fprintf, streams[i], "%s\n", "some text") > 0, "fprintf");
+    must(CALL(int (*)(FILE *, const char *, ...), fprintf, streams[i], "%s\n", "some text") > 0,
+         "fprintf");
 }
 
 static void make_full_buffers(void)
@@ -108,15 +111,17 @@ static void fclose_call(unsigned i)
 static void dprintf_call(unsigned i)
 {
     (void)i;
-    must(CALL(int (*)(int, const char *, ...), dprintf, ends[1], "%s\n", "some text") > 0, "dprintf");
+    must(CALL(int (*)(int, const char *, ...), dprintf, ends[1], "%s\n", "some text") > 0,
+         "dprintf");
 }
 
 static int vdprint(int has_flag, const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
-    int n = has_flag ? ((int (*)(int, int, const char *, va_list))named)(ends[1], 1, format, arguments)
-                     : ((int (*)(int, const char *, va_list))named)(ends[1], format, arguments);
+    int n = has_flag
+                ? ((int (*)(int, int, const char *, va_list))named)(ends[1], 1, format, arguments)
+                : ((int (*)(int, const char *, va_list))named)(ends[1], format, arguments);
     va_end(arguments);
     return n;
 }
@@ -136,13 +141,14 @@ static void vdprintf_chk_call(unsigned i)
 static void dprintf_chk_call(unsigned i)
 {
     (void)i;
-    must(((int (*)(int, int, const char *, ...))named)(ends[1], 1, "%s\n", "some text") > 0, "dprintf_chk");
+    must(((int (*)(int, int, const char *, ...))named)(ends[1], 1, "%s\n", "some text") > 0,
+         "dprintf_chk");
 }
 
 static void fopen_call(unsigned i)
 {
     (void)i;
-    FILE *stream = CALL(FILE *(*)(const char *, const char *), fopen, "fifo", "r");
+    FILE *stream = CALL(FILE * (*)(const char *, const char *), fopen, "fifo", "r");
     must(stream && fclose(stream) == 0, "fopen");
 }
 
@@ -155,13 +161,15 @@ static void open_something(void)
 
 static void freopen_call(unsigned i)
 {
-    must(CALL(FILE *(*)(const char *, const char *, FILE *), freopen, "fifo", "r", streams[i]) != NULL, "freopen");
+    must(CALL(FILE * (*)(const char *, const char *, FILE *), freopen, "fifo", "r", streams[i]) !=
+             NULL,
+         "freopen");
 }
 
 static void tmpfile_call(unsigned i)
 {
     (void)i;
-    FILE *stream = CALL(FILE *(*)(void), tmpfile, );
+    FILE *stream = CALL(FILE * (*)(void), tmpfile, );
     must(stream && fclose(stream) == 0, "tmpfile");
 }
 
@@ -188,7 +196,13 @@ static const struct blocking streams_cases[] = {
     { "fputs", make_writers, fputs_call, drain_pipe, 0, { 0 }, 0 },
     { "fwrite", make_writers, fwrite_call, drain_pipe, 0, { 0 }, 0 },
     { "fprintf", make_writers, fprintf_call, drain_pipe, 0, { 0 }, 0 },
-    { "fflush fflush_unlocked _IO_fflush", make_full_buffers, fflush_call, drain_pipe, 0, { 0 }, 0 },
+    { "fflush fflush_unlocked _IO_fflush",
+      make_full_buffers,
+      fflush_call,
+      drain_pipe,
+      0,
+      { 0 },
+      0 },
     { "fclose _IO_fclose", make_full_buffers, fclose_call, drain_pipe, 0, { 0 }, 0 },
     { "dprintf", make_full_pipe, dprintf_call, drain_pipe, 0, { 0 }, 0 },
     { "vdprintf", make_full_pipe, vdprintf_call, drain_pipe, 0, { 0 }, 0 },

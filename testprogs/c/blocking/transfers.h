@@ -1,18 +1,19 @@
 /* SPDX-License-Identifier: MIT */
-/* transfers.h - read(2), write(2), open(2) and their kin, on pipes and FIFOs; what is at an offset, held. */
+/* transfers.h - read(2), write(2), open(2) and their kin, on pipes and FIFOs; what is at an offset,
+ * held. */
 
 static void read_call(unsigned i)
 {
     char byte;
     (void)i;
-    must(CALL(ssize_t (*)(int, void *, size_t), read, ends[0], &byte, 1) == 1, "read");
+    must(CALL(ssize_t(*)(int, void *, size_t), read, ends[0], &byte, 1) == 1, "read");
 }
 
 static void read_chk_call(unsigned i)
 {
     char byte;
     (void)i;
-    must(((ssize_t (*)(int, void *, size_t, size_t))named)(ends[0], &byte, 1, 1) == 1, "read_chk");
+    must(((ssize_t(*)(int, void *, size_t, size_t))named)(ends[0], &byte, 1, 1) == 1, "read_chk");
 }
 
 static void readv_call(unsigned i)
@@ -20,7 +21,7 @@ static void readv_call(unsigned i)
     char byte;
     struct iovec part = { &byte, 1 };
     (void)i;
-    must(CALL(ssize_t (*)(int, const struct iovec *, int), readv, ends[0], &part, 1) == 1, "readv");
+    must(CALL(ssize_t(*)(int, const struct iovec *, int), readv, ends[0], &part, 1) == 1, "readv");
 }
 
 static void preadv2_call(unsigned i)
@@ -28,7 +29,9 @@ static void preadv2_call(unsigned i)
     char byte;
     struct iovec part = { &byte, 1 };
     (void)i;
-    must(CALL(ssize_t (*)(int, const struct iovec *, int, off_t, int), preadv2, ends[0], &part, 1, -1, 0) == 1, "preadv2");
+    must(CALL(ssize_t(*)(int, const struct iovec *, int, off_t, int), preadv2, ends[0], &part, 1,
+              -1, 0) == 1,
+         "preadv2");
 }
 
 static char some[8192];
@@ -36,25 +39,29 @@ static char some[8192];
 static void write_call(unsigned i)
 {
     (void)i;
-    must(CALL(ssize_t (*)(int, const void *, size_t), write, ends[1], some, sizeof some) == sizeof some, "write");
+    must(CALL(ssize_t(*)(int, const void *, size_t), write, ends[1], some, sizeof some) ==
+             sizeof some,
+         "write");
 }
 
 static void writev_call(unsigned i)
 {
     struct iovec part = { some, sizeof some };
     (void)i;
-    must(CALL(ssize_t (*)(int, const struct iovec *, int), writev, ends[1], &part, 1) == sizeof some, "writev");
+    must(CALL(ssize_t(*)(int, const struct iovec *, int), writev, ends[1], &part, 1) == sizeof some,
+         "writev");
 }
 
 static void pwritev2_call(unsigned i)
 {
     struct iovec part = { some, sizeof some };
     (void)i;
-    must(CALL(ssize_t (*)(int, const struct iovec *, int, off_t, int), pwritev2, ends[1], &part, 1, -1, 0) == sizeof some,
+    must(CALL(ssize_t(*)(int, const struct iovec *, int, off_t, int), pwritev2, ends[1], &part, 1,
+              -1, 0) == sizeof some,
          "pwritev2");
 }
 
-/* ---- At an offset ------------------------------------------------------------------------------------------- */
+/* ---- At an offset --------------------------------------------------------------------------- */
 
 static int file;
 
@@ -65,7 +72,8 @@ static void open_file(void)
     must(file >= 0, path);
 }
 
-/* Whose writes wait for the disk each time: others are copies, which the shim lets the kernel make at once. */
+/* Whose writes wait for the disk each time: others are copies, which the shim lets the kernel make
+ * at once. */
 static void open_synced_file(void)
 {
     make_one(path);
@@ -76,31 +84,36 @@ static void open_synced_file(void)
 static void pread_call(unsigned i)
 {
     char byte;
-    must(CALL(ssize_t (*)(int, void *, size_t, off_t), pread, file, &byte, 1, i % 8) == 1, "pread");
+    must(CALL(ssize_t(*)(int, void *, size_t, off_t), pread, file, &byte, 1, i % 8) == 1, "pread");
 }
 
 static void pread_chk_call(unsigned i)
 {
     char byte;
-    must(((ssize_t (*)(int, void *, size_t, off_t, size_t))named)(file, &byte, 1, i % 8, 1) == 1, "pread_chk");
+    must(((ssize_t(*)(int, void *, size_t, off_t, size_t))named)(file, &byte, 1, i % 8, 1) == 1,
+         "pread_chk");
 }
 
 static void pwrite_call(unsigned i)
 {
-    must(CALL(ssize_t (*)(int, const void *, size_t, off_t), pwrite, file, "x", 1, i) == 1, "pwrite");
+    must(CALL(ssize_t(*)(int, const void *, size_t, off_t), pwrite, file, "x", 1, i) == 1,
+         "pwrite");
 }
 
 static void preadv_call(unsigned i)
 {
     char byte;
     struct iovec part = { &byte, 1 };
-    must(CALL(ssize_t (*)(int, const struct iovec *, int, off_t), preadv, file, &part, 1, i % 8) == 1, "preadv");
+    must(CALL(ssize_t(*)(int, const struct iovec *, int, off_t), preadv, file, &part, 1, i % 8) ==
+             1,
+         "preadv");
 }
 
 static void pwritev_call(unsigned i)
 {
     struct iovec part = { some, 1 };
-    must(CALL(ssize_t (*)(int, const struct iovec *, int, off_t), pwritev, file, &part, 1, i) == 1, "pwritev");
+    must(CALL(ssize_t(*)(int, const struct iovec *, int, off_t), pwritev, file, &part, 1, i) == 1,
+         "pwritev");
 }
 
 static void fsync_call(unsigned i)
@@ -109,12 +122,9 @@ static void fsync_call(unsigned i)
     must(CALL(int (*)(int), fsync, file) == 0, "fsync");
 }
 
-/* ---- open ---------------------------------------------------------------------------------------------------- */
+/* ---- open ----------------------------------------------------------------------------------- */
 
-static void make_fifo(void)
-{
-    must(mkfifo("fifo", 0600) == 0, "mkfifo");
-}
+static void make_fifo(void) { must(mkfifo("fifo", 0600) == 0, "mkfifo"); }
 
 /* Opens the end that is not waited for, and lets go of it. */
 static void open_for_writing(void)
@@ -154,7 +164,8 @@ static void open_2_call(unsigned i)
 static void openat_call(unsigned i)
 {
     (void)i;
-    opened(CALL(int (*)(int, const char *, int, ...), openat, AT_FDCWD, "fifo", O_RDONLY | O_CLOEXEC));
+    opened(
+        CALL(int (*)(int, const char *, int, ...), openat, AT_FDCWD, "fifo", O_RDONLY | O_CLOEXEC));
 }
 
 static void openat_2_call(unsigned i)

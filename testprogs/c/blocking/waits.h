@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* waits.h - readiness, time, signals, children, queues: what is waited for without transferring anything. */
+/* waits.h - readiness, time, signals, children, queues: what is waited for without transferring
+ * anything. */
 
 #include <aio.h>
 #include <mqueue.h>
@@ -12,7 +13,7 @@
 #include <sys/sem.h>
 #include <threads.h>
 
-/* ---- Readiness ----------------------------------------------------------------------------------------------- */
+/* ---- Readiness ------------------------------------------------------------------------------ */
 
 static void poll_call(unsigned i)
 {
@@ -25,14 +26,16 @@ static void poll_chk_call(unsigned i)
 {
     struct pollfd one = { ends[0], POLLIN, 0 };
     (void)i;
-    must(((int (*)(struct pollfd *, nfds_t, int, size_t))named)(&one, 1, -1, sizeof one) == 1, "poll_chk");
+    must(((int (*)(struct pollfd *, nfds_t, int, size_t))named)(&one, 1, -1, sizeof one) == 1,
+         "poll_chk");
 }
 
 static void ppoll_call(unsigned i)
 {
     struct pollfd one = { ends[0], POLLIN, 0 };
     (void)i;
-    must(CALL(int (*)(struct pollfd *, nfds_t, const struct timespec *, const sigset_t *), ppoll, &one, 1, NULL, NULL) == 1,
+    must(CALL(int (*)(struct pollfd *, nfds_t, const struct timespec *, const sigset_t *), ppoll,
+              &one, 1, NULL, NULL) == 1,
          "ppoll");
 }
 
@@ -40,8 +43,8 @@ static void ppoll_chk_call(unsigned i)
 {
     struct pollfd one = { ends[0], POLLIN, 0 };
     (void)i;
-    must(((int (*)(struct pollfd *, nfds_t, const struct timespec *, const sigset_t *, size_t))named)(&one, 1, NULL, NULL,
-                                                                                                    sizeof one) == 1,
+    must(((int (*)(struct pollfd *, nfds_t, const struct timespec *, const sigset_t *,
+                   size_t))named)(&one, 1, NULL, NULL, sizeof one) == 1,
          "ppoll_chk");
 }
 
@@ -51,7 +54,8 @@ static void select_call(unsigned i)
     FD_ZERO(&set);
     FD_SET(ends[0], &set);
     (void)i;
-    must(CALL(int (*)(int, fd_set *, fd_set *, fd_set *, struct timeval *), select, ends[0] + 1, &set, NULL, NULL, NULL) == 1,
+    must(CALL(int (*)(int, fd_set *, fd_set *, fd_set *, struct timeval *), select, ends[0] + 1,
+              &set, NULL, NULL, NULL) == 1,
          "select");
 }
 
@@ -61,8 +65,9 @@ static void pselect_call(unsigned i)
     FD_ZERO(&set);
     FD_SET(ends[0], &set);
     (void)i;
-    must(CALL(int (*)(int, fd_set *, fd_set *, fd_set *, const struct timespec *, const sigset_t *), pselect, ends[0] + 1,
-              &set, NULL, NULL, NULL, NULL) == 1, "pselect");
+    must(CALL(int (*)(int, fd_set *, fd_set *, fd_set *, const struct timespec *, const sigset_t *),
+              pselect, ends[0] + 1, &set, NULL, NULL, NULL, NULL) == 1,
+         "pselect");
 }
 
 static int interest;
@@ -71,21 +76,26 @@ static void make_epoll(void)
 {
     make_pipe();
     interest = epoll_create1(EPOLL_CLOEXEC);
-    must(interest >= 0 && epoll_ctl(interest, EPOLL_CTL_ADD, ends[0], &(struct epoll_event){ .events = EPOLLIN }) == 0, "epoll");
+    must(interest >= 0 && epoll_ctl(interest, EPOLL_CTL_ADD, ends[0],
+                                    &(struct epoll_event){ .events = EPOLLIN }) == 0,
+         "epoll");
 }
 
 static void epoll_wait_call(unsigned i)
 {
     struct epoll_event event;
     (void)i;
-    must(CALL(int (*)(int, struct epoll_event *, int, int), epoll_wait, interest, &event, 1, -1) == 1, "epoll_wait");
+    must(CALL(int (*)(int, struct epoll_event *, int, int), epoll_wait, interest, &event, 1, -1) ==
+             1,
+         "epoll_wait");
 }
 
 static void epoll_pwait_call(unsigned i)
 {
     struct epoll_event event;
     (void)i;
-    must(CALL(int (*)(int, struct epoll_event *, int, int, const sigset_t *), epoll_pwait, interest, &event, 1, -1, NULL) == 1,
+    must(CALL(int (*)(int, struct epoll_event *, int, int, const sigset_t *), epoll_pwait, interest,
+              &event, 1, -1, NULL) == 1,
          "epoll_pwait");
 }
 
@@ -93,26 +103,29 @@ static void epoll_pwait2_call(unsigned i)
 {
     struct epoll_event event;
     (void)i;
-    must(((int (*)(int, struct epoll_event *, int, const struct timespec *, const sigset_t *))named)(interest, &event, 1,
-                                                                                                   NULL, NULL) == 1,
+    must(((int (*)(int, struct epoll_event *, int, const struct timespec *,
+                   const sigset_t *))named)(interest, &event, 1, NULL, NULL) == 1,
          "epoll_pwait2");
 }
 
-/* ---- Time ---------------------------------------------------------------------------------------------------- */
+/* ---- Time ----------------------------------------------------------------------------------- */
 
 static const struct timespec while_all_enter = { 0, 500000000 };
 
 static void nanosleep_call(unsigned i)
 {
     (void)i;
-    must(CALL(int (*)(const struct timespec *, struct timespec *), nanosleep, &while_all_enter, NULL) == 0, "nanosleep");
+    must(CALL(int (*)(const struct timespec *, struct timespec *), nanosleep, &while_all_enter,
+              NULL) == 0,
+         "nanosleep");
 }
 
 static void clock_nanosleep_call(unsigned i)
 {
     (void)i;
-    must(CALL(int (*)(clockid_t, int, const struct timespec *, struct timespec *), clock_nanosleep, CLOCK_MONOTONIC, 0,
-              &while_all_enter, NULL) == 0, "clock_nanosleep");
+    must(CALL(int (*)(clockid_t, int, const struct timespec *, struct timespec *), clock_nanosleep,
+              CLOCK_MONOTONIC, 0, &while_all_enter, NULL) == 0,
+         "clock_nanosleep");
 }
 
 static void usleep_call(unsigned i)
@@ -130,15 +143,14 @@ static void sleep_call(unsigned i)
 static void thrd_sleep_call(unsigned i)
 {
     (void)i;
-    must(CALL(int (*)(const struct timespec *, struct timespec *), thrd_sleep, &while_all_enter, NULL) == 0, "thrd_sleep");
+    must(CALL(int (*)(const struct timespec *, struct timespec *), thrd_sleep, &while_all_enter,
+              NULL) == 0,
+         "thrd_sleep");
 }
 
-/* ---- Signals ------------------------------------------------------------------------------------------------- */
+/* ---- Signals -------------------------------------------------------------------------------- */
 
-static void ignore_it(int signal)
-{
-    (void)signal;
-}
+static void ignore_it(int signal) { (void)signal; }
 
 static atomic_int signals_go;
 
@@ -158,7 +170,8 @@ static void handle_signal(void)
 {
     sigset_t set, before;
     pthread_t sender;
-    must(sigaction(SIGUSR1, &(struct sigaction){ .sa_handler = ignore_it }, NULL) == 0, "sigaction");
+    must(sigaction(SIGUSR1, &(struct sigaction){ .sa_handler = ignore_it }, NULL) == 0,
+         "sigaction");
     sigemptyset(&set);
     sigaddset(&set, SIGUSR1);
     check(pthread_sigmask(SIG_BLOCK, &set, &before), "pthread_sigmask");
@@ -166,7 +179,8 @@ static void handle_signal(void)
     check(pthread_sigmask(SIG_SETMASK, &before, NULL), "pthread_sigmask");
 }
 
-/* A signal that hits code which runs is handled there, and ends nobody's wait: so the thread must have nothing to do. */
+/* A signal that hits code which runs is handled there, and ends nobody's wait: so the thread must
+ * have nothing to do. */
 static void wait_for_signals(void)
 {
     if (task_options.threads) {
@@ -246,11 +260,12 @@ static void sigtimedwait_call(unsigned i)
 {
     struct timespec hour = { 3600, 0 };
     (void)i;
-    while (CALL(int (*)(const sigset_t *, siginfo_t *, const struct timespec *), sigtimedwait, &awaited, NULL, &hour) != SIGUSR1)
+    while (CALL(int (*)(const sigset_t *, siginfo_t *, const struct timespec *), sigtimedwait,
+                &awaited, NULL, &hour) != SIGUSR1)
         must(errno == EINTR, "sigtimedwait");
 }
 
-/* ---- Children ------------------------------------------------------------------------------------------------- */
+/* ---- Children ------------------------------------------------------------------------------- */
 
 static pid_t children[TASKS];
 
@@ -273,29 +288,34 @@ static void make_children(void)
 static void wait_call(unsigned i)
 {
     (void)i;
-    must(CALL(pid_t (*)(int *), wait, NULL) > 0, "wait");
+    must(CALL(pid_t(*)(int *), wait, NULL) > 0, "wait");
 }
 
 static void waitpid_call(unsigned i)
 {
-    must(CALL(pid_t (*)(pid_t, int *, int), waitpid, children[i], NULL, 0) == children[i], "waitpid");
+    must(CALL(pid_t(*)(pid_t, int *, int), waitpid, children[i], NULL, 0) == children[i],
+         "waitpid");
 }
 
 static void wait3_call(unsigned i)
 {
     (void)i;
-    must(CALL(pid_t (*)(int *, int, struct rusage *), wait3, NULL, 0, NULL) > 0, "wait3");
+    must(CALL(pid_t(*)(int *, int, struct rusage *), wait3, NULL, 0, NULL) > 0, "wait3");
 }
 
 static void wait4_call(unsigned i)
 {
-    must(CALL(pid_t (*)(pid_t, int *, int, struct rusage *), wait4, children[i], NULL, 0, NULL) == children[i], "wait4");
+    must(CALL(pid_t(*)(pid_t, int *, int, struct rusage *), wait4, children[i], NULL, 0, NULL) ==
+             children[i],
+         "wait4");
 }
 
 static void waitid_call(unsigned i)
 {
     siginfo_t info;
-    must(CALL(int (*)(idtype_t, id_t, siginfo_t *, int), waitid, P_PID, (id_t)children[i], &info, WEXITED) == 0, "waitid");
+    must(CALL(int (*)(idtype_t, id_t, siginfo_t *, int), waitid, P_PID, (id_t)children[i], &info,
+              WEXITED) == 0,
+         "waitid");
 }
 
 static void system_call(unsigned i)
@@ -304,11 +324,14 @@ static void system_call(unsigned i)
     must(CALL(int (*)(const char *), system, "read x < fifo") != -1, "system");
 }
 
-/* ---- Queues and semaphore sets ------------------------------------------------------------------------------- */
+/* ---- Queues and semaphore sets -------------------------------------------------------------- */
 
 static int queue;
 static mqd_t posix_queue;
-static struct { long kind; char text[1024]; } message;
+static struct {
+    long kind;
+    char text[1024];
+} message;
 
 static void make_queue(void)
 {
@@ -331,21 +354,31 @@ static void make_full_queue(void)
 
 static void take_message(void)
 {
-    static struct { long kind; char text[1024]; } taken;
+    static struct {
+        long kind;
+        char text[1024];
+    } taken;
     (void)!msgrcv(queue, &taken, sizeof taken.text, 0, IPC_NOWAIT);
 }
 
 static void msgrcv_call(unsigned i)
 {
-    struct { long kind; char text[1024]; } taken;
+    struct {
+        long kind;
+        char text[1024];
+    } taken;
     (void)i;
-    must(CALL(ssize_t (*)(int, void *, size_t, long, int), msgrcv, queue, &taken, sizeof taken.text, 0, 0) >= 0, "msgrcv");
+    must(CALL(ssize_t(*)(int, void *, size_t, long, int), msgrcv, queue, &taken, sizeof taken.text,
+              0, 0) >= 0,
+         "msgrcv");
 }
 
 static void msgsnd_call(unsigned i)
 {
     (void)i;
-    must(CALL(int (*)(int, const void *, size_t, int), msgsnd, queue, &message, sizeof message.text, 0) == 0, "msgsnd");
+    must(CALL(int (*)(int, const void *, size_t, int), msgsnd, queue, &message, sizeof message.text,
+              0) == 0,
+         "msgsnd");
 }
 
 static int set;
@@ -374,7 +407,8 @@ static void semtimedop_call(unsigned i)
     struct sembuf down = { 0, -1, 0 };
     struct timespec hour = { 3600, 0 };
     (void)i;
-    must(CALL(int (*)(int, struct sembuf *, size_t, const struct timespec *), semtimedop, set, &down, 1, &hour) == 0,
+    must(CALL(int (*)(int, struct sembuf *, size_t, const struct timespec *), semtimedop, set,
+              &down, 1, &hour) == 0,
          "semtimedop");
 }
 
@@ -396,10 +430,7 @@ static void make_full_posix_queue(void)
 
 static const struct timespec past = { 1, 0 };
 
-static void post_message(void)
-{
-    (void)!mq_timedsend(posix_queue, "x", 1, 0, &past);
-}
+static void post_message(void) { (void)!mq_timedsend(posix_queue, "x", 1, 0, &past); }
 
 static void take_posix_message(void)
 {
@@ -419,7 +450,9 @@ static void mq_receive_call(unsigned i)
 {
     char text[8];
     (void)i;
-    must(CALL(ssize_t (*)(mqd_t, char *, size_t, unsigned *), mq_receive, posix_queue, text, sizeof text, NULL) == 1, "mq_receive");
+    must(CALL(ssize_t(*)(mqd_t, char *, size_t, unsigned *), mq_receive, posix_queue, text,
+              sizeof text, NULL) == 1,
+         "mq_receive");
 }
 
 static void mq_timedreceive_call(unsigned i)
@@ -427,22 +460,25 @@ static void mq_timedreceive_call(unsigned i)
     char text[8];
     struct timespec until = in_an_hour();
     (void)i;
-    must(CALL(ssize_t (*)(mqd_t, char *, size_t, unsigned *, const struct timespec *), mq_timedreceive, posix_queue, text,
-              sizeof text, NULL, &until) == 1, "mq_timedreceive");
+    must(CALL(ssize_t(*)(mqd_t, char *, size_t, unsigned *, const struct timespec *),
+              mq_timedreceive, posix_queue, text, sizeof text, NULL, &until) == 1,
+         "mq_timedreceive");
 }
 
 static void mq_send_call(unsigned i)
 {
     (void)i;
-    must(CALL(int (*)(mqd_t, const char *, size_t, unsigned), mq_send, posix_queue, "x", 1, 0) == 0, "mq_send");
+    must(CALL(int (*)(mqd_t, const char *, size_t, unsigned), mq_send, posix_queue, "x", 1, 0) == 0,
+         "mq_send");
 }
 
 static void mq_timedsend_call(unsigned i)
 {
     struct timespec until = in_an_hour();
     (void)i;
-    must(CALL(int (*)(mqd_t, const char *, size_t, unsigned, const struct timespec *), mq_timedsend, posix_queue, "x", 1, 0,
-              &until) == 0, "mq_timedsend");
+    must(CALL(int (*)(mqd_t, const char *, size_t, unsigned, const struct timespec *), mq_timedsend,
+              posix_queue, "x", 1, 0, &until) == 0,
+         "mq_timedsend");
 }
 
 static void make_event(void)
@@ -457,10 +493,7 @@ static void make_full_event(void)
     must(ends[0] >= 0 && eventfd_write(ends[1], UINT64_MAX - 1) == 0, "eventfd");
 }
 
-static void raise_event(void)
-{
-    must(eventfd_write(ends[1], 1) == 0, "eventfd_write");
-}
+static void raise_event(void) { must(eventfd_write(ends[1], 1) == 0, "eventfd_write"); }
 
 static void lower_event(void)
 {
@@ -480,10 +513,11 @@ static void eventfd_read_call(unsigned i)
 static void eventfd_write_call(unsigned i)
 {
     (void)i;
-    must(CALL(int (*)(int, eventfd_t), eventfd_write, ends[1], UINT64_MAX - 1) == 0, "eventfd_write");
+    must(CALL(int (*)(int, eventfd_t), eventfd_write, ends[1], UINT64_MAX - 1) == 0,
+         "eventfd_write");
 }
 
-/* ---- POSIX asynchronous I/O ----------------------------------------------------------------------------------- */
+/* ---- POSIX asynchronous I/O ----------------------------------------------------------------- */
 
 static struct aiocb one_read;
 static char one_byte;
@@ -491,7 +525,9 @@ static char one_byte;
 static void begin_read(void)
 {
     make_pipe();
-    one_read = (struct aiocb){ .aio_fildes = ends[0], .aio_buf = &one_byte, .aio_nbytes = 1, .aio_lio_opcode = LIO_READ };
+    one_read = (struct aiocb){
+        .aio_fildes = ends[0], .aio_buf = &one_byte, .aio_nbytes = 1, .aio_lio_opcode = LIO_READ
+    };
     must(aio_read(&one_read) == 0, "aio_read");
 }
 
@@ -499,7 +535,8 @@ static void aio_suspend_call(unsigned i)
 {
     const struct aiocb *list[] = { &one_read };
     (void)i;
-    must(CALL(int (*)(const struct aiocb *const[], int, const struct timespec *), aio_suspend, list, 1, NULL) == 0,
+    must(CALL(int (*)(const struct aiocb *const[], int, const struct timespec *), aio_suspend, list,
+              1, NULL) == 0,
          "aio_suspend");
 }
 
@@ -507,9 +544,12 @@ static void lio_listio_call(unsigned i)
 {
     static struct aiocb reads[TASKS];
     static char bytes[TASKS];
-    reads[i] = (struct aiocb){ .aio_fildes = ends[0], .aio_buf = &bytes[i], .aio_nbytes = 1, .aio_lio_opcode = LIO_READ };
+    reads[i] = (struct aiocb){
+        .aio_fildes = ends[0], .aio_buf = &bytes[i], .aio_nbytes = 1, .aio_lio_opcode = LIO_READ
+    };
     struct aiocb *list[] = { &reads[i] };
-    must(CALL(int (*)(int, struct aiocb *const[], int, struct sigevent *), lio_listio, LIO_WAIT, list, 1, NULL) == 0,
+    must(CALL(int (*)(int, struct aiocb *const[], int, struct sigevent *), lio_listio, LIO_WAIT,
+              list, 1, NULL) == 0,
          "lio_listio");
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* cancels.h - the scene "cancels": a cancelled wait ends, runs its cleanup handler, and takes nothing from those after it. */
+/* cancels.h - the scene "cancels": a cancelled wait ends, runs its cleanup handler, and takes
+ * nothing from those after it. */
 #ifndef FUZZ_CANCELS_H
 #define FUZZ_CANCELS_H
 
@@ -49,8 +50,8 @@ static void wait_for_ever(struct actor *self, struct cancelled_wait *w)
     __atomic_fetch_add(&w->begun, 1, __ATOMIC_SEQ_CST);
     switch (w->call) {
     case CANCEL_READ:
-        result =
-            with_vector ? RESTARTED(self, w->fd, readv(w->fd, &one, 1)) : RESTARTED(self, w->fd, read(w->fd, &byte, 1));
+        result = with_vector ? RESTARTED(self, w->fd, readv(w->fd, &one, 1))
+                             : RESTARTED(self, w->fd, read(w->fd, &byte, 1));
         break;
     case CANCEL_RECV:
         result = with_vector ? RESTARTED(self, w->fd, recvmsg(w->fd, &message, 0))
@@ -83,7 +84,8 @@ static void wait_for_ever(struct actor *self, struct cancelled_wait *w)
         __atomic_fetch_add(&w->taken, 1, __ATOMIC_RELAXED);
 }
 
-/* The task's start function. It does not go through actor_main, so that join returns the mark of a cancelled task. */
+/* The task's start function. It does not go through actor_main, so that join returns the mark of a
+ * cancelled task. */
 static void *cancel_waiter(void *arg)
 {
     struct actor *self = arg;
@@ -107,10 +109,13 @@ static void open_wait(struct actor *self, struct cancelled_wait *w)
     switch (w->call) {
     case CANCEL_READ:
     case CANCEL_POLL: MUST(self, -1, pipe2(ends, O_CLOEXEC)); break;
-    case CANCEL_RECV: MUST(self, -1, socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends)); break;
+    case CANCEL_RECV:
+        MUST(self, -1, socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends));
+        break;
     case CANCEL_EVENT: w->fd = (int)MUST(self, -1, eventfd(0, EFD_CLOEXEC | EFD_SEMAPHORE)); return;
     case CANCEL_ACCEPT: {
-        struct sockaddr_un address = { .sun_family = AF_UNIX }; /* bound by autobind, to an abstract name */
+        struct sockaddr_un address = { .sun_family =
+                                           AF_UNIX }; /* bound by autobind, to an abstract name */
         w->fd = (int)MUST(self, -1, socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
         MUST(self, w->fd, bind(w->fd, (struct sockaddr *)&address, sizeof address.sun_family));
         MUST(self, w->fd, listen(w->fd, 4));
@@ -142,7 +147,8 @@ static unsigned take_rest(struct actor *self, struct cancelled_wait *w)
     unsigned count = 0;
     uint64_t value;
     if (w->call == CANCEL_SEM) {
-        while ((task_options.threads ? sem_trywait(&w->sem.thread) : fiber_sem_trywait(&w->sem.fiber)) == 0)
+        while ((task_options.threads ? sem_trywait(&w->sem.thread)
+                                     : fiber_sem_trywait(&w->sem.fiber)) == 0)
             count++;
         return count;
     }
@@ -190,9 +196,10 @@ static void cancel_round(struct actor *self)
         waiters[i]->alive = 0;
         cancelled += result == (task_options.threads ? PTHREAD_CANCELED : FIBER_CANCELED);
     }
-    REQUIRE(self, cancelled == w->cleaned, "%u waits were cancelled, %u cleanup handlers ran", cancelled, w->cleaned);
-    REQUIRE(self, cancelled + w->taken >= w->waiters, "of %u waits %u were cancelled and %u ended", w->waiters,
-            cancelled, w->taken);
+    REQUIRE(self, cancelled == w->cleaned, "%u waits were cancelled, %u cleanup handlers ran",
+            cancelled, w->cleaned);
+    REQUIRE(self, cancelled + w->taken >= w->waiters, "of %u waits %u were cancelled and %u ended",
+            w->waiters, cancelled, w->taken);
     /* Data that arrives after the cancellation belongs to the next reader. */
     given += (unsigned)give_one(self, w);
     if (w->call != CANCEL_POLL && w->call != CANCEL_SLEEP && w->call != CANCEL_ACCEPT) {

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* case.h - what all scenes of a random program share: its actors, their random numbers, checked calls and violations.
+/* case.h - what all scenes of a random program share: its actors, their random numbers, checked
+ * calls and violations.
  *
- * A case is a few scenes that run side by side. A scene has a leader and further actors, each a task with random numbers
- * of its own: the seed alone decides what every actor does, never when. */
+ * A case is a few scenes that run side by side. A scene has a leader and further actors, each a
+ * task with random numbers of its own: the seed alone decides what every actor does, never when. */
 #ifndef FUZZ_CASE_H
 #define FUZZ_CASE_H
 
@@ -49,23 +50,27 @@ static struct {
     struct actor actors[ACTORS];
 } fuzz;
 
-/* ---- Violations --------------------------------------------------------------------------------------------- */
+/* ---- Violations ----------------------------------------------------------------------------- */
 
-/* Prints one line. The case continues and fails when it ends. The line is a single write, so lines never mix. */
-__attribute__((format(printf, 2, 3))) static inline void violation(const struct actor *self, const char *format, ...)
+/* Prints one line. The case continues and fails when it ends. The line is a single write, so lines
+ * never mix. */
+__attribute__((format(printf, 2, 3))) static inline void violation(const struct actor *self,
+                                                                   const char *format, ...)
 {
     char line[512];
     int saved = errno;
     va_list args;
     va_start(args, format);
-    int n = snprintf(line, sizeof line, "seed %" PRIu64 ": %s/%u: ", fuzz.seed, self->scene, self->index);
+    int n = snprintf(line, sizeof line, "seed %" PRIu64 ": %s/%u: ", fuzz.seed, self->scene,
+                     self->index);
     n += vsnprintf(line + n, sizeof line - (size_t)n - 1, format, args);
     va_end(args);
     if (n > (int)sizeof line - 2)
         n = (int)sizeof line - 2;
     line[n++] = '\n';
     /* The first few violations tell the story. */
-    if (__atomic_fetch_add(&fuzz.violations, 1, __ATOMIC_RELAXED) < 8 && syscall(SYS_write, 2, line, (size_t)n) < 0)
+    if (__atomic_fetch_add(&fuzz.violations, 1, __ATOMIC_RELAXED) < 8 &&
+        syscall(SYS_write, 2, line, (size_t)n) < 0)
         _exit(EXIT_FAILURE);
     errno = saved;
 }
@@ -76,7 +81,7 @@ __attribute__((format(printf, 2, 3))) static inline void violation(const struct 
             violation((self), __VA_ARGS__); \
     } while (0)
 
-/* ---- Calls -------------------------------------------------------------------------------------------------- */
+/* ---- Calls ---------------------------------------------------------------------------------- */
 
 static inline uint64_t now_ns(void)
 {
@@ -96,8 +101,8 @@ static inline void enter_call(struct actor *self, const char *call, int fd)
 static inline long leave_call(struct actor *self, long result)
 {
     int error = errno;
-    REQUIRE(self, result == -1 || error == ERRNO_UNTOUCHED, "%s succeeded and set errno to %s", self->call,
-            strerror(error));
+    REQUIRE(self, result == -1 || error == ERRNO_UNTOUCHED, "%s succeeded and set errno to %s",
+            self->call, strerror(error));
     self->call = NULL;
     errno = error;
     return result;
@@ -110,7 +115,8 @@ static inline long leave_call(struct actor *self, long result)
         leave_call((self), (long)(call)); \
     })
 
-/* Whether the call that just failed was interrupted, which is right only where a handler may interrupt it. */
+/* Whether the call that just failed was interrupted, which is right only where a handler may
+ * interrupt it. */
 static inline int interrupted(const struct actor *self, const char *call)
 {
     if (errno != EINTR)
@@ -119,7 +125,8 @@ static inline int interrupted(const struct actor *self, const char *call)
     return 1;
 }
 
-/* Makes a call that the kernel restarts after a handler with SA_RESTART, until it was not interrupted. */
+/* Makes a call that the kernel restarts after a handler with SA_RESTART, until it was not
+ * interrupted. */
 #define RESTARTED(self, fd, call)                                     \
     __extension__({                                                   \
         long restarted_result;                                        \
@@ -174,7 +181,7 @@ static inline void rest(struct actor *self, unsigned microseconds)
         REQUIRE(self, errno == EINTR, "nanosleep: %s", strerror(errno));
 }
 
-/* ---- Random numbers ----------------------------------------------------------------------------------------- */
+/* ---- Random numbers ------------------------------------------------------------------------- */
 
 static inline uint64_t mix(uint64_t x)
 {
@@ -199,12 +206,9 @@ static inline int chance(struct actor *self, unsigned percent)
     return below(self, 100) < percent;
 }
 
-/* ---- Actors ------------------------------------------------------------------------------------------------- */
+/* ---- Actors --------------------------------------------------------------------------------- */
 
-static inline pid_t thread_id(void)
-{
-    return (pid_t)syscall(SYS_gettid);
-}
+static inline pid_t thread_id(void) { return (pid_t)syscall(SYS_gettid); }
 
 static inline void check_mask(const struct actor *self, const char *when)
 {
@@ -226,19 +230,22 @@ static inline void *actor_main(void *arg)
     return NULL;
 }
 
-static inline struct actor *new_actor(const char *scene, uint64_t random, void (*work)(struct actor *, void *),
-                                      void *data)
+static inline struct actor *new_actor(const char *scene, uint64_t random,
+                                      void (*work)(struct actor *, void *), void *data)
 {
     unsigned index = __atomic_fetch_add(&fuzz.actor_count, 1, __ATOMIC_RELAXED);
     if (index >= ACTORS)
         wrong("a case has more than %d actors", ACTORS);
     struct actor *actor = &fuzz.actors[index];
-    *actor = (struct actor){ .scene = scene, .index = index, .random = mix(random), .work = work, .data = data };
+    *actor = (struct actor){
+        .scene = scene, .index = index, .random = mix(random), .work = work, .data = data
+    };
     actor->alive = 1;
     return actor;
 }
 
-static inline struct actor *start(struct actor *parent, void (*work)(struct actor *, void *), void *data)
+static inline struct actor *start(struct actor *parent, void (*work)(struct actor *, void *),
+                                  void *data)
 {
     struct actor *actor = new_actor(parent->scene, next_random(&parent->random), work, data);
     actor->task = task_spawn(actor_main, actor);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* ferry.h - the scenes "ferry" (bytes moved by splice and sendfile) and "lines" (many writers of one stdio stream). */
+/* ferry.h - the scenes "ferry" (bytes moved by splice and sendfile) and "lines" (many writers of
+ * one stdio stream). */
 #ifndef FUZZ_FERRY_H
 #define FUZZ_FERRY_H
 
@@ -7,7 +8,7 @@
 
 #include "record.h"
 
-/* ---- ferry: file -> pipe -> pipe or socket -> reader --------------------------------------------------------- */
+/* ---- ferry: file -> pipe -> pipe or socket -> reader ---------------------------------------- */
 
 enum { FERRY_BYTES = 200000 };
 
@@ -23,8 +24,10 @@ static void ferry_loader(struct actor *self, void *data)
     loff_t at = 0;
     while ((size_t)at < f->bytes) {
         size_t size = between(self, 1, 70000);
-        long n = chance(self, 50) ? MUST(self, f->between[1], sendfile(f->between[1], f->file, &at, size))
-                                  : MUST(self, f->between[1], splice(f->file, &at, f->between[1], NULL, size, 0));
+        long n =
+            chance(self, 50)
+                ? MUST(self, f->between[1], sendfile(f->between[1], f->file, &at, size))
+                : MUST(self, f->between[1], splice(f->file, &at, f->between[1], NULL, size, 0));
         if (n <= 0) {
             violation(self, "a transfer of %zu bytes from %ld gives %ld", size, (long)at, n);
             break;
@@ -38,7 +41,8 @@ static void ferry_mover(struct actor *self, void *data)
     struct ferry *f = data;
     long n;
     do
-        n = MUST(self, f->between[0], splice(f->between[0], NULL, f->far[1], NULL, between(self, 1, 70000), 0));
+        n = MUST(self, f->between[0],
+                 splice(f->between[0], NULL, f->far[1], NULL, between(self, 1, 70000), 0));
     while (n > 0);
     close_fd(self, f->far[1]);
 }
@@ -68,7 +72,8 @@ static void ferry_scene(struct actor *self, void *unused)
         if (n <= 0)
             break;
         if (got + (size_t)n <= f->bytes)
-            REQUIRE(self, !memcmp(buffer, bytes + got, (size_t)n), "bytes %zu to %zu are others", got, got + (size_t)n);
+            REQUIRE(self, !memcmp(buffer, bytes + got, (size_t)n), "bytes %zu to %zu are others",
+                    got, got + (size_t)n);
         got += (size_t)n;
         if (chance(self, 20))
             rest(self, below(self, 100));
@@ -85,7 +90,7 @@ static void ferry_scene(struct actor *self, void *unused)
     free(f);
 }
 
-/* ---- lines: many writers of one stdio stream ------------------------------------------------------------------ */
+/* ---- lines: many writers of one stdio stream ------------------------------------------------ */
 
 struct lines {
     FILE *file;
@@ -133,19 +138,21 @@ static void check_lines(struct actor *self, struct lines *l, const char *path)
         return;
     }
     while (getline(&line, &room, file) > 0) {
-        int whole = sscanf(line, "%u %u %d %n%u", &writer, &number, &width, &at, &digits) == 4 && writer < l->writers &&
-                    number < l->lines && digits == 7 && strlen(line + at) == (size_t)width + 1;
+        int whole = sscanf(line, "%u %u %d %n%u", &writer, &number, &width, &at, &digits) == 4 &&
+                    writer < l->writers && number < l->lines && digits == 7 &&
+                    strlen(line + at) == (size_t)width + 1;
         REQUIRE(self, whole, "a line is torn: %.60s", line);
         if (!whole)
             continue;
-        REQUIRE(self, number >= last[writer], "line %u of writer %u came after line %u", number, writer,
-                last[writer] - 1);
+        REQUIRE(self, number >= last[writer], "line %u of writer %u came after line %u", number,
+                writer, last[writer] - 1);
         last[writer] = number + 1;
         l->seen[writer][number]++;
     }
     for (unsigned w = 0; w < l->writers; w++)
         for (unsigned n = 0; n < l->lines; n++)
-            REQUIRE(self, l->seen[w][n] == 1, "line %u of writer %u was seen %u times", n, w, l->seen[w][n]);
+            REQUIRE(self, l->seen[w][n] == 1, "line %u of writer %u was seen %u times", n, w,
+                    l->seen[w][n]);
     free(line);
     fclose(file);
 }

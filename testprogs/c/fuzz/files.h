@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* files.h - scenes of files: "append" and "position" share a file, "model" has one alone and compares it with memory. */
+/* files.h - scenes of files: "append" and "position" share a file, "model" has one alone and
+ * compares it with memory. */
 #ifndef FUZZ_FILES_H
 #define FUZZ_FILES_H
 
@@ -22,7 +23,8 @@ static void open_shared_file(struct actor *self, struct shared_file *f, const ch
     f->ledger.size = f->flags & O_DIRECT ? 4096 : sizes[below(self, 4)];
     f->ledger.writers = between(self, 2, 5);
     f->ledger.records = between(self, 2, f->flags ? 6 : 20);
-    int fd = (int)CALL(self, -1, open(f->path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | f->flags, 0600));
+    int fd =
+        (int)CALL(self, -1, open(f->path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | f->flags, 0600));
     if (fd == -1 && errno == EINVAL && f->flags & O_DIRECT) {
         f->flags = 0; /* a file system without */
         fd = (int)MUST(self, -1, open(f->path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
@@ -44,10 +46,11 @@ static long put_record(struct actor *self, int fd, char *record, size_t size, in
 
 static void check_whole(struct actor *self, const struct shared_file *f, long n)
 {
-    REQUIRE(self, n == (long)f->ledger.size, "a transfer of %zu bytes gives %ld", f->ledger.size, n);
+    REQUIRE(self, n == (long)f->ledger.size, "a transfer of %zu bytes gives %ld", f->ledger.size,
+            n);
 }
 
-/* ---- append: an open file each ------------------------------------------------------------------------------ */
+/* ---- append: an open file each -------------------------------------------------------------- */
 
 /* After each write the position is the end of the record just written, not of the file. */
 static void append_writer(struct actor *self, void *data)
@@ -64,8 +67,8 @@ static void append_writer(struct actor *self, void *data)
             task_yield();
         off_t end = MUST(self, fd, lseek(fd, 0, SEEK_CUR));
         check_whole(self, f, MUST(self, fd, pread(fd, back, size, end - (off_t)size)));
-        REQUIRE(self, !memcmp(record, back, size), "after an append the position %ld is not behind the record",
-                (long)end);
+        REQUIRE(self, !memcmp(record, back, size),
+                "after an append the position %ld is not behind the record", (long)end);
     }
     free(record);
     free(back);
@@ -88,7 +91,7 @@ static void append_scene(struct actor *self, void *unused)
     free(f);
 }
 
-/* ---- position: one open file under several numbers ---------------------------------------------------------- */
+/* ---- position: one open file under several numbers ------------------------------------------ */
 
 static void position_writer(struct actor *self, void *data)
 {
@@ -115,8 +118,8 @@ static void position_reader(struct actor *self, void *data)
     char *record = allocate_aligned(f->ledger.size);
     struct iovec whole = { record, f->ledger.size };
     for (;;) {
-        long n =
-            chance(self, 50) ? MUST(self, fd, read(fd, record, f->ledger.size)) : MUST(self, fd, readv(fd, &whole, 1));
+        long n = chance(self, 50) ? MUST(self, fd, read(fd, record, f->ledger.size))
+                                  : MUST(self, fd, readv(fd, &whole, 1));
         if (n <= 0)
             break;
         check_whole(self, f, n);
@@ -152,7 +155,7 @@ static void position_scene(struct actor *self, void *unused)
     free(f);
 }
 
-/* ---- model: a file beside its image in memory --------------------------------------------------------------- */
+/* ---- model: a file beside its image in memory ----------------------------------------------- */
 
 enum { MODEL_ROOM = 32768 };
 
@@ -164,7 +167,8 @@ struct model {
 
 static void model_write(struct actor *self, struct model *m, int at_position)
 {
-    size_t at = at_position ? m->position : below(self, MODEL_ROOM / 2), size = below(self, MODEL_ROOM / 4);
+    size_t at = at_position ? m->position : below(self, MODEL_ROOM / 2),
+           size = below(self, MODEL_ROOM / 4);
     if (at + size > MODEL_ROOM)
         return;
     memset(m->buffer, (int)below(self, 256), size);
@@ -180,12 +184,15 @@ static void model_write(struct actor *self, struct model *m, int at_position)
 
 static void model_read(struct actor *self, struct model *m, int at_position)
 {
-    size_t at = at_position ? m->position : below(self, MODEL_ROOM / 2), size = below(self, MODEL_ROOM / 2);
+    size_t at = at_position ? m->position : below(self, MODEL_ROOM / 2),
+           size = below(self, MODEL_ROOM / 2);
     size_t expected = at >= m->size ? 0 : m->size - at < size ? m->size - at : size;
     long n = at_position ? MUST(self, m->fd, read(m->fd, m->buffer, size))
                          : MUST(self, m->fd, pread(m->fd, m->buffer, size, (off_t)at));
-    REQUIRE(self, n == (long)expected, "a read of %zu bytes at %zu of %zu gives %ld", size, at, m->size, n);
-    REQUIRE(self, !memcmp(m->buffer, m->image + at, expected), "a read at %zu gives other bytes than were written", at);
+    REQUIRE(self, n == (long)expected, "a read of %zu bytes at %zu of %zu gives %ld", size, at,
+            m->size, n);
+    REQUIRE(self, !memcmp(m->buffer, m->image + at, expected),
+            "a read at %zu gives other bytes than were written", at);
     if (at_position)
         m->position += expected;
 }
@@ -207,7 +214,10 @@ static void model_scene(struct actor *self, void *unused)
         case 5: model_read(self, m, 0); break;
         case 6:
             m->position = below(self, MODEL_ROOM / 2);
-            REQUIRE(self, MUST(self, m->fd, lseek(m->fd, (off_t)m->position, SEEK_SET)) == (long)m->position, "lseek");
+            REQUIRE(self,
+                    MUST(self, m->fd, lseek(m->fd, (off_t)m->position, SEEK_SET)) ==
+                        (long)m->position,
+                    "lseek");
             break;
         default: {
             size_t size = below(self, MODEL_ROOM / 2);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* forks.h - the scene "forks": children of fork work on their own and end as they mean to, while others poll and sleep. */
+/* forks.h - the scene "forks": children of fork work on their own and end as they mean to, while
+ * others poll and sleep. */
 #ifndef FUZZ_FORKS_H
 #define FUZZ_FORKS_H
 
@@ -14,14 +15,15 @@ struct forks {
     unsigned children;
 };
 
-/* ---- Bystanders --------------------------------------------------------------------------------------------- */
+/* ---- Bystanders ----------------------------------------------------------------------------- */
 
 /* Keep the other workers busy inside calls, so that forks happen in the middle of them. */
 static void fork_bystander(struct actor *self, void *data)
 {
     struct forks *f = data;
     while (!f->stop) {
-        struct pollfd fds[2] = { { .fd = f->quiet[0], .events = POLLIN }, { .fd = f->quiet[1], .events = POLLPRI } };
+        struct pollfd fds[2] = { { .fd = f->quiet[0], .events = POLLIN },
+                                 { .fd = f->quiet[1], .events = POLLPRI } };
         switch (below(self, 4)) {
         case 0: rest(self, 200); break;
         case 1:
@@ -35,9 +37,10 @@ static void fork_bystander(struct actor *self, void *data)
     }
 }
 
-/* ---- Children ----------------------------------------------------------------------------------------------- */
+/* ---- Children ------------------------------------------------------------------------------- */
 
-/* Makes a few calls in the child. Returns 0 if one of them does not work as in any other process. */
+/* Makes a few calls in the child. Returns 0 if one of them does not work as in any other process.
+ */
 static int child_works(struct actor *self, unsigned steps)
 {
     int ends[2];
@@ -75,7 +78,8 @@ static int child_works(struct actor *self, unsigned steps)
     return 1;
 }
 
-__attribute__((noreturn)) static void fork_child(struct actor *self, struct forks *f, unsigned code, int by_signal)
+__attribute__((noreturn)) static void fork_child(struct actor *self, struct forks *f, unsigned code,
+                                                 int by_signal)
 {
     char byte = (char)code;
     /* The watchdog thread does not exist in the child. */
@@ -87,7 +91,7 @@ __attribute__((noreturn)) static void fork_child(struct actor *self, struct fork
     _exit((int)code);
 }
 
-/* ---- Forkers and the leader --------------------------------------------------------------------------------- */
+/* ---- Forkers and the leader ----------------------------------------------------------------- */
 
 static void forker(struct actor *self, void *data)
 {
@@ -106,7 +110,8 @@ static void forker(struct actor *self, void *data)
             fork_child(self, f, code, by_signal);
         }
         __atomic_fetch_add(&f->children, 1, __ATOMIC_RELAXED);
-        REQUIRE(self, MUST(self, child, waitpid(child, &status, 0)) == child, "waitpid gives another child");
+        REQUIRE(self, MUST(self, child, waitpid(child, &status, 0)) == child,
+                "waitpid gives another child");
         int right = by_signal ? WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL
                               : WIFEXITED(status) && WEXITSTATUS(status) == (int)code;
         REQUIRE(self, right, "a child ended with status %#x, not %s %u", (unsigned)status,
@@ -119,7 +124,8 @@ static void forks_scene(struct actor *self, void *unused)
     (void)unused;
     struct forks *f = allocate(sizeof *f);
     struct actor *forkers[FORKERS], *bystanders[FORK_BYSTANDERS];
-    unsigned forker_count = between(self, 1, FORKERS), bystander_count = between(self, 4, FORK_BYSTANDERS), bytes = 0;
+    unsigned forker_count = between(self, 1, FORKERS),
+             bystander_count = between(self, 4, FORK_BYSTANDERS), bytes = 0;
     char byte;
     MUST(self, -1, pipe2(f->quiet, O_CLOEXEC));
     MUST(self, -1, pipe2(f->tally, O_CLOEXEC));

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* herd.h - the scene "herd": many tasks wait for the same few descriptors, and others are mostly sooner.
+/* herd.h - the scene "herd": many tasks wait for the same few descriptors, and others are mostly
+ * sooner.
  *
- * A waiter that was woken for nothing many times still notices the next ready descriptor: all bytes are read, once each. */
+ * A waiter that was woken for nothing many times still notices the next ready descriptor: all bytes
+ * are read, once each. */
 #ifndef FUZZ_HERD_H
 #define FUZZ_HERD_H
 
@@ -19,8 +21,8 @@ struct herd {
 };
 
 /* Waits for any of the pipes by way. ready[i] says whether it is worth a try. */
-static void wait_for_any(struct actor *self, const struct herd *h, const unsigned char *ended, unsigned way, int epoll,
-                         unsigned char *ready)
+static void wait_for_any(struct actor *self, const struct herd *h, const unsigned char *ended,
+                         unsigned way, int epoll, unsigned char *ready)
 {
     struct pollfd fds[HERD_PIPES];
     struct epoll_event events[HERD_PIPES];
@@ -49,8 +51,8 @@ static void wait_for_any(struct actor *self, const struct herd *h, const unsigne
         break;
     default: result = CALL(self, epoll, epoll_wait(epoll, events, HERD_PIPES, -1));
     }
-    REQUIRE(self, result > 0 || (result == -1 && errno == EINTR), "a wait without end gives %ld (%s)", result,
-            strerror(errno));
+    REQUIRE(self, result > 0 || (result == -1 && errno == EINTR),
+            "a wait without end gives %ld (%s)", result, strerror(errno));
 }
 
 static void herd_reader(struct actor *self, void *data)
@@ -116,7 +118,7 @@ static void share_out(struct actor *self)
     free(h);
 }
 
-/* ---- A plain thread that always reads first ------------------------------------------------------------------- */
+/* ---- A plain thread that always reads first ------------------------------------------------- */
 
 struct teaser {
     int teased[2], quiet[2];
@@ -150,14 +152,16 @@ static void teased_waiter(struct actor *self, void *data)
     fd_set set;
     int with_poll = chance(self, 50), last;
     do {
-        struct pollfd fds[2] = { { .fd = t->teased[0], .events = POLLIN }, { .fd = t->quiet[0], .events = POLLIN } };
+        struct pollfd fds[2] = { { .fd = t->teased[0], .events = POLLIN },
+                                 { .fd = t->quiet[0], .events = POLLIN } };
         last = t->last;
         FD_ZERO(&set);
         FD_SET(fds[0].fd, &set);
         FD_SET(fds[1].fd, &set);
         long n = with_poll ? CALL(self, fds[0].fd, poll(fds, 2, -1))
                            : CALL(self, fds[0].fd, select(FD_SETSIZE, &set, NULL, NULL, NULL));
-        REQUIRE(self, n == 1 || (n == -1 && errno == EINTR), "a wait without end gives %ld (%s)", n, strerror(errno));
+        REQUIRE(self, n == 1 || (n == -1 && errno == EINTR), "a wait without end gives %ld (%s)", n,
+                strerror(errno));
     } while (!last);
 }
 

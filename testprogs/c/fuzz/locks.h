@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* locks.h - the scene "locks": locks exclude, none is lost, and a queue with condition variables gives each item once. */
+/* locks.h - the scene "locks": locks exclude, none is lost, and a queue with condition variables
+ * gives each item once. */
 #ifndef FUZZ_LOCKS_H
 #define FUZZ_LOCKS_H
 
@@ -82,7 +83,7 @@ static void lock_task(struct actor *self, void *data)
     close_fd(self, file);
 }
 
-/* ---- The queue ---------------------------------------------------------------------------------------------- */
+/* ---- The queue ------------------------------------------------------------------------------ */
 
 static void producer(struct actor *self, void *data)
 {
@@ -96,7 +97,8 @@ static void producer(struct actor *self, void *data)
         more = l->made < LOCK_ITEMS;
         if (more)
             l->queue[l->tail++ % LOCK_ROOM] = l->made++;
-        check(more ? pthread_cond_signal(&l->not_empty) : pthread_cond_broadcast(&l->not_empty), "pthread_cond_signal");
+        check(more ? pthread_cond_signal(&l->not_empty) : pthread_cond_broadcast(&l->not_empty),
+              "pthread_cond_signal");
         if (!more)
             check(pthread_cond_broadcast(&l->not_full), "pthread_cond_broadcast");
         check(pthread_mutex_unlock(&l->queue_mutex), "pthread_mutex_unlock");

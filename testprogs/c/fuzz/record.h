@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* record.h - records with a writer, a number and a checksum, and the ledger that says which were seen. */
+/* record.h - records with a writer, a number and a checksum, and the ledger that says which were
+ * seen. */
 #ifndef FUZZ_RECORD_H
 #define FUZZ_RECORD_H
 
@@ -34,23 +35,26 @@ static inline void make_record(void *at, size_t size, unsigned writer, unsigned 
 }
 
 /* Returns whether the record is intact and belongs to the ledger. */
-static inline int check_record(struct actor *self, const struct ledger *ledger, const struct record *r)
+static inline int check_record(struct actor *self, const struct ledger *ledger,
+                               const struct record *r)
 {
-    int whole = r->size == ledger->size && r->writer < ledger->writers && r->number < ledger->records &&
-                r->sum == record_sum(r, ledger->size);
-    REQUIRE(self, whole, "a record is torn or foreign: writer %u, number %u, size %u of %zu", r->writer, r->number,
-            r->size, ledger->size);
+    int whole = r->size == ledger->size && r->writer < ledger->writers &&
+                r->number < ledger->records && r->sum == record_sum(r, ledger->size);
+    REQUIRE(self, whole, "a record is torn or foreign: writer %u, number %u, size %u of %zu",
+            r->writer, r->number, r->size, ledger->size);
     return whole;
 }
 
-/* Enters one record; last (if any) holds the number after the last one seen of each writer, which only grows. */
-static inline void note_record(struct actor *self, struct ledger *ledger, const struct record *r, unsigned *last)
+/* Enters one record; last (if any) holds the number after the last one seen of each writer, which
+ * only grows. */
+static inline void note_record(struct actor *self, struct ledger *ledger, const struct record *r,
+                               unsigned *last)
 {
     if (!check_record(self, ledger, r))
         return;
     if (last) {
-        REQUIRE(self, r->number >= last[r->writer], "record %u of writer %u came after record %u", r->number, r->writer,
-                last[r->writer] - 1);
+        REQUIRE(self, r->number >= last[r->writer], "record %u of writer %u came after record %u",
+                r->number, r->writer, last[r->writer] - 1);
         last[r->writer] = r->number + 1;
     }
     __atomic_fetch_add(&ledger->seen[r->writer][r->number], 1, __ATOMIC_RELAXED);
@@ -65,16 +69,19 @@ static inline void check_ledger(struct actor *self, const struct ledger *ledger)
                     ledger->seen[w][n]);
 }
 
-/* Requires that the file consists of the ledger's records, each once, and each writer's in order. */
+/* Requires that the file consists of the ledger's records, each once, and each writer's in order.
+ */
 static inline void check_file_of_records(struct actor *self, struct ledger *ledger, int fd)
 {
     struct stat about;
     unsigned last[WRITERS] = { 0 };
     size_t expected = ledger->size * ledger->writers * ledger->records;
     MUST(self, fd, fstat(fd, &about));
-    REQUIRE(self, (size_t)about.st_size == expected, "the file has %ld bytes, not %zu", (long)about.st_size, expected);
+    REQUIRE(self, (size_t)about.st_size == expected, "the file has %ld bytes, not %zu",
+            (long)about.st_size, expected);
     char *at = allocate_aligned(ledger->size);
-    for (off_t offset = 0; offset + (off_t)ledger->size <= about.st_size; offset += (off_t)ledger->size) {
+    for (off_t offset = 0; offset + (off_t)ledger->size <= about.st_size;
+         offset += (off_t)ledger->size) {
         long n = MUST(self, fd, pread(fd, at, ledger->size, offset));
         REQUIRE(self, n == (long)ledger->size, "pread gives %ld bytes of a record", n);
         note_record(self, ledger, (struct record *)at, last);

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* signals.h - the scene "signals": none is lost or left blocked, real-time ones come in order, and none hides an event.
+/* signals.h - the scene "signals": none is lost or left blocked, real-time ones come in order, and
+ * none hides an event.
  *
- * One scene of a case may have them, for handlers belong to the process. They are sent by a plain thread. */
+ * One scene of a case may have them, for handlers belong to the process. They are sent by a plain
+ * thread. */
 #ifndef FUZZ_SIGNALS_H
 #define FUZZ_SIGNALS_H
 
@@ -44,7 +46,8 @@ static void count_ordered_signal(int number, siginfo_t *info, void *context)
     ordered_count++;
 }
 
-static void on_signal(int number, void (*handler)(int), void (*with_info)(int, siginfo_t *, void *), int restart)
+static void on_signal(int number, void (*handler)(int), void (*with_info)(int, siginfo_t *, void *),
+                      int restart)
 {
     struct sigaction action = { .sa_flags = restart ? SA_RESTART : 0 };
     sigemptyset(&action.sa_mask);
@@ -61,7 +64,8 @@ static void on_signal(int number, void (*handler)(int), void (*with_info)(int, s
 /* Busy until the count is reached; 0 after far more time than a signal takes. */
 static int comes(const volatile unsigned *count, unsigned wanted)
 {
-    for (uint64_t limit = now_ns() + UINT64_C(5000000000); __atomic_load_n(count, __ATOMIC_SEQ_CST) < wanted;) {
+    for (uint64_t limit = now_ns() + UINT64_C(5000000000);
+         __atomic_load_n(count, __ATOMIC_SEQ_CST) < wanted;) {
         if (now_ns() > limit)
             return 0;
         usleep(20);
@@ -69,7 +73,7 @@ static int comes(const volatile unsigned *count, unsigned wanted)
     return 1;
 }
 
-/* ---- Company: what the signals interrupt -------------------------------------------------------------------- */
+/* ---- Company: what the signals interrupt ---------------------------------------------------- */
 
 static void signal_sleeper(struct actor *self, void *data)
 {
@@ -106,7 +110,7 @@ static void with_sleepers(struct actor *self, struct signals *s, void *(*sender)
     check(pthread_join(s->sender, NULL), "pthread_join");
 }
 
-/* ---- Pairs: two signals close together ---------------------------------------------------------------------- */
+/* ---- Pairs: two signals close together ------------------------------------------------------ */
 
 static void block_all_signals(void)
 {
@@ -138,11 +142,11 @@ static void signal_pairs(struct actor *self, struct signals *s)
     on_signal(SIGUSR2, count_user_signal, NULL, restart);
     with_sleepers(self, s, send_pairs);
     for (int i = 0; i < 2; i++)
-        REQUIRE(self, handled[i] == s->rounds, "SIGUSR%d was sent %u times and handled %u times", i + 1, s->rounds,
-                handled[i]);
+        REQUIRE(self, handled[i] == s->rounds, "SIGUSR%d was sent %u times and handled %u times",
+                i + 1, s->rounds, handled[i]);
 }
 
-/* ---- Order: real-time signals to one thread ----------------------------------------------------------------- */
+/* ---- Order: real-time signals to one thread ------------------------------------------------- */
 
 static void *send_ordered(void *arg)
 {
@@ -168,11 +172,13 @@ static void signal_order(struct actor *self, struct signals *s)
     s->target = pthread_self();
     on_signal(SIGRTMIN + 3, NULL, count_ordered_signal, !fuzz.interrupts);
     with_sleepers(self, s, send_ordered);
-    REQUIRE(self, ordered_count == s->rounds, "of %u real-time signals %u were handled", s->rounds, ordered_count);
-    REQUIRE(self, misordered == 0, "%u of %u real-time signals were handled out of order", misordered, s->rounds);
+    REQUIRE(self, ordered_count == s->rounds, "of %u real-time signals %u were handled", s->rounds,
+            ordered_count);
+    REQUIRE(self, misordered == 0, "%u of %u real-time signals were handled out of order",
+            misordered, s->rounds);
 }
 
-/* ---- Events: what a call waits for comes first, the signal after it ----------------------------------------- */
+/* ---- Events: what a call waits for comes first, the signal after it ------------------------- */
 
 struct note {
     long type;
@@ -276,11 +282,12 @@ static void signal_after_event(struct actor *self, struct signals *s)
     check(pthread_join(s->sender, NULL), "pthread_join");
 }
 
-/* ---- The leader --------------------------------------------------------------------------------------------- */
+/* ---- The leader ----------------------------------------------------------------------------- */
 
 static void signals_scene(struct actor *self, void *unused)
 {
-    static void (*const parts[])(struct actor *, struct signals *) = { signal_pairs, signal_order, signal_after_event };
+    static void (*const parts[])(struct actor *, struct signals *) = { signal_pairs, signal_order,
+                                                                       signal_after_event };
     (void)unused;
     struct signals *s = allocate(sizeof *s);
     unsigned part = fuzz.interrupts ? below(self, 3) : below(self, 2);

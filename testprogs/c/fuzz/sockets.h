@@ -31,7 +31,8 @@ static void echo(struct actor *self, int fd)
     size_t room = between(self, 1, 40000);
     char *buffer = allocate(room);
     for (;;) {
-        long n = chance(self, 50) ? MUST(self, fd, read(fd, buffer, room)) : MUST(self, fd, recv(fd, buffer, room, 0));
+        long n = chance(self, 50) ? MUST(self, fd, read(fd, buffer, room))
+                                  : MUST(self, fd, recv(fd, buffer, room, 0));
         if (n <= 0)
             break;
         write_all(self, fd, buffer, (size_t)n);
@@ -48,7 +49,8 @@ static void server(struct actor *self, void *data)
         do {
             if (left == 0)
                 return;
-        } while (!__atomic_compare_exchange_n(&s->waiting, &left, left - 1, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST));
+        } while (!__atomic_compare_exchange_n(&s->waiting, &left, left - 1, 0, __ATOMIC_SEQ_CST,
+                                              __ATOMIC_SEQ_CST));
         int fd = (int)MUST(self, s->listener, accept4(s->listener, NULL, NULL, SOCK_CLOEXEC));
         if (fd >= 0)
             echo(self, fd);
@@ -116,16 +118,20 @@ static void sockets_scene(struct actor *self, void *unused)
     struct sockets *s = allocate(sizeof *s);
     struct actor *actors[SERVERS + CLIENTS];
     unsigned count = 0, clients = between(self, 1, CLIENTS);
-    /* An interrupted connect of a Unix socket would have to be repeated, so cases with interrupting handlers use TCP. */
+    /* An interrupted connect of a Unix socket would have to be repeated, so cases with interrupting
+     * handlers use TCP. */
     if (chance(self, 50) && !fuzz.interrupts) {
         s->address.local.sun_family = AF_UNIX;
-        snprintf(s->address.local.sun_path, sizeof s->address.local.sun_path, "socket.%u", self->index);
+        snprintf(s->address.local.sun_path, sizeof s->address.local.sun_path, "socket.%u",
+                 self->index);
         s->length = sizeof s->address.local;
     } else {
-        s->address.inet = (struct sockaddr_in){ .sin_family = AF_INET, .sin_addr = { htonl(INADDR_LOOPBACK) } };
+        s->address.inet =
+            (struct sockaddr_in){ .sin_family = AF_INET, .sin_addr = { htonl(INADDR_LOOPBACK) } };
         s->length = sizeof s->address.inet;
     }
-    s->listener = (int)MUST(self, -1, socket(s->address.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    s->listener =
+        (int)MUST(self, -1, socket(s->address.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0));
     MUST(self, s->listener, bind(s->listener, &s->address.any, s->length));
     MUST(self, s->listener, listen(s->listener, CLIENTS));
     MUST(self, s->listener, getsockname(s->listener, &s->address.any, &s->length));

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* stream.h - the scene "stream": records through a pipe, FIFO or socket.
  *
- * Every record arrives whole and once, and those of one writer in order; the readers see the end after the last. */
+ * Every record arrives whole and once, and those of one writer in order; the readers see the end
+ * after the last. */
 #ifndef FUZZ_STREAM_H
 #define FUZZ_STREAM_H
 
@@ -10,7 +11,14 @@
 
 #include "record.h"
 
-enum stream_kind { STREAM_PIPE, STREAM_FIFO, STREAM_UNIX, STREAM_PACKETS, STREAM_DATAGRAMS, STREAM_KINDS };
+enum stream_kind {
+    STREAM_PIPE,
+    STREAM_FIFO,
+    STREAM_UNIX,
+    STREAM_PACKETS,
+    STREAM_DATAGRAMS,
+    STREAM_KINDS
+};
 
 struct stream {
     enum stream_kind kind;
@@ -21,17 +29,11 @@ struct stream {
     int timed; /* the readers' end has SO_RCVTIMEO */
 };
 
-static int stream_is_socket(const struct stream *s)
-{
-    return s->kind >= STREAM_UNIX;
-}
+static int stream_is_socket(const struct stream *s) { return s->kind >= STREAM_UNIX; }
 
-static int stream_has_boundaries(const struct stream *s)
-{
-    return s->kind >= STREAM_PACKETS;
-}
+static int stream_has_boundaries(const struct stream *s) { return s->kind >= STREAM_PACKETS; }
 
-/* ---- Writers ------------------------------------------------------------------------------------------------ */
+/* ---- Writers -------------------------------------------------------------------------------- */
 
 /* Sends one record by one call, which is atomic: no record is longer than PIPE_BUF. */
 static long send_record(struct actor *self, struct stream *s, int fd, char *data, size_t size)
@@ -65,8 +67,8 @@ static void stream_writer(struct actor *self, void *data)
     for (unsigned n = 0; n < s->ledger.records; n++) {
         make_record(record, s->ledger.size, writer, n);
         long sent = send_record(self, s, fd, record, s->ledger.size);
-        REQUIRE(self, sent == (long)s->ledger.size, "a write of %zu bytes gives %ld (%s)", s->ledger.size, sent,
-                sent < 0 ? strerror(errno) : "no error");
+        REQUIRE(self, sent == (long)s->ledger.size, "a write of %zu bytes gives %ld (%s)",
+                s->ledger.size, sent, sent < 0 ? strerror(errno) : "no error");
         if (chance(self, 20))
             task_yield();
         else if (chance(self, 5))
@@ -77,7 +79,7 @@ static void stream_writer(struct actor *self, void *data)
         close_fd(self, fd);
 }
 
-/* ---- Readers ------------------------------------------------------------------------------------------------ */
+/* ---- Readers -------------------------------------------------------------------------------- */
 
 /* Waits until fd may be readable, by one of the calls for it. */
 static void wait_readable(struct actor *self, int fd)
@@ -109,7 +111,8 @@ static void wait_readable(struct actor *self, int fd)
         REQUIRE(self, errno == EINTR, "waiting for input: %s", strerror(errno));
 }
 
-static long receive_once(struct actor *self, const struct stream *s, int fd, char *buffer, size_t size)
+static long receive_once(struct actor *self, const struct stream *s, int fd, char *buffer,
+                         size_t size)
 {
     size_t cut = below(self, (unsigned)size);
     struct iovec parts[2] = { { buffer, cut }, { buffer + cut, size - cut } };
@@ -146,7 +149,8 @@ static void stream_reader(struct actor *self, void *data)
 {
     struct stream *s = data;
     unsigned last[WRITERS] = { 0 };
-    size_t size = s->ledger.size, room = stream_has_boundaries(s) ? size : size * between(self, 1, 8);
+    size_t size = s->ledger.size,
+           room = stream_has_boundaries(s) ? size : size * between(self, 1, 8);
     int own = chance(self, 40), fd = own ? (int)MUST(self, s->out, dup(s->out)) : s->out;
     char *buffer = allocate(room);
     for (;;) {
@@ -157,7 +161,8 @@ static void stream_reader(struct actor *self, void *data)
         }
         if (n == 1)
             break; /* datagrams have no end: one byte stands for it */
-        REQUIRE(self, n % (long)size == 0, "a read gives %ld bytes, torn from records of %zu", n, size);
+        REQUIRE(self, n % (long)size == 0, "a read gives %ld bytes, torn from records of %zu", n,
+                size);
         for (long at = 0; at + (long)size <= n; at += (long)size)
             note_record(self, &s->ledger, (struct record *)(buffer + at), last);
         if (chance(self, 20))
@@ -168,13 +173,13 @@ static void stream_reader(struct actor *self, void *data)
         close_fd(self, fd);
 }
 
-/* ---- The leader --------------------------------------------------------------------------------------------- */
+/* ---- The leader ----------------------------------------------------------------------------- */
 
 static void open_stream(struct actor *self, struct stream *s)
 {
-    static const int types[] = {
-        [STREAM_UNIX] = SOCK_STREAM, [STREAM_PACKETS] = SOCK_SEQPACKET, [STREAM_DATAGRAMS] = SOCK_DGRAM
-    };
+    static const int types[] = { [STREAM_UNIX] = SOCK_STREAM,
+                                 [STREAM_PACKETS] = SOCK_SEQPACKET,
+                                 [STREAM_DATAGRAMS] = SOCK_DGRAM };
     int ends[2] = { -1, -1 };
     if (s->kind == STREAM_PIPE) {
         MUST(self, -1, pipe2(ends, O_CLOEXEC));
@@ -182,7 +187,8 @@ static void open_stream(struct actor *self, struct stream *s)
         snprintf(s->path, sizeof s->path, "fifo.%u", self->index);
         if (mkfifo(s->path, 0600))
             die("%s", s->path);
-        /* Held open for both, so that no reader sees the end before the last writer has opened it. */
+        /* Held open for both, so that no reader sees the end before the last writer has opened it.
+         */
         ends[1] = (int)MUST(self, -1, open(s->path, O_RDWR | O_CLOEXEC));
         ends[0] = (int)MUST(self, -1, open(s->path, O_RDONLY | O_CLOEXEC));
     } else {

@@ -1,18 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /* swap.h - the scene "swap": a call acts on the file that its number meant when the call was made.
  *
- * A victim makes a call on a number. Once the call is surely in progress, another task puts another file under the number,
- * or closes it. The call must act on the first file alone.
+ * A victim makes a call on a number. Once the call is surely in progress, another task puts another
+ * file under the number, or closes it. The call must act on the first file alone.
  *
- * That it is in progress has two proofs. A fiber runs until it parks: if another fiber of the same OS thread runs between
- * the victim's last step before the call and its first step after, the victim is in the call. Of a thread the kernel says
- * so. Without either proof the round does not replace the descriptor. */
+ * That it is in progress has two proofs. A fiber runs until it parks: if another fiber of the same
+ * OS thread runs between the victim's last step before the call and its first step after, the
+ * victim is in the call. Of a thread the kernel says so. Without either proof the round does not
+ * replace the descriptor. */
 #ifndef FUZZ_SWAP_H
 #define FUZZ_SWAP_H
 
 #include "swapfiles.h"
 
-/* ---- The victim --------------------------------------------------------------------------------------------- */
+/* ---- The victim ----------------------------------------------------------------------------- */
 
 static long make_swap_call(struct actor *self, struct swap *s)
 {
@@ -25,7 +26,9 @@ static long make_swap_call(struct actor *self, struct swap *s)
         case 0: return RESTARTED(self, fd, fsync(fd));
         case 1: return RESTARTED(self, fd, fdatasync(fd));
         default:
-            return RESTARTED(self, fd, sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER));
+            return RESTARTED(
+                self, fd,
+                sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER));
         }
     case SWAP_READ:
         return s->way % 2 ? RESTARTED(self, fd, readv(fd, &whole, 1))
@@ -68,7 +71,7 @@ static void swap_victim(struct actor *self, void *data)
     }
 }
 
-/* ---- Whether the victim is in its call ---------------------------------------------------------------------- */
+/* ---- Whether the victim is in its call ------------------------------------------------------ */
 
 /* Asks the kernel whether the thread waits in a system call on this descriptor. */
 static int kernel_says_inside(const struct swap *s)
@@ -84,7 +87,8 @@ static int kernel_says_inside(const struct swap *s)
     close(file);
     text[n > 0 ? n : 0] = '\0';
     /* "running" while it computes. */
-    return sscanf(text, "%ld %lx", &call, &fd) == 2 && fd == (unsigned long)s->number && call != SYS_futex;
+    return sscanf(text, "%ld %lx", &call, &fd) == 2 && fd == (unsigned long)s->number &&
+           call != SYS_futex;
 }
 
 static int look_inside(const struct swap *s, unsigned round)
@@ -96,8 +100,9 @@ static int look_inside(const struct swap *s, unsigned round)
     return thread_id() == s->thread;
 }
 
-/* Fibers beside the victim. One that finds it inside keeps the OS thread busy for a while: what the call has put off
- * until the fibers have had their turn then still waits when the number changes. */
+/* Fibers beside the victim. One that finds it inside keeps the OS thread busy for a while: what the
+ * call has put off until the fibers have had their turn then still waits when the number changes.
+ */
 static void swap_witness(struct actor *self, void *data)
 {
     struct swap *s = data;
@@ -116,7 +121,7 @@ static void swap_witness(struct actor *self, void *data)
     }
 }
 
-/* ---- The leader --------------------------------------------------------------------------------------------- */
+/* ---- The leader ----------------------------------------------------------------------------- */
 
 static void swap_round(struct actor *self, struct swap *s, unsigned round)
 {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* swapfiles.h - the two files of a swap: how they are made, swapped, and checked for which of them a call acted on. */
+/* swapfiles.h - the two files of a swap: how they are made, swapped, and checked for which of them
+ * a call acted on. */
 #ifndef FUZZ_SWAPFILES_H
 #define FUZZ_SWAPFILES_H
 
@@ -121,7 +122,8 @@ static void open_both(struct actor *self, struct swap *s, struct sockaddr_un *ad
         s->first = swap_file(self, "swap-a", 0);
         for (int i = 0; i < 8; i++)
             MUST(self, s->first, pwrite(s->first, s->block, SWAP_BLOCK, i * SWAP_BLOCK));
-        open_pair(self, 0, &s->second, &s->second_peer); /* fsync of a pipe is EINVAL, sync_file_range of it ESPIPE */
+        open_pair(self, 0, &s->second,
+                  &s->second_peer); /* fsync of a pipe is EINVAL, sync_file_range of it ESPIPE */
         break;
     case SWAP_READ:
     case SWAP_RECV:
@@ -198,22 +200,24 @@ static void check_swap(struct actor *self, struct swap *s)
     case SWAP_SYNC: REQUIRE(self, s->result == 0, "fsync acted on another file: %s", error); break;
     case SWAP_READ:
     case SWAP_RECV:
-        REQUIRE(self, s->result == 4 && !memcmp(s->block, "AAAA", 4), "a read acted on another file: %ld, %.4s, %s",
-                s->result, s->block, error);
+        REQUIRE(self, s->result == 4 && !memcmp(s->block, "AAAA", 4),
+                "a read acted on another file: %ld, %.4s, %s", s->result, s->block, error);
         REQUIRE(self, unread(s->second) == 4, "a read took from another file");
         break;
     case SWAP_WRITE:
     case SWAP_SEND:
-        REQUIRE(self, s->result == SWAP_BLOCK, "a write acted on another file: %ld, %s", s->result, error);
+        REQUIRE(self, s->result == SWAP_BLOCK, "a write acted on another file: %ld, %s", s->result,
+                error);
         REQUIRE(self, unread(s->second_peer) == 0, "a write went into another file");
         break;
     case SWAP_STORE: {
         struct stat first = { 0 }, second = { 0 };
         MUST(self, s->first, fstat(s->first, &first));
         MUST(self, s->second, fstat(s->second, &second));
-        REQUIRE(self, s->result == SWAP_BLOCK && first.st_size == SWAP_BLOCK && second.st_size == 0,
-                "a store acted on another file: %ld, %s; the right one has %ld bytes, the other %ld", s->result, error,
-                (long)first.st_size, (long)second.st_size);
+        REQUIRE(
+            self, s->result == SWAP_BLOCK && first.st_size == SWAP_BLOCK && second.st_size == 0,
+            "a store acted on another file: %ld, %s; the right one has %ld bytes, the other %ld",
+            s->result, error, (long)first.st_size, (long)second.st_size);
         break;
     }
     case SWAP_FLOCK:

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* waits.h - the scene "waits": no timed wait ends early, and what came before the deadline is never a timeout. */
+/* waits.h - the scene "waits": no timed wait ends early, and what came before the deadline is never
+ * a timeout. */
 #ifndef FUZZ_WAITS_H
 #define FUZZ_WAITS_H
 
@@ -100,12 +101,14 @@ static void check_timeouts(struct actor *self)
             REQUIRE(self, errno == EINTR, "timed wait %u gives %s", call, strerror(errno));
         /* The deadlines of 7 and 8 are by another clock; the kernel counts SO_RCVTIMEO in ticks. */
         if (result == 1 && call < 6)
-            REQUIRE(self, took >= ns, "timed wait %u of %" PRIu64 " ns took %" PRIu64, call, ns, took);
+            REQUIRE(self, took >= ns, "timed wait %u of %" PRIu64 " ns took %" PRIu64, call, ns,
+                    took);
     }
     /* A descriptor that a timed-out wait still holds would keep the peer from seeing the end. */
     char byte;
     close_fd(self, t->socket);
-    REQUIRE(self, MUST(self, sockets[1], read(sockets[1], &byte, 1)) == 0, "no end of file after close");
+    REQUIRE(self, MUST(self, sockets[1], read(sockets[1], &byte, 1)) == 0,
+            "no end of file after close");
     close_fd(self, sockets[1]);
     close_fd(self, t->epoll);
     close_fd(self, ends[0]);
@@ -113,7 +116,7 @@ static void check_timeouts(struct actor *self)
     free(t);
 }
 
-/* ---- Wakes: an event with time to spare is an event ---------------------------------------------------------- */
+/* ---- Wakes: an event with time to spare is an event ----------------------------------------- */
 
 static void wait_for_byte(struct actor *self, void *data)
 {
@@ -137,9 +140,10 @@ static void wait_for_byte(struct actor *self, void *data)
     } while (ready == -1 && errno == EINTR);
     REQUIRE(self, ready == 1, "a wait of a minute gives %ld", ready);
     /* select writes back what is left; the kernel may round a microsecond down. */
-    int64_t told = (left.tv_sec * INT64_C(1000000) + left.tv_usec + 1) * 1000 + (int64_t)(now_ns() - begin);
-    REQUIRE(self, way != 2 || told >= INT64_C(60900000000), "select leaves %ld.%06ld s", (long)left.tv_sec,
-            (long)left.tv_usec);
+    int64_t told =
+        (left.tv_sec * INT64_C(1000000) + left.tv_usec + 1) * 1000 + (int64_t)(now_ns() - begin);
+    REQUIRE(self, way != 2 || told >= INT64_C(60900000000), "select leaves %ld.%06ld s",
+            (long)left.tv_sec, (long)left.tv_usec);
     REQUIRE(self, MUST(self, fd, read(fd, &byte, 1)) == 1, "what was readable has nothing");
 }
 

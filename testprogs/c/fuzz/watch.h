@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* watch.h - the watchdog of a case, which says what every actor waits for, and the descriptors it leaves open. */
+/* watch.h - the watchdog of a case, which says what every actor waits for, and the descriptors it
+ * leaves open. */
 #ifndef FUZZ_WATCH_H
 #define FUZZ_WATCH_H
 
@@ -9,7 +10,7 @@
 
 enum { EXIT_VIOLATION = 1, EXIT_HANG = 3, DESCRIPTORS = 1024 };
 
-/* ---- The watchdog: a plain thread --------------------------------------------------------------------------- */
+/* ---- The watchdog: a plain thread ----------------------------------------------------------- */
 
 static void show_file_of_thread(FILE *out, const char *thread, const char *name)
 {
@@ -32,8 +33,8 @@ static void show_waits(void)
         const struct actor *a = &fuzz.actors[i];
         const char *call = a->call;
         if (a->alive)
-            fprintf(stderr, "  %s/%u: in %s on %d for %" PRIu64 " us\n", a->scene, a->index, call ? call : "no call",
-                    a->fd, (now - a->since) / 1000);
+            fprintf(stderr, "  %s/%u: in %s on %d for %" PRIu64 " us\n", a->scene, a->index,
+                    call ? call : "no call", a->fd, (now - a->since) / 1000);
     }
     DIR *dir = opendir("/proc/self/task");
     for (struct dirent *entry; dir && (entry = readdir(dir));)
@@ -59,7 +60,7 @@ static void *watchdog(void *unused)
     _exit(EXIT_HANG);
 }
 
-/* ---- Descriptors -------------------------------------------------------------------------------------------- */
+/* ---- Descriptors ---------------------------------------------------------------------------- */
 
 /* A program's own files: pipes, sockets, and what lies in the directory of the case. */
 static int is_of_program(const char *target)

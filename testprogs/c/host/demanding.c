@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* demanding - a scheduler whose needs differ from libfiber's: a mode each for what it asks of the shim.
+/* demanding - a scheduler whose needs differ from libfiber's: a mode each for what it asks of the
+ * shim.
  *
  *   locks      it has a global lock of its own: no fiber is parked while it waits for a lock
  *   fork       it does nothing about fork: the child of one fiber runs no other
@@ -58,7 +59,7 @@ static void fail(const char *what)
     _exit(1);
 }
 
-/* ---- The host's verbs --------------------------------------------------------------------------------------- */
+/* ---- The host's verbs ----------------------------------------------------------------------- */
 
 static void *running(void *data) { return ((struct host *)data)->current; }
 
@@ -79,19 +80,14 @@ static void park(void *data)
     swapcontext(&self->context, &h->scheduler);
 }
 
-static void wake(void *data)
-{
-    shim.wake(((struct host *)data)->shim);
-}
+static void wake(void *data) { shim.wake(((struct host *)data)->shim); }
 
-static void wake_elsewhere(void *data)
-{
-    (void)!write(((struct host *)data)->wake_pipe[1], "", 1);
-}
+static void wake_elsewhere(void *data) { (void)!write(((struct host *)data)->wake_pipe[1], "", 1); }
 
-static aioshim_host_t table = { sizeof table, running, park, unpark, runnable, wake, NULL, NULL, NULL, NULL, 0, 0 };
+static aioshim_host_t table = { sizeof table, running, park, unpark, runnable, wake,
+                                NULL,         NULL,    NULL, NULL,   0,        0 };
 
-/* ---- The scheduler ------------------------------------------------------------------------------------------ */
+/* ---- The scheduler -------------------------------------------------------------------------- */
 
 static void begin(unsigned number)
 {
@@ -140,7 +136,7 @@ static void run(int sleeps_elsewhere)
     }
 }
 
-/* ---- locks -------------------------------------------------------------------------------------------------- */
+/* ---- locks ---------------------------------------------------------------------------------- */
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t cond = PTHREAD_COND_INITIALIZER;
@@ -189,7 +185,7 @@ static void nothing_much(void)
         nanosleep(&(struct timespec){ 0, 1000000 }, NULL);
 }
 
-/* ---- fork --------------------------------------------------------------------------------------------------- */
+/* ---- fork ----------------------------------------------------------------------------------- */
 
 static int pipes[2][2];
 static atomic_int forked;
@@ -230,7 +226,7 @@ static void fork_one(void)
     forked = 1;
 }
 
-/* ---- elsewhere ---------------------------------------------------------------------------------------------- */
+/* ---- elsewhere ------------------------------------------------------------------------------ */
 
 static void *feed(void *arg)
 {
@@ -273,7 +269,7 @@ static void wait_for_all(void)
     pthread_join(thread, NULL);
 }
 
-/* ---- moved -------------------------------------------------------------------------------------------------- */
+/* ---- moved ---------------------------------------------------------------------------------- */
 
 static void wait_to_be_moved(void)
 {
@@ -298,7 +294,7 @@ static void move(void)
     pthread_join(thread, NULL);
 }
 
-/* ------------------------------------------------------------------------------------------------------------- */
+/* --------------------------------------------------------------------------------------------- */
 
 int main(int argc, char **argv)
 {

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* minihost - the smallest green-thread scheduler that attaches to libaioshim.so: ucontext, one thread, one queue.
+/* minihost - the smallest green-thread scheduler that attaches to libaioshim.so: ucontext, one
+ * thread, one queue.
  *
- * 16 fibers each read their part of a file with plain pread; prints the sum of all bytes, and how many polls of the
- * shim it took. Runs right without the preload, too: then nothing is attached and every pread blocks. */
+ * 16 fibers each read their part of a file with plain pread; prints the sum of all bytes, and how
+ * many polls of the shim it took. Runs right without the preload, too: then nothing is attached and
+ * every pread blocks. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -43,28 +45,35 @@ static void *running(void *data) { return ((struct host *)data)->current; }
 
 static unsigned runnable(void *data) { return ((struct host *)data)->count; }
 
-static void unpark(void *data, void *fiber) {
+static void unpark(void *data, void *fiber)
+{
     struct host *h = data;
     h->queue[(h->head + h->count++) % FIBERS] = fiber;
 }
 
-static void park(void *data) {
+static void park(void *data)
+{
     struct host *h = data;
     struct fiber *self = h->current;
     swapcontext(&self->context, &h->scheduler);
 }
 
-static void wake(void *data) {
-    void (*shim_wake)(aioshim_thread_t *) = (void (*)(aioshim_thread_t *))dlsym(RTLD_DEFAULT, "aioshim_wake");
+static void wake(void *data)
+{
+    void (*shim_wake)(aioshim_thread_t *) =
+        (void (*)(aioshim_thread_t *))dlsym(RTLD_DEFAULT, "aioshim_wake");
     shim_wake(((struct host *)data)->shim);
 }
 
-static const aioshim_host_t table = { sizeof table, running, park, unpark, runnable, wake, NULL, NULL, NULL, NULL, 0,
-                                      AIOSHIM_HOST_FORKS | AIOSHIM_HOST_SLEEPS_IN_POLL };
+static const aioshim_host_t table = {
+    sizeof table, running, park, unpark, runnable, wake,
+    NULL,         NULL,    NULL, NULL,   0,        AIOSHIM_HOST_FORKS | AIOSHIM_HOST_SLEEPS_IN_POLL
+};
 
 /* What the fibers do: plain blocking reads. */
 
-static void work(unsigned number) {
+static void work(unsigned number)
+{
     struct fiber *self = &fibers[number];
     char buffer[BLOCK];
     for (off_t at = (off_t)self->number * BLOCK; at < file_size; at += FIBERS * BLOCK) {
@@ -79,7 +88,8 @@ static void work(unsigned number) {
     self->done = 1;
 }
 
-int main(int argc, char **argv) {
+int main(int argc, char **argv)
+{
     if (argc != 2) {
         fprintf(stderr, "usage: minihost FILE\n");
         return 1;
@@ -92,9 +102,12 @@ int main(int argc, char **argv) {
     file_size = lseek(file, 0, SEEK_END);
 
     int (*attach)(const aioshim_host_t *, void *, aioshim_thread_t **) =
-        (int (*)(const aioshim_host_t *, void *, aioshim_thread_t **))dlsym(RTLD_DEFAULT, "aioshim_attach");
-    int (*poll)(aioshim_thread_t *, int64_t) = (int (*)(aioshim_thread_t *, int64_t))dlsym(RTLD_DEFAULT, "aioshim_poll");
-    int (*detach)(aioshim_thread_t *) = (int (*)(aioshim_thread_t *))dlsym(RTLD_DEFAULT, "aioshim_detach");
+        (int (*)(const aioshim_host_t *, void *, aioshim_thread_t **))dlsym(RTLD_DEFAULT,
+                                                                            "aioshim_attach");
+    int (*poll)(aioshim_thread_t *, int64_t) =
+        (int (*)(aioshim_thread_t *, int64_t))dlsym(RTLD_DEFAULT, "aioshim_poll");
+    int (*detach)(aioshim_thread_t *) =
+        (int (*)(aioshim_thread_t *))dlsym(RTLD_DEFAULT, "aioshim_detach");
     if (attach && attach(&table, &host, &host.shim) != 0)
         host.shim = NULL;
 

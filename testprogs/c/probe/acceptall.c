@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* acceptall.c - a fiber that accepts in a loop takes all connections that are there while another yields a few times. */
+/* acceptall.c - a fiber that accepts in a loop takes all connections that are there while another
+ * yields a few times. */
 #define _GNU_SOURCE
 #include "waiter.h"
 

@@ -10,12 +10,20 @@ static socklen_t from_len;
 static int accept_flags;
 
 static long by_accept(waiter_t *w) { return accept(w->fd, (struct sockaddr *)&from, &from_len); }
-static long by_accept4(waiter_t *w) { return accept4(w->fd, (struct sockaddr *)&from, &from_len, accept_flags); }
+static long by_accept4(waiter_t *w)
+{
+    return accept4(w->fd, (struct sockaddr *)&from, &from_len, accept_flags);
+}
 static long by_accept_nowhere(waiter_t *w) { return accept4(w->fd, NULL, NULL, SOCK_CLOEXEC); }
 static long by_connect(waiter_t *w) { return connect(w->fd, w->buf, (socklen_t)w->size); }
 
-static const struct { const char *name; long (*call)(waiter_t *); } accepts[] = {
-    { "accept", by_accept }, { "accept4", by_accept4 }, { "accept nowhere", by_accept_nowhere },
+static const struct {
+    const char *name;
+    long (*call)(waiter_t *);
+} accepts[] = {
+    { "accept", by_accept },
+    { "accept4", by_accept4 },
+    { "accept nowhere", by_accept_nowhere },
 };
 
 static int accepted(waiter_t *w, const char *what)

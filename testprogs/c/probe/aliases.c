@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* aliases.c - calls read, write, open, close and fsync by every name a binary may import them by. */
+/* aliases.c - calls read, write, open, close and fsync by every name a binary may import them by.
+ */
 #define _GNU_SOURCE
 #include "probe.h"
 
-/* The headers give few of these names, and redirect some: each is declared here under a name of our own. */
+/* The headers give few of these names, and redirect some: each is declared here under a name of our
+ * own. */
 #define NAME(type, symbol, ...) extern type by_##symbol(__VA_ARGS__) __asm__(#symbol)
 typedef struct iovec iov;
 
@@ -64,7 +66,8 @@ static void opened(const char *symbol, int opened_fd)
     struct stat about;
     if (opened_fd < 0 || fstat(opened_fd, &about))
         die("%s", symbol);
-    printf("%s: mode %o flags %#o size %jd\n", symbol, about.st_mode, fcntl(opened_fd, F_GETFL), (intmax_t)about.st_size);
+    printf("%s: mode %o flags %#o size %jd\n", symbol, about.st_mode, fcntl(opened_fd, F_GETFL),
+           (intmax_t)about.st_size);
     if (by_close(opened_fd))
         die("close");
 }

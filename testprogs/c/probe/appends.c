@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* appends.c - many append to one file: after each write the position is at the end of the writer's own record. */
+/* appends.c - many append to one file: after each write the position is at the end of the writer's
+ * own record. */
 #define _GNU_SOURCE
 #include "probe.h"
 
@@ -40,7 +41,8 @@ static void *write_records(void *arg)
         if (w->append(fd, record) != SIZE)
             die("a record");
         off_t end = lseek(fd, 0, SEEK_CUR);
-        w->misplaced += pread(fd, found, SIZE, end - SIZE) != SIZE || memcmp(record, found, SIZE) != 0;
+        w->misplaced +=
+            pread(fd, found, SIZE, end - SIZE) != SIZE || memcmp(record, found, SIZE) != 0;
     }
     if (close(fd))
         die("close");

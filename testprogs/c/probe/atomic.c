@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* atomic.c - many tasks read and write records at one shared position: each is read once, none is lost or torn. */
+/* atomic.c - many tasks read and write records at one shared position: each is read once, none is
+ * lost or torn. */
 #define _GNU_SOURCE
 #include "probe.h"
 

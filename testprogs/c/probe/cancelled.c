@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* cancelled.c - fibers, one after the other, are cancelled in a wait for a message that never comes; and one in a loop over a
- * semaphore that it never waits for. */
+/* cancelled.c - fibers, one after the other, are cancelled in a wait for a message that never
+ * comes; and one in a loop over a semaphore that it never waits for. */
 #define _GNU_SOURCE
 #include "probe.h"
 
@@ -15,7 +15,10 @@ static int queue, begun;
 
 static void *receive(void *arg)
 {
-    struct { long kind; char text[8]; } message;
+    struct {
+        long kind;
+        char text[8];
+    } message;
     begun++;
     msgrcv(queue, &message, sizeof message.text, 0, 0);
     return arg;
@@ -27,7 +30,8 @@ static void *loop(void *arg)
     for (;;) {
         sem_wait(sem);
         sem_post(sem);
-        /* No cancellation point, but whoever cancels runs here: a semaphore that is free lets nobody run. */
+        /* No cancellation point, but whoever cancels runs here: a semaphore that is free lets
+         * nobody run. */
         sched_yield();
     }
     return NULL;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* cancelling.c - tasks are cancelled in calls that wait: the call ends without effect, no byte is lost, cleanup handlers
- * run. With --threads the same by pthread_cancel. */
+/* cancelling.c - tasks are cancelled in calls that wait: the call ends without effect, no byte is
+ * lost, cleanup handlers run. With --threads the same by pthread_cancel. */
 #define _GNU_SOURCE
 #include "probe.h"
 
@@ -123,14 +123,18 @@ static int waits_for_events(void)
 {
     struct epoll_event event = { .events = EPOLLIN };
     static int epoll = -1;
-    if (epoll < 0 && ((epoll = epoll_create1(EPOLL_CLOEXEC)) < 0 || epoll_ctl(epoll, EPOLL_CTL_ADD, ends[0], &event)))
+    if (epoll < 0 && ((epoll = epoll_create1(EPOLL_CLOEXEC)) < 0 ||
+                      epoll_ctl(epoll, EPOLL_CTL_ADD, ends[0], &event)))
         die("epoll");
     return epoll_wait(epoll, &event, 1, -1);
 }
 
 static int takes_message(void)
 {
-    struct { long type; char text[8]; } message;
+    struct {
+        long type;
+        char text[8];
+    } message;
     return (int)msgrcv(queue, &message, sizeof message.text, 0, 0);
 }
 
@@ -152,11 +156,22 @@ static int waits_for_signal(void)
 
 static int waits_for_child(void) { return waitpid(-1, NULL, 0); }
 
-static const struct { const char *name; int (*call)(void); } others[] = {
-    { "recv", receives },           { "recvfrom", receives_from },    { "recvmsg", receives_message },
-    { "recvmmsg", receives_messages }, { "poll", polls },             { "select", selects },
-    { "epoll_wait", waits_for_events }, { "msgrcv", takes_message },  { "mq_receive", takes_posix_message },
-    { "sem_wait", waits_for_semaphore }, { "sigwaitinfo", waits_for_signal }, { "waitpid", waits_for_child },
+static const struct {
+    const char *name;
+    int (*call)(void);
+} others[] = {
+    { "recv", receives },
+    { "recvfrom", receives_from },
+    { "recvmsg", receives_message },
+    { "recvmmsg", receives_messages },
+    { "poll", polls },
+    { "select", selects },
+    { "epoll_wait", waits_for_events },
+    { "msgrcv", takes_message },
+    { "mq_receive", takes_posix_message },
+    { "sem_wait", waits_for_semaphore },
+    { "sigwaitinfo", waits_for_signal },
+    { "waitpid", waits_for_child },
     { "pause", pause },
 };
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* cancelturn.c - of fibers that make the same call on one FIFO, terminal or listening socket, those behind the first end early as
- * it does: when they are cancelled, when a handler runs, when their time is over. */
+/* cancelturn.c - of fibers that make the same call on one FIFO, terminal or listening socket, those
+ * behind the first end early as it does: when they are cancelled, when a handler runs, when their
+ * time is over. */
 #define _GNU_SOURCE
 #include <pty.h>
 #include <signal.h>

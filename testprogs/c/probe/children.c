@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* children.c - wait, waitpid, wait3, wait4, waitid and system: every kind of child, while other tasks go on. */
+/* children.c - wait, waitpid, wait3, wait4, waitid and system: every kind of child, while other
+ * tasks go on. */
 #define _GNU_SOURCE
 #include "probe.h"
 
@@ -41,30 +42,34 @@ static void show_status(const char *what, pid_t expected, pid_t found, int statu
     if (found < 0)
         printf("%s: %s\n", what, strerror(errno));
     else if (WIFEXITED(status))
-        printf("%s: %s, exit %d\n", what, found == expected ? "it" : "another", WEXITSTATUS(status));
+        printf("%s: %s, exit %d\n", what, found == expected ? "it" : "another",
+               WEXITSTATUS(status));
     else if (WIFSIGNALED(status))
         printf("%s: %s, signal %d\n", what, found == expected ? "it" : "another", WTERMSIG(status));
     else if (WIFSTOPPED(status))
-        printf("%s: %s, stopped by %d\n", what, found == expected ? "it" : "another", WSTOPSIG(status));
+        printf("%s: %s, stopped by %d\n", what, found == expected ? "it" : "another",
+               WSTOPSIG(status));
     else
-        printf("%s: %s, continued %d\n", what, found == expected ? "it" : "another", WIFCONTINUED(status));
+        printf("%s: %s, continued %d\n", what, found == expected ? "it" : "another",
+               WIFCONTINUED(status));
 }
 
-#define SHOW_STATUS(what, pid, call)                                   \
-    do {                                                               \
-        pid_t status_of = (call);                                      \
-        show_status(what, pid, status_of, status);                     \
+#define SHOW_STATUS(what, pid, call)               \
+    do {                                           \
+        pid_t status_of = (call);                  \
+        show_status(what, pid, status_of, status); \
     } while (0)
 
-/* The wait begins before the child can end: another task opens the gate, and runs only if this one does not block it. */
-#define AWAIT(what, status_given, call)                                \
-    do {                                                               \
-        pid_t pid = child_behind_gate(status_given);                   \
-        task_t opener = task_spawn(open_gate, NULL);                   \
-        int status = 0;                                                \
-        pid_t found = (call);                                          \
-        show_status(what, pid, found, status);                         \
-        task_join(opener);                                             \
+/* The wait begins before the child can end: another task opens the gate, and runs only if this one
+ * does not block it. */
+#define AWAIT(what, status_given, call)              \
+    do {                                             \
+        pid_t pid = child_behind_gate(status_given); \
+        task_t opener = task_spawn(open_gate, NULL); \
+        int status = 0;                              \
+        pid_t found = (call);                        \
+        show_status(what, pid, found, status);       \
+        task_join(opener);                           \
     } while (0)
 
 static void ends(void)
@@ -84,7 +89,8 @@ static void ends(void)
     pid_t pid = child_behind_gate(9);
     task_t opener = task_spawn(open_gate, NULL);
     SHOW(waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT));
-    printf("%d %d %d %d\n", info.si_pid == pid, info.si_status, info.si_code == CLD_EXITED, info.si_signo == SIGCHLD);
+    printf("%d %d %d %d\n", info.si_pid == pid, info.si_status, info.si_code == CLD_EXITED,
+           info.si_signo == SIGCHLD);
     task_join(opener);
     SHOW(waitid(P_ALL, 0, &info, WEXITED));
     printf("%d %d\n", info.si_pid == pid, info.si_status);
@@ -217,7 +223,8 @@ static void shells(void)
     sigset_t now;
     if (sigprocmask(SIG_BLOCK, NULL, &now) || sigaction(SIGINT, NULL, &action))
         die("signals");
-    printf("SIGCHLD blocked: %d, SIGINT default: %d\n", sigismember(&now, SIGCHLD), action.sa_handler == SIG_DFL);
+    printf("SIGCHLD blocked: %d, SIGINT default: %d\n", sigismember(&now, SIGCHLD),
+           action.sa_handler == SIG_DFL);
     /* Ignored here meanwhile, not in the shell. */
     SHOW(system("kill -INT $PPID; kill -INT $$"));
 }

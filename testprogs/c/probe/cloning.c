@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* cloning.c - children by clone(2), _Fork(3) and the bare system calls, while other tasks read: each child reads and writes by
- * itself, and the parent's operations stay the parent's. */
+/* cloning.c - children by clone(2), _Fork(3) and the bare system calls, while other tasks read:
+ * each child reads and writes by itself, and the parent's operations stay the parent's. */
 #define _GNU_SOURCE
 #include "probe.h"
 
@@ -83,7 +83,8 @@ static void probe(void)
         for (int n = 0; n < 20; n++)
             task_yield();
         ended("clone", clone(child, stack + STACK, SIGCHLD, content));
-        ended("clone, in our memory", clone(child, stack + STACK, CLONE_VM | CLONE_VFORK | SIGCHLD, NULL));
+        ended("clone, in our memory",
+              clone(child, stack + STACK, CLONE_VM | CLONE_VFORK | SIGCHLD, NULL));
         pid_t pid = (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
         if (pid == 0)
             child(NULL);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* closeall.c - a program closes all descriptors from 3 to its limit, as daemons do, and goes on with files. */
+/* closeall.c - a program closes all descriptors from 3 to its limit, as daemons do, and goes on
+ * with files. */
 #define _GNU_SOURCE
 #include "probe.h"
 
@@ -37,7 +38,8 @@ static void files_after(void)
     printf("file is %d\n", direct);
     for (int round = 0; round < 50; round++)
         for (int i = 0; i < FILES; i++) {
-            if (pread(direct, data, BLOCK, i * BLOCK) != BLOCK || memcmp(data, expected + i * BLOCK, BLOCK))
+            if (pread(direct, data, BLOCK, i * BLOCK) != BLOCK ||
+                memcmp(data, expected + i * BLOCK, BLOCK))
                 wrong("file: block %d", i);
             if (lseek(fds[i], 0, SEEK_END) != BLOCK)
                 wrong("file %d grew", i);
@@ -55,14 +57,16 @@ static void files_after(void)
     free(data);
 }
 
-/* Another task reads before, and after it has its file open again: descriptors are the process's. */
+/* Another task reads before, and after it has its file open again: descriptors are the process's.
+ */
 static void *sibling(void *arg)
 {
     char *data = allocate_aligned(BLOCK);
     for (int i = 0; i < 2; i++) {
         int fd = open("file", O_RDONLY | O_DIRECT | O_CLOEXEC);
         for (int block = 0; block < FILES; block++)
-            if (pread(fd, data, BLOCK, block * BLOCK) != BLOCK || memcmp(data, expected + block * BLOCK, BLOCK))
+            if (pread(fd, data, BLOCK, block * BLOCK) != BLOCK ||
+                memcmp(data, expected + block * BLOCK, BLOCK))
                 wrong("sibling: block %d", block);
         if (i == 0) {
             task_sem_post(&half_way);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* closedelsewhere.c - while a call of one task waits and the next task computes, a thread that is none of them closes or
- * replaces the descriptor and opens another file under its number: the call is made on the file that it was made on. */
+/* closedelsewhere.c - while a call of one task waits and the next task computes, a thread that is
+ * none of them closes or replaces the descriptor and opens another file under its number: the call
+ * is made on the file that it was made on. */
 #define _GNU_SOURCE
 #include "probe.h"
 
@@ -15,7 +16,7 @@ static int fd, peer, other;
 static long result;
 static int error;
 
-/* ---- Calls ---------------------------------------------------------------------------------------------------- */
+/* ---- Calls ---------------------------------------------------------------------------------- */
 
 static long read_some(int number) { return read(number, data, SIZE); }
 static long write_some(int number) { return write(number, data, SIZE); }
@@ -84,7 +85,7 @@ static const struct call {
     { "fsync", sync_it, synced_file, NULL },
 };
 
-/* ---- The thread that closes ----------------------------------------------------------------------------------- */
+/* ---- The thread that closes ----------------------------------------------------------------- */
 
 static int by_close(int number) { return close(number) ? -1 : open("other", O_RDWR | O_CLOEXEC); }
 static int by_dup2(int number) { return dup2(other, number); }
@@ -108,7 +109,7 @@ static void *close_elsewhere(void *arg)
     return arg;
 }
 
-/* ---- Both ------------------------------------------------------------------------------------------------------- */
+/* ---- Both ----------------------------------------------------------------------------------- */
 
 static const struct call *call;
 static pid_t caller_id;
@@ -123,7 +124,8 @@ static void *make_call(void *arg)
     return arg;
 }
 
-/* With one worker the fiber is in its call when this one runs again; a thread is once the kernel says so. */
+/* With one worker the fiber is in its call when this one runs again; a thread is once the kernel
+ * says so. */
 static void until_it_waits(void)
 {
     char path[64], text[64];

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* closedunder.c - a call waits when its descriptor is closed, or replaced, and a file gets the number: the call goes on with
- * the file that it was made on, to its end, and leaves the other file alone. */
+/* closedunder.c - a call waits when its descriptor is closed, or replaced, and a file gets the
+ * number: the call goes on with the file that it was made on, to its end, and leaves the other file
+ * alone. */
 #define _GNU_SOURCE
 #include "probe.h"
 
@@ -13,7 +14,7 @@ enum { LARGE = 1 << 20, OTHER = 9000 };
 static char *large, *other_data;
 static int other; /* a descriptor of the file that gets the number */
 
-/* ---- The call that waits ----------------------------------------------------------------------------------- */
+/* ---- The call that waits -------------------------------------------------------------------- */
 
 struct call {
     const char *name;
@@ -84,7 +85,8 @@ static int socket_end(int *peer)
     return ends[1];
 }
 
-/* The end of the stream says that nobody has it open any more: the number is another file's, and the call is over. */
+/* The end of the stream says that nobody has it open any more: the number is another file's, and
+ * the call is over. */
 static void read_all(int peer)
 {
     static char buf[1 << 16];
@@ -126,7 +128,7 @@ static const struct call calls[] = {
     { "fcntl", lock_open_file, locked_file, unlock },
 };
 
-/* ---- What happens to its descriptor ------------------------------------------------------------------------- */
+/* ---- What happens to its descriptor --------------------------------------------------------- */
 
 static void by_close(int fd) { SHOW(close(fd)); }
 static void by_close_range(int fd) { SHOW(syscall(SYS_close_range, fd, fd, 0)); }
@@ -157,7 +159,7 @@ static const struct {
     { "dup3 by number", by_dup3_number },
 };
 
-/* ---- Both ---------------------------------------------------------------------------------------------------- */
+/* ---- Both ----------------------------------------------------------------------------------- */
 
 static const struct call *call;
 static int fd;
@@ -175,8 +177,8 @@ static void *wait_in_call(void *arg)
     return arg;
 }
 
-/* With one worker the fiber is in its call when this one runs again. A thread is when the kernel says that it waits in a
- * system call, and not for a lock of this program's. */
+/* With one worker the fiber is in its call when this one runs again. A thread is when the kernel
+ * says that it waits in a system call, and not for a lock of this program's. */
 static void until_it_waits(void)
 {
     task_sem_wait(&about_to_call);

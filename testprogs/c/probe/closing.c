@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/* closing.c - a descriptor is closed, or replaced, while a task is in read on it: the read goes on with the old file. */
+/* closing.c - a descriptor is closed, or replaced, while a task is in read on it: the read goes on
+ * with the old file. */
 #define _GNU_SOURCE
 #include "probe.h"
 
 #include <sys/syscall.h>
 
-/* One worker: when the reader has posted, and this task runs again, the reader is in read. On a thread that is only so
- * once the kernel says it. */
+/* One worker: when the reader has posted, and this task runs again, the reader is in read. On a
+ * thread that is only so once the kernel says it. */
 static task_sem_t about_to_read;
 static pid_t reader_id;
 static char got[100];

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* contexts.c - counts the AIO contexts of the process, by their rings in its memory: after waits for a pipe, in a child that
- * waits for one, and after several fiber_runs that have synced a file. */
+/* contexts.c - counts the AIO contexts of the process, by their rings in its memory: after waits
+ * for a pipe, in a child that waits for one, and after several fiber_runs that have synced a file.
+ */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <sys/wait.h>

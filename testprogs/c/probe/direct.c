@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* direct.c - O_DIRECT: what is aligned works, what is not fails as the file system says, the tail is short.
+/* direct.c - O_DIRECT: what is aligned works, what is not fails as the file system says, the tail
+ * is short.
  *
- * The same calls by a task alone, which makes plain calls, and beside another one, where the engine carries them out. */
+ * The same calls by a task alone, which makes plain calls, and beside another one, where the engine
+ * carries them out. */
 #define _GNU_SOURCE
 #include "probe.h"
 
@@ -38,7 +40,8 @@ static void transfers(void)
     SHOW(lseek(fd, 0, SEEK_CUR));
     SHOW(read(fd, page, 4096));
     SHOW(lseek(fd, 4096, SEEK_SET));
-    struct iovec parts[] = { { page, 4096 }, { page + 4096, 4096 } }, odd[] = { { page, 512 }, { page + 7, 100 } };
+    struct iovec parts[] = { { page, 4096 }, { page + 4096, 4096 } },
+                 odd[] = { { page, 512 }, { page + 7, 100 } };
     SHOW(readv(fd, parts, 2));
     show_data("two pages", page, 8192);
     SHOW(preadv(fd, odd, 2, 0));

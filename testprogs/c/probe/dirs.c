@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* dirs.c - directories by entry, by list and by walk; what libc calls back is called on the task that asked. */
+/* dirs.c - directories by entry, by list and by walk; what libc calls back is called on the task
+ * that asked. */
 #define _GNU_SOURCE
 #include <fts.h>
 #include <ftw.h>
@@ -17,10 +18,7 @@ static void *self(void)
     return task_options.threads ? (void *)pthread_self() : (void *)fiber_self();
 }
 
-static const char *whose(void)
-{
-    return self() == asker ? "" : " ELSEWHERE";
-}
+static const char *whose(void) { return self() == asker ? "" : " ELSEWHERE"; }
 
 static void entries(const char *path)
 {
@@ -47,7 +45,8 @@ static void entries(const char *path)
         count++;
         sum += hash(HASH_START, entry->d_name, strlen(entry->d_name));
     }
-    printf("%s: %u entries, %016" PRIx64 "%s\n", path, count, sum, errno == ERRNO_UNTOUCHED ? "" : ", errno changed");
+    printf("%s: %u entries, %016" PRIx64 "%s\n", path, count, sum,
+           errno == ERRNO_UNTOUCHED ? "" : ", errno changed");
     rewinddir(dir);
     entry = readdir(dir);
     long at = telldir(dir);
@@ -58,7 +57,8 @@ static void entries(const char *path)
         continue;
     seekdir(dir, at);
     entry = readdir(dir);
-    printf("  seekdir: %s\n", entry && !strcmp(entry->d_name, second) ? "the same entry" : "another entry");
+    printf("  seekdir: %s\n",
+           entry && !strcmp(entry->d_name, second) ? "the same entry" : "another entry");
     rewinddir(dir);
     struct dirent room, *result;
     count = 0;
@@ -130,18 +130,19 @@ static void show_list(const char *what, int n, struct dirent **list)
     printf("%s: %d entries%s", what, n, errno == ERRNO_UNTOUCHED ? "" : ", errno changed");
     if (n > 0)
         printf(", %s to %s", list[0]->d_name, list[n - 1]->d_name);
-    printf(", filtered %u, compared %s, elsewhere %u\n", filtered, compared ? "some" : "none", elsewhere);
+    printf(", filtered %u, compared %s, elsewhere %u\n", filtered, compared ? "some" : "none",
+           elsewhere);
     for (int i = 0; i < n; i++)
         free(list[i]);
     free(list);
     filtered = compared = elsewhere = 0;
 }
 
-#define LIST(call)                          \
-    do {                                    \
-        pace_slow_down();                   \
-        errno = ERRNO_UNTOUCHED;            \
-        int entries_listed = call;          \
+#define LIST(call)                              \
+    do {                                        \
+        pace_slow_down();                       \
+        errno = ERRNO_UNTOUCHED;                \
+        int entries_listed = call;              \
         show_list(#call, entries_listed, list); \
     } while (0)
 
@@ -164,7 +165,8 @@ static int visit(const char *path, const struct stat *about, int kind)
 {
     char line[PATH_MAX + 64];
     /* The order is the directory's: summed up. */
-    snprintf(line, sizeof line, "%s %d %o%s", path, kind, kind == FTW_NS ? 0 : about->st_mode, whose());
+    snprintf(line, sizeof line, "%s %d %o%s", path, kind, kind == FTW_NS ? 0 : about->st_mode,
+             whose());
     visited += hash(HASH_START, line, strlen(line));
     visits++;
     if (strstr(path, "stop")) {
@@ -249,8 +251,8 @@ static void trees(int (*order)(const FTSENT **, const FTSENT **))
         if (count++ == 40)
             pace_is_slow = 0;
     }
-    printf("fts: %u entries, %016" PRIx64 ", %s, errno %d, compared %s, elsewhere %u\n", count, sum, order ? "in order" : "as they come", errno,
-           compared ? "some" : "none", elsewhere);
+    printf("fts: %u entries, %016" PRIx64 ", %s, errno %d, compared %s, elsewhere %u\n", count, sum,
+           order ? "in order" : "as they come", errno, compared ? "some" : "none", elsewhere);
     compared = elsewhere = 0;
     SHOW(fts_close(fts));
     errno = 0;
@@ -275,7 +277,8 @@ static void show_glob(const char *what, int result, glob_t *found)
 {
     printf("%s: %d", what, result);
     if (result == 0) {
-        printf(", %zu paths, %s to %s", found->gl_pathc, found->gl_pathv[0], found->gl_pathv[found->gl_pathc - 1]);
+        printf(", %zu paths, %s to %s", found->gl_pathc, found->gl_pathv[0],
+               found->gl_pathv[found->gl_pathc - 1]);
         globfree(found);
     }
     printf("\n");
@@ -316,7 +319,8 @@ static void probe(void)
     make_file("tree/b/deep/two", 2);
     make_file("tree/b/deep/deeper/three", 3);
     make_file("with/stop", 3);
-    if (symlink("../b", "tree/a/up") || symlink("nowhere", "tree/dangling") || symlink("link-to-loop", "link-to-loop"))
+    if (symlink("../b", "tree/a/up") || symlink("nowhere", "tree/dangling") ||
+        symlink("link-to-loop", "link-to-loop"))
         die("symlink");
     for (int i = 0; i < FILES; i++) {
         char name[32];

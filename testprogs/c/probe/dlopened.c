@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* dlopened.c - loads the shared object named by PLUGIN and lets many tasks read a file by its function. */
+/* dlopened.c - loads the shared object named by PLUGIN and lets many tasks read a file by its
+ * function. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 

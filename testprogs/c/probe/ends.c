@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* ends.c - where transfers end: at the end of a file, past it, at no bytes at all and at more than the kernel takes. */
+/* ends.c - where transfers end: at the end of a file, past it, at no bytes at all and at more than
+ * the kernel takes. */
 #define _GNU_SOURCE
 #include "probe.h"
 
@@ -62,7 +63,8 @@ static void too_many(void)
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
     int fd = open("file", O_RDWR | O_CLOEXEC);
     size_t size = (size_t)3 << 30;
-    char *big = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    char *big = mmap(NULL, size, PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (big == MAP_FAILED)
         die("mmap");
     SHOW(write(null, big, size));

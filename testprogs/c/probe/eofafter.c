@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* eofafter.c - a wait on a socket that ended without an event keeps nothing of it: once it is closed its peer sees the end. */
+/* eofafter.c - a wait on a socket that ended without an event keeps nothing of it: once it is
+ * closed its peer sees the end. */
 #define _GNU_SOURCE
 #include <poll.h>
 #include <sys/select.h>
@@ -64,7 +65,8 @@ static void cancelled_receive(void)
     task_join(w.task);
 }
 
-static void (*const waits[])(void) = { timed_receive, timed_send, timed_poll, timed_select, cancelled_receive };
+static void (*const waits[])(void) = { timed_receive, timed_send, timed_poll, timed_select,
+                                       cancelled_receive };
 
 static void probe(void)
 {

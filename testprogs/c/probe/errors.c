@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* errors.c - each error of the read and write calls: bad descriptors, bad buffers, bad vectors, wrong kinds of file. */
+/* errors.c - each error of the read and write calls: bad descriptors, bad buffers, bad vectors,
+ * wrong kinds of file. */
 #define _GNU_SOURCE
 #include "probe.h"
 
@@ -114,7 +115,8 @@ static void arguments(void)
 
 static void kinds(void)
 {
-    int dir = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), full = open("/dev/full", O_RDWR | O_CLOEXEC), ends[2];
+    int dir = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC),
+        full = open("/dev/full", O_RDWR | O_CLOEXEC), ends[2];
     if (dir < 0 || full < 0 || pipe2(ends, O_CLOEXEC | O_NONBLOCK))
         die("open");
     struct iovec part = { buf, 10 };

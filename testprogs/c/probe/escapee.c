@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* escapee.c - blocking calls past every hook: a syscall instruction of the program's own, and one inside of
- * libc. libc's syscall() and stdio's are converted. Each is made to wait for nothing, but for one that sleeps. */
+/* escapee.c - blocking calls past every hook: a syscall instruction of the program's own, and one
+ * inside of libc. libc's syscall() and stdio's are converted. Each is made to wait for nothing, but
+ * for one that sleeps. */
 #define _GNU_SOURCE
 #include "probe.h"
 
@@ -12,7 +13,10 @@
 static long raw(long number, long a, long b, long c)
 {
     long result;
-    __asm__ volatile("syscall" : "=a"(result) : "a"(number), "D"(a), "S"(b), "d"(c) : "rcx", "r11", "memory");
+    __asm__ volatile("syscall"
+                     : "=a"(result)
+                     : "a"(number), "D"(a), "S"(b), "d"(c)
+                     : "rcx", "r11", "memory");
     return result;
 }
 #else

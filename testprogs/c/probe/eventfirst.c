@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* eventfirst.c - what a call waits for comes, and right after it a signal whose handler was installed without SA_RESTART: the
- * call succeeds, and the handler runs besides. */
+/* eventfirst.c - what a call waits for comes, and right after it a signal whose handler was
+ * installed without SA_RESTART: the call succeeds, and the handler runs besides. */
 #define _GNU_SOURCE
 #include "probe.h"
 
@@ -32,7 +32,10 @@ static sem_t *semaphore;
 static struct sockaddr_un address = { .sun_family = AF_UNIX, .sun_path = "listener" };
 static char buf[8192];
 
-struct message { long kind; char text[8]; };
+struct message {
+    long kind;
+    char text[8];
+};
 
 static void on_signal(int number) { handled += number == SIGUSR1; }
 
@@ -52,7 +55,8 @@ static long wait_peek(void)
 }
 static long wait_poll(void)
 {
-    struct pollfd polled[2] = { { .fd = ends[0], .events = POLLIN }, { .fd = pair[0], .events = POLLIN } };
+    struct pollfd polled[2] = { { .fd = ends[0], .events = POLLIN },
+                                { .fd = pair[0], .events = POLLIN } };
     return poll(polled, 2, MOST_WAIT);
 }
 static long wait_ppoll(void)
@@ -163,15 +167,19 @@ static void by_unlocking(void)
         die("unlock");
 }
 
-static const struct { const char *name; long (*wait)(void); void (*event)(void); } CASES[] = {
-    { "read", wait_read, by_pipe },         { "recv", wait_recv, by_pair },
-    { "recvmsg", wait_recvmsg, by_pair },   { "poll", wait_poll, by_pipe },
-    { "ppoll", wait_ppoll, by_pipe },       { "select", wait_select, by_pipe },
-    { "epoll_wait", wait_epoll, by_pipe },  { "msgrcv", wait_msgrcv, by_message },
-    { "semop", wait_semop, by_semop },      { "mq_receive", wait_mq, by_mq },
-    { "sem_wait", wait_sem, by_post },      { "eventfd", wait_eventfd, by_event },
-    { "open", wait_open, by_opening },      { "accept", wait_accept, by_connecting },
-    { "splice", wait_splice, by_pipe },     { "wait", wait_child, by_ending },
+static const struct {
+    const char *name;
+    long (*wait)(void);
+    void (*event)(void);
+} CASES[] = {
+    { "read", wait_read, by_pipe },        { "recv", wait_recv, by_pair },
+    { "recvmsg", wait_recvmsg, by_pair },  { "poll", wait_poll, by_pipe },
+    { "ppoll", wait_ppoll, by_pipe },      { "select", wait_select, by_pipe },
+    { "epoll_wait", wait_epoll, by_pipe }, { "msgrcv", wait_msgrcv, by_message },
+    { "semop", wait_semop, by_semop },     { "mq_receive", wait_mq, by_mq },
+    { "sem_wait", wait_sem, by_post },     { "eventfd", wait_eventfd, by_event },
+    { "open", wait_open, by_opening },     { "accept", wait_accept, by_connecting },
+    { "splice", wait_splice, by_pipe },    { "wait", wait_child, by_ending },
     { "peek", wait_peek, by_two },
 };
 
@@ -189,9 +197,10 @@ static void setup(void)
     listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     locked = open("locked", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     semaphore = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (messages == (mqd_t)-1 || queue < 0 || set < 0 || event < 0 || locked < 0 || semaphore == MAP_FAILED
-        || sem_init(semaphore, 1, 0) || mkfifo("fifo", 0600) || sigaction(SIGUSR1, &action, NULL)
-        || bind(listener, (struct sockaddr *)&address, sizeof address) || listen(listener, 5))
+    if (messages == (mqd_t)-1 || queue < 0 || set < 0 || event < 0 || locked < 0 ||
+        semaphore == MAP_FAILED || sem_init(semaphore, 1, 0) || mkfifo("fifo", 0600) ||
+        sigaction(SIGUSR1, &action, NULL) ||
+        bind(listener, (struct sockaddr *)&address, sizeof address) || listen(listener, 5))
         die("setup");
 }
 
@@ -202,16 +211,18 @@ static void connect_pair(void)
     socklen_t size = sizeof at;
     int accepting = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     pair[1] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (bind(accepting, (struct sockaddr *)&at, size) || listen(accepting, 1)
-        || getsockname(accepting, (struct sockaddr *)&at, &size) || connect(pair[1], (struct sockaddr *)&at, size)
-        || (pair[0] = accept(accepting, NULL, NULL)) < 0 || close(accepting))
+    if (bind(accepting, (struct sockaddr *)&at, size) || listen(accepting, 1) ||
+        getsockname(accepting, (struct sockaddr *)&at, &size) ||
+        connect(pair[1], (struct sockaddr *)&at, size) ||
+        (pair[0] = accept(accepting, NULL, NULL)) < 0 || close(accepting))
         die("sockets");
 }
 
 static void open_streams(void)
 {
     struct epoll_event wanted = { .events = EPOLLIN };
-    if (pipe2(ends, O_CLOEXEC) || (epoll = epoll_create1(EPOLL_CLOEXEC)) < 0 || epoll_ctl(epoll, EPOLL_CTL_ADD, ends[0], &wanted))
+    if (pipe2(ends, O_CLOEXEC) || (epoll = epoll_create1(EPOLL_CLOEXEC)) < 0 ||
+        epoll_ctl(epoll, EPOLL_CTL_ADD, ends[0], &wanted))
         die("streams");
 }
 
@@ -237,7 +248,8 @@ static pid_t start(int round, void (*happen)(void), pid_t to)
     _exit(0);
 }
 
-/* The child's end itself is the event: SIGCHLD comes with it, and its handler must not end the wait. */
+/* The child's end itself is the event: SIGCHLD comes with it, and its handler must not end the
+ * wait. */
 static void also_on_child(int on)
 {
     struct sigaction action = { .sa_handler = on ? on_signal : SIG_DFL };

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* exiting.c - exit(3) while tasks wait inside streams, to read and to write: all other streams are flushed, and it ends. */
+/* exiting.c - exit(3) while tasks wait inside streams, to read and to write: all other streams are
+ * flushed, and it ends. */
 #define _GNU_SOURCE
 #include "probe.h"
 
@@ -23,17 +24,16 @@ static void *write_for_ever(void *arg)
     return arg;
 }
 
-static void at_exit(void)
-{
-    printf("at exit\n");
-}
+static void at_exit(void) { printf("at exit\n"); }
 
 static void probe(void)
 {
-    if (atexit(at_exit) || pipe2(in, O_CLOEXEC) || pipe2(out, O_CLOEXEC) || setvbuf(stdout, NULL, _IOFBF, 4096))
+    if (atexit(at_exit) || pipe2(in, O_CLOEXEC) || pipe2(out, O_CLOEXEC) ||
+        setvbuf(stdout, NULL, _IOFBF, 4096))
         die("pipe2");
     if (task_options.threads) {
-        /* What libc does with a stream that a thread waits in is its affair; the rest is what to expect. */
+        /* What libc does with a stream that a thread waits in is its affair; the rest is what to
+         * expect. */
         printf("before\nat exit\n");
         fflush(stdout);
         FILE *file = fopen("kept", "w");

@@ -58,7 +58,8 @@ static void turned(void)
                 die("rename");
             break;
         default:
-            if (mkfifo(other, 0600) || unlink(path) || (i % 8 == 3 ? link(other, path) : symlink(other, path)))
+            if (mkfifo(other, 0600) || unlink(path) ||
+                (i % 8 == 3 ? link(other, path) : symlink(other, path)))
                 die("link");
         }
         int reader_first = i / 8 % 2;

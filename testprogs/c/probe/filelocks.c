@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* filelocks.c - file locks of each kind: results, and that nobody but the waiting task waits; two hundred for one lock. */
+/* filelocks.c - file locks of each kind: results, and that nobody but the waiting task waits; two
+ * hundred for one lock. */
 #define _GNU_SOURCE
 #include <sys/file.h>
 #include <sys/wait.h>
@@ -18,10 +19,11 @@ static int reopen(void)
 
 static struct flock range(short type, off_t start, off_t length)
 {
-    return (struct flock){ .l_type = type, .l_whence = SEEK_SET, .l_start = start, .l_len = length };
+    return (
+        struct flock){ .l_type = type, .l_whence = SEEK_SET, .l_start = start, .l_len = length };
 }
 
-/* ---- Progress: a task waits for a lock while another goes on, which then lets go of it ----------------------- */
+/* ---- Progress: a task waits for a lock while another goes on, which then lets go of it ------ */
 
 static int held;
 static volatile int released;
@@ -31,7 +33,8 @@ static void *wait_flock(void *arg)
     int fd = reopen();
     errno = ERRNO_UNTOUCHED;
     int result = flock(fd, LOCK_EX), error = errno;
-    printf("flock: %d%s, %s\n", result, error == ERRNO_UNTOUCHED ? "" : ", errno changed", released ? "released before" : "too early");
+    printf("flock: %d%s, %s\n", result, error == ERRNO_UNTOUCHED ? "" : ", errno changed",
+           released ? "released before" : "too early");
     SHOW(flock(fd, LOCK_UN));
     close(fd);
     return arg;
@@ -52,7 +55,8 @@ static void *wait_ofd(void *arg)
     struct flock lock = range(F_WRLCK, 0, 10);
     errno = ERRNO_UNTOUCHED;
     int result = fcntl(fd, F_OFD_SETLKW, &lock), error = errno;
-    printf("F_OFD_SETLKW: %d%s, %s\n", result, error == ERRNO_UNTOUCHED ? "" : ", errno changed", released ? "released before" : "too early");
+    printf("F_OFD_SETLKW: %d%s, %s\n", result, error == ERRNO_UNTOUCHED ? "" : ", errno changed",
+           released ? "released before" : "too early");
     close(fd);
     return arg;
 }
@@ -87,7 +91,7 @@ static void release_ofd(void)
         die("F_OFD_SETLK");
 }
 
-/* ---- Another process ------------------------------------------------------------------------------------------ */
+/* ---- Another process ------------------------------------------------------------------------ */
 
 static int to_child[2], from_child[2];
 
@@ -200,7 +204,7 @@ static void deadlock(void)
     close(fd);
 }
 
-/* ---- Many --------------------------------------------------------------------------------------------------- */
+/* ---- Many ----------------------------------------------------------------------------------- */
 
 static int inside, served;
 
@@ -229,9 +233,11 @@ static void many(void)
         tasks[i] = task_spawn(wait_among_many, NULL);
     for (int i = 0; i < 100; i++) {
         task_yield();
-        /* What needs a thread of the pool where the engine does not do it: it must not wait for those who wait. */
+        /* What needs a thread of the pool where the engine does not do it: it must not wait for
+         * those who wait. */
         int fd = open("made", O_WRONLY | O_CREAT | O_DSYNC | O_CLOEXEC, 0600);
-        if (fd < 0 || write(fd, content, sizeof content) != sizeof content || fsync(fd) || close(fd))
+        if (fd < 0 || write(fd, content, sizeof content) != sizeof content || fsync(fd) ||
+            close(fd))
             die("made");
     }
     printf("served while it is held: %d\n", served);

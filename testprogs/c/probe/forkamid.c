@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* forkamid.c - fork, _Fork, vfork and posix_spawn while other threads are in the middle of anything: every child works. */
+/* forkamid.c - fork, _Fork, vfork and posix_spawn while other threads are in the middle of
+ * anything: every child works. */
 #define _GNU_SOURCE
 #include "probe.h"
 

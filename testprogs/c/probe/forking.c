@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* forking.c - fork while other tasks wait in read: the child goes on alone, the parent's reads are not disturbed. */
+/* forking.c - fork while other tasks wait in read: the child goes on alone, the parent's reads are
+ * not disturbed. */
 #define _GNU_SOURCE
 #include "probe.h"
 

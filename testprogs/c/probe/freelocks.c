@@ -32,15 +32,24 @@ static mtx_t mtx;
 static void lock_mutex(void) { check(pthread_mutex_lock(&mutex), "lock"); }
 static void trylock_mutex(void) { check(pthread_mutex_trylock(&mutex), "trylock"); }
 static void timedlock_mutex(void) { check(pthread_mutex_timedlock(&mutex, &FAR), "timedlock"); }
-static void clocklock_mutex(void) { check(pthread_mutex_clocklock(&mutex, CLOCK_MONOTONIC, &FAR), "clocklock"); }
+static void clocklock_mutex(void)
+{
+    check(pthread_mutex_clocklock(&mutex, CLOCK_MONOTONIC, &FAR), "clocklock");
+}
 static void unlock_mutex(void) { check(pthread_mutex_unlock(&mutex), "unlock"); }
 
 static void read_lock(void) { check(pthread_rwlock_rdlock(&rwlock), "rdlock"); }
 static void try_read_lock(void) { check(pthread_rwlock_tryrdlock(&rwlock), "tryrdlock"); }
-static void timed_read_lock(void) { check(pthread_rwlock_timedrdlock(&rwlock, &FAR), "timedrdlock"); }
+static void timed_read_lock(void)
+{
+    check(pthread_rwlock_timedrdlock(&rwlock, &FAR), "timedrdlock");
+}
 static void write_lock(void) { check(pthread_rwlock_wrlock(&rwlock), "wrlock"); }
 static void try_write_lock(void) { check(pthread_rwlock_trywrlock(&rwlock), "trywrlock"); }
-static void timed_write_lock(void) { check(pthread_rwlock_timedwrlock(&rwlock, &FAR), "timedwrlock"); }
+static void timed_write_lock(void)
+{
+    check(pthread_rwlock_timedwrlock(&rwlock, &FAR), "timedwrlock");
+}
 static void rw_unlock(void) { check(pthread_rwlock_unlock(&rwlock), "unlock"); }
 
 static void spin_lock(void) { check(pthread_spin_lock(&spin), "spin_lock"); }

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* full.c - synchronous writes at the position until no more fits: what was cut is told, the position is where it ends.
+/* full.c - synchronous writes at the position until no more fits: what was cut is told, the
+ * position is where it ends.
  *
- * Everywhere by RLIMIT_FSIZE; by a file system of a megabyte, too, where a process may have mounts of its own. */
+ * Everywhere by RLIMIT_FSIZE; by a file system of a megabyte, too, where a process may have mounts
+ * of its own. */
 #define _GNU_SOURCE
 #include "probe.h"
 
@@ -15,10 +17,7 @@ enum { CHUNK = 70000, LIMIT = 1000 * 1000 };
 static char data[CHUNK], content[LIMIT + 2 * CHUNK];
 static volatile sig_atomic_t signals;
 
-static void on_limit(int signal)
-{
-    signals += signal == SIGXFSZ;
-}
+static void on_limit(int signal) { signals += signal == SIGXFSZ; }
 
 /* What lies in the file is what was reported written, in order. */
 static void show_content(int fd, long size)
@@ -48,7 +47,8 @@ static void until_limit(const char *path, int flags, int by_vector)
             wrong("a write of %ld at %ld", n, total);
     }
     int error = errno;
-    printf("wrote %ld, the last %ld, then %ld %s, signals %d\n", total, last, n, strerror(error), (int)signals);
+    printf("wrote %ld, the last %ld, then %ld %s, signals %d\n", total, last, n, strerror(error),
+           (int)signals);
     SHOW(lseek(fd, 0, SEEK_CUR));
     SHOW(write(fd, data, CHUNK));
     SHOW(write(fd, data, 0));
@@ -154,6 +154,7 @@ static void probe(void)
         until_disk_full("small/buffered", 0);
         until_disk_full("small/synchronous", O_SYNC);
     } else {
-        fprintf(stderr, "skip: no mounts of its own (%s), so no disk that is full, only limits\n", strerror(mount_error));
+        fprintf(stderr, "skip: no mounts of its own (%s), so no disk that is full, only limits\n",
+                strerror(mount_error));
     }
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* handlers.c - what signal and sigaction say of handlers while fibers run, and handlers that write or jump away. */
+/* handlers.c - what signal and sigaction say of handlers while fibers run, and handlers that write
+ * or jump away. */
 #define _GNU_SOURCE
 #include "probe.h"
 
@@ -33,13 +34,18 @@ static void with_info(int signal, siginfo_t *info, void *context)
     seen = info->si_signo == signal && context ? 100 + signal : 0;
 }
 
-/* ---- What is said of a handler ------------------------------------------------------------------------------ */
+/* ---- What is said of a handler -------------------------------------------------------------- */
 
 static const char *name(void (*handler)(int))
 {
-    return handler == SIG_DFL ? "default" : handler == SIG_IGN ? "ignored" : handler == SIG_ERR ? "error"
-         : handler == first ? "first" : handler == second ? "second"
-         : handler == on_tick ? "on_tick" : handler == (void (*)(int))(void *)with_info ? "with_info" : "a stranger";
+    return handler == SIG_DFL                            ? "default"
+           : handler == SIG_IGN                          ? "ignored"
+           : handler == SIG_ERR                          ? "error"
+           : handler == first                            ? "first"
+           : handler == second                           ? "second"
+           : handler == on_tick                          ? "on_tick"
+           : handler == (void (*)(int))(void *)with_info ? "with_info"
+                                                         : "a stranger";
 }
 
 static void show_action(const char *what, const struct sigaction *action)
@@ -115,7 +121,7 @@ static void told_truthfully(void)
     query();
 }
 
-/* ---- Handlers that do something ------------------------------------------------------------------------------ */
+/* ---- Handlers that do something ------------------------------------------------------------- */
 
 static void *read_blocks(void *arg)
 {
@@ -171,10 +177,7 @@ static void handler_writes(void)
 
 static sigjmp_buf back;
 
-static void jump(int signal)
-{
-    siglongjmp(back, signal);
-}
+static void jump(int signal) { siglongjmp(back, signal); }
 
 static void handler_jumps(void)
 {
@@ -192,7 +195,8 @@ static void handler_jumps(void)
         if (fd < 0 || signal != SIGUSR1)
             die("after the jump");
         for (int n = 0; n < 3; n++) {
-            if (pread(fd, block, BLOCK, n * BLOCK) != BLOCK || memcmp(block, content + n * BLOCK, BLOCK))
+            if (pread(fd, block, BLOCK, n * BLOCK) != BLOCK ||
+                memcmp(block, content + n * BLOCK, BLOCK))
                 wrong("jump %d, read %d", i, n);
             task_yield();
         }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* herd.c - more tasks read one stream than there are I/O threads, and each write is for one of them. */
+/* herd.c - more tasks read one stream than there are I/O threads, and each write is for one of
+ * them. */
 #define _GNU_SOURCE
 #include "probe.h"
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* hugecounts.c - calls that ask for more than 2 GiB wait as others do, and transfer no more than the kernel does. */
+/* hugecounts.c - calls that ask for more than 2 GiB wait as others do, and transfer no more than
+ * the kernel does. */
 #define _GNU_SOURCE
 #include "probe.h"
 
@@ -54,7 +55,8 @@ static void wait_in(const char *what, long (*which)(int))
 
 static void probe(void)
 {
-    memory = mmap(NULL, HUGE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    memory = mmap(NULL, HUGE_SIZE, PROT_READ | PROT_WRITE,
+                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (memory == MAP_FAILED)
         die("mmap");
     if (pipe2(ends, O_CLOEXEC))

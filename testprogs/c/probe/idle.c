@@ -36,14 +36,51 @@ static pid_t child_for_ever(void)
     return child;
 }
 
-static long by_read(waiter_t *w) { char byte; (void)w; return read(pipes[0], &byte, 1); }
-static long by_fifo(waiter_t *w) { char byte; (void)w; return read(fifo, &byte, 1); }
-static long by_terminal(waiter_t *w) { char byte; (void)w; return read(terminal, &byte, 1); }
-static long by_open_to_read(waiter_t *w) { (void)w; return open("unread", O_RDONLY); }
-static long by_open_to_write(waiter_t *w) { (void)w; return open("unwritten", O_WRONLY); }
-static long by_recv(waiter_t *w) { char byte; (void)w; return recv(sockets[0], &byte, 1, 0); }
-static long by_peek(waiter_t *w) { char two[2]; (void)w; return recv(sockets[0], two, 2, MSG_PEEK | MSG_WAITALL); }
-static long by_accept(waiter_t *w) { (void)w; return accept(listener, NULL, NULL); }
+static long by_read(waiter_t *w)
+{
+    char byte;
+    (void)w;
+    return read(pipes[0], &byte, 1);
+}
+static long by_fifo(waiter_t *w)
+{
+    char byte;
+    (void)w;
+    return read(fifo, &byte, 1);
+}
+static long by_terminal(waiter_t *w)
+{
+    char byte;
+    (void)w;
+    return read(terminal, &byte, 1);
+}
+static long by_open_to_read(waiter_t *w)
+{
+    (void)w;
+    return open("unread", O_RDONLY);
+}
+static long by_open_to_write(waiter_t *w)
+{
+    (void)w;
+    return open("unwritten", O_WRONLY);
+}
+static long by_recv(waiter_t *w)
+{
+    char byte;
+    (void)w;
+    return recv(sockets[0], &byte, 1, 0);
+}
+static long by_peek(waiter_t *w)
+{
+    char two[2];
+    (void)w;
+    return recv(sockets[0], two, 2, MSG_PEEK | MSG_WAITALL);
+}
+static long by_accept(waiter_t *w)
+{
+    (void)w;
+    return accept(listener, NULL, NULL);
+}
 static long by_poll(waiter_t *w)
 {
     struct pollfd files[2] = { { pipes[0], POLLIN, 0 }, { sockets[0], POLLIN, 0 } };
@@ -58,7 +95,12 @@ static long by_select(waiter_t *w)
     FD_SET(pipes[0], &readable);
     return select(pipes[0] + 1, &readable, NULL, NULL, NULL);
 }
-static long by_epoll(waiter_t *w) { struct epoll_event event; (void)w; return epoll_wait(epoll, &event, 1, -1); }
+static long by_epoll(waiter_t *w)
+{
+    struct epoll_event event;
+    (void)w;
+    return epoll_wait(epoll, &event, 1, -1);
+}
 static long by_join(waiter_t *w)
 {
     pthread_t thread;
@@ -66,23 +108,54 @@ static long by_join(waiter_t *w)
     check(pthread_create(&thread, NULL, for_ever, NULL), "pthread_create");
     return pthread_join(thread, NULL);
 }
-static long by_waitpid(waiter_t *w) { (void)w; return waitpid(child_for_ever(), NULL, 0); }
-static long by_waitid(waiter_t *w) { siginfo_t info; (void)w; return waitid(P_PGID, 0, &info, WEXITED | WSTOPPED); }
-static long by_flock(waiter_t *w) { (void)w; return flock(open("lock", O_RDWR), LOCK_EX); }
+static long by_waitpid(waiter_t *w)
+{
+    (void)w;
+    return waitpid(child_for_ever(), NULL, 0);
+}
+static long by_waitid(waiter_t *w)
+{
+    siginfo_t info;
+    (void)w;
+    return waitid(P_PGID, 0, &info, WEXITED | WSTOPPED);
+}
+static long by_flock(waiter_t *w)
+{
+    (void)w;
+    return flock(open("lock", O_RDWR), LOCK_EX);
+}
 static long by_range(waiter_t *w)
 {
     struct flock range = { .l_type = F_WRLCK };
     (void)w;
     return fcntl(open("range", O_RDWR), F_OFD_SETLKW, &range);
 }
-static long by_msgrcv(waiter_t *w) { struct { long kind; char text[8]; } m; (void)w; return msgrcv(queue, &m, 8, 0, 0); }
-static long by_semop(waiter_t *w) { struct sembuf one = { 0, -1, 0 }; (void)w; return semop(set, &one, 1); }
-static long by_mq_receive(waiter_t *w) { char text[8192]; (void)w; return mq_receive(posix_queue, text, sizeof text, NULL); }
+static long by_msgrcv(waiter_t *w)
+{
+    struct {
+        long kind;
+        char text[8];
+    } m;
+    (void)w;
+    return msgrcv(queue, &m, 8, 0, 0);
+}
+static long by_semop(waiter_t *w)
+{
+    struct sembuf one = { 0, -1, 0 };
+    (void)w;
+    return semop(set, &one, 1);
+}
+static long by_mq_receive(waiter_t *w)
+{
+    char text[8192];
+    (void)w;
+    return mq_receive(posix_queue, text, sizeof text, NULL);
+}
 
 static long (*const calls[])(waiter_t *) = {
-    by_read,   by_fifo,   by_terminal, by_open_to_read, by_open_to_write, by_recv,  by_peek,  by_accept,
-    by_poll,   by_select, by_epoll,    by_join,         by_waitpid,       by_waitid, by_flock, by_range,
-    by_msgrcv, by_semop,  by_mq_receive,
+    by_read,   by_fifo,  by_terminal, by_open_to_read, by_open_to_write, by_recv,    by_peek,
+    by_accept, by_poll,  by_select,   by_epoll,        by_join,          by_waitpid, by_waitid,
+    by_flock,  by_range, by_msgrcv,   by_semop,        by_mq_receive,
 };
 enum { CALLS = sizeof calls / sizeof *calls };
 
@@ -109,7 +182,8 @@ static unsigned long switches(void)
     return all;
 }
 
-/* Ends the process once nothing has stirred for longer than anything that looks around at intervals would keep still. */
+/* Ends the process once nothing has stirred for longer than anything that looks around at intervals
+ * would keep still. */
 static void *observe(void *unused)
 {
     (void)unused;
@@ -133,22 +207,24 @@ static void probe(void)
     struct flock range = { .l_type = F_WRLCK };
     struct epoll_event event = { .events = EPOLLIN };
     pthread_t observer;
-    int master, lock = open("lock", O_RDWR | O_CREAT, 0600), locked = open("range", O_RDWR | O_CREAT, 0600);
+    int master, lock = open("lock", O_RDWR | O_CREAT, 0600),
+                locked = open("range", O_RDWR | O_CREAT, 0600);
     char name[32];
     snprintf(name, sizeof name, "/aioshim-idle-%d", (int)getpid());
     posix_queue = mq_open(name, O_RDWR | O_CREAT, 0600, NULL);
     mq_unlink(name);
     queue = msgget(IPC_PRIVATE, 0600);
     set = semget(IPC_PRIVATE, 1, 0600);
-    if (mkfifo("fifo", 0600) || mkfifo("unread", 0600) || mkfifo("unwritten", 0600) || pipe2(pipes, O_CLOEXEC) ||
-        openpty(&master, &terminal, NULL, NULL, NULL) || queue < 0 || set < 0 || posix_queue < 0)
+    if (mkfifo("fifo", 0600) || mkfifo("unread", 0600) || mkfifo("unwritten", 0600) ||
+        pipe2(pipes, O_CLOEXEC) || openpty(&master, &terminal, NULL, NULL, NULL) || queue < 0 ||
+        set < 0 || posix_queue < 0)
         die("what they wait for");
     fifo = open("fifo", O_RDWR);
     make_pair(UNIX_STREAM, sockets);
     listener = bound(SOCK_STREAM, &address);
     epoll = epoll_create1(0);
-    if (fifo < 0 || listen(listener, 1) || epoll_ctl(epoll, EPOLL_CTL_ADD, pipes[0], &event) || flock(lock, LOCK_EX) ||
-        fcntl(locked, F_OFD_SETLK, &range))
+    if (fifo < 0 || listen(listener, 1) || epoll_ctl(epoll, EPOLL_CTL_ADD, pipes[0], &event) ||
+        flock(lock, LOCK_EX) || fcntl(locked, F_OFD_SETLK, &range))
         die("what they wait for");
     for (int i = 0; i < CALLS; i++) {
         waiters[i].call = calls[i];

@@ -19,7 +19,7 @@ static struct shared {
     sem_t sem;
     uint32_t futex;
     volatile int waits;
-} *shared;
+} * shared;
 
 static void wait_mutex(void) { check(pthread_mutex_lock(&shared->mutex), "lock"); }
 static void wait_robust(void) { check(pthread_mutex_lock(&shared->robust), "lock"); }

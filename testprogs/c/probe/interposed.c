@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* interposed.c - calls that interposer.c changes, on fibers, and waits until times of clocks that it makes up. */
+/* interposed.c - calls that interposer.c changes, on fibers, and waits until times of clocks that
+ * it makes up. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <mqueue.h>
@@ -42,7 +43,8 @@ static void waits(void)
     time = in_20_ms(CLOCK_REALTIME);
     SHOW(sem_timedwait(&semaphore, &time));
     time = in_20_ms(CLOCK_MONOTONIC);
-    printf("monotonic condition: %s\n", strerror(pthread_cond_clockwait(&condition, &mutex, CLOCK_MONOTONIC, &time)));
+    printf("monotonic condition: %s\n",
+           strerror(pthread_cond_clockwait(&condition, &mutex, CLOCK_MONOTONIC, &time)));
     time = (struct timespec){ 0, 20000000 };
     SHOW(nanosleep(&time, NULL));
     struct pollfd none = { -1, POLLIN, 0 };
@@ -56,7 +58,9 @@ static void probe(void)
 {
     task_t tasks[2] = { task_spawn(others, NULL), task_spawn(others, NULL) };
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons(9), .sin_addr = { htonl(INADDR_LOOPBACK) } };
+    struct sockaddr_in address = { .sin_family = AF_INET,
+                                   .sin_port = htons(9),
+                                   .sin_addr = { htonl(INADDR_LOOPBACK) } };
     SHOW(connect(fd, (struct sockaddr *)&address, sizeof address));
     close(fd);
     SHOW(fsync(-1));

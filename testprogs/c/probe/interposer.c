@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* interposer.c - a library to preload beside the shim: it interposes some of libc's functions, lives in another year, and
- * refuses what it is asked to. What of its effect a program sees must not depend on the order of the two. */
+/* interposer.c - a library to preload beside the shim: it interposes some of libc's functions,
+ * lives in another year, and refuses what it is asked to. What of its effect a program sees must
+ * not depend on the order of the two. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -50,10 +51,7 @@ int clock_gettime(clockid_t clock, struct timespec *time)
 }
 
 /* It waits no longer than this. */
-int usleep(useconds_t time)
-{
-    return NEXT(usleep)(time > 1000 ? 1000 : time);
-}
+int usleep(useconds_t time) { return NEXT(usleep)(time > 1000 ? 1000 : time); }
 
 int poll(struct pollfd *fds, nfds_t n, int timeout)
 {

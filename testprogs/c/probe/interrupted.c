@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* interrupted.c - a handler without SA_RESTART runs while the task waits in read: the read fails with EINTR. */
+/* interrupted.c - a handler without SA_RESTART runs while the task waits in read: the read fails
+ * with EINTR. */
 #define _GNU_SOURCE
 #include "probe.h"
 
@@ -8,10 +9,7 @@
 
 static volatile sig_atomic_t ticks;
 
-static void on_tick(int signal)
-{
-    ticks += signal == SIGALRM;
-}
+static void on_tick(int signal) { ticks += signal == SIGALRM; }
 
 static void probe(void)
 {
@@ -20,7 +18,8 @@ static void probe(void)
     struct itimerval every = { { 0, 5000 }, { 0, 5000 } }, never = { { 0, 0 }, { 0, 0 } };
     int ends[2];
     char byte;
-    if (pipe2(ends, O_CLOEXEC) || sigaction(SIGALRM, &action, NULL) || setitimer(ITIMER_REAL, &every, NULL))
+    if (pipe2(ends, O_CLOEXEC) || sigaction(SIGALRM, &action, NULL) ||
+        setitimer(ITIMER_REAL, &every, NULL))
         die("setup");
     SHOW(read(ends[0], &byte, 1));
     printf("handler ran: %d\n", ticks > 0);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* lastsignal.c - the program has every signal to itself, the last ones too, while calls of tasks are in the kernel's hands that only
- * a signal ends. */
+/* lastsignal.c - the program has every signal to itself, the last ones too, while calls of tasks
+ * are in the kernel's hands that only a signal ends. */
 #define _GNU_SOURCE
 #include "probe.h"
 
@@ -16,7 +16,10 @@ enum { SIGNALS = 20 };
 static int queue;
 static volatile sig_atomic_t handled;
 
-struct message { long kind; char text[8]; };
+struct message {
+    long kind;
+    char text[8];
+};
 
 static void *receive(void *arg)
 {
@@ -56,7 +59,7 @@ static void queued(int number, const char *name)
     printf("%s: %d of %d\n", name, good, SIGNALS);
 }
 
-/* ---- Beside pthread_cancel, which uses a signal of libc's own ------------------------------------------------------ */
+/* ---- Beside pthread_cancel, which uses a signal of libc's own ------------------------------- */
 
 static int ends[2], locked[2];
 
@@ -107,7 +110,8 @@ static void beside_cancellation(void)
 static void probe(void)
 {
     struct message message = { 1, "text" };
-    struct sigaction action, ignore = { .sa_handler = SIG_IGN }, handle = { .sa_handler = on_signal };
+    struct sigaction action, ignore = { .sa_handler = SIG_IGN },
+                             handle = { .sa_handler = on_signal };
     sigset_t pending;
     sigemptyset(&pending);
     sigaddset(&pending, SIGRTMIN);

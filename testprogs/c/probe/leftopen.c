@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* leftopen.c - a child that was forked while a task waited for connections, and has closed the listening socket, does not keep
- * it open: once the parent has closed it, too, nobody can connect though the child lives. */
+/* leftopen.c - a child that was forked while a task waited for connections, and has closed the
+ * listening socket, does not keep it open: once the parent has closed it, too, nobody can connect
+ * though the child lives. */
 #define _GNU_SOURCE
 #include "waiter.h"
 
@@ -20,8 +21,8 @@ static void probe(void)
     struct sockaddr_un address = { .sun_family = AF_UNIX, .sun_path = "listener" };
     int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), life[2], told[2];
     char byte;
-    if (bind(listener, (struct sockaddr *)&address, sizeof address) || listen(listener, 5) || pipe2(life, O_CLOEXEC) ||
-        pipe2(told, O_CLOEXEC))
+    if (bind(listener, (struct sockaddr *)&address, sizeof address) || listen(listener, 5) ||
+        pipe2(life, O_CLOEXEC) || pipe2(told, O_CLOEXEC))
         die("a listening socket");
     waiter_t w = { .call = by_accept, .fd = listener };
     waiter_start(&w);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* lines.c - tasks write lines to one stream, by every kind of call, into a small pipe with a slow reader: no byte is lost,
- * no call's bytes are torn, and each task's lines come in order. */
+/* lines.c - tasks write lines to one stream, by every kind of call, into a small pipe with a slow
+ * reader: no byte is lost, no call's bytes are torn, and each task's lines come in order. */
 #define _GNU_SOURCE
 #include "probe.h"
 
@@ -54,9 +54,13 @@ static void put_bytes(const char *line, int n, int way)
         funlockfile(stream);
         funlockfile(stream);
         break;
-    /* A line of characters that are calls of their own is nobody else's until it is locked: these are dots alone. */
+    /* A line of characters that are calls of their own is nobody else's until it is locked: these
+     * are dots alone. */
     case 6: fputc('.', stream), putc('.', stream), fputs(line, stream); break;
-    default: fprintf(stream, "<%d %d %s", atoi(line + 1), atoi(strchr(line, ' ')), strrchr(line, ' ') + 1); break;
+    default:
+        fprintf(stream, "<%d %d %s", atoi(line + 1), atoi(strchr(line, ' ')),
+                strrchr(line, ' ') + 1);
+        break;
     }
 }
 
@@ -113,7 +117,8 @@ static void *read_lines(void *arg)
             wrong("more than was written");
     }
     int next[TASKS] = { 0 }, torn = 0, lines = 0;
-    for (char *at = data, *end; (end = memchr(at, '\n', size - (size_t)(at - data))); at = end + 1) {
+    for (char *at = data, *end; (end = memchr(at, '\n', size - (size_t)(at - data)));
+         at = end + 1) {
         char wanted[LONGEST];
         int id;
         while (*at == '.')

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* lingering.c - to close a socket with SO_LINGER waits until the peer has taken all data: which another task does. */
+/* lingering.c - to close a socket with SO_LINGER waits until the peer has taken all data: which
+ * another task does. */
 #define _GNU_SOURCE
 #include "company.h"
 #include "waiter.h"
@@ -7,7 +8,12 @@
 static int ends[2], null;
 static volatile int reading;
 
-static long by_close(waiter_t *w) { long result = close(ends[0]); waiter_note(w, "after reading began: %d\n", reading); return result; }
+static long by_close(waiter_t *w)
+{
+    long result = close(ends[0]);
+    waiter_note(w, "after reading began: %d\n", reading);
+    return result;
+}
 static long by_dup2(waiter_t *w)
 {
     long result = dup2(null, ends[0]) == ends[0];
@@ -69,9 +75,10 @@ static void start_heir(void)
 
 static void probe(void)
 {
-    static const struct { long (*call)(waiter_t *); const char *what; } ways[] = {
-        { by_close, "close" }, { by_dup2, "dup2" }, { by_dup3, "dup3" }
-    };
+    static const struct {
+        long (*call)(waiter_t *);
+        const char *what;
+    } ways[] = { { by_close, "close" }, { by_dup2, "dup2" }, { by_dup3, "dup3" } };
     const char *sockets = getenv("LINGERING_SOCKETS");
     company_begin();
     null = open("/dev/null", O_RDWR | O_CLOEXEC);

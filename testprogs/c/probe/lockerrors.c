@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* lockerrors.c - what every call on a lock answers: each type of mutex, conditions, semaphores, locks for reading and
- * writing, barriers, once, C11's, and their time limits. */
+/* lockerrors.c - what every call on a lock answers: each type of mutex, conditions, semaphores,
+ * locks for reading and writing, barriers, once, C11's, and their time limits. */
 #define _GNU_SOURCE
 #include "probe.h"
 
@@ -17,7 +17,13 @@ static void say(const char *what, int error)
     printf("%s: %s%s\n", what, error ? strerror(error) : "ok",
            errno == ERRNO_UNTOUCHED ? "" : ", errno changed");
 }
-#define TRY(call) __extension__({ errno = ERRNO_UNTOUCHED; int try_error = (call); say(#call, try_error); try_error; })
+#define TRY(call)                \
+    __extension__({              \
+        errno = ERRNO_UNTOUCHED; \
+        int try_error = (call);  \
+        say(#call, try_error);   \
+        try_error;               \
+    })
 
 static const struct timespec past = { 1, 0 }, bad = { 1, 1000000000 }, negative = { -5, 0 };
 
@@ -59,7 +65,9 @@ static void *unlock_anothers(void *arg)
 static void one_mutex(const char *name, int type, int shared, int robust, int protocol)
 {
     printf("--- %s%s%s%s\n", name, shared ? " shared" : "", robust ? " robust" : "",
-           protocol == PTHREAD_PRIO_INHERIT ? " inherits" : protocol == PTHREAD_PRIO_PROTECT ? " protects" : "");
+           protocol == PTHREAD_PRIO_INHERIT   ? " inherits"
+           : protocol == PTHREAD_PRIO_PROTECT ? " protects"
+                                              : "");
     pthread_mutexattr_t attr;
     pthread_mutexattr_init(&attr);
     check(pthread_mutexattr_settype(&attr, type), "type");
@@ -106,9 +114,12 @@ static void one_mutex(const char *name, int type, int shared, int robust, int pr
 
 static void mutexes(void)
 {
-    static const struct { const char *name; int type; } types[] = {
-        { "normal", PTHREAD_MUTEX_NORMAL }, { "default", PTHREAD_MUTEX_DEFAULT },
-        { "recursive", PTHREAD_MUTEX_RECURSIVE }, { "error-checking", PTHREAD_MUTEX_ERRORCHECK },
+    static const struct {
+        const char *name;
+        int type;
+    } types[] = {
+        { "normal", PTHREAD_MUTEX_NORMAL },        { "default", PTHREAD_MUTEX_DEFAULT },
+        { "recursive", PTHREAD_MUTEX_RECURSIVE },  { "error-checking", PTHREAD_MUTEX_ERRORCHECK },
         { "adaptive", PTHREAD_MUTEX_ADAPTIVE_NP },
     };
     check(pthread_cond_init(&cond, NULL), "cond");
@@ -245,10 +256,7 @@ static void conditions(void)
 }
 
 static int times;
-static void count(void)
-{
-    times++;
-}
+static void count(void) { times++; }
 
 static void rest(void)
 {
@@ -298,7 +306,8 @@ static int end_with_7(void *arg)
 
 static void c11(void)
 {
-    static const int types[] = { mtx_plain, mtx_timed, mtx_recursive | mtx_plain, mtx_recursive | mtx_timed };
+    static const int types[] = { mtx_plain, mtx_timed, mtx_recursive | mtx_plain,
+                                 mtx_recursive | mtx_timed };
     TRY(cnd_init(&cnd));
     for (unsigned i = 0; i < sizeof types / sizeof *types; i++) {
         TRY(mtx_init(&mtx, types[i]));
@@ -326,7 +335,8 @@ static void c11(void)
     printf("result %d\n", result);
 }
 
-static long futex(void *word, int operation, unsigned value, const void *time, void *word2, unsigned value3)
+static long futex(void *word, int operation, unsigned value, const void *time, void *word2,
+                  unsigned value3)
 {
     return syscall(SYS_futex, word, operation, value, time, word2, value3);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* locks.c - tasks and plain threads contend for the same locks: nobody is let in who may not be, and nobody is forgotten. */
+/* locks.c - tasks and plain threads contend for the same locks: nobody is let in who may not be,
+ * and nobody is forgotten. */
 #define _GNU_SOURCE
 #include "probe.h"
 
@@ -26,7 +27,7 @@ static void all_at_once(const char *what, void *(*fn)(void *), unsigned n)
     printf("%s: ", what);
 }
 
-/* ---- Mutexes ------------------------------------------------------------------------------------------------- */
+/* ---- Mutexes -------------------------------------------------------------------------------- */
 
 static pthread_mutex_t mutex;
 static volatile unsigned long counter, inside;
@@ -49,7 +50,9 @@ static void *lock_and_count(void *arg)
         check(pthread_mutex_lock(&mutex), "lock");
         enter();
         if (i % 16 == 0)
-            task_options.threads ? (void)sched_yield() : fiber_self() ? fiber_yield() : (void)sched_yield();
+            task_options.threads ? (void)sched_yield()
+            : fiber_self()       ? fiber_yield()
+                                 : (void)sched_yield();
         counter++;
         leave();
         check(pthread_mutex_unlock(&mutex), "unlock");
@@ -74,8 +77,8 @@ static void *lock_deep(void *arg)
 
 static void mutexes(unsigned n)
 {
-    static const int types[] = { PTHREAD_MUTEX_NORMAL, PTHREAD_MUTEX_ADAPTIVE_NP, PTHREAD_MUTEX_ERRORCHECK,
-                                 PTHREAD_MUTEX_RECURSIVE };
+    static const int types[] = { PTHREAD_MUTEX_NORMAL, PTHREAD_MUTEX_ADAPTIVE_NP,
+                                 PTHREAD_MUTEX_ERRORCHECK, PTHREAD_MUTEX_RECURSIVE };
     for (unsigned t = 0; t < 4; t++)
         for (int how = 0; how < 4; how++) {
             pthread_mutexattr_t attr;
@@ -83,10 +86,12 @@ static void mutexes(unsigned n)
             pthread_mutexattr_settype(&attr, types[t]);
             pthread_mutexattr_setpshared(&attr, how == 1);
             pthread_mutexattr_setrobust(&attr, how == 2);
-            pthread_mutexattr_setprotocol(&attr, how == 3 ? PTHREAD_PRIO_INHERIT : PTHREAD_PRIO_NONE);
+            pthread_mutexattr_setprotocol(&attr,
+                                          how == 3 ? PTHREAD_PRIO_INHERIT : PTHREAD_PRIO_NONE);
             check(pthread_mutex_init(&mutex, &attr), "init");
             counter = 0;
-            all_at_once("mutex", types[t] == PTHREAD_MUTEX_RECURSIVE ? lock_deep : lock_and_count, how ? n / 4 + 1 : n);
+            all_at_once("mutex", types[t] == PTHREAD_MUTEX_RECURSIVE ? lock_deep : lock_and_count,
+                        how ? n / 4 + 1 : n);
             printf("type %d way %d: %s\n", types[t], how,
                    counter == ((how ? n / 4 + 1 : n) + THREADS) * ROUNDS ? "all" : "some missing");
             check(pthread_mutex_destroy(&mutex), "destroy");
@@ -103,7 +108,8 @@ static void *lock_over_read(void *arg)
     for (int i = 0; i < 5; i++) {
         check(pthread_mutex_lock(&initialised), "lock");
         enter();
-        if (pread(file, &byte, 1, i) != 1 || write(ends[1], &byte, 1) != 1 || read(ends[0], &byte, 1) != 1)
+        if (pread(file, &byte, 1, i) != 1 || write(ends[1], &byte, 1) != 1 ||
+            read(ends[0], &byte, 1) != 1)
             die("read");
         counter++;
         leave();
@@ -170,7 +176,7 @@ static void *lock_c11(void *arg)
     return arg;
 }
 
-/* ---- Conditions ---------------------------------------------------------------------------------------------- */
+/* ---- Conditions ----------------------------------------------------------------------------- */
 
 static pthread_cond_t not_empty, not_full;
 static unsigned queued, taken, put;
@@ -227,7 +233,7 @@ static void conditions(unsigned n, int shared)
     check(pthread_mutex_destroy(&mutex), "destroy");
 }
 
-/* ---- Semaphores, read-write locks, barriers, spinning locks, once, futexes -------------------------------------- */
+/* ---- Semaphores, read-write locks, barriers, spinning locks, once, futexes ------------------ */
 
 static sem_t sem, empty;
 static unsigned long within;

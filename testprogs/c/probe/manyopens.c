@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* manyopens.c - each task reads one file at the position of a descriptor of its own, past the page cache. */
+/* manyopens.c - each task reads one file at the position of a descriptor of its own, past the page
+ * cache. */
 #define _GNU_SOURCE
 #include "probe.h"
 
@@ -9,7 +10,8 @@ static void *read_at_position(void *arg)
 {
     uint64_t random = *(unsigned *)arg + 1;
     char *block = allocate_aligned(BLOCK), expected[BLOCK];
-    int fd = open("file", O_RDONLY | O_DIRECT | O_CLOEXEC), cached = open("file", O_RDONLY | O_CLOEXEC);
+    int fd = open("file", O_RDONLY | O_DIRECT | O_CLOEXEC),
+        cached = open("file", O_RDONLY | O_CLOEXEC);
     if (fd < 0 || cached < 0)
         die("file");
     for (int i = 0; i < READS; i++) {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* manystreams.c - many streams at once, each of several tasks, that are parked in one of them nearly always: what the
- * threads do at the same moment to keep track of that must not let two tasks into one stream. */
+/* manystreams.c - many streams at once, each of several tasks, that are parked in one of them
+ * nearly always: what the threads do at the same moment to keep track of that must not let two
+ * tasks into one stream. */
 #define _GNU_SOURCE
 #include "probe.h"
 
@@ -24,7 +25,8 @@ static void *write_lines(void *arg)
 {
     const struct writer *writer = arg;
     for (int i = 0; i < LINES; i++)
-        if (fprintf(writer->stream->file, "%d %d\n", writer->id, i) < 0 || fflush(writer->stream->file))
+        if (fprintf(writer->stream->file, "%d %d\n", writer->id, i) < 0 ||
+            fflush(writer->stream->file))
             die("fprintf");
     return arg;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* manywait.c - a task waits on each connection, of as many as the limit allows: none of these costs a second descriptor. */
+/* manywait.c - a task waits on each connection, of as many as the limit allows: none of these costs
+ * a second descriptor. */
 #define _GNU_SOURCE
 #include <sys/resource.h>
 

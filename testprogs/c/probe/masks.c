@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* masks.c - every task keeps the signal mask of the program, and what it makes begins with that: children of fork and vfork,
- * programs and threads, while another thread sends signals and several tasks fork at once. */
+/* masks.c - every task keeps the signal mask of the program, and what it makes begins with that:
+ * children of fork and vfork, programs and threads, while another thread sends signals and several
+ * tasks fork at once. */
 #define _GNU_SOURCE
 #include "probe.h"
 
@@ -37,14 +38,15 @@ static void count_wrong(int is_wrong)
     __atomic_fetch_add(&wrong_masks, is_wrong != 0, __ATOMIC_RELAXED);
 }
 
-/* ---- What tasks make ------------------------------------------------------------------------------------------------ */
+/* ---- What tasks make ------------------------------------------------------------------------ */
 
 /* One signal at a time, so that none is lost. */
 static void *send_signals(void *arg)
 {
     for (unsigned sent = 0; !__atomic_load_n(&stop, __ATOMIC_RELAXED); sent++) {
         check(pthread_kill(main_thread, SIGRTMIN), "pthread_kill");
-        while (__atomic_load_n(&handled, __ATOMIC_RELAXED) <= sent && !__atomic_load_n(&stop, __ATOMIC_RELAXED))
+        while (__atomic_load_n(&handled, __ATOMIC_RELAXED) <= sent &&
+               !__atomic_load_n(&stop, __ATOMIC_RELAXED))
             sched_yield();
     }
     return arg;
@@ -94,10 +96,12 @@ static void *make_threads(void *arg)
 }
 
 /* A shell that finds a blocked signal in its own mask ends with 1. */
-static char *const look[] = { "sh", "-c",
-                              "while read -r name set; do case $name in SigBlk:) break;; esac; done </proc/$$/status\n"
-                              "case $set in *[1-9a-f]*) exit 1;; esac",
-                              NULL };
+static char *const look[] = {
+    "sh", "-c",
+    "while read -r name set; do case $name in SigBlk:) break;; esac; done </proc/$$/status\n"
+    "case $set in *[1-9a-f]*) exit 1;; esac",
+    NULL
+};
 
 static void *make_programs(void *arg)
 {

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* messages.c - sendmsg, recvmsg and their many-message kin: descriptors that travel, addresses, what is cut, time limits. */
+/* messages.c - sendmsg, recvmsg and their many-message kin: descriptors that travel, addresses,
+ * what is cut, time limits. */
 #define _GNU_SOURCE
 #include "waiter.h"
 
-/* ---- Descriptors that travel --------------------------------------------------------------------------------- */
+/* ---- Descriptors that travel ---------------------------------------------------------------- */
 
 static int receive_flags;
 
@@ -11,21 +12,27 @@ static int receive_flags;
 static long receive_descriptors(waiter_t *w)
 {
     char bytes[8] = "";
-    union { struct cmsghdr header; char room[CMSG_SPACE(2 * sizeof(int))]; } control;
+    union {
+        struct cmsghdr header;
+        char room[CMSG_SPACE(2 * sizeof(int))];
+    } control;
     struct iovec part = { bytes, sizeof bytes - 1 };
-    struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1, .msg_control = &control,
-                              .msg_controllen = sizeof control };
+    struct msghdr message = {
+        .msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control
+    };
     long n = recvmsg(w->fd, &message, receive_flags);
     if (n < 0)
         return n;
-    waiter_note(w, "%s, control %zu, flags %d\n", bytes, message.msg_controllen, message.msg_flags & ~MSG_CMSG_CLOEXEC);
+    waiter_note(w, "%s, control %zu, flags %d\n", bytes, message.msg_controllen,
+                message.msg_flags & ~MSG_CMSG_CLOEXEC);
     for (struct cmsghdr *c = CMSG_FIRSTHDR(&message); c; c = CMSG_NXTHDR(&message, c)) {
         int fds[2] = { -1, -1 };
         size_t size = c->cmsg_len - CMSG_LEN(0);
         memcpy(fds, CMSG_DATA(c), size);
         for (size_t i = 0; i < size / sizeof(int); i++) {
             ssize_t wrote = write(fds[i], "!", 1);
-            waiter_note(w, "type %d, close on exec %d, write %zd\n", c->cmsg_type, fcntl(fds[i], F_GETFD), wrote);
+            waiter_note(w, "type %d, close on exec %d, write %zd\n", c->cmsg_type,
+                        fcntl(fds[i], F_GETFD), wrote);
             close(fds[i]);
         }
     }
@@ -34,9 +41,14 @@ static long receive_descriptors(waiter_t *w)
 
 static long send_descriptors(int fd, const char *text, int *fds, int count, int flags)
 {
-    union { struct cmsghdr header; char room[CMSG_SPACE(3 * sizeof(int))]; } control = { .room = "" };
+    union {
+        struct cmsghdr header;
+        char room[CMSG_SPACE(3 * sizeof(int))];
+    } control = { .room = "" };
     struct iovec part = { (void *)(uintptr_t)text, strlen(text) };
-    struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1, .msg_control = &control,
+    struct msghdr message = { .msg_iov = &part,
+                              .msg_iovlen = 1,
+                              .msg_control = &control,
                               .msg_controllen = CMSG_SPACE((size_t)count * sizeof(int)) };
     struct cmsghdr *c = CMSG_FIRSTHDR(&message);
     c->cmsg_level = SOL_SOCKET;
@@ -75,7 +87,7 @@ static void descriptors(enum kind kind)
     close_pair(pipes);
 }
 
-/* ---- Addresses ----------------------------------------------------------------------------------------------- */
+/* ---- Addresses ------------------------------------------------------------------------------ */
 
 static long receive_from(waiter_t *w)
 {
@@ -124,7 +136,8 @@ static void addresses(void)
     close(client);
 }
 
-/* A full receiver, to whom a datagram socket sends by name: poll(2) does not know that it is full. */
+/* A full receiver, to whom a datagram socket sends by name: poll(2) does not know that it is full.
+ */
 static struct sockaddr_un receiver = { .sun_family = AF_UNIX, .sun_path = "receiver" };
 static long send_by_name(waiter_t *w)
 {
@@ -134,11 +147,13 @@ static long send_by_name(waiter_t *w)
 static void by_name(void)
 {
     char bytes[16];
-    int server = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0), client = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    int server = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0),
+        client = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     if (bind(server, (struct sockaddr *)&receiver, sizeof receiver))
         die("bind");
     int sent = 0;
-    while (sendto(client, "fill", 4, MSG_DONTWAIT, (struct sockaddr *)&receiver, sizeof receiver) == 4)
+    while (sendto(client, "fill", 4, MSG_DONTWAIT, (struct sockaddr *)&receiver, sizeof receiver) ==
+           4)
         sent++;
     printf("full: %s\n", strerror(errno));
     waiter_t w = { .call = send_by_name, .fd = client };
@@ -153,7 +168,7 @@ static void by_name(void)
     close(client);
 }
 
-/* ---- Many messages ------------------------------------------------------------------------------------------- */
+/* ---- Many messages -------------------------------------------------------------------------- */
 
 enum { MANY = 6 };
 static struct timespec limit, *limited;
@@ -260,7 +275,9 @@ static void many_sent(enum kind kind)
     int small = 1;
     if (setsockopt(ends[0], SOL_SOCKET, SO_SNDBUF, &small, sizeof small))
         die("SO_SNDBUF");
-    waiter_t w = { .call = send_many, .fd = ends[0], .buf = data, .size = is_stream(kind) ? SIZE : 500 };
+    waiter_t w = {
+        .call = send_many, .fd = ends[0], .buf = data, .size = is_stream(kind) ? SIZE : 500
+    };
     waiter_start(&w);
     while (came < MANY * w.size) {
         ssize_t n = recv(ends[1], room, SIZE, 0);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* mixed.c - a plain thread and tasks talk by pipes: the thread blocks as ever, the tasks wait as tasks do. */
+/* mixed.c - a plain thread and tasks talk by pipes: the thread blocks as ever, the tasks wait as
+ * tasks do. */
 #define _GNU_SOURCE
 #include "probe.h"
 

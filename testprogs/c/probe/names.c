@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* names.c - the resolver and the name services, by many tasks at once: results, error numbers, h_errno, and the pieces
- * that libc keeps in memory of its own. */
+/* names.c - the resolver and the name services, by many tasks at once: results, error numbers,
+ * h_errno, and the pieces that libc keeps in memory of its own. */
 #define _GNU_SOURCE
 #include "probe.h"
 
@@ -16,12 +16,14 @@
 
 static void addresses(void)
 {
-    struct addrinfo hints = { .ai_family = AF_INET, .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICHOST };
+    struct addrinfo hints = { .ai_family = AF_INET,
+                              .ai_socktype = SOCK_STREAM,
+                              .ai_flags = AI_NUMERICHOST };
     struct addrinfo *found = NULL;
     if (SHOW(getaddrinfo("127.0.0.1", "80", &hints, &found)) == 0) {
         char host[NI_MAXHOST], service[NI_MAXSERV];
-        SHOW(getnameinfo(found->ai_addr, found->ai_addrlen, host, sizeof host, service, sizeof service,
-                         NI_NUMERICHOST | NI_NUMERICSERV));
+        SHOW(getnameinfo(found->ai_addr, found->ai_addrlen, host, sizeof host, service,
+                         sizeof service, NI_NUMERICHOST | NI_NUMERICSERV));
         printf("%s %s\n", host, service);
         SHOW(getnameinfo(found->ai_addr, 1, host, sizeof host, NULL, 0, 0));
         freeaddrinfo(found);
@@ -49,7 +51,8 @@ static void users(void)
     char buffer[4096];
     errno = ERRNO_UNTOUCHED;
     struct passwd *root = getpwuid(0);
-    printf("getpwuid: %s, home %s, errno %d\n", root ? root->pw_name : "nobody", root ? root->pw_dir : "", errno);
+    printf("getpwuid: %s, home %s, errno %d\n", root ? root->pw_name : "nobody",
+           root ? root->pw_dir : "", errno);
     SHOW(getpwnam_r("no such user here", &entry, buffer, sizeof buffer, &result));
     printf("result %s\n", result ? "there" : "null");
     SHOW(getpwuid_r(0, &entry, buffer, 4, &result));
@@ -113,10 +116,14 @@ static void *resolve(void *arg)
     for (unsigned round = 0; round < ROUNDS; round++) {
         char name[32], host[NI_MAXHOST];
         snprintf(name, sizeof name, "127.0.%u.%u", number, round + 1);
-        struct addrinfo hints = { .ai_family = AF_INET, .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICHOST };
+        struct addrinfo hints = { .ai_family = AF_INET,
+                                  .ai_socktype = SOCK_STREAM,
+                                  .ai_flags = AI_NUMERICHOST };
         struct addrinfo *found;
         check(getaddrinfo(name, NULL, &hints, &found), "getaddrinfo");
-        check(getnameinfo(found->ai_addr, found->ai_addrlen, host, sizeof host, NULL, 0, NI_NUMERICHOST), "getnameinfo");
+        check(getnameinfo(found->ai_addr, found->ai_addrlen, host, sizeof host, NULL, 0,
+                          NI_NUMERICHOST),
+              "getnameinfo");
         freeaddrinfo(found);
         if (strcmp(name, host))
             wrong("%s came back as %s", name, host);

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/* oldstat.c - the names under which programs built for a glibc before 2.33 look at attributes and make nodes. */
+/* oldstat.c - the names under which programs built for a glibc before 2.33 look at attributes and
+ * make nodes. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 
 #include "pace.h"
 
-/* glibc's headers have them no more, and its library only for what is already linked: found by name and version. */
+/* glibc's headers have them no more, and its library only for what is already linked: found by name
+ * and version. */
 static void *find(const char *name)
 {
     void *symbol = dlsym(RTLD_DEFAULT, name);
@@ -19,7 +21,8 @@ static struct stat about;
 
 static void show_about(void)
 {
-    printf("  type %o size %jd\n", about.st_mode & S_IFMT, S_ISDIR(about.st_mode) ? 0 : (intmax_t)about.st_size);
+    printf("  type %o size %jd\n", about.st_mode & S_IFMT,
+           S_ISDIR(about.st_mode) ? 0 : (intmax_t)about.st_size);
     memset(&about, 0, sizeof about);
 }
 
@@ -27,24 +30,31 @@ static void old(const char *suffix)
 {
     char name[32];
 #define OLD(plain) (sprintf(name, "%s%s", plain, suffix), find(name))
-    int (*xstat)(int, const char *, struct stat *) = (int (*)(int, const char *, struct stat *))OLD("__xstat");
-    int (*lxstat)(int, const char *, struct stat *) = (int (*)(int, const char *, struct stat *))OLD("__lxstat");
+    int (*xstat)(int, const char *, struct stat *) =
+        (int (*)(int, const char *, struct stat *))OLD("__xstat");
+    int (*lxstat)(int, const char *, struct stat *) =
+        (int (*)(int, const char *, struct stat *))OLD("__lxstat");
     int (*fxstat)(int, int, struct stat *) = (int (*)(int, int, struct stat *))OLD("__fxstat");
     int (*fxstatat)(int, int, const char *, struct stat *, int) =
         (int (*)(int, int, const char *, struct stat *, int))OLD("__fxstatat");
-    TRY(xstat(VERSION, "file", &about)); show_about();
+    TRY(xstat(VERSION, "file", &about));
+    show_about();
     TRY(xstat(VERSION, "none", &about));
     TRY(xstat(77, "file", &about));
-    TRY(lxstat(VERSION, "link", &about)); show_about();
-    TRY(fxstat(VERSION, SLOW_FD, &about)); show_about();
+    TRY(lxstat(VERSION, "link", &about));
+    show_about();
+    TRY(fxstat(VERSION, SLOW_FD, &about));
+    show_about();
     TRY(fxstat(VERSION, -1, &about));
-    TRY(fxstatat(VERSION, AT_FDCWD, "link", &about, 0)); show_about();
+    TRY(fxstatat(VERSION, AT_FDCWD, "link", &about, 0));
+    show_about();
     TRY(fxstatat(VERSION, -1, "link", &about, 0));
 }
 
 static void probe(void)
 {
-    int (*xmknod)(int, const char *, mode_t, dev_t *) = (int (*)(int, const char *, mode_t, dev_t *))find("__xmknod");
+    int (*xmknod)(int, const char *, mode_t, dev_t *) =
+        (int (*)(int, const char *, mode_t, dev_t *))find("__xmknod");
     int (*xmknodat)(int, int, const char *, mode_t, dev_t *) =
         (int (*)(int, int, const char *, mode_t, dev_t *))find("__xmknodat");
     dev_t none = 0;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* openers.c - many tasks wait in open of a FIFO nobody reads; files are made meanwhile, then the readers come. */
+/* openers.c - many tasks wait in open of a FIFO nobody reads; files are made meanwhile, then the
+ * readers come. */
 #define _GNU_SOURCE
 #include "probe.h"
 
@@ -10,10 +11,7 @@ enum { OPENERS = 40, FILES = 60 };
 static task_sem_t about_to_open;
 static int opened;
 
-static void fifo_name(char *name, long number)
-{
-    snprintf(name, 32, "fifo%ld", number);
-}
+static void fifo_name(char *name, long number) { snprintf(name, 32, "fifo%ld", number); }
 
 static void *open_to_write(void *arg)
 {
@@ -43,7 +41,8 @@ static void *create(void *arg)
         if (fsync(fd) || close(fd))
             die("close %s", name);
     }
-    printf("%d files, openers that went on: %d\n", FILES, __atomic_load_n(&opened, __ATOMIC_SEQ_CST));
+    printf("%d files, openers that went on: %d\n", FILES,
+           __atomic_load_n(&opened, __ATOMIC_SEQ_CST));
     return arg;
 }
 

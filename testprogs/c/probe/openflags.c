@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* openflags.c - open, openat, creat: modes and umask, each flag that changes what is opened, each error. */
+/* openflags.c - open, openat, creat: modes and umask, each flag that changes what is opened, each
+ * error. */
 #define _GNU_SOURCE
 #include "probe.h"
 
@@ -24,7 +25,8 @@ static void try_flags(const char *path, int flags)
         return;
     }
     int kept = fcntl(fd, F_GETFL), cloexec = fcntl(fd, F_GETFD);
-    printf("flags %#o cloexec %d errno %s\n", kept, cloexec, errno == ERRNO_UNTOUCHED ? "kept" : "changed");
+    printf("flags %#o cloexec %d errno %s\n", kept, cloexec,
+           errno == ERRNO_UNTOUCHED ? "kept" : "changed");
     SHOW(read(fd, buf, 10));
     SHOW(write(fd, "w", 1));
     SHOW(close(fd));
@@ -156,7 +158,8 @@ static void numbers(void)
 static void probe(void)
 {
     make_file("file", 9000);
-    if (mkdir("dir", 0755) || symlink("file", "link") || symlink("missing", "dangling") || symlink("loop", "loop"))
+    if (mkdir("dir", 0755) || symlink("file", "link") || symlink("missing", "dangling") ||
+        symlink("loop", "loop"))
         die("setup");
     modes();
     kinds();

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* otherclock.c - timed waits in a time namespace, whose CLOCK_MONOTONIC and CLOCK_BOOTTIME are not the machine's: each ends after as
- * long as it was asked to wait. As long as the namespace is allowed to be made: exit code 77 says that it is not. */
+/* otherclock.c - timed waits in a time namespace, whose CLOCK_MONOTONIC and CLOCK_BOOTTIME are not
+ * the machine's: each ends after as long as it was asked to wait. As long as the namespace is
+ * allowed to be made: exit code 77 says that it is not. */
 #define _GNU_SOURCE
 #include "probe.h"
 
@@ -38,13 +39,13 @@ static struct timespec after_now(clockid_t clock)
     return (struct timespec){ end / SECOND, end % SECOND };
 }
 
-#define LASTS(call)                                                                                     \
-    do {                                                                                                \
-        int64_t begin = now(CLOCK_MONOTONIC);                                                           \
-        long result = (long)(call);                                                                     \
-        int64_t took = now(CLOCK_MONOTONIC) - begin;                                                    \
-        printf("%s: %ld, %s\n", #call, result,                                                          \
-               took < WAIT_NS - 1000000 ? "too short" : took > LONG_NS ? "too long" : "right");          \
+#define LASTS(call)                                                                          \
+    do {                                                                                     \
+        int64_t begin = now(CLOCK_MONOTONIC);                                                \
+        long result = (long)(call);                                                          \
+        int64_t took = now(CLOCK_MONOTONIC) - begin;                                         \
+        printf("%s: %ld, %s\n", #call, result,                                               \
+               took<WAIT_NS - 1000000 ? "too short" : took> LONG_NS ? "too long" : "right"); \
     } while (0)
 
 static long absolute(clockid_t clock)
@@ -158,8 +159,8 @@ static void waits(void)
     mq_unlink(name);
     set = semget(IPC_PRIVATE, 1, 0600);
     epoll = epoll_create1(EPOLL_CLOEXEC);
-    if (messages == (mqd_t)-1 || set < 0 || epoll < 0 || pipe2(ends, O_CLOEXEC)
-        || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair))
+    if (messages == (mqd_t)-1 || set < 0 || epoll < 0 || pipe2(ends, O_CLOEXEC) ||
+        socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair))
         die("setup");
     LASTS(usleep(WAIT_NS / 1000));
     LASTS(relative(CLOCK_MONOTONIC));
@@ -184,14 +185,15 @@ static void waits(void)
     semctl(set, 0, IPC_RMID);
 }
 
-/* The clocks are another's for the children of who makes the namespace: of a child of its own, before there are threads. */
+/* The clocks are another's for the children of who makes the namespace: of a child of its own,
+ * before there are threads. */
 __attribute__((constructor)) static void move_clocks(void)
 {
     static const char OFFSETS[] = "monotonic 10 0\nboottime 20 0\n";
     int status;
     int fd = -1;
-    if (unshare(NEW_TIME) || (fd = open("/proc/self/timens_offsets", O_WRONLY | O_CLOEXEC)) < 0
-        || write(fd, OFFSETS, sizeof OFFSETS - 1) < 0) {
+    if (unshare(NEW_TIME) || (fd = open("/proc/self/timens_offsets", O_WRONLY | O_CLOEXEC)) < 0 ||
+        write(fd, OFFSETS, sizeof OFFSETS - 1) < 0) {
         fprintf(stderr, "no time namespace: %s\n", strerror(errno));
         _exit(77);
     }

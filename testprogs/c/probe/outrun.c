@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* outrun.c - a process is about to accept a connection when another one, which traces it, takes that from the listening socket
- * that both have. Its other fiber still answers, and the next connection is its own. */
+/* outrun.c - a process is about to accept a connection when another one, which traces it, takes
+ * that from the listening socket that both have. Its other fiber still answers, and the next
+ * connection is its own. */
 #define _GNU_SOURCE
 #include <netinet/in.h>
 #include <signal.h>
@@ -46,15 +47,16 @@ static void run_to_accept(pid_t child)
     struct __ptrace_syscall_info info = { 0 };
     int status;
     do {
-        if (ptrace(PTRACE_SYSCALL, child, NULL, NULL) || waitpid(child, &status, 0) != child || !WIFSTOPPED(status) ||
-            ptrace(PTRACE_GET_SYSCALL_INFO, child, sizeof info, &info) < 0)
+        if (ptrace(PTRACE_SYSCALL, child, NULL, NULL) || waitpid(child, &status, 0) != child ||
+            !WIFSTOPPED(status) || ptrace(PTRACE_GET_SYSCALL_INFO, child, sizeof info, &info) < 0)
             die("trace");
     } while (info.op != PTRACE_SYSCALL_INFO_ENTRY || info.entry.nr != SYS_accept4);
 }
 
 int main(void)
 {
-    struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    struct sockaddr_in address = { .sin_family = AF_INET,
+                                   .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
     socklen_t len = sizeof address;
     char byte;
     int status;

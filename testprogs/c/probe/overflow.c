@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* overflow.c - a checked read larger than its buffer, or a checked open without its mode, must still end the program. */
+/* overflow.c - a checked read larger than its buffer, or a checked open without its mode, must
+ * still end the program. */
 #define _GNU_SOURCE
 #include "probe.h"
 

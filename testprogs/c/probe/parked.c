@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* parked.c - what others may do while a task waits inside a stream: go on, read the same stream, flush all streams, fork,
- * try its lock, close another. */
+/* parked.c - what others may do while a task waits inside a stream: go on, read the same stream,
+ * flush all streams, fork, try its lock, close another. */
 #define _GNU_SOURCE
 #include "probe.h"
 
@@ -56,10 +56,7 @@ static unsigned char seen[ROWS];
 static int bad_rows;
 static task_mutex_t rows_mutex;
 
-static int row(char *line, int i)
-{
-    return sprintf(line, "row %d %0*d\n", i, i % 50 + 1, i);
-}
+static int row(char *line, int i) { return sprintf(line, "row %d %0*d\n", i, i % 50 + 1, i); }
 
 static void *read_rows(void *arg)
 {
@@ -211,8 +208,8 @@ static void locks(void)
     rewind(shared);
     size_t size = 0;
     ssize_t n = getline(&text, &size, shared);
-    printf("%zd: %.2s, word %d, c %d, 2 %d, lock %d\n", n, text, !!strstr(text, "word"), !!strchr(text + 2, 'c'),
-           !!strchr(text, '2'), !!strstr(text, "lock"));
+    printf("%zd: %.2s, word %d, c %d, 2 %d, lock %d\n", n, text, !!strstr(text, "word"),
+           !!strchr(text + 2, 'c'), !!strchr(text, '2'), !!strstr(text, "lock"));
     free(text);
     SHOW(ftrylockfile(shared));
     SHOW(fclose(shared));
@@ -300,7 +297,8 @@ static void *get_word(void *arg)
     return arg;
 }
 
-/* A read of the terminal, or of a stream without a buffer, first writes what stdout holds of a line. */
+/* A read of the terminal, or of a stream without a buffer, first writes what stdout holds of a
+ * line. */
 static void prompting(void)
 {
     int out[2], in[2], kept_in = dup(0), kept_out = dup(1);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* paths.c - names and attributes of files: every result and error, with quick calls and with slow ones. */
+/* paths.c - names and attributes of files: every result and error, with quick calls and with slow
+ * ones. */
 #define _GNU_SOURCE
 #include <sys/mman.h>
 #include <sys/statfs.h>
@@ -36,13 +37,20 @@ static void looks(int dir, int fd)
     struct statfs fs;
     struct statvfs vfs;
     struct statx all;
-    TRY(stat("file", &about)); show_about();
-    TRY(lstat("link", &about)); show_about();
-    TRY(stat("link", &about)); show_about();
-    TRY(fstat(fd, &about)); show_about();
-    TRY(fstatat(dir, "inner", &about, 0)); show_about();
-    TRY(fstatat(AT_FDCWD, "link", &about, AT_SYMLINK_NOFOLLOW)); show_about();
-    TRY(fstatat(fd, "", &about, AT_EMPTY_PATH)); show_about();
+    TRY(stat("file", &about));
+    show_about();
+    TRY(lstat("link", &about));
+    show_about();
+    TRY(stat("link", &about));
+    show_about();
+    TRY(fstat(fd, &about));
+    show_about();
+    TRY(fstatat(dir, "inner", &about, 0));
+    show_about();
+    TRY(fstatat(AT_FDCWD, "link", &about, AT_SYMLINK_NOFOLLOW));
+    show_about();
+    TRY(fstatat(fd, "", &about, AT_EMPTY_PATH));
+    show_about();
     TRY(stat("none", &about));
     TRY(stat("file/below", &about));
     TRY(stat("", &about));
@@ -73,12 +81,15 @@ static void looks(int dir, int fd)
     TRY(fstatfs(-1, &fs));
     TRY(statvfs("file", &vfs));
     TRY(fstatvfs(fd, &vfs));
-    TRY(readlink("link", text, sizeof text)); show_text();
-    TRY(readlink("link", text, 2)); show_text();
+    TRY(readlink("link", text, sizeof text));
+    show_text();
+    TRY(readlink("link", text, 2));
+    show_text();
     TRY(readlink("file", text, sizeof text));
     TRY(readlink("link", NOWHERE, 10));
     TRY(readlinkat(dir, "inner", text, sizeof text));
-    TRY(readlinkat(AT_FDCWD, "link", text, sizeof text)); show_text();
+    TRY(readlinkat(AT_FDCWD, "link", text, sizeof text));
+    show_text();
     TRY(getxattr("file", "user.none", text, 10));
     TRY(getxattr("none", "user.none", text, 10));
     TRY(fgetxattr(-1, "user.none", text, 10));
@@ -88,7 +99,9 @@ static void looks(int dir, int fd)
 
 static void paths(void)
 {
-    static const char *const names[] = { "file", "./dir/../link", "none", "loop", "file/below", "" };
+    static const char *const names[] = {
+        "file", "./dir/../link", "none", "loop", "file/below", ""
+    };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         pace_slow_down();
         errno = 0;
@@ -139,7 +152,8 @@ static void changes(int dir, int fd)
     TRY(symlink("target", "soft"));
     TRY(symlink("", "soft2"));
     TRY(symlinkat("target", dir, "soft"));
-    TRY(stat("file", &about)); show_about();
+    TRY(stat("file", &about));
+    show_about();
     TRY(chmod("file", 0640));
     TRY(chmod("none", 0640));
     TRY(fchmod(fd, 0604));
@@ -200,18 +214,19 @@ static void made(const char *what, int fd, const char *name)
     }
     if (fstat(fd, &about))
         die("%s", what);
-    printf("%s: flags %#o suffix %s\n", what, fcntl(fd, F_GETFL) & ~O_ACCMODE, strchr(name, '.') ? strchr(name, '.') : "");
+    printf("%s: flags %#o suffix %s\n", what, fcntl(fd, F_GETFL) & ~O_ACCMODE,
+           strchr(name, '.') ? strchr(name, '.') : "");
     show_about();
     if (write(fd, "abc", 3) != 3 || close(fd) || unlink(name))
         die("%s", name);
 }
 
 /* Calls made make(name) with a new name each time. */
-#define MADE(make, pattern, ...)                                   \
-    do {                                                           \
-        char name[] = pattern;                                     \
-        pace_slow_down();                                          \
-        made(#make, make(name __VA_OPT__(, ) __VA_ARGS__), name);  \
+#define MADE(make, pattern, ...)                                  \
+    do {                                                          \
+        char name[] = pattern;                                    \
+        pace_slow_down();                                         \
+        made(#make, make(name __VA_OPT__(, ) __VA_ARGS__), name); \
     } while (0)
 
 static void temporary(void)
@@ -286,8 +301,10 @@ static void probe(void)
     if (mkdir("dir", 0755) || symlink("file", "link") || symlink("loop", "loop"))
         die("making files");
     make_file("dir/inner", 77);
-    int dir = open("dir", O_RDONLY | O_DIRECTORY | O_CLOEXEC), fd = open("file", O_RDWR | O_CLOEXEC);
-    if (dir < 0 || fd < 0 || dup3(fd, SLOW_FD, O_CLOEXEC) < 0 || dup3(dir, SLOW_FD + 64, O_CLOEXEC) < 0)
+    int dir = open("dir", O_RDONLY | O_DIRECTORY | O_CLOEXEC),
+        fd = open("file", O_RDWR | O_CLOEXEC);
+    if (dir < 0 || fd < 0 || dup3(fd, SLOW_FD, O_CLOEXEC) < 0 ||
+        dup3(dir, SLOW_FD + 64, O_CLOEXEC) < 0)
         die("opening files");
     pace_begin();
     for (pace_is_slow = 0; pace_is_slow < 2; pace_is_slow++) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* peers.c - many tasks wait for peers, each kind of wait in turn, while another looks a name up and writes a file; then the
- * peers come, which are tasks of the same program. */
+/* peers.c - many tasks wait for peers, each kind of wait in turn, while another looks a name up and
+ * writes a file; then the peers come, which are tasks of the same program. */
 #define _GNU_SOURCE
 #include <netdb.h>
 #include <pty.h>
@@ -25,7 +25,7 @@ static struct pair pairs[PAIRS];
 static int queue, set, locked[2], waiting;
 static char large[MORE_THAN_FITS];
 
-/* ---- What waits, and what comes ---------------------------------------------------------------------------------- */
+/* ---- What waits, and what comes ------------------------------------------------------------- */
 
 static void write_all(int fd)
 {
@@ -91,7 +91,10 @@ static void unlock_range(struct pair *p)
         die("F_OFD_SETLK");
 }
 
-struct message { long kind; char text[8]; };
+struct message {
+    long kind;
+    char text[8];
+};
 
 static void receive_message(struct pair *p)
 {
@@ -159,7 +162,8 @@ static void await_child(struct pair *p)
         _exit(read(p->ends[0], &byte, 1) == 1 ? 7 : 1);
     }
     siginfo_t info;
-    if (waitid(P_PID, (id_t)child, &info, WEXITED | WSTOPPED | WNOWAIT) || waitpid(child, &status, 0) != child)
+    if (waitid(P_PID, (id_t)child, &info, WEXITED | WSTOPPED | WNOWAIT) ||
+        waitpid(child, &status, 0) != child)
         die("wait");
     if (status != 7 << 8)
         die("the child: %x", status);
@@ -183,7 +187,7 @@ static void connect_one(struct pair *p)
     close(fd);
 }
 
-/* ---- What they need ------------------------------------------------------------------------------------------------ */
+/* ---- What they need ------------------------------------------------------------------------- */
 
 static void make_nothing(struct pair *p) { (void)p; }
 static void make_fifo(struct pair *p)
@@ -219,7 +223,8 @@ static void unlink_fifo(struct pair *p) { unlink(p->name); }
 
 static const struct wait_case {
     const char *name;
-    void (*make)(struct pair *), (*wait)(struct pair *), (*come)(struct pair *), (*end)(struct pair *);
+    void (*make)(struct pair *), (*wait)(struct pair *), (*come)(struct pair *),
+        (*end)(struct pair *);
 } cases[] = {
     { "opens of FIFOs to read", make_fifo, open_reader, open_writer, unlink_fifo },
     { "opens of FIFOs to write, and writes", make_fifo, open_writer, open_reader, unlink_fifo },
@@ -235,7 +240,7 @@ static const struct wait_case {
     { "accept", make_listener, accept_one, connect_one, close_ends },
 };
 
-/* ---- One case ------------------------------------------------------------------------------------------------------- */
+/* ---- One case ------------------------------------------------------------------------------- */
 
 static const struct wait_case *running;
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* pipes.c - pipes between two tasks: a write larger than the pipe, short reads, the end, EAGAIN, EPIPE and SIGPIPE. */
+/* pipes.c - pipes between two tasks: a write larger than the pipe, short reads, the end, EAGAIN,
+ * EPIPE and SIGPIPE. */
 #define _GNU_SOURCE
 #include "probe.h"
 
@@ -11,10 +12,7 @@ enum { LARGE = 1 << 20 };
 static int ends[2];
 static volatile sig_atomic_t broken_pipes;
 
-static void on_broken_pipe(int signal)
-{
-    broken_pipes += signal == SIGPIPE;
-}
+static void on_broken_pipe(int signal) { broken_pipes += signal == SIGPIPE; }
 
 /* A blocking write returns when all of it is in the pipe. */
 static void *write_large(void *arg)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* polldrop.c - poll and select never drop a descriptor from a long wait, however often it was reported for nothing. */
+/* polldrop.c - poll and select never drop a descriptor from a long wait, however often it was
+ * reported for nothing. */
 #define _GNU_SOURCE
 #include "waiter.h"
 
@@ -12,13 +13,15 @@ enum { TOGGLES = 4000 };
 static int watched[2], other[2], sockets[2];
 static volatile int over;
 
-/* A plain thread takes each byte again at once: the poll below is woken for nothing, over and over. */
+/* A plain thread takes each byte again at once: the poll below is woken for nothing, over and over.
+ */
 static void *toggle(void *unused)
 {
     (void)unused;
     char byte = 'x';
     for (int i = 0; i < TOGGLES; i++)
-        if (write(watched[1], &byte, 1) != 1 || (read(watched[0], &byte, 1) != 1 && errno != EAGAIN))
+        if (write(watched[1], &byte, 1) != 1 ||
+            (read(watched[0], &byte, 1) != 1 && errno != EAGAIN))
             die("toggle");
     over = 1;
     if (write(watched[1], &byte, 1) != 1)
@@ -81,7 +84,8 @@ static void exception_behind_an_error(size_t with_another, const char *what)
     int stamps = SOF_TIMESTAMPING_TX_SOFTWARE | SOF_TIMESTAMPING_SOFTWARE;
     waiter_t w = { .call = select_exception, .size = with_another };
     make_pair(TCP, sockets);
-    if (setsockopt(sockets[0], SOL_SOCKET, SO_TIMESTAMPING, &stamps, sizeof stamps) || send(sockets[0], "s", 1, 0) != 1)
+    if (setsockopt(sockets[0], SOL_SOCKET, SO_TIMESTAMPING, &stamps, sizeof stamps) ||
+        send(sockets[0], "s", 1, 0) != 1)
         die("a time stamp");
     struct pollfd failed = { sockets[0], 0, 0 };
     if (poll(&failed, 1, -1) != 1 || failed.revents != POLLERR)

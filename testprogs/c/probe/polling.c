@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* polling.c - poll, select, epoll_wait and their kin: what they wait for, what they say of it, when their time is up. */
+/* polling.c - poll, select, epoll_wait and their kin: what they wait for, what they say of it, when
+ * their time is up. */
 #define _GNU_SOURCE
 #include "waiter.h"
 
@@ -16,7 +17,7 @@ static struct pollfd *volatile anywhere = (struct pollfd[1]){ { -1, 0, 0 } };
 static volatile nfds_t too_many = 1u << 30;
 static volatile int negative = -1;
 
-/* ---- poll ---------------------------------------------------------------------------------------------------- */
+/* ---- poll ----------------------------------------------------------------------------------- */
 
 enum { MOST = 300 };
 static struct pollfd polled[MOST];
@@ -24,8 +25,16 @@ static nfds_t count;
 static int timeout;
 static struct timespec time_limit, *time_limited;
 
-static long by_poll(waiter_t *w) { (void)w; return poll(polled, count, timeout); }
-static long by_ppoll(waiter_t *w) { (void)w; return ppoll(polled, count, time_limited, NULL); }
+static long by_poll(waiter_t *w)
+{
+    (void)w;
+    return poll(polled, count, timeout);
+}
+static long by_ppoll(waiter_t *w)
+{
+    (void)w;
+    return ppoll(polled, count, time_limited, NULL);
+}
 
 static void show_polled(void)
 {
@@ -167,7 +176,7 @@ static void sockets(enum kind kind)
     close_pair(ends);
 }
 
-/* ---- select -------------------------------------------------------------------------------------------------- */
+/* ---- select --------------------------------------------------------------------------------- */
 
 static fd_set sets[3];
 static int highest;
@@ -182,7 +191,8 @@ static long by_select(waiter_t *w)
 static long by_pselect(waiter_t *w)
 {
     struct timespec limit = { 100, 0 };
-    long n = pselect(highest, &sets[0], &sets[1], &sets[2], select_limited ? &limit : NULL, select_mask);
+    long n =
+        pselect(highest, &sets[0], &sets[1], &sets[2], select_limited ? &limit : NULL, select_mask);
     waiter_note(w, "the limit is left alone: %d\n", limit.tv_sec == 100);
     return n;
 }
@@ -233,7 +243,8 @@ static void selects(void)
     highest = others[1] + 1;
     select_limit = (struct timeval){ 0, 1999999 };
     SHOW(select(highest, &sets[0], &sets[1], NULL, &select_limit));
-    printf("time is left: %d, exceptions are left alone: %d\n", select_limit.tv_sec == 1, FD_ISSET(ends[0], &sets[2]));
+    printf("time is left: %d, exceptions are left alone: %d\n", select_limit.tv_sec == 1,
+           FD_ISSET(ends[0], &sets[2]));
     show_sets(ends[0], others[1]);
     SHOW(select(0, NULL, NULL, NULL, &(struct timeval){ 0, 1000 }));
     SHOW(select(-1, NULL, NULL, NULL, &(struct timeval){ 0, 1000 }));
@@ -285,13 +296,16 @@ static void large_sets(void)
     close_pair(ends);
 }
 
-/* ---- epoll --------------------------------------------------------------------------------------------------- */
+/* ---- epoll ---------------------------------------------------------------------------------- */
 
 static struct epoll_event events[4];
 static long by_epoll_wait(waiter_t *w) { return epoll_wait(w->fd, events, 4, timeout); }
 static long by_epoll_pwait(waiter_t *w) { return epoll_pwait(w->fd, events, 4, timeout, NULL); }
 #if defined(__GLIBC__) && __GLIBC_PREREQ(2, 35)
-static long by_epoll_pwait2(waiter_t *w) { return epoll_pwait2(w->fd, events, 4, time_limited, NULL); }
+static long by_epoll_pwait2(waiter_t *w)
+{
+    return epoll_pwait2(w->fd, events, 4, time_limited, NULL);
+}
 #else
 #define by_epoll_pwait2 by_epoll_pwait
 #endif
@@ -367,13 +381,17 @@ static void epoll_all(void)
     close(epoll);
 }
 
-/* ---- Signal masks -------------------------------------------------------------------------------------------- */
+/* ---- Signal masks --------------------------------------------------------------------------- */
 
 static volatile sig_atomic_t handled;
 static void on_signal(int signal) { handled += signal == SIGUSR1; }
 
 static sigset_t open_mask;
-static long masked_poll(waiter_t *w) { (void)w; return ppoll(polled, 1, NULL, &open_mask); }
+static long masked_poll(waiter_t *w)
+{
+    (void)w;
+    return ppoll(polled, 1, NULL, &open_mask);
+}
 static long masked_select(waiter_t *w)
 {
     fd_set set;
@@ -381,9 +399,14 @@ static long masked_select(waiter_t *w)
     FD_SET(w->fd, &set);
     return pselect(w->fd + 1, &set, NULL, NULL, NULL, &open_mask);
 }
-static long masked_epoll(waiter_t *w) { (void)w; return epoll_pwait((int)w->size, events, 4, -1, &open_mask); }
+static long masked_epoll(waiter_t *w)
+{
+    (void)w;
+    return epoll_pwait((int)w->size, events, 4, -1, &open_mask);
+}
 
-/* The signal is blocked but in the call, where its handler runs: it is pending before, or comes while the call waits. */
+/* The signal is blocked but in the call, where its handler runs: it is pending before, or comes
+ * while the call waits. */
 static void masks(void)
 {
     long (*const calls[])(waiter_t *) = { masked_poll, masked_select, masked_epoll };
@@ -393,7 +416,8 @@ static void masks(void)
     sigemptyset(&open_mask);
     sigemptyset(&blocked);
     sigaddset(&blocked, SIGUSR1);
-    if (sigaction(SIGUSR1, &action, NULL) || pthread_sigmask(SIG_BLOCK, &blocked, NULL) || pipe2(ends, O_CLOEXEC))
+    if (sigaction(SIGUSR1, &action, NULL) || pthread_sigmask(SIG_BLOCK, &blocked, NULL) ||
+        pipe2(ends, O_CLOEXEC))
         die("setup");
     watch(epoll, ends[0], EPOLLIN, 1);
     polled[0] = (struct pollfd){ ends[0], POLLIN, 0 };

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* poolstate.c - a task looks a user up, moves to a mount namespace with another /etc/passwd, and looks one up that only that has:
- * what is looked up for it elsewhere is looked up there. Exit code 77 says that the namespace is not to be had. */
+/* poolstate.c - a task looks a user up, moves to a mount namespace with another /etc/passwd, and
+ * looks one up that only that has: what is looked up for it elsewhere is looked up there. Exit code
+ * 77 says that the namespace is not to be had. */
 #define _GNU_SOURCE
 #include "company.h"
 

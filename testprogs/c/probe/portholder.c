@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* portholder.c - a server that says which port it has and waits for clients until it is killed: with -n1 in accept, -n2 in poll,
- * -n3 in recv. */
+/* portholder.c - a server that says which port it has and waits for clients until it is killed:
+ * with -n1 in accept, -n2 in poll, -n3 in recv. */
 #define _GNU_SOURCE
 #include <poll.h>
 

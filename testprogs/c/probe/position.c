@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* position.c - who moves the file position and who does not: lseek, dup, fork, O_APPEND, calls with an offset. */
+/* position.c - who moves the file position and who does not: lseek, dup, fork, O_APPEND, calls with
+ * an offset. */
 #define _GNU_SOURCE
 #include "probe.h"
 

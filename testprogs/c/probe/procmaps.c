@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* procmaps.c - a file of /proc, which is made as it is read: each read gives whole lines, as long as the buffer has room. */
+/* procmaps.c - a file of /proc, which is made as it is read: each read gives whole lines, as long
+ * as the buffer has room. */
 #define _GNU_SOURCE
 #include "probe.h"
 
@@ -15,7 +16,8 @@ struct reader {
 
 static char *regions;
 
-/* Reads all of the map, as a program does that takes it line by line, each piece at the end of the last one. */
+/* Reads all of the map, as a program does that takes it line by line, each piece at the end of the
+ * last one. */
 static void *read_map(void *arg)
 {
     struct reader *r = arg;
@@ -26,7 +28,8 @@ static void *read_map(void *arg)
         if (fd < 0)
             die("/proc/self/maps");
         off_t at = 0;
-        for (ssize_t n; (n = r->by_offset ? pread(fd, buf, room, at) : read(fd, buf, room)) != 0; at += n) {
+        for (ssize_t n; (n = r->by_offset ? pread(fd, buf, room, at) : read(fd, buf, room)) != 0;
+             at += n) {
             if (n < 0)
                 die("read");
             buf[n] = '\0';

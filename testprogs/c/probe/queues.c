@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* queues.c - message queues and semaphore sets: a task waits in each call until another one, of the same worker, ends its
- * wait; and the errors, limits and times of each. */
+/* queues.c - message queues and semaphore sets: a task waits in each call until another one, of the
+ * same worker, ends its wait; and the errors, limits and times of each. */
 #define _GNU_SOURCE
 #include "probe.h"
 
@@ -12,7 +12,10 @@
 #include <sys/sem.h>
 #include <time.h>
 
-struct message { long kind; char text[64]; };
+struct message {
+    long kind;
+    char text[64];
+};
 
 static int queue, set, event;
 static mqd_t posix;
@@ -31,7 +34,8 @@ static void *receive(void *arg)
     struct message message;
     for (int i = 0; i < 3; i++) {
         ssize_t n = msgrcv(queue, &message, sizeof message.text, 2, 0);
-        snprintf(seen[i], sizeof seen[i], "msgrcv: %zd %.*s", n, (int)(n > 0 ? n : 0), message.text);
+        snprintf(seen[i], sizeof seen[i], "msgrcv: %zd %.*s", n, (int)(n > 0 ? n : 0),
+                 message.text);
     }
     return arg;
 }
@@ -73,7 +77,8 @@ static void removed(void)
     errno = 0;
     ssize_t n = msgrcv(queue, &message, sizeof message.text, 0, 0);
     /* Before the call, or in it. */
-    printf("msgrcv of a removed queue: %zd %s\n", n, errno == EIDRM || errno == EINVAL ? "EIDRM or EINVAL" : strerror(errno));
+    printf("msgrcv of a removed queue: %zd %s\n", n,
+           errno == EIDRM || errno == EINVAL ? "EIDRM or EINVAL" : strerror(errno));
     task_join(remover);
 }
 
@@ -110,7 +115,8 @@ static void *receive_posix(void *arg)
     unsigned priority = 0;
     for (int i = 0; i < 3; i++) {
         ssize_t n = mq_receive(posix, text, sizeof text, &priority);
-        snprintf(seen[i], sizeof seen[i], "mq_receive: %zd %.*s, priority %u", n, (int)(n > 0 ? n : 0), text, priority);
+        snprintf(seen[i], sizeof seen[i], "mq_receive: %zd %.*s, priority %u", n,
+                 (int)(n > 0 ? n : 0), text, priority);
     }
     return arg;
 }
@@ -170,7 +176,8 @@ static void *count(void *arg)
     eventfd_t value = 0;
     for (int i = 0; i < 2; i++) {
         int result = eventfd_read(event, &value);
-        snprintf(seen[i], sizeof seen[i], "eventfd_read: %d, %llu", result, (unsigned long long)value);
+        snprintf(seen[i], sizeof seen[i], "eventfd_read: %d, %llu", result,
+                 (unsigned long long)value);
     }
     return arg;
 }

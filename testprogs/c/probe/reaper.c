@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* reaper.c - pclose gets the status of its command although a handler of SIGCHLD takes that of every child. */
+/* reaper.c - pclose gets the status of its command although a handler of SIGCHLD takes that of
+ * every child. */
 #define _GNU_SOURCE
 #include "probe.h"
 

@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: MIT */
-/* refused.c - a connection that is refused only after connect has waited for it; then the same socket connects again. */
+/* refused.c - a connection that is refused only after connect has waited for it; then the same
+ * socket connects again. */
 #define _GNU_SOURCE
 #include "waiter.h"
 
 static struct sockaddr_in address;
 
-static long by_connect(waiter_t *w) { return connect(w->fd, (struct sockaddr *)&address, sizeof address); }
+static long by_connect(waiter_t *w)
+{
+    return connect(w->fd, (struct sockaddr *)&address, sizeof address);
+}
 
 static int listening(int backlog)
 {
@@ -25,7 +29,8 @@ static void probe(void)
     int listener = listening(0), first = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (getsockname(listener, (struct sockaddr *)&address, &len))
         die("getsockname");
-    /* It takes the one place in the queue: the kernel does not answer the second until it asks again, in a second's time. */
+    /* It takes the one place in the queue: the kernel does not answer the second until it asks
+     * again, in a second's time. */
     SHOW(connect(first, (struct sockaddr *)&address, sizeof address));
     waiter_t w = { .call = by_connect, .fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0) };
     waiter_start(&w);

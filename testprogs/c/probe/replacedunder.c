@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* replacedunder.c - calls that do not wait, on a descriptor that another task replaces as soon as it runs again: each is made on
- * the file that it was made on, however many calls came before it. */
+/* replacedunder.c - calls that do not wait, on a descriptor that another task replaces as soon as
+ * it runs again: each is made on the file that it was made on, however many calls came before it.
+ */
 #define _GNU_SOURCE
 #include "probe.h"
 
@@ -20,7 +21,10 @@ static long cut_it(int number) { return ftruncate(number, SIZE); }
 
 static long sync_it(int number) { return fsync(number); }
 static long sync_data_of_it(int number) { return fdatasync(number); }
-static long sync_part_of_it(int number) { return sync_file_range(number, 0, 0, SYNC_FILE_RANGE_WRITE); }
+static long sync_part_of_it(int number)
+{
+    return sync_file_range(number, 0, 0, SYNC_FILE_RANGE_WRITE);
+}
 
 static long look_at_it(int number)
 {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* restarts.c - a handler runs while a call waits: the call fails with EINTR, or begins anew, or the handler jumps out of it. */
+/* restarts.c - a handler runs while a call waits: the call fails with EINTR, or begins anew, or the
+ * handler jumps out of it. */
 #define _GNU_SOURCE
 #include "company.h"
 
@@ -39,7 +40,7 @@ static void tick(long every_us, int flags)
         die("timer");
 }
 
-/* ---- The calls, and how each comes to be done --------------------------------------------------------------- */
+/* ---- The calls, and how each comes to be done ----------------------------------------------- */
 
 static char byte;
 
@@ -85,13 +86,19 @@ static void open_other_end(void)
 
 static long receive_message(void)
 {
-    struct { long type; char text[8]; } message;
+    struct {
+        long type;
+        char text[8];
+    } message;
     return msgrcv(queue, &message, sizeof message.text, 0, 0);
 }
 
 static void send_message(void)
 {
-    struct { long type; char text[8]; } message = { 1, "message" };
+    struct {
+        long type;
+        char text[8];
+    } message = { 1, "message" };
     if (msgsnd(queue, &message, sizeof message.text, 0))
         abort();
 }
@@ -193,7 +200,7 @@ static void try(const struct waits *w)
     }
 }
 
-/* ---- A write that a handler comes into: as much as went ------------------------------------------------------- */
+/* ---- A write that a handler comes into: as much as went ------------------------------------- */
 
 static void partial_write(void)
 {
@@ -209,7 +216,7 @@ static void partial_write(void)
     close(full[1]);
 }
 
-/* ---- Real-time signals keep their order ------------------------------------------------------------------------ */
+/* ---- Real-time signals keep their order ----------------------------------------------------- */
 
 static volatile int order[64];
 static volatile sig_atomic_t come;
@@ -250,8 +257,8 @@ static void probe(void)
 {
     company_begin();
     queue = msgget(IPC_PRIVATE, 0600);
-    if (queue < 0 || pipe2(ends, O_CLOEXEC) || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair)
-        || mkfifo("fifo", 0600))
+    if (queue < 0 || pipe2(ends, O_CLOEXEC) ||
+        socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) || mkfifo("fifo", 0600))
         die("setup");
     for (unsigned i = 0; i < sizeof waits / sizeof *waits; i++)
         try(&waits[i]);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* reuse.c - a write is queued when stdio closes the descriptor and opens another file: that file stays as it was. */
+/* reuse.c - a write is queued when stdio closes the descriptor and opens another file: that file
+ * stays as it was. */
 #define _GNU_SOURCE
 #include "probe.h"
 
@@ -14,7 +15,8 @@ static task_sem_t opened, go_write, go_close;
 
 static void *write_late(void *arg)
 {
-    int kind = (int)((char *)arg - (char *)0) % 3, mine = open("right", O_RDWR | O_CLOEXEC | flags[kind]);
+    int kind = (int)((char *)arg - (char *)0) % 3,
+        mine = open("right", O_RDWR | O_CLOEXEC | flags[kind]);
     if (mine < 0)
         die("right");
     fd = mine;
@@ -37,11 +39,12 @@ static void *close_and_open(void *arg)
     return other;
 }
 
-/* Fibers of one worker both run in the next round, the writer first: its write is queued when the other closes. On
- * threads, where none could say that it is in write, the write ends before. */
+/* Fibers of one worker both run in the next round, the writer first: its write is queued when the
+ * other closes. On threads, where none could say that it is in write, the write ends before. */
 static FILE *both(long round)
 {
-    task_t closer = task_spawn(close_and_open, NULL), writer = task_spawn(write_late, (char *)0 + round);
+    task_t closer = task_spawn(close_and_open, NULL),
+           writer = task_spawn(write_late, (char *)0 + round);
     task_sem_wait(&opened);
     task_sem_post(&go_write);
     if (task_options.threads)

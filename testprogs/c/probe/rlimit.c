@@ -8,10 +8,7 @@
 
 static volatile sig_atomic_t signals;
 
-static void on_limit(int signal)
-{
-    signals += signal == SIGXFSZ;
-}
+static void on_limit(int signal) { signals += signal == SIGXFSZ; }
 
 static void across(const char *path, int flags)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* roomy.c - splice and sendfile fill a Unix socket that nobody reads as far as a write would, and refuse what is no readable or
- * writable end without waiting for the other one. */
+/* roomy.c - splice and sendfile fill a Unix socket that nobody reads as far as a write would, and
+ * refuse what is no readable or writable end without waiting for the other one. */
 #define _GNU_SOURCE
 #include <sys/sendfile.h>
 
@@ -19,7 +19,8 @@ static void probe(void)
     make_file("file", SIZE);
     file = open("file", O_RDONLY | O_CLOEXEC);
     unreadable = open("file", O_WRONLY | O_CLOEXEC);
-    if (file < 0 || unreadable < 0 || pipe2(pipes, O_CLOEXEC) || write(pipes[1], much, SIZE) != SIZE)
+    if (file < 0 || unreadable < 0 || pipe2(pipes, O_CLOEXEC) ||
+        write(pipes[1], much, SIZE) != SIZE)
         die("what is sent");
 
     make_pair(UNIX_STREAM, ends);

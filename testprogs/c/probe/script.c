@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* script.c - runs scripts of file calls read from standard input, -n at a time, and prints what each call gave.
+/* script.c - runs scripts of file calls read from standard input, -n at a time, and prints what
+ * each call gave.
  *
- * A script is a line for each call, its name a letter, ended by a line with a dot. It has slots 0..7 for descriptors,
- * files 0..2 and a directory of its own. */
+ * A script is a line for each call, its name a letter, ended by a line with a dot. It has slots
+ * 0..7 for descriptors, files 0..2 and a directory of its own. */
 #define _GNU_SOURCE
 #include "probe.h"
 
@@ -61,25 +62,32 @@ static void close_slot(struct state *s, long slot)
 }
 
 /* Descriptors differ from run to run: any is shown as 0. */
-static long any(int fd)
-{
-    return fd < 0 ? -1 : 0;
-}
+static long any(int fd) { return fd < 0 ? -1 : 0; }
 
 static void run_line(struct state *s, const char *line)
 {
     char call, path[64];
     long a[4] = { 0 }, value;
     struct iovec parts[3];
-    if (sscanf(line, "%c %ld %ld %ld %ld", &call, &a[0], &a[1], &a[2], &a[3]) < 2 || a[0] < 0 || a[0] >= SLOTS)
+    if (sscanf(line, "%c %ld %ld %ld %ld", &call, &a[0], &a[1], &a[2], &a[3]) < 2 || a[0] < 0 ||
+        a[0] >= SLOTS)
         wrong("not a call: %s", line);
     int *slot = &s->fds[a[0]], fd = *slot;
     memset(s->buf, 0x55, BUFFER);
     errno = ERRNO_UNTOUCHED;
     switch (call) {
-    case 'r': value = read(fd, s->buf, (size_t)a[1]); result(s, line, value, s->buf, BUFFER); break;
-    case 'R': value = pread(fd, s->buf, (size_t)a[1], a[2]); result(s, line, value, s->buf, BUFFER); break;
-    case 'v': value = readv(fd, parts, split(s, parts, a + 1)); result(s, line, value, s->buf, BUFFER); break;
+    case 'r':
+        value = read(fd, s->buf, (size_t)a[1]);
+        result(s, line, value, s->buf, BUFFER);
+        break;
+    case 'R':
+        value = pread(fd, s->buf, (size_t)a[1], a[2]);
+        result(s, line, value, s->buf, BUFFER);
+        break;
+    case 'v':
+        value = readv(fd, parts, split(s, parts, a + 1));
+        result(s, line, value, s->buf, BUFFER);
+        break;
     case 'w':
         pattern(s->buf, (size_t)a[1], (uint64_t)a[2]);
         errno = ERRNO_UNTOUCHED;
@@ -99,7 +107,10 @@ static void run_line(struct state *s, const char *line)
     case 't': result(s, line, ftruncate(fd, a[1]), NULL, 0); break;
     case 'f': result(s, line, a[1] ? fdatasync(fd) : fsync(fd), NULL, 0); break;
     case 'a': result(s, line, fcntl(fd, F_SETFL, (int)a[1]), NULL, 0); break;
-    case 'c': result(s, line, close(fd), NULL, 0); *slot = -1; break;
+    case 'c':
+        result(s, line, close(fd), NULL, 0);
+        *slot = -1;
+        break;
     case 'o':
         close_slot(s, a[0]);
         path_of(s, a[1], path, sizeof path);
@@ -164,7 +175,8 @@ static void *run_scripts(void *arg)
         snprintf(path, sizeof path, "s%u", s.id);
         if (!s.out || mkdir(path, 0755))
             die("%s", path);
-        for (char *line = strtok_r(script->text, "\n", &save); line; line = strtok_r(NULL, "\n", &save))
+        for (char *line = strtok_r(script->text, "\n", &save); line;
+             line = strtok_r(NULL, "\n", &save))
             run_line(&s, line);
         finish(&s);
         if (fclose(s.out))

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* senders.c - recvfrom gives the sender's address however it receives: peeking, waiting for all, above a low-water mark. */
+/* senders.c - recvfrom gives the sender's address however it receives: peeking, waiting for all,
+ * above a low-water mark. */
 #define _GNU_SOURCE
 #include "company.h"
 #include "waiter.h"
@@ -13,8 +14,10 @@ static long receive(waiter_t *w)
     socklen_t len = sizeof from;
     char buf[8];
     memset(&from, 0, sizeof from);
-    long n = recvfrom(w->fd, buf, low_water ? 4 : sizeof buf, flags, (struct sockaddr *)&from, &len);
-    waiter_note(w, "address: %d of %d bytes, %s\n", (int)len, (int)sizeof from, len ? from.sun_path : "none");
+    long n =
+        recvfrom(w->fd, buf, low_water ? 4 : sizeof buf, flags, (struct sockaddr *)&from, &len);
+    waiter_note(w, "address: %d of %d bytes, %s\n", (int)len, (int)sizeof from,
+                len ? from.sun_path : "none");
     return n;
 }
 
@@ -23,10 +26,12 @@ static void show(int type, int with, int mark, const char *what)
     for (int early = 0; early < 2; early++) {
         waiter_t w = { .call = receive };
         struct sockaddr_un to = { .sun_family = AF_UNIX, .sun_path = "receiver" };
-        int fd = socket(AF_UNIX, type | SOCK_CLOEXEC, 0), from = socket(AF_UNIX, type | SOCK_CLOEXEC, 0), listener = -1;
+        int fd = socket(AF_UNIX, type | SOCK_CLOEXEC, 0),
+            from = socket(AF_UNIX, type | SOCK_CLOEXEC, 0), listener = -1;
         flags = with;
         low_water = mark;
-        if (bind(fd, (struct sockaddr *)&to, sizeof to) || bind(from, (struct sockaddr *)&sender, sizeof sender))
+        if (bind(fd, (struct sockaddr *)&to, sizeof to) ||
+            bind(from, (struct sockaddr *)&sender, sizeof sender))
             die("bind");
         if (type == SOCK_STREAM && (listener = fd, listen(fd, 1)))
             die("listen");

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* sharedlocks.c - locks and futexes in memory that two processes share: they exclude, and a wait lasts until it is ended. */
+/* sharedlocks.c - locks and futexes in memory that two processes share: they exclude, and a wait
+ * lasts until it is ended. */
 #define _GNU_SOURCE
 #include "probe.h"
 
@@ -32,7 +33,7 @@ static struct shared {
     volatile int inside, clashes, turn, stage;
     volatile long count;
     uint32_t futexes[2];
-} *shared;
+} * shared;
 
 static pid_t begin(void (*child)(void))
 {
@@ -56,7 +57,7 @@ static void end(pid_t child)
         printf("the child ended with %#x\n", (unsigned)status);
 }
 
-/* ---- Mutexes ------------------------------------------------------------------------------------------------ */
+/* ---- Mutexes -------------------------------------------------------------------------------- */
 
 static void add(void)
 {
@@ -77,7 +78,8 @@ static void try_anothers(void)
 {
     printf("  trylock of another's: %s\n", strerror(pthread_mutex_trylock(&shared->mutex)));
     struct timespec past = { 1, 0 };
-    printf("  timedlock of another's: %s\n", strerror(pthread_mutex_timedlock(&shared->mutex, &past)));
+    printf("  timedlock of another's: %s\n",
+           strerror(pthread_mutex_timedlock(&shared->mutex, &past)));
     fflush(stdout);
 }
 
@@ -101,7 +103,8 @@ static void mutexes(void)
         pthread_mutexattr_setpshared(&kind, PTHREAD_PROCESS_SHARED);
         pthread_mutexattr_settype(&kind, KINDS[i].type);
         pthread_mutexattr_setprotocol(&kind, KINDS[i].protocol);
-        pthread_mutexattr_setrobust(&kind, KINDS[i].robust ? PTHREAD_MUTEX_ROBUST : PTHREAD_MUTEX_STALLED);
+        pthread_mutexattr_setrobust(&kind,
+                                    KINDS[i].robust ? PTHREAD_MUTEX_ROBUST : PTHREAD_MUTEX_STALLED);
         check(pthread_mutex_init(&shared->mutex, &kind), "init");
         shared->count = shared->clashes = shared->inside = 0;
         check(pthread_mutex_lock(&shared->mutex), "lock");
@@ -116,10 +119,7 @@ static void mutexes(void)
 }
 
 /* The word of a robust mutex says whether anybody waits for it. */
-static int is_waited_for(void)
-{
-    return *(volatile unsigned *)&shared->mutex & FUTEX_WAITERS;
-}
+static int is_waited_for(void) { return *(volatile unsigned *)&shared->mutex & FUTEX_WAITERS; }
 
 static void die_with_it(void)
 {
@@ -148,7 +148,7 @@ static void owner_dies(void)
     SHOW(pthread_mutex_unlock(&shared->mutex));
 }
 
-/* ---- What else waits ---------------------------------------------------------------------------------------- */
+/* ---- What else waits ------------------------------------------------------------------------ */
 
 static void sem_echo(void)
 {
@@ -240,10 +240,7 @@ static void take_turns(int mine)
     check(pthread_mutex_unlock(&shared->mutex), "unlock");
 }
 
-static void take_other_turns(void)
-{
-    take_turns(1);
-}
+static void take_other_turns(void) { take_turns(1); }
 
 static void conditions(void)
 {
@@ -271,11 +268,13 @@ static void conditions(void)
     check(pthread_mutex_unlock(&shared->mutex), "unlock");
 }
 
-/* ---- Futexes ------------------------------------------------------------------------------------------------ */
+/* ---- Futexes -------------------------------------------------------------------------------- */
 
-static long futex(int which, int operation, uint32_t value, uintptr_t time_or_count, uint32_t *second, uint32_t third)
+static long futex(int which, int operation, uint32_t value, uintptr_t time_or_count,
+                  uint32_t *second, uint32_t third)
 {
-    return syscall(SYS_futex, &shared->futexes[which], operation, value, time_or_count, second, third);
+    return syscall(SYS_futex, &shared->futexes[which], operation, value, time_or_count, second,
+                   third);
 }
 
 static void show_wait(const char *what, long result)
@@ -306,7 +305,8 @@ static void wait_for_one(void)
 }
 
 /* Until it has found one: the child may not wait yet. */
-static long until_one(int which, int operation, uint32_t value, uintptr_t count, uint32_t *second, uint32_t third)
+static long until_one(int which, int operation, uint32_t value, uintptr_t count, uint32_t *second,
+                      uint32_t third)
 {
     long n;
     while ((n = futex(which, operation, value, count, second, third)) == 0)
@@ -333,7 +333,8 @@ static void futexes(void)
     end(child);
     printf("moved: %ld, then woken: %ld and %ld\n", n, none, one);
     child = begin(wait_for_value);
-    n = until_one(1, FUTEX_WAKE_OP, 1, 5, &shared->futexes[0], FUTEX_OP(FUTEX_OP_SET, 0, FUTEX_OP_CMP_EQ, 0));
+    n = until_one(1, FUTEX_WAKE_OP, 1, 5, &shared->futexes[0],
+                  FUTEX_OP(FUTEX_OP_SET, 0, FUTEX_OP_CMP_EQ, 0));
     end(child);
     printf("woken: %ld\n", n);
     child = begin(wait_for_one);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* signals.c - a timer's handler runs all the time while tasks read, write and wait: with SA_RESTART nobody notices. */
+/* signals.c - a timer's handler runs all the time while tasks read, write and wait: with SA_RESTART
+ * nobody notices. */
 #define _GNU_SOURCE
 #include "probe.h"
 
@@ -61,7 +62,8 @@ static void probe(void)
     struct sigaction action = { .sa_handler = on_tick, .sa_flags = SA_RESTART };
     struct itimerval every = { { 0, 300 }, { 0, 300 } }, never = { { 0, 0 }, { 0, 0 } };
     file = open("file", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (file < 0 || pipe2(ends, O_CLOEXEC) || sigaction(SIGALRM, &action, NULL) || setitimer(ITIMER_REAL, &every, NULL))
+    if (file < 0 || pipe2(ends, O_CLOEXEC) || sigaction(SIGALRM, &action, NULL) ||
+        setitimer(ITIMER_REAL, &every, NULL))
         die("setup");
     task_t producer = task_spawn(produce, NULL), consumer = task_spawn(consume, NULL);
     task_join(producer);

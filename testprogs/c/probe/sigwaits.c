@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* sigwaits.c - a task takes signals that are sent to its process or to its thread alone, by sigwait and its kin and from a
- * signalfd, beside another that waits for a stream. While none comes nobody wakes up. */
+/* sigwaits.c - a task takes signals that are sent to its process or to its thread alone, by sigwait
+ * and its kin and from a signalfd, beside another that waits for a stream. While none comes nobody
+ * wakes up. */
 #define _GNU_SOURCE
 #include "probe.h"
 
@@ -32,7 +33,7 @@ static void *wait_for_stream(void *arg)
     return arg;
 }
 
-/* ---- Ways to take one ---------------------------------------------------------------------------------------- */
+/* ---- Ways to take one ----------------------------------------------------------------------- */
 
 static int by_sigwait(void)
 {
@@ -56,21 +57,29 @@ static int by_sigtimedwait(void)
 
 static int by_read(void)
 {
-    struct { uint32_t number; char rest[124]; } info = { 0 };
+    struct {
+        uint32_t number;
+        char rest[124];
+    } info = { 0 };
     return read(descriptor, &info, sizeof info) == sizeof info ? (int)info.number : -1;
 }
 
 static int by_poll(void)
 {
-    struct pollfd polled[2] = { { .fd = descriptor, .events = POLLIN }, { .fd = ends[0], .events = POLLIN } };
+    struct pollfd polled[2] = { { .fd = descriptor, .events = POLLIN },
+                                { .fd = ends[0], .events = POLLIN } };
     if (poll(polled, 2, 20000) != 1)
         return -1;
     return by_read();
 }
 
-static const struct { const char *name; int (*take)(void); } WAYS[] = {
-    { "sigwait", by_sigwait }, { "sigwaitinfo", by_sigwaitinfo }, { "sigtimedwait", by_sigtimedwait },
-    { "read of a signalfd", by_read }, { "poll of a signalfd", by_poll },
+static const struct {
+    const char *name;
+    int (*take)(void);
+} WAYS[] = {
+    { "sigwait", by_sigwait },           { "sigwaitinfo", by_sigwaitinfo },
+    { "sigtimedwait", by_sigtimedwait }, { "read of a signalfd", by_read },
+    { "poll of a signalfd", by_poll },
 };
 
 /* Sends one at a time, the next when that is taken; to the thread alone, or to the process. */
@@ -101,7 +110,7 @@ static void take_all(int alone, const char *name, int (*take)(void))
     printf("%s, %s: %d strangers\n", name, alone ? "to the thread" : "to the process", strangers);
 }
 
-/* ---- Idle ---------------------------------------------------------------------------------------------------- */
+/* ---- Idle ----------------------------------------------------------------------------------- */
 
 /* How often the taker's thread has gone to sleep; -1 while it runs. */
 static long sleeps(void)
@@ -136,7 +145,8 @@ static void *watch_idle(void *arg)
     struct timespec long_enough = { 0, 250000000 };
     nanosleep(&long_enough, NULL);
     after = sleeps();
-    printf("%s: %s\n", (char *)arg, after >= 0 && after - before <= 1 ? "nobody wakes up" : "somebody wakes up");
+    printf("%s: %s\n", (char *)arg,
+           after >= 0 && after - before <= 1 ? "nobody wakes up" : "somebody wakes up");
     if (pthread_kill(taker, SIGUSR1))
         die("pthread_kill");
     return arg;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* sleeps.c - every way to sleep: to its end, with wrong arguments, ended by a handler, and many at once. */
+/* sleeps.c - every way to sleep: to its end, with wrong arguments, ended by a handler, and many at
+ * once. */
 #define _GNU_SOURCE
 #include "company.h"
 
@@ -45,7 +46,8 @@ static struct timespec from_now(clockid_t clock, time_t seconds, long nanos)
 static int reached(clockid_t clock, const struct timespec *time)
 {
     struct timespec now = from_now(clock, 0, 0);
-    return now.tv_sec > time->tv_sec || (now.tv_sec == time->tv_sec && now.tv_nsec >= time->tv_nsec);
+    return now.tv_sec > time->tv_sec ||
+           (now.tv_sec == time->tv_sec && now.tv_nsec >= time->tv_nsec);
 }
 
 static void to_the_end(void)
@@ -59,8 +61,13 @@ static void to_the_end(void)
     SHOW(usleep(1500));
     SHOW(sleep(0));
     SHOW(thrd_sleep(&some, NULL));
-    static const struct { const char *name; clockid_t clock; } clocks[] = {
-        { "REALTIME", CLOCK_REALTIME }, { "MONOTONIC", CLOCK_MONOTONIC }, { "BOOTTIME", CLOCK_BOOTTIME },
+    static const struct {
+        const char *name;
+        clockid_t clock;
+    } clocks[] = {
+        { "REALTIME", CLOCK_REALTIME },
+        { "MONOTONIC", CLOCK_MONOTONIC },
+        { "BOOTTIME", CLOCK_BOOTTIME },
         { "TAI", CLOCK_TAI },
     };
     for (unsigned i = 0; i < sizeof clocks / sizeof *clocks; i++) {
@@ -78,7 +85,8 @@ static void to_the_end(void)
 
 static void wrong_arguments(void)
 {
-    struct timespec nanos = { 1, 1000000000 }, negative = { -1, 0 }, minus = { 0, -1 }, some = { 0, 1000000 };
+    struct timespec nanos = { 1, 1000000000 }, negative = { -1, 0 }, minus = { 0, -1 },
+                    some = { 0, 1000000 };
     SHOW(nanosleep(&nanos, NULL));
     SHOW(nanosleep(&negative, NULL));
     SHOW(nanosleep(&minus, NULL));
@@ -114,7 +122,8 @@ static void ended_by_a_handler(int flags)
         /* The process has hardly used its processors. */
         printf("left: %d\n", within(&left, 101));
     }
-    static const clockid_t absolute[] = { CLOCK_REALTIME, CLOCK_MONOTONIC, CLOCK_BOOTTIME, CLOCK_TAI };
+    static const clockid_t absolute[] = { CLOCK_REALTIME, CLOCK_MONOTONIC, CLOCK_BOOTTIME,
+                                          CLOCK_TAI };
     for (unsigned i = 0; i < sizeof absolute / sizeof *absolute; i++) {
         struct timespec until = from_now(absolute[i], 100, 0);
         left.tv_sec = 77;
@@ -131,7 +140,8 @@ static void *sleep_with_the_others(void *arg)
     do {
         int now = __atomic_add_fetch(&inside, 1, __ATOMIC_SEQ_CST);
         int seen = __atomic_load_n(&most, __ATOMIC_SEQ_CST);
-        while (now > seen && !__atomic_compare_exchange_n(&most, &seen, now, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+        while (now > seen && !__atomic_compare_exchange_n(&most, &seen, now, 0, __ATOMIC_SEQ_CST,
+                                                          __ATOMIC_SEQ_CST))
             ;
         nanosleep(&some, NULL);
         __atomic_sub_fetch(&inside, 1, __ATOMIC_SEQ_CST);

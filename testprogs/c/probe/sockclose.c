@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* sockclose.c - a socket is shut down, closed or replaced while a task waits on it, and peers go away. */
+/* sockclose.c - a socket is shut down, closed or replaced while a task waits on it, and peers go
+ * away. */
 #define _GNU_SOURCE
 #include "waiter.h"
 
@@ -158,7 +159,8 @@ static void listener(void)
     SHOW(close(client));
 }
 
-/* A poll of a descriptor that is closed goes on until its file is ready; then the number names nothing. */
+/* A poll of a descriptor that is closed goes on until its file is ready; then the number names
+ * nothing. */
 static void polled(enum kind kind)
 {
     int ends[2];

@@ -5,7 +5,7 @@
 
 enum { LARGE = 3 << 20, ROOM = 4096 };
 
-/* ---- Every call that receives, and every one that sends ------------------------------------------------------ */
+/* ---- Every call that receives, and every one that sends ------------------------------------- */
 
 static long by_recv(waiter_t *w) { return recv(w->fd, w->buf, w->size, 0); }
 static long by_recvfrom(waiter_t *w)
@@ -18,16 +18,21 @@ static long by_recvfrom(waiter_t *w)
         waiter_note(w, "from: family %d, %u bytes\n", from.ss_family, len);
     return n;
 }
-static long by_recvfrom_nowhere(waiter_t *w) { return recvfrom(w->fd, w->buf, w->size, 0, NULL, NULL); }
+static long by_recvfrom_nowhere(waiter_t *w)
+{
+    return recvfrom(w->fd, w->buf, w->size, 0, NULL, NULL);
+}
 static long by_recvmsg(waiter_t *w)
 {
     struct sockaddr_storage from;
     struct iovec parts[] = { { w->buf, 2 }, { (char *)w->buf + 2, w->size - 2 } };
-    struct msghdr message = { .msg_name = &from, .msg_namelen = sizeof from, .msg_iov = parts, .msg_iovlen = 2 };
+    struct msghdr message = {
+        .msg_name = &from, .msg_namelen = sizeof from, .msg_iov = parts, .msg_iovlen = 2
+    };
     long n = recvmsg(w->fd, &message, 0);
     if (n >= 0)
-        waiter_note(w, "message: name %u, control %zu, flags %x\n", message.msg_namelen, message.msg_controllen,
-                    message.msg_flags);
+        waiter_note(w, "message: name %u, control %zu, flags %x\n", message.msg_namelen,
+                    message.msg_controllen, message.msg_flags);
     return n;
 }
 static long by_recvmmsg(waiter_t *w)
@@ -48,13 +53,15 @@ static long by_send(waiter_t *w) { return send(w->fd, w->buf, w->size, 0); }
 static long by_sendto(waiter_t *w) { return sendto(w->fd, w->buf, w->size, 0, NULL, 0); }
 static long by_sendmsg(waiter_t *w)
 {
-    struct iovec parts[] = { { w->buf, w->size / 2 }, { (char *)w->buf + w->size / 2, w->size - w->size / 2 } };
+    struct iovec parts[] = { { w->buf, w->size / 2 },
+                             { (char *)w->buf + w->size / 2, w->size - w->size / 2 } };
     struct msghdr message = { .msg_iov = parts, .msg_iovlen = 2 };
     return sendmsg(w->fd, &message, 0);
 }
 static long by_sendmmsg(waiter_t *w)
 {
-    struct iovec parts[] = { { w->buf, w->size / 2 }, { (char *)w->buf + w->size / 2, w->size - w->size / 2 } };
+    struct iovec parts[] = { { w->buf, w->size / 2 },
+                             { (char *)w->buf + w->size / 2, w->size - w->size / 2 } };
     struct mmsghdr messages[2] = { { .msg_hdr = { .msg_iov = &parts[0], .msg_iovlen = 1 } },
                                    { .msg_hdr = { .msg_iov = &parts[1], .msg_iovlen = 1 } } };
     int n = sendmmsg(w->fd, messages, 2, 0);
@@ -63,21 +70,27 @@ static long by_sendmmsg(waiter_t *w)
 static long by_write(waiter_t *w) { return write(w->fd, w->buf, w->size); }
 static long by_writev(waiter_t *w)
 {
-    struct iovec parts[] = { { w->buf, w->size / 2 }, { (char *)w->buf + w->size / 2, w->size - w->size / 2 } };
+    struct iovec parts[] = { { w->buf, w->size / 2 },
+                             { (char *)w->buf + w->size / 2, w->size - w->size / 2 } };
     return writev(w->fd, parts, 2);
 }
 
-static const struct { const char *name; long (*call)(waiter_t *); } receives[] = {
-    { "recv", by_recv },         { "recvfrom", by_recvfrom }, { "recvfrom nowhere", by_recvfrom_nowhere },
+static const struct {
+    const char *name;
+    long (*call)(waiter_t *);
+} receives[] = {
+    { "recv", by_recv },         { "recvfrom", by_recvfrom },
+    { "recvfrom nowhere", by_recvfrom_nowhere },
     { "recvmsg", by_recvmsg },   { "recvmmsg", by_recvmmsg }, { "read", by_read },
     { "readv", by_readv },
 }, sends[] = {
-    { "send", by_send },   { "sendto", by_sendto }, { "sendmsg", by_sendmsg }, { "sendmmsg", by_sendmmsg },
+    { "send", by_send },   { "sendto", by_sendto },
+    { "sendmsg", by_sendmsg }, { "sendmmsg", by_sendmmsg },
     { "write", by_write }, { "writev", by_writev },
 };
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
-/* ---- Receiving ----------------------------------------------------------------------------------------------- */
+/* ---- Receiving ------------------------------------------------------------------------------ */
 
 static void receive(enum kind kind, int ends[2])
 {
@@ -108,7 +121,7 @@ static void receive(enum kind kind, int ends[2])
     }
 }
 
-/* ---- Flags --------------------------------------------------------------------------------------------------- */
+/* ---- Flags ---------------------------------------------------------------------------------- */
 
 static int flags;
 static long with_flags(waiter_t *w) { return recv(w->fd, w->buf, w->size, flags); }
@@ -118,7 +131,8 @@ static void flagged(enum kind kind, int ends[2])
     char room[ROOM] = "";
     waiter_t w = { .call = with_flags, .fd = ends[1], .buf = room, .size = 4 };
     SHOW(recv(ends[1], room, 4, MSG_DONTWAIT));
-    /* A Unix socket has no such queue, and UDP no such data: they know nothing of the flag, and would wait. */
+    /* A Unix socket has no such queue, and UDP no such data: they know nothing of the flag, and
+     * would wait. */
     if (kind >= TCP)
         SHOW(recv(ends[1], room, 4, MSG_ERRQUEUE));
     if (kind != UDP)
@@ -164,7 +178,7 @@ static void flagged(enum kind kind, int ends[2])
     }
 }
 
-/* ---- Sending ------------------------------------------------------------------------------------------------- */
+/* ---- Sending -------------------------------------------------------------------------------- */
 
 /* Sends until no more goes: the bytes and the messages that went. */
 static size_t fill(int fd, size_t size, int *messages)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* socktime.c - SO_RCVTIMEO, SO_SNDTIMEO and SO_RCVLOWAT: calls that wait end when their time is up, others run meanwhile. */
+/* socktime.c - SO_RCVTIMEO, SO_SNDTIMEO and SO_RCVLOWAT: calls that wait end when their time is up,
+ * others run meanwhile. */
 #define _GNU_SOURCE
 #include "waiter.h"
 
@@ -53,8 +54,12 @@ static long by_sendmsg(waiter_t *w)
 }
 static long by_accept(waiter_t *w) { return accept(w->fd, NULL, NULL); }
 
-static const struct { const char *name; long (*call)(waiter_t *); } receives[] = {
-    { "recv", by_recv }, { "recvfrom", by_recvfrom }, { "recvmsg", by_recvmsg }, { "recvmmsg", by_recvmmsg },
+static const struct {
+    const char *name;
+    long (*call)(waiter_t *);
+} receives[] = {
+    { "recv", by_recv },       { "recvfrom", by_recvfrom },
+    { "recvmsg", by_recvmsg }, { "recvmmsg", by_recvmmsg },
     { "waitall", by_waitall }, { "read", by_read }, { "readv", by_readv },
 }, sends[] = { { "send", by_send }, { "write", by_write }, { "sendmsg", by_sendmsg } };
 #define COUNT(array) (sizeof(array) / sizeof *(array))
@@ -117,7 +122,8 @@ static void transmit(enum kind kind)
             long n = (waiter_start(&w), task_join(w.task), w.result);
             printf("%s: a part: %d\n", sends[i].name, n > 0 && n < (long)sizeof room);
         }
-        /* The kernel makes room on the way for as long as it moves what is sent to the receiver's side. */
+        /* The kernel makes room on the way for as long as it moves what is sent to the receiver's
+         * side. */
         do {
             while (send(ends[0], room, size, MSG_DONTWAIT) > 0)
                 continue;
@@ -183,7 +189,8 @@ static void low_water(enum kind kind)
     SHOW(send(ends[0], "1234", 4, 0));
     for (int i = 0; i < 100; i++)
         task_yield();
-    /* So many that they are enough by themselves: of the first the call may have taken note already. */
+    /* So many that they are enough by themselves: of the first the call may have taken note
+     * already. */
     SHOW(send(ends[0], "567890ab", 8, 0));
     waiter_show(&w, "low-water mark");
     close_pair(ends);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* splices.c - bytes moved inside the kernel: results, positions, and that only the task waits that waits for a peer. */
+/* splices.c - bytes moved inside the kernel: results, positions, and that only the task waits that
+ * waits for a peer. */
 #define _GNU_SOURCE
 #include <signal.h>
 #include <sys/ioctl.h>
@@ -50,12 +51,9 @@ static int reopen(const char *path, int flags)
     return fd;
 }
 
-/* ---- Files -------------------------------------------------------------------------------------------------- */
+/* ---- Files ---------------------------------------------------------------------------------- */
 
-static void show_position(int fd)
-{
-    printf("  position %jd\n", (intmax_t)lseek(fd, 0, SEEK_CUR));
-}
+static void show_position(int fd) { printf("  position %jd\n", (intmax_t)lseek(fd, 0, SEEK_CUR)); }
 
 static void copies(void)
 {
@@ -98,7 +96,8 @@ static void copies(void)
 
 static void through_pipes(int flags)
 {
-    int file = reopen("file", O_RDONLY), to = reopen("copy", O_RDWR | O_CREAT | O_TRUNC), pipe_ends[2], other[2];
+    int file = reopen("file", O_RDONLY), to = reopen("copy", O_RDWR | O_CREAT | O_TRUNC),
+        pipe_ends[2], other[2];
     off_t at = 3000;
     make_pipe(pipe_ends, flags);
     make_pipe(other, flags);
@@ -171,29 +170,33 @@ static void at_once(void)
     at = 0;
     while ((n = sendfile(sockets[0], file, &at, FILE_SIZE)) > 0)
         all += n;
-    printf("to a full socket: %s, %s\n", strerror(errno), all > 0 && all == at ? "some before" : "nothing before");
+    printf("to a full socket: %s, %s\n", strerror(errno),
+           all > 0 && all == at ? "some before" : "nothing before");
     close(file);
     close_both(empty);
     close_both(full);
     close_both(sockets);
 }
 
-/* ---- Peers -------------------------------------------------------------------------------------------------- */
+/* ---- Peers ---------------------------------------------------------------------------------- */
 
 static int in[2], out[2], file;
 static volatile int done;
 
-#define WAITING(name, call)                                                                                  \
-    static void *name(void *arg)                                                                             \
-    {                                                                                                        \
-        off_t at = 7;                                                                                        \
-        (void)at;                                                                                            \
-        errno = ERRNO_UNTOUCHED;                                                                             \
-        long result = call;                                                                                  \
-        int error = errno;                                                                                   \
-        done = 1;                                                                                            \
-        printf("%s: %ld%s\n", #call, result, result < 0 ? strerror(error) : error == ERRNO_UNTOUCHED ? "" : ", errno changed"); \
-        return arg;                                                                                          \
+#define WAITING(name, call)                                     \
+    static void *name(void *arg)                                \
+    {                                                           \
+        off_t at = 7;                                           \
+        (void)at;                                               \
+        errno = ERRNO_UNTOUCHED;                                \
+        long result = call;                                     \
+        int error = errno;                                      \
+        done = 1;                                               \
+        printf("%s: %ld%s\n", #call, result,                    \
+               result < 0                 ? strerror(error)     \
+               : error == ERRNO_UNTOUCHED ? ""                  \
+                                          : ", errno changed"); \
+        return arg;                                             \
     }
 
 WAITING(splice_both, splice(in[0], NULL, out[1], NULL, 1000, 0))

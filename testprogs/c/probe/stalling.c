@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* stalling.c - fibers that let no other run until AIOSHIM_STALL has said so: one computes, one blocks; then one computes
- * again where the first did. Run with AIOSHIM_OUT=said, which they look at by system calls that no hook sees. */
+/* stalling.c - fibers that let no other run until AIOSHIM_STALL has said so: one computes, one
+ * blocks; then one computes again where the first did. Run with AIOSHIM_OUT=said, which they look
+ * at by system calls that no hook sees. */
 #define _GNU_SOURCE
 #include "probe.h"
 
@@ -10,7 +11,10 @@
 static long raw(long number, long a, long b, long c)
 {
     long result;
-    __asm__ volatile("syscall" : "=a"(result) : "a"(number), "D"(a), "S"(b), "d"(c) : "rcx", "r11", "memory");
+    __asm__ volatile("syscall"
+                     : "=a"(result)
+                     : "a"(number), "D"(a), "S"(b), "d"(c)
+                     : "rcx", "r11", "memory");
     return result;
 }
 #else
@@ -21,7 +25,8 @@ static long raw(long number, long a, long b, long c)
 static int report;
 static off_t seen;
 
-/* Whether a line of the report has both. Looks only when there is more of it: nothing here must wait. */
+/* Whether a line of the report has both. Looks only when there is more of it: nothing here must
+ * wait. */
 static int said(const char *who, const char *what)
 {
     static char text[1 << 16];
@@ -29,7 +34,9 @@ static int said(const char *who, const char *what)
     if (raw(SYS_fstat, report, (long)&about, 0) || about.st_size == seen)
         return 0;
     seen = about.st_size;
-    long n = raw(SYS_lseek, report, 0, SEEK_SET) ? 0 : raw(SYS_read, report, (long)text, sizeof text - 1);
+    long n = raw(SYS_lseek, report, 0, SEEK_SET)
+                 ? 0
+                 : raw(SYS_read, report, (long)text, sizeof text - 1);
     text[n < 0 ? 0 : n] = 0;
     char *rest = text;
     for (char *line; (line = strsep(&rest, "\n"));)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* streams.c - reading, seeking, buffering and opening streams: everything that a stream can be asked for. */
+/* streams.c - reading, seeking, buffering and opening streams: everything that a stream can be
+ * asked for. */
 #define _GNU_SOURCE
 #include "probe.h"
 
@@ -11,9 +12,12 @@
 /* What fopen makes of each mode: flags, what can be done with it, where it begins. */
 static void modes(void)
 {
-    static const char *const all[] = { "r",   "r+",  "w",    "w+",   "a",          "a+",      "rb",  "rb+", "r+b",    "wx",
-                                       "w+x", "re",  "rx",   "at+",  "rbbbbb+",    "rbbbbbb+", "rm", "rc",  "r,ccs=UTF-8",
-                                       "",    "q",   "+r",   "R",    "r,ccs=nix",  "we",      "ae+", "wbx", "w,ccs=UTF-8" };
+    static const char *const all[] = { "r",        "r+",  "w",          "w+",          "a",
+                                       "a+",       "rb",  "rb+",        "r+b",         "wx",
+                                       "w+x",      "re",  "rx",         "at+",         "rbbbbb+",
+                                       "rbbbbbb+", "rm",  "rc",         "r,ccs=UTF-8", "",
+                                       "q",        "+r",  "R",          "r,ccs=nix",   "we",
+                                       "ae+",      "wbx", "w,ccs=UTF-8" };
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         int fd = open("modes", O_WRONLY | O_CREAT | O_TRUNC, 0644);
         write_full(fd, "twelve bytes", 12);
@@ -25,10 +29,10 @@ static void modes(void)
         printf("fopen \"%s\": %s", all[i], file ? "" : strerror(errno));
         if (file) {
             int flags = fcntl(fileno(file), F_GETFL), cloexec = fcntl(fileno(file), F_GETFD);
-            printf("errno %d flags %o %d offset %ld", errno != ERRNO_UNTOUCHED, flags & ~0100000, cloexec,
-                   (long)lseek(fileno(file), 0, SEEK_CUR));
-            printf(" ftell %ld readable %d writable %d wide %d", ftell(file), !!__freadable(file), !!__fwritable(file),
-                   fwide(file, 0));
+            printf("errno %d flags %o %d offset %ld", errno != ERRNO_UNTOUCHED, flags & ~0100000,
+                   cloexec, (long)lseek(fileno(file), 0, SEEK_CUR));
+            printf(" ftell %ld readable %d writable %d wide %d", ftell(file), !!__freadable(file),
+                   !!__fwritable(file), fwide(file, 0));
             int put = fputs("in", file), flushed = fflush(file);
             printf(" put %d %d", put > 0 ? 1 : put, flushed);
             clearerr(file);
@@ -182,11 +186,13 @@ static void memory(void)
     printf("%s %s\n", word, buffer);
     make_file("cookie", 100);
     int fd = open("cookie", O_RDWR);
-    file = fopencookie(&fd, "r+", (cookie_io_functions_t){ .read = cookie_read, .write = cookie_write });
+    file = fopencookie(&fd, "r+",
+                       (cookie_io_functions_t){ .read = cookie_read, .write = cookie_write });
     SHOW(fread(buffer, 1, sizeof buffer, file));
     show_data("cookie", buffer, sizeof buffer);
     SHOW(fclose(file));
-    file = fopencookie(&fd, "w", (cookie_io_functions_t){ .read = cookie_read, .write = cookie_write });
+    file = fopencookie(&fd, "w",
+                       (cookie_io_functions_t){ .read = cookie_read, .write = cookie_write });
     SHOW(fprintf(file, "%s %d", "by a cookie", 7));
     SHOW(fflush(file));
     SHOW(fclose(file));
@@ -202,14 +208,17 @@ static void buffering(void)
         const char *name;
         int mode;
         size_t size;
-    } all[] = { { "full", _IOFBF, 0 }, { "small", _IOFBF, 16 }, { "line", _IOLBF, 0 }, { "none", _IONBF, 0 } };
+    } all[] = {
+        { "full", _IOFBF, 0 }, { "small", _IOFBF, 16 }, { "line", _IOLBF, 0 }, { "none", _IONBF, 0 }
+    };
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         FILE *file = fopen("buffering", "w+");
         char own[64];
         SHOW(setvbuf(file, i == 1 ? own : NULL, all[i].mode, all[i].size));
         printf("%s: ", all[i].name);
         struct stat about;
-        const char *const parts[] = { "half", " a line\n", "and more than sixteen bytes", "\n", "rest" };
+        const char *const parts[] = { "half", " a line\n", "and more than sixteen bytes", "\n",
+                                      "rest" };
         for (size_t p = 0; p < sizeof parts / sizeof *parts; p++) {
             fputs(parts[p], file);
             fstat(fileno(file), &about);
@@ -337,7 +346,8 @@ static void printing(void)
     int fd = open("printed", O_RDWR | O_CREAT | O_TRUNC, 0644);
     SHOW(dprintf(fd, "plain\n"));
     SHOW(dprintf(fd, "%d %s %c %ld %u %x %p|\n", 1, "two", '3', 4L, 5u, 6, (void *)7));
-    SHOW(dprintf(fd, "%g %f %d %g %s %g %g %g %g %g %g %g\n", 1.5, 2.5, 3, 4.5, "five", 6.5, 7.5, 8.5, 9.5, 10.5, 11.5, 12.5));
+    SHOW(dprintf(fd, "%g %f %d %g %s %g %g %g %g %g %g %g\n", 1.5, 2.5, 3, 4.5, "five", 6.5, 7.5,
+                 8.5, 9.5, 10.5, 11.5, 12.5));
     SHOW(dprintf(fd, "%Lg %d %Lg\n", 1.25L, 2, 3.25L));
     SHOW(dprintf(fd, "%*d|%-*d|%.*s|\n", 5, 6, 7, 8, 3, "nine"));
     SHOW(dprintf(fd, "%2$s %1$d\n", 1, "two"));

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* together.c - signals that come together or in numbers while a task waits: each is handled as often as it should be, in order,
- * with what its sender sent, and the mask is afterwards what it was. Signals that usually report a fault end a wait when a
- * process sends them. */
+/* together.c - signals that come together or in numbers while a task waits: each is handled as
+ * often as it should be, in order, with what its sender sent, and the mask is afterwards what it
+ * was. Signals that usually report a fault end a wait when a process sends them. */
 #define _GNU_SOURCE
 #include "company.h"
 
@@ -57,7 +57,7 @@ static int is_blocked(int number)
     return sigismember(&now, number);
 }
 
-/* ---- Two at a time ------------------------------------------------------------------------------------------- */
+/* ---- Two at a time -------------------------------------------------------------------------- */
 
 static void two_at_a_time(int one, int other)
 {
@@ -82,12 +82,13 @@ static void two_at_a_time(int one, int other)
         await(other, 1);
         while (waitpid(child, NULL, 0) < 0 && errno == EINTR)
             ;
-        wrong_rounds += handled[one] != 1 || handled[other] != 1 || is_blocked(one) || is_blocked(other);
+        wrong_rounds +=
+            handled[one] != 1 || handled[other] != 1 || is_blocked(one) || is_blocked(other);
     }
     printf("signals %d and %d together, rounds gone wrong: %d\n", one, other, wrong_rounds);
 }
 
-/* ---- Queued ones, in order ----------------------------------------------------------------------------------- */
+/* ---- Queued ones, in order ------------------------------------------------------------------ */
 
 static void *send_queued(void *arg)
 {
@@ -115,7 +116,8 @@ static void in_order(int number, const char *how)
     check(pthread_create(&sender, NULL, send_queued, &number), "pthread_create");
     await(number, QUEUED);
     check(pthread_join(sender, NULL), "pthread_join");
-    printf("%s: %d handled, %d misplaced, %d strangers\n", how, (int)handled[number], misplaced, strangers);
+    printf("%s: %d handled, %d misplaced, %d strangers\n", how, (int)handled[number], misplaced,
+           strangers);
 }
 
 /* How many signals are queued to processes of this user, who share one limit. */
@@ -149,7 +151,7 @@ static void queued(void)
         die("setrlimit");
 }
 
-/* ---- Signals of faults, sent --------------------------------------------------------------------------------- */
+/* ---- Signals of faults, sent ---------------------------------------------------------------- */
 
 static int ends[2];
 
@@ -180,9 +182,12 @@ static long wait_suspend(void)
     return sigsuspend(&none);
 }
 
-static const struct { const char *name; long (*wait)(void); } WAITS[] = {
-    { "pause", wait_pause }, { "read", wait_read }, { "nanosleep", wait_sleep },
-    { "poll", wait_poll }, { "sigsuspend", wait_suspend },
+static const struct {
+    const char *name;
+    long (*wait)(void);
+} WAITS[] = {
+    { "pause", wait_pause }, { "read", wait_read },          { "nanosleep", wait_sleep },
+    { "poll", wait_poll },   { "sigsuspend", wait_suspend },
 };
 
 /* Sends one every few milliseconds until the wait is over. */
@@ -204,8 +209,8 @@ static void interrupt_by(int number, long (*wait)(void), const char *name)
     kill(child, SIGKILL);
     while (waitpid(child, NULL, 0) < 0 && errno == EINTR)
         ;
-    printf("%s with signal %d: %ld %s, handled %d, blocked %d\n", name, number, result, strerror(error),
-           handled[number] > 0, is_blocked(number));
+    printf("%s with signal %d: %ld %s, handled %d, blocked %d\n", name, number, result,
+           strerror(error), handled[number] > 0, is_blocked(number));
 }
 
 static void faults(void)
@@ -221,7 +226,7 @@ static void faults(void)
     }
 }
 
-/* ---- What a handler is run with ------------------------------------------------------------------------------ */
+/* ---- What a handler is run with ------------------------------------------------------------- */
 
 static volatile sig_atomic_t inside[3];
 
@@ -252,7 +257,8 @@ static void with(int flags, const char *how)
     if (pthread_sigmask(SIG_BLOCK, NULL, &after) || sigaction(SIGUSR1, NULL, &now))
         die("afterwards");
     printf("afterwards SIGWINCH: %d, mask of the action: %d %d %d\n", sigismember(&after, SIGWINCH),
-           sigismember(&now.sa_mask, SIGUSR1), sigismember(&now.sa_mask, SIGUSR2), sigismember(&now.sa_mask, SIGTERM));
+           sigismember(&now.sa_mask, SIGUSR1), sigismember(&now.sa_mask, SIGUSR2),
+           sigismember(&now.sa_mask, SIGTERM));
     sigemptyset(&after);
     sigaddset(&after, SIGWINCH);
     if (pthread_sigmask(SIG_UNBLOCK, &after, NULL))

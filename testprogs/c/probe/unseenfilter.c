@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* unseenfilter.c - a seccomp filter that comes in the middle of things, by an instruction that no hook sees, or with `seen` by
- * syscall(): from then on the kernel answers one kind of call, none of which the program makes itself, with an error, or with KILL
- * by the end of the process. Every task still gets its bytes. */
+/* unseenfilter.c - a seccomp filter that comes in the middle of things, by an instruction that no
+ * hook sees, or with `seen` by syscall(): from then on the kernel answers one kind of call, none of
+ * which the program makes itself, with an error, or with KILL by the end of the process. Every task
+ * still gets its bytes. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <linux/filter.h>
@@ -16,16 +17,22 @@
 
 enum { PAIRS = 8, ROUNDS = 200, FILTER_AT = 50 };
 
-static const struct { const char *name; unsigned calls[3]; } kinds[] = {
+static const struct {
+    const char *name;
+    unsigned calls[3];
+} kinds[] = {
     { "enter", { SYS_io_uring_enter, SYS_io_uring_enter, SYS_io_uring_enter } },
     { "uring", { SYS_io_uring_enter, SYS_io_uring_register, SYS_io_uring_setup } },
     { "submit", { SYS_io_submit, SYS_io_submit, SYS_io_submit } },
     { "getevents", { SYS_io_getevents, SYS_io_pgetevents, SYS_io_pgetevents } },
     { "epoll", { SYS_epoll_ctl, SYS_epoll_wait, SYS_epoll_pwait } },
 };
-static const struct { const char *name; unsigned error; } errors[] = {
-    { "EPERM", EPERM }, { "ENOMEM", ENOMEM }, { "EBADF", EBADF }, { "EFAULT", EFAULT }, { "ENXIO", ENXIO },
-    { "ENOSYS", ENOSYS }, { "EAGAIN", EAGAIN }, { "KILL", 0 },
+static const struct {
+    const char *name;
+    unsigned error;
+} errors[] = {
+    { "EPERM", EPERM }, { "ENOMEM", ENOMEM }, { "EBADF", EBADF },   { "EFAULT", EFAULT },
+    { "ENXIO", ENXIO }, { "ENOSYS", ENOSYS }, { "EAGAIN", EAGAIN }, { "KILL", 0 },
 };
 
 static const unsigned *calls;
@@ -70,7 +77,8 @@ static void install(void)
         }
         return;
     }
-    long result = raw_call(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, (long)&filter);
+    long result =
+        raw_call(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, (long)&filter);
     if (result) {
         fprintf(stderr, "seccomp: %s\n", strerror((int)-result));
         exit(77);
@@ -144,9 +152,11 @@ static void *filer(void *arg)
     memset(block, name[5], sizeof block);
     for (int i = 0; i < ROUNDS / 10; i++) {
         int fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-        if (fd < 0 || pwrite(fd, block, sizeof block, i * 4096) != sizeof block || (i % 5 == 0 && fsync(fd)))
+        if (fd < 0 || pwrite(fd, block, sizeof block, i * 4096) != sizeof block ||
+            (i % 5 == 0 && fsync(fd)))
             die("%s", name);
-        if (pread(fd, found, sizeof found, i * 4096) != sizeof found || memcmp(found, block, sizeof block))
+        if (pread(fd, found, sizeof found, i * 4096) != sizeof found ||
+            memcmp(found, block, sizeof block))
             wrong("another file's bytes");
         if (close(fd))
             die("close");
@@ -198,7 +208,8 @@ int main(int argc, char **argv)
             calls = kinds[i].calls;
     for (size_t i = 0; i < sizeof errors / sizeof *errors; i++)
         if (!strcmp(errors[i].name, argv[optind + 1]))
-            action = errors[i].error ? SECCOMP_RET_ERRNO | errors[i].error : SECCOMP_RET_KILL_PROCESS;
+            action =
+                errors[i].error ? SECCOMP_RET_ERRNO | errors[i].error : SECCOMP_RET_KILL_PROCESS;
     if (!calls || !action)
         wrong("no such call or error");
     task_run(run, NULL);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* vforking.c - vfork while other tasks read: the child execs, or opens, moves and closes descriptors, and is gone. */
+/* vforking.c - vfork while other tasks read: the child execs, or opens, moves and closes
+ * descriptors, and is gone. */
 #define _GNU_SOURCE
 #include "probe.h"
 
@@ -40,7 +41,8 @@ static void ended(const char *what, pid_t pid)
 {
     int status;
     pid_t got = waitpid(pid, &status, 0);
-    printf("%s: %s, status %x\n", what, got == pid && getpid() == parent ? "ours" : "not ours", (unsigned)status);
+    printf("%s: %s, status %x\n", what, got == pid && getpid() == parent ? "ours" : "not ours",
+           (unsigned)status);
 }
 
 static void reads_go_on(const char *what)
@@ -49,7 +51,8 @@ static void reads_go_on(const char *what)
     for (int flags = 0; flags < 2; flags++) {
         int fd = open("file", O_RDONLY | O_CLOEXEC | (flags ? O_DIRECT : 0));
         for (int i = 0; i < 4; i++) {
-            if (pread(fd, block, BLOCK, i * BLOCK) != BLOCK || memcmp(block, content + i * BLOCK, BLOCK))
+            if (pread(fd, block, BLOCK, i * BLOCK) != BLOCK ||
+                memcmp(block, content + i * BLOCK, BLOCK))
                 wrong("after %s: block %d", what, i);
             task_yield();
         }
@@ -61,7 +64,9 @@ static void reads_go_on(const char *what)
 
 static void execs(void)
 {
-    static char *const args[] = { "sh", "-c", "echo in the child; exit 7", NULL }, *const none[] = { NULL };
+    static char *const args[] = { "sh", "-c", "echo in the child; exit 7", NULL }, *const none[] = {
+        NULL
+    };
     fflush(stdout);
     pid_t pid = vfork();
     if (pid == 0) {
@@ -79,7 +84,8 @@ static void execs(void)
     reads_go_on("no such program");
 }
 
-/* The number of a file that is open: O_DIRECT in the parent, closed or something else in the child only. */
+/* The number of a file that is open: O_DIRECT in the parent, closed or something else in the child
+ * only. */
 static void moves_descriptors(void)
 {
     char *block = allocate_aligned(BLOCK);

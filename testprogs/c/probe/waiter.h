@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* waiter.h - a task that makes one call which waits, and how another knows that it is in it; socket pairs of all kinds. */
+/* waiter.h - a task that makes one call which waits, and how another knows that it is in it; socket
+ * pairs of all kinds. */
 #ifndef WAITER_H
 #define WAITER_H
 
@@ -10,7 +11,7 @@
 
 #include "probe.h"
 
-/* ---- Waiting ------------------------------------------------------------------------------------------------ */
+/* ---- Waiting -------------------------------------------------------------------------------- */
 
 typedef struct waiter {
     long (*call)(struct waiter *);
@@ -37,7 +38,8 @@ static inline void *waiter_task(void *arg)
 }
 
 /* Adds to what is shown when it has ended. errno is kept. */
-__attribute__((format(printf, 2, 3))) static inline void waiter_note(waiter_t *w, const char *format, ...)
+__attribute__((format(printf, 2, 3))) static inline void waiter_note(waiter_t *w,
+                                                                     const char *format, ...)
 {
     int error = errno;
     size_t used = strlen(w->note);
@@ -56,8 +58,8 @@ static inline void waiter_start(waiter_t *w)
     w->task = task_spawn(waiter_task, w);
 }
 
-/* Returns when it is in its call. With one worker it is when it has posted and this task runs again; a thread is so when the
- * kernel says that it sleeps, in no futex. */
+/* Returns when it is in its call. With one worker it is when it has posted and this task runs
+ * again; a thread is so when the kernel says that it sleeps, in no futex. */
 static inline void waiter_await(waiter_t *w)
 {
     task_sem_wait(&w->about_to);
@@ -85,10 +87,11 @@ static inline long waiter_show(waiter_t *w, const char *what)
     return show_result(what, w->result, w->error, 0);
 }
 
-/* ---- Sockets ------------------------------------------------------------------------------------------------ */
+/* ---- Sockets -------------------------------------------------------------------------------- */
 
 enum kind { UNIX_STREAM, UNIX_DGRAM, UNIX_SEQPACKET, TCP, UDP, KINDS };
-static const char *const kind_names[] = { "unix stream", "unix dgram", "unix seqpacket", "tcp", "udp" };
+static const char *const kind_names[] = { "unix stream", "unix dgram", "unix seqpacket", "tcp",
+                                          "udp" };
 
 static inline int is_stream(enum kind kind) { return kind == UNIX_STREAM || kind == TCP; }
 
@@ -105,7 +108,8 @@ static inline int bound(int type, struct sockaddr_in *address)
     socklen_t len = sizeof *address;
     int fd = socket(AF_INET, type | SOCK_CLOEXEC, 0);
     *address = loopback(0);
-    if (fd < 0 || bind(fd, (struct sockaddr *)address, len) || getsockname(fd, (struct sockaddr *)address, &len))
+    if (fd < 0 || bind(fd, (struct sockaddr *)address, len) ||
+        getsockname(fd, (struct sockaddr *)address, &len))
         die("a socket on 127.0.0.1");
     return fd;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* waiting.c - pause, sigsuspend, sigpause, sigwait, sigwaitinfo, sigtimedwait: what they return, and what mask there is. */
+/* waiting.c - pause, sigsuspend, sigpause, sigwait, sigwaitinfo, sigtimedwait: what they return,
+ * and what mask there is. */
 #define _GNU_SOURCE
 #include "company.h"
 
@@ -65,9 +66,11 @@ static void handlers(void)
         die("sigprocmask");
     tick(3000);
     SHOW(sigsuspend(&none));
-    printf("ran: %d, blocked in it: %03d, after it: %d\n", ticks > 0, (int)blocked_in_handler, blocked(SIGALRM));
+    printf("ran: %d, blocked in it: %03d, after it: %d\n", ticks > 0, (int)blocked_in_handler,
+           blocked(SIGALRM));
     SHOW(sigsuspend(&usr2));
-    printf("ran: %d, blocked in it: %03d, after it: %d\n", ticks > 0, (int)blocked_in_handler, blocked(SIGUSR2));
+    printf("ran: %d, blocked in it: %03d, after it: %d\n", ticks > 0, (int)blocked_in_handler,
+           blocked(SIGUSR2));
     SHOW(__xpg_sigpause(SIGALRM));
     printf("ran: %d, after it: %d\n", ticks > 0, blocked(SIGALRM));
     /* One that is pending already. */
@@ -82,7 +85,8 @@ static void handlers(void)
 
 static void takers(void)
 {
-    sigset_t alarm = set_of(SIGALRM, 0), both = set_of(SIGALRM, SIGUSR1), real = set_of(SIGRTMIN, SIGRTMIN + 1);
+    sigset_t alarm = set_of(SIGALRM, 0), both = set_of(SIGALRM, SIGUSR1),
+             real = set_of(SIGRTMIN, SIGRTMIN + 1);
     struct timespec none = { 0, 0 }, some = { 0, 3000000 }, wrong_one = { 0, 1000000000 };
     siginfo_t info;
     int number = 0;
@@ -111,7 +115,8 @@ static void takers(void)
     }
     for (int i = 0; i < 6; i++) {
         int taken = sigwaitinfo(&real, &info);
-        printf("SIGRTMIN+%d: %d, %d\n", taken - SIGRTMIN, info.si_value.sival_int, info.si_code == SI_QUEUE);
+        printf("SIGRTMIN+%d: %d, %d\n", taken - SIGRTMIN, info.si_value.sival_int,
+               info.si_code == SI_QUEUE);
     }
     raise(SIGUSR1);
     SHOW(sigwaitinfo(&both, &info));

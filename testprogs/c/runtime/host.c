@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* host - a scheduler that is not libfiber, on ucontext, whose fibers wait in C++'s catch blocks and look names up.
+/* host - a scheduler that is not libfiber, on ucontext, whose fibers wait in C++'s catch blocks and
+ * look names up.
  *
- * usage: host LIBRARY    LIBRARY is late.cc's, opened by dlopen. Exits with 77 where the shim is not preloaded. */
+ * usage: host LIBRARY    LIBRARY is late.cc's, opened by dlopen. Exits with 77 where the shim is
+ * not preloaded. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <netdb.h>
@@ -41,33 +43,42 @@ static void *running(void *data) { return ((struct host *)data)->current; }
 
 static unsigned runnable(void *data) { return ((struct host *)data)->count; }
 
-static void unpark(void *data, void *fiber) {
+static void unpark(void *data, void *fiber)
+{
     struct host *h = data;
     h->queue[(h->head + h->count++) % FIBERS] = fiber;
 }
 
-static void park(void *data) {
+static void park(void *data)
+{
     struct host *h = data;
     struct fiber *self = h->current;
     swapcontext(&self->context, &h->scheduler);
 }
 
-static void wake(void *data) {
-    void (*shim_wake)(aioshim_thread_t *) = (void (*)(aioshim_thread_t *))dlsym(RTLD_DEFAULT, "aioshim_wake");
+static void wake(void *data)
+{
+    void (*shim_wake)(aioshim_thread_t *) =
+        (void (*)(aioshim_thread_t *))dlsym(RTLD_DEFAULT, "aioshim_wake");
     shim_wake(((struct host *)data)->shim);
 }
 
-static const aioshim_host_t table = { sizeof table, running, park, unpark, runnable, wake, NULL, NULL, NULL, NULL, 0, 0 };
+static const aioshim_host_t table = { sizeof table, running, park, unpark, runnable, wake,
+                                      NULL,         NULL,    NULL, NULL,   0,        0 };
 
-/* Waits until the fiber behind this one in the ring has written, after this one has written to the one before. */
-static void meet_neighbour(void *arg) {
+/* Waits until the fiber behind this one in the ring has written, after this one has written to the
+ * one before. */
+static void meet_neighbour(void *arg)
+{
     struct fiber *self = arg;
     char c = 'x';
-    if (write(fibers[(self->number + FIBERS - 1) % FIBERS].pipe[1], &c, 1) != 1 || read(self->pipe[0], &c, 1) != 1)
+    if (write(fibers[(self->number + FIBERS - 1) % FIBERS].pipe[1], &c, 1) != 1 ||
+        read(self->pipe[0], &c, 1) != 1)
         abort();
 }
 
-static void work(unsigned number) {
+static void work(unsigned number)
+{
     static const char *const users[] = { "root", "daemon" };
     struct fiber *self = &fibers[number];
     for (int turn = 0; turn < 4; turn++) {
@@ -83,10 +94,13 @@ static void work(unsigned number) {
     self->done = 1;
 }
 
-int main(int argc, char **argv) {
+int main(int argc, char **argv)
+{
     int (*attach)(const aioshim_host_t *, void *, aioshim_thread_t **) =
-        (int (*)(const aioshim_host_t *, void *, aioshim_thread_t **))dlsym(RTLD_DEFAULT, "aioshim_attach");
-    int (*poll)(aioshim_thread_t *, int64_t) = (int (*)(aioshim_thread_t *, int64_t))dlsym(RTLD_DEFAULT, "aioshim_poll");
+        (int (*)(const aioshim_host_t *, void *, aioshim_thread_t **))dlsym(RTLD_DEFAULT,
+                                                                            "aioshim_attach");
+    int (*poll)(aioshim_thread_t *, int64_t) =
+        (int (*)(aioshim_thread_t *, int64_t))dlsym(RTLD_DEFAULT, "aioshim_poll");
     if (argc != 2 || !attach || attach(&table, &host, &host.shim) != 0)
         return 77;
     void *library = dlopen(argv[1], RTLD_NOW | RTLD_LOCAL);

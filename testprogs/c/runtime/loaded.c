@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* loaded - a library whose constructor and destructor look names up, run a command and wait for another task. */
+/* loaded - a library whose constructor and destructor look names up, run a command and wait for
+ * another task. */
 #define _GNU_SOURCE
 #include <netdb.h>
 #include <pwd.h>
@@ -15,8 +16,10 @@ static void look_up(const char *when)
     char text[16];
     FILE *command = popen("echo said", "r");
     int user = getpwnam("root") != NULL, name = getaddrinfo("127.0.0.1", "80", NULL, &found);
-    int file = stat("/etc/passwd", &about), said = fgets(text, sizeof text, command) != NULL, ended = pclose(command);
-    printf("%s: user %d, name %d, file %d, said %d, ended %d\n", when, user, name, file, said, ended);
+    int file = stat("/etc/passwd", &about), said = fgets(text, sizeof text, command) != NULL,
+        ended = pclose(command);
+    printf("%s: user %d, name %d, file %d, said %d, ended %d\n", when, user, name, file, said,
+           ended);
     if (found)
         freeaddrinfo(found);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* plugin - a library that calls functions which older libcs keep in libraries beside libc: its user is not linked to these. */
+/* plugin - a library that calls functions which older libcs keep in libraries beside libc: its user
+ * is not linked to these. */
 #define _GNU_SOURCE
 #include <aio.h>
 #include <errno.h>
@@ -35,6 +36,7 @@ void call_them(void)
     struct timespec soon = { 0, 1000 };
     queue();
     errno = 0;
-    printf("res_query: %d, %s\n", res_query(long_name, 1, 1, answer, sizeof answer), strerror(errno));
+    printf("res_query: %d, %s\n", res_query(long_name, 1, 1, answer, sizeof answer),
+           strerror(errno));
     printf("aio_suspend: %d\n", aio_suspend(none, 1, &soon));
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* results - what libc keeps in static memory is each task's own: it still stands there after the task has waited. */
+/* results - what libc keeps in static memory is each task's own: it still stands there after the
+ * task has waited. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <grp.h>
@@ -24,15 +25,9 @@ static void expect(int right, const char *what, long task)
 }
 
 /* Until all tasks have asked. */
-static void meet(void)
-{
-    task_barrier_wait(&barrier);
-}
+static void meet(void) { task_barrier_wait(&barrier); }
 
-static int same(const char *a, const char *b)
-{
-    return a && b && !strcmp(a, b);
-}
+static int same(const char *a, const char *b) { return a && b && !strcmp(a, b); }
 
 static void users_and_groups(long me)
 {
@@ -67,8 +62,10 @@ static void hosts_and_services(long me)
     struct protoent *protocol = getprotobyname(me % 2 ? "tcp" : "udp");
     struct protoent *number = getprotobynumber(me % 2 ? 6 : 17);
     meet();
-    expect(host && same(inet_ntop(AF_INET, host->h_addr_list[0], back, sizeof back), address), "gethostbyname", me);
-    expect(two && same(inet_ntop(AF_INET, two->h_addr_list[0], back, sizeof back), address), "gethostbyname2", me);
+    expect(host && same(inet_ntop(AF_INET, host->h_addr_list[0], back, sizeof back), address),
+           "gethostbyname", me);
+    expect(two && same(inet_ntop(AF_INET, two->h_addr_list[0], back, sizeof back), address),
+           "gethostbyname2", me);
     expect(!service || same(service->s_name, me % 2 ? "http" : "domain"), "getservbyname", me);
     expect(!port || port->s_port == htons(me % 2 ? 22 : 25), "getservbyport", me);
     expect(!protocol || same(protocol->p_name, me % 2 ? "tcp" : "udp"), "getprotobyname", me);
@@ -95,7 +92,8 @@ static void texts(long me)
     char ether_text[32];
     ether_ntoa_r(&ether, ether_text);
 
-    const char *error = strerror(1000 + (int)me), *network = inet_ntoa(address), *ether_own = ether_ntoa(&ether);
+    const char *error = strerror(1000 + (int)me), *network = inet_ntoa(address),
+               *ether_own = ether_ntoa(&ether);
     const char *signal_name = strsignal(100 + (int)me);
     struct tm *own = gmtime(&when), *local = localtime(&when);
     struct ether_addr *parsed = ether_aton(ether_text);

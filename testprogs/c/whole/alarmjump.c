@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* alarmjump.c - an alarm's handler jumps out of a read, again and again, as programs limit a wait. */
+/* alarmjump.c - an alarm's handler jumps out of a read, again and again, as programs limit a wait.
+ */
 #include <setjmp.h>
 #include <signal.h>
 #include <stdio.h>

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* confined.c - programs that confine themselves by seccomp after they have worked for a while: what their filter allows, and what
- * they need natively, still suffices. A filter that is none of their calls' concern changes nothing. */
+/* confined.c - programs that confine themselves by seccomp after they have worked for a while: what
+ * their filter allows, and what they need natively, still suffices. A filter that is none of their
+ * calls' concern changes nothing. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -44,10 +45,7 @@ static int read_waits(void)
     return read(ends[0], &byte, 1) == 1 && read(ends[0], &byte, 1) == 1 && byte == 'd';
 }
 
-static int writes(void)
-{
-    return write(ends[1], "x", 1) == 1;
-}
+static int writes(void) { return write(ends[1], "x", 1) == 1; }
 
 static int polls(void)
 {
@@ -82,10 +80,7 @@ static int is_interrupted(void)
     return read(ends[0], byte, 2) < 0 && errno == EINTR && alarms > 0;
 }
 
-static int uses_stdio(void)
-{
-    return printf("printed\n") > 0 && fflush(stdout) == 0;
-}
+static int uses_stdio(void) { return printf("printed\n") > 0 && fflush(stdout) == 0; }
 
 static const struct {
     const char *name;
@@ -112,9 +107,13 @@ static int confine(int way, const int *allowed, unsigned otherwise)
 {
     struct sock_filter code[32];
     unsigned short n = 0;
-    code[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr));
+    code[n++] =
+        (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr));
     for (int i = -2; i < 6; i++) {
-        int call = i == -2 ? SYS_exit : i == -1 ? SYS_exit_group : allowed[i] ? allowed[i] : allowed[0];
+        int call = i == -2      ? SYS_exit
+                   : i == -1    ? SYS_exit_group
+                   : allowed[i] ? allowed[i]
+                                : allowed[0];
         code[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, call, 0, 1);
         code[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
     }
@@ -124,7 +123,8 @@ static int confine(int way, const int *allowed, unsigned otherwise)
         return -1;
     switch (way) {
     case BY_PRCTL: return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter);
-    case BY_NUMBER: return (int)syscall(SYS_prctl, PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter, 0, 0);
+    case BY_NUMBER:
+        return (int)syscall(SYS_prctl, PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter, 0, 0);
     case BY_SECCOMP: return (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &filter);
     default: return prctl(PR_SET_SECCOMP, SECCOMP_MODE_STRICT);
     }
@@ -147,9 +147,11 @@ static void try_row(size_t row, int way)
             struct itimerspec soon = { { 0, 5000000 }, { 0, 5000000 } };
             timer_t timer;
             struct sigevent event = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGALRM };
-            ok &= timer_create(CLOCK_MONOTONIC, &event, &timer) == 0 && timer_settime(timer, 0, &soon, NULL) == 0;
+            ok &= timer_create(CLOCK_MONOTONIC, &event, &timer) == 0 &&
+                  timer_settime(timer, 0, &soon, NULL) == 0;
         }
-        if (!ok || write(go[1], "g", 1) != 1 || confine(way, rows[row].allowed, SECCOMP_RET_KILL_PROCESS))
+        if (!ok || write(go[1], "g", 1) != 1 ||
+            confine(way, rows[row].allowed, SECCOMP_RET_KILL_PROCESS))
             _exit(2);
         syscall(SYS_exit, rows[row].act() ? 0 : 3);
     }
@@ -159,7 +161,10 @@ static void try_row(size_t row, int way)
         exit(1);
     int status;
     waitpid(child, &status, 0);
-    printf("%s, %d: %s\n", rows[row].name, way, WIFSIGNALED(status) ? "killed" : WEXITSTATUS(status) ? "wrong" : "right");
+    printf("%s, %d: %s\n", rows[row].name, way,
+           WIFSIGNALED(status)   ? "killed"
+           : WEXITSTATUS(status) ? "wrong"
+                                 : "right");
     close(ends[0]);
     close(ends[1]);
     close(go[0]);
@@ -178,7 +183,9 @@ static void try_exit(void)
     }
     int status;
     waitpid(child, &status, 0);
-    printf("exit: %s\n", WIFSIGNALED(status) ? "killed" : WEXITSTATUS(status) == 4 ? "right" : "wrong");
+    printf("exit: %s\n", WIFSIGNALED(status)        ? "killed"
+                         : WEXITSTATUS(status) == 4 ? "right"
+                                                    : "wrong");
 }
 
 int main(void)

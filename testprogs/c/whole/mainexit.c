@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* mainexit.c - the main thread ends by pthread_exit, another goes on alone; handlers of exit run in their order. */
+/* mainexit.c - the main thread ends by pthread_exit, another goes on alone; handlers of exit run in
+ * their order. */
 #include <dirent.h>
 #include <pthread.h>
 #include <pwd.h>

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* threadstate.c - a thread changes its own namespaces, credentials or filters after helpers of the shim have begun: what it calls
- * afterwards is done in its new state, and libc finds no thread that differs. */
+/* threadstate.c - a thread changes its own namespaces, credentials or filters after helpers of the
+ * shim have begun: what it calls afterwards is done in its new state, and libc finds no thread that
+ * differs. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -25,11 +26,11 @@
 
 enum { NOBODY = 65534 };
 
-#define SHOW(call)                                                                      \
-    do {                                                                                \
-        errno = 0;                                                                      \
-        long result_ = (long)(call);                                                    \
-        printf("  %s: %s\n", #call, result_ < 0 ? strerror(errno) : "done");            \
+#define SHOW(call)                                                           \
+    do {                                                                     \
+        errno = 0;                                                           \
+        long result_ = (long)(call);                                         \
+        printf("  %s: %s\n", #call, result_ < 0 ? strerror(errno) : "done"); \
     } while (0)
 
 static int make(const char *name, const char *text, mode_t mode)
@@ -138,7 +139,8 @@ static void has_its_own_mounts(void)
     SHOW(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL));
     make("passwd", "someone:x:4711:4711::/:/bin/sh\n", 0644);
     SHOW(mount("passwd", "/etc/passwd", NULL, MS_BIND, NULL));
-    printf("  %s, %s\n", getpwnam("someone") ? "found" : "not found", getpwnam("root") ? "found" : "not found");
+    printf("  %s, %s\n", getpwnam("someone") ? "found" : "not found",
+           getpwnam("root") ? "found" : "not found");
     char text[8] = "";
     int fd = open("/etc/passwd", O_RDONLY);
     SHOW(read(fd, text, 7));
@@ -202,8 +204,9 @@ static void is_nice(void)
 }
 
 static void (*const changes[])(void) = {
-    keeps_capabilities, drops_capabilities, acts_for_another, becomes_another_by_number, has_its_own_directory,
-    has_its_own_descriptors, has_its_own_mounts, has_its_own_users, gains_nothing, is_refused_a_call, has_a_ruleset, is_nice,
+    keeps_capabilities,    drops_capabilities,      acts_for_another,   becomes_another_by_number,
+    has_its_own_directory, has_its_own_descriptors, has_its_own_mounts, has_its_own_users,
+    gains_nothing,         is_refused_a_call,       has_a_ruleset,      is_nice,
 };
 
 int main(void)

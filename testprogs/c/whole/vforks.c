@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* vforks.c - vfork, fork, daemon, setrlimit, closing everything: the process that is left goes on as ever. */
+/* vforks.c - vfork, fork, daemon, setrlimit, closing everything: the process that is left goes on
+ * as ever. */
 #define _GNU_SOURCE
 #include <stdio.h>
 #include <sys/resource.h>

@@ -1,7 +1,9 @@
-//! pthread_barrier_*(3): fibers and threads count together, in libc's own words; only who waits does so in two ways.
+//! pthread_barrier_*(3): fibers and threads count together, in libc's own words; only who waits
+//! does so in two ways.
 //!
-//! All who enter are numbered; a round is complete, and its number published, when as many as it takes have entered. So
-//! a fiber enters as libc does, and parks instead of waiting on the futex of the published number.
+//! All who enter are numbered; a round is complete, and its number published, when as many as it
+//! takes have entered. So a fiber enters as libc does, and parks instead of waiting on the futex of
+//! the published number.
 
 use super::kernel::Futex;
 use super::{LOT, Patience, Wait, released};
@@ -46,7 +48,8 @@ impl Barrier {
     fn wake(&self, word: &AtomicU32) {
         sys::futex_wake(word, u32::MAX >> 1, self.shared != 0);
         fence(SeqCst);
-        LOT.get().wake_exactly(std::ptr::from_ref(self).addr(), Which::All);
+        LOT.get()
+            .wake_exactly(std::ptr::from_ref(self).addr(), Which::All);
     }
 
     /// Parks until `word` is not `value` any more.
@@ -66,7 +69,11 @@ impl Barrier {
                 mark: ANY,
                 again: false,
                 // Another process's entries are not seen.
-                deadline: if self.shared != 0 { patience.next(NEVER) } else { NEVER },
+                deadline: if self.shared != 0 {
+                    patience.next(NEVER)
+                } else {
+                    NEVER
+                },
             };
             wait.park(call, || word.load(Acquire) != value);
         }
@@ -143,7 +150,8 @@ pub unsafe fn wait_plainly(
     result
 }
 
-/// pthread_barrier_destroy(3) waits until all have left: they may be fibers of this thread, which must run for that.
+/// pthread_barrier_destroy(3) waits until all have left: they may be fibers of this thread, which
+/// must run for that.
 pub fn destroy(call: &Call<'_>, b: *mut pthread_barrier_t) -> Outcome {
     let barrier = of(b);
     while barrier.left.load(Acquire) != barrier.entered.load(Relaxed) {

@@ -1,4 +1,5 @@
-//! The locks of C11's <threads.h>: libc's are the pthread ones under other names, with other results.
+//! The locks of C11's <threads.h>: libc's are the pthread ones under other names, with other
+//! results.
 
 use super::{cond, mutex};
 use crate::call::Call;
@@ -44,7 +45,10 @@ pub fn mtx_timedlock(call: &Call<'_>, m: *mut pthread_mutex_t, time: *const time
 
 /// mtx_unlock(3), on a fiber and off.
 #[inline(always)]
-pub fn mtx_unlock(real: unsafe extern "C" fn(*mut pthread_mutex_t) -> c_int, m: *mut pthread_mutex_t) -> c_int {
+pub fn mtx_unlock(
+    real: unsafe extern "C" fn(*mut pthread_mutex_t) -> c_int,
+    m: *mut pthread_mutex_t,
+) -> c_int {
     match mutex::unlock(real, m) {
         // libc's own answer, which is a thrd_* result, or ours.
         libc::EPERM => ERROR as c_int,

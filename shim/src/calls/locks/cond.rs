@@ -1,7 +1,8 @@
-//! pthread_cond_*(3): a fiber waits in the lot, not in the condition's memory; who signals looks there first.
+//! pthread_cond_*(3): a fiber waits in the lot, not in the condition's memory; who signals looks
+//! there first.
 //!
-//! It queues up before it releases the mutex, so that no signal from then on is lost. A signal wakes a fiber if there is
-//! one, else a thread; a broadcast wakes both.
+//! It queues up before it releases the mutex, so that no signal from then on is lost. A signal
+//! wakes a fiber if there is one, else a thread; a broadcast wakes both.
 
 use super::{LOT, Patience, Wait, Woken, code, is_supported, is_valid, mutex, stand_in};
 use crate::call::Call;
@@ -23,7 +24,12 @@ pub fn wait(call: &Call<'_>, c: *mut pthread_cond_t, m: *mut pthread_mutex_t) ->
 }
 
 /// pthread_cond_timedwait(3).
-pub fn timedwait(call: &Call<'_>, c: *mut pthread_cond_t, m: *mut pthread_mutex_t, time: *const timespec) -> Outcome {
+pub fn timedwait(
+    call: &Call<'_>,
+    c: *mut pthread_cond_t,
+    m: *mut pthread_mutex_t,
+    time: *const timespec,
+) -> Outcome {
     let clock = if flags(c) & MONOTONIC != 0 {
         libc::CLOCK_MONOTONIC
     } else {
@@ -63,7 +69,11 @@ fn wait_until(
         key: c.addr(),
         mark: ANY,
         again: false,
-        deadline: if shared { Patience::longest(deadline) } else { deadline },
+        deadline: if shared {
+            Patience::longest(deadline)
+        } else {
+            deadline
+        },
     };
     let refused = Cell::new(None);
     let woken = wait.park(call, || {
@@ -108,7 +118,12 @@ pub unsafe fn timedwait_plainly(
 /// pthread_cond_clockwait(3) off a fiber.
 #[inline(always)]
 pub unsafe fn clockwait_plainly(
-    real: unsafe extern "C" fn(*mut pthread_cond_t, *mut pthread_mutex_t, clockid_t, *const timespec) -> c_int,
+    real: unsafe extern "C" fn(
+        *mut pthread_cond_t,
+        *mut pthread_mutex_t,
+        clockid_t,
+        *const timespec,
+    ) -> c_int,
     c: *mut pthread_cond_t,
     m: *mut pthread_mutex_t,
     clock: clockid_t,
@@ -157,7 +172,8 @@ fn flags(c: *mut pthread_cond_t) -> u32 {
     unsafe { &*words.add(flags_word()) }.load(Ordering::Relaxed)
 }
 
-/// Which of a condition's words has them: it has moved between libc's versions, so one is made to see.
+/// Which of a condition's words has them: it has moved between libc's versions, so one is made to
+/// see.
 fn flags_word() -> usize {
     static FOUND: AtomicU32 = AtomicU32::new(u32::MAX);
     let found = FOUND.load(Ordering::Relaxed);

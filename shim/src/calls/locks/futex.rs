@@ -1,8 +1,9 @@
 //! futex(2) and its kin, as programs and other languages' runtimes call them through syscall(2).
 //!
-//! Where the engine waits for futexes the fiber is in the kernel's own queue, as a thread would be: whoever wakes counts it,
-//! requeues it, and need not be seen by a hook. Elsewhere a thread of the pool stands in for it in the queue of a futex that
-//! processes share. For a private one, or where there is no pool, it waits in the lot, and who wakes looks there first.
+//! Where the engine waits for futexes the fiber is in the kernel's own queue, as a thread would be:
+//! whoever wakes counts it, requeues it, and need not be seen by a hook. Elsewhere a thread of the
+//! pool stands in for it in the queue of a futex that processes share. For a private one, or where
+//! there is no pool, it waits in the lot, and who wakes looks there first.
 
 use super::kernel::{self, Futex};
 use super::{LOT, Patience, Wait, Woken, is_valid};
@@ -59,8 +60,9 @@ pub fn futex(call: &Call<'_>, arguments: Arguments) -> Outcome {
 pub fn waitv(call: &Call<'_>, arguments: Arguments) -> Outcome {
     let [futexes, n, flags, time, clock, _] = arguments;
     let clock = clock as c_int;
-    let is_usual =
-        flags == 0 && (1..=128).contains(&n) && matches!(clock, libc::CLOCK_REALTIME | libc::CLOCK_MONOTONIC);
+    let is_usual = flags == 0
+        && (1..=128).contains(&n)
+        && matches!(clock, libc::CLOCK_REALTIME | libc::CLOCK_MONOTONIC);
     let Some(limit) = absolute(clock, time).filter(|_| is_usual) else {
         return Outcome::Through(Why::Unusual);
     };
@@ -68,7 +70,8 @@ pub fn waitv(call: &Call<'_>, arguments: Arguments) -> Outcome {
         return Outcome::Through(Why::Unusual);
     }
     loop {
-        let woken = kernel::wait_for_any(call, futexes as usize, n as u32, limit).or_else(|| on_pool(call, arguments));
+        let woken = kernel::wait_for_any(call, futexes as usize, n as u32, limit)
+            .or_else(|| on_pool(call, arguments));
         match woken {
             None => return Outcome::Through(Why::NoEngine),
             Some(Err(Errno::TIME)) => return Outcome::Done(Err(Errno::TIMEDOUT)),
@@ -101,7 +104,8 @@ fn ends(handled: Handled, deadline: Deadline) -> bool {
     handled == Handled::End || (handled == Handled::Restart && deadline != NEVER)
 }
 
-/// Parks the fiber, whatever waits for it: blocked here, its thread would not run the fiber that is to wake it.
+/// Parks the fiber, whatever waits for it: blocked here, its thread would not run the fiber that is
+/// to wake it.
 fn wait(call: &Call<'_>, futex: Futex, deadline: Deadline) -> Result<(), Errno> {
     loop {
         match futex.wait(call, deadline) {
@@ -117,8 +121,8 @@ fn wait(call: &Call<'_>, futex: Futex, deadline: Deadline) -> Result<(), Errno> 
     }
 }
 
-/// Where nobody waits in the kernel for the fiber. Wakes by bare system calls are not seen: it looks for itself whether the
-/// value has changed.
+/// Where nobody waits in the kernel for the fiber. Wakes by bare system calls are not seen: it
+/// looks for itself whether the value has changed.
 fn wait_in_lot(call: &Call<'_>, futex: Futex, deadline: Deadline) -> Result<(), Errno> {
     let mut patience = Patience::new();
     loop {
@@ -137,18 +141,32 @@ fn wait_in_lot(call: &Call<'_>, futex: Futex, deadline: Deadline) -> Result<(), 
             (_, Some(error)) => return Err(error),
             (Woken::Landed | Woken::Ready, _) => return Ok(()),
             (Woken::Interrupted, _) => return Err(Errno::INTR),
-            (Woken::Timeout, _) if deadline != NEVER && sys::now() >= deadline => return Err(Errno::TIMEDOUT),
+            (Woken::Timeout, _) if deadline != NEVER && sys::now() >= deadline => {
+                return Err(Errno::TIMEDOUT);
+            }
             (Woken::Timeout, _) if compare(futex).is_err() => return Ok(()),
             (Woken::Timeout, _) => {}
         }
     }
 }
 
-/// Whether the futex has the value that it is to have, as the kernel sees it: EAGAIN if not, and EFAULT.
+/// Whether the futex has the value that it is to have, as the kernel sees it: EAGAIN if not, and
+/// EFAULT.
 fn compare(futex: Futex) -> Result<(), Errno> {
-    let private = if futex.is_shared { 0 } else { libc::FUTEX_PRIVATE_FLAG };
+    let private = if futex.is_shared {
+        0
+    } else {
+        libc::FUTEX_PRIVATE_FLAG
+    };
     let operation = (libc::FUTEX_CMP_REQUEUE | private) as usize;
-    let arguments = [futex.address, operation, 0, 0, futex.address, futex.value as usize];
+    let arguments = [
+        futex.address,
+        operation,
+        0,
+        0,
+        futex.address,
+        futex.value as usize,
+    ];
     // SAFETY: none is woken, none requeued: the kernel compares, no more.
     unsafe { sys::call(Sysno::futex, arguments) }.map(drop)
 }
@@ -166,7 +184,9 @@ fn limit(time: c_long, deadline: impl FnOnce(&timespec) -> Deadline) -> Option<D
 fn relative(time: c_long) -> Option<Deadline> {
     limit(time, |time| {
         let nanos = (time.tv_sec as u64).saturating_mul(1_000_000_000);
-        sys::now().saturating_add(nanos).saturating_add(time.tv_nsec as u64)
+        sys::now()
+            .saturating_add(nanos)
+            .saturating_add(time.tv_nsec as u64)
     })
 }
 
@@ -174,7 +194,8 @@ fn absolute(clock: c_int, time: c_long) -> Option<Deadline> {
     limit(time, |time| super::deadline(clock, time))
 }
 
-/// Before a futex(2) on a fiber or off that may wake: wakes fibers first. How many, and what is left for the kernel to do.
+/// Before a futex(2) on a fiber or off that may wake: wakes fibers first. How many, and what is
+/// left for the kernel to do.
 pub fn wake_fibers(arguments: &mut Arguments) -> c_long {
     let [address, operation, most, requeued, second, mask] = *arguments;
     // The waker has changed the futex before.
@@ -190,14 +211,20 @@ pub fn wake_fibers(arguments: &mut Arguments) -> c_long {
     };
     match operation as c_int & COMMAND {
         command @ (libc::FUTEX_WAKE | libc::FUTEX_WAKE_BITSET) => {
-            let mask = if command == libc::FUTEX_WAKE { ANY } else { mask as u32 };
+            let mask = if command == libc::FUTEX_WAKE {
+                ANY
+            } else {
+                mask as u32
+            };
             let most = (most as c_int).max(1);
             let woken = wake(address, Which::Marked(most as usize, mask));
             arguments[2] = c_long::from(most) - woken;
             woken
         }
         // Those that would be requeued are woken instead, and find out.
-        libc::FUTEX_REQUEUE | libc::FUTEX_CMP_REQUEUE if most > 0 || requeued > 0 => wake(address, Which::All),
+        libc::FUTEX_REQUEUE | libc::FUTEX_CMP_REQUEUE if most > 0 || requeued > 0 => {
+            wake(address, Which::All)
+        }
         libc::FUTEX_WAKE_OP => wake(address, Which::All) + wake(second, Which::All),
         _ => 0,
     }

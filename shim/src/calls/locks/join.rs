@@ -1,7 +1,8 @@
-//! pthread_join(3) and its kin: of a plain thread, whose end only libc sees; so a thread of the pool waits for it.
+//! pthread_join(3) and its kin: of a plain thread, whose end only libc sees; so a thread of the
+//! pool waits for it.
 //!
-//! It waits as long as that takes. Where there are more joins than the pool has such threads the others share the rest, in
-//! intervals of [`TURN`], and so hold up nobody for long.
+//! It waits as long as that takes. Where there are more joins than the pool has such threads the
+//! others share the rest, in intervals of [`TURN`], and so hold up nobody for long.
 
 use super::{Patience, Wait, code, deadline, is_supported, is_valid, plainly};
 use crate::call::Call;
@@ -21,8 +22,9 @@ type Value = *mut *mut c_void;
 type TryJoin = unsafe extern "C" fn(pthread_t, Value) -> c_int;
 type ClockJoin = unsafe extern "C" fn(pthread_t, Value, clockid_t, *const timespec) -> c_int;
 
-/// pthread_tryjoin_np and pthread_clockjoin_np of the library behind this one. Not by their names: a library in front of this
-/// one, as ThreadSanitizer's can be, has called this one for a join, and would take these for joins of the program's.
+/// pthread_tryjoin_np and pthread_clockjoin_np of the library behind this one. Not by their names:
+/// a library in front of this one, as ThreadSanitizer's can be, has called this one for a join, and
+/// would take these for joins of the program's.
 static TRY_JOIN: AtomicPtr<c_void> = AtomicPtr::new(null_mut());
 static CLOCK_JOIN: AtomicPtr<c_void> = AtomicPtr::new(null_mut());
 
@@ -32,14 +34,18 @@ pub fn bind() {
         (&CLOCK_JOIN, c"pthread_clockjoin_np"),
     ] {
         // SAFETY: a C string.
-        function.store(unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr()) }, Relaxed);
+        function.store(
+            unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr()) },
+            Relaxed,
+        );
     }
 }
 
 /// # Safety
 /// As pthread_tryjoin_np(3), on a thread that is off its fiber.
 unsafe fn try_join(thread: pthread_t, value: Value) -> c_int {
-    // SAFETY: null, or libc's function of this type, which `bind` found before any thread was attached.
+    // SAFETY: null, or libc's function of this type, which `bind` found before any thread was
+    // attached.
     match unsafe { std::mem::transmute::<*mut c_void, Option<TryJoin>>(TRY_JOIN.load(Relaxed)) } {
         // SAFETY: passed on to our caller.
         Some(try_join) => unsafe { try_join(thread, value) },
@@ -53,9 +59,12 @@ unsafe fn try_join(thread: pthread_t, value: Value) -> c_int {
 /// As pthread_clockjoin_np(3).
 unsafe fn clock_join(thread: pthread_t, value: Value, time: *const timespec) -> c_int {
     // SAFETY: as in `try_join`.
-    let clock_join = unsafe { std::mem::transmute::<*mut c_void, Option<ClockJoin>>(CLOCK_JOIN.load(Relaxed)) };
+    let clock_join =
+        unsafe { std::mem::transmute::<*mut c_void, Option<ClockJoin>>(CLOCK_JOIN.load(Relaxed)) };
     // SAFETY: passed on to our caller.
-    match clock_join.map(|clock_join| unsafe { clock_join(thread, value, libc::CLOCK_MONOTONIC, time) }) {
+    let join =
+        |clock_join: ClockJoin| unsafe { clock_join(thread, value, libc::CLOCK_MONOTONIC, time) };
+    match clock_join.map(join) {
         Some(libc::ETIMEDOUT) => libc::EBUSY,
         Some(error) => error,
         None => libc::EINVAL,
@@ -69,11 +78,22 @@ pub fn join(call: &Call<'_>, thread: pthread_t, value: Value) -> Outcome {
     join_until(call, thread, value, NEVER).map_or_else(Outcome::Through, code)
 }
 
-pub fn timedjoin(call: &Call<'_>, thread: pthread_t, value: Value, time: *const timespec) -> Outcome {
+pub fn timedjoin(
+    call: &Call<'_>,
+    thread: pthread_t,
+    value: Value,
+    time: *const timespec,
+) -> Outcome {
     clockjoin(call, thread, value, libc::CLOCK_REALTIME, time)
 }
 
-pub fn clockjoin(call: &Call<'_>, thread: pthread_t, value: Value, clock: clockid_t, time: *const timespec) -> Outcome {
+pub fn clockjoin(
+    call: &Call<'_>,
+    thread: pthread_t,
+    value: Value,
+    clock: clockid_t,
+    time: *const timespec,
+) -> Outcome {
     // SAFETY: the C caller's; null is without limit.
     let until = match unsafe { time.as_ref() } {
         None => NEVER,
@@ -100,7 +120,12 @@ pub fn thrd_join(call: &Call<'_>, thread: pthread_t, result: *mut c_int) -> Outc
 }
 
 /// Err where libc's own function is to do it.
-fn join_until(call: &Call<'_>, thread: pthread_t, value: Value, deadline: Deadline) -> Result<Result<(), Errno>, Why> {
+fn join_until(
+    call: &Call<'_>,
+    thread: pthread_t,
+    value: Value,
+    deadline: Deadline,
+) -> Result<Result<(), Errno>, Why> {
     // SAFETY: no memory is touched.
     if thread == unsafe { libc::pthread_self() } {
         return Err(Why::Unusual);
@@ -132,13 +157,21 @@ fn join_until(call: &Call<'_>, thread: pthread_t, value: Value, deadline: Deadli
                 tv_sec: (until / 1_000_000_000) as i64,
                 tv_nsec: (until % 1_000_000_000) as i64,
             };
-            let time = if until == NEVER { null() } else { &raw const time };
+            let time = if until == NEVER {
+                null()
+            } else {
+                &raw const time
+            };
             // SAFETY: the C caller's, whose call lasts until the pool's thread is done.
             unsafe { clock_join(thread, value, time) }
         })
         .ok_or(Why::NoEngine)?;
     }
-    Ok(if error == 0 { Ok(()) } else { Err(Errno(error)) })
+    Ok(if error == 0 {
+        Ok(())
+    } else {
+        Err(Errno(error))
+    })
 }
 
 /// Parks until `deadline`, then looks whether the thread has ended.

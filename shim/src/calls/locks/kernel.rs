@@ -1,11 +1,12 @@
-//! Waits in the kernel's own queue of a futex, for what is released where no hook sees it: by another process, by the
-//! kernel when a thread dies, inside libc.
+//! Waits in the kernel's own queue of a futex, for what is released where no hook sees it: by
+//! another process, by the kernel when a thread dies, inside libc.
 //!
-//! io_uring waits there for a parked fiber (Linux 6.7). Where the engine cannot, a thread of the pool waits for a futex that
-//! processes share; nobody waits for a private one, and the caller looks again by itself.
+//! io_uring waits there for a parked fiber (Linux 6.7). Where the engine cannot, a thread of the
+//! pool waits for a futex that processes share; nobody waits for a private one, and the caller
+//! looks again by itself.
 //!
-//! Invariant: the wait is in the kernel's queue, or the value was found changed, before another fiber of the thread runs.
-//! So whoever wakes afterwards finds the waiter, as if it were a thread.
+//! Invariant: the wait is in the kernel's queue, or the value was found changed, before another
+//! fiber of the thread runs. So whoever wakes afterwards finds the waiter, as if it were a thread.
 
 use crate::call::Call;
 use crate::deadlines::{Deadline, NEVER};
@@ -45,11 +46,16 @@ impl Futex {
 
     /// futex2(2)'s flags.
     fn flags(&self) -> u32 {
-        if self.is_shared { SIZE_U32 } else { SIZE_U32 | PRIVATE }
+        if self.is_shared {
+            SIZE_U32
+        } else {
+            SIZE_U32 | PRIVATE
+        }
     }
 
-    /// Parks the fiber until it is woken: 0, or the error of futex(2), AGAIN where the value is another already.
-    /// [`Errno::TIME`] when `deadline` is over, [`Errno::RESTART`] when handlers are to run. None where nobody can wait so.
+    /// Parks the fiber until it is woken: 0, or the error of futex(2), AGAIN where the value is
+    /// another already. [`Errno::TIME`] when `deadline` is over, [`Errno::RESTART`] when handlers
+    /// are to run. None where nobody can wait so.
     pub fn wait(&self, call: &Call<'_>, deadline: Deadline) -> Option<Result<(), Errno>> {
         if self.waits_in_ring(call) {
             let request = Request::Futex {
@@ -64,7 +70,9 @@ impl Futex {
             return None;
         }
         let until = (deadline != NEVER).then(|| of_nanos(deadline));
-        let time = until.as_ref().map_or(0, |until| std::ptr::from_ref(until).addr());
+        let time = until
+            .as_ref()
+            .map_or(0, |until| std::ptr::from_ref(until).addr());
         let request = KernelCall {
             number: Sysno::futex,
             arguments: [
@@ -93,11 +101,18 @@ impl Futex {
 
 /// Whether the engine waits for futexes.
 pub fn has_futexes(call: &Call<'_>) -> bool {
-    call.thread.engine().is_some_and(|engine| engine.has_futexes())
+    call.thread
+        .engine()
+        .is_some_and(|engine| engine.has_futexes())
 }
 
 /// futex_waitv(2) of `n` futexes: as [`Futex::wait`]; which one was woken.
-pub fn wait_for_any(call: &Call<'_>, futexes: usize, n: u32, deadline: Deadline) -> Option<Result<u32, Errno>> {
+pub fn wait_for_any(
+    call: &Call<'_>,
+    futexes: usize,
+    n: u32,
+    deadline: Deadline,
+) -> Option<Result<u32, Errno>> {
     if !has_futexes(call) {
         return None;
     }

@@ -1,11 +1,14 @@
-//! Locks of the program's, and what else waits in memory: a fiber that would block its thread parks in the [`lot`](crate::lot).
+//! Locks of the program's, and what else waits in memory: a fiber that would block its thread parks
+//! in the [`lot`](crate::lot).
 //!
-//! The locks stay libc's objects: plain threads use them through libc's functions, fibers through these, and each sees what
-//! the other did. One rule for all: the fiber tries as libc does, and if it would have to wait queues up in the lot, tries
-//! again, and parks. Whoever releases a lock, on a fiber or off, looks into the lot afterwards: one load where nobody waits.
+//! The locks stay libc's objects: plain threads use them through libc's functions, fibers through
+//! these, and each sees what the other did. One rule for all: the fiber tries as libc does, and if
+//! it would have to wait queues up in the lot, tries again, and parks. Whoever releases a lock, on
+//! a fiber or off, looks into the lot afterwards: one load where nobody waits.
 //!
-//! Some releases are not seen: another process's, and those that libc makes inside pthread_cond_wait(3). Who waits for one that may be
-//! such looks again by itself, at growing intervals ([`Patience`]).
+//! Some releases are not seen: another process's, and those that libc makes inside
+//! pthread_cond_wait(3). Who waits for one that may be such looks again by itself, at growing
+//! intervals ([`Patience`]).
 
 pub mod barrier;
 pub mod c11;
@@ -79,7 +82,8 @@ pub struct Wait {
 }
 
 impl Wait {
-    /// Queues up, and parks unless `ready` says that there is nothing to wait for any more. Runs the handlers that wait.
+    /// Queues up, and parks unless `ready` says that there is nothing to wait for any more. Runs
+    /// the handlers that wait.
     pub fn park(&self, call: &Call<'_>, ready: impl FnMut() -> bool) -> Woken {
         match self.park_first(call, ready) {
             Some(woken) => woken,
@@ -89,8 +93,8 @@ impl Wait {
         }
     }
 
-    /// The same for one who has to undo something before handlers run, which may not return: None when they wait
-    /// ([`Call::interrupted`]).
+    /// The same for one who has to undo something before handlers run, which may not return: None
+    /// when they wait ([`Call::interrupted`]).
     pub fn park_first(&self, call: &Call<'_>, mut ready: impl FnMut() -> bool) -> Option<Woken> {
         call.timed(|row| {
             let thread = call.thread;
@@ -108,7 +112,8 @@ impl Wait {
             let request = Request::Wait { claim };
             let mut flight = Flight::new(call.fiber, row, &request, self.deadline);
             let flight = &raw mut flight;
-            // SAFETY: the flight is on this stack, and only touched through the pointer from here on.
+            // SAFETY: the flight is on this stack, and only touched through the pointer from here
+            // on.
             let token = unsafe { thread.begin_wait(flight) };
             // SAFETY: it is not moved.
             unsafe { node.as_mut().get_unchecked_mut() }.fiber.token = token;
@@ -137,7 +142,8 @@ impl Wait {
     }
 }
 
-/// A full barrier behind an atomic change of a lock, which is one itself where all such changes are.
+/// A full barrier behind an atomic change of a lock, which is one itself where all such changes
+/// are.
 #[inline(always)]
 fn barrier_behind_change() {
     #[cfg(target_arch = "x86_64")]
@@ -218,7 +224,8 @@ pub fn is_supported(clock: libc::clockid_t) -> bool {
     matches!(clock, libc::CLOCK_REALTIME | libc::CLOCK_MONOTONIC)
 }
 
-/// An absolute time as a deadline; it is valid, and `clock` supported. A clock that is set meanwhile is not followed.
+/// An absolute time as a deadline; it is valid, and `clock` supported. A clock that is set
+/// meanwhile is not followed.
 pub fn deadline(clock: libc::clockid_t, time: &libc::timespec) -> Deadline {
     sys::deadline_of(
         clock,

@@ -1,10 +1,13 @@
-//! pthread_mutex_*(3): a fiber changes libc's own lock word as libc does, and leaves another owner in it.
+//! pthread_mutex_*(3): a fiber changes libc's own lock word as libc does, and leaves another owner
+//! in it.
 //!
-//! libc knows a mutex's owner by the thread's number, and fibers of one thread have the same. So a mutex that a fiber
-//! holds says that [`A_FIBER`] holds it, which no thread's number is, and which one in a field that libc uses for other
-//! kinds only. A plain thread finds it locked and waits on its futex as ever; a fiber parks.
+//! libc knows a mutex's owner by the thread's number, and fibers of one thread have the same. So a
+//! mutex that a fiber holds says that [`A_FIBER`] holds it, which no thread's number is, and which
+//! one in a field that libc uses for other kinds only. A plain thread finds it locked and waits on
+//! its futex as ever; a fiber parks.
 //!
-//! Robust, priority-inheriting and -protecting ones belong to a thread in the kernel: [`super::special`].
+//! Robust, priority-inheriting and -protecting ones belong to a thread in the kernel:
+//! [`super::special`].
 
 use super::kernel::Futex;
 use super::special;
@@ -40,8 +43,8 @@ pub struct Mutex {
 
 const _: () = assert!(size_of::<Mutex>() == size_of::<pthread_mutex_t>());
 
-/// The owner of what a fiber holds: no thread has so high a number. With the number of its process where others may use
-/// the mutex, for they have fibers at the same addresses.
+/// The owner of what a fiber holds: no thread has so high a number. With the number of its process
+/// where others may use the mutex, for they have fibers at the same addresses.
 const A_FIBER: u32 = 1 << 30;
 /// Bits of a process's number.
 const PROCESS_BITS: u32 = 22;
@@ -76,7 +79,8 @@ pub fn bind() {
     SINGLE_THREADED.store(variable, Relaxed);
 }
 
-/// No other thread could see the steps of a change, so that they need not be one: libc spares itself that, too.
+/// No other thread could see the steps of a change, so that they need not be one: libc spares
+/// itself that, too.
 #[inline(always)]
 fn single_threaded() -> bool {
     let variable = SINGLE_THREADED.load(Relaxed);
@@ -92,7 +96,8 @@ fn process_id() -> u32 {
 /// The program's mutex.
 #[inline(always)]
 pub fn of<'a>(m: *mut pthread_mutex_t) -> &'a Mutex {
-    // SAFETY: the C caller's, initialised and alive during the call; of the same layout (module docs).
+    // SAFETY: the C caller's, initialised and alive during the call; of the same layout (module
+    // docs).
     unsafe { &*m.cast::<Mutex>() }
 }
 
@@ -119,13 +124,14 @@ impl Mutex {
         matches!(self.mutex_type(), RECURSIVE | ERROR_CHECKING)
     }
 
-    /// The owner's number is in the word for robust and priority-inheriting ones, and beside it for all.
+    /// The owner's number is in the word for robust and priority-inheriting ones, and beside it for
+    /// all.
     pub fn is_owned_by(&self, thread: c_int) -> bool {
         self.owner.load(Relaxed) as c_int == thread
     }
 
-    /// The word of a robust one, for a wait of the kernel's: it is locked, and its unlocking, or its owner's death, will be
-    /// told. None if it is free, or its owner died.
+    /// The word of a robust one, for a wait of the kernel's: it is locked, and its unlocking, or
+    /// its owner's death, will be told. None if it is free, or its owner died.
     pub fn announce_waiter(&self) -> Option<Futex> {
         let mut word = self.word.load(Relaxed);
         loop {
@@ -133,7 +139,10 @@ impl Mutex {
                 return None;
             }
             let waited_on = word | libc::FUTEX_WAITERS;
-            match self.word.compare_exchange_weak(word, waited_on, Acquire, Relaxed) {
+            match self
+                .word
+                .compare_exchange_weak(word, waited_on, Acquire, Relaxed)
+            {
                 // The kernel tells of the death of an owner as if processes shared all robust ones.
                 Ok(_) => return Some(Futex::of(&self.word, waited_on, true)),
                 Err(now) => word = now,
@@ -141,7 +150,8 @@ impl Mutex {
         }
     }
 
-    /// The caller, who has it, had to wait for it: others may wait still, and the word does not say so any more.
+    /// The caller, who has it, had to wait for it: others may wait still, and the word does not say
+    /// so any more.
     pub fn expect_waiters(&self) {
         self.word.fetch_or(libc::FUTEX_WAITERS, Relaxed);
     }
@@ -176,7 +186,8 @@ impl Mutex {
     #[inline(always)]
     fn own(&self) {
         self.owner.store(A_FIBER, Release);
-        self.users.store(self.users.load(Relaxed).wrapping_add(1), Relaxed);
+        self.users
+            .store(self.users.load(Relaxed).wrapping_add(1), Relaxed);
     }
 
     #[inline(always)]
@@ -185,7 +196,8 @@ impl Mutex {
     }
 
     fn is_owned_by_fiber(&self, fiber: *mut c_void) -> bool {
-        // Which fiber is written before that it is one: else one that had it last could read its own name.
+        // Which fiber is written before that it is one: else one that had it last could read its
+        // own name.
         self.owner.load(Acquire) == self.owner_here() && self.fiber.load(Relaxed) == fiber
     }
 
@@ -207,7 +219,8 @@ impl Mutex {
     #[inline(always)]
     fn release(&self) {
         self.owner.store(0, Relaxed);
-        self.users.store(self.users.load(Relaxed).wrapping_sub(1), Relaxed);
+        self.users
+            .store(self.users.load(Relaxed).wrapping_sub(1), Relaxed);
         let shared = self.is_shared();
         let before = if single_threaded() && !shared {
             let before = self.word.load(Relaxed);
@@ -253,7 +266,11 @@ impl Mutex {
     }
 
     /// Takes the word, parking as long as others have it.
-    fn acquire(&self, call: &Call<'_>, until: impl Fn() -> Result<Deadline, Errno>) -> Result<(), Errno> {
+    fn acquire(
+        &self,
+        call: &Call<'_>,
+        until: impl Fn() -> Result<Deadline, Errno>,
+    ) -> Result<(), Errno> {
         if self.try_word() {
             return Ok(());
         }
@@ -261,10 +278,12 @@ impl Mutex {
         let shared = self.is_shared();
         let mut patience = Patience::new();
         let mut again = false;
-        // A wake-up of the kernel's was for one of those that wait there: the word must say that there may be others.
+        // A wake-up of the kernel's was for one of those that wait there: the word must say that
+        // there may be others.
         let mut was_in_kernel = false;
         loop {
-            // A plain thread may release it inside pthread_cond_wait, another process anyhow: only the kernel sees that.
+            // A plain thread may release it inside pthread_cond_wait, another process anyhow: only
+            // the kernel sees that.
             let sees_release = self.is_fibers() && !shared;
             let futex = Futex::of(&self.word, CONTENDED, shared);
             if !sees_release && (shared || futex.waits_in_ring(call)) {
@@ -358,7 +377,12 @@ pub fn timedlock(call: &Call<'_>, m: *mut pthread_mutex_t, time: *const timespec
 }
 
 /// pthread_mutex_clocklock(3).
-pub fn clocklock(call: &Call<'_>, m: *mut pthread_mutex_t, clock: clockid_t, time: *const timespec) -> Outcome {
+pub fn clocklock(
+    call: &Call<'_>,
+    m: *mut pthread_mutex_t,
+    clock: clockid_t,
+    time: *const timespec,
+) -> Outcome {
     if !is_supported(clock) {
         return code(Err(Errno::INVAL));
     }
@@ -371,7 +395,11 @@ pub fn clocklock(call: &Call<'_>, m: *mut pthread_mutex_t, clock: clockid_t, tim
     })
 }
 
-fn lock_until(call: &Call<'_>, m: *mut pthread_mutex_t, until: impl Fn() -> Result<Deadline, Errno>) -> Outcome {
+fn lock_until(
+    call: &Call<'_>,
+    m: *mut pthread_mutex_t,
+    until: impl Fn() -> Result<Deadline, Errno>,
+) -> Outcome {
     code(take(call, m, until))
 }
 
@@ -438,7 +466,10 @@ pub fn trylock(call: &Call<'_>, m: *mut pthread_mutex_t) -> Outcome {
 
 /// pthread_mutex_unlock(3), on a fiber and off.
 #[inline(always)]
-pub fn unlock(real: unsafe extern "C" fn(*mut pthread_mutex_t) -> c_int, m: *mut pthread_mutex_t) -> c_int {
+pub fn unlock(
+    real: unsafe extern "C" fn(*mut pthread_mutex_t) -> c_int,
+    m: *mut pthread_mutex_t,
+) -> c_int {
     let mutex = of(m);
     if mutex.is_fibers() && mutex.kind() == NORMAL {
         mutex.release();
@@ -449,7 +480,10 @@ pub fn unlock(real: unsafe extern "C" fn(*mut pthread_mutex_t) -> c_int, m: *mut
 
 /// Apart, so that the usual case needs no stack frame.
 #[inline(never)]
-fn unlock_other(real: unsafe extern "C" fn(*mut pthread_mutex_t) -> c_int, m: *mut pthread_mutex_t) -> c_int {
+fn unlock_other(
+    real: unsafe extern "C" fn(*mut pthread_mutex_t) -> c_int,
+    m: *mut pthread_mutex_t,
+) -> c_int {
     let mutex = of(m);
     if mutex.is_fibers() {
         return unlock_fibers(mutex, running());
@@ -498,10 +532,15 @@ pub fn give(call: &Call<'_>, m: *mut pthread_mutex_t) -> Result<(), Errno> {
         // SAFETY: the C caller's.
         plainly(|| unsafe { libc::pthread_mutex_unlock(m) })
     };
-    if error == 0 { Ok(()) } else { Err(Errno(error)) }
+    if error == 0 {
+        Ok(())
+    } else {
+        Err(Errno(error))
+    }
 }
 
-/// Before a plain thread waits for a condition: libc will release `m` unseen, so those that wait for it are to look again by themselves.
+/// Before a plain thread waits for a condition: libc will release `m` unseen, so those that wait
+/// for it are to look again by themselves.
 #[inline(always)]
 pub fn before_unseen_release(m: *mut pthread_mutex_t) {
     released(m, Which::All);

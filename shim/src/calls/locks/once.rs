@@ -1,9 +1,12 @@
-//! pthread_once(3): libc runs the routine, on the fiber; other fibers that come meanwhile park until it is done.
+//! pthread_once(3): libc runs the routine, on the fiber; other fibers that come meanwhile park
+//! until it is done.
 //!
-//! libc's word is 0, or a number for the process since its last fork with bit 0 while the routine runs, or 2 when it is
-//! done. A fiber that finds it free first writes a claim, which to other fibers says that it is taken, and to libc
-//! that its runner was lost in a fork. So libc is never entered by a fiber that would have to wait in it. An exception that leaves the
-//! routine leaves libc's function and the hook as it does without us; then nobody looks into the lot, so those who wait look by themselves.
+//! libc's word is 0, or a number for the process since its last fork with bit 0 while the routine
+//! runs, or 2 when it is done. A fiber that finds it free first writes a claim, which to other
+//! fibers says that it is taken, and to libc that its runner was lost in a fork. So libc is never
+//! entered by a fiber that would have to wait in it. An exception that leaves the routine leaves
+//! libc's function and the hook as it does without us; then nobody looks into the lot, so those who
+//! wait look by themselves.
 
 use super::kernel::Futex;
 use super::{Patience, Wait, plainly, released};
@@ -78,10 +81,12 @@ pub unsafe fn run(
     result
 }
 
-/// pthread_once(3) while libc's own is being looked up: before glibc 2.34 dlsym(3) calls pthread_once(3), which is our hook.
-/// The control word is changed and waited on as libc does it, for libc may wait for the same one.
+/// pthread_once(3) while libc's own is being looked up: before glibc 2.34 dlsym(3) calls
+/// pthread_once(3), which is our hook. The control word is changed and waited on as libc does it,
+/// for libc may wait for the same one.
 pub unsafe fn without_libc(control: *mut c_int, routine: Routine) -> c_int {
-    // SAFETY: the C caller's, which everybody changes atomically; an AtomicU32 is laid out as an AtomicI32.
+    // SAFETY: the C caller's, which everybody changes atomically; an AtomicU32 is laid out as an
+    // AtomicI32.
     let word = unsafe { AtomicU32::from_ptr(control.cast()) };
     loop {
         match word.compare_exchange(0, IN_PROGRESS as u32, AcqRel, Acquire) {
@@ -101,21 +106,26 @@ pub unsafe fn without_libc(control: *mut c_int, routine: Routine) -> c_int {
 
 /// The same as [`run`] for call_once(3).
 #[inline(always)]
-pub unsafe fn call(real: unsafe extern "C" fn(*mut c_int, Routine), control: *mut c_int, routine: Routine) {
+pub unsafe fn call(
+    real: unsafe extern "C" fn(*mut c_int, Routine),
+    control: *mut c_int,
+    routine: Routine,
+) {
     // SAFETY: libc's own function, with its caller's arguments.
     unsafe { real(control, routine) };
     released(control, Which::All);
 }
 
-/// What C++'s std::call_once is about to call: its library hands that to the routine in two variables of the thread's, which
-/// other fibers set while this one is parked.
+/// What C++'s std::call_once is about to call: its library hands that to the routine in two
+/// variables of the thread's, which other fibers set while this one is parked.
 struct Callable([Option<(*mut *mut c_void, *mut c_void)>; 2]);
 
 impl Callable {
     fn save() -> Self {
         let variable = |name: &CStr| {
             // SAFETY: a lookup by name, of this thread's variable.
-            let at = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) }.cast::<*mut c_void>();
+            let at =
+                unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) }.cast::<*mut c_void>();
             // SAFETY: not null, it is a pointer of the calling thread's.
             (!at.is_null()).then(|| (at, unsafe { *at }))
         };
@@ -153,7 +163,11 @@ pub fn once(call: &Call<'_>, control: *mut c_int, _: Routine) -> Outcome {
             let callable = Callable::save();
             // libc wakes all that wait there when it is done, or given up.
             // SAFETY: of the same size, and alive during the call.
-            let futex = Futex::of(unsafe { AtomicU32::from_ptr(control.cast()) }, now as u32, false);
+            let futex = Futex::of(
+                unsafe { AtomicU32::from_ptr(control.cast()) },
+                now as u32,
+                false,
+            );
             let waits_in_ring = futex.waits_in_ring(call);
             if waits_in_ring && futex.wait(call, NEVER) == Some(Err(Errno::RESTART)) {
                 call.interrupted();
@@ -161,7 +175,10 @@ pub fn once(call: &Call<'_>, control: *mut c_int, _: Routine) -> Outcome {
                 wait.park(call, || word.load(Acquire) != now);
             }
             callable.restore();
-        } else if word.compare_exchange(now, running | CLAIM, AcqRel, Relaxed).is_ok() {
+        } else if word
+            .compare_exchange(now, running | CLAIM, AcqRel, Relaxed)
+            .is_ok()
+        {
             return Outcome::Through(Why::Quick);
         }
     }

@@ -1,9 +1,12 @@
 //! pthread_rwlock_*(3): libc's own tries, then the lot; who unlocks looks there.
 //!
-//! A fiber that waits to write is not known to libc: a lock that prefers writers does not prefer it.
+//! A fiber that waits to write is not known to libc: a lock that prefers writers does not prefer
+//! it.
 
 use super::kernel::of_nanos;
-use super::{Patience, Wait, Woken, code, deadline, is_supported, is_valid, plainly, released, thread_id};
+use super::{
+    Patience, Wait, Woken, code, deadline, is_supported, is_valid, plainly, released, thread_id,
+};
 use crate::call::Call;
 use crate::calls::{Outcome, offload};
 use crate::deadlines::{Deadline, NEVER};
@@ -126,7 +129,10 @@ fn attempt(call: &Call<'_>, l: *mut pthread_rwlock_t, way: Way) -> Outcome {
 
 /// pthread_rwlock_unlock(3), on a fiber and off.
 #[inline(always)]
-pub fn unlock(real: unsafe extern "C" fn(*mut pthread_rwlock_t) -> c_int, l: *mut pthread_rwlock_t) -> c_int {
+pub fn unlock(
+    real: unsafe extern "C" fn(*mut pthread_rwlock_t) -> c_int,
+    l: *mut pthread_rwlock_t,
+) -> c_int {
     let readers = &of(l).readers;
     let before = readers.load(Relaxed);
     // Where no writer is to be told that the last reader is gone.
@@ -144,7 +150,10 @@ pub fn unlock(real: unsafe extern "C" fn(*mut pthread_rwlock_t) -> c_int, l: *mu
 
 /// Apart, so that the usual case needs no stack frame.
 #[inline(never)]
-fn unlock_other(real: unsafe extern "C" fn(*mut pthread_rwlock_t) -> c_int, l: *mut pthread_rwlock_t) -> c_int {
+fn unlock_other(
+    real: unsafe extern "C" fn(*mut pthread_rwlock_t) -> c_int,
+    l: *mut pthread_rwlock_t,
+) -> c_int {
     // SAFETY: libc's own function, with its caller's argument.
     let error = unsafe { real(l) };
     released(l, Which::Turn);
@@ -159,15 +168,31 @@ pub fn timedwrlock(call: &Call<'_>, l: *mut pthread_rwlock_t, time: *const times
     timed(call, l, Way::Write, libc::CLOCK_REALTIME, time)
 }
 
-pub fn clockrdlock(call: &Call<'_>, l: *mut pthread_rwlock_t, clock: clockid_t, time: *const timespec) -> Outcome {
+pub fn clockrdlock(
+    call: &Call<'_>,
+    l: *mut pthread_rwlock_t,
+    clock: clockid_t,
+    time: *const timespec,
+) -> Outcome {
     timed(call, l, Way::Read, clock, time)
 }
 
-pub fn clockwrlock(call: &Call<'_>, l: *mut pthread_rwlock_t, clock: clockid_t, time: *const timespec) -> Outcome {
+pub fn clockwrlock(
+    call: &Call<'_>,
+    l: *mut pthread_rwlock_t,
+    clock: clockid_t,
+    time: *const timespec,
+) -> Outcome {
     timed(call, l, Way::Write, clock, time)
 }
 
-fn timed(call: &Call<'_>, l: *mut pthread_rwlock_t, way: Way, clock: clockid_t, time: *const timespec) -> Outcome {
+fn timed(
+    call: &Call<'_>,
+    l: *mut pthread_rwlock_t,
+    way: Way,
+    clock: clockid_t,
+    time: *const timespec,
+) -> Outcome {
     // SAFETY: the C caller's.
     let time = unsafe { &*time };
     if !is_supported(clock) || !is_valid(time) {
@@ -176,7 +201,12 @@ fn timed(call: &Call<'_>, l: *mut pthread_rwlock_t, way: Way, clock: clockid_t, 
     code(lock(call, l, way, deadline(clock, time)))
 }
 
-fn lock(call: &Call<'_>, l: *mut pthread_rwlock_t, way: Way, deadline: Deadline) -> Result<(), Errno> {
+fn lock(
+    call: &Call<'_>,
+    l: *mut pthread_rwlock_t,
+    way: Way,
+    deadline: Deadline,
+) -> Result<(), Errno> {
     let attempt = || match way.attempt(call, l) {
         0 => Some(Ok(())),
         libc::EBUSY => None,
@@ -229,9 +259,15 @@ fn lock(call: &Call<'_>, l: *mut pthread_rwlock_t, way: Way, deadline: Deadline)
     }
 }
 
-/// A thread of the pool waits for one that other processes have: only libc knows how those are told that somebody waits.
-/// The lock then belongs to the fiber's thread, as libc would have it. None if there is no thread.
-fn lock_on_pool(call: &Call<'_>, l: *mut pthread_rwlock_t, way: Way, deadline: Deadline) -> Option<Result<(), Errno>> {
+/// A thread of the pool waits for one that other processes have: only libc knows how those are told
+/// that somebody waits. The lock then belongs to the fiber's thread, as libc would have it. None if
+/// there is no thread.
+fn lock_on_pool(
+    call: &Call<'_>,
+    l: *mut pthread_rwlock_t,
+    way: Way,
+    deadline: Deadline,
+) -> Option<Result<(), Errno>> {
     let (until, clock) = (of_nanos(deadline), libc::CLOCK_MONOTONIC);
     // SAFETY: libc's own functions, with the C caller's lock, during its call; the time is alive.
     let error = offload::run(call, || unsafe {

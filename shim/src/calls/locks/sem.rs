@@ -1,4 +1,5 @@
-//! sem_*(3): a fiber changes libc's own semaphore as libc does, or waits in the lot; who posts looks there.
+//! sem_*(3): a fiber changes libc's own semaphore as libc does, or waits in the lot; who posts
+//! looks there.
 
 use super::kernel::{self, Futex};
 use super::{Patience, Wait, Woken, deadline, is_supported, is_valid, released};
@@ -45,7 +46,12 @@ pub fn timedwait(call: &Call<'_>, s: *mut sem_t, time: *const timespec) -> Outco
 }
 
 /// sem_clockwait(3).
-pub fn clockwait(call: &Call<'_>, s: *mut sem_t, clock: clockid_t, time: *const timespec) -> Outcome {
+pub fn clockwait(
+    call: &Call<'_>,
+    s: *mut sem_t,
+    clock: clockid_t,
+    time: *const timespec,
+) -> Outcome {
     // SAFETY: the C caller's.
     let time = unsafe { &*time };
     if !is_supported(clock) || !is_valid(time) {
@@ -54,7 +60,8 @@ pub fn clockwait(call: &Call<'_>, s: *mut sem_t, clock: clockid_t, time: *const 
     wait_until(call, s, deadline(clock, time))
 }
 
-/// sem_trywait(3). A fiber that tries in vain lets others run now and then: it may wait for one of the same thread.
+/// sem_trywait(3). A fiber that tries in vain lets others run now and then: it may wait for one of
+/// the same thread.
 pub fn trywait(call: &Call<'_>, s: *mut sem_t) -> Outcome {
     call.inline();
     if take(s) {
@@ -64,8 +71,8 @@ pub fn trywait(call: &Call<'_>, s: *mut sem_t) -> Outcome {
     Outcome::Done(Err(Errno::AGAIN))
 }
 
-/// Takes one at once if there is one. Not always: as a cancellation point, even one that never waits, it has to look now and
-/// then whether its fiber was cancelled.
+/// Takes one at once if there is one. Not always: as a cancellation point, even one that never
+/// waits, it has to look now and then whether its fiber was cancelled.
 #[inline(always)]
 pub fn wait_at_once(thread: &Thread, s: *mut sem_t) -> Option<c_int> {
     (!thread.is_cancellation_due() && take(s)).then_some(0)
@@ -123,7 +130,8 @@ fn wait_until(call: &Call<'_>, s: *mut sem_t, deadline: Deadline) -> Outcome {
     }
 }
 
-/// Waits for another process's posts, in the kernel, as one of those that libc's sem_post(3) wakes. None where nobody can.
+/// Waits for another process's posts, in the kernel, as one of those that libc's sem_post(3) wakes.
+/// None where nobody can.
 fn wait_in_kernel(call: &Call<'_>, s: *mut sem_t, deadline: Deadline) -> Option<Outcome> {
     let state = &of(s).state;
     let is_taken = |state: u64| (state as u32 > 0).then(|| state - 1 - ONE_WAITS);
@@ -147,11 +155,14 @@ fn wait_in_kernel(call: &Call<'_>, s: *mut sem_t, deadline: Deadline) -> Option<
             Some(_) => continue,
             None => None,
         };
-        // It waits no more, for now at least: handlers may jump away, and a cancelled fiber ends in there.
+        // It waits no more, for now at least: handlers may jump away, and a cancelled fiber ends in
+        // there.
         state.fetch_sub(ONE_WAITS, Relaxed);
         match error? {
             Errno::TIME => return Some(Outcome::Done(Err(Errno::TIMEDOUT))),
-            _ if call.interrupted() == Handled::End => return Some(Outcome::Done(Err(Errno::INTR))),
+            _ if call.interrupted() == Handled::End => {
+                return Some(Outcome::Done(Err(Errno::INTR)));
+            }
             _ => state.fetch_add(ONE_WAITS, Relaxed),
         };
     }

@@ -1,7 +1,9 @@
-//! Mutexes that belong to a thread in the kernel: robust ones, and those that inherit or protect priorities.
+//! Mutexes that belong to a thread in the kernel: robust ones, and those that inherit or protect
+//! priorities.
 //!
-//! libc's own functions lock and unlock them, for the worker's thread: when that dies, they are left as any thread's. Between the fibers of
-//! one thread libc cannot tell the owner, so where that matters it is written down here.
+//! libc's own functions lock and unlock them, for the worker's thread: when that dies, they are
+//! left as any thread's. Between the fibers of one thread libc cannot tell the owner, so where that
+//! matters it is written down here.
 
 use super::mutex::{self, of};
 use super::{Patience, Wait, Woken, plainly, thread_id};
@@ -69,11 +71,16 @@ fn note(call: &Call<'_>, m: *mut pthread_mutex_t, error: i32) -> Result<(), Errn
         owners.retain(|(mutex, _)| *mutex != m.addr());
         owners.push((m.addr(), call.fiber.addr()));
     }
-    if error == 0 { Ok(()) } else { Err(Errno(error)) }
+    if error == 0 {
+        Ok(())
+    } else {
+        Err(Errno(error))
+    }
 }
 
-/// Locks it, parking as long as another has it. Its thread may die: of a robust one the kernel tells that; of the others, whose
-/// waiters the kernel does not let anybody stand in for, only a look can.
+/// Locks it, parking as long as another has it. Its thread may die: of a robust one the kernel
+/// tells that; of the others, whose waiters the kernel does not let anybody stand in for, only a
+/// look can.
 pub fn take(
     call: &Call<'_>,
     m: *mut pthread_mutex_t,
@@ -90,7 +97,9 @@ pub fn take(
         if mutex.is_not_recoverable() {
             // libc's try would leave it locked.
             // SAFETY: the C caller's; it does not wait, for its state is final.
-            return Some(Err(Errno(plainly(|| unsafe { libc::pthread_mutex_lock(m) }))));
+            return Some(Err(Errno(plainly(|| unsafe {
+                libc::pthread_mutex_lock(m)
+            }))));
         }
         match try_take(call, m) {
             Err(Errno::BUSY) => None,
@@ -133,7 +142,8 @@ pub fn take(
     }
 }
 
-/// Waits for a robust one in the kernel, which tells of the death of its owner, too. None where nobody can.
+/// Waits for a robust one in the kernel, which tells of the death of its owner, too. None where
+/// nobody can.
 fn wait_in_kernel(
     call: &Call<'_>,
     mutex: &mutex::Mutex,
@@ -148,7 +158,9 @@ fn wait_in_kernel(
             return Some(result);
         }
         // Another fiber of this thread, which libc takes for the caller, may hold it just as well.
-        let Some(futex) = mutex.announce_waiter() else { continue };
+        let Some(futex) = mutex.announce_waiter() else {
+            continue;
+        };
         match futex.wait(call, deadline)? {
             Err(Errno::TIME) => return Some(Err(Errno::TIMEDOUT)),
             Err(Errno::RESTART) => {
@@ -159,7 +171,8 @@ fn wait_in_kernel(
     }
 }
 
-/// Before it is unlocked, by `fiber` or, null, by a plain thread: whether it may be. If so it is written down.
+/// Before it is unlocked, by `fiber` or, null, by a plain thread: whether it may be. If so it is
+/// written down.
 pub fn may_unlock(m: *mut pthread_mutex_t, fiber: *mut c_void) -> bool {
     let mutex = of(m);
     if !mutex.counts_owners() || fiber.is_null() {

@@ -1,4 +1,5 @@
-//! pthread_spin_lock(3), sched_yield(2): who would spin lets the other fibers of its thread run, for one of them may have the lock.
+//! pthread_spin_lock(3), sched_yield(2): who would spin lets the other fibers of its thread run,
+//! for one of them may have the lock.
 
 use super::plainly;
 use crate::allocator;
@@ -42,7 +43,8 @@ fn give_turn(call: &Call<'_>) {
     }
 }
 
-/// pthread_spin_trylock(3). A fiber that tries in vain lets others run now and then: one of them may have the lock.
+/// pthread_spin_trylock(3). A fiber that tries in vain lets others run now and then: one of them
+/// may have the lock.
 pub fn trylock(call: &Call<'_>, lock: *mut Lock) -> Outcome {
     call.inline();
     // SAFETY: the C caller's.

@@ -1,13 +1,13 @@
-//! A thread of the pool that waits for a process-shared condition in a fiber's stead: only libc knows how another process's
-//! pthread_cond_signal(3) is told that somebody waits.
+//! A thread of the pool that waits for a process-shared condition in a fiber's stead: only libc
+//! knows how another process's pthread_cond_signal(3) is told that somebody waits.
 //!
-//! libc does not remember which mutex a condition is waited for with, so the thread uses one of its own: it locks that one, and
-//! libc's pthread_cond_wait(3) unlocks it once the thread counts as a waiter. The fiber still has the program's mutex until
-//! then, so that no signal is lost.
+//! libc does not remember which mutex a condition is waited for with, so the thread uses one of its
+//! own: it locks that one, and libc's pthread_cond_wait(3) unlocks it once the thread counts as a
+//! waiter. The fiber still has the program's mutex until then, so that no signal is lost.
 //!
-//! Invariant: the fiber stays until the thread's wait is over. Before it handles signals, in which it may end, it ends that wait by
-//! a broadcast, so that the thread takes no signal that is another's. The others look again at what they wait for, as they
-//! must anyway.
+//! Invariant: the fiber stays until the thread's wait is over. Before it handles signals, in which
+//! it may end, it ends that wait by a broadcast, so that the thread takes no signal that is
+//! another's. The others look again at what they wait for, as they must anyway.
 
 use super::kernel::of_nanos;
 use super::{Wait, mutex, released};
@@ -37,8 +37,8 @@ struct StandIn {
 
 const WAITS: c_int = -1;
 
-// SAFETY: the condition is the C caller's, which must exist while somebody waits for it; the mutex is only used by libc's
-// functions, which any thread may call.
+// SAFETY: the condition is the C caller's, which must exist while somebody waits for it; the mutex
+// is only used by libc's functions, which any thread may call.
 unsafe impl Send for StandIn {}
 // SAFETY: as for Send.
 unsafe impl Sync for StandIn {}
@@ -57,16 +57,20 @@ impl StandIn {
     /// Waits, on a thread of the pool, until the condition is signalled or the time is over.
     fn stand_in(&self) {
         let until = of_nanos(self.deadline);
-        // SAFETY: libc's own functions; the mutex is alive, as is the condition (above), and so is the time.
+        // SAFETY: libc's own functions; the mutex is alive, as is the condition (above), and so is
+        // the time.
         let error = unsafe {
             hooks::pthread_mutex_lock::real(self.mutex.get());
             self.begun.store(true, Release);
             released(self, Which::First);
             let error = match self.deadline {
                 NEVER => hooks::pthread_cond_wait::real(self.condition, self.mutex.get()),
-                _ => {
-                    hooks::pthread_cond_clockwait::real(self.condition, self.mutex.get(), libc::CLOCK_MONOTONIC, &until)
-                }
+                _ => hooks::pthread_cond_clockwait::real(
+                    self.condition,
+                    self.mutex.get(),
+                    libc::CLOCK_MONOTONIC,
+                    &until,
+                ),
             };
             hooks::pthread_mutex_unlock::real(self.mutex.get());
             error
@@ -139,7 +143,9 @@ pub fn wait(
         stand_in.send_home();
     }
     while stand_in.result().is_none() {
-        let woken = stand_in.next().park_first(call, || stand_in.result().is_some());
+        let woken = stand_in
+            .next()
+            .park_first(call, || stand_in.result().is_some());
         if woken.is_none() {
             handlers_wait = true;
             stand_in.send_home();

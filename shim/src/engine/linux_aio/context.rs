@@ -1,4 +1,5 @@
-//! An AIO context: io_setup(2), io_submit(2), io_getevents(2), and the ring of completions that the kernel maps.
+//! An AIO context: io_setup(2), io_submit(2), io_getevents(2), and the ring of completions that the
+//! kernel maps.
 //!
 //! libc has no names for these calls; their structures are those of <linux/aio_abi.h>.
 
@@ -68,8 +69,8 @@ pub struct Event {
 }
 const _: () = assert!(size_of::<Event>() == 32);
 
-/// `struct aio_ring`, at the address that is the context's id; the events follow. Not in a header, but unchanged since
-/// 2.6, with a mark to tell, and read so by others (fio).
+/// `struct aio_ring`, at the address that is the context's id; the events follow. Not in a header,
+/// but unchanged since 2.6, with a mark to tell, and read so by others (fio).
 #[repr(C)]
 struct Ring {
     id: u32,
@@ -86,13 +87,16 @@ const MAGIC: u32 = 0xa10a_10a1;
 /// Events taken by one system call.
 const AT_ONCE: usize = 128;
 
-/// Whether the kernel has these calls, and no filter refuses them: asked about no context they have nothing to do but to say so.
-/// To make one would have the process wait for its end.
+/// Whether the kernel has these calls, and no filter refuses them: asked about no context they have
+/// nothing to do but to say so. To make one would have the process wait for its end.
 pub fn probe() -> Result<(), Errno> {
     // SAFETY: no operations, and no room for events.
     let (submitted, taken) = unsafe {
         let nothing = std::ptr::null_mut();
-        (sys::io_submit(0, 0, nothing), sys::io_getevents(0, 0, 0, nothing, None))
+        (
+            sys::io_submit(0, 0, nothing),
+            sys::io_getevents(0, 0, 0, nothing, None),
+        )
     };
     for refused in [sys::io_setup(0).err(), submitted.err(), taken.err()]
         .into_iter()
@@ -114,13 +118,15 @@ pub struct Context {
 }
 
 impl Context {
-    /// A context for at least `operations` at a time. EAGAIN where the system has no more (fs.aio-max-nr).
+    /// A context for at least `operations` at a time. EAGAIN where the system has no more
+    /// (fs.aio-max-nr).
     pub fn new(operations: u32) -> Result<Self, Errno> {
         let id = sys::io_setup(operations)?;
         // SAFETY: the id is the address of the ring, mapped by the kernel until io_destroy.
         let ring = unsafe { &*(id as *const Ring) };
-        let readable =
-            ring.magic == MAGIC && ring.incompatible == 0 && ring.header_length as usize == size_of::<Ring>();
+        let readable = ring.magic == MAGIC
+            && ring.incompatible == 0
+            && ring.header_length as usize == size_of::<Ring>();
         Ok(Self {
             id,
             capacity: operations as usize,
@@ -142,7 +148,8 @@ impl Context {
         for (pointer, operation) in pointers.iter_mut().zip(operations) {
             *pointer = operation;
         }
-        // SAFETY: `pointers` are n operations, which are copied during the call; the rest is our caller's promise.
+        // SAFETY: `pointers` are n operations, which are copied during the call; the rest is our
+        // caller's promise.
         unsafe { sys::io_submit(self.id, n, pointers.as_ptr().cast()) }
     }
 
@@ -157,7 +164,8 @@ impl Context {
         let mut head = ring.head.load(Ordering::Relaxed);
         // Pairs with the kernel's barrier between an event and the tail.
         while head != ring.tail.load(Ordering::Acquire) {
-            // SAFETY: `head` is below the ring's length, and the event before the tail is the kernel's no more.
+            // SAFETY: `head` is below the ring's length, and the event before the tail is the
+            // kernel's no more.
             let event = unsafe {
                 std::ptr::from_ref(ring)
                     .add(1)
@@ -172,22 +180,35 @@ impl Context {
     }
 
     /// Waits for at least `least` completions, at most `nanos`.
-    pub fn wait(&self, least: usize, nanos: Option<u64>, done: impl FnMut(Event)) -> Result<(), Errno> {
+    pub fn wait(
+        &self,
+        least: usize,
+        nanos: Option<u64>,
+        done: impl FnMut(Event),
+    ) -> Result<(), Errno> {
         let mut events = [Event::default(); AT_ONCE];
         let timeout = nanos.map(|nanos| libc::timespec {
             tv_sec: (nanos / 1_000_000_000) as libc::time_t,
             tv_nsec: (nanos % 1_000_000_000) as _,
         });
         // SAFETY: room for AT_ONCE events, which is what the kernel is told.
-        let n = unsafe { sys::io_getevents(self.id, least, AT_ONCE, events.as_mut_ptr().cast(), timeout.as_ref()) }?;
+        let n = unsafe {
+            sys::io_getevents(
+                self.id,
+                least,
+                AT_ONCE,
+                events.as_mut_ptr().cast(),
+                timeout.as_ref(),
+            )
+        }?;
         events[..n].iter().copied().for_each(done);
         Ok(())
     }
 }
 
 impl Drop for Context {
-    /// Waits for what is in flight, and for a grace period of the kernel's. In the child of a fork there is no such context:
-    /// then it does nothing.
+    /// Waits for what is in flight, and for a grace period of the kernel's. In the child of a fork
+    /// there is no such context: then it does nothing.
     fn drop(&mut self) {
         sys::io_destroy(self.id);
     }

@@ -1,13 +1,16 @@
-//! The Linux AIO engine: io_submit(2), the kernel's asynchronous I/O of before io_uring, a context per thread.
+//! The Linux AIO engine: io_submit(2), the kernel's asynchronous I/O of before io_uring, a context
+//! per thread.
 //!
-//! It is asynchronous for O_DIRECT transfers and fsync(2). So direct transfers are submitted as they are, but for writes that
-//! make the file longer, which io_submit would wait for; streams and sockets are waited for by epoll ([`Readiness`]); the rest is
-//! the offload pool's. Completions are counted in the thread's wake-up eventfd, which epoll waits for as well.
+//! It is asynchronous for O_DIRECT transfers and fsync(2). So direct transfers are submitted as
+//! they are, but for writes that make the file longer, which io_submit would wait for; streams and
+//! sockets are waited for by epoll ([`Readiness`]); the rest is the offload pool's. Completions are
+//! counted in the thread's wake-up eventfd, which epoll waits for as well.
 //!
-//! A thread has no context before the first such operation, and leaves it to others afterwards ([`spare`]): it is costly to destroy.
+//! A thread has no context before the first such operation, and leaves it to others afterwards
+//! ([`spare`]): it is costly to destroy.
 //!
-//! A stream is not polled by IOCB_CMD_POLL: the kernel keeps the file of such a poll until the poll ends, and a while longer. A
-//! socket that was closed would look open to its peer.
+//! A stream is not polled by IOCB_CMD_POLL: the kernel keeps the file of such a poll until the poll
+//! ends, and a while longer. A socket that was closed would look open to its peer.
 //!
 //! Invariant: `operations` holds, by token, all that was queued and has not been reported.
 
@@ -84,7 +87,9 @@ impl LinuxAio {
                 Err(error) => {
                     log::say(
                         Level::Info,
-                        format_args!("io_setup failed: {error}; the thread pool does this thread's direct transfers"),
+                        format_args!(
+                            "io_setup failed: {error}; the thread pool does this thread's direct transfers"
+                        ),
                     );
                     Slot::Refused
                 }
@@ -102,11 +107,13 @@ impl LinuxAio {
 
     /// Submits what the kernel takes now.
     fn submit_some(&mut self) {
-        let Slot::Made(context) = &self.context else { return };
+        let Slot::Made(context) = &self.context else {
+            return;
+        };
         let (mut from, mut shortage) = (0, None);
         while from < self.queued.len() {
-            // SAFETY: the operations' memory stays in place until their completions: the parked fibers keep it
-            // (flight.rs).
+            // SAFETY: the operations' memory stays in place until their completions: the parked
+            // fibers keep it (flight.rs).
             match unsafe { context.submit(&self.queued[from..]) } {
                 Ok(n) => {
                     from += n;
@@ -121,7 +128,8 @@ impl LinuxAio {
                     break;
                 }
                 Err(error) => {
-                    self.early.push(Early::Refused(self.queued[from].data, error));
+                    self.early
+                        .push(Early::Refused(self.queued[from].data, error));
                     from += 1;
                 }
             }
@@ -134,7 +142,9 @@ impl LinuxAio {
 
     /// Takes the completions that there are, without a system call.
     fn reap(&mut self) {
-        let Slot::Made(context) = &self.context else { return };
+        let Slot::Made(context) = &self.context else {
+            return;
+        };
         let (early, in_kernel) = (&mut self.early, &mut self.in_kernel);
         context.reap(|event| {
             *in_kernel -= 1;
@@ -185,8 +195,8 @@ impl LinuxAio {
         }
     }
 
-    /// The kernel would not take an operation: the fiber makes the plain call, whose answer is the right one. Where io_submit
-    /// itself is refused, the next engine is to do it.
+    /// The kernel would not take an operation: the fiber makes the plain call, whose answer is the
+    /// right one. Where io_submit itself is refused, the next engine is to do it.
     fn refused(&mut self, data: u64, error: Errno, sink: &mut dyn Sink) {
         if !self.end(data) {
             return;
@@ -224,15 +234,25 @@ impl Engine for LinuxAio {
 
     fn queue(&mut self, request: &Request, token: Token) -> bool {
         let iocb = match *request {
-            Request::Transfer(transfer) if transfer.at_position() => return self.readiness.add(request, token),
-            Request::Socket(call) if call.can_be_tried() => return self.readiness.add(request, token),
+            Request::Transfer(transfer) if transfer.at_position() => {
+                return self.readiness.add(request, token);
+            }
+            Request::Socket(call) if call.can_be_tried() => {
+                return self.readiness.add(request, token);
+            }
             // Of a signal only a wait by epoll(7) tells.
-            Request::Poll { .. } | Request::AwaitSignal { .. } => return self.readiness.add(request, token),
+            Request::Poll { .. } | Request::AwaitSignal { .. } => {
+                return self.readiness.add(request, token);
+            }
             Request::Transfer(transfer) if transfer.direct && !extends(&transfer) => {
                 direct(&transfer, token, self.wake_fd)
             }
             Request::Fsync { fd, data_only } => {
-                let opcode = if data_only { context::FDSYNC } else { context::FSYNC };
+                let opcode = if data_only {
+                    context::FDSYNC
+                } else {
+                    context::FSYNC
+                };
                 Iocb::new(opcode, fd, u64::from(token), self.wake_fd)
             }
             _ => return false,
@@ -243,7 +263,8 @@ impl Engine for LinuxAio {
         self.begin(token);
         self.queued.push(iocb);
         if super::others_close() {
-            // The kernel looks the file up as the operation is submitted, and others may close it before the round ends.
+            // The kernel looks the file up as the operation is submitted, and others may close it
+            // before the round ends.
             self.submit_some();
         }
         true
@@ -259,7 +280,9 @@ impl Engine for LinuxAio {
             if self.queued.is_empty() || self.failed.is_some() {
                 return;
             }
-            let Slot::Made(context) = &self.context else { return };
+            let Slot::Made(context) = &self.context else {
+                return;
+            };
             if self.in_kernel < context.capacity() {
                 continue;
             }
@@ -286,7 +309,8 @@ impl Engine for LinuxAio {
         let wait = if goes_on { Wait::No } else { wait };
         if !matches!(wait, Wait::No) || !self.readiness.is_empty() {
             self.readiness.poll(wait, sink);
-            // A completion is in the ring before it is counted in the eventfd, which has been read now.
+            // A completion is in the ring before it is counted in the eventfd, which has been read
+            // now.
             self.reap();
         }
         self.report_early(sink);
@@ -297,8 +321,8 @@ impl Engine for LinuxAio {
         for unsubmitted in std::mem::take(&mut self.queued) {
             self.end(unsubmitted.data);
         }
-        // Streams are not tried any more. Transfers of a disk cannot be cancelled, and end soon: their completions can be
-        // had without a system call.
+        // Streams are not tried any more. Transfers of a disk cannot be cancelled, and end soon:
+        // their completions can be had without a system call.
         let mut done = Vec::new();
         let deadline = sys::now() + TRANSFERS_END_NS;
         loop {
@@ -331,7 +355,8 @@ impl Engine for LinuxAio {
 fn extends(transfer: &Transfer) -> bool {
     let end = || transfer.buffer_len().map(|n| transfer.offset + n as i64);
     let size = || sys::fstat(transfer.fd).ok().map(|stat| stat.st_size);
-    transfer.way == Way::Write && (transfer.flags & libc::RWF_APPEND != 0 || end().is_none_or(|end| size() < Some(end)))
+    transfer.way == Way::Write
+        && (transfer.flags & libc::RWF_APPEND != 0 || end().is_none_or(|end| size() < Some(end)))
 }
 
 fn direct(transfer: &Transfer, token: Token, eventfd: c_int) -> Iocb {

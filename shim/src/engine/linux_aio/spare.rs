@@ -1,15 +1,17 @@
-//! Contexts that nobody uses: io_destroy(2) waits for a grace period of the kernel's, tens of milliseconds, so a context outlives
-//! its thread and is the next one's who needs one. Any thread of the process may use it, and exit(2) destroys it.
+//! Contexts that nobody uses: io_destroy(2) waits for a grace period of the kernel's, tens of
+//! milliseconds, so a context outlives its thread and is the next one's who needs one. Any thread
+//! of the process may use it, and exit(2) destroys it.
 //!
-//! Invariant: nothing is in flight in a context that is kept here, and all its completions have been taken.
+//! Invariant: nothing is in flight in a context that is kept here, and all its completions have
+//! been taken.
 
 use super::context::Context;
 use crate::critical::Mutex;
 use crate::errno::Errno;
 use crate::fork::Renewable;
 
-/// Operations at a time, tried in turn while the system has no more (fs.aio-max-nr, 65536 for all processes). What is
-/// above waits in the engine's queue.
+/// Operations at a time, tried in turn while the system has no more (fs.aio-max-nr, 65536 for all
+/// processes). What is above waits in the engine's queue.
 const SIZES: [u32; 4] = [1024, 256, 64, 16];
 
 /// How many are kept: they count against what all processes may have.

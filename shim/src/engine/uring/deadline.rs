@@ -1,13 +1,15 @@
 //! The end of timed waits as an operation of the ring: a timeout that stays armed over many waits.
 //!
-//! A timeout that is passed to io_uring_enter(2) starts and cancels a timer of the kernel in each call; in a virtual machine
-//! that alone can cost more than the rest of the call. But a thread that waits for I/O a hundred thousand times a second
-//! mostly has the same deadline in mind each time: its first timer's.
+//! A timeout that is passed to io_uring_enter(2) starts and cancels a timer of the kernel in each
+//! call; in a virtual machine that alone can cost more than the rest of the call. But a thread that
+//! waits for I/O a hundred thousand times a second mostly has the same deadline in mind each time:
+//! its first timer's.
 //!
-//! The timeout is relative: io_uring takes absolute times for the host's, not for those of the process's time namespace, and
-//! knows nothing of a preloaded library that tells another time.
+//! The timeout is relative: io_uring takes absolute times for the host's, not for those of the
+//! process's time namespace, and knows nothing of a preloaded library that tells another time.
 //!
-//! Invariant: while `armed` is some time, an operation is queued or in the kernel that completes then.
+//! Invariant: while `armed` is some time, an operation is queued or in the kernel that completes
+//! then.
 
 use super::{DEADLINE, SILENT};
 use io_uring::{opcode, squeue, types};
@@ -33,11 +35,14 @@ impl Deadline {
         }
     }
 
-    /// What to queue so that the ring has a completion `nanos` after `now`, or earlier: a wait that ends early is repeated.
+    /// What to queue so that the ring has a completion `nanos` after `now`, or earlier: a wait that
+    /// ends early is repeated.
     pub fn arm(&mut self, now: u64, nanos: u64) -> [Queued; 2] {
         let deadline = now.saturating_add(nanos);
         // One that should have come was armed in another time namespace, or is about to come.
-        let serves = |armed: u64| (now.saturating_sub(SLACK_NS)..=deadline.saturating_add(SLACK_NS)).contains(&armed);
+        let serves = |armed: u64| {
+            (now.saturating_sub(SLACK_NS)..=deadline.saturating_add(SLACK_NS)).contains(&armed)
+        };
         if self.armed.is_some_and(serves) {
             return [None, None];
         }
@@ -66,8 +71,14 @@ mod tests {
     fn a_clock_that_has_jumped_does_not_make_a_wait_longer() {
         let mut deadline = Deadline::new();
         deadline.arm(1_000_000, 500_000);
-        assert!(deadline.arm(90_000_000, 500_000)[1].is_some(), "it went forwards");
-        assert!(deadline.arm(1_000_000, 500_000)[1].is_some(), "it went backwards");
+        assert!(
+            deadline.arm(90_000_000, 500_000)[1].is_some(),
+            "it went forwards"
+        );
+        assert!(
+            deadline.arm(1_000_000, 500_000)[1].is_some(),
+            "it went backwards"
+        );
     }
 
     #[test]

@@ -11,7 +11,8 @@ pub enum File {
     Slot(u32),
 }
 
-/// `with_file!(file, |f| expression)`: the expression once for each kind of file that the io-uring crate tells apart.
+/// `with_file!(file, |f| expression)`: the expression once for each kind of file that the io-uring
+/// crate tells apart.
 macro_rules! with_file {
     ($file:expr, |$f:ident| $entry:expr) => {
         match $file {
@@ -74,17 +75,27 @@ pub fn of(request: &Request, file: File) -> Option<squeue::Entry> {
             };
             with_file!(file, |f| opcode::Fsync::new(f).flags(flags).build())
         }
-        // In a kernel thread at once: issued in the submitter's context it would open a FIFO as if with O_NONBLOCK.
-        Request::Open { dir, path, flags, mode } => {
+        // In a kernel thread at once: issued in the submitter's context it would open a FIFO as if
+        // with O_NONBLOCK.
+        Request::Open {
+            dir,
+            path,
+            flags,
+            mode,
+        } => {
             let entry = opcode::OpenAt::new(types::Fd(dir), path)
                 .flags(flags)
                 .mode(mode)
                 .build();
             entry.flags(squeue::Flags::ASYNC)
         }
-        Request::Poll { fd, events } => opcode::PollAdd::new(types::Fd(fd), u32::from(events as u16)).build(),
+        Request::Poll { fd, events } => {
+            opcode::PollAdd::new(types::Fd(fd), u32::from(events as u16)).build()
+        }
         // The submitter looks itself whether a signal is there.
-        Request::AwaitSignal { fd } => opcode::PollAdd::new(types::Fd(fd), libc::POLLIN as u32).build(),
+        Request::AwaitSignal { fd } => {
+            opcode::PollAdd::new(types::Fd(fd), libc::POLLIN as u32).build()
+        }
         Request::Socket(call) => of_socket(&call),
         Request::Futex {
             address,
@@ -98,8 +109,13 @@ pub fn of(request: &Request, file: File) -> Option<squeue::Entry> {
         Request::Futexes { futexes, n } => {
             opcode::FutexWaitV::new(std::ptr::with_exposed_provenance(futexes), n).build()
         }
-        // A kernel thread that closes a number late closes what the program has put there by dup2(2) meanwhile.
-        Request::Close { .. } | Request::Plain(_) | Request::Run(_) | Request::Kernel(_) | Request::Wait { .. } => {
+        // A kernel thread that closes a number late closes what the program has put there by
+        // dup2(2) meanwhile.
+        Request::Close { .. }
+        | Request::Plain(_)
+        | Request::Run(_)
+        | Request::Kernel(_)
+        | Request::Wait { .. } => {
             return None;
         }
     })
@@ -114,7 +130,9 @@ fn of_socket(call: &SocketCall) -> squeue::Entry {
         Action::Send(p, n) => opcode::Send::new(fd, p, length(n))
             .flags(flags | libc::MSG_WAITALL)
             .build(),
-        Action::ReceiveMessage(message) => opcode::RecvMsg::new(fd, message).flags(flags as u32).build(),
+        Action::ReceiveMessage(message) => opcode::RecvMsg::new(fd, message)
+            .flags(flags as u32)
+            .build(),
         Action::SendMessage(message) => opcode::SendMsg::new(fd, message)
             .flags((flags | libc::MSG_WAITALL) as u32)
             .build(),

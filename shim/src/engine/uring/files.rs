@@ -1,10 +1,11 @@
 //! The ring's file table: slots that stand for open files.
 //!
-//! Slot 0 is the batch's hot file ([`super::hot_file`]). The others hold the file of one operation each. The kernel runs
-//! fsync(2) in a worker thread that looks the file up when it starts, after io_uring_enter(2) has returned. A descriptor's
-//! number may name another file by then, so such an operation names a slot, which is filled when the call is made and
-//! emptied when the operation completes. Emptying a slot does not release the process's record locks on the file, as
-//! closing a duplicate would.
+//! Slot 0 is the batch's hot file ([`super::hot_file`]). The others hold the file of one operation
+//! each. The kernel runs fsync(2) in a worker thread that looks the file up when it starts, after
+//! io_uring_enter(2) has returned. A descriptor's number may name another file by then, so such an
+//! operation names a slot, which is filled when the call is made and emptied when the operation
+//! completes. Emptying a slot does not release the process's record locks on the file, as closing a
+//! duplicate would.
 
 use crate::sys;
 use io_uring::IoUring;
@@ -54,7 +55,8 @@ impl Files {
     /// Empties a slot whose operation has completed.
     #[cold]
     pub fn release(&mut self, slot: u32) {
-        // A slot that cannot be emptied is not used again: the next operation would find the wrong file there.
+        // A slot that cannot be emptied is not used again: the next operation would find the wrong
+        // file there.
         if sys::io_uring_update_file(self.ring, slot, NO_FILE).is_ok() {
             self.free.push(slot);
         }

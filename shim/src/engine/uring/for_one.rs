@@ -1,8 +1,9 @@
 //! The ring of a thread that has one fiber, the program's own main thread.
 //!
-//! What io_uring cannot start without blocking goes to a kernel thread, one of which then stays as long as the process: it
-//! counts as a thread of the program, which unshare(2) and setns(2) refuse to move to a new user namespace after that. So such
-//! operations are left to the thread pool, whose threads end when they have to.
+//! What io_uring cannot start without blocking goes to a kernel thread, one of which then stays as
+//! long as the process: it counts as a thread of the program, which unshare(2) and setns(2) refuse
+//! to move to a new user namespace after that. So such operations are left to the thread pool,
+//! whose threads end when they have to.
 
 use super::Uring;
 use crate::conf::EngineChoice;

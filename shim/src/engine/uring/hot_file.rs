@@ -1,13 +1,15 @@
-//! The batch's hot file: when one descriptor fills the batches, it is looked up once a batch, not once an operation.
+//! The batch's hot file: when one descriptor fills the batches, it is looked up once a batch, not
+//! once an operation.
 //!
-//! Taking and dropping a reference to the file costs an operation some 50 of its 550 ns (cached 4 KiB read). A slot of
-//! the ring's file table saves that, but a slot that outlives the batch would keep the file open behind the program's
-//! back, and would still name it when the descriptor is closed and reused. So each batch puts the descriptor into the
-//! slot as its first operation and takes it out as its last: the slot never holds a file longer than the operations
-//! themselves do, and always the one that the descriptor names at that moment.
+//! Taking and dropping a reference to the file costs an operation some 50 of its 550 ns (cached 4
+//! KiB read). A slot of the ring's file table saves that, but a slot that outlives the batch would
+//! keep the file open behind the program's back, and would still name it when the descriptor is
+//! closed and reused. So each batch puts the descriptor into the slot as its first operation and
+//! takes it out as its last: the slot never holds a file longer than the operations themselves do,
+//! and always the one that the descriptor names at that moment.
 //!
-//! Which descriptor that will be is guessed from the batch before (Boyer and Moore's majority vote); a wrong guess
-//! costs two operations of about 50 ns.
+//! Which descriptor that will be is guessed from the batch before (Boyer and Moore's majority
+//! vote); a wrong guess costs two operations of about 50 ns.
 
 use super::files;
 use io_uring::{IoUring, opcode, squeue};
@@ -26,7 +28,8 @@ pub struct HotFile {
     taken: bool,
     candidate: c_int,
     votes: u32,
-    /// What the two operations read: a descriptor for the slot, or -1. Boxed, for the kernel holds the address.
+    /// What the two operations read: a descriptor for the slot, or -1. Boxed, for the kernel holds
+    /// the address.
     values: Box<[c_int; 2]>,
 }
 
@@ -77,17 +80,23 @@ impl HotFile {
         self.fd = NOBODY;
     }
 
-    /// The batch is complete: the operation that must come last, if the slot was used. Guesses the next batch's file.
+    /// The batch is complete: the operation that must come last, if the slot was used. Guesses the
+    /// next batch's file.
     #[inline]
     pub fn end_batch(&mut self) -> Option<squeue::Entry> {
-        self.fd = if self.votes >= WORTH_IT { self.candidate } else { NOBODY };
+        self.fd = if self.votes >= WORTH_IT {
+            self.candidate
+        } else {
+            NOBODY
+        };
         (self.candidate, self.votes) = (NOBODY, 0);
         let was_taken = std::mem::take(&mut self.taken);
         was_taken.then(|| update(&self.values[1]))
     }
 }
 
-/// Puts `value` into the slot; no completion unless it fails, and then the operations on the slot fail the same way.
+/// Puts `value` into the slot; no completion unless it fails, and then the operations on the slot
+/// fail the same way.
 fn update(value: &c_int) -> squeue::Entry {
     opcode::FilesUpdate::new(value, 1)
         .offset(files::HOT as i32)

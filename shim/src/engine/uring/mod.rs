@@ -1,7 +1,7 @@
 //! The io_uring engine: a ring per thread, one system call per scheduling round.
 //!
-//! Invariant: between two calls from outside, the ring's own head and tail tell all there is to know; `early` holds
-//! completions that had to be taken off the queue to make room for submissions.
+//! Invariant: between two calls from outside, the ring's own head and tail tell all there is to
+//! know; `early` holds completions that had to be taken off the queue to make room for submissions.
 
 mod deadline;
 mod entry;
@@ -41,8 +41,9 @@ const OURS: Token = Token::MAX;
 /// Where the user data of an operation on a captured file has the file's slot. Tokens are below it.
 const SLOT_SHIFT: u32 = 32;
 
-/// How often in a row io_uring_enter may fail before the engine gives up: where the kernel lacks memory or room for
-/// completions, and for every other error, which is hardly ever of short duration.
+/// How often in a row io_uring_enter may fail before the engine gives up: where the kernel lacks
+/// memory or room for completions, and for every other error, which is hardly ever of short
+/// duration.
 const MAX_SHORTAGES: u32 = 64;
 const MAX_REFUSALS: u32 = 3;
 /// Shortages in a row from which the thread pauses before it tries again, and for how long.
@@ -51,13 +52,15 @@ const PAUSE_NS: u64 = 200_000;
 
 /// How long operations are given to end once they have been cancelled.
 const CANCEL_NS: u64 = 2_000_000_000;
-/// How long the kernel is given to let go of the memory of operations whose completions cannot be had any more.
+/// How long the kernel is given to let go of the memory of operations whose completions cannot be
+/// had any more.
 const TEARDOWN_NS: u64 = 20_000_000;
 
 /// Entries that one request may take: its own, and the two around the first one on a hot file.
 const PLACES: usize = 3;
 
-/// io_uring_enter(2): do not count the wait as waiting for I/O (6.15); the io-uring crate does not have it yet.
+/// io_uring_enter(2): do not count the wait as waiting for I/O (6.15); the io-uring crate does not
+/// have it yet.
 const IORING_ENTER_NO_IOWAIT: u32 = 1 << 7;
 const IORING_ENTER_GETEVENTS: u32 = 1;
 
@@ -77,7 +80,8 @@ pub struct Uring {
     deadline: Deadline,
     /// What the accept that was tried came to.
     attempted: Option<i32>,
-    /// The tokens of what is queued, in the queue's order: what comes back if the kernel stops taking submissions.
+    /// The tokens of what is queued, in the queue's order: what comes back if the kernel stops
+    /// taking submissions.
     queued: Vec<Token>,
     /// Whether the kernel's io_uring waits for futexes; None until somebody asks.
     futexes: Option<bool>,
@@ -128,14 +132,18 @@ impl Uring {
         }
     }
 
-    /// Queues `entry`; there must be room. Once the engine has failed the entry will not be submitted: the operation is
-    /// taken over when the next poll has the engine replaced.
+    /// Queues `entry`; there must be room. Once the engine has failed the entry will not be
+    /// submitted: the operation is taken over when the next poll has the engine replaced.
     fn push(&mut self, entry: &squeue::Entry, token: Token) {
-        // SAFETY: the entry's memory stays in place until its completion: the parked fiber keeps it (flight.rs), and
-        // what the entries of our own refer to is boxed and lives as long as the ring.
+        // SAFETY: the entry's memory stays in place until its completion: the parked fiber keeps it
+        // (flight.rs), and what the entries of our own refer to is boxed and lives as long as the
+        // ring.
         let pushed = unsafe { self.ring.submission().push(entry) };
         // No room is left only where nothing is submitted any more.
-        debug_assert!(pushed.is_ok() || self.failed.is_some(), "make_room was called");
+        debug_assert!(
+            pushed.is_ok() || self.failed.is_some(),
+            "make_room was called"
+        );
         if pushed.is_ok() {
             self.queued.push(token);
         }
@@ -151,9 +159,11 @@ impl Uring {
     /// io_uring_enter(2): submits everything queued, waits for `want` completions.
     fn enter(&mut self, want: u32) -> Result<usize, Errno> {
         let queued = self.ring.submission().len() as u32;
-        // Not by the crate, which goes through libc's syscall(): that is our hook, and may let other fibers run.
-        // SAFETY: no argument is passed; the queue's entries were vouched for when pushed.
-        let enter = || unsafe { sys::io_uring_enter(self.ring.as_raw_fd(), queued, want, self.wait_flags) };
+        // Not by the crate, which goes through libc's syscall(): that is our hook, and may let
+        // other fibers run. SAFETY: no argument is passed; the queue's entries were vouched for
+        // when pushed.
+        let enter =
+            || unsafe { sys::io_uring_enter(self.ring.as_raw_fd(), queued, want, self.wait_flags) };
         let submitted = match &self.window {
             Some(window) if queued > 0 => window.during(enter),
             _ => enter(),
@@ -221,7 +231,13 @@ impl Uring {
         }
         self.failures += 1;
         let is_shortage = matches!(error, Errno::BUSY | Errno::AGAIN | Errno::NOMEM);
-        if self.failures > if is_shortage { MAX_SHORTAGES } else { MAX_REFUSALS } {
+        if self.failures
+            > if is_shortage {
+                MAX_SHORTAGES
+            } else {
+                MAX_REFUSALS
+            }
+        {
             self.failed = Some(error);
             return false;
         }
@@ -231,8 +247,8 @@ impl Uring {
         true
     }
 
-    /// Cancels all that is in flight and adds what comes of it to `done`, until that is `in_flight` operations; whether it
-    /// came to that.
+    /// Cancels all that is in flight and adds what comes of it to `done`, until that is `in_flight`
+    /// operations; whether it came to that.
     fn cancel_all(&mut self, in_flight: usize, done: &mut Vec<(Token, i32)>) -> bool {
         let deadline = sys::now() + CANCEL_NS;
         self.make_room();
@@ -290,7 +306,9 @@ impl Engine for Uring {
     }
 
     fn has_futexes(&mut self) -> bool {
-        *self.futexes.get_or_insert_with(|| setup::has_futexes(&self.ring))
+        *self
+            .futexes
+            .get_or_insert_with(|| setup::has_futexes(&self.ring))
     }
 
     fn queue(&mut self, request: &Request, token: Token) -> bool {
@@ -323,7 +341,8 @@ impl Engine for Uring {
         true
     }
 
-    /// An accept, and behind it its cancellation: what could not be done at once is cancelled, and nothing is left of it.
+    /// An accept, and behind it its cancellation: what could not be done at once is cancelled, and
+    /// nothing is left of it.
     fn accept_now(&mut self, call: &SocketCall) -> Option<Result<c_int, Errno>> {
         let accept = entry::of(&Request::Socket(*call), File::Descriptor(call.fd))?;
         self.make_room();
@@ -332,7 +351,10 @@ impl Engine for Uring {
         }
         self.attempted = None;
         self.push(&accept.user_data(ATTEMPT), OURS);
-        self.push(&opcode::AsyncCancel::new(ATTEMPT).build().user_data(SILENT), OURS);
+        self.push(
+            &opcode::AsyncCancel::new(ATTEMPT).build().user_data(SILENT),
+            OURS,
+        );
         self.end_batch();
         loop {
             if let Err(error) = self.enter(1)
@@ -353,10 +375,13 @@ impl Engine for Uring {
     }
 
     fn cancel(&mut self, token: Token) -> bool {
-        // Entries are taken in order: this one finds the operation of `token` or none, never a later one of that number.
+        // Entries are taken in order: this one finds the operation of `token` or none, never a
+        // later one of that number.
         self.make_room();
         self.push(
-            &opcode::AsyncCancel::new(u64::from(token)).build().user_data(SILENT),
+            &opcode::AsyncCancel::new(u64::from(token))
+                .build()
+                .user_data(SILENT),
             OURS,
         );
         false
@@ -399,7 +424,8 @@ impl Engine for Uring {
     fn surrender(mut self: Box<Self>, in_flight: usize) -> Vec<(Token, i32)> {
         let mut done = Vec::new();
         if !self.cancel_all(in_flight, &mut done) {
-            // Without io_uring_enter this still ends what waits, and waits for what a kernel thread is in the middle of.
+            // Without io_uring_enter this still ends what waits, and waits for what a kernel thread
+            // is in the middle of.
             let limit = types::Timespec::from(Duration::from_nanos(CANCEL_NS));
             let all = types::CancelBuilder::any();
             let _ = self.ring.submitter().register_sync_cancel(Some(limit), all);
@@ -407,8 +433,8 @@ impl Engine for Uring {
             // The read of the eventfd may not have been cancelled.
             std::mem::forget(std::mem::take(&mut self.wake_count));
             drop(self);
-            // A transfer between a disk and memory cannot be cancelled, and its completion never comes: it is made once more,
-            // when this one is over.
+            // A transfer between a disk and memory cannot be cancelled, and its completion never
+            // comes: it is made once more, when this one is over.
             sys::pause(TEARDOWN_NS);
         }
         done.retain(|(_, result)| !matches!(-result, libc::ECANCELED | libc::EINTR));

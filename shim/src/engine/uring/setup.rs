@@ -1,7 +1,8 @@
 //! Making a ring: what the kernel may refuse is tried, not assumed.
 //!
-//! Fewer flags on EINVAL, smaller queues on ENOMEM (rings count against RLIMIT_MEMLOCK), and one no-op goes through
-//! before the ring is trusted, for seccomp filters that allow io_uring_setup and deny io_uring_enter.
+//! Fewer flags on EINVAL, smaller queues on ENOMEM (rings count against RLIMIT_MEMLOCK), and one
+//! no-op goes through before the ring is trusted, for seccomp filters that allow io_uring_setup and
+//! deny io_uring_enter.
 
 use crate::errno::Errno;
 use crate::{fds, sys};
@@ -10,8 +11,9 @@ use rustix::event::{EventfdFlags, eventfd};
 use std::ffi::c_int;
 use std::os::fd::{AsRawFd, IntoRawFd};
 
-/// Submission and completion queue lengths, tried in turn while there is no memory. Past the completion queue's
-/// length the kernel keeps completions in a list (IORING_FEAT_NODROP), so it bounds speed, not operations in flight.
+/// Submission and completion queue lengths, tried in turn while there is no memory. Past the
+/// completion queue's length the kernel keeps completions in a list (IORING_FEAT_NODROP), so it
+/// bounds speed, not operations in flight.
 const SIZES: [(u32, u32); 5] = [(256, 4096), (128, 1024), (64, 256), (32, 64), (8, 16)];
 
 /// The richest ring that the kernel grants this thread.
@@ -38,8 +40,8 @@ pub fn build() -> Result<IoUring, Errno> {
 
 const FLAG_SETS: u32 = 5;
 
-/// Each set adds what a later kernel brought: SUBMIT_ALL (5.18), COOP_TASKRUN with its flag (5.19), SINGLE_ISSUER and
-/// DEFER_TASKRUN (6.1), NO_SQARRAY (6.6).
+/// Each set adds what a later kernel brought: SUBMIT_ALL (5.18), COOP_TASKRUN with its flag (5.19),
+/// SINGLE_ISSUER and DEFER_TASKRUN (6.1), NO_SQARRAY (6.6).
 fn set_flags(builder: &mut io_uring::Builder, richness: u32) {
     if richness >= 1 {
         builder.setup_submit_all();
@@ -71,7 +73,8 @@ pub fn prove(ring: &mut IoUring) -> Result<(), Errno> {
     Ok(())
 }
 
-/// The same ring under a number that is out of the program's way, marked as ours; EMFILE when no such number is free.
+/// The same ring under a number that is out of the program's way, marked as ours; EMFILE when no
+/// such number is free.
 fn adopt(ring: IoUring) -> Result<IoUring, Errno> {
     let fd = ring.as_raw_fd();
     fds::mark_ours(fd, true);
@@ -88,7 +91,8 @@ fn adopt(ring: IoUring) -> Result<IoUring, Errno> {
                 fds::disown(fd);
                 drop(ring);
             } else {
-                // Closed by number, by another thread: its mappings are all that is left, and not worth the risk.
+                // Closed by number, by another thread: its mappings are all that is left, and not
+                // worth the risk.
                 std::mem::forget(ring);
             }
             Ok(moved)
@@ -106,11 +110,14 @@ fn adopt(ring: IoUring) -> Result<IoUring, Errno> {
 pub fn has_futexes(ring: &IoUring) -> bool {
     let mut probe = Probe::new();
     let asked = ring.submitter().register_probe(&mut probe).is_ok();
-    asked && probe.is_supported(opcode::FutexWait::CODE) && probe.is_supported(opcode::FutexWaitV::CODE)
+    asked
+        && probe.is_supported(opcode::FutexWait::CODE)
+        && probe.is_supported(opcode::FutexWaitV::CODE)
 }
 
-/// An eventfd that the kernel writes to at each completion. The ring's own descriptor will not do: where completions are
-/// deferred to the submitter it becomes readable only once that looks for them.
+/// An eventfd that the kernel writes to at each completion. The ring's own descriptor will not do:
+/// where completions are deferred to the submitter it becomes readable only once that looks for
+/// them.
 pub fn ready_descriptor(ring: &IoUring) -> Option<c_int> {
     let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
     let ready = fds::adopt(eventfd(0, flags).ok()?.into_raw_fd()).ok()?;
@@ -124,9 +131,12 @@ pub fn ready_descriptor(ring: &IoUring) -> Option<c_int> {
 
 /// What makes a ring run better and may be refused without harm.
 pub fn settle(ring: &IoUring) {
-    // Opens, syncs and throttled writes block a kernel thread each; the default bound is 4 a CPU, and a FIFO that
-    // nobody opens from the other side must not keep later ones waiting. Threads are only made while all are blocked.
-    let _ = ring.submitter().register_iowq_max_workers(&mut [KERNEL_THREADS, 0]);
+    // Opens, syncs and throttled writes block a kernel thread each; the default bound is 4 a CPU,
+    // and a FIFO that nobody opens from the other side must not keep later ones waiting. Threads
+    // are only made while all are blocked.
+    let _ = ring
+        .submitter()
+        .register_iowq_max_workers(&mut [KERNEL_THREADS, 0]);
 }
 
 const KERNEL_THREADS: u32 = 512;

@@ -1,16 +1,17 @@
 //! What a thread has queued and not submitted, as other threads see it.
 //!
-//! The kernel looks a descriptor up when an entry is submitted. A thread that closes or replaces a descriptor submits its own
-//! entries first, but cannot submit another thread's, whose fiber may compute for long. So it goes through the entries of the
-//! others: those that name the number are made to name a duplicate ([`redirect`]), which their thread closes once they are
-//! submitted.
+//! The kernel looks a descriptor up when an entry is submitted. A thread that closes or replaces a
+//! descriptor submits its own entries first, but cannot submit another thread's, whose fiber may
+//! compute for long. So it goes through the entries of the others: those that name the number are
+//! made to name a duplicate ([`redirect`]), which their thread closes once they are submitted.
 //!
-//! The entries lie in memory that is shared with the kernel, so all that other threads write is a descriptor, by one atomic
-//! compare-and-exchange. The kernel may have read the old number just before. It looks the file up before it moves the
-//! queue's head past the entry, so whoever wrote waits for that while the owner is in io_uring_enter(2). That does not wait
-//! for any fiber.
+//! The entries lie in memory that is shared with the kernel, so all that other threads write is a
+//! descriptor, by one atomic compare-and-exchange. The kernel may have read the old number just
+//! before. It looks the file up before it moves the queue's head past the entry, so whoever wrote
+//! waits for that while the owner is in io_uring_enter(2). That does not wait for any fiber.
 //!
-//! A window is never freed, but used again, so the list of them needs no lock: signal handlers may close descriptors.
+//! A window is never freed, but used again, so the list of them needs no lock: signal handlers may
+//! close descriptors.
 
 use crate::{fds, sys};
 use io_uring::{IoUring, Parameters};
@@ -35,7 +36,8 @@ const ADDRESS: usize = 16;
 const FILES_UPDATE: u8 = 6;
 const FIXED_FILE: u8 = 1;
 
-/// Duplicates that a window keeps at a time. Past that a number is closed under the entries that name it.
+/// Duplicates that a window keeps at a time. Past that a number is closed under the entries that
+/// name it.
 const MOST_KEPT: usize = 64;
 const NOTHING: u64 = u64::MAX;
 
@@ -59,7 +61,8 @@ struct Window {
     hot: AtomicUsize,
     /// The owner is in io_uring_enter(2), or about to be.
     entering: AtomicBool,
-    /// Duplicates that entries name, each behind the position that the head has to reach before it is closed.
+    /// Duplicates that entries name, each behind the position that the head has to reach before it
+    /// is closed.
     kept: [AtomicU64; MOST_KEPT],
     keeps: AtomicBool,
 }
@@ -68,8 +71,8 @@ struct Window {
 pub struct Owner(&'static Window);
 
 impl Owner {
-    /// Lets other threads see what is queued in `ring`. `hot` is where the hot file's numbers are, which must stay as long as
-    /// this. None if the ring's memory cannot be mapped again.
+    /// Lets other threads see what is queued in `ring`. `hot` is where the hot file's numbers are,
+    /// which must stay as long as this. None if the ring's memory cannot be mapped again.
     pub fn new(ring: &IoUring, hot: *const [c_int; 2]) -> Option<Self> {
         let params = parameters(ring.params());
         let (head, tail) = (params.sq_off.head, params.sq_off.tail);
@@ -111,7 +114,8 @@ impl Drop for Owner {
         window.open.store(false, Ordering::SeqCst);
         let mut looks = 0;
         while window.readers.load(Ordering::SeqCst) > 0 && looks < MOST_LOOKS {
-            // Another thread is at it, or a handler of its has jumped out of that: then the mappings stay.
+            // Another thread is at it, or a handler of its has jumped out of that: then the
+            // mappings stay.
             sys::yield_thread();
             looks += 1;
         }
@@ -136,9 +140,10 @@ impl Window {
     /// A window that no ring has, a new one if there is none.
     fn unused() -> &'static Self {
         for window in windows() {
-            let free = window
-                .used
-                .compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed);
+            let free =
+                window
+                    .used
+                    .compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed);
             if free.is_ok() {
                 return window;
             }
@@ -167,7 +172,8 @@ impl Window {
 
     fn word(&self, address: &AtomicUsize) -> &AtomicU32 {
         let at = with_exposed_provenance::<AtomicU32>(address.load(Ordering::Relaxed));
-        // SAFETY: a word of the queue's mapping, which stays while the window is open or somebody reads it.
+        // SAFETY: a word of the queue's mapping, which stays while the window is open or somebody
+        // reads it.
         unsafe { &*at }
     }
 
@@ -184,10 +190,14 @@ impl Window {
     fn descriptor(&self, position: u32) -> Option<&AtomicI32> {
         let mask = self.count.load(Ordering::Relaxed) - 1;
         let entry = self.entries.load(Ordering::Relaxed) + (position & mask) as usize * ENTRY;
-        // SAFETY: of an entry in the mapping; its owner may be writing a later one there, of which any byte is as good.
-        let byte = |at: usize| unsafe { &*with_exposed_provenance::<AtomicU8>(entry + at) }.load(Ordering::Relaxed);
+        let byte = |at: usize| {
+            // SAFETY: of an entry in the mapping; its owner may be writing a later one there, of
+            // which any byte is as good.
+            unsafe { &*with_exposed_provenance::<AtomicU8>(entry + at) }.load(Ordering::Relaxed)
+        };
         let at = if byte(OPCODE) == FILES_UPDATE {
-            // SAFETY: the entry lies in the ring's mapping, which this window keeps; its words are only read atomically.
+            // SAFETY: the entry lies in the ring's mapping, which this window keeps; its words are
+            // only read atomically.
             let address = unsafe { &*with_exposed_provenance::<AtomicU64>(entry + ADDRESS) };
             let (address, hot) = (
                 address.load(Ordering::Relaxed) as usize,
@@ -202,7 +212,8 @@ impl Window {
         } else {
             return None;
         };
-        // SAFETY: a word of the entry, in the mapping that this window keeps, or of the ring's hot file, which lives as long.
+        // SAFETY: a word of the entry, in the mapping that this window keeps, or of the ring's hot
+        // file, which lives as long.
         Some(unsafe { &*at })
     }
 
@@ -211,7 +222,8 @@ impl Window {
         let tail = self.word(&self.tail).load(Ordering::Acquire);
         let mut position = self.word(&self.head).load(Ordering::Acquire);
         let mut redirected = None;
-        // The owner may have submitted all of it, and more, since the tail was read: then the head is past it.
+        // The owner may have submitted all of it, and more, since the tail was read: then the head
+        // is past it.
         while tail.wrapping_sub(position).cast_signed() > 0 {
             let Some(number) = self.descriptor(position) else {
                 position = position.wrapping_add(1);
@@ -261,7 +273,10 @@ impl Window {
     fn let_go(&self) {
         self.keeps.store(false, Ordering::Relaxed);
         self.close_kept(|until| self.has_passed(until));
-        let keeps = self.kept.iter().any(|place| place.load(Ordering::Relaxed) != NOTHING);
+        let keeps = self
+            .kept
+            .iter()
+            .any(|place| place.load(Ordering::Relaxed) != NOTHING);
         if keeps {
             self.keeps.store(true, Ordering::Relaxed);
         }
@@ -293,8 +308,8 @@ fn windows() -> impl Iterator<Item = &'static Window> {
     })
 }
 
-/// Before the descriptors `first` to `last` are closed or replaced: what other threads have queued on them names duplicates
-/// from here on. The caller's own entries are submitted.
+/// Before the descriptors `first` to `last` are closed or replaced: what other threads have queued
+/// on them names duplicates from here on. The caller's own entries are submitted.
 pub fn redirect(first: c_int, last: c_int) {
     for window in windows() {
         window.readers.fetch_add(1, Ordering::SeqCst);
@@ -305,7 +320,8 @@ pub fn redirect(first: c_int, last: c_int) {
     }
 }
 
-/// In the child of a fork: all windows are the parent's. Those of its other threads are left as they are, for good.
+/// In the child of a fork: all windows are the parent's. Those of its other threads are left as
+/// they are, for good.
 pub fn renew() {
     for window in windows() {
         window.open.store(false, Ordering::SeqCst);
