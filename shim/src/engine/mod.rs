@@ -1,9 +1,10 @@
-//! Engines: what carries out operations while their fibers are parked. One per attached thread,
-//! used by it alone.
+//! Engines carry out operations while the fibers that asked for them are parked. Each attached
+//! thread has its own engine, which only that thread uses.
 //!
-//! A ladder: [`Uring`] does all asynchronously; [`LinuxAio`] what O_DIRECT, fsync(2) and poll(2)
-//! allow; [`Threads`] nothing but to wait for streams. What an engine does not take is the offload
-//! pool's ([`crate::pool`]). The highest rung that the kernel grants is taken, a thread at a time.
+//! There are three engines, in order of preference: [`Uring`] does every operation asynchronously;
+//! [`LinuxAio`] does O_DIRECT transfers and fsync(2), and waits for streams with epoll; [`Threads`]
+//! only waits for streams. The offload pool ([`crate::pool`]) does whatever the engine rejects.
+//! Each thread takes the first engine that the kernel grants it.
 
 mod linux_aio;
 mod plain;
@@ -29,33 +30,34 @@ use linux_aio::LinuxAio;
 use threads::Threads;
 use uring::{ForOne, Uring};
 
-/// Threads close descriptors beside those of the engines. Once true it stays.
+/// Whether threads that do not own an engine close descriptors. Never becomes false again.
 static OTHERS_CLOSE: AtomicBool = AtomicBool::new(false);
 
-/// Before another thread than an engine's closes or replaces the descriptors `first` to `last`:
-/// what is queued on them names duplicates from here on. The caller's own engine has submitted.
+/// Call before a thread closes or replaces the descriptors `first` to `last` while other threads'
+/// engines may have operations queued on them: those operations name duplicates from then on. The
+/// caller's own engine has already submitted its queue.
 #[cold]
 pub fn redirect_queued(first: c_int, last: c_int) {
     OTHERS_CLOSE.store(true, Ordering::Relaxed);
     uring::redirect(first, last);
 }
 
-/// In the child of a fork: what the engines share is the parent's.
+/// In the child of fork: resets the state that engines share, which belongs to the parent.
 ///
 /// # Safety
-/// As [`Renewable::renew`](crate::fork::Renewable::renew).
+/// See [`Renewable::renew`](crate::fork::Renewable::renew).
 pub unsafe fn renew() {
     uring::renew();
-    // SAFETY: vouched for by the caller.
+    // SAFETY: our caller keeps the same contract.
     unsafe { linux_aio::renew() };
 }
 
-/// Whether descriptors may be closed by threads that cannot submit what is queued on them.
+/// Whether a descriptor may be closed by a thread that cannot submit the operations queued on it.
 fn others_close() -> bool {
     OTHERS_CLOSE.load(Ordering::Relaxed) || position::others_are_attached()
 }
 
-/// What the completion of a request carries back to the one who queued it.
+/// Identifies a request: its completion carries the token that it was queued with.
 pub type Token = u32;
 
 /// How long [`Engine::poll`] may wait for a first completion.
@@ -67,7 +69,7 @@ pub enum Wait {
 }
 
 impl Wait {
-    /// As poll(2)'s kin take it: None is without limit.
+    /// The timeout argument of poll(2) and similar calls; None means no limit.
     pub fn timeout(self) -> Option<Timespec> {
         let nanos = match self {
             Self::No => 0,
@@ -81,12 +83,12 @@ impl Wait {
     }
 }
 
-/// Where an engine reports what became of requests.
+/// Receives the outcome of requests.
 pub trait Sink {
-    /// It is done: the result as a system call's, a negative error number.
+    /// The request is done. `result` is that of a system call: a negative error number on failure.
     fn done(&mut self, token: Token, result: i32);
 
-    /// The engine cannot do it asynchronously after all: the pool is to.
+    /// The engine cannot do the request asynchronously after all: the thread pool must do it.
     fn offload(&mut self, token: Token, request: Request);
 }
 
@@ -97,72 +99,73 @@ pub trait Engine {
     /// that does not wait.
     fn batches(&self) -> bool;
 
-    /// Whether [`Self::poll`] can wait. Else the thread sleeps by other means.
+    /// Whether [`Self::poll`] can block. If not, the thread sleeps by other means.
     fn sleeps(&self) -> bool {
         true
     }
 
-    /// Whether it does a call on a socket as a whole, and keeps its file from the submission to the
-    /// end. Else it tries one, in a form that does not wait, when the socket is ready, and
-    /// accept4(2) and connect(2) not at all.
+    /// Whether the engine does a socket call as a whole and holds the socket's file from submission
+    /// to completion. Otherwise it retries a non-blocking form of the call when the socket is
+    /// ready, and rejects accept4(2) and connect(2).
     fn does_sockets(&self) -> bool {
         false
     }
 
-    /// A descriptor that is readable when a poll would find something done, to be read before it is
-    /// waited on anew; None where there is no such one.
+    /// A descriptor that becomes readable when a poll would find a completion. Read it before you
+    /// wait on it again. None if the engine has none.
     fn ready_descriptor(&mut self) -> Option<c_int> {
         None
     }
 
-    /// Whether it waits for futexes.
+    /// Whether the engine can wait for futexes.
     fn has_futexes(&mut self) -> bool {
         false
     }
 
-    /// Queues a request; false if it is not one that this engine does asynchronously.
+    /// Queues a request. Returns false if the engine cannot do it asynchronously.
     fn queue(&mut self, request: &Request, token: Token) -> bool;
 
-    /// accept4(2) in a form that does not wait: EAGAIN where it would have to. None where the
-    /// engine has no such form.
+    /// Tries accept4(2) without blocking: EAGAIN if it would block. None if the engine cannot do
+    /// that.
     fn accept_now(&mut self, _call: &SocketCall) -> Option<Result<c_int, Errno>> {
         None
     }
 
-    /// Has the operation of `token` end early. True: it is gone, and nobody will report it. False:
-    /// it is reported as ever, as ECANCELED or with what it came to, soon if the kernel can end it.
+    /// Cancels the operation of `token`. True: it is gone and will not be reported. False: it is
+    /// reported as usual, with ECANCELED or its own result, soon if the kernel can cancel it.
     fn cancel(&mut self, token: Token) -> bool;
 
-    /// Hands everything queued to the kernel, and does not wait for it to be done.
+    /// Submits everything queued to the kernel without waiting for completions.
     fn submit(&mut self);
 
-    /// Submits what is queued and reports completions. Waits for a first one as `wait` says; ends
-    /// early when the thread is woken. An error means that the kernel refuses to go on: the engine
-    /// has to be replaced ([`Engine::surrender`]).
+    /// Submits the queue and reports completions. Waits for the first completion as `wait` says,
+    /// and returns early when the thread is woken. An error means that the kernel no longer accepts
+    /// this engine's calls, and the engine must be replaced ([`Engine::surrender`]).
     fn poll(&mut self, wait: Wait, sink: &mut dyn Sink) -> Result<(), Errno>;
 
-    /// Ends the engine. Returns the results of the operations that are done; no other of the
-    /// `in_flight` operations that were queued will be carried out, nor will the kernel touch their
-    /// memory.
+    /// Ends the engine. Returns the results of the operations that have completed. None of the
+    /// other `in_flight` queued operations will be carried out, and the kernel no longer touches
+    /// their memory.
     fn surrender(self: Box<Self>, in_flight: usize) -> Vec<(Token, i32)>;
 
-    /// Where it stands on the ladder.
+    /// Which engine this is, as a value of the option.
     fn rung(&self) -> EngineChoice;
 }
 
-/// An engine, and why those above it on the ladder were refused: their own words, for the log and
-/// the statistics.
+/// An engine, and why the preferred ones were refused. The reasons go to the log and the
+/// statistics.
 pub struct Made {
     pub engine: Option<Box<dyn Engine>>,
     pub refusals: Vec<String>,
-    /// One was refused for want of a descriptor, which is the program's own doing.
+    /// An engine was refused because no descriptor number was free, which the program caused
+    /// itself.
     pub out_of_descriptors: bool,
 }
 
-/// Makes the calling thread's engine: the one chosen or the next one below it that is granted.
-/// `wake_fd` is an eventfd that must end its waits; without one there is no engine but the pool of
-/// threads. `has_one_fiber` says that the program does not know the thread to be more than an
-/// ordinary one.
+/// Creates the calling thread's engine: the chosen one, or the next one that the kernel grants.
+/// `wake_fd` is an eventfd that must end the engine's waits; without it there is no engine and the
+/// thread pool does everything. `has_one_fiber` says that the program knows this thread only as an
+/// ordinary thread.
 pub fn make(choice: EngineChoice, wake_fd: Option<c_int>, has_one_fiber: bool) -> Made {
     type Rung = (
         EngineChoice,
@@ -216,8 +219,8 @@ pub fn make(choice: EngineChoice, wake_fd: Option<c_int>, has_one_fiber: bool) -
     }
 }
 
-/// What is to replace `engine`, which the kernel refuses with `error`: the one below, or a new one
-/// of its kind where only its descriptor has been closed by somebody.
+/// Selects the replacement for `engine`, which the kernel refuses with `error`: the next engine, or
+/// a new one of the same kind if the program merely closed its descriptor.
 pub fn successor(engine: &dyn Engine, error: Errno) -> EngineChoice {
     match engine.rung() {
         rung if error == Errno::BADF => rung,
@@ -227,8 +230,8 @@ pub fn successor(engine: &dyn Engine, error: Errno) -> EngineChoice {
     }
 }
 
-/// Whether `error`, from a completion, says that the engine did not do the operation, not what the
-/// operation gives: it is then done as a plain call.
+/// Whether a completion's `error` says that the engine did not do the operation, as opposed to the
+/// operation's own result. The fiber then makes the plain call.
 pub fn not_done(error: Errno) -> bool {
     matches!(error, Errno::AGAIN | Errno::CANCELED | Errno::INTR)
 }

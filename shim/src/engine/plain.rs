@@ -1,12 +1,12 @@
-//! A request as the plain system call it stands for, made by the calling thread, which may block in
-//! it.
+//! Carries out a request as the equivalent plain system call on the calling thread, which may
+//! block.
 
 use super::request::{Data, KernelCall, Request, Run, Transfer, Way};
 use crate::errno::Errno;
 use crate::sys;
 use std::ffi::c_int;
 
-/// Does `request`: its result as a system call's, a negative error number.
+/// Does `request`. Returns the result of the system call, a negative error number on failure.
 pub fn perform(request: &Request) -> i32 {
     let result = match *request {
         Request::Transfer(transfer) | Request::Plain(transfer) => {
@@ -21,24 +21,24 @@ pub fn perform(request: &Request) -> i32 {
             flags,
             mode,
         } => {
-            // SAFETY: the path is the C caller's, whose call has not returned (request.rs).
+            // SAFETY: the path belongs to the C caller, whose call has not returned (request.rs).
             unsafe { sys::openat(dir, path, flags, mode) }
         }
         Request::Close { fd } => sys::close(fd).map(|()| 0),
         Request::Kernel(KernelCall {
             number, arguments, ..
         }) => {
-            // SAFETY: the arguments are those of a C caller, whose call has not returned
-            // (request.rs), or ours for one.
+            // SAFETY: the arguments are valid: they belong to a C caller, whose call has not
+            // returned (request.rs), or the shim made them for that call.
             unsafe { sys::call(number, arguments) }.map(|n| n as i32)
         }
         Request::Run(Run { code, data, .. }) => {
-            // SAFETY: `data` is what `code` takes, and stays until the fiber that asked for it goes
-            // on (request.rs).
+            // SAFETY: `data` is the argument that `code` expects, and stays alive until the fiber
+            // that submitted it resumes (request.rs).
             unsafe { code(data) };
             Ok(0)
         }
-        // Never the pool's (Thread::fly, Engine::has_futexes).
+        // The thread pool never gets these (Thread::fly, Engine::has_futexes).
         Request::Futex { .. }
         | Request::Futexes { .. }
         | Request::Wait { .. }
@@ -48,7 +48,7 @@ pub fn perform(request: &Request) -> i32 {
 }
 
 impl Request {
-    /// A transfer or a call on a socket in a form that does not wait: as [`Transfer::attempt`].
+    /// Tries a transfer or a socket call without blocking; see [`Transfer::attempt`].
     pub fn attempt(&self) -> Result<Option<usize>, Errno> {
         match self {
             Self::Transfer(transfer) => transfer.attempt(),
@@ -59,14 +59,15 @@ impl Request {
 }
 
 impl Transfer {
-    /// The plain call with `flags` added, in the kernel at once.
+    /// Makes the plain system call, with `flags` added.
     pub fn call(&self, flags: c_int) -> Result<usize, Errno> {
         let flags = self.flags | flags;
         let offset = (!self.at_position()).then_some(self.offset);
         let part;
         let (iov, n) = match self.data {
             Data::Buffer(p, n) if flags == 0 => {
-                // SAFETY: the caller's memory, during its call (request.rs).
+                // SAFETY: the memory belongs to the C caller, whose call has not returned
+                // (request.rs).
                 return unsafe {
                     match self.way {
                         Way::Read => sys::read(self.fd, p.cast(), n as usize, offset),
@@ -83,7 +84,8 @@ impl Transfer {
             }
             Data::Vector(iov, n) => (iov, n as usize),
         };
-        // SAFETY: the caller's memory, during its call (request.rs); `part` is alive.
+        // SAFETY: the memory belongs to the C caller, whose call has not returned (request.rs);
+        // `part` is alive.
         unsafe {
             match self.way {
                 Way::Read => sys::preadv2(self.fd, iov, n, self.offset, flags),
@@ -92,8 +94,8 @@ impl Transfer {
         }
     }
 
-    /// The call in a form that does not wait: the result, None where it would have to, or
-    /// [`Errno::NOTSUP`] where the file cannot tell.
+    /// Makes the call without blocking: the result, None if it would block, or [`Errno::NOTSUP`] if
+    /// the file does not support non-blocking attempts.
     pub fn attempt(&self) -> Result<Option<usize>, Errno> {
         match self.call(libc::RWF_NOWAIT) {
             Err(Errno::AGAIN) => Ok(None),

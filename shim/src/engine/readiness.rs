@@ -1,14 +1,15 @@
-//! Files that are waited for by epoll(7): a transfer or a call on a socket is tried when its file
-//! is said to be ready, until it goes; a poll is done then.
+//! Waits for files with epoll(7). When epoll reports a file ready, each transfer or socket call on
+//! it is attempted, and stays queued until an attempt succeeds or fails for good. A poll completes
+//! when the file is ready.
 //!
-//! A thread that is blocked in read(2) keeps its file when another closes the descriptor, and does
-//! not notice that the number comes to name something else. So what waits here holds its descriptor
-//! ([`Hold`]): it is given a duplicate when the number is closed, and costs no second descriptor
-//! before.
+//! A thread that is blocked in read(2) keeps its file when another thread closes the descriptor,
+//! and does not notice that the number is reused. Waits here must behave the same way, so each
+//! registers its descriptor with a [`Hold`]: it receives a duplicate when the number is closed, and
+//! needs no second descriptor until then.
 //!
-//! epoll knows a file by the number under which it was put in, and cannot be asked about it by
-//! another one. What stays behind under an old number reports once at most (EPOLLONESHOT), and is
-//! told by its generation.
+//! epoll identifies a file by the number under which it was added, and cannot be asked about it by
+//! another number. A stale registration under an old number reports at most once (EPOLLONESHOT),
+//! and its generation number gives it away.
 
 use super::request::{Request, Way};
 use super::{Sink, Token, Wait};
@@ -30,47 +31,48 @@ pub struct Readiness {
     epoll: c_int,
     wake_fd: c_int,
     watched: Slab<Watched>,
-    /// The program's descriptor numbers to those of `watched` that were open under them.
+    /// Maps the program's descriptor numbers to the entries of `watched` that were opened under
+    /// them.
     by_fd: HashMap<c_int, Vec<usize>>,
-    /// For each token that waits: its file among `watched`.
+    /// For each waiting token: the key of its file in `watched`.
     places: Vec<usize>,
-    /// Failures of epoll_wait in a row.
+    /// Consecutive failures of epoll_wait.
     failures: u32,
-    /// The kernel refuses to watch files: all that wait are, or will be, the thread pool's.
+    /// The kernel refuses to watch files. The thread pool does all current and future waits.
     refused: bool,
-    /// The generation of the next one in `watched`.
+    /// The generation of the next entry of `watched`.
     generation: u32,
 }
 
-/// What stands in `places` for a token that does not wait.
+/// Marks a token in `places` that does not wait.
 const NOWHERE: usize = usize::MAX;
 
-/// How often in a row epoll_wait may fail.
+/// How many consecutive failures of epoll_wait are tolerated.
 const MAX_FAILURES: u32 = 3;
 
-/// An open file that somebody waits for.
+/// An open file with at least one waiting request.
 struct Watched {
-    /// The program's descriptor when the first of them began to wait.
+    /// The program's descriptor at the time the first request began to wait.
     fd: c_int,
-    /// Boxed, for it must not move.
+    /// Boxed because it must not move.
     hold: Box<Hold>,
-    /// What tells it from those that were in its place before.
+    /// Tells this entry from earlier ones with the same key.
     generation: u32,
-    /// The number under which epoll has it.
+    /// The descriptor number that epoll knows the file by.
     number: Option<c_int>,
     readers: VecDeque<(Token, Request)>,
     writers: VecDeque<(Token, Request)>,
-    /// Polls, and the events each waits for.
+    /// Polls, with the events that each waits for.
     polls: Vec<(Token, i16)>,
-    /// What epoll will report: nothing before it was asked, and after it has reported.
+    /// The events that epoll will report. Empty until armed, and again after each report.
     armed: epoll::EventFlags,
-    /// Times in a row that it was said to be ready and nothing went.
+    /// Consecutive times that the file was reported ready although no attempt succeeded.
     in_vain: u32,
 }
 
-/// There are sockets that are ready in the eyes of poll(2) and would block in those of a call: a
-/// datagram socket whose receiver is full, one with something in its error queue. After so many
-/// tries the fiber is told to do without us.
+/// poll(2) reports some sockets as ready although a call would block: a datagram socket whose
+/// receiver is full, or one with a message in its error queue. After this many failed attempts the
+/// fiber is told to make the call without the engine.
 pub const MOST_IN_VAIN: u32 = 50;
 
 impl Watched {
@@ -81,7 +83,7 @@ impl Watched {
         }
     }
 
-    /// The descriptor that names the file now.
+    /// The descriptor that currently refers to the file.
     fn file(&self) -> c_int {
         self.hold.fd()
     }
@@ -90,8 +92,8 @@ impl Watched {
         let mut events = epoll::EventFlags::empty();
         events.set(epoll::EventFlags::IN, !self.readers.is_empty());
         events.set(epoll::EventFlags::OUT, !self.writers.is_empty());
-        // poll(2)'s events have epoll(7)'s values. Errors are waited for even by one that names no
-        // event.
+        // The events of poll(2) have the same values in epoll(7). A poll always waits for errors,
+        // even if it asks for no event.
         self.polls.iter().fold(events, |events, (_, wanted)| {
             events
                 | epoll::EventFlags::ERR
@@ -129,7 +131,7 @@ impl Readiness {
             epoll::EventFlags::IN,
         )
         .map_err(|e| Errno(e.raw_os_error()))?;
-        // A seccomp filter may allow epoll_create1 and deny the rest.
+        // A seccomp filter may allow epoll_create1 and deny the other calls.
         let mut room = [MaybeUninit::<epoll::Event>::uninit()];
         epoll::wait(readiness.epoll(), &mut room, Wait::No.timeout().as_ref())
             .map_err(|e| Errno(e.raw_os_error()))?;
@@ -140,8 +142,8 @@ impl Readiness {
         borrowed(self.epoll)
     }
 
-    /// Begins to wait for `request`, a transfer on a stream, a call on a socket or a poll; false if
-    /// it is none of these, or its file cannot be waited for.
+    /// Starts to wait for `request`, a transfer on a stream, a socket call or a poll. Returns false
+    /// if it is none of these, or if epoll cannot wait for its file.
     pub fn add(&mut self, request: &Request, token: Token) -> bool {
         let Some(fd) = request.fd() else { return false };
         if self.refused {
@@ -170,7 +172,7 @@ impl Readiness {
         false
     }
 
-    /// Ends the wait of `token`, if it waits here.
+    /// Cancels the wait of `token`, if it waits here.
     pub fn remove(&mut self, token: Token) -> bool {
         let Some(place) = self.places.get_mut(token as usize) else {
             return false;
@@ -184,7 +186,7 @@ impl Readiness {
         true
     }
 
-    /// The watched file that is open under `fd` now.
+    /// The watched file that `fd` currently refers to.
     fn find(&self, fd: c_int) -> Option<usize> {
         let keys = self.by_fd.get(&fd)?;
         let same = |&&key: &&usize| {
@@ -213,7 +215,7 @@ impl Readiness {
         key
     }
 
-    /// Asks for the events that somebody waits for; when nobody does, lets go of the file.
+    /// Registers the events that requests wait for. Drops the file if no request waits for it.
     fn arm(&mut self, key: usize) -> Result<(), Errno> {
         let watched = &mut self.watched[key];
         let wanted = watched.wanted();
@@ -238,15 +240,16 @@ impl Readiness {
         Ok(())
     }
 
-    /// The same for a file that others still wait for, who must not be forgotten when the kernel
-    /// refuses.
+    /// Like [`Self::arm`], for a file that may have other waiting requests and must stay in
+    /// `watched` when the kernel refuses.
     fn rearm(&mut self, key: usize) {
         if let Err(error) = self.arm(key) {
             self.note_failure(error);
         }
     }
 
-    /// That a number was closed where nobody saw it says nothing about the kernel.
+    /// Ignores errors that say that a number was closed unnoticed; any other error means that the
+    /// kernel refuses epoll.
     fn note_failure(&mut self, error: Errno) {
         if !matches!(error.0, libc::ENOENT | libc::EBADF) {
             self.refuse(error);
@@ -272,7 +275,7 @@ impl Readiness {
                 self.by_fd.remove(&watched.fd);
             }
         }
-        // Not by a number that is another file's by now.
+        // If the number refers to another file by now, epoll must not be asked to delete it.
         if watched.number == Some(watched.file())
             && let Err(error) = epoll::delete(self.epoll(), borrowed(watched.file()))
         {
@@ -280,7 +283,8 @@ impl Readiness {
         }
     }
 
-    /// Waits as `wait` says for a stream to be ready or a wake-up, then tries what waits for it.
+    /// Waits as `wait` says until a file is ready or the thread is woken, then attempts the
+    /// requests that wait for the ready files.
     pub fn poll(&mut self, wait: Wait, sink: &mut dyn Sink) {
         if self.refused {
             return self.poll_refused(wait, sink);
@@ -288,7 +292,7 @@ impl Readiness {
         let mut room = [const { MaybeUninit::<epoll::Event>::uninit() }; 64];
         let events = match epoll::wait(self.epoll(), &mut room, wait.timeout().as_ref()) {
             Ok((events, _)) => events,
-            // Whoever waits looks around and comes back.
+            // The caller checks its state and polls again.
             Err(rustix::io::Errno::INTR) => return,
             Err(error) => {
                 self.failures += 1;
@@ -312,12 +316,12 @@ impl Readiness {
         }
     }
 
-    /// Without epoll: gives all that wait to the thread pool, and waits for a wake-up alone.
+    /// Without epoll: gives all waiting requests to the thread pool, then waits for a wake-up only.
     #[cold]
     fn poll_refused(&mut self, wait: Wait, sink: &mut dyn Sink) {
         let gave = !self.watched.is_empty();
         for watched in self.watched.drain() {
-            // The threads wait on a duplicate, which stays open.
+            // The pool threads wait on a duplicate, which stays open.
             let file = match sys::duplicate_to_wait_on(watched.file()) {
                 Some(duplicate) => {
                     fds::mark_ours(duplicate, true);
@@ -355,7 +359,7 @@ impl Readiness {
         let mut went = false;
         let places = &mut self.places;
         let mut ended = |token: Token| places[token as usize] = NOWHERE;
-        // The kernel may report a file that nobody waits for any more, under an old number.
+        // The kernel may report a file under a stale number that no request waits for any more.
         let Some(watched) = self
             .watched
             .get_mut(key)
@@ -380,7 +384,8 @@ impl Readiness {
                 ended(token);
                 match (tried, request) {
                     (Ok(n), _) => sink.done(token, n.unwrap_or(0) as i32),
-                    // Of late the file cannot tell whether it would wait; but it is ready.
+                    // The file used to support non-blocking attempts and no longer does. It is
+                    // ready, so the pool makes the plain call.
                     (Err(Errno::NOTSUP), Request::Transfer(transfer)) => {
                         sink.offload(token, Request::Plain(transfer))
                     }
@@ -411,12 +416,12 @@ impl Readiness {
         self.rearm(key);
     }
 
-    /// Whether nobody waits.
+    /// Whether no request waits.
     pub fn is_empty(&self) -> bool {
         self.watched.is_empty()
     }
 
-    /// The descriptor that is readable when [`Self::poll`] would find something.
+    /// A descriptor that becomes readable when [`Self::poll`] would find an event.
     pub fn fd(&self) -> c_int {
         self.epoll
     }
@@ -428,14 +433,14 @@ impl Drop for Readiness {
     }
 }
 
-/// Closes one of our own.
+/// Closes a descriptor that the shim owns.
 fn close(fd: c_int) {
     fds::disown(fd);
     let _ = sys::close(fd);
 }
 
 fn borrowed(fd: c_int) -> BorrowedFd<'static> {
-    // SAFETY: only ever one of the engine's own descriptors, or the wake-up eventfd of the thread
-    // that owns it: open as long as the engine is.
+    // SAFETY: `fd` is one of the engine's own descriptors, the wake-up eventfd of the owning
+    // thread, or a file that a [`Hold`] or its duplicate keeps open during the call.
     unsafe { BorrowedFd::borrow_raw(fd) }
 }

@@ -1,8 +1,8 @@
-//! What an engine is asked to do: one operation, in the kernel's terms.
+//! A request for an engine: one operation, in the kernel's terms.
 //!
-//! The memory it names belongs to the kernel until its completion is reaped: the parked fiber that
-//! asked for it keeps it in place (flight.rs). So a request is only ever made from the arguments of
-//! a libc call that has not returned.
+//! The memory that a request refers to belongs to the kernel until the completion is reaped. The
+//! parked fiber that submitted it keeps the memory in place (flight.rs). Therefore a request is
+//! only made from the arguments of a libc call that has not returned.
 
 use super::socket::SocketCall;
 pub use crate::policy::Way;
@@ -11,24 +11,24 @@ use std::ffi::{c_char, c_int, c_void};
 use std::sync::atomic::AtomicBool;
 use syscalls::Sysno;
 
-/// The most the kernel transfers in one call (MAX_RW_COUNT); more is cut to it after other checks
-/// than io_uring's.
+/// The most that the kernel transfers in one call (MAX_RW_COUNT). It truncates longer transfers,
+/// after checks that differ from io_uring's.
 pub const MAX_COUNT: usize = 0x7fff_f000;
 
 #[derive(Clone, Copy)]
 pub enum Request {
     Transfer(Transfer),
-    /// The plain call: for what no engine can do without waiting.
+    /// The plain blocking call, for a transfer that no engine can do without blocking.
     Plain(Transfer),
     Socket(SocketCall),
-    /// Until a file is ready, as poll(2) has it: the result is what of `events` there is, errors
-    /// and hang-ups too.
+    /// Waits until a file is ready, like poll(2). The result is the ready subset of `events`, plus
+    /// errors and hang-ups.
     Poll {
         fd: c_int,
         events: i16,
     },
-    /// Until a signal is pending that `fd`, a signalfd(2), is about: one for the calling thread
-    /// alone, too, which nobody but that thread itself is told of.
+    /// Waits until a signal of the signalfd(2) `fd` is pending. The signal may be directed at the
+    /// calling thread alone, in which case only that thread can see it.
     AwaitSignal {
         fd: c_int,
     },
@@ -45,33 +45,34 @@ pub enum Request {
     Close {
         fd: c_int,
     },
-    /// Any code, on a thread of the pool; the result is 0, for the code itself leaves what it has
-    /// to say.
+    /// Arbitrary code, run on a pool thread. The result is always 0: the code stores its own
+    /// result.
     Run(Run),
-    /// Any system call that the kernel may be interrupted in, on a thread of the pool.
+    /// An interruptible system call, made on a pool thread.
     Kernel(KernelCall),
-    /// futex(2)'s wait, by an engine that has them ([`super::Engine::has_futexes`]): in the
-    /// kernel's queue before anybody else runs. `flags` are those of futex2(2).
+    /// The wait operation of futex(2), for an engine that supports it
+    /// ([`super::Engine::has_futexes`]). The kernel queues the waiter before any other fiber runs.
+    /// `flags` are those of futex2(2).
     Futex {
         address: usize,
         value: u32,
         mask: u32,
         flags: u32,
     },
-    /// futex_waitv(2) of the `n` futexes at an address, likewise.
+    /// futex_waitv(2) on the `n` futexes at an address, for an engine that supports futexes.
     Futexes {
         futexes: usize,
         n: u32,
     },
-    /// No operation: until the deadline, or until somebody lands the token. `claim` decides between
-    /// the two where other threads may land it: whoever sets it first ends the wait. Null where
-    /// nobody else does.
+    /// No operation: waits until the deadline or until the token is woken. If other threads may
+    /// wake it, `claim` decides the race between the two: the first to set it ends the wait. Null
+    /// if no other thread wakes it.
     Wait {
         claim: *const AtomicBool,
     },
 }
 
-/// Code for a thread of the pool, and its argument, on the stack of the fiber that waits for it.
+/// Code for a pool thread, and its argument, which lies on the stack of the waiting fiber.
 #[derive(Clone, Copy)]
 pub struct Run {
     pub code: unsafe fn(*mut c_void),
@@ -80,34 +81,35 @@ pub struct Run {
     pub lane: Lane,
 }
 
-/// Which threads of the pool carry a request out, by what ends it.
+/// Which threads of the pool carry out a request, chosen by what the request waits for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Lane {
-    /// A disk: it takes a while, and needs nobody's help.
+    /// Waits for a disk, and completes after a while without anyone's help.
     Disk,
-    /// A peer, which may never come, and may itself need a thread of the pool.
+    /// Waits for a peer, which may never respond and may itself need a pool thread.
     Peers,
 }
 
-/// Which files the code names by numbers, at most two: those must not be closed, and come to name
-/// other files, before.
+/// The files that the code refers to by descriptor number, two at most. The numbers must stay valid
+/// for the time given.
 #[derive(Clone, Copy)]
 pub enum Names {
     Nothing,
-    /// Descriptors, or AT_FDCWD, until the code is done: a disk ends it.
+    /// Descriptors, or AT_FDCWD, that are pinned until the code is done. The code waits for a disk
+    /// only.
     UntilDone([c_int; 2]),
-    /// A descriptor, until the code begins: it may wait for ever, and has its file then, as a
-    /// thread in the same call has.
+    /// A descriptor that is pinned until the code starts. The code may block without limit. By then
+    /// it holds the file, as any thread blocked in the same call does.
     UntilBegun(c_int),
 }
 
 impl Names {
-    /// One file until the code is done.
+    /// Pins one file until the code is done.
     pub fn until_done(file: c_int) -> Self {
         Self::UntilDone([file, NO_FILE])
     }
 
-    /// The numbers.
+    /// The descriptor numbers.
     pub fn files(self) -> impl Iterator<Item = c_int> {
         let files = match self {
             Self::Nothing => [NO_FILE; 2],
@@ -118,23 +120,23 @@ impl Names {
     }
 }
 
-/// In the place of a descriptor, where there is none.
+/// Stands for "no descriptor".
 pub const NO_FILE: c_int = -1;
 
-/// A system call by its number. Made anew when it was interrupted for nobody: so a time it waits
-/// for must be absolute.
+/// A system call by number. It is restarted after an interruption that concerns no fiber, so a
+/// timeout among the arguments must be absolute.
 #[derive(Clone, Copy)]
 pub struct KernelCall {
     pub number: Sysno,
     pub arguments: [usize; 6],
     pub names: Names,
-    /// Whether nobody has tried it in a form that does not wait. Then it is begun even if it is
-    /// interrupted before that: what it waits for may have come first.
+    /// Whether no non-blocking attempt was made before. If so, the call is started even if the
+    /// fiber was already interrupted, because the event that it waits for may have come first.
     pub is_first_try: bool,
 }
 
 impl Request {
-    /// The descriptor it is about; None for a path.
+    /// The descriptor that the request works on; None if it has a path, or no file.
     #[inline(always)]
     pub fn fd(&self) -> Option<c_int> {
         match *self {
@@ -154,7 +156,8 @@ impl Request {
         }
     }
 
-    /// Whether the kernel would end it for a signal: it does not where a disk is waited for.
+    /// Whether a signal would interrupt the request in the kernel. Waits for a disk are not
+    /// interruptible.
     pub fn is_interruptible(&self) -> bool {
         match self {
             Self::Transfer(transfer) | Self::Plain(transfer) => transfer.at_position(),
@@ -170,7 +173,7 @@ impl Request {
         }
     }
 
-    /// Whom it waits for where a thread of the pool makes the call.
+    /// The lane of the thread pool that the request belongs to.
     pub fn lane(&self) -> Lane {
         match self {
             Self::Transfer(transfer) if !transfer.at_position() => Lane::Disk,
@@ -188,7 +191,8 @@ impl Request {
         }
     }
 
-    /// What its file must be ready for, if it is one that can be tried then.
+    /// The direction in which the file must be ready, if the request can be attempted without
+    /// blocking.
     pub fn way(&self) -> Option<Way> {
         match self {
             Self::Transfer(transfer) => Some(transfer.way),
@@ -197,7 +201,7 @@ impl Request {
         }
     }
 
-    /// The same on another descriptor of its file.
+    /// The same request on another descriptor of the same file.
     pub fn on(self, fd: c_int) -> Self {
         match self {
             Self::Transfer(transfer) => Self::Transfer(Transfer { fd, ..transfer }),
@@ -213,14 +217,14 @@ pub struct Transfer {
     pub way: Way,
     pub fd: c_int,
     pub data: Data,
-    /// [`AT_POSITION`] is the current position, and the only one for streams; else it is not
-    /// negative.
+    /// [`AT_POSITION`] is the current file position, and the only value allowed for streams. Any
+    /// other offset is not negative.
     pub offset: i64,
-    /// Of preadv2(2) and pwritev2(2).
+    /// The flags of preadv2(2) and pwritev2(2).
     pub flags: c_int,
-    /// The descriptor was opened with O_DIRECT, as far as is known: a hint.
+    /// Whether the descriptor was opened with O_DIRECT, as far as the shim knows: a hint.
     pub direct: bool,
-    /// It is known to miss the page cache, or was lately seen to.
+    /// Whether the transfer is expected to miss the page cache, or recently did.
     pub cold: bool,
 }
 
@@ -229,7 +233,7 @@ impl Transfer {
         self.offset == AT_POSITION
     }
 
-    /// Bytes asked for, if it is of one buffer.
+    /// The number of bytes requested, if the transfer uses a single buffer.
     #[inline(always)]
     pub fn buffer_len(&self) -> Option<usize> {
         match self.data {
@@ -238,13 +242,15 @@ impl Transfer {
         }
     }
 
-    /// Bytes asked for. Of a vector only to be asked once the kernel has transferred some of it:
-    /// before, reading the vector here could fault where the kernel says EFAULT.
+    /// The number of bytes requested. For a vector, call this only after the kernel has transferred
+    /// some of it: before that, reading the vector here could fault where the kernel returns
+    /// EFAULT.
     pub fn len(&self) -> usize {
         match self.data {
             Data::Buffer(_, n) => n as usize,
             Data::Vector(iov, n) => {
-                // SAFETY: the kernel has just read this vector, of n entries (see above).
+                // SAFETY: the kernel has just read this vector of n entries, as the contract above
+                // demands.
                 let parts = unsafe { std::slice::from_raw_parts(iov, n as usize) };
                 parts
                     .iter()
@@ -255,15 +261,16 @@ impl Transfer {
         }
     }
 
-    /// What is left after the first `done` bytes, which the kernel has transferred. `storage` holds
-    /// the shorter vector; it must outlive the result.
+    /// The rest of the transfer after the kernel has transferred the first `done` bytes. `storage`
+    /// holds the shortened vector and must outlive the result.
     pub fn after(&self, done: usize, storage: &mut Vec<libc::iovec>) -> Self {
         let data = match self.data {
-            // SAFETY: `done` is within the buffer: the kernel has transferred so many bytes of it.
+            // SAFETY: the kernel has transferred `done` bytes of the buffer, so the offset lies
+            // within it.
             Data::Buffer(p, n) => Data::Buffer(unsafe { p.add(done) }, n - done as u32),
             Data::Vector(iov, n) => {
                 let mut left = self.len() - done;
-                // SAFETY: the kernel has read this vector, of n entries, to transfer those bytes.
+                // SAFETY: the kernel has read this vector of n entries to transfer those bytes.
                 let parts = unsafe { std::slice::from_raw_parts(iov, n as usize) };
                 storage.clear();
                 let mut skip = done;
@@ -273,7 +280,7 @@ impl Transfer {
                     let iov_len = left.min(part.iov_len - skipped);
                     left -= iov_len;
                     if iov_len > 0 {
-                        // SAFETY: within the part.
+                        // SAFETY: `skipped` is at most the length of the part.
                         let iov_base = unsafe { part.iov_base.cast::<u8>().add(skipped) }.cast();
                         storage.push(libc::iovec { iov_base, iov_len });
                     }
@@ -300,7 +307,7 @@ impl From<Transfer> for Request {
     }
 }
 
-/// The memory of a transfer: at most 0x7ffff000 bytes in one piece, or a vector.
+/// The memory of a transfer: one buffer of at most 0x7ffff000 bytes, or a vector.
 #[derive(Clone, Copy)]
 pub enum Data {
     Buffer(*mut u8, u32),
@@ -308,7 +315,7 @@ pub enum Data {
 }
 
 impl Way {
-    /// The event of poll(2) that says a file is ready for it.
+    /// The poll(2) event that says that a file is ready in this direction.
     pub fn event(self) -> i16 {
         match self {
             Self::Read => libc::POLLIN,
@@ -321,12 +328,12 @@ impl Way {
 mod tests {
     use super::*;
 
-    /// Where a transfer puts its bytes in the file, and the memory that it takes them from.
+    /// The file offset and the memory address of each byte of a transfer.
     fn bytes(transfer: &Transfer) -> Vec<(i64, usize)> {
         let memory: Vec<usize> = match transfer.data {
             Data::Buffer(p, n) => (p.addr()..p.addr() + n as usize).collect(),
             Data::Vector(iov, n) => {
-                // SAFETY: the vector of the test, which is alive.
+                // SAFETY: the test's own vector, which is alive.
                 let parts = unsafe { std::slice::from_raw_parts(iov, n as usize) };
                 let range =
                     |part: &libc::iovec| part.iov_base.addr()..part.iov_base.addr() + part.iov_len;
@@ -341,7 +348,7 @@ mod tests {
         let mut memory = [0u8; 64];
         let base = memory.as_mut_ptr();
         let part = |from: usize, iov_len| libc::iovec {
-            // SAFETY: inside `memory`.
+            // SAFETY: the offset lies inside `memory`.
             iov_base: unsafe { base.add(from) }.cast(),
             iov_len,
         };

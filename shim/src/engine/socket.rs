@@ -1,8 +1,7 @@
-//! Calls on sockets as requests: what is received, sent, accepted or connected, and the memory that
-//! takes.
+//! Socket calls as requests: receive, send, accept or connect, and the memory that they use.
 //!
-//! Whoever carries one out must not raise SIGPIPE, for it may run on a thread that is not the
-//! caller's: that is left to the fiber ([`crate::calls::net`]).
+//! The executor must not raise SIGPIPE, because it may run on another thread than the caller. The
+//! calling fiber raises it ([`crate::calls::net`]).
 
 use super::request::{KernelCall, Names, Request};
 use crate::errno::Errno;
@@ -14,7 +13,7 @@ use std::ffi::c_int;
 #[derive(Clone, Copy)]
 pub struct SocketCall {
     pub fd: c_int,
-    /// Of recv(2) or send(2) and their kin, or of accept4(2).
+    /// The flags argument of a recv(2) or send(2) call, or of accept4(2).
     pub flags: c_int,
     pub action: Action,
 }
@@ -30,7 +29,7 @@ pub enum Action {
 }
 
 impl Action {
-    /// What it waits for its socket to be ready for.
+    /// The direction in which the socket must be ready.
     pub fn way(self) -> Way {
         match self {
             Self::Receive(..) | Self::ReceiveMessage(_) | Self::Accept(..) => Way::Read,
@@ -40,17 +39,18 @@ impl Action {
 }
 
 impl SocketCall {
-    /// The plain call with `flags` added, in the kernel at once. accept4(2) and connect(2) have no
-    /// flags for one call.
+    /// Makes the plain call with `flags` added. accept4(2) and connect(2) take no per-call flags,
+    /// so `flags` is ignored for them.
     pub fn call(&self, flags: c_int) -> Result<usize, Errno> {
         let KernelCall {
             number, arguments, ..
         } = self.kernel_call(flags);
-        // SAFETY: the memory is the C caller's, during its call (request.rs); the kernel checks it.
+        // SAFETY: the memory belongs to the C caller, whose call has not returned (request.rs); the
+        // kernel checks the addresses.
         unsafe { sys::call(number, arguments) }
     }
 
-    /// The same as a request for the pool.
+    /// The same call as a system call for the thread pool.
     fn kernel_call(&self, flags: c_int) -> KernelCall {
         let (fd, flags) = (self.fd as usize, (self.flags | flags) as usize);
         let (number, arguments) = match self.action {
@@ -82,12 +82,12 @@ impl SocketCall {
         }
     }
 
-    /// Whether there is a form of it that does not wait.
+    /// Whether the call has a non-blocking form.
     pub fn can_be_tried(&self) -> bool {
         !matches!(self.action, Action::Accept(..) | Action::Connect(..))
     }
 
-    /// The call in that form: None where it would have to wait.
+    /// Makes the call in its non-blocking form. None if it would block.
     pub fn attempt(&self) -> Result<Option<usize>, Errno> {
         match self.call(libc::MSG_DONTWAIT | self.quiet()) {
             Err(Errno::AGAIN) => Ok(None),
@@ -95,18 +95,18 @@ impl SocketCall {
         }
     }
 
-    /// The plain call by somebody else than its caller, blocking.
+    /// Makes the plain blocking call on behalf of the caller, without raising SIGPIPE.
     pub fn stand_in(&self) -> Result<usize, Errno> {
         self.call(self.quiet())
     }
 
-    /// [`Self::stand_in`] as a request for a thread of the pool, which signals, cancellation and
-    /// deadlines end.
+    /// [`Self::stand_in`] as a request for a pool thread, which signals, cancellation and deadlines
+    /// can interrupt.
     pub fn on_pool(&self) -> Request {
         Request::Kernel(self.kernel_call(self.quiet()))
     }
 
-    /// The flag that has it raise no signal.
+    /// The flag that keeps the call from raising SIGPIPE.
     fn quiet(&self) -> c_int {
         match self.action {
             Action::Send(..) | Action::SendMessage(_) => libc::MSG_NOSIGNAL,

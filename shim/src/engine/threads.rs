@@ -1,8 +1,8 @@
-//! The thread engine: streams are waited for by epoll, everything else is the offload pool's. So
-//! are streams where the process has no descriptor left for an epoll instance.
+//! The thread engine: epoll waits for streams, and the offload pool does everything else. If the
+//! process has no free descriptor for an epoll instance, the pool waits for streams too.
 //!
-//! This is the design of spare I/O threads that asynchronous I/O is measured against, and what
-//! works everywhere.
+//! This is the classic design with a pool of I/O threads. It works everywhere, and the asynchronous
+//! engines are measured against it.
 
 use super::readiness::Readiness;
 use super::{Engine, Request, Sink, Token, Wait};
@@ -80,7 +80,7 @@ impl Engine for Threads {
     }
 
     fn surrender(self: Box<Self>, _in_flight: usize) -> Vec<(Token, i32)> {
-        // Nothing is tried but in `poll`.
+        // Only `poll` attempts operations, so none can be in progress.
         Vec::new()
     }
 

@@ -1,7 +1,7 @@
-//! An AIO context: io_setup(2), io_submit(2), io_getevents(2), and the ring of completions that the
+//! An AIO context: io_setup(2), io_submit(2), io_getevents(2), and the completion ring that the
 //! kernel maps.
 //!
-//! libc has no names for these calls; their structures are those of <linux/aio_abi.h>.
+//! libc has no wrappers for these calls; their structures are defined in <linux/aio_abi.h>.
 
 use crate::errno::Errno;
 use crate::sys;
@@ -15,28 +15,28 @@ pub const FDSYNC: u16 = 3;
 pub const PREADV: u16 = 7;
 pub const PWRITEV: u16 = 8;
 
-/// `struct iocb`: one operation. The kernel copies it as it is submitted.
+/// `struct iocb`: one operation. The kernel copies it when it is submitted.
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
 pub struct Iocb {
-    /// Comes back in the event.
+    /// Returned in the event.
     pub data: u64,
     #[cfg(target_endian = "little")]
     key: u32,
-    /// As preadv2's.
+    /// The flags of preadv2(2).
     pub rw_flags: u32,
     #[cfg(target_endian = "big")]
     key: u32,
     opcode: u16,
     priority: i16,
     fd: u32,
-    /// A buffer, a vector, or poll's events.
+    /// The address of a buffer or a vector, or the events of a poll.
     pub data_at: u64,
     pub length: u64,
     pub offset: i64,
     reserved: u64,
     flags: u32,
-    /// The eventfd that the completion is counted in, with [`RESULT_FD`].
+    /// The eventfd that counts the completion, if [`RESULT_FD`] is set.
     result_fd: u32,
 }
 const _: () = assert!(size_of::<Iocb>() == 64);
@@ -45,7 +45,7 @@ const _: () = assert!(size_of::<Iocb>() == 64);
 const RESULT_FD: u32 = 1;
 
 impl Iocb {
-    /// Its completion is counted in `eventfd`.
+    /// Makes an operation whose completion is counted in `eventfd`.
     pub fn new(opcode: u16, fd: c_int, data: u64, eventfd: c_int) -> Self {
         Self {
             data,
@@ -69,8 +69,9 @@ pub struct Event {
 }
 const _: () = assert!(size_of::<Event>() == 32);
 
-/// `struct aio_ring`, at the address that is the context's id; the events follow. Not in a header,
-/// but unchanged since 2.6, with a mark to tell, and read so by others (fio).
+/// `struct aio_ring`, which lies at the address that is the context's id, followed by the events.
+/// No header defines it, but it has not changed since 2.6, it has a magic number, and other
+/// software (fio) reads it too.
 #[repr(C)]
 struct Ring {
     id: u32,
@@ -84,13 +85,14 @@ struct Ring {
 }
 const MAGIC: u32 = 0xa10a_10a1;
 
-/// Events taken by one system call.
+/// The most events taken by one system call.
 const AT_ONCE: usize = 128;
 
-/// Whether the kernel has these calls, and no filter refuses them: asked about no context they have
-/// nothing to do but to say so. To make one would have the process wait for its end.
+/// Checks that the kernel has these calls and that no seccomp filter refuses them. The calls name
+/// no context, so they fail with EINVAL and have no effect. Creating a real context would delay the
+/// end of the process.
 pub fn probe() -> Result<(), Errno> {
-    // SAFETY: no operations, and no room for events.
+    // SAFETY: the calls get no operations and no room for events, so they access no memory.
     let (submitted, taken) = unsafe {
         let nothing = std::ptr::null_mut();
         (
@@ -111,18 +113,19 @@ pub fn probe() -> Result<(), Errno> {
 
 pub struct Context {
     id: usize,
-    /// Most operations at a time.
+    /// The most operations at a time.
     capacity: usize,
-    /// The completions can be taken off the ring without a system call.
+    /// Whether completions can be taken off the ring without a system call.
     readable: bool,
 }
 
 impl Context {
-    /// A context for at least `operations` at a time. EAGAIN where the system has no more
-    /// (fs.aio-max-nr).
+    /// Creates a context for at least `operations` at a time. EAGAIN if the system-wide limit
+    /// (fs.aio-max-nr) is reached.
     pub fn new(operations: u32) -> Result<Self, Errno> {
         let id = sys::io_setup(operations)?;
-        // SAFETY: the id is the address of the ring, mapped by the kernel until io_destroy.
+        // SAFETY: the id is the address of the ring, which the kernel keeps mapped until
+        // io_destroy.
         let ring = unsafe { &*(id as *const Ring) };
         let readable = ring.magic == MAGIC
             && ring.incompatible == 0
@@ -138,34 +141,36 @@ impl Context {
         self.capacity
     }
 
-    /// Submits `operations` in order: how many the kernel took. The error is the first one's.
+    /// Submits `operations` in order and returns how many the kernel took. An error refers to the
+    /// first operation.
     ///
     /// # Safety
-    /// The memory that they name stays in place until their completions.
+    /// The memory that the operations name must stay in place until their completions.
     pub unsafe fn submit(&self, operations: &[Iocb]) -> Result<usize, Errno> {
         let mut pointers = [std::ptr::null::<Iocb>(); AT_ONCE];
         let n = operations.len().min(AT_ONCE);
         for (pointer, operation) in pointers.iter_mut().zip(operations) {
             *pointer = operation;
         }
-        // SAFETY: `pointers` are n operations, which are copied during the call; the rest is our
-        // caller's promise.
+        // SAFETY: `pointers` has n valid entries, which the kernel copies during the call; our
+        // caller keeps the memory that the operations name.
         unsafe { sys::io_submit(self.id, n, pointers.as_ptr().cast()) }
     }
 
-    /// Takes the completions that there are off the ring.
+    /// Takes the available completions off the ring.
     pub fn reap(&self, mut done: impl FnMut(Event)) {
         if !self.readable {
             let _ = self.wait(0, Some(0), done);
             return;
         }
-        // SAFETY: as in `new`.
+        // SAFETY: the id is the address of the ring, which the kernel keeps mapped until
+        // io_destroy.
         let ring = unsafe { &*(self.id as *const Ring) };
         let mut head = ring.head.load(Ordering::Relaxed);
-        // Pairs with the kernel's barrier between an event and the tail.
+        // Pairs with the kernel's barrier between writing an event and moving the tail.
         while head != ring.tail.load(Ordering::Acquire) {
-            // SAFETY: `head` is below the ring's length, and the event before the tail is the
-            // kernel's no more.
+            // SAFETY: `head` is below the ring's length, and the kernel does not write events
+            // before the tail.
             let event = unsafe {
                 std::ptr::from_ref(ring)
                     .add(1)
@@ -179,7 +184,7 @@ impl Context {
         }
     }
 
-    /// Waits for at least `least` completions, at most `nanos`.
+    /// Waits for at least `least` completions, for at most `nanos`.
     pub fn wait(
         &self,
         least: usize,
@@ -191,7 +196,7 @@ impl Context {
             tv_sec: (nanos / 1_000_000_000) as libc::time_t,
             tv_nsec: (nanos % 1_000_000_000) as _,
         });
-        // SAFETY: room for AT_ONCE events, which is what the kernel is told.
+        // SAFETY: `events` has room for AT_ONCE events, which is the number passed to the kernel.
         let n = unsafe {
             sys::io_getevents(
                 self.id,
@@ -207,8 +212,8 @@ impl Context {
 }
 
 impl Drop for Context {
-    /// Waits for what is in flight, and for a grace period of the kernel's. In the child of a fork
-    /// there is no such context: then it does nothing.
+    /// Waits for in-flight operations and for an RCU grace period of the kernel. In the child of
+    /// fork the context does not exist, and this does nothing.
     fn drop(&mut self) {
         sys::io_destroy(self.id);
     }

@@ -1,18 +1,19 @@
-//! The Linux AIO engine: io_submit(2), the kernel's asynchronous I/O of before io_uring, a context
-//! per thread.
+//! The Linux AIO engine: io_submit(2), the kernel's asynchronous I/O from before io_uring, with one
+//! context per thread.
 //!
-//! It is asynchronous for O_DIRECT transfers and fsync(2). So direct transfers are submitted as
-//! they are, but for writes that make the file longer, which io_submit would wait for; streams and
-//! sockets are waited for by epoll ([`Readiness`]); the rest is the offload pool's. Completions are
-//! counted in the thread's wake-up eventfd, which epoll waits for as well.
+//! Linux AIO is asynchronous only for O_DIRECT transfers and fsync(2). So direct transfers are
+//! submitted, except for writes that extend the file, in which io_submit would block. Streams and
+//! sockets are waited for by epoll ([`Readiness`]), and the offload pool does the rest. Completions
+//! are counted in the thread's wake-up eventfd, which is one of the files that epoll waits for.
 //!
-//! A thread has no context before the first such operation, and leaves it to others afterwards
-//! ([`spare`]): it is costly to destroy.
+//! A thread gets a context at its first such operation and leaves it to other threads when it ends
+//! ([`spare`]), because destroying a context is expensive.
 //!
-//! A stream is not polled by IOCB_CMD_POLL: the kernel keeps the file of such a poll until the poll
-//! ends, and a while longer. A socket that was closed would look open to its peer.
+//! IOCB_CMD_POLL is not used for streams: the kernel holds the file of such a poll until the poll
+//! ends and a while longer, so a socket that was closed would look open to its peer.
 //!
-//! Invariant: `operations` holds, by token, all that was queued and has not been reported.
+//! Invariant: `operations` marks, by token, every operation that was queued and has not been
+//! reported.
 
 mod context;
 mod spare;
@@ -31,31 +32,31 @@ pub struct LinuxAio {
     context: Slot,
     in_kernel: usize,
     queued: Vec<Iocb>,
-    /// Whether the operation of each token was queued and has not been reported.
+    /// For each token: whether its operation was queued and has not been reported.
     operations: Vec<bool>,
-    /// What became known outside of `poll`.
+    /// Completions and refusals that were found outside of `poll`.
     early: Vec<Early>,
     readiness: Readiness,
     wake_fd: c_int,
-    /// Times in a row that the kernel had no memory for an operation.
+    /// Consecutive times that the kernel had no memory for an operation.
     shortages: u32,
     /// The error that made the engine give up.
     failed: Option<Errno>,
 }
 
 enum Slot {
-    /// Made when the first operation is queued.
+    /// Created when the first operation is queued.
     Unmade,
     Made(Context),
-    /// What would be submitted is the thread pool's.
+    /// The kernel refused a context; the thread pool does the operations.
     Refused,
 }
 
-/// How often in a row the kernel may lack memory for an operation.
+/// How many consecutive times the kernel may lack memory for an operation.
 const MAX_SHORTAGES: u32 = 64;
-/// The pause between two tries.
+/// The pause between two attempts.
 const PAUSE_NS: u64 = 200_000;
-/// How long transfers of a disk are waited for when the engine ends.
+/// How long to wait for disk transfers when the engine ends.
 const TRANSFERS_END_NS: u64 = 30_000_000_000;
 
 enum Early {
@@ -79,7 +80,7 @@ impl LinuxAio {
         })
     }
 
-    /// Whether there is a context to submit to; made now if this is the first use.
+    /// Whether there is a context to submit to. Creates it on first use.
     fn has_context(&mut self) -> bool {
         if let Slot::Unmade = self.context {
             self.context = match spare::take() {
@@ -105,15 +106,15 @@ impl LinuxAio {
         }
     }
 
-    /// Submits what the kernel takes now.
+    /// Submits as many operations as the kernel accepts now.
     fn submit_some(&mut self) {
         let Slot::Made(context) = &self.context else {
             return;
         };
         let (mut from, mut shortage) = (0, None);
         while from < self.queued.len() {
-            // SAFETY: the operations' memory stays in place until their completions: the parked
-            // fibers keep it (flight.rs).
+            // SAFETY: the operations' memory stays in place until their completions, because the
+            // parked fibers keep it (flight.rs).
             match unsafe { context.submit(&self.queued[from..]) } {
                 Ok(n) => {
                     from += n;
@@ -121,7 +122,7 @@ impl LinuxAio {
                     self.shortages = 0;
                 }
                 Err(Errno::INTR) => {}
-                // The rest waits until completions have made room.
+                // The context is full. The rest is submitted after completions.
                 Err(Errno::AGAIN) if self.in_kernel >= context.capacity() => break,
                 Err(error @ (Errno::AGAIN | Errno::NOMEM)) => {
                     shortage = Some(error);
@@ -140,7 +141,7 @@ impl LinuxAio {
         }
     }
 
-    /// Takes the completions that there are, without a system call.
+    /// Takes the available completions, without a system call if the ring is readable.
     fn reap(&mut self) {
         let Slot::Made(context) = &self.context else {
             return;
@@ -152,7 +153,7 @@ impl LinuxAio {
         });
     }
 
-    /// The kernel had no memory for an operation: it is submitted once more after a pause.
+    /// The kernel had no memory for an operation: pauses before the caller submits it again.
     #[cold]
     fn lacks_memory(&mut self, error: Errno) {
         self.shortages += 1;
@@ -172,14 +173,15 @@ impl LinuxAio {
         self.operations[at] = true;
     }
 
-    /// Whether `data`, of an event or a refusal, is the token of an operation; it is over then.
+    /// Whether `data`, from an event or a refusal, is the token of a queued operation. Marks that
+    /// operation as ended.
     fn end(&mut self, data: u64) -> bool {
         self.operations
             .get_mut(data as usize)
             .is_some_and(|queued| std::mem::replace(queued, false))
     }
 
-    /// Tells of everything that `early` holds.
+    /// Reports everything in `early`.
     fn report_early(&mut self, sink: &mut dyn Sink) {
         for early in std::mem::take(&mut self.early) {
             match early {
@@ -195,8 +197,8 @@ impl LinuxAio {
         }
     }
 
-    /// The kernel would not take an operation: the fiber makes the plain call, whose answer is the
-    /// right one. Where io_submit itself is refused, the next engine is to do it.
+    /// The kernel refused an operation. The fiber makes the plain call instead, which gives the
+    /// correct result. If the kernel refuses io_submit itself, the next engine takes over.
     fn refused(&mut self, data: u64, error: Errno, sink: &mut dyn Sink) {
         if !self.end(data) {
             return;
@@ -240,7 +242,7 @@ impl Engine for LinuxAio {
             Request::Socket(call) if call.can_be_tried() => {
                 return self.readiness.add(request, token);
             }
-            // Of a signal only a wait by epoll(7) tells.
+            // epoll_wait(2) also notices signals that are directed at this thread alone.
             Request::Poll { .. } | Request::AwaitSignal { .. } => {
                 return self.readiness.add(request, token);
             }
@@ -263,8 +265,8 @@ impl Engine for LinuxAio {
         self.begin(token);
         self.queued.push(iocb);
         if super::others_close() {
-            // The kernel looks the file up as the operation is submitted, and others may close it
-            // before the round ends.
+            // The kernel looks the file up at submission, and another thread may close it before
+            // the round ends.
             self.submit_some();
         }
         true
@@ -286,7 +288,7 @@ impl Engine for LinuxAio {
             if self.in_kernel < context.capacity() {
                 continue;
             }
-            // Full of transfers: some of them end soon.
+            // The context is full of transfers, and some of them end soon.
             let (early, in_kernel) = (&mut self.early, &mut self.in_kernel);
             let waited = context.wait(1, None, |event| {
                 *in_kernel -= 1;
@@ -309,8 +311,8 @@ impl Engine for LinuxAio {
         let wait = if goes_on { Wait::No } else { wait };
         if !matches!(wait, Wait::No) || !self.readiness.is_empty() {
             self.readiness.poll(wait, sink);
-            // A completion is in the ring before it is counted in the eventfd, which has been read
-            // now.
+            // A completion is in the ring before it is counted in the eventfd, which has just been
+            // read.
             self.reap();
         }
         self.report_early(sink);
@@ -321,8 +323,8 @@ impl Engine for LinuxAio {
         for unsubmitted in std::mem::take(&mut self.queued) {
             self.end(unsubmitted.data);
         }
-        // Streams are not tried any more. Transfers of a disk cannot be cancelled, and end soon:
-        // their completions can be had without a system call.
+        // Streams are no longer attempted. Disk transfers cannot be cancelled but end soon. Their
+        // completions can be reaped without a system call.
         let mut done = Vec::new();
         let deadline = sys::now() + TRANSFERS_END_NS;
         loop {
@@ -351,7 +353,7 @@ impl Engine for LinuxAio {
     }
 }
 
-/// Whether a transfer makes its file longer, as far as can be told.
+/// Whether a write extends its file, as far as the shim can tell.
 fn extends(transfer: &Transfer) -> bool {
     let end = || transfer.buffer_len().map(|n| transfer.offset + n as i64);
     let size = || sys::fstat(transfer.fd).ok().map(|stat| stat.st_size);

@@ -1,26 +1,26 @@
-//! The end of timed waits as an operation of the ring: a timeout that stays armed over many waits.
+//! Timed waits end by an operation of the ring: a timeout that stays armed over many waits.
 //!
-//! A timeout that is passed to io_uring_enter(2) starts and cancels a timer of the kernel in each
-//! call; in a virtual machine that alone can cost more than the rest of the call. But a thread that
-//! waits for I/O a hundred thousand times a second mostly has the same deadline in mind each time:
-//! its first timer's.
+//! A timeout argument of io_uring_enter(2) makes the kernel start and cancel a timer in every call.
+//! In a virtual machine that alone can cost more than the rest of the call. But a thread that waits
+//! for I/O a hundred thousand times a second usually has the same deadline each time: that of its
+//! first timer.
 //!
-//! The timeout is relative: io_uring takes absolute times for the host's, not for those of the
-//! process's time namespace, and knows nothing of a preloaded library that tells another time.
+//! The timeout is relative, because io_uring interprets absolute times in the host's time namespace
+//! instead of the process's, and is not affected by a preloaded library that changes the clock.
 //!
-//! Invariant: while `armed` is some time, an operation is queued or in the kernel that completes
-//! then.
+//! Invariant: while `armed` holds a time, an operation that completes at that time is queued or in
+//! the kernel.
 
 use super::{DEADLINE, SILENT};
 use io_uring::{opcode, squeue, types};
 
-/// What a wait may be too long: the kernel's own default for timers (PR_SET_TIMERSLACK).
+/// How much too long a wait may last: the kernel's own default for timers (PR_SET_TIMERSLACK).
 const SLACK_NS: u64 = 50_000;
 
 pub struct Deadline {
-    /// Nanoseconds of CLOCK_MONOTONIC, as this process has it.
+    /// Nanoseconds of CLOCK_MONOTONIC as this process sees it.
     armed: Option<u64>,
-    /// What the operation reads. Boxed: the queue holds its address.
+    /// The argument of the operation. Boxed because the queue holds its address.
     time: Box<types::Timespec>,
 }
 
@@ -35,11 +35,11 @@ impl Deadline {
         }
     }
 
-    /// What to queue so that the ring has a completion `nanos` after `now`, or earlier: a wait that
-    /// ends early is repeated.
+    /// The entries to queue so that the ring has a completion `nanos` after `now` or earlier. The
+    /// caller repeats a wait that ends early.
     pub fn arm(&mut self, now: u64, nanos: u64) -> [Queued; 2] {
         let deadline = now.saturating_add(nanos);
-        // One that should have come was armed in another time namespace, or is about to come.
+        // A deadline in the past was armed in another time namespace, or is about to complete.
         let serves = |armed: u64| {
             (now.saturating_sub(SLACK_NS)..=deadline.saturating_add(SLACK_NS)).contains(&armed)
         };
@@ -55,7 +55,7 @@ impl Deadline {
         [removal, Some((timeout, DEADLINE))]
     }
 
-    /// A completion of a timeout's came. One that was removed for an earlier one says ECANCELED.
+    /// Notes that a timeout completed. ECANCELED means that an earlier deadline replaced it.
     pub fn completed(&mut self, result: i32) {
         if result != -libc::ECANCELED {
             self.armed = None;

@@ -1,18 +1,18 @@
-//! Requests as submission queue entries.
+//! Translates requests into submission queue entries.
 
 use crate::engine::{Action, Data, MAX_COUNT, Request, SocketCall, Transfer, Way};
 use io_uring::{opcode, squeue, types};
 use std::ffi::c_int;
 
-/// A descriptor, or the slot of the ring's file table that stands for it.
+/// A descriptor, or the slot of the ring's file table that replaces it.
 #[derive(Clone, Copy)]
 pub enum File {
     Descriptor(c_int),
     Slot(u32),
 }
 
-/// `with_file!(file, |f| expression)`: the expression once for each kind of file that the io-uring
-/// crate tells apart.
+/// `with_file!(file, |f| expression)` instantiates the expression for each kind of file that the
+/// io-uring crate distinguishes.
 macro_rules! with_file {
     ($file:expr, |$f:ident| $entry:expr) => {
         match $file {
@@ -28,7 +28,7 @@ macro_rules! with_file {
     };
 }
 
-/// The entry of `request`, whose file is `file`; None for what io_uring does not do.
+/// The entry of `request` on `file`; None if io_uring cannot do the request.
 #[inline(always)]
 pub fn of(request: &Request, file: File) -> Option<squeue::Entry> {
     Some(match *request {
@@ -75,8 +75,8 @@ pub fn of(request: &Request, file: File) -> Option<squeue::Entry> {
             };
             with_file!(file, |f| opcode::Fsync::new(f).flags(flags).build())
         }
-        // In a kernel thread at once: issued in the submitter's context it would open a FIFO as if
-        // with O_NONBLOCK.
+        // Forces a kernel worker thread: in the submitter's context the kernel would open a FIFO as
+        // if with O_NONBLOCK.
         Request::Open {
             dir,
             path,
@@ -92,7 +92,7 @@ pub fn of(request: &Request, file: File) -> Option<squeue::Entry> {
         Request::Poll { fd, events } => {
             opcode::PollAdd::new(types::Fd(fd), u32::from(events as u16)).build()
         }
-        // The submitter looks itself whether a signal is there.
+        // The submitting thread itself checks whether a signal is pending.
         Request::AwaitSignal { fd } => {
             opcode::PollAdd::new(types::Fd(fd), libc::POLLIN as u32).build()
         }
@@ -109,8 +109,8 @@ pub fn of(request: &Request, file: File) -> Option<squeue::Entry> {
         Request::Futexes { futexes, n } => {
             opcode::FutexWaitV::new(std::ptr::with_exposed_provenance(futexes), n).build()
         }
-        // A kernel thread that closes a number late closes what the program has put there by
-        // dup2(2) meanwhile.
+        // A kernel worker thread might close the number late, after the program has reused it with
+        // dup2(2).
         Request::Close { .. }
         | Request::Plain(_)
         | Request::Run(_)
@@ -121,12 +121,13 @@ pub fn of(request: &Request, file: File) -> Option<squeue::Entry> {
     })
 }
 
-/// The entry of a call on a socket. Sends are of MSG_NOSIGNAL whatever they say.
+/// The entry of a socket call. Sends have MSG_NOSIGNAL implied by io_uring.
 fn of_socket(call: &SocketCall) -> squeue::Entry {
     let (fd, flags) = (types::Fd(call.fd), call.flags);
     match call.action {
         Action::Receive(p, n) => opcode::Recv::new(fd, p, length(n)).flags(flags).build(),
-        // A blocking send(2) on a stream ends when all of it is sent, and so says MSG_WAITALL here.
+        // A blocking send(2) on a stream returns when everything is sent. io_uring needs
+        // MSG_WAITALL for that.
         Action::Send(p, n) => opcode::Send::new(fd, p, length(n))
             .flags(flags | libc::MSG_WAITALL)
             .build(),
@@ -141,7 +142,7 @@ fn of_socket(call: &SocketCall) -> squeue::Entry {
     }
 }
 
-/// The kernel cuts more, too.
+/// The kernel truncates longer transfers as well.
 fn length(n: usize) -> u32 {
     n.min(MAX_COUNT) as u32
 }

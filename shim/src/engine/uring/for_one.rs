@@ -1,9 +1,9 @@
-//! The ring of a thread that has one fiber, the program's own main thread.
+//! The ring of a thread with a single fiber: the program's own main thread.
 //!
-//! What io_uring cannot start without blocking goes to a kernel thread, one of which then stays as
-//! long as the process: it counts as a thread of the program, which unshare(2) and setns(2) refuse
-//! to move to a new user namespace after that. So such operations are left to the thread pool,
-//! whose threads end when they have to.
+//! io_uring hands operations that would block to a kernel worker thread, and one worker then stays
+//! until the process ends. It counts as a thread of the program, so unshare(2) and setns(2) refuse
+//! to move the process to a new user namespace from then on. Therefore such operations go to the
+//! thread pool, whose threads can be ended on demand.
 
 use super::Uring;
 use crate::conf::EngineChoice;
@@ -13,7 +13,7 @@ use std::ffi::c_int;
 
 pub struct ForOne(pub Uring);
 
-/// Whether a kernel thread may have to carry out `request`.
+/// Whether `request` may need a kernel worker thread.
 fn may_block_kernel(request: &Request) -> bool {
     match request {
         Request::Transfer(Transfer { direct, .. }) if *direct => false,

@@ -1,40 +1,40 @@
-//! The batch's hot file: when one descriptor fills the batches, it is looked up once a batch, not
-//! once an operation.
+//! The hot file of a batch: if one descriptor dominates the batches, the kernel looks it up once
+//! per batch instead of once per operation.
 //!
-//! Taking and dropping a reference to the file costs an operation some 50 of its 550 ns (cached 4
-//! KiB read). A slot of the ring's file table saves that, but a slot that outlives the batch would
-//! keep the file open behind the program's back, and would still name it when the descriptor is
-//! closed and reused. So each batch puts the descriptor into the slot as its first operation and
-//! takes it out as its last: the slot never holds a file longer than the operations themselves do,
-//! and always the one that the descriptor names at that moment.
+//! Taking and dropping the file reference costs about 50 of the 550 ns of an operation (cached 4
+//! KiB read). A slot of the ring's file table saves that. But a slot that outlives the batch would
+//! keep the file open without the program's knowledge, and would still refer to it after the
+//! descriptor is closed and reused. So each batch puts the descriptor into the slot as its first
+//! operation and takes it out as its last. The slot never holds a file longer than the operations
+//! themselves do, and always holds the file that the descriptor refers to at that moment.
 //!
-//! Which descriptor that will be is guessed from the batch before (Boyer and Moore's majority
-//! vote); a wrong guess costs two operations of about 50 ns.
+//! The previous batch predicts the descriptor (Boyer and Moore's majority vote). A wrong guess
+//! costs two operations of about 50 ns.
 
 use super::files;
 use io_uring::{IoUring, opcode, squeue};
 use std::ffi::c_int;
 
-/// A lead in votes from which the two extra operations pay.
+/// The lead in votes from which the two extra operations pay off.
 const WORTH_IT: u32 = 16;
 const NOBODY: c_int = -1;
 
 pub struct HotFile {
-    /// The kernel has all that is needed: a file table, and operations without completions.
+    /// The kernel supports everything needed: a file table, and operations without completions.
     available: bool,
-    /// This batch's descriptor, guessed when the last one was submitted.
+    /// The descriptor of this batch, guessed when the previous batch was submitted.
     fd: c_int,
-    /// The slot is taken in this batch.
+    /// Whether this batch has filled the slot.
     taken: bool,
     candidate: c_int,
     votes: u32,
-    /// What the two operations read: a descriptor for the slot, or -1. Boxed, for the kernel holds
-    /// the address.
+    /// The arguments of the two operations: a descriptor for the slot, or -1. Boxed because the
+    /// kernel holds the address.
     values: Box<[c_int; 2]>,
 }
 
 impl HotFile {
-    /// `has_slot` says that the ring's file table has a slot for it.
+    /// `has_slot` says whether the ring's file table has a slot for the hot file.
     pub fn new(ring: &IoUring, has_slot: bool) -> Self {
         Self {
             available: has_slot && ring.params().is_feature_skip_cqe_on_success(),
@@ -46,12 +46,13 @@ impl HotFile {
         }
     }
 
-    /// Where the kernel reads the number of the file that is put into the slot: the first of two.
+    /// The address from which the kernel reads the descriptor for the slot: the first of two
+    /// values.
     pub fn values(&self) -> *const [c_int; 2] {
         &raw const *self.values
     }
 
-    /// Counts an operation on `fd`; whether it is the hot one.
+    /// Counts an operation on `fd`. Returns whether `fd` is the hot file.
     #[inline]
     pub fn vote(&mut self, fd: c_int) -> bool {
         if fd == self.candidate {
@@ -64,7 +65,7 @@ impl HotFile {
         self.available && fd == self.fd && fd != NOBODY
     }
 
-    /// The operation that must come before this batch's first use of the slot, if it has not yet.
+    /// The operation that must precede this batch's first use of the slot, unless already queued.
     #[inline]
     pub fn take(&mut self) -> Option<squeue::Entry> {
         if self.taken {
@@ -75,13 +76,13 @@ impl HotFile {
         Some(update(&self.values[0]))
     }
 
-    /// Not all of a batch was submitted: no hot file in the next one.
+    /// Only part of a batch was submitted, so the next batch has no hot file.
     pub fn cool(&mut self) {
         self.fd = NOBODY;
     }
 
-    /// The batch is complete: the operation that must come last, if the slot was used. Guesses the
-    /// next batch's file.
+    /// Call when the batch is complete. Returns the operation that must come last if the slot was
+    /// used, and guesses the next batch's file.
     #[inline]
     pub fn end_batch(&mut self) -> Option<squeue::Entry> {
         self.fd = if self.votes >= WORTH_IT {
@@ -95,8 +96,8 @@ impl HotFile {
     }
 }
 
-/// Puts `value` into the slot; no completion unless it fails, and then the operations on the slot
-/// fail the same way.
+/// Puts `value` into the slot. Posts a completion only on failure; the operations on the slot then
+/// fail with the same error.
 fn update(value: &c_int) -> squeue::Entry {
     opcode::FilesUpdate::new(value, 1)
         .offset(files::HOT as i32)

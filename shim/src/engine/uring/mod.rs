@@ -1,7 +1,7 @@
 //! The io_uring engine: a ring per thread, one system call per scheduling round.
 //!
-//! Invariant: between two calls from outside, the ring's own head and tail tell all there is to
-//! know; `early` holds completions that had to be taken off the queue to make room for submissions.
+//! Invariant: between two calls from outside, the ring's own head and tail are the only state of
+//! the queues, except that `early` holds completions that were reaped to make room for submissions.
 
 mod deadline;
 mod entry;
@@ -29,67 +29,69 @@ use std::time::Duration;
 
 /// The user data of the read that is armed on the wake-up eventfd.
 const WAKE: u64 = u64::MAX;
-/// The user data of entries whose completion nobody waits for.
+/// The user data of entries whose completion is ignored.
 const SILENT: u64 = u64::MAX - 1;
-/// The user data of the timeout that is armed.
+/// The user data of the armed timeout.
 const DEADLINE: u64 = u64::MAX - 2;
-/// The user data of the accept that is being tried.
+/// The user data of the accept that is being attempted.
 const ATTEMPT: u64 = u64::MAX - 3;
-/// What stands in `queued` for entries of our own, which nobody waits for.
+/// Marks entries in `queued` that the engine made for itself and that no fiber waits for.
 const OURS: Token = Token::MAX;
 
-/// Where the user data of an operation on a captured file has the file's slot. Tokens are below it.
+/// The bit position in the user data at which an operation on a captured file has the file's slot.
+/// The token is below it.
 const SLOT_SHIFT: u32 = 32;
 
-/// How often in a row io_uring_enter may fail before the engine gives up: where the kernel lacks
-/// memory or room for completions, and for every other error, which is hardly ever of short
-/// duration.
+/// How many consecutive failures of io_uring_enter the engine tolerates before it gives up: the
+/// first limit is for a kernel that lacks memory or room for completions, the second for every
+/// other error, because those are rarely transient.
 const MAX_SHORTAGES: u32 = 64;
 const MAX_REFUSALS: u32 = 3;
-/// Shortages in a row from which the thread pauses before it tries again, and for how long.
+/// From this many consecutive shortages on, the thread pauses before each retry, for this long.
 const PATIENT_FROM: u32 = 8;
 const PAUSE_NS: u64 = 200_000;
 
-/// How long operations are given to end once they have been cancelled.
+/// How long to wait for cancelled operations to complete.
 const CANCEL_NS: u64 = 2_000_000_000;
-/// How long the kernel is given to let go of the memory of operations whose completions cannot be
-/// had any more.
+/// How long to wait until the kernel releases the memory of operations whose completions can no
+/// longer be reaped.
 const TEARDOWN_NS: u64 = 20_000_000;
 
-/// Entries that one request may take: its own, and the two around the first one on a hot file.
+/// The most entries that one request needs: its own, and the two around the first use of a hot
+/// file.
 const PLACES: usize = 3;
 
-/// io_uring_enter(2): do not count the wait as waiting for I/O (6.15); the io-uring crate does not
-/// have it yet.
+/// A flag of io_uring_enter(2): do not count the wait as I/O wait (Linux 6.15). The io-uring crate
+/// does not define it yet.
 const IORING_ENTER_NO_IOWAIT: u32 = 1 << 7;
 const IORING_ENTER_GETEVENTS: u32 = 1;
 
 pub struct Uring {
     ring: IoUring,
-    /// What other threads see of the queue. Before `hot`, to which it refers.
+    /// The view of the queue for other threads. Declared before `hot` because it refers to `hot`.
     window: Option<window::Owner>,
     hot: HotFile,
     files: Files,
-    /// Flags for every io_uring_enter that waits.
+    /// The flags of every io_uring_enter call.
     wait_flags: u32,
     early: Vec<(Token, i32)>,
     wake_fd: c_int,
-    /// Where the armed read puts the eventfd's count. Boxed: the kernel holds its address.
+    /// The buffer of the armed read of the eventfd. Boxed because the kernel holds its address.
     wake_count: Box<u64>,
     wake_armed: bool,
     deadline: Deadline,
-    /// What the accept that was tried came to.
+    /// The result of the attempted accept.
     attempted: Option<i32>,
-    /// The tokens of what is queued, in the queue's order: what comes back if the kernel stops
-    /// taking submissions.
+    /// The tokens of the queued entries, in the order of the queue. Keeps count of what is left if
+    /// the kernel stops taking submissions.
     queued: Vec<Token>,
-    /// Whether the kernel's io_uring waits for futexes; None until somebody asks.
+    /// Whether this kernel's io_uring supports futexes; None until the first query.
     futexes: Option<bool>,
-    /// The eventfd that tells of completions, once somebody asks.
+    /// The eventfd that signals completions, created on the first query.
     ready: Option<c_int>,
-    /// Failures of io_uring_enter in a row.
+    /// Consecutive failures of io_uring_enter.
     failures: u32,
-    /// The error that made the engine give up: nothing is submitted any more.
+    /// The error that made the engine give up. Nothing is submitted any more.
     failed: Option<Errno>,
 }
 
@@ -97,7 +99,7 @@ impl Uring {
     pub fn new(wake_fd: c_int) -> Result<Self, Errno> {
         let mut ring = setup::build()?;
         if !ring.params().is_feature_rw_cur_pos() || !ring.params().is_feature_nodrop() {
-            // Before 5.6 there is no IORING_OP_READ, no OPENAT, no CLOSE.
+            // Kernels before 5.6 lack IORING_OP_READ, OPENAT and CLOSE.
             return Err(Errno(libc::ENOSYS));
         }
         let no_iowait = ring.params().is_feature_no_iowait();
@@ -132,14 +134,14 @@ impl Uring {
         }
     }
 
-    /// Queues `entry`; there must be room. Once the engine has failed the entry will not be
-    /// submitted: the operation is taken over when the next poll has the engine replaced.
+    /// Queues `entry`; there must be room. After the engine has failed, the entry is not submitted:
+    /// the next poll has the engine replaced, and the operation moves to its successor.
     fn push(&mut self, entry: &squeue::Entry, token: Token) {
         // SAFETY: the entry's memory stays in place until its completion: the parked fiber keeps it
-        // (flight.rs), and what the entries of our own refer to is boxed and lives as long as the
-        // ring.
+        // for requests (flight.rs), and the engine's own entries refer to boxed memory that lives
+        // as long as the ring.
         let pushed = unsafe { self.ring.submission().push(entry) };
-        // No room is left only where nothing is submitted any more.
+        // The queue can only be full if nothing is submitted any more.
         debug_assert!(
             pushed.is_ok() || self.failed.is_some(),
             "make_room was called"
@@ -149,19 +151,19 @@ impl Uring {
         }
     }
 
-    /// Before what is queued is submitted.
+    /// Call before the queue is submitted.
     fn end_batch(&mut self) {
         if let Some(last) = self.hot.end_batch() {
             self.push(&last.user_data(SILENT), OURS);
         }
     }
 
-    /// io_uring_enter(2): submits everything queued, waits for `want` completions.
+    /// io_uring_enter(2): submits everything queued and waits for `want` completions.
     fn enter(&mut self, want: u32) -> Result<usize, Errno> {
         let queued = self.ring.submission().len() as u32;
-        // Not by the crate, which goes through libc's syscall(): that is our hook, and may let
-        // other fibers run. SAFETY: no argument is passed; the queue's entries were vouched for
-        // when pushed.
+        // The crate would make this call with libc's syscall(), which is our own hook and may let
+        // other fibers run. SAFETY: no argument is a pointer; `push` guarantees that the queue's
+        // entries are valid.
         let enter =
             || unsafe { sys::io_uring_enter(self.ring.as_raw_fd(), queued, want, self.wait_flags) };
         let submitted = match &self.window {
@@ -174,13 +176,14 @@ impl Uring {
             self.failures = 0;
         }
         if left > 0 {
-            // What a hot file's operations read must not change under those that are still queued.
+            // The entries that are still queued read the hot file's values, which therefore must
+            // not change.
             self.hot.cool();
         }
         submitted
     }
 
-    /// Takes completions off the queue: real ones to `done`, the wake-up's noted.
+    /// Takes completions off the queue. Reports those of requests to `done` and handles the rest.
     fn reap(&mut self, done: &mut dyn FnMut(Token, i32)) {
         for entry in self.ring.completion() {
             match entry.user_data() {
@@ -199,7 +202,7 @@ impl Uring {
         }
     }
 
-    /// Arms a read on the eventfd, so that a wake-up is a completion.
+    /// Arms a read on the eventfd, so that a wake-up posts a completion.
     fn arm_wake(&mut self) {
         if !self.wake_armed {
             self.wake_armed = true;
@@ -214,7 +217,7 @@ impl Uring {
         }
     }
 
-    /// Arms a timeout, so that the end of a wait is a completion.
+    /// Arms a timeout, so that the end of a wait posts a completion.
     fn arm_deadline(&mut self, nanos: u64) {
         let entries = self.deadline.arm(sys::now(), nanos);
         for (entry, data) in entries.into_iter().flatten() {
@@ -223,7 +226,7 @@ impl Uring {
         }
     }
 
-    /// Notes an error of io_uring_enter; whether to go on with the ring.
+    /// Notes an error of io_uring_enter. Returns whether the ring is still usable.
     #[cold]
     fn goes_on_after(&mut self, error: Errno) -> bool {
         if error == Errno::INTR {
@@ -247,15 +250,15 @@ impl Uring {
         true
     }
 
-    /// Cancels all that is in flight and adds what comes of it to `done`, until that is `in_flight`
-    /// operations; whether it came to that.
+    /// Cancels all in-flight operations and adds their results to `done` until it has `in_flight`
+    /// of them. Returns whether all results arrived.
     fn cancel_all(&mut self, in_flight: usize, done: &mut Vec<(Token, i32)>) -> bool {
         let deadline = sys::now() + CANCEL_NS;
         self.make_room();
         let all = opcode::AsyncCancel2::new(types::CancelBuilder::any()).build();
         self.push(&all.user_data(SILENT), OURS);
         self.submit();
-        // The timeout that was armed is cancelled, too.
+        // The armed timeout is cancelled as well.
         self.deadline = Deadline::new();
         loop {
             done.append(&mut self.early);
@@ -320,7 +323,7 @@ impl Engine for Uring {
                 }
                 File::Slot(files::HOT)
             }
-            // A worker thread of the kernel looks the file up, and does so late.
+            // A kernel worker thread looks the file up later, after io_uring_enter has returned.
             Request::Fsync { fd, .. } => match self.files.capture(fd) {
                 Some(slot) => File::Slot(slot),
                 None => return false,
@@ -341,8 +344,8 @@ impl Engine for Uring {
         true
     }
 
-    /// An accept, and behind it its cancellation: what could not be done at once is cancelled, and
-    /// nothing is left of it.
+    /// Queues an accept and, behind it, its cancellation. If the accept cannot complete at once it
+    /// is cancelled and leaves nothing behind.
     fn accept_now(&mut self, call: &SocketCall) -> Option<Result<c_int, Errno>> {
         let accept = entry::of(&Request::Socket(*call), File::Descriptor(call.fd))?;
         self.make_room();
@@ -375,8 +378,8 @@ impl Engine for Uring {
     }
 
     fn cancel(&mut self, token: Token) -> bool {
-        // Entries are taken in order: this one finds the operation of `token` or none, never a
-        // later one of that number.
+        // The kernel takes entries in order, so this one finds the operation of `token` or none,
+        // never a later operation with the same token.
         self.make_room();
         self.push(
             &opcode::AsyncCancel::new(u64::from(token))
@@ -393,7 +396,8 @@ impl Engine for Uring {
             if let Err(error) = self.enter(0)
                 && self.goes_on_after(error)
             {
-                // Too much may be in flight for the kernel to take more: make room first.
+                // The kernel may refuse submissions because too many completions are pending: reap
+                // them first.
                 let mut early = std::mem::take(&mut self.early);
                 self.reap(&mut |token, result| early.push((token, result)));
                 self.early = early;
@@ -403,7 +407,7 @@ impl Engine for Uring {
 
     fn poll(&mut self, wait: Wait, sink: &mut dyn Sink) -> Result<(), Errno> {
         if self.failed.is_none() && !matches!(wait, Wait::No) {
-            // May submit, and so bring completions.
+            // May submit, and so produce completions.
             self.arm_wake();
             if let Wait::Nanos(nanos) = wait {
                 self.arm_deadline(nanos);
@@ -424,17 +428,17 @@ impl Engine for Uring {
     fn surrender(mut self: Box<Self>, in_flight: usize) -> Vec<(Token, i32)> {
         let mut done = Vec::new();
         if !self.cancel_all(in_flight, &mut done) {
-            // Without io_uring_enter this still ends what waits, and waits for what a kernel thread
-            // is in the middle of.
+            // This works without io_uring_enter: it cancels waiting operations and waits for those
+            // that a kernel worker thread is executing.
             let limit = types::Timespec::from(Duration::from_nanos(CANCEL_NS));
             let all = types::CancelBuilder::any();
             let _ = self.ring.submitter().register_sync_cancel(Some(limit), all);
             self.reap(&mut |token, result| done.push((token, result)));
-            // The read of the eventfd may not have been cancelled.
+            // The read of the eventfd may still be in flight, so its buffer must stay.
             std::mem::forget(std::mem::take(&mut self.wake_count));
             drop(self);
             // A transfer between a disk and memory cannot be cancelled, and its completion never
-            // comes: it is made once more, when this one is over.
+            // arrives here. The caller repeats it after this one has ended.
             sys::pause(TEARDOWN_NS);
         }
         done.retain(|(_, result)| !matches!(-result, libc::ECANCELED | libc::EINTR));
@@ -447,7 +451,7 @@ impl Engine for Uring {
 }
 
 impl Uring {
-    /// The one system call of a scheduling round, if there is anything for it to do.
+    /// The one system call of a scheduling round, skipped if there is nothing to do.
     fn round(&mut self, want: u32) {
         self.end_batch();
         let pending = {

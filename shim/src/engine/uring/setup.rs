@@ -1,8 +1,9 @@
-//! Making a ring: what the kernel may refuse is tried, not assumed.
+//! Sets up a ring. Features are tried rather than assumed, because the kernel may refuse any of
+//! them.
 //!
-//! Fewer flags on EINVAL, smaller queues on ENOMEM (rings count against RLIMIT_MEMLOCK), and one
-//! no-op goes through before the ring is trusted, for seccomp filters that allow io_uring_setup and
-//! deny io_uring_enter.
+//! EINVAL leads to fewer flags and ENOMEM to smaller queues (rings count against RLIMIT_MEMLOCK). A
+//! no-op must pass through the ring before it is used, because some seccomp filters allow
+//! io_uring_setup and deny io_uring_enter.
 
 use crate::errno::Errno;
 use crate::{fds, sys};
@@ -11,12 +12,12 @@ use rustix::event::{EventfdFlags, eventfd};
 use std::ffi::c_int;
 use std::os::fd::{AsRawFd, IntoRawFd};
 
-/// Submission and completion queue lengths, tried in turn while there is no memory. Past the
-/// completion queue's length the kernel keeps completions in a list (IORING_FEAT_NODROP), so it
-/// bounds speed, not operations in flight.
+/// Submission and completion queue lengths, tried in order while memory is short. The kernel keeps
+/// completions beyond the queue's length in a list (IORING_FEAT_NODROP), so the length limits speed
+/// but not the number of in-flight operations.
 const SIZES: [(u32, u32); 5] = [(256, 4096), (128, 1024), (64, 256), (32, 64), (8, 16)];
 
-/// The richest ring that the kernel grants this thread.
+/// Creates the ring with the most features that the kernel grants this thread.
 pub fn build() -> Result<IoUring, Errno> {
     let mut error = Errno::INVAL;
     for (submissions, completions) in SIZES {
@@ -40,8 +41,8 @@ pub fn build() -> Result<IoUring, Errno> {
 
 const FLAG_SETS: u32 = 5;
 
-/// Each set adds what a later kernel brought: SUBMIT_ALL (5.18), COOP_TASKRUN with its flag (5.19),
-/// SINGLE_ISSUER and DEFER_TASKRUN (6.1), NO_SQARRAY (6.6).
+/// Each level adds the flags of a later kernel: SUBMIT_ALL (5.18), COOP_TASKRUN with its flag
+/// (5.19), SINGLE_ISSUER and DEFER_TASKRUN (6.1), NO_SQARRAY (6.6).
 fn set_flags(builder: &mut io_uring::Builder, richness: u32) {
     if richness >= 1 {
         builder.setup_submit_all();
@@ -57,7 +58,7 @@ fn set_flags(builder: &mut io_uring::Builder, richness: u32) {
     }
 }
 
-/// One no-op through the whole ring.
+/// Passes one no-op through the whole ring.
 pub fn prove(ring: &mut IoUring) -> Result<(), Errno> {
     // SAFETY: a no-op refers to no memory.
     if unsafe { ring.submission().push(&opcode::Nop::new().build()) }.is_err() {
@@ -73,8 +74,8 @@ pub fn prove(ring: &mut IoUring) -> Result<(), Errno> {
     Ok(())
 }
 
-/// The same ring under a number that is out of the program's way, marked as ours; EMFILE when no
-/// such number is free.
+/// Moves the ring to a descriptor number that is out of the program's way, and marks it as ours.
+/// EMFILE if no such number is free.
 fn adopt(ring: IoUring) -> Result<IoUring, Errno> {
     let fd = ring.as_raw_fd();
     fds::mark_ours(fd, true);
@@ -84,15 +85,16 @@ fn adopt(ring: IoUring) -> Result<IoUring, Errno> {
         return Err(Errno::MFILE);
     };
     fds::mark_ours(high, true);
-    // SAFETY: `high` is a ring that was made with these parameters, and nobody else's.
+    // SAFETY: `high` refers to a ring that was made with these parameters, and only this function
+    // uses it.
     match unsafe { IoUring::from_fd(high, params) } {
         Ok(moved) => {
             if fds::still_is(fd, high) {
                 fds::disown(fd);
                 drop(ring);
             } else {
-                // Closed by number, by another thread: its mappings are all that is left, and not
-                // worth the risk.
+                // Another thread has closed the number. Only the mappings remain, and unmapping
+                // them is not worth the risk of closing a reused number.
                 std::mem::forget(ring);
             }
             Ok(moved)
@@ -115,9 +117,9 @@ pub fn has_futexes(ring: &IoUring) -> bool {
         && probe.is_supported(opcode::FutexWaitV::CODE)
 }
 
-/// An eventfd that the kernel writes to at each completion. The ring's own descriptor will not do:
-/// where completions are deferred to the submitter it becomes readable only once that looks for
-/// them.
+/// Creates an eventfd that the kernel writes to at each completion. The ring's own descriptor does
+/// not work: if completions are deferred to the submitter, it becomes readable only once the
+/// submitter looks for them.
 pub fn ready_descriptor(ring: &IoUring) -> Option<c_int> {
     let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
     let ready = fds::adopt(eventfd(0, flags).ok()?.into_raw_fd()).ok()?;
@@ -129,11 +131,11 @@ pub fn ready_descriptor(ring: &IoUring) -> Option<c_int> {
     None
 }
 
-/// What makes a ring run better and may be refused without harm.
+/// Applies optional settings that make a ring run better. The kernel may refuse them without harm.
 pub fn settle(ring: &IoUring) {
-    // Opens, syncs and throttled writes block a kernel thread each; the default bound is 4 a CPU,
-    // and a FIFO that nobody opens from the other side must not keep later ones waiting. Threads
-    // are only made while all are blocked.
+    // Each open, sync or throttled write blocks a kernel worker thread. The default limit is 4
+    // workers per CPU, and a FIFO that no peer opens must not delay later operations. The kernel
+    // only creates workers while all existing ones are blocked.
     let _ = ring
         .submitter()
         .register_iowq_max_workers(&mut [KERNEL_THREADS, 0]);

@@ -1,16 +1,18 @@
-//! What a thread has queued and not submitted, as other threads see it.
+//! Lets other threads see and redirect the entries that a thread has queued but not yet submitted.
 //!
 //! The kernel looks a descriptor up when an entry is submitted. A thread that closes or replaces a
-//! descriptor submits its own entries first, but cannot submit another thread's, whose fiber may
-//! compute for long. So it goes through the entries of the others: those that name the number are
-//! made to name a duplicate ([`redirect`]), which their thread closes once they are submitted.
+//! descriptor submits its own entries first, but it cannot submit those of another thread, whose
+//! fiber may compute for a long time. So it goes through the entries of the other threads and makes
+//! those that name the descriptor name a duplicate ([`redirect`]). The owning thread closes the
+//! duplicate once the entries are submitted.
 //!
-//! The entries lie in memory that is shared with the kernel, so all that other threads write is a
-//! descriptor, by one atomic compare-and-exchange. The kernel may have read the old number just
-//! before. It looks the file up before it moves the queue's head past the entry, so whoever wrote
-//! waits for that while the owner is in io_uring_enter(2). That does not wait for any fiber.
+//! The entries lie in memory that is shared with the kernel. Other threads write nothing there
+//! except a descriptor, by one atomic compare-and-exchange. The kernel may have read the old number
+//! just before. It looks the file up before it moves the queue's head past the entry. So while the
+//! owner is in io_uring_enter(2), the writer waits until the head has passed. That does not wait
+//! for any fiber.
 //!
-//! A window is never freed, but used again, so the list of them needs no lock: signal handlers may
+//! A window is reused but never freed, so the list of windows needs no lock: signal handlers may
 //! close descriptors.
 
 use crate::{fds, sys};
@@ -23,32 +25,32 @@ use std::sync::atomic::{
     AtomicBool, AtomicI32, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
 };
 
-/// All windows there have been.
+/// All windows ever made.
 static FIRST: AtomicPtr<Window> = AtomicPtr::new(null_mut());
 
-/// Bytes of an entry, and where in it is what.
+/// The size of an entry, and the offsets of its fields.
 const ENTRY: usize = 64;
 const OPCODE: usize = 0;
 const FLAGS: usize = 1;
 const DESCRIPTOR: usize = 4;
 const ADDRESS: usize = 16;
-/// The opcode of an update of the file table, and the flag of an entry that names a slot of it.
+/// The opcode of a file table update, and the flag of an entry that names a slot of the table.
 const FILES_UPDATE: u8 = 6;
 const FIXED_FILE: u8 = 1;
 
-/// Duplicates that a window keeps at a time. Past that a number is closed under the entries that
-/// name it.
+/// The most duplicates that a window keeps at a time. Beyond that, the number is closed although
+/// entries name it.
 const MOST_KEPT: usize = 64;
 const NOTHING: u64 = u64::MAX;
 
-/// How often a thread that ends looks whether others still look at its queue.
+/// How often an ending thread checks whether other threads still read its queue.
 const MOST_LOOKS: u32 = 1000;
 
 struct Window {
     next: AtomicPtr<Window>,
-    /// It belongs to a ring.
+    /// Whether the window belongs to a ring.
     used: AtomicBool,
-    /// Others may look, and how many do.
+    /// Whether other threads may look, and how many currently do.
     open: AtomicBool,
     readers: AtomicU32,
     /// The queue's mappings.
@@ -57,22 +59,23 @@ struct Window {
     count: AtomicU32,
     head: AtomicUsize,
     tail: AtomicUsize,
-    /// Where updates of the file table read the hot file's number: two descriptors.
+    /// The address from which file table updates read the hot file's number: two descriptors.
     hot: AtomicUsize,
-    /// The owner is in io_uring_enter(2), or about to be.
+    /// Whether the owner is in io_uring_enter(2), or about to enter it.
     entering: AtomicBool,
-    /// Duplicates that entries name, each behind the position that the head has to reach before it
-    /// is closed.
+    /// The duplicates that entries name, each with the position that the queue's head must reach
+    /// before the duplicate is closed.
     kept: [AtomicU64; MOST_KEPT],
     keeps: AtomicBool,
 }
 
-/// The owner's end of a window.
+/// The owner's handle to a window.
 pub struct Owner(&'static Window);
 
 impl Owner {
-    /// Lets other threads see what is queued in `ring`. `hot` is where the hot file's numbers are,
-    /// which must stay as long as this. None if the ring's memory cannot be mapped again.
+    /// Lets other threads see the entries queued in `ring`. `hot` is the address of the hot file's
+    /// numbers, which must stay valid as long as the result. None if the ring's memory cannot be
+    /// mapped a second time.
     pub fn new(ring: &IoUring, hot: *const [c_int; 2]) -> Option<Self> {
         let params = parameters(ring.params());
         let (head, tail) = (params.sq_off.head, params.sq_off.tail);
@@ -94,10 +97,10 @@ impl Owner {
         Some(Self(window))
     }
 
-    /// Runs `enter`, which is io_uring_enter(2) with entries to submit.
+    /// Runs `enter`, which must be io_uring_enter(2) with entries to submit.
     #[inline(always)]
     pub fn during<R>(&self, enter: impl FnOnce() -> R) -> R {
-        // Before the kernel reads the entries; pairs with `redirect`.
+        // Must happen before the kernel reads the entries; pairs with `redirect`.
         self.0.entering.swap(true, Ordering::SeqCst);
         let result = enter();
         self.0.entering.store(false, Ordering::Release);
@@ -114,8 +117,8 @@ impl Drop for Owner {
         window.open.store(false, Ordering::SeqCst);
         let mut looks = 0;
         while window.readers.load(Ordering::SeqCst) > 0 && looks < MOST_LOOKS {
-            // Another thread is at it, or a handler of its has jumped out of that: then the
-            // mappings stay.
+            // Another thread is reading the queue, or one of its signal handlers jumped out of the
+            // read. If that does not end, the mappings are leaked.
             sys::yield_thread();
             looks += 1;
         }
@@ -137,7 +140,7 @@ impl Drop for Owner {
 }
 
 impl Window {
-    /// A window that no ring has, a new one if there is none.
+    /// A window that no ring uses, newly made if necessary.
     fn unused() -> &'static Self {
         for window in windows() {
             let free =
@@ -172,12 +175,12 @@ impl Window {
 
     fn word(&self, address: &AtomicUsize) -> &AtomicU32 {
         let at = with_exposed_provenance::<AtomicU32>(address.load(Ordering::Relaxed));
-        // SAFETY: a word of the queue's mapping, which stays while the window is open or somebody
-        // reads it.
+        // SAFETY: the address is a word of the queue's mapping, which stays while the window is
+        // open or has readers.
         unsafe { &*at }
     }
 
-    /// What the head is past, of positions that wrap around.
+    /// Whether the head has passed `position`. Positions wrap around.
     fn has_passed(&self, position: u32) -> bool {
         self.word(&self.head)
             .load(Ordering::Acquire)
@@ -186,18 +189,18 @@ impl Window {
             >= 0
     }
 
-    /// The descriptor that the entry at `position` names.
+    /// The descriptor field of the entry at `position`.
     fn descriptor(&self, position: u32) -> Option<&AtomicI32> {
         let mask = self.count.load(Ordering::Relaxed) - 1;
         let entry = self.entries.load(Ordering::Relaxed) + (position & mask) as usize * ENTRY;
         let byte = |at: usize| {
-            // SAFETY: of an entry in the mapping; its owner may be writing a later one there, of
-            // which any byte is as good.
+            // SAFETY: the byte lies in an entry of the mapping, and is read atomically. The owner
+            // may be writing a later entry there; then any value will do.
             unsafe { &*with_exposed_provenance::<AtomicU8>(entry + at) }.load(Ordering::Relaxed)
         };
         let at = if byte(OPCODE) == FILES_UPDATE {
-            // SAFETY: the entry lies in the ring's mapping, which this window keeps; its words are
-            // only read atomically.
+            // SAFETY: the entry lies in the ring's mapping, which this window keeps, and its words
+            // are only read atomically.
             let address = unsafe { &*with_exposed_provenance::<AtomicU64>(entry + ADDRESS) };
             let (address, hot) = (
                 address.load(Ordering::Relaxed) as usize,
@@ -212,18 +215,18 @@ impl Window {
         } else {
             return None;
         };
-        // SAFETY: a word of the entry, in the mapping that this window keeps, or of the ring's hot
-        // file, which lives as long.
+        // SAFETY: the address is a word of the entry, in the mapping that this window keeps, or one
+        // of the ring's hot file numbers, which live as long.
         Some(unsafe { &*at })
     }
 
-    /// Makes entries that name `first` to `last` name duplicates.
+    /// Makes entries that name the descriptors `first` to `last` name duplicates instead.
     fn redirect(&self, first: c_int, last: c_int) {
         let tail = self.word(&self.tail).load(Ordering::Acquire);
         let mut position = self.word(&self.head).load(Ordering::Acquire);
         let mut redirected = None;
-        // The owner may have submitted all of it, and more, since the tail was read: then the head
-        // is past it.
+        // The owner may have submitted all these entries, and more, since the tail was read. Then
+        // the head is past the tail.
         while tail.wrapping_sub(position).cast_signed() > 0 {
             let Some(number) = self.descriptor(position) else {
                 position = position.wrapping_add(1);
@@ -248,7 +251,7 @@ impl Window {
         }
     }
 
-    /// A duplicate of `fd` that stays open until the head is at `until`.
+    /// Makes a duplicate of `fd` that stays open until the head reaches `until`.
     fn keep(&self, fd: c_int, until: u32) -> Option<c_int> {
         let place = self
             .kept
@@ -268,7 +271,7 @@ impl Window {
         None
     }
 
-    /// Closes the duplicates whose entries are submitted.
+    /// Closes the duplicates whose entries have been submitted.
     #[cold]
     fn let_go(&self) {
         self.keeps.store(false, Ordering::Relaxed);
@@ -301,15 +304,16 @@ fn close(duplicate: c_int) {
 fn windows() -> impl Iterator<Item = &'static Window> {
     let mut at = FIRST.load(Ordering::Acquire).cast_const();
     std::iter::from_fn(move || {
-        // SAFETY: null, or a window, which is never freed.
+        // SAFETY: the pointer is null or a window, and windows are never freed.
         let window = unsafe { at.as_ref() }?;
         at = window.next.load(Ordering::Acquire);
         Some(window)
     })
 }
 
-/// Before the descriptors `first` to `last` are closed or replaced: what other threads have queued
-/// on them names duplicates from here on. The caller's own entries are submitted.
+/// Call before the descriptors `first` to `last` are closed or replaced: entries that other threads
+/// have queued on them name duplicates from then on. The caller's own entries are already
+/// submitted.
 pub fn redirect(first: c_int, last: c_int) {
     for window in windows() {
         window.readers.fetch_add(1, Ordering::SeqCst);
@@ -320,8 +324,8 @@ pub fn redirect(first: c_int, last: c_int) {
     }
 }
 
-/// In the child of a fork: all windows are the parent's. Those of its other threads are left as
-/// they are, for good.
+/// In the child of fork: all windows belong to the parent. Those of threads that do not exist in
+/// the child are never used again.
 pub fn renew() {
     for window in windows() {
         window.open.store(false, Ordering::SeqCst);
