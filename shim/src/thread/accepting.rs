@@ -1,4 +1,4 @@
-//! How a connection that is there is accepted without parking.
+//! Accepts a pending connection without parking the fiber.
 
 use super::Thread;
 use crate::engine::SocketCall;
@@ -8,29 +8,31 @@ use crate::{fork, sys};
 use std::cell::{Cell, OnceCell};
 use std::ffi::c_int;
 
-/// What a thread keeps for it.
+/// The state that a thread keeps for this.
 #[derive(Default)]
 pub struct Accepting {
-    /// Made for the first accept; None where there is none to be had.
+    /// Created for the first accept; None if the kernel refuses it.
     alarm: OnceCell<Option<Alarm>>,
-    /// Accepts that are still to be made with more care, since others took a connection first.
+    /// How many more accepts must avoid the plain call, because another process took a connection
+    /// first.
     careful: Cell<u32>,
 }
 
-/// How many accepts are made with more care then: the processes that share the socket are likely to
-/// race for the next connections, too.
+/// How many accepts avoid the plain call after a lost race. Processes that share the socket are
+/// likely to race for the next connections too.
 const AFTER_A_LOST_RACE: u32 = 64;
 
 impl Thread {
-    /// accept4(2) on a socket that has a connection: EAGAIN where that is gone by now. None where
-    /// it is better made by the thread pool: the thread must not wait, and its engine cannot try.
+    /// Calls accept4(2) on a socket that has a pending connection. EAGAIN if the connection is gone
+    /// by now. None if the thread pool should make the call, because this thread must not block and
+    /// its engine cannot try.
     pub fn accept_now(&self, call: &SocketCall) -> Option<Result<c_int, Errno>> {
         self.accept_at_once(call)
             .or_else(|| self.try_by_engine(call))
     }
 
-    /// Makes the plain call, which an alarm ends if it has to wait. None where it is not to be
-    /// made.
+    /// Makes the plain call, with an alarm that ends it if it blocks. None if the plain call must
+    /// not be made.
     fn accept_at_once(&self, call: &SocketCall) -> Option<Result<c_int, Errno>> {
         let Accepting { alarm, careful } = &self.accepting;
         if careful.get() > 0 {
@@ -38,13 +40,14 @@ impl Thread {
             return None;
         }
         if fork::is_bare_child() {
-            // The timer is the parent's; its number may be another one's here.
+            // The timer belongs to the parent; its number may name another timer here.
             return None;
         }
         let alarm = alarm.get_or_init(Alarm::new).as_ref()?;
         let result = alarm.limit(|| call.stand_in())?;
         if result == Err(Errno::INTR) {
-            // It is still there where the alarm, or another signal, came before the call had begun.
+            // The connection may still be there if the alarm or another signal arrived before the
+            // call began.
             if !sys::poll_now(call.fd, libc::POLLIN) {
                 careful.set(AFTER_A_LOST_RACE);
             }
@@ -53,7 +56,7 @@ impl Thread {
         Some(result.map(|fd| fd as c_int))
     }
 
-    /// Has the engine try, and submits with that what is queued.
+    /// Lets the engine try, which also submits everything queued.
     fn try_by_engine(&self, call: &SocketCall) -> Option<Result<c_int, Errno>> {
         let result = self.engine()?.accept_now(call)?;
         self.queued.set(0);

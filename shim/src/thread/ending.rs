@@ -1,5 +1,5 @@
-//! What ends a wait before it is done: its deadline, a signal whose handler is to run, the
-//! cancellation of its fiber.
+//! Ends waits early: for a deadline, for a signal whose handler must run, or for the cancellation
+//! of the fiber.
 
 use super::Thread;
 use crate::deadlines::Deadline;
@@ -11,33 +11,32 @@ use crate::tls::OffFiber;
 use crate::{cancel, errno, hooks, main_fiber, pool, signal, sys};
 use std::ffi::c_void;
 
-/// How long a thread of the pool is given to notice that it is interrupted.
+/// How long a pool thread may take to notice its interruption.
 const KICK_AGAIN_NS: u64 = 1_000_000;
-/// How long handlers of SIGCHLD wait for a thread of the pool to take the status of its child, and
-/// how often they look.
+/// How long handlers of SIGCHLD wait for a pool thread to reap its child, and how often they check.
 const REAPING_NS: u64 = 5_000_000;
 const REAPING_PAUSE_NS: u64 = 20_000;
 
 impl Thread {
-    /// Off the fiber: see [`Self::forget_deadline`].
+    /// Runs off the fiber; see [`Self::forget_deadline`].
     #[cold]
     pub(super) fn set_deadline(&self, flight: *mut Flight, token: Token) {
         let _off = OffFiber::enter();
-        // SAFETY: alive, on its fiber's stack.
+        // SAFETY: the operation is alive, on its fiber's stack.
         self.deadlines
             .borrow_mut()
             .add(unsafe { (*flight).deadline }, token);
     }
 
-    /// Off the fiber: the set takes memory and gives it back, and a preloaded malloc's locks may
-    /// land a wait in here.
+    /// Runs off the fiber: the set allocates and frees memory, and the locks of a preloaded malloc
+    /// may wake a wait during that.
     #[cold]
     pub(super) fn forget_deadline(&self, deadline: Deadline, token: Token) {
         let _off = OffFiber::enter();
         self.deadlines.borrow_mut().remove(deadline, token);
     }
 
-    /// Ends what is over its deadline.
+    /// Ends the waits whose deadline has passed.
     #[inline(never)]
     pub(super) fn end_overdue(&self) -> usize {
         let now = sys::now();
@@ -50,13 +49,13 @@ impl Thread {
         }
     }
 
-    /// Has the operation of `token` end before it is done, if it can be ended; whether its fiber
-    /// was unparked right now.
+    /// Ends the operation of `token` early, if that is possible. Returns whether its fiber was
+    /// unparked by this call.
     fn end_early(&self, token: Token, end: End) -> bool {
         let Some(flight) = self.flights().get(token) else {
             return false;
         };
-        // SAFETY: a flight in the slab is alive, and only this thread's (flight.rs).
+        // SAFETY: operations in the slab are alive, and only this thread uses them (flight.rs).
         let flight = unsafe { &mut *flight };
         if flight.end.is_some() {
             if flight.kind == Kind::Pool && flight.is_interruptible() {
@@ -70,7 +69,7 @@ impl Thread {
                 flight.end = Some(end);
                 self.deadlines.borrow_mut().remove(flight.deadline, token);
                 if flight.is_ready() {
-                    // Most likely it will not wait at all: then its result counts.
+                    // It will probably not block at all, and then its own result counts.
                     self.kick_later(flight, token);
                 } else {
                     self.kick(flight, token);
@@ -90,8 +89,8 @@ impl Thread {
         gone
     }
 
-    /// Interrupts the thread of the pool that is at it, and does so again should that have come
-    /// before it waited.
+    /// Interrupts the pool thread that runs the operation. Repeats that later, in case the signal
+    /// arrived before the thread blocked.
     fn kick(&self, flight: &mut Flight, token: Token) {
         pool::interrupt(&self.remote, token);
         self.kick_later(flight, token);
@@ -102,25 +101,25 @@ impl Thread {
         self.deadlines.borrow_mut().add(flight.deadline, token);
     }
 
-    /// Ends what `fiber`, parked in here, waits for, with
-    /// [`Errno::RESTART`](errno::Errno::RESTART). False if it waits for nothing that can be ended
-    /// early, or the call is no cancellation point where it is made: inside a stream.
+    /// Ends the wait of `fiber`, which is parked in the shim, with
+    /// [`Errno::RESTART`](errno::Errno::RESTART). Returns false if its wait cannot be ended early,
+    /// or if its call is not a cancellation point, as inside a stream.
     pub fn cancel(&self, fiber: *const c_void) -> bool {
         if self.in_streams.borrow().contains(&fiber) {
             return false;
         }
-        // It may take memory, and a preloaded malloc's locks must not land a wait in here. Handlers
-        // wait, but do not run at the end: this may be a fiber on its way into the host's
-        // scheduler.
+        // This may allocate memory, and the locks of a preloaded malloc must not wake a wait during
+        // that. Signal handlers are deferred and do not run at the end, because the calling fiber
+        // may be about to enter the host's scheduler.
         let _off = OffFiber::enter();
         let Some((token, flight)) = self.flights().of_fiber(fiber) else {
             return false;
         };
-        // SAFETY: a flight in the slab is alive (flight.rs).
+        // SAFETY: operations in the slab are alive (flight.rs).
         if !cancel::is_point(unsafe { (*flight).row } as usize) {
             return false;
         }
-        // SAFETY: it is still in the slab.
+        // SAFETY: the operation is still in the slab.
         let ends = unsafe { (*flight).kind != Kind::Pool || (*flight).is_interruptible() };
         let critical = self.signals.enter();
         self.cancelled.borrow_mut().insert(fiber);
@@ -129,7 +128,7 @@ impl Thread {
         ends
     }
 
-    /// Whether [`Self::cancel`] has interrupted `fiber`, and this was not asked since.
+    /// Whether [`Self::cancel`] has interrupted `fiber` since the last call of this function.
     pub fn was_cancelled(&self, fiber: *const c_void) -> bool {
         self.cancelled.borrow_mut().remove(&fiber)
     }
@@ -139,11 +138,11 @@ impl Thread {
         self.cancelled.borrow().contains(&fiber)
     }
 
-    /// Unblocks, for a wait of the whole thread, what any of its parked fibers waits to be
-    /// interrupted by.
+    /// For a wait of the whole thread, unblocks the signals that any of its parked fibers accepts
+    /// as an interruption.
     #[cold]
     pub(super) fn begin_masked(&self) -> SignalSet {
-        // SAFETY: flights in the slab are alive (flight.rs), and so are their masks.
+        // SAFETY: operations in the slab are alive, and so are their masks (flight.rs).
         let masks = self
             .flights()
             .iter()
@@ -163,13 +162,13 @@ impl Thread {
         base
     }
 
-    /// Has a fiber's wait end for the signals that are held back; how many were unparked right now.
-    /// Where none can be ended, the handlers run right here, or, if what is waited for comes by
-    /// itself and soon, after that.
+    /// Ends the wait of one fiber for the deferred signals. Returns how many fibers were unparked
+    /// by this call. If no wait can be ended, the handlers run here, or later if a wait is about to
+    /// end by itself.
     #[cold]
     pub(super) fn interrupt_for_signals(&self) -> usize {
-        // A fiber that was unparked to run the handlers is ready, or it has run and left them: it
-        // ended, or parked outside the shim.
+        // A fiber that was unparked to run the handlers is either runnable, or it has run without
+        // handling them because it ended or parked outside the shim.
         if self.signals.due.get() && self.host.runnable() == 0 {
             self.signals.due.set(false);
         }
@@ -181,10 +180,10 @@ impl Thread {
         }
         let (mut accepts, mut soon) = (None, false);
         for (token, flight) in self.flights().iter() {
-            // SAFETY: flights in the slab are alive (flight.rs).
+            // SAFETY: operations in the slab are alive (flight.rs).
             let flight = unsafe { &*flight };
             match flight.end {
-                // Already told.
+                // It was already interrupted.
                 Some(End::Interrupt) => return 0,
                 Some(End::Timeout) => soon = true,
                 None if accepts.is_none() && flight.accepts(signals, base) => accepts = Some(token),
@@ -201,11 +200,10 @@ impl Thread {
         0
     }
 
-    /// Gives a thread of the pool that is in pclose(3) the time to take the status of its child,
-    /// before a handler of SIGCHLD may. In the kernel the wait that the signal interrupts comes
-    /// first.
+    /// Gives a pool thread that is in pclose(3) time to reap its child before a handler of SIGCHLD
+    /// can. In a plain pclose(3), the wait4(2) that the signal interrupts reaps the child first.
     fn let_pclose_reap(&self) {
-        // SAFETY: flights in the slab are alive (flight.rs).
+        // SAFETY: operations in the slab are alive (flight.rs).
         let is_pclose =
             |(_, flight): (Token, *mut Flight)| hooks::is_pclose(unsafe { (*flight).row });
         if !self.flights().iter().any(is_pclose) {
@@ -217,8 +215,8 @@ impl Thread {
         }
     }
 
-    /// Runs the handlers of the signals that are held back, on the running fiber, if there are any;
-    /// under `mask`, if that is what it waited under. errno is kept.
+    /// Runs the handlers of deferred signals, if any, on the running fiber. `mask` is the mask that
+    /// the call waited under, if it had its own. Preserves errno.
     #[cold]
     #[inline(never)]
     pub fn handle_signals(&self, mask: Option<SignalSet>) -> Handled {
@@ -231,12 +229,12 @@ impl Thread {
         handled
     }
 
-    /// A handler jumped out of itself: onto the fiber that it ran on.
+    /// A handler ended with a jump out of it, onto the fiber that it ran on.
     pub fn jumped(&self) {
         self.signals.jumped();
         if self.host.in_place && self.host.running().is_null() {
-            // It ran while its fiber was parked on what cannot be ended: that must be over before
-            // its stack is used anew.
+            // The handler ran while its fiber was parked on an operation that cannot be ended. The
+            // operation must be over before the fiber's stack is reused.
             while self.in_flight() > 0 {
                 self.poll(Wait::Forever);
             }

@@ -1,4 +1,4 @@
-//! How an operation of a fiber's is queued, or given to the pool, waited for, and landed.
+//! Submits the operation of a fiber to the engine or the pool, waits for it, and completes it.
 
 use super::{EngineSlot, Thread};
 use crate::deadlines::NEVER;
@@ -11,19 +11,19 @@ use std::ffi::c_int;
 use std::sync::Arc;
 
 impl Thread {
-    /// Has the engine, or the pool, do `request` for `flight` and parks its fiber, the running one,
-    /// until it is done. Does nothing where that is impossible.
+    /// Submits `request` to the engine or the pool, and parks the running fiber, which `flight`
+    /// belongs to, until it completes. Does nothing if neither accepts the request.
     ///
     /// # Safety
-    /// `flight` is on the running fiber's stack, or stays otherwise until this returns.
+    /// `flight` is on the running fiber's stack, or otherwise stays alive until this returns.
     #[inline(always)]
     pub unsafe fn fly(&self, request: &Request, flight: *mut Flight) {
         let Some(engine) = self.engine() else { return };
-        // A fiber that was to handle signals waits once more instead.
+        // A fiber that was meant to run the pending signal handlers is waiting again instead.
         self.signals.due.set(false);
-        // SAFETY: this thread's alone; the borrow ends with the statement.
+        // SAFETY: only this thread uses it, and the borrow ends with the statement.
         let token = unsafe { &mut *self.flights.get() }.add(flight);
-        // SAFETY: the caller's, and alive.
+        // SAFETY: our caller keeps the operation alive.
         if unsafe { (*flight).deadline } != NEVER {
             self.set_deadline(flight, token);
         }
@@ -43,29 +43,29 @@ impl Thread {
         self.park();
     }
 
-    /// What is not the engine's is the pool's, or nobody's; false where there is no thread to be
-    /// had.
+    /// Handles a request that the engine rejected: a pure wait needs no executor, and everything
+    /// else goes to the thread pool. Returns false if no pool thread is available.
     #[inline(never)]
     fn carry_otherwise(&self, request: &Request, token: Token, flight: *mut Flight) -> bool {
         if matches!(request, Request::Wait { .. }) {
-            // SAFETY: alive, on its fiber's stack; this thread's alone.
+            // SAFETY: the operation is alive, on its fiber's stack, and only this thread uses it.
             unsafe { (*flight).kind = Kind::Wait };
             return true;
         }
-        // The pool's threads get none of this thread's signals.
+        // Pool threads do not receive this thread's signals, so they cannot wait for them.
         if !matches!(request, Request::AwaitSignal { .. }) && self.offload(token, *request) {
             return true;
         }
-        // SAFETY: this thread's alone; the borrow ends with the statement.
+        // SAFETY: only this thread uses it, and the borrow ends with the statement.
         unsafe { (*self.flights.get()).remove(token) };
-        // SAFETY: the flight is alive, on its fiber's stack.
+        // SAFETY: the operation is alive, on its fiber's stack.
         self.forget_deadline(unsafe { (*flight).deadline }, token);
         false
     }
 
-    /// A device that waits for the end of the round to get everything at once idles meanwhile. So
-    /// what is queued for it is handed over early while others still run, when it is a share of all
-    /// that is in flight.
+    /// A device would be idle if its requests were only submitted at the end of the round. So they
+    /// are submitted early, while other fibers still run, once they are a large enough share of all
+    /// in-flight operations.
     #[inline]
     fn keep_device_busy(&self, direct: bool) {
         let (queued, in_flight) = (self.queued.get(), self.flights().len());
@@ -74,10 +74,10 @@ impl Thread {
         }
     }
 
-    /// Submits what is queued, so that what follows comes after it in the kernel.
+    /// Submits everything queued, so that the kernel sees it before anything that follows.
     pub fn submit_queued(&self) {
-        // SAFETY: this thread's alone, and the borrow ends with this function, which neither parks
-        // nor calls the host.
+        // SAFETY: only this thread uses it, and the borrow ends with this function, which neither
+        // parks nor calls the host.
         if let EngineSlot::Made(engine) = unsafe { &mut *self.engine.get() }
             && self.queued.replace(0) > 0
         {
@@ -85,11 +85,11 @@ impl Thread {
         }
     }
 
-    /// Hands `request` to the pool; false where it has not one thread. errno is kept.
+    /// Gives `request` to the pool. Returns false if the pool has no thread. Preserves errno.
     #[inline(never)]
     pub(super) fn offload(&self, token: Token, request: Request) -> bool {
         let errno = errno::get();
-        // The pool's own locks are no fiber's to park for.
+        // A fiber must not park for the pool's internal locks.
         let _off = OffFiber::enter();
         let submitted = pool::submit(Job {
             request,
@@ -98,7 +98,7 @@ impl Thread {
         });
         errno::set(errno);
         if submitted && let Some(flight) = self.flights().get(token) {
-            // SAFETY: a flight in the slab is alive, and only this thread's (flight.rs).
+            // SAFETY: operations in the slab are alive, and only this thread uses them (flight.rs).
             let flight = unsafe { &mut *flight };
             flight.kind = Kind::Pool;
             self.stats.of(flight.row as usize).offloaded.add(1);
@@ -106,7 +106,8 @@ impl Thread {
         submitted
     }
 
-    /// Has the pool run code that nobody's token waits for; false where it has not one thread.
+    /// Runs code on the pool without a fiber that waits for it. Returns false if the pool has no
+    /// thread.
     pub fn start_on_pool(&self, run: Run) -> bool {
         let errno = errno::get();
         let _off = OffFiber::enter();
@@ -119,16 +120,16 @@ impl Thread {
         submitted
     }
 
-    /// Begins a wait of the running fiber's, which is to park next ([`Self::await_landing`]) or to
-    /// say that it need not ([`Self::forgo`]). No engine is needed for it.
+    /// Begins a wait of the running fiber. The fiber must next park ([`Self::await_landing`]) or
+    /// cancel the wait ([`Self::forgo`]). Needs no engine.
     ///
     /// # Safety
-    /// `flight` is one of [`Request::Wait`] on the running fiber's stack, and stays until the wait
+    /// `flight` is a [`Request::Wait`] on the running fiber's stack, and stays alive until the wait
     /// is over.
     pub unsafe fn begin_wait(&self, flight: *mut Flight) -> Token {
-        // SAFETY: this thread's alone; the borrow ends with the statement.
+        // SAFETY: only this thread uses it, and the borrow ends with the statement.
         let token = unsafe { &mut *self.flights.get() }.add(flight);
-        // SAFETY: the caller's, and alive.
+        // SAFETY: our caller keeps the operation alive.
         unsafe {
             (*flight).kind = Kind::Wait;
             if (*flight).deadline != NEVER {
@@ -138,23 +139,24 @@ impl Thread {
         token
     }
 
-    /// Parks the running fiber until its wait is landed or ended early.
+    /// Parks the running fiber until its wait is woken or ended early.
     pub fn await_landing(&self) {
         self.park();
     }
 
-    /// Lands a wait of this thread's, whose claim the caller has.
+    /// Wakes a wait of this thread. The caller holds the claim.
     pub fn land(&self, token: Token) {
         self.complete(token, 0);
     }
 
-    /// Ends a wait for which the running fiber does not park; nobody is about to land it.
+    /// Cancels a wait that the running fiber has not parked for. No other thread may be about to
+    /// wake it.
     pub fn forgo(&self, token: Token) {
-        // SAFETY: this thread's alone; the borrow ends with the statement.
+        // SAFETY: only this thread uses it, and the borrow ends with the statement.
         let Some(flight) = (unsafe { &mut *self.flights.get() }).remove(token) else {
             return;
         };
-        // SAFETY: alive, on its fiber's stack.
+        // SAFETY: the operation is alive, on its fiber's stack.
         let deadline = unsafe { (*flight).deadline };
         if deadline != NEVER {
             self.forget_deadline(deadline, token);
@@ -163,12 +165,12 @@ impl Thread {
 
     #[inline(always)]
     pub(super) fn complete(&self, token: Token, result: i32) -> bool {
-        // SAFETY: this thread's alone; the borrow ends with the statement.
+        // SAFETY: only this thread uses it, and the borrow ends with the statement.
         let Some(flight) = (unsafe { &mut *self.flights.get() }).remove(token) else {
             return false;
         };
-        // SAFETY: the flight lives on the stack of a fiber that stays parked until the unpark below
-        // (flight.rs).
+        // SAFETY: the operation lives on the stack of a fiber that stays parked until the unpark
+        // below (flight.rs).
         unsafe {
             (*flight).finish(result);
             if (*flight).deadline != NEVER {
@@ -177,15 +179,15 @@ impl Thread {
             self.host.unpark((*flight).fiber);
         }
         if self.signals.is_held() {
-            // At the end of its call, if not for it.
+            // The fiber handles the signals at the end of its call at the latest.
             self.signals.due.set(true);
         }
         true
     }
 
-    /// A duplicate of `fd` for a fiber that will park: as a thread in a system call, it keeps its
-    /// file when the descriptor is closed. None if there is no room for one. To be given back with
-    /// [`Self::let_go`].
+    /// Duplicates `fd` for a fiber that is about to park, so that the fiber keeps its file when the
+    /// descriptor is closed, as a thread in a system call does. None if no descriptor is free.
+    /// Release it with [`Self::let_go`].
     pub fn keep(&self, fd: c_int) -> Option<c_int> {
         let duplicate = sys::duplicate_to_wait_on(fd)?;
         fds::mark_ours(duplicate, true);
@@ -194,8 +196,8 @@ impl Thread {
     }
 
     pub fn let_go(&self, duplicate: c_int) {
-        // A handler that the fiber ran meanwhile may have forked: the child has none of the
-        // parent's duplicates.
+        // If a handler that the fiber ran has forked, the child has none of the parent's
+        // duplicates.
         if self.kept.borrow_mut().remove(&duplicate) {
             fds::disown(duplicate);
             let _ = sys::close(duplicate);

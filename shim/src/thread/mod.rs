@@ -1,12 +1,13 @@
-//! An attached OS thread: what it keeps, its engine, and the poll that a host comes back through.
+//! The state of an attached OS thread: its engine, its in-flight operations, and the poll function
+//! that its host calls.
 //!
-//! What its fibers do is in files of its own: [`flying`], how an operation is queued and waited
-//! for; [`ending`], what ends a wait early; [`accepting`], how a connection is accepted; [`turns`],
-//! how a fiber parks and lets others run; [`replacing`], how another engine takes over.
+//! The other files hold the operations of its fibers: [`flying`] submits an operation and waits for
+//! it; [`ending`] ends waits early; [`accepting`] accepts connections; [`turns`] parks fibers and
+//! limits how long one runs; [`replacing`] replaces a failed engine.
 //!
-//! Invariant: everything but [`Remote`] is touched by the attached thread alone, and never while a
-//! borrow of it is live: the verbs of a host do not call back (aioshim.h), and no borrow is held
-//! across a park.
+//! Invariant: only the attached thread touches the fields, except [`Remote`], and never while
+//! another borrow of the same field is live: the host's callbacks do not call back into the shim
+//! (aioshim.h), and no borrow is held across a park.
 
 mod accepting;
 mod ending;
@@ -42,7 +43,7 @@ use std::collections::HashSet;
 use std::ffi::{c_int, c_void};
 use std::sync::Arc;
 
-/// Where the engine reports to, while it polls.
+/// Receives the completions that the engine reports while it polls.
 struct Landings<'a> {
     thread: &'a Thread,
     unparked: usize,
@@ -63,7 +64,7 @@ impl Sink for Landings<'_> {
 }
 
 enum EngineSlot {
-    /// Made when the first operation is queued.
+    /// Created when the first operation is queued.
     Unmade,
     Made(Box<dyn Engine>),
     Refused,
@@ -74,45 +75,46 @@ pub struct Thread {
     engine: UnsafeCell<EngineSlot>,
     flights: UnsafeCell<Flights>,
     deadlines: RefCell<Deadlines>,
-    /// The streams its fibers are inside.
+    /// The stdio streams that its fibers are inside of.
     files: Files,
-    /// Its fibers that are parked inside one.
+    /// Its fibers that are parked inside a stream.
     in_streams: RefCell<HashSet<*const c_void>>,
-    /// Those whose waits were ended because they are cancelled.
+    /// Its fibers whose waits were interrupted because they are cancelled.
     cancelled: RefCell<HashSet<*const c_void>>,
-    /// Fibers of this thread that wait for their turn at a file position or a stream.
+    /// Number of its fibers that wait for a file position or a stream.
     waiting_turn: Cell<usize>,
     /// Operations queued since the last batch was submitted.
     queued: Cell<u32>,
-    /// The engine makes something of batches; taken to be so until it is made.
+    /// Whether the engine benefits from batching; assumed true until it is created.
     batches: Cell<bool>,
-    /// The highest engine that may work for this thread in the state that it is in.
+    /// The most preferred engine that this thread may use in its current state.
     highest_rung: Cell<EngineChoice>,
-    /// All its calls go to libc as they are, for the shim could not make them in the state that the
-    /// thread is in.
+    /// Whether all calls pass through to libc, because the shim cannot make system calls of its own
+    /// in the thread's current state.
     passes_through: Cell<bool>,
-    /// There is no engine that this thread can sleep in.
+    /// Whether the thread has no engine that it can sleep in.
     sleeps_without_engine: Cell<bool>,
     /// Calls left before the running fiber lets others run.
     budget: Cell<u32>,
-    /// When it used that up for the first time in its turn, if it has.
+    /// When the fiber first exhausted that budget in its current turn, if it did.
     turn_since: Cell<Option<u64>>,
-    /// Calls that may yet answer at once before one looks whether its fiber was cancelled.
+    /// Immediate calls left before the next cancellation check.
     unasked: Cell<u32>,
-    /// What this thread's opens have taught.
+    /// What the shim has learned about the speed of this thread's opens.
     pub opens: Cell<Opens>,
     pub known_files: KnownFiles,
     /// Duplicates of descriptors that parked fibers wait on.
     kept: RefCell<HashSet<c_int>>,
-    /// In the child of a fork, until its host attaches it anew: calls pass through, for the host
-    /// may run other fibers.
+    /// In the child of fork, until its host attaches the thread again: calls pass through, because
+    /// the host may run other fibers.
     awaits_host: Cell<bool>,
-    /// In the child of a fork that could not be given a fresh start: nothing is left to wait with.
+    /// In the child of fork, if the thread could not be replaced by a new one: it can no longer
+    /// wait.
     defunct: Cell<bool>,
     signals: Signals,
     runtimes: Runtimes,
     records: Records,
-    /// Conversations whose call-back a fiber of this thread is in.
+    /// Call-backs from the pool that fibers of this thread are currently running.
     talks: RefCell<Vec<*const Link>>,
     stats: Registered<Stats>,
     trace: Option<Tracing>,
@@ -121,13 +123,14 @@ pub struct Thread {
     /// Its calls are timed or traced, or another library interposes some of them.
     watched: bool,
     accepting: Accepting,
-    /// Who wakes a host that sleeps elsewhere; made when that is first needed.
+    /// Wakes a host that sleeps elsewhere; started when first needed.
     lookout: RefCell<Option<Lookout>>,
-    /// Nothing is to be done around its host's park.
+    /// Whether the host's park needs no work before and after it.
     parks_plainly: bool,
-    /// Its fibers' calls on locks are converted.
+    /// Whether calls on locks are converted on its fibers.
     locks: bool,
-    /// A hook may answer at once: neither is its call recorded, nor left to libc as a lock's.
+    /// Whether a lock hook may return at once, because calls are neither recorded nor passed
+    /// through.
     at_once: bool,
     inbox: Receiver<Message>,
     remote: Arc<Remote>,
@@ -197,7 +200,7 @@ impl Thread {
         &self.talks
     }
 
-    /// Results that libc would keep in static memory.
+    /// Results that libc would store in static memory.
     pub fn records(&self) -> &Records {
         &self.records
     }
@@ -215,25 +218,25 @@ impl Thread {
         &self.stats
     }
 
-    /// Whether calls keep a record: for the statistics or the trace.
+    /// Whether calls are recorded, for the statistics or the trace.
     #[inline(always)]
     pub fn is_watched(&self) -> bool {
         self.watched
     }
 
-    /// Whether its fibers' calls on locks are converted.
+    /// Whether calls on locks are converted on its fibers.
     #[inline(always)]
     pub fn converts_locks(&self) -> bool {
         self.locks
     }
 
-    /// Whether a hook may answer without a call.
+    /// Whether a hook may return without starting a recorded call.
     #[inline(always)]
     pub fn answers_at_once(&self) -> bool {
         self.at_once
     }
 
-    /// What counts system calls that no hook sees, if anything does.
+    /// The tracer of system calls that no hook sees, if it is enabled.
     #[inline]
     pub fn escapes(&self) -> Option<&Watch> {
         self.escapes.as_deref()
@@ -247,13 +250,13 @@ impl Thread {
         Record::begin(row, self.trace.as_ref())
     }
 
-    /// Fibers parked in the shim on something that can still wake them.
+    /// Number of fibers parked in the shim that can still be woken.
     pub fn in_flight(&self) -> usize {
         self.flights().len() + self.waiting_turn.get()
     }
 
-    /// What the next batch may come to, with `runnable` fibers that may add to it; 0 where batches
-    /// are worth nothing.
+    /// The expected size of the next batch if `runnable` fibers may add to it; 0 if the engine does
+    /// not benefit from batching.
     #[inline(always)]
     pub fn batch(&self, runnable: u32) -> u32 {
         if self.batches.get() {
@@ -264,20 +267,20 @@ impl Thread {
     }
 
     fn flights(&self) -> &Flights {
-        // SAFETY: this thread's alone, and no mutable borrow outlives the statement that makes it
-        // (module invariant).
+        // SAFETY: only this thread uses it, and no mutable borrow outlives its statement (module
+        // invariant).
         unsafe { &*self.flights.get() }
     }
 
-    /// The engine, made now if this is the first use; None when refused.
+    /// The engine, created on first use; None if the kernel refused every engine.
     #[inline(always)]
     #[expect(
         clippy::mut_from_ref,
         reason = "the attached thread's own; see the module's invariant"
     )]
     pub fn engine(&self) -> Option<&mut dyn Engine> {
-        // SAFETY: this thread's alone, and no borrow is held across a park or a host's verb that
-        // could come back here.
+        // SAFETY: only this thread uses it, and no borrow is held across a park or across a host
+        // callback that could come back here.
         match unsafe { &mut *self.engine.get() } {
             EngineSlot::Made(engine) => Some(&mut **engine),
             EngineSlot::Refused => None,
@@ -294,7 +297,7 @@ impl Thread {
     #[cold]
     #[inline(never)]
     fn make(&self, slot: &mut EngineSlot) {
-        // The io-uring crate closes descriptors through libc, which is our hook.
+        // The io-uring crate closes descriptors through libc, whose close is our hook.
         let _off = OffFiber::enter();
         let errno = errno::get();
         let choice = start::conf().engine.max(self.highest_rung.get());
@@ -305,7 +308,7 @@ impl Thread {
         } = engine::make(choice, self.remote.wake_fd(), self.host.in_place);
         let name = engine.as_ref().map_or("sync", |engine| engine.name());
         for refusal in &refusals {
-            // What was asked for by name is missed; auto takes what there is.
+            // A warning only if the user asked for a specific engine; `auto` takes any engine.
             let level = if choice == EngineChoice::Auto || out_of_descriptors {
                 Level::Info
             } else {
@@ -326,12 +329,12 @@ impl Thread {
         errno::set(errno);
     }
 
-    /// Whether the engine does calls on sockets as a whole ([`Engine::does_sockets`]).
+    /// Whether the engine does socket calls as a whole ([`Engine::does_sockets`]).
     pub fn does_sockets(&self) -> bool {
         self.engine().is_some_and(|engine| engine.does_sockets())
     }
 
-    /// aioshim_poll: returns how many fibers were unparked.
+    /// Implements aioshim_poll. Returns how many fibers were unparked.
     pub fn poll(&self, wait: Wait) -> usize {
         let idle = self.in_flight() == 0 && self.inbox.is_empty() && !self.signals.is_held();
         if self.defunct.get() || (idle && matches!(wait, Wait::No)) {
@@ -339,7 +342,7 @@ impl Thread {
         }
         let _pause = self.escapes().map(Watch::pause);
         let critical = self.signals.enter();
-        // An exception out of a signal's handler left it null.
+        // An exception thrown by a signal handler has left it null.
         if !self.passes_through() {
             tls::set_here(self);
         }
@@ -362,8 +365,8 @@ impl Thread {
         if let Some(base) = masked {
             self.signals.end_masked(base);
         }
-        // A fiber that goes on runs the handlers. What is done before a signal comes is not
-        // interrupted by it.
+        // An unparked fiber will run the handlers when it resumes. An operation that completed
+        // before the signal arrived is not interrupted by it.
         if unparked == 0 && self.signals.is_held() {
             if !was_held {
                 unparked = self.run_engine(Wait::No, 0) + self.open_inbox();
@@ -383,8 +386,8 @@ impl Thread {
         unparked
     }
 
-    /// The host has nothing to run, and may go to sleep elsewhere: it is to be woken for what is in
-    /// flight.
+    /// The host has nothing to run and may go to sleep elsewhere: arranges that an in-flight
+    /// operation wakes it.
     #[cold]
     fn look_out(&self) {
         let nanos = match self.deadlines.borrow().shorten(Wait::Forever, sys::now) {
@@ -402,11 +405,12 @@ impl Thread {
         }
     }
 
-    /// Has the engine submit what is queued, wait, and report: how many fibers are unparked by
-    /// then, `unparked` of them before.
+    /// Makes the engine submit the queue, wait, and report. Returns the number of unparked fibers,
+    /// including the `unparked` from before.
     fn run_engine(&self, wait: Wait, mut unparked: usize) -> usize {
-        // SAFETY: this thread's alone, and the only borrow meanwhile: the landings touch the
-        // flights and the host, neither of which reach the engine.
+        // SAFETY: only this thread uses it, and this is the only borrow at the time: reporting
+        // completions touches the in-flight operations and the host, and neither reaches the
+        // engine.
         if let EngineSlot::Made(engine) = unsafe { &mut *self.engine.get() } {
             let queued = self.queued.replace(0);
             if self.stats.timed() && queued > 0 {
@@ -446,11 +450,11 @@ impl Thread {
         unparked
     }
 
-    /// What a parked fiber waits for.
+    /// Describes the call that a parked fiber waits in.
     pub fn describe(&self, fiber: *const c_void) -> Option<String> {
         let _off = OffFiber::enter();
         let (_, flight) = self.flights().of_fiber(fiber)?;
-        // SAFETY: flights in the slab are alive (flight.rs).
+        // SAFETY: operations in the slab are alive (flight.rs).
         let flight = unsafe { &*flight };
         let name = hooks::NAMES[flight.row as usize];
         Some(match flight.fd() {
@@ -459,7 +463,7 @@ impl Thread {
         })
     }
 
-    /// Before detach: false while fibers are parked in here.
+    /// Call before detaching. Returns false while fibers are parked in the shim.
     pub fn close(&mut self) -> bool {
         if self.in_flight() > 0 {
             return false;
@@ -472,24 +476,24 @@ impl Thread {
         self.remote.detach();
         let _off = OffFiber::enter();
         *self.engine.get_mut() = EngineSlot::Unmade;
-        // Others may still hold the Remote and write to its eventfd: only the last one closes it.
+        // Other threads may still hold the Remote and write to its eventfd; the last one closes it.
         true
     }
 
-    /// Whether it is one of the child of a fork that its host may attach anew.
+    /// Whether this thread is in the child of fork and its host may attach it again.
     pub fn awaits_host(&self) -> bool {
         self.awaits_host.get()
     }
 
-    /// In the child of a fork whose host may run other fibers there: leaves all calls to libc until
-    /// it attaches anew.
+    /// In the child of fork, if the host may run other fibers there: passes all calls through until
+    /// the host attaches the thread again.
     pub fn await_host(&self) {
         self.awaits_host.set(true);
         self.pass_through();
     }
 
-    /// In the child of a fork, where it could not be replaced by a new one: its polls return at
-    /// once.
+    /// In the child of fork, if the thread could not be replaced by a new one: its polls return at
+    /// once from now on.
     pub fn set_defunct(&self) {
         self.defunct.set(true);
     }

@@ -1,4 +1,4 @@
-//! Whose turn it is: how a fiber parks, and lets others run once it has had its share.
+//! The scheduling quantum: how a fiber parks, and lets others run once it has used up its budget.
 
 use super::{EngineSlot, Thread};
 use crate::conf::Level;
@@ -6,12 +6,12 @@ use crate::policy::{self, INLINE_BUDGET};
 use crate::{allocator, errno, log, start, sys, tls};
 use std::ffi::c_void;
 
-/// How much longer the turn of a fiber may take that accepts connections.
+/// How much longer a fiber that accepts connections may run.
 const ACCEPTING_NS: u64 = 1_000_000;
 
 impl Thread {
-    /// Counts one more call of the running fiber since it last let others run; false when it has
-    /// had its share.
+    /// Counts one more call of the running fiber since it last let others run. Returns false once
+    /// its budget is used up.
     #[inline(always)]
     pub fn afford(&self) -> bool {
         let left = self.budget.get();
@@ -21,8 +21,8 @@ impl Thread {
         left > 1
     }
 
-    /// Whether a call that answers at once is to look whether its fiber was cancelled: now and
-    /// then, for that takes longer than the call.
+    /// Whether a call that returns at once must check for cancellation. This is rarely true,
+    /// because the check takes longer than the call.
     #[inline(always)]
     pub fn is_cancellation_due(&self) -> bool {
         let left = self.unasked.get();
@@ -37,12 +37,12 @@ impl Thread {
         self.budget.get() > 1
     }
 
-    /// Others have run, or need not: the next call begins a new share.
+    /// Ends the quantum because other fibers have run, or need not: the next call begins a new one.
     pub fn end_share(&self) {
         self.budget.set(0);
     }
 
-    /// Begins a new share; false if the last one was not ended.
+    /// Begins a new quantum. Returns false if the last one was not ended.
     pub fn begin_share(&self) -> bool {
         let ended = self.budget.get() == 0;
         if ended {
@@ -51,9 +51,10 @@ impl Thread {
         ended
     }
 
-    /// Renews the share of a fiber that has accepted a connection, for [`ACCEPTING_NS`]: natively
-    /// the connections that wait are all accepted while those that are being served go on, not so
-    /// many each time that all of these had their turn.
+    /// Renews the budget of a fiber that has accepted a connection, for up to [`ACCEPTING_NS`].
+    /// Without the shim, pending connections are all accepted while earlier ones are being served.
+    /// Without this, the fiber would wait for a turn of all serving fibers after every
+    /// [`INLINE_BUDGET`] accepts.
     pub fn prolong_share(&self) {
         if self.budget.get() >= INLINE_BUDGET / 2 {
             return;
@@ -66,11 +67,12 @@ impl Thread {
         }
     }
 
-    /// The running fiber lets others run, unless it may as well go on.
+    /// Lets other fibers run, unless the policy allows the running fiber to continue.
     #[cold]
     pub fn end_turn(&self, fiber: *mut c_void) {
-        // Where calls block, a fiber must not come to share its thread with one that waits for it
-        // because of us. SAFETY: this thread's alone; the borrow ends with the statement.
+        // Without an engine calls block the thread, and the shim must not interleave a fiber with
+        // one that waits for it. SAFETY: only this thread uses it, and the borrow ends with the
+        // statement.
         if !matches!(unsafe { &*self.engine.get() }, EngineSlot::Made(_)) {
             self.budget.set(INLINE_BUDGET);
             return;
@@ -89,22 +91,22 @@ impl Thread {
         }
     }
 
-    /// Lets the others of the thread run, and looks for what is done.
+    /// Lets the thread's other fibers run, and reaps completions.
     pub fn yield_now(&self, fiber: *mut c_void) {
         self.host.unpark(fiber);
         self.park();
     }
 
-    /// Parks the running fiber until another, of this thread or not, gives it its turn at a file
-    /// position or a stream.
+    /// Parks the running fiber until another fiber, of any thread, hands it the file position or
+    /// the stream.
     pub fn await_turn(&self) {
         self.waiting_turn.update(|n| n + 1);
         self.park();
         self.waiting_turn.update(|n| n - 1);
     }
 
-    /// Parks the running fiber until it is unparked; it leaves the streams it is inside meanwhile.
-    /// errno is kept.
+    /// Parks the running fiber until it is unparked. While parked it leaves the streams that it is
+    /// inside of. Preserves errno.
     #[inline(always)]
     pub(super) fn park(&self) {
         self.budget.set(INLINE_BUDGET);
@@ -121,7 +123,7 @@ impl Thread {
         errno::set(errno);
     }
 
-    /// Lets the host run others, and signals be handled.
+    /// Lets the host run other fibers, and lets signal handlers run.
     #[inline(always)]
     fn switch(&self) {
         if self.host.in_place {
@@ -140,8 +142,8 @@ impl Thread {
         }
     }
 
-    /// With AIOSHIM_CHECK: ends the process if the host resumed the fiber on another OS thread. The
-    /// call would go on with that thread's errno and this one's engine.
+    /// With AIOSHIM_CHECK: ends the process if the host resumed the fiber on another OS thread.
+    /// Otherwise the call would continue with that thread's errno and this thread's engine.
     #[cold]
     #[inline(never)]
     fn check_thread(&self) {
