@@ -1,8 +1,8 @@
-//! What handlers the program installed: sigaction(2) and its older names, as the program is to see
-//! them.
+//! The handlers that the program installed: sigaction(2) and its older variants, as the program
+//! must see them.
 //!
-//! From the first attach on each handler has [`super::entry`] in its place with the kernel.
-//! Programs that never attach keep theirs untouched.
+//! From the first attach on, the kernel has [`super::entry`] in place of each handler. Programs
+//! that never attach keep their handlers untouched.
 
 use super::{OF_LIBC, bit, entry};
 use crate::escapes;
@@ -16,19 +16,19 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering:
 type Handler = libc::sighandler_t;
 type Info = *mut libc::siginfo_t;
 
-/// What the program asked for, as far as ours hides it.
+/// The program's action, as far as the shim hides it from the kernel.
 pub struct Action {
     handler: AtomicUsize,
     flags: AtomicI32,
     mask: AtomicU64,
 }
 
-/// What is known of a program's handler.
+/// The recorded action of a signal.
 #[derive(Clone, Copy)]
 pub struct Recorded {
     pub handler: Handler,
     pub flags: c_int,
-    /// What is blocked while it runs, besides what was blocked before.
+    /// The signals to block while the handler runs, in addition to the current mask.
     pub mask: SignalSet,
 }
 
@@ -57,28 +57,28 @@ impl Action {
     }
 }
 
-/// Signals that a mask can hold.
+/// The signals that a mask can contain.
 const BLOCKABLE: SignalSet = !(bit(libc::SIGKILL) | bit(libc::SIGSTOP));
 
-/// The kernel's part of an action's mask: libc's set begins with it.
+/// The kernel's part of an action's mask: libc's larger set begins with it.
 fn mask_of(action: &mut libc::sigaction) -> &mut SignalSet {
-    // SAFETY: libc's set is longer than the kernel's, and as well aligned.
+    // SAFETY: libc's set is longer than the kernel's, and its alignment is the same.
     unsafe { &mut *(&raw mut action.sa_mask).cast::<SignalSet>() }
 }
 
 const SIGNALS: usize = 65;
 static ACTIONS: [Action; SIGNALS] = [const { Action::none() }; SIGNALS];
 
-/// Flags that the kernel is given differently: our entry always takes what comes with a signal; and
-/// a signal that waits must find its handler still there. The mask is different, too: no other
-/// signal comes before our entry has decided what to do about one, and it blocks what the program
-/// asked for when it runs the handler.
+/// The flags that differ between the program's action and the kernel's. The shim's entry always
+/// takes a siginfo, and a deferred signal must find its handler still installed. The mask differs
+/// too: no other signal may arrive before the entry has decided about this one, and the entry
+/// applies the program's mask when it runs the handler.
 const HIDDEN: c_int = libc::SA_SIGINFO | libc::SA_RESETHAND;
 
-/// A thread is or was attached: handlers are wrapped.
+/// Whether handlers are wrapped, because a thread is or was attached.
 static WRAPPING: AtomicBool = AtomicBool::new(false);
 
-/// At an attach: wraps the handlers that are there, and those to come.
+/// Called at each attach: wraps all present and future handlers.
 pub fn wrap_all() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -86,12 +86,13 @@ pub fn wrap_all() {
     });
 }
 
-/// Gives the program's handlers back to the kernel as they were installed, before the process may
-/// end for a system call that our entry makes. No fiber's wait may end for a handler any more.
+/// Gives the program's handlers back to the kernel as they were installed, because the process
+/// might otherwise end for a system call that the entry makes. From then on signals no longer
+/// interrupt the waits of fibers.
 pub fn unwrap_all() {
     WRAPPING.store(false, Relaxed);
     for signal in 1..SIGNALS as c_int {
-        // SAFETY: zeroes are a valid sigaction; both calls get one that is alive.
+        // SAFETY: zeroes are a valid sigaction, and it is alive during both calls.
         unsafe {
             let mut action: libc::sigaction = std::mem::zeroed();
             if real_sigaction(signal, std::ptr::null(), &mut action) != 0
@@ -105,17 +106,18 @@ pub fn unwrap_all() {
     }
 }
 
-/// Wraps the handlers that are there, and those to come.
+/// Wraps all present and future handlers.
 pub fn wrap_again() {
     WRAPPING.store(true, Relaxed);
     (1..SIGNALS as c_int).for_each(wrap);
 }
 
-/// The program's handler of `signal`, which is about to run.
+/// Returns the program's handler of `signal`, which is about to run. Resets it if SA_RESETHAND says
+/// so.
 pub fn begin(signal: c_int) -> Recorded {
     let recorded = ACTIONS[signal as usize].load();
     if recorded.flags & libc::SA_RESETHAND != 0 {
-        // SAFETY: zeroes are a valid sigaction; the kernel, too, keeps the flags and the mask.
+        // SAFETY: zeroes are a valid sigaction. The kernel also keeps the flags and the mask.
         unsafe {
             let mut action: libc::sigaction = std::mem::zeroed();
             real_sigaction(signal, std::ptr::null(), &mut action);
@@ -132,7 +134,8 @@ fn is_ours(handler: Handler) -> bool {
     handler == entry::enter as *const () as Handler
 }
 
-/// Records a handler and puts ours in its place; what is no handler stays as it is.
+/// Records a handler and puts the shim's entry in its place. Leaves SIG_DFL and SIG_IGN as they
+/// are.
 fn hide(signal: c_int, action: &mut libc::sigaction) {
     let handler = action.sa_sigaction;
     if matches!(handler, libc::SIG_DFL | libc::SIG_IGN) || is_ours(handler) {
@@ -144,10 +147,10 @@ fn hide(signal: c_int, action: &mut libc::sigaction) {
     *mask_of(action) = !OF_LIBC;
 }
 
-/// Puts ours in the place of the handler that is installed.
+/// Puts the shim's entry in place of the installed handler.
 pub fn wrap(signal: c_int) {
-    // SAFETY: zeroes are a valid sigaction; both calls get one that is alive. Signals that libc
-    // keeps to itself are refused and stay zero, which is SIG_DFL.
+    // SAFETY: zeroes are a valid sigaction, and it is alive during both calls. libc refuses its
+    // reserved signals; their action stays zero, which is SIG_DFL.
     unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
         if real_sigaction(signal, std::ptr::null(), &mut action) != 0 {
@@ -161,13 +164,13 @@ pub fn wrap(signal: c_int) {
     }
 }
 
-/// Has the program's own handler of a signal that is ours (escapes/) take one that is not; without
-/// one it kills, as it does by default.
+/// Forwards a signal that the shim handles (escapes/) but did not cause to the program's own
+/// handler. Without a handler the signal kills the process, as by default.
 pub fn hand_on(signal: c_int, info: Info, context: *mut c_void) {
     match ACTIONS[signal as usize].handler.load(Relaxed) {
         libc::SIG_IGN => {}
         libc::SIG_DFL => {
-            // SAFETY: the default action takes no handler; the signal is sent to this thread alone.
+            // SAFETY: the default action has no handler; the signal is sent to this thread only.
             unsafe {
                 let default: libc::sigaction = std::mem::zeroed();
                 real_sigaction(signal, &default, std::ptr::null_mut());
@@ -182,8 +185,8 @@ pub fn hand_on(signal: c_int, info: Info, context: *mut c_void) {
             }
             let _off = OffFiber::enter();
             escapes::entered_handler();
-            // SAFETY: recorded with the type that its flags say it has. The kernel, too, passes all
-            // three arguments to either kind.
+            // SAFETY: the handler has the type that its recorded flags say. The kernel also passes
+            // all three arguments to either kind.
             unsafe {
                 if flags & libc::SA_SIGINFO != 0 {
                     std::mem::transmute::<usize, Own>(handler)(signal, info, context);
@@ -195,17 +198,17 @@ pub fn hand_on(signal: c_int, info: Info, context: *mut c_void) {
     }
 }
 
-/// sigaction(2) for a signal that is ours: the program's action is only recorded.
+/// sigaction(2) for a signal that the shim handles: only records the program's action.
 ///
 /// # Safety
-/// As sigaction(2).
+/// The same contract as sigaction(2).
 unsafe fn record_only(
     signal: c_int,
     new: *const libc::sigaction,
     old: *mut libc::sigaction,
 ) -> c_int {
     let record = &ACTIONS[signal as usize];
-    // SAFETY: null or the C caller's.
+    // SAFETY: each pointer is null or valid: they belong to the C caller.
     let (new, old) = unsafe { (new.as_ref().copied(), old.as_mut()) };
     if let Some(old) = old {
         // SAFETY: zeroes are a valid sigaction.
@@ -218,18 +221,18 @@ unsafe fn record_only(
     0
 }
 
-/// Whether a signal is the shim's, and the program's action for it stands behind.
+/// Whether the shim handles the signal itself, and only forwards it to the program's action.
 fn is_the_shims(signal: c_int) -> bool {
     signal == libc::SIGSYS && escapes::owns_sigsys()
 }
 
-/// The program's own action, before it is replaced.
+/// The program's own action before it is replaced.
 fn recorded(signal: c_int) -> Option<Recorded> {
     Some(ACTIONS.get(usize::try_from(signal).ok()?)?.load())
 }
 
 impl Recorded {
-    /// Has an action that the kernel told of say what the program installed.
+    /// Rewrites an action that the kernel returned to what the program installed.
     fn show(self, action: &mut libc::sigaction) {
         action.sa_sigaction = self.handler;
         action.sa_flags = action.sa_flags & !HIDDEN | self.flags & HIDDEN;
@@ -238,13 +241,13 @@ impl Recorded {
 }
 
 /// # Safety
-/// As sigaction(2).
+/// The same contract as sigaction(2).
 unsafe fn real_sigaction(
     signal: c_int,
     new: *const libc::sigaction,
     old: *mut libc::sigaction,
 ) -> c_int {
-    // SAFETY: passed on to our caller.
+    // SAFETY: our caller keeps the same contract.
     unsafe { sigaction::real()(signal, new, old) }
 }
 
@@ -256,12 +259,12 @@ macro_rules! sigactions {
 
             redhook::hook! {
                 unsafe fn $name(number: c_int, new: *const libc::sigaction, old: *mut libc::sigaction) -> c_int => hook {
-                    // SAFETY: as the caller's.
+                    // SAFETY: our caller keeps the same contract.
                     unsafe { install(number, new, old, redhook::real!($name)) }
                 }
             }
 
-            /// libc's own; one of the two is enough for our own use.
+            /// libc's own function. The shim itself uses only one of the two.
             #[allow(dead_code)]
             pub fn real() -> RealSigaction {
                 redhook::real!($name)
@@ -278,7 +281,7 @@ type RealSigaction =
 /// sigaction(2) as the program sees it.
 ///
 /// # Safety
-/// As sigaction(2); `real` is libc's own.
+/// The same contract as sigaction(2); `real` is libc's own function.
 unsafe fn install(
     signal: c_int,
     new: *const libc::sigaction,
@@ -286,26 +289,26 @@ unsafe fn install(
     real: RealSigaction,
 ) -> c_int {
     if !WRAPPING.load(Relaxed) || !(1..SIGNALS as c_int).contains(&signal) {
-        // SAFETY: libc's own function, with its caller's arguments.
+        // SAFETY: this calls libc's own function with the caller's arguments.
         return unsafe { real(signal, new, old) };
     }
     if is_the_shims(signal) {
-        // SAFETY: as the caller's.
+        // SAFETY: our caller keeps the same contract.
         return unsafe { record_only(signal, new, old) };
     }
     let before = recorded(signal);
     let mut replaced;
     let mut action = new;
     if !new.is_null() {
-        // SAFETY: not null; the C caller's.
+        // SAFETY: the pointer is not null, and belongs to the C caller.
         replaced = unsafe { *new };
         hide(signal, &mut replaced);
         action = &raw const replaced;
     }
-    // SAFETY: as the caller's, with a copy of the action.
+    // SAFETY: our caller keeps the contract of sigaction(2); the action is a local copy.
     let result = unsafe { real(signal, action, old) };
     if result == 0 && !old.is_null() {
-        // SAFETY: not null, and just written by libc.
+        // SAFETY: the pointer is not null, and libc has just written to it.
         let old = unsafe { &mut *old };
         if let Some(before) = before.filter(|_| is_ours(old.sa_sigaction)) {
             before.show(old);
@@ -314,8 +317,8 @@ unsafe fn install(
     result
 }
 
-/// The older names by which a handler is installed: libc's own does it, then ours is put in its
-/// place.
+/// The older functions that install a handler: libc's own function installs it, then the shim's
+/// entry takes its place.
 macro_rules! older_names {
     ($($name:ident),*) => {$(
         mod $name {
@@ -330,7 +333,7 @@ macro_rules! older_names {
                         record.flags.store(0, Relaxed);
                         return record.handler.swap(handler, Relaxed);
                     }
-                    // SAFETY: libc's own function, with its caller's arguments.
+                    // SAFETY: this calls libc's own function with the caller's arguments.
                     let old = unsafe { redhook::real!($name)(number, handler) };
                     if !WRAPPING.load(Relaxed) || old == libc::SIG_ERR {
                         return old;
@@ -352,14 +355,15 @@ older_names!(
     sigset
 );
 
-/// While it lives the calling thread takes no signals, and a thread that it makes never does.
+/// While this value lives, the calling thread takes no signals, and a thread that it creates never
+/// takes any.
 pub struct Blocked(libc::sigset_t);
 
 impl Blocked {
     pub fn all() -> Self {
         let (mut all, mut before) = (MaybeUninit::uninit(), MaybeUninit::uninit());
-        // SAFETY: both sets are alive; the first is filled before it is read, and a failure (an
-        // unknown `how`) is impossible.
+        // SAFETY: both sets are alive, and the first is filled before it is read. The call cannot
+        // fail, because the only error is an unknown `how`.
         unsafe {
             libc::sigfillset(all.as_mut_ptr());
             libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr());
@@ -370,18 +374,18 @@ impl Blocked {
 
 impl Drop for Blocked {
     fn drop(&mut self) {
-        // SAFETY: a mask that the kernel gave.
+        // SAFETY: the mask comes from the kernel.
         unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &self.0, std::ptr::null_mut()) };
     }
 }
 
-/// A handler of the shim's own.
+/// A handler that belongs to the shim.
 type Own = extern "C" fn(c_int, Info, *mut c_void);
 
-/// Installs `handler` for a signal that has none; whether it did.
+/// Installs `handler` for a signal that has no handler. Returns whether it did.
 pub fn take(signal: c_int, handler: Own) -> bool {
-    // SAFETY: zeroes are a valid sigaction; both calls get one that is alive, and the handler is of
-    // the kind that SA_SIGINFO says.
+    // SAFETY: zeroes are a valid sigaction, and it is alive during both calls; the handler has the
+    // type that SA_SIGINFO demands.
     unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
         if real_sigaction(signal, std::ptr::null(), &mut action) != 0
@@ -396,7 +400,7 @@ pub fn take(signal: c_int, handler: Own) -> bool {
     }
 }
 
-/// Whether that handler is still there.
+/// Whether that handler is still installed.
 pub fn is_taken(signal: c_int, handler: Own) -> bool {
     // SAFETY: zeroes are a valid sigaction, and it is alive.
     unsafe {

@@ -1,13 +1,13 @@
-//! A timer of one thread that ends a system call which waits for longer than it should.
+//! A per-thread timer that interrupts a system call which blocks for too long.
 //!
-//! accept4(2) has no form that does not wait, and a connection that poll(2) has just reported may
-//! be taken by another process. So a thread makes the plain call under this timer: where the
-//! connection is still there, that costs two system calls more, and where it is not, the other
-//! fibers of the thread are held up for [`LIMIT_NS`], not until the next connection.
+//! accept4(2) has no non-blocking form, and another process may take a connection that poll(2) has
+//! just reported. So a thread makes the plain call under this timer. If the connection is still
+//! there, that costs two extra system calls. If not, the thread's other fibers are delayed by
+//! [`LIMIT_NS`], rather than until the next connection arrives.
 //!
-//! The timer sends the signal of [`kick`](super::kick), which no program can block or handle.
+//! The timer sends the signal of [`kick`](super::kick), which a program cannot block or handle.
 //!
-//! Invariant: the timer is armed only inside [`Alarm::limit`]. It is disarmed when that returns, so
+//! Invariant: the timer is armed only inside [`Alarm::limit`] and disarmed before that returns, so
 //! it interrupts no other call.
 
 use super::{bit, kick};
@@ -15,16 +15,16 @@ use crate::errno::Errno;
 use crate::sys::{self, Sysno};
 use std::ffi::c_int;
 
-/// How long a call may wait. From about one tick of the kernel on, 4 ms at 250 Hz, the processor's
-/// own timer need not be programmed anew for it, which costs more than all the rest.
+/// How long a call may block. From about one kernel tick on, 4 ms at 250 Hz, the CPU's own timer
+/// usually need not be reprogrammed, which would cost more than everything else.
 const LIMIT_NS: i64 = 4_000_000;
 
-/// A POSIX timer, by the kernel's number of it. It is the thread's that made it, and the child of a
-/// fork has none.
+/// A POSIX timer, by its number in the kernel. It belongs to the thread that created it; the child
+/// of fork does not have it.
 pub struct Alarm(c_int);
 
 impl Alarm {
-    /// None where the kernel refuses timers: by a filter, or past RLIMIT_SIGPENDING.
+    /// None if the kernel refuses timers, because of a seccomp filter or RLIMIT_SIGPENDING.
     pub fn new() -> Option<Self> {
         kick::prepare();
         sys::unblock(bit(kick::SIGCANCEL));
@@ -45,18 +45,18 @@ impl Alarm {
         Some(Self(timer))
     }
 
-    /// Makes `call`, an accept4(2) of the calling thread, which fails with EINTR when it waits for
-    /// too long. None, without a call, where the timer cannot be armed.
+    /// Makes `call`, an accept4(2) of the calling thread, which fails with EINTR if it blocks for
+    /// too long. None, without a call, if the timer cannot be armed.
     pub fn limit<R>(&self, call: impl FnOnce() -> R) -> Option<R> {
-        // Again and again, should the first one come before the call has begun.
+        // The timer is periodic, because the first signal may arrive before the call has begun.
         self.set(LIMIT_NS).ok()?;
         let result = call();
-        // The signal may end this call, too.
+        // The signal may interrupt this call too.
         while self.set(0) == Err(Errno::INTR) {}
         Some(result)
     }
 
-    /// Has the timer send its signal every so many nanoseconds; with 0, no more.
+    /// Makes the timer send its signal every `nanos` nanoseconds; 0 disarms it.
     fn set(&self, nanos: i64) -> Result<(), Errno> {
         let time = libc::timespec {
             tv_sec: 0,
@@ -67,14 +67,14 @@ impl Alarm {
             it_value: time,
         };
         let arguments = [self.0 as usize, 0, &raw const settings as usize, 0, 0, 0];
-        // SAFETY: the kernel reads the settings, alive.
+        // SAFETY: the kernel reads the settings, which are alive.
         unsafe { sys::call(Sysno::timer_settime, arguments) }.map(|_| ())
     }
 }
 
 impl Drop for Alarm {
     fn drop(&mut self) {
-        // SAFETY: touches no memory.
+        // SAFETY: the call accesses no memory.
         let _ = unsafe { sys::call(Sysno::timer_delete, [self.0 as usize, 0, 0, 0, 0, 0]) };
     }
 }

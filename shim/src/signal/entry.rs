@@ -1,9 +1,9 @@
-//! What the kernel calls in the place of the program's handlers: it runs the handler, or has the
-//! signal wait.
+//! The function that the kernel calls in place of the program's handlers: it runs the handler or
+//! defers the signal.
 //!
-//! In assembly around the handler itself, so that an exception that the handler throws, or its
-//! thread's cancellation, finds nothing of ours to unwind. Registers need not be kept: the kernel
-//! puts them back.
+//! It is written in assembly around the handler, so that an exception thrown by the handler, or a
+//! cancellation of its thread, finds no frame of the shim to unwind. It need not save registers,
+//! because the kernel restores them.
 
 use super::actions::Recorded;
 use super::{actions, bit};
@@ -14,16 +14,16 @@ use crate::tls;
 use std::arch::naked_asm;
 use std::ffi::{c_int, c_void};
 
-/// How the handler is to be run: in two registers.
+/// How to run the handler; returned in two registers.
 #[repr(C)]
 struct Start {
-    /// Null: not now.
+    /// Null if the handler must not run now.
     handler: usize,
     here: *const Thread,
 }
 
 /// # Safety
-/// Called by the kernel only.
+/// Only the kernel may call this.
 #[cfg(target_arch = "x86_64")]
 #[unsafe(naked)]
 pub unsafe extern "C" fn enter() {
@@ -53,10 +53,10 @@ pub unsafe extern "C" fn enter() {
     )
 }
 
-/// Untested: no aarch64 machine was at hand.
+/// Untested, because no aarch64 machine was available.
 ///
 /// # Safety
-/// Called by the kernel only.
+/// Only the kernel may call this.
 #[cfg(target_arch = "aarch64")]
 #[unsafe(naked)]
 pub unsafe extern "C" fn enter() {
@@ -93,22 +93,22 @@ const NOT_NOW: Start = Start {
     here: std::ptr::null(),
 };
 
-/// Before the handler: takes the thread off its fiber, so that what the handler calls passes
-/// through to libc, and blocks what the handler is to run with. Until then all signals are blocked
-/// (actions.rs).
+/// Runs before the handler. Takes the thread off its fiber, so that the handler's calls pass
+/// through to libc, and sets the mask that the handler must run with. Until then all signals are
+/// blocked (actions.rs).
 extern "C" fn begin(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) -> Start {
     escapes::entered_handler();
     let attached = tls::attached();
-    // SAFETY: the kernel's, and it reads and writes the first 64 bits of the set alone.
+    // SAFETY: the context comes from the kernel, which uses only the first 64 bits of the set.
     let blocked = unsafe {
         &mut *(&raw mut (*context.cast::<libc::ucontext_t>()).uc_sigmask).cast::<SignalSet>()
     };
     let before = *blocked;
-    // SAFETY: alive while attached, and this OS thread's own; what is touched are cells that a
-    // handler may touch.
+    // SAFETY: the record is alive while attached and belongs to this OS thread; this function
+    // touches only fields that a handler may touch.
     let thread = unsafe { attached.as_ref() };
     if let Some(thread) = thread
-        // SAFETY: on that thread; `info` is what the kernel gave this handler.
+        // SAFETY: this runs on that thread, and `info` is what the kernel passed to this handler.
         && unsafe { thread.signals().hold(thread, signal, info, blocked) }
     {
         return NOT_NOW;
@@ -119,7 +119,7 @@ extern "C" fn begin(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_v
         mask,
     } = actions::begin(signal);
     if let Some(thread) = thread
-        // SAFETY: on the attached thread itself; `info` is what the kernel gave this handler.
+        // SAFETY: this runs on that thread, and `info` is what the kernel passed to this handler.
         && !unsafe { thread.signals().begin_handler(signal, info, flags, blocked) }
     {
         return NOT_NOW;
@@ -132,12 +132,12 @@ extern "C" fn begin(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_v
         0
     };
     sys::set_blocked(before | mask | own);
-    // Once more, for this mask: the program's handler makes system calls under it.
+    // Again, because the program's handler makes system calls under the mask that is now in force.
     escapes::entered_handler();
     Start { handler, here }
 }
 
-/// After the handler.
+/// Runs after the handler.
 extern "C" fn end(here: *const Thread) {
     tls::set_here(here);
 }

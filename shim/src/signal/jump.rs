@@ -1,6 +1,6 @@
-//! longjmp(3) and its kin: the one way out of a handler but its return. The thread is put back on
-//! its fiber; and if the jump leaves a call-back of a function that runs on the pool, that function
-//! is ended first.
+//! longjmp(3) and its variants, the only way out of a handler except a return. Puts the thread back
+//! on its fiber. If the jump leaves a call-back of a function that runs on the pool, ends that
+//! function first.
 
 use crate::calls::converse;
 use crate::tls;
@@ -19,7 +19,7 @@ macro_rules! jumps {
             redhook::hook! {
                 unsafe fn $name(target: *mut c_void, value: c_int) -> () => hook {
                     land(target);
-                    // SAFETY: libc's own function, with its caller's arguments.
+                    // SAFETY: this calls libc's own function with the caller's arguments.
                     unsafe { redhook::real!($name)(target, value) }
                 }
             }
@@ -29,7 +29,7 @@ macro_rules! jumps {
 
 jumps!(longjmp, _longjmp, siglongjmp, __longjmp_chk);
 
-/// Finds libc's functions before a handler needs them.
+/// Resolves libc's functions before a handler needs them.
 pub fn bind() {
     longjmp::bind();
     _longjmp::bind();
@@ -40,31 +40,31 @@ pub fn bind() {
 /// The stack pointer that a jump buffer holds.
 ///
 /// # Safety
-/// setjmp(3) has filled it in.
+/// setjmp(3) has filled the buffer in.
 #[cfg(target_arch = "x86_64")]
 unsafe fn stack_pointer(buffer: *const c_void) -> usize {
     const RSP: usize = 6;
     let guard: u64;
-    // SAFETY: reads the word of the thread's control block with which libc disguises what is in
-    // jump buffers.
+    // SAFETY: reads the word of the thread control block with which libc encrypts pointers in jump
+    // buffers.
     unsafe {
         std::arch::asm!("mov {}, fs:[0x30]", out(reg) guard, options(nostack, preserves_flags, readonly))
     };
-    // SAFETY: the caller's promise.
+    // SAFETY: our caller keeps this contract.
     let disguised = unsafe { buffer.cast::<u64>().add(RSP).read() };
     (disguised.rotate_right(17) ^ guard) as usize
 }
 
-/// What disguises it is not to be had here: no call-back is taken to be left.
+/// The encryption key is not available here, so no call-back is recognized as left.
 #[cfg(target_arch = "aarch64")]
 unsafe fn stack_pointer(_: *const c_void) -> usize {
     0
 }
 
-/// What a handler took off its fiber is on it again.
+/// Puts a thread that a handler took off its fiber back on it.
 fn land(target: *const c_void) {
     let attached = tls::attached();
-    // SAFETY: alive while attached, and this OS thread's own.
+    // SAFETY: a thread's record is alive while attached, and belongs to this OS thread.
     if let Some(thread) = unsafe { attached.as_ref() }
         && tls::here().is_null()
         && !thread.signals().is_critical()
@@ -72,12 +72,11 @@ fn land(target: *const c_void) {
         thread.jumped();
         tls::set_here(attached);
     }
-    // SAFETY: a thread's record is alive while attached, and this one is the calling OS thread's
-    // own.
+    // SAFETY: a thread's record is alive while attached, and belongs to this OS thread.
     if let Some(thread) = unsafe { attached.as_ref() }
         && converse::is_talking(thread)
     {
-        // SAFETY: the program's jump buffer.
+        // SAFETY: the buffer is the one that the program passed to longjmp.
         let sp = unsafe { stack_pointer(target) };
         converse::end_left(thread, thread.host().running(), |link| link.addr() < sp);
     }

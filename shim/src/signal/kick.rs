@@ -1,16 +1,16 @@
-//! The signal that ends the system call which a thread of the pool is in: the call fails with
-//! EINTR.
+//! The signal that interrupts the system call of a pool thread: the call fails with EINTR.
 //!
-//! It is libc's own SIGCANCEL, which libc lets no program handle, block or wait for: so all that a
-//! program can use is the program's. What comes to a thread that is not the pool's is libc's, or
-//! does what it did before. libc installs its handler when it first cancels a thread, and takes no
-//! notice of a SIGCANCEL that pthread_cancel(3) did not send.
+//! The shim uses libc's own SIGCANCEL, which libc does not let a program handle, block or wait for.
+//! Therefore every signal that a program can use stays available to it. On a thread outside the
+//! pool, SIGCANCEL goes to libc's handler, or does what it did before. libc installs its handler
+//! when it first cancels a thread, and that handler ignores a SIGCANCEL that pthread_cancel(3) did
+//! not send.
 //!
-//! A thread of a host's gets it from its own [`alarm`](super::alarm) alone, and only accept4(2)
-//! ends there.
+//! A thread of a host receives the signal only from its own [`alarm`](super::alarm), which
+//! interrupts only accept4(2).
 //!
-//! Invariant: only a thread of the pool is kicked, and the handler touches nothing but the
-//! interrupted call's registers.
+//! Invariant: only pool threads are kicked, and the handler touches nothing except the interrupted
+//! call's registers.
 
 use super::bit;
 use crate::escapes;
@@ -22,22 +22,22 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
 pub const SIGCANCEL: c_int = 32;
 
-/// What the signal of an [`Alarm`](super::Alarm) comes with, to be told from libc's.
+/// The value that marks a signal of an [`Alarm`](super::Alarm), to tell it from libc's.
 pub fn of_alarm() -> *mut c_void {
     (&raw const INSTALLED).cast_mut().cast()
 }
 
-/// The handler that ours is in the place of.
+/// The handler that the shim's handler has replaced.
 static NEXT: AtomicUsize = AtomicUsize::new(libc::SIG_DFL);
 
 static INSTALLED: AtomicBool = AtomicBool::new(false);
 
 thread_local! {
-    /// This thread is one of the pool's.
+    /// Whether this thread belongs to the pool.
     static OF_POOL: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Before the pool's first thread starts: installs the handler, unless that is done.
+/// Call before the pool's first thread starts. Installs the handler once.
 pub fn prepare() {
     if !INSTALLED.swap(true, Relaxed) {
         install();
@@ -53,17 +53,17 @@ fn install() {
         return;
     }
     NEXT.store(before.handler, Relaxed);
-    // SAFETY: `kicked` takes a handler's three arguments.
+    // SAFETY: `kicked` takes the three arguments of a handler.
     let _ = unsafe { sys::set_kernel_action(SIGCANCEL, &before.with_handler(ours)) };
 }
 
-/// The calling thread, new in the pool, can be kicked.
+/// Makes the calling thread, which is new in the pool, accept kicks.
 pub fn take() {
     OF_POOL.set(true);
     sys::set_blocked(!super::OF_LIBC);
 }
 
-/// Ends the system call of a thread of the pool.
+/// Interrupts the system call of a pool thread.
 pub fn kick(thread: c_int) {
     sys::queue_to_thread(thread, SIGCANCEL);
 }
@@ -74,7 +74,7 @@ mod pthread_cancel {
 
     redhook::hook! {
         unsafe fn pthread_cancel(thread: libc::pthread_t) -> c_int => hook {
-            // SAFETY: libc's own function, with its caller's arguments.
+            // SAFETY: this calls libc's own function with the caller's arguments.
             let result = unsafe { redhook::real!(pthread_cancel)(thread) };
             if INSTALLED.load(Relaxed) {
                 install();
@@ -84,8 +84,8 @@ mod pthread_cancel {
     }
 }
 
-/// What the kernel calls. It jumps to the next handler rather than calls it, for that may unwind
-/// the thread.
+/// The handler that the kernel calls. It jumps to the next handler instead of calling it, because
+/// that one may unwind the thread.
 #[cfg(target_arch = "x86_64")]
 #[unsafe(naked)]
 unsafe extern "C" fn kicked() {
@@ -113,7 +113,7 @@ unsafe extern "C" fn kicked() {
     )
 }
 
-/// Untested: no aarch64 machine was at hand.
+/// Untested, because no aarch64 machine was available.
 #[cfg(target_arch = "aarch64")]
 #[unsafe(naked)]
 unsafe extern "C" fn kicked() {
@@ -139,24 +139,24 @@ unsafe extern "C" fn kicked() {
     )
 }
 
-/// The handler to go on with; 0 for none.
+/// The handler to continue with; 0 for none.
 extern "C" fn next(signal: c_int, info: *const libc::siginfo_t, context: *mut c_void) -> usize {
-    // SAFETY: the kernel's own, and nobody else's meanwhile.
+    // SAFETY: the context comes from the kernel, and nothing else uses it during the handler.
     let context = unsafe { &mut *context.cast::<libc::ucontext_t>() };
     if OF_POOL.get() {
         end_call(context, None);
         return libc::SIG_DFL;
     }
     escapes::entered_handler();
-    // SAFETY: the kernel's own; each kind of signal with a value has it in the same place.
+    // SAFETY: the kernel filled `info` in; every signal with a value has it at the same place.
     if unsafe { (*info).si_code == libc::SI_TIMER && (*info).si_value().sival_ptr == of_alarm() } {
         end_call(context, Some(libc::SYS_accept4));
         return libc::SIG_DFL;
     }
     match NEXT.load(Relaxed) {
         libc::SIG_DFL => {
-            // As if nobody handled it: it comes once more when this handler is over.
-            // SAFETY: zeroes are the default action; `info` is the kernel's own.
+            // As if the signal had no handler: it arrives again when this handler returns. SAFETY:
+            // zeroes are the default action, and `info` comes from the kernel.
             unsafe {
                 let _ = sys::set_kernel_action(signal, &KernelAction::DEFAULT);
                 let blocked = &raw mut context.uc_sigmask;
@@ -171,17 +171,18 @@ extern "C" fn next(signal: c_int, info: *const libc::siginfo_t, context: *mut c_
     }
 }
 
-/// Has the interrupted system call fail with EINTR where the kernel would restart it: libc's own
-/// flags for this signal may say so. One that is about to begin fails as well. A wake of a futex is
-/// none that waits. With `only`, no other call than that one ends.
+/// Makes the interrupted system call fail with EINTR where the kernel would restart it, as libc's
+/// own flags for this signal may demand. A call that is about to begin fails as well. Wake
+/// operations of futex(2) are left alone, because they do not block. With `only`, no call except
+/// that one is interrupted.
 #[cfg(target_arch = "x86_64")]
 fn end_call(context: &mut libc::ucontext_t, only: Option<c_long>) {
     const SYSCALL: [u8; 2] = [0x0f, 0x05];
     let registers = &mut context.uc_mcontext.gregs;
     let at =
         std::ptr::with_exposed_provenance::<[u8; 2]>(registers[libc::REG_RIP as usize] as usize);
-    // SAFETY: the thread is about to run the instruction there, the shim's or libc's, and one of
-    // more than a byte follows.
+    // SAFETY: the thread is about to execute the instruction there, which belongs to the shim or to
+    // libc and is followed by more code.
     let is_call = unsafe { at.read_unaligned() } == SYSCALL;
     let command = registers[libc::REG_RSI as usize] as c_int
         & !(libc::FUTEX_PRIVATE_FLAG | libc::FUTEX_CLOCK_REALTIME);

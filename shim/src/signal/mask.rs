@@ -1,8 +1,9 @@
-//! The functions that read or change the signal mask, tell what is pending, or make something that
-//! inherits the mask: a thread, or a program.
+//! The functions that read or change the signal mask, report pending signals, or create something
+//! that inherits the mask: a thread or a program.
 //!
-//! While signals are held back all are blocked, which a fiber that begins to run then must not see:
-//! it would take that for its mask, and put it back later or hand it on. So the handlers run first.
+//! While signals are deferred, all signals are blocked. A fiber that begins to run must not see
+//! that: it would take it for its own mask, restore it later or pass it on. So the handlers run
+//! first.
 
 use crate::tls;
 use std::arch::naked_asm;
@@ -22,14 +23,14 @@ macro_rules! masks {
                 redhook::hook! {
                     unsafe fn $name($($arg: $type),*) -> c_int => hook {
                         run_held_handlers();
-                        // SAFETY: libc's own function, with its caller's arguments.
+                        // SAFETY: this calls libc's own function with the caller's arguments.
                         unsafe { redhook::real!($name)($($arg),*) }
                     }
                 }
             }
         )*
 
-        /// Finds libc's functions before a handler needs them.
+        /// Resolves libc's functions before a handler needs them.
         pub fn bind() {
             $( $name::bind(); )*
         }
@@ -68,8 +69,8 @@ redhook::hook! {
         run_held_handlers();
         let (path, arguments, variables) = (path as usize, arguments as usize, variables as usize);
         let all = [directory as usize, path, arguments, variables, flags as usize, 0];
-        // libc's own does no more than this, and there is none before glibc 2.34.
-        // SAFETY: the system call, with its caller's arguments.
+        // libc's own function does no more than this, and glibc before 2.34 has none. SAFETY: this
+        // makes the system call with the caller's arguments.
         match unsafe { crate::sys::call(syscalls::Sysno::execveat, all) } {
             Ok(_) => 0,
             Err(error) => {
@@ -80,12 +81,12 @@ redhook::hook! {
     }
 }
 
-/// Defines the variadic function `$name`: it runs the handlers that wait, and jumps to the next
-/// function of that name with all registers and the stack as the caller has them.
+/// Defines the variadic function `$name`: it runs the handlers of deferred signals, and jumps to
+/// the next function of that name with all registers and the stack unchanged.
 macro_rules! variadic {
     ($name:ident, $next:ident) => {
         /// # Safety
-        /// As the function of that name, see exec(3).
+        /// The same contract as the function of that name, see exec(3).
         #[unsafe(naked)]
         #[unsafe(no_mangle)]
         #[cfg(target_arch = "x86_64")]
@@ -116,10 +117,10 @@ macro_rules! variadic {
             )
         }
 
-        /// Untested: no aarch64 machine was at hand.
+        /// Untested, because no aarch64 machine was available.
         ///
         /// # Safety
-        /// As the function of that name, see exec(3).
+        /// The same contract as the function of that name, see exec(3).
         #[unsafe(naked)]
         #[unsafe(no_mangle)]
         #[cfg(target_arch = "aarch64")]
@@ -154,7 +155,7 @@ macro_rules! variadic {
                 Err(_) => unreachable!(),
             };
             run_held_handlers();
-            // SAFETY: only looks the name up; libc has these functions.
+            // SAFETY: this only looks the name up; libc has these functions.
             unsafe { libc::dlsym(libc::RTLD_NEXT, NAME.as_ptr()) }
         }
     };
@@ -164,9 +165,9 @@ variadic!(execl, next_execl);
 variadic!(execlp, next_execlp);
 variadic!(execle, next_execle);
 
-/// Runs the handlers that wait, where a fiber runs its own code.
+/// Runs the handlers of deferred signals, if called from a fiber's own code.
 pub extern "C" fn run_held_handlers() {
-    // SAFETY: null, or alive while attached, and this OS thread's own.
+    // SAFETY: the pointer is null, or this OS thread's record, which is alive while attached.
     if let Some(thread) = unsafe { tls::here().as_ref() }
         && thread.signals().is_held()
         && !thread.signals().is_critical()

@@ -1,20 +1,21 @@
-//! Signals on an attached thread: each handler runs on a fiber, between two of its calls or in
-//! place of the wait of one, as the kernel would have it.
+//! Signals on an attached thread. Each handler runs on a fiber, either between two of its calls or
+//! in place of the wait of one, as the kernel would do it.
 //!
-//! The kernel calls [`entry`] instead of the handler. Where the program's own code was interrupted
-//! the handler runs at once, right there. In the shim, or while all fibers are parked, it could
-//! not: what it jumps out of would be left half changed, and no call would be interrupted. So the
-//! signal is kept ([`stash`]) and *all* are blocked: the kernel keeps the others. The thread is
-//! woken; one fiber that waits for what can be ended early is interrupted; and on that fiber, out
-//! of all that the shim does, the mask is put back as it was: the kernel then runs the handlers, in
-//! its order, with sa_mask, SA_NODEFER, SA_RESETHAND, SA_ONSTACK as ever. A call that was
-//! interrupted for them begins anew where SA_RESTART says so, or fails with EINTR.
+//! The kernel calls [`entry`] instead of the handler. If the signal interrupted the program's own
+//! code, the handler runs at once. It must not run inside the shim, or while all fibers are parked:
+//! a jump out of the handler would leave the shim's state half changed, and no call would be
+//! interrupted. So the signal is kept ([`stash`]) and *all* signals are blocked, which makes the
+//! kernel keep the others. The thread is woken, and one fiber with an interruptible wait is
+//! interrupted. On that fiber, outside of all shim code, the original mask is restored. The kernel
+//! then runs the handlers in its own order, with sa_mask, SA_NODEFER, SA_RESETHAND and SA_ONSTACK
+//! in force. A call that was interrupted for them restarts if SA_RESTART says so, else it fails
+//! with EINTR.
 //!
-//! What a handler calls passes through to libc. One that jumps out of itself is met in [`jump`].
+//! Calls made by a handler pass through to libc. [`jump`] deals with handlers that jump out.
 //!
-//! Invariant: while signals are held back (`held`) none of them calls the entry, for all are
-//! blocked, those aside that report a fault of the code itself. In the handler itself only atomics
-//! of its own thread, and system calls: no allocation, no lock.
+//! Invariant: while signals are deferred (`held`) none of them reaches the entry, because all are
+//! blocked, except those that report a fault of the running code. The entry itself uses only
+//! atomics of its own thread and system calls: no allocation, no lock.
 
 mod actions;
 mod alarm;
@@ -38,16 +39,17 @@ pub use alarm::Alarm;
 pub use kick::{kick, prepare as prepare_kicks, take as take_kicks};
 pub use mask::run_held_handlers;
 
-/// Whether `info` came with a fault of the code that was interrupted, which no process has sent.
+/// Whether `info` reports a fault of the interrupted code, as opposed to a signal that a process
+/// sent.
 ///
 /// # Safety
-/// `info` is what the kernel gave a handler.
+/// `info` is what the kernel passed to a handler.
 unsafe fn is_fault(signal: c_int, info: *const libc::siginfo_t) -> bool {
-    // SAFETY: the caller's promise.
+    // SAFETY: our caller keeps this contract.
     bit(signal) & FAULTS != 0 && unsafe { (*info).si_code } > 0
 }
 
-/// Finds those of libc's functions that handlers may call before one needs them.
+/// Resolves the libc functions that handlers may call, before a handler needs them.
 pub fn bind() {
     jump::bind();
     mask::bind();
@@ -58,9 +60,9 @@ pub const fn bit(signal: c_int) -> SignalSet {
     1 << (signal - 1)
 }
 
-/// Faults of the code that is interrupted: it cannot go on without its handler. Sent by kill(2) and
-/// its kin they are signals as others; but they are never blocked for the shim, or a fault would
-/// end the process.
+/// Faults of the interrupted code, which cannot continue without its handler. If they are sent by
+/// kill(2) or similar they are ordinary signals. The shim never blocks them, because a fault would
+/// then end the process.
 const FAULTS: SignalSet = bit(libc::SIGSEGV)
     | bit(libc::SIGBUS)
     | bit(libc::SIGFPE)
@@ -68,48 +70,48 @@ const FAULTS: SignalSet = bit(libc::SIGSEGV)
     | bit(libc::SIGTRAP)
     | bit(libc::SIGSYS);
 
-/// What libc keeps to itself: SIGCANCEL and SIGSETXID.
+/// The signals that libc reserves: SIGCANCEL and SIGSETXID.
 const OF_LIBC: SignalSet = bit(32) | bit(33);
 
-/// All that is blocked while signals are held back.
+/// All signals that are blocked while signals are deferred.
 pub const HOLDABLE: SignalSet = !(FAULTS | OF_LIBC);
 
-/// What running the handlers came to.
+/// The outcome of running the handlers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Handled {
-    /// None ran: whatever was pending was taken, or is ignored by now.
+    /// No handler ran: the pending signals were taken elsewhere, or are ignored by now.
     Nothing,
-    /// All that ran were installed with SA_RESTART.
+    /// All handlers that ran were installed with SA_RESTART.
     Restart,
     End,
 }
 
-/// The signals of one attached thread. The cells are its own; a handler of its own may come between
-/// any two accesses, so those that it touches are atomics.
+/// The signals of one attached thread. Only that thread uses the cells. Its own handlers may run
+/// between any two accesses, so the fields that handlers touch are atomics.
 pub struct Signals {
-    /// The shim is at work on this thread: handlers wait.
+    /// The shim runs on this thread, so handlers are deferred.
     critical: AtomicBool,
-    /// Signals are held back: the first of each number in `stash`, the others pending and blocked.
+    /// Signals are deferred: the first of each number is in `stash`, the others are pending and
+    /// blocked.
     held: AtomicBool,
     stash: Stash,
-    /// What was blocked where the first of them came, and is to be again.
+    /// The signal mask at the time the first of them arrived, to be restored later.
     mask: AtomicU64,
-    /// The fiber that is on its way into the host's scheduler.
+    /// The fiber that is about to enter the host's scheduler.
     parking: AtomicPtr<c_void>,
-    /// Handlers that ran since it was set to 0.
+    /// Number of handlers that ran since it was reset.
     ran: AtomicI32,
-    /// All of them were installed with SA_RESTART.
+    /// Whether all of them were installed with SA_RESTART.
     restarts: AtomicBool,
-    /// A fiber that was unparked is to handle what is held back.
+    /// A fiber was unparked in order to handle the deferred signals.
     pub due: Cell<bool>,
-    /// Held back signals are being handled.
+    /// Deferred signals are being delivered.
     delivering: AtomicBool,
-    /// The next handler is the first to run in a call with a mask of its own: `mask` is what it
-    /// returns to.
+    /// The next handler is the first to run in a call that has its own mask: it returns to `mask`.
     returns_to_base: AtomicBool,
-    /// SIGXFSZ came while the shim submitted.
+    /// SIGXFSZ arrived while the shim submitted operations.
     exceeded: AtomicBool,
-    /// Fibers that wait under a mask of their own.
+    /// Number of fibers that wait under their own mask.
     pub masked: Cell<usize>,
 }
 
@@ -131,7 +133,7 @@ impl Signals {
         }
     }
 
-    /// Handlers wait from here on; whether they did before.
+    /// Defers handlers from here on. Returns whether they were already deferred.
     #[inline(always)]
     pub fn enter(&self) -> bool {
         let before = self.critical.load(Relaxed);
@@ -140,8 +142,8 @@ impl Signals {
         before
     }
 
-    /// The end of [`Self::enter`], which returned `before`: whether signals were held back
-    /// meanwhile.
+    /// Ends [`Self::enter`], which returned `before`. Returns whether signals were deferred in
+    /// between.
     #[inline(always)]
     pub fn leave(&self, before: bool) -> bool {
         compiler_fence(std::sync::atomic::Ordering::SeqCst);
@@ -154,7 +156,7 @@ impl Signals {
         self.critical.load(Relaxed)
     }
 
-    /// A handler jumped out of itself, and of what had it run.
+    /// A handler jumped out, and with it out of the delivery that ran it.
     pub fn jumped(&self) {
         self.delivering.store(false, Relaxed);
         self.returns_to_base.store(false, Relaxed);
@@ -164,27 +166,28 @@ impl Signals {
         self.held.load(Relaxed)
     }
 
-    /// The signals that are held back, and what was blocked where the first of them came.
+    /// The deferred signals, and the mask at the time the first of them arrived.
     pub fn held(&self) -> Option<(SignalSet, SignalSet)> {
         self.is_held()
             .then(|| (self.stash.waiting(), self.mask.load(Relaxed)))
     }
 
-    /// Whether a write that was submitted has raised SIGXFSZ since this was asked.
+    /// Whether a submitted write has raised SIGXFSZ since the last call of this function.
     pub fn take_exceeded(&self) -> bool {
         self.exceeded.swap(false, Relaxed)
     }
 
-    /// `fiber` is about to park, or null: it is back.
+    /// Notes that `fiber` is about to park; null when it has resumed.
     pub fn parking(&self, fiber: *mut c_void) {
         self.parking.store(fiber, Relaxed);
     }
 
-    /// In the handler: one of the program's, with `flags`, is about to run; false if there is
-    /// nothing to handle after all. `blocked` is what the kernel blocks after it.
+    /// In the signal handler: a handler of the program with `flags` is about to run. Returns false
+    /// if there is nothing to handle after all. `blocked` is the mask that the kernel restores
+    /// after it.
     ///
     /// # Safety
-    /// `info` is what the kernel gave this handler, on this thread.
+    /// `info` is what the kernel passed to this handler, on this thread.
     unsafe fn begin_handler(
         &self,
         signal: c_int,
@@ -192,7 +195,7 @@ impl Signals {
         flags: c_int,
         blocked: &mut SignalSet,
     ) -> bool {
-        // SAFETY: passed on to our caller.
+        // SAFETY: our caller keeps the same contract.
         unsafe {
             if !is_fault(signal, info) && !self.stash.exchange(signal, info) {
                 return false;
@@ -209,11 +212,12 @@ impl Signals {
         true
     }
 
-    /// In the handler, with all signals blocked: has the signal wait, if it must; false if it can
-    /// be handled now. `blocked` is what the kernel blocks after the handler.
+    /// In the signal handler, with all signals blocked: defers the signal if necessary. Returns
+    /// false if it can be handled now. `blocked` is the mask that the kernel restores after the
+    /// handler.
     ///
     /// # Safety
-    /// `info` is what the kernel gave this handler, on this thread, which is `thread`.
+    /// `info` is what the kernel passed to this handler, on this thread, which is `thread`.
     unsafe fn hold(
         &self,
         thread: &Thread,
@@ -221,7 +225,7 @@ impl Signals {
         info: *const libc::siginfo_t,
         blocked: &mut SignalSet,
     ) -> bool {
-        // SAFETY: passed on to our caller.
+        // SAFETY: our caller keeps the same contract.
         let is_fault = unsafe { is_fault(signal, info) };
         if bit(signal) & OF_LIBC != 0 || is_fault || !self.must_wait(thread) {
             return false;
@@ -234,13 +238,13 @@ impl Signals {
             self.exceeded.store(true, Relaxed);
         }
         *blocked |= HOLDABLE;
-        // SAFETY: passed on to our caller.
+        // SAFETY: our caller keeps the same contract.
         unsafe { self.stash.keep(signal, info) };
         thread.remote().wake();
         true
     }
 
-    /// Whether the code that was interrupted is the shim's, or the host's with fibers parked.
+    /// Whether the signal interrupted shim code, or host code while fibers are parked.
     fn must_wait(&self, thread: &Thread) -> bool {
         if self.critical.load(Relaxed) || self.delivering.load(Relaxed) {
             return self.critical.load(Relaxed);
@@ -253,8 +257,9 @@ impl Signals {
         }
     }
 
-    /// Unblocks what is held back: the kernel runs the handlers here. With `own`, the mask of a
-    /// call that waited under it, they run under that one, and return to the thread's.
+    /// Unblocks the deferred signals, so that the kernel runs the handlers here. With `own`, the
+    /// mask of a call that waited under it, they run under that mask and return to the thread's
+    /// mask.
     pub fn deliver(&self, own: Option<SignalSet>) -> Handled {
         let mask = self.mask.load(Relaxed);
         self.ran.store(0, Relaxed);
@@ -288,8 +293,8 @@ impl Signals {
         }
     }
 
-    /// Runs the handlers of signals whose stand-ins were lost, once the mask is in force. A round
-    /// that runs none is the last: the program ignores the signal by now.
+    /// Runs the handlers of signals whose stand-ins were lost, once the mask is in force. Stops
+    /// after a round without a handler, because the program then ignores the signal.
     fn deliver_lost(&self) {
         loop {
             let ran = self.ran.load(Relaxed);
@@ -299,30 +304,29 @@ impl Signals {
         }
     }
 
-    /// Takes a signal of `set` that is held back, and what came with it: for a call that waits for
-    /// one itself.
+    /// Takes a deferred signal of `set` and its siginfo, for a call that itself waits for signals.
     pub fn take_held(&self, set: SignalSet) -> Option<(c_int, libc::siginfo_t)> {
         self.stash.take(set)
     }
 
-    /// Begins a wait of the whole thread with `blocked` blocked and nothing else; what was blocked.
+    /// Begins a wait of the whole thread with exactly `blocked` blocked. Returns the previous mask.
     pub fn begin_masked(&self, blocked: SignalSet) -> SignalSet {
         self.base(sys::set_blocked(blocked))
     }
 
-    /// Has `set` be blocked, too; what was blocked. Ended by [`Self::end_masked`].
+    /// Blocks `set` in addition. Returns the previous mask. End it with [`Self::end_masked`].
     pub fn block(&self, set: SignalSet) -> SignalSet {
         let base = self.base(sys::block(set));
         self.mask.store(self.mask.load(Relaxed) | set, Relaxed);
         base
     }
 
-    /// What is blocked, but for signals that are held back.
+    /// The current mask, not counting the signals that are blocked only because some are deferred.
     pub fn blocked(&self) -> SignalSet {
         self.base(sys::block(0))
     }
 
-    /// `before`, which was blocked, unless that was only because signals are held back.
+    /// Returns `before`, unless everything was blocked only because signals are deferred.
     fn base(&self, before: SignalSet) -> SignalSet {
         const UNBLOCKABLE: SignalSet = bit(libc::SIGKILL) | bit(libc::SIGSTOP);
         let all = HOLDABLE & !UNBLOCKABLE;
@@ -333,11 +337,11 @@ impl Signals {
         }
     }
 
-    /// The end of [`Self::begin_masked`], which returned `base`.
+    /// Ends [`Self::begin_masked`], which returned `base`.
     pub fn end_masked(&self, base: SignalSet) {
         if !self.is_held() {
-            // One that comes right before this is held back under `blocked`, and then once more
-            // under `base`.
+            // A signal that arrives right before this is deferred under `blocked`, so `base` must
+            // be stored as the mask to restore.
             sys::set_blocked(base);
         }
         if self.is_held() {

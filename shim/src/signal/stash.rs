@@ -1,16 +1,17 @@
-//! Signals that the kernel delivered while their handlers had to wait: of each number the one that
-//! came first, with its `siginfo_t`.
+//! Signals that the kernel delivered while their handlers were deferred: for each number the first
+//! signal, with its `siginfo_t`.
 //!
-//! The kernel delivers the signals of one number in the order in which they were sent. One that was
-//! taken from its queue cannot be put back at the front, so its `siginfo_t` is kept here. When
-//! handlers may run again, a stand-in of the same number goes to the end of the kernel's queue
-//! ([`Stash::release`]); from then on each delivery hands out what is kept here and keeps its own
-//! instead ([`Stash::exchange`]), until the stand-in itself hands out the last one. So the kernel
-//! still runs the handlers, with real frames, and the order stays that of the senders.
+//! The kernel delivers the signals of one number in the order in which they were sent. A signal
+//! that was taken from its queue cannot go back to the front, so its `siginfo_t` is kept here. When
+//! handlers may run again, a stand-in with the same number goes to the end of the kernel's queue
+//! ([`Stash::release`]). From then on each delivery takes the `siginfo_t` that is kept here and
+//! leaves its own instead ([`Stash::exchange`]), until the stand-in takes the last one. So the
+//! kernel still runs the handlers, with real frames, and in the order in which the signals were
+//! sent.
 //!
 //! Invariant: only the owning thread and its signal handlers touch a stash. While a signal is kept
-//! and has no stand-in, it is blocked, or it is one of the fault signals, which only coalesce; so
-//! no handler changes an entry that is being read.
+//! and has no stand-in, it is blocked, or it is one of the fault signals, of which only one can be
+//! pending. Therefore no handler changes an entry that is being read.
 
 use super::bit;
 use crate::errno::Errno;
@@ -21,7 +22,7 @@ use std::ffi::{c_int, c_void};
 use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// The first real-time signal. Below, a signal that is pending already is not queued a second time.
+/// The first real-time signal. The kernel does not queue a second instance of the signals below it.
 const FIRST_REALTIME: c_int = 32;
 
 /// The start of a `siginfo_t` as sigqueue(3) fills it in.
@@ -37,11 +38,11 @@ struct Queued {
 }
 
 pub struct Stash {
-    /// Signals of which one is kept.
+    /// The signals that have an entry.
     kept: AtomicU64,
-    /// Those of them with a stand-in in the kernel's queue.
+    /// Those that also have a stand-in in the kernel's queue.
     queued: AtomicU64,
-    /// What came with each signal in `kept`, by number.
+    /// The siginfo of each signal in `kept`, by number.
     infos: Box<[UnsafeCell<MaybeUninit<siginfo_t>>; 64]>,
 }
 
@@ -54,7 +55,7 @@ impl Stash {
         }
     }
 
-    /// Signals that are kept and whose stand-ins are not on their way.
+    /// The signals that are kept and have no stand-in underway.
     pub fn waiting(&self) -> SignalSet {
         self.kept.load(Relaxed) & !self.queued.load(Relaxed)
     }
@@ -74,18 +75,19 @@ impl Stash {
             .store(self.queued.load(Relaxed) & !bit(signal), Relaxed);
     }
 
-    /// What marks a stand-in: an address that no sender has a reason to send.
+    /// The value that marks a stand-in: an address that no sender has a reason to send.
     fn mark(&self) -> *mut c_void {
         self.infos.as_ptr().cast_mut().cast()
     }
 
-    /// Whether `info` came with a stand-in. One that found no room in the kernel's queue comes with
-    /// nothing, as if process 0 had sent it.
+    /// Whether `info` belongs to a stand-in. A stand-in that found no room in the kernel's queue
+    /// carries no information, and looks as if process 0 had sent it.
     ///
     /// # Safety
-    /// `info` points to what the kernel gave.
+    /// `info` points to what the kernel passed to the handler.
     unsafe fn is_stand_in(&self, signal: c_int, info: *const siginfo_t) -> bool {
-        // SAFETY: every siginfo_t is as long as this part of it; the caller vouches for the rest.
+        // SAFETY: every siginfo_t is at least as long as this part of it; our caller guarantees
+        // that the pointer is valid.
         let info = unsafe { &*info.cast::<Queued>() };
         match info.code {
             libc::SI_QUEUE => info.value == self.mark(),
@@ -96,15 +98,15 @@ impl Stash {
         }
     }
 
-    /// In a handler: keeps a signal that must wait.
+    /// In a handler: keeps a signal that must be deferred.
     ///
     /// # Safety
-    /// `info` points to what the kernel gave this handler.
+    /// `info` points to what the kernel passed to this handler.
     pub unsafe fn keep(&self, signal: c_int, info: *const siginfo_t) {
-        // SAFETY: passed on to our caller; a slot is as large as what is copied to it.
+        // SAFETY: our caller keeps the same contract; a slot is as large as the copied value.
         unsafe {
             if self.is_stand_in(signal, info) {
-                // What it stands for is kept on.
+                // The signal that it stands for stays in the stash.
                 self.queued
                     .store(self.queued.load(Relaxed) & !bit(signal), Relaxed);
             } else if !self.has(signal) {
@@ -117,13 +119,14 @@ impl Stash {
         }
     }
 
-    /// In a handler that is about to run the program's: has `info` be that of the first signal of
-    /// its number. False for a stand-in of nothing: there is nothing to handle.
+    /// In a handler that is about to run the program's handler: replaces `info` with that of the
+    /// first signal of its number. Returns false for a stand-in without a kept signal, because
+    /// there is nothing to handle.
     ///
     /// # Safety
-    /// `info` points to what the kernel gave this handler.
+    /// `info` points to what the kernel passed to this handler.
     pub unsafe fn exchange(&self, signal: c_int, info: *mut siginfo_t) -> bool {
-        // SAFETY: passed on to our caller; slots in `kept` are filled in.
+        // SAFETY: our caller keeps the same contract; the slots in `kept` are filled in.
         unsafe {
             let stand_in = self.is_stand_in(signal, info);
             if !self.has(signal) {
@@ -137,13 +140,14 @@ impl Stash {
             std::ptr::swap_nonoverlapping(info, self.slot(signal), 1);
         }
         if signal < FIRST_REALTIME {
-            // The stand-in was not queued, for this one was pending then.
+            // The stand-in was not queued, because this signal was already pending.
             self.send_stand_in(signal);
         }
         true
     }
 
-    /// Before `blocked` becomes the mask: queues a stand-in for each signal that it lets through.
+    /// Call before `blocked` becomes the mask: queues a stand-in for each kept signal that the mask
+    /// lets through.
     pub fn release(&self, blocked: SignalSet) {
         for signal in signals(self.waiting() & !blocked) {
             self.queued
@@ -152,12 +156,12 @@ impl Stash {
         }
     }
 
-    /// After [`Self::release`], once the mask is in force: queues lost stand-ins again, and returns
-    /// whether there were any.
+    /// Call after [`Self::release`], once the mask is in force: queues lost stand-ins again.
+    /// Returns whether there were any.
     ///
     /// A stand-in that finds no room in the kernel's queue is sent without its `siginfo_t`, and the
-    /// kernel drops it while other signals of its number are pending. Those have been delivered by
-    /// now, so that the next stand-in arrives.
+    /// kernel drops it if another signal of its number is pending. Those signals have been
+    /// delivered by now, so the next stand-in arrives.
     pub fn send_again(&self) -> bool {
         let queued = self.queued.load(Relaxed);
         let lost = if queued == 0 {
@@ -170,7 +174,8 @@ impl Stash {
     }
 
     fn send_stand_in(&self, signal: c_int) {
-        // SAFETY: zeroes are a valid siginfo_t; every siginfo_t is as long as this part of it.
+        // SAFETY: zeroes are a valid siginfo_t, and every siginfo_t is at least as long as this
+        // part of it.
         let info = unsafe {
             let mut info = MaybeUninit::<siginfo_t>::zeroed();
             info.as_mut_ptr().cast::<Queued>().write(Queued {
@@ -184,31 +189,31 @@ impl Stash {
             });
             info
         };
-        // SAFETY: alive, and filled in above.
+        // SAFETY: the value is alive, and was filled in above.
         unsafe { queue(signal, info.as_ptr()) };
     }
 
-    /// Signals that are blocked now: they become pending, as if they had come after they were
-    /// blocked.
+    /// Call for signals that are blocked now: they become pending, as if they had arrived after
+    /// they were blocked.
     pub fn give_back(&self) {
         for signal in signals(self.waiting()) {
-            // SAFETY: slots in `kept` are filled in.
+            // SAFETY: the slots in `kept` are filled in.
             unsafe { queue(signal, self.slot(signal)) };
             self.forget(signal);
         }
     }
 
-    /// Takes out a signal of `set`, and what came with it.
+    /// Takes a signal of `set` out, with its siginfo.
     pub fn take(&self, set: SignalSet) -> Option<(c_int, siginfo_t)> {
         let signal = signals(self.waiting() & set).next()?;
-        // SAFETY: slots in `kept` are filled in.
+        // SAFETY: the slots in `kept` are filled in.
         let info = unsafe { self.slot(signal).read() };
         self.forget(signal);
         Some((signal, info))
     }
 }
 
-/// The numbers in a set, the lowest first.
+/// The signal numbers in a set, in ascending order.
 fn signals(mut set: SignalSet) -> impl Iterator<Item = c_int> {
     std::iter::from_fn(move || {
         let signal = (set != 0).then(|| set.trailing_zeros() as c_int + 1)?;
@@ -217,17 +222,17 @@ fn signals(mut set: SignalSet) -> impl Iterator<Item = c_int> {
     })
 }
 
-/// Queues a signal to the calling thread. Where the queue is full (RLIMIT_SIGPENDING) it comes
-/// without its `siginfo_t`, as one of kill(2) would.
+/// Queues a signal to the calling thread. If the queue is full (RLIMIT_SIGPENDING) the signal is
+/// sent without its `siginfo_t`, as kill(2) would.
 ///
 /// # Safety
 /// `info` points to a `siginfo_t`.
 unsafe fn queue(signal: c_int, info: *const siginfo_t) {
-    // SAFETY: passed on to our caller.
+    // SAFETY: our caller keeps the same contract.
     if unsafe { sys::queue_to_self(signal, info) } == Err(Errno::AGAIN) {
         // SAFETY: zeroes are a valid siginfo_t, that of SI_USER.
         let bare = MaybeUninit::<siginfo_t>::zeroed();
-        // SAFETY: alive.
+        // SAFETY: the value is alive.
         let _ = unsafe { sys::queue_to_self(signal, bare.as_ptr()) };
     }
 }
@@ -238,7 +243,7 @@ mod tests {
 
     fn info(value: usize) -> siginfo_t {
         let mut info = MaybeUninit::<siginfo_t>::zeroed();
-        // SAFETY: zeroes are a valid siginfo_t, as long as this part of it.
+        // SAFETY: zeroes are a valid siginfo_t, which is at least as long as this part of it.
         unsafe {
             (*info.as_mut_ptr().cast::<Queued>()).code = libc::SI_QUEUE;
             (*info.as_mut_ptr().cast::<Queued>()).value = std::ptr::without_provenance_mut(value);
@@ -247,18 +252,18 @@ mod tests {
     }
 
     fn value(info: &siginfo_t) -> usize {
-        // SAFETY: made by `info` above.
+        // SAFETY: the function `info` above has filled it in.
         unsafe { info.si_value() }.sival_ptr.addr()
     }
 
     #[test]
     fn deliveries_hand_out_the_oldest_and_the_stand_in_the_last() {
         let (stash, signal) = (Stash::new(), 40);
-        // SAFETY: all of these are alive.
+        // SAFETY: all pointers refer to values that are alive.
         unsafe {
             stash.keep(signal, &info(1));
             assert_eq!(stash.waiting(), bit(signal));
-            // As `release` would, without the kernel.
+            // The same as `release` does, but without the kernel.
             stash.queued.store(bit(signal), Relaxed);
             let (mut second, mut third) = (info(2), info(3));
             let mut stand_in = info(stash.mark().addr());
@@ -279,7 +284,7 @@ mod tests {
     #[test]
     fn a_signal_of_the_set_is_taken_once() {
         let stash = Stash::new();
-        // SAFETY: alive.
+        // SAFETY: the value is alive.
         unsafe { stash.keep(12, &info(7)) };
         assert!(stash.take(bit(10)).is_none());
         assert_eq!(
