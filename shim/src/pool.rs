@@ -1,23 +1,23 @@
-//! The offload pool: threads that make plain calls for parked fibers, where no engine does the
+//! The offload pool: threads that make plain calls for parked fibers when no engine can do the
 //! operation asynchronously.
 //!
-//! It has two lanes, each with threads and a queue of its own. What a disk ends is bounded by
-//! `AIOSHIM_THREADS`. What waits for a peer (the other end of a FIFO, the holder of a lock, a
-//! server) may wait for ever, and the peer may itself need a thread: such a job never waits in the
-//! queue behind another one, up to [`MOST_WAITING`] at a time, and takes none of the threads that a
-//! disk's jobs need.
+//! The pool has two lanes, each with its own threads and queue. `AIOSHIM_THREADS` limits the
+//! threads for operations that wait for a disk. An operation that waits for a peer (the other end
+//! of a FIFO, the holder of a lock, a server) may wait without limit, and the peer may itself need
+//! a pool thread. Such a job does not wait in the queue behind another one while at most
+//! [`MOST_WAITING`] are in progress, and it uses none of the threads that disk jobs need.
 //!
-//! Threads are started when first needed, and only while all of their lane are busy; a thread
-//! without work for some seconds ends. All signals are blocked in them: the program's handlers run
-//! on the program's own threads. All but one, which ends the call that a thread is in
+//! Threads are started on demand, and only while all threads of their lane are busy; a thread that
+//! is idle for some seconds ends. They block all signals, because the program's handlers run on the
+//! program's own threads. The one exception is the signal that interrupts the call of a pool thread
 //! ([`interrupt`]).
 //!
 //! Threads inherit namespaces, credentials and filters from the thread that starts them. Before
-//! that one changes its own, each lane gets a new crew ([`retire`]): the old one finishes the jobs
-//! it has, and takes none that come later.
+//! that thread changes its own, each lane gets a new crew ([`retire`]). The old crew finishes the
+//! jobs it has and takes no new ones.
 //!
-//! Invariant: `spare` is the number of a crew's threads that run no job, less the number of its
-//! jobs that none has taken. A thread ends only while that leaves none waiting.
+//! Invariant: `spare` is the number of a crew's idle threads minus the number of its jobs that no
+//! thread has taken yet. A thread ends only if no job is left waiting for one.
 
 mod members;
 
@@ -44,15 +44,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
-/// A request, and whom to tell of its end.
+/// A request, and the thread to notify when it is done.
 pub struct Job {
     pub request: Request,
     pub token: Token,
     pub remote: Arc<Remote>,
 }
 
-// SAFETY: the memory the request names stays in place until the fiber that asked for it is unparked
-// (flight.rs), and nobody else touches it meanwhile.
+// SAFETY: the memory that the request names stays in place until the fiber that submitted it is
+// unparked (flight.rs), and nothing else touches it until then.
 unsafe impl Send for Job {}
 
 struct Pool {
@@ -65,58 +65,58 @@ struct Pool {
 /// The threads of one lane, and their queue.
 struct Crew {
     jobs: Queue<Job>,
-    /// How many threads there may be.
+    /// The most threads that it may have.
     most: usize,
     threads: AtomicUsize,
     spare: AtomicIsize,
-    /// No more jobs will come: a thread ends when it has none.
+    /// No more jobs will arrive: a thread ends when it has no job.
     retired: AtomicBool,
     members: Members,
 }
 
-/// What tells jobs apart: the thread that has it done, and its token there.
+/// Identifies a job: the thread that submitted it, and the token of its operation there.
 type Key = (usize, Token);
 
-/// Where a job is that may be interrupted; it is nowhere before it was submitted and after it is
+/// The progress of an interruptible job. A job has no state before it is submitted and after it is
 /// done.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
     Queued,
-    /// The same, and a thread begins it whatever comes.
+    /// Queued, and a thread will begin it even if it is interrupted.
     Promised,
-    /// On the thread with this id.
+    /// Runs on the thread with this id.
     Running(c_int),
-    /// The same, and it is to end.
+    /// Runs on the thread with this id, and is being interrupted.
     Ending(c_int),
-    /// Before a thread began it.
+    /// Interrupted before a thread began it.
     Interrupted,
 }
 
-/// Threads that may wait for peers at a time. Beyond it jobs queue up, and those that can be tried
-/// again now and then are.
+/// The most threads that may wait for peers at a time. Beyond that jobs queue up, except those that
+/// their callers can retry later.
 const MOST_WAITING: usize = 1024;
 
 /// How long a thread waits for a job before it ends.
 const IDLE: Duration = Duration::from_secs(5);
 
-/// Bytes of a thread's stack: libc's resolver and name services run on it. Only what is touched
-/// takes memory.
+/// The stack size of a thread in bytes. libc's resolver and name services run on it. Only touched
+/// pages take memory.
 const STACK: usize = 1 << 20;
 
 static POOL: Renewable<OnceBox<Pool>> = Renewable::new(OnceBox::new());
 
-/// In the child of a fork, where none of its threads exists.
+/// In the child of fork, where none of the pool's threads exists: starts with an empty pool.
 ///
 /// # Safety
-/// As [`Renewable::renew`].
+/// See [`Renewable::renew`].
 pub unsafe fn renew() {
-    // SAFETY: vouched for by the caller.
+    // SAFETY: our caller keeps the same contract.
     unsafe { POOL.renew(OnceBox::new()) };
     UNBOUNDED.store(0, SeqCst);
 }
 
-/// Has a thread of the pool do `job`; false where not even one thread can be had, or the caller
-/// must make the call itself.
+/// Gives `job` to a pool thread. Returns false if no thread is available, or if the caller must
+/// make the call itself.
 pub fn submit(job: Job) -> bool {
     if matches!(job.request, Request::Run(_)) && loader::is_locked_here() {
         return false;
@@ -154,11 +154,11 @@ pub fn submit(job: Job) -> bool {
     true
 }
 
-/// Ends the threads that have no job, before the calling thread changes what they have inherited;
-/// those that have one end after it. `remote` is the calling thread's. No other thread may submit
-/// jobs meanwhile.
+/// Ends the idle threads before the calling thread changes an attribute that they inherited; busy
+/// threads end after their jobs. `remote` belongs to the calling thread. No other thread may submit
+/// jobs during this call.
 pub fn retire(remote: &Arc<Remote>) {
-    // pthread_join(3) is a hook of ours, too: on a fiber it would start a new thread of the pool.
+    // pthread_join(3) is hooked too: on a fiber it would start a new pool thread.
     let _off = OffFiber::enter();
     if let Some(pool) = POOL.get().get() {
         for lane in [&pool.disk, &pool.peers] {
@@ -175,14 +175,14 @@ pub fn retire(remote: &Arc<Remote>) {
 /// None: it does nothing.
 unsafe fn nothing(_: *mut c_void) {}
 
-/// The token of what no fiber is in flight for.
+/// The token of a job that no fiber waits for.
 pub const NOBODY: Token = Token::MAX;
 
-/// Has the job of `token` end early, with EINTR, or ECANCELED if none has begun it. To be repeated
-/// until it has: the signal may come before the thread waits.
+/// Ends the job of `token` early: with EINTR, or with ECANCELED if no thread has begun it. Must be
+/// repeated until the job ends, because the signal may arrive before the thread blocks.
 pub fn interrupt(remote: &Arc<Remote>, token: Token) {
     let Some(pool) = POOL.get().get() else { return };
-    // Locked meanwhile: so the thread is in this job, and in no other.
+    // The lock is held throughout, so the thread is still in this job when it is kicked.
     let mut jobs = pool.interruptible.lock();
     let Some(state) = jobs.get_mut(&(Arc::as_ptr(remote).addr(), token)) else {
         return;
@@ -193,7 +193,7 @@ pub fn interrupt(remote: &Arc<Remote>, token: Token) {
             State::Ending(thread)
         }
         State::Queued | State::Interrupted => State::Interrupted,
-        // The next signal comes when it has begun, or the one after.
+        // A later call interrupts the job once it has begun.
         State::Promised => State::Promised,
     };
 }
@@ -210,9 +210,9 @@ impl Crew {
         })
     }
 
-    /// Makes sure of a thread for one more job; false if there is none to be had, or none that is
-    /// free and one `has_a_retry`: who can try again later need not queue up behind jobs that may
-    /// wait for ever.
+    /// Reserves a thread for one more job. Returns false if none is available. With `has_a_retry`,
+    /// also returns false if no thread is idle and no new one can start, because a caller that can
+    /// retry later need not queue behind jobs that may wait without limit.
     fn take_on(self: &Arc<Self>, pool: &'static Pool, has_a_retry: bool) -> bool {
         let has_thread = self.spare.fetch_sub(1, SeqCst) > 0
             || self.grow(pool)
@@ -223,7 +223,7 @@ impl Crew {
         has_thread
     }
 
-    /// Starts one more thread, unless there are enough or it cannot be had.
+    /// Starts one more thread, unless the limit is reached or the thread cannot be created.
     fn grow(self: &Arc<Self>, pool: &'static Pool) -> bool {
         let added = self
             .threads
@@ -233,7 +233,8 @@ impl Crew {
         }
         self.spare.fetch_add(1, SeqCst);
         signal::prepare_kicks();
-        // The new thread inherits the mask. Making it goes through libc, which is our hook.
+        // The new thread inherits the mask. It is created through libc, whose functions are our
+        // hooks.
         let _off = OffFiber::enter();
         let blocked = signal::Blocked::all();
         let crew = Arc::clone(self);
@@ -259,7 +260,7 @@ impl Crew {
         }
     }
 
-    /// Ends the threads that have no job: each is given one that does nothing, and looks around
+    /// Ends the idle threads: each receives a job that does nothing, and checks for retirement
     /// after it.
     fn retire(&self, remote: &Arc<Remote>) {
         self.retired.store(true, SeqCst);
@@ -298,8 +299,8 @@ impl Crew {
         }
     }
 
-    /// Whether the calling thread, which has no job, is not needed for one either; it is then
-    /// counted out.
+    /// Whether the calling thread, which has no job, is not needed for a waiting one either. If so,
+    /// it is no longer counted.
     fn may_end(&self) -> bool {
         let ends = self
             .spare
@@ -325,8 +326,8 @@ impl Job {
             engine::perform(&self.request)
         };
         let result = match result {
-            // The plain call raises SIGPIPE or SIGXFSZ in its caller as well: it is left to make
-            // the call.
+            // The plain call raises SIGPIPE or SIGXFSZ in its caller as well, so the caller must
+            // make it.
             error if self.raises_signal(error) => -libc::ECANCELED,
             result => result,
         };
@@ -344,7 +345,7 @@ impl Job {
         (Arc::as_ptr(&self.remote).addr(), self.token)
     }
 
-    /// Does what may be interrupted meanwhile.
+    /// Performs an interruptible request.
     fn perform(&self, jobs: &Mutex<HashMap<Key, State>>) -> i32 {
         let thread = sys::thread_id();
         let before = jobs.lock().insert(self.key(), State::Running(thread));
@@ -353,7 +354,7 @@ impl Job {
                 break -libc::ECANCELED;
             }
             let result = engine::perform(&self.request);
-            // What came late for the job before this one was not for this one.
+            // A late kick that was meant for the previous job must not end this one.
             if result != -libc::EINTR
                 || jobs.lock().get(&self.key()) != Some(&State::Running(thread))
             {
@@ -371,9 +372,9 @@ impl Job {
         transfer.way == Way::Write && matches!(-result, libc::EPIPE | libc::EFBIG)
     }
 
-    /// What it names by numbers that must not be closed before the job is done. A transfer or a
-    /// wait that may take for ever names nothing: it is only made when its file said that it is
-    /// ready, or by the name of a duplicate.
+    /// The descriptor numbers that must not be closed before the job is done. A transfer or a wait
+    /// that may block without limit has none: it only runs after its file was reported ready, or it
+    /// uses a duplicate.
     fn names(&self) -> Names {
         match self.request {
             Request::Transfer(transfer) if transfer.at_position() => Names::Nothing,
@@ -394,10 +395,10 @@ impl Job {
     }
 }
 
-/// The descriptors that jobs are about. A job names its file by a number: were that closed before a
-/// thread gets to the job, it might name another file by then. So whoever closes one waits for the
-/// jobs on it, which a disk ends; for those that may wait for ever, until their threads wait in the
-/// kernel.
+/// The descriptors that jobs use. A job names its file by a number. If the number were closed
+/// before a thread gets to the job, it might name another file by then. So a thread that closes a
+/// descriptor first waits for the disk jobs on it. For jobs that may block without limit, it waits
+/// until their threads have blocked in the kernel.
 struct Busy {
     jobs: Mutex<HashMap<c_int, Jobs>>,
     changed: Condvar,
@@ -406,9 +407,9 @@ struct Busy {
 /// The jobs on one descriptor.
 #[derive(Default)]
 struct Jobs {
-    /// Those that are to be done, or begun, before it is closed.
+    /// Number of jobs that must be done, or have begun, before the descriptor is closed.
     waited_for: usize,
-    /// The threads that have begun the others.
+    /// The threads that have begun the jobs that may block without limit.
     begun: Vec<c_int>,
 }
 
@@ -422,7 +423,7 @@ impl Busy {
         self.change(fd, |jobs| jobs.waited_for -= 1);
     }
 
-    /// `thread` is about to make a call that may wait for ever.
+    /// `thread` is about to make a call that may block without limit.
     fn enter(&self, fd: c_int, thread: c_int) {
         self.change(fd, |jobs| {
             jobs.waited_for -= 1;
@@ -466,15 +467,15 @@ impl Busy {
     }
 }
 
-/// One of the waits for a peer that can be tried again instead. These take half of the threads that
-/// may wait at most: the rest is for waits that cannot.
+/// A permit for an unbounded wait for a peer that the caller could retry instead. At most half of
+/// the peer lane's threads hold one; the rest is for waits that cannot be retried.
 pub struct Unbounded(());
 
-/// How many there are. The child of a fork starts anew.
+/// The number of permits in use. Reset in the child of fork.
 static UNBOUNDED: AtomicUsize = AtomicUsize::new(0);
 
 impl Unbounded {
-    /// None while there are enough.
+    /// None while all permits are in use.
     pub fn begin() -> Option<Self> {
         let one = UNBOUNDED.try_update(SeqCst, SeqCst, |n| (n < MOST_WAITING / 2).then_some(n + 1));
         one.ok().map(|_| Self(()))
@@ -483,19 +484,20 @@ impl Unbounded {
 
 impl Drop for Unbounded {
     fn drop(&mut self) {
-        // One that began before a fork ends in the child, too, where it does not count.
+        // A permit from before a fork is also dropped in the child, where it is not counted.
         let _ = UNBOUNDED.try_update(SeqCst, SeqCst, |n| n.checked_sub(1));
     }
 }
 
-/// Before `fd`, marked busy, is closed: waits for the jobs on it. Before the current directory,
-/// which AT_FDCWD names, changes: for the jobs that may look up a name there. errno is kept.
+/// Call before closing `fd`, which is marked busy: waits for the jobs on it. For AT_FDCWD, call
+/// before changing the current directory: waits for the jobs that may look up a name there.
+/// Preserves errno.
 #[cold]
 pub fn await_jobs(fd: c_int) {
     let errno = errno::get();
     match POOL.get().get() {
         Some(pool) if !fork::is_bare_child() => pool.busy.wait(fd),
-        // The child of a fork: they are the parent's.
+        // In the child of fork the jobs belong to the parent.
         _ => fds::set_busy(fd, false),
     }
     errno::set(errno);

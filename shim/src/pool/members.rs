@@ -1,21 +1,21 @@
-//! The threads of a crew by their handles: how those without a job end when the thread that started
-//! them is about to change what they inherited from it.
+//! The threads of a crew by their handles. Ends idle threads when the thread that started them is
+//! about to change an attribute that they inherited.
 
 use crate::critical::Mutex;
 use crate::spawn::Handle;
 use crate::sys;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
-/// How long idle threads are given to end.
+/// How long idle threads may take to end.
 const PATIENCE_NS: u64 = 1_000_000_000;
-/// How long a thread is given that has a job: one that has just told of the end of its job counts
-/// as busy for a moment longer.
+/// How long busy threads are given. A thread that has just reported the end of its job counts as
+/// busy for a moment longer.
 const GRACE_NS: u64 = 20_000_000;
 const PAUSE_NS: u64 = 20_000;
 
 pub struct Members {
     handles: Mutex<Vec<Handle>>,
-    /// How many run a job.
+    /// Number of threads that run a job.
     busy: AtomicUsize,
 }
 
@@ -33,7 +33,7 @@ impl Members {
         self.handles.lock().push(handle);
     }
 
-    /// Forgets the threads that have ended, which gives their stacks back.
+    /// Forgets the threads that have ended, which frees their stacks.
     pub fn forget_ended(&self) {
         self.handles.lock().retain(|handle| !handle.is_finished());
     }
@@ -54,8 +54,8 @@ impl Members {
             .count()
     }
 
-    /// Has `wake_one` wake each thread that has no job, and waits until these are gone. All end
-    /// from now on when they have none.
+    /// Calls `wake_one` once for each idle thread, and waits until these have ended. From now on a
+    /// thread ends when it has no job.
     pub fn end_idle(&self, wake_one: impl Fn()) {
         for _ in self.busy.load(SeqCst)..self.alive() {
             wake_one();
