@@ -1,20 +1,21 @@
-//! What the tries on a descriptor teach: whether trying on pays, a pure value.
+//! Whether non-blocking attempts on a descriptor pay off, learned from the previous ones: a pure
+//! value.
 
 #![forbid(unsafe_code)]
 
 use super::{OPERATION_NS, SUBMISSION_NS, TRY_HIT_NS, TRY_MISS_NS, Way};
 
-/// What the tries of one way on a descriptor have taught. Reads and writes are strangers: what a
-/// cold read or a slow peer teaches says nothing of the next write, which would go to a kernel
-/// thread at ten times the cost of the copy.
+/// The lessons of attempts in one direction on a descriptor. Reads and writes are unrelated: a cold
+/// read or a slow peer says nothing about the next write, which would go to a kernel thread at ten
+/// times the cost of the copy.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Learned {
     pub way: Way,
-    /// Tries to leave out.
+    /// The number of attempts to skip.
     pub skip: u8,
-    /// Tries that missed where trying does not pay, since it last did; at most 7.
+    /// The number of misses since attempts last paid off; at most 7.
     pub misses: u8,
-    /// The share of misses among the last tries, of [`Learned::ALL_COLD`].
+    /// The share of misses among the last attempts, in units of 1/[`Learned::ALL_COLD`].
     pub cold: u8,
 }
 
@@ -28,7 +29,7 @@ impl Learned {
 
     pub const ALL_COLD: u8 = 31;
 
-    /// What is known of `way`; nothing if the last lesson was of the other.
+    /// The knowledge about `way`; nothing if the last lesson was about the other direction.
     fn of(self, way: Way) -> Self {
         if self.way == way {
             self
@@ -40,8 +41,9 @@ impl Learned {
         }
     }
 
-    /// A try found nothing cached, or a copy was throttled. Where more of the tries miss than it
-    /// pays for, the next are left out, 1, 2, 4 ... 64 of them; the one after that asks again.
+    /// Records that an attempt missed the cache, or that a copy was throttled. If too many attempts
+    /// miss to be worth it, the next ones are skipped: 1, 2, 4 ... 64 of them. The one after that
+    /// probes again.
     #[must_use]
     pub fn missed(self, way: Way, batch: u32) -> Self {
         let before = self.of(way);
@@ -62,7 +64,7 @@ impl Learned {
         }
     }
 
-    /// A try was served, or a copy was quick.
+    /// Records that an attempt hit, or that a copy was quick.
     #[must_use]
     pub fn hit(self, way: Way, batch: u32) -> Self {
         if self.way != way {
@@ -81,7 +83,7 @@ impl Learned {
         }
     }
 
-    /// A call was submitted untried: one try less to leave out.
+    /// Records that a call was submitted without an attempt: one attempt less to skip.
     #[must_use]
     pub fn submitted(self, way: Way) -> Self {
         if self.way != way {
@@ -94,9 +96,8 @@ impl Learned {
     }
 }
 
-/// The share of misses up to which trying costs less than submitting at once: a try that misses
-/// costs itself, one that hits saves what a submission costs above it, and the larger the batch the
-/// less that is.
+/// The share of misses up to which attempts cost less than submitting at once. A miss costs a full
+/// attempt. A hit saves the difference to a submission, which is smaller the larger the batch.
 fn tolerated(way: Way, batch: u32) -> u8 {
     if way == Way::Write {
         // A throttled copy blocks the thread for longer than many submissions take.
@@ -119,7 +120,7 @@ mod tests {
         alone: Alone::No,
     };
 
-    /// How often it tried, and how often in vain, when these calls came one after another.
+    /// Returns how many attempts these calls made one after another, and how many of them missed.
     fn tries(batch: u32, hits: impl IntoIterator<Item = bool>) -> (u32, u32) {
         let (mut learned, mut tries, mut vain) = (Learned::NOTHING, 0, 0);
         let load = Load { batch, ..FEW };

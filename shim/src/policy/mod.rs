@@ -1,9 +1,9 @@
-//! What to do with a call: the one place that decides, a pure function of what is known.
+//! Decides how to carry out a call: the only place that decides, as a pure function of its inputs.
 //!
-//! A page-cache hit must not pay for asynchrony, a miss must not block the thread. So a busy thread
-//! lets its batch carry even hits, an idle one tries first while enough tries hit, and a thread
-//! that has nobody else to run just makes the plain call. docs/policy.md has the costs behind the
-//! rules, and what other rules would cost.
+//! A page-cache hit must not pay for asynchrony, and a miss must not block the thread. So a busy
+//! thread puts even likely hits into its batch. A less busy thread first makes a non-blocking
+//! attempt while enough attempts hit. A thread that has no other fiber to run makes the plain call.
+//! docs/policy.md has the costs behind the rules, and the costs of other rules.
 
 #![forbid(unsafe_code)]
 
@@ -23,52 +23,53 @@ pub use opens::{Opens, SLOW_OPEN_NS};
 )]
 pub use pace::{Kind, Pace, paced};
 
-/// What a cached 4 KiB read costs tried (preadv2 with RWF_NOWAIT), what a try in vain costs, what
-/// an operation in a batch does, and what the batch does as a whole, the scheduler's round
-/// included. One machine's: ratios count.
+/// The costs of a cached 4 KiB read: a non-blocking attempt (preadv2 with RWF_NOWAIT) that hits, an
+/// attempt that misses, one operation of a batch, and the batch as a whole, including the
+/// scheduling round. Measured on one machine; only their ratios matter.
 const TRY_HIT_NS: u32 = 640;
 const TRY_MISS_NS: u32 = 700;
 const OPERATION_NS: u32 = 520;
 const SUBMISSION_NS: u32 = 960;
 
-/// Operations in a batch from which it carries a hit for less than a try of its own.
+/// The batch size from which a batch carries a hit for less than a separate attempt.
 const BATCH: u32 = 8;
 
-/// Bytes from which a cached read is copying more than anything else: a batch saves nothing worth
-/// having, and its buffers push each other out of the processor's caches before they are looked at.
+/// The size in bytes from which copying dominates a cached read. Above it a batch saves next to
+/// nothing, and its buffers evict each other from the CPU's caches before they are used.
 pub const LARGE: usize = 16 << 10;
 
-/// A buffered write that took longer than this was throttled by the kernel, not just copied.
+/// A buffered write that took longer than this was throttled by the kernel.
 pub const SLOW_WRITE_NS: u64 = 200_000;
 
-/// Calls a fiber may complete inline before it lets the others of its thread run.
+/// How many calls a fiber may complete inline before it lets the thread's other fibers run.
 pub const INLINE_BUDGET: u32 = 64;
 
-/// How long it may go on after those where nobody waits in the shim, and how long the turns of all
-/// may then take. A turn that ends before its data are used twice brings them all into the
-/// processor's caches anew; longer ones would gain a little more, and keep those waiting that sleep
-/// (docs/measured.md).
+/// How long a fiber may continue after that if no fiber waits in the shim, and how long the turns
+/// of all runnable fibers together may take. A turn that ends before its data are used twice makes
+/// the next one load them into the CPU's caches again. Longer turns would gain a little more, but
+/// would delay sleeping fibers (docs/measured.md).
 const LONG_TURN_NS: u64 = 500_000;
 const ROUND_NS: u64 = 16_000_000;
 
-/// Whether a fiber goes on that used up [`INLINE_BUDGET`] for the first time so many nanoseconds
-/// ago, with so many others that could run.
+/// Whether the running fiber may continue. `nanos` is the time since it first exhausted
+/// [`INLINE_BUDGET`], `runnable` the number of other runnable fibers.
 pub fn goes_on(nanos: u64, runnable: u32, anybody_waits: bool) -> bool {
-    // With nobody else to run, to look around costs nothing.
+    // If no other fiber is runnable, a scheduling round is free.
     runnable > 0 && !anybody_waits && nanos < LONG_TURN_NS.min(ROUND_NS / u64::from(runnable))
 }
 
-/// Which way a transfer goes.
+/// The direction of a transfer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Way {
     Read,
     Write,
 }
 
-/// What is remembered of a descriptor, a bit each, and a count. A hint: it may be stale, and then
-/// costs time.
+/// Facts remembered about a descriptor: one bit each, and a count. They are hints. A stale one
+/// costs time but does no harm.
 ///
-/// Packed as [`crate::fds`] keeps it: each call looks at it, most at two or three bits.
+/// Packed as [`crate::fds`] stores them. Every call reads them, and most calls need two or three
+/// bits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Hint(u32);
 
@@ -81,21 +82,22 @@ impl Hint {
     pub const SYNC: Self = Self(1 << 3);
     /// O_NONBLOCK
     pub const NONBLOCKING: Self = Self(1 << 4);
-    /// The file refuses RWF_NOWAIT for reads: a try cannot tell.
+    /// The file refuses RWF_NOWAIT for reads, so no attempt is possible.
     pub const NO_TRY_READ: Self = Self(1 << 5);
     /// O_APPEND
     pub const APPEND: Self = Self(1 << 6);
-    /// A socket with SO_RCVTIMEO, SO_SNDTIMEO or SO_RCVLOWAT: how long a call waits is looked up
-    /// (`calls::net`).
+    /// A socket with SO_RCVTIMEO, SO_SNDTIMEO or SO_RCVLOWAT: `calls::net` looks up how long a call
+    /// may block.
     pub const TIMED: Self = Self(1 << 7);
 
-    /// A stream that has answered a try: it knows RWF_NOWAIT.
+    /// A stream that has answered an attempt, so it supports RWF_NOWAIT.
     pub const TELLS: Self = Self(1 << 30);
-    /// The file refuses RWF_NOWAIT for writes; an eventfd does so and knows it for reads.
+    /// The file refuses RWF_NOWAIT for writes. An eventfd does so although it supports it for
+    /// reads.
     pub const NO_TRY_WRITE: Self = Self(1 << 31);
 
-    /// Where the tries to leave out are counted, in a byte with its sign. The bits above are
-    /// [`crate::fds`]'s.
+    /// The position of the count of attempts to skip: one byte, whose sign is the direction. The
+    /// bits above belong to [`crate::fds`].
     const SKIP: u32 = 8;
 
     pub const fn of_bits(bits: u32) -> Self {
@@ -106,7 +108,7 @@ impl Hint {
         self.0
     }
 
-    /// The flag that says that the file refuses tries of this way.
+    /// The flag that says that the file refuses attempts in this direction.
     #[inline(always)]
     pub const fn no_try(way: Way) -> Self {
         match way {
@@ -115,19 +117,19 @@ impl Hint {
         }
     }
 
-    /// What was not learned, as a trace has it: the flags in their order, the last two next to the
-    /// others.
+    /// The facts that were not learned, as a trace stores them: the flags in order, with the last
+    /// two moved next to the others.
     pub const fn kind(self) -> u16 {
         (self.0 & 0xff) as u16 | ((self.0 >> 30) as u16) << 8
     }
 
-    /// From what [`Self::kind`] gave.
+    /// The inverse of [`Self::kind`].
     #[allow(dead_code, reason = "for the simulation, which includes this file")]
     pub const fn of_kind(kind: u16) -> Self {
         Self((kind & 0xff) as u32 | (kind as u32 >> 8) << 30)
     }
 
-    /// This and that.
+    /// Both sets of facts combined.
     #[must_use]
     pub const fn with(self, other: Self) -> Self {
         Self(self.0 | other.0)
@@ -138,26 +140,26 @@ impl Hint {
         Self(self.0 & !other.0)
     }
 
-    /// Whether all of `what` is so.
+    /// Whether all facts of `what` hold.
     #[inline(always)]
     pub const fn is(self, what: Self) -> bool {
         self.0 & what.0 == what.0
     }
 
-    /// Whether any of `what` is so.
+    /// Whether any fact of `what` holds.
     #[inline(always)]
     pub const fn is_any(self, what: Self) -> bool {
         self.0 & what.0 != 0
     }
 
-    /// Tries to leave out, because the last ones missed, of either way.
+    /// The number of attempts to skip because the last ones missed, in either direction.
     #[inline(always)]
     pub const fn skip(self) -> u8 {
         (self.0 >> Self::SKIP) as u8 & 0x7f
     }
 
-    /// Whether this transfer is not to be tried. The upper byte's sign says of which way its count
-    /// is, so that this is one comparison.
+    /// Whether to skip the attempt for this transfer. The sign of the count's byte is its
+    /// direction, so this is a single comparison.
     #[inline(always)]
     pub const fn skips(self, way: Way) -> bool {
         let signed = self.0 as i16;
@@ -178,15 +180,15 @@ impl Hint {
     }
 }
 
-/// System calls in which as many operations as are in flight are handed to a device: more keep it
-/// busier, and cost calls (docs/measured.md).
+/// In how many system calls a full set of in-flight operations is submitted to a device. More calls
+/// keep the device busier but cost CPU time (docs/measured.md).
 const SHARES: usize = 3;
-/// The same for reads that go through the page cache and miss it: each takes more CPU, so the
-/// rounds are longer.
+/// The same for reads through the page cache that miss it. Each takes more CPU time, so the rounds
+/// are longer.
 const COLD_SHARES: usize = 4;
 
-/// Whether `queued` operations are worth a system call of their own while the round still runs: not
-/// when few more are to come, for the last ones go with the call that ends it.
+/// Whether `queued` operations justify an extra system call during the round. They do not if few
+/// more will follow, because those are submitted by the call that ends the round.
 #[inline(always)]
 pub fn is_share(
     queued: u32,
@@ -204,25 +206,25 @@ pub fn is_share(
 /// How busy the calling fiber's thread is.
 #[derive(Clone, Copy, Debug)]
 pub struct Load {
-    /// What the next batch may come to: operations queued, and fibers that could run and queue
-    /// theirs before it is submitted. 0 where the engine makes nothing of batches.
+    /// The expected size of the next batch: the operations queued, plus the fibers that may run and
+    /// queue theirs before it is submitted. 0 if the engine does not benefit from batching.
     pub batch: u32,
     pub alone: Alone,
 }
 
-/// Whom a call that blocks the thread would delay.
+/// Whether a call that blocks the thread would delay other fibers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Alone {
-    /// Somebody.
+    /// Other fibers are runnable and would be delayed.
     No,
-    /// Nobody for a while, unless another thread wakes a fiber of this one meanwhile.
+    /// No other fiber is runnable now, but another thread may wake one.
     ForNow,
-    /// Nobody: there is no other fiber.
+    /// There is no other fiber.
     Entirely,
 }
 
 impl Alone {
-    /// Whether the plain call, on a file like this, delays nobody for longer than a disk takes.
+    /// Whether the plain call, on a file like this, delays other fibers by a disk access at most.
     #[inline(always)]
     pub fn suffices(self, hint: Hint) -> bool {
         match self {
@@ -233,23 +235,24 @@ impl Alone {
     }
 }
 
-/// Why a call goes through to libc as it is.
+/// Why a call passes through to libc.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub enum Why {
-    /// No other fiber of the thread could run meanwhile: nobody is delayed.
+    /// No other fiber of the thread is runnable, so the call delays none.
     Alone,
-    /// O_NONBLOCK or RWF_NOWAIT: the call does not wait.
+    /// O_NONBLOCK or RWF_NOWAIT is set, so the call does not block.
     Nonblocking,
-    /// The call does not wait for anything.
+    /// The call never blocks.
     Quick,
-    /// There is no engine: all are refused here, or switched off.
+    /// There is no engine, because all were refused or switched off.
     NoEngine,
-    /// Arguments or a kind of file the engine would not treat as the plain call does.
+    /// The engine would treat these arguments, or this kind of file, differently from the plain
+    /// call.
     Unusual,
-    /// It is a lock's, and the host or the user leaves locks to libc.
+    /// A call on a lock, and the host or the user has left locks to libc.
     LocksOff,
-    /// Another preloaded library stands between the shim and libc.
+    /// Another preloaded library is between the shim and libc.
     Interposed,
 }
 
@@ -279,32 +282,32 @@ impl Why {
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Decision {
-    /// The plain call.
+    /// Make the plain call.
     Through(Why),
-    /// The call in a form that does not wait; on a miss, submit.
+    /// Attempt the call without blocking; if that misses, submit it.
     Try,
-    /// The plain call, because it only copies, or looks up what is cached; timed, so that one that
-    /// waits is noticed.
+    /// Make the plain call, because it only copies or looks up cached data. Time it, to notice when
+    /// it blocks.
     Copy,
-    /// Queue it for the engine and park.
+    /// Queue the call for the engine and park the fiber.
     Submit,
 }
 
 impl Decision {
-    /// Whether a call of ours comes first.
+    /// Whether the shim first makes a call inline.
     pub fn is_at_once(self) -> bool {
         matches!(self, Self::Try | Self::Copy)
     }
 }
 
-/// A read of so many bytes, at an offset or at the current position. 0 bytes of a vector, whose
-/// length is not known.
+/// Decides about a read of `bytes` bytes, at an offset or at the current position. `bytes` is 0 for
+/// a vector, whose length is not known.
 #[inline(always)]
 pub fn read(hint: Hint, load: Load, bytes: usize, at_position: bool) -> Decision {
     if let Some(why) = through(hint, load, at_position) {
         return Decision::Through(why);
     }
-    // At a shared position operations queue up behind each other, so there is no batch to wait for.
+    // Operations at a shared position wait for each other, so there is no batch to join.
     let carried = if hint.is(Hint::SEEKABLE) {
         bytes < LARGE && !at_position
     } else {
@@ -318,7 +321,7 @@ pub fn read(hint: Hint, load: Load, bytes: usize, at_position: bool) -> Decision
     }
 }
 
-/// A write, at an offset or at the current position.
+/// Decides about a write, at an offset or at the current position.
 #[inline(always)]
 pub fn write(hint: Hint, load: Load, at_position: bool) -> Decision {
     if let Some(why) = through(hint, load, at_position) {
@@ -335,8 +338,8 @@ pub fn write(hint: Hint, load: Load, at_position: bool) -> Decision {
         };
     }
     // Most file systems refuse RWF_NOWAIT on buffered writes, and io_uring then hands them to
-    // kernel threads at several microseconds each: while the kernel only copies, the plain call is
-    // the fast one.
+    // kernel threads, which costs several microseconds each. While the kernel only copies, the
+    // plain call is faster.
     if hint.is_any(Hint::DIRECT.with(Hint::SYNC)) || hint.skips(Way::Write) {
         Decision::Submit
     } else {
@@ -344,9 +347,9 @@ pub fn write(hint: Hint, load: Load, at_position: bool) -> Decision {
     }
 }
 
-/// Whose tries a transfer teaches. A stream has one account for both ways: whether it waits is up
-/// to its peer, and one that others wait to read from may not even know RWF_NOWAIT on writes
-/// (eventfd).
+/// The direction under which the outcome of an attempt is recorded. A stream has one record for
+/// both directions: whether it blocks depends on its peer, and a stream that is read with
+/// RWF_NOWAIT may not support it for writes (eventfd).
 #[inline(always)]
 pub fn lesson(hint: Hint, way: Way) -> Way {
     if hint.is(Hint::STREAM) {
@@ -356,14 +359,14 @@ pub fn lesson(hint: Hint, way: Way) -> Way {
     }
 }
 
-/// A stream is tried at least once: those that do not know RWF_NOWAIT are not for the engine
-/// (`calls::rw`).
+/// Whether a stream must still be attempted once: the engine cannot take streams that do not
+/// support RWF_NOWAIT (`calls::rw`).
 #[inline(always)]
 fn untried(hint: Hint) -> bool {
     hint.is(Hint::STREAM) && !hint.is(Hint::TELLS)
 }
 
-/// Why a transfer is none of ours, if so.
+/// The reason if the transfer passes through to libc.
 #[inline(always)]
 fn through(hint: Hint, load: Load, at_position: bool) -> Option<Why> {
     if hint.is(Hint::STREAM.with(Hint::NONBLOCKING)) {
@@ -373,8 +376,8 @@ fn through(hint: Hint, load: Load, at_position: bool) -> Option<Why> {
     } else if hint.is(Hint::TIMED)
         || !(hint.is(Hint::SEEKABLE) || at_position && hint.is(Hint::STREAM))
     {
-        // Without a position there is no offset to transfer at: the kernel's own error is wanted
-        // (ESPIPE, EBADF).
+        // A file without a position has no offset to transfer at. The plain call returns the
+        // kernel's own error (ESPIPE, EBADF).
         Some(Why::Unusual)
     } else {
         None

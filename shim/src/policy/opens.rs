@@ -1,9 +1,9 @@
-//! Which way an open goes, and what a thread's last opens have taught: a pure value.
+//! Decides how to open a file, from what a thread's previous opens have taught: a pure value.
 //!
-//! An open finds all of its path in the kernel's memory, or must look names up in their file
-//! system. Even that is mostly a matter of microseconds, for the blocks of the directory are
-//! cached: less than a kernel thread takes to be handed the call. Only where a disk has answered
-//! lately is it worth one.
+//! An open either finds its whole path in the kernel's caches, or must look names up in the file
+//! system. Even that usually takes only microseconds, because the directory's blocks are cached:
+//! less than handing the call to a kernel thread. The hand-over only pays if a disk was accessed
+//! recently.
 
 #![forbid(unsafe_code)]
 
@@ -12,13 +12,12 @@ use super::{Alone, BATCH, Decision, Learned, Way, Why};
 /// An open that took longer than this has waited for a disk.
 pub const SLOW_OPEN_NS: u64 = 50_000;
 
-/// What the opens of a thread have taught.
+/// The lessons of a thread's opens.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Opens {
-    /// Whether the kernel remembers the names: of tries.
+    /// Whether the kernel has the names cached; learned from attempts.
     names: Learned,
-    /// Whether looking names up, or making files, waits for the disk: of calls that were made and
-    /// timed.
+    /// Whether looking names up or creating files waits for the disk; learned from timed calls.
     disk: Learned,
 }
 
@@ -28,20 +27,21 @@ impl Opens {
         disk: Learned::NOTHING,
     };
 
-    /// What to do with an open; `changes`: it may make or truncate a file, which a try refuses.
+    /// Decides about an open. `changes` says that it may create or truncate a file, which an
+    /// attempt refuses.
     pub fn decide(self, alone: Alone, changes: bool) -> Decision {
         match alone {
             Alone::Entirely => Decision::Through(Why::Alone),
-            // A disk may be waited for, a peer may not: so not quite the plain call.
+            // It may wait for a disk but not for a peer, so it is not quite the plain call.
             Alone::ForNow => Decision::Copy,
             Alone::No if changes => self.untried(),
-            // Where the disk is slow a try in vain is the least of it.
+            // If the disk is slow, a failed attempt costs little in comparison.
             Alone::No if self.names.skip == 0 || self.disk.skip > 0 => Decision::Try,
             Alone::No => Decision::Copy,
         }
     }
 
-    /// What to do with one that cannot be tried, or was in vain.
+    /// Decides about an open that cannot be attempted, or whose attempt missed.
     pub fn untried(self) -> Decision {
         if self.disk.skip > 0 {
             Decision::Submit
@@ -50,8 +50,8 @@ impl Opens {
         }
     }
 
-    /// A try found all of the path, or did not. A hit saves nothing, so no miss is put up with, as
-    /// among many.
+    /// Records whether an attempt found the whole path. A hit saves nothing over the plain call, so
+    /// no misses are tolerated, as with a large batch.
     #[must_use]
     pub fn tried(self, hit: bool) -> Self {
         let names = if hit {
@@ -62,7 +62,7 @@ impl Opens {
         Self { names, ..self }
     }
 
-    /// The call was made, and took so long.
+    /// Records that the call was made and took `nanos`.
     #[must_use]
     pub fn made(self, nanos: u64) -> Self {
         let names = self.names.submitted(Way::Read);
@@ -74,7 +74,7 @@ impl Opens {
         Self { names, disk }
     }
 
-    /// The call was submitted.
+    /// Records that the call was submitted.
     #[must_use]
     pub fn submitted(self) -> Self {
         Self {

@@ -1,22 +1,23 @@
-//! Calls on names and attributes of files: inline while they are quick, on a thread of the pool
-//! once they are not.
+//! Calls on file names and attributes: they run inline while they are quick, and on a pool thread
+//! once they are slow.
 //!
-//! A look-up whose directories and inodes the kernel has at hand takes a microsecond; handing it to
-//! another thread takes ten times that, whoever the thread belongs to (io_uring hands all of these
-//! to kernel threads, too). One that goes to a disk or a server takes a hundred or a thousand, and
-//! holds up all fibers of its thread. Nothing tells the two apart beforehand but the last ones.
-//! What the slow ones cost bounds what is lost on quick ones after them: seven hand-overs for the
-//! first.
+//! A lookup whose directories and inodes are cached takes a microsecond. Handing it to another
+//! thread takes ten times that, also with io_uring, which hands all these calls to kernel threads.
+//! A lookup that goes to a disk or a server takes a hundred or a thousand microseconds and delays
+//! all fibers of its thread. Only the previous calls predict which kind the next one is. The cost
+//! of the slow calls bounds the loss on quick calls after them: at most six offloaded calls after
+//! the first slow one.
 
 #![forbid(unsafe_code)]
 
 use super::{Alone, Decision, Load, Why};
 
-/// A call that took longer waited for something, or kept the thread for as long as if it had: five
-/// hand-overs.
+/// A call that took longer than this has blocked, or delayed the thread as if it had. It equals the
+/// cost of five hand-overs.
 pub const SLOW_NS: u64 = 50_000;
 
-/// The share of slow ones among the last calls of a kind, of 31; each counts a quarter.
+/// The share of slow calls among the last calls of a kind, in units of 1/31. The newest call weighs
+/// a quarter.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Pace(u8);
 
@@ -32,7 +33,7 @@ impl Pace {
         self.0
     }
 
-    /// One more call took so long, on whichever thread.
+    /// Records that one more call took `nanos`, on any thread.
     #[must_use]
     #[inline(always)]
     pub fn took(self, nanos: u64) -> Self {
@@ -44,21 +45,21 @@ impl Pace {
     }
 }
 
-/// What a call is like that has two ways to go: inline, or to the pool.
+/// The kind of a call that can run either inline or on the pool.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub enum Kind {
-    /// Looks a name up, or at attributes.
+    /// Looks up a name, or reads attributes.
     Lookup,
-    /// Makes, takes away or changes a name or attributes.
+    /// Creates, removes or changes a name or attributes.
     Change,
     /// Reads a directory.
     Directory,
-    /// Gives a file space, or takes it.
+    /// Allocates or frees file space.
     Space,
-    /// Moves bytes between files inside the kernel.
+    /// Copies bytes between files inside the kernel.
     Move,
-    /// Surely waits for a disk.
+    /// Always waits for a disk.
     Flush,
 }
 
@@ -66,11 +67,11 @@ impl Kind {
     pub const COUNT: usize = Self::Flush as usize + 1;
 }
 
-/// A call of this kind, the last ones of which went at this pace.
+/// Decides about a call of this kind, whose previous calls went at this pace.
 #[inline(always)]
 pub fn paced(kind: Kind, pace: Pace, load: Load) -> Decision {
     if load.alone != Alone::No {
-        // As long as a disk takes nobody is delayed.
+        // The call waits for a disk at most, and that delays no fiber.
         Decision::Through(Why::Alone)
     } else if kind == Kind::Flush || pace != Pace::QUICK {
         Decision::Submit
@@ -90,7 +91,7 @@ mod tests {
     const QUICK_NS: u64 = 1500;
     const DISK_NS: u64 = 100_000;
 
-    /// How many calls in a row were handed over, and how many slow ones were inline.
+    /// Returns how many calls were offloaded, and how many slow calls ran inline.
     fn replay(calls: impl IntoIterator<Item = u64>) -> (u32, u32) {
         let (mut pace, mut handed, mut blocked) = (Pace::QUICK, 0, 0);
         for nanos in calls {
