@@ -1,4 +1,4 @@
-//! Descriptors: closed, duplicated, polled, and asked what they are of.
+//! Descriptors: closing, duplicating, polling and identifying them.
 
 use super::outcome;
 use crate::errno::Errno;
@@ -7,16 +7,16 @@ use std::ffi::c_int;
 use std::os::fd::{BorrowedFd, IntoRawFd};
 use syscalls::{Sysno, raw};
 
-/// close(2). The descriptor is gone whatever it returns.
+/// close(2). The descriptor is closed whatever the result.
 pub fn close(fd: c_int) -> Result<(), Errno> {
-    // SAFETY: touches no memory; the descriptor is the caller's to close.
+    // SAFETY: the call accesses no memory; our caller may close the descriptor.
     outcome(unsafe { raw::syscall1(Sysno::close as usize, fd as usize) })?;
     Ok(())
 }
 
 /// close_range(2).
 pub fn close_range(first: u32, last: u32, flags: c_int) -> Result<(), Errno> {
-    // SAFETY: touches no memory; the descriptors are the caller's to close.
+    // SAFETY: the call accesses no memory; our caller may close the descriptors.
     outcome(unsafe {
         raw::syscall3(
             Sysno::close_range as usize,
@@ -28,9 +28,9 @@ pub fn close_range(first: u32, last: u32, flags: c_int) -> Result<(), Errno> {
     Ok(())
 }
 
-/// fcntl(2) F_GETFL: the open file's status flags.
+/// fcntl(2) F_GETFL: the status flags of the open file.
 pub fn status_flags(fd: c_int) -> Result<c_int, Errno> {
-    // SAFETY: touches no memory.
+    // SAFETY: the call accesses no memory.
     let flags = outcome(unsafe {
         raw::syscall3(
             Sysno::fcntl as usize,
@@ -42,9 +42,9 @@ pub fn status_flags(fd: c_int) -> Result<c_int, Errno> {
     Ok(flags as c_int)
 }
 
-/// fcntl(2) F_SETFL: the status flags among `flags` are set, and all others cleared.
+/// fcntl(2) F_SETFL: sets the status flags in `flags` and clears all others.
 pub fn set_status_flags(fd: c_int, flags: c_int) -> Result<(), Errno> {
-    // SAFETY: touches no memory.
+    // SAFETY: the call accesses no memory.
     outcome(unsafe {
         raw::syscall3(
             Sysno::fcntl as usize,
@@ -56,12 +56,12 @@ pub fn set_status_flags(fd: c_int, flags: c_int) -> Result<(), Errno> {
     Ok(())
 }
 
-/// kcmp(2) KCMP_FILE: how the open files of two of our descriptors compare, in an order of the
-/// kernel's that does not change while they are open. None where the kernel will not say.
+/// kcmp(2) KCMP_FILE: compares the open files of two of the process's descriptors, in an order that
+/// the kernel keeps while they are open. None if the kernel refuses to compare them.
 pub fn compare_open_files(a: c_int, b: c_int) -> Option<Ordering> {
     const KCMP_FILE: usize = 0;
     let pid = rustix::process::getpid().as_raw_nonzero().get() as usize;
-    // SAFETY: touches no memory.
+    // SAFETY: the call accesses no memory.
     match outcome(unsafe {
         raw::syscall5(
             Sysno::kcmp as usize,
@@ -79,25 +79,26 @@ pub fn compare_open_files(a: c_int, b: c_int) -> Option<Ordering> {
     }
 }
 
-/// Whether two of our descriptors are one open file; None where the kernel will not say.
+/// Whether two of the process's descriptors refer to the same open file; None if the kernel refuses
+/// to compare them.
 pub fn same_open_file(a: c_int, b: c_int) -> Option<bool> {
     compare_open_files(a, b).map(Ordering::is_eq)
 }
 
-/// The lowest number that a descriptor of the shim's own may have. Programs name those below:
-/// standard streams, `exec 4>file` of a shell, the sockets that a service manager passes on.
+/// The lowest number that a descriptor owned by the shim may have. Programs use the lower numbers
+/// by value: standard streams, `exec 4>file` in a shell, sockets passed by a service manager.
 pub const LEAST: c_int = 10;
 
-/// A duplicate of one of the shim's own descriptors, with a number that programs do not name: one
-/// of the last 64, or of the upper half where the limit is low, or else any from [`LEAST`] on. None
-/// when all of these are taken.
+/// Duplicates a descriptor that the shim owns to a number that programs do not use by value: one of
+/// the last 64 numbers, or of the upper half if the limit is low, else any number from [`LEAST`]
+/// on. None if all of these are taken.
 pub fn duplicate_out_of_the_way(fd: c_int) -> Option<c_int> {
     let limit = descriptor_limit();
     duplicate_from(fd, limit.saturating_sub(64).max(limit / 2)).or_else(|| duplicate_from(fd, 0))
 }
 
-/// A copy of a descriptor to wait on, in the upper half of the numbers, for there may be many. None
-/// when it is full.
+/// Duplicates a descriptor to wait on. The numbers come from the upper half because there may be
+/// many. None if that half is full.
 pub fn duplicate_to_wait_on(fd: c_int) -> Option<c_int> {
     duplicate_from(fd, descriptor_limit() / 2)
 }
@@ -105,7 +106,7 @@ pub fn duplicate_to_wait_on(fd: c_int) -> Option<c_int> {
 fn duplicate_from(fd: c_int, from: usize) -> Option<c_int> {
     let (call, command) = (Sysno::fcntl as usize, libc::F_DUPFD_CLOEXEC as usize);
     let from = from.max(LEAST as usize);
-    // SAFETY: touches no memory.
+    // SAFETY: the call accesses no memory.
     let high = outcome(unsafe { raw::syscall3(call, fd as usize, command, from) }).ok()?;
     Some(high as c_int)
 }
@@ -115,7 +116,7 @@ pub fn descriptor_limit() -> usize {
     limit.unwrap_or(1 << 20).min(1 << 20) as usize
 }
 
-/// How many descriptors the kernel's table has room for, where that matters to who goes up to `n`.
+/// The size of the kernel's descriptor table, given that the caller visits the numbers up to `n`.
 /// The limit may have been lowered while higher numbers were open.
 pub fn descriptor_table_size(n: usize) -> usize {
     let limit = descriptor_limit();
@@ -125,7 +126,7 @@ pub fn descriptor_table_size(n: usize) -> usize {
     open_table_size().map_or(limit, |size| size.max(limit))
 }
 
-/// What the kernel says of the calling thread's table.
+/// The size of the calling thread's table according to the kernel.
 fn open_table_size() -> Option<usize> {
     use rustix::fs::{Mode, OFlags};
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
@@ -140,7 +141,8 @@ fn open_table_size() -> Option<usize> {
     size.trim().parse().ok()
 }
 
-/// poll(2) of one descriptor, without limit: what of `events` there is. errno is not touched.
+/// poll(2) of one descriptor without a timeout. Returns the ready subset of `events`. Does not
+/// touch errno.
 pub fn poll_one(fd: c_int, events: i16) -> Result<i16, Errno> {
     let mut polled = libc::pollfd {
         fd,
@@ -148,13 +150,13 @@ pub fn poll_one(fd: c_int, events: i16) -> Result<i16, Errno> {
         revents: 0,
     };
     let at = &raw mut polled as usize;
-    // SAFETY: the kernel reads and writes the one pollfd, which is alive. Without a time limit and
-    // a mask, ppoll(2) is poll(2).
+    // SAFETY: the kernel reads and writes the one pollfd, which is alive. Without a timeout and a
+    // mask, ppoll(2) is poll(2).
     outcome(unsafe { raw::syscall5(Sysno::ppoll as usize, at, 1, 0, 0, 0) })?;
     Ok(polled.revents)
 }
 
-/// Whether there is any of `events` at `fd` now; an error is there to be had, too.
+/// Whether `fd` is ready for any of `events` now, or has an error.
 pub fn poll_now(fd: c_int, events: i16) -> bool {
     let mut polled = libc::pollfd {
         fd,
@@ -167,18 +169,18 @@ pub fn poll_now(fd: c_int, events: i16) -> bool {
         tv_nsec: 0,
     };
     let time = &raw const no_time as usize;
-    // SAFETY: the kernel reads and writes the one pollfd, and reads the time; both are alive.
+    // SAFETY: the kernel reads and writes the one pollfd and reads the time; both are alive.
     outcome(unsafe { raw::syscall5(Sysno::ppoll as usize, at, 1, time, 0, 0) })
         .is_ok_and(|ready| ready > 0)
 }
 
-/// The terminal settings of `fd`; None when it is no terminal.
+/// The terminal settings of `fd`; None if it is not a terminal.
 pub fn terminal(fd: c_int) -> Option<rustix::termios::Termios> {
-    // SAFETY: only used for the duration of the call; the descriptor is the caller's.
+    // SAFETY: the descriptor is borrowed for this call only, and belongs to our caller.
     rustix::termios::tcgetattr(unsafe { BorrowedFd::borrow_raw(fd) }).ok()
 }
 
-/// SO_SNDBUF: the bytes, with what they take besides, that a socket keeps.
+/// SO_SNDBUF: how many bytes a socket buffers, including the kernel's overhead.
 pub fn send_buffer(fd: c_int) -> Option<usize> {
     let mut value: c_int = 0;
     let mut len = size_of::<c_int>() as libc::socklen_t;
@@ -193,23 +195,23 @@ pub fn send_buffer(fd: c_int) -> Option<usize> {
     usize::try_from(value).ok()
 }
 
-/// What a pipe that is open for reading holds.
+/// The content of a pipe that is open for reading.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum PipeState {
     Data,
-    /// Nothing, but there is a writer.
+    /// No data, but there is a writer.
     Empty,
-    /// Nothing, and no writer: a read(2) says 0.
+    /// No data and no writer: read(2) returns 0.
     Ended,
 }
 
-/// tee(2) of one byte, without waiting: what the pipe or FIFO `fd` holds; None if it is no pipe.
-/// Its second end is a pipe made for the purpose.
+/// Finds out the state of the pipe or FIFO `fd` with a non-blocking tee(2) of one byte into a
+/// temporary pipe. None if it is not a pipe.
 pub fn pipe_state(fd: c_int) -> Option<PipeState> {
     let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).ok()?;
     let (reader, writer) = (reader.into_raw_fd(), writer.into_raw_fd());
     const SPLICE_F_NONBLOCK: usize = 2;
-    // SAFETY: touches no memory.
+    // SAFETY: the call accesses no memory.
     let teed = outcome(unsafe {
         raw::syscall4(
             Sysno::tee as usize,

@@ -1,23 +1,23 @@
-//! Files: their bytes, their names, and what is known of them.
+//! Files: their content, their names and their attributes.
 
 use super::outcome;
 use crate::errno::Errno;
 use std::ffi::{CString, c_char, c_int, c_void};
 use syscalls::{Sysno, raw};
 
-/// The offset that means 'at the current position' to preadv2(2), pwritev2(2) and io_uring.
+/// The offset that means "at the current position" to preadv2(2), pwritev2(2) and io_uring.
 pub const AT_POSITION: i64 = -1;
 
-/// The halves of an offset as preadv(2) and its kin take it; the second is unused on 64-bit
+/// The halves of an offset as preadv(2) and similar calls take it; the second is unused on 64-bit
 /// machines.
 fn halves(offset: i64) -> (usize, usize) {
     (offset as usize, 0)
 }
 
-/// preadv2(2). The memory is the C caller's: the kernel checks it.
+/// preadv2(2). The memory belongs to the C caller; the kernel checks it.
 ///
 /// # Safety
-/// `iov` and what it names may be written by the kernel as a read(2) there would.
+/// The kernel may write to the memory that `iov` names, as a read(2) would.
 pub unsafe fn preadv2(
     fd: c_int,
     iov: *const libc::iovec,
@@ -26,7 +26,7 @@ pub unsafe fn preadv2(
     flags: c_int,
 ) -> Result<usize, Errno> {
     let (low, high) = halves(offset);
-    // SAFETY: passed on to our caller.
+    // SAFETY: our caller keeps the same contract.
     outcome(unsafe {
         raw::syscall6(
             Sysno::preadv2 as usize,
@@ -43,7 +43,7 @@ pub unsafe fn preadv2(
 /// pwritev2(2).
 ///
 /// # Safety
-/// `iov` and what it names are only read.
+/// `iov` and the memory that it names are only read.
 pub unsafe fn pwritev2(
     fd: c_int,
     iov: *const libc::iovec,
@@ -52,7 +52,7 @@ pub unsafe fn pwritev2(
     flags: c_int,
 ) -> Result<usize, Errno> {
     let (low, high) = halves(offset);
-    // SAFETY: passed on to our caller.
+    // SAFETY: our caller keeps the same contract.
     outcome(unsafe {
         raw::syscall6(
             Sysno::pwritev2 as usize,
@@ -69,14 +69,14 @@ pub unsafe fn pwritev2(
 /// read(2) or, with an offset, pread64(2).
 ///
 /// # Safety
-/// `data` may be written by the kernel.
+/// The kernel may write to `data`.
 pub unsafe fn read(
     fd: c_int,
     data: *mut c_void,
     n: usize,
     offset: Option<i64>,
 ) -> Result<usize, Errno> {
-    // SAFETY: passed on to our caller.
+    // SAFETY: our caller keeps the same contract.
     outcome(unsafe {
         match offset {
             None => raw::syscall3(Sysno::read as usize, fd as usize, data as usize, n),
@@ -101,7 +101,7 @@ pub unsafe fn write(
     n: usize,
     offset: Option<i64>,
 ) -> Result<usize, Errno> {
-    // SAFETY: passed on to our caller.
+    // SAFETY: our caller keeps the same contract.
     outcome(unsafe {
         match offset {
             None => raw::syscall3(Sysno::write as usize, fd as usize, data as usize, n),
@@ -116,8 +116,8 @@ pub unsafe fn write(
     })
 }
 
-/// Writes all of `bytes` to `fd`, as far as it goes: for reports, which have nobody to tell of a
-/// failure.
+/// Writes all of `bytes` to `fd`, or stops at the first error. For reports, whose errors cannot be
+/// reported.
 pub fn write_all(fd: c_int, mut bytes: &[u8]) {
     while !bytes.is_empty() {
         // SAFETY: `bytes` is alive and only read.
@@ -132,14 +132,14 @@ pub fn write_all(fd: c_int, mut bytes: &[u8]) {
 /// openat(2).
 ///
 /// # Safety
-/// `path` is the C caller's; the kernel checks it.
+/// `path` belongs to the C caller; the kernel checks it.
 pub unsafe fn openat(
     dir: c_int,
     path: *const c_char,
     flags: c_int,
     mode: u32,
 ) -> Result<c_int, Errno> {
-    // SAFETY: passed on to our caller.
+    // SAFETY: our caller keeps the same contract.
     let fd = outcome(unsafe {
         raw::syscall4(
             Sysno::openat as usize,
@@ -152,7 +152,7 @@ pub unsafe fn openat(
     Ok(fd as c_int)
 }
 
-/// Opens the file of a descriptor once more, which takes the rights to its name, and /proc.
+/// Opens the file of a descriptor again. Needs access rights to the file, and /proc.
 pub fn reopen(fd: c_int, flags: c_int) -> Result<c_int, Errno> {
     let path = CString::new(format!("/proc/self/fd/{fd}")).map_err(|_| Errno::INVAL)?;
     // SAFETY: the path is alive.
@@ -162,7 +162,7 @@ pub fn reopen(fd: c_int, flags: c_int) -> Result<c_int, Errno> {
 /// openat2(2).
 ///
 /// # Safety
-/// `path` is the C caller's; the kernel checks it.
+/// `path` belongs to the C caller; the kernel checks it.
 pub unsafe fn openat2(
     dir: c_int,
     path: *const c_char,
@@ -170,7 +170,7 @@ pub unsafe fn openat2(
 ) -> Result<c_int, Errno> {
     let size = size_of::<libc::open_how>();
     let how = std::ptr::from_ref(how) as usize;
-    // SAFETY: `how` is alive and of the size given; the rest is passed on to our caller.
+    // SAFETY: `how` is alive and has the given size; our caller guarantees the rest.
     let fd = outcome(unsafe {
         raw::syscall4(
             Sysno::openat2 as usize,
@@ -190,14 +190,14 @@ pub fn fsync(fd: c_int, data_only: bool) -> Result<(), Errno> {
     } else {
         Sysno::fsync
     };
-    // SAFETY: touches no memory.
+    // SAFETY: the call accesses no memory.
     outcome(unsafe { raw::syscall1(call as usize, fd as usize) })?;
     Ok(())
 }
 
 /// lseek(2).
 pub fn lseek(fd: c_int, offset: i64, whence: c_int) -> Result<i64, Errno> {
-    // SAFETY: touches no memory.
+    // SAFETY: the call accesses no memory.
     let position = outcome(unsafe {
         raw::syscall3(
             Sysno::lseek as usize,
@@ -212,8 +212,8 @@ pub fn lseek(fd: c_int, offset: i64, whence: c_int) -> Result<i64, Errno> {
 /// fstat(2).
 pub fn fstat(fd: c_int) -> Result<libc::stat, Errno> {
     let mut stat = std::mem::MaybeUninit::<libc::stat>::uninit();
-    // SAFETY: the kernel writes one struct stat, of the layout libc's type has on our 64-bit
-    // targets.
+    // SAFETY: the kernel writes one struct stat, whose layout is that of libc's type on the
+    // supported 64-bit targets.
     outcome(unsafe {
         raw::syscall2(
             Sysno::fstat as usize,
@@ -221,21 +221,21 @@ pub fn fstat(fd: c_int) -> Result<libc::stat, Errno> {
             stat.as_mut_ptr() as usize,
         )
     })?;
-    // SAFETY: written by the successful call.
+    // SAFETY: the successful call has written it.
     Ok(unsafe { stat.assume_init() })
 }
 
-/// newfstatat(2), links followed.
+/// newfstatat(2), following links.
 ///
 /// # Safety
-/// `path` is the C caller's; the kernel checks it.
+/// `path` belongs to the C caller; the kernel checks it.
 pub unsafe fn fstatat(dir: c_int, path: *const c_char) -> Result<libc::stat, Errno> {
     let mut stat = std::mem::MaybeUninit::<libc::stat>::uninit();
     #[cfg(target_arch = "x86_64")]
     let call = Sysno::newfstatat as usize;
     #[cfg(target_arch = "aarch64")]
     let call = Sysno::fstatat as usize;
-    // SAFETY: the kernel writes one struct stat; the rest is passed on to our caller.
+    // SAFETY: the kernel writes one struct stat; our caller guarantees the rest.
     outcome(unsafe {
         raw::syscall4(
             call,
@@ -245,14 +245,14 @@ pub unsafe fn fstatat(dir: c_int, path: *const c_char) -> Result<libc::stat, Err
             0,
         )
     })?;
-    // SAFETY: written by the successful call.
+    // SAFETY: the successful call has written it.
     Ok(unsafe { stat.assume_init() })
 }
 
-/// cachestat(2): how many of the pages of `n` bytes at `offset` are in the page cache.
+/// cachestat(2): how many pages of `n` bytes at `offset` are in the page cache.
 pub fn cached_pages(fd: c_int, offset: u64, n: u64) -> Result<u64, Errno> {
     let range = [offset, n];
-    // struct cachestat: cached, dirty, being written back, evicted, recently evicted.
+    // The fields of struct cachestat: cached, dirty, under writeback, evicted, recently evicted.
     let mut counts = [0_u64; 5];
     let (range, counts_at) = (range.as_ptr() as usize, counts.as_mut_ptr() as usize);
     // SAFETY: the kernel reads one struct cachestat_range and writes one struct cachestat, both
@@ -264,7 +264,7 @@ pub fn cached_pages(fd: c_int, offset: u64, n: u64) -> Result<u64, Errno> {
 /// splice(2) to a pipe; `from_at` may be null.
 ///
 /// # Safety
-/// `from_at` is the C caller's; the kernel checks it, and writes one offset there.
+/// `from_at` belongs to the C caller; the kernel checks it and writes one offset there.
 pub unsafe fn splice(
     from: c_int,
     from_at: *mut i64,
@@ -273,7 +273,7 @@ pub unsafe fn splice(
     flags: u32,
 ) -> Result<usize, Errno> {
     let call = Sysno::splice as usize;
-    // SAFETY: passed on to our caller.
+    // SAFETY: our caller keeps the same contract.
     outcome(unsafe {
         raw::syscall6(
             call,

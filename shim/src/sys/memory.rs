@@ -8,44 +8,45 @@ use std::ptr::{null_mut, with_exposed_provenance_mut};
 use std::sync::atomic::AtomicU32;
 use syscalls::Sysno;
 
-/// Bytes of a page. By libc: rustix reads the auxiliary vector anew, which valgrind does not show
-/// as it is.
+/// The size of a page. Asks libc instead of rustix, because rustix reads the auxiliary vector
+/// itself, which valgrind does not present correctly.
 pub fn page_size() -> usize {
-    // SAFETY: a number in, a number out.
+    // SAFETY: sysconf takes and returns a number.
     unsafe { libc::sysconf(libc::_SC_PAGESIZE) as usize }
 }
 
-/// Address space for `n` bytes that are 0 and take memory where they are touched: its address. It
-/// is never given back.
+/// Reserves address space for `n` zero bytes, which take memory only when touched. Returns its
+/// address. It is never freed.
 pub fn reserve_zeroes(n: usize) -> Result<usize, Errno> {
     map_zeroes(null_mut(), n, MapFlags::empty())
 }
 
-/// Makes what [`reserve_zeroes`] reserved 0 again, in the child of a fork.
+/// Resets memory from [`reserve_zeroes`] to 0, in the child of fork.
 pub fn zero_anew(address: usize, n: usize) {
-    // Where that fails, what the parent wrote stays.
+    // If this fails, the parent's data stay.
     let _ = map_zeroes(with_exposed_provenance_mut(address), n, MapFlags::FIXED);
 }
 
 fn map_zeroes(at: *mut c_void, n: usize, flags: MapFlags) -> Result<usize, Errno> {
     let flags = flags | MapFlags::PRIVATE | MapFlags::NORESERVE;
-    // SAFETY: a fresh anonymous mapping overlaps nothing, or replaces one of ours, of this size.
+    // SAFETY: a new anonymous mapping overlaps nothing, or replaces one of the shim's own mappings
+    // of the same size.
     let base =
         unsafe { rustix::mm::mmap_anonymous(at, n, ProtFlags::READ | ProtFlags::WRITE, flags) };
     base.map(<*mut c_void>::expose_provenance)
         .map_err(|error| Errno(error.raw_os_error()))
 }
 
-/// Wakes up to `most` threads that wait on `word`, which need not be there any more: how many.
+/// Wakes up to `most` threads that wait on `word`, which need not exist any more. Returns how many.
 pub fn futex_wake(word: &AtomicU32, most: u32, shared: bool) -> usize {
     let private = if shared { 0 } else { libc::FUTEX_PRIVATE_FLAG };
     let operation = (libc::FUTEX_WAKE | private) as usize;
     let at = std::ptr::from_ref(word).addr();
-    // SAFETY: the kernel only takes the address.
+    // SAFETY: the kernel uses only the address.
     unsafe { call(Sysno::futex, [at, operation, most as usize, 0, 0, 0]) }.unwrap_or(0)
 }
 
-/// Waits on `word` while it is `value`, at most for `limit`; may return early.
+/// Waits on `word` while it equals `value`, for at most `limit`. May return early.
 pub fn futex_wait(
     word: &AtomicU32,
     value: u32,

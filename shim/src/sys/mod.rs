@@ -1,9 +1,9 @@
-//! Our own system calls: straight to the kernel, past libc's names (which are our hooks) and past
-//! its errno.
+//! The shim's own system calls: they go directly to the kernel, and avoid libc's functions, which
+//! are our hooks, and libc's errno.
 //!
-//! They are [`files`], which is reads, writes and names; [`descriptors`]; [`signals`];
-//! [`processes`] and threads; [`time`]; [`memory`], with the futex; [`pointers`], the C caller's
-//! memory; and [`rings`], which the engines submit to.
+//! The modules are [`files`] (reads, writes and names), [`descriptors`], [`signals`], [`processes`]
+//! (also threads), [`time`], [`memory`] (also futexes), [`pointers`] (the C caller's memory) and
+//! [`rings`] (the queues of the engines).
 
 mod descriptors;
 mod files;
@@ -35,11 +35,11 @@ pub(crate) fn outcome(result: usize) -> Result<usize, Errno> {
     }
 }
 
-/// Any system call, for those that are made in one place only.
+/// Makes any system call. For calls that only one place makes.
 ///
 /// # Safety
-/// As the call's.
+/// The same contract as the system call.
 pub unsafe fn call(number: Sysno, [a, b, c, d, e, f]: [usize; 6]) -> Result<usize, Errno> {
-    // SAFETY: passed on to our caller.
+    // SAFETY: our caller keeps the same contract.
     outcome(unsafe { raw::syscall6(number as usize, a, b, c, d, e, f) })
 }

@@ -1,35 +1,35 @@
-//! The C caller's memory where the shim itself reads and writes it: a bad address is EFAULT, as it
-//! is to the kernel.
+//! Access to the C caller's memory when the shim itself reads or writes it: a bad address gives
+//! EFAULT, as in a system call.
 //!
-//! The kernel is asked about each page: by system calls that read or write a few bytes, change
-//! nothing, and are allowed wherever a program may handle signals. Not for what the kernel has just
-//! read or written itself: that is there.
+//! The kernel checks each page. The shim makes system calls for that which read or write a few
+//! bytes, change nothing, and are allowed wherever a program may handle signals. Memory that the
+//! kernel itself has just read or written needs no check.
 
 use super::{Errno, outcome, page_size};
 use std::mem::MaybeUninit;
 use syscalls::{Sysno, raw};
 
-/// What rt_sigprocmask(2) reads and writes.
+/// The number of bytes that rt_sigprocmask(2) reads and writes.
 const WORD: usize = size_of::<u64>();
 
-/// What is at `from`, which need not be aligned.
+/// Reads the value at `from`, which need not be aligned.
 pub fn copy_in<T: Copy>(from: *const T) -> Result<T, Errno> {
     for page in pages(from.addr(), size_of::<T>()) {
-        // The word that holds the first byte in the page does not reach into another one.
+        // The aligned word that contains the page's first byte does not reach into another page.
         can_read(page & !(WORD - 1))?;
     }
-    // SAFETY: it can be read, unless another thread takes the memory away at this very moment, as
-    // it could from libc.
+    // SAFETY: the memory is readable, unless another thread unmaps it at this moment, which could
+    // happen inside libc as well.
     Ok(unsafe { from.read_unaligned() })
 }
 
-/// `n` words of the C caller's memory.
+/// Reads `n` words of the C caller's memory.
 pub fn copy_words_in(from: *const u64, n: usize) -> Result<Vec<u64>, Errno> {
     for page in pages(from.addr(), n * WORD) {
         can_read(page & !(WORD - 1))?;
     }
     let mut words = vec![0_u64; n];
-    // SAFETY: as in `copy_in`, byte by byte.
+    // SAFETY: the memory was checked above, and is copied byte by byte.
     unsafe {
         std::ptr::copy_nonoverlapping(from.cast::<u8>(), words.as_mut_ptr().cast(), n * WORD)
     };
@@ -39,7 +39,7 @@ pub fn copy_words_in(from: *const u64, n: usize) -> Result<Vec<u64>, Errno> {
 /// Writes `value` to `to`, which need not be aligned.
 pub fn copy_out<T: Copy>(to: *mut T, value: T) -> Result<(), Errno> {
     can_write(to.addr(), size_of::<T>())?;
-    // SAFETY: it can be written, as in `copy_in`.
+    // SAFETY: the memory was checked above; no alignment is assumed.
     unsafe { to.write_unaligned(value) };
     Ok(())
 }
@@ -47,14 +47,14 @@ pub fn copy_out<T: Copy>(to: *mut T, value: T) -> Result<(), Errno> {
 /// Writes `words` to `to`.
 pub fn copy_words_out(to: *mut u64, words: &[u64]) -> Result<(), Errno> {
     can_write(to.addr(), size_of_val(words))?;
-    // SAFETY: as in `copy_out`, byte by byte.
+    // SAFETY: the memory was checked above, and is copied byte by byte.
     unsafe {
         std::ptr::copy_nonoverlapping(words.as_ptr().cast::<u8>(), to.cast(), size_of_val(words))
     };
     Ok(())
 }
 
-/// The first address in each page that `n` bytes at `at` are in.
+/// The first address in each of the pages that `n` bytes at `at` occupy.
 fn pages(at: usize, n: usize) -> impl Iterator<Item = usize> {
     let size = page_size();
     let (mut next, end) = (at, at.saturating_add(n));
@@ -65,12 +65,12 @@ fn pages(at: usize, n: usize) -> impl Iterator<Item = usize> {
     })
 }
 
-/// EFAULT unless the word at `at` can be read.
+/// EFAULT unless the word at `at` is readable.
 fn can_read(at: usize) -> Result<(), Errno> {
-    /// None of the ways to change a mask: the kernel reads the set, and then refuses.
+    /// An invalid way to change a mask: the kernel reads the set and then refuses.
     const NO_WAY: usize = usize::MAX;
     if at == 0 {
-        // A null pointer is no set to it.
+        // The kernel takes a null pointer for "no set".
         return Err(Errno::FAULT);
     }
     // SAFETY: the kernel only reads, and checks the address.
@@ -80,7 +80,8 @@ fn can_read(at: usize) -> Result<(), Errno> {
     }
 }
 
-/// EFAULT unless `n` bytes at `at`, which are about to be written, can be: some of them are.
+/// EFAULT unless `n` bytes at `at`, which are about to be written, are writable. Overwrites some of
+/// them.
 fn can_write(at: usize, n: usize) -> Result<(), Errno> {
     if at == 0 {
         return Err(Errno::FAULT);
@@ -93,8 +94,8 @@ fn can_write(at: usize, n: usize) -> Result<(), Errno> {
             // checks the address.
             unsafe { raw::syscall4(call, how, 0, page, WORD) }
         } else {
-            // SAFETY: the kernel writes the bytes that are to be there anyway, and checks the
-            // address.
+            // SAFETY: the kernel overwrites bytes that are about to be written anyway, and checks
+            // the address.
             unsafe { write_few(page, end - page) }
         };
         if outcome(wrote) == Err(Errno::FAULT) {
@@ -104,11 +105,10 @@ fn can_write(at: usize, n: usize) -> Result<(), Errno> {
     Ok(())
 }
 
-/// Has the kernel write some bytes, less than a word, to `at`: by readv(2)'s older brother for the
-/// memory of processes.
+/// Makes the kernel write `n` bytes, less than a word, to `at`, with process_vm_writev(2).
 ///
 /// # Safety
-/// What is at `at` may be overwritten.
+/// The memory at `at` may be overwritten.
 unsafe fn write_few(at: usize, n: usize) -> usize {
     let bytes = MaybeUninit::<[u8; WORD]>::zeroed();
     let part = |base: usize| libc::iovec {
@@ -121,7 +121,7 @@ unsafe fn write_few(at: usize, n: usize) -> usize {
         rustix::process::getpid().as_raw_nonzero(),
     );
     let (from, to) = (&raw const from as usize, &raw const to as usize);
-    // SAFETY: both vectors are alive; the rest is passed on to our caller.
+    // SAFETY: both vectors are alive; our caller guarantees the rest.
     unsafe { raw::syscall6(call, pid.get() as usize, from, 1, to, 1, 0) }
 }
 
@@ -129,11 +129,12 @@ unsafe fn write_few(at: usize, n: usize) -> usize {
 mod tests {
     use super::*;
 
-    /// Two pages of which the second cannot be touched, the first only read if `read_only`.
+    /// Maps two pages, of which the second is inaccessible, and the first only readable if
+    /// `read_only`. Returns the address of the second.
     fn half(read_only: bool) -> usize {
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
         let size = page_size();
-        // SAFETY: new memory.
+        // SAFETY: the mapping is new.
         unsafe {
             let at = libc::mmap(
                 std::ptr::null_mut(),

@@ -1,4 +1,4 @@
-//! Processes and threads: which there are, and how they end.
+//! Processes and threads: their state, and how they end.
 
 use super::{close, openat, outcome, read};
 use crate::errno::Errno;
@@ -11,11 +11,11 @@ pub fn yield_thread() {
     rustix::thread::sched_yield();
 }
 
-/// Whether a thread of this process waits in a system call other than for a lock, as /proc says;
-/// true where that does not.
+/// Whether a thread of this process is blocked in a system call other than futex(2), according to
+/// /proc. Returns true if /proc is not available.
 pub fn waits_in_kernel(thread: c_int) -> bool {
     let path = format!("/proc/self/task/{thread}/syscall\0");
-    // SAFETY: a C string, alive across the call.
+    // SAFETY: the path is a C string that is alive during the call.
     let Ok(fd) = (unsafe {
         openat(
             libc::AT_FDCWD,
@@ -27,11 +27,11 @@ pub fn waits_in_kernel(thread: c_int) -> bool {
         return true;
     };
     let mut text = [0u8; 32];
-    // SAFETY: the kernel writes at most that many bytes to `text`, which is alive.
+    // SAFETY: the kernel writes at most `text.len()` bytes to `text`, which is alive.
     let n = unsafe { read(fd, text.as_mut_ptr().cast(), text.len(), None) }.unwrap_or(0);
     let _ = close(fd);
-    // "running", or the call's number, which is -1 for a thread that was interrupted outside of
-    // one.
+    // The file holds "running" or the number of the system call, which is -1 for a thread that is
+    // blocked outside of one.
     let number = str::from_utf8(&text[..n])
         .ok()
         .and_then(|text| text.split(' ').next());
@@ -41,9 +41,9 @@ pub fn waits_in_kernel(thread: c_int) -> bool {
     }
 }
 
-/// pidfd_open(2): a descriptor that is readable once the process has ended.
+/// pidfd_open(2): a descriptor that becomes readable once the process has ended.
 pub fn process_descriptor(pid: libc::pid_t) -> Result<c_int, Errno> {
-    // SAFETY: touches no memory.
+    // SAFETY: the call accesses no memory.
     outcome(unsafe { raw::syscall2(Sysno::pidfd_open as usize, pid as usize, 0) })
         .map(|n| n as c_int)
 }
@@ -51,7 +51,7 @@ pub fn process_descriptor(pid: libc::pid_t) -> Result<c_int, Errno> {
 /// wait4(2).
 ///
 /// # Safety
-/// `status` and `usage` are null, or may be written: the kernel checks them.
+/// `status` and `usage` are null or may be written to; the kernel checks the addresses.
 pub unsafe fn wait4(
     pid: libc::pid_t,
     status: *mut c_int,
@@ -59,7 +59,7 @@ pub unsafe fn wait4(
     usage: *mut libc::rusage,
 ) -> Result<libc::pid_t, Errno> {
     let call = Sysno::wait4 as usize;
-    // SAFETY: passed on to our caller.
+    // SAFETY: our caller keeps the same contract.
     outcome(unsafe {
         raw::syscall4(
             call,
@@ -80,12 +80,12 @@ pub fn waitid(
     options: c_int,
 ) -> Result<(), Errno> {
     let (call, info) = (Sysno::waitid as usize, std::ptr::from_mut(info) as usize);
-    // SAFETY: the kernel writes one siginfo_t, alive.
+    // SAFETY: the kernel writes one siginfo_t, which is alive.
     outcome(unsafe { raw::syscall5(call, kind as usize, id as usize, info, options as usize, 0) })?;
     Ok(())
 }
 
-/// Whether there is a child that has ended, and that nobody has waited for.
+/// Whether a child has ended that was not waited for yet.
 pub fn has_ended_child() -> bool {
     // SAFETY: zeroes are a valid siginfo_t.
     let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
@@ -95,24 +95,24 @@ pub fn has_ended_child() -> bool {
         &mut info,
         libc::WEXITED | libc::WNOHANG | libc::WNOWAIT,
     );
-    // The kernel says by a signal number of 0 that there is none.
+    // The kernel returns a signal number of 0 if there is none.
     found.is_ok() && info.si_signo != 0
 }
 
 /// gettid(2).
 pub fn thread_id() -> c_int {
-    // SAFETY: touches no memory.
+    // SAFETY: the call accesses no memory.
     unsafe { raw::syscall0(Sysno::gettid as usize) as c_int }
 }
 
-/// What the kernel tells of a thread of this process in the file `name`, short and of one line.
+/// The content of a thread's /proc file `name`, which must be short and a single line.
 pub fn thread_file(tid: i32, name: &str) -> Option<String> {
     use rustix::fs::{Mode, OFlags, open};
     let path = format!("/proc/self/task/{tid}/{name}");
     let file = open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
     let mut text = [0; 256];
     let n = rustix::io::read(&file, &mut text);
-    // Rust's own drop would go through libc's close, which is our hook.
+    // Rust's own drop would call libc's close, which is our hook.
     let _ = close(file.into_raw_fd());
     Some(String::from_utf8_lossy(&text[..n.ok()?]).trim().to_owned())
 }

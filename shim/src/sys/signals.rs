@@ -1,24 +1,25 @@
-//! Signals: masks, those that are pending, who gets them, and SIGSYS in the place of system calls.
+//! Signals: masks, pending signals, sending, and SIGSYS in place of system calls.
 
 use super::outcome;
 use crate::errno::Errno;
 use std::ffi::c_int;
 use syscalls::{Sysno, raw};
 
-/// A set of signals as the kernel has it: a bit each, that of signal 1 the lowest.
+/// A signal set in the kernel's format: one bit per signal, the lowest for signal 1.
 pub type SignalSet = u64;
 
-/// rt_sigprocmask(2) SIG_SETMASK: blocks `set` and nothing else, in this thread; what was blocked.
+/// rt_sigprocmask(2) SIG_SETMASK: blocks exactly `set` in this thread. Returns the previous mask.
 pub fn set_blocked(set: SignalSet) -> SignalSet {
     mask_signals(libc::SIG_SETMASK, set)
 }
 
-/// rt_sigprocmask(2) SIG_BLOCK: blocks `set`, too, in this thread; what was blocked.
+/// rt_sigprocmask(2) SIG_BLOCK: blocks `set` in addition, in this thread. Returns the previous
+/// mask.
 pub fn block(set: SignalSet) -> SignalSet {
     mask_signals(libc::SIG_BLOCK, set)
 }
 
-/// rt_sigprocmask(2) SIG_UNBLOCK: lets the signals in `set` through, in this thread.
+/// rt_sigprocmask(2) SIG_UNBLOCK: unblocks the signals in `set`, in this thread.
 pub fn unblock(set: SignalSet) {
     mask_signals(libc::SIG_UNBLOCK, set);
 }
@@ -44,22 +45,23 @@ fn mask_signals(how: c_int, set: SignalSet) -> SignalSet {
     before
 }
 
-/// rt_sigprocmask(2) as the program makes it: its result, as a system call's.
+/// rt_sigprocmask(2) as the program called it. Returns the raw result of the system call.
 ///
 /// # Safety
-/// The arguments are a C caller's; the kernel checks them.
+/// The arguments come from a C caller; the kernel checks them.
 pub unsafe fn change_blocked(how: usize, new: usize, old: usize, size: usize) -> isize {
-    // SAFETY: passed on to our caller.
+    // SAFETY: our caller keeps the same contract.
     unsafe { raw::syscall4(Sysno::rt_sigprocmask as usize, how, new, old, size) as isize }
 }
 
-/// rt_tgsigqueueinfo(2) to the calling thread: `signal` is pending again, as `info` has it.
+/// rt_tgsigqueueinfo(2) to the calling thread: makes `signal` pending again, with the content of
+/// `info`.
 ///
 /// # Safety
-/// `info` points to what came with the signal.
+/// `info` points to the siginfo_t that arrived with the signal.
 pub unsafe fn queue_to_self(signal: c_int, info: *const libc::siginfo_t) -> Result<(), Errno> {
     let call = Sysno::rt_tgsigqueueinfo as usize;
-    // SAFETY: touches no memory but `info`, which is only read.
+    // SAFETY: the call accesses no memory except `info`, which is only read.
     outcome(unsafe {
         let (process, thread) = (
             raw::syscall0(Sysno::getpid as usize),
@@ -72,7 +74,7 @@ pub unsafe fn queue_to_self(signal: c_int, info: *const libc::siginfo_t) -> Resu
 
 /// tgkill(2) to a thread of this process.
 pub fn signal_thread(thread: c_int, signal: c_int) {
-    // SAFETY: touches no memory.
+    // SAFETY: the call accesses no memory.
     unsafe {
         let process = raw::syscall0(Sysno::getpid as usize);
         raw::syscall3(
@@ -84,29 +86,29 @@ pub fn signal_thread(thread: c_int, signal: c_int) {
     }
 }
 
-/// The same as sigqueue(3) would, by rt_tgsigqueueinfo(2): libc takes no notice of its own signals
-/// that come so.
+/// Sends a signal to a thread of this process like sigqueue(3), by rt_tgsigqueueinfo(2): libc
+/// ignores its own signals if they are sent this way.
 pub fn queue_to_thread(thread: c_int, signal: c_int) {
     // SAFETY: zeroes are a valid siginfo_t.
     let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
     info.si_code = libc::SI_QUEUE;
     let (call, info) = (Sysno::rt_tgsigqueueinfo as usize, &raw const info as usize);
-    // SAFETY: the kernel reads one siginfo_t, alive.
+    // SAFETY: the kernel reads one siginfo_t, which is alive.
     unsafe {
         let process = raw::syscall0(Sysno::getpid as usize);
         raw::syscall4(call, process, thread as usize, signal as usize, info);
     }
 }
 
-/// rt_sigtimedwait(2) without waiting: takes a pending signal of `set`, its number.
+/// rt_sigtimedwait(2) without blocking: takes a pending signal of `set` and returns its number.
 ///
 /// # Safety
-/// `info` is null, or may be written.
+/// `info` is null or may be written to.
 pub unsafe fn take_signal(set: SignalSet, info: *mut libc::siginfo_t) -> Result<c_int, Errno> {
     let (now, set) = ([0_i64; 2], &raw const set as usize);
     let call = Sysno::rt_sigtimedwait as usize;
-    // SAFETY: the kernel reads one set and one timespec, both alive; the rest is passed on to our
-    // caller.
+    // SAFETY: the kernel reads one set and one timespec, both alive; our caller guarantees the
+    // rest.
     outcome(unsafe { raw::syscall4(call, set, info as usize, now.as_ptr() as usize, 8) })
         .map(|n| n as c_int)
 }
@@ -117,12 +119,12 @@ pub fn signal_descriptor(set: SignalSet) -> Result<c_int, Errno> {
         Sysno::signalfd4 as usize,
         libc::SFD_CLOEXEC | libc::SFD_NONBLOCK,
     );
-    // SAFETY: the kernel reads one set, alive.
+    // SAFETY: the kernel reads one set, which is alive.
     outcome(unsafe { raw::syscall4(call, usize::MAX, &raw const set as usize, 8, flags as usize) })
         .map(|n| n as c_int)
 }
 
-/// Whether `fd` is such a descriptor.
+/// Whether `fd` is a signalfd.
 pub fn tells_signals(fd: c_int) -> bool {
     let mut name = [0_u8; 32];
     let path = format!("/proc/self/fd/{fd}");
@@ -150,7 +152,7 @@ impl KernelAction {
         mask: 0,
     };
 
-    /// The same with another handler, of three arguments.
+    /// The same action with another handler, which takes three arguments.
     #[cfg(target_arch = "x86_64")]
     pub fn with_handler(self, handler: usize) -> Self {
         let has_restorer = self.flags & SA_RESTORER != 0;
@@ -166,8 +168,8 @@ impl KernelAction {
         }
     }
 
-    /// The same with another handler, of three arguments; calls that it interrupts are not
-    /// restarted.
+    /// The same action with another handler, which takes three arguments. Calls that it interrupts
+    /// are not restarted.
     #[cfg(target_arch = "aarch64")]
     pub fn with_handler(self, handler: usize) -> Self {
         Self {
@@ -178,23 +180,24 @@ impl KernelAction {
     }
 }
 
-/// rt_sigreturn(2), in the very instructions of libc's, by which debuggers know a handler's frame.
+/// rt_sigreturn(2), with exactly the instructions that libc uses, by which debuggers recognize a
+/// handler's frame.
 #[cfg(target_arch = "x86_64")]
 #[unsafe(naked)]
 unsafe extern "C" fn restore() {
     std::arch::naked_asm!("mov rax, 15", "syscall")
 }
 
-/// rt_sigaction(2) for signals that libc keeps to itself: what is done about one.
+/// rt_sigaction(2) for the signals that libc reserves: returns the current action.
 pub fn kernel_action(signal: c_int) -> Result<KernelAction, Errno> {
     let mut action = KernelAction::DEFAULT;
     let (call, at) = (Sysno::rt_sigaction as usize, &raw mut action as usize);
-    // SAFETY: the kernel writes one action, alive.
+    // SAFETY: the kernel writes one action, which is alive.
     outcome(unsafe { raw::syscall4(call, signal as usize, 0, at, size_of::<u64>()) })?;
     Ok(action)
 }
 
-/// The same to change it.
+/// rt_sigaction(2) for the signals that libc reserves: changes the action.
 ///
 /// # Safety
 /// The action's handler is the default one, or a function with a handler's arguments.
@@ -203,16 +206,16 @@ pub unsafe fn set_kernel_action(signal: c_int, action: &KernelAction) -> Result<
         Sysno::rt_sigaction as usize,
         std::ptr::from_ref(action) as usize,
     );
-    // SAFETY: the kernel reads one action, alive; the rest is passed on to our caller.
+    // SAFETY: the kernel reads one action, which is alive; our caller guarantees the rest.
     outcome(unsafe { raw::syscall4(call, signal as usize, at, 0, size_of::<u64>()) })?;
     Ok(())
 }
 
-/// rt_sigaction(2), past libc's own restorer: all signals are blocked in the handler.
+/// rt_sigaction(2) without libc's restorer. All signals are blocked in the handler.
 ///
 /// # Safety
-/// `handler` is the address of a function with a handler's three arguments, `restorer` of one that
-/// makes rt_sigreturn(2).
+/// `handler` is the address of a function with a handler's three arguments, `restorer` that of a
+/// function that calls rt_sigreturn(2).
 #[cfg(target_arch = "x86_64")]
 pub unsafe fn handle_signal(signal: c_int, handler: usize, restorer: usize) {
     let action = KernelAction {
@@ -221,12 +224,12 @@ pub unsafe fn handle_signal(signal: c_int, handler: usize, restorer: usize) {
         restorer,
         mask: u64::MAX,
     };
-    // SAFETY: passed on to our caller.
+    // SAFETY: our caller keeps the same contract.
     let _ = unsafe { set_kernel_action(signal, &action) };
 }
 
 /// PR_SET_SYSCALL_USER_DISPATCH: the calling thread's system calls from outside `text` raise SIGSYS
-/// while the selector, which must stay in place, says so. None ends that.
+/// while the selector, which must stay in place, says so. None ends the dispatch.
 pub fn dispatch_system_calls(how: Option<(&std::ops::Range<usize>, *mut u8)>) -> Result<(), Errno> {
     const PR_SET_SYSCALL_USER_DISPATCH: usize = 59;
     let (on, text, n, selector) = how.map_or((0, 0, 0, std::ptr::null_mut()), |(text, at)| {

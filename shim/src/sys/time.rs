@@ -11,20 +11,20 @@ type ClockGettime = unsafe extern "C" fn(c_int, *mut libc::timespec) -> c_int;
 /// libc's own clock_gettime(2), once [`find_clock`] has found it.
 static CLOCK_GETTIME: AtomicPtr<()> = AtomicPtr::new(by_kernel as *mut ());
 
-/// Until then: the system call itself.
+/// The initial value: makes the system call itself.
 unsafe extern "C" fn by_kernel(clock: c_int, time: *mut libc::timespec) -> c_int {
-    // SAFETY: passed on to our caller.
+    // SAFETY: our caller keeps the same contract.
     let done = outcome(unsafe {
         raw::syscall2(Sysno::clock_gettime as usize, clock as usize, time as usize)
     });
     done.map_or(-1, |_| 0)
 }
 
-/// Finds libc's own clock_gettime(2), past every library that interposes it: the kernel, which
-/// keeps the deadlines, knows nothing of a time that one of these makes up. By libc rather than
-/// rustix, for the reason that [`page_size`](super::page_size) is. Called by start-up.
+/// Finds libc's own clock_gettime(2), bypassing every library that interposes it: the kernel keeps
+/// the deadlines, and it does not know the time that such a library simulates. Uses libc instead of
+/// rustix for the same reason as [`page_size`](super::page_size). Called at start-up.
 pub fn find_clock() {
-    // SAFETY: C strings; libc is loaded, and stays, whatever becomes of the handle.
+    // SAFETY: both are C strings; libc is loaded and stays loaded independently of the handle.
     let found = unsafe {
         let handle = libc::dlopen(c"libc.so.6".as_ptr(), libc::RTLD_LAZY | libc::RTLD_NOLOAD);
         if handle.is_null() {
@@ -37,23 +37,24 @@ pub fn find_clock() {
     }
 }
 
-/// Nanoseconds of CLOCK_MONOTONIC, as the kernel has it.
+/// The time of CLOCK_MONOTONIC in nanoseconds, without interposed clocks.
 pub fn now() -> u64 {
-    // SAFETY: only ever holds functions of this type.
+    // SAFETY: CLOCK_GETTIME holds only functions of this type.
     let clock_gettime =
         unsafe { std::mem::transmute::<*mut (), ClockGettime>(CLOCK_GETTIME.load(Relaxed)) };
     let mut t = libc::timespec {
         tv_sec: 0,
         tv_nsec: 0,
     };
-    // SAFETY: `t` is alive; CLOCK_MONOTONIC is always there.
+    // SAFETY: `t` is alive, and CLOCK_MONOTONIC always exists.
     unsafe { clock_gettime(libc::CLOCK_MONOTONIC, &mut t) };
     t.tv_sec as u64 * 1_000_000_000 + t.tv_nsec as u64
 }
 
-/// A time of a clock of the program's, in nanoseconds, by CLOCK_MONOTONIC as the kernel has it. The
-/// program's clocks are libc's functions, which another preloaded library may interpose: a time
-/// that was made of one of them is compared to it. A clock that is set later is not followed.
+/// Converts the time of a clock, as the program sees it, to a time of [`now`]; both in nanoseconds.
+/// The program's clocks are libc's functions, which another preloaded library may interpose, so a
+/// time that was computed from them is compared with them. Later changes of the clock are not
+/// followed.
 pub fn deadline_of(clock: c_int, nanos: i128) -> u64 {
     let mut t = libc::timespec {
         tv_sec: 0,
@@ -71,7 +72,7 @@ pub fn clock(clock: c_int) -> Option<u64> {
         tv_sec: 0,
         tv_nsec: 0,
     };
-    // SAFETY: the kernel writes one timespec, alive.
+    // SAFETY: the kernel writes one timespec, which is alive.
     outcome(unsafe {
         raw::syscall2(
             Sysno::clock_gettime as usize,
@@ -92,11 +93,11 @@ pub fn sleep(nanos: u64) {
     let _ = rustix::thread::nanosleep(&time);
 }
 
-/// timerfd_create(2) and timerfd_settime(2): a descriptor that is readable once `clock` has come to
-/// `time`.
+/// timerfd_create(2) and timerfd_settime(2): a descriptor that becomes readable once `clock` has
+/// reached `time`.
 pub fn timer_descriptor(clock: c_int, time: libc::timespec) -> Result<c_int, Errno> {
     let flags = libc::TFD_CLOEXEC | libc::TFD_NONBLOCK;
-    // SAFETY: touches no memory.
+    // SAFETY: the call accesses no memory.
     let fd = outcome(unsafe {
         raw::syscall2(
             Sysno::timerfd_create as usize,
@@ -104,7 +105,7 @@ pub fn timer_descriptor(clock: c_int, time: libc::timespec) -> Result<c_int, Err
             flags as usize,
         )
     })?;
-    // All zero would be no time at all.
+    // An all-zero time would disarm the timer.
     let least = libc::timespec {
         tv_sec: 0,
         tv_nsec: 1,
@@ -125,7 +126,7 @@ pub fn timer_descriptor(clock: c_int, time: libc::timespec) -> Result<c_int, Err
         },
         Sysno::timerfd_settime as usize,
     );
-    // SAFETY: the kernel reads the settings, alive.
+    // SAFETY: the kernel reads the settings, which are alive.
     let set = outcome(unsafe {
         raw::syscall4(
             call,
@@ -144,13 +145,13 @@ pub fn timer_descriptor(clock: c_int, time: libc::timespec) -> Result<c_int, Err
     }
 }
 
-/// Blocks the calling thread for so long, or until a signal.
+/// Blocks the calling thread for `nanos`, or until a signal.
 pub fn pause(nanos: u64) {
     let time = libc::timespec {
         tv_sec: (nanos / 1_000_000_000) as libc::time_t,
         tv_nsec: (nanos % 1_000_000_000) as _,
     };
-    // SAFETY: the kernel reads the time, alive.
+    // SAFETY: the kernel reads the time, which is alive.
     let _ =
         outcome(unsafe { raw::syscall2(Sysno::nanosleep as usize, &raw const time as usize, 0) });
 }
