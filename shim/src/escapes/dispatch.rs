@@ -1,13 +1,15 @@
-//! Syscall User Dispatch: how a system call of a watched thread gets here, and how it goes on.
+//! Syscall User Dispatch: how a system call of a traced thread reaches the shim, and how it
+//! continues.
 //!
 //! ```text
 //!   syscall (libc's text)  --SIGSYS-->  dispatched()  --sigreturn-->  syscall (our text)  --jmp-->  behind the first one
 //! ```
 //!
-//! The handler makes no call for the program: it only moves the thread to an instruction of ours
-//! that does, with all registers as they were. So whatever a call does to its thread (its mask, its
-//! signal stack, its restart after a handler, a longjmp out of one) it does as if nobody had
-//! looked. What the instruction of ours needs to know lies on the stack, below the red zone:
+//! The handler does not make the call itself. It only moves the thread to an instruction in the
+//! shim's text that makes the call, with all registers unchanged. So all effects of a call on its
+//! thread (its mask, its signal stack, its restart after a handler, a longjmp out of one) are the
+//! same as without tracing. The data that the shim's instruction needs are on the stack, below the
+//! red zone:
 //!
 //! ```text
 //!   sp before   -> | the caller's frame
@@ -17,16 +19,17 @@
 //!   sp          -> | ticks when it began      [timed only]
 //! ```
 //!
-//! Three calls go other ways: rt_sigreturn(2) needs its stack pointer and never returns; the
-//! clone(2) family, which returns twice, is made in place with dispatch off until the thread's next
-//! hook or round; rt_sigprocmask(2), by which SIGSYS could be blocked, is made in the handler.
+//! Three calls work differently. rt_sigreturn(2) needs its stack pointer and never returns. The
+//! clone(2) family, which returns twice, is made in place, with dispatch off until the thread's
+//! next hook or scheduling round. rt_sigprocmask(2), which could block SIGSYS, is made in the
+//! handler.
 
 use crate::errno::Errno;
 
 #[cfg(target_arch = "x86_64")]
 pub use x86_64::{begin, end, text_of_the_shim};
 
-/// Not to be had on other machines.
+/// Not available on other machines.
 #[cfg(not(target_arch = "x86_64"))]
 pub fn begin(
     _selector: &std::sync::atomic::AtomicU8,
@@ -55,17 +58,17 @@ mod x86_64 {
     use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
     use syscalls::Sysno;
 
-    /// `si_code` of a dispatched call.
+    /// The `si_code` of a dispatched call.
     const SYS_USER_DISPATCH: c_int = 2;
 
-    /// Below the stack pointer, a function's own without a word.
+    /// The bytes below the stack pointer that a function may use without moving it.
     const RED_ZONE: usize = 128;
 
-    /// Words of our frame.
+    /// The number of words that the handler pushes.
     const FRAME: usize = 3;
 
-    /// Dispatches the calling thread's system calls from outside `text`, as `selector` says from
-    /// now on.
+    /// Starts to dispatch the calling thread's system calls from outside `text`, as `selector`
+    /// says.
     pub fn begin(selector: &AtomicU8, text: &Range<usize>) -> Result<(), Errno> {
         if !text.contains(&(restore as *const () as usize)) {
             return Err(Errno(libc::ENOEXEC));
@@ -75,15 +78,16 @@ mod x86_64 {
         sys::dispatch_system_calls(Some((text, selector.as_ptr())))
     }
 
-    /// Ends that, on the same thread.
+    /// Ends the dispatch. Call it on the same thread.
     pub fn end() {
         let _ = sys::dispatch_system_calls(None);
     }
 
-    /// Puts our handler in the place of the program's, which `signal` has on record.
+    /// Installs the shim's handler in place of the program's own, which `signal` has recorded.
     fn install() {
         if !INSTALLED.swap(true, Relaxed) {
-            // SAFETY: both are functions of the kinds that the kernel calls, and stay.
+            // SAFETY: both are functions of the kinds that the kernel calls, and they are never
+            // unloaded.
             unsafe {
                 sys::handle_signal(
                     libc::SIGSYS,
@@ -94,16 +98,18 @@ mod x86_64 {
         }
     }
 
-    /// The addresses of the mapping with the shim's code; none if the loader does not know it.
+    /// The addresses of the mapping that contains the shim's code; empty if the loader does not
+    /// know it.
     pub fn text_of_the_shim() -> Range<usize> {
         unsafe extern "C" fn look(
             object: *mut libc::dl_phdr_info,
             _: usize,
             found: *mut c_void,
         ) -> c_int {
-            // SAFETY: the loader names an object's headers, and `found` is the caller's below.
+            // SAFETY: the loader passes an object's headers, and `found` comes from the caller
+            // below.
             let (object, found) = unsafe { (&*object, &mut *found.cast::<Range<usize>>()) };
-            // SAFETY: the object has so many headers.
+            // SAFETY: the object has `dlpi_phnum` headers.
             let headers =
                 unsafe { std::slice::from_raw_parts(object.dlpi_phdr, object.dlpi_phnum.into()) };
             let text = headers
@@ -119,30 +125,30 @@ mod x86_64 {
             c_int::from(is_ours)
         }
         let mut found = 0..0;
-        // SAFETY: `look` takes what it is given as what it is.
+        // SAFETY: `look` expects exactly these arguments.
         unsafe { libc::dl_iterate_phdr(Some(look), (&raw mut found).cast()) };
         found
     }
 
-    /// The handler of SIGSYS. All signals are blocked in it, and what it calls is in the shim's
-    /// text.
+    /// The handler of SIGSYS. It runs with all signals blocked, and makes its system calls from the
+    /// shim's text.
     unsafe extern "C" fn dispatched(
         number: c_int,
         info: *mut libc::siginfo_t,
         context: *mut c_void,
     ) {
-        // SAFETY: the kernel's arguments to a handler.
+        // SAFETY: these are the kernel's arguments to a handler.
         let (code, registers) =
             unsafe { ((*info).si_code, &mut *context.cast::<libc::ucontext_t>()) };
         let watch = HERE.get();
         if code != SYS_USER_DISPATCH || watch.is_null() {
             return signal::hand_on(number, info, context);
         }
-        // SAFETY: it is this thread's, and alive until `end`.
+        // SAFETY: the tracer belongs to this thread and is alive until `end`.
         go_on(unsafe { &*watch }, registers);
     }
 
-    /// Has the interrupted call made.
+    /// Arranges that the interrupted call is made.
     fn go_on(watch: &Watch, context: &mut libc::ucontext_t) {
         let registers = &mut context.uc_mcontext.gregs;
         let argument = |register: c_int| registers[register as usize] as usize;
@@ -178,7 +184,7 @@ mod x86_64 {
                         std::ptr::from_ref(place) as usize,
                     ),
                 };
-                // SAFETY: below the red zone of the interrupted function its stack is free.
+                // SAFETY: the stack below the red zone of the interrupted function is free.
                 unsafe { (frame as *mut [usize; FRAME]).write([clock::now() as usize, place, at]) };
                 registers[libc::REG_RSP as usize] = frame as i64;
                 registers[libc::REG_RIP as usize] = way;
@@ -196,7 +202,8 @@ mod x86_64 {
     ) -> Option<&'a Place> {
         waits::what_for(call, arguments)?;
         let here = tls::here();
-        // SAFETY: not null, this thread's own, attached.
+        // SAFETY: the pointer is not null; it is this thread's record, which is alive while
+        // attached.
         if here.is_null() || unsafe { &*here }.host().running().is_null() {
             return None;
         }
@@ -208,22 +215,22 @@ mod x86_64 {
     }
 
     impl Watch {
-        /// Whether libc was called by the shim itself: by one of its locks. A wrapper of libc's
-        /// that makes a call has no frame, and at the top of the stack its caller's address.
+        /// Whether the shim itself called libc, for one of its locks. libc's wrappers that make
+        /// system calls have no frame, so the caller's address is at the top of the stack.
         fn is_own(&self, stack: usize) -> bool {
-            // SAFETY: the interrupted thread's stack, at its top.
+            // SAFETY: this reads the top of the interrupted thread's stack.
             self.text.contains(&unsafe { *(stack as *const usize) })
         }
     }
 
-    /// rt_sigprocmask(2), which sigreturn would undo: on the mask that it restores, in which SIGSYS
-    /// never is.
+    /// Makes rt_sigprocmask(2) in the handler. Because sigreturn would undo it, it changes the mask
+    /// that sigreturn restores, which never contains SIGSYS.
     fn change_mask(context: &mut libc::ucontext_t, arguments: &waits::Arguments) {
-        // The kernel's set is the first 8 bytes of libc's.
+        // The kernel's set is the first 8 bytes of libc's set.
         let saved = (&raw mut context.uc_sigmask).cast::<u64>();
         let sigsys = signal::bit(libc::SIGSYS);
-        // SAFETY: the context is the kernel's, and alive; the arguments are the program's, checked
-        // by the kernel.
+        // SAFETY: the context belongs to the kernel and is alive; the arguments come from the
+        // program, and the kernel checks them.
         unsafe {
             sys::set_blocked(saved.read());
             let result =
@@ -233,19 +240,19 @@ mod x86_64 {
         }
     }
 
-    /// rt_sigreturn(2) of a handler of the program's.
+    /// Ends a signal handler of the program with rt_sigreturn(2).
     #[unsafe(naked)]
     unsafe extern "C" fn last() {
         naked_asm!("syscall", "ud2")
     }
 
-    /// rt_sigreturn(2) of our own.
+    /// Ends the handler of SIGSYS with rt_sigreturn(2).
     #[unsafe(naked)]
     unsafe extern "C" fn restore() {
         naked_asm!("mov eax, 15", "syscall", "ud2")
     }
 
-    /// Any other call. The kernel leaves rcx and r11 to itself, so rcx is free for the way back.
+    /// Any other call. The kernel clobbers rcx and r11, so rcx is free for the return address.
     #[unsafe(naked)]
     unsafe extern "C" fn untimed() {
         naked_asm!(
@@ -265,7 +272,7 @@ mod x86_64 {
         )
     }
 
-    /// One whose time is kept in its [`Place`].
+    /// A call whose duration is recorded in its [`Place`].
     #[unsafe(naked)]
     unsafe extern "C" fn timed() {
         naked_asm!(

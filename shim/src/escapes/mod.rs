@@ -1,15 +1,15 @@
-//! What escapes (`AIOSHIM_ESCAPES`): system calls that can block, made on a fiber's thread past the
-//! hooks, counted by name.
+//! Counts escapes (`AIOSHIM_ESCAPES`): system calls that can block and are made on a fiber's thread
+//! without passing a hook.
 //!
-//! The kernel's Syscall User Dispatch hands each system call of an attached thread back to us as a
-//! SIGSYS, unless it is made by the shim's own text: [`dispatch`] looks at it and lets it go on.
-//! [`waits`] says which calls can block, [`tally`] counts those made while a fiber runs, by the
-//! instruction that made them, and how long they took. A call that a hook passed to libc, which the
-//! statistics count with the reason, is told apart from one that no hook saw.
+//! The kernel's Syscall User Dispatch reports each system call of an attached thread to the shim as
+//! a SIGSYS, unless the shim's own text makes it. [`dispatch`] examines the call and lets it
+//! continue. [`waits`] lists the calls that can block. [`tally`] counts those made while a fiber
+//! runs, by the instruction that made them, and how long they took. A call that a hook passed to
+//! libc, which the statistics count with the reason, is distinguished from a call that no hook saw.
 //!
-//! Invariant: SIGSYS is not blocked on a watched thread while dispatch is on, or the kernel would
-//! kill the process. So nobody gets to block it: not sigprocmask(2) (dispatch.rs), not the mask of
-//! a signal handler ([`entered_handler`]).
+//! Invariant: SIGSYS is not blocked on a watched thread while dispatch is on, because the kernel
+//! would kill the process. So neither sigprocmask(2) (dispatch.rs) nor the mask of a signal handler
+//! ([`entered_handler`]) can block it.
 
 mod dispatch;
 mod tally;
@@ -25,40 +25,40 @@ use tally::Tally;
 
 pub use tally::{Report, forget_all};
 
-/// The kernel lets all system calls be (SYSCALL_DISPATCH_FILTER_ALLOW).
+/// The kernel executes all system calls (SYSCALL_DISPATCH_FILTER_ALLOW).
 const ALLOW: u8 = 0;
-/// It dispatches those from outside the shim's text (SYSCALL_DISPATCH_FILTER_BLOCK).
+/// The kernel dispatches system calls from outside the shim's text (SYSCALL_DISPATCH_FILTER_BLOCK).
 const DISPATCH: u8 = 1;
 
-/// A watched thread.
+/// The tracer of one thread.
 pub struct Watch {
-    /// Read by the kernel at each system call of the thread.
+    /// The kernel reads this at each system call of the thread.
     selector: AtomicU8,
-    /// Dispatch is off since a system call that could not be made otherwise: a clone(2).
+    /// Dispatch has been off since a clone(2), which cannot be made while it is on.
     lapsed: Cell<bool>,
-    /// The row of the hook that passes a call to libc now, plus one; 0 for none.
+    /// The row of the hook that is currently passing a call to libc, plus one; 0 for none.
     passing: Cell<u32>,
-    /// Where the shim's own code is.
+    /// The address range that contains the shim's own code.
     text: Range<usize>,
     tally: Registered<Tally>,
 }
 
 thread_local! {
-    /// The calling thread's, for the handler; null where none is. Const and without a destructor:
-    /// nothing allocates.
+    /// The calling thread's tracer, which the signal handler reads; null if it has none. It is
+    /// const and has no destructor, so accessing it never allocates.
     static HERE: Cell<*const Watch> = const { Cell::new(std::ptr::null()) };
 }
 
-/// The handler of SIGSYS is ours.
+/// Whether the shim's handler of SIGSYS is installed.
 static INSTALLED: AtomicBool = AtomicBool::new(false);
 
-/// Whether SIGSYS is taken: the program's own handler then stands behind ours.
+/// Whether the shim handles SIGSYS, and forwards other SIGSYS signals to the program's own handler.
 pub fn owns_sigsys() -> bool {
     INSTALLED.load(Relaxed)
 }
 
 impl Watch {
-    /// Watches the calling thread from now on, if that is asked for and can be had.
+    /// Traces the calling thread from now on, if the option is set and the kernel supports it.
     pub fn begin() -> Option<Box<Self>> {
         if !start::conf().escapes {
             return None;
@@ -81,7 +81,7 @@ impl Watch {
                     let line = "AIOSHIM_ESCAPES: the kernel does not dispatch system calls";
                     log::say(
                         Level::Warn,
-                        format_args!("{line} ({error}); none are counted"),
+                        format_args!("{line} ({error}); escapes are not counted"),
                     );
                 }
                 None
@@ -89,19 +89,20 @@ impl Watch {
         }
     }
 
-    /// Before it is dropped, on its own thread.
+    /// Call on the traced thread before the value is dropped.
     pub fn end(&self) {
         dispatch::end();
         HERE.set(std::ptr::null());
     }
 
-    /// While the result lives system calls are let be: the scheduler's own, inside the shim.
+    /// Does not count system calls while the result lives: the scheduler's own calls inside the
+    /// shim.
     pub fn pause(&self) -> Pause<'_> {
         self.selector.store(ALLOW, Relaxed);
         Pause(self)
     }
 
-    /// Goes on after a call that had to be let be.
+    /// Switches dispatch on again after a call that could not be dispatched.
     #[inline]
     pub fn resume(&self) {
         if self.lapsed.replace(false) {
@@ -110,12 +111,12 @@ impl Watch {
     }
 
     fn dispatch(&self) {
-        // Nobody kept it from being blocked meanwhile.
+        // SIGSYS may have been blocked while dispatch was off.
         sys::unblock(signal::bit(libc::SIGSYS));
         self.selector.store(DISPATCH, Relaxed);
     }
 
-    /// While the result lives the hook of `row` is in libc's function.
+    /// Notes that the hook of `row` is inside libc's function while the result lives.
     pub fn passing(&self, row: usize) -> Passing<'_> {
         Passing(self, self.passing.replace(row as u32 + 1))
     }
@@ -140,7 +141,7 @@ impl Drop for Passing<'_> {
     }
 }
 
-/// At the beginning of each of the program's signal handlers: its mask may block SIGSYS.
+/// Call at the beginning of each signal handler of the program, whose mask may block SIGSYS.
 #[inline]
 pub fn entered_handler() {
     if !HERE.get().is_null() {

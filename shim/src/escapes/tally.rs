@@ -1,7 +1,7 @@
-//! The counts of escaped calls: a small table a thread, a row for each place that makes one.
+//! The counts of escaped calls: a small table per thread, with a row for each place that makes one.
 //!
-//! Written in a signal handler and in assembly, by the thread alone: nothing allocates, nothing
-//! locks. Read at exit, when addresses become names.
+//! Only the thread itself writes to it, in a signal handler and in assembly. Therefore it neither
+//! allocates nor locks. The report at exit reads it and translates addresses into names.
 
 use super::waits;
 use crate::registry::{Registered, Registry};
@@ -12,37 +12,37 @@ use std::fmt::Write;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed};
 use syscalls::Sysno;
 
-/// A call that takes longer kept other fibers waiting; one that does not is harmless.
+/// A call that takes longer than this has delayed other fibers; a shorter one is harmless.
 const BLOCKED_NANOS: u64 = 1_000_000;
 
-/// In the place of a hook's row: the shim called libc itself.
+/// In place of a hook's row: the shim itself called libc.
 pub const OWN: u32 = u32::MAX;
 
-/// Places a thread tells apart.
+/// The number of places that are counted separately per thread.
 const PLACES: usize = 256;
 
-/// One place: a system call by number, at an instruction, passed on by a hook or by none. The first
-/// four words are known to the assembly of dispatch.rs.
+/// A place: a system call by number, at an instruction, passed on by a hook or not. The assembly in
+/// dispatch.rs knows the first four words.
 #[repr(C)]
 #[derive(Default)]
 pub struct Place {
-    /// Clock ticks in all its calls.
+    /// Clock ticks spent in all its calls.
     ticks: Counter,
-    /// In the longest.
+    /// Clock ticks spent in the longest call.
     longest: Counter,
-    /// Calls that took at least `limit` ticks.
+    /// Number of calls that took at least `limit` ticks.
     blocked: Counter,
     limit: Counter,
     calls: Counter,
     /// The system call's number plus one; 0 while the place is free.
     call: AtomicU32,
-    /// The hook's row plus one; 0 for none, or [`OWN`].
+    /// The hook's row plus one; 0 for no hook, or [`OWN`].
     row: AtomicU32,
-    /// Where the instruction ends.
+    /// The address after the instruction.
     at: AtomicUsize,
 }
 
-/// One thread's places; the last is for whatever found no room.
+/// The places of one thread. The last one counts all calls that found no free place.
 pub struct Tally {
     places: Box<[Place]>,
     counts: AtomicBool,
@@ -50,17 +50,17 @@ pub struct Tally {
 
 static ALL: Registry<Tally> = Registry::new();
 
-/// In the child of a fork: the parent's counts are the parent's.
+/// In the child of fork: forgets all counts, which belong to the parent.
 ///
 /// # Safety
-/// As [`Renewable::renew`].
+/// See [`Renewable::renew`].
 pub unsafe fn forget_all() {
-    // SAFETY: vouched for by the caller.
+    // SAFETY: our caller keeps the same contract.
     unsafe { ALL.forget_all() };
 }
 
 impl Tally {
-    /// A thread's, known to the report.
+    /// Creates a thread's tally, which the report will include.
     pub fn register() -> Registered<Self> {
         let limit = (BLOCKED_NANOS as f64 * clock::ticks_a_nano()) as u64;
         let place = || {
@@ -76,12 +76,12 @@ impl Tally {
         tally
     }
 
-    /// It counts nothing after all.
+    /// Excludes this tally from the report.
     pub fn withdraw(&self) {
         self.counts.store(false, Relaxed);
     }
 
-    /// Counts a call and gives its place, for its time.
+    /// Counts a call, and returns its place for its duration.
     pub fn count(&self, call: u32, row: u32, at: usize) -> &Place {
         let others = PLACES - 1;
         let begin = (at ^ at >> 7 ^ call as usize) % others;
@@ -98,7 +98,7 @@ impl Tally {
 }
 
 impl Place {
-    /// Whether it is this one, now if it was free.
+    /// Whether this place is for the given call. Takes the place if it was free.
     fn take(&self, call: u32, row: u32, at: usize) -> bool {
         if self.call.load(Relaxed) == 0 {
             self.row.store(row, Relaxed);
@@ -112,21 +112,21 @@ impl Place {
     }
 }
 
-/// Whom a call comes from.
+/// The origin of a call.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum By {
-    /// The program, past every hook.
+    /// The program, without a hook.
     Nobody,
     /// This hook passed it to libc.
     Hook(&'static str),
-    /// A lock of the shim's.
+    /// The shim's own code, for one of its locks.
     Shim,
 }
 
-/// What a place counted, in words.
+/// The counts of a place, as text.
 struct Line {
     call: String,
-    /// What it can wait for.
+    /// The event that the call can wait for.
     waits_for: &'static str,
     by: By,
     at: String,
@@ -135,14 +135,14 @@ struct Line {
     longest_nanos: u64,
 }
 
-/// All threads' counts, ready to be told.
+/// The counts of all threads, ready for output.
 pub struct Report {
     threads: usize,
     lines: Vec<Line>,
 }
 
 impl Report {
-    /// None when no thread was watched.
+    /// None if no thread was traced.
     pub fn collect() -> Option<Self> {
         let mut all = ALL.all();
         all.retain(|tally| tally.counts.load(Relaxed));
@@ -164,7 +164,7 @@ impl Report {
         })
     }
 
-    /// Calls, and those that took long, of the lines that `of` takes.
+    /// The number of calls, and of long calls, in the lines that `of` accepts.
     fn sums(&self, of: fn(By) -> bool) -> (u64, u64) {
         let lines = self.lines.iter().filter(|line| of(line.by));
         lines.fold((0, 0), |(calls, blocked), line| {
@@ -189,11 +189,11 @@ impl Report {
 
     pub fn table(&self) -> String {
         let mut text =
-            String::from("system calls that can block, on fibers' threads, and those over 1 ms:\n");
+            String::from("system calls that can block, on fibers' threads (calls, calls over 1 ms):\n");
         for (what, of) in [
             ("escaped", By::is_nobody as fn(By) -> bool),
             ("passed through by a hook", By::is_hook),
-            ("locks of the shim's own", By::is_shim),
+            ("the shim's own locks", By::is_shim),
         ] {
             let (calls, blocked) = self.sums(of);
             let _ = writeln!(text, "  {what}: {calls}, {blocked}");
@@ -272,26 +272,26 @@ impl Line {
     }
 }
 
-/// The clock that assembly can read without a call.
+/// A clock that assembly can read without a call.
 pub mod clock {
     use crate::sys;
     use std::sync::OnceLock;
 
-    /// Ticks so far.
+    /// The current tick count.
     #[cfg(target_arch = "x86_64")]
     pub fn now() -> u64 {
-        // SAFETY: every x86-64 has the instruction; the kernel leaves it allowed wherever it uses
+        // SAFETY: every x86-64 CPU has the instruction, and the kernel allows it wherever it uses
         // it itself.
         unsafe { std::arch::x86_64::_rdtsc() }
     }
 
-    /// Nothing is timed here: system calls are not dispatched.
+    /// Never used for durations, because system calls are not dispatched on this architecture.
     #[cfg(not(target_arch = "x86_64"))]
     pub fn now() -> u64 {
         sys::now()
     }
 
-    /// How fast it ticks, looked at for two milliseconds at first.
+    /// The clock's rate, measured for two milliseconds on first use.
     pub fn ticks_a_nano() -> f64 {
         static RATE: OnceLock<f64> = OnceLock::new();
         *RATE.get_or_init(|| {

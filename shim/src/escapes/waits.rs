@@ -1,9 +1,9 @@
-//! THE TABLE of system calls that can keep their thread waiting, and what for.
+//! THE TABLE of system calls that can block their thread, with the event that each waits for.
 //!
-//! In it: whatever can sleep for as long as something else takes. Not in it: what only ever
-//! computes or waits for the kernel's own short locks (memory, identity, signals' masks), close(2)
-//! and fstat(2), which answer from memory wherever a file system is local, and what its flags or a
-//! timeout of 0 keep from waiting.
+//! It contains each call that can sleep until something else happens. It leaves out calls that only
+//! compute or wait for short locks inside the kernel (memory, identity, signal masks), close(2) and
+//! fstat(2), which answer from memory on a local file system, and calls that their flags or a
+//! timeout of 0 keep from blocking.
 
 use std::ffi::c_int;
 use syscalls::Sysno;
@@ -22,7 +22,7 @@ const CHILD: &str = "a child";
 const LOCK: &str = "a lock";
 const MESSAGE: &str = "a message";
 
-/// What `call`, which did wait by [`what_for`], waits for.
+/// The event that `call` waits for, given that [`what_for`] said that it can block.
 pub fn reason(call: Sysno) -> &'static str {
     let waiting = match call {
         Sysno::clone => [libc::CLONE_VFORK as usize, 0, 0, 0, 0, 0],
@@ -37,7 +37,7 @@ pub fn reason(call: Sysno) -> &'static str {
     what_for(call, &waiting).unwrap_or("something")
 }
 
-/// What the call can wait for; None if it cannot, in this table's sense.
+/// The event that the call can wait for; None if it cannot block as defined above.
 pub fn what_for(call: Sysno, arguments: &Arguments) -> Option<&'static str> {
     use Sysno as S;
     let argument = |n: usize| arguments[n] as c_int;
@@ -64,7 +64,7 @@ pub fn what_for(call: Sysno, arguments: &Arguments) -> Option<&'static str> {
         #[cfg(target_arch = "x86_64")]
         S::epoll_wait => unless(EVENT, argument(3) == 0),
         S::epoll_pwait => unless(EVENT, argument(3) == 0),
-        // Their timeouts are in memory.
+        // The timeouts of these are in memory.
         S::pselect6 | S::ppoll | S::epoll_pwait2 => Some(EVENT),
         S::io_getevents | S::io_pgetevents => unless(EVENT, arguments[1] == 0),
         S::io_uring_enter => unless(EVENT, argument(2) == 0),
@@ -95,7 +95,7 @@ pub fn what_for(call: Sysno, arguments: &Arguments) -> Option<&'static str> {
         S::ioctl => unless("the line", !drains(arguments[1] as libc::Ioctl)),
 
         S::fsync | S::fdatasync | S::sync | S::syncfs | S::sync_file_range | S::msync => Some(DISK),
-        // libc's fstat.
+        // This is how libc calls fstat.
         S::newfstatat => unless(DISK, argument(3) & libc::AT_EMPTY_PATH != 0),
         S::openat | S::openat2 | S::statx | S::statfs | S::fstatfs => Some(DISK),
         S::faccessat
@@ -150,7 +150,7 @@ pub fn what_for(call: Sysno, arguments: &Arguments) -> Option<&'static str> {
     }
 }
 
-/// Whether the operation of futex(2) is one of those that sleep.
+/// Whether the operation of futex(2) is one that sleeps.
 fn futex_waits(operation: c_int) -> bool {
     const FUTEX_LOCK_PI2: c_int = 13;
     let command = operation & !(libc::FUTEX_PRIVATE_FLAG | libc::FUTEX_CLOCK_REALTIME);
@@ -164,8 +164,7 @@ fn futex_waits(operation: c_int) -> bool {
     )
 }
 
-/// Whether the request of ioctl(2) waits until a terminal has sent what was written: tcdrain(3) and
-/// its kin.
+/// Whether the request of ioctl(2) waits until a terminal has sent its output, as tcdrain(3) does.
 fn drains(request: libc::Ioctl) -> bool {
     const TCSETAW: libc::Ioctl = 0x5407;
     const TCSETAF: libc::Ioctl = 0x5408;
