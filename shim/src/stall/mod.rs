@@ -1,12 +1,12 @@
-//! Fibers that keep their thread for long (`AIOSHIM_STALL`): a watchdog says which, for how long,
-//! and where it is.
+//! Watchdog for fibers that do not yield their thread (`AIOSHIM_STALL`): it reports which fiber,
+//! for how long, and where it is.
 //!
-//! The host counts its turns and shows which fiber has one ([`crate::host::Watch`]); a thread of
-//! ours looks at both now and then. While neither changes the fiber computes, or sits in a system
-//! call. [`place`] finds out where; each place is reported once.
+//! The host counts its scheduling turns and publishes the running fiber ([`crate::host::Watch`]). A
+//! thread of the shim samples both periodically. While neither changes, the fiber is computing or
+//! blocked in a system call. [`place`] finds out where. Each place is reported once.
 //!
-//! Invariant: a fiber is only accused of the time in which it was seen to have the same turn, so
-//! never of more than it took.
+//! Invariant: the reported time is the time during which the fiber was seen in the same turn, so it
+//! never exceeds the time that the fiber really took.
 
 mod place;
 
@@ -22,10 +22,10 @@ use std::ffi::c_void;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-/// An attached thread, as long as its fibers are watched.
+/// An attached thread, while its fibers are watched.
 pub struct Watched(Arc<Seen>);
 
-/// What the watchdog knows of a thread.
+/// The watchdog's data about a thread.
 struct Seen {
     tid: i32,
     host: Host,
@@ -33,36 +33,37 @@ struct Seen {
     last: Mutex<Turn>,
 }
 
-// SAFETY: the two words of `watch` may be read from any thread until the thread detaches, and the
-// host's `name` be called; [`Watched`] waits for the watchdog before that. Nothing else of the host
-// is used here.
+// SAFETY: the two words of `watch` may be read from any thread until the thread detaches, and so
+// may the host's `name` be called; [`Watched`] waits for the watchdog before that. Nothing else of
+// the host is used here.
 unsafe impl Send for Seen {}
-// SAFETY: as above.
+// SAFETY: the same holds for shared references, which give access to no other fields of the host.
 unsafe impl Sync for Seen {}
 
-/// The turn a thread was last seen in.
+/// The turn that a thread was last seen in.
 struct Turn {
     count: u32,
     fiber: *mut c_void,
-    /// When it was first seen.
+    /// The time at which this turn was first seen.
     since: u64,
-    /// When it is looked at next: at the limit, then each time it has lasted twice as long.
+    /// The time of the next check: at the limit, and then whenever the turn has lasted twice as
+    /// long.
     look_at: u64,
-    /// Who was reported to be in it.
+    /// The fiber that was reported for this turn.
     reported: Option<String>,
 }
 
-/// All that are watched; locked for as long as the watchdog looks at them.
+/// All watched threads. The watchdog holds the lock while it samples them.
 static ALL: Renewable<Mutex<Vec<Arc<Seen>>>> = Renewable::new(Mutex::new(Vec::new()));
 static WATCHDOG: AtomicBool = AtomicBool::new(false);
 
-/// In the child of a fork, where there is no watchdog.
+/// In the child of fork, which has no watchdog: forgets all threads.
 ///
 /// # Safety
-/// As [`Renewable::renew`].
+/// See [`Renewable::renew`].
 pub unsafe fn renew() {
     WATCHDOG.store(false, Relaxed);
-    // SAFETY: vouched for by the caller.
+    // SAFETY: our caller keeps the same contract.
     unsafe { ALL.renew(Mutex::new(Vec::new())) };
 }
 
@@ -71,14 +72,14 @@ fn all() -> MutexGuard<'static, Vec<Arc<Seen>>> {
 }
 
 impl Watched {
-    /// Watches the calling thread, a thread of `host`'s, if that is asked for.
+    /// Watches the calling thread, which belongs to `host`, if the option is set.
     pub fn begin(host: &Host) -> Option<Self> {
         let limit = start::conf().stall?;
         let Some(watch) = host.watch() else {
             static SAID: AtomicBool = AtomicBool::new(false);
             if !SAID.swap(true, Relaxed) {
                 let line =
-                    "AIOSHIM_STALL: this scheduler does not count its turns; nothing is watched";
+                    "AIOSHIM_STALL: this scheduler does not count its turns; stalls are not reported";
                 log::say(Level::Warn, format_args!("{line}"));
             }
             return None;
@@ -105,7 +106,7 @@ impl Watched {
 
 impl Drop for Watched {
     fn drop(&mut self) {
-        // Once we have had the lock the watchdog does not look at this one any more.
+        // Once this has held the lock, the watchdog no longer samples this thread.
         all().retain(|seen| !Arc::ptr_eq(seen, &self.0));
     }
 }
@@ -145,7 +146,7 @@ impl Seen {
                 let time = Nanos(now - last.since);
                 log::say(
                     Level::Warn,
-                    format_args!("{name} let others run after {time}"),
+                    format_args!("{name} yielded after {time}"),
                 );
             }
             *last = Turn {
@@ -163,7 +164,7 @@ impl Seen {
         }
         last.look_at = now + time;
         let place = Place::of(self.tid);
-        // What was found out counts only if it was still the same turn.
+        // The location only counts if the turn was still the same after the search.
         if self.turn() != (count, fiber) || !known.insert(place.identity()) {
             return;
         }
@@ -175,9 +176,9 @@ impl Seen {
         last.reported = Some(name);
     }
 
-    /// The count of turns, and the fiber that has this one.
+    /// The number of turns so far, and the fiber that is running.
     fn turn(&self) -> (u32, *mut c_void) {
-        // SAFETY: in place until the thread detaches, which waits for us.
+        // SAFETY: the words stay in place until the thread detaches, which waits for the watchdog.
         unsafe {
             (
                 (*self.watch.turns).load(Relaxed),
@@ -187,7 +188,7 @@ impl Seen {
     }
 }
 
-/// A time as people write it.
+/// A time in nanoseconds, displayed with a suitable unit.
 struct Nanos(u64);
 
 impl std::fmt::Display for Nanos {

@@ -1,10 +1,11 @@
-//! Where a thread is that keeps its turn: the system call it sits in, or the functions it computes
-//! in.
+//! Finds out where a thread is that does not yield: the system call that it is blocked in, or the
+//! functions that it computes in.
 //!
-//! The kernel tells of a thread in a system call. One that computes is sent a signal, whose handler
-//! walks its stack, on that thread, since nobody else may: it moves. The signal is for computing
-//! threads alone, because it ends the calls that no SA_RESTART restarts. A thread that begins one
-//! at that very moment has it begun again (`begin_again`): it had not waited yet.
+//! The kernel tells whether a thread is in a system call, and in which. A computing thread is sent
+//! a signal whose handler walks its stack. Only the thread itself can do that, because it keeps
+//! running. The signal is sent only to computing threads, because it interrupts calls that
+//! SA_RESTART does not restart. If the thread begins such a call at that very moment, the call is
+//! restarted (`begin_again`), because it had not blocked yet.
 
 use crate::errno::Errno;
 use crate::escapes;
@@ -14,30 +15,31 @@ use std::fmt;
 use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 use syscalls::Sysno;
 
-/// Frames of a report.
+/// The number of frames in a report.
 const DEPTH: usize = 24;
-/// Those of the handler itself, and what the signal puts between.
+/// The number of frames that the handler and the signal delivery add.
 const OURS: usize = 8;
 
-/// Where a thread is.
+/// The location of a thread.
 pub enum Place {
-    /// In a system call, made at this address, sleeping in that function of the kernel's.
+    /// In a system call with this number, made at this address, and blocked in this kernel
+    /// function.
     Call(usize, usize, String),
-    /// Computing: the innermost frame first.
+    /// Computing, with these frames; the innermost is first.
     Frames(Vec<usize>),
-    /// It did not say.
+    /// The thread did not answer.
     Unknown,
 }
 
-/// Which signal asks a thread for its stack; 0 before there is one.
+/// The signal that asks a thread for its stack; 0 until one is chosen.
 static SIGNAL: AtomicI32 = AtomicI32::new(0);
 
-/// The one request there is at a time.
+/// The request. There is only one at a time.
 struct Request {
-    /// The thread asked; 0 while none is.
+    /// The thread that was asked; 0 if none is.
     of: AtomicI32,
     frames: [AtomicUsize; DEPTH],
-    /// Frames written plus one; 0 until then.
+    /// The number of frames written plus one; 0 until the thread has answered.
     answer: AtomicUsize,
 }
 
@@ -47,14 +49,14 @@ static REQUEST: Request = Request {
     answer: AtomicUsize::new(0),
 };
 
-/// How long a thread has to answer: it may block the signal.
+/// How long a thread may take to answer. It may have blocked the signal.
 const PATIENCE: u64 = 1_000_000_000;
 
-/// Before the first [`Place::of`]: takes a signal that the program has no use for.
+/// Call before the first [`Place::of`]. Takes over a signal that the program does not use.
 pub fn prepare() {
-    // Loads the unwinder, which a handler must not.
+    // Loads the unwinder, which a signal handler must not do.
     walk(&mut [std::ptr::null_mut(); 4]);
-    // The child of a fork has the signal already, and perhaps its parent's request.
+    // The child of fork has inherited the signal, and possibly a request from the parent.
     REQUEST.of.store(0, Ordering::Relaxed);
     if SIGNAL.load(Ordering::Relaxed) != 0 {
         return;
@@ -69,7 +71,7 @@ pub fn prepare() {
 }
 
 impl Place {
-    /// Of a thread of this process.
+    /// The location of a thread of this process.
     pub fn of(tid: i32) -> Self {
         let Some(text) = sys::thread_file(tid, "syscall") else {
             return Self::Unknown;
@@ -77,7 +79,7 @@ impl Place {
         let mut words = text.split_ascii_whitespace();
         match words.next() {
             Some("running") => Self::frames(tid),
-            // Blocked, but in no call: a page fault.
+            // The thread is blocked, but not in a system call: it has a page fault.
             Some("-1") | None => Self::Unknown,
             Some(number) => {
                 let at = words.next_back().and_then(|word| word.strip_prefix("0x"));
@@ -94,7 +96,7 @@ impl Place {
 
     fn frames(tid: i32) -> Self {
         let number = SIGNAL.load(Ordering::Relaxed);
-        // The program may have taken it meanwhile.
+        // The program may have taken the signal in the meantime.
         if number == 0 || !signal::is_taken(number, answer) {
             return Self::Unknown;
         }
@@ -105,7 +107,7 @@ impl Place {
         while REQUEST.answer.load(Ordering::Acquire) == 0 && sys::now() - begin < PATIENCE {
             sys::sleep(100_000);
         }
-        // From here on a late handler leaves the frames alone.
+        // From here on a late handler no longer writes to the frames.
         let unasked = REQUEST.of.swap(0, Ordering::AcqRel) == tid;
         let n = REQUEST.answer.load(Ordering::Acquire);
         if unasked || n <= 1 {
@@ -115,8 +117,8 @@ impl Place {
         Self::Frames(frames.map(|frame| frame.load(Ordering::Relaxed)).collect())
     }
 
-    /// The same for the same place in the program: where in a function it happened to be does not
-    /// count, who called it does.
+    /// A value that is equal for equal places in the program. The position within the innermost
+    /// function does not matter, but its callers do.
     pub fn identity(&self) -> u64 {
         use std::hash::{DefaultHasher, Hash, Hasher};
         let mut hash = DefaultHasher::new();
@@ -148,27 +150,27 @@ impl fmt::Display for Place {
             Self::Frames(frames) => {
                 write!(f, "computing at")?;
                 for (n, frame) in frames.iter().enumerate() {
-                    // All but the innermost are where a call returns to, which may be behind the
-                    // function's end.
+                    // All frames except the innermost are return addresses, which may lie behind
+                    // the end of the function.
                     let name = symbol::name_of(frame - usize::from(n > 0));
                     write!(f, "\n  #{n} {name}")?;
                 }
                 Ok(())
             }
-            Self::Unknown => write!(f, "at a place that could not be found out"),
+            Self::Unknown => write!(f, "at an unknown location"),
         }
     }
 }
 
-/// The handler: writes down the interrupted thread's stack.
+/// The signal handler: writes the interrupted thread's stack to the request.
 extern "C" fn answer(_: c_int, _: *mut libc::siginfo_t, context: *mut c_void) {
     escapes::entered_handler();
-    // SAFETY: the kernel's argument to a handler.
+    // SAFETY: this is the kernel's argument to a handler.
     let context = unsafe { &mut *context.cast::<libc::ucontext_t>() };
     begin_again(context);
     let me = rustix::thread::gettid().as_raw_nonzero().get();
     let errno = crate::errno::get();
-    // Taken, so that whoever asked waits for the answer.
+    // Claims the request, so that the watchdog waits for the answer.
     if REQUEST
         .of
         .compare_exchange(me, -me, Ordering::AcqRel, Ordering::Relaxed)
@@ -177,7 +179,7 @@ extern "C" fn answer(_: c_int, _: *mut libc::siginfo_t, context: *mut c_void) {
         let mut frames = [std::ptr::null_mut::<c_void>(); DEPTH + OURS];
         let n = walk(&mut frames);
         let at = program_counter(context);
-        // The frames of the handler are not the fiber's.
+        // Leaves out the frames of the handler.
         let begin = frames[..n].iter().position(|frame| *frame as usize == at);
         let frames = &frames[begin.unwrap_or(0)..n];
         for (to, frame) in REQUEST.frames.iter().zip(frames) {
@@ -190,12 +192,12 @@ extern "C" fn answer(_: c_int, _: *mut libc::siginfo_t, context: *mut c_void) {
     crate::errno::set(errno);
 }
 
-/// The calling thread's stack, as return addresses.
+/// Writes the calling thread's stack to `frames` as return addresses. Returns their number.
 fn walk(frames: &mut [*mut c_void]) -> usize {
     unsafe extern "C" {
         fn backtrace(buffer: *mut *mut c_void, size: c_int) -> c_int;
     }
-    // SAFETY: libc's, which writes at most so many.
+    // SAFETY: this calls libc's function, which writes at most `frames.len()` entries.
     unsafe { backtrace(frames.as_mut_ptr(), frames.len() as c_int) as usize }
 }
 
@@ -209,9 +211,9 @@ fn program_counter(context: &libc::ucontext_t) -> usize {
     context.uc_mcontext.pc as usize
 }
 
-/// Undoes the EINTR of a call that our signal ended as it began: back to the `mov eax, NUMBER;
-/// syscall` of libc's. The kernel has kept all other registers, and its SA_RESTART has seen to the
-/// calls that it restarts.
+/// Undoes the EINTR of a call that the signal interrupted right at its start, by going back to
+/// libc's `mov eax, NUMBER; syscall`. The kernel has kept all other registers, and SA_RESTART has
+/// already handled the calls that it restarts.
 #[cfg(target_arch = "x86_64")]
 fn begin_again(context: &mut libc::ucontext_t) {
     const MOV_EAX: u8 = 0xb8;
@@ -219,11 +221,11 @@ fn begin_again(context: &mut libc::ucontext_t) {
     let at = program_counter(context);
     let registers = &mut context.uc_mcontext.gregs;
     let result = registers[libc::REG_RAX as usize];
-    // Seven bytes before, in the same page.
+    // The seven bytes before must be in the same page.
     if result != -i64::from(Errno::INTR.0) || at & 0xfff < 7 {
         return;
     }
-    // SAFETY: the thread executes in this page.
+    // SAFETY: the thread executes in this page, so it is readable.
     let code = unsafe { std::slice::from_raw_parts((at - 7) as *const u8, 7) };
     if code[0] == MOV_EAX && code[5..] == SYSCALL {
         registers[libc::REG_RIP as usize] -= 7;
