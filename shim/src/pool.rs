@@ -105,7 +105,7 @@ const STACK: usize = 1 << 20;
 
 static POOL: Renewable<OnceBox<Pool>> = Renewable::new(OnceBox::new());
 
-/// In the child of fork, where none of the pool's threads exists: starts with an empty pool.
+/// In the child of fork, where no pool thread exists: starts with an empty pool.
 ///
 /// # Safety
 /// See [`Renewable::renew`].

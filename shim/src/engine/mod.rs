@@ -202,7 +202,7 @@ pub fn make(choice: EngineChoice, wake_fd: Option<c_int>, has_one_fiber: bool) -
             }
             Err(Errno::MFILE) => {
                 refusals.push(format!(
-                    "{name}: no descriptor number from {} on is free",
+                    "{name}: no descriptor number from {} up is free",
                     sys::LEAST
                 ));
                 out_of_descriptors = true;

@@ -240,8 +240,8 @@ impl Readiness {
         Ok(())
     }
 
-    /// Like [`Self::arm`], for a file that may have other waiting requests and must stay in
-    /// `watched` when the kernel refuses.
+    /// Like [`Self::arm`], except that the file stays in `watched` when the kernel refuses, because
+    /// other requests may wait for it.
     fn rearm(&mut self, key: usize) {
         if let Err(error) = self.arm(key) {
             self.note_failure(error);
@@ -262,7 +262,7 @@ impl Readiness {
             self.refused = true;
             log::say(
                 Level::Info,
-                format_args!("epoll failed: {error}; threads wait for this thread's files"),
+                format_args!("epoll failed: {error}; this thread uses the thread pool to wait for files"),
             );
         }
     }

@@ -18,7 +18,7 @@ pub const MAX_COUNT: usize = 0x7fff_f000;
 #[derive(Clone, Copy)]
 pub enum Request {
     Transfer(Transfer),
-    /// The plain blocking call, for a transfer that no engine can do without blocking.
+    /// The plain blocking call. Used when no engine can do a transfer without blocking.
     Plain(Transfer),
     Socket(SocketCall),
     /// Waits until a file is ready, like poll(2). The result is the ready subset of `events`, plus
@@ -50,16 +50,15 @@ pub enum Request {
     Run(Run),
     /// An interruptible system call, made on a pool thread.
     Kernel(KernelCall),
-    /// The wait operation of futex(2), for an engine that supports it
-    /// ([`super::Engine::has_futexes`]). The kernel queues the waiter before any other fiber runs.
-    /// `flags` are those of futex2(2).
+    /// The wait operation of futex(2). The engine must support it ([`super::Engine::has_futexes`]).
+    /// The kernel queues the waiter before any other fiber runs. `flags` are those of futex2(2).
     Futex {
         address: usize,
         value: u32,
         mask: u32,
         flags: u32,
     },
-    /// futex_waitv(2) on the `n` futexes at an address, for an engine that supports futexes.
+    /// futex_waitv(2) on the `n` futexes at an address. The engine must support futexes.
     Futexes {
         futexes: usize,
         n: u32,

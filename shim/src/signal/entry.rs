@@ -1,4 +1,4 @@
-//! The function that the kernel calls in place of the program's handlers: it runs the handler or
+//! The function that the kernel calls instead of a handler of the program: it runs the handler or
 //! defers the signal.
 //!
 //! It is written in assembly around the handler, so that an exception thrown by the handler, or a

@@ -2,9 +2,9 @@
 //!
 //! The shim uses libc's own SIGCANCEL, which libc does not let a program handle, block or wait for.
 //! Therefore every signal that a program can use stays available to it. On a thread outside the
-//! pool, SIGCANCEL goes to libc's handler, or does what it did before. libc installs its handler
-//! when it first cancels a thread, and that handler ignores a SIGCANCEL that pthread_cancel(3) did
-//! not send.
+//! pool, SIGCANCEL goes to libc's handler, or has the same effect as before. libc installs its
+//! handler when it first cancels a thread, and that handler ignores a SIGCANCEL that
+//! pthread_cancel(3) did not send.
 //!
 //! A thread of a host receives the signal only from its own [`alarm`](super::alarm), which
 //! interrupts only accept4(2).

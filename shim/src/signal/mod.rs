@@ -304,7 +304,8 @@ impl Signals {
         }
     }
 
-    /// Takes a deferred signal of `set` and its siginfo, for a call that itself waits for signals.
+    /// Takes a deferred signal of `set` and its siginfo. Used by calls that themselves wait for
+    /// signals.
     pub fn take_held(&self, set: SignalSet) -> Option<(c_int, libc::siginfo_t)> {
         self.stash.take(set)
     }

@@ -3,7 +3,7 @@
 //!
 //! The kernel delivers the signals of one number in the order in which they were sent. A signal
 //! that was taken from its queue cannot go back to the front, so its `siginfo_t` is kept here. When
-//! handlers may run again, a stand-in with the same number goes to the end of the kernel's queue
+//! handlers may run again, a stand-in with the same number is appended to the kernel's queue
 //! ([`Stash::release`]). From then on each delivery takes the `siginfo_t` that is kept here and
 //! leaves its own instead ([`Stash::exchange`]), until the stand-in takes the last one. So the
 //! kernel still runs the handlers, with real frames, and in the order in which the signals were

@@ -1,5 +1,5 @@
-//! Ends waits early: for a deadline, for a signal whose handler must run, or for the cancellation
-//! of the fiber.
+//! Ends waits early: at a deadline, on a signal whose handler must run, or when the fiber is
+//! cancelled.
 
 use super::Thread;
 use crate::deadlines::Deadline;

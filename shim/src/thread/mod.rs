@@ -218,7 +218,7 @@ impl Thread {
         &self.stats
     }
 
-    /// Whether calls are recorded, for the statistics or the trace.
+    /// Whether calls are recorded because statistics or a trace need them.
     #[inline(always)]
     pub fn is_watched(&self) -> bool {
         self.watched
@@ -386,7 +386,7 @@ impl Thread {
         unparked
     }
 
-    /// The host has nothing to run and may go to sleep elsewhere: arranges that an in-flight
+    /// Called when nothing is runnable and the host may sleep elsewhere: arranges that an in-flight
     /// operation wakes it.
     #[cold]
     fn look_out(&self) {

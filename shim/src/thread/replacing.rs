@@ -29,7 +29,7 @@ impl Thread {
         let next = self.engine_name();
         log::say(
             Level::Info,
-            format_args!("{name} failed: {error}; this thread goes on with {next}"),
+            format_args!("{name} failed: {error}; this thread now uses {next}"),
         );
         start::note_engine_change(next);
         unparked

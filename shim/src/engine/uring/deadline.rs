@@ -5,8 +5,9 @@
 //! for I/O a hundred thousand times a second usually has the same deadline each time: that of its
 //! first timer.
 //!
-//! The timeout is relative, because io_uring interprets absolute times in the host's time namespace
-//! instead of the process's, and is not affected by a preloaded library that changes the clock.
+//! The timeout is relative, because io_uring interprets absolute times in the initial time
+//! namespace instead of that of the process, and does not see a clock that another preloaded
+//! library simulates.
 //!
 //! Invariant: while `armed` holds a time, an operation that completes at that time is queued or in
 //! the kernel.

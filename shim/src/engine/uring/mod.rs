@@ -82,8 +82,8 @@ pub struct Uring {
     deadline: Deadline,
     /// The result of the attempted accept.
     attempted: Option<i32>,
-    /// The tokens of the queued entries, in the order of the queue. Keeps count of what is left if
-    /// the kernel stops taking submissions.
+    /// The tokens of the queued entries, in the order of the queue. Shows which entries are left if
+    /// the kernel stops accepting submissions.
     queued: Vec<Token>,
     /// Whether this kernel's io_uring supports futexes; None until the first query.
     futexes: Option<bool>,

@@ -74,8 +74,8 @@ pub fn prove(ring: &mut IoUring) -> Result<(), Errno> {
     Ok(())
 }
 
-/// Moves the ring to a descriptor number that is out of the program's way, and marks it as ours.
-/// EMFILE if no such number is free.
+/// Moves the ring to a descriptor number that programs do not use by value, and marks the
+/// descriptor as owned by the shim. EMFILE if no such number is free.
 fn adopt(ring: IoUring) -> Result<IoUring, Errno> {
     let fd = ring.as_raw_fd();
     fds::mark_ours(fd, true);
