@@ -262,7 +262,9 @@ impl Readiness {
             self.refused = true;
             log::say(
                 Level::Info,
-                format_args!("epoll failed: {error}; this thread uses the thread pool to wait for files"),
+                format_args!(
+                    "epoll failed: {error}; this thread uses the thread pool to wait for files"
+                ),
             );
         }
     }

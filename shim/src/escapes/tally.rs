@@ -188,8 +188,9 @@ impl Report {
     }
 
     pub fn table(&self) -> String {
-        let mut text =
-            String::from("system calls that can block, on fibers' threads (calls, calls over 1 ms):\n");
+        let mut text = String::from(
+            "system calls that can block, on fibers' threads (calls, calls over 1 ms):\n",
+        );
         for (what, of) in [
             ("escaped", By::is_nobody as fn(By) -> bool),
             ("passed through by a hook", By::is_hook),

@@ -79,7 +79,7 @@ impl Watched {
             static SAID: AtomicBool = AtomicBool::new(false);
             if !SAID.swap(true, Relaxed) {
                 let line =
-                    "AIOSHIM_STALL: this scheduler does not count its turns; stalls are not reported";
+                    "AIOSHIM_STALL: this scheduler does not count turns; stalls are not reported";
                 log::say(Level::Warn, format_args!("{line}"));
             }
             return None;
@@ -144,10 +144,7 @@ impl Seen {
         if (count, fiber) != (last.count, last.fiber) {
             if let Some(name) = &last.reported {
                 let time = Nanos(now - last.since);
-                log::say(
-                    Level::Warn,
-                    format_args!("{name} yielded after {time}"),
-                );
+                log::say(Level::Warn, format_args!("{name} yielded after {time}"));
             }
             *last = Turn {
                 count,
