@@ -14,7 +14,7 @@
 //! ```text
 //!   sp before   -> | the caller's frame
 //!                  | red zone, 128 bytes
-//!                  | where to go on
+//!                  | return address
 //!                  | place                    [timed only]
 //!   sp          -> | ticks when it began      [timed only]
 //! ```

@@ -37,7 +37,7 @@ struct Seen {
 // may the host's `name` be called; [`Watched`] waits for the watchdog before that. Nothing else of
 // the host is used here.
 unsafe impl Send for Seen {}
-// SAFETY: the same holds for shared references, which give access to no other fields of the host.
+// SAFETY: as for `Send`: only the two words and `name` are used, from any thread.
 unsafe impl Sync for Seen {}
 
 /// The turn that a thread was last seen in.
