@@ -123,26 +123,34 @@ fn aliases_lose_their_decorations() {
 const PREFACE: &str = "\
 # Calls
 
-Every name of libc's that the shim stands in front of, and what becomes of its calls on a fiber; off a fiber all go straight
-through. Made from the hook table (`shim/src/hooks/mod.rs`) by `AIOSHIM_WRITE_DOCS=1 cargo test -p testprogs --test table`.
+This page lists every libc function that the shim interposes, and how its calls are handled on a
+fiber. Off a fiber, all calls pass straight through to libc. The page is generated from the hook
+table (`shim/src/hooks/mod.rs`) by `AIOSHIM_WRITE_DOCS=1 cargo test -p testprogs --test table`.
 
-- **converted**: by the function named, in `shim/src/calls/`: made inline where it need not wait, else an operation of the
-  engine's, or in the last resort of a thread of the pool, with the fiber parked.
-- **offloaded**: libc's whole function, on a thread of the pool, with the fiber parked; errno, h_errno and the locale are
-  carried there and back. With *may wait*: only then.
-- **recorded**: as offloaded, by the reentrant twin named; the result is in memory of the fiber's, which its next call of the
-  function overwrites.
-- **copied**: made at once, for it does not wait; the result is in memory of the fiber's likewise.
-- **paced**: libc's own, inline while such calls are quick, on a thread of the pool once they are not: the first slow one
-  holds its thread up. What they cost is in [measured.md](measured.md).
-- **passed**: libc's own, which does not wait, with something done besides (what was queued before it is submitted).
-- **wakes**: never waits, on a fiber or off; it may end the wait of a fiber, or change how the shim does what follows.
+- **converted**: handled by the named function in `shim/src/calls/`. It makes the call inline if the
+  call need not wait; otherwise it submits an operation to the engine, or as a last resort to the
+  thread pool, and parks the fiber.
+- **offloaded**: the whole libc function runs on a pool thread while the fiber is parked; errno,
+  h_errno and the locale are carried there and back. *may wait*: only if the call may wait.
+- **recorded**: as offloaded, but through the named reentrant variant. The result is in memory of
+  the fiber, and its next call of the same function overwrites it.
+- **copied**: made inline, because the call does not wait. The result is in memory of the fiber, as
+  for *recorded*.
+- **paced**: the libc function runs inline while such calls are quick, and on a pool thread once
+  they are slow; the first slow call blocks the thread. [measured.md](measured.md) lists the costs.
+- **passed**: the libc function runs inline, because it does not wait; the shim does something
+  before it (such as submitting queued operations).
+- **wakes**: never waits, on a fiber or off; the call may end the wait of a fiber or change how the
+  shim handles later calls.
 
-Not rows of the table, because they are variadic, in assembly, or there may be no such function in libc: `dprintf`,
-`__dprintf_chk`, `syslog`, `__syslog_chk`, `pthread_exit`, the C++ library's `__cxa_guard_acquire` and `__cxa_get_globals` and their kin, `close_range`, `closefrom`, `vfork`, `__vfork`, `sigaction` and the older names by
-which handlers are installed, those that jump, those that change or tell the signal mask, and those whose new thread or
-program inherits it (`pthread_create`, `posix_spawn`, exec and their kin). All of stdio that is not listed comes through its jump tables
-(`shim/src/stdio/`). What differs from a thread is in [limits.md](limits.md).
+Some functions are interposed without a row in the table, because they are variadic, written in
+assembly, or missing from some versions of libc: `dprintf`, `__dprintf_chk`, `syslog`,
+`__syslog_chk`, `pthread_exit`, `__cxa_guard_acquire`, `__cxa_get_globals` and related functions of
+the C++ library, `close_range`, `closefrom`, `vfork`, `__vfork`; `sigaction` and the older functions
+that install signal handlers; the functions that jump; those that change or report the signal mask;
+and those whose new thread or program inherits it (`pthread_create`, `posix_spawn`, exec and related
+functions). All other stdio functions are converted through the jump tables of its streams
+(`shim/src/stdio/`). [limits.md](limits.md) lists the differences from a thread.
 ";
 
 fn in_words(how: &How) -> String {
