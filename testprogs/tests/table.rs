@@ -149,7 +149,7 @@ assembly, or missing from some versions of libc: `dprintf`, `__dprintf_chk`, `sy
 the C++ library, `close_range`, `closefrom`, `vfork`, `__vfork`; `sigaction` and the older functions
 that install signal handlers; the functions that jump; those that change or report the signal mask;
 and those whose new thread or program inherits it (`pthread_create`, `posix_spawn`, exec and related
-functions). All other stdio functions are converted through the jump tables of its streams
+functions). All other stdio functions are converted through stdio's jump tables
 (`shim/src/stdio/`). [limits.md](limits.md) lists the differences from a thread.
 ";
 
