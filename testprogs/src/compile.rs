@@ -1,8 +1,8 @@
-//! Compiles the C programs, each once for each set of flags.
+//! Compiles each C program once per set of flags.
 //!
-//! The directory of a result is named by a hash of all that went into it, and a result appears by
-//! rename: several test processes may want the same program at the same time, and none ever sees
-//! half of one.
+//! The directory of a result is named by a hash of all inputs, and a result appears by rename.
+//! Several test processes may request the same program at the same time, and none of them sees a
+//! partial file.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -18,8 +18,8 @@ use anyhow::{Context, Result, ensure};
 use crate::libraries::{c_sources, libraries, target_dir};
 use crate::tool::skip;
 
-/// How a program is compiled: it decides by which names it reaches libc (`pread`, `pread64`,
-/// `__pread64_chk`).
+/// The compiler flags of a program. They decide under which names it calls libc (`pread`,
+/// `pread64`, `__pread64_chk`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Flavor {
     /// The compiler's defaults.
@@ -28,12 +28,12 @@ pub enum Flavor {
     Lfs64,
     /// Large files and checked buffers: `pread` becomes `__pread64_chk`.
     Fortify,
-    /// Checked buffers alone: `pread` becomes `__pread_chk`.
+    /// Checked buffers only: `pread` becomes `__pread_chk`.
     FortifyNoLfs,
 }
 
 impl Flavor {
-    /// Every flavour, plainest first.
+    /// All flavors, plainest first.
     pub const ALL: [Flavor; 4] = [
         Flavor::Plain,
         Flavor::Lfs64,
@@ -41,7 +41,7 @@ impl Flavor {
         Flavor::FortifyNoLfs,
     ];
 
-    /// The name of its directory.
+    /// The name of the flavor's directory.
     pub fn name(self) -> &'static str {
         match self {
             Flavor::Plain => "plain",
@@ -51,7 +51,7 @@ impl Flavor {
         }
     }
 
-    /// What sets it apart on the command line.
+    /// The compiler options that distinguish the flavor.
     pub fn cflags(self) -> &'static [&'static str] {
         match self {
             Flavor::Plain => &["-O2"],
@@ -62,7 +62,7 @@ impl Flavor {
     }
 }
 
-// Some distributions' compilers fortify by default: every flavour starts from nothing.
+// The compilers of some distributions fortify by default, so every flavor undefines that first.
 const CFLAGS: [&str; 7] = [
     "-std=gnu11",
     "-g",
@@ -73,18 +73,18 @@ const CFLAGS: [&str; 7] = [
     "-U_FORTIFY_SOURCE",
 ];
 
-/// `$CC`, else `cc`.
+/// `$CC`, or `cc` if that is not set.
 pub fn c_compiler() -> OsString {
     std::env::var_os("CC").unwrap_or_else(|| "cc".into())
 }
 
-/// `$CXX`, else `c++`.
+/// `$CXX`, or `c++` if that is not set.
 pub fn cxx_compiler() -> OsString {
     std::env::var_os("CXX").unwrap_or_else(|| "c++".into())
 }
 
-/// `c/<source>.cc` compiled into `dir`, linked with libfiber; None without a C++ compiler. `how`
-/// are arguments of the compiler's.
+/// Compiles `c/<source>.cc` into `dir` and links it with libfiber. `how` are additional compiler
+/// arguments. Without a C++ compiler it skips and returns None.
 ///
 /// # Panics
 /// When it does not compile.
@@ -123,15 +123,15 @@ pub fn cxx_program(source: &str, how: &[&str], dir: &Path) -> Option<PathBuf> {
     Some(program)
 }
 
-/// The executable of `c/<source>.c`, linked with libfiber, compiled first if need be.
+/// The executable of `c/<source>.c`, linked with libfiber; compiled first if necessary.
 ///
 /// # Panics
-/// When it does not compile: its diagnostics are the message.
+/// When it does not compile; the message contains the diagnostics.
 pub fn program(source: &str, flavor: Flavor) -> PathBuf {
     once(source, flavor, Kind::Program)
 }
 
-/// `c/<source>.c` as a shared object, for what is to be loaded by dlopen or preloaded.
+/// `c/<source>.c` as a shared object, to be loaded with dlopen or preloaded.
 ///
 /// # Panics
 /// When it does not compile.
@@ -147,7 +147,8 @@ enum Kind {
 
 type Key = (String, Flavor, Kind);
 
-/// Hashes and compiles once a process; tests that want the same file wait for it, others go on.
+/// Hashes and compiles each file once per process. Tests that need the same file wait for it; the
+/// others continue.
 fn once(source: &str, flavor: Flavor, kind: Kind) -> PathBuf {
     static DONE: Mutex<Option<HashMap<Key, Arc<OnceLock<PathBuf>>>>> = Mutex::new(None);
     let cell = {
@@ -185,8 +186,8 @@ fn compile(source: &str, flavor: Flavor, kind: Kind) -> Result<PathBuf> {
     }
     args.push(file.clone().into());
     args.extend([joined("-L", libdir), joined("-Wl,-rpath,", libdir)]);
-    // glibc 2.34 took these into libc: a program that needs none of them gets none on an older one
-    // either.
+    // Since glibc 2.34 these libraries are part of libc. On an older glibc, `--as-needed` links
+    // only the ones that a program needs.
     args.extend(
         [
             "-lfiber",
@@ -230,8 +231,8 @@ fn compile(source: &str, flavor: Flavor, kind: Kind) -> Result<PathBuf> {
     Ok(out)
 }
 
-/// A name for all that goes into the result: the compiler, its arguments, the source, and every
-/// header beside it or in a directory of its name.
+/// A hash of all inputs: the compiler, its arguments, the source, and every header that may be
+/// included.
 fn key(compiler: &OsString, args: &[OsString], file: &Path) -> Result<String> {
     let mut hash = DefaultHasher::new();
     (compiler, args).hash(&mut hash);
@@ -241,7 +242,7 @@ fn key(compiler: &OsString, args: &[OsString], file: &Path) -> Result<String> {
         .parent()
         .context("a source has a directory")?
         .to_owned();
-    // What a program has many of is in a directory of its name.
+    // If a program has many headers, they are in a directory of its name.
     let own = file.with_extension("");
     let own = own.is_dir().then_some(&own);
     let dirs = [

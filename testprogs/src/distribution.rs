@@ -1,5 +1,5 @@
-//! Root directories of other Debian releases, in which programs run as on a machine of that
-//! release.
+//! Root directories of other Debian releases. A program in one of them runs as on a machine with
+//! that release.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -11,21 +11,20 @@ use crate::run::{Outcome, Run};
 use crate::scratch::Scratch;
 use crate::tool::{Tool, skip};
 
-/// What debootstrap puts into a root besides the packages that every Debian has: what a C program
-/// is compiled with.
+/// The packages that debootstrap installs in addition to the minimal system, to compile C programs.
 const PACKAGES: &str = "gcc,libc6-dev";
 
-/// Making a root and building in it take a minute each where nothing else runs.
+/// On an idle machine, creating a root and building in it take a minute each.
 const LIMIT: Duration = Duration::from_secs(900);
 
-/// Namespaces that end with the command, so that no mount and no process outlives it.
+/// Namespaces that end with the command, so no mount and no process outlives it.
 const NAMESPACES: [&str; 5] = ["--mount", "--pid", "--ipc", "--fork", "--kill-child"];
 
-/// Where cargo builds, in the root.
+/// Cargo's target directory inside the root.
 const TARGET: &str = "/build";
 
-/// A Debian release's root directory, with this workspace and the Rust toolchain in their usual
-/// places.
+/// The root directory of a Debian release. This workspace and the Rust toolchain are mounted in it
+/// under their usual paths.
 #[derive(Debug)]
 pub struct Distribution {
     root: Scratch,
@@ -35,8 +34,8 @@ pub struct Distribution {
 }
 
 impl Distribution {
-    /// Makes the root of the release `suite` by debootstrap; None, with a skip, where that cannot
-    /// be had.
+    /// Creates the root of the release `suite` with debootstrap. If that is not possible, skips and
+    /// returns None.
     pub fn debian(suite: &str) -> Option<Distribution> {
         let unshare = Tool::find("unshare")?;
         let debootstrap = Tool::find("debootstrap")?;
@@ -54,7 +53,7 @@ impl Distribution {
         let made = command(unshare.path())
             .args(NAMESPACES)
             .arg(debootstrap.path())
-            // Its archive is reached by plain HTTP.
+            // The archive is fetched over plain HTTP, so its signatures must be checked.
             .args(["--force-check-gpg", "--variant=minbase"])
             .arg(format!("--include={PACKAGES}"))
             .arg(suite)
@@ -79,7 +78,7 @@ impl Distribution {
         Some(distribution)
     }
 
-    /// Where cargo's dev profile puts the libraries, as a path in the root.
+    /// The directory for libraries of cargo's dev profile, as a path inside the root.
     pub fn libdir(&self) -> PathBuf {
         Path::new(TARGET).join("debug")
     }
@@ -141,8 +140,8 @@ fn assigned(name: &str, value: impl Into<OsString>) -> OsString {
     word
 }
 
-/// The directory of the Rust toolchain; a skip where it is spread over the system, and so not to be
-/// had in another root.
+/// The directory of the Rust toolchain. Skips if the toolchain is installed into system
+/// directories, because those cannot be mounted into another root.
 fn toolchain() -> Option<PathBuf> {
     let asked = Command::new("rustc").args(["--print", "sysroot"]).output();
     let answer = asked.map(|asked| asked.stdout).unwrap_or_default();
@@ -157,7 +156,7 @@ fn toolchain() -> Option<PathBuf> {
     Some(directory)
 }
 
-/// Cargo's directory, which has the sources of the dependencies.
+/// Cargo's home directory, which contains the sources of the dependencies.
 fn cargo_home() -> Option<PathBuf> {
     let named = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     let found = named.or_else(|| Some(Path::new(&std::env::var_os("HOME")?).join(".cargo")));
@@ -168,8 +167,8 @@ fn cargo_home() -> Option<PathBuf> {
     found
 }
 
-/// The mirror of Debian that apt uses here; none where it uses no Debian's, and debootstrap takes
-/// the one it knows.
+/// The Debian mirror that apt uses on this machine. None if apt uses no Debian mirror; debootstrap
+/// then uses its default.
 fn mirror() -> Option<String> {
     let asked = Command::new("apt-get")
         .args(["indextargets", "--format", "$(REPO_URI)"])

@@ -1,4 +1,4 @@
-//! File systems to try programs on: images on loop devices.
+//! File systems for tests: images on loop devices.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -6,11 +6,11 @@ use std::process::{Command, Output};
 use crate::scratch::Scratch;
 use crate::tool::{Tool, skip};
 
-/// A file system that is mounted while this lives.
+/// A mounted file system; dropping the value unmounts it.
 #[derive(Debug)]
 pub struct Mounted {
     at: PathBuf,
-    /// Holds the image and the mount point; removed after it is unmounted.
+    /// Contains the image and the mount point; removed after the file system is unmounted.
     _scratch: Scratch,
 }
 
@@ -21,13 +21,13 @@ fn run(command: &mut Command) -> Output {
 }
 
 impl Mounted {
-    /// A new file system of the type `kind`, made by `mkfs.kind`; None, with a skip, where it
-    /// cannot be had.
+    /// Creates and mounts a file system of the type `kind` with `mkfs.kind`. If that is not
+    /// possible, skips and returns None.
     ///
     /// # Panics
     /// When mkfs fails.
     pub fn new(kind: &str) -> Option<Mounted> {
-        /// What xfs takes for the least.
+        /// The minimum size for xfs is 300 MiB.
         const SIZE: u64 = 320 << 20;
         let mkfs = Tool::find(&format!("mkfs.{kind}"))?;
         let scratch = Scratch::new();
@@ -56,7 +56,7 @@ impl Mounted {
         })
     }
 
-    /// Where it is mounted.
+    /// The mount point.
     pub fn path(&self) -> &Path {
         &self.at
     }

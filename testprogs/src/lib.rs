@@ -1,7 +1,7 @@
 //! Builds the two libraries and the C programs, and runs the programs with and without the preload.
 //!
-//! The tests and the measuring command both start here: [`libraries`] builds what is tested,
-//! [`program`] compiles one file of `c/`, [`Run`] starts it and gives back all it printed,
+//! The tests and the measuring command use the same functions: [`libraries`] builds the libraries
+//! under test, [`program`] compiles one file of `c/`, [`Run`] runs it and returns its output, and
 //! [`Scratch`] is a directory on a real disk.
 
 mod compile;

@@ -1,7 +1,7 @@
-//! Where `libfiber.so` and `libaioshim.so` are, built first if need be.
+//! Locates `libfiber.so` and `libaioshim.so`, and builds them first if necessary.
 //!
-//! One cargo run a process; cargo's own lock orders several test processes, and a fresh build costs
-//! them nothing.
+//! Each process runs cargo once. Cargo's own lock serialises several test processes, and they lose
+//! no time if the build is up to date.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 
 use anyhow::{Context, Result, bail, ensure};
 
-/// What is under test: two shared objects and the directories of their headers.
+/// The two shared objects under test, and the directories of their headers.
 #[derive(Debug)]
 pub struct Libraries {
     /// `libfiber.so`; its directory is the rpath of every program.
@@ -20,11 +20,11 @@ pub struct Libraries {
     pub include: [PathBuf; 2],
 }
 
-/// The libraries, release build. `AIOSHIM_LIBDIR` names a directory that holds both; nothing is
-/// built then.
+/// The release build of the libraries. If `AIOSHIM_LIBDIR` names a directory, both are taken from
+/// there and nothing is built.
 ///
 /// # Panics
-/// When they cannot be built or found: nothing can be tested without.
+/// When they cannot be built or found, because nothing can be tested without them.
 pub fn libraries() -> &'static Libraries {
     static LIBRARIES: OnceLock<Libraries> = OnceLock::new();
     LIBRARIES.get_or_init(|| {
@@ -43,12 +43,12 @@ pub fn workspace() -> &'static Path {
         .expect("the package lies in the workspace")
 }
 
-/// Where the C sources are.
+/// The directory of the C sources.
 pub fn c_sources() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("c")
 }
 
-/// Cargo's target directory: `CARGO_TARGET_DIR`, else `target` in the workspace.
+/// Cargo's target directory: `CARGO_TARGET_DIR`, or `target` in the workspace if that is not set.
 pub fn target_dir() -> PathBuf {
     match std::env::var_os("CARGO_TARGET_DIR") {
         Some(dir) => workspace().join(dir),
@@ -99,7 +99,7 @@ fn build() -> Result<Libraries> {
     ))
 }
 
-/// The file called `name` among the artefacts cargo reports, one JSON object a line.
+/// Finds the file called `name` among the artefacts that cargo reports, one JSON object per line.
 fn artefact(messages: &str, name: &str) -> Result<PathBuf> {
     for line in messages.lines() {
         let message: serde_json::Value = serde_json::from_str(line)?;
@@ -108,7 +108,7 @@ fn artefact(messages: &str, name: &str) -> Result<PathBuf> {
             if file.file_name().is_some_and(|n| n == name) {
                 ensure!(
                     file.exists(),
-                    "{}: reported by cargo, not there",
+                    "{}: reported by cargo, but missing",
                     file.display()
                 );
                 return Ok(file.to_owned());

@@ -1,7 +1,7 @@
-//! Runs one program to its end and gives back all it said.
+//! Runs one program until it exits and returns all of its output.
 //!
-//! Nothing of the caller's AIOSHIM_*, FIBER_* or LD_PRELOAD reaches it: a run is what its builder
-//! says.
+//! The program does not inherit AIOSHIM_*, FIBER_* or LD_PRELOAD from the caller: a run has only
+//! the variables that its builder sets.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
@@ -15,15 +15,15 @@ use std::time::{Duration, Instant};
 
 use crate::libraries::libraries;
 
-/// Far beyond what any test takes: a guard against a hang, not a measure.
+/// Far longer than any test takes: a guard against hangs, not a measurement.
 const HANG_LIMIT: Duration = Duration::from_secs(60);
 
-/// Variables of the dynamic loader's: cargo puts its own build's directories into the second,
-/// before a program's RUNPATH.
+/// Variables of the dynamic loader. Cargo adds its build directories to LD_LIBRARY_PATH, where they
+/// would take precedence over a program's RUNPATH.
 const LOADER: [&[u8]; 2] = [b"LD_PRELOAD", b"LD_LIBRARY_PATH"];
 
-/// A program that starts another: it takes `-E NAME=VALUE` for the environment of that other alone,
-/// so that the preload does not get into the launcher itself.
+/// A program that starts another program. It accepts `-E NAME=VALUE` for the environment of that
+/// program only, so the launcher itself is not preloaded.
 #[derive(Clone, Debug)]
 pub struct Launcher {
     program: PathBuf,
@@ -39,14 +39,14 @@ impl Launcher {
         }
     }
 
-    /// Adds an option of the launcher's own.
+    /// Adds an option for the launcher itself.
     pub fn arg(mut self, arg: impl Into<OsString>) -> Launcher {
         self.args.push(arg.into());
         self
     }
 }
 
-/// One run, to be described and then started.
+/// Builder for one run of a program.
 #[derive(Clone, Debug)]
 pub struct Run {
     program: PathBuf,
@@ -59,7 +59,7 @@ pub struct Run {
     hang_limit: Duration,
 }
 
-/// What a run left.
+/// The result of a run.
 #[derive(Clone, Debug)]
 pub struct Outcome {
     /// Standard output.
@@ -68,9 +68,9 @@ pub struct Outcome {
     pub stderr: Vec<u8>,
     /// Exit status or signal.
     pub status: ExitStatus,
-    /// From the start of the process to its end.
+    /// Time from the start of the process until its exit.
     pub elapsed: Duration,
-    /// The command, as one would type it.
+    /// The command as typed in a shell.
     pub command: String,
 }
 
@@ -101,7 +101,7 @@ impl Run {
         self
     }
 
-    /// Preloads libaioshim.so, or not.
+    /// Preloads libaioshim.so if `yes`.
     pub fn preload(self, yes: bool) -> Run {
         if yes {
             self.preload_also(&libraries().aioshim)
@@ -110,43 +110,43 @@ impl Run {
         }
     }
 
-    /// Preloads `library` behind those named before.
+    /// Preloads `library` after the ones added before.
     pub fn preload_also(mut self, library: &Path) -> Run {
         self.preload.push(library.to_owned());
         self
     }
 
-    /// Sets a variable of the environment.
+    /// Sets an environment variable.
     pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Run {
         self.env.push((name.into(), value.into()));
         self
     }
 
-    /// Gives it a standard input.
+    /// Sets the standard input.
     pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Run {
         self.stdin = bytes.into();
         self
     }
 
-    /// Starts it in `dir`.
+    /// Sets the working directory.
     pub fn dir(mut self, dir: impl Into<PathBuf>) -> Run {
         self.dir = Some(dir.into());
         self
     }
 
-    /// Starts it by `launcher`.
+    /// Starts the program through `launcher`.
     pub fn under(mut self, launcher: Launcher) -> Run {
         self.launcher = Some(launcher);
         self
     }
 
-    /// Another hang limit than a minute.
+    /// Sets the hang limit; the default is one minute.
     pub fn hang_limit(mut self, limit: Duration) -> Run {
         self.hang_limit = limit;
         self
     }
 
-    /// The command as std knows it, with nothing of its streams set.
+    /// The run as a [`Command`] whose streams are not set.
     pub fn command(&self) -> Command {
         let words = self.words();
         let mut command = Command::new(&words[0]);
@@ -169,15 +169,15 @@ impl Run {
         command
     }
 
-    /// Runs it to its end.
+    /// Runs the program until it exits.
     ///
     /// # Panics
-    /// When it cannot be started, or when it hangs: it is killed then, and its output is in the
-    /// message.
+    /// When the program cannot be started, or hangs. A program that hangs is killed, and the
+    /// message contains its output.
     pub fn run(&self) -> Outcome {
         let line = self.line();
         let mut command = self.command();
-        // A group of its own: what it started can be ended with it.
+        // The program gets its own process group, so its children can be killed with it.
         command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -189,7 +189,7 @@ impl Run {
             (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let (status, elapsed, stdout, stderr) = thread::scope(|scope| {
             scope.spawn(|| {
-                // A program need not read what it is given.
+                // The program need not read all of its input.
                 let _ = stdin.expect("piped").write_all(&self.stdin);
             });
             let stdout = scope.spawn(|| drain(stdout.expect("piped")));
@@ -220,10 +220,10 @@ impl Run {
         }
     }
 
-    /// Runs it and gives its standard output as text.
+    /// Runs the program and returns its standard output as text.
     ///
     /// # Panics
-    /// Also when it fails.
+    /// As [`Self::run`], and when the program fails.
     pub fn output(&self) -> String {
         self.run().success().text()
     }
@@ -267,10 +267,10 @@ impl Run {
 }
 
 impl Outcome {
-    /// Itself, when the program exited with 0.
+    /// Returns the outcome if the program exited with 0.
     ///
     /// # Panics
-    /// When it did not; all it printed is in the message.
+    /// When it did not; the message contains all of its output.
     #[track_caller]
     pub fn success(self) -> Outcome {
         assert!(self.status.success(), "failed: {}", self.report());
@@ -287,7 +287,7 @@ impl Outcome {
         String::from_utf8_lossy(&self.stderr).into_owned()
     }
 
-    /// The command, its end and all it printed, to be shown when a test fails.
+    /// The command, its exit status and all of its output, to be shown when a test fails.
     pub fn report(&self) -> String {
         let end = match self.status.signal() {
             Some(signal) => format!("signal {signal}"),
@@ -313,13 +313,13 @@ fn quoted(word: &OsStr) -> String {
 
 fn drain(mut pipe: impl Read) -> Vec<u8> {
     let mut bytes = Vec::new();
-    // What came before an error is still worth showing.
+    // Output from before a read error is still worth showing.
     let _ = pipe.read_to_end(&mut bytes);
     bytes
 }
 
-/// The status of `child`; past the limit its group is killed, and what its threads were doing is
-/// the error.
+/// Waits for `child` and returns its exit status. After the limit, kills its process group and
+/// returns the state of its threads as the error.
 fn wait(child: &mut Child, start: Instant, limit: Duration) -> Result<ExitStatus, String> {
     let mut pause = Duration::from_micros(200);
     loop {
@@ -329,8 +329,8 @@ fn wait(child: &mut Child, start: Instant, limit: Duration) -> Result<ExitStatus
         if start.elapsed() > limit {
             let threads = threads(child.id());
             let group = libc::pid_t::try_from(child.id()).expect("a process id");
-            // SAFETY: the call takes no memory; the group is the one made for this child, which is
-            // not reaped yet, so its number cannot belong to another.
+            // SAFETY: the call takes no memory. The group was created for this child, which is not
+            // reaped yet, so the number cannot belong to another group.
             unsafe { libc::kill(-group, libc::SIGKILL) };
             let _ = child.wait();
             return Err(threads);
@@ -340,7 +340,7 @@ fn wait(child: &mut Child, start: Instant, limit: Duration) -> Result<ExitStatus
     }
 }
 
-/// What the threads of process `pid` wait for, one line each.
+/// The wait channel and system call of each thread of process `pid`, one line per thread.
 fn threads(pid: u32) -> String {
     let mut lines = String::new();
     for entry in std::fs::read_dir(format!("/proc/{pid}/task"))

@@ -1,4 +1,4 @@
-//! Directories for what a test writes.
+//! Directories for the files that a test writes.
 
 use std::path::{Path, PathBuf};
 
@@ -6,21 +6,21 @@ use tempfile::TempDir;
 
 use crate::libraries::target_dir;
 
-/// A directory of its own, removed when dropped. It lies under the target directory and not in
-/// /tmp, which may be a tmpfs: O_DIRECT and fsync shall mean something.
+/// A temporary directory, removed when dropped. It is in the target directory instead of /tmp,
+/// because /tmp may be a tmpfs, where O_DIRECT and fsync have no effect.
 #[derive(Debug)]
 pub struct Scratch {
     dir: TempDir,
 }
 
 impl Scratch {
-    /// Makes an empty one.
+    /// Creates an empty directory.
     ///
     /// # Panics
-    /// When the disk does not let it.
+    /// When the target directory is not writable.
     #[expect(
         clippy::new_without_default,
-        reason = "it makes a directory: not something a default does"
+        reason = "it creates a directory, which a default should not do"
     )]
     pub fn new() -> Scratch {
         let parent = target_dir().join("testprogs").join("tmp");
@@ -32,27 +32,27 @@ impl Scratch {
         Scratch { dir }
     }
 
-    /// The directory.
+    /// The path of the directory.
     pub fn path(&self) -> &Path {
         self.dir.path()
     }
 
-    /// A path in it; nothing is made.
+    /// A path in the directory; creates nothing.
     pub fn join(&self, name: impl AsRef<Path>) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    /// Makes the directory `name` in it.
+    /// Creates the subdirectory `name`.
     ///
     /// # Panics
-    /// When it exists already.
+    /// When it already exists.
     pub fn subdir(&self, name: &str) -> PathBuf {
         let path = self.join(name);
         std::fs::create_dir(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         path
     }
 
-    /// Writes the file `name` in it.
+    /// Writes the file `name` in the directory.
     ///
     /// # Panics
     /// When it cannot be written.

@@ -1,4 +1,4 @@
-//! What the shim counted: the one place that knows the shape of `AIOSHIM_STATS=json`.
+//! The statistics of the shim. Only this file knows the format of `AIOSHIM_STATS=json`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,27 +9,27 @@ use serde_json::Value;
 /// The statistics of one run.
 #[derive(Debug)]
 pub struct Stats {
-    /// What carried operations out, and why nothing better.
+    /// The engine that executed operations, and why the better ones were not available.
     pub engine: String,
-    /// One for each libc name that was called on a fiber.
+    /// One entry per libc name that was called on a fiber.
     pub calls: BTreeMap<String, Call>,
 }
 
-/// How often one libc name was called on fibers, by what became of the call.
+/// How often one libc name was called on fibers, by how the call was handled.
 #[derive(Clone, Debug, Default)]
 pub struct Call {
-    /// Became an asynchronous operation.
+    /// Calls that became an asynchronous operation.
     pub converted: u64,
-    /// Of those, done by a thread of the pool.
+    /// The part of `converted` that a pool thread executed.
     pub offloaded: u64,
-    /// Was answered at once, without waiting.
+    /// Calls that were completed at once, without waiting.
     pub inline: u64,
-    /// Went to libc as it was, by reason.
+    /// Calls that passed through to libc, by reason.
     pub through: BTreeMap<String, u64>,
 }
 
 impl Call {
-    /// All of them.
+    /// The total number of calls.
     pub fn total(&self) -> u64 {
         self.converted + self.inline + self.through.values().sum::<u64>()
     }
@@ -57,7 +57,7 @@ impl Stats {
         Ok(Stats { engine, calls })
     }
 
-    /// What became of the calls of `name`; nothing if there were none.
+    /// The counts for `name`; all zero if it was not called.
     pub fn call(&self, name: &str) -> Call {
         self.calls.get(name).cloned().unwrap_or_default()
     }

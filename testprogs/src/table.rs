@@ -1,11 +1,11 @@
-//! The hook table as its source has it: `shim/src/hooks/mod.rs`, a line a row.
+//! Parses the hook table from its source, `shim/src/hooks/mod.rs`, which has one line per row.
 
 use crate::workspace;
 
-/// A row: libc's name, and what becomes of its calls on a fiber.
+/// A row: the libc name, and how its calls are handled on a fiber.
 #[derive(Clone, Debug)]
 pub struct Row {
-    /// The comment above its group.
+    /// The comment above the row's group.
     pub section: String,
     pub name: String,
     pub how: How,
@@ -13,25 +13,26 @@ pub struct Row {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum How {
-    /// By a function of the shim's: `rw::read`.
+    /// By a function of the shim, such as `rw::read`.
     Converted(String),
-    /// libc's own, on a thread of the pool.
+    /// The libc function runs on a pool thread.
     Offloaded,
-    /// The same where it may wait.
+    /// The libc function runs on a pool thread if it may wait.
     OffloadedWhen,
-    /// By its reentrant twin, on a thread of the pool, into memory of the fiber's.
+    /// The reentrant variant runs on a pool thread and writes to memory of the fiber.
     Recorded(String),
-    /// It does not wait, and its result is in memory of the fiber's.
+    /// The call does not wait, and its result is in memory of the fiber.
     Copied,
-    /// Inline while such calls are quick, else on a thread of the pool.
+    /// Inline while such calls are quick, otherwise on a pool thread.
     Paced(String),
-    /// libc's own, which does not wait, with something done besides.
+    /// The libc function runs inline, because it does not wait; the shim does something in
+    /// addition.
     Passed,
-    /// It never waits; it may end another's wait.
+    /// The call never waits; it may end the wait of another fiber.
     Wakes,
 }
 
-/// Functions that give their calls to libc, always.
+/// Functions that always pass their calls to libc.
 const PASSED: [&str; 6] = [
     "file::dup",
     "file::dup2",
@@ -44,7 +45,7 @@ const PASSED: [&str; 6] = [
 /// All rows, in order.
 ///
 /// # Panics
-/// When the source is not as it is expected to be.
+/// When the source does not have the expected format.
 pub fn rows() -> Vec<Row> {
     let source = std::fs::read_to_string(workspace().join("shim/src/hooks/mod.rs"))
         .expect("the table can be read");
@@ -55,7 +56,7 @@ pub fn rows() -> Vec<Row> {
     let mut above = "";
     for line in table.lines().map(str::trim) {
         if let Some(comment) = line.strip_prefix("// ") {
-            // The first comment after an empty line is a heading, if it ends a sentence with few
+            // The first comment after an empty line is a heading if it is a sentence with few
             // words.
             if above.is_empty() && comment.ends_with('.') && !comment.starts_with("Variadic") {
                 let heading = comment.split([':', ',', '.']).next().unwrap_or(comment);

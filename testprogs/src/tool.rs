@@ -1,6 +1,6 @@
-//! Tools a test may need, and what it does without.
+//! Tools that a test may need, and skipping the tests that lack one.
 //!
-//! A skip always says why; with `AIOSHIM_TEST_NO_SKIP=1`, as in CI, a skip is a failure.
+//! A skip always prints its reason. With `AIOSHIM_TEST_NO_SKIP=1`, as in CI, a skip is a failure.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -9,13 +9,13 @@ use std::sync::OnceLock;
 use crate::compile::{Flavor, program};
 use crate::run::Launcher;
 
-/// A program of the machine.
+/// An installed program.
 #[derive(Clone, Debug)]
 pub struct Tool {
     path: PathBuf,
 }
 
-/// Says that the calling test does not run, and why.
+/// Reports that the calling test is skipped, and why.
 ///
 /// # Panics
 /// With `AIOSHIM_TEST_NO_SKIP=1`.
@@ -26,8 +26,8 @@ pub fn skip(reason: &str) {
     eprintln!("skip: {reason}");
 }
 
-/// The number in the environment variable `name`, which sets how much a test does; `default` where
-/// it is not set.
+/// The number in the environment variable `name`, or `default` if it is not set. Such variables
+/// scale how much a test does.
 ///
 /// # Panics
 /// When it is not a number.
@@ -40,7 +40,7 @@ pub fn number(name: &str, default: u64) -> u64 {
 }
 
 impl Tool {
-    /// The program called `name` on PATH; none is a skip.
+    /// Finds the program called `name` on PATH; skips if there is none.
     pub fn find(name: &str) -> Option<Tool> {
         let found = Tool::search(name);
         if found.is_none() {
@@ -49,7 +49,7 @@ impl Tool {
         found
     }
 
-    /// strace, when it is there and allowed to trace; else a skip.
+    /// Finds strace; skips if it is not installed or not allowed to trace.
     pub fn strace() -> Option<Tool> {
         let tool = Tool::find("strace")?;
         let traced = Command::new(&tool.path)
@@ -64,7 +64,7 @@ impl Tool {
         Some(tool)
     }
 
-    /// A shared library of the system, by its file name; none is a skip.
+    /// Finds a shared library of the system by its file name; skips if there is none.
     pub fn system_library(name: &str) -> Option<PathBuf> {
         let multiarch = format!("/usr/lib/{}-linux-gnu", std::env::consts::ARCH);
         let dirs = [multiarch.as_str(), "/usr/lib64", "/usr/lib", "/lib"];
@@ -78,7 +78,7 @@ impl Tool {
         found
     }
 
-    /// Its path.
+    /// The path of the program.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -92,13 +92,13 @@ impl Tool {
     }
 }
 
-/// What of io_uring and Linux AIO the kernel shall refuse a program, and with which errors:
-/// `CALL=ERROR` words of `refuse.c`.
+/// The system calls of io_uring and Linux AIO that a seccomp filter refuses, with the errors it
+/// returns, as `CALL=ERROR` arguments of `refuse.c`.
 #[derive(Clone, Copy, Debug)]
 pub struct Refusal(&'static [&'static str]);
 
 impl Refusal {
-    /// Each call of io_uring with each error, and Linux AIO refused besides.
+    /// Each io_uring call with each error, and combinations that also refuse Linux AIO.
     pub const ALL: [Refusal; 14] = [
         Refusal(&["setup=EPERM"]),
         Refusal(&["setup=ENOSYS"]),
@@ -116,7 +116,7 @@ impl Refusal {
         Refusal(&["enter=ENOSYS", "io_submit=ENOSYS"]),
     ];
 
-    /// The launcher that does it, a seccomp filter; a skip where filters are not allowed.
+    /// The launcher that installs the filter; skips if filters are not allowed.
     pub fn launcher(self) -> Option<Launcher> {
         static ALLOWED: OnceLock<bool> = OnceLock::new();
         let refuse = program("refuse", Flavor::Plain);
@@ -138,7 +138,7 @@ impl Refusal {
         })
     }
 
-    /// What the engine is called that is left.
+    /// The name of the engine that remains.
     pub fn engine(self) -> &'static str {
         match self.0 {
             [one] if one.starts_with("register") => "io_uring",
