@@ -27,7 +27,7 @@ impl Mounted {
     /// # Panics
     /// When mkfs fails.
     pub fn new(kind: &str) -> Option<Mounted> {
-        /// The minimum size for xfs is 300 MiB.
+        /// Large enough for xfs, which has the highest minimum.
         const SIZE: u64 = 320 << 20;
         let mkfs = Tool::find(&format!("mkfs.{kind}"))?;
         let scratch = Scratch::new();

@@ -1,8 +1,9 @@
-//! No name of a converted call escapes: each is seen by the shim, and gives what it gives without.
+//! The shim sees every libc name of a converted call, and each gives the same result as without the
+//! shim.
 
 use testprogs::{Call, Flavor, Run, Scratch, Stats, program};
 
-/// The programs, and how many names each calls.
+/// The programs, and the number of names that each calls.
 const PROGRAMS: [(&str, usize); 2] = [("probe/aliases", 39), ("probe/netaliases", 25)];
 
 #[test]
@@ -45,8 +46,8 @@ fn seen(name: &str, count: usize) {
     );
 }
 
-/// Each flavour reaches `pread` by its own name; a checked one by the plain name where the compiler
-/// does not know the size of the buffer.
+/// Each flavor calls `pread` under its own name. A checked flavor uses the plain name where the
+/// compiler does not know the size of the buffer.
 #[test]
 fn every_flavour_is_converted() {
     let dir = Scratch::new();
@@ -74,7 +75,7 @@ fn every_flavour_is_converted() {
                 .sum::<u64>()
         };
         let converted = sum(|call| call.converted);
-        // Which fibers are alone at the end, and make the plain call, is the disk's matter.
+        // The disk decides which fibers are alone at the end and make the plain call.
         let alone = sum(|call| call.through.get("alone").copied().unwrap_or(0));
         assert_eq!(converted + alone, 160, "{flavor:?}: {stats:#?}");
         assert!(converted > 0, "{flavor:?}: {stats:#?}");

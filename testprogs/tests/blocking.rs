@@ -1,16 +1,17 @@
-//! No call that can block a thread blocks a fiber's thread: each symbol of the hook table that can
-//! wait, called by 50 fibers of one worker at once, all of which come to the call before the first
-//! is let go.
+//! No call that can block a thread blocks a fiber's thread. For each symbol of the hook table that
+//! can wait, 50 fibers of one worker call it at the same time, and all of them must reach the call
+//! before the first one may complete.
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::time::Duration;
 use testprogs::{Flavor, How, Outcome, Run, Scratch, program};
 
-/// A call that keeps its OS thread hangs; nothing else takes long.
+/// A call that blocks its OS thread makes the test hang; nothing else takes long.
 const HANG: Duration = Duration::from_secs(60);
 
-/// What no libc since 2.34 lets a program call any more.
+/// The program's exit status for functions that glibc has no longer offered to new programs since
+/// 2.34.
 const NOT_HERE: i32 = 77;
 
 fn run(args: &[&str], flavor: Flavor, engine: Option<&str>) -> Outcome {
@@ -25,13 +26,14 @@ fn run(args: &[&str], flavor: Flavor, engine: Option<&str>) -> Outcome {
     }
 }
 
-/// The symbols that the program has a case for.
+/// The symbols for which the program has a case.
 fn cases() -> Vec<String> {
     let list = run(&["--list"], Flavor::Plain, None).success().text();
     list.lines().map(str::to_owned).collect()
 }
 
-/// Runs `one` for each of `symbols`, some at a time; what it says of those that went wrong.
+/// Runs `one` for each of `symbols`, several at a time, and fails with the reports of the ones that
+/// went wrong.
 fn each(symbols: &[String], one: impl Fn(&str) -> Outcome + Sync) {
     let left = Mutex::new(symbols.iter());
     let wrong = Mutex::new(Vec::new());
@@ -67,10 +69,10 @@ fn each(symbols: &[String], one: impl Fn(&str) -> Outcome + Sync) {
     );
 }
 
-/// Rows that can wait and have no case, with the reason.
+/// Rows that can wait but have no case, with the reason.
 const WITHOUT: &[(&str, &[&str])] = &[
     (
-        "they try, yield, or look whether others are done, and wait for nobody who is not about to go on",
+        "they try, yield, or check whether others are done, and wait only for callers that are about to continue",
         &[
             "pthread_mutex_trylock",
             "__pthread_mutex_trylock",
@@ -89,13 +91,13 @@ const WITHOUT: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "they wait for others at the same position, or for a file system that writes back on close",
+        "they wait for other calls at the same position, or for a file system that writes back on close",
         &[
             "close", "__close", "closedir", "lseek", "lseek64", "__lseek",
         ],
     ),
     (
-        "they close what was opened before",
+        "they close files that were opened before",
         &[
             "endhostent",
             "endnetent",
@@ -115,7 +117,7 @@ const WITHOUT: &[(&str, &[&str])] = &[
         &["getrandom", "getentropy"],
     ),
     (
-        "a stream's lock is that of the OS thread: probes lines and parked have it over waits",
+        "a stream's lock belongs to the OS thread; the probes lines and parked hold it across waits",
         &[
             "flockfile",
             "_IO_flockfile",
@@ -128,7 +130,7 @@ const WITHOUT: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "they are paced by the same code as their kind's cases, around it only books are kept",
+        "they are paced by the same code as the cases of their kind; the rest is bookkeeping",
         &[
             "open_by_handle_at",
             "chdir",
@@ -165,7 +167,7 @@ fn every_row_that_can_wait_has_a_case() {
     let rows = testprogs::rows();
     let missing: Vec<_> = rows
         .iter()
-        // All of a kind of those that are paced go the same way, by the same code.
+        // All paced calls of one kind run through the same code.
         .filter(|row| {
             !matches!(
                 row.how,
@@ -175,7 +177,7 @@ fn every_row_that_can_wait_has_a_case() {
         .filter(|row| !cases.contains(&row.name) && !without.contains(row.name.as_str()))
         .map(|row| row.name.as_str())
         .collect();
-    assert!(missing.is_empty(), "blocking.c has no case of {missing:?}");
+    assert!(missing.is_empty(), "blocking.c has no case for {missing:?}");
     let kinds = |with: bool| -> BTreeSet<String> {
         let of = rows.iter().filter(|row| !with || cases.contains(&row.name));
         of.filter_map(|row| match &row.how {
@@ -219,7 +221,7 @@ fn by_name_they_keep_nobody_on_threads() {
     });
 }
 
-/// As the compiler's options rename them.
+/// The names that the compiler's options select.
 #[test]
 fn as_compiled_they_keep_nobody() {
     let symbols: Vec<String> = cases()

@@ -1,9 +1,9 @@
-//! A fiber that is cancelled in a wait leaves nothing of it behind.
+//! A cancelled wait leaves nothing behind.
 
 use testprogs::{Flavor, Run, Scratch, Stats, program};
 
-/// Half of the pool's threads may wait for what nothing bounds: were those counted that have ended,
-/// the last waits of these would be made without one.
+/// The number of pool threads in unbounded waits is limited. If cancelled waits kept their slot,
+/// the last of these waits would get no thread.
 #[test]
 fn cancelled_waits_leave_their_threads_to_others() {
     let dir = Scratch::new();

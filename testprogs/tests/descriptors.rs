@@ -1,5 +1,5 @@
-//! A process that may have few descriptors: the shim leaves the numbers below 10 alone, and where
-//! there are no others it does without any.
+//! Processes with a low limit on descriptors. The shim leaves the numbers below 10 to the program;
+//! if no others are available, it works without descriptors.
 
 use testprogs::{Flavor, Outcome, Run, Tool, program};
 
@@ -11,8 +11,9 @@ fn few(args: &[&str], workers: &str) -> Run {
         .env("FIBER_WORKERS", workers)
 }
 
-/// Runs it with each engine, and wants what a program that has the numbers from 3 to 9 for itself
-/// prints. (Without the shim its fibers would block their thread for ever.)
+/// Runs the program with each engine. The expected output is that of a program that has the numbers
+/// from 3 to 9 for itself. (There is no plain run to compare with: without the shim the fibers
+/// would block their thread forever.)
 #[track_caller]
 fn same_with_each_engine(args: &[&str]) -> Vec<Outcome> {
     let full = args.len() > 1;

@@ -1,26 +1,26 @@
-//! The libraries can be built on the oldest glibc that they support and on the newest of a Debian
-//! release, and work there: each release gets a root directory of its own, where cargo builds them
-//! and runs tests of this directory.
+//! The libraries can be built, and work, on the oldest supported glibc and on the newest one in a
+//! Debian release. Each release gets its own root directory, in which cargo builds the libraries
+//! and runs some of the tests in this directory.
 //!
-//! A library does not run on an older glibc than it was built with: the linker binds it to versions
-//! of libc's functions.
+//! A library does not run with an older glibc than it was built with, because the linker binds it
+//! to versioned libc symbols.
 
 use std::ffi::OsString;
 
 use testprogs::Distribution;
 
-/// Tests whose programs reach functions that differ between releases of glibc, by name and source
-/// file. What is left out takes the same ways through libc as one of these.
+/// Tests whose programs call functions that differ between releases of glibc, by name and source
+/// file. The tests that are left out use the same paths through libc as one of these.
 const TESTS: &[(&str, &[&str])] = &[
     (
         "edges",
         &[
-            // stat and its kin are functions of the program's own before 2.33, which call __xstat.
+            // Before 2.33, stat and related functions are linked into the program and call __xstat.
             "oldstat",
             "paths",
             "dirs",
             "procmaps",
-            // Functions of libpthread, libdl, librt and libresolv before 2.34.
+            // Functions that are in libpthread, libdl, librt and libresolv before 2.34.
             "locks",
             "lockerrors",
             "sharedlocks",
@@ -28,7 +28,8 @@ const TESTS: &[(&str, &[&str])] = &[
             "names",
             "cancelling",
             "exiting",
-            // Functions that later ones have: closefrom, close_range, _Fork, P_PIDFD.
+            // Functions and constants that only later releases have: closefrom, close_range, _Fork,
+            // P_PIDFD.
             "closing",
             "closedelsewhere",
             "cloning",
@@ -36,10 +37,10 @@ const TESTS: &[(&str, &[&str])] = &[
             "forking",
             "forkamid",
             "execing",
-            // The layout of FILE, and what stdio calls.
+            // The layout of FILE, and the functions that stdio calls internally.
             "streams",
             "lines",
-            // The rest of the table, in as few runs as may be.
+            // The rest of the table, in as few runs as possible.
             "ends",
             "errors",
             "errnos",
@@ -63,7 +64,7 @@ const TESTS: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// Programs of the release itself, most of which are not linked to libpthread. Each line shows
+/// Programs of the release itself, most of which are not linked to libpthread. Each line prints
 /// something.
 const SCRIPT: &str = "ls /etc; sort /etc/passwd | head -n 3; find /var -name status; grep -c root /etc/group
     perl -e 'print join(q( ), map { $_ * $_ } 1..9), qq(\\n); system(q(echo from a shell))'
@@ -80,8 +81,8 @@ fn libraries_work_on(suite: &str) {
     tests_pass(&distribution);
 }
 
-/// The release's own programs print the same when the shim is preloaded, with the main thread as a
-/// fiber, too.
+/// The release's own programs print the same with the shim preloaded, and with the main thread as a
+/// fiber.
 fn programs_do_not_notice(distribution: &Distribution) {
     let words = ["sh", "-c", SCRIPT].map(OsString::from);
     let expected = distribution.run(&[], words.clone()).success().text();
@@ -110,7 +111,7 @@ fn programs_do_not_notice(distribution: &Distribution) {
     }
 }
 
-/// The tests named above pass there, all of them.
+/// All tests listed above pass in the root directory.
 fn tests_pass(distribution: &Distribution) {
     let mut args = vec!["test", "--frozen", "--no-fail-fast", "-p", "testprogs"];
     args.extend(TESTS.iter().flat_map(|(file, _)| ["--test", file]));
@@ -118,7 +119,7 @@ fn tests_pass(distribution: &Distribution) {
     args.extend(TESTS.iter().flat_map(|(_, names)| *names));
     let outcome = distribution.cargo(&args).success();
     let text = outcome.text();
-    // What they could not try.
+    // The skip lines of the tests.
     for line in text.lines().filter(|line| line.starts_with("skip: ")) {
         eprintln!("{line}");
     }
@@ -132,7 +133,7 @@ fn tests_pass(distribution: &Distribution) {
     }
 }
 
-/// glibc 2.31: libpthread, libdl, librt and libresolv are libraries beside libc.
+/// glibc 2.31: libpthread, libdl, librt and libresolv are separate libraries.
 #[test]
 fn debian_11() {
     libraries_work_on("bullseye");

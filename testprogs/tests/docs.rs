@@ -1,11 +1,11 @@
-//! What the documents say can be done, done: the install, the demo, the links.
+//! Does what the documentation describes: the installation, the demo, the links.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use testprogs::{Outcome, Run, Scratch, Tool, c_compiler, target_dir, workspace};
 
-/// What an install holds.
+/// The files of an installation.
 const INSTALLED: [&str; 6] = [
     "lib/libfiber.so",
     "lib/libfiber.a",
@@ -15,14 +15,14 @@ const INSTALLED: [&str; 6] = [
     "include/aioshim.h",
 ];
 
-/// `scripts/install --prefix` into a directory of `dir`.
+/// Runs `scripts/install --prefix` with a subdirectory of `dir`.
 fn install(dir: &Scratch) -> PathBuf {
     let prefix = dir.join("prefix");
     let outcome = Run::new(workspace().join("scripts/install"))
         .arg("--prefix")
         .arg(&prefix)
         .env("CARGO_TARGET_DIR", target_dir())
-        // It may have to build.
+        // The script may have to build the libraries.
         .hang_limit(std::time::Duration::from_secs(600))
         .run()
         .success();
@@ -36,7 +36,7 @@ fn install(dir: &Scratch) -> PathBuf {
     prefix
 }
 
-/// Every file below `dir`, as a path from there.
+/// Every file below `dir`, as a path relative to it.
 fn files(dir: &Path) -> Vec<String> {
     let mut found = Vec::new();
     let mut left = vec![dir.to_owned()];
@@ -73,7 +73,7 @@ fn compile(dir: &Scratch, args: &[String]) -> PathBuf {
     demo
 }
 
-/// The demo's output without the figure, which is another each time.
+/// The demo's output without the rate, which differs each time.
 fn counted(outcome: Outcome) -> String {
     let text = outcome.success().text();
     let (reads, rate) = text.split_once(": ").expect("reads: rate");
@@ -82,8 +82,7 @@ fn counted(outcome: Outcome) -> String {
     reads.to_owned()
 }
 
-/// Runs the demo with the libraries of `prefix`; libfiber is found by what the program itself
-/// holds.
+/// Runs the demo with the libraries in `prefix`; the program finds libfiber through its rpath.
 fn runs_with_and_without(demo: &Path, prefix: &Path) {
     let dir = Scratch::new();
     let run = || Run::new(demo).dir(dir.path());
@@ -135,7 +134,7 @@ fn the_demo_compiles_by_pkg_config() {
     runs_with_and_without(&compile(&dir, &flags), &prefix);
 }
 
-/// Targets of `[text](target)` in Markdown, code blocks left out.
+/// The targets of `[text](target)` in Markdown, outside of code blocks.
 fn links(text: &str) -> Vec<String> {
     let mut links = Vec::new();
     for (n, part) in text.split("```").enumerate() {

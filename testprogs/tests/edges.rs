@@ -1,13 +1,13 @@
-//! What a C program sees at the edges of each call is the same on a fiber with the preload as in a
+//! In the edge cases of each call, a C program sees the same on a fiber with the preload as in a
 //! plain program.
 //!
-//! A probe prints every result, error and byte it sees; its output on the main thread, with nothing
-//! preloaded, is what is expected.
+//! A probe prints every result, error and byte it sees. The expected output is that of the same
+//! probe on the main thread with nothing preloaded.
 
 use std::os::unix::process::ExitStatusExt;
 use testprogs::{Flavor, Outcome, Run, Scratch, program};
 
-/// The engines by name.
+/// The names of the engines.
 const ENGINES: [&str; 3] = ["uring", "aio", "threads"];
 
 /// One run of a probe in an empty directory: plain, or preloaded with an engine.
@@ -35,7 +35,7 @@ fn same(name: &str, workers: &[u32]) {
         "the plain run itself crashed\n{}",
         expected.report()
     );
-    // What it says that it could not try.
+    // The probe's messages about cases that it could not try.
     eprint!("{}", expected.error_text());
     for (flavor, engine) in [
         (Flavor::Plain, "uring"),
@@ -69,7 +69,7 @@ fn difference(expected: &str, found: &str) -> String {
             }
         }
     }
-    "the same output, another end".to_owned()
+    "the same output, but a different exit status".to_owned()
 }
 
 macro_rules! probes {
@@ -98,7 +98,7 @@ probes! {
     locks, [1, 3];
     sharedlocks, [1, 3];
     idlelocks, [1];
-    // With more workers others run beside, not in between.
+    // With several workers, others run in parallel instead of in between.
     freelocks, [1];
     hog, [1];
     atomic, [1, 3];
@@ -124,7 +124,7 @@ probes! {
     sockets, [1, 3];
     socktime, [1, 3];
     accepting, [1, 3];
-    // The waiter is in its call once another task runs: with one worker alone.
+    // Only with one worker is the waiter certainly in its call once another task runs.
     refused, [1];
     bothways, [1];
     leftopen, [1];
@@ -138,7 +138,7 @@ probes! {
     filelocks, [1, 3];
     splices, [1, 3];
     roomy, [1, 3];
-    // Which task is in read, and which thread a signal interrupts, is only known with one worker.
+    // Only with one worker is it known which task is in read, and which thread a signal interrupts.
     closing, [1];
     closedunder, [1];
     replacedunder, [1];
@@ -169,11 +169,11 @@ probes! {
     manystreams, [1, 3];
     streamturn, [1, 3];
     parked, [1, 3];
-    // With one worker two tasks run in the same round.
+    // Only with one worker do the two tasks run in the same round.
     reuse, [1];
 }
 
-/// More fibers in flight than a ring has entries, and more than may be polled for at a time.
+/// More fibers are in flight than a ring has entries, and more than can be polled for at a time.
 #[test]
 fn crowd() {
     let args = ["--threads".to_owned(), "-n20".to_owned()];

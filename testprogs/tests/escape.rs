@@ -1,4 +1,4 @@
-//! No read escapes the shim to block its OS thread: the kernel's own account, by strace.
+//! No read escapes the shim and blocks its OS thread. strace shows what the kernel saw.
 
 use testprogs::{Flavor, Launcher, Outcome, Run, Scratch, Tool, program};
 
@@ -7,12 +7,12 @@ const READS: usize = 100;
 
 struct Traced {
     output: Outcome,
-    /// pread64 of the size the fibers read.
+    /// pread64 calls with the size that the fibers read.
     preads: usize,
     enters: usize,
 }
 
-/// Runs the reads under strace, built to call the names that escape most easily.
+/// Runs the reads under strace, compiled to use the names that escape most easily.
 fn traced(strace: &Tool, preload: bool, how: &[&str]) -> Traced {
     let dir = Scratch::new();
     let (file, log) = (dir.file("file", vec![9; 4 << 20]), dir.join("log"));
@@ -34,8 +34,8 @@ fn traced(strace: &Tool, preload: bool, how: &[&str]) -> Traced {
     let count = |what: &dyn Fn(&str) -> bool| log.lines().filter(|line| what(line)).count();
     Traced {
         output,
-        // Another thread's line may cut a call in two: the count of a read is in one of them, its
-        // name in both.
+        // A line from another thread may split a call into two lines. The size of a read is in only
+        // one of them, its name in both.
         preads: count(&|line| line.contains("pread64") && line.contains(", 4096, ")),
         enters: count(&|line| line.contains("io_uring_enter(")),
     }
@@ -54,7 +54,7 @@ fn reads_of(how: &[&str]) -> Option<Traced> {
 
 #[test]
 fn no_direct_read_escapes() {
-    // How many complete at once, and so need one call less, is the disk's affair: it may be one.
+    // The disk decides how many reads complete together; at worst each needs its own system call.
     if let Some(preloaded) = reads_of(&["--direct"]) {
         assert!(
             (1..=FIBERS * READS + 1).contains(&preloaded.enters),
@@ -66,7 +66,7 @@ fn no_direct_read_escapes() {
 
 #[test]
 fn a_round_of_the_scheduler_is_one_submission() {
-    // What is cached completes as it is submitted: no disk decides how many go together.
+    // Cached reads complete during submission, so no disk decides how many are submitted together.
     if let Some(preloaded) = reads_of(&[]) {
         assert!(
             (1..400).contains(&preloaded.enters),
@@ -76,8 +76,8 @@ fn a_round_of_the_scheduler_is_one_submission() {
     }
 }
 
-/// Whether two descriptors share their position is asked of the kernel. With each of 64 fibers at a
-/// descriptor of its own that must not be asked of every pair.
+/// The shim asks the kernel whether two descriptors share a position. With 64 fibers that each use
+/// their own descriptor, it must not ask for every pair.
 #[test]
 fn many_descriptors_of_one_file_are_not_all_compared() {
     const TURNS: usize = 64 * 20 * 2;
@@ -100,7 +100,8 @@ fn many_descriptors_of_one_file_are_not_all_compared() {
     }
     let log = std::fs::read_to_string(log).expect("what strace wrote");
     let comparisons = log.lines().filter(|line| line.contains("kcmp(")).count();
-    // A search among 64 takes seven; all pairs would be 37.
+    // A search among 64 takes seven comparisons; comparing with all others would take 37 on
+    // average.
     assert!(
         comparisons <= TURNS * 8,
         "{comparisons} comparisons\n{}",

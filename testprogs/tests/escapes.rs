@@ -1,12 +1,12 @@
-//! What no hook sees: `AIOSHIM_ESCAPES` names each system call that can block, and finds none where
-//! all are converted.
+//! `AIOSHIM_ESCAPES` names each blocking system call that no hook sees, and finds none if all calls
+//! are converted.
 
 use testprogs::{Flavor, Launcher, Outcome, Refusal, Run, Scratch, program};
 
 use serde_json::Value;
 
-/// Runs a probe in a directory of its own, watched; None, and a skip, where the kernel dispatches
-/// no system calls.
+/// Runs a probe in its own directory with `AIOSHIM_ESCAPES`. If the kernel does not support Syscall
+/// User Dispatch, skips and returns None.
 fn watched(name: &str, args: &[&str], variables: &[(&str, &str)]) -> Option<(Outcome, Value)> {
     let dir = Scratch::new();
     let run = Run::new(program(&format!("probe/{name}"), Flavor::Plain))
@@ -36,7 +36,7 @@ fn plain(name: &str) -> Outcome {
     run.dir(dir.path()).run()
 }
 
-/// How often `call` was made at places whose name has `at` in it, and how often it took long.
+/// How often `call` was made at call sites whose name contains `at`, and how often it took long.
 fn places(escapes: &Value, call: &str, at: &str) -> (u64, u64) {
     let places = escapes["escaped"]["places"].as_array().expect("a list");
     let number = |place: &Value, name: &str| place[name].as_u64().expect("a number");
@@ -65,7 +65,8 @@ fn what_escapes_is_named_by_call_and_place() {
         0,
         "syscall(2) is converted: {escapes}"
     );
-    // It sleeps for twice as long as counts; that others are not this slow is nothing to rely on.
+    // This call sleeps for twice the limit. Nothing is checked for the other calls, because a busy
+    // machine may make them slow, too.
     assert_eq!(
         places(&escapes, "nanosleep", "escapee"),
         (1, 1),
@@ -80,7 +81,7 @@ fn what_escapes_is_named_by_call_and_place() {
         0,
         "stdio's is converted: {escapes}"
     );
-    // The kernel sleeps for no less than it is told to.
+    // The kernel never sleeps for less than the requested time.
     let place = &escapes["escaped"]["places"][0];
     assert!(
         place["blocked"].as_u64() >= Some(1),
@@ -124,7 +125,8 @@ fn a_call_that_the_table_passes_through_is_no_escape() {
     );
 }
 
-/// Nothing a program sees changes: signals and their masks, forks and spawns, jumps, errors.
+/// The tracing changes nothing that a program sees: signals and their masks, forks and spawns,
+/// jumps, errors.
 #[test]
 fn a_watched_program_sees_no_difference() {
     for name in [
@@ -172,10 +174,10 @@ fn it_is_off_unless_asked_for() {
     assert_eq!(escapes, Value::Null);
 }
 
-/// An old kernel, or a sandbox.
+/// As on an old kernel, or in a sandbox.
 #[test]
 fn where_the_kernel_does_not_dispatch_one_line_says_so() {
-    // Where filters are allowed.
+    // The test needs seccomp filters.
     if Refusal::ALL[0].launcher().is_none() {
         return;
     }

@@ -1,12 +1,12 @@
-//! Programs that know nothing of fibers do not notice the preload: same output, same errors, same
-//! end.
+//! Programs that do not use fibers do not notice the preload: they have the same output, errors and
+//! exit status.
 
 use std::path::PathBuf;
 
 use testprogs::{Flavor, Run, Scratch, Tool, libraries, program};
 
-/// Runs `program` with and without the preload, each in its own directory made alike, and compares
-/// all there is.
+/// Runs `program` with and without the preload, in two directories with the same content, and
+/// compares output, errors and exit status.
 fn unnoticed(tool: &str, args: &[&str], files: &[(&str, &str)]) {
     let Some(tool) = Tool::find(tool) else { return };
     let run = |preload: Option<&[PathBuf]>| {
@@ -49,7 +49,7 @@ fn unnoticed(tool: &str, args: &[&str], files: &[(&str, &str)]) {
     }
 }
 
-/// The shim alone, and together with each allocator there is, before it and behind it.
+/// The shim alone, and together with each installed allocator, before and after it.
 fn preloads() -> Vec<Vec<PathBuf>> {
     let shim = &libraries().aioshim;
     let mut preloads = vec![vec![shim.clone()]];

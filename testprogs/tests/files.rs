@@ -1,9 +1,9 @@
-//! Calls on files by name, directory and lock: none escapes by any of its names, none waits for
-//! another.
+//! Calls on file names, directories and file locks. None escapes under any of its names, and none
+//! waits for another.
 
 use testprogs::{Flavor, Run, Scratch, Stats, program};
 
-/// What a probe prints, preloaded, and its statistics.
+/// The output and the statistics of a preloaded probe.
 fn watched(probe: &str, variables: &[(&str, &str)]) -> (String, Stats) {
     let (dir, out) = (Scratch::new(), Scratch::new());
     let stats = out.join("stats");
@@ -43,8 +43,8 @@ fn every_name_is_seen() {
     assert!(escaped.is_empty(), "not seen by the shim: {escaped:?}");
 }
 
-/// The probe slows calls down; before it does, the first are inline. (How many depends on how quick
-/// the machine is.)
+/// The first calls are inline, until the probe slows calls down. How many are inline depends on the
+/// speed of the machine.
 #[test]
 fn quick_calls_are_inline_and_slow_ones_are_handed_over() {
     let (_, stats) = watched("paths", &[]);
@@ -61,7 +61,7 @@ fn quick_calls_are_inline_and_slow_ones_are_handed_over() {
     assert!(stats.call("stat").inline > 0, "{:?}", stats.call("stat"));
 }
 
-/// Half of the pool's threads may wait for a lock: of two one, of four two.
+/// Waits for locks do not use the `AIOSHIM_THREADS` of file operations, so few threads suffice.
 #[test]
 fn two_hundred_wait_for_a_lock_whatever_the_number_of_threads() {
     let expected = plain("filelocks");

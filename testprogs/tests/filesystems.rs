@@ -1,5 +1,5 @@
-//! On every file system the same as in a plain program: they differ in what RWF_NOWAIT, O_DIRECT
-//! and io_uring do.
+//! Programs behave the same as plain ones on every file system. File systems differ in how they
+//! support RWF_NOWAIT, O_DIRECT and io_uring.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use testprogs::{Flavor, Mounted, Run, program};
 
 const ENGINES: [&str; 3] = ["uring", "aio", "threads"];
 
-/// Probes that have to do with files, and programs with their arguments.
+/// The probes that use files, and programs with their arguments.
 const PROBES: [&str; 8] = [
     "ends",
     "position",
@@ -24,7 +24,7 @@ const PROGRAMS: [(&str, &[&str]); 3] = [
     ("randread", &["-r50", "--direct", "large"]),
 ];
 
-/// What a program prints, in a new directory beneath `root`.
+/// The output of a program in a new directory below `root`.
 fn output(name: &str, args: &[&str], root: &Path, engine: Option<&str>) -> String {
     let dir = root.join("work");
     std::fs::create_dir(&dir).expect("a directory");

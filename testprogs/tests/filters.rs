@@ -1,5 +1,5 @@
-//! A kernel that begins to refuse system calls in the middle of a run loses no fiber: another
-//! engine takes over.
+//! If the kernel begins to refuse system calls during a run, no fiber is lost: another engine takes
+//! over.
 
 use testprogs::{Flavor, Outcome, Run, Scratch, program};
 
@@ -13,7 +13,7 @@ fn filtered(name: &str, engine: &str, args: &[&str]) -> Outcome {
         .run()
 }
 
-/// Whether filters can be installed here.
+/// The outcome of a successful run; skips and returns None if filters cannot be installed here.
 #[track_caller]
 fn succeeds(outcome: Outcome) -> Option<Outcome> {
     if outcome.status.code() == Some(77) {
@@ -39,8 +39,8 @@ fn an_engine_that_the_kernel_begins_to_refuse_is_replaced() {
                 let Some(outcome) = succeeds(outcome) else {
                     return;
                 };
-                // A worker that has not begun yet misses the engine that was asked for by name, and
-                // says so.
+                // A worker that starts after the filter cannot get the requested engine, and
+                // reports that.
                 if engine == "auto" {
                     assert_eq!(outcome.error_text(), "", "silent: {}", outcome.report());
                 }

@@ -1,5 +1,5 @@
-//! What is begun and ended again and again takes no more memory, descriptors or mappings each time:
-//! of neither library, on every engine.
+//! Repeatedly creating and ending the same objects does not make the libraries use more memory,
+//! descriptors or mappings, on any engine.
 
 use testprogs::{Flavor, Run, Scratch, program};
 

@@ -1,9 +1,10 @@
-//! Random programs of many tasks keep their invariants on fibers with the preload, and on pthreads.
+//! Random programs with many tasks keep their invariants on fibers with the preload, and on
+//! pthreads.
 //!
-//! `c/fuzz.c` makes a program of each seed: files, pipes, sockets, dup, close, fork, signals,
-//! cancellation and timeouts, side by side. `AIOSHIM_TEST_CASES` sets how many cases run on each
-//! engine and number of workers, `AIOSHIM_TEST_SEED` the first seed. The long run, about an hour on
-//! two processors:
+//! `c/fuzz.c` generates a program from each seed that uses files, pipes, sockets, dup, close, fork,
+//! signals, cancellation and timeouts concurrently. `AIOSHIM_TEST_CASES` sets how many cases run on
+//! each engine and number of workers, `AIOSHIM_TEST_SEED` the first seed. The long run takes about
+//! an hour on two processors:
 //!
 //!     AIOSHIM_TEST_CASES=20000 cargo test -p testprogs --test fuzz -- --test-threads 1
 //!
@@ -17,8 +18,8 @@ use testprogs::{Flavor, Run, Scratch, number, program};
 const CASES: u64 = 300;
 const SEED: u64 = 1;
 
-/// Runs all cases, as many at a time as there are processors, with `args`, preloaded with `engine`
-/// if there is one.
+/// Runs all cases with `args`, as many at a time as there are processors; preloaded if `engine`
+/// names one.
 #[track_caller]
 fn cases(args: &[&str], engine: Option<&str>) {
     let (seed, cases) = (
@@ -35,7 +36,7 @@ fn cases(args: &[&str], engine: Option<&str>) {
             format!("--jobs={jobs}"),
         ])
         .dir(dir.path())
-        // Each case has a watchdog of its own, of 30 seconds.
+        // Each case has its own watchdog of 30 seconds.
         .hang_limit(Duration::from_secs(60 + cases));
     if let Some(engine) = engine {
         run = run.preload(true).env("AIOSHIM_ENGINE", engine);
@@ -55,7 +56,8 @@ fn on_fibers(engine: &str) {
     }
 }
 
-/// The invariants must hold on pthreads too, or the program demands more than the kernel promises.
+/// The invariants must also hold on pthreads; otherwise the program relies on something that the
+/// kernel does not guarantee.
 #[test]
 fn random_programs_on_pthreads() {
     cases(&["--threads"], None);

@@ -1,11 +1,11 @@
-//! Both C contracts compile alone, in every language they claim.
+//! Both C headers compile on their own, in every language they support.
 
 use std::ffi::OsString;
 use std::process::Command;
 
 use testprogs::{c_compiler, cxx_compiler, libraries, skip};
 
-/// Compiles a file that holds nothing but the header, twice.
+/// Compiles a file that includes only the header, twice.
 fn compiles(header: &str, compiler: &OsString, language: &str, standard: &str) {
     if Command::new(compiler).arg("--version").output().is_err() {
         skip(&format!("no compiler {}", compiler.display()));

@@ -1,12 +1,13 @@
-//! A scheduler that is not libfiber attaches to the shim: docs/hosts.md's example, on every engine.
+//! A scheduler other than libfiber attaches to the shim: the example of docs/hosts.md, on every
+//! engine.
 
 use std::os::unix::process::ExitStatusExt;
 use testprogs::{Flavor, Outcome, Refusal, Run, Scratch, Stats, program};
 
-/// Not whole blocks, and many for each fiber.
+/// Many blocks for each fiber, and an incomplete block at the end.
 const SIZE: u32 = 1_000_003;
 
-/// Runs the example on a file; the sum it prints must be that of the file's bytes.
+/// Runs the example on a file; it must print the sum of the file's bytes.
 fn minihost(change: impl FnOnce(Run) -> Run) -> (Outcome, Scratch) {
     let dir = Scratch::new();
     let bytes: Vec<u8> = (0..SIZE)
@@ -67,7 +68,7 @@ fn runs_without_io_uring() {
     }
 }
 
-/// A scheduler with demands of its own, in one of its modes, on every engine.
+/// Runs a scheduler with special requirements in one of its modes, on every engine.
 #[track_caller]
 fn demanding(mode: &str) {
     for engine in ["uring", "aio", "threads", "sync"] {

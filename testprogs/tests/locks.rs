@@ -1,11 +1,11 @@
-//! Locks beyond the probes: C++'s library, preloaded allocators that lock inside malloc, locks in
-//! signal handlers.
+//! Locks that the probes do not cover: the C++ library, preloaded allocators that lock inside
+//! malloc, locks in signal handlers.
 
 use testprogs::{Run, Scratch, cxx_program};
 
-/// std::mutex and its kin, condition_variable, shared_mutex, atomics that wait; call_once, whose
-/// exceptions pass through the hook, and whose callable is in variables of the thread; and a thread
-/// that is cancelled in a wait.
+/// std::mutex and its variants, condition_variable, shared_mutex, waiting on atomics; call_once,
+/// whose exceptions pass through the hook and whose callable is in thread-local variables; and a
+/// thread that is cancelled in a wait.
 #[test]
 fn cxx_locks_on_fibers_and_threads() {
     let dir = Scratch::new();

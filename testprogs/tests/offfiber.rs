@@ -1,4 +1,5 @@
-//! Off a fiber a hook costs next to nothing: counted in instructions, which no noise can move.
+//! Off a fiber a hook costs almost nothing. The test counts instructions, which noise does not
+//! affect.
 
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ const TIMES: u64 = 100_000;
 /// Instructions a hook may add to a call.
 const LIMIT: f64 = 15.0;
 
-/// Instructions of a whole run of `times` calls.
+/// The number of instructions of a complete run that makes `times` calls.
 fn instructions(valgrind: &Tool, call: &str, times: u64, preload: bool) -> u64 {
     let scratch = Scratch::new();
     let outcome = Run::new(valgrind.path())
@@ -28,13 +29,13 @@ fn instructions(valgrind: &Tool, call: &str, times: u64, preload: bool) -> u64 {
     number.trim().parse().expect("a number of instructions")
 }
 
-/// What each call takes: start and end of the process cancel out.
+/// Instructions per call; the start and the end of the process cancel out.
 fn each(valgrind: &Tool, call: &str, preload: bool) -> f64 {
     let [none, all] = [0, TIMES].map(|times| instructions(valgrind, call, times, preload));
     all.saturating_sub(none) as f64 / TIMES as f64
 }
 
-/// `calls` is how many libc calls one turn makes.
+/// `calls` is the number of libc calls in one iteration.
 fn costs_little(call: &str, calls: f64) {
     let Some(valgrind) = Tool::find("valgrind") else {
         return;

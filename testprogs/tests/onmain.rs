@@ -1,6 +1,6 @@
-//! Probes of signals, times and bad pointers with the main thread as the fiber
-//! (`AIOSHIM_MAIN=fiber`), on a host other than libfiber: the same output as in a plain program, on
-//! every engine.
+//! Runs the probes of signals, times and bad pointers with the main thread as the fiber
+//! (`AIOSHIM_MAIN=fiber`), which uses a host other than libfiber. The output must be the same as in
+//! a plain program, on every engine.
 
 use testprogs::{Flavor, Outcome, Run, Scratch, program};
 

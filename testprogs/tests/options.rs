@@ -1,8 +1,9 @@
-//! The options of the shim: what they do, and what is said of those that are wrong.
+//! The options of the shim: their effect, and the messages about wrong ones.
 
 use testprogs::{Flavor, Outcome, Refusal, Run, Scratch, Stats, program, shared_object};
 
-/// A program on fibers, preloaded, with `variables`; its output must be right whatever they are.
+/// Runs a preloaded program on fibers with `variables`; its output must be correct regardless of
+/// them.
 fn with(variables: &[(&str, &str)]) -> Outcome {
     let dir = Scratch::new();
     let run = |extra: &str| {
@@ -36,7 +37,7 @@ fn off_passes_everything_through() {
         ("AIOSHIM_OUT", out.to_str().expect("UTF-8")),
     ]);
     assert_eq!(outcome.error_text(), "");
-    // It may say that there was nothing, or say nothing.
+    // The shim may write an empty report, or none.
     if out.exists() {
         let stats = Stats::read(&out).expect("statistics");
         assert!(
@@ -87,7 +88,7 @@ fn every_engine_gives_the_same() {
     for engine in ["auto", "uring", "aio", "threads", "sync"] {
         assert_eq!(with(&[("AIOSHIM_ENGINE", engine)]).error_text(), "");
     }
-    // One thread has all that nothing else does; it must be enough.
+    // A single thread must do everything that otherwise needs the pool, and that must be enough.
     assert_eq!(
         with(&[("AIOSHIM_ENGINE", "threads"), ("AIOSHIM_THREADS", "1")]).error_text(),
         ""
@@ -114,7 +115,7 @@ fn the_pool_has_no_more_threads_than_it_may() {
     }
 }
 
-/// An fsync on a fiber while another could run: the statistics, and what is said.
+/// Runs an fsync on a fiber while another could run; returns the statistics and the messages.
 fn synced(refusal: Option<Refusal>, variables: &[(&str, &str)]) -> Option<(Stats, String)> {
     let dir = Scratch::new();
     let run = Run::new(program("applog", Flavor::Lfs64))
@@ -178,7 +179,8 @@ fn the_statistics_name_the_engine_and_why_none_above_it() {
             "{}",
             stats.engine
         );
-        // It was asked for by name: then a line says that it is something else.
+        // If an engine was requested by name and is not available, a message names the one that is
+        // used.
         let (_, said) = synced(
             Some(refusal),
             &[("AIOSHIM_ENGINE", "uring"), ("AIOSHIM_OUT", "")],
@@ -214,7 +216,8 @@ fn statistics_go_where_they_are_sent() {
     assert!(process.is_some(), "{}", file.display());
     let stats = Stats::read(file).expect("statistics");
     assert!(stats.call("pread64").total() > 0, "{stats:?}");
-    // To standard error otherwise, and a place that cannot be written to is no reason to fail.
+    // Without AIOSHIM_OUT they go to standard error. A path that cannot be written is no reason to
+    // fail.
     assert!(
         with(&[("AIOSHIM_STATS", "1")])
             .error_text()
@@ -249,7 +252,7 @@ fn a_library_loaded_late_is_converted_too() {
     let ((plain, _), (preloaded, stats)) = (run("plain"), run("preloaded"));
     assert_eq!(preloaded, plain);
     let stats = stats.expect("of the run with the preload");
-    // 50 reads and one that finds the end, by 16 fibers.
+    // Each of 16 fibers makes 50 reads and one that finds the end of the file.
     assert_eq!(stats.call("pread64").total(), 16 * 51, "{stats:?}");
 }
 

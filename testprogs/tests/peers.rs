@@ -1,5 +1,5 @@
-//! What waits for a peer keeps nobody from going on whom the peer needs, however few threads the
-//! pool may have.
+//! A wait for a peer never blocks a call that the peer needs in order to continue, however few
+//! threads the pool may have.
 
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
@@ -24,7 +24,7 @@ fn each_engine(name: &str, threads: &str, mut each: impl FnMut(&str, Run)) {
     }
 }
 
-/// 40 at a time, in a pool of one thread.
+/// 40 waits at a time, with a pool of one thread for file operations.
 #[test]
 fn who_waits_for_a_peer_keeps_no_thread_that_the_peer_needs() {
     let (_dir, plain) = run("peers");
@@ -34,8 +34,8 @@ fn who_waits_for_a_peer_keeps_no_thread_that_the_peer_needs() {
     });
 }
 
-/// Readers of a FIFO and of a terminal, writers, and callers of accept queue up for their turns. A
-/// writer that has written a part returns that.
+/// Readers of a FIFO and of a terminal, writers, and callers of accept queue for the descriptor. A
+/// writer that has already written a part returns the number of bytes written.
 #[test]
 fn who_waits_for_a_turn_at_a_stream_can_be_cancelled_and_interrupted() {
     for engine in ENGINES {
@@ -52,8 +52,8 @@ fn who_waits_for_a_turn_at_a_stream_can_be_cancelled_and_interrupted() {
     }
 }
 
-/// Nothing looks around at intervals. Waits for processes do so for a second, which is when each
-/// run begins to count.
+/// Nothing polls at intervals. Waits for processes may do so for the first second, so each run
+/// starts counting after that.
 #[test]
 fn a_program_that_only_waits_never_wakes() {
     std::thread::scope(|scope| {
@@ -86,7 +86,7 @@ fn a_loop_of_accepts_takes_all_connections_that_wait() {
     }
 }
 
-/// A call that waits for the next connection instead would hold up all fibers of its thread.
+/// If the call waited for the next connection instead, it would block all fibers of its thread.
 #[test]
 fn who_loses_a_connection_to_another_process_goes_on_with_other_fibers() {
     for engine in ENGINES {
@@ -103,8 +103,8 @@ fn who_loses_a_connection_to_another_process_goes_on_with_other_fibers() {
     }
 }
 
-/// The kernel takes tens of milliseconds to destroy a context, at the end of each child that has
-/// made one.
+/// The kernel takes tens of milliseconds to destroy an AIO context, at the exit of each child that
+/// has created one.
 #[test]
 fn a_process_that_only_waits_for_streams_makes_no_aio_context() {
     for (engine, expected) in [("uring", 0), ("aio", 1), ("threads", 0)] {
@@ -121,7 +121,8 @@ fn a_process_that_only_waits_for_streams_makes_no_aio_context() {
     }
 }
 
-/// Whatever an engine keeps of a process's files is let go some time after the process was reaped.
+/// If an engine kept references to a process's files, the kernel would release them only some time
+/// after the process was reaped.
 #[test]
 fn a_killed_server_has_left_its_port() {
     for engine in ENGINES {

@@ -1,6 +1,6 @@
-//! Traces of the C programs, replayed: every row is understood, the replay decides as the shim did,
-//! and over all of them the policy costs less than any rule that always does the same. The costs
-//! are a model's: nothing is timed.
+//! Replays traces of the C programs. Every row is understood, the replay makes the same decisions
+//! as the shim, and in total the policy costs less than any rule that always makes the same
+//! decision. The costs come from a model; nothing is timed.
 
 use std::fs;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 use serde_json::Value;
 use testprogs::{Flavor, Run, Scratch, Tool, c_sources, program, skip, target_dir, workspace};
 
-/// The command under test, built if need be: it belongs to another package.
+/// The command under test. It belongs to another package, so it is built first if necessary.
 fn aioshim() -> &'static PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
@@ -31,17 +31,18 @@ fn aioshim() -> &'static PathBuf {
     })
 }
 
-/// What `aioshim simulate --json` says of traces.
+/// The output of `aioshim simulate --json` for `traces`.
 fn simulate(traces: &[PathBuf]) -> Value {
     let text = Run::new(aioshim())
-        // A copy that was interrupted looks throttled: on a busy machine that shall not decide.
+        // A copy that was preempted looks throttled; on a busy machine that must not decide the
+        // result.
         .args(["simulate", "--json", "--cost", "throttle=100000"])
         .args(traces)
         .output();
     serde_json::from_str(&text).expect("JSON")
 }
 
-/// A trace of a program in `dir`, run on one worker.
+/// Records a trace of a program on one worker in `dir`.
 fn record(dir: &Scratch, name: &str, source: &str, args: &[&str], paths: &[PathBuf]) -> PathBuf {
     let trace = dir.join(format!("{name}.csv"));
     let outcome = Run::new(program(source, Flavor::Lfs64))
@@ -56,7 +57,7 @@ fn record(dir: &Scratch, name: &str, source: &str, args: &[&str], paths: &[PathB
     trace
 }
 
-/// Drops what is cached of `file`, if that can be done.
+/// Drops `file` from the page cache, if possible.
 fn drop_cached(file: &PathBuf) {
     let Some(dd) = Tool::find("dd") else { return };
     let mut input = std::ffi::OsString::from("if=");
@@ -155,10 +156,11 @@ fn the_policy_is_cheaper_than_any_fixed_rule_and_replays_as_it_ran() {
                 "the oracle is beaten: {replay}"
             );
         }
-        // What is submitted never keeps others waiting, nor does what the policy tries.
+        // Submitted calls never block other fibers, nor do calls that the policy tries.
         assert_eq!(replay["contenders"]["always submit"]["blocked_ns"], 0.0);
     }
-    // A call whose turn at a position came late has learned meanwhile.
+    // A call that waited for the position lock may be decided with more knowledge than at its
+    // recorded start.
     let count = |of: &str| all[of].as_u64().expect("a count");
     assert!(count("as_recorded") * 100 >= count("calls") * 98, "{all}");
 }
@@ -167,7 +169,7 @@ fn the_policy_is_cheaper_than_any_fixed_rule_and_replays_as_it_ran() {
 fn every_call_on_a_fiber_has_a_row() {
     let dir = Scratch::new();
     let file = dir.file("file", vec![1; 1 << 20]);
-    // More than a thread keeps in memory.
+    // More rows than a thread keeps in memory.
     let trace = record(&dir, "rows", "randread", &["-n8", "-r1500"], &[file]);
     let text = fs::read_to_string(&trace).expect("a trace");
     let reads = text

@@ -1,4 +1,4 @@
-//! Beside other preloaded libraries, before the shim and behind it: each keeps its effect.
+//! Other preloaded libraries, before and after the shim, keep their effect.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -56,7 +56,7 @@ fn a_library_that_interposes_calls_keeps_its_effect() {
     }
 }
 
-/// A line of Python under `library` and the shim in both orders, and with each engine.
+/// Runs a Python script with `library` and the shim in both orders, and with each engine.
 fn python_beside(
     library: &str,
     variables: &[(&str, &str)],
@@ -105,7 +105,7 @@ p = select.poll(); print(p.poll(20))";
 
 #[test]
 fn libeatmydata_leaves_synchronisation_out() {
-    // It answers for a descriptor that cannot be synchronised.
+    // The library reports success even for a descriptor that does not support fsync.
     let script = "import os
 r, w = os.pipe(); os.fsync(r); os.fdatasync(w); print('left out')";
     python_beside("libeatmydata.so.1", &[], script, |outcome| {
@@ -115,8 +115,8 @@ r, w = os.pipe(); os.fsync(r); os.fdatasync(w); print('left out')";
 
 #[test]
 fn torsocks_and_proxychains_see_every_connection() {
-    // Each has its own word for a connection to this machine: refused by rule, or by the proxy that
-    // is not there.
+    // Each library fails a connection to this machine in its own way: by a rule, or because there
+    // is no proxy.
     let script = "import socket
 s = socket.socket(); l = socket.socket(); l.bind(('127.0.0.1', 0)); l.listen()
 try: s.connect(l.getsockname()); print('connected')

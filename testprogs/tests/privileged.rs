@@ -1,8 +1,8 @@
-//! A program that has more rights than its caller, with the shim in /etc/ld.so.preload, takes no
-//! word of its caller's environment: what it says would otherwise be written with these rights.
+//! With the shim in /etc/ld.so.preload, a program with more rights than its caller ignores the
+//! shim's variables in the environment. Otherwise the caller could have files written with these
+//! rights.
 //!
-//! The file /etc/ld.so.preload is one of a mount namespace of the test's own, which only root can
-//! make.
+//! The test creates /etc/ld.so.preload in its own mount namespace, which requires root.
 
 use std::ffi::CString;
 use std::fs::{self, Permissions};
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use testprogs::{Flavor, Outcome, Run, Tool, libraries, program, skip};
 
-/// What has a program run with more rights.
+/// The mechanism by which a program runs with more rights than its caller.
 #[derive(Clone, Copy, Debug)]
 enum Means {
     None,
@@ -35,7 +35,7 @@ impl Means {
             data[..4].copy_from_slice(&0x0200_0001_u32.to_le_bytes());
             data[4..8].copy_from_slice(&(1_u32 << 13).to_le_bytes());
             let path = CString::new(file.as_os_str().as_bytes()).expect("a path");
-            // SAFETY: both strings end in a NUL, and `data` has the length given.
+            // SAFETY: both strings end in a NUL, and `data` has the given length.
             let set = unsafe {
                 libc::setxattr(
                     path.as_ptr(),
@@ -55,7 +55,7 @@ impl Means {
     }
 }
 
-/// A directory that everybody can enter, unlike the one of the build.
+/// A directory that every user can enter, unlike the build directory.
 struct Place(tempfile::TempDir);
 
 impl Place {
@@ -65,7 +65,7 @@ impl Place {
         Place(dir)
     }
 
-    /// A copy of `file` that everybody may read and run.
+    /// Copies `file`, readable and executable for every user.
     fn copy(&self, file: &Path) -> PathBuf {
         let copy = self.0.path().join(file.file_name().expect("a name"));
         fs::copy(file, &copy).expect("a copy");
@@ -73,7 +73,7 @@ impl Place {
         copy
     }
 
-    /// A file with `mode`.
+    /// Creates a file with `mode`.
     fn file(&self, name: &str, mode: u32) -> PathBuf {
         let path = self.0.path().join(name);
         fs::write(&path, "before\n").expect("a file");
@@ -82,7 +82,7 @@ impl Place {
     }
 }
 
-/// Runs the program as nobody, with the shim in /etc/ld.so.preload and `variables`.
+/// Runs the program as the user `nobody`, with `variables` and with the shim in /etc/ld.so.preload.
 fn run(place: &Place, means: Means, variables: &[(&str, &Path)]) -> Option<Outcome> {
     let [unshare, setpriv] = [Tool::find("unshare")?, Tool::find("setpriv")?];
     let script = r#"mount --make-rprivate / && mount -t tmpfs none /etc && cp "$1" /etc/ld.so.preload || exit 77
@@ -107,7 +107,7 @@ fn run(place: &Place, means: Means, variables: &[(&str, &Path)]) -> Option<Outco
         .map(|(name, value)| format!("{name}={}", value.display()));
     let outcome = run.args(variables).arg(&program).run();
     match outcome.status.code() {
-        // unshare(1) itself fails with 1.
+        // unshare(1) itself exits with 1.
         Some(1 | 77) => {
             skip(&format!(
                 "no mount namespace: {}",

@@ -6,16 +6,16 @@ use std::path::{Path, PathBuf};
 
 use testprogs::{Flavor, Refusal, Run, Scratch, c_sources, program};
 
-/// A program and how it is called.
+/// A program and its arguments.
 struct Case {
     program: &'static str,
-    /// Its arguments, from a directory with what it reads and an empty one for what it writes.
+    /// Makes the arguments from the input directory and an empty output directory.
     args: fn(input: &Path, output: &Path) -> Vec<PathBuf>,
-    /// Workers for the runs in which a read or write blocks its OS thread.
+    /// Numbers of workers for the runs in which a read or write blocks its OS thread.
     blocking_workers: [u32; 2],
 }
 
-/// How one run differs from another; the output must not.
+/// The variants of a run, which must all give the same output.
 #[derive(Clone, Copy)]
 enum On {
     Threads,
@@ -25,11 +25,11 @@ enum On {
     Refused(Refusal, u32),
 }
 
-/// The engines that a name chooses, but for the first, which is what `auto` takes here.
+/// The engines that can be chosen by name, except for the first, which `auto` uses here.
 const ENGINES: [&str; 2] = ["aio", "threads"];
 
 impl Case {
-    /// What it prints in one flavour, run in one way.
+    /// The output of one flavor in one variant.
     fn output(&self, flavor: Flavor, on: On, input: &Scratch) -> String {
         let output = Scratch::new();
         let run =
@@ -106,7 +106,7 @@ impl Case {
     }
 }
 
-/// What the programs read: a large file, a tree with some odd entries, and texts.
+/// The input of the programs: a large file, a tree with some unusual entries, and texts.
 fn input() -> Scratch {
     let dir = Scratch::new();
     dir.file("large", noise(2 << 20));
@@ -126,7 +126,7 @@ fn input() -> Scratch {
     dir
 }
 
-/// Bytes that look random and are the same each time.
+/// Pseudorandom bytes that are the same each time.
 fn noise(size: usize) -> Vec<u8> {
     let mut state = 1_u64;
     let next = || {
@@ -138,7 +138,7 @@ fn noise(size: usize) -> Vec<u8> {
     std::iter::repeat_with(next).take(size).collect()
 }
 
-/// The C sources, as texts to count.
+/// The C sources, as input for wordcount.
 fn sources() -> Vec<PathBuf> {
     let mut sources: Vec<PathBuf> = [c_sources(), c_sources().join("probe")]
         .iter()
@@ -192,8 +192,8 @@ cases! {
     applog: "applog", |_, output| words(&["-n16", "-r10"], output.join("log")), [1, 3];
     applog_data: "applog", |_, output| words(&["--data", "--every", "5"], output.join("log")), [1, 3];
     kvstore: "kvstore", |_, output| words(&["-r60"], output.join("store")), [1, 3];
-    // Its tasks wait for each other inside read and write: where those block, each needs a worker
-    // of its own.
+    // The tasks wait for each other inside read and write. If these block, each task needs its own
+    // worker.
     pipeline: "pipeline", |_, _| vec!["-n6".into()], [8, 9];
 }
 

@@ -1,16 +1,16 @@
-//! Python's own tests, with its main thread as a fiber: the same pass as without.
+//! Python's own tests, with its main thread as a fiber: the same tests pass as without the shim.
 //!
-//! Only those that are done in seconds, of what this touches: files, descriptors, readiness,
-//! signals, processes. All of test_io, test_os, test_socket, test_selectors, test_subprocess,
-//! test_tempfile, test_mmap and test_threading give the same, too, on io_uring, Linux AIO and
-//! threads, in four minutes each (those of VSOCK left out, which hang without us as well).
+//! The list contains only tests that take seconds and use files, descriptors, readiness, signals or
+//! processes. The complete test_io, test_os, test_socket, test_selectors, test_subprocess,
+//! test_tempfile, test_mmap and test_threading also give the same results on io_uring, Linux AIO
+//! and threads, in four minutes each, except for the VSOCK tests, which also hang without the shim.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use testprogs::{Run, Scratch, Tool, skip};
 
-/// A module, and what of it, where it is not all.
+/// A module, and the patterns that select its tests; none selects all.
 const MODULES: [(&str, &[&str]); 5] = [
     ("test_fileio", &[]),
     ("test_select", &[]),
@@ -30,7 +30,7 @@ const MODULES: [(&str, &[&str]); 5] = [
     ),
 ];
 
-/// A Python whose tests are installed.
+/// Finds a Python whose tests are installed.
 fn python() -> Option<Tool> {
     let has_tests = |tool: &Tool| {
         let run = Run::new(tool.path())
@@ -48,7 +48,7 @@ fn python() -> Option<Tool> {
     found
 }
 
-/// Every test of a module with what it came to.
+/// Every test of a module with its result.
 fn results(python: &Tool, module: &str, only: &[&str], fiber: bool) -> BTreeSet<String> {
     let dir = Scratch::new();
     let mut run = Run::new(python.path())
@@ -64,7 +64,7 @@ fn results(python: &Tool, module: &str, only: &[&str], fiber: bool) -> BTreeSet<
     let outcome = run.run();
     let (text, errors) = (outcome.text(), outcome.error_text());
     let ends = ["ok", "FAIL", "ERROR"];
-    // A test's own output may stand before the result.
+    // The test's own output may precede the result.
     let mut results = BTreeSet::new();
     for line in text.lines().chain(errors.lines()) {
         if let Some((name, result)) = line.split_once(" ... ")

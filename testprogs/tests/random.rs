@@ -1,8 +1,9 @@
-//! Random scripts of file calls give the same on fibers with the preload as in a plain program.
+//! Random scripts of file calls give the same output on fibers with the preload as in a plain
+//! program.
 //!
-//! Hundreds of scripts run in one process, many at a time, each in a directory of its own. One that
-//! gives something else is made smaller until every line of it matters. `AIOSHIM_TEST_SEED` and
-//! `AIOSHIM_TEST_CASES` choose others and more.
+//! Hundreds of scripts run in one process, many at a time, each in its own directory. A script
+//! whose output differs is shrunk until every line of it matters. `AIOSHIM_TEST_SEED` selects other
+//! scripts, and `AIOSHIM_TEST_CASES` sets their number.
 
 use std::fmt::{self, Display, Write};
 use std::path::PathBuf;
@@ -17,7 +18,7 @@ const CASES: u64 = 10_000;
 const BATCH: usize = 500;
 const SEED: u64 = 20_160_601;
 
-/// One line of a script, as `probe/script` reads it.
+/// One line of a script, in the format that `probe/script` reads.
 #[derive(Clone, Debug)]
 struct Call {
     letter: char,
@@ -42,9 +43,9 @@ fn offset() -> impl Strategy<Value = i64> {
     prop_oneof![4 => 0..9000_i64, 2 => prop::sample::select(vec![0, 512, 4096, 8192]), 1 => 9000..30_000_i64, 1 => -3..3_i64]
 }
 
-/// Mostly what makes a file to work with. Not O_DIRECT: a misaligned direct write that fails with
-/// EINVAL leaves the file changed or not, from one plain run to the next. The probes `direct` and
-/// `full` have it.
+/// Flags for open, mostly ones that create a file to work with. O_DIRECT is left out: a misaligned
+/// direct write that fails with EINVAL may or may not change the file, even in plain runs. The
+/// probes `direct` and `full` test it.
 fn open_flags() -> impl Strategy<Value = i64> {
     let mode = prop::sample::select(vec![
         libc::O_RDWR,
@@ -58,7 +59,7 @@ fn open_flags() -> impl Strategy<Value = i64> {
         0,
         libc::O_CREAT | libc::O_EXCL,
     ]);
-    // A synchronous write waits for the disk, here as there: seldom.
+    // A synchronous write waits for the disk in both runs, so it is rare.
     let rest = prop_oneof![
         12 => Just(0),
         2 => Just(libc::O_TRUNC),
@@ -70,7 +71,7 @@ fn open_flags() -> impl Strategy<Value = i64> {
 }
 
 fn call() -> impl Strategy<Value = Call> {
-    // Few slots, so that a call mostly meets an open one; the others are for dup.
+    // There are few slots, so a call usually finds an open one; the others are for dup.
     let slot = || prop_oneof![4 => 0..3_i64, 1 => 3..8_i64];
     let make = |letter: char, args: BoxedStrategy<Vec<i64>>| {
         (slot(), args)
@@ -105,7 +106,7 @@ fn call() -> impl Strategy<Value = Call> {
     ]
 }
 
-/// A script opens a file first: without one, all the rest is EBADF.
+/// A script opens a file first; otherwise all other calls would return EBADF.
 fn script() -> impl Strategy<Value = Script> {
     let first = open_flags().prop_map(|flags| Call {
         letter: 'o',
@@ -126,7 +127,7 @@ fn text(scripts: &[Script]) -> String {
     text
 }
 
-/// How the fibers of one batch run: workers, fibers and engine.
+/// How one batch runs: the numbers of workers and fibers, and the engine.
 #[derive(Clone, Copy, Debug)]
 struct Shape(u32, u32, &'static str);
 
@@ -140,7 +141,7 @@ const SHAPES: [Shape; 7] = [
     Shape(2, 16, "aio"),
 ];
 
-/// What each script printed.
+/// The output of each script.
 fn outputs(scripts: &[Script], on_fibers: Option<Shape>) -> Vec<String> {
     let dir = Scratch::new();
     let run = Run::new(program("probe/script", Flavor::Lfs64))
@@ -159,7 +160,8 @@ fn outputs(scripts: &[Script], on_fibers: Option<Shape>) -> Vec<String> {
     parts
 }
 
-/// The smallest script that still differs, if `tree` does so alone.
+/// The smallest script whose output still differs; None if the script in `tree` does not differ
+/// when it runs alone.
 fn shrink(mut tree: impl ValueTree<Value = Script>, shape: Shape) -> Option<Script> {
     let differs = |script: &Script| {
         let scripts = std::slice::from_ref(script);
@@ -181,7 +183,7 @@ fn shrink(mut tree: impl ValueTree<Value = Script>, shape: Shape) -> Option<Scri
     }
 }
 
-/// Where a batch that failed is kept: its scripts may only fail in each other's company.
+/// Saves a batch that failed, because its scripts may fail only when they run together.
 fn keep(batch: &[Script]) -> PathBuf {
     let path = target_dir().join("testprogs").join("failed-scripts.txt");
     std::fs::write(&path, text(batch)).expect("the target directory is writable");

@@ -1,5 +1,5 @@
-//! Where the libraries write: reports and messages reach standard error or the file that was asked
-//! for, and nothing else.
+//! Reports and messages of the libraries go to standard error or to the requested file, and nowhere
+//! else.
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::os::unix::process::ExitStatusExt;
@@ -7,7 +7,8 @@ use std::path::Path;
 
 use testprogs::{Flavor, Outcome, Run, Scratch, Tool, program};
 
-/// A program that has replaced descriptor 2 by its file `data`: what is in that file, and the run.
+/// Runs a program that replaces descriptor 2 by its file `data`; returns the content of that file,
+/// and the outcome.
 fn own_stderr(
     how: &str,
     end: &str,
@@ -39,7 +40,7 @@ fn no_report_goes_into_the_file_that_a_program_opened_as_descriptor_2() {
             );
             let outcome = outcome.success();
             assert_eq!(data, "mine\n", "{how}, {end}: {}", outcome.report());
-            // What the program was given as standard error still gets the report, while there is a
+            // The original standard error still gets the report, as long as the shim has a
             // duplicate of it.
             let told = outcome.error_text().matches("aioshim: pid ").count();
             let expected = match (how, end) {
@@ -92,7 +93,7 @@ fn no_message_goes_into_the_file_that_a_program_opened_as_descriptor_2() {
 
 #[test]
 fn the_report_comes_out_though_the_program_closes_standard_error_before() {
-    // GNU's tools close it in an exit handler that runs before the report.
+    // The GNU tools close standard error in an exit handler that runs before the report.
     let Some(cat) = Tool::find("cat") else { return };
     let outcome = Run::new(cat.path())
         .preload(true)
@@ -108,7 +109,7 @@ fn the_report_comes_out_though_the_program_closes_standard_error_before() {
     );
 }
 
-/// A converted program whose report goes to `out`.
+/// Runs a converted program whose report goes to `out`.
 fn report_to(out: &Path) -> Outcome {
     Run::new("/bin/true")
         .preload(true)

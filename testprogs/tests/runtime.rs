@@ -1,12 +1,13 @@
-//! What the C and C++ runtimes keep for a thread is each fiber's own.
+//! State that the C and C++ runtimes keep per thread is per fiber.
 
 use testprogs::{Flavor, Run, Scratch, cxx_program, program, shared_object, skip};
 
 const ENGINES: [&str; 4] = ["uring", "aio", "threads", "sync"];
 
-/// A fiber that waits in a catch block or a destructor has its own exception afterwards, whatever
-/// others throw; a static is made once, and who comes meanwhile waits; the locale of uselocale is
-/// the fiber's. Without the shim as with it, and where the C++ library is built in.
+/// A fiber that waits in a catch block or a destructor still has its own exception afterwards,
+/// whatever other fibers throw. A static variable is initialised once, and fibers that reach it in
+/// the meantime wait. The locale set by uselocale belongs to the fiber. All of this holds with and
+/// without the shim, and with a statically linked C++ library.
 #[test]
 fn exceptions_statics_and_locales_are_each_fibers_own() {
     let dir = Scratch::new();
@@ -38,15 +39,15 @@ fn exceptions_statics_and_locales_are_each_fibers_own() {
     }
 }
 
-/// The same on the fibers of a host that knows nothing of exceptions, from a C++ library that is
-/// loaded late; and users that are looked up there.
+/// The same on the fibers of a host that does not handle exceptions, with a C++ library that is
+/// loaded late. Users are looked up there, too.
 #[test]
 fn fibers_of_another_host_have_their_own_exceptions_and_records() {
     let dir = Scratch::new();
     let Some(library) = cxx_program("runtime/late", &["-shared", "-fPIC"], dir.path()) else {
         return;
     };
-    // Without an engine a pipe that is empty blocks the thread.
+    // Without an engine an empty pipe blocks the thread.
     for engine in &ENGINES[..3] {
         let run = Run::new(program("runtime/host", Flavor::Plain)).arg(&library);
         let outcome = run.preload(true).env("AIOSHIM_ENGINE", *engine).run();
@@ -57,8 +58,8 @@ fn fibers_of_another_host_have_their_own_exceptions_and_records() {
     }
 }
 
-/// What a fiber has looked up, or been told, still stands there after it has waited while others
-/// asked the same.
+/// The result of a look-up is still in place after the fiber has waited while others made the same
+/// look-up.
 #[test]
 fn static_results_are_each_fibers_own() {
     for engine in ENGINES {
@@ -71,8 +72,8 @@ fn static_results_are_each_fibers_own() {
     }
 }
 
-/// A library's constructor that has threads of the pool at work, in dlopen, where its thread holds
-/// the loader's lock.
+/// A library's constructor, called by dlopen, uses pool threads while its thread holds the loader's
+/// lock.
 #[test]
 fn a_constructor_that_waits_in_dlopen_gets_on() {
     let library = shared_object("runtime/loaded", Flavor::Plain);
@@ -91,8 +92,8 @@ fn a_constructor_that_waits_in_dlopen_gets_on() {
     }
 }
 
-/// An exception, a jump or the end of the fiber leaves nftw's call-back: the thread of the pool
-/// that walks is let go.
+/// If an exception, a jump or the end of the fiber leaves the callback of nftw, the pool thread
+/// that executes the walk is released.
 #[test]
 fn a_call_back_that_is_left_leaves_no_thread_behind() {
     let dir = Scratch::new();
@@ -113,8 +114,8 @@ fn a_call_back_that_is_left_leaves_no_thread_behind() {
     }
 }
 
-/// A library that is opened late brings libraries along whose functions the shim could not find
-/// when it started.
+/// A library that is opened late depends on libraries whose functions the shim could not find at
+/// startup.
 #[test]
 fn a_plugin_reaches_functions_of_libraries_that_it_brings_along() {
     let library = shared_object("runtime/plugin", Flavor::Plain);

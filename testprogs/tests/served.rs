@@ -1,8 +1,8 @@
-//! Ten thousand fibers and more, clients and servers, each blocked in a socket, on one OS thread.
+//! More than ten thousand fibers on one OS thread, clients and servers, each blocked on a socket.
 
 use testprogs::{Flavor, Run, program, skip};
 
-/// Threads that the pool may have.
+/// The limit on pool threads.
 const POOL: usize = 4;
 
 #[test]
@@ -17,8 +17,8 @@ fn ten_thousand_blocking_fibers_are_served_by_one_thread() {
                 .env("AIOSHIM_THREADS", POOL.to_string())
                 .run()
         };
-        // A client takes two descriptors: where there are not so many, half of the ten thousand
-        // fibers are servers.
+        // A client needs two descriptors. If the limit is too low for that, half of the ten
+        // thousand fibers are servers.
         let mut clients = "10000";
         let mut outcome = run(clients);
         if outcome.status.code() == Some(77) {
@@ -46,7 +46,7 @@ fn ten_thousand_blocking_fibers_are_served_by_one_thread() {
     }
 }
 
-/// The same program says the same on pthreads, and on three workers.
+/// The same program prints the same on pthreads and on three workers.
 #[test]
 fn clients_and_servers_on_threads_and_on_fibers() {
     let run = Run::new(program("served", Flavor::Fortify)).args(["-n", "50", "-r", "20"]);

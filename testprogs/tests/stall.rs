@@ -1,5 +1,5 @@
-//! A fiber that keeps its thread for long is reported: who, how long, and where. The fibers go on
-//! once they see that.
+//! A fiber that does not yield its thread for long is reported with its name, the duration and the
+//! location. The fibers of the probe continue once they see the report.
 
 use testprogs::{Flavor, Run, Scratch, program};
 
@@ -28,7 +28,7 @@ fn who_computes_or_blocks_is_said_once_a_place() {
         let (printed, said) = stalling(variables);
         assert_eq!(printed, "it read 1\n", "{said}");
         let lines: Vec<&str> = said.lines().collect();
-        // A busy machine may make others late as well: they are none of our concern.
+        // On a busy machine there may be reports about other fibers; ignore them.
         let computing = |line: &&str| line.ends_with("computing at");
         let reports = lines.iter().enumerate().filter(|(_, line)| computing(line));
         let reports = reports.map(|(at, line)| {
@@ -48,7 +48,7 @@ fn who_computes_or_blocks_is_said_once_a_place() {
             frames.len() >= 3 && frames[0].starts_with("  #0 stalling"),
             "{said}"
         );
-        // The same place, whoever is there, is no news.
+        // A location is reported only once, whichever fiber is there.
         let callers = |frames: &[&str]| frames[1..].join(" ");
         let there = reports
             .iter()

@@ -1,13 +1,13 @@
-//! The hook table against this machine's libc: every name of a converted call is there, and no
-//! other.
+//! Compares the hook table with this machine's libc: it contains every name of a converted call,
+//! and no other.
 
 use object::{Object, ObjectSymbol};
 use std::collections::BTreeSet;
 use std::path::Path;
 use testprogs::{How, libraries};
 
-/// Names of libc's that look like an alias and are none that a program can be linked to:
-/// compatibility symbols, and what is private to libc.
+/// Names in libc that look like an alias but that a program cannot be linked to: compatibility
+/// symbols, and private ones.
 const COMPATIBILITY: [&str; 4] = ["llseek", "__fstat64", "__mktemp", "__pthread_barrier_wait"];
 
 fn defined(library: &Path) -> BTreeSet<String> {
@@ -19,8 +19,8 @@ fn defined(library: &Path) -> BTreeSet<String> {
         .collect()
 }
 
-/// The names of this process's libc, found where it is mapped. Before glibc 2.34 it has libpthread
-/// beside it, and both have their version in their files' names.
+/// The names in this process's libc, which is found through its mappings. Before glibc 2.34
+/// libpthread is a separate library, and the file names of both contain the version.
 fn libc() -> BTreeSet<String> {
     const FILES: [&str; 3] = ["/libc.so", "/libc-2", "/libpthread-2"];
     let maps = std::fs::read_to_string("/proc/self/maps").expect("/proc is mounted");
@@ -36,7 +36,7 @@ fn libc() -> BTreeSet<String> {
         .collect()
 }
 
-/// `__pread64_chk` -> `pread`: what is left when an alias's decorations are taken off.
+/// Removes the decorations of an alias: `__pread64_chk` -> `pread`.
 fn undecorated(name: &str) -> &str {
     let mut core = name.strip_prefix("__").unwrap_or(name);
     core = core
@@ -73,7 +73,7 @@ fn every_name_of_a_converted_call_in_this_libc_is_hooked() {
         .collect();
     assert!(
         missing.is_empty(),
-        "libc has these names of converted calls, the table has not: {missing:?}"
+        "libc has these names of converted calls, but the table does not: {missing:?}"
     );
 }
 
@@ -83,13 +83,13 @@ fn nothing_is_exported_but_hooks_and_the_host_table() {
     let strays: Vec<_> = defined(&libraries().aioshim)
         .into_iter()
         .filter(|name| !name.starts_with("aioshim_") && !libc.contains(name))
-        // The C++ library's (shim/src/runtimes.rs, shim/src/calls/statics.rs).
+        // From the C++ library (shim/src/runtimes.rs, shim/src/calls/statics.rs).
         .filter(|name| !name.starts_with("__cxa_"))
-        // Asked for by the sanitizers' runtimes alone (shim/src/sanitizers.rs).
+        // Used only by the sanitizer runtimes (shim/src/sanitizers.rs).
         .filter(|name| {
             !["__asan_default_options", "__tsan_default_suppressions"].contains(&name.as_str())
         })
-        // Exported on every libc; in libc itself from 2.33 to 2.35 on.
+        // The shim exports these on every libc; libc itself has them since versions 2.33 to 2.35.
         .filter(|name| {
             ![
                 "close_range",
@@ -119,7 +119,7 @@ fn aliases_lose_their_decorations() {
     }
 }
 
-/// What stands before the table in docs/calls.md.
+/// The text before the tables in docs/calls.md.
 const PREFACE: &str = "\
 # Calls
 
@@ -166,7 +166,7 @@ fn in_words(how: &How) -> String {
     }
 }
 
-/// Rows of one section that go the same way share a line.
+/// Generates docs/calls.md. Rows of one section that are handled the same way share a line.
 fn calls_page() -> String {
     let mut page = PREFACE.to_owned();
     let mut lines: Vec<(String, String, Vec<String>)> = Vec::new();
@@ -206,7 +206,7 @@ fn the_page_of_calls_is_the_table() {
         .find(|(a, b)| a != b);
     assert!(
         page == found,
-        "docs/calls.md is not what the table says: {differs:?}; AIOSHIM_WRITE_DOCS=1 writes it"
+        "docs/calls.md differs from the table: {differs:?}; AIOSHIM_WRITE_DOCS=1 rewrites it"
     );
 }
 

@@ -1,12 +1,12 @@
-//! Programs under the tools by which people look for faults, preloaded: each runs to its end, and
-//! finds what it finds without.
+//! Preloaded programs under debugging tools: each run completes and gives the same result as
+//! without the shim.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use testprogs::{Launcher, Run, Scratch, Tool, c_compiler, c_sources};
 
-/// c/whole/toolbox.c compiled with `flags` in `dir`; None, and a skip, where the compiler has no
-/// such runtime.
+/// Compiles c/whole/toolbox.c with `flags` into `dir`. If the compiler lacks the runtime, skips and
+/// returns None.
 fn toolbox(dir: &Path, flags: &[&str]) -> Option<PathBuf> {
     let to = dir.join("toolbox");
     let output = Command::new(c_compiler())
@@ -38,7 +38,7 @@ fn same(program: &Path, launcher: Option<Launcher>) {
     };
     let plain = run().run();
     if !plain.status.success() {
-        // As in a container that denies ptrace or a personality without randomized addresses.
+        // For example in a container that denies ptrace, or disabling address randomization.
         testprogs::skip(&format!("the tool does not work here: {}", plain.report()));
         return;
     }
@@ -84,7 +84,7 @@ fn tool_undefined_behaviour_sanitizer() {
     sanitized("-fsanitize=undefined");
 }
 
-/// env(1) takes the variables of the program alone as the last launcher's words: neither tool is
+/// The last launcher is env(1), which sets the variables only for the program, so neither tool is
 /// preloaded itself.
 #[test]
 fn tool_valgrind() {

@@ -1,13 +1,13 @@
-//! Whole programs that know nothing of fibers, with their main thread as one
-//! (`AIOSHIM_MAIN=fiber`): the same output, errors and end as without, those of all they start
-//! included.
+//! Complete programs that do not use fibers, with their main thread as a fiber
+//! (`AIOSHIM_MAIN=fiber`). They and all their child processes have the same output, errors and exit
+//! status as without the shim.
 
 use testprogs::{Flavor, Outcome, Run, Scratch, Stats, Tool, program};
 
-/// Engines: the best there is, and one of the others in turn.
+/// The engines: the best available one, and each of the others in turn.
 const OTHERS: [&str; 2] = ["aio", "threads"];
 
-/// One command line of bash, in an empty directory.
+/// Runs one bash command line in an empty directory.
 fn run(script: &str, programs: &[&str], engine: Option<&str>) -> Outcome {
     let bash = Tool::find("bash").expect("every machine has it");
     let dir = Scratch::new();
@@ -44,7 +44,7 @@ fn run(script: &str, programs: &[&str], engine: Option<&str>) -> Outcome {
     }
 }
 
-/// Runs each row plainly and as a fiber; a row without its tools is a skip.
+/// Runs each row plainly and as a fiber; skips a row whose tools are missing.
 #[track_caller]
 fn unnoticed(rows: &[(&[&str], &str)]) {
     for (number, (tools, script)) in rows.iter().enumerate() {
@@ -68,7 +68,7 @@ fn unnoticed(rows: &[(&[&str], &str)]) {
     }
 }
 
-/// Programs of c/whole: `$ALARMJUMP` is the path of the first.
+/// The programs of c/whole; `$ALARMJUMP`, for example, is the path of the first.
 const OURS: [&str; 6] = [
     "alarmjump",
     "confined",
@@ -96,11 +96,10 @@ os.read(r,1); os.waitpid(p,0); time.sleep(0.001)";
         .run()
         .success();
     let text = std::fs::read_to_string(&report).expect("the report");
-    // A line a process: python3 may be a script that starts it.
+    // There is one line per process, because python3 may be a script that starts the interpreter.
     let converts = |line: &str| {
         let stats = Stats::parse(line).expect("statistics");
-        // Whether the child was first is the machine's matter: then what is there is taken without
-        // parking.
+        // If the child was faster, the call finds its result without parking.
         let ours = |name| stats.call(name).converted + stats.call(name).inline > 0;
         ours("read") && ours("waitpid") && stats.call("clock_nanosleep").converted > 0
     };
@@ -287,7 +286,7 @@ class H(http.server.SimpleHTTPRequestHandler):
 s=http.server.ThreadingHTTPServer((\"127.0.0.1\",0),H); threading.Thread(target=s.serve_forever,daemon=True).start()
 for i in range(5): print(len(urllib.request.urlopen(\"http://127.0.0.1:%d/f\"%s.server_port).read()))
 s.shutdown()'"),
-        // Server and client are both main threads here.
+        // Here both server and client run on main threads.
         (&["python3"], "mkfifo port; python3 -c 'import http.server as h
 class H(h.SimpleHTTPRequestHandler):
   def log_message(s,*a): pass
