@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* blocking.c - one libc symbol that blocks, called by many tasks at once: does the first one that
- * waits keep the others, which share its OS thread, from so much as making the call?
+/* blocking.c - many tasks call one blocking libc symbol at the same time. Tests whether the first
+ * task that waits prevents the others on its OS thread from making the call at all.
  *
- * The first task starts TASKS others, which count themselves and make the call. When all have come
- * so far, it lets them go. With one worker, a call that blocks the OS thread never lets it come to
- * that: the program hangs, and the test says so. With --threads, where nothing can be kept, it
- * shows that the call does block: none may have returned by then. */
+ * The first task starts TASKS others, which count themselves and make the call. When all of them
+ * have done so, it releases them. With one worker, a call that blocks the OS thread prevents this:
+ * the program hangs, and the test reports it. With --threads, where no task can prevent another
+ * from running, the program checks that the call does block: none may have returned before the
+ * release. */
 #define _GNU_SOURCE
 #include "blocking/case.h"
 
@@ -30,7 +31,8 @@ static const struct {
     { streams_cases, sizeof streams_cases / sizeof *streams_cases },
 };
 
-/* Calls f(case, name) for each name of each case until it says so; NULL if it never does. */
+/* Calls f(case, name) for each name of each case until f returns nonzero, and returns that case;
+ * NULL if f never does. */
 static const struct blocking *
 each_name(int (*f)(const struct blocking *, const char *, const char *), const char *arg)
 {
@@ -85,7 +87,7 @@ static void *all(void *arg)
     unsigned early = atomic_load(&returned);
     int must_wait = task_options.threads || chosen->ends_by_itself;
     if (task_options.threads)
-        /* So that those that do not block have the time to show it. */
+        /* Gives calls that do not block the time to return. */
         usleep(50000);
     if (must_wait && (early = atomic_load(&returned)) > 0)
         wrong("%u calls returned before they were let go", early);

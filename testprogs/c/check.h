@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* check.h - what every program here does about errors, short transfers and checksums. */
+/* check.h - error exits, complete transfers and checksums for all programs in this directory. */
 #ifndef CHECK_H
 #define CHECK_H
 
@@ -35,7 +35,7 @@ static inline void check(int error, const char *what)
     }
 }
 
-/* Ends the program when what was read is not what was written. */
+/* Ends the program because the data that was read differs from the data that was written. */
 __attribute__((noreturn, format(printf, 1, 2))) static inline void wrong(const char *format, ...)
 {
     va_list args;
@@ -78,7 +78,7 @@ static inline void write_full(int fd, const void *buf, size_t size)
     }
 }
 
-/* Reads until size bytes are there or the file ends. */
+/* Reads until size bytes have arrived or the file ends. */
 static inline size_t read_full(int fd, void *buf, size_t size)
 {
     size_t done = 0;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* copytree.c - copies a directory tree: one task walks it, many copy the files; prints a checksum
- * of what they copied. */
+/* copytree.c - copies a directory tree: one task walks it, many tasks copy the files. Prints a
+ * checksum of the copied data. */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <fcntl.h>

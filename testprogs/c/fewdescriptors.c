@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* fewdescriptors.c - fibers in a process that may have few descriptors: fewdescriptors LIMIT [FULL]
+/* fewdescriptors.c - fibers in a process with a low limit on descriptors: fewdescriptors LIMIT
+ * [FULL]
  *
- * They send bytes through pipes, sleep, look a file up and fork. Then it prints how many
- * descriptors from 3 to 9 there are that it did not open, and the numbers that it gets when it
- * opens three files. With FULL it takes all descriptors before the fibers begin, but for those that
- * it needs itself. */
+ * The fibers send bytes through pipes, sleep, look up a file and fork. Then the program prints how
+ * many descriptors from 3 to 9 exist that it did not open, and the numbers that it gets when it
+ * opens three files. With FULL it first takes all descriptors except the ones that it needs itself.
+ */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <sys/resource.h>

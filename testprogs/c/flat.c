@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* flat.c - every pair of a call that begins something and one that ends it, in long loops: what the
- * process has of memory, descriptors and mappings stays the same. Prints the pairs that take more
- * each time. */
+/* flat.c - calls every pair of functions that begin and end something in long loops. The process
+ * must not use more memory, descriptors or mappings over time. Prints the pairs that use more each
+ * time. */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <dlfcn.h>
@@ -18,7 +18,7 @@
 
 #include "task.h"
 
-/* The shim is there: what waits lets others run. */
+/* The shim is loaded: a call that waits lets other fibers run. */
 static int waits_park;
 
 static void *nothing(void *arg) { return arg; }
@@ -50,7 +50,7 @@ static void *runtime_of_one(void *arg)
     return arg;
 }
 
-/* ---- What is begun and ended ---------------------------------------------------------------- */
+/* ---- The pairs ------------------------------------------------------------------------------ */
 
 static void runtime1(void) { runtime_of(1); }
 static void runtime3(void) { runtime_of(3); }
@@ -105,7 +105,7 @@ static void *lock(void *arg)
 
 static void mutex(void)
 {
-    /* Each has another address, and one fiber waits. */
+    /* Each mutex has a different address, and one fiber waits for it. */
     contended = malloc(4096);
     pthread_mutexattr_t attributes;
     pthread_mutexattr_init(&attributes);
@@ -357,7 +357,7 @@ static void file(void)
     close(fd);
 }
 
-/* ---- What it costs -------------------------------------------------------------------------- */
+/* ---- The measured cost ---------------------------------------------------------------------- */
 
 struct cost {
     long allocated, resident, descriptors, mappings;
@@ -430,7 +430,7 @@ static const struct pair {
     { "fiber_run with 3 workers", runtime3, 50 },
 };
 
-/* What a round may come to besides: caches that are filled, threads that begin and end. */
+/* Allowance per round for other causes: caches that fill up, threads that start and end. */
 enum {
     SLACK_BYTES = 8 << 10,
     SLACK_RESIDENT = 256 << 10,
@@ -439,7 +439,7 @@ enum {
     ROUNDS = 5
 };
 
-/* What a round of the pair takes more than the last one. */
+/* Runs one round of the pair and returns how much more the process uses after it. */
 static struct cost round_of(const struct pair *pair)
 {
     struct cost before = cost();
@@ -460,7 +460,7 @@ static int is_flat(const struct pair *pair, const struct cost *more)
            more->descriptors <= SLACK_DESCRIPTORS && more->mappings <= SLACK_MAPPINGS;
 }
 
-/* What leaks does so in every round. */
+/* Reports the pair only if every round uses more; a leak does. */
 static void try(const struct pair *pair)
 {
     struct cost more = { 0 };

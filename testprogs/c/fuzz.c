@@ -2,8 +2,8 @@
 /* fuzz.c - random programs of many tasks, on fibers or with --threads on pthreads. The same
  * invariants hold for both.
  *
- * Each case is a process of its own: a seed chooses a few scenes (fuzz/NAME.h, one each), which run
- * side by side. A violated invariant is one line with the seed; a case that fails prints the
+ * Each case is a separate process. Its seed chooses a few scenes (fuzz/NAME.h, one each), which run
+ * concurrently. A violated invariant prints one line with the seed; a case that fails prints the
  * command that repeats it. */
 #define _GNU_SOURCE
 #include "fuzz/case.h"
@@ -39,7 +39,7 @@ static const struct scene scenes[] = {
 enum { SCENES = sizeof scenes / sizeof scenes[0], SCENES_AT_ONCE = 4 };
 
 static unsigned jobs = 1;
-static const char *only; /* the one scene that cases are made of */
+static const char *only; /* if set, cases consist of this scene */
 
 /* ---- A case --------------------------------------------------------------------------------- */
 
@@ -64,8 +64,9 @@ static const struct scene *scene_called(const char *name)
     wrong("%s: no such scene", name);
 }
 
-/* Chooses the scenes. A handler makes the kernel restart calls by their number, and there is one
- * handler a signal: so signals come once at most, and not beside swaps. */
+/* Chooses the scenes. After a handler, the kernel restarts calls with the same descriptor number,
+ * so signals cannot be combined with swaps. A signal can have only one handler, so signals occur at
+ * most once. */
 static unsigned draw_scenes(struct actor *self, const struct scene **chosen)
 {
     unsigned count = between(self, 1, SCENES_AT_ONCE), kept = 0;
@@ -80,7 +81,8 @@ static unsigned draw_scenes(struct actor *self, const struct scene **chosen)
         lines |= scene->lead == lines_scene;
         chosen[kept++] = scene;
     }
-    /* Handlers without SA_RESTART: stdio would lose what an interrupted write was for. */
+    /* Handlers without SA_RESTART are not combined with stdio, which loses the data of an
+     * interrupted write. */
     fuzz.interrupts = signals && !lines && chance(self, 50);
     return kept;
 }
@@ -99,7 +101,7 @@ static void run_case(struct actor *self, void *unused)
         finish(self, leaders[i]);
 }
 
-/* The child of one case, in a directory of its own. */
+/* The child process of one case, in its own directory. */
 __attribute__((noreturn)) static void case_process(uint64_t seed)
 {
     static unsigned char known[DESCRIPTORS];
@@ -124,7 +126,7 @@ __attribute__((noreturn)) static void case_process(uint64_t seed)
 
 /* ---- All cases ------------------------------------------------------------------------------ */
 
-/* The command that repeats a case: the same program, its environment and this seed alone. */
+/* Prints the command that repeats a case: the same program and environment, with only this seed. */
 static void show_command(const char *program, uint64_t seed)
 {
     static const char *const variables[] = { "LD_PRELOAD", "AIOSHIM_ENGINE" };
@@ -137,7 +139,7 @@ static void show_command(const char *program, uint64_t seed)
             only ? " --scene " : "", only ? only : "");
 }
 
-/* Says how a case ended that failed; 1 if it did. */
+/* If a case failed, reports how it ended and returns 1. */
 static int judge(const char *program, uint64_t seed, int status)
 {
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* kvstore.c - a small key-value store on one file: many tasks put, get and delete, and check what
- * they get. */
+/* kvstore.c - a small key-value store in one file: many tasks put, get and delete keys, and check
+ * the values they get. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <inttypes.h>
@@ -16,8 +16,8 @@ static const char help[] =
 static unsigned long operations = 100, keys = 16, sync_every = 16;
 static int fd;
 
-/* The file is an array of buckets, a page each. A key lives in the bucket of its hash; a bucket is
- * changed under the lock of its stripe, held over the read and the write. */
+/* The file is an array of buckets of one page each. A key lives in the bucket of its hash. A bucket
+ * is changed under the lock of its stripe, which is held across the read and the write. */
 enum { ENTRY_SIZE = 64, BUCKET_SIZE = 4096, ENTRIES = BUCKET_SIZE / ENTRY_SIZE, STRIPES = 16 };
 
 struct entry {
@@ -85,7 +85,7 @@ static void put(uint64_t key, uint64_t version, struct entry *page)
     task_unlock(stripe);
 }
 
-/* The version of key, 0 when it is not there. */
+/* The version of key, or 0 if it does not exist. */
 static uint64_t get(uint64_t key, struct entry *page)
 {
     uint64_t bucket = hash(HASH_START, &key, sizeof key) % buckets;
@@ -107,7 +107,7 @@ struct client {
     uint64_t sum;
 };
 
-/* The keys of a client are its own, so that it knows what to get. */
+/* Clients do not share keys, so each client knows which values to expect. */
 static void *work(void *arg)
 {
     struct client *client = arg;
@@ -167,7 +167,7 @@ int main(int argc, char **argv)
     }
     if (optind + 1 != argc || keys == 0)
         task_option('?', help);
-    /* A quarter full on average: a full bucket would be a bad hash. */
+    /* Buckets are a quarter full on average; a full one would mean a bad hash. */
     buckets = (uint64_t)task_options.tasks * keys * 4 / ENTRIES + STRIPES;
     fd = open(argv[optind], O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
     if (fd < 0 || ftruncate(fd, (off_t)(buckets * BUCKET_SIZE)))

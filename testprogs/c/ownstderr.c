@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* ownstderr.c - a program that gives the number of standard error to a file of its own, "data", and
+/* ownstderr.c - a program that opens its own file "data" under the number of standard error, and
  * then runs fibers.
  *
- * ownstderr HOW END: HOW it closes descriptor 2, and how it ends. */
+ * usage: ownstderr HOW END, where HOW says how it closes descriptor 2, and END how it ends. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <sys/syscall.h>
@@ -10,7 +10,7 @@
 
 #include "task.h"
 
-/* Closes the shim's own descriptors as well: no hook sees it. */
+/* Also closes the shim's own descriptors, because no hook sees it. */
 static void close_everything_unseen(void)
 {
 #ifdef __x86_64__

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* pace.h - makes the calls of a probe look slow, so that each goes to a thread of the pool, or
- * quick, so that it does not.
+/* pace.h - makes the calls of a probe look slow, so that each goes to a pool thread, or quick, so
+ * that none does.
  *
- * A name behind forty symbolic links, each as long as a path may be, takes a millisecond to look up
- * and waits for nothing. Descriptor SLOW_FD goes by the same account as names that are looked up
- * from the current directory. */
+ * Looking up a name behind forty symbolic links, each with the maximum length of a path, takes a
+ * millisecond without any wait. Descriptor SLOW_FD shares its latency average with names that are
+ * looked up from the current directory. */
 #ifndef PACE_H
 #define PACE_H
 
@@ -26,8 +26,8 @@ static inline void *pace_wait(void *arg)
     return arg;
 }
 
-/* Makes the links in the current directory, and a second task, beside which calls are not left to
- * block. */
+/* Creates the links in the current directory, and a second task, because the shim lets the calls of
+ * a lone fiber block. */
 static inline void pace_begin(void)
 {
     char target[4096] = "";
@@ -65,7 +65,7 @@ static inline void pace_end(void)
         die("rmdir pace.d");
 }
 
-/* One slow call of each kind, none of which succeeds. */
+/* Makes one slow call of each kind; none of them succeeds. */
 static inline void pace_slow_down(void)
 {
     struct stat about;
@@ -77,7 +77,7 @@ static inline void pace_slow_down(void)
     errno = error;
 }
 
-/* SHOW, at the pace that is set. */
+/* Like SHOW, but makes the call look slow first if pace_is_slow is set. */
 #define TRY(call) (pace_slow_down(), SHOW(call))
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* pipeline.c - a row of tasks joined by pipes: each reads numbers, changes them and passes them on;
- * the last sums up. */
+/* pipeline.c - a chain of tasks connected by pipes: each reads numbers, changes them and passes
+ * them on; the last one adds them up. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <inttypes.h>
@@ -39,7 +39,7 @@ static void *produce(void *arg)
     return NULL;
 }
 
-/* A read may end inside a number: the rest of it is waited for. */
+/* A read may end inside a number; then wait for the rest. */
 static size_t take(int fd, uint32_t *buf)
 {
     ssize_t n = read(fd, buf, batch * sizeof *buf);

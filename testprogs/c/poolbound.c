@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* poolbound.c - many tasks sync a file each, all at once; prints how many threads of the shim's
- * pool there are afterwards. */
+/* poolbound.c - many tasks each sync a file at the same time; prints the number of the shim's pool
+ * threads afterwards. */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <fcntl.h>
@@ -21,7 +21,7 @@ static void *sync_often(void *arg)
     return arg;
 }
 
-/* A thread of the pool stays for some seconds once it has nothing to do. */
+/* Counts the pool threads; an idle one stays for some seconds. */
 static int pool_threads(void)
 {
     int count = 0;

@@ -34,7 +34,7 @@ static inline void queue_put(struct queue *q, void *item)
     task_unlock(&q->mutex);
 }
 
-/* No more will be put. */
+/* Closes the queue: nothing more will be put into it. */
 static inline void queue_close(struct queue *q)
 {
     task_lock(&q->mutex);
@@ -43,7 +43,7 @@ static inline void queue_close(struct queue *q)
     task_unlock(&q->mutex);
 }
 
-/* NULL when it is closed and empty. */
+/* Returns NULL when the queue is closed and empty. */
 static inline void *queue_take(struct queue *q)
 {
     void *item = NULL;

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* randread.c - reads random blocks of one file by many tasks and prints a checksum of what they
- * read. */
+/* randread.c - many tasks read random blocks of one file; prints a checksum of the data. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <inttypes.h>
@@ -69,7 +68,7 @@ static void open_file(const char *path, int direct, int cold)
     if (blocks == 0)
         wrong("%s: not one block of %lu bytes", path, block_size);
     if (cold) {
-        /* Dirty pages would stay. */
+        /* Dirty pages would not be dropped from the cache. */
         if (fsync(fd))
             die("fsync %s", path);
         check(posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM), "posix_fadvise");

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* refuse.c - runs a program for which the kernel refuses io_uring, Linux AIO or prctl: a seccomp
- * filter answers its calls with an error. */
+ * filter makes these calls return an error. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <linux/audit.h>
@@ -58,8 +58,8 @@ static int parse(const char *word, struct rule *rule)
     return rule->call && rule->error ? 0 : -1;
 }
 
-/* The filter: load the number of the call; for each rule, two steps: not it? past one; return its
- * error. At the end all else is allowed. */
+/* The filter loads the number of the call. Each rule consists of two instructions: skip the next
+ * one if the number differs; return the rule's error. At the end, every other call is allowed. */
 static int install(const struct rule *rules, int n)
 {
     struct sock_filter code[2 * MAX_RULES + 2];

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* served.c - N fibers each ask a question over a socket and wait for the answer, which N others
- * give: all at once. */
+/* served.c - N fibers each send a question over a socket and wait for the answer, which N other
+ * fibers give, all at the same time. */
 #define _GNU_SOURCE
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -14,7 +14,7 @@
 static unsigned rounds = 3, waiting, most_waiting;
 static long threads;
 
-/* Threads of this process, as the kernel counts them. */
+/* The number of threads of this process, as counted by the kernel. */
 static long thread_count(void)
 {
     char line[256];
@@ -75,7 +75,7 @@ static void *all(void *arg)
             die("socketpair");
         tasks[2 * i] = task_spawn(ask, &pairs[i][1]);
     }
-    /* All of the clients wait before the first server begins. */
+    /* All clients wait before the first server starts. */
     if (!task_options.threads && task_options.workers == 1)
         while (waiting < n)
             task_yield();
@@ -83,7 +83,7 @@ static void *all(void *arg)
         tasks[2 * i + 1] = task_spawn(serve, &pairs[i][1]);
     for (unsigned i = 0; i < 2 * n; i++)
         task_join(tasks[i]);
-    /* Those of a pool stay for some seconds. */
+    /* Pool threads stay for some seconds. */
     threads = thread_count();
     free(tasks);
     free(pairs);
@@ -99,15 +99,15 @@ int main(int argc, char **argv)
             rounds = (unsigned)number(optarg);
         else
             task_option(option, HELP);
-    /* Two descriptors a pair, and one more for each that waits where the shim waits on a duplicate,
-     * in the upper half. */
+    /* Each pair needs two descriptors, and each waiting fiber one more in the upper half of the
+     * range if the shim waits on a duplicate. */
     struct rlimit limit;
     rlim_t wanted = (rlim_t)task_options.tasks * 4 + 200,
            least = (rlim_t)task_options.tasks * 2 + 200;
     if (getrlimit(RLIMIT_NOFILE, &limit))
         die("getrlimit");
     if (limit.rlim_max < wanted) {
-        /* Who may raise it may. */
+        /* Raises the limit, if allowed. */
         limit.rlim_max = wanted;
         if (setrlimit(RLIMIT_NOFILE, &limit) && getrlimit(RLIMIT_NOFILE, &limit))
             die("getrlimit");

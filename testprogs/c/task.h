@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* task.h - one program, two kinds of thread: a task is a fiber, or with --threads a pthread. */
+/* task.h - lets one program run on two kinds of threads: a task is a fiber, or with --threads a
+ * pthread. */
 #ifndef TASK_H
 #define TASK_H
 
@@ -15,7 +16,7 @@
 struct task_options {
     int threads;      /* pthreads, not fibers */
     unsigned tasks;   /* how many */
-    unsigned workers; /* OS threads under the fibers */
+    unsigned workers; /* OS threads that run the fibers */
 };
 
 #define TASK_SHORT "n:w:"
@@ -29,7 +30,7 @@ struct task_options {
 
 static struct task_options task_options = { 0, 32, 1 };
 
-/* One option of getopt_long that is not the program's own. */
+/* Handles one option of getopt_long that the program does not handle itself. */
 static inline void task_option(int option, const char *help)
 {
     switch (option) {

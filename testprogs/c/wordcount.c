@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* wordcount.c - counts lines, words and bytes of many files, each task taking the next file, and
- * hashes the words. */
+/* wordcount.c - counts the lines, words and bytes of many files and hashes the words; each task
+ * takes the next file. */
 #define _GNU_SOURCE
 #include <ctype.h>
 #include <fcntl.h>
@@ -25,7 +25,7 @@ static void count_file(const char *path, unsigned char *buf, struct totals *tota
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         die("%s", path);
-    /* A word may go on in the next block. */
+    /* A word may continue in the next block. */
     int in_word = 0;
     uint64_t word = HASH_START;
     ssize_t n;

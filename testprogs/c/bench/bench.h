@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* bench.h - what the benchmark programs share: the clock, how they fail, and rounds asked for over
- * a pipe.
+/* bench.h - common parts of the benchmark programs: the clock, error exits, and rounds that are
+ * requested over a pipe.
  *
- * A program stays alive and does one round whenever it is asked: a line with a number of calls on
- * standard input, a line with nanoseconds per call on standard output. Rounds of several programs
- * interleave at milliseconds that way, and a slow moment of the machine falls on all of them. */
+ * A program stays alive and runs one round per request: it reads a line with a number of calls from
+ * standard input and writes a line with nanoseconds per call to standard output. This way rounds of
+ * several programs interleave within milliseconds, and a slow moment of the machine affects all of
+ * them. */
 #ifndef BENCH_H
 #define BENCH_H
 
@@ -26,8 +27,8 @@ static inline uint64_t now_ns(void)
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-/* Ends the program from a fiber or a thread: "<what>: <error>" on standard error; error 0 leaves
- * the second half out. */
+/* Ends the program from a fiber or a thread with "<what>: <error>" on standard error; if error is
+ * 0, only "<what>". */
 __attribute__((noreturn, format(printf, 2, 3))) static inline void die(int error, const char *what,
                                                                        ...)
 {
@@ -47,8 +48,8 @@ __attribute__((noreturn, format(printf, 2, 3))) static inline void die(int error
 
 static inline int preloaded(void) { return dlsym(RTLD_DEFAULT, "aioshim_version") != NULL; }
 
-/* One line: is the shim loaded, and does this run on a fiber? The asking side checks it against
- * what it meant. */
+/* Prints one line that says whether the shim is loaded and whether this runs on a fiber. The
+ * requesting side compares it with what it expects. */
 static inline void say_hello(void)
 {
     printf("{\"preloaded\": %s, \"fiber\": %s}\n", preloaded() ? "true" : "false",
@@ -56,7 +57,7 @@ static inline void say_hello(void)
     fflush(stdout);
 }
 
-/* Answers until standard input ends. */
+/* Answers requests until standard input ends. */
 static inline void serve(double (*round)(uint64_t calls))
 {
     char line[64];
@@ -79,7 +80,7 @@ static inline void *serve_on_fiber(void *round)
     return NULL;
 }
 
-/* Runs fn on the first fiber of that many workers. */
+/* Runs fn on the first fiber of a runtime with the given number of workers. */
 static inline void on_workers(unsigned workers, void *(*fn)(void *), void *arg)
 {
     fiber_options_t options = FIBER_OPTIONS_INIT;
@@ -95,7 +96,7 @@ static inline void on_one_worker(void *(*fn)(void *), void *arg) { on_workers(1,
 
 struct gang {
     unsigned count;
-    uint64_t warmup, calls; /* of each member */
+    uint64_t warmup, calls; /* per member */
     void (*work)(unsigned member, uint64_t calls);
     fiber_barrier_t start;
     uint64_t started, ended;
@@ -119,7 +120,8 @@ static inline void *gang_member(void *arg)
     return NULL;
 }
 
-/* Nanoseconds for all calls of all members; the calling fiber is parked meanwhile. */
+/* Returns the nanoseconds for all calls of all members; the calling fiber is parked until they end.
+ */
 static inline uint64_t run_gang(unsigned count, uint64_t calls, void (*work)(unsigned, uint64_t))
 {
     struct gang gang = { .count = count, .warmup = calls / 8 + 1, .calls = calls, .work = work };

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
-/* crew.h - the same work done by fibers or by pthreads, all starting together, and a line of JSON
- * on what it cost.
+/* crew.h - runs the same work on fibers or on pthreads that all start together, and prints a line
+ * of JSON with its cost.
  *
- * Fibers stay for life on the worker that starts them, and one that is fast starts them all before
- * the next is awake. Their makers, one a worker, therefore make sure of each other first: which
- * worker won a race is not what is measured.
+ * Fibers stay on the worker that starts them, and a fast worker would start all of them before the
+ * next one is awake. One maker per worker creates them, and the makers first wait for each other,
+ * so that the result does not depend on which worker wins a race.
  *
- * What it cost is the difference of two getrusage calls: of the first member that starts and of the
- * last that ends. Neither needs the maker to be scheduled, which it may not be for long where
- * fibers never park. */
+ * The cost is the difference between two getrusage calls, made by the first member that starts and
+ * by the last one that ends. Neither depends on scheduling the maker, which may not run for long if
+ * the fibers never park. */
 #ifndef CREW_H
 #define CREW_H
 
@@ -44,14 +44,14 @@ struct crew_member {
 struct crew {
     int fibers;
     unsigned count;
-    unsigned workers;                 /* that run the fibers */
+    unsigned workers;                 /* workers that run the fibers */
     void (*prepare)(unsigned member); /* before the start; may be NULL */
     void (*work)(unsigned member);
     struct crew_member *members;
     fiber_barrier_t fibers_start;
     pthread_barrier_t threads_start;
     _Atomic unsigned makers;
-    _Atomic uint64_t started_ns; /* not 0 for those that work */
+    _Atomic uint64_t started_ns; /* nonzero while members work */
     _Atomic unsigned ended;
     struct snapshot from, to; /* valid once joined */
 };
@@ -93,8 +93,8 @@ static inline void crew_make(struct crew *crew, unsigned number)
         die(error, "%s %u of %u", crew->fibers ? "fiber" : "pthread", number + 1, crew->count);
 }
 
-/* Makes every so-manieth member, once each worker runs a maker; a worker that does not come in 0.1
- * s is done without. */
+/* Creates every workers-th member, once each worker runs a maker. Does not wait longer than 0.1 s
+ * for the other workers. */
 static inline void *crew_maker(void *arg)
 {
     struct crew *crew = arg;
@@ -107,7 +107,8 @@ static inline void *crew_maker(void *arg)
     return NULL;
 }
 
-/* Makes all members; returns when they start. On a fiber when they are fibers. */
+/* Creates all members and returns when they start. Must be called on a fiber if the members are
+ * fibers. */
 static inline void crew_start(struct crew *crew)
 {
     crew->members = calloc(crew->count, sizeof *crew->members);
@@ -142,7 +143,7 @@ static inline void crew_join(struct crew *crew)
     }
 }
 
-/* Runs fn, on the first fiber of the crew's workers when its members are fibers. */
+/* Runs fn; if the members are fibers, on the first fiber of the crew's workers. */
 static inline void crew_run(const struct crew *crew, void *(*fn)(void *), void *arg)
 {
     if (!crew->fibers) {
@@ -156,7 +157,7 @@ static inline void crew_run(const struct crew *crew, void *(*fn)(void *), void *
         die(error, "fiber_run with %u workers", crew->workers);
 }
 
-/* A number of /proc/self/status, 0 when it is not there. */
+/* Returns a number from /proc/self/status, or 0 if it is missing. */
 static inline unsigned long status(const char *name)
 {
     static char text[8192];
@@ -174,8 +175,8 @@ static inline uint64_t microseconds(struct timeval from, struct timeval to)
     return (uint64_t)((to.tv_sec - from.tv_sec) * 1000000 + (to.tv_usec - from.tv_usec));
 }
 
-/* The line: so many operations between the snapshots; exhausted when they ended for want of work,
- * not of time. */
+/* Prints the line of JSON: the number of operations between the snapshots, and whether they ended
+ * because the work was exhausted and not because the time was over. */
 static inline void say_phase(uint64_t operations, const struct snapshot *from,
                              const struct snapshot *to, unsigned long threads, int exhausted)
 {
@@ -193,8 +194,8 @@ static inline void say_phase(uint64_t operations, const struct snapshot *from,
     fflush(stdout);
 }
 
-/* A permutation of the numbers below 2^bits: xor, odd multiplications and shifts down can each be
- * undone. */
+/* A permutation of the numbers below 2^bits, because xor, multiplication by odd numbers and right
+ * shifts are each invertible. */
 static inline uint64_t permuted(uint64_t x, unsigned bits, uint64_t seed)
 {
     const uint64_t mask = (UINT64_C(1) << bits) - 1;

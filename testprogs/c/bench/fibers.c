@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* fibers.c - what fibers cost by themselves: a yield, a create and join, a tree of them, a wake and
- * a theft across workers, and the time and memory of many that wait. */
+/* fibers.c - the cost of fibers themselves: a yield, a create and join, a tree of fibers, a wake
+ * and a steal across workers, and the time and memory of many waiting fibers. */
 #include "bench.h"
 
 #include <fcntl.h>
@@ -161,22 +161,22 @@ static uint64_t *times_of(uint64_t n)
     return times;
 }
 
-/* This worker's fiber waits and lets none of its others run: preloaded, sched_yield would. */
+/* Busy-waits without letting other fibers of this worker run, as a preloaded sched_yield would. */
 static void await(const unsigned *flag, unsigned value)
 {
     while (__atomic_load_n(flag, __ATOMIC_ACQUIRE) != value)
         __asm__ volatile("");
 }
 
-/* Side 0 is the first fiber's worker, side 1 the other. A fiber that has started stays where it is.
- */
+/* Side 0 is the worker of the first fiber, side 1 the other worker. A fiber that has started stays
+ * on its worker. */
 static struct side {
     fiber_sem_t told, round_begins;
     pthread_t thread;
     unsigned ready;
 } sides[2];
 static unsigned busy, asleep, over;
-static unsigned round_is_on = 1; /* and none takes the other's fibers before the first one */
+static unsigned round_is_on = 1; /* also before the first round, so that no worker steals */
 static uint64_t told_at, *latency;
 
 /* Keeps its worker awake during a round. */
@@ -195,7 +195,7 @@ static void *hog(void *arg)
     }
 }
 
-/* On the side's worker, while the other has a fiber that lets none run. */
+/* Runs on the side's worker, while a fiber on the other worker does not yield. */
 static void begin_side(struct side *side)
 {
     side->thread = pthread_self();
@@ -210,7 +210,7 @@ static void begin_side(struct side *side)
         fiber_yield();
 }
 
-/* Long enough for the other to fall asleep. */
+/* Long enough for the other worker to fall asleep. */
 static void pause_round(void)
 {
     const struct timespec pause = { 0, 100000 };
@@ -279,7 +279,8 @@ static void *wake(void *arg)
     return arg;
 }
 
-/* What the kernel takes to wake a thread is most of what a sleeping worker's fiber waits for. */
+/* The time for waking a fiber on a sleeping worker consists mostly of the kernel's time for waking
+ * a thread, so this measures that time for comparison. */
 static sem_t thread_told[2];
 
 static void *thread_echo(void *arg)
@@ -351,7 +352,7 @@ static double round_of_thefts(uint64_t n)
     return middle;
 }
 
-/* ---- Many that wait ------------------------------------------------------------------------- */
+/* ---- Many waiting fibers -------------------------------------------------------------------- */
 
 static unsigned long arrived, woken;
 
@@ -392,7 +393,7 @@ static void post_all(void)
         fiber_sem_post(&semaphore);
 }
 
-/* The sleepers wake within a tenth of a second, in another order than they lay down in. */
+/* The sleepers wake within a tenth of a second, in a different order than they went to sleep. */
 static uint64_t first_wakes, last_wakes;
 
 static unsigned long lain_down;
@@ -410,7 +411,7 @@ static void set_alarm(void)
 static void *sleeps(void *arg)
 {
     arrived++;
-    fiber_sem_wait(&semaphore); /* until all have a stack, so that the time of sleeping is known */
+    fiber_sem_wait(&semaphore); /* until all have a stack, so that the wake time is known */
     uint64_t wakes = first_wakes + lain_down++ * 2654435761u % (last_wakes - first_wakes);
     uint64_t now = now_ns();
     int error = fiber_sleep(wakes > now ? wakes - now : 0);
@@ -420,7 +421,7 @@ static void *sleeps(void *arg)
     return arg;
 }
 
-/* Until the last alarm, so that what is timed is no waiting. */
+/* Waits until the last alarm, so that the measured time contains no waiting. */
 static void await_alarm(void)
 {
     struct timespec until = { (time_t)(last_wakes / 1000000000u),
@@ -432,16 +433,16 @@ static const struct wait {
     const char *name;
     void (*before)(void);
     void *(*waits)(void *);
-    void (*goes_on)(void); /* from the first wait to the one that is meant */
-    void (*ends)(void);    /* what ends all the waits... */
-    int is_timed;          /* ...is part of what a wake costs */
+    void (*goes_on)(void); /* from the first wait to the measured one */
+    void (*ends)(void);    /* ends all the waits... */
+    int is_timed;          /* ...and belongs to the cost of a wake */
 } wait_kinds[] = {
     { "parked", open_pipe, reads, NULL, close_pipe, 1 },
     { "waiting", make_semaphore, waits, NULL, post_all, 1 },
     { "sleeping", make_semaphore, sleeps, set_alarm, await_alarm, 0 },
 };
 
-/* Kilobytes of a line of /proc; 0 when it is not there. */
+/* Returns the kilobytes in a line of a /proc file, or 0 if it is missing. */
 static long kilobytes(const char *path, const char *name)
 {
     static char text[16384];
@@ -495,7 +496,7 @@ static void *many(void *arg)
     fiber_t **fibers = calloc(count, sizeof *fibers);
     if (!fibers)
         die(errno, "%u fibers", count);
-    memset(fibers, 1, count * sizeof *fibers); /* its pages are not the fibers' */
+    memset(fibers, 1, count * sizeof *fibers); /* so that its pages do not count as the fibers' */
     wait->before();
     struct memory before = memory();
     struct moment start = moment();
@@ -504,7 +505,7 @@ static void *many(void *arg)
     while (made < count && !(error = fiber_create(&fibers[made], NULL, wait->waits, NULL)))
         made++;
     struct moment all_made = moment();
-    /* Each runs until it parks; this one goes on behind the last of them. */
+    /* Each fiber runs until it parks; this one continues after the last of them. */
     while (arrived < made)
         fiber_yield();
     fiber_yield();
@@ -538,7 +539,7 @@ static void *many(void *arg)
     return arg;
 }
 
-/* Whether it was one of those that many() does. */
+/* Runs many() if what names one of its kinds of waits; returns whether it did. */
 static int did_many(const char *what)
 {
     for (unsigned i = 0; i < sizeof wait_kinds / sizeof *wait_kinds; i++) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* locks.c - nanoseconds for one lock and unlock that nobody contends for, in rounds asked for over
- * a pipe (bench.h). */
+/* locks.c - nanoseconds for one uncontended lock and unlock, in rounds that are requested over a
+ * pipe (bench.h). */
 #define _GNU_SOURCE
 #include "bench.h"
 
@@ -71,7 +71,8 @@ static const struct {
 
 static void *nothing(void *arg) { return arg; }
 
-/* One of the two words; whoever asks for a third is told. */
+/* Returns 0 for the first word and 1 for the other; any third word ends the program with the usage.
+ */
 static int second(const char *word, const char *first, const char *other)
 {
     if (!strcmp(word, other))
@@ -94,7 +95,7 @@ int main(int argc, char **argv)
     pthread_mutexattr_settype(&attr, kinds[kind].type);
     pthread_mutex_init(&mutex, &attr);
     sem_init(&sem, 0, 0);
-    /* In a process with one thread libc leaves atomic operations out. */
+    /* In a single-threaded process libc avoids atomic operations. */
     pthread_t thread;
     if (second(argv[3], "one", "many") &&
         (pthread_create(&thread, NULL, nothing, NULL) || pthread_join(thread, NULL)))

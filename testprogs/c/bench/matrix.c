@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* matrix.c - one kind of call in one state of the caches, by fibers or pthreads, for some
+/* matrix.c - makes one kind of call in one cache state, on fibers or pthreads, for some
  * milliseconds.
  *
- * Readers share one file. Writers and syncers have a file each, of one total size, for writers of
- * one file would wait for each other. Each member looks at the clock before every call, so that
- * nobody has to stop those that never park. */
+ * Readers share one file. Writers and syncers have one file each, because writers of one file would
+ * wait for each other; the total size is fixed. Each member checks the clock before every call, so
+ * that members that never park need not be stopped by another fiber. */
 #define _GNU_SOURCE /* O_DIRECT */
 #include "crew.h"
 
@@ -27,12 +27,13 @@ static const char usage[] =
     "One line of JSON.\n";
 
 enum {
-    CACHED_SIZE = 16 << 20, /* of what is read of FILE */
+    CACHED_SIZE = 16 << 20, /* size of the part of FILE that is read */
     SYNCED_SIZE =
-        1 << 16, /* of each file that is synced: its own, so that what writers left is not in it */
+        1 << 16, /* size of each synced file; separate files, without data from the writers */
 };
 
-/* Of all files that are written, by state. Cold ones are thrown away before they reach the disk. */
+/* Total size of all written files, by state. Cold files are truncated before they reach the disk.
+ */
 static const off_t written_size[] = { 16 << 20, 64 << 20, 32 << 20 };
 
 enum state { CACHED, COLD, DIRECT };
@@ -41,7 +42,7 @@ static enum state state;
 
 struct slot {
     _Alignas(64) uint64_t done; /* a cache line of its own */
-    uint64_t next;              /* block of its own file */
+    uint64_t next;              /* next block of its own file */
     int fd;
     char *buffer;
 };
@@ -73,7 +74,7 @@ static void expect(const char *call, ssize_t got, size_t wanted)
         die(0, "%s: %zd of %zu bytes", call, got, wanted);
 }
 
-/* ---- The calls: each does one, or says that there is nothing left to do --------------------- */
+/* ---- The calls: each makes one, or returns 0 if there is nothing left to do ----------------- */
 
 static int call_read(struct slot *slot)
 {
@@ -96,9 +97,9 @@ static int call_write(struct slot *slot)
     return 1;
 }
 
-/* Opens that find a file whose name the kernel has forgotten would need all of its names dropped,
- * which only root can and which hits everyone. A name that was never asked for takes the same slow
- * way through the directory. */
+/* To open an existing file whose name is not cached, all names in the kernel's cache would have to
+ * be dropped, which needs root and affects the whole machine. A name that was never looked up takes
+ * the same slow path through the directory. */
 static int call_open(struct slot *slot)
 {
     (void)slot;
@@ -168,8 +169,8 @@ static void fill(int fd, const char *path, off_t size)
     expect(path, fsync(fd), 0);
 }
 
-/* One for each member. What cold writes go to is allocated anew: truncation throws away what was
- * never written out. */
+/* Creates one file per member. Files for cold writes are allocated again; truncation discards data
+ * that was never written to disk. */
 static void files_to_write(void)
 {
     off_t size = synced ? SYNCED_SIZE : written_size[state] / (off_t)crew.count;
@@ -203,8 +204,8 @@ static void files_to_write(void)
 
 static void no_files(void) {}
 
-/* What cold writes left in the page cache shall not be written out beneath the next who measures.
- */
+/* Discards the data that cold writes left in the page cache, so that it is not written to disk
+ * during the next measurement. */
 static void clean_up(void)
 {
     for (unsigned i = 0; i < crew.count; i++)
@@ -221,8 +222,8 @@ static const struct call calls[] = {
     { "fsync", call_fsync, files_to_write },
 };
 
-/* One call sets up what a first call does; no fsync that waits for the disk, 256 in turn would be
- * long. */
+/* Makes one call, because the first call has additional costs. It makes no fsync that waits for the
+ * disk, because 256 of them in sequence would take too long. */
 static void prepare(unsigned member)
 {
     if (chosen->call != call_fsync || state == CACHED)
@@ -254,7 +255,7 @@ static void *phase(void *unused)
     return unused;
 }
 
-/* Of argv what is a word or a number, into the variables above. */
+/* Stores the words and numbers of argv in the variables above; returns whether they are valid. */
 static int understood(int argc, char **argv)
 {
     if (argc != 10)

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* mixed.c - requests of one 4 KiB read and some work, by fibers, as many pthreads, or a pool of
- * fewer.
+/* mixed.c - serves requests of one 4 KiB read and some work, on fibers, on as many pthreads, or on
+ * a smaller pool.
  *
- * Every second request reads from the half of the file that the page cache was emptied of, each
- * block of it once; the others read from the half that is in it. The work is so many turns of a
- * loop, the same for all who are compared. All take the next request from one counter: a queue that
- * costs nothing, which is the best that a pool can have. */
+ * Every second request reads from the half of the file that was dropped from the page cache, each
+ * block of it once; the others read from the cached half. The work is a number of loop iterations,
+ * the same for all variants. All members take the next request from one counter, which is a queue
+ * without cost: the best case for a pool. */
 #define _GNU_SOURCE /* sched_setaffinity */
 #include "crew.h"
 
@@ -30,7 +30,7 @@ static unsigned bits; /* each half of the file has 2^bits blocks */
 static uint64_t seed, requests, turns;
 static _Atomic uint64_t taken;
 
-/* Each turn needs the last one's result: nothing can be left out or done at once. */
+/* Each iteration needs the result of the last one, so none can be omitted or done in parallel. */
 __attribute__((noinline)) static uint64_t work(uint64_t n)
 {
     uint64_t x = n | 1;
@@ -44,7 +44,7 @@ __attribute__((noinline)) static uint64_t work(uint64_t n)
 
 static volatile uint64_t sink;
 
-/* The fastest of many short tries: what else runs can only make them slower. */
+/* Takes the fastest of many short runs, because other processes can only make them slower. */
 static double turns_per_us(void)
 {
     enum { TURNS = 200000 };
@@ -65,7 +65,7 @@ static void read_block(unsigned member, uint64_t number)
         die(got < 0 ? errno : EIO, "pread");
 }
 
-/* Whatever is set up at a first call is set up before the start. */
+/* Makes the first call of each member before the start, because it has additional costs. */
 static void prepare(unsigned member) { read_block(member, member); }
 
 static void requests_in_turn(unsigned member)
@@ -88,7 +88,7 @@ static void *run(void *unused)
     return unused;
 }
 
-/* The first half into the page cache, the second out of it. */
+/* Reads the first half into the page cache and drops the second half from it. */
 static void open_file(const char *path)
 {
     static char chunk[1 << 20];

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* overhead.c - what one call costs: off a fiber or on fibers, with one buffer or several in turn.
+/* overhead.c - the cost of one call, off a fiber or on fibers, with one buffer or several in turn.
  *
  * Every slot has its own buffer, and its own descriptor unless the call is a -shared one. Off a
- * fiber the slots take turns; on fibers each has a fiber of its own. So "off, 64 slots" and "64
- * fibers" touch the same memory, and only the way of calling differs. */
+ * fiber the slots take turns; on fibers each slot has its own fiber. So "off, 64 slots" and "64
+ * fibers" touch the same memory, and differ only in how the calls are made. */
 #include "bench.h"
 
 #include <dirent.h>
@@ -21,7 +21,7 @@ static const char usage[] =
 
 enum {
     READ_FILE = 1 << 20,  /* one file, read by all slots */
-    WRITE_FILE = 1 << 18, /* one for each slot: writers of one file would wait for each other */
+    WRITE_FILE = 1 << 18, /* one per slot: writers of one file would wait for each other */
 };
 
 struct slot {
@@ -46,8 +46,8 @@ static void expect(const char *call, ssize_t got, size_t wanted)
         die(0, "%s: %zd of %zu bytes", call, got, wanted);
 }
 
-/* Calls at the file position go back to the start where the file ends, as a program that reads it
- * again would. */
+/* Calls at the file position return to the start at the end of the file, like a program that reads
+ * it again. */
 static void advance(struct slot *slot, int seek)
 {
     slot->at += (off_t)length;
@@ -123,7 +123,7 @@ static void call_link_unlink(struct slot *slot)
     expect("unlink", unlink(slot->name), 0);
 }
 
-/* An entry; at the end from the start again. */
+/* Reads an entry; starts again at the end. */
 static void call_readdir(struct slot *slot)
 {
     if (!readdir(slot->directory))
@@ -214,7 +214,7 @@ static double round_off(uint64_t n)
     return (double)(now_ns() - start) / (double)(each * count);
 }
 
-/* Opens path, made and filled first unless it is there in full. */
+/* Opens path; creates and fills it first unless it already exists with its full size. */
 static int open_filled(const char *path, off_t size, int flags)
 {
     static char block[1 << 16];

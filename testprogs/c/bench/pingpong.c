@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* pingpong.c - pairs of tasks that send 8 bytes to and fro over socket pairs; --epoll: one thread
- * and an epoll loop. */
+/* pingpong.c - pairs of tasks that exchange 8 bytes over socket pairs; with --epoll, one thread
+ * with an epoll loop. */
 #define _GNU_SOURCE
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -15,7 +15,7 @@
 
 static unsigned rounds = 1000;
 static int epoll_mode, (*pairs)[2];
-static task_barrier_t start; /* making so many tasks is not what is timed */
+static task_barrier_t start; /* creating the tasks is not timed */
 
 static double now(void)
 {
@@ -48,7 +48,7 @@ static void *pong(void *arg)
     return NULL;
 }
 
-/* What one would write by hand: each end that is ready is read and answered. */
+/* The handwritten version: reads from and answers each end that is ready. */
 static void loop(unsigned n)
 {
     int epoll = epoll_create1(EPOLL_CLOEXEC);

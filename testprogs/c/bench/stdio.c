@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* stdio.c - what one call of stdio costs, most of which never reach the kernel: off a fiber or on
- * one. */
+/* stdio.c - the cost of one stdio call, off a fiber or on one. Most of the calls never reach the
+ * kernel. */
 #include "bench.h"
 
 #include <fcntl.h>

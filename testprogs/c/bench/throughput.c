@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* throughput.c - reads by many fibers, or by as many pthreads: the same code on both.
+/* throughput.c - reads by many fibers, or by as many pthreads, with the same code.
  *
  * Random reads take the blocks in the order of a random permutation, so that none is read twice.
- * The phase is bound by time, or by the end of a file of which no block may be read again. One line
- * of JSON says all. */
+ * The phase ends when its time is over, or at the end of a file of which no block may be read
+ * again. The result is one line of JSON. */
 #define _GNU_SOURCE /* O_DIRECT */
 #include "crew.h"
 
@@ -26,7 +26,7 @@ static size_t block;
 static struct worker *workers;
 static unsigned bits; /* the file has 2^bits blocks */
 static uint64_t seed;
-static _Atomic uint64_t taken; /* blocks handed out */
+static _Atomic uint64_t taken; /* number of assigned blocks */
 static _Atomic int stop, exhausted;
 static _Atomic uint64_t exhausted_at;
 
@@ -71,7 +71,7 @@ static uint64_t reads_done(void)
     return reads;
 }
 
-/* Starts the readers, lets them get going, and measures until the time is up or the file is. */
+/* Starts the readers, lets them warm up, and measures until the time or the file is exhausted. */
 static void *phase(void *arg)
 {
     const uint64_t length = *(const uint64_t *)arg * 1000000;
@@ -86,7 +86,7 @@ static void *phase(void *arg)
     struct snapshot to = snap();
     uint64_t reads = reads_done() - before;
     if (atomic_load(&exhausted) && atomic_load(&exhausted_at) > from.ns)
-        to.ns = atomic_load(&exhausted_at); /* we slept a little longer */
+        to.ns = atomic_load(&exhausted_at); /* the last sleep ended a little later */
     unsigned long threads = status("\nThreads:");
     atomic_store(&stop, 1);
     crew_join(&crew);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* case.h - what there is to know of a symbol that blocks: how it is called, and how those in it are
- * let go. */
+/* case.h - describes a blocking symbol: how to call it, and how to release the tasks that wait in
+ * it. */
 #ifndef BLOCKING_CASE_H
 #define BLOCKING_CASE_H
 
@@ -22,19 +22,19 @@
 enum { TASKS = 50, HOLDS = 4 };
 
 struct blocking {
-    /* of one signature, with spaces between */
+    /* names with the same signature, separated by spaces */
     const char *names;
-    /* before the calls, in the first task */
+    /* runs in the first task, before the calls */
     void (*setup)(void);
-    /* with the number of its task; may be made without end until it is let go */
+    /* makes the call, with the number of its task; may repeat it endlessly until the release */
     void (*call)(unsigned);
-    /* in the first task, again and again until all have returned */
+    /* runs in the first task, repeatedly until all calls have returned */
     void (*release)(void);
-    /* no release: it is a time that it waits for */
+    /* needs no release, because it waits for a time */
     int ends_by_itself;
-    /* system calls that are held until the release: what a slow disk or server would do */
+    /* system calls that are held until the release, as by a slow disk or server */
     int holds[HOLDS];
-    /* made on the spot while such calls are quick: those are held for some milliseconds only */
+    /* made inline while such calls are quick, so the first ones are held for milliseconds only */
     int is_learned;
 };
 
@@ -45,12 +45,13 @@ struct blocking {
 
 static task_t tasks[TASKS];
 
-/* The symbol under test, for what has no C name, or none with these arguments. */
+/* The symbol under test, for functions that have no C name, or none with these arguments. */
 static void *named;
-/* The same, or NULL for the function by its C name, as the compiler's options have it. */
+/* The same symbol, or NULL to call the function by its C name, which depends on the compiler's
+ * options. */
 static void *symbol;
 
-/* CALL(type of pointer, C name, arguments): by the symbol, or by name. */
+/* CALL(type of pointer, C name, arguments): calls the symbol if it is set, otherwise the name. */
 #define CALL(type, name, ...) (symbol ? ((type)symbol)(__VA_ARGS__) : name(__VA_ARGS__))
 
 static int ends[2];
@@ -61,7 +62,7 @@ static inline void make_pipe(void)
         die("pipe2");
 }
 
-/* Fills what fd writes to. */
+/* Fills the pipe or socket behind fd. */
 static inline void fill(int fd)
 {
     static const char zeroes[4096];
@@ -81,7 +82,7 @@ static inline void make_full_pipe(void)
     fill(ends[1]);
 }
 
-/* One after another: more than is taken would fill it. */
+/* Writes only if the pipe is empty; otherwise it could fill up. */
 static inline void feed(const char *text, size_t n)
 {
     int there;
@@ -100,7 +101,7 @@ static inline void close_writer(void)
     ends[1] = -1;
 }
 
-/* Takes what there is out of fd, without waiting. */
+/* Reads everything that is available from fd, without waiting. */
 static inline void drain(int fd)
 {
     static char data[65536];
@@ -113,7 +114,7 @@ static inline void drain(int fd)
 
 static inline void drain_pipe(void) { drain(ends[0]); }
 
-/* For what was let go and still failed. */
+/* Ends the program if a call failed although it was released. */
 static inline void must(int good, const char *what)
 {
     if (!good)

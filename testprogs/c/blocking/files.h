@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* files.h - locks of files, pipes that are spliced, and what a slow disk would keep waiting: held.
- */
+/* files.h - cases with file locks, with splices between pipes, and with calls that a slow disk
+ * would delay; the latter are held. */
 
 #include <dirent.h>
 #include <fts.h>
@@ -13,7 +13,7 @@
 #include <sys/statvfs.h>
 #include <sys/xattr.h>
 
-/* ---- Locks of files ------------------------------------------------------------------------- */
+/* ---- File locks ----------------------------------------------------------------------------- */
 
 static void hold_flock(void)
 {
@@ -44,7 +44,7 @@ static void flock_call(unsigned i)
     close(fd);
 }
 
-/* A lock of the process is held by another process, until the pipe ends. */
+/* Another process holds the lock until the pipe ends, because the lock belongs to a process. */
 static void hold_lockf(void)
 {
     open_file();

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* hold.h - system calls that do not return until they are let go: a filter hands them to a thread
- * of ours, which waits. So a call blocks that otherwise only a slow disk or a dead server could
- * make block. seccomp_unotify(2). */
+/* hold.h - holds system calls until they are released. A seccomp filter passes them to a supervisor
+ * thread, which waits (seccomp_unotify(2)). This blocks calls that otherwise only a slow disk or a
+ * dead server could block. */
 #ifndef BLOCKING_HOLD_H
 #define BLOCKING_HOLD_H
 
@@ -20,7 +20,7 @@ static atomic_int hold_listener = -1, hold_released;
 
 static inline void hold_release(void) { atomic_store(&hold_released, 1); }
 
-/* The thread whose calls are only slow, if any. */
+/* The thread whose calls are only slowed down, if any. */
 static atomic_int hold_slow;
 
 static void hold_sleep(void) { syscall(SYS_nanosleep, &(struct timespec){ 0, 2000000 }, NULL); }
@@ -31,7 +31,7 @@ static void hold_let_go(uint64_t id)
     syscall(SYS_ioctl, atomic_load(&hold_listener), SECCOMP_IOCTL_NOTIF_SEND, &go_on);
 }
 
-/* Lets each call of the filtered threads go on, once they are let go. */
+/* Lets the calls of the filtered threads continue once they are released. */
 static void *hold_supervise(void *unused)
 {
     static uint64_t held[1024];
@@ -59,8 +59,8 @@ static void *hold_supervise(void *unused)
     return unused;
 }
 
-/* From now on the given calls of this thread, and of those it starts, are held; or those of this
- * one are just slow. */
+/* From now on, holds the given calls of this thread and of the threads that it starts. If is_slow,
+ * the calls of this thread are only slowed down. */
 static inline void hold_begin(const int *calls, int is_slow)
 {
     if (is_slow)
@@ -82,7 +82,7 @@ static inline void hold_begin(const int *calls, int is_slow)
     long listener =
         syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER, &program);
     if (listener < 0) {
-        fprintf(stderr, "seccomp_unotify is not to be had: %s\n", strerror(errno));
+        fprintf(stderr, "seccomp_unotify is not available: %s\n", strerror(errno));
         exit(77);
     }
     atomic_store(&hold_listener, (int)listener);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* locks.h - what waits for another thread: locks that the first task holds, conditions that it
- * signals, threads that end when it lets them. */
+/* locks.h - cases that wait for another thread: locks that the first task holds, conditions that it
+ * signals, threads that end when it releases them. */
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static int held;
@@ -279,7 +279,7 @@ static void once_call(unsigned i)
     (void)CALL(int (*)(pthread_once_t *, void (*)(void)), pthread_once, &once, initialise);
 }
 
-/* ---- Threads that end ----------------------------------------------------------------------- */
+/* ---- Ending threads ------------------------------------------------------------------------- */
 
 static pthread_t threads[TASKS];
 

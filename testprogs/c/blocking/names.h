@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* names.h - the resolver and the name services: their files, held, as a slow server would hold the
- * rest. */
+/* names.h - cases with the resolver and the name services. Access to their files is held; a slow
+ * server would delay them in the same way. */
 
 #include <aliases.h>
 #include <grp.h>
@@ -14,7 +14,7 @@
 #include <termios.h>
 #include <wordexp.h>
 
-/* What is not there was looked for all the same. */
+/* A look-up that finds nothing still had to search, so most results are not checked. */
 
 static void getaddrinfo_call(unsigned i)
 {
@@ -37,7 +37,7 @@ static void getnameinfo_call(unsigned i)
         "getnameinfo");
 }
 
-/* One name, or two. */
+/* Takes one name, or two. */
 static void by_name_call(unsigned i)
 {
     (void)i;
@@ -151,7 +151,7 @@ static void getgrouplist_call(unsigned i)
          "getgrouplist");
 }
 
-/* get*ent, set*ent: of all there are. */
+/* Every get*ent and set*ent. */
 static void ent_call(unsigned i)
 {
     (void)i;
@@ -276,13 +276,13 @@ static void openlog_call(unsigned i)
     CALL(void (*)(const char *, int, int), openlog, "blocking", LOG_NDELAY, LOG_USER);
 }
 
-/* ---- The resolver: its first socket is held, and there is nobody to ask --------------------- */
+/* ---- The resolver: its first socket is held, and there is no server ------------------------- */
 
 static unsigned char answer[TASKS][512];
 
 static res_state shared_state;
 
-/* Servers that nothing listens at, in the state of the calling thread. */
+/* Sets a server address on which nothing listens in the resolver state of the calling thread. */
 static void ask_nobody(void)
 {
     if (_res.options & RES_INIT)

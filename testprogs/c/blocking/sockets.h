@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* sockets.h - what waits for a peer: nothing to receive, no room to send, nobody to accept. */
+/* sockets.h - cases that wait for a peer: there is nothing to receive, no space to send, no
+ * connection to accept. */
 
 #include <netinet/in.h>
 #include <sys/un.h>
@@ -129,12 +130,12 @@ static void listen_with(int backlog)
 
 static void begin_listening(void) { listen_with(TASKS); }
 
-/* One who is accepted. */
+/* Makes a connection that is accepted. */
 static void come(void)
 {
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     must(fd >= 0, "socket");
-    /* Refused for want of room: next time. */
+    /* EAGAIN: the queue is full, so the next call tries again. */
     if (connect(fd, (struct sockaddr *)&socket_name, sizeof socket_name) && errno != EAGAIN)
         die("connect");
     close(fd);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* streams.h - stdio: each task with a stream of its own on one pipe; and what a stream is opened
- * and closed with. */
+/* streams.h - cases with stdio, in which each task has its own stream on one pipe, and with the
+ * functions that open and close streams. */
 
 #include <stdio_ext.h>
 #include <wchar.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* transfers.h - read(2), write(2), open(2) and their kin, on pipes and FIFOs; what is at an offset,
- * held. */
+/* transfers.h - cases with read(2), write(2), open(2) and related calls on pipes and FIFOs;
+ * transfers at an offset are held. */
 
 static void read_call(unsigned i)
 {
@@ -72,8 +72,8 @@ static void open_file(void)
     must(file >= 0, path);
 }
 
-/* Whose writes wait for the disk each time: others are copies, which the shim lets the kernel make
- * at once. */
+/* Every write to this file waits for the disk. Other writes only copy data, and the shim makes them
+ * inline. */
 static void open_synced_file(void)
 {
     make_one(path);
@@ -126,7 +126,7 @@ static void fsync_call(unsigned i)
 
 static void make_fifo(void) { must(mkfifo("fifo", 0600) == 0, "mkfifo"); }
 
-/* Opens the end that is not waited for, and lets go of it. */
+/* Opens the end that the tasks wait for, and closes it. */
 static void open_for_writing(void)
 {
     int fd = open("fifo", O_WRONLY | O_NONBLOCK | O_CLOEXEC);

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* waits.h - readiness, time, signals, children, queues: what is waited for without transferring
- * anything. */
+/* waits.h - cases with waits that transfer no data: readiness, time, signals, children, queues. */
 
 #include <aio.h>
 #include <mqueue.h>
@@ -154,7 +153,7 @@ static void ignore_it(int signal) { (void)signal; }
 
 static atomic_int signals_go;
 
-/* Sends the process a signal every millisecond, which it does not take itself. */
+/* Sends the process a signal every millisecond. The thread itself blocks that signal. */
 static void *send_signals(void *arg)
 {
     while (!atomic_load(&hold_released) || !atomic_load(&signals_go))
@@ -179,8 +178,8 @@ static void handle_signal(void)
     check(pthread_sigmask(SIG_SETMASK, &before, NULL), "pthread_sigmask");
 }
 
-/* A signal that hits code which runs is handled there, and ends nobody's wait: so the thread must
- * have nothing to do. */
+/* A signal that arrives while a fiber runs is handled there and interrupts no wait, so the thread
+ * must be idle. */
 static void wait_for_signals(void)
 {
     if (task_options.threads) {
@@ -213,7 +212,7 @@ static void sigsuspend_call(unsigned i)
     must(CALL(int (*)(const sigset_t *), sigsuspend, &none) == -1 && errno == EINTR, "sigsuspend");
 }
 
-/* BSD's: a mask. */
+/* The BSD version takes a mask. */
 static void sigpause_call(unsigned i)
 {
     (void)i;
@@ -226,7 +225,7 @@ static void sigpause_either_call(unsigned i)
     must(((int (*)(int, int))named)(0, 0) == -1 && errno == EINTR, "sigpause");
 }
 
-/* System V's: a signal. */
+/* The System V version takes a signal. */
 static void sigpause_one_call(unsigned i)
 {
     (void)i;
@@ -269,7 +268,7 @@ static void sigtimedwait_call(unsigned i)
 
 static pid_t children[TASKS];
 
-/* Children that end when our end of the pipe is closed. */
+/* Starts children that end when this end of the pipe is closed. */
 static void make_children(void)
 {
     make_pipe();

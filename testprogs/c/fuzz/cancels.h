@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* cancels.h - the scene "cancels": a cancelled wait ends, runs its cleanup handler, and takes
- * nothing from those after it. */
+/* cancels.h - the scene "cancels": a cancelled wait ends, runs its cleanup handler, and takes no
+ * event or data from later waits. */
 #ifndef FUZZ_CANCELS_H
 #define FUZZ_CANCELS_H
 
@@ -27,7 +27,7 @@ struct cancelled_wait {
     task_sem_t sem;
     unsigned waiters;
     unsigned cleaned; /* cleanup handlers that ran */
-    unsigned taken;   /* waits that ended with what they waited for */
+    unsigned taken;   /* waits that ended with their event */
     volatile unsigned begun;
 };
 
@@ -183,7 +183,7 @@ static void cancel_round(struct actor *self)
         rest(self, 20);
     if (pause > 100)
         rest(self, pause);
-    /* A cancelled thread may lose what it had just read: only fibers promise more. */
+    /* A cancelled thread may lose data that it has just read; only fibers guarantee more. */
     if (race && !task_options.threads)
         given = (unsigned)give_one(self, w);
     for (unsigned i = 0; i < w->waiters; i++) {

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* case.h - what all scenes of a random program share: its actors, their random numbers, checked
+/* case.h - common parts of all scenes of a random program: actors, their random numbers, checked
  * calls and violations.
  *
- * A case is a few scenes that run side by side. A scene has a leader and further actors, each a
- * task with random numbers of its own: the seed alone decides what every actor does, never when. */
+ * A case consists of a few scenes that run concurrently. A scene has a leader and further actors,
+ * each a task with its own random numbers. The seed alone decides which calls every actor makes,
+ * but not when. */
 #ifndef FUZZ_CASE_H
 #define FUZZ_CASE_H
 
@@ -115,7 +116,7 @@ static inline long leave_call(struct actor *self, long result)
         leave_call((self), (long)(call)); \
     })
 
-/* Whether the call that just failed was interrupted, which is right only where a handler may
+/* Whether the call that just failed was interrupted. That is correct only if a handler may
  * interrupt it. */
 static inline int interrupted(const struct actor *self, const char *call)
 {
@@ -125,7 +126,7 @@ static inline int interrupted(const struct actor *self, const char *call)
     return 1;
 }
 
-/* Makes a call that the kernel restarts after a handler with SA_RESTART, until it was not
+/* Makes a call that the kernel restarts after a handler with SA_RESTART; repeats it while it is
  * interrupted. */
 #define RESTARTED(self, fd, call)                                     \
     __extension__({                                                   \

@@ -109,7 +109,7 @@ static void line_writer(struct actor *self, void *data)
             /* Two calls under one lock are one line too. */
             flockfile(l->file);
             printed = fprintf(l->file, "%u %u ", writer, n);
-            /* fiber_yield does not keep a stream's lock, a call that waits does. */
+            /* fiber_yield does not keep a stream's lock, but a call that waits does. */
             if (chance(self, 30))
                 rest(self, 20);
             printed = printed > 0 ? fprintf(l->file, "%d %0*d\n", width, width, 7) : -1;

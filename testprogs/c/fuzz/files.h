@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* files.h - scenes of files: "append" and "position" share a file, "model" has one alone and
- * compares it with memory. */
+/* files.h - scenes with files: in "append" and "position" the actors share a file; in "model" an
+ * actor has its own file and compares it with an image in memory. */
 #ifndef FUZZ_FILES_H
 #define FUZZ_FILES_H
 
@@ -8,8 +8,8 @@
 
 struct shared_file {
     char path[64];
-    int flags; /* of every open */
-    int fd;    /* what "position" shares */
+    int flags; /* for every open */
+    int fd;    /* the descriptor that "position" shares */
     unsigned next_writer;
     struct ledger ledger;
 };
@@ -26,7 +26,7 @@ static void open_shared_file(struct actor *self, struct shared_file *f, const ch
     int fd =
         (int)CALL(self, -1, open(f->path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | f->flags, 0600));
     if (fd == -1 && errno == EINVAL && f->flags & O_DIRECT) {
-        f->flags = 0; /* a file system without */
+        f->flags = 0; /* the file system does not support it */
         fd = (int)MUST(self, -1, open(f->path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
     }
     f->fd = fd;
@@ -50,7 +50,7 @@ static void check_whole(struct actor *self, const struct shared_file *f, long n)
             n);
 }
 
-/* ---- append: an open file each -------------------------------------------------------------- */
+/* ---- append: one open file per actor -------------------------------------------------------- */
 
 /* After each write the position is the end of the record just written, not of the file. */
 static void append_writer(struct actor *self, void *data)
@@ -155,7 +155,7 @@ static void position_scene(struct actor *self, void *unused)
     free(f);
 }
 
-/* ---- model: a file beside its image in memory ----------------------------------------------- */
+/* ---- model: a file and its image in memory -------------------------------------------------- */
 
 enum { MODEL_ROOM = 32768 };
 

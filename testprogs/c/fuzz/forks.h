@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* forks.h - the scene "forks": children of fork work on their own and end as they mean to, while
- * others poll and sleep. */
+/* forks.h - the scene "forks": forked children work independently and end as intended, while other
+ * actors poll and sleep. */
 #ifndef FUZZ_FORKS_H
 #define FUZZ_FORKS_H
 
@@ -17,7 +17,8 @@ struct forks {
 
 /* ---- Bystanders ----------------------------------------------------------------------------- */
 
-/* Keep the other workers busy inside calls, so that forks happen in the middle of them. */
+/* Bystanders keep the other workers busy inside calls, so that forks happen in the middle of them.
+ */
 static void fork_bystander(struct actor *self, void *data)
 {
     struct forks *f = data;
@@ -39,7 +40,7 @@ static void fork_bystander(struct actor *self, void *data)
 
 /* ---- Children ------------------------------------------------------------------------------- */
 
-/* Makes a few calls in the child. Returns 0 if one of them does not work as in any other process.
+/* Makes a few calls in the child. Returns 0 if one of them does not work as in an ordinary process.
  */
 static int child_works(struct actor *self, unsigned steps)
 {

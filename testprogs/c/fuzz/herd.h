@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* herd.h - the scene "herd": many tasks wait for the same few descriptors, and others are mostly
- * sooner.
+/* herd.h - the scene "herd": many tasks wait for the same few descriptors, and another task usually
+ * wins the race.
  *
- * A waiter that was woken for nothing many times still notices the next ready descriptor: all bytes
- * are read, once each. */
+ * A waiter that had many spurious wake-ups still notices the next ready descriptor: every byte is
+ * read exactly once. */
 #ifndef FUZZ_HERD_H
 #define FUZZ_HERD_H
 
@@ -20,7 +20,8 @@ struct herd {
     unsigned read;
 };
 
-/* Waits for any of the pipes by way. ready[i] says whether it is worth a try. */
+/* Waits for any of the pipes with the given kind of call. ready[i] says whether pipe i is worth a
+ * try. */
 static void wait_for_any(struct actor *self, const struct herd *h, const unsigned char *ended,
                          unsigned way, int epoll, unsigned char *ready)
 {
@@ -100,7 +101,7 @@ static void share_out(struct actor *self)
     for (unsigned i = 0; i < reader_count; i++)
         readers[i] = start(self, herd_reader, h);
     for (unsigned n = 0; n < bytes; n++) {
-        /* Mostly to the first pipe: readers might forget the others. */
+        /* Writes mostly to the first pipe, so that a reader might miss the others. */
         unsigned at = chance(self, 80) ? 0 : below(self, h->pipes);
         write_all(self, h->ends[at][1], "x", 1);
         if (chance(self, 10))

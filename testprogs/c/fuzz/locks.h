@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* locks.h - the scene "locks": locks exclude, none is lost, and a queue with condition variables
- * gives each item once. */
+/* locks.h - the scene "locks": locks exclude each other, no wake-up is lost, and a queue with
+ * condition variables delivers each item once. */
 #ifndef FUZZ_LOCKS_H
 #define FUZZ_LOCKS_H
 
@@ -16,7 +16,7 @@ struct locks {
     pthread_spinlock_t spin;
     task_mutex_t own;
     char path[64];
-    volatile unsigned counts[LOCK_KINDS]; /* one behind each lock */
+    volatile unsigned counts[LOCK_KINDS]; /* one per lock */
     unsigned expected[LOCK_KINDS];
     /* A bounded queue. */
     pthread_mutex_t queue_mutex;
@@ -24,7 +24,7 @@ struct locks {
     unsigned queue[LOCK_ROOM], head, tail, made, taken[LOCK_ITEMS];
 };
 
-/* A read, something that lets others run, a write: without the lock some are lost. */
+/* Reads, lets others run, and writes: without the lock, increments would be lost. */
 static void add_slowly(struct actor *self, volatile unsigned *count, int may_wait)
 {
     unsigned seen = *count;
@@ -60,7 +60,7 @@ static void lock_and_add(struct actor *self, struct locks *l, unsigned kind, int
     default: MUST(self, file, flock(file, LOCK_EX));
     }
     self->call = NULL;
-    /* Who holds a spin lock must not wait. */
+    /* The holder of a spin lock must not wait. */
     add_slowly(self, &l->counts[kind], kind != 2);
     switch (kind) {
     case 0: check(pthread_mutex_unlock(&l->mutex), "pthread_mutex_unlock"); break;

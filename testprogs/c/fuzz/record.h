@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* record.h - records with a writer, a number and a checksum, and the ledger that says which were
- * seen. */
+/* record.h - records with a writer, a number and a checksum, and the ledger of the records that
+ * were seen. */
 #ifndef FUZZ_RECORD_H
 #define FUZZ_RECORD_H
 
@@ -15,7 +15,7 @@ struct record {
 };
 
 struct ledger {
-    size_t size; /* of every record */
+    size_t size; /* size of every record */
     unsigned writers, records;
     unsigned char seen[WRITERS][RECORDS];
 };
@@ -45,8 +45,8 @@ static inline int check_record(struct actor *self, const struct ledger *ledger,
     return whole;
 }
 
-/* Enters one record; last (if any) holds the number after the last one seen of each writer, which
- * only grows. */
+/* Enters one record. If last is given, it contains for each writer the number after the last one
+ * seen, which only grows. */
 static inline void note_record(struct actor *self, struct ledger *ledger, const struct record *r,
                                unsigned *last)
 {

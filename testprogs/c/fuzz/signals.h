@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* signals.h - the scene "signals": none is lost or left blocked, real-time ones come in order, and
- * none hides an event.
+/* signals.h - the scene "signals": no signal is lost or left blocked, real-time signals arrive in
+ * order, and no signal hides an event.
  *
- * One scene of a case may have them, for handlers belong to the process. They are sent by a plain
- * thread. */
+ * Only one scene of a case may use signals, because handlers belong to the process. A plain thread
+ * sends them. */
 #ifndef FUZZ_SIGNALS_H
 #define FUZZ_SIGNALS_H
 
@@ -20,12 +20,12 @@ struct signals {
     pthread_t sender, target;
     volatile int stop;
     unsigned rounds;
-    uint64_t random; /* the sender's */
+    uint64_t random; /* state of the sender */
     int pipe[2];
     int events;              /* an eventfd */
-    int queue, semaphores;   /* System V's */
-    volatile unsigned round; /* events: the one that the sender shall end */
-    unsigned call;           /* and the call it shall end */
+    int queue, semaphores;   /* System V */
+    volatile unsigned round; /* events: the round that the sender must end */
+    unsigned call;           /* and the call that it must end */
 };
 
 static volatile unsigned handled[2], ordered_count, misordered, ordered_last;
@@ -61,7 +61,7 @@ static void on_signal(int number, void (*handler)(int), void (*with_info)(int, s
         die("sigaction");
 }
 
-/* Busy until the count is reached; 0 after far more time than a signal takes. */
+/* Busy-waits until the count is reached; returns 0 after far more time than a signal takes. */
 static int comes(const volatile unsigned *count, unsigned wanted)
 {
     for (uint64_t limit = now_ns() + UINT64_C(5000000000);
@@ -73,7 +73,7 @@ static int comes(const volatile unsigned *count, unsigned wanted)
     return 1;
 }
 
-/* ---- Company: what the signals interrupt ---------------------------------------------------- */
+/* ---- Background tasks that the signals interrupt -------------------------------------------- */
 
 static void signal_sleeper(struct actor *self, void *data)
 {
@@ -178,7 +178,7 @@ static void signal_order(struct actor *self, struct signals *s)
             misordered, s->rounds);
 }
 
-/* ---- Events: what a call waits for comes first, the signal after it ------------------------- */
+/* ---- Events: the event of a call comes first, the signal after it --------------------------- */
 
 struct note {
     long type;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* stream.h - the scene "stream": records through a pipe, FIFO or socket.
  *
- * Every record arrives whole and once, and those of one writer in order; the readers see the end
- * after the last. */
+ * Every record arrives complete and exactly once, and the records of one writer in order; the
+ * readers see the end after the last one. */
 #ifndef FUZZ_STREAM_H
 #define FUZZ_STREAM_H
 
@@ -22,7 +22,7 @@ enum stream_kind {
 
 struct stream {
     enum stream_kind kind;
-    char path[64]; /* of the FIFO */
+    char path[64]; /* path of the FIFO */
     int in, out;
     struct ledger ledger;
     unsigned next_writer;
@@ -35,7 +35,7 @@ static int stream_has_boundaries(const struct stream *s) { return s->kind >= STR
 
 /* ---- Writers -------------------------------------------------------------------------------- */
 
-/* Sends one record by one call, which is atomic: no record is longer than PIPE_BUF. */
+/* Sends one record with one call, which is atomic because no record is longer than PIPE_BUF. */
 static long send_record(struct actor *self, struct stream *s, int fd, char *data, size_t size)
 {
     size_t cut = below(self, (unsigned)size);
@@ -81,7 +81,7 @@ static void stream_writer(struct actor *self, void *data)
 
 /* ---- Readers -------------------------------------------------------------------------------- */
 
-/* Waits until fd may be readable, by one of the calls for it. */
+/* Waits until fd may be readable, with one of the calls for that purpose. */
 static void wait_readable(struct actor *self, int fd)
 {
     struct pollfd one = { .fd = fd, .events = POLLIN };
@@ -187,8 +187,8 @@ static void open_stream(struct actor *self, struct stream *s)
         snprintf(s->path, sizeof s->path, "fifo.%u", self->index);
         if (mkfifo(s->path, 0600))
             die("%s", s->path);
-        /* Held open for both, so that no reader sees the end before the last writer has opened it.
-         */
+        /* The leader holds both ends open, so that no reader sees the end before the last writer
+         * has opened it. */
         ends[1] = (int)MUST(self, -1, open(s->path, O_RDWR | O_CLOEXEC));
         ends[0] = (int)MUST(self, -1, open(s->path, O_RDONLY | O_CLOEXEC));
     } else {

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* swap.h - the scene "swap": a call acts on the file that its number meant when the call was made.
  *
- * A victim makes a call on a number. Once the call is surely in progress, another task puts another
- * file under the number, or closes it. The call must act on the first file alone.
+ * A victim makes a call on a number. Once the call is certainly in progress, another task puts
+ * another file under the number, or closes it. The call must act only on the first file.
  *
- * That it is in progress has two proofs. A fiber runs until it parks: if another fiber of the same
- * OS thread runs between the victim's last step before the call and its first step after, the
- * victim is in the call. Of a thread the kernel says so. Without either proof the round does not
- * replace the descriptor. */
+ * There are two ways to know that the call is in progress. A fiber runs until it parks: if another
+ * fiber of the same OS thread runs between the victim's last step before the call and its first
+ * step after it, the victim is in the call. For a thread, the kernel reports it. Without either
+ * proof the round does not replace the descriptor. */
 #ifndef FUZZ_SWAP_H
 #define FUZZ_SWAP_H
 
@@ -86,7 +86,7 @@ static int kernel_says_inside(const struct swap *s)
     ssize_t n = read(file, text, sizeof text - 1);
     close(file);
     text[n > 0 ? n : 0] = '\0';
-    /* "running" while it computes. */
+    /* The file says "running" while the thread computes. */
     return sscanf(text, "%ld %lx", &call, &fd) == 2 && fd == (unsigned long)s->number &&
            call != SYS_futex;
 }
@@ -100,9 +100,9 @@ static int look_inside(const struct swap *s, unsigned round)
     return thread_id() == s->thread;
 }
 
-/* Fibers beside the victim. One that finds it inside keeps the OS thread busy for a while: what the
- * call has put off until the fibers have had their turn then still waits when the number changes.
- */
+/* Fibers that run next to the victim. A fiber that finds the victim in its call keeps the OS thread
+ * busy for a while. An operation that the call has only queued for the end of the round is then not
+ * yet submitted when the number changes. */
 static void swap_witness(struct actor *self, void *data)
 {
     struct swap *s = data;
@@ -169,7 +169,7 @@ static void swap_round(struct actor *self, struct swap *s, unsigned round)
 
 static void swap_scene(struct actor *self, void *unused)
 {
-    /* Numbers that nothing else is given meanwhile: an open takes the lowest. */
+    /* Uses high numbers, because every open takes the lowest free one. */
     static int next_number = 300;
     (void)unused;
     struct swap *s = allocate(sizeof *s);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* swapfiles.h - the two files of a swap: how they are made, swapped, and checked for which of them
- * a call acted on. */
+/* swapfiles.h - the two files of a swap: creates and swaps them, and checks on which of them a call
+ * acted. */
 #ifndef FUZZ_SWAPFILES_H
 #define FUZZ_SWAPFILES_H
 
@@ -28,9 +28,9 @@ struct swap {
     int number;        /* the number under test */
     int first, second; /* the two files, under numbers of their own */
     int first_peer, second_peer;
-    unsigned way; /* of the call, among its kind */
+    unsigned way; /* which variant of the call */
     volatile int stop;
-    volatile unsigned turn;     /* the round the victim shall make its call for */
+    volatile unsigned turn;     /* the round for which the victim must make its call */
     volatile unsigned entering; /* ... is about to */
     volatile unsigned inside;   /* ... is known to be in it */
     volatile unsigned replaced; /* the round whose number another file has */
@@ -53,7 +53,7 @@ static void fill(int fd)
     fcntl(fd, F_SETFL, flags);
 }
 
-/* Takes out all that was put in by fill, and gives how many bytes 'A' came behind it. */
+/* Reads everything that fill wrote, and returns how many bytes 'A' came after it. */
 static size_t drain_marks(struct actor *self, int fd, size_t wanted)
 {
     static const char mark = 'A';

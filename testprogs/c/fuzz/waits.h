@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* waits.h - the scene "waits": no timed wait ends early, and what came before the deadline is never
+/* waits.h - the scene "waits": no timed wait ends early, and an event before the deadline is never
  * a timeout. */
 #ifndef FUZZ_WAITS_H
 #define FUZZ_WAITS_H
@@ -12,7 +12,7 @@
 enum { TIMED_CALLS = 9 };
 
 struct timed {
-    int fd, socket; /* a pipe's and a socket's end that stay empty */
+    int fd, socket; /* ends of a pipe and a socket that stay empty */
     int epoll;
     pthread_mutex_t mutex;
     pthread_cond_t cond;
@@ -27,7 +27,7 @@ static struct timespec after_ns(clockid_t clock, uint64_t ns)
     return (struct timespec){ t.tv_sec + (time_t)(ns / 1000000000), (long)(ns % 1000000000) };
 }
 
-/* Makes one timed wait that nothing ends. Gives 1 when it ended as a timeout does. */
+/* Makes one timed wait without an event. Returns 1 if it ended as a timeout. */
 static int time_out(struct actor *self, struct timed *t, unsigned call, uint64_t ns)
 {
     struct pollfd empty = { .fd = t->fd, .events = POLLIN };
@@ -68,7 +68,7 @@ static int time_out(struct actor *self, struct timed *t, unsigned call, uint64_t
         self->call = NULL;
         check(pthread_mutex_unlock(&t->mutex), "pthread_mutex_unlock");
         errno = error;
-        /* Waking for nothing is allowed. */
+        /* Spurious wake-ups are allowed. */
         return error == ETIMEDOUT ? 1 : error == 0 ? -1 : 0;
     }
 }
@@ -99,7 +99,7 @@ static void check_timeouts(struct actor *self)
         uint64_t took = now_ns() - begin;
         if (result == 0)
             REQUIRE(self, errno == EINTR, "timed wait %u gives %s", call, strerror(errno));
-        /* The deadlines of 7 and 8 are by another clock; the kernel counts SO_RCVTIMEO in ticks. */
+        /* The deadlines of 7 and 8 use another clock; the kernel counts SO_RCVTIMEO in ticks. */
         if (result == 1 && call < 6)
             REQUIRE(self, took >= ns, "timed wait %u of %" PRIu64 " ns took %" PRIu64, call, ns,
                     took);
@@ -139,7 +139,7 @@ static void wait_for_byte(struct actor *self, void *data)
                            : CALL(self, fd, select(fd + 1, &set, NULL, NULL, &left));
     } while (ready == -1 && errno == EINTR);
     REQUIRE(self, ready == 1, "a wait of a minute gives %ld", ready);
-    /* select writes back what is left; the kernel may round a microsecond down. */
+    /* select writes back the remaining time; the kernel may round a microsecond down. */
     int64_t told =
         (left.tv_sec * INT64_C(1000000) + left.tv_usec + 1) * 1000 + (int64_t)(now_ns() - begin);
     REQUIRE(self, way != 2 || told >= INT64_C(60900000000), "select leaves %ld.%06ld s",

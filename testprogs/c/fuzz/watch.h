@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* watch.h - the watchdog of a case, which says what every actor waits for, and the descriptors it
- * leaves open. */
+/* watch.h - the watchdog of a case, which reports what every actor waits for, and the check for
+ * descriptors that a case leaves open. */
 #ifndef FUZZ_WATCH_H
 #define FUZZ_WATCH_H
 
@@ -62,7 +62,7 @@ static void *watchdog(void *unused)
 
 /* ---- Descriptors ---------------------------------------------------------------------------- */
 
-/* A program's own files: pipes, sockets, and what lies in the directory of the case. */
+/* Whether a file belongs to the program: pipes, sockets, and files in the directory of the case. */
 static int is_of_program(const char *target)
 {
     static char here[1024];
@@ -72,7 +72,8 @@ static int is_of_program(const char *target)
            !strcmp(target, "anon_inode:[eventpoll]") || !strncmp(target, here, strlen(here));
 }
 
-/* Which numbers are open on such files; for those not in known, a violation (if self is given). */
+/* Finds the numbers that are open on such files. A number that is not in known is a violation (if
+ * self is given). */
 static void look_at_descriptors(const struct actor *self, unsigned char *known)
 {
     DIR *dir = opendir("/proc/self/fd");

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* demanding - a scheduler whose needs differ from libfiber's: a mode each for what it asks of the
- * shim.
+/* demanding - a scheduler whose requirements differ from libfiber's, with one mode per requirement.
  *
  *   locks      it has a global lock of its own: no fiber is parked while it waits for a lock
  *   fork       it does nothing about fork: the child of one fiber runs no other
@@ -40,7 +39,7 @@ static struct host {
     unsigned head, count, left;
     aioshim_thread_t *shim;
     int in_lock;      /* the running fiber waits for a lock: it must not be parked */
-    int wake_pipe[2]; /* ends a sleep of the scheduler's own */
+    int wake_pipe[2]; /* ends the scheduler's own sleep */
 } host;
 
 static struct fiber fibers[FIBERS];
@@ -59,7 +58,7 @@ static void fail(const char *what)
     _exit(1);
 }
 
-/* ---- The host's verbs ----------------------------------------------------------------------- */
+/* ---- The host's callbacks ------------------------------------------------------------------- */
 
 static void *running(void *data) { return ((struct host *)data)->current; }
 
@@ -142,7 +141,7 @@ static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t cond = PTHREAD_COND_INITIALIZER;
 static sem_t held, others_turn;
 
-/* Has the lock for a while, as a thread that runs the interpreter. */
+/* Holds the lock for a while, like a thread that runs the interpreter. */
 static void *hold_mutex(void *arg)
 {
     pthread_mutex_lock(&mutex);
@@ -174,7 +173,7 @@ static void wait_for_locks(void)
         pthread_mutex_unlock(&mutex);
     }
     host.in_lock = 0;
-    /* It may be parked in what is no lock. */
+    /* It may be parked in calls that are not locks. */
     nanosleep(&(struct timespec){ 0, 1000000 }, NULL);
     pthread_join(thread, NULL);
 }
@@ -204,11 +203,11 @@ static void fork_one(void)
     char byte;
     pid_t child = fork();
     if (child == 0) {
-        /* The other fiber can run at any time: a wait must not let it. */
+        /* The other fiber is runnable, but a wait must not let it run. */
         if (write(pipes[1][1], "c", 1) != 1 || read(pipes[0][0], &byte, 1) != 1)
             _exit(2);
         nanosleep(&(struct timespec){ 0, 2000000 }, NULL);
-        /* The scheduler begins anew, with this fiber alone. */
+        /* The scheduler restarts with only this fiber. */
         host.count = 0;
         host.left = 1;
         if (shim.attach(&table, &host, &host.shim) != 0)
@@ -254,15 +253,15 @@ static void wait_for_all(void)
     pthread_create(&thread, NULL, lock_first, NULL);
     while (sem_wait(&held))
         ;
-    /* The engine's. */
+    /* A wait in the engine. */
     if (read(pipes[0][0], &byte, 1) != 1)
         fail("read");
     nanosleep(&(struct timespec){ 0, 5000000 }, NULL);
-    /* A lock's. */
+    /* A wait for a lock. */
     sem_post(&others_turn);
     pthread_mutex_lock(&mutex);
     pthread_mutex_unlock(&mutex);
-    /* The pool's. */
+    /* A wait on the pool. */
     struct addrinfo *addresses;
     if (getaddrinfo("127.0.0.1", "80", NULL, &addresses) == 0)
         freeaddrinfo(addresses);

@@ -2,9 +2,9 @@
 /* minihost - the smallest green-thread scheduler that attaches to libaioshim.so: ucontext, one
  * thread, one queue.
  *
- * 16 fibers each read their part of a file with plain pread; prints the sum of all bytes, and how
- * many polls of the shim it took. Runs right without the preload, too: then nothing is attached and
- * every pread blocks. */
+ * 16 fibers each read their part of a file with plain pread. Prints the sum of all bytes, and the
+ * number of polls of the shim. Also runs correctly without the preload: then nothing is attached
+ * and every pread blocks. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -39,7 +39,7 @@ static struct fiber fibers[FIBERS];
 static int file;
 static off_t file_size;
 
-/* The host's verbs. */
+/* The host's callbacks. */
 
 static void *running(void *data) { return ((struct host *)data)->current; }
 
@@ -70,7 +70,7 @@ static const aioshim_host_t table = {
     NULL,         NULL,    NULL, NULL,   0,        AIOSHIM_HOST_FORKS | AIOSHIM_HOST_SLEEPS_IN_POLL
 };
 
-/* What the fibers do: plain blocking reads. */
+/* The work of the fibers: plain blocking reads. */
 
 static void work(unsigned number)
 {
@@ -124,7 +124,7 @@ int main(int argc, char **argv)
     int left = FIBERS;
     unsigned long polls = 0;
     while (left > 0) {
-        /* One round: all that are runnable now. */
+        /* One round runs all fibers that are runnable now. */
         for (unsigned round = host.count; round > 0; round--) {
             struct fiber *next = host.queue[host.head];
             host.head = (host.head + 1) % FIBERS;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* locks.cc - the locks of C++'s library on fibers and on threads: what they let in, exceptions out of call_once, and the
- * cancellation of a thread that waits for a condition. */
+/* locks.cc - the locks of the C++ library on fibers and on threads: mutual exclusion, exceptions
+ * out of call_once, and the cancellation of a thread that waits for a condition. */
 #include <fiber.h>
 
 #include <atomic>
@@ -99,7 +99,7 @@ static void read_or_write(int number)
         }
 }
 
-/* The first three who try throw; the fourth does it. */
+/* The first three callers throw; the fourth succeeds. */
 static void try_once(int)
 {
     try {
@@ -114,7 +114,7 @@ static void try_once(int)
     std::call_once(once, [] { count++; });
 }
 
-/* C++20's waits on an atomic, as the library makes them. */
+/* Waits on an atomic (C++20), as the library implements them. */
 static void wait_for_flag(int number)
 {
     if (number == 7) {
@@ -148,7 +148,7 @@ static void *wait_for_ever(void *)
     return nullptr;
 }
 
-/* Off a fiber a condition is where a thread can be cancelled. */
+/* Off a fiber, a wait for a condition is a cancellation point of the thread. */
 static void cancel()
 {
     pthread_t thread;
