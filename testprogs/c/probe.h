@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* probe.h - main of the probes: runs probe() on a fiber, or plainly with --threads, and shows what
- * each call gives. */
+/* probe.h - main of the probes: runs probe() on a fiber, or plainly with --threads, and prints the
+ * result of each call. */
 #ifndef PROBE_H
 #define PROBE_H
 
@@ -16,14 +16,14 @@
 #ifndef SYS_close_range
 #define SYS_close_range 436
 #endif
-/* Null where libc does not have it: glibc before 2.34. */
+/* Null if libc does not have it (glibc before 2.34). */
 __attribute__((weak)) pid_t _Fork(void);
 
-/* Runs in an empty directory. Output must not hold what differs from run to run, as descriptors do.
- */
+/* Runs in an empty directory. The output must not contain values that differ from run to run, such
+ * as descriptors. */
 static void probe(void);
 
-/* No call sets this one: a call that succeeds must leave it alone. */
+/* No call sets errno to this value, so a call that succeeds must leave it there. */
 enum { ERRNO_UNTOUCHED = 4242 };
 
 static inline long show_result(const char *what, long result, int error, int is_fd)
@@ -45,7 +45,7 @@ static inline long show_result(const char *what, long result, int error, int is_
         show_result(#call, show_value, errno, 0); \
     })
 
-/* The same for a call that makes a descriptor: which one is not shown. */
+/* The same for a call that returns a descriptor; its number is not shown. */
 #define SHOW_FD(call)                               \
     __extension__({                                 \
         errno = ERRNO_UNTOUCHED;                    \
@@ -59,7 +59,7 @@ static inline void show_data(const char *what, const void *data, size_t size)
     printf("%s: %016" PRIx64 "\n", what, hash(HASH_START, data, size));
 }
 
-/* Fills with bytes that follow from seed. */
+/* Fills the buffer with bytes derived from seed. */
 static inline void pattern(void *buf, size_t size, uint64_t seed)
 {
     uint64_t random = seed * 2 + 1;
@@ -67,7 +67,7 @@ static inline void pattern(void *buf, size_t size, uint64_t seed)
         ((unsigned char *)buf)[i] = (unsigned char)(next_random(&random) >> 32);
 }
 
-/* Makes the file path of size bytes. */
+/* Creates the file path with size bytes. */
 static inline void make_file(const char *path, size_t size)
 {
     char *data = allocate(size);
@@ -108,7 +108,7 @@ int main(int argc, char **argv)
     int option;
     while ((option = getopt_long(argc, argv, TASK_SHORT, options, NULL)) != -1)
         task_option(option, TASK_HELP);
-    /* When it hangs, what was shown before says where. */
+    /* If the probe hangs, the output so far shows where. */
     if (setvbuf(stdout, NULL, _IOLBF, 0))
         die("setvbuf");
     task_run(probe_task, NULL);

@@ -72,7 +72,7 @@ fn each(symbols: &[String], one: impl Fn(&str) -> Outcome + Sync) {
 /// Rows that can wait but have no case, with the reason.
 const WITHOUT: &[(&str, &[&str])] = &[
     (
-        "they try, yield, or check whether others are done, and wait only for callers that are about to continue",
+        "they try, yield or check, and wait only for callers that are about to continue",
         &[
             "pthread_mutex_trylock",
             "__pthread_mutex_trylock",
@@ -91,7 +91,7 @@ const WITHOUT: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "they wait for other calls at the same position, or for a file system that writes back on close",
+        "they wait for calls at the same position, or for a file system that writes back on close",
         &[
             "close", "__close", "closedir", "lseek", "lseek64", "__lseek",
         ],

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* acceptall.c - a fiber that accepts in a loop takes all connections that are there while another
+/* acceptall.c - a fiber that accepts in a loop takes all pending connections while another fiber
  * yields a few times. */
 #define _GNU_SOURCE
 #include "waiter.h"
@@ -36,7 +36,7 @@ static void probe(void)
     for (; accepted < CONNECTIONS; rounds++)
         task_yield();
     task_join(task);
-    /* It lets others run once in 64 calls. */
+    /* The accepting fiber lets others run once every 64 calls. */
     if (rounds > CONNECTIONS / 8)
         printf("%d rounds\n", rounds);
     puts("accepted all");

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* accepting.c - accept and connect: what waits, what fails, addresses, flags. */
+/* accepting.c - accept and connect: waits, errors, addresses, flags. */
 #define _GNU_SOURCE
 #include "waiter.h"
 
@@ -81,7 +81,7 @@ static void errors(void)
     int unix_socket = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     SHOW(connect(unix_socket, (struct sockaddr *)&missing, sizeof missing));
     SHOW(connect(unix_socket, (struct sockaddr *)&address, sizeof address));
-    /* Refused, and the same socket again when there is a listener. */
+    /* A connection is refused; then the same socket connects again when there is a listener. */
     int client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     SHOW(connect(client, (struct sockaddr *)&address, sizeof address));
     int error = -1;
@@ -92,7 +92,7 @@ static void errors(void)
     SHOW(listen(fd, 5));
     SHOW(connect(client, (struct sockaddr *)&address, sizeof address));
     SHOW(connect(client, (struct sockaddr *)&address, sizeof address));
-    /* Without waiting. */
+    /* With non-blocking sockets. */
     int nonblocking = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     SHOW(connect(nonblocking, (struct sockaddr *)&address, sizeof address));
     struct pollfd polled = { .fd = nonblocking, .events = POLLOUT };
@@ -114,7 +114,7 @@ static void errors(void)
     close(fd);
 }
 
-/* A connection begun without waiting, waited for by a second call. */
+/* A non-blocking connect starts a connection, and a second call waits for it. */
 static void second(void)
 {
     struct sockaddr_in address;
@@ -151,7 +151,7 @@ static void full(void)
     close(listener);
 }
 
-/* Many wait on one listener, and each gets a connection. */
+/* Many tasks wait on one listener, and each gets a connection. */
 static void *accept_one(void *arg)
 {
     int fd = accept(*(int *)arg, NULL, NULL);

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* aliases.c - calls read, write, open, close and fsync by every name a binary may import them by.
+/* aliases.c - calls read, write, open, close and fsync under every name that a binary may import.
  */
 #define _GNU_SOURCE
 #include "probe.h"
 
-/* The headers give few of these names, and redirect some: each is declared here under a name of our
- * own. */
+/* The headers declare few of these names and redirect some, so each is declared here under a
+ * separate name. */
 #define NAME(type, symbol, ...) extern type by_##symbol(__VA_ARGS__) __asm__(#symbol)
 typedef struct iovec iov;
 
@@ -52,7 +52,7 @@ NAME(int, fdatasync, int);
 static char buf[300];
 static int fd;
 
-/* One line a name: "name: result data". */
+/* One line per name: "name: result data". */
 #define CALL(symbol, ...) shown(#symbol, by_##symbol(__VA_ARGS__))
 #define OPEN(symbol, ...) opened(#symbol, by_##symbol(__VA_ARGS__))
 
@@ -109,7 +109,7 @@ static void writes(void)
 
 static void opens(void)
 {
-    /* The mode must arrive where one is given. */
+    /* If a mode is given, it must be passed on. */
     OPEN(open, "new1", O_CREAT | O_RDWR | O_CLOEXEC, 0601);
     OPEN(open64, "new2", O_CREAT | O_RDWR | O_CLOEXEC, 0602);
     OPEN(__open, "new3", O_CREAT | O_RDWR | O_CLOEXEC, 0604);

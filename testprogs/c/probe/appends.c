@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* appends.c - many append to one file: after each write the position is at the end of the writer's
- * own record. */
+/* appends.c - many tasks append to one file: after each write the position is at the end of the
+ * writer's own record. */
 #define _GNU_SOURCE
 #include "probe.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* atomic.c - many tasks read and write records at one shared position: each is read once, none is
- * lost or torn. */
+/* atomic.c - many tasks read and write records at one shared position: each record is read once,
+ * and none is lost or torn. */
 #define _GNU_SOURCE
 #include "probe.h"
 
@@ -46,7 +46,7 @@ static void *write_records(void *arg)
     return NULL;
 }
 
-/* Opened once, reached by two descriptors. */
+/* One open file with two descriptors. */
 static void open_shared(int flags)
 {
     shared_fd = open("records", flags | O_CLOEXEC, 0600);

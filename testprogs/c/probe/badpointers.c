@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* badpointers.c - each call with each of its pointers bad in several ways, when what it waits for
- * is there and when it is yet to come: what the kernel says of it, an error or success, and never a
- * signal where there is none without the preload. A child makes them all, or another one those that
- * are left. */
+/* badpointers.c - makes each call with each of its pointers bad in several ways, once when its
+ * event has already happened and once when it happens during the call. The result must be the
+ * kernel's, an error or success, and never a signal that does not occur without the preload. A
+ * child makes all calls; if one ends it, another child makes the remaining ones. */
 #define _GNU_SOURCE
 #include "probe.h"
 
@@ -60,14 +60,14 @@ static socklen_t *size(void)
     return &length;
 }
 
-/* Functions that return error numbers. */
+/* For functions that return error numbers. */
 static long code(int error)
 {
     errno = error;
     return error ? -1 : 0;
 }
 
-/* Calls that end at once: those that wait have here what they wait for. */
+/* Calls that end at once. The events of those that can wait have already happened. */
 /* clang-format off */
 #define AT_ONCE(X) \
     X(read(file, p, 8)) X(write(file, p, 8)) X(pread(file, p, 8, 0)) X(pwrite(file, p, 8, 0)) \
@@ -110,7 +110,7 @@ static long code(int error)
     X(poll(p, 1, 2)) X(ppoll(p, 1, &MOMENT, NULL))
 /* clang-format on */
 
-/* Calls that wait, and what ends the wait. */
+/* Calls that wait, and the events that end the waits. */
 /* clang-format off */
 #define WAITING(X) \
     X(read(ends[0], p, 8)) X(readv(ends[0], p, 1)) X(readv(ends[0], part_of(p), 1)) \
@@ -184,7 +184,7 @@ static int has_something(int fd)
     return poll(&polled, 1, 0) == 1;
 }
 
-/* As after the setup: what one call has left is nothing to the next. */
+/* Restores the state after the setup, so that one call does not affect the next. */
 static void reset(void)
 {
     static const struct timespec PAST = { 0, 0 };
@@ -212,7 +212,7 @@ static void reset(void)
         die("reset");
 }
 
-/* What the waits wait for: all of it. */
+/* Causes the events of all waits. */
 static void happen(pid_t to)
 {
     struct {
@@ -260,21 +260,21 @@ static void make_and_show(int number, unsigned kind, const char *when)
 
 static int sleeps(int number) { return strstr(NAMES[number], "LONG, p") != NULL; }
 
-/* A set that can be read, and holds nothing. */
+/* Whether the call would wait forever, because its signal set is readable but empty. */
 static int waits_for_ever(int number, unsigned kind)
 {
     return BAD[kind].page == 2 && (!strcmp(NAMES[number], "sigsuspend(p)") ||
                                    !strncmp(NAMES[number], "sigwaitinfo(p", 13));
 }
 
-/* A call, its pointer, and when what it waits for comes. */
+/* A call, the kind of bad pointer, and whether the event happens during the call. */
 struct attempt {
     int number;
     unsigned kind;
     int later;
 };
 
-/* Shared with the child: the attempt it is at, and what outlives it. */
+/* Shared with the child: its current attempt, and the objects that outlive it. */
 struct state {
     struct attempt attempt;
     int queue, set;
@@ -302,8 +302,8 @@ static char hear(int from)
     return n ? what : 0;
 }
 
-/* The process that has things happen when it is told to: at once, later, or also with signals until
- * it is told to stop. */
+/* The peer process causes the events when it is told to: at once, later, or later with signals
+ * until it is told to stop. */
 static void be_peer(pid_t to)
 {
     struct timespec moment = { 0, 4000000 };
@@ -322,7 +322,7 @@ static void be_peer(pid_t to)
     _exit(0);
 }
 
-/* Of the waits for children: one that ends at once or later. */
+/* For waits for children, starts a child that ends at once or later. */
 static void start_child(const struct attempt *attempt)
 {
     struct timespec moment = { 0, 4000000 };
@@ -356,7 +356,7 @@ static void wait_badly(const struct attempt *attempt)
         waitpid(child_of_child, NULL, 0);
 }
 
-/* Makes the attempts from this one on. */
+/* Makes this attempt and all following ones. */
 static void make_all(struct state *state)
 {
     struct attempt *attempt = &state->attempt;
@@ -404,7 +404,7 @@ static void probe(void)
         semctl(state->set, 0, IPC_RMID);
         if (status == 0)
             break;
-        /* Another one makes the rest. */
+        /* Another child makes the rest. */
         printf("%s, %s%s: %s %d\n", NAMES[attempt->number], BAD[attempt->kind].how,
                attempt->later ? ", later" : "", WIFSIGNALED(status) ? "signal" : "exit",
                WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* bothways.c - one task waits to read from a socket and another to write to it: each is woken by
- * what it waits for. */
+/* bothways.c - one task waits to read from a socket and another one to write to it: each is woken
+ * by its own event. */
 #define _GNU_SOURCE
 #include "waiter.h"
 

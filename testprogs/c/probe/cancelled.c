@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* cancelled.c - fibers, one after the other, are cancelled in a wait for a message that never
- * comes; and one in a loop over a semaphore that it never waits for. */
+/* cancelled.c - cancels fibers, one after the other, in a wait for a message that never arrives;
+ * and one fiber in a loop over a semaphore for which it never waits. */
 #define _GNU_SOURCE
 #include "probe.h"
 
@@ -30,8 +30,8 @@ static void *loop(void *arg)
     for (;;) {
         sem_wait(sem);
         sem_post(sem);
-        /* No cancellation point, but whoever cancels runs here: a semaphore that is free lets
-         * nobody run. */
+        /* This is no cancellation point, but it lets the cancelling fiber run; a free semaphore
+         * does not. */
         sched_yield();
     }
     return NULL;

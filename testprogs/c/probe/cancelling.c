@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* cancelling.c - tasks are cancelled in calls that wait: the call ends without effect, no byte is
- * lost, cleanup handlers run. With --threads the same by pthread_cancel. */
+ * lost, and cleanup handlers run. With --threads, pthread_cancel must do the same. */
 #define _GNU_SOURCE
 #include "probe.h"
 
@@ -32,7 +32,7 @@ static void show_trail(const char *name, void *result, void *cancelled)
 
 static void body(int (*call)(void))
 {
-    /* When there is something for the first, it is done before anybody cancels. */
+    /* If there is data for the first call, the call completes before the cancellation. */
     if (!one_is_free)
         waiting = 1;
     int result = call();
@@ -182,7 +182,7 @@ static void cancel_in(const char *name, int (*call)(void))
     while (!waiting)
         task_yield();
     waiting = 0;
-    /* Now or a little later it waits: either way the call ends. */
+    /* The task waits now or a little later; in both cases the call is ended. */
     for (int i = 0; i < 4; i++)
         task_yield();
     if (task_options.threads)
@@ -193,7 +193,7 @@ static void cancel_in(const char *name, int (*call)(void))
     show_trail(name, result, task_options.threads ? PTHREAD_CANCELED : FIBER_CANCELED);
 }
 
-/* Every one of them waits for what does not come. */
+/* Each of these calls waits for an event that never happens. */
 static void cancel_in_others(void)
 {
     struct mq_attr few = { .mq_maxmsg = 1, .mq_msgsize = 16 };
@@ -233,11 +233,11 @@ static void probe(void)
     cancel_in("read", reads);
     cancel_in("readv", reads_vector);
     cancel_in("nanosleep", sleeps);
-    /* Nobody took these. */
+    /* The cancelled calls have not consumed these bytes. */
     write_full(ends[1], "bytes", 5);
     SHOW(read(ends[0], buf, sizeof buf));
     printf("%s\n", buf);
-    /* What is there is read, then the wait for more is cancelled. */
+    /* The first read takes the available data; then the wait for more is cancelled. */
     write_full(ends[1], "1234", 4);
     one_is_free = 1;
     cancel_in("a read, and one that waits", reads);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* cancelturn.c - of fibers that make the same call on one FIFO, terminal or listening socket, those
- * behind the first end early as it does: when they are cancelled, when a handler runs, when their
- * time is over. */
+/* cancelturn.c - several fibers make the same call on one FIFO, terminal or listening socket. Not
+ * only the first one but also those that queue behind it end early when they are cancelled, when a
+ * handler runs, or when their timeout expires. */
 #define _GNU_SOURCE
 #include <pty.h>
 #include <signal.h>
@@ -59,7 +59,7 @@ static void handler(int signal) { (void)signal; }
 
 static volatile int over;
 
-/* Signals come until both are interrupted. */
+/* Signals arrive until both are interrupted. */
 static void *send_signals(void *unused)
 {
     sigset_t all;
@@ -73,7 +73,7 @@ static void *send_signals(void *unused)
     return unused;
 }
 
-/* A signal ends the call of one of them, whichever; the other goes on to wait. */
+/* A signal ends the call of either one of them; the other one continues to wait. */
 static void interrupted(void)
 {
     struct sigaction action = { .sa_handler = handler };

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* captive.c - fibers whose every blocking call is converted; they print when all is done. */
+/* captive.c - fibers all of whose blocking calls are converted; prints a line when all are done. */
 #define _GNU_SOURCE
 #include "probe.h"
 
@@ -30,7 +30,7 @@ static void probe(void)
     unsigned long sum = 0;
     for (unsigned i = 0; i < 16; i++)
         sum += numbers[i];
-    /* Not by stdio, whose write(2) no hook sees. */
+    /* Does not use stdio, whose write(2) no hook sees. */
     char line[32];
     int n = snprintf(line, sizeof line, "%lu\n", sum);
     write_full(1, line, (size_t)n);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* children.c - wait, waitpid, wait3, wait4, waitid and system: every kind of child, while other
- * tasks go on. */
+/* children.c - wait, waitpid, wait3, wait4, waitid and system with every kind of child, while other
+ * tasks run. */
 #define _GNU_SOURCE
 #include "probe.h"
 
@@ -17,7 +17,7 @@ enum { MANY = 40 };
 
 static int gate[2];
 
-/* A child that ends with status, after a byte has come through the gate. */
+/* Starts a child that ends with status after a byte has arrived through the gate. */
 static pid_t child_behind_gate(int status)
 {
     pid_t pid = fork();
@@ -60,8 +60,8 @@ static void show_status(const char *what, pid_t expected, pid_t found, int statu
         show_status(what, pid, status_of, status); \
     } while (0)
 
-/* The wait begins before the child can end: another task opens the gate, and runs only if this one
- * does not block it. */
+/* The wait begins before the child can end, because another task opens the gate; that task runs
+ * only if this one does not block it. */
 #define AWAIT(what, status_given, call)              \
     do {                                             \
         pid_t pid = child_behind_gate(status_given); \
@@ -160,7 +160,8 @@ static void stops(void)
     task_join(other);
 }
 
-/* With SIGCHLD ignored nothing is left of a child, and who waits for it waits for all. */
+/* With SIGCHLD ignored, no status of a child remains, and a wait for one child waits for all
+ * children. */
 static void ignored(void)
 {
     int status;
@@ -216,7 +217,7 @@ static void shells(void)
     SHOW(system("kill -9 $$"));
     SHOW(system(NULL) != 0);
     SHOW(system("/no/such/program 2>/dev/null"));
-    /* The shell can end only when another task has run. */
+    /* The shell can end only after another task has run. */
     task_t filler = task_spawn(fill_fifo, NULL);
     SHOW(system("read line < fifo; test \"$line\" = through"));
     task_join(filler);
@@ -225,7 +226,7 @@ static void shells(void)
         die("signals");
     printf("SIGCHLD blocked: %d, SIGINT default: %d\n", sigismember(&now, SIGCHLD),
            action.sa_handler == SIG_DFL);
-    /* Ignored here meanwhile, not in the shell. */
+    /* Ignored in this process during the call, but not in the shell. */
     SHOW(system("kill -INT $PPID; kill -INT $$"));
 }
 

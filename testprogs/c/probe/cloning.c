@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* cloning.c - children by clone(2), _Fork(3) and the bare system calls, while other tasks read:
- * each child reads and writes by itself, and the parent's operations stay the parent's. */
+/* cloning.c - creates children with clone(2), _Fork(3) and the bare system calls while other tasks
+ * read. Each child reads and writes independently, and the parent's operations are not affected. */
 #define _GNU_SOURCE
 #include "probe.h"
 
@@ -34,7 +34,7 @@ static void *read_blocks(void *arg)
     return arg;
 }
 
-/* What each child does: calls that would wait for a disk, or for itself. */
+/* The work of each child: calls that would wait for a disk, or for the child itself. */
 static int child(void *arg)
 {
     static char block[BLOCK] __attribute__((aligned(BLOCK)));
@@ -95,7 +95,7 @@ static void probe(void)
             child(NULL);
         ended("the system call fork", pid);
 #endif
-        /* The shim has it where libc does not. */
+        /* The shim exports it if libc does not have it. */
         pid = _Fork ? _Fork() : (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
         if (pid == 0)
             child(content);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* closeall.c - a program closes all descriptors from 3 to its limit, as daemons do, and goes on
- * with files. */
+/* closeall.c - closes all descriptors from 3 to the limit, as daemons do, and then works with
+ * files. */
 #define _GNU_SOURCE
 #include "probe.h"
 
@@ -16,7 +16,7 @@ typedef void closefrom_t(int);
 static char expected[FILES * BLOCK];
 static task_sem_t half_way, go_on;
 
-/* New files take the lowest numbers; nobody else's bytes come into them. */
+/* New files take the lowest numbers, and no foreign data gets into them. */
 static void files_after(void)
 {
     char name[16], *data = allocate_aligned(BLOCK);
@@ -57,8 +57,8 @@ static void files_after(void)
     free(data);
 }
 
-/* Another task reads before, and after it has its file open again: descriptors are the process's.
- */
+/* Another task reads before the descriptors are closed, and again after it has reopened its file,
+ * because descriptors belong to the process. */
 static void *sibling(void *arg)
 {
     char *data = allocate_aligned(BLOCK);
@@ -89,7 +89,7 @@ static void by_loop(void)
     task_sem_wait(&half_way);
     long last = (long)limit.rlim_cur - 1, closed = 0;
     for (long fd = 3; fd <= last; fd++) {
-        /* Of a limit of millions the ends are enough. */
+        /* If the limit is in the millions, both ends of the range are enough. */
         if (fd == MANY && last > 2 * MANY)
             fd = last - MANY;
         if (close((int)fd) == 0)
@@ -108,7 +108,7 @@ static void by_close_range(void)
     close_range_t *function = (close_range_t *)dlsym(RTLD_DEFAULT, "close_range");
     int fd = open("file", O_RDONLY | O_CLOEXEC);
     printf("one is %d\n", fd);
-    /* Where libc or the kernel has none, the loop did it. */
+    /* Without close_range in libc or the kernel, the descriptor is closed with close. */
     if (!function || function(3, ~0U, 0))
         close(fd);
     files_after();

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* closedelsewhere.c - while a call of one task waits and the next task computes, a thread that is
- * none of them closes or replaces the descriptor and opens another file under its number: the call
- * is made on the file that it was made on. */
+/* closedelsewhere.c - while a call of one task waits and another task computes, a separate thread
+ * closes or replaces the descriptor and opens another file under its number. The call must act on
+ * the file on which it was made. */
 #define _GNU_SOURCE
 #include "probe.h"
 
@@ -96,7 +96,7 @@ static int by_close_range(int number)
 
 static int (*const ways[])(int) = { by_close, by_dup2, by_close_range };
 static int (*way)(int);
-static atomic_int turn; /* 1: the thread is to close; 2: it has; 3: it is to end */
+static atomic_int turn; /* 1: the thread must close; 2: it has closed; 3: it must end */
 
 static void *close_elsewhere(void *arg)
 {
@@ -124,8 +124,8 @@ static void *make_call(void *arg)
     return arg;
 }
 
-/* With one worker the fiber is in its call when this one runs again; a thread is once the kernel
- * says so. */
+/* With one worker, the fiber is in its call when this one runs again. For a thread, the kernel
+ * reports it. */
 static void until_it_waits(void)
 {
     char path[64], text[64];
@@ -147,7 +147,8 @@ static void try(void)
 {
     fd = call->open_it();
     task_t caller = task_spawn(make_call, NULL);
-    /* Of a thread nobody could say that it is in a call that a disk ends. */
+    /* For a thread in a call that a disk ends, it is not possible to know that the call has
+     * started. */
     int is_over = task_options.threads && !call->let_go;
     if (is_over)
         task_join(caller);

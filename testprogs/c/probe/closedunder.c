@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* closedunder.c - a call waits when its descriptor is closed, or replaced, and a file gets the
- * number: the call goes on with the file that it was made on, to its end, and leaves the other file
- * alone. */
+/* closedunder.c - a descriptor is closed or replaced while a call on it waits, and another file
+ * gets the number. The call must continue with the file on which it was made until it ends, and
+ * must not touch the other file. */
 #define _GNU_SOURCE
 #include "probe.h"
 
@@ -19,7 +19,7 @@ static int other; /* a descriptor of the file that gets the number */
 struct call {
     const char *name;
     long (*make)(int fd);
-    int (*open_it)(int *peer); /* what it is made on, and what lets it go on */
+    int (*open_it)(int *peer); /* opens its file, and the peer that lets it continue */
     void (*let_go)(int peer);
 };
 
@@ -85,8 +85,8 @@ static int socket_end(int *peer)
     return ends[1];
 }
 
-/* The end of the stream says that nobody has it open any more: the number is another file's, and
- * the call is over. */
+/* The end of the stream shows that the file is no longer open anywhere: the number belongs to
+ * another file, and the call is over. */
 static void read_all(int peer)
 {
     static char buf[1 << 16];
@@ -128,7 +128,7 @@ static const struct call calls[] = {
     { "fcntl", lock_open_file, locked_file, unlock },
 };
 
-/* ---- What happens to its descriptor --------------------------------------------------------- */
+/* ---- Closing and replacing its descriptor --------------------------------------------------- */
 
 static void by_close(int fd) { SHOW(close(fd)); }
 static void by_close_range(int fd) { SHOW(syscall(SYS_close_range, fd, fd, 0)); }
@@ -177,8 +177,9 @@ static void *wait_in_call(void *arg)
     return arg;
 }
 
-/* With one worker the fiber is in its call when this one runs again. A thread is when the kernel
- * says that it waits in a system call, and not for a lock of this program's. */
+/* With one worker, the fiber is in its call when this one runs again. A thread is in its call when
+ * the kernel reports that it waits in a system call other than futex, which would be a lock of this
+ * program. */
 static void until_it_waits(void)
 {
     task_sem_wait(&about_to_call);

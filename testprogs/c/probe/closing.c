@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/* closing.c - a descriptor is closed, or replaced, while a task is in read on it: the read goes on
+/* closing.c - a descriptor is closed or replaced while a task is in read on it: the read continues
  * with the old file. */
 #define _GNU_SOURCE
 #include "probe.h"
 
 #include <sys/syscall.h>
 
-/* One worker: when the reader has posted, and this task runs again, the reader is in read. On a
- * thread that is only so once the kernel says it. */
+/* With one worker, the reader is in read once it has posted and this task runs again. For a thread,
+ * the kernel reports it. */
 static task_sem_t about_to_read;
 static pid_t reader_id;
 static char got[100];
@@ -79,7 +79,7 @@ static void replaced(void)
     SHOW(close(file));
 }
 
-/* The writer goes: the reader sees the end. */
+/* The writer closes its end: the reader sees the end of file. */
 static void ended(void)
 {
     int ends[2];

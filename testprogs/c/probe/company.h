@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* company.h - another task beside the probe's own: a lone fiber's calls would be plain ones. */
+/* company.h - a background task for a probe, because the calls of a lone fiber would be plain ones.
+ */
 #ifndef COMPANY_H
 #define COMPANY_H
 
@@ -10,7 +11,7 @@
 static task_sem_t company_over;
 static task_t company;
 
-/* It waits for nothing that a handler could end, and as a thread it takes no signals. */
+/* A handler cannot end its wait, and as a thread it blocks all signals. */
 static void *company_task(void *arg)
 {
     sigset_t all;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* contexts.c - counts the AIO contexts of the process, by their rings in its memory: after waits
- * for a pipe, in a child that waits for one, and after several fiber_runs that have synced a file.
+/* contexts.c - counts the AIO contexts of the process by their rings in its memory: after waits for
+ * a pipe, in a child that waits for a pipe, and after several fiber_runs that have synced a file.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -57,7 +57,7 @@ static void *wait_in_each(void *arg)
     return arg;
 }
 
-/* Beside a fiber that waits: a lone one would make the plain call. */
+/* Another fiber waits in the background, because a lone fiber would make the plain call. */
 static void *sync_beside_another(void *arg)
 {
     task_t reader = task_spawn(read_one, NULL);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* crowd.c - more tasks wait in read at the same time than any queue has room for; each is woken
- * once. */
+/* crowd.c - more tasks wait in read at the same time than any queue can hold; each is woken once.
+ */
 #define _GNU_SOURCE
 #include "probe.h"
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* devices.c - what is neither a file nor a pipe: /dev/zero, /proc, eventfd, terminals. */
+/* devices.c - descriptors that are neither regular files nor pipes: /dev/zero, /proc, eventfd,
+ * terminals. */
 #define _GNU_SOURCE
 #include "probe.h"
 
@@ -80,7 +81,7 @@ static void terminal(void)
     n = SHOW(read(slave, buf, 100));
     printf("rest of the line: %.*s", (int)n, buf);
     SHOW(write(slave, "out\n", 4));
-    /* It may come in pieces. */
+    /* The data may arrive in pieces. */
     SHOW(read_full(master, buf, 5));
     printf("echoed: %.5s", buf);
     SHOW(pread(slave, buf, 10, 0));

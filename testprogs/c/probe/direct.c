@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* direct.c - O_DIRECT: what is aligned works, what is not fails as the file system says, the tail
- * is short.
+/* direct.c - O_DIRECT: aligned transfers work, misaligned ones fail as the file system decides, and
+ * the tail is short.
  *
- * The same calls by a task alone, which makes plain calls, and beside another one, where the engine
- * carries them out. */
+ * The same calls are made by a lone task, which makes plain calls, and next to another task, where
+ * the engine executes them. */
 #define _GNU_SOURCE
 #include "probe.h"
 
@@ -53,7 +53,7 @@ static void transfers(void)
     SHOW(fdatasync(fd));
     SHOW(pwrite(fd, page, 4096, 4 * 4096));
     SHOW(lseek(fd, 0, SEEK_END));
-    /* The flag comes and goes on an open file. */
+    /* The flag is set and cleared on an open file. */
     SHOW(fcntl(fd, F_SETFL, 0));
     SHOW(pread(fd, page + 1, 100, 7));
     SHOW(fcntl(fd, F_SETFL, O_DIRECT));

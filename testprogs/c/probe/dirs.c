@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* dirs.c - directories by entry, by list and by walk; what libc calls back is called on the task
- * that asked. */
+/* dirs.c - directories read by entry, as a list and as a walk; libc's callbacks run on the task
+ * that made the call. */
 #define _GNU_SOURCE
 #include <fts.h>
 #include <ftw.h>
@@ -10,7 +10,7 @@
 
 enum { FILES = 1500 };
 
-/* Who asked for the call-backs. */
+/* The task that made the call. */
 static void *asker;
 
 static void *self(void)
@@ -164,7 +164,7 @@ static unsigned visits;
 static int visit(const char *path, const struct stat *about, int kind)
 {
     char line[PATH_MAX + 64];
-    /* The order is the directory's: summed up. */
+    /* The order depends on the directory, so the lines are summed up. */
     snprintf(line, sizeof line, "%s %d %o%s", path, kind, kind == FTW_NS ? 0 : about->st_mode,
              whose());
     visited += hash(HASH_START, line, strlen(line));

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* dlopened.c - loads the shared object named by PLUGIN and lets many tasks read a file by its
+/* dlopened.c - loads the shared object named by PLUGIN and lets many tasks read a file with its
  * function. */
 #define _GNU_SOURCE
 #include <dlfcn.h>

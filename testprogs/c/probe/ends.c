@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* ends.c - where transfers end: at the end of a file, past it, at no bytes at all and at more than
- * the kernel takes. */
+/* ends.c - limits of transfers: at the end of a file, past it, with no bytes at all, and with more
+ * than the kernel accepts. */
 #define _GNU_SOURCE
 #include "probe.h"
 

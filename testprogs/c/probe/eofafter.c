@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* eofafter.c - a wait on a socket that ended without an event keeps nothing of it: once it is
- * closed its peer sees the end. */
+/* eofafter.c - a wait on a socket that ended without an event keeps no reference to it: once the
+ * socket is closed, its peer sees the end. */
 #define _GNU_SOURCE
 #include <poll.h>
 #include <sys/select.h>
@@ -74,7 +74,7 @@ static void probe(void)
     for (int kind = UNIX_STREAM; kind <= TCP; kind += TCP - UNIX_STREAM)
         for (size_t i = 0; i < sizeof waits / sizeof *waits; i++) {
             if (kind == TCP && waits[i] == timed_send)
-                continue; /* the end comes after the data, for which there is no room */
+                continue; /* the end follows the data, for which there is no space */
             make_pair((enum kind)kind, ends);
             waits[i]();
             if (close(ends[0]))

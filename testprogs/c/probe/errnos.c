@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* errnos.c - each task has an errno of its own, kept while it waits and others fail. */
+/* errnos.c - each task has its own errno, which is kept while the task waits and others fail. */
 #define _GNU_SOURCE
 #include "probe.h"
 

@@ -10,7 +10,7 @@ static char buf[4096];
 
 static void descriptors(void)
 {
-    /* Nothing opens so many. */
+    /* A number that is never open. */
     int fds[] = { -1, 900, 1 << 30 };
     struct iovec part = { buf, 10 };
     for (int i = 0; i < 3; i++) {
@@ -62,7 +62,7 @@ static void buffers(void)
     SHOW(write(ends[1], nowhere, 10));
     SHOW(write(ends[1], "0123456789", 10));
     SHOW(read(ends[0], nowhere, 10));
-    /* A buffer that ends early: what fits is moved. */
+    /* A buffer that ends early: as much as fits is transferred. */
     SHOW(lseek(fd, 0, SEEK_CUR));
     SHOW(read(fd, page + 4000, 200));
     SHOW(lseek(fd, 0, SEEK_CUR));

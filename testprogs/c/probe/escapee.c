@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* escapee.c - blocking calls past every hook: a syscall instruction of the program's own, and one
- * inside of libc. libc's syscall() and stdio's are converted. Each is made to wait for nothing, but
- * for one that sleeps. */
+/* escapee.c - blocking calls that no hook sees: a syscall instruction in the program itself, and
+ * one inside libc. Calls through libc's syscall() and stdio are converted. None of the calls waits,
+ * except for one that sleeps. */
 #define _GNU_SOURCE
 #include "probe.h"
 
@@ -33,7 +33,7 @@ static void probe(void)
     printf("the program's own: %ld\n", raw(SYS_read, ends[0], (long)buf, 3));
     SHOW(syscall(SYS_readv, ends[0], &(struct iovec){ buf + 3, 4 }, 1));
     puts(buf);
-    /* It is made, and its error is libc's to set. */
+    /* The call is made, and libc sets errno. */
     SHOW(syscall(SYS_readv, -1, &(struct iovec){ buf, 1 }, 1));
     struct timespec two = { 0, 2000000 };
     printf("a sleep: %ld\n", raw(SYS_nanosleep, (long)&two, 0, 0));

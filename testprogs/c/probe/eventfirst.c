@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* eventfirst.c - what a call waits for comes, and right after it a signal whose handler was
- * installed without SA_RESTART: the call succeeds, and the handler runs besides. */
+/* eventfirst.c - the event of a call happens, and right after it a signal arrives whose handler was
+ * installed without SA_RESTART: the call succeeds, and the handler also runs. */
 #define _GNU_SOURCE
 #include "probe.h"
 
@@ -204,7 +204,7 @@ static void setup(void)
         die("setup");
 }
 
-/* Of TCP: on a Unix socket even the kernel prefers the signal. */
+/* Uses TCP, because on a Unix socket even the kernel prefers the signal. */
 static void connect_pair(void)
 {
     struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
@@ -248,7 +248,7 @@ static pid_t start(int round, void (*happen)(void), pid_t to)
     _exit(0);
 }
 
-/* The child's end itself is the event: SIGCHLD comes with it, and its handler must not end the
+/* The end of the child is the event. SIGCHLD arrives with it, and its handler must not end the
  * wait. */
 static void also_on_child(int on)
 {
@@ -257,7 +257,7 @@ static void also_on_child(int on)
         die("sigaction");
 }
 
-/* How a lock is held by a child when the wait begins: it takes a descriptor of its own. */
+/* A child holds the lock when the wait begins, through its own descriptor. */
 static void unlock_by_child(void)
 {
     int failed = 0;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* execing.c - exec while other tasks wait in calls: the new program has the descriptors, the mask
- * and the actions that it would have, and nothing of what was in flight. */
+/* execing.c - exec while other tasks wait in calls: the new program has the descriptors, the signal
+ * mask and the actions that it would have without the shim, and nothing of the in-flight
+ * operations. */
 #define _GNU_SOURCE
 #include "probe.h"
 
@@ -45,7 +46,7 @@ static void probe(void)
     SHOW(execl("./missing", "missing", (char *)0));
     execl("/bin/sh", "sh", "-c",
           "n=0; for fd in /proc/$$/fd/*; do n=$((n + 1)); done; echo $n descriptors;"
-          /* Not those that libc has to itself, 32 and 33: they are as who started this left them.
+          /* Without 32 and 33, which libc reserves: they are as the parent process left them.
            */
           "sed -nE 's/^Sig(Blk|Ign|Cgt):.*(.{7})$/\\1 \\2/p' /proc/self/status; cat file | wc -c",
           (char *)0);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* exiting.c - exit(3) while tasks wait inside streams, to read and to write: all other streams are
- * flushed, and it ends. */
+ * flushed, and the process ends. */
 #define _GNU_SOURCE
 #include "probe.h"
 
@@ -32,8 +32,8 @@ static void probe(void)
         setvbuf(stdout, NULL, _IOFBF, 4096))
         die("pipe2");
     if (task_options.threads) {
-        /* What libc does with a stream that a thread waits in is its affair; the rest is what to
-         * expect. */
+        /* With threads, libc's treatment of a stream in which a thread waits is unspecified, so
+         * this prints the expected output. */
         printf("before\nat exit\n");
         fflush(stdout);
         FILE *file = fopen("kept", "w");
@@ -43,7 +43,8 @@ static void probe(void)
     }
     task_spawn(read_for_ever, NULL);
     task_spawn(write_for_ever, NULL);
-    /* The pipe is full when no more goes in: its writer waits, and the reader came first. */
+    /* The pipe is full when its size no longer changes. Then its writer waits, and so does the
+     * reader, which started first. */
     for (int last = -1, now = 0; now == 0 || now != last;) {
         last = now;
         for (int i = 0; i < 1000; i++)

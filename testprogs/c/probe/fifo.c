@@ -31,7 +31,8 @@ static void *open_and_read(void *arg)
     return NULL;
 }
 
-/* A file, opened so often that its name is known for one, gives its name to a FIFO. */
+/* A FIFO takes the name of a file that was opened so often that its name is known to be a file's.
+ */
 static void turned(void)
 {
     static char path[4200], other[4210];

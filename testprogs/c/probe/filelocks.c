@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* filelocks.c - file locks of each kind: results, and that nobody but the waiting task waits; two
- * hundred for one lock. */
+/* filelocks.c - file locks of each kind: checks their results, and that only the waiting task
+ * waits; then two hundred tasks wait for one lock. */
 #define _GNU_SOURCE
 #include <sys/file.h>
 #include <sys/wait.h>
@@ -23,7 +23,7 @@ static struct flock range(short type, off_t start, off_t length)
         struct flock){ .l_type = type, .l_whence = SEEK_SET, .l_start = start, .l_len = length };
 }
 
-/* ---- Progress: a task waits for a lock while another goes on, which then lets go of it ------ */
+/* ---- Progress: a task waits for a lock while another one runs, which then releases it ------- */
 
 static int held;
 static volatile int released;
@@ -68,7 +68,7 @@ static void progress(const char *what, void *(*wait)(void *), void (*release)(vo
     for (int i = 0; i < 50; i++) {
         char byte;
         task_yield();
-        /* A call that takes its way through the engine. */
+        /* A call that goes through the engine. */
         if (pread(held, &byte, 1, i) != 1)
             die("pread");
     }
@@ -108,7 +108,7 @@ static void child_hears(int fd)
         _exit(3);
 }
 
-/* Starts a process that takes the range and keeps it until it is told to go on. */
+/* Starts a process that locks the range and holds it until it is told to continue. */
 static pid_t other_process(off_t start, off_t wants)
 {
     if (pipe2(to_child, O_CLOEXEC) || pipe2(from_child, O_CLOEXEC))
@@ -171,7 +171,7 @@ static void release_child(void)
         die("to the other process");
 }
 
-/* Until a lock on the file is waited for by process pid. */
+/* Returns once the process pid waits for a lock on the file. */
 static void until_waiting(pid_t pid)
 {
     char line[256], wanted[32];
@@ -204,7 +204,7 @@ static void deadlock(void)
     close(fd);
 }
 
-/* ---- Many ----------------------------------------------------------------------------------- */
+/* ---- Many waiters --------------------------------------------------------------------------- */
 
 static int inside, served;
 
@@ -233,8 +233,8 @@ static void many(void)
         tasks[i] = task_spawn(wait_among_many, NULL);
     for (int i = 0; i < 100; i++) {
         task_yield();
-        /* What needs a thread of the pool where the engine does not do it: it must not wait for
-         * those who wait. */
+        /* Calls that need a pool thread if the engine does not support them. They must not queue
+         * behind the waiters. */
         int fd = open("made", O_WRONLY | O_CREAT | O_DSYNC | O_CLOEXEC, 0600);
         if (fd < 0 || write(fd, content, sizeof content) != sizeof content || fsync(fd) ||
             close(fd))

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* filenames.c - calls on files by every name a binary may import them by, each once, most of them
- * in vain. */
+/* filenames.c - makes calls on files under every name that a binary may import, each once; most of
+ * them fail. */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <dlfcn.h>
@@ -8,7 +8,7 @@
 
 #include "probe.h"
 
-/* All of them take their arguments in registers. */
+/* All of these functions take their arguments in registers. */
 typedef long function_t(long, long, long, long, long, long);
 
 static char nowhere[] = "no/ne", room[8192];

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* forkamid.c - fork, _Fork, vfork and posix_spawn while other threads are in the middle of
- * anything: every child works. */
+ * arbitrary work: every child works. */
 #define _GNU_SOURCE
 #include "probe.h"
 
@@ -88,7 +88,7 @@ static void *say_one(void *arg)
     return NULL;
 }
 
-/* What a program does in a child: it reads what another task writes, and prints. */
+/* The work of a child: reads what another task writes, and prints. */
 static void work(int has_tasks)
 {
     int ends[2];
@@ -135,7 +135,7 @@ static void *fork_often(void *arg)
         if (_Fork && i % 8 == 0) {
             child = _Fork();
             if (child == 0) {
-                /* Of the calls that are allowed here. */
+                /* close is one of the calls that are allowed here. */
                 for (int fd = 3; fd < 40; fd++)
                     close(fd);
                 _exit(0);
@@ -154,7 +154,7 @@ static void *fork_often(void *arg)
     return arg;
 }
 
-/* On a thread that runs no fibers. */
+/* Runs on a thread without fibers. */
 static void *fork_on_thread(void *arg)
 {
     for (int i = 0; i < FORKS; i++) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* forking.c - fork while other tasks wait in read: the child goes on alone, the parent's reads are
- * not disturbed. */
+/* forking.c - fork while other tasks wait in read: the child continues alone, and the parent's
+ * reads are not disturbed. */
 #define _GNU_SOURCE
 #include "probe.h"
 
@@ -22,7 +22,7 @@ static void *wait_in_read(void *arg)
     return NULL;
 }
 
-/* In the child no other task runs. It reads, writes and waits like any program. */
+/* No other task runs in the child, which reads, writes and waits like any program. */
 static void child(void)
 {
     char buf[200];

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* freelocks.c - nobody else runs while a task takes and releases locks that are free. */
+/* freelocks.c - no other task runs while a task acquires and releases free locks. */
 #define _GNU_SOURCE
 #include "probe.h"
 

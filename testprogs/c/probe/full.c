@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* full.c - synchronous writes at the position until no more fits: what was cut is told, the
- * position is where it ends.
+/* full.c - synchronous writes at the position until no more fits: a short write reports its size,
+ * and the position is where it ends.
  *
- * Everywhere by RLIMIT_FSIZE; by a file system of a megabyte, too, where a process may have mounts
- * of its own. */
+ * The limit is RLIMIT_FSIZE; if a process may have its own mounts, also a file system of a
+ * megabyte. */
 #define _GNU_SOURCE
 #include "probe.h"
 
@@ -19,7 +19,7 @@ static volatile sig_atomic_t signals;
 
 static void on_limit(int signal) { signals += signal == SIGXFSZ; }
 
-/* What lies in the file is what was reported written, in order. */
+/* Checks that the file contains exactly the data that was reported as written, in order. */
 static void show_content(int fd, long size)
 {
     ssize_t n = pread(fd, content, sizeof content, 0);
@@ -66,7 +66,7 @@ static void until_limit(const char *path, int flags, int by_vector)
 
 static int small_disk, mount_error;
 
-/* Before there are threads: they would have to agree. */
+/* Runs before there are threads, which would otherwise stay in the old namespace. */
 __attribute__((constructor)) static void mount_small_disk(void)
 {
     small_disk = unshare(CLONE_NEWNS) == 0 && mkdir("small", 0700) == 0 &&
@@ -96,7 +96,8 @@ static void until_disk_full(const char *path, int flags)
     SHOW(unlink(path));
 }
 
-/* By O_DIRECT it is cut at the limit, too: 6144 is no whole block, but whole sectors. */
+/* An O_DIRECT write is cut at the limit, too; 6144 is a multiple of the sector size but not of the
+ * block size. */
 static void direct(void)
 {
     struct rlimit limit = { 6144, RLIM_INFINITY };

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* handlers.c - what signal and sigaction say of handlers while fibers run, and handlers that write
- * or jump away. */
+/* handlers.c - what signal and sigaction report about handlers while fibers run, and handlers that
+ * write or jump. */
 #define _GNU_SOURCE
 #include "probe.h"
 
@@ -19,7 +19,7 @@ static void on_tick(int signal)
 {
     int error = errno;
     ticks += signal == SIGALRM;
-    /* The pipe may be full, then the byte is lost. */
+    /* If the pipe is full, the byte is lost. */
     if (write(ends[1], "!", 1) != 1 && errno != EAGAIN)
         abort();
     errno = error;
@@ -34,7 +34,7 @@ static void with_info(int signal, siginfo_t *info, void *context)
     seen = info->si_signo == signal && context ? 100 + signal : 0;
 }
 
-/* ---- What is said of a handler -------------------------------------------------------------- */
+/* ---- What is reported about a handler ------------------------------------------------------- */
 
 static const char *name(void (*handler)(int))
 {
@@ -50,7 +50,7 @@ static const char *name(void (*handler)(int))
 
 static void show_action(const char *what, const struct sigaction *action)
 {
-    /* SA_RESTORER is libc's own. */
+    /* Without SA_RESTORER, which libc adds. */
     unsigned flags = (unsigned)action->sa_flags & ~0x04000000U;
     printf("%s: %s, flags %x, blocks SIGUSR2: %d\n", what, name(action->sa_handler), flags,
            sigismember(&action->sa_mask, SIGUSR2));
@@ -88,7 +88,7 @@ static void told_truthfully(void)
     sigaddset(&info.sa_mask, SIGUSR2);
     install(&info);
     strike();
-    /* A previous handler, kept and put back. */
+    /* A previous handler is saved and restored. */
     SHOW(sigaction(SIGUSR1, &action, &saved));
     show_action("saved", &saved);
     strike();
@@ -128,7 +128,7 @@ static void *read_blocks(void *arg)
     long number = (char *)arg - (char *)0;
     int fd = open("file", O_RDONLY | O_CLOEXEC | (number % 2 ? O_DIRECT : 0));
     char *block = allocate_aligned(BLOCK);
-    /* Until the handler ran often, too. */
+    /* Also continues until the handler has run often. */
     for (long i = 0; i < READS || ticks < 20; i++) {
         long at = (i * 7 + number) % BLOCKS * BLOCK;
         ssize_t n = pread(fd, block, BLOCK, at);
@@ -171,7 +171,8 @@ static void handler_writes(void)
     if (setitimer(ITIMER_REAL, &never, NULL) || sigaction(SIGALRM, NULL, &old))
         die("setitimer");
     printf("all reads right, the handler ran\n");
-    /* The pipe stays: another thread may be about to run the handler for the last time. */
+    /* The pipe stays open, because another thread may be about to run the handler for the last
+     * time. */
     show_action("of the timer", &old);
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* herd.c - more tasks read one stream than there are I/O threads, and each write is for one of
+/* herd.c - more tasks than there are I/O threads read one stream, and each write is for one of
  * them. */
 #define _GNU_SOURCE
 #include "probe.h"
@@ -20,7 +20,7 @@ static void *read_once(void *arg)
     return arg;
 }
 
-/* Writes for one reader at a time, and goes on when it has got it. */
+/* Writes for one reader at a time, and continues when that reader has received the data. */
 static void feed(const char *what, const void *data)
 {
     char byte;
@@ -49,7 +49,7 @@ static void probe(void)
     feed("fifo", "b");
     size = sizeof one;
     stream = eventfd(0, EFD_CLOEXEC | EFD_SEMAPHORE);
-    /* Its writes know no RWF_NOWAIT; that must not be held against its reads. */
+    /* Writes to it do not support RWF_NOWAIT; that must not affect its reads. */
     write_full(stream, &one, sizeof one);
     if (read(stream, &one, sizeof one) != sizeof one)
         die("eventfd");

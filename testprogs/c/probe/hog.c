@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* hog.c - a task whose reads never have to wait does not keep a sleeper from waking. */
+/* hog.c - a task whose reads never wait does not prevent a sleeper from waking. */
 #define _GNU_SOURCE
 #include "probe.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* hugecounts.c - calls that ask for more than 2 GiB wait as others do, and transfer no more than
- * the kernel does. */
+/* hugecounts.c - calls that request more than 2 GiB wait like others, and transfer no more than the
+ * kernel does. */
 #define _GNU_SOURCE
 #include "probe.h"
 
@@ -11,7 +11,8 @@
 #define HUGE_SIZE (3ul << 30)
 
 static char *memory;
-/* Sizes that no object has; not known to the compiler, which would warn. */
+/* Sizes that no object can have. They are volatile because the compiler would warn about constants.
+ */
 static volatile size_t all = SIZE_MAX, negative = (size_t)-4096, beyond = (size_t)1 << 62;
 
 static long read_it(int fd) { return read(fd, memory, HUGE_SIZE); }
@@ -40,7 +41,7 @@ static void *reader(void *arg)
     return arg;
 }
 
-/* If the call kept its thread, its peer never came to write. */
+/* If the call blocked its thread, its peer would never write. */
 static void wait_in(const char *what, long (*which)(int))
 {
     call = which;

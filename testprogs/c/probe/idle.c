@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* idle.c - a program all of whose tasks wait for what does not come: none of its threads wakes. */
+/* idle.c - all tasks of a program wait for events that never happen: none of its threads wakes up.
+ */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <mqueue.h>
@@ -159,7 +160,7 @@ static long (*const calls[])(waiter_t *) = {
 };
 enum { CALLS = sizeof calls / sizeof *calls };
 
-/* How often the threads of the process have gone to sleep, but for the calling one. */
+/* How often the threads of the process, except for the calling one, have gone to sleep. */
 static unsigned long switches(void)
 {
     unsigned long all = 0;
@@ -182,8 +183,7 @@ static unsigned long switches(void)
     return all;
 }
 
-/* Ends the process once nothing has stirred for longer than anything that looks around at intervals
- * would keep still. */
+/* Ends the process once no thread has woken up for longer than any polling interval. */
 static void *observe(void *unused)
 {
     (void)unused;

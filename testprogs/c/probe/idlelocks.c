@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* idlelocks.c - a process that waits for a lock does not wake up until it is released. */
+/* idlelocks.c - a process that waits for a lock does not wake up until the lock is released. */
 #define _GNU_SOURCE
 #include "probe.h"
 
@@ -10,7 +10,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-/* The parent has all of them. */
+/* The parent holds all of these. */
 static struct shared {
     pthread_mutex_t mutex, robust;
     pthread_rwlock_t rwlock;
@@ -68,7 +68,7 @@ static void show(const char *what, void (*wait_for_it)(void))
     }
     while (!shared->waits)
         usleep(1000);
-    /* It settles: threads start, and look for work a few times. */
+    /* Waits until the child is quiet: threads start, and look for work a few times. */
     long before = sleeps(child), now;
     for (int still = 0, i = 0; still < 3 && i < 100; i++, before = now) {
         usleep(20000);

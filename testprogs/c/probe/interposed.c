@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* interposed.c - calls that interposer.c changes, on fibers, and waits until times of clocks that
- * it makes up. */
+/* interposed.c - makes calls on fibers that interposer.c changes, and waits for deadlines on clocks
+ * that it fakes. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <mqueue.h>

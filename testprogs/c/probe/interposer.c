@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* interposer.c - a library to preload beside the shim: it interposes some of libc's functions,
- * lives in another year, and refuses what it is asked to. What of its effect a program sees must
- * not depend on the order of the two. */
+/* interposer.c - a library to preload together with the shim. It interposes some libc functions,
+ * reports a different year, and refuses connections. Its effect on a program must not depend on the
+ * order of the two libraries. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -16,7 +16,7 @@
 
 enum { TEN_YEARS = 10 * 365 * 86400 };
 
-/* As a library that sends connections elsewhere: this one refuses them. */
+/* Stands for a library that redirects connections; this one refuses them. */
 int connect(int fd, const struct sockaddr *address, socklen_t n)
 {
     if (address->sa_family == AF_INET) {
@@ -26,7 +26,7 @@ int connect(int fd, const struct sockaddr *address, socklen_t n)
     return NEXT(connect)(fd, address, n);
 }
 
-/* As a library that leaves out what waits for a disk. */
+/* Stands for a library that omits calls that wait for a disk. */
 int fsync(int fd)
 {
     if (fd == -1)
@@ -34,7 +34,7 @@ int fsync(int fd)
     return NEXT(fsync)(fd);
 }
 
-/* As a library that looks names up elsewhere. */
+/* Stands for a library that looks names up elsewhere. */
 struct hostent *gethostbyname(const char *name)
 {
     static struct hostent made_up;
@@ -42,7 +42,7 @@ struct hostent *gethostbyname(const char *name)
     return &made_up;
 }
 
-/* As a library that makes time up. */
+/* Stands for a library that fakes the time. */
 int clock_gettime(clockid_t clock, struct timespec *time)
 {
     int result = NEXT(clock_gettime)(clock, time);
@@ -50,7 +50,7 @@ int clock_gettime(clockid_t clock, struct timespec *time)
     return result;
 }
 
-/* It waits no longer than this. */
+/* Limits the length of sleeps. */
 int usleep(useconds_t time) { return NEXT(usleep)(time > 1000 ? 1000 : time); }
 
 int poll(struct pollfd *fds, nfds_t n, int timeout)

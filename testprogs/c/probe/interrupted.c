@@ -14,7 +14,7 @@ static void on_tick(int signal) { ticks += signal == SIGALRM; }
 static void probe(void)
 {
     struct sigaction action = { .sa_handler = on_tick };
-    /* It repeats: a tick that comes before the read waits is not the last. */
+    /* The timer repeats, so a tick that arrives before the read waits is not the last one. */
     struct itimerval every = { { 0, 5000 }, { 0, 5000 } }, never = { { 0, 0 }, { 0, 0 } };
     int ends[2];
     char byte;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* lastsignal.c - the program has every signal to itself, the last ones too, while calls of tasks
- * are in the kernel's hands that only a signal ends. */
+/* lastsignal.c - the program can use every signal, including the last ones, while tasks wait in
+ * kernel calls that only a signal can end. */
 #define _GNU_SOURCE
 #include "probe.h"
 
@@ -31,14 +31,14 @@ static void *receive(void *arg)
 
 static void on_signal(int number) { handled += number > 0; }
 
-/* Another thread that could take a signal has the time to. */
+/* Gives another thread that could take a signal the time to do so. */
 static void pause_shortly(void)
 {
     struct timespec time = { 0, 1000000 };
     nanosleep(&time, NULL);
 }
 
-/* Blocked, and taken by hand: each that was queued, with its value. */
+/* The signal is blocked and taken with sigtimedwait: each queued one arrives, with its value. */
 static void queued(int number, const char *name)
 {
     sigset_t wanted;
@@ -59,7 +59,7 @@ static void queued(int number, const char *name)
     printf("%s: %d of %d\n", name, good, SIGNALS);
 }
 
-/* ---- Beside pthread_cancel, which uses a signal of libc's own ------------------------------- */
+/* ---- Together with pthread_cancel, which uses a signal that libc reserves ------------------- */
 
 static int ends[2], locked[2];
 
@@ -82,7 +82,7 @@ static void cancel_one(void)
     printf("cancelled: %d\n", result == PTHREAD_CANCELED);
 }
 
-/* A handler without SA_RESTART ends the wait for a lock that another descriptor has. */
+/* A handler without SA_RESTART ends the wait for a lock that another descriptor holds. */
 static void interrupt_one(void)
 {
     struct sigaction action = { .sa_handler = on_signal };
@@ -117,7 +117,7 @@ static void probe(void)
     sigaddset(&pending, SIGRTMIN);
     sigaddset(&pending, SIGRTMAX - 1);
     sigaddset(&pending, SIGRTMAX);
-    /* In the other task's thread, too, if it has one. */
+    /* Blocks them in the other task's thread, too, if it has its own. */
     if (pthread_sigmask(SIG_BLOCK, &pending, NULL))
         die("pthread_sigmask");
     queue = msgget(IPC_PRIVATE, 0600);
@@ -129,7 +129,7 @@ static void probe(void)
     queued(SIGRTMAX, "the last");
     queued(SIGRTMAX - 1, "the one before");
     queued(SIGRTMIN, "the first");
-    /* Blocked in this thread: it stays pending until somebody takes it. */
+    /* The signal is blocked in this thread, so it stays pending until it is taken. */
     SHOW(kill(getpid(), SIGRTMAX));
     pause_shortly();
     SHOW(sigpending(&pending));

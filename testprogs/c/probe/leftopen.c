@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* leftopen.c - a child that was forked while a task waited for connections, and has closed the
- * listening socket, does not keep it open: once the parent has closed it, too, nobody can connect
- * though the child lives. */
+/* leftopen.c - a child that was forked while a task waited for connections closes the listening
+ * socket. Once the parent has also closed it, connecting fails although the child still lives. */
 #define _GNU_SOURCE
 #include "waiter.h"
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* lines.c - tasks write lines to one stream, by every kind of call, into a small pipe with a slow
- * reader: no byte is lost, no call's bytes are torn, and each task's lines come in order. */
+/* lines.c - tasks write lines to one stream with every kind of call, into a small pipe with a slow
+ * reader: no byte is lost, the output of each call stays together, and the lines of each task
+ * arrive in order. */
 #define _GNU_SOURCE
 #include "probe.h"
 
@@ -54,8 +55,8 @@ static void put_bytes(const char *line, int n, int way)
         funlockfile(stream);
         funlockfile(stream);
         break;
-    /* A line of characters that are calls of their own is nobody else's until it is locked: these
-     * are dots alone. */
+    /* Without a lock, other output may come between characters that are written by separate calls,
+     * so these are only dots. */
     case 6: fputc('.', stream), putc('.', stream), fputs(line, stream); break;
     default:
         fprintf(stream, "<%d %d %s", atoi(line + 1), atoi(strchr(line, ' ')),
@@ -105,7 +106,7 @@ static void *read_lines(void *arg)
     size_t size = 0;
     uint64_t random = 99;
     for (;;) {
-        /* A reader that comes now and then, for a bit. */
+        /* The reader reads small amounts at intervals. */
         task_yield();
         ssize_t n = read(ends[0], data + size, 1 + (size_t)(next_random(&random) >> 40) % 1500);
         if (n < 0)

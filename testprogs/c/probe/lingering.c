@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* lingering.c - to close a socket with SO_LINGER waits until the peer has taken all data: which
- * another task does. */
+/* lingering.c - closing a socket with SO_LINGER waits until the peer, which is another task, has
+ * received all data. */
 #define _GNU_SOURCE
 #include "company.h"
 #include "waiter.h"
@@ -29,7 +29,7 @@ static long by_dup3(waiter_t *w)
     return result;
 }
 
-/* A pair of which the first socket has SO_LINGER. */
+/* Creates a pair of sockets; the first one has SO_LINGER. */
 static void make_lingering_pair(void)
 {
     struct linger linger = { 1, 10 };
@@ -54,7 +54,7 @@ static void lingers(long (*call)(waiter_t *), const char *what)
     close(ends[1]);
 }
 
-/* The same program, to which the sockets come with SO_LINGER set. */
+/* The same program after execve, with sockets that already have SO_LINGER set. */
 static void start_heir(void)
 {
     char sockets[32], words[4096], *arguments[16] = { NULL };

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* lockerrors.c - what every call on a lock answers: each type of mutex, conditions, semaphores,
- * locks for reading and writing, barriers, once, C11's, and their time limits. */
+/* lockerrors.c - the results of every call on locks: each type of mutex, conditions, semaphores,
+ * read-write locks, barriers, once, the C11 forms, and their timeouts. */
 #define _GNU_SOURCE
 #include "probe.h"
 
@@ -11,7 +11,7 @@
 #include <threads.h>
 #include <time.h>
 
-/* Prints what an error number means. */
+/* Prints the meaning of an error number. */
 static void say(const char *what, int error)
 {
     printf("%s: %s%s\n", what, error ? strerror(error) : "ok",
@@ -41,7 +41,7 @@ static pthread_cond_t cond;
 static pthread_rwlock_t rwlock;
 static sem_t sem;
 
-/* What another task is told while the first has the mutex. */
+/* The results that another task gets while the first one holds the mutex. */
 static void *other_task(void *arg)
 {
     struct timespec limit = soon(CLOCK_REALTIME), monotonic = soon(CLOCK_MONOTONIC);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* locks.c - tasks and plain threads contend for the same locks: nobody is let in who may not be,
- * and nobody is forgotten. */
+/* locks.c - tasks and plain threads contend for the same locks: the locks exclude, and no waiter is
+ * forgotten. */
 #define _GNU_SOURCE
 #include "probe.h"
 
@@ -128,7 +128,7 @@ static void *feed(void *arg)
     return arg;
 }
 
-/* The one who has the lock waits for what a plain thread writes. */
+/* The task that holds the lock waits for data from a plain thread. */
 static void *lock_over_wait(void *arg)
 {
     char byte;
@@ -182,7 +182,7 @@ static pthread_cond_t not_empty, not_full;
 static unsigned queued, taken, put;
 static unsigned all_items;
 
-/* Even ones put, odd ones take; each thread and each task is one of them. */
+/* Threads and tasks with even numbers put items, those with odd numbers take them. */
 static void *pass_items(void *arg)
 {
     int puts = (uintptr_t)arg % 2 == 0;
@@ -300,7 +300,7 @@ static void *meet(void *arg)
     return arg;
 }
 
-/* Whoever is told to do so destroys it at once. */
+/* The task that gets PTHREAD_BARRIER_SERIAL_THREAD destroys the barrier at once. */
 static void *meet_and_destroy(void *arg)
 {
     if (pthread_barrier_wait(&barrier) == PTHREAD_BARRIER_SERIAL_THREAD)
@@ -357,7 +357,7 @@ static long futex(int operation, uint32_t value)
     return syscall(SYS_futex, &word, operation | FUTEX_PRIVATE_FLAG, value, NULL, NULL, 0);
 }
 
-/* Drepper's second mutex. */
+/* The second mutex of Drepper's "Futexes Are Tricky". */
 static void *lock_by_futex(void *arg)
 {
     for (int i = 0; i < ROUNDS; i++) {

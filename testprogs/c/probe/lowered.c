@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* lowered.c - a descriptor that was opened before the limit was lowered below it can still be
- * selected, and polled. */
+/* lowered.c - a descriptor that was opened before the limit was lowered below it can still be used
+ * with select and poll. */
 #define _GNU_SOURCE
 #include <poll.h>
 #include <sys/resource.h>

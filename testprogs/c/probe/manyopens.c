@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* manyopens.c - each task reads one file at the position of a descriptor of its own, past the page
+/* manyopens.c - each task reads the same file at the position of its own descriptor, past the page
  * cache. */
 #define _GNU_SOURCE
 #include "probe.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* manystreams.c - many streams at once, each of several tasks, that are parked in one of them
- * nearly always: what the threads do at the same moment to keep track of that must not let two
- * tasks into one stream. */
+/* manystreams.c - many streams at once, each used by several tasks, which are parked in one of them
+ * most of the time. The threads track this concurrently, and that must never let two tasks into one
+ * stream. */
 #define _GNU_SOURCE
 #include "probe.h"
 

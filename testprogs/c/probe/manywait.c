@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* manywait.c - a task waits on each connection, of as many as the limit allows: none of these costs
+/* manywait.c - a task waits on each of as many connections as the limit allows: none of them needs
  * a second descriptor. */
 #define _GNU_SOURCE
 #include <sys/resource.h>
@@ -36,7 +36,7 @@ static void probe(void)
         waiter_start(&waiters[n]);
         task_sem_wait(&waiters[n].about_to);
     }
-    /* Some are the program's own, some the shim's. */
+    /* Some descriptors belong to the rest of the program, some to the shim. */
     printf("%s\n", n >= (LIMIT - OWN) / 2 ? "as many as there may be" : strerror(errno));
     for (int i = 0; i < n; i++)
         if (write(peers[i], "x", 1) != 1)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* masks.c - every task keeps the signal mask of the program, and what it makes begins with that:
- * children of fork and vfork, programs and threads, while another thread sends signals and several
- * tasks fork at once. */
+/* masks.c - every task keeps the signal mask of the program, and so does everything that it starts:
+ * children of fork and vfork, programs and threads. Meanwhile another thread sends signals, and
+ * several tasks fork at once. */
 #define _GNU_SOURCE
 #include "probe.h"
 
@@ -38,7 +38,7 @@ static void count_wrong(int is_wrong)
     __atomic_fetch_add(&wrong_masks, is_wrong != 0, __ATOMIC_RELAXED);
 }
 
-/* ---- What tasks make ------------------------------------------------------------------------ */
+/* ---- Processes and threads that tasks start ------------------------------------------------- */
 
 /* One signal at a time, so that none is lost. */
 static void *send_signals(void *arg)
@@ -95,7 +95,7 @@ static void *make_threads(void *arg)
     return arg;
 }
 
-/* A shell that finds a blocked signal in its own mask ends with 1. */
+/* A shell that exits with 1 if a signal is blocked in its mask. */
 static char *const look[] = {
     "sh", "-c",
     "while read -r name set; do case $name in SigBlk:) break;; esac; done </proc/$$/status\n"

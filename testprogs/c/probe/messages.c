@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: MIT */
-/* messages.c - sendmsg, recvmsg and their many-message kin: descriptors that travel, addresses,
- * what is cut, time limits. */
+/* messages.c - sendmsg, recvmsg, sendmmsg and recvmmsg: passed descriptors, addresses, truncation,
+ * timeouts. */
 #define _GNU_SOURCE
 #include "waiter.h"
 
-/* ---- Descriptors that travel ---------------------------------------------------------------- */
+/* ---- Passed descriptors --------------------------------------------------------------------- */
 
 static int receive_flags;
 
-/* Receives into two small buffers, with room for two descriptors. Each that came is used. */
+/* Receives into two small buffers, with space for two descriptors. Each received descriptor is
+ * used. */
 static long receive_descriptors(waiter_t *w)
 {
     char bytes[8] = "";
@@ -126,7 +127,7 @@ static void addresses(void)
     char large[70000];
     memset(large, 'x', sizeof large);
     SHOW(sendto(client, large, sizeof large, 0, (struct sockaddr *)&address, sizeof address));
-    /* To a port where nobody is: the error is the next call's. */
+    /* Sends to a port where nothing listens: the next call reports the error. */
     close(server);
     SHOW(connect(client, (struct sockaddr *)&address, sizeof address));
     SHOW(send(client, "x", 1, 0));
@@ -136,8 +137,8 @@ static void addresses(void)
     close(client);
 }
 
-/* A full receiver, to whom a datagram socket sends by name: poll(2) does not know that it is full.
- */
+/* A datagram socket sends by name to a full receiver; poll(2) does not report that the receiver is
+ * full. */
 static struct sockaddr_un receiver = { .sun_family = AF_UNIX, .sun_path = "receiver" };
 static long send_by_name(waiter_t *w)
 {
@@ -192,7 +193,7 @@ static long receive_many(waiter_t *w)
     return n;
 }
 
-/* The first come before the call, the others while it waits. */
+/* The first messages arrive before the call, the others while it waits. */
 static void many(enum kind kind, int before, int after)
 {
     int ends[2];
@@ -229,7 +230,8 @@ static void many_received(enum kind kind)
     many(kind, 2, 0);
     receive_flags = 0;
     limited = &limit;
-    /* The limit is looked at when a message comes: the first is waited for whatever it says. */
+    /* The timeout is checked only when a message arrives, so the first message is always waited
+     * for. */
     limit = (struct timespec){ 0, 1 };
     many(kind, 2, 0);
     printf("left of the limit: %ld.%09ld\n", (long)limit.tv_sec, limit.tv_nsec);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* mixed.c - a plain thread and tasks talk by pipes: the thread blocks as ever, the tasks wait as
- * tasks do. */
+/* mixed.c - a plain thread and tasks communicate through pipes: the thread blocks as usual, and the
+ * tasks park. */
 #define _GNU_SOURCE
 #include "probe.h"
 
@@ -13,7 +13,7 @@ struct message {
 
 static int to_thread[2], (*to_task)[2];
 
-/* Answers each question on the pipe of the task that asked. */
+/* Answers each request on the pipe of the task that sent it. */
 static void *answer(void *arg)
 {
     struct message m;
@@ -28,7 +28,7 @@ static void *ask(void *arg)
 {
     struct message m = { .task = (uint32_t)((int(*)[2])arg - to_task) }, reply;
     for (m.number = 0; m.number < QUESTIONS; m.number++) {
-        /* A message is smaller than PIPE_BUF: it goes in whole. */
+        /* A message is smaller than PIPE_BUF, so it is written atomically. */
         write_full(to_thread[1], &m, sizeof m);
         if (read_full(to_task[m.task][0], &reply, sizeof reply) != sizeof reply)
             wrong("no answer");

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* names.c - the resolver and the name services, by many tasks at once: results, error numbers,
- * h_errno, and the pieces that libc keeps in memory of its own. */
+/* names.c - many tasks use the resolver and the name services at once: results, error numbers,
+ * h_errno, and the results that libc keeps in static memory. */
 #define _GNU_SOURCE
 #include "probe.h"
 
@@ -109,7 +109,7 @@ static void others(void)
 
 enum { TASKS = 16, ROUNDS = 8 };
 
-/* Each task asks for what it alone knows the answer to. */
+/* Each task looks up something that no other task looks up. */
 static void *resolve(void *arg)
 {
     unsigned number = *(unsigned *)arg;

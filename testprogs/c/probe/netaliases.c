@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* netaliases.c - sockets, poll and select by every name a binary may import them by. */
+/* netaliases.c - sockets, poll and select under every name that a binary may import. */
 #define _GNU_SOURCE
 #include "waiter.h"
 
@@ -7,7 +7,7 @@
 #include <sys/epoll.h>
 #include <sys/select.h>
 
-/* As in aliases.c: the headers redirect some names, and give few of the others. */
+/* As in aliases.c: the headers redirect some names, and declare few of the others. */
 #define NAME(type, symbol, ...) extern type by_##symbol(__VA_ARGS__) __asm__(#symbol)
 typedef struct sockaddr *name;
 typedef const struct sockaddr *target;
@@ -42,7 +42,7 @@ NAME(int, epoll_pwait, int, struct epoll_event *, int, int, const sigset_t *);
 static int ends[2];
 static char buf[300];
 
-/* One line a name: "name: result data". */
+/* One line per name: "name: result data". */
 #define CALL(symbol, ...) shown(#symbol, by_##symbol(__VA_ARGS__))
 
 static void shown(const char *symbol, ssize_t result)

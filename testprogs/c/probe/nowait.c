@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* nowait.c - reads that must not wait, by ways other than O_NONBLOCK, and transfers of no bytes. */
+/* nowait.c - reads that must not wait for reasons other than O_NONBLOCK, and transfers of no bytes.
+ */
 #define _GNU_SOURCE
 #include "probe.h"
 
@@ -11,7 +12,7 @@
 
 static char buf[100];
 
-/* Another task to switch to, so that a parked one is not alone. */
+/* Another task that can run, so that no task is alone. */
 static volatile int stop;
 
 static void *turn(void *arg)
@@ -27,7 +28,7 @@ static void by_fionbio(void)
     if (pipe2(ends, O_CLOEXEC))
         die("pipe2");
     puts("FIONBIO");
-    /* What is known of the descriptor is known before. */
+    /* These calls let the shim learn about the descriptor first. */
     SHOW(write(ends[1], "x", 1));
     SHOW(read(ends[0], buf, 1));
     SHOW(ioctl(ends[0], FIONBIO, &on));
@@ -38,7 +39,7 @@ static void by_fionbio(void)
     printf("O_NONBLOCK: %d\n", (fcntl(ends[0], F_GETFL) & O_NONBLOCK) != 0);
     SHOW(ioctl(ends[0], FIONBIO, &off));
     printf("O_NONBLOCK: %d\n", (fcntl(ends[0], F_GETFL) & O_NONBLOCK) != 0);
-    /* Full at some size: then a write that must not wait says so. */
+    /* Fills the pipe; then a write that must not wait reports EAGAIN. */
     SHOW(ioctl(ends[1], FIONBIO, &on));
     static char page[4096];
     while (write(ends[1], page, sizeof page) > 0)
@@ -87,7 +88,7 @@ static void by_terminal(void)
     SHOW(read(slave, buf, 10));
     SHOW(read(slave, buf, 0));
     SHOW(write(master, "typed", 5));
-    /* Until it is there: it goes by a kernel thread. */
+    /* Repeats until the data has arrived, because a kernel thread transports it. */
     ssize_t n = 0;
     for (ssize_t more; n < 5; n += more)
         if ((more = read(slave, buf, 10)) < 0)
@@ -115,7 +116,7 @@ static void no_bytes(void)
     SHOW(write(ends[0], "second", 6));
     SHOW(read(ends[1], buf, 10));
     SHOW(read(ends[1], buf, 10));
-    /* This one the kernel does not send. */
+    /* The kernel does not send this message. */
     SHOW(writev(ends[0], &none, 1));
     SHOW(write(ends[0], "third", 5));
     SHOW(read(ends[1], buf, 10));

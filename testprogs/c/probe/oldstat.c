@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/* oldstat.c - the names under which programs built for a glibc before 2.33 look at attributes and
- * make nodes. */
+/* oldstat.c - the functions through which programs built for a glibc before 2.33 read attributes
+ * and create nodes. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 
 #include "pace.h"
 
-/* glibc's headers have them no more, and its library only for what is already linked: found by name
- * and version. */
+/* The headers of glibc no longer declare them, and the library keeps them only for old programs, so
+ * they are found by name and version. */
 static void *find(const char *name)
 {
     void *symbol = dlsym(RTLD_DEFAULT, name);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* openers.c - many tasks wait in open of a FIFO nobody reads; files are made meanwhile, then the
- * readers come. */
+/* openers.c - many tasks wait in open of a FIFO without readers; another task creates files in the
+ * meantime, then the readers arrive. */
 #define _GNU_SOURCE
 #include "probe.h"
 

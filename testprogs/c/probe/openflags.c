@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* openflags.c - open, openat, creat: modes and umask, each flag that changes what is opened, each
+/* openflags.c - open, openat, creat: modes and umask, each flag that changes the result, each
  * error. */
 #define _GNU_SOURCE
 #include "probe.h"
@@ -14,7 +14,7 @@ static void show_mode(const char *path)
     printf("%s: mode %o size %jd\n", path, about.st_mode, (intmax_t)about.st_size);
 }
 
-/* Opens, shows how far reading and writing go, closes. */
+/* Opens the file, shows whether reading and writing work, and closes it. */
 static void try_flags(const char *path, int flags)
 {
     errno = ERRNO_UNTOUCHED;
@@ -134,7 +134,7 @@ static void paths(void)
     SHOW_FD(open(nowhere, O_RDONLY | O_CLOEXEC));
     SHOW_FD(openat(AT_FDCWD, nowhere, O_RDWR | O_CREAT | O_CLOEXEC, 0600));
     SHOW_FD(creat(nowhere, 0600));
-    /* The path is the program's again once the call is back. */
+    /* The program may change the path once the call has returned. */
     char path[] = "file";
     int fd = SHOW_FD(open(path, O_RDONLY | O_CLOEXEC));
     memset(path, 'z', 4);
@@ -143,7 +143,7 @@ static void paths(void)
     SHOW(close(fd));
 }
 
-/* O_CLOEXEC or not, and where the lowest free descriptor is taken. */
+/* Files with and without O_CLOEXEC; open returns the lowest free descriptor. */
 static void numbers(void)
 {
     int low = open("file", O_RDONLY | O_CLOEXEC), plain = open("file", O_RDONLY);

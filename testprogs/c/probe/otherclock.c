@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* otherclock.c - timed waits in a time namespace, whose CLOCK_MONOTONIC and CLOCK_BOOTTIME are not
- * the machine's: each ends after as long as it was asked to wait. As long as the namespace is
- * allowed to be made: exit code 77 says that it is not. */
+/* otherclock.c - timed waits in a time namespace, whose CLOCK_MONOTONIC and CLOCK_BOOTTIME differ
+ * from those of the machine: each wait has the requested length. Exits with 77 if creating the
+ * namespace is not allowed. */
 #define _GNU_SOURCE
 #include "probe.h"
 
@@ -185,8 +185,8 @@ static void waits(void)
     semctl(set, 0, IPC_RMID);
 }
 
-/* The clocks are another's for the children of who makes the namespace: of a child of its own,
- * before there are threads. */
+/* The new clocks apply to children of the process that creates the namespace, so a child continues
+ * from here, before there are threads. */
 __attribute__((constructor)) static void move_clocks(void)
 {
     static const char OFFSETS[] = "monotonic 10 0\nboottime 20 0\n";

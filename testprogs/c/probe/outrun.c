@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* outrun.c - a process is about to accept a connection when another one, which traces it, takes
- * that from the listening socket that both have. Its other fiber still answers, and the next
- * connection is its own. */
+/* outrun.c - a process is about to accept a connection when another process, which traces it, takes
+ * that connection from the listening socket that they share. The other fiber of the first process
+ * must still answer, and the process gets the next connection. */
 #define _GNU_SOURCE
 #include <netinet/in.h>
 #include <signal.h>
@@ -41,7 +41,7 @@ static int client(const struct sockaddr_in *address)
     return fd;
 }
 
-/* Lets the child go on as far as its first accept4. */
+/* Lets the child run up to its first accept4. */
 static void run_to_accept(pid_t child)
 {
     struct __ptrace_syscall_info info = { 0 };

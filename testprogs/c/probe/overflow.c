@@ -10,7 +10,7 @@ extern ssize_t pread64_chk(int, void *, size_t, off_t, size_t) __asm__("__pread6
 extern int open_2(const char *, int) __asm__("__open_2");
 extern int openat_2(int, const char *, int) __asm__("__openat_2");
 
-/* Which one: by the variable CASE, since the options are those of every probe. */
+/* The variable CASE selects the case, because all probes have the same options. */
 static void probe(void)
 {
     const char *which = getenv("CASE");

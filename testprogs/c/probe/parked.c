@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* parked.c - what others may do while a task waits inside a stream: go on, read the same stream,
- * flush all streams, fork, try its lock, close another. */
+/* parked.c - things that other tasks can do while a task waits inside a stream: run, read the same
+ * stream, flush all streams, fork, try its lock, close another stream. */
 #define _GNU_SOURCE
 #include "probe.h"
 
@@ -23,7 +23,7 @@ static void *get_line(void *arg)
     return NULL;
 }
 
-/* A task that waits inside a stream: it has got half a line. */
+/* A task that waits inside a stream after it has received half a line. */
 static task_t start_reader(FILE **in)
 {
     int left;
@@ -40,7 +40,7 @@ static task_t start_reader(FILE **in)
     return reader;
 }
 
-/* The reader of half a line waits for the rest, and this task goes on. */
+/* The reader of half a line waits for the rest while this task runs. */
 static void others_run(void)
 {
     FILE *in;
@@ -93,7 +93,7 @@ static void *write_rows(void *arg)
     return arg;
 }
 
-/* Each row comes to one reader, whole. */
+/* Each line is delivered complete to one reader. */
 static void rows_of_one(int buffering)
 {
     int ways[READERS], missing = 0;
@@ -124,7 +124,7 @@ static void *read_own(void *arg)
     return (void *)(intptr_t)sum;
 }
 
-/* Many streams, each with a task of its own waiting in it. */
+/* Many streams, in each of which a different task waits. */
 static void own_streams(void)
 {
     enum { MANY = 100 };
@@ -183,7 +183,7 @@ static void *put_word(void *arg)
     return arg;
 }
 
-/* A lock is kept over a call that waits: nobody comes in between. */
+/* A lock is held across a call that waits: no other task's output comes in between. */
 static void locks(void)
 {
     static int numbers[] = { 0, 1, 2, 3 };
@@ -217,14 +217,14 @@ static void locks(void)
     close(ends[1]);
 }
 
-/* All streams are flushed while one is waited in. */
+/* All streams are flushed while a task waits in one of them. */
 static void flushing(void)
 {
     FILE *in, *one = fopen("one", "w"), *two = fopen("two", "w");
     task_t reader = start_reader(&in);
     fputs("one", one);
     fputs("two", two);
-    /* For a thread's read libc waits here: fflush(NULL) locks each stream. */
+    /* With threads, libc's fflush(NULL) would wait for the reader, because it locks each stream. */
     printf("flushed: %d\n", task_options.threads ? fflush(one) | fflush(two) : fflush(NULL));
     show_file("one");
     show_file("two");
@@ -242,7 +242,7 @@ static void flushing(void)
     close(ends[1]);
 }
 
-/* A child has the stream that a task of its parent waits in, and can use it. */
+/* A child inherits the stream in which a task of its parent waits, and can use it. */
 static void forking(void)
 {
     task_t reader = start_reader(&shared);
@@ -252,7 +252,7 @@ static void forking(void)
         FILE *out = fopen("child", "w");
         fputs("from the child\n", out);
         if (task_options.threads)
-            /* Whether the lock of a stream that another thread had is free is not for us to try. */
+            /* With threads, the child must not use the lock, which another thread may have held. */
             __fsetlocking(shared, FSETLOCKING_BYCALLER);
         fprintf(out, "%d\n", fileno(shared));
         fclose(out);
@@ -274,7 +274,7 @@ static void *close_shared(void *arg)
     return arg;
 }
 
-/* A stream is closed once nobody is inside it any more. */
+/* A stream is closed once no task is inside it. */
 static void closing(void)
 {
     int result = -5;
@@ -297,8 +297,8 @@ static void *get_word(void *arg)
     return arg;
 }
 
-/* A read of the terminal, or of a stream without a buffer, first writes what stdout holds of a
- * line. */
+/* A read from a terminal, or from an unbuffered stream, first flushes an incomplete line in stdout.
+ */
 static void prompting(void)
 {
     int out[2], in[2], kept_in = dup(0), kept_out = dup(1);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* paths.c - names and attributes of files: every result and error, with quick calls and with slow
- * ones. */
+/* paths.c - names and attributes of files: every result and error, with quick and with slow calls.
+ */
 #define _GNU_SOURCE
 #include <sys/mman.h>
 #include <sys/statfs.h>
@@ -15,7 +15,7 @@ static struct stat about;
 static char text[PATH_MAX];
 static char too_long[5000], long_name[300];
 
-/* Off any page of the process: the kernel's own look says EFAULT. */
+/* An address outside of all mappings; the kernel reports EFAULT when it reads it. */
 static void *volatile nowhere = (void *)16;
 #define NOWHERE nowhere
 
@@ -221,7 +221,7 @@ static void made(const char *what, int fd, const char *name)
         die("%s", name);
 }
 
-/* Calls made make(name) with a new name each time. */
+/* Calls make(name) with a new name each time. */
 #define MADE(make, pattern, ...)                                  \
     do {                                                          \
         char name[] = pattern;                                    \
@@ -262,7 +262,7 @@ static void directories(int dir)
     TRY(chdir(".."));
 }
 
-/* As somebody who may not. */
+/* Makes calls as a user who lacks permission. */
 static void refused(void)
 {
     if (geteuid() != 0) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* peers.c - many tasks wait for peers, each kind of wait in turn, while another looks a name up and
- * writes a file; then the peers come, which are tasks of the same program. */
+/* peers.c - many tasks wait for peers, with each kind of wait in turn, while another task looks up
+ * a name and writes a file. Then the peers, which are tasks of the same program, arrive. */
 #define _GNU_SOURCE
 #include <netdb.h>
 #include <pty.h>
@@ -25,7 +25,7 @@ static struct pair pairs[PAIRS];
 static int queue, set, locked[2], waiting;
 static char large[MORE_THAN_FITS];
 
-/* ---- What waits, and what comes ------------------------------------------------------------- */
+/* ---- The waits, and the peers that end them ------------------------------------------------- */
 
 static void write_all(int fd)
 {
@@ -187,7 +187,7 @@ static void connect_one(struct pair *p)
     close(fd);
 }
 
-/* ---- What they need ------------------------------------------------------------------------- */
+/* ---- Setup ---------------------------------------------------------------------------------- */
 
 static void make_nothing(struct pair *p) { (void)p; }
 static void make_fifo(struct pair *p)
@@ -257,14 +257,14 @@ static void *come_task(void *pair)
     return NULL;
 }
 
-/* What others do meanwhile must not wait for these. */
+/* Calls of other tasks must not wait for the waiters. */
 static void bystander(void)
 {
     struct addrinfo hints = { .ai_flags = AI_NUMERICHOST }, *found;
     check(getaddrinfo("127.0.0.1", NULL, &hints, &found), "getaddrinfo");
     freeaddrinfo(found);
     if (!getservbyname("tcpmux", "tcp"))
-        errno = 0; /* there may be no such file */
+        errno = 0; /* /etc/services may be missing */
     int fd = opened("bystander", O_RDWR | O_CREAT);
     if (write(fd, "b", 1) != 1 || fsync(fd) || ftruncate(fd, 0) || close(fd) || unlink("bystander"))
         die("bystander");

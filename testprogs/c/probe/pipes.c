@@ -57,14 +57,14 @@ static void *read_thrice(void *arg)
     return arg;
 }
 
-/* A reader that waits gets what one write wrote; or the end. */
+/* A waiting reader gets the data of one write, or the end of file. */
 static void waiting(void)
 {
     if (pipe2(ends, O_CLOEXEC))
         die("pipe2");
     task_t reader = task_spawn(read_thrice, NULL);
     SHOW(write(ends[1], "abc", 3));
-    /* The first read takes all there is: the next write must come after it. */
+    /* The first read takes all data, so the next write must come after it. */
     int left;
     do
         task_yield();

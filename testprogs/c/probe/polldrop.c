@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* polldrop.c - poll and select never drop a descriptor from a long wait, however often it was
- * reported for nothing. */
+/* polldrop.c - poll and select never drop a descriptor from a long wait, however many spurious
+ * wake-ups it caused. */
 #define _GNU_SOURCE
 #include "waiter.h"
 
@@ -13,7 +13,7 @@ enum { TOGGLES = 4000 };
 static int watched[2], other[2], sockets[2];
 static volatile int over;
 
-/* A plain thread takes each byte again at once: the poll below is woken for nothing, over and over.
+/* A plain thread takes each byte again at once, so the poll below has repeated spurious wake-ups.
  */
 static void *toggle(void *unused)
 {
@@ -68,7 +68,7 @@ static void herd(long (*wait)(waiter_t *), const char *what)
     while (read(watched[0], &byte, 1) == 1) {}
 }
 
-/* A time stamp in the error queue is an error to every poll, and no exception to select. */
+/* A time stamp in the error queue is an error for every poll, but not an exception for select. */
 static long select_exception(waiter_t *w)
 {
     fd_set exceptional;
@@ -92,7 +92,7 @@ static void exception_behind_an_error(size_t with_another, const char *what)
         die("no error to be seen");
     waiter_start(&w);
     waiter_await(&w);
-    usleep(20000); /* it is woken for nothing meanwhile, if it is at all */
+    usleep(20000); /* the spurious wake-ups, if any, happen now */
     if (send(sockets[1], "!", 1, MSG_OOB) != 1)
         die("send");
     waiter_show(&w, what);

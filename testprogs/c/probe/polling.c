@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* polling.c - poll, select, epoll_wait and their kin: what they wait for, what they say of it, when
- * their time is up. */
+/* polling.c - poll, select, epoll_wait and their variants: the events they wait for, their results,
+ * and timeouts. */
 #define _GNU_SOURCE
 #include "waiter.h"
 
@@ -10,7 +10,7 @@
 #include <sys/select.h>
 #include <sys/timerfd.h>
 
-/* What the compiler must not see. */
+/* Values that the compiler must not know. */
 static struct pollfd *volatile nowhere = (struct pollfd *)8;
 static fd_set *volatile no_set = (fd_set *)8;
 static struct pollfd *volatile anywhere = (struct pollfd[1]){ { -1, 0, 0 } };
@@ -43,7 +43,7 @@ static void show_polled(void)
             printf("%d: %x\n", (int)i, (unsigned)polled[i].revents);
 }
 
-/* Polls until byte is written to `to`, which happens when the call waits. */
+/* Polls until byte is written to `to`, which happens while the call waits. */
 static void poll_until(int to, const char *what)
 {
     for (int i = 0; i < 2; i++) {
@@ -94,7 +94,7 @@ static void polls(void)
     SHOW(poll(polled, count, -1));
     show_polled();
     polled[2].fd = -1;
-    /* Time. */
+    /* Timeouts. */
     SHOW(poll(polled, count, 0));
     SHOW(poll(polled, count, 20));
     SHOW(poll(polled, 1, 20));
@@ -257,7 +257,7 @@ static void selects(void)
     highest = closed + 1 > highest ? closed + 1 : highest;
     SHOW(select(highest, &sets[0], NULL, NULL, NULL));
     SHOW(select(64, no_set, NULL, NULL, NULL));
-    /* A hang-up is no exception: the time is waited for. */
+    /* A hang-up is not an exception, so the call waits for its timeout. */
     want(ends[0], ends[0]);
     FD_ZERO(&sets[0]);
     SHOW(close(ends[1]));
@@ -341,7 +341,7 @@ static void epoll_all(void)
             waiter_show(&w, "epoll_wait");
             printf("%x %u\n", events[0].events, events[0].data.u32);
             if (i == 1) {
-                /* Told once. */
+                /* The event is reported only once. */
                 SHOW(epoll_wait(epoll, events, 4, 0));
                 SHOW(epoll_wait(epoll, events, 4, 10));
                 SHOW(read(others[0], &byte, 1));
@@ -405,8 +405,8 @@ static long masked_epoll(waiter_t *w)
     return epoll_pwait((int)w->size, events, 4, -1, &open_mask);
 }
 
-/* The signal is blocked but in the call, where its handler runs: it is pending before, or comes
- * while the call waits. */
+/* The signal is blocked except in the call, where its handler runs. It is pending before the call,
+ * or arrives while the call waits. */
 static void masks(void)
 {
     long (*const calls[])(waiter_t *) = { masked_poll, masked_select, masked_epoll };

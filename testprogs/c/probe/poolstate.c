@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* poolstate.c - a task looks a user up, moves to a mount namespace with another /etc/passwd, and
- * looks one up that only that has: what is looked up for it elsewhere is looked up there. Exit code
- * 77 says that the namespace is not to be had. */
+/* poolstate.c - a task looks up a user, moves to a mount namespace with another /etc/passwd, and
+ * looks up a user that exists only there: pool threads must do the second look-up in the new
+ * namespace. Exits with 77 if the namespace cannot be created. */
 #define _GNU_SOURCE
 #include "company.h"
 

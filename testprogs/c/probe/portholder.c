@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* portholder.c - a server that says which port it has and waits for clients until it is killed:
- * with -n1 in accept, -n2 in poll, -n3 in recv. */
+/* portholder.c - a server that prints its port and waits for clients until it is killed: with -n1
+ * in accept, with -n2 in poll, with -n3 in recv. */
 #define _GNU_SOURCE
 #include <poll.h>
 
@@ -30,7 +30,7 @@ static void probe(void)
         die("listen");
     company_begin();
     task_t task = task_spawn(serve, NULL);
-    /* It waits once this task, of the same worker, runs again. */
+    /* The server waits once this task, which has the same worker, runs again. */
     task_yield();
     printf("%d\n", ntohs(address.sin_port));
     task_join(task);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* position.c - who moves the file position and who does not: lseek, dup, fork, O_APPEND, calls with
- * an offset. */
+/* position.c - which calls move the file position and which do not: lseek, dup, fork, O_APPEND,
+ * calls with an offset. */
 #define _GNU_SOURCE
 #include "probe.h"
 
@@ -51,14 +51,14 @@ static void append(void)
     SHOW(lseek(fd, 1, SEEK_SET));
     SHOW(write(fd, "two ", 4));
     SHOW(lseek(fd, 0, SEEK_CUR));
-    /* Linux appends whatever the offset says; the position stays. */
+    /* Linux appends regardless of the offset; the position does not change. */
     SHOW(pwrite(fd, "three ", 6, 0));
     SHOW(lseek(fd, 0, SEEK_CUR));
     struct iovec part = { "four ", 5 };
     SHOW(pwritev(fd, &part, 1, 2));
     SHOW(writev(fd, &part, 1));
     SHOW(lseek(fd, 0, SEEK_CUR));
-    /* The flag comes and goes on an open file. */
+    /* The flag is set and cleared on an open file. */
     SHOW(fcntl(fd, F_SETFL, 0));
     SHOW(pwrite(fd, "ONE", 3, 0));
     SHOW(lseek(fd, 4, SEEK_SET));

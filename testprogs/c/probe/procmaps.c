@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* procmaps.c - a file of /proc, which is made as it is read: each read gives whole lines, as long
- * as the buffer has room. */
+/* procmaps.c - a file in /proc, which is generated as it is read: each read returns whole lines, as
+ * many as fit into the buffer. */
 #define _GNU_SOURCE
 #include "probe.h"
 
@@ -16,8 +16,7 @@ struct reader {
 
 static char *regions;
 
-/* Reads all of the map, as a program does that takes it line by line, each piece at the end of the
- * last one. */
+/* Reads the whole map like a program that reads it line by line, each piece after the last one. */
 static void *read_map(void *arg)
 {
     struct reader *r = arg;
@@ -42,7 +41,7 @@ static void *read_map(void *arg)
                 if (!strchr(line, '\n'))
                     break;
             }
-            /* Others change the map meanwhile. */
+            /* Other tasks change the map in the meantime. */
             mprotect(regions + 4096 * (lines % REGIONS), 4096, round % 2 ? PROT_NONE : PROT_READ);
         }
         r->short_of_lines += lines < REGIONS / 2;

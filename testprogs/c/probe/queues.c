@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* queues.c - message queues and semaphore sets: a task waits in each call until another one, of the
- * same worker, ends its wait; and the errors, limits and times of each. */
+/* queues.c - message queues and semaphore sets: a task waits in each call until another task of the
+ * same worker ends the wait; also checks the errors, limits and timeouts of each call. */
 #define _GNU_SOURCE
 #include "probe.h"
 
@@ -20,7 +20,7 @@ struct message {
 static int queue, set, event;
 static mqd_t posix;
 
-/* What the other task saw, shown when it has ended. */
+/* The results of the other task, shown when it has ended. */
 static char seen[4][128];
 
 static void show_seen(int n)
@@ -76,7 +76,7 @@ static void removed(void)
     task_t remover = task_spawn(remove_queue, NULL);
     errno = 0;
     ssize_t n = msgrcv(queue, &message, sizeof message.text, 0, 0);
-    /* Before the call, or in it. */
+    /* Before or during the call. */
     printf("msgrcv of a removed queue: %zd %s\n", n,
            errno == EIDRM || errno == EINVAL ? "EIDRM or EINVAL" : strerror(errno));
     task_join(remover);

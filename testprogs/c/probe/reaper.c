@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* reaper.c - pclose gets the status of its command although a handler of SIGCHLD takes that of
- * every child. */
+/* reaper.c - pclose gets the status of its command although a SIGCHLD handler reaps every child. */
 #define _GNU_SOURCE
 #include "probe.h"
 
@@ -32,6 +31,7 @@ static void probe(void)
         int status = pclose(stream);
         right += status != -1 && WIFEXITED(status) && WEXITSTATUS(status) == 5;
     }
-    /* Even in the kernel not each: a child may end before the wait begins. */
+    /* Not every call succeeds without the shim either, because a child may end before the wait
+     * begins. */
     printf("%s\n", right * 10 >= ROUNDS * 9 ? "nearly all" : "too few");
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* refused.c - a connection that is refused only after connect has waited for it; then the same
- * socket connects again. */
+/* refused.c - a connection is refused only after connect has waited for it; then the same socket
+ * connects again. */
 #define _GNU_SOURCE
 #include "waiter.h"
 
@@ -29,8 +29,8 @@ static void probe(void)
     int listener = listening(0), first = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (getsockname(listener, (struct sockaddr *)&address, &len))
         die("getsockname");
-    /* It takes the one place in the queue: the kernel does not answer the second until it asks
-     * again, in a second's time. */
+    /* The first connection takes the only place in the queue. The kernel does not answer the second
+     * one until it retries after a second. */
     SHOW(connect(first, (struct sockaddr *)&address, sizeof address));
     waiter_t w = { .call = by_connect, .fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0) };
     waiter_start(&w);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* replacedunder.c - calls that do not wait, on a descriptor that another task replaces as soon as
- * it runs again: each is made on the file that it was made on, however many calls came before it.
- */
+ * it runs again: each call must act on the file on which it was made, however many calls came
+ * before it. */
 #define _GNU_SOURCE
 #include "probe.h"
 
@@ -45,7 +45,7 @@ static void *make_call(void *arg)
     return arg;
 }
 
-/* Of a thread nobody could say that its call has begun: it ends first. */
+/* For a thread it is not possible to know that its call has begun, so the call ends first. */
 static void try(const char *what, long (*which)(int), const char *path, int flags)
 {
     int ends[2], failed = 0;

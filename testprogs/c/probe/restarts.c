@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* restarts.c - a handler runs while a call waits: the call fails with EINTR, or begins anew, or the
- * handler jumps out of it. */
+/* restarts.c - a handler runs while a call waits: the call fails with EINTR, or is restarted, or
+ * the handler jumps out of it. */
 #define _GNU_SOURCE
 #include "company.h"
 
@@ -14,7 +14,7 @@
 enum { ENOUGH = 5 };
 
 static volatile sig_atomic_t ticks;
-/* What the handler does once it has run often enough: the call that waits can then be done. */
+/* The handler calls this once it has run often enough; then the waiting call can complete. */
 static void (*volatile help)(void);
 static sigjmp_buf *volatile back;
 static int ends[2], pair[2], queue;
@@ -40,7 +40,7 @@ static void tick(long every_us, int flags)
         die("timer");
 }
 
-/* ---- The calls, and how each comes to be done ----------------------------------------------- */
+/* ---- The calls, and how each can complete --------------------------------------------------- */
 
 static char byte;
 
@@ -76,7 +76,7 @@ static long open_fifo(void)
     return 0;
 }
 
-/* It stays open: an open that begins anew must find it. */
+/* The end stays open, because a restarted open must find it. */
 static void open_other_end(void)
 {
     other_end = open("fifo", O_RDWR | O_NONBLOCK | O_CLOEXEC);
@@ -160,13 +160,13 @@ static void try(const struct waits *w)
 {
     if (w->before)
         w->before();
-    /* Without SA_RESTART: EINTR. */
+    /* Without SA_RESTART, the call fails with EINTR. */
     help = NULL;
     tick(5000, 0);
     errno = 0;
     long result = w->call();
     show(w->name, result, errno);
-    /* With it: not before the handler has run ENOUGH times. */
+    /* With SA_RESTART, the call does not end before the handler has run ENOUGH times. */
     if (!w->never_restarts) {
         help = w->help;
         tick(2000, SA_RESTART);
@@ -177,7 +177,7 @@ static void try(const struct waits *w)
         if (w->before)
             w->before();
     }
-    /* Out of it: what comes afterwards is for the next call. */
+    /* The handler jumps out of the call; later events must go to the next call. */
     help = NULL;
     for (volatile int i = 0; i < 3; i++) {
         sigjmp_buf here;
@@ -200,7 +200,7 @@ static void try(const struct waits *w)
     }
 }
 
-/* ---- A write that a handler comes into: as much as went ------------------------------------- */
+/* ---- A write that a handler interrupts returns the size it has written ---------------------- */
 
 static void partial_write(void)
 {
@@ -241,7 +241,7 @@ static void queued_in_order(void)
         _exit(0);
     }
     close(done[1]);
-    /* To its end: the child's copy is closed when it is gone. */
+    /* Reads to the end of file, which comes when the child has exited and its copy is closed. */
     while (read(done[0], &byte, 1) != 0 || come < 40)
         ;
     int right = 0;

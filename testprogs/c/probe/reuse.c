@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* reuse.c - a write is queued when stdio closes the descriptor and opens another file: that file
- * stays as it was. */
+/* reuse.c - stdio closes a descriptor and opens another file while a write on the descriptor is
+ * queued: that file must not change. */
 #define _GNU_SOURCE
 #include "probe.h"
 
@@ -39,8 +39,9 @@ static void *close_and_open(void *arg)
     return other;
 }
 
-/* Fibers of one worker both run in the next round, the writer first: its write is queued when the
- * other closes. On threads, where none could say that it is in write, the write ends before. */
+/* Both fibers of one worker run in the next round, the writer first, so its write is queued when
+ * the other fiber closes the descriptor. On threads it is not possible to know that the writer is
+ * in write, so the write ends first. */
 static FILE *both(long round)
 {
     task_t closer = task_spawn(close_and_open, NULL),

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* rlimit.c - writes across RLIMIT_FSIZE: first cut at the limit, then SIGXFSZ and EFBIG. */
+/* rlimit.c - writes across RLIMIT_FSIZE: the first one is cut at the limit, the next one gets
+ * SIGXFSZ and EFBIG. */
 #define _GNU_SOURCE
 #include "probe.h"
 
@@ -44,6 +45,6 @@ static void probe(void)
     if (sigaction(SIGXFSZ, &action, NULL))
         die("sigaction");
     across("file", 0);
-    /* Such a write waits for the disk. */
+    /* A synchronous write waits for the disk. */
     across("synchronous", O_DSYNC);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* roomy.c - splice and sendfile fill a Unix socket that nobody reads as far as a write would, and
- * refuse what is no readable or writable end without waiting for the other one. */
+/* roomy.c - splice and sendfile fill a Unix socket without a reader as far as a write would, and
+ * refuse a descriptor that cannot be read or written without waiting for the other one. */
 #define _GNU_SOURCE
 #include <sys/sendfile.h>
 

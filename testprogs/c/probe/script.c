@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* script.c - runs scripts of file calls read from standard input, -n at a time, and prints what
- * each call gave.
+/* script.c - reads scripts of file calls from standard input, runs them, -n at a time, and prints
+ * the result of each call.
  *
- * A script is a line for each call, its name a letter, ended by a line with a dot. It has slots
- * 0..7 for descriptors, files 0..2 and a directory of its own. */
+ * A script has one line per call, whose name is a letter, and ends with a line that contains a dot.
+ * It has slots 0..7 for descriptors, files 0..2 and its own directory. */
 #define _GNU_SOURCE
 #include "probe.h"
 
@@ -24,7 +24,7 @@ struct state {
     char *buf;
 };
 
-/* The result of the call just made; for reads also what is in the buffer now. */
+/* Prints the result of the last call; for reads also the content of the buffer. */
 static void result(struct state *s, const char *line, long value, const void *data, size_t size)
 {
     int error = errno;
@@ -43,7 +43,7 @@ static void path_of(const struct state *s, long file, char *path, size_t size)
     snprintf(path, size, "s%u/f%ld", s->id, file % FILES);
 }
 
-/* Three parts of the buffer, one behind the other. */
+/* Splits the buffer into three consecutive parts. */
 static int split(struct state *s, struct iovec *parts, const long *lengths)
 {
     char *at = s->buf;
@@ -61,7 +61,7 @@ static void close_slot(struct state *s, long slot)
     s->fds[slot] = -1;
 }
 
-/* Descriptors differ from run to run: any is shown as 0. */
+/* Descriptors differ from run to run, so each is shown as 0. */
 static long any(int fd) { return fd < 0 ? -1 : 0; }
 
 static void run_line(struct state *s, const char *line)
@@ -126,7 +126,7 @@ static void run_line(struct state *s, const char *line)
         result(s, line, any(s->fds[a[1] % SLOTS]), NULL, 0);
         break;
     case 'D':
-        /* Only over a descriptor of ours: others run beside. */
+        /* Only replaces a descriptor of this script, because other scripts run at the same time. */
         if (s->fds[a[1] % SLOTS] >= 0)
             result(s, line, any(dup2(fd, s->fds[a[1] % SLOTS])), NULL, 0);
         break;
@@ -134,7 +134,7 @@ static void run_line(struct state *s, const char *line)
     }
 }
 
-/* What the script left; nothing of it stays. */
+/* Prints the files that the script left, and removes them. */
 static void finish(struct state *s)
 {
     char path[64];

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* senders.c - recvfrom gives the sender's address however it receives: peeking, waiting for all,
- * above a low-water mark. */
+/* senders.c - recvfrom returns the sender's address for every way to receive: with MSG_PEEK, with
+ * MSG_WAITALL, above a low-water mark. */
 #define _GNU_SOURCE
 #include "company.h"
 #include "waiter.h"

@@ -118,7 +118,7 @@ static void mutexes(void)
     }
 }
 
-/* The word of a robust mutex says whether anybody waits for it. */
+/* The word of a robust mutex shows whether there are waiters. */
 static int is_waited_for(void) { return *(volatile unsigned *)&shared->mutex & FUTEX_WAITERS; }
 
 static void die_with_it(void)
@@ -148,7 +148,7 @@ static void owner_dies(void)
     SHOW(pthread_mutex_unlock(&shared->mutex));
 }
 
-/* ---- What else waits ------------------------------------------------------------------------ */
+/* ---- Other waits ---------------------------------------------------------------------------- */
 
 static void sem_echo(void)
 {
@@ -304,7 +304,7 @@ static void wait_for_one(void)
     show_wait("wait for one of two", syscall(SYS_futex_waitv, both, 2, 0, NULL, 0));
 }
 
-/* Until it has found one: the child may not wait yet. */
+/* Repeats the call until it has found a waiter, because the child may not wait yet. */
 static long until_one(int which, int operation, uint32_t value, uintptr_t count, uint32_t *second,
                       uint32_t third)
 {
@@ -346,7 +346,7 @@ static void futexes(void)
 static volatile int stop;
 static long ran;
 
-/* Others of the thread run while one waits. */
+/* Runs while another task of the same thread waits. */
 static void *run_meanwhile(void *arg)
 {
     for (; !stop; ran++)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* signals.c - a timer's handler runs all the time while tasks read, write and wait: with SA_RESTART
- * nobody notices. */
+/* signals.c - the handler of a timer runs constantly while tasks read, write and wait: with
+ * SA_RESTART this has no effect on them. */
 #define _GNU_SOURCE
 #include "probe.h"
 
@@ -14,7 +14,7 @@ static int ends[2], file;
 
 static void on_tick(int signal)
 {
-    /* As handlers do: calls of its own, and errno put back. */
+    /* Makes a call and restores errno, as handlers do. */
     int error = errno;
     char byte = (char)signal;
     ticks++;
@@ -68,7 +68,7 @@ static void probe(void)
     task_t producer = task_spawn(produce, NULL), consumer = task_spawn(consume, NULL);
     task_join(producer);
     task_join(consumer);
-    /* Not before it was of use. */
+    /* Waits until the handler has run at least once. */
     while (ticks == 0)
         task_yield();
     if (setitimer(ITIMER_REAL, &never, NULL))

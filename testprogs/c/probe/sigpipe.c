@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* sigpipe.c - a write to a pipe nobody reads ends the program by SIGPIPE. */
+/* sigpipe.c - a write to a pipe without a reader ends the program with SIGPIPE. */
 #define _GNU_SOURCE
 #include "probe.h"
 

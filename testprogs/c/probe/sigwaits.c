@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* sigwaits.c - a task takes signals that are sent to its process or to its thread alone, by sigwait
- * and its kin and from a signalfd, beside another that waits for a stream. While none comes nobody
- * wakes up. */
+/* sigwaits.c - a task takes signals that are sent to its process or only to its thread, with
+ * sigwait and related calls and from a signalfd, while another task waits for a stream. While there
+ * is no signal, no thread wakes up. */
 #define _GNU_SOURCE
 #include "probe.h"
 
@@ -20,7 +20,7 @@ static sigset_t wanted;
 
 static void pause_shortly(void)
 {
-    /* Not a call that is converted: the thread is no fiber's. */
+    /* The call is not converted, because the thread runs no fiber. */
     struct timespec time = { 0, 500000 };
     nanosleep(&time, NULL);
 }
@@ -33,7 +33,7 @@ static void *wait_for_stream(void *arg)
     return arg;
 }
 
-/* ---- Ways to take one ----------------------------------------------------------------------- */
+/* ---- Ways to take a signal ------------------------------------------------------------------ */
 
 static int by_sigwait(void)
 {
@@ -82,7 +82,8 @@ static const struct {
     { "poll of a signalfd", by_poll },
 };
 
-/* Sends one at a time, the next when that is taken; to the thread alone, or to the process. */
+/* Sends one signal at a time, and the next one when it has been taken; to the thread alone, or to
+ * the process. */
 static void *send_all(void *arg)
 {
     for (int i = 0; i < SIGNALS; i++) {
@@ -136,7 +137,7 @@ static void *watch_idle(void *arg)
     long before, after;
     while (!ready)
         pause_shortly();
-    /* It is on its way to sleep, and stays there. */
+    /* Waits until the taker's thread has gone to sleep and stays asleep. */
     do {
         before = sleeps();
         pause_shortly();
@@ -182,7 +183,7 @@ static void probe(void)
     sigaddset(&wanted, SIGUSR1);
     if (pipe2(ends, O_CLOEXEC) || pthread_sigmask(SIG_BLOCK, &wanted, NULL))
         die("setup");
-    /* With glibc's own flags, which some libcs do not name. */
+    /* Uses the numeric flags of glibc, for which some libcs have no names. */
     descriptor = (int)syscall(SYS_signalfd4, -1, &wanted, (size_t)8, 02000000);
     if (descriptor < 0)
         die("signalfd");

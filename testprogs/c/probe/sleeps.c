@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* sleeps.c - every way to sleep: to its end, with wrong arguments, ended by a handler, and many at
- * once. */
+/* sleeps.c - every way to sleep: a complete sleep, wrong arguments, a sleep that a handler ends,
+ * and many at once. */
 #define _GNU_SOURCE
 #include "company.h"
 
@@ -16,7 +16,7 @@ static int inside, most;
 
 static void on_tick(int signal) { ticks += signal == SIGALRM; }
 
-/* It repeats: a tick that comes before the sleep begins is not the last. */
+/* The timer repeats, so a tick that arrives before the sleep begins is not the last one. */
 static void tick(long every_us)
 {
     struct itimerval timer = { { 0, every_us }, { 0, every_us } };
@@ -97,7 +97,7 @@ static void wrong_arguments(void)
     SHOW(thrd_sleep(&nanos, NULL) < -1);
 }
 
-/* A handler ends all of them, SA_RESTART or not. */
+/* A handler ends all of these, with or without SA_RESTART. */
 static void ended_by_a_handler(int flags)
 {
     struct sigaction action = { .sa_handler = on_tick, .sa_flags = flags };
@@ -119,7 +119,7 @@ static void ended_by_a_handler(int flags)
     for (unsigned i = 0; i < sizeof clocks / sizeof *clocks; i++) {
         left.tv_sec = 0;
         SHOW(clock_nanosleep(clocks[i], 0, &hundred, &left));
-        /* The process has hardly used its processors. */
+        /* The process has used almost no CPU time. */
         printf("left: %d\n", within(&left, 101));
     }
     static const clockid_t absolute[] = { CLOCK_REALTIME, CLOCK_MONOTONIC, CLOCK_BOOTTIME,
@@ -133,7 +133,7 @@ static void ended_by_a_handler(int flags)
     tick(0);
 }
 
-/* All sleep at the same time, once, and nobody gets on before. */
+/* Continues only after all tasks have been asleep at the same time once. */
 static void *sleep_with_the_others(void *arg)
 {
     static const struct timespec some = { 0, 1000000 };

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* sockclose.c - a socket is shut down, closed or replaced while a task waits on it, and peers go
- * away. */
+/* sockclose.c - a socket is shut down, closed or replaced while a task waits on it, or its peer
+ * closes or resets it. */
 #define _GNU_SOURCE
 #include "waiter.h"
 
@@ -34,7 +34,7 @@ static long by_send(waiter_t *w) { return send(w->fd, w->buf, w->size, 0); }
 
 static long (*const receives[])(waiter_t *) = { by_recv, by_recvmsg, by_waitall };
 
-/* close(2) does not wake who waits, and the file stays. */
+/* close(2) does not wake a waiting task, and the file stays open. */
 static void closed(enum kind kind)
 {
     for (int i = 0; i < 3; i++) {
@@ -45,7 +45,7 @@ static void closed(enum kind kind)
         waiter_start(&w);
         waiter_await(&w);
         SHOW(close(ends[1]));
-        /* The number names another socket now: nothing of that may be taken. */
+        /* The number now refers to another socket, whose data must not be taken. */
         make_pair(kind, others);
         if (others[0] != ends[1] && others[1] != ends[1])
             SHOW(dup2(others[1], ends[1]) == ends[1]);
@@ -77,7 +77,7 @@ static void shut(enum kind kind)
         waiter_show(&w, "after shutdown");
         close_pair(ends);
     }
-    /* The peer goes. */
+    /* The peer closes its end. */
     for (int i = 0; i < 3 && kind != UDP && kind != UNIX_DGRAM; i++) {
         char room[10] = "";
         int ends[2];
@@ -91,7 +91,7 @@ static void shut(enum kind kind)
     }
 }
 
-/* A reset: what waits fails, once. */
+/* The peer resets the connection: the waiting call fails, once. */
 static void reset(void)
 {
     char room[10];
@@ -113,7 +113,7 @@ static void reset(void)
 
 static char large[4 << 20];
 
-/* A send that waits while the reader goes. */
+/* A send waits while the reader closes its end. */
 static void broken(enum kind kind)
 {
     int ends[2];
@@ -159,8 +159,8 @@ static void listener(void)
     SHOW(close(client));
 }
 
-/* A poll of a descriptor that is closed goes on until its file is ready; then the number names
- * nothing. */
+/* A poll of a descriptor that is closed during the call continues until the file is ready;
+ * afterwards the number is invalid. */
 static void polled(enum kind kind)
 {
     int ends[2];

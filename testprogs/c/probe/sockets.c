@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* sockets.c - every call that receives waits for every call that sends, on every kind of socket. */
+/* sockets.c - every receiving call waits for every sending call, on every kind of socket. */
 #define _GNU_SOURCE
 #include "waiter.h"
 
 enum { LARGE = 3 << 20, ROOM = 4096 };
 
-/* ---- Every call that receives, and every one that sends ------------------------------------- */
+/* ---- Every receiving and every sending call ------------------------------------------------- */
 
 static long by_recv(waiter_t *w) { return recv(w->fd, w->buf, w->size, 0); }
 static long by_recvfrom(waiter_t *w)
@@ -104,7 +104,7 @@ static void receive(enum kind kind, int ends[2])
         printf("%s\n", room);
     }
     if (!is_stream(kind)) {
-        /* Nothing is something, too. */
+        /* An empty message also counts. */
         for (size_t i = 0; i < COUNT(receives); i++) {
             char room[ROOM] = "";
             waiter_t w = { .call = receives[i].call, .fd = ends[1], .buf = room, .size = 3 };
@@ -131,7 +131,7 @@ static void flagged(enum kind kind, int ends[2])
     char room[ROOM] = "";
     waiter_t w = { .call = with_flags, .fd = ends[1], .buf = room, .size = 4 };
     SHOW(recv(ends[1], room, 4, MSG_DONTWAIT));
-    /* A Unix socket has no such queue, and UDP no such data: they know nothing of the flag, and
+    /* Unix sockets have no error queue, and UDP has no out-of-band data; they ignore the flag and
      * would wait. */
     if (kind >= TCP)
         SHOW(recv(ends[1], room, 4, MSG_ERRQUEUE));
@@ -146,7 +146,7 @@ static void flagged(enum kind kind, int ends[2])
     flags = MSG_TRUNC;
     waiter_show((waiter_start(&w), &w), "trunc");
     SHOW(recv(ends[1], room, sizeof room, MSG_DONTWAIT));
-    /* A part of what is waited for comes first. */
+    /* Only a part of the requested data arrives at first. */
     flags = MSG_WAITALL;
     memset(room, 0, sizeof room);
     w.size = 9;
@@ -166,7 +166,7 @@ static void flagged(enum kind kind, int ends[2])
     printf("%s\n", room);
     SHOW(recv(ends[1], room, sizeof room, MSG_DONTWAIT));
     if (is_stream(kind)) {
-        /* The end comes before all is there. */
+        /* The end arrives before all of the data. */
         flags = MSG_WAITALL;
         waiter_start(&w);
         waiter_await(&w);
@@ -180,7 +180,7 @@ static void flagged(enum kind kind, int ends[2])
 
 /* ---- Sending -------------------------------------------------------------------------------- */
 
-/* Sends until no more goes: the bytes and the messages that went. */
+/* Sends until the socket is full; prints the number of bytes or messages sent. */
 static size_t fill(int fd, size_t size, int *messages)
 {
     static char data[1 << 16];
@@ -208,7 +208,7 @@ static void send_each(enum kind kind)
         size_t sum = fill(ends[0], is_stream(kind) ? 1 << 16 : 1000, &messages);
         waiter_start(&w);
         task_sem_wait(&w.about_to);
-        /* Two messages, if they are that and the call is one of parts. */
+        /* Two messages if the socket keeps message boundaries and the call takes several parts. */
         size_t left = sum + sizeof data;
         uint64_t end = HASH_START;
         while (left > 0) {
@@ -241,7 +241,7 @@ static void *drain(void *arg)
     return NULL;
 }
 
-/* A send on a stream ends when all of it is sent. */
+/* A send on a stream returns only when all of the data has been sent. */
 static void send_large(enum kind kind)
 {
     char *data = allocate(LARGE);

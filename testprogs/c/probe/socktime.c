@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* socktime.c - SO_RCVTIMEO, SO_SNDTIMEO and SO_RCVLOWAT: calls that wait end when their time is up,
- * others run meanwhile. */
+/* socktime.c - SO_RCVTIMEO, SO_SNDTIMEO and SO_RCVLOWAT: calls that wait end at their timeout, and
+ * other tasks run in the meantime. */
 #define _GNU_SOURCE
 #include "waiter.h"
 
@@ -75,7 +75,8 @@ static void receive(enum kind kind)
         waiter_t w = { .call = receives[i].call, .fd = ends[1], .buf = room, .size = 8 };
         waiter_show((waiter_start(&w), &w), receives[i].name);
     }
-    /* What comes in time. A part of what is waited for is given when the time is up. */
+    /* Data that arrives in time. If only a part has arrived at the timeout, the call returns that
+     * part. */
     set_time(ends[1], SO_RCVTIMEO, 60000);
     for (size_t i = 0; i < COUNT(receives); i++) {
         waiter_t w = { .call = receives[i].call, .fd = ends[1], .buf = room, .size = 8 };
@@ -93,7 +94,7 @@ static void receive(enum kind kind)
     SHOW(send(ends[0], "123", 3, 0));
     w.call = by_recvmmsg;
     waiter_show((waiter_start(&w), &w), "recvmmsg of a part");
-    /* By another descriptor of the same socket, after this one was used. */
+    /* Sets the option through another descriptor of the same socket, after this one was used. */
     set_time(ends[1], SO_RCVTIMEO, 0);
     int other = dup(ends[1]);
     SHOW(send(ends[0], "123", 3, 0));
@@ -114,7 +115,7 @@ static void transmit(enum kind kind)
         size_t size = is_stream(kind) ? sizeof room : 1000;
         waiter_t w = { .call = sends[i].call, .fd = ends[0], .buf = room, .size = size };
         if (is_stream(kind)) {
-            /* A part goes. How much is the kernel's affair. */
+            /* Only a part is sent; how much depends on the kernel. */
             int small = 1;
             if (setsockopt(ends[0], SOL_SOCKET, SO_SNDBUF, &small, sizeof small))
                 die("SO_SNDBUF");
@@ -122,8 +123,7 @@ static void transmit(enum kind kind)
             long n = (waiter_start(&w), task_join(w.task), w.result);
             printf("%s: a part: %d\n", sends[i].name, n > 0 && n < (long)sizeof room);
         }
-        /* The kernel makes room on the way for as long as it moves what is sent to the receiver's
-         * side. */
+        /* The kernel makes space as long as it moves sent data to the receiver. */
         do {
             while (send(ends[0], room, size, MSG_DONTWAIT) > 0)
                 continue;
@@ -176,7 +176,7 @@ static void connecting(void)
     close(listener);
 }
 
-/* A receive waits for so many bytes, and not with fewer. */
+/* A receive waits until at least that many bytes have arrived. */
 static void low_water(enum kind kind)
 {
     int ends[2], mark = 6;
@@ -189,8 +189,7 @@ static void low_water(enum kind kind)
     SHOW(send(ends[0], "1234", 4, 0));
     for (int i = 0; i < 100; i++)
         task_yield();
-    /* So many that they are enough by themselves: of the first the call may have taken note
-     * already. */
+    /* Enough bytes by themselves, because the call may have counted the first ones already. */
     SHOW(send(ends[0], "567890ab", 8, 0));
     waiter_show(&w, "low-water mark");
     close_pair(ends);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* space.c - space of files given and taken, and what waits for the disk: every result, error and
- * signal, at both paces. */
+/* space.c - allocating and freeing space of files, and calls that wait for the disk: every result,
+ * error and signal, with quick and with slow calls. */
 #define _GNU_SOURCE
 #include <sched.h>
 #include <signal.h>
@@ -118,8 +118,8 @@ static void syncs(int fd)
     printf("sync: %s\n", errno == ERRNO_UNTOUCHED ? "done" : "errno changed");
 }
 
-/* A file system of a megabyte, where a process may have mounts of its own: made while it has one
- * thread, whose they are. */
+/* Mounts a file system of a megabyte if a process may have its own mounts. This must happen while
+ * there is only one thread, because the namespace belongs to a thread. */
 static int small_error;
 
 __attribute__((constructor)) static void mount_small(void)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* splices.c - bytes moved inside the kernel: results, positions, and that only the task waits that
- * waits for a peer. */
+/* splices.c - data moved inside the kernel: results, positions, and that a wait for a peer blocks
+ * only its own task. */
 #define _GNU_SOURCE
 #include <signal.h>
 #include <sys/ioctl.h>
@@ -148,7 +148,7 @@ static void through_pipes(int flags)
     show_file("copy");
 }
 
-/* With O_NONBLOCK nobody waits. */
+/* With O_NONBLOCK no call waits. */
 static void at_once(void)
 {
     int file = reopen("file", O_RDONLY), empty[2], full[2], sockets[2];
@@ -253,7 +253,7 @@ static void waits_for_end(const char *what, void *(*wait)(void *))
     close_both(out);
 }
 
-/* A task that waits for room. */
+/* A task that waits for space. */
 static void waits_for_room(const char *what, void *(*wait)(void *))
 {
     make_pipe(in, 0);
@@ -288,7 +288,7 @@ static void to_sockets(void)
     task_join(task);
     show_data("from the socket", all, n);
     show_position(file);
-    /* All of it arrives though the pipe holds little, and its end ends the call. */
+    /* All data arrives although the pipe is small, and the end of the data ends the call. */
     make_pipe(in, 0);
     done = 0;
     fill(in[1], 60000);
@@ -300,7 +300,7 @@ static void to_sockets(void)
         task_yield();
     task_join(task);
     close_both(in);
-    /* A peer that goes. */
+    /* A peer that closes its end. */
     done = 0;
     close(out[0]);
     off_t at = 0;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* stale.c - a descriptor's number comes to mean another file, by calls a preload cannot see. */
+/* stale.c - a descriptor number is reused for another file by calls that a preload cannot see. */
 #define _GNU_SOURCE
 #include "probe.h"
 
@@ -24,7 +24,7 @@ static int pipe_end(int which, int flags, int *other)
     return ends[which];
 }
 
-/* A call of each kind, so that whatever is known of the number is known. */
+/* Makes a call of each kind, so that the shim learns everything it can about the number. */
 static void use(int fd)
 {
     struct iovec part = { buf, 10 };
@@ -71,7 +71,7 @@ static void by_system_call(void)
     SHOW(close(reader));
 }
 
-/* libc closes by itself in fclose; the next open takes the number. */
+/* fclose closes the descriptor inside libc; the next open gets the number. */
 static void by_fclose(void)
 {
     int fd = open("file", O_RDWR | O_CLOEXEC), other;

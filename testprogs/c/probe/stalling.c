@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* stalling.c - fibers that let no other run until AIOSHIM_STALL has said so: one computes, one
- * blocks; then one computes again where the first did. Run with AIOSHIM_OUT=said, which they look
- * at by system calls that no hook sees. */
+/* stalling.c - fibers that do not yield until AIOSHIM_STALL has reported them: one computes, one
+ * blocks; then one computes again at the location of the first. Run with AIOSHIM_OUT=said; the
+ * fibers read that file with system calls that no hook sees. */
 #define _GNU_SOURCE
 #include "probe.h"
 
@@ -25,8 +25,8 @@ static long raw(long number, long a, long b, long c)
 static int report;
 static off_t seen;
 
-/* Whether a line of the report has both. Looks only when there is more of it: nothing here must
- * wait. */
+/* Whether a line of the report contains both texts. Reads the report only if it has grown, because
+ * nothing here may wait. */
 static int said(const char *who, const char *what)
 {
     static char text[1 << 16];
@@ -94,7 +94,7 @@ static void probe(void)
     if (report < 0 || pipe2(ends, O_CLOEXEC))
         die("files");
     run_named("spinner", compute, NULL);
-    /* Long enough to be seen on most machines; if it is not, nothing is shown. */
+    /* Long enough to be noticed on most machines; if it is not, nothing is reported. */
     run_named("again", compute, (void *)100);
     check(pthread_create(&thread, NULL, end_the_wait, NULL), "pthread_create");
     run_named("reader", block, NULL);

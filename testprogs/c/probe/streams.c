@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* streams.c - reading, seeking, buffering and opening streams: everything that a stream can be
- * asked for. */
+/* streams.c - reading, seeking, buffering and opening streams: all operations on streams. */
 #define _GNU_SOURCE
 #include "probe.h"
 
@@ -9,7 +8,7 @@
 #include <sys/wait.h>
 #include <wchar.h>
 
-/* What fopen makes of each mode: flags, what can be done with it, where it begins. */
+/* What fopen does for each mode: flags, allowed operations, initial position. */
 static void modes(void)
 {
     static const char *const all[] = { "r",        "r+",  "w",          "w+",          "a",
@@ -149,7 +148,7 @@ static void scanning(void)
 
 static ssize_t cookie_read(void *cookie, char *data, size_t n)
 {
-    /* The program's own function makes calls that park. */
+    /* The callback of the program makes calls that park. */
     usleep(0);
     return read(*(int *)cookie, data, n > 10 ? 10 : n);
 }
@@ -363,7 +362,7 @@ static void printing(void)
     show_file("printed");
 }
 
-/* Keeps the others from being alone: calls that delay nobody are made as they are. */
+/* A background task, because the calls of a lone fiber are plain ones. */
 static void *wait_for_end(void *arg)
 {
     char byte;

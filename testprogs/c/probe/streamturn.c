@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* streamturn.c - a task that had to wait for its turn at a stream goes on like any other: it lets
- * others run where it tries in a loop, and signal handlers run in it. */
+/* streamturn.c - a task that had to queue for a stream continues like any other: it lets others run
+ * when it retries in a loop, and signal handlers run in it. */
 #define _GNU_SOURCE
 #include "probe.h"
 

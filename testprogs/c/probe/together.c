@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* together.c - signals that come together or in numbers while a task waits: each is handled as
- * often as it should be, in order, with what its sender sent, and the mask is afterwards what it
- * was. Signals that usually report a fault end a wait when a process sends them. */
+/* together.c - signals that arrive together or in large numbers while a task waits: each is handled
+ * as often as it should be, in order, with the value that was sent, and the mask is unchanged
+ * afterwards. Signals that usually report a fault end a wait when a process sends them. */
 #define _GNU_SOURCE
 #include "company.h"
 
@@ -42,7 +42,7 @@ static void pause_shortly(void)
     nanosleep(&time, NULL);
 }
 
-/* Waits until both have been handled, or for long. */
+/* Waits until both have been handled; gives up after a long time. */
 static void await(int number, int times)
 {
     for (int i = 0; i < 5000 && handled[number] < times; i++)
@@ -69,7 +69,8 @@ static void two_at_a_time(int one, int other)
         pid_t child = fork();
         if (!child) {
             pause_shortly();
-            /* Of a process that is stopped meanwhile both are pending when it goes on. */
+            /* If the process is stopped in the meantime, both signals are pending when it
+             * continues. */
             if (i % 2)
                 kill(me, SIGSTOP);
             kill(me, one);
@@ -190,7 +191,7 @@ static const struct {
     { "poll", wait_poll },   { "sigsuspend", wait_suspend },
 };
 
-/* Sends one every few milliseconds until the wait is over. */
+/* Sends a signal every few milliseconds until the wait is over. */
 static void interrupt_by(int number, long (*wait)(void), const char *name)
 {
     handled[number] = 0;
@@ -226,7 +227,7 @@ static void faults(void)
     }
 }
 
-/* ---- What a handler is run with ------------------------------------------------------------- */
+/* ---- The mask while a handler runs ---------------------------------------------------------- */
 
 static volatile sig_atomic_t inside[3];
 
@@ -239,7 +240,7 @@ static void look(int number, siginfo_t *info, void *context)
     inside[0] = sigismember(&now, number);
     inside[1] = sigismember(&now, SIGUSR2);
     inside[2] = sigismember(&now, SIGHUP);
-    /* What is blocked once it has returned. */
+    /* The signals that are blocked after it has returned. */
     sigaddset(&((ucontext_t *)context)->uc_sigmask, SIGWINCH);
     (void)info;
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* unseenfilter.c - a seccomp filter that comes in the middle of things, by an instruction that no
- * hook sees, or with `seen` by syscall(): from then on the kernel answers one kind of call, none of
- * which the program makes itself, with an error, or with KILL by the end of the process. Every task
- * still gets its bytes. */
+/* unseenfilter.c - installs a seccomp filter during the run, with an instruction that no hook sees,
+ * or, with `seen`, through syscall(). From then on the kernel makes one kind of system call, which
+ * the program does not make itself, return an error; with KILL it ends the process. Every task must
+ * still get its data. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <linux/filter.h>
@@ -119,7 +119,7 @@ static void *pong(void *arg)
     return NULL;
 }
 
-/* Waits from before the filter until after it. */
+/* Waits from before the filter is installed until after it. */
 static void *late_reader(void *arg)
 {
     char byte;
@@ -144,7 +144,7 @@ static void *late_poller(void *arg)
     return arg;
 }
 
-/* Files before, while and after the filter comes. */
+/* Uses files before, during and after the installation of the filter. */
 static void *filer(void *arg)
 {
     char name[] = "file-X", block[4096], found[4096];

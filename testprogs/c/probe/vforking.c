@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* vforking.c - vfork while other tasks read: the child execs, or opens, moves and closes
- * descriptors, and is gone. */
+/* vforking.c - vfork while other tasks read: the child calls exec, or opens, moves and closes
+ * descriptors and exits. */
 #define _GNU_SOURCE
 #include "probe.h"
 
@@ -21,7 +21,7 @@ static void *read_blocks(void *arg)
     for (long i = 0; !__atomic_load_n(&stop, __ATOMIC_SEQ_CST); i++) {
         long at = (i * 5 + number) % BLOCKS * BLOCK;
         ssize_t n = pread(fd, block, BLOCK, at);
-        /* In the memory of the parent, but only the child's own task may run in the child. */
+        /* The child runs in the memory of the parent, but only its own task may run in it. */
         if (getpid() != parent)
             _exit(99);
         if (n != BLOCK || memcmp(block, content + at, BLOCK))
@@ -84,8 +84,8 @@ static void execs(void)
     reads_go_on("no such program");
 }
 
-/* The number of a file that is open: O_DIRECT in the parent, closed or something else in the child
- * only. */
+/* The number of a file that is open with O_DIRECT in the parent, but closed or another file in the
+ * child. */
 static void moves_descriptors(void)
 {
     char *block = allocate_aligned(BLOCK);
@@ -120,7 +120,7 @@ static void moves_descriptors(void)
     reads_go_on("dup2");
 }
 
-/* Through a pipe to a child that became another program, as popen does it by hand. */
+/* Communicates through a pipe with a child that has called exec, like a handwritten popen. */
 static void talks(void)
 {
     static char *const args[] = { "cat", NULL }, *const path[] = { "PATH=/usr/bin:/bin", NULL };

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* waiter.h - a task that makes one call which waits, and how another knows that it is in it; socket
- * pairs of all kinds. */
+/* waiter.h - a task that makes one call that waits, and a way for another task to know that it is
+ * in the call; socket pairs of all kinds. */
 #ifndef WAITER_H
 #define WAITER_H
 
@@ -20,7 +20,7 @@ typedef struct waiter {
     size_t size;
     long result;
     int error;
-    char note[512]; /* what the call has to say besides */
+    char note[512]; /* additional output of the call */
     pid_t id;
     task_sem_t about_to;
     task_t task;
@@ -37,7 +37,7 @@ static inline void *waiter_task(void *arg)
     return NULL;
 }
 
-/* Adds to what is shown when it has ended. errno is kept. */
+/* Appends to the output that is shown when the waiter has ended. Keeps errno. */
 __attribute__((format(printf, 2, 3))) static inline void waiter_note(waiter_t *w,
                                                                      const char *format, ...)
 {
@@ -50,7 +50,7 @@ __attribute__((format(printf, 2, 3))) static inline void waiter_note(waiter_t *w
     errno = error;
 }
 
-/* Starts it. */
+/* Starts the waiter. */
 static inline void waiter_start(waiter_t *w)
 {
     w->note[0] = '\0';
@@ -58,8 +58,9 @@ static inline void waiter_start(waiter_t *w)
     w->task = task_spawn(waiter_task, w);
 }
 
-/* Returns when it is in its call. With one worker it is when it has posted and this task runs
- * again; a thread is so when the kernel says that it sleeps, in no futex. */
+/* Returns when the waiter is in its call. With one worker, this is so once it has posted and this
+ * task runs again. For a thread, the kernel must report that it sleeps in a system call other than
+ * futex. */
 static inline void waiter_await(waiter_t *w)
 {
     task_sem_wait(&w->about_to);
@@ -79,7 +80,7 @@ static inline void waiter_await(waiter_t *w)
     } while (!strncmp(text, "running", 7) || !strncmp(text, futex, strlen(futex)));
 }
 
-/* Waits for its end and shows what its call gave. */
+/* Waits for the waiter to end and shows the result of its call. */
 static inline long waiter_show(waiter_t *w, const char *what)
 {
     task_join(w->task);
@@ -102,7 +103,8 @@ static inline struct sockaddr_in loopback(int port)
     return address;
 }
 
-/* A socket bound to a free port of the loopback, which it puts into the address. */
+/* Creates a socket that is bound to a free port of the loopback interface, and stores the port in
+ * the address. */
 static inline int bound(int type, struct sockaddr_in *address)
 {
     socklen_t len = sizeof *address;

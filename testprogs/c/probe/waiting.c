@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* waiting.c - pause, sigsuspend, sigpause, sigwait, sigwaitinfo, sigtimedwait: what they return,
- * and what mask there is. */
+/* waiting.c - pause, sigsuspend, sigpause, sigwait, sigwaitinfo, sigtimedwait: their results, and
+ * the signal mask. */
 #define _GNU_SOURCE
 #include "company.h"
 
@@ -73,7 +73,7 @@ static void handlers(void)
            blocked(SIGUSR2));
     SHOW(__xpg_sigpause(SIGALRM));
     printf("ran: %d, after it: %d\n", ticks > 0, blocked(SIGALRM));
-    /* One that is pending already. */
+    /* A signal that is already pending. */
     tick(0);
     raise(SIGALRM);
     ticks = 0;
@@ -125,7 +125,7 @@ static void takers(void)
     SHOW(sigwaitinfo(&both, &info));
     SHOW(info.si_code);
     printf("sender: %d\n", info.si_pid == getpid());
-    /* Ended by the handler of another; sigwait is not. */
+    /* The handler of another signal ends these calls, but not sigwait. */
     sigset_t usr1 = set_of(SIGUSR1, 0);
     if (sigprocmask(SIG_UNBLOCK, &alarm, NULL))
         die("sigprocmask");
@@ -138,7 +138,8 @@ static void takers(void)
 
 static void masks(void)
 {
-    /* A handler that is queued to while it waits, and takes what came with it. */
+    /* A signal is queued while the task waits, and its handler receives the value that was sent
+     * with it. */
     struct sigaction action = { .sa_sigaction = on_usr1, .sa_flags = SA_SIGINFO };
     sigset_t usr1 = set_of(SIGUSR1, 0), none = set_of(0, 0);
     if (sigaction(SIGUSR1, &action, NULL) || sigprocmask(SIG_BLOCK, &usr1, NULL))
@@ -147,7 +148,7 @@ static void masks(void)
     SHOW(got);
     SHOW(sigsuspend(&none));
     SHOW(got);
-    /* Once only. */
+    /* Only once. */
     struct sigaction once = { .sa_handler = on_tick, .sa_flags = (int)SA_RESETHAND }, now;
     if (sigaction(SIGALRM, &once, NULL))
         die("sigaction");
@@ -155,7 +156,7 @@ static void masks(void)
     ticks = 0;
     if (setitimer(ITIMER_REAL, &timer, NULL))
         die("setitimer");
-    /* It may have run before the pause began. */
+    /* The handler may have run before the pause began. */
     while (ticks == 0)
         nanosleep(&(struct timespec){ 0, 1000000 }, NULL);
     if (sigaction(SIGALRM, NULL, &now))

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* host - a scheduler that is not libfiber, on ucontext, whose fibers wait in C++'s catch blocks and
- * look names up.
+/* host - a scheduler other than libfiber, on ucontext, whose fibers wait in C++ catch blocks and
+ * look up names.
  *
- * usage: host LIBRARY    LIBRARY is late.cc's, opened by dlopen. Exits with 77 where the shim is
- * not preloaded. */
+ * usage: host LIBRARY. LIBRARY is built from late.cc and opened with dlopen. Exits with 77 if the
+ * shim is not preloaded. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <netdb.h>
@@ -66,8 +66,8 @@ static void wake(void *data)
 static const aioshim_host_t table = { sizeof table, running, park, unpark, runnable, wake,
                                       NULL,         NULL,    NULL, NULL,   0,        0 };
 
-/* Waits until the fiber behind this one in the ring has written, after this one has written to the
- * one before. */
+/* Writes to the fiber before this one in the ring, and waits until the fiber behind it has written.
+ */
 static void meet_neighbour(void *arg)
 {
     struct fiber *self = arg;

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* kept - what C++ and libc keep for a thread is each task's own: exceptions, statics being initialised, the locale.
+/* kept - state that C++ and libc keep per thread is per task: exceptions, static initialisation,
+ * the locale.
  *
- * usage: kept WORKERS    tasks are fibers; 0 workers: pthreads. Prints the same for all. */
+ * usage: kept WORKERS. Tasks are fibers, or pthreads if WORKERS is 0. Prints the same in all cases.
+ */
 #include <atomic>
 #include <clocale>
 #include <cstdio>
@@ -28,7 +30,7 @@ static void give_way()
         sched_yield();
 }
 
-/* Runs body(0) to body(TASKS - 1), a task each. */
+/* Runs body(0) to body(TASKS - 1), each in its own task. */
 static void each(void *(*body)(void *))
 {
     fiber_t *fiber[TASKS];
@@ -41,7 +43,7 @@ static void each(void *(*body)(void *))
             abort();
 }
 
-/* Waits until all tasks have come here. */
+/* Waits until all tasks have arrived here. */
 static void meet()
 {
     static std::atomic<int> here;
@@ -83,7 +85,7 @@ static void *throws(void *arg)
             Waits waits;
             throw Failure { me };
         } catch (Failure &failure) {
-            /* All are in here at once, and go on in another order. */
+            /* All tasks are in here at once, and continue in a different order. */
             meet();
             for (long turns = 0; turns < TASKS - me; turns++)
                 give_way();
@@ -127,7 +129,7 @@ static void *makes_one_while_handling(void *arg)
     return nullptr;
 }
 
-/* A fiber that ends in a catch block leaves nothing to the next. */
+/* A fiber that ends in a catch block leaves no exception for the next one. */
 static void *ends_while_handling(void *arg)
 {
     try {
@@ -284,7 +286,7 @@ static void *has_locale(void *arg)
 
 static void *test(void *)
 {
-    /* fiber_run may be called from a catch block, which it leaves alone. */
+    /* fiber_run may be called from a catch block, and does not affect its exception. */
     expect(!std::current_exception() || !fibers, "the first fiber handles its caller's exception");
     each(throws);
     each(makes_one_while_handling);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* late - a library in C++, which a program in C loads late and by itself: it waits while it handles an exception. */
+/* late - a C++ library that a C program loads late: it waits while it handles an exception. */
 
-/* Throws number, calls wait(arg) while it is handled, throws it on, and returns what comes. */
+/* Throws number, calls wait(arg) in the catch block, rethrows it, and returns the caught number. */
 extern "C" long catch_and_wait(long number, void (*wait)(void *), void *arg)
 {
     try {

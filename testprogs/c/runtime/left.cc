@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* left - call-backs of nftw and ftw that do not return: they throw, jump, or end their fiber. No thread is left behind.
+/* left - callbacks of nftw and ftw that do not return: they throw, jump, or end their fiber. No
+ * thread is left behind.
  *
- * usage: left WORKERS    tasks are fibers; 0 workers: pthreads. Prints the same for both. */
+ * usage: left WORKERS. Tasks are fibers, or pthreads if WORKERS is 0. Prints the same in both
+ * cases. */
 #include <csetjmp>
 #include <cstdio>
 #include <cstdlib>
@@ -34,7 +36,7 @@ static int throws(const char *, const struct stat *, int, struct FTW *)
     throw 1;
 }
 
-/* Leaves the walk that it is in, and one that it begins itself. */
+/* Leaves the walk that called it, and a walk that it starts itself. */
 static int throws_through_two(const char *, const struct stat *, int)
 {
     nftw("/proc/self/fdinfo", throws, 4, FTW_PHYS);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* loaded - a library whose constructor and destructor look names up, run a command and wait for
+/* loaded - a library whose constructor and destructor look up names, run a command and wait for
  * another task. */
 #define _GNU_SOURCE
 #include <netdb.h>

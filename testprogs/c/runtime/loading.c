@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* loading - loads and unloads a library whose constructor waits, while other tasks look names up.
+/* loading - loads and unloads a library whose constructor waits, while other tasks look up names.
  *
  * usage: loading [-wN] [--threads] with LIBRARY in the environment. */
 #define _GNU_SOURCE

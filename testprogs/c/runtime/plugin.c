@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* plugin - a library that calls functions which older libcs keep in libraries beside libc: its user
- * is not linked to these. */
+/* plugin - a library that calls functions which older versions of glibc have in separate libraries.
+ * The program that loads it is not linked to these. */
 #define _GNU_SOURCE
 #include <aio.h>
 #include <errno.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* plugins - loads a library and calls it, beside another task.
+/* plugins - loads a library and calls it, while another task runs.
  *
  * usage: plugins [-wN] [--threads] with LIBRARY in the environment. */
 #define _GNU_SOURCE

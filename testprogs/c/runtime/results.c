@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* results - what libc keeps in static memory is each task's own: it still stands there after the
+/* results - results that libc keeps in static memory are per task: they are still there after the
  * task has waited. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -24,7 +24,7 @@ static void expect(int right, const char *what, long task)
         printf("wrong: %s of task %ld\n", what, task);
 }
 
-/* Until all tasks have asked. */
+/* Waits until all tasks have made their calls. */
 static void meet(void) { task_barrier_wait(&barrier); }
 
 static int same(const char *a, const char *b) { return a && b && !strcmp(a, b); }
@@ -35,7 +35,7 @@ static void users_and_groups(long me)
     const char *name = names[me % 4];
     struct passwd *by_name = getpwnam(name);
     meet();
-    if (!by_name) /* not on this machine: for nobody */
+    if (!by_name) /* this machine has no such user */
         name = NULL;
     expect(!name || same(by_name->pw_name, name), "getpwnam", me);
     uid_t uid = name ? by_name->pw_uid : 0;
@@ -70,7 +70,7 @@ static void hosts_and_services(long me)
     expect(!port || port->s_port == htons(me % 2 ? 22 : 25), "getservbyport", me);
     expect(!protocol || same(protocol->p_name, me % 2 ? "tcp" : "udp"), "getprotobyname", me);
     expect(!number || number->p_proto == (me % 2 ? 6 : 17), "getprotobynumber", me);
-    /* One sees an error, the next none. */
+    /* Some tasks see an error, the others do not. */
     h_errno = 0;
     if (me % 2)
         expect(!gethostbyname("no such name"), "a name that is none", me);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* alarmjump.c - an alarm's handler jumps out of a read, again and again, as programs limit a wait.
- */
+/* alarmjump.c - the handler of an alarm repeatedly jumps out of a read, as programs do to limit a
+ * wait. */
 #include <setjmp.h>
 #include <signal.h>
 #include <stdio.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* confined.c - programs that confine themselves by seccomp after they have worked for a while: what
- * their filter allows, and what they need natively, still suffices. A filter that is none of their
- * calls' concern changes nothing. */
+/* confined.c - programs that confine themselves with seccomp after they have worked for a while. A
+ * filter that allows the calls they need without the shim must still suffice, and a filter that
+ * does not concern their calls must change nothing. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -85,7 +85,7 @@ static int uses_stdio(void) { return printf("printed\n") > 0 && fflush(stdout) =
 static const struct {
     const char *name;
     int (*act)(void);
-    int strictly; /* also without a filter, in strict mode */
+    int strictly; /* also tested in strict mode, without a filter */
     int allowed[6];
 } rows[] = {
     { "read what is there", read_ready, 1, { SYS_read } },
@@ -130,7 +130,7 @@ static int confine(int way, const int *allowed, unsigned otherwise)
     }
 }
 
-/* One child that has read, looked up a user and opened a file before. */
+/* Runs one child that has read, looked up a user and opened a file before. */
 static void try_row(size_t row, int way)
 {
     int go[2];
@@ -170,7 +170,7 @@ static void try_row(size_t row, int way)
     close(go[0]);
 }
 
-/* An ordinary end, with all the exit handlers that there are. */
+/* A normal exit, with all exit handlers. */
 static void try_exit(void)
 {
     static const int allowed[6] = { SYS_write };

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* mainerrno.c - errno is 0 when main begins, and when a thread and a child do (ISO C 7.5). */
+/* mainerrno.c - errno is 0 when main begins, and when a thread and a child begin (ISO C 7.5). */
 #include <errno.h>
 #include <pthread.h>
 #include <stdio.h>

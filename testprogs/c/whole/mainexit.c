@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* mainexit.c - the main thread ends by pthread_exit, another goes on alone; handlers of exit run in
- * their order. */
+/* mainexit.c - the main thread ends with pthread_exit, and another thread continues alone; exit
+ * handlers run in order. */
 #include <dirent.h>
 #include <pthread.h>
 #include <pwd.h>
@@ -28,7 +28,7 @@ static void *outlive(void *arg)
 {
     pthread_join(main_thread, NULL);
     puts("the main thread is gone");
-    /* The kernel keeps it in the list. Others may be about to end. */
+    /* The kernel keeps the main thread in the list. Other threads may be about to end. */
     for (int i = 0; i < 200 && threads() > 2; i++)
         usleep(10000);
     printf("threads: %d\n", threads());

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* threadstate.c - a thread changes its own namespaces, credentials or filters after helpers of the
- * shim have begun: what it calls afterwards is done in its new state, and libc finds no thread that
- * differs. */
+/* threadstate.c - a thread changes its namespaces, credentials or filters after helper threads of
+ * the shim have started: its later calls are made in the new state, and libc finds no thread with a
+ * different state. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -224,7 +224,7 @@ int main(void)
         if (child == 0) {
             struct stat about;
             int fd = open("public", O_RDWR);
-            /* Helpers of every kind begin: for names, files and users. */
+            /* Starts helper threads of every kind: for names, files and users. */
             if (!getpwnam("root") || stat("public", &about) || fsync(fd) || close(fd))
                 _exit(1);
             changes[i]();

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* toolbox.c - what a sanitizer, valgrind or a debugger looks at: threads, locks, children, streams
- * and memory. */
+/* toolbox.c - uses the things that a sanitizer, valgrind or a debugger examines: threads, locks,
+ * children, streams and memory. */
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <pwd.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* vforks.c - vfork, fork, daemon, setrlimit, closing everything: the process that is left goes on
- * as ever. */
+/* vforks.c - vfork, fork, daemon, setrlimit, closing everything: the remaining process continues to
+ * work. */
 #define _GNU_SOURCE
 #include <stdio.h>
 #include <sys/resource.h>
@@ -32,7 +32,7 @@ int main(void)
     printf("%d %d\n", ends[0], ends[1]);
     fflush(stdout);
     if (fork() == 0) {
-        /* A daemon, and what it says comes through the pipe. */
+        /* A daemon, whose output arrives through the pipe. */
         close(ends[0]);
         if (daemon(1, 1))
             return 1;
