@@ -8,7 +8,7 @@
 #include "task.h"
 
 static const char help[] = "applog [options] FILE\n"
-                           "  -r N        records a task (default 20)\n"
+                           "  -r N        records per task (default 20)\n"
                            "  --every N   fsync after N records (default 1; 0: never)\n"
                            "  --data      fdatasync instead\n" TASK_HELP;
 

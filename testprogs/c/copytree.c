@@ -10,7 +10,7 @@
 #include "queue.h"
 
 static const char help[] = "copytree [options] FROM TO\n"
-                           "  -b N        bytes a read (default 65536)\n"
+                           "  -b N        bytes per read (default 65536)\n"
                            "  --sync      fsync each copy\n" TASK_HELP;
 
 static const char *from, *to;

@@ -154,10 +154,10 @@ static int judge(const char *program, uint64_t seed, int status)
 
 static const char help[] = "fuzz: random programs of many tasks\n"
                            "  --seed N       the first seed (default 1)\n"
-                           "  --count N      cases, a seed each (default 1)\n"
+                           "  --count N      number of cases, one seed each (default 1)\n"
                            "  --jobs N       cases at a time (default 1)\n"
-                           "  --seconds N    a case that takes longer hangs (default 30)\n"
-                           "  --scene NAME   cases of this scene alone\n" TASK_HELP;
+                           "  --seconds N    a case that takes longer counts as hung (default 30)\n"
+                           "  --scene NAME   only cases of this scene\n" TASK_HELP;
 
 int main(int argc, char **argv)
 {

@@ -9,9 +9,9 @@
 
 static const char help[] =
     "kvstore [options] FILE\n"
-    "  -r N        operations a task (default 100)\n"
-    "  -k N        keys a task (default 16)\n"
-    "  --sync N    fdatasync after N puts of a task (default 16; 0: never)\n" TASK_HELP;
+    "  -r N        operations per task (default 100)\n"
+    "  -k N        keys per task (default 16)\n"
+    "  --sync N    fdatasync after every N puts of a task (default 16; 0: never)\n" TASK_HELP;
 
 static unsigned long operations = 100, keys = 16, sync_every = 16;
 static int fd;

@@ -7,10 +7,10 @@
 
 #include "task.h"
 
-static const char help[] = "pipeline [options]      (-n: stages; on fibers without the preload it "
-                           "needs as many workers and two more)\n"
+static const char help[] = "pipeline [options]      (-n: number of stages; on fibers without the "
+                           "preload it needs two more workers than stages)\n"
                            "  -r N        numbers (default 20000)\n"
-                           "  -b N        numbers a read or write (default 1000)\n" TASK_HELP;
+                           "  -b N        numbers per read or write (default 1000)\n" TASK_HELP;
 
 static unsigned long count = 20000, batch = 1000;
 

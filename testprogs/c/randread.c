@@ -7,13 +7,12 @@
 
 #include "task.h"
 
-static const char help[] =
-    "randread [options] FILE\n"
-    "  -r N        reads a task (default 100)\n"
-    "  -b N        bytes a read, a multiple of 512 (default 4096)\n"
-    "  --direct    past the page cache (O_DIRECT)\n"
-    "  --cold      through the page cache, dropped first; else as cached as it is\n"
-    "  --seed N    other random blocks\n" TASK_HELP;
+static const char help[] = "randread [options] FILE\n"
+                           "  -r N        reads per task (default 100)\n"
+                           "  -b N        bytes per read, a multiple of 512 (default 4096)\n"
+                           "  --direct    past the page cache (O_DIRECT)\n"
+                           "  --cold      through the page cache, after dropping the file from it\n"
+                           "  --seed N    selects other random blocks\n" TASK_HELP;
 
 static unsigned long reads = 100, block_size = 4096, seed = 1;
 static uint64_t blocks;

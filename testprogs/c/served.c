@@ -9,7 +9,7 @@
 
 #define HELP                                                                        \
     "served [OPTIONS]: one client and one server task for each of N socket pairs\n" \
-    "  -r N        questions a client asks (default 3)\n" TASK_HELP
+    "  -r N        questions per client (default 3)\n" TASK_HELP
 
 static unsigned rounds = 3, waiting, most_waiting;
 static long threads;

@@ -22,10 +22,10 @@ struct task_options {
 #define TASK_SHORT "n:w:"
 #define TASK_LONG \
     { "threads", no_argument, NULL, 'T' }, { "help", no_argument, NULL, 'h' }
-#define TASK_HELP                                             \
-    "  -n N        tasks (default 32)\n"                      \
-    "  -w N        OS threads under the fibers (default 1)\n" \
-    "  --threads   pthreads instead of fibers\n"              \
+#define TASK_HELP                                                \
+    "  -n N        tasks (default 32)\n"                         \
+    "  -w N        OS threads that run the fibers (default 1)\n" \
+    "  --threads   pthreads instead of fibers\n"                 \
     "  --help      this text\n"
 
 static struct task_options task_options = { 0, 32, 1 };

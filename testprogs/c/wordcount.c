@@ -9,7 +9,7 @@
 #include "task.h"
 
 static const char help[] = "wordcount [options] FILE...\n"
-                           "  -b N        bytes a read (default 16384)\n" TASK_HELP;
+                           "  -b N        bytes per read (default 16384)\n" TASK_HELP;
 
 static size_t block_size = 16384;
 static char **files;

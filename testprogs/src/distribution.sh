@@ -1,10 +1,11 @@
-# distribution.sh ROOT DIR... -- COMMAND...: runs COMMAND in the root directory ROOT, where each DIR is found under its own
-# path, read-only. To be run in a mount and a PID namespace of its own: these end with it, and all mounts and processes too.
+# distribution.sh ROOT DIR... -- COMMAND...: runs COMMAND in the root directory ROOT, in which each
+# DIR is mounted read-only under the same path. Must be run in its own mount and PID namespace; these
+# end with it, and with them all mounts and processes.
 set -eu
 root=$1
 shift
 mount --make-rprivate /
-# Programs may change how the mount at / propagates, so there has to be one.
+# Programs may change the propagation of the mount at /, so it must be a mount point.
 mount --bind "$root" "$root"
 while [ "$1" != -- ]; do
     mkdir -p "$root$1"
@@ -15,5 +16,5 @@ done
 shift
 mount --rbind /dev "$root/dev"
 mount -t proc proc "$root/proc"
-# Without exec: this shell is the namespace's first process, and reaps the orphans.
+# Does not use exec, because this shell is the first process of the namespace and reaps orphans.
 chroot "$root" "$@"

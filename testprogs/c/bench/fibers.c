@@ -10,22 +10,23 @@
 #include <sys/resource.h>
 
 static const char usage[] =
-    "fibers yield COUNT     rounds of fiber_yield on COUNT fibers, asked for as in overhead\n"
-    "fibers yield COUNT READERS  the same beside fibers that wait in a read of an empty pipe\n"
+    "fibers yield COUNT     rounds of fiber_yield on COUNT fibers, requested as in overhead\n"
+    "fibers yield COUNT READERS  the same, with READERS fibers that wait in a read of an empty "
+    "pipe\n"
     "fibers create          rounds of fiber_create and fiber_join\n"
-    "fibers skynet          rounds of a tree of fibers, ten children each: the calls are leaves, "
-    "the time is a fiber's\n"
-    "fibers wake idle       rounds of wakes to and fro between two workers that have nothing else "
-    "to do: the median\n"
-    "fibers wake busy       the same, beside a fiber on each that yields\n"
-    "fibers wake asleep     the same one way, to a worker that has slept for long\n"
-    "fibers wake threads    as asleep, but between two pthreads, by sem_post\n"
-    "fibers steal COUNT     rounds of COUNT fibers made by one worker and run by another: the "
+    "fibers skynet          rounds of a tree of fibers with ten children each; the calls are the "
+    "leaves, the time is per fiber\n"
+    "fibers wake idle       rounds of mutual wakes between two otherwise idle workers; prints the "
     "median\n"
-    "fibers parked COUNT    COUNT fibers, each in a read of one byte from an empty pipe, then all "
-    "woken by its end\n"
-    "fibers waiting COUNT   COUNT fibers, each in a fiber_sem_wait, then all woken\n"
-    "fibers sleeping COUNT  COUNT fibers, each in a fiber_sleep, then all woken by the time\n";
+    "fibers wake busy       the same, with a fiber on each worker that yields\n"
+    "fibers wake asleep     one-way wakes of a worker that has slept for long\n"
+    "fibers wake threads    as asleep, but between two pthreads, with sem_post\n"
+    "fibers steal COUNT     rounds of COUNT fibers created by one worker and run by another; "
+    "prints the median\n"
+    "fibers parked COUNT    COUNT fibers, each in a read of one byte from an empty pipe; then its "
+    "end wakes all\n"
+    "fibers waiting COUNT   COUNT fibers, each in a fiber_sem_wait; then all are woken\n"
+    "fibers sleeping COUNT  COUNT fibers, each in a fiber_sleep; then all wake up\n";
 
 static unsigned count, readers;
 static int pipe_ends[2];

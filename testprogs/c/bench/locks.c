@@ -10,8 +10,8 @@
 static const char usage[] =
     "locks KIND thread|fiber one|many\n"
     "  KIND   normal recursive rwlock (to read) wrlock (to write) sem\n"
-    "  many   another thread has been there\n"
-    "then a number of pairs a line on standard input; each is answered by nanoseconds per pair\n";
+    "  many   another thread has existed\n"
+    "then one number of pairs per line on standard input; prints nanoseconds per pair for each\n";
 
 static pthread_mutex_t mutex;
 static pthread_rwlock_t rwlock = PTHREAD_RWLOCK_INITIALIZER;

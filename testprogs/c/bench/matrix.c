@@ -13,18 +13,22 @@
 static const char usage[] =
     "matrix fibers|pthreads COUNT WORKERS MILLISECONDS STATE CALL BYTES FILE DIR\n"
     "  STATE CALL\n"
-    "  cached read    of what is in the page cache      cold read    of what is not     direct "
-    "read    O_DIRECT\n"
-    "  cached write   over what is in the page cache    cold write   to blocks just allocated, "
-    "none of them cached\n"
-    "  direct write   O_DIRECT over what is there\n"
-    "  cached open    and close, one name, known        cold open    and close, of names that are "
-    "made by it\n"
-    "  cached fsync   of nothing                        cold fsync   of a block just written\n"
-    "  direct fsync   of a block just written with O_DIRECT\n"
-    "  WORKERS  that run the fibers; BYTES of a read or write; FILE to read; DIR for the files "
-    "that are written\n"
-    "One line of JSON.\n";
+    "  cached read    of blocks in the page cache\n"
+    "  cold read      of blocks that are not in the page cache\n"
+    "  direct read    with O_DIRECT\n"
+    "  cached write   over blocks in the page cache\n"
+    "  cold write     to newly allocated blocks that are not in the page cache\n"
+    "  direct write   with O_DIRECT over existing blocks\n"
+    "  cached open    and close, always with the same name\n"
+    "  cold open      and close, of names that were never looked up\n"
+    "  cached fsync   without data to write\n"
+    "  cold fsync     of a block that was just written\n"
+    "  direct fsync   of a block that was just written with O_DIRECT\n"
+    "  WORKERS        OS threads that run the fibers\n"
+    "  BYTES          size of a read or write\n"
+    "  FILE           file to read\n"
+    "  DIR            directory for the files that are written\n"
+    "Prints one line of JSON.\n";
 
 enum {
     CACHED_SIZE = 16 << 20, /* size of the part of FILE that is read */

@@ -14,12 +14,12 @@
 
 static const char usage[] =
     "mixed calibrate\n"
-    "  prints how many turns of the loop are a microsecond: {\"turns_per_us\": N}\n"
+    "  prints how many iterations of the loop take a microsecond: {\"turns_per_us\": N}\n"
     "mixed fibers|pthreads COUNT REQUESTS TURNS FILE\n"
-    "  COUNT     fibers on two workers, or threads: as many as the tasks, or a pool of fewer\n"
-    "  REQUESTS  half of them need as many blocks of 4 KiB in each half of FILE\n"
-    "  TURNS     of the loop, after each read\n"
-    "One line of JSON. All runs on two processors, however many there are.\n";
+    "  COUNT     number of fibers on two workers, or of threads\n"
+    "  REQUESTS  each half of FILE needs half as many blocks of 4 KiB\n"
+    "  TURNS     iterations of the loop after each read\n"
+    "Prints one line of JSON. Uses only two processors.\n";
 
 enum { BLOCK = 4096, CORES = 2 };
 

@@ -14,10 +14,10 @@ static const char usage[] =
     "overhead CALL off|fibers|beside SLOTS DIR\n"
     "  CALL   read1 read4k read64k pread4k pread4k-shared write4k pwrite4k open+close fsync\n"
     "         stat fstat access readlink link+unlink readdir opendir+closedir\n"
-    "  beside fibers, with one more that waits in a read of a pipe all the time\n"
+    "  beside fibers, and one more fiber that waits in a read of a pipe all the time\n"
     "  SLOTS  a power of two\n"
-    "  DIR    where its files are, made when they are not there\n"
-    "then a number of calls a line on standard input; each is answered by nanoseconds per call\n";
+    "  DIR    directory for its files, which are created if missing\n"
+    "then one number of calls per line on standard input; prints nanoseconds per call for each\n";
 
 enum {
     READ_FILE = 1 << 20,  /* one file, read by all slots */

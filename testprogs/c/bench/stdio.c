@@ -8,8 +8,8 @@
 static const char usage[] =
     "stdio CALL off|fiber DIR\n"
     "  CALL   fputc getc fprintf fputs fgets fwrite fread\n"
-    "  DIR    where its files are, made when they are not there\n"
-    "then a number of calls a line on standard input; each is answered by nanoseconds per call\n";
+    "  DIR    directory for its files, which are created if missing\n"
+    "then one number of calls per line on standard input; prints nanoseconds per call for each\n";
 
 enum { READ_FILE = 1 << 22 };
 

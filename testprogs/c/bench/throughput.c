@@ -12,9 +12,9 @@
 static const char usage[] =
     "throughput fibers|pthreads COUNT MILLISECONDS direct|buffered|sequential FILE\n"
     "  direct      random 4 KiB, O_DIRECT\n"
-    "  buffered    random 4 KiB through the page cache, which is emptied of FILE first\n"
-    "  sequential  64 KiB one after the other by one reader, with the page cache emptied and the "
-    "kernel's readahead\n";
+    "  buffered    random 4 KiB through the page cache, after dropping FILE from it\n"
+    "  sequential  sequential 64 KiB by one reader, after dropping FILE from the page cache, with "
+    "readahead\n";
 
 struct worker {
     _Alignas(64) _Atomic uint64_t done; /* a cache line of its own */

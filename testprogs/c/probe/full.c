@@ -155,7 +155,7 @@ static void probe(void)
         until_disk_full("small/buffered", 0);
         until_disk_full("small/synchronous", O_SYNC);
     } else {
-        fprintf(stderr, "skip: no mounts of its own (%s), so no disk that is full, only limits\n",
+        fprintf(stderr, "skip: the probe may not mount (%s): no full disk, only limits\n",
                 strerror(mount_error));
     }
 }

@@ -266,7 +266,7 @@ static void directories(int dir)
 static void refused(void)
 {
     if (geteuid() != 0) {
-        fprintf(stderr, "skip: errors of permission need root, to give it up\n");
+        fprintf(stderr, "skip: testing permission errors needs root\n");
         return;
     }
     if (mkdir("private", 0700) || mkdir("closed", 0755) || chmod(".", 0777))

@@ -133,7 +133,7 @@ __attribute__((constructor)) static void mount_small(void)
 static void full(void)
 {
     if (small_error) {
-        fprintf(stderr, "skip: no mounts of its own (%s), so no file system that is full\n",
+        fprintf(stderr, "skip: the probe may not mount (%s): no full file system\n",
                 strerror(small_error));
         return;
     }
