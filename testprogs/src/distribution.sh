@@ -1,6 +1,6 @@
 # distribution.sh ROOT DIR... -- COMMAND...: runs COMMAND in the root directory ROOT, in which each
-# DIR is mounted read-only under the same path. Must be run in its own mount and PID namespace; these
-# end with it, and with them all mounts and processes.
+# DIR is mounted read-only under the same path. Must be run in its own mount and PID namespace;
+# these end with it, and with them all mounts and processes.
 set -eu
 root=$1
 shift

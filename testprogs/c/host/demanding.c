@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* demanding - a scheduler whose requirements differ from libfiber's, with one mode per requirement.
  *
- *   locks      it has a global lock of its own: no fiber is parked while it waits for a lock
+ *   locks      it has a global lock: no fiber may be parked while it waits for a lock
  *   fork       it does nothing about fork: the child of one fiber runs no other
- *   elsewhere  its thread sleeps in a poll(2) of its own, which only its wake verb ends
+ *   elsewhere  its thread sleeps in its own poll(2), which only its wake callback ends
  *   moved      it resumes a fiber on another OS thread, which it must not */
 #define _GNU_SOURCE
 #include <dlfcn.h>
