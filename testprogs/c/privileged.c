@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* privileged.c - fibers in a program that may have more rights than its caller. Prints whether it
- * does, and which settings it took from the environment. */
+ * does, how many threads it has, and whether AIOSHIM_OUT is still in its environment. */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <sys/auxv.h>

@@ -44,7 +44,8 @@ static void flock_call(unsigned i)
     close(fd);
 }
 
-/* Another process holds the lock until the pipe ends, because the lock belongs to a process. */
+/* Another process holds the lock until the pipe ends, because a process does not wait for its own
+ * lock. */
 static void hold_lockf(void)
 {
     open_file();

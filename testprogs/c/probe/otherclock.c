@@ -185,8 +185,8 @@ static void waits(void)
     semctl(set, 0, IPC_RMID);
 }
 
-/* The new clocks apply to children of the process that creates the namespace, so a child continues
- * from here, before there are threads. */
+/* The new clocks apply only to children of the process that creates the namespace, so the probe
+ * runs in a child, which is forked before there are threads. */
 __attribute__((constructor)) static void move_clocks(void)
 {
     static const char OFFSETS[] = "monotonic 10 0\nboottime 20 0\n";

@@ -180,7 +180,8 @@ static void flagged(enum kind kind, int ends[2])
 
 /* ---- Sending -------------------------------------------------------------------------------- */
 
-/* Sends until the socket is full; prints the number of bytes or messages sent. */
+/* Sends until the socket is full. Returns the number of bytes sent, and stores the number of
+ * messages. */
 static size_t fill(int fd, size_t size, int *messages)
 {
     static char data[1 << 16];
