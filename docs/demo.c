@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* demo - 128 fibers read 4 KiB blocks of a file at random, past the page cache; prints reads a
- * second. */
+/* demo - 128 fibers read random 4 KiB blocks of a file, past the page cache; prints the number of
+ * reads per second. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <fiber.h>
