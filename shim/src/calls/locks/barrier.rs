@@ -1,8 +1,8 @@
-//! pthread_barrier_*(3): fibers and threads count together, in libc's own words; only who waits
-//! does so in two ways.
+//! pthread_barrier_*(3): fibers and threads share libc's own counters; only the way they wait
+//! differs.
 //!
-//! All who enter are numbered; a round is complete, and its number published, when as many as it
-//! takes have entered. So a fiber enters as libc does, and parks instead of waiting on the futex of
+//! Everyone who enters gets a number. When enough have entered, the round is complete and its last
+//! number is published. A fiber enters as libc does, but parks instead of waiting on the futex of
 //! the published number.
 
 use super::kernel::Futex;
@@ -21,9 +21,9 @@ use std::sync::atomic::{AtomicU32, Ordering::*, fence};
 /// libc's `struct pthread_barrier`.
 #[repr(C)]
 struct Barrier {
-    /// How many have entered since it was made, or reset.
+    /// How many have entered since the barrier was made or reset.
     entered: AtomicU32,
-    /// How many had when the last complete round was.
+    /// The published number: the value of `entered` at the end of the last complete round.
     complete: AtomicU32,
     count: u32,
     shared: u32,
@@ -31,11 +31,12 @@ struct Barrier {
     left: AtomicU32,
 }
 
-/// libc starts counting anew here, at the end of a round.
+/// When this many have entered, libc resets the counters at the end of the round.
 const MOST_ENTERED: u32 = u32::MAX / 2;
 
 fn of<'a>(b: *mut pthread_barrier_t) -> &'a Barrier {
-    // SAFETY: the C caller's, initialised and alive during the call; of the same layout.
+    // SAFETY: the C caller passes an initialised barrier that stays alive during the call; the
+    // layouts are the same.
     unsafe { &*b.cast::<Barrier>() }
 }
 
@@ -68,7 +69,7 @@ impl Barrier {
                 key: std::ptr::from_ref(self).addr(),
                 mark: ANY,
                 again: false,
-                // Another process's entries are not seen.
+                // Another process's entries are not noticed, so look again periodically.
                 deadline: if self.shared != 0 {
                     patience.next(NEVER)
                 } else {
@@ -79,14 +80,14 @@ impl Barrier {
         }
     }
 
-    /// Enters: the number of the caller.
+    /// Enters the barrier and returns the caller's number.
     fn enter(&self, call: &Call<'_>) -> u32 {
         loop {
             let number = self.entered.fetch_add(1, AcqRel) + 1;
             if number <= self.last_number() {
                 return number;
             }
-            // It is about to be reset: enter again afterwards.
+            // The counters are about to be reset; enter again afterwards.
             let mut now = number;
             while now > self.last_number() {
                 self.wait(call, &self.entered, now);
@@ -102,7 +103,7 @@ pub fn wait(call: &Call<'_>, b: *mut pthread_barrier_t) -> Outcome {
     let (count, number) = (barrier.count, barrier.enter(call));
     let mut complete = barrier.complete.load(Relaxed);
     while complete + count <= number {
-        // Its round is complete, with it.
+        // The caller completes its round.
         let round = number - number % count;
         match barrier
             .complete
@@ -122,7 +123,8 @@ pub fn wait(call: &Call<'_>, b: *mut pthread_barrier_t) -> Outcome {
     }
     fence(Acquire);
     let last = barrier.last_number();
-    // From here on another may destroy it, unless this is the last one to leave before a reset.
+    // From here on another thread may destroy the barrier, unless this is the last one to leave
+    // before a reset.
     if barrier.left.fetch_add(1, Release) + 1 == last {
         fence(Acquire);
         barrier.complete.store(0, Relaxed);
@@ -150,8 +152,8 @@ pub unsafe fn wait_plainly(
     result
 }
 
-/// pthread_barrier_destroy(3) waits until all have left: they may be fibers of this thread, which
-/// must run for that.
+/// pthread_barrier_destroy(3) waits until everyone has left. Some may be fibers of this thread,
+/// which must be able to run.
 pub fn destroy(call: &Call<'_>, b: *mut pthread_barrier_t) -> Outcome {
     let barrier = of(b);
     while barrier.left.load(Acquire) != barrier.entered.load(Relaxed) {

@@ -1,5 +1,5 @@
-//! The locks of C11's <threads.h>: libc's are the pthread ones under other names, with other
-//! results.
+//! The C11 locks of <threads.h>. libc implements them as the pthread locks under other names, with
+//! other results.
 
 use super::{cond, mutex};
 use crate::call::Call;
@@ -13,7 +13,7 @@ pub const ERROR: isize = 2;
 const NO_MEMORY: isize = 3;
 const TIMED_OUT: isize = 4;
 
-/// A thrd_* result for an error number.
+/// Converts an error number to a thrd_* result.
 fn result(error: isize) -> isize {
     match error as c_int {
         0 => SUCCESS,
@@ -50,7 +50,7 @@ pub fn mtx_unlock(
     m: *mut pthread_mutex_t,
 ) -> c_int {
     match mutex::unlock(real, m) {
-        // libc's own answer, which is a thrd_* result, or ours.
+        // Either libc's answer, which already is a thrd_* result, or our EPERM.
         libc::EPERM => ERROR as c_int,
         answer => answer,
     }

@@ -1,8 +1,8 @@
-//! pthread_cond_*(3): a fiber waits in the lot, not in the condition's memory; who signals looks
-//! there first.
+//! pthread_cond_*(3): a fiber waits in the shim's wait queue, not in the condition's memory. Every
+//! signal checks that queue first.
 //!
-//! It queues up before it releases the mutex, so that no signal from then on is lost. A signal
-//! wakes a fiber if there is one, else a thread; a broadcast wakes both.
+//! The fiber queues up before it releases the mutex, so that no later signal is lost. A signal
+//! wakes a fiber if one waits, otherwise a thread; a broadcast wakes both.
 
 use super::{LOT, Patience, Wait, Woken, code, is_supported, is_valid, mutex, stand_in};
 use crate::call::Call;
@@ -46,7 +46,7 @@ pub fn clockwait(
     clock: clockid_t,
     time: *const timespec,
 ) -> Outcome {
-    // SAFETY: the C caller's.
+    // SAFETY: the C caller passes a valid time.
     let time = unsafe { &*time };
     if !is_valid(time) || !is_supported(clock) {
         return code(Err(Errno::INVAL));
@@ -64,7 +64,8 @@ fn wait_until(
     if shared && let Some(result) = stand_in::wait(call, c, m, deadline) {
         return result;
     }
-    // Another process's signals are not seen: its waiters look for themselves, now and then.
+    // Signals from another process are not noticed, so the wait ends with a spurious wake-up from
+    // time to time, and the program checks its predicate again.
     let wait = Wait {
         key: c.addr(),
         mark: ANY,
@@ -144,10 +145,10 @@ pub fn signal(real: OnCond, c: *mut pthread_cond_t) -> c_int {
     unsafe { real(c) }
 }
 
-/// Whether that was all there is to do.
+/// Wakes a fiber; returns whether libc need not be called as well.
 #[cold]
 fn signal_fiber(c: *mut pthread_cond_t) -> bool {
-    // Of a shared one nobody knows who else waits.
+    // For a shared condition, waiters in other processes are unknown.
     LOT.get().wake_exactly(c.addr(), Which::First) > 0 && flags(c) & SHARED == 0
 }
 
@@ -165,15 +166,15 @@ pub fn broadcast(real: OnCond, c: *mut pthread_cond_t) -> c_int {
 const SHARED: u32 = 1;
 const MONOTONIC: u32 = 2;
 
-/// What libc keeps of a condition's attributes, [`SHARED`] and [`MONOTONIC`].
+/// The flags that libc keeps of a condition's attributes, [`SHARED`] and [`MONOTONIC`].
 fn flags(c: *mut pthread_cond_t) -> u32 {
     let words = c.cast::<AtomicU32>();
     // SAFETY: within the C caller's condition, whose words libc changes atomically.
     unsafe { &*words.add(flags_word()) }.load(Ordering::Relaxed)
 }
 
-/// Which of a condition's words has them: it has moved between libc's versions, so one is made to
-/// see.
+/// The index of the condition's word that holds the flags. It differs between versions of libc, so
+/// it is read from a condition made for this purpose.
 fn flags_word() -> usize {
     static FOUND: AtomicU32 = AtomicU32::new(u32::MAX);
     let found = FOUND.load(Ordering::Relaxed);
@@ -182,7 +183,7 @@ fn flags_word() -> usize {
     }
     let mut condition = MaybeUninit::<pthread_cond_t>::zeroed();
     let mut attributes = MaybeUninit::<libc::pthread_condattr_t>::zeroed();
-    // SAFETY: both are alive, and made before they are used.
+    // SAFETY: both are alive, and initialised before they are used.
     unsafe {
         libc::pthread_condattr_init(attributes.as_mut_ptr());
         libc::pthread_condattr_setclock(attributes.as_mut_ptr(), libc::CLOCK_MONOTONIC);
@@ -190,7 +191,7 @@ fn flags_word() -> usize {
     }
     let words = condition.as_ptr().cast::<u32>();
     let all = size_of::<pthread_cond_t>() / size_of::<u32>();
-    // SAFETY: within the condition, all of which was zeroed before libc made it.
+    // SAFETY: within the condition, which was zeroed before libc initialised it.
     let word = (0..all).find(|at| unsafe { *words.add(*at) } & 3 == MONOTONIC);
     let word = word.unwrap_or(9);
     FOUND.store(word as u32, Ordering::Relaxed);

@@ -1,9 +1,10 @@
-//! futex(2) and its kin, as programs and other languages' runtimes call them through syscall(2).
+//! futex(2) and futex_waitv(2), as programs and language runtimes call them through syscall(2).
 //!
-//! Where the engine waits for futexes the fiber is in the kernel's own queue, as a thread would be:
-//! whoever wakes counts it, requeues it, and need not be seen by a hook. Elsewhere a thread of the
-//! pool stands in for it in the queue of a futex that processes share. For a private one, or where
-//! there is no pool, it waits in the lot, and who wakes looks there first.
+//! If the engine supports futexes, the fiber waits in the kernel's own queue, as a thread would.
+//! Wakers count and requeue it there, and need not go through a hook. With other engines, a pool
+//! thread waits in the kernel's queue on the fiber's behalf if the futex is shared between
+//! processes. For a private futex, or if there is no pool, the fiber waits in the shim's wait
+//! queue, which wakers check first.
 
 use super::kernel::{self, Futex};
 use super::{LOT, Patience, Wait, Woken, is_valid};
@@ -40,7 +41,7 @@ pub fn futex(call: &Call<'_>, arguments: Arguments) -> Outcome {
         libc::FUTEX_WAIT_BITSET => (absolute(clock, time), mask as u32),
         _ => return Outcome::Through(Why::Quick),
     };
-    // What is wrong with them is the kernel's to say.
+    // Invalid arguments are for the kernel to report.
     let Some(limit) = limit else {
         return Outcome::Through(Why::Unusual);
     };
@@ -85,7 +86,7 @@ pub fn waitv(call: &Call<'_>, arguments: Arguments) -> Outcome {
     }
 }
 
-/// futex_waitv(2) by a thread of the pool. None if there is none.
+/// futex_waitv(2) on a pool thread. Returns None if no thread is available.
 fn on_pool(call: &Call<'_>, arguments: Arguments) -> Option<Result<u32, Errno>> {
     if !call.has_engine() {
         return None;
@@ -99,13 +100,13 @@ fn on_pool(call: &Call<'_>, arguments: Arguments) -> Option<Result<u32, Errno>> 
     kernel::result(call.perform(&Request::Kernel(request)))
 }
 
-/// Whether a wait ends with EINTR: the kernel restarts one with a time limit for no handler.
+/// Whether a wait ends with EINTR. The kernel never restarts a wait that has a timeout.
 fn ends(handled: Handled, deadline: Deadline) -> bool {
     handled == Handled::End || (handled == Handled::Restart && deadline != NEVER)
 }
 
-/// Parks the fiber, whatever waits for it: blocked here, its thread would not run the fiber that is
-/// to wake it.
+/// Always parks the fiber. If it blocked its thread instead, that thread could not run the fiber
+/// that will wake it.
 fn wait(call: &Call<'_>, futex: Futex, deadline: Deadline) -> Result<(), Errno> {
     loop {
         match futex.wait(call, deadline) {
@@ -121,8 +122,8 @@ fn wait(call: &Call<'_>, futex: Futex, deadline: Deadline) -> Result<(), Errno> 
     }
 }
 
-/// Where nobody waits in the kernel for the fiber. Wakes by bare system calls are not seen: it
-/// looks for itself whether the value has changed.
+/// Waits in the shim's wait queue, for futexes that have no waiter in the kernel. Wakes by raw
+/// system calls are not noticed, so the fiber checks periodically whether the value has changed.
 fn wait_in_lot(call: &Call<'_>, futex: Futex, deadline: Deadline) -> Result<(), Errno> {
     let mut patience = Patience::new();
     loop {
@@ -150,8 +151,8 @@ fn wait_in_lot(call: &Call<'_>, futex: Futex, deadline: Deadline) -> Result<(), 
     }
 }
 
-/// Whether the futex has the value that it is to have, as the kernel sees it: EAGAIN if not, and
-/// EFAULT.
+/// Compares the futex with the expected value in the kernel: EAGAIN if it differs, EFAULT if the
+/// address is invalid.
 fn compare(futex: Futex) -> Result<(), Errno> {
     let private = if futex.is_shared {
         0
@@ -167,11 +168,11 @@ fn compare(futex: Futex) -> Result<(), Errno> {
         futex.address,
         futex.value as usize,
     ];
-    // SAFETY: none is woken, none requeued: the kernel compares, no more.
+    // SAFETY: the operation wakes no waiter and requeues none; the kernel only compares.
     unsafe { sys::call(Sysno::futex, arguments) }.map(drop)
 }
 
-/// A time limit; None if it is not a valid one, or not readable.
+/// Reads a time limit. Returns None if it is invalid or unreadable.
 fn limit(time: c_long, deadline: impl FnOnce(&timespec) -> Deadline) -> Option<Deadline> {
     let time = std::ptr::with_exposed_provenance::<timespec>(time as usize);
     match poll::time_of_c(time).ok()? {
@@ -194,11 +195,11 @@ fn absolute(clock: c_int, time: c_long) -> Option<Deadline> {
     limit(time, |time| super::deadline(clock, time))
 }
 
-/// Before a futex(2) on a fiber or off that may wake: wakes fibers first. How many, and what is
-/// left for the kernel to do.
+/// Called before any futex(2), on a fiber or off, that may wake: wakes fibers first. Returns how
+/// many it woke, and adjusts the arguments to the work that remains for the kernel.
 pub fn wake_fibers(arguments: &mut Arguments) -> c_long {
     let [address, operation, most, requeued, second, mask] = *arguments;
-    // The waker has changed the futex before.
+    // The waker changed the futex before this call.
     fence(SeqCst);
     let lot = LOT.get();
     let wake = |address: c_long, which| {
@@ -221,7 +222,7 @@ pub fn wake_fibers(arguments: &mut Arguments) -> c_long {
             arguments[2] = c_long::from(most) - woken;
             woken
         }
-        // Those that would be requeued are woken instead, and find out.
+        // Fibers that would be requeued are woken instead, and check again.
         libc::FUTEX_REQUEUE | libc::FUTEX_CMP_REQUEUE if most > 0 || requeued > 0 => {
             wake(address, Which::All)
         }

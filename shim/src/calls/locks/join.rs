@@ -1,8 +1,9 @@
-//! pthread_join(3) and its kin: of a plain thread, whose end only libc sees; so a thread of the
-//! pool waits for it.
+//! pthread_join(3) and its variants, for plain threads. Only libc sees a thread end, so a pool
+//! thread waits for it.
 //!
-//! It waits as long as that takes. Where there are more joins than the pool has such threads the
-//! others share the rest, in intervals of [`TURN`], and so hold up nobody for long.
+//! The pool thread waits as long as necessary. If there are more joins than pool threads for such
+//! waits, the remaining joins share the other threads in intervals of [`TURN`], so that they do not
+//! delay anyone for long.
 
 use super::{Patience, Wait, code, deadline, is_supported, is_valid, plainly};
 use crate::call::Call;
@@ -22,9 +23,9 @@ type Value = *mut *mut c_void;
 type TryJoin = unsafe extern "C" fn(pthread_t, Value) -> c_int;
 type ClockJoin = unsafe extern "C" fn(pthread_t, Value, clockid_t, *const timespec) -> c_int;
 
-/// pthread_tryjoin_np and pthread_clockjoin_np of the library behind this one. Not by their names:
-/// a library in front of this one, as ThreadSanitizer's can be, has called this one for a join, and
-/// would take these for joins of the program's.
+/// pthread_tryjoin_np and pthread_clockjoin_np of the library behind this one. They are not called
+/// by name: a library in front of this one, such as ThreadSanitizer's, may have called this one for
+/// a join, and would count these calls as further joins by the program.
 static TRY_JOIN: AtomicPtr<c_void> = AtomicPtr::new(null_mut());
 static CLOCK_JOIN: AtomicPtr<c_void> = AtomicPtr::new(null_mut());
 
@@ -33,7 +34,7 @@ pub fn bind() {
         (&TRY_JOIN, c"pthread_tryjoin_np"),
         (&CLOCK_JOIN, c"pthread_clockjoin_np"),
     ] {
-        // SAFETY: a C string.
+        // SAFETY: `name` is a C string.
         function.store(
             unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr()) },
             Relaxed,
@@ -42,26 +43,28 @@ pub fn bind() {
 }
 
 /// # Safety
-/// As pthread_tryjoin_np(3), on a thread that is off its fiber.
+/// The requirements of pthread_tryjoin_np(3) apply, and the calling thread is off its fiber.
 unsafe fn try_join(thread: pthread_t, value: Value) -> c_int {
-    // SAFETY: null, or libc's function of this type, which `bind` found before any thread was
+    // SAFETY: null or libc's function of this type, which `bind` found before any thread was
     // attached.
     match unsafe { std::mem::transmute::<*mut c_void, Option<TryJoin>>(TRY_JOIN.load(Relaxed)) } {
-        // SAFETY: passed on to our caller.
+        // SAFETY: our caller guarantees what pthread_tryjoin_np(3) requires.
         Some(try_join) => unsafe { try_join(thread, value) },
         None => libc::EINVAL,
     }
 }
 
-/// pthread_clockjoin_np(3) by CLOCK_MONOTONIC; EBUSY when `time`, if it is not null, is over.
+/// pthread_clockjoin_np(3) with CLOCK_MONOTONIC. Returns EBUSY once `time`, if not null, has
+/// passed.
 ///
 /// # Safety
-/// As pthread_clockjoin_np(3).
+/// The requirements of pthread_clockjoin_np(3) apply.
 unsafe fn clock_join(thread: pthread_t, value: Value, time: *const timespec) -> c_int {
-    // SAFETY: as in `try_join`.
+    // SAFETY: null or libc's function of this type, which `bind` found before any thread was
+    // attached.
     let clock_join =
         unsafe { std::mem::transmute::<*mut c_void, Option<ClockJoin>>(CLOCK_JOIN.load(Relaxed)) };
-    // SAFETY: passed on to our caller.
+    // SAFETY: our caller guarantees what pthread_clockjoin_np(3) requires.
     let join =
         |clock_join: ClockJoin| unsafe { clock_join(thread, value, libc::CLOCK_MONOTONIC, time) };
     match clock_join.map(join) {
@@ -71,7 +74,7 @@ unsafe fn clock_join(thread: pthread_t, value: Value, time: *const timespec) -> 
     }
 }
 
-/// How long a join keeps a thread that it shares with others, in nanoseconds.
+/// How long a join uses a thread that it shares with others, in nanoseconds.
 const TURN: u64 = 100_000_000;
 
 pub fn join(call: &Call<'_>, thread: pthread_t, value: Value) -> Outcome {
@@ -94,7 +97,7 @@ pub fn clockjoin(
     clock: clockid_t,
     time: *const timespec,
 ) -> Outcome {
-    // SAFETY: the C caller's; null is without limit.
+    // SAFETY: the C caller passes a valid time, or null for no limit.
     let until = match unsafe { time.as_ref() } {
         None => NEVER,
         Some(time) if is_valid(time) && is_supported(clock) => deadline(clock, time),
@@ -111,7 +114,7 @@ pub fn thrd_join(call: &Call<'_>, thread: pthread_t, result: *mut c_int) -> Outc
         Ok(Err(_)) => Outcome::Done(Ok(super::c11::ERROR)),
         Ok(Ok(())) => {
             if !result.is_null() {
-                // SAFETY: not null; the C caller's.
+                // SAFETY: not null, and the C caller passes a valid pointer.
                 unsafe { result.write(value.addr() as c_int) };
             }
             Outcome::Done(Ok(super::c11::SUCCESS))
@@ -119,21 +122,21 @@ pub fn thrd_join(call: &Call<'_>, thread: pthread_t, result: *mut c_int) -> Outc
     }
 }
 
-/// Err where libc's own function is to do it.
+/// Returns Err if libc's own function should do the join.
 fn join_until(
     call: &Call<'_>,
     thread: pthread_t,
     value: Value,
     deadline: Deadline,
 ) -> Result<Result<(), Errno>, Why> {
-    // SAFETY: no memory is touched.
+    // SAFETY: pthread_self touches no memory.
     if thread == unsafe { libc::pthread_self() } {
         return Err(Why::Unusual);
     }
     if call.is_sole_fiber() {
         return Err(Why::Alone);
     }
-    // SAFETY: the C caller's.
+    // SAFETY: the C caller passes a joinable thread and a valid pointer.
     let mut error = plainly(|| unsafe { try_join(thread, value) });
     let mut patience = Patience::new();
     while error == libc::EBUSY {
@@ -142,7 +145,7 @@ fn join_until(
             return Ok(Err(Errno::TIMEDOUT));
         }
         if !call.has_engine() {
-            // No pool either: look again by and by.
+            // There is no pool either, so check again periodically.
             error = look_again(call, thread, value, patience.next(deadline));
             continue;
         }
@@ -162,7 +165,8 @@ fn join_until(
             } else {
                 &raw const time
             };
-            // SAFETY: the C caller's, whose call lasts until the pool's thread is done.
+            // SAFETY: the C caller's arguments are valid during its call, which lasts until the
+            // pool thread is done.
             unsafe { clock_join(thread, value, time) }
         })
         .ok_or(Why::NoEngine)?;
@@ -174,16 +178,16 @@ fn join_until(
     })
 }
 
-/// Parks until `deadline`, then looks whether the thread has ended.
+/// Parks until `deadline`, then checks whether the thread has ended.
 fn look_again(call: &Call<'_>, thread: pthread_t, value: Value, deadline: Deadline) -> c_int {
     let wait = Wait {
-        // Nobody wakes it: nothing else has the address of this call's own variable.
+        // No one wakes it: nothing else uses the address of this call's own variable as a key.
         key: (&raw const deadline).addr(),
         mark: ANY,
         again: false,
         deadline,
     };
     wait.park(call, || false);
-    // SAFETY: the C caller's.
+    // SAFETY: the C caller passes a joinable thread and a valid pointer.
     plainly(|| unsafe { try_join(thread, value) })
 }

@@ -1,12 +1,12 @@
-//! Waits in the kernel's own queue of a futex, for what is released where no hook sees it: by
-//! another process, by the kernel when a thread dies, inside libc.
+//! Waits in the kernel's own futex queues, for releases that no hook sees: by another process, by
+//! the kernel when a thread dies, or inside libc.
 //!
-//! io_uring waits there for a parked fiber (Linux 6.7). Where the engine cannot, a thread of the
-//! pool waits for a futex that processes share; nobody waits for a private one, and the caller
-//! looks again by itself.
+//! io_uring waits there on behalf of a parked fiber (Linux 6.7). With another engine, a pool thread
+//! waits if the futex is shared between processes. For a private futex there is no such wait, and
+//! the caller checks the lock periodically.
 //!
-//! Invariant: the wait is in the kernel's queue, or the value was found changed, before another
-//! fiber of the thread runs. So whoever wakes afterwards finds the waiter, as if it were a thread.
+//! Invariant: before another fiber of the thread runs, either the wait is in the kernel's queue or
+//! the value was found changed. A later waker therefore finds the waiter as it would find a thread.
 
 use crate::call::Call;
 use crate::deadlines::{Deadline, NEVER};
@@ -16,12 +16,12 @@ use crate::sys::Sysno;
 use libc::timespec;
 use std::sync::atomic::AtomicU32;
 
-/// A futex, and what it must be for a wait on it to begin.
+/// A futex, and the value it must have for a wait on it to begin.
 #[derive(Clone, Copy)]
 pub struct Futex {
     pub address: usize,
     pub value: u32,
-    /// Which wake-ups it hears.
+    /// The wake-ups that this wait accepts, as FUTEX_WAIT_BITSET's mask.
     pub mask: u32,
     pub is_shared: bool,
 }
@@ -34,7 +34,7 @@ const SIZE_U32: u32 = 2;
 const PRIVATE: u32 = 128;
 
 impl Futex {
-    /// A word of libc's locks.
+    /// A futex wait on a word of a libc lock.
     pub fn of(word: &AtomicU32, value: u32, is_shared: bool) -> Self {
         Self {
             address: std::ptr::from_ref(word).addr(),
@@ -44,7 +44,7 @@ impl Futex {
         }
     }
 
-    /// futex2(2)'s flags.
+    /// The flags of futex2(2).
     fn flags(&self) -> u32 {
         if self.is_shared {
             SIZE_U32
@@ -53,9 +53,9 @@ impl Futex {
         }
     }
 
-    /// Parks the fiber until it is woken: 0, or the error of futex(2), AGAIN where the value is
-    /// another already. [`Errno::TIME`] when `deadline` is over, [`Errno::RESTART`] when handlers
-    /// are to run. None where nobody can wait so.
+    /// Parks the fiber until it is woken. The result is Ok or the error of futex(2), such as EAGAIN
+    /// if the value differs already; [`Errno::TIME`] if `deadline` passed, [`Errno::RESTART`] if
+    /// handlers have to run. Returns None if neither the engine nor the pool can wait for it.
     pub fn wait(&self, call: &Call<'_>, deadline: Deadline) -> Option<Result<(), Errno>> {
         if self.waits_in_ring(call) {
             let request = Request::Futex {
@@ -93,20 +93,22 @@ impl Futex {
         })
     }
 
-    /// Whether the engine waits for it, which costs a wake-up nothing.
+    /// Whether the engine can wait for this futex itself; then waking the fiber costs nothing
+    /// extra.
     pub fn waits_in_ring(&self, call: &Call<'_>) -> bool {
         has_futexes(call)
     }
 }
 
-/// Whether the engine waits for futexes.
+/// Whether the engine can wait for futexes.
 pub fn has_futexes(call: &Call<'_>) -> bool {
     call.thread
         .engine()
         .is_some_and(|engine| engine.has_futexes())
 }
 
-/// futex_waitv(2) of `n` futexes: as [`Futex::wait`]; which one was woken.
+/// futex_waitv(2) on `n` futexes, otherwise like [`Futex::wait`]. Returns the index of the futex
+/// that was woken.
 pub fn wait_for_any(
     call: &Call<'_>,
     futexes: usize,
@@ -119,17 +121,17 @@ pub fn wait_for_any(
     result(call.perform_until(&Request::Futexes { futexes, n }, deadline))
 }
 
-/// What came of a wait; None if nobody did it.
+/// Converts the result of a wait; None if the wait was never made.
 pub fn result(result: i32) -> Option<Result<u32, Errno>> {
     match Errno::of(result) {
         _ if result >= 0 => Some(Ok(result as u32)),
-        // Nobody did it.
+        // Neither the engine nor the pool made the wait.
         Errno::CANCELED => None,
         error => Some(Err(error)),
     }
 }
 
-/// A time of CLOCK_MONOTONIC.
+/// Converts nanoseconds of CLOCK_MONOTONIC.
 pub fn of_nanos(nanos: u64) -> timespec {
     timespec {
         tv_sec: (nanos / 1_000_000_000) as i64,

@@ -1,14 +1,14 @@
-//! Locks of the program's, and what else waits in memory: a fiber that would block its thread parks
-//! in the [`lot`](crate::lot).
+//! The program's locks, and other waits on memory: a fiber that would block its thread parks in the
+//! wait queues of [`lot`](crate::lot).
 //!
-//! The locks stay libc's objects: plain threads use them through libc's functions, fibers through
-//! these, and each sees what the other did. One rule for all: the fiber tries as libc does, and if
-//! it would have to wait queues up in the lot, tries again, and parks. Whoever releases a lock, on
-//! a fiber or off, looks into the lot afterwards: one load where nobody waits.
+//! The locks remain libc's objects. Plain threads use them through libc's functions and fibers
+//! through these, and each sees the other's changes. All locks follow one rule: the fiber tries as
+//! libc does; if it would have to wait, it queues up, tries again, and parks. Every release, on a
+//! fiber or off, checks the queue afterwards, which costs one load if no fiber waits.
 //!
-//! Some releases are not seen: another process's, and those that libc makes inside
-//! pthread_cond_wait(3). Who waits for one that may be such looks again by itself, at growing
-//! intervals ([`Patience`]).
+//! Some releases are not noticed: those by another process, and those that libc makes inside
+//! pthread_cond_wait(3). A fiber that waits for such a lock also checks it at growing intervals
+//! ([`Patience`]).
 
 pub mod barrier;
 pub mod c11;
@@ -44,57 +44,57 @@ pub use special::{LockedOwners, keep as keep_owners, lock_before_fork as lock_ow
 
 static LOT: Renewable<Lot<Parked>> = Renewable::new(Lot::new());
 
-/// In the child of a fork: the fibers that waited do not exist there.
+/// Resets the wait queues in the child of a fork, where the fibers that waited do not exist.
 ///
 /// # Safety
-/// As [`Renewable::renew`].
+/// The requirements of [`Renewable::renew`] apply.
 pub unsafe fn renew() {
-    // SAFETY: vouched for by the caller.
+    // SAFETY: the caller meets the contract of `renew`.
     unsafe { LOT.renew(Lot::new()) };
     once::renew();
 }
 
-/// Looks up what locks need, before any of them is used in a hurry.
+/// Looks up the symbols that locks need, before any lock is used.
 pub fn bind() {
     mutex::bind();
     join::bind();
 }
 
-/// What ended a wait.
+/// The reason why a wait ended.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Woken {
-    /// It was not needed: there was no more to wait for.
+    /// No wait was needed: the condition held already.
     Ready,
-    /// Somebody said that there may be no more to wait for.
+    /// A waker reported that the condition may hold now.
     Landed,
     Timeout,
-    /// A signal's handler ran that was installed without SA_RESTART.
+    /// A signal handler ran that was installed without SA_RESTART.
     Interrupted,
 }
 
-/// Who waits, for what, and for how long.
+/// A wait: on which key, for which mark, and for how long.
 pub struct Wait {
     pub key: usize,
     pub mark: u32,
-    /// It was woken before, for nothing: it comes first.
+    /// The waiter was woken spuriously before, and is queued first.
     pub again: bool,
     pub deadline: Deadline,
 }
 
 impl Wait {
-    /// Queues up, and parks unless `ready` says that there is nothing to wait for any more. Runs
-    /// the handlers that wait.
+    /// Queues up, and parks unless `ready` returns true. Runs deferred handlers.
     pub fn park(&self, call: &Call<'_>, ready: impl FnMut() -> bool) -> Woken {
         match self.park_first(call, ready) {
             Some(woken) => woken,
             None if call.interrupted() == Handled::End => Woken::Interrupted,
-            // Handlers ran, and whoever waits looks again.
+            // Handlers ran, so the caller checks its condition again.
             None => Woken::Landed,
         }
     }
 
-    /// The same for one who has to undo something before handlers run, which may not return: None
-    /// when they wait ([`Call::interrupted`]).
+    /// Like [`Self::park`], for callers that must undo something before handlers run, because a
+    /// handler may not return. Returns None if handlers are due; the caller then calls
+    /// [`Call::interrupted`].
     pub fn park_first(&self, call: &Call<'_>, mut ready: impl FnMut() -> bool) -> Option<Woken> {
         call.timed(|row| {
             let thread = call.thread;
@@ -112,13 +112,13 @@ impl Wait {
             let request = Request::Wait { claim };
             let mut flight = Flight::new(call.fiber, row, &request, self.deadline);
             let flight = &raw mut flight;
-            // SAFETY: the flight is on this stack, and only touched through the pointer from here
-            // on.
+            // SAFETY: the flight is on this stack, and from here on only accessed through the
+            // pointer.
             let token = unsafe { thread.begin_wait(flight) };
-            // SAFETY: it is not moved.
+            // SAFETY: the node is not moved.
             unsafe { node.as_mut().get_unchecked_mut() }.fiber.token = token;
             let node = node.into_ref();
-            // SAFETY: it stays where it is until it is withdrawn, or landed, below.
+            // SAFETY: the node stays in place until it is withdrawn or landed below.
             unsafe { LOT.get().enqueue(&node, self.again) };
             let is_ready = ready();
             if is_ready && LOT.get().withdraw(&node) {
@@ -126,10 +126,10 @@ impl Wait {
                 return Some(Woken::Ready);
             }
             thread.await_landing();
-            // SAFETY: on this stack.
+            // SAFETY: the flight is on this stack.
             let result = unsafe { (*flight).result };
             if result != 0 {
-                // Its claim was not a waker's, so it is in the lot.
+                // The claim did not go to a waker, so the node is still queued.
                 LOT.get().withdraw(&node);
             }
             Some(match Errno::of(result) {
@@ -142,8 +142,8 @@ impl Wait {
     }
 }
 
-/// A full barrier behind an atomic change of a lock, which is one itself where all such changes
-/// are.
+/// A full barrier after an atomic change of a lock. On x86-64 every atomic change is a full barrier
+/// itself.
 #[inline(always)]
 fn barrier_behind_change() {
     #[cfg(target_arch = "x86_64")]
@@ -152,7 +152,7 @@ fn barrier_behind_change() {
     std::sync::atomic::fence(Ordering::SeqCst);
 }
 
-/// After a lock was changed so that others may go on: wakes the fibers that wait for it.
+/// Wakes the fibers that wait for a lock, after it was changed so that they may continue.
 #[inline(always)]
 pub fn released<T>(lock: *const T, which: Which) {
     barrier_behind_change();
@@ -166,7 +166,7 @@ pub fn released<T>(lock: *const T, which: Which) {
     }
 }
 
-/// Apart, as the next, so that the release itself needs no stack frame.
+/// A function of its own, like the next one, so that the release itself needs no stack frame.
 #[cold]
 #[inline(never)]
 fn wake_first(key: usize) {
@@ -179,7 +179,7 @@ fn wake_turn(key: usize) {
     LOT.get().wake(key, Which::Turn);
 }
 
-/// How long to wait before looking whether a release came that nobody saw: longer each time.
+/// Backoff between checks for a release that was not noticed: the interval doubles up to a limit.
 pub struct Patience(u64);
 
 impl Patience {
@@ -190,31 +190,31 @@ impl Patience {
         Self(Self::FIRST)
     }
 
-    /// The deadline of the next wait, `deadline` at the latest.
+    /// The deadline of the next wait, not later than `deadline`.
     pub fn next(&mut self, deadline: Deadline) -> Deadline {
         let wait = self.0;
         self.0 = (wait * 2).min(Self::MOST);
         deadline.min(sys::now() + wait)
     }
 
-    /// The deadline of a wait of full length.
+    /// The deadline of a wait of the longest interval, not later than `deadline`.
     pub fn longest(deadline: Deadline) -> Deadline {
         deadline.min(sys::now() + Self::MOST)
     }
 }
 
-/// Runs one of libc's own functions, which does not wait, past our hooks.
+/// Runs a libc function with all hooks passing through. The function must not block.
 pub fn plainly<R>(function: impl FnOnce() -> R) -> R {
     let _off = OffFiber::enter();
     function()
 }
 
-/// The error number that a pthread function returns.
+/// Converts a result to the error number that a pthread function returns.
 pub fn code(result: Result<(), Errno>) -> Outcome {
     Outcome::Done(Ok(result.map_or_else(|error| error.0 as isize, |()| 0)))
 }
 
-/// Whether a time has as many nanoseconds as it may.
+/// Whether the nanoseconds of a time are in range.
 pub fn is_valid(time: &libc::timespec) -> bool {
     (0..1_000_000_000).contains(&time.tv_nsec)
 }
@@ -224,8 +224,8 @@ pub fn is_supported(clock: libc::clockid_t) -> bool {
     matches!(clock, libc::CLOCK_REALTIME | libc::CLOCK_MONOTONIC)
 }
 
-/// An absolute time as a deadline; it is valid, and `clock` supported. A clock that is set
-/// meanwhile is not followed.
+/// Converts an absolute time to a deadline. The time must be valid and `clock` supported. Later
+/// changes of the clock have no effect.
 pub fn deadline(clock: libc::clockid_t, time: &libc::timespec) -> Deadline {
     sys::deadline_of(
         clock,
@@ -233,7 +233,7 @@ pub fn deadline(clock: libc::clockid_t, time: &libc::timespec) -> Deadline {
     )
 }
 
-/// The kernel's number of this thread, as libc has it in its locks.
+/// The kernel's id of this thread, as libc stores it in its locks.
 fn thread_id() -> c_int {
     rustix::thread::gettid().as_raw_nonzero().get()
 }

@@ -1,13 +1,13 @@
-//! pthread_mutex_*(3): a fiber changes libc's own lock word as libc does, and leaves another owner
-//! in it.
+//! pthread_mutex_*(3): a fiber changes libc's own lock word as libc does, but stores a different
+//! owner.
 //!
-//! libc knows a mutex's owner by the thread's number, and fibers of one thread have the same. So a
-//! mutex that a fiber holds says that [`A_FIBER`] holds it, which no thread's number is, and which
-//! one in a field that libc uses for other kinds only. A plain thread finds it locked and waits on
-//! its futex as ever; a fiber parks.
+//! libc identifies a mutex's owner by thread id, which all fibers of one thread share. Therefore a
+//! mutex held by a fiber has [`A_FIBER`] as its owner, which is no thread's id, and the fiber
+//! itself is recorded in a field that libc only uses for other kinds of mutexes. A plain thread
+//! finds the mutex locked and waits on its futex as usual; a fiber parks.
 //!
-//! Robust, priority-inheriting and -protecting ones belong to a thread in the kernel:
-//! [`super::special`].
+//! For robust, priority-inheriting and priority-protecting mutexes, whose owner the kernel knows as
+//! a thread, see [`super::special`].
 
 use super::kernel::Futex;
 use super::special;
@@ -28,31 +28,31 @@ use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, Ordering::*};
 /// libc's `struct __pthread_mutex_s` on 64-bit machines.
 #[repr(C)]
 pub struct Mutex {
-    /// 0 free, 1 locked, 2 locked and threads wait on it.
+    /// 0: free, 1: locked, 2: locked and threads wait on it.
     word: AtomicU32,
-    /// Of a recursive one: how often its owner has locked it.
+    /// For a recursive mutex: how often its owner has locked it.
     count: AtomicU32,
     owner: AtomicU32,
     users: AtomicU32,
     kind: AtomicU32,
     _spins: u32,
-    /// Which fiber has it. libc's list of a thread's robust mutexes, for those alone.
+    /// The fiber that holds it. In robust mutexes, libc's list of the thread's robust mutexes.
     fiber: AtomicPtr<c_void>,
     _list: *mut c_void,
 }
 
 const _: () = assert!(size_of::<Mutex>() == size_of::<pthread_mutex_t>());
 
-/// The owner of what a fiber holds: no thread has so high a number. With the number of its process
-/// where others may use the mutex, for they have fibers at the same addresses.
+/// The owner field of a mutex held by a fiber; no thread has such a high id. If other processes may
+/// use the mutex, the process id is added, because their fibers may be at the same addresses.
 const A_FIBER: u32 = 1 << 30;
-/// Bits of a process's number.
+/// Number of bits of a process id.
 const PROCESS_BITS: u32 = 22;
 
-/// The word of one that is locked, and that threads or the kernel's waiters wait on.
+/// The word of a locked mutex on which threads or the kernel's waiters wait.
 const CONTENDED: u32 = 2;
 
-/// What of the kind decides how a mutex is locked, and the bits of it.
+/// The bits of the kind that decide how a mutex is locked.
 const KIND: u32 = 0x7f;
 const TYPE: u32 = 3;
 const SPECIAL: u32 = 0x70;
@@ -64,12 +64,12 @@ const NORMAL: u32 = 0;
 const RECURSIVE: u32 = 1;
 const ERROR_CHECKING: u32 = 2;
 
-/// Where libc says that the process has but one thread, from 2.32 on.
+/// The address of the libc flag that says that the process has only one thread (since glibc 2.32).
 static SINGLE_THREADED: AtomicPtr<AtomicU8> = AtomicPtr::new(null_mut());
 static NOT_KNOWN: AtomicU8 = AtomicU8::new(0);
 
 pub fn bind() {
-    // SAFETY: a lookup by name; libc's variable is one byte.
+    // SAFETY: looks a variable up by name; libc's variable is one byte.
     let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"__libc_single_threaded".as_ptr()) };
     let variable = if found.is_null() {
         (&raw const NOT_KNOWN).cast_mut()
@@ -79,12 +79,12 @@ pub fn bind() {
     SINGLE_THREADED.store(variable, Relaxed);
 }
 
-/// No other thread could see the steps of a change, so that they need not be one: libc spares
-/// itself that, too.
+/// Whether the process has only one thread, so that a change need not be atomic. libc makes the
+/// same optimisation.
 #[inline(always)]
 fn single_threaded() -> bool {
     let variable = SINGLE_THREADED.load(Relaxed);
-    // SAFETY: null until bound, then a byte that stays.
+    // SAFETY: null until bound, then a byte that is never freed.
     !variable.is_null() && unsafe { &*variable }.load(Relaxed) != 0
 }
 
@@ -96,8 +96,8 @@ fn process_id() -> u32 {
 /// The program's mutex.
 #[inline(always)]
 pub fn of<'a>(m: *mut pthread_mutex_t) -> &'a Mutex {
-    // SAFETY: the C caller's, initialised and alive during the call; of the same layout (module
-    // docs).
+    // SAFETY: the C caller passes an initialised mutex that stays alive during the call; the
+    // layouts are the same.
     unsafe { &*m.cast::<Mutex>() }
 }
 
@@ -124,14 +124,15 @@ impl Mutex {
         matches!(self.mutex_type(), RECURSIVE | ERROR_CHECKING)
     }
 
-    /// The owner's number is in the word for robust and priority-inheriting ones, and beside it for
-    /// all.
+    /// Whether `thread` is the owner. Every kind stores the owner's id in the owner field; robust
+    /// and priority-inheriting mutexes store it in the word as well.
     pub fn is_owned_by(&self, thread: c_int) -> bool {
         self.owner.load(Relaxed) as c_int == thread
     }
 
-    /// The word of a robust one, for a wait of the kernel's: it is locked, and its unlocking, or
-    /// its owner's death, will be told. None if it is free, or its owner died.
+    /// Marks a robust mutex so that the kernel or its owner wakes this waiter when it is unlocked
+    /// or its owner dies. Returns the futex to wait on, or None if the mutex is free or its owner
+    /// has died.
     pub fn announce_waiter(&self) -> Option<Futex> {
         let mut word = self.word.load(Relaxed);
         loop {
@@ -143,15 +144,16 @@ impl Mutex {
                 .word
                 .compare_exchange_weak(word, waited_on, Acquire, Relaxed)
             {
-                // The kernel tells of the death of an owner as if processes shared all robust ones.
+                // The kernel announces the death of an owner as if all robust mutexes were shared
+                // between processes.
                 Ok(_) => return Some(Futex::of(&self.word, waited_on, true)),
                 Err(now) => word = now,
             }
         }
     }
 
-    /// The caller, who has it, had to wait for it: others may wait still, and the word does not say
-    /// so any more.
+    /// Called by a new owner that had to wait: there may be more waiters, and the word no longer
+    /// says so.
     pub fn expect_waiters(&self) {
         self.word.fetch_or(libc::FUTEX_WAITERS, Relaxed);
     }
@@ -160,7 +162,7 @@ impl Mutex {
         self.kind.load(Relaxed) & SPECIAL == ROBUST
     }
 
-    /// Its owner died, and whoever came next gave it up.
+    /// Its owner died, and the next owner unlocked it without making it consistent.
     pub fn is_not_recoverable(&self) -> bool {
         self.owner.load(Relaxed) == i32::MAX as u32 - 1
     }
@@ -182,7 +184,7 @@ impl Mutex {
         }
     }
 
-    /// A fiber has just taken the word.
+    /// Records that a fiber has just taken the word.
     #[inline(always)]
     fn own(&self) {
         self.owner.store(A_FIBER, Release);
@@ -196,8 +198,8 @@ impl Mutex {
     }
 
     fn is_owned_by_fiber(&self, fiber: *mut c_void) -> bool {
-        // Which fiber is written before that it is one: else one that had it last could read its
-        // own name.
+        // The field `fiber` is written before `owner`. In the other order, a previous holder could
+        // read its own address there and take itself for the owner.
         self.owner.load(Acquire) == self.owner_here() && self.fiber.load(Relaxed) == fiber
     }
 
@@ -205,7 +207,7 @@ impl Mutex {
         self.kind.load(Relaxed) & SHARED != 0
     }
 
-    /// What the owner is while a fiber of this process holds it.
+    /// The owner field while a fiber of this process holds the mutex.
     #[inline(always)]
     fn owner_here(&self) -> u32 {
         if self.is_shared() && self.counts_owners() {
@@ -215,7 +217,7 @@ impl Mutex {
         }
     }
 
-    /// Gives up what a fiber holds.
+    /// Releases a mutex that a fiber holds.
     #[inline(always)]
     fn release(&self) {
         self.owner.store(0, Relaxed);
@@ -229,14 +231,14 @@ impl Mutex {
         } else {
             self.word.swap(0, Release)
         };
-        // From here on another may destroy it: only its address is used.
+        // From here on another thread may destroy the mutex; only its address is used.
         if before > 1 {
             wake_thread(&self.word, shared);
         }
         released(self, Which::First);
     }
 
-    /// The fiber's second locking of what it has; None if it has not.
+    /// Locks again a mutex that the fiber already holds; None if it does not hold it.
     fn relock(&self, fiber: *mut c_void) -> Option<Result<(), Errno>> {
         if !self.is_owned_by_fiber(fiber) {
             return None;
@@ -265,7 +267,7 @@ impl Mutex {
         }
     }
 
-    /// Takes the word, parking as long as others have it.
+    /// Takes the word, parking as long as it is taken.
     fn acquire(
         &self,
         call: &Call<'_>,
@@ -278,12 +280,12 @@ impl Mutex {
         let shared = self.is_shared();
         let mut patience = Patience::new();
         let mut again = false;
-        // A wake-up of the kernel's was for one of those that wait there: the word must say that
-        // there may be others.
+        // If the kernel woke this fiber, the wake-up came from its queue, where others may still
+        // wait; the word must say so.
         let mut was_in_kernel = false;
         loop {
-            // A plain thread may release it inside pthread_cond_wait, another process anyhow: only
-            // the kernel sees that.
+            // A plain thread may release it inside pthread_cond_wait, and another process at any
+            // time. Only the kernel sees these releases.
             let sees_release = self.is_fibers() && !shared;
             let futex = Futex::of(&self.word, CONTENDED, shared);
             if !sees_release && (shared || futex.waits_in_ring(call)) {
@@ -322,7 +324,8 @@ impl Mutex {
                 return Ok(());
             }
             if deadline != NEVER && sys::now() >= deadline {
-                // Who was woken to take it and does not must let the next one.
+                // This fiber may have been woken to take the lock. As it gives up, it passes the
+                // wake-up on.
                 released(self, Which::First);
                 return Err(Errno::TIMEDOUT);
             }
@@ -331,12 +334,12 @@ impl Mutex {
     }
 }
 
-/// The usual case, at once: an uncontended one that is no thread's in the kernel.
+/// The fast path: takes an uncontended mutex that has no owner in the kernel.
 #[inline(always)]
 pub fn lock_at_once(thread: &Thread, m: *mut pthread_mutex_t) -> Option<c_int> {
     let mutex = of(m);
     match mutex.kind() {
-        // It does not matter who has it.
+        // For this kind it does not matter who holds it.
         NORMAL if mutex.try_word() => {
             mutex.own();
             Some(0)
@@ -346,7 +349,7 @@ pub fn lock_at_once(thread: &Thread, m: *mut pthread_mutex_t) -> Option<c_int> {
     }
 }
 
-/// Without a call, for the sake of the hook's other ways: it needs no stack frame then.
+/// Makes no function calls, so that the hook needs no stack frame on its other paths.
 #[inline(always)]
 fn lock_recursive_at_once(thread: &Thread, mutex: &Mutex) -> Option<c_int> {
     let fiber = thread.host().running_shown()?;
@@ -386,9 +389,10 @@ pub fn clocklock(
     if !is_supported(clock) {
         return code(Err(Errno::INVAL));
     }
-    // SAFETY: the C caller's; only looked at if it has to wait, as libc does.
+    // SAFETY: the C caller passes a valid time. As in libc, it is only read if the fiber has to
+    // wait.
     lock_until(call, m, || match unsafe { &*time } {
-        // The kernel waits for these, and takes no time before its own.
+        // The kernel waits for these mutexes, and rejects negative times.
         time if of(m).inherits_priority() && time.tv_sec < 0 => Err(Errno::INVAL),
         time if is_valid(time) => Ok(deadline(clock, time)),
         _ => Err(Errno::INVAL),
@@ -434,7 +438,7 @@ fn wake_thread(word: &AtomicU32, shared: bool) {
     sys::futex_wake(word, 1, shared);
 }
 
-/// Waits as a plain thread does.
+/// Blocks as a plain thread does.
 fn block(mutex: &Mutex) {
     let shared = mutex.is_shared();
     while mutex.word.swap(CONTENDED, Acquire) != 0 {
@@ -456,7 +460,7 @@ pub fn trylock(call: &Call<'_>, m: *mut pthread_mutex_t) -> Outcome {
             Ok(())
         }
         _ => {
-            // Who tries in a loop waits for one that may be of the same thread.
+            // A fiber that retries in a loop may be waiting for a fiber of its own thread.
             call.give_way();
             Err(Errno::BUSY)
         }
@@ -478,7 +482,7 @@ pub fn unlock(
     unlock_other(real, m)
 }
 
-/// Apart, so that the usual case needs no stack frame.
+/// A function of its own, so that the fast path needs no stack frame.
 #[inline(never)]
 fn unlock_other(
     real: unsafe extern "C" fn(*mut pthread_mutex_t) -> c_int,
@@ -503,7 +507,7 @@ fn running() -> *mut c_void {
     unsafe { tls::here().as_ref() }.map_or(null_mut(), |thread| thread.host().running())
 }
 
-/// Unlocks what a fiber has.
+/// Unlocks a mutex that a fiber holds.
 fn unlock_fibers(mutex: &Mutex, fiber: *mut c_void) -> c_int {
     if mutex.counts_owners() {
         if !mutex.is_owned_by_fiber(fiber) {
@@ -529,7 +533,7 @@ pub fn give(call: &Call<'_>, m: *mut pthread_mutex_t) -> Result<(), Errno> {
     } else if mutex.is_special() && !special::may_unlock(m, call.fiber) {
         libc::EPERM
     } else {
-        // SAFETY: the C caller's.
+        // SAFETY: the C caller passes a valid mutex.
         plainly(|| unsafe { libc::pthread_mutex_unlock(m) })
     };
     if error == 0 {
@@ -539,8 +543,8 @@ pub fn give(call: &Call<'_>, m: *mut pthread_mutex_t) -> Result<(), Errno> {
     }
 }
 
-/// Before a plain thread waits for a condition: libc will release `m` unseen, so those that wait
-/// for it are to look again by themselves.
+/// Called before a plain thread waits for a condition. libc will release `m` without the shim
+/// noticing, so the fibers that wait for it are woken to check it periodically.
 #[inline(always)]
 pub fn before_unseen_release(m: *mut pthread_mutex_t) {
     released(m, Which::All);

@@ -1,12 +1,13 @@
-//! pthread_once(3): libc runs the routine, on the fiber; other fibers that come meanwhile park
-//! until it is done.
+//! pthread_once(3): libc runs the routine on the fiber. Other fibers that call it in the meantime
+//! park until the routine is done.
 //!
-//! libc's word is 0, or a number for the process since its last fork with bit 0 while the routine
-//! runs, or 2 when it is done. A fiber that finds it free first writes a claim, which to other
-//! fibers says that it is taken, and to libc that its runner was lost in a fork. So libc is never
-//! entered by a fiber that would have to wait in it. An exception that leaves the routine leaves
-//! libc's function and the hook as it does without us; then nobody looks into the lot, so those who
-//! wait look by themselves.
+//! libc's control word starts as 0. While the routine runs, it is a generation number, which
+//! changes with every fork, with bit 0 set. When the routine is done, it is 2. A fiber that finds
+//! the word free first writes a claim. Other fibers read the claim as "taken"; libc reads it as a
+//! run that a fork interrupted, and runs the routine. Therefore a fiber never enters libc when it
+//! would have to wait there. If an exception leaves the routine, it unwinds through libc's function
+//! and the hook as it does without the shim. Nothing wakes the wait queue in that case, so the
+//! waiting fibers check the word periodically.
 
 use super::kernel::Futex;
 use super::{Patience, Wait, plainly, released};
@@ -25,10 +26,11 @@ pub type Routine = Option<unsafe extern "C" fn()>;
 
 const IN_PROGRESS: i32 = 1;
 const DONE: i32 = 2;
-/// Of a fiber's claim: no process has forked that often.
+/// The bit that marks a fiber's claim. No process forks often enough for its generation to reach
+/// it.
 const CLAIM: i32 = 1 << 30;
 
-/// A control word to learn the process's number from.
+/// A control word from which the process's generation number is read.
 static PROBE: AtomicI32 = AtomicI32::new(0);
 static GENERATION: AtomicI32 = AtomicI32::new(0);
 
@@ -36,7 +38,7 @@ unsafe extern "C" {
     fn pthread_once(control: *mut c_int, routine: unsafe extern "C" fn()) -> c_int;
 }
 
-/// The child of a fork has another number.
+/// Forgets the generation number, because the child of a fork has another one.
 pub fn renew() {
     PROBE.store(0, Relaxed);
 }
@@ -46,29 +48,30 @@ unsafe extern "C" fn learn() {
 }
 
 fn generation() -> i32 {
-    // SAFETY: a control word and a routine that stay.
+    // SAFETY: the control word and the routine are static.
     plainly(|| unsafe { pthread_once(PROBE.as_ptr(), learn) });
     GENERATION.load(Relaxed)
 }
 
 fn word<'a>(control: *mut c_int) -> &'a AtomicI32 {
-    // SAFETY: the C caller's, which libc changes atomically.
+    // SAFETY: the C caller passes a valid control word, and libc accesses it atomically.
     unsafe { AtomicI32::from_ptr(control) }
 }
 
-/// The usual case, at once.
+/// The fast path: returns at once if the routine is done.
 #[inline(always)]
 pub fn done(_: &Thread, control: *mut c_int, _: Routine) -> Option<c_int> {
     (word(control).load(Acquire) & DONE != 0).then_some(0)
 }
 
-/// The same for call_once(3).
+/// The fast path of call_once(3).
 #[inline(always)]
 pub fn called(_: &Thread, control: *mut c_int, _: Routine) -> Option<()> {
     (word(control).load(Acquire) & DONE != 0).then_some(())
 }
 
-/// pthread_once(3) by libc, on a fiber or off: it may have been what others wait for.
+/// Calls libc's pthread_once(3), on a fiber or off, then wakes the fibers that wait for the
+/// routine.
 #[inline(always)]
 pub unsafe fn run(
     real: unsafe extern "C" fn(*mut c_int, Routine) -> c_int,
@@ -82,11 +85,11 @@ pub unsafe fn run(
 }
 
 /// pthread_once(3) while libc's own is being looked up: before glibc 2.34 dlsym(3) calls
-/// pthread_once(3), which is our hook. The control word is changed and waited on as libc does it,
-/// for libc may wait for the same one.
+/// pthread_once(3), which is our hook. This function changes the control word and waits on it
+/// exactly as libc does, because libc may wait on the same word.
 pub unsafe fn without_libc(control: *mut c_int, routine: Routine) -> c_int {
-    // SAFETY: the C caller's, which everybody changes atomically; an AtomicU32 is laid out as an
-    // AtomicI32.
+    // SAFETY: the C caller passes a valid control word, and everyone changes it atomically.
+    // AtomicU32 and AtomicI32 have the same layout.
     let word = unsafe { AtomicU32::from_ptr(control.cast()) };
     loop {
         match word.compare_exchange(0, IN_PROGRESS as u32, AcqRel, Acquire) {
@@ -96,7 +99,7 @@ pub unsafe fn without_libc(control: *mut c_int, routine: Routine) -> c_int {
         }
     }
     if let Some(routine) = routine {
-        // SAFETY: the C caller's, to be called once.
+        // SAFETY: the C caller's routine, which is to be called once.
         unsafe { routine() };
     }
     word.store(DONE as u32, Release);
@@ -104,7 +107,7 @@ pub unsafe fn without_libc(control: *mut c_int, routine: Routine) -> c_int {
     0
 }
 
-/// The same as [`run`] for call_once(3).
+/// Like [`run`], for call_once(3).
 #[inline(always)]
 pub unsafe fn call(
     real: unsafe extern "C" fn(*mut c_int, Routine),
@@ -116,17 +119,17 @@ pub unsafe fn call(
     released(control, Which::All);
 }
 
-/// What C++'s std::call_once is about to call: its library hands that to the routine in two
-/// variables of the thread's, which other fibers set while this one is parked.
+/// The callable that C++'s std::call_once is about to call. libstdc++ passes it to the routine in
+/// two thread-local variables, and other fibers may overwrite them while this one is parked.
 struct Callable([Option<(*mut *mut c_void, *mut c_void)>; 2]);
 
 impl Callable {
     fn save() -> Self {
         let variable = |name: &CStr| {
-            // SAFETY: a lookup by name, of this thread's variable.
+            // SAFETY: looks this thread's variable up by name.
             let at =
                 unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) }.cast::<*mut c_void>();
-            // SAFETY: not null, it is a pointer of the calling thread's.
+            // SAFETY: not null, so it points to a variable of the calling thread.
             (!at.is_null()).then(|| (at, unsafe { *at }))
         };
         Self(plainly(|| {
@@ -136,13 +139,14 @@ impl Callable {
 
     fn restore(self) {
         for (at, value) in self.0.into_iter().flatten() {
-            // SAFETY: as in `save`; a fiber stays on its thread.
+            // SAFETY: the addresses came from `save` on this thread, and a fiber stays on its
+            // thread.
             unsafe { *at = value };
         }
     }
 }
 
-/// Parks until it is done, or this fiber's to do: by libc, then.
+/// Parks until the routine is done or this fiber has claimed it; in the latter case libc runs it.
 pub fn once(call: &Call<'_>, control: *mut c_int, _: Routine) -> Outcome {
     let word = word(control);
     let mut patience = Patience::new();
@@ -161,8 +165,8 @@ pub fn once(call: &Call<'_>, control: *mut c_int, _: Routine) -> Outcome {
                 deadline: patience.next(NEVER),
             };
             let callable = Callable::save();
-            // libc wakes all that wait there when it is done, or given up.
-            // SAFETY: of the same size, and alive during the call.
+            // libc wakes all waiters on the word when the routine is done or was abandoned.
+            // SAFETY: AtomicU32 has the size of the control word, which is alive during the call.
             let futex = Futex::of(
                 unsafe { AtomicU32::from_ptr(control.cast()) },
                 now as u32,

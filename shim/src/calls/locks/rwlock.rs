@@ -1,7 +1,8 @@
-//! pthread_rwlock_*(3): libc's own tries, then the lot; who unlocks looks there.
+//! pthread_rwlock_*(3): a fiber uses libc's try functions, then parks in the wait queue. Every
+//! unlock checks that queue.
 //!
-//! A fiber that waits to write is not known to libc: a lock that prefers writers does not prefer
-//! it.
+//! libc does not know about fibers that wait to write, so a lock that prefers writers does not
+//! prefer them.
 
 use super::kernel::of_nanos;
 use super::{
@@ -19,33 +20,34 @@ use libc::{clockid_t, pthread_rwlock_t, timespec};
 use std::ffi::{c_int, c_void};
 use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, Ordering::*};
 
-/// libc's `struct __pthread_rwlock_arch_t` on 64-bit machines, from 2.25 on.
+/// libc's `struct __pthread_rwlock_arch_t` on 64-bit machines since glibc 2.25.
 #[repr(C)]
 struct Lock {
-    /// How many hold it to read, times [`ONE_READER`], and flags for all else that happens to it.
+    /// The number of readers times [`ONE_READER`], plus flags for every other state.
     readers: AtomicU32,
     _counts: [u32; 5],
-    /// The number of the thread that holds it to write.
+    /// The id of the thread that holds it to write.
     writer: AtomicI32,
     shared: c_int,
     _elision: u64,
-    /// Unused by libc: which of that thread's fibers.
+    /// Unused by libc. Here: which fiber of that thread holds it.
     fiber: AtomicPtr<c_void>,
     _flags: u64,
 }
 
 const ONE_READER: u32 = 8;
-/// A writer has it, or had it last, or readers wait for one.
+/// A writer holds it or held it last, or readers wait for a writer.
 const FLAGS: u32 = ONE_READER - 1;
 
 const _: () = assert!(size_of::<Lock>() == size_of::<pthread_rwlock_t>());
 
 fn of<'a>(l: *mut pthread_rwlock_t) -> &'a Lock {
-    // SAFETY: the C caller's, initialised and alive during the call; of the same layout.
+    // SAFETY: the C caller passes an initialised lock that stays alive during the call; the layouts
+    // are the same.
     unsafe { &*l.cast::<Lock>() }
 }
 
-/// As what it is to be held.
+/// The mode in which a lock is taken.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Way {
     Read,
@@ -53,9 +55,9 @@ enum Way {
 }
 
 impl Way {
-    /// One of libc's tries: EBUSY if it would have to wait.
+    /// Calls libc's try function: EBUSY if the lock is not free.
     fn attempt(self, call: &Call<'_>, l: *mut pthread_rwlock_t) -> c_int {
-        // SAFETY: the C caller's.
+        // SAFETY: the C caller passes a valid lock.
         let error = plainly(|| unsafe {
             match self {
                 Self::Read => libc::pthread_rwlock_tryrdlock(l),
@@ -76,7 +78,7 @@ impl Way {
     }
 }
 
-/// The usual case, at once: one that only readers have had of late.
+/// The fast path: takes a lock that only readers have used recently.
 #[inline(always)]
 pub fn rdlock_at_once(_: &Thread, l: *mut pthread_rwlock_t) -> Option<c_int> {
     let readers = &of(l).readers;
@@ -89,11 +91,11 @@ pub fn rdlock_at_once(_: &Thread, l: *mut pthread_rwlock_t) -> Option<c_int> {
     got.then_some(0)
 }
 
-/// The same to write.
+/// The fast path for writing.
 #[inline(always)]
 pub fn wrlock_at_once(thread: &Thread, l: *mut pthread_rwlock_t) -> Option<c_int> {
     let fiber = thread.host().running();
-    // SAFETY: libc's own, which does not wait; the C caller's.
+    // SAFETY: libc's own function, which does not wait, on the C caller's valid lock.
     let got = !fiber.is_null() && unsafe { hooks::pthread_rwlock_trywrlock::real(l) } == 0;
     got.then(|| {
         of(l).fiber.store(fiber, Relaxed);
@@ -117,7 +119,8 @@ pub fn trywrlock(call: &Call<'_>, l: *mut pthread_rwlock_t) -> Outcome {
     attempt(call, l, Way::Write)
 }
 
-/// A fiber that tries in vain lets others run now and then: it may wait for one of the same thread.
+/// One attempt. If it fails, the call counts against the fiber's quantum, because the holder may be
+/// a fiber of the same thread.
 fn attempt(call: &Call<'_>, l: *mut pthread_rwlock_t, way: Way) -> Outcome {
     call.inline();
     let error = way.attempt(call, l);
@@ -135,7 +138,7 @@ pub fn unlock(
 ) -> c_int {
     let readers = &of(l).readers;
     let before = readers.load(Relaxed);
-    // Where no writer is to be told that the last reader is gone.
+    // No writer is waiting for the last reader to leave.
     if before & FLAGS == 0
         && before >= ONE_READER
         && readers
@@ -148,7 +151,7 @@ pub fn unlock(
     unlock_other(real, l)
 }
 
-/// Apart, so that the usual case needs no stack frame.
+/// A function of its own, so that the fast path needs no stack frame.
 #[inline(never)]
 fn unlock_other(
     real: unsafe extern "C" fn(*mut pthread_rwlock_t) -> c_int,
@@ -193,7 +196,7 @@ fn timed(
     clock: clockid_t,
     time: *const timespec,
 ) -> Outcome {
-    // SAFETY: the C caller's.
+    // SAFETY: the C caller passes a valid time.
     let time = unsafe { &*time };
     if !is_supported(clock) || !is_valid(time) {
         return code(Err(Errno::INVAL));
@@ -232,7 +235,7 @@ fn lock(
             key: l.addr(),
             mark: way.mark(),
             again,
-            // Another process's releases are not seen.
+            // Releases by another process are not noticed, so look again periodically.
             deadline: if lock.shared != 0 {
                 patience.next(deadline)
             } else {
@@ -251,7 +254,8 @@ fn lock(
             return result;
         }
         if deadline != NEVER && sys::now() >= deadline {
-            // Who was woken to take it and does not must let the next one.
+            // This fiber may have been woken to take the lock. As it gives up, it passes the
+            // wake-up on.
             released(l, Which::Turn);
             return Err(Errno::TIMEDOUT);
         }
@@ -259,9 +263,9 @@ fn lock(
     }
 }
 
-/// A thread of the pool waits for one that other processes have: only libc knows how those are told
-/// that somebody waits. The lock then belongs to the fiber's thread, as libc would have it. None if
-/// there is no thread.
+/// Waits on a pool thread for a lock that another process holds, because only libc knows how to
+/// announce a waiter to the holder. The lock then belongs to the fiber's thread in libc's records.
+/// Returns None if no pool thread is available.
 fn lock_on_pool(
     call: &Call<'_>,
     l: *mut pthread_rwlock_t,
@@ -269,7 +273,7 @@ fn lock_on_pool(
     deadline: Deadline,
 ) -> Option<Result<(), Errno>> {
     let (until, clock) = (of_nanos(deadline), libc::CLOCK_MONOTONIC);
-    // SAFETY: libc's own functions, with the C caller's lock, during its call; the time is alive.
+    // SAFETY: libc's own functions, on the C caller's lock, during its call; the time stays alive.
     let error = offload::run(call, || unsafe {
         match (way, deadline) {
             (Way::Read, NEVER) => hooks::pthread_rwlock_rdlock::real(l),

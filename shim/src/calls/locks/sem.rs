@@ -1,5 +1,5 @@
-//! sem_*(3): a fiber changes libc's own semaphore as libc does, or waits in the lot; who posts
-//! looks there.
+//! sem_*(3): a fiber changes libc's own semaphore as libc does, or parks in the wait queue. Every
+//! post checks that queue.
 
 use super::kernel::{self, Futex};
 use super::{Patience, Wait, Woken, deadline, is_supported, is_valid, released};
@@ -18,9 +18,9 @@ use std::sync::atomic::{AtomicU64, Ordering::*};
 /// libc's `struct new_sem` on 64-bit machines.
 #[repr(C)]
 struct Semaphore {
-    /// The value, and how many threads wait times [`ONE_WAITS`].
+    /// The value in the lower half, plus the number of waiting threads times [`ONE_WAITS`].
     state: AtomicU64,
-    /// Not 0 where other processes may use it.
+    /// Nonzero if other processes may use it.
     shared: c_int,
 }
 
@@ -31,7 +31,8 @@ const MOST: u32 = i32::MAX as u32;
 /// The program's semaphore.
 #[inline(always)]
 fn of<'a>(s: *mut sem_t) -> &'a Semaphore {
-    // SAFETY: the C caller's, initialised and alive during the call; of the same layout.
+    // SAFETY: the C caller passes an initialised semaphore that stays alive during the call; the
+    // layouts are the same.
     unsafe { &*s.cast::<Semaphore>() }
 }
 
@@ -52,7 +53,7 @@ pub fn clockwait(
     clock: clockid_t,
     time: *const timespec,
 ) -> Outcome {
-    // SAFETY: the C caller's.
+    // SAFETY: the C caller passes a valid time.
     let time = unsafe { &*time };
     if !is_supported(clock) || !is_valid(time) {
         return Outcome::Done(Err(Errno::INVAL));
@@ -60,8 +61,8 @@ pub fn clockwait(
     wait_until(call, s, deadline(clock, time))
 }
 
-/// sem_trywait(3). A fiber that tries in vain lets others run now and then: it may wait for one of
-/// the same thread.
+/// sem_trywait(3). A failed attempt counts against the fiber's quantum, because the fiber that will
+/// post may run on the same thread.
 pub fn trywait(call: &Call<'_>, s: *mut sem_t) -> Outcome {
     call.inline();
     if take(s) {
@@ -71,20 +72,21 @@ pub fn trywait(call: &Call<'_>, s: *mut sem_t) -> Outcome {
     Outcome::Done(Err(Errno::AGAIN))
 }
 
-/// Takes one at once if there is one. Not always: as a cancellation point, even one that never
-/// waits, it has to look now and then whether its fiber was cancelled.
+/// Takes one at once if the value allows it. Declines from time to time: sem_wait(3) is a
+/// cancellation point even if it never waits, so it must sometimes check whether its fiber was
+/// cancelled.
 #[inline(always)]
 pub fn wait_at_once(thread: &Thread, s: *mut sem_t) -> Option<c_int> {
     (!thread.is_cancellation_due() && take(s)).then_some(0)
 }
 
-/// Takes one at once if there is one.
+/// Takes one at once if the value allows it.
 #[inline(always)]
 pub fn take_at_once(_: &Thread, s: *mut sem_t) -> Option<c_int> {
     take(s).then_some(0)
 }
 
-/// Takes one if there is one.
+/// Takes one if the value allows it.
 #[inline(always)]
 fn take(s: *mut sem_t) -> bool {
     let change = |state: u64| (state as u32 > 0).then(|| state - 1);
@@ -108,7 +110,7 @@ fn wait_until(call: &Call<'_>, s: *mut sem_t, deadline: Deadline) -> Outcome {
             key: s.addr(),
             mark: ANY,
             again: false,
-            // Another process's posts are not seen.
+            // Posts by another process are not noticed, so look again periodically.
             deadline: if is_shared(s) {
                 patience.next(deadline)
             } else {
@@ -130,12 +132,12 @@ fn wait_until(call: &Call<'_>, s: *mut sem_t, deadline: Deadline) -> Outcome {
     }
 }
 
-/// Waits for another process's posts, in the kernel, as one of those that libc's sem_post(3) wakes.
-/// None where nobody can.
+/// Waits in the kernel for another process's post, as one of the waiters that libc's sem_post(3)
+/// wakes. Returns None if neither the engine nor the pool can wait for it.
 fn wait_in_kernel(call: &Call<'_>, s: *mut sem_t, deadline: Deadline) -> Option<Outcome> {
     let state = &of(s).state;
     let is_taken = |state: u64| (state as u32 > 0).then(|| state - 1 - ONE_WAITS);
-    // The value is the lower half, which comes first.
+    // The value is the lower half, which comes first in memory.
     let futex = Futex {
         address: s.addr(),
         value: 0,
@@ -149,14 +151,14 @@ fn wait_in_kernel(call: &Call<'_>, s: *mut sem_t, deadline: Deadline) -> Option<
             return Some(Outcome::Done(Ok(0)));
         }
         let error = match futex.wait(call, deadline) {
-            // A post may have come before the signal.
+            // A post may have arrived before the signal.
             Some(Err(Errno::RESTART)) if call.looks_again(&mut look) => continue,
             Some(Err(error @ (Errno::TIME | Errno::RESTART))) => Some(error),
             Some(_) => continue,
             None => None,
         };
-        // It waits no more, for now at least: handlers may jump away, and a cancelled fiber ends in
-        // there.
+        // Stop counting as a waiter before handlers run: a handler may jump away, and a cancelled
+        // fiber ends there.
         state.fetch_sub(ONE_WAITS, Relaxed);
         match error? {
             Errno::TIME => return Some(Outcome::Done(Err(Errno::TIMEDOUT))),
@@ -173,7 +175,7 @@ fn wait_in_kernel(call: &Call<'_>, s: *mut sem_t, deadline: Deadline) -> Option<
 pub fn post(real: unsafe extern "C" fn(*mut sem_t) -> c_int, s: *mut sem_t) -> c_int {
     let change = |state: u64| ((state as u32) < MOST && state < ONE_WAITS).then(|| state + 1);
     if of(s).state.try_update(Release, Relaxed, change).is_err() {
-        // A thread is to be woken, or the value is as large as can be.
+        // libc must wake a thread, or the value is at its maximum.
         // SAFETY: libc's own function, with its caller's argument.
         let result = unsafe { real(s) };
         if result < 0 {

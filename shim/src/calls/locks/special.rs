@@ -1,9 +1,9 @@
-//! Mutexes that belong to a thread in the kernel: robust ones, and those that inherit or protect
-//! priorities.
+//! Mutexes whose owner the kernel knows as a thread: robust mutexes, and those with priority
+//! inheritance or priority protection.
 //!
-//! libc's own functions lock and unlock them, for the worker's thread: when that dies, they are
-//! left as any thread's. Between the fibers of one thread libc cannot tell the owner, so where that
-//! matters it is written down here.
+//! libc's own functions lock and unlock them on behalf of the worker thread. When that thread dies,
+//! they are in the same state as any dead thread's. libc cannot tell the fibers of one thread
+//! apart, so where the owner matters it is recorded here.
 
 use super::mutex::{self, of};
 use super::{Patience, Wait, Woken, plainly, thread_id};
@@ -18,23 +18,23 @@ use crate::tls::OffFiber;
 use libc::pthread_mutex_t;
 use std::ffi::c_void;
 
-/// The mutexes, by address, that count their owners, and the fibers that hold them.
+/// The locked mutexes that record an owner, by address, each with the fiber that holds it.
 static OWNERS: Renewable<Mutex<Vec<(usize, usize)>>> = Renewable::new(Mutex::new(Vec::new()));
 
-/// The owners, held by the forking thread across the fork.
+/// The guard of the owners, which the forking thread holds across the fork.
 pub type LockedOwners = std::sync::MutexGuard<'static, Vec<(usize, usize)>>;
 
 pub fn lock_before_fork() -> Option<LockedOwners> {
     OWNERS.get().lock_before_fork()
 }
 
-/// In the child of a fork: its fiber still has the mutexes it had.
+/// In the child of a fork: the surviving fiber still holds the mutexes it held in the parent.
 ///
 /// # Safety
-/// As [`Renewable::renew`], but for `locked`.
+/// The requirements of [`Renewable::renew`], except that the caller holds `locked` apply.
 pub unsafe fn keep(locked: Option<LockedOwners>) {
     let kept = locked.map_or_else(Vec::new, |owners| owners.clone());
-    // SAFETY: vouched for by the caller; the guard is gone.
+    // SAFETY: the caller meets the contract of `renew`, and the guard was dropped above.
     unsafe { OWNERS.renew(Mutex::new(kept)) };
 }
 
@@ -42,7 +42,7 @@ fn owners() -> MutexGuard<'static, Vec<(usize, usize)>> {
     OWNERS.get().lock()
 }
 
-/// Whether another fiber of this thread holds it, where libc would take that one for the caller.
+/// Whether another fiber of this thread holds the mutex. libc would take that fiber for the caller.
 fn is_anothers(m: *mut pthread_mutex_t, fiber: *mut c_void) -> bool {
     let mutex = of(m);
     if !mutex.counts_owners() || !mutex.is_owned_by(thread_id()) {
@@ -59,12 +59,12 @@ pub fn try_take(call: &Call<'_>, m: *mut pthread_mutex_t) -> Result<(), Errno> {
         return Err(Errno::BUSY);
     }
     let _off = OffFiber::enter();
-    // SAFETY: the C caller's.
+    // SAFETY: the C caller passes a valid mutex.
     let error = unsafe { libc::pthread_mutex_trylock(m) };
     note(call, m, error)
 }
 
-/// Writes down who has it now, and turns libc's answer into ours.
+/// Records the new owner, and converts libc's result into ours.
 fn note(call: &Call<'_>, m: *mut pthread_mutex_t, error: i32) -> Result<(), Errno> {
     if matches!(error, 0 | libc::EOWNERDEAD) && of(m).counts_owners() {
         let mut owners = owners();
@@ -78,25 +78,27 @@ fn note(call: &Call<'_>, m: *mut pthread_mutex_t, error: i32) -> Result<(), Errn
     }
 }
 
-/// Locks it, parking as long as another has it. Its thread may die: of a robust one the kernel
-/// tells that; of the others, whose waiters the kernel does not let anybody stand in for, only a
-/// look can.
+/// Locks it, parking while another owner has it. The owner's thread may die. For a robust mutex the
+/// kernel announces that. For the other kinds the kernel accepts no substitute for the waiting
+/// thread, so the fiber has to retry periodically.
 pub fn take(
     call: &Call<'_>,
     m: *mut pthread_mutex_t,
     until: impl Fn() -> Result<Deadline, Errno>,
 ) -> Result<(), Errno> {
-    // The caller's own, which libc knows how to answer.
+    // The caller already holds it, and libc knows the right answer.
     let mutex = of(m);
     if mutex.counts_owners() && mutex.is_owned_by(thread_id()) && !is_anothers(m, call.fiber) {
         let _off = OffFiber::enter();
-        // SAFETY: the C caller's; it does not wait for itself.
+        // SAFETY: the C caller passes a valid mutex; libc does not block on a mutex that the thread
+        // owns.
         return note(call, m, unsafe { libc::pthread_mutex_lock(m) });
     }
     let attempt = || {
         if mutex.is_not_recoverable() {
-            // libc's try would leave it locked.
-            // SAFETY: the C caller's; it does not wait, for its state is final.
+            // libc's try function would leave it locked.
+            // SAFETY: the C caller passes a valid mutex; this does not block, because its state is
+            // final.
             return Some(Err(Errno(plainly(|| unsafe {
                 libc::pthread_mutex_lock(m)
             }))));
@@ -142,8 +144,8 @@ pub fn take(
     }
 }
 
-/// Waits for a robust one in the kernel, which tells of the death of its owner, too. None where
-/// nobody can.
+/// Waits for a robust mutex in the kernel, which also announces the death of its owner. Returns
+/// None if neither the engine nor the pool can wait for it.
 fn wait_in_kernel(
     call: &Call<'_>,
     mutex: &mutex::Mutex,
@@ -157,7 +159,7 @@ fn wait_in_kernel(
             }
             return Some(result);
         }
-        // Another fiber of this thread, which libc takes for the caller, may hold it just as well.
+        // The owner may be another fiber of this thread, which libc takes for the caller.
         let Some(futex) = mutex.announce_waiter() else {
             continue;
         };
@@ -171,8 +173,8 @@ fn wait_in_kernel(
     }
 }
 
-/// Before it is unlocked, by `fiber` or, null, by a plain thread: whether it may be. If so it is
-/// written down.
+/// Called before `fiber` unlocks the mutex, or before a plain thread does (`fiber` is null):
+/// returns whether it may. If so, the owner's record is removed.
 pub fn may_unlock(m: *mut pthread_mutex_t, fiber: *mut c_void) -> bool {
     let mutex = of(m);
     if !mutex.counts_owners() || fiber.is_null() {

@@ -1,5 +1,5 @@
-//! pthread_spin_lock(3), sched_yield(2): who would spin lets the other fibers of its thread run,
-//! for one of them may have the lock.
+//! pthread_spin_lock(3), sched_yield(2): a fiber that would spin lets the other fibers of its
+//! thread run, because one of them may hold the lock.
 
 use super::plainly;
 use crate::allocator;
@@ -14,7 +14,7 @@ unsafe extern "C" {
     fn pthread_spin_trylock(lock: *mut Lock) -> c_int;
 }
 
-/// Tries between two turns of the others.
+/// Attempts between two yields.
 const SPINS: u32 = 100;
 
 /// pthread_spin_lock(3).
@@ -22,7 +22,7 @@ pub fn lock(call: &Call<'_>, lock: *mut Lock) -> Outcome {
     call.inline();
     loop {
         for _ in 0..SPINS {
-            // SAFETY: the C caller's.
+            // SAFETY: the C caller passes a valid lock.
             if plainly(|| unsafe { pthread_spin_trylock(lock) }) == 0 {
                 return Outcome::Done(Ok(0));
             }
@@ -32,7 +32,7 @@ pub fn lock(call: &Call<'_>, lock: *mut Lock) -> Outcome {
     }
 }
 
-/// Lets others run: fibers, and if there are none to, threads.
+/// Lets other fibers run or, if no other can run, other threads.
 fn give_turn(call: &Call<'_>) {
     let in_malloc = allocator::is_calling();
     if in_malloc || call.thread.host().runnable() == 0 {
@@ -43,11 +43,11 @@ fn give_turn(call: &Call<'_>) {
     }
 }
 
-/// pthread_spin_trylock(3). A fiber that tries in vain lets others run now and then: one of them
-/// may have the lock.
+/// pthread_spin_trylock(3). A failed attempt counts against the fiber's quantum, because another
+/// fiber of this thread may hold the lock.
 pub fn trylock(call: &Call<'_>, lock: *mut Lock) -> Outcome {
     call.inline();
-    // SAFETY: the C caller's.
+    // SAFETY: the C caller passes a valid lock.
     let error = plainly(|| unsafe { pthread_spin_trylock(lock) });
     if error != 0 {
         call.give_way();

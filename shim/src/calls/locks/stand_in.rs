@@ -1,13 +1,14 @@
-//! A thread of the pool that waits for a process-shared condition in a fiber's stead: only libc
-//! knows how another process's pthread_cond_signal(3) is told that somebody waits.
+//! A pool thread waits for a process-shared condition on behalf of a fiber, because only libc knows
+//! how to announce a waiter to another process's pthread_cond_signal(3).
 //!
-//! libc does not remember which mutex a condition is waited for with, so the thread uses one of its
-//! own: it locks that one, and libc's pthread_cond_wait(3) unlocks it once the thread counts as a
-//! waiter. The fiber still has the program's mutex until then, so that no signal is lost.
+//! libc does not remember which mutex a condition is waited for with, so the thread uses a mutex of
+//! its own. It locks that mutex, and libc's pthread_cond_wait(3) unlocks it once the thread counts
+//! as a waiter. The fiber keeps the program's mutex until then, so that no signal is lost.
 //!
-//! Invariant: the fiber stays until the thread's wait is over. Before it handles signals, in which
-//! it may end, it ends that wait by a broadcast, so that the thread takes no signal that is
-//! another's. The others look again at what they wait for, as they must anyway.
+//! Invariant: the fiber waits until the thread's wait is over. Signal handlers may end the fiber,
+//! so before it runs them it ends the thread's wait with a broadcast. Otherwise the thread could
+//! consume a signal meant for another waiter. The other waiters check their predicate again, as
+//! they must after any wake-up.
 
 use super::kernel::of_nanos;
 use super::{Wait, mutex, released};
@@ -23,28 +24,28 @@ use std::ffi::{c_int, c_void};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering::*};
 
-/// What the fiber and the thread share.
+/// State shared by the fiber and the pool thread.
 struct StandIn {
     condition: *mut pthread_cond_t,
     deadline: Deadline,
-    /// The thread's own: see the module's text.
+    /// The pool thread's own mutex: see the module documentation.
     mutex: UnsafeCell<pthread_mutex_t>,
-    /// The thread has that one, and is about to wait.
+    /// The thread has locked that mutex and is about to wait.
     begun: AtomicBool,
-    /// What the thread's wait returned; [`WAITS`] until then.
+    /// The result of the thread's wait, or [`WAITS`] until then.
     result: AtomicI32,
 }
 
 const WAITS: c_int = -1;
 
-// SAFETY: the condition is the C caller's, which must exist while somebody waits for it; the mutex
-// is only used by libc's functions, which any thread may call.
+// SAFETY: the C caller must keep the condition alive while anyone waits for it. The mutex is only
+// used through libc's functions, which any thread may call.
 unsafe impl Send for StandIn {}
-// SAFETY: as for Send.
+// SAFETY: the argument for Send covers shared use too: all access goes through libc or atomics.
 unsafe impl Sync for StandIn {}
 
 impl StandIn {
-    /// A wait for what the thread says next.
+    /// A wait for the thread's next notification.
     fn next(&self) -> Wait {
         Wait {
             key: std::ptr::from_ref(self).addr(),
@@ -54,11 +55,11 @@ impl StandIn {
         }
     }
 
-    /// Waits, on a thread of the pool, until the condition is signalled or the time is over.
+    /// Runs on a pool thread: waits until the condition is signalled or the deadline has passed.
     fn stand_in(&self) {
         let until = of_nanos(self.deadline);
-        // SAFETY: libc's own functions; the mutex is alive, as is the condition (above), and so is
-        // the time.
+        // SAFETY: libc's own functions; the Arc keeps the mutex alive, the C caller keeps the
+        // condition alive, and the time is on this stack.
         let error = unsafe {
             hooks::pthread_mutex_lock::real(self.mutex.get());
             self.begun.store(true, Release);
@@ -79,7 +80,7 @@ impl StandIn {
         released(self, Which::First);
     }
 
-    /// Ends the thread's wait, and a wait of all others for nothing.
+    /// Ends the thread's wait. All other waiters get a spurious wake-up.
     fn send_home(&self) {
         // SAFETY: libc's own function, with the C caller's condition.
         unsafe { hooks::pthread_cond_broadcast::real(self.condition) };
@@ -90,16 +91,16 @@ impl StandIn {
     }
 }
 
-/// Begins the thread's work.
+/// Runs the thread's part.
 ///
 /// # Safety
-/// `data` is an `Arc<StandIn>`, made into a pointer; it is taken over.
+/// `data` is an `Arc<StandIn>` turned into a pointer; this takes ownership of it.
 unsafe fn begin(data: *mut c_void) {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller guarantees that `data` came from `Arc::into_raw`.
     unsafe { Arc::from_raw(data.cast_const().cast::<StandIn>()) }.stand_in();
 }
 
-/// pthread_cond_wait(3) and its kin. None where there is no thread to be had.
+/// pthread_cond_wait(3) and its variants. Returns None if no pool thread is available.
 pub fn wait(
     call: &Call<'_>,
     condition: *mut pthread_cond_t,
@@ -124,15 +125,15 @@ pub fn wait(
         lane: Lane::Peers,
     });
     if !started {
-        // SAFETY: made above, and not handed over.
+        // SAFETY: `data` was made above, and no thread took it.
         drop(unsafe { Arc::from_raw(data.cast_const().cast::<StandIn>()) });
         return None;
     }
     while !stand_in.begun.load(Acquire) {
         stand_in.next().park(call, || stand_in.begun.load(Acquire));
     }
-    // The thread has its mutex but for the moment until it counts as a waiter.
-    // SAFETY: libc's own functions; the mutex is alive.
+    // The thread holds its mutex until it counts as a waiter, so locking the mutex waits for that.
+    // SAFETY: libc's own functions; `stand_in` keeps the mutex alive.
     unsafe {
         hooks::pthread_mutex_lock::real(stand_in.mutex.get());
         hooks::pthread_mutex_unlock::real(stand_in.mutex.get());
@@ -152,7 +153,7 @@ pub fn wait(
         }
     }
     if handlers_wait {
-        // The fiber may end in there.
+        // The fiber may end inside this call.
         call.interrupted();
     }
     if let Err(error) = given.and_then(|()| mutex::take(call, m, || Ok(NEVER))) {
