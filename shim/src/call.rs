@@ -21,15 +21,15 @@ pub struct Call<'a> {
     pub thread: &'a Thread,
     pub fiber: *mut c_void,
     row: usize,
-    /// Where the call is watched: what becomes of it. None on the fast way, known to the compiler
-    /// there.
+    /// Records the outcome if the call is watched. None on the fast path, where the compiler knows
+    /// that it is None.
     record: Option<&'a Record>,
-    /// Made in the middle of what the shim does for another call of the same fiber.
+    /// This call is made inside the shim's work for another call of the same fiber.
     inner: bool,
 }
 
 impl<'a> Call<'a> {
-    /// None on the scheduler's own stack: no fiber makes this call.
+    /// Returns None on the scheduler's own stack, because no fiber makes this call.
     #[inline]
     pub fn begin(thread: &'a Thread, row: usize, record: Option<&'a Record>) -> Option<Self> {
         let call = Self::begin_free(thread, row, record)?;
@@ -39,7 +39,8 @@ impl<'a> Call<'a> {
         Some(call)
     }
 
-    /// The first call after others have run, or one of a fiber that could not let them.
+    /// Begins a new quantum: for the first call after other fibers have run, or for a fiber that
+    /// used up its quantum where it could not yield.
     #[cold]
     #[inline(never)]
     fn begin_share(&self) {
@@ -49,10 +50,10 @@ impl<'a> Call<'a> {
         self.cancelled_here();
     }
 
-    /// After a call, libc's part of it included. A fiber whose calls never wait must not starve the
-    /// others, nor what arrives from other threads: when it has had its share, others run now. Not
-    /// before a call, for others could close its descriptor then, and the call would be made on
-    /// another file.
+    /// Runs after a call, including libc's part of it. A fiber whose calls never block must not
+    /// starve the other fibers or the messages from other threads, so when its quantum is used up,
+    /// others run now. This does not happen before a call, because another fiber could then close
+    /// the call's descriptor, and the call would act on a different file.
     #[inline(always)]
     pub fn ended(thread: &Thread, row: usize) {
         if !thread.has_share() {
@@ -72,7 +73,8 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// The same for a call that chooses itself when it lets others run: [`Self::give_way`].
+    /// Like [`Self::begin`], but the call decides itself when to let others run:
+    /// [`Self::give_way`].
     #[inline]
     pub fn begin_free(thread: &'a Thread, row: usize, record: Option<&'a Record>) -> Option<Self> {
         let fiber = thread.host().running();
@@ -89,8 +91,8 @@ impl<'a> Call<'a> {
         })
     }
 
-    /// Counts this call; when its fiber has had its share, others run now, and it may be told that
-    /// it is cancelled. Not from inside a malloc, though. Where the call holds nothing.
+    /// Counts this call. When the fiber's quantum is used up, lets others run and checks for
+    /// cancellation, except inside a malloc. Call only while holding no locks.
     #[inline]
     pub fn give_way(&self) {
         if !self.thread.afford() && !self.inner && !allocator::is_calling() {
@@ -99,8 +101,8 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// Has `wait`, which is given the call's row, park the fiber: counted, and timed where that is
-    /// wanted.
+    /// Runs `wait`, which parks the fiber; its argument is the call's row. Counts the call, and
+    /// measures the time if the call is recorded.
     pub fn timed<R>(&self, wait: impl FnOnce(usize) -> R) -> R {
         self.counts().converted.add(1);
         let Some(record) = self.record else {
@@ -114,7 +116,7 @@ impl<'a> Call<'a> {
         result
     }
 
-    /// Has the record of a watched call noted something.
+    /// Applies `note` to the record, if the call is watched.
     #[inline(always)]
     pub fn note(&self, note: impl FnOnce(&Record)) {
         if let Some(record) = self.record {
@@ -130,8 +132,8 @@ impl<'a> Call<'a> {
     pub fn load(&self) -> Load {
         let (host, thread) = (self.thread.host(), self.thread);
         let runnable = host.runnable();
-        // Inside a stream a fiber delays those of other threads, which would block on the stream's
-        // lock.
+        // If this fiber holds a stream, waiting delays fibers of other threads, which would block
+        // on the stream's lock.
         let delays_others = || thread.files().any() && position::other_threads();
         let alone = if runnable == 0 && thread.in_flight() == 0 && !delays_others() {
             host.alone()
@@ -146,27 +148,27 @@ impl<'a> Call<'a> {
         load
     }
 
-    /// Whether no other fiber can run while this call waits: then no thread of the pool is to make
-    /// it. The main thread of a program that knows nothing of fibers is the only one of its host,
-    /// and the program stays one of a single thread.
+    /// Whether no other fiber can run while this call waits; the call is then not worth a pool
+    /// thread. The main thread of a program without fibers is the only fiber of its host, and such
+    /// a program should stay single-threaded.
     pub fn is_sole_fiber(&self) -> bool {
         self.load().alone == Alone::Entirely || self.thread.host().in_place
     }
 
-    /// The call goes to libc as it is.
+    /// Passes the call through to libc, for the reason `why`.
     pub fn through(&self, why: Why) {
         self.counts().through[why as usize].add(1);
         self.note(|record| record.through(why));
     }
 
-    /// Where the fiber ends if its host cancelled it, and this call is a cancellation point:
-    /// nothing has come of the call, and it holds nothing. Not inside a stream, whose lock it would
-    /// leave behind.
+    /// The point where a fiber ends if its host cancelled it, provided that this call is a
+    /// cancellation point. Call only when the call has had no effect yet and holds no locks. Does
+    /// nothing inside a stream, because the fiber would leave the stream's lock behind.
     #[cold]
     #[inline(never)]
     pub fn cancelled_here(&self) {
         if cancel::is_point(self.row) && !self.thread.files().any() {
-            // It is the host's code, and may not come back.
+            // This runs the host's code, which may not return.
             let signals = self.thread.signals();
             signals.leave(false);
             self.thread.host().cancelled();
@@ -174,14 +176,15 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// The same for a call that may have been made by another call of the shim's.
+    /// Like [`Self::cancelled_here`], except that it does nothing for a call that another shim call
+    /// made.
     pub fn heed_cancellation(&self) {
         if !self.inner {
             self.cancelled_here();
         }
     }
 
-    /// While the result lives this call is in libc's function, on this thread.
+    /// While the result lives, this call counts as being inside libc's function on this thread.
     #[inline(always)]
     pub fn passing(&self) -> Option<Passing<'_>> {
         self.record
@@ -189,7 +192,7 @@ impl<'a> Call<'a> {
             .map(|escapes| escapes.passing(self.row))
     }
 
-    /// The call was completed without parking.
+    /// Counts the call as completed without parking.
     #[inline]
     pub fn inline(&self) {
         self.counts().inline.add(1);
@@ -201,23 +204,24 @@ impl<'a> Call<'a> {
         self.thread.engine().is_some()
     }
 
-    /// Has the engine do `request`, parked meanwhile: its result, as a system call's. ECANCELED
-    /// without an engine.
+    /// Submits `request` to the engine and parks until it is done. Returns the result as a system
+    /// call does, or ECANCELED if there is no engine.
     #[inline(always)]
     pub fn perform(&self, request: &Request) -> i32 {
         self.perform_until(request, NEVER)
     }
 
-    /// Has the handlers run that a result of [`Errno::RESTART`](crate::errno::Errno::RESTART) was
-    /// for. Only where the call holds nothing: they may jump away. A call that gives that error
-    /// instead is begun anew or ended, as they ask.
+    /// Runs the deferred handlers after a result of
+    /// [`Errno::RESTART`](crate::errno::Errno::RESTART). Call only while holding no locks, because
+    /// a handler may jump away. A call that returns that error instead of calling this is restarted
+    /// or ended as the handlers require.
     pub fn interrupted(&self) -> Handled {
         self.interrupted_under(None)
     }
 
-    /// Whether a call that came to `error` is to be made again. One that signals have interrupted
-    /// is, once, before their handlers run: what it waits for may have come before them, and then
-    /// it succeeds. After that the handlers decide.
+    /// Whether to restart a call that failed with `error`. An interrupted call is restarted once
+    /// before its handlers run: the event it waits for may have arrived before the signal, and then
+    /// the call succeeds. After that the handlers decide.
     #[inline]
     pub fn begins_anew(&self, error: Errno, look: &mut LastLook) -> bool {
         if error != Errno::INTR && !error.is_interruption() {
@@ -243,8 +247,8 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// Whether a call that was interrupted, and has not run any handlers yet, is to look once more
-    /// for what it waits for: a cancelled one is not.
+    /// Whether an interrupted call that has not run its handlers yet should try once more. A
+    /// cancelled call should not.
     pub fn looks_again(&self, look: &mut LastLook) -> bool {
         let looks =
             !look.0 && self.thread.signals().is_held() && !self.thread.is_cancelled(self.fiber);
@@ -252,8 +256,8 @@ impl<'a> Call<'a> {
         looks
     }
 
-    /// [`Self::perform_masked`], and [`Self::interrupted_under`] the mask: what the handlers came
-    /// to is the error.
+    /// [`Self::perform_masked`], followed by [`Self::interrupted_under`] the same mask if a signal
+    /// interrupted it; the error is what the handlers decided.
     pub fn perform_handled(
         &self,
         request: &Request,
@@ -267,13 +271,13 @@ impl<'a> Call<'a> {
         Ok(result)
     }
 
-    /// [`Self::interrupted`], with the mask that the call waited under, if it had one of its own:
-    /// the handlers run under it.
+    /// [`Self::interrupted`] for a call that may have waited under its own signal mask: the
+    /// handlers run under that mask.
     pub fn interrupted_under(&self, mask: Option<SignalSet>) -> Handled {
         let for_cancellation = self.thread.was_cancelled(self.fiber);
         self.cancelled_here();
         let handled = self.thread.handle_signals(mask);
-        // A fiber that goes on nevertheless is not to wait again.
+        // A cancelled fiber that continues nevertheless must not wait again.
         if for_cancellation {
             Handled::End
         } else {
@@ -281,8 +285,8 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// [`Self::perform_until`] with the signals in `mask` blocked and no others while it waits, as
-    /// in ppoll(2).
+    /// [`Self::perform_until`] with exactly the signals in `mask` blocked during the wait, as in
+    /// ppoll(2).
     pub fn perform_masked(&self, request: &Request, deadline: Deadline, mask: SignalSet) -> i32 {
         self.counts().converted.add(1);
         let mut flight = Flight::new(self.fiber, self.row, request, deadline);
@@ -290,7 +294,8 @@ impl<'a> Call<'a> {
         let signals = self.thread.signals();
         signals.masked.update(|n| n + 1);
         let flight = &raw mut flight;
-        // SAFETY: as in `fly`; the mask is on this stack, too.
+        // SAFETY: `flight` and the mask are on this stack; the result was written before this fiber
+        // was unparked.
         let result = unsafe {
             self.thread.fly(request, flight);
             (*flight).result
@@ -299,8 +304,8 @@ impl<'a> Call<'a> {
         result
     }
 
-    /// The same, ended early with ETIME when `deadline` comes first; what a thread of the pool does
-    /// is not ended.
+    /// Like [`Self::perform`], but fails with ETIME at `deadline`. A job that already runs on a
+    /// pool thread is not interrupted.
     #[inline(always)]
     pub fn perform_until(&self, request: &Request, deadline: Deadline) -> i32 {
         self.counts().converted.add(1);
@@ -321,8 +326,8 @@ impl<'a> Call<'a> {
         result
     }
 
-    /// Has a thread of the pool run code that tells of its end itself; false where there is none.
-    /// See [`Self::await_turn`].
+    /// Starts code on a pool thread that reports its own completion. Returns false if no thread is
+    /// available. See [`Self::await_turn`].
     pub fn start_on_pool(&self, run: Run) -> bool {
         let started = self.thread.start_on_pool(run);
         if started {
@@ -332,7 +337,7 @@ impl<'a> Call<'a> {
         started
     }
 
-    /// Parks until another fiber, or a thread of the pool, gives this one its turn.
+    /// Parks until another fiber or a pool thread passes the turn to this fiber.
     pub fn await_turn(&self) {
         let begin = self.record.map(|_| sys::now());
         self.thread.await_turn();
@@ -341,9 +346,9 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// Parks until the fiber is given its turn: 0; or is interrupted, or `deadline` is over: a
-    /// negative error. `claim` decides between these. `enqueue` puts the token of the wait where
-    /// those look who pass turns on.
+    /// Parks until the fiber gets its turn and returns 0, or until it is interrupted or `deadline`
+    /// passes and returns a negative error. `claim` decides which of these wins. `enqueue` stores
+    /// the wait's token where the threads and fibers that pass turns on will find it.
     pub fn await_turn_until(
         &self,
         claim: &AtomicBool,
@@ -352,7 +357,7 @@ impl<'a> Call<'a> {
         enqueue: impl FnOnce(Token),
     ) -> i32 {
         let begin = self.record.map(|_| sys::now());
-        // A fiber that was to handle signals waits once more instead.
+        // A fiber that was about to handle signals waits once more first.
         self.thread.signals().due.set(false);
         let request = Request::Wait { claim };
         let mut flight = Flight::new(self.fiber, self.row, &request, deadline);
@@ -373,7 +378,7 @@ impl<'a> Call<'a> {
     #[inline(always)]
     fn fly(&self, request: &Request, deadline: Deadline) -> i32 {
         let mut flight = Flight::new(self.fiber, self.row, request, deadline);
-        // Not touched but through the pointer from here on: the completion writes to it.
+        // From here on accessed only through the pointer, because the completion writes to it.
         let flight = &raw mut flight;
         // SAFETY: `flight` is on this stack; the result was written before this fiber was unparked.
         unsafe {
@@ -383,7 +388,7 @@ impl<'a> Call<'a> {
     }
 }
 
-/// Whether a call that was interrupted has looked once more, before it lets the handlers run.
+/// Whether an interrupted call has tried once more before its handlers run.
 pub struct LastLook(bool);
 
 impl LastLook {
@@ -393,8 +398,8 @@ impl LastLook {
 }
 
 impl Drop for Call<'_> {
-    /// Back in the program's own code: handlers run at once again, and those of signals that came
-    /// meanwhile now.
+    /// Returns to the program's own code: signals are delivered immediately again, and the handlers
+    /// that were deferred during the call run now.
     #[inline(always)]
     fn drop(&mut self) {
         if self.thread.signals().leave(self.inner) && !self.inner {

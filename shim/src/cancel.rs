@@ -1,11 +1,12 @@
-//! Which calls are cancellation points, as pthreads(7) has them: where a fiber that its host
-//! cancelled may end.
+//! Which calls are cancellation points, as listed in pthreads(7): where a fiber may end after its
+//! host cancelled it.
 //!
-//! The host asks for the end of the call a fiber is parked in (`aioshim_cancel`); what can be ended
-//! is, as by a signal. Only when the call holds nothing of the shim's any more, and nothing has
-//! been done for the caller, the host is told (`cancelled`), and may let the fiber end there
-//! ([`crate::call::Call::cancelled_here`]); else the call fails with EINTR. A call that has moved
-//! data returns it. A fiber whose calls never wait is asked once it has had its share of them.
+//! The host requests the end of the call that a fiber is parked in (`aioshim_cancel`). If that wait
+//! can be interrupted, it is, as by a signal. The host is told (`cancelled`) only when the call
+//! holds none of the shim's resources and has had no effect for the caller; the host may end the
+//! fiber there ([`crate::call::Call::cancelled_here`]). If the fiber does not end, the call fails
+//! with EINTR. A call that has moved data returns the number of bytes. A fiber whose calls never
+//! block is checked whenever its quantum is used up.
 
 use crate::hooks::NAMES;
 use once_cell::race::OnceBox;
@@ -13,20 +14,21 @@ use once_cell::race::OnceBox;
 /// Whether the calls of each row of the hook table are cancellation points.
 static OF_ROWS: OnceBox<[bool; NAMES.len()]> = OnceBox::new();
 
-/// Looks all rows up beforehand. LeakSanitizer yields while it holds malloc's locks: by then
-/// nothing may take memory.
+/// Computes the table in advance. LeakSanitizer yields while it holds malloc's locks, and by then
+/// nothing may allocate.
 pub fn bind() {
     is_point(0);
 }
 
-/// Whether the call of this row is one. Asked every few calls, so not of its name.
+/// Whether the call of this row is a cancellation point. Asked every few calls, so the names are
+/// not compared each time.
 #[inline]
 pub fn is_point(row: usize) -> bool {
     OF_ROWS.get_or_init(|| Box::new(NAMES.map(is_point_by_name)))[row]
 }
 
-/// Whether the call of this name is one: all that may wait for others, but for locks, and for
-/// system(3), which changes what the whole process does with signals while it waits.
+/// Whether the call of this name is a cancellation point: every call that may block, except locks
+/// and system(3), which changes the signal dispositions of the whole process while it waits.
 fn is_point_by_name(name: &str) -> bool {
     let name = name.trim_start_matches('_');
     let name = name.strip_suffix("_chk").unwrap_or(name);
@@ -36,7 +38,7 @@ fn is_point_by_name(name: &str) -> bool {
     POINTS.binary_search(&name.as_str()).is_ok()
 }
 
-/// Without the aliases' `__`, `64`, `_2` and `_chk`.
+/// Names without the `__`, `64`, `_2` and `_chk` of their aliases.
 const POINTS: [&str; 75] = [
     "accept",
     "accept4",

@@ -1,14 +1,14 @@
-//! Functions whose library is loaded after the shim has bound its rows.
+//! Finds functions whose library was loaded after the shim bound its rows.
 //!
-//! Before glibc 2.34 some rows' functions are not in libc.so.6 but in libraries beside it. A
-//! program that is not linked to one of these gets it later, through a plugin that it opens with
-//! dlopen(3). The plugin's calls reach the shim's rows all the same, and RTLD_NEXT does not find
-//! the functions behind them: a plugin's libraries are in its own scope.
+//! Before glibc 2.34 the functions of some rows are not in libc.so.6 but in separate libraries. A
+//! program that is not linked to such a library may still load it later through a plugin that it
+//! opens with dlopen(3). The plugin's calls reach the shim's rows, but RTLD_NEXT does not find the
+//! functions behind them, because a plugin's libraries are in a scope of their own.
 
 use std::ffi::{CStr, c_char};
 
-/// The libraries of old glibc that have functions of the table. The shim itself needs libpthread
-/// and libdl.
+/// The libraries of old glibc versions that have functions of the table. libpthread and libdl are
+/// missing because the shim itself links to them.
 const LIBRARIES: [&CStr; 4] = [
     c"librt.so.1",
     c"libresolv.so.2",
@@ -16,12 +16,12 @@ const LIBRARIES: [&CStr; 4] = [
     c"libutil.so.1",
 ];
 
-/// The function `name`, which ends with a NUL, of one of [`LIBRARIES`] that is loaded by now. The
-/// library stays loaded from then on, as the row keeps its address.
+/// Finds the function `name`, which ends with a NUL, in those of [`LIBRARIES`] that are loaded by
+/// now. The library stays loaded from then on, because the row keeps the function's address.
 pub(super) fn find(name: &'static str) -> Option<*mut ()> {
     let name = name.as_ptr().cast::<c_char>();
     let found = LIBRARIES.iter().find_map(|library| {
-        // SAFETY: C strings; with RTLD_NOLOAD nothing is loaded, and so no constructor runs.
+        // SAFETY: both are C strings; RTLD_NOLOAD loads nothing, so no constructor runs.
         unsafe {
             let handle = libc::dlopen(library.as_ptr(), libc::RTLD_LAZY | libc::RTLD_NOLOAD);
             if handle.is_null() {
@@ -35,8 +35,8 @@ pub(super) fn find(name: &'static str) -> Option<*mut ()> {
             Some(function.cast())
         }
     });
-    // A search in vain leaves an error, which the program would be told of.
-    // SAFETY: takes this thread's error.
+    // A failed lookup leaves an error that the program's next dlerror(3) would report.
+    // SAFETY: only clears this thread's error.
     unsafe { libc::dlerror() };
     found
 }
@@ -48,7 +48,7 @@ mod tests {
     #[test]
     fn a_library_that_is_not_loaded_has_nothing() {
         assert_eq!(find("no_such_function\0"), None);
-        // SAFETY: takes this thread's error.
+        // SAFETY: only clears this thread's error.
         assert!(unsafe { libc::dlerror() }.is_null());
     }
 }

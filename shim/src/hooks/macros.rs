@@ -1,7 +1,7 @@
-//! What a row of the table becomes: the exported function, what it does on an attached thread, and
-//! libc's own, found by name.
+//! Expands each row of the table into the exported function, its path on an attached thread, and
+//! the lookup of the function in libc.
 
-// What a row's module is made of, besides what its own row names.
+// Names that the expansion of every row uses.
 pub(super) use crate::call::{Call, LastLook};
 pub(super) use crate::calls::{CResult, Outcome};
 pub(super) use crate::errno;
@@ -11,7 +11,8 @@ pub(super) use crate::tls;
 use std::ffi::c_void;
 pub(super) use std::sync::atomic::{AtomicPtr, Ordering};
 
-/// The descriptor that a row could not just forget; most rows have none to forget.
+/// Evaluates a row's `forgets` expression: Some if the descriptor cannot simply be forgotten. Most
+/// rows have none.
 macro_rules! marked {
     () => {
         None::<c_int>
@@ -21,7 +22,7 @@ macro_rules! marked {
     };
 }
 
-/// Whether a row has a descriptor to forget.
+/// Whether a row closes or changes a descriptor.
 macro_rules! forgets {
     () => {
         false
@@ -31,7 +32,7 @@ macro_rules! forgets {
     };
 }
 
-/// What is in the place of a function that an older libc does not have.
+/// The fallback for a function that an older libc lacks.
 macro_rules! otherwise {
     () => {
         missing as *mut ()
@@ -41,7 +42,7 @@ macro_rules! otherwise {
     };
 }
 
-/// libc's own function, as it is to be called.
+/// Calls libc's function, through the `by` function if the row has one.
 macro_rules! libcs_own {
     ($real:expr, ($($arg:ident),*)) => {
         $real($($arg),*)
@@ -51,7 +52,7 @@ macro_rules! libcs_own {
     };
 }
 
-/// The call of a function that is not bound yet: binds it, or does without libc's own.
+/// Runs when a row is called before it is bound: binds it, or calls the `unbound` function instead.
 macro_rules! when_unbound {
     (($($arg:ident),*)) => {{
         bind();
@@ -62,7 +63,7 @@ macro_rules! when_unbound {
     };
 }
 
-/// The answer of another row, if any.
+/// Returns the answer of the `instead` function, if it gives one.
 macro_rules! in_its_place {
     (($($arg:ident),*)) => {};
     (($($arg:ident),*), $instead:path) => {
@@ -72,12 +73,13 @@ macro_rules! in_its_place {
     };
 }
 
-/// The answer that is to be had at once, if any; in the hook itself, for here each nanosecond
-/// counts.
+/// Returns the answer of the `first` function, if it gives one. Expanded in the hook itself,
+/// because every nanosecond counts here.
 macro_rules! at_once {
     ($here:ident, ($($arg:ident),*)) => {};
     ($here:ident, ($($arg:ident),*), $first:path) => {
-        // SAFETY: this thread's attached Thread, which stays so while one of its hooks runs.
+        // SAFETY: `here` is this thread's attached Thread, and stays attached while one of its
+        // hooks runs.
         let thread = unsafe { &*$here };
         if thread.answers_at_once()
             && let Some(result) = $first(thread, $($arg),*)
@@ -87,7 +89,8 @@ macro_rules! at_once {
     };
 }
 
-/// Begins a call. One on a lock is not charged for: while the lock is free nobody else runs.
+/// Begins a call. A call on a lock consumes no budget: as long as the lock is free, no other fiber
+/// runs.
 macro_rules! begun {
     ($thread:ident, $row:expr, $record:expr $(, $first:path)?) => {
         if IS_LOCK && !$thread.converts_locks() {
@@ -101,7 +104,7 @@ macro_rules! begun {
     };
 }
 
-/// Whether a row that has such a function chooses itself when it lets others run.
+/// Whether the row has a `first` function, and so decides itself when to let other fibers run.
 macro_rules! is_free {
     () => {
         false
@@ -111,13 +114,13 @@ macro_rules! is_free {
     };
 }
 
-/// Whether the function of a row, by its path, is a lock's: [`crate::calls::locks`], but for what
-/// waits for a thread or yields.
+/// Whether the function at this path belongs to [`crate::calls::locks`] and is about a lock.
+/// Functions that join a thread or yield are not.
 pub(super) const fn is_lock(path: &str) -> bool {
     contains(path, "locks") && !contains(path, "join") && !contains(path, "yield")
 }
 
-/// Whether it is one of flockfile(3) and its kin.
+/// Whether the function is flockfile(3) or a variant of it.
 pub(super) const fn is_lock_of_stream(path: &str) -> bool {
     contains(path, "lockfile")
 }
@@ -138,8 +141,8 @@ const fn contains(text: &str, word: &str) -> bool {
     false
 }
 
-/// Ends a call that [`begun`] began. Who chooses when others run has chosen, and a lock that was
-/// free lets nobody run.
+/// Ends a call that [`begun`] began, and yields if the quantum is used up. Rows that decide
+/// themselves when to yield have done so already, and calls on locks never yield here.
 macro_rules! ended {
     ($thread:ident, $row:expr) => {
         if !IS_LOCK && !IS_LOCK_OF_STREAM {
@@ -149,7 +152,7 @@ macro_rules! ended {
     ($thread:ident, $row:expr, $first:path) => {};
 }
 
-/// libc's function by its name.
+/// Finds libc's function by its name.
 macro_rules! found {
     ($name:ident) => {
         redhook::real!($name) as *mut ()
@@ -160,29 +163,31 @@ macro_rules! found {
     };
 }
 
-/// libc's function of that version; but that of another library behind this one that has the name,
-/// too, as a sanitizer's runtime does: its names have no versions.
+/// Finds libc's function of that version. If another library behind the shim defines the name too,
+/// returns that library's function: the names of a sanitizer's runtime, for example, have no
+/// versions.
 pub(super) fn newest(name: &'static str, version: &'static str) -> Option<*mut ()> {
     let libcs = versioned(name, version)?;
-    // SAFETY: a C string.
+    // SAFETY: `name` is a C string.
     let next = unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr().cast()) };
     let object_of = |function: *mut c_void| {
         let mut found = std::mem::MaybeUninit::<libc::Dl_info>::zeroed();
-        // SAFETY: only looks the address up, and fills a Dl_info of zeroes, which is a valid one.
+        // SAFETY: dladdr only looks the address up. It fills a zeroed Dl_info, which is a valid
+        // value.
         unsafe {
             libc::dladdr(function, found.as_mut_ptr());
             found.assume_init().dli_fbase
         }
     };
-    // The loader finds libc's own at once unless it is an old one: asking for objects looks through
-    // all their symbols.
+    // The comparison of addresses succeeds at once except with an old loader. Asking for the
+    // objects is slow because it searches all their symbols.
     let is_libcs =
         next.is_null() || next == libcs.cast() || object_of(next) == object_of(libcs.cast());
     Some(if is_libcs { libcs } else { next.cast() })
 }
 
-/// libc's function `name`, both with a 0 at the end, in one of its versions; None where it has no
-/// such version.
+/// Finds one version of the libc function `name`; both strings end with a NUL. Returns None if the
+/// function has no such version.
 pub(super) fn versioned(name: &'static str, version: &'static str) -> Option<*mut ()> {
     // SAFETY: both are C strings.
     let function = unsafe {
@@ -195,7 +200,7 @@ pub(super) fn versioned(name: &'static str, version: &'static str) -> Option<*mu
     (!function.is_null()).then_some(function.cast())
 }
 
-/// Whether a row's function is all there is to it; then that.
+/// For rows with `at: everywhere`: calls the row's function and returns.
 macro_rules! everywhere {
     ([], $real:expr, ($($arg:ident),*), $($function:ident)::+) => {};
     ([everywhere], $real:expr, ($($arg:ident),*), $($function:ident)::+) => {
@@ -203,7 +208,7 @@ macro_rules! everywhere {
     };
 }
 
-/// What becomes of a fiber's call; None when it is libc's to do.
+/// The result of a fiber's call, or None if libc must make the call.
 macro_rules! converted {
     ([everywhere], $call:ident, $real:expr, ($($arg:ident),*), $($function:ident)::+) => {{
         $( let _ = $arg; )*
@@ -255,14 +260,15 @@ macro_rules! converted {
     };
     ($call:ident, $real:expr, ($($arg:ident),*), recorded($twin:ident)) => {
         Some(calls::results::look_up($call, ROW, |room| {
-            // SAFETY: libc's own function, with the caller's arguments and room for the result,
+            // SAFETY: libc's own function, with the caller's arguments and buffers for the result,
             // while that call lasts.
             unsafe { super::$twin::real($($arg,)* room.entry.cast(), room.text.cast(), room.n, room.result.cast()) }
         }))
     };
     ($call:ident, $real:expr, ($($arg:ident),*), recorded($twin:ident, h_errno)) => {
         Some(calls::results::look_up($call, ROW, |room| {
-            // SAFETY: as in the arm above.
+            // SAFETY: libc's own function, with the caller's arguments and buffers for the result,
+            // while that call lasts.
             unsafe { super::$twin::real($($arg,)* room.entry, room.text, room.n, room.result, room.h_errno) }
         }))
     };
@@ -300,12 +306,12 @@ macro_rules! converted {
 
 /// Whether dlsym finds libc's function of this name, which ends with a NUL.
 pub(super) fn is_there(name: &'static str) -> bool {
-    // SAFETY: a C string.
+    // SAFETY: `name` is a C string.
     !unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr().cast()) }.is_null()
 }
 
-/// libc's first version: names that it only keeps for programs of then are of no other, and dlsym
-/// does not find them.
+/// glibc's base symbol version. Compatibility-only symbols exist under this version alone, so plain
+/// dlsym does not find them.
 #[cfg(target_arch = "x86_64")]
 pub(super) const FIRST_VERSION: &str = "GLIBC_2.2.5\0";
 #[cfg(target_arch = "aarch64")]
@@ -326,14 +332,16 @@ macro_rules! hooks {
         /// The row of [`crate::calls::results::h_errno`].
         pub const H_ERRNO: usize = Row::__h_errno_location as usize;
 
-        /// Finds libc's function of every row, before any of them is needed in a hurry.
+        /// Finds libc's function for every row before any of them is called.
         pub fn bind() {
             $( $name::bind(); )*
-            // What was not found left an error, which the program would be told of.
-            // SAFETY: only takes this thread's error.
+            // A name that was not found leaves an error that the program's next dlerror(3) would
+            // report.
+            // SAFETY: only clears this thread's error.
             unsafe { libc::dlerror() };
-            // An allocator's calls while it gives out its first memory bind their rows by
-            // themselves: binding takes none.
+            // This is separate from binding because `look` allocates. An allocator may call hooks
+            // while it hands out its first memory; such a call binds its own row, which must not
+            // allocate.
             $( $name::look(); )*
         }
 
@@ -352,7 +360,7 @@ macro_rules! hooks {
 
                 #[allow(dead_code)]
                 const ROW: usize = Row::$name as usize;
-                /// The host, or the user, may leave the call to libc.
+                /// The host or the user may choose to leave calls on locks to libc.
                 #[allow(dead_code)]
                 const IS_LOCK: bool = is_lock(stringify!($($function)::+));
                 #[allow(dead_code)]
@@ -366,10 +374,10 @@ macro_rules! hooks {
                         let here = tls::here();
                         if here.is_null() {
                             if let Some(fd) = marked!($($marked)?) {
-                                // SAFETY: it makes libc's call, with its caller's arguments.
+                                // SAFETY: makes libc's call with its caller's arguments.
                                 return unsafe { marked(fd, $($arg),*) };
                             }
-                            // SAFETY: it makes libc's call, with its caller's arguments.
+                            // SAFETY: makes libc's call with its caller's arguments.
                             unsafe { own($($arg),*) }
                         } else {
                             at_once!(here, ($($arg),*) $(, $first)?);
@@ -379,14 +387,14 @@ macro_rules! hooks {
                     }
                 }
 
-                /// The same on an attached thread; apart, so that the hook itself needs no stack
-                /// frame.
+                /// The hook's path on an attached thread. A function of its own, so that the hook
+                /// itself needs no stack frame.
                 #[inline(never)]
                 unsafe fn attached(here: *const Thread, $($arg: $ty),*) -> $ret {
                     // SAFETY: a thread stays attached while one of its hooks runs.
                     let thread = unsafe { &*here };
                     if thread.is_watched() {
-                        // SAFETY: it makes libc's call at most, with its caller's arguments.
+                        // SAFETY: at most makes libc's call, with its caller's arguments.
                         return unsafe { watched(thread, $($arg),*) };
                     }
                     let result = 'made: {
@@ -396,25 +404,26 @@ macro_rules! hooks {
                             break 'made result;
                         }
                         if let Some(fd) = marked!($($marked)?) {
-                            // SAFETY: it makes libc's call, with its caller's arguments.
+                            // SAFETY: makes libc's call with its caller's arguments.
                             break 'made unsafe { marked(fd, $($arg),*) };
                         }
-                        // SAFETY: it makes libc's call, with its caller's arguments.
+                        // SAFETY: makes libc's call with its caller's arguments.
                         unsafe { own($($arg),*) }
                     };
                     ended!(thread, Row::$name as usize $(, $first)?);
                     result
                 }
 
-                /// libc's own function, as it is to be called.
+                /// Calls libc's function, through the `by` function if the row has one.
                 #[inline(always)]
                 unsafe fn own($($arg: $ty),*) -> $ret {
-                    // SAFETY: with its caller's arguments.
+                    // SAFETY: libc's own function, with its caller's arguments.
                     unsafe { libcs_own!(libc(), ($($arg),*) $(, $by)?) }
                 }
 
-                /// The same for a descriptor that cannot just be forgotten; apart, for the same
-                /// reason.
+                /// Calls libc's function for a row whose `fd` could not simply be forgotten; fails
+                /// with EBADF if the descriptor belongs to the shim. A function of its own, so that
+                /// the hook needs no stack frame.
                 #[cold]
                 unsafe fn marked(fd: c_int, $($arg: $ty),*) -> $ret {
                     if fds::release(fd) {
@@ -425,7 +434,7 @@ macro_rules! hooks {
                     unsafe { libc()($($arg),*) }
                 }
 
-                /// The same with a record kept of it.
+                /// Like `attached`, but keeps a record of the call.
                 #[cold]
                 #[inline(never)]
                 unsafe fn watched(thread: &Thread, $($arg: $ty),*) -> $ret {
@@ -448,13 +457,13 @@ macro_rules! hooks {
                         return result;
                     }
                     let of_fiber = call.is_some();
-                    // Handlers are not to wait for libc's call.
+                    // End the call first, so that handlers are not deferred during libc's function.
                     drop(call);
                     let passing = thread.escapes().map(|escapes| escapes.passing(Row::$name as usize));
                     let result = match marked!($($marked)?) {
-                        // SAFETY: it makes libc's call, with its caller's arguments.
+                        // SAFETY: makes libc's call with its caller's arguments.
                         Some(fd) => unsafe { marked(fd, $($arg),*) },
-                        // SAFETY: it makes libc's call, with its caller's arguments.
+                        // SAFETY: makes libc's call with its caller's arguments.
                         None => unsafe { own($($arg),*) },
                     };
                     drop(passing);
@@ -463,41 +472,42 @@ macro_rules! hooks {
                     result
                 }
 
-                /// What became of a fiber's call; None when it is libc's to do.
+                /// The result of a fiber's call, or None if libc must make the call.
                 #[inline(always)]
                 fn converted(call: &Call<'_>, $($arg: $ty),*) -> Option<$ret> {
                     converted!([$($everywhere)?], call, libc(), ($($arg),*), $($function)::+ $(( $($option)* ))? $(when $when)?)
                 }
 
-                /// libc's own, for calls that are made of others.
+                /// libc's own function, for calls that are built from other calls.
                 ///
                 /// # Safety
-                /// As libc's.
+                /// The requirements of libc's function apply.
                 #[allow(dead_code)]
                 pub unsafe fn real($($arg: $ty),*) -> $ret {
-                    // SAFETY: passed on to our caller.
+                    // SAFETY: our caller guarantees what libc's function requires.
                     unsafe { libc()($($arg),*) }
                 }
 
                 type Real = unsafe extern "C" fn($($ty),*) -> $ret;
 
-                /// Whether another library interposes libc's function, and what follows from it.
+                /// Whether another library interposes libc's function, and how to call it in that
+                /// case.
                 static NEXT: next::Mark = next::Mark::new();
 
-                /// libc's function, found by redhook; until then `find`, so that the hook needs no
-                /// check.
+                /// libc's function, found by redhook. Until then it is `find`, so that the hook
+                /// needs no check.
                 static LIBC: AtomicPtr<()> = AtomicPtr::new(find as *mut ());
 
                 #[inline(always)]
                 fn libc() -> Real {
-                    // SAFETY: only ever holds functions of this type: `find`, and what `bind` found
-                    // under the name.
+                    // SAFETY: LIBC only ever holds functions of this type: `find`, or what `bind`
+                    // found under the name.
                     unsafe { std::mem::transmute::<*mut (), Real>(LIBC.load(Ordering::Relaxed)) }
                 }
 
                 #[cold]
                 unsafe extern "C" fn find($($arg: $ty),*) -> $ret {
-                    // SAFETY: libc's own function, or one of ours in its place, with its caller's
+                    // SAFETY: libc's own function, or our replacement for it, with its caller's
                     // arguments.
                     unsafe { when_unbound!(($($arg),*) $(, $unbound)?) }
                 }
@@ -512,14 +522,15 @@ macro_rules! hooks {
                     LIBC.store(real, Ordering::Relaxed);
                 }
 
-                /// Looks whether another library interposes what `bind` found. Takes memory.
+                /// Checks whether another library interposes the function that `bind` found.
+                /// Allocates.
                 pub fn look() {
                     let handler = concat!(stringify!($($function)::+), " ", $(stringify!($($option)*))?);
                     NEXT.set(next::of(LIBC.load(Ordering::Relaxed), handler, forgets!($($marked)?)));
                 }
 
-                /// Stands in for a function that was not found: its library may have been loaded
-                /// since. Fails with ENOSYS where this libc does not have the function at all.
+                /// Replaces a function that was not found; its library may have been loaded since.
+                /// Fails with ENOSYS if this libc does not have the function at all.
                 #[cold]
                 #[allow(dead_code)]
                 unsafe extern "C" fn missing($($arg: $ty),*) -> $ret {

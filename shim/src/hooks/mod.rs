@@ -1,30 +1,45 @@
-//! THE TABLE: a row per name by which a program reaches a call of libc's, aliases included.
+//! The hook table: one row for each name through which a program reaches a call of libc, aliases
+//! included.
 //!
-//! A row gives libc's name and signature, the function of [`crate::calls`] that handles it on a
-//! fiber, and, after `forgets`, the descriptor that libc's call closes or changes, forgotten
-//! wherever the call is made ([`fds::forget`]). One of the shim's own is not closed: the answer is
-//! EBADF. From the rows [`macros`] make the exported function (redhook), what finds libc's own, the
-//! list of names and the index into the statistics.
+//! A row gives libc's name and signature and the function of [`crate::calls`] that handles the call
+//! on a fiber. From the rows, [`macros`] generates the exported function (redhook), the lookup of
+//! libc's own function, the list of names, and the index into the statistics.
 //!
-//! In the place of a function `=> offload` has libc's own run on a thread of the pool
-//! ([`calls::offload`]), `when` it may wait; `=> recorded(twin)` its reentrant twin, with the
-//! result in memory of the fiber's ([`calls::results`]), where `=> copied` puts what libc returned;
-//! `=> paced(kind, file)` only while such calls are slow, else inline ([`calls::paced`]); `=>
-//! with_libc(function)` gives it libc's to call. `offload(file)` names a descriptor that the call
-//! is about, and `paced` may name a second one: none is closed before a thread of the pool has made
-//! the call. `otherwise` names a function of ours that is made in the place of libc's where libc
-//! has none; what is after `changes` is done before the call, wherever it is made. `instead` is a
-//! function that may answer in the place of all else.
+//! Instead of a function, a row may name a way of handling the call:
 //!
-//! Rows of locks say more: `first` is a function that may answer at once on an attached thread;
-//! then the call is counted only where calls are timed. `by` is how libc's own function is called,
-//! wherever that is. `at: everywhere` says that the row's function is that, and that there is
-//! nothing else to it, on a fiber or off. `version` is that of libc's function where it has older
-//! ones under the name, which dlsym may find. `unbound` is a function of ours that does the call
-//! while libc's own is not found yet, for one that dlsym itself calls.
+//! - `=> offload`: libc's own function runs on a pool thread ([`calls::offload`]). `when` gives a
+//!   condition under which it may block; otherwise it runs inline. `offload(file)` names the
+//!   descriptor that the call is about.
+//! - `=> paced(kind, file)`: the same, but inline as long as such calls are quick
+//!   ([`calls::paced`]). A second descriptor may follow. Neither descriptor is closed before the
+//!   pool thread has made the call.
+//! - `=> recorded(twin)`: the reentrant twin runs, with its result in memory that belongs to the
+//!   fiber ([`calls::results`]). `=> copied`: libc's own result is copied there.
+//! - `=> with_libc(function)`: our function gets libc's own function as an argument.
 //!
-//! Off a fiber a hook is one thread-local load, a branch and a jump to libc: nothing allocates,
-//! locks or prints there.
+//! Options after it:
+//!
+//! - `forgets`: the descriptor that libc's call closes or changes. Its cached facts are dropped
+//!   wherever the call is made ([`fds::forget`]). If the descriptor is one of the shim's own, libc
+//!   is not called and the call fails with EBADF.
+//! - `changes`: an expression that is evaluated before every call.
+//! - `instead`: a function that is asked first. If it gives a result, nothing else happens.
+//! - `otherwise`: our fallback if this libc lacks the function.
+//! - `version`: the symbol version of libc's function, for names with older versions that dlsym
+//!   might find.
+//!
+//! Further options, mostly of locks:
+//!
+//! - `first`: a function that may answer at once on an attached thread. Such an answer is only
+//!   counted if calls are being timed.
+//! - `by`: a function through which libc's own function is called, on a fiber and off.
+//! - `at: everywhere`: always call the row's function, on a fiber or off; no other processing
+//!   applies.
+//! - `unbound`: a function that makes the call before libc's own is found, for calls that dlsym
+//!   itself makes.
+//!
+//! Off a fiber, a hook costs one thread-local load, a branch and a jump to libc. It allocates
+//! nothing, takes no lock and prints nothing.
 
 #[macro_use]
 mod macros;
@@ -80,8 +95,8 @@ hooks! {
     fn pwritev64v2(fd: c_int, iov: *const iovec, n: c_int, offset: off_t, flags: c_int) -> ssize_t => calls::rw::pwritev2;
 
     // Opening, closing, and what is done to a descriptor.
-    // Variadic in C; the optional mode comes in the register of a third or fourth argument all the
-    // same.
+    // Variadic in C. The optional mode is passed in the register of the third or fourth argument
+    // either way.
     fn open(path: *const c_char, flags: c_int, mode: mode_t) -> c_int => calls::open::open;
     fn open64(path: *const c_char, flags: c_int, mode: mode_t) -> c_int => calls::open::open;
     fn __open(path: *const c_char, flags: c_int, mode: mode_t) -> c_int => calls::open::open;
@@ -115,7 +130,7 @@ hooks! {
     fn fcntl64(fd: c_int, command: c_int, argument: c_ulong) -> c_int => with_libc(calls::file::fcntl), forgets: calls::file::before_fcntl(fd, command);
     fn __fcntl(fd: c_int, command: c_int, argument: c_ulong) -> c_int => with_libc(calls::file::fcntl), forgets: calls::file::before_fcntl(fd, command);
 
-    // Variadic in C: FIONBIO is F_SETFL by another name.
+    // Variadic in C. FIONBIO does the same as F_SETFL.
     fn ioctl(fd: c_int, request: c_ulong, argument: c_ulong) -> c_int => calls::file::ioctl, forgets: calls::file::before_ioctl(fd, request);
     fn setsockopt(fd: c_int, level: c_int, option: c_int, value: *const c_void, n: socklen_t) -> c_int => calls::file::setsockopt, forgets: calls::file::before_setsockopt(fd, level, option);
 
@@ -169,7 +184,8 @@ hooks! {
     fn sigtimedwait(set: *const sigset_t, info: *mut siginfo_t, timeout: *const timespec) -> c_int => calls::signal::sigtimedwait;
     fn __sigtimedwait(set: *const sigset_t, info: *mut siginfo_t, timeout: *const timespec) -> c_int => calls::signal::sigtimedwait;
 
-    // Children that no fork handler hears of. clone is variadic in C, like syscall below.
+    // Calls that make children without running fork handlers. clone is variadic in C, like syscall
+    // below.
     fn clone(entry: calls::clone::Entry, stack: *mut c_void, flags: c_int, argument: *mut c_void, parent_id: *mut c_void, tls: *mut c_void, child_id: *mut c_void) -> c_int => calls::clone::clone, at: everywhere;
     fn __clone(entry: calls::clone::Entry, stack: *mut c_void, flags: c_int, argument: *mut c_void, parent_id: *mut c_void, tls: *mut c_void, child_id: *mut c_void) -> c_int => calls::clone::clone, at: everywhere;
     fn _Fork() -> pid_t => calls::clone::fork, at: everywhere, otherwise: calls::clone::own_fork;
@@ -210,7 +226,7 @@ hooks! {
     fn fstat64(fd: c_int, into: *mut c_void) -> c_int => paced(Lookup, fd), otherwise: calls::stat::own_fstat;
     fn fstatat(dir: c_int, path: *const c_char, into: *mut c_void, flags: c_int) -> c_int => paced(Lookup, dir), otherwise: calls::stat::own_fstatat;
     fn fstatat64(dir: c_int, path: *const c_char, into: *mut c_void, flags: c_int) -> c_int => paced(Lookup, dir), otherwise: calls::stat::own_fstatat;
-    // What programs built for a glibc before 2.33 call.
+    // Called by programs that were built for a glibc before 2.33.
     fn __xstat(version: c_int, path: *const c_char, into: *mut c_void) -> c_int => paced(Lookup, libc::AT_FDCWD);
     fn __xstat64(version: c_int, path: *const c_char, into: *mut c_void) -> c_int => paced(Lookup, libc::AT_FDCWD);
     fn __lxstat(version: c_int, path: *const c_char, into: *mut c_void) -> c_int => paced(Lookup, libc::AT_FDCWD);
@@ -291,7 +307,7 @@ hooks! {
     fn removexattr(path: *const c_char, name: *const c_char) -> c_int => paced(Change, libc::AT_FDCWD);
     fn lremovexattr(path: *const c_char, name: *const c_char) -> c_int => paced(Change, libc::AT_FDCWD);
     fn fremovexattr(fd: c_int, name: *const c_char) -> c_int => paced(Change, fd);
-    // What libc opens for its caller is not known from before.
+    // libc chooses the descriptor, so it cannot be forgotten before the call.
     fn mkstemp(template: *mut c_char) -> c_int => with_libc(calls::name::mkstemp);
     fn mkstemp64(template: *mut c_char) -> c_int => with_libc(calls::name::mkstemp);
     fn mkstemps(template: *mut c_char, suffix: c_int) -> c_int => with_libc(calls::name::mkstemps);
@@ -568,7 +584,8 @@ hooks! {
     fn call_once(control: *mut c_int, routine: calls::locks::once::Routine) -> () => calls::locks::once::once, first: calls::locks::once::called, by: calls::locks::once::call;
     fn thrd_join(thread: pthread_t, result: *mut c_int) -> c_int => calls::locks::join::thrd_join;
 
-    // Variadic in C: up to six arguments, the last one on the stack, whatever is there.
+    // Variadic in C. Up to six arguments are read, the last one from the stack, even if fewer were
+    // passed.
     fn syscall(number: c_long, a: c_long, b: c_long, c: c_long, d: c_long, e: c_long, f: c_long) -> c_long => calls::syscall::dispatch, instead: numbers::by_number, first: calls::syscall::uncharged, by: calls::syscall::plainly;
 
     // What libc keeps for a thread, or in static memory.
@@ -590,7 +607,7 @@ hooks! {
     fn __uselocale(new: libc::locale_t) -> libc::locale_t => calls::locale::uselocale, at: everywhere;
 
     // Streams, where stdio does more than its jump tables see (crate::stdio).
-    // It closes descriptors inside libc.
+    // libc closes the descriptor internally, where the hook of close(2) does not see it.
     fn fopen(path: *const c_char, mode: *const c_char) -> *mut FILE => calls::stdio::fopen;
     fn fopen64(path: *const c_char, mode: *const c_char) -> *mut FILE => calls::stdio::fopen;
     fn _IO_fopen(path: *const c_char, mode: *const c_char) -> *mut FILE => calls::stdio::fopen;
@@ -612,7 +629,8 @@ hooks! {
     fn _IO_ftrylockfile(stream: *mut FILE) -> c_int => calls::stdio::ftrylockfile;
     fn funlockfile(stream: *mut FILE) -> () => calls::stdio::funlockfile;
     fn _IO_funlockfile(stream: *mut FILE) -> () => calls::stdio::funlockfile;
-    // The variadic ones are in crate::variadic, and come here. A va_list is passed by its address.
+    // The variadic functions are in crate::variadic and call these. A va_list is passed by its
+    // address.
     fn vdprintf(fd: c_int, format: *const c_char, arguments: *mut c_void) -> c_int => calls::stdio::vdprintf;
     fn __vdprintf_chk(fd: c_int, flag: c_int, format: *const c_char, arguments: *mut c_void) -> c_int => calls::stdio::vdprintf_chk;
     fn closedir(directory: *mut DIR) -> c_int => calls::file::closedir, forgets: calls::file::before_closedir(directory);

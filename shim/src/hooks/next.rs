@@ -1,14 +1,14 @@
-//! Other preloaded libraries behind the shim: which rows they interpose, and how these are called
-//! then.
+//! Other preloaded libraries behind the shim: which rows they interpose, and how to call those
+//! rows.
 //!
-//! The function that a row finds behind the shim is libc's as a rule. A library such as torsocks,
-//! libfaketime or libeatmydata interposes some of the same names, and is to keep its effect whether
-//! it comes before the shim or behind it. So the shim does not submit the operation of such a row
-//! by itself: it calls the next function as a whole.
+//! The function that a row finds behind the shim is usually libc's. A library such as torsocks,
+//! libfaketime or libeatmydata interposes some of the same names, and must keep its effect whether
+//! it comes before the shim or behind it. Therefore the shim does not submit the operation of such
+//! a row itself; it calls the next function as a whole.
 //!
-//! That is looked at once, after all rows are bound. On an attached thread such a row is known by a
-//! byte of its own, and all calls go by the way of those that are watched, so that without such a
-//! library nothing costs more.
+//! The check runs once, after all rows are bound. Each row keeps the result in one byte. If any row
+//! is interposed, all calls on an attached thread take the path of watched calls, so there is no
+//! cost when no such library is loaded.
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ops::Range;
@@ -19,12 +19,12 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};
 /// How the row of an interposed function is called on a fiber.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Next {
-    /// By its own conversion: the function is libc's, or one whose conversion calls the next
-    /// function anyway.
+    /// By its own conversion: the function is libc's, or the conversion calls the next function
+    /// anyway.
     Converted,
-    /// As a whole, by the thread pool.
+    /// As a whole, on the thread pool.
     Offloaded,
-    /// As a whole, by the fiber's thread.
+    /// As a whole, on the fiber's thread.
     Through,
 }
 
@@ -52,7 +52,7 @@ impl Mark {
     }
 }
 
-/// Some row is not converted.
+/// Whether some row is not converted.
 static ANY: AtomicBool = AtomicBool::new(false);
 
 /// Whether another library interposes any of the rows.
@@ -60,15 +60,15 @@ pub fn is_any_interposed() -> bool {
     ANY.load(Relaxed)
 }
 
-/// Modules of [`crate::calls`] whose functions wait, and can be called by any thread. Not those of
-/// locks, signals and processes: these belong to the thread, or to the fiber, that makes the call.
+/// Modules of [`crate::calls`] whose functions block and can be called on any thread. Locks,
+/// signals and processes are left out because they belong to the calling thread or fiber.
 const OFFLOADED: [&str; 13] = [
     "rw", "net", "mmsg", "connect", "poll", "select", "sleep", "open", "splice", "ipc", "space",
     "flock", "file",
 ];
 
-/// How a row is called whose next function is at `function`. `handler` is what the table has for
-/// it, `forgets` whether it closes or changes a descriptor.
+/// How to call a row whose next function is at `function`. `handler` is the row's handler in the
+/// table; `forgets` says whether the row closes or changes a descriptor.
 pub fn of(function: *mut (), handler: &str, forgets: bool) -> Next {
     if !is_interposed(function as usize) {
         return Next::Converted;
@@ -92,7 +92,7 @@ fn by_handler(handler: &str, forgets: bool) -> Next {
     }
 }
 
-/// Libraries whose functions the rows stand for.
+/// Libraries whose functions the rows replace.
 const LIBC: [&str; 9] = [
     "libc.",
     "libpthread.",
@@ -105,7 +105,7 @@ const LIBC: [&str; 9] = [
     "ld-linux",
 ];
 
-/// Runtimes of sanitizers: theirs only look at the arguments, and leave the rest to libc.
+/// Runtimes of sanitizers: their functions only check the arguments and then call libc.
 const SANITIZERS: [&str; 6] = [
     "libasan.",
     "libtsan.",
@@ -115,29 +115,31 @@ const SANITIZERS: [&str; 6] = [
     "libclang_rt.",
 ];
 
-/// Whether the function at `address` is of a library that changes what libc does.
+/// Whether the function at `address` belongs to a library that changes the behaviour of libc.
 fn is_interposed(address: usize) -> bool {
     static ORDINARY: OnceLock<Vec<Range<usize>>> = OnceLock::new();
     let ordinary = ORDINARY.get_or_init(|| {
         let mut ranges = Vec::new();
-        // SAFETY: `add_ordinary` takes what is passed here, and is called during this call alone.
+        // SAFETY: `add_ordinary` expects exactly this vector, and runs only during this call.
         unsafe { libc::dl_iterate_phdr(Some(add_ordinary), (&raw mut ranges).cast()) };
         ranges
     });
-    // Where libc itself was not found, nothing can be told.
+    // If libc itself was not found, nothing can be concluded.
     !ordinary.is_empty() && !ordinary.iter().any(|range| range.contains(&address))
 }
 
-/// Adds the addresses of one loaded object, if it is the shim or one of those above.
+/// Adds the addresses of one loaded object if it is the shim or one of the libraries above.
 ///
 /// # Safety
-/// `info` is dl_iterate_phdr's, and `ranges` a `Vec<Range<usize>>` that nobody else uses meanwhile.
+/// `info` comes from dl_iterate_phdr, and `ranges` is a `Vec<Range<usize>>` with no other user
+/// during the call.
 unsafe extern "C" fn add_ordinary(
     info: *mut libc::dl_phdr_info,
     _size: usize,
     ranges: *mut c_void,
 ) -> c_int {
-    // SAFETY: the caller's promise; the name ends in a NUL, and the headers are as many as it says.
+    // SAFETY: the caller guarantees both pointers; the name ends in a NUL, and `dlpi_phnum` counts
+    // the headers.
     let (info, ranges, headers) = unsafe {
         let info = &*info;
         let headers = std::slice::from_raw_parts(info.dlpi_phdr, usize::from(info.dlpi_phnum));
@@ -163,7 +165,7 @@ fn is_ordinary(path: *const c_char) -> bool {
     if path.is_null() {
         return false;
     }
-    // SAFETY: dl_iterate_phdr's, which ends in a NUL.
+    // SAFETY: dl_iterate_phdr's path, which ends in a NUL.
     let path = unsafe { CStr::from_ptr(path) }.to_string_lossy();
     let name = Path::new(&*path)
         .file_name()

@@ -1,16 +1,15 @@
-//! System calls by number, through syscall(2): those that have a row of their own are made by that
-//! row's hook.
+//! System calls by number, through syscall(2): if a row exists for the call, its hook makes it.
 //!
-//! So a number behaves as its name does: it parks a fiber where the call waits, forgets descriptors
-//! that it closes or replaces, and leaves the shim's own descriptors alone. Calls whose rows are
-//! only paced stay plain here, apart from those that give a file another name: [`known_files`] has
-//! to hear of them.
+//! A number therefore behaves as its name does: it parks a fiber if the call blocks, forgets
+//! descriptors that it closes or replaces, and leaves the shim's own descriptors alone. Calls whose
+//! rows are only paced are passed through here, except those that rename or link a file, because
+//! [`known_files`] has to know about them.
 
 use super::*;
 use crate::errno;
 use std::ptr::{with_exposed_provenance, with_exposed_provenance_mut};
 
-/// An argument of syscall(2), as the call itself takes it.
+/// Converts an argument of syscall(2) to the type that the call itself takes.
 trait OfWord {
     fn of_word(word: c_long) -> Self;
 }
@@ -39,20 +38,20 @@ impl<T> OfWord for *const T {
     }
 }
 
-/// The hook of a row, given words.
+/// Calls a row's hook with words as arguments.
 macro_rules! hook {
     ($name:ident($($word:expr),*)) => {
-        // SAFETY: the arguments are those of syscall(2)'s caller, who vouches for them as for the
-        // call's own.
+        // SAFETY: the arguments are those of syscall(2)'s caller, who must guarantee for them what
+        // the call itself requires.
         unsafe { $name::hook($(OfWord::of_word($word)),*) as c_long }
     };
 }
 
-/// Bytes of the kernel's signal set, which calls with a mask are told.
+/// The size of the kernel's signal set in bytes. Calls with a mask take it as an argument.
 const MASK_SIZE: c_long = 8;
 
-/// What the call with this number gives, -1 with its error in errno; None if it is the kernel's
-/// alone.
+/// The result of the call with this number, or -1 with the error in errno. Returns None if no row
+/// exists for the call, so that the kernel alone handles it.
 #[inline(always)]
 pub fn by_number(
     number: c_long,
@@ -63,7 +62,7 @@ pub fn by_number(
     e: c_long,
     f: c_long,
 ) -> Option<c_long> {
-    // What the runtimes of languages make most, and the shim's own libraries.
+    // Language runtimes and the shim's own libraries make this call most often.
     if number == libc::SYS_futex {
         return None;
     }
@@ -93,7 +92,7 @@ fn of_row(number: c_long, [a, b, c, d, e, f]: [c_long; 6]) -> Option<c_long> {
             b as c_uint,
             c as c_int,
         )),
-        // Of the others libc's function makes other calls.
+        // For any other command libc's function makes other system calls.
         libc::SYS_fcntl if is_known_command(b as c_int) => hook!(fcntl(a, b, c)),
         libc::SYS_ioctl if b as c_ulong == libc::FIONBIO => hook!(ioctl(a, b, c)),
         libc::SYS_setsockopt => hook!(setsockopt(a, b, c, d, e)),
@@ -150,7 +149,7 @@ fn of_row(number: c_long, [a, b, c, d, e, f]: [c_long; 6]) -> Option<c_long> {
     })
 }
 
-/// Those that newer architectures do without, and those that give a file another name.
+/// Calls that newer architectures lack, and calls that rename or link a file.
 #[cfg_attr(
     not(target_arch = "x86_64"),
     expect(unused_variables, reason = "no such calls")
@@ -186,7 +185,7 @@ fn of_old_row(number: c_long, [a, b, c, d, e]: [c_long; 5]) -> Option<c_long> {
     })
 }
 
-/// Commands of fcntl(2) that libc's function passes on as they are and that have a hook do
+/// Commands of fcntl(2) that libc's function passes on unchanged and for which the hook does
 /// something.
 fn is_known_command(command: c_int) -> bool {
     matches!(
