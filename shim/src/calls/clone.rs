@@ -1,9 +1,9 @@
-//! clone(2), _Fork(3), and fork(2) by its number: children of which neither the shim's fork handler
-//! nor the host's hears.
+//! clone(2), _Fork(3), and fork(2) by number: they make children without running the shim's or the
+//! host's fork handlers.
 //!
-//! The thread is taken off its fiber before, as for [vfork(2)](crate::vfork): in the child it stays
-//! so, and whatever that calls passes through; the parent's engine, which is the parent's alone, is
-//! not touched. The parent goes on on its fiber.
+//! The thread is taken off its fiber before the call, as for [vfork(2)](crate::vfork). In the child
+//! it stays off, and all calls there pass through, so the child does not touch the engine, which
+//! belongs to the parent. The parent continues on its fiber.
 
 use super::syscall::Syscall;
 use crate::signal;
@@ -11,7 +11,7 @@ use crate::tls::{self, OffFiber};
 use std::ffi::{c_int, c_long, c_void};
 use std::ptr::null;
 
-/// What a child begins with.
+/// The function that a child starts with.
 pub type Entry = Option<unsafe extern "C" fn(*mut c_void) -> c_int>;
 
 pub type Clone = unsafe extern "C" fn(
@@ -25,7 +25,7 @@ pub type Clone = unsafe extern "C" fn(
 ) -> c_int;
 
 /// clone(2).
-#[expect(clippy::too_many_arguments, reason = "so many has C's")]
+#[expect(clippy::too_many_arguments, reason = "as many as the C function has")]
 pub fn clone(
     real: Clone,
     entry: Entry,
@@ -41,12 +41,12 @@ pub fn clone(
         // SAFETY: libc's own function, with its caller's arguments.
         unsafe { real(entry, stack, flags, argument, parent_id, tls, child_id) }
     };
-    // One in our memory that runs beside us has thread-local variables of its own, or ours: then
-    // they are not to be changed.
+    // A child that shares our memory and runs concurrently either has its own thread-local
+    // variables or shares ours, so ours must not change.
     if flags & (libc::CLONE_VM | libc::CLONE_VFORK) == libc::CLONE_VM {
         return clone();
     }
-    // The child begins on a stack of its own, and does not come back to this one.
+    // The child starts on a stack of its own and never returns to this one.
     let _off = OffFiber::enter();
     let attached = tls::attached();
     tls::set_attached(null());
@@ -61,15 +61,15 @@ pub fn fork(real: unsafe extern "C" fn() -> libc::pid_t) -> libc::pid_t {
     twice(|| c_long::from(unsafe { real() })) as libc::pid_t
 }
 
-/// An argument of a variadic function, which takes it as wide as a register.
+/// An unused argument of a variadic function, which reads it as a whole register.
 const NOTHING: c_long = 0;
 
-/// Where libc has none, before 2.34.
+/// _Fork(3) for a libc that lacks it (before 2.34).
 ///
 /// # Safety
-/// As _Fork(3).
+/// The requirements of _Fork(3) apply.
 pub unsafe extern "C" fn own_fork() -> libc::pid_t {
-    // SAFETY: our caller's; none of the arguments is an address.
+    // SAFETY: our caller guarantees what _Fork(3) requires; none of the arguments is an address.
     unsafe {
         libc::syscall(
             libc::SYS_clone,
@@ -82,10 +82,10 @@ pub unsafe extern "C" fn own_fork() -> libc::pid_t {
     }
 }
 
-/// A system call that makes a child, which goes on here, too.
+/// A system call that makes a child which continues here, too.
 ///
 /// # Safety
-/// As the system call's.
+/// The requirements of the system call apply.
 pub unsafe fn by_number(real: Syscall, number: c_long, [a, b, c, d, e, f]: [c_long; 6]) -> c_long {
     // SAFETY: libc's own function, with its caller's arguments.
     twice(|| unsafe { real(number, a, b, c, d, e, f) })
@@ -96,7 +96,7 @@ fn twice(fork: impl FnOnce() -> c_long) -> c_long {
     let off = OffFiber::enter();
     let child = fork();
     if child == 0 {
-        // A jump in the child is no handler's that would lead back to a fiber.
+        // In the child, a jump must not be treated as one from a handler back to a fiber.
         tls::set_attached(null());
         std::mem::forget(off);
     }

@@ -1,9 +1,9 @@
-//! accept(2) and connect(2), which have no form that does not wait but with O_NONBLOCK, which
-//! others would see.
+//! accept(2) and connect(2). Their only non-blocking form is O_NONBLOCK, which other users of the
+//! socket would notice.
 //!
-//! When a connection is there the thread makes the plain accept, and a timer ends that should
-//! another process have been faster ([`crate::signal::Alarm`]). One fiber of a listening socket
-//! waits at a time. connect(2) is io_uring's, or a thread's.
+//! When a connection is there, the thread makes a plain accept, and a timer interrupts that accept
+//! in case another process takes the connection first ([`crate::signal::Alarm`]). Only one fiber at
+//! a time waits for a listening socket. connect(2) is done by io_uring or by a pool thread.
 
 use super::{Outcome, net};
 use crate::call::Call;
@@ -50,8 +50,8 @@ pub fn accept4(
     Outcome::Done(result)
 }
 
-/// Accepts a connection that is there, or waits for one. Others, in this process and in others, may
-/// be faster.
+/// Accepts a connection that is there, or waits for one. Other fibers and processes may take it
+/// first.
 fn accept_when_there(
     call: &Call<'_>,
     wanted: SocketCall,
@@ -59,7 +59,8 @@ fn accept_when_there(
     deadline: Deadline,
 ) -> Result<isize, Errno> {
     if !sockets::listens(wanted.fd) {
-        // An error, at once: to poll(2) a socket that cannot listen never has a connection.
+        // The call fails at once. poll(2) would never report a connection on a socket that does not
+        // listen.
         return wanted.stand_in().map(|n| n as isize);
     }
     if sys::poll_now(wanted.fd, libc::POLLIN)
@@ -84,14 +85,13 @@ fn accept_when_there(
     result
 }
 
-/// Waits for a connection and accepts it. The listening socket is not the engine's to keep
-/// meanwhile: io_uring keeps the file of what it polls until some time after the process has ended,
-/// and with it the port.
+/// Waits for a connection and accepts it. The engine must not poll the listening socket itself:
+/// io_uring keeps a polled file until some time after the process has ended, and with it the port.
 fn accept_in_turn(call: &Call<'_>, wanted: SocketCall, deadline: Deadline) -> Result<isize, Errno> {
     let (fd, events) = (wanted.fd, libc::POLLIN);
     let mut watch = Watch::new(call, vec![File { fd, events }]);
     loop {
-        // There may be one by the time that its turn has come.
+        // A connection may have arrived before this fiber got its turn.
         if sys::poll_now(fd, events) {
             match call.thread.accept_now(&wanted) {
                 Some(Err(Errno::AGAIN)) => {}
@@ -127,7 +127,7 @@ pub fn connect(call: &Call<'_>, fd: c_int, address: *const sockaddr, len: sockle
         action,
     };
     if !call.thread.does_sockets() {
-        // The kernel looks at the time itself.
+        // The kernel enforces the timeout itself.
         return Outcome::Done(net::end_interrupted(
             deadline,
             net::on_pool(call, wanted, NEVER),
@@ -155,23 +155,23 @@ fn connect_by_engine(
     if result >= 0 {
         return Ok(result as isize);
     }
-    // SAFETY: not touched where the kernel may not have read it.
+    // Dereferences the address only if the kernel has read it.
     let family = || match wanted.action {
         Action::Connect(address, len) if len as usize >= size_of::<libc::sa_family_t>() => {
-            // SAFETY: the kernel has read the address, of this length, and its caller has not
-            // returned.
+            // SAFETY: the kernel has read the address, which has this length, and the C caller
+            // waits for this call.
             c_int::from(unsafe { (*address).sa_family })
         }
         _ => libc::AF_UNSPEC,
     };
     let is_inet = || matches!(family(), libc::AF_INET | libc::AF_INET6);
     match Errno::of(result) {
-        // It goes on in the kernel.
+        // The connection attempt continues in the kernel.
         Errno::TIME if family() == libc::AF_UNIX => Err(Errno::AGAIN),
         Errno::TIME => Err(Errno::INPROGRESS),
         Errno::RESTART => Err(Errno::RESTART),
         Errno::CANCELED | Errno::INTR | Errno::AGAIN => net::on_pool(call, wanted, NEVER),
-        // One that was begun without waiting, before: the kernel waits for that.
+        // An earlier non-blocking connect is still in progress; the plain call waits for it.
         Errno::ALREADY => {
             let events = libc::POLLOUT;
             let ready = call.perform_until(&Request::Poll { fd, events }, deadline);
@@ -182,8 +182,8 @@ fn connect_by_engine(
                 _ => wanted.call(0).map(|n| n as isize),
             }
         }
-        // What came of a connection that was under way: io_uring leaves the socket in the middle of
-        // it, where the plain call makes it as new.
+        // The outcome of a connection attempt that was in progress. io_uring leaves the socket in
+        // an intermediate state, which the plain call would reset.
         error @ (Errno::CONNREFUSED
         | Errno::TIMEDOUT
         | Errno::CONNRESET

@@ -1,15 +1,17 @@
-//! Functions of libc's that call back into the program: they run on a thread of the pool, and each
+//! libc functions that call back into the program: the function runs on a pool thread, and each
 //! call-back on the fiber.
 //!
-//! The thread leaves what is to be called where its fiber finds it, unparks that, and waits; the
-//! fiber calls it as if libc's function had, errno included, and parks again. A walk through a cold
-//! tree so blocks nobody, at a hand-over there and back for each call-back.
+//! The pool thread stores the call-back where its fiber finds it, unparks the fiber, and waits. The
+//! fiber makes the call as libc's function would have, errno included, and parks again. A walk
+//! through a directory tree on disk therefore blocks no other fiber; each call-back costs two
+//! hand-overs.
 //!
-//! A call-back may never return: it throws an exception, jumps, or ends its fiber. Before its
-//! frames go ([`end_left`]) the thread is told, makes libc's function end, and is waited for.
+//! A call-back may never return: it may throw an exception, jump, or end its fiber. Before its
+//! frames are removed ([`end_left`]), the fiber tells the pool thread to end libc's function, and
+//! waits until it has.
 //!
-//! Invariant: exactly one of the two runs at a time; the conversation lies on the fiber's stack and
-//! outlives both.
+//! Invariant: exactly one of the two runs at a time. The `Conversation` is on the fiber's stack and
+//! outlives the pool thread's use of it.
 
 use crate::call::Call;
 use crate::critical::{self, Condvar, Mutex, MutexGuard};
@@ -22,20 +24,19 @@ use std::cell::Cell;
 use std::ffi::{c_int, c_void};
 use std::sync::Arc;
 
-/// Whose turn it is.
+/// Which side may run.
 enum Turn {
-    /// The thread's.
+    /// The pool thread.
     Function,
-    /// The fiber's, to call this.
+    /// The fiber, which must make this call.
     CallBack(*mut (dyn FnMut() + 'static)),
-    /// The thread's, whose call-back will not return: the function is to end.
+    /// The pool thread, which must end the function because its call-back will not return.
     Left,
-    /// The fiber's, for the function has returned.
+    /// The fiber, because the function has returned.
     Over,
 }
 
-// SAFETY: the pointer is only followed by the fiber, while the thread whose stack it is on waits
-// for it.
+// SAFETY: only the fiber follows the pointer, while the thread whose stack it points to waits.
 unsafe impl Send for Turn {}
 
 struct Conversation<R, F> {
@@ -45,23 +46,23 @@ struct Conversation<R, F> {
     link: Link,
 }
 
-/// What both sides talk over, whatever the function is.
+/// State shared by both sides, independent of the type of the function.
 pub struct Link {
     turn: Mutex<Turn>,
     answered: Condvar,
     fiber: *mut c_void,
     remote: Arc<Remote>,
-    /// The program's function.
+    /// The program's call-back function.
     callback: *const c_void,
 }
 
 thread_local! {
-    /// The conversation that this thread of the pool is in.
+    /// The `Link` of the function that runs on this pool thread.
     static LINK: Cell<*const Link> = const { Cell::new(std::ptr::null()) };
 }
 
-/// What `function`, libc's own, returns; None if libc is to be called as ever, from the fiber. It
-/// may call [`ask`].
+/// Runs `function`, which calls libc's own function and may use [`ask`], on a pool thread, and
+/// returns its result. Returns None if the fiber must make a plain call instead.
 pub fn whole<R, F: FnOnce() -> R>(
     call: &Call<'_>,
     callback: *const c_void,
@@ -104,18 +105,19 @@ fn talk<R, F: FnOnce() -> R>(call: &Call<'_>, callback: *const c_void, function:
     if !call.start_on_pool(run) {
         return None;
     }
-    // SAFETY: on this stack; what else is in the conversation is not touched before the function
-    // has returned.
+    // SAFETY: the link is on this stack; the rest of the conversation is not accessed before the
+    // function has returned.
     let link = unsafe { &(*conversation).link };
     loop {
-        // Unparked once for each time that the thread says something.
+        // The pool thread unparks the fiber once per message.
         call.await_turn();
         let callback = match &*link.turn() {
             Turn::CallBack(callback) => *callback,
             _ => break,
         };
         call.thread.talks().borrow_mut().push(link);
-        // SAFETY: on the stack of the thread, which waits for the answer; the link is on this one.
+        // SAFETY: the call-back is on the stack of the pool thread, which waits for the answer; the
+        // link is on this stack.
         critical::in_program(call.thread, || unsafe { watched::call(&callback, link) });
         call.thread
             .talks()
@@ -125,19 +127,19 @@ fn talk<R, F: FnOnce() -> R>(call: &Call<'_>, callback: *const c_void, function:
         *turn = Turn::Function;
         link.answered.notify_all();
     }
-    // SAFETY: the thread is done with it.
+    // SAFETY: the pool thread no longer uses it.
     let conversation = unsafe { &mut *conversation };
     errno::set(conversation.errno);
     conversation.result.take()
 }
 
-/// On the pool's thread.
+/// The pool thread's part.
 ///
 /// # Safety
-/// `data` is a `Conversation<R, F>` whose fiber is parked until it is told to go on.
+/// `data` is a `Conversation<R, F>` whose fiber stays parked until it is unparked.
 unsafe fn travel<R, F: FnOnce() -> R>(data: *mut c_void) {
     let conversation = data.cast::<Conversation<R, F>>();
-    // SAFETY: the caller's promise; the fiber looks at the link alone until the function has
+    // SAFETY: the caller guarantees `data`; the fiber only accesses the link until the function has
     // returned.
     let (link, function) = unsafe {
         (
@@ -147,11 +149,11 @@ unsafe fn travel<R, F: FnOnce() -> R>(data: *mut c_void) {
     };
     let Some(function) = function else { return };
     LINK.set(link);
-    // SAFETY: the fiber looks at the link alone until the function has returned.
+    // SAFETY: the fiber only accesses the link until the function has returned.
     unsafe { errno::set((*conversation).errno) };
     let result = function();
     LINK.set(std::ptr::null());
-    // SAFETY: the fiber, and with it the conversation, goes on once it is unparked and not before.
+    // SAFETY: the conversation exists until its fiber continues, which requires the unpark below.
     let (remote, fiber) = unsafe {
         (*conversation).result = Some(result);
         (*conversation).errno = errno::get();
@@ -159,7 +161,7 @@ unsafe fn travel<R, F: FnOnce() -> R>(data: *mut c_void) {
         let (remote, fiber) = (Arc::clone(&link.remote), link.fiber);
         let mut turn = link.turn();
         if matches!(*turn, Turn::Left) {
-            // The fiber is not parked, but waits here.
+            // The fiber is not parked; it waits in `Link::end`.
             *turn = Turn::Over;
             link.answered.notify_all();
             return;
@@ -170,13 +172,13 @@ unsafe fn travel<R, F: FnOnce() -> R>(data: *mut c_void) {
     remote.unpark(fiber);
 }
 
-/// From within the function: has the fiber call back what the program gave, and returns what that
-/// does; `stop` once the fiber has left.
+/// Called from within libc's function: makes the fiber run the program's call-back, and returns its
+/// result. Returns `stop` once the fiber has left by a jump or exception.
 ///
 /// # Panics
-/// Outside a conversation: libc calls back from the thread that it was called on.
+/// Outside `whole`. libc calls back on the thread that called its function, so that is a bug.
 pub fn ask<R>(stop: R, call: impl FnOnce(*const c_void) -> R) -> R {
-    // SAFETY: set while the function runs, during which the conversation lasts.
+    // SAFETY: LINK is set while the function runs, and the conversation exists that long.
     let link = unsafe { LINK.get().as_ref() }.expect("within a conversation");
     if matches!(*link.turn(), Turn::Left) {
         return stop;
@@ -190,7 +192,7 @@ pub fn ask<R>(stop: R, call: impl FnOnce(*const c_void) -> R) -> R {
         errno = errno::get();
     };
     let callback: &mut dyn FnMut() = &mut callback;
-    // SAFETY: the fiber calls it while this waits, and not after it has answered.
+    // SAFETY: the fiber calls it while this thread waits, and not after it has answered.
     let callback =
         unsafe { std::mem::transmute::<&mut dyn FnMut(), *mut (dyn FnMut() + 'static)>(callback) };
     *link.turn() = Turn::CallBack(callback);
@@ -208,12 +210,12 @@ pub fn ask<R>(stop: R, call: impl FnOnce(*const c_void) -> R) -> R {
     result.expect("the fiber has called back")
 }
 
-/// Ends the conversations of `fiber`, which is running, whose frames are `leaving`: no call-back of
-/// theirs will return.
+/// Ends the functions whose call-backs will not return because the frames for which `leaving` is
+/// true are being removed from the stack of the running `fiber`.
 pub fn end_left(thread: &Thread, fiber: *const c_void, leaving: impl Fn(*const Link) -> bool) {
     loop {
         let mut talks = thread.talks().borrow_mut();
-        // SAFETY: the frames that the links lie in are still in place.
+        // SAFETY: the frames that contain the links are still in place.
         let is_left =
             |link: &*const Link| unsafe { (**link).fiber.cast_const() } == fiber && leaving(*link);
         let Some(at) = talks.iter().rposition(is_left) else {
@@ -221,26 +223,26 @@ pub fn end_left(thread: &Thread, fiber: *const c_void, leaving: impl Fn(*const L
         };
         let link = talks.remove(at);
         drop(talks);
-        // SAFETY: the link's frame is still in place, and off the list nobody looks at the link
-        // afterwards.
+        // SAFETY: the link's frame is still in place, and no one uses the link once it is off the
+        // list.
         unsafe { Link::end(link.cast_mut()) };
     }
 }
 
-/// Whether there is a conversation that could be left.
+/// Whether any call-back is in progress that could be left.
 pub fn is_talking(thread: &Thread) -> bool {
     !thread.talks().borrow().is_empty()
 }
 
 impl Link {
-    /// Has the function end, and waits until it has.
+    /// Ends the function, and waits until it has returned.
     ///
     /// # Safety
-    /// The fiber has its turn and will not answer; the conversation is not used afterwards.
+    /// The fiber may run and will not answer; the conversation is not used afterwards.
     unsafe fn end(link: *mut Self) {
         let errno = errno::get();
         {
-            // SAFETY: the caller's promise.
+            // SAFETY: the caller guarantees that the link is valid.
             let link = unsafe { &*link };
             let mut turn = link.turn();
             *turn = Turn::Left;
@@ -249,7 +251,8 @@ impl Link {
                 turn = link.answered.wait(turn);
             }
         }
-        // SAFETY: the thread is done with it, and the frame it lies in is never returned to.
+        // SAFETY: the pool thread no longer uses it, and the frame that contains it is never
+        // returned to.
         unsafe { std::ptr::drop_in_place(&raw mut (*link).remote) };
         errno::set(errno);
     }
@@ -259,8 +262,8 @@ impl Link {
     }
 }
 
-/// The frame from which a call-back is called: exceptions that pass through it, and the unwinding
-/// by which a thread ends, are noticed by its personality routine.
+/// The frame from which call-backs are called. Its personality routine notices exceptions that pass
+/// through the frame, and the unwinding that ends a thread.
 mod watched {
     use super::{Link, end_left};
     use crate::tls;
@@ -269,21 +272,21 @@ mod watched {
 
     type CallBack = *mut (dyn FnMut() + 'static);
 
-    /// Calls `*callback`, of the conversation that `link` is of.
+    /// Calls `*callback`, which belongs to the conversation of `link`.
     ///
     /// # Safety
-    /// It may be called.
+    /// The call-back may be called now.
     pub unsafe fn call(callback: &CallBack, link: *const Link) {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller guarantees that the call-back may be called.
         unsafe { frame(enter, callback, link) }
     }
 
     unsafe extern "C" fn enter(callback: *const CallBack) {
-        // SAFETY: as `call`'s caller says.
+        // SAFETY: the caller of `call` guarantees that the call-back may be called.
         unsafe { (**callback)() }
     }
 
-    /// The register that holds the link meanwhile, as unwinders number them.
+    /// The register that holds the link during the call, in the numbering of unwinders.
     #[cfg(target_arch = "x86_64")]
     const LINK: c_int = 3;
     #[cfg(target_arch = "aarch64")]
@@ -298,7 +301,7 @@ mod watched {
     ) {
         naked_asm!(
             ".cfi_startproc",
-            // Relative to the instruction pointer, 4 bytes.
+            // Encoded relative to the instruction pointer, in 4 bytes.
             ".cfi_personality 0x1b, {personality}",
             "push rbx",
             ".cfi_adjust_cfa_offset 8",
@@ -316,7 +319,7 @@ mod watched {
         )
     }
 
-    /// Untested: no aarch64 machine was at hand.
+    /// Untested: no aarch64 machine was available.
     #[cfg(target_arch = "aarch64")]
     #[unsafe(naked)]
     unsafe extern "C" fn frame(
@@ -354,7 +357,8 @@ mod watched {
         fn _Unwind_GetGR(context: *mut c_void, register: c_int) -> usize;
     }
 
-    /// Nothing is caught here; the frame is about to go, and the conversation with it.
+    /// Catches nothing. Notices that the frame is about to be removed, and the conversation with
+    /// it.
     extern "C" fn personality(
         _: c_int,
         actions: c_int,
@@ -363,7 +367,7 @@ mod watched {
         context: *mut c_void,
     ) -> c_int {
         if actions & CLEANUP_PHASE != 0 {
-            // SAFETY: the unwinder's context, of the frame above.
+            // SAFETY: the unwinder's context, for the frame above.
             let left = unsafe { _Unwind_GetGR(context, LINK) };
             // SAFETY: a fiber runs on its own thread, which is attached.
             if let Some(thread) = unsafe { tls::attached().as_ref() } {

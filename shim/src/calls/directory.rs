@@ -1,4 +1,4 @@
-//! opendir(3), readdir(3), scandir(3): directories by entries.
+//! opendir(3), readdir(3), scandir(3): reading directories.
 
 use super::paced;
 use crate::call::Call;
@@ -7,7 +7,7 @@ use crate::fds;
 use crate::policy::{Kind, Why};
 use std::ffi::{c_char, c_int, c_void};
 
-/// scandir(3)'s choice, and its order.
+/// The filter and the order of scandir(3).
 pub type Filter = Option<unsafe extern "C" fn(*const c_void) -> c_int>;
 pub type Compare = Option<unsafe extern "C" fn(*const c_void, *const c_void) -> c_int>;
 
@@ -19,12 +19,12 @@ pub fn opendir(
     real: unsafe extern "C" fn(*const c_char) -> *mut libc::DIR,
     path: *const c_char,
 ) -> Option<*mut libc::DIR> {
-    // SAFETY: libc's own, with its caller's arguments, while that call lasts; so below.
+    // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
     let directory = paced::whole(call, Kind::Directory, libc::AT_FDCWD, || unsafe {
         real(path)
     })?;
     if !directory.is_null() {
-        // SAFETY: just opened.
+        // SAFETY: the directory was just opened.
         fds::forget(unsafe { libc::dirfd(directory) }).map(fds::release);
     }
     Some(directory)
@@ -35,7 +35,7 @@ pub fn readdir(
     real: unsafe extern "C" fn(*mut libc::DIR) -> Entry,
     directory: *mut libc::DIR,
 ) -> Option<Entry> {
-    // SAFETY: as in `opendir`.
+    // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
     entry(call, directory, || unsafe { real(directory) })
 }
 
@@ -46,11 +46,11 @@ pub fn readdir_r(
     into: Entry,
     result: *mut Entry,
 ) -> Option<c_int> {
-    // SAFETY: as in `opendir`.
+    // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
     entry(call, directory, || unsafe { real(directory, into, result) })
 }
 
-/// The next entry: most are in memory already.
+/// Returns the next entry. Most entries are already in memory, so no read is needed.
 fn entry<R: super::CResult>(
     call: &Call<'_>,
     directory: *mut libc::DIR,
@@ -68,8 +68,8 @@ fn entry<R: super::CResult>(
     }
 }
 
-/// The head of glibc's DIR: private, the same since 2.1. What it says is a hint: if it lied, a call
-/// would wait that was taken for one that does not.
+/// The head of glibc's DIR, which is private but unchanged since 2.1. Its content is only used as a
+/// hint: if it were wrong, a call would block that was expected not to.
 #[repr(C)]
 #[derive(Clone, Copy)]
 struct Stream {
@@ -81,17 +81,16 @@ struct Stream {
 }
 
 impl Stream {
-    /// None if it does not look like one.
+    /// None if the fields are not plausible.
     fn of(directory: *mut libc::DIR) -> Option<Self> {
-        // SAFETY: an open directory, says the C caller, which is larger than its head; null is
-        // libc's to follow.
+        // SAFETY: null, or an open directory, says the C caller; that is larger than its head.
         let stream = unsafe { directory.cast::<Self>().as_ref() }?;
         let plausible =
             stream.fd >= 0 && stream.size <= stream.allocation && stream.allocation <= 1 << 24;
         plausible.then_some(*stream)
     }
 
-    /// Entries that were read and not given out yet.
+    /// Whether there are entries that were read and not returned yet.
     fn has_more(self) -> bool {
         self.offset < self.size
     }
@@ -105,7 +104,7 @@ pub fn scandir(
     filter: Filter,
     compare: Compare,
 ) -> Option<c_int> {
-    // SAFETY: as in `opendir`.
+    // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
     scan(call, libc::AT_FDCWD, list, filter, compare, |list| unsafe {
         real(path, list, None, None)
     })
@@ -120,14 +119,14 @@ pub fn scandirat(
     filter: Filter,
     compare: Compare,
 ) -> Option<c_int> {
-    // SAFETY: as in `opendir`.
+    // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
     scan(call, dir, list, filter, compare, |list| unsafe {
         real(dir, path, list, None, None)
     })
 }
 
-/// All entries by libc's function, wherever that runs; chosen and put in order here, on the fiber
-/// whose functions those are.
+/// libc's function reads all entries, possibly on a pool thread. Filtering and sorting happen here,
+/// on the fiber, because they call the program's functions.
 fn scan(
     call: &Call<'_>,
     dir: c_int,
@@ -143,33 +142,34 @@ fn scan(
     if count < 0 {
         return Some(count);
     }
-    // SAFETY: scandir has put so many entries there, allocated by malloc as the array is.
+    // SAFETY: scandir has stored `count` entries there; it allocated them and the array with
+    // malloc.
     let count = unsafe { choose(entries, count as usize, filter) };
     if count == 0 {
-        // SAFETY: the array is scandir's, allocated by malloc; nothing is left in it.
+        // SAFETY: the array is scandir's, allocated with malloc; no entries are left in it.
         unsafe { libc::free(entries.cast()) };
         entries = std::ptr::null_mut();
     } else if compare.is_some() {
-        // SAFETY: so many pointers are there, and the order is the C caller's.
+        // SAFETY: the array holds `count` pointers, and the C caller supplies the order.
         unsafe { libc::qsort(entries.cast(), count, size_of::<Entry>(), compare) };
     }
-    // SAFETY: the C caller's to be written to.
+    // SAFETY: the C caller passes a writable pointer.
     unsafe { list.write(entries) };
     errno::set(errno);
     Some(count as c_int)
 }
 
-/// Moves the entries that `filter` wants to the front, and frees the others; returns how many are
+/// Moves the entries that `filter` accepts to the front, and frees the others. Returns how many are
 /// left.
 ///
 /// # Safety
-/// `entries` are `count`, each allocated by malloc.
+/// There are `count` entries, each allocated with malloc.
 unsafe fn choose(entries: *mut Entry, count: usize, filter: Filter) -> usize {
     let Some(filter) = filter else { return count };
     let mut chosen = 0;
     for i in 0..count {
-        // SAFETY: below `count`, and so is `chosen`; the filter is the C caller's. As libc has it,
-        // errno is 0 for it.
+        // SAFETY: both indices are below `count`; the C caller supplies the filter. As in libc,
+        // errno is 0 when the filter is called.
         unsafe {
             let entry = *entries.add(i);
             errno::set(0);

@@ -1,7 +1,7 @@
-//! close(2), fsync(2), lseek(2), dup(2), fcntl(2): what else is done to a descriptor.
+//! close(2), fsync(2), lseek(2), dup(2), fcntl(2): other operations on descriptors.
 //!
-//! Those that close or replace a descriptor first submit what is queued: a fiber that called
-//! read(2) before is then in the read, as a thread would be, and keeps its file.
+//! Calls that close or replace a descriptor first submit the queued operations. A fiber that called
+//! read(2) before is then inside the read, as a thread would be, and keeps its file.
 
 use super::{Outcome, flock};
 use crate::call::Call;
@@ -19,8 +19,7 @@ pub fn close(call: &Call<'_>, fd: c_int) -> Outcome {
     let descriptor = Descriptor::known(fd);
     call.note(|record| record.about(fd, descriptor));
     call.thread.submit_queued();
-    // Closing waits where the file system writes back on close, and those (NFS, FUSE) refuse
-    // RWF_NOWAIT.
+    // Closing blocks on file systems that write back on close. These (NFS, FUSE) reject RWF_NOWAIT.
     let writes_back =
         descriptor.is_some_and(|d| d.hint().is(Hint::SEEKABLE.with(Hint::NO_TRY_READ)));
     if writes_back || fds::sockets_may_linger() {
@@ -29,7 +28,7 @@ pub fn close(call: &Call<'_>, fd: c_int) -> Outcome {
     Outcome::Through(Why::Quick)
 }
 
-/// close(2) where it may wait.
+/// close(2) if it may block.
 #[cold]
 #[inline(never)]
 fn close_waiting(call: &Call<'_>, fd: c_int, writes_back: bool) -> Outcome {
@@ -41,7 +40,8 @@ fn close_waiting(call: &Call<'_>, fd: c_int, writes_back: bool) -> Outcome {
     }
     fds::forget(fd).map(fds::release);
     match call.perform(&Request::Close { fd }) {
-        // Not done at all; after EINTR the descriptor is gone, as after the plain call.
+        // CANCELED means not done at all. After EINTR the descriptor is closed, as after the plain
+        // call.
         result if Errno::of(result) == Errno::CANCELED => Outcome::Through(Why::NoEngine),
         result => Outcome::of_completion(result),
     }
@@ -71,7 +71,7 @@ fn sync(call: &Call<'_>, fd: c_int, data_only: bool) -> Outcome {
     }
 }
 
-/// Waits its turn behind reads and writes at the position, as in the kernel.
+/// Waits for its turn behind reads and writes at the position, as in the kernel.
 pub fn lseek(call: &Call<'_>, fd: c_int, offset: i64, whence: c_int) -> Outcome {
     let descriptor = Descriptor::get(fd);
     let hold = &Hold::new(fd);
@@ -109,7 +109,7 @@ pub fn dup3(call: &Call<'_>, from: c_int, to: c_int, flags: c_int) -> Outcome {
     Outcome::Through(Why::Quick)
 }
 
-/// Whether closing `fd` may wait for a peer: it is a socket with SO_LINGER.
+/// Whether closing `fd` may wait for a peer, because it is a socket with SO_LINGER.
 fn lingers(call: &Call<'_>, fd: c_int) -> bool {
     fds::sockets_may_linger()
         && sockets::lingers(fd)
@@ -117,8 +117,8 @@ fn lingers(call: &Call<'_>, fd: c_int) -> bool {
         && call.has_engine()
 }
 
-/// close(2) or a kin of it on a thread of the pool, which waits until the peer has all data, or
-/// time is up. As in the kernel a handler ends that wait, and the call succeeds.
+/// Makes close(2), dup2(2) or dup3(2) on a pool thread, which waits until the peer has received all
+/// data or the time is up. As in the kernel, a handler ends that wait, and the call succeeds.
 fn close_lingering(call: &Call<'_>, number: Sysno, [a, b, c]: [usize; 3]) -> Outcome {
     let request = KernelCall {
         number,
@@ -129,7 +129,7 @@ fn close_lingering(call: &Call<'_>, number: Sysno, [a, b, c]: [usize; 3]) -> Out
     loop {
         let result = call.perform(&Request::Kernel(request));
         match Errno::of(result) {
-            // No thread has begun it.
+            // No pool thread had started the call yet.
             Errno::RESTART => {
                 let _ = call.interrupted();
             }
@@ -139,7 +139,8 @@ fn close_lingering(call: &Call<'_>, number: Sysno, [a, b, c]: [usize; 3]) -> Out
     }
 }
 
-/// Before libc's dup2: `to` will be another file. True when it is one of the shim's own.
+/// Called before libc's dup2, which makes `to` refer to another file. Returns `to` if it cannot
+/// simply be forgotten ([`fds::release`]).
 #[inline(always)]
 pub fn before_dup2(from: c_int, to: c_int) -> Option<c_int> {
     if from == to { None } else { fds::forget(to) }
@@ -156,7 +157,7 @@ pub fn fcntl(
         libc::F_SETLKW | libc::F_OFD_SETLKW | libc::F_SETLK | libc::F_OFD_SETLK => {
             return flock::fcntl(call, real, fd, command, argument);
         }
-        // What is queued was called under the old flags.
+        // The queued operations were called under the old flags.
         libc::F_SETFL => call.thread.submit_queued(),
         _ => {}
     }
@@ -164,7 +165,7 @@ pub fn fcntl(
     None
 }
 
-/// Before libc's fcntl.
+/// Called before libc's fcntl.
 #[inline(always)]
 pub fn before_fcntl(fd: c_int, command: c_int) -> Option<c_int> {
     if command == libc::F_SETFL {
@@ -181,7 +182,7 @@ pub fn ioctl(call: &Call<'_>, _fd: c_int, request: c_ulong, _argument: c_ulong) 
     Outcome::Through(Why::Quick)
 }
 
-/// Before libc's ioctl.
+/// Called before libc's ioctl.
 #[inline(always)]
 pub fn before_ioctl(fd: c_int, request: c_ulong) -> Option<c_int> {
     if request == libc::FIONBIO {
@@ -202,8 +203,8 @@ pub fn setsockopt(
     Outcome::Through(Why::Quick)
 }
 
-/// Before libc's setsockopt: what changes how long a call waits is looked at when the descriptor
-/// is.
+/// Called before libc's setsockopt. Forgets the cached facts about a descriptor whose timeouts or
+/// low-water mark change, and records that such an option, or SO_LINGER, was set.
 #[inline(always)]
 pub fn before_setsockopt(fd: c_int, level: c_int, option: c_int) -> Option<c_int> {
     let times = level == libc::SOL_SOCKET
@@ -225,14 +226,14 @@ pub fn before_setsockopt(fd: c_int, level: c_int, option: c_int) -> Option<c_int
     None
 }
 
-/// The names of the two timeouts where a time is of 64 bits.
+/// The numbers of the two timeouts for 64-bit times.
 const SO_RCVTIMEO_NEW: c_int = 66;
 const SO_SNDTIMEO_NEW: c_int = 67;
 
-/// Before libc closes a stream's descriptor.
+/// Called before libc closes a stream's descriptor.
 pub fn before_fclose(stream: *mut libc::FILE) -> Option<c_int> {
     let errno = errno::get();
-    // SAFETY: the stream is open, says the C caller; one without a descriptor gives -1.
+    // SAFETY: the C caller passes an open stream; fileno returns -1 for one without a descriptor.
     fds::forget(unsafe { libc::fileno(stream) }).map(fds::release);
     errno::set(errno);
     None
@@ -243,19 +244,20 @@ pub fn closedir(call: &Call<'_>, _directory: *mut libc::DIR) -> Outcome {
     Outcome::Through(Why::Quick)
 }
 
-/// Before libc closes a directory's descriptor.
+/// Called before libc closes a directory's descriptor.
 pub fn before_closedir(directory: *mut libc::DIR) -> Option<c_int> {
     let errno = errno::get();
     if !directory.is_null() {
-        // SAFETY: the directory is open, says the C caller.
+        // SAFETY: the C caller passes an open directory.
         fds::forget(unsafe { libc::dirfd(directory) }).map(fds::release);
     }
     errno::set(errno);
     None
 }
 
-/// close_range(2), which libc has from 2.34 on: not a row of the table, for there may be nothing
-/// behind it. As libc's, it is the system call; the shim's own descriptors are left out.
+/// close_range(2), which libc has since 2.34. This is not a row of the table, because an older libc
+/// has no such function. Like libc's, it makes the system call, but leaves out the shim's own
+/// descriptors.
 #[unsafe(no_mangle)]
 pub extern "C" fn close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int {
     match close_others(first, last, |first, last| {
@@ -269,12 +271,12 @@ pub extern "C" fn close_range(first: c_uint, last: c_uint, flags: c_int) -> c_in
     }
 }
 
-/// closefrom(3), which libc has from 2.34 on.
+/// closefrom(3), which libc has since 2.34.
 #[unsafe(no_mangle)]
 pub extern "C" fn closefrom(first: c_int) {
     let _ = close_others(first.max(0) as c_uint, c_uint::MAX, |first, last| {
         if sys::close_range(first, last, 0).is_err() {
-            // Before 5.9: one by one, as far as there can be any.
+            // Before Linux 5.9: close them one by one, up to the limit of descriptors.
             let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile)
                 .maximum
                 .unwrap_or(1 << 20);
@@ -305,7 +307,7 @@ fn close_others(
         }
         from = own + 1;
     });
-    // With a range that is empty or wrong from the start, the kernel's own answer is wanted.
+    // If the range is empty or invalid from the start, return the kernel's own answer.
     if from <= last || from == first {
         result.and(close(from, last))
     } else {

@@ -1,8 +1,8 @@
-//! flock(2), lockf(3), and fcntl(2) that waits for a lock.
+//! flock(2), lockf(3), and the commands of fcntl(2) that set locks.
 //!
-//! Who holds a lock is the kernel's to know: the open file with flock and OFD locks, the process
-//! with the traditional ones. Neither is changed by the thread that asks. Whether waiting would be
-//! a deadlock is the kernel's to say, too.
+//! The kernel tracks the owner of a lock: the open file for flock and OFD locks, the process for
+//! traditional ones. The calling thread makes no difference to either. The kernel also detects
+//! deadlocks.
 
 use super::paced;
 use super::unbounded::{self, Restarts};
@@ -21,7 +21,7 @@ pub fn flock(
     operation: c_int,
 ) -> Option<c_int> {
     let hold = &Hold::new(fd);
-    // SAFETY: libc's own, with its caller's arguments, while that call lasts; so below.
+    // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
     let lock = |operation| unsafe { real(hold.fd(), operation) };
     if operation & libc::LOCK_NB != 0 || operation & (libc::LOCK_SH | libc::LOCK_EX) == 0 {
         return paced::whole(call, Kind::Change, fd, || lock(operation));
@@ -44,12 +44,12 @@ pub fn lockf(
     length: i64,
 ) -> Option<c_int> {
     let hold = &Hold::new(fd);
-    // SAFETY: as in `flock`.
+    // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
     let lock = |command| unsafe { real(hold.fd(), command, length) };
     if command != libc::F_LOCK {
         return paced::whole(call, Kind::Change, fd, || lock(command));
     }
-    // What libc's makes of it.
+    // The same request that libc's lockf makes.
     // SAFETY: zeroes are a valid struct flock.
     let mut range: libc::flock = unsafe { std::mem::zeroed() };
     range.l_type = libc::F_WRLCK as i16;
@@ -60,7 +60,7 @@ pub fn lockf(
     unless_closed(hold, result)
 }
 
-/// fcntl(2) with F_SETLKW or F_OFD_SETLKW, or without the W; None for other commands, too.
+/// fcntl(2) with F_SETLKW or F_OFD_SETLKW, or with their non-blocking forms.
 pub fn fcntl(
     call: &Call<'_>,
     real: unsafe extern "C" fn(c_int, c_int, c_ulong) -> c_int,
@@ -69,7 +69,7 @@ pub fn fcntl(
     argument: c_ulong,
 ) -> Option<c_int> {
     let hold = &Hold::new(fd);
-    // SAFETY: as in `flock`.
+    // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
     let lock = |command| unsafe { real(hold.fd(), command, argument) };
     let now = match command {
         libc::F_SETLKW => libc::F_SETLK,
@@ -85,9 +85,9 @@ pub fn fcntl(
     }
 }
 
-/// What waiting for a process's lock comes to. Whoever closes a descriptor of the file gives up the
-/// process's locks on it, so the kernel says EBADF to those who waited for one by that number; the
-/// lock ends with the hold.
+/// The final result of waiting for a process's lock. Closing any descriptor of the file releases
+/// the process's locks on it, so the kernel returns EBADF to callers that waited with that
+/// descriptor; the lock is released when the hold ends.
 fn unless_closed(hold: &Hold, result: Option<c_int>) -> Option<c_int> {
     if result == Some(0) && hold.has_moved() {
         errno::set(libc::EBADF);
@@ -96,7 +96,7 @@ fn unless_closed(hold: &Hold, result: Option<c_int>) -> Option<c_int> {
     result
 }
 
-/// A lock that is got at once by `try_it`, or waited for by a system call, which takes the
+/// Takes a lock, at once with `try_it` if possible. Otherwise makes a blocking system call with the
 /// descriptor and `arguments`.
 fn wait_for(
     call: &Call<'_>,

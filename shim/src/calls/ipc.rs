@@ -1,8 +1,8 @@
-//! Message queues and semaphore sets of System V, message queues of POSIX: tried without waiting
-//! first.
+//! System V message queues and semaphore sets, and POSIX message queues. Each call is first tried
+//! without blocking.
 //!
-//! A POSIX queue is a descriptor that poll(2) knows; for those of System V, which nothing but their
-//! own calls can wait for, a thread of the pool waits.
+//! A POSIX queue is a descriptor that supports poll(2). System V objects can only be waited for in
+//! their own calls, so a pool thread makes the blocking call.
 
 use super::Outcome;
 use super::poll;
@@ -16,7 +16,7 @@ use crate::policy::{Alone, Why};
 use crate::sys::{self, Sysno};
 use std::ffi::{c_char, c_int, c_long, c_uint, c_void};
 
-/// Why a call that may wait is none of ours.
+/// The reason why libc should make a call that may block, if there is one.
 fn through(call: &Call<'_>) -> Option<Outcome> {
     if call.load().alone == Alone::Entirely {
         Some(Outcome::Through(Why::Alone))
@@ -27,8 +27,9 @@ fn through(call: &Call<'_>) -> Option<Outcome> {
     }
 }
 
-/// A system call that is told not to wait by a flag, `arguments` given the one to use: tried so,
-/// then on a thread of the pool. `would_wait` is what it says in the place of waiting.
+/// A system call with a flag for not blocking; `arguments` takes the flags to use. It is tried with
+/// that flag first, then made on a pool thread. `would_wait` is the error that it returns instead
+/// of blocking.
 fn try_then_offload(
     call: &Call<'_>,
     number: Sysno,
@@ -51,8 +52,8 @@ fn try_then_offload(
     })
 }
 
-/// What `attempt` comes to, or the system call, which a thread of the pool waits in. A handler ends
-/// it, whatever SA_RESTART says: signal(7).
+/// Returns the result of `attempt`, or of the system call if a pool thread must wait in it. A
+/// handler ends the wait, even with SA_RESTART: signal(7).
 fn wait_unbounded(
     call: &Call<'_>,
     number: Sysno,
@@ -139,7 +140,7 @@ pub fn semtimedop(
     }
     let arguments =
         |limit: *const libc::timespec| [set as usize, operations as usize, n, limit as usize, 0, 0];
-    // A limit that the kernel would refuse is its to refuse.
+    // Invalid limits are for the kernel to reject.
     let deadline = if limit.is_null() {
         deadlines::NEVER
     } else {
@@ -151,14 +152,14 @@ pub fn semtimedop(
             _ => return Outcome::Through(Why::Unusual),
         }
     };
-    // A try is an operation with no time to wait.
+    // An attempt is an operation with a timeout of zero.
     let none = libc::timespec {
         tv_sec: 0,
         tv_nsec: 0,
     };
     wait_unbounded(call, Sysno::semtimedop, arguments(limit), || {
-        // SAFETY: the C caller's arguments, while its call lasts. EAGAIN is also what an operation
-        // with IPC_NOWAIT says: asked again it says so again.
+        // SAFETY: the C caller's arguments, while its call lasts. EAGAIN can also come from an
+        // operation with IPC_NOWAIT; the next call then returns it again.
         match unsafe { sys::call(Sysno::semtimedop, arguments(&raw const none)) } {
             Err(Errno::AGAIN) if sys::now() < deadline => None,
             result => Some(result),
@@ -166,14 +167,14 @@ pub fn semtimedop(
     })
 }
 
-/// A time of CLOCK_REALTIME that is over: what is asked to wait until then does not.
+/// A time of CLOCK_REALTIME in the past; a call with this time limit does not block.
 static PAST: libc::timespec = libc::timespec {
     tv_sec: 0,
     tv_nsec: 0,
 };
 
-/// A transfer on a POSIX message queue, until a time of CLOCK_REALTIME or for ever: tried, and
-/// tried again each time that poll(2) says the queue is ready.
+/// A transfer on a POSIX message queue, until a time of CLOCK_REALTIME or forever. It is attempted,
+/// and attempted again each time poll(2) reports the queue as ready.
 fn on_queue(
     call: &Call<'_>,
     queue: c_int,
@@ -209,7 +210,7 @@ fn on_queue(
     }
 }
 
-/// A time of CLOCK_REALTIME, as of now, by CLOCK_MONOTONIC.
+/// Converts a time of CLOCK_REALTIME to CLOCK_MONOTONIC, using the current difference.
 fn of_realtime(time: &libc::timespec) -> Deadline {
     sys::deadline_of(
         libc::CLOCK_REALTIME,

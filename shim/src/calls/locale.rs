@@ -1,8 +1,8 @@
-//! uselocale(3): the locale is the calling fiber's, not its thread's ([`crate::runtimes`]).
+//! uselocale(3): each fiber has its own locale, rather than each thread ([`crate::runtimes`]).
 
 use crate::tls;
 
-/// On a fiber and off.
+/// Runs on a fiber and off.
 pub fn uselocale(
     real: unsafe extern "C" fn(libc::locale_t) -> libc::locale_t,
     new: libc::locale_t,

@@ -1,4 +1,5 @@
-//! recvmmsg(2) and sendmmsg(2): as many messages as go without waiting, then a wait for the next.
+//! recvmmsg(2) and sendmmsg(2): transfer as many messages as possible without blocking, then wait
+//! for the next.
 
 use super::{Outcome, net, offload};
 use crate::call::Call;
@@ -12,8 +13,7 @@ use std::ffi::{c_int, c_uint};
 
 const SECOND: u64 = 1_000_000_000;
 
-/// recvmmsg(2). Its time limit is looked at when a message has come, and at no other moment: as in
-/// the kernel.
+/// recvmmsg(2). As in the kernel, its time limit is only checked after a message has arrived.
 pub fn recvmmsg(
     call: &Call<'_>,
     fd: c_int,
@@ -46,7 +46,7 @@ pub fn recvmmsg(
         Err(Errno::AGAIN) => 0,
         Err(error) => return Outcome::Done(Err(error)),
     };
-    // SAFETY: the kernel has read the time, and written what is left of it if messages came.
+    // SAFETY: the kernel has read the time limit, and wrote the remaining time if messages arrived.
     let left = unsafe { limit.as_ref() }.map(|left| {
         (left.tv_sec as u64)
             .saturating_mul(SECOND)
@@ -92,18 +92,18 @@ fn time(nanos: u64) -> timespec {
     }
 }
 
-/// A recvmmsg(2) that has to wait.
+/// A recvmmsg(2) that must wait.
 struct Rest {
     fd: c_int,
     flags: c_int,
-    /// When a message that comes is the last one.
+    /// The time after which the next message to arrive is the last one.
     end: Option<u64>,
     descriptor: Descriptor,
 }
 
 impl Rest {
-    /// Receives until there are `n` messages, of which `done` are there. An error after the first
-    /// is the next call's.
+    /// Receives until there are `n` messages, of which `done` were received before. An error after
+    /// the first message is reported by the next call.
     fn receive(
         &self,
         call: &Call<'_>,
@@ -116,7 +116,7 @@ impl Rest {
                 fd: self.fd,
                 events: libc::POLLIN,
             };
-            // Each message is waited for anew.
+            // The socket's timeout applies to each message separately.
             let deadline = net::deadline(self.fd, Way::Read, self.descriptor);
             let ready = call.perform_until(&request, deadline);
             let stopped = match Errno::of(ready) {
@@ -135,7 +135,8 @@ impl Rest {
             let limit = left
                 .as_mut()
                 .map_or(std::ptr::null_mut(), std::ptr::from_mut);
-            // SAFETY: as the first call, of which so many messages are left.
+            // SAFETY: the C caller's memory, during its call; `n - done` messages are left after
+            // `done`.
             let more = unsafe {
                 let messages = messages.add(done);
                 sockets::recvmmsg(
@@ -193,7 +194,7 @@ pub fn sendmmsg(
         let waits_for = match sent {
             Ok(sent) => {
                 done += sent;
-                // SAFETY: the kernel has read and written this one.
+                // SAFETY: the kernel has read and written this message.
                 let last = (sent > 0).then(|| unsafe { &mut *messages.add(done - 1) });
                 last.filter(|last| (last.msg_len as usize) < net::length(&raw const last.msg_hdr))
             }
@@ -204,20 +205,20 @@ pub fn sendmmsg(
             break sent.map(|_| ());
         }
         if waits_for.is_none() && sent.is_ok() {
-            // What kept the next one from going?
+            // The last message was sent completely; try again to find out why the next one was not.
             continue;
         }
         if kept.is_none() {
             kept = call.thread.keep(fd);
         }
         let fd = kept.unwrap_or(fd);
-        // One message is sent as sendmsg(2) would: all of it.
+        // Send one message as sendmsg(2) would, completely.
         let (message, from) = match waits_for {
             Some(last) => {
                 let from = last.msg_len as usize;
                 (last, from)
             }
-            // SAFETY: the kernel has read the vector up to this one.
+            // SAFETY: the kernel has read the vector up to this message.
             None => (unsafe { &mut *messages.add(done) }, 0),
         };
         let fresh = from == 0;

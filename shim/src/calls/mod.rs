@@ -1,8 +1,8 @@
-//! The calls as their C callers see them: arguments, result, errno, file position. A file a group
-//! of calls.
+//! The calls as their C callers see them: arguments, result, errno, file position. There is one
+//! file per group of calls.
 //!
-//! A function here is named in its rows of [`crate::hooks`]. It runs on a fiber, gets the
-//! [`Call`](crate::call::Call) and libc's arguments, and returns an [`Outcome`]; the hook turns
+//! The rows of [`crate::hooks`] name the functions of this module. A function runs on a fiber, gets
+//! the [`Call`](crate::call::Call) and libc's arguments, and returns an [`Outcome`]; the hook turns
 //! that into a result and errno, or makes libc's call.
 
 pub mod clone;
@@ -47,16 +47,16 @@ use crate::errno::{self, Errno};
 use crate::policy::Why;
 use std::ffi::c_int;
 
-/// What became of a call.
+/// How a call was handled.
 pub enum Outcome {
-    /// Done: its result, or its error number.
+    /// Done, with its result or error number.
     Done(Result<isize, Errno>),
-    /// Not ours: libc's own function does it.
+    /// Not done: libc's own function makes the call.
     Through(Why),
 }
 
 impl Outcome {
-    /// Of a completion's result.
+    /// Converts the result of a completion.
     fn of_completion(result: i32) -> Self {
         Self::Done(if result < 0 {
             Err(Errno::of(result))
@@ -66,15 +66,15 @@ impl Outcome {
     }
 }
 
-/// A result as the C function returns it: -1, or null, is the only error, its number in errno.
-/// Functions that return error numbers give them as results.
+/// A result as the C function returns it. Errors are -1 or null, with the number in errno.
+/// Functions that return error numbers return them as ordinary results.
 pub trait CResult {
     fn from_done(result: isize) -> Self;
 
-    /// Whether it stands for an error, with its number in errno.
+    /// Whether the value is an error, whose number is in errno.
     fn is_failure(&self) -> bool;
 
-    /// The error's number, after a failure.
+    /// The error number after a failure.
     fn error(&self) -> c_int {
         errno::get()
     }
@@ -115,7 +115,7 @@ impl CResult for u32 {
         result as Self
     }
 
-    /// Of sleep(3): what is left.
+    /// sleep(3) returns the remaining time, which is no error.
     fn is_failure(&self) -> bool {
         false
     }
@@ -130,7 +130,7 @@ impl CResult for () {
 }
 
 impl<T> CResult for *mut T {
-    /// An address, or null for -1.
+    /// An address, or null if the result is -1.
     fn from_done(result: isize) -> Self {
         if result == -1 {
             std::ptr::null_mut()

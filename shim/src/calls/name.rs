@@ -1,4 +1,4 @@
-//! chdir(2), mkstemp(3) and open_by_handle_at(2): calls on names that do more than look at one.
+//! chdir(2), mkstemp(3) and open_by_handle_at(2): calls on paths that do more than look one up.
 
 use super::paced;
 use crate::call::Call;
@@ -6,15 +6,15 @@ use crate::policy::Kind;
 use crate::{fds, pool};
 use std::ffi::{c_char, c_int, c_void};
 
-/// chdir(2). Names that a thread of the pool is about to look up are looked up first, as their
-/// callers meant them.
+/// chdir(2). Paths that a pool thread is about to look up are looked up first, so that they are
+/// resolved in the directory in which their callers passed them.
 pub fn chdir(
     call: &Call<'_>,
     real: unsafe extern "C" fn(*const c_char) -> c_int,
     path: *const c_char,
 ) -> Option<c_int> {
     settle_names(call);
-    // SAFETY: libc's own, with its caller's arguments, while that call lasts; so below.
+    // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
     paced::whole(call, Kind::Lookup, libc::AT_FDCWD, || unsafe { real(path) })
 }
 
@@ -24,7 +24,7 @@ pub fn fchdir(
     dir: c_int,
 ) -> Option<c_int> {
     settle_names(call);
-    // SAFETY: as in `chdir`.
+    // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
     paced::whole(call, Kind::Lookup, dir, || unsafe { real(dir) })
 }
 
@@ -40,7 +40,7 @@ pub fn open_by_handle_at(
     handle: *mut c_void,
     flags: c_int,
 ) -> Option<c_int> {
-    // SAFETY: as in `chdir`.
+    // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
     opened(paced::whole(call, Kind::Lookup, mount, || unsafe {
         real(mount, handle, flags)
     }))
@@ -51,7 +51,7 @@ pub fn mkstemp(
     real: unsafe extern "C" fn(*mut c_char) -> c_int,
     template: *mut c_char,
 ) -> Option<c_int> {
-    // SAFETY: as in `chdir`.
+    // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
     opened(paced::whole(
         call,
         Kind::Change,
@@ -60,14 +60,14 @@ pub fn mkstemp(
     ))
 }
 
-/// mkstemps(3), and mkostemp(3), which has the flags in the same place.
+/// mkstemps(3), and mkostemp(3), whose flags are in the same argument position.
 pub fn mkstemps(
     call: &Call<'_>,
     real: unsafe extern "C" fn(*mut c_char, c_int) -> c_int,
     template: *mut c_char,
     suffix_or_flags: c_int,
 ) -> Option<c_int> {
-    // SAFETY: as in `chdir`.
+    // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
     opened(paced::whole(
         call,
         Kind::Change,
@@ -83,7 +83,7 @@ pub fn mkostemps(
     suffix: c_int,
     flags: c_int,
 ) -> Option<c_int> {
-    // SAFETY: as in `chdir`.
+    // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
     opened(paced::whole(
         call,
         Kind::Change,
@@ -92,7 +92,7 @@ pub fn mkostemps(
     ))
 }
 
-/// Forgets what was known of the number of a descriptor that libc has opened.
+/// Clears the cached facts about the number of a descriptor that libc has opened.
 fn opened(fd: Option<c_int>) -> Option<c_int> {
     if let Some(fd @ 0..) = fd {
         fds::forget(fd).map(fds::release);

@@ -1,7 +1,7 @@
-//! recv(2), send(2) and their kin: tried without waiting, or given to the engine and parked.
+//! recv(2), send(2) and their variants: attempted without blocking, or submitted to the engine.
 //!
-//! A call that the kernel would carry on after a first part, a send on a stream or a receive with
-//! MSG_WAITALL, is carried on here where the engine does not do it ([`in_steps`]).
+//! Some calls continue in the kernel after a first part: a send on a stream, or a receive with
+//! MSG_WAITALL. If the engine does not continue them, they are continued here ([`in_steps`]).
 
 use super::Outcome;
 use crate::call::Call;
@@ -16,11 +16,11 @@ use libc::{MSG_DONTWAIT, MSG_NOSIGNAL, MSG_PEEK, MSG_WAITALL, iovec, msghdr, soc
 use std::cell::Cell;
 use std::ffi::{c_int, c_void};
 
-/// Times in a row that a socket may be said to be ready when it is not, before a thread of the pool
-/// waits for it.
+/// Maximum number of consecutive times that a socket is reported ready when it is not. After that,
+/// a pool thread waits for it.
 const MOST_IN_VAIN: u32 = 50;
 
-/// How long a send waits before it looks again without a reason, at first and at most.
+/// How long a send waits before it checks again without an event, at first and at most.
 const FIRST_LOOK_NS: u64 = 10_000_000;
 const LAST_LOOK_NS: u64 = 1_000_000_000;
 
@@ -29,7 +29,7 @@ pub fn recv(call: &Call<'_>, fd: c_int, buf: *mut c_void, n: usize, flags: c_int
     exchange(call, SocketCall { fd, flags, action }, None)
 }
 
-/// `__recv_chk`: libc's own call ends the program when the object is too small.
+/// `__recv_chk`: libc's own call ends the program if the object is too small.
 pub fn recv_chk(
     call: &Call<'_>,
     fd: c_int,
@@ -64,10 +64,10 @@ pub fn recvfrom(
     let mut message = message_of(&raw mut part, 1);
     message.msg_name = address.cast();
     let message = &raw mut message;
-    // A length that cannot be read, or is none, is an error once something has come.
+    // An unreadable or invalid length only causes an error once a message was received.
     // SAFETY: the message is on this stack.
     let give_room = || unsafe { (*message).msg_namelen = sys::copy_in(len).unwrap_or(0) };
-    // It may not be tried, then.
+    // In these cases the attempt may be skipped.
     if flags != 0 || fds::socket_options_were_set() {
         give_room();
     }
@@ -84,7 +84,7 @@ pub fn recvfrom(
     let action = Action::ReceiveMessage(message);
     let outcome = exchange(call, SocketCall { fd, flags, action }, Some(&tried));
     if !answered.get() && matches!(outcome, Outcome::Done(Ok(_))) {
-        // The message was received, and says how long the address is.
+        // The message was received, and contains the length of the address.
         // SAFETY: the message is on this stack.
         let told =
             sys::copy_in(len).and_then(|_| sys::copy_out(len, unsafe { (*message).msg_namelen }));
@@ -95,7 +95,7 @@ pub fn recvfrom(
     outcome
 }
 
-/// `__recvfrom_chk`: as [`recv_chk`].
+/// `__recvfrom_chk`: like [`recv_chk`].
 #[expect(clippy::too_many_arguments, reason = "libc's own")]
 pub fn recvfrom_chk(
     call: &Call<'_>,
@@ -136,7 +136,7 @@ pub fn sendto(
     if address.is_null() {
         return send(call, fd, buf, n, flags);
     }
-    // sendmsg(2) would cut the one and take the other for no address.
+    // sendmsg(2) would truncate a longer address, and take an empty one for no address.
     if len as usize > size_of::<libc::sockaddr_storage>() || len == 0 {
         return Outcome::Through(Why::Unusual);
     }
@@ -155,14 +155,14 @@ pub fn sendmsg(call: &Call<'_>, fd: c_int, message: *const msghdr, flags: c_int)
     exchange(call, SocketCall { fd, flags, action }, None)
 }
 
-/// A read(2) or write(2), or a vectored one, on a socket that has a timeout.
+/// A read(2) or write(2), or their vectored forms, on a socket with a timeout.
 pub fn transfer(call: &Call<'_>, transfer: &Transfer) -> Outcome {
     if transfer.flags != 0 {
         return Outcome::Through(Why::Unusual);
     }
     let fd = transfer.fd;
-    // Also tells whether there is anything to transfer: without, it does not wait where recvmsg(2)
-    // would.
+    // The attempt also handles the case of zero bytes, in which the call returns but recvmsg(2)
+    // would block.
     let tried = || transfer.call(libc::RWF_NOWAIT);
     let message;
     let action = match (transfer.way, transfer.data) {
@@ -202,8 +202,8 @@ fn message_of(parts: *mut iovec, n: usize) -> msghdr {
     message
 }
 
-/// One call, the way the policy says. `tried` is its form that does not wait, where that is not
-/// simply `wanted`'s; it is made in any case then.
+/// Makes one call as the policy decides. If `tried` is given, it is the non-blocking form, which
+/// differs from that of `wanted`; it is then always made first.
 fn exchange(
     call: &Call<'_>,
     wanted: SocketCall,
@@ -234,7 +234,7 @@ fn exchange(
         return Outcome::Done(if is_nonblocking(wanted.fd) {
             wanted.call(0).map(|n| n as isize)
         } else {
-            // The kernel looks at the time itself.
+            // The kernel enforces the timeout itself.
             let deadline = deadline(wanted.fd, way, descriptor);
             end_interrupted(deadline, on_pool(call, wanted, NEVER))
         });
@@ -271,7 +271,8 @@ fn exchange(
     }
 }
 
-/// What is known of a socket on which a call may have to wait, and is to wait parked; else why not.
+/// The cached facts about a socket if a call on it may block and should park; otherwise the reason
+/// for passing through.
 pub fn waits(call: &Call<'_>, fd: c_int) -> Result<Descriptor, Why> {
     if call.load().alone == Alone::Entirely {
         return Err(Why::Alone);
@@ -295,9 +296,9 @@ pub fn is_nonblocking(fd: c_int) -> bool {
     sys::status_flags(fd).is_ok_and(|flags| flags & libc::O_NONBLOCK != 0)
 }
 
-/// Whether only the kernel's own blocking call does the right thing: it cannot be tried without
-/// being cut short, nor be done in two steps. Some kinds of sockets do not wait for an error or for
-/// urgent data, others know no such thing and wait for what they have.
+/// Whether only the kernel's own blocking call gives the right result, because the call can neither
+/// be attempted without being cut short nor be done in two steps. Whether MSG_ERRQUEUE and MSG_OOB
+/// block depends on the protocol.
 fn is_whole_or_nothing(wanted: &SocketCall, descriptor: Descriptor) -> bool {
     match wanted.action.way() {
         Way::Read => {
@@ -309,13 +310,13 @@ fn is_whole_or_nothing(wanted: &SocketCall, descriptor: Descriptor) -> bool {
     }
 }
 
-/// Whether the socket may have a timeout or a low-water mark. One set by the name of another
-/// descriptor of it is seen, too.
+/// Whether the socket may have a timeout or a low-water mark, including one that was set through
+/// another descriptor of the socket.
 fn has_options(descriptor: Descriptor) -> bool {
     descriptor.hint().is(Hint::TIMED) || fds::socket_options_were_set()
 }
 
-/// When a call that begins now has waited for as long as its socket allows.
+/// The time at which a call that begins now reaches the timeout of its socket.
 pub fn deadline(fd: c_int, way: Way, descriptor: Descriptor) -> Deadline {
     if !has_options(descriptor) {
         return NEVER;
@@ -327,8 +328,8 @@ pub fn deadline(fd: c_int, way: Way, descriptor: Descriptor) -> Deadline {
     sockets::timeout(fd, option).map_or(NEVER, |nanos| sys::now().saturating_add(nanos))
 }
 
-/// The rest of a sendmsg(2) of which `done` bytes are sent, and which has to wait: the bytes of the
-/// whole.
+/// Sends the rest of a sendmsg(2) that must wait, after `done` bytes were sent. Returns the total
+/// number of bytes.
 pub fn send_rest(
     call: &Call<'_>,
     fd: c_int,
@@ -346,8 +347,8 @@ pub fn send_rest(
     )
 }
 
-/// What a call that was to end by `deadline`, and holds nothing any more, comes to. One that a
-/// signal interrupted begins anew as SA_RESTART says, but not with a timeout: signal(7).
+/// Final result of an interrupted socket call: EINTR if it has a timeout, otherwise a restart as
+/// SA_RESTART says (signal(7)). Call only while holding no locks.
 pub fn end_interrupted<T>(deadline: Deadline, result: Result<T, Errno>) -> Result<T, Errno> {
     match result {
         Err(Errno::RESTART) if deadline != NEVER => Err(Errno::RESTART_UNHANDLED),
@@ -355,8 +356,8 @@ pub fn end_interrupted<T>(deadline: Deadline, result: Result<T, Errno>) -> Resul
     }
 }
 
-/// Parks until the call is done, of which `done` bytes are already; `tried` says that it would have
-/// waited.
+/// Parks until the call is done; `done` bytes are already transferred. `tried` says that a
+/// non-blocking attempt was made and would have blocked.
 fn wait(
     call: &Call<'_>,
     wanted: SocketCall,
@@ -379,7 +380,7 @@ fn wait_until(
 ) -> Result<isize, Errno> {
     let SocketCall { fd, flags, action } = wanted;
     if is_nonblocking(fd) {
-        // Set behind our back.
+        // O_NONBLOCK was set without the shim noticing.
         let result = if done > 0 {
             Ok(done)
         } else {
@@ -395,8 +396,8 @@ fn wait_until(
         flags: if goes_on { flags } else { flags & !MSG_WAITALL },
         ..wanted
     };
-    // io_uring, when it has to wait after all, sends a datagram that it has read already as an
-    // empty one.
+    // If io_uring must wait after all, it sends a datagram that it has already read as an empty
+    // one.
     let is_spoilt = action.way() == Way::Write && descriptor.keeps_borders_in_unix();
     if goes_on && (!call.thread.does_sockets() || is_spoilt) {
         return in_steps(call, wanted, done, deadline);
@@ -409,7 +410,7 @@ fn wait_until(
         _ if done > 0 => return Ok(done as isize),
         Errno::TIME => return Err(Errno::AGAIN),
         Errno::RESTART => return Err(Errno::RESTART),
-        // The engine cannot tell, or did not do it.
+        // The engine cannot complete the call, or did not start it.
         Errno::AGAIN | Errno::CANCELED | Errno::INTR => return on_pool(call, wanted, NEVER),
         error => return Err(raised(&wanted, error, tried)),
     };
@@ -419,8 +420,9 @@ fn wait_until(
     Ok((done + n) as isize)
 }
 
-/// A call of several parts: the socket is waited for, and the next part tried, until all is done or
-/// no more comes. As in the kernel, an error after a first part is the next call's.
+/// Makes a call in several parts: waits for the socket and attempts the next part, until everything
+/// is transferred or no more data arrives. As in the kernel, an error after a first part is
+/// reported by the next call.
 fn in_steps(
     call: &Call<'_>,
     wanted: SocketCall,
@@ -433,7 +435,7 @@ fn in_steps(
     let events = wanted.action.way().event();
     let mut storage = Storage::new();
     let mut in_vain = 0;
-    // That a Unix socket was shut down is no event of poll(2)'s to who waits to send.
+    // poll(2) does not wake a sender when its Unix socket is shut down.
     let mut look_again =
         (wanted.action.way() == Way::Write && sockets::is_unix(fd)).then_some(FIRST_LOOK_NS);
     let result = loop {
@@ -478,7 +480,7 @@ fn in_steps(
     }
 }
 
-/// The kernel's own blocking call, on a thread of the pool. Err(RESTART) if the fiber was
+/// Makes the kernel's own blocking call on a pool thread. Returns Err(RESTART) if the fiber was
 /// interrupted, Err(TIME) if `deadline` came first.
 pub fn on_pool(call: &Call<'_>, wanted: SocketCall, deadline: Deadline) -> Result<isize, Errno> {
     let kept = call.thread.keep(wanted.fd);
@@ -489,7 +491,7 @@ pub fn on_pool(call: &Call<'_>, wanted: SocketCall, deadline: Deadline) -> Resul
     let result = call.perform_until(&there.on_pool(), deadline);
     let result = match Errno::of(result) {
         _ if result >= 0 => Ok(result as usize),
-        // There is no thread.
+        // No pool thread is available.
         Errno::CANCELED => there.stand_in(),
         error => Err(error),
     };
@@ -501,9 +503,9 @@ pub fn on_pool(call: &Call<'_>, wanted: SocketCall, deadline: Deadline) -> Resul
         .map_err(|error| raised(&wanted, error, true))
 }
 
-/// The error of a call that somebody else made for this thread, with the signal that the thread
-/// would have got. A send that waited on a Unix socket gets none; one that was not `tried` before
-/// may not have waited.
+/// The error of a call that was made on behalf of this thread. Also raises the signal that this
+/// thread would have got. A send that waited on a Unix socket raises none. Without an earlier
+/// attempt (`tried`), the send may not have waited.
 fn raised(wanted: &SocketCall, error: Errno, tried: bool) -> Errno {
     let signals = wanted.action.way() == Way::Write && wanted.flags & MSG_NOSIGNAL == 0;
     if error == Errno::PIPE
@@ -516,7 +518,7 @@ fn raised(wanted: &SocketCall, error: Errno, tried: bool) -> Errno {
     error
 }
 
-/// Whether the kernel would carry on with `wanted`, of which `done` bytes are done.
+/// Whether the kernel would continue `wanted` after `done` bytes.
 fn wants_more(wanted: &SocketCall, done: usize) -> bool {
     match wanted.action {
         Action::Send(_, n) => done < n.min(crate::engine::MAX_COUNT),
@@ -533,10 +535,10 @@ fn wants_more(wanted: &SocketCall, done: usize) -> bool {
     }
 }
 
-/// The parts of a message that the kernel has read: only asked once some of it was transferred.
+/// The parts of a message that the kernel has read; called only after some of it was transferred.
 fn parts<'a>(message: *const msghdr) -> &'a [iovec] {
-    // SAFETY: the kernel has just read this message and its vector, and their caller has not
-    // returned.
+    // SAFETY: the kernel has just read this message and its vector, and the C caller waits for this
+    // call.
     unsafe {
         let message = &*message;
         if message.msg_iovlen == 0 {
@@ -546,12 +548,12 @@ fn parts<'a>(message: *const msghdr) -> &'a [iovec] {
     }
 }
 
-/// Bytes of a message, as [`parts`].
+/// Bytes of a message, under the same condition as [`parts`].
 pub fn length(message: *const msghdr) -> usize {
     parts(message).iter().map(|part| part.iov_len).sum()
 }
 
-/// The memory that the rest of a message is described in.
+/// Storage for the description of the rest of a message.
 struct Storage {
     parts: Vec<iovec>,
     message: msghdr,
@@ -567,8 +569,8 @@ impl Storage {
 }
 
 impl SocketCall {
-    /// What is left after the first `done` bytes; `storage` must outlive it. Names and control
-    /// messages go with the first.
+    /// The call for the rest after the first `done` bytes; `storage` must outlive it. Names and
+    /// control messages were transferred with the first part.
     fn after(&self, done: usize, storage: &mut Storage) -> Self {
         if done == 0 {
             return *self;
@@ -581,7 +583,7 @@ impl SocketCall {
                 skip -= skipped;
                 if skipped < part.iov_len {
                     storage.parts.push(iovec {
-                        // SAFETY: within the part.
+                        // SAFETY: `skipped` is within the part.
                         iov_base: unsafe { part.iov_base.cast::<u8>().add(skipped) }.cast(),
                         iov_len: part.iov_len - skipped,
                     });
@@ -591,9 +593,11 @@ impl SocketCall {
             &raw mut storage.message
         };
         let action = match self.action {
-            // SAFETY: `done` is within the buffer: the kernel has transferred so many bytes of it.
+            // SAFETY: `done` is within the buffer, because the kernel has transferred that many
+            // bytes of it.
             Action::Receive(p, n) => Action::Receive(unsafe { p.add(done) }, n - done),
-            // SAFETY: as above.
+            // SAFETY: `done` is within the buffer, because the kernel has transferred that many
+            // bytes of it.
             Action::Send(p, n) => Action::Send(unsafe { p.add(done) }, n - done),
             Action::ReceiveMessage(message) => Action::ReceiveMessage(rest(message)),
             Action::SendMessage(message) => Action::SendMessage(rest(message)),

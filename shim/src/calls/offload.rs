@@ -1,9 +1,9 @@
-//! Calls that no engine knows: libc's whole function, on a thread of the pool, with its fiber
-//! parked meanwhile.
+//! Calls that no engine supports: libc's whole function runs on a pool thread while its fiber is
+//! parked.
 //!
-//! What libc keeps for each thread is carried there and back: errno, h_errno, the locale. A
-//! function that calls back into the program must not go this way ([`super::converse`] is for
-//! those), nor one whose result lies in the thread's own memory.
+//! State that libc keeps per thread is copied to the pool thread and back: errno, h_errno, the
+//! locale. Do not use this for functions that call back into the program ([`super::converse`]
+//! handles those), nor for functions whose result is in thread-local memory.
 
 use super::results;
 use crate::call::Call;
@@ -13,7 +13,7 @@ use crate::hooks;
 use crate::policy::Why;
 use std::ffi::{c_int, c_void};
 
-/// A call on its way to the pool and back, on its fiber's stack.
+/// A call on its way to the pool and back. It is on its fiber's stack.
 struct Trip<R, F> {
     function: Option<F>,
     result: Option<R>,
@@ -22,12 +22,13 @@ struct Trip<R, F> {
     locale: libc::locale_t,
 }
 
-/// What `function`, libc's own, returns; None if libc is to be called as ever.
+/// Runs `function`, which calls libc's own function, on a pool thread, and returns its result.
+/// Returns None if the fiber must make a plain call instead.
 pub fn whole<R, F: FnOnce() -> R>(call: &Call<'_>, function: F) -> Option<R> {
     whole_naming(call, Names::Nothing, function)
 }
 
-/// The same for a function about a descriptor, which may wait for ever.
+/// Like [`whole`]. The function is about a descriptor and may block forever.
 pub fn whole_on<R, F: FnOnce() -> R>(call: &Call<'_>, fd: c_int, function: F) -> Option<R> {
     whole_naming(call, Names::UntilBegun(fd), function)
 }
@@ -44,8 +45,8 @@ fn whole_naming<R, F: FnOnce() -> R>(call: &Call<'_>, names: Names, function: F)
     result
 }
 
-/// The call of a function that another preloaded library interposes ([`hooks`]): None if it is to
-/// be made here, by the fiber's thread.
+/// Calls a function that another preloaded library interposes ([`hooks`]). Returns None if the
+/// fiber's thread must make the call.
 pub fn next<R, F: FnOnce() -> R>(call: &Call<'_>, by: hooks::Next, function: F) -> Option<R> {
     if by == hooks::Next::Through {
         call.through(Why::Interposed);
@@ -54,13 +55,13 @@ pub fn next<R, F: FnOnce() -> R>(call: &Call<'_>, by: hooks::Next, function: F) 
     whole(call, function)
 }
 
-/// Runs `function`, which may wait for a peer, on a thread of the pool; None where there is none.
-/// Its errno is the fiber's afterwards.
+/// Runs `function`, which may wait for a peer, on a pool thread. Returns None if no thread is
+/// available. The fiber gets the function's errno.
 pub fn run<R, F: FnOnce() -> R>(call: &Call<'_>, function: F) -> Option<R> {
     run_on(call, Names::Nothing, Lane::Peers, function)
 }
 
-/// [`run`] for a function that names a file by a number, on the threads of `lane`.
+/// Like [`run`], on the threads of `lane`. The function may refer to files by descriptor.
 pub fn run_on<R, F: FnOnce() -> R>(
     call: &Call<'_>,
     names: Names,
@@ -75,7 +76,7 @@ pub fn run_on<R, F: FnOnce() -> R>(
         result: None,
         errno: errno::get(),
         h_errno: results::h_errno(call.thread, call.fiber),
-        // SAFETY: a null locale asks for the one in use.
+        // SAFETY: a null argument only queries the current locale.
         locale: unsafe { libc::uselocale(std::ptr::null_mut()) },
     };
     let trip = &raw mut trip;
@@ -85,7 +86,7 @@ pub fn run_on<R, F: FnOnce() -> R>(
         names,
         lane,
     }));
-    // SAFETY: on this stack, and the pool's thread is done with it, or never had it.
+    // SAFETY: `trip` is on this stack, and the pool thread no longer uses it or never started.
     let trip = unsafe { &mut *trip };
     if trip.result.is_some() {
         errno::set(trip.errno);
@@ -94,16 +95,16 @@ pub fn run_on<R, F: FnOnce() -> R>(
     trip.result.take()
 }
 
-/// On the pool's thread.
+/// The pool thread's part.
 ///
 /// # Safety
-/// `data` is a `Trip<R, F>` that nobody else touches meanwhile.
+/// `data` is a `Trip<R, F>` that no one else accesses during the call.
 unsafe fn travel<R, F: FnOnce() -> R>(data: *mut c_void) {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller guarantees `data`.
     let trip = unsafe { &mut *data.cast::<Trip<R, F>>() };
     if let Some(function) = trip.function.take() {
-        // SAFETY: glibc's accessors, valid on every thread; the fiber's thread uses that locale
-        // while its call lasts.
+        // SAFETY: glibc's accessors, valid on every thread; the locale is in use by the fiber's
+        // thread during its call, and so stays valid.
         let before = unsafe {
             *hooks::__h_errno_location::real() = trip.h_errno;
             libc::uselocale(trip.locale)
@@ -111,7 +112,7 @@ unsafe fn travel<R, F: FnOnce() -> R>(data: *mut c_void) {
         errno::set(trip.errno);
         trip.result = Some(function());
         trip.errno = errno::get();
-        // SAFETY: glibc's accessors, valid on every thread; `before` was this one's own locale.
+        // SAFETY: glibc's accessors, valid on every thread; `before` was this thread's own locale.
         unsafe {
             trip.h_errno = *hooks::__h_errno_location::real();
             libc::uselocale(before);

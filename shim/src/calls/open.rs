@@ -1,13 +1,13 @@
 //! open(2), openat(2), creat(2).
 //!
-//! Tried inline with RESOLVE_CACHED, which fails where the path lookup would wait; or made, and
-//! timed, while the disk is quick ([`Opens`](crate::policy::Opens)); or submitted. A batch of
-//! io_uring would not be faster.
+//! An open is attempted inline with RESOLVE_CACHED, which fails if the path lookup would block.
+//! While the disk is quick, it is a plain call that is timed ([`Opens`](crate::policy::Opens)).
+//! Otherwise it is submitted. Batching opens in io_uring would not be faster.
 //!
-//! To open a FIFO waits for its other end, which may need the threads that opens take. So every
-//! open is first made with O_NONBLOCK, which is taken off again, and what came of it says whether
-//! there is a peer to wait for ([`Answer`]). Where the name was a file's a moment ago that is left
-//! out ([`known_files`]).
+//! Opening a FIFO blocks until the other end is opened, which may itself need the threads that
+//! opens use. So every open is first made with O_NONBLOCK, which is cleared afterwards, and the
+//! outcome tells whether there is a peer to wait for ([`Answer`]). This is skipped if the path was
+//! recently that of a regular file ([`known_files`]).
 
 use super::Outcome;
 use super::unbounded::{self, Restarts};
@@ -22,7 +22,7 @@ use crate::trace::Luck;
 use crate::{fifo, known_files};
 use std::ffi::{c_char, c_int};
 
-/// Flags that openat2(2) knows: it refuses what openat(2) ignores.
+/// Flags that openat2(2) accepts. It rejects flags that openat(2) ignores.
 const KNOWN: c_int = libc::O_ACCMODE
     | libc::O_CREAT
     | libc::O_EXCL
@@ -44,7 +44,7 @@ const KNOWN: c_int = libc::O_ACCMODE
 /// The kernel's O_LARGEFILE; glibc's is 0 on 64-bit machines, and programs pass either.
 const O_LARGEFILE: c_int = 0o100_000;
 
-/// Lookups with these may change the file system: RESOLVE_CACHED refuses them at once.
+/// Lookups with these flags may change the file system; RESOLVE_CACHED rejects them at once.
 const CHANGES: c_int = libc::O_CREAT | libc::O_TRUNC;
 
 pub fn open(call: &Call<'_>, path: *const c_char, flags: c_int, mode: libc::mode_t) -> Outcome {
@@ -61,7 +61,7 @@ pub fn creat(call: &Call<'_>, path: *const c_char, mode: libc::mode_t) -> Outcom
     )
 }
 
-/// `__open_2` and its kin: with O_CREAT libc ends the program, for there is no mode.
+/// `__open_2` and its variants: libc ends the program if O_CREAT is set, because there is no mode.
 pub fn open_2(call: &Call<'_>, path: *const c_char, flags: c_int) -> Outcome {
     openat_2(call, libc::AT_FDCWD, path, flags)
 }
@@ -119,46 +119,46 @@ pub fn openat(
     }
 }
 
-/// O_TMPFILE's bits are in no other flag's way, but RESOLVE_CACHED refuses it.
+/// O_TMPFILE's bits do not collide with other flags, but RESOLVE_CACHED rejects it.
 fn can_be_tried(flags: c_int) -> bool {
     flags & !KNOWN == 0 && flags & CHANGES == 0
 }
 
-/// What is opened so is no FIFO, or need not be waited for.
+/// Whether these flags rule out a FIFO, or an open that blocks on one.
 fn waits_for_nobody(flags: c_int) -> bool {
     [
         libc::O_NONBLOCK,
         libc::O_DIRECTORY,
-        // Just made: as a file.
+        // A newly created file is a regular file.
         libc::O_CREAT | libc::O_EXCL,
     ]
     .into_iter()
     .any(|bits| flags & bits == bits)
 }
 
-/// Whether the name was a file's a moment ago.
+/// Whether the path was recently that of a regular file.
 fn was_a_file(call: &Call<'_>, dir: c_int, path: *const c_char, flags: c_int) -> bool {
-    // SAFETY: the kernel has read it there, and a program that unmaps its paths within a
-    // millisecond of opening them, and then opens them again, is not one that works.
+    // SAFETY: the kernel has read the path recently. A program that unmaps a path within a
+    // millisecond of opening it, and then opens it again, would not work anyway.
     dir == libc::AT_FDCWD && unsafe { call.thread.known_files.is_file(path, flags, sys::now()) }
 }
 
-/// One call.
+/// One call of the open family.
 struct Open {
     dir: c_int,
     path: *const c_char,
     flags: c_int,
     mode: libc::mode_t,
-    /// It waits for no other end, whatever the name is.
+    /// The open never waits for another end, whatever the path refers to.
     peerless: bool,
-    /// The name was a file's a moment ago.
+    /// The path was recently that of a regular file.
     was_a_file: bool,
-    /// Of names, before this one is looked at.
+    /// The count of name changes before the path was looked up.
     changes: u32,
 }
 
 impl Open {
-    /// The flags with which no peer is waited for.
+    /// The flags with which the open does not wait for a peer.
     fn unwaiting(&self) -> c_int {
         if self.peerless || self.was_a_file {
             self.flags
@@ -167,31 +167,31 @@ impl Open {
         }
     }
 
-    /// Opens what is there and remembered by the kernel. None if that cannot be told without
-    /// waiting.
+    /// Opens a file that the kernel can find in its caches. Returns None if it cannot tell without
+    /// blocking.
     fn attempt(&self, call: &Call<'_>) -> Option<Outcome> {
-        // SAFETY: openat2 takes zeroes as 'nothing asked for'.
+        // SAFETY: zeroes are a valid `open_how`, which requests nothing.
         let mut how: libc::open_how = unsafe { std::mem::zeroed() };
         how.flags = self.unwaiting() as u32 as u64;
         how.resolve = libc::RESOLVE_CACHED;
-        // SAFETY: the path is the C caller's.
+        // SAFETY: the C caller passes a valid path.
         let result = unsafe { sys::openat2(self.dir, self.path, &how) };
         let hit = result != Err(Errno::AGAIN);
         call.thread.opens.update(|opens| opens.tried(hit));
         call.note(|record| record.came(if hit { Luck::Hit } else { Luck::Miss }));
         match result {
-            // No openat2 here at all.
+            // openat2 is not available here.
             Err(Errno(libc::ENOSYS | libc::EINVAL | libc::EPERM)) => None,
-            // Not remembered, most likely: a look that may wait for the disk can tell.
+            // The path is most likely not cached; a lookup that may wait for the disk decides.
             Err(Errno::AGAIN) => None,
             result => Some(self.finish(call, result, true)),
         }
     }
 
-    /// The call, which may wait for the disk, and tells how long it took.
+    /// Makes the plain call, which may wait for the disk, and records how long it took.
     fn make(&self, call: &Call<'_>) -> Outcome {
         let begin = sys::now();
-        // SAFETY: the path is the C caller's.
+        // SAFETY: the C caller passes a valid path.
         let result = unsafe { sys::openat(self.dir, self.path, self.unwaiting(), self.mode) };
         let took = sys::now() - begin;
         call.thread.opens.update(|opens| opens.made(took));
@@ -206,12 +206,12 @@ impl Open {
         self.finish(call, result, true)
     }
 
-    /// What open(2) gives where a call that waits for no peer gave `result`; waits for the peer if
-    /// there has to be one.
+    /// Computes the result of open(2) from the `result` of a call that does not wait for a peer.
+    /// Waits for the peer if one is required.
     fn finish(&self, call: &Call<'_>, result: Result<c_int, Errno>, inline: bool) -> Outcome {
         let answer = match result {
             Ok(fd) => self.settle(call, fd),
-            // A FIFO without a reader, a device that is not ready, a lease.
+            // A FIFO without a reader, a device that is not ready, or a lease.
             Err(Errno::AGAIN | Errno::NXIO) => Answer::Waits,
             Err(error) => Answer::Done(Err(error)),
         };
@@ -225,8 +225,8 @@ impl Open {
         })
     }
 
-    /// Makes of `fd`, opened without waiting, what open(2) would have made. To open a FIFO for
-    /// reading waits for its first writer; to open it for reading and writing waits for nobody.
+    /// Turns `fd`, opened without waiting, into what open(2) would have returned. Opening a FIFO
+    /// for reading waits for its first writer; opening it for reading and writing does not wait.
     fn settle(&self, call: &Call<'_>, fd: c_int) -> Answer {
         if self.unwaiting() != self.flags && sys::set_status_flags(fd, self.flags).is_err() {
             let _ = sys::close(fd);
@@ -240,7 +240,7 @@ impl Open {
         Descriptor::opened(fd, self.flags, has_position);
         if has_position {
             if self.dir == libc::AT_FDCWD {
-                // SAFETY: the kernel has just read it.
+                // SAFETY: the kernel has just read the path.
                 unsafe {
                     call.thread.known_files.remember(
                         self.path,
@@ -262,8 +262,8 @@ impl Open {
         }
     }
 
-    /// A FIFO that is open for reading so, and that nobody writes to yet, stays open: a peer that
-    /// has seen this end open must not see it gone.
+    /// Waits for the first writer of a FIFO that is open for reading. The FIFO stays open during
+    /// the wait, because a peer that has seen this end open must not see it closed.
     fn await_writer(&self, call: &Call<'_>, fd: c_int) -> Result<isize, Errno> {
         fifo::await_writer(call, fd)
             .map(|()| fd as isize)
@@ -273,14 +273,15 @@ impl Open {
             })
     }
 
-    /// Has the engine, or the pool, open it without waiting for a peer.
+    /// Opens the path on the engine or the pool, without waiting for a peer.
     fn submit(&self, call: &Call<'_>) -> Outcome {
         call.thread.opens.update(Opens::submitted);
-        // A kernel thread looks the directory up, and does so late.
+        // A kernel thread looks up the directory descriptor, possibly after the program has closed
+        // it.
         let kept = (self.dir >= 0)
             .then(|| call.thread.keep(self.dir))
             .flatten();
-        // That the name was a file's a moment ago is forgotten by then.
+        // By then, the fact that the path was recently a regular file's is out of date.
         let open = Self {
             dir: kept.unwrap_or(self.dir),
             was_a_file: false,
@@ -305,7 +306,7 @@ impl Open {
         }
     }
 
-    /// Has the engine open it without waiting for a peer.
+    /// Opens the path on the engine, without waiting for a peer.
     fn perform(&self, call: &Call<'_>) -> Result<c_int, Errno> {
         let &Self {
             dir, path, mode, ..
@@ -322,20 +323,20 @@ impl Open {
                 fds::forget(result).map(fds::release);
                 Ok(result)
             }
-            // The engine did not do it, or is stricter about flags than openat(2): the plain call
-            // answers.
+            // The engine did not do it, or is stricter about flags than openat(2), so make the
+            // plain call.
             error
                 if error != Errno::AGAIN
                     && (crate::engine::not_done(error) || error == Errno::INVAL) =>
             {
-                // SAFETY: the path is the C caller's.
+                // SAFETY: the C caller passes a valid path.
                 unsafe { sys::openat(dir, path, flags, mode) }
             }
             error => Err(error),
         }
     }
 
-    /// Waits for the peer that the open needs: a FIFO's reader, a device, the end of a lease.
+    /// Waits for the peer that the open requires: a FIFO's reader, a device, the end of a lease.
     fn wait(&self, call: &Call<'_>) -> Result<isize, Errno> {
         let &Self {
             dir,
@@ -345,7 +346,7 @@ impl Open {
             ..
         } = self;
         let attempt = || {
-            // SAFETY: the path is the C caller's.
+            // SAFETY: the C caller passes a valid path.
             let result = unsafe { sys::openat(dir, path, flags | libc::O_NONBLOCK, mode) };
             match result {
                 Ok(fd)
@@ -356,7 +357,7 @@ impl Open {
                     None
                 }
                 Err(Errno::AGAIN) if flags & libc::O_NONBLOCK == 0 => None,
-                // A device that does not exist says the same for ever.
+                // A device that does not exist returns the same error forever.
                 Err(Errno::NXIO)
                     if kind(dir, path) == Some(libc::S_IFIFO) && flags & libc::O_NONBLOCK == 0 =>
                 {
@@ -394,24 +395,24 @@ impl Open {
     }
 }
 
-/// What became of an open that waited for no peer.
+/// The outcome of an open that did not wait for a peer.
 enum Answer {
     Done(Result<c_int, Errno>),
-    /// A FIFO, open for reading, that nobody has written to yet.
+    /// A FIFO, open for reading, that has had no writer yet.
     NeedsWriter(c_int),
-    /// It needs a peer to succeed at all.
+    /// The open cannot succeed without a peer.
     Waits,
 }
 
 /// The kind of file that `path` names.
 fn kind(dir: c_int, path: *const c_char) -> Option<libc::mode_t> {
-    // SAFETY: the path is the C caller's.
+    // SAFETY: the C caller passes a valid path.
     unsafe { sys::fstatat(dir, path) }
         .map(|stat| stat.st_mode & libc::S_IFMT)
         .ok()
 }
 
-/// Whether opening what `path` names waits for more than a disk, and so is interrupted by signals.
+/// Whether opening `path` waits for more than a disk, and so can be interrupted by signals.
 fn waits(dir: c_int, path: *const c_char) -> bool {
     matches!(kind(dir, path), Some(libc::S_IFIFO | libc::S_IFCHR))
 }

@@ -1,8 +1,8 @@
-//! Calls on names, attributes and space of files: libc's whole function, inline while the last ones
-//! were quick, else on a thread of the pool ([`crate::policy::paced`]).
+//! Calls on paths, attributes and disk space of files. libc's whole function runs inline while
+//! recent calls were quick, otherwise on a pool thread ([`crate::policy::paced`]).
 //!
-//! io_uring has operations for some of them. All of these go to a kernel thread at once, which
-//! costs what a thread of the pool costs (docs/measured.md), and have rules of their own for flags.
+//! io_uring has operations for some of them. It passes all of these to a kernel thread at once,
+//! which costs as much as a pool thread (docs/measured.md), and it has its own rules for flags.
 
 use super::{CResult, offload};
 use crate::call::Call;
@@ -16,8 +16,9 @@ use std::ffi::c_int;
 
 pub use crate::engine::NO_FILE;
 
-/// What `function`, libc's own, returns; None if libc is to be called as ever. `file` is the
-/// descriptor that the call is about, or from which it looks up a name, AT_FDCWD included.
+/// Runs `function`, which calls libc's own function, and returns its result. Returns None if the
+/// fiber must make a plain call instead. `file` is the descriptor that the call is about, or from
+/// which it looks up a path; it may be AT_FDCWD.
 #[inline]
 pub fn whole<R: CResult>(
     call: &Call<'_>,
@@ -28,7 +29,7 @@ pub fn whole<R: CResult>(
     whole_of_two(call, kind, [file, NO_FILE], function)
 }
 
-/// The same for a call that may name two descriptors; the first is the one that may be slow.
+/// Like [`whole`], with two descriptors; the first is the one that may be slow.
 #[inline]
 pub fn whole_of_two<R: CResult>(
     call: &Call<'_>,
@@ -38,7 +39,7 @@ pub fn whole_of_two<R: CResult>(
 ) -> Option<R> {
     let [file, _] = files;
     if files.into_iter().any(fds::is_ours) {
-        // To the program it is not open, and fstat(2) is how it looks.
+        // To the program this descriptor is not open, and fstat(2) is how a program checks.
         errno::set(libc::EBADF);
         return Some(R::from_done(-1));
     }
@@ -80,8 +81,9 @@ fn hand_over<R: CResult>(
         return None;
     };
     Account::of(kind, files[0]).took(nanos);
-    // Past RLIMIT_FSIZE, and for a pipe that nobody reads, the call raises a signal as well, in the
-    // thread that makes it: ours. It has failed without an effect, and does so again.
+    // Past RLIMIT_FSIZE, and for a pipe without readers, the call also raises a signal in the
+    // calling thread, so this thread must make it. The failed call had no effect, and will fail
+    // again.
     let signals = matches!(kind, Kind::Space | Kind::Move);
     if signals && result.is_failure() && matches!(result.error(), libc::EFBIG | libc::EPIPE) {
         let _passing = call.passing();

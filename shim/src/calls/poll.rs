@@ -1,8 +1,8 @@
-//! poll(2), epoll_wait(2) and their kin: a look at what there is; if that is nothing, a wait, and
-//! another look.
+//! poll(2), epoll_wait(2) and their variants: check what is ready; if nothing is, wait and check
+//! again.
 //!
-//! The look is the plain call with no time to wait, so what it says of each descriptor is the
-//! kernel's own word.
+//! A check is the plain call with a timeout of zero, so the kernel itself reports the events of
+//! each descriptor.
 
 use super::{Outcome, offload};
 use crate::call::Call;
@@ -21,11 +21,11 @@ pub const NO_TIME: timespec = timespec {
     tv_nsec: 0,
 };
 
-/// The most that libc's pollfd arrays are looked at for: beyond, the kernel says EINVAL
-/// (RLIMIT_NOFILE).
+/// The longest pollfd array for which a wait is prepared; the kernel rejects longer ones with
+/// EINVAL (RLIMIT_NOFILE).
 const MOST_FILES: nfds_t = 1 << 30;
 
-/// How long a call may wait: nanoseconds, or for ever.
+/// How long a call may wait: a number of nanoseconds, or forever.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Limit {
     Nanos(u64),
@@ -37,12 +37,12 @@ impl Limit {
         u64::try_from(millis).map_or(Self::Forever, |millis| Self::Nanos(millis * 1_000_000))
     }
 
-    /// None where the kernel says EINVAL or EFAULT.
+    /// None if the kernel would report EINVAL or EFAULT.
     pub fn of_c(time: *const timespec) -> Option<Self> {
         Self::of(time_of_c(time).ok()?.as_ref())
     }
 
-    /// None where the kernel says EINVAL.
+    /// None if the kernel would report EINVAL.
     pub fn of(time: Option<&timespec>) -> Option<Self> {
         let Some(time) = time else {
             return Some(Self::Forever);
@@ -55,7 +55,7 @@ impl Limit {
     }
 }
 
-/// A time of the C caller's; None for a null pointer.
+/// Reads a time from the C caller; None for a null pointer.
 pub fn time_of_c<T: Copy>(time: *const T) -> Result<Option<T>, Errno> {
     if time.is_null() {
         return Ok(None);
@@ -67,7 +67,7 @@ pub fn poll(call: &Call<'_>, fds: *mut pollfd, n: nfds_t, timeout: c_int) -> Out
     poll_for(call, fds, n, Limit::of_millis(timeout), std::ptr::null())
 }
 
-/// `__poll_chk`: libc's own call ends the program when the object is too small.
+/// `__poll_chk`: libc's own call ends the program if the object is too small.
 pub fn poll_chk(
     call: &Call<'_>,
     fds: *mut pollfd,
@@ -94,7 +94,7 @@ pub fn ppoll(
     }
 }
 
-/// `__ppoll_chk`: as [`poll_chk`].
+/// `__ppoll_chk`: like [`poll_chk`].
 pub fn ppoll_chk(
     call: &Call<'_>,
     fds: *mut pollfd,
@@ -122,8 +122,8 @@ fn poll_for(
     let look = |limit: Option<&timespec>| {
         let limit = limit.map_or(0, |limit| std::ptr::from_ref(limit) as usize);
         let call = Sysno::ppoll as usize;
-        // SAFETY: the C caller's array, during its call; the kernel checks it. The time is ours to
-        // be changed or not.
+        // SAFETY: the C caller's array, during its call; the kernel checks it. The time is our own
+        // copy, which the kernel may change.
         outcome(unsafe { raw::syscall5(call, fds as usize, n as usize, limit, 0, 0) })
     };
     let files = || {
@@ -185,10 +185,10 @@ pub fn epoll_pwait2(
     }
 }
 
-/// libc's own where it has none (before 2.35).
+/// epoll_pwait2(2) for a libc that lacks it (before 2.35).
 ///
 /// # Safety
-/// As epoll_pwait2(2).
+/// The requirements of epoll_pwait2(2) apply.
 pub unsafe extern "C" fn own_epoll_pwait2(
     epoll: c_int,
     events: *mut epoll_event,
@@ -198,7 +198,7 @@ pub unsafe extern "C" fn own_epoll_pwait2(
 ) -> c_int {
     let (call, size) = (Sysno::epoll_pwait2 as usize, size_of::<u64>());
     let (events, timeout, mask) = (events as usize, timeout as usize, mask as usize);
-    // SAFETY: passed on to our caller.
+    // SAFETY: our caller guarantees what epoll_pwait2(2) requires.
     match outcome(unsafe {
         raw::syscall6(
             call,
@@ -227,7 +227,7 @@ fn epoll_for(
     mask: *const sigset_t,
 ) -> Outcome {
     let look = |limit: Option<&timespec>| {
-        // In milliseconds, and not too early.
+        // In milliseconds, rounded up so that the wait does not end too early.
         let millis = limit.map_or(-1, |limit| {
             let millis = limit
                 .tv_sec
@@ -249,8 +249,8 @@ fn epoll_for(
     wait(call, limit, mask, look, files)
 }
 
-/// Looks, and waits until there is something, or the time is up. `look` is the plain call, with a
-/// limit.
+/// Checks, and waits until something is ready or the time is up. `look` is the plain call, with a
+/// time limit.
 pub fn wait(
     call: &Call<'_>,
     limit: Limit,
@@ -276,9 +276,9 @@ pub fn wait(
         Err(error) => return Outcome::Done(Err(error)),
     };
     let look_now = || match look(Some(&NO_TIME)) {
-        // The kernel looks at the files, and then whether there is a signal: in between the event
-        // may have come, and a signal after it. The handler waits for this call, so that it is
-        // looked at once more before.
+        // The kernel checks the files first and then for a signal. In between, the event may have
+        // arrived, with a signal after it. The handler is deferred until this call ends, so check
+        // once more first.
         Err(Errno::INTR) => look(Some(&NO_TIME)),
         found => found,
     };
@@ -303,13 +303,13 @@ pub fn wait(
             Waited::Interrupt => {
                 found = look_now();
                 if found != Ok(0) {
-                    // It came before the signal.
+                    // The event arrived before the signal.
                     break;
                 }
-                // Handlers may jump away, and a cancelled fiber ends in there: it holds nothing
-                // meanwhile.
+                // A handler may jump away, and a cancelled fiber ends inside this call, so hold
+                // nothing during it.
                 drop(watch);
-                // Whatever SA_RESTART says: signal(7).
+                // This applies even with SA_RESTART: signal(7).
                 if call.interrupted_under(mask) != Handled::Nothing {
                     return Outcome::Done(Err(Errno::INTR));
                 }
@@ -332,11 +332,11 @@ pub fn wait(
     Outcome::Done(found.map(|n| n as isize))
 }
 
-/// The mask of a call's own; null is none.
+/// Reads the call's own signal mask; a null pointer means none.
 fn own_mask(mask: *const sigset_t) -> Result<Option<SignalSet>, Errno> {
     if mask.is_null() {
         return Ok(None);
     }
-    // libc's set begins with the kernel's.
+    // libc's signal set starts with the kernel's set.
     sys::copy_in(mask.cast::<SignalSet>()).map(Some)
 }

@@ -1,14 +1,15 @@
 //! wait(2), waitpid(2), waitid(2), system(3): waits for children.
 //!
-//! First the plain call with WNOHANG. Where that finds nothing the fiber waits until there is
-//! something to be found, and asks again: so what is reported, and that it is reported once, is the
-//! kernel's own doing.
+//! First the plain call with WNOHANG. If it finds nothing, the fiber waits until there is something
+//! to find, and calls again. Therefore the kernel alone decides which child to report, and reports
+//! it only once.
 //!
-//! The end of one child is awaited on a pidfd. What a pidfd does not tell of, any child, a group,
-//! stops and continues, is left to a thread of the pool, in a waitid(2) that takes nothing
-//! (WNOWAIT). A tracer's children stop without anybody having asked for that: so the wait on a
-//! pidfd looks around now and then, and after a second goes to a thread of the pool, too, which
-//! looks at nothing until there is something. A program that is known to trace goes there at once.
+//! To wait for the end of one child, the fiber polls a pidfd. A pidfd does not cover waits for any
+//! child, for a group, or for stops and continues; for these a pool thread makes a waitid(2) call
+//! that leaves the status in place (WNOWAIT). A tracer's children stop without the wait asking for
+//! stops, so a wait on a pidfd is interrupted at growing intervals to check; after a second, a pool
+//! thread takes over, whose wait needs no such checks. For a program that is known to trace, the
+//! pool thread is used from the start.
 
 use super::Outcome;
 use crate::call::Call;
@@ -24,14 +25,14 @@ use syscalls::Sysno;
 
 const WNOTHREAD: c_int = 0x2000_0000;
 
-/// How long a wait on a pidfd is before it looks whether the child has stopped for its tracer: at
-/// first, and at most. A wait of that length is only made where no thread can be had.
+/// How long a wait on a pidfd lasts before it checks whether the child has stopped for its tracer:
+/// at first, and at most. A wait of the full length happens only if no pool thread is available.
 const LOOK_AFTER_NS: (u64, u64) = (1_000_000, 1_000_000_000);
 
-/// As much of a `siginfo_t` as waitid(2) fills in: up to the status.
+/// The part of a `siginfo_t` that waitid(2) fills in: everything up to the status.
 type Told = [c_int; 7];
 
-/// This process has traced others.
+/// Whether this process has traced others.
 static TRACES: AtomicBool = AtomicBool::new(false);
 
 pub fn wait(call: &Call<'_>, status: *mut c_int) -> Outcome {
@@ -62,7 +63,7 @@ pub fn wait4(
             ..=0 => libc::P_PGID,
             1.. => libc::P_PID,
         },
-        // Not its own number: the group of -2147483648 is none.
+        // `unsigned_abs`, because -2147483648 has no positive counterpart; no such group exists.
         id: pid.unsigned_abs(),
         options: options | libc::WEXITED,
     };
@@ -100,12 +101,12 @@ pub fn waitid(
         // SAFETY: zeroes are a valid siginfo_t.
         let mut found: siginfo_t = unsafe { std::mem::zeroed() };
         sys::waitid(kind, id, &mut found, options | libc::WNOHANG)?;
-        // SAFETY: waitid(2) fills these in, with zeroes when there is nothing.
+        // SAFETY: waitid(2) fills these fields in, with zeroes if no child was found.
         if unsafe { found.si_pid() } == 0 {
             return Ok(None);
         }
         if !info.is_null() {
-            // SAFETY: a siginfo_t is longer than this part of it.
+            // SAFETY: a siginfo_t is at least as long as this part of it.
             let told = unsafe { (&raw const found).cast::<Told>().read() };
             sys::copy_out(info.cast::<Told>(), told)?;
         }
@@ -114,7 +115,8 @@ pub fn waitid(
     Outcome::Done(found)
 }
 
-/// Waits for the end of one child, for its status. RESTART: handlers are to run.
+/// Waits for the end of one child and returns its status. Fails with RESTART if handlers have to
+/// run.
 pub fn end_of(call: &Call<'_>, child: pid_t, status: &mut c_int) -> Result<(), Errno> {
     let children = Children {
         kind: libc::P_PID,
@@ -122,14 +124,14 @@ pub fn end_of(call: &Call<'_>, child: pid_t, status: &mut c_int) -> Result<(), E
         options: libc::WEXITED,
     };
     children.find(call, || {
-        // SAFETY: alive.
+        // SAFETY: `status` is alive during the call.
         let found = unsafe { sys::wait4(child, status, libc::WNOHANG, std::ptr::null_mut()) }?;
         Ok((found != 0).then_some(0))
     })?;
     Ok(())
 }
 
-/// ptrace(2): remembered of a tracer.
+/// ptrace(2): records that this process is a tracer.
 pub fn ptrace(
     _call: &Call<'_>,
     request: c_long,
@@ -147,7 +149,7 @@ fn passes(call: &Call<'_>, options: c_int) -> Option<Why> {
     if options & libc::WNOHANG != 0 {
         Some(Why::Nonblocking)
     } else if options & WNOTHREAD != 0 {
-        // A thread of the pool has no children of its own.
+        // A pool thread has no children of its own.
         Some(Why::Unusual)
     } else if call.load().alone == Alone::Entirely {
         Some(Why::Alone)
@@ -158,7 +160,7 @@ fn passes(call: &Call<'_>, options: c_int) -> Option<Why> {
     }
 }
 
-/// Those that are waited for, as waitid(2) has it.
+/// The children that a call waits for, in the terms of waitid(2).
 struct Children {
     kind: idtype_t,
     id: id_t,
@@ -166,7 +168,7 @@ struct Children {
 }
 
 impl Children {
-    /// What `ask`, which does not wait, finds once there is something.
+    /// Waits until `ask`, which does not block, finds something, and returns that.
     fn find(
         &self,
         call: &Call<'_>,
@@ -221,15 +223,15 @@ impl Children {
         };
         let result = call.perform_until(&Request::Kernel(waitid), NEVER);
         if Errno::of(result) == Errno::CANCELED {
-            // There is neither a descriptor nor a thread to be had.
+            // Neither a descriptor nor a pool thread is available.
             let claim = std::ptr::null();
             return call.perform_until(&Request::Wait { claim }, sys::now() + patience);
         }
         result
     }
 
-    /// Waits on a pidfd for the end of one child, no longer than `patience`; None where there is no
-    /// pidfd to be had.
+    /// Waits on a pidfd for the end of one child, no longer than `patience`. Returns None if no
+    /// pidfd can be opened.
     fn poll_for_one(&self, call: &Call<'_>, patience: u64) -> Option<i32> {
         let until = sys::now() + patience;
         let events = libc::POLLIN;

@@ -1,9 +1,8 @@
-//! getrandom(2), getentropy(3): they wait only while the system has yet to gather its first
-//! entropy.
+//! getrandom(2), getentropy(3): they only block until the system has gathered its first entropy.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Whether random bytes may have to be waited for. Once not, never again.
+/// Whether a call for random bytes may block. Once the answer is false, it stays false.
 pub fn waits() -> bool {
     static READY: AtomicBool = AtomicBool::new(false);
     if READY.load(Ordering::Relaxed) {

@@ -1,7 +1,8 @@
-//! res_query(3) and its kin, which use the calling thread's resolver state.
+//! res_query(3) and its variants, which use the calling thread's resolver state.
 //!
-//! The thread of the pool that makes a query is given a copy of the state, as the program has set
-//! it up: a query keeps its sockets there, and those of many fibers would close each other's.
+//! The pool thread that makes a query gets a copy of the state, with the program's settings. A
+//! query keeps its sockets in the state, and the queries of several fibers would close each other's
+//! sockets.
 
 use super::locks::plainly;
 use super::{Outcome, offload, results};
@@ -11,7 +12,7 @@ use crate::policy::Why;
 use std::ffi::{c_char, c_int, c_uint, c_ulong, c_void};
 use std::ptr::null_mut;
 
-/// `struct __res_state` of <resolv.h>, as far as it is looked at here.
+/// `struct __res_state` of <resolv.h>. Parts that are not used here are opaque.
 #[repr(C)]
 #[derive(Clone, Copy)]
 struct State {
@@ -19,11 +20,11 @@ struct State {
     retry: c_int,
     options: c_ulong,
     servers: [u8; 56],
-    /// What to search, most of it in `domain`.
+    /// The domains to search; most of them point into `domain`.
     search: [*mut c_char; 7],
     domain: [c_char; 256],
     sorting: [u8; 116],
-    /// Connected to a server, or -1.
+    /// A stream socket connected to a server, or -1.
     stream: c_int,
     flags: c_uint,
     unused: c_uint,
@@ -35,13 +36,13 @@ struct State {
     inits: u16,
     /// Addresses of servers, allocated.
     addresses: [*mut libc::sockaddr_in6; 3],
-    /// What resolv.conf said, as libc keeps it for all states.
+    /// The parsed resolv.conf, which libc shares between all states.
     configuration: u64,
 }
 
 const _: () = assert!(size_of::<State>() == 568 && std::mem::offset_of!(State, sockets) == 520);
 
-/// In [`State::options`]: it is set up.
+/// Flag in [`State::options`]: the state is initialised.
 const RES_INIT: c_ulong = 1;
 
 unsafe extern "C" {
@@ -52,7 +53,8 @@ unsafe extern "C" {
 }
 
 impl State {
-    /// A copy that shares nothing with the original but what it was told, for one query.
+    /// Makes a copy for one query. The copy has the same settings but shares no memory with the
+    /// original.
     fn copy(&self) -> Box<Self> {
         let mut copy = Box::new(*self);
         let (from, to) = (self.domain.as_ptr(), copy.domain.as_mut_ptr());
@@ -65,14 +67,14 @@ impl State {
         copy.stream = -1;
         copy.flags = 0;
         copy.sockets = [-1; 3];
-        // libc counts who uses what it has read: the copy does not.
+        // libc counts the users of the configuration it has read; the copy is not one of them.
         copy.configuration = 0;
         copy.addresses = self.addresses.map(|address| {
             // SAFETY: null, or an address that libc has allocated for this state.
             unsafe { address.as_ref() }.map_or(null_mut(), |address| {
                 let size = size_of::<libc::sockaddr_in6>();
-                // SAFETY: libc frees it as its own, by free(3); it is written only if there was
-                // memory.
+                // SAFETY: allocated with malloc, because libc frees it with free(3); only written
+                // if the allocation succeeded.
                 unsafe {
                     let own = libc::malloc(size).cast::<libc::sockaddr_in6>();
                     if !own.is_null() {
@@ -86,24 +88,23 @@ impl State {
     }
 }
 
-/// A copy on its way to the pool.
+/// A copy of the state on its way to the pool.
 struct OwnState(Box<State>);
 
 impl Drop for OwnState {
     fn drop(&mut self) {
-        // SAFETY: a state that nobody else has; libc closes its sockets and frees its addresses.
+        // SAFETY: no one else uses this state; libc closes its sockets and frees its addresses.
         unsafe { __res_nclose(&raw mut *self.0) };
     }
 }
 
-/// Runs `query` on a thread of the pool, with a copy of the state of the thread that the fiber is
-/// on.
+/// Runs `query` on a pool thread with a copy of the resolver state of the fiber's thread.
 fn with_state(call: &Call<'_>, query: impl Fn(*mut c_void) -> c_int) -> Outcome {
-    // SAFETY: always valid, and the calling thread's.
+    // SAFETY: libc's accessor returns a valid pointer to the calling thread's state.
     let state = unsafe { &mut *__res_state() };
     if state.options & RES_INIT == 0 {
-        // Reads resolv.conf; past the hooks, for libc holds a lock meanwhile.
-        // SAFETY: it has no arguments.
+        // Reads resolv.conf. The hooks pass through, because libc holds a lock during the call.
+        // SAFETY: the function has no arguments.
         plainly(|| unsafe { __res_init() });
     }
     if !call.is_sole_fiber() {
@@ -131,7 +132,7 @@ pub fn res_query(
     answer: *mut c_void,
     n: c_int,
 ) -> Outcome {
-    // SAFETY: libc's own, with its caller's arguments, while that call lasts.
+    // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
     with_state(call, |state| unsafe {
         hooks::__res_nquery::real(state, name, class, kind, answer, n)
     })
@@ -145,7 +146,7 @@ pub fn res_search(
     answer: *mut c_void,
     n: c_int,
 ) -> Outcome {
-    // SAFETY: libc's own, with its caller's arguments, while that call lasts.
+    // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
     with_state(call, |state| unsafe {
         hooks::__res_nsearch::real(state, name, class, kind, answer, n)
     })
@@ -161,7 +162,7 @@ pub fn res_querydomain(
     n: c_int,
 ) -> Outcome {
     with_state(call, |state| {
-        // SAFETY: libc's own, with its caller's arguments, while that call lasts.
+        // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
         unsafe { hooks::__res_nquerydomain::real(state, name, domain, class, kind, answer, n) }
     })
 }
@@ -173,7 +174,7 @@ pub fn res_send(
     answer: *mut c_void,
     n: c_int,
 ) -> Outcome {
-    // SAFETY: libc's own, with its caller's arguments, while that call lasts.
+    // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
     with_state(call, |state| unsafe {
         hooks::__res_nsend::real(state, message, message_n, answer, n)
     })

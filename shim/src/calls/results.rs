@@ -1,8 +1,9 @@
-//! Functions whose results libc keeps in static memory: on a fiber they are in memory of the
-//! fiber's ([`crate::records`]), so that another fiber's call does not change them.
+//! Functions whose results libc keeps in static memory. On a fiber, the results are in memory that
+//! belongs to the fiber ([`crate::records`]), so that another fiber's call does not change them.
 //!
-//! Those that look up are made by their reentrant twins (`getpwnam_r`), on a thread of the pool;
-//! those that do not wait likewise, here, or what they return is copied, where they have no twin.
+//! Lookups are made through their reentrant twins (`getpwnam_r`) on a pool thread. Functions that
+//! do not block are also made through their twins, but inline; the result of a function without a
+//! twin is copied.
 
 use super::offload;
 use crate::call::Call;
@@ -15,7 +16,7 @@ use crate::tls;
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ptr::null_mut;
 
-/// Where a twin puts its result: the structure, and the text that it points to.
+/// The buffers of a twin's result: the structure, and the text that it points to.
 pub struct Room {
     pub entry: *mut c_void,
     pub text: *mut c_void,
@@ -24,21 +25,21 @@ pub struct Room {
     pub h_errno: *mut c_void,
 }
 
-/// In `h_errno`: errno says more.
+/// Value of `h_errno` meaning that errno has the details.
 const NETDB_INTERNAL: c_int = -1;
 
-/// What a twin finds, in the record of the calling fiber and `row`; null when it finds nothing.
-/// `ask` calls the twin.
+/// Calls the twin through `ask` with the record of the calling fiber and `row`, and returns the
+/// result; null if the twin finds nothing.
 pub fn look_up(call: &Call<'_>, row: usize, ask: impl Fn(&Room) -> c_int) -> *mut c_void {
     let record = call.thread.records().of(call.fiber, row);
     run(call, || {
-        // SAFETY: it stays in place, and is the fiber's, which waits for this to end.
+        // SAFETY: the record stays in place and belongs to this fiber, which waits for this to end.
         let record = unsafe { &mut *record };
         fill(record, &ask)
     })
 }
 
-/// Runs a look-up where it keeps nobody: on the pool, or here on a lone fiber.
+/// Runs a lookup where it delays no other fiber: on the pool, or inline if this is the only fiber.
 fn run<R>(call: &Call<'_>, function: impl Fn() -> R) -> R {
     if call.is_sole_fiber() {
         call.through(Why::Alone);
@@ -79,9 +80,9 @@ fn fill(record: &mut Record, ask: &impl Fn(&Room) -> c_int) -> *mut c_void {
 pub fn getlogin(call: &Call<'_>, row: usize) -> *mut c_char {
     let record = call.thread.records().of(call.fiber, row);
     run(call, || {
-        // SAFETY: it stays in place, and is the fiber's, which waits for this to end.
+        // SAFETY: the record stays in place and belongs to this fiber, which waits for this to end.
         let text = unsafe { &mut (*record).text };
-        // SAFETY: that many bytes can be written.
+        // SAFETY: `text` has that many writable bytes.
         let error = unsafe { hooks::getlogin_r::real(text.as_mut_ptr().cast(), text.len()) };
         if error == 0 {
             text.as_mut_ptr().cast()
@@ -91,15 +92,15 @@ pub fn getlogin(call: &Call<'_>, row: usize) -> *mut c_char {
     })
 }
 
-/// A copy of the text that libc returned, in the record of the calling fiber and `row`; null stays
+/// Copies the text that libc returned into the record of the calling fiber and `row`; null stays
 /// null.
 pub fn copied_text(call: &Call<'_>, row: usize, text: *const c_char) -> *mut c_char {
     if text.is_null() {
         return null_mut();
     }
-    // SAFETY: libc's function returned it: a C string.
+    // SAFETY: libc's function returned a C string.
     let text = unsafe { CStr::from_ptr(text) }.to_bytes_with_nul();
-    // SAFETY: it stays in place, and is the fiber's.
+    // SAFETY: the record stays in place and belongs to this fiber.
     let own = unsafe { &mut (*call.thread.records().of(call.fiber, row)).text };
     if own.len() < text.len() {
         own.resize(text.len(), 0);
@@ -108,18 +109,19 @@ pub fn copied_text(call: &Call<'_>, row: usize, text: *const c_char) -> *mut c_c
     own.as_mut_ptr().cast()
 }
 
-/// strerror(3), by strerror_r(3): before glibc 2.32 all threads find the text of an unknown error
-/// in the same memory.
+/// strerror(3), through strerror_r(3): before glibc 2.32 all threads share the memory for the text
+/// of an unknown error.
 pub fn strerror(call: &Call<'_>, row: usize, number: c_int) -> *mut c_char {
     let mut room = [0; 128];
-    // SAFETY: that many bytes can be written; the text is there, or libc's own, which is constant.
+    // SAFETY: `room` has that many writable bytes; the text is either there or a constant of
+    // libc's.
     copied_text(call, row, unsafe {
         strerror_r(number, room.as_mut_ptr(), room.len())
     })
 }
 
 unsafe extern "C" {
-    /// GNU's.
+    /// GNU's variant.
     fn strerror_r(number: c_int, text: *mut c_char, n: usize) -> *mut c_char;
     fn asctime_r(time: *const c_void, text: *mut c_char) -> *mut c_char;
     fn ctime_r(time: *const c_void, text: *mut c_char) -> *mut c_char;
@@ -137,14 +139,14 @@ unsafe extern "C" {
     ) -> *mut c_char;
 }
 
-/// The twin of a function of one argument, which needs less room than any record has, and does not
-/// wait.
+/// Defines functions of one argument through their twins. Their results fit in any record, and they
+/// do not block.
 macro_rules! twins {
     ($( $(#[$doc:meta])* fn $name:ident($arg:ident: $ty:ty) -> $result:ty => $twin:ident, $field:ident $(, after $before:ident)?; )*) => {$(
         $(#[$doc])*
         pub fn $name(call: &Call<'_>, row: usize, $arg: $ty) -> $result {
             let record = call.thread.records().of(call.fiber, row);
-            // SAFETY: the C caller's argument; the record stays in place, and is the fiber's.
+            // SAFETY: the C caller's argument; the record stays in place and belongs to this fiber.
             unsafe {
                 $( $before(); )?
                 $twin($arg, (*record).$field.as_mut_ptr().cast())
@@ -160,7 +162,7 @@ twins! {
     fn ctime(time: *const c_void) -> *mut c_char => ctime_r, text, after tzset;
     /// gmtime(3).
     fn gmtime(time: *const c_void) -> *mut c_void => gmtime_r, entry;
-    /// localtime(3), which looks at TZ each time.
+    /// localtime(3), which checks TZ each time.
     fn localtime(time: *const c_void) -> *mut c_void => localtime_r, entry, after tzset;
     /// ether_ntoa(3).
     fn ether_ntoa(address: *const c_void) -> *mut c_char => ether_ntoa_r, text;
@@ -168,7 +170,7 @@ twins! {
     fn ether_aton(text: *const c_char) -> *mut c_void => ether_aton_r, entry;
 }
 
-/// The name of a terminal, by a twin that returns an error number.
+/// The name of a terminal, through a twin that returns an error number.
 fn terminal_name(
     call: &Call<'_>,
     row: usize,
@@ -176,9 +178,9 @@ fn terminal_name(
     twin: unsafe extern "C" fn(c_int, *mut c_char, usize) -> c_int,
 ) -> *mut c_char {
     let record = call.thread.records().of(call.fiber, row);
-    // SAFETY: it stays in place, and is the fiber's.
+    // SAFETY: the record stays in place and belongs to this fiber.
     let text = unsafe { &mut (*record).text };
-    // SAFETY: that many bytes can be written.
+    // SAFETY: `text` has that many writable bytes.
     let error = unsafe { twin(fd, text.as_mut_ptr().cast(), text.len()) };
     if error == 0 {
         return text.as_mut_ptr().cast();
@@ -197,7 +199,7 @@ pub fn ptsname(call: &Call<'_>, row: usize, fd: c_int) -> *mut c_char {
     terminal_name(call, row, fd, ptsname_r)
 }
 
-/// strtok(3): the place that it goes on at is the fiber's.
+/// strtok(3), with the position to continue from kept per fiber.
 pub fn strtok(
     call: &Call<'_>,
     row: usize,
@@ -205,17 +207,18 @@ pub fn strtok(
     delimiters: *const c_char,
 ) -> *mut c_char {
     let record = call.thread.records().of(call.fiber, row);
-    // SAFETY: the C caller's arguments; a fiber's place is a pointer in a record that stays.
+    // SAFETY: the C caller's arguments; the fiber's position is a pointer in a record that stays in
+    // place.
     unsafe { strtok_r(text, delimiters, (&raw mut (*record).entry).cast()) }
 }
 
-/// No call of these is charged for, nor answered at once.
+/// A `first` function that never answers; it makes the row's calls consume no budget.
 #[inline(always)]
 pub fn uncharged1<A, R>(_: &Thread, _: A) -> Option<R> {
     None
 }
 
-/// The same for two arguments.
+/// Like [`uncharged1`], for two arguments.
 #[inline(always)]
 pub fn uncharged2<A, B, R>(_: &Thread, _: A, _: B) -> Option<R> {
     None
@@ -223,18 +226,18 @@ pub fn uncharged2<A, B, R>(_: &Thread, _: A, _: B) -> Option<R> {
 
 // ---- h_errno --------------------------------------------------------------------------------------------------------
 
-/// `h_errno` of libc's, of the calling thread.
+/// libc's own `h_errno` of the calling thread.
 fn own_h_errno() -> *mut c_int {
     // SAFETY: libc's accessor, valid on every thread.
     unsafe { hooks::__h_errno_location::real() }
 }
 
 fn set_own_h_errno(value: c_int) {
-    // SAFETY: the calling thread's.
+    // SAFETY: the address of the calling thread's variable.
     unsafe { *own_h_errno() = value };
 }
 
-/// The address of `h_errno`: on a fiber, of the fiber's.
+/// The address of `h_errno`: on a fiber, the fiber's own copy.
 pub fn h_errno_location(real: unsafe extern "C" fn() -> *mut c_int) -> *mut c_int {
     // SAFETY: a thread stays attached while code of its fibers runs.
     if let Some(thread) = unsafe { tls::here().as_ref() } {
@@ -247,28 +250,28 @@ pub fn h_errno_location(real: unsafe extern "C" fn() -> *mut c_int) -> *mut c_in
     unsafe { real() }
 }
 
-/// `h_errno` as the running fiber has it, if it has set or asked for it.
+/// The running fiber's `h_errno` if the fiber has its own, otherwise its thread's.
 pub fn h_errno(thread: &Thread, fiber: *const c_void) -> c_int {
     let own = thread.records().existing(fiber, hooks::H_ERRNO);
-    // SAFETY: a record of the fiber's, or the thread's own.
+    // SAFETY: the address of the fiber's record or of the thread's own variable.
     unsafe { own.map_or_else(|| *own_h_errno(), |own| *own.cast::<c_int>()) }
 }
 
-/// The fiber's `h_errno` becomes `value`, and its thread's, which herror(3) prints.
+/// Sets the `h_errno` of the fiber and of its thread; herror(3) prints the latter.
 pub fn set_h_errno(thread: &Thread, fiber: *const c_void, value: c_int) {
     set_own_h_errno(value);
     keep_h_errno(thread, fiber);
 }
 
-/// The fiber's `h_errno` becomes that of its thread, where libc has just put one.
+/// Copies the thread's `h_errno` to the fiber, after libc may have set it.
 pub fn keep_h_errno(thread: &Thread, fiber: *const c_void) {
-    // SAFETY: the calling thread's.
+    // SAFETY: the address of the calling thread's variable.
     let value = unsafe { *own_h_errno() };
     let own = thread.records().existing(fiber, hooks::H_ERRNO);
     if let Some(own) =
         own.or_else(|| (value != 0).then(|| thread.records().of(fiber, hooks::H_ERRNO)))
     {
-        // SAFETY: a record of the fiber's.
+        // SAFETY: the address of the fiber's record.
         unsafe { *own.cast::<c_int>() = value };
     }
 }

@@ -1,5 +1,5 @@
-//! read(2), write(2) and their kin, as C calls them: the arguments of each become one transfer
-//! ([`super::transfer`]), in one piece or a vector, at an offset or at the current position.
+//! read(2), write(2) and their variants, as C calls them: the arguments of each become one transfer
+//! ([`super::transfer`]), of one buffer or a vector, at an offset or at the current position.
 
 use super::Outcome;
 use super::transfer::transfer;
@@ -11,11 +11,11 @@ use crate::position;
 use crate::sys::AT_POSITION;
 use std::ffi::{c_int, c_void};
 
-/// The flags of preadv2 and pwritev2 that io_uring treats as they do.
+/// The flags of preadv2 and pwritev2 that mean the same in io_uring.
 const PLAIN_FLAGS: c_int = libc::RWF_DSYNC | libc::RWF_SYNC | libc::RWF_APPEND;
 
-/// Where a program's memory ends, with page tables of four levels: what reaches beyond is refused
-/// at once.
+/// The end of a program's address space with four-level page tables. The kernel immediately rejects
+/// buffers that extend beyond it.
 const END_OF_MEMORY: usize = (1 << 47) - 4096;
 
 #[inline(always)]
@@ -27,8 +27,8 @@ fn buffer(
     n: usize,
     offset: i64,
 ) -> Outcome {
-    // The vectored calls, which the inline ones are made with, return early where a plain call of
-    // no bytes does not.
+    // Inline attempts use the vectored calls, which return early for zero bytes where a plain call
+    // does not.
     if n == 0 {
         return Outcome::Through(Why::Unusual);
     }
@@ -38,8 +38,8 @@ fn buffer(
     sized_buffer(call, way, fd, data, n, offset)
 }
 
-/// More than the kernel transfers in one call: cut as the kernel cuts it, once it has seen that
-/// there is such memory.
+/// A buffer longer than the kernel transfers in one call. It is truncated as the kernel does,
+/// provided that the whole buffer lies within the address space.
 #[cold]
 #[inline(never)]
 fn huge_buffer(
@@ -118,7 +118,7 @@ fn vector(
     transfer(call, load, wanted)
 }
 
-/// For the trace: a plain call that the policy did not have to be asked about.
+/// Records in the trace a plain call for which the policy was not consulted.
 #[inline(always)]
 fn note_lone(call: &Call<'_>, transfer: &Transfer) {
     call.note(|record| {
@@ -132,11 +132,12 @@ fn note_lone(call: &Call<'_>, transfer: &Transfer) {
     });
 }
 
-/// The policy's first rule, before anything else is looked at; with a turn held somewhere the call
-/// may have to wait.
+/// The policy's first rule, checked before anything else. It does not apply while any position turn
+/// is held, because the call might then have to wait.
 ///
-/// A plain call at the position does without a turn only where no other thread is attached: a fiber
-/// there could look the position up before this call moves it, and then transfer at the same place.
+/// A plain call at the position takes no turn, which is only safe if no other thread is attached. A
+/// fiber of another thread could read the position before this call moves it, and then transfer at
+/// the same offset.
 #[inline(always)]
 fn delays_nobody(load: Load, fd: c_int, at_position: bool) -> bool {
     let suffices = match load.alone {
@@ -150,8 +151,8 @@ fn delays_nobody(load: Load, fd: c_int, at_position: bool) -> bool {
     suffices && !position::in_use()
 }
 
-/// An offset of pread(2) or pwrite(2): the kernel refuses a negative one, which here would mean the
-/// position.
+/// Whether pread(2) or pwrite(2) rejects the offset: the kernel refuses a negative one, which would
+/// mean the current position here.
 fn refuses(offset: i64) -> bool {
     offset < 0
 }
@@ -161,7 +162,7 @@ pub fn read(call: &Call<'_>, fd: c_int, buf: *mut c_void, n: usize) -> Outcome {
     buffer(call, Way::Read, fd, buf, n, AT_POSITION)
 }
 
-/// `__read_chk`: libc's own call ends the program when the object is too small.
+/// `__read_chk`: libc's own call ends the program if the object is too small.
 pub fn read_chk(call: &Call<'_>, fd: c_int, buf: *mut c_void, n: usize, object: usize) -> Outcome {
     if n > object {
         Outcome::Through(Why::Unusual)
@@ -218,7 +219,7 @@ pub fn eventfd_write(call: &Call<'_>, fd: c_int, value: u64) -> Outcome {
     whole_count(write(call, fd, (&raw const value).cast(), size_of::<u64>()))
 }
 
-/// 0 for all of a count, -1 for less of it.
+/// Returns 0 if all bytes were transferred, -1 if fewer were.
 fn whole_count(outcome: Outcome) -> Outcome {
     match outcome {
         Outcome::Done(Ok(n)) => Outcome::Done(Ok(if n == size_of::<u64>() as isize {
@@ -266,7 +267,7 @@ pub fn pwritev(
     }
 }
 
-/// An offset of -1 means the position, as preadv2(2) has it.
+/// An offset of -1 means the current position, as in preadv2(2).
 pub fn preadv2(
     call: &Call<'_>,
     fd: c_int,

@@ -1,5 +1,5 @@
-//! select(2) and pselect(2), as [`super::poll`]: their sets are copied for each look, which clears
-//! them.
+//! select(2) and pselect(2), implemented like [`super::poll`]. The sets are copied for each check,
+//! because a check clears them.
 
 use super::Outcome;
 use super::poll::{self, Limit};
@@ -13,7 +13,7 @@ use std::cell::RefCell;
 use std::ffi::c_int;
 use syscalls::{Sysno, raw};
 
-/// What select(2) takes for ready to read and to write, and for an exception, in poll(2)'s terms.
+/// The events of poll(2) for which select(2) reports readable, writable and exceptional.
 const EVENTS: [i16; 3] = [
     libc::POLLIN | libc::POLLRDNORM | libc::POLLRDBAND,
     libc::POLLOUT | libc::POLLWRNORM | libc::POLLWRBAND,
@@ -22,7 +22,7 @@ const EVENTS: [i16; 3] = [
 
 const BITS: usize = u64::BITS as usize;
 
-/// select(2): what is left of the time is written back, as on Linux.
+/// select(2): the remaining time is written back, as on Linux.
 pub fn select(
     call: &Call<'_>,
     n: c_int,
@@ -49,7 +49,7 @@ pub fn select(
             tv_sec: (left / 1_000_000_000) as i64,
             tv_usec: (left % 1_000_000_000 / 1000) as i64,
         };
-        // To the kernel, too, one that cannot be written is no error.
+        // The kernel also ignores a failure to write it.
         let _ = sys::copy_out(timeout, left);
     }
     outcome
@@ -89,7 +89,7 @@ fn select_for(
     if limit == Limit::Nanos(0) {
         return Outcome::Through(Why::Nonblocking);
     }
-    // The kernel, too, looks no further than its table of descriptors goes.
+    // The kernel also checks only as far as its descriptor table reaches.
     let n = n.min(sys::descriptor_table_size(n));
     let sets = sets.map(|set| set.cast::<u64>());
     let mut wanted: [Option<Vec<u64>>; 3] = [const { None }; 3];
@@ -123,7 +123,7 @@ fn select_for(
     outcome
 }
 
-/// pselect6(2) on sets of ours.
+/// pselect6(2) on our own copies of the sets.
 fn plain(
     n: usize,
     sets: &mut [Option<Vec<u64>>; 3],
@@ -132,17 +132,17 @@ fn plain(
     let at =
         |set: &mut Option<Vec<u64>>| set.as_mut().map_or(0, |words| words.as_mut_ptr() as usize);
     let [readable, writable, exceptional] = sets.each_mut().map(at);
-    // The kernel writes what is left.
+    // The kernel overwrites this with the remaining time.
     let mut limit = limit.copied();
     let limit = limit
         .as_mut()
         .map_or(0, |limit| std::ptr::from_mut(limit) as usize);
     let call = Sysno::pselect6 as usize;
-    // SAFETY: the sets are alive and of `n` bits at least.
+    // SAFETY: the sets are alive and have at least `n` bits.
     outcome(unsafe { raw::syscall6(call, n, readable, writable, exceptional, limit, 0) })
 }
 
-/// The descriptors below `n` of three sets.
+/// The descriptors below `n` in the three sets.
 fn files(n: usize, sets: &[Option<Vec<u64>>; 3]) -> Vec<File> {
     let mut files = Vec::new();
     for (events, words) in EVENTS.into_iter().zip(sets) {

@@ -1,7 +1,7 @@
-//! pause(2), sigsuspend(2), sigwait(3) and their kin: waits for signals.
+//! pause(2), sigsuspend(2), sigwait(3) and their variants: waits for signals.
 //!
-//! The first two wait for a handler to run; the others take a signal that is blocked and pending:
-//! they look, and wait on a signalfd(2) until there is one to be taken. A read of the program's own
+//! The first two wait until a handler runs. The others take a signal that is blocked and pending:
+//! they check for one, and wait on a signalfd(2) until there is one. A read of the program's own
 //! signalfd waits in the same way.
 
 use super::{Outcome, poll};
@@ -16,7 +16,7 @@ use crate::sys::{self, SignalSet};
 use libc::{siginfo_t, sigset_t, timespec};
 use std::ffi::c_int;
 
-/// How often sigwait(3) looks by itself where it has no descriptor to wait for.
+/// How often sigwait(3) checks for a signal if it has no descriptor to wait for.
 const LOOK_EVERY_NS: u64 = 20_000_000;
 
 fn passes(call: &Call<'_>) -> Option<Why> {
@@ -65,7 +65,7 @@ fn suspend(call: &Call<'_>, mask: SignalSet) -> Outcome {
     }
 }
 
-/// sigpause(3) as BSD had it: a mask of 32 signals.
+/// sigpause(3) as in BSD: a mask of 32 signals.
 pub fn sigpause(call: &Call<'_>, mask: c_int) -> Outcome {
     match passes(call) {
         Some(why) => Outcome::Through(why),
@@ -73,7 +73,7 @@ pub fn sigpause(call: &Call<'_>, mask: c_int) -> Outcome {
     }
 }
 
-/// sigpause(3) as System V had it: one signal that is not blocked meanwhile.
+/// sigpause(3) as in System V: one signal, which is unblocked during the call.
 pub fn sigpause_one(call: &Call<'_>, signal: c_int) -> Outcome {
     match passes(call) {
         Some(why) => Outcome::Through(why),
@@ -82,7 +82,7 @@ pub fn sigpause_one(call: &Call<'_>, signal: c_int) -> Outcome {
     }
 }
 
-/// `__sigpause`: either of the two.
+/// `__sigpause`: either variant.
 pub fn sigpause_either(call: &Call<'_>, what: c_int, is_signal: c_int) -> Outcome {
     if is_signal != 0 {
         sigpause_one(call, what)
@@ -91,7 +91,7 @@ pub fn sigpause_either(call: &Call<'_>, what: c_int, is_signal: c_int) -> Outcom
     }
 }
 
-/// sigwait(3): the error is its result, and no handler ends it.
+/// sigwait(3): returns the error as its result, and no handler ends it.
 pub fn sigwait(call: &Call<'_>, set: *const sigset_t, signal: *mut c_int) -> Outcome {
     let Some(set) = of_c(set) else {
         return Outcome::Through(Why::Unusual);
@@ -102,7 +102,7 @@ pub fn sigwait(call: &Call<'_>, set: *const sigset_t, signal: *mut c_int) -> Out
     loop {
         match take(call, set, std::ptr::null_mut(), NEVER) {
             Ok(taken) => {
-                // SAFETY: the C caller's.
+                // SAFETY: the C caller passes a valid pointer.
                 unsafe { signal.write(taken) };
                 return Outcome::Done(Ok(0));
             }
@@ -136,32 +136,33 @@ pub fn sigtimedwait(
         return Outcome::Through(why);
     }
     Outcome::Done(take(call, set, info, deadline).map(|taken| {
-        // SAFETY: the kernel has just written it, if it is not null.
+        // SAFETY: null, or the kernel has just written it.
         if let Some(info) = unsafe { info.as_mut() }
             && info.si_code == libc::SI_TKILL
         {
-            // As libc has it: whoever sent it did so by kill(2) or raise(3).
+            // As libc reports it: the sender used kill(2) or raise(3).
             info.si_code = libc::SI_USER;
         }
         taken as isize
     }))
 }
 
-/// A set of the C caller's: the kernel, too, reads its first 64 bits. None for a bad pointer.
+/// Reads a set from the C caller. The kernel also reads only its first 64 bits. None for a bad
+/// pointer.
 fn of_c(set: *const sigset_t) -> Option<SignalSet> {
     sys::copy_in(set.cast::<SignalSet>()).ok()
 }
 
-/// Takes a pending signal of `set`, waiting for one until `deadline`: EAGAIN; EINTR when a handler
-/// of another ran.
+/// Takes a pending signal of `set`, waiting for one until `deadline`. Fails with EAGAIN at the
+/// deadline and with EINTR if the handler of another signal ran.
 fn take(
     call: &Call<'_>,
     set: SignalSet,
     info: *mut siginfo_t,
     deadline: Deadline,
 ) -> Result<c_int, Errno> {
-    // Those that are not blocked would run their handlers; in the kernel, too, they are taken
-    // instead.
+    // Signals that are not blocked would run their handlers. In the kernel, too, this call takes
+    // them instead.
     let base = call.thread.signals().block(set);
     let taken = take_blocked(call, set, info, deadline);
     call.thread.signals().end_masked(base);
@@ -187,7 +188,7 @@ fn take_blocked(
             let _ = sys::close(fd);
         }
         if Errno::of(waited) == Errno::CANCELED {
-            // No descriptor is left, or nothing that could wait for one.
+            // No descriptor is available, or no engine that could wait for one.
             let claim = std::ptr::null();
             waited = call.perform_until(
                 &Request::Wait { claim },
@@ -195,7 +196,7 @@ fn take_blocked(
             );
         }
         if Errno::of(waited) == Errno::RESTART {
-            // It may have come before the other one.
+            // The signal may have arrived before the one that interrupted the wait.
             match take_now(call, set, info) {
                 Err(Errno::AGAIN) => {}
                 taken => return taken,
@@ -207,21 +208,21 @@ fn take_blocked(
     }
 }
 
-/// Takes a signal of `set` that is pending, or that came before the set was blocked and whose
-/// handler has not run yet.
+/// Takes a pending signal of `set`, or one that arrived before the set was blocked and whose
+/// handler is still deferred.
 fn take_now(call: &Call<'_>, set: SignalSet, info: *mut siginfo_t) -> Result<c_int, Errno> {
     match call.thread.signals().take_held(set) {
         Some((signal, came_with)) if !info.is_null() => {
             sys::copy_out(info, came_with).map(|()| signal)
         }
         Some((signal, _)) => Ok(signal),
-        // SAFETY: the C caller's, or null; the kernel checks it.
+        // SAFETY: null or the C caller's memory; the kernel checks it.
         None => unsafe { sys::take_signal(set, info) },
     }
 }
 
-/// A read of a signalfd(2): this thread itself must ask, for there are signals that are for it
-/// alone.
+/// A read of a signalfd(2). This thread must make the read itself, because some signals are
+/// directed at it alone.
 pub fn read(call: &Call<'_>, transfer: &Transfer) -> Outcome {
     let kept = call.thread.keep(transfer.fd);
     let fd = kept.unwrap_or(transfer.fd);
@@ -232,7 +233,7 @@ pub fn read(call: &Call<'_>, transfer: &Transfer) -> Outcome {
             break Err(Errno::RESTART);
         }
         match there.call(if waited < 0 { 0 } else { libc::RWF_NOWAIT }) {
-            // Another fiber was faster.
+            // Another fiber took the signal first.
             Err(Errno::AGAIN) => {}
             // Before Linux 6.10.
             Err(Errno::NOTSUP) if !sys::poll_now(fd, libc::POLLIN) => {}

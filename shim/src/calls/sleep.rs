@@ -1,6 +1,6 @@
-//! nanosleep(2), clock_nanosleep(2) and their kin: a wait for a deadline, nothing else.
+//! nanosleep(2), clock_nanosleep(2) and their variants: pure waits for a deadline.
 //!
-//! A handler ends each of them, whatever SA_RESTART says, and they tell what is left.
+//! A handler ends each of them, even with SA_RESTART, and they report the remaining time.
 
 use super::Outcome;
 use crate::call::Call;
@@ -34,7 +34,7 @@ pub fn usleep(call: &Call<'_>, microseconds: c_uint) -> Outcome {
     }
 }
 
-/// sleep(3): the whole seconds that are left.
+/// sleep(3): returns the whole seconds that remain.
 pub fn sleep(call: &Call<'_>, seconds: c_uint) -> Outcome {
     match sleep_for(call, u64::from(seconds) * SECOND) {
         Ok(Ok(())) => Outcome::Done(Ok(0)),
@@ -46,7 +46,7 @@ pub fn sleep(call: &Call<'_>, seconds: c_uint) -> Outcome {
     }
 }
 
-/// thrd_sleep(3): -1 when a handler ended it, another negative number for an error.
+/// thrd_sleep(3): returns -1 if a handler ended it, another negative number for an error.
 pub fn thrd_sleep(call: &Call<'_>, time: *const timespec, left: *mut timespec) -> Outcome {
     let Some(nanos) = relative(time) else {
         return Outcome::Through(Why::Unusual);
@@ -62,7 +62,7 @@ pub fn thrd_sleep(call: &Call<'_>, time: *const timespec, left: *mut timespec) -
     }
 }
 
-/// clock_nanosleep(2): the error is its result.
+/// clock_nanosleep(2): returns the error as its result.
 pub fn clock_nanosleep(
     call: &Call<'_>,
     clock: c_int,
@@ -77,7 +77,7 @@ pub fn clock_nanosleep(
         return Outcome::Through(Why::Alone);
     }
     let slept = match (clock, flags) {
-        // How the time of day is set meanwhile is nothing to a relative wait.
+        // Setting the time of day does not affect a relative wait.
         (libc::CLOCK_MONOTONIC | libc::CLOCK_REALTIME, 0) => match sleep_for(call, nanos) {
             Ok(slept) => slept.map_err(|rest| ended(left, rest)),
             Err(why) => return Outcome::Through(why),
@@ -91,7 +91,7 @@ pub fn clock_nanosleep(
         (libc::CLOCK_REALTIME | libc::CLOCK_BOOTTIME, libc::TIMER_ABSTIME) if call.has_engine() => {
             sleep_by_timer(call, clock, of_nanos(nanos))
         }
-        // The machine may be suspended meanwhile.
+        // The machine may be suspended during the wait.
         (libc::CLOCK_BOOTTIME, 0) if call.has_engine() => {
             let now = || sys::clock(clock).unwrap_or(0);
             let end = now().saturating_add(nanos);
@@ -115,7 +115,7 @@ pub fn clock_nanosleep(
 
 const SECOND: u64 = 1_000_000_000;
 
-/// A valid time in nanoseconds; the rest is libc's to answer.
+/// A valid time in nanoseconds; libc handles invalid ones.
 fn relative(time: *const timespec) -> Option<u64> {
     let time = sys::copy_in(time).ok()?;
     let valid = (0..SECOND as i64).contains(&time.tv_nsec) && time.tv_sec >= 0;
@@ -133,7 +133,7 @@ fn of_nanos(nanos: u64) -> timespec {
     }
 }
 
-/// The error of a wait that a handler ended, once what is left of it is written.
+/// Writes the remaining time of a wait that a handler ended, and returns the error.
 fn ended(left: *mut timespec, rest: u64) -> Errno {
     if left.is_null() {
         return Errno::INTR;
@@ -143,7 +143,7 @@ fn ended(left: *mut timespec, rest: u64) -> Errno {
         .unwrap_or(Errno::INTR)
 }
 
-/// Ok(Err) is what was left when a handler ended it.
+/// Ok(Err(nanoseconds)) is the time that remained when a handler ended the wait.
 type Slept = Result<Result<(), u64>, Why>;
 
 fn sleep_for(call: &Call<'_>, nanos: u64) -> Slept {
@@ -167,7 +167,7 @@ fn sleep_until(call: &Call<'_>, deadline: Deadline) -> Slept {
     Ok(Ok(()))
 }
 
-/// Of a clock that may be set, or goes on in suspend: a timer that the kernel keeps.
+/// Sleeps by a clock that may be set, or that continues during suspend: uses a kernel timer.
 fn sleep_by_timer(call: &Call<'_>, clock: c_int, time: timespec) -> Result<(), Errno> {
     let timer = sys::timer_descriptor(clock, time).and_then(fds::adopt);
     let timer = timer.map_err(|_| Errno::CANCELED)?;
@@ -183,7 +183,7 @@ fn sleep_by_timer(call: &Call<'_>, clock: c_int, time: timespec) -> Result<(), E
     }
 }
 
-/// Of any other clock: by a thread of the pool.
+/// Sleeps by any other clock: on a pool thread.
 fn sleep_elsewhere(
     call: &Call<'_>,
     clock: c_int,

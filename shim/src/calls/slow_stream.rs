@@ -1,16 +1,16 @@
-//! read(2) and write(2) on streams that know no RWF_NOWAIT: FIFOs, terminals, some devices.
+//! read(2) and write(2) on streams that do not support RWF_NOWAIT: FIFOs, terminals, some devices.
 //!
-//! A FIFO is opened once more, with O_NONBLOCK, for the time of one call: on that open file, which
-//! nobody else has, a transfer can be tried, and the fiber waits by poll(2) in between. So no
-//! thread is taken, however long the peer keeps it waiting. The rest is waited for by poll(2), then
-//! a thread of the pool makes the plain call, where it hardly ever waits; a write that is larger
-//! than the room does.
+//! For one call, a FIFO is opened a second time, with O_NONBLOCK. On this private open file a
+//! transfer can be attempted without blocking, and between attempts the fiber waits with poll(2).
+//! So the wait occupies no thread, however long it lasts. For other streams the fiber waits with
+//! poll(2), then a pool thread makes the plain call, which then rarely blocks, except for a write
+//! larger than the available space.
 //!
-//! io_uring would do such a transfer in a kernel thread, which lets go of the file a little after
-//! the completion: a FIFO that is closed then would still look open to its next opener.
+//! io_uring would do such a transfer in a kernel thread, which releases the file slightly after the
+//! completion. If the FIFO were closed then, its next opener would still see it open.
 //!
-//! One fiber at a time for each file and direction: all that poll(2) woke would try, or get a
-//! thread each, all but one of them in vain.
+//! Only one fiber at a time waits per file and direction. Otherwise every fiber that poll(2) woke
+//! would retry or take a pool thread, and only one would succeed.
 
 use super::{Outcome, transfer};
 use crate::call::Call;
@@ -23,7 +23,7 @@ use crate::position::Turn;
 use crate::sys::{self, PipeState};
 use std::ffi::c_int;
 
-/// One transfer, which would have to wait or cannot tell.
+/// One transfer that would block, or whose stream cannot tell whether it would.
 pub fn transfer(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor) -> Outcome {
     let private = open_once_more(call, transfer);
     let kept = if private.is_none() {
@@ -35,7 +35,7 @@ pub fn transfer(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor) ->
         fd: kept.unwrap_or(transfer.fd),
         ..*transfer
     };
-    // By the program's own descriptor: the second open file is nobody else's.
+    // The turn is for the program's own descriptor, because no one else uses the second open file.
     let hold = Hold::new(transfer.fd);
     hold.begin(call);
     let result = match Turn::of_stream(call, &hold, descriptor.inode(), transfer.way, NEVER) {
@@ -49,9 +49,8 @@ pub fn transfer(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor) ->
     Outcome::Done(result)
 }
 
-/// Where `transfer` is on a FIFO: a descriptor of a second open file of it, which does not wait.
-/// None where there is none to be had: for lack of rights, of descriptors, of /proc, or of a
-/// reader.
+/// If `transfer` is on a FIFO, opens it a second time in non-blocking mode. Returns None if that is
+/// impossible for lack of permissions, descriptors, /proc, or a reader.
 fn open_once_more(call: &Call<'_>, transfer: &Transfer) -> Option<c_int> {
     let is_fifo =
         sys::fstat(transfer.fd).is_ok_and(|stat| stat.st_mode & libc::S_IFMT == libc::S_IFIFO);
@@ -62,7 +61,7 @@ fn open_once_more(call: &Call<'_>, transfer: &Transfer) -> Option<c_int> {
         Way::Read => libc::O_RDONLY,
         Way::Write => libc::O_WRONLY,
     };
-    // In the mode of packets, if that is the mode of the first.
+    // Use packet mode if the first open file is in packet mode.
     let packets = sys::status_flags(transfer.fd).ok()? & libc::O_DIRECT;
     let low = sys::reopen(
         transfer.fd,
@@ -74,8 +73,8 @@ fn open_once_more(call: &Call<'_>, transfer: &Transfer) -> Option<c_int> {
     private
 }
 
-/// A transfer on an open file that does not wait, made as on one that does: a read until there is
-/// anything, a write until all is written.
+/// Makes a transfer on a non-blocking open file behave as on a blocking one: a read waits for any
+/// data, a write continues until everything is written.
 fn in_steps(call: &Call<'_>, transfer: &Transfer) -> Result<isize, Errno> {
     let (fd, events) = (transfer.fd, transfer.way.event());
     let mut storage = Vec::new();
@@ -103,7 +102,7 @@ fn in_steps(call: &Call<'_>, transfer: &Transfer) -> Result<isize, Errno> {
             }
             Err(error) => error,
         };
-        // As in the kernel, an error after some bytes is the next call's.
+        // As in the kernel, an error after some bytes is reported by the next call.
         match error {
             Errno::RESTART if done == 0 => return Err(Errno::RESTART),
             Errno(1..) if done > 0 => return Ok(done as isize),
@@ -113,11 +112,11 @@ fn in_steps(call: &Call<'_>, transfer: &Transfer) -> Result<isize, Errno> {
     }
 }
 
-/// Waits until the stream is ready, then has a thread of the pool make the plain call.
+/// Waits until the stream is ready, then makes the plain call on a pool thread.
 fn wait_then_call(call: &Call<'_>, transfer: &Transfer) -> Result<isize, Errno> {
     let (fd, events) = (transfer.fd, transfer.way.event());
-    // To poll(2) a FIFO without a writer is not readable, if it was opened with O_NONBLOCK and has
-    // had none since.
+    // If a FIFO was opened with O_NONBLOCK and has had no writer since, poll(2) does not report it
+    // as readable.
     let at_once = transfer.way == Way::Read
         && matches!(
             sys::pipe_state(fd),
@@ -130,9 +129,9 @@ fn wait_then_call(call: &Call<'_>, transfer: &Transfer) -> Result<isize, Errno> 
     transfer::settle(call, transfer, result).map(|n| n as isize)
 }
 
-/// Whether a plain transfer on this stream would wait as the engine waits: not with O_NONBLOCK,
-/// which may have been set behind our back and which the engine does not heed for pipes and
-/// sockets, nor on a terminal that times its reads.
+/// Whether a plain transfer on this stream would block as the engine does. This is not so with
+/// O_NONBLOCK, which may have been set without the shim noticing and which the engine ignores for
+/// pipes and sockets, nor on a terminal whose reads have a timeout.
 pub fn waits(transfer: &Transfer, descriptor: Descriptor) -> bool {
     let nonblocking =
         sys::status_flags(transfer.fd).is_ok_and(|flags| flags & libc::O_NONBLOCK != 0);

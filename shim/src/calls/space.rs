@@ -1,11 +1,12 @@
-//! posix_fallocate(3), sync_file_range(2), msync(2): what a file takes of its disk, and when.
+//! posix_fallocate(3), sync_file_range(2), msync(2): allocating a file's disk space and writing it
+//! back.
 
 use super::{CResult, paced};
 use crate::call::Call;
 use crate::policy::{Kind, Why};
 use std::ffi::{c_int, c_uint, c_void};
 
-/// The result of a function that returns its error's number, and leaves errno alone.
+/// The result of a function that returns its error number and does not change errno.
 struct ErrorNumber(c_int);
 
 impl CResult for ErrorNumber {
@@ -29,7 +30,7 @@ pub fn posix_fallocate(
     offset: i64,
     length: i64,
 ) -> Option<c_int> {
-    // SAFETY: libc's own, with its caller's arguments, while that call lasts; so below.
+    // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
     let done = paced::whole(call, Kind::Space, fd, || unsafe {
         ErrorNumber(real(fd, offset, length))
     });
@@ -46,7 +47,7 @@ pub fn sync_file_range(
 ) -> Option<c_int> {
     let waits = flags & (libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WAIT_AFTER) != 0;
     let kind = if waits { Kind::Flush } else { Kind::Space };
-    // SAFETY: as in `posix_fallocate`.
+    // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
     paced::whole(call, kind, fd, || unsafe {
         real(fd, offset, length, flags)
     })
@@ -60,11 +61,11 @@ pub fn msync(
     flags: c_int,
 ) -> Option<c_int> {
     if flags & libc::MS_SYNC == 0 {
-        // Marks pages at the most.
+        // At most marks pages.
         call.through(Why::Quick);
         return None;
     }
-    // SAFETY: as in `posix_fallocate`.
+    // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
     paced::whole(call, Kind::Flush, paced::NO_FILE, || unsafe {
         real(memory, length, flags)
     })

@@ -1,10 +1,10 @@
-//! splice(2), tee(2), vmsplice(2), sendfile(2), copy_file_range(2): bytes that move inside the
+//! splice(2), tee(2), vmsplice(2), sendfile(2), copy_file_range(2): transfers of bytes inside the
 //! kernel.
 //!
-//! What may wait for a peer is first made with SPLICE_F_NONBLOCK, then the end that is not ready is
-//! polled for, and so on. A socket that is written to does not know that flag: it is given no more
-//! at a time than it says it has room for, by a thread of the pool. A disk on one side is what
-//! [`super::paced`] is about.
+//! A call that may wait for a peer is first made with SPLICE_F_NONBLOCK; then the fiber polls for
+//! the end that is not ready, and retries. A destination socket ignores that flag: a pool thread
+//! writes to it, and each write is small enough to fit once poll(2) has reported the socket as
+//! writable. Transfers that only wait for a disk go through [`super::paced`].
 
 use super::paced;
 use super::unbounded::{self, Restarts};
@@ -21,38 +21,36 @@ use std::ffi::{c_int, c_uint};
 
 const NONBLOCK: c_uint = libc::SPLICE_F_NONBLOCK;
 
-/// Tries that fail though both ends say that they are ready: others were sooner, so often at the
-/// most.
+/// Maximum number of EAGAINs although poll reported both ends ready (another task won the race).
 const MOST_IN_VAIN: u32 = 16;
 
 /// One side of a transfer.
 #[derive(Clone, Copy)]
 struct End<'a> {
     hold: &'a Hold,
-    /// The event of poll(2) that says it is ready.
+    /// The event of poll(2) that reports this end as ready.
     event: i16,
     what: What,
-    /// It waits for a peer: not O_NONBLOCK.
+    /// Whether operations on this end block, that is, O_NONBLOCK is not set.
     waits: bool,
-    /// It is not open, or not for this direction: the kernel says EBADF at once.
+    /// The descriptor is not open, or not in this direction: the kernel reports EBADF at once.
     is_refused: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum What {
-    /// A file, a disk, memory: nobody is waited for.
+    /// A file, a disk, memory: there is no peer to wait for.
     Disk,
     Pipe,
     Socket,
-    /// What is timed by the kernel, or knows nothing of polling.
+    /// A socket with a timeout, which the kernel enforces, or a file that does not support polling.
     Other,
 }
 
 impl<'a> End<'a> {
     fn of(hold: &'a Hold, event: i16) -> Self {
         let fd = hold.fd();
-        // Looked at anew: what is remembered of a descriptor is a hint, and this decides what
-        // waits.
+        // Do not use the cached facts, which are only hints: this determines how to wait.
         let what = match sys::fstat(fd) {
             Ok(stat) => match stat.st_mode & libc::S_IFMT {
                 libc::S_IFIFO => What::Pipe,
@@ -61,7 +59,7 @@ impl<'a> End<'a> {
                 libc::S_IFCHR if libc::major(stat.st_rdev) == fds::MEMORY_DEVICES => What::Disk,
                 _ => What::Other,
             },
-            // It is the kernel's to refuse, at once.
+            // The kernel rejects it at once.
             Err(_) => What::Disk,
         };
         let wrong_access = if event == libc::POLLIN {
@@ -90,8 +88,8 @@ impl<'a> End<'a> {
         Self::of(hold, libc::POLLOUT)
     }
 
-    /// To poll(2) a Unix socket is full from a quarter of its room on, but a call that writes to it
-    /// goes on until the room is full.
+    /// poll(2) reports a Unix socket as full when a quarter of its buffer is used, but a writing
+    /// call continues until the buffer is full.
     fn is_ready(self) -> bool {
         let fd = self.hold.fd();
         let has_room = || {
@@ -100,7 +98,7 @@ impl<'a> End<'a> {
         self.what == What::Disk || sys::poll_now(fd, self.event) || has_room()
     }
 
-    /// Parks until it is ready. Err(EINTR) if handlers ended that.
+    /// Parks until this end is ready. Returns Err(EINTR) if handlers ended the wait.
     fn await_ready(self, call: &Call<'_>, look: &mut LastLook) -> Result<(), Errno> {
         let (fd, events) = (self.hold.fd(), self.event);
         let result = call.perform(&Request::Poll { fd, events });
@@ -114,8 +112,8 @@ impl<'a> End<'a> {
     }
 }
 
-/// What comes of making `attempt` until it need not wait for `source` or `sink`; of `plain` where
-/// polling does not tell.
+/// Repeats `attempt`, waiting for `source` or `sink` in between, until it no longer fails with
+/// EAGAIN. Falls back to `plain` if polling gives no useful answer.
 fn until_ready(
     call: &Call<'_>,
     source: End<'_>,
@@ -128,7 +126,7 @@ fn until_ready(
     let mut look = LastLook::new();
     loop {
         let result = attempt().unwrap_or(-1);
-        // The kernel does not even look while a signal is pending.
+        // The kernel does not even check the pipe while a signal is pending.
         if result == -1 && errno::get() == libc::EINTR && call.looks_again(&mut look) {
             continue;
         }
@@ -146,7 +144,7 @@ fn until_ready(
             }
             Some(_) => return -1,
             None if !source.waits && !sink.waits => return -1,
-            // It is by now, unless it never tells.
+            // The end is ready by now, unless polling never reports it.
             None => in_vain += 1,
         }
         errno::set(errno);
@@ -156,12 +154,12 @@ fn until_ready(
     }
 }
 
-/// The transfer is to park: it keeps its files.
+/// Called before the transfer parks: keeps its files.
 fn begin(call: &Call<'_>, holds: [&Hold; 2]) {
     holds.into_iter().for_each(|hold| hold.begin(call));
 }
 
-/// Whether a call that waits for a peer is none of ours, and counted so.
+/// Whether libc should make a call that may wait for a peer; if so, counts it as passed through.
 fn is_through(call: &Call<'_>) -> bool {
     let why = if call.load().alone == Alone::Entirely {
         Why::Alone
@@ -174,7 +172,7 @@ fn is_through(call: &Call<'_>) -> bool {
     true
 }
 
-/// Whether the plain call fails at once, and counted so.
+/// Whether the plain call fails at once; if so, counts it as passed through.
 fn is_refused(call: &Call<'_>, source: End<'_>, sink: End<'_>) -> bool {
     let is_refused = source.is_refused || sink.is_refused;
     if is_refused {
@@ -201,14 +199,14 @@ pub fn splice(
     }
     let holds = [&Hold::new(from), &Hold::new(to)];
     let [from, to] = holds;
-    // SAFETY: libc's own, with its caller's arguments, while that call lasts; so below.
+    // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
     let plain = |n, flags| unsafe { real(from.fd(), from_at, to.fd(), to_at, n, flags) };
     let (mut source, mut sink) = (End::source(from), End::sink(to));
     if is_refused(call, source, sink) {
         return None;
     }
     if flags & NONBLOCK != 0 {
-        // As far as pipes go.
+        // The flag only affects pipes.
         source.waits &= source.what != What::Pipe;
         sink.waits &= sink.what != What::Pipe;
     }
@@ -254,7 +252,7 @@ pub fn tee(
     }
     source.waits &= flags & NONBLOCK == 0;
     sink.waits &= flags & NONBLOCK == 0;
-    // SAFETY: as in `splice`.
+    // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
     let plain = |flags| unsafe { real(from.fd(), to.fd(), n, flags) };
     let result = until_ready(
         call,
@@ -286,9 +284,9 @@ pub fn vmsplice(
     } else {
         End::sink(pipe)
     };
-    // It does not look at O_NONBLOCK.
+    // The call does not check O_NONBLOCK.
     end.waits = flags & NONBLOCK == 0;
-    // SAFETY: as in `splice`.
+    // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
     let plain = |flags| unsafe { real(pipe.fd(), iov, n, flags) };
     let result = until_ready(
         call,
@@ -312,11 +310,11 @@ pub fn sendfile(
     if is_through(call) {
         return None;
     }
-    // More is cut by the kernel, too.
+    // The kernel truncates longer transfers, too.
     let n = n.min(MAX_COUNT);
     let holds = [&Hold::new(from), &Hold::new(to)];
     let [from, to] = holds;
-    // SAFETY: as in `splice`.
+    // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
     let plain = |n| unsafe { real(to.fd(), from.fd(), from_at, n) };
     let (source, sink) = (End::source(from), End::sink(to));
     if is_refused(call, source, sink) {
@@ -325,10 +323,10 @@ pub fn sendfile(
     Some(match sink.what {
         _ if source.what != What::Disk => wait_for_ever(call, holds, || plain(n)),
         What::Socket if sink.waits => in_pieces(call, source, sink, n, plain),
-        // To a pipe it is a splice.
+        // A sendfile to a pipe is a splice.
         What::Pipe if sink.waits => {
-            // SAFETY: the kernel checks the offset's address, which is the C caller's, and takes
-            // none for the position.
+            // SAFETY: the kernel checks the address of the offset, which is the C caller's; null
+            // means the current position.
             let spliced = || match unsafe { sys::splice(from.fd(), from_at, to.fd(), n, NONBLOCK) }
             {
                 Ok(n) => n as isize,
@@ -362,25 +360,26 @@ pub fn copy_file_range(
     let holds = [&Hold::new(from), &Hold::new(to)];
     let [from, to] = holds;
     let _turns = Turns::take(call, [(from, from_at.is_null()), (to, to_at.is_null())]);
-    // SAFETY: as in `splice`.
+    // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
     move_some(call, holds, || unsafe {
         real(from.fd(), from_at, to.fd(), to_at, n, flags)
     })
 }
 
-/// What waits for a disk at most, for the first of its files; made here even where it is libc's to
-/// do, for a turn ends with this call.
+/// Runs a transfer that at most waits for a disk; `files` starts with the file that may be slow.
+/// Makes the call here even if libc should make it, because the position turns end when our caller
+/// returns.
 fn move_some(call: &Call<'_>, files: [&Hold; 2], function: impl Fn() -> isize) -> Option<isize> {
     let result = paced::whole_of_two(call, Kind::Move, files.map(Hold::fd), &function);
     Some(result.unwrap_or_else(function))
 }
 
-/// What nobody can poll for: on a thread of the pool, as long as it takes.
+/// Runs a call that no poll covers on a pool thread, for as long as it takes.
 fn wait_for_ever(call: &Call<'_>, files: [&Hold; 2], function: impl Fn() -> isize) -> isize {
     begin(call, files);
     let elsewhere = || unbounded::run(call, Names::UntilBegun(files[0].fd()), &function);
     match unbounded::wait_for(call, Restarts::AsHandlersSay, || None, elsewhere) {
-        // A signal goes with it, to the thread that makes the call: ours.
+        // EPIPE comes with a signal to the calling thread, so this thread must make the call.
         Ok(-1) if errno::get() == libc::EPIPE => function(),
         Ok(result) => result,
         Err(error) => {
@@ -390,8 +389,8 @@ fn wait_for_ever(call: &Call<'_>, files: [&Hold; 2], function: impl Fn() -> isiz
     }
 }
 
-/// All of `n` bytes to a socket, which makes its caller wait until it has taken them: as many at a
-/// time as it has room for.
+/// Transfers all of `n` bytes to a socket, whose plain call blocks until the socket has taken them.
+/// Each piece is no larger than a quarter of the socket's buffer.
 fn in_pieces(
     call: &Call<'_>,
     source: End<'_>,
@@ -421,7 +420,7 @@ fn in_pieces(
         let want = (n - done).min(piece);
         let result = wait_for_ever(call, [sink.hold, source.hold], || function(want));
         if result < 0 {
-            // After some bytes an error is the next call's.
+            // After some bytes, an error is reported by the next call.
             return if done > 0 { done as isize } else { result };
         }
         done += result as usize;
@@ -433,14 +432,14 @@ fn in_pieces(
 
 const SMALLEST_PIECE: usize = 4096;
 
-/// The turns at the positions that a transfer moves, both at once: in an order, so that no two wait
-/// for each other.
+/// The turns at the positions that a transfer moves. They are taken in a fixed order, so that no
+/// two transfers wait for each other.
 struct Turns<'a> {
     _held: [Option<Turn<'a>>; 2],
 }
 
 impl<'a> Turns<'a> {
-    /// `files` and whether the transfer is at the position of each.
+    /// Takes the turns of `files`; each comes with whether the transfer is at its position.
     fn take(call: &Call<'_>, files: [(&'a Hold, bool); 2]) -> Self {
         let mut wanted = files.map(|(hold, at_position)| {
             let descriptor = at_position.then(|| Descriptor::get(hold.fd()))?;
@@ -453,7 +452,7 @@ impl<'a> Turns<'a> {
         {
             wanted[0] = None;
         }
-        // The transfer may park, and the first turn may have to be waited for.
+        // The transfer may park, and so may the wait for the first turn.
         begin(call, files.map(|(hold, _)| hold));
         let take = |wanted: Option<(u32, &'a Hold)>| {
             let (inode, hold) = wanted?;

@@ -1,8 +1,9 @@
-//! stat(2), mknod(2) and their kin, for a libc that does not export functions of these names.
+//! stat(2), mknod(2) and their variants: replacements if libc does not export functions of these
+//! names.
 //!
 //! Before glibc 2.33 a program has its own copy of each, which calls `__xstat` or `__xmknod`. The
-//! shim exports the names all the same, so that who looks them up with dlsym(3) finds them: they
-//! make the system call, whose `struct stat` is libc's.
+//! shim exports the names nevertheless, so that programs that look them up with dlsym(3) find them.
+//! These functions make the system call, whose `struct stat` is the same as libc's.
 
 use std::ffi::{c_char, c_int, c_void};
 
@@ -11,7 +12,7 @@ use crate::sys;
 use libc::{dev_t, mode_t};
 use syscalls::Sysno;
 
-/// The kernel's answer as C has it.
+/// Converts the kernel's result to a C result and errno.
 fn of_c(result: Result<usize, Errno>) -> c_int {
     match result {
         Ok(_) => 0,
@@ -23,7 +24,7 @@ fn of_c(result: Result<usize, Errno>) -> c_int {
 }
 
 /// # Safety
-/// As fstatat(2).
+/// The requirements of fstatat(2) apply.
 pub unsafe extern "C" fn own_fstatat(
     dir: c_int,
     path: *const c_char,
@@ -38,40 +39,40 @@ pub unsafe extern "C" fn own_fstatat(
         0,
         0,
     ];
-    // SAFETY: passed on to our caller.
+    // SAFETY: our caller guarantees what fstatat(2) requires.
     of_c(unsafe { sys::call(Sysno::newfstatat, arguments) })
 }
 
 /// # Safety
-/// As stat(2).
+/// The requirements of stat(2) apply.
 pub unsafe extern "C" fn own_stat(path: *const c_char, into: *mut c_void) -> c_int {
-    // SAFETY: passed on to our caller.
+    // SAFETY: our caller guarantees what stat(2) requires.
     unsafe { own_fstatat(libc::AT_FDCWD, path, into, 0) }
 }
 
 /// # Safety
-/// As lstat(2).
+/// The requirements of lstat(2) apply.
 pub unsafe extern "C" fn own_lstat(path: *const c_char, into: *mut c_void) -> c_int {
-    // SAFETY: passed on to our caller.
+    // SAFETY: our caller guarantees what lstat(2) requires.
     unsafe { own_fstatat(libc::AT_FDCWD, path, into, libc::AT_SYMLINK_NOFOLLOW) }
 }
 
 /// # Safety
-/// As fstat(2).
+/// The requirements of fstat(2) apply.
 pub unsafe extern "C" fn own_fstat(fd: c_int, into: *mut c_void) -> c_int {
-    // SAFETY: passed on to our caller.
+    // SAFETY: our caller guarantees what fstat(2) requires.
     of_c(unsafe { sys::call(Sysno::fstat, [fd as usize, into as usize, 0, 0, 0, 0]) })
 }
 
 /// # Safety
-/// As mknodat(2).
+/// The requirements of mknodat(2) apply.
 pub unsafe extern "C" fn own_mknodat(
     dir: c_int,
     path: *const c_char,
     mode: mode_t,
     device: dev_t,
 ) -> c_int {
-    // The kernel takes 32 bits, and would leave the others out.
+    // The kernel takes 32 bits and would ignore the others.
     let Ok(device) = u32::try_from(device) else {
         return of_c(Err(Errno(libc::EINVAL)));
     };
@@ -83,13 +84,13 @@ pub unsafe extern "C" fn own_mknodat(
         0,
         0,
     ];
-    // SAFETY: passed on to our caller.
+    // SAFETY: our caller guarantees what mknodat(2) requires.
     of_c(unsafe { sys::call(Sysno::mknodat, arguments) })
 }
 
 /// # Safety
-/// As mknod(2).
+/// The requirements of mknod(2) apply.
 pub unsafe extern "C" fn own_mknod(path: *const c_char, mode: mode_t, device: dev_t) -> c_int {
-    // SAFETY: passed on to our caller.
+    // SAFETY: our caller guarantees what mknod(2) requires.
     unsafe { own_mknodat(libc::AT_FDCWD, path, mode, device) }
 }

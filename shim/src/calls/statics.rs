@@ -1,14 +1,14 @@
-//! The C++ ABI's guards, by which a static variable of a function is initialised once: a fiber that
-//! comes while another initialises the variable waits for it, as a thread does.
+//! The C++ ABI's guards, which initialise a function's static variable once. A fiber that needs the
+//! variable while another fiber initialises it waits, as a thread would.
 //!
-//! The C++ library's own functions take all fibers of a thread for one: the second gets
-//! `recursive_init_error`. These wait by the hook of futex(2), on a fiber and off. They are no rows
-//! of the table, for they are not libc's.
+//! The C++ library's own functions cannot tell the fibers of one thread apart: the second fiber
+//! would get `recursive_init_error`. The functions here wait through the hook of futex(2), on a
+//! fiber and off. They are not rows of the table, because they are not part of libc.
 //!
-//! A guard's first byte says that the variable is initialised: compiled code looks at that by
-//! itself. The other bits are those of libstdc++, for a library that has its functions built in.
-//! The upper half names the owner, by which an initialiser that comes back to its own variable is
-//! told from one that waits.
+//! A guard's first byte says whether the variable is initialised; compiled code checks it directly.
+//! The other bits are those of libstdc++, for libraries that have its functions linked in. The
+//! upper half identifies the owner; it distinguishes an initialiser that uses its own variable from
+//! another fiber that waits.
 
 use crate::errno;
 use crate::hooks;
@@ -18,9 +18,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 /// The variable is initialised.
 const DONE: u32 = 1;
-/// Somebody is initialising it.
+/// Some fiber or thread is initialising the variable.
 const PENDING: u32 = 1 << 8;
-/// The same, and others wait.
+/// The variable is being initialised, and others wait for it.
 const WAITED_FOR: u32 = 1 << 16;
 
 /// `__guard` of the C++ ABI, 64 bits.
@@ -30,7 +30,7 @@ pub struct Guard {
     owner: AtomicU32,
 }
 
-/// A number for the calling fiber or thread.
+/// A number that identifies the calling fiber or thread.
 fn caller() -> u32 {
     // SAFETY: a thread stays attached while code of its fibers runs.
     let fiber = unsafe { tls::here().as_ref() }.map_or(0, |thread| thread.host().running().addr());
@@ -39,7 +39,7 @@ fn caller() -> u32 {
     } else {
         fiber
     };
-    // Both are at least so far apart.
+    // Both kinds of addresses differ by at least 16.
     (caller >> 4) as u32
 }
 
@@ -47,30 +47,31 @@ fn address(guard: &Guard) -> c_long {
     (&raw const guard.state).expose_provenance() as c_long
 }
 
-/// Waits while the guard's state is `value`, or less; errno is kept.
+/// Waits while the guard's state is `value`; may wake spuriously. Keeps errno.
 fn wait(guard: &Guard, value: u32) {
     let errno = errno::get();
     if !hooks::park_in_futex(address(guard), value) {
-        // SAFETY: the guard is the program's, and stays. Not private: libstdc++ wakes so.
+        // SAFETY: the guard is the program's static data. The futex is not private, because
+        // libstdc++ wakes it as a shared one.
         unsafe { hooks::call_futex(address(guard), libc::FUTEX_WAIT, c_long::from(value)) };
     }
     errno::set(errno);
 }
 
-/// Wakes all who wait: fibers, and threads.
+/// Wakes all waiting fibers and threads.
 fn wake(guard: &Guard) {
     let errno = errno::get();
     for operation in [
         libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG,
         libc::FUTEX_WAKE,
     ] {
-        // SAFETY: as in `wait`.
+        // SAFETY: the guard is the program's static data.
         unsafe { hooks::call_futex(address(guard), operation, c_long::from(i32::MAX)) };
     }
     errno::set(errno);
 }
 
-/// 1 if the caller is to initialise the variable, 0 once it is initialised. May park.
+/// Returns 1 if the caller must initialise the variable, 0 once it is initialised. May park.
 #[unsafe(no_mangle)]
 pub extern "C" fn __cxa_guard_acquire(guard: &Guard) -> c_int {
     let mut state = guard.state.load(Ordering::Acquire);
@@ -103,13 +104,13 @@ pub extern "C" fn __cxa_guard_acquire(guard: &Guard) -> c_int {
     }
 }
 
-/// The variable is initialised.
+/// Marks the variable as initialised.
 #[unsafe(no_mangle)]
 pub extern "C" fn __cxa_guard_release(guard: &Guard) {
     end(guard, DONE);
 }
 
-/// An exception left the initialiser: the next to come tries again.
+/// Called when an exception left the initialiser: the next caller tries again.
 #[unsafe(no_mangle)]
 pub extern "C" fn __cxa_guard_abort(guard: &Guard) {
     end(guard, 0);
@@ -122,23 +123,23 @@ fn end(guard: &Guard, state: u32) {
     }
 }
 
-/// The initialiser came back to its own variable: undefined in C++, and whatever the C++ library
-/// makes of it.
+/// Handles an initialiser that uses its own variable. C++ leaves this undefined, so the C++ library
+/// decides what happens.
 #[cold]
 fn came_back(guard: &Guard) -> c_int {
     type Acquire = extern "C" fn(&Guard) -> c_int;
-    // SAFETY: a look-up by name.
+    // SAFETY: looks a function up by name.
     let next = unsafe { libc::dlsym(libc::RTLD_NEXT, c"__cxa_guard_acquire".as_ptr()) };
     if next.is_null() {
         crate::log::say(
             crate::conf::Level::Error,
             format_args!(
-                "the initialiser of a static variable used the variable itself; it would wait for ever"
+                "a static variable's initialiser uses the variable itself and would never finish"
             ),
         );
         std::process::abort();
     }
-    // SAFETY: the C++ ABI's type of the function of this name. It throws, or waits for ever.
+    // SAFETY: the function of this name has this type in the C++ ABI. It throws, or waits forever.
     let next = unsafe { std::mem::transmute::<*mut c_void, Acquire>(next) };
     next(guard)
 }

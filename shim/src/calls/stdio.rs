@@ -1,5 +1,5 @@
-//! fopen(3), fclose(3), fflush(3), flockfile(3), dprintf(3): those functions of stdio that do more
-//! than a stream's jump table sees, or never come to it. The rest is in [`crate::stdio`].
+//! fopen(3), fclose(3), fflush(3), flockfile(3), dprintf(3): the stdio functions that do more than
+//! a stream's jump table sees, or never reach it. The rest is in [`crate::stdio`].
 
 use super::{Outcome, offload, open};
 use crate::call::Call;
@@ -13,25 +13,26 @@ use crate::tls::OffFiber;
 use libc::FILE;
 use std::ffi::{CStr, c_char, c_int, c_void};
 
-/// Room for what dprintf prints on the fiber's stack; more is allocated.
+/// The buffer for dprintf's text on the fiber's stack; longer texts are allocated.
 const LINE: usize = 512;
 
-/// As many characters of a mode are looked at by libc.
+/// libc reads this many characters of a mode.
 const MODE_LENGTH: usize = 7;
 
-/// The access of a new file, before the umask.
+/// The permissions of a new file, before the umask.
 const ACCESS: libc::mode_t = 0o666;
 
-/// How a stream is opened: what a mode says, as far as it can be done in two steps.
+/// How to open a stream: the parts of a mode that can be done in two steps.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Mode {
     flags: c_int,
-    /// The same for fdopen.
+    /// The equivalent mode for fdopen.
     plain: &'static CStr,
 }
 
 impl Mode {
-    /// None where libc has more to do with it (a character set, a mapping), or it is wrong.
+    /// Returns None if the mode is invalid, or if libc does more with it (a character set, a
+    /// mapping).
     fn of(text: &CStr) -> Option<Self> {
         let (first, rest) = text.to_bytes().split_first()?;
         let (mut access, mut flags, [plain, both]) = match first {
@@ -63,21 +64,21 @@ impl Mode {
         })
     }
 
-    /// The stream begins at the end of its file.
+    /// Whether the stream starts at the end of its file.
     fn appends_only(self) -> bool {
         self.flags & (libc::O_APPEND | libc::O_ACCMODE) == libc::O_APPEND | libc::O_WRONLY
     }
 }
 
-/// The file is opened as by open(2), then a stream made of the descriptor.
+/// Opens the file as open(2) does, then makes a stream of the descriptor.
 pub fn fopen(call: &Call<'_>, path: *const c_char, mode: *const c_char) -> Outcome {
-    // SAFETY: a string, says the C caller.
+    // SAFETY: the C caller passes a string.
     let Some(mode) = Mode::of(unsafe { CStr::from_ptr(mode) }) else {
         if !stdio::is_converted() || call.load().alone == Alone::Entirely {
             return Outcome::Through(Why::Alone);
         }
         return on_pool(call, || {
-            // SAFETY: libc's own, with its caller's arguments, while that call lasts.
+            // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
             unsafe { (stdio::libc_stdio().fopen)(path, mode) }
         });
     };
@@ -86,15 +87,15 @@ pub fn fopen(call: &Call<'_>, path: *const c_char, mode: *const c_char) -> Outco
         other => return other,
     };
     if mode.appends_only() {
-        // What cannot be positioned is none the worse.
+        // Failure is harmless for files without a position.
         let _ = sys::lseek(fd, 0, libc::SEEK_END);
     }
     let errno = errno::get();
-    // SAFETY: a descriptor of ours alone, and a mode.
+    // SAFETY: the descriptor has no other user, and the mode is a C string.
     let stream = unsafe { libc::fdopen(fd, mode.plain.as_ptr()) };
     if stream.is_null() {
         let error = Errno(errno::get());
-        // SAFETY: the descriptor is of ours alone still: no stream was made of it.
+        // SAFETY: the descriptor still has no other user, because no stream was made of it.
         unsafe { hooks::call_close(fd) };
         return Outcome::Done(Err(error));
     }
@@ -102,7 +103,7 @@ pub fn fopen(call: &Call<'_>, path: *const c_char, mode: *const c_char) -> Outco
     Outcome::Done(Ok(stream.expose_provenance() as isize))
 }
 
-/// What libc's whole function, run by a thread of the pool, makes: a stream or an error.
+/// Runs libc's whole function on a pool thread; returns the stream or an error.
 fn on_pool(call: &Call<'_>, function: impl FnOnce() -> *mut FILE) -> Outcome {
     match offload::run(call, function) {
         Some(stream) if stream.is_null() => Outcome::Done(Err(Errno(errno::get()))),
@@ -111,27 +112,28 @@ fn on_pool(call: &Call<'_>, function: impl FnOnce() -> *mut FILE) -> Outcome {
     }
 }
 
-/// Its end is written through the table; but nobody may be inside.
+/// The remaining output is written through the jump table, but no fiber may be inside the stream.
 pub fn fclose(call: &Call<'_>, stream: *mut FILE) -> Outcome {
     call.thread.submit_queued();
     leave_alone(call, stream);
     Outcome::Through(Why::Quick)
 }
 
-/// Waits until nobody is parked inside a stream that is about to be closed, nor taken to be.
+/// Waits until no fiber is parked inside a stream that is about to be closed, and stops treating
+/// any as being inside it.
 fn leave_alone(call: &Call<'_>, stream: *mut FILE) {
     let file = stream.cast::<File>();
     if !stdio::is_converted() || file.is_null() {
         return;
     }
     if monitor::may_be_marked(file) {
-        // SAFETY: the stream is open, says the C caller.
+        // SAFETY: the C caller passes an open stream.
         unsafe { monitor::await_free(file) };
     }
     call.thread.files().forget(file);
 }
 
-/// The end of its process is awaited through the table, too.
+/// The wait for the process also goes through the jump table.
 pub fn pclose(call: &Call<'_>, stream: *mut FILE) -> Outcome {
     fclose(call, stream)
 }
@@ -146,13 +148,13 @@ pub fn freopen(
         return Outcome::Through(Why::Alone);
     }
     on_pool(call, || {
-        // SAFETY: libc's own, with its caller's arguments, while that call lasts.
+        // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
         unsafe { (stdio::libc_stdio().freopen)(path, mode, stream) }
     })
 }
 
-/// What is pending is written here, where a signal of a broken pipe comes to whom it should; then
-/// the pool may close the stream. False when there is nobody whom closing it here would delay.
+/// Flushes buffered output on this thread, so that SIGPIPE reaches the caller; a pool thread may
+/// then close the stream. Returns false if closing inline delays no other fiber.
 fn finish(call: &Call<'_>, stream: *mut FILE) -> bool {
     call.thread.submit_queued();
     leave_alone(call, stream);
@@ -160,14 +162,16 @@ fn finish(call: &Call<'_>, stream: *mut FILE) -> bool {
         return false;
     }
     let errno = errno::get();
-    // SAFETY: the stream is open, says the C caller. An error comes again when it is closed.
+    // SAFETY: the C caller passes an open stream. If flushing fails, closing it reports the error
+    // again.
     unsafe { (stdio::libc_stdio().fflush)(stream) };
     errno::set(errno);
     super::file::before_fclose(stream);
     true
 }
 
-/// All streams when null: one by one, for libc keeps its list of them locked meanwhile.
+/// A null pointer means all streams. They are flushed one by one, because libc's own function keeps
+/// its list of streams locked during the whole flush.
 pub fn fflush(call: &Call<'_>, stream: *mut FILE) -> Outcome {
     if !stream.is_null() || !stdio::is_converted() {
         return Outcome::Through(Why::Quick);
@@ -184,25 +188,25 @@ pub fn flush_all_streams(call: &Call<'_>) -> Outcome {
     fflush(call, std::ptr::null_mut())
 }
 
-/// libc then finds nothing to write.
+/// Flushes all streams first, so that libc finds nothing to write.
 pub fn fcloseall(call: &Call<'_>) -> Outcome {
     if !stdio::is_converted() {
         return Outcome::Through(Why::Quick);
     }
     flush_all(call);
     let _off = OffFiber::enter();
-    // SAFETY: libc's own.
+    // SAFETY: libc's own function, which has no arguments.
     Outcome::Done(Ok(unsafe { (stdio::libc_stdio().fcloseall)() } as isize))
 }
 
-/// Has what is pending in all streams written; whether that was possible.
+/// Writes the pending output of all streams. Returns whether all of it was written.
 fn flush_all(call: &Call<'_>) -> bool {
     let mut flushed = Vec::new();
     let mut all = true;
     while let Some(file) = stdio::lock_next_pending(&flushed) {
         flushed.push(file);
         call.thread.files().hold(call.fiber, file);
-        // SAFETY: locked by us, so nobody closes it.
+        // SAFETY: we hold the stream's lock, so no one closes it.
         unsafe {
             all &= slots::flush(file);
             call.thread.files().let_go(call.fiber, file);
@@ -212,13 +216,13 @@ fn flush_all(call: &Call<'_>) -> bool {
     all
 }
 
-/// The stream is this fiber's until funlockfile, whatever parks meanwhile.
+/// The stream belongs to this fiber until funlockfile, even while the fiber is parked.
 pub fn flockfile(call: &Call<'_>, stream: *mut FILE) -> Outcome {
     if !stdio::is_converted() {
         return Outcome::Through(Why::Quick);
     }
     let file = stream.cast::<File>();
-    // SAFETY: the stream is open, says the C caller.
+    // SAFETY: the C caller passes an open stream.
     unsafe {
         (stdio::libc_stdio().lock)(file.cast());
         if monitor::may_be_marked(file) {
@@ -236,7 +240,7 @@ pub fn ftrylockfile(call: &Call<'_>, stream: *mut FILE) -> Outcome {
     }
     let file = stream.cast::<File>();
     call.inline();
-    // SAFETY: the stream is open, says the C caller.
+    // SAFETY: the C caller passes an open stream.
     let result = unsafe {
         match (stdio::libc_stdio().try_lock)(file.cast()) {
             0 if monitor::is_marked(file) => {
@@ -249,7 +253,7 @@ pub fn ftrylockfile(call: &Call<'_>, stream: *mut FILE) -> Outcome {
     if result == 0 {
         call.thread.files().hold(call.fiber, file);
     } else {
-        // A fiber that tries in vain may wait for one of the same thread.
+        // A fiber that retries in a loop may be waiting for a fiber of its own thread.
         call.give_way();
     }
     Outcome::Done(Ok(result as isize))
@@ -277,10 +281,10 @@ unsafe extern "C" {
     ) -> c_int;
 }
 
-/// A `va_list`, by its address: functions that use up what they are given are to be given a copy.
+/// The address of a `va_list`. Functions that consume their arguments get a copy of it.
 type Arguments = *mut c_void;
 
-/// The largest `va_list` there is, aarch64's.
+/// As large as the largest `va_list`, which is aarch64's.
 type Copied = [usize; 4];
 
 pub fn vdprintf(
@@ -291,12 +295,12 @@ pub fn vdprintf(
 ) -> Outcome {
     print(call, fd, |text, size| {
         let mut arguments = copied(arguments);
-        // SAFETY: a format and its arguments, says the C caller; `size` bytes of text.
+        // SAFETY: the C caller passes a format with its arguments; `text` has `size` bytes.
         unsafe { vsnprintf(text, size, format, arguments.as_mut_ptr().cast()) }
     })
 }
 
-/// `__vdprintf_chk`: what it checks of the format, vsnprintf's checks, too.
+/// `__vdprintf_chk`: its checks of the format are also made by `__vsnprintf_chk`.
 pub fn vdprintf_chk(
     call: &Call<'_>,
     fd: c_int,
@@ -306,7 +310,7 @@ pub fn vdprintf_chk(
 ) -> Outcome {
     print(call, fd, |text, size| {
         let mut arguments = copied(arguments);
-        // SAFETY: a format and its arguments, says the C caller; `size` bytes of text.
+        // SAFETY: the C caller passes a format with its arguments; `text` has `size` bytes.
         unsafe {
             __vsnprintf_chk(
                 text,
@@ -323,14 +327,14 @@ pub fn vdprintf_chk(
 fn copied(arguments: Arguments) -> Copied {
     let size = if cfg!(target_arch = "x86_64") { 24 } else { 32 };
     let mut copy: Copied = [0; 4];
-    // SAFETY: the C caller's va_list, of that size.
+    // SAFETY: the C caller passes a va_list, which has that size.
     unsafe {
         std::ptr::copy_nonoverlapping(arguments.cast::<u8>(), copy.as_mut_ptr().cast::<u8>(), size)
     };
     copy
 }
 
-/// Prints what `format` makes, which gives its length, to `fd`.
+/// Writes the text that `format` produces to `fd`; `format` returns the length.
 fn print(call: &Call<'_>, fd: c_int, format: impl Fn(*mut c_char, usize) -> c_int) -> Outcome {
     let errno = errno::get();
     let mut line = [0u8; LINE];
@@ -342,7 +346,7 @@ fn print(call: &Call<'_>, fd: c_int, format: impl Fn(*mut c_char, usize) -> c_in
         return write_all(call, fd, &line[..length]);
     }
     let mut text = vec![0u8; length + 1];
-    // %m is to be the same the second time.
+    // %m must produce the same text the second time.
     errno::set(errno);
     format(text.as_mut_ptr().cast(), text.len());
     write_all(call, fd, &text[..length])
@@ -352,7 +356,7 @@ fn write_all(call: &Call<'_>, fd: c_int, text: &[u8]) -> Outcome {
     call.inline();
     let mut rest = text;
     while !rest.is_empty() {
-        // SAFETY: the bytes are there.
+        // SAFETY: `rest` is a valid slice.
         match unsafe { hooks::call_write(fd, rest.as_ptr().cast(), rest.len()) } {
             n if n > 0 => rest = &rest[n as usize..],
             _ => return Outcome::Done(Err(Errno(errno::get()))),

@@ -1,5 +1,5 @@
-//! syscall(2), libc's door to any system call: those without a row of their own. The others are
-//! made by the hooks of their rows ([`crate::hooks`]).
+//! syscall(2), libc's function for any system call: handles the calls that have no row of their
+//! own. The hooks of the rows make the others ([`crate::hooks`]).
 
 use super::locks::futex;
 use super::{Outcome, clone, thread_state};
@@ -10,11 +10,11 @@ use std::ffi::c_long;
 
 type Number = c_long;
 
-/// Nothing is done at once, but nothing is charged for either: the io_uring crate and std make
-/// their system calls through this function, in the middle of what is ours, where no other fiber
-/// may come in between.
+/// A `first` function that never answers; it makes the row's calls consume no budget. The io_uring
+/// crate and std make their system calls through syscall(2), in the middle of the shim's own work,
+/// where no other fiber may run.
 #[inline(always)]
-#[expect(clippy::too_many_arguments, reason = "so many has C's")]
+#[expect(clippy::too_many_arguments, reason = "as many as the C function has")]
 pub fn uncharged(
     _: &Thread,
     _: Number,
@@ -29,7 +29,7 @@ pub fn uncharged(
 }
 
 /// A system call on a fiber that has no row of its own ([`crate::hooks`]).
-#[expect(clippy::too_many_arguments, reason = "so many has C's")]
+#[expect(clippy::too_many_arguments, reason = "as many as the C function has")]
 pub fn dispatch(
     call: &Call<'_>,
     number: Number,
@@ -60,9 +60,9 @@ fn makes_child(number: Number) -> bool {
 pub type Syscall =
     unsafe extern "C" fn(c_long, c_long, c_long, c_long, c_long, c_long, c_long) -> c_long;
 
-/// A system call that the kernel is to do, on a fiber or off.
+/// A system call that the kernel handles, on a fiber or off.
 #[inline(always)]
-#[expect(clippy::too_many_arguments, reason = "so many has C's")]
+#[expect(clippy::too_many_arguments, reason = "as many as the C function has")]
 pub unsafe fn plainly(
     real: Syscall,
     number: Number,
@@ -82,17 +82,17 @@ pub unsafe fn plainly(
         return unsafe { thread_state::by_number(real, number, [a, b, c, d, e, f]) };
     }
     if makes_child(number) {
-        // SAFETY: as ours.
+        // SAFETY: our caller guarantees what the system call requires.
         return unsafe { clone::by_number(real, number, [a, b, c, d, e, f]) };
     }
     // SAFETY: libc's own function, with its caller's arguments.
     unsafe { real(number, a, b, c, d, e, f) }
 }
 
-/// A futex call, which may be to wake fibers.
+/// A futex call, which may have to wake fibers.
 ///
 /// # Safety
-/// As the system call's.
+/// The requirements of the system call apply.
 #[inline(never)]
 unsafe fn wake(real: Syscall, mut arguments: futex::Arguments) -> c_long {
     let woken = futex::wake_fibers(&mut arguments);

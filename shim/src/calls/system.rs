@@ -1,8 +1,9 @@
-//! system(3): a shell, and the wait for it.
+//! system(3): starts a shell and waits for it.
 //!
-//! Not libc's own on a thread of the pool, for it would block SIGCHLD there instead of in the
-//! caller. So here it is in its parts: SIGINT and SIGQUIT are ignored by the process while any such
-//! call lasts, SIGCHLD is blocked in its thread, and the child starts with all of that as it was.
+//! This cannot be libc's own function on a pool thread, because that would block SIGCHLD in the
+//! pool thread instead of the caller. So the steps are done here: SIGINT and SIGQUIT are ignored by
+//! the process as long as any such call is in progress, SIGCHLD is blocked in the calling thread,
+//! and the child starts with the original dispositions and mask.
 
 use super::{Outcome, process};
 use crate::call::Call;
@@ -18,7 +19,8 @@ use std::mem::MaybeUninit;
 
 const INTERRUPTS: [c_int; 2] = [libc::SIGINT, libc::SIGQUIT];
 
-/// What SIGINT and SIGQUIT did before the first of the calls that last, and how many do.
+/// The number of calls in progress, and the actions of SIGINT and SIGQUIT from before the first
+/// one.
 struct Ignored {
     calls: usize,
     before: [libc::sigaction; 2],
@@ -30,12 +32,12 @@ static IGNORED: Renewable<Mutex<Ignored>> = Renewable::new(Mutex::new(Ignored {
     before: unsafe { std::mem::zeroed() },
 }));
 
-/// In the child of a fork, where no call lasts.
+/// Resets the state in the child of a fork, where no call is in progress.
 ///
 /// # Safety
-/// As [`Renewable::renew`].
+/// The requirements of [`Renewable::renew`] apply.
 pub unsafe fn renew() {
-    // SAFETY: vouched for by the caller; zeroes are a valid sigaction.
+    // SAFETY: the caller meets the contract of `renew`; zeroes are a valid sigaction.
     unsafe {
         IGNORED.renew(Mutex::new(Ignored {
             calls: 0,
@@ -56,13 +58,13 @@ pub fn system(call: &Call<'_>, command: *const c_char) -> Outcome {
     }
     let before = ignore();
     let blocked = call.thread.signals().block(bit(libc::SIGCHLD));
-    // SAFETY: the C caller's.
+    // SAFETY: the C caller passes a valid command.
     let status = unsafe { start(command, before, blocked) }.and_then(|child| end_of(call, child));
     restore();
     call.thread.signals().end_masked(blocked);
     Outcome::Done(match status {
         Ok(status) => Ok(status as isize),
-        // As if a shell that cannot be started had ended so.
+        // As if a shell that could not be executed had exited with status 127.
         Err(Failure::Start(error)) => {
             crate::errno::set(error.0);
             Ok(127 << 8)
@@ -76,12 +78,12 @@ enum Failure {
     Wait(Errno),
 }
 
-/// Has SIGINT and SIGQUIT be ignored; what they did before.
+/// Makes the process ignore SIGINT and SIGQUIT. Returns the actions from before.
 fn ignore() -> [libc::sigaction; 2] {
     let mut ignored = IGNORED.get().lock();
     ignored.calls += 1;
     if ignored.calls == 1 {
-        // SAFETY: zeroes are a valid sigaction; all are alive.
+        // SAFETY: zeroes are a valid sigaction; all pointers are to live values.
         unsafe {
             let mut ignore: libc::sigaction = std::mem::zeroed();
             ignore.sa_sigaction = libc::SIG_IGN;
@@ -93,13 +95,13 @@ fn ignore() -> [libc::sigaction; 2] {
     ignored.before
 }
 
-/// Ends [`ignore`].
+/// Undoes [`ignore`].
 fn restore() {
     let mut ignored = IGNORED.get().lock();
     ignored.calls -= 1;
     if ignored.calls == 0 {
         for (signal, before) in INTERRUPTS.into_iter().zip(&ignored.before) {
-            // SAFETY: what sigaction gave.
+            // SAFETY: `before` was filled by sigaction.
             unsafe { libc::sigaction(signal, before, std::ptr::null_mut()) };
         }
     }
@@ -124,8 +126,8 @@ unsafe fn start(
     );
     let arguments = [c"sh".as_ptr(), c"-c".as_ptr(), command, std::ptr::null()];
     let mut child = 0;
-    // SAFETY: all that is pointed to is alive; the attributes are made before they are used. The
-    // kernel's set is the beginning of libc's.
+    // SAFETY: all pointers are to live values, and the attributes are initialised before they are
+    // used. libc's signal set starts with the kernel's set.
     let error = unsafe {
         libc::posix_spawnattr_init(attributes.as_mut_ptr());
         for (signal, before) in INTERRUPTS.into_iter().zip(&before) {
@@ -156,7 +158,7 @@ unsafe fn start(
     }
 }
 
-/// Waits for the shell; handlers run meanwhile and end nothing.
+/// Waits for the shell. Handlers run during the wait and do not end it.
 fn end_of(call: &Call<'_>, child: pid_t) -> Result<c_int, Failure> {
     let mut status = 0;
     loop {

@@ -1,4 +1,4 @@
-//! tcsetattr(3): waits for what was written only where it is asked to.
+//! tcsetattr(3): waits for pending output only if the caller asks for it.
 
 use std::ffi::c_int;
 

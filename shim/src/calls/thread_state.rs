@@ -1,13 +1,13 @@
-//! What a thread changes about itself in the kernel: seccomp filters, namespaces, credentials,
-//! scheduling.
+//! Calls by which a thread changes its own state in the kernel: seccomp filters, namespaces,
+//! credentials, scheduling.
 //!
-//! A system call that the shim makes for a fiber has to be made in the same state as the fiber's
-//! own. Threads of the pool inherit the state of the thread that starts them, so they end before a
-//! change and are started anew after it. The kernel's threads of io_uring take the credentials of
-//! each operation, but keep the namespaces and the tables that they began with, and no filter
-//! applies to what io_uring does: where these change, another engine takes over. Where the shim
-//! cannot work under a filter at all, or where several attached threads come to differ, every later
-//! call of the thread passes through.
+//! A system call that the shim makes for a fiber must be made in the same state as the fiber's own.
+//! Pool threads inherit the state of the thread that starts them, so they end before a change and
+//! are started again after it. io_uring's kernel threads take the credentials of each operation,
+//! but keep the namespaces and the tables that they started with, and no filter applies to their
+//! operations. When namespaces or filters change, another engine takes over. If the shim cannot
+//! work under a filter at all, or if the states of several attached threads would differ, all later
+//! calls of the thread pass through.
 
 use super::syscall::Syscall;
 use crate::conf::EngineChoice;
@@ -20,26 +20,26 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 type Prctl = unsafe extern "C" fn(c_int, c_ulong, c_ulong, c_ulong, c_ulong) -> c_int;
 
-/// What is about to change.
+/// The kind of state that is about to change.
 #[derive(Clone, Copy)]
 enum Change {
-    /// What only new threads take over, and what only counts for later changes of credentials.
+    /// State that only new threads inherit, or that only affects later changes of credentials.
     Inheritable,
-    /// Whom the thread acts for, and what that one may do.
+    /// The identity and permissions of the thread.
     Credentials,
-    /// What names and numbers mean.
+    /// The meaning of paths and ids.
     Namespaces,
     Filter(Verdict, Reach),
 }
 
-/// Whom a filter is for.
+/// The threads that a filter applies to.
 #[derive(Clone, Copy)]
 enum Reach {
     Thread,
     Process,
 }
 
-/// A thread of this process is confined so that the shim could not attach another one.
+/// A thread of this process is confined in such a way that the shim could not attach another one.
 static CONFINED: AtomicBool = AtomicBool::new(false);
 
 /// Whether threads that attach from now on may be confined.
@@ -47,15 +47,16 @@ pub fn is_confined() -> bool {
     CONFINED.load(Relaxed)
 }
 
-/// Whether a filter may end the process for a system call that the calling thread makes on the
-/// shim's own account.
+/// Whether a filter may end the process because of a system call that the shim makes for itself on
+/// the calling thread.
 pub fn must_be_quiet() -> bool {
     // SAFETY: a thread stays attached while its own code runs.
     is_confined()
         && unsafe { tls::attached().as_ref() }.is_none_or(|thread| thread.passes_through())
 }
 
-/// Makes a call that changes the calling thread; `failed` tells from its result whether it did not.
+/// Makes a call that changes the calling thread. `failed` tells from the result whether the call
+/// failed.
 fn change<R>(change: Change, failed: impl FnOnce(&R) -> bool, call: impl FnOnce() -> R) -> R {
     // SAFETY: a thread stays attached while one of its hooks runs.
     let thread = unsafe { tls::attached().as_ref() };
@@ -140,11 +141,12 @@ fn of_prctl(option: c_int, a: c_ulong, b: c_ulong) -> Option<Change> {
     }
 }
 
-/// The filter whose `struct sock_fprog` is at `address`; None where there is none, which the kernel
-/// says as well.
+/// The filter whose `struct sock_fprog` is at `address`. Returns None if there is none; the kernel
+/// then rejects the call as well.
 fn of_filter(address: usize, reach: Reach) -> Option<Change> {
     if is_confined() {
-        // The filters that are there may end the process for what it takes to look.
+        // An existing filter may end the process for the system calls that reading the program
+        // needs.
         return None;
     }
     let head = sys::copy_words_in(with_exposed_provenance(address), 2).ok()?;
@@ -200,7 +202,7 @@ pub fn capset(
     )
 }
 
-/// setfsuid(2) and setfsgid(2), which cannot fail in a way that shows.
+/// setfsuid(2) and setfsgid(2), which do not report failure.
 pub fn set_file_owner(real: unsafe extern "C" fn(id_t) -> c_int, id: id_t) -> c_int {
     // SAFETY: libc's own function, with its caller's arguments.
     change(Change::Credentials, |_| false, || unsafe { real(id) })
@@ -271,11 +273,11 @@ pub fn sched_setaffinity(
     )
 }
 
-/// A system call by its number, if it is one of these. libc's functions of the names in the third
-/// group change all threads of the process; by their numbers they change one.
+/// A system call by number, if it is one of these. libc's functions for the third group change all
+/// threads of the process; the system calls change only the calling thread.
 ///
 /// # Safety
-/// As the system call's.
+/// The requirements of the system call apply.
 pub unsafe fn by_number(real: Syscall, number: c_long, [a, b, c, d, e, f]: [c_long; 6]) -> c_long {
     // SAFETY: libc's own function, with its caller's arguments.
     let call = || unsafe { real(number, a, b, c, d, e, f) };
@@ -303,7 +305,7 @@ pub unsafe fn by_number(real: Syscall, number: c_long, [a, b, c, d, e, f]: [c_lo
     }
 }
 
-/// Whether [`by_number`] is for it.
+/// Whether [`by_number`] handles this number.
 pub fn is_change(number: c_long) -> bool {
     matches!(
         number,

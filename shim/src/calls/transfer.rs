@@ -1,5 +1,6 @@
-//! One transfer of bytes, the way the policy says: made at once, tried, or submitted and waited for;
-//! and what it takes to make of it the result of one system call.
+//! One transfer of bytes, carried out as the policy decides: a plain call, a non-blocking attempt,
+//! or a submitted operation. Also the steps that turn the outcome into the result of one system
+//! call.
 
 use super::{Outcome, net, offload, signal, slow_stream};
 use crate::call::Call;
@@ -13,15 +14,15 @@ use crate::stopwatch::Stopwatch;
 use crate::sys;
 use crate::trace::Luck;
 
-/// The most bytes that a stream takes whole or not at all.
+/// The largest write that a pipe takes whole or not at all.
 const WHOLE_ON_STREAMS: usize = libc::PIPE_BUF;
 
-/// Rounds of bringing pages in for a read at the position, before it may block.
+/// The most attempts to prefetch pages for a read at the position before the read may block.
 const PREFETCHES: u32 = 4;
 
-/// One transfer, the way the policy says. What most calls take, a submitted transfer at an offset,
-/// is all here and keeps little on the stack: among many parked fibers each line of it is a cache
-/// miss.
+/// Carries out one transfer as the policy decides. The most frequent path, a submitted transfer at
+/// an offset, is entirely in this function and uses little stack: with many parked fibers, each
+/// cache line of stack is a cache miss.
 #[inline(always)]
 pub fn transfer(call: &Call<'_>, load: Load, transfer: Transfer) -> Outcome {
     let descriptor = Descriptor::get(transfer.fd);
@@ -64,13 +65,13 @@ pub fn transfer(call: &Call<'_>, load: Load, transfer: Transfer) -> Outcome {
     carry_out(call, transfer, descriptor, decision)
 }
 
-/// What came back of a submitted transfer at an offset, if it is not just all that was asked for.
+/// Handles the result of a submitted transfer at an offset that is not simply the full length.
 #[inline(never)]
 fn landed(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor, result: i32) -> Outcome {
     finish(call, transfer, descriptor, &Hold::new(transfer.fd), result)
 }
 
-/// The same for a transfer whose file may be held.
+/// Like [`landed`]; the transfer may have a hold on its file.
 fn finish(
     call: &Call<'_>,
     transfer: &Transfer,
@@ -89,7 +90,7 @@ fn finish(
     }))
 }
 
-/// The transfer under the number that names its file now.
+/// The transfer with the descriptor that refers to its file now.
 #[inline(always)]
 fn on(transfer: &Transfer, hold: &Hold) -> Transfer {
     Transfer {
@@ -98,8 +99,8 @@ fn on(transfer: &Transfer, hold: &Hold) -> Transfer {
     }
 }
 
-/// All other ways a transfer can go. A try that gets all needs neither a turn nor a hold, for its
-/// fiber does not park.
+/// All other paths of a transfer. An attempt that transfers everything needs neither a turn nor a
+/// hold, because its fiber does not park.
 #[inline(never)]
 fn carry_out(
     call: &Call<'_>,
@@ -116,7 +117,7 @@ fn carry_out(
         Ok(n) if is_whole(transfer, descriptor, n) => {
             call.note(|record| record.came(Luck::Hit));
             let lesson = policy::lesson(descriptor.hint(), transfer.way);
-            // At a shared position there are no batches.
+            // Operations at a shared position are never batched.
             descriptor
                 .told()
                 .hit(lesson, || if has_turn { 0 } else { call.load().batch });
@@ -127,8 +128,8 @@ fn carry_out(
     }
 }
 
-/// The same with a turn and a hold, which it may park under. `tried` is what came of a try without
-/// waiting, if there was one.
+/// Like [`carry_out`], with a turn and a hold, because the fiber may park. `tried` is the result of
+/// a non-blocking attempt, if one was made.
 #[inline(never)]
 fn carry_out_held(
     call: &Call<'_>,
@@ -148,7 +149,7 @@ fn carry_out_held(
         .then(|| Turn::take(call, hold, descriptor.inode()));
     let transfer = &on(transfer, hold);
     match decision {
-        // The turn ends with the call, which libc would make after we return.
+        // The turn ends when we return, so libc's call, made afterwards, would be outside it.
         Decision::Through(_) if matches!(turn, Some(Turn::Held { .. })) => {
             Outcome::Done(plain(call, transfer))
         }
@@ -170,14 +171,14 @@ fn carry_out_held(
     }
 }
 
-/// The plain call, blocking if it must.
+/// The plain call, which may block.
 fn plain(call: &Call<'_>, transfer: &Transfer) -> Result<isize, Errno> {
     let result = transfer.call(0);
     call.inline();
     result.map(|n| n as isize)
 }
 
-/// A buffered write: the plain call, watched.
+/// A buffered write: the plain call, timed.
 fn copy(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor) -> Outcome {
     let watch = Stopwatch::start();
     let result = transfer.call(0);
@@ -192,7 +193,7 @@ fn copy(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor) -> Outcome
     Outcome::Done(result.map(|n| n as isize))
 }
 
-/// After a try without waiting: on a miss, submits.
+/// Continues after a non-blocking attempt: submits on a miss.
 fn attempted<'a>(
     call: &Call<'_>,
     transfer: &Transfer,
@@ -202,7 +203,7 @@ fn attempted<'a>(
     tried: Result<usize, Errno>,
 ) -> Outcome {
     let lesson = policy::lesson(descriptor.hint(), transfer.way);
-    // At a shared position there are no batches.
+    // Operations at a shared position are never batched.
     let batch = || if turn.is_some() { 0 } else { call.load().batch };
     let result = match tried {
         Ok(n) => {
@@ -233,8 +234,8 @@ fn attempted<'a>(
     Outcome::Done(result)
 }
 
-/// Queues the transfer and parks; what comes back short of what the plain call would give is
-/// completed.
+/// Queues the transfer and parks. If the result is shorter than the plain call's would be,
+/// transfers the rest.
 fn submit<'a>(
     call: &Call<'_>,
     transfer: &Transfer,
@@ -268,12 +269,11 @@ fn submit<'a>(
     turn.keep(call);
     let transfer = &on(transfer, hold);
     Outcome::Done(match transfer.way {
-        // The kernel alone knows where the record that was appended ends: it moves the position
-        // there.
+        // Only the kernel knows where the appended record ends, and moves the position there.
         Way::Write if appends(transfer) => {
             on_pool(call, transfer, Names::until_done(transfer.fd), Lane::Disk)
         }
-        // What is made as it is read (/proc) depends on how it is read.
+        // If content is generated while it is read (/proc), it depends on how it is read.
         Way::Read if hint.is(Hint::NO_TRY_READ) && !hint.is(Hint::DIRECT) => {
             on_pool(call, transfer, Names::UntilBegun(transfer.fd), Lane::Peers)
         }
@@ -282,40 +282,41 @@ fn submit<'a>(
     })
 }
 
-/// Whether a write goes to its file's end.
+/// Whether a write appends to its file.
 fn appends(transfer: &Transfer) -> bool {
     transfer.flags & libc::RWF_APPEND != 0
         || sys::status_flags(transfer.fd).is_ok_and(|flags| flags & libc::O_APPEND != 0)
 }
 
-/// The plain call at the position, on a thread of the pool: the kernel moves the position itself,
-/// under its own lock.
+/// The plain call at the position, on a pool thread. The kernel moves the position itself, under
+/// its own lock.
 fn on_pool(call: &Call<'_>, transfer: &Transfer, names: Names, lane: Lane) -> Result<isize, Errno> {
     match offload::run_on(call, names, lane, || transfer.call(0)) {
-        // Past RLIMIT_FSIZE the call raises a signal as well, in the thread that makes it: ours.
+        // Past RLIMIT_FSIZE the call also raises a signal in the calling thread, so this thread
+        // must make it.
         None | Some(Err(Errno::FBIG)) => plain(call, transfer),
         Some(result) => result.map(|n| n as isize),
     }
 }
 
-/// Whether `n` bytes are what the plain call would have transferred, too.
+/// Whether the plain call would also have stopped after `n` bytes.
 #[inline]
 fn is_whole(transfer: &Transfer, descriptor: Descriptor, n: usize) -> bool {
     let hint = descriptor.hint();
     let may_be_short = match transfer.way {
-        // A stream's read ends with what there is; a direct read is short only at the end of its
-        // file.
+        // A read from a stream returns what is available; a direct read is short only at the end of
+        // its file.
         Way::Read => hint.is_any(Hint::STREAM.with(Hint::DIRECT)),
-        // A file's write is short where its disk or its limit ends, and the engine has tried again
-        // already.
+        // A write to a file is short only at the end of its disk or its size limit; the engine has
+        // already retried.
         Way::Write => hint.is(Hint::SEEKABLE),
     };
     n == 0 || may_be_short || n >= transfer.len()
 }
 
-/// A transfer at the position, as one at an offset and two steps of the position around it:
-/// io_uring takes no lock on the position, and does not even move it when the operation completes
-/// later.
+/// A transfer at the position: reads the position, transfers at that offset, and moves the
+/// position. io_uring takes no lock on the position, and does not even move it if the operation
+/// completes later.
 fn move_position(
     call: &Call<'_>,
     transfer: &Transfer,
@@ -337,9 +338,9 @@ fn move_position(
     Ok(done as isize)
 }
 
-/// A buffered read at the position that missed: brings the pages in, then makes the call that takes
-/// the position's lock in the kernel, and finds them there. So it stays atomic even against those
-/// who take no turn.
+/// A buffered read at the position that missed: brings the pages in, then makes the read call,
+/// which takes the kernel's lock on the position and finds the pages in the cache. The read stays
+/// atomic even against threads and processes that take no turn.
 fn read_at_position(
     call: &Call<'_>,
     transfer: &Transfer,
@@ -349,7 +350,7 @@ fn read_at_position(
     for _ in 0..PREFETCHES {
         let here = match sys::lseek(hold.fd(), 0, libc::SEEK_CUR) {
             Ok(here) => here,
-            // The number has come to name a stream, behind our back.
+            // The descriptor was changed to a stream without the shim noticing.
             Err(_) => break,
         };
         let at = Transfer {
@@ -359,7 +360,7 @@ fn read_at_position(
         perform(call, &at, hold)?;
         match on(transfer, hold).call(libc::RWF_NOWAIT) {
             Ok(n) if is_whole(transfer, descriptor, n) => return Ok(n as isize),
-            // The turn is held by our caller until all of it is done.
+            // Our caller holds the turn until the whole transfer is done.
             Ok(n) => return Ok(rest(call, transfer, descriptor, hold, &mut None, n)),
             Err(Errno::AGAIN) => {}
             Err(Errno::NOTSUP) => break,
@@ -369,9 +370,9 @@ fn read_at_position(
     plain(call, &on(transfer, hold))
 }
 
-/// The rest of a transfer of which `done` bytes went, until all is done, its file ends or an error
-/// comes: as in the kernel, an error after some bytes is the next call's. Returns the bytes of the
-/// whole.
+/// Transfers the rest after `done` bytes, until everything is done, the file ends or an error
+/// occurs. As in the kernel, an error after some bytes is reported by the next call. Returns the
+/// total number of bytes.
 fn rest<'a>(
     call: &Call<'_>,
     transfer: &Transfer,
@@ -380,8 +381,8 @@ fn rest<'a>(
     turn: &mut Option<Turn<'a>>,
     mut done: usize,
 ) -> isize {
-    // Joining what comes in pieces is right for a file and wrong for a stream: so no stale hint
-    // will do here.
+    // Joining the parts is right for a file and wrong for a stream, so do not rely on a cached hint
+    // here.
     let is_file = fds::is_file(hold.fd());
     if transfer.way == Way::Read && !is_file {
         return done as isize;
@@ -393,11 +394,12 @@ fn rest<'a>(
     let mut storage = Vec::new();
     while done < transfer.len() {
         if !is_file && call.thread.signals().is_held() {
-            // It was interrupted after a part: as in the kernel, that is its result.
+            // Interrupted after a part: as in the kernel, the call returns that part.
             break;
         }
         let part = on(transfer, hold).after(done, &mut storage);
-        // The common short read is one at the file's end: no need to park to learn that.
+        // A short read is usually one at the end of the file; there is no need to park to find that
+        // out.
         let tried = if part.way == Way::Read {
             part.call(libc::RWF_NOWAIT)
         } else {
@@ -408,8 +410,8 @@ fn rest<'a>(
                 move_position(call, &part, descriptor, hold).map(|n| n as usize)
             }
             Err(Errno::AGAIN) => perform(call, &part, hold),
-            // A file that does not know the flag is read whole, or is made as it is read (/proc):
-            // its parts do not join.
+            // Files that do not support the flag are read whole or generated while they are read
+            // (/proc), so reading more would not continue the first part.
             other => other,
         };
         match result {
@@ -420,21 +422,21 @@ fn rest<'a>(
     done as isize
 }
 
-/// Has the engine do one transfer.
+/// Performs one transfer with the engine.
 #[inline(never)]
 fn perform(call: &Call<'_>, transfer: &Transfer, hold: &Hold) -> Result<usize, Errno> {
     let result = call.perform(&on(transfer, hold).into());
     settle(call, &on(transfer, hold), result)
 }
 
-/// The result of a transfer, made the plain call's where the engine did not do it.
+/// The result of a transfer. If the engine did not do the transfer, makes the plain call.
 pub fn settle(call: &Call<'_>, transfer: &Transfer, result: i32) -> Result<usize, Errno> {
     if result >= 0 {
         return Ok(result as usize);
     }
     let error = Errno::of(result);
-    // Past RLIMIT_FSIZE the plain call raises SIGXFSZ as well, which a kernel thread cannot; but
-    // one that fails as it is submitted has.
+    // Past RLIMIT_FSIZE the plain call also raises SIGXFSZ. A kernel thread cannot raise it, but an
+    // operation that failed during submission already has.
     let lacks_signal = error == Errno::FBIG && !call.thread.signals().take_exceeded();
     if !engine::not_done(error) && !lacks_signal {
         return Err(error);

@@ -1,9 +1,9 @@
-//! Waits that nothing bounds, in calls that no engine knows and nobody can poll for: a lock that
-//! another process holds.
+//! Waits without an upper bound, in calls that no engine supports and no poll covers, such as
+//! waiting for a lock that another process holds.
 //!
-//! Such a call is first tried in a form that does not wait. Then a thread of the pool makes it, one
-//! of those that wait for peers ([`pool`]). Where all of those that these calls may have are taken,
-//! the fiber tries again now and then, until it gets the lock or a thread.
+//! Such a call is first tried in a non-blocking form. Then a pool thread makes it, one of those
+//! that wait for peers ([`pool`]). If all the threads that such calls may use are taken, the fiber
+//! retries with backoff until it gets the lock or a thread.
 
 use super::offload;
 use crate::call::{Call, LastLook};
@@ -12,20 +12,20 @@ use crate::errno::{self, Errno};
 use crate::signal::Handled;
 use crate::{pool, sys};
 
-/// Nanoseconds between two tries: the first time, and at most.
+/// Nanoseconds between two attempts: at first, and at most.
 const FIRST_PAUSE: u64 = 500_000;
 const LONGEST_PAUSE: u64 = 16_000_000;
 
-/// Whether the call goes on after handlers that were installed with SA_RESTART: signal(7).
+/// Whether the call continues after a handler installed with SA_RESTART ran: signal(7).
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Restarts {
     AsHandlersSay,
     Never,
 }
 
-/// What `wait` returns, or `attempt` does when it need not wait. `wait` has a thread of the pool do
-/// it; None if there is none, Err([`Errno::RESTART`]) if the fiber was interrupted. Err(EINTR) if
-/// handlers ended the wait.
+/// Returns the result of `wait`, or of `attempt` if that does not have to wait. `wait` runs the
+/// call on a pool thread: None if no thread is available, Err([`Errno::RESTART`]) if the fiber was
+/// interrupted. Returns Err(EINTR) if handlers ended the wait.
 pub fn wait_for<R>(
     call: &Call<'_>,
     restarts: Restarts,
@@ -39,7 +39,7 @@ pub fn wait_for<R>(
         if let Some(result) = attempt() {
             return Ok(result);
         }
-        // What a try in vain has set.
+        // Undo what the failed attempt has set.
         errno::set(errno);
         let waited = pool::Unbounded::begin().and_then(|_one| wait());
         let interrupted = match waited {
@@ -52,8 +52,8 @@ pub fn wait_for<R>(
                 Errno::of(paused) == Errno::RESTART
             }
         };
-        // Only here, where it holds nothing: handlers may jump away, and a cancelled fiber ends in
-        // there.
+        // The only safe place for this, because the call holds nothing here: a handler may jump
+        // away, and a cancelled fiber ends inside it.
         let ends = |handled| match handled {
             Handled::Nothing => false,
             Handled::Restart => restarts == Restarts::Never,
@@ -65,12 +65,12 @@ pub fn wait_for<R>(
     }
 }
 
-/// `function` on a thread of the pool, until it is done.
+/// Runs `function` on a pool thread; signals do not interrupt it.
 pub fn run<R>(call: &Call<'_>, names: Names, function: impl Fn() -> R) -> Option<Result<R, Errno>> {
     offload::run_on(call, names, Lane::Peers, function).map(Ok)
 }
 
-/// A system call on a thread of the pool, which signals interrupt.
+/// Makes a system call on a pool thread; signals interrupt it.
 pub fn perform(call: &Call<'_>, request: KernelCall) -> Option<Result<isize, Errno>> {
     let result = call.perform(&Request::Kernel(request));
     match Errno::of(result) {

@@ -1,8 +1,8 @@
-//! ftw(3), nftw(3), glob(3) and fts(3): walks through directories that call back into the program.
+//! ftw(3), nftw(3), glob(3) and fts(3): directory walks that call back into the program.
 //!
-//! A walk of unknown length is never made inline: it is a conversation ([`super::converse`]). What
-//! is a step of one (fts_read) or looks at few directories (glob) is inline while it is quick, as
-//! all directories are.
+//! A walk of unknown length never runs inline; it runs on a pool thread that calls back
+//! ([`super::converse`]). A single step of a walk (fts_read), or a walk over few directories
+//! (glob), runs inline as long as directory operations are quick.
 
 use super::directory::Compare;
 use super::{CResult, converse, paced};
@@ -17,13 +17,13 @@ pub type NftwVisit =
     Option<unsafe extern "C" fn(*const c_char, *const c_void, c_int, *mut c_void) -> c_int>;
 pub type GlobError = Option<unsafe extern "C" fn(*const c_char, c_int) -> c_int>;
 
-/// The program opens and reads the directories itself.
+/// The program supplies its own functions to open and read directories.
 const GLOB_ALTDIRFUNC: c_int = 1 << 6;
 
-/// What a call-back that has been left returns, so that the walk ends.
+/// The return value of a call-back whose fiber left it by a jump; it ends the walk.
 const STOP: c_int = 1;
 
-/// The head of glibc's FTS, which its header makes public.
+/// The head of glibc's FTS, which its public header defines.
 #[repr(C)]
 pub struct Fts {
     current: *mut c_void,
@@ -46,14 +46,15 @@ pub fn ftw(
 ) -> Option<c_int> {
     unsafe extern "C" fn ask(path: *const c_char, about: *const c_void, kind: c_int) -> c_int {
         converse::ask(STOP, |visit| {
-            // SAFETY: what `ftw` was given below, with what libc calls it with.
+            // SAFETY: `visit` is the function that `ftw` was given below; libc supplies the
+            // arguments.
             unsafe {
                 std::mem::transmute::<*const c_void, FtwVisit>(visit)
                     .map_or(-1, |visit| visit(path, about, kind))
             }
         })
     }
-    // SAFETY: libc's own, with its caller's arguments, while that call lasts; so below.
+    // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
     converse::whole(
         call,
         address(visit.map(|visit| visit as *const c_void)),
@@ -76,14 +77,15 @@ pub fn nftw(
         place: *mut c_void,
     ) -> c_int {
         converse::ask(STOP, |visit| {
-            // SAFETY: what `nftw` was given below, with what libc calls it with.
+            // SAFETY: `visit` is the function that `nftw` was given below; libc supplies the
+            // arguments.
             unsafe {
                 std::mem::transmute::<*const c_void, NftwVisit>(visit)
                     .map_or(-1, |visit| visit(path, about, kind, place))
             }
         })
     }
-    // SAFETY: as in `ftw`.
+    // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
     converse::whole(
         call,
         address(visit.map(|visit| visit as *const c_void)),
@@ -101,7 +103,8 @@ pub fn glob(
 ) -> Option<c_int> {
     unsafe extern "C" fn ask(path: *const c_char, number: c_int) -> c_int {
         converse::ask(STOP, |error| {
-            // SAFETY: what `glob` was given below, with what libc calls it with.
+            // SAFETY: `error` is the function that `glob` was given below; libc supplies the
+            // arguments.
             unsafe {
                 std::mem::transmute::<*const c_void, GlobError>(error)
                     .map_or(0, |error| error(path, number))
@@ -112,13 +115,13 @@ pub fn glob(
         call.through(Why::Unusual);
         return None;
     }
-    // SAFETY: as in `ftw`; so below.
+    // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
     let plain = || unsafe { real(pattern, flags, error, into) };
     let Some(callback) = error else {
         return paced::whole(call, Kind::Directory, libc::AT_FDCWD, plain);
     };
     conversing(call, callback as *const c_void, plain, || {
-        // SAFETY: libc's own, with its caller's arguments, while that call lasts.
+        // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
         unsafe { real(pattern, flags, Some(ask), into) }
     })
 }
@@ -130,14 +133,14 @@ pub fn fts_open(
     options: c_int,
     compare: Compare,
 ) -> Option<*mut Fts> {
-    // SAFETY: as in `ftw`; so below.
+    // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
     let plain = || unsafe { real(paths, options, compare) };
     let Some(callback) = compare else {
         return paced::whole(call, Kind::Directory, libc::AT_FDCWD, plain);
     };
     conversing(call, callback as *const c_void, plain, || {
-        // SAFETY: libc's own, with its caller's arguments; what was opened is written to by nobody
-        // else yet.
+        // SAFETY: libc's own function, with its caller's arguments; the new tree has no other user
+        // yet.
         unsafe {
             let tree = real(paths, options, Some(ask_order));
             if let Some(tree) = tree.as_mut() {
@@ -153,7 +156,7 @@ pub fn fts_read(
     real: unsafe extern "C" fn(*mut Fts) -> *mut c_void,
     tree: *mut Fts,
 ) -> Option<*mut c_void> {
-    // SAFETY: as in `ftw`.
+    // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
     step(call, tree, || unsafe { real(tree) })
 }
 
@@ -163,27 +166,27 @@ pub fn fts_children(
     tree: *mut Fts,
     options: c_int,
 ) -> Option<*mut c_void> {
-    // SAFETY: as in `ftw`.
+    // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
     step(call, tree, || unsafe { real(tree, options) })
 }
 
-/// A step of a walk, in which libc puts what it read in the program's order.
+/// One step of a walk, in which libc sorts the entries it has read with the program's function.
 fn step(
     call: &Call<'_>,
     tree: *mut Fts,
     function: impl Fn() -> *mut c_void,
 ) -> Option<*mut c_void> {
-    // SAFETY: what fts_open returned, says the C caller, which gives it to one call at a time; null
-    // is libc's to follow.
+    // SAFETY: the C caller passes what fts_open returned, and uses it in one call at a time; libc
+    // handles null.
     let compare = unsafe { tree.as_ref() }.and_then(|tree| tree.compare);
     let Some(callback) = compare else {
         return paced::whole(call, Kind::Directory, libc::AT_FDCWD, function);
     };
     conversing(call, callback as *const c_void, &function, || {
-        // SAFETY: what fts_open returned, and in this one call.
+        // SAFETY: what fts_open returned; only this call uses it.
         unsafe { (*tree).compare = Some(ask_order) };
         let entry = function();
-        // SAFETY: still open: only fts_close ends it.
+        // SAFETY: still open, because only fts_close ends it.
         unsafe { (*tree).compare = compare };
         entry
     })
@@ -191,7 +194,7 @@ fn step(
 
 unsafe extern "C" fn ask_order(a: *const c_void, b: *const c_void) -> c_int {
     converse::ask(0, |compare| {
-        // SAFETY: the order that the tree has, with what libc calls it with.
+        // SAFETY: `compare` is the tree's own order function; libc supplies the arguments.
         unsafe {
             std::mem::transmute::<*const c_void, Compare>(compare)
                 .map_or(0, |compare| compare(a, b))
@@ -199,8 +202,8 @@ unsafe extern "C" fn ask_order(a: *const c_void, b: *const c_void) -> c_int {
     })
 }
 
-/// `plain`, which calls back directly, inline while such calls are quick; else `asking`, in a
-/// conversation.
+/// Runs `plain`, which calls back directly, inline while such calls are quick. Otherwise runs
+/// `asking` on a pool thread that calls back.
 fn conversing<R: CResult>(
     call: &Call<'_>,
     callback: *const c_void,
