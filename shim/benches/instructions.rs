@@ -1,11 +1,11 @@
-//! Instructions a call, counted by callgrind: the same on every run, whatever else the machine
-//! does.
+//! Instructions per call, counted by callgrind. The result is the same on every run, whatever else
+//! the machine does.
 //!
 //!     cargo bench -p aioshim
 //!
-//! Everything in user space is counted: the C program's loop, libc, the hook, the scheduler. The
-//! difference of a long and a short run leaves out the start; the program warms up with an eighth
-//! of each round, so that is counted, too.
+//! All instructions in user space are counted: the C program's loop, libc, the hook, the scheduler.
+//! The difference between a long and a short run removes the cost of the start. The program warms
+//! up with an eighth of each round; those calls are counted, too.
 
 #![expect(
     clippy::disallowed_macros,
@@ -14,13 +14,14 @@
 
 use testprogs::{Flavor, Run, Scratch, Tool, program};
 
-/// Calls of the two runs.
+/// The number of calls in the two runs.
 const FEW: u64 = 6_400;
 const MANY: u64 = 64_000;
 
 const CALLS: [&str; 4] = ["pread4k", "read4k", "write4k", "open+close"];
 
-/// Where the calls are made, as overhead.c has it: how, by how many, and with the preload or not.
+/// How the calls are made, in the terms of overhead.c: the mode, the number of tasks, and whether
+/// the shim is preloaded.
 const WAYS: [(&str, &str, u32, bool); 5] = [
     ("plain", "off", 1, false),
     ("off a fiber", "off", 1, true),
@@ -45,7 +46,7 @@ fn instructions(
         .arg(dir.path())
         .stdin(format!("{calls}\n"))
         .preload(preload)
-        // Under valgrind the shim would take threads.
+        // Under valgrind the shim would choose the thread engine.
         .env("AIOSHIM_ENGINE", "uring")
         .run();
     // valgrind does not always follow a switch of stacks.
@@ -60,7 +61,7 @@ fn instructions(
 }
 
 fn main() {
-    // `cargo test --benches` asks benchmarks whether they run at all.
+    // `cargo test --benches` runs benchmarks with --test to check that they start.
     if std::env::args().any(|arg| arg == "--test") {
         return;
     }

@@ -1,21 +1,27 @@
 /* SPDX-License-Identifier: MIT */
-/* aioshim.h - the host table: how a green-thread scheduler meets libaioshim.so.
+/* aioshim.h - the host table: the interface between a green-thread scheduler and libaioshim.so.
  *
- * libaioshim.so is preloaded, never linked. A scheduler looks its functions up with
- * dlsym(RTLD_DEFAULT, ...) (or weak symbols); absent means not preloaded, and nothing else changes.
- * Each OS thread that runs fibers attaches itself and gives five verbs. From then on a blocking
- * libc call made on one of its fibers becomes an asynchronous operation:
+ * libaioshim.so is preloaded, never linked. A scheduler (the host) looks up its functions with
+ * dlsym(RTLD_DEFAULT, ...) or weak symbols. If they are absent, the library is not preloaded, and
+ * the scheduler runs as usual. Each OS thread that runs fibers attaches itself and passes a table
+ * of callbacks, five of them mandatory. From then on, a blocking libc call made on one of its
+ * fibers becomes an asynchronous operation:
  *
- *     fiber calls read()      the shim queues the operation, then calls host->park()
- *     the host runs others    and each scheduling round calls aioshim_poll(t, 0)
- *     nothing left to run     the host calls aioshim_poll(t, timeout until its next timer, or -1)
- *     the operation is done   inside aioshim_poll the shim calls host->unpark(fiber)
- *     the host resumes it     park() returns, read() returns
+ *     a fiber calls read()     the shim queues the operation, then calls host->park()
+ *     the host runs others     and calls aioshim_poll(t, 0) once per scheduling round
+ *     nothing is runnable      the host calls aioshim_poll(t, time until its next timer, or -1)
+ *     the operation completes  inside aioshim_poll the shim calls host->unpark(fiber)
+ *     the host resumes it      park() returns, then read() returns
  *
- * Rules: a fiber stays on the thread it first ran on. All verbs but wake are called on the attached
- * thread, on the stack of a fiber or inside aioshim_poll; they must not call back into this table,
- * except wake. A parked fiber's stack stays in place and is not run until its unpark: the kernel
- * writes to it. docs/hosts.md walks through a complete host. */
+ * Rules:
+ * - A fiber stays on the OS thread on which it first ran.
+ * - The shim calls the callbacks on the attached thread, either on a fiber's stack or inside
+ *   aioshim_poll. The exceptions are wake and name, which it may call from any thread.
+ * - Callbacks must not call the functions below, except that wake may call aioshim_wake.
+ * - While a fiber is parked, its stack stays in place and nothing runs on it until unpark, because
+ *   the kernel writes to buffers on it.
+ *
+ * docs/hosts.md walks through a complete host. */
 #ifndef AIOSHIM_H
 #define AIOSHIM_H
 
@@ -35,109 +41,119 @@ unsigned aioshim_version(void);
 /* An attached OS thread. */
 typedef struct aioshim_thread aioshim_thread_t;
 
-/* What the shim may look at instead of asking, and other threads for AIOSHIM_STALL. Both words stay
- * in place until the detach. */
+/* Two words that the shim reads instead of calling the host. With AIOSHIM_STALL other threads read
+ * them too. Both stay at the same address until the thread detaches. */
 typedef struct aioshim_watch {
-    const uint32_t *turns; /* changes whenever a fiber begins to run or goes on */
-    void *const *running;  /* the fiber that runs, NULL on the scheduler's own stack */
+    const uint32_t *turns; /* changes whenever a fiber starts or resumes */
+    void *const *running;  /* the running fiber, NULL on the scheduler's own stack */
 } aioshim_watch_t;
 
-/* What the host gives. size is sizeof(aioshim_host_t), so that the table can grow; data is the
- * attach argument. The table must outlive the attachment. */
+/* The host's callbacks and properties. Set size to sizeof(aioshim_host_t): it tells versions of the
+ * table apart. Each callback gets data, the argument of aioshim_attach. The table must outlive the
+ * attachment. */
 typedef struct aioshim_host {
     size_t size;
-    /* The fiber that runs on this thread now, NULL on the scheduler's own stack. Called on every
-     * converted call. */
+    /* Returns the fiber that is running on this thread, NULL on the scheduler's own stack. Called
+     * on every converted call. */
     void *(*running)(void *data);
-    /* Switches away from the running fiber; returns on it after its unpark. errno need not be kept.
-     */
+    /* Switches away from the running fiber and returns, on that fiber, after its unpark. Need not
+     * preserve errno. */
     void (*park)(void *data);
-    /* Makes fiber runnable behind those that are already. Once for each park; for the running fiber
-     * it may come just before its park: unpark(self), park() is how the shim yields. */
+    /* Makes fiber runnable, behind the fibers that are runnable already. Called exactly once per
+     * park. For the running fiber the call may precede the park: the shim yields by unpark(self),
+     * park(). */
     void (*unpark)(void *data, void *fiber);
-    /* How many fibers could run on this thread now, the running one not counted. Called on every
-     * converted call. */
+    /* Returns how many fibers of this thread are runnable, not counting the running one. Called on
+     * every converted call. */
     unsigned (*runnable)(void *data);
-    /* From any thread: makes the attached thread call aioshim_poll soon. A host whose threads only
-     * ever sleep inside aioshim_poll calls aioshim_wake here. */
+    /* Called from any thread: makes the attached thread call aioshim_poll soon. If the host's
+     * threads sleep only inside aioshim_poll, call aioshim_wake here. */
     void (*wake)(void *data);
-    /* Optional (NULL: always 0). Asked when nothing is runnable. 2: the running fiber is the only
-     * living one of its thread. 1: no other of its thread can run before it parks, for longer than
-     * a disk takes (so no timer of the host's goes off within some 5 ms), unless another thread
-     * wakes it. 0: else. The shim then makes plain calls, which delay nobody: at 2 any, at 1 those
-     * that wait for a disk at most. */
+    /* Optional (NULL means always 0). Called when no other fiber is runnable; tells whether
+     * blocking this thread would delay another fiber. Return 2 if the running fiber is the only
+     * living fiber of its thread. Return 1 if no other fiber of the thread can become runnable for
+     * about 5 ms (longer than a disk access) unless another thread wakes one; no host timer may
+     * expire in that time. Otherwise return 0. With 2 the shim makes any call as a plain blocking
+     * call; with 1 it does so only for calls that wait for a disk at most. */
     int (*alone)(void *data);
-    /* Optional. Says where these are. */
+    /* Optional. Fills in *out, or leaves it as it is. */
     void (*watch)(void *data, aioshim_watch_t *out);
-    /* Optional, from any thread: writes what people call a fiber that ran a moment ago ("fiber 7
-     * \"reader\"") to buf, cut to len and NUL-ended; returns the full length. It may be gone
-     * meanwhile: a host that cannot tell has no such verb. */
+    /* Optional, called from any thread: writes a readable name of a fiber that ran a moment ago
+     * ("fiber 7 \"reader\"") to buf, truncated to len and NUL-terminated, and returns the full
+     * length. The fiber may have ended by then; leave this NULL if the host cannot handle that. */
     size_t (*name)(void *data, const void *fiber, char *buf, size_t len);
-    /* Optional. On a fiber, at the end of a call that aioshim_cancel ended before anything came of
-     * it, or at the beginning of one: a host that wants the fiber cancelled ends it here and does
-     * not return. If it does, the call goes on, or fails with EINTR. Called for whatever interrupts
-     * a call: the host knows which fibers it has cancelled. */
+    /* Optional. Called on a fiber when a call begins, or after aioshim_cancel ended a call that
+     * had no effect yet. If the host wants the fiber cancelled, it ends the fiber here and does not
+     * return. If it returns, the call continues or fails with EINTR. The shim also calls this after
+     * other interruptions: the host must know which of its fibers it has cancelled. */
     void (*cancelled)(void *data);
-    /* Optional. Nonzero: at every switch the host itself keeps its fibers' C++ exceptions
-     * (__cxa_get_globals) and locales (uselocale) apart. Else the shim does so when it parks a
-     * fiber; a switch that it does not see must happen outside of catch blocks. */
+    /* Optional. Nonzero: the host saves and restores each fiber's C++ exception state
+     * (__cxa_get_globals) and locale (uselocale) at every switch. If 0, the shim does so when it
+     * parks a fiber, and switches that the shim does not see must happen outside of catch blocks.
+     */
     int keeps_runtimes;
-    /* Optional: what is said of the host, AIOSHIM_HOST_*, or 0. */
+    /* Optional: properties of the host, a combination of AIOSHIM_HOST_* flags, or 0. */
     uint64_t flags;
 } aioshim_host_t;
 
-/* Mutexes, conditions, semaphores and all other locks stay libc's on this host's fibers: waiting
- * for one blocks the thread. For a host with a global lock of its own (CPython's GIL, Ruby's GVL),
- * whose park must not be called while it waits for that lock. AIOSHIM_LOCKS=off does the same for
- * every host. */
+/* The shim leaves mutexes, condition variables, semaphores and all other locks to libc on this
+ * host's fibers: waiting for one blocks the thread. This is for a host with a global lock of its
+ * own (CPython's GIL, Ruby's GVL) that cannot park while it waits for that lock. AIOSHIM_LOCKS=off
+ * does the same for every host. */
 #define AIOSHIM_HOST_PLAIN_LOCKS UINT64_C(1)
-/* In the child of a fork the host runs no fiber but the one that forked: from a pthread_atfork
- * handler of its own, or by construction. The child's calls are then converted as before. Without
- * this flag they pass through in the child, where a wait would let the parent's other fibers run a
- * second time; aioshim_attach, called again there, gives a new handle and has them converted again.
- */
+/* In the child of a fork, the host runs no fiber except the one that forked, either by design or
+ * because a pthread_atfork handler of its own discards the others. The child's calls are then
+ * converted as in the parent. Without this flag the child's calls pass through to libc, because
+ * parking could run the parent's other fibers a second time. Calling aioshim_attach again in the
+ * child gives a new handle and turns conversion on again. */
 #define AIOSHIM_HOST_FORKS UINT64_C(2)
-/* The host's threads sleep nowhere but inside aioshim_poll, so that wake need not be called when an
- * operation is done. */
+/* The host's threads sleep only inside aioshim_poll. The shim then does not call wake when an
+ * operation completes. */
 #define AIOSHIM_HOST_SLEEPS_IN_POLL UINT64_C(4)
 
-/* Attaches the calling OS thread; *out is its handle. EINVAL bad table, EBUSY attached already,
- * ENOMEM, ENOTSUP switched off (AIOSHIM=off): the host then runs as if nothing were preloaded. */
+/* Attaches the calling OS thread and stores its handle in *out. Returns 0, or EINVAL (bad table),
+ * EBUSY (already attached), ENOMEM, or ENOTSUP (the shim is switched off by AIOSHIM=off, or a
+ * seccomp filter blocks its system calls). After an error the host runs as if nothing were
+ * preloaded. */
 int aioshim_attach(const aioshim_host_t *host, void *data, aioshim_thread_t **out);
 
-/* Opens now the descriptors that t needs. Else that is done when it is first needed, and a new
- * descriptor has the lowest free number for an instant, which a fiber on another thread may count
- * on. A host with several threads calls it in each before any runs fibers. On t's thread. */
+/* Opens the descriptors that t needs. Otherwise the shim opens them on first use; it moves each to
+ * a high number, but for an instant it occupies the lowest free one, and a fiber on another thread
+ * may rely on getting that number. A host with several threads calls this on each of them before
+ * any of them runs a fiber. Call it on t's thread. */
 void aioshim_prepare(aioshim_thread_t *t);
 
-/* Detaches the calling thread. EBUSY while operations of its fibers are in flight, EINVAL not the
- * caller's. */
+/* Detaches the calling thread. Returns 0, EBUSY if operations of its fibers are in flight, or
+ * EINVAL if t is not the calling thread's handle. */
 int aioshim_detach(aioshim_thread_t *t);
 
-/* Submits what is queued, reaps what is done, unparks. Waits up to timeout_ns nanoseconds while
- * nothing is done and nobody wakes it: 0 not at all, negative without limit. Returns how many
- * fibers it unparked. */
+/* Submits the queued operations, reaps completions and unparks the fibers that waited for them. If
+ * nothing has completed, waits up to timeout_ns nanoseconds for a completion or an aioshim_wake (0:
+ * does not wait; negative: waits without limit). Returns the number of fibers it unparked. */
 int aioshim_poll(aioshim_thread_t *t, int64_t timeout_ns);
 
-/* From any thread: ends t's wait in aioshim_poll, or lets the next one not wait. */
+/* Ends t's wait in aioshim_poll, or makes the next one return at once. May be called from any
+ * thread. */
 void aioshim_wake(aioshim_thread_t *t);
 
-/* Ends the call that a fiber of t is parked in, if it is a cancellation point and can be ended: the
- * fiber is unparked, and in its call the host's cancelled is called. A call that has moved data
- * returns it as ever. On t's thread, on the scheduler's own stack. ESRCH: it waits for nothing that
- * could be ended; ask again when it next parks. */
+/* Ends the call that a fiber of t is parked in, if that call is a cancellation point and can be
+ * ended. The fiber is unparked, and its call invokes the host's cancelled callback. A call that has
+ * already transferred data returns its result as usual. Call this on t's thread, on the scheduler's
+ * own stack. Returns 0, or ESRCH if the fiber is not in a wait that can be ended; call again when
+ * it next parks. */
 int aioshim_cancel(aioshim_thread_t *t, const void *fiber);
 
-/* On a fiber that is about to end without returning from what it is in, and without unwinding its
- * stack: ends what the shim has under way for it (a walk of nftw whose call-back it is in). May
- * block for a moment. */
+/* Call this on a fiber that is about to end from inside a callback that libc called, without
+ * returning from it and without unwinding the stack. It ends the operation that the shim is running
+ * for the fiber (for example a walk of nftw that called back). May block for a moment. */
 void aioshim_leaving(aioshim_thread_t *t);
 
-/* How many fibers of t are parked in the shim, on something that can still wake them. */
+/* Returns how many fibers of t are parked in the shim on something that can still wake them. */
 size_t aioshim_in_flight(const aioshim_thread_t *t);
 
-/* Writes what a parked fiber of t waits for ("read(5)") to buf, cut to len and NUL-ended; returns
- * the full length, 0 when the fiber is not parked in the shim. For reports, on t's thread. */
+/* Writes what a parked fiber of t waits for ("read(5)") to buf, truncated to len and
+ * NUL-terminated. Returns the full length, or 0 if the fiber is not parked in the shim. For
+ * reports; call it on t's thread. */
 size_t aioshim_describe(const aioshim_thread_t *t, const void *fiber, char *buf, size_t len);
 
 #ifdef __cplusplus

@@ -1,16 +1,16 @@
-//! Whether a call comes from inside a preloaded malloc: there no fiber may give its thread to
-//! another.
+//! Tells whether a call comes from inside a preloaded malloc, where a fiber must not park.
 //!
-//! jemalloc, tcmalloc and their kin keep half of their state for each thread, change it in several
-//! steps, and use pthread_mutex_lock(3) or a futex in between. Were a fiber to park there, the next
-//! one of its thread would find that state half changed. So on its way to park for a lock a fiber
-//! looks whether malloc is among its callers; with libc's own malloc, which uses no hook, it need
-//! not. Those locks are held for moments, and never across a park: to block there is harmless.
+//! jemalloc, tcmalloc and similar allocators keep part of their state per thread, change it in
+//! several steps, and call pthread_mutex_lock(3) or a futex in between. If a fiber parked there,
+//! the next fiber of its thread would find that state half changed. Therefore a fiber that is about
+//! to park for a lock checks whether malloc is among its callers. libc's own malloc calls no hook
+//! and needs no check. The allocators hold these locks only briefly and never across a park, so
+//! blocking the thread is harmless.
 
 use std::ffi::{c_int, c_void};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-/// The names by which a program enters its malloc.
+/// The names by which a program calls its malloc.
 const ENTRIES: [&std::ffi::CStr; 11] = [
     c"malloc",
     c"free",
@@ -25,15 +25,15 @@ const ENTRIES: [&std::ffi::CStr; 11] = [
     c"_ZdlPvm",
 ];
 
-/// Where those functions begin; 0 for libc's own, and for none.
+/// The addresses of those functions; 0 for libc's own functions and for missing ones.
 static STARTS: [AtomicUsize; ENTRIES.len()] = [const { AtomicUsize::new(0) }; ENTRIES.len()];
-/// Where the code of a malloc in a library of its own begins and ends.
+/// The begin and end of the code of a malloc that is a library of its own.
 static LIBRARY: [AtomicUsize; 2] = [const { AtomicUsize::new(0) }; 2];
 
-/// Frames to look at: a malloc's own stacks are shallow.
+/// How many frames to search: the stacks inside a malloc are shallow.
 const FRAMES: usize = 24;
 
-/// At start-up: finds out whose malloc this is.
+/// At start-up: finds out which object the process's malloc is in.
 pub fn find() {
     // SAFETY: lookups by name.
     let [malloc, libc] = [c"malloc", c"gnu_get_libc_version"]
@@ -52,19 +52,19 @@ pub fn find() {
             start.store(function, Relaxed);
         }
     }
-    // All of the main program's code is not its malloc.
+    // If the main program defines malloc, its other code must not count as malloc.
     if !malloc.is_main {
         LIBRARY[0].store(malloc.begin, Relaxed);
         LIBRARY[1].store(malloc.end, Relaxed);
     }
 }
 
-/// Whether malloc is among the callers.
+/// Whether malloc is among the callers of this function.
 pub fn is_calling() -> bool {
     STARTS[0].load(Relaxed) != 0 && is_among_callers()
 }
 
-/// A loaded object's code.
+/// A loaded object, and its code that contains the address searched for.
 struct Object {
     base: usize,
     begin: usize,
@@ -79,24 +79,24 @@ struct Search {
 }
 
 impl Object {
-    /// The one that `address` lies in.
+    /// The object that contains `address`.
     fn of(address: usize) -> Option<Self> {
         let mut search = Search {
             address,
             objects: 0,
             found: None,
         };
-        // SAFETY: `visit` takes what is passed here, which is alive.
+        // SAFETY: `visit` gets the search passed here, which outlives the call.
         unsafe { libc::dl_iterate_phdr(Some(visit), (&raw mut search).cast()) };
         search.found
     }
 }
 
 unsafe extern "C" fn visit(info: *mut libc::dl_phdr_info, _: usize, search: *mut c_void) -> c_int {
-    // SAFETY: the loader's description of an object, and our own search.
+    // SAFETY: the loader's description of an object, and the search passed by `Object::of`.
     let (info, search) = unsafe { (&*info, &mut *search.cast::<Search>()) };
     search.objects += 1;
-    // SAFETY: so many program headers are there.
+    // SAFETY: the loader says how many program headers there are.
     let headers =
         unsafe { std::slice::from_raw_parts(info.dlpi_phdr, usize::from(info.dlpi_phnum)) };
     for header in headers {
@@ -110,7 +110,7 @@ unsafe extern "C" fn visit(info: *mut libc::dl_phdr_info, _: usize, search: *mut
                 base: info.dlpi_addr as usize,
                 begin,
                 end,
-                // The loader names it first.
+                // The loader lists the main program first.
                 is_main: search.objects == 1,
             });
         }
@@ -123,7 +123,7 @@ struct Context {
     _private: [u8; 0],
 }
 
-// libgcc's unwinder, which std links.
+// The unwinder of libgcc, which std links.
 unsafe extern "C" {
     fn _Unwind_Backtrace(
         visit: unsafe extern "C" fn(*mut Context, *mut c_void) -> c_int,
@@ -147,13 +147,13 @@ fn is_among_callers() -> bool {
         frames: 0,
         found: false,
     };
-    // SAFETY: `look` takes what is passed here, which is alive.
+    // SAFETY: `look` gets the walk passed here, which outlives the call.
     unsafe { _Unwind_Backtrace(look, (&raw mut walk).cast()) };
     walk.found
 }
 
 unsafe extern "C" fn look(context: *mut Context, walk: *mut c_void) -> c_int {
-    // SAFETY: our own walk, and the unwinder's context for one frame.
+    // SAFETY: the walk passed by `is_among_callers`, and the unwinder's context for one frame.
     let (walk, at, start) = unsafe {
         (
             &mut *walk.cast::<Walk>(),

@@ -1,11 +1,12 @@
-//! The options: `AIOSHIM*` in the environment, a row each. A bad value is said once and the default
-//! used.
+//! The options: the `AIOSHIM*` environment variables, one table row each. A bad value is reported
+//! once, and the default is used.
 
 #![forbid(unsafe_code)]
 
 use std::fmt::Write;
 
-/// What `AIOSHIM_ENGINE` asks for: where on the ladder of engines to begin. `Sync` is past its end.
+/// The value of `AIOSHIM_ENGINE`: the first engine to try. The later ones are fallbacks, and `Sync`
+/// means none.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum EngineChoice {
     Auto,
@@ -15,10 +16,10 @@ pub enum EngineChoice {
     Sync,
 }
 
-/// The most that `AIOSHIM_THREADS` takes.
+/// The largest value of `AIOSHIM_THREADS`.
 const MAX_THREADS: usize = 4096;
 
-/// What `AIOSHIM_STATS` asks for.
+/// The value of `AIOSHIM_STATS`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum StatsFormat {
     Off,
@@ -26,7 +27,7 @@ pub enum StatsFormat {
     Json,
 }
 
-/// How much `AIOSHIM_LOG` lets through; each level includes those before it.
+/// The value of `AIOSHIM_LOG`; each level includes the levels before it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Level {
     Off,
@@ -39,24 +40,25 @@ pub enum Level {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Conf {
     pub on: bool,
-    /// The main thread of a program that knows nothing of fibers is one.
+    /// The main thread of a program that does not use fibers becomes a fiber.
     pub main_is_fiber: bool,
     pub engine: EngineChoice,
-    /// Calls on locks are converted.
+    /// Lock calls are converted.
     pub locks: bool,
-    /// Most threads of the offload pool.
+    /// The maximum number of threads of the offload pool.
     pub threads: usize,
     pub stats: StatsFormat,
     pub log: Level,
-    /// Where statistics and log lines go; None is standard error. `%p` stands for the process id.
+    /// Where statistics and log lines are written; None is standard error. `%p` stands for the
+    /// process id.
     pub out: Option<Vec<u8>>,
-    /// Where a trace of the calls on fibers goes, `%p` as above; None is no trace.
+    /// Where the trace of the calls on fibers is written, with `%p` as in `out`; None is no trace.
     pub trace: Option<Vec<u8>>,
-    /// Blocking system calls that no hook sees are counted.
+    /// Count blocking system calls that no hook sees.
     pub escapes: bool,
-    /// What a scheduler must not do is looked for.
+    /// Check for mistakes of the scheduler.
     pub check: bool,
-    /// Nanoseconds after which a fiber that lets no other run is reported.
+    /// A fiber that does not yield for this many nanoseconds is reported.
     pub stall: Option<u64>,
 }
 
@@ -76,7 +78,7 @@ impl Conf {
         stall: None,
     };
 
-    /// Does nothing, and says nothing.
+    /// The shim is off and silent.
     pub const PASS_THROUGH: Self = Self {
         on: false,
         log: Level::Off,
@@ -84,14 +86,15 @@ impl Conf {
     };
 }
 
-/// One option: its name, what it takes, and how a value is taken; false when it is not one of them.
+/// One option: its name, a description of its values, and the setter, which returns false for a bad
+/// value.
 struct Option_ {
     name: &'static str,
     takes: &'static str,
     set: fn(&mut Conf, &str) -> bool,
 }
 
-/// Every option. The README's table lists the same rows; a test compares.
+/// All options. The README's table lists the same rows; a test compares them.
 const OPTIONS: [Option_; 12] = [
     Option_ {
         name: "AIOSHIM",
@@ -205,7 +208,7 @@ const OPTIONS: [Option_; 12] = [
     },
 ];
 
-/// Nanoseconds of a number with a unit; None when it is not one, or too little to watch for.
+/// Parses a number with a unit into nanoseconds; None if it is malformed or too short to watch for.
 fn duration(text: &str) -> Option<u64> {
     if text == "0" {
         return Some(0);
@@ -229,13 +232,13 @@ fn choose<T: Copy>(slot: &mut T, value: &str, words: &[(&str, T)]) -> bool {
     true
 }
 
-/// Whether a variable may be one of the shim's, by its name.
+/// Whether a variable of this name may be an option of the shim.
 pub fn is_option(name: &[u8]) -> bool {
     name.starts_with(b"AIOSHIM")
 }
 
-/// The configuration of an environment, and a line for each thing wrong in it. An empty value means
-/// the default.
+/// The configuration that an environment gives, and one line for each mistake in it. An empty value
+/// means the default.
 pub fn read<'a>(environment: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> (Conf, Vec<String>) {
     let mut conf = Conf::DEFAULT;
     let mut complaints = Vec::new();
@@ -253,20 +256,20 @@ pub fn read<'a>(environment: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> (Con
         };
         if !(option.set)(&mut conf, &value) {
             complaints.push(format!(
-                "{name}={value}: expected {}; the default is used",
+                "{name}={value}: expected {}; using the default",
                 option.takes
             ));
         }
     }
     if conf.escapes && conf.stats == StatsFormat::Off {
-        // Nowhere else are they told.
+        // The statistics are the only place that reports them.
         conf.stats = StatsFormat::Table;
     }
     (conf, complaints)
 }
 
-/// Names that are not ours at all (`AIOSHIMMER`) and those the test suite and the launcher use pass
-/// without a word.
+/// Names that merely begin like ours (`AIOSHIMMER`), and names that the test suite and the launcher
+/// use, are not reported.
 fn unknown(name: &str) -> Option<String> {
     let ours = name.starts_with("AIOSHIM_")
         && !name.starts_with("AIOSHIM_TEST_")
@@ -377,7 +380,7 @@ mod tests {
         assert_eq!(conf, Conf::DEFAULT);
         assert_eq!(
             complaints,
-            ["AIOSHIM_STATS=yes: expected 0, 1 or json; the default is used"]
+            ["AIOSHIM_STATS=yes: expected 0, 1 or json; using the default"]
         );
     }
 

@@ -1,15 +1,15 @@
-//! Critical sections: what the shim does on a fiber where no signal handler and no other fiber of
-//! its thread may come in between; and the locks that are held in them.
+//! Critical sections: code of the shim on a fiber during which no signal handler and no other fiber
+//! of the thread may run. Also the locks that are held in them.
 //!
-//! std's mutexes wait by syscall(2), and crossbeam-channel's senders by sched_yield(2). Both are
-//! hooks of ours: from a fiber they would let others run, with what is being changed half changed.
-//! In a critical section all hooks are libc's.
+//! std's mutexes wait with syscall(2), and crossbeam-channel's senders with sched_yield(2). Both
+//! are hooks of the shim: called on a fiber, they would let other fibers run while the shim's data
+//! is half changed. In a critical section every hook passes through to libc.
 //!
-//! std waits by libc's syscall(2), which may set errno: a call that succeeds must not, so the waits
-//! here keep it.
+//! std waits with libc's syscall(2), which may set errno. A call that succeeds must not change
+//! errno, so the waits here preserve it.
 //!
-//! Invariant: every lock of the shim's own is one of these, and every channel is used in such a
-//! section, or off a fiber.
+//! Invariant: every lock of the shim is one of these, and channels are used only inside a critical
+//! section or off a fiber.
 
 use crate::thread::Thread;
 use crate::{errno, sys, tls};
@@ -18,11 +18,11 @@ use std::ptr::null;
 use std::sync::{PoisonError, TryLockError};
 use std::time::Duration;
 
-/// A critical section, until it is dropped. They nest: one that began later ends sooner.
+/// A critical section, which ends when this is dropped. Sections nest.
 pub struct Section {
-    /// Null where this code is off every fiber already.
+    /// Null if this code was off every fiber already.
     thread: *const Thread,
-    /// It is part of a call, which handlers wait for.
+    /// The section is part of a call, during which signal handlers are deferred.
     of_call: bool,
 }
 
@@ -37,7 +37,7 @@ pub fn enter() -> Section {
 
 impl Drop for Section {
     fn drop(&mut self) {
-        // SAFETY: as in `enter`.
+        // SAFETY: a thread stays attached while code of its fibers runs.
         let Some(thread) = (unsafe { self.thread.as_ref() }) else {
             return;
         };
@@ -46,15 +46,15 @@ impl Drop for Section {
     }
 }
 
-/// Handlers wait, until it is dropped; hooks stay what they are, so that the fiber may park
-/// meanwhile.
+/// Defers signal handlers until it is dropped. Hooks still work as usual, so the fiber may park in
+/// that time.
 pub struct Quiet<'a> {
     thread: &'a Thread,
-    /// They waited before, for a call.
+    /// Handlers were deferred before, because a call is in progress.
     of_call: bool,
 }
 
-/// Has handlers wait.
+/// Defers signal handlers.
 pub fn quiet(thread: &Thread) -> Quiet<'_> {
     let of_call = thread.signals().enter();
     Quiet { thread, of_call }
@@ -66,16 +66,16 @@ impl Drop for Quiet<'_> {
     }
 }
 
-/// Those that waited run now, unless a call is under way. A scheduler does not run them: a fiber
-/// will.
+/// Runs the deferred handlers, unless a call is in progress. On a scheduler's stack they stay
+/// deferred until a fiber runs.
 fn let_handlers_run(thread: &Thread, of_call: bool) {
     if thread.signals().leave(of_call) && !of_call && !thread.host().running().is_null() {
         thread.handle_signals(None);
     }
 }
 
-/// Runs code of the program's that a call of ours leads to: handlers do not wait for it, and its
-/// calls are nobody's inner ones.
+/// Runs an application callback from inside a shim call. Signals are not deferred while it runs,
+/// and the calls it makes count as top-level calls.
 pub fn in_program<R>(thread: &Thread, code: impl FnOnce() -> R) -> R {
     let of_call = thread.signals().is_critical();
     if thread.signals().leave(false) {
@@ -88,13 +88,13 @@ pub fn in_program<R>(thread: &Thread, code: impl FnOnce() -> R) -> R {
     result
 }
 
-/// How long a fork waits for a lock that is held for microseconds.
+/// How long a fork waits for a lock. Locks are normally held for microseconds.
 const GIVE_UP_FORKING_NS: u64 = 1_000_000_000;
 
-/// A mutex, held in a critical section. One whose holder panicked is as good as any.
+/// A mutex that is held in a critical section. A panic of its holder does not poison it.
 pub struct Mutex<T>(std::sync::Mutex<T>);
 
-/// Dropped in this order: the lock is free before the section ends.
+/// The fields are dropped in this order: the lock is released before the section ends.
 pub struct MutexGuard<'a, T> {
     guard: std::sync::MutexGuard<'a, T>,
     section: Section,
@@ -121,9 +121,9 @@ impl<T> Mutex<T> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Locks it for the forking thread, which runs no handler until it unlocks. Not by a wait of
-    /// std's, which is a hook. None if its holder does not let go: it is this thread, in code that
-    /// a handler interrupted to fork.
+    /// Locks the mutex for the forking thread, which runs no handler until it unlocks. This spins
+    /// because std's wait is a hook. Returns None if the holder does not release the lock: then the
+    /// holder is this thread, in code that was interrupted by the signal handler that forks.
     pub fn lock_before_fork(&self) -> Option<std::sync::MutexGuard<'_, T>> {
         let give_up = sys::now() + GIVE_UP_FORKING_NS;
         loop {
@@ -151,7 +151,7 @@ impl<T> DerefMut for MutexGuard<'_, T> {
     }
 }
 
-/// A condition variable of such mutexes: who waits blocks the OS thread.
+/// A condition variable for these mutexes. A wait blocks the OS thread.
 pub struct Condvar(std::sync::Condvar);
 
 impl Condvar {
@@ -166,7 +166,7 @@ impl Condvar {
         MutexGuard { guard, section }
     }
 
-    /// The same for `time` at most; it may end early.
+    /// Like `wait`, but for at most `time`; it may return early.
     pub fn wait_for<'a, T>(&self, guard: MutexGuard<'a, T>, time: Duration) -> MutexGuard<'a, T> {
         let MutexGuard { guard, section } = guard;
         let (guard, _) = self

@@ -1,12 +1,12 @@
-//! Deadlines of parked fibers, a set per thread: what must end by when.
+//! The deadlines of parked fibers, one set per thread.
 //!
-//! Invariant: a flight with a deadline is in the set from before its fiber parks until it is
-//! completed, under its own token.
+//! Invariant: an operation with a deadline is in the set, under its own token, from before its
+//! fiber parks until the operation completes.
 
 use crate::engine::{Token, Wait};
 use std::collections::BTreeSet;
 
-/// Nanoseconds of CLOCK_MONOTONIC; [`NEVER`] is none.
+/// A time of CLOCK_MONOTONIC in nanoseconds; [`NEVER`] means no deadline.
 pub type Deadline = u64;
 
 pub const NEVER: Deadline = u64::MAX;
@@ -31,7 +31,7 @@ impl Deadlines {
         self.0.remove(&(deadline, token));
     }
 
-    /// Takes out the first one that is over at `now`.
+    /// Removes and returns the first deadline that has passed at `now`.
     pub fn pop(&mut self, now: Deadline) -> Option<Token> {
         let first = self
             .0
@@ -42,7 +42,7 @@ impl Deadlines {
         Some(first.1)
     }
 
-    /// `wait`, but no longer than to the first deadline.
+    /// `wait`, but not past the first deadline.
     pub fn shorten(&self, wait: Wait, now: impl FnOnce() -> Deadline) -> Wait {
         let Some((first, _)) = self.0.first() else {
             return wait;

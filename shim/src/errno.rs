@@ -1,8 +1,8 @@
-//! Error numbers inside the shim, and C's `errno` at its edge.
+//! Error numbers inside the shim, and C's `errno` at its boundary.
 
 use std::ffi::c_int;
 
-/// A positive error number of the kernel.
+/// A positive error number as the kernel defines it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Errno(pub c_int);
 
@@ -28,17 +28,17 @@ impl Errno {
     pub const NXIO: Self = Self(libc::ENXIO);
     pub const PIPE: Self = Self(libc::EPIPE);
     pub const TIMEDOUT: Self = Self(libc::ETIMEDOUT);
-    /// A deadline was over.
     pub const SRCH: Self = Self(libc::ESRCH);
+    /// A deadline has passed.
     pub const TIME: Self = Self(libc::ETIME);
-    /// Interrupted, and to be restarted or not as the kernel would (its own ERESTARTSYS): never a
-    /// caller's to see.
+    /// Interrupted; to be restarted or not as the kernel would decide (the kernel's own
+    /// ERESTARTSYS). Never returned to a C caller.
     pub const RESTART: Self = Self(512);
-    /// The same for a call that every handler ends, whatever SA_RESTART says (the kernel's
-    /// ERESTARTNOHAND).
+    /// Like [`Self::RESTART`], but for a call that every handler interrupts, whatever SA_RESTART
+    /// says (the kernel's ERESTARTNOHAND).
     pub const RESTART_UNHANDLED: Self = Self(514);
 
-    /// As a C caller is to see it.
+    /// The value to store in C's errno: the internal RESTART values become EINTR.
     pub fn of_c(self) -> c_int {
         if self.is_interruption() {
             libc::EINTR
@@ -47,12 +47,12 @@ impl Errno {
         }
     }
 
-    /// Whether it says that signals, or the cancellation of its fiber, have interrupted a call.
+    /// Whether signals or the cancellation of its fiber have interrupted the call.
     pub fn is_interruption(self) -> bool {
         matches!(self, Self::RESTART | Self::RESTART_UNHANDLED)
     }
 
-    /// The error of a raw system call's or completion's negative result.
+    /// The error in the negative result of a raw system call or completion.
     pub fn of(result: i32) -> Self {
         Self(-result)
     }
@@ -72,17 +72,17 @@ impl std::fmt::Display for Errno {
 
 /// This OS thread's errno.
 pub fn get() -> c_int {
-    // SAFETY: glibc's accessor, valid on every thread.
+    // SAFETY: glibc's accessor returns a valid address on every thread.
     unsafe { *libc::__errno_location() }
 }
 
 /// Sets this OS thread's errno.
 pub fn set(value: c_int) {
-    // SAFETY: glibc's accessor, valid on every thread.
+    // SAFETY: glibc's accessor returns a valid address on every thread.
     unsafe { *libc::__errno_location() = value }
 }
 
-/// Keeps errno: it is put back as it was when this is dropped.
+/// Preserves errno: the value at creation is restored on drop.
 pub struct Kept(c_int);
 
 impl Kept {

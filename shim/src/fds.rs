@@ -1,8 +1,8 @@
-//! What is remembered of each descriptor: hints, an atomic word each.
+//! Per-descriptor hints: the facts that the shim remembers, one atomic word per descriptor.
 //!
-//! Descriptors are closed and opened behind our back (inside libc, by raw system calls), so a hint
-//! may be stale; every use of one must stay right then. Hooks forget a descriptor where it is
-//! closed or replaced, also off a fiber.
+//! Descriptors are also closed and opened where the shim does not see it (inside libc, by raw
+//! system calls), so a hint may be stale. Every use of a hint must be correct even then. The hooks
+//! forget a descriptor when it is closed or replaced, on a fiber or off.
 
 use crate::errno::Errno;
 use crate::policy::{Hint, Learned, Way};
@@ -12,29 +12,30 @@ use std::ffi::c_int;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
-/// Descriptors past this are looked at anew on each call.
+/// Descriptors at or above this number are examined on every call.
 pub const CAPACITY: usize = 1 << 20;
 
-/// The table's address: one reservation of 8 MiB, of which the pages in use are touched. Made by
-/// the first attach.
+/// The table's address: one reservation of 8 MiB, of which only the pages in use take memory. Made
+/// by the first attach.
 static TABLE: OnceNonZeroUsize = OnceNonZeroUsize::new();
 
-// One word: the hint's flags and tries to leave out in bits 0-15, 30 and 31; what else is learned
-// in bits 16-23 and 29; marks of our own; the inode's hash in the highest 31 bits.
-/// A terminal, or a signalfd(2); of sockets, one of AF_UNIX that keeps borders between messages.
+// The layout of a word: bits 0-15, 30 and 31 hold the hint's flags and its count of tries to skip.
+// Bits 16-23 and 29 hold the other learned values, bits 24-28 and 32 the flags of this module, and
+// the highest 31 bits a hash of the inode.
+/// A terminal, a signalfd(2), or an AF_UNIX socket that preserves message boundaries.
 const PECULIAR: u64 = 1 << 24;
-/// A descriptor of the shim's own: the program never got it, so it must not close it.
+/// A descriptor of the shim itself. The program never received it, so it must not close it.
 const OURS: u64 = 1 << 25;
-/// Jobs of the offload pool name it by its number.
+/// Jobs of the offload pool refer to the descriptor by its number.
 const BUSY: u64 = 1 << 26;
-/// Operations hold it ([`holds`]).
+/// Operations hold the descriptor ([`holds`]).
 const HELD: u64 = 1 << 32;
-/// Not looked at since it was opened: the flags are known, and maybe that it has a position.
+/// Not examined since it was opened: only the flags are known, and possibly that it has a position.
 const OPENED: u64 = 1 << 27;
 const POSITION: u64 = 1 << 28;
-/// One of these bits says that it was looked at.
+/// One of these bits is set once the descriptor was examined.
 const CLASS: u64 = Hint::SEEKABLE.with(Hint::STREAM).bits() as u64;
-/// What is learned is of writes.
+/// The learned values are about writes.
 const OF_WRITES: u64 = 1 << 29;
 /// 3 bits.
 const MISSES: u32 = 16;
@@ -43,7 +44,8 @@ const COLD: u32 = 19;
 const LEARNED: u64 = 0xff00 | 0xff << MISSES | OF_WRITES;
 const INODE: u32 = 33;
 
-/// Makes the table. Idempotent; on failure every descriptor is looked at anew, which is only slow.
+/// Makes the table. Idempotent. If it fails, every call examines its descriptor, which is slower
+/// but correct.
 pub fn init() {
     let _ = TABLE.get_or_try_init(|| {
         let base = sys::reserve_zeroes(CAPACITY * size_of::<AtomicU64>())?;
@@ -62,8 +64,9 @@ fn slot(fd: c_int) -> Option<&'static AtomicU64> {
     Some(unsafe { &*(base.get() as *const AtomicU64).add(fd as usize) })
 }
 
-/// Forgets `fd`: it is being closed, replaced, or its flags change. When that cannot be done just
-/// so, nothing is, and the descriptor given back for [`release`].
+/// Forgets `fd`, which is being closed or replaced, or whose flags change. If operations or jobs
+/// still use it, this changes nothing and returns the descriptor, which the caller passes to
+/// [`release`].
 #[inline(always)]
 pub fn forget(fd: c_int) -> Option<c_int> {
     let slot = slot(fd)?;
@@ -74,9 +77,10 @@ pub fn forget(fd: c_int) -> Option<c_int> {
     None
 }
 
-/// Has the operations that name `fd` keep its file, waits for those that cannot, and forgets it.
-/// True when it is one of the shim's own, which then must stay: the program closes a range of
-/// numbers, or everything.
+/// Prepares `fd` for being closed or replaced and forgets it: operations that hold it or are queued
+/// on it get a duplicate, and this waits for the jobs that refer to its number. Returns true if the
+/// descriptor belongs to the shim and must stay open: the program is closing a range of numbers or
+/// all of them.
 #[cold]
 pub fn release(fd: c_int) -> bool {
     if release_here(fd) {
@@ -86,7 +90,7 @@ pub fn release(fd: c_int) -> bool {
     false
 }
 
-/// The same apart from what other threads have queued.
+/// Like [`release`], but ignores operations that other threads have queued.
 fn release_here(fd: c_int) -> bool {
     let Some(slot) = slot(fd) else { return false };
     if slot.load(Ordering::Relaxed) & OURS != 0 {
@@ -102,7 +106,7 @@ fn release_here(fd: c_int) -> bool {
     false
 }
 
-/// Marks a descriptor that operations hold, or takes the mark off.
+/// Sets or clears the flag that operations hold the descriptor.
 pub fn set_held(fd: c_int, held: bool) {
     if let Some(slot) = slot(fd) {
         if held {
@@ -114,7 +118,7 @@ pub fn set_held(fd: c_int, held: bool) {
     }
 }
 
-/// Marks a descriptor that jobs of the offload pool name, or takes the mark off.
+/// Sets or clears the flag that jobs of the offload pool refer to the descriptor.
 pub fn set_busy(fd: c_int, busy: bool) {
     if let Some(slot) = slot(fd) {
         if busy {
@@ -126,8 +130,8 @@ pub fn set_busy(fd: c_int, busy: bool) {
     }
 }
 
-/// The program has set a timeout or a low-water mark of some socket: any descriptor may be of that
-/// one.
+/// The program has set a timeout or a low-water mark on some socket. Any descriptor may refer to
+/// that socket.
 static SOCKET_OPTIONS: AtomicBool = AtomicBool::new(false);
 
 pub fn note_socket_option() {
@@ -138,7 +142,7 @@ pub fn socket_options_were_set() -> bool {
     SOCKET_OPTIONS.load(Ordering::Relaxed)
 }
 
-/// The program has set SO_LINGER of some socket: to close any may take a while.
+/// The program has set SO_LINGER on some socket, so closing any socket may block.
 static LINGERING: AtomicBool = AtomicBool::new(false);
 
 pub fn note_lingering_socket() {
@@ -150,19 +154,19 @@ pub fn sockets_may_linger() -> bool {
     LINGERING.load(Ordering::Relaxed)
 }
 
-/// Whether it is one of the shim's own.
+/// Whether the descriptor belongs to the shim.
 pub fn is_ours(fd: c_int) -> bool {
     slot(fd).is_some_and(|slot| slot.load(Ordering::Relaxed) & OURS != 0)
 }
 
-/// A bit for each page of the table that ever had a descriptor of the shim's own: a child looks at
-/// no others.
+/// One bit per page of the table that ever contained a descriptor of the shim. The child of a fork
+/// scans only these pages.
 static PAGES_WITH_OURS: [AtomicU64; CAPACITY / WORDS_IN_PAGE / 64] =
     [const { AtomicU64::new(0) }; _];
 const WORDS_IN_PAGE: usize = 512;
 
-/// In the child of a fork: hands each of the shim's own descriptors, which are the parent's, to
-/// `each`, and forgets it.
+/// In the child of a fork: forgets all descriptors of the shim, because they belong to the parent,
+/// and calls `each` for each one.
 pub fn take_ours(mut each: impl FnMut(c_int)) {
     for (n, bits) in PAGES_WITH_OURS.iter().enumerate() {
         let mut bits = bits.swap(0, Ordering::Relaxed);
@@ -180,7 +184,7 @@ pub fn take_ours(mut each: impl FnMut(c_int)) {
     }
 }
 
-/// Marks a descriptor of the shim's own, or takes the mark off.
+/// Marks a descriptor as the shim's, or clears that mark.
 pub fn mark_ours(fd: c_int, ours: bool) {
     if let Some(slot) = slot(fd) {
         if ours {
@@ -192,8 +196,9 @@ pub fn mark_ours(fd: c_int, ours: bool) {
     }
 }
 
-/// Makes `fd`, just opened, one of the shim's own, under a number that is out of the program's way,
-/// and returns that number. EMFILE when no such number is free: then `fd` is closed.
+/// Makes `fd`, which was just opened, a descriptor of the shim, moves it to a high number that the
+/// program does not use, and returns that number. If no such number is free, closes `fd` and
+/// returns EMFILE.
 pub fn adopt(fd: c_int) -> Result<c_int, Errno> {
     mark_ours(fd, true);
     let high = sys::duplicate_out_of_the_way(fd);
@@ -207,22 +212,22 @@ pub fn adopt(fd: c_int) -> Result<c_int, Errno> {
     high.ok_or(Errno::MFILE)
 }
 
-/// Takes the mark off one of the shim's own, before it is closed.
+/// Clears the mark of a descriptor of the shim, before it is closed.
 pub fn disown(fd: c_int) {
     mark_ours(fd, false);
 }
 
-/// Whether `fd` is still the file of `ours`. Not, if another thread closed it by number before it
-/// was marked: then the number may be the program's by now.
+/// Whether `fd` still refers to the file of `ours`. It does not if another thread closed it by its
+/// number before it was marked; the number may then belong to the program.
 pub fn still_is(fd: c_int, ours: c_int) -> bool {
     sys::same_open_file(fd, ours).unwrap_or(true)
 }
 
-/// One past the highest descriptor ever remembered: what there is to forget of a range.
+/// One past the highest descriptor ever remembered: the upper bound for forgetting a range.
 static HIGH: AtomicU32 = AtomicU32::new(0);
 
-/// Forgets `first` to `last`, both included; `own` hears of each of the shim's own among them, in
-/// order.
+/// Forgets the descriptors from `first` to `last`, both included, and calls `own`, in order, for
+/// the descriptors that belong to the shim.
 pub fn forget_range(first: u32, last: u32, mut own: impl FnMut(u32)) {
     for fd in first..HIGH.load(Ordering::Relaxed).min(last.saturating_add(1)) {
         if release_here(fd as c_int) {
@@ -235,7 +240,7 @@ pub fn forget_range(first: u32, last: u32, mut own: impl FnMut(u32)) {
     }
 }
 
-/// A descriptor as it was looked up for one call; what the call teaches goes back through it.
+/// The hint of a descriptor as one call read it. A call updates the hint through this value.
 #[derive(Clone, Copy)]
 pub struct Descriptor {
     fd: c_int,
@@ -243,14 +248,14 @@ pub struct Descriptor {
 }
 
 impl Descriptor {
-    /// What is known of `fd`, looked at with system calls the first time.
+    /// The hint of `fd`. The first look-up examines the descriptor with system calls.
     #[inline]
     pub fn get(fd: c_int) -> Self {
         Self::known(fd).unwrap_or_else(|| Self::look(fd))
     }
 
-    /// Remembers of `fd`, just opened with `flags`, what that tells, and whether it is known to
-    /// have a position; the rest is looked at when it is first used.
+    /// Remembers what the `flags` say about `fd`, which was just opened, and whether it is known to
+    /// have a position. The first use finds out the rest.
     pub fn opened(fd: c_int, flags: c_int, has_position: bool) {
         if let Some(slot) = slot(fd) {
             let position = if has_position { POSITION } else { 0 };
@@ -262,8 +267,8 @@ impl Descriptor {
         }
     }
 
-    /// Looks at `fd`, with one or two system calls if it is as it was opened, else with two to
-    /// five.
+    /// Examines `fd`, with one or two system calls if its state is that of a recent open, otherwise
+    /// with two to five.
     #[cold]
     fn look(fd: c_int) -> Self {
         let word = slot(fd).map_or(0, |slot| slot.load(Ordering::Relaxed));
@@ -276,7 +281,7 @@ impl Descriptor {
         }
     }
 
-    /// Looks at `fd` anew, with two to five system calls.
+    /// Examines `fd` again, with two to five system calls.
     #[cold]
     pub fn learn(fd: c_int) -> Self {
         let (Ok(stat), Ok(flags)) = (sys::fstat(fd), sys::status_flags(fd)) else {
@@ -293,8 +298,8 @@ impl Descriptor {
         has_position: impl Fn() -> bool,
     ) -> Self {
         let kind = stat.st_mode & libc::S_IFMT;
-        // FUSE and some files of the kernel's are regular and have no position. Of the devices only
-        // those of memory mean it when lseek(2) succeeds.
+        // FUSE files and some kernel files are regular but have no position. Of the character
+        // devices, only the memory devices have one when lseek(2) succeeds.
         let class = if may_seek(stat) && (kind == libc::S_IFCHR || has_position()) {
             Hint::SEEKABLE
         } else {
@@ -302,13 +307,13 @@ impl Descriptor {
         };
         let mut hint = class.with(flags);
         if class == Hint::STREAM {
-            // A pipe's O_DIRECT is packet mode, nothing of disks.
+            // On a pipe O_DIRECT means packet mode, which is unrelated to disks.
             hint = hint.without(Hint::DIRECT);
         }
         if kind == libc::S_IFSOCK && (sockets::low_water_mark(fd) > 1 || sockets::has_timeout(fd)) {
             hint = hint.with(Hint::TIMED);
         }
-        // It may come from whoever started this program, with SO_LINGER set there.
+        // The socket may be inherited from the parent program, with SO_LINGER already set.
         if kind == libc::S_IFSOCK && sockets::lingers(fd) {
             LINGERING.store(true, Ordering::Relaxed);
         }
@@ -330,14 +335,15 @@ impl Descriptor {
         Self { fd, word }
     }
 
-    /// What is known of `fd` without looking: None if nothing.
+    /// The hint of `fd`, without a system call; None if there is none.
     #[inline]
     pub fn known(fd: c_int) -> Option<Self> {
         let word = slot(fd)?.load(Ordering::Relaxed);
         (word & CLASS != 0).then_some(Self { fd, word })
     }
 
-    /// Replaces what was looked up, unless the descriptor was forgotten or learnt anew meanwhile.
+    /// Stores a new word, unless the descriptor was forgotten or learned again since this hint was
+    /// read.
     fn update(self, word: u64) {
         if let Some(slot) = slot(self.fd) {
             let _ = slot.compare_exchange(self.word, word, Ordering::Relaxed, Ordering::Relaxed);
@@ -349,13 +355,13 @@ impl Descriptor {
         Hint::of_bits(self.word as u32)
     }
 
-    /// A hash of the file's device and inode numbers, of 31 bits: equal for descriptors of one open
-    /// file.
+    /// A hash of the file's device and inode numbers, 31 bits long. Descriptors of the same open
+    /// file have equal hashes.
     pub fn inode(self) -> u32 {
         (self.word >> INODE) as u32
     }
 
-    /// Whether the number names a file of the same inode as it did when it was looked up.
+    /// Whether the number still refers to a file with the inode that was remembered.
     pub fn is_still_open(self) -> bool {
         sys::fstat(self.fd).is_ok_and(|stat| inode_hash(&stat) == self.inode())
     }
@@ -365,27 +371,29 @@ impl Descriptor {
         self.hint().is(Hint::SEEKABLE)
     }
 
-    /// Whether it is a signalfd(2), which has signals for the thread that asks.
+    /// Whether it is a signalfd(2), whose signals depend on the calling thread.
     pub fn tells_signals(self) -> bool {
         self.word & PECULIAR != 0 && sys::tells_signals(self.fd)
     }
 
-    /// Of what is no socket, and no signalfd(2).
+    /// Whether it is a terminal. Only for descriptors that are neither a socket nor a signalfd(2).
     pub fn is_terminal(self) -> bool {
         self.word & PECULIAR != 0
     }
 
-    /// Of a socket: whether it is one of AF_UNIX that keeps borders between messages.
+    /// Whether a socket is an AF_UNIX socket that preserves message boundaries. Only for sockets.
     pub fn keeps_borders_in_unix(self) -> bool {
         self.word & PECULIAR != 0
     }
 
-    /// A try found nothing cached, or a copy was throttled, with such a batch to come.
+    /// A try found nothing in the cache, or a copy was throttled; `batch` is the size of the
+    /// expected batch.
     pub fn missed(self, way: Way, batch: u32) {
         self.update(self.with(self.learned().missed(way, batch)));
     }
 
-    /// A try was served, or a copy was quick; `batch` is asked only where something was learned.
+    /// A try succeeded, or a copy was quick. `batch` is called only if something was learned
+    /// before.
     #[inline]
     pub fn hit(self, way: Way, batch: impl FnOnce() -> u32) {
         if self.word & LEARNED != 0 {
@@ -393,7 +401,7 @@ impl Descriptor {
         }
     }
 
-    /// A transfer was submitted untried.
+    /// A transfer was submitted without a try.
     #[inline(always)]
     pub fn submitted(self, way: Way) {
         if self.hint().skips(way) {
@@ -401,13 +409,13 @@ impl Descriptor {
         }
     }
 
-    /// Apart, for what is submitted most was never tried.
+    /// Not inlined: most submitted transfers have no skip count to decrement.
     #[inline(never)]
     fn count_down(self, way: Way) {
         self.update(self.with(self.learned().submitted(way)));
     }
 
-    /// The stream answered a try.
+    /// The stream supports tries: it has answered one.
     #[inline]
     #[must_use]
     pub fn told(self) -> Self {
@@ -419,7 +427,7 @@ impl Descriptor {
         Self { word, ..self }
     }
 
-    /// The file refuses RWF_NOWAIT.
+    /// The file does not support RWF_NOWAIT.
     #[must_use]
     pub fn refuses_tries(self, way: Way) -> Self {
         let word = self.word | u64::from(Hint::no_try(way).bits());
@@ -462,10 +470,11 @@ impl Descriptor {
     }
 }
 
-/// Of files that have no name anywhere.
+/// The file type of anonymous inodes, which have no name.
 const NO_KIND: libc::mode_t = 0;
 
-/// Whether it is a file, a disk, or a device of memory: what has a position, with few exceptions.
+/// Whether it is a regular file, a directory, a disk, or a memory device: with few exceptions these
+/// have a position.
 fn may_seek(stat: &libc::stat) -> bool {
     match stat.st_mode & libc::S_IFMT {
         libc::S_IFREG | libc::S_IFBLK | libc::S_IFDIR => true,
@@ -474,8 +483,8 @@ fn may_seek(stat: &libc::stat) -> bool {
     }
 }
 
-/// The same of a descriptor, looked at without lseek(2): in a file of /proc that is made as it is
-/// read, lseek(2) undoes what was made.
+/// Like [`may_seek`], for a descriptor, without calling lseek(2): on a /proc file that is generated
+/// while it is read, lseek(2) would discard the generated text.
 pub fn is_file(fd: c_int) -> bool {
     sys::fstat(fd).is_ok_and(|stat| may_seek(&stat))
 }
@@ -487,7 +496,7 @@ fn has_position(fd: c_int) -> bool {
 /// The major number of /dev/null, zero, full, random and urandom.
 pub const MEMORY_DEVICES: u32 = 1;
 
-/// What flags of open(2) tell.
+/// The hints that flags of open(2) give.
 fn of_flags(flags: c_int) -> Hint {
     let known = [
         (libc::O_DIRECT, Hint::DIRECT),

@@ -1,9 +1,10 @@
 //! Waiting for the first writer of a FIFO that is open for reading.
 //!
-//! That a writer has opened a FIFO is no event that poll(2) tells its reader; that anybody has
-//! opened it is one of inotify(7), which can be polled. A user may have few instances of that:
-//! without one, a thread of the pool opens the FIFO once more, and the kernel has that wait for the
-//! writer. A writer that came and went is seen by what it left: data, or a hang-up.
+//! poll(2) does not tell a FIFO's reader that a writer has opened the FIFO. inotify(7) reports
+//! every open, and its descriptor can be polled. The number of inotify instances per user is
+//! limited. Without one, a pool thread opens the FIFO a second time, because that open blocks in
+//! the kernel until there is a writer. A writer that has already closed the FIFO is detected by the
+//! data or the hang-up that it left.
 
 use crate::call::Call;
 use crate::deadlines::Deadline;
@@ -15,19 +16,20 @@ use rustix::fs::inotify;
 use std::ffi::{CString, c_int};
 use std::os::fd::{BorrowedFd, IntoRawFd};
 
-/// How long the second open waits before the FIFO is looked at again: a writer that came and went
-/// just before it is missed. At first; twice as long each time.
+/// How long the second open waits before the FIFO is checked again, in case a writer opened and
+/// closed it just before. The first value; it doubles each time.
 const FIRST_LOOK_NS: u64 = 10_000_000;
 
-/// How often to look where there is no thread either.
+/// How often to check the FIFO if no pool thread is available either.
 const LOOK_EVERY_NS: u64 = 16_000_000;
 
-/// Parks until `fifo`, open for reading, has or has had a writer since it was opened. Err(RESTART)
-/// if the fiber was interrupted.
+/// Parks until `fifo`, which is open for reading, has or has had a writer since it was opened.
+/// Err(RESTART) if the fiber was interrupted.
 pub fn await_writer(call: &Call<'_>, fifo: c_int) -> Result<(), Errno> {
     let openings = Openings::watch(fifo);
     let mut look_after = FIRST_LOOK_NS;
-    // A writer that opens it from here on is an event.
+    // Openings::watch comes before this check, so a writer that opens the FIFO later causes an
+    // event.
     while !had_writer(fifo) {
         let waited = match &openings {
             Some(openings) => openings.wait(call),
@@ -37,7 +39,7 @@ pub fn await_writer(call: &Call<'_>, fifo: c_int) -> Result<(), Errno> {
                 await_second_open(call, fifo, deadline)
             }
         };
-        // A writer may have come before the signal.
+        // A writer may have opened the FIFO before the signal arrived.
         if waited == Errno::RESTART && !had_writer(fifo) {
             return Err(Errno::RESTART);
         }
@@ -45,8 +47,8 @@ pub fn await_writer(call: &Call<'_>, fifo: c_int) -> Result<(), Errno> {
     Ok(())
 }
 
-/// Whether `fifo`, open for reading, has a writer, or has had one since it was opened; on any doubt
-/// not.
+/// Whether `fifo`, which is open for reading, has a writer or has had one since it was opened;
+/// false if that cannot be determined.
 pub fn had_writer(fifo: c_int) -> bool {
     matches!(
         sys::pipe_state(fifo),
@@ -54,8 +56,9 @@ pub fn had_writer(fifo: c_int) -> bool {
     ) || sys::poll_now(fifo, libc::POLLIN)
 }
 
-/// Has a thread of the pool open the FIFO for reading once more, until a writer has come or the
-/// deadline is over. What ended that is only told of an interruption.
+/// Lets a pool thread open the FIFO for reading a second time, until a writer opens it or the
+/// deadline passes. Returns RESTART after an interruption and TIME after the deadline; other
+/// results carry no meaning.
 fn await_second_open(call: &Call<'_>, fifo: c_int, deadline: Deadline) -> Errno {
     let Ok(path) = CString::new(path_of(fifo)) else {
         return Errno::INVAL;
@@ -81,7 +84,7 @@ fn await_second_open(call: &Call<'_>, fifo: c_int, deadline: Deadline) -> Errno 
     }
     match Errno::of(result) {
         error @ (Errno::RESTART | Errno::TIME) => error,
-        // No thread, or no /proc.
+        // There is no pool thread, or no /proc.
         _ => {
             let claim = std::ptr::null();
             Errno::of(call.perform_until(&Request::Wait { claim }, sys::now() + LOOK_EVERY_NS))
@@ -93,7 +96,7 @@ fn path_of(fd: c_int) -> String {
     format!("/proc/self/fd/{fd}")
 }
 
-/// An inotify instance that hears of each open(2) of one file. One of the shim's own descriptors.
+/// An inotify instance that reports each open(2) of one file. The descriptor belongs to the shim.
 struct Openings(c_int);
 
 impl Openings {
@@ -104,11 +107,11 @@ impl Openings {
         fds::adopt(instance.into_raw_fd()).ok().map(Self)
     }
 
-    /// Parks until there is an event, and takes it, and all that came with it, off the queue.
+    /// Parks until there is an event, then removes all queued events.
     fn wait(&self, call: &Call<'_>) -> Errno {
         let events = libc::POLLIN;
         let result = call.perform(&Request::Poll { fd: self.0, events });
-        // SAFETY: open as long as `self` is.
+        // SAFETY: the descriptor is open as long as `self` lives.
         let queue = unsafe { BorrowedFd::borrow_raw(self.0) };
         while rustix::io::read(queue, &mut [0u8; 512]).is_ok_and(|n| n > 0) {}
         Errno::of(result)

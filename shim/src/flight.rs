@@ -1,10 +1,11 @@
-//! Operations in flight: a slab per thread; an operation's index is the token its completion brings
-//! back.
+//! Operations in flight: one slab per thread. An operation's index in the slab is its token, which
+//! its completion returns.
 //!
-//! Invariant: a flight lives on its fiber's stack, from before it is queued until its completion is
-//! reaped, and the fiber is parked for all of that time. So does its request. So the memory the
-//! kernel owns, and the flight itself, stay in place. What only the rare ends of an operation ask
-//! for is read from the request then, not copied for each.
+//! Invariant: a `Flight` and its request live on the stack of the waiting fiber from before the
+//! operation is queued until its completion is reaped. The fiber is parked all that time, so the
+//! flight and the memory that the kernel uses stay in place. Values that are needed only when an
+//! operation ends unusually are read from the request at that time instead of being copied for
+//! every operation.
 
 use crate::deadlines::Deadline;
 use crate::engine::{Request, Token};
@@ -17,49 +18,50 @@ use std::collections::BTreeMap;
 use std::ffi::{c_int, c_void};
 use std::sync::atomic::Ordering;
 
-/// One operation, on the stack of the fiber that waits for it. Small: with many fibers the stacks
-/// are what misses the cache.
+/// One operation in flight, on the stack of the fiber that waits for it. It is small because with
+/// many fibers most cache misses are on their stacks.
 pub struct Flight {
     pub fiber: *mut c_void,
-    /// What was asked for, on the same stack for as long as the flight: another engine can take it
+    /// The request, on the same stack for as long as the flight, so another engine can take it
     /// over.
     pub request: *const Request,
-    /// The call's row in the table of hooks, for reports.
+    /// The call's row in the hook table, for reports.
     pub row: u32,
-    /// As a system call's; meaningful after the fiber was unparked.
+    /// The result, as a system call returns it; valid after the fiber was unparked.
     pub result: i32,
-    /// For reports, the descriptor whose turn it waits for; -1 for none.
+    /// For reports: the descriptor whose [`crate::position`] turn the fiber waits for; -1 for none.
     pub of_turn: c_int,
     pub kind: Kind,
-    /// Why it ends early, if it does.
+    /// Why the operation ends early, if it does.
     pub end: Option<End>,
     pub deadline: Deadline,
-    /// What signals are blocked while it waits, if not those of its thread; else null.
+    /// The signals that are blocked during the wait; null if they are those that the thread blocks.
     pub mask: *const SignalSet,
 }
 
-/// Who carries an operation out.
+/// Which executor performs an operation.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     Engine,
-    /// It is ended early as far as the kernel can be interrupted in it.
+    /// The offload pool. The operation can end early only where the kernel lets a signal interrupt
+    /// it.
     Pool,
-    /// Nobody: it waits for its deadline, or to be landed.
+    /// None: the operation is a wait that ends with its deadline or when another task lands it.
     Wait,
 }
 
 /// Why an operation ends before it is done.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum End {
-    /// Its deadline is over.
+    /// Its deadline has passed.
     Timeout,
-    /// A signal's handler is to run, or the fiber was cancelled: see
-    /// [`crate::thread::Thread::cancel`].
+    /// A signal handler must run, or the fiber was cancelled (see
+    /// [`crate::thread::Thread::cancel`]).
     Interrupt,
 }
 
 impl End {
-    /// What its flight's result is then. Neither is a system call's.
+    /// The result of an operation that ended for this reason. No system call returns these values.
     pub fn error(self) -> Errno {
         match self {
             Self::Timeout => Errno::TIME,
@@ -85,49 +87,52 @@ impl Flight {
     }
 
     fn request(&self) -> &Request {
-        // SAFETY: it is on the same stack, for as long as the flight (module invariant).
+        // SAFETY: the request is on the same stack and lives as long as the flight (module
+        // invariant).
         unsafe { &*self.request }
     }
 
-    /// The descriptor it is about, for reports.
+    /// The descriptor that the operation is about, for reports.
     pub fn fd(&self) -> Option<c_int> {
         let of_turn = (self.of_turn >= 0).then_some(self.of_turn);
         self.request().fd().or(of_turn)
     }
 
-    /// As in the kernel, what waits for a disk is not interrupted by signals.
+    /// Whether signals interrupt the operation. As in the kernel, they do not interrupt a wait for
+    /// a disk.
     pub fn is_interruptible(&self) -> bool {
         self.request().is_interruptible()
     }
 
-    /// Whether it waits for a disk, and for nothing else.
+    /// Whether the operation waits for a disk and for nothing else.
     pub fn is_brief(&self) -> bool {
         !self.is_interruptible() && !matches!(self.request(), Request::Run(_))
     }
 
-    /// Whether its file was ready when it began.
+    /// Whether the file was ready when the operation began.
     pub fn is_ready(&self) -> bool {
         matches!(self.request(), Request::Plain(_))
     }
 
-    /// Whether a wait is its caller's to end: no other thread is about to land it.
+    /// Claims the end of a wait. Returns false if another thread claimed it first and is about to
+    /// land it.
     pub fn claim(&self) -> bool {
         let Request::Wait { claim } = *self.request() else {
             return true;
         };
-        // SAFETY: null, or it lives as long as the call that waits (request.rs), and so as long as
-        // the flight.
+        // SAFETY: null, or it lives as long as the call that waits (request.rs), which is as long
+        // as the flight.
         unsafe { claim.as_ref() }.is_none_or(|claim| !claim.swap(true, Ordering::AcqRel))
     }
 
-    /// Whether one of `signals` may interrupt it, on a thread that has `base` blocked.
+    /// Whether one of `signals` may interrupt the operation on a thread that blocks `base`.
     pub fn accepts(&self, signals: SignalSet, base: SignalSet) -> bool {
-        // SAFETY: not null, it is on the stack of the fiber, as this flight.
+        // SAFETY: a mask that is not null is on the fiber's stack, like this flight.
         let blocked = unsafe { self.mask.as_ref() }.copied().unwrap_or(base);
         self.is_interruptible() && signals & !blocked != 0
     }
 
-    /// The operation is over with `result`.
+    /// The operation has completed with `result`.
     #[inline(always)]
     pub fn finish(&mut self, result: i32) {
         self.result = match self.end {
@@ -137,11 +142,11 @@ impl Flight {
     }
 }
 
-/// The flights of one thread.
+/// The operations in flight of one thread.
 pub struct Flights {
     slab: Slab<*mut Flight>,
-    /// Where a fiber's flight was when last somebody asked for one that was not here: not kept up,
-    /// for hardly anybody asks.
+    /// A cache from fibers to tokens, rebuilt on a miss. Inserts and removals do not update it,
+    /// because lookups by fiber are rare.
     of_fibers: RefCell<BTreeMap<*const c_void, Token>>,
 }
 
@@ -166,20 +171,20 @@ impl Flights {
         self.slab.insert(flight) as Token
     }
 
-    /// The flight of `fiber`, if it has one. Asked for many one after the other it looks through
-    /// all of them once.
+    /// The operation of `fiber`, if it has one. Looking up many fibers in a row scans all
+    /// operations only once.
     pub fn of_fiber(&self, fiber: *const c_void) -> Option<(Token, *mut Flight)> {
         let mut of_fibers = self.of_fibers.borrow_mut();
         let known = of_fibers
             .get(&fiber)
             .and_then(|&token| Some((token, self.get(token)?)));
-        // SAFETY: flights in the slab are alive.
+        // SAFETY: flights in the slab are alive (module invariant).
         let is_its =
             |&(_, flight): &(Token, *mut Flight)| unsafe { (*flight).fiber.cast_const() } == fiber;
         if let Some((token, flight)) = known.filter(is_its) {
             return Some((token, flight));
         }
-        // SAFETY: as above.
+        // SAFETY: flights in the slab are alive (module invariant).
         *of_fibers = self
             .iter()
             .map(|(token, flight)| unsafe { ((*flight).fiber.cast_const(), token) })
@@ -189,14 +194,15 @@ impl Flights {
             .and_then(|&token| Some((token, self.get(token)?)))
     }
 
-    /// Off the fiber: a preloaded malloc's locks may land a wait, which is in here.
+    /// Runs off the fiber: reserving memory may take a preloaded malloc's lock, and releasing that
+    /// lock may land a wait, which uses this slab.
     #[cold]
     fn grow(&mut self) {
         let _off = OffFiber::enter();
         self.slab.reserve(1);
     }
 
-    /// Takes out the flight of `token`; None for a token that is not in flight.
+    /// Removes the operation of `token`; None if the token is not in flight.
     #[inline(always)]
     pub fn remove(&mut self, token: Token) -> Option<*mut Flight> {
         self.slab.try_remove(token as usize)

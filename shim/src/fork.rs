@@ -1,13 +1,14 @@
-//! fork(2): the child continues on the current fiber with a new engine; the parent is not
-//! disturbed.
+//! fork(2): the child continues on the current fiber with a new engine, and the parent is not
+//! affected.
 //!
-//! Only the forking thread exists in the child. Another thread of the parent may have been in the
-//! middle of any change at the moment of the fork, so the child never reads what such a thread
-//! could be changing without a lock: its attached thread, its engine, its channels and its wait
-//! queues are leaked. The child needs three things of the others, and each is consistent by
-//! construction: the numbers of the shim's descriptors (atomics, [`fds::take_ours`]), and the
-//! marked streams and the owners of special mutexes, whose locks the forking thread holds across
-//! the fork. All other shared state is replaced ([`Renewable`]).
+//! Only the forking thread exists in the child. At the moment of the fork another thread of the
+//! parent may have been in the middle of any change. Therefore the child never reads data that such
+//! a thread may change without a lock: it leaks the attached thread, its engine, its channels and
+//! its wait queues. The child needs three things that other threads may have changed, and each is
+//! consistent by construction. The descriptor numbers of the shim are atomics
+//! ([`fds::take_ours`]). The marked streams and the owners of special mutexes are protected by
+//! locks that the forking thread holds across the fork. All other shared state is replaced
+//! ([`Renewable`]).
 
 use crate::calls::{locks, thread_state};
 use crate::critical::Mutex;
@@ -27,7 +28,7 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 /// A static that the child of a fork can replace.
 pub struct Renewable<T>(UnsafeCell<T>);
 
-// SAFETY: shared as T is; `renew` is only called where no other thread exists.
+// SAFETY: it can be shared if T can; `renew` is called only when no other thread exists.
 unsafe impl<T: Sync> Sync for Renewable<T> {}
 
 impl<T> Renewable<T> {
@@ -36,34 +37,34 @@ impl<T> Renewable<T> {
     }
 
     pub fn get(&self) -> &T {
-        // SAFETY: only `renew` writes, and its caller vouches that no reference is live.
+        // SAFETY: only `renew` writes, and its caller promises that no reference is live.
         unsafe { &*self.0.get() }
     }
 
-    /// Puts `value` in place, and leaks what was there: it may be half changed.
+    /// Stores `value` and leaks the old value, which may be half changed.
     ///
     /// # Safety
-    /// The process has one thread, and it holds no reference from `get`.
+    /// The process has one thread, which holds no reference from `get`.
     pub unsafe fn renew(&self, value: T) {
-        // SAFETY: vouched for by the caller.
+        // SAFETY: our caller makes the same promise.
         unsafe { self.0.get().write(value) };
     }
 }
 
-/// Held while a thread attaches, which may do what is done once per process. The child may attach
-/// threads, too.
+/// Held while a thread attaches, because the first attach initializes process-wide state. The child
+/// may attach threads, too.
 static ATTACHING: Renewable<Mutex<()>> = Renewable::new(Mutex::new(()));
 
-/// Attaches a thread, by `attach`: no other thread does meanwhile, and none forks.
+/// Runs `attach`, which attaches a thread. No other thread attaches or forks in that time.
 pub fn attaching<R>(attach: impl FnOnce() -> R) -> R {
     let _attaching = ATTACHING.get().lock();
     attach()
 }
 
-/// What the forking thread holds from before the fork until after it.
+/// The locks that the forking thread holds from before the fork until after it.
 struct Held {
-    /// What was blocked, but for signals that are held back; meanwhile no handler runs, which could
-    /// want one of the locks.
+    /// The signal mask to restore, without the signals that the shim blocked to defer them. During
+    /// the fork no handler runs, because a handler could need one of these locks.
     mask: SignalSet,
     _attaching: Option<MutexGuard<'static, ()>>,
     streams: Option<stdio::monitor::Locked>,
@@ -71,8 +72,7 @@ struct Held {
 }
 
 thread_local! {
-    /// This thread's, during a fork. It is not dropped with the thread, so that it needs no
-    /// destructor.
+    /// This thread's locks, during a fork. ManuallyDrop avoids a thread-local destructor.
     static HELD: RefCell<ManuallyDrop<Option<Held>>> = const { RefCell::new(ManuallyDrop::new(None)) };
 }
 
@@ -80,15 +80,16 @@ fn take_held() -> Option<Held> {
     HELD.with_borrow_mut(|held| held.take())
 }
 
-/// A word that the kernel clears in each child that gets a copy of this memory; null where the
-/// kernel cannot do that.
+/// A word that the kernel clears in every child that gets a copy of this memory; null if the kernel
+/// does not support that.
 static ORIGINAL: AtomicPtr<AtomicBool> = AtomicPtr::new(null_mut());
 
-/// Makes [`ORIGINAL`].
+/// Sets up [`ORIGINAL`].
 fn mark_memory() {
     use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous};
     const PAGE: usize = 4096;
-    // SAFETY: a new anonymous mapping overlaps nothing, and the advice is about that mapping alone.
+    // SAFETY: a new anonymous mapping overlaps nothing, and the advice applies to that mapping
+    // alone.
     let page = unsafe {
         mmap_anonymous(
             null_mut(),
@@ -106,18 +107,19 @@ fn mark_memory() {
     }
 }
 
-/// Whether this is a child that no fork handler ran in: by _Fork(3), clone(2) or a system call.
-/// Then the threads that hold the shim's locks, or do its jobs, are not here.
+/// Whether this process is a child in which no fork handler ran because it was made by _Fork(3),
+/// clone(2) or a raw system call. In such a child the threads that hold the shim's locks or do its
+/// jobs do not exist.
 pub fn is_bare_child() -> bool {
-    // SAFETY: null, or a word that stays.
+    // SAFETY: null, or a word that is never unmapped.
     unsafe { ORIGINAL.load(Ordering::Relaxed).as_ref() }
         .is_some_and(|word| !word.load(Ordering::Relaxed))
 }
 
-/// Has each fork from now on prepared for, and cleaned up after.
+/// Registers the handlers that prepare for each fork and clean up after it.
 pub fn watch() {
     mark_memory();
-    // SAFETY: the handlers are functions that stay.
+    // SAFETY: the handlers are never unloaded.
     unsafe { libc::pthread_atfork(Some(before), Some(after), Some(child)) };
 }
 
@@ -126,7 +128,7 @@ extern "C" fn before() {
         return;
     }
     let _off = OffFiber::enter();
-    // SAFETY: null, or alive while attached, and this OS thread's own.
+    // SAFETY: null, or this OS thread's own handle, which lives while it is attached.
     let thread = unsafe { tls::attached().as_ref() };
     let held = Held {
         mask: thread.map_or_else(
@@ -143,12 +145,12 @@ extern "C" fn before() {
 extern "C" fn after() {
     if let Some(held) = take_held() {
         let mask = held.mask;
-        // The wake-up of a thread that waits for one of the locks is a hook, in which the fiber
-        // could park.
+        // Waking a thread that waits for one of the locks calls a hook, in which the fiber could
+        // park.
         let off = OffFiber::enter();
         drop(held);
         drop(off);
-        // SAFETY: null, or alive while attached, and this OS thread's own.
+        // SAFETY: null, or this OS thread's own handle, which lives while it is attached.
         match unsafe { tls::attached().as_ref() } {
             Some(thread) => thread.signals().end_masked(mask),
             None => drop(sys::set_blocked(mask)),
@@ -160,12 +162,12 @@ extern "C" fn child() {
     if thread_state::must_be_quiet() {
         return;
     }
-    // In a handler the thread is off its fiber, and is to be back on it afterwards.
+    // A signal handler runs off its fiber, and the thread must be back on the fiber afterwards.
     let (here, attached) = (tls::here(), tls::attached().cast_mut());
     tls::set_here(std::ptr::null());
     let held = take_held();
     let mask = held.as_ref().map(|held| held.mask);
-    // SAFETY: null, or a word that stays.
+    // SAFETY: null, or a word that is never unmapped.
     if let Some(word) = unsafe { ORIGINAL.load(Ordering::Relaxed).as_ref() } {
         word.store(true, Ordering::Relaxed);
     }
@@ -174,10 +176,11 @@ extern "C" fn child() {
     }) = held
     {
         stdio::monitor::restore(streams);
-        // SAFETY: a fork's child has one thread, and it holds no reference to them.
+        // SAFETY: the child of a fork has one thread, which holds no reference to the owners.
         unsafe { locks::keep_owners(owners) };
     }
-    // SAFETY: a fork's child has one thread, and it is in none of the functions that read these.
+    // SAFETY: the child of a fork has one thread, which is in none of the functions that read
+    // these.
     unsafe {
         ATTACHING.renew(Mutex::new(()));
         stats::forget_all();
@@ -194,8 +197,8 @@ extern "C" fn child() {
         engine::renew();
     }
     position::renew(usize::from(!attached.is_null()));
-    // Rings, eventfds and duplicates are the parent's; open in the child they would keep the
-    // parent's files open.
+    // Rings, eventfds and duplicates belong to the parent. If they stayed open in the child, they
+    // would keep the parent's files open.
     fds::take_ours(|descriptor| {
         if stderr::is_duplicate(descriptor) {
             fds::mark_ours(descriptor, true);
@@ -204,21 +207,22 @@ extern "C" fn child() {
         }
     });
     if !attached.is_null() {
-        // SAFETY: this thread's own, alive while attached, and no reference to it is live.
+        // SAFETY: this thread's own handle, which lives while it is attached; no reference to it is
+        // live.
         unsafe { begin_anew(attached, here) };
     }
-    // Signals that the parent holds back are pending in the parent alone.
+    // Signals that the parent defers are pending only in the parent.
     if let Some(mask) = mask {
         sys::set_blocked(mask);
     }
 }
 
-/// Puts a new `Thread` in the place of the forking thread's.
+/// Replaces the forking thread's `Thread` by a new one.
 ///
 /// # Safety
-/// `attached` is the calling thread's own, and no reference to it is live.
+/// `attached` is the calling thread's own handle, and no reference to it is live.
 unsafe fn begin_anew(attached: *mut Thread, here: *const Thread) {
-    // SAFETY: the caller's promise.
+    // SAFETY: our caller makes the same promise.
     let old = unsafe { &*attached };
     let host = *old.host();
     match Thread::new(host) {
@@ -231,14 +235,15 @@ unsafe fn begin_anew(attached: *mut Thread, here: *const Thread) {
             } else if !converts {
                 fresh.pass_through();
             }
-            // SAFETY: the caller's promise; `old` is not used any more. What it refers to is
-            // leaked, not dropped: its engine is the parent's.
+            // SAFETY: our caller makes the same promise, and `old` is not used any more. The
+            // objects that it refers to are leaked, because its engine belongs to the parent.
             unsafe { attached.write(fresh) };
             if converts {
                 tls::set_here(here);
             }
         }
-        // Without an eventfd to be had the child's fibers continue as if never attached.
+        // If no eventfd can be made, the child's fibers continue as if the thread had never
+        // attached.
         Err(_) => old.set_defunct(),
     }
 }

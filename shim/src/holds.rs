@@ -1,14 +1,15 @@
-//! Holds: what keeps the file of an operation that looks its descriptor up more than once.
+//! Holds: they keep the file of an operation that uses its descriptor more than once.
 //!
-//! The kernel looks a descriptor up once a call, and the call keeps that file when the descriptor
-//! is closed or replaced. An operation that is done here in several steps looks it up in each step,
-//! and its fiber may park in between. So it holds the descriptor: whoever closes or replaces the
-//! number first gives each hold a duplicate, and the remaining steps use that. A hold costs no
-//! system call unless its descriptor is closed.
+//! The kernel looks a descriptor up once per system call, and the call keeps that file even if the
+//! descriptor is closed or replaced. An operation that the shim performs in several steps looks it
+//! up in each step, and its fiber may park in between. Therefore the operation holds the
+//! descriptor: before a task closes or replaces the number, it gives each hold a duplicate, and the
+//! remaining steps use the duplicate. A hold costs no system call unless its descriptor is closed.
 //!
-//! Holds of one number form a list through the stacks of their fibers, whose head is a word in a
-//! table beside that of [`crate::fds`]. The lowest bit of the word is a lock. It is held for a few
-//! instructions, or for a few system calls by whoever closes the number; never over a park.
+//! The holds of one number form a linked list through the stacks of their fibers. The head of the
+//! list is a word in a table, indexed by the number like that of [`crate::fds`]. The lowest bit of
+//! the word is a lock. It is held for a few instructions, or for a few system calls while the
+//! number is being closed, but never across a park.
 
 use crate::call::Call;
 use crate::{critical, fds, fork, sys};
@@ -20,12 +21,12 @@ use std::ptr::null;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 
-/// The table's address: a reservation, of which the pages in use are touched.
+/// The table's address: one reservation, of which only the pages in use take memory.
 static TABLE: OnceNonZeroUsize = OnceNonZeroUsize::new();
 
 const LOCKED: usize = 1;
 
-/// Makes the table. Idempotent; without it nothing is held.
+/// Makes the table. Idempotent. If it fails, nothing is held.
 pub fn init() {
     let _ = TABLE.get_or_try_init(|| {
         let base = sys::reserve_zeroes(fds::CAPACITY * size_of::<usize>())?;
@@ -33,7 +34,7 @@ pub fn init() {
     });
 }
 
-/// In the child of a fork: the parent's fibers are gone, and so are their holds.
+/// In the child of a fork: the parent's fibers and their holds do not exist.
 pub fn renew() {
     if let Some(base) = TABLE.get() {
         sys::zero_anew(base.get(), fds::CAPACITY * size_of::<usize>());
@@ -50,7 +51,7 @@ fn head(fd: c_int) -> Option<&'static AtomicUsize> {
     Some(unsafe { &*(base.get() as *const AtomicUsize).add(fd as usize) })
 }
 
-/// The list of one number, locked. Unlocked when dropped, with `first` as its first hold.
+/// The locked list of one number. Dropping it stores `first` as the head and unlocks the list.
 struct List {
     head: &'static AtomicUsize,
     first: *const Hold,
@@ -89,7 +90,7 @@ impl Drop for List {
     }
 }
 
-/// A duplicate that holds share; closed with the last of them.
+/// A duplicate that several holds share; closed with the last of them.
 struct Duplicate(c_int);
 
 impl Drop for Duplicate {
@@ -100,21 +101,21 @@ impl Drop for Duplicate {
 }
 
 /// An operation's hold on the file of its descriptor, from [`Hold::begin`] on. It must not move
-/// after that, which borrowing it for as long as it is used ensures.
+/// after that; borrowing it for as long as it is used ensures this.
 pub struct Hold {
-    /// What the operation called it.
+    /// The descriptor that the operation was given.
     number: c_int,
-    /// What it has to call it now.
+    /// The descriptor to use now.
     current: AtomicI32,
     begun: Cell<bool>,
-    /// The next hold of the same number; the list's lock guards it.
+    /// The next hold of the same number, protected by the list's lock.
     next: Cell<*const Hold>,
-    /// Set by whoever closes the number, under the list's lock.
+    /// The duplicate, set under the list's lock when the number is closed.
     duplicate: UnsafeCell<Option<Arc<Duplicate>>>,
 }
 
 impl Hold {
-    /// Holds nothing before [`Self::begin`].
+    /// It holds nothing before [`Self::begin`].
     #[inline(always)]
     pub const fn new(fd: c_int) -> Self {
         Self {
@@ -126,7 +127,7 @@ impl Hold {
         }
     }
 
-    /// The descriptor that names the file.
+    /// The descriptor that refers to the file now.
     #[inline(always)]
     pub fn fd(&self) -> c_int {
         self.current.load(Ordering::Acquire)
@@ -137,23 +138,24 @@ impl Hold {
         self.fd() != self.number
     }
 
-    /// Whether it holds its file, or was to.
+    /// Whether the hold has begun.
     pub fn has_begun(&self) -> bool {
         self.begun.get()
     }
 
-    /// Holds the file that the descriptor names now; to be called while it is the one that was
-    /// meant.
+    /// Holds the file that the descriptor refers to now. Call it while that is still the intended
+    /// file.
     pub fn begin(&self, call: &Call<'_>) {
-        // A host that parks in place may be jumped out of, past this hold's end.
+        // A signal handler may jump out of the call past this hold's end if the host parks in
+        // place.
         if !call.thread.host().in_place {
             self.register();
         }
     }
 
-    /// [`Self::begin`] for a hold that no jump of the program's can skip the end of.
+    /// Like [`Self::begin`]. Use it only if no jump of the program can skip the hold's end.
     pub fn register(&self) {
-        // One of the shim's own is not closed by others.
+        // The program cannot close a descriptor of the shim.
         if self.begun.get() || fds::is_ours(self.number) {
             return;
         }
@@ -174,7 +176,7 @@ impl Hold {
             return;
         };
         let mut list = List::lock(head);
-        // SAFETY: holds in the list are alive and do not move, and the lock is held.
+        // SAFETY: holds in the list are alive and do not move, and we hold the list's lock.
         unsafe {
             if list.first == std::ptr::from_ref(self) {
                 list.first = self.next.get();
@@ -183,8 +185,8 @@ impl Hold {
                 while !at.is_null() && (*at).next.get() != std::ptr::from_ref(self) {
                     at = (*at).next.get();
                 }
-                // Not there if the number was closed: then this hold has a duplicate, or could get
-                // none.
+                // It is not in the list if the number was closed: then it got a duplicate, or none
+                // could be made.
                 if let Some(before) = at.as_ref() {
                     before.next.set(self.next.get());
                 }
@@ -205,14 +207,14 @@ impl Drop for Hold {
     }
 }
 
-/// Before `fd` is closed or replaced: its holds get a duplicate. Without room for one they are left
-/// with the number.
+/// Gives the holds of `fd` a duplicate before it is closed or replaced. If no duplicate can be
+/// made, they keep using the number.
 #[cold]
 pub fn redirect(fd: c_int) {
     let Some(head) = head(fd).filter(|_| !fork::is_bare_child()) else {
         return;
     };
-    // The list's lock is taken: no handler of this thread's may close a descriptor meanwhile.
+    // This takes the list's lock, so no signal handler of this thread may close a descriptor now.
     let _section = critical::enter();
     let _blocked = crate::signal::Blocked::all();
     let mut list = List::lock(head);
@@ -225,12 +227,12 @@ pub fn redirect(fd: c_int) {
     fds::mark_ours(duplicate, true);
     let shared = Arc::new(Duplicate(duplicate));
     let mut at = std::mem::replace(&mut list.first, null());
-    // SAFETY: holds in the list are alive and do not move, and the lock is held. Their fibers read
-    // `duplicate` at no other moment than when they drop it, after they have taken the lock.
+    // SAFETY: holds in the list are alive and do not move, and we hold the list's lock. Their
+    // fibers read `duplicate` only when they drop it, after taking that lock.
     while let Some(hold) = unsafe { at.as_ref() } {
         at = hold.next.replace(null());
-        // SAFETY: the list's lock is held, and the hold's fiber reads this only after it has taken
-        // that lock.
+        // SAFETY: we hold the list's lock, and the hold's fiber reads this only after taking that
+        // lock.
         unsafe { *hold.duplicate.get() = Some(Arc::clone(&shared)) };
         hold.current.store(duplicate, Ordering::Release);
     }
@@ -261,7 +263,7 @@ mod tests {
         sys::write_all(first.fd(), b"x");
         let duplicate = first.fd();
         let inode = sys::fstat(duplicate).unwrap().st_ino;
-        // Another test may be given the number as soon as it is free.
+        // Another test may get the same number as soon as it is free.
         let has_file = || sys::fstat(duplicate).is_ok_and(|stat| stat.st_ino == inode);
         drop(first);
         assert!(has_file(), "the second one still has it");

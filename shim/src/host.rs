@@ -1,4 +1,4 @@
-//! The C side of the host table: `aioshim_*`, as shim/include/aioshim.h has them.
+//! The C side of the host table: the `aioshim_*` functions that shim/include/aioshim.h declares.
 
 use crate::calls::{converse, thread_state};
 use crate::engine::Wait;
@@ -44,20 +44,22 @@ pub struct Watch {
     pub running: *const AtomicPtr<c_void>,
 }
 
-/// The size of the table of version 0.1, whose last verb is optional.
+/// The size of the version 0.1 table up to its mandatory callbacks; `alone` and all later fields
+/// are optional.
 const SIZE_WITHOUT_ALONE: usize = std::mem::offset_of!(Table, alone);
 
-/// A host's verbs, and the argument it wants back in each.
+/// A host's callbacks, and the argument that each of them gets.
 #[derive(Clone, Copy)]
 pub struct Host {
     pub table: Table,
     pub data: *mut c_void,
-    /// Where it shows which fiber runs, so that it need not be asked; null where it does not.
+    /// The word in which the host publishes the running fiber, read instead of calling `running`;
+    /// null if the host publishes none.
     shown: *const AtomicPtr<c_void>,
-    /// Its one fiber parks where it is, inside of `park`: nobody else runs meanwhile
-    /// ([`main_fiber`]).
+    /// The host has one fiber, which parks by polling inside `park`; no other fiber runs while it
+    /// is parked ([`main_fiber`]).
     pub in_place: bool,
-    /// It keeps its fibers' exceptions and locales apart by itself.
+    /// The host keeps its fibers' exceptions and locales apart by itself.
     pub keeps_runtimes: bool,
 }
 
@@ -77,18 +79,18 @@ impl Host {
     }
 
     /// # Safety
-    /// `table` points to an `aioshim_host_t` of the size its first field says.
+    /// `table` points to an `aioshim_host_t` of the size that its first field gives.
     unsafe fn read(table: *const Table, data: *mut c_void) -> Result<Self, Errno> {
         if table.is_null() {
             return Err(Errno::INVAL);
         }
-        // SAFETY: the size field is there in every version; at most that many bytes are read.
+        // SAFETY: every version has the size field, and no more bytes than it says are read.
         unsafe {
             let size = (&raw const (*table).size).read();
             if size < SIZE_WITHOUT_ALONE {
                 return Err(Errno::INVAL);
             }
-            // The verbs are function pointers that must not be null.
+            // The mandatory callbacks are function pointers and must not be null.
             let words = std::slice::from_raw_parts(table.cast::<usize>().add(1), 5);
             if words.contains(&0) {
                 return Err(Errno::INVAL);
@@ -103,32 +105,32 @@ impl Host {
         }
     }
 
-    /// Whether calls on locks stay libc's on its fibers.
+    /// Whether the shim leaves locks to libc on this host's fibers.
     pub fn leaves_locks(&self) -> bool {
         self.table.flags & PLAIN_LOCKS != 0
     }
 
-    /// Whether, in the child of a fork, it runs no fiber but the one that forked.
+    /// Whether the host, in the child of a fork, runs only the fiber that forked.
     pub fn forks(&self) -> bool {
         self.table.flags & FORKS != 0
     }
 
-    /// Whether its threads may sleep elsewhere than in aioshim_poll.
+    /// Whether the host's threads may sleep outside of aioshim_poll.
     pub fn sleeps_elsewhere(&self) -> bool {
         self.table.flags & SLEEPS_IN_POLL == 0
     }
 
-    /// The running fiber, where that is to be had without a call.
+    /// The running fiber, if the host publishes it.
     #[inline(always)]
     pub fn running_shown(&self) -> Option<*mut c_void> {
-        // SAFETY: as in `running`.
+        // SAFETY: the host keeps the published word in place until the detach (aioshim.h).
         unsafe { self.shown.as_ref() }.map(|shown| shown.load(Ordering::Relaxed))
     }
 
     #[inline(always)]
     pub fn running(&self) -> *mut c_void {
-        // SAFETY: where it shows the fiber, that word stays until the detach (aioshim.h); a verb of
-        // an attached host, on its thread.
+        // SAFETY: the host keeps the published word in place until the detach (aioshim.h);
+        // otherwise this calls an attached host's callback, on its thread.
         unsafe {
             match self.shown.as_ref() {
                 Some(shown) => shown.load(Ordering::Relaxed),
@@ -139,26 +141,27 @@ impl Host {
 
     #[inline]
     pub fn park(&self) {
-        // SAFETY: a verb of an attached host, on its thread (aioshim.h); a fiber is running.
+        // SAFETY: a callback of an attached host, called on its thread (aioshim.h) while a fiber
+        // runs.
         unsafe { (self.table.park)(self.data) }
     }
 
     #[inline]
     pub fn unpark(&self, fiber: *mut c_void) {
-        // SAFETY: a verb of an attached host, on its thread; `fiber` is one that it named and that
-        // is parked or about to be.
+        // SAFETY: a callback of an attached host, called on its thread; the host gave us `fiber`,
+        // which is parked or about to park.
         unsafe { (self.table.unpark)(self.data, fiber) }
     }
 
     #[inline]
     pub fn runnable(&self) -> u32 {
-        // SAFETY: a verb of an attached host, on its thread (aioshim.h).
+        // SAFETY: a callback of an attached host, called on its thread (aioshim.h).
         unsafe { (self.table.runnable)(self.data) }
     }
 
     #[inline]
     pub fn alone(&self) -> Alone {
-        // SAFETY: a verb of an attached host, on its thread (aioshim.h).
+        // SAFETY: a callback of an attached host, called on its thread (aioshim.h).
         let ask = |alone: unsafe extern "C" fn(*mut c_void) -> c_int| unsafe { alone(self.data) };
         match self.table.alone.map_or(0, ask) {
             ..=0 => Alone::No,
@@ -169,34 +172,35 @@ impl Host {
 }
 
 impl Host {
-    /// Where other threads may look at this one; None where the host does not say.
+    /// The words through which other threads may observe this one; None if the host gives none.
     pub fn watch(&self) -> Option<Watch> {
         let mut watch = Watch {
             turns: std::ptr::null(),
             running: std::ptr::null(),
         };
-        // SAFETY: a verb of an attached host, on its thread (aioshim.h); it writes two words.
+        // SAFETY: a callback of an attached host, called on its thread (aioshim.h); it writes two
+        // words.
         unsafe { self.table.watch?(self.data, &mut watch) };
         (!watch.turns.is_null() && !watch.running.is_null()).then_some(watch)
     }
 
-    /// Lets the host end the running fiber, in whose call nothing has happened, if it was
-    /// cancelled: then this does not return.
+    /// Lets the host end the running fiber if it was cancelled; then this does not return. Called
+    /// only while the fiber's call has had no effect.
     #[cold]
     pub fn cancelled(&self) {
         if let Some(cancelled) = self.table.cancelled {
-            // SAFETY: a verb of an attached host, on its thread; a fiber is running, and its stack
-            // holds nothing of ours that must be dropped.
+            // SAFETY: a callback of an attached host, called on its thread; a fiber is running, and
+            // its stack holds nothing of the shim that must be dropped.
             unsafe { cancelled(self.data) };
         }
     }
 
-    /// What people call `fiber`, which ran a moment ago. From any thread.
+    /// A readable name of `fiber`, which ran a moment ago. From any thread.
     pub fn name(&self, fiber: *const c_void) -> String {
         let mut text = [0_u8; 64];
         if let Some(name) = self.table.name {
-            // SAFETY: a verb of an attached host that may be called from any thread; it writes at
-            // most so many bytes.
+            // SAFETY: an attached host's callback that may be called from any thread; it writes at
+            // most `text.len()` bytes.
             let n = unsafe { name(self.data, fiber, text.as_mut_ptr().cast(), text.len()) };
             String::from_utf8_lossy(&text[..n.min(text.len() - 1)]).into_owned()
         } else {
@@ -211,7 +215,7 @@ fn code(result: Result<(), Errno>) -> c_int {
 
 #[unsafe(no_mangle)]
 pub extern "C" fn aioshim_version() -> c_uint {
-    // The package's version, which aioshim.h repeats; a test compares.
+    // The package's version. aioshim.h repeats it, and a test compares the two.
     let mut parts = env!("CARGO_PKG_VERSION")
         .split('.')
         .map(|part| part.parse::<c_uint>().unwrap_or(0));
@@ -220,19 +224,19 @@ pub extern "C" fn aioshim_version() -> c_uint {
 }
 
 /// # Safety
-/// As aioshim.h says: `table` outlives the attachment, `out` can be written.
+/// See aioshim.h: `table` outlives the attachment, and `out` is writable.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn aioshim_attach(
     table: *const Table,
     data: *mut c_void,
     out: *mut *mut Thread,
 ) -> c_int {
-    // SAFETY: passed on to our caller.
+    // SAFETY: our caller makes the same promise.
     code(unsafe { attach(table, data, out) })
 }
 
 /// # Safety
-/// As [`aioshim_attach`].
+/// The same as for [`aioshim_attach`].
 unsafe fn attach(
     table: *const Table,
     data: *mut c_void,
@@ -242,30 +246,30 @@ unsafe fn attach(
     if out.is_null() {
         return Err(Errno::INVAL);
     }
-    // SAFETY: passed on to our caller.
+    // SAFETY: our caller makes the same promise.
     let host = unsafe { Host::read(table, data) }?;
     if !start::conf().on {
         return Err(Errno::NOTSUP);
     }
     main_fiber::give_way();
     let before = tls::attached().cast_mut();
-    // SAFETY: null, or this thread's own, alive while attached.
+    // SAFETY: null, or this thread's own handle, which lives while it is attached.
     match unsafe { before.as_ref() } {
         None => {}
-        // In the child of a fork the host begins anew.
+        // In the child of a fork the host attaches again.
         Some(thread) if thread.awaits_host() => {
-            // SAFETY: this thread's own handle, which the host does not use any more.
+            // SAFETY: this thread's own handle, which the host no longer uses.
             unsafe { aioshim_detach(before) };
         }
         Some(_) => return Err(Errno::BUSY),
     }
     let thread = attach_to(host)?;
-    // SAFETY: not null; the caller vouches for the rest.
+    // SAFETY: not null (checked above); the caller promises that it is writable.
     unsafe { out.write(thread) };
     Ok(())
 }
 
-/// Attaches the calling thread, which is not, to `host`.
+/// Attaches the calling thread, which must not be attached yet, to `host`.
 pub fn attach_to(host: Host) -> Result<*mut Thread, Errno> {
     if thread_state::is_confined() {
         return Err(Errno::NOTSUP);
@@ -288,7 +292,7 @@ pub fn attach_to(host: Host) -> Result<*mut Thread, Errno> {
 /// `thread` is attached, and is the calling thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn aioshim_prepare(thread: *mut Thread) {
-    // SAFETY: alive while attached.
+    // SAFETY: the handle lives while the thread is attached.
     unsafe { &*thread }.engine();
 }
 
@@ -299,17 +303,17 @@ pub unsafe extern "C" fn aioshim_detach(thread: *mut Thread) -> c_int {
     if thread.is_null() || !std::ptr::eq(thread, tls::attached()) {
         return Errno::INVAL.0;
     }
-    // SAFETY: the calling thread's own (just checked), and it is in none of the functions that
-    // borrow it.
+    // SAFETY: the calling thread's own handle (just checked), and no function that borrows it is
+    // running.
     if !unsafe { &mut *thread }.close() {
         return Errno::BUSY.0;
     }
     tls::set_here(std::ptr::null());
-    // SAFETY: attached until below.
+    // SAFETY: the handle lives while the thread is attached, and it is until the next statement.
     unsafe { &*thread }.handle_signals(None);
     tls::set_attached(std::ptr::null());
     position::detached();
-    // SAFETY: made by `attach` as a Box; nothing refers to it any more.
+    // SAFETY: `attach_to` made it as a Box, and nothing refers to it any more.
     drop(unsafe { Box::from_raw(thread) });
     0
 }
@@ -323,7 +327,7 @@ pub unsafe extern "C" fn aioshim_poll(thread: *mut Thread, timeout_ns: i64) -> c
         1.. => Wait::Nanos(timeout_ns as u64),
         _ => Wait::Forever,
     };
-    // SAFETY: alive while attached.
+    // SAFETY: the handle lives while the thread is attached.
     unsafe { &*thread }
         .poll(wait)
         .try_into()
@@ -334,7 +338,8 @@ pub unsafe extern "C" fn aioshim_poll(thread: *mut Thread, timeout_ns: i64) -> c
 /// `thread` is attached.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn aioshim_wake(thread: *mut Thread) {
-    // SAFETY: alive while attached; `remote` never changes while it is.
+    // SAFETY: the handle lives while the thread is attached, and `remote` never changes in that
+    // time.
     unsafe { &*thread }.remote().wake();
 }
 
@@ -342,7 +347,7 @@ pub unsafe extern "C" fn aioshim_wake(thread: *mut Thread) {
 /// `thread` is attached, and is the calling thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn aioshim_in_flight(thread: *const Thread) -> usize {
-    // SAFETY: alive while attached.
+    // SAFETY: the handle lives while the thread is attached.
     unsafe { &*thread }.in_flight()
 }
 
@@ -350,7 +355,7 @@ pub unsafe extern "C" fn aioshim_in_flight(thread: *const Thread) -> usize {
 /// `thread` is attached, and is the calling thread, on the fiber.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn aioshim_leaving(thread: *mut Thread) {
-    // SAFETY: alive while attached.
+    // SAFETY: the handle lives while the thread is attached.
     let thread = unsafe { &*thread };
     if converse::is_talking(thread) {
         converse::end_left(thread, thread.host().running(), |_| true);
@@ -361,7 +366,7 @@ pub unsafe extern "C" fn aioshim_leaving(thread: *mut Thread) {
 /// `thread` is attached, and is the calling thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn aioshim_cancel(thread: *mut Thread, fiber: *const c_void) -> c_int {
-    // SAFETY: alive while attached.
+    // SAFETY: the handle lives while the thread is attached.
     if unsafe { &*thread }.cancel(fiber) {
         0
     } else {
@@ -378,13 +383,13 @@ pub unsafe extern "C" fn aioshim_describe(
     buf: *mut c_char,
     len: usize,
 ) -> usize {
-    // SAFETY: alive while attached.
+    // SAFETY: the handle lives while the thread is attached.
     let Some(text) = unsafe { &*thread }.describe(fiber) else {
         return 0;
     };
     if len > 0 && !buf.is_null() {
         let n = text.len().min(len - 1);
-        // SAFETY: `buf` has `len` bytes, and n + 1 <= len.
+        // SAFETY: the caller gives `len` bytes at `buf`, and n + 1 <= len.
         unsafe {
             std::ptr::copy_nonoverlapping(text.as_ptr().cast(), buf, n);
             buf.add(n).write(0);

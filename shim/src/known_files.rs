@@ -1,44 +1,44 @@
-//! Names that a moment ago were those of files: to open one again waits for no peer, and need not
-//! be asked about.
+//! A cache of paths that were recently found to be regular files. Opening such a path again does
+//! not block, so the checks before an open can be skipped.
 //!
-//! Opening a FIFO waits for its other end. To be sure that a name is no FIFO's takes two system
-//! calls beside the open (`calls::open`), a sixth of what that costs. So a name that was found to
-//! be a file's is trusted for the next opens, but not for long, and not when this process has made
-//! a FIFO or given anything another name since ([`forget`]).
+//! Opening a FIFO blocks until its other end is opened. Making sure that a path is no FIFO takes
+//! two system calls in addition to the open (`calls::open`), a sixth of its cost. Therefore a path
+//! that was found to be a file is trusted for the next opens, but only for a short time, and only
+//! until this process makes a FIFO or renames or links anything ([`forget`]).
 //!
-//! Invariant: a path is read only where, and as far as, the kernel has just read one: elsewhere
-//! that could fault, where the kernel says EFAULT.
+//! Invariant: a path is read only at an address, and up to a length, that the kernel has just read.
+//! Reading it elsewhere could fault where the kernel returns EFAULT.
 
 use std::cell::RefCell;
 use std::ffi::{c_char, c_int};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// How long a name is trusted: less than it takes another process to be started that would put a
-/// FIFO in its place.
+/// How long a path is trusted: less than the time it takes to start another process that could
+/// replace it by a FIFO.
 const LIFE_NS: u64 = 1_000_000;
-/// Opens for which it is: enough for what is asked in between to count for nothing.
+/// For how many opens a path is trusted: enough to make the cost of the checks negligible.
 const OPENS: u8 = 64;
-/// Names that are remembered, each in the place that its address gives.
+/// The number of cached paths. The path's address selects the slot.
 const PLACES: usize = 64;
-/// The longest of them.
+/// The maximum length of a cached path.
 const LONGEST: usize = 120;
 
-/// Counts what may have put something else under a name.
+/// Counts the calls that may have put something else at a path.
 static CHANGES: AtomicU32 = AtomicU32::new(0);
 
-/// Trusts no name from now on, on any thread: a FIFO is about to be made, or something to get
-/// another name. As a row of the hook table has it, no descriptor is forgotten with it.
+/// Invalidates the cache on all threads, because a FIFO is about to be made or a path is about to
+/// change. Rows of the hook table call this through `changes`.
 #[inline(always)]
 pub fn forget() {
     CHANGES.fetch_add(1, Ordering::Relaxed);
 }
 
-/// The names that one thread's opens have found to be files'.
+/// One thread's cached paths.
 pub struct KnownFiles(RefCell<Vec<Name>>);
 
 #[derive(Clone, Copy)]
 struct Name {
-    /// Where the program keeps it, and the kernel has read it.
+    /// The program's address of the path, which the kernel has read.
     path: *const c_char,
     flags: c_int,
     changes: u32,
@@ -63,10 +63,10 @@ impl KnownFiles {
         Self(RefCell::new(Vec::new()))
     }
 
-    /// Whether `path`, opened with these flags a moment ago, was a file's.
+    /// Whether `path` was recently opened with these flags and was a file.
     ///
     /// # Safety
-    /// What the kernel read at this address a moment ago can still be read.
+    /// The bytes that the kernel recently read at this address are still readable.
     pub unsafe fn is_file(&self, path: *const c_char, flags: c_int, now: u64) -> bool {
         let mut names = self.0.borrow_mut();
         let Some(name) = names.get_mut(place(path)) else {
@@ -82,21 +82,21 @@ impl KnownFiles {
         }
         name.opens_left -= 1;
         let n = usize::from(name.length);
-        // SAFETY: so many bytes, the terminating one included, were there a moment ago, says the
-        // caller.
+        // SAFETY: the caller promises that these bytes, including the terminating one, are still
+        // readable.
         let text = unsafe { std::slice::from_raw_parts(path.cast::<u8>(), n + 1) };
         text[..n] == name.text[..n] && text[n] == 0
     }
 
-    /// Remembers that `path`, opened with these flags just now, is a file's. Only a name that says
-    /// all by itself is worth it: an absolute one.
+    /// Remembers that `path`, which was just opened with these flags, is a file. Caches only
+    /// absolute paths, because a relative path depends on the current directory.
     ///
     /// # Safety
     /// The path can be read.
     pub unsafe fn remember(&self, path: *const c_char, flags: c_int, changes: u32, now: u64) {
-        // SAFETY: passed on to our caller.
+        // SAFETY: our caller makes the same promise.
         let n = unsafe { libc::strnlen(path, LONGEST + 1) };
-        // SAFETY: so many bytes are there.
+        // SAFETY: strnlen has just found this many bytes.
         let read = unsafe { std::slice::from_raw_parts(path.cast::<u8>(), n) };
         if n > LONGEST || read.first() != Some(&b'/') {
             return;
@@ -112,13 +112,13 @@ impl KnownFiles {
     }
 }
 
-/// What [`KnownFiles::remember`] is to be told: asked before the name is looked at.
+/// The value to pass to [`KnownFiles::remember`]; read it before the path is examined.
 #[inline(always)]
 pub fn changes() -> u32 {
     CHANGES.load(Ordering::Relaxed)
 }
 
-/// Paths in buffers of fibers lie pages apart.
+/// Multiplicative hashing, because paths in buffers on fibers' stacks lie pages apart.
 fn place(path: *const c_char) -> usize {
     let mixed = (path as usize as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     (mixed >> 58) as usize % PLACES
@@ -128,7 +128,7 @@ fn place(path: *const c_char) -> usize {
 mod tests {
     use super::*;
 
-    /// Asks about a name that stays readable.
+    /// Looks up a path that stays readable.
     fn is_file(names: &KnownFiles, path: &[u8], flags: c_int, now: u64) -> bool {
         // SAFETY: `path` is alive.
         unsafe { names.is_file(path.as_ptr().cast(), flags, now) }
@@ -136,7 +136,7 @@ mod tests {
 
     fn remember(names: &KnownFiles, path: &[u8], flags: c_int, now: u64) {
         assert_eq!(path.last(), Some(&0));
-        // SAFETY: `path` is alive, and ends.
+        // SAFETY: `path` is alive and NUL-terminated.
         unsafe { names.remember(path.as_ptr().cast(), flags, changes(), now) };
     }
 

@@ -1,27 +1,34 @@
-//! libaioshim.so: blocking libc calls made on a fiber become asynchronous operations, by
-//! LD_PRELOAD.
+//! libaioshim.so, loaded with LD_PRELOAD, turns blocking libc calls made on a fiber into
+//! asynchronous operations.
 //!
-//! How one `read` on a fiber travels, a file a step:
+//! The path of one `read` on a fiber, one file per step:
 //!
-//! 1. [`hooks`]: the table; libc's name leads here. Off a fiber it goes straight on to libc.
+//! 1. [`hooks`]: the table of interposed functions, where a call by libc's name arrives. Off a
+//!    fiber it passes straight through to libc.
 //! 2. [`calls`]: the call as its C caller sees it: arguments, result, errno, file position.
-//! 3. [`policy`]: through, try inline, or submit; a pure function of what [`fds`] remembers and how
-//!    busy the thread is.
-//! 4. [`engine`]: queues the operation; no system call yet. What it cannot do asynchronously is for
-//!    a thread of [`pool`].
-//! 5. [`thread`]: parks the fiber. Its host runs others and comes back through [`host`]'s
-//!    `aioshim_poll`, which submits the batch, reaps completions and unparks.
+//! 3. [`policy`]: decides whether to pass through, try inline, or submit. It is a pure function of
+//!    what [`fds`] remembers and how busy the thread is.
+//! 4. [`engine`]: queues the operation without a system call. A thread of the [`pool`] runs the
+//!    operations that the engine cannot do asynchronously.
+//! 5. [`thread`]: parks the fiber. Its host runs other fibers and then calls `aioshim_poll` in
+//!    [`host`], which submits the batch, reaps completions and unparks fibers.
 //!
-//! stdio, whose calls do not come by names, enters at the first step by its jump tables: [`stdio`].
+//! stdio calls the kernel from inside libc, where interposition does not reach. Its calls enter at
+//! the first step through stdio's jump tables: [`stdio`].
 //!
-//! Around it: [`start`] sets all up before `main`, [`conf`] reads the environment, [`stats`]
-//! counts, [`trace`] writes calls down, [`escapes`] counts those that no hook sees, [`stall`]
-//! reports fibers that compute for long, [`position`] keeps reads and writes at a shared file
-//! position atomic, [`lot`] is where fibers wait for locks, [`signal`] has handlers run on fibers,
-//! [`cancel`] says where a cancelled fiber may end, [`fork`] gives the child a fresh start,
-//! [`main_fiber`] makes a fiber of an unmodified program's main thread, [`runtimes`] keeps a
-//! fiber's exceptions and locale apart from those of others, [`records`] what libc keeps in static
-//! memory.
+//! The other modules:
+//!
+//! - [`start`] sets everything up before `main`; [`conf`] reads the environment;
+//! - [`stats`] counts calls, [`trace`] records them, [`escapes`] counts system calls that no hook
+//!   sees, and [`stall`] reports fibers that do not yield;
+//! - [`position`] keeps reads and writes at a shared file position atomic;
+//! - [`lot`] holds the wait queues of fibers that wait for locks;
+//! - [`signal`] runs signal handlers on fibers; [`cancel`] lists the calls at which a cancelled
+//!   fiber may end;
+//! - [`fork`] resets the shim in the child of a fork;
+//! - [`main_fiber`] makes the main thread of an unmodified program a fiber;
+//! - [`runtimes`] separates the exceptions and locales of fibers, [`records`] the results that libc
+//!   keeps in static memory.
 
 mod allocator;
 mod call;

@@ -1,14 +1,15 @@
-//! The dynamic loader's locks: whether this OS thread holds one.
+//! Tells whether this OS thread holds a lock of the dynamic loader.
 //!
-//! A library's constructor runs in the middle of dlopen(3), a call-back of dl_iterate_phdr(3) and
-//! the resolver of an IFUNC likewise under a lock of the loader's, which the OS thread owns. What
-//! libc does as a whole on a thread of the pool may load a library (name services do), and would
-//! wait there for the very fiber that waits for it. So while its OS thread holds such a lock, a
-//! fiber makes these calls itself.
+//! A library's constructor runs inside dlopen(3), under a lock of the loader that the OS thread
+//! owns. A callback of dl_iterate_phdr(3) and the resolver of an IFUNC also run under such a lock.
+//! A libc function that the shim runs as a whole on a pool thread may load a library (name services
+//! do). The pool thread would then wait for the lock held by the fiber's thread, while the fiber
+//! waits for the pool thread. Therefore a fiber makes these calls itself while its OS thread holds
+//! such a lock.
 //!
-//! The locks are recursive mutexes in `_rtld_global`, ld.so's own data, whose layout differs from
-//! version to version. While none is held such a mutex is zero but for its kind, and nothing else
-//! there looks so and later names this thread.
+//! The locks are recursive mutexes in `_rtld_global`, the data of ld.so, whose layout differs
+//! between versions. While such a mutex is free, it is all zeroes except for its kind. Other data
+//! there may look the same, but it never names this thread as an owner later.
 
 use crate::sys;
 use once_cell::race::OnceBox;
@@ -40,7 +41,7 @@ impl Mutex {
     }
 }
 
-/// The loader's locks, or what looks like one.
+/// The loader's locks, and data that looks like one.
 static LOCKS: OnceBox<Vec<&'static Mutex>> = OnceBox::new();
 
 unsafe extern "C" {
@@ -61,10 +62,10 @@ struct Symbol {
     size: u64,
 }
 
-/// In [`dladdr1`]: it is to tell the symbol.
+/// A flag of [`dladdr1`]: return the symbol.
 const RTLD_DL_SYMENT: c_int = 1;
 
-/// Finds the locks, before any of them is held.
+/// Finds the locks. Must run while none of them is held.
 pub fn bind() {
     LOCKS.get_or_init(|| Box::new(find()));
 }
@@ -74,7 +75,7 @@ fn find() -> Vec<&'static Mutex> {
     let data = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"_rtld_global".as_ptr()) };
     let mut info = MaybeUninit::<libc::Dl_info>::uninit();
     let mut symbol: *const Symbol = std::ptr::null();
-    // SAFETY: an address, and where the answer goes.
+    // SAFETY: `dladdr1` takes an address and writes its answer to the two live variables.
     let mut is_known =
         || unsafe { dladdr1(data, info.as_mut_ptr(), &mut symbol, RTLD_DL_SYMENT) } != 0;
     if data.is_null() || !is_known() {
@@ -86,19 +87,20 @@ fn find() -> Vec<&'static Mutex> {
     (0..=last)
         .step_by(align_of::<Mutex>())
         .filter(|_| size >= size_of::<Mutex>())
-        // SAFETY: within the symbol's data, which stays, and is aligned and written to as words.
+        // SAFETY: within the symbol's data, which is never unmapped, is aligned, and is written as
+        // words.
         .map(|offset| unsafe { &*data.byte_add(offset).cast::<Mutex>() })
         .filter(|mutex| mutex.is_free_and_recursive())
         .collect()
 }
 
-/// Whether the calling OS thread holds one of them.
+/// Whether the calling OS thread holds one of these locks.
 pub fn is_locked_here() -> bool {
     let Some(locks) = LOCKS.get() else {
         return false;
     };
     let held = |lock: &Mutex| lock.count.load(Ordering::Relaxed) != 0;
-    // Most often nobody holds any.
+    // Usually no thread holds any of them.
     locks.iter().any(|lock| held(lock)) && {
         let me = sys::thread_id();
         locks

@@ -1,5 +1,5 @@
-//! Lines for the person who runs the program: `aioshim: ...`, to standard error or `AIOSHIM_OUT`.
-//! Past our own hooks.
+//! Messages for the user of the program: lines `aioshim: ...` to standard error or `AIOSHIM_OUT`,
+//! written without going through the shim's hooks.
 
 use crate::conf::Level;
 use crate::{start, stderr, sys};
@@ -7,15 +7,15 @@ use rustix::fs::{Mode, OFlags};
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Writes `line` when `AIOSHIM_LOG` lets `level` through.
+/// Writes `line` if `AIOSHIM_LOG` allows `level`.
 pub fn say(level: Level, line: std::fmt::Arguments<'_>) {
     if level <= start::conf().log {
         write(format!("aioshim: {line}\n").as_bytes());
     }
 }
 
-/// Appends `text` to `AIOSHIM_OUT`; to standard error without it, or when it cannot be opened (said
-/// as well).
+/// Appends `text` to `AIOSHIM_OUT`. Without that option, or if the file cannot be opened (which is
+/// reported, too), writes it to standard error.
 pub fn write(text: &[u8]) {
     let Some(pattern) = &start::conf().out else {
         return stderr::write(text);
@@ -26,15 +26,15 @@ pub fn write(text: &[u8]) {
     }
 }
 
-/// Has a panic of the shim's own, which ends the process, reported like every other message.
+/// Reports a panic of the shim, which ends the process, like every other message.
 pub fn report_panics() {
     std::panic::set_hook(Box::new(|panic| {
         write(format!("aioshim: {panic}\n").as_bytes())
     }));
 }
 
-/// Appends `rows` to `AIOSHIM_TRACE`, after `header` where they are its first; what cannot be
-/// written is said once.
+/// Appends `rows` to `AIOSHIM_TRACE`, after `header` if the file is empty. Reports the first
+/// failure only.
 pub fn append_trace(header: &str, rows: &str) {
     static SAID: AtomicBool = AtomicBool::new(false);
     let Some(pattern) = &start::conf().trace else {
@@ -50,11 +50,11 @@ pub fn append_trace(header: &str, rows: &str) {
     }
 }
 
-/// Appends `text` to the file that `pattern` names, to an empty one `header` first.
+/// Appends `text` to the file that `pattern` names, after `header` if the file is empty.
 ///
-/// The file is opened with the process's rights of this moment. A symbolic link is refused, for in
-/// a directory that others may write to it could lead anywhere; and only the user may read a file
-/// that is made here.
+/// The file is opened with the rights that the process has now. A symbolic link is refused, because
+/// in a directory that others can write to it could point anywhere. Only the user may read a file
+/// that is created here.
 fn append(pattern: &[u8], header: &[u8], text: &[u8]) -> Result<(), String> {
     let path = out_path(pattern, rustix::process::getpid().as_raw_nonzero().get());
     let flags = OFlags::WRONLY
@@ -77,7 +77,7 @@ fn append(pattern: &[u8], header: &[u8], text: &[u8]) -> Result<(), String> {
         sys::write_all(file.as_raw_fd(), header);
     }
     sys::write_all(file.as_raw_fd(), text);
-    // Rust's own drop would go through libc's close, which is our hook.
+    // Rust's drop would call libc's close, which is a hook of the shim.
     let _ = sys::close(std::os::fd::IntoRawFd::into_raw_fd(file));
     Ok(())
 }

@@ -1,13 +1,13 @@
-//! Wakes a host whose thread sleeps elsewhere than in aioshim_poll when there is something for it
-//! to poll: an operation of the engine is done, or a deadline is over. What other threads land,
-//! they tell the host themselves ([`crate::remote`]).
+//! Wakes a host whose thread sleeps outside of aioshim_poll when there is something to poll for: an
+//! engine completion or an expired deadline. Other threads that unpark a fiber wake the host
+//! themselves ([`crate::remote`]).
 //!
-//! A thread of the shim's own looks out for an attached thread, made when that first leaves a poll
-//! with nothing to run and operations in flight. It sleeps in poll(2) on what the engine completes
-//! through; where the engine has no such descriptor (Linux AIO) it has the host look every few
-//! milliseconds.
+//! Each attached thread that needs it gets one watcher thread, made when it first leaves a poll
+//! with nothing to run and operations in flight. The watcher sleeps in poll(2) on the descriptor
+//! through which the engine signals completions. If the engine has no such descriptor (Linux AIO),
+//! the watcher wakes the host every few milliseconds.
 //!
-//! Invariant: an order is carried out once. The attached thread gives the next one when it leaves
+//! Invariant: an order is carried out once. The attached thread gives the next order when it leaves
 //! its next poll.
 
 use crate::critical::Mutex;
@@ -22,34 +22,34 @@ use std::ffi::c_int;
 use std::os::fd::{BorrowedFd, IntoRawFd};
 use std::sync::Arc;
 
-/// How often a host looks for itself what an engine without a descriptor has done.
+/// How often the watcher wakes the host if the engine has no descriptor.
 const LOOK_NS: u64 = 5_000_000;
 
-/// What to look out for.
+/// An event to wait for.
 enum Order {
     Nothing,
     /// The descriptor becomes readable, or the time comes.
     Until(Option<Arc<Descriptor>>, Option<u64>),
-    /// The attached thread is detached.
+    /// The attached thread was detached; the watcher ends.
     End,
 }
 
 struct Shared {
     remote: Arc<Remote>,
     order: Mutex<Order>,
-    /// An eventfd: there is a new order.
+    /// An eventfd that signals a new order.
     bell: Descriptor,
 }
 
-/// What an attached thread has of it.
+/// The attached thread's handle to its watcher.
 pub struct Lookout {
     shared: Arc<Shared>,
-    /// What the engine completes through, and a duplicate of it that is open as long as somebody
-    /// looks out for it.
+    /// A duplicate of the descriptor through which the engine signals completions. It stays open as
+    /// long as the watcher may poll it.
     ready: Option<Arc<Descriptor>>,
 }
 
-/// One of the shim's own descriptors.
+/// A descriptor of the shim.
 struct Descriptor(c_int);
 
 impl Drop for Descriptor {
@@ -61,19 +61,19 @@ impl Drop for Descriptor {
 
 impl Descriptor {
     fn borrow(&self) -> BorrowedFd<'_> {
-        // SAFETY: open as long as `self` is.
+        // SAFETY: the descriptor is open as long as `self` lives.
         unsafe { BorrowedFd::borrow_raw(self.0) }
     }
 
-    /// An eventfd's count starts anew; of an epoll instance there is nothing to read.
+    /// Resets an eventfd's count. An epoll instance has nothing to read, and the read fails.
     fn empty(&self) {
         let _ = rustix::io::read(self.borrow(), &mut [0_u8; 8]);
     }
 }
 
 impl Lookout {
-    /// Starts to look out, for what the engine completes through if it has such a descriptor; None
-    /// where that takes more than there is.
+    /// Starts a watcher, with the engine's completion descriptor if there is one; None if a thread
+    /// or a descriptor cannot be made.
     pub fn start(remote: &Arc<Remote>, ready: Option<c_int>) -> Option<Self> {
         let _errno = errno::Kept::now();
         let ready = ready.and_then(sys::duplicate_out_of_the_way);
@@ -101,7 +101,8 @@ impl Lookout {
         })
     }
 
-    /// Has the host woken when the engine has done something, or after `nanos`.
+    /// Orders the watcher to wake the host when the engine has completed something, or after
+    /// `nanos`.
     pub fn order(&self, nanos: Option<u64>) {
         let nanos = match self.ready {
             None => Some(nanos.unwrap_or(LOOK_NS).min(LOOK_NS)),
@@ -143,7 +144,7 @@ impl Shared {
         }
     }
 
-    /// False if what was ordered has come, true if there may be a new order.
+    /// Returns false if the ordered event has come, true if there may be a new order.
     fn sleep(&self, ready: Option<&Descriptor>, until: Option<u64>) -> bool {
         let files = [&self.bell, ready.unwrap_or(&self.bell)];
         let mut polled = files.map(|file| PollFd::from_borrowed_fd(file.borrow(), PollFlags::IN));

@@ -1,20 +1,21 @@
-//! The lot: where fibers park that wait for a lock of the program's, in order, found by the lock's
-//! address.
+//! The lot: a table of wait queues, keyed by the address of a lock of the program. Fibers park
+//! here, in order, while they wait for the lock (compare WebKit's and parking_lot's parking lot).
 //!
-//! The lock itself stays libc's, in libc's memory; the lot only knows who waits. Whoever waits
-//! queues up, then tries the lock once more, then parks; whoever releases a lock changes its
-//! memory, then looks whether anybody has queued up. Each side has a full barrier between its two
-//! steps, so that one of them sees the other: no wake-up is lost. tests/lot_model.rs runs this file
-//! under loom.
+//! The lock itself remains in libc's memory and format; the lot only knows its waiters. A waiter
+//! enqueues itself, tries the lock once more, and then parks. A task that releases a lock changes
+//! its memory and then checks whether there are waiters. Each side has a full barrier between its
+//! two steps, so at least one of them sees the other's change and no wake-up is lost.
+//! tests/lot_model.rs runs this file under loom.
 //!
-//! A wake never waits, takes no memory and touches none but the lot's and the waiters': sem_post(3)
-//! may be called in a signal handler, and hooks inside a preloaded malloc. So a bucket that is busy
-//! is left a note ([`Bucket::missed`]), and its holder wakes all its waiters. A waiter may
-//! therefore be woken for nothing, and looks again.
+//! A wake never blocks, allocates no memory, and touches only the memory of the lot and the
+//! waiters, because sem_post(3) may be called in a signal handler and hooks may run inside a
+//! preloaded malloc. If a waker finds a bucket locked, it sets a flag ([`Bucket::missed`]), and the
+//! bucket's holder then wakes all waiters of the bucket. Therefore a waiter may be woken
+//! spuriously, and must check its lock again.
 //!
-//! Invariant: a node is on its fiber's stack, and linked from `enqueue` until it is taken out,
-//! under the bucket's lock. Whoever sets its claim first ends the wait; a node whose claim a waker
-//! has is that waker's until it is landed.
+//! Invariant: a node is on its fiber's stack. It is linked from `enqueue` until it is unlinked
+//! under the bucket's lock. The task that sets a node's claim first ends the wait; a node claimed
+//! by a waker belongs to that waker until it lands it.
 
 use core::cell::Cell;
 use core::ptr::null;
@@ -24,20 +25,20 @@ use core::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
 #[cfg(all(loom, test))]
 use loom::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
 
-/// How one who waits is made to go on.
+/// How to resume a waiter.
 pub trait Land: Sized {
-    /// Ends the wait of `node`'s fiber, from any thread, without waiting or taking memory.
+    /// Ends the wait of `node`'s fiber. Called from any thread; does not block or allocate memory.
     ///
     /// # Safety
-    /// The caller has set the node's claim and taken it out of the lot; its link is the callee's
-    /// now.
+    /// The caller has set the node's claim and unlinked it from the lot. The callee now owns its
+    /// link.
     unsafe fn land(node: *const Node<Self>);
 }
 
-/// One who waits.
+/// One waiter.
 pub struct Node<L> {
     key: usize,
-    /// What it waits for, as a set of bits, to be told from others under the same key.
+    /// Bits that tell this waiter from others under the same key.
     mark: u32,
     claim: AtomicBool,
     queued: Cell<bool>,
@@ -46,20 +47,20 @@ pub struct Node<L> {
     pub fiber: L,
 }
 
-/// The mark of who waits like all others.
+/// The mark of an ordinary waiter.
 pub const ANY: u32 = u32::MAX;
-/// Marks of those who wait for a lock that several may hold.
+/// The marks of waiters for a lock that several tasks may share.
 pub const SHARED: u32 = 1;
 pub const ALONE: u32 = 2;
 
-/// Whom to wake.
+/// Which waiters to wake.
 #[derive(Clone, Copy)]
 pub enum Which {
     First,
     All,
-    /// The first; if it is [`SHARED`], all that are.
+    /// The first waiter and, if it is [`SHARED`], all other shared ones.
     Turn,
-    /// So many at most, of those with a bit of a mark.
+    /// At most this many of the waiters that have a bit of this mark.
     Marked(usize, u32),
 }
 
@@ -80,7 +81,7 @@ impl<L> Node<L> {
         &self.claim
     }
 
-    /// The link, which belongs to whoever took the node out.
+    /// The link, which belongs to the task that unlinked the node.
     pub fn next(&self) -> *const Self {
         self.next.get()
     }
@@ -90,19 +91,19 @@ impl<L> Node<L> {
     }
 }
 
-/// Those who wait under keys that fall together.
+/// The waiters under all keys with the same hash.
 #[repr(align(64))]
 struct Bucket<L> {
     held: AtomicBool,
-    /// A waker found it held: its holder is to wake all.
+    /// A waker found the bucket locked; its holder must wake all waiters.
     missed: AtomicBool,
-    /// How many nodes are linked.
+    /// The number of linked nodes.
     waiting: AtomicU32,
     first: Cell<*const Node<L>>,
     last: Cell<*const Node<L>>,
 }
 
-/// Nodes taken out and claimed, in order, to be landed once the bucket is free.
+/// Nodes that are unlinked and claimed, in order, to be landed after the bucket is unlocked.
 struct Chain<L> {
     first: *const Node<L>,
     last: *const Node<L>,
@@ -116,8 +117,8 @@ const BUCKETS: usize = 1;
 
 pub struct Lot<L>([Bucket<L>; BUCKETS]);
 
-// SAFETY: the lists are only touched under their bucket's lock, and a node's claim says who may
-// land it.
+// SAFETY: the lists are only touched under their bucket's lock, and a node's claim decides which
+// task may land it.
 unsafe impl<L> Sync for Lot<L> {}
 
 impl<L: Land> Lot<L> {
@@ -137,17 +138,17 @@ impl<L: Land> Lot<L> {
         &self.0[hash as usize % BUCKETS]
     }
 
-    /// Whether anybody may wait under `key`: to be asked after a full barrier behind the change
-    /// that they wait for.
+    /// Whether there may be waiters under `key`. Call it after the change that they wait for and a
+    /// full barrier.
     #[inline(always)]
     pub fn may_wait(&self, key: usize) -> bool {
         self.bucket(key).waiting.load(Ordering::Relaxed) != 0
     }
 
-    /// Queues up; at the head of the queue if `again`. There is a full barrier behind it.
+    /// Enqueues the node, at the head of the queue if `again`. Ends with a full barrier.
     ///
     /// # Safety
-    /// The node stays where it is until it is withdrawn or landed.
+    /// The node stays in place until it is withdrawn or landed.
     pub unsafe fn enqueue(&self, node: &Node<L>, again: bool) {
         let bucket = self.bucket(node.key);
         bucket.lock();
@@ -156,8 +157,8 @@ impl<L: Land> Lot<L> {
         fence(Ordering::SeqCst);
     }
 
-    /// Takes a node out that need not wait any more. False if a waker has it: then it will be
-    /// landed.
+    /// Unlinks a node that need not wait any more. Returns false if a waker has claimed it; that
+    /// waker will land it.
     pub fn withdraw(&self, node: &Node<L>) -> bool {
         let bucket = self.bucket(node.key);
         bucket.lock();
@@ -169,7 +170,7 @@ impl<L: Land> Lot<L> {
         queued
     }
 
-    /// Wakes; never waits, so that more may be woken than asked for.
+    /// Wakes waiters. Never blocks, and may therefore wake more waiters than requested.
     #[cold]
     pub fn wake(&self, key: usize, which: Which) {
         let bucket = self.bucket(key);
@@ -186,8 +187,8 @@ impl<L: Land> Lot<L> {
         }
     }
 
-    /// Wakes exactly those asked for, as far as they are there: how many. Waits while the bucket is
-    /// busy.
+    /// Wakes exactly the requested waiters, as far as there are any, and returns their number.
+    /// Blocks while the bucket is locked.
     pub fn wake_exactly(&self, key: usize, which: Which) -> usize {
         let bucket = self.bucket(key);
         bucket.lock();
@@ -198,11 +199,12 @@ impl<L: Land> Lot<L> {
 }
 
 impl<L: Land> Chain<L> {
-    /// Ends their waits; returns how many.
+    /// Ends the waits of the chain's nodes and returns their number.
     fn land(self) -> usize {
         let mut node = self.first;
         for _ in 0..self.len {
-            // SAFETY: claimed and taken out by us, so that its fiber stays parked until we land it.
+            // SAFETY: we have claimed and unlinked the node, so its fiber stays parked until we
+            // land it.
             unsafe {
                 let next = (*node).next.get();
                 L::land(node);
@@ -240,8 +242,7 @@ impl<L: Land> Bucket<L> {
         !self.held.swap(true, Ordering::AcqRel)
     }
 
-    /// Only for those who are on a fiber or a plain thread, not in a signal handler: it could have
-    /// interrupted the holder.
+    /// Must not be called in a signal handler, which could have interrupted the holder.
     fn lock(&self) {
         let mut turns = 0;
         while !self.try_lock() {
@@ -250,7 +251,7 @@ impl<L: Land> Bucket<L> {
         }
     }
 
-    /// Frees the bucket, and makes up for the wakers that found it held.
+    /// Unlocks the bucket, and wakes all waiters if a waker found it locked.
     fn unlock(&self) {
         loop {
             let missed = self.missed.swap(false, Ordering::SeqCst);
@@ -261,8 +262,7 @@ impl<L: Land> Bucket<L> {
             };
             self.held.swap(false, Ordering::AcqRel);
             chain.land();
-            // A waker leaves its note, then tries the lock; this frees the lock, then looks for a
-            // note.
+            // A waker sets the flag and then tries to lock. This unlocks and then checks the flag.
             fence(Ordering::SeqCst);
             if !self.missed.load(Ordering::SeqCst) || !self.try_lock() {
                 return;
@@ -279,7 +279,8 @@ impl<L: Land> Bucket<L> {
         };
         node.next.set(next);
         node.previous.set(previous);
-        // SAFETY: linked nodes are alive (module invariant), and the caller holds the lock.
+        // SAFETY: linked nodes are alive (module invariant), and the caller holds the bucket's
+        // lock.
         unsafe {
             match previous.as_ref() {
                 Some(previous) => previous.next.set(at),
@@ -296,7 +297,8 @@ impl<L: Land> Bucket<L> {
 
     fn unlink(&self, node: &Node<L>) {
         let (next, previous) = (node.next.get(), node.previous.get());
-        // SAFETY: as in `link`.
+        // SAFETY: linked nodes are alive (module invariant), and the caller holds the bucket's
+        // lock.
         unsafe {
             match previous.as_ref() {
                 Some(previous) => previous.next.set(next),
@@ -311,7 +313,7 @@ impl<L: Land> Bucket<L> {
         self.waiting.fetch_sub(1, Ordering::SeqCst);
     }
 
-    /// Takes out and claims. One whose time is over is passed by: it takes itself out.
+    /// Unlinks and claims waiters. Skips a waiter that has timed out; it unlinks itself.
     fn take(&self, ours: impl Fn(&Node<L>) -> bool, which: Which) -> Chain<L> {
         let mut chain = Chain::new();
         let (mut most, mut mask) = match which {
@@ -320,7 +322,8 @@ impl<L: Land> Bucket<L> {
             Which::Marked(most, mask) => (most, mask),
         };
         let mut at = self.first.get();
-        // SAFETY: linked nodes are alive (module invariant), and the caller holds the lock.
+        // SAFETY: linked nodes are alive (module invariant), and the caller holds the bucket's
+        // lock.
         while let Some(node) = unsafe { at.as_ref() }
             && chain.len < most
         {
@@ -353,7 +356,7 @@ impl<L> Chain<L> {
 
     fn push(&mut self, node: &Node<L>) {
         node.next.set(null());
-        // SAFETY: nodes in the chain are claimed by us and not landed yet.
+        // SAFETY: we have claimed the nodes in the chain, and have not landed them yet.
         match unsafe { self.last.as_ref() } {
             Some(last) => last.next.set(node),
             None => self.first = node,
@@ -363,7 +366,7 @@ impl<L> Chain<L> {
     }
 }
 
-/// Waits a little for a bucket: on the CPU at first, then by letting other threads have it.
+/// Waits briefly for a bucket: spins at first, then yields the CPU to other threads.
 #[cold]
 fn relax(turns: u32) {
     #[cfg(all(loom, test))]
@@ -386,7 +389,7 @@ mod tests {
     #[cfg(not(loom))]
     use std::sync::{Arc, Condvar, Mutex};
 
-    /// Stands for a fiber: it is parked until somebody lands it.
+    /// Stands for a fiber: it is parked until it is landed.
     #[derive(Clone)]
     struct Sleeper(Arc<(Mutex<bool>, Condvar)>);
 
@@ -411,7 +414,7 @@ mod tests {
 
     impl Land for Sleeper {
         unsafe fn land(node: *const Node<Self>) {
-            // SAFETY: alive until landed.
+            // SAFETY: the node is alive until it is landed.
             let sleeper = unsafe { &*node }.fiber.clone();
             *sleeper.0.0.lock().unwrap() = true;
             sleeper.0.1.notify_one();
@@ -470,8 +473,8 @@ mod tests {
         assert!(node.fiber.is_landed());
     }
 
-    /// A lock of one word: two fibers that queue up, try again and park, and whoever holds it
-    /// releases it, then looks for them. A lost wake-up is a deadlock, which loom reports.
+    /// A lock of one word. Two fibers enqueue, try again and park; each holder releases the lock
+    /// and then checks for waiters. A lost wake-up is a deadlock, which loom reports.
     #[cfg(loom)]
     #[test]
     fn no_wake_up_is_lost() {
@@ -490,7 +493,7 @@ mod tests {
                         };
                         while !taken() {
                             let node = Node::new(16, ANY, Sleeper::new());
-                            // SAFETY: withdrawn, or landed, before it goes.
+                            // SAFETY: the node is withdrawn or landed before it is dropped.
                             unsafe { lot.enqueue(&node, false) };
                             let got = taken();
                             if got && lot.withdraw(&node) {
@@ -521,8 +524,7 @@ mod tests {
         }
     }
 
-    /// Who is about to wait has its time run out while another wakes it: it is landed, or not, but
-    /// never both.
+    /// A waiter times out while another task wakes it: exactly one of the two ends the wait.
     #[cfg(loom)]
     #[test]
     fn a_timeout_and_a_wake_never_both_end_a_wait() {

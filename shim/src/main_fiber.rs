@@ -1,14 +1,14 @@
-//! `AIOSHIM_MAIN=fiber`: the main thread of a program that knows nothing of fibers is one, and what
-//! it calls is converted.
+//! `AIOSHIM_MAIN=fiber`: the main thread of a program that does not use fibers becomes a fiber, and
+//! its calls are converted.
 //!
-//! A host of the shim's own with one fiber, the main thread on its own stack. It parks in place:
-//! `park` polls the shim until the fiber is unparked, deeper on the same stack. A scheduler's stack
-//! would be of no use. Nothing else is there to run on it; and a handler that jumps away does so
-//! only after the poll has returned (signal/mod.rs), so that no frame of the shim's is ever jumped
-//! over. A program notices neither: its stack's bounds, what scans it, and its unwinder find what
-//! they expect.
+//! This is a built-in host with one fiber: the main thread on its own stack. It parks in place:
+//! `park` polls the shim, deeper on the same stack, until the fiber is unparked. A separate
+//! scheduler stack would have no use, because there is nothing else to run on it. A signal handler
+//! that jumps away runs only after the poll has returned (signal/mod.rs), so a jump never skips a
+//! frame of the shim. The stack's bounds, code that scans the stack, and the unwinder see an
+//! ordinary stack.
 //!
-//! Threads that the program starts are not fibers: what they call passes through. A scheduler that
+//! Threads that the program starts are not fibers: their calls pass through. A scheduler that
 //! attaches itself on the main thread takes it over.
 
 use crate::engine::Wait;
@@ -21,14 +21,14 @@ use std::ffi::{c_int, c_uint, c_void};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, Ordering::Relaxed};
 
-/// The one fiber.
+/// The only fiber.
 struct MainFiber {
     parked: Cell<bool>,
-    /// Unparked, and about to run or to park.
+    /// The fiber was unparked, and is about to run or to park.
     ready: Cell<bool>,
 }
 
-// SAFETY: touched by the main thread alone, but for `wake`, which touches nothing of it.
+// SAFETY: only the main thread touches it; `wake` can run on other threads but does not access it.
 unsafe impl Sync for MainFiber {}
 
 static FIBER: MainFiber = MainFiber {
@@ -36,7 +36,7 @@ static FIBER: MainFiber = MainFiber {
     ready: Cell::new(false),
 };
 
-/// The main thread, while it is attached to this host.
+/// The main thread's handle while it is attached to this host.
 static THREAD: AtomicPtr<Thread> = AtomicPtr::new(std::ptr::null_mut());
 
 fn the_host() -> Host {
@@ -57,7 +57,7 @@ fn the_host() -> Host {
     Host::new(table, (&raw const FIBER).cast_mut().cast(), true)
 }
 
-/// Makes a fiber of the calling thread, which is the main one. Where that cannot be, calls pass
+/// Makes the calling thread, which is the main thread, a fiber. If that fails, its calls pass
 /// through.
 pub fn adopt() {
     if let Ok(thread) = host::attach_to(the_host()) {
@@ -65,7 +65,7 @@ pub fn adopt() {
     }
 }
 
-/// Before another host attaches the calling thread.
+/// Detaches the main thread before another host attaches it.
 pub fn give_way() {
     let thread = THREAD.load(Relaxed);
     if !thread.is_null() && std::ptr::eq(thread, tls::attached()) {
@@ -76,32 +76,33 @@ pub fn give_way() {
     }
 }
 
-/// pthread_exit(3). Without the main thread the process goes on as long as others do: so that these
-/// are none of the pool's, its idle threads end, and the main thread is no fiber any more.
+/// pthread_exit(3). After the main thread has exited, the process lives as long as its other
+/// threads. Idle pool threads must not keep it alive, so they end here, and the main thread stops
+/// being a fiber.
 #[unsafe(no_mangle)]
 pub extern "C" fn pthread_exit(result: *mut c_void) -> ! {
     type Exit = extern "C" fn(*mut c_void) -> !;
     let thread = THREAD.load(Relaxed);
     if !thread.is_null() && std::ptr::eq(thread, tls::here()) {
-        // SAFETY: attached, and the calling thread.
+        // SAFETY: the handle is the calling thread's, and it is attached.
         pool::retire(&Arc::clone(unsafe { &*thread }.remote()));
         give_way();
     }
     // SAFETY: a look-up by name.
     let next = unsafe { libc::dlsym(libc::RTLD_NEXT, c"pthread_exit".as_ptr()) };
-    // SAFETY: POSIX's type of the function of this name, which every libc has.
+    // SAFETY: every libc defines the function of this name with the type that POSIX gives.
     let next = unsafe { std::mem::transmute::<*mut c_void, Exit>(next) };
     next(result)
 }
 
-/// The fiber runs again, without its `park` having returned.
+/// The fiber runs again without a return from its `park`.
 pub fn unparked(host: &Host) {
     fiber(host.data).parked.set(false);
     fiber(host.data).ready.set(false);
 }
 
 fn fiber<'a>(data: *mut c_void) -> &'a MainFiber {
-    // SAFETY: what `the_host` gave, a static.
+    // SAFETY: `the_host` passed this address, which is that of a static.
     unsafe { &*data.cast::<MainFiber>() }
 }
 
@@ -113,10 +114,11 @@ extern "C" fn running(data: *mut c_void) -> *mut c_void {
     }
 }
 
-/// Polls until the fiber is unparked; once if it is already, for that is how the shim yields.
+/// Polls until the fiber is unparked. If it is unparked already, polls once: this is how the shim
+/// yields.
 extern "C" fn park(data: *mut c_void) {
     let fiber = fiber(data);
-    // SAFETY: the calling thread, which is attached.
+    // SAFETY: the calling thread's handle, and it is attached.
     let thread = unsafe { &*tls::attached() };
     fiber.parked.set(true);
     loop {
@@ -140,17 +142,18 @@ extern "C" fn runnable(_data: *mut c_void) -> c_uint {
     0
 }
 
-/// It sleeps nowhere but in the shim's poll.
+/// The thread sleeps only in the shim's poll.
 extern "C" fn wake(_data: *mut c_void) {
     let thread = THREAD.load(Relaxed);
     if !thread.is_null() {
-        // SAFETY: attached: the shim calls this verb no longer once it is not (Remote::detach).
+        // SAFETY: the thread is attached: the shim stops calling this callback before the detach
+        // ends (Remote::detach).
         unsafe { host::aioshim_wake(thread) };
     }
 }
 
-/// Nobody else is delayed while it waits for a disk: those calls are plain ones, and need no thread
-/// of the kernel's or the pool's. Waits without an end are converted.
+/// A wait for a disk delays no other fiber, so those calls are made as plain calls and need no
+/// kernel or pool thread. Unbounded waits are converted.
 extern "C" fn alone(_data: *mut c_void) -> c_int {
     1
 }

@@ -1,15 +1,15 @@
-//! How fast the last calls of each kind went, by the directory or file they named by number: an
+//! How long recent calls of each kind took, per directory or file descriptor that they used: one
 //! atomic byte each.
 //!
-//! A path is not looked at: it may be an address where nothing is, which is the kernel's to say
-//! (EFAULT). So all paths that are looked up from one directory share an account. A hint, like
-//! [`crate::fds`]: a wrong one costs time.
+//! Paths are not examined: a path may be an invalid address, and then only the kernel may report
+//! that (EFAULT). Therefore all paths that are relative to one directory share an account. Like
+//! [`crate::fds`] these are hints: a wrong one only costs time.
 
 use crate::policy::{Kind, Pace};
 use std::ffi::c_int;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-/// Descriptors that differ in their last bits have accounts of their own.
+/// Descriptors that differ in their lowest bits have separate accounts.
 const ACCOUNTS: usize = 64;
 
 static PACES: [[AtomicU8; ACCOUNTS]; Kind::COUNT] =
@@ -19,7 +19,7 @@ static PACES: [[AtomicU8; ACCOUNTS]; Kind::COUNT] =
 pub struct Account(&'static AtomicU8);
 
 impl Account {
-    /// Of calls of this kind on the descriptor `file`, or on names looked up from it.
+    /// The account of calls of this kind on the descriptor `file`, or on paths relative to it.
     #[inline(always)]
     pub fn of(kind: Kind, file: c_int) -> Self {
         Self(&PACES[kind as usize][file as usize % ACCOUNTS])
@@ -30,7 +30,7 @@ impl Account {
         Pace::of_bits(self.0.load(Ordering::Relaxed))
     }
 
-    /// A call took so long. Written only when that teaches something.
+    /// Records that a call took this long. Writes only if that changes the account.
     #[inline(always)]
     pub fn took(self, nanos: u64) {
         let pace = self.pace();

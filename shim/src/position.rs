@@ -1,19 +1,20 @@
-//! Turns at a file's position: reads and writes at the current position are atomic per open file.
+//! The lock on a file position, called a turn here: reads and writes at the current position are
+//! atomic per open file.
 //!
-//! The kernel holds a lock over read(2) and write(2) at f_pos; io_uring takes none. So an operation
-//! that is done in more than one step, or by the engine, first takes its turn: one holder per open
-//! file, the others park in order. Descriptors that share an open file share the turn however they
-//! came to be (dup, fork, SCM_RIGHTS): the queue is found by inode, and kcmp(2) tells two opens of
-//! one file apart.
+//! The kernel holds a lock during read(2) and write(2) at f_pos; io_uring takes none. Therefore an
+//! operation that has several steps, or that the engine performs, first takes the turn of its open
+//! file. There is one holder per open file, and other fibers park in FIFO order. Descriptors that
+//! share an open file share the turn, whether they were shared by dup, fork or SCM_RIGHTS: the
+//! queue is found by inode, and kcmp(2) tells apart two opens of one file.
 //!
-//! Likewise for those who read, or write, a stream that cannot tell whether it would wait, and for
-//! those who accept connections. What they have their turn at may take for ever: so signals,
-//! cancellation and deadlines end the wait for that turn.
+//! There are also turns for reading or writing a stream that does not support nonblocking tries,
+//! and for accepting connections. Their holders may block indefinitely, so signals, cancellation
+//! and deadlines end the wait for such a turn.
 //!
-//! kcmp(2) also puts open files into an order, so a turn costs as many calls as the logarithm of
-//! the number of open files of that inode, and none where only one is in use.
+//! kcmp(2) also orders open files. Finding a queue therefore takes a number of calls that is
+//! logarithmic in the number of open files in use with that inode, and none if there is only one.
 //!
-//! A plain thread, or another process, that uses the same open file meanwhile is not held up: see
+//! A plain thread or another process that uses the same open file is not blocked by a turn; see
 //! docs/limits.md.
 
 use crate::call::Call;
@@ -31,11 +32,11 @@ use std::ffi::{c_int, c_void};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-/// One open file in use at its position.
+/// An open file whose turn is taken.
 struct OpenFile {
     id: u64,
     inode: u32,
-    /// The holder's hold on it.
+    /// The holder's hold on the file.
     holder: *const Hold,
     waiting: VecDeque<Waiter>,
 }
@@ -44,12 +45,13 @@ struct Waiter {
     hold: *const Hold,
     fiber: *mut c_void,
     thread: Arc<Remote>,
-    /// Of a wait that may end early: who sets the claim first ends it, and its token on its thread.
+    /// For a wait that may end early: the claim, which the side that ends the wait sets first, and
+    /// the wait's token on its thread.
     in_flight: Option<(Arc<AtomicBool>, Token)>,
 }
 
 impl Waiter {
-    /// Gives it its turn; false if its wait has ended early.
+    /// Gives the waiter the turn; false if its wait has ended early.
     fn wake(&self) -> bool {
         match &self.in_flight {
             None => self.thread.unpark(self.fiber),
@@ -64,29 +66,30 @@ impl Waiter {
     }
 }
 
-// SAFETY: holds outlive the turns they are for, and all that is read of them is an atomic. The
-// fiber's name is only handed back to its host, on its own thread (Remote::unpark).
+// SAFETY: holds outlive the turns that they belong to, and only an atomic in them is read. The
+// fiber's address is only passed back to its host, on its own thread (Remote::unpark).
 unsafe impl Send for OpenFile {}
 
 impl OpenFile {
     fn fd(&self) -> c_int {
-        // SAFETY: the holder's hold lives on its stack until the turn is passed on, under the
-        // shard's lock.
+        // SAFETY: the holder's hold lives on its stack until the turn is passed on, which happens
+        // under the shard's lock.
         unsafe { &*self.holder }.fd()
     }
 }
 
 const SHARDS: usize = 64;
 
-/// Open files in use, by their inodes' hashes, and those of one hash in the kernel's order.
+/// Open files in use, sorted by the hash of their inode, and by the kernel's order within one hash.
 type Shard = Mutex<Vec<OpenFile>>;
 
 static QUEUES: Renewable<[Shard; SHARDS]> =
     Renewable::new([const { Mutex::new(Vec::new()) }; SHARDS]);
 static NEXT_ID: AtomicU64 = AtomicU64::new(0);
-/// Open files in use at their position, over all threads.
+/// The number of open files whose position turn is taken, over all threads.
 static HELD: AtomicUsize = AtomicUsize::new(0);
-/// Attached threads. With one, nothing can come between two steps of a fiber that does not park.
+/// The number of attached threads. With only one, no other task can run between two steps of a
+/// fiber that does not park.
 static ATTACHED: AtomicUsize = AtomicUsize::new(0);
 
 pub fn attached() {
@@ -102,7 +105,8 @@ pub fn other_threads() -> bool {
     ATTACHED.load(Ordering::Relaxed) > 1
 }
 
-/// Whether a thread is attached other than the calling one, if that is on a fiber.
+/// Whether a thread other than the calling one is attached, assuming that the caller is on a fiber;
+/// off a fiber, whether any is.
 #[inline(always)]
 pub fn others_are_attached() -> bool {
     match ATTACHED.load(Ordering::Relaxed) {
@@ -112,16 +116,16 @@ pub fn others_are_attached() -> bool {
     }
 }
 
-/// Whether any file's turn is held.
+/// Whether any turn at a position is taken.
 #[inline(always)]
 pub fn in_use() -> bool {
     HELD.load(Ordering::Acquire) != 0
 }
 
-/// In the child of a fork, with `threads` attached threads left: other fibers' turns are gone with
-/// them.
+/// In the child of a fork, with `threads` attached threads left. The turns of other fibers are
+/// gone.
 pub fn renew(threads: usize) {
-    // SAFETY: the child has one thread, and it is in a fork handler: no reference into the queues
+    // SAFETY: the child has one thread, which is in a fork handler, so no reference into the queues
     // is live.
     unsafe { QUEUES.renew([const { Mutex::new(Vec::new()) }; SHARDS]) };
     HELD.store(0, Ordering::SeqCst);
@@ -129,13 +133,13 @@ pub fn renew(threads: usize) {
 }
 
 fn shard(inode: u32) -> MutexGuard<'static, Vec<OpenFile>> {
-    // Our own locks are no fiber's to park for.
+    // These locks are never held across a park, so waiting for one blocks the thread only briefly.
     QUEUES.get()[inode as usize % SHARDS].lock()
 }
 
-/// Where the open file of `hold` is in use, or would be. A position is the file's own, so equal
-/// numbers name one file; where the kernel will not say more, one inode counts as one open file:
-/// slower, never wrong.
+/// Returns the index of the open file of `hold`, or the index where to insert it. For a position,
+/// equal descriptors refer to one file. If kcmp(2) does not answer, all opens of an inode count as
+/// one open file, which is slower but correct.
 fn find(files: &[OpenFile], hold: &Hold, inode: u32, position: bool) -> Result<usize, usize> {
     let fd = hold.fd();
     files.binary_search_by(|file| {
@@ -148,7 +152,7 @@ fn find(files: &[OpenFile], hold: &Hold, inode: u32, position: bool) -> Result<u
     })
 }
 
-/// The caller is the first in a new queue, at `at`, whose number this returns.
+/// Inserts a new queue at `at`, with the caller as its holder, and returns its id.
 fn begin(files: &mut Vec<OpenFile>, at: usize, hold: &Hold, inode: u32) -> u64 {
     let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
     let file = OpenFile {
@@ -161,10 +165,10 @@ fn begin(files: &mut Vec<OpenFile>, at: usize, hold: &Hold, inode: u32) -> u64 {
     id
 }
 
-/// A turn at an open file's position; passed on when dropped.
+/// A turn at an open file; passed on when dropped.
 pub enum Turn<'a> {
-    /// Nobody holds one and no other thread is attached: nothing to take, as long as the fiber does
-    /// not park.
+    /// No turn is taken and no other thread is attached, so no turn is needed as long as the fiber
+    /// does not park.
     Unneeded {
         hold: &'a Hold,
         inode: u32,
@@ -173,7 +177,7 @@ pub enum Turn<'a> {
         id: u64,
         inode: u32,
     },
-    /// A turn to read or to write a stream: nothing to do with any position.
+    /// A turn to read or write a stream, independent of any position.
     OfStream {
         id: u64,
         inode: u32,
@@ -181,13 +185,13 @@ pub enum Turn<'a> {
 }
 
 impl<'a> Turn<'a> {
-    /// Whether a fiber needs none as long as it does not park.
+    /// Whether a fiber needs no turn as long as it does not park.
     #[inline(always)]
     pub fn is_unneeded() -> bool {
         !in_use() && ATTACHED.load(Ordering::Relaxed) == 1
     }
 
-    /// Takes the turn at the position of the file of `hold`; parks while another fiber has it.
+    /// Takes the turn at the position of the file of `hold`, and parks while another fiber has it.
     /// `inode` is the file's hash.
     #[inline]
     pub fn take(call: &Call<'_>, hold: &'a Hold, inode: u32) -> Self {
@@ -198,17 +202,17 @@ impl<'a> Turn<'a> {
         }
     }
 
-    /// Before the fiber parks in the middle of its operation: makes sure that the turn, and the
-    /// file, are really held.
+    /// Makes sure that the turn and the file are really held. Call it before the fiber parks in the
+    /// middle of its operation.
     pub fn keep(&mut self, call: &Call<'_>) {
         if let Self::Unneeded { hold, inode } = *self {
             *self = Self::hold(call, hold, inode);
         }
     }
 
-    /// Takes the turn to read, or to write, the stream that `hold` names; parks while another fiber
-    /// has it. Err(RESTART) if the fiber was interrupted meanwhile, Err(TIME) if `deadline` came
-    /// first.
+    /// Takes the turn to read or write the stream of `hold`, and parks while another fiber has it.
+    /// Returns Err(RESTART) if the fiber was interrupted in that wait, and Err(TIME) if `deadline`
+    /// passed.
     pub fn of_stream(
         call: &Call<'_>,
         hold: &'a Hold,
@@ -216,7 +220,7 @@ impl<'a> Turn<'a> {
         way: Way,
         deadline: Deadline,
     ) -> Result<Self, Errno> {
-        // Reading and writing one stream are two queues.
+        // Readers and writers of one stream have separate queues.
         let inode = inode ^ (way as u32 + 1);
         let mut files = shard(inode);
         let at = match find(&files, hold, inode, false) {
@@ -247,7 +251,7 @@ impl<'a> Turn<'a> {
         Err(Errno::of(result))
     }
 
-    /// Takes the turn at a position, and parks until it is the fiber's.
+    /// Takes the turn at a position, parking until it is free.
     fn hold(call: &Call<'_>, hold: &Hold, inode: u32) -> Self {
         hold.begin(call);
         let mut files = shard(inode);
@@ -272,7 +276,7 @@ impl<'a> Turn<'a> {
         Self::Held { id, inode }
     }
 
-    /// Passes the turn on.
+    /// Passes the turn on to the next waiter.
     fn pass(id: u64, inode: u32, position: bool) {
         let mut files = shard(inode);
         let Some(at) = files.iter().position(|file| file.id == id) else {

@@ -1,13 +1,13 @@
-//! Memory in which a fiber finds what libc keeps in static memory for whole processes or threads:
-//! `getpwnam`, `strerror`, `h_errno` and their kin.
+//! Per-fiber memory for results that libc keeps in static memory per process or per thread:
+//! `getpwnam`, `strerror`, `h_errno` and similar functions.
 //!
-//! A record belongs to one fiber and one function of libc's; the next call of that function on that
-//! fiber overwrites it, as the next call of a thread would. Nobody tells the shim of a fiber's end,
-//! so a record is left to the next fiber with the same address, and a thread keeps at most
-//! [`MOST`]: then the one that was made first is taken for the newest.
+//! A record belongs to one fiber and one libc function. The next call of that function on that
+//! fiber overwrites it, as the next call of a thread would. The shim is not told when a fiber ends,
+//! so the next fiber at the same address inherits its records. A thread keeps at most [`MOST`]
+//! records; after that a new record reuses the oldest.
 //!
-//! Invariant: a record is never freed, for the program may hold its address as long as that of
-//! libc's own static memory.
+//! Invariant: a record is never freed, because the program may keep its address as long as an
+//! address in static memory.
 
 use crate::critical::{self, Mutex};
 use crate::fork::Renewable;
@@ -15,10 +15,10 @@ use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::ffi::c_void;
 
-/// How many records a thread keeps.
+/// The maximum number of records of a thread.
 const MOST: usize = 1 << 14;
 
-/// A function's result: a structure of libc's and what it points to.
+/// The result of a function: a libc structure and the data that it points to.
 pub struct Record {
     /// Larger than any of these structures.
     pub entry: [u64; 16],
@@ -26,11 +26,11 @@ pub struct Record {
 }
 
 impl Record {
-    /// Room for most entries of /etc/passwd; it grows where needed.
+    /// Enough for most entries of /etc/passwd; the text grows if necessary.
     const ROOM: usize = 512;
 }
 
-/// A fiber, and the row of the function.
+/// A fiber, and the function's row in the hook table.
 type Key = (*const c_void, usize);
 
 /// The records of one thread's fibers.
@@ -40,25 +40,25 @@ pub struct Records(RefCell<Kept>);
 #[derive(Default)]
 struct Kept {
     of: HashMap<Key, &'static mut Record>,
-    /// The oldest first.
+    /// The oldest record comes first.
     order: VecDeque<Key>,
 }
 
-/// Records of threads that were detached.
+/// Records of threads that have detached.
 static SPARE: Renewable<Mutex<Vec<&'static mut Record>>> = Renewable::new(Mutex::new(Vec::new()));
 
-/// In the child of a fork, where another thread may have been at the spare ones.
+/// In the child of a fork: another thread may have been using the spare records.
 ///
 /// # Safety
-/// As [`Renewable::renew`].
+/// The same as for [`Renewable::renew`].
 pub unsafe fn renew() {
-    // SAFETY: vouched for by the caller.
+    // SAFETY: our caller makes the same promise.
     unsafe { SPARE.renew(Mutex::new(Vec::new())) };
 }
 
 impl Records {
-    /// The record of `fiber` for the function of `row`. It stays in place, and is the fiber's
-    /// alone.
+    /// The record of `fiber` for the function of `row`. It stays in place, and no other fiber uses
+    /// it.
     pub fn of(&self, fiber: *const c_void, row: usize) -> *mut Record {
         let _section = critical::enter();
         let kept = &mut *self.0.borrow_mut();
@@ -76,7 +76,7 @@ impl Records {
         &raw mut **kept.of.get_mut(&key).expect("just inserted")
     }
 
-    /// The record that [`Self::of`] has made before, if it has.
+    /// The record that [`Self::of`] made earlier, if any.
     pub fn existing(&self, fiber: *const c_void, row: usize) -> Option<*mut Record> {
         let _section = critical::enter();
         let kept = &mut *self.0.borrow_mut();
@@ -87,7 +87,7 @@ impl Records {
 }
 
 impl Drop for Records {
-    /// Others reuse them, as calls of libc's reuse its static memory.
+    /// Later threads reuse the records, as calls of libc reuse its static memory.
     fn drop(&mut self) {
         let kept = std::mem::take(self.0.get_mut());
         SPARE.get().lock().extend(kept.of.into_values());

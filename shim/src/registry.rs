@@ -1,9 +1,9 @@
-//! What each attached thread has one of, and the report at exit reads of all: kept here past the
-//! thread, for the next one.
+//! Per-thread values that the report at exit reads for all threads. They outlive their thread, and
+//! the next thread reuses them.
 //!
-//! Invariant: a value has at most one owner. It is never freed, and goes to a thread that attaches
-//! later, which counts on where the other stopped: so a program that attaches threads again and
-//! again takes no more memory than for those it has at a time.
+//! Invariant: a value has at most one owner. It is never freed. A thread that attaches later takes
+//! it over and continues its counts, so a program that repeatedly attaches threads uses memory only
+//! for the largest number of threads that exist at the same time.
 
 use crate::critical::Mutex;
 use crate::fork::Renewable;
@@ -14,7 +14,7 @@ pub struct Registry<T: 'static>(Renewable<Mutex<Values<T>>>);
 
 struct Values<T> {
     all: Vec<Arc<T>>,
-    /// Those whose thread is gone.
+    /// Values whose thread is gone.
     free: Vec<Arc<T>>,
 }
 
@@ -23,7 +23,7 @@ impl<T> Registry<T> {
         Self(Renewable::new(Mutex::new(Values::NONE)))
     }
 
-    /// A value for the calling thread, made where none is free.
+    /// Returns a value for the calling thread, and makes one if none is free.
     pub fn register(&'static self, make: impl FnOnce() -> T) -> Registered<T> {
         let mut values = self.0.get().lock();
         let value = values.free.pop().unwrap_or_else(|| {
@@ -37,17 +37,17 @@ impl<T> Registry<T> {
         }
     }
 
-    /// Every value that ever had an owner.
+    /// All values that were ever owned.
     pub fn all(&self) -> Vec<Arc<T>> {
         self.0.get().lock().all.clone()
     }
 
-    /// In the child of a fork: the parent's values are the parent's.
+    /// In the child of a fork: the values belong to the parent.
     ///
     /// # Safety
-    /// As [`Renewable::renew`].
+    /// The same as for [`Renewable::renew`].
     pub unsafe fn forget_all(&self) {
-        // SAFETY: vouched for by the caller.
+        // SAFETY: our caller makes the same promise.
         unsafe { self.0.renew(Mutex::new(Values::NONE)) };
     }
 }
@@ -59,7 +59,7 @@ impl<T> Values<T> {
     };
 }
 
-/// A thread's value, until it is dropped.
+/// A thread's ownership of its value, until it is dropped.
 pub struct Registered<T: 'static> {
     registry: &'static Registry<T>,
     value: Arc<T>,

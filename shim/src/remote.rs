@@ -1,9 +1,8 @@
-//! The part of an attached thread that other threads touch: how it is woken, and how its fibers
-//! are.
+//! The part of an attached thread that other threads use, to wake the thread and its fibers.
 //!
-//! Invariant: a wake-up is never lost. The waker publishes what there is to see (a message here, or
-//! the host's own), then swaps the state; the thread says that it is about to sleep, or has slept,
-//! by a swap of the same word, and looks for messages only after that.
+//! Invariant: a wake-up is never lost. The waker first publishes the event (a message here, or the
+//! host's own state) and then swaps the state word. The thread swaps the same word before and after
+//! a sleep, and checks for messages only after that.
 
 use crate::critical;
 use crate::engine::Token;
@@ -19,15 +18,15 @@ use std::ptr::null_mut;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 
-/// What other threads tell this one.
+/// A message from another thread.
 pub enum Message {
-    /// A fiber is to be unparked.
+    /// Unpark this fiber.
     Unpark(*mut c_void),
-    /// The offload pool is done with a request: its result, as a system call's.
+    /// The offload pool has completed a request, with this result of a system call.
     Landed(Token, i32),
 }
 
-// SAFETY: the pointer is the host's name for a fiber; it is only handed back to the host, on the
+// SAFETY: the pointer is the host's address of a fiber; it is only passed back to the host, on the
 // fiber's own thread.
 unsafe impl Send for Message {}
 
@@ -35,42 +34,42 @@ const AWAKE: u32 = 0;
 const ASLEEP: u32 = 1;
 const NOTIFIED: u32 = 2;
 
-/// The part of a thread that others may touch.
+/// The part of an attached thread that other threads may use.
 pub struct Remote {
-    /// An eventfd that ends a sleep in `poll`; None where the process has no descriptor left for
-    /// one, and the thread sleeps on `state`.
+    /// An eventfd that ends a sleep in `poll`. None if the process had no free descriptor for it;
+    /// the thread then sleeps on `state`.
     wake_fd: Option<c_int>,
-    /// AWAKE, ASLEEP (or about to be) or NOTIFIED (the next sleep does not happen). A futex.
+    /// AWAKE, ASLEEP (or about to sleep), or NOTIFIED (the next sleep returns at once). A futex.
     state: AtomicU32,
     inbox: Sender<Message>,
-    /// Fibers whose waits for locks are over, the last one first: a stack through their nodes, so
-    /// that whoever ends one takes no memory.
+    /// Fibers whose waits for locks have ended, the last one first: a stack that is linked through
+    /// their nodes, so that ending a wait allocates no memory.
     landed: AtomicPtr<Node>,
     host_wake: HostWake,
-    /// The host may sleep elsewhere than in `poll`.
+    /// The host may sleep outside of `poll`.
     sleeps_elsewhere: bool,
 }
 
 /// A fiber that waits in the [`lot`].
 pub type Node = lot::Node<Parked>;
 
-/// How a fiber that waits is found again.
+/// How to find a waiting fiber again.
 pub struct Parked {
     pub token: Token,
-    /// Its thread, to be told from others.
+    /// The fiber's thread, only for comparison.
     pub thread: *const Thread,
-    /// The thread's own, alive as long as one of its fibers is parked.
+    /// The thread's own field, which lives as long as one of its fibers is parked.
     pub remote: *const Arc<Remote>,
 }
 
 impl Land for Parked {
     unsafe fn land(node: *const Node) {
-        // SAFETY: its fiber is parked until the token is landed below, so node, thread and remote
-        // are alive until then.
+        // SAFETY: the node's fiber is parked until the token is landed below, so node, thread and
+        // remote are alive until then.
         unsafe {
             let parked = &(*node).fiber;
             let here = tls::here();
-            // On the scheduler's own stack it could be in the middle of anything.
+            // On the scheduler's own stack the thread could be in the middle of any change.
             if here == parked.thread && !(*here).host().running().is_null() {
                 (*here).land(parked.token);
                 return;
@@ -82,33 +81,33 @@ impl Land for Parked {
     }
 }
 
-/// The host's wake verb, which any thread may call until the detach. No lock: sem_post(3) in a
-/// signal handler comes here.
+/// The host's `wake` callback, which any thread may call until the detach. It uses no lock, because
+/// sem_post(3) in a signal handler may call it.
 struct HostWake {
     wake: unsafe extern "C" fn(*mut c_void),
     data: *mut c_void,
-    /// How many threads are calling it, and [`CLOSED`].
+    /// The number of threads that are calling it, and the [`CLOSED`] bit.
     callers: AtomicUsize,
 }
 
 /// The thread is detached, or about to be.
 const CLOSED: usize = 1 << (usize::BITS - 1);
 
-// SAFETY: `wake` is the verb that hosts must allow from any thread (aioshim.h), with that argument.
+// SAFETY: hosts must allow `wake` to be called from any thread, with this argument (aioshim.h).
 unsafe impl Send for HostWake {}
-// SAFETY: as for Send.
+// SAFETY: hosts must allow `wake` to be called from any thread, with this argument (aioshim.h).
 unsafe impl Sync for HostWake {}
 
 impl HostWake {
     fn call(&self) {
         if self.callers.fetch_add(1, Ordering::AcqRel) & CLOSED == 0 {
-            // SAFETY: the thread is attached: `close` waits for this caller.
+            // SAFETY: the thread is attached, because `close` waits for this caller.
             unsafe { (self.wake)(self.data) };
         }
         self.callers.fetch_sub(1, Ordering::AcqRel);
     }
 
-    /// Afterwards it is not called any more, nor running.
+    /// Waits for running calls of the callback, and prevents new ones.
     fn close(&self) {
         self.callers.fetch_or(CLOSED, Ordering::AcqRel);
         while self.callers.load(Ordering::Acquire) != CLOSED {
@@ -118,8 +117,8 @@ impl HostWake {
 }
 
 impl Remote {
-    /// The remote part of a thread of `host`'s, and where the thread finds the fibers that others
-    /// wake.
+    /// Makes the remote part of a thread of `host`, and the channel on which the thread receives
+    /// its messages.
     pub fn new(host: &Host) -> Result<(Self, Receiver<Message>), Errno> {
         let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
         let eventfd = rustix::event::eventfd(0, flags).map_err(|e| Errno(e.raw_os_error()));
@@ -150,44 +149,46 @@ impl Remote {
         self.wake_fd
     }
 
-    /// Sleeps until a wake-up, at most for `limit`; only between `begin_sleep` and `end_sleep`.
+    /// Sleeps until a wake-up, for at most `limit`. Call it only between `begin_sleep` and
+    /// `end_sleep`.
     pub fn sleep(&self, limit: Option<&Timespec>) {
         let Some(wake_fd) = self.wake_fd else {
             sys::futex_wait(&self.state, ASLEEP, false, limit);
             return;
         };
-        // SAFETY: open as long as `self` is.
+        // SAFETY: the descriptor is open as long as `self` lives.
         let wake_fd = unsafe { BorrowedFd::borrow_raw(wake_fd) };
         let _ = poll(&mut [PollFd::new(&wake_fd, PollFlags::IN)], limit);
         let _ = rustix::io::read(wake_fd, &mut [0u8; 8]);
     }
 
-    /// Ends the thread's sleep in `poll`, or lets its next one not happen.
+    /// Ends the thread's sleep in `poll`, or makes its next sleep return at once.
     pub fn wake(&self) {
         self.end_sleep_in_poll();
     }
 
-    /// The same for a thread that may sleep elsewhere: then its host is told, too.
+    /// Like `wake`, and calls the host's `wake` callback if the thread may be sleeping outside of
+    /// `poll`.
     fn wake_wherever(&self) {
         if !self.end_sleep_in_poll() && self.sleeps_elsewhere {
             self.host_wake.call();
         }
     }
 
-    /// Whether the host may sleep elsewhere than in `poll`, and is to be woken there.
+    /// Whether the host may sleep outside of `poll`, where only its `wake` callback reaches it.
     pub fn sleeps_elsewhere(&self) -> bool {
         self.sleeps_elsewhere
     }
 
-    /// Calls the host's wake verb, unless the thread is detached.
+    /// Calls the host's `wake` callback, unless the thread is detached.
     pub fn wake_host(&self) {
         self.host_wake.call();
     }
 
-    /// Whether the thread slept in `poll`.
+    /// Ends a sleep in `poll`, and returns whether the thread was sleeping there.
     fn end_sleep_in_poll(&self) -> bool {
-        // The swap comes after whatever the woken thread is to see; `begin_sleep` and `end_sleep`
-        // pair with it.
+        // The swap comes after the waker has published the event; it pairs with the swaps in
+        // `begin_sleep` and `end_sleep`.
         let asleep = self.state.swap(NOTIFIED, Ordering::AcqRel) == ASLEEP;
         if asleep {
             match self.wake_fd {
@@ -200,7 +201,7 @@ impl Remote {
         asleep
     }
 
-    /// From another thread: makes `fiber`, parked on this one, runnable.
+    /// Makes `fiber`, which is parked on this thread, runnable. Called from another thread.
     pub fn unpark(&self, fiber: *mut c_void) {
         let _section = critical::enter();
         // Cannot fail: the receiver lives as long as a fiber of the thread is parked.
@@ -208,7 +209,7 @@ impl Remote {
         self.host_wake.call();
     }
 
-    /// From a thread of the pool: the request of `token` is done.
+    /// The request of `token` is done. Called from a thread of the pool.
     pub fn land(&self, token: Token, result: i32) {
         let _section = critical::enter();
         // Cannot fail: the receiver lives as long as anything is in flight.
@@ -216,14 +217,14 @@ impl Remote {
         self.wake_wherever();
     }
 
-    /// From any thread: the wait of `node`'s fiber is over. To be followed by a wake.
+    /// The wait of `node`'s fiber is over. Called from any thread, which then must call `wake`.
     ///
     /// # Safety
-    /// The node is alive until it is taken, and its link is ours.
+    /// The node is alive until it is taken, and the caller owns its link.
     unsafe fn push_landed(&self, node: *const Node) {
         let mut top = self.landed.load(Ordering::Relaxed);
         loop {
-            // SAFETY: the caller's promise.
+            // SAFETY: our caller makes the same promise.
             unsafe { (*node).set_next(top) };
             match self.landed.compare_exchange_weak(
                 top,
@@ -237,14 +238,16 @@ impl Remote {
         }
     }
 
-    /// Hands the tokens of what has landed to `each`, in order. Only for the thread itself.
+    /// Calls `each` with the tokens of the ended waits, in order. Only the thread itself may call
+    /// this.
     pub fn take_landed(&self, mut each: impl FnMut(Token)) {
         if self.landed.load(Ordering::Relaxed).is_null() {
             return;
         }
         let mut node = self.landed.swap(null_mut(), Ordering::Acquire).cast_const();
         let mut first: *const Node = null_mut();
-        // SAFETY: pushed nodes are alive until their token is landed, and their links are ours now.
+        // SAFETY: pushed nodes are alive until their token is landed, and their links belong to us
+        // now.
         unsafe {
             while !node.is_null() {
                 let next = (*node).next();
@@ -260,7 +263,7 @@ impl Remote {
         }
     }
 
-    /// False when there was a wake-up since the last sleep: this one must not happen.
+    /// Returns false if there was a wake-up since the last sleep; then the thread must not sleep.
     pub fn begin_sleep(&self) -> bool {
         let asleep = self
             .state
@@ -276,12 +279,12 @@ impl Remote {
         self.state.swap(AWAKE, Ordering::AcqRel);
     }
 
-    /// The host's wake verb is not called any more, nor running, when this returns.
+    /// Waits for running calls of the host's `wake` callback, and prevents new ones.
     pub fn detach(&self) {
         self.host_wake.close();
     }
 
-    /// Closes the eventfd; in the child of a fork, before the rest is leaked.
+    /// Closes the eventfd. The child of a fork calls this before it leaks the rest.
     pub fn close(&self) {
         if let Some(wake_fd) = self.wake_fd {
             fds::disown(wake_fd);

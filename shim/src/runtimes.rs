@@ -1,15 +1,15 @@
-//! What the C and C++ runtimes keep for a thread and each fiber must have for itself: the
-//! exceptions that are being thrown and handled, and the locale of uselocale(3). For hosts that do
-//! not see to it themselves (`keeps_runtimes` in aioshim.h).
+//! The per-thread state of the C and C++ runtimes that each fiber needs for itself: the exceptions
+//! that are being thrown and handled, and the locale of uselocale(3). Used for hosts that do not
+//! switch it themselves (`keeps_runtimes` in aioshim.h).
 //!
-//! A fiber that parks while it handles an exception, or under a locale of its own, saves them on
-//! its stack first and leaves the thread as it was found. So whoever runs next finds nothing of
-//! another's.
+//! A fiber that parks while it handles an exception, or while it uses its own locale, first saves
+//! them on its stack and restores the thread's own state. Therefore the next fiber never sees the
+//! state of another one.
 //!
-//! C++'s library asks `__cxa_get_globals` for the thread's exceptions. The shim defines that
-//! function as well: a preloaded library's definition is the first in the global scope, so calls
-//! from every C++ library are bound to it, those loaded later by dlopen included. Where a program
-//! has the C++ library built in, its own function is asked.
+//! The C++ library calls `__cxa_get_globals` for the thread's exceptions. The shim defines that
+//! function as well. A preloaded library's definition comes first in the global scope, so calls
+//! from all C++ libraries are bound to it, including libraries that dlopen loads later. If the C++
+//! library is linked statically into the program, the program's own function is used.
 
 use crate::hooks;
 use crate::tls;
@@ -22,9 +22,9 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Exceptions {
-    /// The stack of those that are being handled.
+    /// The stack of exceptions that are being handled.
     caught: *mut c_void,
-    /// How many are being thrown.
+    /// The number of exceptions that are being thrown.
     uncaught: c_uint,
 }
 
@@ -35,18 +35,18 @@ impl Exceptions {
     };
 }
 
-/// What one attached thread has of the runtimes' data.
+/// One attached thread's part of the runtimes' state.
 pub struct Runtimes {
-    /// The thread's own.
+    /// The thread's own exception state.
     exceptions: *mut Exceptions,
-    /// The locale that the running fiber uses; null for the thread's.
+    /// The locale that the running fiber uses; null for the thread's locale.
     locale: Cell<libc::locale_t>,
     /// The thread's own locale.
     base: Cell<libc::locale_t>,
 }
 
 impl Runtimes {
-    /// Those of the calling thread, which is about to be attached.
+    /// The state of the calling thread, which is about to be attached.
     pub fn of_thread() -> Self {
         Self {
             exceptions: exceptions_of_thread(),
@@ -57,12 +57,12 @@ impl Runtimes {
     }
 
     fn exceptions(&self) -> Exceptions {
-        // SAFETY: two words of the attached thread, which is the caller.
+        // SAFETY: two words of the attached thread, which is the calling one.
         unsafe { *self.exceptions }
     }
 
-    /// Runs `others`, which parks the running fiber, on a thread that handles no exception and has
-    /// its own locale.
+    /// Runs `others`, which parks the running fiber, with the thread's own locale and no exception
+    /// state.
     #[inline]
     pub fn kept_over(&self, others: impl FnOnce()) {
         let (exceptions, locale) = (self.exceptions(), self.locale.get());
@@ -76,7 +76,7 @@ impl Runtimes {
 
     #[cold]
     fn switch_to(&self, exceptions: Exceptions, locale: libc::locale_t) {
-        // SAFETY: as in `exceptions`.
+        // SAFETY: two words of the attached thread, which is the calling one.
         unsafe { *self.exceptions = exceptions };
         if self.locale.replace(locale) != locale {
             let locale = if locale.is_null() {
@@ -84,12 +84,12 @@ impl Runtimes {
             } else {
                 locale
             };
-            // SAFETY: a locale that the fiber, or before it the thread, has in use.
+            // SAFETY: a locale that the fiber or, before it, the thread has in use.
             unsafe { hooks::uselocale::real(locale) };
         }
     }
 
-    /// In the child of a fork: what the forking fiber had is still so.
+    /// In the child of a fork: the forking fiber keeps its locale.
     pub fn inherit(&self, parents: &Self) {
         self.base.set(parents.base.get());
         self.locale.set(parents.locale.get());
@@ -107,24 +107,24 @@ impl Runtimes {
 
 type GetGlobals = extern "C" fn() -> *mut Exceptions;
 
-/// `__cxa_get_globals` as the program has it.
+/// The `__cxa_get_globals` that the program uses.
 static GET_GLOBALS: AtomicPtr<c_void> = AtomicPtr::new(null_mut());
 
-/// Finds the function; not when a thread attaches, for the loader's lock may be held by one that
-/// waits to attach.
+/// Finds the function. Not done when a thread attaches, because another thread may hold the
+/// loader's lock while it waits to attach.
 pub fn bind() {
     // SAFETY: a look-up by name.
     let get = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"__cxa_get_globals".as_ptr()) };
     GET_GLOBALS.store(get, Ordering::Relaxed);
 }
 
-/// Where the calling thread's exceptions are.
+/// The address of the calling thread's exception state.
 fn exceptions_of_thread() -> *mut Exceptions {
     let get = GET_GLOBALS.load(Ordering::Relaxed);
     if get.is_null() {
         return tls::exceptions();
     }
-    // SAFETY: the C++ ABI's type of the function of this name.
+    // SAFETY: the C++ ABI defines the type of the function of this name.
     let get = unsafe { std::mem::transmute::<*mut c_void, GetGlobals>(get) };
     get()
 }

@@ -1,24 +1,25 @@
-//! What the runtimes of gcc's and clang's sanitizers ask the program for. They take the first
-//! definition that the loader finds: the program's own, else the one of this library, which is
-//! preloaded before theirs.
+//! The functions by which gcc's and clang's sanitizers ask the program for options. The loader uses
+//! the first definition: the program's own if there is one, otherwise the one in this library,
+//! which is preloaded before the sanitizers.
 
 use std::ffi::c_char;
 
-/// Whether ThreadSanitizer watches this process. It has to see every lock that is taken, and which
-/// thread joins which: so locks are left to it and libc.
+/// Whether ThreadSanitizer watches this process. It must see every lock and every join of a thread,
+/// so the shim leaves locks to it and to libc.
 pub fn watches_locks() -> bool {
-    // SAFETY: a C string.
+    // SAFETY: the name is a C string.
     !unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"__tsan_init".as_ptr()) }.is_null()
 }
 
-/// AddressSanitizer need not come first: this library defines no function that allocates memory.
+/// Lets AddressSanitizer's library come after this one, which defines no function that allocates
+/// memory.
 #[unsafe(no_mangle)]
 pub extern "C" fn __asan_default_options() -> *const c_char {
     c"verify_asan_link_order=0".as_ptr()
 }
 
-/// ThreadSanitizer does not see what this library synchronizes by, and would take every hand-over
-/// between its threads for a race.
+/// ThreadSanitizer does not see how this library synchronizes its threads, and would report every
+/// hand-over between them as a race.
 #[unsafe(no_mangle)]
 pub extern "C" fn __tsan_default_suppressions() -> *const c_char {
     c"race:libaioshim.so\n".as_ptr()

@@ -1,35 +1,36 @@
-//! What a seccomp filter that the program is about to install will do to the system calls of the
-//! shim: a classic BPF program, followed along all of its paths for each number of a system call.
+//! Determines how a seccomp filter that the program is about to install affects the shim's system
+//! calls. A filter is a classic BPF program; this follows all of its paths for each system call
+//! number.
 //!
-//! Only the number and the architecture of a call are taken as known. A branch on anything else is
-//! followed both ways: so what is said to be allowed is, and a filter that looks at arguments may
-//! be taken for stricter than it is.
+//! Only the number and the architecture of a call are treated as known. A branch on any other value
+//! is followed both ways. A call that is reported as allowed is therefore really allowed, but a
+//! filter that looks at arguments may be judged stricter than it is.
 
 #![forbid(unsafe_code)]
 
 use std::collections::HashSet;
 use syscalls::Sysno;
 
-/// One instruction, as `struct sock_filter` lies in memory: code, jt, jf, k.
+/// One instruction, with the memory layout of `struct sock_filter`: code, jt, jf, k.
 pub type Instruction = u64;
 
-/// Which system calls of the shim a filter stands in the way of.
+/// Which system calls of the shim a filter blocks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Verdict {
-    /// Those of io_uring.
+    /// Calls of io_uring.
     pub uring: bool,
-    /// Those of Linux AIO.
+    /// Calls of Linux AIO.
     pub aio: bool,
-    /// Calls that threads of the pool make for fibers: they fail with an error, or somebody else
-    /// decides on them, as for the fiber's thread.
+    /// Calls that pool threads make for fibers. They fail with an error or wait for a supervisor,
+    /// just as they would on the fiber's own thread.
     pub of_pool: bool,
-    /// Something without which there is no conversion, or the process may even end for a call that
+    /// A call that conversion needs, or a call for which the filter may kill the process even if it
     /// is only tried.
     pub needed: bool,
 }
 
 impl Verdict {
-    /// Of a mode that allows next to nothing.
+    /// The verdict for seccomp's strict mode, which allows almost nothing.
     pub const STRICT: Self = Self {
         uring: true,
         aio: true,
@@ -38,7 +39,8 @@ impl Verdict {
     };
 }
 
-/// What the shim and its engines cannot do without, and what io_uring would do past the filter.
+/// The calls that the shim and its engines need, and the calls that io_uring would perform without
+/// the filter seeing them.
 const NEEDED: [Sysno; 38] = [
     Sysno::read,
     Sysno::write,
@@ -80,8 +82,8 @@ const NEEDED: [Sysno; 38] = [
     Sysno::exit,
 ];
 
-/// What neither the shim nor a function of libc's that runs on its threads ever calls: a filter may
-/// do with it as it likes.
+/// Calls that neither the shim nor any libc function on its threads makes: a filter may treat them
+/// in any way.
 const FOREIGN: [Sysno; 82] = [
     Sysno::acct,
     Sysno::add_key,
@@ -179,8 +181,8 @@ const AIO: [Sysno; 4] = [
     Sysno::io_destroy,
 ];
 
-/// What of that a thread of the pool can do for a fiber, waiting for a supervisor as the fiber's
-/// own thread would.
+/// The calls of [`NEEDED`] that a pool thread can make for a fiber; it waits for the supervisor as
+/// the fiber's own thread would.
 const SUPERVISED: [Sysno; 7] = [
     Sysno::openat,
     Sysno::pread64,
@@ -191,7 +193,7 @@ const SUPERVISED: [Sysno; 7] = [
     Sysno::fdatasync,
 ];
 
-/// What `program` stands in the way of.
+/// Which system calls `program` blocks.
 pub fn judge(program: &[Instruction]) -> Verdict {
     let mut verdict = Verdict::default();
     for call in Sysno::iter() {
@@ -201,7 +203,7 @@ pub fn judge(program: &[Instruction]) -> Verdict {
             _ if AIO.contains(&call) => verdict.aio = true,
             _ if FOREIGN.contains(&call) => {}
             Effect::Refused if !NEEDED.contains(&call) => verdict.of_pool = true,
-            // Both engines would make it past the filter.
+            // Both engines would perform the call without the supervisor seeing it.
             Effect::Supervised if SUPERVISED.contains(&call) || !NEEDED.contains(&call) => {
                 verdict.uring = true;
                 verdict.aio = true;
@@ -213,15 +215,15 @@ pub fn judge(program: &[Instruction]) -> Verdict {
     verdict
 }
 
-/// What a filter does to a call, the worst last.
+/// The effect of a filter on a call; the worst is last.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Effect {
     Allowed,
-    /// It fails with an error.
+    /// The call fails with an error.
     Refused,
-    /// It waits until another process or thread has decided on it: seccomp_unotify(2).
+    /// The call waits until another process or thread has decided on it: seccomp_unotify(2).
     Supervised,
-    /// Anything else: the thread or the process ends, or a tracer decides.
+    /// Any other effect: the thread or the process is killed, or a tracer decides.
     Other,
 }
 
@@ -236,7 +238,7 @@ impl Effect {
     }
 }
 
-/// AUDIT_ARCH of the calls that the shim makes.
+/// The AUDIT_ARCH value for the system calls that the shim makes.
 #[cfg(target_arch = "x86_64")]
 const ARCHITECTURE: u32 = 0xc000_003e;
 #[cfg(target_arch = "aarch64")]
@@ -246,7 +248,7 @@ const ARCHITECTURE: u32 = 0xc000_00b7;
 const NUMBER_AT: u32 = 0;
 const ARCHITECTURE_AT: u32 = 4;
 
-// Classes, and what the rest of a code means, of <linux/bpf_common.h>.
+// Instruction classes and the other parts of a code, from <linux/bpf_common.h>.
 const LD: u16 = 0;
 const LDX: u16 = 1;
 const ALU: u16 = 4;
@@ -259,11 +261,11 @@ const SOURCE_X: u16 = 0x08;
 const RETURN_A: u16 = 0x10;
 const TXA: u16 = 0x80;
 
-/// The worst that any path through `program` does to call number `number`.
+/// The worst effect of any path through `program` on the call `number`.
 fn worst_effect(program: &[Instruction], number: u32) -> Effect {
     let mut worst = Effect::Allowed;
     let mut seen = HashSet::new();
-    // Where a path is, and the accumulator, if it is known.
+    // The pending paths: the next instruction, and the accumulator if it is known.
     let mut paths = vec![(0_usize, None::<u32>)];
     while let Some((at, mut a)) = paths.pop() {
         if worst == Effect::Other {
@@ -313,7 +315,7 @@ fn worst_effect(program: &[Instruction], number: u32) -> Effect {
                 }
                 continue;
             }
-            // Stores, and loads of X, which is never known.
+            // Stores, and loads of X, which is always treated as unknown.
             LDX | 2 | 3 | MISC => {}
             _ => {}
         }
@@ -322,7 +324,7 @@ fn worst_effect(program: &[Instruction], number: u32) -> Effect {
     worst
 }
 
-/// A computation with a constant; None where it is not one.
+/// The result of an operation with a constant; None if it is unknown or invalid.
 fn computed(operation: u16, a: u32, k: u32) -> Option<u32> {
     Some(match operation {
         0x00 => a.wrapping_add(k),
@@ -366,7 +368,7 @@ mod tests {
             | u64::from(k) << 32
     }
 
-    /// A filter that does `then` to the calls listed, and `otherwise` to all others.
+    /// A filter with the effect `then` on the listed calls, and `otherwise` on all others.
     fn filter(calls: &[Sysno], then: u32, otherwise: u32) -> Vec<Instruction> {
         let mut program = vec![
             instruction(0x20, 0, 0, ARCHITECTURE_AT),

@@ -1,11 +1,12 @@
-//! Our own system calls on sockets: as [`crate::sys`], straight to the kernel.
+//! The shim's own system calls on sockets. Like those of [`crate::sys`], they go straight to the
+//! kernel.
 
 use crate::errno::Errno;
 use crate::sys::outcome;
 use std::ffi::{c_int, c_uint, c_void};
 use syscalls::{Sysno, raw};
 
-/// An option of the level SOL_SOCKET, `T` as the kernel has it.
+/// Reads an option of level SOL_SOCKET; `T` is the kernel's type of its value.
 fn option<T: Copy>(fd: c_int, name: c_int, nothing: T) -> Result<T, Errno> {
     let mut value = nothing;
     let mut len = size_of::<T>() as libc::socklen_t;
@@ -16,7 +17,7 @@ fn option<T: Copy>(fd: c_int, name: c_int, nothing: T) -> Result<T, Errno> {
     Ok(value)
 }
 
-/// SO_RCVTIMEO or SO_SNDTIMEO in nanoseconds; None when it is not set.
+/// SO_RCVTIMEO or SO_SNDTIMEO in nanoseconds; None if it is not set.
 pub fn timeout(fd: c_int, name: c_int) -> Option<u64> {
     let time = option(
         fd,
@@ -33,19 +34,19 @@ pub fn timeout(fd: c_int, name: c_int) -> Option<u64> {
     (nanos > 0).then_some(nanos)
 }
 
-/// Whether it has SO_RCVTIMEO or SO_SNDTIMEO set.
+/// Whether SO_RCVTIMEO or SO_SNDTIMEO is set.
 pub fn has_timeout(fd: c_int) -> bool {
     [libc::SO_RCVTIMEO, libc::SO_SNDTIMEO]
         .into_iter()
         .any(|option| timeout(fd, option).is_some())
 }
 
-/// SO_RCVLOWAT: how many bytes a receive on a stream waits for.
+/// SO_RCVLOWAT: the number of bytes that a receive on a stream waits for.
 pub fn low_water_mark(fd: c_int) -> c_int {
     option(fd, libc::SO_RCVLOWAT, 1).unwrap_or(1)
 }
 
-/// Whether to close it waits for its peer: SO_LINGER is set, and to a time.
+/// Whether closing the socket waits for its peer: SO_LINGER is on with a nonzero time.
 pub fn lingers(fd: c_int) -> bool {
     let none = libc::linger {
         l_onoff: 0,
@@ -54,18 +55,18 @@ pub fn lingers(fd: c_int) -> bool {
     option(fd, libc::SO_LINGER, none).is_ok_and(|linger| linger.l_onoff != 0 && linger.l_linger > 0)
 }
 
-/// Whether it is of SOCK_STREAM: bytes without borders.
+/// Whether the socket is SOCK_STREAM: bytes without message boundaries.
 pub fn is_byte_stream(fd: c_int) -> bool {
     option(fd, libc::SO_TYPE, 0) == Ok(libc::SOCK_STREAM)
 }
 
-/// Whether it has connections to accept: listen(2) was called.
+/// Whether the socket accepts connections, because listen(2) was called.
 pub fn listens(fd: c_int) -> bool {
     option(fd, libc::SO_ACCEPTCONN, 0) == Ok(1)
 }
 
-/// Whether it is of AF_UNIX and holds less than it has room for: then it takes one more piece
-/// without waiting.
+/// Whether it is an AF_UNIX socket that holds less than its buffer size. It then accepts one more
+/// message without blocking.
 pub fn has_unix_room(fd: c_int) -> bool {
     let mut held: c_int = 0;
     let (call, held_at) = (Sysno::ioctl as usize, &raw mut held as usize);
@@ -82,7 +83,7 @@ pub fn is_unix(fd: c_int) -> bool {
 /// recvfrom(2).
 ///
 /// # Safety
-/// The memory is the C caller's, during its call; the kernel checks it.
+/// The memory comes from the C caller, during its call; the kernel checks it.
 pub unsafe fn recvfrom(
     fd: c_int,
     buf: *mut c_void,
@@ -92,7 +93,7 @@ pub unsafe fn recvfrom(
     len: *mut libc::socklen_t,
 ) -> Result<usize, Errno> {
     let (call, flags) = (Sysno::recvfrom as usize, flags as usize);
-    // SAFETY: passed on to our caller.
+    // SAFETY: our caller makes the same promise.
     outcome(unsafe {
         raw::syscall6(
             call,
@@ -109,7 +110,7 @@ pub unsafe fn recvfrom(
 /// sendto(2).
 ///
 /// # Safety
-/// As [`recvfrom`].
+/// The same as for [`recvfrom`].
 pub unsafe fn sendto(
     fd: c_int,
     buf: *const c_void,
@@ -119,7 +120,7 @@ pub unsafe fn sendto(
     len: libc::socklen_t,
 ) -> Result<usize, Errno> {
     let (call, flags) = (Sysno::sendto as usize, flags as usize);
-    // SAFETY: passed on to our caller.
+    // SAFETY: our caller makes the same promise.
     outcome(unsafe {
         raw::syscall6(
             call,
@@ -136,7 +137,7 @@ pub unsafe fn sendto(
 /// recvmmsg(2).
 ///
 /// # Safety
-/// As [`recvfrom`].
+/// The same as for [`recvfrom`].
 pub unsafe fn recvmmsg(
     fd: c_int,
     messages: *mut libc::mmsghdr,
@@ -145,7 +146,7 @@ pub unsafe fn recvmmsg(
     timeout: *mut libc::timespec,
 ) -> Result<usize, Errno> {
     let (call, flags) = (Sysno::recvmmsg as usize, flags as usize);
-    // SAFETY: passed on to our caller.
+    // SAFETY: our caller makes the same promise.
     outcome(unsafe {
         raw::syscall5(
             call,
@@ -161,7 +162,7 @@ pub unsafe fn recvmmsg(
 /// sendmmsg(2).
 ///
 /// # Safety
-/// As [`recvfrom`].
+/// The same as for [`recvfrom`].
 pub unsafe fn sendmmsg(
     fd: c_int,
     messages: *mut libc::mmsghdr,
@@ -169,11 +170,11 @@ pub unsafe fn sendmmsg(
     flags: c_int,
 ) -> Result<usize, Errno> {
     let (call, flags) = (Sysno::sendmmsg as usize, flags as usize);
-    // SAFETY: passed on to our caller.
+    // SAFETY: our caller makes the same promise.
     outcome(unsafe { raw::syscall4(call, fd as usize, messages as usize, n as usize, flags) })
 }
 
-/// connect(2) to nowhere: a socket whose connection failed is as new.
+/// connect(2) to AF_UNSPEC: resets a socket whose connection failed to its initial state.
 pub fn disconnect(fd: c_int) {
     let nowhere = libc::sockaddr {
         sa_family: libc::AF_UNSPEC as libc::sa_family_t,
@@ -184,11 +185,11 @@ pub fn disconnect(fd: c_int) {
     unsafe { raw::syscall3(call, fd as usize, &raw const nowhere as usize, len) };
 }
 
-/// The SIGPIPE that a call would have raised in this thread, had this thread made it.
+/// Raises the SIGPIPE that this thread would have got if it had made the call itself.
 pub fn raise_sigpipe() {
     let (process, thread) = (rustix::process::getpid(), rustix::thread::gettid());
     let [process, thread] = [process, thread].map(|id| id.as_raw_nonzero().get() as usize);
-    // SAFETY: touches no memory.
+    // SAFETY: the call touches no memory.
     unsafe {
         raw::syscall3(
             Sysno::tgkill as usize,

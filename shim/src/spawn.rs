@@ -1,9 +1,9 @@
-//! Threads that need no lock of the loader's to start, and a queue that they wait at.
+//! Threads that start without taking a lock of the loader, and a queue for them to wait on.
 //!
-//! std's threads, and crossbeam's receivers, keep thread-locals with destructors. The first of
-//! these in a thread is registered with the loader's lock held (`__cxa_thread_atexit_impl`): a
-//! thread that a library's constructor waits for, in dlopen(3), would wait for that constructor. So
-//! these threads are pthreads, and use no such variable.
+//! std's threads and crossbeam's receivers use thread-locals with destructors. The first such
+//! variable in a thread is registered under the loader's lock (`__cxa_thread_atexit_impl`). If a
+//! library's constructor, inside dlopen(3), waited for such a thread, the thread would wait for the
+//! constructor: a deadlock. Therefore these threads are pthreads and use no such variable.
 
 use crate::critical::{Condvar, Mutex};
 use crate::sys;
@@ -16,20 +16,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// What a new thread is given.
+/// The start argument of a new thread.
 struct Start<F> {
     name: &'static CStr,
     run: F,
     finished: Arc<AtomicBool>,
 }
 
-/// A thread that was started; detached when the handle is dropped.
+/// The handle of a started thread, which is detached when the handle is dropped.
 pub struct Handle {
     thread: libc::pthread_t,
     finished: Arc<AtomicBool>,
 }
 
-/// Starts a thread with `stack` bytes of stack, which runs `run`.
+/// Starts a thread that runs `run` on a stack of `stack` bytes.
 pub fn start<F: FnOnce() + Send + 'static>(
     name: &'static CStr,
     stack: usize,
@@ -43,8 +43,8 @@ pub fn start<F: FnOnce() + Send + 'static>(
     }));
     let mut attributes = MaybeUninit::<libc::pthread_attr_t>::uninit();
     let mut thread = 0;
-    // SAFETY: the attributes are initialised first and destroyed last; the thread takes `start`
-    // over if there is one.
+    // SAFETY: the attributes are initialised first and destroyed last; the new thread, if there is
+    // one, takes ownership of `start`.
     let error = unsafe {
         libc::pthread_attr_init(attributes.as_mut_ptr());
         libc::pthread_attr_setstacksize(attributes.as_mut_ptr(), stack);
@@ -56,13 +56,13 @@ pub fn start<F: FnOnce() + Send + 'static>(
     if error == 0 {
         return Ok(Handle { thread, finished });
     }
-    // SAFETY: made above, and no thread has it.
+    // SAFETY: the box was made above, and no thread has it.
     drop(unsafe { Box::from_raw(start) });
     Err(io::Error::from_raw_os_error(error))
 }
 
 extern "C" fn begin<F: FnOnce()>(start: *mut c_void) -> *mut c_void {
-    // SAFETY: what `start` made, for this thread alone.
+    // SAFETY: `start` made this box for this thread alone.
     let Start {
         name,
         run,
@@ -75,16 +75,16 @@ extern "C" fn begin<F: FnOnce()>(start: *mut c_void) -> *mut c_void {
 }
 
 impl Handle {
-    /// Whether it has run what it was given.
+    /// Whether the thread's function has returned.
     pub fn is_finished(&self) -> bool {
         self.finished.load(Ordering::Acquire)
     }
 
-    /// Waits for its end.
+    /// Waits for the thread's end.
     pub fn join(self) {
         let this = ManuallyDrop::new(self);
-        // SAFETY: a thread of ours that is neither joined nor detached, as its handle is still
-        // there.
+        // SAFETY: we started this thread, and it is neither joined nor detached while its handle
+        // exists.
         unsafe {
             libc::pthread_join(this.thread, null_mut());
             drop(std::ptr::read(&this.finished));
@@ -94,12 +94,13 @@ impl Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        // SAFETY: as in `join`.
+        // SAFETY: we started this thread, and it is neither joined nor detached while its handle
+        // exists.
         unsafe { libc::pthread_detach(self.thread) };
     }
 }
 
-/// Items in order, for any number of threads that wait for one.
+/// A FIFO queue of items, on which any number of threads can wait.
 pub struct Queue<T> {
     items: Mutex<VecDeque<T>>,
     filled: Condvar,
@@ -118,12 +119,12 @@ impl<T> Queue<T> {
         self.filled.notify_one();
     }
 
-    /// Takes the first one; None if there has been none for so long.
+    /// Takes the first item; None if the queue stays empty for `time`.
     pub fn take_within(&self, time: Duration) -> Option<T> {
         let mut items = self.items.lock();
         if items.is_empty() {
             let end = sys::now() + time.as_nanos() as u64;
-            // Another thread may be sooner than the one that is woken.
+            // Another thread may take the item before the woken thread does.
             while items.is_empty() {
                 let left = end.saturating_sub(sys::now());
                 if left == 0 {

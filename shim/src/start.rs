@@ -1,17 +1,17 @@
 //! Start-up, before `main`: options, the real functions behind the hooks, fork, the report at exit.
-//! In this order:
+//! The order is:
 //!
-//! 1. standard error and the options, because everything after may log;
+//! 1. standard error and the options, because all later steps may log;
 //! 2. the rate of the cycle counter;
 //! 3. the real functions, so that no hook looks one up in the middle of a call (dlsym may call a
 //!    preloaded malloc, which may call a hook);
-//! 4. whose malloc this is, for the same reason;
+//! 4. which malloc the process uses, because that also uses dlsym;
 //! 5. the fork handler;
-//! 6. the report and the trace at exit, if asked for;
-//! 7. the main thread as a fiber, if asked for.
+//! 6. the report and the trace at exit, if requested;
+//! 7. the main thread as a fiber, if requested.
 //!
-//! Nothing here is needed for a hook to pass through: one that is called before, by another
-//! library's constructor, finds libc's function by itself.
+//! A hook needs none of this to pass through: if another library's constructor calls it before
+//! start-up, it finds libc's function itself.
 
 use crate::calls::{locks, thread_state};
 use crate::conf::{self, Conf, EngineChoice, Level, StatsFormat};
@@ -28,19 +28,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 static CONF: OnceBox<Conf> = OnceBox::new();
 static STARTED: AtomicBool = AtomicBool::new(false);
-/// What the first engine that was made, or refused, said of itself.
+/// The name of the first engine that was made or refused.
 static ENGINE: Renewable<Mutex<Option<String>>> = Renewable::new(Mutex::new(None));
 
 #[cfg(not(test))]
 #[ctor::ctor(unsafe)]
 fn preloaded() {
-    // ISO C has errno 0 when main begins.
+    // ISO C requires that errno is 0 when main begins.
     let errno = crate::errno::get();
     ensure();
     crate::errno::set(errno);
 }
 
-/// Starts up, unless done: a host of another library's constructor may come before ours.
+/// Starts up, unless that was done: another library's constructor may attach a host before ours
+/// runs.
 pub fn ensure() {
     if STARTED.swap(true, Ordering::AcqRel) {
         return;
@@ -69,11 +70,11 @@ pub fn ensure() {
         if self::conf().out.is_none() {
             stderr::keep();
         }
-        // SAFETY: `report` is a function that stays: a preloaded library is never unloaded.
+        // SAFETY: `report` is never unloaded, because a preloaded library never is.
         unsafe { libc::atexit(report) };
     }
     if traces {
-        // SAFETY: `end_trace` is a function that stays, too.
+        // SAFETY: `end_trace` is never unloaded, because a preloaded library never is.
         unsafe { libc::atexit(end_trace) };
     }
     if main_is_fiber {
@@ -81,12 +82,12 @@ pub fn ensure() {
     }
 }
 
-/// The options, and a line for each thing wrong in them.
+/// The options, and one line for each mistake in them.
 ///
-/// A program that has more rights than its caller (set-user-ID, set-group-ID, file capabilities)
-/// passes everything through, and takes no word of the environment, which is its caller's. The
-/// dynamic loader treats its own variables so, and removes them besides: a process that the program
-/// starts with all its rights would read them.
+/// A program with more rights than its caller (set-user-ID, set-group-ID, file capabilities) passes
+/// everything through and ignores the environment, because its caller controls that. Like the
+/// dynamic loader with its own variables, this also removes the shim's variables: otherwise a child
+/// process that the program starts with all its rights would read them.
 fn options() -> (Conf, Vec<String>) {
     let environment: Vec<_> = std::env::vars_os().collect();
     // SAFETY: only reads the auxiliary vector.
@@ -101,7 +102,7 @@ fn options() -> (Conf, Vec<String>) {
         .iter()
         .filter(|(name, _)| conf::is_option(name.as_bytes()))
     {
-        // SAFETY: before main, on the only thread.
+        // SAFETY: this runs before main, on the only thread.
         unsafe { std::env::remove_var(name) };
     }
     (Conf::PASS_THROUGH, Vec::new())
@@ -113,10 +114,10 @@ pub fn conf() -> &'static Conf {
     CONF.get().unwrap_or(&DEFAULT)
 }
 
-/// The highest engine that a thread may begin with. Valgrind runs one thread at a time, and none
-/// beside a call that it does not know to wait, such as io_uring_enter. So io_uring is used there
-/// only where it was asked for by name: by those who count the instructions of a program of one
-/// thread.
+/// The first engine that a thread may try. Valgrind runs one thread at a time, and it runs no other
+/// thread during a blocking call that it does not know, such as io_uring_enter. Therefore io_uring
+/// is used under valgrind only if AIOSHIM_ENGINE names it, for counting the instructions of a
+/// single-threaded program.
 pub fn highest_rung() -> EngineChoice {
     if conf().engine != EngineChoice::Uring && is_under_valgrind() {
         EngineChoice::Threads
@@ -139,12 +140,12 @@ fn is_under_valgrind() -> bool {
     })
 }
 
-/// Remembers, for the report, what carries out the operations.
+/// Remembers the engine's name for the report.
 pub fn note_engine(name: String) {
     ENGINE.get().lock().get_or_insert(name);
 }
 
-/// Remembers, for the report, that an engine had to be replaced.
+/// Remembers for the report that another engine replaced the first.
 pub fn note_engine_change(name: &str) {
     if let Some(engines) = ENGINE.get().lock().as_mut() {
         engines.push_str(", then ");
@@ -152,12 +153,12 @@ pub fn note_engine_change(name: &str) {
     }
 }
 
-/// In the child of a fork, whose engine is yet to be made.
+/// In the child of a fork, which has no engine yet.
 ///
 /// # Safety
-/// As [`Renewable::renew`].
+/// The same as for [`Renewable::renew`].
 pub unsafe fn renew() {
-    // SAFETY: vouched for by the caller.
+    // SAFETY: our caller makes the same promise.
     unsafe { ENGINE.renew(Mutex::new(None)) };
 }
 

@@ -1,8 +1,8 @@
-//! What is counted, and how it is told at exit (`AIOSHIM_STATS`).
+//! The counters, and their report at exit (`AIOSHIM_STATS`).
 //!
-//! Each attached thread counts for itself with plain loads and stores; the counters are atomic only
-//! so that the report may read them from another thread. Calls off a fiber are not counted: nothing
-//! may cost there.
+//! Each attached thread has its own counters and uses plain loads and stores. They are atomic only
+//! because another thread may read them for the report. Calls off a fiber are not counted, because
+//! they must cost nothing.
 
 #![deny(unsafe_code)]
 
@@ -31,25 +31,25 @@ impl Counter {
     }
 }
 
-/// One libc name's counts on one thread.
+/// The counts of one libc function on one thread.
 #[derive(Default)]
 pub struct Calls {
-    /// Parked for an operation of the engine or the pool.
+    /// Calls that parked for an operation of the engine or the pool.
     pub converted: Counter,
-    /// Of those, done by a thread of the pool.
+    /// Converted calls that a pool thread performed.
     pub offloaded: Counter,
-    /// Done at once on the fiber, without waiting.
+    /// Calls that completed on the fiber without waiting.
     pub inline: Counter,
-    /// Handed to libc, by [`Why`].
+    /// Calls that were passed through to libc, by [`Why`].
     pub through: [Counter; Why::ALL.len()],
 }
 
-/// What is only measured when statistics are asked for.
+/// Values that are measured only if statistics are requested.
 #[derive(Clone)]
 struct Times {
     /// Nanoseconds parked, by row.
     parked: Vec<Option<Histogram<u64>>>,
-    /// Operations a submission.
+    /// Operations per submission.
     batch: Histogram<u64>,
 }
 
@@ -63,11 +63,11 @@ fn histogram() -> Histogram<u64> {
     Histogram::new(3).expect("3 significant digits is a valid precision")
 }
 
-/// All threads' statistics so far, those of threads that are gone included.
+/// The statistics of all threads, including threads that have ended.
 static ALL: Registry<Stats> = Registry::new();
 
 impl Stats {
-    /// A thread's statistics, known to the report.
+    /// Makes or reuses a thread's statistics and registers them for the report.
     pub fn register(timed: bool) -> Registered<Self> {
         ALL.register(|| {
             let times = timed.then(|| {
@@ -88,7 +88,7 @@ impl Stats {
         &self.calls[row]
     }
 
-    /// Whether parked times and batches are wanted.
+    /// Whether parked times and batch sizes are recorded.
     #[inline]
     pub fn timed(&self) -> bool {
         self.times.is_some()
@@ -107,7 +107,7 @@ impl Stats {
         self.time(|times| times.batch.record(operations).is_ok());
     }
 
-    /// Only a value past 2^63 could fail to be recorded.
+    /// Ignores failures: recording fails only for values above 2^63.
     fn time(&self, record: impl FnOnce(&mut Times) -> bool) {
         if let Some(times) = &self.times {
             record(&mut times.lock());
@@ -115,17 +115,17 @@ impl Stats {
     }
 }
 
-/// In the child of a fork: the parent's counts are the parent's.
+/// In the child of a fork: the counts belong to the parent.
 ///
 /// # Safety
-/// As [`Renewable::renew`].
+/// The same as for [`Renewable::renew`].
 #[expect(unsafe_code, reason = "the one thing that is: Renewable")]
 pub unsafe fn forget_all() {
-    // SAFETY: vouched for by the caller.
+    // SAFETY: our caller makes the same promise.
     unsafe { ALL.forget_all() };
 }
 
-/// The sums over all threads for one libc name.
+/// The sums over all threads for one libc function.
 struct Sum {
     name: &'static str,
     converted: u64,
@@ -166,12 +166,12 @@ fn merged<'a>(mut parts: impl Iterator<Item = &'a Histogram<u64>>) -> Option<His
     }))
 }
 
-/// A snapshot of everything counted so far, ready to be told.
+/// A snapshot of all counts, ready to be formatted.
 pub struct Report {
     engine: String,
     sums: Vec<Sum>,
     batch: Option<Histogram<u64>>,
-    /// None when they are not watched.
+    /// None if they are not traced.
     escapes: Option<escapes::Report>,
 }
 

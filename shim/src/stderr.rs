@@ -1,15 +1,16 @@
-//! Standard error as the program was given it: where messages go without `AIOSHIM_OUT`.
+//! The standard error that the program was started with: the destination of messages without
+//! `AIOSHIM_OUT`.
 //!
-//! A program may close descriptor 2 and open a file or a socket of its own under that number. So
-//! start-up remembers which file descriptor 2 is. Invariant: a message is written to a descriptor
-//! only while that descriptor is this file.
+//! A program may close descriptor 2 and open a file or a socket of its own under that number.
+//! Therefore start-up remembers which file descriptor 2 is. Invariant: a message is written to a
+//! descriptor only while that descriptor is this file.
 
 use crate::{fds, sys};
 use once_cell::race::OnceBox;
 use std::ffi::c_int;
 use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
 
-/// What tells one file from another.
+/// The values that identify a file.
 #[derive(PartialEq, Eq)]
 struct Identity {
     device: libc::dev_t,
@@ -26,20 +27,20 @@ impl Identity {
     }
 }
 
-/// Descriptor 2 at start; not set when it was closed.
+/// The identity of descriptor 2 at start-up; not set if it was closed.
 static ORIGINAL: OnceBox<Identity> = OnceBox::new();
-/// A duplicate of it for the report at exit; -1 where there is none.
+/// A duplicate of it for the report at exit; -1 if there is none.
 static DUPLICATE: AtomicI32 = AtomicI32::new(-1);
 
-/// Remembers which file standard error is. Called by start-up, before the program runs.
+/// Remembers which file standard error is. Start-up calls this before the program runs.
 pub fn remember() {
     if let Some(identity) = Identity::of(libc::STDERR_FILENO) {
         let _ = ORIGINAL.set(Box::new(identity));
     }
 }
 
-/// Keeps a duplicate of standard error, for a report that comes after many programs have closed
-/// theirs. Without a free number that is out of the program's way there is none.
+/// Keeps a duplicate of standard error for the report at exit, because many programs have closed
+/// theirs by then. Keeps none if no high descriptor number is free.
 pub fn keep() {
     fds::init();
     if ORIGINAL.get().is_some()
@@ -50,12 +51,12 @@ pub fn keep() {
     }
 }
 
-/// Whether `fd` is the duplicate, which the child of a fork keeps for its own report.
+/// Whether `fd` is the duplicate. The child of a fork keeps it for its own report.
 pub fn is_duplicate(fd: c_int) -> bool {
     DUPLICATE.load(Relaxed) == fd
 }
 
-/// Writes `text` to standard error; nowhere, when the program has closed it and there is no
+/// Writes `text` to standard error. Writes nothing if the program has closed it and there is no
 /// duplicate.
 pub fn write(text: &[u8]) {
     let Some(original) = ORIGINAL.get() else {

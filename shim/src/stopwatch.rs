@@ -1,10 +1,10 @@
-//! Whether something took longer than a limit, for what is mostly much quicker: a read of the CPU's
-//! cycle counter on both ends, and the clock only in doubt. clock_gettime(2) takes 30 ns of a
-//! buffered write's 1300, the counter 12.
+//! Checks whether an operation took longer than a limit, for operations that are usually much
+//! faster. Reads the CPU's cycle counter at both ends, and the clock only if the result is unclear.
+//! clock_gettime(2) takes 30 ns of a buffered write's 1300 ns, the counter 12 ns.
 //!
-//! The counter ticks once a nanosecond or faster on every x86-64 CPU of these years; how fast is
-//! told by the clock, both read when the process starts. Where its ticks are not steady an answer
-//! may be wrong, and costs time.
+//! On every x86-64 CPU of recent years the counter ticks at least once per nanosecond. Its rate is
+//! calibrated against the clock, starting with one reading of both when the process starts. If the
+//! rate is not constant, an answer may be wrong, which only costs time.
 
 use crate::sys::now;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 static TICKS: AtomicU64 = AtomicU64::new(0);
 static NANOS: AtomicU64 = AtomicU64::new(0);
 
-/// At start-up.
+/// Takes the first reading of both. Start-up calls this.
 pub fn calibrate() {
     TICKS.store(ticks(), Ordering::Relaxed);
     NANOS.store(now(), Ordering::Relaxed);
@@ -41,18 +41,18 @@ impl Stopwatch {
         Self(ticks())
     }
 
-    /// Whether more than `nanos` have passed.
+    /// Whether more than `nanos` nanoseconds have passed.
     #[inline(always)]
     pub fn exceeds(&self, nanos: u64) -> bool {
         let passed = ticks().wrapping_sub(self.0);
         passed > nanos && in_nanos(passed) > nanos
     }
 
-    /// Nanoseconds since the start, where only a factor of two matters: as if the counter counted
-    /// 2.5 of them: those of our time count 1.8 to 4.
+    /// Elapsed nanoseconds within a factor of two, assuming a 2.5 GHz counter (CPUs of recent
+    /// years: 1.8 to 4 GHz).
     #[inline(always)]
     pub fn roughly(&self) -> u64 {
-        // Another CPU's counter may be behind.
+        // The counter of another CPU may be behind.
         let passed = ticks().saturating_sub(self.0);
         if cfg!(target_arch = "x86_64") {
             passed / 5 * 2

@@ -1,14 +1,14 @@
-//! Addresses of code as people read them: the object and the exported function they are in.
+//! Formats code addresses for people: the object and the exported function that contain them.
 
 use std::ffi::{CStr, c_void};
 
-/// `libc.so.6 read+0x12`, or `program+0x1234` where no exported function is near.
+/// `libc.so.6 read+0x12`, or `program+0x1234` if there is no exported function nearby.
 pub fn name_of(address: usize) -> String {
     let Some(found) = look_up(address) else {
         return format!("{address:#x}");
     };
     let text = |name: *const libc::c_char| {
-        // SAFETY: dladdr's names are of objects that are loaded, and end in a NUL.
+        // SAFETY: the names that dladdr returns belong to loaded objects and are NUL-terminated.
         (!name.is_null()).then(|| unsafe { CStr::from_ptr(name) }.to_string_lossy())
     };
     let object = text(found.dli_fname).unwrap_or_default();
@@ -19,13 +19,13 @@ pub fn name_of(address: usize) -> String {
     }
 }
 
-/// Where the function begins that `address` is in, exported or not, as the unwinder knows it;
-/// itself where there is none.
+/// The start of the function that contains `address`, exported or not, as the unwinder knows it;
+/// `address` itself if there is none.
 pub fn function_of(address: usize) -> usize {
     unsafe extern "C" {
         fn _Unwind_FindEnclosingFunction(address: *mut c_void) -> *mut c_void;
     }
-    // SAFETY: only looks the address up.
+    // SAFETY: this only looks up the address.
     match unsafe { _Unwind_FindEnclosingFunction(address as *mut c_void) } as usize {
         0 => address,
         begin => begin,
@@ -34,7 +34,7 @@ pub fn function_of(address: usize) -> usize {
 
 fn look_up(address: usize) -> Option<libc::Dl_info> {
     let mut found = std::mem::MaybeUninit::<libc::Dl_info>::zeroed();
-    // SAFETY: only looks the address up, and fills a Dl_info of zeroes, which is a valid one.
+    // SAFETY: this only looks up the address, and fills a Dl_info of zeroes, which is a valid one.
     unsafe {
         let known = libc::dladdr(address as *const c_void, found.as_mut_ptr()) != 0;
         known.then(|| found.assume_init())

@@ -1,11 +1,12 @@
-//! Initial-exec thread-local variables. Two pointers: the attached thread that this code runs on a
-//! fiber of, or may, null everywhere else; and the same whether or not it is off its fiber just
-//! now. And what C++ knows of the thread's exceptions.
+//! Initial-exec thread-local variables. There are two pointers: [`here`] is the attached thread if
+//! this code runs on one of its fibers or may do so, and null otherwise; [`attached`] is the
+//! attached thread whether it is off its fiber or not. A third variable holds the thread's C++
+//! exception state.
 //!
-//! Every hook reads the first one first, so it must cost one load: a Rust `thread_local!` in a
-//! shared library is general-dynamic, a function call of 2.7 ns; this is what `__thread` with
-//! `tls_model("initial-exec")` gives C. A preloaded library is loaded at start-up, so its static
-//! TLS always has room. Signal handlers read the second one.
+//! Every hook first reads `here`, so this must cost one load. A Rust `thread_local!` in a shared
+//! library uses the general-dynamic model, a function call of 2.7 ns. The code here does what
+//! `__thread` with `tls_model("initial-exec")` does in C. A preloaded library is loaded at
+//! start-up, so its static TLS always has room. Signal handlers read `attached`.
 
 use crate::runtimes::Exceptions;
 use crate::thread::Thread;
@@ -30,8 +31,8 @@ macro_rules! variable {
         #[inline(always)]
         pub fn $load() -> *const Thread {
             let thread: *const Thread;
-            // SAFETY: loads this thread's copy of an 8-byte variable that is defined above and only
-            // written by its `set_`.
+            // SAFETY: loads this thread's copy of an 8-byte variable that is defined above and
+            // written only by its `set_` function.
             unsafe {
                 asm!(
                     concat!("mov {0}, qword ptr [rip + ", $symbol, "@GOTTPOFF]"),
@@ -60,13 +61,13 @@ macro_rules! variable {
         }
 
         $(#[$load_doc])*
-        /// Untested: no aarch64 machine was at hand.
+        /// Untested: no aarch64 machine was available.
         #[cfg(target_arch = "aarch64")]
         #[inline(always)]
         pub fn $load() -> *const Thread {
             let thread: *const Thread;
-            // SAFETY: loads this thread's copy of an 8-byte variable that is defined above and only
-            // written by its `set_`.
+            // SAFETY: loads this thread's copy of an 8-byte variable that is defined above and
+            // written only by its `set_` function.
             unsafe {
                 asm!(
                     concat!("adrp {0}, :gottprel:", $symbol),
@@ -82,7 +83,7 @@ macro_rules! variable {
         }
 
         $(#[$store_doc])*
-        /// Untested: no aarch64 machine was at hand.
+        /// Untested: no aarch64 machine was available.
         #[cfg(target_arch = "aarch64")]
         #[inline(always)]
         pub fn $store(thread: *const Thread) {
@@ -105,17 +106,17 @@ macro_rules! variable {
 
 variable!(
     "aioshim_here",
-    /// The attached thread this code runs on, or null.
+    /// The attached thread, if this code runs on one of its fibers or may do so; otherwise null.
     here,
-    /// Makes `thread` what [`here`] returns on this OS thread.
+    /// Sets the value of [`here`] for this OS thread.
     set_here
 );
 
 variable!(
     "aioshim_attached",
-    /// The attached thread that this OS thread is, off its fiber or not, or null.
+    /// The attached thread that this OS thread is, whether off its fiber or not; otherwise null.
     attached,
-    /// Makes `thread` what [`attached`] returns on this OS thread.
+    /// Sets the value of [`attached`] for this OS thread.
     set_attached
 );
 
@@ -146,7 +147,7 @@ pub fn exceptions() -> *mut Exceptions {
     at
 }
 
-/// This thread's [`Exceptions`]. Untested: no aarch64 machine was at hand.
+/// This thread's [`Exceptions`]. Untested: no aarch64 machine was available.
 #[cfg(target_arch = "aarch64")]
 pub fn exceptions() -> *mut Exceptions {
     let at: *mut Exceptions;
@@ -165,8 +166,8 @@ pub fn exceptions() -> *mut Exceptions {
     at
 }
 
-/// While it lives this code is off every fiber: our own calls into libraries that may reach a hook
-/// pass through.
+/// While this lives, the code is off every fiber: calls of the shim into libraries that may call a
+/// hook pass through.
 pub struct OffFiber(*const Thread);
 
 impl OffFiber {

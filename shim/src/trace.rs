@@ -1,10 +1,10 @@
-//! A trace of the calls on fibers (`AIOSHIM_TRACE`): what was known of each, what was decided and
-//! what came of it.
+//! A trace of the calls on fibers (`AIOSHIM_TRACE`): the state before each call, the policy's
+//! decision, and the outcome.
 //!
-//! `aioshim simulate` replays it against other policies; docs/policy.md has the format. A call that
-//! is watched takes its own way through its hook, with a [`Record`] to write to, so that one that
-//! is not pays nothing for it. Rows are kept in memory, a buffer a thread, and appended to the file
-//! when that is full and at exit.
+//! `aioshim simulate` replays it against other policies; docs/policy.md describes the format. A
+//! traced call takes a separate path through its hook, with a [`Record`] to fill in, so untraced
+//! calls pay nothing for it. Each thread keeps rows in a buffer in memory, and appends them to the
+//! file when the buffer is full and at exit.
 
 #![deny(unsafe_code)]
 
@@ -20,19 +20,19 @@ use std::ffi::c_int;
 use std::fmt::Write;
 use std::sync::Arc;
 
-/// Rows a thread keeps in memory: a megabyte.
+/// The rows that a thread keeps in memory: about a megabyte.
 const ROWS: usize = 8192;
 
 const HEADER: &str = "at,thread,call,fd,file,kind,bytes,offset,batch,in_flight,alone,decision,outcome,inline_ns,\
                       parked_ns,error\n";
 
-/// What the calls of one thread left, until it is written.
+/// The rows of one thread's calls that are not written yet.
 pub struct Trace {
     thread: i32,
     rows: Mutex<Vec<Row>>,
 }
 
-/// All threads' traces, for the exit.
+/// The traces of all threads, to be written at exit.
 static ALL: Renewable<Mutex<Vec<Arc<Trace>>>> = Renewable::new(Mutex::new(Vec::new()));
 
 #[derive(Clone, Copy)]
@@ -43,12 +43,12 @@ struct Row {
     file: u32,
     kind: Hint,
     bytes: usize,
-    /// -1 at the position.
+    /// -1 for a transfer at the file position.
     offset: i64,
     batch: u32,
     in_flight: usize,
     alone: Alone,
-    /// None where a call has but one way to go.
+    /// None if the policy had no choice.
     decision: Option<Decision>,
     outcome: Option<Luck>,
     inline_ns: u64,
@@ -56,17 +56,17 @@ struct Row {
     error: c_int,
 }
 
-/// Whether what a call needed was there already.
+/// Whether the call could complete at once.
 #[derive(Clone, Copy)]
 pub enum Luck {
     Hit,
     Miss,
-    /// The file refuses to be tried.
+    /// The file does not support tries.
     Refused,
 }
 
 impl Trace {
-    /// The calling thread's, if a trace is wanted.
+    /// Makes the calling thread's trace, if a trace is requested.
     pub fn register() -> Option<Tracing> {
         start::conf().trace.as_ref()?;
         let trace = Arc::new(Self {
@@ -110,7 +110,7 @@ impl Trace {
 pub struct Tracing(Arc<Trace>);
 
 impl Drop for Tracing {
-    /// Writes what is left, for nobody adds to it any more.
+    /// Writes the remaining rows, because no more will be added.
     fn drop(&mut self) {
         ALL.get()
             .lock()
@@ -119,7 +119,7 @@ impl Drop for Tracing {
     }
 }
 
-/// Writes what all threads still keep.
+/// Writes the remaining rows of all threads.
 pub fn flush() {
     let all = ALL.get().lock().clone();
     for trace in all {
@@ -127,13 +127,13 @@ pub fn flush() {
     }
 }
 
-/// In the child of a fork: the parent's rows are the parent's to write.
+/// In the child of a fork: the parent writes its own rows.
 ///
 /// # Safety
-/// As [`Renewable::renew`].
+/// The same as for [`Renewable::renew`].
 #[expect(unsafe_code, reason = "the one thing that is: Renewable")]
 pub unsafe fn forget_all() {
-    // SAFETY: vouched for by the caller.
+    // SAFETY: our caller makes the same promise.
     unsafe { ALL.renew(Mutex::new(Vec::new())) };
 }
 
@@ -173,12 +173,12 @@ impl Row {
     }
 }
 
-/// One watched call, from its hook to its end; on its fiber's stack.
+/// The record of one traced call, from its hook to its end, on the fiber's stack.
 pub struct Record {
     trace: Option<Arc<Trace>>,
     row: Cell<Row>,
-    /// Nanoseconds that are not the call's: parked for a turn at the position, looking for its
-    /// pages.
+    /// Nanoseconds that do not count as the call's: parked for a turn at the position, or spent on
+    /// checking the page cache.
     waited: Cell<u64>,
 }
 
@@ -213,7 +213,7 @@ impl Record {
         self.row.set(row);
     }
 
-    /// How busy the thread was when the call was decided on.
+    /// How busy the thread was when the policy decided.
     pub fn loaded(&self, load: Load, in_flight: usize) {
         self.change(|row| {
             (row.batch, row.alone, row.in_flight) = (load.batch, load.alone, in_flight)
@@ -230,8 +230,8 @@ impl Record {
         });
     }
 
-    /// What the policy says of a transfer. Looks whether the page cache has it, where that will not
-    /// show otherwise.
+    /// The policy's decision on a transfer. If the transfer itself will not show whether its data
+    /// is in the page cache, this checks it.
     pub fn decided(
         &self,
         transfer: &Transfer,
@@ -262,7 +262,7 @@ impl Record {
         self.change(|row| row.decision = Some(Decision::Through(why)));
     }
 
-    /// What the policy says of a call that is about no descriptor.
+    /// The policy's decision on a call without a descriptor.
     pub fn chose(&self, decision: Decision) {
         self.change(|row| row.decision = Some(decision));
     }
@@ -279,7 +279,7 @@ impl Record {
         self.waited.set(self.waited.get() + nanos);
     }
 
-    /// The call returns `result`, errno with it.
+    /// The call returns `result`, with this thread's errno.
     pub fn end<R: CResult>(&self, result: R) -> R {
         let Some(trace) = &self.trace else {
             return result;
@@ -295,8 +295,9 @@ impl Record {
     }
 }
 
-/// Whether all of what `transfer` is to read is cached; None where the kernel does not say (before
-/// 6.5, or a file of somebody else's). To try it would start to read it.
+/// Whether all data that `transfer` will read is in the page cache. None if the kernel does not
+/// tell (before 6.5, or for another user's file). A try is no substitute, because it would start
+/// reading the file.
 fn cached(transfer: &Transfer) -> Option<Luck> {
     let bytes = transfer.buffer_len()? as u64;
     let offset = if transfer.at_position() {

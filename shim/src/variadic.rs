@@ -1,21 +1,21 @@
-//! dprintf(3), syslog(3) and their checked twins: variadic functions, which stable Rust cannot
+//! dprintf(3), syslog(3) and their checked variants: variadic functions, which stable Rust cannot
 //! define.
 //!
-//! Each saves the registers that may hold arguments, as a C compiler's prologue does, makes a
-//! `va_list` of them and of the caller's stack, and calls the function that takes one. From glibc
-//! 2.37 on dprintf does not go through stdio's tables any more.
+//! Each saves the registers that may hold arguments, as a C compiler's prologue does, builds a
+//! `va_list` from them and from the caller's stack, and calls the function that takes a `va_list`.
+//! Since glibc 2.37, dprintf does not use stdio's jump tables any more.
 //!
-//! The exported functions only jump to those below, which have their unwind tables in any build.
+//! The exported functions only jump to the ones below, which have unwind tables in every build.
 
 use crate::hooks;
 use std::arch::{global_asm, naked_asm};
 
-/// A variadic function `$name` with `$named` arguments in registers, whose va_list goes to `$list`
-/// next.
+/// Defines a variadic function `$name` with `$named` arguments in registers, which passes its
+/// va_list in the register `$list`.
 ///
-/// On the stack, from below: the va_list (System V ABI: how far the general and the vector
-/// registers are used up, where the caller's stack and the saved registers are), then the
-/// registers.
+/// The stack from low to high addresses: the va_list (System V ABI: how many bytes of general and
+/// vector registers are used up, then the addresses of the caller's stack and of the saved
+/// registers), then the saved registers.
 #[cfg(target_arch = "x86_64")]
 macro_rules! variadic {
     ($name:literal, $named:literal, $list:literal, $function:path) => {
@@ -31,7 +31,7 @@ macro_rules! variadic {
             "mov [rsp + 0x38], rcx",
             "mov [rsp + 0x40], r8",
             "mov [rsp + 0x48], r9",
-            // As many vector registers hold arguments, at most.
+            // al is an upper bound of the number of vector registers that hold arguments.
             "test al, al",
             "je 2f",
             "movaps [rsp + 0x50], xmm0",
@@ -61,9 +61,9 @@ macro_rules! variadic {
     };
 }
 
-/// The same. Untested: no aarch64 machine was at hand. The va_list (AAPCS64): the caller's stack,
-/// the ends of the saved general and vector registers, and how far they are used up, counted from
-/// the ends.
+/// Like the x86-64 version. Untested: no aarch64 machine was available. The va_list (AAPCS64) holds
+/// the caller's stack, the ends of the saved general and vector registers, and their used parts as
+/// offsets from the ends.
 #[cfg(target_arch = "aarch64")]
 macro_rules! variadic {
     ($name:literal, $named:literal, $list:literal, $function:path) => {
@@ -121,7 +121,7 @@ variadic!("aioshim_syslog", "2", "x2", hooks::call_vsyslog);
 #[cfg(target_arch = "aarch64")]
 variadic!("aioshim_syslog_chk", "3", "x3", hooks::call_vsyslog_chk);
 
-/// A jump that leaves all registers and the stack as they are.
+/// A jump that leaves all registers and the stack unchanged.
 macro_rules! jump {
     ($to:literal) => {
         #[cfg(target_arch = "x86_64")]
@@ -134,7 +134,7 @@ macro_rules! jump {
 /// `int dprintf(int fd, const char *format, ...)`
 ///
 /// # Safety
-/// As dprintf(3).
+/// See dprintf(3).
 #[cfg_attr(not(test), unsafe(no_mangle))]
 #[cfg_attr(test, allow(dead_code, reason = "not exported"))]
 #[unsafe(naked)]
@@ -145,7 +145,7 @@ pub unsafe extern "C" fn dprintf() {
 /// `int __dprintf_chk(int fd, int flag, const char *format, ...)`
 ///
 /// # Safety
-/// As dprintf(3).
+/// See dprintf(3).
 #[cfg_attr(not(test), unsafe(no_mangle))]
 #[cfg_attr(test, allow(dead_code, reason = "not exported"))]
 #[unsafe(naked)]
@@ -156,7 +156,7 @@ pub unsafe extern "C" fn __dprintf_chk() {
 /// `void syslog(int priority, const char *format, ...)`
 ///
 /// # Safety
-/// As syslog(3).
+/// See syslog(3).
 #[cfg_attr(not(test), unsafe(no_mangle))]
 #[cfg_attr(test, allow(dead_code, reason = "not exported"))]
 #[unsafe(naked)]
@@ -167,7 +167,7 @@ pub unsafe extern "C" fn syslog() {
 /// `void __syslog_chk(int priority, int flag, const char *format, ...)`
 ///
 /// # Safety
-/// As syslog(3).
+/// See syslog(3).
 #[cfg_attr(not(test), unsafe(no_mangle))]
 #[cfg_attr(test, allow(dead_code, reason = "not exported"))]
 #[unsafe(naked)]

@@ -1,16 +1,16 @@
 //! vfork(2): the child runs in our memory and on our stack, so it must not use the parent's engine.
 //!
-//! Handlers that wait run first, for the child inherits the signal mask. The thread is taken off
-//! its fiber ([`crate::tls`]) before the system call: whatever the child calls before exec or _exit
-//! passes through. The parent, which goes on after that, puts it back. In assembly, because the
-//! child returns from here first: the parent's return address must survive in a register, not on
-//! the stack they share.
+//! Deferred signal handlers run first, because the child inherits the signal mask. The thread is
+//! taken off its fiber ([`crate::tls`]) before the system call, so all calls of the child before
+//! exec or _exit pass through. The parent, which continues after that, restores it. This is written
+//! in assembly, because the child returns from here first: the parent's return address must survive
+//! in a register and not on the stack that they share.
 
 use crate::signal::run_held_handlers;
 use std::arch::naked_asm;
 
 /// # Safety
-/// As vfork(2).
+/// See vfork(2).
 #[cfg(target_arch = "x86_64")]
 #[unsafe(naked)]
 #[unsafe(no_mangle)]
@@ -53,11 +53,11 @@ pub unsafe extern "C" fn vfork() -> libc::pid_t {
     )
 }
 
-/// There is no vfork system call here: it is clone(CLONE_VM | CLONE_VFORK | SIGCHLD). Untested: no
-/// aarch64 machine was at hand.
+/// aarch64 has no vfork system call; this uses clone(CLONE_VM | CLONE_VFORK | SIGCHLD). Untested:
+/// no aarch64 machine was available.
 ///
 /// # Safety
-/// As vfork(2).
+/// See vfork(2).
 #[cfg(target_arch = "aarch64")]
 #[unsafe(naked)]
 #[unsafe(no_mangle)]
@@ -96,10 +96,10 @@ pub unsafe extern "C" fn vfork() -> libc::pid_t {
     )
 }
 
-/// The same under its other name.
+/// vfork's other name.
 ///
 /// # Safety
-/// As vfork(2).
+/// See vfork(2).
 #[unsafe(naked)]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn __vfork() -> libc::pid_t {
@@ -109,8 +109,8 @@ pub unsafe extern "C" fn __vfork() -> libc::pid_t {
     naked_asm!("b {vfork}", vfork = sym vfork);
 }
 
-/// glibc's accessor under a name that `sym` can take.
+/// glibc's accessor, under a name that `sym` can take.
 extern "C" fn errno_location() -> *mut libc::c_int {
-    // SAFETY: valid on every thread.
+    // SAFETY: the accessor is valid on every thread.
     unsafe { libc::__errno_location() }
 }

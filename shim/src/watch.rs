@@ -1,10 +1,11 @@
-//! A wait for any of several files, as poll(2) and its kin wait: one is a poll of the engine's,
-//! more are an epoll instance, which is one file again.
+//! Waits for any of several files, as poll(2) and similar calls do. A single file is one poll
+//! request to the engine; several files are put into an epoll instance, which is a single file
+//! again.
 //!
-//! What there is of the files is not asked here: whoever waits looks for himself, with the call
-//! that he stands for, when the wait is over, and waits again if there is nothing. So files that
-//! were closed meanwhile, and numbers that were reused, give what they give the kernel's own wait,
-//! which looks by number, too.
+//! This does not report which files are ready. When the wait is over, the caller checks with its
+//! own system call, and waits again if nothing is ready. Files that were closed during the wait,
+//! and numbers that were reused, therefore behave as in the kernel's own wait, which also looks
+//! files up by number.
 
 use crate::call::Call;
 use crate::deadlines::Deadline;
@@ -17,7 +18,7 @@ use std::ffi::c_int;
 use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, IntoRawFd};
 
-/// A descriptor, and the events of poll(2) that end the wait. Errors and hang-ups always do.
+/// A descriptor, and the poll(2) events that end the wait. Errors and hang-ups always do.
 #[derive(Clone, Copy)]
 pub struct File {
     pub fd: c_int,
@@ -26,30 +27,30 @@ pub struct File {
 
 /// Why a wait is over.
 pub enum Waited {
-    /// One of the files is ready, or was.
+    /// One of the files is ready, or was ready.
     Ready,
     Timeout,
-    /// Handlers are to run, under the wait's mask.
+    /// Signal handlers must run, under the wait's mask.
     Interrupt,
-    /// There is no way to wait like this: a thread has to.
+    /// This kind of wait is not possible; a pool thread must do it.
     Impossible,
 }
 
-/// Waits on a lone file that may find nothing before the file is put into an epoll instance.
-/// select(2) does not call an error an exception, but the kernel reports one to every poll, again
-/// and again: only an edge-triggered wait can pass it over.
+/// How many waits on a single file may end spuriously before the file is put into an epoll
+/// instance. select(2) does not count an error as an exceptional condition, but the kernel reports
+/// an error to every poll again; only an edge-triggered wait reports it once.
 const MAX_SPURIOUS: u32 = 10;
 
 pub struct Watch<'a> {
     call: &'a Call<'a>,
     files: Vec<File>,
-    /// Ours, once there is one.
+    /// The epoll instance, once there is one. It belongs to the shim.
     epoll: Option<c_int>,
     waits: u32,
 }
 
 impl<'a> Watch<'a> {
-    /// `files` may hold one more than once.
+    /// `files` may contain a descriptor more than once.
     pub fn new(call: &'a Call<'a>, mut files: Vec<File>) -> Self {
         files.sort_unstable_by_key(|file| file.fd);
         files.dedup_by(|file, before| {
@@ -67,8 +68,8 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// Parks until one of the files is ready or `deadline` is over, under a signal mask of the
-    /// wait's own if there is one.
+    /// Parks until one of the files is ready or `deadline` has passed, with the wait's own signal
+    /// mask if there is one.
     pub fn wait(&mut self, deadline: Deadline, mask: Option<SignalSet>) -> Waited {
         self.waits += 1;
         let request = match self.request() {
@@ -87,8 +88,8 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// Discards what has been reported so far, after a look that found nothing. True if a report
-    /// may have gone with that: the caller must look once more before it waits.
+    /// Discards the reports so far, after a check that found nothing. Returns true if that may have
+    /// discarded a new report; the caller must then check once more before it waits.
     pub fn discard_reports(&self) -> bool {
         let Some(epoll) = self.epoll else {
             return false;
@@ -123,27 +124,27 @@ impl<'a> Watch<'a> {
         Ok(Request::Poll { fd, events })
     }
 
-    /// Whether the engine would keep `fd`, which is what a server is known by, until some time
-    /// after the end of the process.
+    /// Whether the engine would keep `fd` open until some time after the end of the process. This
+    /// matters for a listening socket, which other programs can see.
     fn outlives_process(&self, fd: c_int) -> bool {
         self.call.thread.does_sockets() && sockets::listens(fd)
     }
 
-    /// Puts the files into an epoll instance, edge-triggered: a report that the caller does not
-    /// count, or that others were faster to act on, ends one wait and not all that follow, and no
-    /// file has to be left out for that.
+    /// Puts the files into an edge-triggered epoll instance. A report that the caller does not
+    /// count, or that another task was faster to act on, then ends one wait but not all later ones,
+    /// and the file need not be removed for that.
     fn gather(&mut self) -> Result<c_int, Errno> {
         let error = |error: rustix::io::Errno| Errno(error.raw_os_error());
         let low = epoll::create(epoll::CreateFlags::CLOEXEC)
             .map_err(error)?
             .into_raw_fd();
-        // Under a number that is out of the program's way.
+        // Move it to a high number that the program does not use.
         let kept = self.call.thread.keep(low);
         let _ = sys::close(low);
         let epoll = kept.ok_or(Errno(libc::EMFILE))?;
         self.epoll = Some(epoll);
         for &File { fd, events } in &self.files {
-            // poll(2)'s events have epoll(7)'s values.
+            // poll(2)'s events have the values of epoll(7)'s.
             let flags = EventFlags::from_bits_retain(u32::from(events as u16)) | EventFlags::ET;
             match epoll::add(
                 borrowed(epoll),
@@ -151,8 +152,8 @@ impl<'a> Watch<'a> {
                 EventData::new_u64(fd as u64),
                 flags,
             ) {
-                // What cannot be waited for is always ready: were that wanted, there would be no
-                // wait.
+                // epoll refuses files that are always ready. If the caller wanted such an event, it
+                // would not wait.
                 Ok(()) | Err(rustix::io::Errno::PERM) => {}
                 Err(other) => return Err(error(other)),
             }
@@ -170,7 +171,7 @@ impl Drop for Watch<'_> {
 }
 
 fn borrowed(fd: c_int) -> BorrowedFd<'static> {
-    // SAFETY: only used for one system call at a time; that a number may be closed by then is the
-    // kernel's to say.
+    // SAFETY: used for one system call at a time; if the number is closed by then, the kernel
+    // reports that.
     unsafe { BorrowedFd::borrow_raw(fd) }
 }

@@ -1,5 +1,5 @@
-//! The lot under loom, which tries every order of every atomic step: `RUSTFLAGS="--cfg loom" cargo
-//! test --release -p aioshim --test lot_model`. Without the flag there is nothing here.
+//! Runs the lot under loom, which tries every order of all atomic steps: `RUSTFLAGS="--cfg loom"
+//! cargo test --release -p aioshim --test lot_model`. Without the flag this file is empty.
 
 #![cfg(loom)]
 #![allow(dead_code)]

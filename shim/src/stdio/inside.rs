@@ -1,12 +1,12 @@
-//! Which streams the fibers of a thread are inside.
+//! The record of the streams that a thread's fibers are inside.
 //!
-//! Two kinds of entries. Those of functions of the jump tables are a stack: such a function parks
-//! nowhere but in the shim, and each park of the shim's takes the running fiber's entries away and
-//! brings them back. Those of flockfile, and of streams whose functions are the program's own, name
-//! their fiber: it may run other code meanwhile, and park elsewhere.
+//! There are two kinds of entries. Entries of functions in the jump tables form a stack: such a
+//! function parks only in the shim, and each park of the shim removes the running fiber's entries
+//! and restores them afterwards. Entries of flockfile, and of streams whose functions belong to the
+//! program, name their fiber, because it may run other code in between and park elsewhere.
 //!
-//! A park in the shim leaves all of the fiber's streams ([`monitor`]). One with none costs two
-//! loads.
+//! A park in the shim leaves all of the fiber's streams ([`monitor`]). For a fiber that is in no
+//! stream this costs two loads.
 
 use super::layout::File;
 use super::lock;
@@ -16,16 +16,17 @@ use std::cell::{Cell, RefCell};
 use std::ffi::c_void;
 use std::ptr::null_mut;
 
-/// How deep functions of the jump tables nest at most: one that reads the standard input writes the
-/// standard output. What a jump out of them left behind counts, until it is found to be gone.
+/// The maximum nesting depth of functions of the jump tables. One that reads the standard input may
+/// write the standard output. Entries left behind by a jump count until they are found to be stale.
 const DEPTH: usize = 16;
 
 #[derive(Clone, Copy)]
 struct Entry {
     file: *mut File,
-    /// Where on the stack the function is: one that was jumped out of is below the next.
+    /// The stack address of the function. An entry at or below the address of the next function was
+    /// left behind by a jump.
     frame: usize,
-    /// The stream's lock is to be given back once more than it was taken.
+    /// The function must release the stream's lock once more than it was taken.
     made_up: bool,
 }
 
@@ -35,7 +36,7 @@ const NONE: Entry = Entry {
     made_up: false,
 };
 
-/// A stream that a fiber has by name.
+/// A stream that a fiber is inside, with the fiber's name.
 struct Held {
     fiber: *mut c_void,
     file: *mut File,
@@ -44,13 +45,13 @@ struct Held {
 /// The streams that the fibers of an attached thread are inside.
 pub struct Files {
     depth: Cell<usize>,
-    /// How many are in `held`.
+    /// The length of `held`.
     holds: Cell<usize>,
     entries: [Cell<Entry>; DEPTH],
     held: RefCell<Vec<Held>>,
 }
 
-/// The entries of a fiber that is away.
+/// The entries of a fiber that is parked.
 struct Entries {
     depth: usize,
     entries: [Entry; DEPTH],
@@ -66,27 +67,28 @@ impl Files {
         }
     }
 
-    /// Whether any fiber that runs, or is parked elsewhere than in the shim, is inside a stream.
+    /// Whether a fiber that is running, or parked outside of the shim, is inside a stream.
     #[inline(always)]
     pub fn any(&self) -> bool {
         self.depth.get() | self.holds.get() != 0
     }
 
-    /// Parks `fiber`, the running one, which leaves its streams meanwhile.
+    /// Parks `fiber`, the running one, which leaves its streams for that time.
     #[cold]
     #[inline(never)]
     pub fn park(&self, fiber: *mut c_void, park: impl FnOnce()) {
         let mut away = self.take_entries();
         let mut held = self.take_held(fiber);
         let files = away.files().chain(held.iter().map(|held| held.file));
-        // SAFETY: the fiber is inside these, so they are open; the second time one is found to be
-        // left already.
+        // SAFETY: the fiber is inside these streams, so they are open; `leave` skips a stream that
+        // it already left.
         let left: Vec<Left> = files
             .filter_map(|file| unsafe { monitor::leave(file, fiber) })
             .collect();
         park();
         for left in left {
-            // SAFETY: just left; the stream stayed open, for the fiber is inside.
+            // SAFETY: the fiber has just left the stream, which stayed open because the fiber is
+            // inside it.
             if unsafe { monitor::come_back(&left) } {
                 away.make_up(left.file());
             }
@@ -127,13 +129,13 @@ impl Files {
         taken
     }
 
-    /// `fiber` has locked `file`, or is in a function of the program's that is called by it.
+    /// `fiber` has locked `file`, or is in a function of the program that the stream calls.
     pub fn hold(&self, fiber: *mut c_void, file: *mut File) {
         self.held.borrow_mut().push(Held { fiber, file });
         self.holds.update(|n| n + 1);
     }
 
-    /// The opposite of the last [`Self::hold`] of the two.
+    /// Undoes the last [`Self::hold`] with these arguments.
     pub fn let_go(&self, fiber: *mut c_void, file: *mut File) {
         let mut held = self.held.borrow_mut();
         if let Some(last) = held
@@ -145,7 +147,7 @@ impl Files {
         }
     }
 
-    /// `file` is about to be closed: whoever left entries of it, jumping out, is not inside.
+    /// `file` is about to be closed: drops entries that a jump out of it left behind.
     pub fn forget(&self, file: *mut File) {
         let entries = self.entries.iter().take(self.depth.get());
         entries
@@ -162,7 +164,7 @@ impl Files {
         }
     }
 
-    /// In the child of a fork: what the forking fiber has locked, it has locked there.
+    /// In the child of a fork: streams that the forking fiber has locked stay locked by it.
     pub fn inherit(&self, parent: &Self, fiber: *mut c_void) {
         if let Ok(held) = parent.held.try_borrow() {
             held.iter()
@@ -181,30 +183,30 @@ impl Entries {
             .filter(|file| !file.is_null())
     }
 
-    /// The lock of `file` is to be given back by the outermost function inside it.
+    /// Tells the outermost function inside `file` to release its lock once more.
     fn make_up(&mut self, file: *mut File) {
-        // Locked by name: then it had its lock.
+        // There is no entry for a stream that was locked by flockfile, which had its lock.
         if let Some(entry) = self.entries.iter_mut().find(|entry| entry.file == file) {
             entry.made_up = true;
         }
     }
 }
 
-/// A function of a jump table, inside its stream.
+/// A jump-table function's presence inside its stream.
 pub struct Inside {
     files: *const Files,
     depth: usize,
 }
 
 impl Inside {
-    /// Enters `file`; waits while a fiber is parked inside. None when the stream must be left
-    /// alone.
+    /// Enters `file`, after waiting while a fiber is parked inside it. None if the stream must not
+    /// be touched.
     ///
     /// # Safety
     /// The stream is open.
     #[inline(always)]
     pub unsafe fn enter(file: *mut File) -> Option<Self> {
-        // SAFETY: the caller's promise.
+        // SAFETY: our caller makes the same promise.
         if monitor::may_be_marked(file) && !unsafe { monitor::await_free(file) } {
             return None;
         }
@@ -219,7 +221,7 @@ impl Inside {
         let here = 0u8;
         let frame = &raw const here as usize;
         let mut depth = files.depth.get();
-        // What was jumped out of is gone.
+        // Drop entries that a jump left behind.
         while depth > 0 && files.entries[depth - 1].get().frame <= frame {
             depth -= 1;
         }
@@ -234,10 +236,10 @@ impl Inside {
         Some(Self { files, depth })
     }
 
-    /// Leaves it.
+    /// Leaves the stream.
     ///
     /// # Safety
-    /// `file` is the one entered, by this fiber; it may be gone.
+    /// `file` is the stream that this fiber entered; it may have been freed.
     #[inline(always)]
     pub unsafe fn leave(self, file: *mut File) {
         // SAFETY: a thread stays attached while code of its fibers runs.
@@ -246,7 +248,7 @@ impl Inside {
         };
         files.depth.set(self.depth);
         if self.depth < DEPTH && files.entries[self.depth].get().made_up {
-            // SAFETY: taken by `come_back`, so the stream has a lock, and it is this thread's.
+            // SAFETY: `come_back` took the lock, so the stream has one, and this thread owns it.
             unsafe { lock::give_back(file) };
         }
     }
@@ -258,8 +260,8 @@ pub fn on_attached_thread() -> bool {
     !tls::here().is_null()
 }
 
-/// Runs a function of the program's, called inside a stream: the running fiber's entries name it
-/// meanwhile.
+/// Runs a function of the program that a stream calls. While it runs, the running fiber's entries
+/// name the fiber.
 pub fn lend<R>(call: impl FnOnce() -> R) -> R {
     // SAFETY: a thread stays attached while code of its fibers runs.
     let Some(thread) = (unsafe { tls::here().as_ref() }) else {

@@ -1,14 +1,15 @@
-//! What of glibc's `FILE` is looked at and changed here. A part of its ABI: old programs have these
-//! offsets compiled in (getc_unlocked was a macro), so they have not changed since 2.1.
+//! The parts of glibc's `FILE` structure that the shim reads and changes. They are part of its ABI:
+//! old programs have these offsets compiled in (getc_unlocked was a macro), so they have not
+//! changed since 2.1.
 //!
-//! The offsets are those of 64-bit machines, the only ones there are.
+//! The offsets are those of 64-bit machines, which are the only supported ones.
 
 use std::ffi::{c_char, c_int, c_void};
 
-/// The areas of a stream's buffer, of bytes in a [`File`] and of wide characters in a [`Wide`].
+/// The areas of a stream's buffer: of bytes in a [`File`], of wide characters in a [`Wide`].
 ///
-/// What getc and putc do without a call is bounded by them: they read from `read_ptr` to `read_end`
-/// and write from `write_ptr` to `write_end`.
+/// They limit how far getc and putc work without a function call: these read from `read_ptr` to
+/// `read_end` and write from `write_ptr` to `write_end`.
 #[repr(C)]
 pub struct Areas {
     pub read_ptr: *mut c_char,
@@ -19,7 +20,7 @@ pub struct Areas {
     pub write_end: *mut c_char,
     buf_base: *mut c_char,
     buf_end: *mut c_char,
-    /// Where pushed-back characters are, or the main area while those are read.
+    /// The pushed-back characters, or the main area while those are being read.
     pub save_base: *mut c_char,
     backup_base: *mut c_char,
     save_end: *mut c_char,
@@ -38,16 +39,16 @@ pub struct File {
     cur_column: u16,
     vtable_offset: i8,
     short_buffer: [u8; 1],
-    /// Null where a stream has none, as those on the stack inside libc's functions.
+    /// Null if the stream has no lock, like the streams on the stack inside libc's functions.
     pub lock: *mut Lock,
-    /// The position of the descriptor, or -1 while it is not known.
+    /// The position of the descriptor, or -1 while it is unknown.
     pub offset: i64,
     codecvt: *mut c_void,
     pub wide: *mut Wide,
     freeres_list: *mut File,
     freeres_buffer: *mut c_void,
     pad: usize,
-    /// Above zero for a stream of wide characters, below for one of bytes.
+    /// Positive for a stream of wide characters, negative for one of bytes.
     pub mode: c_int,
     unused: [u8; 20],
     pub jumps: *const usize,
@@ -59,7 +60,7 @@ pub struct Wide {
     pub areas: Areas,
 }
 
-/// `_IO_lock_t`: recursive, owned by an OS thread.
+/// `_IO_lock_t`: a recursive lock that an OS thread owns.
 #[repr(C)]
 pub struct Lock {
     lock: c_int,
@@ -71,7 +72,7 @@ const _: () = assert!(std::mem::offset_of!(File, lock) == 136);
 const _: () = assert!(std::mem::offset_of!(File, mode) == 192);
 const _: () = assert!(std::mem::offset_of!(File, jumps) == 216);
 
-/// In [`File::flags`].
+/// Bits of [`File::flags`].
 pub mod flags {
     use std::ffi::c_int;
 
@@ -80,22 +81,22 @@ pub mod flags {
     /// Pushed-back characters are being read.
     pub const IN_BACKUP: c_int = 0x100;
     pub const CURRENTLY_PUTTING: c_int = 0x800;
-    /// The program locks it itself (`__fsetlocking`).
+    /// The program locks the stream itself (`__fsetlocking`).
     pub const USER_LOCK: c_int = 0x8000;
 }
 
-/// In [`File::flags2`].
+/// Bits of [`File::flags2`].
 pub mod flags2 {
     use std::ffi::c_int;
 
-    /// Its system calls are no cancellation points: mode `c`.
+    /// The stream's system calls are no cancellation points: mode `c`.
     pub const NOT_CANCELED: c_int = 2;
-    /// getc and putc take the lock: not so while the process has one thread, until flockfile is
+    /// getc and putc take the lock. Not set while the process has one thread, until flockfile is
     /// called.
     pub const NEEDS_LOCK: c_int = 128;
 }
 
-/// The places of the functions in a jump table.
+/// The index of each function in a jump table.
 #[allow(dead_code, reason = "some are only there to count")]
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(usize)]
@@ -121,5 +122,5 @@ pub enum Slot {
     Imbue,
 }
 
-/// How many words a table has: two unused ones come first.
+/// The number of words in a table, which begins with two unused ones.
 pub const SLOTS: usize = Slot::Imbue as usize + 1;

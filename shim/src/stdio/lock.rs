@@ -1,18 +1,19 @@
 //! A stream's own lock: recursive, and owned by the OS thread, whichever fiber took it.
 //!
-//! A fiber that parks inside a stream gives it back, all of its recursions, and takes as many when
-//! it goes on.
+//! A fiber that parks inside a stream releases the lock completely, and takes it as many times when
+//! it resumes.
 
 use super::layout::{File, flags, flags2};
 use super::libc_stdio;
 
-/// Gives back all that this thread holds of `file`'s lock: how many times it had been taken.
+/// Releases `file`'s lock completely, and returns how many times this thread had taken it.
 ///
 /// # Safety
 /// The stream is open.
 pub unsafe fn release(file: *mut File) -> u32 {
     let mut times = 0;
-    // SAFETY: the caller's promise; a lock of ours cannot be taken by others meanwhile.
+    // SAFETY: our caller makes the same promise; other threads cannot take a lock that this thread
+    // owns.
     unsafe {
         let lock = (*file).lock;
         if lock.is_null() {
@@ -27,16 +28,16 @@ pub unsafe fn release(file: *mut File) -> u32 {
     times
 }
 
-/// Takes `file`'s lock so many times. Waits while another thread has it: one inside the stream,
-/// which parks only after giving it back.
+/// Takes `file`'s lock this many times. Blocks while another thread owns it; that thread is inside
+/// the stream and releases the lock before it parks.
 ///
 /// # Safety
 /// The stream is open.
 pub unsafe fn take(file: *mut File, times: u32) {
-    // SAFETY: the caller's promise.
+    // SAFETY: our caller makes the same promise.
     unsafe {
-        // flockfile makes getc and putc of a process with one thread take the lock from then on:
-        // that it shall not do.
+        // flockfile makes getc and putc take the lock from then on, even in a single-threaded
+        // process. Undo that.
         let needs_lock = needs_lock(file);
         for _ in 0..times {
             (libc_stdio().lock)(file.cast());
@@ -52,17 +53,17 @@ pub unsafe fn take(file: *mut File, times: u32) {
 /// # Safety
 /// The stream is open.
 pub unsafe fn needs_lock(file: *mut File) -> bool {
-    // SAFETY: the caller's promise.
+    // SAFETY: our caller makes the same promise.
     unsafe { (&raw const (*file).flags2).read_volatile() & flags2::NEEDS_LOCK != 0 }
 }
 
-/// Takes the lock, once, of a stream that was entered without, in a process that has got its second
-/// thread since: whether that was so.
+/// Takes the lock once if libc did not take it before the fiber parked, but does so now because the
+/// process has started its second thread. Returns whether that was so.
 ///
 /// # Safety
-/// The stream is open; it `needed_lock` when it was entered, or not.
+/// The stream is open; `needed_lock` is the result of [`needs_lock`] before the fiber parked.
 pub unsafe fn make_up(file: *mut File, needed_lock: bool) -> bool {
-    // SAFETY: the caller's promise.
+    // SAFETY: our caller makes the same promise.
     unsafe {
         let late = !needed_lock
             && needs_lock(file)
@@ -75,11 +76,11 @@ pub unsafe fn make_up(file: *mut File, needed_lock: bool) -> bool {
     }
 }
 
-/// Gives the lock back once.
+/// Releases the lock once.
 ///
 /// # Safety
-/// The stream is open, and its lock this thread's.
+/// The stream is open, and this thread owns its lock.
 pub unsafe fn give_back(file: *mut File) {
-    // SAFETY: the caller's promise.
+    // SAFETY: our caller makes the same promise.
     unsafe { (libc_stdio().unlock)(file.cast()) }
 }

@@ -1,18 +1,19 @@
-//! stdio on fibers: `fgets`, `fprintf`, `scanf`, `putwc` and all their kin, caught where libc's
-//! buffers meet the kernel.
+//! stdio on fibers: `fgets`, `fprintf`, `scanf`, `putwc` and similar functions, intercepted where
+//! libc's buffers meet the kernel.
 //!
-//! How one `fgets` on a fiber travels:
+//! The path of one `fgets` on a fiber:
 //!
-//! 1. libc takes the stream's lock, finds its buffer empty and calls through the stream's jump
-//!    table;
-//! 2. [`tables`] has pointed that at a function of [`slots`], which enters the stream ([`inside`]),
-//!    and waits before that while another fiber is parked in it ([`monitor`]);
-//! 3. libc's own function fills the buffer, and for that calls `read` through the table: the
-//!    hook's, like any other read;
-//! 4. the fiber parks there. It leaves the stream meanwhile: [`monitor`] marks it, [`windows`]
-//!    closes what others could do in its buffer without a call, [`lock`] gives the lock back.
+//! 1. libc takes the stream's lock, finds its buffer empty, and calls through the stream's jump
+//!    table.
+//! 2. [`tables`] has pointed that at a function of [`slots`]. It waits while another fiber is
+//!    parked in the stream ([`monitor`]), and then enters the stream ([`inside`]).
+//! 3. libc's own function fills the buffer, and calls `read` through the table for that. This
+//!    reaches the hook, like any other read.
+//! 4. The fiber parks in the hook and leaves the stream for that time: [`monitor`] marks it,
+//!    [`windows`] closes the parts of its buffer that could be used without a call, and [`lock`]
+//!    releases the lock.
 //!
-//! Programs that never attach a thread keep libc as it is.
+//! libc stays unchanged in programs that never attach a thread.
 
 pub mod inside;
 pub mod layout;
@@ -35,7 +36,7 @@ use std::mem::transmute;
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// A function of libc's that is needed here past our own of the same name, or that no header has.
+/// libc functions that are called past our hooks of the same name, or that no header declares.
 macro_rules! libc_functions {
     ($( $field:ident = $name:ident ( $($ty:ty),* ) $(-> $ret:ty)? ; )*) => {
         pub struct LibcStdio {
@@ -43,12 +44,12 @@ macro_rules! libc_functions {
         }
 
         impl LibcStdio {
-            /// None when one is missing.
+            /// None if one is missing.
             fn find() -> Option<Self> {
                 Some(Self {
                     $( $field: {
                         let name = concat!(stringify!($name), "\0").as_ptr().cast();
-                        // SAFETY: a lookup by name.
+                        // SAFETY: a look-up by name.
                         let found = unsafe { libc::dlsym(libc::RTLD_NEXT, name) };
                         if found.is_null() {
                             return None;
@@ -80,7 +81,7 @@ libc_functions! {
 
 static LIBC: OnceBox<LibcStdio> = OnceBox::new();
 
-/// libc's functions. Only called where stdio is converted.
+/// libc's functions. Call this only if stdio is converted.
 pub fn libc_stdio() -> &'static LibcStdio {
     LIBC.get().expect("found before a table is changed")
 }
@@ -92,16 +93,16 @@ pub fn is_converted() -> bool {
     CONVERTED.load(Ordering::Relaxed)
 }
 
-/// The next stream with pending output that is none of `except`, locked; waits for one that a fiber
-/// is parked inside. None when there is no other.
+/// Locks and returns the next stream with pending output that is not in `except`; None if there is
+/// no other. Waits for a stream that a fiber is parked inside.
 ///
-/// As in libc a stream is locked while the list of streams is, so nobody closes it in between.
+/// As in libc, a stream is locked while the list of streams is, so it cannot be closed in between.
 pub fn lock_next_pending(except: &[*mut File]) -> Option<*mut File> {
     let libc = libc_stdio();
     loop {
         let mut marked = None;
         let mut found = None;
-        // SAFETY: libc's own functions; streams in the list are open while it is locked.
+        // SAFETY: libc's own functions; streams in the list are open while the list is locked.
         unsafe {
             (libc.list_lock)();
             let (mut at, end) = ((libc.list_begin)(), (libc.list_end)());
@@ -120,19 +121,20 @@ pub fn lock_next_pending(except: &[*mut File]) -> Option<*mut File> {
             (libc.list_unlock)();
         }
         match (found, marked) {
-            // Free, to be waited for no more, or the program ends.
+            // The mark was removed, so search again. If the wait was refused, give up on this
+            // stream.
             (None, Some(file)) if monitor::await_unmarked(file) => {}
             (found, _) => return found,
         }
     }
 }
 
-/// Whether `file` has what is not yet written.
+/// Whether `file` has output that is not yet written.
 ///
 /// # Safety
 /// The stream is open.
 unsafe fn is_pending(file: *mut File) -> bool {
-    // SAFETY: the caller's promise; a stream of wide characters has areas for them.
+    // SAFETY: our caller makes the same promise; a stream of wide characters has areas for them.
     let areas = unsafe {
         if (*file).mode > 0 && !(*file).wide.is_null() {
             &(*(*file).wide).areas
@@ -143,8 +145,8 @@ unsafe fn is_pending(file: *mut File) -> bool {
     areas.write_ptr > areas.write_base
 }
 
-/// At the first attach: has stdio call us. Where that cannot be it blocks the threads of its
-/// fibers, as it did.
+/// At the first attach: makes stdio call the shim. If that is impossible, stdio keeps blocking the
+/// threads of its fibers.
 pub fn convert() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -164,7 +166,7 @@ pub fn convert() {
     });
 }
 
-/// At the very end of exit(3), before libc flushes all streams: parked fibers do not go on.
+/// At the very end of exit(3), before libc flushes all streams: parked fibers will not resume.
 #[used]
 #[unsafe(link_section = ".fini_array")]
 static AT_EXIT: extern "C" fn() = at_exit;

@@ -1,14 +1,15 @@
-//! Streams as monitors: one task at a time is inside a stream, but while it is parked in there the
-//! stream is marked, and whoever comes to it waits.
+//! Streams as monitors: one task at a time is inside a stream. While that task is parked there, the
+//! stream is marked, and other tasks that need it wait.
 //!
-//! A stream's lock cannot do that: it is the OS thread's, and so lets all fibers of that thread in;
-//! and a fiber of another thread would block that thread on it. So a fiber that parks inside a
-//! stream marks it, closes its [`Windows`] and gives the lock back; when it goes on it takes the
-//! lock, opens the windows and takes the mark off, and all that waited look again. They are not
-//! handed the stream: the one that goes on may be in the middle of a line.
+//! A stream's lock is not enough for that. The OS thread owns it, so it would let all fibers of
+//! that thread in, and a fiber of another thread would block its thread on it. Therefore a fiber
+//! that parks inside a stream marks it, closes its [`Windows`] and releases the lock. When it
+//! resumes, it takes the lock, opens the windows and removes the mark, and all waiters check again.
+//! The stream is not passed directly to a waiter, because the resumed fiber may be in the middle of
+//! a line.
 //!
-//! Invariant: a stream is marked while a fiber is parked inside it, and by that fiber alone: nobody
-//! is inside a stream who found it marked.
+//! Invariant: a stream is marked while a fiber is parked inside it, and only by that fiber. A task
+//! that finds a stream marked does not enter it.
 
 use super::layout::File;
 use super::lock;
@@ -37,25 +38,26 @@ struct Waiter {
     thread: Arc<Remote>,
 }
 
-// SAFETY: the fiber's name is only handed back to its host, on its own thread (Remote::unpark).
+// SAFETY: the fiber's address is only passed back to its host, on its own thread (Remote::unpark).
 unsafe impl Send for Waiter {}
 
-// SAFETY: as above; the parked one's is only compared.
+// SAFETY: the addresses of waiting fibers are only passed back to their hosts, and that of the
+// parked fiber is only compared.
 unsafe impl Send for Mark {}
 
 pub type Marks = BTreeMap<usize, Mark>;
 
 static MARKS: Renewable<Mutex<Marks>> = Renewable::new(Mutex::new(Marks::new()));
-/// Plain threads wait here for any mark to be taken off.
+/// Plain threads wait here for any mark to be removed.
 static TAKEN_OFF: Renewable<Condvar> = Renewable::new(Condvar::new());
 
-/// How many streams of each hash are marked, so that one that is not costs its visitors a load.
+/// The number of marked streams per hash. Checking an unmarked stream costs one load.
 static FILTER: [AtomicU32; 1024] = [const { AtomicU32::new(0) }; 1024];
 
-/// exit(3) is under way: libc flushes all streams, and no fiber runs any more.
+/// exit(3) is in progress: libc flushes all streams, and no fiber runs any more.
 static EXITING: AtomicBool = AtomicBool::new(false);
 
-/// Streams are allocated some 500 bytes apart.
+/// Streams are allocated about 500 bytes apart.
 #[inline(always)]
 fn filter(file: *const File) -> &'static AtomicU32 {
     let address = file as usize;
@@ -66,14 +68,14 @@ fn marks() -> MutexGuard<'static, Marks> {
     MARKS.get().lock()
 }
 
-/// From now on nobody waits for a parked fiber: such streams are left alone.
+/// From now on tasks do not wait for a parked fiber, and do not touch its streams.
 pub fn exiting() {
     EXITING.store(true, Ordering::Release);
 }
 
 /// Whether a fiber may be parked inside `file`.
 ///
-/// Whoever marks a stream does so before giving its lock back: who has that lock sees the mark.
+/// A fiber marks a stream before it releases the lock, so the next owner of the lock sees the mark.
 #[inline(always)]
 pub fn may_be_marked(file: *const File) -> bool {
     filter(file).load(Ordering::Acquire) != 0
@@ -84,12 +86,12 @@ pub fn is_marked(file: *const File) -> bool {
     may_be_marked(file) && marks().contains_key(&(file as usize))
 }
 
-/// What a fiber that parks inside a stream has to do when it goes on.
+/// The state that a fiber needs to re-enter a stream after a park.
 pub struct Left {
     file: *mut File,
-    /// How many times it had the lock.
+    /// How many times the fiber's thread had taken the lock.
     locked: u32,
-    /// Whether getc and putc took the lock when it entered.
+    /// Whether getc and putc took the lock when the fiber left the stream.
     needed_lock: bool,
 }
 
@@ -99,29 +101,29 @@ impl Left {
     }
 }
 
-/// `fiber`, the running one, inside `file`, is about to park.
+/// The running fiber `fiber`, which is inside `file`, is about to park.
 ///
 /// # Safety
 /// The stream is open, and the running fiber is inside it.
 pub unsafe fn leave(file: *mut File, fiber: *mut c_void) -> Option<Left> {
     let mut marks = marks();
     if marks.contains_key(&(file as usize)) {
-        // The fiber left it already, by another entry.
+        // The fiber already left it, through another entry.
         return None;
     }
-    // SAFETY: the caller's promise; nobody else is inside.
+    // SAFETY: our caller makes the same promise, and no other task is inside.
     let (windows, needed_lock) = unsafe { (Windows::close(file), lock::needs_lock(file)) };
     let mark = Mark {
         windows,
         fiber,
-        // SAFETY: no arguments.
+        // SAFETY: pthread_self takes no arguments.
         thread: unsafe { libc::pthread_self() },
         waiting: Vec::new(),
     };
     marks.insert(file as usize, mark);
     filter(file).fetch_add(1, Ordering::AcqRel);
     drop(marks);
-    // SAFETY: the caller's promise; the running fiber is inside.
+    // SAFETY: our caller makes the same promise: the stream is open.
     let locked = unsafe { lock::release(file) };
     Some(Left {
         file,
@@ -130,15 +132,15 @@ pub unsafe fn leave(file: *mut File, fiber: *mut c_void) -> Option<Left> {
     })
 }
 
-/// It goes on. Whether the stream's lock was taken although it had not been before, and is to be
-/// given back at the end.
+/// The fiber resumes. Returns whether this took the stream's lock although the fiber did not have
+/// it before; it must then be released at the end.
 ///
 /// # Safety
-/// The stream is still open, and the fiber the one that left it so.
+/// The stream is still open, and the calling fiber is the one that left it.
 pub unsafe fn come_back(left: &Left) -> bool {
     let file = left.file;
-    // SAFETY: the caller's promise. Whoever has the lock now is not inside, and gives it back to
-    // wait.
+    // SAFETY: our caller makes the same promise. A task that owns the lock now is not inside, and
+    // releases it in order to wait.
     let made_up = unsafe {
         lock::take(file, left.locked);
         left.locked == 0 && lock::make_up(file, left.needed_lock)
@@ -147,19 +149,19 @@ pub unsafe fn come_back(left: &Left) -> bool {
     let Some(mark) = marks.remove(&(file as usize)) else {
         return made_up;
     };
-    // SAFETY: the caller's promise; the mark kept everybody out.
+    // SAFETY: our caller makes the same promise; the mark kept all other tasks out.
     unsafe { take_off(file, mark, marks) };
     made_up
 }
 
-/// Opens what a mark, just removed, had closed, and wakes who waits. Handlers wait: one that jumps
-/// away would leave those waiting for ever.
+/// Opens the windows of a stream whose mark was just removed, and wakes the waiters. Signal
+/// handlers must be deferred: one that jumps away would leave the waiters parked for ever.
 ///
 /// # Safety
-/// The stream is open, and nobody is inside it.
+/// The stream is open, and no task is inside it.
 unsafe fn take_off(file: *mut File, mark: Mark, marks: MutexGuard<'_, Marks>) {
     filter(file).fetch_sub(1, Ordering::AcqRel);
-    // SAFETY: the caller's promise.
+    // SAFETY: our caller makes the same promise.
     unsafe { mark.windows.restore(file) };
     drop(marks);
     TAKEN_OFF.get().notify_all();
@@ -168,8 +170,8 @@ unsafe fn take_off(file: *mut File, mark: Mark, marks: MutexGuard<'_, Marks>) {
     }
 }
 
-/// Waits until no fiber is parked inside `file`; its lock, if this thread has it, is given back
-/// meanwhile. False when the stream must be left alone.
+/// Waits until no fiber is parked inside `file`. If this thread owns its lock, the lock is released
+/// for that time. Returns false if the stream must not be touched.
 ///
 /// # Safety
 /// The stream is open.
@@ -177,10 +179,10 @@ unsafe fn take_off(file: *mut File, mark: Mark, marks: MutexGuard<'_, Marks>) {
 #[inline(never)]
 pub unsafe fn await_free(file: *mut File) -> bool {
     while is_marked(file) {
-        // SAFETY: the caller's promise.
+        // SAFETY: our caller makes the same promise.
         let locked = unsafe { lock::release(file) };
         let free = await_unmarked(file);
-        // SAFETY: the caller's promise: the stream is open.
+        // SAFETY: our caller makes the same promise: the stream is open.
         unsafe { lock::take(file, locked) };
         if !free {
             return false;
@@ -189,9 +191,9 @@ pub unsafe fn await_free(file: *mut File) -> bool {
     true
 }
 
-/// Waits until the mark that `file` may have is taken off: it may have another then, or be gone.
-/// False, with EDEADLK, for those that would wait for ever: a scheduler or a signal handler on the
-/// thread of the parked fiber, or anybody while the program ends.
+/// Waits until the mark of `file`, if there is one, is removed. After that the stream may be marked
+/// again, or freed. Returns false, with EDEADLK, to callers that would wait for ever: a scheduler
+/// or a signal handler on the thread of the parked fiber, and all callers while the program exits.
 pub fn await_unmarked(file: *const File) -> bool {
     // SAFETY: a thread stays attached while code of its fibers runs.
     let thread = unsafe { tls::here().as_ref() };
@@ -202,7 +204,7 @@ pub fn await_unmarked(file: *const File) -> bool {
     let Some(mark) = marks.get(&key) else {
         return true;
     };
-    // SAFETY: no arguments.
+    // SAFETY: pthread_self takes no arguments.
     let own_thread = mark.thread == unsafe { libc::pthread_self() };
     if EXITING.load(Ordering::Acquire) || (fiber.is_null() && own_thread) {
         errno::set(libc::EDEADLK);
@@ -212,9 +214,9 @@ pub fn await_unmarked(file: *const File) -> bool {
         && mark.fiber == fiber
         && let Some(mark) = marks.remove(&key)
     {
-        // It runs, so it is not parked: a signal handler has jumped out of that, and out of the
-        // stream. SAFETY: the fiber uses the stream again, so it is open; the mark kept everybody
-        // out.
+        // The fiber that set the mark is running, so it is not parked: a signal handler has jumped
+        // out of its park, and out of the stream. SAFETY: the fiber uses the stream again, so it is
+        // open; the mark kept all other tasks out.
         unsafe { take_off(file.cast_mut(), mark, marks) };
         return true;
     }
@@ -236,30 +238,31 @@ pub fn await_unmarked(file: *const File) -> bool {
     true
 }
 
-/// The marks, held by the forking thread across the fork.
+/// The locked marks; the forking thread holds them across the fork.
 pub type Locked = std::sync::MutexGuard<'static, Marks>;
 
-/// Before a fork: no other thread is changing the marks, or a stream's windows, when the process is
-/// copied.
+/// Before a fork: ensures that no other thread is changing the marks or a stream's windows when the
+/// process is copied.
 pub fn lock_before_fork() -> Option<Locked> {
     MARKS.get().lock_before_fork()
 }
 
-/// In the child of a fork, where no fiber is parked: its streams are as those of a thread that the
-/// parent has and the child has not.
+/// In the child of a fork, where no fiber is parked: opens the windows of all marked streams. These
+/// streams are then in the state that a stream has when it was in use by a thread that does not
+/// exist in the child.
 pub fn restore(locked: Option<Locked>) {
     for (file, mark) in locked.iter().flat_map(|marks| marks.iter()) {
-        // SAFETY: a marked stream is open: its fiber is inside.
+        // SAFETY: a marked stream is open, because its fiber is inside.
         unsafe { mark.windows.restore(*file as *mut File) };
     }
 }
 
-/// In the child of a fork, after [`restore`].
+/// Resets this module in the child of a fork, after [`restore`].
 ///
 /// # Safety
-/// The process has one thread, and it is in none of the functions here.
+/// The process has one thread, which is in none of the functions of this module.
 pub unsafe fn renew() {
-    // SAFETY: vouched for by the caller.
+    // SAFETY: our caller makes the same promise.
     unsafe {
         MARKS.renew(Mutex::new(Marks::new()));
         TAKEN_OFF.renew(Condvar::new());

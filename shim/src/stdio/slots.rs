@@ -1,9 +1,9 @@
-//! What the jump tables lead to: each function enters the stream, does what libc's does, and
-//! leaves.
+//! The functions that the jump tables point to. Each enters the stream, runs the libc function
+//! or its replacement, and leaves the stream.
 //!
-//! Those that reach the kernel (read, write, seek, close) make the calls of the [hook
-//! table](crate::hooks) instead, and so come to the policy and the engines like any other call.
-//! They are the only ones that park of themselves.
+//! The functions that reach the kernel (read, write, seek, close) call the functions of the [hook
+//! table](crate::hooks) instead of the kernel, and thereby reach the policy and the engines like
+//! any other call. No other function parks by itself.
 
 use super::inside::{self, Inside};
 use super::layout::{File, Slot, flags, flags2};
@@ -17,8 +17,8 @@ const NOTHING: () = ();
 /// `_IO_pos_BAD`.
 const NO_POSITION: i64 = -1;
 
-/// A function for a slot: libc's own, inside the stream. `refused` is what it gives when the stream
-/// must be left alone.
+/// Defines a function for a slot that calls libc's function inside the stream. It returns `refused`
+/// if the stream must not be touched.
 macro_rules! inside {
     ($( $slot:ident: $name:ident ( $($arg:ident : $ty:ty),* ) -> $ret:ty, refused: $refused:expr; )*) => {$(
         unsafe extern "C" fn $name(file: *mut File $(, $arg: $ty)*) -> $ret {
@@ -51,11 +51,11 @@ inside! {
     Sync: sync() -> c_int, refused: EOF;
 }
 
-/// `_IO_new_file_xsputn`, which each piece of an fprintf calls. Where there is room it only copies,
-/// so it cannot park, and in a stream that a fiber is parked inside there is none. Done here, that
-/// takes no longer than without us.
+/// `_IO_new_file_xsputn`, which fprintf calls for each piece. If there is room, it only copies, so
+/// it cannot park. A stream that a fiber is parked inside has no room. The copy is done here, so it
+/// takes no longer than without the shim.
 unsafe extern "C" fn put_n(file: *mut File, data: *const c_void, n: usize) -> usize {
-    // SAFETY: libc passes an open stream and n bytes; there is room for them.
+    // SAFETY: libc passes an open stream and n bytes, and there is room for them.
     unsafe {
         if !has_room(file, n) {
             return put_n_inside(file, data, n);
@@ -67,9 +67,10 @@ unsafe extern "C" fn put_n(file: *mut File, data: *const c_void, n: usize) -> us
     n
 }
 
-/// `_IO_file_xsgetn`, likewise.
+/// `_IO_file_xsgetn`, handled like [`put_n`].
 unsafe extern "C" fn get_n(file: *mut File, data: *mut c_void, n: usize) -> usize {
-    // SAFETY: libc passes an open stream and a buffer of n bytes, and so many are there.
+    // SAFETY: libc passes an open stream and a buffer of n bytes, and the stream's buffer has n
+    // bytes.
     unsafe {
         if !has_bytes(file, n) {
             return get_n_inside(file, data, n);
@@ -81,27 +82,27 @@ unsafe extern "C" fn get_n(file: *mut File, data: *mut c_void, n: usize) -> usiz
     n
 }
 
-/// Whether so many bytes can be put without a system call.
+/// Whether n bytes can be written to the buffer without a system call.
 ///
 /// # Safety
 /// The stream is open.
 #[inline(always)]
 unsafe fn has_room(file: *const File, n: usize) -> bool {
-    // SAFETY: the caller's promise.
+    // SAFETY: our caller makes the same promise.
     let file = unsafe { &*file };
     let room = (file.areas.write_end as isize).wrapping_sub(file.areas.write_ptr as isize);
-    // A wide stream's characters have a buffer of their own, and the end of a line may have to be
-    // written.
+    // A stream of wide characters has a separate buffer, and in a line-buffered stream a newline
+    // may have to be written at once.
     n > 0 && room >= n as isize && file.mode <= 0 && file.flags & flags::LINE_BUFFERED == 0
 }
 
-/// Whether so many bytes can be got without a system call.
+/// Whether n bytes can be read from the buffer without a system call.
 ///
 /// # Safety
 /// The stream is open.
 #[inline(always)]
 unsafe fn has_bytes(file: *const File, n: usize) -> bool {
-    // SAFETY: the caller's promise.
+    // SAFETY: our caller makes the same promise.
     let file = unsafe { &*file };
     let bytes = (file.areas.read_end as isize).wrapping_sub(file.areas.read_ptr as isize);
     n > 0 && bytes >= n as isize && file.mode <= 0
@@ -126,7 +127,7 @@ unsafe extern "C" fn read(file: *mut File, data: *mut c_void, n: isize) -> isize
     }
 }
 
-/// `_IO_new_file_write`: until all is written, or an error comes.
+/// `_IO_new_file_write`: writes until all is written or an error occurs.
 unsafe extern "C" fn write(file: *mut File, data: *const c_void, n: isize) -> isize {
     // SAFETY: libc passes an open stream and n bytes.
     unsafe {
@@ -146,22 +147,22 @@ unsafe extern "C" fn write(file: *mut File, data: *const c_void, n: isize) -> is
 }
 
 /// # Safety
-/// As [`write`].
+/// The same as for [`write`].
 unsafe fn write_all(file: *mut File, data: *const c_void, n: isize) -> isize {
     let mut done = 0;
     while done < n {
-        // SAFETY: the caller's promise.
+        // SAFETY: our caller makes the same promise.
         let result = unsafe {
             hooks::call_write((*file).fileno, data.byte_offset(done), (n - done) as usize)
         };
         if result < 0 {
-            // SAFETY: the caller's promise: an open stream.
+            // SAFETY: our caller makes the same promise: an open stream.
             unsafe { (*file).flags |= flags::ERROR_SEEN };
             break;
         }
         done += result;
     }
-    // SAFETY: the caller's promise: an open stream.
+    // SAFETY: our caller makes the same promise: an open stream.
     unsafe {
         if (*file).offset >= 0 {
             (*file).offset += done as i64;
@@ -196,8 +197,7 @@ unsafe extern "C" fn close(file: *mut File) -> c_int {
     }
 }
 
-/// The way a stream of popen's is closed, which awaits its process, or one that is mapped: by a
-/// thread of the pool.
+/// Closes a popen stream, which waits for its process, or a mapped stream, on a pool thread.
 unsafe extern "C" fn close_and_wait(file: *mut File) -> c_int {
     // SAFETY: libc passes an open stream, which is closed only once; the slot's type is the
     // table's.
@@ -213,17 +213,17 @@ unsafe extern "C" fn close_and_wait(file: *mut File) -> c_int {
     }
 }
 
-/// Whether the stream's reads and writes are such that a hook does them alike.
+/// Whether a hook can do the stream's reads and writes in the same way.
 ///
 /// # Safety
 /// The stream is open.
 unsafe fn calls_through(file: *mut File) -> bool {
-    // SAFETY: the caller's promise.
+    // SAFETY: our caller makes the same promise.
     inside::on_attached_thread() && unsafe { (*file).flags2 } & flags2::NOT_CANCELED == 0
 }
 
-/// A function for a slot in which the program's own function is called: what that does is no
-/// business of the stream's.
+/// Defines a function for a slot that calls the program's own function. While that runs, its calls
+/// do not count as the stream's.
 macro_rules! lent {
     ($( $slot:ident: $name:ident ( $($arg:ident : $ty:ty),* ) -> $ret:ty, refused: $refused:expr; )*) => {$(
         unsafe extern "C" fn $name(file: *mut File $(, $arg: $ty)*) -> $ret {
@@ -249,7 +249,8 @@ lent! {
     Close: cookie_close() -> c_int, refused: 0;
 }
 
-/// What the slots of a kind of table are to lead to; of one that is closed as files are, or not.
+/// The functions for the slots of a table of this kind. `closes_as_files`: the table's close
+/// function is that of files.
 pub fn functions(kind: Kind, closes_as_files: bool) -> [(Slot, usize); 15] {
     let close = if closes_as_files {
         close
@@ -290,12 +291,13 @@ pub fn functions(kind: Kind, closes_as_files: bool) -> [(Slot, usize); 15] {
     .map(|(slot, function)| (slot, function as usize))
 }
 
-/// Has a stream's pending output written, as fflush(NULL) does it for each: false when that failed.
+/// Writes a stream's pending output, as fflush(NULL) does for each stream. Returns false if that
+/// failed.
 ///
 /// # Safety
 /// The stream is open, and locked by this thread.
 pub unsafe fn flush(file: *mut File) -> bool {
-    // SAFETY: the caller's promise; the table's slot has this type.
+    // SAFETY: our caller makes the same promise; the table's slot has this type.
     unsafe {
         let function = (*file).jumps.add(Slot::Overflow as usize).read();
         let overflow: unsafe extern "C" fn(*mut File, c_int) -> c_int = transmute(function);

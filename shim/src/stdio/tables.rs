@@ -1,16 +1,17 @@
-//! stdio's jump tables: found in libc's memory by what they hold, and pointed at our functions.
+//! stdio's jump tables: finds them in libc's memory by their content, and points them at our
+//! functions.
 //!
-//! stdio makes its system calls inside libc, where no preload sees them; but it makes them through
-//! tables of functions, one for each kind of stream. Two of the tables have names. The others (for
-//! streams that are mapped, of processes, of the program's own functions) are told by their
-//! content: they share functions with the first. How far apart they are, in which order and in
-//! which section differs between versions of libc, so nothing is taken to be known of that.
+//! stdio makes its system calls inside libc, where a preloaded library does not see them. It makes
+//! them through tables of functions, one table per kind of stream. Two of the tables have exported
+//! names. The others (for mapped streams, for processes, for functions of the program) are
+//! identified by their content, because they share functions with the first. Their distance, order
+//! and section differ between versions of libc, so this code assumes nothing about them.
 //!
-//! The tables lie in memory that the dynamic loader has made read-only; libc checks that a stream's
-//! table is in its range, not what is in it. Where the memory cannot be made writable stdio stays
-//! as it is.
+//! The tables lie in memory that the dynamic loader has made read-only. libc checks that a stream's
+//! table is in the expected range, but not its content. If the memory cannot be made writable,
+//! stdio stays as it is.
 //!
-//! Invariant: what a table held is published before the first of its words is changed.
+//! Invariant: the original content of a table is published before its first word is changed.
 
 use super::layout::{SLOTS, Slot};
 use super::slots;
@@ -20,18 +21,18 @@ use std::ffi::{CStr, c_int, c_void};
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// A jump table, and what it held.
+/// A jump table, and its original content.
 struct Table {
     at: *const usize,
     originals: [usize; SLOTS],
 }
 
-// SAFETY: an address that stays, and numbers.
+// SAFETY: an address that stays valid, and numbers.
 unsafe impl Send for Table {}
-// SAFETY: as above; never changed.
+// SAFETY: the address stays valid, and nothing in here ever changes.
 unsafe impl Sync for Table {}
 
-/// The table of files, which most streams have: where it is found at once.
+/// The table of files, which most streams use; separate, so it is found at once.
 struct FileTable {
     at: AtomicUsize,
     originals: [AtomicUsize; SLOTS],
@@ -42,20 +43,20 @@ static FILES: FileTable = FileTable {
     originals: [const { AtomicUsize::new(0) }; SLOTS],
 };
 
-/// Of which kind a table is.
+/// The kind of a table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
-    /// Of a stream on a descriptor.
+    /// For streams on a descriptor.
     File,
-    /// Of a stream on functions of the program's (fopencookie, fmemopen), with the buffer handled
-    /// as a file's.
+    /// For streams on functions of the program (fopencookie, fmemopen), whose buffer is handled
+    /// like a file's.
     Cookie,
 }
 
 /// All tables.
 static TABLES: OnceBox<Vec<Table>> = OnceBox::new();
 
-/// The function that `slot` of the table of a stream led to.
+/// The original function in `slot` of a stream's table.
 #[inline(always)]
 pub fn original(jumps: *const usize, slot: Slot) -> usize {
     if FILES.at.load(Ordering::Relaxed) == jumps as usize {
@@ -65,7 +66,8 @@ pub fn original(jumps: *const usize, slot: Slot) -> usize {
     }
 }
 
-/// A table of the program's own may hold copies of our functions: it is taken to be a file's.
+/// A table that the program made may contain copies of our functions. It is treated like the table
+/// of files.
 #[inline(never)]
 fn original_of_other(jumps: *const usize, slot: Slot) -> usize {
     let tables = TABLES.get().map_or(&[][..], Vec::as_slice);
@@ -75,7 +77,7 @@ fn original_of_other(jumps: *const usize, slot: Slot) -> usize {
     }
 }
 
-/// Points the tables at the functions of [`slots`]; why not, if that cannot be.
+/// Points the tables at the functions of [`slots`]; returns the reason if that is impossible.
 pub fn patch() -> Result<(), &'static str> {
     let file = symbol(c"_IO_file_jumps").ok_or("this libc has no _IO_file_jumps")?;
     let image = Image::of(file as usize).ok_or("libc is not among the loaded objects")?;
@@ -99,14 +101,14 @@ pub fn patch() -> Result<(), &'static str> {
     for (table, kind) in tables.iter().zip(kinds) {
         let usual = |slot: Slot| table.originals[slot as usize] == reference[slot as usize];
         for (slot, function) in slots::functions(kind, usual(Slot::Close)) {
-            // Where a kind of stream has its own way to reach the kernel, we know nothing of it.
+            // Skip streams that reach the kernel in their own way, which is unknown to us.
             if kind == Kind::File
                 && matches!(slot, Slot::Read | Slot::Write | Slot::Seek)
                 && !usual(slot)
             {
                 continue;
             }
-            // SAFETY: a word of the table, writable now; other threads read it as a whole.
+            // SAFETY: a word of the table, which is writable now; other threads read it as a whole.
             let word = unsafe { AtomicUsize::from_ptr(table.at.cast_mut().add(slot as usize)) };
             word.store(function, Ordering::Release);
         }
@@ -116,34 +118,34 @@ pub fn patch() -> Result<(), &'static str> {
 }
 
 fn symbol(name: &CStr) -> Option<*const c_void> {
-    // SAFETY: a lookup by name.
+    // SAFETY: a look-up by name.
     let found = unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr()) };
     (!found.is_null()).then_some(found.cast_const())
 }
 
-/// The parts of libc as it is loaded.
+/// The parts of libc in memory.
 #[derive(Default)]
 struct Image {
     key: usize,
     text: Range<usize>,
-    /// What the loader has made read-only after it relocated it.
+    /// The part that the loader made read-only after relocation.
     read_only: Range<usize>,
 }
 
 impl Image {
-    /// The object that `address` is in.
+    /// The object that contains `address`.
     fn of(address: usize) -> Option<Self> {
         let mut image = Self {
             key: address,
             ..Self::default()
         };
-        // SAFETY: the callback gets what it is given here, while this call lasts.
+        // SAFETY: the callback gets the image passed here, which outlives the call.
         let found = unsafe { libc::dl_iterate_phdr(Some(look_at), (&raw mut image).cast()) };
         (found == 1 && !image.text.is_empty() && !image.read_only.is_empty()).then_some(image)
     }
 
-    /// Whether these may be a table's words: two unused, then functions of libc's, of which all but
-    /// the first may be missing.
+    /// Whether these words may be a table: two unused words, then functions of libc. Any function
+    /// except the first may be null.
     fn is_table(&self, words: &[usize; SLOTS]) -> bool {
         words[..2] == [0, 0]
             && self.text.contains(&words[2])
@@ -152,7 +154,8 @@ impl Image {
                 .all(|word| *word == 0 || self.text.contains(word))
     }
 
-    /// The tables of streams on descriptors, and of those whose buffer is handled alike.
+    /// The tables of streams on descriptors, and of streams whose buffer is handled in the same
+    /// way.
     fn tables(&self, reference: &[usize; SLOTS]) -> Vec<(Table, Kind)> {
         let begin = self.read_only.start.next_multiple_of(size_of::<usize>());
         let end = self
@@ -163,7 +166,7 @@ impl Image {
             .step_by(size_of::<usize>())
             .map(|address| address as *const usize)
             .filter_map(|at| {
-                // SAFETY: within a part of libc that is mapped and readable.
+                // SAFETY: the address is within a part of libc that is mapped and readable.
                 let words: [usize; SLOTS] = unsafe { at.cast::<[usize; SLOTS]>().read() };
                 let kind = self
                     .is_table(&words)
@@ -181,7 +184,7 @@ impl Image {
     }
 }
 
-/// Which kind of table has these words, next to those of a file.
+/// The kind of the table with these words, in comparison with the table of files.
 fn kind(words: &[usize; SLOTS], reference: &[usize; SLOTS]) -> Option<Kind> {
     let same = |slot: Slot| words[slot as usize] == reference[slot as usize];
     let alike = words
@@ -201,20 +204,20 @@ fn kind(words: &[usize; SLOTS], reference: &[usize; SLOTS]) -> Option<Kind> {
     } else if same(Slot::Overflow) && same(Slot::Underflow) {
         Some(Kind::Cookie)
     } else {
-        // Strings: they never leave memory.
+        // String streams use only memory.
         None
     }
 }
 
-/// For each loaded object: notes its parts if it is the one looked for.
+/// Called for each loaded object: stores its parts if it is the one searched for.
 unsafe extern "C" fn look_at(
     info: *mut libc::dl_phdr_info,
     _size: usize,
     image: *mut c_void,
 ) -> c_int {
-    // SAFETY: the loader's own description, and what `Image::of` passed.
+    // SAFETY: the loader's own description, and the image passed by `Image::of`.
     let (info, image) = unsafe { (&*info, &mut *image.cast::<Image>()) };
-    // SAFETY: as many headers as it says.
+    // SAFETY: the loader says how many headers there are.
     let headers =
         unsafe { std::slice::from_raw_parts(info.dlpi_phdr, usize::from(info.dlpi_phnum)) };
     let range = |header: &libc::Elf64_Phdr| {
@@ -241,7 +244,7 @@ unsafe extern "C" fn look_at(
     1
 }
 
-/// libc's read-only data, writable while this lives.
+/// Makes libc's read-only data writable while this lives.
 struct Writable {
     begin: usize,
     length: usize,
@@ -250,7 +253,8 @@ struct Writable {
 impl Writable {
     fn make(range: Range<usize>) -> Result<Self, &'static str> {
         let page = sys::page_size();
-        // As the loader does it: the last page is shared with what stays writable, and left alone.
+        // Like the loader, leave the last page alone, because it is shared with data that stays
+        // writable.
         let begin = range.start & !(page - 1);
         let writable = Self {
             begin,

@@ -1,9 +1,9 @@
-//! The windows of a stream: what putc, getc and ungetc do in its buffer before any function of its
-//! jump table is called.
+//! The windows of a stream: the parts of its buffer that putc, getc and ungetc use before they call
+//! any function of its jump table.
 //!
-//! While a fiber is parked inside a stream they are closed, so that everybody else comes to a
-//! function of the table, and waits there. What is pending to be written stays pending:
-//! `write_base` and `write_ptr` are left as they are.
+//! While a fiber is parked inside a stream they are closed, so every other task calls a function of
+//! the table and waits there. Pending output stays pending: `write_base` and `write_ptr` are not
+//! changed.
 
 use super::layout::{Areas, File, flags};
 use std::ffi::{c_char, c_int, c_void};
@@ -12,7 +12,7 @@ use std::ptr::null_mut;
 /// Flags that make libc change the stream before it calls a function of the table.
 const TEMPTING: c_int = flags::IN_BACKUP | flags::CURRENTLY_PUTTING;
 
-/// What was changed of one kind of areas.
+/// The saved values for one kind of areas.
 struct Ends {
     read_end: *mut c_char,
     read_base: *mut c_char,
@@ -43,7 +43,7 @@ impl Ends {
     }
 }
 
-/// What is to be put back when the fiber goes on.
+/// The values to restore when the fiber resumes.
 pub struct Windows {
     bytes: Ends,
     wide: Option<Ends>,
@@ -51,16 +51,17 @@ pub struct Windows {
     flags: c_int,
 }
 
-// SAFETY: addresses in a stream's buffers, which any thread that has the stream may use.
+// SAFETY: addresses in a stream's buffers, which any thread that is inside the stream may use.
 unsafe impl Send for Windows {}
 
 impl Windows {
     /// Closes the windows of `file`.
     ///
     /// # Safety
-    /// The stream is open, and nobody else is inside it.
+    /// The stream is open, and no other task is inside it.
     pub unsafe fn close(file: *mut File) -> Self {
-        // SAFETY: the caller's promise; a stream of wide characters has areas for them.
+        // SAFETY: our caller makes the same promise; a stream of wide characters has areas for
+        // them.
         let (file, wide) = unsafe {
             (
                 &mut *file,
@@ -81,19 +82,20 @@ impl Windows {
         windows
     }
 
-    /// Opens them as they were.
+    /// Restores the windows.
     ///
     /// # Safety
-    /// As [`Self::close`], of the same stream.
+    /// The same as for [`Self::close`], with the same stream.
     pub unsafe fn restore(&self, file: *mut File) {
-        // SAFETY: the caller's promise.
+        // SAFETY: our caller makes the same promise.
         let (file, wide) = unsafe { (&mut *file, (*file).wide.as_mut()) };
         self.bytes.restore(&mut file.areas);
         if let (Some(ends), Some(wide)) = (&self.wide, wide) {
             ends.restore(&mut wide.areas);
         }
         file.markers = self.markers;
-        // Others may have come to the end of the file, or cleared an error, meanwhile.
+        // Keep flags that changed since: another task may have reached the end of the file, or
+        // cleared an error.
         file.flags |= self.flags;
     }
 }
@@ -121,7 +123,7 @@ mod tests {
     fn nothing_can_be_got_put_or_pushed_back_through_closed_windows() {
         let mut buffer = [0; 8];
         let mut file = stream(&mut buffer);
-        // SAFETY: a stream of this function's alone.
+        // SAFETY: this function alone uses the stream.
         let windows = unsafe { Windows::close(&raw mut file) };
         let areas = &file.areas;
         assert_eq!(areas.read_ptr, areas.read_end);
@@ -135,7 +137,7 @@ mod tests {
         assert_eq!(file.flags, flags::USER_LOCK);
 
         file.flags |= flags::ERROR_SEEN;
-        // SAFETY: a stream of this function's alone.
+        // SAFETY: this function alone uses the stream.
         unsafe { windows.restore(&raw mut file) };
         let same = stream(&mut buffer);
         assert_eq!(file.areas.read_end, same.areas.read_end);
@@ -150,10 +152,10 @@ mod tests {
         let mut buffer = [0; 8];
         let mut file = stream(&mut buffer);
         file.areas.write_end = file.areas.write_base;
-        // SAFETY: a stream of this function's alone.
+        // SAFETY: this function alone uses the stream.
         let windows = unsafe { Windows::close(&raw mut file) };
         assert_eq!(file.areas.write_end, file.areas.write_base);
-        // SAFETY: a stream of this function's alone.
+        // SAFETY: this function alone uses the stream.
         unsafe { windows.restore(&raw mut file) };
         assert_eq!(file.areas.write_end, file.areas.write_base);
     }
