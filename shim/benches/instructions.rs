@@ -9,7 +9,7 @@
 
 #![expect(
     clippy::disallowed_macros,
-    reason = "a program of its own: no hook is in it"
+    reason = "a separate program, which contains no hooks"
 )]
 
 use testprogs::{Flavor, Run, Scratch, Tool, program};
@@ -68,7 +68,7 @@ fn main() {
     let Some(valgrind) = Tool::find("valgrind") else {
         return;
     };
-    println!("instructions a call");
+    println!("instructions per call");
     let names = WAYS.map(|(name, ..)| format!("{name:>12}"));
     println!("{:<12}{}", "", names.concat());
     for call in CALLS {

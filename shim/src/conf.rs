@@ -5,8 +5,8 @@
 
 use std::fmt::Write;
 
-/// The value of `AIOSHIM_ENGINE`: the first engine to try. The later ones are fallbacks, and `Sync`
-/// means none.
+/// The value of `AIOSHIM_ENGINE`: the first engine to try. The next ones are fallbacks; `Sync`
+/// comes after the last of them.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum EngineChoice {
     Auto,
@@ -171,7 +171,7 @@ const OPTIONS: [Option_; 12] = [
     },
     Option_ {
         name: "AIOSHIM_OUT",
-        takes: "a file's path, %p in it for the process id",
+        takes: "a file path, in which %p stands for the process id",
         set: |c, v| {
             c.out = Some(v.as_bytes().to_vec());
             true
@@ -179,7 +179,7 @@ const OPTIONS: [Option_; 12] = [
     },
     Option_ {
         name: "AIOSHIM_TRACE",
-        takes: "a file's path, %p in it for the process id",
+        takes: "a file path, in which %p stands for the process id",
         set: |c, v| {
             c.trace = Some(v.as_bytes().to_vec());
             true

@@ -64,9 +64,9 @@ fn slot(fd: c_int) -> Option<&'static AtomicU64> {
     Some(unsafe { &*(base.get() as *const AtomicU64).add(fd as usize) })
 }
 
-/// Forgets `fd`, which is being closed or replaced, or whose flags change. If operations or jobs
-/// still use it, this changes nothing and returns the descriptor, which the caller passes to
-/// [`release`].
+/// Forgets `fd`, which is being closed or replaced, or whose flags change. If it belongs to the
+/// shim, or if operations, jobs or another thread may use it, this changes nothing and returns the
+/// descriptor, which the caller passes to [`release`].
 #[inline(always)]
 pub fn forget(fd: c_int) -> Option<c_int> {
     let slot = slot(fd)?;

@@ -266,7 +266,7 @@ mod tests {
         // Another test may get the same number as soon as it is free.
         let has_file = || sys::fstat(duplicate).is_ok_and(|stat| stat.st_ino == inode);
         drop(first);
-        assert!(has_file(), "the second one still has it");
+        assert!(has_file(), "the second hold still has it");
         drop(second);
         assert!(!has_file());
     }

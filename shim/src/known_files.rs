@@ -158,7 +158,7 @@ mod tests {
         path[1] = b'h';
         assert!(
             !is_file(&names, &path, 0, 5),
-            "another name at the same place"
+            "another path at the same address"
         );
     }
 

@@ -45,7 +45,7 @@ pub fn append_trace(header: &str, rows: &str) {
     {
         say(
             Level::Warn,
-            format_args!("AIOSHIM_TRACE={refusal}; there is no trace"),
+            format_args!("AIOSHIM_TRACE={refusal}; no trace is written"),
         );
     }
 }

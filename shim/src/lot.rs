@@ -49,7 +49,7 @@ pub struct Node<L> {
 
 /// The mark of an ordinary waiter.
 pub const ANY: u32 = u32::MAX;
-/// The marks of waiters for a lock that several tasks may share.
+/// The marks of waiters for a lock that several tasks may hold: shared, or exclusively.
 pub const SHARED: u32 = 1;
 pub const ALONE: u32 = 2;
 
@@ -450,7 +450,7 @@ mod tests {
         assert_eq!(awake(), [true, true, false, true, false]);
         assert!(
             !nodes[2].claim().swap(true, Ordering::AcqRel),
-            "its time is over"
+            "it has timed out"
         );
         assert_eq!(lot.wake_exactly(16, Which::First), 0);
         assert!(lot.withdraw(&nodes[2]));

@@ -217,7 +217,8 @@ impl Remote {
         self.wake_wherever();
     }
 
-    /// The wait of `node`'s fiber is over. Called from any thread, which then must call `wake`.
+    /// The wait of `node`'s fiber is over. Called from any thread; the caller must then wake this
+    /// thread.
     ///
     /// # Safety
     /// The node is alive until it is taken, and the caller owns its link.

@@ -119,7 +119,7 @@ impl Stats {
 ///
 /// # Safety
 /// The same as for [`Renewable::renew`].
-#[expect(unsafe_code, reason = "the one thing that is: Renewable")]
+#[expect(unsafe_code, reason = "Renewable needs it")]
 pub unsafe fn forget_all() {
     // SAFETY: our caller makes the same promise.
     unsafe { ALL.forget_all() };

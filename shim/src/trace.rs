@@ -131,7 +131,7 @@ pub fn flush() {
 ///
 /// # Safety
 /// The same as for [`Renewable::renew`].
-#[expect(unsafe_code, reason = "the one thing that is: Renewable")]
+#[expect(unsafe_code, reason = "Renewable needs it")]
 pub unsafe fn forget_all() {
     // SAFETY: our caller makes the same promise.
     unsafe { ALL.renew(Mutex::new(Vec::new())) };

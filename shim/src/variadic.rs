@@ -5,7 +5,8 @@
 //! `va_list` from them and from the caller's stack, and calls the function that takes a `va_list`.
 //! Since glibc 2.37, dprintf does not use stdio's jump tables any more.
 //!
-//! The exported functions only jump to the ones below, which have unwind tables in every build.
+//! The exported functions only jump to assembly functions in this file, which have unwind
+//! tables in every build.
 
 use crate::hooks;
 use std::arch::{global_asm, naked_asm};

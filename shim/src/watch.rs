@@ -124,8 +124,8 @@ impl<'a> Watch<'a> {
         Ok(Request::Poll { fd, events })
     }
 
-    /// Whether the engine would keep `fd` open until some time after the end of the process. This
-    /// matters for a listening socket, which other programs can see.
+    /// Whether `fd` is a listening socket that the engine would keep open until some time after the
+    /// end of the process. Its address must be free by then for the next server.
     fn outlives_process(&self, fd: c_int) -> bool {
         self.call.thread.does_sockets() && sockets::listens(fd)
     }

@@ -261,7 +261,7 @@ pub fn on_attached_thread() -> bool {
 }
 
 /// Runs a function of the program that a stream calls. While it runs, the running fiber's entries
-/// name the fiber.
+/// are of the kind that names the fiber.
 pub fn lend<R>(call: impl FnOnce() -> R) -> R {
     // SAFETY: a thread stays attached while code of its fibers runs.
     let Some(thread) = (unsafe { tls::here().as_ref() }) else {

@@ -97,7 +97,7 @@ pub mod flags2 {
 }
 
 /// The index of each function in a jump table.
-#[allow(dead_code, reason = "some are only there to count")]
+#[allow(dead_code, reason = "some only keep the numbering")]
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(usize)]
 pub enum Slot {

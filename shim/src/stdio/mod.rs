@@ -156,7 +156,7 @@ pub fn convert() {
                 let _ = LIBC.set(Box::new(functions));
                 tables::patch()
             }
-            None => Err("this libc has not all of glibc's functions"),
+            None => Err("this libc lacks some of glibc's functions"),
         };
         match result {
             Ok(()) => CONVERTED.store(true, Ordering::Relaxed),

@@ -131,7 +131,7 @@ mod tests {
         assert_eq!(areas.write_ptr, areas.write_end);
         assert!(
             areas.write_base < areas.write_ptr,
-            "what is pending stays so"
+            "pending output stays pending"
         );
         assert!(areas.save_base.is_null());
         assert_eq!(file.flags, flags::USER_LOCK);
