@@ -16,8 +16,10 @@
  * Rules:
  * - A fiber stays on the OS thread on which it first ran.
  * - The shim calls the callbacks on the attached thread, either on a fiber's stack or inside
- *   aioshim_poll. The exceptions are wake and name, which it may call from any thread.
- * - Callbacks must not call the functions below, except that wake may call aioshim_wake.
+ *   aioshim_poll. The exceptions are wake and name, which it may call from any thread. With
+ *   AIOSHIM_ESCAPES=1 it also calls running in the middle of any system call of the thread.
+ * - Callbacks must not call the functions below, except that wake may call aioshim_wake and
+ *   cancelled may call aioshim_leaving.
  * - While a fiber is parked, its stack stays in place and nothing runs on it until unpark, because
  *   the kernel writes to buffers on it.
  *
