@@ -1,8 +1,8 @@
-//! Options: what the caller leaves open comes from the environment, else from the defaults.
+//! Options: a value that the caller leaves open comes from the environment, or else is a default.
 //!
-//! A bad value in the environment never fails the program: one line on stderr says what was
-//! expected and what is used. A program that has more rights than its caller takes no word of the
-//! environment, which is its caller's.
+//! A bad value in the environment never makes the program fail: one line on stderr says what was
+//! expected and which value is used. A program with more privileges than its caller ignores the
+//! environment, because the caller controls it.
 
 #![deny(unsafe_code)]
 
@@ -70,10 +70,10 @@ fn read<T>(name: &str, expected: &str, used: &str, parse: fn(&str) -> Option<T>)
     parsed
 }
 
-/// Set-user-ID, set-group-ID, or file capabilities.
+/// Whether the program runs set-user-ID, set-group-ID or with file capabilities.
 #[expect(unsafe_code, reason = "getauxval has no safe form")]
 fn has_more_rights_than_its_caller() -> bool {
-    // SAFETY: only reads the auxiliary vector.
+    // SAFETY: getauxval only reads the auxiliary vector.
     unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
 }
 

@@ -1,10 +1,10 @@
-//! What a fiber is: one small record that outlives its stack, and the handle by which the world
-//! names it.
+//! A fiber: a small record that outlives its stack, and the handle that identifies it.
 //!
-//! Invariant: records are never unmapped, so a stale handle may always be looked at; its generation
-//! then differs from the record's and the answer is `ESRCH`. A started fiber's plain cells belong
-//! to its worker's thread; other threads read only the atomics, and the cells of a parked fiber
-//! they have just taken out of a wait queue (the queue's lock orders that).
+//! Invariant: records are never unmapped, therefore code may always read the record of a stale
+//! handle. Its generation then differs from the record's, and the result is `ESRCH`. The plain
+//! cells of a started fiber belong to its worker's thread. Other threads read only the atomics, and
+//! the cells of a parked fiber that they have just taken out of a wait queue (the queue's lock
+//! orders these accesses).
 //!
 //! ```text
 //!   (made) --> fresh --> running <--> ready          life: LIVE -----------> ENDED --join--> FREE
@@ -22,59 +22,60 @@ use core::ffi::c_void;
 use core::ptr::{null, null_mut};
 use core::sync::atomic::{AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
-/// The C function a fiber runs.
+/// The C function that a fiber runs.
 pub(crate) type Entry = extern "C" fn(*mut c_void) -> *mut c_void;
 
-/// Bytes of a fiber's name, its NUL included.
+/// The size of a fiber's name in bytes, including its NUL.
 pub(crate) const NAME_LEN: usize = 16;
 
 /// A fiber's record.
 #[repr(C, align(64))]
 pub(crate) struct Fiber {
-    // What a switch touches: one cache line.
-    /// Saved stack pointer; null before the start.
+    // The fields that a switch touches share one cache line.
+    /// The saved stack pointer, or null before the start.
     pub sp: Cell<*mut u8>,
-    /// The next one in the one list the fiber is in: ready, fresh, inbox or free.
+    /// The next fiber in the list that this fiber is in: ready, fresh, inbox or free.
     pub next: Cell<*mut Fiber>,
-    /// Where it runs; null before the start.
+    /// The worker that it runs on, or null before the start.
     pub worker: AtomicPtr<Worker>,
-    /// Generation, joiner and state: see [`Life`].
+    /// Its generation, joiner and state, see [`Life`].
     pub life: AtomicU64,
-    /// What it waits for, for reports: [`Waits`] and the object's address.
+    /// What it waits for, used in reports and by cancellation: a value of [`Waits`]. `waits_on`
+    /// holds the object's address.
     pub waits: AtomicU8,
-    /// What has become of requests to end it: the bits of cancel.rs.
+    /// The state of its cancellation: the bits defined in cancel.rs.
     pub cancel: AtomicU8,
     pub class: Cell<Class>,
-    /// Where in the worker's timer heap; [`NO_TIMER`] when not.
+    /// Its position in the worker's timer heap, or [`NO_TIMER`].
     pub timer: Cell<u32>,
     pub waits_on: AtomicUsize,
-    /// The wait a timer may end; null: a plain sleep.
+    /// The wait that a timer may end, or null for a plain sleep.
     pub waiter: Cell<*const Waiter>,
     /// The address of its stack's guard.
     pub stack: Cell<*mut u8>,
 
-    // Touched at its beginning and its end.
+    // The fields below are touched only at its beginning and its end.
     pub entry: Cell<Entry>,
     pub arg: Cell<*mut c_void>,
-    /// What it ended with; before the start, [`Fiber::before`].
+    /// Its result. Before the start this holds [`Fiber::before`].
     pub result: Cell<*mut c_void>,
     pub runtime: AtomicPtr<Runtime>,
     pub id: AtomicU64,
-    /// Values of its keys, made on the first set.
+    /// The values of its keys, allocated when the first one is set.
     pub values: UnsafeCell<Option<Box<Values>>>,
-    /// NUL-ended; guarded by the name lock in debug.rs once the fiber is live.
+    /// Its name, ended by a NUL. Once the fiber is live, the name lock in debug.rs guards it.
     pub name: UnsafeCell<[u8; NAME_LEN]>,
 }
 
 const _: () = assert!(
     size_of::<Fiber>() == 128,
-    "two cache lines, the first for switches: a million fibers are meant to be cheap"
+    "a record has two cache lines, the first for switches: a million fibers must be cheap"
 );
 
-/// No timer is set.
+/// The fiber has no timer.
 pub(crate) const NO_TIMER: u32 = u32::MAX;
 
-/// What a parked fiber waits for.
+/// The kind of object that a parked fiber waits for.
 #[repr(u8)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Waits {
@@ -136,19 +137,19 @@ impl Fiber {
         }
     }
 
-    /// The record's present state.
+    /// The record's current state.
     #[inline(always)]
     pub(crate) fn life(&self) -> Life {
         Life(self.life.load(Ordering::Acquire))
     }
 
-    /// The name of a live fiber.
+    /// The handle of a live fiber.
     #[inline(always)]
     pub(crate) fn handle(&self) -> Handle {
         Handle((self.life.load(Ordering::Relaxed) & GENERATION) | self as *const Fiber as u64)
     }
 
-    /// The one before it, for a fresh fiber that waits behind another.
+    /// The previous fiber in the queue, for a fresh fiber that is not the first one.
     #[inline(always)]
     pub(crate) fn before(&self) -> *mut Fiber {
         self.result.get().cast()
@@ -159,14 +160,14 @@ impl Fiber {
         self.result.set(before.cast());
     }
 
-    /// Notes what the fiber is about to park for.
+    /// Records what the fiber is about to park for.
     #[inline(always)]
     pub(crate) fn set_waits(&self, what: Waits, on: *const ()) {
         self.waits_on.store(on as usize, Ordering::Relaxed);
         self.waits.store(what as u8, Ordering::Relaxed);
     }
 
-    /// Notes that the fiber waits no more.
+    /// Records that the fiber no longer waits.
     #[inline(always)]
     pub(crate) fn waits_no_more(&self) {
         self.waits.store(Waits::Nothing as u8, Ordering::Relaxed);
@@ -182,44 +183,45 @@ const GENERATION: u64 = 0xffff << GENERATION_SHIFT;
 const ADDRESS: u64 = !GENERATION & !STATE;
 const STATE: u64 = 0b111;
 
-/// A fiber's public name: the address of its record and, in the top 16 bits that user addresses
-/// leave free, the record's generation. A name goes stale when its fiber is gone; it comes up again
-/// only after the record has had 65,535 others.
+/// A fiber's public handle: the address of its record and, in the top 16 bits that user addresses
+/// do not use, the record's generation. The handle becomes stale when its fiber is freed. The same
+/// value is used again only after 65,535 other fibers have used the record.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Handle(pub u64);
 
 impl Handle {
-    /// The record, when the name may be one at all.
+    /// Returns the record, unless the handle is null.
     #[inline(always)]
     pub(crate) fn record(self) -> Option<&'static Fiber> {
         let address = (self.0 & ADDRESS) as *const Fiber;
-        // SAFETY: names are only made by `Fiber::handle`, and records are never unmapped.
+        // SAFETY: only `Fiber::handle` creates handles, and records are never unmapped.
         unsafe { address.as_ref() }
     }
 
-    /// The record, when the name's fiber is not gone.
+    /// Returns the record if the handle's fiber still exists.
     #[inline(always)]
     pub(crate) fn fiber(self) -> Option<&'static Fiber> {
         self.record().filter(|f| f.life().is(self))
     }
 }
 
-/// What becomes of a fiber: one word, so that exactly one of ending, join and detach comes first.
+/// The life cycle of a fiber in one word, therefore exactly one of ending, joining and detaching
+/// comes first.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Life(pub u64);
 
 impl Life {
-    /// No fiber's record.
+    /// The record belongs to no fiber.
     pub(crate) const FREE: u64 = 0;
-    /// Runs, or will; nobody has joined it yet.
+    /// The fiber runs or will run, and is not being joined.
     pub(crate) const LIVE: u64 = 1;
-    /// Has ended; its result waits for a join.
+    /// The fiber has ended; its result waits for a join.
     pub(crate) const ENDED: u64 = 2;
-    /// Runs, or will; frees itself.
+    /// The fiber runs or will run, and frees itself at its end.
     pub(crate) const DETACHED: u64 = 3;
-    /// Runs, or will; [`Life::joiner`] waits for it.
+    /// The fiber runs or will run, and [`Life::joiner`] waits for it.
     pub(crate) const JOINED: u64 = 4;
-    /// Has ended; the one that waited for it, or found it ended, is taking the result.
+    /// The fiber has ended, and the fiber that joins it is taking the result.
     pub(crate) const TAKEN: u64 = 5;
 
     #[inline(always)]
@@ -227,13 +229,13 @@ impl Life {
         self.0 & STATE
     }
 
-    /// Whether the record still belongs to the fiber `name` was given to.
+    /// Returns whether the record still belongs to the fiber with the handle `name`.
     #[inline(always)]
     pub(crate) fn is(self, name: Handle) -> bool {
         (self.0 ^ name.0) & GENERATION == 0 && !matches!(self.state(), Life::FREE | Life::TAKEN)
     }
 
-    /// The fiber that waits in join, in state JOINED.
+    /// The fiber that waits in a join; valid in state JOINED.
     pub(crate) fn joiner(self) -> *mut Fiber {
         (self.0 & ADDRESS) as *mut Fiber
     }
@@ -244,20 +246,20 @@ impl Life {
         Life(self.0 & GENERATION | state)
     }
 
-    /// The same fiber, waited for by `joiner`.
+    /// The same fiber while `joiner` joins it.
     pub(crate) fn joined_by(self, joiner: *const Fiber) -> Life {
         Life(self.0 & GENERATION | joiner as u64 | Life::JOINED)
     }
 
-    /// A free record with the next generation: every name given so far is stale.
+    /// A free record with the next generation, which makes every earlier handle stale.
     #[inline(always)]
     pub(crate) fn next_generation(self) -> Life {
         Life((self.0 & GENERATION).wrapping_add(1 << GENERATION_SHIFT) | Life::FREE)
     }
 }
 
-/// A queue of fibers linked through [`Fiber::next`]. A fiber is in one list at a time, so joining
-/// one never allocates.
+/// A queue of fibers linked through [`Fiber::next`]. A fiber is in one list at a time, therefore
+/// adding one never allocates.
 pub(crate) struct List {
     head: Cell<*mut Fiber>,
     tail: Cell<*mut Fiber>,
@@ -286,11 +288,11 @@ impl List {
     /// Appends `fiber`.
     ///
     /// # Safety
-    /// It is in no list.
+    /// `fiber` is in no list.
     #[inline(always)]
     pub(crate) unsafe fn push(&self, fiber: *mut Fiber) {
-        // SAFETY: records are never unmapped; the caller and this list own the links of their
-        // fibers.
+        // SAFETY: records are never unmapped; this list owns the links of its fibers, and the
+        // caller hands over the link of `fiber`.
         unsafe {
             (*fiber).next.set(null_mut());
             match self.tail.get() {
@@ -302,7 +304,7 @@ impl List {
         self.len.set(self.len.get() + 1);
     }
 
-    /// The last one; null when there is none.
+    /// Returns the last fiber, or null if there is none.
     #[inline(always)]
     pub(crate) fn last(&self) -> *mut Fiber {
         if self.head.get().is_null() {
@@ -312,10 +314,11 @@ impl List {
         }
     }
 
-    /// Takes out the one behind `before`, and returns the one that is behind `before` now.
+    /// Takes out the fiber behind `before`, and returns the fiber that is behind `before`
+    /// afterwards.
     ///
     /// # Safety
-    /// `before` is in this list, and not the last.
+    /// `before` is in this list, and is not the last one.
     pub(crate) unsafe fn take_behind(&self, before: *mut Fiber) -> *mut Fiber {
         // SAFETY: records are never unmapped, and this list owns the links of its fibers.
         unsafe {
@@ -329,7 +332,7 @@ impl List {
         }
     }
 
-    /// Takes the first; null when there is none.
+    /// Takes the first fiber, or returns null if there is none.
     #[inline(always)]
     pub(crate) fn pop(&self) -> *mut Fiber {
         let first = self.head.get();
@@ -341,15 +344,15 @@ impl List {
         first
     }
 
-    /// Appends `fiber` and takes the first: a yield in one step.
+    /// Appends `fiber` and takes the first fiber: a yield in one step.
     ///
     /// # Safety
     /// The list is not empty, and `fiber` is in no list.
     #[inline(always)]
     pub(crate) unsafe fn rotate(&self, fiber: *mut Fiber) -> *mut Fiber {
         let first = self.head.get();
-        // SAFETY: the list is not empty, so head and tail are fibers whose links it owns; the
-        // caller gives `fiber`'s.
+        // SAFETY: the list is not empty, therefore it owns the links of its head and its tail; the
+        // caller hands over the link of `fiber`.
         unsafe {
             (*fiber).next.set(null_mut());
             (*self.tail.get()).next.set(fiber);
@@ -387,7 +390,7 @@ mod tests {
         assert_eq!(
             life,
             f.life(),
-            "the generation is 16 bits wide and spoils no other field"
+            "the generation is 16 bits wide and overwrites no other field"
         );
         assert!(Handle(0).fiber().is_none());
     }
@@ -428,7 +431,7 @@ mod tests {
         let at = |i: usize| (&raw const *fibers[i]).cast_mut();
         let list = List::new();
         assert!(list.last().is_null());
-        // SAFETY: each fiber is in the list at most once, and the first one in it all the time.
+        // SAFETY: each fiber is in the list at most once, and the first one stays in it.
         unsafe {
             list.push(at(0));
             list.push(at(1));

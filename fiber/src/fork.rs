@@ -1,10 +1,10 @@
-//! fork on a fiber: the child goes on on that fiber alone.
+//! fork on a fiber: the child continues with that fiber alone.
 //!
-//! Invariant: in the child no other fiber of the parent ever runs. Their records are freed, so
-//! joining one is `ESRCH`; their places in wait queues are passed over (the epoch tells); their
-//! stacks stay as they are, for the surviving fiber may hold pointers into them. What another
-//! thread could be changing at the moment of the fork is not read: other workers, and the values of
-//! other fibers, are leaked.
+//! Invariant: in the child, no other fiber of the parent ever runs. Their records are freed,
+//! therefore joining one returns `ESRCH`. Wait queues skip their nodes, which they recognise by the
+//! epoch. Their stacks stay mapped, because the surviving fiber may hold pointers into them. The
+//! child does not read data that another thread may have been changing at the moment of the fork:
+//! it leaks the other workers and the values of other fibers.
 
 use crate::fiber::Fiber;
 use crate::spin::SpinLock;
@@ -12,7 +12,7 @@ use crate::worker::Worker;
 use crate::{debug, key, slab, stack, tls};
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-/// How many forks on fibers lie between the first process and this one.
+/// The number of forks on fibers between the first process and this one.
 static EPOCH: AtomicU32 = AtomicU32::new(0);
 
 #[inline(always)]
@@ -20,23 +20,24 @@ pub(crate) fn epoch() -> u32 {
     EPOCH.load(Ordering::Relaxed)
 }
 
-/// Held while a runtime is set up, which may do what is done once per process. The child may set
-/// one up, too.
+/// Held while a runtime is set up, which may include work that is done once per process. The child
+/// may set up a runtime too.
 static STARTING: SpinLock<()> = SpinLock::new(());
 
-/// Sets a runtime up, by `start`: no other thread does meanwhile, and none forks. Registers the
-/// handlers the first time.
+/// Calls `start` to set up a runtime. No other thread sets one up or forks during the call. The
+/// first call registers the fork handlers.
 pub(crate) fn starting<R>(start: impl FnOnce() -> R) -> R {
     static INSTALLED: AtomicBool = AtomicBool::new(false);
     if !INSTALLED.swap(true, Ordering::Relaxed) {
-        // SAFETY: the handlers do what is allowed in them: they take and release locks of ours.
+        // SAFETY: the handlers only take and release our own locks, which is allowed in fork
+        // handlers.
         unsafe { libc::pthread_atfork(Some(before), Some(after), Some(in_child)) };
     }
     let _starting = STARTING.lock();
     start()
 }
 
-/// Takes the library's own locks, so that no other thread holds one in the child.
+/// Takes the library's own locks, therefore no other thread holds one of them in the child.
 extern "C" fn before() {
     STARTING.acquire();
     slab::SPARE.acquire();
@@ -62,7 +63,7 @@ extern "C" fn in_child() {
     }
 }
 
-/// Drops everything of the runtime but `me`, which runs on `worker`.
+/// Drops all parts of the runtime except `me`, which runs on `worker`.
 fn go_on_alone(worker: &Worker, me: &Fiber) {
     EPOCH.fetch_add(1, Ordering::Relaxed);
     worker.runtime().reduce_to(worker);
@@ -82,7 +83,8 @@ fn go_on_alone(worker: &Worker, me: &Fiber) {
     slab::for_each(|fiber, life| {
         let ours = core::ptr::eq(fiber.runtime.load(Ordering::Relaxed), worker.runtime);
         if core::ptr::eq(fiber, me) {
-            // Whoever waited for it is not here: it may be joined again, or never is.
+            // The fiber that was joining it does not exist in the child, therefore it may be joined
+            // again.
             if life.state() == crate::fiber::Life::JOINED {
                 fiber
                     .life
@@ -90,8 +92,9 @@ fn go_on_alone(worker: &Worker, me: &Fiber) {
             }
         } else if ours {
             fiber.timer.set(crate::fiber::NO_TIMER);
-            // SAFETY: the fiber does not run in this process, so nobody else touches its values.
-            // They are leaked, not dropped: another worker may have been changing them.
+            // SAFETY: the fiber does not run in this process, therefore no other code touches its
+            // values. They are leaked and not dropped, because another worker may have been
+            // changing them.
             unsafe { fiber.values.get().write(None) };
             worker.records.put(fiber);
         }

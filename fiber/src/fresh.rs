@@ -1,29 +1,30 @@
-//! Fibers that have not started: they have no stack and belong to no thread yet, so any worker may
-//! take them.
+//! Fresh fibers, which have not started yet: they have no stack and belong to no thread, therefore
+//! any worker may take them.
 //!
-//! Invariant: a fiber in here has never run. Its owner takes the oldest first; thieves take the
-//! oldest too. Only where there are no thieves may one be taken out of its turn. A fiber of `own`
-//! that is not the first knows the one before it ([`Fiber::before`]).
+//! Invariant: a fiber in this queue has never run. Both its owner and thieves take the oldest fiber
+//! first. A fiber may be taken out of order only if there are no thieves. A fiber of `own` that is
+//! not the first one knows the fiber before it ([`Fiber::before`]).
 
 use crate::fiber::{Fiber, List};
 use core::cell::Cell;
 use core::ptr::null_mut;
 use crossbeam_deque::{Steal, Stealer, Worker as Deque};
 
-/// A fresh fiber on its way between workers.
+/// A fresh fiber that moves between workers.
 #[derive(Clone, Copy)]
 pub(crate) struct Fresh(pub *mut Fiber);
 
-// SAFETY: a fiber that has not started belongs to whoever holds its address.
+// SAFETY: a fiber that has not started belongs to the one that holds its address.
 unsafe impl Send for Fresh {}
 
-/// A worker's fresh fibers.
+/// The fresh fibers of one worker.
 pub(crate) struct FreshQueue {
-    /// Fibers nobody else may take: all of them when there is one worker, which need not pay for
-    /// atomics; and those put back for want of a stack.
+    /// Fibers that no other worker may take. With one worker these are all fresh fibers, which
+    /// saves the cost of atomics. Otherwise these are the fibers that must stay on this worker, and
+    /// those that were put back because no stack was available.
     own: List,
     shared: Option<Deque<Fresh>>,
-    /// Whether there may be any. Thieves do not clear it.
+    /// Whether the queue may be non-empty. Thieves do not clear it.
     any: Cell<bool>,
 }
 
@@ -36,12 +37,12 @@ impl FreshQueue {
         }
     }
 
-    /// Where others take from.
+    /// The end of the queue that other workers steal from.
     pub(crate) fn stealer(&self) -> Option<Stealer<Fresh>> {
         self.shared.as_ref().map(Deque::stealer)
     }
 
-    /// Whether there may be any.
+    /// Returns whether the queue may be non-empty.
     #[inline(always)]
     pub(crate) fn any(&self) -> bool {
         self.any.get()
@@ -51,16 +52,17 @@ impl FreshQueue {
         self.own.len() + self.shared.as_ref().map_or(0, Deque::len)
     }
 
-    /// Appends a fiber. `alone` says that there is no other worker.
+    /// Appends a fiber. If `alone` is true, no other worker may take it.
     ///
     /// # Safety
-    /// It has never run and is in no list.
+    /// The fiber has never run and is in no list.
     #[inline(always)]
     pub(crate) unsafe fn push(&self, fiber: *mut Fiber, alone: bool) {
         self.any.set(true);
         match &self.shared {
             Some(shared) if !alone => shared.push(Fresh(fiber)),
-            // SAFETY: the caller's promise; records are never unmapped.
+            // SAFETY: the caller guarantees that the fiber is in no list; records are never
+            // unmapped.
             _ => unsafe {
                 (*fiber).set_before(self.own.last());
                 self.own.push(fiber);
@@ -68,7 +70,7 @@ impl FreshQueue {
         }
     }
 
-    /// Takes one; null when there is none.
+    /// Takes the next fiber, or returns null if there is none.
     #[inline(always)]
     pub(crate) fn pop(&self) -> *mut Fiber {
         let mut fiber = self.own.pop();
@@ -83,17 +85,17 @@ impl FreshQueue {
         fiber
     }
 
-    /// Takes `fiber` out of its turn.
+    /// Takes `fiber` out of order.
     ///
     /// # Safety
-    /// It is in here, and was pushed when there was no other worker.
+    /// The fiber is in this queue, and was pushed when there was no other worker.
     pub(crate) unsafe fn take_out(&self, fiber: *mut Fiber) {
         if fiber == self.own.head() {
             self.pop();
             return;
         }
-        // SAFETY: not the first one, so the one before it is in the list still. Records are never
-        // unmapped.
+        // SAFETY: this is not the first fiber, therefore the one before it is still in the list.
+        // Records are never unmapped.
         unsafe {
             let before = (*fiber).before();
             if let Some(next) = self.own.take_behind(before).as_ref() {
@@ -102,7 +104,7 @@ impl FreshQueue {
         }
     }
 
-    /// Takes up to `most` of what `from` has, which is not 0. Whether it got any.
+    /// Takes up to `most` fibers from `from`; `most` must not be 0. Returns whether it took any.
     pub(crate) fn steal(&self, from: &Stealer<Fresh>, most: usize) -> bool {
         let Some(shared) = &self.shared else {
             return false;
@@ -119,7 +121,7 @@ impl FreshQueue {
         }
     }
 
-    /// In a forked child: nobody is here.
+    /// In a forked child: drops all fibers.
     pub(crate) fn forget(&self) {
         self.own.clear();
         while self.shared.as_ref().is_some_and(|s| s.pop().is_some()) {}
@@ -154,7 +156,7 @@ mod tests {
             (at(4), at(2), false)
         );
         assert!(queue.pop().is_null());
-        // SAFETY: as above.
+        // SAFETY: none of them runs, and the queue is empty.
         unsafe {
             queue.push(at(3), true);
             queue.take_out(at(3));

@@ -1,13 +1,15 @@
-//! The gate before a runtime's first fiber: no worker runs one until all workers are ready.
+//! The gate before a runtime's first fiber: no fiber runs until all workers are ready.
 //!
-//! A worker opens descriptors of its own when it attaches to the shim. Each has a low number for an
-//! instant, which a fiber that closed descriptor 2 and opens a file in its place would miss.
+//! When a worker attaches to the shim, it opens descriptors of its own. Each of them has a low
+//! number for a moment. If a fiber ran at that moment, closed descriptor 2 and opened a file in its
+//! place, the file would get another number.
 
 use core::sync::atomic::{AtomicU32, Ordering};
 use rustix::thread::futex;
 
 pub(crate) struct Gate {
-    /// Workers that are not ready yet; the futex to sleep on until there are none.
+    /// The number of workers that are not ready yet. The workers sleep on it as a futex until it is
+    /// zero.
     missing: AtomicU32,
 }
 
@@ -18,7 +20,7 @@ impl Gate {
         }
     }
 
-    /// The calling worker is ready; waits for the others.
+    /// Marks the calling worker as ready and waits for the others.
     pub(crate) fn pass(&self) {
         let one_less = |missing: u32| missing.checked_sub(1);
         if self
@@ -31,7 +33,8 @@ impl Gate {
         loop {
             match self.missing.load(Ordering::Acquire) {
                 0 => break,
-                // Interrupted by a signal, or too late to sleep: it looks again.
+                // A signal may end the wait, or the value may have changed before it began. Check
+                // again.
                 missing => drop(futex::wait(
                     &self.missing,
                     futex::Flags::PRIVATE,
@@ -42,7 +45,7 @@ impl Gate {
         }
     }
 
-    /// Lets all workers through that come or have come: another one could not be started.
+    /// Lets all workers through, now and later, because another worker could not be started.
     pub(crate) fn open(&self) {
         self.missing.store(0, Ordering::Release);
         let _ = futex::wake(&self.missing, futex::Flags::PRIVATE, u32::MAX >> 1);

@@ -1,11 +1,11 @@
-//! The meeting point with libaioshim.so: this scheduler as a host of the shim's table (aioshim.h).
+//! The connection to libaioshim.so: this scheduler is a host of the shim (see aioshim.h).
 //!
-//! The shim is preloaded or absent, never linked: its functions are looked up by name. Absent,
-//! incomplete or refusing to attach, it changes nothing.
+//! The shim is preloaded or absent, never linked, therefore its functions are looked up by name. If
+//! it is absent, incomplete or refuses to attach, nothing changes.
 //!
-//! Invariant: an attached worker sleeps nowhere but in the shim's poll, so the shim's wake ends its
-//! sleep. The verbs are called on the worker's own thread (wake excepted), with the worker as
-//! `data`.
+//! Invariant: an attached worker sleeps only in the shim's poll, therefore the shim's wake ends its
+//! sleep. The shim calls the host callbacks on the worker's own thread (except `wake` and `name`),
+//! with the worker as `data`.
 
 use crate::cancel;
 use crate::fiber::{Fiber, Waits};
@@ -33,7 +33,7 @@ struct HostTable {
     flags: u64,
 }
 
-/// `AIOSHIM_HOST_FORKS`: fork.rs.
+/// `AIOSHIM_HOST_FORKS`: fork.rs handles forks.
 const FORKS: u64 = 2;
 /// `AIOSHIM_HOST_SLEEPS_IN_POLL`: the invariant above.
 const SLEEPS_IN_POLL: u64 = 4;
@@ -60,7 +60,7 @@ static TABLE: HostTable = HostTable {
     flags: FORKS | SLEEPS_IN_POLL,
 };
 
-/// The shim's functions.
+/// The functions of the shim.
 struct Shim {
     attach: extern "C" fn(*const HostTable, *mut c_void, *mut *mut c_void) -> c_int,
     detach: extern "C" fn(*mut c_void) -> c_int,
@@ -68,27 +68,28 @@ struct Shim {
     wake: extern "C" fn(*mut c_void),
     in_flight: extern "C" fn(*const c_void) -> usize,
     describe: extern "C" fn(*const c_void, *const c_void, *mut c_char, usize) -> usize,
-    /// An older shim has none, nor the next ones.
+    /// This function and the two below are optional: another implementation of the shim's interface
+    /// may lack them.
     cancel: Option<extern "C" fn(*mut c_void, *const c_void) -> c_int>,
     leaving: Option<extern "C" fn(*mut c_void)>,
     prepare: Option<extern "C" fn(*mut c_void)>,
 }
 
-/// Looks the shim up, so that no thread finds another at it.
+/// Looks the shim up before other threads could do so at the same time.
 pub(crate) fn find() {
     shim();
 }
 
-/// The shim, when it is there.
+/// Returns the shim if it is present.
 fn shim() -> Option<&'static Shim> {
     static SHIM: OnceLock<Option<Shim>> = OnceLock::new();
     let find = |name: &core::ffi::CStr| {
-        // SAFETY: a lookup by name.
+        // SAFETY: dlsym only looks the name up.
         let symbol = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
         (!symbol.is_null()).then_some(symbol)
     };
     SHIM.get_or_init(|| {
-        // SAFETY: the types are those of aioshim.h, whose names these are.
+        // SAFETY: the names and types are those of aioshim.h.
         unsafe {
             Some(Shim {
                 attach: core::mem::transmute::<
@@ -122,21 +123,22 @@ fn shim() -> Option<&'static Shim> {
     .as_ref()
 }
 
-/// An attached worker's side of the table.
+/// An attached worker and the shim it is attached to.
 #[derive(Clone, Copy)]
 pub(crate) struct Attachment {
     shim: &'static Shim,
     thread: *mut c_void,
 }
 
-/// Attaches the calling thread, which is `worker`; without a shim, or when it declines, does
-/// nothing.
+/// Attaches the calling thread, which runs `worker`. Does nothing if there is no shim or it
+/// refuses.
 pub(crate) fn attach(worker: &Worker) {
     let Some(shim) = shim() else { return };
     let mut thread = core::ptr::null_mut();
     let data = (&raw const *worker).cast_mut().cast();
     if (shim.attach)(&TABLE, data, &mut thread) == 0 && !thread.is_null() {
-        // One of several must not open descriptors while fibers run on others (gate.rs).
+        // If there are several workers, the shim must open its descriptors now, before fibers run
+        // on other workers (gate.rs).
         if let Some(prepare) = shim.prepare.filter(|_| !worker.runtime().is_single()) {
             prepare(thread);
         }
@@ -145,7 +147,7 @@ pub(crate) fn attach(worker: &Worker) {
     }
 }
 
-/// Ends the calling thread's attachment. Nobody is in the middle of waking it.
+/// Detaches the calling thread. No other thread may be in the middle of waking it.
 pub(crate) fn detach(worker: &Worker) {
     if let Some(host) = worker.host.take() {
         worker
@@ -157,18 +159,19 @@ pub(crate) fn detach(worker: &Worker) {
 }
 
 impl Attachment {
-    /// Lets the shim submit, reap and unpark; waits up to `timeout` nanoseconds, without limit when
-    /// negative.
+    /// Lets the shim submit operations, reap completions and unpark fibers. Waits for up to
+    /// `timeout` nanoseconds, or without limit if it is negative.
     pub(crate) fn poll(&self, timeout: i64) {
         (self.shim.poll)(self.thread, timeout);
     }
 
-    /// How many fibers are parked on something that can still wake them.
+    /// The number of fibers parked on an operation that can still wake them.
     pub(crate) fn in_flight(&self) -> usize {
         (self.shim.in_flight)(self.thread)
     }
 
-    /// What a fiber of this thread is parked for, in `buf`; empty when the shim does not know it.
+    /// Writes a description of the call that a fiber of this thread is parked in to `buf` and
+    /// returns it. The result is empty if the shim does not know the fiber.
     pub(crate) fn describe<'a>(&self, fiber: &Fiber, buf: &'a mut [u8]) -> &'a [u8] {
         let fiber = (&raw const *fiber).cast();
         let full = (self.shim.describe)(self.thread, fiber, buf.as_mut_ptr().cast(), buf.len());
@@ -177,8 +180,8 @@ impl Attachment {
 }
 
 impl Attachment {
-    /// Has the call end that a fiber of this thread is parked in, if it is one that cancellation
-    /// ends.
+    /// Interrupts the call that a fiber of this thread is parked in, if the call is a cancellation
+    /// point.
     pub(crate) fn cancel(&self, fiber: &Fiber) {
         if let Some(cancel) = self.shim.cancel {
             cancel(self.thread, (&raw const *fiber).cast());
@@ -187,7 +190,8 @@ impl Attachment {
 }
 
 impl Attachment {
-    /// The running fiber is about to end without returning from what it is in.
+    /// Tells the shim that the running fiber is about to end without returning from its current
+    /// call.
     pub(crate) fn leaving(&self) {
         if let Some(leaving) = self.shim.leaving {
             leaving(self.thread);
@@ -202,13 +206,13 @@ pub(crate) fn wake(thread: *mut c_void) {
     }
 }
 
-/// What the shim may call.
+/// The callbacks that the shim calls.
 mod verbs {
     use super::*;
 
-    /// The worker a verb was called for.
+    /// Returns the worker that a callback is called for.
     fn worker<'a>(data: *mut c_void) -> &'a Worker {
-        // SAFETY: `data` is what `attach` passed, a worker that outlives its attachment.
+        // SAFETY: `attach` passed `data`, which is a worker that outlives its attachment.
         unsafe { &*data.cast::<Worker>() }
     }
 
@@ -219,11 +223,12 @@ mod verbs {
     pub extern "C" fn park(data: *mut c_void) {
         let worker = worker(data);
         let me = worker.running();
-        // `unpark(self), park()` is a yield: then it waits for nothing. Either way unpark says so
-        // when it comes.
+        // This may be a yield (`unpark(self)` followed by `park()`), which waits for nothing. The
+        // mark is cleared by `unpark` during a wait and below after a yield.
         me.set_waits(Waits::Shim, core::ptr::null());
         if cancel::check(me).is_err() {
-            // A wait that begins after the request ends as one that began before.
+            // Cancellation was requested before this wait began. End the wait as if the request
+            // came during it.
             cancel::end_this_wait(worker, me);
         }
         sched::park_in_shim(worker);
@@ -231,8 +236,8 @@ mod verbs {
     }
 
     pub extern "C" fn unpark(data: *mut c_void, fiber: *mut c_void) {
-        // SAFETY: the shim unparks a fiber once for each park, on its own thread, which is this
-        // worker's.
+        // SAFETY: the shim unparks a fiber once per park, on the fiber's own thread, which is the
+        // thread of this worker.
         unsafe { sched::make_ready_here(worker(data), fiber.cast::<Fiber>()) };
     }
 
@@ -240,10 +245,11 @@ mod verbs {
         worker(data).runnable() as c_uint
     }
 
-    /// An attached worker sleeps in the shim's poll and nowhere else.
+    /// An attached worker sleeps only in the shim's poll.
     pub extern "C" fn wake(data: *mut c_void) {
         let data: *const Worker = data.cast();
-        // SAFETY: as in `worker`; other threads may use the remote part.
+        // SAFETY: `attach` passed `data`, which is a worker that outlives its attachment. Other
+        // threads may use the remote part.
         let shim: &AtomicPtr<c_void> = unsafe { &(*data).remote.shim };
         let thread = shim.load(Ordering::Acquire);
         if !thread.is_null() {
@@ -256,30 +262,32 @@ mod verbs {
         if worker.runnable() > 0 {
             0
         } else if worker.remote.share.started() == 1 {
-            // A fiber of another worker may cancel it, which ends no plain call: one that a disk
-            // ends is soon over.
+            // A fiber of another worker may cancel this one, but cancellation cannot interrupt a
+            // plain call. With several workers, therefore allow (by 1) only plain calls that wait
+            // for a disk, because those end soon.
             if worker.runtime().is_single() { 2 } else { 1 }
         } else {
             c_int::from(!timer::is_soon(worker.timers.borrow().first()))
         }
     }
 
-    /// The worker's turns, and the fiber that has one.
+    /// Returns the addresses of the worker's turn counter and of its pointer to the running fiber.
     pub extern "C" fn watch(data: *mut c_void, out: *mut HostWatch) {
         let worker = worker(data);
         let running = worker.current.at().cast();
         let turns = worker.turns.count();
-        // SAFETY: the shim's to fill.
+        // SAFETY: the shim passes a struct for us to fill.
         unsafe { out.write(HostWatch { turns, running }) };
     }
 
-    /// On a fiber whose call has ended without effect, or not begun.
+    /// Called on a fiber whose call was cancelled before it had any effect.
     pub extern "C" fn cancelled(data: *mut c_void) {
         let me = worker(data).running();
         let _ = cancel::act_on(cancel::check(me));
     }
 
-    /// From any thread: what people call a fiber that ran a moment ago.
+    /// Writes the name that reports use for a fiber that ran a moment ago. Callable from any
+    /// thread.
     pub extern "C" fn name(
         _: *mut c_void,
         fiber: *const c_void,

@@ -1,15 +1,14 @@
-//! A worker with nothing to run: it sleeps until its next timer, a completion in the shim or a
-//! wake-up.
+//! An idle worker: it sleeps until its next timer, a completion in the shim or a wake-up.
 //!
-//! To wake a thread on a CPU that sleeps takes the kernel 3 to 30 us, the latter in virtual
-//! machines. So a worker that only others can wake looks out for that long before it sleeps,
-//! provided that there is a CPU for each worker and that waits here have lately been that short: it
-//! never spends more than the sleep costs, and hardly any where waits are long.
+//! Waking a thread on a sleeping CPU takes the kernel 3 to 30 us; virtual machines are at the upper
+//! end. Therefore a worker that only other threads can wake spins for about that long before it
+//! sleeps. It does so only if there is a CPU for each worker and if its recent waits were that
+//! short. It never spins for longer than the sleep would cost, and hardly at all if waits are long.
 //!
-//! Invariants: a worker announces its sleep before its last look for work (see inbox.rs), and
-//! likewise whoever queues a fresh fiber queues it before looking for sleepers, so neither misses
-//! the other. A worker is counted idle only while nothing of its own can end its sleep; when all
-//! are, and nothing is on its way, the runtime is in a deadlock.
+//! Invariants: a worker announces its sleep before it checks for work a last time (see inbox.rs). A
+//! thread that queues a fresh fiber does so before it looks for sleeping workers. Therefore neither
+//! misses the other. A worker counts as idle only while nothing of its own can end its sleep. If
+//! all workers are idle and no wake-up is on its way, the runtime is in a deadlock.
 
 use crate::balance::LATELY;
 use crate::deadlock;
@@ -19,26 +18,26 @@ use core::cell::Cell;
 use core::sync::atomic::{AtomicUsize, Ordering, fence};
 use rustix::thread::futex;
 
-/// How long a worker sleeps before it looks whether it is part of a deadlock: long enough that a
-/// healthy program, whose plain threads post to its fibers all the time, hardly ever looks.
+/// How long a worker sleeps before it checks for a deadlock. This is long enough that a healthy
+/// program, in which plain threads keep posting to fibers, hardly ever runs the check.
 const GRACE: u64 = 20_000_000;
 
-/// Least time between two trims of deep stacks.
+/// Minimum time between two trims of deep stacks.
 const TRIM_EVERY: u64 = 100_000_000;
 
-/// How long a worker looks out at most.
+/// Maximum time, in nanoseconds, that a worker spins.
 const PATIENCE: u64 = 20_000;
-/// Less is not worth the reading of the clock.
+/// A shorter spin is not worth reading the clock.
 const LEAST_PATIENCE: u64 = 1_000;
 
-/// Whether `workers` leave each other a CPU when one of them looks out.
+/// Returns whether one of `workers` can spin without taking a CPU from another.
 pub(crate) fn may_look_out(workers: usize) -> bool {
     workers > 1
         && rustix::thread::sched_getaffinity(None)
             .is_ok_and(|cpus| cpus.count() as usize >= workers)
 }
 
-/// How long a worker looks out before its next sleep.
+/// How long a worker spins before its next sleep.
 pub(crate) struct Patience(Cell<u64>);
 
 impl Patience {
@@ -46,7 +45,7 @@ impl Patience {
         Patience(Cell::new(PATIENCE))
     }
 
-    /// What was awaited came after `waited` nanoseconds.
+    /// Records that a wait took `waited` nanoseconds.
     fn learn(&self, waited: u64) {
         self.0.set(if waited <= PATIENCE {
             PATIENCE
@@ -56,7 +55,7 @@ impl Patience {
     }
 }
 
-/// Looks out for something to do. Whether there is.
+/// Spins until there is work or the time is up. Returns whether there is work.
 fn look_out(worker: &Worker, began: u64) -> bool {
     let patience = worker.patience.0.get();
     if patience < LEAST_PATIENCE {
@@ -80,16 +79,16 @@ fn look_out(worker: &Worker, began: u64) -> bool {
     }
 }
 
-/// Workers of a runtime that only another thread can wake.
+/// Counts the workers of a runtime that only another thread can wake.
 #[derive(Default)]
 pub(crate) struct Idle {
     count: AtomicUsize,
-    /// Counts the awakenings, so that a look around can tell that nobody woke meanwhile.
+    /// Counts the wake-ups. A deadlock check uses it to detect that a worker woke during the check.
     wakeups: AtomicUsize,
 }
 
 impl Idle {
-    /// A mark to compare later, when all `workers` are idle.
+    /// If all `workers` are idle, returns a mark that a later call can be compared with.
     pub(crate) fn all_asleep(&self, workers: usize) -> Option<usize> {
         let mark = self.wakeups.load(Ordering::SeqCst);
         (self.count.load(Ordering::SeqCst) == workers).then_some(mark)
@@ -104,13 +103,13 @@ impl Idle {
         self.count.fetch_sub(1, Ordering::SeqCst);
     }
 
-    /// In a forked child: the caller is the only worker, and awake.
+    /// In a forked child: the caller is the only worker, and it is awake.
     pub(crate) fn forget(&self) {
         self.count.store(0, Ordering::Relaxed);
     }
 }
 
-/// Sleeps until there may be something to do. On the scheduler's stack, with nothing to run.
+/// Sleeps until there may be work. Call it on the scheduler's stack, with nothing to run.
 pub(crate) fn sleep(worker: &Worker) {
     let runtime = worker.runtime();
     let until = worker.timers.borrow().first();
@@ -143,7 +142,7 @@ pub(crate) fn sleep(worker: &Worker) {
         inbox.awake();
         return;
     }
-    // There are fresh fibers, but not for this worker yet (balance.rs).
+    // There are fresh fibers, but this worker may not take them yet (balance.rs).
     let declines = runtime.has_fresh();
     if declines || !others_only() {
         let timer = (until != NEVER).then(|| until.saturating_sub(now));
@@ -167,7 +166,7 @@ pub(crate) fn sleep(worker: &Worker) {
     }
 }
 
-/// Sleeps up to `ns` nanoseconds while the announcement stands.
+/// Sleeps for up to `ns` nanoseconds, unless the announcement of the sleep is withdrawn.
 fn wait(worker: &Worker, ns: Option<u64>) {
     match worker.host.get() {
         Some(host) => host.poll(ns.map_or(-1, |ns| i64::try_from(ns).unwrap_or(i64::MAX))),
@@ -176,8 +175,8 @@ fn wait(worker: &Worker, ns: Option<u64>) {
                 tv_sec: (ns / 1_000_000_000) as i64,
                 tv_nsec: (ns % 1_000_000_000) as _,
             });
-            // Woken, timed out, interrupted or no longer announced: the scheduler looks around in
-            // any case.
+            // The wait may end by a wake-up, a timeout, a signal or because the announcement was
+            // withdrawn. The scheduler checks for work in all these cases.
             let _ = futex::wait(
                 worker.remote.inbox.futex(),
                 futex::Flags::PRIVATE,

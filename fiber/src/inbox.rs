@@ -1,13 +1,13 @@
-//! The one way into a worker from other threads: fibers to make ready, and the handshake that ends
-//! its sleep.
+//! How other threads reach a worker: they send it fibers to make ready, and they end its sleep.
 //!
-//! A stack linked through the nodes themselves, taken whole by its owner: sending never allocates
-//! and never fails, which a channel could not promise to `fiber_sem_post`.
+//! The inbox is a stack linked through the nodes themselves, and its owner takes all of it at once.
+//! Sending never allocates and never fails; a channel could not guarantee that for
+//! `fiber_sem_post`.
 //!
-//! Invariant (no lost wake-up): the owner announces its sleep, then looks once more; a sender
-//! sends, then takes the announcement away. Both change the same word by a swap: whoever comes
-//! second has seen all that the first did before. tests/inbox_model.rs runs the tests below under
-//! loom.
+//! Invariant (no lost wake-up): the owner announces its sleep and then checks the inbox once more;
+//! a sender sends and then withdraws the announcement. Both change the same word by a swap,
+//! therefore the one that comes second sees everything that the first did before its swap.
+//! tests/inbox_model.rs runs the tests below under loom.
 
 use core::ptr::null_mut;
 
@@ -22,10 +22,10 @@ pub(crate) trait Node {
     fn set_next(&self, next: *mut Self);
 }
 
-/// What other threads have sent to one owner.
+/// The nodes that other threads have sent to one owner.
 pub(crate) struct Inbox<N> {
     top: AtomicPtr<N>,
-    /// 1 while the owner sleeps or is about to; the futex it sleeps on.
+    /// 1 while the owner sleeps or is about to. The owner sleeps on it as a futex.
     sleeping: AtomicU32,
 }
 
@@ -37,14 +37,14 @@ impl<N: Node> Inbox<N> {
         }
     }
 
-    /// Sends `node`. Whether the caller must wake the owner.
+    /// Sends `node`. Returns whether the caller must wake the owner.
     ///
     /// # Safety
-    /// The node stays valid until taken, and nobody else has its link.
+    /// The node stays valid until it is taken, and no other code uses its link.
     pub(crate) unsafe fn send(&self, node: *mut N) -> bool {
         let mut top = self.top.load(Ordering::Relaxed);
         loop {
-            // SAFETY: the caller gives us the node's link.
+            // SAFETY: the caller hands the node's link over to us.
             unsafe { (*node).set_next(top) };
             match self
                 .top
@@ -56,9 +56,10 @@ impl<N: Node> Inbox<N> {
         }
     }
 
-    /// Ends the owner's sleep, or the one it is about to begin. Whether the caller must wake it.
+    /// Ends the owner's sleep, or prevents the sleep that it is about to begin. Returns whether the
+    /// caller must wake the owner.
     pub(crate) fn rouse(&self) -> bool {
-        // Not a load first: that could read an old 0.
+        // Do not check with a load first: it could read an outdated 0.
         self.sleeping.swap(0, Ordering::AcqRel) != 0
     }
 
@@ -67,16 +68,17 @@ impl<N: Node> Inbox<N> {
         self.top.load(Ordering::Acquire).is_null()
     }
 
-    /// Whether the owner sleeps, or is about to.
+    /// Returns whether the owner sleeps or is about to.
     pub(crate) fn is_sleeping(&self) -> bool {
         self.sleeping.load(Ordering::SeqCst) != 0
     }
 
-    /// Takes all there is, and hands each node to `each` in the order sent. Only for the owner.
+    /// Takes all nodes and passes each to `each` in the order in which they were sent. Only the
+    /// owner may call this.
     pub(crate) fn take(&self, mut each: impl FnMut(*mut N)) {
         let mut node = self.top.swap(null_mut(), Ordering::Acquire);
         let mut first = null_mut();
-        // SAFETY: taken nodes are ours until handed on, and senders keep them valid.
+        // SAFETY: taken nodes are ours until we pass them on, and senders keep them valid.
         unsafe {
             while !node.is_null() {
                 let next = (*node).next();
@@ -92,24 +94,24 @@ impl<N: Node> Inbox<N> {
         }
     }
 
-    /// Announces a sleep. The owner then looks once more for work, and if there is none sleeps
+    /// Announces a sleep. The owner then checks for work once more. If there is none, it sleeps
     /// while the futex is 1.
     pub(crate) fn announce_sleep(&self) {
         self.sleeping.swap(1, Ordering::AcqRel);
     }
 
-    /// The owner is awake again.
+    /// Marks the owner as awake.
     pub(crate) fn awake(&self) {
         self.sleeping.store(0, Ordering::Release);
     }
 
-    /// The futex to sleep on while it is 1.
+    /// The futex that the owner sleeps on while it is 1.
     #[cfg(not(all(loom, test)))]
     pub(crate) fn futex(&self) -> &AtomicU32 {
         &self.sleeping
     }
 
-    /// In a forked child: nothing was sent.
+    /// In a forked child: drops everything that was sent.
     #[cfg(not(all(loom, test)))]
     pub(crate) fn forget(&self) {
         self.top.store(null_mut(), Ordering::Relaxed);
@@ -143,10 +145,10 @@ mod tests {
         }))
     }
 
-    /// Takes everything, freeing it.
+    /// Takes all items and frees them.
     fn numbers(inbox: &Inbox<Item>) -> Vec<u32> {
         let mut got = Vec::new();
-        // SAFETY: items are boxes, and whoever takes one owns it.
+        // SAFETY: items are boxes, and the one that takes an item owns it.
         inbox.take(|i| got.push(unsafe { Box::from_raw(i) }.number));
         got
     }
@@ -157,38 +159,36 @@ mod tests {
         let inbox = Inbox::new();
         assert!(inbox.is_empty());
         for i in 0..5 {
-            // SAFETY: a fresh item.
+            // SAFETY: the item was just created.
             assert!(!unsafe { inbox.send(item(i)) });
         }
         assert_eq!(numbers(&inbox), [0, 1, 2, 3, 4]);
         inbox.announce_sleep();
-        // SAFETY: a fresh item.
+        // SAFETY: the item was just created.
         assert!(unsafe { inbox.send(item(9)) }, "the first sender wakes");
-        // SAFETY: a fresh item.
+        // SAFETY: the item was just created.
         assert!(!unsafe { inbox.send(item(10)) }, "the second need not");
         assert_eq!(numbers(&inbox), [9, 10]);
     }
 
-    /// Two senders, one owner that sleeps when it finds nothing. A lost wake-up is a deadlock,
+    /// Two senders and one owner that sleeps when it finds nothing. A lost wake-up is a deadlock,
     /// which loom reports.
     #[cfg(loom)]
     #[test]
     fn no_wake_up_is_lost() {
         use loom::sync::{Arc, Condvar, Mutex};
         let mut model = loom::model::Builder::new();
-        // Every order with up to three changes of thread that nothing forces; all of them would
-        // take hours.
+        // Try every order with up to three preemptions. Trying all orders would take hours.
         model.preemption_bound = Some(3);
         model.check(|| {
             let inbox = Arc::new(Inbox::<Item>::new());
-            // Stands for the futex: a thread sleeps while `sleeping` is 1, and is woken under the
-            // lock.
+            // Models the futex: a thread sleeps while `sleeping` is 1, and is woken under the lock.
             let futex = Arc::new((Mutex::new(()), Condvar::new()));
             let senders: Vec<_> = (0..2)
                 .map(|i| {
                     let (inbox, futex) = (inbox.clone(), futex.clone());
                     loom::thread::spawn(move || {
-                        // SAFETY: a fresh item.
+                        // SAFETY: the item was just created.
                         if unsafe { inbox.send(item(i)) } {
                             let _held = futex.0.lock().unwrap();
                             futex.1.notify_one();

@@ -1,8 +1,9 @@
-//! Making, joining and detaching fibers.
+//! Creating, joining and detaching fibers.
 //!
 //! Invariant: every change of a fiber's [`Life`] is one compare-and-swap that also checks the
-//! generation, so of ending, join and detach exactly one comes first and a stale handle changes
-//! nothing. Whoever moves a fiber to TAKEN or finds it ENDED frees its record, once.
+//! generation. Therefore exactly one of ending, joining and detaching comes first, and a stale
+//! handle changes nothing. The one that moves a fiber to TAKEN, or finds it ENDED, frees its record
+//! exactly once.
 
 use crate::cancel;
 use crate::errno::Errno;
@@ -17,21 +18,21 @@ use core::ffi::c_void;
 use core::ptr::{null, null_mut};
 use core::sync::atomic::{AtomicU64, Ordering};
 
-/// Fibers made since the process began.
+/// The number of fibers created since the process began.
 static MADE: AtomicU64 = AtomicU64::new(0);
 
-/// What a new fiber is to be.
+/// The parameters of a new fiber.
 pub(crate) struct Spec {
     pub class: Class,
     pub name: [u8; NAME_LEN],
     pub detached: bool,
-    /// Not to be taken by another worker.
+    /// Whether other workers must not take it.
     pub stays: bool,
-    /// A Rust fiber: cancelled, it unwinds.
+    /// Whether it is a Rust fiber, which unwinds when it is cancelled.
     pub unwinds: bool,
 }
 
-/// Makes a fiber in `worker`'s runtime and queues it to be run. `EAGAIN` without memory.
+/// Creates a fiber in `worker`'s runtime and queues it to run. Returns `EAGAIN` if memory runs out.
 #[inline]
 pub(crate) fn create(
     worker: &Worker,
@@ -40,7 +41,7 @@ pub(crate) fn create(
     arg: *mut c_void,
 ) -> Result<Handle, Errno> {
     let record = worker.records.take();
-    // SAFETY: records are never unmapped, and a free one is its taker's.
+    // SAFETY: records are never unmapped, and a free record belongs to the worker that took it.
     let Some(fiber) = (unsafe { record.as_ref() }) else {
         return Err(Errno::EAGAIN);
     };
@@ -59,7 +60,7 @@ pub(crate) fn create(
     fiber
         .id
         .store(MADE.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
-    // SAFETY: nobody else knows the fiber yet.
+    // SAFETY: no other thread knows the fiber yet.
     unsafe { *fiber.name.get() = spec.name };
     let life = fiber.life().with(if spec.detached {
         Life::DETACHED
@@ -69,7 +70,7 @@ pub(crate) fn create(
     fiber.life.store(life.0, Ordering::Release);
     let name = fiber.handle();
     runtime.one_more();
-    // SAFETY: it has never run and is in no list.
+    // SAFETY: the fiber has never run and is in no list.
     unsafe { worker.fresh.push(record, spec.stays || runtime.is_single()) };
     if !spec.stays {
         runtime.offer(worker);
@@ -77,7 +78,8 @@ pub(crate) fn create(
     Ok(name)
 }
 
-/// Waits for `name` to end and frees it; its result. On a fiber of `worker`.
+/// Waits for the fiber `name` to end, frees it and returns its result. Call it on a fiber of
+/// `worker`.
 #[inline]
 pub(crate) fn join(worker: &Worker, name: Handle) -> Result<*mut c_void, Errno> {
     let me = worker.running();
@@ -107,8 +109,8 @@ pub(crate) fn join(worker: &Worker, name: Handle) -> Result<*mut c_void, Errno> 
                     me.waits_no_more();
                     continue;
                 }
-                // Two that join each other at the same moment on two workers both get here, and one
-                // at least sees it.
+                // Two fibers that join each other at the same moment on two workers both get here,
+                // and at least one of them sees it.
                 if waits_for(me, fiber) && swap(fiber, mine, life) {
                     me.waits_no_more();
                     return Err(Errno::EDEADLK);
@@ -120,7 +122,7 @@ pub(crate) fn join(worker: &Worker, name: Handle) -> Result<*mut c_void, Errno> 
                 }
                 break;
             }
-            // Detached, or another waits for it.
+            // The fiber is detached, or another fiber is joining it.
             _ => return Err(Errno::EINVAL),
         }
     }
@@ -129,8 +131,8 @@ pub(crate) fn join(worker: &Worker, name: Handle) -> Result<*mut c_void, Errno> 
     Ok(result)
 }
 
-/// Ends the wait of `fiber`, which was in a join, unless the one it waits for has ended. On its
-/// worker; it may be joined by another then.
+/// Ends the join that `fiber` is parked in, unless the target has ended. Call it on the worker of
+/// `fiber`. Afterwards another fiber may join the target.
 pub(crate) fn cancel(fiber: &Fiber) {
     // SAFETY: the target of a join is a record, and these are never unmapped.
     let target = unsafe { &*(fiber.waits_on.load(Ordering::Relaxed) as *const Fiber) };
@@ -138,12 +140,13 @@ pub(crate) fn cancel(fiber: &Fiber) {
     let mine = life.state() == Life::JOINED && core::ptr::eq(life.joiner(), fiber);
     if mine && swap(target, life, life.with(Life::LIVE)) {
         fiber.waiter.set(ENDED);
-        // SAFETY: parked, and the one that would have woken it does not know it any more.
+        // SAFETY: the fiber is parked, and its target, the only other possible waker, no longer
+        // knows it.
         unsafe { sched::make_ready(fiber) };
     }
 }
 
-/// In [`Fiber::waiter`] of a fiber whose join was ended; never looked at.
+/// The value of [`Fiber::waiter`] in a fiber whose join was cancelled; never dereferenced.
 const ENDED: *const Waiter = core::ptr::dangling();
 
 fn swap(fiber: &Fiber, from: Life, to: Life) -> bool {
@@ -153,13 +156,13 @@ fn swap(fiber: &Fiber, from: Life, to: Life) -> bool {
         .is_ok()
 }
 
-/// Whether `other` waits in a join of `me`.
+/// Returns whether `other` is parked in a join of `me`.
 fn waits_for(me: &Fiber, other: &Fiber) -> bool {
     let life = Life(me.life.load(Ordering::SeqCst));
     life.state() == Life::JOINED && core::ptr::eq(life.joiner(), other)
 }
 
-/// Lets `name` free itself when it ends. From any thread.
+/// Makes the fiber `name` free itself when it ends. Callable from any thread.
 pub(crate) fn detach(name: Handle) -> Result<(), Errno> {
     let fiber = name.record().ok_or(Errno::ESRCH)?;
     loop {

@@ -1,18 +1,18 @@
-//! What the C and C++ runtimes keep for a thread and each fiber must have for itself: the
-//! exceptions that are being thrown and handled, and the locale of uselocale(3).
+//! State that the C and C++ runtimes keep per thread but each fiber needs for itself: the
+//! exceptions being thrown and handled, and the locale of uselocale(3).
 //!
-//! Both are in memory of the thread's. A fiber that is switched away from while it handles an
-//! exception, or under a locale of its own, saves them on its stack first and leaves the thread as
-//! it was found.
+//! Both are stored in per-thread memory. If a fiber is switched away from while it handles an
+//! exception or uses its own locale, it first saves these on its stack and resets the thread.
 //!
-//! Invariant: at a switch the thread handles no exception and has its own locale. So the next
-//! fiber, fresh or not, finds nothing of another's, and a switch between fibers that use neither
-//! costs two loads and a branch.
+//! Invariant: at a switch, the thread handles no exception and has its own locale. Therefore the
+//! next fiber, fresh or not, finds no state of another fiber. A switch between fibers that use
+//! neither costs two loads and a branch.
 //!
-//! C++'s library asks `__cxa_get_globals` for the thread's exceptions. This library defines that
-//! function as well, since the C++ library may be loaded later, by dlopen, where no look-up would
-//! find it; calls from there are bound to the first definition in the global scope. Whichever that
-//! is, the worker asks it once where its thread's words are.
+//! The C++ library calls `__cxa_get_globals` to find the thread's exceptions. This library defines
+//! that function too, because dlopen may load the C++ library later. A look-up would not find the
+//! definition there, but the calls in it are bound to the first definition in the global scope,
+//! which is then ours. Whichever definition is first, the worker calls it once to find the address
+//! of its thread's data.
 
 use crate::sync::on_fiber;
 use crate::tls;
@@ -25,9 +25,9 @@ use core::sync::atomic::{AtomicPtr, Ordering};
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct Exceptions {
-    /// The stack of those that are being handled.
+    /// The stack of the exceptions being handled.
     caught: *mut c_void,
-    /// How many are being thrown.
+    /// The number of exceptions being thrown.
     uncaught: c_uint,
 }
 
@@ -38,11 +38,11 @@ impl Exceptions {
     };
 }
 
-/// What one worker's thread has of the runtimes' data.
+/// The runtimes' state of one worker's thread.
 pub(crate) struct Runtimes {
-    /// The thread's own, [`Self::none`] until the worker's thread is known.
+    /// The thread's exceptions, or a dummy until the worker's thread is known.
     exceptions: Cell<*mut Exceptions>,
-    /// The locale that the running fiber uses; null for the thread's.
+    /// The running fiber's own locale, or null if it uses the thread's.
     locale: Cell<libc::locale_t>,
     /// The thread's own locale.
     base: Cell<libc::locale_t>,
@@ -50,9 +50,9 @@ pub(crate) struct Runtimes {
 
 impl Runtimes {
     pub(crate) const fn new() -> Runtimes {
-        /// Belongs to no thread and is never written.
+        /// A dummy that belongs to no thread and is never written.
         struct Nobodys(UnsafeCell<Exceptions>);
-        // SAFETY: only read: workers without a thread switch nowhere.
+        // SAFETY: it is only read, because a worker without a thread never switches.
         unsafe impl Sync for Nobodys {}
         static NOBODYS: Nobodys = Nobodys(UnsafeCell::new(Exceptions::NONE));
         Runtimes {
@@ -62,33 +62,34 @@ impl Runtimes {
         }
     }
 
-    /// The calling thread becomes the worker's.
+    /// Binds this state to the calling thread, which becomes the worker's.
     pub(crate) fn attach(&self) {
         self.exceptions.set(of_thread());
         self.base.set(next_uselocale(null_mut()));
     }
 
     fn exceptions(&self) -> Exceptions {
-        // SAFETY: two words of the worker's thread, which nobody else touches, or of nobody.
+        // SAFETY: the address belongs to the worker's thread, and only this thread uses it, or it
+        // is the dummy, which is never written.
         unsafe { *self.exceptions.get() }
     }
 
-    /// Whether the running code handles or throws an exception, or has a locale of its own.
+    /// Whether the running code handles or throws an exception, or has its own locale.
     #[inline(always)]
     pub(crate) fn are_in_use(&self) -> bool {
         let Exceptions { caught, uncaught } = self.exceptions();
         caught.addr() | uncaught as usize | self.locale.get().addr() != 0
     }
 
-    /// Runs `others`, which switches away and back, on a thread that handles no exception and has
-    /// its own locale.
+    /// Runs `others`, which switches away and back, while the thread handles no exception and has
+    /// its own locale. Restores the fiber's state afterwards.
     #[cold]
     #[inline(never)]
     pub(crate) fn kept_over(&self, others: impl FnOnce()) {
         let (exceptions, locale) = (self.exceptions(), self.locale.get());
         self.clear();
         others();
-        // SAFETY: as in `exceptions`; a worker that switches has a thread.
+        // SAFETY: a worker that switches has a thread, and only that thread uses the address.
         unsafe { *self.exceptions.get() = exceptions };
         if !locale.is_null() {
             self.locale.set(locale);
@@ -96,12 +97,12 @@ impl Runtimes {
         }
     }
 
-    /// Leaves the thread as it was found: the running fiber ends or is about to be switched away
-    /// from.
+    /// Resets the thread, because the running fiber ends or is about to be switched away from.
     #[inline]
     pub(crate) fn clear(&self) {
         if self.are_in_use() {
-            // SAFETY: as in `kept_over`.
+            // SAFETY: a worker with state in use has a thread, and only that thread uses the
+            // address.
             unsafe { *self.exceptions.get() = Exceptions::NONE };
             if !self.locale.replace(null_mut()).is_null() {
                 next_uselocale(self.base.get());
@@ -112,14 +113,14 @@ impl Runtimes {
 
 type GetGlobals = extern "C" fn() -> *mut Exceptions;
 
-/// Where the calling thread's exceptions are.
+/// Returns the address of the calling thread's exceptions.
 fn of_thread() -> *mut Exceptions {
-    // SAFETY: a look-up by name.
+    // SAFETY: dlsym only looks the name up.
     let get = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"__cxa_get_globals".as_ptr()) };
     if get.is_null() {
         return tls::exceptions();
     }
-    // SAFETY: the C++ ABI's type of the function of this name.
+    // SAFETY: this is the type that the C++ ABI gives the function.
     let get = unsafe { core::mem::transmute::<*mut c_void, GetGlobals>(get) };
     get()
 }
@@ -136,24 +137,25 @@ pub(crate) extern "C" fn __cxa_get_globals_fast() -> *mut Exceptions {
 
 type Uselocale = extern "C" fn(libc::locale_t) -> libc::locale_t;
 
-/// uselocale(3) as the library behind this one defines it: libc, or whoever interposes it.
+/// Calls uselocale(3) as the next library in search order defines it: libc, or a library that
+/// interposes it.
 fn next_uselocale(new: libc::locale_t) -> libc::locale_t {
     static NEXT: AtomicPtr<c_void> = AtomicPtr::new(null_mut());
     let mut next = NEXT.load(Ordering::Relaxed);
     if next.is_null() {
-        // SAFETY: a look-up by name.
+        // SAFETY: dlsym only looks the name up.
         next = unsafe { libc::dlsym(libc::RTLD_NEXT, c"uselocale".as_ptr()) };
         NEXT.store(next, Ordering::Relaxed);
     }
     if next.is_null() {
         return null_mut();
     }
-    // SAFETY: POSIX's type of the function of this name.
+    // SAFETY: this is the type that POSIX gives the function.
     let next = unsafe { core::mem::transmute::<*mut c_void, Uselocale>(next) };
     next(new)
 }
 
-/// uselocale(3): the locale is the calling fiber's.
+/// uselocale(3), but the locale belongs to the calling fiber.
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn uselocale(new: libc::locale_t) -> libc::locale_t {
     let old = next_uselocale(new);
@@ -172,7 +174,7 @@ pub(crate) extern "C" fn uselocale(new: libc::locale_t) -> libc::locale_t {
     old
 }
 
-/// The name by which the C++ library calls it.
+/// The name under which the C++ library calls it.
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn __uselocale(new: libc::locale_t) -> libc::locale_t {
     uselocale(new)

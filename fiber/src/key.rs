@@ -1,8 +1,8 @@
-//! Fiber-local storage: keys for the process, values for each fiber.
+//! Fiber-local storage: keys belong to the process, values to each fiber.
 //!
-//! Invariant: a key's number is reused with another sequence number, and a value carries the one it
-//! was set under, so a deleted key's values read NULL and their destructors never run, however late
-//! they are found.
+//! Invariant: when the number of a key is reused, its sequence number differs. Each value carries
+//! the sequence number under which it was set. Therefore the values of a deleted key read as NULL
+//! and its destructor never runs for them, no matter when they are found.
 
 use crate::cancel::Cleanup;
 use crate::errno::Errno;
@@ -25,7 +25,7 @@ pub(crate) type Destructor = extern "C" fn(*mut c_void);
 struct Key {
     /// Odd while the key exists.
     sequence: AtomicU32,
-    /// The [`Destructor`]'s address, or 0.
+    /// The address of the [`Destructor`], or 0.
     destructor: AtomicUsize,
 }
 
@@ -36,10 +36,10 @@ static KEYS: [Key; KEYS_MAX] = [const {
     }
 }; KEYS_MAX];
 
-/// Held while a key is made or deleted.
+/// Held while a key is created or deleted.
 static CHANGE: SpinLock<()> = SpinLock::new(());
 
-/// For fork: nobody else holds the lock in the child.
+/// For fork: ensures that no other thread holds the lock in the child.
 pub(crate) fn acquire() {
     CHANGE.acquire();
 }
@@ -53,23 +53,23 @@ struct Value {
     value: Cell<*mut c_void>,
 }
 
-/// A fiber's values, and what else few fibers have.
+/// A fiber's values, and other data that only few fibers have.
 pub(crate) struct Values {
-    /// As many as the highest key it set, rounded up.
+    /// Long enough for the highest key that was set, rounded up.
     of: Vec<Value>,
     /// The cleanup handler that was pushed last.
     cleanup: *mut Cleanup,
     /// The jump buffer that pthread_cleanup_push(3) registered last.
     jump_buffer: *mut JumpBuffer,
-    /// What unwinds its frames while pthread_exit(3) ends it.
+    /// The exception that unwinds its frames while pthread_exit(3) ends it.
     unwinding: Unwinding,
 }
 
 impl Values {
-    #[expect(clippy::mut_from_ref, reason = "the fiber's own, as every use says")]
+    #[expect(clippy::mut_from_ref, reason = "only the fiber itself uses it")]
     fn made(me: &Fiber) -> &mut Values {
-        // SAFETY: a fiber's values are touched by the fiber alone, and no caller runs code of
-        // others meanwhile.
+        // SAFETY: only the fiber itself touches its values, and no caller runs foreign code while
+        // it holds the reference.
         unsafe { &mut *me.values.get() }.get_or_insert_with(|| {
             Box::new(Values {
                 of: Vec::new(),
@@ -81,9 +81,9 @@ impl Values {
     }
 }
 
-/// The cleanup handler the fiber pushed last, if one is left.
+/// Returns the cleanup handler that the fiber pushed last, if any is left.
 pub(crate) fn top_cleanup(me: &Fiber) -> Option<*mut Cleanup> {
-    // SAFETY: a fiber's values are touched by the fiber alone.
+    // SAFETY: only the fiber itself touches its values.
     let values = unsafe { &*me.values.get() }.as_ref()?;
     (!values.cleanup.is_null()).then_some(values.cleanup)
 }
@@ -92,9 +92,9 @@ pub(crate) fn set_top_cleanup(me: &Fiber, cleanup: *mut Cleanup) {
     Values::made(me).cleanup = cleanup;
 }
 
-/// The jump buffer that the fiber registered last; null when it has none.
+/// Returns the jump buffer that the fiber registered last, or null if it has none.
 pub(crate) fn jump_buffer(me: &Fiber) -> *mut JumpBuffer {
-    // SAFETY: a fiber's values are touched by the fiber alone.
+    // SAFETY: only the fiber itself touches its values.
     unsafe { &*me.values.get() }
         .as_ref()
         .map_or(leave::NONE, |values| values.jump_buffer)
@@ -104,13 +104,13 @@ pub(crate) fn set_jump_buffer(me: &Fiber, buffer: *mut JumpBuffer) {
     Values::made(me).jump_buffer = buffer;
 }
 
-/// The fiber's exception of [`leave`], which stays in place until its end: its frames, one of which
-/// might hold it, are unwound.
+/// The fiber's exception for [`leave`]. It must stay in place until the fiber ends. It cannot lie
+/// on the stack, because the frames there are unwound.
 pub(crate) fn unwinding(me: &Fiber) -> *mut Unwinding {
     &raw mut Values::made(me).unwinding
 }
 
-/// Makes a key. `EAGAIN` when all are taken.
+/// Creates a key. Returns `EAGAIN` if all keys are in use.
 pub(crate) fn create(destructor: Option<Destructor>) -> Result<c_uint, Errno> {
     let _change = CHANGE.lock();
     let free = KEYS
@@ -124,7 +124,7 @@ pub(crate) fn create(destructor: Option<Destructor>) -> Result<c_uint, Errno> {
     Ok(free as c_uint)
 }
 
-/// Deletes a key. `EINVAL` when it does not exist.
+/// Deletes a key. Returns `EINVAL` if it does not exist.
 pub(crate) fn delete(key: c_uint) -> Result<(), Errno> {
     let _change = CHANGE.lock();
     sequence(key)?;
@@ -132,7 +132,7 @@ pub(crate) fn delete(key: c_uint) -> Result<(), Errno> {
     Ok(())
 }
 
-/// The sequence number of a key that exists.
+/// Returns the sequence number of a key, or `EINVAL` if the key does not exist.
 #[inline(always)]
 fn sequence(key: c_uint) -> Result<u32, Errno> {
     let sequence = KEYS
@@ -145,10 +145,10 @@ fn sequence(key: c_uint) -> Result<u32, Errno> {
     }
 }
 
-/// The running fiber's value of `key`; NULL when it has none.
+/// Returns the running fiber's value of `key`, or NULL if it has none.
 #[inline(always)]
 pub(crate) fn get(me: &Fiber, key: c_uint) -> *mut c_void {
-    // SAFETY: a fiber's values are touched by the fiber alone.
+    // SAFETY: only the fiber itself touches its values.
     let Some(values) = (unsafe { &*me.values.get() }) else {
         return null_mut();
     };
@@ -158,7 +158,8 @@ pub(crate) fn get(me: &Fiber, key: c_uint) -> *mut c_void {
     }
 }
 
-/// Sets the running fiber's value of `key`. `EINVAL` no such key, `ENOMEM`.
+/// Sets the running fiber's value of `key`. Returns `EINVAL` if the key does not exist and `ENOMEM`
+/// if memory runs out.
 pub(crate) fn set(me: &Fiber, key: c_uint, value: *mut c_void) -> Result<(), Errno> {
     let sequence = sequence(key)?;
     let values = Values::made(me);
@@ -179,11 +180,11 @@ pub(crate) fn set(me: &Fiber, key: c_uint, value: *mut c_void) -> Result<(), Err
     Ok(())
 }
 
-/// Runs the destructors of a fiber that ends, on that fiber: they may park, and may set values
+/// Runs the destructors of a fiber that ends. They run on that fiber, may park and may set values
 /// again.
 #[inline(always)]
 pub(crate) fn run_destructors(me: &Fiber) {
-    // SAFETY: a fiber's values are touched by the fiber alone.
+    // SAFETY: only the fiber itself touches its values.
     if unsafe { &*me.values.get() }.is_some() {
         run_rounds(me);
     }
@@ -201,7 +202,8 @@ fn run_rounds(me: &Fiber) {
             }
             let _ = set(me, i as c_uint, null_mut());
             if destructor != 0 {
-                // SAFETY: a non-zero destructor was stored from one, under a key that still exists.
+                // SAFETY: a non-zero destructor was stored from a valid one, and its key still
+                // exists.
                 let destructor = unsafe { core::mem::transmute::<usize, Destructor>(destructor) };
                 destructor(value);
                 ran = true;
@@ -211,6 +213,6 @@ fn run_rounds(me: &Fiber) {
             break;
         }
     }
-    // SAFETY: as above; the fiber runs no code of others any more.
+    // SAFETY: only the fiber itself touches its values, and it runs no foreign code any more.
     unsafe { *me.values.get() = None };
 }

@@ -1,10 +1,10 @@
-//! pthread_exit(3) on a fiber ends the fiber, as it ends a thread: the frames are unwound, C++
-//! destructors and the handlers of `pthread_cleanup_push` run, and the value is the fiber's result.
+//! pthread_exit(3) on a fiber ends the fiber instead of the thread: it unwinds the frames, runs C++
+//! destructors and the handlers of `pthread_cleanup_push`, and makes the value the fiber's result.
 //!
-//! libc's own would end the OS thread, and all its fibers with it. C code compiled without
-//! `-fexceptions` registers its handlers with libc as jump buffers in a list of the thread's; here
-//! the list is the fiber's. Unwinding stops at each frame that has registered one and jumps there;
-//! the handler comes back by `__pthread_unwind_next`.
+//! libc's own pthread_exit would end the OS thread and all its fibers. C code compiled without
+//! `-fexceptions` registers each cleanup handler with libc as a jump buffer, in a list per thread.
+//! This module keeps that list per fiber instead. Unwinding stops at each frame that has registered
+//! a buffer and jumps there; the handler returns through `__pthread_unwind_next`.
 //!
 //! Invariant: a registered buffer lies in a frame of its fiber that has not returned.
 
@@ -28,29 +28,30 @@ const REGISTERS: usize = 22;
 pub(crate) struct JumpBuffer {
     registers: [u64; REGISTERS],
     mask_was_saved: c_int,
-    /// The one that was registered before it.
+    /// The buffer that was registered before this one.
     prev: *mut JumpBuffer,
     reserved: [*mut c_void; 3],
 }
 
 impl JumpBuffer {
-    /// Whether a frame whose stack pointer was `sp` is the one that registered the buffer, or one
-    /// of its callers.
+    /// Returns whether the frame with stack pointer `sp` is the one that registered the buffer, or
+    /// one of its callers.
     #[cfg(target_arch = "x86_64")]
     fn is_reached(&self, sp: usize) -> bool {
         const RSP: usize = 6;
         let guard: u64;
-        // SAFETY: reads the word of the thread's control block with which libc disguises what is in
-        // jump buffers.
+        // SAFETY: reads the word of the thread control block with which libc mangles the pointers
+        // in jump buffers.
         unsafe {
             core::arch::asm!("mov {}, fs:[0x30]", out(reg) guard, options(nostack, preserves_flags, readonly))
         };
         sp as u64 >= self.registers[RSP].rotate_right(17) ^ guard
     }
 
-    /// The same. Untested: no aarch64 machine was at hand. What disguises the stack pointer is not
-    /// to be had here, so the frame has been unwound when its caller is recognised; its memory is
-    /// still in place.
+    /// Does the same on aarch64. Untested, because no aarch64 machine was available. The key that
+    /// mangles the stack pointer cannot be read here. Therefore this function recognises the frame
+    /// only from its caller, when the frame itself has been unwound already; its memory is still
+    /// intact.
     #[cfg(target_arch = "aarch64")]
     fn is_reached(&self, sp: usize) -> bool {
         sp > core::ptr::from_ref(self).addr()
@@ -86,7 +87,7 @@ unsafe extern "C" {
     fn longjmp(buffer: *mut JumpBuffer, value: c_int) -> !;
 }
 
-/// Ends the running fiber with `result`, frame by frame.
+/// Ends the running fiber with `result`, unwinding it frame by frame.
 fn leave(worker: &Worker, result: *mut c_void) -> ! {
     let me = worker.running();
     me.result.set(result);
@@ -94,23 +95,23 @@ fn leave(worker: &Worker, result: *mut c_void) -> ! {
     unwind(worker, me)
 }
 
-/// Unwinds the running fiber, which has its result, up to the next buffer that was registered, or
-/// to its end.
+/// Unwinds the running fiber, whose result is set, up to the next registered buffer or to its end.
 fn unwind(worker: &Worker, me: &Fiber) -> ! {
     let exception = key::unwinding(me);
     let me: *const Fiber = me;
-    // SAFETY: the exception stays in place until the fiber has ended; `stop` ends it at its last
-    // frame.
+    // SAFETY: the exception stays in place until the fiber has ended; `stop` ends the fiber at its
+    // last frame.
     unsafe {
         exception.write(Unwinding::new());
         _Unwind_ForcedUnwind(exception, stop, me.cast_mut().cast());
     }
-    // A frame without unwind tables is in the way: the fiber ends without the rest.
+    // A frame without unwind tables stopped the unwinding, therefore the fiber ends without the
+    // rest.
     // SAFETY: records are never unmapped.
     sched::exit(worker, unsafe { (*me).result.get() })
 }
 
-/// Looks at each frame before it is unwound.
+/// The unwinder calls this before it unwinds each frame.
 extern "C" fn stop(
     _version: c_int,
     actions: c_int,
@@ -119,9 +120,9 @@ extern "C" fn stop(
     context: *mut c_void,
     me: *mut c_void,
 ) -> c_int {
-    // SAFETY: the running fiber, as `unwind` passed it; records are never unmapped.
+    // SAFETY: `unwind` passed the running fiber; records are never unmapped.
     let me = unsafe { &*me.cast::<Fiber>() };
-    // SAFETY: the unwinder's context, valid during this call.
+    // SAFETY: the unwinder passed this context, which is valid during this call.
     let sp = unsafe { _Unwind_GetCFA(context) };
     let is_end = actions & END_OF_STACK != 0;
     let buffer = key::jump_buffer(me);
@@ -139,7 +140,7 @@ extern "C" fn stop(
     NO_REASON
 }
 
-/// C++ caught the unwinding and did not throw it on.
+/// Reports that a C++ catch block caught the unwinding and did not rethrow it.
 extern "C" fn was_caught(_reason: c_int, _exception: *mut Unwinding) {
     let _ = rustix::io::write(
         rustix::stdio::stderr(),
@@ -148,9 +149,9 @@ extern "C" fn was_caught(_reason: c_int, _exception: *mut Unwinding) {
     std::process::abort();
 }
 
-/// What the library behind this one has under `name`: libc.
+/// Returns the symbol `name` of the next library in search order, which is libc.
 fn next(name: &CStr) -> *mut c_void {
-    // SAFETY: a look-up by name.
+    // SAFETY: dlsym only looks the name up.
     unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr()) }
 }
 
@@ -160,7 +161,7 @@ pub(crate) extern "C" fn pthread_exit(result: *mut c_void) -> ! {
         leave(worker, result);
     }
     type Exit = extern "C" fn(*mut c_void) -> !;
-    // SAFETY: POSIX's type of the function of this name, which every libc has.
+    // SAFETY: this is the type that POSIX gives the function, and every libc has it.
     let exit = unsafe { transmute::<*mut c_void, Exit>(next(c"pthread_exit")) };
     exit(result)
 }
@@ -170,50 +171,50 @@ pub(crate) extern "C" fn thrd_exit(result: c_int) -> ! {
     pthread_exit(result as isize as *mut c_void)
 }
 
-/// Calls libc's function of this name, off a fiber; nothing where it has none.
+/// Off a fiber: calls libc's function `name`, if libc has it.
 fn pass_on(name: &CStr, buffer: *mut JumpBuffer) {
     type Function = extern "C" fn(*mut JumpBuffer);
     let function = next(name);
     if !function.is_null() {
-        // SAFETY: the type of libc's three functions on jump buffers.
+        // SAFETY: libc's three functions on jump buffers have this type.
         let function = unsafe { transmute::<*mut c_void, Function>(function) };
         function(buffer);
     }
 }
 
-/// pthread_cleanup_push(3) in C.
+/// The C implementation of pthread_cleanup_push(3) calls this.
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn __pthread_register_cancel(buffer: *mut JumpBuffer) {
     let Ok(worker) = on_fiber() else {
         return pass_on(c"__pthread_register_cancel", buffer);
     };
     let me = worker.running();
-    // SAFETY: the caller's, in its frame.
+    // SAFETY: the caller passes a buffer in its own frame.
     unsafe { (*buffer).prev = key::jump_buffer(me) };
     key::set_jump_buffer(me, buffer);
 }
 
-/// pthread_cleanup_pop(3) in C.
+/// The C implementation of pthread_cleanup_pop(3) calls this.
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn __pthread_unregister_cancel(buffer: *mut JumpBuffer) {
     let Ok(worker) = on_fiber() else {
         return pass_on(c"__pthread_unregister_cancel", buffer);
     };
-    // SAFETY: the caller's, registered before.
+    // SAFETY: the caller registered this buffer before.
     key::set_jump_buffer(worker.running(), unsafe { (*buffer).prev });
 }
 
-/// A handler of C's has run: unwinding goes on.
+/// A cleanup handler in C has run and calls this to continue the unwinding.
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn __pthread_unwind_next(buffer: *mut JumpBuffer) {
     let Ok(worker) = on_fiber() else {
         return pass_on(c"__pthread_unwind_next", buffer);
     };
     let me = worker.running();
-    // SAFETY: the caller's, registered before.
+    // SAFETY: the caller registered this buffer before.
     key::set_jump_buffer(me, unsafe { (*buffer).prev });
     unwind(worker, me)
 }
 
-/// No buffer.
+/// Marks that no buffer is registered.
 pub(crate) const NONE: *mut JumpBuffer = null_mut();

@@ -1,9 +1,10 @@
 //! Green threads with pthread conventions, for C (`include/fiber.h`) and for Rust.
 //!
-//! Many fibers share a few OS threads. A fiber that waits for another, for a lock or for a time
-//! lets others run; a blocking system call blocks its OS thread, unless libaioshim.so is preloaded.
-//! A fiber that has started stays on its OS thread for life, so what C compilers cache of a thread
-//! stays true; one that has not may be taken by an idle worker.
+//! Many fibers share a few OS threads. While a fiber waits for another fiber, a lock or a timeout,
+//! its OS thread runs other fibers. A blocking system call blocks the OS thread, unless
+//! libaioshim.so is preloaded. A fiber that has started stays on its OS thread for life, therefore
+//! C compilers may cache addresses of thread-local variables. An idle worker may take over a fiber
+//! that has not started yet.
 //!
 //! ```
 //! let sum = fiber::run(fiber::Options::default(), || {
@@ -13,10 +14,11 @@
 //! assert_eq!(sum.unwrap(), 385);
 //! ```
 //!
-//! How it works, from the outside in: `capi` and `api` are the two faces; `join` makes, joins and
-//! detaches fibers, `cancel` ends their waits; `sync` has what they wait on, all of it built on
-//! `park`; `sched` passes the turn on by `switch`; `runtime`, `worker`, `idle` and `inbox` are the
-//! threads below, `stack` and `slab` the memory; `host` meets the shim.
+//! The modules, from the outside in: `capi` and `api` are the C and the Rust interface. `join`
+//! creates, joins and detaches fibers, and `cancel` ends their waits. `sync` holds the objects that
+//! fibers wait on, all built on `park`. `sched` picks the next fiber and `switch` switches to it.
+//! `runtime`, `worker`, `idle` and `inbox` manage the OS threads, `stack` and `slab` the memory.
+//! `host` connects the scheduler to the shim.
 
 mod api;
 mod balance;

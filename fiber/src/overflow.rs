@@ -1,7 +1,9 @@
-//! Stack overflow: a fault in a fiber's guard page is named before the process dies of it.
+//! Stack overflow: if a fault hits a fiber's guard page, the handler reports the fiber before the
+//! process dies of the fault.
 //!
-//! Invariant: the handler runs on its own signal stack, uses only what is safe in one, and leaves
-//! every other fault, and in the end this one too, to whatever was installed before.
+//! Invariant: the handler runs on its own signal stack and uses only async-signal-safe operations.
+//! It passes every fault on to the handler that was installed before, including the ones it
+//! reported.
 
 use crate::fiber::Fiber;
 use crate::{stderr, tls};
@@ -13,21 +15,21 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use std::os::fd::BorrowedFd;
 use std::sync::Once;
 
-/// What handled SIGSEGV before us.
+/// The previous action for SIGSEGV.
 struct Previous(UnsafeCell<MaybeUninit<libc::sigaction>>);
 
-// SAFETY: written once before the handler is there, then only read.
+// SAFETY: it is written once, before our handler is installed, and only read afterwards.
 unsafe impl Sync for Previous {}
 
 static PREVIOUS: Previous = Previous(UnsafeCell::new(MaybeUninit::uninit()));
 static REPORTED: AtomicBool = AtomicBool::new(false);
 
-/// Installs the handler, once.
+/// Installs the handler once.
 pub(crate) fn install() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        // SAFETY: plain sigaction; PREVIOUS is complete before the handler can run, for no fiber
-        // runs yet.
+        // SAFETY: sigaction gets valid arguments. No fiber runs yet, therefore PREVIOUS is complete
+        // before our handler can need it.
         unsafe {
             let previous = PREVIOUS.0.get().cast::<libc::sigaction>();
             libc::sigaction(libc::SIGSEGV, core::ptr::null(), previous);
@@ -51,7 +53,7 @@ extern "C" fn handler(signal: c_int, info: *mut libc::siginfo_t, context: *mut c
     hand_on(signal, info, context);
 }
 
-/// The running fiber, when `address` lies in its guard.
+/// Returns the running fiber if `address` lies in its guard.
 fn overflowed(address: usize) -> Option<&'static Fiber> {
     // SAFETY: records are never unmapped.
     let fiber = unsafe { tls::worker()?.current.get().as_ref() }?;
@@ -69,7 +71,8 @@ fn report(fiber: &Fiber) {
     let size = fiber.class.get().size() >> 10;
     line.text("fiber: stack overflow in fiber ");
     line.number(fiber.id.load(Ordering::Relaxed));
-    // SAFETY: the fiber runs on this thread; a name changed at this very moment may come out mixed.
+    // SAFETY: the fiber runs on this thread. If another thread changes the name at this moment, the
+    // report may mix the two names.
     let name = unsafe { *fiber.name.get() };
     if name[0] != 0 {
         line.text(" \"");
@@ -82,7 +85,8 @@ fn report(fiber: &Fiber) {
     line.number(size as u64 * 2);
     line.text("K or fiber_attr_t.stack_size gives it more\n");
     if let Some(fd) = stderr::descriptor() {
-        // SAFETY: borrowed for this call alone, and open a moment ago; else it gives EBADF.
+        // SAFETY: the descriptor is borrowed for this call only. It was open a moment ago; if it
+        // has been closed since, the write returns EBADF.
         let _ = rustix::io::write(
             unsafe { BorrowedFd::borrow_raw(fd) },
             &line.text[..line.len],
@@ -90,7 +94,7 @@ fn report(fiber: &Fiber) {
     }
 }
 
-/// A line made without allocating or formatting machinery.
+/// A line of text that is built without allocation or the formatting machinery.
 struct Line {
     text: [u8; 256],
     len: usize,
@@ -123,11 +127,10 @@ impl Line {
     }
 }
 
-/// Lets the previous handler have the fault; without one, restores the default, so that the fault
-/// repeats and kills.
+/// Passes the fault on to the previous handler. If there is none, restores the default action; the
+/// fault then repeats and kills the process.
 fn hand_on(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
-    // SAFETY: PREVIOUS was written before the handler was installed; what it holds was valid as a
-    // handler then.
+    // SAFETY: PREVIOUS was written before our handler was installed, and held a valid action then.
     unsafe {
         let previous = &*PREVIOUS.0.get().cast::<libc::sigaction>();
         match previous.sa_sigaction {
@@ -149,17 +152,17 @@ fn hand_on(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
     }
 }
 
-/// A worker's signal stack, while it has none of its own.
+/// A signal stack for a worker's thread, if the thread had none.
 pub(crate) struct SignalStack(Option<Box<[u8]>>);
 
-/// Room for the registers of the widest CPUs and a handler of somebody else's.
+/// Enough space for the registers of the largest CPUs and for the handlers of other libraries.
 const SIGNAL_STACK: usize = 64 << 10;
 
 impl SignalStack {
-    /// Gives the calling thread a signal stack, unless it has one.
+    /// Gives the calling thread a signal stack, unless it already has one.
     pub(crate) fn install() -> SignalStack {
-        // SAFETY: asks for and sets this thread's signal stack; the memory is kept until `drop`
-        // takes it back.
+        // SAFETY: the calls read and set this thread's signal stack. The memory stays allocated
+        // until `drop` removes the stack.
         unsafe {
             let mut now: libc::stack_t = core::mem::zeroed();
             libc::sigaltstack(core::ptr::null(), &mut now);
@@ -186,7 +189,7 @@ impl Drop for SignalStack {
                 ss_flags: libc::SS_DISABLE,
                 ss_size: 0,
             };
-            // SAFETY: this thread's signal stack is the one `install` set.
+            // SAFETY: this thread's signal stack is the one that `install` set.
             unsafe { libc::sigaltstack(&none, null_mut()) };
         }
     }

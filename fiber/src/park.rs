@@ -1,20 +1,22 @@
-//! Parking: the wait queue every blocking object begins with, and how a fiber leaves it.
+//! Parking: the wait queue inside every blocking object, and how a fiber leaves it.
 //!
-//! A waiter is a node on the waiting fiber's own stack, so waiting never allocates. The queue's
-//! word holds a lock bit, a bit that says whether anyone waits, and above them the object's own
-//! state: an object changes state and finds that nobody waits in one atomic step, and touches
-//! nothing afterwards. That matters, for its memory may be gone by then (a semaphore is often
-//! destroyed by the one that waited for it).
+//! A waiter is a node on the stack of the waiting fiber, therefore waiting never allocates. The
+//! word of the queue holds a lock bit, a bit that says whether there are waiters, and above them
+//! the object's own state. In one atomic step, an object changes its state and finds out that there
+//! are no waiters. It touches nothing afterwards, because its memory may already be freed (the
+//! fiber that waited for a semaphore often destroys it).
 //!
-//! Invariant: a node is taken out of its queue under the lock, by exactly one: a waker, the fiber's
-//! timer or whoever cancels it, on the fiber's worker as the timer is. Whoever took it makes the
-//! fiber ready once, after unlocking. The fiber runs on its own worker only, and only after it has
-//! switched away, so nothing is lost when the waker is faster than the park.
+//! Invariant: exactly one party takes a node out of its queue, under the lock: a waker, the fiber's
+//! timer or a cancellation. Timers and cancellations run on the fiber's worker. The party that took
+//! the node makes the fiber ready once, after unlocking. The fiber runs only on its own worker, and
+//! only after it has switched away. Therefore no wake-up is lost if the waker is faster than the
+//! park.
 //!
-//! A timer comes from the node to the object, and the object may be gone as soon as a waker has
-//! taken the node. So the timer first holds the node (QUEUED to EXPIRING), which keeps wakers from
-//! taking it and thus the object in existence, and then only tries the queue's lock: a waker that
-//! holds that one and wants the node goes first.
+//! A timer goes from the node to the object, but the object may be freed as soon as a waker has
+//! taken the node. Therefore the timer first claims the node (QUEUED to EXPIRING). Wakers cannot
+//! take a claimed node, therefore the object continues to exist. The timer then only tries to take
+//! the queue's lock. If a waker holds it, the timer releases the node again, because that waker may
+//! want the node.
 
 use crate::errno::Errno;
 use crate::fiber::{Fiber, Waits};
@@ -27,14 +29,14 @@ use core::cell::Cell;
 use core::ptr::null;
 use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
-/// Somebody is changing the queue.
+/// The queue is locked.
 pub(crate) const LOCKED: u64 = 1;
 /// The queue is not empty.
 pub(crate) const WAITERS: u64 = 2;
-/// Where an object's own state begins.
+/// The position of the object's own state in the word.
 pub(crate) const STATE_SHIFT: u32 = 2;
 
-/// Waiting fibers in order, and the object's state. All zero is an empty queue in state 0.
+/// The waiting fibers in order, and the object's state. All zeros mean an empty queue in state 0.
 #[repr(C)]
 pub(crate) struct Queue {
     pub word: AtomicU64,
@@ -42,9 +44,10 @@ pub(crate) struct Queue {
     tail: Cell<*const Waiter>,
 }
 
-// SAFETY: the cells are only used under the lock bit.
+// SAFETY: the cells are used only under the lock bit.
 unsafe impl Sync for Queue {}
-// SAFETY: as above; nodes are reached from any thread, and `Waiter` says what each may touch.
+// SAFETY: the cells are used only under the lock bit. Nodes are reached from any thread, and the
+// module's invariant says which thread may touch a node.
 unsafe impl Send for Queue {}
 
 /// One fiber's wait.
@@ -54,22 +57,22 @@ pub(crate) struct Waiter {
     prev: Cell<*const Waiter>,
     next: Cell<*const Waiter>,
     place: AtomicU8,
-    /// A timer may end the wait, or a cancellation.
+    /// Whether a timer or a cancellation may end the wait.
     ends_early: bool,
-    /// How it ended.
+    /// The result of the wait.
     ended: Cell<Result<(), Errno>>,
-    /// What an object wants to know of a waiter: reader or writer.
+    /// Data of the object about this waiter: whether it is a reader or a writer.
     pub tag: u8,
-    /// The process that waits: a forked child's copy of the queue names fibers that do not exist
-    /// there.
+    /// The fork epoch when the wait began. In a forked child, nodes of earlier epochs belong to
+    /// fibers that do not exist there.
     epoch: u32,
 }
 
-/// In no queue.
+/// The node is in no queue.
 const OUT: u8 = 0;
-/// In its queue.
+/// The node is in its queue.
 const QUEUED: u8 = 1;
-/// In its queue, and its timer is about to take it out.
+/// The node is in its queue, and a timer or a cancellation is about to take it out.
 const EXPIRING: u8 = 2;
 
 impl Queue {
@@ -81,7 +84,6 @@ impl Queue {
         }
     }
 
-    /// Locks the queue.
     #[inline]
     pub(crate) fn lock(&self) -> Locked<'_> {
         let mut backoff = Backoff::default();
@@ -108,10 +110,10 @@ impl Queue {
     }
 }
 
-/// A locked queue. Unlocking publishes [`Locked::word`] and whether anyone waits.
+/// A locked queue. Unlocking stores [`Locked::word`] and whether there are waiters.
 pub(crate) struct Locked<'a> {
     queue: &'a Queue,
-    /// The object's state, the two low bits zero.
+    /// The object's state; the two low bits are zero.
     pub word: u64,
 }
 
@@ -135,7 +137,8 @@ impl Locked<'_> {
         waiter.prev.set(last);
         waiter.next.set(null());
         waiter.place.store(QUEUED, Ordering::Relaxed);
-        // SAFETY: a queued node's fiber is parked, so the stack it lies on stays; the lock is held.
+        // SAFETY: the fiber of a queued node is parked, therefore the stack that holds the node
+        // exists; we hold the lock.
         match unsafe { last.as_ref() } {
             Some(last) => last.next.set(waiter),
             None => queue.head.set(waiter),
@@ -145,7 +148,8 @@ impl Locked<'_> {
     fn unlink(&mut self, waiter: &Waiter) {
         let queue = self.queue;
         let (prev, next) = (waiter.prev.get(), waiter.next.get());
-        // SAFETY: a queued node's fiber is parked, so the stack it lies on stays; the lock is held.
+        // SAFETY: the fiber of a queued node is parked, therefore the stack that holds the node
+        // exists; we hold the lock.
         unsafe {
             match prev.as_ref() {
                 Some(prev) => prev.next.set(next),
@@ -158,16 +162,16 @@ impl Locked<'_> {
         }
     }
 
-    /// The tag of the first in the queue.
+    /// Returns the tag of the first waiter.
     pub(crate) fn first_tag(&mut self) -> Option<u8> {
         self.first().map(|w| w.tag)
     }
 
-    /// The first in the queue that still exists.
+    /// Returns the first waiter whose fiber exists in this process.
     fn first(&mut self) -> Option<&'static Waiter> {
         loop {
-            // SAFETY: as in `unlink`; in a forked child the stacks of fibers left behind stay
-            // mapped.
+            // SAFETY: the fiber of a queued node is parked, therefore the stack that holds the node
+            // exists. In a forked child, the stacks of the parent's other fibers stay mapped.
             let waiter = unsafe { self.queue.head.get().as_ref() }?;
             if waiter.epoch == fork::epoch() {
                 return Some(waiter);
@@ -176,7 +180,7 @@ impl Locked<'_> {
         }
     }
 
-    /// Unlinks a node for a waker: once it is out, its timer leaves the queue alone.
+    /// Unlinks a node for a waker. Once it is out, its timer no longer touches the queue.
     fn take_out(&mut self, waiter: &Waiter) {
         let mut backoff = Backoff::default();
         while waiter.ends_early
@@ -190,14 +194,14 @@ impl Locked<'_> {
         self.unlink(waiter);
     }
 
-    /// Takes the first out of the queue: the caller makes it ready after unlocking.
+    /// Takes the first waiter out of the queue. The caller must make it ready after unlocking.
     pub(crate) fn pop(&mut self) -> Option<Woken> {
         let waiter = self.first()?;
         self.take_out(waiter);
         Some(Woken(waiter.fiber))
     }
 
-    /// Takes all out of the queue.
+    /// Takes all waiters out of the queue.
     pub(crate) fn pop_all(&mut self) -> Chain {
         let mut chain = Chain::default();
         while let Some(waiter) = self.first() {
@@ -207,7 +211,7 @@ impl Locked<'_> {
         chain
     }
 
-    /// Takes the first out of the queue and adds it to `chain`.
+    /// Takes the first waiter out of the queue and adds it to `chain`.
     pub(crate) fn pop_into(&mut self, chain: &mut Chain) {
         if let Some(waiter) = self.first() {
             self.take_out(waiter);
@@ -226,7 +230,7 @@ impl Drop for Locked<'_> {
     }
 }
 
-/// A fiber taken out of a queue, not yet ready.
+/// A fiber that was taken out of a queue and is not ready yet.
 #[must_use]
 pub(crate) struct Woken(*const Fiber);
 
@@ -236,8 +240,8 @@ impl Woken {
         unsafe { &*self.0 }
     }
 
-    /// Makes it ready. Not under the queue's lock: the object may be gone as soon as the fiber
-    /// runs.
+    /// Makes the fiber ready. Do not call this while holding the queue's lock: the object may be
+    /// freed as soon as the fiber runs.
     #[inline]
     pub(crate) fn wake(self) {
         // SAFETY: the fiber is parked, and taking it out of the queue made us its only waker.
@@ -245,7 +249,7 @@ impl Woken {
     }
 }
 
-/// Fibers taken out of a queue, in order, linked through their nodes.
+/// Fibers that were taken out of a queue, in order, linked through their nodes.
 #[derive(Default)]
 #[must_use]
 pub(crate) struct Chain {
@@ -263,22 +267,22 @@ impl Chain {
         self.last = Some(waiter);
     }
 
-    /// Makes all of them ready. Not under the queue's lock.
+    /// Makes all fibers ready. Do not call this while holding the queue's lock.
     pub(crate) fn wake(self) {
         let mut at = self.first;
         while let Some(waiter) = at {
-            // The node is gone as soon as its fiber runs.
-            // SAFETY: links of a chain are nodes of fibers still parked.
+            // Read the link first: the node is gone as soon as its fiber runs.
+            // SAFETY: the links of a chain are nodes of fibers that are still parked.
             at = unsafe { waiter.next.get().as_ref() };
             Woken(waiter.fiber).wake();
         }
     }
 }
 
-/// Parks the running fiber in the locked queue until it is taken out, `until` has come
-/// (`ETIMEDOUT`) or, at a cancellation point, the fiber is cancelled (`ECANCELED`).
+/// Parks the running fiber in the locked queue until it is woken. Returns `ETIMEDOUT` if `until`
+/// passes first. At a cancellation point, returns `ECANCELED` if the fiber is cancelled.
 ///
-/// `between` runs after the fiber is queued and the queue unlocked, before it switches away.
+/// Calls `between` when the fiber is queued and the queue is unlocked, before switching away.
 #[inline]
 pub(crate) fn wait(
     worker: &Worker,
@@ -320,29 +324,32 @@ pub(crate) fn wait(
     waiter.ended.get()
 }
 
-/// The timer of `fiber` went off on its worker: ends its wait, unless a waker was faster.
+/// Ends the wait of `fiber`, whose timer expired, unless a waker was faster. Runs on the worker of
+/// `fiber`.
 pub(crate) fn time_out(fiber: &Fiber) {
-    // SAFETY: set while the fiber is parked, and the node lies on its stack.
+    // SAFETY: the pointer is set only while the fiber is parked, and the node lies on its stack.
     let waiter = unsafe { fiber.waiter.get().as_ref() };
     if waiter.is_none_or(|waiter| take_out(waiter, Errno::ETIMEDOUT)) {
-        // SAFETY: parked; out of its queue by our hand or in none, so we are its only waker.
+        // SAFETY: the fiber is parked. Either we took it out of its queue or it was in none,
+        // therefore we are its only waker.
         unsafe { sched::make_ready(fiber) };
     }
 }
 
-/// Ends the wait of `fiber`, which can be ended early, with `ECANCELED`. On its worker.
+/// Ends the wait of `fiber` with `ECANCELED`. The wait must allow an early end. Runs on the worker
+/// of `fiber`.
 pub(crate) fn cancel(fiber: &Fiber) {
-    // SAFETY: as in `time_out`.
+    // SAFETY: the pointer is set only while the fiber is parked, and the node lies on its stack.
     if let Some(waiter) = unsafe { fiber.waiter.get().as_ref() }
         && take_out(waiter, Errno::ECANCELED)
     {
-        // SAFETY: as in `time_out`; a timer that goes off before the fiber runs finds it out of its
-        // queue.
+        // SAFETY: the fiber is parked and we took it out of its queue. If its timer expires before
+        // the fiber runs, the timer finds that it is in no queue.
         unsafe { sched::make_ready(fiber) };
     }
 }
 
-/// Takes a node out of its queue for a reason; false if a waker was faster.
+/// Takes a node out of its queue with the result `why`. Returns false if a waker was faster.
 fn take_out(waiter: &Waiter, why: Errno) -> bool {
     let mut backoff = Backoff::default();
     loop {

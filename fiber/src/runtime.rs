@@ -1,7 +1,9 @@
-//! One `fiber_run`: its workers, and the count that says when the last fiber has ended.
+//! A runtime, created by one call of `fiber_run`: its workers and the number of fibers that have
+//! not ended.
 //!
-//! Invariant: the runtime outlives its workers and their threads. A worker is freed only after
-//! every fiber has ended, its thread has gone and nobody is in the middle of waking it.
+//! Invariant: the runtime outlives its workers and their threads. It frees a worker only after
+//! every fiber has ended, the worker's thread has exited and no other thread is in the middle of
+//! waking it.
 
 use crate::balance::Marks;
 use crate::errno::Errno;
@@ -20,50 +22,51 @@ use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering
 use crossbeam_deque::Stealer;
 use std::thread;
 
-/// How a runtime is set up.
+/// The parameters of a new runtime.
 #[derive(Clone, Copy)]
 pub(crate) struct Setup {
     pub workers: usize,
     pub class: Class,
-    /// The first fiber is a Rust one.
+    /// Whether the first fiber is a Rust fiber, which unwinds when it is cancelled.
     pub unwinds: bool,
 }
 
 pub(crate) struct Runtime {
-    /// All workers made; those that count are `first..first + count`.
+    /// All workers ever created. The active ones are `first..first + count`.
     all: UnsafeCell<Vec<Worker>>,
     first: AtomicUsize,
     count: AtomicUsize,
-    /// The default for new fibers.
+    /// The default stack size class of new fibers.
     pub class: Class,
     /// Fibers that have not ended.
     pub live: AtomicUsize,
-    /// None is left: workers return.
+    /// Set when no fiber is left; the workers then return.
     pub done: AtomicBool,
     pub idle: Idle,
     marks: Marks,
-    /// There is a CPU for each worker.
+    /// Whether there is a CPU for each worker.
     roomy: bool,
     gate: Gate,
-    /// The handle of the first fiber, and its result.
+    /// The handle of the first fiber, and below its result.
     main: AtomicU64,
     main_result: AtomicPtr<c_void>,
 }
 
-// SAFETY: workers are split into a part for their own thread and a part for all; see worker.rs. The
+// SAFETY: each worker has a part for its own thread and a part for all threads, see worker.rs. The
 // vector itself is complete before the second thread starts.
 unsafe impl Sync for Runtime {}
-// SAFETY: as above.
+// SAFETY: the threads of the runtime share it under the rules that `Sync` above relies on.
 unsafe impl Send for Runtime {}
 
-/// Address of a runtime, for its threads.
+/// The address of a runtime, passed to its threads.
 #[derive(Clone, Copy)]
 struct Shared(*const Runtime);
 
 // SAFETY: `run` joins the threads before it frees the runtime.
 unsafe impl Send for Shared {}
 
-/// Runs `entry(arg)` as the first fiber of a new runtime; its result, once every fiber has ended.
+/// Runs `entry(arg)` as the first fiber of a new runtime. Returns its result once every fiber has
+/// ended.
 pub(crate) fn run(setup: Setup, entry: Entry, arg: *mut c_void) -> Result<*mut c_void, Errno> {
     if tls::worker().is_some() {
         return Err(Errno::EBUSY);
@@ -93,7 +96,8 @@ pub(crate) fn run(setup: Setup, entry: Entry, arg: *mut c_void) -> Result<*mut c
     }
     let result = runtime.run(entry, arg, setup.unwinds);
     if fork::epoch() != 0 && runtime.workers().len() != setup.workers {
-        // A forked child: what other workers own here cannot be told, so it stays.
+        // In a forked child, some data may still belong to the other workers, and there is no way
+        // to tell which. Therefore the runtime is leaked.
         core::mem::forget(runtime);
     }
     result
@@ -136,7 +140,7 @@ impl Runtime {
                 let _ = thread.join();
             }
         } else {
-            // A forked child: the threads are not here.
+            // In a forked child the other threads do not exist.
             core::mem::forget(threads);
         }
         self.sweep(&workers[0]);
@@ -147,32 +151,33 @@ impl Runtime {
         }
     }
 
-    /// Not all threads could be had: ends those that could. The first fiber has not run.
+    /// Stops the threads that were started, because another one could not be started. The first
+    /// fiber never ran.
     fn call_off(&self, worker: &Worker) {
         worker.fresh.pop();
         self.one_less();
         self.gate.open();
     }
 
-    /// The workers that count.
+    /// The active workers.
     pub(crate) fn workers(&self) -> &[Worker] {
         let first = self.first.load(Ordering::Relaxed);
-        // SAFETY: complete before a second thread could look.
+        // SAFETY: the vector is complete before a second thread can read it.
         unsafe { &(&(*self.all.get()))[first..first + self.count.load(Ordering::Relaxed)] }
     }
 
-    /// Whether there is only one worker.
+    /// Returns whether there is only one active worker.
     #[inline(always)]
     pub(crate) fn is_single(&self) -> bool {
         self.count.load(Ordering::Relaxed) == 1
     }
 
-    /// Whether a worker with nothing to do should look out for it before it sleeps.
+    /// Returns whether an idle worker should spin for a while before it sleeps.
     pub(crate) fn looks_out(&self) -> bool {
         self.roomy && !self.is_single()
     }
 
-    /// A fiber was made.
+    /// Counts a new fiber.
     #[inline(always)]
     pub(crate) fn one_more(&self) {
         if self.is_single() {
@@ -183,7 +188,7 @@ impl Runtime {
         }
     }
 
-    /// A fiber ended.
+    /// Counts the end of a fiber. The last one stops the workers.
     #[inline(always)]
     pub(crate) fn one_less(&self) {
         let left = if self.is_single() {
@@ -198,11 +203,11 @@ impl Runtime {
         }
     }
 
-    /// Sends every worker home.
+    /// Tells every worker to return.
     #[cold]
     fn finish(&self) {
         let workers = self.workers();
-        // None may leave while we are still about to wake it.
+        // Keep all workers alive until we have woken them.
         for worker in workers {
             worker.remote.wakers.fetch_add(1, Ordering::Relaxed);
         }
@@ -213,7 +218,7 @@ impl Runtime {
         }
     }
 
-    /// `worker` has a new fresh fiber: wakes somebody who could take it.
+    /// Wakes an idle worker that may take a fresh fiber from `worker`, which just got a new one.
     #[inline(always)]
     pub(crate) fn offer(&self, worker: &Worker) {
         if !self.is_single() {
@@ -236,18 +241,19 @@ impl Runtime {
         }
     }
 
-    /// Whether some worker has fresh fibers that others may take.
+    /// Returns whether any worker has fresh fibers that other workers may take.
     pub(crate) fn has_fresh(&self) -> bool {
         !self.is_single() && self.stealers().any(|s| !s.is_empty())
     }
 
-    /// Whether some of them are for `worker`, which has nothing to run.
+    /// Returns whether the idle `worker` may take fresh fibers from another worker.
     pub(crate) fn has_fresh_for(&self, worker: &Worker) -> bool {
         self.others(worker)
             .any(|other| self.marks.due(self.workers(), worker, other) > 0)
     }
 
-    /// Takes fresh fibers from another worker, if any are for this one. Whether it did.
+    /// Takes fresh fibers from another worker if this one may have some. Returns whether it took
+    /// any.
     pub(crate) fn steal(&self, worker: &Worker) -> bool {
         self.others(worker).any(|other| {
             let due = self.marks.due(self.workers(), worker, other);
@@ -256,7 +262,7 @@ impl Runtime {
         })
     }
 
-    /// All workers but this one, beginning with the next.
+    /// All other workers, starting with the one after `worker`.
     fn others(&self, worker: &Worker) -> impl Iterator<Item = &Worker> {
         let workers = self.workers();
         let (before, rest) = workers
@@ -270,7 +276,7 @@ impl Runtime {
             .filter_map(|w| w.remote.stealer.as_ref())
     }
 
-    /// Keeps the result of the first fiber: it is `fiber_run`'s too.
+    /// Stores the result of the first fiber, which is also the result of `fiber_run`.
     #[inline(always)]
     pub(crate) fn note_main_result(&self, fiber: &Fiber, result: *mut c_void) {
         if fiber.handle().0 == self.main.load(Ordering::Relaxed) {
@@ -278,7 +284,7 @@ impl Runtime {
         }
     }
 
-    /// In a forked child: only `worker` goes on, with the one fiber it runs.
+    /// In a forked child: keeps only `worker` and the fiber it runs.
     pub(crate) fn reduce_to(&self, worker: &Worker) {
         self.first.store(worker.index, Ordering::Relaxed);
         self.count.store(1, Ordering::Relaxed);
@@ -287,7 +293,8 @@ impl Runtime {
         self.idle.forget();
     }
 
-    /// Frees the records of fibers that ended and were never joined: nobody can join them any more.
+    /// Frees the records of fibers that ended but were never joined. No fiber is left that could
+    /// join them.
     fn sweep(&self, worker: &Worker) {
         slab::for_each(|fiber, life| {
             if fiber.runtime.load(Ordering::Relaxed).cast_const() == core::ptr::from_ref(self)
@@ -301,14 +308,14 @@ impl Runtime {
 }
 
 fn worker_thread(runtime: Shared, index: usize) {
-    // SAFETY: `run` waits for this thread before it frees the runtime.
+    // SAFETY: `run` joins this thread before it frees the runtime.
     let runtime = unsafe { &*runtime.0 };
     serve(&runtime.workers()[index], &runtime.gate);
 }
 
-/// Makes the calling thread `worker` until the runtime's last fiber has ended.
+/// Runs `worker` on the calling thread until the last fiber of the runtime has ended.
 fn serve(worker: &Worker, gate: &Gate) {
-    // SAFETY: the address of this thread's errno.
+    // SAFETY: the call returns the address of this thread's errno and has no preconditions.
     worker.errno.set(unsafe { libc::__errno_location() });
     worker.remote.tid.store(
         rustix::thread::gettid().as_raw_nonzero().get(),

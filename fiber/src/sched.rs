@@ -1,19 +1,21 @@
-//! Scheduling: whose turn is next, and the turn passed on by one direct switch from fiber to fiber.
+//! Scheduling: picks the next fiber and switches to it directly from the running one.
 //!
-//! The worker's own thread stack carries the scheduler's context. Fibers switch to it only when
-//! nothing can run or when a round is over: the fibers that were ready when it began, at most
-//! [`ROUND`]. Between rounds the worker looks at its inbox, its timers and the shim; that work may
-//! go deep and so never happens on a fiber's stack, of which a parked fiber should touch one page.
-//! Ready and fresh fibers take turns.
+//! The scheduler's own context runs on the worker's thread stack. Fibers switch to it only when no
+//! fiber can run or when a round is over. A round lasts as many switches as there were runnable
+//! fibers when it began, at most [`ROUND`]. Between rounds the worker checks its inbox, its timers
+//! and the shim. That work may need a deep stack, therefore it never runs on the stack of a fiber:
+//! a parked fiber should have touched only one page. The scheduler picks ready and fresh (not yet
+//! started) fibers alternately.
 //!
-//! Two exceptions make a tree of fibers that make and join fibers run depth first, with as many
-//! stacks as it is deep: a fiber that joins a fresh one while no other is ready gives it the turn,
-//! as a call does, and one that ends gives the turn to a ready one, as a return does. The pick that
-//! follows the end of a round knows no exceptions, so all get on.
+//! Two exceptions make a tree of fibers that create and join each other run depth first, therefore
+//! the tree needs only as many stacks as it is deep. First, a fiber that joins a fresh one while no
+//! other fiber is ready switches to it at once, like a function call. Second, a fiber that ends
+//! switches to a ready fiber if there is one, like a return. The first pick after the end of a
+//! round ignores both exceptions, therefore every fiber makes progress.
 //!
-//! Invariants: `current` is the fiber on whose stack the thread runs, null on the scheduler's own.
-//! A fiber that is not current and not parked is in exactly one list. A started fiber never changes
-//! its worker. errno survives a switch.
+//! Invariants: `current` is the fiber whose stack the thread runs on, or null on the scheduler's
+//! own stack. A fiber that is neither current nor parked is in exactly one list. A started fiber
+//! never changes its worker. A switch preserves errno.
 
 use crate::cancel;
 use crate::errno::Errno;
@@ -29,12 +31,12 @@ use core::ffi::c_void;
 use core::ptr::{null, null_mut};
 use core::sync::atomic::Ordering;
 
-/// The longest round, in switches.
+/// The maximum length of a round, in switches.
 const ROUND: usize = 256;
-/// The shortest one, when a round's end is of use to other threads' posts only.
+/// The minimum length of a round that can end only for posts from other threads.
 const SHORT_ROUND: u32 = 16;
 
-/// Lets the other runnable fibers of this worker go first. On a fiber of `worker`.
+/// Lets the other runnable fibers of this worker run first. Call it on a fiber of `worker`.
 #[inline(always)]
 pub(crate) fn yield_now(worker: &Worker) {
     if worker.runtimes.are_in_use() {
@@ -45,16 +47,16 @@ pub(crate) fn yield_now(worker: &Worker) {
     if next.is_null() || worker.fresh.any() {
         return yield_slowly(worker);
     }
-    // Most rounds end with nothing to do, and then the switch is still the one below: the same jump
-    // each time, which the CPU predicts; another one now and then would cost more than all that a
-    // round's end looks at.
+    // Most rounds end without work for the scheduler. Those take the same switch below: the CPU
+    // predicts a jump that is always the same, and a mispredicted jump would cost more than all the
+    // checks at the end of a round.
     if worker.turns.left() == 0 && round_is_over(worker) {
         return yield_to_scheduler(worker);
     }
     worker.turns.take();
-    // SAFETY: the list is not empty and the running fiber is in none. The errno address is this
-    // thread's, now and after the switch. Fibers in the ready list have been switched away from on
-    // this thread.
+    // SAFETY: the list is not empty and the running fiber is in no list. The errno address belongs
+    // to this thread before and after the switch. Every fiber in the ready list was switched away
+    // from on this thread.
     unsafe {
         let next = worker.ready.rotate(me);
         worker.current.set(next);
@@ -65,16 +67,16 @@ pub(crate) fn yield_now(worker: &Worker) {
     }
 }
 
-/// Asks the caches for the stack of the second fiber in turn, and for the record behind: with a
-/// hundred fibers they have left the first-level cache. Asked for in time, a switch among a
-/// thousand costs 7.2 ns instead of 12.9.
+/// Prefetches the stack of the second fiber in the ready list and the record of the third. With a
+/// hundred fibers, both have left the first-level cache. With this prefetch, a switch among a
+/// thousand fibers costs 7.2 ns instead of 12.9 ns.
 ///
 /// # Safety
 /// The ready list is not empty.
 #[inline(always)]
 unsafe fn ask_ahead(worker: &Worker) {
-    // SAFETY: the list has a first one; fibers in it have been switched away from and their records
-    // are never unmapped.
+    // SAFETY: the list has a first fiber. The fibers in it were switched away from, and their
+    // records are never unmapped.
     unsafe {
         let then = (*worker.ready.head()).next.get();
         if !then.is_null() {
@@ -93,8 +95,8 @@ fn yield_slowly(worker: &Worker) {
     }
     let next = pick(worker);
     if next.is_null() {
-        // Alone; but a round ends all the same, so that a fiber that yields until something happens
-        // sees it happen.
+        // No other fiber can run. The turn still counts: the round must end at some point, because
+        // a fiber that yields until an event happens has to see that event.
         return worker.turns.take();
     }
     // SAFETY: the running fiber is in no list.
@@ -109,16 +111,17 @@ fn yield_to_scheduler(worker: &Worker) {
     pass_to(worker, null_mut());
 }
 
-/// Switches away from the running fiber until somebody has made it ready. On a fiber of `worker`.
+/// Switches away from the running fiber until another fiber, thread or timer makes it ready. Call
+/// it on a fiber of `worker`.
 #[inline]
 pub(crate) fn park(worker: &Worker) {
     let mut next = null_mut();
     if worker.turns.left() > 0 || !round_is_over(worker) {
         next = pick(worker);
         if next == worker.current.get() {
-            // Made ready before it parked, and first in turn. A turn all the same: one that only
-            // ever yields to itself must come to the end of its round, too, or timers and other
-            // threads would wait for ever.
+            // The fiber was made ready before it parked and is the next to run. This still counts
+            // as a turn: a fiber that only ever yields to itself must reach the end of its round as
+            // well, otherwise timers and other threads would wait forever.
             worker.turns.take();
             return;
         }
@@ -126,11 +129,11 @@ pub(crate) fn park(worker: &Worker) {
     pass_to(worker, next);
 }
 
-/// Parks the running fiber in the shim. On a fiber of `worker`.
+/// Parks the running fiber in the shim. Call it on a fiber of `worker`.
 #[inline]
 pub(crate) fn park_in_shim(worker: &Worker) {
-    // The round began with nothing in flight, perhaps, and was made longer for that; now there is
-    // something to submit once each of the others had its turn.
+    // If the round began with nothing in flight, it was extended. Now there is an operation to
+    // submit, therefore end the round once each of the other fibers has had its turn.
     if worker.ready.len() < SHORT_ROUND as usize {
         worker
             .turns
@@ -139,14 +142,14 @@ pub(crate) fn park_in_shim(worker: &Worker) {
     park(worker);
 }
 
-/// Parks the running fiber until `fiber`, which knows that it waits, has ended. On a fiber of
-/// `worker`.
+/// Parks the running fiber until `fiber` has ended. `fiber` has already recorded that the running
+/// fiber joins it. Call it on a fiber of `worker`.
 #[inline]
 pub(crate) fn park_until_ended(worker: &Worker, fiber: &'static Fiber) {
     if worker.turns.left() == 0 || !worker.ready.head().is_null() || !worker.runtime().is_single() {
         return park(worker);
     }
-    // Only one worker, but there may be other runtimes.
+    // This runtime has only one worker, but there may be other runtimes.
     let is_fresh = fiber.worker.load(Ordering::Relaxed).is_null()
         && core::ptr::eq(fiber.runtime.load(Ordering::Relaxed), worker.runtime);
     if !is_fresh {
@@ -156,8 +159,9 @@ pub(crate) fn park_until_ended(worker: &Worker, fiber: &'static Fiber) {
         return park(worker);
     };
     let fiber = (&raw const *fiber).cast_mut();
-    // SAFETY: live, of this runtime and not started, it is in the queue of the runtime's only
-    // worker; taken out, it is ours, and records are never unmapped.
+    // SAFETY: the fiber is live, belongs to this runtime and has not started, therefore it is in
+    // the queue of the runtime's only worker. Taking it out makes it ours. Records are never
+    // unmapped.
     unsafe {
         worker.fresh.take_out(fiber);
         (*fiber).stack.set(stack);
@@ -165,8 +169,8 @@ pub(crate) fn park_until_ended(worker: &Worker, fiber: &'static Fiber) {
     pass_to(worker, fiber);
 }
 
-/// Parks the running fiber until `until` has come. On a fiber of `worker`. `ECANCELED` when it is
-/// cancelled.
+/// Parks the running fiber until the time `until`. Returns `ECANCELED` if the fiber is cancelled.
+/// Call it on a fiber of `worker`.
 pub(crate) fn sleep_until(worker: &Worker, until: Instant) -> Result<(), Errno> {
     let me = worker.running();
     cancel::check(me)?;
@@ -177,7 +181,7 @@ pub(crate) fn sleep_until(worker: &Worker, until: Instant) -> Result<(), Errno> 
     cancel::check(me)
 }
 
-/// Switches from the running fiber to `next`, or to the scheduler when null.
+/// Switches from the running fiber to `next`, or to the scheduler if `next` is null.
 #[inline(always)]
 fn pass_to(worker: &Worker, next: *mut Fiber) {
     if worker.runtimes.are_in_use() {
@@ -186,13 +190,13 @@ fn pass_to(worker: &Worker, next: *mut Fiber) {
     switch_to(worker, next);
 }
 
-/// [`pass_to`] for a fiber of which the C and C++ runtimes keep nothing.
+/// Does the work of [`pass_to`] for a fiber that has no state in the C and C++ runtimes.
 #[inline(always)]
 fn switch_to(worker: &Worker, next: *mut Fiber) {
     let me = worker.current.get();
-    // SAFETY: errno as in `yield_now`. `next` comes from `pick`: it has been switched away from on
-    // this thread, or has a stack and never ran. The scheduler's context was saved when it switched
-    // to a fiber.
+    // SAFETY: the errno address stays valid because a fiber never changes its thread. `next` comes
+    // from `pick`: it was switched away from on this thread, or it has a stack and never ran. The
+    // scheduler's context was saved when it switched to a fiber.
     unsafe {
         let errno = *worker.errno.get();
         let save = (*me).sp.as_ptr();
@@ -207,13 +211,13 @@ fn switch_to(worker: &Worker, next: *mut Fiber) {
     }
 }
 
-/// Runs `next`, leaving the running context in `*save`.
+/// Runs `next` and saves the running context in `*save`.
 ///
 /// # Safety
 /// `next` comes from [`pick`] on this worker.
 #[inline(always)]
 unsafe fn go(worker: &Worker, save: *mut *mut u8, next: *mut Fiber) {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller guarantees that `next` comes from `pick`; records are never unmapped.
     unsafe {
         let to = (*next).sp.get();
         if to.is_null() {
@@ -224,13 +228,13 @@ unsafe fn go(worker: &Worker, save: *mut *mut u8, next: *mut Fiber) {
     }
 }
 
-/// A fresh fiber with a stack becomes one of this worker's; returns the top of its stack.
+/// Assigns a fresh fiber with a stack to this worker and returns the top of its stack.
 ///
 /// # Safety
-/// `fiber` is a fresh one from [`pick`].
+/// `fiber` is a fresh fiber from [`pick`].
 #[inline(always)]
 unsafe fn settle(worker: &Worker, fiber: *mut Fiber) -> *mut u8 {
-    // SAFETY: a fresh fiber belongs to whoever took it from the queue.
+    // SAFETY: a fresh fiber belongs to the worker that took it from the queue.
     let fiber = unsafe { &*fiber };
     fiber
         .worker
@@ -240,7 +244,8 @@ unsafe fn settle(worker: &Worker, fiber: *mut Fiber) -> *mut u8 {
     crate::stack::top(fiber.stack.get(), fiber.class.get())
 }
 
-/// Takes the next fiber to run; null when there is none. A fresh one has got its stack.
+/// Takes the next fiber to run, or returns null if there is none. A fresh fiber has already been
+/// given its stack.
 #[inline(always)]
 fn pick(worker: &Worker) -> *mut Fiber {
     if worker.fresh.any() {
@@ -264,11 +269,12 @@ fn pick_mixed(worker: &Worker) -> *mut Fiber {
 
 fn pick_fresh(worker: &Worker) -> *mut Fiber {
     let fiber = worker.fresh.pop();
-    // SAFETY: records are never unmapped; a fresh fiber belongs to whoever took it.
+    // SAFETY: records are never unmapped; a fresh fiber belongs to the worker that took it.
     if let Some(fresh) = unsafe { fiber.as_ref() } {
         let Some(stack) = worker.stacks.borrow_mut().take(fresh.class.get()) else {
             worker.starved.set(true);
-            // SAFETY: just taken from the queue.
+            // SAFETY: the fiber was just taken from the queue, therefore it is in no list and has
+            // never run.
             unsafe { worker.fresh.push(fiber, true) };
             return null_mut();
         };
@@ -277,14 +283,13 @@ fn pick_fresh(worker: &Worker) -> *mut Fiber {
     fiber
 }
 
-/// Makes a parked fiber ready on its worker, from any thread.
+/// Makes a parked fiber ready on its worker. Callable from any thread.
 ///
 /// # Safety
-/// The caller is the only waker of a fiber that is parked or just about to park.
+/// The fiber is parked or just about to park, and the caller is its only waker.
 #[inline]
 pub(crate) unsafe fn make_ready(fiber: *const Fiber) {
-    // SAFETY: records are never unmapped; a started fiber has a worker, which lives as long as its
-    // fibers do.
+    // SAFETY: records are never unmapped; a started fiber has a worker, which outlives its fibers.
     let (record, home) = unsafe {
         (
             &*fiber,
@@ -294,11 +299,12 @@ pub(crate) unsafe fn make_ready(fiber: *const Fiber) {
     record.waits_no_more();
     let fiber = fiber.cast_mut();
     match tls::worker() {
-        // SAFETY: parked and ours to wake, so in no list.
+        // SAFETY: the fiber is parked and only we wake it, therefore it is in no list.
         Some(worker) if core::ptr::eq(worker, home) => unsafe { worker.ready.push(fiber) },
         _ => {
-            // SAFETY: the worker is there while its fiber is parked, and then until `wakers` is
-            // zero again; other threads may use the remote part. The fiber is ours to send.
+            // SAFETY: the worker exists while its fiber is parked, and after that until `wakers` is
+            // zero again. Other threads may use the remote part. Only we wake the fiber, therefore
+            // we may send it.
             unsafe {
                 let remote = &(*home).remote;
                 remote.wakers.fetch_add(1, Ordering::Relaxed);
@@ -311,49 +317,51 @@ pub(crate) unsafe fn make_ready(fiber: *const Fiber) {
     }
 }
 
-/// Makes a parked fiber of `worker` ready, on its thread.
+/// Makes a parked fiber of `worker` ready. Call it on the thread of `worker`.
 ///
 /// # Safety
-/// As [`make_ready`]; the caller runs on `worker`'s thread.
+/// The same as for [`make_ready`], and the caller runs on the thread of `worker`.
 #[inline]
 pub(crate) unsafe fn make_ready_here(worker: &Worker, fiber: *mut Fiber) {
-    // SAFETY: records are never unmapped; parked and ours to wake, so in no list.
+    // SAFETY: records are never unmapped; the fiber is parked and only we wake it, therefore it is
+    // in no list.
     unsafe {
         (*fiber).waits_no_more();
         worker.ready.push(fiber);
     }
 }
 
-/// Whether the scheduler has something to do between rounds; if not, the next round begins.
+/// Returns whether there is work for the scheduler between rounds. If not, begins the next round.
 #[inline(never)]
 fn round_is_over(worker: &Worker) -> bool {
     let first = worker.timers.borrow().first();
-    // While nothing is parked in the shim there is nothing to submit, nor to reap.
+    // While no fiber is parked in the shim, there is nothing to submit or reap.
     let over = worker.host.get().is_some_and(|host| host.in_flight() > 0)
         || !worker.remote.inbox.is_empty()
         || worker.remote.cancels.any()
         || worker.stacks.borrow().has_excess()
         || (first != NEVER && first <= timer::now());
     if !over {
-        // With nothing but the inbox to look at, a handful of fibers need not look each time round.
-        // One that parks in the shim meanwhile ends that: see `park_in_shim`.
+        // With only the inbox to check, a few fibers need not check it after every pass. If a fiber
+        // parks in the shim during this longer round, `park_in_shim` shortens the round.
         let least = if first == NEVER { SHORT_ROUND } else { 1 };
         worker.turns.set_left(round(worker).max(least));
     }
     over
 }
 
-/// How many switches the round that begins now lasts.
+/// Returns the length, in switches, of a round that begins now.
 fn round(worker: &Worker) -> u32 {
     (worker.ready.len() + worker.fresh.len()).clamp(1, ROUND) as u32
 }
 
-/// Runs fibers until the runtime's last one has ended: the scheduler's own context.
+/// Runs the scheduler's own context: runs fibers until the last one of the runtime has ended.
 pub(crate) fn run(worker: &Worker) {
     let runtime = worker.runtime();
     loop {
         worker.remote.inbox.take(|fiber| {
-            // SAFETY: sent by its only waker, and just taken out.
+            // SAFETY: a fiber's only waker sent it, and it was just taken out, therefore it is in
+            // no list.
             unsafe { worker.ready.push(fiber) }
         });
         fire_timers(worker);
@@ -373,7 +381,8 @@ pub(crate) fn run(worker: &Worker) {
         if !next.is_null() {
             worker.current.set(next);
             worker.turns.take();
-            // SAFETY: from `pick`. Whoever comes back here has set `current` to null.
+            // SAFETY: `next` comes from `pick`. Every switch back to the scheduler sets `current`
+            // to null.
             unsafe { go(worker, worker.scheduler.as_ptr(), next) };
         } else if runtime.done.load(Ordering::Acquire) {
             return;
@@ -391,20 +400,20 @@ fn fire_timers(worker: &Worker) {
     loop {
         let due = worker.timers.borrow_mut().pop(now);
         match due {
-            // SAFETY: records are never unmapped; a fiber with a timer is parked here, or ready and
-            // about to cancel it.
+            // SAFETY: records are never unmapped. A fiber with a timer is either parked on this
+            // worker, or ready and about to cancel its timer.
             Some(fiber) => park::time_out(unsafe { &*fiber }),
             None => return,
         }
     }
 }
 
-/// Where every fiber begins.
+/// The first function that every fiber runs.
 pub(crate) extern "C" fn fiber_main(fiber: *mut Fiber) -> ! {
     // SAFETY: records are never unmapped.
     let fiber = unsafe { &*fiber };
     let result = (fiber.entry.get())(fiber.arg.get());
-    // SAFETY: a started fiber has a worker, this thread's.
+    // SAFETY: a started fiber has a worker, which is the worker of this thread.
     exit(unsafe { &*fiber.worker.load(Ordering::Relaxed) }, result)
 }
 
@@ -419,8 +428,8 @@ pub(crate) fn exit(worker: &Worker, result: *mut c_void) -> ! {
     me.sp.set(null_mut());
     runtime.note_main_result(me, result);
     end(worker, me);
-    // From here on the record belongs to whoever joins; we only still run on its stack, which this
-    // worker owns.
+    // From here on, the record belongs to the fiber that joins this one. We only still run on its
+    // stack, which this worker owns.
     worker.current.set(null_mut());
     let share = &worker.remote.share;
     share.set_started(share.started() - 1);
@@ -435,15 +444,15 @@ pub(crate) fn exit(worker: &Worker, result: *mut c_void) -> ! {
         if next.is_null() {
             next = pick(worker);
         } else if !worker.ready.head().is_null() {
-            // SAFETY: just looked.
+            // SAFETY: the ready list was just checked and is not empty.
             unsafe { ask_ahead(worker) };
         }
     } else if !round_is_over(worker) {
         next = pick(worker);
     }
     worker.current.set(next);
-    // SAFETY: as in `pass_to`. A fresh fiber may have got the stack we run on: nothing on it is
-    // needed any more.
+    // SAFETY: `next` comes from `pick` or from the ready list, see `switch_to`. A fresh fiber may
+    // have been given the stack that we run on; nothing on that stack is needed any more.
     unsafe {
         if next.is_null() {
             switch::leave(worker.scheduler.get());
@@ -456,7 +465,7 @@ pub(crate) fn exit(worker: &Worker, result: *mut c_void) -> ! {
     }
 }
 
-/// Publishes that `me` has ended: to the one that waits for it, to a later join, or to nobody.
+/// Publishes that `me` has ended and wakes the fiber that joins it, if there is one.
 #[inline]
 fn end(worker: &Worker, me: &'static Fiber) {
     let mut life = me.life();
@@ -471,7 +480,7 @@ fn end(worker: &Worker, me: &'static Fiber) {
             .compare_exchange(life.0, next.0, Ordering::AcqRel, Ordering::Acquire)
         {
             Ok(_) if life.state() == Life::JOINED => {
-                // SAFETY: the joiner parked, or is about to, and leaves its waking to us alone.
+                // SAFETY: the joiner has parked or is about to, and only we wake it.
                 return unsafe { make_ready(life.joiner()) };
             }
             Ok(_) => return,

@@ -1,7 +1,6 @@
-//! Where fiber records live: slabs that are never unmapped, handed out through a free list per
-//! worker.
+//! The memory of fiber records: slabs that are never unmapped, with a free list per worker.
 //!
-//! Invariant: the address of a record, once given out, is readable for ever, which is what makes
+//! Invariant: once a record has been allocated, its address stays readable forever. This makes
 //! stale handles harmless.
 
 use crate::fiber::{Fiber, Handle, Life};
@@ -13,8 +12,8 @@ use core::sync::atomic::{AtomicPtr, Ordering};
 const SLAB: usize = 64 << 10;
 const HEADER: usize = 64;
 const PER_SLAB: usize = (SLAB - HEADER) / size_of::<Fiber>();
-/// A worker's list gives half of itself back past this: fibers made here and joined there move
-/// records that way.
+/// If a worker's free list grows longer than this, it gives half of its records back. This happens
+/// when fibers are created on one worker and joined on another.
 const KEPT: usize = 2 * PER_SLAB;
 
 #[repr(C, align(64))]
@@ -22,7 +21,7 @@ struct Slab {
     next: *mut Slab,
 }
 
-/// Every slab there is, newest first. Only ever grows, so it is walked without a lock.
+/// All slabs, newest first. The list only grows, therefore it can be walked without a lock.
 static SLABS: AtomicPtr<Slab> = AtomicPtr::new(null_mut());
 
 /// A chain of free records linked by `next`.
@@ -34,7 +33,7 @@ struct Chain {
 // SAFETY: a chain owns its records, and a free record belongs to no thread.
 unsafe impl Send for Chain {}
 
-/// Free records of no worker.
+/// Free records that no worker owns.
 pub(crate) static SPARE: Spare = Spare(SpinLock::new(Chain {
     head: null_mut(),
     len: 0,
@@ -43,7 +42,7 @@ pub(crate) static SPARE: Spare = Spare(SpinLock::new(Chain {
 pub(crate) struct Spare(SpinLock<Chain>);
 
 impl Spare {
-    /// For fork: nobody else holds the lock in the child.
+    /// For fork: ensures that no other thread holds the lock in the child.
     pub(crate) fn acquire(&self) {
         self.0.acquire();
     }
@@ -52,7 +51,7 @@ impl Spare {
         self.0.release();
     }
 
-    /// Takes back a record on a thread that is no worker.
+    /// Frees a record on a thread that is not a worker.
     pub(crate) fn put(&self, fiber: &Fiber) {
         retire(fiber);
         let mut spare = self.0.lock();
@@ -69,7 +68,7 @@ fn retire(fiber: &Fiber) {
         .store(fiber.life().next_generation().0, Ordering::Release);
 }
 
-/// A worker's own free records.
+/// The free records of one worker.
 pub(crate) struct Records {
     head: Cell<*mut Fiber>,
     len: Cell<usize>,
@@ -83,20 +82,20 @@ impl Records {
         }
     }
 
-    /// A free record, or null without memory.
+    /// Returns a free record, or null if memory runs out.
     #[inline(always)]
     pub(crate) fn take(&self) -> *mut Fiber {
         if self.head.get().is_null() && !self.refill() {
             return null_mut();
         }
         let fiber = self.head.get();
-        // SAFETY: the list owns its records.
+        // SAFETY: this list owns its records.
         self.head.set(unsafe { (*fiber).next.get() });
         self.len.set(self.len.get() - 1);
         fiber
     }
 
-    /// Takes back the record of a fiber that is gone; its handles are stale from now on.
+    /// Frees the record of a fiber that no longer exists. Its handles are stale from now on.
     #[inline(always)]
     pub(crate) fn put(&self, fiber: &Fiber) {
         retire(fiber);
@@ -112,7 +111,7 @@ impl Records {
     fn refill(&self) -> bool {
         let mut spare = SPARE.0.lock();
         if !spare.head.is_null() {
-            // Up to a slab's worth of what others gave back.
+            // Take up to one slab's worth of the records that others gave back.
             let first = spare.head;
             let (mut last, mut n) = (first, 1);
             // SAFETY: the spare chain owns its records.
@@ -149,12 +148,12 @@ impl Records {
         }
     }
 
-    /// Moves `n` records to the spare ones.
+    /// Moves `n` records to the spare list.
     #[cold]
     fn give_back(&self, n: usize) {
         let first = self.head.get();
         let mut last = first;
-        // SAFETY: the list owns its records and has at least `n`.
+        // SAFETY: this list owns its records and has at least `n` of them.
         unsafe {
             for _ in 1..n {
                 last = (*last).next.get();
@@ -167,7 +166,7 @@ impl Records {
         self.len.set(self.len.get() - n);
     }
 
-    /// Gives every record back: the worker ends.
+    /// Gives all records back when the worker ends.
     pub(crate) fn flush(&self) {
         if self.len.get() > 0 {
             self.give_back(self.len.get());
@@ -176,7 +175,7 @@ impl Records {
 }
 
 fn map() -> Option<*mut Slab> {
-    // SAFETY: a new anonymous mapping touches nothing that exists.
+    // SAFETY: a new anonymous mapping affects no existing memory.
     let slab = unsafe {
         libc::mmap(
             null_mut(),
@@ -190,17 +189,17 @@ fn map() -> Option<*mut Slab> {
     (slab != libc::MAP_FAILED).then_some(slab.cast())
 }
 
-/// The `i`th record of a slab.
+/// Returns the `i`th record of a slab.
 ///
 /// # Safety
-/// `slab` is mapped and `i` below [`PER_SLAB`].
+/// `slab` is mapped and `i` is below [`PER_SLAB`].
 unsafe fn record(slab: *mut Slab, i: usize) -> *mut Fiber {
     // SAFETY: the header and PER_SLAB records fit in the slab.
     unsafe { slab.byte_add(HEADER).cast::<Fiber>().add(i) }
 }
 
-/// Calls `visit` with every record there is that belongs to a fiber, in no order. Others may come
-/// and go meanwhile.
+/// Calls `visit` for every record that belongs to a fiber, in no particular order. Fibers may be
+/// created and may end during the call.
 pub(crate) fn for_each(mut visit: impl FnMut(&'static Fiber, Life)) {
     let mut slab = SLABS.load(Ordering::Acquire);
     while !slab.is_null() {
@@ -212,13 +211,14 @@ pub(crate) fn for_each(mut visit: impl FnMut(&'static Fiber, Life)) {
                 visit(fiber, life);
             }
         }
-        // SAFETY: as above; `next` was written before the slab was published.
+        // SAFETY: slabs in the list are never unmapped, and `next` was written before the slab was
+        // published.
         slab = unsafe { (*slab).next };
     }
 }
 
-/// Whether `name` is the name of a fiber that is not gone and, unlike [`Handle::fiber`], whether it
-/// lies in a slab at all: for addresses that come out of locks in reports.
+/// Returns the fiber `name` if it exists. Unlike [`Handle::fiber`], also checks that the address
+/// lies in a slab, because reports pass values that they read from locks.
 pub(crate) fn knows(name: Handle) -> Option<&'static Fiber> {
     let mut found = None;
     for_each(|fiber, life| {
@@ -240,10 +240,10 @@ mod tests {
         let f = records.take();
         // SAFETY: records are never unmapped.
         let before = unsafe { &*f }.life();
-        // SAFETY: as above.
+        // SAFETY: records are never unmapped.
         records.put(unsafe { &*f });
-        assert_eq!(records.take(), f, "warm ones first");
-        // SAFETY: as above.
+        assert_eq!(records.take(), f, "the last freed record comes first");
+        // SAFETY: records are never unmapped.
         assert_ne!(before, unsafe { &*f }.life());
     }
 

@@ -1,18 +1,20 @@
-//! A lock for a few instructions: used where a fiber may not park and a plain thread may come too.
+//! A spin lock for short critical sections, used where a fiber may not park and plain threads may
+//! need the lock too.
 //!
-//! Invariant: whoever holds it neither parks nor calls back, so it is free again soon unless the
-//! kernel took the CPU away; waiting therefore spins briefly and then gives the CPU back.
+//! Invariant: the holder neither parks nor calls back, therefore the lock is free again soon,
+//! unless the kernel preempts the holder. For that reason a wait spins briefly and then yields the
+//! CPU.
 
 use core::cell::UnsafeCell;
 use core::ops::{Deref, DerefMut};
 use core::sync::atomic::{AtomicBool, Ordering};
 
-/// How long a wait has lasted.
+/// The backoff of a spin lock: the number of waits so far.
 #[derive(Default)]
 pub(crate) struct Backoff(u32);
 
 impl Backoff {
-    /// Waits a little: on the CPU at first, then by letting other threads have it.
+    /// Waits a moment: spins at first, later yields the CPU to other threads.
     #[cold]
     pub(crate) fn relax(&mut self) {
         self.0 += 1;
@@ -24,13 +26,13 @@ impl Backoff {
     }
 }
 
-/// A value behind a spinning lock.
+/// A value protected by a spin lock.
 pub(crate) struct SpinLock<T> {
     held: AtomicBool,
     value: UnsafeCell<T>,
 }
 
-// SAFETY: the lock hands the value to one thread at a time.
+// SAFETY: the lock gives one thread at a time access to the value.
 unsafe impl<T: Send> Sync for SpinLock<T> {}
 
 impl<T> SpinLock<T> {
@@ -46,7 +48,7 @@ impl<T> SpinLock<T> {
         SpinGuard { lock: self }
     }
 
-    /// Takes the lock without a guard: for `fork`, which must find it free in the child.
+    /// Takes the lock without a guard, for `fork`: the handler releases it in the child.
     pub(crate) fn acquire(&self) {
         let mut backoff = Backoff::default();
         while self.held.swap(true, Ordering::Acquire) {
@@ -54,13 +56,13 @@ impl<T> SpinLock<T> {
         }
     }
 
-    /// Gives back what [`acquire`](Self::acquire) took.
+    /// Releases a lock taken by [`acquire`](Self::acquire).
     pub(crate) fn release(&self) {
         self.held.store(false, Ordering::Release);
     }
 }
 
-/// Gives the lock back when dropped.
+/// Releases the lock when dropped.
 pub(crate) struct SpinGuard<'a, T> {
     lock: &'a SpinLock<T>,
 }
@@ -75,7 +77,7 @@ impl<T> Deref for SpinGuard<'_, T> {
 
 impl<T> DerefMut for SpinGuard<'_, T> {
     fn deref_mut(&mut self) -> &mut T {
-        // SAFETY: this guard holds the lock, and is borrowed alone.
+        // SAFETY: this guard holds the lock and is borrowed exclusively.
         unsafe { &mut *self.lock.value.get() }
     }
 }

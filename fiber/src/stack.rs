@@ -1,30 +1,30 @@
-//! Stacks: address space is plenty, touched pages are not.
+//! Stacks: address space is plentiful, touched pages are not.
 //!
-//! Stacks are carved from large mappings that reserve nothing, with identical flags, so that the
-//! kernel merges them into one area however many there are. A guard page is a marker in the page
-//! table (MADV_GUARD_INSTALL, Linux 6.13), which does not split the area either: a million stacks
-//! fit in the default vm.max_map_count. Older kernels get an mprotect.
+//! Stacks are carved from large mappings that reserve no memory. All mappings have identical flags,
+//! therefore the kernel merges them into one area, no matter how many there are. A guard page is a
+//! marker in the page table (MADV_GUARD_INSTALL, Linux 6.13), which does not split the area either:
+//! a million stacks fit into the default vm.max_map_count. Older kernels use mprotect instead.
 //!
-//! A frame that is larger than what is left of its stack may jump over the guard. So below each
-//! guard lies a gap that belongs to no other stack ([`GAP`]): there such a frame harms nobody.
-//! Markers on all of it would end the program instead, but take 18 us a stack; untouched the gap
-//! takes 2 KiB of page tables, for the stacks lie that much farther apart.
+//! A frame that is larger than the rest of its stack can jump over the guard. Therefore a gap that
+//! belongs to no other stack lies below each guard ([`GAP`]), and such a frame does no harm there.
+//! Guard markers on the whole gap would end the program instead, but would take 18 us per stack. An
+//! untouched gap takes 2 KiB of page tables, because it moves the stacks farther apart.
 //!
 //! ```text
 //!  lower addresses    | gap | guard |        stack <-- | gap | guard |        stack <-- |    higher
 //! ```
 //!
-//! Invariant: a stack is in exactly one place, a running or parked fiber or one free list, and the
-//! page below it is a guard from the moment it is carved. Stacks are reused last in, first out
-//! while their top pages are warm; a worker that holds many free ones returns their memory, not
-//! their addresses, to the kernel.
+//! Invariant: a stack is in exactly one place, which is a running or parked fiber or one free list.
+//! The page below it is a guard from the moment it is carved. Stacks are reused last in, first out,
+//! while their top pages are warm. A worker with many free stacks returns their memory to the
+//! kernel, but keeps their addresses.
 
 use crate::spin::SpinLock;
 use crate::switch::TOP_GAP;
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicU8, Ordering};
 
-/// A stack's size: the power of two it is rounded up to.
+/// A stack's size class: the power of two that its size is rounded up to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Class(u8);
 
@@ -36,21 +36,21 @@ impl Class {
     const LAST: u8 = Self::MAX_SIZE.trailing_zeros() as u8;
     const COUNT: usize = (Self::LAST - Self::FIRST + 1) as usize;
 
-    /// The smallest class that holds `size` bytes; none when `size` is out of bounds.
+    /// Returns the smallest class that holds `size` bytes, or `None` if `size` is out of bounds.
     pub(crate) fn of(size: usize) -> Option<Class> {
         let sound = (Self::MIN_SIZE..=Self::MAX_SIZE).contains(&size);
-        // A page at the least, where pages are large.
+        // A stack has at least one page, even where pages are large.
         sound.then(|| Class(size.max(page()).next_power_of_two().trailing_zeros() as u8))
     }
 
-    /// Bytes a fiber may use.
+    /// The number of bytes that a fiber may use.
     pub(crate) fn size(self) -> usize {
         1 << self.0
     }
 
-    /// Bytes of address space: the gap and the guard come on top. An odd number of pages, and that
-    /// matters: were stacks a power of two apart, their first pages would compete for a few sets of
-    /// the translation cache, and a switch among a hundred fibers would cost twice as much.
+    /// The number of bytes of address space, including the gap and the guard. It must be an odd
+    /// number of pages: if stacks were a power of two apart, their first pages would compete for a
+    /// few sets of the TLB, and a switch among a hundred fibers would cost twice as much.
     fn stride(self) -> usize {
         GAP + page() + self.size()
     }
@@ -61,7 +61,7 @@ impl Class {
     }
 }
 
-/// Bytes of a guard, below which the gap begins.
+/// The size of a guard in bytes. The gap lies below it.
 #[inline(always)]
 pub(crate) fn page() -> usize {
     if cfg!(target_arch = "x86_64") {
@@ -71,9 +71,9 @@ pub(crate) fn page() -> usize {
     }
 }
 
-/// Where the first frame of a fiber goes, on the stack at `base`. Neighbours start a few cache
-/// lines apart: otherwise the hot frames of all fibers would fall on the same few lines of the
-/// first-level cache.
+/// Returns the address of a fiber's first frame on the stack at `base`. The first frames of
+/// neighbouring stacks are a few cache lines apart; otherwise the hot frames of all fibers would
+/// compete for the same few lines of the first-level cache.
 #[inline(always)]
 pub(crate) fn top(base: *mut u8, class: Class) -> *mut u8 {
     const SHADES: usize = 8;
@@ -82,37 +82,38 @@ pub(crate) fn top(base: *mut u8, class: Class) -> *mut u8 {
     base.wrapping_add(page() + class.size() - TOP_GAP - shade)
 }
 
-/// Bytes below a guard that no stack uses. A frame of that size at the end of its stack stays clear
-/// of all others.
+/// The number of bytes below a guard that no stack uses. A frame of up to this size at the end of
+/// its stack does not reach any other stack.
 const GAP: usize = 1 << 20;
-/// The smallest page there is.
+/// The smallest page size.
 const LEAST_PAGE: usize = 4096;
 
-/// Address space taken from the kernel at a time.
+/// The amount of address space reserved at a time.
 const SLAB: usize = 64 << 20;
-/// Spare stacks a worker takes at a time.
+/// The number of spare stacks that a worker takes at a time.
 const BATCH: usize = 32;
-/// Free stacks of a class a worker keeps warm.
+/// The number of free stacks per class that a worker keeps warm.
 const WARM: usize = 1024;
-/// What a trimmed warm stack keeps at its top.
+/// The number of bytes at the top of a warm stack that a trim keeps.
 const WARM_BYTES: usize = 16 << 10;
 
-/// A worker's free stacks.
+/// The free stacks of one worker.
 pub(crate) struct Stacks {
     lists: [Free; Class::COUNT],
-    /// Some list holds more warm stacks than it should.
+    /// Whether some list holds more warm stacks than it should.
     excess: bool,
 }
 
 #[derive(Default)]
 struct Free {
-    /// Lately used, the last one on top.
+    /// Recently used stacks, the most recent one last.
     warm: Vec<*mut u8>,
-    /// How many of `warm`, from the bottom, have lain there since the last trim.
+    /// The number of stacks in `warm`, from the bottom, that have not been used since the last
+    /// trim.
     trimmed: usize,
-    /// Memory returned, or never touched; guards in place.
+    /// Stacks whose memory was returned or never touched. Their guards are in place.
     cold: Vec<*mut u8>,
-    /// Reserved, guards not yet in place: first and past the last address.
+    /// Reserved address space without guards yet: its first address and its end.
     raw: (usize, usize),
 }
 
@@ -124,7 +125,7 @@ impl Stacks {
         }
     }
 
-    /// The address of a free stack's guard; none without memory.
+    /// Takes a free stack and returns the address of its guard, or `None` if memory runs out.
     #[inline(always)]
     pub(crate) fn take(&mut self, class: Class) -> Option<*mut u8> {
         let list = &mut self.lists[class.index()];
@@ -137,8 +138,8 @@ impl Stacks {
         }
     }
 
-    /// Takes a stack back. Only its memory's owner changes: the caller may go on running on it
-    /// until it takes another.
+    /// Takes a stack back. Only the ownership of its memory changes: the caller may continue to run
+    /// on it until it takes another stack.
     #[inline(always)]
     pub(crate) fn put(&mut self, base: *mut u8, class: Class) {
         let list = &mut self.lists[class.index()];
@@ -146,13 +147,13 @@ impl Stacks {
         self.excess |= list.warm.len() > WARM;
     }
 
-    /// Whether [`trim_excess`](Self::trim_excess) has something to do.
+    /// Returns whether [`trim_excess`](Self::trim_excess) has work.
     pub(crate) fn has_excess(&self) -> bool {
         self.excess
     }
 
-    /// Returns the memory of all warm stacks past the limit. Not on a fiber: its stack may be one
-    /// of them.
+    /// Returns the memory of all warm stacks beyond the limit. Do not call this on a fiber, because
+    /// its stack may be one of them.
     pub(crate) fn trim_excess(&mut self) {
         self.excess = false;
         for (list, class) in self.lists.iter_mut().zip(Class::FIRST..) {
@@ -165,7 +166,8 @@ impl Stacks {
         }
     }
 
-    /// Returns what deep calls left in warm stacks put here since the last time. Not on a fiber.
+    /// Returns the memory that deep calls left in warm stacks since the last trim. Do not call this
+    /// on a fiber.
     pub(crate) fn trim_deep(&mut self) {
         for (list, class) in self.lists.iter_mut().zip(Class::FIRST..) {
             let class = Class(class);
@@ -178,7 +180,7 @@ impl Stacks {
         }
     }
 
-    /// Gives every stack to the next runtime: the worker ends.
+    /// Moves all stacks to the spare list for the next runtime when the worker ends.
     pub(crate) fn flush(&mut self) {
         self.trim_deep();
         let mut spare = SPARE.lock();
@@ -191,10 +193,10 @@ impl Stacks {
                     .map(|base| base.addr()),
             );
             list.trimmed = 0;
-            // What was never guarded goes back to the kernel.
+            // Unmap the address space that never got guards.
             let (first, end) = core::mem::take(&mut list.raw);
             if first < end {
-                // SAFETY: this part of our mapping was never handed out.
+                // SAFETY: this part of our mapping was never used for a stack.
                 unsafe { libc::munmap(first as *mut _, end - first) };
             }
         }
@@ -227,11 +229,11 @@ impl Free {
     }
 }
 
-/// Free stacks of no worker, by class: the addresses of their guards.
+/// Free stacks that no worker owns, by class: the addresses of their guards.
 static SPARE: SpinLock<[Vec<usize>; Class::COUNT]> =
     SpinLock::new([const { Vec::new() }; Class::COUNT]);
 
-/// For fork: nobody else holds the lock in the child.
+/// For fork: ensures that no other thread holds the lock in the child.
 pub(crate) fn acquire_spare() {
     SPARE.acquire();
 }
@@ -240,14 +242,14 @@ pub(crate) fn release_spare() {
     SPARE.release();
 }
 
-/// New address space for stacks of `class`.
+/// Reserves address space for stacks of `class`.
 fn reserve(class: Class) -> Option<(usize, usize)> {
     let one = class.stride();
-    // Many at once, or as little as will do where address space is limited.
+    // Reserve many stacks at once, or only one if address space is limited.
     [one * (SLAB / one).max(1), one]
         .into_iter()
         .find_map(|len| {
-            // SAFETY: a new anonymous mapping touches nothing that exists.
+            // SAFETY: a new anonymous mapping affects no existing memory.
             let base = unsafe {
                 libc::mmap(
                     null_mut(),
@@ -261,8 +263,8 @@ fn reserve(class: Class) -> Option<(usize, usize)> {
             if base == libc::MAP_FAILED {
                 return None;
             }
-            // A huge page under a stack would cost 2 MiB for the first frame.
-            // SAFETY: advice about our own new mapping.
+            // With huge pages, the first frame of a stack would cost 2 MiB.
+            // SAFETY: the advice concerns only our own new mapping.
             unsafe { libc::madvise(base, len, libc::MADV_NOHUGEPAGE) };
             Some((base.addr(), base.addr() + len))
         })
@@ -272,19 +274,19 @@ fn reserve(class: Class) -> Option<(usize, usize)> {
 /// its gap.
 fn discard(base: *mut u8, len: usize) {
     let from = base.wrapping_sub(GAP);
-    // SAFETY: the range lies in a free stack and its gap; nobody needs its content, and the guard
-    // stays one.
+    // SAFETY: the range lies in a free stack and its gap. Their content is no longer needed, and
+    // the guard stays in place.
     unsafe { libc::madvise(from.cast(), GAP + page() + len, libc::MADV_DONTNEED) };
 }
 
 const MADV_GUARD_INSTALL: i32 = 102;
 
-/// Makes the page at `base` fault on any access; false without memory for that.
+/// Makes the page at `base` fault on any access. Returns false if memory for that runs out.
 fn guard(base: *mut u8) -> bool {
-    /// Whether this kernel has guard markers: 0 not asked yet, 1 yes, 2 no.
+    /// Whether this kernel supports guard markers: 0 unknown, 1 yes, 2 no.
     static MARKERS: AtomicU8 = AtomicU8::new(0);
     if MARKERS.load(Ordering::Relaxed) < 2 {
-        // SAFETY: the page is the guard of a stack nobody uses.
+        // SAFETY: the page is the guard of a stack that is not in use.
         if unsafe { libc::madvise(base.cast(), page(), MADV_GUARD_INSTALL) } == 0 {
             MARKERS.store(1, Ordering::Relaxed);
             return true;
@@ -294,7 +296,7 @@ fn guard(base: *mut u8) -> bool {
         }
         MARKERS.store(2, Ordering::Relaxed);
     }
-    // SAFETY: as above.
+    // SAFETY: the page is the guard of a stack that is not in use.
     unsafe { libc::mprotect(base.cast(), page(), libc::PROT_NONE) == 0 }
 }
 
@@ -337,7 +339,7 @@ mod tests {
         let mut stacks = Stacks::new();
         let all: Vec<_> = (0..WARM + 3).map(|_| stacks.take(class).unwrap()).collect();
         for &base in &all {
-            // SAFETY: inside the stack.
+            // SAFETY: the word is inside the stack.
             unsafe { top(base, class).cast::<u64>().sub(1).write(7) };
             stacks.put(base, class);
         }
@@ -346,7 +348,7 @@ mod tests {
         assert!(!stacks.has_excess());
         let list = &stacks.lists[class.index()];
         assert_eq!((list.warm.len(), list.cold.len()), (WARM, 3));
-        // SAFETY: inside a free stack of ours.
+        // SAFETY: the word is inside a free stack that we own.
         let last = unsafe { top(list.cold[0], class).cast::<u64>().sub(1).read() };
         assert_eq!(last, 0);
         stacks.flush();

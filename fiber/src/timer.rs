@@ -1,7 +1,8 @@
-//! Deadlines: a worker's timers, and the clock they go by.
+//! Deadlines: a worker's timers, and their clock.
 //!
-//! A heap of four children a node, ordered by deadline; each fiber knows its place in it, so that a
-//! timer goes without a search. A fiber has at most one.
+//! The timers are a heap with four children per node, ordered by deadline. Each fiber knows its
+//! position in the heap, therefore a timer can be removed without a search. A fiber has at most one
+//! timer.
 //!
 //! Invariant: `heap[i].fiber.timer == i` for every entry, and [`NO_TIMER`] for every fiber that has
 //! none.
@@ -15,13 +16,13 @@ pub(crate) type Instant = u64;
 /// A deadline that never comes.
 pub(crate) const NEVER: Instant = u64::MAX;
 
-/// Now.
+/// Returns the current time.
 pub(crate) fn now() -> Instant {
     read(libc::CLOCK_MONOTONIC)
 }
 
-/// Whether `at` comes sooner than a wait for a disk may last: within some 5 ms. By a clock that
-/// ticks every few milliseconds and costs next to nothing.
+/// Returns whether `at` comes within about 5 ms, which is the time that a wait for a disk may take.
+/// Uses a cheap clock that advances every few milliseconds.
 pub(crate) fn is_soon(at: Instant) -> bool {
     at != NEVER && at < read(libc::CLOCK_MONOTONIC_COARSE).saturating_add(DISK)
 }
@@ -34,7 +35,8 @@ fn read(clock: libc::clockid_t) -> u64 {
         tv_sec: 0,
         tv_nsec: 0,
     };
-    // SAFETY: writes the local; the two clocks used here exist on every kernel.
+    // SAFETY: the call writes to the local variable; the two clocks used here exist on every
+    // kernel.
     unsafe { libc::clock_gettime(clock, &mut t) };
     (t.tv_sec as u64)
         .saturating_mul(NS_PER_S)
@@ -43,9 +45,9 @@ fn read(clock: libc::clockid_t) -> u64 {
 
 const NS_PER_S: u64 = 1_000_000_000;
 
-/// When `abstime` on `clock` comes. A wall-clock time is turned into a monotonic one as the wait
-/// begins, so a clock set meanwhile is not followed. `EINVAL` for another clock or a time out of
-/// range.
+/// Converts `abstime` on `clock` to an [`Instant`]. A wall-clock time is converted when the wait
+/// begins, therefore setting the clock later does not move the deadline. Returns `EINVAL` for
+/// another clock or if the nanoseconds are out of range.
 pub(crate) fn deadline(clock: libc::clockid_t, abstime: &libc::timespec) -> Result<Instant, Errno> {
     if !(0..NS_PER_S as i64).contains(&abstime.tv_nsec) {
         return Err(Errno::EINVAL);
@@ -71,26 +73,26 @@ struct Entry {
 
 const CHILDREN: usize = 4;
 
-/// A worker's timers.
+/// The timers of one worker.
 #[derive(Default)]
 pub(crate) struct Timers {
     heap: Vec<Entry>,
 }
 
 impl Timers {
-    /// When the first goes off; [`NEVER`] without any.
+    /// Returns when the first timer expires, or [`NEVER`] if there is none.
     pub(crate) fn first(&self) -> Instant {
         self.heap.first().map_or(NEVER, |e| e.at)
     }
 
-    /// Sets `fiber`'s timer, which is not set.
+    /// Sets the timer of `fiber`, which must have none.
     pub(crate) fn set(&mut self, fiber: &Fiber, at: Instant) {
         debug_assert_eq!(fiber.timer.get(), NO_TIMER);
         self.heap.push(Entry { at, fiber });
         self.up(self.heap.len() - 1);
     }
 
-    /// Ends `fiber`'s timer, if it is set.
+    /// Removes the timer of `fiber`, if it has one.
     pub(crate) fn cancel(&mut self, fiber: &Fiber) {
         let i = fiber.timer.replace(NO_TIMER);
         if i != NO_TIMER {
@@ -98,7 +100,7 @@ impl Timers {
         }
     }
 
-    /// Takes a fiber whose time has come by `now`.
+    /// Takes one fiber whose timer has expired by `now`.
     pub(crate) fn pop(&mut self, now: Instant) -> Option<*const Fiber> {
         let first = *self.heap.first()?;
         if first.at > now {
@@ -110,7 +112,7 @@ impl Timers {
         Some(first.fiber)
     }
 
-    /// In a forked child: nobody waits.
+    /// In a forked child: drops all timers.
     pub(crate) fn forget(&mut self) {
         self.heap.clear();
     }
@@ -123,7 +125,7 @@ impl Timers {
         }
     }
 
-    /// Moves the entry at `i` towards the root until its parent is no later.
+    /// Moves the entry at `i` towards the root until its parent is not later.
     fn up(&mut self, mut i: usize) {
         let entry = self.heap[i];
         while i > 0 {
@@ -137,7 +139,7 @@ impl Timers {
         self.place(i, entry);
     }
 
-    /// Moves the entry at `i` towards the leaves until its children are no earlier.
+    /// Moves the entry at `i` towards the leaves until its children are not earlier.
     fn down(&mut self, mut i: usize) {
         let entry = self.heap[i];
         loop {
@@ -166,7 +168,7 @@ impl Timers {
 mod tests {
     use super::*;
 
-    /// A heap against a sorted list, with cancellations in between.
+    /// Compares the heap with a sorted list, with cancellations in between.
     #[test]
     fn goes_off_in_order_whatever_is_cancelled() {
         let fibers: Vec<_> = (0..2000).map(|_| Fiber::free()).collect();
@@ -194,7 +196,7 @@ mod tests {
         for (at, _) in &due {
             assert_eq!(timers.first(), *at);
             if *at > 0 {
-                assert!(timers.pop(at - 1).is_none(), "not before its time");
+                assert!(timers.pop(at - 1).is_none(), "it does not expire early");
             }
             assert!(timers.pop(*at).is_some());
         }

@@ -1,14 +1,14 @@
-//! The thread-locals of the library: the worker this OS thread is, or null, and what C++ knows of
-//! the thread's exceptions.
+//! The thread-local variables of the library: the worker that this OS thread runs, or null, and the
+//! C++ runtime's state of the thread's exceptions.
 //!
 //! Invariant: the worker's slot is non-null exactly while the thread is inside `fiber_run` or a
-//! worker's main function, and then points to a live [`Worker`]. A fiber that has started never
-//! changes its thread, so a value read before a switch is still right after it.
+//! worker's main function, and then points to a live [`Worker`]. A started fiber never changes its
+//! thread, therefore a value read before a switch is still right after it.
 //!
-//! The slots are defined in assembly because a Rust `thread_local!` in a shared library is
-//! general-dynamic: a call of 2.7 ns, where initial-exec is one load of 0.01 ns more than no check
-//! at all. The linker turns the same sequence into local-exec when the crate ends up in an
-//! executable.
+//! The slots are defined in assembly, because a Rust `thread_local!` in a shared library uses the
+//! general-dynamic model. That is a call of 2.7 ns. The initial-exec model is one load, which costs
+//! 0.01 ns more than no check at all. If the crate is linked into an executable, the linker turns
+//! the same sequence into local-exec.
 
 use crate::kept::Exceptions;
 use crate::worker::Worker;
@@ -67,8 +67,7 @@ pub(crate) fn exceptions() -> *mut Exceptions {
             options(nostack, readonly),
         );
     }
-    // SAFETY: computes the address of the calling thread's block of this library's own symbol;
-    // touches no memory of others.
+    // SAFETY: computes the address of this thread's own copy of the variable defined above.
     #[cfg(target_arch = "aarch64")]
     unsafe {
         asm!(
@@ -84,7 +83,7 @@ pub(crate) fn exceptions() -> *mut Exceptions {
     at
 }
 
-/// The slot's content.
+/// Reads the worker's slot.
 #[inline(always)]
 fn load() -> *const Worker {
     let worker: *const Worker;
@@ -99,7 +98,8 @@ fn load() -> *const Worker {
             options(nostack, preserves_flags, readonly),
         );
     }
-    // SAFETY: as above.
+    // SAFETY: reads eight bytes of this thread's own static TLS block; the symbol is defined above
+    // with that size.
     #[cfg(target_arch = "aarch64")]
     unsafe {
         asm!(
@@ -115,7 +115,7 @@ fn load() -> *const Worker {
     worker
 }
 
-/// Says which worker this thread is from now on; null when it is none.
+/// Sets the worker of this thread, or null if it no longer runs one.
 pub(crate) fn set(worker: *const Worker) {
     // SAFETY: writes eight bytes of this thread's own static TLS block; the symbol is defined above
     // with that size.
@@ -129,7 +129,8 @@ pub(crate) fn set(worker: *const Worker) {
             options(nostack, preserves_flags),
         );
     }
-    // SAFETY: as above.
+    // SAFETY: writes eight bytes of this thread's own static TLS block; the symbol is defined above
+    // with that size.
     #[cfg(target_arch = "aarch64")]
     unsafe {
         asm!(
@@ -145,11 +146,11 @@ pub(crate) fn set(worker: *const Worker) {
     }
 }
 
-/// The worker this thread is, if it is one.
+/// Returns the worker that this thread runs, if any.
 #[inline(always)]
 pub(crate) fn worker() -> Option<&'static Worker> {
     // SAFETY: a non-null slot points to a worker that outlives every fiber of this thread
-    // (`runtime::run` clears the slot before it frees workers), and only code of this thread gets
-    // the reference.
+    // (`runtime::serve` clears the slot before `runtime::run` frees the workers), and only code of
+    // this thread gets the reference.
     unsafe { load().as_ref() }
 }

@@ -1,15 +1,16 @@
-//! A worker's turns: how often it passed to a fiber, and with which turn its round ends.
+//! A worker's turns: a turn is one switch to a fiber, and a round is a number of turns.
 //!
-//! One count serves both, and a third: another thread that sees it unchanged for long knows that a
-//! fiber kept its turn (the shim's AIOSHIM_STALL). So it is shown to others, as is the fiber that
-//! runs; they are written by the worker alone, as cheaply as plain memory.
+//! One counter counts the turns and determines the end of the round. It also serves another thread:
+//! if that thread sees no change for a long time, a fiber has not yielded (the shim's
+//! AIOSHIM_STALL). Therefore the counter and the pointer to the running fiber are readable by other
+//! threads. Only the worker writes them, as cheaply as plain memory.
 
 use core::cell::Cell;
 use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
 pub(crate) struct Turns {
     count: AtomicU32,
-    /// The count at which the round is over.
+    /// The value of the counter at which the round is over.
     end: Cell<u32>,
 }
 
@@ -21,7 +22,7 @@ impl Turns {
         }
     }
 
-    /// How many are left in this round.
+    /// Returns the number of turns left in this round.
     #[inline(always)]
     pub(crate) fn left(&self) -> u32 {
         self.end
@@ -29,7 +30,7 @@ impl Turns {
             .wrapping_sub(self.count.load(Ordering::Relaxed))
     }
 
-    /// A fiber takes its turn; one is left.
+    /// Counts one turn.
     #[inline(always)]
     pub(crate) fn take(&self) {
         self.count.store(
@@ -38,20 +39,20 @@ impl Turns {
         );
     }
 
-    /// The round ends with the `n`th turn from now.
+    /// Lets the round end after `n` more turns.
     #[inline(always)]
     pub(crate) fn set_left(&self, n: u32) {
         self.end
             .set(self.count.load(Ordering::Relaxed).wrapping_add(n));
     }
 
-    /// Where the count is, for others to look at.
+    /// Returns the address of the counter, for other threads to read.
     pub(crate) fn count(&self) -> *const u32 {
         self.count.as_ptr()
     }
 }
 
-/// A pointer that others may look at.
+/// A pointer that other threads may read.
 pub(crate) struct Shown<T>(AtomicPtr<T>);
 
 impl<T> Shown<T> {
@@ -69,7 +70,7 @@ impl<T> Shown<T> {
         self.0.store(to, Ordering::Relaxed);
     }
 
-    /// Where it is.
+    /// Returns the address of the pointer.
     pub(crate) fn at(&self) -> *const *mut T {
         self.0.as_ptr()
     }

@@ -1,8 +1,8 @@
-//! A worker: one OS thread that runs fibers, and all that belongs to it.
+//! A worker: one OS thread that runs fibers, and all data that belongs to it.
 //!
-//! Invariant: everything outside [`Remote`] is touched by the worker's own thread alone, on the
-//! stack of a fiber or on the scheduler's own. Other threads get to a worker through a fiber that
-//! runs there, and use nothing but its `remote`.
+//! Invariant: only the worker's own thread touches the fields outside [`Remote`], on the stack of a
+//! fiber or of the scheduler. Other threads reach a worker through a fiber that runs there, and use
+//! only its `remote`.
 
 use crate::balance::Share;
 use crate::cancel::Requests;
@@ -26,56 +26,57 @@ use crossbeam_deque::Stealer;
 /// A worker of a runtime.
 #[repr(C, align(64))]
 pub(crate) struct Worker {
-    // What a switch touches.
-    /// The fiber that runs; null on the scheduler's own stack.
+    // Every switch uses the fields below.
+    /// The running fiber, or null on the scheduler's own stack.
     pub current: Shown<Fiber>,
     /// Started fibers that can run.
     pub ready: List,
     pub turns: Turns,
-    /// Whether a fresh fiber goes before a ready one next time.
+    /// Whether the next pick prefers a fresh fiber to a ready one.
     pub fresh_turn: Cell<bool>,
-    /// This thread's errno; a fiber never changes its thread, so its address never changes under
-    /// one.
+    /// The address of this thread's errno. A fiber never changes its thread, therefore the address
+    /// stays valid across switches.
     pub errno: Cell<*mut i32>,
-    /// What the C and C++ runtimes keep for this thread and a fiber must have for itself.
+    /// State that the C and C++ runtimes keep per thread but each fiber needs for itself.
     pub runtimes: Runtimes,
-    /// Where the scheduler goes on.
+    /// The saved context of the scheduler.
     pub scheduler: Cell<*mut u8>,
     pub fresh: FreshQueue,
 
     pub runtime: *const Runtime,
     pub index: usize,
-    /// What a fiber's floating-point control words are when it begins: those of fiber_run's caller.
+    /// The floating-point control words of new fibers: those of the caller of fiber_run.
     pub float: FloatControl,
     pub records: Records,
     pub stacks: RefCell<Stacks>,
-    /// No stack could be had; fresh fibers wait until one is free.
+    /// Set while fresh fibers wait because no stack could be allocated.
     pub starved: Cell<bool>,
     pub timers: RefCell<Timers>,
     /// Set while the worker is attached to the shim.
     pub host: Cell<Option<Attachment>>,
     pub patience: Patience,
-    /// When deep stacks were last trimmed.
+    /// The time when deep stacks were last trimmed.
     pub trimmed_at: Cell<Instant>,
     pub remote: Remote,
 }
 
-/// What other threads may touch.
+/// The part of a worker that other threads may use.
 #[repr(align(128))]
 pub(crate) struct Remote {
     pub inbox: Inbox<Fiber>,
-    /// Fibers of the worker whose waits are to end.
+    /// Fibers of this worker whose waits are to be cancelled.
     pub cancels: Requests,
-    /// Threads that are in the middle of waking this worker: it is not freed meanwhile.
+    /// The number of threads that are in the middle of waking this worker. It is not freed until
+    /// this is zero.
     pub wakers: AtomicUsize,
-    /// The shim's name of this thread; null without.
+    /// The shim's handle for this thread, or null if it is not attached.
     pub shim: AtomicPtr<core::ffi::c_void>,
     pub stealer: Option<Stealer<Fresh>>,
     pub share: Share,
-    /// Others have fresh fibers that are not for this worker yet: it sleeps, and will look again by
-    /// itself.
+    /// Set while the worker sleeps although others have fresh fibers, because it may not take them
+    /// yet. It will check again without being woken.
     pub declines: AtomicBool,
-    /// The thread's id in the kernel.
+    /// The kernel's id of the thread.
     pub tid: AtomicI32,
 }
 
@@ -124,7 +125,7 @@ impl Worker {
         }
     }
 
-    /// The fiber that runs here. Only called on one.
+    /// The fiber that runs on this worker. Call this only on a fiber.
     #[inline(always)]
     pub(crate) fn running(&self) -> &'static Fiber {
         debug_assert!(!self.current.get().is_null(), "on the scheduler's stack");
@@ -138,7 +139,7 @@ impl Worker {
         unsafe { &*self.runtime }
     }
 
-    /// How many fibers could run here now, the running one not counted.
+    /// The number of fibers that could run on this worker now, not counting the running one.
     #[inline]
     pub(crate) fn runnable(&self) -> usize {
         let fresh = if self.fresh.any() {
@@ -151,14 +152,14 @@ impl Worker {
 }
 
 impl Remote {
-    /// Ends the worker's sleep, or the one it is about to begin.
+    /// Ends the worker's sleep, or prevents the sleep that it is about to begin.
     pub(crate) fn rouse(&self) {
         if self.inbox.rouse() {
             self.wake();
         }
     }
 
-    /// Wakes a worker whose announced sleep the caller has just ended.
+    /// Wakes a worker after the caller has withdrawn its announced sleep.
     #[cold]
     pub(crate) fn wake(&self) {
         let shim = self.shim.load(Ordering::Acquire);
@@ -173,7 +174,7 @@ impl Remote {
         }
     }
 
-    /// Waits until nobody is in the middle of waking this worker any more.
+    /// Waits until no thread is in the middle of waking this worker.
     pub(crate) fn quiesce(&self) {
         let mut backoff = crate::spin::Backoff::default();
         while self.wakers.load(Ordering::Acquire) != 0 {
