@@ -1,7 +1,7 @@
-//! The Rust face: closures instead of function pointers, panics instead of undefined behaviour.
+//! The Rust API: closures instead of function pointers, panics instead of undefined behaviour.
 //!
-//! Invariant: a closure and its result cross threads only when `Send`; a fiber's result is written
-//! before its end is published and read after its join.
+//! Invariant: a closure and its result cross threads only if they are `Send`. A fiber writes its
+//! result before it publishes its end, and the result is read after the join.
 
 use crate::errno::Errno;
 use crate::fiber::{Handle, NAME_LEN};
@@ -19,8 +19,8 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-/// How [`run`] sets up a runtime. What is left open comes from `FIBER_WORKERS` and `FIBER_STACK`,
-/// else is one worker and 256 KiB.
+/// The options of a runtime. An option that is left open comes from `FIBER_WORKERS` or
+/// `FIBER_STACK`. If these are not set either, there is one worker, and stacks have 256 KiB.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Options {
     workers: usize,
@@ -28,17 +28,18 @@ pub struct Options {
 }
 
 impl Options {
-    /// All left open.
+    /// Leaves all options open.
     pub fn new() -> Options {
         Options::default()
     }
 
-    /// How many OS threads run fibers, the caller of [`run`] included: 1 to 1024.
+    /// Sets the number of OS threads that run fibers, including the caller of [`run`]: 1 to 1024.
     pub fn workers(self, workers: usize) -> Options {
         Options { workers, ..self }
     }
 
-    /// Bytes of address space for a fiber's stack: 16 KiB to 1 GiB, rounded up to a power of two.
+    /// Sets the address space per fiber stack in bytes: 16 KiB to 1 GiB, rounded up to a power of
+    /// two.
     pub fn stack_size(self, stack_size: usize) -> Options {
         Options { stack_size, ..self }
     }
@@ -59,32 +60,34 @@ impl Options {
     }
 }
 
-/// Where a fiber leaves its result for its [`JoinHandle`].
+/// The place where a fiber stores its result for its [`JoinHandle`].
 struct Slot<T>(UnsafeCell<Option<thread::Result<T>>>);
 
-// SAFETY: written by the fiber before its end is published, read by the one that joined it; never
-// both at once.
+// SAFETY: the fiber writes it before it publishes its end, and the one that joined the fiber reads
+// it afterwards. The two accesses never overlap.
 unsafe impl<T: Send> Sync for Slot<T> {}
 
-/// A closure on its way into a fiber.
+/// A closure to be passed to a fiber.
 struct Start<F, T> {
     f: F,
     slot: Arc<Slot<T>>,
 }
 
-/// What every Rust fiber runs.
+/// The entry function of every Rust fiber.
 extern "C" fn main<F: FnOnce() -> T, T>(start: *mut c_void) -> *mut c_void {
-    // SAFETY: `Start::leak` made it of a box, for this call alone.
+    // SAFETY: `start` made the pointer from a box, for this call only.
     let Start { f, slot } = *unsafe { Box::from_raw(start.cast::<Start<F, T>>()) };
     let result = catch_unwind(AssertUnwindSafe(f));
-    // SAFETY: nobody reads the slot before the join.
+    // SAFETY: no other code reads the slot before the join.
     unsafe { *slot.0.get() = Some(result) };
     null_mut()
 }
 
-/// Runs `f` as the first fiber and returns its result when it and every fiber it led to have ended.
-/// A panic in it goes on in the caller. `EBUSY` on a fiber, `EINVAL` bad options, `EAGAIN` no
-/// thread or memory.
+/// Runs `f` as the first fiber of a new runtime. Returns its result when `f` and all fibers created
+/// in the runtime have ended. If `f` panics, the panic continues in the caller.
+///
+/// Returns `EBUSY` if called on a fiber, `EINVAL` for bad options, and `EAGAIN` if a thread could
+/// not be started or memory ran out.
 pub fn run<T>(options: Options, f: impl FnOnce() -> T) -> Result<T, Errno> {
     let setup = options.setup()?;
     let slot = Arc::new(Slot(UnsafeCell::new(None)));
@@ -93,21 +96,22 @@ pub fn run<T>(options: Options, f: impl FnOnce() -> T) -> Result<T, Errno> {
         arg.take_back();
         return Err(e);
     }
-    // SAFETY: the fiber has ended.
+    // SAFETY: the fiber has ended, therefore it no longer uses the slot.
     match unsafe { (*slot.0.get()).take() } {
         Some(Ok(result)) => Ok(result),
         Some(Err(panic)) => resume_unwind(panic),
-        // The first fiber was left behind in a parent process: there is nothing to return here.
+        // The first fiber exists only in the parent process of a fork, therefore there is no result
+        // here.
         None => std::process::exit(0),
     }
 }
 
-/// A leaked [`Start`], to be taken back when no fiber took it.
+/// A leaked [`Start`], which must be freed if no fiber took it.
 struct Leaked<F, T>(*mut c_void, core::marker::PhantomData<Start<F, T>>);
 
 impl<F, T> Leaked<F, T> {
     fn take_back(self) {
-        // SAFETY: made of a box by `start`, and no fiber has run with it.
+        // SAFETY: `start` made it from a box, and no fiber has run with it.
         drop(unsafe { Box::from_raw(self.0.cast::<Start<F, T>>()) });
     }
 }
@@ -120,7 +124,7 @@ fn start<F: FnOnce() -> T, T>(f: F, slot: Arc<Slot<T>>) -> (crate::fiber::Entry,
     )
 }
 
-/// What a new fiber is to be.
+/// The options of a new fiber.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Builder {
     name: [u8; NAME_LEN],
@@ -128,24 +132,25 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// No name, the runtime's stack size.
+    /// No name, and the runtime's stack size.
     pub fn new() -> Builder {
         Builder::default()
     }
 
-    /// Its name; what is longer than 15 bytes is cut.
+    /// Sets the name. A name longer than 15 bytes is cut.
     pub fn name(self, name: &str) -> Builder {
         let end = name.floor_char_boundary(NAME_LEN - 1);
         let name = debug::checked_name(&name.as_bytes()[..end]).unwrap_or_default();
         Builder { name, ..self }
     }
 
-    /// Bytes of address space for its stack: 16 KiB to 1 GiB, rounded up to a power of two.
+    /// Sets the address space of the stack in bytes: 16 KiB to 1 GiB, rounded up to a power of two.
     pub fn stack_size(self, stack_size: usize) -> Builder {
         Builder { stack_size, ..self }
     }
 
-    /// Makes the fiber. `EPERM` off a fiber, `EINVAL` bad stack size, `EAGAIN` no memory.
+    /// Creates the fiber. Returns `EPERM` off a fiber, `EINVAL` for a bad stack size, and `EAGAIN`
+    /// if memory runs out.
     pub fn spawn<F, T>(self, f: F) -> Result<JoinHandle<T>, Errno>
     where
         F: FnOnce() -> T + Send + 'static,
@@ -175,10 +180,10 @@ impl Builder {
     }
 }
 
-/// Makes a fiber that runs `f`.
+/// Creates a fiber that runs `f`.
 ///
 /// # Panics
-/// Off a fiber, and without memory.
+/// Panics off a fiber, and if memory runs out.
 #[track_caller]
 pub fn spawn<F, T>(f: F) -> JoinHandle<T>
 where
@@ -191,17 +196,18 @@ where
     }
 }
 
-/// The right to wait for a fiber. Dropped, the fiber goes on and frees itself.
+/// The right to join a fiber. If the handle is dropped, the fiber continues and frees itself when
+/// it ends.
 pub struct JoinHandle<T> {
     handle: Handle,
     slot: Arc<Slot<T>>,
 }
 
 impl<T> JoinHandle<T> {
-    /// Waits for the fiber to end; its result, or what it panicked with. May park.
+    /// Waits for the fiber to end. Returns its result, or its panic payload. May park.
     ///
     /// # Panics
-    /// Off a fiber, and when the fiber is the caller or joins the caller.
+    /// Panics off a fiber, and if the fiber is the caller or joins the caller.
     #[track_caller]
     pub fn join(self) -> thread::Result<T> {
         if let Err(e) = cancel::unwinding(|| join::join(on_fiber()?, self.handle)) {
@@ -210,42 +216,43 @@ impl<T> JoinHandle<T> {
         // SAFETY: the fiber has ended, and only this handle could join it.
         match unsafe { (*self.slot.0.get()).take() } {
             Some(result) => result,
-            // It left by fiber_exit.
+            // The fiber ended by calling fiber_exit.
             None => Err(Box::new("the fiber ended without a result")),
         }
     }
 
-    /// The fiber's number; 0 when it is gone.
+    /// The number of the fiber, or 0 if it no longer exists.
     pub fn id(&self) -> u64 {
         id_of(self.handle).unwrap_or(0)
     }
 
-    /// Asks the fiber to end: where it waits in [`join`](Self::join), [`sleep`], a
-    /// [`Condvar`](crate::Condvar) or a [`Semaphore`](crate::Semaphore), or comes to such a wait or
-    /// to [`test_cancel`]. It unwinds there, so its values are dropped, and its join returns
-    /// [`Cancelled`](crate::Cancelled) as a panic. A program that aborts on panics aborts.
+    /// Requests the cancellation of the fiber. It takes effect when the fiber waits in
+    /// [`join`](Self::join), [`sleep`], a [`Condvar`](crate::Condvar) or a
+    /// [`Semaphore`](crate::Semaphore), or calls [`test_cancel`]. The fiber unwinds there, which
+    /// drops its values, and its join returns [`Cancelled`](crate::Cancelled) as the panic payload.
+    /// In a program that aborts on panics, this aborts.
     ///
     /// # Panics
-    /// Off a fiber.
+    /// Panics off a fiber.
     #[track_caller]
     pub fn cancel(&self) {
-        // Another error says that it has ended.
+        // Every other error means that the fiber has ended.
         if let Err(e @ Errno::EPERM) = cancel::request(self.handle) {
             misuse("JoinHandle::cancel", e);
         }
     }
 }
 
-/// Unwinds the calling fiber if it was asked to end, see [`JoinHandle::cancel`]. Off a fiber it
-/// does nothing.
+/// Unwinds the calling fiber if its cancellation was requested, see [`JoinHandle::cancel`]. Does
+/// nothing off a fiber.
 pub fn test_cancel() {
-    // Off a fiber, or in the middle of a panic.
+    // An error here means that the caller is not on a fiber, or is panicking.
     let _ = cancel::unwinding(|| cancel::check(on_fiber()?.running()));
 }
 
 impl<T> Drop for JoinHandle<T> {
     fn drop(&mut self) {
-        // Stale after a join: then this finds nothing.
+        // After a join the handle is stale, and this does nothing.
         let _ = join::detach(self.handle);
     }
 }
@@ -258,17 +265,17 @@ impl<T> fmt::Debug for JoinHandle<T> {
     }
 }
 
-/// The number of a fiber that is not gone.
+/// Returns the number of a fiber, or `None` if it no longer exists.
 pub(crate) fn id_of(handle: Handle) -> Option<u64> {
     let id = handle
         .fiber()?
         .id
         .load(core::sync::atomic::Ordering::Relaxed);
-    // Still the same one after the look.
+    // Check that the record still belonged to the same fiber when the number was read.
     handle.fiber().map(|_| id)
 }
 
-/// Lets the other runnable fibers of this worker run first; off a fiber, other threads.
+/// Lets the other runnable fibers of this worker run first. Off a fiber, yields to other threads.
 #[inline]
 pub fn yield_now() {
     match on_fiber() {
@@ -277,10 +284,10 @@ pub fn yield_now() {
     }
 }
 
-/// Parks for at least `time`.
+/// Sleeps for at least `time`. May park.
 ///
 /// # Panics
-/// Off a fiber.
+/// Panics off a fiber.
 #[track_caller]
 pub fn sleep(time: Duration) {
     let until = time.instant();
@@ -289,11 +296,11 @@ pub fn sleep(time: Duration) {
     }
 }
 
-/// A fiber, to be asked about.
+/// A fiber whose number and name can be queried.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Current(Handle);
 
-/// The calling fiber; `None` off a fiber.
+/// Returns the calling fiber, or `None` off a fiber.
 pub fn current() -> Option<Current> {
     on_fiber()
         .ok()
@@ -301,12 +308,13 @@ pub fn current() -> Option<Current> {
 }
 
 impl Current {
-    /// Its number since the process began, from 1; 0 when it is gone.
+    /// The number of the fiber, or 0 if it no longer exists. Fibers are numbered from 1 in the
+    /// order of their creation in this process.
     pub fn id(&self) -> u64 {
         id_of(self.0).unwrap_or(0)
     }
 
-    /// Its name, when it has one and is not gone.
+    /// The name of the fiber, or `None` if it has no name or no longer exists.
     pub fn name(&self) -> Option<String> {
         let name = debug::name(self.0.fiber()?);
         let text = debug::text(&name);

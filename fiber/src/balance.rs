@@ -1,43 +1,45 @@
-//! How many fresh fibers an idle worker may take from another: no more than even out what both have
-//! started lately.
+//! Decides how many fresh fibers an idle worker may steal from another worker: at most enough to
+//! even out the numbers of fibers that both have started recently.
 //!
-//! A fiber stays where it starts, for life, and a worker whose fibers all wait is idle only until
-//! they wake. One that took whatever it finds would end up with all fibers of a burst when the
-//! other worker is held up for a moment, because it sets up its I/O or the kernel runs another
-//! thread on its CPU; and then one CPU does the work of two for as long as they live.
+//! A fiber stays for life on the worker where it starts, and a worker whose fibers all wait is idle
+//! only until they wake. If an idle worker stole every fiber it found, it would get all fibers of a
+//! burst whenever the other worker is delayed for a moment, because that worker sets up its I/O or
+//! the kernel runs another thread on its CPU. After that, one CPU would do the work of two for as
+//! long as these fibers live.
 //!
-//! "Lately" is since the mark before the last, and marks are [`LATELY`] apart at least: fibers that
-//! have been around for longer may well wait for ever, and do not count. The one who is refused
-//! makes them, and looks again when that time has passed, twice at most: then it takes its half,
-//! whatever else it has.
+//! "Recently" means since the mark before the last one. Marks are at least [`LATELY`] apart. Older fibers
+//! may wait forever and do not count. A worker that was refused sets a mark and checks again after
+//! that time, at most twice; then it steals half, no matter how many fibers it already has.
 
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use crate::timer::Instant;
 use crate::worker::Worker;
 
-/// Nanoseconds; longer than the kernel lets a thread wait for its CPU on a machine that is not
-/// overloaded.
+/// The minimum time between marks, in nanoseconds. It is longer than a thread waits for its CPU on
+/// a machine that is not overloaded.
 pub(crate) const LATELY: u64 = 5_000_000;
 
-/// The fibers a worker has, for others to see. Hints: nothing breaks when they are a little off.
+/// The numbers of fibers on a worker, readable by other workers. They are hints: nothing breaks if
+/// they are slightly wrong.
 #[derive(Default)]
 pub(crate) struct Share {
-    /// Started here and not ended. Written by the worker's own thread alone.
+    /// Fibers that were started on this worker and have not ended. Only the worker's own thread
+    /// writes it.
     started: AtomicUsize,
-    /// What that was at the last mark, and at the one before.
+    /// The value of `started` at the last mark, and below at the mark before it.
     at_mark: AtomicUsize,
     before: AtomicUsize,
 }
 
 impl Share {
-    /// Started fibers that have not ended.
+    /// Returns the number of started fibers that have not ended.
     #[inline(always)]
     pub(crate) fn started(&self) -> usize {
         self.started.load(Relaxed)
     }
 
-    /// On the worker's own thread.
+    /// Sets the number of started fibers. Call it on the worker's own thread.
     #[inline(always)]
     pub(crate) fn set_started(&self, n: usize) {
         self.started.store(n, Relaxed);
@@ -53,12 +55,13 @@ impl Share {
     }
 }
 
-/// When the last mark was.
+/// The time of the last mark.
 #[derive(Default)]
 pub(crate) struct Marks(AtomicU64);
 
 impl Marks {
-    /// Marks the state of `workers` if it is time to; whether somebody did.
+    /// Sets a mark for all `workers` if enough time has passed. Returns whether this or another
+    /// thread set one.
     fn advance(&self, workers: &[Worker], now: Instant) -> bool {
         let last = self.0.load(Relaxed);
         if now.saturating_sub(last) < LATELY {
@@ -70,8 +73,8 @@ impl Marks {
         true
     }
 
-    /// How many of the fresh fibers of `owner` are for `idle`, a worker that has nothing to run.
-    /// The clock is only read where there are some and none is.
+    /// Returns how many of the fresh fibers of `owner` the idle worker `idle` may take. Reads the
+    /// clock only if there are fresh fibers and it may take none of them.
     pub(crate) fn due(&self, workers: &[Worker], idle: &Worker, owner: &Worker) -> usize {
         let fresh = owner.remote.stealer.as_ref().map_or(0, |fresh| fresh.len());
         let due = || {
@@ -88,8 +91,8 @@ impl Marks {
     }
 }
 
-/// How many of `fresh` fibers even out `idle` and `owner`, started ones: at most half of them, for
-/// their owner is about to start them, too.
+/// Returns how many of `fresh` fibers to move so that the started fibers of `idle` and `owner` even
+/// out. This is at most half of them, because their owner is about to start some as well.
 fn evens_out(idle: usize, owner: usize, fresh: usize) -> usize {
     let more = (owner + fresh).saturating_sub(idle);
     more.min(fresh).div_ceil(2)

@@ -1,13 +1,13 @@
-//! Cancellation, deferred as pthreads' is: a request ends the wait its fiber is in, or acts when
-//! the fiber comes to the next cancellation point.
+//! Cancellation, deferred as in pthreads: a request ends the current wait of the fiber, or takes
+//! effect when the fiber reaches its next cancellation point.
 //!
-//! A request is a bit of the fiber's record, set at once from wherever it comes; the wait is ended
-//! on the fiber's own worker, between two rounds ([`Requests`]), as a timer would. Acting means,
-//! for a C fiber: its cleanup handlers, then its end, without unwinding its stack. A Rust fiber,
-//! whose stack holds values to drop, unwinds.
+//! A request is a bit in the fiber's record, which the requester sets directly. The fiber's own
+//! worker then ends the wait between two rounds ([`Requests`]), as a timer would. When a request
+//! takes effect on a C fiber, its cleanup handlers run and the fiber ends without unwinding its
+//! stack. A Rust fiber unwinds, because its stack holds values to drop.
 //!
-//! Invariant: a fiber acts once (ACTING), and only where it asks ([`check`]): a wait that was ended
-//! has had no effect.
+//! Invariant: a fiber acts on a request once (ACTING), and only where it calls [`check`]. A wait
+//! that was ended has had no effect.
 
 use crate::errno::Errno;
 use crate::fiber::{Fiber, Handle, Waits};
@@ -21,19 +21,20 @@ use crate::{join, tls};
 use core::ffi::c_void;
 use core::sync::atomic::{AtomicBool, Ordering};
 
-/// Somebody asked for it.
+/// Cancellation was requested.
 const REQUESTED: u8 = 1;
-/// Not now: `FIBER_CANCEL_DISABLE`.
+/// Cancellation is disabled (`FIBER_CANCEL_DISABLE`).
 const DISABLED: u8 = 2;
-/// The fiber is on its way to its end.
+/// The fiber is acting on a request and about to end.
 const ACTING: u8 = 4;
-/// A Rust fiber.
+/// It is a Rust fiber, which unwinds.
 pub(crate) const UNWINDS: u8 = 8;
 
 /// `FIBER_CANCELED`.
 pub(crate) const CANCELED: *mut c_void = usize::MAX as *mut c_void;
 
-/// The calling fiber is to act now: `ECANCELED`, which the two faces turn into its end.
+/// Returns `ECANCELED` if the running fiber must act on a request now. The C and the Rust API then
+/// end the fiber.
 #[inline(always)]
 pub(crate) fn check(me: &Fiber) -> Result<(), Errno> {
     if me.cancel.load(Ordering::Relaxed) & !UNWINDS == REQUESTED {
@@ -43,7 +44,7 @@ pub(crate) fn check(me: &Fiber) -> Result<(), Errno> {
     }
 }
 
-/// Requests for fibers of one worker, whose waits are to end.
+/// The pending requests for fibers of one worker whose waits must be ended.
 pub(crate) struct Requests {
     any: AtomicBool,
     of: SpinLock<Vec<Handle>>,
@@ -72,15 +73,16 @@ impl Requests {
         core::mem::take(&mut *self.of.lock())
     }
 
-    /// In a forked child: whoever held the lock is not there. What it was changing is leaked, not
-    /// dropped.
+    /// In a forked child: another thread may have held the lock, and that thread does not exist
+    /// here. The data it was changing is leaked, not dropped.
     pub(crate) fn forget(&self) {
         self.of.release();
         core::mem::forget(self.take());
     }
 }
 
-/// Asks the fiber to end. On a fiber; `ESRCH` when it is gone or another runtime's.
+/// Requests the cancellation of a fiber. Call it on a fiber. Returns `ESRCH` if the target no
+/// longer exists or belongs to another runtime.
 pub(crate) fn request(name: Handle) -> Result<(), Errno> {
     let here = on_fiber()?;
     let fiber = name.fiber().ok_or(Errno::ESRCH)?;
@@ -91,9 +93,9 @@ pub(crate) fn request(name: Handle) -> Result<(), Errno> {
     if core::ptr::eq(fiber, here.running()) {
         return Ok(());
     }
-    // One that starts elsewhere right now sees the bit, or we see its worker.
+    // If the fiber is just starting on another worker, either it sees the bit or we see its worker.
     barrier();
-    // SAFETY: a worker of this runtime, which lasts as long as the caller does.
+    // SAFETY: the worker belongs to this runtime, which outlives the caller.
     if let Some(home) = unsafe { fiber.worker.load(Ordering::SeqCst).as_ref() } {
         home.remote.cancels.add(name);
         if !core::ptr::eq(home, here) {
@@ -103,21 +105,23 @@ pub(crate) fn request(name: Handle) -> Result<(), Errno> {
     Ok(())
 }
 
-/// Orders what this thread did before what any other does from now on, without a cost for those.
+/// Orders the earlier accesses of this thread before the later ones of every other thread. The
+/// other threads need no barrier of their own.
 fn barrier() {
     use rustix::thread::{MembarrierCommand, membarrier};
     let _ = membarrier(MembarrierCommand::RegisterPrivateExpedited);
     let _ = membarrier(MembarrierCommand::PrivateExpedited);
 }
 
-/// Has the running fiber's wait, which is about to begin in the shim, ended again: it was asked to
-/// end before.
+/// Ends the wait in the shim that the running fiber is about to begin, because cancellation was
+/// requested before.
 #[cold]
 pub(crate) fn end_this_wait(worker: &Worker, me: &Fiber) {
     worker.remote.cancels.add(me.handle());
 }
 
-/// On the scheduler's stack of `worker`: ends the waits of its fibers that were asked to end.
+/// Ends the waits of those fibers of `worker` whose cancellation was requested. Runs on the
+/// scheduler's stack of `worker`.
 #[cold]
 #[inline(never)]
 pub(crate) fn deliver(worker: &Worker) {
@@ -132,7 +136,8 @@ pub(crate) fn deliver(worker: &Worker) {
         match fiber.waits() {
             Waits::Sleep => {
                 worker.timers.borrow_mut().cancel(fiber);
-                // SAFETY: a sleeper without a timer is nobody else's to wake, on its own worker.
+                // SAFETY: the fiber sleeps without a timer, therefore only we, on its own worker,
+                // can wake it.
                 unsafe { sched::make_ready_here(worker, core::ptr::from_ref(fiber).cast_mut()) };
             }
             Waits::Cond | Waits::Semaphore => park::cancel(fiber),
@@ -142,13 +147,14 @@ pub(crate) fn deliver(worker: &Worker) {
                     host.cancel(fiber);
                 }
             }
-            // Not cancellation points, or it does not wait.
+            // Other waits are not cancellation points, and a fiber that does not wait needs no
+            // wake-up.
             _ => {}
         }
     }
 }
 
-/// `fiber_setcancelstate`: whether it was enabled before.
+/// Implements `fiber_setcancelstate`. Returns whether cancellation was enabled before.
 pub(crate) fn set_enabled(enabled: bool) -> Result<bool, Errno> {
     let me = on_fiber()?.running();
     let before = if enabled {
@@ -159,7 +165,7 @@ pub(crate) fn set_enabled(enabled: bool) -> Result<bool, Errno> {
     Ok(before & DISABLED == 0)
 }
 
-/// A C fiber that was asked to end ends here: `result`, when it is `ECANCELED` and its own.
+/// Ends the running C fiber if `result` is `ECANCELED`. Otherwise returns `result`.
 #[inline(always)]
 pub(crate) fn act_on(result: Result<(), Errno>) -> Result<(), Errno> {
     match result {
@@ -176,12 +182,12 @@ fn act() -> Result<(), Errno> {
             exit(worker, CANCELED);
         }
     }
-    // C code on a Rust fiber, which must not be left behind: it goes on until it comes back to
-    // Rust.
+    // This is C code on a Rust fiber. The Rust frames below must not be skipped, therefore the
+    // fiber continues until it returns to Rust.
     Err(Errno::ECANCELED)
 }
 
-/// Ends the running fiber after its cleanup handlers.
+/// Runs the cleanup handlers of the running fiber and ends it.
 pub(crate) fn exit(worker: &Worker, result: *mut c_void) -> ! {
     run_cleanups(worker.running());
     if let Some(host) = worker.host.get() {
@@ -194,8 +200,7 @@ pub(crate) fn exit(worker: &Worker, result: *mut c_void) -> ! {
 pub(crate) fn run_cleanups(me: &Fiber) {
     me.cancel.fetch_or(ACTING, Ordering::Relaxed);
     while let Some(cleanup) = key::top_cleanup(me) {
-        // SAFETY: a handler that is not popped lies in a frame of this fiber's that has not
-        // returned.
+        // SAFETY: a handler that is not popped lies in a frame of this fiber that has not returned.
         let Cleanup { routine, arg, next } = unsafe { cleanup.read() };
         key::set_top_cleanup(me, next);
         routine(arg);
@@ -210,12 +215,12 @@ pub struct Cleanup {
     pub(crate) next: *mut Cleanup,
 }
 
-/// What a cancelled Rust fiber unwinds with, and its join returns.
+/// The panic payload with which a cancelled Rust fiber unwinds, and which its join returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cancelled;
 
-/// A wait of a Rust fiber, which unwinds if it was ended. In the middle of a panic it is made to
-/// the end.
+/// Runs a wait of a Rust fiber and unwinds if the fiber was cancelled in it. During a panic, the
+/// wait is repeated with cancellation disabled.
 #[inline(always)]
 pub(crate) fn unwinding<T>(wait: impl Fn() -> Result<T, Errno>) -> Result<T, Errno> {
     match wait() {

@@ -30,7 +30,7 @@ pub(crate) fn workers() -> usize {
 pub(crate) fn stack() -> Class {
     let size = read(
         "FIBER_STACK",
-        "bytes, or with K or M after the number, from 16K to 1024M",
+        "a number of bytes, optionally with K or M, from 16K to 1024M",
         "256K",
         parse_stack,
     );

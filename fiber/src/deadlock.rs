@@ -1,10 +1,10 @@
-//! The deadlock report: when every fiber waits and nothing can wake one, says who waits for what
-//! and aborts.
+//! The deadlock report: if every fiber waits and nothing can wake one, it lists what each fiber
+//! waits for and aborts.
 //!
-//! Invariant: it never speaks up while somebody might still post. All workers must be idle with no
-//! timer set and nothing in flight in the shim, no other thread of the process may exist (it could
-//! post), and then, looked at in this order, nothing may be on its way and nobody may have woken
-//! since.
+//! Invariant: it never reports while another thread could still post. All workers must be idle,
+//! with no timer set and nothing in flight in the shim, and the process must have no other thread,
+//! because that thread could post. After these checks, in this order, no wake-up may be on its way
+//! and no worker may have woken since.
 
 use crate::debug::{self, Out};
 use crate::slab;
@@ -14,10 +14,10 @@ use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicBool, Ordering};
 use rustix::fs::{Mode, OFlags, RawDir};
 
-/// Fibers listed at most.
+/// The maximum number of fibers that a report lists.
 const LISTED: usize = 100;
 
-/// Looks whether this runtime is in a deadlock. If it is, reports and does not return.
+/// Checks whether this runtime is in a deadlock. If it is, reports it and does not return.
 #[cold]
 pub(crate) fn look(worker: &Worker) {
     let runtime = worker.runtime();
@@ -38,13 +38,14 @@ pub(crate) fn look(worker: &Worker) {
     {
         return;
     }
-    // Several workers may have seen it; one speaks, the others sleep on until it ends them.
+    // Several workers may have found the deadlock. One reports it; the others sleep until it aborts
+    // the process.
     static REPORTED: AtomicBool = AtomicBool::new(false);
     if REPORTED.swap(true, Ordering::Relaxed) {
         return;
     }
     report(worker);
-    // SAFETY: ends the process.
+    // SAFETY: abort only ends the process.
     unsafe { libc::abort() }
 }
 
@@ -70,9 +71,9 @@ fn report(worker: &Worker) {
     }
 }
 
-/// Whether the process has threads that are neither workers of this runtime nor the kernel's or the
-/// shim's helpers, which act for operations in flight only. When it cannot be known, there are
-/// some.
+/// Returns whether the process has threads other than the workers of this runtime and the helper
+/// threads of the kernel and the shim. Those helpers act only for operations in flight. Returns
+/// true if it cannot tell.
 fn has_other_threads(workers: &[Worker]) -> bool {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let Ok(dir) = rustix::fs::open(c"/proc/self/task", flags, Mode::empty()) else {
@@ -96,7 +97,8 @@ fn has_other_threads(workers: &[Worker]) -> bool {
             .any(|w| w.remote.tid.load(Ordering::Relaxed) == tid);
         others |= !ours && !is_helper(&dir, tid);
     }
-    // Rustix closes by libc's `close`, which is ours to call: the scheduler runs on no fiber.
+    // Rustix closes `dir` by libc's `close`. That is safe here, because the scheduler does not run
+    // on a fiber.
     others
 }
 
@@ -104,7 +106,7 @@ fn is_helper(task: &impl std::os::fd::AsFd, tid: i32) -> bool {
     let path = format!("{tid}/comm");
     let Ok(file) = rustix::fs::openat(task, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
     else {
-        return true; // It has just ended.
+        return true; // The thread has just ended.
     };
     let mut name = [0; 16];
     let len = rustix::io::read(&file, &mut name).unwrap_or(0);

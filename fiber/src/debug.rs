@@ -1,10 +1,10 @@
-//! What people read: names, and one line a fiber for `fiber_dump` and the deadlock report.
+//! Text for people: fiber names, and one line per fiber for `fiber_dump` and the deadlock report.
 //!
-//! Reports go out by direct system calls: libc's write may be the shim's, and a fiber that dumps
-//! must not park.
+//! Reports are written by direct system calls: libc's write may be hooked by the shim, and a fiber
+//! that writes a dump must not park.
 //!
-//! Invariant: nothing here changes a fiber, and reports may be wrong about fibers of other workers,
-//! which go on meanwhile.
+//! Invariant: nothing here changes a fiber. Reports may be wrong about fibers of other workers,
+//! because these run during the report.
 
 use crate::errno::Errno;
 use crate::fiber::{Fiber, Handle, Life, NAME_LEN, Waits};
@@ -17,10 +17,10 @@ use core::fmt::{self, Write};
 use core::sync::atomic::Ordering;
 use std::os::fd::{BorrowedFd, RawFd};
 
-/// Guards every fiber's name.
+/// Guards the names of all fibers.
 pub(crate) static NAMES: SpinLock<()> = SpinLock::new(());
 
-/// Text on its way to a descriptor, a line at a time.
+/// Text to be written to a descriptor, one line at a time.
 pub(crate) struct Out {
     fd: RawFd,
     buf: [u8; 256],
@@ -36,7 +36,7 @@ impl Out {
         }
     }
 
-    /// Text on its way to standard error, or to nowhere when the program has closed that.
+    /// Text for standard error. It is dropped if the program has closed that.
     pub(crate) fn to_stderr() -> Out {
         Out::new(stderr::descriptor().unwrap_or(-1))
     }
@@ -46,8 +46,8 @@ impl Out {
         if self.fd < 0 {
             return;
         }
-        // SAFETY: only borrowed for this call, by a caller that says to write there; a bad one
-        // gives EBADF.
+        // SAFETY: the descriptor is borrowed for this call only. The caller asked to write to it,
+        // and a bad one returns EBADF.
         let fd = unsafe { BorrowedFd::borrow_raw(self.fd) };
         while !rest.is_empty() {
             match rustix::io::write(fd, rest) {
@@ -81,7 +81,8 @@ impl Drop for Out {
     }
 }
 
-/// A name as it is stored: cut at its NUL. `ERANGE` when longer than 15 bytes.
+/// Converts a name to the stored form, padded with NULs. Returns `ERANGE` if it is longer than 15
+/// bytes.
 pub(crate) fn checked_name(name: &[u8]) -> Result<[u8; NAME_LEN], Errno> {
     let mut stored = [0; NAME_LEN];
     stored[..NAME_LEN - 1]
@@ -93,29 +94,29 @@ pub(crate) fn checked_name(name: &[u8]) -> Result<[u8; NAME_LEN], Errno> {
 
 pub(crate) fn set_name(fiber: &Fiber, name: [u8; NAME_LEN]) {
     let _names = NAMES.lock();
-    // SAFETY: under the name lock.
+    // SAFETY: we hold the name lock.
     unsafe { *fiber.name.get() = name };
 }
 
 pub(crate) fn name(fiber: &Fiber) -> [u8; NAME_LEN] {
     let _names = NAMES.lock();
-    // SAFETY: under the name lock.
+    // SAFETY: we hold the name lock.
     unsafe { *fiber.name.get() }
 }
 
-/// The text of a stored name.
+/// Returns the text of a stored name, without its NULs.
 pub(crate) fn text(name: &[u8; NAME_LEN]) -> &[u8] {
     &name[..name.iter().position(|&b| b == 0).unwrap_or(NAME_LEN)]
 }
 
-/// Whether the record belongs to a fiber of `runtime` that has not ended.
+/// Returns whether the record belongs to a fiber of `runtime` that has not ended.
 pub(crate) fn is_of(fiber: &Fiber, life: Life, runtime: *const Runtime) -> bool {
     matches!(life.state(), Life::LIVE | Life::DETACHED | Life::JOINED)
         && (runtime.is_null() || core::ptr::eq(fiber.runtime.load(Ordering::Relaxed), runtime))
 }
 
-/// Writes a line for each live fiber of the caller's runtime to `fd`; off a worker, of every
-/// runtime.
+/// Writes one line per live fiber of the caller's runtime to `fd`. On a thread that is not a
+/// worker, covers all runtimes.
 pub(crate) fn dump(fd: RawFd) {
     let mut out = Out::new(fd);
     let here = tls::worker();
@@ -132,7 +133,7 @@ pub(crate) fn line(out: &mut Out, worker: &Worker, fiber: &Fiber) {
     write_line(out, Some(worker), fiber);
 }
 
-/// What people call a fiber: its number and its name.
+/// Returns the name for a fiber in messages: its number and its name.
 pub(crate) fn title(fiber: &Fiber) -> String {
     let mut title = String::new();
     write_title(&mut title, fiber);
@@ -150,7 +151,7 @@ fn write_title(out: &mut impl Write, fiber: &Fiber) {
 fn write_line(out: &mut Out, here: Option<&Worker>, fiber: &Fiber) {
     write_title(out, fiber);
     let home = fiber.worker.load(Ordering::Relaxed);
-    // SAFETY: a live fiber's worker is there.
+    // SAFETY: the worker of a live fiber exists.
     match unsafe { home.as_ref() } {
         None => {
             let _ = writeln!(out, ": not started");
@@ -180,7 +181,7 @@ fn write_line(out: &mut Out, here: Option<&Worker>, fiber: &Fiber) {
             }
         }
         Waits::Join => {
-            // SAFETY: the target of a join is a record, and these are never unmapped.
+            // SAFETY: the target of a join is a record, and records are never unmapped.
             let target = unsafe { &*(fiber.waits_on.load(Ordering::Relaxed) as *const Fiber) };
             writeln!(
                 out,
@@ -190,7 +191,8 @@ fn write_line(out: &mut Out, here: Option<&Worker>, fiber: &Fiber) {
         }
         Waits::Mutex => {
             let at = fiber.waits_on.load(Ordering::Relaxed);
-            // Only a fiber that is surely still parked keeps its mutex in existence.
+            // The mutex is sure to exist only while the fiber is parked, which we know only for
+            // fibers of this worker.
             let owner = mine.and_then(|_| owner(at as *const Queue));
             match owner {
                 Some(owner) => writeln!(out, "waits for mutex {at:#x}, held by fiber {owner}"),
@@ -206,9 +208,10 @@ fn write_line(out: &mut Out, here: Option<&Worker>, fiber: &Fiber) {
     };
 }
 
-/// The id of the fiber that holds the mutex at `queue`, if it is one.
+/// Returns the id of the fiber that holds the mutex at `queue`, if any.
 fn owner(queue: *const Queue) -> Option<u64> {
-    // SAFETY: the caller has seen a fiber of this worker wait for it, and it has not run since.
+    // SAFETY: the caller has seen a fiber of this worker wait for the mutex, and that fiber has not
+    // run since.
     let word = unsafe { (*queue).word.load(Ordering::Relaxed) };
     slab::knows(Handle(word & !(LOCKED | WAITERS))).map(|f| f.id.load(Ordering::Relaxed))
 }
@@ -226,7 +229,7 @@ fn object(what: Waits) -> &'static str {
     }
 }
 
-/// Bytes of a name, those that would disturb a terminal as dots.
+/// The bytes of a name, with dots in place of characters that could disturb a terminal.
 struct Printable<'a>(&'a [u8]);
 
 impl fmt::Display for Printable<'_> {

@@ -1,4 +1,4 @@
-//! Error numbers, as the C API returns them.
+//! Error numbers as the C API returns them.
 
 use core::fmt;
 use core::num::NonZeroI32;
@@ -33,13 +33,13 @@ impl Errno {
         }
     }
 
-    /// The number.
+    /// Returns the error number.
     pub const fn raw(self) -> i32 {
         self.0.get()
     }
 }
 
-/// 0 or the error number: what a C caller gets.
+/// Converts a result to the return value for C: 0 or the error number.
 #[inline(always)]
 pub(crate) fn as_int(result: Result<(), Errno>) -> i32 {
     match result {

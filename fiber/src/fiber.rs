@@ -149,7 +149,7 @@ impl Fiber {
         Handle((self.life.load(Ordering::Relaxed) & GENERATION) | self as *const Fiber as u64)
     }
 
-    /// The previous fiber in the queue, for a fresh fiber that is not the first one.
+    /// The previous fiber in the queue. Set only in a fresh fiber that is not the first one.
     #[inline(always)]
     pub(crate) fn before(&self) -> *mut Fiber {
         self.result.get().cast()

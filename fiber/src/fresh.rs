@@ -1,7 +1,7 @@
 //! Fresh fibers, which have not started yet: they have no stack and belong to no thread, therefore
 //! any worker may take them.
 //!
-//! Invariant: a fiber in this queue has never run. Both its owner and thieves take the oldest fiber
+//! Invariant: no fiber in this queue has ever run. Both its owner and thieves take the oldest fiber
 //! first. A fiber may be taken out of order only if there are no thieves. A fiber of `own` that is
 //! not the first one knows the fiber before it ([`Fiber::before`]).
 

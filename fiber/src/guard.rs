@@ -1,14 +1,14 @@
-//! The C++ ABI's guards: a static variable of a function is initialised once, by the fiber or
-//! thread that comes first.
+//! The C++ ABI's guards: a static variable of a function is initialised once, by the first fiber or
+//! thread that reaches it.
 //!
-//! The C++ library's own functions take all fibers of a thread for one: a second fiber that comes
-//! while the first waits in the initialiser gets `recursive_init_error`, or blocks the thread.
-//! These park it instead.
+//! The C++ library's own functions cannot tell the fibers of one thread apart. If a second fiber
+//! arrives while the first one waits in the initialiser, it gets a `recursive_init_error` or blocks
+//! the thread. The functions here park it instead.
 //!
-//! A guard's first byte says that the variable is initialised: compiled code looks at that by
-//! itself. The other bits are those of libstdc++, for a library that has its functions built in.
-//! The upper half names the owner, by which an initialiser that comes back to its own variable is
-//! told from one that waits.
+//! The first byte of a guard says that the variable is initialised; compiled code checks it without
+//! a call. The other bits are those of libstdc++, because a library may contain a copy of
+//! libstdc++'s functions. The upper half identifies the owner. It tells an initialiser that uses
+//! its own variable from another fiber that has to wait.
 
 use crate::fiber::Waits;
 use crate::park::{self, Queue};
@@ -21,9 +21,9 @@ use rustix::thread::futex;
 
 /// The variable is initialised.
 const DONE: u32 = 1;
-/// Somebody is initialising it.
+/// A fiber or thread is initialising the variable.
 const PENDING: u32 = 1 << 8;
-/// The same, and others wait.
+/// The variable is being initialised, and others wait.
 const WAITED_FOR: u32 = 1 << 16;
 
 /// `__guard` of the C++ ABI, 64 bits.
@@ -33,11 +33,11 @@ pub(crate) struct Guard {
     owner: AtomicU32,
 }
 
-/// Fibers that wait for any guard: so few do that one queue is enough. Each looks at its own guard
-/// once woken.
+/// Fibers that wait for any guard. Such waits are rare, therefore one queue is enough; a woken
+/// fiber checks its own guard.
 static WAITING: Queue = Queue::new(0);
 
-/// A number for the calling fiber or thread.
+/// Returns a number that identifies the calling fiber or thread.
 fn caller() -> u32 {
     match on_fiber() {
         // Records are 64 bytes apart.
@@ -46,7 +46,7 @@ fn caller() -> u32 {
     }
 }
 
-/// 1 if the caller is to initialise the variable, 0 once it is initialised. May park.
+/// Returns 1 if the caller must initialise the variable, or 0 once it is initialised. May park.
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn __cxa_guard_acquire(guard: &Guard) -> c_int {
     let mut state = guard.state.load(Ordering::Acquire);
@@ -79,11 +79,11 @@ pub(crate) extern "C" fn __cxa_guard_acquire(guard: &Guard) -> c_int {
     }
 }
 
-/// Waits until the guard's owner is through. It may come back for nothing.
+/// Waits until the owner of the guard is done. May return early.
 fn wait(guard: &Guard) {
     let is_pending = || guard.state.load(Ordering::SeqCst) == PENDING | WAITED_FOR;
     let Ok(worker) = on_fiber() else {
-        // Not private: libstdc++ wakes so.
+        // The futex is not private, because libstdc++ does not use a private one.
         let _ = futex::wait(
             &guard.state,
             futex::Flags::empty(),
@@ -98,13 +98,13 @@ fn wait(guard: &Guard) {
     }
 }
 
-/// The variable is initialised.
+/// Marks the variable as initialised.
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn __cxa_guard_release(guard: &Guard) {
     end(guard, DONE);
 }
 
-/// An exception left the initialiser: the next to come tries again.
+/// An exception left the initialiser; the next caller tries again.
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn __cxa_guard_abort(guard: &Guard) {
     end(guard, 0);
@@ -122,21 +122,21 @@ fn end(guard: &Guard, state: u32) {
     all.wake();
 }
 
-/// The initialiser came back to its own variable: undefined in C++, and whatever the C++ library
-/// makes of it.
+/// The initialiser used its own variable, which is undefined in C++. Leaves the reaction to the C++
+/// library.
 #[cold]
 fn came_back(guard: &Guard) -> c_int {
     type Acquire = extern "C" fn(&Guard) -> c_int;
-    // SAFETY: a look-up by name.
+    // SAFETY: dlsym only looks the name up.
     let next = unsafe { libc::dlsym(libc::RTLD_NEXT, c"__cxa_guard_acquire".as_ptr()) };
     if next.is_null() {
         let _ = rustix::io::write(
             rustix::stdio::stderr(),
-            b"fiber: a static variable's initialiser used the variable itself; it never ends, so the program does\n",
+            b"fiber: the initialiser of a static variable used the variable itself; aborting\n",
         );
         std::process::abort();
     }
-    // SAFETY: the C++ ABI's type of the function of this name. It throws, or waits for ever.
+    // SAFETY: this is the type that the C++ ABI gives the function. It throws or waits forever.
     let next = unsafe { transmute::<*mut c_void, Acquire>(next) };
     next(guard)
 }

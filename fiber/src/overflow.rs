@@ -79,11 +79,11 @@ fn report(fiber: &Fiber) {
         line.bytes(crate::debug::text(&name));
         line.text("\"");
     }
-    line.text(": its ");
+    line.text(": its stack of ");
     line.number(size as u64);
-    line.text(" KiB are used up; FIBER_STACK=");
+    line.text(" KiB is full; set FIBER_STACK=");
     line.number(size as u64 * 2);
-    line.text("K or fiber_attr_t.stack_size gives it more\n");
+    line.text("K or fiber_attr_t.stack_size to enlarge it\n");
     if let Some(fd) = stderr::descriptor() {
         // SAFETY: the descriptor is borrowed for this call only. It was open a moment ago; if it
         // has been closed since, the write returns EBADF.

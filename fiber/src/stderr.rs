@@ -1,8 +1,8 @@
-//! Standard error as the program was given it.
+//! The program's original standard error.
 //!
-//! A program may close descriptor 2 and open a file or a socket of its own under that number. So
-//! the library remembers, before main, which file descriptor 2 is. Invariant: a message goes to
-//! descriptor 2 only while it is still that file.
+//! A program may close descriptor 2 and open a file or a socket of its own under that number.
+//! Therefore the library records before main which file descriptor 2 refers to. Invariant: a
+//! message is written to descriptor 2 only while it still refers to that file.
 
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use rustix::fs::{Stat, fstat};
@@ -10,7 +10,7 @@ use std::os::fd::RawFd;
 
 const NUMBER: RawFd = 2;
 
-/// Descriptor 2 was open at start, and which file it was.
+/// Whether descriptor 2 was open at start; the two statics below identify its file.
 static OPEN: AtomicBool = AtomicBool::new(false);
 static DEVICE: AtomicU64 = AtomicU64::new(0);
 static INODE: AtomicU64 = AtomicU64::new(0);
@@ -25,12 +25,13 @@ fn remember() {
 }
 
 fn look() -> Option<Stat> {
-    // SAFETY: borrowed for this call alone; a number that is not open gives EBADF.
+    // SAFETY: the descriptor is borrowed for this call only; if it is not open, fstat returns
+    // EBADF.
     fstat(unsafe { std::os::fd::BorrowedFd::borrow_raw(NUMBER) }).ok()
 }
 
-/// The descriptor of standard error, or None when the program has closed it. May be called in a
-/// signal handler.
+/// Returns the descriptor of standard error, or None if the program has closed it.
+/// Async-signal-safe.
 pub(crate) fn descriptor() -> Option<RawFd> {
     let stat = look()?;
     let same = OPEN.load(Relaxed)

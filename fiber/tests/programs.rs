@@ -176,7 +176,7 @@ fn overflow_is_named_and_kills() {
     let err = text(&out.stderr);
     assert!(
         err.contains(
-            "stack overflow in fiber 2 \"digger\": its 64 KiB are used up; FIBER_STACK=128K"
+            "stack overflow in fiber 2 \"digger\": its stack of 64 KiB is full; set FIBER_STACK=128K"
         ),
         "{err}"
     );
@@ -248,7 +248,7 @@ fn a_bad_option_is_one_line_on_stderr() {
         (
             "FIBER_STACK",
             "lots",
-            "fiber: FIBER_STACK=lots: expected bytes, or with K or M after the number, from 16K to 1024M; using 256K\n",
+            "fiber: FIBER_STACK=lots: expected a number of bytes, optionally with K or M, from 16K to 1024M; using 256K\n",
         ),
         (
             "FIBER_WORKERS",

@@ -1,4 +1,4 @@
-//! The C API of cancellation: see the parent module for the rules.
+//! The C API for cancellation. The parent module states the rules.
 
 use super::{FiberHandle, answer, handle, object, store};
 use crate::cancel::{self, Cleanup};

@@ -1,9 +1,9 @@
-//! The C API: each function of fiber.h, checked arguments in, error numbers out. A test compiles
-//! these signatures against the header, so that the two cannot drift apart.
+//! The C API: each function of fiber.h checks its arguments and returns an error number. A test
+//! compiles these signatures against the header, therefore the two cannot drift apart.
 //!
-//! Invariant, for every `unsafe` here: pointers a caller passes are NULL, where the header allows
-//! it, or valid for what the header says the function does with them; objects were initialised and
-//! outlive their use. That is the C contract.
+//! Invariant, relied on by every `unsafe` block here: a pointer that a caller passes is NULL, where
+//! the header allows it, or valid for everything that the header says the function does with it.
+//! Objects were initialised and outlive their use. This is the C contract.
 
 mod cancel;
 mod sync;
@@ -22,7 +22,7 @@ use core::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use core::mem::offset_of;
 use core::ptr::null_mut;
 
-/// `fiber_t`: never looked into, a pointer to it is a handle.
+/// `fiber_t`, which is never accessed: a pointer to it is a handle.
 #[repr(C)]
 pub struct FiberHandle {
     _opaque: [u8; 0],
@@ -52,18 +52,18 @@ fn handle(f: *mut FiberHandle) -> Handle {
     Handle(f as u64)
 }
 
-/// The object behind a C pointer; `EINVAL` for NULL.
+/// Returns the object behind a C pointer, or `EINVAL` for NULL.
 #[inline(always)]
 fn object<'a, T>(at: *const T) -> Result<&'a T, Errno> {
-    // SAFETY: the C contract above.
+    // SAFETY: the C contract: the pointer is NULL or valid.
     unsafe { at.as_ref() }.ok_or(Errno::EINVAL)
 }
 
-/// Stores a result where the caller wants it, if it does.
+/// Stores a result at `at`, unless that is NULL.
 #[inline(always)]
 fn store<T>(at: *mut T, value: T) {
     if !at.is_null() {
-        // SAFETY: the C contract above.
+        // SAFETY: the C contract: the pointer is valid for a write.
         unsafe { at.write(value) }
     }
 }
@@ -73,13 +73,13 @@ pub extern "C" fn fiber_version() -> c_uint {
     VERSION[0] << 16 | VERSION[1] << 8 | VERSION[2]
 }
 
-/// Calls `f`, which parks nowhere and unwinds nowhere, and gives C its answer.
+/// Calls `f`, which neither parks nor unwinds, and converts its result for C.
 #[inline(always)]
 fn answer(f: impl FnOnce() -> Result<(), Errno>) -> c_int {
     as_int(f())
 }
 
-/// A cancellation point: a fiber that is cancelled in `f` ends here.
+/// A cancellation point: if the fiber is cancelled in `f`, it ends here.
 #[inline(always)]
 fn point(f: impl FnOnce() -> Result<(), Errno>) -> Result<(), Errno> {
     crate::cancel::act_on(f())
@@ -97,7 +97,7 @@ pub extern "C" fn fiber_run(
             return Err(Errno::EBUSY);
         }
         let f = f.ok_or(Errno::EINVAL)?;
-        // SAFETY: the C contract above.
+        // SAFETY: the C contract: the pointer is NULL or valid.
         let (workers, stack_size) = match unsafe { opt.as_ref() } {
             None => (0, 0),
             Some(o) if o.size >= size_of::<FiberOptions>() => (o.workers as usize, o.stack_size),
@@ -120,7 +120,7 @@ pub extern "C" fn fiber_run(
     })
 }
 
-/// What an attribute object asks for.
+/// Converts an attribute object to the parameters of a fiber.
 fn spec(worker: &Worker, attr: *const FiberAttr) -> Result<Spec, Errno> {
     let mut spec = Spec {
         class: worker.runtime().class,
@@ -129,7 +129,7 @@ fn spec(worker: &Worker, attr: *const FiberAttr) -> Result<Spec, Errno> {
         stays: false,
         unwinds: false,
     };
-    // SAFETY: the C contract above.
+    // SAFETY: the C contract: the pointer is NULL or valid.
     if let Some(attr) = unsafe { attr.as_ref() } {
         if attr.size < offset_of!(FiberAttr, detached) + size_of::<c_int>() {
             return Err(Errno::EINVAL);
@@ -138,7 +138,7 @@ fn spec(worker: &Worker, attr: *const FiberAttr) -> Result<Spec, Errno> {
             spec.class = Class::of(attr.stack_size).ok_or(Errno::EINVAL)?;
         }
         if !attr.name.is_null() {
-            // SAFETY: the C contract above: a NUL-ended name.
+            // SAFETY: the C contract: the name ends in a NUL.
             let name = unsafe { CStr::from_ptr(attr.name) }.to_bytes();
             spec.name = debug::checked_name(&name[..name.len().min(NAME_LEN - 1)])?;
         }
@@ -216,7 +216,7 @@ pub extern "C" fn fiber_id(f: *mut FiberHandle) -> u64 {
     crate::api::id_of(handle(f)).unwrap_or(0)
 }
 
-/// The fiber a handle names, NULL being the caller.
+/// Returns the fiber of a handle. NULL means the calling fiber.
 fn named(f: *mut FiberHandle) -> Result<&'static crate::fiber::Fiber, Errno> {
     if f.is_null() {
         return on_fiber().map(Worker::running).map_err(|_| Errno::ESRCH);
@@ -229,7 +229,7 @@ pub extern "C" fn fiber_setname(f: *mut FiberHandle, name: *const c_char) -> c_i
     answer(|| {
         let fiber = named(f)?;
         let name = object(name)?;
-        // SAFETY: the C contract above: a NUL-ended name.
+        // SAFETY: the C contract: the name ends in a NUL.
         debug::set_name(
             fiber,
             debug::checked_name(unsafe { CStr::from_ptr(name) }.to_bytes())?,
@@ -247,7 +247,7 @@ pub extern "C" fn fiber_getname(f: *mut FiberHandle, buf: *mut c_char, len: usiz
             return Err(Errno::ERANGE);
         }
         object(buf.cast_const())?;
-        // SAFETY: the C contract above: `len` bytes; a stored name ends in a NUL.
+        // SAFETY: the C contract: `buf` has `len` bytes. A stored name ends in a NUL.
         unsafe { core::ptr::copy_nonoverlapping(name.as_ptr().cast(), buf, text.len() + 1) };
         Ok(())
     })

@@ -1,4 +1,4 @@
-//! The C API's locks and waits.
+//! The C API for locks and waits.
 
 use super::{answer, object, point, store};
 use crate::errno::Errno;
@@ -12,7 +12,7 @@ pub struct FiberMutexAttr {
     kind: c_int,
 }
 
-/// Puts a new object where the caller wants it.
+/// Stores a new object at `at`. Returns `EINVAL` if that is NULL.
 fn init<T>(at: *mut T, value: T) -> Result<(), Errno> {
     object(at.cast_const())?;
     store(at, value);
@@ -30,7 +30,7 @@ fn reserved(attr: *const c_void) -> Result<(), Errno> {
     }
 }
 
-/// The deadline behind a C pointer.
+/// Returns the deadline behind a C pointer.
 fn at<'a>(clock: c_int, abstime: *const timespec) -> Result<At<'a>, Errno> {
     Ok(At(clock, object(abstime)?))
 }
@@ -332,7 +332,7 @@ pub extern "C" fn fiber_once(o: *mut RawOnce, f: Option<extern "C" fn()>) -> c_i
     })
 }
 
-/// The sizes that fiber.h reserves for the objects.
+/// Checks the sizes that fiber.h reserves for the objects.
 const _: () = {
     assert!(size_of::<RawMutex>() == 40 && size_of::<RawCond>() == 32 && size_of::<RawSem>() == 32);
     assert!(

@@ -1,12 +1,13 @@
-//! The switch on aarch64, AAPCS64: x19 to x30, d8 to d15 and FPCR survive a call.
+//! The context switch on aarch64, for AAPCS64: x19 to x30, d8 to d15 and FPCR survive a call.
 //!
-//! Assembled and checked by the compiler, but not run yet: no such machine was at hand.
+//! The compiler assembles and checks this file, but it has never run, because no aarch64 machine
+//! was available.
 
 use crate::fiber::Fiber;
 use crate::sched::fiber_main;
 use core::arch::{asm, naked_asm};
 
-/// FPCR.
+/// The FPCR register.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct FloatControl {
@@ -14,17 +15,17 @@ pub(crate) struct FloatControl {
 }
 
 impl FloatControl {
-    /// That of the caller.
+    /// Returns the value of the caller.
     pub(crate) fn current() -> Self {
         let fpcr;
-        // SAFETY: reads a control register.
+        // SAFETY: this only reads a control register.
         unsafe { asm!("mrs {0}, fpcr", out(reg) fpcr, options(nomem, nostack, preserves_flags)) };
         FloatControl { fpcr }
     }
 }
 
-/// The first frame of every fiber. Comes by jump with the fiber in x0 and sp at the stack's top;
-/// has no caller.
+/// The first frame of every fiber. It is entered by a jump, with the fiber in x0 and sp at the top
+/// of the stack, and has no caller.
 #[unsafe(naked)]
 unsafe extern "C" fn base() -> ! {
     naked_asm!(
@@ -40,16 +41,15 @@ unsafe extern "C" fn base() -> ! {
     )
 }
 
-/// Saves the running context, leaves its stack pointer in `*save` and goes on with the context
-/// `to`.
+/// Saves the running context, stores its stack pointer in `*save` and resumes the context `to`.
 ///
 /// # Safety
-/// `to` was saved by [`switch`] or [`start`] on this thread and has not gone on since; its stack is
-/// mapped.
+/// [`switch`] or [`start`] saved `to` on this thread, and it has not been resumed since; its stack
+/// is mapped.
 #[inline(always)]
 pub(crate) unsafe fn switch(save: *mut *mut u8, to: *mut u8) {
-    // SAFETY: the caller's promise; every register the ABI preserves is pushed here or declared
-    // clobbered.
+    // SAFETY: the caller guarantees that `to` can be resumed. Every register that the ABI preserves
+    // is pushed here or declared as clobbered.
     unsafe {
         asm!(
             "adr x9, 2f",
@@ -80,12 +80,12 @@ pub(crate) unsafe fn switch(save: *mut *mut u8, to: *mut u8) {
     }
 }
 
-/// Saves the running context as [`switch`] does and runs `fiber` from its beginning on the stack
+/// Saves the running context as [`switch`] does, and runs `fiber` from its beginning on the stack
 /// that ends at `top`.
 ///
 /// # Safety
-/// `top` is 16-byte aligned, the end of a mapped stack nobody uses; `fiber` is live and not
-/// started.
+/// `top` is 16-byte aligned and the end of a mapped stack that is not in use; `fiber` is live and
+/// has not started.
 #[inline(always)]
 pub(crate) unsafe fn start(
     save: *mut *mut u8,
@@ -93,8 +93,8 @@ pub(crate) unsafe fn start(
     fiber: *mut Fiber,
     float: &FloatControl,
 ) {
-    // SAFETY: the caller's promise; every register the ABI preserves is pushed here or declared
-    // clobbered.
+    // SAFETY: the caller guarantees that `top` and `fiber` are valid. Every register that the ABI
+    // preserves is pushed here or declared as clobbered.
     unsafe {
         asm!(
             "adr x9, 2f",
@@ -130,25 +130,25 @@ pub(crate) unsafe fn start(
     }
 }
 
-/// Goes on with the context `to`; the running one is never seen again.
+/// Resumes the context `to`. The running context is abandoned.
 ///
 /// # Safety
-/// As for [`switch`]; nothing on the running stack is needed any more.
+/// The same as for [`switch`], and nothing on the running stack is needed any more.
 #[inline(always)]
 pub(crate) unsafe fn leave(to: *mut u8) -> ! {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller guarantees that `to` can be resumed.
     unsafe { asm!("mov sp, {to}", "ldr x16, [sp]", "br x16", to = in(reg) to, options(noreturn)) }
 }
 
-/// Runs `fiber` from its beginning on the stack that ends at `top`; the running context is never
-/// seen again.
+/// Runs `fiber` from its beginning on the stack that ends at `top`. The running context is
+/// abandoned.
 ///
 /// # Safety
-/// As for [`start`], but `top` may belong to the running stack; nothing on that stack is needed any
-/// more.
+/// The same as for [`start`], but `top` may belong to the running stack. Nothing on the running
+/// stack is needed any more.
 #[inline(always)]
 pub(crate) unsafe fn leave_to_start(top: *mut u8, fiber: *mut Fiber, float: &FloatControl) -> ! {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller guarantees that `top` and `fiber` are valid.
     unsafe {
         asm!(
             "mov sp, x1",
@@ -163,8 +163,8 @@ pub(crate) unsafe fn leave_to_start(top: *mut u8, fiber: *mut Fiber, float: &Flo
     }
 }
 
-/// Asks for the memory a switch to the saved context `to` will read, ahead of time. Any address
-/// will do.
+/// Prefetches the memory that a switch to the saved context `to` will read. `to` may be any
+/// address.
 #[inline(always)]
 pub(crate) fn prefetch(to: *const u8) {
     // SAFETY: a prefetch never faults.

@@ -1,11 +1,11 @@
-//! The switch on x86-64, System V ABI: rbx, rbp, r12 to r15, MXCSR and the x87 control word survive
-//! a call.
+//! The context switch on x86-64, for the System V ABI: rbx, rbp, r12 to r15, MXCSR and the x87
+//! control word survive a call.
 
 use crate::fiber::Fiber;
 use crate::sched::fiber_main;
 use core::arch::{asm, naked_asm};
 
-/// MXCSR and the x87 control word.
+/// The MXCSR register and the x87 control word.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct FloatControl {
@@ -14,10 +14,10 @@ pub(crate) struct FloatControl {
 }
 
 impl FloatControl {
-    /// Those of the caller.
+    /// Returns the values of the caller.
     pub(crate) fn current() -> Self {
         let mut now = FloatControl { mxcsr: 0, x87: 0 };
-        // SAFETY: writes the six bytes of a local.
+        // SAFETY: this writes only six bytes of a local variable.
         unsafe {
             asm!(
                 "stmxcsr [{now}]",
@@ -30,8 +30,8 @@ impl FloatControl {
     }
 }
 
-/// The first frame of every fiber. Comes by jump with the fiber in rdi and rsp at the stack's top;
-/// has no caller.
+/// The first frame of every fiber. It is entered by a jump, with the fiber in rdi and rsp at the
+/// top of the stack, and has no caller.
 #[unsafe(naked)]
 unsafe extern "C" fn base() -> ! {
     naked_asm!(
@@ -45,16 +45,15 @@ unsafe extern "C" fn base() -> ! {
     )
 }
 
-/// Saves the running context, leaves its stack pointer in `*save` and goes on with the context
-/// `to`.
+/// Saves the running context, stores its stack pointer in `*save` and resumes the context `to`.
 ///
 /// # Safety
-/// `to` was saved by [`switch`] or [`start`] on this thread and has not gone on since; its stack is
-/// mapped.
+/// [`switch`] or [`start`] saved `to` on this thread, and it has not been resumed since; its stack
+/// is mapped.
 #[inline(always)]
 pub(crate) unsafe fn switch(save: *mut *mut u8, to: *mut u8) {
-    // SAFETY: the caller's promise; every register the ABI preserves is pushed here or declared
-    // clobbered.
+    // SAFETY: the caller guarantees that `to` can be resumed. Every register that the ABI preserves
+    // is pushed here or declared as clobbered.
     unsafe {
         asm!(
             "push rbp",
@@ -82,12 +81,12 @@ pub(crate) unsafe fn switch(save: *mut *mut u8, to: *mut u8) {
     }
 }
 
-/// Saves the running context as [`switch`] does and runs `fiber` from its beginning on the stack
+/// Saves the running context as [`switch`] does, and runs `fiber` from its beginning on the stack
 /// that ends at `top`.
 ///
 /// # Safety
-/// `top` is 16-byte aligned, the end of a mapped stack nobody uses; `fiber` is live and not
-/// started.
+/// `top` is 16-byte aligned and the end of a mapped stack that is not in use; `fiber` is live and
+/// has not started.
 #[inline(always)]
 pub(crate) unsafe fn start(
     save: *mut *mut u8,
@@ -95,8 +94,8 @@ pub(crate) unsafe fn start(
     fiber: *mut Fiber,
     float: &FloatControl,
 ) {
-    // SAFETY: the caller's promise; every register the ABI preserves is pushed here or declared
-    // clobbered.
+    // SAFETY: the caller guarantees that `top` and `fiber` are valid. Every register that the ABI
+    // preserves is pushed here or declared as clobbered.
     unsafe {
         asm!(
             "push rbp",
@@ -128,25 +127,25 @@ pub(crate) unsafe fn start(
     }
 }
 
-/// Goes on with the context `to`; the running one is never seen again.
+/// Resumes the context `to`. The running context is abandoned.
 ///
 /// # Safety
-/// As for [`switch`]; nothing on the running stack is needed any more.
+/// The same as for [`switch`], and nothing on the running stack is needed any more.
 #[inline(always)]
 pub(crate) unsafe fn leave(to: *mut u8) -> ! {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller guarantees that `to` can be resumed.
     unsafe { asm!("mov rsp, {to}", "pop rax", "jmp rax", to = in(reg) to, options(noreturn)) }
 }
 
-/// Runs `fiber` from its beginning on the stack that ends at `top`; the running context is never
-/// seen again.
+/// Runs `fiber` from its beginning on the stack that ends at `top`. The running context is
+/// abandoned.
 ///
 /// # Safety
-/// As for [`start`], but `top` may belong to the running stack; nothing on that stack is needed any
-/// more.
+/// The same as for [`start`], but `top` may belong to the running stack. Nothing on the running
+/// stack is needed any more.
 #[inline(always)]
 pub(crate) unsafe fn leave_to_start(top: *mut u8, fiber: *mut Fiber, float: &FloatControl) -> ! {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller guarantees that `top` and `fiber` are valid.
     unsafe {
         asm!(
             "mov rsp, rsi",
@@ -162,8 +161,8 @@ pub(crate) unsafe fn leave_to_start(top: *mut u8, fiber: *mut Fiber, float: &Flo
     }
 }
 
-/// Asks for the memory a switch to the saved context `to` will read, ahead of time. Any address
-/// will do.
+/// Prefetches the memory that a switch to the saved context `to` will read. `to` may be any
+/// address.
 #[inline(always)]
 pub(crate) fn prefetch(to: *const u8) {
     // SAFETY: a prefetch never faults.

@@ -1,7 +1,7 @@
-//! Barrier: `fiber_barrier_t`, and [`Barrier`].
+//! Barrier: `fiber_barrier_t` and [`Barrier`].
 //!
-//! The last to arrive takes the whole queue and resets the count in one step, so the barrier is
-//! ready for its next round, or its end, before the first of them runs.
+//! The last fiber to arrive takes the whole queue and resets the count in one step. Therefore the
+//! barrier can be reused or destroyed before the first of the woken fibers runs.
 
 use super::{misuse, on_fiber};
 use crate::errno::Errno;
@@ -13,13 +13,13 @@ use core::sync::atomic::{AtomicU64, Ordering};
 /// `fiber_barrier_t`.
 #[repr(C)]
 pub(crate) struct RawBarrier {
-    /// Its state is how many have arrived.
+    /// The state of the queue is the number of fibers that have arrived.
     queue: Queue,
     count: AtomicU64,
 }
 
 impl RawBarrier {
-    /// `EINVAL` when `count` is 0.
+    /// Returns `EINVAL` if `count` is 0.
     pub(crate) const fn new(count: u32) -> Result<RawBarrier, Errno> {
         if count == 0 {
             return Err(Errno::EINVAL);
@@ -30,7 +30,7 @@ impl RawBarrier {
         })
     }
 
-    /// `EBUSY` while fibers wait.
+    /// Returns `EBUSY` while fibers wait.
     pub(crate) fn destroy(&self) -> Result<(), Errno> {
         if self.queue.lock().is_empty() {
             Ok(())
@@ -39,7 +39,7 @@ impl RawBarrier {
         }
     }
 
-    /// Waits until all are here; whether the caller was the last.
+    /// Waits until all fibers have arrived. Returns whether the caller was the last.
     pub(crate) fn wait(&self) -> Result<bool, Errno> {
         let worker = on_fiber()?;
         let count = self.count.load(Ordering::Relaxed);
@@ -61,39 +61,39 @@ impl RawBarrier {
     }
 }
 
-/// Lets a number of fibers wait for each other, again and again.
+/// Lets a number of fibers wait for each other. It can be used repeatedly.
 pub struct Barrier {
     raw: RawBarrier,
 }
 
-/// What [`Barrier::wait`] returns.
+/// The result of [`Barrier::wait`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BarrierWaitResult(bool);
 
 impl BarrierWaitResult {
-    /// True for exactly one fiber of a round.
+    /// True for exactly one fiber per round.
     pub fn is_leader(&self) -> bool {
         self.0
     }
 }
 
 impl Barrier {
-    /// A barrier for `count` fibers.
+    /// Creates a barrier for `count` fibers.
     ///
     /// # Panics
-    /// When `count` is 0.
+    /// Panics if `count` is 0.
     #[track_caller]
     pub const fn new(count: u32) -> Self {
         match RawBarrier::new(count) {
             Ok(raw) => Barrier { raw },
-            Err(_) => panic!("a barrier for nobody"),
+            Err(_) => panic!("a barrier for no fibers"),
         }
     }
 
-    /// Waits until as many fibers are here as the barrier is for. May park.
+    /// Waits until as many fibers have called this as the barrier was created for. May park.
     ///
     /// # Panics
-    /// Off a fiber.
+    /// Panics off a fiber.
     #[track_caller]
     pub fn wait(&self) -> BarrierWaitResult {
         match self.raw.wait() {

@@ -1,7 +1,7 @@
-//! Condition variable: `fiber_cond_t`, and [`Condvar`].
+//! Condition variable: `fiber_cond_t` and [`Condvar`].
 //!
-//! A waiter is queued before it unlocks the mutex, so a signal sent under the mutex finds it.
-//! Signals come from any thread; one that finds nobody is a single load.
+//! A waiter is queued before it unlocks the mutex, therefore a signal that is sent while holding
+//! the mutex reaches it. Any thread may signal. A signal without a waiter costs a single load.
 
 use super::mutex::{MutexGuard, RawMutex};
 use super::{Forever, Until, misuse, on_fiber};
@@ -27,7 +27,7 @@ impl RawCond {
         }
     }
 
-    /// `EBUSY` while fibers wait.
+    /// Returns `EBUSY` while fibers wait.
     pub(crate) fn destroy(&self) -> Result<(), Errno> {
         if self.queue.lock().is_empty() {
             Ok(())
@@ -36,8 +36,8 @@ impl RawCond {
         }
     }
 
-    /// Unlocks `mutex`, waits, locks it again, whatever ended the wait. `EPERM` when the caller
-    /// does not own it.
+    /// Unlocks `mutex`, waits, and locks it again, even if the wait ended early. Returns `EPERM` if
+    /// the caller does not own the mutex.
     pub(crate) fn wait(&self, mutex: &RawMutex, until: impl Until) -> Result<(), Errno> {
         let worker = on_fiber()?;
         mutex.check_owned()?;
@@ -77,15 +77,15 @@ pub struct Condvar {
 }
 
 impl Condvar {
-    /// Nobody waits.
+    /// Creates a condition variable without waiters.
     pub const fn new() -> Self {
         Condvar {
             raw: RawCond::new(),
         }
     }
 
-    /// Unlocks, waits to be notified, locks again. May park. As with any condition variable, look
-    /// at the condition again.
+    /// Unlocks the mutex, waits for a notification and locks the mutex again. May park. The caller
+    /// must check its condition again, as with any condition variable.
     #[track_caller]
     pub fn wait<'a, T: ?Sized>(&self, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
         match cancel::unwinding(|| self.raw.wait(&guard.mutex.raw, Forever)) {
@@ -94,7 +94,7 @@ impl Condvar {
         }
     }
 
-    /// Waits until `condition` is false.
+    /// Waits until `condition` is false. May park.
     #[track_caller]
     pub fn wait_while<'a, T: ?Sized>(
         &self,
@@ -107,7 +107,8 @@ impl Condvar {
         guard
     }
 
-    /// As [`wait`](Self::wait), but no longer than `limit`; whether the time ran out.
+    /// Like [`wait`](Self::wait), but waits no longer than `limit`. Returns true if the time ran
+    /// out.
     #[track_caller]
     pub fn wait_timeout<'a, T: ?Sized>(
         &self,
@@ -121,12 +122,12 @@ impl Condvar {
         }
     }
 
-    /// Wakes one waiter. From any thread.
+    /// Wakes one waiter. Callable from any thread.
     pub fn notify_one(&self) {
         self.raw.signal();
     }
 
-    /// Wakes all waiters. From any thread.
+    /// Wakes all waiters. Callable from any thread.
     pub fn notify_all(&self) {
         self.raw.broadcast();
     }

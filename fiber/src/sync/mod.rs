@@ -1,8 +1,7 @@
-//! What fibers wait on. Each file has the object behind the C type and, thin above it, the Rust
-//! type.
+//! The objects that fibers wait on. Each file holds the object behind the C type and a thin Rust
+//! type on top of it.
 //!
-//! Locks and waits belong to fibers: off a fiber the objects answer `EPERM`, and the Rust types
-//! panic.
+//! Only fibers can lock and wait: off a fiber the objects return `EPERM`, and the Rust types panic.
 
 mod barrier;
 mod cond;
@@ -31,7 +30,7 @@ use crate::tls;
 use crate::worker::Worker;
 use std::time::Duration;
 
-/// The worker whose fiber the caller is; `EPERM` off a fiber.
+/// Returns the worker of the calling fiber, or `EPERM` off a fiber.
 #[inline(always)]
 pub(crate) fn on_fiber() -> Result<&'static Worker, Errno> {
     tls::worker()
@@ -39,12 +38,12 @@ pub(crate) fn on_fiber() -> Result<&'static Worker, Errno> {
         .ok_or(Errno::EPERM)
 }
 
-/// Until when a wait lasts; asked for only if there is one.
+/// The time limit of a wait. It is evaluated only if the call has to wait.
 pub(crate) trait Until {
     fn instant(self) -> Result<Instant, Errno>;
 }
 
-/// Without limit.
+/// No time limit.
 pub(crate) struct Forever;
 
 impl Until for Forever {
@@ -54,7 +53,7 @@ impl Until for Forever {
     }
 }
 
-/// A C deadline on a clock.
+/// A deadline from C, on a clock.
 #[derive(Clone, Copy)]
 pub(crate) struct At<'a>(pub libc::clockid_t, pub &'a libc::timespec);
 
@@ -71,7 +70,7 @@ impl Until for Duration {
     }
 }
 
-/// For the Rust types, whose misuse is a bug in the program.
+/// Panics with `e`: an error from the Rust types is a bug in the program.
 #[cold]
 #[track_caller]
 pub(crate) fn misuse(what: &str, e: Errno) -> ! {

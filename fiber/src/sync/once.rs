@@ -1,4 +1,4 @@
-//! Once: `fiber_once_t`, and [`Once`].
+//! Once: `fiber_once_t` and [`Once`].
 
 use super::{misuse, on_fiber};
 use crate::errno::Errno;
@@ -17,7 +17,7 @@ pub(crate) struct RawOnce {
     queue: Queue,
 }
 
-/// Ends a run: done, or new again when it panicked.
+/// Ends a run when dropped: the state becomes done, or new again if the run panicked.
 struct Run<'a> {
     once: &'a RawOnce,
     then: u64,
@@ -44,7 +44,7 @@ impl RawOnce {
         self.queue.word.load(Ordering::Acquire) >> STATE_SHIFT == DONE
     }
 
-    /// Runs `f` unless it has been run; returns when it has.
+    /// Runs `f` unless it has run before. Returns when it has run.
     #[inline]
     pub(crate) fn call(&self, f: impl FnOnce()) -> Result<(), Errno> {
         let worker = on_fiber()?;
@@ -70,24 +70,24 @@ impl RawOnce {
     }
 }
 
-/// Runs something once, whoever comes first.
+/// Runs a function once, on the first fiber that calls it.
 pub struct Once {
     raw: RawOnce,
 }
 
 impl Once {
-    /// Nothing has run.
+    /// Creates a `Once` that has not run.
     pub const fn new() -> Self {
         Once {
             raw: RawOnce::new(),
         }
     }
 
-    /// Runs `f` unless it has been run; returns when it has. May park. After a panic in it the next
-    /// caller tries again.
+    /// Runs `f` unless it has run before. Returns when it has run. May park. If `f` panics, the
+    /// next caller tries again.
     ///
     /// # Panics
-    /// Off a fiber.
+    /// Panics off a fiber.
     #[track_caller]
     pub fn call_once(&self, f: impl FnOnce()) {
         if let Err(e) = self.raw.call(f) {
@@ -95,7 +95,7 @@ impl Once {
         }
     }
 
-    /// Whether it has been run.
+    /// Returns whether the function has run.
     pub fn is_completed(&self) -> bool {
         self.raw.is_done()
     }

@@ -1,7 +1,8 @@
-//! Read-write lock: `fiber_rwlock_t`, and [`RwLock<T>`].
+//! Read-write lock: `fiber_rwlock_t` and [`RwLock<T>`].
 //!
-//! Served in turn: a reader that comes after a waiting writer waits, so writers do not starve. An
-//! unlock hands the lock to the first waiter, and to the readers right behind it when that is one.
+//! The lock is granted in the order of arrival: a reader that arrives after a waiting writer waits
+//! behind it, therefore writers do not starve. An unlock hands the lock to the first waiter. If
+//! that is a reader, the readers right behind it get the lock too.
 
 use super::{Forever, Until, misuse, on_fiber};
 use crate::errno::Errno;
@@ -13,7 +14,7 @@ use core::marker::PhantomData;
 use core::ops::{Deref, DerefMut};
 use core::sync::atomic::{AtomicU64, Ordering};
 
-/// State bit: locked for writing. Above it the number of readers.
+/// State bit: the lock is held for writing. The bits above it are the number of readers.
 const WRITER: u64 = 1 << STATE_SHIFT;
 const READER: u64 = WRITER << 1;
 
@@ -24,7 +25,7 @@ const WRITES: u8 = 1;
 #[repr(C)]
 pub(crate) struct RawRwLock {
     queue: Queue,
-    /// The writer's handle, while there is one.
+    /// The handle of the writer, if any.
     writer: AtomicU64,
     reserved: [u64; 2],
 }
@@ -38,7 +39,7 @@ impl RawRwLock {
         }
     }
 
-    /// `EBUSY` while locked.
+    /// Returns `EBUSY` while it is locked.
     pub(crate) fn destroy(&self) -> Result<(), Errno> {
         if self.queue.word.load(Ordering::Acquire) != 0 {
             Err(Errno::EBUSY)
@@ -51,7 +52,8 @@ impl RawRwLock {
         self.writer.load(Ordering::Relaxed) == me
     }
 
-    /// One more reader in one step, if nobody writes, waits or is in the way.
+    /// Adds a reader in one step. Fails if there is a writer or a waiter, or if the queue is
+    /// locked.
     #[inline(always)]
     fn take_read(&self) -> bool {
         let mut word = self.queue.word.load(Ordering::Relaxed);
@@ -82,7 +84,7 @@ impl RawRwLock {
         taken
     }
 
-    /// `EDEADLK` when the caller holds it for writing.
+    /// Returns `EDEADLK` if the caller holds it for writing.
     #[inline]
     pub(crate) fn read(&self, until: impl Until) -> Result<(), Errno> {
         let worker = on_fiber()?;
@@ -101,7 +103,7 @@ impl RawRwLock {
         park::wait(worker, queue, Waits::ReadLock, READS, until, || ())
     }
 
-    /// `EDEADLK` when the caller holds it for writing.
+    /// Returns `EDEADLK` if the caller holds it for writing.
     #[inline]
     pub(crate) fn write(&self, until: impl Until) -> Result<(), Errno> {
         let worker = on_fiber()?;
@@ -121,13 +123,13 @@ impl RawRwLock {
         }
         let woken = park::wait(worker, queue, Waits::WriteLock, WRITES, until, || ());
         if woken.is_err() {
-            // Readers may have waited for nothing but this writer's turn.
+            // Some readers may have waited only because this writer was ahead of them.
             self.grant(self.queue.lock());
         }
         woken
     }
 
-    /// `EBUSY` when a writer has it or waits for it.
+    /// Returns `EBUSY` if a writer holds it or any fiber waits for it.
     pub(crate) fn try_read(&self) -> Result<(), Errno> {
         on_fiber()?;
         if self.take_read() {
@@ -141,7 +143,7 @@ impl RawRwLock {
         Ok(())
     }
 
-    /// `EBUSY` when somebody has it.
+    /// Returns `EBUSY` if it is held.
     pub(crate) fn try_write(&self) -> Result<(), Errno> {
         let me = on_fiber()?.running().handle().0;
         if self.take_write(me) {
@@ -156,7 +158,7 @@ impl RawRwLock {
         Ok(())
     }
 
-    /// `EPERM` when it is not locked, or locked for writing by another.
+    /// Returns `EPERM` if it is not locked, or if another fiber holds it for writing.
     pub(crate) fn unlock(&self) -> Result<(), Errno> {
         let me = on_fiber()?.running().handle().0;
         let mut queue = self.queue.lock();
@@ -175,7 +177,8 @@ impl RawRwLock {
         Ok(())
     }
 
-    /// Hands the lock to those at the head of the queue who may have it now, and unlocks the queue.
+    /// Hands the lock to the waiters at the head of the queue that may have it now, and unlocks the
+    /// queue.
     fn grant(&self, mut queue: Locked<'_>) {
         let mut chain = Chain::default();
         if queue.first_tag() == Some(WRITES) {
@@ -199,19 +202,20 @@ impl RawRwLock {
     }
 }
 
-/// A value that many fibers may read at once, or one may change. Served in turn.
+/// A value that many fibers may read at once or one fiber may change. The lock is granted in the
+/// order of arrival.
 pub struct RwLock<T: ?Sized> {
     raw: RawRwLock,
     value: UnsafeCell<T>,
 }
 
-// SAFETY: the lock hands the value to one writer, or to readers that share it.
+// SAFETY: the lock gives access to one writer, or to readers that share the value.
 unsafe impl<T: ?Sized + Send + Sync> Sync for RwLock<T> {}
-// SAFETY: a lock nobody uses moves like its value.
+// SAFETY: a lock that is not in use can be moved like its value.
 unsafe impl<T: ?Sized + Send> Send for RwLock<T> {}
 
 impl<T> RwLock<T> {
-    /// An unlocked lock.
+    /// Creates an unlocked lock.
     pub const fn new(value: T) -> Self {
         RwLock {
             raw: RawRwLock::new(),
@@ -219,17 +223,17 @@ impl<T> RwLock<T> {
         }
     }
 
-    /// The value.
+    /// Returns the value.
     pub fn into_inner(self) -> T {
         self.value.into_inner()
     }
 }
 
 impl<T: ?Sized> RwLock<T> {
-    /// Waits to read. May park.
+    /// Locks it for reading. May park.
     ///
     /// # Panics
-    /// Off a fiber, and when the caller holds it for writing.
+    /// Panics off a fiber, and if the caller holds it for writing.
     #[track_caller]
     pub fn read(&self) -> RwLockReadGuard<'_, T> {
         match self.raw.read(Forever) {
@@ -241,10 +245,10 @@ impl<T: ?Sized> RwLock<T> {
         }
     }
 
-    /// Waits to write. May park.
+    /// Locks it for writing. May park.
     ///
     /// # Panics
-    /// Off a fiber, and when the caller holds it for writing.
+    /// Panics off a fiber, and if the caller already holds it for writing.
     #[track_caller]
     pub fn write(&self) -> RwLockWriteGuard<'_, T> {
         match self.raw.write(Forever) {
@@ -256,7 +260,7 @@ impl<T: ?Sized> RwLock<T> {
         }
     }
 
-    /// Reads, if that is possible at once.
+    /// Locks it for reading if that is possible without waiting.
     pub fn try_read(&self) -> Option<RwLockReadGuard<'_, T>> {
         self.raw.try_read().is_ok().then(|| RwLockReadGuard {
             lock: self,
@@ -264,7 +268,7 @@ impl<T: ?Sized> RwLock<T> {
         })
     }
 
-    /// Writes, if that is possible at once.
+    /// Locks it for writing if that is possible without waiting.
     pub fn try_write(&self) -> Option<RwLockWriteGuard<'_, T>> {
         self.raw.try_write().is_ok().then(|| RwLockWriteGuard {
             lock: self,
@@ -279,7 +283,7 @@ impl<T: ?Sized> fmt::Debug for RwLock<T> {
     }
 }
 
-/// Ends reading when dropped.
+/// Releases the lock for reading when dropped.
 #[must_use]
 pub struct RwLockReadGuard<'a, T: ?Sized> {
     lock: &'a RwLock<T>,
@@ -300,7 +304,7 @@ impl<T: ?Sized> Drop for RwLockReadGuard<'_, T> {
     }
 }
 
-/// Ends writing when dropped.
+/// Releases the lock for writing when dropped.
 #[must_use]
 pub struct RwLockWriteGuard<'a, T: ?Sized> {
     lock: &'a RwLock<T>,
@@ -317,7 +321,7 @@ impl<T: ?Sized> Deref for RwLockWriteGuard<'_, T> {
 
 impl<T: ?Sized> DerefMut for RwLockWriteGuard<'_, T> {
     fn deref_mut(&mut self) -> &mut T {
-        // SAFETY: this guard holds the lock for writing, and is borrowed alone.
+        // SAFETY: this guard holds the lock for writing and is borrowed exclusively.
         unsafe { &mut *self.lock.value.get() }
     }
 }

@@ -1,7 +1,7 @@
-//! Semaphore: `fiber_sem_t`, and [`Semaphore`].
+//! Semaphore: `fiber_sem_t` and [`Semaphore`].
 //!
-//! A post that finds a waiter passes its unit straight on, so the count is positive only while
-//! nobody waits. Posting and trying are legal from any thread.
+//! A post that finds a waiter hands its unit directly to it, therefore the count is positive only
+//! while no fiber waits. Any thread may post and try.
 
 use super::{Forever, Until, misuse, on_fiber};
 use crate::cancel;
@@ -31,7 +31,7 @@ impl RawSem {
         }
     }
 
-    /// `EBUSY` while fibers wait.
+    /// Returns `EBUSY` while fibers wait.
     pub(crate) fn destroy(&self) -> Result<(), Errno> {
         if self.queue.lock().is_empty() {
             Ok(())
@@ -40,7 +40,7 @@ impl RawSem {
         }
     }
 
-    /// Takes a unit in one step; whether there was one, and nobody in the way.
+    /// Takes a unit in one step. Fails if there is none or if the queue is locked.
     #[inline(always)]
     fn take(&self) -> bool {
         let mut word = self.queue.word.load(Ordering::Relaxed);
@@ -74,7 +74,7 @@ impl RawSem {
         park::wait(worker, queue, Waits::Semaphore, 0, until, || ())
     }
 
-    /// `EAGAIN` when the count is zero.
+    /// Returns `EAGAIN` if the count is zero.
     pub(crate) fn try_wait(&self) -> Result<(), Errno> {
         if self.take() {
             return Ok(());
@@ -87,7 +87,7 @@ impl RawSem {
         Ok(())
     }
 
-    /// `EOVERFLOW` at the maximum.
+    /// Returns `EOVERFLOW` if the count is at its maximum.
     #[inline(always)]
     pub(crate) fn post(&self) -> Result<(), Errno> {
         let mut word = self.queue.word.load(Ordering::Relaxed);
@@ -98,7 +98,8 @@ impl RawSem {
                 Ordering::Release,
                 Ordering::Relaxed,
             ) {
-                // Not touched again: whoever got the unit may have destroyed it.
+                // Do not touch the semaphore again: the fiber that got the unit may have destroyed
+                // it.
                 Ok(_) => return Ok(()),
                 Err(now) => word = now,
             }
@@ -127,30 +128,30 @@ impl RawSem {
     }
 }
 
-/// A count of units that fibers take and anybody gives back.
+/// A count of units. Fibers take units, and any thread may add them.
 pub struct Semaphore {
     raw: RawSem,
 }
 
 impl Semaphore {
-    /// A semaphore with `value` units.
+    /// Creates a semaphore with `value` units.
     ///
     /// # Panics
-    /// Past 2^31 - 1.
+    /// Panics if `value` is greater than 2^31 - 1.
     pub const fn new(value: u32) -> Self {
         assert!(
             value <= RawSem::VALUE_MAX,
-            "more units than a semaphore holds"
+            "more units than a semaphore can hold"
         );
         Semaphore {
             raw: RawSem::new(value),
         }
     }
 
-    /// Takes a unit, waiting for one. May park.
+    /// Takes a unit, and waits for one if there is none. May park.
     ///
     /// # Panics
-    /// Off a fiber.
+    /// Panics off a fiber.
     #[track_caller]
     pub fn wait(&self) {
         if let Err(e) = cancel::unwinding(|| self.raw.wait(Forever)) {
@@ -158,10 +159,11 @@ impl Semaphore {
         }
     }
 
-    /// Takes a unit, waiting no longer than `limit`; whether it got one.
+    /// Takes a unit, and waits for one no longer than `limit`. Returns whether it got one. May
+    /// park.
     ///
     /// # Panics
-    /// Off a fiber.
+    /// Panics off a fiber.
     #[track_caller]
     pub fn wait_timeout(&self, limit: Duration) -> bool {
         match cancel::unwinding(|| self.raw.wait(limit)) {
@@ -171,15 +173,15 @@ impl Semaphore {
         }
     }
 
-    /// Takes a unit if there is one. From any thread.
+    /// Takes a unit if there is one. Returns whether it got one. Callable from any thread.
     pub fn try_wait(&self) -> bool {
         self.raw.try_wait().is_ok()
     }
 
-    /// Gives a unit. From any thread.
+    /// Adds a unit. Callable from any thread.
     ///
     /// # Panics
-    /// At the maximum of 2^31 - 1.
+    /// Panics if the count is at its maximum of 2^31 - 1.
     #[track_caller]
     pub fn post(&self) {
         if let Err(e) = self.raw.post() {
@@ -187,7 +189,7 @@ impl Semaphore {
         }
     }
 
-    /// The units there are now.
+    /// Returns the current number of units.
     pub fn value(&self) -> u32 {
         self.raw.value()
     }
