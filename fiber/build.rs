@@ -1,4 +1,4 @@
-//! Gives the shared library its SONAME, which cargo does not, and declares the cfg of the loom
+//! Sets the SONAME of the shared library, because cargo does not, and declares the cfg of the loom
 //! models.
 
 fn main() {

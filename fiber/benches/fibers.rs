@@ -1,5 +1,5 @@
-//! What the common steps cost: `cargo bench -p fiber`. The same from C: `cargo run --release -p
-//! fiber --example costs`.
+//! Measures the cost of common operations: `cargo bench -p fiber`. To measure the same from C, run
+//! `cargo run --release -p fiber --example costs`.
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use fiber::{JoinHandle, Mutex, Options, Semaphore};
@@ -9,12 +9,12 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Runs `f` on a fiber of one worker.
+/// Runs `f` on a fiber, with one worker.
 fn on_a_fiber(f: impl FnOnce()) {
     fiber::run(Options::new().workers(1), f).unwrap();
 }
 
-/// Time for `n` yields of each of `others + 1` fibers, divided by their number.
+/// Returns the time for `n` yields of each of `others + 1` fibers, divided by the number of fibers.
 fn yields(others: u32, n: u64) -> Duration {
     let stop = Arc::new(AtomicBool::new(false));
     let started = Arc::new(AtomicU32::new(0));
@@ -29,8 +29,8 @@ fn yields(others: u32, n: u64) -> Duration {
             })
         })
         .collect();
-    // Until all run, a yield comes back before each of them had its turn, and would be counted as a
-    // whole round.
+    // Wait until all fibers run. Until then, a yield returns before each of them had its turn, and
+    // would be counted as a whole round.
     while started.load(Ordering::Relaxed) < others {
         fiber::yield_now();
     }
@@ -44,7 +44,7 @@ fn yields(others: u32, n: u64) -> Duration {
     time
 }
 
-/// The sum of all leaves' numbers: each fiber makes ten and joins them.
+/// Returns the sum of the numbers of all leaves. Each fiber creates ten fibers and joins them.
 fn tree(first: u64, leaves: u64) -> u64 {
     if leaves == 1 {
         return first;
@@ -57,7 +57,8 @@ fn tree(first: u64, leaves: u64) -> u64 {
     children.into_iter().map(|f| f.join().unwrap()).sum()
 }
 
-/// Makes a fiber of a second worker: none of the caller's fibers runs until it has started there.
+/// Spawns a fiber that runs on the second worker. No fiber of the caller's worker runs until it has
+/// started there.
 fn on_the_other_worker<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
     let here = thread::current().id();
     let started = Arc::new(AtomicBool::new(false));
@@ -66,7 +67,7 @@ fn on_the_other_worker<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static
         assert_ne!(
             thread::current().id(),
             here,
-            "its first worker had it after all"
+            "it started on the first worker"
         );
         s.store(true, Ordering::Release);
         f()
@@ -77,7 +78,8 @@ fn on_the_other_worker<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static
     fiber
 }
 
-/// A fiber that answers each post of the first semaphore by one of the second, until told to stop.
+/// A fiber that answers each post of the first semaphore with a post of the second, until it is
+/// told to stop.
 struct Echo {
     ping: Arc<Semaphore>,
     pong: Arc<Semaphore>,
@@ -119,7 +121,8 @@ impl Echo {
     }
 }
 
-/// One timer set and cancelled among `others` that are set: a wait with a limit that ends at once.
+/// Measures setting and cancelling one timer among `others` that are set: a wait with a limit that
+/// ends at once.
 fn timed_waits(c: &mut Criterion, others: u32) {
     let end = Arc::new(Semaphore::new(0));
     let asleep = Arc::new(AtomicU32::new(0));
@@ -128,7 +131,7 @@ fn timed_waits(c: &mut Criterion, others: u32) {
             let (end, asleep) = (end.clone(), asleep.clone());
             fiber::spawn(move || {
                 asleep.fetch_add(1, Ordering::Relaxed);
-                // None of them is due while this runs.
+                // None of these limits expires during the benchmark.
                 let limit =
                     Duration::from_secs(3600 + u64::from(i.wrapping_mul(2654435761) % 3600));
                 assert!(end.wait_timeout(limit));

@@ -1,5 +1,5 @@
-//! Compiles `costs.c` beside this file against libfiber.so as cargo built it, and runs it:
-//! `cargo run --release -p fiber --example costs [how many fibers to park]`.
+//! Compiles `costs.c` in this directory against the libfiber.so that cargo built, and runs it:
+//! `cargo run --release -p fiber --example costs [number of fibers to park]`.
 
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -7,8 +7,8 @@ use std::process::Command;
 
 fn main() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let me = std::env::current_exe().expect("a path of my own");
-    // Cargo puts examples in a directory beside `deps`, where the libraries are.
+    let me = std::env::current_exe().expect("the path of this program");
+    // Cargo puts examples into a directory beside `deps`, which holds the libraries.
     let libraries = me
         .parent()
         .and_then(Path::parent)

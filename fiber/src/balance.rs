@@ -7,9 +7,9 @@
 //! the kernel runs another thread on its CPU. After that, one CPU would do the work of two for as
 //! long as these fibers live.
 //!
-//! "Recently" means since the mark before the last one. Marks are at least [`LATELY`] apart. Older fibers
-//! may wait forever and do not count. A worker that was refused sets a mark and checks again after
-//! that time, at most twice; then it steals half, no matter how many fibers it already has.
+//! "Recently" means since the mark before the last one. Marks are at least [`LATELY`] apart. Older
+//! fibers may wait forever and do not count. A worker that was refused sets a mark and checks again
+//! after that time, at most twice; then it steals half, no matter how many fibers it already has.
 
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 

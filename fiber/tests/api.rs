@@ -1,4 +1,5 @@
-//! The Rust API: results, panics, and every object under stress on one worker and on three.
+//! Tests of the Rust API: results, panics, and every object under stress on one worker and on
+//! three.
 
 use fiber::{Barrier, Builder, Condvar, Errno, Mutex, Once, Options, RwLock, Semaphore};
 use std::cell::Cell;
@@ -9,15 +10,15 @@ use std::thread;
 use std::time::Duration;
 
 unsafe extern "C" {
-    /// Of the library's C API: any thread may call it.
+    /// A function of the library's C API, callable from any thread.
     safe fn fiber_dump(fd: i32);
 }
 
-/// Far beyond what any test takes: a guard against a hang, not a measure.
+/// Far longer than any test takes. It guards against a hang and measures nothing.
 const HANG_LIMIT: Duration = Duration::from_secs(60);
 
-/// Calls `fiber::run`. A run that hangs ends the process, with a line that names the test, and one
-/// for each of its fibers.
+/// Calls `fiber::run`. If the run hangs, ends the process with a line that names the test and one
+/// line per fiber.
 fn run<T>(options: Options, f: impl FnOnce() -> T) -> Result<T, Errno> {
     let (running, ended) = mpsc::channel::<()>();
     let test = thread::current()
@@ -26,7 +27,7 @@ fn run<T>(options: Options, f: impl FnOnce() -> T) -> Result<T, Errno> {
         .to_owned();
     thread::spawn(move || {
         if ended.recv_timeout(HANG_LIMIT) == Err(mpsc::RecvTimeoutError::Timeout) {
-            // Not by eprintln, whose output the test harness keeps for a test that ends.
+            // Do not use eprintln: the test harness captures its output until the test ends.
             let _ = writeln!(
                 io::stderr(),
                 "\n{test} hangs (no end after {HANG_LIMIT:?}). All fibers:"
@@ -213,7 +214,7 @@ fn mutex_excludes_and_serves_in_turn() {
         assert_eq!(*counter.lock(), 10_000);
         assert!(counter.try_lock().is_some());
     });
-    // On one worker the order is known.
+    // With one worker the order is known.
     run(Options::new().workers(1), || {
         let order = Arc::new(Mutex::new(Vec::new()));
         let held = order.lock();
@@ -260,7 +261,7 @@ fn waits_with_a_limit_end() {
     });
 }
 
-/// Timers and posts race for the same waiters: no unit may be lost and none counted twice.
+/// Timers and posts race for the same waiters. No unit may be lost, and none may be counted twice.
 #[test]
 fn time_outs_and_posts_race_without_loss() {
     everywhere(|| {
@@ -360,8 +361,8 @@ fn sleepers_sleep_long_enough() {
     });
 }
 
-/// A fiber that can only end when another runs at the same time: proof that a second worker took
-/// it.
+/// Runs a fiber that can end only if another one runs at the same time. This proves that a second
+/// worker stole it.
 #[test]
 fn idle_workers_steal_fresh_fibers() {
     run(Options::new().workers(2), || {
@@ -372,7 +373,7 @@ fn idle_workers_steal_fresh_fibers() {
             f.store(true, Ordering::Release);
             thread::current().id()
         });
-        // Blocks this worker: without stealing it would never end.
+        // This blocks the worker. Without stealing, the loop would never end.
         while !flag.load(Ordering::Acquire) {
             thread::yield_now();
         }
@@ -397,7 +398,7 @@ fn a_fiber_that_makes_and_joins_others_keeps_none_waiting() {
         while ran.load(Ordering::Relaxed) < others.len() {
             fiber::spawn(|| ()).join().unwrap();
         }
-        // Last to first: out of the order they were made in.
+        // Join in reverse order of creation.
         others.into_iter().rev().for_each(|f| f.join().unwrap());
     });
 }
@@ -438,7 +439,7 @@ fn a_started_fiber_stays_on_its_thread() {
     .unwrap();
 }
 
-/// Plain threads post, fibers wait: every post must wake somebody, whether the workers sleep or
+/// Plain threads post and fibers wait. Every post must wake a fiber, whether the workers sleep or
 /// not.
 #[test]
 fn no_wake_up_from_plain_threads_is_lost() {
@@ -468,7 +469,7 @@ fn no_wake_up_from_plain_threads_is_lost() {
 #[test]
 fn errno_belongs_to_the_fiber() {
     run(Options::new().workers(1), || {
-        // SAFETY: this thread's errno.
+        // SAFETY: the call returns the address of this thread's errno.
         let errno = || unsafe { &mut *libc::__errno_location() };
         spawn_all(5, move |i| {
             for n in 0..100 {
@@ -484,8 +485,8 @@ fn errno_belongs_to_the_fiber() {
     .unwrap();
 }
 
-/// The rounding mode is part of a fiber's context, and new fibers begin with that of the runtime's
-/// caller.
+/// The rounding mode is part of a fiber's context. A new fiber starts with the mode of the
+/// runtime's caller.
 #[cfg(target_arch = "x86_64")]
 #[test]
 fn rounding_belongs_to_the_fiber() {
@@ -495,7 +496,7 @@ fn rounding_belongs_to_the_fiber() {
     }
     const UPWARD: i32 = 0x800;
     run(Options::new().workers(1), || {
-        // SAFETY: changes this fiber's rounding mode only, which is the point.
+        // SAFETY: these calls change only the rounding mode of this fiber.
         let up = fiber::spawn(|| unsafe {
             fesetround(UPWARD);
             (0..10).for_each(|_| fiber::yield_now());
@@ -505,9 +506,9 @@ fn rounding_belongs_to_the_fiber() {
         });
         for _ in 0..5 {
             fiber::yield_now();
-            // SAFETY: reads the mode.
+            // SAFETY: this only reads the mode.
             assert_eq!(unsafe { fegetround() }, 0);
-            // SAFETY: as above.
+            // SAFETY: this only reads the mode.
             assert_eq!(fiber::spawn(|| unsafe { fegetround() }).join().unwrap(), 0);
         }
         assert_eq!(up.join().unwrap(), UPWARD);
@@ -525,7 +526,7 @@ fn runtimes_come_one_after_another_and_side_by_side() {
             Ok(1)
         );
     }
-    // A fiber of one runtime wakes a fiber of the other.
+    // A fiber of one runtime wakes a fiber of the other one.
     let sem = Semaphore::new(0);
     thread::scope(|s| {
         s.spawn(|| run(Options::new(), || (0..1000).for_each(|_| sem.wait())).unwrap());

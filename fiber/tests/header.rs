@@ -1,12 +1,12 @@
-//! fiber.h and the C API's source must say the same: a header is generated from the source and both
-//! are compiled together, so that a function whose signature drifts is a conflict; and neither may
-//! have a function that the other lacks.
+//! Checks that fiber.h and the source of the C API agree. A header is generated from the source,
+//! and both are compiled together, therefore a differing signature is a compile error. Each must
+//! declare exactly the functions that the other declares.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
-/// Rust names of the C types.
+/// The Rust names of the C types.
 const TYPES: [(&str, &str); 11] = [
     ("Cleanup", "fiber_cleanup_t"),
     ("FiberHandle", "fiber_t"),
@@ -21,11 +21,11 @@ const TYPES: [(&str, &str); 11] = [
     ("RawOnce", "fiber_once_t"),
 ];
 
-/// Function types that the C API calls by a name: the file each is defined in. cbindgen takes a
-/// name for a struct.
+/// Function types that the C API refers to by a name, and the file that defines each. cbindgen
+/// would take such a name for a struct.
 const CALLBACKS: [(&str, &str); 2] = [("Entry", "fiber.rs"), ("Destructor", "key.rs")];
 
-/// A file of the C API with the names of function types replaced by what they stand for.
+/// Copies a file of the C API and replaces the names of function types by their definitions.
 fn source(root: &Path, dir: &Path, name: &str) -> std::path::PathBuf {
     let read = |name: &str| std::fs::read_to_string(root.join("src").join(name)).unwrap();
     let mut text = read(&format!("capi/{name}"))
@@ -53,7 +53,7 @@ fn generated(dir: &Path) -> String {
     let mut config = cbindgen::Config {
         language: cbindgen::Language::C,
         no_includes: true,
-        // The header's type names are typedefs, as is what stands for `struct timespec`.
+        // The header's type names are typedefs, and so is the stand-in for `struct timespec`.
         style: cbindgen::Style::Type,
         ..Default::default()
     };
@@ -77,7 +77,7 @@ fn generated(dir: &Path) -> String {
     String::from_utf8(out).unwrap()
 }
 
-/// Names of the functions that a header declares.
+/// Returns the names of the functions that a header declares.
 fn functions(header: &str) -> BTreeSet<&str> {
     header
         .lines()
@@ -126,10 +126,10 @@ fn header_and_source_declare_the_same() {
     assert_eq!(
         functions(header).len(),
         64,
-        "the look at the header works; a new function changes this number"
+        "the number of functions in the header; update it when you add one"
     );
     compile(&dir, &["cc", "-std=c11"], "both.c", &both(&generated)).unwrap();
-    // The test itself: a drifted signature is noticed.
+    // Check this test itself: it must notice a changed signature.
     let drifted = generated.replacen("int fiber_sleep(uint64_t ", "int fiber_sleep(uint32_t ", 1);
     assert_ne!(drifted, generated, "{generated}");
     assert!(compile(&dir, &["cc", "-std=c11"], "drifted.c", &both(&drifted)).is_err());

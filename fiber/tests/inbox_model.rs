@@ -1,5 +1,6 @@
-//! The inbox under loom, which tries every order of every atomic step: `RUSTFLAGS="--cfg loom"
-//! cargo test --release -p fiber --test inbox_model`. Without the flag there is nothing here.
+//! Tests the inbox under loom, which tries the possible orders of all atomic steps:
+//! `RUSTFLAGS="--cfg loom" cargo test --release -p fiber --test inbox_model`. Without that flag
+//! this file is empty.
 
 #![cfg(loom)]
 #![allow(dead_code)]

@@ -1,5 +1,5 @@
-//! The library as C programs see it: each file in `c/` is compiled against fiber.h, linked with
-//! libfiber.so and run, on one worker and on three where that makes a difference.
+//! Tests the library from C: each file in `c/` is compiled against fiber.h, linked with libfiber.so
+//! and run, on one worker and on three where that makes a difference.
 
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ fn here() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Where cargo put the shared library beside this test.
+/// The directory of this test, where cargo also put the shared library.
 fn libraries() -> PathBuf {
     std::env::current_exe()
         .unwrap()
@@ -63,7 +63,7 @@ fn shared(name: &str) -> PathBuf {
     )
 }
 
-/// Seconds that no program takes: a guard against a hang, not a measure.
+/// Longer, in seconds, than any program takes. It guards against a hang and measures nothing.
 const HANG_LIMIT: &str = "120";
 
 fn run(program: &Path, args: &[&str], env: &[(&str, &str)]) -> Output {
@@ -71,16 +71,16 @@ fn run(program: &Path, args: &[&str], env: &[(&str, &str)]) -> Output {
         .args(["--kill-after=5", HANG_LIMIT])
         .arg(program)
         .args(args)
-        // Cargo's names a directory where an older build of the library may lie, before the one
-        // asked for.
+        // Cargo sets it to a directory that may contain an older build of the library, which would
+        // be found before the one we asked for.
         .env_remove("LD_LIBRARY_PATH")
         .env_remove("FIBER_WORKERS")
         .env_remove("FIBER_STACK")
         .envs(env.iter().copied())
         .output()
         .unwrap();
-    // What timeout says of a program that it has ended, and what becomes of it when that needed a
-    // SIGKILL.
+    // 124 is the exit code of timeout if it ended the program. If it needed SIGKILL for that, it
+    // dies of SIGKILL too.
     let hangs = out.status.code() == Some(124) || out.status.signal() == Some(libc::SIGKILL);
     assert!(
         !hangs,
@@ -123,8 +123,8 @@ programs! { errors, exit, waves, host, destroy, cancel }
 
 #[test]
 fn keys() {
-    // The number of keys left is the same for every worker count; destructors count without
-    // atomics.
+    // The number of remaining keys is the same for every worker count. The destructors count
+    // without atomics, therefore use one worker.
     passes(&shared("keys"), &[], &[("FIBER_WORKERS", "1")]);
 }
 
@@ -146,8 +146,8 @@ fn a_hundred_thousand_parked_fibers_take_five_kilobytes_each() {
     }
 }
 
-/// The child of fork counts in `fork.c` itself; on three workers the first fiber still runs on the
-/// calling thread.
+/// The child of the fork does the counting in `fork.c`. With three workers, the first fiber still
+/// runs on the calling thread.
 #[test]
 fn fork() {
     passes_everywhere("fork");
@@ -187,7 +187,7 @@ fn overflow_is_named_and_kills() {
     assert!(died_of(&out, libc::SIGSEGV), "{}", out.status);
 }
 
-/// `timeout` dies of the signal its child died of, or says so by 128 + n.
+/// `timeout` either dies of the same signal as its child, or exits with 128 + n.
 fn died_of(out: &Output, signal: i32) -> bool {
     out.status.signal() == Some(signal) || out.status.code() == Some(128 + signal)
 }
@@ -219,7 +219,7 @@ fn a_deadlock_is_reported_and_aborts() {
         let err = text(&run(&program, &["many"], &env).stderr);
         assert_eq!(err.lines().count(), 102, "{err}");
         assert!(err.ends_with("fiber: and 107 more\n"), "{err}");
-        // A plain thread may still post: then it is none.
+        // If a plain thread may still post, there is no deadlock.
         passes(&program, &["post"], &env);
     }
 }

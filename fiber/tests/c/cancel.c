@@ -1,18 +1,18 @@
-/* Cancellation: every wait that is a cancellation point ends without effect, its cleanup handlers
- * and key destructors run in order, and what is none waits on. */
+/* Cancellation. A cancelled wait that is a cancellation point ends without effect; the cleanup
+ * handlers and key destructors run in order. A wait that is not a cancellation point continues. */
 #include "check.h"
 
 static fiber_mutex_t mutex = FIBER_MUTEX_INITIALIZER;
 static fiber_cond_t cond = FIBER_COND_INITIALIZER;
 static fiber_sem_t sem, never, ready;
 static fiber_key_t key;
-static char trail[64]; /* what ran, in order; under one fiber at a time */
+static char trail[64]; /* records what ran, in order; used by one fiber at a time */
 
 static void note(void *what) { strcat(trail, what); }
 
 static void note_and_unlock(void *what)
 {
-    IS(fiber_mutex_unlock(&mutex), 0); /* it was locked again before this runs */
+    IS(fiber_mutex_unlock(&mutex), 0); /* the cancelled wait locked it again before this runs */
     note(what);
 }
 
@@ -21,7 +21,7 @@ static void destroy(void *what) { note(what); }
 static void expect(const char *what)
 {
     if (strcmp(trail, what)) {
-        fprintf(stderr, "trail is %s, not %s\n", trail, what);
+        fprintf(stderr, "the trail is %s; expected %s\n", trail, what);
         _exit(1);
     }
     trail[0] = 0;
@@ -32,8 +32,8 @@ static fiber_t *start(void *(*fn)(void *))
     fiber_t *f;
     IS(fiber_create(&f, NULL, fn, fiber_self()), 0);
     IS(fiber_sem_wait(&ready), 0);
-    /* On this worker it has parked once all others had their turn; on another it may be about to.
-     */
+    /* On this worker, the fiber has parked once all others had their turn. On another worker, it
+     * may still be about to park. */
     for (int i = 0; i < 4; i++)
         fiber_yield();
     return f;
@@ -44,7 +44,8 @@ static void ends_cancelled_at(fiber_t *f, int line)
     void *result = NULL;
     IS(fiber_join(f, &result), 0);
     if (result != FIBER_CANCELED) {
-        fprintf(stderr, "%s:%d: it was not cancelled; trail is %s\n", __FILE__, line, trail);
+        fprintf(stderr, "%s:%d: the fiber was not cancelled; the trail is %s\n", __FILE__, line,
+                trail);
         _exit(1);
     }
 }
@@ -111,13 +112,14 @@ static void *in_testcancel(void *arg)
 {
     fiber_sem_post(&ready);
     while (__atomic_load_n(&spins, __ATOMIC_RELAXED)) {
-        fiber_yield(); /* is none */
+        fiber_yield(); /* not a cancellation point */
         fiber_testcancel();
     }
     return arg;
 }
 
-/* Waits that are none: the request stays until the point behind them. */
+/* Waits that are not cancellation points: the request stays pending until the cancellation point
+ * after them. */
 static void *in_mutex(void *arg)
 {
     fiber_sem_post(&ready);
@@ -150,8 +152,8 @@ static void *disabled(void *arg)
     note("d");
     IS(fiber_setcancelstate(FIBER_CANCEL_ENABLE, &old), 0);
     IS(old, FIBER_CANCEL_DISABLE);
-    note("e");            /* enabling is none */
-    fiber_sem_wait(&sem); /* is one even if there is a unit */
+    note("e");            /* enabling is no cancellation point */
+    fiber_sem_wait(&sem); /* is one even if a unit is available */
     note("not here");
     return arg;
 }
@@ -205,7 +207,7 @@ static void waits(void)
     int value = -1;
     IS(fiber_sem_getvalue(&never, &value), 0);
     IS(value, 0);
-    IS(fiber_sem_destroy(&never), 0); /* nobody is left in it */
+    IS(fiber_sem_destroy(&never), 0); /* its wait queue is empty */
     IS(fiber_sem_init(&never, 0, 0), 0);
     f = start(in_cond);
     IS(fiber_cancel(f), 0);
@@ -222,7 +224,7 @@ static void waits(void)
     ends_cancelled(f);
 }
 
-/* The fiber whose join is ended can still be joined. */
+/* After a join was cancelled, another fiber can still join the target. */
 static void joins(void)
 {
     void *result;
@@ -262,7 +264,7 @@ static void states(void)
     IS(fiber_sem_post(&sem), 0);
     ends_cancelled(f);
     expect("de");
-    IS(fiber_sem_trywait(&sem), 0); /* the second unit was not taken */
+    IS(fiber_sem_trywait(&sem), 0); /* the cancelled wait took no unit */
     f = start(handler_waits);
     IS(fiber_cancel(f), 0);
     IS(fiber_cancel(f), 0);
@@ -277,7 +279,8 @@ static void states(void)
     IS(fiber_join(f, &result), 0);
     CHECK(result == &f);
     expect("xk");
-    /* One that has not begun runs to its first point; one without any, to its end. */
+    /* A fiber that has not started yet runs to its first cancellation point, or to its end if it
+     * has none. */
     IS(fiber_create(&f, NULL, cancels_itself, NULL), 0);
     IS(fiber_cancel(f), 0);
     ends_cancelled(f);
@@ -302,7 +305,8 @@ static void errors(void)
     IS(fiber_setcancelstate(FIBER_CANCEL_ENABLE, NULL), 0);
 }
 
-/* Posts and cancellations race: a unit is taken by a waiter that returns, or is still there. */
+/* Posts and cancellations race. Each unit is either taken by a waiter that returns, or still
+ * available. */
 static int taken;
 static void *takes(void *arg)
 {

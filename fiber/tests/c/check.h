@@ -1,4 +1,4 @@
-/* What the C tests share: a check that says where it failed. */
+/* Checks for the C tests that report where they failed. */
 #ifndef CHECK_H
 #define CHECK_H
 #include <errno.h>
@@ -17,7 +17,7 @@
 static inline void check_is(const char *file, int line, const char *what, long got, long want)
 {
     if (got != want) {
-        fprintf(stderr, "%s:%d: %s is %ld, not %ld\n", file, line, what, got, want);
+        fprintf(stderr, "%s:%d: %s is %ld; expected %ld\n", file, line, what, got, want);
         _exit(1);
     }
 }
@@ -28,7 +28,7 @@ static inline int run(void *(*fn)(void *))
     return 0;
 }
 
-/* A deadline that has passed, and one that comes soon. */
+/* Returns the time that is ms milliseconds from now on the given clock, as an absolute deadline. */
 static inline struct timespec at(int clock, long ms)
 {
     struct timespec t;

@@ -1,5 +1,5 @@
-/* A deadlock of every kind at once. argv[1] "many": more fibers than a report lists. "post": a
- * plain thread posts. */
+/* A deadlock with fibers that wait on every kind of object. argv[1] "many": more fibers than the
+ * report lists. argv[1] "post": a plain thread posts, therefore it is no deadlock. */
 #include "check.h"
 #include <pthread.h>
 
@@ -58,7 +58,7 @@ static void *all(void *many)
 static void *post(void *arg)
 {
     (void)arg;
-    usleep(100000); /* long after the fiber parked; too early would be right, too */
+    usleep(100000); /* until the fiber has very likely parked; correct either way */
     fiber_sem_post(&sem);
     return NULL;
 }

@@ -1,4 +1,5 @@
-/* The one that waited may free the object at once, while its waker is still on its way out. */
+/* A fiber may free the object it waited for as soon as it is woken, while the waker is still
+ * finishing. */
 #include "check.h"
 #include <pthread.h>
 
@@ -31,7 +32,7 @@ static void *all(void *arg)
         }
         memset(
             sem, 0xff,
-            sizeof *sem); /* a late touch would find a locked word, and hang or corrupt the heap */
+            sizeof *sem); /* a late access would find a locked word and hang, or corrupt the heap */
         free(sem);
     }
     return arg;

@@ -1,4 +1,4 @@
-/* fiber_dump says of each fiber who it is and what it waits for. */
+/* fiber_dump prints the name of each fiber and what it waits for. */
 #include "check.h"
 
 static fiber_sem_t sem;

@@ -1,4 +1,4 @@
-/* Error numbers follow the pthread conventions, on a fiber and off. */
+/* Error numbers follow the pthread conventions, on and off a fiber. */
 #include "check.h"
 
 static void *nothing(void *arg) { return arg; }
@@ -7,7 +7,7 @@ static fiber_t *main_fiber, *partner;
 static void *join_main(void *arg)
 {
     (void)arg;
-    IS(fiber_join(main_fiber, NULL), EDEADLK); /* main already waits for this one */
+    IS(fiber_join(main_fiber, NULL), EDEADLK); /* main is already joining this fiber */
     return NULL;
 }
 
@@ -17,7 +17,7 @@ static void *park_forever(void *arg)
     return NULL;
 }
 
-static int answered; /* joiners that are past their join */
+static int answered; /* number of joins that have returned */
 static void *join_partner(void *arg)
 {
     int error = fiber_join(partner, arg);
@@ -53,7 +53,7 @@ static void fibers(void)
         fiber_yield();
     IS(fiber_join(f, NULL), ESRCH);
 
-    /* Two joiners of one: the second, whichever it is, is refused at once. */
+    /* Two fibers join the same one. The second, whichever it is, fails at once. */
     IS(fiber_create(&partner, NULL, park_forever, &sem), 0);
     IS(fiber_create(&f, NULL, join_partner, NULL), 0);
     IS(fiber_create(&g, NULL, join_partner, NULL), 0);
@@ -63,7 +63,7 @@ static void fibers(void)
     IS(fiber_join(g, &ret), 0);
     void *first = ret;
     IS(fiber_join(f, &ret), 0);
-    IS((intptr_t)first + (intptr_t)ret, EINVAL); /* one of them 0, the other EINVAL */
+    IS((intptr_t)first + (intptr_t)ret, EINVAL); /* one result is 0, the other EINVAL */
 
     main_fiber = fiber_self();
     IS(fiber_create(&f, NULL, join_main, NULL), 0);
@@ -133,7 +133,8 @@ static void mutexes(void)
     IS(fiber_mutex_unlock(&r), 0);
     IS(fiber_mutex_unlock(&r), EPERM);
 
-    /* A wait on a condition lets go of it whole, and takes it as often again. */
+    /* A wait on a condition variable unlocks the mutex completely, and afterwards locks it as many
+     * times again. */
     fiber_cond_t c = FIBER_COND_INITIALIZER;
     struct timespec soon = at(CLOCK_REALTIME, 1);
     IS(fiber_mutex_lock(&r), 0);
@@ -152,7 +153,7 @@ static void mutexes(void)
 
 static void *hold(void *arg)
 {
-    void **both = arg; /* mutex, semaphore */
+    void **both = arg; /* a mutex and a semaphore */
     IS(fiber_mutex_lock(both[0]), 0);
     IS(fiber_sem_wait(both[1]), 0);
     IS(fiber_mutex_unlock(both[0]), 0);
@@ -183,7 +184,7 @@ static void deadlines(void)
     IS(fiber_sem_clockwait(&s, CLOCK_BOOTTIME, &mono), EINVAL);
     IS(fiber_sem_timedwait(&s, &bad), EINVAL);
     IS(fiber_sem_post(&s), 0);
-    IS(fiber_sem_timedwait(&s, &bad), 0); /* not looked at when there is nothing to wait for */
+    IS(fiber_sem_timedwait(&s, &bad), 0); /* not checked if the call does not wait */
 
     IS(fiber_create(&f, NULL, hold, (void *[]){ &m, &s }), 0);
     while (fiber_mutex_trylock(&m) == 0) {
@@ -201,7 +202,7 @@ static void deadlines(void)
     IS(fiber_mutex_lock(&m), 0);
     IS(fiber_cond_timedwait(&c, &m, &real), ETIMEDOUT);
     IS(fiber_cond_clockwait(&c, &m, CLOCK_MONOTONIC, &mono), ETIMEDOUT);
-    IS(fiber_mutex_unlock(&m), 0); /* held again after the time-out */
+    IS(fiber_mutex_unlock(&m), 0); /* it was locked again after the timeout */
     IS(fiber_cond_destroy(&c), 0);
 
     IS(fiber_rwlock_rdlock(&l), 0);

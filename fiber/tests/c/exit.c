@@ -1,4 +1,5 @@
-/* Any fiber may outlive the first one; fiber_exit ends the first one early and gives its result. */
+/* Other fibers may outlive the first one. fiber_exit ends the first fiber early and sets its
+ * result. */
 #include "check.h"
 
 static int ended;

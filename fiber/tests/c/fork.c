@@ -1,4 +1,4 @@
-/* fork on a fiber: the child goes on on that fiber alone, and can go on using fibers. */
+/* fork on a fiber: the child continues with that fiber alone, and can use fibers as before. */
 #include "check.h"
 #include <sys/wait.h>
 
@@ -12,7 +12,7 @@ static void *wait_for_mutex(void *arg)
 {
     IS(fiber_sem_post(&queued), 0);
     IS(fiber_mutex_lock(&mutex), 0);
-    CHECK(getpid() == parent); /* must not run in the child */
+    CHECK(getpid() == parent); /* this fiber must not run in the child */
     IS(fiber_mutex_unlock(&mutex), 0);
     return arg;
 }
@@ -41,7 +41,7 @@ static void *forker(void *arg)
     IS(fiber_create(&waiter, NULL, wait_for_mutex, NULL), 0);
     IS(fiber_sem_wait(&queued), 0);
     for (int i = 0; i < 10; i++)
-        fiber_yield(); /* so that the waiter is most likely in the queue; right either way */
+        fiber_yield(); /* until the waiter is most likely in the queue; correct either way */
     pid_t pid = fork();
     CHECK(pid >= 0);
     if (pid == 0) {
@@ -49,7 +49,7 @@ static void *forker(void *arg)
         CHECK(fiber_self() != NULL);
         IS(fiber_join(other, NULL), ESRCH);
         IS(fiber_mutex_unlock(&mutex), 0);
-        IS(fiber_mutex_trylock(&mutex), 0); /* not handed to a fiber that is not here */
+        IS(fiber_mutex_trylock(&mutex), 0); /* it was not handed to a fiber of the parent */
         IS(fiber_mutex_unlock(&mutex), 0);
         for (int i = 0; i < 100; i++) {
             IS(fiber_create(&f, NULL, count, (void *)(intptr_t)i), 0);
@@ -62,7 +62,7 @@ static void *forker(void *arg)
             _exit(fiber_sleep(1000) == 0 ? 3 : 4);
         IS(waitpid(grandchild, &status, 0), grandchild);
         CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 3);
-        return arg; /* the last fiber of the child: fiber_run returns there too */
+        return arg; /* this is the child's last fiber: fiber_run returns here too */
     }
     IS(waitpid(pid, &status, 0), pid);
     CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 5);
@@ -87,7 +87,7 @@ static void *fork_elsewhere(void *arg)
             IS(fiber_join(f, &ret), 0);
             IS((intptr_t)ret, i + 1);
         }
-        return arg; /* its thread ends, and with it the process: fiber_run was called on another */
+        return arg; /* ends the process: fiber_run was called on another thread */
     }
     IS(waitpid(pid, &status, 0), pid);
     CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
@@ -100,7 +100,7 @@ static void *block_here(void *arg)
     fiber_t *f;
     IS(fiber_create(&f, NULL, fork_elsewhere, NULL), 0);
     while (!__atomic_load_n(&forked, __ATOMIC_ACQUIRE))
-        usleep(1000); /* blocks this worker, so that another takes the fiber */
+        usleep(1000); /* blocks this worker until another one takes the fiber */
     IS(fiber_join(f, NULL), 0);
     return arg;
 }

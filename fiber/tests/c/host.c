@@ -1,5 +1,5 @@
-/* A stand-in for the shim, in the program itself: the runtime must find it, attach every worker,
- * poll between rounds, sleep in nothing but poll, and be woken by wake. */
+/* The program itself implements the interface of the shim. The runtime must find it, attach every
+ * worker, poll between rounds, sleep only in poll, and wake up on a wake call. */
 #include "check.h"
 #include "../../../shim/include/aioshim.h"
 #include <pthread.h>
@@ -10,7 +10,7 @@
 struct aioshim_thread {
     const aioshim_host_t *host;
     void *data;
-    void *queue[64]; /* parked fibers to unpark at the next poll */
+    void *queue[64]; /* parked fibers that the next poll unparks */
     int queued;
     long in_flight;
     sem_t wakeups;
@@ -44,7 +44,7 @@ int aioshim_detach(aioshim_thread_t *t)
 int aioshim_poll(aioshim_thread_t *t, int64_t timeout)
 {
     CHECK(t == here);
-    CHECK(t->host->running(t->data) == NULL); /* on the scheduler's own stack */
+    CHECK(t->host->running(t->data) == NULL); /* poll runs on the scheduler's own stack */
     int n = t->queued;
     timeout ? COUNT(idle_polls) : COUNT(busy_polls);
     if (!n && timeout) {
@@ -71,7 +71,7 @@ size_t aioshim_describe(const aioshim_thread_t *t, const void *fiber, char *buf,
     return (size_t)snprintf(buf, len, "read(5)");
 }
 
-/* What a converted call does. */
+/* Does what a hooked call does. */
 static void operation(void)
 {
     aioshim_thread_t *t = here;
@@ -87,7 +87,7 @@ static void *reader(void *arg)
 {
     for (int i = 0; i < 200; i++) {
         operation();
-        if (i % 5 == 0) { /* how the shim yields */
+        if (i % 5 == 0) { /* the way the shim yields */
             aioshim_thread_t *t = here;
             t->host->unpark(t->data, t->host->running(t->data));
             t->host->park(t->data);
@@ -96,8 +96,8 @@ static void *reader(void *arg)
     return arg;
 }
 
-/* Alone on its thread: entirely when another worker took it, else while the first one waits for it.
- */
+/* The fiber is alone on its thread: entirely if another worker took it, otherwise while the first
+ * fiber waits for it. */
 static void *look(void *first)
 {
     int alone = here->host->alone(here->data);
@@ -119,8 +119,8 @@ static void *all(void *arg)
 {
     fiber_t *f[20];
     pthread_t thread;
-    /* With more workers a fiber of another may cancel this one: no call that waits for others is to
-     * be made plainly. */
+    /* With several workers, a fiber of another worker may cancel this one. Therefore no call that
+     * waits for other fibers may be a plain call. */
     CHECK(here->host->alone(here->data) == (strcmp(getenv("FIBER_WORKERS"), "1") ? 1 : 2));
     CHECK(here->host->runnable(here->data) == 0);
     IS(fiber_create(&f[0], NULL, look, fiber_self()), 0);

@@ -1,4 +1,5 @@
-/* Fiber-local storage: values per fiber, destructors, reused keys; fiber_exit runs them too. */
+/* Fiber-local storage: values per fiber, destructors and reused keys. fiber_exit runs destructors
+ * too. */
 #include "check.h"
 
 static fiber_key_t a, b, late;
@@ -71,7 +72,7 @@ static void *all(void *arg)
     IS(fiber_setspecific(a, &one), 0);
     IS(fiber_key_delete(a), 0);
     IS(fiber_setspecific(a, &one), EINVAL);
-    IS(fiber_key_create(&a, NULL), 0); /* the same number again: the old value must not show */
+    IS(fiber_key_create(&a, NULL), 0); /* reuses the number: the old value must not be visible */
     CHECK(fiber_getspecific(a) == NULL);
 
     while (n < FIBER_KEYS_MAX && fiber_key_create(&keys[n], NULL) == 0)

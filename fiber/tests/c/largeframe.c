@@ -1,5 +1,5 @@
-/* A frame larger than its fiber's whole stack, of which only the far end is written to: no other
- * fiber's frames change. */
+/* A frame is larger than the whole stack of its fiber, and the fiber writes only to the far end of
+ * the frame. No other fiber's frames may change. */
 #include "check.h"
 
 enum { FIBERS = 20, MINE = 16 << 10, LARGE = 1 << 20, FAR = 700 << 10 };

@@ -1,5 +1,5 @@
-/* pthread_exit and exit on a fiber. argv[1] "exit": a fiber ends the process with status 7, and its
- * exit handler says so. */
+/* pthread_exit and exit on a fiber. argv[1] "exit": a fiber ends the process with status 7, and the
+ * exit handler prints a line. */
 #include <pthread.h>
 #include <threads.h>
 
@@ -21,7 +21,7 @@ static void third(void *fiber) { note((intptr_t)fiber, 3); }
 __attribute__((noinline)) static void deeper(void *fiber)
 {
     pthread_cleanup_push(second, fiber);
-    /* Others push and pop theirs meanwhile. */
+    /* Other fibers push and pop their own handlers at the same time. */
     for (int i = 0; i < 5; i++)
         fiber_yield();
     pthread_cleanup_push(third, fiber);
@@ -85,7 +85,7 @@ static void *all(void *arg)
     IS(fiber_join(f[0], &result), 0);
     IS(gone, 5);
     IS(fiber_create(NULL, NULL, outlives, NULL), 0);
-    pthread_exit(arg); /* the first fiber ends, the others go on */
+    pthread_exit(arg); /* the first fiber ends, the others continue */
 }
 
 static void says(void)
@@ -121,7 +121,7 @@ int main(int argc, char **argv)
     void *ret = NULL;
     IS(fiber_run(NULL, all, &ret, &ret), 0);
     CHECK(ret == &ret && outlived);
-    /* A thread that is no fiber's ends as ever. */
+    /* On a thread that runs no fibers, pthread_exit ends the thread as usual. */
     pthread_t thread;
     IS(pthread_create(&thread, NULL, ends_itself, (void *)1), 0);
     IS(pthread_join(thread, &ret), 0);

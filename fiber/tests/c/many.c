@@ -1,5 +1,5 @@
-/* Many parked fibers, and what each costs in resident memory: a page of stack and its record.
- * argv[1]: how many. */
+/* Parks many fibers and measures the resident memory of each: a page of stack and the record.
+ * argv[1]: the number of fibers. */
 #include "check.h"
 
 static fiber_sem_t sem;
@@ -33,10 +33,10 @@ static void *all(void *count)
     while (__atomic_load_n(&parked, __ATOMIC_RELAXED) < n)
         fiber_yield();
     long each = (resident() - before) / n;
-    printf("%ld bytes a fiber\n", each);
+    printf("%ld bytes per fiber\n", each);
     CHECK(each <= 5 * 1024);
     fflush(stdout);
-    _exit(0); /* the sleepers sleep on */
+    _exit(0); /* do not wait for the sleeping fibers */
 }
 
 int main(int argc, char **argv)

@@ -1,4 +1,5 @@
-/* Runs a fiber off its stack. argv[1] "wild": an access that is no overflow instead. */
+/* A fiber overflows its stack. With argv[1] "wild", it makes a bad access that is no overflow
+ * instead. */
 #include "check.h"
 
 static volatile int depth;

@@ -1,5 +1,5 @@
-/* Many fibers come and go in waves: records and stacks are used again, and excess stack memory goes
- * back. */
+/* Creates and joins many fibers in waves. Records and stacks must be reused, and excess stack
+ * memory must be returned to the kernel. */
 #include "check.h"
 
 static fiber_sem_t sem;
@@ -45,13 +45,13 @@ static void *all(void *arg)
             CHECK(ret == &fibers[i]);
         }
     }
-    /* 20,000 stacks with 64 KiB each would be 1,280 MiB; 1,024 a worker stay warm. Let the last
-     * ones be trimmed. */
+    /* 20,000 stacks of 64 KiB would be 1,280 MiB. Each worker keeps 1,024 of them warm. Wait until
+     * the last ones are trimmed. */
     for (int i = 0; i < 10000; i++)
         fiber_yield();
     long mib = resident();
     if (mib > 600) {
-        fprintf(stderr, "%ld MiB stay\n", mib);
+        fprintf(stderr, "%ld MiB are still resident\n", mib);
         _exit(1);
     }
     return arg;
