@@ -11,7 +11,7 @@ use clap::{Parser, Subcommand};
 #[command(
     name = "aioshim",
     version,
-    about = "Blocking calls on fibers, made asynchronous by LD_PRELOAD"
+    about = "Makes blocking calls on fibers asynchronous, by LD_PRELOAD"
 )]
 struct Cli {
     #[command(subcommand)]
@@ -20,9 +20,9 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Measure what the conversion costs and gains on this machine
+    /// Measure the costs and gains of the conversion on this machine
     Measure(measure::Options),
-    /// Replay traces of calls (AIOSHIM_TRACE) against the shim's policy and others
+    /// Replay call traces (AIOSHIM_TRACE) against the shim's policy and others
     Simulate(simulate::Options),
 }
 

@@ -1,4 +1,5 @@
-//! That `aioshim measure` measures, says and writes what it should; not how fast anything is.
+//! Checks that `aioshim measure` measures, prints and writes everything it should, but not how fast
+//! anything is.
 
 use std::process::{Command, Output};
 
@@ -17,7 +18,7 @@ fn measure(scratch: &Scratch, args: &[&str]) -> Output {
         .expect("it starts")
 }
 
-/// The output of a success, and the JSON of `part`.
+/// Runs the command, which must succeed. Returns its output and the JSON of `part`.
 fn report(args: &[&str], part: &str) -> (String, Value) {
     let scratch = Scratch::new();
     let output = measure(&scratch, args);
@@ -25,7 +26,7 @@ fn report(args: &[&str], part: &str) -> (String, Value) {
     let (stdout, stderr) = (said(&output.stdout), said(&output.stderr));
     assert!(output.status.success(), "{stdout}\n{stderr}");
     let text = std::fs::read_to_string(scratch.join(part).with_extension("json"))
-        .expect("the JSON is beside it");
+        .expect("the JSON file exists");
     (stdout, serde_json::from_str(&text).expect("it is JSON"))
 }
 
@@ -70,7 +71,7 @@ fn fibers_park_by_the_hundred_thousand() {
     assert!(stdout.contains("bar: fiber_yield between 2 fibers <= 8.00 ns: "));
 }
 
-/// In one run, for they read the same file.
+/// All in one run, because they read the same file.
 #[test]
 fn the_parts_of_full_measure_everyone() {
     let scratch = Scratch::new();
@@ -83,7 +84,7 @@ fn the_parts_of_full_measure_everyone() {
     assert!(output.status.success(), "{stdout}\n{stderr}");
     let [engines, cold, mixed, matrix] = parts.map(|part| {
         let text = std::fs::read_to_string(scratch.join(part).with_extension("json"))
-            .expect("the JSON of each");
+            .expect("each part has a JSON file");
         serde_json::from_str::<Value>(&text).expect("it is JSON")
     });
     let everyone = |by: &Value, names: &[&str]| {
@@ -144,7 +145,7 @@ fn a_directory_that_cannot_be_made_is_named() {
         .expect("it starts");
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(
-        stderr.starts_with("aioshim: --dir /proc/none: cannot be made"),
+        stderr.starts_with("aioshim: --dir /proc/none: cannot create the directory"),
         "{stderr}"
     );
     assert!(!output.status.success());

@@ -211,7 +211,7 @@ fn what_is_no_trace_is_named_with_its_line() {
     let outcome = Run::new(aioshim()).arg("simulate").arg(&bad).run();
     assert_eq!(outcome.status.code(), Some(1), "{}", outcome.report());
     assert!(
-        outcome.error_text().contains("bad.csv: is no trace"),
+        outcome.error_text().contains("bad.csv: is not a trace"),
         "{}",
         outcome.report()
     );

@@ -1,19 +1,19 @@
-//! The bars: what the project promises, as a measured value against a limit.
+//! The performance goals of the project: a measured value against a limit.
 
 use std::fmt;
 use std::io::IsTerminal;
 
 use serde::Serialize;
 
-/// One promise.
+/// One goal.
 #[derive(Debug, Serialize)]
 pub struct Bar {
-    /// What is promised, in words.
+    /// The goal in words.
     what: String,
     limit: Limit,
-    /// Behind the figures: "x", " ns", " KiB".
+    /// The unit printed after the figures: "x", " ns", " KiB".
     unit: &'static str,
-    /// None when it could not be measured.
+    /// None if it could not be measured.
     value: Option<f64>,
 }
 
@@ -25,7 +25,7 @@ enum Limit {
 }
 
 impl Bar {
-    /// `value` shall not be more than `limit`.
+    /// The goal that `value` is at most `limit`.
     pub fn at_most(
         what: impl Into<String>,
         limit: f64,
@@ -35,7 +35,7 @@ impl Bar {
         Bar::new(what.into(), Limit::AtMost(limit), unit, value)
     }
 
-    /// `value` shall not be less than `limit`.
+    /// The goal that `value` is at least `limit`.
     pub fn at_least(
         what: impl Into<String>,
         limit: f64,
@@ -78,7 +78,7 @@ impl fmt::Display for Bar {
     }
 }
 
-/// Coloured on a terminal, unless NO_COLOR is set.
+/// Colours the word if stdout is a terminal, unless NO_COLOR is set.
 fn painted(word: &str, colour: &str) -> String {
     let plain = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty())
         || !std::io::stdout().is_terminal();

@@ -1,4 +1,5 @@
-//! Buffered reads of what is not in the page cache: random ones by many, sequential ones by one.
+//! Buffered reads of data that is not in the page cache: random ones by many readers, sequential
+//! ones by one.
 
 use std::path::Path;
 
@@ -16,10 +17,11 @@ use super::progress::Progress;
 use super::report::{Part, table};
 use super::rounds::{Rounds, in_time};
 
-/// One way of reading: fibers first, then who they are compared with, and that one again.
+/// One way of reading. `names` lists the fibers, the participant they are compared with, and that
+/// participant again.
 struct Way {
     title: &'static str,
-    /// The word for throughput.c.
+    /// The argument for throughput.c.
     word: &'static str,
     bytes: f64,
     readers: u32,
@@ -49,7 +51,7 @@ const FIBERS: usize = 0;
 const OTHER: usize = 1;
 const AGAIN: usize = 2;
 
-/// Measures and judges.
+/// Measures and checks the goals.
 pub fn measure(bench: &Bench) -> Result<Part> {
     let ms = if bench.quick { 100 } else { 400 };
     let file = data_file(&bench.dir, if bench.quick { 128 } else { 1024 })?;
@@ -72,7 +74,7 @@ pub fn measure(bench: &Bench) -> Result<Part> {
     drop(progress);
 
     let mut notes = vec![
-        "ratio: to the second row of each way, of the same round, with the quartiles".to_owned(),
+        "ratio: relative to the second row of each kind of read, within the same round, with quartiles".to_owned(),
     ];
     for (way, rounds) in WAYS.iter().zip(&all) {
         for (who, name) in way.names.into_iter().enumerate() {
@@ -81,7 +83,7 @@ pub fn measure(bench: &Bench) -> Result<Part> {
                 .filter(|part| *part < 0.9)
             {
                 notes.push(format!(
-                    "{} by {name}: only {:.0} % of the bytes were charged to the process as read from the device",
+                    "{} by {name}: only {:.0} % of the bytes were read from the device",
                     way.title,
                     100.0 * part
                 ));
@@ -106,7 +108,7 @@ pub fn measure(bench: &Bench) -> Result<Part> {
     Ok(Part {
         key: "cold",
         title: format!(
-            "Cold: buffered reads past the page cache, phases of {ms} ms, fibers on one worker; rounds: {done}"
+            "Cold: buffered reads of uncached data, phases of {ms} ms, fibers on one worker; rounds: {done}"
         ),
         table: rows(&all),
         bars: vec![
@@ -117,7 +119,7 @@ pub fn measure(bench: &Bench) -> Result<Part> {
                 ratio(RANDOM, Phase::rate),
             ),
             Bar::at_most(
-                "cold 4 KiB, 128 fibers: CPU a read",
+                "cold 4 KiB, 128 fibers: CPU per read",
                 0.5,
                 "x 128 pthreads'",
                 ratio(RANDOM, Phase::cpu_us),

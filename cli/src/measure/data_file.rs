@@ -1,4 +1,4 @@
-//! The file of the random reads: real data on a real disk, written once and kept for the next time.
+//! The file for the random reads: real data on a real disk, written once and kept for later runs.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -11,33 +11,34 @@ use super::progress;
 
 const MIB: u64 = 1 << 20;
 
-/// Left free beside the file, so that measuring never fills a disk.
+/// The space that stays free beside the file; measuring must never fill a disk.
 const SPARE: u64 = 256 * MIB;
 
-/// The file of `mib` MiB in `dir`, made first unless it is there.
+/// Returns the file of `mib` MiB in `dir`. Creates it if it does not exist.
 pub fn data_file(dir: &Path, mib: u64) -> Result<PathBuf> {
     let path = dir.join(format!("data.{mib}m"));
     if fs::metadata(&path).is_ok_and(|m| m.len() == mib * MIB) {
         return Ok(path);
     }
-    let disk = statvfs(dir).with_context(|| format!("{}: free space unknown", dir.display()))?;
+    let disk = statvfs(dir)
+        .with_context(|| format!("{}: cannot determine the free space", dir.display()))?;
     let free = disk.f_bavail * disk.f_frsize;
     ensure!(
         free >= mib * MIB + SPARE,
-        "{}: {} MiB free, {} needed; free some, or name another disk with --dir",
+        "{}: {} MiB free, {} MiB needed; free some space or choose another disk with --dir",
         dir.display(),
         free / MIB,
         mib + SPARE / MIB
     );
     progress::say(&format!("writing {} ({mib} MiB, once)", path.display()));
-    // Only a whole file gets the name.
+    // Rename the file only when it is complete.
     let partial = path.with_extension("partial");
-    write(&partial, mib).with_context(|| format!("{}: cannot be written", partial.display()))?;
+    write(&partial, mib).with_context(|| format!("cannot write {}", partial.display()))?;
     fs::rename(&partial, &path)?;
     Ok(path)
 }
 
-/// Data no disk can take for a hole or squeeze.
+/// Writes data that a disk can neither compress nor store as a hole.
 fn write(path: &Path, mib: u64) -> std::io::Result<()> {
     let mut file = File::create(path)?;
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;

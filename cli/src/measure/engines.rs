@@ -1,8 +1,8 @@
-//! Every engine against fio on the same kernel interface: random 4 KiB O_DIRECT reads by fibers of
-//! one worker.
+//! Compares every engine with fio on the same kernel interface: random 4 KiB O_DIRECT reads by
+//! fibers on one worker.
 //!
-//! Beside the pairs a second fio on io_uring shows what a ratio is worth on this disk, which is
-//! what 'within noise' means.
+//! A second fio on io_uring runs beside the pairs. It shows how much a ratio varies on this disk,
+//! and defines 'within noise'.
 
 use std::path::{Path, PathBuf};
 
@@ -24,7 +24,7 @@ use super::rounds::{Rounds, in_time};
 
 const COUNTS: [u32; 5] = [1, 8, 32, 128, 512];
 
-/// Threads of the engine of that name, and of the fio beside it, where there are more fibers.
+/// The maximum number of threads of the engine `threads`, and of the fio it is compared with.
 const MOST_THREADS: u32 = 64;
 
 const NAMES: [&str; 7] = [
@@ -41,7 +41,7 @@ const FIO_URING: usize = 1;
 const AIO: usize = 2;
 const THREADS: usize = 4;
 const AGAIN: usize = 6;
-/// Each is followed by its fio.
+/// The engines. The fio that an engine is compared with follows it in `NAMES`.
 const ENGINES: [usize; 3] = [URING, AIO, THREADS];
 
 struct Case {
@@ -50,7 +50,7 @@ struct Case {
 }
 
 impl Case {
-    /// What chance makes of a ratio; none without fio.
+    /// The noise of a ratio, or `None` without fio.
     fn noise(&self) -> Option<f64> {
         self.rounds.ratios(AGAIN, FIO_URING, Phase::rate).noise()
     }
@@ -73,7 +73,7 @@ impl Case {
     }
 }
 
-/// Measures and judges.
+/// Measures and checks the goals.
 pub fn measure(bench: &Bench) -> Result<Part> {
     let ms = if bench.quick { 100 } else { 300 };
     let file = data_file(&bench.dir, if bench.quick { 128 } else { 1024 })?;
@@ -115,15 +115,15 @@ pub fn measure(bench: &Bench) -> Result<Part> {
     drop(progress);
 
     let mut notes = vec![
-        "ratio: the engine's figure by that of the fio beneath it, of the same round, with the quartiles".to_owned(),
+        "ratio: the engine relative to the fio in the row below, within the same round, with quartiles".to_owned(),
     ];
     if fio.is_some() {
         notes.push(
-            "fio counts whole milliseconds of CPU for each thread: with many threads its CPU is too low".to_owned(),
+            "fio counts whole milliseconds of CPU per thread: with many threads its figure is too low".to_owned(),
         );
     } else {
         notes.push(
-            "fio is not installed, so the engines have only each other: apt-get install fio"
+            "fio is not installed, so the engines are only compared with each other: apt-get install fio"
                 .to_owned(),
         );
     }
@@ -133,7 +133,7 @@ pub fn measure(bench: &Bench) -> Result<Part> {
         key: "engines",
         title: format!(
             "Engines: random O_DIRECT reads of 4 KiB, phases of {ms} ms, fibers on one worker, threads and psync with \
-             {MOST_THREADS} threads at most; rounds: {done}"
+             at most {MOST_THREADS} threads; rounds: {done}"
         ),
         table: rows(&cases),
         bars: bars(&cases, fio.is_some()),
@@ -177,7 +177,7 @@ fn job(who: usize, count: u32) -> Job {
     }
 }
 
-/// What the second fio shows.
+/// Describes the noise that the second fio shows.
 fn noise(cases: &[Case]) -> Option<String> {
     let each: Vec<String> = cases
         .iter()
@@ -185,13 +185,13 @@ fn noise(cases: &[Case]) -> Option<String> {
         .collect();
     let worst = cases.iter().filter_map(Case::noise).reduce(f64::max)?;
     let word = if worst > 0.1 {
-        "; where it is more than 10 % the disk is too unsteady for the bars to say much"
+        "; above 10 % the disk is too unsteady to judge the bars"
     } else {
         ""
     };
     Some(format!(
-        "noise: a second fio on io_uring differs by {} (distance of its median ratio from 1, or that median's error, at \
-         least 2 %){word}",
+        "noise: a second fio on io_uring differs by {} (distance of its median ratio from 1, or the standard error of \
+         that median, at least 2 %){word}",
         each.join(", ")
     ))
 }
@@ -246,7 +246,7 @@ fn rows(cases: &[Case]) -> comfy_table::Table {
     rows
 }
 
-/// Those against fio only when there is one.
+/// The goals relative to fio are checked only if fio is installed.
 fn bars(cases: &[Case], fio: bool) -> Vec<Bar> {
     let mut bars = Vec::new();
     for case in cases.iter().filter(|_| fio) {
@@ -265,7 +265,7 @@ fn bars(cases: &[Case], fio: bool) -> Vec<Bar> {
             let iops = format!("{words}: IOPS, within noise");
             bars.push(Bar::at_least(iops, 1.0 - noise, unit, ratio(Phase::rate)));
             if engine != THREADS {
-                let cpu = format!("{words}: CPU a read");
+                let cpu = format!("{words}: CPU per read");
                 bars.push(Bar::at_most(cpu, 0.9, unit, ratio(Phase::cpu_us)));
             }
         }

@@ -1,4 +1,4 @@
-//! What the figures were measured on, as a head of the report and in every JSON file.
+//! The environment of a measurement: the head of the report, and part of every JSON file.
 
 use std::ffi::CStr;
 use std::fmt;
@@ -12,7 +12,7 @@ use testprogs::{Flavor, c_compiler};
 use super::Bench;
 use super::fio::Fio;
 
-/// The machine, its software and what the shim chose on it.
+/// The machine, its software and the engine that the shim chose.
 #[derive(Debug, Serialize)]
 pub struct Environment {
     date: String,
@@ -21,15 +21,15 @@ pub struct Environment {
     cpu: String,
     cores: usize,
     memory_mib: u64,
-    /// Of the last minute, before measuring began: what else this machine did.
+    /// The load average of the last minute before the measurement, which shows other activity.
     load: String,
     dir: PathBuf,
     filesystem: String,
     device: String,
-    /// The sysctl kernel.io_uring_disabled.
+    /// The value of the sysctl kernel.io_uring_disabled.
     io_uring_disabled: Option<String>,
     memlock_limit: Option<String>,
-    /// What the shim says it runs on; none when it has none or is not there.
+    /// The engine that the shim reports, or `None` if there is no engine or no shim.
     engine: Option<String>,
     aioshim: &'static str,
     compiler: String,
@@ -39,15 +39,13 @@ pub struct Environment {
 }
 
 impl Environment {
-    /// Looks around; `notes` are what is known already.
+    /// Collects the data. `notes` are the notes that exist already.
     pub fn gather(bench: &Bench, mut notes: Vec<String>) -> Environment {
         let uname = rustix::system::uname();
         let text = |part: &CStr| part.to_string_lossy().into_owned();
         let (filesystem, device) = mount_of(&bench.dir);
         if let Some(engine) = bench.engine.as_deref().filter(|e| *e != "io_uring") {
-            notes.push(format!(
-                "io_uring is not used here: the shim chose {engine}"
-            ));
+            notes.push(format!("io_uring is not in use: the shim chose {engine}"));
         }
         if cfg!(debug_assertions) {
             notes.push("this aioshim command is a debug build; the libraries are not".to_owned());
@@ -94,7 +92,7 @@ impl fmt::Display for Environment {
     }
 }
 
-/// The first line a program prints; empty when there is none.
+/// Returns the first line that a program prints, or an empty string.
 fn output(program: &str, args: &[&str]) -> String {
     let output = Command::new(program).args(args).output();
     let text = output.map(|o| String::from_utf8_lossy(&o.stdout).into_owned());
@@ -106,7 +104,7 @@ fn output(program: &str, args: &[&str]) -> String {
 }
 
 fn glibc() -> String {
-    // SAFETY: it takes nothing and returns a string that lives as long as libc.
+    // SAFETY: the function takes no arguments and returns a string that lives as long as libc.
     let version = unsafe { CStr::from_ptr(libc::gnu_get_libc_version()) };
     version.to_string_lossy().into_owned()
 }
@@ -116,7 +114,7 @@ fn first_word(path: &str) -> Option<String> {
     text.split_whitespace().next().map(str::to_owned)
 }
 
-/// The first `name: value` of a file of /proc.
+/// Returns the first `name: value` of a file in /proc.
 fn field(path: &str, name: &str) -> Option<String> {
     let text = fs::read_to_string(path).ok()?;
     let line = text.lines().find(|line| line.starts_with(name))?;
@@ -140,8 +138,8 @@ fn memlock() -> Option<String> {
     line.split_whitespace().nth(3).map(str::to_owned)
 }
 
-/// File system type and device of the mount that holds `dir`: of all mount points above it the
-/// longest.
+/// Returns the file system type and the device of the mount that contains `dir`. This is the mount
+/// with the longest mount point above `dir`.
 fn mount_of(dir: &Path) -> (String, String) {
     let text = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let mounts = text.lines().filter_map(|line| {

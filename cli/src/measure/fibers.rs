@@ -1,5 +1,5 @@
-//! What fibers cost by themselves: a yield, a create and join, a tree of them, a wake and a theft
-//! across workers; and what each of very many that wait costs in time and memory.
+//! The costs of fibers themselves: yielding, creating and joining, a tree of fibers, and waking and
+//! stealing across workers; and the time and memory per fiber if very many fibers wait.
 
 use std::time::{Duration, Instant};
 
@@ -15,13 +15,13 @@ use super::progress::Progress;
 use super::report::{Part, table};
 use super::samples::Samples;
 
-/// One figure that is taken in rounds.
+/// A figure that is measured in rounds.
 struct Row {
     key: &'static str,
     title: &'static str,
     args: &'static [&'static str],
     load: Load,
-    /// Of a round: with --quick, and without.
+    /// The number of calls per round: with --quick, and without.
     calls: (u64, u64),
 }
 
@@ -107,70 +107,70 @@ const ROWS: [Row; 17] = [
     ),
     row(
         "skynet",
-        "skynet, each fiber",
+        "skynet, per fiber",
         &["skynet"],
         Load::Plain,
         (100_000, 1_000_000),
     ),
     row(
         "wake_idle",
-        "wake across workers, an idle one",
+        "wake-up of an idle worker",
         &["wake", "idle"],
         Load::Plain,
         (1_000, 4_000),
     ),
     row(
         "wake_idle_shim",
-        "wake across workers, an idle one, preloaded",
+        "wake-up of an idle worker, preloaded",
         &["wake", "idle"],
         Load::Shim,
         (1_000, 4_000),
     ),
     row(
         "wake_asleep",
-        "wake across workers, one that has slept for long",
+        "wake-up of a worker that slept for long",
         &["wake", "asleep"],
         Load::Plain,
         (100, 400),
     ),
     row(
         "wake_threads",
-        "  the same by sem_post, between pthreads",
+        "  the same between pthreads, by sem_post",
         &["wake", "threads"],
         Load::Plain,
         (100, 400),
     ),
     row(
         "wake_busy",
-        "wake across workers, a busy one",
+        "wake-up across workers, to a busy worker",
         &["wake", "busy"],
         Load::Plain,
         (4_000, 10_000),
     ),
     row(
         "steal_1",
-        "fiber_create until an idle worker has run it",
+        "fiber_create until an idle worker has run the fiber",
         &["steal", "1"],
         Load::Plain,
         (400, 1_000),
     ),
     row(
         "steal_1000",
-        "1000 fibers made by one worker, run by another, each",
+        "1000 fibers created on one worker, run on another, per fiber",
         &["steal", "1000"],
         Load::Plain,
         (10_000, 40_000),
     ),
 ];
 
-/// Many fibers that wait at once: how, and what that is called.
+/// Many fibers that wait at the same time: how they wait, and the title of that.
 struct Crowd {
     key: &'static str,
     title: &'static str,
     load: Load,
-    /// With --quick, and without.
+    /// The number of fibers: with --quick, and without.
     count: (u32, u32),
-    /// What the second step is, where there is one.
+    /// The title of the second step, or empty if there is none.
     then: &'static str,
 }
 
@@ -198,7 +198,7 @@ const CROWDS: [Crowd; 3] = [
     },
 ];
 
-/// Time from one moment to another, in all.
+/// The total time between two moments.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 struct Step {
     ns: f64,
@@ -206,17 +206,17 @@ struct Step {
     system_ns: f64,
 }
 
-/// What fibers.c tells of a crowd.
+/// The output of fibers.c for a crowd.
 #[derive(Debug, Deserialize, Serialize)]
 struct Told {
     asked: u32,
     made: u32,
-    /// Why no more could be made; empty when all were.
+    /// Why no more fibers could be created; empty if all were.
     error: String,
     create: Step,
-    /// The start of each, up to its first wait.
+    /// From the start of each fiber to its first wait.
     park: Step,
-    /// From there to the wait that is meant, where that is another.
+    /// From there to the wait that is measured, if it is a different one.
     go_on: Step,
     wake: Step,
     resident_kib: f64,
@@ -240,7 +240,10 @@ impl Told {
             let cpu = format!("user {user:.0}, kernel {system:.0}");
             [format!("  {what}"), format!("{ns:.0} ns"), cpu]
         };
-        let title = format!("{} fibers, {}: resident, in all", self.made, crowd.title);
+        let title = format!(
+            "{} fibers, {}: resident memory, total",
+            self.made, crowd.title
+        );
         let mut rows = vec![
             [
                 title,
@@ -248,26 +251,26 @@ impl Told {
                 String::new(),
             ],
             memory("resident, each", self.resident_kib),
-            memory("page tables, each", self.tables_kib),
-            memory("kernel memory, each", self.slab_kib),
+            memory("page tables, per fiber", self.tables_kib),
+            memory("kernel memory, per fiber", self.slab_kib),
             step("create, each", self.create),
-            step("start and park, each", self.park),
+            step("start and park, per fiber", self.park),
         ];
         if !crowd.then.is_empty() {
             rows.push(step(&format!("{}, each", crowd.then), self.go_on));
         }
-        rows.push(step("wake, finish and join, each", self.wake));
+        rows.push(step("wake, finish and join, per fiber", self.wake));
         rows
     }
 }
 
-/// Measures and judges.
+/// Measures and checks the goals.
 pub fn measure(bench: &Bench) -> Result<Part> {
     let budget = bench.budget(4, 20);
     let progress = Progress::start("fibers", budget);
     let mut failures = Vec::new();
     let mut notes = Vec::new();
-    progress.show("switches, fibers made, wakes across workers");
+    progress.show("switches, creations, wake-ups across workers");
     let all = in_rounds(bench, budget, &mut failures);
     let mut crowds = CROWDS.each_ref().map(|crowd| {
         progress.show(&format!(
@@ -296,15 +299,14 @@ pub fn measure(bench: &Bench) -> Result<Part> {
         let Some(told) = told else { continue };
         if !told.error.is_empty() {
             notes.push(format!(
-                "only {} of {} fibers could be made: {}",
+                "only {} of {} fibers could be created: {}",
                 told.made, told.asked, told.error
             ));
         }
         rows.add_rows(told.rows(crowd));
     }
-    notes.push(
-        "kernel memory is the growth of unreclaimable slabs, of the whole machine".to_owned(),
-    );
+    notes
+        .push("kernel memory is the growth of unreclaimable slabs on the whole machine".to_owned());
     let of = |key| {
         ROWS.iter()
             .position(|row| row.key == key)
@@ -317,7 +319,7 @@ pub fn measure(bench: &Bench) -> Result<Part> {
         Bar::at_most("fiber_create and fiber_join", 120.0, " ns", of("create")),
         Bar::at_most(
             format!(
-                "memory of each of {} parked fibers",
+                "memory per fiber, {} parked fibers",
                 bench.pick(CROWDS[0].count)
             ),
             4.7,
@@ -325,18 +327,18 @@ pub fn measure(bench: &Bench) -> Result<Part> {
             resident,
         ),
         Bar::at_most(
-            "wake across workers, an idle one",
+            "wake-up of an idle worker",
             5.0,
             " us",
             of("wake_idle").map(in_us),
         ),
         Bar::at_most(
-            "wake across workers, a busy one",
+            "wake-up across workers, to a busy worker",
             5.0,
             " us",
             of("wake_busy").map(in_us),
         ),
-        Bar::at_most("skynet, each fiber", 0.5, " us", of("skynet").map(in_us)),
+        Bar::at_most("skynet, per fiber", 0.5, " us", of("skynet").map(in_us)),
     ];
     let samples = ROWS
         .iter()
@@ -352,7 +354,7 @@ pub fn measure(bench: &Bench) -> Result<Part> {
         .into();
     Ok(Part {
         key: "fibers",
-        title: "Fibers: one worker, and wakes between two".to_owned(),
+        title: "Fibers: one worker, and wake-ups between two".to_owned(),
         table: rows,
         notes,
         failures,
@@ -365,7 +367,7 @@ fn in_us(ns: f64) -> f64 {
     ns / 1000.0
 }
 
-/// All rows' programs at once, in turn.
+/// Runs the programs of all rows at the same time; they take turns within each round.
 fn in_rounds(bench: &Bench, budget: Duration, failures: &mut Vec<String>) -> [Samples; ROWS.len()] {
     let mut live = ROWS.each_ref().map(|row| {
         let mut command = bench.programs.command(&bench.programs.fibers, row.load);
@@ -406,8 +408,8 @@ fn crowd_of(bench: &Bench, crowd: &Crowd) -> Result<Told> {
     command.args([crowd.key, &count.to_string()]);
     let name = format!("{count} fibers, {}", crowd.title);
     let mut live = Live::start(command, &name)?;
-    // A million of them touch gigabytes of fresh memory.
+    // A million fibers touch gigabytes of new memory.
     let line = live.line_within(Duration::from_secs(300))?;
     live.end()?;
-    serde_json::from_str(&line).with_context(|| format!("{name}: said {line:?}"))
+    serde_json::from_str(&line).with_context(|| format!("{name}: unexpected output {line:?}"))
 }

@@ -1,4 +1,5 @@
-//! fio as the yardstick: each kernel interface used by hand, with the same depth on the same file.
+//! fio as the reference: it uses each kernel interface directly, with the same depth on the same
+//! file.
 
 use std::ffi::OsString;
 use std::io::Read;
@@ -17,19 +18,19 @@ pub struct Fio {
     pub version: String,
 }
 
-/// Who reads, in fio's words.
+/// A reader, in fio's terms.
 #[derive(Clone, Copy)]
 pub struct Job {
     pub engine: &'static str,
-    /// Reads that one job has in flight.
+    /// The number of reads that one job has in flight.
     pub depth: u32,
-    /// Threads, each with a depth of its own.
+    /// The number of threads, each with its own depth.
     pub jobs: u32,
     pub direct: bool,
 }
 
 impl Job {
-    /// io_uring from one thread.
+    /// A job that uses io_uring from one thread.
     pub fn uring(direct: bool, depth: u32) -> Job {
         Job {
             engine: "io_uring",
@@ -41,7 +42,7 @@ impl Job {
 }
 
 impl Fio {
-    /// The one on PATH.
+    /// Finds fio on PATH.
     pub fn find() -> Option<Fio> {
         let path = std::env::split_paths(&std::env::var_os("PATH")?)
             .map(|dir| dir.join("fio"))
@@ -51,8 +52,8 @@ impl Fio {
         Some(Fio { path, version })
     }
 
-    /// Random reads for `ms`. It takes no time of single reads (gtod_reduce): our programs take
-    /// none either.
+    /// Performs random reads for `ms` milliseconds. It does not time single reads (gtod_reduce),
+    /// because our programs do not either.
     pub fn read(&self, file: &Path, job: Job, ms: u64) -> Result<Phase> {
         let Job {
             engine,
@@ -76,9 +77,10 @@ impl Fio {
             format!("--thread={}", u8::from(jobs > 1)),
         ]);
         command.arg(format!("--runtime={ms}ms"));
-        // What throughput.c leaves out of its phase too: the start.
+        // Exclude the start from the measurement, as throughput.c does.
         command.arg(format!("--ramp_time={}ms", ms / 10));
-        // Direct, it need not remember which blocks it has read; cold, it must not read one twice.
+        // Direct reads need not remember which blocks were read before. Cold reads must not read a
+        // block twice.
         command.args(if direct {
             ["--direct=1", "--norandommap"]
         } else {
@@ -92,12 +94,12 @@ impl Fio {
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
-            .with_context(|| format!("{} does not start", self.path.display()))?;
+            .with_context(|| format!("cannot start {}", self.path.display()))?;
         let mut text = String::new();
         child
             .stdout
             .take()
-            .context("a pipe was asked for")?
+            .context("stdout is a pipe")?
             .read_to_string(&mut text)?;
         let (status, peak_rss_kib) = reap(child)?;
         ensure!(
@@ -105,7 +107,7 @@ impl Fio {
             "fio failed (status {status:#x}): {}",
             text.trim()
         );
-        let phase = parse(&text).with_context(|| format!("fio said {text}"))?;
+        let phase = parse(&text).with_context(|| format!("unexpected output of fio: {text}"))?;
         Ok(Phase {
             peak_rss_kib,
             threads: u64::from(jobs),
@@ -114,21 +116,22 @@ impl Fio {
     }
 }
 
-/// Waits for `child`: its status, and the peak of the memory of it or of its job, whichever is
-/// more.
+/// Waits for `child`. Returns its status and the peak memory of the process or of its job,
+/// whichever is larger.
 fn reap(child: std::process::Child) -> Result<(i32, u64)> {
     let pid = libc::pid_t::try_from(child.id())?;
     let mut status = 0;
-    // SAFETY: all zeroes is a valid rusage, a struct of integers.
+    // SAFETY: rusage is a struct of integers, and all zeros is a valid value.
     let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
-    // SAFETY: both pointers are to locals that outlive the call; `child` has not been waited for,
-    // so the number is its.
+    // SAFETY: both pointers are to local variables that outlive the call. `child` has not been
+    // waited for, therefore the pid is still its own.
     let reaped = unsafe { libc::wait4(pid, &raw mut status, 0, &raw mut usage) };
     ensure!(reaped == pid, "fio: {}", std::io::Error::last_os_error());
     Ok((status, u64::try_from(usage.ru_maxrss)?))
 }
 
-/// Its CPU time comes as per cents of the job's run time; of several jobs both are sums.
+/// Parses fio's output. fio reports CPU time as a percentage of the job's run time; with several
+/// jobs, both are sums.
 fn parse(text: &str) -> Result<Phase> {
     let json = &text[text.find('{').context("no JSON")?..];
     let json: Value = serde_json::from_str(json)?;

@@ -1,7 +1,7 @@
-//! Whether a mode runs as its label says: the shim's own account of a short run of the same
-//! program.
+//! Checks that a mode runs as its label says, using the shim's own statistics of a short run of the
+//! same program.
 //!
-//! The account (AIOSHIM_STATS) costs time, so it is asked of runs that are not measured.
+//! The statistics (AIOSHIM_STATS) cost time, therefore they come from runs that are not measured.
 
 use std::fs;
 use std::path::PathBuf;
@@ -15,26 +15,26 @@ use super::Bench;
 use super::live::{Hello, Live};
 use super::programs::Load;
 
-/// Calls of a check.
+/// The number of calls of a check.
 const CALLS: u64 = 2048;
 
-/// What became of the calls of one libc name.
+/// The shim's statistics for the calls of one libc name.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Account {
     pub converted: u64,
     pub inline: u64,
-    /// "reason n" for those handed to libc.
+    /// "reason n" for the calls that were passed through to libc.
     pub through: Vec<String>,
     handed: u64,
 }
 
 impl Account {
-    /// Most calls did not go to libc as they were.
+    /// Returns whether most calls were not passed through.
     pub fn is_converted(&self) -> bool {
         self.converted + self.inline > 9 * self.handed
     }
 
-    /// As "converted 3, inline 4, through 5 (reason 5)".
+    /// Formats the statistics as "converted 3, inline 4, passed through 5 (reason 5)".
     pub fn told(&self) -> String {
         let Account {
             converted,
@@ -47,17 +47,18 @@ impl Account {
         } else {
             format!(" ({})", through.join(", "))
         };
-        format!("converted {converted}, inline {inline}, handed to libc {handed}{why}")
+        format!("converted {converted}, inline {inline}, passed through {handed}{why}")
     }
 }
 
-/// An account that is being taken: the file it will be in.
+/// Statistics that a run will write: the path of their file.
 struct Asked(PathBuf);
 
 impl Asked {
     fn of(command: &mut Command, bench: &Bench) -> Asked {
         let path = bench.dir.join("account.json");
-        // One of an earlier run must not be taken for this one's; most often there is none.
+        // Statistics of an earlier run must not be mistaken for this one's. Usually there is no
+        // such file.
         let _ = fs::remove_file(&path);
         command
             .env("AIOSHIM_STATS", "json")
@@ -68,7 +69,7 @@ impl Asked {
     fn text(&self) -> Result<String> {
         let text = fs::read_to_string(&self.0).with_context(|| {
             format!(
-                "{}: the shim left no account; is it loaded?",
+                "{}: the shim wrote no statistics; is it loaded?",
                 self.0.display()
             )
         })?;
@@ -91,8 +92,8 @@ impl Asked {
     }
 }
 
-/// What becomes of `call` of overhead.c, by its libc name `symbol`, with its arguments `place` and
-/// `slots`.
+/// Returns the statistics of `call` of overhead.c, whose libc name is `symbol`, with the arguments
+/// `place` and `slots`.
 pub fn of_call(
     bench: &Bench,
     call: &str,
@@ -121,7 +122,7 @@ pub fn of_call(
     Ok(account)
 }
 
-/// What becomes of the reads of throughput.c on fibers; `args` are its arguments.
+/// Returns the statistics of the reads of throughput.c on fibers; `args` are its arguments.
 pub fn of_throughput(bench: &Bench, args: &[String]) -> Result<Account> {
     let mut command = bench
         .programs
@@ -135,8 +136,8 @@ pub fn of_throughput(bench: &Bench, args: &[String]) -> Result<Account> {
     )
 }
 
-/// What becomes of the calls of `symbol` in a run of `command` that says one line; called `name` in
-/// errors.
+/// Returns the statistics of the calls of `symbol` in a run of `command`, which must print one
+/// line. Errors call the run `name`.
 pub fn of_run(bench: &Bench, mut command: Command, name: &str, symbol: &str) -> Result<Account> {
     let asked = Asked::of(&mut command, bench);
     let mut live = Live::start(command, name)?;
@@ -145,8 +146,8 @@ pub fn of_run(bench: &Bench, mut command: Command, name: &str, symbol: &str) -> 
     asked.symbol(symbol)
 }
 
-/// The engine the shim says it chose, or its words for why there is none. `asked`: AIOSHIM_ENGINE,
-/// if not the one that all programs get.
+/// Returns the engine that the shim chose, or its reason for having none. `asked` overrides the
+/// AIOSHIM_ENGINE that all programs get.
 pub fn engine(bench: &Bench, asked: Option<&str>) -> Result<std::result::Result<String, String>> {
     let mut command = bench.programs.command(&bench.programs.overhead, Load::Shim);
     command
@@ -163,8 +164,8 @@ pub fn engine(bench: &Bench, asked: Option<&str>) -> Result<std::result::Result<
     let account: serde_json::Value = serde_json::from_str(&account.text()?)?;
     let engine = account["engine"]
         .as_str()
-        .context("the shim does not say its engine")?;
-    // With sync every call is plain, as where there is none.
+        .context("the statistics do not name the engine")?;
+    // With sync every call is plain, as if there were no engine.
     let none = engine.starts_with("none") || ["not needed", "sync"].contains(&engine);
     Ok(if none {
         Err(engine.to_owned())
@@ -173,8 +174,8 @@ pub fn engine(bench: &Bench, asked: Option<&str>) -> Result<std::result::Result<
     })
 }
 
-/// Makes sure that asking for `engine`, a word for AIOSHIM_ENGINE, gives it and not one further
-/// down the ladder.
+/// Checks that the shim uses `engine`, a value for AIOSHIM_ENGINE, and did not fall back to another
+/// one.
 pub fn ensure_engine(bench: &Bench, engine: &str) -> Result<()> {
     let wanted = match engine {
         "uring" => "io_uring",

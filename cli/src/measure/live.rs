@@ -1,4 +1,4 @@
-//! A benchmark program that is alive: it answers in lines, and never keeps us waiting for ever.
+//! A running benchmark program: it answers in lines, and every wait for an answer has a limit.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -9,19 +9,19 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 
-/// Longer than any answer takes: a guard against a hang.
+/// Longer than any answer takes, as a guard against a hang.
 const HANG_LIMIT: Duration = Duration::from_secs(30);
 
-/// What a program says of itself before its first round.
+/// What a program reports about itself before its first round.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 pub struct Hello {
-    /// The shim is in the process.
+    /// Whether the shim is loaded into the process.
     pub preloaded: bool,
-    /// Rounds are asked for on a fiber.
+    /// Whether rounds run on a fiber.
     pub fiber: bool,
 }
 
-/// The program; dropped, it is killed.
+/// The running program. It is killed when this is dropped.
 pub struct Live {
     name: String,
     child: Child,
@@ -30,7 +30,7 @@ pub struct Live {
 }
 
 impl Live {
-    /// Starts `command`, called `name` in errors.
+    /// Starts `command`, which errors call `name`.
     pub fn start(mut command: Command, name: impl Into<String>) -> Result<Live> {
         let name = name.into();
         let mut child = command
@@ -38,15 +38,13 @@ impl Live {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .with_context(|| {
-                format!("{name}: {} does not start", command.get_program().display())
-            })?;
+            .with_context(|| format!("{name}: cannot start {}", command.get_program().display()))?;
         let stdin = child.stdin.take();
-        let stdout = child.stdout.take().context("a pipe was asked for")?;
+        let stdout = child.stdout.take().context("stdout is a pipe")?;
         let (sender, lines) = channel();
         thread::spawn(move || {
             let whole = BufReader::new(stdout).lines().map_while(Result::ok);
-            // An error means that nobody listens any more.
+            // An error means that the receiver is gone.
             whole
                 .map(|line| sender.send(line))
                 .take_while(Result::is_ok)
@@ -60,26 +58,26 @@ impl Live {
         })
     }
 
-    /// Starts a program that answers rounds, and makes sure that it runs as meant.
+    /// Starts a program that answers rounds, and checks that it runs in the mode `meant`.
     pub fn start_rounds(command: Command, name: impl Into<String>, meant: Hello) -> Result<Live> {
         let mut live = Live::start(command, name)?;
         let line = live.line()?;
-        let hello: Hello =
-            serde_json::from_str(&line).with_context(|| format!("{}: said {line:?}", live.name))?;
+        let hello: Hello = serde_json::from_str(&line)
+            .with_context(|| format!("{}: unexpected output {line:?}", live.name))?;
         ensure!(
             hello == meant,
-            "{}: runs as {hello:?}, meant was {meant:?}; is the library there and not refused?",
+            "{}: runs as {hello:?}, expected {meant:?}; check that the library exists and can be loaded",
             live.name
         );
         Ok(live)
     }
 
-    /// The next line it prints.
+    /// Returns the next line that the program prints.
     pub fn line(&mut self) -> Result<String> {
         self.line_within(HANG_LIMIT)
     }
 
-    /// The next line of one that takes longer.
+    /// Returns the next line, which may take up to `limit`.
     pub fn line_within(&mut self, limit: Duration) -> Result<String> {
         match self.lines.recv_timeout(limit) {
             Ok(line) => Ok(line),
@@ -99,19 +97,19 @@ impl Live {
         }
     }
 
-    /// One round of `calls`: nanoseconds a call.
+    /// Runs one round of `calls` calls. Returns the nanoseconds per call.
     pub fn round(&mut self, calls: u64) -> Result<f64> {
-        let stdin = self.stdin.as_mut().context("rounds end with the input")?;
-        // In one write: half a line would be taken for a round. When the program is dead, the line
-        // that does not come says why.
+        let stdin = self.stdin.as_mut().context("stdin is open until the end")?;
+        // Send the number in one write, because the program would take half a line for a whole one.
+        // If the program is dead, the missing answer below says why.
         let _ = stdin.write_all(format!("{calls}\n").as_bytes());
         let line = self.line()?;
         line.trim()
             .parse()
-            .with_context(|| format!("{}: said {line:?}", self.name))
+            .with_context(|| format!("{}: unexpected output {line:?}", self.name))
     }
 
-    /// Lets it end by itself, which must go well.
+    /// Lets the program end by itself. Its exit status must be success.
     pub fn end(mut self) -> Result<()> {
         self.stdin = None;
         let status = self.wait()?;
@@ -134,14 +132,14 @@ impl Live {
         }
     }
 
-    /// Ends it whatever it does; what it said on standard error.
+    /// Kills the program if it still runs. Returns its output on standard error.
     fn kill(&mut self) -> String {
-        // Both fail only when it has ended already.
+        // Both fail only if the program has already ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
         let mut said = String::new();
         if let Some(stderr) = self.child.stderr.as_mut() {
-            // What came before an error is still worth showing.
+            // If reading fails, the text before the error is still worth showing.
             let _ = stderr.read_to_string(&mut said);
         }
         said.trim().to_owned()

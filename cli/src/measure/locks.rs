@@ -1,9 +1,9 @@
-//! What a lock and its unlock cost that nobody contends for: plain, and preloaded off a fiber and
-//! on one.
+//! The cost of locking and unlocking an uncontended lock: plain, and preloaded on and off a fiber.
 //!
-//! As in the overhead part the processes stay alive and do short rounds in turn, and a ratio
-//! compares two rounds beside each other. A pair takes a few nanoseconds, which where a process's
-//! memory lies moves by per cents: after a number of rounds all processes are started anew.
+//! As in the overhead part, the processes stay alive and run short rounds in turn, and a ratio
+//! compares two rounds of the same pass. A pair takes a few nanoseconds, and the memory layout of a
+//! process changes that by a few per cent. Therefore all processes are restarted after a number of
+//! rounds.
 
 use std::time::{Duration, Instant};
 
@@ -20,20 +20,20 @@ use super::report::{Part, table};
 use super::rounds::{Rounds, in_time};
 use super::samples::Samples;
 
-/// A kind of lock by its word for locks.c, and what a reader calls its pair of calls.
+/// The kinds of locks: the argument for locks.c, and the title of the pair of calls.
 const KINDS: [(&str, &str); 5] = [
     ("normal", "normal mutex"),
     ("recursive", "recursive mutex"),
-    ("rwlock", "rwlock, to read"),
-    ("wrlock", "rwlock, to write"),
+    ("rwlock", "rwlock, for reading"),
+    ("wrlock", "rwlock, for writing"),
     ("sem", "semaphore"),
 ];
 
-/// Threads the process has had, by the word for locks.c: libc leaves atomic operations out where
-/// there was but one.
+/// The number of threads that the process has had, as an argument for locks.c. libc omits atomic
+/// operations if there has been only one.
 const THREADS: [&str; 2] = ["one", "many"];
 
-/// How a process is started, and its word for locks.c.
+/// How a process is started, and the place argument for locks.c.
 const MODES: [(&str, Load, &str); 4] = [
     ("plain", Load::Plain, "thread"),
     ("plain again", Load::Plain, "thread"),
@@ -45,18 +45,18 @@ const AGAIN: usize = 1;
 const OFF_FIBER: usize = 2;
 const ON_FIBER: usize = 3;
 
-/// What a pair on a fiber may take of the plain one's time.
+/// The maximum time of a pair on a fiber relative to the plain one.
 const LIMIT: f64 = 1.3;
-/// Pairs of a round: a millisecond or so.
+/// The number of pairs per round, which take about a millisecond.
 const PAIRS: u64 = 100_000;
-/// Rounds of a process.
+/// The number of rounds before a process is restarted.
 const LIFE: usize = 50;
 
 struct Case {
     kind: &'static str,
     title: &'static str,
     threads: &'static str,
-    /// Nanoseconds a pair.
+    /// Nanoseconds per pair.
     rounds: Rounds<f64>,
 }
 
@@ -98,7 +98,7 @@ fn cases() -> Vec<Case> {
     KINDS.into_iter().flat_map(of).collect()
 }
 
-/// Measures and judges.
+/// Measures and checks the goals.
 pub fn measure(bench: &Bench) -> Result<Part> {
     let budget = bench.budget(5, 20);
     let progress = Progress::start("locks", budget);
@@ -117,16 +117,16 @@ pub fn measure(bench: &Bench) -> Result<Part> {
     }
     drop(progress);
     let mut notes = vec![
-        "a pair is a lock and its unlock (a post and a wait of the semaphore) by one thread, and nobody else wants it; many \
-         threads: the process has had a second one, which is gone"
+        "a pair is a lock and its unlock (a post and a wait of the semaphore) by one thread, without contention; many \
+         threads: the process has had a second thread, which has ended"
             .to_owned(),
-        "ns are medians of the rounds; a ratio is the median of each round's ratio to plain, with its quartiles".to_owned(),
+        "ns are medians of the rounds; a ratio is the median of each round's ratio to plain, with quartiles".to_owned(),
     ];
     notes.extend(noise(&cases));
     let samples: Vec<Value> = cases.iter().map(Case::json).collect();
     Ok(Part {
         key: "locks",
-        title: "Locks: ns a pair of lock and unlock that nobody contends for".to_owned(),
+        title: "Locks: ns per pair of lock and unlock, uncontended".to_owned(),
         table: rows(&cases),
         bars: bars(&cases),
         notes,
@@ -146,7 +146,7 @@ fn measure_case(bench: &Bench, case: &mut Case, budget: Duration, failures: &mut
         }
         done += 1;
         case.rounds.add(failures, |mode| {
-            // Put back only when all went well.
+            // A process is put back only after a successful round.
             let mut process = match live[mode].take() {
                 Some(process) => process,
                 None => start(bench, mode, kind, threads, &name)?,
@@ -179,7 +179,7 @@ fn end(live: &mut [Option<Live>], failures: &mut Vec<String>) {
     );
 }
 
-/// What the ratios of plain to itself show.
+/// Describes the noise: the ratios of plain to itself.
 fn noise(cases: &[Case]) -> Option<String> {
     let medians: Samples = cases
         .iter()
@@ -246,7 +246,7 @@ mod tests {
     fn a_bar_is_about_the_ratios_of_each_round() {
         let mut cases = cases();
         let mut failures = Vec::new();
-        // The machine is twice as slow from round to round, the ratio stays.
+        // The machine gets slower from round to round, but the ratio stays the same.
         for slowness in [1.0, 2.0, 4.0] {
             let figure = |mode| -> Result<f64> {
                 Ok(match mode {

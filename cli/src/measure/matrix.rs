@@ -1,9 +1,9 @@
-//! 'auto never loses': each kind of call in each state of the caches, by engine auto, by every
-//! engine and by pthreads.
+//! Checks that the engine auto is never the slower choice: measures each kind of call in each state
+//! of the caches, with auto, with every engine and with pthreads.
 //!
-//! A cell's ratio is that of the best of the others to auto. The best of five is above 1 by chance
-//! alone; how far, shows the engine that auto chose, which among the others is compared with
-//! itself.
+//! The ratio of a cell compares the best of the others with auto. The best of five is above 1 by
+//! chance alone. To show by how much, the engine that auto chose also runs as one of the others,
+//! and is thereby compared with itself.
 
 use std::path::{Path, PathBuf};
 
@@ -23,10 +23,10 @@ use super::report::{Part, table};
 use super::rounds::{Rounds, in_time};
 use super::samples::Samples;
 
-/// What auto may lose by.
+/// The ratio up to which auto may be slower than the best of the others.
 const LIMIT: f64 = 1.1;
 
-/// Words for AIOSHIM_ENGINE, and pthreads without the shim.
+/// The values for AIOSHIM_ENGINE, and pthreads without the shim.
 const NAMES: [&str; 6] = ["auto", "uring", "aio", "threads", "sync", "pthreads"];
 const AUTO: usize = 0;
 const PTHREADS: usize = 5;
@@ -40,7 +40,8 @@ struct Cell {
     rounds: Rounds,
 }
 
-/// Of a cell's others the best: his operations a second by auto's, of the same rounds.
+/// The best of the others in a cell: its operations per second relative to auto, within the same
+/// rounds.
 struct Best {
     who: usize,
     ratio: f64,
@@ -76,7 +77,7 @@ impl Cell {
     }
 }
 
-/// Those that make sense: an open has no O_DIRECT of its own, and only reads and writes have a
+/// All meaningful combinations: an open does not use O_DIRECT, and only reads and writes have a
 /// size.
 fn cells(quick: bool) -> Vec<Cell> {
     let counts: &[u32] = if quick { &[1, 32] } else { &[1, 32, 256] };
@@ -105,7 +106,7 @@ fn cells(quick: bool) -> Vec<Cell> {
     cells
 }
 
-/// What all phases have in common.
+/// The parameters that all phases share.
 struct Place {
     workers: u32,
     ms: u64,
@@ -113,7 +114,7 @@ struct Place {
     dir: PathBuf,
 }
 
-/// Measures and judges.
+/// Measures and checks the goal.
 pub fn measure(bench: &Bench) -> Result<Part> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let place = Place {
@@ -153,10 +154,10 @@ pub fn measure(bench: &Bench) -> Result<Part> {
     drop(progress);
 
     let mut notes = vec![
-        format!("fibers on as many workers as there are cores, {cores}, and never more than fibers"),
-        "ratio: the best of the others by auto, of the same rounds, with the quartiles; above 1 auto loses".to_owned(),
-        "cold write: to blocks just allocated; cold open: of names never asked for, which are not there; fsync: cached \
-         of nothing, cold and direct of a block just written"
+        format!("fibers run on one worker per core ({cores}), but never on more workers than fibers"),
+        "ratio: the best of the others relative to auto, within the same rounds, with quartiles; above 1 auto is slower".to_owned(),
+        "cold write: to newly allocated blocks; cold open: of new names that do not exist; cached fsync: of nothing; \
+         cold and direct fsync: of a block just written"
             .to_owned(),
     ];
     notes.extend(noise(bench, &cells));
@@ -170,7 +171,7 @@ pub fn measure(bench: &Bench) -> Result<Part> {
     let bar = match worst {
         Some((cell, best)) => Bar::at_most(
             format!(
-                "auto against the best other, worst cell ({}, {})",
+                "best of the others relative to auto, worst cell ({}, {})",
                 cell.name(),
                 NAMES[best.who]
             ),
@@ -178,13 +179,18 @@ pub fn measure(bench: &Bench) -> Result<Part> {
             "x",
             Some(best.ratio),
         ),
-        None => Bar::at_most("auto against the best other, worst cell", LIMIT, "x", None),
+        None => Bar::at_most(
+            "best of the others relative to auto, worst cell",
+            LIMIT,
+            "x",
+            None,
+        ),
     };
     let samples: Vec<Value> = cells.iter().map(Cell::json).collect();
     Ok(Part {
         key: "matrix",
         title: format!(
-            "Matrix: operations a second, phases of {} ms; rounds: {done}",
+            "Matrix: operations per second, phases of {} ms; rounds: {done}",
             place.ms
         ),
         table: rows(&cells),
@@ -217,7 +223,7 @@ fn run(bench: &Bench, who: usize, count: u32, place: &Place, words: &[String]) -
     Phase::of(command, "matrix", meant)
 }
 
-/// What a ratio of auto to the engine it chose shows, which is truly one.
+/// Describes the noise: the ratio of auto to the engine that it chose, which should be exactly 1.
 fn noise(bench: &Bench, cells: &[Cell]) -> Option<String> {
     let chosen = bench.engine.as_deref()?;
     let same = match chosen {
@@ -235,13 +241,13 @@ fn noise(bench: &Bench, cells: &[Cell]) -> Option<String> {
         .filter(|cell| cell.rounds.ratios(same, AUTO, Phase::rate).median() > Some(LIMIT))
         .count();
     Some(format!(
-        "noise: auto is {} here; compared with that it is {} over the cells, and loses by more than {LIMIT} in {over}",
+        "noise: auto chose {}; compared with itself it is {} over the cells, and slower by more than {LIMIT} in {over}",
         NAMES[same],
         medians.told(),
     ))
 }
 
-/// "N of M cells", and a line for each that loses, the worst first.
+/// Returns "N of M cells", and a line for each cell in which auto loses, the worst first.
 fn verdict(cells: &[Cell]) -> (String, Vec<String>) {
     let mut judged: Vec<(&Cell, Best)> = cells
         .iter()
@@ -257,7 +263,7 @@ fn verdict(cells: &[Cell]) -> (String, Vec<String>) {
         let word = if clearly(best) {
             ""
         } else {
-            ", the lower quartile does not"
+            ", but not in the lower quartile"
         };
         format!(
             "loses: {}: {} {}{word}",
@@ -268,7 +274,7 @@ fn verdict(cells: &[Cell]) -> (String, Vec<String>) {
     });
     let clear = losing.iter().filter(|(_, best)| clearly(best)).count();
     let summary = format!(
-        "{} of {} cells within {LIMIT}x; {clear} of the others lose in their lower quartile too",
+        "{} of {} cells within {LIMIT}x; {clear} of the others lose in the lower quartile too",
         judged.len() - losing.len(),
         judged.len()
     );

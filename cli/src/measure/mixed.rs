@@ -1,9 +1,9 @@
-//! Requests of a read and some work: when are so many done, and for how much CPU, by fibers, by as
-//! many threads, by pools.
+//! Requests of one read and some work: the time until a number of them is done, and their CPU time,
+//! by fibers, by the same number of threads, and by thread pools.
 //!
-//! Half of the reads find their block in the page cache. A thread that waits for the other half
-//! needs another to go on in its place, and too many of them get in each other's way; which size of
-//! pool is best depends on the work.
+//! Half of the reads find their block in the page cache. While a thread waits for one of the other
+//! half, another thread must take its place, but too many threads get in each other's way. Which
+//! pool size is best depends on the work.
 
 use std::path::Path;
 
@@ -25,7 +25,7 @@ use super::report::{Part, table};
 use super::rounds::{Rounds, in_time};
 use super::samples::Samples;
 
-/// Of work in each request.
+/// Microseconds of work in each request.
 const MICROSECONDS: [u32; 6] = [0, 2, 5, 10, 20, 50];
 
 const NAMES: [&str; 6] = [
@@ -42,7 +42,8 @@ const PTHREADS: usize = 1;
 const AGAIN: usize = 5;
 const OTHERS: std::ops::Range<usize> = PTHREADS..AGAIN;
 
-/// Of which half need a quarter of the file's blocks.
+/// The size of the file. One half of it is cached, the other is not. Each half must have at least
+/// as many blocks as half of the requests.
 const FILE_MIB: u64 = 64;
 
 struct Case {
@@ -50,7 +51,7 @@ struct Case {
     rounds: Rounds,
 }
 
-/// Who of the others is soonest: his time by the fibers', of the same rounds.
+/// The fastest of the others, and its time relative to the fibers within the same rounds.
 struct Soonest {
     who: usize,
     ratios: Samples,
@@ -58,13 +59,13 @@ struct Soonest {
 
 impl Case {
     fn soonest(&self) -> Option<Soonest> {
-        // His rate by theirs is the highest; every phase has as many requests.
+        // The fastest has the highest rate, because every phase has the same number of requests.
         let (who, _) = self.rounds.highest(OTHERS, FIBERS, Phase::rate)?;
         let ratios = self.rounds.ratios(who, FIBERS, Phase::ms);
         Some(Soonest { who, ratios })
     }
 
-    /// What chance makes of a ratio.
+    /// The noise of a ratio.
     fn noise(&self) -> Option<f64> {
         self.rounds.ratios(AGAIN, PTHREADS, Phase::ms).noise()
     }
@@ -81,7 +82,7 @@ impl Case {
     }
 }
 
-/// Measures and judges; the plot goes to `out`.
+/// Measures and checks the goals. Writes the plot to `out`.
 pub fn measure(bench: &Bench, out: &Path) -> Result<Part> {
     let requests: u32 = if bench.quick { 4_000 } else { 12_000 };
     let file = data_file(&bench.dir, FILE_MIB)?;
@@ -98,7 +99,7 @@ pub fn measure(bench: &Bench, out: &Path) -> Result<Part> {
             .iter_mut()
             .for_each(|case| case.rounds.leave_out(FIBERS));
     }
-    progress.show("how much is a microsecond of work");
+    progress.show("calibrating a microsecond of work");
     let turns_per_us = calibrate(bench)?;
     let done = in_time(bench, budget, || {
         for case in &mut cases {
@@ -114,9 +115,9 @@ pub fn measure(bench: &Bench, out: &Path) -> Result<Part> {
 
     let mut notes = vec![
         format!(
-            "half of the reads are cold; of the work {turns_per_us:.0} turns of a loop are a microsecond, the same number for all"
+            "half of the reads are cold; a microsecond of work is {turns_per_us:.0} iterations of a loop, the same for all"
         ),
-        "ratio: this one's time by the fibers', of the same round, with the quartiles; above 1 the fibers are sooner"
+        "ratio: time relative to the fibers, within the same round, with quartiles; above 1 the fibers are faster"
             .to_owned(),
     ];
     notes.extend(warmer(&cases));
@@ -128,7 +129,7 @@ pub fn measure(bench: &Bench, out: &Path) -> Result<Part> {
     Ok(Part {
         key: "mixed",
         title: format!(
-            "Mixed: {requests} requests of a 4 KiB read and some work, on two processors; rounds: {done}"
+            "Mixed: {requests} requests of one 4 KiB read and some work, on two processors; rounds: {done}"
         ),
         table: rows(&cases),
         bars: bars(&cases),
@@ -148,8 +149,8 @@ fn calibrate(bench: &Bench) -> Result<f64> {
     let mut live = Live::start(command, "mixed calibrate")?;
     let line = live.line()?;
     live.end()?;
-    let speed: Speed =
-        serde_json::from_str(&line).with_context(|| format!("mixed calibrate: said {line:?}"))?;
+    let speed: Speed = serde_json::from_str(&line)
+        .with_context(|| format!("mixed calibrate: unexpected output {line:?}"))?;
     Ok(speed.turns_per_us)
 }
 
@@ -172,16 +173,16 @@ fn run(bench: &Bench, who: usize, requests: u32, turns: u64, file: &Path) -> Res
     Phase::of(command, NAMES[who], meant)
 }
 
-/// Says so when what should have been cold was not.
+/// Returns a note if reads that should have been cold were not.
 fn warmer(cases: &[Case]) -> Option<String> {
-    // The half of 4 KiB a request.
+    // Half of the requests are cold, which is 2048 bytes per request on average.
     let parts = cases
         .iter()
         .flat_map(|case| (0..NAMES.len()).filter_map(|who| case.rounds.device_part(who, 2048.0)));
     let least = parts.reduce(f64::min)?;
     (least < 0.9).then(|| {
         format!(
-            "where it was least, only {:.0} % of the cold bytes were charged to the process as read from the device",
+            "in the worst case, only {:.0} % of the cold bytes were read from the device",
             100.0 * least
         )
     })
@@ -236,11 +237,11 @@ fn bars(cases: &[Case]) -> Vec<Bar> {
             None => ("the others", None),
         };
         if case.us == 10 {
-            let words = format!("{} us of work: time of the soonest other, {name}", case.us);
+            let words = format!("{} us of work: time of the fastest other, {name}", case.us);
             bars.push(Bar::at_least(words, 1.15, "x the fibers'", ratio));
         }
         let words = format!(
-            "{} us of work: time of the soonest other, {name}, within noise",
+            "{} us of work: time of the fastest other, {name}, within noise",
             case.us
         );
         let limit = 1.0 - case.noise().unwrap_or(0.02);
@@ -269,7 +270,7 @@ fn draw(cases: &[Case], out: &Path) -> Result<std::path::PathBuf> {
             .collect(),
     };
     let panels = [
-        panel("until all are done: ms", Phase::ms),
+        panel("time until all are done: ms", Phase::ms),
         panel("CPU: ms", |phase| phase.whole_cpu_us() / 1000.0),
     ];
     plot::write(&out.join("mixed.svg"), axis, 2, &panels)

@@ -1,11 +1,11 @@
-//! `aioshim measure`: what a call costs on and off fibers, what many of them gain, and what a fiber
-//! itself costs; with `--full` also what each engine is worth beside the best others, and whether
-//! the choice among them ever loses.
+//! `aioshim measure`: the cost of a call on and off fibers, the gain of many fibers, and the cost
+//! of a fiber itself. With `--full` it also compares each engine with the best alternatives, and
+//! checks whether the automatic choice among them is ever the slower one.
 //!
-//! Parts, each a table with its bars beneath and its raw samples as JSON beside it. All that is
-//! compared runs in the same minutes, in turn, round by round; what is reported is the median of
-//! the rounds' ratios. A part says what it could not measure and why; bars judge, they never change
-//! the exit status.
+//! The report consists of parts. Each part is a table followed by its performance goals (bars); its
+//! raw samples are written as JSON. Everything that is compared runs in the same minutes, in turn,
+//! round by round, and the report shows the median of the rounds' ratios. A part says what it could
+//! not measure and why. Missed goals never change the exit status.
 
 mod bars;
 mod cold;
@@ -45,100 +45,102 @@ use others::Others;
 use programs::Programs;
 use report::Part;
 
-/// What to measure, how long and where.
+/// What to measure, for how long and where.
 #[derive(Args)]
 pub struct Options {
-    /// Shorter rounds and fewer of them: under a minute for the first three tables, two with --full
+    /// Take shorter and fewer rounds: under a minute for the first three tables, two minutes with
+    /// --full
     #[arg(long)]
     quick: bool,
-    /// All tables: those of the engines, cold reads, mixed work and the matrix of calls too, about
-    /// thirteen minutes
+    /// Measure all tables, including engines, cold reads, mixed work and the matrix of calls; takes
+    /// about thirteen minutes
     #[arg(long, conflicts_with = "only")]
     full: bool,
-    /// Only these tables (may be given several times)
+    /// Measure only this table (may be given several times)
     #[arg(long, value_enum)]
     only: Vec<Table>,
-    /// That many rounds, however long they take; without, as many as fit the time
+    /// Run this many rounds, however long they take [default: as many as fit the time]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     rounds: Option<u32>,
-    /// Where the files that are read and written lie: a real disk, for O_DIRECT [default:
-    /// target/measure]
+    /// Directory for the files that are read and written; put it on a real disk, because O_DIRECT
+    /// is used [default: target/measure]
     #[arg(long)]
     dir: Option<PathBuf>,
-    /// Where the JSON and the plot go [default: target/measure]
+    /// Directory for the JSON files and the plots [default: target/measure]
     #[arg(long, value_name = "DIR")]
     json: Option<PathBuf>,
-    /// Ask the shim for this engine (AIOSHIM_ENGINE)
+    /// Request this engine from the shim (AIOSHIM_ENGINE)
     #[arg(long, value_name = "NAME")]
     engine: Option<String>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Table {
-    /// Nanoseconds a call, plain, preloaded and on fibers
+    /// Nanoseconds per call: plain, preloaded and on fibers
     Overhead,
     /// Random 4 KiB reads by fibers, pthreads and fio
     Throughput,
-    /// Yield, create and join, wakes across workers, a million fibers that wait
+    /// Yield, create and join, wake-ups across workers, a million waiting fibers
     Fibers,
-    /// O_DIRECT reads by each engine and by fio on the same interface
+    /// O_DIRECT reads by each engine, and by fio on the same kernel interface
     Engines,
-    /// Cold reads, random by many and sequential by one
+    /// Cold reads: random ones by many readers, sequential ones by one reader
     Cold,
-    /// Requests of a read and some work, by fibers, threads and pools
+    /// Requests of one read and some work, by fibers, threads and thread pools
     Mixed,
     /// Every call in every state of the caches, by every engine and by pthreads
     Matrix,
-    /// Calls of stdio that its buffers suffice for
+    /// Calls of stdio that its buffers can serve
     Stdio,
-    /// Locks that nobody contends for, plain and preloaded
+    /// Uncontended locks, plain and preloaded
     Locks,
-    /// Eight bytes to and fro over sockets: fibers, pthreads and an epoll loop
+    /// Eight bytes back and forth over sockets: fibers, pthreads and an epoll loop
     Pingpong,
 }
 
 impl Table {
-    /// Those without --full, which --quick does in a minute.
+    /// The tables that are measured without --full. With --quick they take a minute.
     const FIRST: [Table; 3] = [Table::Overhead, Table::Throughput, Table::Fibers];
 }
 
-/// --quick promises a minute; what a part does once whatever its time needs the rest.
+/// --quick promises to take a minute. Work that a part does once, outside its time budget, takes
+/// the rest.
 const QUICK: Duration = Duration::from_secs(48);
 
-/// What every part needs to know.
+/// The data that every part needs.
 struct Bench {
     programs: Programs,
     /// The directory of the files that are read and written.
     dir: PathBuf,
-    /// Beneath it, those of overhead.c.
+    /// A directory inside `dir` for the files of overhead.c.
     calls_dir: PathBuf,
     quick: bool,
     full: bool,
     rounds: Option<u32>,
-    /// When all was built.
+    /// The time when the build was finished.
     started: Instant,
-    /// What carries out the operations of parked fibers, in the shim's words; none when nothing
-    /// does.
+    /// The engine that carries out the operations of parked fibers, as the shim names it, or `None`
+    /// if there is none.
     engine: Option<String>,
 }
 
 impl Bench {
-    /// Says why a fiber cannot wait here without keeping all others waiting.
+    /// Returns an error if a waiting fiber would block all others, because the shim has no engine.
     fn ensure_fibers_can_wait(&self, what: &str) -> Result<()> {
         ensure!(
             self.engine.is_some(),
-            "{what}: the shim has no engine here, so a fiber that waits would stop them all"
+            "{what}: the shim has no engine, so a waiting fiber would block all others"
         );
         Ok(())
     }
 
-    /// The first of a pair with --quick, else the second.
+    /// Returns the first of a pair with --quick, else the second.
     fn pick<T>(&self, (quick, whole): (T, T)) -> T {
         if self.quick { quick } else { whole }
     }
 
-    /// How long a part may take: with --quick the first figure, and the first tables what is left
-    /// of the minute.
+    /// Returns the time budget of a part. With --quick this is the first figure, limited for the
+    /// first tables by the rest of the minute.
     fn budget(&self, quick_seconds: u64, seconds: u64) -> Duration {
         if !self.quick {
             return Duration::from_secs(seconds);
@@ -151,7 +153,7 @@ impl Bench {
         }
     }
 
-    /// Whether to go on after `done` rounds.
+    /// Returns whether to run another round after `done` rounds.
     fn more_rounds(&self, done: usize, at_least: usize, time_left: bool) -> bool {
         match self.rounds {
             Some(wanted) => done < wanted as usize,
@@ -160,8 +162,8 @@ impl Bench {
     }
 }
 
-/// Measures, prints and writes all that was asked for. Fails when something could not be measured
-/// at all.
+/// Measures, prints and writes everything that was asked for. Exits with failure if a part could
+/// not be measured.
 pub fn run(options: &Options) -> Result<ExitCode> {
     let target = testprogs::target_dir().join("measure");
     let dir = directory(
@@ -191,7 +193,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     match labels::engine(&bench, None) {
         Ok(Ok(engine)) => bench.engine = Some(engine),
         Ok(Err(refusal)) => notes.push(format!(
-            "nothing is asynchronous here, the shim's engine: {refusal}"
+            "nothing is asynchronous here; the shim's engine: {refusal}"
         )),
         Err(error) => notes.push(format!("{error:#}")),
     }
@@ -228,7 +230,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
 
 fn directory(dir: PathBuf, option: &str) -> Result<PathBuf> {
     fs::create_dir_all(&dir)
-        .with_context(|| format!("{option} {}: cannot be made", dir.display()))?;
+        .with_context(|| format!("{option} {}: cannot create the directory", dir.display()))?;
     dir.canonicalize()
-        .with_context(|| format!("{option} {}: cannot be used", dir.display()))
+        .with_context(|| format!("{option} {}: cannot use the directory", dir.display()))
 }

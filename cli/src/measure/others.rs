@@ -1,13 +1,14 @@
-//! What the rest of the machine did meanwhile: processor time that was used and is not ours.
+//! Measures the activity of the rest of the machine: processor time that other programs used.
 //!
-//! Next to busy neighbours the kernel gives more of a processor to who has more threads, so ratios
-//! of fibers to threads are then not the quiet machine's. Whoever reads them must know.
+//! On a busy machine, the kernel gives more processor time to a program with more threads. Ratios
+//! of fibers to threads then differ from those on a quiet machine, and the reader of the report
+//! must know that.
 
 use std::fs;
 use std::mem::MaybeUninit;
 use std::time::{Duration, Instant};
 
-/// The machine when a part began.
+/// The state of the machine when a part began.
 pub struct Others {
     at: Instant,
     busy: Option<Duration>,
@@ -15,7 +16,7 @@ pub struct Others {
 }
 
 impl Others {
-    /// From now on.
+    /// Records the current state.
     pub fn watch() -> Others {
         Others {
             at: Instant::now(),
@@ -24,28 +25,28 @@ impl Others {
         }
     }
 
-    /// How many processors the others, the kernel's own threads and a host that took the processor
-    /// away among them, have kept busy since.
+    /// The number of processors that others have kept busy since. Others include kernel threads,
+    /// and the hypervisor if it takes processor time away.
     pub fn processors(&self) -> Option<f64> {
         let busy = busy()?.saturating_sub(self.busy?);
         let theirs = busy.saturating_sub(ours().saturating_sub(self.ours));
         Some(theirs.as_secs_f64() / self.at.elapsed().as_secs_f64())
     }
 
-    /// The same in words, when it is enough to matter.
+    /// A warning for the report, if the activity is large enough to matter.
     pub fn told(&self) -> Option<String> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let processors = self.processors()?;
         (processors > 0.1 * cores as f64).then(|| {
             format!(
-                "not alone: others kept {processors:.2} of {cores} processors busy meanwhile; next to them many threads \
-                 get more time than few, so measure again on a quiet machine before believing a ratio"
+                "busy machine: other programs kept {processors:.2} of {cores} processors busy; this favours programs \
+                 with many threads, so measure again on a quiet machine before relying on a ratio"
             )
         })
     }
 }
 
-/// Of all processors since the machine started: everything but idling and waiting for disks.
+/// The busy time of all processors since boot: everything except idle time and waiting for disks.
 fn busy() -> Option<Duration> {
     let text = fs::read_to_string("/proc/stat").ok()?;
     let ticks: Vec<u64> = text
@@ -55,18 +56,20 @@ fn busy() -> Option<Duration> {
         .skip(1)
         .map_while(|word| word.parse().ok())
         .collect();
-    // user, nice, system, idle, iowait, irq, softirq, steal; what guests took is in user already.
+    // The fields are user, nice, system, idle, iowait, irq, softirq and steal. Guest time is
+    // already included in user.
     let busy: u64 = ticks.iter().take(8).sum::<u64>() - ticks.get(3)? - ticks.get(4)?;
-    // SAFETY: it takes a number and returns one.
+    // SAFETY: sysconf takes a number and returns one.
     let hz = u64::try_from(unsafe { libc::sysconf(libc::_SC_CLK_TCK) }).ok()?;
     Some(Duration::from_millis(busy * 1000 / hz.max(1)))
 }
 
-/// Of this process and of all it has waited for.
+/// The processor time of this process and of all children it has waited for.
 fn ours() -> Duration {
     let of = |who| {
         let mut usage = MaybeUninit::<libc::rusage>::zeroed();
-        // SAFETY: the pointer is to a local of the right type, and all zeroes is a valid rusage.
+        // SAFETY: the pointer is to a local variable of the right type, and all zeros is a valid
+        // rusage.
         let usage = unsafe {
             libc::getrusage(who, usage.as_mut_ptr());
             usage.assume_init()

@@ -1,8 +1,8 @@
-//! What one call costs, in every mode: plain, preloaded off a fiber, and on fibers.
+//! The cost of one call in every mode: plain, preloaded off a fiber, and on fibers.
 //!
-//! The processes of all modes stay alive together and do rounds of a few milliseconds in turn; a
-//! ratio compares the two rounds beside each other. Where a process's memory happens to lie moves
-//! such short times by per cents, so all the processes are started anew a few times.
+//! The processes of all modes stay alive and run rounds of a few milliseconds in turn. A ratio
+//! compares two rounds of the same pass. The memory layout of a process changes such short times by
+//! a few per cent, therefore all processes are restarted several times.
 
 use std::time::{Duration, Instant};
 
@@ -20,10 +20,10 @@ use super::report::{Part, table};
 use super::samples::Samples;
 
 struct Call {
-    /// The word for overhead.c.
+    /// The argument for overhead.c.
     key: &'static str,
     title: &'static str,
-    /// The libc name it goes by in the shim's account.
+    /// The libc name of the call in the shim's statistics.
     symbol: &'static str,
 }
 
@@ -49,11 +49,11 @@ struct Mode {
     load: Load,
     place: Place,
     slots: u32,
-    /// The mode it is compared with.
+    /// The mode that it is compared with.
     base: Option<usize>,
 }
 
-/// Where the calls are made: a word for overhead.c.
+/// Where the calls are made, as an argument for overhead.c.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {
     Off,
@@ -98,9 +98,9 @@ const fn mode(
     }
 }
 
-/// In the order of a round. The second plain process shows what a ratio is worth. A fiber that is
-/// alone keeps nobody waiting, so the shim may leave its calls as they are; beside one that waits
-/// it may not.
+/// The modes, in the order of a round. The second plain process shows the noise of a ratio. A fiber
+/// that is alone delays no other fiber, therefore the shim may pass its calls through. If another
+/// fiber waits beside it, the shim may not.
 #[rustfmt::skip]
 const MODES: [Mode; 8] = [
     mode("plain", "plain", Load::Plain, Place::Off, 1, None),
@@ -113,12 +113,12 @@ const MODES: [Mode; 8] = [
     mode("among_64", "among 64\nrunnable", Load::Shim, Place::Fibers, 64, Some(PLAIN_64)),
 ];
 
-/// How long a round of the plain mode shall be.
+/// The target duration of a round of the plain mode.
 const ROUND_NS: f64 = 2.5e6;
-/// However slow a call is.
+/// The minimum number of rounds, however slow a call is.
 const FEWEST_ROUNDS: usize = 1;
 
-/// All rounds of one call, a column a mode; none where a mode failed.
+/// All rounds of one call, with one column per mode; `None` where a mode failed.
 #[derive(Default)]
 struct Rounds {
     calls: u64,
@@ -130,7 +130,7 @@ impl Rounds {
         self.ns.iter().filter_map(|round| round[mode]).collect()
     }
 
-    /// Of each round that has both: this mode's time by its base's.
+    /// The ratio of this mode to its base in each round that has both.
     fn ratios(&self, mode: usize) -> Samples {
         let base = MODES[mode].base.unwrap_or(mode);
         let both = self
@@ -157,19 +157,19 @@ impl Rounds {
     }
 }
 
-/// Measures and judges all calls.
+/// Measures all calls and checks the goals.
 pub fn measure(bench: &Bench) -> Result<Part> {
     let budget = bench.budget(12, 60);
     let progress = Progress::start("overhead", budget);
     let mut failures = Vec::new();
     let mut notes = vec![
         "times are medians of the rounds; ratios are medians of each round's ratio to plain (among 64: to plain, 64 \
-         buffers), with their quartiles"
+         buffers), with quartiles"
             .to_owned(),
     ];
     let mut through = Through::default();
     let mut failed = [false; MODES.len()];
-    if let Err(error) = bench.ensure_fibers_can_wait("a lone fiber beside one that waits") {
+    if let Err(error) = bench.ensure_fibers_can_wait("a lone fiber beside a waiting one") {
         failures.push(format!("{error:#}"));
         failed[BESIDE] = true;
     }
@@ -177,7 +177,7 @@ pub fn measure(bench: &Bench) -> Result<Part> {
     let start = Instant::now();
     for (done, call) in CALLS.iter().enumerate() {
         progress.show(call.title);
-        // What a slow call used up, the others divide among themselves.
+        // The remaining calls share the time that is left after a slow call.
         let left = budget.saturating_sub(start.elapsed());
         let share = left / u32::try_from(CALLS.len() - done).unwrap_or(1);
         let rounds = measure_call(bench, call, share, failed, &mut failures);
@@ -211,7 +211,7 @@ pub fn measure(bench: &Bench) -> Result<Part> {
     {
         let title = mode.title.replace('\n', " ");
         notes.push(format!(
-            "{title}: the shim left these as they were: {}",
+            "{title}: the shim passed these through: {}",
             calls.join(", ")
         ));
     }
@@ -221,7 +221,7 @@ pub fn measure(bench: &Bench) -> Result<Part> {
         .map(|(call, rounds)| (call.key.to_owned(), rounds.json()));
     Ok(Part {
         key: "overhead",
-        title: "Overhead: ns a call, cached".to_owned(),
+        title: "Overhead: ns per call, cached".to_owned(),
         table: rows,
         bars: bars(&all),
         notes,
@@ -230,7 +230,7 @@ pub fn measure(bench: &Bench) -> Result<Part> {
     })
 }
 
-/// All generations of processes for one call.
+/// Runs all generations of processes for one call.
 fn measure_call(
     bench: &Bench,
     call: &Call,
@@ -241,7 +241,8 @@ fn measure_call(
     let generations: u32 = if bench.quick { 3 } else { 8 };
     let mut rounds = Rounds::default();
     for generation in 0..generations {
-        // With --rounds the rounds are divided, the first generations taking one more.
+        // With --rounds, the rounds are divided among the generations; the first ones take one
+        // more.
         let wanted = bench
             .rounds
             .map(|n| (n + generations - 1 - generation) / generations);
@@ -302,7 +303,7 @@ fn start_all(
     })
 }
 
-/// One round of every mode, in order.
+/// Runs one round of every mode, in order.
 fn round(
     live: &mut [Option<Live>; MODES.len()],
     calls: u64,
@@ -319,7 +320,8 @@ fn round(
     })
 }
 
-/// So many that a plain round has its length; a multiple of 64, for 64 fibers.
+/// Returns the number of calls with which a plain round has its target duration. It is a multiple
+/// of 64, for 64 fibers.
 fn calls_per_round(plain: &mut Option<Live>) -> u64 {
     let mut calls = 64;
     while calls < 1 << 20 {
@@ -337,10 +339,10 @@ fn note_failure<T>(result: Result<T>, failures: &mut Vec<String>) -> Option<T> {
         .ok()
 }
 
-/// How the calls of a mode went, when they went another way than the mode's name lets one think.
+/// Per mode, the calls that the shim treated differently from what the name of the mode suggests.
 type Through = [Vec<String>; MODES.len()];
 
-/// The shim's account of one call in the modes it is active in.
+/// Checks the shim's statistics of one call in the modes in which the shim is active.
 fn check_labels(bench: &Bench, call: &Call, through: &mut Through, failures: &mut Vec<String>) {
     for mode in [LONE, BESIDE, AMONG] {
         if mode == BESIDE && bench.engine.is_none() {
@@ -357,7 +359,7 @@ fn check_labels(bench: &Bench, call: &Call, through: &mut Through, failures: &mu
     }
 }
 
-/// "263 ns", and for a mode that has a base "1.06x 1.04..1.08" beneath.
+/// Formats a cell: "263 ns", and "1.06x 1.04..1.08" below if the mode has a base.
 fn cell(rounds: &Rounds, mode: usize) -> String {
     let Some(ns) = rounds.of(mode).median() else {
         return "failed".to_owned();
@@ -381,7 +383,7 @@ fn cell(rounds: &Rounds, mode: usize) -> String {
     format!("{ns}\n{second}")
 }
 
-/// What the machine's noise makes of a ratio that is truly one.
+/// Describes the noise: a ratio that should be exactly 1.
 fn noise(all: &[Rounds]) -> String {
     let medians: Samples = all
         .iter()
@@ -393,7 +395,7 @@ fn noise(all: &[Rounds]) -> String {
         .map(|(low, high)| high - low)
         .collect();
     format!(
-        "noise: a second plain process took {:.3}x of the first (median over the calls, quartiles {:.3} apart); {} rounds",
+        "noise: a second plain process took {:.3}x the time of the first (median over the calls, quartiles {:.3} apart); {} rounds",
         medians.median().unwrap_or(f64::NAN),
         spread.median().unwrap_or(f64::NAN),
         all.iter().map(|rounds| rounds.ns.len()).sum::<usize>(),
@@ -408,9 +410,9 @@ fn bars(all: &[Rounds]) -> Vec<Bar> {
             .map(|i| &all[i])
     };
     let (pread, shared) = (rounds("pread4k"), rounds("pread4k-shared"));
-    // Off a fiber nothing is to be seen: no more than the second plain process shows by chance, or
-    // 2 % where that is less. Both are medians over the calls, so that one call on a busy disk does
-    // not excuse the others.
+    // Off a fiber the shim must not be noticeable: the ratio may exceed 1 by no more than the
+    // second plain process shows by chance, or by 2 % if that is less. Both figures are medians
+    // over the calls, therefore one call on a busy disk does not excuse the others.
     let seen: Samples = all
         .iter()
         .filter_map(|rounds| rounds.ratio(OFF_FIBER))
@@ -432,13 +434,13 @@ fn bars(all: &[Rounds]) -> Vec<Bar> {
             pread.and_then(|p| p.ratio(LONE)),
         ),
         Bar::at_most(
-            "cached pread of 4 KiB among 64, of one descriptor",
+            "cached pread of 4 KiB among 64, one shared descriptor",
             1.0,
             "x plain with 64 buffers",
             shared.and_then(|p| p.ratio(AMONG)),
         ),
         Bar::at_most(
-            "cached pread of 4 KiB among 64, each of its own descriptor",
+            "cached pread of 4 KiB among 64, one descriptor each",
             1.0,
             "x plain with 64 buffers",
             pread.and_then(|p| p.ratio(AMONG)),

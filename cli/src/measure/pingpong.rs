@@ -1,8 +1,8 @@
-//! Eight bytes to and fro over socket pairs: fibers by each engine, as many pthreads, and an epoll
-//! loop written by hand.
+//! Eight bytes back and forth over socket pairs: fibers on each engine, the same number of
+//! pthreads, and a hand-written epoll loop.
 //!
-//! The loop and the fibers have one thread, the pthreads what processors there are; so have the
-//! engine's own threads.
+//! The epoll loop and the fibers run on one thread. The pthreads may use all processors, and so may
+//! the engine's own threads.
 
 use anyhow::{Context, Result, ensure};
 use comfy_table::Cell;
@@ -32,31 +32,31 @@ const EPOLL: usize = 0;
 const AGAIN: usize = 1;
 const PTHREADS: usize = 2;
 const URING: usize = 3;
-/// The fibers, and words for AIOSHIM_ENGINE.
+/// The fibers' entries in `NAMES`, and the values for AIOSHIM_ENGINE.
 const ENGINES: [(usize, &str); 3] = [(URING, "uring"), (4, "aio"), (5, "threads")];
 
-/// What a round trip of fibers by io_uring may take of the pthreads' time.
+/// The maximum time of a round trip of fibers on io_uring relative to the pthreads.
 const LIMIT: f64 = 1.0;
 
-/// Nanoseconds a round trip.
+/// Nanoseconds per round trip.
 type Trips = Rounds<f64>;
 
 fn ratios(rounds: &Trips, who: usize, base: usize) -> Samples {
     rounds.ratios(who, base, |&ns| ns)
 }
 
-/// Measures and judges.
+/// Measures and checks the goal.
 pub fn measure(bench: &Bench) -> Result<Part> {
-    // Of each pair, in one run.
+    // The number of round trips of each pair, in one run.
     let trips: u32 = if bench.quick { 100 } else { 300 };
     let budget = bench.budget(6, 25);
     let progress = Progress::start("pingpong", budget);
     let mut failures = Vec::new();
     let mut notes = vec![
-        "ratio: the median of each round's ratio to the epoll loop and to the pthreads, with the quartiles; below 1 it is \
-         sooner than they"
+        "ratio: the median of each round's ratio to the epoll loop and to the pthreads, with quartiles; below 1 it is \
+         faster than they are"
             .to_owned(),
-        "the epoll loop and the fibers run on one thread; pthreads, and what an engine has of them, on all processors"
+        "the epoll loop and the fibers run on one thread; pthreads and the engine's own threads use all processors"
             .to_owned(),
     ];
     let mut rounds = Trips::of(NAMES.len());
@@ -79,13 +79,13 @@ pub fn measure(bench: &Bench) -> Result<Part> {
     drop(progress);
     if let Some(ratio) = ratios(&rounds, AGAIN, EPOLL).noise() {
         notes.push(format!(
-            "noise: the epoll loop compared with itself makes a ratio uncertain by {ratio:.2}"
+            "noise: the epoll loop compared with itself shows that a ratio is uncertain by {ratio:.2}"
         ));
     }
     Ok(Part {
         key: "pingpong",
         title: format!(
-            "Ping-pong: 8 bytes to and fro, {PAIRS} pairs, {trips} round trips each; rounds: {done}"
+            "Ping-pong: 8 bytes back and forth, {PAIRS} pairs, {trips} round trips each; rounds: {done}"
         ),
         table: rows(&rounds),
         bars: bars(&rounds),
@@ -95,7 +95,7 @@ pub fn measure(bench: &Bench) -> Result<Part> {
     })
 }
 
-/// pingpong.c as `who` runs it.
+/// The command that runs pingpong.c as the participant `who`.
 fn command(bench: &Bench, who: usize, trips: u32) -> std::process::Command {
     let engine = ENGINES.iter().find(|&&(fibers, _)| fibers == who);
     let load = if engine.is_some() {
@@ -113,7 +113,8 @@ fn command(bench: &Bench, who: usize, trips: u32) -> std::process::Command {
     command
 }
 
-/// Whether the engine is there; a note when most receives were not the shim's.
+/// Checks that the engine is available. Returns a note if the shim did not convert most of the
+/// receives.
 fn check(bench: &Bench, who: usize, engine: &str) -> Result<Option<String>> {
     labels::ensure_engine(bench, engine)?;
     let name = format!("check of ping-pong, {}", NAMES[who]);
@@ -132,13 +133,13 @@ fn run(bench: &Bench, who: usize, trips: u32) -> Result<f64> {
     nanoseconds(&line).with_context(|| format!("ping-pong, {}", NAMES[who]))
 }
 
-/// Of the line pingpong.c says.
+/// Parses the line that pingpong.c prints.
 fn nanoseconds(line: &str) -> Result<f64> {
     let ns = line
         .strip_suffix(" ns a round trip")
         .and_then(|ns| ns.parse::<f64>().ok());
     let ns = ns.with_context(|| format!("said {line:?}"))?;
-    ensure!(ns > 0.0, "did nothing: {line:?}");
+    ensure!(ns > 0.0, "completed no round trip: {line:?}");
     Ok(ns)
 }
 
@@ -146,10 +147,10 @@ fn rows(rounds: &Trips) -> comfy_table::Table {
     let mut rows = table(
         &[
             "by",
-            "ns a round trip",
+            "ns per round trip",
             "quartiles",
-            "by the epoll loop",
-            "by the pthreads",
+            "relative to the epoll loop",
+            "relative to the pthreads",
         ],
         1,
         false,

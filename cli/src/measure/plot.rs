@@ -1,4 +1,4 @@
-//! Lines over a common axis, a few panels of them in one SVG file.
+//! Draws panels of lines over a common axis into one SVG file.
 
 use std::path::{Path, PathBuf};
 
@@ -16,32 +16,32 @@ const COLOURS: [RGBColor; 6] = [
     RGBColor(230, 159, 0),
 ];
 
-/// One of those who are compared.
+/// The line of one participant.
 pub struct Line {
     pub name: String,
     pub points: Vec<(f64, f64)>,
 }
 
-/// A figure over the axis below, a line for each.
+/// One figure over the common axis, with a line per participant.
 pub struct Panel {
     pub title: String,
     pub lines: Vec<Line>,
-    /// Where no line goes.
+    /// A position where no line runs.
     pub legend: SeriesLabelPosition,
 }
 
-/// The axis that all panels have.
+/// The axis that all panels share.
 #[derive(Clone, Copy)]
 pub struct Axis {
     pub title: &'static str,
     pub last: f64,
-    /// From 1, each step a multiple; else from 0.
+    /// A logarithmic axis starts at 1, a linear axis at 0.
     pub logarithmic: bool,
 }
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
-/// Writes `panels` to `path`, so many in a row.
+/// Writes `panels` to `path`, with `columns` panels per row.
 pub fn write(path: &Path, axis: Axis, columns: usize, panels: &[Panel]) -> Result<PathBuf> {
     let rows = panels.len().div_ceil(columns);
     let size = (550 * u32::try_from(columns)?, 400 * u32::try_from(rows)?);
@@ -68,7 +68,7 @@ fn draw(area: &Area, axis: Axis, panel: &Panel) -> Result<()> {
         .margin(12)
         .x_label_area_size(40)
         .y_label_area_size(70);
-    // Two types of axis, one way to fill them.
+    // The two kinds of axis have different types, but are filled by the same function.
     if axis.logarithmic {
         let chart = builder.build_cartesian_2d((1.0..axis.last * 1.1).log_scale(), above)?;
         fill(chart, axis, panel)

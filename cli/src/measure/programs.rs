@@ -1,7 +1,7 @@
-//! The benchmark programs, and the environment each is started in.
+//! The benchmark programs, and the environment in which each is started.
 //!
-//! Nothing of the caller's LD_PRELOAD, AIOSHIM* and FIBER_* reaches them: a mode is what its label
-//! says.
+//! The caller's LD_PRELOAD, AIOSHIM* and FIBER_* variables are not passed on, therefore a mode is
+//! what its label says.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -10,14 +10,14 @@ use std::process::Command;
 
 use testprogs::{Flavor, libraries, program};
 
-/// Whether the shim is in the process.
+/// Whether the shim is loaded into the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Load {
     /// Not preloaded.
     Plain,
     /// Preloaded.
     Shim,
-    /// Preloaded, and told by AIOSHIM=off to do nothing.
+    /// Preloaded, but switched off by AIOSHIM=off.
     ShimOff,
 }
 
@@ -39,7 +39,7 @@ impl Programs {
     /// Builds the libraries and compiles the programs.
     ///
     /// # Panics
-    /// When they cannot be built; the compiler's message says why.
+    /// Panics if a build fails. The compiler's message says why.
     pub fn build(engine: Option<String>) -> Programs {
         Programs {
             shim: libraries().aioshim.clone(),
@@ -55,7 +55,7 @@ impl Programs {
         }
     }
 
-    /// `program` with or without the shim.
+    /// Returns a command for `program`, with or without the shim.
     pub fn command(&self, program: &Path, load: Load) -> Command {
         let mut command = Command::new(program);
         scrub(&mut command);
@@ -71,7 +71,7 @@ impl Programs {
     }
 }
 
-/// Takes from `command` what of our environment could change what it does.
+/// Removes the environment variables from `command` that could change its behaviour.
 pub fn scrub(command: &mut Command) {
     let ours = |name: &OsStr| {
         let name = name.as_bytes();

@@ -1,11 +1,11 @@
-//! What is happening, on standard error: a bar on a terminal, a line a part elsewhere.
+//! Shows the progress on standard error: a bar on a terminal, otherwise one line per part.
 
 use std::io::IsTerminal;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// Says it in a line of its own.
+/// Prints a line of progress.
 pub fn say(what: &str) {
     eprintln!("measure: {what}");
 }
@@ -21,7 +21,7 @@ impl Progress {
             return Progress(None);
         }
         let style = ProgressStyle::with_template("{prefix} [{bar:30}] {msg}")
-            .expect("a template of our own");
+            .expect("the template is valid");
         let bar = ProgressBar::new(u64::try_from(length.as_millis()).unwrap_or(u64::MAX))
             .with_style(style)
             .with_prefix(part.to_owned());

@@ -1,4 +1,4 @@
-//! One part of the report: a table with its notes and bars for a reader, and the same with all
+//! One part of the report: a table with its notes and goals for a reader, and the same with all
 //! samples as JSON.
 
 use std::fmt;
@@ -13,13 +13,13 @@ use serde_json::{Value, json};
 use super::bars::Bar;
 use super::environment::Environment;
 
-/// What one part found.
+/// The results of one part.
 pub struct Part {
     /// The name of its JSON file.
     pub key: &'static str,
     pub title: String,
     pub table: Table,
-    /// What a reader must know to read the table right.
+    /// What a reader must know to interpret the table.
     pub notes: Vec<String>,
     /// What could not be measured, and why.
     pub failures: Vec<String>,
@@ -29,8 +29,8 @@ pub struct Part {
 }
 
 impl Part {
-    /// Writes it to `<dir>/<key>.json`; `others`: processors that were kept busy by others
-    /// meanwhile.
+    /// Writes the part to `<dir>/<key>.json`. `others` is the number of processors that other
+    /// programs kept busy during the part.
     pub fn write(
         &self,
         dir: &Path,
@@ -52,7 +52,7 @@ impl Part {
         });
         let text = serde_json::to_string_pretty(&value)?;
         fs::write(&path, text + "\n")
-            .with_context(|| format!("{}: cannot be written", path.display()))?;
+            .with_context(|| format!("cannot write {}", path.display()))?;
         Ok(path)
     }
 }
@@ -78,8 +78,8 @@ const BORDERS: TableStyle = TableStyle::new()
     .header_separator(LineStyle::none().fill('═').junction('═'))
     .bottom_border(LineStyle::none().fill('─').junction('─'));
 
-/// A table with `header`, whose first `left` columns are words and the others figures; `ruled` has
-/// a line between rows.
+/// Creates a table with `header`. The first `left` columns hold words, the others figures. `ruled`
+/// puts a line between rows.
 pub fn table(header: &[&str], left: usize, ruled: bool) -> Table {
     let mut table = Table::new();
     table.load_style(if ruled { UTF8_HORIZONTAL_ONLY } else { BORDERS });

@@ -1,6 +1,8 @@
-//! Several who do the same thing, in turn, round by round; a ratio compares two of one round.
+//! Runs several participants in turn, round by round. A ratio compares two participants within one
+//! round.
 //!
-//! Each round begins with another of them: a disk that has just rested favours who comes first.
+//! Each round begins with a different participant, because a disk that has just rested favours the
+//! one that comes first.
 
 use std::time::{Duration, Instant};
 
@@ -11,16 +13,17 @@ use super::Bench;
 use super::phase::Phase;
 use super::samples::Samples;
 
-/// All rounds, each what one of them did or its only figure; who took part is a number from 0.
+/// All rounds. A participant is a number from 0; each round holds what each participant did, or its
+/// single figure.
 pub struct Rounds<T = Phase> {
-    /// Who failed, or cannot take part, is not asked again: a hang is long.
+    /// A participant that failed or cannot take part is not run again, because a hang takes long.
     out: Vec<bool>,
-    /// A row a round.
+    /// One row per round.
     seen: Vec<Vec<Option<T>>>,
 }
 
 impl<T: Clone> Rounds<T> {
-    /// Of so many.
+    /// Creates an empty set of rounds for `many` participants.
     pub fn of(many: usize) -> Rounds<T> {
         Rounds {
             out: vec![false; many],
@@ -28,12 +31,12 @@ impl<T: Clone> Rounds<T> {
         }
     }
 
-    /// Asks `who` no more.
+    /// Excludes the participant `who` from further rounds.
     pub fn leave_out(&mut self, who: usize) {
         self.out[who] = true;
     }
 
-    /// One round. `run` says what one of them did, or why there is nothing.
+    /// Runs one round. `run` returns what a participant did, or why it failed.
     pub fn add(&mut self, failures: &mut Vec<String>, mut run: impl FnMut(usize) -> Result<T>) {
         let many = self.out.len();
         let mut round = vec![None; many];
@@ -59,17 +62,17 @@ impl<T: Clone> Rounds<T> {
             .filter_map(move |round| round[who].as_ref())
     }
 
-    /// The rounds' figures of `who`.
+    /// The figures of `who` in all rounds.
     pub fn samples(&self, who: usize, figure: impl Fn(&T) -> f64) -> Samples {
         self.seen(who).map(figure).collect()
     }
 
-    /// Their median.
+    /// The median figure of `who`.
     pub fn median(&self, who: usize, figure: impl Fn(&T) -> f64) -> Option<f64> {
         self.samples(who, figure).median()
     }
 
-    /// Of each round that has both: the figure of `who` by that of `base`.
+    /// The ratio of `who` to `base` in each round that has both.
     pub fn ratios(&self, who: usize, base: usize, figure: impl Fn(&T) -> f64) -> Samples {
         let both = self
             .seen
@@ -78,7 +81,7 @@ impl<T: Clone> Rounds<T> {
         both.map(|(who, base)| figure(who) / figure(base)).collect()
     }
 
-    /// The highest median ratio to `base` among `others`, and whose it is.
+    /// The highest median ratio to `base` among `others`, and the participant it belongs to.
     pub fn highest(
         &self,
         others: impl IntoIterator<Item = usize>,
@@ -93,7 +96,8 @@ impl<T: Clone> Rounds<T> {
 }
 
 impl Rounds {
-    /// The part of a phase's operations, by bytes, that came from the device: 1 when all did.
+    /// The fraction of a phase's bytes that the device delivered, if each operation has `bytes`
+    /// bytes. It is 1 if all of them came from the device.
     pub fn device_part(&self, who: usize, bytes: f64) -> Option<f64> {
         let part = |phase: &Phase| {
             phase.device_bytes.unwrap_or(0) as f64 / (phase.operations as f64 * bytes)
@@ -101,7 +105,7 @@ impl Rounds {
         self.median(who, part)
     }
 
-    /// All that was seen, by name.
+    /// All samples, by name.
     pub fn json(&self, names: &[&str]) -> Value {
         let by_name = names.iter().enumerate().map(|(who, name)| {
             let value = json!({
@@ -115,8 +119,8 @@ impl Rounds {
     }
 }
 
-/// Does `round` until `budget` is used up: one is begun when one as long as the longest so far
-/// would still end in time. Says how many were done.
+/// Repeats `round` until `budget` is used up. Starts another round only if it would end in time,
+/// assuming that it takes as long as the longest so far. Returns the number of rounds.
 pub fn in_time(bench: &Bench, budget: Duration, mut round: impl FnMut()) -> usize {
     let start = Instant::now();
     let mut longest = Duration::ZERO;

@@ -1,37 +1,39 @@
-//! Samples of one quantity: the median, and the quartiles as their spread.
+//! Samples of one quantity. The median represents them, the quartiles show their spread.
 
 use serde::Serialize;
 
-/// What was seen, in the order it was.
+/// The samples, in the order of measurement.
 #[derive(Clone, Debug, Default)]
 pub struct Samples(Vec<f64>);
 
 impl Samples {
-    /// The middle one; none of none.
+    /// The median, or `None` without samples.
     pub fn median(&self) -> Option<f64> {
         self.quantile(0.5)
     }
 
-    /// A quarter of the samples lies below the first, a quarter above the second.
+    /// The quartiles: a quarter of the samples is below the first, a quarter above the second.
     pub fn quartiles(&self) -> Option<(f64, f64)> {
         Some((self.quantile(0.25)?, self.quantile(0.75)?))
     }
 
-    /// The least and the greatest.
+    /// The minimum and the maximum.
     pub fn range(&self) -> Option<(f64, f64)> {
         Some((self.quantile(0.0)?, self.quantile(1.0)?))
     }
 
-    /// What chance makes of the median of these ratios of like to like, and of the ratios measured
-    /// beside them: how far it is from 1, or its standard error (for a normal distribution 0.93 of
-    /// the quartiles' distance, by the root of the number of samples), and never less than 2 %.
+    /// The noise of a median ratio, estimated from these ratios, which compare a thing with itself.
+    /// This is the distance of their median from 1 or the standard error of that median, whichever
+    /// is larger, and at least 2 %. (For a normal distribution, the standard error is 0.93 times
+    /// the distance of the quartiles, divided by the root of the number of samples.)
     pub fn noise(&self) -> Option<f64> {
         let (low, high) = self.quartiles()?;
         let error = 0.93 * (high - low) / (self.0.len() as f64).sqrt();
         Some((self.median()? - 1.0).abs().max(error).max(0.02))
     }
 
-    /// "1.06x 1.04..1.08": the median of ratios and their quartiles; empty without any.
+    /// Formats the median of ratios and their quartiles as "1.06x 1.04..1.08". Empty without
+    /// samples.
     pub fn told(&self) -> String {
         match self.median().zip(self.quartiles()) {
             Some((ratio, (low, high))) => format!("{ratio:.2}x {low:.2}..{high:.2}"),
@@ -39,7 +41,7 @@ impl Samples {
         }
     }
 
-    /// Linear between the two nearest samples.
+    /// Interpolates linearly between the two nearest samples.
     fn quantile(&self, q: f64) -> Option<f64> {
         let mut sorted = self.0.clone();
         sorted.sort_by(f64::total_cmp);

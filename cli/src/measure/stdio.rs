@@ -1,8 +1,8 @@
-//! What a call of stdio costs that its buffer suffices for: plain and preloaded, on a fiber and
-//! off.
+//! The cost of a stdio call that the stream's buffer can serve: plain and preloaded, on and off a
+//! fiber.
 //!
-//! As in the overhead part all processes stay alive and do short rounds in turn; the difference is
-//! that of two rounds beside each other, in nanoseconds.
+//! As in the overhead part, all processes stay alive and run short rounds in turn. A difference is
+//! that of two rounds of the same pass, in nanoseconds.
 
 use std::time::Instant;
 
@@ -18,8 +18,8 @@ use super::progress::Progress;
 use super::report::{Part, table};
 use super::samples::Samples;
 
-/// A call by its word for stdio.c, how often a round makes it, and what it may cost more on a
-/// fiber.
+/// The name of the call for stdio.c, the number of calls per round, and by how many nanoseconds it
+/// may be slower on a fiber.
 const CALLS: [(&str, u64, Option<f64>); 7] = [
     ("fputc", 500_000, Some(2.0)),
     ("getc", 500_000, Some(2.0)),
@@ -30,17 +30,17 @@ const CALLS: [(&str, u64, Option<f64>); 7] = [
     ("fread", 60_000, None),
 ];
 
-/// How a process is started, and its word for stdio.c.
+/// How a process is started, and the place argument for stdio.c.
 const MODES: [(Load, &str); 4] = [
     (Load::Plain, "off"),
     (Load::Shim, "off"),
     (Load::Plain, "fiber"),
     (Load::Shim, "fiber"),
 ];
-/// Columns of the table: a mode, and the one it is compared with.
+/// The columns of the table: a mode, and the mode it is compared with.
 const COMPARED: [(&str, usize, usize); 2] = [("off a fiber", 1, 0), ("on a fiber", 3, 2)];
 
-/// The rounds of one call, a column a mode.
+/// The rounds of one call, with one column per mode.
 type Rounds = Vec<[f64; MODES.len()]>;
 
 fn differences(rounds: &Rounds, mode: usize, base: usize) -> Samples {
@@ -50,7 +50,7 @@ fn differences(rounds: &Rounds, mode: usize, base: usize) -> Samples {
         .collect()
 }
 
-/// Measures and judges all calls.
+/// Measures all calls and checks the goals.
 pub fn measure(bench: &Bench) -> Result<Part> {
     let budget = bench.budget(6, 30);
     let progress = Progress::start("stdio", budget);
@@ -99,11 +99,11 @@ pub fn measure(bench: &Bench) -> Result<Part> {
     drop(progress);
     Ok(Part {
         key: "stdio",
-        title: "stdio: ns a call that its buffer suffices for".to_owned(),
+        title: "stdio: ns per call that the buffer can serve".to_owned(),
         table: rows,
         bars,
         notes: vec![
-            "medians of the rounds; what it takes more, of each round's difference to plain"
+            "medians of the rounds; + is the median of each round's difference from plain"
                 .to_owned(),
         ],
         failures,

@@ -1,5 +1,5 @@
-//! Random 4 KiB reads: fibers against as many pthreads and against fio at that depth, the same file
-//! under all.
+//! Random 4 KiB reads: fibers, the same number of pthreads, and fio at the same depth, all on the
+//! same file.
 //!
 //! The three take turns within a round. A ratio compares phases of the same round.
 
@@ -49,9 +49,9 @@ impl Who {
 struct Case {
     direct: bool,
     count: u32,
-    /// Who failed at it, and is not asked again: a hang is long.
+    /// The participants that failed. They are not run again, because a hang takes long.
     failed: [bool; 3],
-    /// A row a round, in the order of [`Who::ALL`].
+    /// One row per round, in the order of [`Who::ALL`].
     rounds: Vec<[Option<Phase>; 3]>,
 }
 
@@ -60,7 +60,7 @@ impl Case {
         if self.direct { "direct" } else { "buffered" }
     }
 
-    /// The rounds' figures of `who`.
+    /// The figures of `who` in all rounds.
     fn of(&self, who: Who, figure: impl Fn(&Phase) -> f64) -> Samples {
         self.rounds
             .iter()
@@ -69,7 +69,7 @@ impl Case {
             .collect()
     }
 
-    /// Of each round that has both: the fibers' figure by that of `who`.
+    /// The ratio of the fibers to `who` in each round that has both.
     fn ratios(&self, who: Who, figure: impl Fn(&Phase) -> f64) -> Samples {
         let both = self
             .rounds
@@ -79,8 +79,8 @@ impl Case {
             .collect()
     }
 
-    /// Says so when the disk's own speed changed: many virtual disks have a burst, and then a
-    /// limit.
+    /// Returns a note if the disk's own speed changed. Many virtual disks allow a burst and then
+    /// impose a limit.
     fn unsteady(&self) -> Option<String> {
         let by_all = |round: &[Option<Phase>; 3]| {
             round.iter().flatten().map(Phase::rate).fold(0.0, f64::max)
@@ -89,8 +89,8 @@ impl Case {
         let slowest = self.rounds.iter().map(by_all).fold(f64::INFINITY, f64::min);
         (fastest > 2.0 * slowest).then(|| {
             format!(
-                "the disk is unsteady, {} reads by {} ran at {slowest:.0} to {fastest:.0} IOPS: where it is held back, \
-                 IOPS say little and CPU a read is too high for all; ratios of one round still compare like with like",
+                "the disk is unsteady, {} reads by {} ran at {slowest:.0} to {fastest:.0} IOPS: while it is throttled, \
+                 IOPS say little and CPU per read is too high for all; ratios within one round are still valid",
                 self.way(),
                 self.count
             )
@@ -117,7 +117,7 @@ impl Case {
     }
 }
 
-/// Measures and judges all cases; the plot goes to `out`.
+/// Measures all cases and checks the goals. Writes the plot to `out`.
 pub fn measure(bench: &Bench, out: &Path) -> Result<Part> {
     let ms = if bench.quick { 200 } else { 500 };
     let file = data_file(&bench.dir, if bench.quick { 512 } else { 1024 })?;
@@ -142,17 +142,18 @@ pub fn measure(bench: &Bench, out: &Path) -> Result<Part> {
         })
         .collect();
 
-    // The case the bars are about comes first, while the disk is fresh.
+    // The case that the goals refer to comes first, while the disk has not been throttled yet.
     cases.sort_by_key(|case| !is_judged(case));
     let start = Instant::now();
     let mut done = 0;
     let mut longest = std::time::Duration::ZERO;
-    // A round is begun when one as long as the longest so far would still end in time.
+    // Start another round only if it would end in time, assuming that it takes as long as the
+    // longest so far.
     while bench.more_rounds(done, 1, start.elapsed() + longest < budget) {
         let began = Instant::now();
         for case in &mut cases {
             progress.show(&format!("{} reads by {}", case.way(), case.count));
-            // The case the bars are about is worth more samples.
+            // Take more samples of the case that the goals refer to.
             for _ in 0..if is_judged(case) { 3 } else { 1 } {
                 let round = Who::ALL.map(|who| {
                     if case.failed[who as usize] {
@@ -183,11 +184,11 @@ pub fn measure(bench: &Bench, out: &Path) -> Result<Part> {
     notes.extend(flat(&cases));
     check(bench, &cases, &file, &mut notes, &mut failures);
     notes.push(
-        "ratio: the fibers' figure by this one's, of the same round; O_DIRECT with 128 has three a round".to_owned(),
+        "ratio: the fibers relative to this row, within the same round; O_DIRECT with 128 runs three times per round".to_owned(),
     );
     if fio.is_none() {
         notes
-            .push("fio is not installed, so there is no yardstick: apt-get install fio".to_owned());
+            .push("fio is not installed, so there is no reference: apt-get install fio".to_owned());
     }
     match draw(&cases, out) {
         Ok(path) => notes.push(format!("plot: {}", path.display())),
@@ -207,7 +208,7 @@ pub fn measure(bench: &Bench, out: &Path) -> Result<Part> {
     })
 }
 
-/// Says so when more readers get no more from the disk: then it is the disk that is measured, not
+/// Returns a note if more readers get no more from the disk. In that case the disk is measured, not
 /// the readers.
 fn flat(cases: &[Case]) -> Option<String> {
     let best = |count| {
@@ -222,13 +223,13 @@ fn flat(cases: &[Case]) -> Option<String> {
     let (one, many) = (best(1)?, best(128)?);
     (many < 2.0 * one).then(|| {
         format!(
-            "the disk gives 128 readers {many:.0} IOPS and one of them {one:.0}: it is slow or held back, so IOPS say \
-             little about the readers"
+            "the disk gives 128 readers {many:.0} IOPS and a single one {one:.0}: it is slow or throttled, therefore \
+             IOPS say little about the readers"
         )
     })
 }
 
-/// O_DIRECT with 128 readers.
+/// Returns whether the goals refer to this case: O_DIRECT with 128 readers.
 fn is_judged(case: &Case) -> bool {
     case.direct && case.count == 128
 }
@@ -244,7 +245,7 @@ fn arguments(who: Who, case: &Case, file: &Path, ms: u64) -> Vec<String> {
     words.into_iter().map(str::to_owned).chain([file]).collect()
 }
 
-/// A phase of throughput.c: fibers with the preload, pthreads without.
+/// Runs a phase of throughput.c: fibers with the preload, pthreads without.
 fn ours(bench: &Bench, who: Who, case: &Case, file: &Path, ms: u64) -> Result<Phase> {
     let on_fibers = who == Who::Fibers;
     let load = if on_fibers { Load::Shim } else { Load::Plain };
@@ -258,7 +259,7 @@ fn ours(bench: &Bench, who: Who, case: &Case, file: &Path, ms: u64) -> Result<Ph
     Phase::of(command, &name, meant)
 }
 
-/// Whether the reads went to the device, and the fibers' through the shim.
+/// Checks that the reads went to the device, and that the shim converted the reads of the fibers.
 fn check(
     bench: &Bench,
     cases: &[Case],
@@ -273,7 +274,7 @@ fn check(
             });
             if bytes.median().is_some_and(|bytes| bytes < 0.9 * 4096.0) {
                 notes.push(format!(
-                    "{} reads by {} {}: only {:.0} bytes a read came from the device, the rest from the page cache",
+                    "{} reads by {} {}: only {:.0} bytes per read came from the device, the rest from the page cache",
                     case.way(),
                     case.count,
                     who.name(),
@@ -286,7 +287,7 @@ fn check(
                 .is_some_and(|(_, high)| high > 0.0)
             {
                 notes.push(format!(
-                    "{} reads by {} {}: phases ended early, every block of the file had been read",
+                    "{} reads by {} {}: phases ended early because every block of the file had been read",
                     case.way(),
                     case.count,
                     who.name()
@@ -365,14 +366,15 @@ fn rows(cases: &[Case]) -> comfy_table::Table {
     rows
 }
 
-/// Writes `<dir>/throughput.svg`: above IOPS, beneath CPU a read; left O_DIRECT, right cold.
+/// Writes `<dir>/throughput.svg`: IOPS above CPU per read, O_DIRECT on the left, cold on the right.
 fn draw(cases: &[Case], dir: &Path) -> Result<PathBuf> {
     let axis = Axis {
         title: "readers",
         last: f64::from(*COUNTS.last().unwrap_or(&1)),
         logarithmic: true,
     };
-    // The more readers the more IOPS, and the less CPU: the legend is where no line goes.
+    // With more readers, IOPS grow and the CPU per read shrinks. The legends are where no line
+    // runs.
     let (below, above) = (
         SeriesLabelPosition::LowerRight,
         SeriesLabelPosition::UpperMiddle,
@@ -398,9 +400,9 @@ fn draw(cases: &[Case], dir: &Path) -> Result<PathBuf> {
     let panels = [
         panel("O_DIRECT: IOPS", true, Phase::rate, &below),
         panel("cold page cache: IOPS", false, Phase::rate, &below),
-        panel("O_DIRECT: CPU us a read", true, Phase::cpu_us, &above),
+        panel("O_DIRECT: CPU us per read", true, Phase::cpu_us, &above),
         panel(
-            "cold page cache: CPU us a read",
+            "cold page cache: CPU us per read",
             false,
             Phase::cpu_us,
             &above,
@@ -428,13 +430,13 @@ fn bars(cases: &[Case]) -> Vec<Bar> {
             ratio(Who::Pthreads, Phase::rate),
         ),
         Bar::at_most(
-            format!("{words}: CPU a read"),
+            format!("{words}: CPU per read"),
             0.40,
             "x 128 pthreads'",
             ratio(Who::Pthreads, Phase::cpu_us),
         ),
         Bar::at_most(
-            format!("{words}: CPU a read"),
+            format!("{words}: CPU per read"),
             1.0,
             "x fio's",
             ratio(Who::Fio, Phase::cpu_us),

@@ -1,27 +1,27 @@
-//! Who is compared: the shim's policy, with its learning and without, policies that always do the
-//! same, the oracle.
+//! The policies that are compared: the shim's policy with and without its learning, policies that
+//! always do the same, and the oracle.
 
 use super::costs::Way;
 use super::policy::{self, Decision, Hint, Learned};
 use super::row::{Decided, Kind, Row};
 use super::truth::Truth;
 
-/// One set of rules.
+/// One policy.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Contender {
-    /// The shim's.
+    /// The shim's policy.
     Policy,
-    /// The shim's, which forgets each try at once.
+    /// The shim's policy without memory: it forgets the result of each try at once.
     Untaught,
-    /// The shim's, but plain where it would try, once so many tries of a descriptor in a row have
-    /// hit.
+    /// The shim's policy, but after [`TRUST`] hits in a row on a descriptor it makes plain calls
+    /// instead of tries.
     Trusting,
     Always(Way),
-    /// Knows what will come and takes the cheapest way.
+    /// Knows the outcome and takes the cheapest way.
     Oracle,
 }
 
-/// Hits in a row after which the trusting one makes plain calls.
+/// The number of hits in a row after which the trusting policy makes plain calls.
 const TRUST: u32 = 1024;
 
 impl Contender {
@@ -47,17 +47,17 @@ impl Contender {
         }
     }
 
-    /// Whether it is one of those that always do the same.
+    /// Returns whether the policy always does the same.
     pub fn is_fixed(self) -> bool {
         matches!(self, Self::Always(_))
     }
 }
 
-/// What a contender remembers of one descriptor.
+/// What a policy remembers about one descriptor.
 #[derive(Clone, Copy)]
 pub struct Memory {
     learned: Learned,
-    /// Hits in a row.
+    /// The number of hits in a row.
     streak: u32,
 }
 
@@ -71,8 +71,8 @@ impl Default for Memory {
 }
 
 impl Memory {
-    /// What `contender`, not the oracle, does with a call; `refuses_tries`: it has seen the file
-    /// refuse one.
+    /// Returns what `contender`, which must not be the oracle, does with a call. `refuses_tries`
+    /// says that it has seen the file refuse a try.
     pub fn decide(&self, contender: Contender, row: &Row, refuses_tries: bool) -> Way {
         if let Contender::Always(way) = contender {
             return way;
@@ -94,7 +94,8 @@ impl Memory {
         }
     }
 
-    /// What its own decision taught it. A plain read teaches nothing; a plain write was timed.
+    /// Records what the policy learns from its own decision. It learns nothing from a plain read; a
+    /// plain write was timed.
     pub fn learn(&mut self, contender: Contender, row: &Row, way: Way, truth: Truth) {
         if contender == Contender::Untaught {
             return;
@@ -124,7 +125,7 @@ impl Memory {
     }
 }
 
-/// For calls that are decided without the policy's rules.
+/// The decision for calls to which the policy's rules do not apply.
 fn as_recorded(row: &Row) -> Way {
     match row.decision {
         Decided::Submit => Way::Submit,

@@ -1,9 +1,9 @@
-//! What a call costs, by the way it goes: nanoseconds of its thread, those included in which it
-//! keeps others waiting.
+//! The cost model: what a call costs its thread, in nanoseconds, depending on how it is made. This
+//! includes the time in which a blocked thread keeps other fibers waiting.
 //!
-//! The time a fiber itself waits for a device is nobody's cost: it would wait in any case. It
-//! becomes one where it stops the thread, for then all others on it wait too. Figures are from
-//! docs/measured.md; copying is part of `plain`.
+//! The time that a fiber itself waits for a device is not a cost, because the fiber would wait in
+//! any case. It becomes a cost if it blocks the thread, because then all other fibers of that
+//! thread wait too. The figures are from docs/measured.md; copying is part of `plain`.
 
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
@@ -12,12 +12,12 @@ use super::policy::{Alone, Hint};
 use super::row::{Decided, Kind, Row};
 use super::truth::Truth;
 
-/// How a call can go.
+/// The ways to make a call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Way {
-    /// libc's call as it is.
+    /// The unchanged libc call.
     Plain,
-    /// In a form that does not wait, and submitted if that failed.
+    /// A non-blocking attempt; if it fails, the call is submitted.
     Try,
     Submit,
 }
@@ -52,54 +52,55 @@ macro_rules! costs {
 }
 
 costs! {
-    /// A plain call that finds all it needs.
+    /// A plain call that finds all its data.
     plain: 545;
-    /// What a try that hits takes above that.
+    /// The additional cost of a try that hits.
     try_hit: 95;
-    /// A try that fails, before what follows it.
+    /// A try that fails, without the call that follows it.
     try_miss: 700;
-    /// One submission and the scheduler's round for it, shared by its batch.
+    /// A submission and its round of the scheduler; the operations of a batch share this cost.
     submission: 960;
     /// Each operation of a batch.
     operation: 520;
-    /// An operation that a thread of the kernel or the pool must do.
+    /// An operation that a thread of the kernel or of the thread pool must carry out.
     offload: 6000;
-    /// What a transfer at a file's position takes above one at an offset, when submitted: the turn
-    /// and two lseek(2).
+    /// The additional cost of a submitted transfer at the file position: the position lock and two
+    /// lseek(2).
     position: 350;
-    /// A device's answer.
+    /// The latency of a device.
     device: 70_000;
-    /// An fsync(2) with something to write.
+    /// An fsync(2) that has data to write.
     flush: 700_000;
-    /// A peer's answer, to a thread that waits for it in the kernel. The peer may be on the same
-    /// thread, and never come.
+    /// The latency of a peer, for a thread that waits for it in the kernel. If the peer runs on the
+    /// same thread, it may never answer.
     peer: 1_000_000;
-    /// A write that the kernel throttles: at most this, and less where the trace says so.
+    /// A write that the kernel throttles: at most this, and less if the trace says so.
     throttle: 1_000_000;
-    /// Inference: a call that took longer had to wait ...
+    /// For inference: a call had to wait if it took longer than this ...
     waited: 50_000;
-    /// ... with this for each that could run beside it.
+    /// ... plus this for each fiber that could run beside it.
     waited_beside: 5000;
 }
 
 impl Costs {
-    /// Takes `name=nanoseconds`.
+    /// Parses and applies `name=nanoseconds`.
     pub fn set(&mut self, word: &str) -> Result<()> {
         let (name, value) = word
             .split_once('=')
-            .with_context(|| format!("--cost {word}: NAME=NS"))?;
+            .with_context(|| format!("--cost {word}: expected NAME=NS"))?;
         let value: f64 = value.parse().with_context(|| format!("--cost {word}"))?;
         if !(value.is_finite() && value >= 0.0) {
-            bail!("--cost {word}: nanoseconds, 0 or more");
+            bail!("--cost {word}: expected 0 or more nanoseconds");
         }
-        let slot = self
-            .slot(name)
-            .with_context(|| format!("--cost {name}: one of {}", Self::NAMES.join(", ")))?;
+        let slot = self.slot(name).with_context(|| {
+            format!("--cost {name}: expected one of {}", Self::NAMES.join(", "))
+        })?;
         *slot = value;
         Ok(())
     }
 
-    /// A call gone this way: its whole cost, and the part of it in which the thread was blocked.
+    /// Returns the whole cost of a call made this way, and the part of it during which the thread
+    /// was blocked.
     pub fn of(&self, way: Way, row: &Row, truth: Truth, refuses_tries: bool) -> (f64, f64) {
         let blocked = match truth {
             Truth::Miss if delays(row) => self.wait(row),
@@ -109,7 +110,7 @@ impl Costs {
         match (way, truth) {
             (Way::Plain, _) => (self.plain + blocked, blocked),
             (Way::Submit, _) => (submitted, 0.0),
-            // RWF_NOWAIT does not keep O_DIRECT from waiting.
+            // RWF_NOWAIT does not prevent an O_DIRECT transfer from waiting.
             (Way::Try, Truth::Miss) if row.hint.is(Hint::DIRECT) => {
                 (self.plain + self.try_hit + blocked, blocked)
             }
@@ -124,7 +125,7 @@ impl Costs {
             return self.offload;
         }
         if row.at_position && row.hint.is(Hint::SEEKABLE) {
-            // Those at one position come one after another.
+            // Operations at the same file position run one after another.
             return self.operation + self.submission + self.position;
         }
         self.operation + self.submission / f64::from(row.load.batch + 1)
@@ -134,7 +135,7 @@ impl Costs {
         match row.kind {
             Kind::Sync => self.flush,
             Kind::Read | Kind::Write if row.hint.is(Hint::STREAM) => self.peer,
-            // How long the kernel throttled was seen where it was copied.
+            // For a plain write, the trace shows how long the kernel throttled it.
             Kind::Write if !row.hint.is_any(Hint::DIRECT.with(Hint::SYNC)) => match row.decision {
                 Decided::Copy => self.throttle.min(row.inline_ns as f64),
                 _ => self.throttle,
@@ -144,8 +145,8 @@ impl Costs {
     }
 }
 
-/// Whether anybody waits while the thread is blocked in this call: on another thread a peer may
-/// need one of its fibers.
+/// Returns whether another fiber waits while the thread is blocked in this call. With a stream on
+/// several workers, the peer may need a fiber of this thread.
 fn delays(row: &Row) -> bool {
     match row.load.alone {
         Alone::No => true,
@@ -154,8 +155,8 @@ fn delays(row: &Row) -> bool {
     }
 }
 
-/// ext4 refuses RWF_NOWAIT on buffered writes, as most file systems; nothing like it exists for
-/// fsync.
+/// Returns whether a call has no usable non-blocking form. ext4, like most file systems, refuses
+/// RWF_NOWAIT for buffered writes, and fsync has no such form.
 fn cannot_try(row: &Row) -> bool {
     match row.kind {
         Kind::Write => row.hint.is(Hint::SEEKABLE),
@@ -164,7 +165,7 @@ fn cannot_try(row: &Row) -> bool {
     }
 }
 
-/// What io_uring hands to its worker threads.
+/// Returns whether io_uring passes the operation to its worker threads.
 fn is_offloaded(row: &Row) -> bool {
     match row.kind {
         Kind::Write => row.hint.is(Hint::SEEKABLE) && !row.hint.is(Hint::DIRECT),

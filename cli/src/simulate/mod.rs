@@ -1,16 +1,17 @@
-//! `aioshim simulate`: what the calls of a trace would have cost under other policies, and under
-//! none that errs.
+//! `aioshim simulate`: what the calls of a trace would have cost under other policies, and under a
+//! policy that never errs.
 //!
-//! A trace (`AIOSHIM_TRACE`, docs/policy.md) says of each call what was known and whether it had to
-//! wait. The shim's own policy, the very source, is asked again; so are policies that always do the
-//! same, and an oracle that knows the outcome. A model of costs judges them all: nothing here is
-//! timed, and the same trace gives the same figures.
+//! A trace (`AIOSHIM_TRACE`, docs/policy.md) records for each call what was known and whether it
+//! had to wait. The simulation replays it against the shim's own policy, using the same source
+//! file, against policies that always do the same, and against an oracle that knows the outcome. A
+//! cost model judges all of them. Nothing here is timed, therefore the same trace always gives the
+//! same figures.
 
 mod contenders;
 mod costs;
 #[allow(
     dead_code,
-    reason = "the shim's; what it offers and a replay has no use for"
+    reason = "the shim's policy has functions that a replay does not need"
 )]
 #[path = "../../../shim/src/policy/mod.rs"]
 mod policy;
@@ -29,22 +30,22 @@ use clap::Args;
 use costs::Costs;
 use replay::Replay;
 
-/// Which traces, and what is taken to cost what.
+/// The traces to replay, and the costs to assume.
 #[derive(Args)]
 pub struct Options {
-    /// Files that AIOSHIM_TRACE wrote
+    /// Files written by AIOSHIM_TRACE
     #[arg(required = true, value_name = "TRACE")]
     traces: Vec<PathBuf>,
-    /// JSON instead of tables
+    /// Print JSON instead of tables
     #[arg(long)]
     json: bool,
-    /// Another cost of the model, in nanoseconds (may be given several times); docs/policy.md lists
+    /// Set a cost of the model, in nanoseconds (may be given several times); docs/policy.md lists
     /// the names
     #[arg(long = "cost", value_name = "NAME=NS")]
     costs: Vec<String>,
 }
 
-/// Replays and prints.
+/// Replays the traces and prints the result.
 pub fn run(options: &Options) -> Result<ExitCode> {
     let mut costs = Costs::default();
     for word in &options.costs {
@@ -52,11 +53,11 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     }
     let mut replays = Vec::new();
     for path in &options.traces {
-        let text = fs::read_to_string(path)
-            .with_context(|| format!("{}: cannot be read", path.display()))?;
+        let text =
+            fs::read_to_string(path).with_context(|| format!("{}: cannot read", path.display()))?;
         let mut rows =
-            row::parse(&text).with_context(|| format!("{}: is no trace", path.display()))?;
-        // Threads write their rows when their buffers are full.
+            row::parse(&text).with_context(|| format!("{}: is not a trace", path.display()))?;
+        // Each thread writes its rows when its buffer is full, therefore they are not in order.
         rows.sort_by_key(|row| row.at);
         let name = path
             .file_stem()
@@ -67,7 +68,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     }
     ensure!(
         replays.iter().any(|replay| replay.calls > 0),
-        "no call in these traces left anything to decide"
+        "no call in these traces leaves the policy a choice"
     );
     let report = report::Report::new(&replays, &costs);
     if options.json {

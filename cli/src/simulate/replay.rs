@@ -1,4 +1,4 @@
-//! The calls of one trace, put to every contender in turn.
+//! Replays the calls of one trace against every policy.
 
 use std::collections::HashMap;
 
@@ -9,14 +9,15 @@ use super::costs::{Costs, Way};
 use super::row::{Decided, Kind, Outcome, Row};
 use super::truth::{self, Truth};
 
-/// What one contender came to.
+/// The result of one policy.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Score {
-    /// Nanoseconds in all.
+    /// The total cost in nanoseconds.
     pub cost: f64,
-    /// Of those, in which others waited for a blocked thread.
+    /// The part of the cost during which a blocked thread kept other fibers waiting.
     pub blocked: f64,
-    /// Decisions: calls that would hit and that would miss, by plain, try, submit.
+    /// The numbers of decisions for plain, try and submit. `hits` counts calls that would hit,
+    /// `misses` those that would miss.
     pub hits: [u64; 3],
     pub misses: [u64; 3],
 }
@@ -41,33 +42,34 @@ impl Score {
     }
 }
 
-/// One trace, replayed.
+/// One replayed trace.
 #[derive(Clone, Debug, Serialize)]
 pub struct Replay {
     pub name: String,
-    /// Calls that could go more than one way.
+    /// The number of calls that could be made in more than one way.
     pub calls: u64,
-    /// Calls that could not, or that are none of the policy's.
+    /// The number of calls that had no choice or that the policy does not decide.
     pub left_out: u64,
-    /// Of `calls`, those whose outcome was inferred from their time.
+    /// The number of `calls` whose outcome was inferred from their time.
     pub inferred: u64,
-    /// Of `calls`, those that the policy, replayed, decides as it did.
+    /// The number of `calls` for which the replayed policy decides as it did in the trace.
     pub as_recorded: u64,
-    /// By [`Contender::ALL`].
+    /// In the order of [`Contender::ALL`].
     pub scores: [Score; Contender::ALL.len()],
 }
 
-/// What is known of one descriptor at some point of the trace.
+/// What is known about one descriptor at some point of the trace.
 #[derive(Clone, Copy, Default)]
 struct State {
     file: u32,
-    /// A file that has refused a try to read, or to write; each contender would have come to know.
+    /// Whether the file has refused a try to read, or to write. Every policy would have learned of
+    /// it.
     refuses_tries: [bool; 2],
     memories: [Memory; Contender::ALL.len()],
 }
 
 impl Replay {
-    /// Replays `rows`, in the order of their beginnings.
+    /// Replays `rows`, which must be sorted by the start of each call.
     pub fn of(name: String, rows: &[Row], costs: &Costs) -> Self {
         let mut replay = Self::empty(name);
         let mut states: HashMap<i32, State> = HashMap::new();
@@ -130,7 +132,7 @@ impl Replay {
         state.refuses_tries[write] = refuses;
     }
 
-    /// Adds up several.
+    /// Adds the figures of another replay.
     pub fn merge(&mut self, other: &Self) {
         self.calls += other.calls;
         self.left_out += other.left_out;
@@ -142,7 +144,7 @@ impl Replay {
     }
 }
 
-/// Whether a call could go more than one way.
+/// Returns whether a call could be made in more than one way.
 fn is_open_question(row: &Row) -> bool {
     matches!(row.kind, Kind::Read | Kind::Write | Kind::Sync | Kind::Open)
         && row.decision != Decided::Bound

@@ -1,4 +1,4 @@
-//! What the replays came to, as tables for a reader and as JSON.
+//! The results of the replays, as tables for a reader and as JSON.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ use super::replay::{Replay, Score};
 
 pub struct Report<'a> {
     replays: &'a [Replay],
-    /// Of all of them.
+    /// The sum of all replays.
     sum: Replay,
     costs: &'a Costs,
 }
@@ -30,14 +30,14 @@ impl<'a> Report<'a> {
         }
     }
 
-    /// One object: the costs, all traces together, and each.
+    /// One JSON object with the costs, the sum of all traces, and each trace.
     pub fn json(&self) -> Value {
         let each: Vec<Value> = self.replays.iter().map(one).collect();
         json!({ "costs": self.costs, "all": one(&self.sum), "traces": each })
     }
 }
 
-/// Nanoseconds a call above the oracle's.
+/// Nanoseconds per call above the cost of the oracle.
 fn regret(replay: &Replay, score: &Score) -> f64 {
     let oracle = &replay.scores[Contender::ALL.len() - 1];
     (score.cost - oracle.cost) / replay.calls.max(1) as f64
@@ -85,13 +85,13 @@ impl fmt::Display for Report<'_> {
         let sum = &self.sum;
         writeln!(
             f,
-            "{} calls; {} left out, which could go but one way. Of {} it was inferred from their time whether they had \
-             to wait. The policy, replayed, decides {} as it did.",
+            "{} calls; {} more are left out because they had no choice. For {} calls the time was used to infer whether \
+             they had to wait. The replayed policy decides {} calls as it did in the trace.",
             sum.calls, sum.left_out, sum.inferred, sum.as_recorded
         )?;
         let mut whole = table(&[
             "",
-            "ns a call",
+            "ns per call",
             "regret",
             "blocked ms",
             "hit: plain",
@@ -115,7 +115,7 @@ impl fmt::Display for Report<'_> {
         if self.replays.len() < 2 {
             return Ok(());
         }
-        writeln!(f, "Regret against the oracle, ns a call")?;
+        writeln!(f, "Regret against the oracle, in ns per call")?;
         let rivals = &Contender::ALL[..Contender::ALL.len() - 1];
         let header: Vec<&str> = ["trace", "calls", "oracle"]
             .into_iter()

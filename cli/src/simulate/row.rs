@@ -4,17 +4,17 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::policy::{Alone, Hint, Load, Way};
 
-/// One call. The fields that the simulation has no use for are checked and left out.
+/// One call. Fields that the simulation does not use are checked and dropped.
 #[derive(Clone, Debug)]
 pub struct Row {
-    /// Nanoseconds of some clock.
+    /// Nanoseconds on an unspecified clock.
     pub at: u64,
     pub kind: Kind,
     pub fd: i32,
-    /// A hash of the inode: another file under the same number has another.
+    /// A hash of the inode, which distinguishes two files that used the same descriptor.
     pub file: u32,
     pub hint: Hint,
-    /// Asked for; 0 for a vector.
+    /// The number of bytes requested; 0 for a vector.
     pub bytes: usize,
     pub at_position: bool,
     pub load: Load,
@@ -25,7 +25,7 @@ pub struct Row {
 }
 
 impl Row {
-    /// The flag that says that the file refuses tries of this kind of call.
+    /// Returns the flag which says that the file refuses tries of this kind of call.
     pub fn no_try(&self) -> Hint {
         Hint::no_try(match self.kind {
             Kind::Write => Way::Write,
@@ -34,7 +34,7 @@ impl Row {
     }
 }
 
-/// What a call does, whatever libc's name for it.
+/// What a call does, independent of its name in libc.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
     Read,
@@ -45,20 +45,20 @@ pub enum Kind {
     Other,
 }
 
-/// What the shim did.
+/// The decision of the shim.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Decided {
     Try,
     Copy,
     Submit,
     Inline,
-    /// The plain call, because it delayed nobody.
+    /// The plain call, because it delayed no other fiber.
     Alone,
     /// The plain call, because there was no other way.
     Bound,
 }
 
-/// What the shim saw.
+/// The outcome that the shim observed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Outcome {
     Hit,
@@ -86,13 +86,13 @@ const COLUMNS: [&str; 16] = [
     "error",
 ];
 
-/// The rows of a trace. Header lines may come anywhere: processes that begin one file at the same
-/// time each write one.
+/// Parses the rows of a trace. Header lines may be anywhere, because several processes that start
+/// the same file each write one.
 pub fn parse(text: &str) -> Result<Vec<Row>> {
     let header = COLUMNS.join(",");
     ensure!(
         text.lines().next() == Some(header.as_str()),
-        "its first line is not {header}"
+        "the first line is not {header}"
     );
     let lines = text.lines().enumerate().filter(|(_, line)| *line != header);
     lines
@@ -103,7 +103,7 @@ pub fn parse(text: &str) -> Result<Vec<Row>> {
 fn parse_row(line: &str) -> Result<Row> {
     let fields: Vec<&str> = line.split(',').collect();
     let Ok(fields) = <[&str; COLUMNS.len()]>::try_from(fields) else {
-        bail!("not {} columns", COLUMNS.len());
+        bail!("expected {} columns", COLUMNS.len());
     };
     let [
         at,
@@ -139,7 +139,7 @@ fn parse_row(line: &str) -> Result<Row> {
                 "0" => Alone::No,
                 "1" => Alone::ForNow,
                 "2" => Alone::Entirely,
-                _ => bail!("alone is 0, 1 or 2"),
+                _ => bail!("the column alone must be 0, 1 or 2"),
             },
         },
         decision: match decision {
@@ -149,21 +149,22 @@ fn parse_row(line: &str) -> Result<Row> {
             "inline" => Decided::Inline,
             "alone" => Decided::Alone,
             "nonblocking" | "quick" | "no engine" | "unusual" | "interposed" => Decided::Bound,
-            _ => bail!("no such decision"),
+            _ => bail!("unknown decision"),
         },
         outcome: match outcome {
             "hit" => Outcome::Hit,
             "miss" => Outcome::Miss,
             "refused" => Outcome::Refused,
             "-" => Outcome::Unknown,
-            _ => bail!("no such outcome"),
+            _ => bail!("unknown outcome"),
         },
         inline_ns: inline_ns.parse()?,
         parked_ns: parked_ns.parse()?,
     })
 }
 
-/// `__pread64_chk` reads, `freopen` opens nothing of ours.
+/// Maps libc's name of a call to its kind. `__pread64_chk` is a read; `freopen` opens no file
+/// through the shim.
 fn kind_of(call: &str) -> Kind {
     let name = call.trim_start_matches('_');
     let is = |starts: &[&str]| starts.iter().any(|start| name.starts_with(start));
@@ -182,7 +183,7 @@ fn kind_of(call: &str) -> Kind {
     }
 }
 
-/// One row of a test's.
+/// Parses one row, for tests.
 #[cfg(test)]
 pub fn parse_one(line: &str) -> Row {
     parse_row(line).expect("a row")
@@ -192,7 +193,7 @@ pub fn parse_one(line: &str) -> Row {
 mod tests {
     use super::*;
 
-    /// A trace of these rows.
+    /// Returns a trace with these rows.
     fn trace(rows: &str) -> String {
         format!("{}\n{rows}", COLUMNS.join(","))
     }

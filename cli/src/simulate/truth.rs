@@ -1,21 +1,21 @@
-//! Whether a call had to wait, where the trace says so and where it must be inferred.
+//! Decides whether a call had to wait: from the trace if it says so, otherwise by inference.
 
 use super::costs::Costs;
 use super::policy::Hint;
 use super::row::{Decided, Kind, Outcome, Row};
 
-/// What the oracle knows.
+/// The actual outcome of a call, which only the oracle knows in advance.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Truth {
-    /// All was there: the call only copies.
+    /// All data was available: the call only copies.
     Hit,
-    /// The call waits, for a device, a peer or the kernel's throttle.
+    /// The call waits for a device, a peer or the kernel's throttle.
     Miss,
 }
 
-/// The truth of a row, and whether it had to be inferred.
+/// Returns the truth of a row, and whether it had to be inferred.
 pub fn of(row: &Row, costs: &Costs) -> (Truth, bool) {
-    // What goes past the cache or through it to the disk always waits.
+    // A transfer that bypasses the page cache or writes through it always waits for the disk.
     let by_nature = match row.kind {
         Kind::Read => row.hint.is(Hint::DIRECT),
         Kind::Write => row.hint.is_any(Hint::DIRECT.with(Hint::SYNC)),
@@ -27,13 +27,14 @@ pub fn of(row: &Row, costs: &Costs) -> (Truth, bool) {
     match (row.outcome, row.decision) {
         (Outcome::Hit, _) => (Truth::Hit, false),
         (Outcome::Miss, _) => (Truth::Miss, false),
-        // `open` with RESOLVE_CACHED: it does not wait.
+        // An `open` with RESOLVE_CACHED does not wait.
         (_, Decided::Inline) => (Truth::Hit, false),
         _ => (inferred(row, costs), true),
     }
 }
 
-/// By time: a call that was cached takes as long as its round; a round grows with the fibers in it.
+/// Infers the outcome from the time the call took. A call whose data was cached takes as long as
+/// its round, and a round takes longer the more fibers it runs.
 fn inferred(row: &Row, costs: &Costs) -> Truth {
     let limit = costs.waited + costs.waited_beside * f64::from(row.load.batch);
     let took = match row.decision {
@@ -98,7 +99,7 @@ mod tests {
             truth("1,1,fsync,3,0,1,0,-1,0,0,0,submit,-,1,9000,0"),
             (Truth::Hit, true)
         );
-        // Among 63 others a round takes longer than that.
+        // Among 63 other fibers, even a round without a wait takes longer than 200 us.
         assert_eq!(
             truth("1,1,read,3,0,2,9,-1,63,0,0,submit,-,1,200000,0"),
             (Truth::Hit, true)
