@@ -96,11 +96,11 @@ pub fn run<T>(options: Options, f: impl FnOnce() -> T) -> Result<T, Errno> {
         arg.take_back();
         return Err(e);
     }
-    // SAFETY: the fiber has ended, therefore it no longer uses the slot.
+    // SAFETY: the fiber has ended, so it no longer uses the slot.
     match unsafe { (*slot.0.get()).take() } {
         Some(Ok(result)) => Ok(result),
         Some(Err(panic)) => resume_unwind(panic),
-        // The first fiber exists only in the parent process of a fork, therefore there is no result
+        // The first fiber exists only in the parent process of a fork, so there is no result
         // here.
         None => std::process::exit(0),
     }

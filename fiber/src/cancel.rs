@@ -136,7 +136,7 @@ pub(crate) fn deliver(worker: &Worker) {
         match fiber.waits() {
             Waits::Sleep => {
                 worker.timers.borrow_mut().cancel(fiber);
-                // SAFETY: the fiber sleeps without a timer, therefore only we, on its own worker,
+                // SAFETY: the fiber sleeps without a timer, so only we, on its own worker,
                 // can wake it.
                 unsafe { sched::make_ready_here(worker, core::ptr::from_ref(fiber).cast_mut()) };
             }
@@ -182,7 +182,7 @@ fn act() -> Result<(), Errno> {
             exit(worker, CANCELED);
         }
     }
-    // This is C code on a Rust fiber. The Rust frames below must not be skipped, therefore the
+    // This is C code on a Rust fiber. The Rust frames below must not be skipped, so the
     // fiber continues until it returns to Rust.
     Err(Errno::ECANCELED)
 }

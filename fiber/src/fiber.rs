@@ -1,6 +1,6 @@
 //! A fiber: a small record that outlives its stack, and the handle that identifies it.
 //!
-//! Invariant: records are never unmapped, therefore code may always read the record of a stale
+//! Invariant: records are never unmapped, so code may always read the record of a stale
 //! handle. Its generation then differs from the record's, and the result is `ESRCH`. The plain
 //! cells of a started fiber belong to its worker's thread. Other threads read only the atomics, and
 //! the cells of a parked fiber that they have just taken out of a wait queue (the queue's lock
@@ -205,7 +205,7 @@ impl Handle {
     }
 }
 
-/// The life cycle of a fiber in one word, therefore exactly one of ending, joining and detaching
+/// The life cycle of a fiber in one word, so exactly one of ending, joining and detaching
 /// comes first.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Life(pub u64);
@@ -258,7 +258,7 @@ impl Life {
     }
 }
 
-/// A queue of fibers linked through [`Fiber::next`]. A fiber is in one list at a time, therefore
+/// A queue of fibers linked through [`Fiber::next`]. A fiber is in one list at a time, so
 /// adding one never allocates.
 pub(crate) struct List {
     head: Cell<*mut Fiber>,
@@ -351,7 +351,7 @@ impl List {
     #[inline(always)]
     pub(crate) unsafe fn rotate(&self, fiber: *mut Fiber) -> *mut Fiber {
         let first = self.head.get();
-        // SAFETY: the list is not empty, therefore it owns the links of its head and its tail; the
+        // SAFETY: the list is not empty, so it owns the links of its head and its tail; the
         // caller hands over the link of `fiber`.
         unsafe {
             (*fiber).next.set(null_mut());

@@ -1,7 +1,7 @@
 //! fork on a fiber: the child continues with that fiber alone.
 //!
 //! Invariant: in the child, no other fiber of the parent ever runs. Their records are freed,
-//! therefore joining one returns `ESRCH`. Wait queues skip their nodes, which they recognise by the
+//! so joining one returns `ESRCH`. Wait queues skip their nodes, which they recognise by the
 //! epoch. Their stacks stay mapped, because the surviving fiber may hold pointers into them. The
 //! child does not read data that another thread may have been changing at the moment of the fork:
 //! it leaks the other workers and the values of other fibers.
@@ -37,7 +37,7 @@ pub(crate) fn starting<R>(start: impl FnOnce() -> R) -> R {
     start()
 }
 
-/// Takes the library's own locks, therefore no other thread holds one of them in the child.
+/// Takes the library's own locks, so no other thread holds one of them in the child.
 extern "C" fn before() {
     STARTING.acquire();
     slab::SPARE.acquire();
@@ -83,7 +83,7 @@ fn go_on_alone(worker: &Worker, me: &Fiber) {
     slab::for_each(|fiber, life| {
         let ours = core::ptr::eq(fiber.runtime.load(Ordering::Relaxed), worker.runtime);
         if core::ptr::eq(fiber, me) {
-            // The fiber that was joining it does not exist in the child, therefore it may be joined
+            // The fiber that was joining it does not exist in the child, so it may be joined
             // again.
             if life.state() == crate::fiber::Life::JOINED {
                 fiber
@@ -92,7 +92,7 @@ fn go_on_alone(worker: &Worker, me: &Fiber) {
             }
         } else if ours {
             fiber.timer.set(crate::fiber::NO_TIMER);
-            // SAFETY: the fiber does not run in this process, therefore no other code touches its
+            // SAFETY: the fiber does not run in this process, so no other code touches its
             // values. They are leaked and not dropped, because another worker may have been
             // changing them.
             unsafe { fiber.values.get().write(None) };

@@ -1,4 +1,4 @@
-//! Fresh fibers, which have not started yet: they have no stack and belong to no thread, therefore
+//! Fresh fibers, which have not started yet: they have no stack and belong to no thread, so
 //! any worker may take them.
 //!
 //! Invariant: no fiber in this queue has ever run. Both its owner and thieves take the oldest fiber
@@ -94,7 +94,7 @@ impl FreshQueue {
             self.pop();
             return;
         }
-        // SAFETY: this is not the first fiber, therefore the one before it is still in the list.
+        // SAFETY: this is not the first fiber, so the one before it is still in the list.
         // Records are never unmapped.
         unsafe {
             let before = (*fiber).before();

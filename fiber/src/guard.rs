@@ -33,7 +33,7 @@ pub(crate) struct Guard {
     owner: AtomicU32,
 }
 
-/// Fibers that wait for any guard. Such waits are rare, therefore one queue is enough; a woken
+/// Fibers that wait for any guard. Such waits are rare, so one queue is enough; a woken
 /// fiber checks its own guard.
 static WAITING: Queue = Queue::new(0);
 

@@ -28,7 +28,7 @@ static REPORTED: AtomicBool = AtomicBool::new(false);
 pub(crate) fn install() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        // SAFETY: sigaction gets valid arguments. No fiber runs yet, therefore PREVIOUS is complete
+        // SAFETY: sigaction gets valid arguments. No fiber runs yet, so PREVIOUS is complete
         // before our handler can need it.
         unsafe {
             let previous = PREVIOUS.0.get().cast::<libc::sigaction>();

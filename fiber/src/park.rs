@@ -1,6 +1,6 @@
 //! Parking: the wait queue inside every blocking object, and how a fiber leaves it.
 //!
-//! A waiter is a node on the stack of the waiting fiber, therefore waiting never allocates. The
+//! A waiter is a node on the stack of the waiting fiber, so waiting never allocates. The
 //! word of the queue holds a lock bit, a bit that says whether there are waiters, and above them
 //! the object's own state. In one atomic step, an object changes its state and finds out that there
 //! are no waiters. It touches nothing afterwards, because its memory may already be freed (the
@@ -14,7 +14,7 @@
 //!
 //! A timer goes from the node to the object, but the object may be freed as soon as a waker has
 //! taken the node. Therefore the timer first claims the node (QUEUED to EXPIRING). Wakers cannot
-//! take a claimed node, therefore the object continues to exist. The timer then only tries to take
+//! take a claimed node, so the object continues to exist. The timer then only tries to take
 //! the queue's lock. If a waker holds it, the timer releases the node again, because that waker may
 //! want the node.
 
@@ -137,7 +137,7 @@ impl Locked<'_> {
         waiter.prev.set(last);
         waiter.next.set(null());
         waiter.place.store(QUEUED, Ordering::Relaxed);
-        // SAFETY: the fiber of a queued node is parked, therefore the stack that holds the node
+        // SAFETY: the fiber of a queued node is parked, so the stack that holds the node
         // exists; we hold the lock.
         match unsafe { last.as_ref() } {
             Some(last) => last.next.set(waiter),
@@ -148,7 +148,7 @@ impl Locked<'_> {
     fn unlink(&mut self, waiter: &Waiter) {
         let queue = self.queue;
         let (prev, next) = (waiter.prev.get(), waiter.next.get());
-        // SAFETY: the fiber of a queued node is parked, therefore the stack that holds the node
+        // SAFETY: the fiber of a queued node is parked, so the stack that holds the node
         // exists; we hold the lock.
         unsafe {
             match prev.as_ref() {
@@ -170,7 +170,7 @@ impl Locked<'_> {
     /// Returns the first waiter whose fiber exists in this process.
     fn first(&mut self) -> Option<&'static Waiter> {
         loop {
-            // SAFETY: the fiber of a queued node is parked, therefore the stack that holds the node
+            // SAFETY: the fiber of a queued node is parked, so the stack that holds the node
             // exists. In a forked child, the stacks of the parent's other fibers stay mapped.
             let waiter = unsafe { self.queue.head.get().as_ref() }?;
             if waiter.epoch == fork::epoch() {
@@ -331,7 +331,7 @@ pub(crate) fn time_out(fiber: &Fiber) {
     let waiter = unsafe { fiber.waiter.get().as_ref() };
     if waiter.is_none_or(|waiter| take_out(waiter, Errno::ETIMEDOUT)) {
         // SAFETY: the fiber is parked. Either we took it out of its queue or it was in none,
-        // therefore we are its only waker.
+        // so we are its only waker.
         unsafe { sched::make_ready(fiber) };
     }
 }

@@ -21,7 +21,7 @@ struct Slab {
     next: *mut Slab,
 }
 
-/// All slabs, newest first. The list only grows, therefore it can be walked without a lock.
+/// All slabs, newest first. The list only grows, so it can be walked without a lock.
 static SLABS: AtomicPtr<Slab> = AtomicPtr::new(null_mut());
 
 /// A chain of free records linked by `next`.

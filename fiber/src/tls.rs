@@ -3,7 +3,7 @@
 //!
 //! Invariant: the worker's slot is non-null exactly while the thread is inside `fiber_run` or a
 //! worker's main function, and then points to a live [`Worker`]. A started fiber never changes its
-//! thread, therefore a value read before a switch is still right after it.
+//! thread, so a value read before a switch is still right after it.
 //!
 //! The slots are defined in assembly, because a Rust `thread_local!` in a shared library uses the
 //! general-dynamic model. That is a call of 2.7 ns. The initial-exec model is one load, which costs

@@ -1,5 +1,5 @@
 //! Checks that fiber.h and the source of the C API agree. A header is generated from the source,
-//! and both are compiled together, therefore a differing signature is a compile error. Each must
+//! and both are compiled together, so a differing signature is a compile error. Each must
 //! declare exactly the functions that the other declares.
 
 use std::collections::BTreeSet;

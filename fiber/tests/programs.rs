@@ -124,7 +124,7 @@ programs! { errors, exit, waves, host, destroy, cancel }
 #[test]
 fn keys() {
     // The number of remaining keys is the same for every worker count. The destructors count
-    // without atomics, therefore use one worker.
+    // without atomics, so use one worker.
     passes(&shared("keys"), &[], &[("FIBER_WORKERS", "1")]);
 }
 

@@ -124,7 +124,7 @@ fn reap(child: std::process::Child) -> Result<(i32, u64)> {
     // SAFETY: rusage is a struct of integers, and all zeros is a valid value.
     let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
     // SAFETY: both pointers are to local variables that outlive the call. `child` has not been
-    // waited for, therefore the pid is still its own.
+    // waited for, so the pid is still its own.
     let reaped = unsafe { libc::wait4(pid, &raw mut status, 0, &raw mut usage) };
     ensure!(reaped == pid, "fio: {}", std::io::Error::last_os_error());
     Ok((status, u64::try_from(usage.ru_maxrss)?))

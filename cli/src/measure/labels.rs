@@ -1,7 +1,7 @@
 //! Checks that a mode runs as its label says, using the shim's own statistics of a short run of the
 //! same program.
 //!
-//! The statistics (AIOSHIM_STATS) cost time, therefore they come from runs that are not measured.
+//! The statistics (AIOSHIM_STATS) cost time, so they come from runs that are not measured.
 
 use std::fs;
 use std::path::PathBuf;

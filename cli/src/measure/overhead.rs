@@ -2,7 +2,7 @@
 //!
 //! The processes of all modes stay alive and run rounds of a few milliseconds in turn. A ratio
 //! compares two rounds of the same pass. The memory layout of a process changes such short times by
-//! a few per cent, therefore all processes are restarted several times.
+//! a few per cent, so all processes are restarted several times.
 
 use std::time::{Duration, Instant};
 
@@ -99,7 +99,7 @@ const fn mode(
 }
 
 /// The modes, in the order of a round. The second plain process shows the noise of a ratio. A fiber
-/// that is alone delays no other fiber, therefore the shim may pass its calls through. If another
+/// that is alone delays no other fiber, so the shim may pass its calls through. If another
 /// fiber waits beside it, the shim may not.
 #[rustfmt::skip]
 const MODES: [Mode; 8] = [
@@ -412,7 +412,7 @@ fn bars(all: &[Rounds]) -> Vec<Bar> {
     let (pread, shared) = (rounds("pread4k"), rounds("pread4k-shared"));
     // Off a fiber the shim must not be noticeable: the ratio may exceed 1 by no more than the
     // second plain process shows by chance, or by 2 % if that is less. Both figures are medians
-    // over the calls, therefore one call on a busy disk does not excuse the others.
+    // over the calls, so one call on a busy disk does not excuse the others.
     let seen: Samples = all
         .iter()
         .filter_map(|rounds| rounds.ratio(OFF_FIBER))

@@ -1,6 +1,6 @@
 //! The benchmark programs, and the environment in which each is started.
 //!
-//! The caller's LD_PRELOAD, AIOSHIM* and FIBER_* variables are not passed on, therefore a mode is
+//! The caller's LD_PRELOAD, AIOSHIM* and FIBER_* variables are not passed on, so a mode is
 //! what its label says.
 
 use std::ffi::OsStr;

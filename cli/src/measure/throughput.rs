@@ -223,7 +223,7 @@ fn flat(cases: &[Case]) -> Option<String> {
     let (one, many) = (best(1)?, best(128)?);
     (many < 2.0 * one).then(|| {
         format!(
-            "the disk gives 128 readers {many:.0} IOPS and a single one {one:.0}: it is slow or throttled, therefore \
+            "the disk gives 128 readers {many:.0} IOPS and a single one {one:.0}: it is slow or throttled, so \
              IOPS say little about the readers"
         )
     })

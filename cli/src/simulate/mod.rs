@@ -4,7 +4,7 @@
 //! A trace (`AIOSHIM_TRACE`, docs/policy.md) records for each call what was known and whether it
 //! had to wait. The simulation replays it against the shim's own policy, using the same source
 //! file, against policies that always do the same, and against an oracle that knows the outcome. A
-//! cost model judges all of them. Nothing here is timed, therefore the same trace always gives the
+//! cost model judges all of them. Nothing here is timed, so the same trace always gives the
 //! same figures.
 
 mod contenders;
@@ -57,7 +57,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
             fs::read_to_string(path).with_context(|| format!("{}: cannot read", path.display()))?;
         let mut rows =
             row::parse(&text).with_context(|| format!("{}: is not a trace", path.display()))?;
-        // Each thread writes its rows when its buffer is full, therefore they are not in order.
+        // Each thread writes its rows when its buffer is full, so they are not in order.
         rows.sort_by_key(|row| row.at);
         let name = path
             .file_stem()

@@ -1,5 +1,5 @@
 //! The C API: each function of fiber.h checks its arguments and returns an error number. A test
-//! compiles these signatures against the header, therefore the two cannot drift apart.
+//! compiles these signatures against the header, so the two cannot drift apart.
 //!
 //! Invariant, relied on by every `unsafe` block here: a pointer that a caller passes is NULL, where
 //! the header allows it, or valid for everything that the header says the function does with it.

@@ -1,6 +1,6 @@
 //! Condition variable: `fiber_cond_t` and [`Condvar`].
 //!
-//! A waiter is queued before it unlocks the mutex, therefore a signal that is sent while holding
+//! A waiter is queued before it unlocks the mutex, so a signal that is sent while holding
 //! the mutex reaches it. Any thread may signal. A signal without a waiter costs a single load.
 
 use super::mutex::{MutexGuard, RawMutex};

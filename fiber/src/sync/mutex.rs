@@ -1,6 +1,6 @@
 //! Mutex: `fiber_mutex_t` and [`Mutex<T>`].
 //!
-//! The word is the owner's handle, or 0 if the mutex is free, therefore an uncontended lock or
+//! The word is the owner's handle, or 0 if the mutex is free, so an uncontended lock or
 //! unlock is one compare-and-swap. Under contention, the lock is handed to the first waiter.
 //! Therefore no waiter starves, and an owner that unlocks and locks again in a loop cannot keep the
 //! others out. On one worker, a fiber holds a mutex across a switch only if it parks while holding

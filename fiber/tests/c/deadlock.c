@@ -1,5 +1,5 @@
 /* A deadlock with fibers that wait on every kind of object. argv[1] "many": more fibers than the
- * report lists. argv[1] "post": a plain thread posts, therefore it is no deadlock. */
+ * report lists. argv[1] "post": a plain thread posts, so it is no deadlock. */
 #include "check.h"
 #include <pthread.h>
 
