@@ -239,10 +239,11 @@ int fiber_cond_destroy(fiber_cond_t *c);
 /* Unlocks m, waits for a signal, and locks m again before returning. May park. EPERM: the caller
  * does not own m. */
 int fiber_cond_wait(fiber_cond_t *c, fiber_mutex_t *m);
+/* Like fiber_cond_wait, with a deadline. m is locked again after ETIMEDOUT too. */
 int fiber_cond_timedwait(fiber_cond_t *c, fiber_mutex_t *m, const struct timespec *abstime);
 int fiber_cond_clockwait(fiber_cond_t *c, fiber_mutex_t *m, int clock,
                          const struct timespec *abstime);
-/* Callable from any thread, on or off a fiber. */
+/* Wake one waiter or all. Callable from any thread, on or off a fiber. */
 int fiber_cond_signal(fiber_cond_t *c);
 int fiber_cond_broadcast(fiber_cond_t *c);
 
@@ -255,14 +256,16 @@ typedef struct fiber_sem {
 /* EINVAL: value is greater than FIBER_SEM_VALUE_MAX. ENOSYS: pshared is not 0. */
 #define FIBER_SEM_VALUE_MAX 0x7fffffff
 int fiber_sem_init(fiber_sem_t *s, int pshared, unsigned value);
+/* EBUSY: fibers are waiting. */
 int fiber_sem_destroy(fiber_sem_t *s);
-/* May park. */
+/* Takes a unit, and waits for one if the value is zero. May park. */
 int fiber_sem_wait(fiber_sem_t *s);
-/* Callable from any thread. EAGAIN: the value is zero. */
+/* Takes a unit without waiting. Callable from any thread. EAGAIN: the value is zero. */
 int fiber_sem_trywait(fiber_sem_t *s);
+/* Like fiber_sem_wait, with a deadline. */
 int fiber_sem_timedwait(fiber_sem_t *s, const struct timespec *abstime);
 int fiber_sem_clockwait(fiber_sem_t *s, int clock, const struct timespec *abstime);
-/* Callable from any thread, on or off a fiber. EOVERFLOW: the value is at its maximum. */
+/* Adds a unit. Callable from any thread, on or off a fiber. EOVERFLOW: the value is at its maximum. */
 int fiber_sem_post(fiber_sem_t *s);
 int fiber_sem_getvalue(fiber_sem_t *s, int *value);
 
@@ -281,14 +284,20 @@ typedef struct fiber_rwlock {
 /* attr is reserved and must be NULL. EINVAL: it is not. The lock is granted in the order of
  * arrival: a reader that arrives after a waiting writer waits behind it. */
 int fiber_rwlock_init(fiber_rwlock_t *l, const void *attr);
+/* EBUSY: the lock is held. */
 int fiber_rwlock_destroy(fiber_rwlock_t *l);
 /* May park. EDEADLK: the caller holds the lock for writing. */
 int fiber_rwlock_rdlock(fiber_rwlock_t *l);
+/* EBUSY: a writer holds the lock, or fibers wait for it. */
 int fiber_rwlock_tryrdlock(fiber_rwlock_t *l);
+/* Like fiber_rwlock_rdlock, with a deadline. */
 int fiber_rwlock_timedrdlock(fiber_rwlock_t *l, const struct timespec *abstime);
 int fiber_rwlock_clockrdlock(fiber_rwlock_t *l, int clock, const struct timespec *abstime);
+/* May park. EDEADLK: the caller holds the lock for writing. */
 int fiber_rwlock_wrlock(fiber_rwlock_t *l);
+/* EBUSY: the lock is held. */
 int fiber_rwlock_trywrlock(fiber_rwlock_t *l);
+/* Like fiber_rwlock_wrlock, with a deadline. */
 int fiber_rwlock_timedwrlock(fiber_rwlock_t *l, const struct timespec *abstime);
 int fiber_rwlock_clockwrlock(fiber_rwlock_t *l, int clock, const struct timespec *abstime);
 /* EPERM: the lock is not locked, or another fiber holds it for writing. */
@@ -306,7 +315,7 @@ int fiber_barrier_init(fiber_barrier_t *b, const void *attr, unsigned count);
 /* EBUSY: fibers are waiting. */
 int fiber_barrier_destroy(fiber_barrier_t *b);
 /* Waits until count fibers have called it. May park. Returns FIBER_BARRIER_SERIAL_FIBER to one of
- * them and 0 to the others. */
+ * them and 0 to the others. EPERM: called off a fiber. */
 int fiber_barrier_wait(fiber_barrier_t *b);
 
 typedef struct fiber_once_flag {

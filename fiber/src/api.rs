@@ -100,8 +100,7 @@ pub fn run<T>(options: Options, f: impl FnOnce() -> T) -> Result<T, Errno> {
     match unsafe { (*slot.0.get()).take() } {
         Some(Ok(result)) => Ok(result),
         Some(Err(panic)) => resume_unwind(panic),
-        // The first fiber exists only in the parent process of a fork, so there is no result
-        // here.
+        // The first fiber exists only in the parent process of a fork, so there is no result here.
         None => std::process::exit(0),
     }
 }

@@ -136,8 +136,8 @@ pub(crate) fn deliver(worker: &Worker) {
         match fiber.waits() {
             Waits::Sleep => {
                 worker.timers.borrow_mut().cancel(fiber);
-                // SAFETY: the fiber sleeps without a timer, so only we, on its own worker,
-                // can wake it.
+                // SAFETY: the fiber sleeps without a timer, so only we, on its own worker, can wake
+                // it.
                 unsafe { sched::make_ready_here(worker, core::ptr::from_ref(fiber).cast_mut()) };
             }
             Waits::Cond | Waits::Semaphore => park::cancel(fiber),
@@ -182,8 +182,8 @@ fn act() -> Result<(), Errno> {
             exit(worker, CANCELED);
         }
     }
-    // This is C code on a Rust fiber. The Rust frames below must not be skipped, so the
-    // fiber continues until it returns to Rust.
+    // This is C code on a Rust fiber. The Rust frames below must not be skipped, so the fiber
+    // continues until it returns to Rust.
     Err(Errno::ECANCELED)
 }
 

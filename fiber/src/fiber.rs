@@ -1,10 +1,10 @@
 //! A fiber: a small record that outlives its stack, and the handle that identifies it.
 //!
-//! Invariant: records are never unmapped, so code may always read the record of a stale
-//! handle. Its generation then differs from the record's, and the result is `ESRCH`. The plain
-//! cells of a started fiber belong to its worker's thread. Other threads read only the atomics, and
-//! the cells of a parked fiber that they have just taken out of a wait queue (the queue's lock
-//! orders these accesses).
+//! Invariant: records are never unmapped, so code may always read the record of a stale handle. Its
+//! generation then differs from the record's, and the result is `ESRCH`. The plain cells of a
+//! started fiber belong to its worker's thread. Other threads read only the atomics, and the cells
+//! of a parked fiber that they have just taken out of a wait queue (the queue's lock orders these
+//! accesses).
 //!
 //! ```text
 //!   (made) --> fresh --> running <--> ready          life: LIVE -----------> ENDED --join--> FREE
@@ -205,8 +205,8 @@ impl Handle {
     }
 }
 
-/// The life cycle of a fiber in one word, so exactly one of ending, joining and detaching
-/// comes first.
+/// The life cycle of a fiber in one word, so exactly one of ending, joining and detaching comes
+/// first.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Life(pub u64);
 
@@ -258,8 +258,8 @@ impl Life {
     }
 }
 
-/// A queue of fibers linked through [`Fiber::next`]. A fiber is in one list at a time, so
-/// adding one never allocates.
+/// A queue of fibers linked through [`Fiber::next`]. A fiber is in one list at a time, so adding
+/// one never allocates.
 pub(crate) struct List {
     head: Cell<*mut Fiber>,
     tail: Cell<*mut Fiber>,
@@ -351,8 +351,8 @@ impl List {
     #[inline(always)]
     pub(crate) unsafe fn rotate(&self, fiber: *mut Fiber) -> *mut Fiber {
         let first = self.head.get();
-        // SAFETY: the list is not empty, so it owns the links of its head and its tail; the
-        // caller hands over the link of `fiber`.
+        // SAFETY: the list is not empty, so it owns the links of its head and its tail; the caller
+        // hands over the link of `fiber`.
         unsafe {
             (*fiber).next.set(null_mut());
             (*self.tail.get()).next.set(fiber);

@@ -1,10 +1,10 @@
 //! fork on a fiber: the child continues with that fiber alone.
 //!
-//! Invariant: in the child, no other fiber of the parent ever runs. Their records are freed,
-//! so joining one returns `ESRCH`. Wait queues skip their nodes, which they recognise by the
-//! epoch. Their stacks stay mapped, because the surviving fiber may hold pointers into them. The
-//! child does not read data that another thread may have been changing at the moment of the fork:
-//! it leaks the other workers and the values of other fibers.
+//! Invariant: in the child, no other fiber of the parent ever runs. Their records are freed, so
+//! joining one returns `ESRCH`. Wait queues skip their nodes, which they recognise by the epoch.
+//! Their stacks stay mapped, because the surviving fiber may hold pointers into them. The child
+//! does not read data that another thread may have been changing at the moment of the fork: it
+//! leaks the other workers and the values of other fibers.
 
 use crate::fiber::Fiber;
 use crate::spin::SpinLock;
@@ -83,8 +83,7 @@ fn go_on_alone(worker: &Worker, me: &Fiber) {
     slab::for_each(|fiber, life| {
         let ours = core::ptr::eq(fiber.runtime.load(Ordering::Relaxed), worker.runtime);
         if core::ptr::eq(fiber, me) {
-            // The fiber that was joining it does not exist in the child, so it may be joined
-            // again.
+            // The fiber that was joining it does not exist in the child, so it may be joined again.
             if life.state() == crate::fiber::Life::JOINED {
                 fiber
                     .life
@@ -92,9 +91,8 @@ fn go_on_alone(worker: &Worker, me: &Fiber) {
             }
         } else if ours {
             fiber.timer.set(crate::fiber::NO_TIMER);
-            // SAFETY: the fiber does not run in this process, so no other code touches its
-            // values. They are leaked and not dropped, because another worker may have been
-            // changing them.
+            // SAFETY: the fiber does not run in this process, so no other code touches its values.
+            // They are leaked and not dropped, because another worker may have been changing them.
             unsafe { fiber.values.get().write(None) };
             worker.records.put(fiber);
         }

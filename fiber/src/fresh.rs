@@ -1,5 +1,5 @@
-//! Fresh fibers, which have not started yet: they have no stack and belong to no thread, so
-//! any worker may take them.
+//! Fresh fibers, which have not started yet: they have no stack and belong to no thread, so any
+//! worker may take them.
 //!
 //! Invariant: no fiber in this queue has ever run. Both its owner and thieves take the oldest fiber
 //! first. A fiber may be taken out of order only if there are no thieves. A fiber of `own` that is
@@ -94,8 +94,8 @@ impl FreshQueue {
             self.pop();
             return;
         }
-        // SAFETY: this is not the first fiber, so the one before it is still in the list.
-        // Records are never unmapped.
+        // SAFETY: this is not the first fiber, so the one before it is still in the list. Records
+        // are never unmapped.
         unsafe {
             let before = (*fiber).before();
             if let Some(next) = self.own.take_behind(before).as_ref() {

@@ -33,8 +33,8 @@ pub(crate) struct Guard {
     owner: AtomicU32,
 }
 
-/// Fibers that wait for any guard. Such waits are rare, so one queue is enough; a woken
-/// fiber checks its own guard.
+/// Fibers that wait for any guard. Such waits are rare, so one queue is enough; a woken fiber
+/// checks its own guard.
 static WAITING: Queue = Queue::new(0);
 
 /// Returns a number that identifies the calling fiber or thread.

@@ -1,11 +1,11 @@
 //! The connection to libaioshim.so: this scheduler is a host of the shim (see aioshim.h).
 //!
-//! The shim is preloaded or absent, never linked, so its functions are looked up by name. If
-//! it is absent, incomplete or refuses to attach, nothing changes.
+//! The shim is preloaded or absent, never linked, so its functions are looked up by name. If it is
+//! absent, incomplete or refuses to attach, nothing changes.
 //!
-//! Invariant: an attached worker sleeps only in the shim's poll, so the shim's wake ends its
-//! sleep. The shim calls the host callbacks on the worker's own thread (except `wake` and `name`),
-//! with the worker as `data`.
+//! Invariant: an attached worker sleeps only in the shim's poll, so the shim's wake ends its sleep.
+//! The shim calls the host callbacks on the worker's own thread (except `wake` and `name`), with
+//! the worker as `data`.
 
 use crate::cancel;
 use crate::fiber::{Fiber, Waits};
@@ -263,8 +263,8 @@ mod verbs {
             0
         } else if worker.remote.share.started() == 1 {
             // A fiber of another worker may cancel this one, but cancellation cannot interrupt a
-            // plain call. With several workers, so allow (by 1) only plain calls that wait
-            // for a disk, because those end soon.
+            // plain call. With several workers, return 1: it allows only plain calls that wait for
+            // a disk, because those end soon.
             if worker.runtime().is_single() { 2 } else { 1 }
         } else {
             c_int::from(!timer::is_soon(worker.timers.borrow().first()))

@@ -5,9 +5,9 @@
 //! `fiber_sem_post`.
 //!
 //! Invariant (no lost wake-up): the owner announces its sleep and then checks the inbox once more;
-//! a sender sends and then withdraws the announcement. Both change the same word by a swap,
-//! so the one that comes second sees everything that the first did before its swap.
-//! tests/inbox_model.rs runs the tests below under loom.
+//! a sender sends and then withdraws the announcement. Both change the same word by a swap, so the
+//! one that comes second sees everything that the first did before its swap. tests/inbox_model.rs
+//! runs the tests below under loom.
 
 use core::ptr::null_mut;
 

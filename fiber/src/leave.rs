@@ -105,8 +105,7 @@ fn unwind(worker: &Worker, me: &Fiber) -> ! {
         exception.write(Unwinding::new());
         _Unwind_ForcedUnwind(exception, stop, me.cast_mut().cast());
     }
-    // A frame without unwind tables stopped the unwinding, so the fiber ends without the
-    // rest.
+    // A frame without unwind tables stopped the unwinding, so the fiber ends without the rest.
     // SAFETY: records are never unmapped.
     sched::exit(worker, unsafe { (*me).result.get() })
 }

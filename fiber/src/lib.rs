@@ -2,8 +2,8 @@
 //!
 //! Many fibers share a few OS threads. While a fiber waits for another fiber, a lock or a timeout,
 //! its OS thread runs other fibers. A blocking system call blocks the OS thread, unless
-//! libaioshim.so is preloaded. A fiber that has started stays on its OS thread for life, so
-//! C compilers may cache addresses of thread-local variables. An idle worker may take over a fiber
+//! libaioshim.so is preloaded. A fiber that has started stays on its OS thread for life, so C
+//! compilers may cache addresses of thread-local variables. An idle worker may take over a fiber
 //! that has not started yet.
 //!
 //! ```

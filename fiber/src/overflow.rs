@@ -28,8 +28,8 @@ static REPORTED: AtomicBool = AtomicBool::new(false);
 pub(crate) fn install() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        // SAFETY: sigaction gets valid arguments. No fiber runs yet, so PREVIOUS is complete
-        // before our handler can need it.
+        // SAFETY: sigaction gets valid arguments. No fiber runs yet, so PREVIOUS is complete before
+        // our handler can need it.
         unsafe {
             let previous = PREVIOUS.0.get().cast::<libc::sigaction>();
             libc::sigaction(libc::SIGSEGV, core::ptr::null(), previous);

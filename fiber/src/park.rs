@@ -1,10 +1,10 @@
 //! Parking: the wait queue inside every blocking object, and how a fiber leaves it.
 //!
-//! A waiter is a node on the stack of the waiting fiber, so waiting never allocates. The
-//! word of the queue holds a lock bit, a bit that says whether there are waiters, and above them
-//! the object's own state. In one atomic step, an object changes its state and finds out that there
-//! are no waiters. It touches nothing afterwards, because its memory may already be freed (the
-//! fiber that waited for a semaphore often destroys it).
+//! A waiter is a node on the stack of the waiting fiber, so waiting never allocates. The word of
+//! the queue holds a lock bit, a bit that says whether there are waiters, and above them the
+//! object's own state. In one atomic step, an object changes its state and finds out that there are
+//! no waiters. It touches nothing afterwards, because its memory may already be freed (the fiber
+//! that waited for a semaphore often destroys it).
 //!
 //! Invariant: exactly one party takes a node out of its queue, under the lock: a waker, the fiber's
 //! timer or a cancellation. Timers and cancellations run on the fiber's worker. The party that took
@@ -14,8 +14,8 @@
 //!
 //! A timer goes from the node to the object, but the object may be freed as soon as a waker has
 //! taken the node. Therefore the timer first claims the node (QUEUED to EXPIRING). Wakers cannot
-//! take a claimed node, so the object continues to exist. The timer then only tries to take
-//! the queue's lock. If a waker holds it, the timer releases the node again, because that waker may
+//! take a claimed node, so the object continues to exist. The timer then only tries to take the
+//! queue's lock. If a waker holds it, the timer releases the node again, because that waker may
 //! want the node.
 
 use crate::errno::Errno;
@@ -137,8 +137,8 @@ impl Locked<'_> {
         waiter.prev.set(last);
         waiter.next.set(null());
         waiter.place.store(QUEUED, Ordering::Relaxed);
-        // SAFETY: the fiber of a queued node is parked, so the stack that holds the node
-        // exists; we hold the lock.
+        // SAFETY: the fiber of a queued node is parked, so the stack that holds the node exists; we
+        // hold the lock.
         match unsafe { last.as_ref() } {
             Some(last) => last.next.set(waiter),
             None => queue.head.set(waiter),
@@ -148,8 +148,8 @@ impl Locked<'_> {
     fn unlink(&mut self, waiter: &Waiter) {
         let queue = self.queue;
         let (prev, next) = (waiter.prev.get(), waiter.next.get());
-        // SAFETY: the fiber of a queued node is parked, so the stack that holds the node
-        // exists; we hold the lock.
+        // SAFETY: the fiber of a queued node is parked, so the stack that holds the node exists; we
+        // hold the lock.
         unsafe {
             match prev.as_ref() {
                 Some(prev) => prev.next.set(next),
@@ -330,8 +330,8 @@ pub(crate) fn time_out(fiber: &Fiber) {
     // SAFETY: the pointer is set only while the fiber is parked, and the node lies on its stack.
     let waiter = unsafe { fiber.waiter.get().as_ref() };
     if waiter.is_none_or(|waiter| take_out(waiter, Errno::ETIMEDOUT)) {
-        // SAFETY: the fiber is parked. Either we took it out of its queue or it was in none,
-        // so we are its only waker.
+        // SAFETY: the fiber is parked. Either we took it out of its queue or it was in none, so we
+        // are its only waker.
         unsafe { sched::make_ready(fiber) };
     }
 }

@@ -3,12 +3,12 @@
 //! The scheduler's own context runs on the worker's thread stack. Fibers switch to it only when no
 //! fiber can run or when a round is over. A round lasts as many switches as there were runnable
 //! fibers when it began, at most [`ROUND`]. Between rounds the worker checks its inbox, its timers
-//! and the shim. That work may need a deep stack, so it never runs on the stack of a fiber:
-//! a parked fiber should have touched only one page. The scheduler picks ready and fresh (not yet
+//! and the shim. That work may need a deep stack, so it never runs on the stack of a fiber: a
+//! parked fiber should have touched only one page. The scheduler picks ready and fresh (not yet
 //! started) fibers alternately.
 //!
-//! Two exceptions make a tree of fibers that create and join each other run depth first, so
-//! the tree needs only as many stacks as it is deep. First, a fiber that joins a fresh one while no
+//! Two exceptions make a tree of fibers that create and join each other run depth first, so the
+//! tree needs only as many stacks as it is deep. First, a fiber that joins a fresh one while no
 //! other fiber is ready switches to it at once, like a function call. Second, a fiber that ends
 //! switches to a ready fiber if there is one, like a return. The first pick after the end of a
 //! round ignores both exceptions, so every fiber makes progress.
@@ -159,9 +159,8 @@ pub(crate) fn park_until_ended(worker: &Worker, fiber: &'static Fiber) {
         return park(worker);
     };
     let fiber = (&raw const *fiber).cast_mut();
-    // SAFETY: the fiber is live, belongs to this runtime and has not started, so it is in
-    // the queue of the runtime's only worker. Taking it out makes it ours. Records are never
-    // unmapped.
+    // SAFETY: the fiber is live, belongs to this runtime and has not started, so it is in the queue
+    // of the runtime's only worker. Taking it out makes it ours. Records are never unmapped.
     unsafe {
         worker.fresh.take_out(fiber);
         (*fiber).stack.set(stack);
@@ -273,8 +272,8 @@ fn pick_fresh(worker: &Worker) -> *mut Fiber {
     if let Some(fresh) = unsafe { fiber.as_ref() } {
         let Some(stack) = worker.stacks.borrow_mut().take(fresh.class.get()) else {
             worker.starved.set(true);
-            // SAFETY: the fiber was just taken from the queue, so it is in no list and has
-            // never run.
+            // SAFETY: the fiber was just taken from the queue, so it is in no list and has never
+            // run.
             unsafe { worker.fresh.push(fiber, true) };
             return null_mut();
         };
@@ -303,8 +302,8 @@ pub(crate) unsafe fn make_ready(fiber: *const Fiber) {
         Some(worker) if core::ptr::eq(worker, home) => unsafe { worker.ready.push(fiber) },
         _ => {
             // SAFETY: the worker exists while its fiber is parked, and after that until `wakers` is
-            // zero again. Other threads may use the remote part. Only we wake the fiber, so
-            // we may send it.
+            // zero again. Other threads may use the remote part. Only we wake the fiber, so we may
+            // send it.
             unsafe {
                 let remote = &(*home).remote;
                 remote.wakers.fetch_add(1, Ordering::Relaxed);
@@ -323,8 +322,8 @@ pub(crate) unsafe fn make_ready(fiber: *const Fiber) {
 /// The same as for [`make_ready`], and the caller runs on the thread of `worker`.
 #[inline]
 pub(crate) unsafe fn make_ready_here(worker: &Worker, fiber: *mut Fiber) {
-    // SAFETY: records are never unmapped; the fiber is parked and only we wake it, so it is
-    // in no list.
+    // SAFETY: records are never unmapped; the fiber is parked and only we wake it, so it is in no
+    // list.
     unsafe {
         (*fiber).waits_no_more();
         worker.ready.push(fiber);
@@ -360,8 +359,7 @@ pub(crate) fn run(worker: &Worker) {
     let runtime = worker.runtime();
     loop {
         worker.remote.inbox.take(|fiber| {
-            // SAFETY: a fiber's only waker sent it, and it was just taken out, so it is in
-            // no list.
+            // SAFETY: a fiber's only waker sent it, and it was just taken out, so it is in no list.
             unsafe { worker.ready.push(fiber) }
         });
         fire_timers(worker);

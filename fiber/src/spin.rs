@@ -1,9 +1,8 @@
 //! A spin lock for short critical sections, used where a fiber may not park and plain threads may
 //! need the lock too.
 //!
-//! Invariant: the holder neither parks nor calls back, so the lock is free again soon,
-//! unless the kernel preempts the holder. For that reason a wait spins briefly and then yields the
-//! CPU.
+//! Invariant: the holder neither parks nor calls back, so the lock is free again soon, unless the
+//! kernel preempts the holder. For that reason a wait spins briefly and then yields the CPU.
 
 use core::cell::UnsafeCell;
 use core::ops::{Deref, DerefMut};

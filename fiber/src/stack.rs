@@ -1,9 +1,9 @@
 //! Stacks: address space is plentiful, touched pages are not.
 //!
 //! Stacks are carved from large mappings that reserve no memory. All mappings have identical flags,
-//! so the kernel merges them into one area, no matter how many there are. A guard page is a
-//! marker in the page table (MADV_GUARD_INSTALL, Linux 6.13), which does not split the area either:
-//! a million stacks fit into the default vm.max_map_count. Older kernels use mprotect instead.
+//! so the kernel merges them into one area, no matter how many there are. A guard page is a marker
+//! in the page table (MADV_GUARD_INSTALL, Linux 6.13), which does not split the area either: a
+//! million stacks fit into the default vm.max_map_count. Older kernels use mprotect instead.
 //!
 //! A frame that is larger than the rest of its stack can jump over the guard. Therefore a gap that
 //! belongs to no other stack lies below each guard ([`GAP`]), and such a frame does no harm there.

@@ -1,8 +1,7 @@
 //! Deadlines: a worker's timers, and their clock.
 //!
 //! The timers are a heap with four children per node, ordered by deadline. Each fiber knows its
-//! position in the heap, so a timer can be removed without a search. A fiber has at most one
-//! timer.
+//! position in the heap, so a timer can be removed without a search. A fiber has at most one timer.
 //!
 //! Invariant: `heap[i].fiber.timer == i` for every entry, and [`NO_TIMER`] for every fiber that has
 //! none.
@@ -46,8 +45,8 @@ fn read(clock: libc::clockid_t) -> u64 {
 const NS_PER_S: u64 = 1_000_000_000;
 
 /// Converts `abstime` on `clock` to an [`Instant`]. A wall-clock time is converted when the wait
-/// begins, so setting the clock later does not move the deadline. Returns `EINVAL` for
-/// another clock or if the nanoseconds are out of range.
+/// begins, so setting the clock later does not move the deadline. Returns `EINVAL` for another
+/// clock or if the nanoseconds are out of range.
 pub(crate) fn deadline(clock: libc::clockid_t, abstime: &libc::timespec) -> Result<Instant, Errno> {
     if !(0..NS_PER_S as i64).contains(&abstime.tv_nsec) {
         return Err(Errno::EINVAL);

@@ -34,8 +34,8 @@ pub(crate) struct Worker {
     pub turns: Turns,
     /// Whether the next pick prefers a fresh fiber to a ready one.
     pub fresh_turn: Cell<bool>,
-    /// The address of this thread's errno. A fiber never changes its thread, so the address
-    /// stays valid across switches.
+    /// The address of this thread's errno. A fiber never changes its thread, so the address stays
+    /// valid across switches.
     pub errno: Cell<*mut i32>,
     /// State that the C and C++ runtimes keep per thread but each fiber needs for itself.
     pub runtimes: Runtimes,

@@ -1,6 +1,6 @@
 //! Checks that fiber.h and the source of the C API agree. A header is generated from the source,
-//! and both are compiled together, so a differing signature is a compile error. Each must
-//! declare exactly the functions that the other declares.
+//! and both are compiled together, so a differing signature is a compile error. Each must declare
+//! exactly the functions that the other declares.
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -99,8 +99,8 @@ const fn mode(
 }
 
 /// The modes, in the order of a round. The second plain process shows the noise of a ratio. A fiber
-/// that is alone delays no other fiber, so the shim may pass its calls through. If another
-/// fiber waits beside it, the shim may not.
+/// that is alone delays no other fiber, so the shim may pass its calls through. If another fiber
+/// waits beside it, the shim may not.
 #[rustfmt::skip]
 const MODES: [Mode; 8] = [
     mode("plain", "plain", Load::Plain, Place::Off, 1, None),

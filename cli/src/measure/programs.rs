@@ -1,7 +1,7 @@
 //! The benchmark programs, and the environment in which each is started.
 //!
-//! The caller's LD_PRELOAD, AIOSHIM* and FIBER_* variables are not passed on, so a mode is
-//! what its label says.
+//! The caller's LD_PRELOAD, AIOSHIM* and FIBER_* variables are not passed on, so a mode is what its
+//! label says.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;

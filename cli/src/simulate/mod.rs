@@ -4,8 +4,8 @@
 //! A trace (`AIOSHIM_TRACE`, docs/policy.md) records for each call what was known and whether it
 //! had to wait. The simulation replays it against the shim's own policy, using the same source
 //! file, against policies that always do the same, and against an oracle that knows the outcome. A
-//! cost model judges all of them. Nothing here is timed, so the same trace always gives the
-//! same figures.
+//! cost model judges all of them. Nothing here is timed, so the same trace always gives the same
+//! figures.
 
 mod contenders;
 mod costs;

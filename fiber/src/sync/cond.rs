@@ -1,7 +1,7 @@
 //! Condition variable: `fiber_cond_t` and [`Condvar`].
 //!
-//! A waiter is queued before it unlocks the mutex, so a signal that is sent while holding
-//! the mutex reaches it. Any thread may signal. A signal without a waiter costs a single load.
+//! A waiter is queued before it unlocks the mutex, so a signal that is sent while holding the mutex
+//! reaches it. Any thread may signal. A signal without a waiter costs a single load.
 
 use super::mutex::{MutexGuard, RawMutex};
 use super::{Forever, Until, misuse, on_fiber};

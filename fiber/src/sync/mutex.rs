@@ -1,12 +1,12 @@
 //! Mutex: `fiber_mutex_t` and [`Mutex<T>`].
 //!
-//! The word is the owner's handle, or 0 if the mutex is free, so an uncontended lock or
-//! unlock is one compare-and-swap. Under contention, the lock is handed to the first waiter.
-//! Therefore no waiter starves, and an owner that unlocks and locks again in a loop cannot keep the
-//! others out. On one worker, a fiber holds a mutex across a switch only if it parks while holding
-//! it, and in that case the others have to wait anyway. Fibers of several workers that only lock
-//! and unlock form a convoy. Measured with 16 fibers, a lock costs 50 ns on two workers and 7 ns on
-//! one. This is the price of fairness.
+//! The word is the owner's handle, or 0 if the mutex is free, so an uncontended lock or unlock is
+//! one compare-and-swap. Under contention, the lock is handed to the first waiter. Therefore no
+//! waiter starves, and an owner that unlocks and locks again in a loop cannot keep the others out.
+//! On one worker, a fiber holds a mutex across a switch only if it parks while holding it, and in
+//! that case the others have to wait anyway. Fibers of several workers that only lock and unlock
+//! form a convoy. Measured with 16 fibers, a lock costs 50 ns on two workers and 7 ns on one. This
+//! is the price of fairness.
 
 use super::{Forever, Until, misuse, on_fiber};
 use crate::errno::Errno;

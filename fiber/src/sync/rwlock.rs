@@ -1,8 +1,8 @@
 //! Read-write lock: `fiber_rwlock_t` and [`RwLock<T>`].
 //!
 //! The lock is granted in the order of arrival: a reader that arrives after a waiting writer waits
-//! behind it, so writers do not starve. An unlock hands the lock to the first waiter. If
-//! that is a reader, the readers right behind it get the lock too.
+//! behind it, so writers do not starve. An unlock hands the lock to the first waiter. If that is a
+//! reader, the readers right behind it get the lock too.
 
 use super::{Forever, Until, misuse, on_fiber};
 use crate::errno::Errno;

@@ -1,7 +1,7 @@
 //! Semaphore: `fiber_sem_t` and [`Semaphore`].
 //!
-//! A post that finds a waiter hands its unit directly to it, so the count is positive only
-//! while no fiber waits. Any thread may post and try.
+//! A post that finds a waiter hands its unit directly to it, so the count is positive only while no
+//! fiber waits. Any thread may post and try.
 
 use super::{Forever, Until, misuse, on_fiber};
 use crate::cancel;
