@@ -99,7 +99,7 @@ impl Fio {
         child
             .stdout
             .take()
-            .context("stdout is a pipe")?
+            .context("stdout is not a pipe")?
             .read_to_string(&mut text)?;
         let (status, peak_rss_kib) = reap(child)?;
         ensure!(

@@ -40,7 +40,7 @@ impl Live {
             .spawn()
             .with_context(|| format!("{name}: cannot start {}", command.get_program().display()))?;
         let stdin = child.stdin.take();
-        let stdout = child.stdout.take().context("stdout is a pipe")?;
+        let stdout = child.stdout.take().context("stdout is not a pipe")?;
         let (sender, lines) = channel();
         thread::spawn(move || {
             let whole = BufReader::new(stdout).lines().map_while(Result::ok);
@@ -99,7 +99,7 @@ impl Live {
 
     /// Runs one round of `calls` calls. Returns the nanoseconds per call.
     pub fn round(&mut self, calls: u64) -> Result<f64> {
-        let stdin = self.stdin.as_mut().context("stdin is open until the end")?;
+        let stdin = self.stdin.as_mut().context("stdin is closed")?;
         // Send the number in one write, because the program would take half a line for a whole one.
         // If the program is dead, the missing answer below says why.
         let _ = stdin.write_all(format!("{calls}\n").as_bytes());
