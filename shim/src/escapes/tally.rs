@@ -53,7 +53,7 @@ static ALL: Registry<Tally> = Registry::new();
 /// In the child of fork: forgets all counts, which belong to the parent.
 ///
 /// # Safety
-/// See [`Renewable::renew`].
+/// See [`Renewable::renew`](crate::fork::Renewable::renew).
 pub unsafe fn forget_all() {
     // SAFETY: our caller keeps the same contract.
     unsafe { ALL.forget_all() };

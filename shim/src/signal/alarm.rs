@@ -5,7 +5,7 @@
 //! there, that costs two extra system calls. If not, the thread's other fibers are delayed by
 //! [`LIMIT_NS`], rather than until the next connection arrives.
 //!
-//! The timer sends the signal of [`kick`](super::kick), which a program cannot block or handle.
+//! The timer sends the signal of [`kick`](mod@super::kick), which a program cannot block or handle.
 //!
 //! Invariant: the timer is armed only inside [`Alarm::limit`] and disarmed before that returns, so
 //! it interrupts no other call.
