@@ -6,7 +6,6 @@ use crate::engine::{Request, Run, Token};
 use crate::errno::Errno;
 use crate::escapes::Passing;
 use crate::flight::Flight;
-use crate::policy::{Alone, Load, Why};
 use crate::position;
 use crate::signal::Handled;
 use crate::stats::Calls;
@@ -14,6 +13,7 @@ use crate::sys::SignalSet;
 use crate::thread::Thread;
 use crate::trace::Record;
 use crate::{cancel, sys};
+use policy::{Alone, Load, Why};
 use std::ffi::{c_int, c_void};
 use std::sync::atomic::AtomicBool;
 

@@ -5,9 +5,9 @@
 //! forget a descriptor when it is closed or replaced, on a fiber or off.
 
 use crate::errno::Errno;
-use crate::policy::{Hint, Learned, Way};
 use crate::{engine, holds, pool, position, sockets, sys};
 use once_cell::race::OnceNonZeroUsize;
+use policy::{Hint, Learned, Way};
 use std::ffi::c_int;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};

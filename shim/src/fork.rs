@@ -73,7 +73,8 @@ struct Held {
 
 thread_local! {
     /// This thread's locks, during a fork. ManuallyDrop avoids a thread-local destructor.
-    static HELD: RefCell<ManuallyDrop<Option<Held>>> = const { RefCell::new(ManuallyDrop::new(None)) };
+    static HELD: RefCell<ManuallyDrop<Option<Held>>> =
+        const { RefCell::new(ManuallyDrop::new(None)) };
 }
 
 fn take_held() -> Option<Held> {

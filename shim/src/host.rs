@@ -3,9 +3,9 @@
 use crate::calls::{converse, thread_state};
 use crate::engine::Wait;
 use crate::errno::Errno;
-use crate::policy::Alone;
 use crate::thread::Thread;
 use crate::{fds, fork, holds, main_fiber, position, signal, start, stdio, tls};
+use policy::Alone;
 use std::ffi::{c_char, c_int, c_uint, c_void};
 use std::ptr::null;
 use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};

@@ -54,7 +54,6 @@ mod lookout;
 mod lot;
 mod main_fiber;
 mod paces;
-mod policy;
 mod pool;
 mod position;
 mod records;

@@ -5,7 +5,7 @@
 //! that (EFAULT). Therefore all paths that are relative to one directory share an account. Like
 //! [`crate::fds`] these are hints: a wrong one only costs time.
 
-use crate::policy::{Kind, Pace};
+use policy::{Kind, Pace};
 use std::ffi::c_int;
 use std::sync::atomic::{AtomicU8, Ordering};
 

@@ -244,7 +244,10 @@ impl<'a> Turn<'a> {
         if result >= 0 {
             return Ok(Self::OfStream { id, inode });
         }
-        let is_ours = |waiter: &Waiter| matches!(&waiter.in_flight, Some((other, _)) if Arc::ptr_eq(other, &claim));
+        let is_ours = |waiter: &Waiter| {
+            let other = waiter.in_flight.as_ref().map(|(other, _)| other);
+            other.is_some_and(|other| Arc::ptr_eq(other, &claim))
+        };
         if let Some(file) = shard(inode).iter_mut().find(|file| file.id == id) {
             file.waiting.retain(|waiter| !is_ours(waiter));
         }

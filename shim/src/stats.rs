@@ -7,10 +7,10 @@
 #![deny(unsafe_code)]
 
 use crate::critical::Mutex;
-use crate::policy::Why;
 use crate::registry::{Registered, Registry};
 use crate::{escapes, hooks};
 use hdrhistogram::Histogram;
+use policy::Why;
 use serde_json::{Map, Value, json};
 use std::fmt::Write;
 use std::sync::Arc;

@@ -13,8 +13,8 @@ use crate::critical::Mutex;
 use crate::engine::{Transfer, Way};
 use crate::fds::Descriptor;
 use crate::fork::Renewable;
-use crate::policy::{Alone, Decision, Hint, Load};
 use crate::{errno, hooks, log, start, sys};
+use policy::{Alone, Decision, Hint, Load};
 use std::cell::Cell;
 use std::ffi::c_int;
 use std::fmt::Write;
@@ -258,7 +258,7 @@ impl Record {
         });
     }
 
-    pub fn through(&self, why: crate::policy::Why) {
+    pub fn through(&self, why: policy::Why) {
         self.change(|row| row.decision = Some(Decision::Through(why)));
     }
 

@@ -36,11 +36,21 @@ impl Display for Call {
 type Script = Vec<Call>;
 
 fn length() -> impl Strategy<Value = i64> {
-    prop_oneof![3 => 0..200_i64, 2 => 0..9000_i64, 2 => prop::sample::select(vec![0, 512, 4096, 8192]), 1 => 4000..4200_i64]
+    prop_oneof![
+        3 => 0..200_i64,
+        2 => 0..9000_i64,
+        2 => prop::sample::select(vec![0, 512, 4096, 8192]),
+        1 => 4000..4200_i64,
+    ]
 }
 
 fn offset() -> impl Strategy<Value = i64> {
-    prop_oneof![4 => 0..9000_i64, 2 => prop::sample::select(vec![0, 512, 4096, 8192]), 1 => 9000..30_000_i64, 1 => -3..3_i64]
+    prop_oneof![
+        4 => 0..9000_i64,
+        2 => prop::sample::select(vec![0, 512, 4096, 8192]),
+        1 => 9000..30_000_i64,
+        1 => -3..3_i64,
+    ]
 }
 
 /// Flags for open, mostly ones that create a file to work with. O_DIRECT is left out: a misaligned

@@ -2,9 +2,9 @@
 //! always do the same, and the oracle.
 
 use super::costs::Way;
-use super::policy::{self, Decision, Hint, Learned};
 use super::row::{Decided, Kind, Row};
 use super::truth::Truth;
+use policy::{Decision, Hint, Learned};
 
 /// One policy.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -8,9 +8,9 @@
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
 
-use super::policy::{Alone, Hint};
 use super::row::{Decided, Kind, Row};
 use super::truth::Truth;
+use policy::{Alone, Hint};
 
 /// The ways to make a call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

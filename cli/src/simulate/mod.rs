@@ -9,12 +9,6 @@
 
 mod contenders;
 mod costs;
-#[allow(
-    dead_code,
-    reason = "the shim's policy has functions that a replay does not need"
-)]
-#[path = "../../../shim/src/policy/mod.rs"]
-mod policy;
 mod replay;
 mod report;
 mod row;

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::policy::{Alone, Hint, Load, Way};
+use policy::{Alone, Hint, Load, Way};
 
 /// One call. Fields that the simulation does not use are checked and dropped.
 #[derive(Clone, Debug)]

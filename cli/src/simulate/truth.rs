@@ -1,8 +1,8 @@
 //! Decides whether a call had to wait: from the trace if it says so, otherwise by inference.
 
 use super::costs::Costs;
-use super::policy::Hint;
 use super::row::{Decided, Kind, Outcome, Row};
+use policy::Hint;
 
 /// The actual outcome of a call, which only the oracle knows in advance.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -12,11 +12,11 @@ use crate::engine::{Action, Request, SocketCall, Way};
 use crate::errno::Errno;
 use crate::fds::Descriptor;
 use crate::holds::Hold;
-use crate::policy::Why;
 use crate::position::Turn;
 use crate::watch::{File, Waited, Watch};
 use crate::{sockets, sys};
 use libc::{sockaddr, socklen_t};
+use policy::Why;
 use std::ffi::c_int;
 
 pub fn accept(call: &Call<'_>, fd: c_int, address: *mut sockaddr, len: *mut socklen_t) -> Outcome {

@@ -4,7 +4,7 @@ use super::paced;
 use crate::call::Call;
 use crate::errno;
 use crate::fds;
-use crate::policy::{Kind, Why};
+use policy::{Kind, Why};
 use std::ffi::{c_char, c_int, c_void};
 
 /// The filter and the order of scandir(3).

@@ -9,10 +9,10 @@ use crate::engine::{self, KernelCall, Names, Request};
 use crate::errno::{self, Errno};
 use crate::fds::{self, Descriptor};
 use crate::holds::Hold;
-use crate::policy::{Alone, Hint, Why};
 use crate::position::Turn;
 use crate::sockets;
 use crate::sys::{self, Sysno};
+use policy::{Alone, Hint, Why};
 use std::ffi::{c_int, c_uint, c_ulong, c_void};
 
 pub fn close(call: &Call<'_>, fd: c_int) -> Outcome {

@@ -10,8 +10,8 @@ use crate::call::Call;
 use crate::engine::{KernelCall, Names};
 use crate::errno::{self, Errno};
 use crate::holds::Hold;
-use crate::policy::{Kind, Why};
 use crate::sys::Sysno;
+use policy::{Kind, Why};
 use std::ffi::{c_int, c_ulong};
 
 pub fn flock(

@@ -12,8 +12,8 @@ use crate::deadlines::{self, Deadline};
 use crate::engine::{KernelCall, Names, Request};
 use crate::errno::Errno;
 use crate::holds::Hold;
-use crate::policy::{Alone, Why};
 use crate::sys::{self, Sysno};
+use policy::{Alone, Why};
 use std::ffi::{c_char, c_int, c_long, c_uint, c_void};
 
 /// The reason why libc should make a call that may block, if there is one.

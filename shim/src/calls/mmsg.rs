@@ -1,14 +1,14 @@
 //! recvmmsg(2) and sendmmsg(2): transfer as many messages as possible without blocking, then wait
 //! for the next.
 
-use super::{Outcome, net, offload};
+use super::{Outcome, message, net, offload};
 use crate::call::Call;
 use crate::engine::{Request, Way};
 use crate::errno::Errno;
 use crate::fds::Descriptor;
-use crate::policy::Why;
 use crate::{sockets, sys};
 use libc::{MSG_DONTWAIT, MSG_WAITFORONE, mmsghdr, timespec};
+use policy::Why;
 use std::ffi::{c_int, c_uint};
 
 const SECOND: u64 = 1_000_000_000;
@@ -196,7 +196,9 @@ pub fn sendmmsg(
                 done += sent;
                 // SAFETY: the kernel has read and written this message.
                 let last = (sent > 0).then(|| unsafe { &mut *messages.add(done - 1) });
-                last.filter(|last| (last.msg_len as usize) < net::length(&raw const last.msg_hdr))
+                last.filter(|last| {
+                    (last.msg_len as usize) < message::length(&raw const last.msg_hdr)
+                })
             }
             Err(Errno::AGAIN) => None,
             Err(error) => break Err(error),
@@ -226,7 +228,7 @@ pub fn sendmmsg(
             Ok(sent) => {
                 message.msg_len = sent as c_uint;
                 done += usize::from(fresh);
-                if (sent as usize) < net::length(&raw const message.msg_hdr) || done == n {
+                if (sent as usize) < message::length(&raw const message.msg_hdr) || done == n {
                     break Ok(());
                 }
             }

@@ -14,6 +14,7 @@ pub mod flock;
 pub mod ipc;
 pub mod locale;
 pub mod locks;
+mod message;
 pub mod mmsg;
 pub mod name;
 pub mod net;
@@ -44,7 +45,7 @@ pub mod unbounded;
 pub mod walk;
 
 use crate::errno::{self, Errno};
-use crate::policy::Why;
+use policy::Why;
 use std::ffi::c_int;
 
 /// How a call was handled.

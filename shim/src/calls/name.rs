@@ -2,8 +2,8 @@
 
 use super::paced;
 use crate::call::Call;
-use crate::policy::Kind;
 use crate::{fds, pool};
+use policy::Kind;
 use std::ffi::{c_char, c_int, c_void};
 
 /// chdir(2). Paths that a pool thread is about to look up are looked up first, so that they are

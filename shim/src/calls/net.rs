@@ -4,15 +4,16 @@
 //! MSG_WAITALL. If the engine does not continue them, they are continued here ([`in_steps`]).
 
 use super::Outcome;
+use super::message::{Storage, message_of, part_of, wants_more};
 use crate::call::Call;
 use crate::deadlines::{Deadline, NEVER};
-use crate::engine::{Action, Data, Request, SocketCall, Transfer, Way};
+use crate::engine::{self, Action, Data, Request, SocketCall, Transfer, Way};
 use crate::errno::Errno;
 use crate::fds::{self, Descriptor};
-use crate::policy::{self, Alone, Decision, Hint, Why};
 use crate::trace::Luck;
 use crate::{sockets, sys};
-use libc::{MSG_DONTWAIT, MSG_NOSIGNAL, MSG_PEEK, MSG_WAITALL, iovec, msghdr, sockaddr, socklen_t};
+use libc::{MSG_DONTWAIT, MSG_NOSIGNAL, MSG_PEEK, MSG_WAITALL, msghdr, sockaddr, socklen_t};
+use policy::{Alone, Decision, Hint, Why};
 use std::cell::Cell;
 use std::ffi::{c_int, c_void};
 
@@ -186,20 +187,6 @@ pub fn transfer(call: &Call<'_>, transfer: &Transfer) -> Outcome {
         },
         Some(&tried),
     )
-}
-
-fn part_of(buf: *mut c_void, n: usize) -> iovec {
-    iovec {
-        iov_base: buf,
-        iov_len: n.min(crate::engine::MAX_COUNT),
-    }
-}
-
-fn message_of(parts: *mut iovec, n: usize) -> msghdr {
-    // SAFETY: zeroes are a valid msghdr: no name, no data, no control messages.
-    let mut message: msghdr = unsafe { std::mem::zeroed() };
-    (message.msg_iov, message.msg_iovlen) = (parts, n);
-    message
 }
 
 /// Makes one call as the policy decides. If `tried` is given, it is the non-blocking form, which
@@ -432,7 +419,7 @@ fn in_steps(
     let kept = call.thread.keep(wanted.fd);
     let fd = kept.unwrap_or(wanted.fd);
     let wanted = SocketCall { fd, ..wanted };
-    let events = wanted.action.way().event();
+    let events = engine::event(wanted.action.way());
     let mut storage = Storage::new();
     let mut in_vain = 0;
     // poll(2) does not wake a sender when its Unix socket is shut down.
@@ -516,93 +503,4 @@ fn raised(wanted: &SocketCall, error: Errno, tried: bool) -> Errno {
         sockets::raise_sigpipe();
     }
     error
-}
-
-/// Whether the kernel would continue `wanted` after `done` bytes.
-fn wants_more(wanted: &SocketCall, done: usize) -> bool {
-    match wanted.action {
-        Action::Send(_, n) => done < n.min(crate::engine::MAX_COUNT),
-        Action::SendMessage(message) => done < length(message),
-        Action::Receive(_, n) => {
-            wanted.flags & MSG_WAITALL != 0 && done < n && sockets::is_byte_stream(wanted.fd)
-        }
-        Action::ReceiveMessage(message) => {
-            wanted.flags & MSG_WAITALL != 0
-                && done < length(message)
-                && sockets::is_byte_stream(wanted.fd)
-        }
-        Action::Accept(..) | Action::Connect(..) => false,
-    }
-}
-
-/// The parts of a message that the kernel has read; called only after some of it was transferred.
-fn parts<'a>(message: *const msghdr) -> &'a [iovec] {
-    // SAFETY: the kernel has just read this message and its vector, and the C caller waits for this
-    // call.
-    unsafe {
-        let message = &*message;
-        if message.msg_iovlen == 0 {
-            return &[];
-        }
-        std::slice::from_raw_parts(message.msg_iov, message.msg_iovlen)
-    }
-}
-
-/// Bytes of a message, under the same condition as [`parts`].
-pub fn length(message: *const msghdr) -> usize {
-    parts(message).iter().map(|part| part.iov_len).sum()
-}
-
-/// Storage for the description of the rest of a message.
-struct Storage {
-    parts: Vec<iovec>,
-    message: msghdr,
-}
-
-impl Storage {
-    fn new() -> Self {
-        Self {
-            parts: Vec::new(),
-            message: message_of(std::ptr::null_mut(), 0),
-        }
-    }
-}
-
-impl SocketCall {
-    /// The call for the rest after the first `done` bytes; `storage` must outlive it. Names and
-    /// control messages were transferred with the first part.
-    fn after(&self, done: usize, storage: &mut Storage) -> Self {
-        if done == 0 {
-            return *self;
-        }
-        let mut rest = |message| {
-            storage.parts.clear();
-            let mut skip = done;
-            for part in parts(message) {
-                let skipped = skip.min(part.iov_len);
-                skip -= skipped;
-                if skipped < part.iov_len {
-                    storage.parts.push(iovec {
-                        // SAFETY: `skipped` is within the part.
-                        iov_base: unsafe { part.iov_base.cast::<u8>().add(skipped) }.cast(),
-                        iov_len: part.iov_len - skipped,
-                    });
-                }
-            }
-            storage.message = message_of(storage.parts.as_mut_ptr(), storage.parts.len());
-            &raw mut storage.message
-        };
-        let action = match self.action {
-            // SAFETY: `done` is within the buffer, because the kernel has transferred that many
-            // bytes of it.
-            Action::Receive(p, n) => Action::Receive(unsafe { p.add(done) }, n - done),
-            // SAFETY: `done` is within the buffer, because the kernel has transferred that many
-            // bytes of it.
-            Action::Send(p, n) => Action::Send(unsafe { p.add(done) }, n - done),
-            Action::ReceiveMessage(message) => Action::ReceiveMessage(rest(message)),
-            Action::SendMessage(message) => Action::SendMessage(rest(message)),
-            other => other,
-        };
-        Self { action, ..*self }
-    }
 }

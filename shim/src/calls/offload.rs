@@ -10,7 +10,7 @@ use crate::call::Call;
 use crate::engine::{Lane, Names, Request, Run};
 use crate::errno;
 use crate::hooks;
-use crate::policy::Why;
+use policy::Why;
 use std::ffi::{c_int, c_void};
 
 /// A call on its way to the pool and back. It is on its fiber's stack.

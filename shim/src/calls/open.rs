@@ -1,7 +1,7 @@
 //! open(2), openat(2), creat(2).
 //!
 //! An open is attempted inline with RESOLVE_CACHED, which fails if the path lookup would block.
-//! While the disk is quick, it is a plain call that is timed ([`Opens`](crate::policy::Opens)).
+//! While the disk is quick, it is a plain call that is timed ([`Opens`](policy::Opens)).
 //! Otherwise it is submitted. Batching opens in io_uring would not be faster.
 //!
 //! Opening a FIFO blocks until the other end is opened, which may itself need the threads that
@@ -15,11 +15,11 @@ use crate::call::Call;
 use crate::engine::{KernelCall, Names, Request};
 use crate::errno::Errno;
 use crate::fds::{self, Descriptor};
-use crate::policy::{self, Decision, Opens, Why};
 use crate::signal::Handled;
 use crate::sys::{self, Sysno};
 use crate::trace::Luck;
 use crate::{fifo, known_files};
+use policy::{Decision, Opens, Why};
 use std::ffi::{c_char, c_int};
 
 /// Flags that openat2(2) accepts. It rejects flags that openat(2) ignores.

@@ -1,5 +1,5 @@
 //! Calls on paths, attributes and disk space of files. libc's whole function runs inline while
-//! recent calls were quick, otherwise on a pool thread ([`crate::policy::paced`]).
+//! recent calls were quick, otherwise on a pool thread ([`policy::paced`]).
 //!
 //! io_uring has operations for some of them. It passes all of these to a kernel thread at once,
 //! which costs as much as a pool thread (docs/measured.md), and it has its own rules for flags.
@@ -10,8 +10,8 @@ use crate::engine::{Lane, Names};
 use crate::errno;
 use crate::fds;
 use crate::paces::Account;
-use crate::policy::{self, Decision, Kind, Why};
 use crate::stopwatch::Stopwatch;
+use policy::{Decision, Kind, Why};
 use std::ffi::c_int;
 
 pub use crate::engine::NO_FILE;

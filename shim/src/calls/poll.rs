@@ -8,11 +8,11 @@ use super::{Outcome, offload};
 use crate::call::Call;
 use crate::deadlines::NEVER;
 use crate::errno::Errno;
-use crate::policy::{Alone, Why};
 use crate::signal::Handled;
 use crate::sys::{self, SignalSet, outcome};
 use crate::watch::{File, Waited, Watch};
 use libc::{epoll_event, nfds_t, pollfd, sigset_t, timespec};
+use policy::{Alone, Why};
 use std::ffi::c_int;
 use syscalls::{Sysno, raw};
 

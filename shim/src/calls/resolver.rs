@@ -8,7 +8,7 @@ use super::locks::plainly;
 use super::{Outcome, offload, results};
 use crate::call::Call;
 use crate::hooks;
-use crate::policy::Why;
+use policy::Why;
 use std::ffi::{c_char, c_int, c_uint, c_ulong, c_void};
 use std::ptr::null_mut;
 

@@ -9,10 +9,10 @@ use super::offload;
 use crate::call::Call;
 use crate::errno;
 use crate::hooks;
-use crate::policy::Why;
 use crate::records::Record;
 use crate::thread::Thread;
 use crate::tls;
+use policy::Why;
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ptr::null_mut;
 
@@ -142,7 +142,8 @@ unsafe extern "C" {
 /// Defines functions of one argument through their twins. Their results fit in any record, and they
 /// do not block.
 macro_rules! twins {
-    ($( $(#[$doc:meta])* fn $name:ident($arg:ident: $ty:ty) -> $result:ty => $twin:ident, $field:ident $(, after $before:ident)?; )*) => {$(
+    ($( $(#[$doc:meta])* fn $name:ident($arg:ident: $ty:ty) -> $result:ty
+         => $twin:ident, $field:ident $(, after $before:ident)?; )*) => {$(
         $(#[$doc])*
         pub fn $name(call: &Call<'_>, row: usize, $arg: $ty) -> $result {
             let record = call.thread.records().of(call.fiber, row);
@@ -224,7 +225,7 @@ pub fn uncharged2<A, B, R>(_: &Thread, _: A, _: B) -> Option<R> {
     None
 }
 
-// ---- h_errno --------------------------------------------------------------------------------------------------------
+// ---- h_errno ----------------------------------------------------------------------------------
 
 /// libc's own `h_errno` of the calling thread.
 fn own_h_errno() -> *mut c_int {

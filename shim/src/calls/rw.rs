@@ -6,9 +6,9 @@ use super::transfer::transfer;
 use crate::call::Call;
 use crate::engine::{Data, MAX_COUNT, Transfer, Way};
 use crate::fds::Descriptor;
-use crate::policy::{Alone, Decision, Load, Why};
 use crate::position;
 use crate::sys::AT_POSITION;
+use policy::{Alone, Decision, Load, Why};
 use std::ffi::{c_int, c_void};
 
 /// The flags of preadv2 and pwritev2 that mean the same in io_uring.

@@ -10,10 +10,10 @@ use crate::deadlines::{Deadline, NEVER};
 use crate::engine::{Request, Transfer};
 use crate::errno::Errno;
 use crate::fds;
-use crate::policy::{Alone, Why};
 use crate::signal::{Handled, bit};
 use crate::sys::{self, SignalSet};
 use libc::{siginfo_t, sigset_t, timespec};
+use policy::{Alone, Why};
 use std::ffi::c_int;
 
 /// How often sigwait(3) checks for a signal if it has no descriptor to wait for.

@@ -8,10 +8,10 @@ use crate::deadlines::Deadline;
 use crate::engine::{KernelCall, Names, Request};
 use crate::errno::{self, Errno};
 use crate::fds;
-use crate::policy::{Alone, Why};
 use crate::signal::Handled;
 use crate::sys;
 use libc::timespec;
+use policy::{Alone, Why};
 use std::ffi::{c_int, c_uint};
 use syscalls::Sysno;
 

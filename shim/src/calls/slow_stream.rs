@@ -15,7 +15,7 @@
 use super::{Outcome, transfer};
 use crate::call::Call;
 use crate::deadlines::NEVER;
-use crate::engine::{Request, Transfer, Way};
+use crate::engine::{self, Request, Transfer, Way};
 use crate::errno::Errno;
 use crate::fds::Descriptor;
 use crate::holds::Hold;
@@ -76,7 +76,7 @@ fn open_once_more(call: &Call<'_>, transfer: &Transfer) -> Option<c_int> {
 /// Makes a transfer on a non-blocking open file behave as on a blocking one: a read waits for any
 /// data, a write continues until everything is written.
 fn in_steps(call: &Call<'_>, transfer: &Transfer) -> Result<isize, Errno> {
-    let (fd, events) = (transfer.fd, transfer.way.event());
+    let (fd, events) = (transfer.fd, engine::event(transfer.way));
     let mut storage = Vec::new();
     let (mut done, mut parked) = (0, false);
     loop {
@@ -114,7 +114,7 @@ fn in_steps(call: &Call<'_>, transfer: &Transfer) -> Result<isize, Errno> {
 
 /// Waits until the stream is ready, then makes the plain call on a pool thread.
 fn wait_then_call(call: &Call<'_>, transfer: &Transfer) -> Result<isize, Errno> {
-    let (fd, events) = (transfer.fd, transfer.way.event());
+    let (fd, events) = (transfer.fd, engine::event(transfer.way));
     // If a FIFO was opened with O_NONBLOCK and has had no writer since, poll(2) does not report it
     // as readable.
     let at_once = transfer.way == Way::Read

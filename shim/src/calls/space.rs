@@ -3,7 +3,7 @@
 
 use super::{CResult, paced};
 use crate::call::Call;
-use crate::policy::{Kind, Why};
+use policy::{Kind, Why};
 use std::ffi::{c_int, c_uint, c_void};
 
 /// The result of a function that returns its error number and does not change errno.

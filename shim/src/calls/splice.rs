@@ -13,10 +13,10 @@ use crate::engine::{MAX_COUNT, Names, Request};
 use crate::errno::{self, Errno};
 use crate::fds::{self, Descriptor};
 use crate::holds::Hold;
-use crate::policy::{Alone, Kind, Why};
 use crate::position::Turn;
 use crate::signal::Handled;
 use crate::{sockets, sys};
+use policy::{Alone, Kind, Why};
 use std::ffi::{c_int, c_uint};
 
 const NONBLOCK: c_uint = libc::SPLICE_F_NONBLOCK;

@@ -5,12 +5,12 @@ use super::{Outcome, offload, open};
 use crate::call::Call;
 use crate::errno::{self, Errno};
 use crate::hooks;
-use crate::policy::{Alone, Why};
 use crate::stdio::layout::File;
 use crate::stdio::{self, monitor, slots};
 use crate::sys;
 use crate::tls::OffFiber;
 use libc::FILE;
+use policy::{Alone, Why};
 use std::ffi::{CStr, c_char, c_int, c_void};
 
 /// The buffer for dprintf's text on the fiber's stack; longer texts are allocated.

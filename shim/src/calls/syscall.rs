@@ -4,8 +4,8 @@
 use super::locks::futex;
 use super::{Outcome, clone, thread_state};
 use crate::call::Call;
-use crate::policy::Why;
 use crate::thread::Thread;
+use policy::Why;
 use std::ffi::c_long;
 
 type Number = c_long;

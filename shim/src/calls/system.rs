@@ -10,10 +10,10 @@ use crate::call::Call;
 use crate::critical::Mutex;
 use crate::errno::Errno;
 use crate::fork::Renewable;
-use crate::policy::Why;
 use crate::signal::{Handled, bit};
 use crate::sys;
 use libc::{pid_t, sigset_t};
+use policy::Why;
 use std::ffi::{c_char, c_int};
 use std::mem::MaybeUninit;
 

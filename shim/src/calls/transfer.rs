@@ -8,11 +8,11 @@ use crate::engine::{self, Lane, Names, Request, Transfer, Way};
 use crate::errno::Errno;
 use crate::fds::{self, Descriptor};
 use crate::holds::Hold;
-use crate::policy::{self, Decision, Hint, Load, Why};
 use crate::position::Turn;
 use crate::stopwatch::Stopwatch;
 use crate::sys;
 use crate::trace::Luck;
+use policy::{Decision, Hint, Load, Why};
 
 /// The largest write that a pipe takes whole or not at all.
 const WHOLE_ON_STREAMS: usize = libc::PIPE_BUF;

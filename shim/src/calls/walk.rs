@@ -8,8 +8,8 @@ use super::directory::Compare;
 use super::{CResult, converse, paced};
 use crate::call::Call;
 use crate::paces::Account;
-use crate::policy::{self, Decision, Kind, Why};
 use crate::stopwatch::Stopwatch;
+use policy::{Decision, Kind, Why};
 use std::ffi::{c_char, c_int, c_void};
 
 pub type FtwVisit = Option<unsafe extern "C" fn(*const c_char, *const c_void, c_int) -> c_int>;

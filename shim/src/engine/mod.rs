@@ -23,7 +23,9 @@ use std::ffi::c_int;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use plain::perform;
-pub use request::{Data, KernelCall, Lane, MAX_COUNT, NO_FILE, Names, Request, Run, Transfer, Way};
+pub use request::{
+    Data, KernelCall, Lane, MAX_COUNT, NO_FILE, Names, Request, Run, Transfer, Way, event,
+};
 pub use socket::{Action, SocketCall};
 
 use linux_aio::LinuxAio;

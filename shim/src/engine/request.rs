@@ -5,8 +5,8 @@
 //! only made from the arguments of a libc call that has not returned.
 
 use super::socket::SocketCall;
-pub use crate::policy::Way;
 use crate::sys::AT_POSITION;
+pub use policy::Way;
 use std::ffi::{c_char, c_int, c_void};
 use std::sync::atomic::AtomicBool;
 use syscalls::Sysno;
@@ -313,13 +313,11 @@ pub enum Data {
     Vector(*const libc::iovec, u32),
 }
 
-impl Way {
-    /// The poll(2) event that says that a file is ready in this direction.
-    pub fn event(self) -> i16 {
-        match self {
-            Self::Read => libc::POLLIN,
-            Self::Write => libc::POLLOUT,
-        }
+/// The poll(2) event that says that a file is ready in this direction.
+pub fn event(way: Way) -> i16 {
+    match way {
+        Way::Read => libc::POLLIN,
+        Way::Write => libc::POLLOUT,
     }
 }
 

@@ -5,8 +5,8 @@
 
 use super::request::{KernelCall, Names, Request};
 use crate::errno::Errno;
-use crate::policy::Way;
 use crate::sys::{self, Sysno};
+use policy::Way;
 use std::ffi::c_int;
 
 /// One call on a socket.

@@ -2,7 +2,8 @@
 //! continues.
 //!
 //! ```text
-//!   syscall (libc's text)  --SIGSYS-->  dispatched()  --sigreturn-->  syscall (our text)  --jmp-->  behind the first one
+//!   syscall (libc's text)  --SIGSYS-->  dispatched()  --sigreturn-->  syscall (our text)
+//!     --jmp-->  behind the first one
 //! ```
 //!
 //! The handler does not make the call itself. It only moves the thread to an instruction in the

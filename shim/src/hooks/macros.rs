@@ -5,9 +5,9 @@
 pub(super) use crate::call::{Call, LastLook};
 pub(super) use crate::calls::{CResult, Outcome};
 pub(super) use crate::errno;
-pub(super) use crate::policy::{Kind, Why};
 pub(super) use crate::thread::Thread;
 pub(super) use crate::tls;
+pub(super) use policy::{Kind, Why};
 use std::ffi::c_void;
 pub(super) use std::sync::atomic::{AtomicPtr, Ordering};
 
@@ -262,14 +262,21 @@ macro_rules! converted {
         Some(calls::results::look_up($call, ROW, |room| {
             // SAFETY: libc's own function, with the caller's arguments and buffers for the result,
             // while that call lasts.
-            unsafe { super::$twin::real($($arg,)* room.entry.cast(), room.text.cast(), room.n, room.result.cast()) }
+            unsafe {
+                let (entry, text) = (room.entry.cast(), room.text.cast());
+                let result = room.result.cast();
+                super::$twin::real($($arg,)* entry, text, room.n, result)
+            }
         }))
     };
     ($call:ident, $real:expr, ($($arg:ident),*), recorded($twin:ident, h_errno)) => {
         Some(calls::results::look_up($call, ROW, |room| {
             // SAFETY: libc's own function, with the caller's arguments and buffers for the result,
             // while that call lasts.
-            unsafe { super::$twin::real($($arg,)* room.entry, room.text, room.n, room.result, room.h_errno) }
+            unsafe {
+                let (entry, text, result) = (room.entry, room.text, room.result);
+                super::$twin::real($($arg,)* entry, text, room.n, result, room.h_errno)
+            }
         }))
     };
     ($call:ident, $real:expr, ($($arg:ident),*), copied) => {{
@@ -318,8 +325,10 @@ pub(super) const FIRST_VERSION: &str = "GLIBC_2.2.5\0";
 pub(super) const FIRST_VERSION: &str = "GLIBC_2.17\0";
 
 macro_rules! hooks {
-    ($( fn $name:ident ( $($arg:ident : $ty:ty),* ) -> $ret:ty => $($function:ident)::+ $(( $($option:tt)* ))? $(when $when:expr)?
-         $(, changes: $changes:expr)? $(, instead: $instead:path)? $(, forgets: $marked:expr)? $(, first: $first:path)? $(, by: $by:path)?
+    ($( fn $name:ident ( $($arg:ident : $ty:ty),* ) -> $ret:ty
+         => $($function:ident)::+ $(( $($option:tt)* ))? $(when $when:expr)?
+         $(, changes: $changes:expr)? $(, instead: $instead:path)? $(, forgets: $marked:expr)?
+         $(, first: $first:path)? $(, by: $by:path)?
          $(, at: $everywhere:ident)? $(, version: $version:literal)? $(, otherwise: $own:path)?
          $(, unbound: $unbound:path)? ; )*) => {
         /// The rows' names.
@@ -459,7 +468,8 @@ macro_rules! hooks {
                     let of_fiber = call.is_some();
                     // End the call first, so that handlers are not deferred during libc's function.
                     drop(call);
-                    let passing = thread.escapes().map(|escapes| escapes.passing(Row::$name as usize));
+                    let row = Row::$name as usize;
+                    let passing = thread.escapes().map(|escapes| escapes.passing(row));
                     let result = match marked!($($marked)?) {
                         // SAFETY: makes libc's call with its caller's arguments.
                         Some(fd) => unsafe { marked(fd, $($arg),*) },
@@ -475,7 +485,10 @@ macro_rules! hooks {
                 /// The result of a fiber's call, or None if libc must make the call.
                 #[inline(always)]
                 fn converted(call: &Call<'_>, $($arg: $ty),*) -> Option<$ret> {
-                    converted!([$($everywhere)?], call, libc(), ($($arg),*), $($function)::+ $(( $($option)* ))? $(when $when)?)
+                    converted!(
+                        [$($everywhere)?], call, libc(), ($($arg),*),
+                        $($function)::+ $(( $($option)* ))? $(when $when)?
+                    )
                 }
 
                 /// libc's own function, for calls that are built from other calls.
@@ -525,8 +538,11 @@ macro_rules! hooks {
                 /// Checks whether another library interposes the function that `bind` found.
                 /// Allocates.
                 pub fn look() {
-                    let handler = concat!(stringify!($($function)::+), " ", $(stringify!($($option)*))?);
-                    NEXT.set(next::of(LIBC.load(Ordering::Relaxed), handler, forgets!($($marked)?)));
+                    let handler = concat!(
+                        stringify!($($function)::+), " ", $(stringify!($($option)*))?
+                    );
+                    let forgets = forgets!($($marked)?);
+                    NEXT.set(next::of(LIBC.load(Ordering::Relaxed), handler, forgets));
                 }
 
                 /// Replaces a function that was not found; its library may have been loaded since.

@@ -258,7 +258,11 @@ macro_rules! sigactions {
             use super::*;
 
             redhook::hook! {
-                unsafe fn $name(number: c_int, new: *const libc::sigaction, old: *mut libc::sigaction) -> c_int => hook {
+                unsafe fn $name(
+                    number: c_int,
+                    new: *const libc::sigaction,
+                    old: *mut libc::sigaction
+                ) -> c_int => hook {
                     // SAFETY: our caller keeps the same contract.
                     unsafe { install(number, new, old, redhook::real!($name)) }
                 }

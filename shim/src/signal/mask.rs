@@ -47,10 +47,18 @@ masks! {
     fn sighold(signal: c_int);
     fn sigrelse(signal: c_int);
 
-    fn pthread_create(id: *mut c_void, attributes: *const c_void, begin: *const c_void, argument: *mut c_void);
+    fn pthread_create(
+        id: *mut c_void, attributes: *const c_void, begin: *const c_void, argument: *mut c_void
+    );
     fn thrd_create(id: *mut c_void, begin: *const c_void, argument: *mut c_void);
-    fn posix_spawn(id: *mut c_void, path: *const c_char, actions: *const c_void, attributes: *const c_void, arguments: *const c_void, variables: *const c_void);
-    fn posix_spawnp(id: *mut c_void, file: *const c_char, actions: *const c_void, attributes: *const c_void, arguments: *const c_void, variables: *const c_void);
+    fn posix_spawn(
+        id: *mut c_void, path: *const c_char, actions: *const c_void,
+        attributes: *const c_void, arguments: *const c_void, variables: *const c_void
+    );
+    fn posix_spawnp(
+        id: *mut c_void, file: *const c_char, actions: *const c_void,
+        attributes: *const c_void, arguments: *const c_void, variables: *const c_void
+    );
     fn execve(path: *const c_char, arguments: *const c_void, variables: *const c_void);
     fn fexecve(fd: c_int, arguments: *const c_void, variables: *const c_void);
     fn execv(path: *const c_char, arguments: *const c_void);
@@ -150,7 +158,8 @@ macro_rules! variadic {
         }
 
         extern "C" fn $next() -> *mut c_void {
-            const NAME: &CStr = match CStr::from_bytes_with_nul(concat!(stringify!($name), "\0").as_bytes()) {
+            const BYTES: &[u8] = concat!(stringify!($name), "\0").as_bytes();
+            const NAME: &CStr = match CStr::from_bytes_with_nul(BYTES) {
                 Ok(name) => name,
                 Err(_) => unreachable!(),
             };

@@ -55,7 +55,10 @@ macro_rules! libc_functions {
                             return None;
                         }
                         // SAFETY: the type is that of libc's function of this name.
-                        unsafe { transmute::<*mut c_void, unsafe extern "C" fn($($ty),*) $(-> $ret)?>(found) }
+                        unsafe {
+                            type Function = unsafe extern "C" fn($($ty),*) $(-> $ret)?;
+                            transmute::<*mut c_void, Function>(found)
+                        }
                     }, )*
                 })
             }

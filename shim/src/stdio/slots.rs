@@ -20,7 +20,8 @@ const NO_POSITION: i64 = -1;
 /// Defines a function for a slot that calls libc's function inside the stream. It returns `refused`
 /// if the stream must not be touched.
 macro_rules! inside {
-    ($( $slot:ident: $name:ident ( $($arg:ident : $ty:ty),* ) -> $ret:ty, refused: $refused:expr; )*) => {$(
+    ($( $slot:ident: $name:ident ( $($arg:ident : $ty:ty),* ) -> $ret:ty,
+        refused: $refused:expr; )*) => {$(
         unsafe extern "C" fn $name(file: *mut File $(, $arg: $ty)*) -> $ret {
             // SAFETY: libc passes an open stream; the slot's type is the table's.
             unsafe {
@@ -47,7 +48,8 @@ inside! {
     GetN: get_n_inside(data: *mut c_void, n: usize) -> usize, refused: 0;
     SeekOffset: seek_offset(offset: i64, whence: c_int, mode: c_int) -> i64, refused: NO_POSITION;
     SeekPosition: seek_position(position: i64, mode: c_int) -> i64, refused: NO_POSITION;
-    SetBuffer: set_buffer(buffer: *mut c_char, n: isize) -> *mut File, refused: std::ptr::null_mut();
+    SetBuffer: set_buffer(buffer: *mut c_char, n: isize) -> *mut File,
+        refused: std::ptr::null_mut();
     Sync: sync() -> c_int, refused: EOF;
 }
 
@@ -225,7 +227,8 @@ unsafe fn calls_through(file: *mut File) -> bool {
 /// Defines a function for a slot that calls the program's own function. While that runs, its calls
 /// do not count as the stream's.
 macro_rules! lent {
-    ($( $slot:ident: $name:ident ( $($arg:ident : $ty:ty),* ) -> $ret:ty, refused: $refused:expr; )*) => {$(
+    ($( $slot:ident: $name:ident ( $($arg:ident : $ty:ty),* ) -> $ret:ty,
+        refused: $refused:expr; )*) => {$(
         unsafe extern "C" fn $name(file: *mut File $(, $arg: $ty)*) -> $ret {
             // SAFETY: libc passes an open stream; the slot's type is the table's.
             unsafe {

@@ -6,7 +6,7 @@ use crate::engine::{Request, Run, Token};
 use crate::flight::{Flight, Kind};
 use crate::pool::{self, Job};
 use crate::tls::OffFiber;
-use crate::{errno, fds, policy, sys};
+use crate::{errno, fds, sys};
 use std::ffi::c_int;
 use std::sync::Arc;
 

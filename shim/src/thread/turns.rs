@@ -2,8 +2,8 @@
 
 use super::{EngineSlot, Thread};
 use crate::conf::Level;
-use crate::policy::{self, INLINE_BUDGET};
 use crate::{allocator, errno, log, start, sys, tls};
+use policy::INLINE_BUDGET;
 use std::ffi::c_void;
 
 /// How much longer a fiber that accepts connections may run.
@@ -151,7 +151,8 @@ impl Thread {
             log::say(
                 Level::Error,
                 format_args!(
-                    "AIOSHIM_CHECK: the scheduler resumed a fiber on thread {} that it had parked on another; a fiber must \
+                    "AIOSHIM_CHECK: the scheduler resumed a fiber on thread {} that it had parked \
+                    on another; a fiber must \
                      stay on the thread it first ran on",
                     rustix::thread::gettid().as_raw_nonzero()
                 ),

@@ -12,9 +12,9 @@ use crate::calls::Outcome;
 use crate::deadlines::NEVER;
 use crate::errno::Errno;
 use crate::lot::{ANY, Which};
-use crate::policy::Why;
 use crate::sys;
 use libc::pthread_barrier_t;
+use policy::Why;
 use std::ffi::c_int;
 use std::sync::atomic::{AtomicU32, Ordering::*, fence};
 

@@ -15,10 +15,10 @@ use crate::deadlines::{Deadline, NEVER};
 use crate::engine::{KernelCall, Names, Request};
 use crate::errno::Errno;
 use crate::lot::{ANY, Which};
-use crate::policy::Why;
 use crate::signal::Handled;
 use crate::sys::{self, Sysno};
 use libc::timespec;
+use policy::Why;
 use std::ffi::{c_int, c_long};
 use std::sync::atomic::{Ordering::SeqCst, fence};
 

@@ -16,9 +16,9 @@ use crate::calls::Outcome;
 use crate::deadlines::NEVER;
 use crate::errno::Errno;
 use crate::lot::{ANY, Which};
-use crate::policy::Why;
 use crate::sys;
 use crate::thread::Thread;
+use policy::Why;
 use std::ffi::{CStr, c_int, c_void};
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering::*};
 

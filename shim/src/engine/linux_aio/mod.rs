@@ -89,7 +89,8 @@ impl LinuxAio {
                     log::say(
                         Level::Info,
                         format_args!(
-                            "io_setup failed: {error}; this thread uses the thread pool for direct transfers"
+                            "io_setup failed: {error}; this thread uses the thread pool for \
+                            direct transfers"
                         ),
                     );
                     Slot::Refused

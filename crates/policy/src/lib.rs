@@ -12,15 +12,7 @@ mod opens;
 mod pace;
 
 pub use learned::Learned;
-#[allow(
-    unused_imports,
-    reason = "for the shim: the simulation, which includes this file, has opens go as they went"
-)]
 pub use opens::{Opens, SLOW_OPEN_NS};
-#[allow(
-    unused_imports,
-    reason = "for the shim: the simulation has calls on names go as they went"
-)]
 pub use pace::{Kind, Pace, paced};
 
 /// The costs of a cached 4 KiB read: a non-blocking attempt (preadv2 with RWF_NOWAIT) that hits, an
@@ -68,7 +60,7 @@ pub enum Way {
 /// Facts remembered about a descriptor: one bit each, and a count. They are hints. A stale one
 /// costs time but does no harm.
 ///
-/// Packed as [`crate::fds`] stores them. Every call reads them, and most calls need two or three
+/// Packed as `fds` of the shim stores them. Every call reads them, and most calls need two or three
 /// bits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Hint(u32);
@@ -97,7 +89,7 @@ impl Hint {
     pub const NO_TRY_WRITE: Self = Self(1 << 31);
 
     /// The position of the count of attempts to skip: one byte, whose sign is the direction. The
-    /// bits above belong to [`crate::fds`].
+    /// bits above belong to `fds` of the shim.
     const SKIP: u32 = 8;
 
     pub const fn of_bits(bits: u32) -> Self {
