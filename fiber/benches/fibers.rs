@@ -208,7 +208,9 @@ fn one_worker(c: &mut Criterion) {
 
 criterion_group! {
     name = group;
-    config = Criterion::default().warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(2));
+    config = Criterion::default()
+        .warm_up_time(Duration::from_millis(300))
+        .measurement_time(Duration::from_secs(2));
     targets = benches
 }
 criterion_main!(group);

@@ -265,7 +265,8 @@ int fiber_sem_trywait(fiber_sem_t *s);
 /* Like fiber_sem_wait, with a deadline. */
 int fiber_sem_timedwait(fiber_sem_t *s, const struct timespec *abstime);
 int fiber_sem_clockwait(fiber_sem_t *s, int clock, const struct timespec *abstime);
-/* Adds a unit. Callable from any thread, on or off a fiber. EOVERFLOW: the value is at its maximum. */
+/* Adds a unit. Callable from any thread, on or off a fiber. EOVERFLOW: the value is at its
+ * maximum. */
 int fiber_sem_post(fiber_sem_t *s);
 int fiber_sem_getvalue(fiber_sem_t *s, int *value);
 

@@ -23,7 +23,10 @@ macro_rules! errnos {
     };
 }
 
-errnos! { EAGAIN, EBUSY, ECANCELED, EDEADLK, EINVAL, ENOMEM, ENOSYS, ENOTSUP, EOVERFLOW, EPERM, ERANGE, ESRCH, ETIMEDOUT }
+errnos! {
+    EAGAIN, EBUSY, ECANCELED, EDEADLK, EINVAL, ENOMEM, ENOSYS, ENOTSUP, EOVERFLOW, EPERM, ERANGE,
+    ESRCH, ETIMEDOUT
+}
 
 impl Errno {
     const fn new(raw: i32) -> Errno {

@@ -11,7 +11,7 @@
 //! untouched gap takes 2 KiB of page tables, because it moves the stacks farther apart.
 //!
 //! ```text
-//!  lower addresses    | gap | guard |        stack <-- | gap | guard |        stack <-- |    higher
+//!  lower addresses    | gap | guard |       stack <-- | gap | guard |       stack <-- |    higher
 //! ```
 //!
 //! Invariant: a stack is in exactly one place, which is a running or parked fiber or one free list.

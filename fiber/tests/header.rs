@@ -139,8 +139,8 @@ fn header_and_source_declare_the_same() {
 fn the_header_stands_alone_in_every_language() {
     let dir = scratch("alone");
     let text = "#include <fiber.h>\nint main(void) { fiber_options_t o = FIBER_OPTIONS_INIT; fiber_attr_t a = \
-                FIBER_ATTR_INIT; fiber_mutex_t m = FIBER_MUTEX_INITIALIZER; return (int)(o.workers + a.stack_size + \
-                m.opaque[0]); }\n";
+                FIBER_ATTR_INIT; fiber_mutex_t m = FIBER_MUTEX_INITIALIZER; \
+                return (int)(o.workers + a.stack_size + m.opaque[0]); }\n";
     compile(&dir, &["cc", "-std=c99", "-pedantic"], "c99.c", text).unwrap();
     compile(&dir, &["cc", "-std=c23"], "c23.c", text)
         .or_else(|_| compile(&dir, &["cc", "-std=c2x"], "c2x.c", text))

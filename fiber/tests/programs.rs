@@ -116,7 +116,9 @@ fn passes_everywhere(name: &str) {
 }
 
 macro_rules! programs {
-    ($($name:ident),* $(,)?) => { $(#[test] fn $name() { passes_everywhere(stringify!($name)); })* };
+    ($($name:ident),* $(,)?) => {
+        $(#[test] fn $name() { passes_everywhere(stringify!($name)); })*
+    };
 }
 
 programs! { errors, exit, waves, host, destroy, cancel }
