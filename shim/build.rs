@@ -1,5 +1,4 @@
-//! Gives the shared library its SONAME, which cargo does not, and declares the cfg of the loom
-//! model.
+//! Gives the shared library its SONAME, which cargo does not.
 
 #[expect(
     clippy::disallowed_macros,
@@ -7,6 +6,5 @@
 )]
 fn main() {
     println!("cargo:rustc-cdylib-link-arg=-Wl,-soname,libaioshim.so");
-    println!("cargo:rustc-check-cfg=cfg(loom)");
     println!("cargo:rerun-if-changed=build.rs");
 }

@@ -99,7 +99,7 @@ pub(crate) fn request(name: Handle) -> Result<(), Errno> {
     if let Some(home) = unsafe { fiber.worker.load(Ordering::SeqCst).as_ref() } {
         home.remote.cancels.add(name);
         if !core::ptr::eq(home, here) {
-            home.remote.rouse();
+            home.remote.end_sleep();
         }
     }
     Ok(())

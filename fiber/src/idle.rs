@@ -5,10 +5,11 @@
 //! sleeps. It does so only if there is a CPU for each worker and if its recent waits were that
 //! short. It never spins for longer than the sleep would cost, and hardly at all if waits are long.
 //!
-//! Invariants: a worker announces its sleep before it checks for work a last time (see inbox.rs). A
-//! thread that queues a fresh fiber does so before it looks for sleeping workers. Therefore neither
-//! misses the other. A worker counts as idle only while nothing of its own can end its sleep. If
-//! all workers are idle and no wake-up is on its way, the runtime is in a deadlock.
+//! Invariants: a worker announces its sleep before it checks for work a last time (see the `queue`
+//! crate). A thread that queues a fresh fiber does so before it looks for sleeping workers.
+//! Therefore neither misses the other. A worker counts as idle only while nothing of its own can
+//! end its sleep. If all workers are idle and no wake-up is on its way, the runtime is in a
+//! deadlock.
 
 use crate::balance::LATELY;
 use crate::deadlock;

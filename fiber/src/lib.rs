@@ -17,7 +17,7 @@
 //! The modules, from the outside in: `capi` and `api` are the C and the Rust interface. `join`
 //! creates, joins and detaches fibers, and `cancel` ends their waits. `sync` holds the objects that
 //! fibers wait on, all built on `park`. `sched` picks the next fiber and `switch` switches to it.
-//! `runtime`, `worker`, `idle` and `inbox` manage the OS threads, `stack` and `slab` the memory.
+//! `runtime`, `worker` and `idle` manage the OS threads, `stack` and `slab` the memory.
 //! `host` connects the scheduler to the shim.
 
 mod api;
@@ -35,7 +35,6 @@ mod gate;
 mod guard;
 mod host;
 mod idle;
-mod inbox;
 mod join;
 mod kept;
 mod key;

@@ -22,12 +22,12 @@ use crate::errno::Errno;
 use crate::fiber::{Fiber, Waits};
 use crate::fork;
 use crate::sched;
-use crate::spin::Backoff;
 use crate::timer::{Instant, NEVER};
 use crate::worker::Worker;
 use core::cell::Cell;
 use core::ptr::null;
 use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use queue::Backoff;
 
 /// The queue is locked.
 pub(crate) const LOCKED: u64 = 1;

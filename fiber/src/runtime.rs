@@ -213,7 +213,7 @@ impl Runtime {
         }
         self.done.store(true, Ordering::SeqCst);
         for worker in workers {
-            worker.remote.rouse();
+            worker.remote.end_sleep();
             worker.remote.wakers.fetch_sub(1, Ordering::Release);
         }
     }
@@ -237,7 +237,7 @@ impl Runtime {
             .iter()
             .find(|w| !core::ptr::eq(*w, worker) && w.remote.inbox.is_sleeping() && would_take(w));
         if let Some(idle) = idle {
-            idle.remote.rouse();
+            idle.remote.end_sleep();
         }
     }
 

@@ -7,23 +7,7 @@
 use core::cell::UnsafeCell;
 use core::ops::{Deref, DerefMut};
 use core::sync::atomic::{AtomicBool, Ordering};
-
-/// The backoff of a spin lock: the number of waits so far.
-#[derive(Default)]
-pub(crate) struct Backoff(u32);
-
-impl Backoff {
-    /// Waits a moment: spins at first, later yields the CPU to other threads.
-    #[cold]
-    pub(crate) fn relax(&mut self) {
-        self.0 += 1;
-        if self.0 < 64 {
-            core::hint::spin_loop();
-        } else {
-            rustix::thread::sched_yield();
-        }
-    }
-}
+use queue::Backoff;
 
 /// A value protected by a spin lock.
 pub(crate) struct SpinLock<T> {

@@ -10,7 +10,6 @@ use crate::fiber::{Fiber, List};
 use crate::fresh::{Fresh, FreshQueue};
 use crate::host::Attachment;
 use crate::idle::Patience;
-use crate::inbox::{Inbox, Node};
 use crate::kept::Runtimes;
 use crate::runtime::Runtime;
 use crate::slab::Records;
@@ -22,6 +21,7 @@ use core::cell::{Cell, RefCell};
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicUsize, Ordering};
 use crossbeam_deque::Stealer;
+use queue::{Inbox, Link};
 
 /// A worker of a runtime.
 #[repr(C, align(64))]
@@ -80,7 +80,7 @@ pub(crate) struct Remote {
     pub tid: AtomicI32,
 }
 
-impl Node for Fiber {
+impl Link for Fiber {
     fn next(&self) -> *mut Fiber {
         self.next.get()
     }
@@ -113,7 +113,7 @@ impl Worker {
             patience: Patience::new(),
             trimmed_at: Cell::new(0),
             remote: Remote {
-                inbox: Inbox::new(),
+                inbox: Inbox::default(),
                 cancels: Requests::new(),
                 wakers: AtomicUsize::new(0),
                 shim: AtomicPtr::new(null_mut()),
@@ -153,8 +153,8 @@ impl Worker {
 
 impl Remote {
     /// Ends the worker's sleep, or prevents the sleep that it is about to begin.
-    pub(crate) fn rouse(&self) {
-        if self.inbox.rouse() {
+    pub(crate) fn end_sleep(&self) {
+        if self.inbox.end_sleep() {
             self.wake();
         }
     }
@@ -176,7 +176,7 @@ impl Remote {
 
     /// Waits until no thread is in the middle of waking this worker.
     pub(crate) fn quiesce(&self) {
-        let mut backoff = crate::spin::Backoff::default();
+        let mut backoff = queue::Backoff::default();
         while self.wakers.load(Ordering::Acquire) != 0 {
             backoff.relax();
         }

@@ -22,7 +22,6 @@
 //! - [`stats`] counts calls, [`trace`] records them, [`escapes`] counts system calls that no hook
 //!   sees, and [`stall`] reports fibers that do not yield;
 //! - [`position`] keeps reads and writes at a shared file position atomic;
-//! - [`lot`] holds the wait queues of fibers that wait for locks;
 //! - [`signal`] runs signal handlers on fibers; [`cancel`] lists the calls at which a cancelled
 //!   fiber may end;
 //! - [`fork`] resets the shim in the child of a fork;
@@ -51,7 +50,6 @@ mod known_files;
 mod loader;
 mod log;
 mod lookout;
-mod lot;
 mod main_fiber;
 mod paces;
 mod pool;

@@ -7,16 +7,16 @@
 use crate::critical;
 use crate::engine::Token;
 use crate::host::Host;
-use crate::lot::{self, Land};
 use crate::thread::Thread;
 use crate::{errno::Errno, fds, sys, tls};
 use crossbeam_channel::{Receiver, Sender};
+use queue::Mpsc;
+use queue::wait_table::{self, Wake};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, poll};
 use std::ffi::{c_int, c_void};
 use std::os::fd::{BorrowedFd, IntoRawFd};
-use std::ptr::null_mut;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 /// A message from another thread.
 pub enum Message {
@@ -42,16 +42,16 @@ pub struct Remote {
     /// AWAKE, ASLEEP (or about to sleep), or NOTIFIED (the next sleep returns at once). A futex.
     state: AtomicU32,
     inbox: Sender<Message>,
-    /// Fibers whose waits for locks have ended, the last one first: a stack that is linked through
-    /// their nodes, so that ending a wait allocates no memory.
-    landed: AtomicPtr<Node>,
+    /// Fibers whose waits for locks have ended, linked through their nodes, so that ending a wait
+    /// allocates no memory.
+    woken: Mpsc<Node>,
     host_wake: HostWake,
     /// The host may sleep outside of `poll`.
     sleeps_elsewhere: bool,
 }
 
-/// A fiber that waits in the [`lot`].
-pub type Node = lot::Node<Parked>;
+/// A fiber that waits in the wait table for locks.
+pub type Node = wait_table::Node<Parked>;
 
 /// How to find a waiting fiber again.
 pub struct Parked {
@@ -62,8 +62,8 @@ pub struct Parked {
     pub remote: *const Arc<Remote>,
 }
 
-impl Land for Parked {
-    unsafe fn land(node: *const Node) {
+impl Wake for Parked {
+    unsafe fn wake(node: *const Node) {
         // SAFETY: the node's fiber is parked until the token is landed below, so node, thread and
         // remote are alive until then.
         unsafe {
@@ -75,7 +75,7 @@ impl Land for Parked {
                 return;
             }
             let remote = Arc::clone(&*parked.remote);
-            remote.push_landed(node);
+            remote.woken.push(node.cast_mut());
             remote.wake_wherever();
         }
     }
@@ -137,7 +137,7 @@ impl Remote {
                 wake_fd,
                 state: AtomicU32::new(AWAKE),
                 inbox,
-                landed: AtomicPtr::new(null_mut()),
+                woken: Mpsc::default(),
                 host_wake,
                 sleeps_elsewhere: host.sleeps_elsewhere(),
             },
@@ -217,51 +217,14 @@ impl Remote {
         self.wake_wherever();
     }
 
-    /// The wait of `node`'s fiber is over. Called from any thread; the caller must then wake this
-    /// thread.
-    ///
-    /// # Safety
-    /// The node is alive until it is taken, and the caller owns its link.
-    unsafe fn push_landed(&self, node: *const Node) {
-        let mut top = self.landed.load(Ordering::Relaxed);
-        loop {
-            // SAFETY: our caller makes the same promise.
-            unsafe { (*node).set_next(top) };
-            match self.landed.compare_exchange_weak(
-                top,
-                node.cast_mut(),
-                Ordering::Release,
-                Ordering::Relaxed,
-            ) {
-                Ok(_) => return,
-                Err(now) => top = now,
-            }
-        }
-    }
-
     /// Calls `each` with the tokens of the ended waits, in order. Only the thread itself may call
     /// this.
-    pub fn take_landed(&self, mut each: impl FnMut(Token)) {
-        if self.landed.load(Ordering::Relaxed).is_null() {
+    pub fn take_woken(&self, mut each: impl FnMut(Token)) {
+        if self.woken.is_empty() {
             return;
         }
-        let mut node = self.landed.swap(null_mut(), Ordering::Acquire).cast_const();
-        let mut first: *const Node = null_mut();
-        // SAFETY: pushed nodes are alive until their token is landed, and their links belong to us
-        // now.
-        unsafe {
-            while !node.is_null() {
-                let next = (*node).next();
-                (*node).set_next(first);
-                first = node;
-                node = next;
-            }
-            while !first.is_null() {
-                let next = (*first).next();
-                each((*first).fiber.token);
-                first = next;
-            }
-        }
+        // SAFETY: pushed nodes are alive until their token is landed.
+        self.woken.take(|node| each(unsafe { &*node }.fiber.token));
     }
 
     /// Returns false if there was a wake-up since the last sleep; then the thread must not sleep.

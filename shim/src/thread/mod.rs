@@ -446,7 +446,7 @@ impl Thread {
             }
         }
         self.remote
-            .take_landed(|token| unparked += usize::from(self.complete(token, 0)));
+            .take_woken(|token| unparked += usize::from(self.complete(token, 0)));
         unparked
     }
 

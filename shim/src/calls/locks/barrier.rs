@@ -6,15 +6,15 @@
 //! the published number.
 
 use super::kernel::Futex;
-use super::{LOT, Patience, Wait, released};
+use super::{Patience, WAIT_TABLE, Wait, released};
 use crate::call::Call;
 use crate::calls::Outcome;
 use crate::deadlines::NEVER;
 use crate::errno::Errno;
-use crate::lot::{ANY, Which};
 use crate::sys;
 use libc::pthread_barrier_t;
 use policy::Why;
+use queue::wait_table::{ANY, Which};
 use std::ffi::c_int;
 use std::sync::atomic::{AtomicU32, Ordering::*, fence};
 
@@ -49,7 +49,8 @@ impl Barrier {
     fn wake(&self, word: &AtomicU32) {
         sys::futex_wake(word, u32::MAX >> 1, self.shared != 0);
         fence(SeqCst);
-        LOT.get()
+        WAIT_TABLE
+            .get()
             .wake_exactly(std::ptr::from_ref(self).addr(), Which::All);
     }
 

@@ -4,13 +4,13 @@
 //! The fiber queues up before it releases the mutex, so that no later signal is lost. A signal
 //! wakes a fiber if one waits, otherwise a thread; a broadcast wakes both.
 
-use super::{LOT, Patience, Wait, Woken, code, is_supported, is_valid, mutex, stand_in};
+use super::{Patience, WAIT_TABLE, Wait, Woken, code, is_supported, is_valid, mutex, stand_in};
 use crate::call::Call;
 use crate::calls::Outcome;
 use crate::deadlines::{Deadline, NEVER};
 use crate::errno::Errno;
-use crate::lot::{ANY, Which};
 use libc::{clockid_t, pthread_cond_t, pthread_mutex_t, timespec};
+use queue::wait_table::{ANY, Which};
 use std::cell::Cell;
 use std::ffi::c_int;
 use std::mem::MaybeUninit;
@@ -138,7 +138,7 @@ pub unsafe fn clockwait_plainly(
 /// pthread_cond_signal(3), on a fiber and off.
 #[inline(always)]
 pub fn signal(real: OnCond, c: *mut pthread_cond_t) -> c_int {
-    if LOT.get().may_wait(c.addr()) && signal_fiber(c) {
+    if WAIT_TABLE.get().may_wait(c.addr()) && signal_fiber(c) {
         return 0;
     }
     // SAFETY: libc's own function, with its caller's argument.
@@ -149,15 +149,15 @@ pub fn signal(real: OnCond, c: *mut pthread_cond_t) -> c_int {
 #[cold]
 fn signal_fiber(c: *mut pthread_cond_t) -> bool {
     // For a shared condition, waiters in other processes are unknown.
-    LOT.get().wake_exactly(c.addr(), Which::First) > 0 && flags(c) & SHARED == 0
+    WAIT_TABLE.get().wake_exactly(c.addr(), Which::First) > 0 && flags(c) & SHARED == 0
 }
 
 /// pthread_cond_broadcast(3), on a fiber and off.
 #[inline(always)]
 pub fn broadcast(real: OnCond, c: *mut pthread_cond_t) -> c_int {
-    let lot = LOT.get();
-    if lot.may_wait(c.addr()) {
-        lot.wake_exactly(c.addr(), Which::All);
+    let table = WAIT_TABLE.get();
+    if table.may_wait(c.addr()) {
+        table.wake_exactly(c.addr(), Which::All);
     }
     // SAFETY: libc's own function, with its caller's argument.
     unsafe { real(c) }

@@ -7,18 +7,18 @@
 //! queue, which wakers check first.
 
 use super::kernel::{self, Futex};
-use super::{LOT, Patience, Wait, Woken, is_valid};
+use super::{Patience, WAIT_TABLE, Wait, Woken, is_valid};
 use crate::allocator;
 use crate::call::Call;
 use crate::calls::{Outcome, poll};
 use crate::deadlines::{Deadline, NEVER};
 use crate::engine::{KernelCall, Names, Request};
 use crate::errno::Errno;
-use crate::lot::{ANY, Which};
 use crate::signal::Handled;
 use crate::sys::{self, Sysno};
 use libc::timespec;
 use policy::Why;
+use queue::wait_table::{ANY, Which};
 use std::ffi::{c_int, c_long};
 use std::sync::atomic::{Ordering::SeqCst, fence};
 
@@ -201,11 +201,11 @@ pub fn wake_fibers(arguments: &mut Arguments) -> c_long {
     let [address, operation, most, requeued, second, mask] = *arguments;
     // The waker changed the futex before this call.
     fence(SeqCst);
-    let lot = LOT.get();
+    let table = WAIT_TABLE.get();
     let wake = |address: c_long, which| {
         let key = address as usize;
-        if lot.may_wait(key) {
-            lot.wake_exactly(key, which) as c_long
+        if table.may_wait(key) {
+            table.wake_exactly(key, which) as c_long
         } else {
             0
         }

@@ -1,5 +1,5 @@
 //! The program's locks, and other waits on memory: a fiber that would block its thread parks in the
-//! wait queues of [`lot`](crate::lot).
+//! wait queues of the [`WaitTable`].
 //!
 //! The locks remain libc's objects. Plain threads use them through libc's functions and fibers
 //! through these, and each sees the other's changes. All locks follow one rule: the fiber tries as
@@ -31,18 +31,19 @@ use crate::engine::Request;
 use crate::errno::Errno;
 use crate::flight::Flight;
 use crate::fork::Renewable;
-use crate::lot::{Lot, Which};
 use crate::remote::{Node, Parked};
 use crate::signal::Handled;
 use crate::sys;
 use crate::tls::OffFiber;
+use queue::WaitTable;
+use queue::wait_table::Which;
 use std::ffi::c_int;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 pub use special::{LockedOwners, keep as keep_owners, lock_before_fork as lock_owners_before_fork};
 
-static LOT: Renewable<Lot<Parked>> = Renewable::new(Lot::new());
+static WAIT_TABLE: Renewable<WaitTable<Parked>> = Renewable::new(WaitTable::new());
 
 /// Resets the wait queues in the child of a fork, where the fibers that waited do not exist.
 ///
@@ -50,7 +51,7 @@ static LOT: Renewable<Lot<Parked>> = Renewable::new(Lot::new());
 /// The requirements of [`Renewable::renew`] apply.
 pub unsafe fn renew() {
     // SAFETY: the caller meets the contract of `renew`.
-    unsafe { LOT.renew(Lot::new()) };
+    unsafe { WAIT_TABLE.renew(WaitTable::new()) };
     once::renew();
 }
 
@@ -118,10 +119,10 @@ impl Wait {
             // SAFETY: the node is not moved.
             unsafe { node.as_mut().get_unchecked_mut() }.fiber.token = token;
             let node = node.into_ref();
-            // SAFETY: the node stays in place until it is withdrawn or landed below.
-            unsafe { LOT.get().enqueue(&node, self.again) };
+            // SAFETY: the node stays in place until it is woken, or its wait is cancelled, below.
+            unsafe { WAIT_TABLE.get().enqueue(&node, self.again) };
             let is_ready = ready();
-            if is_ready && LOT.get().withdraw(&node) {
+            if is_ready && WAIT_TABLE.get().cancel_wait(&node) {
                 thread.forgo(token);
                 return Some(Woken::Ready);
             }
@@ -130,7 +131,7 @@ impl Wait {
             let result = unsafe { (*flight).result };
             if result != 0 {
                 // The claim did not go to a waker, so the node is still queued.
-                LOT.get().withdraw(&node);
+                WAIT_TABLE.get().cancel_wait(&node);
             }
             Some(match Errno::of(result) {
                 _ if is_ready => Woken::Ready,
@@ -157,11 +158,11 @@ fn barrier_behind_change() {
 pub fn released<T>(lock: *const T, which: Which) {
     barrier_behind_change();
     let key = lock.addr();
-    if LOT.get().may_wait(key) {
+    if WAIT_TABLE.get().may_wait(key) {
         match which {
             Which::First => wake_first(key),
-            Which::Turn => wake_turn(key),
-            which => LOT.get().wake(key, which),
+            Which::FirstOrShared => wake_turn(key),
+            which => WAIT_TABLE.get().wake(key, which),
         }
     }
 }
@@ -170,13 +171,13 @@ pub fn released<T>(lock: *const T, which: Which) {
 #[cold]
 #[inline(never)]
 fn wake_first(key: usize) {
-    LOT.get().wake(key, Which::First);
+    WAIT_TABLE.get().wake(key, Which::First);
 }
 
 #[cold]
 #[inline(never)]
 fn wake_turn(key: usize) {
-    LOT.get().wake(key, Which::Turn);
+    WAIT_TABLE.get().wake(key, Which::FirstOrShared);
 }
 
 /// Backoff between checks for a release that was not noticed: the interval doubles up to a limit.

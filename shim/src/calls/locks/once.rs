@@ -15,10 +15,10 @@ use crate::call::Call;
 use crate::calls::Outcome;
 use crate::deadlines::NEVER;
 use crate::errno::Errno;
-use crate::lot::{ANY, Which};
 use crate::sys;
 use crate::thread::Thread;
 use policy::Why;
+use queue::wait_table::{ANY, Which};
 use std::ffi::{CStr, c_int, c_void};
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering::*};
 

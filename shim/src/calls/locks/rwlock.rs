@@ -13,10 +13,10 @@ use crate::calls::{Outcome, offload};
 use crate::deadlines::{Deadline, NEVER};
 use crate::errno::Errno;
 use crate::hooks;
-use crate::lot::{self, Which};
 use crate::sys;
 use crate::thread::Thread;
 use libc::{clockid_t, pthread_rwlock_t, timespec};
+use queue::wait_table::{self, Which};
 use std::ffi::{c_int, c_void};
 use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, Ordering::*};
 
@@ -72,8 +72,8 @@ impl Way {
 
     fn mark(self) -> u32 {
         match self {
-            Self::Read => lot::SHARED,
-            Self::Write => lot::ALONE,
+            Self::Read => wait_table::SHARED,
+            Self::Write => wait_table::EXCLUSIVE,
         }
     }
 }
@@ -145,7 +145,7 @@ pub fn unlock(
             .compare_exchange(before, before - ONE_READER, Release, Relaxed)
             .is_ok()
     {
-        released(l, Which::Turn);
+        released(l, Which::FirstOrShared);
         return 0;
     }
     unlock_other(real, l)
@@ -159,7 +159,7 @@ fn unlock_other(
 ) -> c_int {
     // SAFETY: libc's own function, with its caller's argument.
     let error = unsafe { real(l) };
-    released(l, Which::Turn);
+    released(l, Which::FirstOrShared);
     error
 }
 
@@ -256,7 +256,7 @@ fn lock(
         if deadline != NEVER && sys::now() >= deadline {
             // This fiber may have been woken to take the lock. As it gives up, it passes the
             // wake-up on.
-            released(l, Which::Turn);
+            released(l, Which::FirstOrShared);
             return Err(Errno::TIMEDOUT);
         }
         again = true;

@@ -7,11 +7,11 @@ use crate::call::{Call, LastLook};
 use crate::calls::Outcome;
 use crate::deadlines::{Deadline, NEVER};
 use crate::errno::Errno;
-use crate::lot::{ANY, Which};
 use crate::signal::Handled;
 use crate::sys;
 use crate::thread::Thread;
 use libc::{clockid_t, sem_t, timespec};
+use queue::wait_table::{ANY, Which};
 use std::ffi::c_int;
 use std::sync::atomic::{AtomicU64, Ordering::*};
 

@@ -12,10 +12,10 @@ use crate::critical::{Mutex, MutexGuard};
 use crate::deadlines::{Deadline, NEVER};
 use crate::errno::Errno;
 use crate::fork::Renewable;
-use crate::lot::ANY;
 use crate::sys;
 use crate::tls::OffFiber;
 use libc::pthread_mutex_t;
+use queue::wait_table::ANY;
 use std::ffi::c_void;
 
 /// The locked mutexes that record an owner, by address, each with the fiber that holds it.

@@ -1,13 +1,13 @@
-//! The lot: a table of wait queues, keyed by the address of a lock of the program. Fibers park
-//! here, in order, while they wait for the lock (compare WebKit's and parking_lot's parking lot).
+//! A table of wait queues, keyed by the address of a lock. Fibers park here, in order, while they
+//! wait for the lock. The idea is that of the parking lot of WebKit and of the parking_lot crate.
 //!
-//! The lock itself remains in libc's memory and format; the lot only knows its waiters. A waiter
+//! The lock itself remains in its own memory and format; the table only knows its waiters. A waiter
 //! enqueues itself, tries the lock once more, and then parks. A task that releases a lock changes
 //! its memory and then checks whether there are waiters. Each side has a full barrier between its
 //! two steps, so at least one of them sees the other's change and no wake-up is lost.
-//! tests/lot_model.rs runs this file under loom.
+//! tests/wait_table_model.rs checks this under loom.
 //!
-//! A wake never blocks, allocates no memory, and touches only the memory of the lot and the
+//! A wake never blocks, allocates no memory, and touches only the memory of the table and the
 //! waiters, because sem_post(3) may be called in a signal handler and hooks may run inside a
 //! preloaded malloc. If a waker finds a bucket locked, it sets a flag ([`Bucket::missed`]), and the
 //! bucket's holder then wakes all waiters of the bucket. Therefore a waiter may be woken
@@ -15,57 +15,59 @@
 //!
 //! Invariant: a node is on its fiber's stack. It is linked from `enqueue` until it is unlinked
 //! under the bucket's lock. The task that sets a node's claim first ends the wait; a node claimed
-//! by a waker belongs to that waker until it lands it.
+//! by a waker belongs to that waker until [`Wake::wake`] is called with it.
 
+use crate::atomic::{AtomicBool, AtomicU32, Ordering, fence};
+use crate::backoff::Backoff;
+use crate::mpsc::Link;
 use core::cell::Cell;
 use core::ptr::null;
 
-#[cfg(not(all(loom, test)))]
-use core::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
-#[cfg(all(loom, test))]
-use loom::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
-
 /// How to resume a waiter.
-pub trait Land: Sized {
+pub trait Wake: Sized {
     /// Ends the wait of `node`'s fiber. Called from any thread; does not block or allocate memory.
     ///
     /// # Safety
-    /// The caller has set the node's claim and unlinked it from the lot. The callee now owns its
+    /// The caller has set the node's claim and unlinked it from the table. The callee now owns its
     /// link.
-    unsafe fn land(node: *const Node<Self>);
+    unsafe fn wake(node: *const Node<Self>);
 }
 
 /// One waiter.
-pub struct Node<L> {
+pub struct Node<W> {
     key: usize,
     /// Bits that tell this waiter from others under the same key.
     mark: u32,
     claim: AtomicBool,
     queued: Cell<bool>,
-    next: Cell<*const Node<L>>,
-    previous: Cell<*const Node<L>>,
-    pub fiber: L,
+    next: Cell<*const Node<W>>,
+    previous: Cell<*const Node<W>>,
+    /// How to find the waiting fiber again.
+    pub fiber: W,
 }
 
 /// The mark of an ordinary waiter.
 pub const ANY: u32 = u32::MAX;
 /// The marks of waiters for a lock that several tasks may hold: shared, or exclusively.
 pub const SHARED: u32 = 1;
-pub const ALONE: u32 = 2;
+pub const EXCLUSIVE: u32 = 2;
 
 /// Which waiters to wake.
 #[derive(Clone, Copy)]
 pub enum Which {
+    /// The first waiter.
     First,
+    /// All waiters.
     All,
     /// The first waiter and, if it is [`SHARED`], all other shared ones.
-    Turn,
+    FirstOrShared,
     /// At most this many of the waiters that have a bit of this mark.
     Marked(usize, u32),
 }
 
-impl<L> Node<L> {
-    pub fn new(key: usize, mark: u32, fiber: L) -> Self {
+impl<W> Node<W> {
+    /// A waiter for the lock at the address `key`.
+    pub fn new(key: usize, mark: u32, fiber: W) -> Self {
         Self {
             key,
             mark,
@@ -77,63 +79,71 @@ impl<L> Node<L> {
         }
     }
 
+    /// Set by the task that ends the wait.
     pub fn claim(&self) -> &AtomicBool {
         &self.claim
     }
+}
 
-    /// The link, which belongs to the task that unlinked the node.
-    pub fn next(&self) -> *const Self {
-        self.next.get()
+/// The link of an unlinked node belongs to the task that unlinked it.
+impl<W> Link for Node<W> {
+    fn next(&self) -> *mut Self {
+        self.next.get().cast_mut()
     }
 
-    pub fn set_next(&self, next: *const Self) {
+    fn set_next(&self, next: *mut Self) {
         self.next.set(next);
     }
 }
 
 /// The waiters under all keys with the same hash.
 #[repr(align(64))]
-struct Bucket<L> {
+struct Bucket<W> {
     held: AtomicBool,
     /// A waker found the bucket locked; its holder must wake all waiters.
     missed: AtomicBool,
     /// The number of linked nodes.
     waiting: AtomicU32,
-    first: Cell<*const Node<L>>,
-    last: Cell<*const Node<L>>,
+    first: Cell<*const Node<W>>,
+    last: Cell<*const Node<W>>,
 }
 
-/// Nodes that are unlinked and claimed, in order, to be landed after the bucket is unlocked.
-struct Chain<L> {
-    first: *const Node<L>,
-    last: *const Node<L>,
+/// Nodes that are unlinked and claimed, in order, to be woken after the bucket is unlocked.
+struct Chain<W> {
+    first: *const Node<W>,
+    last: *const Node<W>,
     len: usize,
 }
 
-#[cfg(not(all(loom, test)))]
+#[cfg(not(loom))]
 const BUCKETS: usize = 256;
-#[cfg(all(loom, test))]
+#[cfg(loom)]
 const BUCKETS: usize = 1;
 
-pub struct Lot<L>([Bucket<L>; BUCKETS]);
+/// The wait queues of all locks.
+pub struct WaitTable<W>([Bucket<W>; BUCKETS]);
 
 // SAFETY: the lists are only touched under their bucket's lock, and a node's claim decides which
-// task may land it.
-unsafe impl<L> Sync for Lot<L> {}
+// task may wake it.
+unsafe impl<W> Sync for WaitTable<W> {}
 
-impl<L: Land> Lot<L> {
-    #[cfg(not(all(loom, test)))]
+impl<W: Wake> WaitTable<W> {
+    /// Creates a table without waiters.
+    #[cfg(not(loom))]
+    #[expect(clippy::new_without_default, reason = "a table belongs in a static")]
     pub const fn new() -> Self {
         Self([const { Bucket::new() }; BUCKETS])
     }
 
-    #[cfg(all(loom, test))]
+    /// Creates a table without waiters.
+    #[cfg(loom)]
+    #[expect(clippy::new_without_default, reason = "a table belongs in a static")]
     pub fn new() -> Self {
         Self([Bucket::new()])
     }
 
     #[inline(always)]
-    fn bucket(&self, key: usize) -> &Bucket<L> {
+    fn bucket(&self, key: usize) -> &Bucket<W> {
         let hash = (key as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56;
         &self.0[hash as usize % BUCKETS]
     }
@@ -148,8 +158,8 @@ impl<L: Land> Lot<L> {
     /// Enqueues the node, at the head of the queue if `again`. Ends with a full barrier.
     ///
     /// # Safety
-    /// The node stays in place until it is withdrawn or landed.
-    pub unsafe fn enqueue(&self, node: &Node<L>, again: bool) {
+    /// The node stays in place until it is woken, or its wait is cancelled.
+    pub unsafe fn enqueue(&self, node: &Node<W>, again: bool) {
         let bucket = self.bucket(node.key);
         bucket.lock();
         bucket.link(node, again);
@@ -158,8 +168,8 @@ impl<L: Land> Lot<L> {
     }
 
     /// Unlinks a node that need not wait any more. Returns false if a waker has claimed it; that
-    /// waker will land it.
-    pub fn withdraw(&self, node: &Node<L>) -> bool {
+    /// waker will wake it.
+    pub fn cancel_wait(&self, node: &Node<W>) -> bool {
         let bucket = self.bucket(node.key);
         bucket.lock();
         let queued = node.queued.get();
@@ -177,7 +187,7 @@ impl<L: Land> Lot<L> {
         if bucket.try_lock() {
             let chain = bucket.take(|node| node.key == key, which);
             bucket.unlock();
-            chain.land();
+            chain.wake();
             return;
         }
         bucket.missed.swap(true, Ordering::SeqCst);
@@ -194,20 +204,20 @@ impl<L: Land> Lot<L> {
         bucket.lock();
         let chain = bucket.take(|node| node.key == key, which);
         bucket.unlock();
-        chain.land()
+        chain.wake()
     }
 }
 
-impl<L: Land> Chain<L> {
+impl<W: Wake> Chain<W> {
     /// Ends the waits of the chain's nodes and returns their number.
-    fn land(self) -> usize {
+    fn wake(self) -> usize {
         let mut node = self.first;
         for _ in 0..self.len {
             // SAFETY: we have claimed and unlinked the node, so its fiber stays parked until we
-            // land it.
+            // wake it.
             unsafe {
                 let next = (*node).next.get();
-                L::land(node);
+                W::wake(node);
                 node = next;
             }
         }
@@ -215,8 +225,8 @@ impl<L: Land> Chain<L> {
     }
 }
 
-impl<L: Land> Bucket<L> {
-    #[cfg(not(all(loom, test)))]
+impl<W: Wake> Bucket<W> {
+    #[cfg(not(loom))]
     const fn new() -> Self {
         Self {
             held: AtomicBool::new(false),
@@ -227,7 +237,7 @@ impl<L: Land> Bucket<L> {
         }
     }
 
-    #[cfg(all(loom, test))]
+    #[cfg(loom)]
     fn new() -> Self {
         Self {
             held: AtomicBool::new(false),
@@ -244,10 +254,9 @@ impl<L: Land> Bucket<L> {
 
     /// Must not be called in a signal handler, which could have interrupted the holder.
     fn lock(&self) {
-        let mut turns = 0;
+        let mut backoff = Backoff::default();
         while !self.try_lock() {
-            turns += 1;
-            relax(turns);
+            backoff.relax();
         }
     }
 
@@ -261,7 +270,7 @@ impl<L: Land> Bucket<L> {
                 Chain::new()
             };
             self.held.swap(false, Ordering::AcqRel);
-            chain.land();
+            chain.wake();
             // A waker sets the flag and then tries to lock. This unlocks and then checks the flag.
             fence(Ordering::SeqCst);
             if !self.missed.load(Ordering::SeqCst) || !self.try_lock() {
@@ -270,8 +279,8 @@ impl<L: Land> Bucket<L> {
         }
     }
 
-    fn link(&self, node: &Node<L>, at_head: bool) {
-        let at: *const Node<L> = node;
+    fn link(&self, node: &Node<W>, at_head: bool) {
+        let at: *const Node<W> = node;
         let (next, previous) = if at_head {
             (self.first.get(), null())
         } else {
@@ -295,7 +304,7 @@ impl<L: Land> Bucket<L> {
         self.waiting.fetch_add(1, Ordering::SeqCst);
     }
 
-    fn unlink(&self, node: &Node<L>) {
+    fn unlink(&self, node: &Node<W>) {
         let (next, previous) = (node.next.get(), node.previous.get());
         // SAFETY: linked nodes are alive (module invariant), and the caller holds the bucket's
         // lock.
@@ -314,11 +323,11 @@ impl<L: Land> Bucket<L> {
     }
 
     /// Unlinks and claims waiters. Skips a waiter that has timed out; it unlinks itself.
-    fn take(&self, ours: impl Fn(&Node<L>) -> bool, which: Which) -> Chain<L> {
+    fn take(&self, ours: impl Fn(&Node<W>) -> bool, which: Which) -> Chain<W> {
         let mut chain = Chain::new();
         let (mut most, mut mask) = match which {
             Which::First => (1, ANY),
-            Which::All | Which::Turn => (usize::MAX, ANY),
+            Which::All | Which::FirstOrShared => (usize::MAX, ANY),
             Which::Marked(most, mask) => (most, mask),
         };
         let mut at = self.first.get();
@@ -331,7 +340,7 @@ impl<L: Land> Bucket<L> {
             if !ours(node) || node.mark & mask == 0 || node.claim.swap(true, Ordering::AcqRel) {
                 continue;
             }
-            if matches!(which, Which::Turn) && chain.len == 0 {
+            if matches!(which, Which::FirstOrShared) && chain.len == 0 {
                 (most, mask) = if node.mark == SHARED {
                     (usize::MAX, SHARED)
                 } else {
@@ -345,7 +354,7 @@ impl<L: Land> Bucket<L> {
     }
 }
 
-impl<L> Chain<L> {
+impl<W> Chain<W> {
     fn new() -> Self {
         Self {
             first: null(),
@@ -354,9 +363,9 @@ impl<L> Chain<L> {
         }
     }
 
-    fn push(&mut self, node: &Node<L>) {
+    fn push(&mut self, node: &Node<W>) {
         node.next.set(null());
-        // SAFETY: we have claimed the nodes in the chain, and have not landed them yet.
+        // SAFETY: we have claimed the nodes in the chain, and have not woken them yet.
         match unsafe { self.last.as_ref() } {
             Some(last) => last.next.set(node),
             None => self.first = node,
@@ -366,30 +375,13 @@ impl<L> Chain<L> {
     }
 }
 
-/// Waits briefly for a bucket: spins at first, then yields the CPU to other threads.
-#[cold]
-fn relax(turns: u32) {
-    #[cfg(all(loom, test))]
-    loom::thread::yield_now();
-    #[cfg(not(all(loom, test)))]
-    if turns < 64 {
-        core::hint::spin_loop();
-    } else {
-        rustix::thread::sched_yield();
-    }
-    let _ = turns;
-}
-
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 
-    #[cfg(loom)]
-    use loom::sync::{Arc, Condvar, Mutex};
-    #[cfg(not(loom))]
     use std::sync::{Arc, Condvar, Mutex};
 
-    /// Stands for a fiber: it is parked until it is landed.
+    /// Stands for a fiber: it is parked until it is woken.
     #[derive(Clone)]
     struct Sleeper(Arc<(Mutex<bool>, Condvar)>);
 
@@ -398,152 +390,62 @@ mod tests {
             Self(Arc::new((Mutex::new(false), Condvar::new())))
         }
 
-        #[cfg(not(loom))]
-        fn is_landed(&self) -> bool {
+        fn is_woken(&self) -> bool {
             *self.0.0.lock().unwrap()
-        }
-
-        #[cfg(loom)]
-        fn wait(&self) {
-            let mut landed = self.0.0.lock().unwrap();
-            while !*landed {
-                landed = self.0.1.wait(landed).unwrap();
-            }
         }
     }
 
-    impl Land for Sleeper {
-        unsafe fn land(node: *const Node<Self>) {
-            // SAFETY: the node is alive until it is landed.
+    impl Wake for Sleeper {
+        unsafe fn wake(node: *const Node<Self>) {
+            // SAFETY: the node is alive until it is woken.
             let sleeper = unsafe { &*node }.fiber.clone();
             *sleeper.0.0.lock().unwrap() = true;
             sleeper.0.1.notify_one();
         }
     }
 
-    #[cfg(not(loom))]
     #[test]
     fn wakes_in_order_and_by_mark() {
-        let lot = Lot::new();
+        let table = WaitTable::new();
         let nodes: Vec<_> = [
-            (16, ALONE),
+            (16, EXCLUSIVE),
             (16, SHARED),
-            (16, ALONE),
+            (16, EXCLUSIVE),
             (16, SHARED),
             (4096, ANY),
         ]
         .map(|(key, mark)| Node::new(key, mark, Sleeper::new()))
         .into();
         for node in &nodes {
-            // SAFETY: the nodes outlive the lot's use of them.
-            unsafe { lot.enqueue(node, false) };
+            // SAFETY: the nodes outlive the table's use of them.
+            unsafe { table.enqueue(node, false) };
         }
-        let awake = || {
-            nodes
-                .iter()
-                .map(|n| n.fiber.is_landed())
-                .collect::<Vec<_>>()
-        };
-        lot.wake(16, Which::Turn);
+        let awake = || nodes.iter().map(|n| n.fiber.is_woken()).collect::<Vec<_>>();
+        table.wake(16, Which::FirstOrShared);
         assert_eq!(awake(), [true, false, false, false, false]);
-        lot.wake(16, Which::Turn);
+        table.wake(16, Which::FirstOrShared);
         assert_eq!(awake(), [true, true, false, true, false]);
         assert!(
             !nodes[2].claim().swap(true, Ordering::AcqRel),
             "it has timed out"
         );
-        assert_eq!(lot.wake_exactly(16, Which::First), 0);
-        assert!(lot.withdraw(&nodes[2]));
-        assert!(!lot.may_wait(16));
-        assert_eq!(lot.wake_exactly(4096, Which::Marked(5, 1 << 7)), 1);
-        assert!(!lot.withdraw(&nodes[4]));
+        assert_eq!(table.wake_exactly(16, Which::First), 0);
+        assert!(table.cancel_wait(&nodes[2]));
+        assert!(!table.may_wait(16));
+        assert_eq!(table.wake_exactly(4096, Which::Marked(5, 1 << 7)), 1);
+        assert!(!table.cancel_wait(&nodes[4]));
     }
 
-    #[cfg(not(loom))]
     #[test]
     fn a_waker_that_finds_the_bucket_held_leaves_a_note() {
-        let lot = Lot::new();
+        let table = WaitTable::new();
         let node = Node::new(16, ANY, Sleeper::new());
-        // SAFETY: the node outlives the lot's use of it.
-        unsafe { lot.enqueue(&node, false) };
-        lot.bucket(16).lock();
-        lot.wake(16, Which::First);
-        assert!(!node.fiber.is_landed());
-        lot.bucket(16).unlock();
-        assert!(node.fiber.is_landed());
-    }
-
-    /// A lock of one word. Two fibers enqueue, try again and park; each holder releases the lock
-    /// and then checks for waiters. A lost wake-up is a deadlock, which loom reports.
-    #[cfg(loom)]
-    #[test]
-    fn no_wake_up_is_lost() {
-        let mut model = loom::model::Builder::new();
-        model.preemption_bound = Some(3);
-        model.check(|| {
-            let shared = Arc::new((Lot::<Sleeper>::new(), AtomicU32::new(1)));
-            let fibers: Vec<_> = (0..2)
-                .map(|_| {
-                    let shared = shared.clone();
-                    loom::thread::spawn(move || {
-                        let (lot, word) = &*shared;
-                        let taken = || {
-                            word.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed)
-                                .is_ok()
-                        };
-                        while !taken() {
-                            let node = Node::new(16, ANY, Sleeper::new());
-                            // SAFETY: the node is withdrawn or landed before it is dropped.
-                            unsafe { lot.enqueue(&node, false) };
-                            let got = taken();
-                            if got && lot.withdraw(&node) {
-                                break;
-                            }
-                            node.fiber.wait();
-                            if got {
-                                break;
-                            }
-                        }
-                        release(lot, word);
-                    })
-                })
-                .collect();
-            release(&shared.0, &shared.1);
-            for fiber in fibers {
-                fiber.join().unwrap();
-            }
-        });
-    }
-
-    #[cfg(loom)]
-    fn release(lot: &Lot<Sleeper>, word: &AtomicU32) {
-        word.swap(0, Ordering::Release);
-        fence(Ordering::SeqCst);
-        if lot.may_wait(16) {
-            lot.wake(16, Which::First);
-        }
-    }
-
-    /// A waiter times out while another task wakes it: exactly one of the two ends the wait.
-    #[cfg(loom)]
-    #[test]
-    fn a_timeout_and_a_wake_never_both_end_a_wait() {
-        loom::model(|| {
-            let lot = Arc::new(Lot::<Sleeper>::new());
-            let node = Arc::new(Node::new(16, ANY, Sleeper::new()));
-            // SAFETY: the node outlives the model's use of it.
-            unsafe { lot.enqueue(&node, false) };
-            let waker = {
-                let lot = lot.clone();
-                loom::thread::spawn(move || lot.wake_exactly(16, Which::First))
-            };
-            let timed_out = !node.claim().swap(true, Ordering::AcqRel);
-            if timed_out {
-                assert!(lot.withdraw(&node));
-            } else {
-                node.fiber.wait();
-            }
-            assert_eq!(waker.join().unwrap(), usize::from(!timed_out));
-        });
+        // SAFETY: the node outlives the table's use of it.
+        unsafe { table.enqueue(&node, false) };
+        table.bucket(16).lock();
+        table.wake(16, Which::First);
+        assert!(!node.fiber.is_woken());
+        table.bucket(16).unlock();
+        assert!(node.fiber.is_woken());
     }
 }
