@@ -242,16 +242,13 @@ fn key(compiler: &OsString, args: &[OsString], file: &Path) -> Result<String> {
         .parent()
         .context("a source has a directory")?
         .to_owned();
-    // If a program has many headers, they are in a directory of its name.
-    let own = file.with_extension("");
-    let own = own.is_dir().then_some(&own);
     let dirs = [
         &beside,
         &c_sources(),
         &libraries().include[0],
         &libraries().include[1],
     ];
-    for dir in dirs.into_iter().chain(own) {
+    for dir in dirs {
         for entry in fs::read_dir(dir)? {
             let path = entry?.path();
             if path.extension().is_some_and(|e| e == "h") {

@@ -119,7 +119,7 @@ impl Refusal {
     /// The launcher that installs the filter; skips if filters are not allowed.
     pub fn launcher(self) -> Option<Launcher> {
         static ALLOWED: OnceLock<bool> = OnceLock::new();
-        let refuse = program("refuse", Flavor::Plain);
+        let refuse = program("environment/refuse", Flavor::Plain);
         let allowed = ALLOWED.get_or_init(|| {
             let allowed = Command::new(&refuse)
                 .args(["setup=EPERM", "true"])

@@ -4,7 +4,7 @@
 use testprogs::{Call, Flavor, Run, Scratch, Stats, program};
 
 /// The programs, and the number of names that each calls.
-const PROGRAMS: [(&str, usize); 2] = [("probe/aliases", 39), ("probe/netaliases", 25)];
+const PROGRAMS: [(&str, usize); 2] = [("file/aliases", 39), ("socket/aliases", 25)];
 
 #[test]
 fn every_name_is_seen_and_gives_the_same() {
@@ -60,7 +60,7 @@ fn every_flavour_is_converted() {
     ];
     for (flavor, names) in Flavor::ALL.into_iter().zip(names) {
         let stats_file = dir.join(flavor.name());
-        let run = Run::new(program("randread", flavor))
+        let run = Run::new(program("apps/randread", flavor))
             .args(["--direct", "-n8", "-r20"])
             .arg(&file)
             .preload(true);
@@ -87,7 +87,7 @@ fn checked_names_still_check() {
     for case in 0..=5 {
         let run = |preload: bool| {
             let dir = Scratch::new();
-            let run = Run::new(program("probe/overflow", Flavor::Plain))
+            let run = Run::new(program("file/fortify", Flavor::Plain))
                 .dir(dir.path())
                 .preload(preload);
             run.env("CASE", case.to_string()).run()

@@ -16,7 +16,7 @@ const NOT_HERE: i32 = 77;
 
 fn run(args: &[&str], flavor: Flavor, engine: Option<&str>) -> Outcome {
     let dir = Scratch::new();
-    let run = Run::new(program("blocking", flavor))
+    let run = Run::new(program("blocking/blocking", flavor))
         .args(args.iter().copied())
         .dir(dir.path())
         .hang_limit(HANG);

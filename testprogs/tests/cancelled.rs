@@ -8,7 +8,7 @@ use testprogs::{Flavor, Run, Scratch, Stats, program};
 fn cancelled_waits_leave_their_threads_to_others() {
     let dir = Scratch::new();
     let report = dir.path().join("stats");
-    let run = Run::new(program("probe/cancelled", Flavor::Plain))
+    let run = Run::new(program("every/cancel_one_by_one", Flavor::Plain))
         .arg("-w1")
         .preload(true)
         .env("AIOSHIM_THREADS", "8")

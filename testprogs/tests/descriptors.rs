@@ -6,7 +6,7 @@ use testprogs::{Flavor, Outcome, Run, Tool, program};
 const ENGINES: [&str; 3] = ["uring", "aio", "threads"];
 
 fn few(args: &[&str], workers: &str) -> Run {
-    Run::new(program("fewdescriptors", Flavor::Plain))
+    Run::new(program("resources/few_descriptors", Flavor::Plain))
         .args(args)
         .env("FIBER_WORKERS", workers)
 }

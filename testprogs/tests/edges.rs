@@ -13,9 +13,7 @@ const ENGINES: [&str; 3] = ["uring", "aio", "threads"];
 /// One run of a probe in an empty directory: plain, or preloaded with an engine.
 fn probe(name: &str, flavor: Flavor, args: &[String], engine: Option<&str>) -> Outcome {
     let dir = Scratch::new();
-    let run = Run::new(program(&format!("probe/{name}"), flavor))
-        .args(args)
-        .dir(dir.path());
+    let run = Run::new(program(name, flavor)).args(args).dir(dir.path());
     match engine {
         Some(engine) => run.preload(true).env("AIOSHIM_ENGINE", engine).run(),
         None => run.run(),
@@ -26,7 +24,7 @@ fn probe(name: &str, flavor: Flavor, args: &[String], engine: Option<&str>) -> O
 fn same(name: &str, workers: &[u32]) {
     let expected = probe(name, Flavor::Plain, &["--threads".to_owned()], None);
     if expected.status.code() == Some(77) {
-        testprogs::skip(&format!("probe/{name}: {}", expected.error_text()));
+        testprogs::skip(&format!("{name}: {}", expected.error_text()));
         return;
     }
     let crashed = matches!(expected.status.signal(), Some(4 | 6 | 7 | 11));
@@ -73,116 +71,140 @@ fn difference(expected: &str, found: &str) -> String {
 }
 
 macro_rules! probes {
-    ($($name:ident, $workers:expr;)*) => {$(
-        #[test]
-        fn $name() {
-            same(stringify!($name), &$workers);
-        }
+    ($($family:ident { $($name:ident, $workers:expr;)* })*) => {$(
+        mod $family {$(
+            #[test]
+            fn $name() {
+                super::same(concat!(stringify!($family), "/", stringify!($name)), &$workers);
+            }
+        )*}
     )*};
 }
 
+// Each probe with its numbers of workers. With one worker it is certain which task is in its call
+// when another one runs, which thread a signal interrupts, and that no task runs in parallel.
 probes! {
-    ends, [1, 3];
-    errors, [1, 3];
-    position, [1, 3];
-    direct, [1, 3];
-    devices, [1, 3];
-    stale, [1, 3];
-    errnos, [1, 3];
-    openflags, [1, 3];
-    pipes, [1, 3];
-    sigpipe, [1, 3];
-    fifo, [1, 3];
-    herd, [1, 3];
-    lockerrors, [1, 3];
-    locks, [1, 3];
-    sharedlocks, [1, 3];
-    idlelocks, [1];
-    // With several workers, others run in parallel instead of in between.
-    freelocks, [1];
-    hog, [1];
-    atomic, [1, 3];
-    mixed, [1, 3];
-    appends, [1, 3];
-    hugecounts, [1, 3];
-    procmaps, [1, 3];
-    forking, [1, 3];
-    cancelling, [1, 3];
-    signals, [1, 3];
-    rlimit, [1, 3];
-    handlers, [1, 3];
-    forkamid, [3];
-    vforking, [1, 3];
-    cloning, [1, 3];
-    execing, [1, 3];
-    nowait, [1, 3];
-    openers, [1, 3];
-    full, [1, 3];
-    names, [1, 3];
-    paths, [1, 3];
-    queues, [1, 3];
-    sockets, [1, 3];
-    socktime, [1, 3];
-    accepting, [1, 3];
-    // Only with one worker is the waiter certainly in its call once another task runs.
-    refused, [1];
-    bothways, [1];
-    leftopen, [1];
-    poolstate, [1];
-    messages, [1, 3];
-    streams, [1, 3];
-    exiting, [1, 3];
-    oldstat, [1, 3];
-    dirs, [1, 3];
-    space, [1, 3];
-    filelocks, [1, 3];
-    splices, [1, 3];
-    roomy, [1, 3];
-    // Only with one worker is it known which task is in read, and which thread a signal interrupts.
-    closing, [1];
-    closedunder, [1];
-    replacedunder, [1];
-    closedelsewhere, [1];
-    sockclose, [1];
-    lingering, [1];
-    polling, [1];
-    polldrop, [1, 3];
-    eofafter, [1, 3];
-    manywait, [1, 3];
-    senders, [1, 3];
-    lowered, [1, 3];
-    interrupted, [1];
-    eventfirst, [1, 3];
-    together, [1];
-    sigwaits, [1];
-    otherclock, [1, 3];
-    badpointers, [1];
-    lastsignal, [1];
-    masks, [1, 3];
-    sleeps, [1];
-    restarts, [1];
-    waiting, [1];
-    children, [1, 3];
-    reaper, [1, 3];
-    closeall, [1, 3];
-    lines, [1, 3];
-    manystreams, [1, 3];
-    streamturn, [1, 3];
-    parked, [1, 3];
-    // Only with one worker do the two tasks run in the same round.
-    reuse, [1];
+    file {
+        transfer_limits, [1, 3];
+        transfer_errors, [1, 3];
+        position, [1, 3];
+        direct, [1, 3];
+        devices, [1, 3];
+        reused_number, [1, 3];
+        open_flags, [1, 3];
+        shared_position, [1, 3];
+        append, [1, 3];
+        huge_counts, [1, 3];
+        proc_maps, [1, 3];
+        size_limit, [1, 3];
+        no_wait, [1, 3];
+        disk_full, [1, 3];
+        paths, [1, 3];
+        old_stat, [1, 3];
+        directories, [1, 3];
+        allocate, [1, 3];
+        file_locks, [1, 3];
+        close_during_read, [1];
+        close_by_task, [1];
+        replaced_descriptor, [1];
+        close_by_thread, [1];
+        close_all, [1, 3];
+    }
+    pipe {
+        pipes, [1, 3];
+        sigpipe, [1, 3];
+        fifo, [1, 3];
+        thundering_herd, [1, 3];
+        open_fifo, [1, 3];
+        splice, [1, 3];
+    }
+    socket {
+        resolver, [1, 3];
+        send_receive, [1, 3];
+        timeouts, [1, 3];
+        accept, [1, 3];
+        refused, [1];
+        both_directions, [1];
+        listener_in_child, [1];
+        messages, [1, 3];
+        splice_full, [1, 3];
+        shutdown, [1];
+        linger, [1];
+        close_after_wait, [1, 3];
+        sender_address, [1, 3];
+    }
+    poll {
+        poll, [1];
+        spurious_wakeups, [1, 3];
+        many_waits, [1, 3];
+        lowered_limit, [1, 3];
+    }
+    process {
+        fork, [1, 3];
+        fork_from_threads, [3];
+        vfork, [1, 3];
+        clone, [1, 3];
+        exec, [1, 3];
+        mount_namespace, [1];
+        exit, [1, 3];
+        wait, [1, 3];
+        pclose, [1, 3];
+    }
+    signal {
+        timer, [1, 3];
+        handlers, [1, 3];
+        interrupted_read, [1];
+        event_first, [1, 3];
+        many_signals, [1];
+        sigwait, [1];
+        last_signals, [1];
+        masks, [1, 3];
+        restart, [1];
+        pause, [1];
+    }
+    sync {
+        lock_results, [1, 3];
+        locks, [1, 3];
+        shared_locks, [1, 3];
+        idle_locks, [1];
+        free_locks, [1];
+        message_queues, [1, 3];
+    }
+    time {
+        clock_namespace, [1, 3];
+        sleep, [1];
+    }
+    stdio {
+        streams, [1, 3];
+        lines, [1, 3];
+        many_streams, [1, 3];
+        stream_queue, [1, 3];
+        parked, [1, 3];
+        reused_descriptor, [1];
+    }
+    task {
+        errno, [1, 3];
+        no_yield, [1];
+        with_thread, [1, 3];
+    }
+    every {
+        cancel, [1, 3];
+        bad_pointers, [1];
+    }
 }
 
 /// More fibers are in flight than a ring has entries, and more than can be polled for at a time.
 #[test]
 fn crowd() {
     let args = ["--threads".to_owned(), "-n20".to_owned()];
-    let expected = probe("crowd", Flavor::Plain, &args, None).success().text();
+    let expected = probe("task/crowd", Flavor::Plain, &args, None)
+        .success()
+        .text();
     for engine in ENGINES {
         for workers in [1, 3] {
             let tasks = if workers == 1 { 100_000 } else { 4000 };
             let args = [format!("-w{workers}"), format!("-n{tasks}")];
-            let outcome = probe("crowd", Flavor::Lfs64, &args, Some(engine)).success();
+            let outcome = probe("task/crowd", Flavor::Lfs64, &args, Some(engine)).success();
             assert_eq!(outcome.text(), expected, "{engine}");
         }
     }

@@ -21,7 +21,7 @@ fn traced(strace: &Tool, preload: bool, how: &[&str]) -> Traced {
         .arg("-e")
         .arg("trace=pread64,io_uring_enter")
         .arg("-o");
-    let output = Run::new(program("randread", Flavor::Fortify))
+    let output = Run::new(program("apps/randread", Flavor::Fortify))
         .args(["-b4096", "-w1"])
         .args(how)
         .args([format!("-n{FIBERS}"), format!("-r{READS}")])
@@ -89,7 +89,7 @@ fn many_descriptors_of_one_file_are_not_all_compared() {
         .arg("-e")
         .arg("trace=kcmp")
         .arg("-o");
-    let output = Run::new(program("probe/manyopens", Flavor::Plain))
+    let output = Run::new(program("file/many_opens", Flavor::Plain))
         .dir(dir.path())
         .preload(true)
         .under(launcher.arg(&log))

@@ -9,7 +9,7 @@ use serde_json::Value;
 /// User Dispatch, skips and returns None.
 fn watched(name: &str, args: &[&str], variables: &[(&str, &str)]) -> Option<(Outcome, Value)> {
     let dir = Scratch::new();
-    let run = Run::new(program(&format!("probe/{name}"), Flavor::Plain))
+    let run = Run::new(program(name, Flavor::Plain))
         .args(args.iter().copied())
         .dir(dir.path())
         .preload(true)
@@ -32,7 +32,7 @@ fn watched(name: &str, args: &[&str], variables: &[(&str, &str)]) -> Option<(Out
 
 fn plain(name: &str) -> Outcome {
     let dir = Scratch::new();
-    let run = Run::new(program(&format!("probe/{name}"), Flavor::Plain)).arg("--threads");
+    let run = Run::new(program(name, Flavor::Plain)).arg("--threads");
     run.dir(dir.path()).run()
 }
 
@@ -55,11 +55,11 @@ fn places(escapes: &Value, call: &str, at: &str) -> (u64, u64) {
 
 #[test]
 fn what_escapes_is_named_by_call_and_place() {
-    let Some((outcome, escapes)) = watched("escapee", &[], &[]) else {
+    let Some((outcome, escapes)) = watched("unhooked/some_unhooked", &[], &[]) else {
         return;
     };
-    assert_eq!(outcome.text(), plain("escapee").text());
-    assert_eq!(places(&escapes, "read", "escapee").0, 1, "{escapes}");
+    assert_eq!(outcome.text(), plain("unhooked/some_unhooked").text());
+    assert_eq!(places(&escapes, "read", "some_unhooked").0, 1, "{escapes}");
     assert_eq!(
         places(&escapes, "readv", "libc").0,
         0,
@@ -68,7 +68,7 @@ fn what_escapes_is_named_by_call_and_place() {
     // This call sleeps for twice the limit. Nothing is checked for the other calls, because a busy
     // machine may make them slow, too.
     assert_eq!(
-        places(&escapes, "nanosleep", "escapee"),
+        places(&escapes, "nanosleep", "some_unhooked"),
         (1, 1),
         "{escapes}"
     );
@@ -93,12 +93,14 @@ fn what_escapes_is_named_by_call_and_place() {
 fn nothing_escapes_where_every_call_is_converted() {
     for workers in ["-w1", "-w3"] {
         for engine in ["uring", "aio", "threads"] {
-            let Some((outcome, escapes)) =
-                watched("captive", &[workers], &[("AIOSHIM_ENGINE", engine)])
-            else {
+            let Some((outcome, escapes)) = watched(
+                "unhooked/all_converted",
+                &[workers],
+                &[("AIOSHIM_ENGINE", engine)],
+            ) else {
                 return;
             };
-            assert_eq!(outcome.text(), plain("captive").text());
+            assert_eq!(outcome.text(), plain("unhooked/all_converted").text());
             assert_eq!(
                 escapes["escaped"]["calls"], 0,
                 "{engine} {workers}: {escapes}"
@@ -110,7 +112,11 @@ fn nothing_escapes_where_every_call_is_converted() {
 
 #[test]
 fn a_call_that_the_table_passes_through_is_no_escape() {
-    let Some((_, escapes)) = watched("captive", &["-w1"], &[("AIOSHIM_ENGINE", "sync")]) else {
+    let Some((_, escapes)) = watched(
+        "unhooked/all_converted",
+        &["-w1"],
+        &[("AIOSHIM_ENGINE", "sync")],
+    ) else {
         return;
     };
     assert_eq!(escapes["escaped"]["calls"], 0, "{escapes}");
@@ -130,22 +136,22 @@ fn a_call_that_the_table_passes_through_is_no_escape() {
 #[test]
 fn a_watched_program_sees_no_difference() {
     for name in [
-        "signals",
-        "handlers",
-        "interrupted",
-        "forking",
-        "vforking",
-        "pipes",
-        "closing",
-        "ends",
-        "errors",
-        "sigpipe",
-        "reuse",
-        "masks",
+        "signal/timer",
+        "signal/handlers",
+        "signal/interrupted_read",
+        "process/fork",
+        "process/vfork",
+        "pipe/pipes",
+        "file/close_during_read",
+        "file/transfer_limits",
+        "file/transfer_errors",
+        "pipe/sigpipe",
+        "stdio/reused_descriptor",
+        "signal/masks",
     ] {
         let expected = plain(name);
         let dir = Scratch::new();
-        let run = Run::new(program(&format!("probe/{name}"), Flavor::Plain)).arg("-w1");
+        let run = Run::new(program(name, Flavor::Plain)).arg("-w1");
         let run = run
             .dir(dir.path())
             .preload(true)
@@ -168,7 +174,8 @@ fn a_watched_program_sees_no_difference() {
 
 #[test]
 fn it_is_off_unless_asked_for() {
-    let Some((_, escapes)) = watched("captive", &[], &[("AIOSHIM_ESCAPES", "0")]) else {
+    let Some((_, escapes)) = watched("unhooked/all_converted", &[], &[("AIOSHIM_ESCAPES", "0")])
+    else {
         return;
     };
     assert_eq!(escapes, Value::Null);
@@ -181,9 +188,9 @@ fn where_the_kernel_does_not_dispatch_one_line_says_so() {
     if Refusal::ALL[0].launcher().is_none() {
         return;
     }
-    let refused = Launcher::new(program("refuse", Flavor::Plain)).arg("prctl=EINVAL");
+    let refused = Launcher::new(program("environment/refuse", Flavor::Plain)).arg("prctl=EINVAL");
     let dir = Scratch::new();
-    let run = Run::new(program("probe/captive", Flavor::Plain)).arg("-w3");
+    let run = Run::new(program("unhooked/all_converted", Flavor::Plain)).arg("-w3");
     let run = run
         .dir(dir.path())
         .preload(true)
@@ -201,5 +208,5 @@ fn where_the_kernel_does_not_dispatch_one_line_says_so() {
     );
     let stats: Value = serde_json::from_str(stats).unwrap_or_else(|e| panic!("{e}: {text}"));
     assert_eq!(stats["escapes"], Value::Null);
-    assert_eq!(outcome.text(), plain("captive").text());
+    assert_eq!(outcome.text(), plain("unhooked/all_converted").text());
 }

@@ -201,7 +201,7 @@ fn fibers_beside_other_allocators() {
     let dir = Scratch::new();
     let file = dir.file("file", vec![5; 1 << 20]);
     let run = |args: &[&str]| {
-        Run::new(program("randread", Flavor::Fortify))
+        Run::new(program("apps/randread", Flavor::Fortify))
             .args(args)
             .arg(&file)
     };

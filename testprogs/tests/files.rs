@@ -7,7 +7,7 @@ use testprogs::{Flavor, Run, Scratch, Stats, program};
 fn watched(probe: &str, variables: &[(&str, &str)]) -> (String, Stats) {
     let (dir, out) = (Scratch::new(), Scratch::new());
     let stats = out.join("stats");
-    let run = Run::new(program(&format!("probe/{probe}"), Flavor::Plain))
+    let run = Run::new(program(probe, Flavor::Plain))
         .dir(dir.path())
         .preload(true)
         .env("AIOSHIM_STATS", "json")
@@ -21,7 +21,7 @@ fn watched(probe: &str, variables: &[(&str, &str)]) -> (String, Stats) {
 
 fn plain(probe: &str) -> String {
     let dir = Scratch::new();
-    Run::new(program(&format!("probe/{probe}"), Flavor::Plain))
+    Run::new(program(probe, Flavor::Plain))
         .arg("--threads")
         .dir(dir.path())
         .output()
@@ -29,8 +29,8 @@ fn plain(probe: &str) -> String {
 
 #[test]
 fn every_name_is_seen() {
-    let (text, stats) = watched("filenames", &[]);
-    assert_eq!(text, plain("filenames"));
+    let (text, stats) = watched("file/path_aliases", &[]);
+    assert_eq!(text, plain("file/path_aliases"));
     let called: Vec<&str> = text
         .lines()
         .filter_map(|line| line.strip_suffix(": called"))
@@ -47,7 +47,7 @@ fn every_name_is_seen() {
 /// speed of the machine.
 #[test]
 fn quick_calls_are_inline_and_slow_ones_are_handed_over() {
-    let (_, stats) = watched("paths", &[]);
+    let (_, stats) = watched("file/paths", &[]);
     for name in [
         "stat", "fstat", "access", "readlink", "statx", "unlink", "rename", "mkdir", "chmod",
         "mkstemp",
@@ -64,11 +64,11 @@ fn quick_calls_are_inline_and_slow_ones_are_handed_over() {
 /// Waits for locks do not use the `AIOSHIM_THREADS` of file operations, so few threads suffice.
 #[test]
 fn two_hundred_wait_for_a_lock_whatever_the_number_of_threads() {
-    let expected = plain("filelocks");
+    let expected = plain("file/file_locks");
     for threads in ["2", "4"] {
         for engine in ["uring", "threads"] {
             let (text, _) = watched(
-                "filelocks",
+                "file/file_locks",
                 &[("AIOSHIM_THREADS", threads), ("AIOSHIM_ENGINE", engine)],
             );
             assert_eq!(text, expected, "{engine} with {threads} threads");

@@ -9,19 +9,19 @@ const ENGINES: [&str; 3] = ["uring", "aio", "threads"];
 
 /// The probes that use files, and programs with their arguments.
 const PROBES: [&str; 8] = [
-    "ends",
-    "position",
-    "direct",
-    "openflags",
-    "atomic",
-    "mixed",
-    "reuse",
-    "rlimit",
+    "file/transfer_limits",
+    "file/position",
+    "file/direct",
+    "file/open_flags",
+    "file/shared_position",
+    "task/with_thread",
+    "stdio/reused_descriptor",
+    "file/size_limit",
 ];
 const PROGRAMS: [(&str, &[&str]); 3] = [
-    ("applog", &["-n16", "-r10", "log"]),
-    ("kvstore", &["-r60", "store"]),
-    ("randread", &["-r50", "--direct", "large"]),
+    ("apps/applog", &["-n16", "-r10", "log"]),
+    ("apps/kvstore", &["-r60", "store"]),
+    ("apps/randread", &["-r50", "--direct", "large"]),
 ];
 
 /// The output of a program in a new directory below `root`.
@@ -42,13 +42,12 @@ fn output(name: &str, args: &[&str], root: &Path, engine: Option<&str>) -> Strin
 }
 
 fn same_on(root: &Path) {
-    let probes = PROBES.map(|probe| (format!("probe/{probe}"), &[][..]));
-    let programs = PROGRAMS.map(|(name, args)| (name.to_owned(), args));
-    for (name, args) in probes.into_iter().chain(programs) {
-        let expected = output(&name, args, root, None);
+    let probes = PROBES.map(|probe| (probe, &[][..]));
+    for (name, args) in probes.into_iter().chain(PROGRAMS) {
+        let expected = output(name, args, root, None);
         for engine in ENGINES {
             assert_eq!(
-                output(&name, args, root, Some(engine)),
+                output(name, args, root, Some(engine)),
                 expected,
                 "{name} on {engine}"
             );

@@ -35,7 +35,8 @@ fn an_engine_that_the_kernel_begins_to_refuse_is_replaced() {
     ] {
         for error in ["EPERM", "ENOMEM", "EBADF", "EAGAIN"] {
             for workers in ["-w1", "-w3"] {
-                let outcome = filtered("probe/unseenfilter", engine, &[workers, call, error]);
+                let outcome =
+                    filtered("environment/unseen_filter", engine, &[workers, call, error]);
                 let Some(outcome) = succeeds(outcome) else {
                     return;
                 };
@@ -58,7 +59,7 @@ fn a_filter_that_is_seen_has_the_next_engine_take_over_before_it_kills() {
     ] {
         let dir = Scratch::new();
         let report = dir.join("report");
-        let outcome = Run::new(program("probe/unseenfilter", Flavor::Plain))
+        let outcome = Run::new(program("environment/unseen_filter", Flavor::Plain))
             .args(["-w1", call, action, "seen"])
             .dir(dir.path())
             .preload(true)

@@ -8,7 +8,7 @@ fn is_flat(describe: impl Fn(Run) -> Run) {
     for workers in ["-w1", "-w3"] {
         let dir = Scratch::new();
         let run = describe(
-            Run::new(program("flat", Flavor::Plain))
+            Run::new(program("resources/leaks", Flavor::Plain))
                 .arg(workers)
                 .dir(dir.path()),
         );

@@ -28,7 +28,7 @@ fn cases(args: &[&str], engine: Option<&str>) {
     );
     let jobs = available_parallelism().map_or(1, |n| n.get());
     let dir = Scratch::new();
-    let mut run = Run::new(program("fuzz", Flavor::Fortify))
+    let mut run = Run::new(program("fuzz/fuzz", Flavor::Fortify))
         .args(args.iter().copied())
         .args([
             format!("--seed={seed}"),

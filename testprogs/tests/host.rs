@@ -70,9 +70,9 @@ fn runs_without_io_uring() {
 
 /// Runs a scheduler with special requirements in one of its modes, on every engine.
 #[track_caller]
-fn demanding(mode: &str) {
+fn requires(mode: &str) {
     for engine in ["uring", "aio", "threads", "sync"] {
-        let run = Run::new(program("host/demanding", Flavor::Plain))
+        let run = Run::new(program("host/requirements", Flavor::Plain))
             .arg(mode)
             .preload(true);
         let outcome = run.env("AIOSHIM_ENGINE", engine).run().success();
@@ -82,17 +82,17 @@ fn demanding(mode: &str) {
 
 #[test]
 fn is_not_parked_in_a_lock_when_it_leaves_them_to_libc() {
-    demanding("locks");
+    requires("locks");
 }
 
 #[test]
 fn runs_no_other_fiber_in_the_child_of_a_fork() {
-    demanding("fork");
+    requires("fork");
 }
 
 #[test]
 fn says_that_a_fiber_was_resumed_on_another_thread() {
-    let run = Run::new(program("host/demanding", Flavor::Plain)).arg("moved");
+    let run = Run::new(program("host/requirements", Flavor::Plain)).arg("moved");
     let outcome = run.preload(true).env("AIOSHIM_CHECK", "1").run();
     let text = outcome.error_text();
     assert_eq!(outcome.status.signal(), Some(6), "{}", outcome.report());
@@ -104,5 +104,5 @@ fn says_that_a_fiber_was_resumed_on_another_thread() {
 
 #[test]
 fn is_woken_where_it_sleeps() {
-    demanding("elsewhere");
+    requires("elsewhere");
 }

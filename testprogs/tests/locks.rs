@@ -9,7 +9,7 @@ use testprogs::{Run, Scratch, cxx_program};
 #[test]
 fn cxx_locks_on_fibers_and_threads() {
     let dir = Scratch::new();
-    let Some(program) = cxx_program("locks/locks", &[], dir.path()) else {
+    let Some(program) = cxx_program("sync/cxx_locks", &[], dir.path()) else {
         return;
     };
     let expected = Run::new(&program).output();

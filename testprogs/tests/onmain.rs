@@ -8,7 +8,7 @@ const ENGINES: [&str; 3] = ["uring", "aio", "threads"];
 
 fn probe(name: &str, engine: Option<&str>) -> Outcome {
     let dir = Scratch::new();
-    let run = Run::new(program(&format!("probe/{name}"), Flavor::Plain))
+    let run = Run::new(program(name, Flavor::Plain))
         .arg("--threads")
         .dir(dir.path());
     match engine {
@@ -25,7 +25,7 @@ fn probe(name: &str, engine: Option<&str>) -> Outcome {
 fn same(name: &str) {
     let expected = probe(name, None);
     if expected.status.code() == Some(77) {
-        testprogs::skip(&format!("probe/{name}: {}", expected.error_text()));
+        testprogs::skip(&format!("{name}: {}", expected.error_text()));
         return;
     }
     for engine in ENGINES {
@@ -41,20 +41,28 @@ fn same(name: &str) {
 }
 
 macro_rules! probes {
-    ($($name:ident;)*) => {$(
-        #[test]
-        fn $name() {
-            same(stringify!($name));
-        }
+    ($($family:ident { $($name:ident;)* })*) => {$(
+        mod $family {$(
+            #[test]
+            fn $name() {
+                super::same(concat!(stringify!($family), "/", stringify!($name)));
+            }
+        )*}
     )*};
 }
 
 probes! {
-    together;
-    eventfirst;
-    sigwaits;
-    otherclock;
-    badpointers;
-    lastsignal;
-    masks;
+    signal {
+        many_signals;
+        event_first;
+        sigwait;
+        last_signals;
+        masks;
+    }
+    time {
+        clock_namespace;
+    }
+    every {
+        bad_pointers;
+    }
 }

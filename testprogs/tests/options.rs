@@ -7,7 +7,7 @@ use testprogs::{Flavor, Outcome, Refusal, Run, Scratch, Stats, program, shared_o
 fn with(variables: &[(&str, &str)]) -> Outcome {
     let dir = Scratch::new();
     let run = |extra: &str| {
-        Run::new(program("kvstore", Flavor::Lfs64))
+        Run::new(program("apps/kvstore", Flavor::Lfs64))
             .args(["-n4", "-r20", extra])
             .arg(dir.join("store"))
     };
@@ -98,7 +98,7 @@ fn every_engine_gives_the_same() {
 #[test]
 fn the_pool_has_no_more_threads_than_it_may() {
     let dir = Scratch::new();
-    let run = Run::new(program("poolbound", Flavor::Plain))
+    let run = Run::new(program("resources/pool_threads", Flavor::Plain))
         .dir(dir.path())
         .preload(true)
         .env("AIOSHIM_ENGINE", "threads");
@@ -118,7 +118,7 @@ fn the_pool_has_no_more_threads_than_it_may() {
 /// Runs an fsync on a fiber while another could run; returns the statistics and the messages.
 fn synced(refusal: Option<Refusal>, variables: &[(&str, &str)]) -> Option<(Stats, String)> {
     let dir = Scratch::new();
-    let run = Run::new(program("applog", Flavor::Lfs64))
+    let run = Run::new(program("apps/applog", Flavor::Lfs64))
         .args(["-n8", "-r3", "-w1"])
         .arg(dir.join("log"))
         .preload(true)
@@ -231,10 +231,10 @@ fn statistics_go_where_they_are_sent() {
 
 #[test]
 fn a_library_loaded_late_is_converted_too() {
-    let plugin = shared_object("probe/plugin", Flavor::Lfs64);
+    let plugin = shared_object("runtime/hash_library", Flavor::Lfs64);
     let run = |name: &str| {
         let dir = Scratch::new();
-        let run = Run::new(program("probe/dlopened", Flavor::Lfs64))
+        let run = Run::new(program("runtime/dlopened", Flavor::Lfs64))
             .env("PLUGIN", &plugin)
             .dir(dir.path());
         let stats = dir.join("stats");
@@ -261,7 +261,7 @@ fn locks_that_are_switched_off_stay_libcs() {
     let run = |off: bool| {
         let dir = Scratch::new();
         let stats = dir.join("stats");
-        let run = Run::new(program("probe/freelocks", Flavor::Plain)).dir(dir.path());
+        let run = Run::new(program("sync/free_locks", Flavor::Plain)).dir(dir.path());
         let run = run
             .preload(true)
             .env("AIOSHIM_STATS", "json")

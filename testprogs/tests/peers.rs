@@ -10,7 +10,7 @@ const ENGINES: [&str; 3] = ["uring", "aio", "threads"];
 
 fn run(name: &str) -> (Scratch, Run) {
     let dir = Scratch::new();
-    let run = Run::new(program(&format!("probe/{name}"), Flavor::Plain)).dir(dir.path());
+    let run = Run::new(program(name, Flavor::Plain)).dir(dir.path());
     (dir, run)
 }
 
@@ -27,9 +27,9 @@ fn each_engine(name: &str, threads: &str, mut each: impl FnMut(&str, Run)) {
 /// 40 waits at a time, with a pool of one thread for file operations.
 #[test]
 fn who_waits_for_a_peer_keeps_no_thread_that_the_peer_needs() {
-    let (_dir, plain) = run("peers");
+    let (_dir, plain) = run("every/peers");
     let expected = plain.arg("--threads").run().success().text();
-    each_engine("peers", "1", |engine, run| {
+    each_engine("every/peers", "1", |engine, run| {
         assert_eq!(run.run().success().text(), expected, "{engine}");
     });
 }
@@ -39,7 +39,7 @@ fn who_waits_for_a_peer_keeps_no_thread_that_the_peer_needs() {
 #[test]
 fn who_waits_for_a_turn_at_a_stream_can_be_cancelled_and_interrupted() {
     for engine in ENGINES {
-        let (_dir, run) = run("cancelturn");
+        let (_dir, run) = run("every/cancel_queued");
         let text = run
             .preload(true)
             .env("AIOSHIM_ENGINE", engine)
@@ -59,7 +59,7 @@ fn a_program_that_only_waits_never_wakes() {
     std::thread::scope(|scope| {
         for engine in ENGINES {
             scope.spawn(move || {
-                let (_dir, run) = run("idle");
+                let (_dir, run) = run("every/idle");
                 let text = run
                     .preload(true)
                     .env("AIOSHIM_ENGINE", engine)
@@ -75,7 +75,7 @@ fn a_program_that_only_waits_never_wakes() {
 #[test]
 fn a_loop_of_accepts_takes_all_connections_that_wait() {
     for engine in ENGINES {
-        let (_dir, run) = run("acceptall");
+        let (_dir, run) = run("socket/accept_all");
         let text = run
             .preload(true)
             .env("AIOSHIM_ENGINE", engine)
@@ -90,7 +90,7 @@ fn a_loop_of_accepts_takes_all_connections_that_wait() {
 #[test]
 fn who_loses_a_connection_to_another_process_goes_on_with_other_fibers() {
     for engine in ENGINES {
-        let (_dir, run) = run("outrun");
+        let (_dir, run) = run("socket/lost_connection");
         let outcome = run.preload(true).env("AIOSHIM_ENGINE", engine).run();
         if outcome.status.code() == Some(77) {
             return testprogs::skip(&outcome.error_text());
@@ -108,7 +108,7 @@ fn who_loses_a_connection_to_another_process_goes_on_with_other_fibers() {
 #[test]
 fn a_process_that_only_waits_for_streams_makes_no_aio_context() {
     for (engine, expected) in [("uring", 0), ("aio", 1), ("threads", 0)] {
-        let (_dir, run) = run("contexts");
+        let (_dir, run) = run("task/aio_contexts");
         let text = run
             .preload(true)
             .env("AIOSHIM_ENGINE", engine)
@@ -128,7 +128,7 @@ fn a_killed_server_has_left_its_port() {
     for engine in ENGINES {
         for (waits, is_udp) in [("-n1", false), ("-n2", false)] {
             for _ in 0..5 {
-                let (_dir, run) = run("portholder");
+                let (_dir, run) = run("socket/server");
                 let run = run.arg(waits).preload(true).env("AIOSHIM_ENGINE", engine);
                 let mut server = run
                     .command()

@@ -75,36 +75,54 @@ fn traces(dir: &Scratch) -> Vec<PathBuf> {
         .and_then(|f| f.sync_all())
         .expect("synced");
     let log = [dir.join("log")];
-    let sources: Vec<PathBuf> = fs::read_dir(c_sources())
+    let sources: Vec<PathBuf> = fs::read_dir(c_sources().join("file"))
         .expect("the sources")
         .map(|entry| entry.expect("an entry").path())
         .filter(|path| path.is_file())
         .collect();
     let mut traces = vec![
-        record(dir, "cached-64", "randread", &["-n64", "-r100"], file),
-        record(dir, "cached-4", "randread", &["-n4", "-r1000"], file),
-        record(dir, "cold", "randread", &["-n32", "-r20", "--cold"], file),
+        record(dir, "cached-64", "apps/randread", &["-n64", "-r100"], file),
+        record(dir, "cached-4", "apps/randread", &["-n4", "-r1000"], file),
+        record(
+            dir,
+            "cold",
+            "apps/randread",
+            &["-n32", "-r20", "--cold"],
+            file,
+        ),
         record(
             dir,
             "warming",
-            "randread",
+            "apps/randread",
             &["-n4", "-r1000", "--cold"],
             file,
         ),
-        record(dir, "applog", "applog", &["-n16", "-r10"], &log),
-        record(dir, "pipeline", "pipeline", &["-n6"], &[]),
-        record(dir, "wordcount", "wordcount", &["-n4", "-b700"], &sources),
-        record(dir, "wordcount-1", "wordcount", &["-n1", "-b700"], &sources),
+        record(dir, "applog", "apps/applog", &["-n16", "-r10"], &log),
+        record(dir, "pipeline", "apps/pipeline", &["-n6"], &[]),
+        record(
+            dir,
+            "wordcount",
+            "apps/wordcount",
+            &["-n4", "-b700"],
+            &sources,
+        ),
+        record(
+            dir,
+            "wordcount-1",
+            "apps/wordcount",
+            &["-n1", "-b700"],
+            &sources,
+        ),
     ];
     drop_cached(&large);
     traces.push(record(
         dir,
         "sequential",
-        "wordcount",
+        "apps/wordcount",
         &["-n2", "-b4096"],
         &[large.clone(), large.clone()],
     ));
-    let direct = Run::new(program("randread", Flavor::Lfs64))
+    let direct = Run::new(program("apps/randread", Flavor::Lfs64))
         .args(["-n1", "-r1", "--direct"])
         .arg(&large)
         .run();
@@ -114,7 +132,7 @@ fn traces(dir: &Scratch) -> Vec<PathBuf> {
         traces.push(record(
             dir,
             "direct",
-            "randread",
+            "apps/randread",
             &["-n32", "-r20", "--direct"],
             file,
         ));
@@ -170,7 +188,7 @@ fn every_call_on_a_fiber_has_a_row() {
     let dir = Scratch::new();
     let file = dir.file("file", vec![1; 1 << 20]);
     // More rows than a thread keeps in memory.
-    let trace = record(&dir, "rows", "randread", &["-n8", "-r1500"], &[file]);
+    let trace = record(&dir, "rows", "apps/randread", &["-n8", "-r1500"], &[file]);
     let text = fs::read_to_string(&trace).expect("a trace");
     let reads = text
         .lines()
@@ -189,7 +207,7 @@ fn every_call_on_a_fiber_has_a_row() {
 fn a_trace_that_cannot_be_written_is_said_once_and_is_no_reason_to_fail() {
     let dir = Scratch::new();
     let file = dir.file("file", vec![1; 1 << 20]);
-    let outcome = Run::new(program("randread", Flavor::Lfs64))
+    let outcome = Run::new(program("apps/randread", Flavor::Lfs64))
         .args(["-w1", "-n8", "-r1500"])
         .arg(file)
         .preload(true)

@@ -21,10 +21,10 @@ fn preloaded(run: Run, libraries: &[PathBuf]) -> Run {
 
 #[test]
 fn a_library_that_interposes_calls_keeps_its_effect() {
-    let library = shared_object("probe/interposer", Flavor::Plain);
+    let library = shared_object("environment/interposer", Flavor::Plain);
     let run = |arg: &str| {
         let dir = Scratch::new();
-        let run = Run::new(program("probe/interposed", Flavor::Plain)).arg(arg);
+        let run = Run::new(program("environment/interposed", Flavor::Plain)).arg(arg);
         (run.dir(dir.path()).hang_limit(Duration::from_secs(20)), dir)
     };
     let (plain, _dir) = run("--threads");

@@ -95,7 +95,7 @@ fn run(place: &Place, means: Means, variables: &[(&str, &Path)]) -> Option<Outco
         format!("{} {}\n", fiber.display(), shim.display()),
     )
     .expect("a file");
-    let program = place.copy(&program("privileged", Flavor::Plain));
+    let program = place.copy(&program("environment/privileged", Flavor::Plain));
     means.give(&program);
     let run = Run::new(unshare.path())
         .args(["-m", "sh", "-c", script, "sh"])

@@ -140,7 +140,8 @@ fn noise(size: usize) -> Vec<u8> {
 
 /// The C sources, as input for wordcount.
 fn sources() -> Vec<PathBuf> {
-    let mut sources: Vec<PathBuf> = [c_sources(), c_sources().join("probe")]
+    let mut sources: Vec<PathBuf> = ["apps", "file"]
+        .map(|family| c_sources().join(family))
         .iter()
         .flat_map(|dir| {
             fs::read_dir(dir)
@@ -183,18 +184,18 @@ macro_rules! cases {
 }
 
 cases! {
-    randread_direct: "randread", |input, _| words(&["-r50", "--direct"], input.join("large")), [1, 3];
-    randread_cold: "randread", |input, _| words(&["-r50", "--cold"], input.join("large")), [1, 3];
-    randread_cached: "randread", |input, _| words(&["-r50"], input.join("large")), [1, 3];
-    copytree: "copytree", |input, output| words(&["-b5000"], input.join("tree")).into_iter().chain([output.join("copy")]).collect(), [1, 3];
-    copytree_synced: "copytree", |input, output| words(&["--sync", "-n8"], input.join("tree")).into_iter().chain([output.join("copy")]).collect(), [1, 3];
-    wordcount: "wordcount", |_, _| [PathBuf::from("-b700")].into_iter().chain(sources()).collect(), [1, 3];
-    applog: "applog", |_, output| words(&["-n16", "-r10"], output.join("log")), [1, 3];
-    applog_data: "applog", |_, output| words(&["--data", "--every", "5"], output.join("log")), [1, 3];
-    kvstore: "kvstore", |_, output| words(&["-r60"], output.join("store")), [1, 3];
+    randread_direct: "apps/randread", |input, _| words(&["-r50", "--direct"], input.join("large")), [1, 3];
+    randread_cold: "apps/randread", |input, _| words(&["-r50", "--cold"], input.join("large")), [1, 3];
+    randread_cached: "apps/randread", |input, _| words(&["-r50"], input.join("large")), [1, 3];
+    copytree: "apps/copytree", |input, output| words(&["-b5000"], input.join("tree")).into_iter().chain([output.join("copy")]).collect(), [1, 3];
+    copytree_synced: "apps/copytree", |input, output| words(&["--sync", "-n8"], input.join("tree")).into_iter().chain([output.join("copy")]).collect(), [1, 3];
+    wordcount: "apps/wordcount", |_, _| [PathBuf::from("-b700")].into_iter().chain(sources()).collect(), [1, 3];
+    applog: "apps/applog", |_, output| words(&["-n16", "-r10"], output.join("log")), [1, 3];
+    applog_data: "apps/applog", |_, output| words(&["--data", "--every", "5"], output.join("log")), [1, 3];
+    kvstore: "apps/kvstore", |_, output| words(&["-r60"], output.join("store")), [1, 3];
     // The tasks wait for each other inside read and write. If these block, each task needs its own
     // worker.
-    pipeline: "pipeline", |_, _| vec!["-n6".into()], [8, 9];
+    pipeline: "apps/pipeline", |_, _| vec!["-n6".into()], [8, 9];
 }
 
 #[test]
@@ -207,7 +208,7 @@ fn each_program_explains_itself() {
         "kvstore",
         "pipeline",
     ] {
-        let run = Run::new(program(name, Flavor::Plain));
+        let run = Run::new(program(&format!("apps/{name}"), Flavor::Plain));
         let help = run.clone().arg("--help").output();
         assert!(
             help.starts_with(name) && help.contains("--threads") && help.contains("-n N"),

@@ -18,7 +18,7 @@ const CASES: u64 = 10_000;
 const BATCH: usize = 500;
 const SEED: u64 = 20_160_601;
 
-/// One line of a script, in the format that `probe/script` reads.
+/// One line of a script, in the format that `file/script` reads.
 #[derive(Clone, Debug)]
 struct Call {
     letter: char,
@@ -154,7 +154,7 @@ const SHAPES: [Shape; 7] = [
 /// The output of each script.
 fn outputs(scripts: &[Script], on_fibers: Option<Shape>) -> Vec<String> {
     let dir = Scratch::new();
-    let run = Run::new(program("probe/script", Flavor::Lfs64))
+    let run = Run::new(program("file/script", Flavor::Lfs64))
         .dir(dir.path())
         .stdin(text(scripts));
     let run = match on_fibers {

@@ -16,7 +16,7 @@ fn own_stderr(
     variables: &[(&str, &str)],
 ) -> (String, Outcome) {
     let dir = Scratch::new();
-    let run = Run::new(program("ownstderr", Flavor::Plain))
+    let run = Run::new(program("environment/own_stderr", Flavor::Plain))
         .args([how, end])
         .dir(dir.path())
         .preload(preload);
@@ -146,7 +146,7 @@ fn an_output_file_is_not_looked_for_through_a_symbolic_link() {
         told.contains("symbolic link") && told.contains("\"engine\""),
         "{told}"
     );
-    Run::new(program("ownstderr", Flavor::Plain))
+    Run::new(program("environment/own_stderr", Flavor::Plain))
         .args(["none", "return"])
         .dir(dir.path())
         .preload(true)

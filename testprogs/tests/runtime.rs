@@ -12,7 +12,7 @@ const ENGINES: [&str; 4] = ["uring", "aio", "threads", "sync"];
 fn exceptions_statics_and_locales_are_each_fibers_own() {
     let dir = Scratch::new();
     for how in [&[][..], &["-static-libstdc++", "-static-libgcc"]] {
-        let Some(program) = cxx_program("runtime/kept", how, dir.path()) else {
+        let Some(program) = cxx_program("runtime/thread_state", how, dir.path()) else {
             return;
         };
         let run = |workers: &str| Run::new(&program).arg(workers);
@@ -44,12 +44,13 @@ fn exceptions_statics_and_locales_are_each_fibers_own() {
 #[test]
 fn fibers_of_another_host_have_their_own_exceptions_and_records() {
     let dir = Scratch::new();
-    let Some(library) = cxx_program("runtime/late", &["-shared", "-fPIC"], dir.path()) else {
+    let Some(library) = cxx_program("runtime/catch_library", &["-shared", "-fPIC"], dir.path())
+    else {
         return;
     };
     // Without an engine an empty pipe blocks the thread.
     for engine in &ENGINES[..3] {
-        let run = Run::new(program("runtime/host", Flavor::Plain)).arg(&library);
+        let run = Run::new(program("runtime/cxx_host", Flavor::Plain)).arg(&library);
         let outcome = run.preload(true).env("AIOSHIM_ENGINE", *engine).run();
         if outcome.status.code() == Some(77) {
             return skip("the shim is not preloaded");
@@ -64,8 +65,8 @@ fn fibers_of_another_host_have_their_own_exceptions_and_records() {
 fn static_results_are_each_fibers_own() {
     for engine in ENGINES {
         for workers in [1, 3] {
-            let run =
-                Run::new(program("runtime/results", Flavor::Plain)).arg(format!("-w{workers}"));
+            let run = Run::new(program("runtime/static_results", Flavor::Plain))
+                .arg(format!("-w{workers}"));
             let text = run.preload(true).env("AIOSHIM_ENGINE", engine).output();
             assert_eq!(text, "wrong: 0\n", "{engine}, {workers}");
         }
@@ -76,9 +77,9 @@ fn static_results_are_each_fibers_own() {
 /// lock.
 #[test]
 fn a_constructor_that_waits_in_dlopen_gets_on() {
-    let library = shared_object("runtime/loaded", Flavor::Plain);
+    let library = shared_object("runtime/waiting_library", Flavor::Plain);
     let run = |args: &str| {
-        Run::new(program("runtime/loading", Flavor::Plain))
+        Run::new(program("runtime/dlopen_waits", Flavor::Plain))
             .env("LIBRARY", &library)
             .arg(args)
     };
@@ -97,7 +98,7 @@ fn a_constructor_that_waits_in_dlopen_gets_on() {
 #[test]
 fn a_call_back_that_is_left_leaves_no_thread_behind() {
     let dir = Scratch::new();
-    let Some(program) = cxx_program("runtime/left", &[], dir.path()) else {
+    let Some(program) = cxx_program("runtime/left_callbacks", &[], dir.path()) else {
         return;
     };
     let run = |workers: &str| Run::new(&program).arg(workers);
@@ -118,9 +119,9 @@ fn a_call_back_that_is_left_leaves_no_thread_behind() {
 /// startup.
 #[test]
 fn a_plugin_reaches_functions_of_libraries_that_it_brings_along() {
-    let library = shared_object("runtime/plugin", Flavor::Plain);
+    let library = shared_object("runtime/old_functions", Flavor::Plain);
     let run = |args: &str| {
-        Run::new(program("runtime/plugins", Flavor::Plain))
+        Run::new(program("runtime/dlopen_old", Flavor::Plain))
             .env("LIBRARY", &library)
             .arg(args)
     };

@@ -10,7 +10,7 @@ fn ten_thousand_blocking_fibers_are_served_by_one_thread() {
     let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
     for engine in ["uring", "aio", "threads"] {
         let run = |clients| {
-            Run::new(program("served", Flavor::Plain))
+            Run::new(program("resources/served", Flavor::Plain))
                 .args(["-n", clients])
                 .preload(true)
                 .env("AIOSHIM_ENGINE", engine)
@@ -49,7 +49,7 @@ fn ten_thousand_blocking_fibers_are_served_by_one_thread() {
 /// The same program prints the same on pthreads and on three workers.
 #[test]
 fn clients_and_servers_on_threads_and_on_fibers() {
-    let run = Run::new(program("served", Flavor::Fortify)).args(["-n", "50", "-r", "20"]);
+    let run = Run::new(program("resources/served", Flavor::Fortify)).args(["-n", "50", "-r", "20"]);
     let expected = run.clone().arg("--threads").output();
     for engine in ["uring", "aio", "threads"] {
         let preloaded = run

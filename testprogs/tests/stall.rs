@@ -5,7 +5,7 @@ use testprogs::{Flavor, Run, Scratch, program};
 
 fn stalling(variables: &[(&str, &str)]) -> (String, String) {
     let dir = Scratch::new();
-    let run = Run::new(program("probe/stalling", Flavor::Plain))
+    let run = Run::new(program("unhooked/stall", Flavor::Plain))
         .dir(dir.path())
         .preload(true);
     let run = run.env("AIOSHIM_STALL", "2ms").env("AIOSHIM_OUT", "said");
@@ -45,7 +45,7 @@ fn who_computes_or_blocks_is_said_once_a_place() {
             .find(|(line, _)| line.starts_with("aioshim: fiber 2 \"spinner\" has kept thread "));
         let (_, frames) = spinner.unwrap_or_else(|| panic!("{said}"));
         assert!(
-            frames.len() >= 3 && frames[0].starts_with("  #0 stalling"),
+            frames.len() >= 3 && frames[0].starts_with("  #0 stall"),
             "{said}"
         );
         // A location is reported only once, whichever fiber is there.
@@ -60,8 +60,7 @@ fn who_computes_or_blocks_is_said_once_a_place() {
             .find(|line| line.contains("blocked in read"))
             .expect("it blocked");
         assert!(
-            blocked.contains("\"reader\" has kept thread ")
-                && blocked.contains("called at stalling"),
+            blocked.contains("\"reader\" has kept thread ") && blocked.contains("called at stall"),
             "{said}"
         );
     }

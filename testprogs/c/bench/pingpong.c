@@ -6,7 +6,7 @@
 #include <sys/socket.h>
 #include <time.h>
 
-#include "../task.h"
+#include "task.h"
 
 #define HELP                                                           \
     "pingpong [OPTIONS]: N/2 pairs; prints nanoseconds a round trip\n" \

@@ -16,8 +16,8 @@
 #include <sys/wait.h>
 #include <time.h>
 
-#include "../task.h"
-#include "hold.h"
+#include "task.h"
+#include "held_syscall.h"
 
 enum { TASKS = 50, HOLDS = 4 };
 

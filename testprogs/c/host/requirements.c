@@ -1,0 +1,337 @@
+/* SPDX-License-Identifier: MIT */
+/* requirements - a scheduler whose requirements differ from libfiber's, with one mode per
+ * requirement.
+ *
+ *   locks      it has a global lock: no fiber may be parked while it waits for a lock
+ *   fork       it does nothing about fork: the child of one fiber runs no other
+ *   elsewhere  its thread sleeps in its own poll(2), which only its wake callback ends
+ *   moved      it resumes a fiber on another OS thread, which it must not */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <netdb.h>
+#include <poll.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+#include "aioshim.h"
+
+enum { FIBERS = 4, STACK = 256 * 1024 };
+
+struct fiber {
+    ucontext_t context;
+    void (*work)(void);
+    int done;
+    char stack[STACK];
+};
+
+static struct host {
+    ucontext_t scheduler;
+    struct fiber *current;
+    struct fiber *queue[FIBERS]; /* runnable, a ring */
+    unsigned head, count, left;
+    aioshim_thread_t *shim;
+    int in_lock;      /* the running fiber waits for a lock: it must not be parked */
+    int wake_pipe[2]; /* ends the scheduler's own sleep */
+} host;
+
+static struct fiber fibers[FIBERS];
+static pid_t first_process;
+
+static struct {
+    int (*attach)(const aioshim_host_t *, void *, aioshim_thread_t **);
+    int (*detach)(aioshim_thread_t *);
+    int (*poll)(aioshim_thread_t *, int64_t);
+    void (*wake)(aioshim_thread_t *);
+} shim;
+
+static void fail(const char *what)
+{
+    fprintf(stderr, "demanding: %s\n", what);
+    _exit(1);
+}
+
+/* ---- The host's callbacks ------------------------------------------------------------------- */
+
+static void *running(void *data) { return ((struct host *)data)->current; }
+
+static unsigned runnable(void *data) { return ((struct host *)data)->count; }
+
+static void unpark(void *data, void *fiber)
+{
+    struct host *h = data;
+    h->queue[(h->head + h->count++) % FIBERS] = fiber;
+}
+
+static void park(void *data)
+{
+    struct host *h = data;
+    struct fiber *self = h->current;
+    if (h->in_lock)
+        fail("parked in a lock");
+    swapcontext(&self->context, &h->scheduler);
+}
+
+static void wake(void *data) { shim.wake(((struct host *)data)->shim); }
+
+static void wake_elsewhere(void *data) { (void)!write(((struct host *)data)->wake_pipe[1], "", 1); }
+
+static aioshim_host_t table = { sizeof table, running, park, unpark, runnable, wake,
+                                NULL,         NULL,    NULL, NULL,   0,        0 };
+
+/* ---- The scheduler -------------------------------------------------------------------------- */
+
+static void begin(unsigned number)
+{
+    fibers[number].work();
+    fibers[number].done = 1;
+}
+
+static void make(unsigned number, void (*work)(void))
+{
+    struct fiber *fiber = &fibers[number];
+    fiber->work = work;
+    getcontext(&fiber->context);
+    fiber->context.uc_stack.ss_sp = fiber->stack;
+    fiber->context.uc_stack.ss_size = STACK;
+    fiber->context.uc_link = &host.scheduler;
+    makecontext(&fiber->context, (void (*)(void))begin, 1, number);
+    unpark(&host, fiber);
+    host.left++;
+}
+
+static void run_one(void)
+{
+    struct fiber *next = host.queue[host.head];
+    host.head = (host.head + 1) % FIBERS;
+    host.count--;
+    host.current = next;
+    swapcontext(&host.scheduler, &next->context);
+    host.current = NULL;
+    host.left -= (unsigned)next->done;
+}
+
+static void run(int sleeps_elsewhere)
+{
+    while (host.left > 0) {
+        for (unsigned round = host.count; round > 0 && host.count > 0; round--)
+            run_one();
+        if (host.left == 0)
+            return;
+        int polled = shim.poll(host.shim, host.count || sleeps_elsewhere ? 0 : -1);
+        if (sleeps_elsewhere && polled == 0 && host.count == 0) {
+            struct pollfd end = { host.wake_pipe[0], POLLIN, 0 };
+            char bytes[64];
+            if (poll(&end, 1, 20000) != 1 || read(host.wake_pipe[0], bytes, sizeof bytes) < 1)
+                fail("not woken");
+        }
+    }
+}
+
+/* ---- locks ---------------------------------------------------------------------------------- */
+
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t cond = PTHREAD_COND_INITIALIZER;
+static sem_t held, others_turn;
+
+/* Holds the lock for a while, like a thread that runs the interpreter. */
+static void *hold_mutex(void *arg)
+{
+    pthread_mutex_lock(&mutex);
+    sem_post(&held);
+    nanosleep(&(struct timespec){ 0, 20000000 }, NULL);
+    pthread_cond_signal(&cond);
+    pthread_mutex_unlock(&mutex);
+    return arg;
+}
+
+static void wait_for_locks(void)
+{
+    pthread_t thread;
+    sem_init(&held, 0, 0);
+    pthread_create(&thread, NULL, hold_mutex, NULL);
+    host.in_lock = 1;
+    while (sem_wait(&held))
+        ;
+    pthread_mutex_lock(&mutex);
+    struct timespec soon;
+    clock_gettime(CLOCK_REALTIME, &soon);
+    soon.tv_sec += (soon.tv_nsec += 5000000) >= 1000000000;
+    soon.tv_nsec %= 1000000000;
+    if (pthread_cond_timedwait(&cond, &mutex, &soon) != ETIMEDOUT)
+        fail("no timeout");
+    pthread_mutex_unlock(&mutex);
+    for (int i = 0; i < 10000; i++) {
+        pthread_mutex_lock(&mutex);
+        pthread_mutex_unlock(&mutex);
+    }
+    host.in_lock = 0;
+    /* It may be parked in calls that are not locks. */
+    nanosleep(&(struct timespec){ 0, 1000000 }, NULL);
+    pthread_join(thread, NULL);
+}
+
+static void nothing_much(void)
+{
+    for (int i = 0; i < 10; i++)
+        nanosleep(&(struct timespec){ 0, 1000000 }, NULL);
+}
+
+/* ---- fork ----------------------------------------------------------------------------------- */
+
+static int pipes[2][2];
+static atomic_int forked;
+
+static void run_in_parent_only(void)
+{
+    while (!forked) {
+        nanosleep(&(struct timespec){ 0, 100000 }, NULL);
+        if (getpid() != first_process)
+            fail("another fiber runs in the child");
+    }
+}
+
+static void fork_one(void)
+{
+    char byte;
+    pid_t child = fork();
+    if (child == 0) {
+        /* The other fiber is runnable, but a wait must not let it run. */
+        if (write(pipes[1][1], "c", 1) != 1 || read(pipes[0][0], &byte, 1) != 1)
+            _exit(2);
+        nanosleep(&(struct timespec){ 0, 2000000 }, NULL);
+        /* The scheduler restarts with only this fiber. */
+        host.count = 0;
+        host.left = 1;
+        if (shim.attach(&table, &host, &host.shim) != 0)
+            _exit(3);
+        if (write(pipes[1][1], "c", 1) != 1 || read(pipes[0][0], &byte, 1) != 1)
+            _exit(4);
+        _exit(0);
+    }
+    int status;
+    for (int i = 0; i < 2; i++)
+        if (read(pipes[1][0], &byte, 1) != 1 || write(pipes[0][1], "p", 1) != 1)
+            fail("pipes");
+    if (waitpid(child, &status, 0) != child || status != 0)
+        fail("the child failed");
+    forked = 1;
+}
+
+/* ---- elsewhere ------------------------------------------------------------------------------ */
+
+static void *feed(void *arg)
+{
+    nanosleep(&(struct timespec){ 0, 20000000 }, NULL);
+    (void)!write(pipes[0][1], "x", 1);
+    sem_wait(&others_turn);
+    nanosleep(&(struct timespec){ 0, 20000000 }, NULL);
+    pthread_mutex_unlock(&mutex);
+    return arg;
+}
+
+static void *lock_first(void *arg)
+{
+    pthread_mutex_lock(&mutex);
+    sem_post(&held);
+    return feed(arg);
+}
+
+static void wait_for_all(void)
+{
+    pthread_t thread;
+    char byte;
+    sem_init(&held, 0, 0);
+    sem_init(&others_turn, 0, 0);
+    pthread_create(&thread, NULL, lock_first, NULL);
+    while (sem_wait(&held))
+        ;
+    /* A wait in the engine. */
+    if (read(pipes[0][0], &byte, 1) != 1)
+        fail("read");
+    nanosleep(&(struct timespec){ 0, 5000000 }, NULL);
+    /* A wait for a lock. */
+    sem_post(&others_turn);
+    pthread_mutex_lock(&mutex);
+    pthread_mutex_unlock(&mutex);
+    /* A wait on the pool. */
+    struct addrinfo *addresses;
+    if (getaddrinfo("127.0.0.1", "80", NULL, &addresses) == 0)
+        freeaddrinfo(addresses);
+    pthread_join(thread, NULL);
+}
+
+/* ---- moved ---------------------------------------------------------------------------------- */
+
+static void wait_to_be_moved(void)
+{
+    nanosleep(&(struct timespec){ 0, 1000000 }, NULL);
+    fail("it went on, on another thread");
+}
+
+static void *resume(void *arg)
+{
+    host.current = arg;
+    swapcontext(&host.scheduler, &fibers[0].context);
+    return NULL;
+}
+
+static void move(void)
+{
+    pthread_t thread;
+    run_one();
+    while (host.count == 0)
+        shim.poll(host.shim, -1);
+    pthread_create(&thread, NULL, resume, host.queue[host.head]);
+    pthread_join(thread, NULL);
+}
+
+/* --------------------------------------------------------------------------------------------- */
+
+int main(int argc, char **argv)
+{
+    const char *mode = argc == 2 ? argv[1] : "";
+    first_process = getpid();
+    *(void **)&shim.attach = dlsym(RTLD_DEFAULT, "aioshim_attach");
+    *(void **)&shim.detach = dlsym(RTLD_DEFAULT, "aioshim_detach");
+    *(void **)&shim.poll = dlsym(RTLD_DEFAULT, "aioshim_poll");
+    *(void **)&shim.wake = dlsym(RTLD_DEFAULT, "aioshim_wake");
+    if (!shim.attach)
+        fail("not preloaded");
+    if (pipe(pipes[0]) || pipe(pipes[1]) || pipe(host.wake_pipe))
+        fail("pipe");
+    int elsewhere = strcmp(mode, "elsewhere") == 0;
+    if (elsewhere)
+        table.wake = wake_elsewhere;
+    if (strcmp(mode, "locks") == 0)
+        table.flags = AIOSHIM_HOST_PLAIN_LOCKS;
+    if (shim.attach(&table, &host, &host.shim) != 0)
+        fail("cannot attach");
+    if (strcmp(mode, "locks") == 0) {
+        make(0, wait_for_locks);
+        make(1, nothing_much);
+    } else if (strcmp(mode, "fork") == 0) {
+        make(0, fork_one);
+        make(1, run_in_parent_only);
+    } else if (elsewhere) {
+        make(0, wait_for_all);
+    } else if (strcmp(mode, "moved") == 0) {
+        make(0, wait_to_be_moved);
+        move();
+    } else {
+        fail("usage: demanding locks|fork|elsewhere|moved");
+    }
+    run(elsewhere);
+    if (shim.detach(host.shim) != 0)
+        fail("cannot detach");
+    puts("done");
+    return 0;
+}
