@@ -1,10 +1,10 @@
 //! Random programs with many tasks keep their invariants on fibers with the preload, and on
 //! pthreads.
 //!
-//! `c/fuzz.c` generates a program from each seed that uses files, pipes, sockets, dup, close, fork,
-//! signals, cancellation and timeouts concurrently. `AIOSHIM_TEST_CASES` sets how many cases run on
-//! each engine and number of workers, `AIOSHIM_TEST_SEED` the first seed. The long run takes about
-//! an hour on two processors:
+//! `c/fuzz/fuzz.c` generates a program from each seed that uses files, pipes, sockets, dup, close,
+//! fork, signals, cancellation and timeouts concurrently. `AIOSHIM_TEST_CASES` sets how many cases
+//! run on each engine and number of workers, `AIOSHIM_TEST_SEED` the first seed. The long run takes
+//! about an hour on two processors:
 //!
 //!     AIOSHIM_TEST_CASES=20000 cargo test -p testprogs --test fuzz -- --test-threads 1
 //!
