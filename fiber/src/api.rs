@@ -4,12 +4,15 @@
 //! result before it publishes its end, and the result is read after the join.
 
 use crate::errno::Errno;
-use crate::fiber::{Handle, NAME_LEN};
-use crate::join::{self, Spec};
-use crate::runtime::{self, Setup};
-use crate::stack::Class;
+use crate::launch::options as conf;
+use crate::launch::runtime::{self, Setup};
+use crate::record::fiber::{Handle, NAME_LEN};
+use crate::record::stack::Class;
+use crate::report::dump as debug;
+use crate::sched::cancel;
+use crate::sched::join::{self, Spec};
+use crate::sched::switching as sched;
 use crate::sync::{Until, misuse, on_fiber};
-use crate::{cancel, conf, debug, sched};
 use core::cell::UnsafeCell;
 use core::ffi::c_void;
 use core::fmt;
@@ -115,7 +118,10 @@ impl<F, T> Leaked<F, T> {
     }
 }
 
-fn start<F: FnOnce() -> T, T>(f: F, slot: Arc<Slot<T>>) -> (crate::fiber::Entry, Leaked<F, T>) {
+fn start<F: FnOnce() -> T, T>(
+    f: F,
+    slot: Arc<Slot<T>>,
+) -> (crate::record::fiber::Entry, Leaked<F, T>) {
     let start = Box::into_raw(Box::new(Start { f, slot }));
     (
         main::<F, T>,

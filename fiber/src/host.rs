@@ -7,11 +7,11 @@
 //! The shim calls the host callbacks on the worker's own thread (except `wake` and `name`), with
 //! the worker as `data`.
 
-use crate::cancel;
-use crate::fiber::{Fiber, Waits};
-use crate::sched;
-use crate::timer;
-use crate::worker::Worker;
+use crate::record::fiber::{Fiber, Waits};
+use crate::record::timer;
+use crate::sched::cancel;
+use crate::sched::switching as sched;
+use crate::worker::state::Worker;
 use core::ffi::{c_char, c_int, c_uint, c_void};
 use core::sync::atomic::{AtomicPtr, Ordering};
 use std::sync::OnceLock;
@@ -295,7 +295,7 @@ mod verbs {
         len: usize,
     ) -> usize {
         // SAFETY: records are never unmapped.
-        let text = crate::debug::title(unsafe { &*fiber.cast::<Fiber>() });
+        let text = crate::report::dump::title(unsafe { &*fiber.cast::<Fiber>() });
         let n = text.len().min(len.saturating_sub(1));
         if len > 0 && !buf.is_null() {
             // SAFETY: `buf` has `len` bytes, and n + 1 <= len.

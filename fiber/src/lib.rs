@@ -21,44 +21,25 @@
 //! `host` connects the scheduler to the shim.
 
 mod api;
-mod balance;
-mod cancel;
+mod arch;
 mod capi;
-mod conf;
-mod deadlock;
-mod debug;
 mod errno;
-mod fiber;
-mod fork;
-mod fresh;
-mod gate;
-mod guard;
 mod host;
-mod idle;
-mod join;
-mod kept;
-mod key;
-mod leave;
-mod overflow;
-mod park;
-mod runtime;
+mod interpose;
+mod launch;
+mod output;
+mod record;
+mod report;
 mod sched;
-mod slab;
 mod spin;
-mod stack;
-mod stderr;
-mod switch;
 pub mod sync;
-mod timer;
-mod tls;
-mod turns;
 mod worker;
 
 pub use api::{
     Builder, Current, JoinHandle, Options, current, run, sleep, spawn, test_cancel, yield_now,
 };
-pub use cancel::Cancelled;
 pub use errno::Errno;
+pub use sched::cancel::Cancelled;
 pub use sync::{
     Barrier, BarrierWaitResult, Condvar, Mutex, MutexGuard, Once, RwLock, RwLockReadGuard,
     RwLockWriteGuard, Semaphore,

@@ -23,7 +23,10 @@ const TYPES: [(&str, &str); 11] = [
 
 /// Function types that the C API refers to by a name, and the file that defines each. cbindgen
 /// would take such a name for a struct.
-const CALLBACKS: [(&str, &str); 2] = [("Entry", "fiber.rs"), ("Destructor", "key.rs")];
+const CALLBACKS: [(&str, &str); 2] = [
+    ("Entry", "record/fiber.rs"),
+    ("Destructor", "record/key.rs"),
+];
 
 /// Copies a file of the C API and replaces the names of function types by their definitions.
 fn source(root: &Path, dir: &Path, name: &str) -> std::path::PathBuf {

@@ -1,9 +1,9 @@
 //! The C API for cancellation. The parent module states the rules.
 
 use super::{FiberHandle, answer, handle, object, store};
-use crate::cancel::{self, Cleanup};
 use crate::errno::Errno;
-use crate::key;
+use crate::record::key;
+use crate::sched::cancel::{self, Cleanup};
 use crate::sync::on_fiber;
 use core::ffi::{c_int, c_void};
 

@@ -9,15 +9,18 @@ mod cancel;
 mod sync;
 
 use crate::errno::{Errno, as_int};
-use crate::fiber::{Entry, Handle, NAME_LEN};
-use crate::join::{self, Spec};
-use crate::key;
-use crate::runtime::{self, Setup};
-use crate::stack::Class;
+use crate::launch::options as conf;
+use crate::launch::runtime::{self, Setup};
+use crate::record::fiber::{Entry, Handle, NAME_LEN};
+use crate::record::key;
+use crate::record::stack::Class;
+use crate::record::timer::{self, NEVER};
+use crate::report::dump as debug;
+use crate::sched::join::{self, Spec};
+use crate::sched::switching as sched;
 use crate::sync::on_fiber;
-use crate::timer::{self, NEVER};
-use crate::worker::Worker;
-use crate::{conf, debug, sched, tls};
+use crate::worker::current as tls;
+use crate::worker::state::Worker;
 use core::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use core::mem::offset_of;
 use core::ptr::null_mut;
@@ -82,7 +85,7 @@ fn answer(f: impl FnOnce() -> Result<(), Errno>) -> c_int {
 /// A cancellation point: if the fiber is cancelled in `f`, it ends here.
 #[inline(always)]
 fn point(f: impl FnOnce() -> Result<(), Errno>) -> Result<(), Errno> {
-    crate::cancel::act_on(f())
+    crate::sched::cancel::act_on(f())
 }
 
 #[unsafe(no_mangle)]
@@ -182,7 +185,7 @@ pub extern "C" fn fiber_detach(f: *mut FiberHandle) -> c_int {
 #[unsafe(no_mangle)]
 pub extern "C" fn fiber_exit(ret: *mut c_void) {
     if let Ok(worker) = on_fiber() {
-        crate::cancel::exit(worker, ret);
+        crate::sched::cancel::exit(worker, ret);
     }
 }
 
@@ -217,7 +220,7 @@ pub extern "C" fn fiber_id(f: *mut FiberHandle) -> u64 {
 }
 
 /// Returns the fiber of a handle. NULL means the calling fiber.
-fn named(f: *mut FiberHandle) -> Result<&'static crate::fiber::Fiber, Errno> {
+fn named(f: *mut FiberHandle) -> Result<&'static crate::record::fiber::Fiber, Errno> {
     if f.is_null() {
         return on_fiber().map(Worker::running).map_err(|_| Errno::ESRCH);
     }

@@ -5,9 +5,9 @@
 
 use super::{misuse, on_fiber};
 use crate::errno::Errno;
-use crate::fiber::Waits;
-use crate::park::{self, Queue};
-use crate::timer::NEVER;
+use crate::record::fiber::Waits;
+use crate::record::timer::NEVER;
+use crate::sched::park::{self, Queue};
 use core::sync::atomic::{AtomicU64, Ordering};
 
 /// `fiber_barrier_t`.

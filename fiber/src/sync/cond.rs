@@ -5,10 +5,10 @@
 
 use super::mutex::{MutexGuard, RawMutex};
 use super::{Forever, Until, misuse, on_fiber};
-use crate::cancel;
 use crate::errno::Errno;
-use crate::fiber::Waits;
-use crate::park::{self, Queue};
+use crate::record::fiber::Waits;
+use crate::sched::cancel;
+use crate::sched::park::{self, Queue};
 use core::sync::atomic::Ordering;
 use std::time::Duration;
 

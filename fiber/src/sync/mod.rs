@@ -25,9 +25,9 @@ pub(crate) use rwlock::RawRwLock;
 pub(crate) use sem::RawSem;
 
 use crate::errno::Errno;
-use crate::timer::{self, Instant};
-use crate::tls;
-use crate::worker::Worker;
+use crate::record::timer::{self, Instant};
+use crate::worker::current as tls;
+use crate::worker::state::Worker;
 use std::time::Duration;
 
 /// Returns the worker of the calling fiber, or `EPERM` off a fiber.

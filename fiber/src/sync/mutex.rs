@@ -10,8 +10,8 @@
 
 use super::{Forever, Until, misuse, on_fiber};
 use crate::errno::Errno;
-use crate::fiber::Waits;
-use crate::park::{self, LOCKED, Queue, WAITERS};
+use crate::record::fiber::Waits;
+use crate::sched::park::{self, LOCKED, Queue, WAITERS};
 use core::cell::UnsafeCell;
 use core::fmt;
 use core::marker::PhantomData;

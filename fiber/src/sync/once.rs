@@ -2,9 +2,9 @@
 
 use super::{misuse, on_fiber};
 use crate::errno::Errno;
-use crate::fiber::Waits;
-use crate::park::{self, Queue, STATE_SHIFT};
-use crate::timer::NEVER;
+use crate::record::fiber::Waits;
+use crate::record::timer::NEVER;
+use crate::sched::park::{self, Queue, STATE_SHIFT};
 use core::sync::atomic::Ordering;
 
 const NEW: u64 = 0;

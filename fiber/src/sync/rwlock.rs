@@ -6,8 +6,8 @@
 
 use super::{Forever, Until, misuse, on_fiber};
 use crate::errno::Errno;
-use crate::fiber::Waits;
-use crate::park::{self, Chain, LOCKED, Locked, Queue, STATE_SHIFT, WAITERS};
+use crate::record::fiber::Waits;
+use crate::sched::park::{self, Chain, LOCKED, Locked, Queue, STATE_SHIFT, WAITERS};
 use core::cell::UnsafeCell;
 use core::fmt;
 use core::marker::PhantomData;

@@ -4,10 +4,10 @@
 //! fiber waits. Any thread may post and try.
 
 use super::{Forever, Until, misuse, on_fiber};
-use crate::cancel;
 use crate::errno::Errno;
-use crate::fiber::Waits;
-use crate::park::{self, LOCKED, Queue, STATE_SHIFT, WAITERS};
+use crate::record::fiber::Waits;
+use crate::sched::cancel;
+use crate::sched::park::{self, LOCKED, Queue, STATE_SHIFT, WAITERS};
 use core::sync::atomic::Ordering;
 use std::time::Duration;
 

@@ -5,8 +5,9 @@
 //! It passes every fault on to the handler that was installed before, including the ones it
 //! reported.
 
-use crate::fiber::Fiber;
-use crate::{stderr, tls};
+use crate::output as stderr;
+use crate::record::fiber::Fiber;
+use crate::worker::current as tls;
 use core::cell::UnsafeCell;
 use core::ffi::{c_int, c_void};
 use core::mem::MaybeUninit;
@@ -58,7 +59,7 @@ fn overflowed(address: usize) -> Option<&'static Fiber> {
     // SAFETY: records are never unmapped.
     let fiber = unsafe { tls::worker()?.current.get().as_ref() }?;
     let guard = fiber.stack.get().addr();
-    (guard..guard + crate::stack::page())
+    (guard..guard + crate::record::stack::page())
         .contains(&address)
         .then_some(fiber)
 }
@@ -76,7 +77,7 @@ fn report(fiber: &Fiber) {
     let name = unsafe { *fiber.name.get() };
     if name[0] != 0 {
         line.text(" \"");
-        line.bytes(crate::debug::text(&name));
+        line.bytes(crate::report::dump::text(&name));
         line.text("\"");
     }
     line.text(": its stack of ");

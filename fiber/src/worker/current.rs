@@ -10,8 +10,8 @@
 //! 0.01 ns more than no check at all. If the crate is linked into an executable, the linker turns
 //! the same sequence into local-exec.
 
-use crate::kept::Exceptions;
-use crate::worker::Worker;
+use crate::worker::state::Worker;
+use crate::worker::thread_state::Exceptions;
 use core::arch::{asm, global_asm};
 
 #[cfg(target_arch = "x86_64")]

@@ -8,12 +8,12 @@
 //!
 //! Invariant: a registered buffer lies in a frame of its fiber that has not returned.
 
-use crate::cancel;
-use crate::fiber::Fiber;
-use crate::key;
-use crate::sched;
+use crate::record::fiber::Fiber;
+use crate::record::key;
+use crate::sched::cancel;
+use crate::sched::switching as sched;
 use crate::sync::on_fiber;
-use crate::worker::Worker;
+use crate::worker::state::Worker;
 use core::ffi::{CStr, c_int, c_void};
 use core::mem::transmute;
 use core::ptr::null_mut;

@@ -4,19 +4,19 @@
 //! fiber or of the scheduler. Other threads reach a worker through a fiber that runs there, and use
 //! only its `remote`.
 
-use crate::balance::Share;
-use crate::cancel::Requests;
-use crate::fiber::{Fiber, List};
-use crate::fresh::{Fresh, FreshQueue};
+use crate::arch::FloatControl;
 use crate::host::Attachment;
-use crate::idle::Patience;
-use crate::kept::Runtimes;
-use crate::runtime::Runtime;
-use crate::slab::Records;
-use crate::stack::Stacks;
-use crate::switch::FloatControl;
-use crate::timer::{Instant, Timers};
-use crate::turns::{Shown, Turns};
+use crate::launch::runtime::Runtime;
+use crate::record::fiber::{Fiber, List};
+use crate::record::slab::Records;
+use crate::record::stack::Stacks;
+use crate::record::timer::{Instant, Timers};
+use crate::sched::cancel::Requests;
+use crate::sched::idle::Patience;
+use crate::worker::load::Share;
+use crate::worker::round::{Shown, Turns};
+use crate::worker::thread_state::Runtimes;
+use crate::worker::unstarted::{Fresh, FreshQueue};
 use core::cell::{Cell, RefCell};
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicUsize, Ordering};

@@ -19,11 +19,11 @@
 //! want the node.
 
 use crate::errno::Errno;
-use crate::fiber::{Fiber, Waits};
-use crate::fork;
-use crate::sched;
-use crate::timer::{Instant, NEVER};
-use crate::worker::Worker;
+use crate::launch::fork;
+use crate::record::fiber::{Fiber, Waits};
+use crate::record::timer::{Instant, NEVER};
+use crate::sched::switching as sched;
+use crate::worker::state::Worker;
 use core::cell::Cell;
 use core::ptr::null;
 use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};

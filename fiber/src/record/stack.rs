@@ -19,8 +19,8 @@
 //! while their top pages are warm. A worker with many free stacks returns their memory to the
 //! kernel, but keeps their addresses.
 
+use crate::arch::TOP_GAP;
 use crate::spin::SpinLock;
-use crate::switch::TOP_GAP;
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicU8, Ordering};
 

@@ -3,8 +3,8 @@
 //! The compiler assembles and checks this file, but it has never run, because no aarch64 machine
 //! was available.
 
-use crate::fiber::Fiber;
-use crate::sched::fiber_main;
+use crate::record::fiber::Fiber;
+use crate::sched::switching::fiber_main;
 use core::arch::{asm, naked_asm};
 
 /// The FPCR register.

@@ -5,16 +5,21 @@
 //! every fiber has ended, the worker's thread has exited and no other thread is in the middle of
 //! waking it.
 
-use crate::balance::Marks;
 use crate::errno::Errno;
-use crate::fiber::{Entry, Fiber, Life};
-use crate::gate::Gate;
-use crate::idle::{self, Idle};
-use crate::join::{self, Spec};
-use crate::overflow::SignalStack;
-use crate::stack::Class;
-use crate::worker::Worker;
-use crate::{fork, host, overflow, sched, slab, tls};
+use crate::host;
+use crate::launch::fork;
+use crate::record::fiber::{Entry, Fiber, Life};
+use crate::record::slab;
+use crate::record::stack::Class;
+use crate::report::overflow;
+use crate::report::overflow::SignalStack;
+use crate::sched::idle::{self, Idle};
+use crate::sched::join::{self, Spec};
+use crate::sched::switching as sched;
+use crate::worker::current as tls;
+use crate::worker::gate::Gate;
+use crate::worker::load::Marks;
+use crate::worker::state::Worker;
 use core::cell::UnsafeCell;
 use core::ffi::c_void;
 use core::ptr::null_mut;
@@ -270,7 +275,7 @@ impl Runtime {
         rest.iter().skip(1).chain(before)
     }
 
-    fn stealers(&self) -> impl Iterator<Item = &Stealer<crate::fresh::Fresh>> {
+    fn stealers(&self) -> impl Iterator<Item = &Stealer<crate::worker::unstarted::Fresh>> {
         self.workers()
             .iter()
             .filter_map(|w| w.remote.stealer.as_ref())

@@ -17,16 +17,16 @@
 //! own stack. A fiber that is neither current nor parked is in exactly one list. A started fiber
 //! never changes its worker. A switch preserves errno.
 
-use crate::cancel;
+use crate::arch as switch;
 use crate::errno::Errno;
-use crate::fiber::{Fiber, Life, Waits};
-use crate::idle;
-use crate::key;
-use crate::park;
-use crate::switch;
-use crate::timer::{self, Instant, NEVER};
-use crate::tls;
-use crate::worker::Worker;
+use crate::record::fiber::{Fiber, Life, Waits};
+use crate::record::key;
+use crate::record::timer::{self, Instant, NEVER};
+use crate::sched::cancel;
+use crate::sched::idle;
+use crate::sched::park;
+use crate::worker::current as tls;
+use crate::worker::state::Worker;
 use core::ffi::c_void;
 use core::ptr::{null, null_mut};
 use core::sync::atomic::Ordering;
@@ -240,7 +240,7 @@ unsafe fn settle(worker: &Worker, fiber: *mut Fiber) -> *mut u8 {
         .store((&raw const *worker).cast_mut(), Ordering::Relaxed);
     let share = &worker.remote.share;
     share.set_started(share.started() + 1);
-    crate::stack::top(fiber.stack.get(), fiber.class.get())
+    crate::record::stack::top(fiber.stack.get(), fiber.class.get())
 }
 
 /// Takes the next fiber to run, or returns null if there is none. A fresh fiber has already been

@@ -5,7 +5,7 @@
 //! first. A fiber may be taken out of order only if there are no thieves. A fiber of `own` that is
 //! not the first one knows the fiber before it ([`Fiber::before`]).
 
-use crate::fiber::{Fiber, List};
+use crate::record::fiber::{Fiber, List};
 use core::cell::Cell;
 use core::ptr::null_mut;
 use crossbeam_deque::{Steal, Stealer, Worker as Deque};

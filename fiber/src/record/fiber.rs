@@ -12,11 +12,11 @@
 //!                           +-> parked -+                   \-DETACHED --------------> FREE
 //! ```
 
-use crate::key::Values;
-use crate::park::Waiter;
-use crate::runtime::Runtime;
-use crate::stack::Class;
-use crate::worker::Worker;
+use crate::launch::runtime::Runtime;
+use crate::record::key::Values;
+use crate::record::stack::Class;
+use crate::sched::park::Waiter;
+use crate::worker::state::Worker;
 use core::cell::{Cell, UnsafeCell};
 use core::ffi::c_void;
 use core::ptr::{null, null_mut};

@@ -6,9 +6,9 @@
 //! because that thread could post. After these checks, in this order, no wake-up may be on its way
 //! and no worker may have woken since.
 
-use crate::debug::{self, Out};
-use crate::slab;
-use crate::worker::Worker;
+use crate::record::slab;
+use crate::report::dump::{self as debug, Out};
+use crate::worker::state::Worker;
 use core::fmt::Write;
 use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicBool, Ordering};

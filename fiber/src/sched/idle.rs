@@ -11,10 +11,10 @@
 //! end its sleep. If all workers are idle and no wake-up is on its way, the runtime is in a
 //! deadlock.
 
-use crate::balance::LATELY;
-use crate::deadlock;
-use crate::timer::{self, NEVER};
-use crate::worker::Worker;
+use crate::record::timer::{self, NEVER};
+use crate::report::deadlock;
+use crate::worker::load::LATELY;
+use crate::worker::state::Worker;
 use core::cell::Cell;
 use core::sync::atomic::{AtomicUsize, Ordering, fence};
 use rustix::thread::futex;

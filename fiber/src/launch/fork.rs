@@ -6,10 +6,14 @@
 //! does not read data that another thread may have been changing at the moment of the fork: it
 //! leaks the other workers and the values of other fibers.
 
-use crate::fiber::Fiber;
+use crate::record::fiber::Fiber;
+use crate::record::key;
+use crate::record::slab;
+use crate::record::stack;
+use crate::report::dump as debug;
 use crate::spin::SpinLock;
-use crate::worker::Worker;
-use crate::{debug, key, slab, stack, tls};
+use crate::worker::current as tls;
+use crate::worker::state::Worker;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 /// The number of forks on fibers between the first process and this one.
@@ -84,13 +88,14 @@ fn go_on_alone(worker: &Worker, me: &Fiber) {
         let ours = core::ptr::eq(fiber.runtime.load(Ordering::Relaxed), worker.runtime);
         if core::ptr::eq(fiber, me) {
             // The fiber that was joining it does not exist in the child, so it may be joined again.
-            if life.state() == crate::fiber::Life::JOINED {
-                fiber
-                    .life
-                    .store(life.with(crate::fiber::Life::LIVE).0, Ordering::Relaxed);
+            if life.state() == crate::record::fiber::Life::JOINED {
+                fiber.life.store(
+                    life.with(crate::record::fiber::Life::LIVE).0,
+                    Ordering::Relaxed,
+                );
             }
         } else if ours {
-            fiber.timer.set(crate::fiber::NO_TIMER);
+            fiber.timer.set(crate::record::fiber::NO_TIMER);
             // SAFETY: the fiber does not run in this process, so no other code touches its values.
             // They are leaked and not dropped, because another worker may have been changing them.
             unsafe { fiber.values.get().write(None) };

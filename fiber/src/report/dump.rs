@@ -7,12 +7,14 @@
 //! because these run during the report.
 
 use crate::errno::Errno;
-use crate::fiber::{Fiber, Handle, Life, NAME_LEN, Waits};
-use crate::park::{LOCKED, Queue, WAITERS};
-use crate::runtime::Runtime;
+use crate::launch::runtime::Runtime;
+use crate::output as stderr;
+use crate::record::fiber::{Fiber, Handle, Life, NAME_LEN, Waits};
+use crate::record::slab;
+use crate::sched::park::{LOCKED, Queue, WAITERS};
 use crate::spin::SpinLock;
-use crate::worker::Worker;
-use crate::{slab, stderr, tls};
+use crate::worker::current as tls;
+use crate::worker::state::Worker;
 use core::fmt::{self, Write};
 use core::sync::atomic::Ordering;
 use std::os::fd::{BorrowedFd, RawFd};

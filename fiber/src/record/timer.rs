@@ -7,7 +7,7 @@
 //! none.
 
 use crate::errno::Errno;
-use crate::fiber::{Fiber, NO_TIMER};
+use crate::record::fiber::{Fiber, NO_TIMER};
 
 /// Nanoseconds of CLOCK_MONOTONIC.
 pub(crate) type Instant = u64;

@@ -1,8 +1,8 @@
 //! The context switch on x86-64, for the System V ABI: rbx, rbp, r12 to r15, MXCSR and the x87
 //! control word survive a call.
 
-use crate::fiber::Fiber;
-use crate::sched::fiber_main;
+use crate::record::fiber::Fiber;
+use crate::sched::switching::fiber_main;
 use core::arch::{asm, naked_asm};
 
 /// The MXCSR register and the x87 control word.

@@ -3,7 +3,7 @@
 //! Invariant: once a record has been allocated, its address stays readable forever. This makes
 //! stale handles harmless.
 
-use crate::fiber::{Fiber, Handle, Life};
+use crate::record::fiber::{Fiber, Handle, Life};
 use crate::spin::SpinLock;
 use core::cell::Cell;
 use core::ptr::null_mut;

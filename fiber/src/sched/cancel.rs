@@ -10,14 +10,15 @@
 //! that was ended has had no effect.
 
 use crate::errno::Errno;
-use crate::fiber::{Fiber, Handle, Waits};
-use crate::key;
-use crate::park;
-use crate::sched;
+use crate::record::fiber::{Fiber, Handle, Waits};
+use crate::record::key;
+use crate::sched::join;
+use crate::sched::park;
+use crate::sched::switching as sched;
 use crate::spin::SpinLock;
 use crate::sync::on_fiber;
-use crate::worker::Worker;
-use crate::{join, tls};
+use crate::worker::current as tls;
+use crate::worker::state::Worker;
 use core::ffi::c_void;
 use core::sync::atomic::{AtomicBool, Ordering};
 

@@ -5,15 +5,15 @@
 //! handle changes nothing. The one that moves a fiber to TAKEN, or finds it ENDED, frees its record
 //! exactly once.
 
-use crate::cancel;
 use crate::errno::Errno;
-use crate::fiber::{Entry, Fiber, Handle, Life, NAME_LEN, Waits};
-use crate::park::Waiter;
-use crate::sched;
-use crate::slab;
-use crate::stack::Class;
-use crate::tls;
-use crate::worker::Worker;
+use crate::record::fiber::{Entry, Fiber, Handle, Life, NAME_LEN, Waits};
+use crate::record::slab;
+use crate::record::stack::Class;
+use crate::sched::cancel;
+use crate::sched::park::Waiter;
+use crate::sched::switching as sched;
+use crate::worker::current as tls;
+use crate::worker::state::Worker;
 use core::ffi::c_void;
 use core::ptr::{null, null_mut};
 use core::sync::atomic::{AtomicU64, Ordering};

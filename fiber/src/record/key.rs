@@ -4,10 +4,10 @@
 //! the sequence number under which it was set. Therefore the values of a deleted key read as NULL
 //! and its destructor never runs for them, no matter when they are found.
 
-use crate::cancel::Cleanup;
 use crate::errno::Errno;
-use crate::fiber::Fiber;
-use crate::leave::{self, JumpBuffer, Unwinding};
+use crate::interpose::pthread_exit::{self as leave, JumpBuffer, Unwinding};
+use crate::record::fiber::Fiber;
+use crate::sched::cancel::Cleanup;
 use crate::spin::SpinLock;
 use core::cell::Cell;
 use core::ffi::{c_uint, c_void};

@@ -15,7 +15,7 @@
 //! of its thread's data.
 
 use crate::sync::on_fiber;
-use crate::tls;
+use crate::worker::current as tls;
 use core::cell::{Cell, UnsafeCell};
 use core::ffi::{c_uint, c_void};
 use core::ptr::null_mut;

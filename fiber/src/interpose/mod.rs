@@ -1,0 +1,4 @@
+//! Functions of other libraries that this library replaces.
+
+pub(crate) mod pthread_exit;
+pub(crate) mod static_guard;

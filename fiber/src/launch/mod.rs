@@ -1,0 +1,5 @@
+//! Starting a runtime.
+
+pub(crate) mod fork;
+pub(crate) mod options;
+pub(crate) mod runtime;

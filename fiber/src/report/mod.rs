@@ -1,0 +1,5 @@
+//! Reports.
+
+pub(crate) mod deadlock;
+pub(crate) mod dump;
+pub(crate) mod overflow;
