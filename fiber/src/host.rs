@@ -7,8 +7,8 @@
 //! The shim calls the host callbacks on the worker's own thread (except `wake` and `name`), with
 //! the worker as `data`.
 
+use crate::clock;
 use crate::record::fiber::{Fiber, Waits};
-use crate::record::timer;
 use crate::sched::cancel;
 use crate::sched::switching as sched;
 use crate::worker::state::Worker;
@@ -267,7 +267,7 @@ mod verbs {
             // a disk, because those end soon.
             if worker.runtime().is_single() { 2 } else { 1 }
         } else {
-            c_int::from(!timer::is_soon(worker.timers.borrow().first()))
+            c_int::from(!clock::is_soon(worker.timers.borrow().first()))
         }
     }
 

@@ -23,6 +23,7 @@
 mod api;
 mod arch;
 mod capi;
+mod clock;
 mod errno;
 mod host;
 mod interpose;

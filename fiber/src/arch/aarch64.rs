@@ -3,8 +3,7 @@
 //! The compiler assembles and checks this file, but it has never run, because no aarch64 machine
 //! was available.
 
-use crate::record::fiber::Fiber;
-use crate::sched::switching::fiber_main;
+use super::Main;
 use core::arch::{asm, naked_asm};
 
 /// The FPCR register.
@@ -24,10 +23,10 @@ impl FloatControl {
     }
 }
 
-/// The first frame of every fiber. It is entered by a jump, with the fiber in x0 and sp at the top
+/// The first frame of every context. It is entered by a jump, with the argument in x0 and sp at the top
 /// of the stack, and has no caller.
 #[unsafe(naked)]
-unsafe extern "C" fn base() -> ! {
+unsafe extern "C" fn base<M: Main>() -> ! {
     naked_asm!(
         ".cfi_startproc",
         ".cfi_undefined x30",
@@ -37,7 +36,7 @@ unsafe extern "C" fn base() -> ! {
         "bl {main}",
         "brk #1",
         ".cfi_endproc",
-        main = sym fiber_main,
+        main = sym M::main,
     )
 }
 
@@ -80,20 +79,20 @@ pub(crate) unsafe fn switch(save: *mut *mut u8, to: *mut u8) {
     }
 }
 
-/// Saves the running context as [`switch`] does, and runs `fiber` from its beginning on the stack
-/// that ends at `top`.
+/// Saves the running context as [`switch`] does, and runs [`Main::main`] with `argument` on the
+/// stack that ends at `top`.
 ///
 /// # Safety
-/// `top` is 16-byte aligned and the end of a mapped stack that is not in use; `fiber` is live and
-/// has not started.
+/// `top` is 16-byte aligned and the end of a mapped stack that is not in use; `argument` is what
+/// the main function expects.
 #[inline(always)]
-pub(crate) unsafe fn start(
+pub(crate) unsafe fn start<M: Main>(
     save: *mut *mut u8,
     top: *mut u8,
-    fiber: *mut Fiber,
+    argument: *mut M,
     float: &FloatControl,
 ) {
-    // SAFETY: the caller guarantees that `top` and `fiber` are valid. Every register that the ABI
+    // SAFETY: the caller guarantees that `top` and `argument` are valid. Every register that the ABI
     // preserves is pushed here or declared as clobbered.
     unsafe {
         asm!(
@@ -116,8 +115,8 @@ pub(crate) unsafe fn start(
             "ldr x19, [sp, #16]",
             "ldp x29, x30, [sp, #32]",
             "add sp, sp, #48",
-            base = sym base,
-            inout("x0") fiber => _,
+            base = sym base::<M>,
+            inout("x0") argument => _,
             inout("x1") top => _,
             inout("x2") save => _,
             inout("x3") float.fpcr => _,
@@ -140,22 +139,26 @@ pub(crate) unsafe fn leave(to: *mut u8) -> ! {
     unsafe { asm!("mov sp, {to}", "ldr x16, [sp]", "br x16", to = in(reg) to, options(noreturn)) }
 }
 
-/// Runs `fiber` from its beginning on the stack that ends at `top`. The running context is
+/// Runs [`Main::main`] with `argument` on the stack that ends at `top`. The running context is
 /// abandoned.
 ///
 /// # Safety
 /// The same as for [`start`], but `top` may belong to the running stack. Nothing on the running
 /// stack is needed any more.
 #[inline(always)]
-pub(crate) unsafe fn leave_to_start(top: *mut u8, fiber: *mut Fiber, float: &FloatControl) -> ! {
-    // SAFETY: the caller guarantees that `top` and `fiber` are valid.
+pub(crate) unsafe fn leave_to_start<M: Main>(
+    top: *mut u8,
+    argument: *mut M,
+    float: &FloatControl,
+) -> ! {
+    // SAFETY: the caller guarantees that `top` and `argument` are valid.
     unsafe {
         asm!(
             "mov sp, x1",
             "msr fpcr, x2",
             "b {base}",
-            base = sym base,
-            in("x0") fiber,
+            base = sym base::<M>,
+            in("x0") argument,
             in("x1") top,
             in("x2") float.fpcr,
             options(noreturn),

@@ -1,5 +1,6 @@
-//! Context switches: the only code that touches the stack pointer. There is one file per CPU, and
-//! all define the same functions.
+//! What depends on the CPU: context switches, and the thread-local slots of [`slots`]. Only this
+//! code touches the stack pointer. It knows nothing of fibers. There is one file per CPU, and all
+//! define the same functions.
 //!
 //! A context that is not running is represented by its stack pointer. The data needed to resume it
 //! lies just above:
@@ -41,9 +42,17 @@ mod cpu;
 mod cpu;
 
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-compile_error!("fibers need a file in switch/ for this CPU");
+compile_error!("fibers need a file in arch/ for this CPU");
+
+pub(crate) mod slots;
 
 pub(crate) use cpu::{FloatControl, leave, leave_to_start, prefetch, start, switch};
+
+/// What a new context runs, and its argument.
+pub(crate) trait Main {
+    /// The first function of a context. It never returns.
+    extern "C" fn main(argument: *mut Self) -> !;
+}
 
 /// The number of bytes at the top of a stack that must stay unused. The ABIs require 16-byte
 /// alignment, and unwinders need a readable word above the first frame.

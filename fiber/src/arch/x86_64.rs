@@ -1,8 +1,7 @@
 //! The context switch on x86-64, for the System V ABI: rbx, rbp, r12 to r15, MXCSR and the x87
 //! control word survive a call.
 
-use crate::record::fiber::Fiber;
-use crate::sched::switching::fiber_main;
+use super::Main;
 use core::arch::{asm, naked_asm};
 
 /// The MXCSR register and the x87 control word.
@@ -30,10 +29,10 @@ impl FloatControl {
     }
 }
 
-/// The first frame of every fiber. It is entered by a jump, with the fiber in rdi and rsp at the
+/// The first frame of every context. It is entered by a jump, with the argument in rdi and rsp at the
 /// top of the stack, and has no caller.
 #[unsafe(naked)]
-unsafe extern "C" fn base() -> ! {
+unsafe extern "C" fn base<M: Main>() -> ! {
     naked_asm!(
         ".cfi_startproc",
         ".cfi_undefined rip",
@@ -41,7 +40,7 @@ unsafe extern "C" fn base() -> ! {
         "call {main}",
         "ud2",
         ".cfi_endproc",
-        main = sym fiber_main,
+        main = sym M::main,
     )
 }
 
@@ -81,20 +80,20 @@ pub(crate) unsafe fn switch(save: *mut *mut u8, to: *mut u8) {
     }
 }
 
-/// Saves the running context as [`switch`] does, and runs `fiber` from its beginning on the stack
-/// that ends at `top`.
+/// Saves the running context as [`switch`] does, and runs [`Main::main`] with `argument` on the
+/// stack that ends at `top`.
 ///
 /// # Safety
-/// `top` is 16-byte aligned and the end of a mapped stack that is not in use; `fiber` is live and
-/// has not started.
+/// `top` is 16-byte aligned and the end of a mapped stack that is not in use; `argument` is what
+/// the main function expects.
 #[inline(always)]
-pub(crate) unsafe fn start(
+pub(crate) unsafe fn start<M: Main>(
     save: *mut *mut u8,
     top: *mut u8,
-    fiber: *mut Fiber,
+    argument: *mut M,
     float: &FloatControl,
 ) {
-    // SAFETY: the caller guarantees that `top` and `fiber` are valid. Every register that the ABI
+    // SAFETY: the caller guarantees that `top` and `argument` are valid. Every register that the ABI
     // preserves is pushed here or declared as clobbered.
     unsafe {
         asm!(
@@ -116,8 +115,8 @@ pub(crate) unsafe fn start(
             "add rsp, 8",
             "pop rbx",
             "pop rbp",
-            base = sym base,
-            inout("rdi") fiber => _,
+            base = sym base::<M>,
+            inout("rdi") argument => _,
             inout("rsi") top => _,
             inout("rdx") save => _,
             inout("rcx") float => _,
@@ -137,23 +136,27 @@ pub(crate) unsafe fn leave(to: *mut u8) -> ! {
     unsafe { asm!("mov rsp, {to}", "pop rax", "jmp rax", to = in(reg) to, options(noreturn)) }
 }
 
-/// Runs `fiber` from its beginning on the stack that ends at `top`. The running context is
+/// Runs [`Main::main`] with `argument` on the stack that ends at `top`. The running context is
 /// abandoned.
 ///
 /// # Safety
 /// The same as for [`start`], but `top` may belong to the running stack. Nothing on the running
 /// stack is needed any more.
 #[inline(always)]
-pub(crate) unsafe fn leave_to_start(top: *mut u8, fiber: *mut Fiber, float: &FloatControl) -> ! {
-    // SAFETY: the caller guarantees that `top` and `fiber` are valid.
+pub(crate) unsafe fn leave_to_start<M: Main>(
+    top: *mut u8,
+    argument: *mut M,
+    float: &FloatControl,
+) -> ! {
+    // SAFETY: the caller guarantees that `top` and `argument` are valid.
     unsafe {
         asm!(
             "mov rsp, rsi",
             "ldmxcsr [rcx]",
             "fldcw [rcx + 4]",
             "jmp {base}",
-            base = sym base,
-            in("rdi") fiber,
+            base = sym base::<M>,
+            in("rdi") argument,
             in("rsi") top,
             in("rcx") float,
             options(noreturn),

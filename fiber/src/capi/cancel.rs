@@ -4,7 +4,7 @@ use super::{FiberHandle, answer, handle, object, store};
 use crate::errno::Errno;
 use crate::record::key;
 use crate::sched::cancel::{self, Cleanup};
-use crate::sync::on_fiber;
+use crate::worker::current::on_fiber;
 use core::ffi::{c_int, c_void};
 
 const ENABLE: c_int = 0;

@@ -8,18 +8,18 @@
 mod cancel;
 mod sync;
 
+use crate::clock::{self, NEVER};
 use crate::errno::{Errno, as_int};
 use crate::launch::options as conf;
 use crate::launch::runtime::{self, Setup};
 use crate::record::fiber::{Entry, Handle, NAME_LEN};
 use crate::record::key;
 use crate::record::stack::Class;
-use crate::record::timer::{self, NEVER};
 use crate::report::dump as debug;
 use crate::sched::join::{self, Spec};
 use crate::sched::switching as sched;
-use crate::sync::on_fiber;
-use crate::worker::current as tls;
+use crate::worker::current;
+use crate::worker::current::on_fiber;
 use crate::worker::state::Worker;
 use core::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use core::mem::offset_of;
@@ -96,7 +96,7 @@ pub extern "C" fn fiber_run(
     ret: *mut *mut c_void,
 ) -> c_int {
     answer(|| {
-        if tls::worker().is_some() {
+        if current::worker().is_some() {
             return Err(Errno::EBUSY);
         }
         let f = f.ok_or(Errno::EINVAL)?;
@@ -209,7 +209,7 @@ pub extern "C" fn fiber_yield() {
 pub extern "C" fn fiber_sleep(ns: u64) -> c_int {
     answer(|| {
         let worker = on_fiber()?;
-        let until = timer::now().saturating_add(ns).min(NEVER - 1);
+        let until = clock::now().saturating_add(ns).min(NEVER - 1);
         point(|| sched::sleep_until(worker, until))
     })
 }

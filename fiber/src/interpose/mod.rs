@@ -2,3 +2,4 @@
 
 pub(crate) mod pthread_exit;
 pub(crate) mod static_guard;
+pub(crate) mod thread_state;

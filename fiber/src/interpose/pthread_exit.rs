@@ -12,7 +12,7 @@ use crate::record::fiber::Fiber;
 use crate::record::key;
 use crate::sched::cancel;
 use crate::sched::switching as sched;
-use crate::sync::on_fiber;
+use crate::worker::current::on_fiber;
 use crate::worker::state::Worker;
 use core::ffi::{CStr, c_int, c_void};
 use core::mem::transmute;

@@ -10,10 +10,10 @@
 //! libstdc++'s functions. The upper half identifies the owner. It tells an initialiser that uses
 //! its own variable from another fiber that has to wait.
 
+use crate::clock::NEVER;
 use crate::record::fiber::Waits;
-use crate::record::timer::NEVER;
 use crate::sched::park::{self, Queue};
-use crate::sync::on_fiber;
+use crate::worker::current::on_fiber;
 use core::ffi::{c_int, c_void};
 use core::mem::transmute;
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -42,7 +42,7 @@ fn caller() -> u32 {
     match on_fiber() {
         // Records are 64 bytes apart.
         Ok(worker) => (worker.current.get().addr() >> 6) as u32,
-        Err(_) => (crate::worker::current::exceptions().addr() >> 4) as u32,
+        Err(_) => (crate::arch::slots::exceptions().addr() >> 4) as u32,
     }
 }
 

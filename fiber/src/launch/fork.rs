@@ -12,7 +12,7 @@ use crate::record::slab;
 use crate::record::stack;
 use crate::report::dump as debug;
 use crate::spin::SpinLock;
-use crate::worker::current as tls;
+use crate::worker::current;
 use crate::worker::state::Worker;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
@@ -60,7 +60,9 @@ extern "C" fn after() {
 
 extern "C" fn in_child() {
     after();
-    let Some(worker) = tls::worker() else { return };
+    let Some(worker) = current::worker() else {
+        return;
+    };
     // SAFETY: records are never unmapped.
     if let Some(me) = unsafe { worker.current.get().as_ref() } {
         go_on_alone(worker, me);

@@ -16,7 +16,7 @@ use crate::report::overflow::SignalStack;
 use crate::sched::idle::{self, Idle};
 use crate::sched::join::{self, Spec};
 use crate::sched::switching as sched;
-use crate::worker::current as tls;
+use crate::worker::current;
 use crate::worker::gate::Gate;
 use crate::worker::load::Marks;
 use crate::worker::state::Worker;
@@ -73,7 +73,7 @@ unsafe impl Send for Shared {}
 /// Runs `entry(arg)` as the first fiber of a new runtime. Returns its result once every fiber has
 /// ended.
 pub(crate) fn run(setup: Setup, entry: Entry, arg: *mut c_void) -> Result<*mut c_void, Errno> {
-    if tls::worker().is_some() {
+    if current::worker().is_some() {
         return Err(Errno::EBUSY);
     }
     fork::starting(|| {
@@ -327,14 +327,14 @@ fn serve(worker: &Worker, gate: &Gate) {
         Ordering::Relaxed,
     );
     let signal_stack = SignalStack::install();
-    tls::set(worker);
+    current::set_worker(worker);
     host::attach(worker);
-    worker.runtimes.attach();
+    worker.thread_state.attach();
     gate.pass();
-    worker.runtimes.kept_over(|| sched::run(worker));
+    worker.thread_state.save_over(|| sched::run(worker));
     worker.remote.quiesce();
     host::detach(worker);
-    tls::set(core::ptr::null());
+    current::set_worker(core::ptr::null());
     drop(signal_stack);
     worker.stacks.borrow_mut().flush();
     worker.records.flush();

@@ -13,7 +13,7 @@ use crate::record::fiber::{Fiber, Handle, Life, NAME_LEN, Waits};
 use crate::record::slab;
 use crate::sched::park::{LOCKED, Queue, WAITERS};
 use crate::spin::SpinLock;
-use crate::worker::current as tls;
+use crate::worker::current;
 use crate::worker::state::Worker;
 use core::fmt::{self, Write};
 use core::sync::atomic::Ordering;
@@ -121,7 +121,7 @@ pub(crate) fn is_of(fiber: &Fiber, life: Life, runtime: *const Runtime) -> bool 
 /// worker, covers all runtimes.
 pub(crate) fn dump(fd: RawFd) {
     let mut out = Out::new(fd);
-    let here = tls::worker();
+    let here = current::worker();
     let runtime = here.map_or(core::ptr::null(), |w| w.runtime);
     slab::for_each(|fiber, life| {
         if is_of(fiber, life, runtime) {

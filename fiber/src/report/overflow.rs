@@ -7,7 +7,7 @@
 
 use crate::output as stderr;
 use crate::record::fiber::Fiber;
-use crate::worker::current as tls;
+use crate::worker::current;
 use core::cell::UnsafeCell;
 use core::ffi::{c_int, c_void};
 use core::mem::MaybeUninit;
@@ -57,7 +57,7 @@ extern "C" fn handler(signal: c_int, info: *mut libc::siginfo_t, context: *mut c
 /// Returns the running fiber if `address` lies in its guard.
 fn overflowed(address: usize) -> Option<&'static Fiber> {
     // SAFETY: records are never unmapped.
-    let fiber = unsafe { tls::worker()?.current.get().as_ref() }?;
+    let fiber = unsafe { current::worker()?.current.get().as_ref() }?;
     let guard = fiber.stack.get().addr();
     (guard..guard + crate::record::stack::page())
         .contains(&address)

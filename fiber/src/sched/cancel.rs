@@ -16,8 +16,8 @@ use crate::sched::join;
 use crate::sched::park;
 use crate::sched::switching as sched;
 use crate::spin::SpinLock;
-use crate::sync::on_fiber;
-use crate::worker::current as tls;
+use crate::worker::current;
+use crate::worker::current::on_fiber;
 use crate::worker::state::Worker;
 use core::ffi::c_void;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -177,7 +177,7 @@ pub(crate) fn act_on(result: Result<(), Errno>) -> Result<(), Errno> {
 
 #[cold]
 fn act() -> Result<(), Errno> {
-    if let Some(worker) = tls::worker() {
+    if let Some(worker) = current::worker() {
         let me = worker.running();
         if me.cancel.load(Ordering::Relaxed) & UNWINDS == 0 {
             exit(worker, CANCELED);

@@ -11,7 +11,7 @@
 //! end its sleep. If all workers are idle and no wake-up is on its way, the runtime is in a
 //! deadlock.
 
-use crate::record::timer::{self, NEVER};
+use crate::clock::{self, NEVER};
 use crate::report::deadlock;
 use crate::worker::load::LATELY;
 use crate::worker::state::Worker;
@@ -74,7 +74,7 @@ fn look_out(worker: &Worker, began: u64) -> bool {
         if runtime.done.load(Ordering::Relaxed) || runtime.has_fresh_for(worker) {
             return true;
         }
-        if timer::now() - began >= patience {
+        if clock::now() - began >= patience {
             return false;
         }
     }
@@ -116,7 +116,7 @@ pub(crate) fn sleep(worker: &Worker) {
     let until = worker.timers.borrow().first();
     let mut now = 0;
     if until != NEVER || worker.trimmed_at.get() == 0 || worker.host.get().is_none() {
-        now = timer::now();
+        now = clock::now();
     }
     if now.saturating_sub(worker.trimmed_at.get()) > TRIM_EVERY {
         worker.trimmed_at.set(now);
@@ -126,7 +126,7 @@ pub(crate) fn sleep(worker: &Worker) {
         || until == NEVER && worker.host.get().is_none_or(|host| host.in_flight() == 0);
     let looks_out = runtime.looks_out() && others_only();
     if looks_out {
-        now = timer::now();
+        now = clock::now();
         if look_out(worker, now) {
             worker.patience.learn(0);
             return;
@@ -163,7 +163,7 @@ pub(crate) fn sleep(worker: &Worker) {
     runtime.idle.leave();
     inbox.awake();
     if looks_out {
-        worker.patience.learn(timer::now() - now);
+        worker.patience.learn(clock::now() - now);
     }
 }
 
@@ -172,10 +172,7 @@ fn wait(worker: &Worker, ns: Option<u64>) {
     match worker.host.get() {
         Some(host) => host.poll(ns.map_or(-1, |ns| i64::try_from(ns).unwrap_or(i64::MAX))),
         None => {
-            let limit = ns.map(|ns| rustix::fs::Timespec {
-                tv_sec: (ns / 1_000_000_000) as i64,
-                tv_nsec: (ns % 1_000_000_000) as _,
-            });
+            let limit = ns.map(clock::to_timespec);
             // The wait may end by a wake-up, a timeout, a signal or because the announcement was
             // withdrawn. The scheduler checks for work in all these cases.
             let _ = futex::wait(

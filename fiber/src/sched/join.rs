@@ -12,7 +12,7 @@ use crate::record::stack::Class;
 use crate::sched::cancel;
 use crate::sched::park::Waiter;
 use crate::sched::switching as sched;
-use crate::worker::current as tls;
+use crate::worker::current;
 use crate::worker::state::Worker;
 use core::ffi::c_void;
 use core::ptr::{null, null_mut};
@@ -178,7 +178,7 @@ pub(crate) fn detach(name: Handle) -> Result<(), Errno> {
             }
             Life::ENDED => {
                 if swap(fiber, life, life.with(Life::TAKEN)) {
-                    match tls::worker() {
+                    match current::worker() {
                         Some(worker) => worker.records.put(fiber),
                         None => slab::SPARE.put(fiber),
                     }

@@ -18,10 +18,10 @@
 //! queue's lock. If a waker holds it, the timer releases the node again, because that waker may
 //! want the node.
 
+use crate::clock::{Instant, NEVER};
 use crate::errno::Errno;
 use crate::launch::fork;
 use crate::record::fiber::{Fiber, Waits};
-use crate::record::timer::{Instant, NEVER};
 use crate::sched::switching as sched;
 use crate::worker::state::Worker;
 use core::cell::Cell;

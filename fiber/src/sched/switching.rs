@@ -17,15 +17,15 @@
 //! own stack. A fiber that is neither current nor parked is in exactly one list. A started fiber
 //! never changes its worker. A switch preserves errno.
 
-use crate::arch as switch;
+use crate::arch::{self, Main};
+use crate::clock::{self, Instant, NEVER};
 use crate::errno::Errno;
 use crate::record::fiber::{Fiber, Life, Waits};
 use crate::record::key;
-use crate::record::timer::{self, Instant, NEVER};
 use crate::sched::cancel;
 use crate::sched::idle;
 use crate::sched::park;
-use crate::worker::current as tls;
+use crate::worker::current;
 use crate::worker::state::Worker;
 use core::ffi::c_void;
 use core::ptr::{null, null_mut};
@@ -39,8 +39,8 @@ const SHORT_ROUND: u32 = 16;
 /// Lets the other runnable fibers of this worker run first. Call it on a fiber of `worker`.
 #[inline(always)]
 pub(crate) fn yield_now(worker: &Worker) {
-    if worker.runtimes.are_in_use() {
-        return worker.runtimes.kept_over(|| yield_now(worker));
+    if worker.thread_state.is_in_use() {
+        return worker.thread_state.save_over(|| yield_now(worker));
     }
     let me = worker.current.get();
     let next = worker.ready.head();
@@ -62,7 +62,7 @@ pub(crate) fn yield_now(worker: &Worker) {
         worker.current.set(next);
         ask_ahead(worker);
         let errno = *worker.errno.get();
-        switch::switch((*me).sp.as_ptr(), (*next).sp.get());
+        arch::switch((*me).sp.as_ptr(), (*next).sp.get());
         *worker.errno.get() = errno;
     }
 }
@@ -80,8 +80,8 @@ unsafe fn ask_ahead(worker: &Worker) {
     unsafe {
         let then = (*worker.ready.head()).next.get();
         if !then.is_null() {
-            switch::prefetch((*then).sp.get());
-            switch::prefetch((*then).next.get().cast());
+            arch::prefetch((*then).sp.get());
+            arch::prefetch((*then).next.get().cast());
         }
     }
 }
@@ -183,8 +183,8 @@ pub(crate) fn sleep_until(worker: &Worker, until: Instant) -> Result<(), Errno> 
 /// Switches from the running fiber to `next`, or to the scheduler if `next` is null.
 #[inline(always)]
 fn pass_to(worker: &Worker, next: *mut Fiber) {
-    if worker.runtimes.are_in_use() {
-        return worker.runtimes.kept_over(|| switch_to(worker, next));
+    if worker.thread_state.is_in_use() {
+        return worker.thread_state.save_over(|| switch_to(worker, next));
     }
     switch_to(worker, next);
 }
@@ -201,7 +201,7 @@ fn switch_to(worker: &Worker, next: *mut Fiber) {
         let save = (*me).sp.as_ptr();
         worker.current.set(next);
         if next.is_null() {
-            switch::switch(save, worker.scheduler.get());
+            arch::switch(save, worker.scheduler.get());
         } else {
             worker.turns.take();
             go(worker, save, next);
@@ -220,9 +220,9 @@ unsafe fn go(worker: &Worker, save: *mut *mut u8, next: *mut Fiber) {
     unsafe {
         let to = (*next).sp.get();
         if to.is_null() {
-            switch::start(save, settle(worker, next), next, &worker.float);
+            arch::start(save, settle(worker, next), next, &worker.float);
         } else {
-            switch::switch(save, to);
+            arch::switch(save, to);
         }
     }
 }
@@ -297,7 +297,7 @@ pub(crate) unsafe fn make_ready(fiber: *const Fiber) {
     };
     record.waits_no_more();
     let fiber = fiber.cast_mut();
-    match tls::worker() {
+    match current::worker() {
         // SAFETY: the fiber is parked and only we wake it, so it is in no list.
         Some(worker) if core::ptr::eq(worker, home) => unsafe { worker.ready.push(fiber) },
         _ => {
@@ -339,7 +339,7 @@ fn round_is_over(worker: &Worker) -> bool {
         || !worker.remote.inbox.is_empty()
         || worker.remote.cancels.any()
         || worker.stacks.borrow().has_excess()
-        || (first != NEVER && first <= timer::now());
+        || (first != NEVER && first <= clock::now());
     if !over {
         // With only the inbox to check, a few fibers need not check it after every pass. If a fiber
         // parks in the shim during this longer round, `park_in_shim` shortens the round.
@@ -394,7 +394,7 @@ fn fire_timers(worker: &Worker) {
     if worker.timers.borrow().first() == NEVER {
         return;
     }
-    let now = timer::now();
+    let now = clock::now();
     loop {
         let due = worker.timers.borrow_mut().pop(now);
         match due {
@@ -406,20 +406,22 @@ fn fire_timers(worker: &Worker) {
     }
 }
 
-/// The first function that every fiber runs.
-pub(crate) extern "C" fn fiber_main(fiber: *mut Fiber) -> ! {
-    // SAFETY: records are never unmapped.
-    let fiber = unsafe { &*fiber };
-    let result = (fiber.entry.get())(fiber.arg.get());
-    // SAFETY: a started fiber has a worker, which is the worker of this thread.
-    exit(unsafe { &*fiber.worker.load(Ordering::Relaxed) }, result)
+impl Main for Fiber {
+    /// Runs the fiber's function and ends the fiber.
+    extern "C" fn main(fiber: *mut Fiber) -> ! {
+        // SAFETY: records are never unmapped.
+        let fiber = unsafe { &*fiber };
+        let result = (fiber.entry.get())(fiber.arg.get());
+        // SAFETY: a started fiber has a worker, which is the worker of this thread.
+        exit(unsafe { &*fiber.worker.load(Ordering::Relaxed) }, result)
+    }
 }
 
 /// Ends the running fiber.
 pub(crate) fn exit(worker: &Worker, result: *mut c_void) -> ! {
     let me = worker.running();
     key::run_destructors(me);
-    worker.runtimes.clear();
+    worker.thread_state.clear();
     let runtime = worker.runtime();
     let (stack, class) = (me.stack.get(), me.class.get());
     me.result.set(result);
@@ -453,12 +455,12 @@ pub(crate) fn exit(worker: &Worker, result: *mut c_void) -> ! {
     // have been given the stack that we run on; nothing on that stack is needed any more.
     unsafe {
         if next.is_null() {
-            switch::leave(worker.scheduler.get());
+            arch::leave(worker.scheduler.get());
         }
         worker.turns.take();
         match (*next).sp.get() {
-            to if to.is_null() => switch::leave_to_start(settle(worker, next), next, &worker.float),
-            to => switch::leave(to),
+            to if to.is_null() => arch::leave_to_start(settle(worker, next), next, &worker.float),
+            to => arch::leave(to),
         }
     }
 }

@@ -3,11 +3,12 @@
 //! The last fiber to arrive takes the whole queue and resets the count in one step. Therefore the
 //! barrier can be reused or destroyed before the first of the woken fibers runs.
 
-use super::{misuse, on_fiber};
+use super::misuse;
+use crate::clock::NEVER;
 use crate::errno::Errno;
 use crate::record::fiber::Waits;
-use crate::record::timer::NEVER;
 use crate::sched::park::{self, Queue};
+use crate::worker::current::on_fiber;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 /// `fiber_barrier_t`.

@@ -4,11 +4,12 @@
 //! reaches it. Any thread may signal. A signal without a waiter costs a single load.
 
 use super::mutex::{MutexGuard, RawMutex};
-use super::{Forever, Until, misuse, on_fiber};
+use super::{Forever, Until, misuse};
 use crate::errno::Errno;
 use crate::record::fiber::Waits;
 use crate::sched::cancel;
 use crate::sched::park::{self, Queue};
+use crate::worker::current::on_fiber;
 use core::sync::atomic::Ordering;
 use std::time::Duration;
 

@@ -24,19 +24,9 @@ pub(crate) use once::RawOnce;
 pub(crate) use rwlock::RawRwLock;
 pub(crate) use sem::RawSem;
 
+use crate::clock::{self, Instant};
 use crate::errno::Errno;
-use crate::record::timer::{self, Instant};
-use crate::worker::current as tls;
-use crate::worker::state::Worker;
 use std::time::Duration;
-
-/// Returns the worker of the calling fiber, or `EPERM` off a fiber.
-#[inline(always)]
-pub(crate) fn on_fiber() -> Result<&'static Worker, Errno> {
-    tls::worker()
-        .filter(|w| !w.current.get().is_null())
-        .ok_or(Errno::EPERM)
-}
 
 /// The time limit of a wait. It is evaluated only if the call has to wait.
 pub(crate) trait Until {
@@ -49,7 +39,7 @@ pub(crate) struct Forever;
 impl Until for Forever {
     #[inline(always)]
     fn instant(self) -> Result<Instant, Errno> {
-        Ok(timer::NEVER)
+        Ok(clock::NEVER)
     }
 }
 
@@ -59,14 +49,14 @@ pub(crate) struct At<'a>(pub libc::clockid_t, pub &'a libc::timespec);
 
 impl Until for At<'_> {
     fn instant(self) -> Result<Instant, Errno> {
-        timer::deadline(self.0, self.1)
+        clock::deadline(self.0, self.1)
     }
 }
 
 impl Until for Duration {
     fn instant(self) -> Result<Instant, Errno> {
         let ns = u64::try_from(self.as_nanos()).unwrap_or(u64::MAX);
-        Ok(timer::now().saturating_add(ns).min(timer::NEVER - 1))
+        Ok(clock::now().saturating_add(ns).min(clock::NEVER - 1))
     }
 }
 

@@ -1,10 +1,11 @@
 //! Once: `fiber_once_t` and [`Once`].
 
-use super::{misuse, on_fiber};
+use super::misuse;
+use crate::clock::NEVER;
 use crate::errno::Errno;
 use crate::record::fiber::Waits;
-use crate::record::timer::NEVER;
 use crate::sched::park::{self, Queue, STATE_SHIFT};
+use crate::worker::current::on_fiber;
 use core::sync::atomic::Ordering;
 
 const NEW: u64 = 0;

@@ -4,10 +4,11 @@
 //! behind it, so writers do not starve. An unlock hands the lock to the first waiter. If that is a
 //! reader, the readers right behind it get the lock too.
 
-use super::{Forever, Until, misuse, on_fiber};
+use super::{Forever, Until, misuse};
 use crate::errno::Errno;
 use crate::record::fiber::Waits;
 use crate::sched::park::{self, Chain, LOCKED, Locked, Queue, STATE_SHIFT, WAITERS};
+use crate::worker::current::on_fiber;
 use core::cell::UnsafeCell;
 use core::fmt;
 use core::marker::PhantomData;

@@ -3,11 +3,12 @@
 //! A post that finds a waiter hands its unit directly to it, so the count is positive only while no
 //! fiber waits. Any thread may post and try.
 
-use super::{Forever, Until, misuse, on_fiber};
+use super::{Forever, Until, misuse};
 use crate::errno::Errno;
 use crate::record::fiber::Waits;
 use crate::sched::cancel;
 use crate::sched::park::{self, LOCKED, Queue, STATE_SHIFT, WAITERS};
+use crate::worker::current::on_fiber;
 use core::sync::atomic::Ordering;
 use std::time::Duration;
 

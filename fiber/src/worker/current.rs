@@ -1,156 +1,31 @@
-//! The thread-local variables of the library: the worker that this OS thread runs, or null, and the
-//! C++ runtime's state of the thread's exceptions.
+//! The worker that runs on this OS thread.
 //!
-//! Invariant: the worker's slot is non-null exactly while the thread is inside `fiber_run` or a
+//! Invariant: the thread's slot is non-null exactly while the thread is inside `fiber_run` or a
 //! worker's main function, and then points to a live [`Worker`]. A started fiber never changes its
 //! thread, so a value read before a switch is still right after it.
-//!
-//! The slots are defined in assembly, because a Rust `thread_local!` in a shared library uses the
-//! general-dynamic model. That is a call of 2.7 ns. The initial-exec model is one load, which costs
-//! 0.01 ns more than no check at all. If the crate is linked into an executable, the linker turns
-//! the same sequence into local-exec.
 
-use crate::worker::state::Worker;
-use crate::worker::thread_state::Exceptions;
-use core::arch::{asm, global_asm};
-
-#[cfg(target_arch = "x86_64")]
-global_asm!(
-    ".pushsection .tbss.fiber_this_worker,\"awT\",@nobits",
-    ".balign 8",
-    ".globl fiber_this_worker",
-    ".hidden fiber_this_worker",
-    ".type fiber_this_worker,@object",
-    ".size fiber_this_worker,8",
-    "fiber_this_worker: .zero 8",
-    ".popsection",
-    ".pushsection .tbss.fiber_exceptions,\"awT\",@nobits",
-    ".balign 8",
-    ".globl fiber_exceptions",
-    ".hidden fiber_exceptions",
-    ".type fiber_exceptions,@object",
-    ".size fiber_exceptions,16",
-    "fiber_exceptions: .zero 16",
-    ".popsection",
-);
-
-#[cfg(target_arch = "aarch64")]
-global_asm!(
-    ".pushsection .tbss.fiber_this_worker,\"awT\",%nobits",
-    ".balign 8",
-    ".globl fiber_this_worker",
-    ".hidden fiber_this_worker",
-    ".type fiber_this_worker,%object",
-    ".size fiber_this_worker,8",
-    "fiber_this_worker: .zero 8",
-    ".popsection",
-    ".pushsection .tbss.fiber_exceptions,\"awT\",%nobits",
-    ".balign 8",
-    ".globl fiber_exceptions",
-    ".hidden fiber_exceptions",
-    ".type fiber_exceptions,%object",
-    ".size fiber_exceptions,16",
-    "fiber_exceptions: .zero 16",
-    ".popsection",
-);
-
-/// This thread's [`Exceptions`].
-pub(crate) fn exceptions() -> *mut Exceptions {
-    let at: *mut Exceptions;
-    // SAFETY: computes the address of this thread's own copy of the variable defined above.
-    #[cfg(target_arch = "x86_64")]
-    unsafe {
-        asm!(
-            "mov {0}, qword ptr [rip + fiber_exceptions@GOTTPOFF]",
-            "add {0}, qword ptr fs:[0]",
-            out(reg) at,
-            options(nostack, readonly),
-        );
-    }
-    // SAFETY: computes the address of this thread's own copy of the variable defined above.
-    #[cfg(target_arch = "aarch64")]
-    unsafe {
-        asm!(
-            "adrp {0}, :gottprel:fiber_exceptions",
-            "ldr {0}, [{0}, :gottprel_lo12:fiber_exceptions]",
-            "mrs {1}, tpidr_el0",
-            "add {0}, {0}, {1}",
-            out(reg) at,
-            out(reg) _,
-            options(nostack, preserves_flags, readonly),
-        );
-    }
-    at
-}
-
-/// Reads the worker's slot.
-#[inline(always)]
-fn load() -> *const Worker {
-    let worker: *const Worker;
-    // SAFETY: reads eight bytes of this thread's own static TLS block; the symbol is defined above
-    // with that size.
-    #[cfg(target_arch = "x86_64")]
-    unsafe {
-        asm!(
-            "mov {0}, qword ptr [rip + fiber_this_worker@GOTTPOFF]",
-            "mov {0}, qword ptr fs:[{0}]",
-            out(reg) worker,
-            options(nostack, preserves_flags, readonly),
-        );
-    }
-    // SAFETY: reads eight bytes of this thread's own static TLS block; the symbol is defined above
-    // with that size.
-    #[cfg(target_arch = "aarch64")]
-    unsafe {
-        asm!(
-            "adrp {0}, :gottprel:fiber_this_worker",
-            "ldr {0}, [{0}, :gottprel_lo12:fiber_this_worker]",
-            "mrs {1}, tpidr_el0",
-            "ldr {0}, [{1}, {0}]",
-            out(reg) worker,
-            out(reg) _,
-            options(nostack, preserves_flags, readonly),
-        );
-    }
-    worker
-}
+use super::state::Worker;
+use crate::arch::slots;
+use crate::errno::Errno;
 
 /// Sets the worker of this thread, or null if it no longer runs one.
-pub(crate) fn set(worker: *const Worker) {
-    // SAFETY: writes eight bytes of this thread's own static TLS block; the symbol is defined above
-    // with that size.
-    #[cfg(target_arch = "x86_64")]
-    unsafe {
-        asm!(
-            "mov {0}, qword ptr [rip + fiber_this_worker@GOTTPOFF]",
-            "mov qword ptr fs:[{0}], {1}",
-            out(reg) _,
-            in(reg) worker,
-            options(nostack, preserves_flags),
-        );
-    }
-    // SAFETY: writes eight bytes of this thread's own static TLS block; the symbol is defined above
-    // with that size.
-    #[cfg(target_arch = "aarch64")]
-    unsafe {
-        asm!(
-            "adrp {0}, :gottprel:fiber_this_worker",
-            "ldr {0}, [{0}, :gottprel_lo12:fiber_this_worker]",
-            "mrs {1}, tpidr_el0",
-            "str {2}, [{1}, {0}]",
-            out(reg) _,
-            out(reg) _,
-            in(reg) worker,
-            options(nostack, preserves_flags),
-        );
-    }
+pub(crate) fn set_worker(worker: *const Worker) {
+    slots::set_worker(worker.cast());
 }
 
 /// Returns the worker that this thread runs, if any.
 #[inline(always)]
 pub(crate) fn worker() -> Option<&'static Worker> {
     // SAFETY: a non-null slot points to a worker that outlives every fiber of this thread
-    // (`runtime::serve` clears the slot before `runtime::run` frees the workers), and only code of
-    // this thread gets the reference.
-    unsafe { load().as_ref() }
+    // (the launch clears the slot before it frees the workers), and only code of this thread gets
+    // the reference.
+    unsafe { slots::worker().cast::<Worker>().as_ref() }
+}
+
+/// Returns the worker of the calling fiber, or `EPERM` off a fiber.
+#[inline(always)]
+pub(crate) fn on_fiber() -> Result<&'static Worker, Errno> {
+    worker()
+        .filter(|w| !w.current.get().is_null())
+        .ok_or(Errno::EPERM)
 }

@@ -13,7 +13,7 @@
 
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
-use crate::record::timer::Instant;
+use crate::clock::Instant;
 use crate::worker::state::Worker;
 
 /// The minimum time between marks, in nanoseconds. It is longer than a thread waits for its CPU on
@@ -85,7 +85,7 @@ impl Marks {
             )
         };
         match due() {
-            0 if fresh > 0 && self.advance(workers, crate::record::timer::now()) => due(),
+            0 if fresh > 0 && self.advance(workers, crate::clock::now()) => due(),
             due => due,
         }
     }

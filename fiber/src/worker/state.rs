@@ -5,17 +5,18 @@
 //! only its `remote`.
 
 use crate::arch::FloatControl;
+use crate::clock::Instant;
 use crate::host::Attachment;
 use crate::launch::runtime::Runtime;
 use crate::record::fiber::{Fiber, List};
 use crate::record::slab::Records;
 use crate::record::stack::Stacks;
-use crate::record::timer::{Instant, Timers};
+use crate::record::timer::Timers;
 use crate::sched::cancel::Requests;
 use crate::sched::idle::Patience;
 use crate::worker::load::Share;
 use crate::worker::round::{Shown, Turns};
-use crate::worker::thread_state::Runtimes;
+use crate::worker::thread_state::ThreadState;
 use crate::worker::unstarted::{Fresh, FreshQueue};
 use core::cell::{Cell, RefCell};
 use core::ptr::null_mut;
@@ -38,7 +39,7 @@ pub(crate) struct Worker {
     /// valid across switches.
     pub errno: Cell<*mut i32>,
     /// State that the C and C++ runtimes keep per thread but each fiber needs for itself.
-    pub runtimes: Runtimes,
+    pub thread_state: ThreadState,
     /// The saved context of the scheduler.
     pub scheduler: Cell<*mut u8>,
     pub fresh: FreshQueue,
@@ -99,7 +100,7 @@ impl Worker {
             turns: Turns::new(),
             fresh_turn: Cell::new(false),
             errno: Cell::new(null_mut()),
-            runtimes: Runtimes::new(),
+            thread_state: ThreadState::new(),
             scheduler: Cell::new(null_mut()),
             fresh,
             runtime,

@@ -8,14 +8,9 @@
 //! next fiber, fresh or not, finds no state of another fiber. A switch between fibers that use
 //! neither costs two loads and a branch.
 //!
-//! The C++ library calls `__cxa_get_globals` to find the thread's exceptions. This library defines
-//! that function too, because dlopen may load the C++ library later. A look-up would not find the
-//! definition there, but the calls in it are bound to the first definition in the global scope,
-//! which is then ours. Whichever definition is first, the worker calls it once to find the address
-//! of its thread's data.
+//! The functions through which the C and C++ runtimes reach this state are in interpose/.
 
-use crate::sync::on_fiber;
-use crate::worker::current as tls;
+use crate::arch::slots;
 use core::cell::{Cell, UnsafeCell};
 use core::ffi::{c_uint, c_void};
 use core::ptr::null_mut;
@@ -38,8 +33,8 @@ impl Exceptions {
     };
 }
 
-/// The runtimes' state of one worker's thread.
-pub(crate) struct Runtimes {
+/// The state of the C and C++ runtimes on one worker's thread.
+pub(crate) struct ThreadState {
     /// The thread's exceptions, or a dummy until the worker's thread is known.
     exceptions: Cell<*mut Exceptions>,
     /// The running fiber's own locale, or null if it uses the thread's.
@@ -48,15 +43,15 @@ pub(crate) struct Runtimes {
     base: Cell<libc::locale_t>,
 }
 
-impl Runtimes {
-    pub(crate) const fn new() -> Runtimes {
+impl ThreadState {
+    pub(crate) const fn new() -> ThreadState {
         /// A dummy that belongs to no thread and is never written.
-        struct Nobodys(UnsafeCell<Exceptions>);
+        struct Dummy(UnsafeCell<Exceptions>);
         // SAFETY: it is only read, because a worker without a thread never switches.
-        unsafe impl Sync for Nobodys {}
-        static NOBODYS: Nobodys = Nobodys(UnsafeCell::new(Exceptions::NONE));
-        Runtimes {
-            exceptions: Cell::new(NOBODYS.0.get()),
+        unsafe impl Sync for Dummy {}
+        static DUMMY: Dummy = Dummy(UnsafeCell::new(Exceptions::NONE));
+        ThreadState {
+            exceptions: Cell::new(DUMMY.0.get()),
             locale: Cell::new(null_mut()),
             base: Cell::new(null_mut()),
         }
@@ -76,16 +71,23 @@ impl Runtimes {
 
     /// Whether the running code handles or throws an exception, or has its own locale.
     #[inline(always)]
-    pub(crate) fn are_in_use(&self) -> bool {
+    pub(crate) fn is_in_use(&self) -> bool {
         let Exceptions { caught, uncaught } = self.exceptions();
         caught.addr() | uncaught as usize | self.locale.get().addr() != 0
+    }
+
+    /// Records that the running fiber has set `locale` for itself.
+    pub(crate) fn set_locale(&self, locale: libc::locale_t) {
+        let is_threads = locale == self.base.get();
+        self.locale
+            .set(if is_threads { null_mut() } else { locale });
     }
 
     /// Runs `others`, which switches away and back, while the thread handles no exception and has
     /// its own locale. Restores the fiber's state afterwards.
     #[cold]
     #[inline(never)]
-    pub(crate) fn kept_over(&self, others: impl FnOnce()) {
+    pub(crate) fn save_over(&self, others: impl FnOnce()) {
         let (exceptions, locale) = (self.exceptions(), self.locale.get());
         self.clear();
         others();
@@ -100,7 +102,7 @@ impl Runtimes {
     /// Resets the thread, because the running fiber ends or is about to be switched away from.
     #[inline]
     pub(crate) fn clear(&self) {
-        if self.are_in_use() {
+        if self.is_in_use() {
             // SAFETY: a worker with state in use has a thread, and only that thread uses the
             // address.
             unsafe { *self.exceptions.get() = Exceptions::NONE };
@@ -118,28 +120,18 @@ fn of_thread() -> *mut Exceptions {
     // SAFETY: dlsym only looks the name up.
     let get = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"__cxa_get_globals".as_ptr()) };
     if get.is_null() {
-        return tls::exceptions();
+        return slots::exceptions().cast();
     }
     // SAFETY: this is the type that the C++ ABI gives the function.
     let get = unsafe { core::mem::transmute::<*mut c_void, GetGlobals>(get) };
     get()
 }
 
-#[unsafe(no_mangle)]
-pub(crate) extern "C" fn __cxa_get_globals() -> *mut Exceptions {
-    tls::exceptions()
-}
-
-#[unsafe(no_mangle)]
-pub(crate) extern "C" fn __cxa_get_globals_fast() -> *mut Exceptions {
-    tls::exceptions()
-}
-
 type Uselocale = extern "C" fn(libc::locale_t) -> libc::locale_t;
 
 /// Calls uselocale(3) as the next library in search order defines it: libc, or a library that
 /// interposes it.
-fn next_uselocale(new: libc::locale_t) -> libc::locale_t {
+pub(crate) fn next_uselocale(new: libc::locale_t) -> libc::locale_t {
     static NEXT: AtomicPtr<c_void> = AtomicPtr::new(null_mut());
     let mut next = NEXT.load(Ordering::Relaxed);
     if next.is_null() {
@@ -153,29 +145,4 @@ fn next_uselocale(new: libc::locale_t) -> libc::locale_t {
     // SAFETY: this is the type that POSIX gives the function.
     let next = unsafe { core::mem::transmute::<*mut c_void, Uselocale>(next) };
     next(new)
-}
-
-/// uselocale(3), but the locale belongs to the calling fiber.
-#[unsafe(no_mangle)]
-pub(crate) extern "C" fn uselocale(new: libc::locale_t) -> libc::locale_t {
-    let old = next_uselocale(new);
-    if !new.is_null()
-        && !old.is_null()
-        && let Ok(worker) = on_fiber()
-    {
-        let runtimes = &worker.runtimes;
-        let own = if new == runtimes.base.get() {
-            null_mut()
-        } else {
-            new
-        };
-        runtimes.locale.set(own);
-    }
-    old
-}
-
-/// The name under which the C++ library calls it.
-#[unsafe(no_mangle)]
-pub(crate) extern "C" fn __uselocale(new: libc::locale_t) -> libc::locale_t {
-    uselocale(new)
 }
