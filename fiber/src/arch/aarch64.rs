@@ -23,8 +23,8 @@ impl FloatControl {
     }
 }
 
-/// The first frame of every context. It is entered by a jump, with the argument in x0 and sp at the top
-/// of the stack, and has no caller.
+/// The first frame of every context. It is entered by a jump, with the argument in x0 and sp at the
+/// top of the stack, and has no caller.
 #[unsafe(naked)]
 unsafe extern "C" fn base<M: Main>() -> ! {
     naked_asm!(
@@ -92,8 +92,8 @@ pub(crate) unsafe fn start<M: Main>(
     argument: *mut M,
     float: &FloatControl,
 ) {
-    // SAFETY: the caller guarantees that `top` and `argument` are valid. Every register that the ABI
-    // preserves is pushed here or declared as clobbered.
+    // SAFETY: the caller guarantees that `top` and `argument` are valid. Every register that the
+    // ABI preserves is pushed here or declared as clobbered.
     unsafe {
         asm!(
             "adr x9, 2f",
