@@ -11,12 +11,13 @@
 //! Invariant: every lock of the shim is one of these, and channels are used only inside a critical
 //! section or off a fiber.
 
-use crate::thread::Thread;
-use crate::{errno, sys, tls};
+use crate::runtime::thread::Thread;
+use crate::tls;
 use std::ops::{Deref, DerefMut};
 use std::ptr::null;
 use std::sync::{PoisonError, TryLockError};
 use std::time::Duration;
+use sys::errno;
 
 /// A critical section, which ends when this is dropped. Sections nest.
 pub struct Section {

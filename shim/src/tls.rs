@@ -8,8 +8,8 @@
 //! `__thread` with `tls_model("initial-exec")` does in C. A preloaded library is loaded at
 //! start-up, so its static TLS always has room. Signal handlers read `attached`.
 
-use crate::runtimes::Exceptions;
-use crate::thread::Thread;
+use crate::runtime::language::Exceptions;
+use crate::runtime::thread::Thread;
 use std::arch::{asm, global_asm};
 
 /// Defines a variable, and the functions that load and store it.

@@ -83,9 +83,9 @@ fn nothing_is_exported_but_hooks_and_the_host_table() {
     let strays: Vec<_> = defined(&libraries().aioshim)
         .into_iter()
         .filter(|name| !name.starts_with("aioshim_") && !libc.contains(name))
-        // From the C++ library (shim/src/runtimes.rs, shim/src/calls/statics.rs).
+        // From the C++ library (shim/src/runtime/language.rs, shim/src/calls/statics.rs).
         .filter(|name| !name.starts_with("__cxa_"))
-        // Used only by the sanitizer runtimes (shim/src/sanitizers.rs).
+        // Used only by the sanitizer runtimes (shim/src/entry/sanitizers.rs).
         .filter(|name| {
             !["__asan_default_options", "__tsan_default_suppressions"].contains(&name.as_str())
         })

@@ -60,8 +60,8 @@ pub enum Way {
 /// Facts remembered about a descriptor: one bit each, and a count. They are hints. A stale one
 /// costs time but does no harm.
 ///
-/// Packed as `fds` of the shim stores them. Every call reads them, and most calls need two or three
-/// bits.
+/// Packed as `state/descriptors.rs` of the shim stores them. Every call reads them, and most calls
+/// need two or three bits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Hint(u32);
 
@@ -89,7 +89,7 @@ impl Hint {
     pub const NO_TRY_WRITE: Self = Self(1 << 31);
 
     /// The position of the count of attempts to skip: one byte, whose sign is the direction. The
-    /// bits above belong to `fds` of the shim.
+    /// bits above belong to `state/descriptors.rs` of the shim.
     const SKIP: u32 = 8;
 
     pub const fn of_bits(bits: u32) -> Self {

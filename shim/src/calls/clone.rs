@@ -1,12 +1,12 @@
 //! clone(2), _Fork(3), and fork(2) by number: they make children without running the shim's or the
 //! host's fork handlers.
 //!
-//! The thread is taken off its fiber before the call, as for [vfork(2)](crate::vfork). In the child
-//! it stays off, and all calls there pass through, so the child does not touch the engine, which
-//! belongs to the parent. The parent continues on its fiber.
+//! The thread is taken off its fiber before the call, as for [vfork(2)](crate::entry::vfork). In
+//! the child it stays off, and all calls there pass through, so the child does not touch the
+//! engine, which belongs to the parent. The parent continues on its fiber.
 
 use super::syscall::Syscall;
-use crate::signal;
+use crate::runtime::signal;
 use crate::tls::{self, OffFiber};
 use std::ffi::{c_int, c_long, c_void};
 use std::ptr::null;

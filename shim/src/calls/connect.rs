@@ -2,22 +2,23 @@
 //! socket would notice.
 //!
 //! When a connection is there, the thread makes a plain accept, and a timer interrupts that accept
-//! in case another process takes the connection first ([`crate::signal::Alarm`]). Only one fiber at
-//! a time waits for a listening socket. connect(2) is done by io_uring or by a pool thread.
+//! in case another process takes the connection first ([`crate::runtime::signal::Alarm`]). Only one
+//! fiber at a time waits for a listening socket. connect(2) is done by io_uring or by a pool
+//! thread.
 
 use super::{Outcome, net};
-use crate::call::Call;
-use crate::deadlines::{Deadline, NEVER};
 use crate::engine::{Action, Request, SocketCall, Way};
-use crate::errno::Errno;
-use crate::fds::Descriptor;
-use crate::holds::Hold;
-use crate::position::Turn;
-use crate::watch::{File, Waited, Watch};
-use crate::{sockets, sys};
+use crate::runtime::call::Call;
+use crate::runtime::deadlines::{Deadline, NEVER};
+use crate::runtime::holds::Hold;
+use crate::runtime::position::Turn;
+use crate::runtime::wait_set::{File, Waited, Watch};
+use crate::state::descriptors::Descriptor;
 use libc::{sockaddr, socklen_t};
 use policy::Why;
 use std::ffi::c_int;
+use sys::errno::Errno;
+use sys::sockets;
 
 pub fn accept(call: &Call<'_>, fd: c_int, address: *mut sockaddr, len: *mut socklen_t) -> Outcome {
     accept4(call, fd, address, len, 0)

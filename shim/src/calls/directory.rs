@@ -1,11 +1,11 @@
 //! opendir(3), readdir(3), scandir(3): reading directories.
 
-use super::paced;
-use crate::call::Call;
-use crate::errno;
-use crate::fds;
+use crate::calls::via::adaptive;
+use crate::runtime::call::Call;
+use crate::state::descriptors;
 use policy::{Kind, Why};
 use std::ffi::{c_char, c_int, c_void};
+use sys::errno;
 
 /// The filter and the order of scandir(3).
 pub type Filter = Option<unsafe extern "C" fn(*const c_void) -> c_int>;
@@ -20,12 +20,12 @@ pub fn opendir(
     path: *const c_char,
 ) -> Option<*mut libc::DIR> {
     // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
-    let directory = paced::whole(call, Kind::Directory, libc::AT_FDCWD, || unsafe {
+    let directory = adaptive::whole(call, Kind::Directory, libc::AT_FDCWD, || unsafe {
         real(path)
     })?;
     if !directory.is_null() {
         // SAFETY: the directory was just opened.
-        fds::forget(unsafe { libc::dirfd(directory) }).map(fds::release);
+        descriptors::forget(unsafe { libc::dirfd(directory) }).map(descriptors::release);
     }
     Some(directory)
 }
@@ -58,13 +58,13 @@ fn entry<R: super::CResult>(
 ) -> Option<R> {
     match Stream::of(directory) {
         Some(stream) if !stream.has_more() => {
-            paced::whole(call, Kind::Directory, stream.fd, function)
+            adaptive::whole(call, Kind::Directory, stream.fd, function)
         }
         Some(_) => {
             call.through(Why::Quick);
             None
         }
-        None => paced::whole(call, Kind::Directory, libc::AT_FDCWD, function),
+        None => adaptive::whole(call, Kind::Directory, libc::AT_FDCWD, function),
     }
 }
 
@@ -138,7 +138,7 @@ fn scan(
     let errno = errno::get();
     let mut entries: *mut Entry = std::ptr::null_mut();
     let at = &raw mut entries;
-    let count = paced::whole(call, Kind::Directory, dir, || all(at))?;
+    let count = adaptive::whole(call, Kind::Directory, dir, || all(at))?;
     if count < 0 {
         return Some(count);
     }

@@ -4,16 +4,15 @@
 //! read(2) before is then inside the read, as a thread would be, and keeps its file.
 
 use super::{Outcome, flock};
-use crate::call::Call;
 use crate::engine::{self, KernelCall, Names, Request};
-use crate::errno::{self, Errno};
-use crate::fds::{self, Descriptor};
-use crate::holds::Hold;
-use crate::position::Turn;
-use crate::sockets;
-use crate::sys::{self, Sysno};
+use crate::runtime::call::Call;
+use crate::runtime::holds::Hold;
+use crate::runtime::position::Turn;
+use crate::state::descriptors::{self, Descriptor};
 use policy::{Alone, Hint, Why};
 use std::ffi::{c_int, c_uint, c_ulong, c_void};
+use sys::errno::{self, Errno};
+use sys::{Sysno, sockets};
 
 pub fn close(call: &Call<'_>, fd: c_int) -> Outcome {
     let descriptor = Descriptor::known(fd);
@@ -22,7 +21,7 @@ pub fn close(call: &Call<'_>, fd: c_int) -> Outcome {
     // Closing blocks on file systems that write back on close. These (NFS, FUSE) reject RWF_NOWAIT.
     let writes_back =
         descriptor.is_some_and(|d| d.hint().is(Hint::SEEKABLE.with(Hint::NO_TRY_READ)));
-    if writes_back || fds::sockets_may_linger() {
+    if writes_back || descriptors::sockets_may_linger() {
         return close_waiting(call, fd, writes_back);
     }
     Outcome::Through(Why::Quick)
@@ -38,7 +37,7 @@ fn close_waiting(call: &Call<'_>, fd: c_int, writes_back: bool) -> Outcome {
     if !writes_back || call.load().alone != Alone::No || !call.has_engine() {
         return Outcome::Through(Why::Quick);
     }
-    fds::forget(fd).map(fds::release);
+    descriptors::forget(fd).map(descriptors::release);
     match call.perform(&Request::Close { fd }) {
         // CANCELED means not done at all. After EINTR the descriptor is closed, as after the plain
         // call.
@@ -91,7 +90,10 @@ pub fn dup(_call: &Call<'_>, _fd: c_int) -> Outcome {
 
 pub fn dup2(call: &Call<'_>, from: c_int, to: c_int) -> Outcome {
     call.thread.submit_queued();
-    if from != to && lingers(call, to) && fds::forget(to).map(fds::release) != Some(true) {
+    if from != to
+        && lingers(call, to)
+        && descriptors::forget(to).map(descriptors::release) != Some(true)
+    {
         return close_lingering(call, Sysno::dup2, [from as usize, to as usize, 0]);
     }
     Outcome::Through(Why::Quick)
@@ -99,7 +101,10 @@ pub fn dup2(call: &Call<'_>, from: c_int, to: c_int) -> Outcome {
 
 pub fn dup3(call: &Call<'_>, from: c_int, to: c_int, flags: c_int) -> Outcome {
     call.thread.submit_queued();
-    if from != to && lingers(call, to) && fds::forget(to).map(fds::release) != Some(true) {
+    if from != to
+        && lingers(call, to)
+        && descriptors::forget(to).map(descriptors::release) != Some(true)
+    {
         return close_lingering(
             call,
             Sysno::dup3,
@@ -111,7 +116,7 @@ pub fn dup3(call: &Call<'_>, from: c_int, to: c_int, flags: c_int) -> Outcome {
 
 /// Whether closing `fd` may wait for a peer, because it is a socket with SO_LINGER.
 fn lingers(call: &Call<'_>, fd: c_int) -> bool {
-    fds::sockets_may_linger()
+    descriptors::sockets_may_linger()
         && sockets::lingers(fd)
         && call.load().alone == Alone::No
         && call.has_engine()
@@ -140,10 +145,14 @@ fn close_lingering(call: &Call<'_>, number: Sysno, [a, b, c]: [usize; 3]) -> Out
 }
 
 /// Called before libc's dup2, which makes `to` refer to another file. Returns `to` if it cannot
-/// simply be forgotten ([`fds::release`]).
+/// simply be forgotten ([`descriptors::release`]).
 #[inline(always)]
 pub fn before_dup2(from: c_int, to: c_int) -> Option<c_int> {
-    if from == to { None } else { fds::forget(to) }
+    if from == to {
+        None
+    } else {
+        descriptors::forget(to)
+    }
 }
 
 pub fn fcntl(
@@ -169,7 +178,7 @@ pub fn fcntl(
 #[inline(always)]
 pub fn before_fcntl(fd: c_int, command: c_int) -> Option<c_int> {
     if command == libc::F_SETFL {
-        fds::forget(fd)
+        descriptors::forget(fd)
     } else {
         None
     }
@@ -186,7 +195,7 @@ pub fn ioctl(call: &Call<'_>, _fd: c_int, request: c_ulong, _argument: c_ulong) 
 #[inline(always)]
 pub fn before_ioctl(fd: c_int, request: c_ulong) -> Option<c_int> {
     if request == libc::FIONBIO {
-        fds::forget(fd)
+        descriptors::forget(fd)
     } else {
         None
     }
@@ -217,11 +226,11 @@ pub fn before_setsockopt(fd: c_int, level: c_int, option: c_int) -> Option<c_int
                 | libc::SO_RCVLOWAT
         );
     if times {
-        fds::note_socket_option();
-        return fds::forget(fd);
+        descriptors::note_socket_option();
+        return descriptors::forget(fd);
     }
     if level == libc::SOL_SOCKET && option == libc::SO_LINGER {
-        fds::note_lingering_socket();
+        descriptors::note_lingering_socket();
     }
     None
 }
@@ -234,7 +243,7 @@ const SO_SNDTIMEO_NEW: c_int = 67;
 pub fn before_fclose(stream: *mut libc::FILE) -> Option<c_int> {
     let errno = errno::get();
     // SAFETY: the C caller passes an open stream; fileno returns -1 for one without a descriptor.
-    fds::forget(unsafe { libc::fileno(stream) }).map(fds::release);
+    descriptors::forget(unsafe { libc::fileno(stream) }).map(descriptors::release);
     errno::set(errno);
     None
 }
@@ -249,7 +258,7 @@ pub fn before_closedir(directory: *mut libc::DIR) -> Option<c_int> {
     let errno = errno::get();
     if !directory.is_null() {
         // SAFETY: the C caller passes an open directory.
-        fds::forget(unsafe { libc::dirfd(directory) }).map(fds::release);
+        descriptors::forget(unsafe { libc::dirfd(directory) }).map(descriptors::release);
     }
     errno::set(errno);
     None
@@ -301,7 +310,7 @@ fn close_others(
     }
     let mut from = first;
     let mut result = Ok(());
-    fds::forget_range(first, last, |own| {
+    descriptors::forget_range(first, last, |own| {
         if from < own {
             result = result.and(close(from, own - 1));
         }

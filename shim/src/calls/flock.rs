@@ -4,15 +4,15 @@
 //! traditional ones. The calling thread makes no difference to either. The kernel also detects
 //! deadlocks.
 
-use super::paced;
-use super::unbounded::{self, Restarts};
-use crate::call::Call;
+use crate::calls::via::adaptive;
+use crate::calls::via::blocking_retry::{self, Restarts};
 use crate::engine::{KernelCall, Names};
-use crate::errno::{self, Errno};
-use crate::holds::Hold;
-use crate::sys::Sysno;
+use crate::runtime::call::Call;
+use crate::runtime::holds::Hold;
 use policy::{Kind, Why};
 use std::ffi::{c_int, c_ulong};
+use sys::Sysno;
+use sys::errno::{self, Errno};
 
 pub fn flock(
     call: &Call<'_>,
@@ -24,7 +24,7 @@ pub fn flock(
     // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
     let lock = |operation| unsafe { real(hold.fd(), operation) };
     if operation & libc::LOCK_NB != 0 || operation & (libc::LOCK_SH | libc::LOCK_EX) == 0 {
-        return paced::whole(call, Kind::Change, fd, || lock(operation));
+        return adaptive::whole(call, Kind::Change, fd, || lock(operation));
     }
     let arguments = [operation as usize, 0];
     wait_for(
@@ -47,7 +47,7 @@ pub fn lockf(
     // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
     let lock = |command| unsafe { real(hold.fd(), command, length) };
     if command != libc::F_LOCK {
-        return paced::whole(call, Kind::Change, fd, || lock(command));
+        return adaptive::whole(call, Kind::Change, fd, || lock(command));
     }
     // The same request that libc's lockf makes.
     // SAFETY: zeroes are a valid struct flock.
@@ -74,7 +74,7 @@ pub fn fcntl(
     let now = match command {
         libc::F_SETLKW => libc::F_SETLK,
         libc::F_OFD_SETLKW => libc::F_OFD_SETLK,
-        _ => return paced::whole(call, Kind::Change, fd, || lock(command)),
+        _ => return adaptive::whole(call, Kind::Change, fd, || lock(command)),
     };
     let arguments = [command as usize, argument as usize];
     let result = wait_for(call, hold, || lock(now), Sysno::fcntl, arguments);
@@ -131,9 +131,9 @@ fn wait_for(
             names: Names::UntilBegun(fd),
             is_first_try: false,
         };
-        unbounded::perform(call, request)
+        blocking_retry::perform(call, request)
     };
-    let result = unbounded::wait_for(call, Restarts::AsHandlersSay, attempt, wait);
+    let result = blocking_retry::wait_for(call, Restarts::AsHandlersSay, attempt, wait);
     if !parked {
         call.inline();
     }

@@ -4,17 +4,16 @@
 //! A POSIX queue is a descriptor that supports poll(2). System V objects can only be waited for in
 //! their own calls, so a pool thread makes the blocking call.
 
-use super::Outcome;
-use super::poll;
-use super::unbounded::{self, Restarts};
-use crate::call::Call;
-use crate::deadlines::{self, Deadline};
+use super::{Outcome, poll};
+use crate::calls::via::blocking_retry::{self, Restarts};
 use crate::engine::{KernelCall, Names, Request};
-use crate::errno::Errno;
-use crate::holds::Hold;
-use crate::sys::{self, Sysno};
+use crate::runtime::call::Call;
+use crate::runtime::deadlines::{self, Deadline};
+use crate::runtime::holds::Hold;
 use policy::{Alone, Why};
 use std::ffi::{c_char, c_int, c_long, c_uint, c_void};
+use sys::Sysno;
+use sys::errno::Errno;
 
 /// The reason why libc should make a call that may block, if there is one.
 fn through(call: &Call<'_>) -> Option<Outcome> {
@@ -68,7 +67,7 @@ fn wait_unbounded(
     };
     let wait = || {
         let names = Names::Nothing;
-        match unbounded::perform(
+        match blocking_retry::perform(
             call,
             KernelCall {
                 number,
@@ -81,7 +80,7 @@ fn wait_unbounded(
             result => result.map(Ok),
         }
     };
-    let result = unbounded::wait_for(call, Restarts::Never, attempt, wait);
+    let result = blocking_retry::wait_for(call, Restarts::Never, attempt, wait);
     if !parked {
         call.inline();
     }

@@ -1,4 +1,5 @@
-//! uselocale(3): each fiber has its own locale, rather than each thread ([`crate::runtimes`]).
+//! uselocale(3): each fiber has its own locale, rather than each thread
+//! ([`crate::runtime::language`]).
 
 use crate::tls;
 

@@ -2,9 +2,9 @@
 //! first part was transferred.
 
 use crate::engine::{Action, MAX_COUNT, SocketCall};
-use crate::sockets;
 use libc::{MSG_WAITALL, iovec, msghdr};
 use std::ffi::c_void;
+use sys::sockets;
 
 /// A vector of one buffer.
 pub fn part_of(buf: *mut c_void, n: usize) -> iovec {

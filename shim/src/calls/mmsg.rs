@@ -1,15 +1,16 @@
 //! recvmmsg(2) and sendmmsg(2): transfer as many messages as possible without blocking, then wait
 //! for the next.
 
-use super::{Outcome, message, net, offload};
-use crate::call::Call;
+use super::{Outcome, message, net};
+use crate::calls::via::offload;
 use crate::engine::{Request, Way};
-use crate::errno::Errno;
-use crate::fds::Descriptor;
-use crate::{sockets, sys};
+use crate::runtime::call::Call;
+use crate::state::descriptors::Descriptor;
 use libc::{MSG_DONTWAIT, MSG_WAITFORONE, mmsghdr, timespec};
 use policy::Why;
 use std::ffi::{c_int, c_uint};
+use sys::errno::Errno;
+use sys::sockets;
 
 const SECOND: u64 = 1_000_000_000;
 

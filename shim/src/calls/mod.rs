@@ -2,13 +2,13 @@
 //! file per group of calls.
 //!
 //! The rows of [`crate::hooks`] name the functions of this module. A function runs on a fiber, gets
-//! the [`Call`](crate::call::Call) and libc's arguments, and returns an [`Outcome`]; the hook turns
-//! that into a result and errno, or makes libc's call.
+//! the [`Call`](crate::runtime::call::Call) and libc's arguments, and returns an [`Outcome`]; the
+//! hook turns that into a result and errno, or makes libc's call.
 
 pub mod clone;
 pub mod connect;
-pub mod converse;
 pub mod directory;
+mod fifo;
 pub mod file;
 pub mod flock;
 pub mod ipc;
@@ -18,9 +18,7 @@ mod message;
 pub mod mmsg;
 pub mod name;
 pub mod net;
-pub mod offload;
 pub mod open;
-pub mod paced;
 pub mod poll;
 pub mod process;
 pub mod random;
@@ -41,12 +39,12 @@ pub mod system;
 pub mod terminal;
 pub mod thread_state;
 mod transfer;
-pub mod unbounded;
+pub mod via;
 pub mod walk;
 
-use crate::errno::{self, Errno};
 use policy::Why;
 use std::ffi::c_int;
+use sys::errno::{self, Errno};
 
 /// How a call was handled.
 pub enum Outcome {

@@ -1,8 +1,9 @@
 //! chdir(2), mkstemp(3) and open_by_handle_at(2): calls on paths that do more than look one up.
 
-use super::paced;
-use crate::call::Call;
-use crate::{fds, pool};
+use crate::calls::via::adaptive;
+use crate::engine::pool;
+use crate::runtime::call::Call;
+use crate::state::descriptors;
 use policy::Kind;
 use std::ffi::{c_char, c_int, c_void};
 
@@ -15,7 +16,7 @@ pub fn chdir(
 ) -> Option<c_int> {
     settle_names(call);
     // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
-    paced::whole(call, Kind::Lookup, libc::AT_FDCWD, || unsafe { real(path) })
+    adaptive::whole(call, Kind::Lookup, libc::AT_FDCWD, || unsafe { real(path) })
 }
 
 pub fn fchdir(
@@ -25,7 +26,7 @@ pub fn fchdir(
 ) -> Option<c_int> {
     settle_names(call);
     // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
-    paced::whole(call, Kind::Lookup, dir, || unsafe { real(dir) })
+    adaptive::whole(call, Kind::Lookup, dir, || unsafe { real(dir) })
 }
 
 fn settle_names(call: &Call<'_>) {
@@ -41,7 +42,7 @@ pub fn open_by_handle_at(
     flags: c_int,
 ) -> Option<c_int> {
     // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
-    opened(paced::whole(call, Kind::Lookup, mount, || unsafe {
+    opened(adaptive::whole(call, Kind::Lookup, mount, || unsafe {
         real(mount, handle, flags)
     }))
 }
@@ -52,7 +53,7 @@ pub fn mkstemp(
     template: *mut c_char,
 ) -> Option<c_int> {
     // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
-    opened(paced::whole(
+    opened(adaptive::whole(
         call,
         Kind::Change,
         libc::AT_FDCWD,
@@ -68,7 +69,7 @@ pub fn mkstemps(
     suffix_or_flags: c_int,
 ) -> Option<c_int> {
     // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
-    opened(paced::whole(
+    opened(adaptive::whole(
         call,
         Kind::Change,
         libc::AT_FDCWD,
@@ -84,7 +85,7 @@ pub fn mkostemps(
     flags: c_int,
 ) -> Option<c_int> {
     // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
-    opened(paced::whole(
+    opened(adaptive::whole(
         call,
         Kind::Change,
         libc::AT_FDCWD,
@@ -95,7 +96,7 @@ pub fn mkostemps(
 /// Clears the cached facts about the number of a descriptor that libc has opened.
 fn opened(fd: Option<c_int>) -> Option<c_int> {
     if let Some(fd @ 0..) = fd {
-        fds::forget(fd).map(fds::release);
+        descriptors::forget(fd).map(descriptors::release);
     }
     fd
 }

@@ -5,17 +5,17 @@
 
 use super::Outcome;
 use super::message::{Storage, message_of, part_of, wants_more};
-use crate::call::Call;
-use crate::deadlines::{Deadline, NEVER};
 use crate::engine::{self, Action, Data, Request, SocketCall, Transfer, Way};
-use crate::errno::Errno;
-use crate::fds::{self, Descriptor};
-use crate::trace::Luck;
-use crate::{sockets, sys};
+use crate::record::trace::Luck;
+use crate::runtime::call::Call;
+use crate::runtime::deadlines::{Deadline, NEVER};
+use crate::state::descriptors::{self, Descriptor};
 use libc::{MSG_DONTWAIT, MSG_NOSIGNAL, MSG_PEEK, MSG_WAITALL, msghdr, sockaddr, socklen_t};
 use policy::{Alone, Decision, Hint, Why};
 use std::cell::Cell;
 use std::ffi::{c_int, c_void};
+use sys::errno::Errno;
+use sys::sockets;
 
 /// Maximum number of consecutive times that a socket is reported ready when it is not. After that,
 /// a pool thread waits for it.
@@ -69,7 +69,7 @@ pub fn recvfrom(
     // SAFETY: the message is on this stack.
     let give_room = || unsafe { (*message).msg_namelen = sys::copy_in(len).unwrap_or(0) };
     // In these cases the attempt may be skipped.
-    if flags != 0 || fds::socket_options_were_set() {
+    if flags != 0 || descriptors::socket_options_were_set() {
         give_room();
     }
     let answered = Cell::new(false);
@@ -300,7 +300,7 @@ fn is_whole_or_nothing(wanted: &SocketCall, descriptor: Descriptor) -> bool {
 /// Whether the socket may have a timeout or a low-water mark, including one that was set through
 /// another descriptor of the socket.
 fn has_options(descriptor: Descriptor) -> bool {
-    descriptor.hint().is(Hint::TIMED) || fds::socket_options_were_set()
+    descriptor.hint().is(Hint::TIMED) || descriptors::socket_options_were_set()
 }
 
 /// The time at which a call that begins now reaches the timeout of its socket.

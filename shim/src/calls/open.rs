@@ -7,20 +7,21 @@
 //! Opening a FIFO blocks until the other end is opened, which may itself need the threads that
 //! opens use. So every open is first made with O_NONBLOCK, which is cleared afterwards, and the
 //! outcome tells whether there is a peer to wait for ([`Answer`]). This is skipped if the path was
-//! recently that of a regular file ([`known_files`]).
+//! recently that of a regular file ([`recent_paths`]).
 
 use super::Outcome;
-use super::unbounded::{self, Restarts};
-use crate::call::Call;
+use crate::calls::fifo;
+use crate::calls::via::blocking_retry::{self, Restarts};
 use crate::engine::{KernelCall, Names, Request};
-use crate::errno::Errno;
-use crate::fds::{self, Descriptor};
-use crate::signal::Handled;
-use crate::sys::{self, Sysno};
-use crate::trace::Luck;
-use crate::{fifo, known_files};
+use crate::record::trace::Luck;
+use crate::runtime::call::Call;
+use crate::runtime::signal::Handled;
+use crate::state::descriptors::{self, Descriptor};
+use crate::state::recent_paths;
 use policy::{Decision, Opens, Why};
 use std::ffi::{c_char, c_int};
+use sys::Sysno;
+use sys::errno::Errno;
 
 /// Flags that openat2(2) accepts. It rejects flags that openat(2) ignores.
 const KNOWN: c_int = libc::O_ACCMODE
@@ -100,7 +101,7 @@ pub fn openat(
         mode: if needs_mode(flags) { mode } else { 0 },
         peerless: waits_for_nobody(flags),
         was_a_file: decision.is_at_once() && was_a_file(call, dir, path, flags),
-        changes: known_files::changes(),
+        changes: recent_paths::changes(),
     };
     call.note(|record| record.chose(decision));
     match decision {
@@ -268,7 +269,7 @@ impl Open {
         fifo::await_writer(call, fd)
             .map(|()| fd as isize)
             .inspect_err(|_| {
-                fds::forget(fd).map(fds::release);
+                descriptors::forget(fd).map(descriptors::release);
                 let _ = sys::close(fd);
             })
     }
@@ -320,7 +321,7 @@ impl Open {
         });
         match Errno::of(result) {
             _ if result >= 0 => {
-                fds::forget(result).map(fds::release);
+                descriptors::forget(result).map(descriptors::release);
                 Ok(result)
             }
             // The engine did not do it, or is stricter about flags than openat(2), so make the
@@ -385,12 +386,12 @@ impl Open {
             names,
             is_first_try: false,
         };
-        let wait = || match unbounded::perform(call, open) {
+        let wait = || match blocking_retry::perform(call, open) {
             Some(Err(Errno::RESTART)) => Some(Err(Errno::RESTART)),
             result => result.map(Ok),
         };
-        let fd = unbounded::wait_for(call, Restarts::AsHandlersSay, attempt, wait)??;
-        fds::forget(fd as c_int).map(fds::release);
+        let fd = blocking_retry::wait_for(call, Restarts::AsHandlersSay, attempt, wait)??;
+        descriptors::forget(fd as c_int).map(descriptors::release);
         Ok(fd)
     }
 }

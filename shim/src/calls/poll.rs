@@ -4,16 +4,17 @@
 //! A check is the plain call with a timeout of zero, so the kernel itself reports the events of
 //! each descriptor.
 
-use super::{Outcome, offload};
-use crate::call::Call;
-use crate::deadlines::NEVER;
-use crate::errno::Errno;
-use crate::signal::Handled;
-use crate::sys::{self, SignalSet, outcome};
-use crate::watch::{File, Waited, Watch};
+use super::Outcome;
+use crate::calls::via::offload;
+use crate::runtime::call::Call;
+use crate::runtime::deadlines::NEVER;
+use crate::runtime::signal::Handled;
+use crate::runtime::wait_set::{File, Waited, Watch};
 use libc::{epoll_event, nfds_t, pollfd, sigset_t, timespec};
 use policy::{Alone, Why};
 use std::ffi::c_int;
+use sys::errno::Errno;
+use sys::{SignalSet, outcome};
 use syscalls::{Sysno, raw};
 
 pub const NO_TIME: timespec = timespec {
@@ -212,7 +213,7 @@ pub unsafe extern "C" fn own_epoll_pwait2(
     }) {
         Ok(n) => n as c_int,
         Err(error) => {
-            crate::errno::set(error.0);
+            sys::errno::set(error.0);
             -1
         }
     }

@@ -12,15 +12,15 @@
 //! pool thread is used from the start.
 
 use super::Outcome;
-use crate::call::Call;
-use crate::deadlines::NEVER;
-use crate::engine::{KernelCall, Names, Request};
-use crate::errno::Errno;
-use crate::{fds, pool, sys};
+use crate::engine::{KernelCall, Names, Request, pool};
+use crate::runtime::call::Call;
+use crate::runtime::deadlines::NEVER;
+use crate::state::descriptors;
 use libc::{c_long, id_t, idtype_t, pid_t, rusage, siginfo_t};
 use policy::{Alone, Why};
 use std::ffi::{c_int, c_void};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use sys::errno::Errno;
 use syscalls::Sysno;
 
 const WNOTHREAD: c_int = 0x2000_0000;
@@ -240,10 +240,10 @@ impl Children {
             return Some(call.perform_until(&Request::Poll { fd, events }, until));
         }
         let fd = sys::process_descriptor(self.id as pid_t)
-            .and_then(fds::adopt)
+            .and_then(descriptors::adopt)
             .ok()?;
         let waited = call.perform_until(&Request::Poll { fd, events }, until);
-        fds::disown(fd);
+        descriptors::disown(fd);
         let _ = sys::close(fd);
         Some(waited)
     }

@@ -5,9 +5,10 @@
 //! sockets.
 
 use super::locks::plainly;
-use super::{Outcome, offload, results};
-use crate::call::Call;
+use super::{Outcome, results};
+use crate::calls::via::offload;
 use crate::hooks;
+use crate::runtime::call::Call;
 use policy::Why;
 use std::ffi::{c_char, c_int, c_uint, c_ulong, c_void};
 use std::ptr::null_mut;

@@ -1,20 +1,20 @@
 //! Functions whose results libc keeps in static memory. On a fiber, the results are in memory that
-//! belongs to the fiber ([`crate::records`]), so that another fiber's call does not change them.
+//! belongs to the fiber ([`crate::runtime::static_results`]), so that another fiber's call does not
+//! change them.
 //!
 //! Lookups are made through their reentrant twins (`getpwnam_r`) on a pool thread. Functions that
 //! do not block are also made through their twins, but inline; the result of a function without a
 //! twin is copied.
 
-use super::offload;
-use crate::call::Call;
-use crate::errno;
-use crate::hooks;
-use crate::records::Record;
-use crate::thread::Thread;
-use crate::tls;
+use crate::calls::via::offload;
+use crate::runtime::call::Call;
+use crate::runtime::static_results::Record;
+use crate::runtime::thread::Thread;
+use crate::{hooks, tls};
 use policy::Why;
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ptr::null_mut;
+use sys::errno;
 
 /// The buffers of a twin's result: the structure, and the text that it points to.
 pub struct Room {

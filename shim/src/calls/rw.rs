@@ -3,13 +3,13 @@
 
 use super::Outcome;
 use super::transfer::transfer;
-use crate::call::Call;
 use crate::engine::{Data, MAX_COUNT, Transfer, Way};
-use crate::fds::Descriptor;
-use crate::position;
-use crate::sys::AT_POSITION;
+use crate::runtime::call::Call;
+use crate::runtime::position;
+use crate::state::descriptors::Descriptor;
 use policy::{Alone, Decision, Load, Why};
 use std::ffi::{c_int, c_void};
+use sys::AT_POSITION;
 
 /// The flags of preadv2 and pwritev2 that mean the same in io_uring.
 const PLAIN_FLAGS: c_int = libc::RWF_DSYNC | libc::RWF_SYNC | libc::RWF_APPEND;

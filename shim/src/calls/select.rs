@@ -3,14 +3,14 @@
 
 use super::Outcome;
 use super::poll::{self, Limit};
-use crate::call::Call;
-use crate::errno::Errno;
-use crate::sys::{self, outcome};
-use crate::watch::File;
+use crate::runtime::call::Call;
+use crate::runtime::wait_set::File;
 use libc::{fd_set, sigset_t, timespec, timeval};
 use policy::Why;
 use std::cell::RefCell;
 use std::ffi::c_int;
+use sys::errno::Errno;
+use sys::outcome;
 use syscalls::{Sysno, raw};
 
 /// The events of poll(2) for which select(2) reports readable, writable and exceptional.

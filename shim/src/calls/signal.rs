@@ -5,16 +5,16 @@
 //! signalfd waits in the same way.
 
 use super::{Outcome, poll};
-use crate::call::Call;
-use crate::deadlines::{Deadline, NEVER};
 use crate::engine::{Request, Transfer};
-use crate::errno::Errno;
-use crate::fds;
-use crate::signal::{Handled, bit};
-use crate::sys::{self, SignalSet};
+use crate::runtime::call::Call;
+use crate::runtime::deadlines::{Deadline, NEVER};
+use crate::runtime::signal::{Handled, bit};
+use crate::state::descriptors;
 use libc::{siginfo_t, sigset_t, timespec};
 use policy::{Alone, Why};
 use std::ffi::c_int;
+use sys::SignalSet;
+use sys::errno::Errno;
 
 /// How often sigwait(3) checks for a signal if it has no descriptor to wait for.
 const LOOK_EVERY_NS: u64 = 20_000_000;
@@ -182,9 +182,9 @@ fn take_blocked(
             taken => return taken,
         }
         let mut waited = -Errno::CANCELED.0;
-        if let Ok(fd) = sys::signal_descriptor(set).and_then(fds::adopt) {
+        if let Ok(fd) = sys::signal_descriptor(set).and_then(descriptors::adopt) {
             waited = call.perform_until(&Request::AwaitSignal { fd }, deadline);
-            fds::disown(fd);
+            descriptors::disown(fd);
             let _ = sys::close(fd);
         }
         if Errno::of(waited) == Errno::CANCELED {

@@ -3,16 +3,15 @@
 //! A handler ends each of them, even with SA_RESTART, and they report the remaining time.
 
 use super::Outcome;
-use crate::call::Call;
-use crate::deadlines::Deadline;
 use crate::engine::{KernelCall, Names, Request};
-use crate::errno::{self, Errno};
-use crate::fds;
-use crate::signal::Handled;
-use crate::sys;
+use crate::runtime::call::Call;
+use crate::runtime::deadlines::Deadline;
+use crate::runtime::signal::Handled;
+use crate::state::descriptors;
 use libc::timespec;
 use policy::{Alone, Why};
 use std::ffi::{c_int, c_uint};
+use sys::errno::{self, Errno};
 use syscalls::Sysno;
 
 /// nanosleep(2).
@@ -169,11 +168,11 @@ fn sleep_until(call: &Call<'_>, deadline: Deadline) -> Slept {
 
 /// Sleeps by a clock that may be set, or that continues during suspend: uses a kernel timer.
 fn sleep_by_timer(call: &Call<'_>, clock: c_int, time: timespec) -> Result<(), Errno> {
-    let timer = sys::timer_descriptor(clock, time).and_then(fds::adopt);
+    let timer = sys::timer_descriptor(clock, time).and_then(descriptors::adopt);
     let timer = timer.map_err(|_| Errno::CANCELED)?;
     let events = libc::POLLIN;
     let result = call.perform(&Request::Poll { fd: timer, events });
-    fds::disown(timer);
+    descriptors::disown(timer);
     let _ = sys::close(timer);
     match Errno::of(result) {
         Errno::RESTART if call.interrupted() != Handled::Nothing => Err(Errno::INTR),

@@ -13,15 +13,15 @@
 //! would retry or take a pool thread, and only one would succeed.
 
 use super::{Outcome, transfer};
-use crate::call::Call;
-use crate::deadlines::NEVER;
 use crate::engine::{self, Request, Transfer, Way};
-use crate::errno::Errno;
-use crate::fds::Descriptor;
-use crate::holds::Hold;
-use crate::position::Turn;
-use crate::sys::{self, PipeState};
+use crate::runtime::call::Call;
+use crate::runtime::deadlines::NEVER;
+use crate::runtime::holds::Hold;
+use crate::runtime::position::Turn;
+use crate::state::descriptors::Descriptor;
 use std::ffi::c_int;
+use sys::PipeState;
+use sys::errno::Errno;
 
 /// One transfer that would block, or whose stream cannot tell whether it would.
 pub fn transfer(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor) -> Outcome {

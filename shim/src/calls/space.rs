@@ -1,8 +1,9 @@
 //! posix_fallocate(3), sync_file_range(2), msync(2): allocating a file's disk space and writing it
 //! back.
 
-use super::{CResult, paced};
-use crate::call::Call;
+use super::CResult;
+use crate::calls::via::adaptive;
+use crate::runtime::call::Call;
 use policy::{Kind, Why};
 use std::ffi::{c_int, c_uint, c_void};
 
@@ -31,7 +32,7 @@ pub fn posix_fallocate(
     length: i64,
 ) -> Option<c_int> {
     // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
-    let done = paced::whole(call, Kind::Space, fd, || unsafe {
+    let done = adaptive::whole(call, Kind::Space, fd, || unsafe {
         ErrorNumber(real(fd, offset, length))
     });
     done.map(|number| number.0)
@@ -48,7 +49,7 @@ pub fn sync_file_range(
     let waits = flags & (libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WAIT_AFTER) != 0;
     let kind = if waits { Kind::Flush } else { Kind::Space };
     // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
-    paced::whole(call, kind, fd, || unsafe {
+    adaptive::whole(call, kind, fd, || unsafe {
         real(fd, offset, length, flags)
     })
 }
@@ -66,7 +67,7 @@ pub fn msync(
         return None;
     }
     // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
-    paced::whole(call, Kind::Flush, paced::NO_FILE, || unsafe {
+    adaptive::whole(call, Kind::Flush, adaptive::NO_FILE, || unsafe {
         real(memory, length, flags)
     })
 }

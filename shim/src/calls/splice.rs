@@ -4,20 +4,20 @@
 //! A call that may wait for a peer is first made with SPLICE_F_NONBLOCK; then the fiber polls for
 //! the end that is not ready, and retries. A destination socket ignores that flag: a pool thread
 //! writes to it, and each write is small enough to fit once poll(2) has reported the socket as
-//! writable. Transfers that only wait for a disk go through [`super::paced`].
+//! writable. Transfers that only wait for a disk go through [`super::via::adaptive`].
 
-use super::paced;
-use super::unbounded::{self, Restarts};
-use crate::call::{Call, LastLook};
+use crate::calls::via::adaptive;
+use crate::calls::via::blocking_retry::{self, Restarts};
 use crate::engine::{MAX_COUNT, Names, Request};
-use crate::errno::{self, Errno};
-use crate::fds::{self, Descriptor};
-use crate::holds::Hold;
-use crate::position::Turn;
-use crate::signal::Handled;
-use crate::{sockets, sys};
+use crate::runtime::call::{Call, LastLook};
+use crate::runtime::holds::Hold;
+use crate::runtime::position::Turn;
+use crate::runtime::signal::Handled;
+use crate::state::descriptors::{self, Descriptor};
 use policy::{Alone, Kind, Why};
 use std::ffi::{c_int, c_uint};
+use sys::errno::{self, Errno};
+use sys::sockets;
 
 const NONBLOCK: c_uint = libc::SPLICE_F_NONBLOCK;
 
@@ -56,7 +56,9 @@ impl<'a> End<'a> {
                 libc::S_IFIFO => What::Pipe,
                 libc::S_IFSOCK if !sockets::has_timeout(fd) => What::Socket,
                 libc::S_IFREG | libc::S_IFBLK | libc::S_IFDIR => What::Disk,
-                libc::S_IFCHR if libc::major(stat.st_rdev) == fds::MEMORY_DEVICES => What::Disk,
+                libc::S_IFCHR if libc::major(stat.st_rdev) == descriptors::MEMORY_DEVICES => {
+                    What::Disk
+                }
                 _ => What::Other,
             },
             // The kernel rejects it at once.
@@ -370,15 +372,15 @@ pub fn copy_file_range(
 /// Makes the call here even if libc should make it, because the position turns end when our caller
 /// returns.
 fn move_some(call: &Call<'_>, files: [&Hold; 2], function: impl Fn() -> isize) -> Option<isize> {
-    let result = paced::whole_of_two(call, Kind::Move, files.map(Hold::fd), &function);
+    let result = adaptive::whole_of_two(call, Kind::Move, files.map(Hold::fd), &function);
     Some(result.unwrap_or_else(function))
 }
 
 /// Runs a call that no poll covers on a pool thread, for as long as it takes.
 fn wait_for_ever(call: &Call<'_>, files: [&Hold; 2], function: impl Fn() -> isize) -> isize {
     begin(call, files);
-    let elsewhere = || unbounded::run(call, Names::UntilBegun(files[0].fd()), &function);
-    match unbounded::wait_for(call, Restarts::AsHandlersSay, || None, elsewhere) {
+    let elsewhere = || blocking_retry::run(call, Names::UntilBegun(files[0].fd()), &function);
+    match blocking_retry::wait_for(call, Restarts::AsHandlersSay, || None, elsewhere) {
         // EPIPE comes with a signal to the calling thread, so this thread must make the call.
         Ok(-1) if errno::get() == libc::EPIPE => function(),
         Ok(result) => result,

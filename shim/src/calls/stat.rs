@@ -7,9 +7,8 @@
 
 use std::ffi::{c_char, c_int, c_void};
 
-use crate::errno::{self, Errno};
-use crate::sys;
 use libc::{dev_t, mode_t};
+use sys::errno::{self, Errno};
 use syscalls::Sysno;
 
 /// Converts the kernel's result to a C result and errno.

@@ -10,11 +10,10 @@
 //! upper half identifies the owner; it distinguishes an initialiser that uses its own variable from
 //! another fiber that waits.
 
-use crate::errno;
-use crate::hooks;
-use crate::tls;
+use crate::{hooks, tls};
 use std::ffi::{c_int, c_long, c_void};
 use std::sync::atomic::{AtomicU32, Ordering};
+use sys::errno;
 
 /// The variable is initialised.
 const DONE: u32 = 1;
@@ -131,8 +130,8 @@ fn came_back(guard: &Guard) -> c_int {
     // SAFETY: looks a function up by name.
     let next = unsafe { libc::dlsym(libc::RTLD_NEXT, c"__cxa_guard_acquire".as_ptr()) };
     if next.is_null() {
-        crate::log::say(
-            crate::conf::Level::Error,
+        crate::state::log::say(
+            crate::state::options::Level::Error,
             format_args!(
                 "a static variable's initialiser uses the variable itself and would never finish"
             ),

@@ -1,17 +1,17 @@
 //! fopen(3), fclose(3), fflush(3), flockfile(3), dprintf(3): the stdio functions that do more than
 //! a stream's jump table sees, or never reach it. The rest is in [`crate::stdio`].
 
-use super::{Outcome, offload, open};
-use crate::call::Call;
-use crate::errno::{self, Errno};
+use super::{Outcome, open};
+use crate::calls::via::offload;
 use crate::hooks;
+use crate::runtime::call::Call;
 use crate::stdio::layout::File;
 use crate::stdio::{self, monitor, slots};
-use crate::sys;
 use crate::tls::OffFiber;
 use libc::FILE;
 use policy::{Alone, Why};
 use std::ffi::{CStr, c_char, c_int, c_void};
+use sys::errno::{self, Errno};
 
 /// The buffer for dprintf's text on the fiber's stack; longer texts are allocated.
 const LINE: usize = 512;

@@ -3,8 +3,8 @@
 
 use super::locks::futex;
 use super::{Outcome, clone, thread_state};
-use crate::call::Call;
-use crate::thread::Thread;
+use crate::runtime::call::Call;
+use crate::runtime::thread::Thread;
 use policy::Why;
 use std::ffi::c_long;
 

@@ -6,16 +6,15 @@
 //! and the child starts with the original dispositions and mask.
 
 use super::{Outcome, process};
-use crate::call::Call;
 use crate::critical::Mutex;
-use crate::errno::Errno;
-use crate::fork::Renewable;
-use crate::signal::{Handled, bit};
-use crate::sys;
+use crate::entry::fork::Renewable;
+use crate::runtime::call::Call;
+use crate::runtime::signal::{Handled, bit};
 use libc::{pid_t, sigset_t};
 use policy::Why;
 use std::ffi::{c_char, c_int};
 use std::mem::MaybeUninit;
+use sys::errno::Errno;
 
 const INTERRUPTS: [c_int; 2] = [libc::SIGINT, libc::SIGQUIT];
 
@@ -66,7 +65,7 @@ pub fn system(call: &Call<'_>, command: *const c_char) -> Outcome {
         Ok(status) => Ok(status as isize),
         // As if a shell that could not be executed had exited with status 127.
         Err(Failure::Start(error)) => {
-            crate::errno::set(error.0);
+            sys::errno::set(error.0);
             Ok(127 << 8)
         }
         Err(Failure::Wait(error)) => Err(error),

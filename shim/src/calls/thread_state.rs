@@ -10,9 +10,11 @@
 //! calls of the thread pass through.
 
 use super::syscall::Syscall;
-use crate::conf::EngineChoice;
-use crate::seccomp::{self, Verdict};
-use crate::{pool, position, signal, sys, tls};
+use crate::engine::pool;
+use crate::runtime::{position, signal};
+use crate::state::options::EngineChoice;
+use crate::state::seccomp::{self, Verdict};
+use crate::tls;
 use libc::{id_t, pid_t, size_t};
 use std::ffi::{c_int, c_long, c_uint, c_ulong, c_void};
 use std::ptr::with_exposed_provenance;

@@ -2,17 +2,17 @@
 //! or a submitted operation. Also the steps that turn the outcome into the result of one system
 //! call.
 
-use super::{Outcome, net, offload, signal, slow_stream};
-use crate::call::Call;
+use super::{Outcome, net, signal, slow_stream};
+use crate::calls::via::offload;
 use crate::engine::{self, Lane, Names, Request, Transfer, Way};
-use crate::errno::Errno;
-use crate::fds::{self, Descriptor};
-use crate::holds::Hold;
-use crate::position::Turn;
-use crate::stopwatch::Stopwatch;
-use crate::sys;
-use crate::trace::Luck;
+use crate::record::trace::Luck;
+use crate::runtime::call::Call;
+use crate::runtime::holds::Hold;
+use crate::runtime::position::Turn;
+use crate::state::descriptors::{self, Descriptor};
 use policy::{Decision, Hint, Load, Why};
+use sys::errno::Errno;
+use sys::stopwatch::Stopwatch;
 
 /// The largest write that a pipe takes whole or not at all.
 const WHOLE_ON_STREAMS: usize = libc::PIPE_BUF;
@@ -383,7 +383,7 @@ fn rest<'a>(
 ) -> isize {
     // Joining the parts is right for a file and wrong for a stream, so do not rely on a cached hint
     // here.
-    let is_file = fds::is_file(hold.fd());
+    let is_file = descriptors::is_file(hold.fd());
     if transfer.way == Way::Read && !is_file {
         return done as isize;
     }

@@ -1,16 +1,17 @@
 //! ftw(3), nftw(3), glob(3) and fts(3): directory walks that call back into the program.
 //!
 //! A walk of unknown length never runs inline; it runs on a pool thread that calls back
-//! ([`super::converse`]). A single step of a walk (fts_read), or a walk over few directories
+//! ([`super::via::callback`]). A single step of a walk (fts_read), or a walk over few directories
 //! (glob), runs inline as long as directory operations are quick.
 
+use super::CResult;
 use super::directory::Compare;
-use super::{CResult, converse, paced};
-use crate::call::Call;
-use crate::paces::Account;
-use crate::stopwatch::Stopwatch;
+use crate::calls::via::{adaptive, callback};
+use crate::runtime::call::Call;
+use crate::state::latency::Account;
 use policy::{Decision, Kind, Why};
 use std::ffi::{c_char, c_int, c_void};
+use sys::stopwatch::Stopwatch;
 
 pub type FtwVisit = Option<unsafe extern "C" fn(*const c_char, *const c_void, c_int) -> c_int>;
 pub type NftwVisit =
@@ -45,7 +46,7 @@ pub fn ftw(
     descriptors: c_int,
 ) -> Option<c_int> {
     unsafe extern "C" fn ask(path: *const c_char, about: *const c_void, kind: c_int) -> c_int {
-        converse::ask(STOP, |visit| {
+        callback::ask(STOP, |visit| {
             // SAFETY: `visit` is the function that `ftw` was given below; libc supplies the
             // arguments.
             unsafe {
@@ -55,7 +56,7 @@ pub fn ftw(
         })
     }
     // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
-    converse::whole(
+    callback::whole(
         call,
         address(visit.map(|visit| visit as *const c_void)),
         || unsafe { real(path, Some(ask), descriptors) },
@@ -76,7 +77,7 @@ pub fn nftw(
         kind: c_int,
         place: *mut c_void,
     ) -> c_int {
-        converse::ask(STOP, |visit| {
+        callback::ask(STOP, |visit| {
             // SAFETY: `visit` is the function that `nftw` was given below; libc supplies the
             // arguments.
             unsafe {
@@ -86,7 +87,7 @@ pub fn nftw(
         })
     }
     // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
-    converse::whole(
+    callback::whole(
         call,
         address(visit.map(|visit| visit as *const c_void)),
         || unsafe { real(path, Some(ask), descriptors, flags) },
@@ -102,7 +103,7 @@ pub fn glob(
     into: *mut c_void,
 ) -> Option<c_int> {
     unsafe extern "C" fn ask(path: *const c_char, number: c_int) -> c_int {
-        converse::ask(STOP, |error| {
+        callback::ask(STOP, |error| {
             // SAFETY: `error` is the function that `glob` was given below; libc supplies the
             // arguments.
             unsafe {
@@ -118,7 +119,7 @@ pub fn glob(
     // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
     let plain = || unsafe { real(pattern, flags, error, into) };
     let Some(callback) = error else {
-        return paced::whole(call, Kind::Directory, libc::AT_FDCWD, plain);
+        return adaptive::whole(call, Kind::Directory, libc::AT_FDCWD, plain);
     };
     conversing(call, callback as *const c_void, plain, || {
         // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
@@ -136,7 +137,7 @@ pub fn fts_open(
     // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
     let plain = || unsafe { real(paths, options, compare) };
     let Some(callback) = compare else {
-        return paced::whole(call, Kind::Directory, libc::AT_FDCWD, plain);
+        return adaptive::whole(call, Kind::Directory, libc::AT_FDCWD, plain);
     };
     conversing(call, callback as *const c_void, plain, || {
         // SAFETY: libc's own function, with its caller's arguments; the new tree has no other user
@@ -180,7 +181,7 @@ fn step(
     // handles null.
     let compare = unsafe { tree.as_ref() }.and_then(|tree| tree.compare);
     let Some(callback) = compare else {
-        return paced::whole(call, Kind::Directory, libc::AT_FDCWD, function);
+        return adaptive::whole(call, Kind::Directory, libc::AT_FDCWD, function);
     };
     conversing(call, callback as *const c_void, &function, || {
         // SAFETY: what fts_open returned; only this call uses it.
@@ -193,7 +194,7 @@ fn step(
 }
 
 unsafe extern "C" fn ask_order(a: *const c_void, b: *const c_void) -> c_int {
-    converse::ask(0, |compare| {
+    callback::ask(0, |compare| {
         // SAFETY: `compare` is the tree's own order function; libc supplies the arguments.
         unsafe {
             std::mem::transmute::<*const c_void, Compare>(compare)
@@ -222,7 +223,7 @@ fn conversing<R: CResult>(
             call.through(why);
             None
         }
-        Decision::Submit => converse::whole(call, callback, || timed(&asking)),
+        Decision::Submit => callback::whole(call, callback, || timed(&asking)),
         _ => {
             call.inline();
             Some(timed(&plain))

@@ -3,24 +3,24 @@
 //!
 //! There are three engines, in order of preference: [`Uring`] does every operation asynchronously;
 //! [`LinuxAio`] does O_DIRECT transfers and fsync(2), and waits for streams with epoll; [`Threads`]
-//! only waits for streams. The offload pool ([`crate::pool`]) does whatever the engine rejects.
-//! Each thread takes the first engine that the kernel grants it.
+//! only waits for streams. The offload pool ([`crate::engine::pool`]) does whatever the engine
+//! rejects. Each thread takes the first engine that the kernel grants it.
 
 mod linux_aio;
 mod plain;
+pub mod pool;
 mod readiness;
 mod request;
 mod socket;
 mod threads;
 mod uring;
 
-use crate::conf::EngineChoice;
-use crate::errno::Errno;
-use crate::position;
-use crate::sys;
+use crate::runtime::position;
+use crate::state::options::EngineChoice;
 use rustix::event::Timespec;
 use std::ffi::c_int;
 use std::sync::atomic::{AtomicBool, Ordering};
+use sys::errno::Errno;
 
 pub use plain::perform;
 pub use request::{
@@ -47,7 +47,7 @@ pub fn redirect_queued(first: c_int, last: c_int) {
 /// In the child of fork: resets the state that engines share, which belongs to the parent.
 ///
 /// # Safety
-/// See [`Renewable::renew`](crate::fork::Renewable::renew).
+/// See [`Renewable::renew`](crate::entry::fork::Renewable::renew).
 pub unsafe fn renew() {
     uring::renew();
     // SAFETY: our caller keeps the same contract.

@@ -2,9 +2,8 @@
 //! block.
 
 use super::request::{Data, KernelCall, Request, Run, Transfer, Way};
-use crate::errno::Errno;
-use crate::sys;
 use std::ffi::c_int;
+use sys::errno::Errno;
 
 /// Does `request`. Returns the result of the system call, a negative error number on failure.
 pub fn perform(request: &Request) -> i32 {

@@ -13,16 +13,16 @@
 
 use super::request::{Request, Way};
 use super::{Sink, Token, Wait};
-use crate::conf::Level;
-use crate::errno::Errno;
-use crate::holds::Hold;
-use crate::{fds, log, sys};
+use crate::runtime::holds::Hold;
+use crate::state::options::Level;
+use crate::state::{descriptors, log};
 use rustix::event::{self, PollFd, PollFlags, epoll};
 use slab::Slab;
 use std::collections::{HashMap, VecDeque};
 use std::ffi::c_int;
 use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, IntoRawFd};
+use sys::errno::Errno;
 
 /// The epoll data of the wake-up eventfd.
 const WAKE: u64 = u64::MAX;
@@ -114,7 +114,7 @@ impl Readiness {
         let epoll =
             epoll::create(epoll::CreateFlags::CLOEXEC).map_err(|e| Errno(e.raw_os_error()))?;
         let readiness = Self {
-            epoll: fds::adopt(epoll.into_raw_fd())?,
+            epoll: descriptors::adopt(epoll.into_raw_fd())?,
             wake_fd,
             watched: Slab::new(),
             by_fd: HashMap::new(),
@@ -326,7 +326,7 @@ impl Readiness {
             // The pool threads wait on a duplicate, which stays open.
             let file = match sys::duplicate_to_wait_on(watched.file()) {
                 Some(duplicate) => {
-                    fds::mark_ours(duplicate, true);
+                    descriptors::mark_ours(duplicate, true);
                     duplicate
                 }
                 None => watched.file(),
@@ -437,7 +437,7 @@ impl Drop for Readiness {
 
 /// Closes a descriptor that the shim owns.
 fn close(fd: c_int) {
-    fds::disown(fd);
+    descriptors::disown(fd);
     let _ = sys::close(fd);
 }
 

@@ -1,14 +1,14 @@
 //! A request for an engine: one operation, in the kernel's terms.
 //!
 //! The memory that a request refers to belongs to the kernel until the completion is reaped. The
-//! parked fiber that submitted it keeps the memory in place (flight.rs). Therefore a request is
+//! parked fiber that submitted it keeps the memory in place (operation.rs). Therefore a request is
 //! only made from the arguments of a libc call that has not returned.
 
 use super::socket::SocketCall;
-use crate::sys::AT_POSITION;
 pub use policy::Way;
 use std::ffi::{c_char, c_int, c_void};
 use std::sync::atomic::AtomicBool;
+use sys::AT_POSITION;
 use syscalls::Sysno;
 
 /// The most that the kernel transfers in one call (MAX_RW_COUNT). It truncates longer transfers,

@@ -4,10 +4,10 @@
 //! calling fiber raises it ([`crate::calls::net`]).
 
 use super::request::{KernelCall, Names, Request};
-use crate::errno::Errno;
-use crate::sys::{self, Sysno};
 use policy::Way;
 use std::ffi::c_int;
+use sys::Sysno;
+use sys::errno::Errno;
 
 /// One call on a socket.
 #[derive(Clone, Copy)]

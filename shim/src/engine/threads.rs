@@ -6,9 +6,9 @@
 
 use super::readiness::Readiness;
 use super::{Engine, Request, Sink, Token, Wait};
-use crate::conf::EngineChoice;
-use crate::errno::Errno;
+use crate::state::options::EngineChoice;
 use std::ffi::c_int;
+use sys::errno::Errno;
 
 pub struct Threads {
     readiness: Option<Readiness>,

@@ -4,9 +4,9 @@
 use super::{
     __vdprintf_chk, __vsyslog_chk, Row, close, lseek, read, syscall, vdprintf, vsyslog, write,
 };
-use crate::call::Call;
-use crate::calls::Outcome;
-use crate::{calls, tls};
+use crate::calls::{self, Outcome};
+use crate::runtime::call::Call;
+use crate::tls;
 use libc::{off_t, size_t, ssize_t};
 use std::ffi::{c_char, c_int, c_long, c_void};
 
@@ -42,7 +42,7 @@ pub unsafe fn call_lseek(fd: c_int, offset: off_t, whence: c_int) -> off_t {
 pub fn pclose_on_pool<R>(function: impl FnOnce() -> R) -> Option<R> {
     // SAFETY: a thread stays attached while one of its hooks runs.
     let thread = unsafe { tls::here().as_ref() }?;
-    calls::offload::whole(&Call::begin(thread, Row::pclose as usize, None)?, function)
+    calls::via::offload::whole(&Call::begin(thread, Row::pclose as usize, None)?, function)
 }
 
 /// Whether `row` is the row that [`pclose_on_pool`] uses.

@@ -2,14 +2,14 @@
 //! the lookup of the function in libc.
 
 // Names that the expansion of every row uses.
-pub(super) use crate::call::{Call, LastLook};
 pub(super) use crate::calls::{CResult, Outcome};
-pub(super) use crate::errno;
-pub(super) use crate::thread::Thread;
+pub(super) use crate::runtime::call::{Call, LastLook};
+pub(super) use crate::runtime::thread::Thread;
 pub(super) use crate::tls;
 pub(super) use policy::{Kind, Why};
 use std::ffi::c_void;
 pub(super) use std::sync::atomic::{AtomicPtr, Ordering};
+pub(super) use sys::errno;
 
 /// Evaluates a row's `forgets` expression: Some if the descriptor cannot simply be forgotten. Most
 /// rows have none.
@@ -227,7 +227,7 @@ macro_rules! converted {
         }
     };
     ($call:ident, $real:expr, ($($arg:ident),*), offload($file:expr)) => {
-        calls::offload::whole_on($call, $file, || {
+        calls::via::offload::whole_on($call, $file, || {
             // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
             unsafe { $real($($arg),*) }
         })
@@ -241,19 +241,19 @@ macro_rules! converted {
         }
     };
     ($call:ident, $real:expr, ($($arg:ident),*), offload) => {
-        calls::offload::whole($call, || {
+        calls::via::offload::whole($call, || {
             // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
             unsafe { $real($($arg),*) }
         })
     };
     ($call:ident, $real:expr, ($($arg:ident),*), paced($kind:ident, $file:expr, $other:expr)) => {
-        calls::paced::whole_of_two($call, Kind::$kind, [$file, $other], || {
+        calls::via::adaptive::whole_of_two($call, Kind::$kind, [$file, $other], || {
             // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
             unsafe { $real($($arg),*) }
         })
     };
     ($call:ident, $real:expr, ($($arg:ident),*), paced($kind:ident, $file:expr)) => {
-        calls::paced::whole($call, Kind::$kind, $file, || {
+        calls::via::adaptive::whole($call, Kind::$kind, $file, || {
             // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
             unsafe { $real($($arg),*) }
         })
@@ -453,7 +453,7 @@ macro_rules! hooks {
                     if let Some(begun) = &call
                         && let Some(result) = match by {
                             Next::Converted => converted(begun, $($arg),*),
-                            _ => calls::offload::next(begun, by, || {
+                            _ => calls::via::offload::next(begun, by, || {
                                 // SAFETY: the next function, with its caller's arguments, while
                                 // that call lasts.
                                 unsafe { libc()($($arg),*) }

@@ -7,11 +7,11 @@
 //!
 //! Instead of a function, a row may name a way of handling the call:
 //!
-//! - `=> offload`: libc's own function runs on a pool thread ([`calls::offload`]). `when` gives a
+//! - `=> offload`: libc's own function runs on a pool thread ([`calls::via::offload`]). `when` gives a
 //!   condition under which it may block; otherwise it runs inline. `offload(file)` names the
 //!   descriptor that the call is about.
 //! - `=> paced(kind, file)`: the same, but inline as long as such calls are quick
-//!   ([`calls::paced`]). A second descriptor may follow. Neither descriptor is closed before the
+//!   ([`calls::via::adaptive`]). A second descriptor may follow. Neither descriptor is closed before the
 //!   pool thread has made the call.
 //! - `=> recorded(twin)`: the reentrant twin runs, with its result in memory that belongs to the
 //!   fiber ([`calls::results`]). `=> copied`: libc's own result is copied there.
@@ -54,8 +54,7 @@ pub use next::{Next, is_any_interposed};
 use crate::calls;
 use crate::calls::directory::{Compare, Filter};
 use crate::calls::walk::{Fts, FtwVisit, GlobError, NftwVisit};
-use crate::fds;
-use crate::known_files;
+use crate::state::{descriptors as fds, recent_paths as known_files};
 use libc::{
     DIR, FILE, LIO_WAIT, clockid_t, dev_t, epoll_event, fd_set, gid_t, id_t, idtype_t, iovec,
     mmsghdr, mode_t, msghdr, nfds_t, off_t, pid_t, pollfd, rusage, siginfo_t, sigset_t, size_t,
@@ -335,7 +334,7 @@ hooks! {
     fn posix_fadvise64(fd: c_int, offset: off_t, length: off_t, advice: c_int) -> c_int => paced(Space, fd);
     fn readahead(fd: c_int, offset: off_t, n: size_t) -> ssize_t => paced(Space, fd);
 
-    fn sync() -> () => paced(Flush, calls::paced::NO_FILE);
+    fn sync() -> () => paced(Flush, calls::via::adaptive::NO_FILE);
     fn syncfs(fd: c_int) -> c_int => paced(Flush, fd);
     fn sync_file_range(fd: c_int, offset: off_t, length: off_t, flags: c_uint) -> c_int => with_libc(calls::space::sync_file_range);
     fn msync(memory: *mut c_void, length: size_t, flags: c_int) -> c_int => with_libc(calls::space::msync);
@@ -629,7 +628,7 @@ hooks! {
     fn _IO_ftrylockfile(stream: *mut FILE) -> c_int => calls::stdio::ftrylockfile;
     fn funlockfile(stream: *mut FILE) -> () => calls::stdio::funlockfile;
     fn _IO_funlockfile(stream: *mut FILE) -> () => calls::stdio::funlockfile;
-    // The variadic functions are in crate::variadic and call these. A va_list is passed by its
+    // The variadic functions are in entry::variadic and call these. A va_list is passed by its
     // address.
     fn vdprintf(fd: c_int, format: *const c_char, arguments: *mut c_void) -> c_int => calls::stdio::vdprintf;
     fn __vdprintf_chk(fd: c_int, flag: c_int, format: *const c_char, arguments: *mut c_void) -> c_int => calls::stdio::vdprintf_chk;

@@ -3,11 +3,11 @@
 //! A number therefore behaves as its name does: it parks a fiber if the call blocks, forgets
 //! descriptors that it closes or replaces, and leaves the shim's own descriptors alone. Calls whose
 //! rows are only paced are passed through here, except those that rename or link a file, because
-//! [`known_files`] has to know about them.
+//! [`recent_paths`](known_files) has to know about them.
 
 use super::*;
-use crate::errno;
 use std::ptr::{with_exposed_provenance, with_exposed_provenance_mut};
+use sys::errno;
 
 /// Converts an argument of syscall(2) to the type that the call itself takes.
 trait OfWord {

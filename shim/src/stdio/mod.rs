@@ -25,9 +25,8 @@ mod windows;
 
 pub use inside::Files;
 
-use crate::conf::Level;
-use crate::errno;
-use crate::log;
+use crate::state::log;
+use crate::state::options::Level;
 use layout::File;
 use libc::FILE;
 use once_cell::race::OnceBox;
@@ -35,6 +34,7 @@ use std::ffi::{c_char, c_int, c_void};
 use std::mem::transmute;
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
+use sys::errno;
 
 /// libc functions that are called past our hooks of the same name, or that no header declares.
 macro_rules! libc_functions {

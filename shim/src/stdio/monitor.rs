@@ -15,15 +15,15 @@ use super::layout::File;
 use super::lock;
 use super::windows::Windows;
 use crate::critical::{self, Condvar, Mutex, MutexGuard};
-use crate::errno;
-use crate::fork::Renewable;
-use crate::remote::Remote;
+use crate::entry::fork::Renewable;
+use crate::host::remote::Remote;
 use crate::tls;
 use std::collections::BTreeMap;
 use std::ffi::c_void;
 use std::ptr::null_mut;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use sys::errno;
 
 pub struct Mark {
     windows: Windows,

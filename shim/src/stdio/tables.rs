@@ -15,7 +15,6 @@
 
 use super::layout::{SLOTS, Slot};
 use super::slots;
-use crate::sys;
 use once_cell::race::OnceBox;
 use std::ffi::{CStr, c_int, c_void};
 use std::ops::Range;

@@ -7,16 +7,15 @@
 
 use super::kernel::Futex;
 use super::{Patience, WAIT_TABLE, Wait, released};
-use crate::call::Call;
 use crate::calls::Outcome;
-use crate::deadlines::NEVER;
-use crate::errno::Errno;
-use crate::sys;
+use crate::runtime::call::Call;
+use crate::runtime::deadlines::NEVER;
 use libc::pthread_barrier_t;
 use policy::Why;
 use queue::wait_table::{ANY, Which};
 use std::ffi::c_int;
 use std::sync::atomic::{AtomicU32, Ordering::*, fence};
+use sys::errno::Errno;
 
 /// libc's `struct pthread_barrier`.
 #[repr(C)]

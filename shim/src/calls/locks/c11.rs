@@ -2,8 +2,8 @@
 //! other results.
 
 use super::{cond, mutex};
-use crate::call::Call;
 use crate::calls::Outcome;
+use crate::runtime::call::Call;
 use libc::{pthread_cond_t, pthread_mutex_t, timespec};
 use std::ffi::c_int;
 

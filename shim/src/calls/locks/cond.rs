@@ -5,16 +5,16 @@
 //! wakes a fiber if one waits, otherwise a thread; a broadcast wakes both.
 
 use super::{Patience, WAIT_TABLE, Wait, Woken, code, is_supported, is_valid, mutex, stand_in};
-use crate::call::Call;
 use crate::calls::Outcome;
-use crate::deadlines::{Deadline, NEVER};
-use crate::errno::Errno;
+use crate::runtime::call::Call;
+use crate::runtime::deadlines::{Deadline, NEVER};
 use libc::{clockid_t, pthread_cond_t, pthread_mutex_t, timespec};
 use queue::wait_table::{ANY, Which};
 use std::cell::Cell;
 use std::ffi::c_int;
 use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicU32, Ordering};
+use sys::errno::Errno;
 
 type OnCond = unsafe extern "C" fn(*mut pthread_cond_t) -> c_int;
 
@@ -85,7 +85,7 @@ fn wait_until(
         return Err(error);
     }
     mutex::take(call, m, || Ok(NEVER))?;
-    if woken == Woken::Timeout && (!shared || crate::sys::now() >= deadline) {
+    if woken == Woken::Timeout && (!shared || sys::now() >= deadline) {
         return Err(Errno::TIMEDOUT);
     }
     Ok(())

@@ -8,19 +8,19 @@
 
 use super::kernel::{self, Futex};
 use super::{Patience, WAIT_TABLE, Wait, Woken, is_valid};
-use crate::allocator;
-use crate::call::Call;
 use crate::calls::{Outcome, poll};
-use crate::deadlines::{Deadline, NEVER};
 use crate::engine::{KernelCall, Names, Request};
-use crate::errno::Errno;
-use crate::signal::Handled;
-use crate::sys::{self, Sysno};
+use crate::runtime::call::Call;
+use crate::runtime::deadlines::{Deadline, NEVER};
+use crate::runtime::signal::Handled;
+use crate::state::allocator;
 use libc::timespec;
 use policy::Why;
 use queue::wait_table::{ANY, Which};
 use std::ffi::{c_int, c_long};
 use std::sync::atomic::{Ordering::SeqCst, fence};
+use sys::Sysno;
+use sys::errno::Errno;
 
 /// The arguments of futex(2).
 pub type Arguments = [c_long; 6];

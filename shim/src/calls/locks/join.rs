@@ -6,17 +6,18 @@
 //! delay anyone for long.
 
 use super::{Patience, Wait, code, deadline, is_supported, is_valid, plainly};
-use crate::call::Call;
-use crate::calls::{Outcome, offload};
-use crate::deadlines::{Deadline, NEVER};
-use crate::errno::Errno;
-use crate::{pool, sys};
+use crate::calls::Outcome;
+use crate::calls::via::offload;
+use crate::engine::pool;
+use crate::runtime::call::Call;
+use crate::runtime::deadlines::{Deadline, NEVER};
 use libc::{clockid_t, pthread_t, timespec};
 use policy::Why;
 use queue::wait_table::ANY;
 use std::ffi::{c_int, c_void};
 use std::ptr::{null, null_mut};
 use std::sync::atomic::{AtomicPtr, Ordering::Relaxed};
+use sys::errno::Errno;
 
 type Value = *mut *mut c_void;
 

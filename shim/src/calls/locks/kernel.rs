@@ -8,13 +8,13 @@
 //! Invariant: before another fiber of the thread runs, either the wait is in the kernel's queue or
 //! the value was found changed. A later waker therefore finds the waiter as it would find a thread.
 
-use crate::call::Call;
-use crate::deadlines::{Deadline, NEVER};
 use crate::engine::{KernelCall, Names, Request};
-use crate::errno::Errno;
-use crate::sys::Sysno;
+use crate::runtime::call::Call;
+use crate::runtime::deadlines::{Deadline, NEVER};
 use libc::timespec;
 use std::sync::atomic::AtomicU32;
+use sys::Sysno;
+use sys::errno::Errno;
 
 /// A futex, and the value it must have for a wait on it to begin.
 #[derive(Clone, Copy)]

@@ -25,21 +25,20 @@ pub mod spin;
 mod stand_in;
 
 use super::Outcome;
-use crate::call::Call;
-use crate::deadlines::Deadline;
 use crate::engine::Request;
-use crate::errno::Errno;
-use crate::flight::Flight;
-use crate::fork::Renewable;
-use crate::remote::{Node, Parked};
-use crate::signal::Handled;
-use crate::sys;
+use crate::entry::fork::Renewable;
+use crate::host::remote::{Node, Parked};
+use crate::runtime::call::Call;
+use crate::runtime::deadlines::Deadline;
+use crate::runtime::operation::Flight;
+use crate::runtime::signal::Handled;
 use crate::tls::OffFiber;
 use queue::WaitTable;
 use queue::wait_table::Which;
 use std::ffi::c_int;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use sys::errno::Errno;
 
 pub use special::{LockedOwners, keep as keep_owners, lock_before_fork as lock_owners_before_fork};
 

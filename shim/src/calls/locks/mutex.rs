@@ -10,20 +10,19 @@
 //! a thread, see [`super::special`].
 
 use super::kernel::Futex;
-use super::special;
-use super::{Patience, Wait, code, deadline, is_supported, is_valid, plainly, released};
-use crate::allocator;
-use crate::call::Call;
+use super::{Patience, Wait, code, deadline, is_supported, is_valid, plainly, released, special};
 use crate::calls::Outcome;
-use crate::deadlines::{Deadline, NEVER};
-use crate::errno::Errno;
-use crate::thread::Thread;
-use crate::{sys, tls};
+use crate::runtime::call::Call;
+use crate::runtime::deadlines::{Deadline, NEVER};
+use crate::runtime::thread::Thread;
+use crate::state::allocator;
+use crate::tls;
 use libc::{clockid_t, pthread_mutex_t, timespec};
 use queue::wait_table::{ANY, Which};
 use std::ffi::{c_int, c_void};
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, Ordering::*};
+use sys::errno::Errno;
 
 /// libc's `struct __pthread_mutex_s` on 64-bit machines.
 #[repr(C)]

@@ -11,16 +11,15 @@
 
 use super::kernel::Futex;
 use super::{Patience, Wait, plainly, released};
-use crate::call::Call;
 use crate::calls::Outcome;
-use crate::deadlines::NEVER;
-use crate::errno::Errno;
-use crate::sys;
-use crate::thread::Thread;
+use crate::runtime::call::Call;
+use crate::runtime::deadlines::NEVER;
+use crate::runtime::thread::Thread;
 use policy::Why;
 use queue::wait_table::{ANY, Which};
 use std::ffi::{CStr, c_int, c_void};
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering::*};
+use sys::errno::Errno;
 
 pub type Routine = Option<unsafe extern "C" fn()>;
 

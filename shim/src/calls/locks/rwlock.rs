@@ -8,17 +8,17 @@ use super::kernel::of_nanos;
 use super::{
     Patience, Wait, Woken, code, deadline, is_supported, is_valid, plainly, released, thread_id,
 };
-use crate::call::Call;
-use crate::calls::{Outcome, offload};
-use crate::deadlines::{Deadline, NEVER};
-use crate::errno::Errno;
+use crate::calls::Outcome;
+use crate::calls::via::offload;
 use crate::hooks;
-use crate::sys;
-use crate::thread::Thread;
+use crate::runtime::call::Call;
+use crate::runtime::deadlines::{Deadline, NEVER};
+use crate::runtime::thread::Thread;
 use libc::{clockid_t, pthread_rwlock_t, timespec};
 use queue::wait_table::{self, Which};
 use std::ffi::{c_int, c_void};
 use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, Ordering::*};
+use sys::errno::Errno;
 
 /// libc's `struct __pthread_rwlock_arch_t` on 64-bit machines since glibc 2.25.
 #[repr(C)]

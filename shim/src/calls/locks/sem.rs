@@ -3,17 +3,16 @@
 
 use super::kernel::{self, Futex};
 use super::{Patience, Wait, Woken, deadline, is_supported, is_valid, released};
-use crate::call::{Call, LastLook};
 use crate::calls::Outcome;
-use crate::deadlines::{Deadline, NEVER};
-use crate::errno::Errno;
-use crate::signal::Handled;
-use crate::sys;
-use crate::thread::Thread;
+use crate::runtime::call::{Call, LastLook};
+use crate::runtime::deadlines::{Deadline, NEVER};
+use crate::runtime::signal::Handled;
+use crate::runtime::thread::Thread;
 use libc::{clockid_t, sem_t, timespec};
 use queue::wait_table::{ANY, Which};
 use std::ffi::c_int;
 use std::sync::atomic::{AtomicU64, Ordering::*};
+use sys::errno::Errno;
 
 /// libc's `struct new_sem` on 64-bit machines.
 #[repr(C)]

@@ -7,16 +7,15 @@
 
 use super::mutex::{self, of};
 use super::{Patience, Wait, Woken, plainly, thread_id};
-use crate::call::Call;
 use crate::critical::{Mutex, MutexGuard};
-use crate::deadlines::{Deadline, NEVER};
-use crate::errno::Errno;
-use crate::fork::Renewable;
-use crate::sys;
+use crate::entry::fork::Renewable;
+use crate::runtime::call::Call;
+use crate::runtime::deadlines::{Deadline, NEVER};
 use crate::tls::OffFiber;
 use libc::pthread_mutex_t;
 use queue::wait_table::ANY;
 use std::ffi::c_void;
+use sys::errno::Errno;
 
 /// The locked mutexes that record an owner, by address, each with the fiber that holds it.
 static OWNERS: Renewable<Mutex<Vec<(usize, usize)>>> = Renewable::new(Mutex::new(Vec::new()));

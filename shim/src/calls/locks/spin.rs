@@ -2,9 +2,9 @@
 //! thread run, because one of them may hold the lock.
 
 use super::plainly;
-use crate::allocator;
-use crate::call::Call;
 use crate::calls::Outcome;
+use crate::runtime::call::Call;
+use crate::state::allocator;
 use std::ffi::c_int;
 use std::hint::spin_loop;
 

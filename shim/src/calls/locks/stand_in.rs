@@ -12,17 +12,17 @@
 
 use super::kernel::of_nanos;
 use super::{Wait, mutex, released};
-use crate::call::Call;
-use crate::deadlines::{Deadline, NEVER};
 use crate::engine::{Lane, Names, Run};
-use crate::errno::Errno;
 use crate::hooks;
+use crate::runtime::call::Call;
+use crate::runtime::deadlines::{Deadline, NEVER};
 use libc::{pthread_cond_t, pthread_mutex_t};
 use queue::wait_table::{ANY, Which};
 use std::cell::UnsafeCell;
 use std::ffi::{c_int, c_void};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering::*};
+use sys::errno::Errno;
 
 /// State shared by the fiber and the pool thread.
 struct StandIn {

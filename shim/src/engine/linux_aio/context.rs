@@ -3,10 +3,9 @@
 //!
 //! libc has no wrappers for these calls; their structures are defined in <linux/aio_abi.h>.
 
-use crate::errno::Errno;
-use crate::sys;
 use std::ffi::c_int;
 use std::sync::atomic::{AtomicU32, Ordering};
+use sys::errno::Errno;
 
 pub const PREAD: u16 = 0;
 pub const PWRITE: u16 = 1;

@@ -20,11 +20,11 @@ mod spare;
 
 use super::readiness::Readiness;
 use super::{Data, Engine, Request, Sink, Token, Transfer, Wait, Way};
-use crate::conf::{EngineChoice, Level};
-use crate::errno::Errno;
-use crate::{log, sys};
+use crate::state::log;
+use crate::state::options::{EngineChoice, Level};
 use context::{Context, Event, Iocb};
 use std::ffi::c_int;
+use sys::errno::Errno;
 
 pub use spare::renew;
 
@@ -115,7 +115,7 @@ impl LinuxAio {
         let (mut from, mut shortage) = (0, None);
         while from < self.queued.len() {
             // SAFETY: the operations' memory stays in place until their completions, because the
-            // parked fibers keep it (flight.rs).
+            // parked fibers keep it (operation.rs).
             match unsafe { context.submit(&self.queued[from..]) } {
                 Ok(n) => {
                     from += n;

@@ -7,8 +7,8 @@
 
 use super::context::Context;
 use crate::critical::Mutex;
-use crate::errno::Errno;
-use crate::fork::Renewable;
+use crate::entry::fork::Renewable;
+use sys::errno::Errno;
 
 /// Capacities, tried in order while the system-wide limit is reached (fs.aio-max-nr, 65536 for all
 /// processes). Operations beyond the capacity wait in the engine's queue.

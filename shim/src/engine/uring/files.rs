@@ -7,7 +7,6 @@
 //! completes. Emptying a slot does not release the process's record locks on the file, as closing a
 //! duplicate would.
 
-use crate::sys;
 use io_uring::IoUring;
 use std::ffi::c_int;
 use std::os::fd::AsRawFd;

@@ -6,10 +6,10 @@
 //! thread pool, whose threads can be ended on demand.
 
 use super::Uring;
-use crate::conf::EngineChoice;
 use crate::engine::{Engine, Request, Sink, SocketCall, Token, Transfer, Wait};
-use crate::errno::Errno;
+use crate::state::options::EngineChoice;
 use std::ffi::c_int;
+use sys::errno::Errno;
 
 pub struct ForOne(pub Uring);
 

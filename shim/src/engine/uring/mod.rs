@@ -4,28 +4,28 @@
 //! the queues, except that `early` holds completions that were reaped to make room for submissions.
 
 mod deadline;
-mod entry;
 mod files;
 mod for_one;
 mod hot_file;
 mod setup;
+mod sqe;
 mod window;
 
 pub use window::{redirect, renew};
 
 use super::{Engine, Request, Sink, SocketCall, Token, Transfer, Wait};
-use crate::conf::EngineChoice;
-use crate::errno::Errno;
-use crate::{fds, sys};
+use crate::state::descriptors;
+use crate::state::options::EngineChoice;
 use deadline::Deadline;
-use entry::File;
 use files::Files;
 pub use for_one::ForOne;
 use hot_file::HotFile;
 use io_uring::{IoUring, opcode, squeue, types};
+use sqe::File;
 use std::ffi::c_int;
 use std::os::fd::AsRawFd;
 use std::time::Duration;
+use sys::errno::Errno;
 
 /// The user data of the read that is armed on the wake-up eventfd.
 const WAKE: u64 = u64::MAX;
@@ -138,8 +138,8 @@ impl Uring {
     /// the next poll has the engine replaced, and the operation moves to its successor.
     fn push(&mut self, entry: &squeue::Entry, token: Token) {
         // SAFETY: the entry's memory stays in place until its completion: the parked fiber keeps it
-        // for requests (flight.rs), and the engine's own entries refer to boxed memory that lives
-        // as long as the ring.
+        // for requests (operation.rs), and the engine's own entries refer to boxed memory that
+        // lives as long as the ring.
         let pushed = unsafe { self.ring.submission().push(entry) };
         // The queue can only be full if nothing is submitted any more.
         debug_assert!(
@@ -280,9 +280,9 @@ impl Uring {
 
 impl Drop for Uring {
     fn drop(&mut self) {
-        fds::disown(self.ring.as_raw_fd());
+        descriptors::disown(self.ring.as_raw_fd());
         if let Some(ready) = self.ready {
-            fds::disown(ready);
+            descriptors::disown(ready);
             let _ = sys::close(ready);
         }
     }
@@ -330,7 +330,7 @@ impl Engine for Uring {
             },
             _ => File::Descriptor(request.fd().unwrap_or(libc::AT_FDCWD)),
         };
-        let Some(entry) = entry::of(request, file) else {
+        let Some(entry) = sqe::of(request, file) else {
             return false;
         };
         let slot = match file {
@@ -347,7 +347,7 @@ impl Engine for Uring {
     /// Queues an accept and, behind it, its cancellation. If the accept cannot complete at once it
     /// is cancelled and leaves nothing behind.
     fn accept_now(&mut self, call: &SocketCall) -> Option<Result<c_int, Errno>> {
-        let accept = entry::of(&Request::Socket(*call), File::Descriptor(call.fd))?;
+        let accept = sqe::of(&Request::Socket(*call), File::Descriptor(call.fd))?;
         self.make_room();
         if self.failed.is_some() {
             return None;

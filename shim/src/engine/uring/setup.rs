@@ -5,12 +5,12 @@
 //! no-op must pass through the ring before it is used, because some seccomp filters allow
 //! io_uring_setup and deny io_uring_enter.
 
-use crate::errno::Errno;
-use crate::{fds, sys};
+use crate::state::descriptors;
 use io_uring::{IoUring, Probe, opcode};
 use rustix::event::{EventfdFlags, eventfd};
 use std::ffi::c_int;
 use std::os::fd::{AsRawFd, IntoRawFd};
+use sys::errno::Errno;
 
 /// Submission and completion queue lengths, tried in order while memory is short. The kernel keeps
 /// completions beyond the queue's length in a list (IORING_FEAT_NODROP), so the length limits speed
@@ -78,19 +78,19 @@ pub fn prove(ring: &mut IoUring) -> Result<(), Errno> {
 /// descriptor as owned by the shim. EMFILE if no such number is free.
 fn adopt(ring: IoUring) -> Result<IoUring, Errno> {
     let fd = ring.as_raw_fd();
-    fds::mark_ours(fd, true);
+    descriptors::mark_ours(fd, true);
     let params = ring.params().clone();
     let Some(high) = sys::duplicate_out_of_the_way(fd) else {
-        fds::disown(fd);
+        descriptors::disown(fd);
         return Err(Errno::MFILE);
     };
-    fds::mark_ours(high, true);
+    descriptors::mark_ours(high, true);
     // SAFETY: `high` refers to a ring that was made with these parameters, and only this function
     // uses it.
     match unsafe { IoUring::from_fd(high, params) } {
         Ok(moved) => {
-            if fds::still_is(fd, high) {
-                fds::disown(fd);
+            if descriptors::still_is(fd, high) {
+                descriptors::disown(fd);
                 drop(ring);
             } else {
                 // Another thread has closed the number. Only the mappings remain, and unmapping
@@ -100,9 +100,9 @@ fn adopt(ring: IoUring) -> Result<IoUring, Errno> {
             Ok(moved)
         }
         Err(error) => {
-            fds::disown(high);
+            descriptors::disown(high);
             let _ = sys::close(high);
-            fds::disown(fd);
+            descriptors::disown(fd);
             Err(error.into())
         }
     }
@@ -122,11 +122,11 @@ pub fn has_futexes(ring: &IoUring) -> bool {
 /// submitter looks for them.
 pub fn ready_descriptor(ring: &IoUring) -> Option<c_int> {
     let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
-    let ready = fds::adopt(eventfd(0, flags).ok()?.into_raw_fd()).ok()?;
+    let ready = descriptors::adopt(eventfd(0, flags).ok()?.into_raw_fd()).ok()?;
     if ring.submitter().register_eventfd(ready).is_ok() {
         return Some(ready);
     }
-    fds::disown(ready);
+    descriptors::disown(ready);
     let _ = sys::close(ready);
     None
 }

@@ -15,7 +15,7 @@
 //! A window is reused but never freed, so the list of windows needs no lock: signal handlers may
 //! close descriptors.
 
-use crate::{fds, sys};
+use crate::state::descriptors;
 use io_uring::{IoUring, Parameters};
 use rustix::io_uring::io_uring_params;
 use std::ffi::c_int;
@@ -235,7 +235,7 @@ impl Window {
             position = position.wrapping_add(1);
             let fd = number.load(Ordering::Relaxed);
             if (first..=last).contains(&fd)
-                && !fds::is_ours(fd)
+                && !descriptors::is_ours(fd)
                 && let Some(duplicate) = self.keep(fd, tail)
                 && number
                     .compare_exchange(fd, duplicate, Ordering::SeqCst, Ordering::Relaxed)
@@ -258,7 +258,7 @@ impl Window {
             .iter()
             .find(|place| place.load(Ordering::Relaxed) == NOTHING)?;
         let duplicate = sys::duplicate_to_wait_on(fd)?;
-        fds::mark_ours(duplicate, true);
+        descriptors::mark_ours(duplicate, true);
         let kept = u64::from(until) << 32 | u64::from(duplicate as u32);
         if place
             .compare_exchange(NOTHING, kept, Ordering::Release, Ordering::Relaxed)
@@ -297,7 +297,7 @@ impl Window {
 }
 
 fn close(duplicate: c_int) {
-    fds::disown(duplicate);
+    descriptors::disown(duplicate);
     let _ = sys::close(duplicate);
 }
 

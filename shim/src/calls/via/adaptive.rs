@@ -1,0 +1,94 @@
+//! Calls on paths, attributes and disk space of files. libc's whole function runs inline while
+//! recent calls were quick, otherwise on a pool thread ([`policy::paced`]).
+//!
+//! io_uring has operations for some of them. It passes all of these to a kernel thread at once,
+//! which costs as much as a pool thread (docs/measured.md), and it has its own rules for flags.
+
+use crate::calls::CResult;
+use crate::calls::via::offload;
+use crate::engine::{Lane, Names};
+use crate::runtime::call::Call;
+use crate::state::descriptors;
+use crate::state::latency::Account;
+use policy::{Decision, Kind, Why};
+use std::ffi::c_int;
+use sys::errno;
+use sys::stopwatch::Stopwatch;
+
+pub use crate::engine::NO_FILE;
+
+/// Runs `function`, which calls libc's own function, and returns its result. Returns None if the
+/// fiber must make a plain call instead. `file` is the descriptor that the call is about, or from
+/// which it looks up a path; it may be AT_FDCWD.
+#[inline]
+pub fn whole<R: CResult>(
+    call: &Call<'_>,
+    kind: Kind,
+    file: c_int,
+    function: impl Fn() -> R,
+) -> Option<R> {
+    whole_of_two(call, kind, [file, NO_FILE], function)
+}
+
+/// Like [`whole`], with two descriptors; the first is the one that may be slow.
+#[inline]
+pub fn whole_of_two<R: CResult>(
+    call: &Call<'_>,
+    kind: Kind,
+    files: [c_int; 2],
+    function: impl Fn() -> R,
+) -> Option<R> {
+    let [file, _] = files;
+    if files.into_iter().any(descriptors::is_ours) {
+        // To the program this descriptor is not open, and fstat(2) is how a program checks.
+        errno::set(libc::EBADF);
+        return Some(R::from_done(-1));
+    }
+    let account = Account::of(kind, file);
+    match policy::paced(kind, account.pace(), call.load()) {
+        Decision::Through(why) => {
+            call.through(why);
+            None
+        }
+        Decision::Submit if !call.is_sole_fiber() => hand_over(call, kind, files, function),
+        _ => {
+            let watch = Stopwatch::start();
+            let passing = call.passing();
+            let result = function();
+            drop(passing);
+            account.took(watch.roughly());
+            call.inline();
+            Some(result)
+        }
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn hand_over<R: CResult>(
+    call: &Call<'_>,
+    kind: Kind,
+    files: [c_int; 2],
+    function: impl Fn() -> R,
+) -> Option<R> {
+    let timed = || {
+        let watch = Stopwatch::start();
+        let result = function();
+        (result, watch.roughly())
+    };
+    let Some((result, nanos)) = offload::run_on(call, Names::UntilDone(files), Lane::Disk, timed)
+    else {
+        call.through(Why::NoEngine);
+        return None;
+    };
+    Account::of(kind, files[0]).took(nanos);
+    // Past RLIMIT_FSIZE, and for a pipe without readers, the call also raises a signal in the
+    // calling thread, so this thread must make it. The failed call had no effect, and will fail
+    // again.
+    let signals = matches!(kind, Kind::Space | Kind::Move);
+    if signals && result.is_failure() && matches!(result.error(), libc::EFBIG | libc::EPIPE) {
+        let _passing = call.passing();
+        return Some(function());
+    }
+    Some(result)
+}

@@ -1,0 +1,379 @@
+//! libc functions that call back into the program: the function runs on a pool thread, and each
+//! call-back on the fiber.
+//!
+//! The pool thread stores the call-back where its fiber finds it, unparks the fiber, and waits. The
+//! fiber makes the call as libc's function would have, errno included, and parks again. A walk
+//! through a directory tree on disk therefore blocks no other fiber; each call-back costs two
+//! hand-overs.
+//!
+//! A call-back may never return: it may throw an exception, jump, or end its fiber. Before its
+//! frames are removed ([`end_left`]), the fiber tells the pool thread to end libc's function, and
+//! waits until it has.
+//!
+//! Invariant: exactly one of the two runs at a time. The `Conversation` is on the fiber's stack and
+//! outlives the pool thread's use of it.
+
+use crate::critical::{self, Condvar, Mutex, MutexGuard};
+use crate::engine::{Lane, Names, Run};
+use crate::host::remote::Remote;
+use crate::runtime::call::Call;
+use crate::runtime::thread::Thread;
+use policy::Why;
+use std::cell::Cell;
+use std::ffi::{c_int, c_void};
+use std::sync::Arc;
+use sys::errno;
+
+/// Which side may run.
+enum Turn {
+    /// The pool thread.
+    Function,
+    /// The fiber, which must make this call.
+    CallBack(*mut (dyn FnMut() + 'static)),
+    /// The pool thread, which must end the function because its call-back will not return.
+    Left,
+    /// The fiber, because the function has returned.
+    Over,
+}
+
+// SAFETY: only the fiber follows the pointer, while the thread whose stack it points to waits.
+unsafe impl Send for Turn {}
+
+struct Conversation<R, F> {
+    function: Option<F>,
+    result: Option<R>,
+    errno: c_int,
+    link: Link,
+}
+
+/// State shared by both sides, independent of the type of the function.
+pub struct Link {
+    turn: Mutex<Turn>,
+    answered: Condvar,
+    fiber: *mut c_void,
+    remote: Arc<Remote>,
+    /// The program's call-back function.
+    callback: *const c_void,
+}
+
+thread_local! {
+    /// The `Link` of the function that runs on this pool thread.
+    static LINK: Cell<*const Link> = const { Cell::new(std::ptr::null()) };
+}
+
+/// Runs `function`, which calls libc's own function and may use [`ask`], on a pool thread, and
+/// returns its result. Returns None if the fiber must make a plain call instead.
+pub fn whole<R, F: FnOnce() -> R>(
+    call: &Call<'_>,
+    callback: *const c_void,
+    function: F,
+) -> Option<R> {
+    if call.is_sole_fiber() {
+        call.through(Why::Alone);
+        return None;
+    }
+    let result = call
+        .has_engine()
+        .then(|| talk(call, callback, function))
+        .flatten();
+    if result.is_none() {
+        call.through(Why::NoEngine);
+    }
+    result
+}
+
+fn talk<R, F: FnOnce() -> R>(call: &Call<'_>, callback: *const c_void, function: F) -> Option<R> {
+    let mut conversation = Conversation {
+        function: Some(function),
+        result: None,
+        errno: errno::get(),
+        link: Link {
+            turn: Mutex::new(Turn::Function),
+            answered: Condvar::new(),
+            fiber: call.fiber,
+            remote: Arc::clone(call.thread.remote()),
+            callback,
+        },
+    };
+    let conversation = &raw mut conversation;
+    let run = Run {
+        code: travel::<R, F>,
+        data: conversation.cast(),
+        names: Names::Nothing,
+        lane: Lane::Peers,
+    };
+    if !call.start_on_pool(run) {
+        return None;
+    }
+    // SAFETY: the link is on this stack; the rest of the conversation is not accessed before the
+    // function has returned.
+    let link = unsafe { &(*conversation).link };
+    loop {
+        // The pool thread unparks the fiber once per message.
+        call.await_turn();
+        let callback = match &*link.turn() {
+            Turn::CallBack(callback) => *callback,
+            _ => break,
+        };
+        call.thread.talks().borrow_mut().push(link);
+        // SAFETY: the call-back is on the stack of the pool thread, which waits for the answer; the
+        // link is on this stack.
+        critical::in_program(call.thread, || unsafe { watched::call(&callback, link) });
+        call.thread
+            .talks()
+            .borrow_mut()
+            .retain(|other| !std::ptr::eq(*other, link));
+        let mut turn = link.turn();
+        *turn = Turn::Function;
+        link.answered.notify_all();
+    }
+    // SAFETY: the pool thread no longer uses it.
+    let conversation = unsafe { &mut *conversation };
+    errno::set(conversation.errno);
+    conversation.result.take()
+}
+
+/// The pool thread's part.
+///
+/// # Safety
+/// `data` is a `Conversation<R, F>` whose fiber stays parked until it is unparked.
+unsafe fn travel<R, F: FnOnce() -> R>(data: *mut c_void) {
+    let conversation = data.cast::<Conversation<R, F>>();
+    // SAFETY: the caller guarantees `data`; the fiber only accesses the link until the function has
+    // returned.
+    let (link, function) = unsafe {
+        (
+            &raw const (*conversation).link,
+            (*conversation).function.take(),
+        )
+    };
+    let Some(function) = function else { return };
+    LINK.set(link);
+    // SAFETY: the fiber only accesses the link until the function has returned.
+    unsafe { errno::set((*conversation).errno) };
+    let result = function();
+    LINK.set(std::ptr::null());
+    // SAFETY: the conversation exists until its fiber continues, which requires the unpark below.
+    let (remote, fiber) = unsafe {
+        (*conversation).result = Some(result);
+        (*conversation).errno = errno::get();
+        let link = &*link;
+        let (remote, fiber) = (Arc::clone(&link.remote), link.fiber);
+        let mut turn = link.turn();
+        if matches!(*turn, Turn::Left) {
+            // The fiber is not parked; it waits in `Link::end`.
+            *turn = Turn::Over;
+            link.answered.notify_all();
+            return;
+        }
+        *turn = Turn::Over;
+        (remote, fiber)
+    };
+    remote.unpark(fiber);
+}
+
+/// Called from within libc's function: makes the fiber run the program's call-back, and returns its
+/// result. Returns `stop` once the fiber has left by a jump or exception.
+///
+/// # Panics
+/// Outside `whole`. libc calls back on the thread that called its function, so that is a bug.
+pub fn ask<R>(stop: R, call: impl FnOnce(*const c_void) -> R) -> R {
+    // SAFETY: LINK is set while the function runs, and the conversation exists that long.
+    let link = unsafe { LINK.get().as_ref() }.expect("within a conversation");
+    if matches!(*link.turn(), Turn::Left) {
+        return stop;
+    }
+    let mut call = Some(call);
+    let mut result = None;
+    let mut errno = errno::get();
+    let mut callback = || {
+        errno::set(errno);
+        result = call.take().map(|call| call(link.callback));
+        errno = errno::get();
+    };
+    let callback: &mut dyn FnMut() = &mut callback;
+    // SAFETY: the fiber calls it while this thread waits, and not after it has answered.
+    let callback =
+        unsafe { std::mem::transmute::<&mut dyn FnMut(), *mut (dyn FnMut() + 'static)>(callback) };
+    *link.turn() = Turn::CallBack(callback);
+    link.remote.unpark(link.fiber);
+    let mut turn = link.turn();
+    while !matches!(*turn, Turn::Function | Turn::Left) {
+        turn = link.answered.wait(turn);
+    }
+    let has_left = matches!(*turn, Turn::Left);
+    drop(turn);
+    if has_left {
+        return stop;
+    }
+    errno::set(errno);
+    result.expect("the fiber has called back")
+}
+
+/// Ends the functions whose call-backs will not return because the frames for which `leaving` is
+/// true are being removed from the stack of the running `fiber`.
+pub fn end_left(thread: &Thread, fiber: *const c_void, leaving: impl Fn(*const Link) -> bool) {
+    loop {
+        let mut talks = thread.talks().borrow_mut();
+        // SAFETY: the frames that contain the links are still in place.
+        let is_left =
+            |link: &*const Link| unsafe { (**link).fiber.cast_const() } == fiber && leaving(*link);
+        let Some(at) = talks.iter().rposition(is_left) else {
+            return;
+        };
+        let link = talks.remove(at);
+        drop(talks);
+        // SAFETY: the link's frame is still in place, and no one uses the link once it is off the
+        // list.
+        unsafe { Link::end(link.cast_mut()) };
+    }
+}
+
+/// Whether any call-back is in progress that could be left.
+pub fn is_talking(thread: &Thread) -> bool {
+    !thread.talks().borrow().is_empty()
+}
+
+impl Link {
+    /// Ends the function, and waits until it has returned.
+    ///
+    /// # Safety
+    /// The fiber may run and will not answer; the conversation is not used afterwards.
+    unsafe fn end(link: *mut Self) {
+        let errno = errno::get();
+        {
+            // SAFETY: the caller guarantees that the link is valid.
+            let link = unsafe { &*link };
+            let mut turn = link.turn();
+            *turn = Turn::Left;
+            link.answered.notify_all();
+            while !matches!(*turn, Turn::Over) {
+                turn = link.answered.wait(turn);
+            }
+        }
+        // SAFETY: the pool thread no longer uses it, and the frame that contains it is never
+        // returned to.
+        unsafe { std::ptr::drop_in_place(&raw mut (*link).remote) };
+        errno::set(errno);
+    }
+
+    fn turn(&self) -> MutexGuard<'_, Turn> {
+        self.turn.lock()
+    }
+}
+
+/// The frame from which call-backs are called. Its personality routine notices exceptions that pass
+/// through the frame, and the unwinding that ends a thread.
+mod watched {
+    use super::{Link, end_left};
+    use crate::tls;
+    use std::arch::naked_asm;
+    use std::ffi::{c_int, c_void};
+
+    type CallBack = *mut (dyn FnMut() + 'static);
+
+    /// Calls `*callback`, which belongs to the conversation of `link`.
+    ///
+    /// # Safety
+    /// The call-back may be called now.
+    pub unsafe fn call(callback: &CallBack, link: *const Link) {
+        // SAFETY: the caller guarantees that the call-back may be called.
+        unsafe { frame(enter, callback, link) }
+    }
+
+    unsafe extern "C" fn enter(callback: *const CallBack) {
+        // SAFETY: the caller of `call` guarantees that the call-back may be called.
+        unsafe { (**callback)() }
+    }
+
+    /// The register that holds the link during the call, in the numbering of unwinders.
+    #[cfg(target_arch = "x86_64")]
+    const LINK: c_int = 3;
+    #[cfg(target_arch = "aarch64")]
+    const LINK: c_int = 19;
+
+    #[cfg(target_arch = "x86_64")]
+    #[unsafe(naked)]
+    unsafe extern "C" fn frame(
+        enter: unsafe extern "C" fn(*const CallBack),
+        callback: *const CallBack,
+        link: *const Link,
+    ) {
+        naked_asm!(
+            ".cfi_startproc",
+            // Encoded relative to the instruction pointer, in 4 bytes.
+            ".cfi_personality 0x1b, {personality}",
+            "push rbx",
+            ".cfi_adjust_cfa_offset 8",
+            ".cfi_offset rbx, -16",
+            "mov rbx, rdx",
+            "mov rax, rdi",
+            "mov rdi, rsi",
+            "call rax",
+            "pop rbx",
+            ".cfi_adjust_cfa_offset -8",
+            ".cfi_restore rbx",
+            "ret",
+            ".cfi_endproc",
+            personality = sym personality,
+        )
+    }
+
+    /// Untested: no aarch64 machine was available.
+    #[cfg(target_arch = "aarch64")]
+    #[unsafe(naked)]
+    unsafe extern "C" fn frame(
+        enter: unsafe extern "C" fn(*const CallBack),
+        callback: *const CallBack,
+        link: *const Link,
+    ) {
+        naked_asm!(
+            ".cfi_startproc",
+            ".cfi_personality 0x1b, {personality}",
+            "stp x29, x30, [sp, #-32]!",
+            ".cfi_adjust_cfa_offset 32",
+            ".cfi_offset x29, -32",
+            ".cfi_offset x30, -24",
+            "str x19, [sp, #16]",
+            ".cfi_offset x19, -16",
+            "mov x29, sp",
+            "mov x19, x2",
+            "mov x9, x0",
+            "mov x0, x1",
+            "blr x9",
+            "ldr x19, [sp, #16]",
+            "ldp x29, x30, [sp], #32",
+            ".cfi_adjust_cfa_offset -32",
+            "ret",
+            ".cfi_endproc",
+            personality = sym personality,
+        )
+    }
+
+    const CLEANUP_PHASE: c_int = 2;
+    const CONTINUE_UNWIND: c_int = 8;
+
+    unsafe extern "C" {
+        fn _Unwind_GetGR(context: *mut c_void, register: c_int) -> usize;
+    }
+
+    /// Catches nothing. Notices that the frame is about to be removed, and the conversation with
+    /// it.
+    extern "C" fn personality(
+        _: c_int,
+        actions: c_int,
+        _: u64,
+        _: *mut c_void,
+        context: *mut c_void,
+    ) -> c_int {
+        if actions & CLEANUP_PHASE != 0 {
+            // SAFETY: the unwinder's context, for the frame above.
+            let left = unsafe { _Unwind_GetGR(context, LINK) };
+            // SAFETY: a fiber runs on its own thread, which is attached.
+            if let Some(thread) = unsafe { tls::attached().as_ref() } {
+                end_left(thread, thread.host().running(), |link| link.addr() == left);
+            }
+        }
+        CONTINUE_UNWIND
+    }
+}

@@ -1,0 +1,121 @@
+//! Calls that no engine supports: libc's whole function runs on a pool thread while its fiber is
+//! parked.
+//!
+//! State that libc keeps per thread is copied to the pool thread and back: errno, h_errno, the
+//! locale. Do not use this for functions that call back into the program ([`super::callback`]
+//! handles those), nor for functions whose result is in thread-local memory.
+
+use crate::calls::results;
+use crate::engine::{Lane, Names, Request, Run};
+use crate::hooks;
+use crate::runtime::call::Call;
+use policy::Why;
+use std::ffi::{c_int, c_void};
+use sys::errno;
+
+/// A call on its way to the pool and back. It is on its fiber's stack.
+struct Trip<R, F> {
+    function: Option<F>,
+    result: Option<R>,
+    errno: c_int,
+    h_errno: c_int,
+    locale: libc::locale_t,
+}
+
+/// Runs `function`, which calls libc's own function, on a pool thread, and returns its result.
+/// Returns None if the fiber must make a plain call instead.
+pub fn whole<R, F: FnOnce() -> R>(call: &Call<'_>, function: F) -> Option<R> {
+    whole_naming(call, Names::Nothing, function)
+}
+
+/// Like [`whole`]. The function is about a descriptor and may block forever.
+pub fn whole_on<R, F: FnOnce() -> R>(call: &Call<'_>, fd: c_int, function: F) -> Option<R> {
+    whole_naming(call, Names::UntilBegun(fd), function)
+}
+
+fn whole_naming<R, F: FnOnce() -> R>(call: &Call<'_>, names: Names, function: F) -> Option<R> {
+    if call.is_sole_fiber() {
+        call.through(Why::Alone);
+        return None;
+    }
+    let result = run_on(call, names, Lane::Peers, function);
+    if result.is_none() {
+        call.through(Why::NoEngine);
+    }
+    result
+}
+
+/// Calls a function that another preloaded library interposes ([`hooks`]). Returns None if the
+/// fiber's thread must make the call.
+pub fn next<R, F: FnOnce() -> R>(call: &Call<'_>, by: hooks::Next, function: F) -> Option<R> {
+    if by == hooks::Next::Through {
+        call.through(Why::Interposed);
+        return None;
+    }
+    whole(call, function)
+}
+
+/// Runs `function`, which may wait for a peer, on a pool thread. Returns None if no thread is
+/// available. The fiber gets the function's errno.
+pub fn run<R, F: FnOnce() -> R>(call: &Call<'_>, function: F) -> Option<R> {
+    run_on(call, Names::Nothing, Lane::Peers, function)
+}
+
+/// Like [`run`], on the threads of `lane`. The function may refer to files by descriptor.
+pub fn run_on<R, F: FnOnce() -> R>(
+    call: &Call<'_>,
+    names: Names,
+    lane: Lane,
+    function: F,
+) -> Option<R> {
+    if !call.has_engine() {
+        return None;
+    }
+    let mut trip = Trip {
+        function: Some(function),
+        result: None,
+        errno: errno::get(),
+        h_errno: results::h_errno(call.thread, call.fiber),
+        // SAFETY: a null argument only queries the current locale.
+        locale: unsafe { libc::uselocale(std::ptr::null_mut()) },
+    };
+    let trip = &raw mut trip;
+    call.perform(&Request::Run(Run {
+        code: travel::<R, F>,
+        data: trip.cast(),
+        names,
+        lane,
+    }));
+    // SAFETY: `trip` is on this stack, and the pool thread no longer uses it or never started.
+    let trip = unsafe { &mut *trip };
+    if trip.result.is_some() {
+        errno::set(trip.errno);
+        results::set_h_errno(call.thread, call.fiber, trip.h_errno);
+    }
+    trip.result.take()
+}
+
+/// The pool thread's part.
+///
+/// # Safety
+/// `data` is a `Trip<R, F>` that no one else accesses during the call.
+unsafe fn travel<R, F: FnOnce() -> R>(data: *mut c_void) {
+    // SAFETY: the caller guarantees `data`.
+    let trip = unsafe { &mut *data.cast::<Trip<R, F>>() };
+    if let Some(function) = trip.function.take() {
+        // SAFETY: glibc's accessors, valid on every thread; the locale is in use by the fiber's
+        // thread during its call, and so stays valid.
+        let before = unsafe {
+            *hooks::__h_errno_location::real() = trip.h_errno;
+            libc::uselocale(trip.locale)
+        };
+        errno::set(trip.errno);
+        trip.result = Some(function());
+        trip.errno = errno::get();
+        // SAFETY: glibc's accessors, valid on every thread; `before` was this thread's own locale.
+        unsafe {
+            trip.h_errno = *hooks::__h_errno_location::real();
+            libc::uselocale(before);
+        }
+    }
+}

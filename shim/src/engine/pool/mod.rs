@@ -1,0 +1,501 @@
+//! The offload pool: threads that make plain calls for parked fibers when no engine can do the
+//! operation asynchronously.
+//!
+//! The pool has two lanes, each with its own threads and queue. `AIOSHIM_THREADS` limits the
+//! threads for operations that wait for a disk. An operation that waits for a peer (the other end
+//! of a FIFO, the holder of a lock, a server) may wait without limit, and the peer may itself need
+//! a pool thread. Such a job does not wait in the queue behind another one while at most
+//! [`MOST_WAITING`] are in progress, and it uses none of the threads that disk jobs need.
+//!
+//! Threads are started on demand, and only while all threads of their lane are busy; a thread that
+//! is idle for some seconds ends. They block all signals, because the program's handlers run on the
+//! program's own threads. The one exception is the signal that interrupts the call of a pool thread
+//! ([`interrupt`]).
+//!
+//! Threads inherit namespaces, credentials and filters from the thread that starts them. Before
+//! that thread changes its own, each lane gets a new crew ([`retire`]). The old crew finishes the
+//! jobs it has and takes no new ones.
+//!
+//! Invariant: `spare` is the number of a crew's idle threads minus the number of its jobs that no
+//! thread has taken yet. A thread ends only if no job is left waiting for one.
+
+mod members;
+
+use crate::critical::{Condvar, Mutex};
+use crate::engine::{self, KernelCall, Lane, Names, Request, Run, Token, Transfer, Way};
+use crate::entry::fork::{self, Renewable};
+use crate::entry::init;
+use crate::host::remote::Remote;
+use crate::runtime::signal;
+use crate::state::options::Level;
+use crate::state::spawn::{self, Queue};
+use crate::state::{descriptors, loader, log};
+use crate::tls::OffFiber;
+use members::Members;
+use once_cell::race::OnceBox;
+use std::collections::HashMap;
+use std::ffi::{c_int, c_void};
+use std::ptr::null_mut;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicUsize, Ordering::SeqCst};
+use std::time::Duration;
+use sys::errno;
+
+/// A request, and the thread to notify when it is done.
+pub struct Job {
+    pub request: Request,
+    pub token: Token,
+    pub remote: Arc<Remote>,
+}
+
+// SAFETY: the memory that the request names stays in place until the fiber that submitted it is
+// unparked (operation.rs), and nothing else touches it until then.
+unsafe impl Send for Job {}
+
+struct Pool {
+    disk: Mutex<Arc<Crew>>,
+    peers: Mutex<Arc<Crew>>,
+    busy: Busy,
+    interruptible: Mutex<HashMap<Key, State>>,
+}
+
+/// The threads of one lane, and their queue.
+struct Crew {
+    jobs: Queue<Job>,
+    /// The most threads that it may have.
+    most: usize,
+    threads: AtomicUsize,
+    spare: AtomicIsize,
+    /// No more jobs will arrive: a thread ends when it has no job.
+    retired: AtomicBool,
+    members: Members,
+}
+
+/// Identifies a job: the thread that submitted it, and the token of its operation there.
+type Key = (usize, Token);
+
+/// The progress of an interruptible job. A job has no state before it is submitted and after it is
+/// done.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Queued,
+    /// Queued, and a thread will begin it even if it is interrupted.
+    Promised,
+    /// Runs on the thread with this id.
+    Running(c_int),
+    /// Runs on the thread with this id, and is being interrupted.
+    Ending(c_int),
+    /// Interrupted before a thread began it.
+    Interrupted,
+}
+
+/// The most threads that may wait for peers at a time. Beyond that jobs queue up, except those that
+/// their callers can retry later.
+const MOST_WAITING: usize = 1024;
+
+/// How long a thread waits for a job before it ends.
+const IDLE: Duration = Duration::from_secs(5);
+
+/// The stack size of a thread in bytes. libc's resolver and name services run on it. Only touched
+/// pages take memory.
+const STACK: usize = 1 << 20;
+
+static POOL: Renewable<OnceBox<Pool>> = Renewable::new(OnceBox::new());
+
+/// In the child of fork, where no pool thread exists: starts with an empty pool.
+///
+/// # Safety
+/// See [`Renewable::renew`].
+pub unsafe fn renew() {
+    // SAFETY: our caller keeps the same contract.
+    unsafe { POOL.renew(OnceBox::new()) };
+    UNBOUNDED.store(0, SeqCst);
+}
+
+/// Gives `job` to a pool thread. Returns false if no thread is available, or if the caller must
+/// make the call itself.
+pub fn submit(job: Job) -> bool {
+    if matches!(job.request, Request::Run(_)) && loader::is_locked_here() {
+        return false;
+    }
+    let pool = POOL.get().get_or_init(|| {
+        Box::new(Pool {
+            disk: Mutex::new(Crew::new(init::conf().threads)),
+            peers: Mutex::new(Crew::new(MOST_WAITING)),
+            busy: Busy {
+                jobs: Mutex::new(HashMap::new()),
+                changed: Condvar::new(),
+            },
+            interruptible: Mutex::new(HashMap::new()),
+        })
+    });
+    let lane = match job.request.lane() {
+        Lane::Disk => &pool.disk,
+        Lane::Peers => &pool.peers,
+    };
+    let crew = Arc::clone(&lane.lock());
+    if !crew.take_on(pool, matches!(job.request, Request::Kernel(_))) {
+        return false;
+    }
+    job.names().files().for_each(|fd| pool.busy.begin(fd));
+    if job.request.is_interruptible() {
+        let state = match job.request {
+            Request::Kernel(KernelCall {
+                is_first_try: true, ..
+            }) => State::Promised,
+            _ => State::Queued,
+        };
+        pool.interruptible.lock().insert(job.key(), state);
+    }
+    crew.jobs.push(job);
+    true
+}
+
+/// Ends the idle threads before the calling thread changes an attribute that they inherited; busy
+/// threads end after their jobs. `remote` belongs to the calling thread. No other thread may submit
+/// jobs during this call.
+pub fn retire(remote: &Arc<Remote>) {
+    // pthread_join(3) is hooked too: on a fiber it would start a new pool thread.
+    let _off = OffFiber::enter();
+    if let Some(pool) = POOL.get().get() {
+        for lane in [&pool.disk, &pool.peers] {
+            let mut crew = lane.lock();
+            let fresh = Crew::new(crew.most);
+            let old = std::mem::replace(&mut *crew, fresh);
+            drop(crew);
+            old.retire(remote);
+        }
+    }
+}
+
+/// # Safety
+/// None: it does nothing.
+unsafe fn nothing(_: *mut c_void) {}
+
+/// The token of a job that no fiber waits for.
+pub const NOBODY: Token = Token::MAX;
+
+/// Ends the job of `token` early: with EINTR, or with ECANCELED if no thread has begun it. Must be
+/// repeated until the job ends, because the signal may arrive before the thread blocks.
+pub fn interrupt(remote: &Arc<Remote>, token: Token) {
+    let Some(pool) = POOL.get().get() else { return };
+    // The lock is held throughout, so the thread is still in this job when it is kicked.
+    let mut jobs = pool.interruptible.lock();
+    let Some(state) = jobs.get_mut(&(Arc::as_ptr(remote).addr(), token)) else {
+        return;
+    };
+    *state = match *state {
+        State::Running(thread) | State::Ending(thread) => {
+            signal::kick(thread);
+            State::Ending(thread)
+        }
+        State::Queued | State::Interrupted => State::Interrupted,
+        // A later call interrupts the job once it has begun.
+        State::Promised => State::Promised,
+    };
+}
+
+impl Crew {
+    fn new(most: usize) -> Arc<Self> {
+        Arc::new(Self {
+            jobs: Queue::new(),
+            most,
+            threads: AtomicUsize::new(0),
+            spare: AtomicIsize::new(0),
+            retired: AtomicBool::new(false),
+            members: Members::new(),
+        })
+    }
+
+    /// Reserves a thread for one more job. Returns false if none is available. With `has_a_retry`,
+    /// also returns false if no thread is idle and no new one can start, because a caller that can
+    /// retry later need not queue behind jobs that may wait without limit.
+    fn take_on(self: &Arc<Self>, pool: &'static Pool, has_a_retry: bool) -> bool {
+        let has_thread = self.spare.fetch_sub(1, SeqCst) > 0
+            || self.grow(pool)
+            || (!has_a_retry && self.threads.load(SeqCst) > 0);
+        if !has_thread {
+            self.spare.fetch_add(1, SeqCst);
+        }
+        has_thread
+    }
+
+    /// Starts one more thread, unless the limit is reached or the thread cannot be created.
+    fn grow(self: &Arc<Self>, pool: &'static Pool) -> bool {
+        let added = self
+            .threads
+            .try_update(SeqCst, SeqCst, |n| (n < self.most).then_some(n + 1));
+        if added.is_err() {
+            return false;
+        }
+        self.spare.fetch_add(1, SeqCst);
+        signal::prepare_kicks();
+        // The new thread inherits the mask. It is created through libc, whose functions are our
+        // hooks.
+        let _off = OffFiber::enter();
+        let blocked = signal::Blocked::all();
+        let crew = Arc::clone(self);
+        let thread = spawn::start(c"aioshim-io", STACK, move || {
+            crew.work(pool);
+            crew.members.forget_ended();
+        });
+        drop(blocked);
+        match thread {
+            Ok(handle) => {
+                self.members.add(handle);
+                true
+            }
+            Err(error) => {
+                self.spare.fetch_sub(1, SeqCst);
+                self.threads.fetch_sub(1, SeqCst);
+                log::say(
+                    Level::Info,
+                    format_args!("cannot start an I/O thread: {error}"),
+                );
+                false
+            }
+        }
+    }
+
+    /// Ends the idle threads: each receives a job that does nothing, and checks for retirement
+    /// after it.
+    fn retire(&self, remote: &Arc<Remote>) {
+        self.retired.store(true, SeqCst);
+        self.members.end_idle(|| {
+            self.spare.fetch_sub(1, SeqCst);
+            let job = Job {
+                request: Request::Run(Run {
+                    code: nothing,
+                    data: null_mut(),
+                    names: Names::Nothing,
+                    lane: Lane::Disk,
+                }),
+                token: NOBODY,
+                remote: Arc::clone(remote),
+            };
+            self.jobs.push(job);
+        });
+    }
+
+    fn work(&self, pool: &Pool) {
+        signal::take_kicks();
+        loop {
+            match self.jobs.take_within(IDLE) {
+                Some(job) => {
+                    self.members.begin_job();
+                    job.run(pool);
+                    self.members.end_job();
+                    self.spare.fetch_add(1, SeqCst);
+                    if self.retired.load(SeqCst) && self.may_end() {
+                        return;
+                    }
+                }
+                None if self.may_end() => return,
+                None => {}
+            }
+        }
+    }
+
+    /// Whether the calling thread, which has no job, is not needed for a waiting one either. If so,
+    /// it is no longer counted.
+    fn may_end(&self) -> bool {
+        let ends = self
+            .spare
+            .try_update(SeqCst, SeqCst, |n| (n > 0).then_some(n - 1));
+        if ends.is_ok() {
+            self.threads.fetch_sub(1, SeqCst);
+        }
+        ends.is_ok()
+    }
+}
+
+impl Job {
+    fn run(self, pool: &Pool) {
+        let waits_for_ever = matches!(self.names(), Names::UntilBegun(_));
+        if waits_for_ever {
+            self.names()
+                .files()
+                .for_each(|fd| pool.busy.enter(fd, sys::thread_id()));
+        }
+        let result = if self.request.is_interruptible() {
+            self.perform(&pool.interruptible)
+        } else {
+            engine::perform(&self.request)
+        };
+        let result = match result {
+            // The plain call raises SIGPIPE or SIGXFSZ in its caller as well, so the caller must
+            // make it.
+            error if self.raises_signal(error) => -libc::ECANCELED,
+            result => result,
+        };
+        for fd in self.names().files() {
+            if waits_for_ever {
+                pool.busy.leave(fd, sys::thread_id());
+            } else {
+                pool.busy.end(fd);
+            }
+        }
+        self.remote.land(self.token, result);
+    }
+
+    fn key(&self) -> Key {
+        (Arc::as_ptr(&self.remote).addr(), self.token)
+    }
+
+    /// Performs an interruptible request.
+    fn perform(&self, jobs: &Mutex<HashMap<Key, State>>) -> i32 {
+        let thread = sys::thread_id();
+        let before = jobs.lock().insert(self.key(), State::Running(thread));
+        let result = loop {
+            if before == Some(State::Interrupted) {
+                break -libc::ECANCELED;
+            }
+            let result = engine::perform(&self.request);
+            // A late kick that was meant for the previous job must not end this one.
+            if result != -libc::EINTR
+                || jobs.lock().get(&self.key()) != Some(&State::Running(thread))
+            {
+                break result;
+            }
+        };
+        jobs.lock().remove(&self.key());
+        result
+    }
+
+    fn raises_signal(&self, result: i32) -> bool {
+        let (Request::Transfer(transfer) | Request::Plain(transfer)) = &self.request else {
+            return false;
+        };
+        transfer.way == Way::Write && matches!(-result, libc::EPIPE | libc::EFBIG)
+    }
+
+    /// The descriptor numbers that must not be closed before the job is done. A transfer or a wait
+    /// that may block without limit has none: it only runs after its file was reported ready, or it
+    /// uses a duplicate.
+    fn names(&self) -> Names {
+        match self.request {
+            Request::Transfer(transfer) if transfer.at_position() => Names::Nothing,
+            Request::Open { dir, .. } if dir >= 0 => Names::until_done(dir),
+            Request::Transfer(Transfer { fd, .. })
+            | Request::Fsync { fd, .. }
+            | Request::Close { fd } => Names::until_done(fd),
+            Request::Run(Run { names, .. }) | Request::Kernel(KernelCall { names, .. }) => names,
+            Request::Plain(_)
+            | Request::Socket(_)
+            | Request::Poll { .. }
+            | Request::Open { .. }
+            | Request::AwaitSignal { .. }
+            | Request::Futex { .. }
+            | Request::Futexes { .. }
+            | Request::Wait { .. } => Names::Nothing,
+        }
+    }
+}
+
+/// The descriptors that jobs use. A job names its file by a number. If the number were closed
+/// before a thread gets to the job, it might name another file by then. So a thread that closes a
+/// descriptor first waits for the disk jobs on it. For jobs that may block without limit, it waits
+/// until their threads have blocked in the kernel.
+struct Busy {
+    jobs: Mutex<HashMap<c_int, Jobs>>,
+    changed: Condvar,
+}
+
+/// The jobs on one descriptor.
+#[derive(Default)]
+struct Jobs {
+    /// Number of jobs that must be done, or have begun, before the descriptor is closed.
+    waited_for: usize,
+    /// The threads that have begun the jobs that may block without limit.
+    begun: Vec<c_int>,
+}
+
+impl Busy {
+    fn begin(&self, fd: c_int) {
+        self.jobs.lock().entry(fd).or_default().waited_for += 1;
+        descriptors::set_busy(fd, true);
+    }
+
+    fn end(&self, fd: c_int) {
+        self.change(fd, |jobs| jobs.waited_for -= 1);
+    }
+
+    /// `thread` is about to make a call that may block without limit.
+    fn enter(&self, fd: c_int, thread: c_int) {
+        self.change(fd, |jobs| {
+            jobs.waited_for -= 1;
+            jobs.begun.push(thread);
+        });
+    }
+
+    fn leave(&self, fd: c_int, thread: c_int) {
+        self.change(fd, |jobs| jobs.begun.retain(|&other| other != thread));
+    }
+
+    fn change(&self, fd: c_int, change: impl FnOnce(&mut Jobs)) {
+        let mut all = self.jobs.lock();
+        let Some(jobs) = all.get_mut(&fd) else { return };
+        change(jobs);
+        if jobs.waited_for == 0 && jobs.begun.is_empty() {
+            all.remove(&fd);
+            descriptors::set_busy(fd, false);
+        }
+        self.changed.notify_all();
+    }
+
+    fn wait(&self, fd: c_int) {
+        let mut all = self.jobs.lock();
+        while let Some(jobs) = all.get(&fd) {
+            if jobs.waited_for > 0 {
+                all = self.changed.wait(all);
+            } else if jobs
+                .begun
+                .iter()
+                .all(|&thread| sys::waits_in_kernel(thread))
+            {
+                break;
+            } else {
+                drop(all);
+                sys::yield_thread();
+                all = self.jobs.lock();
+            }
+        }
+        descriptors::set_busy(fd, false);
+    }
+}
+
+/// A permit for an unbounded wait for a peer that the caller could retry instead. At most half of
+/// the peer lane's threads hold one; the rest is for waits that cannot be retried.
+pub struct Unbounded(());
+
+/// The number of permits in use. Reset in the child of fork.
+static UNBOUNDED: AtomicUsize = AtomicUsize::new(0);
+
+impl Unbounded {
+    /// None while all permits are in use.
+    pub fn begin() -> Option<Self> {
+        let one = UNBOUNDED.try_update(SeqCst, SeqCst, |n| (n < MOST_WAITING / 2).then_some(n + 1));
+        one.ok().map(|_| Self(()))
+    }
+}
+
+impl Drop for Unbounded {
+    fn drop(&mut self) {
+        // A permit from before a fork is also dropped in the child, where it is not counted.
+        let _ = UNBOUNDED.try_update(SeqCst, SeqCst, |n| n.checked_sub(1));
+    }
+}
+
+/// Call before closing `fd`, which is marked busy: waits for the jobs on it. For AT_FDCWD, call
+/// before changing the current directory: waits for the jobs that may look up a name there.
+/// Preserves errno.
+#[cold]
+pub fn await_jobs(fd: c_int) {
+    let errno = errno::get();
+    match POOL.get().get() {
+        Some(pool) if !fork::is_bare_child() => pool.busy.wait(fd),
+        // In the child of fork the jobs belong to the parent.
+        _ => descriptors::set_busy(fd, false),
+    }
+    errno::set(errno);
+}

@@ -1,0 +1,252 @@
+//! fork(2): the child continues on the current fiber with a new engine, and the parent is not
+//! affected.
+//!
+//! Only the forking thread exists in the child. At the moment of the fork another thread of the
+//! parent may have been in the middle of any change. Therefore the child never reads data that such
+//! a thread may change without a lock: it leaks the attached thread, its engine, its channels and
+//! its wait queues. The child needs three things that other threads may have changed, and each is
+//! consistent by construction. The descriptor numbers of the shim are atomics
+//! ([`descriptors::take_ours`]). The marked streams and the owners of special mutexes are protected
+//! by locks that the forking thread holds across the fork. All other shared state is replaced
+//! ([`Renewable`]).
+
+use crate::calls::{self, locks, thread_state};
+use crate::critical::Mutex;
+use crate::engine::{self, pool};
+use crate::entry::init;
+use crate::record::{stats, trace, unhooked, watchdog};
+use crate::runtime::thread::Thread;
+use crate::runtime::{holds, position, signal, static_results};
+use crate::state::{descriptors, stderr};
+use crate::stdio;
+use crate::tls::{self, OffFiber};
+use std::cell::{RefCell, UnsafeCell};
+use std::mem::ManuallyDrop;
+use std::ptr::null_mut;
+use std::sync::MutexGuard;
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
+use sys::SignalSet;
+
+/// A static that the child of a fork can replace.
+pub struct Renewable<T>(UnsafeCell<T>);
+
+// SAFETY: it can be shared if T can; `renew` is called only when no other thread exists.
+unsafe impl<T: Sync> Sync for Renewable<T> {}
+
+impl<T> Renewable<T> {
+    pub const fn new(value: T) -> Self {
+        Self(UnsafeCell::new(value))
+    }
+
+    pub fn get(&self) -> &T {
+        // SAFETY: only `renew` writes, and its caller promises that no reference is live.
+        unsafe { &*self.0.get() }
+    }
+
+    /// Stores `value` and leaks the old value, which may be half changed.
+    ///
+    /// # Safety
+    /// The process has one thread, which holds no reference from `get`.
+    pub unsafe fn renew(&self, value: T) {
+        // SAFETY: our caller makes the same promise.
+        unsafe { self.0.get().write(value) };
+    }
+}
+
+/// Held while a thread attaches, because the first attach initializes process-wide state. The child
+/// may attach threads, too.
+static ATTACHING: Renewable<Mutex<()>> = Renewable::new(Mutex::new(()));
+
+/// Runs `attach`, which attaches a thread. No other thread attaches or forks in that time.
+pub fn attaching<R>(attach: impl FnOnce() -> R) -> R {
+    let _attaching = ATTACHING.get().lock();
+    attach()
+}
+
+/// The locks that the forking thread holds from before the fork until after it.
+struct Held {
+    /// The signal mask to restore, without the signals that the shim blocked to defer them. During
+    /// the fork no handler runs, because a handler could need one of these locks.
+    mask: SignalSet,
+    _attaching: Option<MutexGuard<'static, ()>>,
+    streams: Option<stdio::monitor::Locked>,
+    owners: Option<locks::LockedOwners>,
+}
+
+thread_local! {
+    /// This thread's locks, during a fork. ManuallyDrop avoids a thread-local destructor.
+    static HELD: RefCell<ManuallyDrop<Option<Held>>> =
+        const { RefCell::new(ManuallyDrop::new(None)) };
+}
+
+fn take_held() -> Option<Held> {
+    HELD.with_borrow_mut(|held| held.take())
+}
+
+/// A word that the kernel clears in every child that gets a copy of this memory; null if the kernel
+/// does not support that.
+static ORIGINAL: AtomicPtr<AtomicBool> = AtomicPtr::new(null_mut());
+
+/// Sets up [`ORIGINAL`].
+fn mark_memory() {
+    use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous};
+    const PAGE: usize = 4096;
+    // SAFETY: a new anonymous mapping overlaps nothing, and the advice applies to that mapping
+    // alone.
+    let page = unsafe {
+        mmap_anonymous(
+            null_mut(),
+            PAGE,
+            ProtFlags::READ | ProtFlags::WRITE,
+            MapFlags::PRIVATE,
+        )
+        .and_then(|page| madvise(page, PAGE, Advice::LinuxWipeOnFork).map(|()| page))
+    };
+    if let Ok(page) = page {
+        let word = page.cast::<AtomicBool>();
+        // SAFETY: the page is never unmapped, and zeroes are a valid AtomicBool.
+        unsafe { &*word }.store(true, Ordering::Relaxed);
+        ORIGINAL.store(word, Ordering::Relaxed);
+    }
+}
+
+/// Whether this process is a child in which no fork handler ran because it was made by _Fork(3),
+/// clone(2) or a raw system call. In such a child the threads that hold the shim's locks or do its
+/// jobs do not exist.
+pub fn is_bare_child() -> bool {
+    // SAFETY: null, or a word that is never unmapped.
+    unsafe { ORIGINAL.load(Ordering::Relaxed).as_ref() }
+        .is_some_and(|word| !word.load(Ordering::Relaxed))
+}
+
+/// Registers the handlers that prepare for each fork and clean up after it.
+pub fn watch() {
+    mark_memory();
+    // SAFETY: the handlers are never unloaded.
+    unsafe { libc::pthread_atfork(Some(before), Some(after), Some(child)) };
+}
+
+extern "C" fn before() {
+    if thread_state::must_be_quiet() {
+        return;
+    }
+    let _off = OffFiber::enter();
+    // SAFETY: null, or this OS thread's own handle, which lives while it is attached.
+    let thread = unsafe { tls::attached().as_ref() };
+    let held = Held {
+        mask: thread.map_or_else(
+            || sys::block(signal::HOLDABLE),
+            |thread| thread.signals().block(signal::HOLDABLE),
+        ),
+        _attaching: ATTACHING.get().lock_before_fork(),
+        streams: stdio::monitor::lock_before_fork(),
+        owners: locks::lock_owners_before_fork(),
+    };
+    HELD.set(ManuallyDrop::new(Some(held)));
+}
+
+extern "C" fn after() {
+    if let Some(held) = take_held() {
+        let mask = held.mask;
+        // Waking a thread that waits for one of the locks calls a hook, in which the fiber could
+        // park.
+        let off = OffFiber::enter();
+        drop(held);
+        drop(off);
+        // SAFETY: null, or this OS thread's own handle, which lives while it is attached.
+        match unsafe { tls::attached().as_ref() } {
+            Some(thread) => thread.signals().end_masked(mask),
+            None => drop(sys::set_blocked(mask)),
+        }
+    }
+}
+
+extern "C" fn child() {
+    if thread_state::must_be_quiet() {
+        return;
+    }
+    // A signal handler runs off its fiber, and the thread must be back on the fiber afterwards.
+    let (here, attached) = (tls::here(), tls::attached().cast_mut());
+    tls::set_here(std::ptr::null());
+    let held = take_held();
+    let mask = held.as_ref().map(|held| held.mask);
+    // SAFETY: null, or a word that is never unmapped.
+    if let Some(word) = unsafe { ORIGINAL.load(Ordering::Relaxed).as_ref() } {
+        word.store(true, Ordering::Relaxed);
+    }
+    if let Some(Held {
+        streams, owners, ..
+    }) = held
+    {
+        stdio::monitor::restore(streams);
+        // SAFETY: the child of a fork has one thread, which holds no reference to the owners.
+        unsafe { locks::keep_owners(owners) };
+    }
+    // SAFETY: the child of a fork has one thread, which is in none of the functions that read
+    // these.
+    unsafe {
+        ATTACHING.renew(Mutex::new(()));
+        stats::forget_all();
+        trace::forget_all();
+        unhooked::forget_all();
+        watchdog::renew();
+        pool::renew();
+        calls::system::renew();
+        static_results::renew();
+        init::renew();
+        stdio::monitor::renew();
+        locks::renew();
+        holds::renew();
+        engine::renew();
+    }
+    position::renew(usize::from(!attached.is_null()));
+    // Rings, eventfds and duplicates belong to the parent. If they stayed open in the child, they
+    // would keep the parent's files open.
+    descriptors::take_ours(|descriptor| {
+        if stderr::is_duplicate(descriptor) {
+            descriptors::mark_ours(descriptor, true);
+        } else {
+            let _ = sys::close(descriptor);
+        }
+    });
+    if !attached.is_null() {
+        // SAFETY: this thread's own handle, which lives while it is attached; no reference to it is
+        // live.
+        unsafe { begin_anew(attached, here) };
+    }
+    // Signals that the parent defers are pending only in the parent.
+    if let Some(mask) = mask {
+        sys::set_blocked(mask);
+    }
+}
+
+/// Replaces the forking thread's `Thread` by a new one.
+///
+/// # Safety
+/// `attached` is the calling thread's own handle, and no reference to it is live.
+unsafe fn begin_anew(attached: *mut Thread, here: *const Thread) {
+    // SAFETY: our caller makes the same promise.
+    let old = unsafe { &*attached };
+    let host = *old.host();
+    match Thread::new(host) {
+        Ok(fresh) => {
+            fresh.files().inherit(old.files(), host.running());
+            fresh.runtimes().inherit(old.runtimes());
+            let converts = host.forks() && !old.passes_through();
+            if !host.forks() {
+                fresh.await_host();
+            } else if !converts {
+                fresh.pass_through();
+            }
+            // SAFETY: our caller makes the same promise, and `old` is not used any more. The
+            // objects that it refers to are leaked, because its engine belongs to the parent.
+            unsafe { attached.write(fresh) };
+            if converts {
+                tls::set_here(here);
+            }
+        }
+        // If no eventfd can be made, the child's fibers continue as if the thread had never
+        // attached.
+        Err(_) => old.set_defunct(),
+    }
+}

@@ -1,0 +1,158 @@
+//! `AIOSHIM_MAIN=fiber`: the main thread of a program that does not use fibers becomes a fiber, and
+//! its calls are converted.
+//!
+//! This is a built-in host with one fiber: the main thread on its own stack. It parks in place:
+//! `park` polls the shim, deeper on the same stack, until the fiber is unparked. A separate
+//! scheduler stack would have no use, because there is nothing else to run on it. A signal handler
+//! that jumps away runs only after the poll has returned (runtime/signal/mod.rs), so a jump never
+//! skips a frame of the shim. The stack's bounds, code that scans the stack, and the unwinder see
+//! an ordinary stack.
+//!
+//! Threads that the program starts are not fibers: their calls pass through. A scheduler that
+//! attaches itself on the main thread takes it over.
+
+use crate::engine::{Wait, pool};
+use crate::host::{self, Host, Table};
+use crate::runtime::thread::Thread;
+use crate::tls;
+use std::cell::Cell;
+use std::ffi::{c_int, c_uint, c_void};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicPtr, Ordering::Relaxed};
+
+/// The only fiber.
+struct MainFiber {
+    parked: Cell<bool>,
+    /// The fiber was unparked, and is about to run or to park.
+    ready: Cell<bool>,
+}
+
+// SAFETY: only the main thread touches it; `wake` can run on other threads but does not access it.
+unsafe impl Sync for MainFiber {}
+
+static FIBER: MainFiber = MainFiber {
+    parked: Cell::new(false),
+    ready: Cell::new(false),
+};
+
+/// The main thread's handle while it is attached to this host.
+static THREAD: AtomicPtr<Thread> = AtomicPtr::new(std::ptr::null_mut());
+
+fn the_host() -> Host {
+    let table = Table {
+        size: size_of::<Table>(),
+        running,
+        park,
+        unpark,
+        runnable,
+        wake,
+        alone: Some(alone),
+        watch: None,
+        name: None,
+        cancelled: None,
+        keeps_runtimes: 1,
+        flags: host::FORKS | host::SLEEPS_IN_POLL,
+    };
+    Host::new(table, (&raw const FIBER).cast_mut().cast(), true)
+}
+
+/// Makes the calling thread, which is the main thread, a fiber. If that fails, its calls pass
+/// through.
+pub fn adopt() {
+    if let Ok(thread) = host::attach_to(the_host()) {
+        THREAD.store(thread, Relaxed);
+    }
+}
+
+/// Detaches the main thread before another host attaches it.
+pub fn give_way() {
+    let thread = THREAD.load(Relaxed);
+    if !thread.is_null() && std::ptr::eq(thread, tls::attached()) {
+        // SAFETY: attached, and the calling thread; its only fiber is running, so nothing is in
+        // flight.
+        unsafe { host::aioshim_detach(thread) };
+        THREAD.store(std::ptr::null_mut(), Relaxed);
+    }
+}
+
+/// pthread_exit(3). After the main thread has exited, the process lives as long as its other
+/// threads. Idle pool threads must not keep it alive, so they end here, and the main thread stops
+/// being a fiber.
+#[unsafe(no_mangle)]
+pub extern "C" fn pthread_exit(result: *mut c_void) -> ! {
+    type Exit = extern "C" fn(*mut c_void) -> !;
+    let thread = THREAD.load(Relaxed);
+    if !thread.is_null() && std::ptr::eq(thread, tls::here()) {
+        // SAFETY: the handle is the calling thread's, and it is attached.
+        pool::retire(&Arc::clone(unsafe { &*thread }.remote()));
+        give_way();
+    }
+    // SAFETY: a look-up by name.
+    let next = unsafe { libc::dlsym(libc::RTLD_NEXT, c"pthread_exit".as_ptr()) };
+    // SAFETY: every libc defines the function of this name with the type that POSIX gives.
+    let next = unsafe { std::mem::transmute::<*mut c_void, Exit>(next) };
+    next(result)
+}
+
+/// The fiber runs again without a return from its `park`.
+pub fn unparked(host: &Host) {
+    fiber(host.data).parked.set(false);
+    fiber(host.data).ready.set(false);
+}
+
+fn fiber<'a>(data: *mut c_void) -> &'a MainFiber {
+    // SAFETY: `the_host` passed this address, which is that of a static.
+    unsafe { &*data.cast::<MainFiber>() }
+}
+
+extern "C" fn running(data: *mut c_void) -> *mut c_void {
+    if fiber(data).parked.get() {
+        std::ptr::null_mut()
+    } else {
+        data
+    }
+}
+
+/// Polls until the fiber is unparked. If it is unparked already, polls once: this is how the shim
+/// yields.
+extern "C" fn park(data: *mut c_void) {
+    let fiber = fiber(data);
+    // SAFETY: the calling thread's handle, and it is attached.
+    let thread = unsafe { &*tls::attached() };
+    fiber.parked.set(true);
+    loop {
+        thread.poll(if fiber.ready.get() {
+            Wait::No
+        } else {
+            Wait::Forever
+        });
+        if fiber.ready.replace(false) {
+            break;
+        }
+    }
+    fiber.parked.set(false);
+}
+
+extern "C" fn unpark(data: *mut c_void, _fiber: *mut c_void) {
+    fiber(data).ready.set(true);
+}
+
+extern "C" fn runnable(_data: *mut c_void) -> c_uint {
+    0
+}
+
+/// The thread sleeps only in the shim's poll.
+extern "C" fn wake(_data: *mut c_void) {
+    let thread = THREAD.load(Relaxed);
+    if !thread.is_null() {
+        // SAFETY: the thread is attached: the shim stops calling this callback before the detach
+        // ends (Remote::detach).
+        unsafe { host::aioshim_wake(thread) };
+    }
+}
+
+/// A wait for a disk delays no other fiber, so those calls are made as plain calls and need no
+/// kernel or pool thread. Unbounded waits are converted.
+extern "C" fn alone(_data: *mut c_void) -> c_int {
+    1
+}

@@ -1,0 +1,265 @@
+//! The part of an attached thread that other threads use, to wake the thread and its fibers.
+//!
+//! Invariant: a wake-up is never lost. The waker first publishes the event (a message here, or the
+//! host's own state) and then swaps the state word. The thread swaps the same word before and after
+//! a sleep, and checks for messages only after that.
+
+use crate::engine::Token;
+use crate::host::Host;
+use crate::runtime::thread::Thread;
+use crate::state::descriptors;
+use crate::{critical, tls};
+use crossbeam_channel::{Receiver, Sender};
+use queue::Mpsc;
+use queue::wait_table::{self, Wake};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, poll};
+use std::ffi::{c_int, c_void};
+use std::os::fd::{BorrowedFd, IntoRawFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use sys::errno::Errno;
+
+/// A message from another thread.
+pub enum Message {
+    /// Unpark this fiber.
+    Unpark(*mut c_void),
+    /// The offload pool has completed a request, with this result of a system call.
+    Landed(Token, i32),
+}
+
+// SAFETY: the pointer is the host's address of a fiber; it is only passed back to the host, on the
+// fiber's own thread.
+unsafe impl Send for Message {}
+
+const AWAKE: u32 = 0;
+const ASLEEP: u32 = 1;
+const NOTIFIED: u32 = 2;
+
+/// The part of an attached thread that other threads may use.
+pub struct Remote {
+    /// An eventfd that ends a sleep in `poll`. None if the process had no free descriptor for it;
+    /// the thread then sleeps on `state`.
+    wake_fd: Option<c_int>,
+    /// AWAKE, ASLEEP (or about to sleep), or NOTIFIED (the next sleep returns at once). A futex.
+    state: AtomicU32,
+    inbox: Sender<Message>,
+    /// Fibers whose waits for locks have ended, linked through their nodes, so that ending a wait
+    /// allocates no memory.
+    woken: Mpsc<Node>,
+    host_wake: HostWake,
+    /// The host may sleep outside of `poll`.
+    sleeps_elsewhere: bool,
+}
+
+/// A fiber that waits in the wait table for locks.
+pub type Node = wait_table::Node<Parked>;
+
+/// How to find a waiting fiber again.
+pub struct Parked {
+    pub token: Token,
+    /// The fiber's thread, only for comparison.
+    pub thread: *const Thread,
+    /// The thread's own field, which lives as long as one of its fibers is parked.
+    pub remote: *const Arc<Remote>,
+}
+
+impl Wake for Parked {
+    unsafe fn wake(node: *const Node) {
+        // SAFETY: the node's fiber is parked until the token is landed below, so node, thread and
+        // remote are alive until then.
+        unsafe {
+            let parked = &(*node).fiber;
+            let here = tls::here();
+            // On the scheduler's own stack the thread could be in the middle of any change.
+            if here == parked.thread && !(*here).host().running().is_null() {
+                (*here).land(parked.token);
+                return;
+            }
+            let remote = Arc::clone(&*parked.remote);
+            remote.woken.push(node.cast_mut());
+            remote.wake_wherever();
+        }
+    }
+}
+
+/// The host's `wake` callback, which any thread may call until the detach. It uses no lock, because
+/// sem_post(3) in a signal handler may call it.
+struct HostWake {
+    wake: unsafe extern "C" fn(*mut c_void),
+    data: *mut c_void,
+    /// The number of threads that are calling it, and the [`CLOSED`] bit.
+    callers: AtomicUsize,
+}
+
+/// The thread is detached, or about to be.
+const CLOSED: usize = 1 << (usize::BITS - 1);
+
+// SAFETY: hosts must allow `wake` to be called from any thread, with this argument (aioshim.h).
+unsafe impl Send for HostWake {}
+// SAFETY: hosts must allow `wake` to be called from any thread, with this argument (aioshim.h).
+unsafe impl Sync for HostWake {}
+
+impl HostWake {
+    fn call(&self) {
+        if self.callers.fetch_add(1, Ordering::AcqRel) & CLOSED == 0 {
+            // SAFETY: the thread is attached, because `close` waits for this caller.
+            unsafe { (self.wake)(self.data) };
+        }
+        self.callers.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// Waits for running calls of the callback, and prevents new ones.
+    fn close(&self) {
+        self.callers.fetch_or(CLOSED, Ordering::AcqRel);
+        while self.callers.load(Ordering::Acquire) != CLOSED {
+            rustix::thread::sched_yield();
+        }
+    }
+}
+
+impl Remote {
+    /// Makes the remote part of a thread of `host`, and the channel on which the thread receives
+    /// its messages.
+    pub fn new(host: &Host) -> Result<(Self, Receiver<Message>), Errno> {
+        let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
+        let eventfd = rustix::event::eventfd(0, flags).map_err(|e| Errno(e.raw_os_error()));
+        let wake_fd = match eventfd.and_then(|eventfd| descriptors::adopt(eventfd.into_raw_fd())) {
+            Err(Errno::MFILE) => None,
+            result => Some(result?),
+        };
+        let (inbox, messages) = crossbeam_channel::unbounded();
+        let host_wake = HostWake {
+            wake: host.table.wake,
+            data: host.data,
+            callers: AtomicUsize::new(0),
+        };
+        Ok((
+            Self {
+                wake_fd,
+                state: AtomicU32::new(AWAKE),
+                inbox,
+                woken: Mpsc::default(),
+                host_wake,
+                sleeps_elsewhere: host.sleeps_elsewhere(),
+            },
+            messages,
+        ))
+    }
+
+    pub fn wake_fd(&self) -> Option<c_int> {
+        self.wake_fd
+    }
+
+    /// Sleeps until a wake-up, for at most `limit`. Call it only between `begin_sleep` and
+    /// `end_sleep`.
+    pub fn sleep(&self, limit: Option<&Timespec>) {
+        let Some(wake_fd) = self.wake_fd else {
+            sys::futex_wait(&self.state, ASLEEP, false, limit);
+            return;
+        };
+        // SAFETY: the descriptor is open as long as `self` lives.
+        let wake_fd = unsafe { BorrowedFd::borrow_raw(wake_fd) };
+        let _ = poll(&mut [PollFd::new(&wake_fd, PollFlags::IN)], limit);
+        let _ = rustix::io::read(wake_fd, &mut [0u8; 8]);
+    }
+
+    /// Ends the thread's sleep in `poll`, or makes its next sleep return at once.
+    pub fn wake(&self) {
+        self.end_sleep_in_poll();
+    }
+
+    /// Like `wake`, and calls the host's `wake` callback if the thread may be sleeping outside of
+    /// `poll`.
+    fn wake_wherever(&self) {
+        if !self.end_sleep_in_poll() && self.sleeps_elsewhere {
+            self.host_wake.call();
+        }
+    }
+
+    /// Whether the host may sleep outside of `poll`, where only its `wake` callback reaches it.
+    pub fn sleeps_elsewhere(&self) -> bool {
+        self.sleeps_elsewhere
+    }
+
+    /// Calls the host's `wake` callback, unless the thread is detached.
+    pub fn wake_host(&self) {
+        self.host_wake.call();
+    }
+
+    /// Ends a sleep in `poll`, and returns whether the thread was sleeping there.
+    fn end_sleep_in_poll(&self) -> bool {
+        // The swap comes after the waker has published the event; it pairs with the swaps in
+        // `begin_sleep` and `end_sleep`.
+        let asleep = self.state.swap(NOTIFIED, Ordering::AcqRel) == ASLEEP;
+        if asleep {
+            match self.wake_fd {
+                Some(wake_fd) => sys::write_all(wake_fd, &1u64.to_ne_bytes()),
+                None => {
+                    sys::futex_wake(&self.state, 1, false);
+                }
+            }
+        }
+        asleep
+    }
+
+    /// Makes `fiber`, which is parked on this thread, runnable. Called from another thread.
+    pub fn unpark(&self, fiber: *mut c_void) {
+        let _section = critical::enter();
+        // Cannot fail: the receiver lives as long as a fiber of the thread is parked.
+        let _ = self.inbox.send(Message::Unpark(fiber));
+        self.host_wake.call();
+    }
+
+    /// The request of `token` is done. Called from a thread of the pool.
+    pub fn land(&self, token: Token, result: i32) {
+        let _section = critical::enter();
+        // Cannot fail: the receiver lives as long as anything is in flight.
+        let _ = self.inbox.send(Message::Landed(token, result));
+        self.wake_wherever();
+    }
+
+    /// Calls `each` with the tokens of the ended waits, in order. Only the thread itself may call
+    /// this.
+    pub fn take_woken(&self, mut each: impl FnMut(Token)) {
+        if self.woken.is_empty() {
+            return;
+        }
+        // SAFETY: pushed nodes are alive until their token is landed.
+        self.woken.take(|node| each(unsafe { &*node }.fiber.token));
+    }
+
+    /// Returns false if there was a wake-up since the last sleep; then the thread must not sleep.
+    pub fn begin_sleep(&self) -> bool {
+        let asleep = self
+            .state
+            .compare_exchange(AWAKE, ASLEEP, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok();
+        if !asleep {
+            self.state.swap(AWAKE, Ordering::AcqRel);
+        }
+        asleep
+    }
+
+    pub fn end_sleep(&self) {
+        self.state.swap(AWAKE, Ordering::AcqRel);
+    }
+
+    /// Waits for running calls of the host's `wake` callback, and prevents new ones.
+    pub fn detach(&self) {
+        self.host_wake.close();
+    }
+
+    /// Closes the eventfd. The child of a fork calls this before it leaks the rest.
+    pub fn close(&self) {
+        if let Some(wake_fd) = self.wake_fd {
+            descriptors::disown(wake_fd);
+            let _ = sys::close(wake_fd);
+        }
+    }
+}
+
+impl Drop for Remote {
+    fn drop(&mut self) {
+        self.close();
+    }
+}

@@ -1,0 +1,287 @@
+//! The counters, and their report at exit (`AIOSHIM_STATS`).
+//!
+//! Each attached thread has its own counters and uses plain loads and stores. They are atomic only
+//! because another thread may read them for the report. Calls off a fiber are not counted, because
+//! they must cost nothing.
+
+#![deny(unsafe_code)]
+
+use crate::critical::Mutex;
+use crate::hooks;
+use crate::record::unhooked;
+use crate::state::registry::{Registered, Registry};
+use hdrhistogram::Histogram;
+use policy::Why;
+use serde_json::{Map, Value, json};
+use std::fmt::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// A counter with one writer.
+#[derive(Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    #[inline]
+    pub fn add(&self, n: u64) {
+        self.0.store(self.0.load(Relaxed).wrapping_add(n), Relaxed);
+    }
+
+    pub fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// The counts of one libc function on one thread.
+#[derive(Default)]
+pub struct Calls {
+    /// Calls that parked for an operation of the engine or the pool.
+    pub converted: Counter,
+    /// Converted calls that a pool thread performed.
+    pub offloaded: Counter,
+    /// Calls that completed on the fiber without waiting.
+    pub inline: Counter,
+    /// Calls that were passed through to libc, by [`Why`].
+    pub through: [Counter; Why::ALL.len()],
+}
+
+/// Values that are measured only if statistics are requested.
+#[derive(Clone)]
+struct Times {
+    /// Nanoseconds parked, by row.
+    parked: Vec<Option<Histogram<u64>>>,
+    /// Operations per submission.
+    batch: Histogram<u64>,
+}
+
+/// One thread's statistics.
+pub struct Stats {
+    calls: Vec<Calls>,
+    times: Option<Mutex<Times>>,
+}
+
+fn histogram() -> Histogram<u64> {
+    Histogram::new(3).expect("3 significant digits is a valid precision")
+}
+
+/// The statistics of all threads, including threads that have ended.
+static ALL: Registry<Stats> = Registry::new();
+
+impl Stats {
+    /// Makes or reuses a thread's statistics and registers them for the report.
+    pub fn register(timed: bool) -> Registered<Self> {
+        ALL.register(|| {
+            let times = timed.then(|| {
+                Mutex::new(Times {
+                    parked: vec![None; hooks::NAMES.len()],
+                    batch: histogram(),
+                })
+            });
+            Self {
+                calls: hooks::NAMES.iter().map(|_| Calls::default()).collect(),
+                times,
+            }
+        })
+    }
+
+    #[inline]
+    pub fn of(&self, row: usize) -> &Calls {
+        &self.calls[row]
+    }
+
+    /// Whether parked times and batch sizes are recorded.
+    #[inline]
+    pub fn timed(&self) -> bool {
+        self.times.is_some()
+    }
+
+    pub fn parked(&self, row: usize, nanos: u64) {
+        self.time(|times| {
+            times.parked[row]
+                .get_or_insert_with(histogram)
+                .record(nanos)
+                .is_ok()
+        });
+    }
+
+    pub fn submitted(&self, operations: u64) {
+        self.time(|times| times.batch.record(operations).is_ok());
+    }
+
+    /// Ignores failures: recording fails only for values above 2^63.
+    fn time(&self, record: impl FnOnce(&mut Times) -> bool) {
+        if let Some(times) = &self.times {
+            record(&mut times.lock());
+        }
+    }
+}
+
+/// In the child of a fork: the counts belong to the parent.
+///
+/// # Safety
+/// The same as for [`Renewable::renew`](crate::entry::fork::Renewable::renew).
+#[expect(unsafe_code, reason = "Renewable needs it")]
+pub unsafe fn forget_all() {
+    // SAFETY: our caller makes the same promise.
+    unsafe { ALL.forget_all() };
+}
+
+/// The sums over all threads for one libc function.
+struct Sum {
+    name: &'static str,
+    converted: u64,
+    offloaded: u64,
+    inline: u64,
+    through: Vec<(&'static str, u64)>,
+    parked: Option<Histogram<u64>>,
+}
+
+fn sums(all: &[Arc<Stats>], times: &[Times]) -> Vec<Sum> {
+    let total = |count: &dyn Fn(&Stats) -> u64| all.iter().map(|stats| count(stats)).sum::<u64>();
+    let rows = hooks::NAMES.iter().enumerate().map(|(row, name)| Sum {
+        name,
+        converted: total(&|stats| stats.of(row).converted.get()),
+        offloaded: total(&|stats| stats.of(row).offloaded.get()),
+        inline: total(&|stats| stats.of(row).inline.get()),
+        through: Why::ALL
+            .iter()
+            .map(|why| {
+                (
+                    why.name(),
+                    total(&|stats| stats.of(row).through[*why as usize].get()),
+                )
+            })
+            .filter(|(_, n)| *n > 0)
+            .collect(),
+        parked: merged(times.iter().filter_map(|times| times.parked[row].as_ref())),
+    });
+    rows.filter(|sum| sum.converted + sum.inline > 0 || !sum.through.is_empty())
+        .collect()
+}
+
+fn merged<'a>(mut parts: impl Iterator<Item = &'a Histogram<u64>>) -> Option<Histogram<u64>> {
+    let first = parts.next()?.clone();
+    Some(parts.fold(first, |mut sum, part| {
+        sum += part;
+        sum
+    }))
+}
+
+/// A snapshot of all counts, ready to be formatted.
+pub struct Report {
+    engine: String,
+    sums: Vec<Sum>,
+    batch: Option<Histogram<u64>>,
+    /// None if they are not traced.
+    escapes: Option<unhooked::Report>,
+}
+
+impl Report {
+    pub fn collect(engine: String) -> Self {
+        let all = ALL.all();
+        let times: Vec<Times> = all
+            .iter()
+            .filter_map(|stats| Some(stats.times.as_ref()?.lock().clone()))
+            .collect();
+        let batch =
+            merged(times.iter().map(|times| &times.batch)).filter(|batch| !batch.is_empty());
+        Self {
+            engine,
+            sums: sums(&all, &times),
+            batch,
+            escapes: unhooked::Report::collect(),
+        }
+    }
+
+    /// One JSON object on one line.
+    pub fn json(&self) -> String {
+        let calls: Map<String, Value> = self
+            .sums
+            .iter()
+            .map(|sum| (sum.name.to_owned(), sum.json()))
+            .collect();
+        let batch = self.batch.as_ref().map(|batch| {
+            json!({ "submissions": batch.len(), "mean": batch.mean(), "p50": batch.value_at_quantile(0.5),
+                    "p99": batch.value_at_quantile(0.99), "max": batch.max() })
+        });
+        json!({ "version": env!("CARGO_PKG_VERSION"), "pid": std::process::id(), "engine": self.engine,
+                "calls": calls, "batch": batch, "escapes": self.escapes.as_ref().map(unhooked::Report::json) })
+        .to_string()
+            + "\n"
+    }
+
+    /// A table for people.
+    pub fn table(&self) -> String {
+        let mut text = format!(
+            "aioshim: pid {}, engine: {}\n",
+            std::process::id(),
+            self.engine
+        );
+        if self.sums.is_empty() {
+            text += "aioshim: no call was made on a fiber\n";
+        } else {
+            self.write_calls(&mut text);
+        }
+        if let Some(escapes) = &self.escapes {
+            text += &escapes.table();
+        }
+        text
+    }
+
+    fn write_calls(&self, text: &mut String) {
+        let _ = writeln!(
+            text,
+            "{:<22} {:>10} {:>10} {:>10} {:>10} {:>12} {:>12}  through, why",
+            "call", "converted", "offloaded", "inline", "through", "parked p50", "p99"
+        );
+        for sum in &self.sums {
+            let through: u64 = sum.through.iter().map(|(_, n)| n).sum();
+            let why: Vec<String> = sum
+                .through
+                .iter()
+                .map(|(why, n)| format!("{why} {n}"))
+                .collect();
+            let quantile = |q| match &sum.parked {
+                Some(parked) => format!("{:.1} us", parked.value_at_quantile(q) as f64 / 1000.0),
+                None => "-".to_owned(),
+            };
+            let _ = writeln!(
+                text,
+                "{:<22} {:>10} {:>10} {:>10} {:>10} {:>12} {:>12}  {}",
+                sum.name,
+                sum.converted,
+                sum.offloaded,
+                sum.inline,
+                through,
+                quantile(0.5),
+                quantile(0.99),
+                why.join(", ")
+            );
+        }
+        if let Some(batch) = &self.batch {
+            let _ = writeln!(
+                text,
+                "{} submissions, operations each: mean {:.1}, p50 {}, p99 {}, max {}",
+                batch.len(),
+                batch.mean(),
+                batch.value_at_quantile(0.5),
+                batch.value_at_quantile(0.99),
+                batch.max()
+            );
+        }
+    }
+}
+
+impl Sum {
+    fn json(&self) -> Value {
+        let through: Map<String, Value> = self
+            .through
+            .iter()
+            .map(|(why, n)| ((*why).to_owned(), json!(n)))
+            .collect();
+        let parked = self.parked.as_ref().map(|parked| {
+            json!({ "p50": parked.value_at_quantile(0.5), "p99": parked.value_at_quantile(0.99), "max": parked.max() })
+        });
+        json!({ "converted": self.converted, "offloaded": self.offloaded, "inline": self.inline, "through": through, "parked_ns": parked })
+    }
+}

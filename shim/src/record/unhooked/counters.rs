@@ -1,0 +1,334 @@
+//! The counts of escaped calls: a small table per thread, with a row for each place that makes one.
+//!
+//! Only the thread itself writes to it, in a signal handler and in assembly. Therefore it neither
+//! allocates nor locks. The report at exit reads it and translates addresses into names.
+
+use super::waits;
+use crate::hooks;
+use crate::record::stats::Counter;
+use crate::state::registry::{Registered, Registry};
+use crate::state::symbol;
+use serde_json::{Value, json};
+use std::fmt::Write;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed};
+use syscalls::Sysno;
+
+/// A call that takes longer than this has delayed other fibers; a shorter one is harmless.
+const BLOCKED_NANOS: u64 = 1_000_000;
+
+/// In place of a hook's row: the shim itself called libc.
+pub const OWN: u32 = u32::MAX;
+
+/// The number of places that are counted separately per thread.
+const PLACES: usize = 256;
+
+/// A place: a system call by number, at an instruction, passed on by a hook or not. The assembly in
+/// dispatch.rs knows the first four words.
+#[repr(C)]
+#[derive(Default)]
+pub struct Place {
+    /// Clock ticks spent in all its calls.
+    ticks: Counter,
+    /// Clock ticks spent in the longest call.
+    longest: Counter,
+    /// Number of calls that took at least `limit` ticks.
+    blocked: Counter,
+    limit: Counter,
+    calls: Counter,
+    /// The system call's number plus one; 0 while the place is free.
+    call: AtomicU32,
+    /// The hook's row plus one; 0 for no hook, or [`OWN`].
+    row: AtomicU32,
+    /// The address after the instruction.
+    at: AtomicUsize,
+}
+
+/// The places of one thread. The last one counts all calls that found no free place.
+pub struct Tally {
+    places: Box<[Place]>,
+    counts: AtomicBool,
+}
+
+static ALL: Registry<Tally> = Registry::new();
+
+/// In the child of fork: forgets all counts, which belong to the parent.
+///
+/// # Safety
+/// See [`Renewable::renew`](crate::entry::fork::Renewable::renew).
+pub unsafe fn forget_all() {
+    // SAFETY: our caller keeps the same contract.
+    unsafe { ALL.forget_all() };
+}
+
+impl Tally {
+    /// Creates a thread's tally, which the report will include.
+    pub fn register() -> Registered<Self> {
+        let limit = (BLOCKED_NANOS as f64 * clock::ticks_a_nano()) as u64;
+        let place = || {
+            let place = Place::default();
+            place.limit.add(limit);
+            place
+        };
+        let tally = ALL.register(|| Self {
+            places: (0..PLACES).map(|_| place()).collect(),
+            counts: AtomicBool::new(false),
+        });
+        tally.counts.store(true, Relaxed);
+        tally
+    }
+
+    /// Excludes this tally from the report.
+    pub fn withdraw(&self) {
+        self.counts.store(false, Relaxed);
+    }
+
+    /// Counts a call, and returns its place for its duration.
+    pub fn count(&self, call: u32, row: u32, at: usize) -> &Place {
+        let others = PLACES - 1;
+        let begin = (at ^ at >> 7 ^ call as usize) % others;
+        let place = (0..others)
+            .map(|n| &self.places[(begin + n) % others])
+            .find(|place| place.take(call, row, at))
+            .unwrap_or_else(|| {
+                self.places[others].take(u32::MAX - 1, 0, 0);
+                &self.places[others]
+            });
+        place.calls.add(1);
+        place
+    }
+}
+
+impl Place {
+    /// Whether this place is for the given call. Takes the place if it was free.
+    fn take(&self, call: u32, row: u32, at: usize) -> bool {
+        if self.call.load(Relaxed) == 0 {
+            self.row.store(row, Relaxed);
+            self.at.store(at, Relaxed);
+            self.call.store(call + 1, Relaxed);
+            return true;
+        }
+        self.call.load(Relaxed) == call + 1
+            && self.row.load(Relaxed) == row
+            && self.at.load(Relaxed) == at
+    }
+}
+
+/// The origin of a call.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum By {
+    /// The program, without a hook.
+    Nobody,
+    /// This hook passed it to libc.
+    Hook(&'static str),
+    /// The shim's own code, for one of its locks.
+    Shim,
+}
+
+/// The counts of a place, as text.
+struct Line {
+    call: String,
+    /// The event that the call can wait for.
+    waits_for: &'static str,
+    by: By,
+    at: String,
+    calls: u64,
+    blocked: u64,
+    longest_nanos: u64,
+}
+
+/// The counts of all threads, ready for output.
+pub struct Report {
+    threads: usize,
+    lines: Vec<Line>,
+}
+
+impl Report {
+    /// None if no thread was traced.
+    pub fn collect() -> Option<Self> {
+        let mut all = ALL.all();
+        all.retain(|tally| tally.counts.load(Relaxed));
+        if all.is_empty() {
+            return None;
+        }
+        let mut lines: Vec<Line> = Vec::new();
+        for place in all.iter().flat_map(|tally| &tally.places) {
+            let Some(line) = place.line() else { continue };
+            match lines.iter_mut().find(|known| known.is_of(&line)) {
+                Some(known) => known.add(&line),
+                None => lines.push(line),
+            }
+        }
+        lines.sort_by(|a, b| (b.blocked, b.calls, &a.call).cmp(&(a.blocked, a.calls, &b.call)));
+        Some(Self {
+            threads: all.len(),
+            lines,
+        })
+    }
+
+    /// The number of calls, and of long calls, in the lines that `of` accepts.
+    fn sums(&self, of: fn(By) -> bool) -> (u64, u64) {
+        let lines = self.lines.iter().filter(|line| of(line.by));
+        lines.fold((0, 0), |(calls, blocked), line| {
+            (calls + line.calls, blocked + line.blocked)
+        })
+    }
+
+    pub fn json(&self) -> Value {
+        let list = |of: fn(By) -> bool| {
+            let (calls, blocked) = self.sums(of);
+            let places: Vec<Value> = self
+                .lines
+                .iter()
+                .filter(|line| of(line.by))
+                .map(Line::json)
+                .collect();
+            json!({ "calls": calls, "blocked": blocked, "places": places })
+        };
+        json!({ "threads": self.threads, "escaped": list(By::is_nobody), "passed": list(By::is_hook),
+                "own": list(By::is_shim) })
+    }
+
+    pub fn table(&self) -> String {
+        let mut text = String::from(
+            "system calls that can block, on fibers' threads (calls, calls over 1 ms):\n",
+        );
+        for (what, of) in [
+            ("escaped", By::is_nobody as fn(By) -> bool),
+            ("passed through by a hook", By::is_hook),
+            ("the shim's own locks", By::is_shim),
+        ] {
+            let (calls, blocked) = self.sums(of);
+            let _ = writeln!(text, "  {what}: {calls}, {blocked}");
+            for line in self.lines.iter().filter(|line| of(line.by)) {
+                let hook = match line.by {
+                    By::Hook(hook) => format!(", from {hook}"),
+                    By::Nobody | By::Shim => String::new(),
+                };
+                let longest = line.longest_nanos as f64 / 1000.0;
+                let _ = writeln!(
+                    text,
+                    "    {:<16} {:>8} {:>6}, longest {longest:.1} us, waits for {}, at {}{hook}",
+                    line.call, line.calls, line.blocked, line.waits_for, line.at,
+                );
+            }
+        }
+        text
+    }
+}
+
+impl By {
+    fn is_nobody(self) -> bool {
+        self == Self::Nobody
+    }
+
+    fn is_hook(self) -> bool {
+        matches!(self, Self::Hook(_))
+    }
+
+    fn is_shim(self) -> bool {
+        self == Self::Shim
+    }
+}
+
+impl Place {
+    fn line(&self) -> Option<Line> {
+        let number = self.call.load(Relaxed).checked_sub(1)?;
+        let call = Sysno::new(number as usize);
+        Some(Line {
+            call: match call {
+                Some(call) => call.name().to_owned(),
+                None => "others".to_owned(),
+            },
+            waits_for: call.map_or("something", waits::reason),
+            by: match self.row.load(Relaxed) {
+                0 => By::Nobody,
+                OWN => By::Shim,
+                row => By::Hook(hooks::NAMES[row as usize - 1]),
+            },
+            at: symbol::name_of(self.at.load(Relaxed)),
+            calls: self.calls.get(),
+            blocked: self.blocked.get(),
+            longest_nanos: (self.longest.get() as f64 / clock::ticks_a_nano()) as u64,
+        })
+    }
+}
+
+impl Line {
+    fn is_of(&self, other: &Self) -> bool {
+        (&self.call, self.by, &self.at) == (&other.call, other.by, &other.at)
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.calls += other.calls;
+        self.blocked += other.blocked;
+        self.longest_nanos = self.longest_nanos.max(other.longest_nanos);
+    }
+
+    fn json(&self) -> Value {
+        let hook = match self.by {
+            By::Hook(hook) => Some(hook),
+            By::Nobody | By::Shim => None,
+        };
+        json!({ "call": self.call, "waits_for": self.waits_for, "at": self.at, "hook": hook, "calls": self.calls,
+                "blocked": self.blocked, "longest_ns": self.longest_nanos })
+    }
+}
+
+/// A clock that assembly can read without a call.
+pub mod clock {
+
+    use std::sync::OnceLock;
+
+    /// The current tick count.
+    #[cfg(target_arch = "x86_64")]
+    pub fn now() -> u64 {
+        // SAFETY: every x86-64 CPU has the instruction, and the kernel allows it wherever it uses
+        // it itself.
+        unsafe { std::arch::x86_64::_rdtsc() }
+    }
+
+    /// Never used for durations, because system calls are not dispatched on this architecture.
+    #[cfg(not(target_arch = "x86_64"))]
+    pub fn now() -> u64 {
+        sys::now()
+    }
+
+    /// The clock's rate, measured for two milliseconds on first use.
+    pub fn ticks_a_nano() -> f64 {
+        static RATE: OnceLock<f64> = OnceLock::new();
+        *RATE.get_or_init(|| {
+            let (ticks, nanos) = (now(), sys::now());
+            while sys::now() - nanos < 2_000_000 {}
+            (now() - ticks) as f64 / (sys::now() - nanos) as f64
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_a_call_at_an_address_and_what_finds_no_room_is_counted_together() {
+        let tally = Tally {
+            places: (0..PLACES).map(|_| Place::default()).collect(),
+            counts: AtomicBool::new(false),
+        };
+        for at in 0..2 * PLACES {
+            tally.count(Sysno::read as u32, 0, at);
+            tally.count(Sysno::read as u32, 0, at);
+        }
+        let taken = tally
+            .places
+            .iter()
+            .filter(|place| place.calls.get() == 2)
+            .count();
+        assert_eq!(taken, PLACES - 1);
+        assert_eq!(
+            tally.places[PLACES - 1].calls.get(),
+            2 * (PLACES + 1) as u64
+        );
+        let line = tally.places[PLACES - 1].line().expect("it counted");
+        assert!(line.call == "others" && line.by == By::Nobody);
+    }
+}

@@ -1,0 +1,152 @@
+//! Counts escapes (`AIOSHIM_ESCAPES`): system calls that can block and are made on a fiber's thread
+//! without passing a hook.
+//!
+//! The kernel's Syscall User Dispatch reports each system call of an attached thread to the shim as
+//! a SIGSYS, unless the shim's own text makes it. [`dispatch`] examines the call and lets it
+//! continue. [`waits`] lists the calls that can block. [`counters`] counts those made while a fiber
+//! runs, by the instruction that made them, and how long they took. A call that a hook passed to
+//! libc, which the statistics count with the reason, is distinguished from a call that no hook saw.
+//!
+//! Invariant: SIGSYS is not blocked on a watched thread while dispatch is on, because the kernel
+//! would kill the process. So neither sigprocmask(2) (dispatch.rs) nor the mask of a signal handler
+//! ([`entered_handler`]) can block it.
+
+mod counters;
+mod dispatch;
+mod waits;
+
+use crate::entry::init;
+use crate::runtime::signal;
+use crate::state::log;
+use crate::state::options::Level;
+use crate::state::registry::Registered;
+use counters::Tally;
+use std::cell::Cell;
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};
+
+pub use counters::{Report, forget_all};
+
+/// The kernel executes all system calls (SYSCALL_DISPATCH_FILTER_ALLOW).
+const ALLOW: u8 = 0;
+/// The kernel dispatches system calls from outside the shim's text (SYSCALL_DISPATCH_FILTER_BLOCK).
+const DISPATCH: u8 = 1;
+
+/// The tracer of one thread.
+pub struct Watch {
+    /// The kernel reads this at each system call of the thread.
+    selector: AtomicU8,
+    /// Dispatch has been off since a clone(2), which cannot be made while it is on.
+    lapsed: Cell<bool>,
+    /// The row of the hook that is currently passing a call to libc, plus one; 0 for none.
+    passing: Cell<u32>,
+    /// The address range that contains the shim's own code.
+    text: Range<usize>,
+    tally: Registered<Tally>,
+}
+
+thread_local! {
+    /// The calling thread's tracer, which the signal handler reads; null if it has none. It is
+    /// const and has no destructor, so accessing it never allocates.
+    static HERE: Cell<*const Watch> = const { Cell::new(std::ptr::null()) };
+}
+
+/// Whether the shim's handler of SIGSYS is installed.
+static INSTALLED: AtomicBool = AtomicBool::new(false);
+
+/// Whether the shim handles SIGSYS, and forwards other SIGSYS signals to the program's own handler.
+pub fn owns_sigsys() -> bool {
+    INSTALLED.load(Relaxed)
+}
+
+impl Watch {
+    /// Traces the calling thread from now on, if the option is set and the kernel supports it.
+    pub fn begin() -> Option<Box<Self>> {
+        if !init::conf().escapes {
+            return None;
+        }
+        let watch = Box::new(Self {
+            selector: AtomicU8::new(DISPATCH),
+            lapsed: Cell::new(false),
+            passing: Cell::new(0),
+            text: dispatch::text_of_the_shim(),
+            tally: Tally::register(),
+        });
+        HERE.set(&raw const *watch);
+        match dispatch::begin(&watch.selector, &watch.text) {
+            Ok(()) => Some(watch),
+            Err(error) => {
+                static SAID: AtomicBool = AtomicBool::new(false);
+                HERE.set(std::ptr::null());
+                watch.tally.withdraw();
+                if !SAID.swap(true, Relaxed) {
+                    let line = "AIOSHIM_ESCAPES: the kernel does not dispatch system calls";
+                    log::say(
+                        Level::Warn,
+                        format_args!("{line} ({error}); escapes are not counted"),
+                    );
+                }
+                None
+            }
+        }
+    }
+
+    /// Call on the traced thread before the value is dropped.
+    pub fn end(&self) {
+        dispatch::end();
+        HERE.set(std::ptr::null());
+    }
+
+    /// Does not count system calls while the result lives: the scheduler's own calls inside the
+    /// shim.
+    pub fn pause(&self) -> Pause<'_> {
+        self.selector.store(ALLOW, Relaxed);
+        Pause(self)
+    }
+
+    /// Switches dispatch on again after a call that could not be dispatched.
+    #[inline]
+    pub fn resume(&self) {
+        if self.lapsed.replace(false) {
+            self.dispatch();
+        }
+    }
+
+    fn dispatch(&self) {
+        // SIGSYS may have been blocked while dispatch was off.
+        sys::unblock(signal::bit(libc::SIGSYS));
+        self.selector.store(DISPATCH, Relaxed);
+    }
+
+    /// Notes that the hook of `row` is inside libc's function while the result lives.
+    pub fn passing(&self, row: usize) -> Passing<'_> {
+        Passing(self, self.passing.replace(row as u32 + 1))
+    }
+}
+
+/// See [`Watch::pause`].
+pub struct Pause<'a>(&'a Watch);
+
+impl Drop for Pause<'_> {
+    fn drop(&mut self) {
+        self.0.lapsed.set(false);
+        self.0.dispatch();
+    }
+}
+
+/// See [`Watch::passing`].
+pub struct Passing<'a>(&'a Watch, u32);
+
+impl Drop for Passing<'_> {
+    fn drop(&mut self) {
+        self.0.passing.set(self.1);
+    }
+}
+
+/// Call at the beginning of each signal handler of the program, whose mask may block SIGSYS.
+#[inline]
+pub fn entered_handler() {
+    if !HERE.get().is_null() {
+        sys::unblock(signal::bit(libc::SIGSYS));
+    }
+}

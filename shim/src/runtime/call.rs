@@ -1,0 +1,408 @@
+//! One call of one fiber, as the functions in [`crate::calls`] see it.
+
+use crate::engine::{Request, Run, Token};
+use crate::record::stats::Calls;
+use crate::record::trace::Record;
+use crate::record::unhooked::Passing;
+use crate::runtime::deadlines::{Deadline, NEVER};
+use crate::runtime::operation::Flight;
+use crate::runtime::signal::Handled;
+use crate::runtime::thread::Thread;
+use crate::runtime::{cancel, position};
+use crate::state::allocator;
+use policy::{Alone, Load, Why};
+use std::ffi::{c_int, c_void};
+use std::sync::atomic::AtomicBool;
+use sys::SignalSet;
+use sys::errno::Errno;
+
+pub struct Call<'a> {
+    pub thread: &'a Thread,
+    pub fiber: *mut c_void,
+    row: usize,
+    /// Records the outcome if the call is watched. None on the fast path, where the compiler knows
+    /// that it is None.
+    record: Option<&'a Record>,
+    /// This call is made inside the shim's work for another call of the same fiber.
+    inner: bool,
+}
+
+impl<'a> Call<'a> {
+    /// Returns None on the scheduler's own stack, because no fiber makes this call.
+    #[inline]
+    pub fn begin(thread: &'a Thread, row: usize, record: Option<&'a Record>) -> Option<Self> {
+        let call = Self::begin_free(thread, row, record)?;
+        if !call.inner && !thread.afford() {
+            call.begin_share();
+        }
+        Some(call)
+    }
+
+    /// Begins a new quantum: for the first call after other fibers have run, or for a fiber that
+    /// used up its quantum where it could not yield.
+    #[cold]
+    #[inline(never)]
+    fn begin_share(&self) {
+        if !self.thread.begin_share() {
+            self.thread.end_turn(self.fiber);
+        }
+        self.cancelled_here();
+    }
+
+    /// Runs after a call, including libc's part of it. A fiber whose calls never block must not
+    /// starve the other fibers or the messages from other threads, so when its quantum is used up,
+    /// others run now. This does not happen before a call, because another fiber could then close
+    /// the call's descriptor, and the call would act on a different file.
+    #[inline(always)]
+    pub fn ended(thread: &Thread, row: usize) {
+        if !thread.has_share() {
+            Self::end_turn(thread, row);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn end_turn(thread: &Thread, row: usize) {
+        if let Some(call) = Call::begin_free(thread, row, None)
+            && !call.inner
+            && !allocator::is_calling()
+        {
+            thread.end_turn(call.fiber);
+            thread.end_share();
+        }
+    }
+
+    /// Like [`Self::begin`], but the call decides itself when to let others run:
+    /// [`Self::give_way`].
+    #[inline]
+    pub fn begin_free(thread: &'a Thread, row: usize, record: Option<&'a Record>) -> Option<Self> {
+        let fiber = thread.host().running();
+        if fiber.is_null() {
+            return None;
+        }
+        let inner = thread.signals().enter();
+        Some(Self {
+            thread,
+            fiber,
+            row,
+            record,
+            inner,
+        })
+    }
+
+    /// Counts this call. When the fiber's quantum is used up, lets others run and checks for
+    /// cancellation, except inside a malloc. Call only while holding no locks.
+    #[inline]
+    pub fn give_way(&self) {
+        if !self.thread.afford() && !self.inner && !allocator::is_calling() {
+            self.thread.yield_now(self.fiber);
+            self.cancelled_here();
+        }
+    }
+
+    /// Runs `wait`, which parks the fiber; its argument is the call's row. Counts the call, and
+    /// measures the time if the call is recorded.
+    pub fn timed<R>(&self, wait: impl FnOnce(usize) -> R) -> R {
+        self.counts().converted.add(1);
+        let Some(record) = self.record else {
+            return wait(self.row);
+        };
+        let begin = sys::now();
+        let result = wait(self.row);
+        let nanos = sys::now() - begin;
+        self.thread.stats().parked(self.row, nanos);
+        record.parked(nanos);
+        result
+    }
+
+    /// Applies `note` to the record, if the call is watched.
+    #[inline(always)]
+    pub fn note(&self, note: impl FnOnce(&Record)) {
+        if let Some(record) = self.record {
+            note(record);
+        }
+    }
+
+    fn counts(&self) -> &Calls {
+        self.thread.stats().of(self.row)
+    }
+
+    #[inline]
+    pub fn load(&self) -> Load {
+        let (host, thread) = (self.thread.host(), self.thread);
+        let runnable = host.runnable();
+        // If this fiber holds a stream, waiting delays fibers of other threads, which would block
+        // on the stream's lock.
+        let delays_others = || thread.files().any() && position::other_threads();
+        let alone = if runnable == 0 && thread.in_flight() == 0 && !delays_others() {
+            host.alone()
+        } else {
+            Alone::No
+        };
+        let load = Load {
+            batch: thread.batch(runnable),
+            alone,
+        };
+        self.note(|record| record.loaded(load, thread.in_flight()));
+        load
+    }
+
+    /// Whether no other fiber can run while this call waits; the call is then not worth a pool
+    /// thread. The main thread of a program without fibers is the only fiber of its host, and such
+    /// a program should stay single-threaded.
+    pub fn is_sole_fiber(&self) -> bool {
+        self.load().alone == Alone::Entirely || self.thread.host().in_place
+    }
+
+    /// Passes the call through to libc, for the reason `why`.
+    pub fn through(&self, why: Why) {
+        self.counts().through[why as usize].add(1);
+        self.note(|record| record.through(why));
+    }
+
+    /// The point where a fiber ends if its host cancelled it, provided that this call is a
+    /// cancellation point. Call only when the call has had no effect yet and holds no locks. Does
+    /// nothing inside a stream, because the fiber would leave the stream's lock behind.
+    #[cold]
+    #[inline(never)]
+    pub fn cancelled_here(&self) {
+        if cancel::is_point(self.row) && !self.thread.files().any() {
+            // This runs the host's code, which may not return.
+            let signals = self.thread.signals();
+            signals.leave(false);
+            self.thread.host().cancelled();
+            signals.enter();
+        }
+    }
+
+    /// Like [`Self::cancelled_here`], except that it does nothing for a call that another shim call
+    /// made.
+    pub fn heed_cancellation(&self) {
+        if !self.inner {
+            self.cancelled_here();
+        }
+    }
+
+    /// While the result lives, this call counts as being inside libc's function on this thread.
+    #[inline(always)]
+    pub fn passing(&self) -> Option<Passing<'_>> {
+        self.record
+            .and_then(|_| self.thread.escapes())
+            .map(|escapes| escapes.passing(self.row))
+    }
+
+    /// Counts the call as completed without parking.
+    #[inline]
+    pub fn inline(&self) {
+        self.counts().inline.add(1);
+    }
+
+    /// Whether there is an engine to submit to.
+    #[inline]
+    pub fn has_engine(&self) -> bool {
+        self.thread.engine().is_some()
+    }
+
+    /// Submits `request` to the engine and parks until it is done. Returns the result as a system
+    /// call does, or ECANCELED if there is no engine.
+    #[inline(always)]
+    pub fn perform(&self, request: &Request) -> i32 {
+        self.perform_until(request, NEVER)
+    }
+
+    /// Runs the deferred handlers after a result of
+    /// [`Errno::RESTART`](sys::errno::Errno::RESTART). Call only while holding no locks, because
+    /// a handler may jump away. A call that returns that error instead of calling this is restarted
+    /// or ended as the handlers require.
+    pub fn interrupted(&self) -> Handled {
+        self.interrupted_under(None)
+    }
+
+    /// Whether to restart a call that failed with `error`. An interrupted call is restarted once
+    /// before its handlers run: the event it waits for may have arrived before the signal, and then
+    /// the call succeeds. After that the handlers decide.
+    #[inline]
+    pub fn begins_anew(&self, error: Errno, look: &mut LastLook) -> bool {
+        if error != Errno::INTR && !error.is_interruption() {
+            return false;
+        }
+        self.goes_on(error, look)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn goes_on(&self, error: Errno, look: &mut LastLook) -> bool {
+        if error == Errno::INTR {
+            self.cancelled_here();
+            return false;
+        }
+        if self.looks_again(look) {
+            return true;
+        }
+        match self.interrupted() {
+            Handled::Nothing => true,
+            Handled::Restart => error == Errno::RESTART,
+            Handled::End => false,
+        }
+    }
+
+    /// Whether an interrupted call that has not run its handlers yet should try once more. A
+    /// cancelled call should not.
+    pub fn looks_again(&self, look: &mut LastLook) -> bool {
+        let looks =
+            !look.0 && self.thread.signals().is_held() && !self.thread.is_cancelled(self.fiber);
+        look.0 = looks;
+        looks
+    }
+
+    /// [`Self::perform_masked`], followed by [`Self::interrupted_under`] the same mask if a signal
+    /// interrupted it; the error is what the handlers decided.
+    pub fn perform_handled(
+        &self,
+        request: &Request,
+        deadline: Deadline,
+        mask: SignalSet,
+    ) -> Result<i32, Handled> {
+        let result = self.perform_masked(request, deadline, mask);
+        if Errno::of(result) == Errno::RESTART {
+            return Err(self.interrupted_under(Some(mask)));
+        }
+        Ok(result)
+    }
+
+    /// [`Self::interrupted`] for a call that may have waited under its own signal mask: the
+    /// handlers run under that mask.
+    pub fn interrupted_under(&self, mask: Option<SignalSet>) -> Handled {
+        let for_cancellation = self.thread.was_cancelled(self.fiber);
+        self.cancelled_here();
+        let handled = self.thread.handle_signals(mask);
+        // A cancelled fiber that continues nevertheless must not wait again.
+        if for_cancellation {
+            Handled::End
+        } else {
+            handled
+        }
+    }
+
+    /// [`Self::perform_until`] with exactly the signals in `mask` blocked during the wait, as in
+    /// ppoll(2).
+    pub fn perform_masked(&self, request: &Request, deadline: Deadline, mask: SignalSet) -> i32 {
+        self.counts().converted.add(1);
+        let mut flight = Flight::new(self.fiber, self.row, request, deadline);
+        flight.mask = &raw const mask;
+        let signals = self.thread.signals();
+        signals.masked.update(|n| n + 1);
+        let flight = &raw mut flight;
+        // SAFETY: `flight` and the mask are on this stack; the result was written before this fiber
+        // was unparked.
+        let result = unsafe {
+            self.thread.fly(request, flight);
+            (*flight).result
+        };
+        signals.masked.update(|n| n - 1);
+        result
+    }
+
+    /// Like [`Self::perform`], but fails with ETIME at `deadline`. A job that already runs on a
+    /// pool thread is not interrupted.
+    #[inline(always)]
+    pub fn perform_until(&self, request: &Request, deadline: Deadline) -> i32 {
+        self.counts().converted.add(1);
+        match self.record {
+            None => self.fly(request, deadline),
+            Some(record) => self.perform_watched(request, deadline, record),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn perform_watched(&self, request: &Request, deadline: Deadline, record: &Record) -> i32 {
+        let begin = sys::now();
+        let result = self.fly(request, deadline);
+        let nanos = sys::now() - begin;
+        self.thread.stats().parked(self.row, nanos);
+        record.parked(nanos);
+        result
+    }
+
+    /// Starts code on a pool thread that reports its own completion. Returns false if no thread is
+    /// available. See [`Self::await_turn`].
+    pub fn start_on_pool(&self, run: Run) -> bool {
+        let started = self.thread.start_on_pool(run);
+        if started {
+            self.counts().converted.add(1);
+            self.counts().offloaded.add(1);
+        }
+        started
+    }
+
+    /// Parks until another fiber or a pool thread passes the turn to this fiber.
+    pub fn await_turn(&self) {
+        let begin = self.record.map(|_| sys::now());
+        self.thread.await_turn();
+        if let (Some(record), Some(begin)) = (self.record, begin) {
+            record.waited(sys::now() - begin);
+        }
+    }
+
+    /// Parks until the fiber gets its turn and returns 0, or until it is interrupted or `deadline`
+    /// passes and returns a negative error. `claim` decides which of these wins. `enqueue` stores
+    /// the wait's token where the threads and fibers that pass turns on will find it.
+    pub fn await_turn_until(
+        &self,
+        claim: &AtomicBool,
+        fd: c_int,
+        deadline: Deadline,
+        enqueue: impl FnOnce(Token),
+    ) -> i32 {
+        let begin = self.record.map(|_| sys::now());
+        // A fiber that was about to handle signals waits once more first.
+        self.thread.signals().due.set(false);
+        let request = Request::Wait { claim };
+        let mut flight = Flight::new(self.fiber, self.row, &request, deadline);
+        flight.of_turn = fd;
+        let flight = &raw mut flight;
+        // SAFETY: `flight` and `claim` outlive the wait, which ends before this returns.
+        let result = unsafe {
+            enqueue(self.thread.begin_wait(flight));
+            self.thread.await_landing();
+            (*flight).result
+        };
+        if let (Some(record), Some(begin)) = (self.record, begin) {
+            record.waited(sys::now() - begin);
+        }
+        result
+    }
+
+    #[inline(always)]
+    fn fly(&self, request: &Request, deadline: Deadline) -> i32 {
+        let mut flight = Flight::new(self.fiber, self.row, request, deadline);
+        // From here on accessed only through the pointer, because the completion writes to it.
+        let flight = &raw mut flight;
+        // SAFETY: `flight` is on this stack; the result was written before this fiber was unparked.
+        unsafe {
+            self.thread.fly(request, flight);
+            (*flight).result
+        }
+    }
+}
+
+/// Whether an interrupted call has tried once more before its handlers run.
+pub struct LastLook(bool);
+
+impl LastLook {
+    pub const fn new() -> Self {
+        Self(false)
+    }
+}
+
+impl Drop for Call<'_> {
+    /// Returns to the program's own code: signals are delivered immediately again, and the handlers
+    /// that were deferred during the call run now.
+    #[inline(always)]
+    fn drop(&mut self) {
+        if self.thread.signals().leave(self.inner) && !self.inner {
+            self.thread.handle_signals(None);
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! The per-thread state of the C and C++ runtimes that each fiber needs for itself: the exceptions
+//! that are being thrown and handled, and the locale of uselocale(3). Used for hosts that do not
+//! switch it themselves (`keeps_runtimes` in aioshim.h).
+//!
+//! A fiber that parks while it handles an exception, or while it uses its own locale, first saves
+//! them on its stack and restores the thread's own state. Therefore the next fiber never sees the
+//! state of another one.
+//!
+//! The C++ library calls `__cxa_get_globals` for the thread's exceptions. The shim defines that
+//! function as well. A preloaded library's definition comes first in the global scope, so calls
+//! from all C++ libraries are bound to it, including libraries that dlopen loads later. If the C++
+//! library is linked statically into the program, the program's own function is used.
+
+use crate::{hooks, tls};
+use std::cell::Cell;
+use std::ffi::{c_uint, c_void};
+use std::ptr::null_mut;
+use std::sync::atomic::{AtomicPtr, Ordering};
+
+/// `__cxa_eh_globals` of the C++ ABI.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Exceptions {
+    /// The stack of exceptions that are being handled.
+    caught: *mut c_void,
+    /// The number of exceptions that are being thrown.
+    uncaught: c_uint,
+}
+
+impl Exceptions {
+    const NONE: Self = Self {
+        caught: null_mut(),
+        uncaught: 0,
+    };
+}
+
+/// One attached thread's part of the runtimes' state.
+pub struct Runtimes {
+    /// The thread's own exception state.
+    exceptions: *mut Exceptions,
+    /// The locale that the running fiber uses; null for the thread's locale.
+    locale: Cell<libc::locale_t>,
+    /// The thread's own locale.
+    base: Cell<libc::locale_t>,
+}
+
+impl Runtimes {
+    /// The state of the calling thread, which is about to be attached.
+    pub fn of_thread() -> Self {
+        Self {
+            exceptions: exceptions_of_thread(),
+            locale: Cell::new(null_mut()),
+            // SAFETY: null asks for the locale in use.
+            base: Cell::new(unsafe { hooks::uselocale::real(null_mut()) }),
+        }
+    }
+
+    fn exceptions(&self) -> Exceptions {
+        // SAFETY: two words of the attached thread, which is the calling one.
+        unsafe { *self.exceptions }
+    }
+
+    /// Runs `others`, which parks the running fiber, with the thread's own locale and no exception
+    /// state.
+    #[inline]
+    pub fn kept_over(&self, others: impl FnOnce()) {
+        let (exceptions, locale) = (self.exceptions(), self.locale.get());
+        if exceptions.caught.is_null() && exceptions.uncaught == 0 && locale.is_null() {
+            return others();
+        }
+        self.switch_to(Exceptions::NONE, null_mut());
+        others();
+        self.switch_to(exceptions, locale);
+    }
+
+    #[cold]
+    fn switch_to(&self, exceptions: Exceptions, locale: libc::locale_t) {
+        // SAFETY: two words of the attached thread, which is the calling one.
+        unsafe { *self.exceptions = exceptions };
+        if self.locale.replace(locale) != locale {
+            let locale = if locale.is_null() {
+                self.base.get()
+            } else {
+                locale
+            };
+            // SAFETY: a locale that the fiber or, before it, the thread has in use.
+            unsafe { hooks::uselocale::real(locale) };
+        }
+    }
+
+    /// In the child of a fork: the forking fiber keeps its locale.
+    pub fn inherit(&self, parents: &Self) {
+        self.base.set(parents.base.get());
+        self.locale.set(parents.locale.get());
+    }
+
+    /// The running fiber uses `locale` from now on.
+    pub fn use_locale(&self, locale: libc::locale_t) {
+        self.locale.set(if locale == self.base.get() {
+            null_mut()
+        } else {
+            locale
+        });
+    }
+}
+
+type GetGlobals = extern "C" fn() -> *mut Exceptions;
+
+/// The `__cxa_get_globals` that the program uses.
+static GET_GLOBALS: AtomicPtr<c_void> = AtomicPtr::new(null_mut());
+
+/// Finds the function. Not done when a thread attaches, because another thread may hold the
+/// loader's lock while it waits to attach.
+pub fn bind() {
+    // SAFETY: a look-up by name.
+    let get = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"__cxa_get_globals".as_ptr()) };
+    GET_GLOBALS.store(get, Ordering::Relaxed);
+}
+
+/// The address of the calling thread's exception state.
+fn exceptions_of_thread() -> *mut Exceptions {
+    let get = GET_GLOBALS.load(Ordering::Relaxed);
+    if get.is_null() {
+        return tls::exceptions();
+    }
+    // SAFETY: the C++ ABI defines the type of the function of this name.
+    let get = unsafe { std::mem::transmute::<*mut c_void, GetGlobals>(get) };
+    get()
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn __cxa_get_globals() -> *mut Exceptions {
+    tls::exceptions()
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn __cxa_get_globals_fast() -> *mut Exceptions {
+    tls::exceptions()
+}

@@ -1,0 +1,243 @@
+//! Operations in flight: one slab per thread. An operation's index in the slab is its token, which
+//! its completion returns.
+//!
+//! Invariant: a `Flight` and its request live on the stack of the waiting fiber from before the
+//! operation is queued until its completion is reaped. The fiber is parked all that time, so the
+//! flight and the memory that the kernel uses stay in place. Values that are needed only when an
+//! operation ends unusually are read from the request at that time instead of being copied for
+//! every operation.
+
+use crate::engine::{Request, Token};
+use crate::runtime::deadlines::Deadline;
+use crate::tls::OffFiber;
+use slab::Slab;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::ffi::{c_int, c_void};
+use std::sync::atomic::Ordering;
+use sys::SignalSet;
+use sys::errno::Errno;
+
+/// One operation in flight, on the stack of the fiber that waits for it. It is small because with
+/// many fibers most cache misses are on their stacks.
+pub struct Flight {
+    pub fiber: *mut c_void,
+    /// The request, on the same stack for as long as the flight, so another engine can take it
+    /// over.
+    pub request: *const Request,
+    /// The call's row in the hook table, for reports.
+    pub row: u32,
+    /// The result, as a system call returns it; valid after the fiber was unparked.
+    pub result: i32,
+    /// For reports: the descriptor whose [`crate::runtime::position`] turn the fiber waits for; -1
+    /// for none.
+    pub of_turn: c_int,
+    pub kind: Kind,
+    /// Why the operation ends early, if it does.
+    pub end: Option<End>,
+    pub deadline: Deadline,
+    /// The signals that are blocked during the wait; null if they are those that the thread blocks.
+    pub mask: *const SignalSet,
+}
+
+/// Which executor performs an operation.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Engine,
+    /// The offload pool. The operation can end early only where the kernel lets a signal interrupt
+    /// it.
+    Pool,
+    /// None: the operation is a wait that ends with its deadline or when another task lands it.
+    Wait,
+}
+
+/// Why an operation ends before it is done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum End {
+    /// Its deadline has passed.
+    Timeout,
+    /// A signal handler must run, or the fiber was cancelled (see
+    /// [`crate::runtime::thread::Thread::cancel`]).
+    Interrupt,
+}
+
+impl End {
+    /// The result of an operation that ended for this reason. No system call returns these values.
+    pub fn error(self) -> Errno {
+        match self {
+            Self::Timeout => Errno::TIME,
+            Self::Interrupt => Errno::RESTART,
+        }
+    }
+}
+
+impl Flight {
+    #[inline(always)]
+    pub fn new(fiber: *mut c_void, row: usize, request: &Request, deadline: Deadline) -> Self {
+        Self {
+            fiber,
+            request,
+            row: row as u32,
+            result: -libc::ECANCELED,
+            of_turn: -1,
+            kind: Kind::Engine,
+            end: None,
+            deadline,
+            mask: std::ptr::null(),
+        }
+    }
+
+    fn request(&self) -> &Request {
+        // SAFETY: the request is on the same stack and lives as long as the flight (module
+        // invariant).
+        unsafe { &*self.request }
+    }
+
+    /// The descriptor that the operation is about, for reports.
+    pub fn fd(&self) -> Option<c_int> {
+        let of_turn = (self.of_turn >= 0).then_some(self.of_turn);
+        self.request().fd().or(of_turn)
+    }
+
+    /// Whether signals interrupt the operation. As in the kernel, they do not interrupt a wait for
+    /// a disk.
+    pub fn is_interruptible(&self) -> bool {
+        self.request().is_interruptible()
+    }
+
+    /// Whether the operation waits for a disk and for nothing else.
+    pub fn is_brief(&self) -> bool {
+        !self.is_interruptible() && !matches!(self.request(), Request::Run(_))
+    }
+
+    /// Whether the file was ready when the operation began.
+    pub fn is_ready(&self) -> bool {
+        matches!(self.request(), Request::Plain(_))
+    }
+
+    /// Claims the end of a wait. Returns false if another thread claimed it first and is about to
+    /// land it.
+    pub fn claim(&self) -> bool {
+        let Request::Wait { claim } = *self.request() else {
+            return true;
+        };
+        // SAFETY: null, or it lives as long as the call that waits (request.rs), which is as long
+        // as the flight.
+        unsafe { claim.as_ref() }.is_none_or(|claim| !claim.swap(true, Ordering::AcqRel))
+    }
+
+    /// Whether one of `signals` may interrupt the operation on a thread that blocks `base`.
+    pub fn accepts(&self, signals: SignalSet, base: SignalSet) -> bool {
+        // SAFETY: a mask that is not null is on the fiber's stack, like this flight.
+        let blocked = unsafe { self.mask.as_ref() }.copied().unwrap_or(base);
+        self.is_interruptible() && signals & !blocked != 0
+    }
+
+    /// The operation has completed with `result`.
+    #[inline(always)]
+    pub fn finish(&mut self, result: i32) {
+        self.result = match self.end {
+            Some(end) if matches!(-result, libc::ECANCELED | libc::EINTR) => -end.error().0,
+            _ => result,
+        };
+    }
+}
+
+/// The operations in flight of one thread.
+pub struct Flights {
+    slab: Slab<*mut Flight>,
+    /// A cache from fibers to tokens, rebuilt on a miss. Inserts and removals do not update it,
+    /// because lookups by fiber are rare.
+    of_fibers: RefCell<BTreeMap<*const c_void, Token>>,
+}
+
+impl Flights {
+    pub const fn new() -> Self {
+        Self {
+            slab: Slab::new(),
+            of_fibers: RefCell::new(BTreeMap::new()),
+        }
+    }
+
+    #[inline(always)]
+    pub fn len(&self) -> usize {
+        self.slab.len()
+    }
+
+    #[inline(always)]
+    pub fn add(&mut self, flight: *mut Flight) -> Token {
+        if self.slab.len() == self.slab.capacity() {
+            self.grow();
+        }
+        self.slab.insert(flight) as Token
+    }
+
+    /// The operation of `fiber`, if it has one. Looking up many fibers in a row scans all
+    /// operations only once.
+    pub fn of_fiber(&self, fiber: *const c_void) -> Option<(Token, *mut Flight)> {
+        let mut of_fibers = self.of_fibers.borrow_mut();
+        let known = of_fibers
+            .get(&fiber)
+            .and_then(|&token| Some((token, self.get(token)?)));
+        // SAFETY: flights in the slab are alive (module invariant).
+        let is_its =
+            |&(_, flight): &(Token, *mut Flight)| unsafe { (*flight).fiber.cast_const() } == fiber;
+        if let Some((token, flight)) = known.filter(is_its) {
+            return Some((token, flight));
+        }
+        // SAFETY: flights in the slab are alive (module invariant).
+        *of_fibers = self
+            .iter()
+            .map(|(token, flight)| unsafe { ((*flight).fiber.cast_const(), token) })
+            .collect();
+        of_fibers
+            .get(&fiber)
+            .and_then(|&token| Some((token, self.get(token)?)))
+    }
+
+    /// Runs off the fiber: reserving memory may take a preloaded malloc's lock, and releasing that
+    /// lock may land a wait, which uses this slab.
+    #[cold]
+    fn grow(&mut self) {
+        let _off = OffFiber::enter();
+        self.slab.reserve(1);
+    }
+
+    /// Removes the operation of `token`; None if the token is not in flight.
+    #[inline(always)]
+    pub fn remove(&mut self, token: Token) -> Option<*mut Flight> {
+        self.slab.try_remove(token as usize)
+    }
+
+    pub fn get(&self, token: Token) -> Option<*mut Flight> {
+        self.slab.get(token as usize).copied()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (Token, *mut Flight)> {
+        self.slab
+            .iter()
+            .map(|(token, flight)| (token as Token, *flight))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_are_reused_and_an_unknown_token_is_nobodys() {
+        let mut flights = Flights::new();
+        let at = |n: usize| std::ptr::without_provenance_mut::<Flight>(n * 8);
+        assert_eq!(
+            (0..4).map(|n| flights.add(at(n + 1))).collect::<Vec<_>>(),
+            [0, 1, 2, 3]
+        );
+        assert_eq!(flights.remove(1), Some(at(2)));
+        assert_eq!(flights.remove(1), None);
+        assert_eq!(flights.remove(9), None);
+        assert_eq!(flights.len(), 3);
+        assert_eq!(flights.add(at(7)), 1);
+        assert_eq!(flights.add(at(8)), 4);
+        assert_eq!(flights.iter().count(), 5);
+    }
+}

@@ -1,0 +1,309 @@
+//! The lock on a file position, called a turn here: reads and writes at the current position are
+//! atomic per open file.
+//!
+//! The kernel holds a lock during read(2) and write(2) at f_pos; io_uring takes none. Therefore an
+//! operation that has several steps, or that the engine performs, first takes the turn of its open
+//! file. There is one holder per open file, and other fibers park in FIFO order. Descriptors that
+//! share an open file share the turn, whether they were shared by dup, fork or SCM_RIGHTS: the
+//! queue is found by inode, and kcmp(2) tells apart two opens of one file.
+//!
+//! There are also turns for reading or writing a stream that does not support nonblocking tries,
+//! and for accepting connections. Their holders may block indefinitely, so signals, cancellation
+//! and deadlines end the wait for such a turn.
+//!
+//! kcmp(2) also orders open files. Finding a queue therefore takes a number of calls that is
+//! logarithmic in the number of open files in use with that inode, and none if there is only one.
+//!
+//! A plain thread or another process that uses the same open file is not blocked by a turn; see
+//! docs/limits.md.
+
+use crate::critical::{Mutex, MutexGuard};
+use crate::engine::{Token, Way};
+use crate::entry::fork::Renewable;
+use crate::host::remote::Remote;
+use crate::runtime::call::Call;
+use crate::runtime::deadlines::Deadline;
+use crate::runtime::holds::Hold;
+use crate::tls;
+use std::cmp;
+use std::collections::VecDeque;
+use std::ffi::{c_int, c_void};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use sys::errno::Errno;
+
+/// An open file whose turn is taken.
+struct OpenFile {
+    id: u64,
+    inode: u32,
+    /// The holder's hold on the file.
+    holder: *const Hold,
+    waiting: VecDeque<Waiter>,
+}
+
+struct Waiter {
+    hold: *const Hold,
+    fiber: *mut c_void,
+    thread: Arc<Remote>,
+    /// For a wait that may end early: the claim, which the side that ends the wait sets first, and
+    /// the wait's token on its thread.
+    in_flight: Option<(Arc<AtomicBool>, Token)>,
+}
+
+impl Waiter {
+    /// Gives the waiter the turn; false if its wait has ended early.
+    fn wake(&self) -> bool {
+        match &self.in_flight {
+            None => self.thread.unpark(self.fiber),
+            Some((claim, token)) => {
+                if claim.swap(true, Ordering::AcqRel) {
+                    return false;
+                }
+                self.thread.land(*token, 0);
+            }
+        }
+        true
+    }
+}
+
+// SAFETY: holds outlive the turns that they belong to, and only an atomic in them is read. The
+// fiber's address is only passed back to its host, on its own thread (Remote::unpark).
+unsafe impl Send for OpenFile {}
+
+impl OpenFile {
+    fn fd(&self) -> c_int {
+        // SAFETY: the holder's hold lives on its stack until the turn is passed on, which happens
+        // under the shard's lock.
+        unsafe { &*self.holder }.fd()
+    }
+}
+
+const SHARDS: usize = 64;
+
+/// Open files in use, sorted by the hash of their inode, and by the kernel's order within one hash.
+type Shard = Mutex<Vec<OpenFile>>;
+
+static QUEUES: Renewable<[Shard; SHARDS]> =
+    Renewable::new([const { Mutex::new(Vec::new()) }; SHARDS]);
+static NEXT_ID: AtomicU64 = AtomicU64::new(0);
+/// The number of open files whose position turn is taken, over all threads.
+static HELD: AtomicUsize = AtomicUsize::new(0);
+/// The number of attached threads. With only one, no other task can run between two steps of a
+/// fiber that does not park.
+static ATTACHED: AtomicUsize = AtomicUsize::new(0);
+
+pub fn attached() {
+    ATTACHED.fetch_add(1, Ordering::SeqCst);
+}
+
+pub fn detached() {
+    ATTACHED.fetch_sub(1, Ordering::SeqCst);
+}
+
+/// Whether more than one thread is attached.
+pub fn other_threads() -> bool {
+    ATTACHED.load(Ordering::Relaxed) > 1
+}
+
+/// Whether a thread other than the calling one is attached, assuming that the caller is on a fiber;
+/// off a fiber, whether any is.
+#[inline(always)]
+pub fn others_are_attached() -> bool {
+    match ATTACHED.load(Ordering::Relaxed) {
+        0 => false,
+        1 => tls::here().is_null(),
+        _ => true,
+    }
+}
+
+/// Whether any turn at a position is taken.
+#[inline(always)]
+pub fn in_use() -> bool {
+    HELD.load(Ordering::Acquire) != 0
+}
+
+/// In the child of a fork, with `threads` attached threads left. The turns of other fibers are
+/// gone.
+pub fn renew(threads: usize) {
+    // SAFETY: the child has one thread, which is in a fork handler, so no reference into the queues
+    // is live.
+    unsafe { QUEUES.renew([const { Mutex::new(Vec::new()) }; SHARDS]) };
+    HELD.store(0, Ordering::SeqCst);
+    ATTACHED.store(threads, Ordering::SeqCst);
+}
+
+fn shard(inode: u32) -> MutexGuard<'static, Vec<OpenFile>> {
+    // These locks are never held across a park, so waiting for one blocks the thread only briefly.
+    QUEUES.get()[inode as usize % SHARDS].lock()
+}
+
+/// Returns the index of the open file of `hold`, or the index where to insert it. For a position,
+/// equal descriptors refer to one file. If kcmp(2) does not answer, all opens of an inode count as
+/// one open file, which is slower but correct.
+fn find(files: &[OpenFile], hold: &Hold, inode: u32, position: bool) -> Result<usize, usize> {
+    let fd = hold.fd();
+    files.binary_search_by(|file| {
+        file.inode.cmp(&inode).then_with(|| {
+            if position && file.fd() == fd {
+                return cmp::Ordering::Equal;
+            }
+            sys::compare_open_files(file.fd(), fd).unwrap_or(cmp::Ordering::Equal)
+        })
+    })
+}
+
+/// Inserts a new queue at `at`, with the caller as its holder, and returns its id.
+fn begin(files: &mut Vec<OpenFile>, at: usize, hold: &Hold, inode: u32) -> u64 {
+    let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+    let file = OpenFile {
+        id,
+        inode,
+        holder: hold,
+        waiting: VecDeque::new(),
+    };
+    files.insert(at, file);
+    id
+}
+
+/// A turn at an open file; passed on when dropped.
+pub enum Turn<'a> {
+    /// No turn is taken and no other thread is attached, so no turn is needed as long as the fiber
+    /// does not park.
+    Unneeded {
+        hold: &'a Hold,
+        inode: u32,
+    },
+    Held {
+        id: u64,
+        inode: u32,
+    },
+    /// A turn to read or write a stream, independent of any position.
+    OfStream {
+        id: u64,
+        inode: u32,
+    },
+}
+
+impl<'a> Turn<'a> {
+    /// Whether a fiber needs no turn as long as it does not park.
+    #[inline(always)]
+    pub fn is_unneeded() -> bool {
+        !in_use() && ATTACHED.load(Ordering::Relaxed) == 1
+    }
+
+    /// Takes the turn at the position of the file of `hold`, and parks while another fiber has it.
+    /// `inode` is the file's hash.
+    #[inline]
+    pub fn take(call: &Call<'_>, hold: &'a Hold, inode: u32) -> Self {
+        if Self::is_unneeded() {
+            Self::Unneeded { hold, inode }
+        } else {
+            Self::hold(call, hold, inode)
+        }
+    }
+
+    /// Makes sure that the turn and the file are really held. Call it before the fiber parks in the
+    /// middle of its operation.
+    pub fn keep(&mut self, call: &Call<'_>) {
+        if let Self::Unneeded { hold, inode } = *self {
+            *self = Self::hold(call, hold, inode);
+        }
+    }
+
+    /// Takes the turn to read or write the stream of `hold`, and parks while another fiber has it.
+    /// Returns Err(RESTART) if the fiber was interrupted in that wait, and Err(TIME) if `deadline`
+    /// passed.
+    pub fn of_stream(
+        call: &Call<'_>,
+        hold: &'a Hold,
+        inode: u32,
+        way: Way,
+        deadline: Deadline,
+    ) -> Result<Self, Errno> {
+        // Readers and writers of one stream have separate queues.
+        let inode = inode ^ (way as u32 + 1);
+        let mut files = shard(inode);
+        let at = match find(&files, hold, inode, false) {
+            Ok(at) => at,
+            Err(at) => {
+                let id = begin(&mut files, at, hold, inode);
+                return Ok(Self::OfStream { id, inode });
+            }
+        };
+        let id = files[at].id;
+        let claim = Arc::new(AtomicBool::new(false));
+        let result = call.await_turn_until(&claim, hold.fd(), deadline, |token| {
+            let mut files = files;
+            files[at].waiting.push_back(Waiter {
+                hold,
+                fiber: call.fiber,
+                thread: Arc::clone(call.thread.remote()),
+                in_flight: Some((Arc::clone(&claim), token)),
+            });
+        });
+        if result >= 0 {
+            return Ok(Self::OfStream { id, inode });
+        }
+        let is_ours = |waiter: &Waiter| {
+            let other = waiter.in_flight.as_ref().map(|(other, _)| other);
+            other.is_some_and(|other| Arc::ptr_eq(other, &claim))
+        };
+        if let Some(file) = shard(inode).iter_mut().find(|file| file.id == id) {
+            file.waiting.retain(|waiter| !is_ours(waiter));
+        }
+        Err(Errno::of(result))
+    }
+
+    /// Takes the turn at a position, parking until it is free.
+    fn hold(call: &Call<'_>, hold: &Hold, inode: u32) -> Self {
+        hold.begin(call);
+        let mut files = shard(inode);
+        let id = match find(&files, hold, inode, true) {
+            Ok(at) => {
+                let id = files[at].id;
+                files[at].waiting.push_back(Waiter {
+                    hold,
+                    fiber: call.fiber,
+                    thread: Arc::clone(call.thread.remote()),
+                    in_flight: None,
+                });
+                drop(files);
+                call.await_turn();
+                id
+            }
+            Err(at) => {
+                HELD.fetch_add(1, Ordering::AcqRel);
+                begin(&mut files, at, hold, inode)
+            }
+        };
+        Self::Held { id, inode }
+    }
+
+    /// Passes the turn on to the next waiter.
+    fn pass(id: u64, inode: u32, position: bool) {
+        let mut files = shard(inode);
+        let Some(at) = files.iter().position(|file| file.id == id) else {
+            return;
+        };
+        while let Some(next) = files[at].waiting.pop_front() {
+            files[at].holder = next.hold;
+            if next.wake() {
+                return;
+            }
+        }
+        files.remove(at);
+        if position {
+            HELD.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        match *self {
+            Self::Unneeded { .. } => {}
+            Self::Held { id, inode } => Self::pass(id, inode, true),
+            Self::OfStream { id, inode } => Self::pass(id, inode, false),
+        }
+    }
+}

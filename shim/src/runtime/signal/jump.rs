@@ -1,0 +1,83 @@
+//! longjmp(3) and its variants, the only way out of a handler except a return. Puts the thread back
+//! on its fiber. If the jump leaves a call-back of a function that runs on the pool, ends that
+//! function first.
+
+use crate::calls::via::callback;
+use crate::tls;
+use std::ffi::{c_int, c_void};
+
+macro_rules! jumps {
+    ($($name:ident),*) => {$(
+        mod $name {
+            #![allow(static_mut_refs, missing_abi, clippy::missing_safety_doc)]
+            use super::*;
+
+            pub fn bind() {
+                redhook::real!($name);
+            }
+
+            redhook::hook! {
+                unsafe fn $name(target: *mut c_void, value: c_int) -> () => hook {
+                    land(target);
+                    // SAFETY: this calls libc's own function with the caller's arguments.
+                    unsafe { redhook::real!($name)(target, value) }
+                }
+            }
+        }
+    )*};
+}
+
+jumps!(longjmp, _longjmp, siglongjmp, __longjmp_chk);
+
+/// Resolves libc's functions before a handler needs them.
+pub fn bind() {
+    longjmp::bind();
+    _longjmp::bind();
+    siglongjmp::bind();
+    __longjmp_chk::bind();
+}
+
+/// The stack pointer that a jump buffer holds.
+///
+/// # Safety
+/// setjmp(3) has filled the buffer in.
+#[cfg(target_arch = "x86_64")]
+unsafe fn stack_pointer(buffer: *const c_void) -> usize {
+    const RSP: usize = 6;
+    let guard: u64;
+    // SAFETY: reads the word of the thread control block with which libc encrypts pointers in jump
+    // buffers.
+    unsafe {
+        std::arch::asm!("mov {}, fs:[0x30]", out(reg) guard, options(nostack, preserves_flags, readonly))
+    };
+    // SAFETY: our caller keeps this contract.
+    let disguised = unsafe { buffer.cast::<u64>().add(RSP).read() };
+    (disguised.rotate_right(17) ^ guard) as usize
+}
+
+/// The encryption key is not available here, so no call-back is recognized as left.
+#[cfg(target_arch = "aarch64")]
+unsafe fn stack_pointer(_: *const c_void) -> usize {
+    0
+}
+
+/// Puts a thread that a handler took off its fiber back on it.
+fn land(target: *const c_void) {
+    let attached = tls::attached();
+    // SAFETY: a thread's record is alive while attached, and belongs to this OS thread.
+    if let Some(thread) = unsafe { attached.as_ref() }
+        && tls::here().is_null()
+        && !thread.signals().is_critical()
+    {
+        thread.jumped();
+        tls::set_here(attached);
+    }
+    // SAFETY: a thread's record is alive while attached, and belongs to this OS thread.
+    if let Some(thread) = unsafe { attached.as_ref() }
+        && callback::is_talking(thread)
+    {
+        // SAFETY: the buffer is the one that the program passed to longjmp.
+        let sp = unsafe { stack_pointer(target) };
+        callback::end_left(thread, thread.host().running(), |link| link.addr() < sp);
+    }
+}

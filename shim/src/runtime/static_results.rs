@@ -1,0 +1,104 @@
+//! Per-fiber memory for results that libc keeps in static memory per process or per thread:
+//! `getpwnam`, `strerror`, `h_errno` and similar functions.
+//!
+//! A record belongs to one fiber and one libc function. The next call of that function on that
+//! fiber overwrites it, as the next call of a thread would. The shim is not told when a fiber ends,
+//! so the next fiber at the same address inherits its records. A thread keeps at most [`MOST`]
+//! records; after that a new record reuses the oldest.
+//!
+//! Invariant: a record is never freed, because the program may keep its address as long as an
+//! address in static memory.
+
+use crate::critical::{self, Mutex};
+use crate::entry::fork::Renewable;
+use std::cell::RefCell;
+use std::collections::{HashMap, VecDeque};
+use std::ffi::c_void;
+
+/// The maximum number of records of a thread.
+const MOST: usize = 1 << 14;
+
+/// The result of a function: a libc structure and the data that it points to.
+pub struct Record {
+    /// Larger than any of these structures.
+    pub entry: [u64; 16],
+    pub text: Vec<u8>,
+}
+
+impl Record {
+    /// Enough for most entries of /etc/passwd; the text grows if necessary.
+    const ROOM: usize = 512;
+}
+
+/// A fiber, and the function's row in the hook table.
+type Key = (*const c_void, usize);
+
+/// The records of one thread's fibers.
+#[derive(Default)]
+pub struct Records(RefCell<Kept>);
+
+#[derive(Default)]
+struct Kept {
+    of: HashMap<Key, &'static mut Record>,
+    /// The oldest record comes first.
+    order: VecDeque<Key>,
+}
+
+/// Records of threads that have detached.
+static SPARE: Renewable<Mutex<Vec<&'static mut Record>>> = Renewable::new(Mutex::new(Vec::new()));
+
+/// In the child of a fork: another thread may have been using the spare records.
+///
+/// # Safety
+/// The same as for [`Renewable::renew`].
+pub unsafe fn renew() {
+    // SAFETY: our caller makes the same promise.
+    unsafe { SPARE.renew(Mutex::new(Vec::new())) };
+}
+
+impl Records {
+    /// The record of `fiber` for the function of `row`. It stays in place, and no other fiber uses
+    /// it.
+    pub fn of(&self, fiber: *const c_void, row: usize) -> *mut Record {
+        let _section = critical::enter();
+        let kept = &mut *self.0.borrow_mut();
+        let key = (fiber, row);
+        if !kept.of.contains_key(&key) {
+            let oldest = (kept.order.len() == MOST)
+                .then(|| kept.order.pop_front())
+                .flatten();
+            let record = oldest
+                .and_then(|oldest| kept.of.remove(&oldest))
+                .unwrap_or_else(fresh);
+            kept.of.insert(key, record);
+            kept.order.push_back(key);
+        }
+        &raw mut **kept.of.get_mut(&key).expect("just inserted")
+    }
+
+    /// The record that [`Self::of`] made earlier, if any.
+    pub fn existing(&self, fiber: *const c_void, row: usize) -> Option<*mut Record> {
+        let _section = critical::enter();
+        let kept = &mut *self.0.borrow_mut();
+        kept.of
+            .get_mut(&(fiber, row))
+            .map(|record| &raw mut **record)
+    }
+}
+
+impl Drop for Records {
+    /// Later threads reuse the records, as calls of libc reuse its static memory.
+    fn drop(&mut self) {
+        let kept = std::mem::take(self.0.get_mut());
+        SPARE.get().lock().extend(kept.of.into_values());
+    }
+}
+
+fn fresh() -> &'static mut Record {
+    SPARE.get().lock().pop().unwrap_or_else(|| {
+        Box::leak(Box::new(Record {
+            entry: [0; 16],
+            text: vec![0; Record::ROOM],
+        }))
+    })
+}

@@ -1,0 +1,503 @@
+//! The state of an attached OS thread: its engine, its in-flight operations, and the poll function
+//! that its host calls.
+//!
+//! The other files hold the operations of its fibers: [`submit`] submits an operation and waits for
+//! it; [`interrupt`] ends waits early; [`accepting`] accepts connections; [`quantum`] parks fibers
+//! and limits how long one runs; [`replacing`] replaces a failed engine.
+//!
+//! Invariant: only the attached thread touches the fields, except [`Remote`], and never while
+//! another borrow of the same field is live: the host's callbacks do not call back into the shim
+//! (aioshim.h), and no borrow is held across a park.
+
+mod accepting;
+mod interrupt;
+mod quantum;
+mod replacing;
+mod submit;
+
+use crate::calls::via::callback::Link;
+use crate::engine::{self, Engine, Made, Request, Sink, Token, Wait};
+use crate::entry::{init, sanitizers};
+use crate::hooks;
+use crate::host::Host;
+use crate::host::remote::{Message, Remote};
+use crate::record::stats::Stats;
+use crate::record::trace::{Record, Trace, Tracing};
+use crate::record::unhooked::Watch;
+use crate::record::watchdog::Watched;
+use crate::runtime::deadlines::Deadlines;
+use crate::runtime::language::Runtimes;
+use crate::runtime::lookout::Lookout;
+use crate::runtime::operation::Flights;
+use crate::runtime::signal::Signals;
+use crate::runtime::static_results::Records;
+use crate::state::log;
+use crate::state::options::{EngineChoice, Level};
+use crate::state::recent_paths::KnownFiles;
+use crate::state::registry::Registered;
+use crate::stdio::Files;
+use crate::tls::{self, OffFiber};
+use accepting::Accepting;
+use crossbeam_channel::Receiver;
+use policy::{INLINE_BUDGET, Opens};
+use std::cell::{Cell, RefCell, UnsafeCell};
+use std::collections::HashSet;
+use std::ffi::{c_int, c_void};
+use std::sync::Arc;
+use sys::errno;
+
+/// Receives the completions that the engine reports while it polls.
+struct Landings<'a> {
+    thread: &'a Thread,
+    unparked: usize,
+}
+
+impl Sink for Landings<'_> {
+    #[inline]
+    fn done(&mut self, token: Token, result: i32) {
+        self.unparked += usize::from(self.thread.complete(token, result));
+    }
+
+    fn offload(&mut self, token: Token, request: Request) {
+        if !self.thread.offload(token, request) {
+            // Not done: the fiber makes the plain call.
+            self.done(token, -libc::ECANCELED);
+        }
+    }
+}
+
+enum EngineSlot {
+    /// Created when the first operation is queued.
+    Unmade,
+    Made(Box<dyn Engine>),
+    Refused,
+}
+
+pub struct Thread {
+    host: Host,
+    engine: UnsafeCell<EngineSlot>,
+    flights: UnsafeCell<Flights>,
+    deadlines: RefCell<Deadlines>,
+    /// The stdio streams that its fibers are inside of.
+    files: Files,
+    /// Its fibers that are parked inside a stream.
+    in_streams: RefCell<HashSet<*const c_void>>,
+    /// Its fibers whose waits were interrupted because they are cancelled.
+    cancelled: RefCell<HashSet<*const c_void>>,
+    /// Number of its fibers that wait for a file position or a stream.
+    waiting_turn: Cell<usize>,
+    /// Operations queued since the last batch was submitted.
+    queued: Cell<u32>,
+    /// Whether the engine benefits from batching; assumed true until it is created.
+    batches: Cell<bool>,
+    /// The most preferred engine that this thread may use in its current state.
+    highest_rung: Cell<EngineChoice>,
+    /// Whether all calls pass through to libc, because the shim cannot make system calls of its own
+    /// in the thread's current state.
+    passes_through: Cell<bool>,
+    /// Whether the thread has no engine that it can sleep in.
+    sleeps_without_engine: Cell<bool>,
+    /// Calls left before the running fiber lets others run.
+    budget: Cell<u32>,
+    /// When the fiber first exhausted that budget in its current turn, if it did.
+    turn_since: Cell<Option<u64>>,
+    /// Immediate calls left before the next cancellation check.
+    unasked: Cell<u32>,
+    /// What the shim has learned about the speed of this thread's opens.
+    pub opens: Cell<Opens>,
+    pub known_files: KnownFiles,
+    /// Duplicates of descriptors that parked fibers wait on.
+    kept: RefCell<HashSet<c_int>>,
+    /// In the child of fork, until its host attaches the thread again: calls pass through, because
+    /// the host may run other fibers.
+    awaits_host: Cell<bool>,
+    /// In the child of fork, if the thread could not be replaced by a new one: it can no longer
+    /// wait.
+    defunct: Cell<bool>,
+    signals: Signals,
+    runtimes: Runtimes,
+    records: Records,
+    /// Call-backs from the pool that fibers of this thread are currently running.
+    talks: RefCell<Vec<*const Link>>,
+    stats: Registered<Stats>,
+    trace: Option<Tracing>,
+    escapes: Option<Box<Watch>>,
+    stall: Option<Watched>,
+    /// Its calls are timed or traced, or another library interposes some of them.
+    watched: bool,
+    accepting: Accepting,
+    /// Wakes a host that sleeps elsewhere; started when first needed.
+    lookout: RefCell<Option<Lookout>>,
+    /// Whether the host's park needs no work before and after it.
+    parks_plainly: bool,
+    /// Whether calls on locks are converted on its fibers.
+    locks: bool,
+    /// Whether a lock hook may return at once, because calls are neither recorded nor passed
+    /// through.
+    at_once: bool,
+    inbox: Receiver<Message>,
+    remote: Arc<Remote>,
+}
+
+impl Thread {
+    pub fn new(host: Host) -> Result<Self, errno::Errno> {
+        let (remote, inbox) = Remote::new(&host)?;
+        let stats = Stats::register(init::conf().stats != crate::state::options::StatsFormat::Off);
+        let trace = Trace::register();
+        let watched = stats.timed() || trace.is_some() || hooks::is_any_interposed();
+        let locks = init::conf().locks && !host.leaves_locks() && !sanitizers::watches_locks();
+        Ok(Self {
+            host,
+            engine: UnsafeCell::new(EngineSlot::Unmade),
+            flights: UnsafeCell::new(Flights::new()),
+            deadlines: RefCell::new(Deadlines::new()),
+            files: Files::new(),
+            in_streams: RefCell::default(),
+            cancelled: RefCell::default(),
+            waiting_turn: Cell::new(0),
+            queued: Cell::new(0),
+            batches: Cell::new(true),
+            highest_rung: Cell::new(init::highest_rung()),
+            passes_through: Cell::new(false),
+            sleeps_without_engine: Cell::new(true),
+            budget: Cell::new(INLINE_BUDGET),
+            unasked: Cell::new(INLINE_BUDGET),
+            turn_since: Cell::new(None),
+            opens: Cell::new(Opens::NOTHING),
+            known_files: KnownFiles::new(),
+            kept: RefCell::new(HashSet::new()),
+            awaits_host: Cell::new(false),
+            defunct: Cell::new(false),
+            signals: Signals::new(),
+            runtimes: Runtimes::of_thread(),
+            records: Records::default(),
+            talks: RefCell::default(),
+            watched,
+            locks,
+            at_once: locks && !watched,
+            accepting: Accepting::default(),
+            lookout: RefCell::new(None),
+            parks_plainly: host.keeps_runtimes && !init::conf().check,
+            stats,
+            trace,
+            escapes: Watch::begin(),
+            stall: Watched::begin(&host),
+            inbox,
+            remote: Arc::new(remote),
+        })
+    }
+
+    pub fn remote(&self) -> &Arc<Remote> {
+        &self.remote
+    }
+
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+
+    pub fn signals(&self) -> &Signals {
+        &self.signals
+    }
+
+    pub fn talks(&self) -> &RefCell<Vec<*const Link>> {
+        &self.talks
+    }
+
+    /// Results that libc would store in static memory.
+    pub fn records(&self) -> &Records {
+        &self.records
+    }
+
+    pub fn runtimes(&self) -> &Runtimes {
+        &self.runtimes
+    }
+
+    #[inline(always)]
+    pub fn files(&self) -> &Files {
+        &self.files
+    }
+
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// Whether calls are recorded because statistics or a trace need them.
+    #[inline(always)]
+    pub fn is_watched(&self) -> bool {
+        self.watched
+    }
+
+    /// Whether calls on locks are converted on its fibers.
+    #[inline(always)]
+    pub fn converts_locks(&self) -> bool {
+        self.locks
+    }
+
+    /// Whether a hook may return without starting a recorded call.
+    #[inline(always)]
+    pub fn answers_at_once(&self) -> bool {
+        self.at_once
+    }
+
+    /// The tracer of system calls that no hook sees, if it is enabled.
+    #[inline]
+    pub fn escapes(&self) -> Option<&Watch> {
+        self.escapes.as_deref()
+    }
+
+    /// Begins the record of a watched call.
+    pub fn record(&self, row: usize) -> Record {
+        if let Some(escapes) = self.escapes() {
+            escapes.resume();
+        }
+        Record::begin(row, self.trace.as_ref())
+    }
+
+    /// Number of fibers parked in the shim that can still be woken.
+    pub fn in_flight(&self) -> usize {
+        self.flights().len() + self.waiting_turn.get()
+    }
+
+    /// The expected size of the next batch if `runnable` fibers may add to it; 0 if the engine does
+    /// not benefit from batching.
+    #[inline(always)]
+    pub fn batch(&self, runnable: u32) -> u32 {
+        if self.batches.get() {
+            runnable + self.queued.get()
+        } else {
+            0
+        }
+    }
+
+    fn flights(&self) -> &Flights {
+        // SAFETY: only this thread uses it, and no mutable borrow outlives its statement (module
+        // invariant).
+        unsafe { &*self.flights.get() }
+    }
+
+    /// The engine, created on first use; None if the kernel refused every engine.
+    #[inline(always)]
+    #[expect(
+        clippy::mut_from_ref,
+        reason = "the attached thread's own; see the module's invariant"
+    )]
+    pub fn engine(&self) -> Option<&mut dyn Engine> {
+        // SAFETY: only this thread uses it, and no borrow is held across a park or across a host
+        // callback that could come back here.
+        match unsafe { &mut *self.engine.get() } {
+            EngineSlot::Made(engine) => Some(&mut **engine),
+            EngineSlot::Refused => None,
+            slot @ EngineSlot::Unmade => {
+                self.make(slot);
+                match slot {
+                    EngineSlot::Made(engine) => Some(&mut **engine),
+                    _ => None,
+                }
+            }
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn make(&self, slot: &mut EngineSlot) {
+        // The io-uring crate closes descriptors through libc, whose close is our hook.
+        let _off = OffFiber::enter();
+        let errno = errno::get();
+        let choice = init::conf().engine.max(self.highest_rung.get());
+        let Made {
+            engine,
+            refusals,
+            out_of_descriptors,
+        } = engine::make(choice, self.remote.wake_fd(), self.host.in_place);
+        let name = engine.as_ref().map_or("sync", |engine| engine.name());
+        for refusal in &refusals {
+            // A warning only if the user asked for a specific engine; `auto` takes any engine.
+            let level = if choice == EngineChoice::Auto || out_of_descriptors {
+                Level::Info
+            } else {
+                Level::Warn
+            };
+            log::say(level, format_args!("{refusal}; using {name} instead"));
+        }
+        log::say(Level::Debug, format_args!("engine: {name}"));
+        init::note_engine(match refusals.join(", ") {
+            none if none.is_empty() => name.to_owned(),
+            reasons => format!("{name} ({reasons})"),
+        });
+        *slot = engine.map_or(EngineSlot::Refused, |engine| {
+            self.batches.set(engine.batches());
+            self.sleeps_without_engine.set(!engine.sleeps());
+            EngineSlot::Made(engine)
+        });
+        errno::set(errno);
+    }
+
+    /// Whether the engine does socket calls as a whole ([`Engine::does_sockets`]).
+    pub fn does_sockets(&self) -> bool {
+        self.engine().is_some_and(|engine| engine.does_sockets())
+    }
+
+    /// Implements aioshim_poll. Returns how many fibers were unparked.
+    pub fn poll(&self, wait: Wait) -> usize {
+        let idle = self.in_flight() == 0 && self.inbox.is_empty() && !self.signals.is_held();
+        if self.defunct.get() || (idle && matches!(wait, Wait::No)) {
+            return 0;
+        }
+        let _pause = self.escapes().map(Watch::pause);
+        let critical = self.signals.enter();
+        // An exception thrown by a signal handler has left it null.
+        if !self.passes_through() {
+            tls::set_here(self);
+        }
+        let masked =
+            (self.signals.masked.get() > 0 && !self.signals.is_held()).then(|| self.begin_masked());
+        let mut unparked = self.open_inbox();
+        let was_held = self.signals.is_held();
+        let wait = self.deadlines.borrow().shorten(wait, sys::now);
+        let sleeps =
+            unparked == 0 && !was_held && !matches!(wait, Wait::No) && self.remote.begin_sleep();
+        let wait = if sleeps { wait } else { Wait::No };
+        unparked = self.run_engine(wait, unparked);
+        if sleeps {
+            self.remote.end_sleep();
+            unparked += self.open_inbox();
+        }
+        if !self.deadlines.borrow().is_empty() {
+            unparked += self.end_overdue();
+        }
+        if let Some(base) = masked {
+            self.signals.end_masked(base);
+        }
+        // An unparked fiber will run the handlers when it resumes. An operation that completed
+        // before the signal arrived is not interrupted by it.
+        if unparked == 0 && self.signals.is_held() {
+            if !was_held {
+                unparked = self.run_engine(Wait::No, 0) + self.open_inbox();
+            }
+            if unparked == 0 {
+                unparked = self.interrupt_for_signals();
+            }
+        }
+        self.signals.leave(critical);
+        if unparked == 0
+            && self.remote.sleeps_elsewhere()
+            && self.host.runnable() == 0
+            && self.in_flight() > 0
+        {
+            self.look_out();
+        }
+        unparked
+    }
+
+    /// Called when nothing is runnable and the host may sleep elsewhere: arranges that an in-flight
+    /// operation wakes it.
+    #[cold]
+    fn look_out(&self) {
+        let nanos = match self.deadlines.borrow().shorten(Wait::Forever, sys::now) {
+            Wait::No => Some(0),
+            Wait::Nanos(nanos) => Some(nanos),
+            Wait::Forever => None,
+        };
+        let mut lookout = self.lookout.borrow_mut();
+        if lookout.is_none() {
+            let ready = self.engine().and_then(|engine| engine.ready_descriptor());
+            *lookout = Lookout::start(&self.remote, ready);
+        }
+        if let Some(lookout) = &*lookout {
+            lookout.order(nanos);
+        }
+    }
+
+    /// Makes the engine submit the queue, wait, and report. Returns the number of unparked fibers,
+    /// including the `unparked` from before.
+    fn run_engine(&self, wait: Wait, mut unparked: usize) -> usize {
+        // SAFETY: only this thread uses it, and this is the only borrow at the time: reporting
+        // completions touches the in-flight operations and the host, and neither reaches the
+        // engine.
+        if let EngineSlot::Made(engine) = unsafe { &mut *self.engine.get() } {
+            let queued = self.queued.replace(0);
+            if self.stats.timed() && queued > 0 {
+                self.stats.submitted(u64::from(queued));
+            }
+            let mut landings = Landings {
+                thread: self,
+                unparked,
+            };
+            let polled = engine.poll(wait, &mut landings);
+            unparked = landings.unparked;
+            if let Err(error) = polled {
+                unparked += self.replace_engine(error);
+            }
+        }
+        if self.sleeps_without_engine.get() && !matches!(wait, Wait::No) {
+            self.remote.sleep(wait.timeout().as_ref());
+        }
+        unparked
+    }
+
+    fn open_inbox(&self) -> usize {
+        let mut unparked = 0;
+        while let Ok(message) = self.inbox.try_recv() {
+            match message {
+                Message::Unpark(fiber) => {
+                    self.host.unpark(fiber);
+                    unparked += 1;
+                }
+                Message::Landed(token, result) => {
+                    unparked += usize::from(self.complete(token, result))
+                }
+            }
+        }
+        self.remote
+            .take_woken(|token| unparked += usize::from(self.complete(token, 0)));
+        unparked
+    }
+
+    /// Describes the call that a parked fiber waits in.
+    pub fn describe(&self, fiber: *const c_void) -> Option<String> {
+        let _off = OffFiber::enter();
+        let (_, flight) = self.flights().of_fiber(fiber)?;
+        // SAFETY: operations in the slab are alive (operation.rs).
+        let flight = unsafe { &*flight };
+        let name = hooks::NAMES[flight.row as usize];
+        Some(match flight.fd() {
+            Some(fd) => format!("{name}({fd})"),
+            None => name.to_owned(),
+        })
+    }
+
+    /// Call before detaching. Returns false while fibers are parked in the shim.
+    pub fn close(&mut self) -> bool {
+        if self.in_flight() > 0 {
+            return false;
+        }
+        self.stall = None;
+        if let Some(escapes) = self.escapes.take() {
+            escapes.end();
+        }
+        self.lookout = RefCell::new(None);
+        self.remote.detach();
+        let _off = OffFiber::enter();
+        *self.engine.get_mut() = EngineSlot::Unmade;
+        // Other threads may still hold the Remote and write to its eventfd; the last one closes it.
+        true
+    }
+
+    /// Whether this thread is in the child of fork and its host may attach it again.
+    pub fn awaits_host(&self) -> bool {
+        self.awaits_host.get()
+    }
+
+    /// In the child of fork, if the host may run other fibers there: passes all calls through until
+    /// the host attaches the thread again.
+    pub fn await_host(&self) {
+        self.awaits_host.set(true);
+        self.pass_through();
+    }
+
+    /// In the child of fork, if the thread could not be replaced by a new one: its polls return at
+    /// once from now on.
+    pub fn set_defunct(&self) {
+        self.defunct.set(true);
+    }
+}

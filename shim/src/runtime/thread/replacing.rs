@@ -1,0 +1,168 @@
+//! Replaces an engine that the kernel no longer accepts: because a seccomp filter was installed
+//! later, a descriptor was closed by its number, or a lack of memory persists. Also stops the
+//! conversion of calls on a thread in which the shim cannot make its own system calls.
+//!
+//! Invariant: every fiber that is parked on an operation has an executor for it. Operations that
+//! the failed engine has not done are queued with its successor or given to the thread pool. If
+//! neither accepts one, its fiber makes the plain call.
+
+use super::{EngineSlot, Thread};
+use crate::engine::{self, Made, Token};
+use crate::entry::init;
+use crate::runtime::operation::Kind;
+use crate::state::log;
+use crate::state::options::{EngineChoice, Level};
+use crate::tls::{self, OffFiber};
+use sys::errno::{self, Errno};
+
+impl Thread {
+    /// Replaces the engine, which the kernel refuses with `error`. Returns how many fibers were
+    /// unparked.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn replace_engine(&self, error: Errno) -> usize {
+        // SAFETY: only this thread uses it, and the borrow ends with the statement.
+        let EngineSlot::Made(engine) = (unsafe { &*self.engine.get() }) else {
+            return 0;
+        };
+        let (name, successor) = (engine.name(), engine::successor(&**engine, error));
+        let unparked = self.succeed_engine(successor);
+        let next = self.engine_name();
+        log::say(
+            Level::Info,
+            format_args!("{name} failed: {error}; this thread now uses {next}"),
+        );
+        init::note_engine_change(next);
+        unparked
+    }
+
+    /// Ends the engine. Its in-flight operations move to `choice`, or to the next engine that the
+    /// kernel grants.
+    fn succeed_engine(&self, choice: EngineChoice) -> usize {
+        // Descriptors are closed through libc, whose close is our hook.
+        let _off = OffFiber::enter();
+        let errno = errno::get();
+        // SAFETY: only this thread uses it, and the borrow ends with the statement.
+        let slot = std::mem::replace(unsafe { &mut *self.engine.get() }, EngineSlot::Refused);
+        let EngineSlot::Made(failed) = slot else {
+            return 0;
+        };
+        self.sleeps_without_engine.set(true);
+        self.queued.set(0);
+        // The lookout watches the failed engine.
+        self.lookout.take();
+        let done = failed.surrender(self.in_engine().len());
+        let mut unparked = 0;
+        for (token, result) in done {
+            unparked += usize::from(self.complete(token, result));
+        }
+        let Made { engine, .. } = engine::make(choice, self.remote.wake_fd(), self.host.in_place);
+        if let Some(engine) = engine {
+            self.batches.set(engine.batches());
+            self.sleeps_without_engine.set(!engine.sleeps());
+            // SAFETY: only this thread uses it, and the borrow ends with the statement.
+            unsafe { *self.engine.get() = EngineSlot::Made(engine) };
+        }
+        for token in self.in_engine() {
+            unparked += usize::from(self.take_over(token));
+        }
+        errno::set(errno);
+        unparked
+    }
+
+    /// Whether this thread uses io_uring, or will try it first.
+    pub fn uses_uring(&self) -> bool {
+        // SAFETY: only this thread uses it, and the borrow ends with the statement.
+        match unsafe { &*self.engine.get() } {
+            EngineSlot::Made(engine) => engine.rung() == EngineChoice::Uring,
+            _ => init::conf().engine.max(self.highest_rung.get()) <= EngineChoice::Uring,
+        }
+    }
+
+    /// Restricts this thread to `rung` and the engines below it from now on.
+    pub fn step_down(&self, rung: EngineChoice) {
+        self.highest_rung.set(self.highest_rung.get().max(rung));
+        // SAFETY: only this thread uses it, and the borrow ends with the statement.
+        if let EngineSlot::Made(engine) = unsafe { &*self.engine.get() }
+            && engine.rung() < rung
+        {
+            self.succeed_engine(rung);
+            init::note_engine_change(self.engine_name());
+        }
+    }
+
+    /// Call before the kernel may end the process for a system call made by the shim. Ends all
+    /// in-flight operations and leaves them and all later ones to plain calls.
+    pub fn give_up_engine(&self) {
+        self.passes_through.set(true);
+        self.succeed_engine(EngineChoice::Sync);
+    }
+
+    /// The most preferred engine that this thread may use.
+    pub fn highest_rung(&self) -> EngineChoice {
+        self.highest_rung.get()
+    }
+
+    /// Undoes [`Self::give_up_engine`] or [`Self::step_down`] because the expected change of state
+    /// failed. `rung` is the limit from before.
+    pub fn reclaim_engine(&self, rung: EngineChoice) {
+        self.highest_rung.set(rung);
+        self.passes_through.set(false);
+        // SAFETY: only this thread uses it, and the borrow ends with the statement.
+        let slot = unsafe { &mut *self.engine.get() };
+        if let EngineSlot::Refused = slot {
+            *slot = EngineSlot::Unmade;
+        }
+    }
+
+    /// Passes every later call of this thread through to libc. In-flight operations complete as
+    /// usual.
+    pub fn pass_through(&self) {
+        self.passes_through.set(true);
+        tls::set_here(std::ptr::null());
+    }
+
+    /// Whether all of the thread's calls pass through to libc.
+    pub fn passes_through(&self) -> bool {
+        self.passes_through.get()
+    }
+
+    fn engine_name(&self) -> &'static str {
+        // SAFETY: only this thread uses it, and the borrow ends with the statement.
+        match unsafe { &*self.engine.get() } {
+            EngineSlot::Made(engine) => engine.name(),
+            _ => "plain calls",
+        }
+    }
+
+    /// The operations that the engine has to carry out.
+    fn in_engine(&self) -> Vec<Token> {
+        let flights = self.flights().iter();
+        // SAFETY: operations in the slab are alive (operation.rs).
+        let of_engine = flights.filter(|(_, flight)| unsafe { (**flight).kind } == Kind::Engine);
+        of_engine.map(|(token, _)| token).collect()
+    }
+
+    /// Queues an operation again. Returns whether its fiber was unparked instead.
+    fn take_over(&self, token: Token) -> bool {
+        let Some(flight) = self.flights().get(token) else {
+            return false;
+        };
+        // SAFETY: operations in the slab are alive, and so is the request that the fiber is parked
+        // for (operation.rs).
+        let (request, ends) = unsafe { (*(*flight).request, (*flight).end.is_some()) };
+        if !ends {
+            // SAFETY: only this thread uses it, and the borrow ends with the statement.
+            if let EngineSlot::Made(engine) = unsafe { &mut *self.engine.get() }
+                && engine.queue(&request, token)
+            {
+                self.queued.update(|n| n + 1);
+                return false;
+            }
+            if !self.passes_through() && self.offload(token, request) {
+                return false;
+            }
+        }
+        self.complete(token, -libc::ECANCELED)
+    }
+}

@@ -1,0 +1,208 @@
+//! Submits the operation of a fiber to the engine or the pool, waits for it, and completes it.
+
+use super::{EngineSlot, Thread};
+use crate::engine::pool::{self, Job};
+use crate::engine::{Request, Run, Token};
+use crate::runtime::deadlines::NEVER;
+use crate::runtime::operation::{Flight, Kind};
+use crate::state::descriptors;
+use crate::tls::OffFiber;
+use std::ffi::c_int;
+use std::sync::Arc;
+use sys::errno;
+
+impl Thread {
+    /// Submits `request` to the engine or the pool, and parks the running fiber, which `flight`
+    /// belongs to, until it completes. Does nothing if neither accepts the request.
+    ///
+    /// # Safety
+    /// `flight` is on the running fiber's stack, or otherwise stays alive until this returns.
+    #[inline(always)]
+    pub unsafe fn fly(&self, request: &Request, flight: *mut Flight) {
+        let Some(engine) = self.engine() else { return };
+        // A fiber that was meant to run the pending signal handlers is waiting again instead.
+        self.signals.due.set(false);
+        // SAFETY: only this thread uses it, and the borrow ends with the statement.
+        let token = unsafe { &mut *self.flights.get() }.add(flight);
+        // SAFETY: our caller keeps the operation alive.
+        if unsafe { (*flight).deadline } != NEVER {
+            self.set_deadline(flight, token);
+        }
+        if engine.queue(request, token) {
+            self.queued.set(self.queued.get() + 1);
+            if let Request::Transfer(transfer) = request
+                && (transfer.direct || transfer.cold)
+            {
+                self.keep_device_busy(transfer.direct);
+            }
+            if matches!(request, Request::Futex { .. } | Request::Futexes { .. }) {
+                self.submit_queued();
+            }
+        } else if !self.carry_otherwise(request, token, flight) {
+            return;
+        }
+        self.park();
+    }
+
+    /// Handles a request that the engine rejected: a pure wait needs no executor, and everything
+    /// else goes to the thread pool. Returns false if no pool thread is available.
+    #[inline(never)]
+    fn carry_otherwise(&self, request: &Request, token: Token, flight: *mut Flight) -> bool {
+        if matches!(request, Request::Wait { .. }) {
+            // SAFETY: the operation is alive, on its fiber's stack, and only this thread uses it.
+            unsafe { (*flight).kind = Kind::Wait };
+            return true;
+        }
+        // Pool threads do not receive this thread's signals, so they cannot wait for them.
+        if !matches!(request, Request::AwaitSignal { .. }) && self.offload(token, *request) {
+            return true;
+        }
+        // SAFETY: only this thread uses it, and the borrow ends with the statement.
+        unsafe { (*self.flights.get()).remove(token) };
+        // SAFETY: the operation is alive, on its fiber's stack.
+        self.forget_deadline(unsafe { (*flight).deadline }, token);
+        false
+    }
+
+    /// A device would be idle if its requests were only submitted at the end of the round. So they
+    /// are submitted early, while other fibers still run, once they are a large enough share of all
+    /// in-flight operations.
+    #[inline]
+    fn keep_device_busy(&self, direct: bool) {
+        let (queued, in_flight) = (self.queued.get(), self.flights().len());
+        if policy::is_share(queued, in_flight, direct, || self.host.runnable()) {
+            self.submit_queued();
+        }
+    }
+
+    /// Submits everything queued, so that the kernel sees it before anything that follows.
+    pub fn submit_queued(&self) {
+        // SAFETY: only this thread uses it, and the borrow ends with this function, which neither
+        // parks nor calls the host.
+        if let EngineSlot::Made(engine) = unsafe { &mut *self.engine.get() }
+            && self.queued.replace(0) > 0
+        {
+            engine.submit();
+        }
+    }
+
+    /// Gives `request` to the pool. Returns false if the pool has no thread. Preserves errno.
+    #[inline(never)]
+    pub(super) fn offload(&self, token: Token, request: Request) -> bool {
+        let errno = errno::get();
+        // A fiber must not park for the pool's internal locks.
+        let _off = OffFiber::enter();
+        let submitted = pool::submit(Job {
+            request,
+            token,
+            remote: Arc::clone(&self.remote),
+        });
+        errno::set(errno);
+        if submitted && let Some(flight) = self.flights().get(token) {
+            // SAFETY: operations in the slab are alive, and only this thread uses them
+            // (operation.rs).
+            let flight = unsafe { &mut *flight };
+            flight.kind = Kind::Pool;
+            self.stats.of(flight.row as usize).offloaded.add(1);
+        }
+        submitted
+    }
+
+    /// Runs code on the pool without a fiber that waits for it. Returns false if the pool has no
+    /// thread.
+    pub fn start_on_pool(&self, run: Run) -> bool {
+        let errno = errno::get();
+        let _off = OffFiber::enter();
+        let submitted = pool::submit(Job {
+            request: Request::Run(run),
+            token: pool::NOBODY,
+            remote: Arc::clone(&self.remote),
+        });
+        errno::set(errno);
+        submitted
+    }
+
+    /// Begins a wait of the running fiber. The fiber must next park ([`Self::await_landing`]) or
+    /// cancel the wait ([`Self::forgo`]). Needs no engine.
+    ///
+    /// # Safety
+    /// `flight` is a [`Request::Wait`] on the running fiber's stack, and stays alive until the wait
+    /// is over.
+    pub unsafe fn begin_wait(&self, flight: *mut Flight) -> Token {
+        // SAFETY: only this thread uses it, and the borrow ends with the statement.
+        let token = unsafe { &mut *self.flights.get() }.add(flight);
+        // SAFETY: our caller keeps the operation alive.
+        unsafe {
+            (*flight).kind = Kind::Wait;
+            if (*flight).deadline != NEVER {
+                self.set_deadline(flight, token);
+            }
+        }
+        token
+    }
+
+    /// Parks the running fiber until its wait is woken or ended early.
+    pub fn await_landing(&self) {
+        self.park();
+    }
+
+    /// Wakes a wait of this thread. The caller holds the claim.
+    pub fn land(&self, token: Token) {
+        self.complete(token, 0);
+    }
+
+    /// Cancels a wait that the running fiber has not parked for. No other thread may be about to
+    /// wake it.
+    pub fn forgo(&self, token: Token) {
+        // SAFETY: only this thread uses it, and the borrow ends with the statement.
+        let Some(flight) = (unsafe { &mut *self.flights.get() }).remove(token) else {
+            return;
+        };
+        // SAFETY: the operation is alive, on its fiber's stack.
+        let deadline = unsafe { (*flight).deadline };
+        if deadline != NEVER {
+            self.forget_deadline(deadline, token);
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn complete(&self, token: Token, result: i32) -> bool {
+        // SAFETY: only this thread uses it, and the borrow ends with the statement.
+        let Some(flight) = (unsafe { &mut *self.flights.get() }).remove(token) else {
+            return false;
+        };
+        // SAFETY: the operation lives on the stack of a fiber that stays parked until the unpark
+        // below (operation.rs).
+        unsafe {
+            (*flight).finish(result);
+            if (*flight).deadline != NEVER {
+                self.forget_deadline((*flight).deadline, token);
+            }
+            self.host.unpark((*flight).fiber);
+        }
+        if self.signals.is_held() {
+            // The fiber handles the signals at the end of its call at the latest.
+            self.signals.due.set(true);
+        }
+        true
+    }
+
+    /// Duplicates `fd` for a fiber that is about to park, so that the fiber keeps its file when the
+    /// descriptor is closed, as a thread in a system call does. None if no descriptor is free.
+    /// Release it with [`Self::let_go`].
+    pub fn keep(&self, fd: c_int) -> Option<c_int> {
+        let duplicate = sys::duplicate_to_wait_on(fd)?;
+        descriptors::mark_ours(duplicate, true);
+        self.kept.borrow_mut().insert(duplicate);
+        Some(duplicate)
+    }
+
+    pub fn let_go(&self, duplicate: c_int) {
+        // If a handler that the fiber ran has forked, the child has none of the parent's
+        // duplicates.
+        if self.kept.borrow_mut().remove(&duplicate) {
+            descriptors::disown(duplicate);
+            let _ = sys::close(duplicate);
+        }
+    }
+}

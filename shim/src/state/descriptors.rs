@@ -1,0 +1,560 @@
+//! Per-descriptor hints: the facts that the shim remembers, one atomic word per descriptor.
+//!
+//! Descriptors are also closed and opened where the shim does not see it (inside libc, by raw
+//! system calls), so a hint may be stale. Every use of a hint must be correct even then. The hooks
+//! forget a descriptor when it is closed or replaced, on a fiber or off.
+
+use crate::engine::{self, pool};
+use crate::runtime::{holds, position};
+use once_cell::race::OnceNonZeroUsize;
+use policy::{Hint, Learned, Way};
+use std::ffi::c_int;
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use sys::errno::Errno;
+use sys::sockets;
+
+/// Descriptors at or above this number are examined on every call.
+pub const CAPACITY: usize = 1 << 20;
+
+/// The table's address: one reservation of 8 MiB, of which only the pages in use take memory. Made
+/// by the first attach.
+static TABLE: OnceNonZeroUsize = OnceNonZeroUsize::new();
+
+// The layout of a word: bits 0-15, 30 and 31 hold the hint's flags and its count of tries to skip.
+// Bits 16-23 and 29 hold the other learned values, bits 24-28 and 32 the flags of this module, and
+// the highest 31 bits a hash of the inode.
+/// A terminal, a signalfd(2), or an AF_UNIX socket that preserves message boundaries.
+const PECULIAR: u64 = 1 << 24;
+/// A descriptor of the shim itself. The program never received it, so it must not close it.
+const OURS: u64 = 1 << 25;
+/// Jobs of the offload pool refer to the descriptor by its number.
+const BUSY: u64 = 1 << 26;
+/// Operations hold the descriptor ([`holds`]).
+const HELD: u64 = 1 << 32;
+/// Not examined since it was opened: only the flags are known, and possibly that it has a position.
+const OPENED: u64 = 1 << 27;
+const POSITION: u64 = 1 << 28;
+/// One of these bits is set once the descriptor was examined.
+const CLASS: u64 = Hint::SEEKABLE.with(Hint::STREAM).bits() as u64;
+/// The learned values are about writes.
+const OF_WRITES: u64 = 1 << 29;
+/// 3 bits.
+const MISSES: u32 = 16;
+/// 5 bits.
+const COLD: u32 = 19;
+const LEARNED: u64 = 0xff00 | 0xff << MISSES | OF_WRITES;
+const INODE: u32 = 33;
+
+/// Makes the table. Idempotent. If it fails, every call examines its descriptor, which is slower
+/// but correct.
+pub fn init() {
+    let _ = TABLE.get_or_try_init(|| {
+        let base = sys::reserve_zeroes(CAPACITY * size_of::<AtomicU64>())?;
+        NonZeroUsize::new(base).ok_or(Errno::NOMEM)
+    });
+}
+
+#[inline(always)]
+fn slot(fd: c_int) -> Option<&'static AtomicU64> {
+    let base = TABLE.get()?;
+    if fd as u32 as usize >= CAPACITY {
+        return None;
+    }
+    // SAFETY: `base` is a mapping of CAPACITY zeroed words that is never unmapped, and `fd` is
+    // below CAPACITY.
+    Some(unsafe { &*(base.get() as *const AtomicU64).add(fd as usize) })
+}
+
+/// Forgets `fd`, which is being closed or replaced, or whose flags change. If it belongs to the
+/// shim, or if operations, jobs or another thread may use it, this changes nothing and returns the
+/// descriptor, which the caller passes to [`release`].
+#[inline(always)]
+pub fn forget(fd: c_int) -> Option<c_int> {
+    let slot = slot(fd)?;
+    if slot.load(Ordering::Relaxed) & (OURS | BUSY | HELD) != 0 || position::others_are_attached() {
+        return Some(fd);
+    }
+    slot.store(0, Ordering::Relaxed);
+    None
+}
+
+/// Prepares `fd` for being closed or replaced and forgets it: operations that hold it or are queued
+/// on it get a duplicate, and this waits for the jobs that refer to its number. Returns true if the
+/// descriptor belongs to the shim and must stay open: the program is closing a range of numbers or
+/// all of them.
+#[cold]
+pub fn release(fd: c_int) -> bool {
+    if release_here(fd) {
+        return true;
+    }
+    engine::redirect_queued(fd, fd);
+    false
+}
+
+/// Like [`release`], but ignores operations that other threads have queued.
+fn release_here(fd: c_int) -> bool {
+    let Some(slot) = slot(fd) else { return false };
+    if slot.load(Ordering::Relaxed) & OURS != 0 {
+        return true;
+    }
+    if slot.load(Ordering::Relaxed) & HELD != 0 {
+        holds::redirect(fd);
+    }
+    if slot.load(Ordering::Relaxed) & BUSY != 0 {
+        pool::await_jobs(fd);
+    }
+    slot.store(0, Ordering::Relaxed);
+    false
+}
+
+/// Sets or clears the flag that operations hold the descriptor.
+pub fn set_held(fd: c_int, held: bool) {
+    if let Some(slot) = slot(fd) {
+        if held {
+            slot.fetch_or(HELD, Ordering::Relaxed);
+            HIGH.fetch_max(fd as u32 + 1, Ordering::Relaxed);
+        } else {
+            slot.fetch_and(!HELD, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Sets or clears the flag that jobs of the offload pool refer to the descriptor.
+pub fn set_busy(fd: c_int, busy: bool) {
+    if let Some(slot) = slot(fd) {
+        if busy {
+            slot.fetch_or(BUSY, Ordering::Relaxed);
+            HIGH.fetch_max(fd as u32 + 1, Ordering::Relaxed);
+        } else {
+            slot.fetch_and(!BUSY, Ordering::Relaxed);
+        }
+    }
+}
+
+/// The program has set a timeout or a low-water mark on some socket. Any descriptor may refer to
+/// that socket.
+static SOCKET_OPTIONS: AtomicBool = AtomicBool::new(false);
+
+pub fn note_socket_option() {
+    SOCKET_OPTIONS.store(true, Ordering::Relaxed);
+}
+
+pub fn socket_options_were_set() -> bool {
+    SOCKET_OPTIONS.load(Ordering::Relaxed)
+}
+
+/// The program has set SO_LINGER on some socket, so closing any socket may block.
+static LINGERING: AtomicBool = AtomicBool::new(false);
+
+pub fn note_lingering_socket() {
+    LINGERING.store(true, Ordering::Relaxed);
+}
+
+#[inline(always)]
+pub fn sockets_may_linger() -> bool {
+    LINGERING.load(Ordering::Relaxed)
+}
+
+/// Whether the descriptor belongs to the shim.
+pub fn is_ours(fd: c_int) -> bool {
+    slot(fd).is_some_and(|slot| slot.load(Ordering::Relaxed) & OURS != 0)
+}
+
+/// One bit per page of the table that ever contained a descriptor of the shim. The child of a fork
+/// scans only these pages.
+static PAGES_WITH_OURS: [AtomicU64; CAPACITY / WORDS_IN_PAGE / 64] =
+    [const { AtomicU64::new(0) }; _];
+const WORDS_IN_PAGE: usize = 512;
+
+/// In the child of a fork: forgets all descriptors of the shim, because they belong to the parent,
+/// and calls `each` for each one.
+pub fn take_ours(mut each: impl FnMut(c_int)) {
+    for (n, bits) in PAGES_WITH_OURS.iter().enumerate() {
+        let mut bits = bits.swap(0, Ordering::Relaxed);
+        while bits != 0 {
+            let page = n * 64 + bits.trailing_zeros() as usize;
+            bits &= bits - 1;
+            for fd in page * WORDS_IN_PAGE..(page + 1) * WORDS_IN_PAGE {
+                let fd = fd as c_int;
+                if is_ours(fd) {
+                    mark_ours(fd, false);
+                    each(fd);
+                }
+            }
+        }
+    }
+}
+
+/// Marks a descriptor as the shim's, or clears that mark.
+pub fn mark_ours(fd: c_int, ours: bool) {
+    if let Some(slot) = slot(fd) {
+        if ours {
+            let page = fd as usize / WORDS_IN_PAGE;
+            PAGES_WITH_OURS[page / 64].fetch_or(1 << (page % 64), Ordering::Relaxed);
+        }
+        slot.store(if ours { OURS } else { 0 }, Ordering::Relaxed);
+        HIGH.fetch_max(fd as u32 + 1, Ordering::Relaxed);
+    }
+}
+
+/// Makes `fd`, which was just opened, a descriptor of the shim, moves it to a high number that the
+/// program does not use, and returns that number. If no such number is free, closes `fd` and
+/// returns EMFILE.
+pub fn adopt(fd: c_int) -> Result<c_int, Errno> {
+    mark_ours(fd, true);
+    let high = sys::duplicate_out_of_the_way(fd);
+    if let Some(high) = high {
+        mark_ours(high, true);
+    }
+    if high.is_none_or(|high| still_is(fd, high)) {
+        disown(fd);
+        let _ = sys::close(fd);
+    }
+    high.ok_or(Errno::MFILE)
+}
+
+/// Clears the mark of a descriptor of the shim, before it is closed.
+pub fn disown(fd: c_int) {
+    mark_ours(fd, false);
+}
+
+/// Whether `fd` still refers to the file of `ours`. It does not if another thread closed it by its
+/// number before it was marked; the number may then belong to the program.
+pub fn still_is(fd: c_int, ours: c_int) -> bool {
+    sys::same_open_file(fd, ours).unwrap_or(true)
+}
+
+/// One past the highest descriptor ever remembered: the upper bound for forgetting a range.
+static HIGH: AtomicU32 = AtomicU32::new(0);
+
+/// Forgets the descriptors from `first` to `last`, both included, and calls `own`, in order, for
+/// the descriptors that belong to the shim.
+pub fn forget_range(first: u32, last: u32, mut own: impl FnMut(u32)) {
+    for fd in first..HIGH.load(Ordering::Relaxed).min(last.saturating_add(1)) {
+        if release_here(fd as c_int) {
+            own(fd);
+        }
+    }
+    if first <= last && position::others_are_attached() {
+        let bound = |number: u32| c_int::try_from(number).unwrap_or(c_int::MAX);
+        engine::redirect_queued(bound(first), bound(last));
+    }
+}
+
+/// The hint of a descriptor as one call read it. A call updates the hint through this value.
+#[derive(Clone, Copy)]
+pub struct Descriptor {
+    fd: c_int,
+    word: u64,
+}
+
+impl Descriptor {
+    /// The hint of `fd`. The first look-up examines the descriptor with system calls.
+    #[inline]
+    pub fn get(fd: c_int) -> Self {
+        Self::known(fd).unwrap_or_else(|| Self::look(fd))
+    }
+
+    /// Remembers what the `flags` say about `fd`, which was just opened, and whether it is known to
+    /// have a position. The first use finds out the rest.
+    pub fn opened(fd: c_int, flags: c_int, has_position: bool) {
+        if let Some(slot) = slot(fd) {
+            let position = if has_position { POSITION } else { 0 };
+            slot.store(
+                OPENED | position | u64::from(of_flags(flags).bits()),
+                Ordering::Relaxed,
+            );
+            HIGH.fetch_max(fd as u32 + 1, Ordering::Relaxed);
+        }
+    }
+
+    /// Examines `fd`, with one or two system calls if its state is that of a recent open, otherwise
+    /// with two to five.
+    #[cold]
+    fn look(fd: c_int) -> Self {
+        let word = slot(fd).map_or(0, |slot| slot.load(Ordering::Relaxed));
+        match sys::fstat(fd) {
+            Ok(stat) if word & OPENED != 0 => {
+                let hint = Hint::of_bits(word as u16 as u32);
+                Self::remember(fd, &stat, hint, || word & POSITION != 0 || has_position(fd))
+            }
+            _ => Self::learn(fd),
+        }
+    }
+
+    /// Examines `fd` again, with two to five system calls.
+    #[cold]
+    pub fn learn(fd: c_int) -> Self {
+        let (Ok(stat), Ok(flags)) = (sys::fstat(fd), sys::status_flags(fd)) else {
+            return Self { fd, word: 0 };
+        };
+        Self::remember(fd, &stat, of_flags(flags), || has_position(fd))
+    }
+
+    /// Remembers `fd`, an open file with these attributes and flags.
+    fn remember(
+        fd: c_int,
+        stat: &libc::stat,
+        flags: Hint,
+        has_position: impl Fn() -> bool,
+    ) -> Self {
+        let kind = stat.st_mode & libc::S_IFMT;
+        // FUSE files and some kernel files are regular but have no position. Of the character
+        // devices, only the memory devices have one when lseek(2) succeeds.
+        let class = if may_seek(stat) && (kind == libc::S_IFCHR || has_position()) {
+            Hint::SEEKABLE
+        } else {
+            Hint::STREAM
+        };
+        let mut hint = class.with(flags);
+        if class == Hint::STREAM {
+            // On a pipe O_DIRECT means packet mode, which is unrelated to disks.
+            hint = hint.without(Hint::DIRECT);
+        }
+        if kind == libc::S_IFSOCK && (sockets::low_water_mark(fd) > 1 || sockets::has_timeout(fd)) {
+            hint = hint.with(Hint::TIMED);
+        }
+        // The socket may be inherited from the parent program, with SO_LINGER already set.
+        if kind == libc::S_IFSOCK && sockets::lingers(fd) {
+            LINGERING.store(true, Ordering::Relaxed);
+        }
+        let mut word = u64::from(hint.bits()) | u64::from(inode_hash(stat)) << INODE;
+        let is_peculiar = match kind {
+            libc::S_IFCHR => sys::terminal(fd).is_some(),
+            NO_KIND => sys::tells_signals(fd),
+            libc::S_IFSOCK => sockets::is_unix(fd) && !sockets::is_byte_stream(fd),
+            _ => false,
+        };
+        if is_peculiar {
+            word |= PECULIAR;
+        }
+        if let Some(slot) = slot(fd) {
+            word |= slot.load(Ordering::Relaxed) & (BUSY | HELD);
+            slot.store(word, Ordering::Relaxed);
+            HIGH.fetch_max(fd as u32 + 1, Ordering::Relaxed);
+        }
+        Self { fd, word }
+    }
+
+    /// The hint of `fd`, without a system call; None if there is none.
+    #[inline]
+    pub fn known(fd: c_int) -> Option<Self> {
+        let word = slot(fd)?.load(Ordering::Relaxed);
+        (word & CLASS != 0).then_some(Self { fd, word })
+    }
+
+    /// Stores a new word, unless the descriptor was forgotten or learned again since this hint was
+    /// read.
+    fn update(self, word: u64) {
+        if let Some(slot) = slot(self.fd) {
+            let _ = slot.compare_exchange(self.word, word, Ordering::Relaxed, Ordering::Relaxed);
+        }
+    }
+
+    #[inline(always)]
+    pub fn hint(self) -> Hint {
+        Hint::of_bits(self.word as u32)
+    }
+
+    /// A hash of the file's device and inode numbers, 31 bits long. Descriptors of the same open
+    /// file have equal hashes.
+    pub fn inode(self) -> u32 {
+        (self.word >> INODE) as u32
+    }
+
+    /// Whether the number still refers to a file with the inode that was remembered.
+    pub fn is_still_open(self) -> bool {
+        sys::fstat(self.fd).is_ok_and(|stat| inode_hash(&stat) == self.inode())
+    }
+
+    #[inline(always)]
+    pub fn is_seekable(self) -> bool {
+        self.hint().is(Hint::SEEKABLE)
+    }
+
+    /// Whether it is a signalfd(2), whose signals depend on the calling thread.
+    pub fn tells_signals(self) -> bool {
+        self.word & PECULIAR != 0 && sys::tells_signals(self.fd)
+    }
+
+    /// Whether it is a terminal. Only for descriptors that are neither a socket nor a signalfd(2).
+    pub fn is_terminal(self) -> bool {
+        self.word & PECULIAR != 0
+    }
+
+    /// Whether a socket is an AF_UNIX socket that preserves message boundaries. Only for sockets.
+    pub fn keeps_borders_in_unix(self) -> bool {
+        self.word & PECULIAR != 0
+    }
+
+    /// A try found nothing in the cache, or a copy was throttled; `batch` is the size of the
+    /// expected batch.
+    pub fn missed(self, way: Way, batch: u32) {
+        self.update(self.with(self.learned().missed(way, batch)));
+    }
+
+    /// A try succeeded, or a copy was quick. `batch` is called only if something was learned
+    /// before.
+    #[inline]
+    pub fn hit(self, way: Way, batch: impl FnOnce() -> u32) {
+        if self.word & LEARNED != 0 {
+            self.update(self.with(self.learned().hit(way, batch())));
+        }
+    }
+
+    /// A transfer was submitted without a try.
+    #[inline(always)]
+    pub fn submitted(self, way: Way) {
+        if self.hint().skips(way) {
+            self.count_down(way);
+        }
+    }
+
+    /// Not inlined: most submitted transfers have no skip count to decrement.
+    #[inline(never)]
+    fn count_down(self, way: Way) {
+        self.update(self.with(self.learned().submitted(way)));
+    }
+
+    /// The stream supports tries: it has answered one.
+    #[inline]
+    #[must_use]
+    pub fn told(self) -> Self {
+        if !self.hint().is(Hint::STREAM) || self.hint().is(Hint::TELLS) {
+            return self;
+        }
+        let word = self.word | u64::from(Hint::TELLS.bits());
+        self.update(word);
+        Self { word, ..self }
+    }
+
+    /// The file does not support RWF_NOWAIT.
+    #[must_use]
+    pub fn refuses_tries(self, way: Way) -> Self {
+        let word = self.word | u64::from(Hint::no_try(way).bits());
+        self.update(word);
+        Self { word, ..self }
+    }
+
+    fn learned(self) -> Learned {
+        Learned {
+            way: if self.word & OF_WRITES != 0 {
+                Way::Write
+            } else {
+                Way::Read
+            },
+            skip: self.hint().skip(),
+            misses: (self.word >> MISSES) as u8 & 7,
+            cold: (self.word >> COLD) as u8 & Learned::ALL_COLD,
+        }
+    }
+
+    fn with(self, learned: Learned) -> u64 {
+        let of_writes = match learned.way {
+            Way::Write
+                if learned
+                    != (Learned {
+                        way: Way::Write,
+                        ..Learned::NOTHING
+                    }) =>
+            {
+                OF_WRITES
+            }
+            _ => 0,
+        };
+        let word = self.word & !LEARNED;
+        let hint = Hint::of_bits(word as u32).with_skip(learned.way, learned.skip);
+        word | u64::from(hint.bits())
+            | u64::from(learned.misses) << MISSES
+            | u64::from(learned.cold) << COLD
+            | of_writes
+    }
+}
+
+/// The file type of anonymous inodes, which have no name.
+const NO_KIND: libc::mode_t = 0;
+
+/// Whether it is a regular file, a directory, a disk, or a memory device: with few exceptions these
+/// have a position.
+fn may_seek(stat: &libc::stat) -> bool {
+    match stat.st_mode & libc::S_IFMT {
+        libc::S_IFREG | libc::S_IFBLK | libc::S_IFDIR => true,
+        libc::S_IFCHR => libc::major(stat.st_rdev) == MEMORY_DEVICES,
+        _ => false,
+    }
+}
+
+/// Like [`may_seek`], for a descriptor, without calling lseek(2): on a /proc file that is generated
+/// while it is read, lseek(2) would discard the generated text.
+pub fn is_file(fd: c_int) -> bool {
+    sys::fstat(fd).is_ok_and(|stat| may_seek(&stat))
+}
+
+fn has_position(fd: c_int) -> bool {
+    sys::lseek(fd, 0, libc::SEEK_CUR).is_ok()
+}
+
+/// The major number of /dev/null, zero, full, random and urandom.
+pub const MEMORY_DEVICES: u32 = 1;
+
+/// The hints that flags of open(2) give.
+fn of_flags(flags: c_int) -> Hint {
+    let known = [
+        (libc::O_DIRECT, Hint::DIRECT),
+        (libc::O_DSYNC, Hint::SYNC),
+        (libc::O_NONBLOCK, Hint::NONBLOCKING),
+        (libc::O_APPEND, Hint::APPEND),
+    ];
+    let given = known.into_iter().filter(|(flag, _)| flags & flag != 0);
+    given.fold(Hint::of_bits(0), |hint, (_, bit)| hint.with(bit))
+}
+
+fn inode_hash(stat: &libc::stat) -> u32 {
+    let mixed = (stat.st_ino ^ stat.st_dev.rotate_left(32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (mixed >> INODE) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsRawFd;
+
+    #[test]
+    fn a_file_a_pipe_and_a_closed_descriptor_are_told_apart() {
+        init();
+        let file = rustix::fs::open(
+            "Cargo.toml",
+            rustix::fs::OFlags::RDONLY,
+            rustix::fs::Mode::empty(),
+        )
+        .unwrap();
+        assert!(Descriptor::get(file.as_raw_fd()).is_seekable());
+        let (reader, _writer) = std::io::pipe().unwrap();
+        assert_eq!(Descriptor::get(reader.as_raw_fd()).hint(), Hint::STREAM);
+        assert_eq!(Descriptor::get(-1).hint().bits(), 0);
+    }
+
+    #[test]
+    fn what_is_learned_is_kept_beside_all_else() {
+        let d = Descriptor {
+            fd: -1,
+            word: 0x2bcd_ef01 << INODE | PECULIAR | 1,
+        };
+        for way in [Way::Read, Way::Write] {
+            let learned = Learned {
+                way,
+                skip: 64,
+                misses: 7,
+                cold: Learned::ALL_COLD,
+            };
+            let after = Descriptor {
+                fd: -1,
+                word: d.with(learned),
+            };
+            assert_eq!((after.learned(), after.inode()), (learned, 0x2bcd_ef01));
+            assert!(after.is_terminal() && after.hint().skips(way));
+            assert_eq!(after.with(Learned::NOTHING), d.word);
+        }
+    }
+}
