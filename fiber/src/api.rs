@@ -4,14 +4,12 @@
 //! result before it publishes its end, and the result is read after the join.
 
 use crate::errno::Errno;
-use crate::launch::options as conf;
-use crate::launch::runtime::{self, Setup};
-use crate::record::fiber::{Handle, NAME_LEN};
+use crate::launch::{self, Setup, options};
+use crate::record::fiber::{Entry, Handle, NAME_LEN};
+use crate::record::name;
 use crate::record::stack::Class;
-use crate::report::dump as debug;
-use crate::sched::cancel;
 use crate::sched::join::{self, Spec};
-use crate::sched::switching as sched;
+use crate::sched::{cancel, cancel_point, switching};
 use crate::sync::{Until, misuse};
 use crate::worker::current::on_fiber;
 use core::cell::UnsafeCell;
@@ -51,13 +49,13 @@ impl Options {
     fn setup(self) -> Result<Setup, Errno> {
         Ok(Setup {
             workers: match self.workers {
-                0 => conf::workers(),
-                n if n <= conf::WORKERS_MAX => n,
+                0 => options::workers(),
+                n if n <= options::WORKERS_MAX => n,
                 _ => return Err(Errno::EINVAL),
             },
             unwinds: true,
             class: match self.stack_size {
-                0 => conf::stack(),
+                0 => options::stack(),
                 n => Class::of(n).ok_or(Errno::EINVAL)?,
             },
         })
@@ -96,7 +94,7 @@ pub fn run<T>(options: Options, f: impl FnOnce() -> T) -> Result<T, Errno> {
     let setup = options.setup()?;
     let slot = Arc::new(Slot(UnsafeCell::new(None)));
     let (entry, arg) = start(f, slot.clone());
-    if let Err(e) = runtime::run(setup, entry, arg.0) {
+    if let Err(e) = launch::run(setup, entry, arg.0) {
         arg.take_back();
         return Err(e);
     }
@@ -119,10 +117,7 @@ impl<F, T> Leaked<F, T> {
     }
 }
 
-fn start<F: FnOnce() -> T, T>(
-    f: F,
-    slot: Arc<Slot<T>>,
-) -> (crate::record::fiber::Entry, Leaked<F, T>) {
+fn start<F: FnOnce() -> T, T>(f: F, slot: Arc<Slot<T>>) -> (Entry, Leaked<F, T>) {
     let start = Box::into_raw(Box::new(Start { f, slot }));
     (
         main::<F, T>,
@@ -146,7 +141,7 @@ impl Builder {
     /// Sets the name. A name longer than 15 bytes is cut.
     pub fn name(self, name: &str) -> Builder {
         let end = name.floor_char_boundary(NAME_LEN - 1);
-        let name = debug::checked_name(&name.as_bytes()[..end]).unwrap_or_default();
+        let name = name::checked_name(&name.as_bytes()[..end]).unwrap_or_default();
         Builder { name, ..self }
     }
 
@@ -164,7 +159,7 @@ impl Builder {
     {
         let worker = on_fiber()?;
         let class = match self.stack_size {
-            0 => worker.runtime().class,
+            0 => worker.runtime().class(),
             n => Class::of(n).ok_or(Errno::EINVAL)?,
         };
         let slot = Arc::new(Slot(UnsafeCell::new(None)));
@@ -173,7 +168,7 @@ impl Builder {
             class,
             name: self.name,
             detached: false,
-            stays: false,
+            pinned: false,
             unwinds: true,
         };
         match join::create(worker, &spec, entry, arg.0) {
@@ -216,7 +211,7 @@ impl<T> JoinHandle<T> {
     /// Panics off a fiber, and if the fiber is the caller or joins the caller.
     #[track_caller]
     pub fn join(self) -> thread::Result<T> {
-        if let Err(e) = cancel::unwinding(|| join::join(on_fiber()?, self.handle)) {
+        if let Err(e) = cancel_point::unwinding(|| join::join(on_fiber()?, self.handle)) {
             misuse("JoinHandle::join", e);
         }
         // SAFETY: the fiber has ended, and only this handle could join it.
@@ -253,7 +248,7 @@ impl<T> JoinHandle<T> {
 /// nothing off a fiber.
 pub fn test_cancel() {
     // An error here means that the caller is not on a fiber, or is panicking.
-    let _ = cancel::unwinding(|| cancel::check(on_fiber()?.running()));
+    let _ = cancel_point::unwinding(|| on_fiber()?.running().cancellation.check());
 }
 
 impl<T> Drop for JoinHandle<T> {
@@ -285,7 +280,7 @@ pub(crate) fn id_of(handle: Handle) -> Option<u64> {
 #[inline]
 pub fn yield_now() {
     match on_fiber() {
-        Ok(worker) => sched::yield_now(worker),
+        Ok(worker) => switching::yield_now(worker),
         Err(_) => thread::yield_now(),
     }
 }
@@ -297,7 +292,7 @@ pub fn yield_now() {
 #[track_caller]
 pub fn sleep(time: Duration) {
     let until = time.instant();
-    if let Err(e) = cancel::unwinding(|| sched::sleep_until(on_fiber()?, until?)) {
+    if let Err(e) = cancel_point::unwinding(|| switching::sleep_until(on_fiber()?, until?)) {
         misuse("fiber::sleep", e);
     }
 }
@@ -322,8 +317,8 @@ impl Current {
 
     /// The name of the fiber, or `None` if it has no name or no longer exists.
     pub fn name(&self) -> Option<String> {
-        let name = debug::name(self.0.fiber()?);
-        let text = debug::text(&name);
+        let name = name::name(self.0.fiber()?);
+        let text = name::text(&name);
         (!text.is_empty()).then(|| String::from_utf8_lossy(text).into_owned())
     }
 }

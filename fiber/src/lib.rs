@@ -14,11 +14,18 @@
 //! assert_eq!(sum.unwrap(), 385);
 //! ```
 //!
-//! The modules, from the outside in: `capi` and `api` are the C and the Rust interface. `join`
-//! creates, joins and detaches fibers, and `cancel` ends their waits. `sync` holds the objects that
-//! fibers wait on, all built on `park`. `sched` picks the next fiber and `switch` switches to it.
-//! `runtime`, `worker` and `idle` manage the OS threads, `stack` and `slab` the memory.
-//! `host` connects the scheduler to the shim.
+//! The modules, from the bottom up; each uses only those before it:
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | `errno`, `clock`, `output`, `spin` | error numbers, time, text for people, spin locks |
+//! | `arch` | the context switch and thread-local slots, one file per CPU |
+//! | `record` | the record of a fiber: its stack, timer, values and wait queue |
+//! | `worker` | the state of an OS thread that runs fibers, and of a runtime |
+//! | `sched` | the scheduler: run, park, wake, join, cancel, sleep |
+//! | `sync`, `host`, `report` | locks; the callbacks for the shim; reports for people |
+//! | `launch` | the start and end of a runtime |
+//! | `interpose`, `api`, `capi` | replaced functions of libc; the Rust API; the C API |
 
 mod api;
 mod arch;
@@ -40,7 +47,7 @@ pub use api::{
     Builder, Current, JoinHandle, Options, current, run, sleep, spawn, test_cancel, yield_now,
 };
 pub use errno::Errno;
-pub use sched::cancel::Cancelled;
+pub use sched::cancel_point::Cancelled;
 pub use sync::{
     Barrier, BarrierWaitResult, Condvar, Mutex, MutexGuard, Once, RwLock, RwLockReadGuard,
     RwLockWriteGuard, Semaphore,

@@ -25,7 +25,7 @@ const TYPES: [(&str, &str); 11] = [
 /// would take such a name for a struct.
 const CALLBACKS: [(&str, &str); 2] = [
     ("Entry", "record/fiber.rs"),
-    ("Destructor", "record/key.rs"),
+    ("Destructor", "record/unwind.rs"),
 ];
 
 /// Copies a file of the C API and replaces the names of function types by their definitions.

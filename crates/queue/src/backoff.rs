@@ -7,7 +7,9 @@ pub struct Backoff(u32);
 impl Backoff {
     /// Waits a moment: spins at first, later yields the CPU to other threads, because the kernel
     /// may have preempted the thread that is waited for.
+    // Inlined, because a call would make the callers save registers on their fast paths, too.
     #[cold]
+    #[inline(always)]
     pub fn relax(&mut self) {
         self.0 += 1;
         #[cfg(loom)]

@@ -9,7 +9,7 @@
 //!
 //! A wake never blocks, allocates no memory, and touches only the memory of the table and the
 //! waiters, because sem_post(3) may be called in a signal handler and hooks may run inside a
-//! preloaded malloc. If a waker finds a bucket locked, it sets a flag ([`Bucket::missed`]), and the
+//! preloaded malloc. If a waker finds a bucket locked, it sets a flag (`Bucket::missed`), and the
 //! bucket's holder then wakes all waiters of the bucket. Therefore a waiter may be woken
 //! spuriously, and must check its lock again.
 //!

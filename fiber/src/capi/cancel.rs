@@ -2,8 +2,8 @@
 
 use super::{FiberHandle, answer, handle, object, store};
 use crate::errno::Errno;
-use crate::record::key;
-use crate::sched::cancel::{self, Cleanup};
+use crate::record::unwind::{Cleanup, Destructor};
+use crate::sched::{cancel, cancel_point};
 use crate::worker::current::on_fiber;
 use core::ffi::{c_int, c_void};
 
@@ -23,7 +23,7 @@ pub extern "C" fn fiber_setcancelstate(state: c_int, old: *mut c_int) -> c_int {
         if !matches!(state, ENABLE | DISABLE) {
             return Err(Errno::EINVAL);
         }
-        let enabled = cancel::set_enabled(state == ENABLE)?;
+        let enabled = cancel_point::set_enabled(state == ENABLE)?;
         store(old, if enabled { ENABLE } else { DISABLE });
         Ok(())
     })
@@ -47,25 +47,25 @@ pub extern "C" fn fiber_setcanceltype(kind: c_int, old: *mut c_int) -> c_int {
 #[unsafe(no_mangle)]
 pub extern "C" fn fiber_testcancel() {
     if let Ok(worker) = on_fiber() {
-        let _ = cancel::act_on(cancel::check(worker.running()));
+        let _ = cancel_point::act_on(worker.running().cancellation.check());
     }
 }
 
 #[unsafe(no_mangle)]
 pub extern "C" fn fiber_cleanup_enter(
     here: *mut Cleanup,
-    routine: Option<key::Destructor>,
+    routine: Option<Destructor>,
     arg: *mut c_void,
 ) {
     extern "C" fn nothing(_: *mut c_void) {}
     let routine = routine.unwrap_or(nothing);
     let me = on_fiber().ok().map(|worker| worker.running());
     let next = me
-        .and_then(key::top_cleanup)
+        .and_then(|me| me.locals.top_cleanup())
         .unwrap_or(core::ptr::null_mut());
     store(here, Cleanup { routine, arg, next });
     if let Some(me) = me {
-        key::set_top_cleanup(me, here);
+        me.locals.set_top_cleanup(here);
     }
 }
 
@@ -75,7 +75,7 @@ pub extern "C" fn fiber_cleanup_leave(here: *mut Cleanup, execute: c_int) {
         return;
     };
     if let Ok(worker) = on_fiber() {
-        key::set_top_cleanup(worker.running(), cleanup.next);
+        worker.running().locals.set_top_cleanup(cleanup.next);
     }
     if execute != 0 {
         (cleanup.routine)(cleanup.arg);

@@ -10,16 +10,16 @@ mod sync;
 
 use crate::clock::{self, NEVER};
 use crate::errno::{Errno, as_int};
-use crate::launch::options as conf;
-use crate::launch::runtime::{self, Setup};
-use crate::record::fiber::{Entry, Handle, NAME_LEN};
+use crate::launch::{self, Setup, options};
+use crate::record::fiber::{Entry, Fiber, Handle, NAME_LEN};
 use crate::record::key;
+use crate::record::name;
 use crate::record::stack::Class;
-use crate::report::dump as debug;
+use crate::record::unwind::Destructor;
+use crate::report::dump;
 use crate::sched::join::{self, Spec};
-use crate::sched::switching as sched;
-use crate::worker::current;
-use crate::worker::current::on_fiber;
+use crate::sched::{cancel_point, switching};
+use crate::worker::current::{self, on_fiber};
 use crate::worker::state::Worker;
 use core::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use core::mem::offset_of;
@@ -85,7 +85,7 @@ fn answer(f: impl FnOnce() -> Result<(), Errno>) -> c_int {
 /// A cancellation point: if the fiber is cancelled in `f`, it ends here.
 #[inline(always)]
 fn point(f: impl FnOnce() -> Result<(), Errno>) -> Result<(), Errno> {
-    crate::sched::cancel::act_on(f())
+    cancel_point::act_on(f())
 }
 
 #[unsafe(no_mangle)]
@@ -109,16 +109,16 @@ pub extern "C" fn fiber_run(
         let setup = Setup {
             unwinds: false,
             workers: match workers {
-                0 => conf::workers(),
-                n if n <= conf::WORKERS_MAX => n,
+                0 => options::workers(),
+                n if n <= options::WORKERS_MAX => n,
                 _ => return Err(Errno::EINVAL),
             },
             class: match stack_size {
-                0 => conf::stack(),
+                0 => options::stack(),
                 n => Class::of(n).ok_or(Errno::EINVAL)?,
             },
         };
-        store(ret, runtime::run(setup, f, arg)?);
+        store(ret, launch::run(setup, f, arg)?);
         Ok(())
     })
 }
@@ -126,10 +126,10 @@ pub extern "C" fn fiber_run(
 /// Converts an attribute object to the parameters of a fiber.
 fn spec(worker: &Worker, attr: *const FiberAttr) -> Result<Spec, Errno> {
     let mut spec = Spec {
-        class: worker.runtime().class,
+        class: worker.runtime().class(),
         name: [0; NAME_LEN],
         detached: false,
-        stays: false,
+        pinned: false,
         unwinds: false,
     };
     // SAFETY: the C contract: the pointer is NULL or valid.
@@ -143,7 +143,7 @@ fn spec(worker: &Worker, attr: *const FiberAttr) -> Result<Spec, Errno> {
         if !attr.name.is_null() {
             // SAFETY: the C contract: the name ends in a NUL.
             let name = unsafe { CStr::from_ptr(attr.name) }.to_bytes();
-            spec.name = debug::checked_name(&name[..name.len().min(NAME_LEN - 1)])?;
+            spec.name = name::checked_name(&name[..name.len().min(NAME_LEN - 1)])?;
         }
         spec.detached = attr.detached != 0;
     }
@@ -185,7 +185,7 @@ pub extern "C" fn fiber_detach(f: *mut FiberHandle) -> c_int {
 #[unsafe(no_mangle)]
 pub extern "C" fn fiber_exit(ret: *mut c_void) {
     if let Ok(worker) = on_fiber() {
-        crate::sched::cancel::exit(worker, ret);
+        cancel_point::exit(worker, ret);
     }
 }
 
@@ -200,7 +200,7 @@ pub extern "C" fn fiber_self() -> *mut FiberHandle {
 #[unsafe(no_mangle)]
 pub extern "C" fn fiber_yield() {
     match on_fiber() {
-        Ok(worker) => sched::yield_now(worker),
+        Ok(worker) => switching::yield_now(worker),
         Err(_) => rustix::thread::sched_yield(),
     }
 }
@@ -210,7 +210,7 @@ pub extern "C" fn fiber_sleep(ns: u64) -> c_int {
     answer(|| {
         let worker = on_fiber()?;
         let until = clock::now().saturating_add(ns).min(NEVER - 1);
-        point(|| sched::sleep_until(worker, until))
+        point(|| switching::sleep_until(worker, until))
     })
 }
 
@@ -220,7 +220,7 @@ pub extern "C" fn fiber_id(f: *mut FiberHandle) -> u64 {
 }
 
 /// Returns the fiber of a handle. NULL means the calling fiber.
-fn named(f: *mut FiberHandle) -> Result<&'static crate::record::fiber::Fiber, Errno> {
+fn named(f: *mut FiberHandle) -> Result<&'static Fiber, Errno> {
     if f.is_null() {
         return on_fiber().map(Worker::running).map_err(|_| Errno::ESRCH);
     }
@@ -233,9 +233,9 @@ pub extern "C" fn fiber_setname(f: *mut FiberHandle, name: *const c_char) -> c_i
         let fiber = named(f)?;
         let name = object(name)?;
         // SAFETY: the C contract: the name ends in a NUL.
-        debug::set_name(
+        name::set_name(
             fiber,
-            debug::checked_name(unsafe { CStr::from_ptr(name) }.to_bytes())?,
+            name::checked_name(unsafe { CStr::from_ptr(name) }.to_bytes())?,
         );
         Ok(())
     })
@@ -244,8 +244,8 @@ pub extern "C" fn fiber_setname(f: *mut FiberHandle, name: *const c_char) -> c_i
 #[unsafe(no_mangle)]
 pub extern "C" fn fiber_getname(f: *mut FiberHandle, buf: *mut c_char, len: usize) -> c_int {
     answer(|| {
-        let name = debug::name(named(f)?);
-        let text = debug::text(&name);
+        let name = name::name(named(f)?);
+        let text = name::text(&name);
         if len <= text.len() {
             return Err(Errno::ERANGE);
         }
@@ -258,11 +258,11 @@ pub extern "C" fn fiber_getname(f: *mut FiberHandle, buf: *mut c_char, len: usiz
 
 #[unsafe(no_mangle)]
 pub extern "C" fn fiber_dump(fd: c_int) {
-    debug::dump(fd);
+    dump::dump(fd);
 }
 
 #[unsafe(no_mangle)]
-pub extern "C" fn fiber_key_create(key: *mut c_uint, destructor: Option<key::Destructor>) -> c_int {
+pub extern "C" fn fiber_key_create(key: *mut c_uint, destructor: Option<Destructor>) -> c_int {
     answer(|| {
         object(key.cast_const())?;
         store(key, key::create(destructor)?);
@@ -277,10 +277,10 @@ pub extern "C" fn fiber_key_delete(key: c_uint) -> c_int {
 
 #[unsafe(no_mangle)]
 pub extern "C" fn fiber_getspecific(key: c_uint) -> *mut c_void {
-    on_fiber().map_or(null_mut(), |worker| key::get(worker.running(), key))
+    on_fiber().map_or(null_mut(), |worker| worker.running().locals.get(key))
 }
 
 #[unsafe(no_mangle)]
 pub extern "C" fn fiber_setspecific(key: c_uint, value: *const c_void) -> c_int {
-    answer(|| key::set(on_fiber()?.running(), key, value.cast_mut()))
+    answer(|| on_fiber()?.running().locals.set(key, value.cast_mut()))
 }

@@ -9,72 +9,12 @@
 //! Invariant: a registered buffer lies in a frame of its fiber that has not returned.
 
 use crate::record::fiber::Fiber;
-use crate::record::key;
-use crate::sched::cancel;
-use crate::sched::switching as sched;
+use crate::record::unwind::{JumpBuffer, Unwinding};
+use crate::sched::{cancel_point, switching};
 use crate::worker::current::on_fiber;
 use crate::worker::state::Worker;
 use core::ffi::{CStr, c_int, c_void};
 use core::mem::transmute;
-use core::ptr::null_mut;
-
-#[cfg(target_arch = "x86_64")]
-const REGISTERS: usize = 8;
-#[cfg(target_arch = "aarch64")]
-const REGISTERS: usize = 22;
-
-/// `__pthread_unwind_buf_t`.
-#[repr(C)]
-pub(crate) struct JumpBuffer {
-    registers: [u64; REGISTERS],
-    mask_was_saved: c_int,
-    /// The buffer that was registered before this one.
-    prev: *mut JumpBuffer,
-    reserved: [*mut c_void; 3],
-}
-
-impl JumpBuffer {
-    /// Returns whether the frame with stack pointer `sp` is the one that registered the buffer, or
-    /// one of its callers.
-    #[cfg(target_arch = "x86_64")]
-    fn is_reached(&self, sp: usize) -> bool {
-        const RSP: usize = 6;
-        let guard: u64;
-        // SAFETY: reads the word of the thread control block with which libc mangles the pointers
-        // in jump buffers.
-        unsafe {
-            core::arch::asm!("mov {}, fs:[0x30]", out(reg) guard, options(nostack, preserves_flags, readonly))
-        };
-        sp as u64 >= self.registers[RSP].rotate_right(17) ^ guard
-    }
-
-    /// Does the same on aarch64. Untested, because no aarch64 machine was available. The key that
-    /// mangles the stack pointer cannot be read here. Therefore this function recognises the frame
-    /// only from its caller, when the frame itself has been unwound already; its memory is still
-    /// intact.
-    #[cfg(target_arch = "aarch64")]
-    fn is_reached(&self, sp: usize) -> bool {
-        sp > core::ptr::from_ref(self).addr()
-    }
-}
-
-/// `_Unwind_Exception`.
-#[repr(C, align(16))]
-pub(crate) struct Unwinding {
-    class: u64,
-    cleanup: Option<extern "C" fn(c_int, *mut Unwinding)>,
-    reserved: [usize; 2],
-}
-
-impl Unwinding {
-    pub(crate) const fn new() -> Unwinding {
-        Unwinding {
-            class: 0,
-            cleanup: Some(was_caught),
-            reserved: [0; 2],
-        }
-    }
-}
 
 type Stop = extern "C" fn(c_int, c_int, u64, *mut Unwinding, *mut c_void, *mut c_void) -> c_int;
 
@@ -91,23 +31,23 @@ unsafe extern "C" {
 fn leave(worker: &Worker, result: *mut c_void) -> ! {
     let me = worker.running();
     me.result.set(result);
-    cancel::run_cleanups(me);
+    cancel_point::run_cleanups(me);
     unwind(worker, me)
 }
 
 /// Unwinds the running fiber, whose result is set, up to the next registered buffer or to its end.
 fn unwind(worker: &Worker, me: &Fiber) -> ! {
-    let exception = key::unwinding(me);
+    let exception = me.locals.unwinding();
     let me: *const Fiber = me;
     // SAFETY: the exception stays in place until the fiber has ended; `stop` ends the fiber at its
     // last frame.
     unsafe {
-        exception.write(Unwinding::new());
+        exception.write(Unwinding::new(Some(was_caught)));
         _Unwind_ForcedUnwind(exception, stop, me.cast_mut().cast());
     }
     // A frame without unwind tables stopped the unwinding, so the fiber ends without the rest.
     // SAFETY: records are never unmapped.
-    sched::exit(worker, unsafe { (*me).result.get() })
+    switching::exit(worker, unsafe { (*me).result.get() })
 }
 
 /// The unwinder calls this before it unwinds each frame.
@@ -124,7 +64,7 @@ extern "C" fn stop(
     // SAFETY: the unwinder passed this context, which is valid during this call.
     let sp = unsafe { _Unwind_GetCFA(context) };
     let is_end = actions & END_OF_STACK != 0;
-    let buffer = key::jump_buffer(me);
+    let buffer = me.locals.jump_buffer();
     // SAFETY: a registered buffer lies in a frame that has not returned, and libc has filled it in.
     if let Some(registered) = unsafe { buffer.as_ref() }
         && (is_end || registered.is_reached(sp))
@@ -134,7 +74,7 @@ extern "C" fn stop(
         unsafe { longjmp(buffer, 1) }
     }
     if is_end && let Ok(worker) = on_fiber() {
-        sched::exit(worker, me.result.get());
+        switching::exit(worker, me.result.get());
     }
     NO_REASON
 }
@@ -171,7 +111,7 @@ pub(crate) extern "C" fn thrd_exit(result: c_int) -> ! {
 }
 
 /// Off a fiber: calls libc's function `name`, if libc has it.
-fn pass_on(name: &CStr, buffer: *mut JumpBuffer) {
+fn forward(name: &CStr, buffer: *mut JumpBuffer) {
     type Function = extern "C" fn(*mut JumpBuffer);
     let function = next(name);
     if !function.is_null() {
@@ -185,35 +125,33 @@ fn pass_on(name: &CStr, buffer: *mut JumpBuffer) {
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn __pthread_register_cancel(buffer: *mut JumpBuffer) {
     let Ok(worker) = on_fiber() else {
-        return pass_on(c"__pthread_register_cancel", buffer);
+        return forward(c"__pthread_register_cancel", buffer);
     };
     let me = worker.running();
     // SAFETY: the caller passes a buffer in its own frame.
-    unsafe { (*buffer).prev = key::jump_buffer(me) };
-    key::set_jump_buffer(me, buffer);
+    unsafe { (*buffer).prev = me.locals.jump_buffer() };
+    me.locals.set_jump_buffer(buffer);
 }
 
 /// The C implementation of pthread_cleanup_pop(3) calls this.
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn __pthread_unregister_cancel(buffer: *mut JumpBuffer) {
     let Ok(worker) = on_fiber() else {
-        return pass_on(c"__pthread_unregister_cancel", buffer);
+        return forward(c"__pthread_unregister_cancel", buffer);
     };
+    let me = worker.running();
     // SAFETY: the caller registered this buffer before.
-    key::set_jump_buffer(worker.running(), unsafe { (*buffer).prev });
+    me.locals.set_jump_buffer(unsafe { (*buffer).prev });
 }
 
 /// A cleanup handler in C has run and calls this to continue the unwinding.
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn __pthread_unwind_next(buffer: *mut JumpBuffer) {
     let Ok(worker) = on_fiber() else {
-        return pass_on(c"__pthread_unwind_next", buffer);
+        return forward(c"__pthread_unwind_next", buffer);
     };
     let me = worker.running();
     // SAFETY: the caller registered this buffer before.
-    key::set_jump_buffer(me, unsafe { (*buffer).prev });
+    me.locals.set_jump_buffer(unsafe { (*buffer).prev });
     unwind(worker, me)
 }
-
-/// Marks that no buffer is registered.
-pub(crate) const NONE: *mut JumpBuffer = null_mut();

@@ -10,9 +10,11 @@
 //! libstdc++'s functions. The upper half identifies the owner. It tells an initialiser that uses
 //! its own variable from another fiber that has to wait.
 
+use crate::arch::slots;
 use crate::clock::NEVER;
-use crate::record::fiber::Waits;
-use crate::sched::park::{self, Queue};
+use crate::record::wait_queue::Queue;
+use crate::record::wait_reason::WaitReason;
+use crate::sched::wait;
 use crate::worker::current::on_fiber;
 use core::ffi::{c_int, c_void};
 use core::mem::transmute;
@@ -41,8 +43,8 @@ static WAITING: Queue = Queue::new(0);
 fn caller() -> u32 {
     match on_fiber() {
         // Records are 64 bytes apart.
-        Ok(worker) => (worker.current.get().addr() >> 6) as u32,
-        Err(_) => (crate::arch::slots::exceptions().addr() >> 4) as u32,
+        Ok(worker) => (worker.current().addr() >> 6) as u32,
+        Err(_) => (slots::exceptions().addr() >> 4) as u32,
     }
 }
 
@@ -60,7 +62,7 @@ pub(crate) extern "C" fn __cxa_guard_acquire(guard: &Guard) -> c_int {
             PENDING | WAITED_FOR
         };
         if state != 0 && guard.owner.load(Ordering::Relaxed) == caller() {
-            return came_back(guard);
+            return use_by_its_initialiser(guard);
         }
         match guard
             .state
@@ -71,7 +73,7 @@ pub(crate) extern "C" fn __cxa_guard_acquire(guard: &Guard) -> c_int {
                 return 1;
             }
             Ok(_) => {
-                wait(guard);
+                wait_for(guard);
                 state = guard.state.load(Ordering::Acquire);
             }
             Err(now) => state = now,
@@ -80,7 +82,7 @@ pub(crate) extern "C" fn __cxa_guard_acquire(guard: &Guard) -> c_int {
 }
 
 /// Waits until the owner of the guard is done. May return early.
-fn wait(guard: &Guard) {
+fn wait_for(guard: &Guard) {
     let is_pending = || guard.state.load(Ordering::SeqCst) == PENDING | WAITED_FOR;
     let Ok(worker) = on_fiber() else {
         // The futex is not private, because libstdc++ does not use a private one.
@@ -94,7 +96,7 @@ fn wait(guard: &Guard) {
     };
     let queue = WAITING.lock();
     if is_pending() {
-        let _ = park::wait(worker, queue, Waits::Once, 0, NEVER, || ());
+        let _ = wait::wait(worker, queue, WaitReason::Once, 0, NEVER, || ());
     }
 }
 
@@ -125,7 +127,7 @@ fn end(guard: &Guard, state: u32) {
 /// The initialiser used its own variable, which is undefined in C++. Leaves the reaction to the C++
 /// library.
 #[cold]
-fn came_back(guard: &Guard) -> c_int {
+fn use_by_its_initialiser(guard: &Guard) -> c_int {
     type Acquire = extern "C" fn(&Guard) -> c_int;
     // SAFETY: dlsym only looks the name up.
     let next = unsafe { libc::dlsym(libc::RTLD_NEXT, c"__cxa_guard_acquire".as_ptr()) };

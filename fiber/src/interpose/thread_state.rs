@@ -30,7 +30,7 @@ pub(crate) extern "C" fn uselocale(new: libc::locale_t) -> libc::locale_t {
         && !old.is_null()
         && let Ok(worker) = on_fiber()
     {
-        worker.thread_state.set_locale(new);
+        worker.thread_state().set_locale(new);
     }
     old
 }

@@ -1,5 +1,7 @@
-//! Starting a runtime.
+//! The start of a runtime, its options, and what becomes of it in the child of a fork.
 
 pub(crate) mod fork;
 pub(crate) mod options;
-pub(crate) mod runtime;
+mod run;
+
+pub(crate) use run::{Setup, run};

@@ -6,8 +6,8 @@
 
 #![deny(unsafe_code)]
 
+use crate::output::Out;
 use crate::record::stack::Class;
-use crate::report::dump::Out;
 use core::fmt::Write;
 use std::ffi::OsString;
 

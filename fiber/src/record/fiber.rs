@@ -7,20 +7,21 @@
 //! accesses).
 //!
 //! ```text
-//!   (made) --> fresh --> running <--> ready          life: LIVE -----------> ENDED --join--> FREE
-//!              no stack     |           ^                  \--JOINED(by) --wakes by--> FREE
-//!                           +-> parked -+                   \-DETACHED --------------> FREE
+//!   (made) -> unstarted -> running <-> ready         life: LIVE -----------> ENDED --join--> FREE
+//!               no stack     |         ^                   \--JOINED(by) --wakes by--> FREE
+//!                            +> parked +                    \-DETACHED --------------> FREE
 //! ```
 
-use crate::launch::runtime::Runtime;
-use crate::record::key::Values;
-use crate::record::stack::Class;
-use crate::sched::park::Waiter;
-use crate::worker::state::Worker;
+use super::cancellation::Cancellation;
+use super::key::Locals;
+use super::stack::Class;
+use super::wait_queue::Waiter;
+use super::wait_reason::WaitReason;
 use core::cell::{Cell, UnsafeCell};
 use core::ffi::c_void;
 use core::ptr::{null, null_mut};
 use core::sync::atomic::{AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use queue::Link;
 
 /// The C function that a fiber runs.
 pub(crate) type Entry = extern "C" fn(*mut c_void) -> *mut c_void;
@@ -34,17 +35,16 @@ pub(crate) struct Fiber {
     // The fields that a switch touches share one cache line.
     /// The saved stack pointer, or null before the start.
     pub sp: Cell<*mut u8>,
-    /// The next fiber in the list that this fiber is in: ready, fresh, inbox or free.
+    /// The next fiber in the list that this fiber is in: ready, unstarted, inbox or free.
     pub next: Cell<*mut Fiber>,
-    /// The worker that it runs on, or null before the start.
-    pub worker: AtomicPtr<Worker>,
+    /// The address of the worker that it runs on, or null before the start. The layer of the
+    /// workers gives it its type.
+    pub worker_address: AtomicPtr<c_void>,
     /// Its generation, joiner and state, see [`Life`].
     pub life: AtomicU64,
-    /// What it waits for, used in reports and by cancellation: a value of [`Waits`]. `waits_on`
-    /// holds the object's address.
-    pub waits: AtomicU8,
-    /// The state of its cancellation: the bits defined in cancel.rs.
-    pub cancel: AtomicU8,
+    /// Why it waits: a value of [`WaitReason`]. `waits_on` holds the object's address.
+    wait_reason: AtomicU8,
+    pub cancellation: Cancellation,
     pub class: Cell<Class>,
     /// Its position in the worker's timer heap, or [`NO_TIMER`].
     pub timer: Cell<u32>,
@@ -59,11 +59,12 @@ pub(crate) struct Fiber {
     pub arg: Cell<*mut c_void>,
     /// Its result. Before the start this holds [`Fiber::before`].
     pub result: Cell<*mut c_void>,
-    pub runtime: AtomicPtr<Runtime>,
+    /// The address of its runtime.
+    pub runtime_address: AtomicPtr<c_void>,
     pub id: AtomicU64,
-    /// The values of its keys, allocated when the first one is set.
-    pub values: UnsafeCell<Option<Box<Values>>>,
-    /// Its name, ended by a NUL. Once the fiber is live, the name lock in debug.rs guards it.
+    /// The values of its keys.
+    pub locals: Locals,
+    /// Its name, ended by a NUL. Once the fiber is live, the lock in name.rs guards it.
     pub name: UnsafeCell<[u8; NAME_LEN]>,
 }
 
@@ -75,39 +76,6 @@ const _: () = assert!(
 /// The fiber has no timer.
 pub(crate) const NO_TIMER: u32 = u32::MAX;
 
-/// The kind of object that a parked fiber waits for.
-#[repr(u8)]
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Waits {
-    Nothing,
-    Join,
-    Sleep,
-    Mutex,
-    Cond,
-    Semaphore,
-    ReadLock,
-    WriteLock,
-    Barrier,
-    Once,
-    Shim,
-}
-
-impl Waits {
-    pub(crate) const ALL: [Waits; 11] = [
-        Waits::Nothing,
-        Waits::Join,
-        Waits::Sleep,
-        Waits::Mutex,
-        Waits::Cond,
-        Waits::Semaphore,
-        Waits::ReadLock,
-        Waits::WriteLock,
-        Waits::Barrier,
-        Waits::Once,
-        Waits::Shim,
-    ];
-}
-
 extern "C" fn nothing(_: *mut c_void) -> *mut c_void {
     null_mut()
 }
@@ -118,10 +86,10 @@ impl Fiber {
         Fiber {
             sp: Cell::new(null_mut()),
             next: Cell::new(null_mut()),
-            worker: AtomicPtr::new(null_mut()),
+            worker_address: AtomicPtr::new(null_mut()),
             life: AtomicU64::new(1 << GENERATION_SHIFT),
-            waits: AtomicU8::new(0),
-            cancel: AtomicU8::new(0),
+            wait_reason: AtomicU8::new(0),
+            cancellation: Cancellation::new(),
             class: Cell::new(Class::NONE),
             timer: Cell::new(NO_TIMER),
             waits_on: AtomicUsize::new(0),
@@ -130,9 +98,9 @@ impl Fiber {
             entry: Cell::new(nothing),
             arg: Cell::new(null_mut()),
             result: Cell::new(null_mut()),
-            runtime: AtomicPtr::new(null_mut()),
+            runtime_address: AtomicPtr::new(null_mut()),
             id: AtomicU64::new(0),
-            values: UnsafeCell::new(None),
+            locals: Locals::new(),
             name: UnsafeCell::new([0; NAME_LEN]),
         }
     }
@@ -143,13 +111,20 @@ impl Fiber {
         Life(self.life.load(Ordering::Acquire))
     }
 
+    /// Changes the state from `from` to `to` in one step. Returns false if it was another one.
+    pub(crate) fn change_life(&self, from: Life, to: Life) -> bool {
+        self.life
+            .compare_exchange(from.0, to.0, Ordering::SeqCst, Ordering::Relaxed)
+            .is_ok()
+    }
+
     /// The handle of a live fiber.
     #[inline(always)]
     pub(crate) fn handle(&self) -> Handle {
         Handle((self.life.load(Ordering::Relaxed) & GENERATION) | self as *const Fiber as u64)
     }
 
-    /// The previous fiber in the queue. Set only in a fresh fiber that is not the first one.
+    /// The previous fiber in the queue. Set only in an unstarted fiber that is not the first one.
     #[inline(always)]
     pub(crate) fn before(&self) -> *mut Fiber {
         self.result.get().cast()
@@ -160,21 +135,32 @@ impl Fiber {
         self.result.set(before.cast());
     }
 
-    /// Records what the fiber is about to park for.
+    /// Records why the fiber is about to park.
     #[inline(always)]
-    pub(crate) fn set_waits(&self, what: Waits, on: *const ()) {
+    pub(crate) fn set_wait_reason(&self, reason: WaitReason, on: *const ()) {
         self.waits_on.store(on as usize, Ordering::Relaxed);
-        self.waits.store(what as u8, Ordering::Relaxed);
+        self.wait_reason.store(reason as u8, Ordering::Relaxed);
     }
 
     /// Records that the fiber no longer waits.
     #[inline(always)]
-    pub(crate) fn waits_no_more(&self) {
-        self.waits.store(Waits::Nothing as u8, Ordering::Relaxed);
+    pub(crate) fn clear_wait_reason(&self) {
+        self.wait_reason
+            .store(WaitReason::Nothing as u8, Ordering::Relaxed);
     }
 
-    pub(crate) fn waits(&self) -> Waits {
-        Waits::ALL[self.waits.load(Ordering::Relaxed) as usize]
+    pub(crate) fn wait_reason(&self) -> WaitReason {
+        WaitReason::ALL[self.wait_reason.load(Ordering::Relaxed) as usize]
+    }
+}
+
+impl Link for Fiber {
+    fn next(&self) -> *mut Fiber {
+        self.next.get()
+    }
+
+    fn set_next(&self, next: *mut Fiber) {
+        self.next.set(next);
     }
 }
 
@@ -258,117 +244,6 @@ impl Life {
     }
 }
 
-/// A queue of fibers linked through [`Fiber::next`]. A fiber is in one list at a time, so adding
-/// one never allocates.
-pub(crate) struct List {
-    head: Cell<*mut Fiber>,
-    tail: Cell<*mut Fiber>,
-    len: Cell<usize>,
-}
-
-impl List {
-    pub(crate) const fn new() -> List {
-        List {
-            head: Cell::new(null_mut()),
-            tail: Cell::new(null_mut()),
-            len: Cell::new(0),
-        }
-    }
-
-    #[inline(always)]
-    pub(crate) fn head(&self) -> *mut Fiber {
-        self.head.get()
-    }
-
-    #[inline(always)]
-    pub(crate) fn len(&self) -> usize {
-        self.len.get()
-    }
-
-    /// Appends `fiber`.
-    ///
-    /// # Safety
-    /// `fiber` is in no list.
-    #[inline(always)]
-    pub(crate) unsafe fn push(&self, fiber: *mut Fiber) {
-        // SAFETY: records are never unmapped; this list owns the links of its fibers, and the
-        // caller hands over the link of `fiber`.
-        unsafe {
-            (*fiber).next.set(null_mut());
-            match self.tail.get() {
-                tail if self.head.get().is_null() || tail.is_null() => self.head.set(fiber),
-                tail => (*tail).next.set(fiber),
-            }
-        }
-        self.tail.set(fiber);
-        self.len.set(self.len.get() + 1);
-    }
-
-    /// Returns the last fiber, or null if there is none.
-    #[inline(always)]
-    pub(crate) fn last(&self) -> *mut Fiber {
-        if self.head.get().is_null() {
-            null_mut()
-        } else {
-            self.tail.get()
-        }
-    }
-
-    /// Takes out the fiber behind `before`, and returns the fiber that is behind `before`
-    /// afterwards.
-    ///
-    /// # Safety
-    /// `before` is in this list, and is not the last one.
-    pub(crate) unsafe fn take_behind(&self, before: *mut Fiber) -> *mut Fiber {
-        // SAFETY: records are never unmapped, and this list owns the links of its fibers.
-        unsafe {
-            let next = (*(*before).next.get()).next.get();
-            (*before).next.set(next);
-            if next.is_null() {
-                self.tail.set(before);
-            }
-            self.len.set(self.len.get() - 1);
-            next
-        }
-    }
-
-    /// Takes the first fiber, or returns null if there is none.
-    #[inline(always)]
-    pub(crate) fn pop(&self) -> *mut Fiber {
-        let first = self.head.get();
-        if !first.is_null() {
-            // SAFETY: records are never unmapped, and this list owns the links of its fibers.
-            self.head.set(unsafe { (*first).next.get() });
-            self.len.set(self.len.get() - 1);
-        }
-        first
-    }
-
-    /// Appends `fiber` and takes the first fiber: a yield in one step.
-    ///
-    /// # Safety
-    /// The list is not empty, and `fiber` is in no list.
-    #[inline(always)]
-    pub(crate) unsafe fn rotate(&self, fiber: *mut Fiber) -> *mut Fiber {
-        let first = self.head.get();
-        // SAFETY: the list is not empty, so it owns the links of its head and its tail; the caller
-        // hands over the link of `fiber`.
-        unsafe {
-            (*fiber).next.set(null_mut());
-            (*self.tail.get()).next.set(fiber);
-            self.tail.set(fiber);
-            self.head.set((*first).next.get());
-        }
-        first
-    }
-
-    pub(crate) fn clear(&self) {
-        self.head.set(null_mut());
-        self.tail.set(null_mut());
-        self.len.set(0);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -402,48 +277,5 @@ mod tests {
         assert_eq!(life.joiner().cast_const(), &raw const b);
         assert_eq!(life.state(), Life::JOINED);
         assert!(life.is(Handle((a.life().0 & GENERATION) | 64)));
-    }
-
-    #[test]
-    fn lists_are_first_in_first_out() {
-        let fibers: Vec<_> = (0..3).map(|_| Box::new(Fiber::free())).collect();
-        let at = |i: usize| (&raw const *fibers[i]).cast_mut();
-        let list = List::new();
-        assert!(list.pop().is_null());
-        // SAFETY: each fiber is in the list at most once.
-        unsafe {
-            list.push(at(0));
-            list.push(at(1));
-            assert_eq!(list.rotate(at(2)), at(0));
-            assert_eq!(list.pop(), at(1));
-            assert_eq!(list.rotate(at(0)), at(2));
-        }
-        assert_eq!((list.pop(), list.len()), (at(0), 0));
-        // SAFETY: the list is empty again.
-        unsafe { list.push(at(1)) };
-        assert_eq!(list.pop(), at(1));
-        assert!(list.pop().is_null());
-    }
-
-    #[test]
-    fn lists_give_away_those_behind_one_of_theirs() {
-        let fibers: Vec<_> = (0..3).map(|_| Box::new(Fiber::free())).collect();
-        let at = |i: usize| (&raw const *fibers[i]).cast_mut();
-        let list = List::new();
-        assert!(list.last().is_null());
-        // SAFETY: each fiber is in the list at most once, and the first one stays in it.
-        unsafe {
-            list.push(at(0));
-            list.push(at(1));
-            list.push(at(2));
-            assert_eq!(list.take_behind(at(0)), at(2));
-            assert!(list.take_behind(at(0)).is_null());
-            assert_eq!((list.last(), list.len()), (at(0), 1));
-            list.push(at(2));
-        }
-        assert_eq!(
-            (list.pop(), list.pop(), list.last()),
-            (at(0), at(2), null_mut())
-        );
     }
 }

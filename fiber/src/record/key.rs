@@ -4,12 +4,10 @@
 //! the sequence number under which it was set. Therefore the values of a deleted key read as NULL
 //! and its destructor never runs for them, no matter when they are found.
 
+use super::unwind::{Cleanup, Destructor, JumpBuffer, Unwinding};
 use crate::errno::Errno;
-use crate::interpose::pthread_exit::{self as leave, JumpBuffer, Unwinding};
-use crate::record::fiber::Fiber;
-use crate::sched::cancel::Cleanup;
 use crate::spin::SpinLock;
-use core::cell::Cell;
+use core::cell::{Cell, UnsafeCell};
 use core::ffi::{c_uint, c_void};
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
@@ -18,9 +16,6 @@ use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 pub(crate) const KEYS_MAX: usize = 1024;
 /// `FIBER_DESTRUCTOR_ITERATIONS`.
 pub(crate) const DESTRUCTOR_ITERATIONS: usize = 4;
-
-/// A key's destructor.
-pub(crate) type Destructor = extern "C" fn(*mut c_void);
 
 struct Key {
     /// Odd while the key exists.
@@ -51,63 +46,6 @@ pub(crate) fn release() {
 struct Value {
     sequence: Cell<u32>,
     value: Cell<*mut c_void>,
-}
-
-/// A fiber's values, and other data that only few fibers have.
-pub(crate) struct Values {
-    /// Long enough for the highest key that was set, rounded up.
-    of: Vec<Value>,
-    /// The cleanup handler that was pushed last.
-    cleanup: *mut Cleanup,
-    /// The jump buffer that pthread_cleanup_push(3) registered last.
-    jump_buffer: *mut JumpBuffer,
-    /// The exception that unwinds its frames while pthread_exit(3) ends it.
-    unwinding: Unwinding,
-}
-
-impl Values {
-    #[expect(clippy::mut_from_ref, reason = "only the fiber itself uses it")]
-    fn made(me: &Fiber) -> &mut Values {
-        // SAFETY: only the fiber itself touches its values, and no caller runs foreign code while
-        // it holds the reference.
-        unsafe { &mut *me.values.get() }.get_or_insert_with(|| {
-            Box::new(Values {
-                of: Vec::new(),
-                cleanup: null_mut(),
-                jump_buffer: leave::NONE,
-                unwinding: Unwinding::new(),
-            })
-        })
-    }
-}
-
-/// Returns the cleanup handler that the fiber pushed last, if any is left.
-pub(crate) fn top_cleanup(me: &Fiber) -> Option<*mut Cleanup> {
-    // SAFETY: only the fiber itself touches its values.
-    let values = unsafe { &*me.values.get() }.as_ref()?;
-    (!values.cleanup.is_null()).then_some(values.cleanup)
-}
-
-pub(crate) fn set_top_cleanup(me: &Fiber, cleanup: *mut Cleanup) {
-    Values::made(me).cleanup = cleanup;
-}
-
-/// Returns the jump buffer that the fiber registered last, or null if it has none.
-pub(crate) fn jump_buffer(me: &Fiber) -> *mut JumpBuffer {
-    // SAFETY: only the fiber itself touches its values.
-    unsafe { &*me.values.get() }
-        .as_ref()
-        .map_or(leave::NONE, |values| values.jump_buffer)
-}
-
-pub(crate) fn set_jump_buffer(me: &Fiber, buffer: *mut JumpBuffer) {
-    Values::made(me).jump_buffer = buffer;
-}
-
-/// The fiber's exception for [`leave`]. It must stay in place until the fiber ends. It cannot lie
-/// on the stack, because the frames there are unwound.
-pub(crate) fn unwinding(me: &Fiber) -> *mut Unwinding {
-    &raw mut Values::made(me).unwinding
 }
 
 /// Creates a key. Returns `EAGAIN` if all keys are in use.
@@ -145,74 +83,150 @@ fn sequence(key: c_uint) -> Result<u32, Errno> {
     }
 }
 
-/// Returns the running fiber's value of `key`, or NULL if it has none.
-#[inline(always)]
-pub(crate) fn get(me: &Fiber, key: c_uint) -> *mut c_void {
-    // SAFETY: only the fiber itself touches its values.
-    let Some(values) = (unsafe { &*me.values.get() }) else {
-        return null_mut();
-    };
-    match (values.of.get(key as usize), sequence(key)) {
-        (Some(value), Ok(sequence)) if value.sequence.get() == sequence => value.value.get(),
-        _ => null_mut(),
-    }
+/// A fiber's values, and other data that only few fibers have.
+struct Values {
+    /// Long enough for the highest key that was set, rounded up.
+    of: Vec<Value>,
+    /// The cleanup handler that was pushed last, or null.
+    cleanup: *mut Cleanup,
+    /// The jump buffer that pthread_cleanup_push(3) registered last, or null.
+    jump_buffer: *mut JumpBuffer,
+    /// The exception that unwinds its frames while pthread_exit(3) ends it.
+    unwinding: Unwinding,
 }
 
-/// Sets the running fiber's value of `key`. Returns `EINVAL` if the key does not exist and `ENOMEM`
-/// if memory runs out.
-pub(crate) fn set(me: &Fiber, key: c_uint, value: *mut c_void) -> Result<(), Errno> {
-    let sequence = sequence(key)?;
-    let values = Values::made(me);
-    let key = key as usize;
-    if values.of.len() <= key {
-        let len = (key + 1).next_multiple_of(8);
-        values
-            .of
-            .try_reserve_exact(len - values.of.len())
-            .map_err(|_| Errno::ENOMEM)?;
-        values.of.resize_with(len, || Value {
-            sequence: Cell::new(0),
-            value: Cell::new(null_mut()),
-        });
-    }
-    values.of[key].sequence.set(sequence);
-    values.of[key].value.set(value);
-    Ok(())
-}
+/// The values of one fiber, allocated when the first one is set. Only the fiber itself uses them.
+pub(crate) struct Locals(UnsafeCell<Option<Box<Values>>>);
 
-/// Runs the destructors of a fiber that ends. They run on that fiber, may park and may set values
-/// again.
-#[inline(always)]
-pub(crate) fn run_destructors(me: &Fiber) {
-    // SAFETY: only the fiber itself touches its values.
-    if unsafe { &*me.values.get() }.is_some() {
-        run_rounds(me);
+impl Locals {
+    pub(crate) const fn new() -> Locals {
+        Locals(UnsafeCell::new(None))
     }
-}
 
-#[cold]
-fn run_rounds(me: &Fiber) {
-    for _ in 0..DESTRUCTOR_ITERATIONS {
-        let mut ran = false;
-        for (i, key) in KEYS.iter().enumerate() {
-            let value = get(me, i as c_uint);
-            let destructor = key.destructor.load(Ordering::Relaxed);
-            if value.is_null() {
-                continue;
+    #[inline(always)]
+    fn values(&self) -> Option<&Values> {
+        // SAFETY: only the fiber itself touches its values, and no caller runs foreign code while
+        // it holds the reference.
+        unsafe { &*self.0.get() }.as_deref()
+    }
+
+    #[expect(clippy::mut_from_ref, reason = "only the fiber itself uses it")]
+    fn values_mut(&self) -> &mut Values {
+        // SAFETY: only the fiber itself touches its values, and no caller runs foreign code while
+        // it holds the reference.
+        unsafe { &mut *self.0.get() }.get_or_insert_with(|| {
+            Box::new(Values {
+                of: Vec::new(),
+                cleanup: null_mut(),
+                jump_buffer: null_mut(),
+                unwinding: Unwinding::new(None),
+            })
+        })
+    }
+
+    /// Returns the cleanup handler that the fiber pushed last, if any is left.
+    pub(crate) fn top_cleanup(&self) -> Option<*mut Cleanup> {
+        let cleanup = self.values()?.cleanup;
+        (!cleanup.is_null()).then_some(cleanup)
+    }
+
+    pub(crate) fn set_top_cleanup(&self, cleanup: *mut Cleanup) {
+        self.values_mut().cleanup = cleanup;
+    }
+
+    /// Returns the jump buffer that the fiber registered last, or null if it has none.
+    pub(crate) fn jump_buffer(&self) -> *mut JumpBuffer {
+        self.values()
+            .map_or(null_mut(), |values| values.jump_buffer)
+    }
+
+    pub(crate) fn set_jump_buffer(&self, buffer: *mut JumpBuffer) {
+        self.values_mut().jump_buffer = buffer;
+    }
+
+    /// The fiber's exception for pthread_exit(3). It must stay in place until the fiber ends. It
+    /// cannot lie on the stack, because the frames there are unwound.
+    pub(crate) fn unwinding(&self) -> *mut Unwinding {
+        &raw mut self.values_mut().unwinding
+    }
+
+    /// Returns the value of `key`, or NULL if the fiber has none.
+    #[inline(always)]
+    pub(crate) fn get(&self, key: c_uint) -> *mut c_void {
+        let Some(values) = self.values() else {
+            return null_mut();
+        };
+        match (values.of.get(key as usize), sequence(key)) {
+            (Some(value), Ok(sequence)) if value.sequence.get() == sequence => value.value.get(),
+            _ => null_mut(),
+        }
+    }
+
+    /// Sets the value of `key`. Returns `EINVAL` if the key does not exist and `ENOMEM` if memory
+    /// runs out.
+    pub(crate) fn set(&self, key: c_uint, value: *mut c_void) -> Result<(), Errno> {
+        let sequence = sequence(key)?;
+        let values = self.values_mut();
+        let key = key as usize;
+        if values.of.len() <= key {
+            let len = (key + 1).next_multiple_of(8);
+            values
+                .of
+                .try_reserve_exact(len - values.of.len())
+                .map_err(|_| Errno::ENOMEM)?;
+            values.of.resize_with(len, || Value {
+                sequence: Cell::new(0),
+                value: Cell::new(null_mut()),
+            });
+        }
+        values.of[key].sequence.set(sequence);
+        values.of[key].value.set(value);
+        Ok(())
+    }
+
+    /// Runs the destructors of a fiber that ends. They run on that fiber, may park and may set
+    /// values again.
+    #[inline(always)]
+    pub(crate) fn run_destructors(&self) {
+        if self.values().is_some() {
+            self.run_rounds();
+        }
+    }
+
+    #[cold]
+    fn run_rounds(&self) {
+        for _ in 0..DESTRUCTOR_ITERATIONS {
+            let mut ran = false;
+            for (i, key) in KEYS.iter().enumerate() {
+                let value = self.get(i as c_uint);
+                let destructor = key.destructor.load(Ordering::Relaxed);
+                if value.is_null() {
+                    continue;
+                }
+                let _ = self.set(i as c_uint, null_mut());
+                if destructor != 0 {
+                    // SAFETY: a non-zero destructor was stored from a valid one, and its key still
+                    // exists.
+                    let destructor =
+                        unsafe { core::mem::transmute::<usize, Destructor>(destructor) };
+                    destructor(value);
+                    ran = true;
+                }
             }
-            let _ = set(me, i as c_uint, null_mut());
-            if destructor != 0 {
-                // SAFETY: a non-zero destructor was stored from a valid one, and its key still
-                // exists.
-                let destructor = unsafe { core::mem::transmute::<usize, Destructor>(destructor) };
-                destructor(value);
-                ran = true;
+            if !ran {
+                break;
             }
         }
-        if !ran {
-            break;
-        }
+        // SAFETY: only the fiber itself touches its values, and it runs no foreign code any more.
+        unsafe { *self.0.get() = None };
     }
-    // SAFETY: only the fiber itself touches its values, and it runs no foreign code any more.
-    unsafe { *me.values.get() = None };
+
+    /// In a forked child: leaks the values of a fiber that does not exist there.
+    ///
+    /// # Safety
+    /// No code uses the values any more.
+    pub(crate) unsafe fn forget(&self) {
+        // SAFETY: our caller makes the same promise.
+        unsafe { self.0.get().write(None) };
+    }
 }

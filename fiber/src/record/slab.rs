@@ -3,7 +3,7 @@
 //! Invariant: once a record has been allocated, its address stays readable forever. This makes
 //! stale handles harmless.
 
-use crate::record::fiber::{Fiber, Handle, Life};
+use super::fiber::{Fiber, Handle, Life};
 use crate::spin::SpinLock;
 use core::cell::Cell;
 use core::ptr::null_mut;
@@ -14,7 +14,7 @@ const HEADER: usize = 64;
 const PER_SLAB: usize = (SLAB - HEADER) / size_of::<Fiber>();
 /// If a worker's free list grows longer than this, it gives half of its records back. This happens
 /// when fibers are created on one worker and joined on another.
-const KEPT: usize = 2 * PER_SLAB;
+const MAX_FREE: usize = 2 * PER_SLAB;
 
 #[repr(C, align(64))]
 struct Slab {
@@ -102,8 +102,8 @@ impl Records {
         fiber.next.set(self.head.get());
         self.head.set((&raw const *fiber).cast_mut());
         self.len.set(self.len.get() + 1);
-        if self.len.get() > KEPT {
-            self.give_back(KEPT / 2);
+        if self.len.get() > MAX_FREE {
+            self.give_back(MAX_FREE / 2);
         }
     }
 
@@ -255,7 +255,7 @@ mod tests {
         for &f in &all {
             // SAFETY: records are never unmapped.
             records.put(unsafe { &*f });
-            assert!(records.len.get() <= KEPT);
+            assert!(records.len.get() <= MAX_FREE);
         }
         records.flush();
         assert!(records.head.get().is_null());

@@ -6,8 +6,8 @@
 //! Invariant: `heap[i].fiber.timer == i` for every entry, and [`NO_TIMER`] for every fiber that has
 //! none.
 
+use super::fiber::{Fiber, NO_TIMER};
 use crate::clock::{Instant, NEVER};
-use crate::record::fiber::{Fiber, NO_TIMER};
 
 #[derive(Clone, Copy)]
 struct Entry {

@@ -6,8 +6,9 @@
 //! because that thread could post. After these checks, in this order, no wake-up may be on its way
 //! and no worker may have woken since.
 
+use super::dump;
+use crate::output::Out;
 use crate::record::slab;
-use crate::report::dump::{self as debug, Out};
 use crate::worker::state::Worker;
 use core::fmt::Write;
 use core::mem::MaybeUninit;
@@ -19,10 +20,10 @@ const LISTED: usize = 100;
 
 /// Checks whether this runtime is in a deadlock. If it is, reports it and does not return.
 #[cold]
-pub(crate) fn look(worker: &Worker) {
+pub(crate) fn check(worker: &Worker) {
     let runtime = worker.runtime();
     let workers = runtime.workers();
-    let Some(mark) = runtime.idle.all_asleep(workers.len()) else {
+    let Some(mark) = runtime.idle().all_asleep(workers.len()) else {
         return;
     };
     if has_other_threads(workers) {
@@ -30,12 +31,9 @@ pub(crate) fn look(worker: &Worker) {
     }
     let on_its_way = workers
         .iter()
-        .any(|w| !w.remote.inbox.is_empty() || w.remote.cancels.any())
-        || runtime.has_fresh();
-    if on_its_way
-        || runtime.done.load(Ordering::SeqCst)
-        || runtime.idle.all_asleep(workers.len()) != Some(mark)
-    {
+        .any(|w| !w.remote().inbox().is_empty() || w.remote().cancel_requests().any())
+        || runtime.has_unstarted();
+    if on_its_way || runtime.is_done() || runtime.idle().all_asleep(workers.len()) != Some(mark) {
         return;
     }
     // Several workers may have found the deadlock. One reports it; the others sleep until it aborts
@@ -52,17 +50,17 @@ pub(crate) fn look(worker: &Worker) {
 fn report(worker: &Worker) {
     let mut out = Out::to_stderr();
     let runtime = worker.runtime();
-    let live = runtime.live.load(Ordering::Relaxed);
+    let live = runtime.live();
     let _ = writeln!(
         out,
         "fiber: deadlock: {live} fibers wait, and nothing can wake any of them"
     );
     let mut seen = 0;
     slab::for_each(|fiber, life| {
-        if debug::is_of(fiber, life, worker.runtime) {
+        if dump::is_live_in(fiber, life, runtime) {
             seen += 1;
             if seen <= LISTED {
-                debug::line(&mut out, worker, fiber);
+                dump::line(&mut out, worker, fiber);
             }
         }
     });
@@ -92,9 +90,7 @@ fn has_other_threads(workers: &[Worker]) -> bool {
         else {
             continue;
         };
-        let ours = workers
-            .iter()
-            .any(|w| w.remote.tid.load(Ordering::Relaxed) == tid);
+        let ours = workers.iter().any(|w| w.remote().tid() == tid);
         others |= !ours && !is_helper(&dir, tid);
     }
     // Rustix closes `dir` by libc's `close`. That is safe here, because the scheduler does not run

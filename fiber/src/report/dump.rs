@@ -1,120 +1,26 @@
-//! Text for people: fiber names, and one line per fiber for `fiber_dump` and the deadlock report.
-//!
-//! Reports are written by direct system calls: libc's write may be hooked by the shim, and a fiber
-//! that writes a dump must not park.
+//! The list of fibers that `fiber_dump` and the deadlock report write: one line per fiber.
 //!
 //! Invariant: nothing here changes a fiber. Reports may be wrong about fibers of other workers,
 //! because these run during the report.
 
-use crate::errno::Errno;
-use crate::launch::runtime::Runtime;
-use crate::output as stderr;
-use crate::record::fiber::{Fiber, Handle, Life, NAME_LEN, Waits};
+use crate::output::Out;
+use crate::record::fiber::{Fiber, Handle, Life};
+use crate::record::name::{self, Printable};
 use crate::record::slab;
-use crate::sched::park::{LOCKED, Queue, WAITERS};
-use crate::spin::SpinLock;
+use crate::record::wait_queue::{LOCKED, Queue, WAITERS};
+use crate::record::wait_reason::WaitReason;
 use crate::worker::current;
+use crate::worker::runtime::Runtime;
 use crate::worker::state::Worker;
-use core::fmt::{self, Write};
+use core::fmt::Write;
+use core::ptr::null;
 use core::sync::atomic::Ordering;
-use std::os::fd::{BorrowedFd, RawFd};
-
-/// Guards the names of all fibers.
-pub(crate) static NAMES: SpinLock<()> = SpinLock::new(());
-
-/// Text to be written to a descriptor, one line at a time.
-pub(crate) struct Out {
-    fd: RawFd,
-    buf: [u8; 256],
-    len: usize,
-}
-
-impl Out {
-    pub(crate) fn new(fd: RawFd) -> Out {
-        Out {
-            fd,
-            buf: [0; 256],
-            len: 0,
-        }
-    }
-
-    /// Text for standard error. It is dropped if the program has closed that.
-    pub(crate) fn to_stderr() -> Out {
-        Out::new(stderr::descriptor().unwrap_or(-1))
-    }
-
-    fn flush(&mut self) {
-        let mut rest = &self.buf[..core::mem::take(&mut self.len)];
-        if self.fd < 0 {
-            return;
-        }
-        // SAFETY: the descriptor is borrowed for this call only. The caller asked to write to it,
-        // and a bad one returns EBADF.
-        let fd = unsafe { BorrowedFd::borrow_raw(self.fd) };
-        while !rest.is_empty() {
-            match rustix::io::write(fd, rest) {
-                Ok(n) => rest = &rest[n..],
-                Err(rustix::io::Errno::INTR) => {}
-                Err(_) => break,
-            }
-        }
-    }
-}
-
-impl Write for Out {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        for &byte in text.as_bytes() {
-            if self.len == self.buf.len() {
-                self.flush();
-            }
-            self.buf[self.len] = byte;
-            self.len += 1;
-            if byte == b'\n' {
-                self.flush();
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Out {
-    fn drop(&mut self) {
-        self.flush();
-    }
-}
-
-/// Converts a name to the stored form, padded with NULs. Returns `ERANGE` if it is longer than 15
-/// bytes.
-pub(crate) fn checked_name(name: &[u8]) -> Result<[u8; NAME_LEN], Errno> {
-    let mut stored = [0; NAME_LEN];
-    stored[..NAME_LEN - 1]
-        .get_mut(..name.len())
-        .ok_or(Errno::ERANGE)?
-        .copy_from_slice(name);
-    Ok(stored)
-}
-
-pub(crate) fn set_name(fiber: &Fiber, name: [u8; NAME_LEN]) {
-    let _names = NAMES.lock();
-    // SAFETY: we hold the name lock.
-    unsafe { *fiber.name.get() = name };
-}
-
-pub(crate) fn name(fiber: &Fiber) -> [u8; NAME_LEN] {
-    let _names = NAMES.lock();
-    // SAFETY: we hold the name lock.
-    unsafe { *fiber.name.get() }
-}
-
-/// Returns the text of a stored name, without its NULs.
-pub(crate) fn text(name: &[u8; NAME_LEN]) -> &[u8] {
-    &name[..name.iter().position(|&b| b == 0).unwrap_or(NAME_LEN)]
-}
+use std::os::fd::RawFd;
 
 /// Returns whether the record belongs to a fiber of `runtime` that has not ended.
-pub(crate) fn is_of(fiber: &Fiber, life: Life, runtime: *const Runtime) -> bool {
+pub(crate) fn is_live_in(fiber: &Fiber, life: Life, runtime: *const Runtime) -> bool {
     matches!(life.state(), Life::LIVE | Life::DETACHED | Life::JOINED)
-        && (runtime.is_null() || core::ptr::eq(fiber.runtime.load(Ordering::Relaxed), runtime))
+        && (runtime.is_null() || fiber.is_of(runtime))
 }
 
 /// Writes one line per live fiber of the caller's runtime to `fd`. On a thread that is not a
@@ -122,9 +28,9 @@ pub(crate) fn is_of(fiber: &Fiber, life: Life, runtime: *const Runtime) -> bool 
 pub(crate) fn dump(fd: RawFd) {
     let mut out = Out::new(fd);
     let here = current::worker();
-    let runtime = here.map_or(core::ptr::null(), |w| w.runtime);
+    let runtime = here.map_or(null(), |w| core::ptr::from_ref(w.runtime()));
     slab::for_each(|fiber, life| {
-        if is_of(fiber, life, runtime) {
+        if is_live_in(fiber, life, runtime) {
             write_line(&mut out, here, fiber);
         }
     });
@@ -135,24 +41,9 @@ pub(crate) fn line(out: &mut Out, worker: &Worker, fiber: &Fiber) {
     write_line(out, Some(worker), fiber);
 }
 
-/// Returns the name for a fiber in messages: its number and its name.
-pub(crate) fn title(fiber: &Fiber) -> String {
-    let mut title = String::new();
-    write_title(&mut title, fiber);
-    title
-}
-
-fn write_title(out: &mut impl Write, fiber: &Fiber) {
-    let _ = write!(out, "fiber {}", fiber.id.load(Ordering::Relaxed));
-    let name = name(fiber);
-    if name[0] != 0 {
-        let _ = write!(out, " \"{}\"", Printable(text(&name)));
-    }
-}
-
 fn write_line(out: &mut Out, here: Option<&Worker>, fiber: &Fiber) {
-    write_title(out, fiber);
-    let home = fiber.worker.load(Ordering::Relaxed);
+    name::write_title(out, fiber);
+    let home = fiber.worker();
     // SAFETY: the worker of a live fiber exists.
     match unsafe { home.as_ref() } {
         None => {
@@ -160,21 +51,21 @@ fn write_line(out: &mut Out, here: Option<&Worker>, fiber: &Fiber) {
             return;
         }
         Some(home) => {
-            let _ = write!(out, ", worker {}: ", home.index);
+            let _ = write!(out, ", worker {}: ", home.index());
         }
     }
     let mine = here.filter(|w| core::ptr::eq(*w, home));
-    let what = fiber.waits();
-    let _ = match what {
-        Waits::Nothing if mine.is_some_and(|w| core::ptr::eq(w.current.get(), fiber)) => {
+    let reason = fiber.wait_reason();
+    let _ = match reason {
+        WaitReason::Nothing if mine.is_some_and(|w| core::ptr::eq(w.current(), fiber)) => {
             writeln!(out, "running")
         }
-        Waits::Nothing => writeln!(out, "ready"),
-        Waits::Sleep => writeln!(out, "asleep"),
-        Waits::Shim => {
+        WaitReason::Nothing => writeln!(out, "ready"),
+        WaitReason::Sleep => writeln!(out, "asleep"),
+        WaitReason::Shim => {
             let mut buf = [0; 64];
-            let text = match mine.and_then(|w| w.host.get()) {
-                Some(host) => host.describe(fiber, &mut buf),
+            let text = match mine.and_then(|w| w.shim()) {
+                Some(shim) => shim.describe(fiber, &mut buf),
                 None => &[],
             };
             match text {
@@ -182,7 +73,7 @@ fn write_line(out: &mut Out, here: Option<&Worker>, fiber: &Fiber) {
                 text => writeln!(out, "waits in {}", Printable(text)),
             }
         }
-        Waits::Join => {
+        WaitReason::Join => {
             // SAFETY: the target of a join is a record, and records are never unmapped.
             let target = unsafe { &*(fiber.waits_on.load(Ordering::Relaxed) as *const Fiber) };
             writeln!(
@@ -191,7 +82,7 @@ fn write_line(out: &mut Out, here: Option<&Worker>, fiber: &Fiber) {
                 target.id.load(Ordering::Relaxed)
             )
         }
-        Waits::Mutex => {
+        WaitReason::Mutex => {
             let at = fiber.waits_on.load(Ordering::Relaxed);
             // The mutex is sure to exist only while the fiber is parked, which we know only for
             // fibers of this worker.
@@ -204,7 +95,7 @@ fn write_line(out: &mut Out, here: Option<&Worker>, fiber: &Fiber) {
         _ => writeln!(
             out,
             "waits for {} {:#x}",
-            object(what),
+            object(reason),
             fiber.waits_on.load(Ordering::Relaxed)
         ),
     };
@@ -218,47 +109,15 @@ fn owner(queue: *const Queue) -> Option<u64> {
     slab::knows(Handle(word & !(LOCKED | WAITERS))).map(|f| f.id.load(Ordering::Relaxed))
 }
 
-fn object(what: Waits) -> &'static str {
-    match what {
-        Waits::Mutex => "mutex",
-        Waits::Cond => "condition variable",
-        Waits::Semaphore => "semaphore",
-        Waits::ReadLock => "read-write lock to read",
-        Waits::WriteLock => "read-write lock to write",
-        Waits::Barrier => "barrier",
-        Waits::Once => "once",
-        Waits::Nothing | Waits::Join | Waits::Sleep | Waits::Shim => "",
-    }
-}
-
-/// The bytes of a name, with dots in place of characters that could disturb a terminal.
-struct Printable<'a>(&'a [u8]);
-
-impl fmt::Display for Printable<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for &b in self.0 {
-            f.write_char(if b.is_ascii_graphic() || b == b' ' {
-                b.into()
-            } else {
-                '.'
-            })?;
-        }
-        Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_fifteen_bytes() {
-        assert_eq!(
-            text(&checked_name(b"fifteen letters").unwrap()),
-            b"fifteen letters"
-        );
-        assert_eq!(checked_name(b"sixteen letters!"), Err(Errno::ERANGE));
-        assert_eq!(text(&checked_name(b"").unwrap()), b"");
-        assert_eq!(Printable(b"a\x1b[2J\xff").to_string(), "a.[2J.");
+fn object(reason: WaitReason) -> &'static str {
+    match reason {
+        WaitReason::Mutex => "mutex",
+        WaitReason::Cond => "condition variable",
+        WaitReason::Semaphore => "semaphore",
+        WaitReason::ReadLock => "read-write lock to read",
+        WaitReason::WriteLock => "read-write lock to write",
+        WaitReason::Barrier => "barrier",
+        WaitReason::Once => "once",
+        WaitReason::Nothing | WaitReason::Join | WaitReason::Sleep | WaitReason::Shim => "",
     }
 }

@@ -1,4 +1,4 @@
-//! Reports.
+//! Reports for people: the list of fibers, deadlocks and stack overflows.
 
 pub(crate) mod deadlock;
 pub(crate) mod dump;

@@ -5,8 +5,9 @@
 //! It passes every fault on to the handler that was installed before, including the ones it
 //! reported.
 
-use crate::output as stderr;
+use crate::output;
 use crate::record::fiber::Fiber;
+use crate::record::{name, stack};
 use crate::worker::current;
 use core::cell::UnsafeCell;
 use core::ffi::{c_int, c_void};
@@ -51,15 +52,15 @@ extern "C" fn handler(signal: c_int, info: *mut libc::siginfo_t, context: *mut c
     {
         report(fiber);
     }
-    hand_on(signal, info, context);
+    forward(signal, info, context);
 }
 
 /// Returns the running fiber if `address` lies in its guard.
 fn overflowed(address: usize) -> Option<&'static Fiber> {
     // SAFETY: records are never unmapped.
-    let fiber = unsafe { current::worker()?.current.get().as_ref() }?;
+    let fiber = unsafe { current::worker()?.current().as_ref() }?;
     let guard = fiber.stack.get().addr();
-    (guard..guard + crate::record::stack::page())
+    (guard..guard + stack::page())
         .contains(&address)
         .then_some(fiber)
 }
@@ -77,7 +78,7 @@ fn report(fiber: &Fiber) {
     let name = unsafe { *fiber.name.get() };
     if name[0] != 0 {
         line.text(" \"");
-        line.bytes(crate::report::dump::text(&name));
+        line.bytes(name::text(&name));
         line.text("\"");
     }
     line.text(": its stack of ");
@@ -85,7 +86,7 @@ fn report(fiber: &Fiber) {
     line.text(" KiB is full; set FIBER_STACK=");
     line.number(size as u64 * 2);
     line.text("K or fiber_attr_t.stack_size to enlarge it\n");
-    if let Some(fd) = stderr::descriptor() {
+    if let Some(fd) = output::stderr() {
         // SAFETY: the descriptor is borrowed for this call only. It was open a moment ago; if it
         // has been closed since, the write returns EBADF.
         let _ = rustix::io::write(
@@ -130,7 +131,7 @@ impl Line {
 
 /// Passes the fault on to the previous handler. If there is none, restores the default action; the
 /// fault then repeats and kills the process.
-fn hand_on(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
+fn forward(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
     // SAFETY: PREVIOUS was written before our handler was installed, and held a valid action then.
     unsafe {
         let previous = &*PREVIOUS.0.get().cast::<libc::sigaction>();

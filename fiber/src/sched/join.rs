@@ -5,13 +5,12 @@
 //! handle changes nothing. The one that moves a fiber to TAKEN, or finds it ENDED, frees its record
 //! exactly once.
 
+use super::switching;
 use crate::errno::Errno;
-use crate::record::fiber::{Entry, Fiber, Handle, Life, NAME_LEN, Waits};
+use crate::record::fiber::{Entry, Fiber, Handle, Life, NAME_LEN};
 use crate::record::slab;
 use crate::record::stack::Class;
-use crate::sched::cancel;
-use crate::sched::park::Waiter;
-use crate::sched::switching as sched;
+use crate::record::wait_reason::WaitReason;
 use crate::worker::current;
 use crate::worker::state::Worker;
 use core::ffi::c_void;
@@ -19,7 +18,7 @@ use core::ptr::{null, null_mut};
 use core::sync::atomic::{AtomicU64, Ordering};
 
 /// The number of fibers created since the process began.
-static MADE: AtomicU64 = AtomicU64::new(0);
+static CREATED: AtomicU64 = AtomicU64::new(0);
 
 /// The parameters of a new fiber.
 pub(crate) struct Spec {
@@ -27,7 +26,7 @@ pub(crate) struct Spec {
     pub name: [u8; NAME_LEN],
     pub detached: bool,
     /// Whether other workers must not take it.
-    pub stays: bool,
+    pub pinned: bool,
     /// Whether it is a Rust fiber, which unwinds when it is cancelled.
     pub unwinds: bool,
 }
@@ -40,26 +39,24 @@ pub(crate) fn create(
     entry: Entry,
     arg: *mut c_void,
 ) -> Result<Handle, Errno> {
-    let record = worker.records.take();
+    let record = worker.records().take();
     // SAFETY: records are never unmapped, and a free record belongs to the worker that took it.
     let Some(fiber) = (unsafe { record.as_ref() }) else {
         return Err(Errno::EAGAIN);
     };
     let runtime = worker.runtime();
     fiber.sp.set(null_mut());
-    fiber.worker.store(null_mut(), Ordering::Relaxed);
+    fiber.set_worker(None);
     fiber.class.set(spec.class);
-    fiber.waits_no_more();
-    let cancel = if spec.unwinds { cancel::UNWINDS } else { 0 };
-    fiber.cancel.store(cancel, Ordering::Relaxed);
+    fiber.clear_wait_reason();
+    fiber.cancellation.reset(spec.unwinds);
     fiber.entry.set(entry);
     fiber.arg.set(arg);
-    fiber
-        .runtime
-        .store(worker.runtime.cast_mut(), Ordering::Relaxed);
-    fiber
-        .id
-        .store(MADE.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
+    fiber.set_runtime(runtime);
+    fiber.id.store(
+        CREATED.fetch_add(1, Ordering::Relaxed) + 1,
+        Ordering::Relaxed,
+    );
     // SAFETY: no other thread knows the fiber yet.
     unsafe { *fiber.name.get() = spec.name };
     let life = fiber.life().with(if spec.detached {
@@ -69,10 +66,14 @@ pub(crate) fn create(
     });
     fiber.life.store(life.0, Ordering::Release);
     let name = fiber.handle();
-    runtime.one_more();
+    runtime.count_new();
     // SAFETY: the fiber has never run and is in no list.
-    unsafe { worker.fresh.push(record, spec.stays || runtime.is_single()) };
-    if !spec.stays {
+    unsafe {
+        worker
+            .unstarted()
+            .push(record, spec.pinned || runtime.is_single())
+    };
+    if !spec.pinned {
         runtime.offer(worker);
     }
     Ok(name)
@@ -83,7 +84,7 @@ pub(crate) fn create(
 #[inline]
 pub(crate) fn join(worker: &Worker, name: Handle) -> Result<*mut c_void, Errno> {
     let me = worker.running();
-    cancel::check(me)?;
+    me.cancellation.check()?;
     let fiber = name.record().ok_or(Errno::ESRCH)?;
     loop {
         let life = fiber.life();
@@ -95,7 +96,7 @@ pub(crate) fn join(worker: &Worker, name: Handle) -> Result<*mut c_void, Errno> 
         }
         match life.state() {
             Life::ENDED => {
-                if swap(fiber, life, life.with(Life::TAKEN)) {
+                if fiber.change_life(life, life.with(Life::TAKEN)) {
                     break;
                 }
             }
@@ -103,20 +104,20 @@ pub(crate) fn join(worker: &Worker, name: Handle) -> Result<*mut c_void, Errno> 
                 if waits_for(me, fiber) {
                     return Err(Errno::EDEADLK);
                 }
-                me.set_waits(Waits::Join, (&raw const *fiber).cast());
+                me.set_wait_reason(WaitReason::Join, (&raw const *fiber).cast());
                 let mine = life.joined_by(me);
-                if !swap(fiber, life, mine) {
-                    me.waits_no_more();
+                if !fiber.change_life(life, mine) {
+                    me.clear_wait_reason();
                     continue;
                 }
                 // Two fibers that join each other at the same moment on two workers both get here,
                 // and at least one of them sees it.
-                if waits_for(me, fiber) && swap(fiber, mine, life) {
-                    me.waits_no_more();
+                if waits_for(me, fiber) && fiber.change_life(mine, life) {
+                    me.clear_wait_reason();
                     return Err(Errno::EDEADLK);
                 }
                 me.waiter.set(null());
-                sched::park_until_ended(worker, fiber);
+                switching::park_until_ended(worker, fiber);
                 if !me.waiter.replace(null()).is_null() {
                     return Err(Errno::ECANCELED);
                 }
@@ -127,33 +128,8 @@ pub(crate) fn join(worker: &Worker, name: Handle) -> Result<*mut c_void, Errno> 
         }
     }
     let result = fiber.result.get();
-    worker.records.put(fiber);
+    worker.records().put(fiber);
     Ok(result)
-}
-
-/// Ends the join that `fiber` is parked in, unless the target has ended. Call it on the worker of
-/// `fiber`. Afterwards another fiber may join the target.
-pub(crate) fn cancel(fiber: &Fiber) {
-    // SAFETY: the target of a join is a record, and these are never unmapped.
-    let target = unsafe { &*(fiber.waits_on.load(Ordering::Relaxed) as *const Fiber) };
-    let life = target.life();
-    let mine = life.state() == Life::JOINED && core::ptr::eq(life.joiner(), fiber);
-    if mine && swap(target, life, life.with(Life::LIVE)) {
-        fiber.waiter.set(ENDED);
-        // SAFETY: the fiber is parked, and its target, the only other possible waker, no longer
-        // knows it.
-        unsafe { sched::make_ready(fiber) };
-    }
-}
-
-/// The value of [`Fiber::waiter`] in a fiber whose join was cancelled; never dereferenced.
-const ENDED: *const Waiter = core::ptr::dangling();
-
-fn swap(fiber: &Fiber, from: Life, to: Life) -> bool {
-    fiber
-        .life
-        .compare_exchange(from.0, to.0, Ordering::SeqCst, Ordering::Relaxed)
-        .is_ok()
 }
 
 /// Returns whether `other` is parked in a join of `me`.
@@ -172,14 +148,14 @@ pub(crate) fn detach(name: Handle) -> Result<(), Errno> {
         }
         match life.state() {
             Life::LIVE => {
-                if swap(fiber, life, life.with(Life::DETACHED)) {
+                if fiber.change_life(life, life.with(Life::DETACHED)) {
                     return Ok(());
                 }
             }
             Life::ENDED => {
-                if swap(fiber, life, life.with(Life::TAKEN)) {
+                if fiber.change_life(life, life.with(Life::TAKEN)) {
                     match current::worker() {
-                        Some(worker) => worker.records.put(fiber),
+                        Some(worker) => worker.records().put(fiber),
                         None => slab::SPARE.put(fiber),
                     }
                     return Ok(());

@@ -6,8 +6,9 @@
 use super::misuse;
 use crate::clock::NEVER;
 use crate::errno::Errno;
-use crate::record::fiber::Waits;
-use crate::sched::park::{self, Queue};
+use crate::record::wait_queue::Queue;
+use crate::record::wait_reason::WaitReason;
+use crate::sched::wait;
 use crate::worker::current::on_fiber;
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -51,7 +52,7 @@ impl RawBarrier {
         let arrived = queue.state() + 1;
         if arrived < count {
             queue.set_state(arrived);
-            park::wait(worker, queue, Waits::Barrier, 0, NEVER, || ())?;
+            wait::wait(worker, queue, WaitReason::Barrier, 0, NEVER, || ())?;
             return Ok(false);
         }
         queue.set_state(0);

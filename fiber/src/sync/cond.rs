@@ -6,9 +6,10 @@
 use super::mutex::{MutexGuard, RawMutex};
 use super::{Forever, Until, misuse};
 use crate::errno::Errno;
-use crate::record::fiber::Waits;
-use crate::sched::cancel;
-use crate::sched::park::{self, Queue};
+use crate::record::wait_queue::Queue;
+use crate::record::wait_reason::WaitReason;
+use crate::sched::cancel_point;
+use crate::sched::wait;
 use crate::worker::current::on_fiber;
 use core::sync::atomic::Ordering;
 use std::time::Duration;
@@ -42,12 +43,17 @@ impl RawCond {
     pub(crate) fn wait(&self, mutex: &RawMutex, until: impl Until) -> Result<(), Errno> {
         let worker = on_fiber()?;
         mutex.check_owned()?;
-        cancel::check(worker.running())?;
+        worker.running().cancellation.check()?;
         let until = until.instant()?;
         let mut depth = 0;
-        let woken = park::wait(worker, self.queue.lock(), Waits::Cond, 0, until, || {
-            depth = mutex.release()
-        });
+        let woken = wait::wait(
+            worker,
+            self.queue.lock(),
+            WaitReason::Cond,
+            0,
+            until,
+            || depth = mutex.release(),
+        );
         mutex.relock(depth);
         woken
     }
@@ -89,7 +95,7 @@ impl Condvar {
     /// must check its condition again, as with any condition variable.
     #[track_caller]
     pub fn wait<'a, T: ?Sized>(&self, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
-        match cancel::unwinding(|| self.raw.wait(&guard.mutex.raw, Forever)) {
+        match cancel_point::unwinding(|| self.raw.wait(&guard.mutex.raw, Forever)) {
             Ok(()) => guard,
             Err(e) => misuse("Condvar::wait", e),
         }
@@ -116,7 +122,7 @@ impl Condvar {
         guard: MutexGuard<'a, T>,
         limit: Duration,
     ) -> (MutexGuard<'a, T>, bool) {
-        match cancel::unwinding(|| self.raw.wait(&guard.mutex.raw, limit)) {
+        match cancel_point::unwinding(|| self.raw.wait(&guard.mutex.raw, limit)) {
             Ok(()) => (guard, false),
             Err(Errno::ETIMEDOUT) => (guard, true),
             Err(e) => misuse("Condvar::wait_timeout", e),

@@ -10,8 +10,9 @@
 
 use super::{Forever, Until, misuse};
 use crate::errno::Errno;
-use crate::record::fiber::Waits;
-use crate::sched::park::{self, LOCKED, Queue, WAITERS};
+use crate::record::wait_queue::{LOCKED, Queue, WAITERS};
+use crate::record::wait_reason::WaitReason;
+use crate::sched::wait;
 use crate::worker::current::on_fiber;
 use core::cell::UnsafeCell;
 use core::fmt;
@@ -104,7 +105,7 @@ impl RawMutex {
             return Ok(());
         }
         // A woken waiter is the owner, because unlock handed the lock over.
-        park::wait(worker, queue, Waits::Mutex, 0, until, || ())
+        wait::wait(worker, queue, WaitReason::Mutex, 0, until, || ())
     }
 
     fn deepen(&self) -> Result<(), Errno> {

@@ -3,8 +3,9 @@
 use super::misuse;
 use crate::clock::NEVER;
 use crate::errno::Errno;
-use crate::record::fiber::Waits;
-use crate::sched::park::{self, Queue, STATE_SHIFT};
+use crate::record::wait_queue::{Queue, STATE_SHIFT};
+use crate::record::wait_reason::WaitReason;
+use crate::sched::wait;
 use crate::worker::current::on_fiber;
 use core::sync::atomic::Ordering;
 
@@ -63,7 +64,7 @@ impl RawOnce {
                     run.then = DONE;
                     return Ok(());
                 }
-                RUNNING => park::wait(worker, queue, Waits::Once, 0, NEVER, || ())?,
+                RUNNING => wait::wait(worker, queue, WaitReason::Once, 0, NEVER, || ())?,
                 _ => {}
             }
         }

@@ -6,8 +6,9 @@
 
 use super::{Forever, Until, misuse};
 use crate::errno::Errno;
-use crate::record::fiber::Waits;
-use crate::sched::park::{self, Chain, LOCKED, Locked, Queue, STATE_SHIFT, WAITERS};
+use crate::record::wait_queue::{Chain, LOCKED, Locked, Queue, STATE_SHIFT, WAITERS};
+use crate::record::wait_reason::WaitReason;
+use crate::sched::wait;
 use crate::worker::current::on_fiber;
 use core::cell::UnsafeCell;
 use core::fmt;
@@ -101,7 +102,7 @@ impl RawRwLock {
             queue.word += READER;
             return Ok(());
         }
-        park::wait(worker, queue, Waits::ReadLock, READS, until, || ())
+        wait::wait(worker, queue, WaitReason::ReadLock, READS, until, || ())
     }
 
     /// Returns `EDEADLK` if the caller holds it for writing.
@@ -122,7 +123,7 @@ impl RawRwLock {
             self.writer.store(me, Ordering::Relaxed);
             return Ok(());
         }
-        let woken = park::wait(worker, queue, Waits::WriteLock, WRITES, until, || ());
+        let woken = wait::wait(worker, queue, WaitReason::WriteLock, WRITES, until, || ());
         if woken.is_err() {
             // Some readers may have waited only because this writer was ahead of them.
             self.grant(self.queue.lock());

@@ -5,9 +5,10 @@
 
 use super::{Forever, Until, misuse};
 use crate::errno::Errno;
-use crate::record::fiber::Waits;
-use crate::sched::cancel;
-use crate::sched::park::{self, LOCKED, Queue, STATE_SHIFT, WAITERS};
+use crate::record::wait_queue::{LOCKED, Queue, STATE_SHIFT, WAITERS};
+use crate::record::wait_reason::WaitReason;
+use crate::sched::cancel_point;
+use crate::sched::wait;
 use crate::worker::current::on_fiber;
 use core::sync::atomic::Ordering;
 use std::time::Duration;
@@ -62,7 +63,7 @@ impl RawSem {
     #[inline(always)]
     pub(crate) fn wait(&self, until: impl Until) -> Result<(), Errno> {
         let worker = on_fiber()?;
-        cancel::check(worker.running())?;
+        worker.running().cancellation.check()?;
         if self.take() {
             return Ok(());
         }
@@ -72,7 +73,7 @@ impl RawSem {
             queue.word -= ONE;
             return Ok(());
         }
-        park::wait(worker, queue, Waits::Semaphore, 0, until, || ())
+        wait::wait(worker, queue, WaitReason::Semaphore, 0, until, || ())
     }
 
     /// Returns `EAGAIN` if the count is zero.
@@ -155,7 +156,7 @@ impl Semaphore {
     /// Panics off a fiber.
     #[track_caller]
     pub fn wait(&self) {
-        if let Err(e) = cancel::unwinding(|| self.raw.wait(Forever)) {
+        if let Err(e) = cancel_point::unwinding(|| self.raw.wait(Forever)) {
             misuse("Semaphore::wait", e);
         }
     }
@@ -167,7 +168,7 @@ impl Semaphore {
     /// Panics off a fiber.
     #[track_caller]
     pub fn wait_timeout(&self, limit: Duration) -> bool {
-        match cancel::unwinding(|| self.raw.wait(limit)) {
+        match cancel_point::unwinding(|| self.raw.wait(limit)) {
             Ok(()) => true,
             Err(Errno::ETIMEDOUT) => false,
             Err(e) => misuse("Semaphore::wait_timeout", e),

@@ -26,6 +26,6 @@ pub(crate) fn worker() -> Option<&'static Worker> {
 #[inline(always)]
 pub(crate) fn on_fiber() -> Result<&'static Worker, Errno> {
     worker()
-        .filter(|w| !w.current.get().is_null())
+        .filter(|w| !w.current().is_null())
         .ok_or(Errno::EPERM)
 }

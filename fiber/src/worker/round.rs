@@ -8,15 +8,17 @@
 use core::cell::Cell;
 use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
-pub(crate) struct Turns {
+/// The current round of a worker.
+pub(crate) struct Round {
+    /// The number of turns so far.
     count: AtomicU32,
     /// The value of the counter at which the round is over.
     end: Cell<u32>,
 }
 
-impl Turns {
-    pub(crate) const fn new() -> Turns {
-        Turns {
+impl Round {
+    pub(crate) const fn new() -> Round {
+        Round {
             count: AtomicU32::new(0),
             end: Cell::new(0),
         }
@@ -24,7 +26,7 @@ impl Turns {
 
     /// Returns the number of turns left in this round.
     #[inline(always)]
-    pub(crate) fn left(&self) -> u32 {
+    pub(crate) fn turns_left(&self) -> u32 {
         self.end
             .get()
             .wrapping_sub(self.count.load(Ordering::Relaxed))
@@ -32,7 +34,7 @@ impl Turns {
 
     /// Counts one turn.
     #[inline(always)]
-    pub(crate) fn take(&self) {
+    pub(crate) fn take_turn(&self) {
         self.count.store(
             self.count.load(Ordering::Relaxed).wrapping_add(1),
             Ordering::Relaxed,
@@ -41,23 +43,23 @@ impl Turns {
 
     /// Lets the round end after `n` more turns.
     #[inline(always)]
-    pub(crate) fn set_left(&self, n: u32) {
+    pub(crate) fn set_turns_left(&self, n: u32) {
         self.end
             .set(self.count.load(Ordering::Relaxed).wrapping_add(n));
     }
 
     /// Returns the address of the counter, for other threads to read.
-    pub(crate) fn count(&self) -> *const u32 {
+    pub(crate) fn count_address(&self) -> *const u32 {
         self.count.as_ptr()
     }
 }
 
 /// A pointer that other threads may read.
-pub(crate) struct Shown<T>(AtomicPtr<T>);
+pub(crate) struct Published<T>(AtomicPtr<T>);
 
-impl<T> Shown<T> {
-    pub(crate) const fn new(to: *mut T) -> Shown<T> {
-        Shown(AtomicPtr::new(to))
+impl<T> Published<T> {
+    pub(crate) const fn new(to: *mut T) -> Published<T> {
+        Published(AtomicPtr::new(to))
     }
 
     #[inline(always)]
@@ -71,7 +73,7 @@ impl<T> Shown<T> {
     }
 
     /// Returns the address of the pointer.
-    pub(crate) fn at(&self) -> *const *mut T {
+    pub(crate) fn address(&self) -> *const *mut T {
         self.0.as_ptr()
     }
 }
@@ -82,14 +84,14 @@ mod tests {
 
     #[test]
     fn a_round_ends_where_the_count_overflows_too() {
-        let turns = Turns::new();
-        turns.count.store(u32::MAX - 1, Ordering::Relaxed);
-        turns.set_left(3);
+        let round = Round::new();
+        round.count.store(u32::MAX - 1, Ordering::Relaxed);
+        round.set_turns_left(3);
         for left in (0..3).rev() {
-            turns.take();
-            assert_eq!(turns.left(), left);
+            round.take_turn();
+            assert_eq!(round.turns_left(), left);
         }
-        turns.set_left(0);
-        assert_eq!(turns.left(), 0);
+        round.set_turns_left(0);
+        assert_eq!(round.turns_left(), 0);
     }
 }

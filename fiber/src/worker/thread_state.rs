@@ -5,7 +5,7 @@
 //! exception or uses its own locale, it first saves these on its stack and resets the thread.
 //!
 //! Invariant: at a switch, the thread handles no exception and has its own locale. Therefore the
-//! next fiber, fresh or not, finds no state of another fiber. A switch between fibers that use
+//! next fiber, started or not, finds no state of another fiber. A switch between fibers that use
 //! neither costs two loads and a branch.
 //!
 //! The functions through which the C and C++ runtimes reach this state are in interpose/.

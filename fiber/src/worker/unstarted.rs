@@ -1,36 +1,37 @@
-//! Fresh fibers, which have not started yet: they have no stack and belong to no thread, so any
+//! Fibers that have not started yet: they have no stack and belong to no thread, so any
 //! worker may take them.
 //!
 //! Invariant: no fiber in this queue has ever run. Both its owner and thieves take the oldest fiber
 //! first. A fiber may be taken out of order only if there are no thieves. A fiber of `own` that is
 //! not the first one knows the fiber before it ([`Fiber::before`]).
 
-use crate::record::fiber::{Fiber, List};
+use crate::record::fiber::Fiber;
+use crate::record::list::List;
 use core::cell::Cell;
 use core::ptr::null_mut;
 use crossbeam_deque::{Steal, Stealer, Worker as Deque};
 
-/// A fresh fiber that moves between workers.
+/// An unstarted fiber that moves between workers.
 #[derive(Clone, Copy)]
-pub(crate) struct Fresh(pub *mut Fiber);
+pub(crate) struct Unstarted(pub *mut Fiber);
 
 // SAFETY: a fiber that has not started belongs to the one that holds its address.
-unsafe impl Send for Fresh {}
+unsafe impl Send for Unstarted {}
 
-/// The fresh fibers of one worker.
-pub(crate) struct FreshQueue {
-    /// Fibers that no other worker may take. With one worker these are all fresh fibers, which
+/// The unstarted fibers of one worker.
+pub(crate) struct UnstartedQueue {
+    /// Fibers that no other worker may take. With one worker these are all unstarted fibers, which
     /// saves the cost of atomics. Otherwise these are the fibers that must stay on this worker, and
     /// those that were put back because no stack was available.
     own: List,
-    shared: Option<Deque<Fresh>>,
+    shared: Option<Deque<Unstarted>>,
     /// Whether the queue may be non-empty. Thieves do not clear it.
     any: Cell<bool>,
 }
 
-impl FreshQueue {
-    pub(crate) fn new(shared: bool) -> FreshQueue {
-        FreshQueue {
+impl UnstartedQueue {
+    pub(crate) fn new(shared: bool) -> UnstartedQueue {
+        UnstartedQueue {
             own: List::new(),
             shared: shared.then(Deque::new_fifo),
             any: Cell::new(false),
@@ -38,7 +39,7 @@ impl FreshQueue {
     }
 
     /// The end of the queue that other workers steal from.
-    pub(crate) fn stealer(&self) -> Option<Stealer<Fresh>> {
+    pub(crate) fn stealer(&self) -> Option<Stealer<Unstarted>> {
         self.shared.as_ref().map(Deque::stealer)
     }
 
@@ -60,7 +61,7 @@ impl FreshQueue {
     pub(crate) unsafe fn push(&self, fiber: *mut Fiber, alone: bool) {
         self.any.set(true);
         match &self.shared {
-            Some(shared) if !alone => shared.push(Fresh(fiber)),
+            Some(shared) if !alone => shared.push(Unstarted(fiber)),
             // SAFETY: the caller guarantees that the fiber is in no list; records are never
             // unmapped.
             _ => unsafe {
@@ -105,7 +106,7 @@ impl FreshQueue {
     }
 
     /// Takes up to `most` fibers from `from`; `most` must not be 0. Returns whether it took any.
-    pub(crate) fn steal(&self, from: &Stealer<Fresh>, most: usize) -> bool {
+    pub(crate) fn steal(&self, from: &Stealer<Unstarted>, most: usize) -> bool {
         let Some(shared) = &self.shared else {
             return false;
         };
@@ -134,10 +135,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fresh_ones_leave_in_turn_or_out_of_it() {
+    fn unstarted_fibers_leave_in_turn_or_out_of_it() {
         let fibers: Vec<_> = (0..5).map(|_| Box::new(Fiber::free())).collect();
         let at = |i: usize| (&raw const *fibers[i]).cast_mut();
-        let queue = FreshQueue::new(false);
+        let queue = UnstartedQueue::new(false);
         // SAFETY: none of them runs, and each is in the queue at most once.
         unsafe {
             (0..5).for_each(|i| queue.push(at(i), true));

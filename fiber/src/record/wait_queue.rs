@@ -1,4 +1,4 @@
-//! Parking: the wait queue inside every blocking object, and how a fiber leaves it.
+//! The wait queue inside every blocking object. How a fiber parks in it is in sched/wait.rs.
 //!
 //! A waiter is a node on the stack of the waiting fiber, so waiting never allocates. The word of
 //! the queue holds a lock bit, a bit that says whether there are waiters, and above them the
@@ -18,12 +18,9 @@
 //! queue's lock. If a waker holds it, the timer releases the node again, because that waker may
 //! want the node.
 
-use crate::clock::{Instant, NEVER};
+use super::epoch::epoch;
+use super::fiber::Fiber;
 use crate::errno::Errno;
-use crate::launch::fork;
-use crate::record::fiber::{Fiber, Waits};
-use crate::sched::switching as sched;
-use crate::worker::state::Worker;
 use core::cell::Cell;
 use core::ptr::null;
 use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
@@ -122,6 +119,11 @@ impl Locked<'_> {
         self.queue.head.get().is_null()
     }
 
+    /// The address of the queue, which is that of the object.
+    pub(crate) fn address(&self) -> *const () {
+        (&raw const *self.queue).cast()
+    }
+
     /// The object's state.
     pub(crate) fn state(&self) -> u64 {
         self.word >> STATE_SHIFT
@@ -131,7 +133,7 @@ impl Locked<'_> {
         self.word = state << STATE_SHIFT;
     }
 
-    fn push(&mut self, waiter: &Waiter) {
+    pub(crate) fn push(&mut self, waiter: &Waiter) {
         let queue = self.queue;
         let last = queue.tail.replace(waiter);
         waiter.prev.set(last);
@@ -173,7 +175,7 @@ impl Locked<'_> {
             // SAFETY: the fiber of a queued node is parked, so the stack that holds the node
             // exists. In a forked child, the stacks of the parent's other fibers stay mapped.
             let waiter = unsafe { self.queue.head.get().as_ref() }?;
-            if waiter.epoch == fork::epoch() {
+            if waiter.epoch == epoch() {
                 return Some(waiter);
             }
             self.unlink(waiter);
@@ -239,14 +241,6 @@ impl Woken {
         // SAFETY: records are never unmapped.
         unsafe { &*self.0 }
     }
-
-    /// Makes the fiber ready. Do not call this while holding the queue's lock: the object may be
-    /// freed as soon as the fiber runs.
-    #[inline]
-    pub(crate) fn wake(self) {
-        // SAFETY: the fiber is parked, and taking it out of the queue made us its only waker.
-        unsafe { sched::make_ready(self.0) };
-    }
 }
 
 /// Fibers that were taken out of a queue, in order, linked through their nodes.
@@ -267,109 +261,63 @@ impl Chain {
         self.last = Some(waiter);
     }
 
-    /// Makes all fibers ready. Do not call this while holding the queue's lock.
-    pub(crate) fn wake(self) {
-        let mut at = self.first;
-        while let Some(waiter) = at {
-            // Read the link first: the node is gone as soon as its fiber runs.
-            // SAFETY: the links of a chain are nodes of fibers that are still parked.
-            at = unsafe { waiter.next.get().as_ref() };
-            Woken(waiter.fiber).wake();
+    /// Takes the first fiber out of the chain.
+    #[inline]
+    pub(crate) fn pop(&mut self) -> Option<Woken> {
+        let waiter = self.first?;
+        // Read the link now: the node is gone as soon as its fiber runs.
+        // SAFETY: the links of a chain are nodes of fibers that are still parked.
+        self.first = unsafe { waiter.next.get().as_ref() };
+        Some(Woken(waiter.fiber))
+    }
+}
+
+impl Waiter {
+    /// A wait of `fiber` in `queue`. If `ends_early`, a timer or a cancellation may end it.
+    #[inline(always)]
+    pub(crate) fn new(fiber: &Fiber, queue: &Locked<'_>, tag: u8, ends_early: bool) -> Waiter {
+        Waiter {
+            fiber,
+            queue: queue.queue,
+            prev: Cell::new(null()),
+            next: Cell::new(null()),
+            place: AtomicU8::new(OUT),
+            ends_early,
+            ended: Cell::new(Ok(())),
+            tag,
+            epoch: epoch(),
         }
     }
-}
 
-/// Parks the running fiber in the locked queue until it is woken. Returns `ETIMEDOUT` if `until`
-/// passes first. At a cancellation point, returns `ECANCELED` if the fiber is cancelled.
-///
-/// Calls `between` when the fiber is queued and the queue is unlocked, before switching away.
-#[inline]
-pub(crate) fn wait(
-    worker: &Worker,
-    mut queue: Locked<'_>,
-    what: Waits,
-    tag: u8,
-    until: Instant,
-    between: impl FnOnce(),
-) -> Result<(), Errno> {
-    let me = worker.running();
-    let is_point = matches!(what, Waits::Cond | Waits::Semaphore);
-    let waiter = Waiter {
-        fiber: me,
-        queue: queue.queue,
-        prev: Cell::new(null()),
-        next: Cell::new(null()),
-        place: AtomicU8::new(OUT),
-        ends_early: until != NEVER || is_point,
-        ended: Cell::new(Ok(())),
-        tag,
-        epoch: fork::epoch(),
-    };
-    me.set_waits(what, (&raw const *queue.queue).cast());
-    queue.push(&waiter);
-    drop(queue);
-    if until == NEVER {
-        me.waiter.set(&waiter);
-        between();
-        sched::park(worker);
-        me.waiter.set(null());
-        return waiter.ended.get();
+    /// The result of the wait, once it has ended.
+    #[inline(always)]
+    pub(crate) fn result(&self) -> Result<(), Errno> {
+        self.ended.get()
     }
-    me.waiter.set(&waiter);
-    worker.timers.borrow_mut().set(me, until);
-    between();
-    sched::park(worker);
-    worker.timers.borrow_mut().cancel(me);
-    me.waiter.set(null());
-    waiter.ended.get()
-}
 
-/// Ends the wait of `fiber`, whose timer expired, unless a waker was faster. Runs on the worker of
-/// `fiber`.
-pub(crate) fn time_out(fiber: &Fiber) {
-    // SAFETY: the pointer is set only while the fiber is parked, and the node lies on its stack.
-    let waiter = unsafe { fiber.waiter.get().as_ref() };
-    if waiter.is_none_or(|waiter| take_out(waiter, Errno::ETIMEDOUT)) {
-        // SAFETY: the fiber is parked. Either we took it out of its queue or it was in none, so we
-        // are its only waker.
-        unsafe { sched::make_ready(fiber) };
-    }
-}
-
-/// Ends the wait of `fiber` with `ECANCELED`. The wait must allow an early end. Runs on the worker
-/// of `fiber`.
-pub(crate) fn cancel(fiber: &Fiber) {
-    // SAFETY: the pointer is set only while the fiber is parked, and the node lies on its stack.
-    if let Some(waiter) = unsafe { fiber.waiter.get().as_ref() }
-        && take_out(waiter, Errno::ECANCELED)
-    {
-        // SAFETY: the fiber is parked and we took it out of its queue. If its timer expires before
-        // the fiber runs, the timer finds that it is in no queue.
-        unsafe { sched::make_ready(fiber) };
-    }
-}
-
-/// Takes a node out of its queue with the result `why`. Returns false if a waker was faster.
-fn take_out(waiter: &Waiter, why: Errno) -> bool {
-    let mut backoff = Backoff::default();
-    loop {
-        if waiter.place.load(Ordering::Relaxed) == OUT
-            || waiter
-                .place
-                .compare_exchange(QUEUED, EXPIRING, Ordering::Acquire, Ordering::Relaxed)
-                .is_err()
-        {
-            return false;
+    /// Takes the node out of its queue with the result `why`. Returns false if a waker was faster.
+    /// Call it on the worker of the waiting fiber.
+    pub(crate) fn end_early(&self, why: Errno) -> bool {
+        let mut backoff = Backoff::default();
+        loop {
+            if self.place.load(Ordering::Relaxed) == OUT
+                || self
+                    .place
+                    .compare_exchange(QUEUED, EXPIRING, Ordering::Acquire, Ordering::Relaxed)
+                    .is_err()
+            {
+                return false;
+            }
+            // SAFETY: no waker can take the node now, and an object with a node in its queue is not
+            // destroyed.
+            if let Some(mut queue) = unsafe { &*self.queue }.try_lock() {
+                queue.unlink(self);
+                self.place.store(OUT, Ordering::Relaxed);
+                self.ended.set(Err(why));
+                return true;
+            }
+            self.place.store(QUEUED, Ordering::Release);
+            backoff.relax();
         }
-        // SAFETY: no waker can take the node now, and an object with a node in its queue is not
-        // destroyed.
-        if let Some(mut queue) = unsafe { &*waiter.queue }.try_lock() {
-            queue.unlink(waiter);
-            waiter.place.store(OUT, Ordering::Relaxed);
-            waiter.ended.set(Err(why));
-            return true;
-        }
-        waiter.place.store(QUEUED, Ordering::Release);
-        backoff.relax();
     }
 }
