@@ -1,0 +1,233 @@
+//! The rows as data.
+
+use crate::fact::{fact, route};
+use crate::wait::Wait;
+use std::ffi::c_long;
+
+/// A libc call, with all of its names.
+#[derive(Clone, Copy, Debug)]
+pub struct Row {
+    /// The section of docs/calls.md.
+    pub section: &'static str,
+    /// The names of the call. All of them have the same signature.
+    pub names: &'static [&'static str],
+    pub route: Route,
+    /// The system call that libc makes.
+    pub number: Option<c_long>,
+    /// What the system call can wait for.
+    pub waits: Option<Wait>,
+    pub cancellation_point: bool,
+    /// If another preloaded library interposes the function, a pool thread may call it.
+    pub any_thread: bool,
+    /// The shim does something before the call, then passes it through to libc.
+    pub passes: bool,
+    /// The call closes or changes a descriptor.
+    pub forgets: bool,
+    /// The shim replaces the function where libc lacks it.
+    pub replaced: bool,
+    /// Why `testprogs/c/blocking.c` has no case for the call.
+    pub without_case: Option<&'static str>,
+}
+
+/// How a call is made on a fiber. The strings are paths or names in the shim's source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// By a function of the shim.
+    Convert(&'static str),
+    /// On a pool thread.
+    Offload,
+    /// On a pool thread, if the call may block.
+    OffloadWhen(&'static str),
+    /// Inline while such calls are quick, otherwise on a pool thread.
+    Paced(&'static str),
+    /// By a reentrant function on a pool thread, with the result in memory of the fiber.
+    Recorded(&'static str),
+    /// Inline, with the result in memory of the fiber.
+    Copied,
+    /// By a function of the shim, on a fiber and off.
+    Everywhere(&'static str),
+}
+
+/// How the function is called on a fiber if another preloaded library interposes it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Next {
+    /// By its own route, which calls the next function anyway.
+    Converted,
+    /// As a whole, on the thread pool.
+    Offloaded,
+    /// As a whole, on the fiber's thread.
+    Through,
+}
+
+/// One name of a row.
+#[derive(Clone, Copy, Debug)]
+pub struct Name {
+    pub name: &'static str,
+    pub row: &'static Row,
+}
+
+impl Row {
+    const fn new(section: &'static str, names: &'static [&'static str], route: Route) -> Self {
+        Self {
+            section,
+            names,
+            route,
+            number: None,
+            waits: None,
+            cancellation_point: false,
+            any_thread: false,
+            passes: false,
+            forgets: false,
+            replaced: false,
+            without_case: None,
+        }
+    }
+
+    /// How the call is made if another preloaded library interposes it. Results in static memory
+    /// belong to the calling thread, and so do calls that change a descriptor.
+    pub const fn next(&self) -> Next {
+        match self.route {
+            Route::Recorded(_) | Route::Copied => Next::Through,
+            _ if self.any_thread && self.forgets => Next::Through,
+            _ if self.any_thread => Next::Offloaded,
+            _ => Next::Converted,
+        }
+    }
+}
+
+/// Why `testprogs/c/blocking.c` has no case for a call that can wait.
+pub(crate) mod reasons {
+    pub const TRIES: &str =
+        "it tries, yields or checks, and waits only for callers that are about to continue";
+    pub const POSITION: &str =
+        "it waits for calls at the same position, or for a file system that writes back on close";
+    pub const CLOSES: &str = "it closes files that were opened before";
+    pub const ENTROPY_ONLY: &str = "it waits only before the system's first entropy";
+    pub const STREAM_LOCK: &str = "a stream's lock belongs to the OS thread; the probes lines and \
+                                   parked hold it across waits";
+    pub const PACED: &str =
+        "it is paced by the same code as the cases of its kind; the rest is bookkeeping";
+}
+
+/// Makes the array of all rows.
+macro_rules! rows {
+    ($( $section:literal { $(
+        fn $first:ident $(, $alias:ident)* ( $($argument:tt)* ) -> $result:ty
+            => $route:ident $(( $($how:tt)* ))? $(, $key:ident $(( $($value:tt)* ))? )* ;
+    )* } )*) => {
+        &[ $($( {
+            let names: &[&str] = &[stringify!($first) $(, stringify!($alias))*];
+            let row = Row::new($section, names, route!($route $(($($how)*))?));
+            $( let row = fact!(row, $key $(($($value)*))?); )*
+            row
+        } ),*),* ]
+    };
+}
+
+pub(crate) const TABLE: &[Row] = crate::with_rows!(rows);
+
+/// All rows.
+pub static ROWS: &[Row] = TABLE;
+
+const COUNT: usize = {
+    let (mut count, mut at) = (0, 0);
+    while at < TABLE.len() {
+        count += TABLE[at].names.len();
+        at += 1;
+    }
+    count
+};
+
+/// The names of all rows, in their order. A name's index identifies the function in the shim.
+pub static NAMES: [Name; COUNT] = {
+    let none = Name {
+        name: "",
+        row: &TABLE[0],
+    };
+    let mut names = [none; COUNT];
+    let (mut row, mut at, mut index) = (0, 0, 0);
+    while index < COUNT {
+        if at == TABLE[row].names.len() {
+            (row, at) = (row + 1, 0);
+        }
+        names[index] = Name {
+            name: TABLE[row].names[at],
+            row: &TABLE[row],
+        };
+        (at, index) = (at + 1, index + 1);
+    }
+    names
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    fn row(name: &str) -> &'static Row {
+        NAMES.iter().find(|n| n.name == name).expect("a row").row
+    }
+
+    #[test]
+    fn every_name_has_one_row() {
+        let names: BTreeSet<&str> = NAMES.iter().map(|name| name.name).collect();
+        assert_eq!(names.len(), NAMES.len());
+        assert!(NAMES.iter().all(|name| name.row.names.contains(&name.name)));
+    }
+
+    #[test]
+    fn a_system_call_belongs_to_one_row() {
+        let numbers: Vec<_> = ROWS.iter().filter_map(|row| row.number).collect();
+        assert_eq!(numbers.iter().collect::<BTreeSet<_>>().len(), numbers.len());
+        assert_eq!(row("__pread64").number, Some(libc::SYS_pread64));
+    }
+
+    #[test]
+    fn the_cancellation_points_are_those_of_pthreads() {
+        for name in [
+            "read",
+            "__read",
+            "__pread64_chk",
+            "preadv64v2",
+            "__open64_2",
+            "creat64",
+        ] {
+            assert!(row(name).cancellation_point, "{name}");
+        }
+        for name in [
+            "__poll",
+            "wait4",
+            "accept4",
+            "epoll_pwait2",
+            "nanosleep",
+            "sem_wait",
+        ] {
+            assert!(row(name).cancellation_point, "{name}");
+        }
+        for name in [
+            "lseek64",
+            "dup2",
+            "fcntl",
+            "pthread_mutex_lock",
+            "ioctl",
+            "setsockopt",
+        ] {
+            assert!(!row(name).cancellation_point, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_waits_is_offloaded_and_what_belongs_to_the_thread_is_not() {
+        for (name, expected) in [
+            ("connect", Next::Offloaded),
+            ("msync", Next::Offloaded),
+            ("close", Next::Through),
+            ("gethostbyname", Next::Through),
+            ("pthread_mutex_lock", Next::Converted),
+            ("getaddrinfo", Next::Converted),
+            ("nftw", Next::Converted),
+        ] {
+            assert_eq!(row(name).next(), expected, "{name}");
+        }
+    }
+}
