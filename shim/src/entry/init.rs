@@ -20,7 +20,7 @@ use crate::hooks;
 use crate::host::main_fiber;
 use crate::record::stats::Report;
 use crate::record::trace;
-use crate::runtime::{cancel, language, signal};
+use crate::runtime::{language, signal};
 use crate::state::options::{self, Conf, EngineChoice, Level, StatsFormat};
 use crate::state::{allocator, loader, log, stderr};
 use once_cell::race::OnceBox;
@@ -63,7 +63,6 @@ pub fn ensure() {
     hooks::bind();
     signal::bind();
     locks::bind();
-    cancel::bind();
     language::bind();
     loader::bind();
     allocator::find();
