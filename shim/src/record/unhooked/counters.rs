@@ -3,12 +3,11 @@
 //! Only the thread itself writes to it, in a signal handler and in assembly. Therefore it neither
 //! allocates nor locks. The report at exit reads it and translates addresses into names.
 
-use super::waits;
-use crate::hooks;
 use crate::record::stats::Counter;
 use crate::state::registry::{Registered, Registry};
 use crate::state::symbol;
 use serde_json::{Value, json};
+use std::ffi::c_long;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed};
 use syscalls::Sysno;
@@ -239,11 +238,12 @@ impl Place {
                 Some(call) => call.name().to_owned(),
                 None => "others".to_owned(),
             },
-            waits_for: call.map_or("something", waits::reason),
+            waits_for: calltable::wait_of(c_long::from(number))
+                .map_or("something", |wait| wait.event),
             by: match self.row.load(Relaxed) {
                 0 => By::Nobody,
                 OWN => By::Shim,
-                row => By::Hook(hooks::NAMES[row as usize - 1]),
+                row => By::Hook(calltable::NAMES[row as usize - 1].name),
             },
             at: symbol::name_of(self.at.load(Relaxed)),
             calls: self.calls.get(),

@@ -50,15 +50,18 @@ pub fn end() {}
 #[cfg(target_arch = "x86_64")]
 mod x86_64 {
     use super::super::counters::{self, Place, clock};
-    use super::super::{ALLOW, HERE, INSTALLED, Watch, waits};
+    use super::super::{ALLOW, HERE, INSTALLED, Watch};
     use super::Errno;
     use crate::runtime::signal;
     use crate::tls;
     use std::arch::naked_asm;
-    use std::ffi::{c_int, c_void};
+    use std::ffi::{c_int, c_long, c_void};
     use std::ops::Range;
     use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
     use syscalls::Sysno;
+
+    /// The arguments of a system call.
+    type Arguments = [usize; 6];
 
     /// The `si_code` of a dispatched call.
     const SYS_USER_DISPATCH: c_int = 2;
@@ -155,7 +158,7 @@ mod x86_64 {
         let registers = &mut context.uc_mcontext.gregs;
         let argument = |register: c_int| registers[register as usize] as usize;
         let call = argument(libc::REG_RAX);
-        let arguments: waits::Arguments = [
+        let arguments: Arguments = [
             libc::REG_RDI,
             libc::REG_RSI,
             libc::REG_RDX,
@@ -198,11 +201,14 @@ mod x86_64 {
     fn count<'a>(
         watch: &'a Watch,
         call: Sysno,
-        arguments: &waits::Arguments,
+        arguments: &Arguments,
         at: usize,
         stack: usize,
     ) -> Option<&'a Place> {
-        waits::what_for(call, arguments)?;
+        let wait = calltable::wait_of(call as c_long)?;
+        if !wait.can_wait(arguments) {
+            return None;
+        }
         let here = tls::here();
         // SAFETY: the pointer is not null; it is this thread's record, which is alive while
         // attached.
@@ -227,7 +233,7 @@ mod x86_64 {
 
     /// Makes rt_sigprocmask(2) in the handler. Because sigreturn would undo it, it changes the mask
     /// that sigreturn restores, which never contains SIGSYS.
-    fn change_mask(context: &mut libc::ucontext_t, arguments: &waits::Arguments) {
+    fn change_mask(context: &mut libc::ucontext_t, arguments: &Arguments) {
         // The kernel's set is the first 8 bytes of libc's set.
         let saved = (&raw mut context.uc_sigmask).cast::<u64>();
         let sigsys = signal::bit(libc::SIGSYS);
