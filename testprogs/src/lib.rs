@@ -11,7 +11,6 @@ mod libraries;
 mod run;
 mod scratch;
 mod stats;
-mod table;
 mod tool;
 
 pub use compile::{Flavor, c_compiler, cxx_compiler, cxx_program, program, shared_object};
@@ -21,5 +20,4 @@ pub use libraries::{Libraries, c_sources, libraries, target_dir, workspace};
 pub use run::{Launcher, Outcome, Run};
 pub use scratch::Scratch;
 pub use stats::{Call, Stats};
-pub use table::{How, Row, rows};
 pub use tool::{Refusal, Tool, number, skip};

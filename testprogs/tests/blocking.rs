@@ -1,11 +1,12 @@
-//! No call that can block a thread blocks a fiber's thread. For each symbol of the hook table that
+//! No call that can block a thread blocks a fiber's thread. For each symbol of the call table that
 //! can wait, 50 fibers of one worker call it at the same time, and all of them must reach the call
 //! before the first one may complete.
 
+use calltable::{NAMES, ROWS, Route, Row};
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::time::Duration;
-use testprogs::{Flavor, How, Outcome, Run, Scratch, program};
+use testprogs::{Flavor, Outcome, Run, Scratch, program};
 
 /// A call that blocks its OS thread makes the test hang; nothing else takes long.
 const HANG: Duration = Duration::from_secs(60);
@@ -69,119 +70,38 @@ fn each(symbols: &[String], one: impl Fn(&str) -> Outcome + Sync) {
     );
 }
 
-/// Rows that can wait but have no case, with the reason.
-const WITHOUT: &[(&str, &[&str])] = &[
-    (
-        "they try, yield or check, and wait only for callers that are about to continue",
-        &[
-            "pthread_mutex_trylock",
-            "__pthread_mutex_trylock",
-            "pthread_rwlock_tryrdlock",
-            "__pthread_rwlock_tryrdlock",
-            "pthread_rwlock_trywrlock",
-            "__pthread_rwlock_trywrlock",
-            "pthread_spin_trylock",
-            "sem_trywait",
-            "mtx_trylock",
-            "sched_yield",
-            "__sched_yield",
-            "pthread_yield",
-            "thrd_yield",
-            "pthread_barrier_destroy",
-        ],
-    ),
-    (
-        "they wait for calls at the same position, or for a file system that writes back on close",
-        &[
-            "close", "__close", "closedir", "lseek", "lseek64", "__lseek",
-        ],
-    ),
-    (
-        "they close files that were opened before",
-        &[
-            "endhostent",
-            "endnetent",
-            "endprotoent",
-            "endservent",
-            "endpwent",
-            "endgrent",
-            "endspent",
-            "endrpcent",
-            "endaliasent",
-            "endsgent",
-            "closelog",
-        ],
-    ),
-    (
-        "they wait only before the system's first entropy",
-        &["getrandom", "getentropy"],
-    ),
-    (
-        "a stream's lock belongs to the OS thread; the probes lines and parked hold it across waits",
-        &[
-            "flockfile",
-            "_IO_flockfile",
-            "ftrylockfile",
-            "_IO_ftrylockfile",
-            "funlockfile",
-            "_IO_funlockfile",
-            "fcloseall",
-            "_IO_flush_all",
-        ],
-    ),
-    (
-        "they are paced by the same code as the cases of their kind; the rest is bookkeeping",
-        &[
-            "open_by_handle_at",
-            "chdir",
-            "fchdir",
-            "mkstemp",
-            "mkstemp64",
-            "mkstemps",
-            "mkstemps64",
-            "mkostemp",
-            "mkostemp64",
-            "mkostemps",
-            "mkostemps64",
-            "scandirat",
-            "scandirat64",
-            "ftw",
-            "ftw64",
-            "fts_open",
-            "fts64_open",
-            "fts_read",
-            "fts64_read",
-            "fts_children",
-            "fts64_children",
-        ],
-    ),
-];
-
 #[test]
 fn every_row_that_can_wait_has_a_case() {
     let cases: BTreeSet<String> = cases().into_iter().collect();
-    let without: BTreeSet<&str> = WITHOUT
-        .iter()
-        .flat_map(|(_, names)| names.iter().copied())
-        .collect();
-    let rows = testprogs::rows();
-    let missing: Vec<_> = rows
-        .iter()
-        // All paced calls of one kind run through the same code.
-        .filter(|row| {
-            !matches!(
-                row.how,
-                How::Passed | How::Wakes | How::Copied | How::Paced(_)
+    let has_case = |row: &Row| row.names.iter().all(|name| cases.contains(*name));
+    // All paced calls of one kind run through the same code.
+    let waits = |row: &Row| {
+        !row.passes
+            && !matches!(
+                row.route,
+                Route::Everywhere(_) | Route::Copied | Route::Paced(_)
             )
-        })
-        .filter(|row| !cases.contains(&row.name) && !without.contains(row.name.as_str()))
-        .map(|row| row.name.as_str())
+    };
+    let missing: Vec<_> = ROWS
+        .iter()
+        .filter(|row| waits(row) && !has_case(row) && row.without_case.is_none())
+        .map(|row| row.names)
         .collect();
     assert!(missing.is_empty(), "blocking.c has no case for {missing:?}");
-    let kinds = |with: bool| -> BTreeSet<String> {
-        let of = rows.iter().filter(|row| !with || cases.contains(&row.name));
-        of.filter_map(|row| match &row.how {
-            How::Paced(kind) => Some(kind.clone()),
+    let idle: Vec<_> = ROWS
+        .iter()
+        .filter(|row| row.without_case.is_some() && (has_case(row) || !waits(row)))
+        .map(|row| row.names)
+        .collect();
+    assert!(
+        idle.is_empty(),
+        "these rows need no reason to have no case: {idle:?}"
+    );
+    let kinds = |with: bool| -> BTreeSet<&str> {
+        let names = NAMES.iter();
+        let of = names.filter(|name| !with || cases.contains(name.name));
+        of.filter_map(|name| match name.row.route {
+            Route::Paced(kind) => Some(kind),
             _ => None,
         })
         .collect()

@@ -1,10 +1,11 @@
-//! Compares the hook table with this machine's libc: it contains every name of a converted call,
+//! Compares the call table with this machine's libc: it contains every name of a converted call,
 //! and no other.
 
+use calltable::{EXPORTS, NAMES, ROWS, Route, Row};
 use object::{Object, ObjectSymbol};
 use std::collections::BTreeSet;
 use std::path::Path;
-use testprogs::{How, libraries};
+use testprogs::libraries;
 
 /// Names in libc that look like an alias but that a program cannot be linked to: compatibility
 /// symbols, and private ones.
@@ -36,35 +37,23 @@ fn libc() -> BTreeSet<String> {
         .collect()
 }
 
-/// Removes the decorations of an alias: `__pread64_chk` -> `pread`.
-fn undecorated(name: &str) -> &str {
-    let mut core = name.strip_prefix("__").unwrap_or(name);
-    core = core
-        .strip_suffix("_chk")
-        .or_else(|| core.strip_suffix("_2"))
-        .unwrap_or(core);
-    // preadv64v2 is preadv2's 64-bit name; pread64 and preadv64 are pread's and preadv's.
-    match core {
-        "preadv64v2" => "preadv2",
-        "pwritev64v2" => "pwritev2",
-        "readdir64_r" => "readdir_r",
-        "fts64_open" => "fts_open",
-        "fts64_read" => "fts_read",
-        "fts64_children" => "fts_children",
-        "fts64_close" => "fts_close",
-        _ => core.strip_suffix("64").unwrap_or(core),
-    }
+/// Removes the decorations of an alias: `__pread64_chk` -> `pread`, `preadv64v2` -> `preadv2`.
+fn undecorated(name: &str) -> String {
+    let core = name.strip_prefix("__").unwrap_or(name);
+    let core = core.strip_suffix("_chk").unwrap_or(core);
+    let core = core.strip_suffix("_2").unwrap_or(core);
+    core.replacen("64v", "64", 1).replacen("64", "", 1)
 }
 
 #[test]
 fn every_name_of_a_converted_call_in_this_libc_is_hooked() {
     let hooked = defined(&libraries().aioshim);
-    let calls: BTreeSet<&str> = hooked.iter().map(|name| undecorated(name)).collect();
+    let calls: BTreeSet<String> = hooked.iter().map(|name| undecorated(name)).collect();
     let libc = libc();
     let wanted: BTreeSet<&str> = libc
         .iter()
         .map(String::as_str)
-        .filter(|name| calls.contains(undecorated(name)) && !COMPATIBILITY.contains(name))
+        .filter(|name| calls.contains(&undecorated(name)) && !COMPATIBILITY.contains(name))
         .collect();
     assert!(wanted.len() > 150, "libc's names were read: {wanted:?}");
     let missing: Vec<_> = wanted
@@ -77,34 +66,56 @@ fn every_name_of_a_converted_call_in_this_libc_is_hooked() {
     );
 }
 
+/// The names of [`EXPORTS`], or those of libc only.
+fn exports(only_libc: bool) -> impl Iterator<Item = &'static str> {
+    let all = EXPORTS.iter().filter(move |e| e.of_libc || !only_libc);
+    all.flat_map(|export| export.names.iter().copied())
+}
+
+#[test]
+fn the_exports_are_the_table_the_other_hooks_and_the_host_table() {
+    let exported = defined(&libraries().aioshim);
+    let exported: BTreeSet<&str> = exported
+        .iter()
+        .map(String::as_str)
+        .filter(|name| !name.starts_with("aioshim_"))
+        .collect();
+    let listed: BTreeSet<&str> = NAMES.iter().map(|n| n.name).chain(exports(false)).collect();
+    let (unlisted, missing): (Vec<_>, Vec<_>) = (
+        exported.difference(&listed).collect(),
+        listed.difference(&exported).collect(),
+    );
+    assert!(
+        NAMES.len() > 400 && unlisted.is_empty() && missing.is_empty(),
+        "exported, but not listed: {unlisted:?}; listed, but not exported: {missing:?}"
+    );
+}
+
 #[test]
 fn nothing_is_exported_but_hooks_and_the_host_table() {
     let libc = libc();
-    let strays: Vec<_> = defined(&libraries().aioshim)
-        .into_iter()
-        .filter(|name| !name.starts_with("aioshim_") && !libc.contains(name))
-        // From the C++ library (shim/src/runtime/language.rs, shim/src/calls/statics.rs).
-        .filter(|name| !name.starts_with("__cxa_"))
-        // Used only by the sanitizer runtimes (shim/src/entry/sanitizers.rs).
-        .filter(|name| {
-            !["__asan_default_options", "__tsan_default_suppressions"].contains(&name.as_str())
-        })
-        // The shim exports these on every libc; libc itself has them since versions 2.33 to 2.35.
-        .filter(|name| {
-            ![
-                "close_range",
-                "closefrom",
-                "epoll_pwait2",
-                "mknod",
-                "mknodat",
-            ]
-            .contains(&name.as_str())
-        })
+    // Some libcs lack functions that the shim replaces.
+    let rows = NAMES.iter().filter(|name| !name.row.replaced);
+    let strays: Vec<_> = rows
+        .map(|name| name.name)
+        .chain(exports(true))
+        .filter(|name| !libc.contains(*name))
         .collect();
     assert!(
         strays.is_empty(),
         "these would shadow a program's own symbols: {strays:?}"
     );
+}
+
+#[test]
+fn the_files_of_the_other_exports_define_them() {
+    for export in EXPORTS {
+        let path = testprogs::workspace().join("shim/src").join(export.file);
+        let source = std::fs::read_to_string(&path).expect("the file of an export");
+        for name in export.names {
+            assert!(source.contains(name), "{name} is not in {}", export.file);
+        }
+    }
 }
 
 #[test]
@@ -124,15 +135,15 @@ const PREFACE: &str = "\
 # Calls
 
 This page lists every libc function that the shim interposes, and how its calls are handled on a
-fiber. Off a fiber, all calls pass straight through to libc. The page is generated from the hook
-table (`shim/src/hooks/mod.rs`) by `AIOSHIM_WRITE_DOCS=1 cargo test -p testprogs --test table`.
+fiber. Off a fiber, all calls pass straight through to libc. The page is generated from the call
+table (`crates/calltable/`) by `AIOSHIM_WRITE_DOCS=1 cargo test -p testprogs --test table`.
 
 - **converted**: handled by the named function in `shim/src/calls/`. It makes the call inline if the
   call need not wait; otherwise it submits an operation to the engine, or as a last resort to the
   thread pool, and parks the fiber.
 - **offloaded**: the whole libc function runs on a pool thread while the fiber is parked; errno,
   h_errno and the locale are carried there and back. *may wait*: only if the call may wait.
-- **recorded**: as offloaded, but through the named reentrant variant. The result is in memory of
+- **recorded**: as offloaded, but through the named reentrant function. The result is in memory of
   the fiber, and its next call of the same function overwrites it.
 - **copied**: made inline, because the call does not wait. The result is in memory of the fiber, as
   for *recorded*.
@@ -143,26 +154,35 @@ table (`shim/src/hooks/mod.rs`) by `AIOSHIM_WRITE_DOCS=1 cargo test -p testprogs
 - **wakes**: never waits, on a fiber or off; the call may end the wait of a fiber or change how the
   shim handles later calls.
 
-Some functions are interposed without a row in the table, because they are variadic, written in
-assembly, or missing from some versions of libc: `dprintf`, `__dprintf_chk`, `syslog`,
-`__syslog_chk`, `pthread_exit`, `__cxa_guard_acquire`, `__cxa_get_globals` and related functions of
-the C++ library, `close_range`, `closefrom`, `vfork`, `__vfork`; `sigaction` and the older functions
-that install signal handlers; the functions that jump; those that change or report the signal mask;
-and those whose new thread or program inherits it (`pthread_create`, `posix_spawn`, exec and related
-functions). All other stdio functions are converted through stdio's jump tables
-(`shim/src/stdio/`). [limits.md](limits.md) lists the differences from a thread.
+All other stdio functions are converted through stdio's jump tables (`shim/src/stdio/`).
+[limits.md](limits.md) lists the differences from a thread.
 ";
 
-fn in_words(how: &How) -> String {
-    match how {
-        How::Converted(function) => format!("converted: `{function}`"),
-        How::Offloaded => "offloaded".to_owned(),
-        How::OffloadedWhen => "offloaded: may wait".to_owned(),
-        How::Recorded(twin) => format!("recorded: `{twin}`"),
-        How::Copied => "copied".to_owned(),
-        How::Paced(kind) => format!("paced: {}", kind.to_lowercase()),
-        How::Passed => "passed".to_owned(),
-        How::Wakes => "wakes".to_owned(),
+/// The text before the table of functions without a row.
+const OTHERS: &str = "
+## Functions without a row
+
+These are variadic, written in assembly, or replace libc's function instead of calling it: variants
+of the calls above, functions that install signal handlers, that jump, that change or report the
+signal mask, or whose new thread or program inherits it, and functions of the C++ library.
+
+| functions | where |
+|---|---|
+";
+
+/// How the calls of a row are handled on a fiber.
+fn in_words(row: &Row) -> String {
+    // The names of modules within shim/src/calls/.
+    let within = |path: &str| path.replace(' ', "").replace("calls::", "");
+    match row.route {
+        Route::Convert(_) if row.passes => "passed".to_owned(),
+        Route::Convert(function) => format!("converted: `{}`", within(function)),
+        Route::Offload => "offloaded".to_owned(),
+        Route::OffloadWhen(_) => "offloaded: may wait".to_owned(),
+        Route::Recorded(twin) => format!("recorded: `{}`", within(twin)),
+        Route::Copied => "copied".to_owned(),
+        Route::Paced(kind) => format!("paced: {}", kind.to_lowercase()),
+        Route::Everywhere(_) => "wakes".to_owned(),
     }
 }
 
@@ -170,15 +190,15 @@ fn in_words(how: &How) -> String {
 fn calls_page() -> String {
     let mut page = PREFACE.to_owned();
     let mut lines: Vec<(String, String, Vec<String>)> = Vec::new();
-    for row in testprogs::rows() {
-        let how = in_words(&row.how);
-        let name = format!("`{}`", row.name);
+    for row in ROWS {
+        let how = in_words(row);
+        let names: Vec<_> = row.names.iter().map(|name| format!("`{name}`")).collect();
         match lines
             .iter_mut()
-            .find(|(section, other, _)| (section, other) == (&row.section, &how))
+            .find(|(section, other, _)| (section.as_str(), other) == (row.section, &how))
         {
-            Some((_, _, names)) => names.push(name),
-            None => lines.push((row.section, how, vec![name])),
+            Some((_, _, line)) => line.extend(names),
+            None => lines.push((row.section.to_owned(), how, names)),
         }
     }
     let mut section = String::new();
@@ -188,6 +208,15 @@ fn calls_page() -> String {
             section = of;
         }
         page += &format!("| {} | {how} |\n", names.join(" "));
+    }
+    page += OTHERS;
+    for export in EXPORTS {
+        let names: Vec<_> = export
+            .names
+            .iter()
+            .map(|name| format!("`{name}`"))
+            .collect();
+        page += &format!("| {} | `shim/src/{}` |\n", names.join(" "), export.file);
     }
     page
 }
@@ -207,20 +236,5 @@ fn the_page_of_calls_is_the_table() {
     assert!(
         page == found,
         "docs/calls.md differs from the table: {differs:?}; AIOSHIM_WRITE_DOCS=1 rewrites it"
-    );
-}
-
-#[test]
-fn the_source_of_the_table_has_every_row() {
-    let hooked = defined(&libraries().aioshim);
-    let rows = testprogs::rows();
-    let missing: Vec<_> = rows
-        .iter()
-        .filter(|row| !hooked.contains(&row.name))
-        .collect();
-    assert!(
-        rows.len() > 400 && missing.is_empty(),
-        "{} rows; {missing:?}",
-        rows.len()
     );
 }
