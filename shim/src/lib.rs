@@ -18,7 +18,7 @@
 //!
 //! The other modules:
 //!
-//! - [`entry`]: start-up, fork and the functions that are no rows of the hook table;
+//! - [`entry`]: start-up, fork and the functions that are no rows of the call table;
 //! - [`record`]: statistics, the trace, the tracer of unhooked calls and the watchdog;
 //! - [`runtime`]: an attached thread's calls, operations, signals and file positions;
 //! - [`state`]: the state of the process.

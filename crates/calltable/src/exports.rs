@@ -15,12 +15,12 @@ pub struct Export {
 pub static EXPORTS: &[Export] = &[
     Export {
         names: &["dprintf", "__dprintf_chk", "syslog", "__syslog_chk"],
-        file: "variadic.rs",
+        file: "entry/variadic.rs",
         of_libc: true,
     },
     Export {
         names: &["vfork", "__vfork"],
-        file: "vfork.rs",
+        file: "entry/vfork.rs",
         of_libc: true,
     },
     // libc has these since version 2.34.
@@ -31,12 +31,12 @@ pub static EXPORTS: &[Export] = &[
     },
     Export {
         names: &["pthread_exit"],
-        file: "main_fiber.rs",
+        file: "host/main_fiber.rs",
         of_libc: true,
     },
     Export {
         names: &["pthread_cancel"],
-        file: "signal/kick.rs",
+        file: "runtime/signal/kick.rs",
         of_libc: true,
     },
     Export {
@@ -50,12 +50,12 @@ pub static EXPORTS: &[Export] = &[
             "__sysv_signal",
             "sigset",
         ],
-        file: "signal/actions.rs",
+        file: "runtime/signal/actions.rs",
         of_libc: true,
     },
     Export {
         names: &["longjmp", "_longjmp", "siglongjmp", "__longjmp_chk"],
-        file: "signal/jump.rs",
+        file: "runtime/signal/jump.rs",
         of_libc: true,
     },
     Export {
@@ -82,7 +82,7 @@ pub static EXPORTS: &[Export] = &[
             "execvpe",
             "fexecve",
         ],
-        file: "signal/mask.rs",
+        file: "runtime/signal/mask.rs",
         of_libc: true,
     },
     // From the C++ library.
@@ -97,13 +97,13 @@ pub static EXPORTS: &[Export] = &[
     },
     Export {
         names: &["__cxa_get_globals", "__cxa_get_globals_fast"],
-        file: "runtimes.rs",
+        file: "runtime/language.rs",
         of_libc: false,
     },
     // Used only by the sanitizer runtimes.
     Export {
         names: &["__asan_default_options", "__tsan_default_suppressions"],
-        file: "sanitizers.rs",
+        file: "entry/sanitizers.rs",
         of_libc: false,
     },
 ];

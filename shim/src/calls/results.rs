@@ -213,18 +213,6 @@ pub fn strtok(
     unsafe { strtok_r(text, delimiters, (&raw mut (*record).entry).cast()) }
 }
 
-/// A `first` function that never answers; it makes the row's calls consume no budget.
-#[inline(always)]
-pub fn uncharged1<A, R>(_: &Thread, _: A) -> Option<R> {
-    None
-}
-
-/// Like [`uncharged1`], for two arguments.
-#[inline(always)]
-pub fn uncharged2<A, B, R>(_: &Thread, _: A, _: B) -> Option<R> {
-    None
-}
-
 // ---- h_errno ----------------------------------------------------------------------------------
 
 /// libc's own `h_errno` of the calling thread.

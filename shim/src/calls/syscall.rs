@@ -4,31 +4,14 @@
 use super::locks::futex;
 use super::{Outcome, clone, thread_state};
 use crate::runtime::call::Call;
-use crate::runtime::thread::Thread;
 use policy::Why;
 use std::ffi::c_long;
 
 type Number = c_long;
 
-/// A `first` function that never answers; it makes the row's calls consume no budget. The io_uring
-/// crate and std make their system calls through syscall(2), in the middle of the shim's own work,
-/// where no other fiber may run.
-#[inline(always)]
-#[expect(clippy::too_many_arguments, reason = "as many as the C function has")]
-pub fn uncharged(
-    _: &Thread,
-    _: Number,
-    _: c_long,
-    _: c_long,
-    _: c_long,
-    _: c_long,
-    _: c_long,
-    _: c_long,
-) -> Option<c_long> {
-    None
-}
-
-/// A system call on a fiber that has no row of its own ([`crate::hooks`]).
+/// A system call on a fiber that has no row of its own ([`crate::hooks`]). The row is `uncharged`:
+/// the io_uring crate and std make their system calls through syscall(2), in the middle of the
+/// shim's own work, where no other fiber may run.
 #[expect(clippy::too_many_arguments, reason = "as many as the C function has")]
 pub fn dispatch(
     call: &Call<'_>,

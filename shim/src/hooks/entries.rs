@@ -2,7 +2,7 @@
 //! functions, which do not go through libc's exported names.
 
 use super::{
-    __vdprintf_chk, __vsyslog_chk, Row, close, lseek, read, syscall, vdprintf, vsyslog, write,
+    __vdprintf_chk, __vsyslog_chk, Index, close, lseek, read, syscall, vdprintf, vsyslog, write,
 };
 use crate::calls::{self, Outcome};
 use crate::runtime::call::Call;
@@ -42,12 +42,15 @@ pub unsafe fn call_lseek(fd: c_int, offset: off_t, whence: c_int) -> off_t {
 pub fn pclose_on_pool<R>(function: impl FnOnce() -> R) -> Option<R> {
     // SAFETY: a thread stays attached while one of its hooks runs.
     let thread = unsafe { tls::here().as_ref() }?;
-    calls::via::offload::whole(&Call::begin(thread, Row::pclose as usize, None)?, function)
+    calls::via::offload::whole(
+        &Call::begin(thread, Index::pclose as usize, None)?,
+        function,
+    )
 }
 
 /// Whether `row` is the row that [`pclose_on_pool`] uses.
 pub fn is_pclose(row: u32) -> bool {
-    row == Row::pclose as u32
+    row == Index::pclose as u32
 }
 
 /// vdprintf(3), for dprintf.
@@ -137,7 +140,7 @@ pub unsafe fn call_futex(address: c_long, operation: c_int, value: c_long) {
 pub fn park_in_futex(address: c_long, value: u32) -> bool {
     // SAFETY: a thread stays attached while one of its hooks runs.
     let call = unsafe { tls::here().as_ref() }
-        .and_then(|here| Call::begin_free(here, Row::syscall as usize, None));
+        .and_then(|here| Call::begin_free(here, Index::syscall as usize, None));
     let operation = libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG;
     let arguments = [
         address,

@@ -5,7 +5,7 @@
 //! opens with dlopen(3). The plugin's calls reach the shim's rows, but RTLD_NEXT does not find the
 //! functions behind them, because a plugin's libraries are in a scope of their own.
 
-use std::ffi::{CStr, c_char};
+use std::ffi::CStr;
 
 /// The libraries of old glibc versions that have functions of the table. libpthread and libdl are
 /// missing because the shim itself links to them.
@@ -16,10 +16,9 @@ const LIBRARIES: [&CStr; 4] = [
     c"libutil.so.1",
 ];
 
-/// Finds the function `name`, which ends with a NUL, in those of [`LIBRARIES`] that are loaded by
+/// Finds the function `name` in those of [`LIBRARIES`] that are loaded by
 /// now. The library stays loaded from then on, because the row keeps the function's address.
-pub(super) fn find(name: &'static str) -> Option<*mut ()> {
-    let name = name.as_ptr().cast::<c_char>();
+pub(super) fn find(name: &CStr) -> Option<*mut ()> {
     let found = LIBRARIES.iter().find_map(|library| {
         // SAFETY: both are C strings; RTLD_NOLOAD loads nothing, so no constructor runs.
         unsafe {
@@ -27,7 +26,7 @@ pub(super) fn find(name: &'static str) -> Option<*mut ()> {
             if handle.is_null() {
                 return None;
             }
-            let function = libc::dlsym(handle, name);
+            let function = libc::dlsym(handle, name.as_ptr());
             if function.is_null() {
                 libc::dlclose(handle);
                 return None;
@@ -47,7 +46,7 @@ mod tests {
 
     #[test]
     fn a_library_that_is_not_loaded_has_nothing() {
-        assert_eq!(find("no_such_function\0"), None);
+        assert_eq!(find(c"no_such_function"), None);
         // SAFETY: only clears this thread's error.
         assert!(unsafe { libc::dlerror() }.is_null());
     }

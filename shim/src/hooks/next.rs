@@ -10,23 +10,12 @@
 //! is interposed, all calls on an attached thread take the path of watched calls, so there is no
 //! cost when no such library is loaded.
 
+use calltable::{Next, Row};
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ops::Range;
 use std::path::Path;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};
-
-/// How the row of an interposed function is called on a fiber.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Next {
-    /// By its own conversion: the function is libc's, or the conversion calls the next function
-    /// anyway.
-    Converted,
-    /// As a whole, on the thread pool.
-    Offloaded,
-    /// As a whole, on the fiber's thread.
-    Through,
-}
 
 /// The [`Next`] of one row.
 pub struct Mark(AtomicU8);
@@ -60,33 +49,10 @@ pub fn is_any_interposed() -> bool {
     ANY.load(Relaxed)
 }
 
-/// Modules of [`crate::calls`] whose functions block and can be called on any thread. Locks,
-/// signals and processes are left out because they belong to the calling thread or fiber.
-const OFFLOADED: [&str; 13] = [
-    "rw", "net", "mmsg", "connect", "poll", "select", "sleep", "open", "splice", "ipc", "space",
-    "flock", "file",
-];
-
-/// How to call a row whose next function is at `function`. `handler` is the row's handler in the
-/// table; `forgets` says whether the row closes or changes a descriptor.
-pub fn of(function: *mut (), handler: &str, forgets: bool) -> Next {
-    if !is_interposed(function as usize) {
-        return Next::Converted;
-    }
-    by_handler(handler, forgets)
-}
-
-fn by_handler(handler: &str, forgets: bool) -> Next {
-    let handler: String = handler.chars().filter(|c| !c.is_whitespace()).collect();
-    let waits = || {
-        OFFLOADED
-            .iter()
-            .any(|module| handler.contains(&format!("calls::{module}::")))
-    };
-    if handler.starts_with("recorded") || handler.starts_with("copied") || (forgets && waits()) {
-        Next::Through
-    } else if waits() {
-        Next::Offloaded
+/// How to call a row whose next function is at `function`.
+pub fn of(function: *mut (), row: &Row) -> Next {
+    if is_interposed(function as usize) {
+        row.next()
     } else {
         Next::Converted
     }
@@ -179,21 +145,6 @@ fn is_ordinary(path: *const c_char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_waits_is_offloaded_and_what_belongs_to_the_thread_is_not() {
-        for (handler, forgets, expected) in [
-            ("calls::connect::connect", false, Next::Offloaded),
-            ("with_libc calls :: space :: msync", false, Next::Offloaded),
-            ("calls::file::close", true, Next::Through),
-            ("recorded gethostbyname_r, h_errno", false, Next::Through),
-            ("calls::locks::mutex::lock", false, Next::Converted),
-            ("offload", false, Next::Converted),
-            ("with_libc calls::walk::nftw", false, Next::Converted),
-        ] {
-            assert_eq!(by_handler(handler, forgets), expected, "{handler}");
-        }
-    }
 
     #[test]
     fn libcs_own_functions_are_not_interposed() {

@@ -3,11 +3,192 @@
 //! A number therefore behaves as its name does: it parks a fiber if the call blocks, forgets
 //! descriptors that it closes or replaces, and leaves the shim's own descriptors alone. Calls whose
 //! rows are only paced are passed through here, except those that rename or link a file, because
-//! [`recent_paths`](known_files) has to know about them.
+//! [`recent_paths`](recent_paths) has to know about them.
 
-use super::*;
+use super::enter::{Hook, enter};
+use super::function::Function;
+use super::{
+    BY_NUMBER, clock_nanosleep as clock_nanosleep_row, epoll_pwait as epoll_pwait_row,
+    fcntl as fcntl_row, ioctl as ioctl_row, ppoll as ppoll_row, preadv2 as preadv2_row,
+    pwritev2 as pwritev2_row, sigsuspend as sigsuspend_row, waitid as waitid_row,
+};
+use crate::calls;
+use crate::state::recent_paths;
+use std::ffi::{c_int, c_long, c_uint, c_ulong};
 use std::ptr::{with_exposed_provenance, with_exposed_provenance_mut};
 use sys::errno;
+
+/// The arguments of a system call.
+type Words = [c_long; 6];
+
+/// Makes a system call as a call of the table. Returns None if the kernel alone handles it.
+pub type ByNumber = fn(Words) -> Option<c_long>;
+
+/// How each system call is made, by its number.
+pub type Table = [Option<ByNumber>; 512];
+
+/// The system call of a row, and how it is made. Rows that may change the file that a path names do
+/// something even if the kernel handles their system call.
+pub const fn of<F: Function>() -> Option<(c_long, ByNumber)> {
+    match (F::NUMBER, F::BY_NUMBER) {
+        (Some(number), Some(by_number)) => Some((number, by_number)),
+        (Some(number), None) if F::RENAMES => Some((number, rename)),
+        _ => None,
+    }
+}
+
+/// The table of all rows, and of the calls that are exported without a row.
+pub const fn table(rows: &[Option<(c_long, ByNumber)>]) -> Table {
+    let mut table: Table = [None; _];
+    table[libc::SYS_close_range as usize] = Some(close_range);
+    let mut at = 0;
+    while at < rows.len() {
+        if let Some((number, by_number)) = rows[at] {
+            assert!(table[number as usize].is_none(), "a number has one row");
+            table[number as usize] = Some(by_number);
+        }
+        at += 1;
+    }
+    table
+}
+
+/// The result of the call with this number, or -1 with the error in errno. Returns None if no row
+/// exists for the call, so that the kernel alone handles it.
+#[inline(always)]
+pub fn by_number(
+    number: c_long,
+    a: c_long,
+    b: c_long,
+    c: c_long,
+    d: c_long,
+    e: c_long,
+    f: c_long,
+) -> Option<c_long> {
+    // Language runtimes and the shim's own libraries make this call most often.
+    if number == libc::SYS_futex {
+        return None;
+    }
+    of_row(number, [a, b, c, d, e, f])
+}
+
+#[inline(never)]
+fn of_row(number: c_long, words: Words) -> Option<c_long> {
+    let by_number = (*BY_NUMBER.get(usize::try_from(number).ok()?)?)?;
+    by_number(words)
+}
+
+/// Calls a row's hook with the first words as its arguments.
+pub fn by_words<H: Hook>(words: Words) -> Option<c_long>
+where
+    H::Arguments: FromWords,
+    H::Result: IntoWord,
+{
+    // SAFETY: the arguments are those of syscall(2)'s caller, who must guarantee for them what the
+    // call itself requires.
+    let result = unsafe { enter::<H>(H::Arguments::from_words(words)) };
+    Some(result.into_word())
+}
+
+/// Renames or links a file.
+fn rename(_: Words) -> Option<c_long> {
+    recent_paths::forget();
+    None
+}
+
+/// close_range(2).
+fn close_range([first, last, flags, ..]: Words) -> Option<c_long> {
+    let result = calls::file::close_range(first as c_uint, last as c_uint, flags as c_int);
+    Some(c_long::from(result))
+}
+
+/// preadv2(2), which takes the offset in two words.
+pub fn preadv2([fd, vector, n, offset, _, flags]: Words) -> Option<c_long> {
+    by_words::<preadv2_row::Type>([fd, vector, n, offset, flags, 0])
+}
+
+/// pwritev2(2), which takes the offset in two words.
+pub fn pwritev2([fd, vector, n, offset, _, flags]: Words) -> Option<c_long> {
+    by_words::<pwritev2_row::Type>([fd, vector, n, offset, flags, 0])
+}
+
+/// fcntl(2), for the commands that libc's function passes on unchanged and for which the hook does
+/// something.
+pub fn fcntl(words: Words) -> Option<c_long> {
+    let is_known = matches!(
+        words[1] as c_int,
+        libc::F_DUPFD
+            | libc::F_DUPFD_CLOEXEC
+            | libc::F_SETFL
+            | libc::F_SETLK
+            | libc::F_SETLKW
+            | libc::F_OFD_SETLK
+            | libc::F_OFD_SETLKW
+    );
+    if is_known {
+        by_words::<fcntl_row::Type>(words)
+    } else {
+        None
+    }
+}
+
+/// ioctl(2), for FIONBIO.
+pub fn ioctl(words: Words) -> Option<c_long> {
+    if words[1] as c_ulong == libc::FIONBIO {
+        by_words::<ioctl_row::Type>(words)
+    } else {
+        None
+    }
+}
+
+/// The size of the kernel's signal set in bytes. Calls with a mask take it as an argument.
+const MASK_SIZE: c_long = 8;
+
+/// ppoll(2), unless the kernel rejects the size of the mask.
+pub fn ppoll(words: Words) -> Option<c_long> {
+    if words[3] == 0 || words[4] == MASK_SIZE {
+        by_words::<ppoll_row::Type>(words)
+    } else {
+        None
+    }
+}
+
+/// epoll_pwait(2), unless the kernel rejects the size of the mask.
+pub fn epoll_pwait(words: Words) -> Option<c_long> {
+    if words[4] == 0 || words[5] == MASK_SIZE {
+        by_words::<epoll_pwait_row::Type>(words)
+    } else {
+        None
+    }
+}
+
+/// rt_sigsuspend(2), unless the kernel rejects the size of the mask.
+pub fn sigsuspend(words: Words) -> Option<c_long> {
+    if words[1] == MASK_SIZE {
+        by_words::<sigsuspend_row::Type>(words)
+    } else {
+        None
+    }
+}
+
+/// waitid(2), unless it also reports the resources that the child used.
+pub fn waitid(words: Words) -> Option<c_long> {
+    if words[4] == 0 {
+        by_words::<waitid_row::Type>(words)
+    } else {
+        None
+    }
+}
+
+/// clock_nanosleep(2), whose libc function returns the error number.
+pub fn clock_nanosleep(words: Words) -> Option<c_long> {
+    match by_words::<clock_nanosleep_row::Type>(words)? {
+        0 => Some(0),
+        error => {
+            errno::set(error as c_int);
+            Some(-1)
+        }
+    }
+}
 
 /// Converts an argument of syscall(2) to the type that the call itself takes.
 trait OfWord {
@@ -38,164 +219,51 @@ impl<T> OfWord for *const T {
     }
 }
 
-/// Calls a row's hook with words as arguments.
-macro_rules! hook {
-    ($name:ident($($word:expr),*)) => {
-        // SAFETY: the arguments are those of syscall(2)'s caller, who must guarantee for them what
-        // the call itself requires.
-        unsafe { $name::hook($(OfWord::of_word($word)),*) as c_long }
+/// Converts the first words to the arguments of a call.
+pub trait FromWords {
+    fn from_words(words: Words) -> Self;
+}
+
+impl FromWords for () {
+    fn from_words(_: Words) {}
+}
+
+macro_rules! from_words {
+    ($($type:ident $word:ident),*) => {
+        impl<$($type: OfWord),*> FromWords for ($($type,)*) {
+            fn from_words([$($word,)* ..]: Words) -> Self {
+                ($($type::of_word($word),)*)
+            }
+        }
     };
 }
 
-/// The size of the kernel's signal set in bytes. Calls with a mask take it as an argument.
-const MASK_SIZE: c_long = 8;
+from_words!(A a);
+from_words!(A a, B b);
+from_words!(A a, B b, C c);
+from_words!(A a, B b, C c, D d);
+from_words!(A a, B b, C c, D d, E e);
+from_words!(A a, B b, C c, D d, E e, F f);
 
-/// The result of the call with this number, or -1 with the error in errno. Returns None if no row
-/// exists for the call, so that the kernel alone handles it.
-#[inline(always)]
-pub fn by_number(
-    number: c_long,
-    a: c_long,
-    b: c_long,
-    c: c_long,
-    d: c_long,
-    e: c_long,
-    f: c_long,
-) -> Option<c_long> {
-    // Language runtimes and the shim's own libraries make this call most often.
-    if number == libc::SYS_futex {
-        return None;
+/// Converts the result of a call to what syscall(2) returns.
+pub trait IntoWord {
+    fn into_word(self) -> c_long;
+}
+
+impl IntoWord for c_int {
+    fn into_word(self) -> c_long {
+        c_long::from(self)
     }
-    of_row(number, [a, b, c, d, e, f])
 }
 
-#[inline(never)]
-fn of_row(number: c_long, [a, b, c, d, e, f]: [c_long; 6]) -> Option<c_long> {
-    Some(match number {
-        libc::SYS_read => hook!(read(a, b, c)),
-        libc::SYS_write => hook!(write(a, b, c)),
-        libc::SYS_pread64 => hook!(pread(a, b, c, d)),
-        libc::SYS_pwrite64 => hook!(pwrite(a, b, c, d)),
-        libc::SYS_readv => hook!(readv(a, b, c)),
-        libc::SYS_writev => hook!(writev(a, b, c)),
-        libc::SYS_preadv => hook!(preadv(a, b, c, d)),
-        libc::SYS_pwritev => hook!(pwritev(a, b, c, d)),
-        libc::SYS_preadv2 => hook!(preadv2(a, b, c, d, f)),
-        libc::SYS_pwritev2 => hook!(pwritev2(a, b, c, d, f)),
-        libc::SYS_lseek => hook!(lseek(a, b, c)),
-        libc::SYS_openat => hook!(openat(a, b, c, d)),
-
-        libc::SYS_close => hook!(close(a)),
-        libc::SYS_dup3 => hook!(dup3(a, b, c)),
-        libc::SYS_close_range => c_long::from(calls::file::close_range(
-            a as c_uint,
-            b as c_uint,
-            c as c_int,
-        )),
-        // For any other command libc's function makes other system calls.
-        libc::SYS_fcntl if is_known_command(b as c_int) => hook!(fcntl(a, b, c)),
-        libc::SYS_ioctl if b as c_ulong == libc::FIONBIO => hook!(ioctl(a, b, c)),
-        libc::SYS_setsockopt => hook!(setsockopt(a, b, c, d, e)),
-
-        libc::SYS_fsync => hook!(fsync(a)),
-        libc::SYS_fdatasync => hook!(fdatasync(a)),
-        libc::SYS_syncfs => hook!(syncfs(a)),
-        libc::SYS_sync_file_range => hook!(sync_file_range(a, b, c, d)),
-        libc::SYS_msync => hook!(msync(a, b, c)),
-        libc::SYS_fallocate => hook!(fallocate(a, b, c, d)),
-        libc::SYS_ftruncate => hook!(ftruncate(a, b)),
-        libc::SYS_splice => hook!(splice(a, b, c, d, e, f)),
-        libc::SYS_tee => hook!(tee(a, b, c, d)),
-        libc::SYS_vmsplice => hook!(vmsplice(a, b, c, d)),
-        libc::SYS_sendfile => hook!(sendfile(a, b, c, d)),
-        libc::SYS_copy_file_range => hook!(copy_file_range(a, b, c, d, e, f)),
-        libc::SYS_flock => hook!(flock(a, b)),
-
-        libc::SYS_recvfrom => hook!(recvfrom(a, b, c, d, e, f)),
-        libc::SYS_recvmsg => hook!(recvmsg(a, b, c)),
-        libc::SYS_recvmmsg => hook!(recvmmsg(a, b, c, d, e)),
-        libc::SYS_sendto => hook!(sendto(a, b, c, d, e, f)),
-        libc::SYS_sendmsg => hook!(sendmsg(a, b, c)),
-        libc::SYS_sendmmsg => hook!(sendmmsg(a, b, c, d)),
-        libc::SYS_accept => hook!(accept(a, b, c)),
-        libc::SYS_accept4 => hook!(accept4(a, b, c, d)),
-        libc::SYS_connect => hook!(connect(a, b, c)),
-
-        libc::SYS_ppoll if d == 0 || e == MASK_SIZE => hook!(ppoll(a, b, c, d)),
-        libc::SYS_epoll_pwait if e == 0 || f == MASK_SIZE => hook!(epoll_pwait(a, b, c, d, e)),
-        libc::SYS_nanosleep => hook!(nanosleep(a, b)),
-        libc::SYS_clock_nanosleep => match hook!(clock_nanosleep(a, b, c, d)) {
-            0 => 0,
-            error => {
-                errno::set(error as c_int);
-                -1
-            }
-        },
-        libc::SYS_rt_sigsuspend if b == MASK_SIZE => hook!(sigsuspend(a)),
-        libc::SYS_wait4 => hook!(wait4(a, b, c, d)),
-        libc::SYS_waitid if e == 0 => hook!(waitid(a, b, c, d)),
-        libc::SYS_sched_yield => hook!(sched_yield()),
-
-        libc::SYS_msgrcv => hook!(msgrcv(a, b, c, d, e)),
-        libc::SYS_msgsnd => hook!(msgsnd(a, b, c, d)),
-        libc::SYS_semop => hook!(semop(a, b, c)),
-        libc::SYS_semtimedop => hook!(semtimedop(a, b, c, d)),
-        libc::SYS_mq_timedreceive => hook!(mq_timedreceive(a, b, c, d, e)),
-        libc::SYS_mq_timedsend => hook!(mq_timedsend(a, b, c, d, e)),
-
-        libc::SYS_chdir => hook!(chdir(a)),
-        libc::SYS_fchdir => hook!(fchdir(a)),
-        _ => return of_old_row(number, [a, b, c, d, e]),
-    })
-}
-
-/// Calls that newer architectures lack, and calls that rename or link a file.
-#[cfg_attr(
-    not(target_arch = "x86_64"),
-    expect(unused_variables, reason = "no such calls")
-)]
-fn of_old_row(number: c_long, [a, b, c, d, e]: [c_long; 5]) -> Option<c_long> {
-    match number {
-        libc::SYS_renameat2
-        | libc::SYS_linkat
-        | libc::SYS_symlinkat
-        | libc::SYS_mknodat
-        | libc::SYS_renameat => {
-            known_files::forget();
-            return None;
-        }
-        _ => {}
+impl IntoWord for c_long {
+    fn into_word(self) -> c_long {
+        self
     }
-    #[cfg(not(target_arch = "x86_64"))]
-    return None;
-    #[cfg(target_arch = "x86_64")]
-    Some(match number {
-        libc::SYS_open => hook!(open(a, b, c)),
-        libc::SYS_creat => hook!(creat(a, b)),
-        libc::SYS_dup2 => hook!(dup2(a, b)),
-        libc::SYS_poll => hook!(poll(a, b, c)),
-        libc::SYS_select => hook!(select(a, b, c, d, e)),
-        libc::SYS_epoll_wait => hook!(epoll_wait(a, b, c, d)),
-        libc::SYS_pause => hook!(pause()),
-        libc::SYS_rename | libc::SYS_link | libc::SYS_symlink | libc::SYS_mknod => {
-            known_files::forget();
-            return None;
-        }
-        _ => return None,
-    })
 }
 
-/// Commands of fcntl(2) that libc's function passes on unchanged and for which the hook does
-/// something.
-fn is_known_command(command: c_int) -> bool {
-    matches!(
-        command,
-        libc::F_DUPFD
-            | libc::F_DUPFD_CLOEXEC
-            | libc::F_SETFL
-            | libc::F_SETLK
-            | libc::F_SETLKW
-            | libc::F_OFD_SETLK
-            | libc::F_OFD_SETLKW
-    )
+impl IntoWord for isize {
+    fn into_word(self) -> c_long {
+        self as c_long
+    }
 }

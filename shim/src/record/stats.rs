@@ -7,9 +7,9 @@
 #![deny(unsafe_code)]
 
 use crate::critical::Mutex;
-use crate::hooks;
 use crate::record::unhooked;
 use crate::state::registry::{Registered, Registry};
+use calltable::NAMES;
 use hdrhistogram::Histogram;
 use policy::Why;
 use serde_json::{Map, Value, json};
@@ -73,12 +73,12 @@ impl Stats {
         ALL.register(|| {
             let times = timed.then(|| {
                 Mutex::new(Times {
-                    parked: vec![None; hooks::NAMES.len()],
+                    parked: vec![None; NAMES.len()],
                     batch: histogram(),
                 })
             });
             Self {
-                calls: hooks::NAMES.iter().map(|_| Calls::default()).collect(),
+                calls: NAMES.iter().map(|_| Calls::default()).collect(),
                 times,
             }
         })
@@ -138,8 +138,8 @@ struct Sum {
 
 fn sums(all: &[Arc<Stats>], times: &[Times]) -> Vec<Sum> {
     let total = |count: &dyn Fn(&Stats) -> u64| all.iter().map(|stats| count(stats)).sum::<u64>();
-    let rows = hooks::NAMES.iter().enumerate().map(|(row, name)| Sum {
-        name,
+    let rows = NAMES.iter().enumerate().map(|(row, name)| Sum {
+        name: name.name,
         converted: total(&|stats| stats.of(row).converted.get()),
         offloaded: total(&|stats| stats.of(row).offloaded.get()),
         inline: total(&|stats| stats.of(row).inline.get()),

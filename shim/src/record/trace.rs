@@ -13,7 +13,6 @@ use crate::critical::Mutex;
 use crate::engine::{Transfer, Way};
 use crate::entry::fork::Renewable;
 use crate::entry::init;
-use crate::hooks;
 use crate::state::descriptors::Descriptor;
 use crate::state::log;
 use policy::{Alone, Decision, Hint, Load};
@@ -160,7 +159,7 @@ impl Row {
             text,
             "{},{thread},{},{},{:x},{},{},{},{},{},{},{decision},{outcome},{},{},{}",
             self.at,
-            hooks::NAMES[self.call],
+            calltable::NAMES[self.call].name,
             self.fd,
             self.file,
             self.kind.kind(),

@@ -25,7 +25,7 @@ pub struct Flight {
     /// The request, on the same stack for as long as the flight, so another engine can take it
     /// over.
     pub request: *const Request,
-    /// The call's row in the hook table, for reports.
+    /// The call's index in [`calltable::NAMES`], for reports.
     pub row: u32,
     /// The result, as a system call returns it; valid after the fiber was unparked.
     pub result: i32,

@@ -30,7 +30,7 @@ impl Record {
     const ROOM: usize = 512;
 }
 
-/// A fiber, and the function's row in the hook table.
+/// A fiber, and the function's index in the call table.
 type Key = (*const c_void, usize);
 
 /// The records of one thread's fibers.

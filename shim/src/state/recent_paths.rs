@@ -27,7 +27,7 @@ const LONGEST: usize = 120;
 static CHANGES: AtomicU32 = AtomicU32::new(0);
 
 /// Invalidates the cache on all threads, because a FIFO is about to be made or a path is about to
-/// change. Rows of the hook table call this through `changes`.
+/// change. The hooks call this for the rows of the call table that are marked `renames`.
 #[inline(always)]
 pub fn forget() {
     CHANGES.fetch_add(1, Ordering::Relaxed);

@@ -23,7 +23,7 @@ macro_rules! data {
         fn readahead(fd: c_int, offset: off_t, n: size_t) -> ssize_t
             => Paced(Space, fd);
         fn sync() -> ()
-            => Paced(Flush, calls::paced::NO_FILE), system_call(SYS_sync), waits(DISK);
+            => Paced(Flush, calls::via::adaptive::NO_FILE), system_call(SYS_sync), waits(DISK);
         fn syncfs(fd: c_int) -> c_int
             => Paced(Flush, fd), number(SYS_syncfs), waits(DISK);
         fn sync_file_range(fd: c_int, offset: off_t, length: off_t, flags: c_uint) -> c_int

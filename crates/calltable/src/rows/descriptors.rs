@@ -25,7 +25,7 @@ macro_rules! descriptors {
                any_thread;
         fn close, __close(fd: c_int) -> c_int
             => Convert(calls::file::close), number(SYS_close), cancellation_point, any_thread,
-               without_case(POSITION), forgets(fds::forget(fd));
+               without_case(POSITION), forgets(descriptors::forget(fd));
         fn fsync(fd: c_int) -> c_int
             => Convert(calls::file::fsync), number(SYS_fsync), waits(DISK), cancellation_point,
                any_thread;

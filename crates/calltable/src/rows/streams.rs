@@ -36,8 +36,8 @@ macro_rules! streams {
             => Convert(calls::stdio::ftrylockfile), uncharged, without_case(STREAM_LOCK);
         fn funlockfile, _IO_funlockfile(stream: *mut FILE) -> ()
             => Convert(calls::stdio::funlockfile), uncharged, without_case(STREAM_LOCK);
-        // The variadic functions are in shim/src/variadic.rs and call these. A va_list is passed by
-        // its address.
+        // The variadic functions are in shim/src/entry/variadic.rs and call these. A va_list is
+        // passed by its address.
         fn vdprintf(fd: c_int, format: *const c_char, arguments: *mut c_void) -> c_int
             => Convert(calls::stdio::vdprintf);
         fn __vdprintf_chk(

@@ -9,6 +9,7 @@ use crate::calls::results;
 use crate::engine::{Lane, Names, Request, Run};
 use crate::hooks;
 use crate::runtime::call::Call;
+use calltable::Next;
 use policy::Why;
 use std::ffi::{c_int, c_void};
 use sys::errno;
@@ -47,8 +48,8 @@ fn whole_naming<R, F: FnOnce() -> R>(call: &Call<'_>, names: Names, function: F)
 
 /// Calls a function that another preloaded library interposes ([`hooks`]). Returns None if the
 /// fiber's thread must make the call.
-pub fn next<R, F: FnOnce() -> R>(call: &Call<'_>, by: hooks::Next, function: F) -> Option<R> {
-    if by == hooks::Next::Through {
+pub fn next<R, F: FnOnce() -> R>(call: &Call<'_>, next: Next, function: F) -> Option<R> {
+    if next == Next::Through {
         call.through(Why::Interposed);
         return None;
     }

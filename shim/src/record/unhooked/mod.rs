@@ -3,10 +3,10 @@
 //!
 //! The kernel's Syscall User Dispatch reports each system call of an attached thread to the shim as
 //! a SIGSYS, unless the shim's own text makes it. [`dispatch`] examines the call and lets it
-//! continue. [`calltable::wait_of`] says which calls can block. [`counters`] counts those made while
-//! a fiber runs, by the instruction that made them, and how long they took. A call that a hook
-//! passed to libc, which the statistics count with the reason, is distinguished from a call that no
-//! hook saw.
+//! continue. [`calltable::wait_of`] says which calls can block. [`counters`] counts those made
+//! while a fiber runs, by the instruction that made them, and how long they took. A call that a
+//! hook passed to libc, which the statistics count with the reason, is distinguished from a call
+//! that no hook saw.
 //!
 //! Invariant: SIGSYS is not blocked on a watched thread while dispatch is on, because the kernel
 //! would kill the process. So neither sigprocmask(2) (dispatch.rs) nor the mask of a signal handler

@@ -459,7 +459,7 @@ impl Thread {
         let (_, flight) = self.flights().of_fiber(fiber)?;
         // SAFETY: operations in the slab are alive (operation.rs).
         let flight = unsafe { &*flight };
-        let name = hooks::NAMES[flight.row as usize];
+        let name = calltable::NAMES[flight.row as usize].name;
         Some(match flight.fd() {
             Some(fd) => format!("{name}({fd})"),
             None => name.to_owned(),

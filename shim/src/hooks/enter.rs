@@ -1,0 +1,238 @@
+//! The path of a call from the exported function to its route, and back.
+//!
+//! Everything here is generic over the function, so the compiler makes a copy for each name in
+//! which the options that the row does not have are gone.
+
+use super::function::Function;
+use crate::calls::{self, CResult};
+use crate::record::trace::Record;
+use crate::runtime::call::Call;
+use crate::runtime::thread::Thread;
+use crate::state::{descriptors, recent_paths};
+use crate::tls;
+use calltable::Next;
+use policy::Why;
+use std::ffi::c_int;
+use sys::errno;
+
+/// A libc function whose calls are handled on a fiber, with the parts of its row.
+pub trait Hook: Function {
+    /// What a call counts for.
+    const CHARGE: Charge = Charge::Quantum;
+
+    /// Asked first, wherever the call is made. If it gives a result, nothing else happens.
+    #[inline(always)]
+    fn instead(_: Self::Arguments) -> Option<Self::Result> {
+        None
+    }
+
+    /// May answer at once on an attached thread.
+    #[inline(always)]
+    fn first(_: &Thread, _: Self::Arguments) -> Option<Self::Result> {
+        None
+    }
+
+    /// Makes the call on a fiber, by the row's route. Returns None if libc must make it.
+    fn convert(call: &Call<'_>, arguments: Self::Arguments) -> Option<Self::Result>;
+
+    /// Forgets the facts about the descriptor that the call closes or changes. Returns the
+    /// descriptor if it cannot simply be forgotten.
+    #[inline(always)]
+    fn forget(_: Self::Arguments) -> Option<c_int> {
+        None
+    }
+
+    /// Leaves the call to libc.
+    ///
+    /// # Safety
+    /// The requirements of libc's function apply.
+    #[inline(always)]
+    unsafe fn plain(arguments: Self::Arguments) -> Self::Result {
+        // SAFETY: our caller guarantees what libc's function requires.
+        unsafe { Self::call(arguments) }
+    }
+
+    /// Whether an offloaded call may block.
+    #[inline(always)]
+    fn may_block(_: Self::Arguments) -> bool {
+        true
+    }
+
+    /// The descriptor that an offloaded call is about.
+    #[inline(always)]
+    fn file(_: Self::Arguments) -> Option<c_int> {
+        None
+    }
+
+    /// [`attached`], in a function of its own, so that the exported function needs no stack frame.
+    ///
+    /// # Safety
+    /// As for [`attached`].
+    unsafe fn attached(here: *const Thread, arguments: Self::Arguments) -> Self::Result;
+
+    /// [`release`], in a function of its own.
+    ///
+    /// # Safety
+    /// As for [`release`].
+    unsafe fn release(fd: c_int, arguments: Self::Arguments) -> Self::Result;
+}
+
+/// What a call counts for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Charge {
+    /// It uses up the fiber's quantum; when that is spent, others run after the call.
+    Quantum,
+    /// Nothing.
+    Nothing,
+    /// Nothing: as long as a lock is free, no other fiber runs. The host or the user may choose to
+    /// leave such calls to libc.
+    Lock,
+}
+
+/// The exported function of a name, except that rows with the route `Everywhere` have only their
+/// handler.
+///
+/// # Safety
+/// The requirements of libc's function apply.
+#[inline(always)]
+pub unsafe fn enter<H: Hook>(arguments: H::Arguments) -> H::Result {
+    if H::RENAMES {
+        recent_paths::forget();
+    }
+    if let Some(result) = H::instead(arguments) {
+        return result;
+    }
+    let here = tls::here();
+    if here.is_null() {
+        // SAFETY: our caller guarantees what libc's function requires.
+        return unsafe { by_libc::<H>(arguments) };
+    }
+    // SAFETY: `here` is this thread's attached Thread, and stays attached while one of its hooks
+    // runs.
+    let thread = unsafe { &*here };
+    // In the exported function itself, because every nanosecond counts here.
+    if thread.answers_at_once()
+        && let Some(result) = H::first(thread, arguments)
+    {
+        return result;
+    }
+    // SAFETY: `here` is this thread's attached Thread; our caller guarantees the rest.
+    unsafe { H::attached(here, arguments) }
+}
+
+/// A call on an attached thread.
+///
+/// # Safety
+/// `here` is this thread's attached Thread. The requirements of libc's function apply.
+#[inline(always)]
+pub unsafe fn attached<H: Hook>(here: *const Thread, arguments: H::Arguments) -> H::Result {
+    // SAFETY: a thread stays attached while one of its hooks runs.
+    let thread = unsafe { &*here };
+    if thread.is_watched() {
+        // SAFETY: our caller guarantees what libc's function requires.
+        return unsafe { watched::<H>(thread, arguments) };
+    }
+    // SAFETY: our caller guarantees what libc's function requires.
+    let result = unsafe { make::<H>(thread, arguments) };
+    end::<H>(thread);
+    result
+}
+
+/// Makes a call by its route, or has libc make it. The [`Call`] ends before libc's function, so
+/// that handlers are not deferred during that.
+///
+/// # Safety
+/// The requirements of libc's function apply.
+#[inline(always)]
+unsafe fn make<H: Hook>(thread: &Thread, arguments: H::Arguments) -> H::Result {
+    if let Some(call) = begin::<H>(thread, None)
+        && let Some(result) = H::convert(&call, arguments)
+    {
+        return result;
+    }
+    // SAFETY: our caller guarantees what libc's function requires.
+    unsafe { by_libc::<H>(arguments) }
+}
+
+/// Like [`attached`], but keeps a record of the call.
+///
+/// # Safety
+/// The requirements of libc's function apply.
+#[cold]
+#[inline(never)]
+unsafe fn watched<H: Hook>(thread: &Thread, arguments: H::Arguments) -> H::Result {
+    let record = thread.record(H::INDEX);
+    let call = begin::<H>(thread, Some(&record));
+    let converted = call.as_ref().and_then(|call| match H::symbol().next() {
+        Next::Converted => H::convert(call, arguments),
+        next => calls::via::offload::next(call, next, || {
+            // SAFETY: the next function, with its caller's arguments, while that call lasts.
+            unsafe { H::call(arguments) }
+        }),
+    });
+    let of_fiber = call.is_some();
+    // End the call first, so that handlers are not deferred during libc's function.
+    drop(call);
+    let result = match converted {
+        Some(result) => record.end(result),
+        None => {
+            let passing = thread.escapes().map(|escapes| escapes.passing(H::INDEX));
+            // SAFETY: our caller guarantees what libc's function requires.
+            let result = unsafe { by_libc::<H>(arguments) };
+            drop(passing);
+            if of_fiber { record.end(result) } else { result }
+        }
+    };
+    end::<H>(thread);
+    result
+}
+
+/// Begins a call. Returns None if no fiber makes it, or if it is left to libc.
+#[inline(always)]
+fn begin<'a, H: Hook>(thread: &'a Thread, record: Option<&'a Record>) -> Option<Call<'a>> {
+    match H::CHARGE {
+        Charge::Quantum => Call::begin(thread, H::INDEX, record),
+        Charge::Lock if !thread.converts_locks() => {
+            thread.stats().of(H::INDEX).through[Why::LocksOff as usize].add(1);
+            None
+        }
+        Charge::Lock | Charge::Nothing => Call::begin_free(thread, H::INDEX, record),
+    }
+}
+
+/// Ends a call, including libc's part of it: yields if the quantum is used up.
+#[inline(always)]
+fn end<H: Hook>(thread: &Thread) {
+    if H::CHARGE == Charge::Quantum {
+        Call::ended(thread, H::INDEX);
+    }
+}
+
+/// Has libc make the call, after forgetting what the call makes untrue.
+///
+/// # Safety
+/// The requirements of libc's function apply.
+#[inline(always)]
+unsafe fn by_libc<H: Hook>(arguments: H::Arguments) -> H::Result {
+    match H::forget(arguments) {
+        // SAFETY: our caller guarantees what libc's function requires.
+        Some(fd) => unsafe { H::release(fd, arguments) },
+        // SAFETY: our caller guarantees what libc's function requires.
+        None => unsafe { H::plain(arguments) },
+    }
+}
+
+/// Makes a call about a descriptor that could not simply be forgotten: fails with EBADF if it
+/// belongs to the shim.
+///
+/// # Safety
+/// The requirements of libc's function apply.
+#[inline(always)]
+pub unsafe fn release<H: Hook>(fd: c_int, arguments: H::Arguments) -> H::Result {
+    if descriptors::release(fd) {
+        errno::set(libc::EBADF);
+        return H::Result::from_done(-1);
+    }
+    // SAFETY: our caller guarantees what libc's function requires.
+    unsafe { H::call(arguments) }
+}

@@ -1,0 +1,358 @@
+//! Expands the rows of the table: for each name, a module with the exported function and the types
+//! that stand for it in [`super::enter`] and [`super::function`].
+//!
+//! The macros only put the parts of a row in their places. What happens in a call is in the generic
+//! functions.
+
+/// All rows: the names, the symbols, the map of system call numbers, and a module for each name.
+macro_rules! hooks {
+    ($( $section:literal { $(
+        fn $first:ident $(, $alias:ident)* ( $($argument:tt)* ) -> $result:ty
+            => $route:ident $(( $($how:tt)* ))? $(, $key:ident $(( $($value:tt)* ))? )* ;
+    )* } )*) => {
+        /// The names, in the order of [`calltable::NAMES`].
+        #[allow(non_camel_case_types)]
+        #[derive(Clone, Copy)]
+        enum Index { $($( $first, $($alias,)* )*)* }
+
+        /// The symbols of all names, in the same order.
+        static SYMBOLS: [&Symbol; NAMES.len()] = [
+            $($( &$first::SYMBOL, $(&$alias::SYMBOL,)* )*)*
+        ];
+
+        /// How the system calls that have a row are made.
+        static BY_NUMBER: numbers::Table =
+            numbers::table(&[ $($( numbers::of::<$first::Type>(), )*)* ]);
+
+        $($(
+            row! {
+                [$first $($alias)*] ($($argument)*) -> $result;
+                { $route $(($($how)*))? } { $( $key $(($($value)*))? ; )* }
+            }
+        )*)*
+    };
+}
+
+/// One row: hands the arguments to each option.
+macro_rules! row {
+    ($names:tt $arguments:tt -> $result:ty;
+     $route:tt { $( $key:ident $(( $($value:tt)* ))? ; )* }) => {
+        names! {
+            $names $arguments -> $result; $route { $( { $key $(($($value)*))? } $arguments )* }
+        }
+    };
+}
+
+/// One row: the same for each name.
+macro_rules! names {
+    ([$($name:ident)*] $arguments:tt -> $result:ty; $route:tt $options:tt) => {
+        $( hook! { $name $arguments -> $result; $route $options } )*
+    };
+}
+
+/// One name.
+macro_rules! hook {
+    ($name:ident ($($arg:ident : $type:ty),*) -> $result:ty;
+     { Everywhere($($handler:tt)*) } $options:tt) => {
+        #[allow(
+            non_snake_case, static_mut_refs, missing_abi, dead_code, unused_variables,
+            clippy::too_many_arguments
+        )]
+        pub mod $name {
+            use super::*;
+
+            redhook::hook! {
+                unsafe fn $name($($arg: $type),*) -> $result => hook {
+                    $($handler)*(libc(), $($arg),*)
+                }
+            }
+
+            function! { $name ($($arg: $type),*) -> $result; $options }
+        }
+    };
+    ($name:ident ($($arg:ident : $type:ty),*) -> $result:ty;
+     $route:tt { $( $option:tt $arguments:tt )* }) => {
+        #[allow(
+            non_snake_case, static_mut_refs, missing_abi, dead_code, unused_variables,
+            clippy::too_many_arguments
+        )]
+        pub mod $name {
+            use super::*;
+
+            redhook::hook! {
+                unsafe fn $name($($arg: $type),*) -> $result => hook {
+                    // SAFETY: our caller guarantees what libc's function requires.
+                    unsafe { enter::enter::<Type>(($($arg,)*)) }
+                }
+            }
+
+            /// A call on an attached thread.
+            #[inline(never)]
+            unsafe fn attached(here: *const Thread, $($arg: $type),*) -> $result {
+                // SAFETY: our caller makes the same promise.
+                unsafe { enter::attached::<Type>(here, ($($arg,)*)) }
+            }
+
+            /// A call about a descriptor that could not simply be forgotten.
+            #[cold]
+            #[inline(never)]
+            unsafe fn release(fd: c_int, $($arg: $type),*) -> $result {
+                // SAFETY: our caller makes the same promise.
+                unsafe { enter::release::<Type>(fd, ($($arg,)*)) }
+            }
+
+            function! { $name ($($arg: $type),*) -> $result; { $( $option $arguments )* } }
+
+            handler! { $route ($($arg),*) }
+
+            impl Hook for Type {
+                #[inline(always)]
+                fn convert(call: &Call<'_>, ($($arg,)*): Self::Arguments) -> Option<$result> {
+                    route! { $route call ($($arg),*) }
+                }
+
+                #[inline(always)]
+                unsafe fn attached(here: *const Thread, ($($arg,)*): Self::Arguments) -> $result {
+                    // SAFETY: our caller makes the same promise.
+                    unsafe { attached(here, $($arg),*) }
+                }
+
+                #[inline(always)]
+                unsafe fn release(fd: c_int, ($($arg,)*): Self::Arguments) -> $result {
+                    // SAFETY: our caller makes the same promise.
+                    unsafe { release(fd, $($arg),*) }
+                }
+
+                $( of_hook! { $option $arguments } )*
+            }
+        }
+    };
+}
+
+/// libc's own function behind a name.
+macro_rules! function {
+    ($name:ident ($($arg:ident : $type:ty),*) -> $result:ty;
+     { $( $option:tt $arguments:tt )* }) => {
+        /// Stands for the function in generic code.
+        pub enum Type {}
+
+        /// Where the function is.
+        pub static SYMBOL: Symbol = Symbol::new(
+            c_string(concat!(stringify!($name), "\0")),
+            Type::VERSION,
+            find as *mut (),
+            match Type::REPLACEMENT {
+                Some(replacement) => replacement,
+                None => || missing as *mut (),
+            },
+        );
+
+        impl Function for Type {
+            type Arguments = ($($type,)*);
+            type Result = $result;
+
+            const INDEX: usize = Index::$name as usize;
+
+            #[inline(always)]
+            fn symbol() -> &'static Symbol {
+                &SYMBOL
+            }
+
+            #[inline(always)]
+            unsafe fn call(($($arg,)*): Self::Arguments) -> $result {
+                // SAFETY: our caller guarantees what libc's function requires.
+                unsafe { libc()($($arg),*) }
+            }
+
+            $( of_function! { $option $arguments } )*
+        }
+
+        type Real = unsafe extern "C" fn($($type),*) -> $result;
+
+        #[inline(always)]
+        fn libc() -> Real {
+            // SAFETY: the symbol only ever holds functions of this type: `find`, `missing`, the
+            // row's replacement, or what was found under the name.
+            unsafe { std::mem::transmute::<*mut (), Real>(SYMBOL.address()) }
+        }
+
+        /// The function's address until libc's own is found.
+        #[cold]
+        unsafe extern "C" fn find($($arg: $type),*) -> $result {
+            // SAFETY: our caller guarantees what libc's function requires.
+            unsafe { Type::unbound(($($arg,)*)) }
+        }
+
+        /// The function's address if libc lacks it.
+        #[cold]
+        unsafe extern "C" fn missing($($arg: $type),*) -> $result {
+            // SAFETY: our caller guarantees what libc's function requires.
+            unsafe { Type::missing(($($arg,)*)) }
+        }
+
+        /// libc's own function, for calls that are built from other calls.
+        ///
+        /// # Safety
+        /// The requirements of libc's function apply.
+        pub unsafe fn real($($arg: $type),*) -> $result {
+            // SAFETY: our caller guarantees what libc's function requires.
+            unsafe { libc()($($arg),*) }
+        }
+    };
+}
+
+/// The options of a row that belong to [`Function`].
+macro_rules! of_function {
+    ({ version($version:literal) } $arguments:tt) => {
+        const VERSION: Option<&'static CStr> = Some(c_string(concat!($version, "\0")));
+    };
+    ({ otherwise($($function:tt)*) } $arguments:tt) => {
+        const REPLACEMENT: Option<fn() -> *mut ()> = Some(|| $($function)* as *mut ());
+    };
+    ({ unbound($($function:tt)*) } ($($arg:ident : $type:ty),*)) => {
+        unsafe fn unbound(($($arg,)*): Self::Arguments) -> Self::Result {
+            // SAFETY: our caller guarantees what libc's function requires.
+            unsafe { $($function)*($($arg),*) }
+        }
+    };
+    ({ renames } $arguments:tt) => {
+        const RENAMES: bool = true;
+    };
+    ({ number(old $number:ident) } $arguments:tt) => {
+        #[cfg(target_arch = "x86_64")]
+        const NUMBER: Option<c_long> = Some(libc::$number);
+        const BY_NUMBER: Option<ByNumber> = Some(numbers::by_words::<Self>);
+    };
+    ({ number($number:ident) } $arguments:tt) => {
+        const NUMBER: Option<c_long> = Some(libc::$number);
+        const BY_NUMBER: Option<ByNumber> = Some(numbers::by_words::<Self>);
+    };
+    ({ number($number:ident, $function:ident) } $arguments:tt) => {
+        const NUMBER: Option<c_long> = Some(libc::$number);
+        const BY_NUMBER: Option<ByNumber> = Some(numbers::$function);
+    };
+    ({ system_call(old $number:ident) } $arguments:tt) => {
+        #[cfg(target_arch = "x86_64")]
+        const NUMBER: Option<c_long> = Some(libc::$number);
+    };
+    ({ system_call($number:ident) } $arguments:tt) => {
+        const NUMBER: Option<c_long> = Some(libc::$number);
+    };
+    ($option:tt $arguments:tt) => {};
+}
+
+/// The options of a row that belong to [`Hook`].
+macro_rules! of_hook {
+    ({ lock } $arguments:tt) => {
+        const CHARGE: Charge = Charge::Lock;
+    };
+    ({ uncharged } $arguments:tt) => {
+        const CHARGE: Charge = Charge::Nothing;
+    };
+    ({ instead($($function:tt)*) } ($($arg:ident : $type:ty),*)) => {
+        #[inline(always)]
+        fn instead(($($arg,)*): Self::Arguments) -> Option<Self::Result> {
+            $($function)*($($arg),*)
+        }
+    };
+    ({ first($($function:tt)*) } ($($arg:ident : $type:ty),*)) => {
+        #[inline(always)]
+        fn first(thread: &Thread, ($($arg,)*): Self::Arguments) -> Option<Self::Result> {
+            $($function)*(thread, $($arg),*)
+        }
+    };
+    ({ by($($function:tt)*) } ($($arg:ident : $type:ty),*)) => {
+        #[inline(always)]
+        unsafe fn plain(($($arg,)*): Self::Arguments) -> Self::Result {
+            // SAFETY: our caller guarantees what libc's function requires.
+            unsafe { $($function)*(libc(), $($arg),*) }
+        }
+    };
+    ({ forgets($($value:tt)*) } ($($arg:ident : $type:ty),*)) => {
+        #[inline(always)]
+        fn forget(($($arg,)*): Self::Arguments) -> Option<c_int> {
+            $($value)*
+        }
+    };
+    ({ when($($condition:tt)*) } ($($arg:ident : $type:ty),*)) => {
+        #[inline(always)]
+        fn may_block(($($arg,)*): Self::Arguments) -> bool {
+            $($condition)*
+        }
+    };
+    ({ file($($value:tt)*) } ($($arg:ident : $type:ty),*)) => {
+        #[inline(always)]
+        fn file(($($arg,)*): Self::Arguments) -> Option<c_int> {
+            Some($($value)*)
+        }
+    };
+    ($option:tt $arguments:tt) => {};
+}
+
+/// The function of a row with the route `Convert`.
+macro_rules! handler {
+    ({ Convert($($function:tt)*) } ($($arg:ident),*)) => {
+        impl Converted for Type {
+            #[inline(always)]
+            fn handle(call: &Call<'_>, ($($arg,)*): Self::Arguments) -> Outcome {
+                $($function)*(call, $($arg),*)
+            }
+        }
+    };
+    ($route:tt $arguments:tt) => {};
+}
+
+/// Makes a call by the row's route.
+macro_rules! route {
+    ({ Convert($($function:tt)*) } $call:ident ($($arg:ident),*)) => {
+        routes::convert::<Self>($call, ($($arg,)*))
+    };
+    ({ WithLibc($($function:tt)*) } $call:ident ($($arg:ident),*)) => {
+        $($function)*($call, libc(), $($arg),*)
+    };
+    ({ Offload } $call:ident ($($arg:ident),*)) => {
+        routes::offload::<Self>($call, ($($arg,)*))
+    };
+    ({ Paced($kind:ident, $file:expr) } $call:ident ($($arg:ident),*)) => {
+        calls::via::adaptive::whole($call, Kind::$kind, $file, || {
+            // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
+            unsafe { libc()($($arg),*) }
+        })
+    };
+    ({ Paced($kind:ident, $file:expr, $other:expr) } $call:ident ($($arg:ident),*)) => {
+        calls::via::adaptive::whole_of_two($call, Kind::$kind, [$file, $other], || {
+            // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
+            unsafe { libc()($($arg),*) }
+        })
+    };
+    ({ Recorded($twin:ident) } $call:ident ($($arg:ident),*)) => {
+        routes::record::<Self>($call, |room| {
+            // SAFETY: libc's own function, with the caller's arguments and buffers for the result,
+            // while that call lasts.
+            unsafe {
+                super::$twin::real($($arg,)* room.entry, room.text, room.n, room.result)
+            }
+        })
+    };
+    ({ Recorded($twin:ident, h_errno) } $call:ident ($($arg:ident),*)) => {
+        routes::record::<Self>($call, |room| {
+            // SAFETY: libc's own function, with the caller's arguments and buffers for the result,
+            // while that call lasts.
+            unsafe {
+                let (entry, text, result) = (room.entry, room.text, room.result);
+                super::$twin::real($($arg,)* entry, text, room.n, result, room.h_errno)
+            }
+        })
+    };
+    ({ RecordedBy($($function:tt)*) } $call:ident ($($arg:ident),*)) => {
+        Some($($function)*($call, Self::INDEX, $($arg),*))
+    };
+    ({ Copied } $call:ident ($($arg:ident),*)) => {{
+        // SAFETY: libc's own function, with its caller's arguments.
+        let result = unsafe { libc()($($arg),*) };
+        Some(calls::results::copied_text($call, Self::INDEX, result))
+    }};
+    ({ CopiedBy($($function:tt)*) } $call:ident ($($arg:ident),*)) => {
+        Some($($function)*($call, Self::INDEX, $($arg),*))
+    };
+}
