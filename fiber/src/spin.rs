@@ -76,7 +76,7 @@ mod tests {
     use super::SpinLock;
 
     #[test]
-    fn counts_right_from_many_threads() {
+    fn counts_are_exact_with_many_threads() {
         let sum = SpinLock::new(0u64);
         std::thread::scope(|s| {
             for _ in 0..4 {

@@ -195,7 +195,7 @@ fn deep_frames_fit_the_stack_asked_for() {
 }
 
 #[test]
-fn mutex_excludes_and_serves_in_turn() {
+fn mutex_excludes_and_is_granted_in_order() {
     everywhere(|| {
         let counter = Arc::new(Mutex::new(0u64));
         let inside = Arc::new(AtomicBool::new(false));
@@ -234,7 +234,7 @@ fn mutex_excludes_and_serves_in_turn() {
 }
 
 #[test]
-fn condvar_passes_a_token_round() {
+fn condvar_passes_a_token_around() {
     everywhere(|| {
         let shared = Arc::new((Mutex::new(0u32), Condvar::new()));
         let s = shared.clone();
@@ -263,7 +263,7 @@ fn waits_with_a_limit_end() {
 
 /// Timers and posts race for the same waiters. No unit may be lost, and none may be counted twice.
 #[test]
-fn time_outs_and_posts_race_without_loss() {
+fn timeouts_and_posts_race_without_loss() {
     everywhere(|| {
         const UNITS: usize = 3000;
         let sem = Arc::new(Semaphore::new(0));
@@ -315,7 +315,7 @@ fn rwlock_shares_readers_and_excludes_writers() {
 }
 
 #[test]
-fn barrier_has_one_leader_a_round() {
+fn barrier_has_one_leader_per_round() {
     everywhere(|| {
         let barrier = Arc::new(Barrier::new(6));
         let leaders = Arc::new(AtomicU32::new(0));
@@ -364,7 +364,7 @@ fn sleepers_sleep_long_enough() {
 /// Runs a fiber that can end only if another one runs at the same time. This proves that a second
 /// worker stole it.
 #[test]
-fn idle_workers_steal_fresh_fibers() {
+fn idle_workers_steal_unstarted_fibers() {
     run(Options::new().workers(2), || {
         let here = thread::current().id();
         let flag = Arc::new(AtomicBool::new(false));
@@ -383,7 +383,7 @@ fn idle_workers_steal_fresh_fibers() {
 }
 
 #[test]
-fn a_fiber_that_makes_and_joins_others_keeps_none_waiting() {
+fn a_fiber_that_creates_and_joins_others_delays_no_other() {
     everywhere(|| {
         let ran = Arc::new(AtomicUsize::new(0));
         let others: Vec<_> = (0..1000)

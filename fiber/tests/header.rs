@@ -139,7 +139,7 @@ fn header_and_source_declare_the_same() {
 }
 
 #[test]
-fn the_header_stands_alone_in_every_language() {
+fn the_header_is_self_contained_in_every_language() {
     let dir = scratch("alone");
     let text = "#include <fiber.h>\nint main(void) { fiber_options_t o = FIBER_OPTIONS_INIT; fiber_attr_t a = \
                 FIBER_ATTR_INIT; fiber_mutex_t m = FIBER_MUTEX_INITIALIZER; \

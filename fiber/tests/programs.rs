@@ -172,7 +172,7 @@ fn a_frame_larger_than_the_stack_reaches_no_other_fibers() {
 }
 
 #[test]
-fn overflow_is_named_and_kills() {
+fn an_overflow_names_the_fiber_and_kills_the_process() {
     let program = shared("overflow");
     let out = run(&program, &[], &[("FIBER_STACK", "64K")]);
     let err = text(&out.stderr);

@@ -437,7 +437,7 @@ mod tests {
     }
 
     #[test]
-    fn a_waker_that_finds_the_bucket_held_leaves_a_note() {
+    fn a_waker_that_finds_the_bucket_locked_sets_a_flag() {
         let table = WaitTable::new();
         let node = Node::new(16, ANY, Sleeper::new());
         // SAFETY: the node outlives the table's use of it.

@@ -1,6 +1,6 @@
 //! The C API for cancellation. The parent module states the rules.
 
-use super::{FiberHandle, answer, handle, object, store};
+use super::{FiberHandle, c_result, handle, object, store};
 use crate::errno::Errno;
 use crate::record::unwind::{Cleanup, Destructor};
 use crate::sched::{cancel, cancel_point};
@@ -14,12 +14,12 @@ const ASYNCHRONOUS: c_int = 1;
 
 #[unsafe(no_mangle)]
 pub extern "C" fn fiber_cancel(f: *mut FiberHandle) -> c_int {
-    answer(|| cancel::request(handle(f)))
+    c_result(|| cancel::request(handle(f)))
 }
 
 #[unsafe(no_mangle)]
 pub extern "C" fn fiber_setcancelstate(state: c_int, old: *mut c_int) -> c_int {
-    answer(|| {
+    c_result(|| {
         if !matches!(state, ENABLE | DISABLE) {
             return Err(Errno::EINVAL);
         }
@@ -31,7 +31,7 @@ pub extern "C" fn fiber_setcancelstate(state: c_int, old: *mut c_int) -> c_int {
 
 #[unsafe(no_mangle)]
 pub extern "C" fn fiber_setcanceltype(kind: c_int, old: *mut c_int) -> c_int {
-    answer(|| {
+    c_result(|| {
         on_fiber()?;
         match kind {
             DEFERRED => {

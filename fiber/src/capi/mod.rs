@@ -78,13 +78,13 @@ pub extern "C" fn fiber_version() -> c_uint {
 
 /// Calls `f`, which neither parks nor unwinds, and converts its result for C.
 #[inline(always)]
-fn answer(f: impl FnOnce() -> Result<(), Errno>) -> c_int {
+fn c_result(f: impl FnOnce() -> Result<(), Errno>) -> c_int {
     as_int(f())
 }
 
 /// A cancellation point: if the fiber is cancelled in `f`, it ends here.
 #[inline(always)]
-fn point(f: impl FnOnce() -> Result<(), Errno>) -> Result<(), Errno> {
+fn cancellation_point(f: impl FnOnce() -> Result<(), Errno>) -> Result<(), Errno> {
     cancel_point::act_on(f())
 }
 
@@ -95,7 +95,7 @@ pub extern "C" fn fiber_run(
     arg: *mut c_void,
     ret: *mut *mut c_void,
 ) -> c_int {
-    answer(|| {
+    c_result(|| {
         if current::worker().is_some() {
             return Err(Errno::EBUSY);
         }
@@ -157,7 +157,7 @@ pub extern "C" fn fiber_create(
     f: Option<Entry>,
     arg: *mut c_void,
 ) -> c_int {
-    answer(|| {
+    c_result(|| {
         let worker = on_fiber()?;
         let f = f.ok_or(Errno::EINVAL)?;
         let made = join::create(worker, &spec(worker, attr)?, f, arg)?;
@@ -168,9 +168,9 @@ pub extern "C" fn fiber_create(
 
 #[unsafe(no_mangle)]
 pub extern "C" fn fiber_join(f: *mut FiberHandle, ret: *mut *mut c_void) -> c_int {
-    answer(|| {
+    c_result(|| {
         let worker = on_fiber()?;
-        point(|| {
+        cancellation_point(|| {
             store(ret, join::join(worker, handle(f))?);
             Ok(())
         })
@@ -179,7 +179,7 @@ pub extern "C" fn fiber_join(f: *mut FiberHandle, ret: *mut *mut c_void) -> c_in
 
 #[unsafe(no_mangle)]
 pub extern "C" fn fiber_detach(f: *mut FiberHandle) -> c_int {
-    answer(|| join::detach(handle(f)))
+    c_result(|| join::detach(handle(f)))
 }
 
 #[unsafe(no_mangle)]
@@ -207,10 +207,10 @@ pub extern "C" fn fiber_yield() {
 
 #[unsafe(no_mangle)]
 pub extern "C" fn fiber_sleep(ns: u64) -> c_int {
-    answer(|| {
+    c_result(|| {
         let worker = on_fiber()?;
         let until = clock::now().saturating_add(ns).min(NEVER - 1);
-        point(|| switching::sleep_until(worker, until))
+        cancellation_point(|| switching::sleep_until(worker, until))
     })
 }
 
@@ -220,7 +220,7 @@ pub extern "C" fn fiber_id(f: *mut FiberHandle) -> u64 {
 }
 
 /// Returns the fiber of a handle. NULL means the calling fiber.
-fn named(f: *mut FiberHandle) -> Result<&'static Fiber, Errno> {
+fn fiber_or_self(f: *mut FiberHandle) -> Result<&'static Fiber, Errno> {
     if f.is_null() {
         return on_fiber().map(Worker::running).map_err(|_| Errno::ESRCH);
     }
@@ -229,8 +229,8 @@ fn named(f: *mut FiberHandle) -> Result<&'static Fiber, Errno> {
 
 #[unsafe(no_mangle)]
 pub extern "C" fn fiber_setname(f: *mut FiberHandle, name: *const c_char) -> c_int {
-    answer(|| {
-        let fiber = named(f)?;
+    c_result(|| {
+        let fiber = fiber_or_self(f)?;
         let name = object(name)?;
         // SAFETY: the C contract: the name ends in a NUL.
         name::set_name(
@@ -243,8 +243,8 @@ pub extern "C" fn fiber_setname(f: *mut FiberHandle, name: *const c_char) -> c_i
 
 #[unsafe(no_mangle)]
 pub extern "C" fn fiber_getname(f: *mut FiberHandle, buf: *mut c_char, len: usize) -> c_int {
-    answer(|| {
-        let name = name::name(named(f)?);
+    c_result(|| {
+        let name = name::name(fiber_or_self(f)?);
         let text = name::text(&name);
         if len <= text.len() {
             return Err(Errno::ERANGE);
@@ -263,7 +263,7 @@ pub extern "C" fn fiber_dump(fd: c_int) {
 
 #[unsafe(no_mangle)]
 pub extern "C" fn fiber_key_create(key: *mut c_uint, destructor: Option<Destructor>) -> c_int {
-    answer(|| {
+    c_result(|| {
         object(key.cast_const())?;
         store(key, key::create(destructor)?);
         Ok(())
@@ -272,7 +272,7 @@ pub extern "C" fn fiber_key_create(key: *mut c_uint, destructor: Option<Destruct
 
 #[unsafe(no_mangle)]
 pub extern "C" fn fiber_key_delete(key: c_uint) -> c_int {
-    answer(|| key::delete(key))
+    c_result(|| key::delete(key))
 }
 
 #[unsafe(no_mangle)]
@@ -282,5 +282,5 @@ pub extern "C" fn fiber_getspecific(key: c_uint) -> *mut c_void {
 
 #[unsafe(no_mangle)]
 pub extern "C" fn fiber_setspecific(key: c_uint, value: *const c_void) -> c_int {
-    answer(|| on_fiber()?.running().locals.set(key, value.cast_mut()))
+    c_result(|| on_fiber()?.running().locals.set(key, value.cast_mut()))
 }

@@ -1,6 +1,6 @@
 //! The C API for locks and waits.
 
-use super::{answer, object, point, store};
+use super::{c_result, cancellation_point, object, store};
 use crate::errno::Errno;
 use crate::sync::{At, Forever, Kind, RawBarrier, RawCond, RawMutex, RawOnce, RawRwLock, RawSem};
 use core::ffi::{c_int, c_uint, c_void};
@@ -39,7 +39,7 @@ fn at<'a>(clock: c_int, abstime: *const timespec) -> Result<At<'a>, Errno> {
 
 #[unsafe(no_mangle)]
 pub extern "C" fn fiber_mutexattr_init(a: *mut FiberMutexAttr) -> c_int {
-    answer(|| {
+    c_result(|| {
         init(
             a,
             FiberMutexAttr {
@@ -51,12 +51,12 @@ pub extern "C" fn fiber_mutexattr_init(a: *mut FiberMutexAttr) -> c_int {
 
 #[unsafe(no_mangle)]
 pub extern "C" fn fiber_mutexattr_destroy(a: *mut FiberMutexAttr) -> c_int {
-    answer(|| object(a.cast_const()).map(|_| ()))
+    c_result(|| object(a.cast_const()).map(|_| ()))
 }
 
 #[unsafe(no_mangle)]
 pub extern "C" fn fiber_mutexattr_settype(a: *mut FiberMutexAttr, kind: c_int) -> c_int {
-    answer(|| {
+    c_result(|| {
         Kind::of(kind).ok_or(Errno::EINVAL)?;
         init(a, FiberMutexAttr { kind })
     })
@@ -64,7 +64,7 @@ pub extern "C" fn fiber_mutexattr_settype(a: *mut FiberMutexAttr, kind: c_int) -
 
 #[unsafe(no_mangle)]
 pub extern "C" fn fiber_mutexattr_gettype(a: *const FiberMutexAttr, kind: *mut c_int) -> c_int {
-    answer(|| {
+    c_result(|| {
         store(kind, object(a)?.kind);
         Ok(())
     })
@@ -72,7 +72,7 @@ pub extern "C" fn fiber_mutexattr_gettype(a: *const FiberMutexAttr, kind: *mut c
 
 #[unsafe(no_mangle)]
 pub extern "C" fn fiber_mutex_init(m: *mut RawMutex, a: *const FiberMutexAttr) -> c_int {
-    answer(|| {
+    c_result(|| {
         let kind = if a.is_null() {
             Kind::Normal
         } else {
@@ -84,22 +84,22 @@ pub extern "C" fn fiber_mutex_init(m: *mut RawMutex, a: *const FiberMutexAttr) -
 
 #[unsafe(no_mangle)]
 pub extern "C" fn fiber_mutex_destroy(m: *mut RawMutex) -> c_int {
-    answer(|| object(m)?.destroy())
+    c_result(|| object(m)?.destroy())
 }
 
 #[unsafe(no_mangle)]
 pub extern "C" fn fiber_mutex_lock(m: *mut RawMutex) -> c_int {
-    answer(|| object(m)?.lock(Forever))
+    c_result(|| object(m)?.lock(Forever))
 }
 
 #[unsafe(no_mangle)]
 pub extern "C" fn fiber_mutex_trylock(m: *mut RawMutex) -> c_int {
-    answer(|| object(m)?.try_lock())
+    c_result(|| object(m)?.try_lock())
 }
 
 #[unsafe(no_mangle)]
 pub extern "C" fn fiber_mutex_timedlock(m: *mut RawMutex, abstime: *const timespec) -> c_int {
-    answer(|| object(m)?.lock(at(CLOCK_REALTIME, abstime)?))
+    c_result(|| object(m)?.lock(at(CLOCK_REALTIME, abstime)?))
 }
 
 #[unsafe(no_mangle)]
@@ -108,19 +108,19 @@ pub extern "C" fn fiber_mutex_clocklock(
     clock: c_int,
     abstime: *const timespec,
 ) -> c_int {
-    answer(|| object(m)?.lock(at(clock, abstime)?))
+    c_result(|| object(m)?.lock(at(clock, abstime)?))
 }
 
 #[unsafe(no_mangle)]
 pub extern "C" fn fiber_mutex_unlock(m: *mut RawMutex) -> c_int {
-    answer(|| object(m)?.unlock())
+    c_result(|| object(m)?.unlock())
 }
 
 // ---- Condition variable
 
 #[unsafe(no_mangle)]
 pub extern "C" fn fiber_cond_init(c: *mut RawCond, attr: *const c_void) -> c_int {
-    answer(|| {
+    c_result(|| {
         reserved(attr)?;
         init(c, RawCond::new())
     })
@@ -128,12 +128,12 @@ pub extern "C" fn fiber_cond_init(c: *mut RawCond, attr: *const c_void) -> c_int
 
 #[unsafe(no_mangle)]
 pub extern "C" fn fiber_cond_destroy(c: *mut RawCond) -> c_int {
-    answer(|| object(c)?.destroy())
+    c_result(|| object(c)?.destroy())
 }
 
 #[unsafe(no_mangle)]
 pub extern "C" fn fiber_cond_wait(c: *mut RawCond, m: *mut RawMutex) -> c_int {
-    answer(|| point(|| object(c)?.wait(object(m)?, Forever)))
+    c_result(|| cancellation_point(|| object(c)?.wait(object(m)?, Forever)))
 }
 
 #[unsafe(no_mangle)]
@@ -142,7 +142,7 @@ pub extern "C" fn fiber_cond_timedwait(
     m: *mut RawMutex,
     abstime: *const timespec,
 ) -> c_int {
-    answer(|| point(|| object(c)?.wait(object(m)?, at(CLOCK_REALTIME, abstime)?)))
+    c_result(|| cancellation_point(|| object(c)?.wait(object(m)?, at(CLOCK_REALTIME, abstime)?)))
 }
 
 #[unsafe(no_mangle)]
@@ -152,12 +152,12 @@ pub extern "C" fn fiber_cond_clockwait(
     clock: c_int,
     abstime: *const timespec,
 ) -> c_int {
-    answer(|| point(|| object(c)?.wait(object(m)?, at(clock, abstime)?)))
+    c_result(|| cancellation_point(|| object(c)?.wait(object(m)?, at(clock, abstime)?)))
 }
 
 #[unsafe(no_mangle)]
 pub extern "C" fn fiber_cond_signal(c: *mut RawCond) -> c_int {
-    answer(|| {
+    c_result(|| {
         object(c)?.signal();
         Ok(())
     })
@@ -165,7 +165,7 @@ pub extern "C" fn fiber_cond_signal(c: *mut RawCond) -> c_int {
 
 #[unsafe(no_mangle)]
 pub extern "C" fn fiber_cond_broadcast(c: *mut RawCond) -> c_int {
-    answer(|| {
+    c_result(|| {
         object(c)?.broadcast();
         Ok(())
     })
@@ -175,7 +175,7 @@ pub extern "C" fn fiber_cond_broadcast(c: *mut RawCond) -> c_int {
 
 #[unsafe(no_mangle)]
 pub extern "C" fn fiber_sem_init(s: *mut RawSem, pshared: c_int, value: c_uint) -> c_int {
-    answer(|| {
+    c_result(|| {
         if pshared != 0 {
             return Err(Errno::ENOSYS);
         }
@@ -188,22 +188,22 @@ pub extern "C" fn fiber_sem_init(s: *mut RawSem, pshared: c_int, value: c_uint) 
 
 #[unsafe(no_mangle)]
 pub extern "C" fn fiber_sem_destroy(s: *mut RawSem) -> c_int {
-    answer(|| object(s)?.destroy())
+    c_result(|| object(s)?.destroy())
 }
 
 #[unsafe(no_mangle)]
 pub extern "C" fn fiber_sem_wait(s: *mut RawSem) -> c_int {
-    answer(|| point(|| object(s)?.wait(Forever)))
+    c_result(|| cancellation_point(|| object(s)?.wait(Forever)))
 }
 
 #[unsafe(no_mangle)]
 pub extern "C" fn fiber_sem_trywait(s: *mut RawSem) -> c_int {
-    answer(|| object(s)?.try_wait())
+    c_result(|| object(s)?.try_wait())
 }
 
 #[unsafe(no_mangle)]
 pub extern "C" fn fiber_sem_timedwait(s: *mut RawSem, abstime: *const timespec) -> c_int {
-    answer(|| point(|| object(s)?.wait(at(CLOCK_REALTIME, abstime)?)))
+    c_result(|| cancellation_point(|| object(s)?.wait(at(CLOCK_REALTIME, abstime)?)))
 }
 
 #[unsafe(no_mangle)]
@@ -212,17 +212,17 @@ pub extern "C" fn fiber_sem_clockwait(
     clock: c_int,
     abstime: *const timespec,
 ) -> c_int {
-    answer(|| point(|| object(s)?.wait(at(clock, abstime)?)))
+    c_result(|| cancellation_point(|| object(s)?.wait(at(clock, abstime)?)))
 }
 
 #[unsafe(no_mangle)]
 pub extern "C" fn fiber_sem_post(s: *mut RawSem) -> c_int {
-    answer(|| object(s)?.post())
+    c_result(|| object(s)?.post())
 }
 
 #[unsafe(no_mangle)]
 pub extern "C" fn fiber_sem_getvalue(s: *mut RawSem, value: *mut c_int) -> c_int {
-    answer(|| {
+    c_result(|| {
         store(value, object(s)?.value() as c_int);
         Ok(())
     })
@@ -232,7 +232,7 @@ pub extern "C" fn fiber_sem_getvalue(s: *mut RawSem, value: *mut c_int) -> c_int
 
 #[unsafe(no_mangle)]
 pub extern "C" fn fiber_rwlock_init(l: *mut RawRwLock, attr: *const c_void) -> c_int {
-    answer(|| {
+    c_result(|| {
         reserved(attr)?;
         init(l, RawRwLock::new())
     })
@@ -240,22 +240,22 @@ pub extern "C" fn fiber_rwlock_init(l: *mut RawRwLock, attr: *const c_void) -> c
 
 #[unsafe(no_mangle)]
 pub extern "C" fn fiber_rwlock_destroy(l: *mut RawRwLock) -> c_int {
-    answer(|| object(l)?.destroy())
+    c_result(|| object(l)?.destroy())
 }
 
 #[unsafe(no_mangle)]
 pub extern "C" fn fiber_rwlock_rdlock(l: *mut RawRwLock) -> c_int {
-    answer(|| object(l)?.read(Forever))
+    c_result(|| object(l)?.read(Forever))
 }
 
 #[unsafe(no_mangle)]
 pub extern "C" fn fiber_rwlock_tryrdlock(l: *mut RawRwLock) -> c_int {
-    answer(|| object(l)?.try_read())
+    c_result(|| object(l)?.try_read())
 }
 
 #[unsafe(no_mangle)]
 pub extern "C" fn fiber_rwlock_timedrdlock(l: *mut RawRwLock, abstime: *const timespec) -> c_int {
-    answer(|| object(l)?.read(at(CLOCK_REALTIME, abstime)?))
+    c_result(|| object(l)?.read(at(CLOCK_REALTIME, abstime)?))
 }
 
 #[unsafe(no_mangle)]
@@ -264,22 +264,22 @@ pub extern "C" fn fiber_rwlock_clockrdlock(
     clock: c_int,
     abstime: *const timespec,
 ) -> c_int {
-    answer(|| object(l)?.read(at(clock, abstime)?))
+    c_result(|| object(l)?.read(at(clock, abstime)?))
 }
 
 #[unsafe(no_mangle)]
 pub extern "C" fn fiber_rwlock_wrlock(l: *mut RawRwLock) -> c_int {
-    answer(|| object(l)?.write(Forever))
+    c_result(|| object(l)?.write(Forever))
 }
 
 #[unsafe(no_mangle)]
 pub extern "C" fn fiber_rwlock_trywrlock(l: *mut RawRwLock) -> c_int {
-    answer(|| object(l)?.try_write())
+    c_result(|| object(l)?.try_write())
 }
 
 #[unsafe(no_mangle)]
 pub extern "C" fn fiber_rwlock_timedwrlock(l: *mut RawRwLock, abstime: *const timespec) -> c_int {
-    answer(|| object(l)?.write(at(CLOCK_REALTIME, abstime)?))
+    c_result(|| object(l)?.write(at(CLOCK_REALTIME, abstime)?))
 }
 
 #[unsafe(no_mangle)]
@@ -288,12 +288,12 @@ pub extern "C" fn fiber_rwlock_clockwrlock(
     clock: c_int,
     abstime: *const timespec,
 ) -> c_int {
-    answer(|| object(l)?.write(at(clock, abstime)?))
+    c_result(|| object(l)?.write(at(clock, abstime)?))
 }
 
 #[unsafe(no_mangle)]
 pub extern "C" fn fiber_rwlock_unlock(l: *mut RawRwLock) -> c_int {
-    answer(|| object(l)?.unlock())
+    c_result(|| object(l)?.unlock())
 }
 
 // ---- Barrier and once
@@ -304,7 +304,7 @@ pub extern "C" fn fiber_barrier_init(
     attr: *const c_void,
     count: c_uint,
 ) -> c_int {
-    answer(|| {
+    c_result(|| {
         reserved(attr)?;
         init(b, RawBarrier::new(count)?)
     })
@@ -312,7 +312,7 @@ pub extern "C" fn fiber_barrier_init(
 
 #[unsafe(no_mangle)]
 pub extern "C" fn fiber_barrier_destroy(b: *mut RawBarrier) -> c_int {
-    answer(|| object(b)?.destroy())
+    c_result(|| object(b)?.destroy())
 }
 
 #[unsafe(no_mangle)]
@@ -326,7 +326,7 @@ pub extern "C" fn fiber_barrier_wait(b: *mut RawBarrier) -> c_int {
 
 #[unsafe(no_mangle)]
 pub extern "C" fn fiber_once(o: *mut RawOnce, f: Option<extern "C" fn()>) -> c_int {
-    answer(|| {
+    c_result(|| {
         let f = f.ok_or(Errno::EINVAL)?;
         object(o)?.call(|| f())
     })

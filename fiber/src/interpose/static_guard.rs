@@ -62,7 +62,7 @@ pub(crate) extern "C" fn __cxa_guard_acquire(guard: &Guard) -> c_int {
             PENDING | WAITED_FOR
         };
         if state != 0 && guard.owner.load(Ordering::Relaxed) == caller() {
-            return use_by_its_initialiser(guard);
+            return recursive_init(guard);
         }
         match guard
             .state
@@ -127,7 +127,7 @@ fn end(guard: &Guard, state: u32) {
 /// The initialiser used its own variable, which is undefined in C++. Leaves the reaction to the C++
 /// library.
 #[cold]
-fn use_by_its_initialiser(guard: &Guard) -> c_int {
+fn recursive_init(guard: &Guard) -> c_int {
     type Acquire = extern "C" fn(&Guard) -> c_int;
     // SAFETY: dlsym only looks the name up.
     let next = unsafe { libc::dlsym(libc::RTLD_NEXT, c"__cxa_guard_acquire".as_ptr()) };

@@ -57,7 +57,7 @@ pub(crate) struct Fiber {
     // The fields below are touched only at its beginning and its end.
     pub entry: Cell<Entry>,
     pub arg: Cell<*mut c_void>,
-    /// Its result. Before the start this holds [`Fiber::before`].
+    /// Its result. Before the start this holds [`Fiber::previous`].
     pub result: Cell<*mut c_void>,
     /// The address of its runtime.
     pub runtime_address: AtomicPtr<c_void>,
@@ -126,13 +126,13 @@ impl Fiber {
 
     /// The previous fiber in the queue. Set only in an unstarted fiber that is not the first one.
     #[inline(always)]
-    pub(crate) fn before(&self) -> *mut Fiber {
+    pub(crate) fn previous(&self) -> *mut Fiber {
         self.result.get().cast()
     }
 
     #[inline(always)]
-    pub(crate) fn set_before(&self, before: *mut Fiber) {
-        self.result.set(before.cast());
+    pub(crate) fn set_previous(&self, previous: *mut Fiber) {
+        self.result.set(previous.cast());
     }
 
     /// Records why the fiber is about to park.
@@ -249,7 +249,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_go_stale_and_wrap() {
+    fn handles_become_stale_and_generations_wrap() {
         let f = Fiber::free();
         let free = f.life();
         f.life.store(free.with(Life::LIVE).0, Ordering::Relaxed);

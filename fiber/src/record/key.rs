@@ -32,15 +32,15 @@ static KEYS: [Key; KEYS_MAX] = [const {
 }; KEYS_MAX];
 
 /// Held while a key is created or deleted.
-static CHANGE: SpinLock<()> = SpinLock::new(());
+static KEYS_LOCK: SpinLock<()> = SpinLock::new(());
 
 /// For fork: ensures that no other thread holds the lock in the child.
 pub(crate) fn acquire() {
-    CHANGE.acquire();
+    KEYS_LOCK.acquire();
 }
 
 pub(crate) fn release() {
-    CHANGE.release();
+    KEYS_LOCK.release();
 }
 
 struct Value {
@@ -50,7 +50,7 @@ struct Value {
 
 /// Creates a key. Returns `EAGAIN` if all keys are in use.
 pub(crate) fn create(destructor: Option<Destructor>) -> Result<c_uint, Errno> {
-    let _change = CHANGE.lock();
+    let _lock = KEYS_LOCK.lock();
     let free = KEYS
         .iter()
         .position(|k| k.sequence.load(Ordering::Relaxed) % 2 == 0)
@@ -64,7 +64,7 @@ pub(crate) fn create(destructor: Option<Destructor>) -> Result<c_uint, Errno> {
 
 /// Deletes a key. Returns `EINVAL` if it does not exist.
 pub(crate) fn delete(key: c_uint) -> Result<(), Errno> {
-    let _change = CHANGE.lock();
+    let _lock = KEYS_LOCK.lock();
     sequence(key)?;
     KEYS[key as usize].sequence.fetch_add(1, Ordering::Release);
     Ok(())
@@ -86,7 +86,7 @@ fn sequence(key: c_uint) -> Result<u32, Errno> {
 /// A fiber's values, and other data that only few fibers have.
 struct Values {
     /// Long enough for the highest key that was set, rounded up.
-    of: Vec<Value>,
+    by_key: Vec<Value>,
     /// The cleanup handler that was pushed last, or null.
     cleanup: *mut Cleanup,
     /// The jump buffer that pthread_cleanup_push(3) registered last, or null.
@@ -116,7 +116,7 @@ impl Locals {
         // it holds the reference.
         unsafe { &mut *self.0.get() }.get_or_insert_with(|| {
             Box::new(Values {
-                of: Vec::new(),
+                by_key: Vec::new(),
                 cleanup: null_mut(),
                 jump_buffer: null_mut(),
                 unwinding: Unwinding::new(None),
@@ -156,7 +156,7 @@ impl Locals {
         let Some(values) = self.values() else {
             return null_mut();
         };
-        match (values.of.get(key as usize), sequence(key)) {
+        match (values.by_key.get(key as usize), sequence(key)) {
             (Some(value), Ok(sequence)) if value.sequence.get() == sequence => value.value.get(),
             _ => null_mut(),
         }
@@ -168,19 +168,19 @@ impl Locals {
         let sequence = sequence(key)?;
         let values = self.values_mut();
         let key = key as usize;
-        if values.of.len() <= key {
+        if values.by_key.len() <= key {
             let len = (key + 1).next_multiple_of(8);
             values
-                .of
-                .try_reserve_exact(len - values.of.len())
+                .by_key
+                .try_reserve_exact(len - values.by_key.len())
                 .map_err(|_| Errno::ENOMEM)?;
-            values.of.resize_with(len, || Value {
+            values.by_key.resize_with(len, || Value {
                 sequence: Cell::new(0),
                 value: Cell::new(null_mut()),
             });
         }
-        values.of[key].sequence.set(sequence);
-        values.of[key].value.set(value);
+        values.by_key[key].sequence.set(sequence);
+        values.by_key[key].value.set(value);
         Ok(())
     }
 

@@ -68,7 +68,7 @@ impl List {
     ///
     /// # Safety
     /// `before` is in this list, and is not the last one.
-    pub(crate) unsafe fn take_behind(&self, before: *mut Fiber) -> *mut Fiber {
+    pub(crate) unsafe fn remove_after(&self, before: *mut Fiber) -> *mut Fiber {
         // SAFETY: records are never unmapped, and this list owns the links of its fibers.
         unsafe {
             let next = (*(*before).next.get()).next.get();
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_give_away_those_behind_one_of_theirs() {
+    fn a_list_removes_the_fiber_after_another() {
         let fibers: Vec<_> = (0..3).map(|_| Box::new(Fiber::free())).collect();
         let at = |i: usize| (&raw const *fibers[i]).cast_mut();
         let list = List::new();
@@ -154,8 +154,8 @@ mod tests {
             list.push(at(0));
             list.push(at(1));
             list.push(at(2));
-            assert_eq!(list.take_behind(at(0)), at(2));
-            assert!(list.take_behind(at(0)).is_null());
+            assert_eq!(list.remove_after(at(0)), at(2));
+            assert!(list.remove_after(at(0)).is_null());
             assert_eq!((list.last(), list.len()), (at(0), 1));
             list.push(at(2));
         }

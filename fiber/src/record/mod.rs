@@ -1,4 +1,5 @@
-//! What is recorded of a fiber. This layer knows nothing of workers and the scheduler.
+//! The record of a fiber and the data it refers to. This layer knows nothing of workers and the
+//! scheduler.
 //!
 //! [`fiber`] is the record itself, and [`slab`] its memory. The other files hold what a record
 //! refers to: its [`stack`], its [`timer`], its values under each [`key`], its [`name`], and the

@@ -219,7 +219,7 @@ pub(crate) fn for_each(mut visit: impl FnMut(&'static Fiber, Life)) {
 
 /// Returns the fiber `name` if it exists. Unlike [`Handle::fiber`], also checks that the address
 /// lies in a slab, because reports pass values that they read from locks.
-pub(crate) fn knows(name: Handle) -> Option<&'static Fiber> {
+pub(crate) fn find(name: Handle) -> Option<&'static Fiber> {
     let mut found = None;
     for_each(|fiber, life| {
         if life.is(name) && fiber.handle() == name {
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn many_records_are_distinct_and_return_to_the_spare_ones() {
+    fn many_records_are_distinct_and_return_to_the_spare_list() {
         let records = Records::new();
         let all: Vec<_> = (0..5 * PER_SLAB).map(|_| records.take()).collect();
         assert_eq!(all.iter().collect::<HashSet<_>>().len(), all.len());

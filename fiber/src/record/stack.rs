@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_one_put_is_the_first_one_taken() {
+    fn the_last_stack_put_back_is_taken_first() {
         let class = Class::of(64 << 10).unwrap();
         let mut stacks = Stacks::new();
         let (a, b) = (stacks.take(class).unwrap(), stacks.take(class).unwrap());
@@ -334,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn excess_loses_its_memory_but_not_its_place() {
+    fn excess_stacks_lose_their_memory_but_not_their_address() {
         let class = Class::of(16 << 10).unwrap();
         let mut stacks = Stacks::new();
         let all: Vec<_> = (0..WARM + 3).map(|_| stacks.take(class).unwrap()).collect();

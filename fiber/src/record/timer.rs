@@ -114,7 +114,7 @@ mod tests {
 
     /// Compares the heap with a sorted list, with cancellations in between.
     #[test]
-    fn goes_off_in_order_whatever_is_cancelled() {
+    fn timers_expire_in_order_despite_cancellations() {
         let fibers: Vec<_> = (0..2000).map(|_| Fiber::free()).collect();
         let mut timers = Timers::default();
         let mut due = Vec::new();

@@ -31,7 +31,7 @@ pub(crate) fn check(worker: &Worker) {
     }
     let on_its_way = workers
         .iter()
-        .any(|w| !w.remote().inbox().is_empty() || w.remote().cancel_requests().any())
+        .any(|w| !w.remote().inbox().is_empty() || w.remote().cancel_requests().has_any())
         || runtime.has_unstarted();
     if on_its_way || runtime.is_done() || runtime.idle().all_asleep(workers.len()) != Some(mark) {
         return;

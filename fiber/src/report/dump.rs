@@ -106,7 +106,7 @@ fn owner(queue: *const Queue) -> Option<u64> {
     // SAFETY: the caller has seen a fiber of this worker wait for the mutex, and that fiber has not
     // run since.
     let word = unsafe { (*queue).word.load(Ordering::Relaxed) };
-    slab::knows(Handle(word & !(LOCKED | WAITERS))).map(|f| f.id.load(Ordering::Relaxed))
+    slab::find(Handle(word & !(LOCKED | WAITERS))).map(|f| f.id.load(Ordering::Relaxed))
 }
 
 fn object(reason: WaitReason) -> &'static str {

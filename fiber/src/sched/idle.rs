@@ -67,7 +67,7 @@ pub(crate) fn sleep(worker: &Worker, check_deadlock: fn(&Worker)) {
     inbox.announce_sleep();
     fence(Ordering::SeqCst);
     if !inbox.is_empty()
-        || worker.remote().cancel_requests().any()
+        || worker.remote().cancel_requests().has_any()
         || runtime.is_done()
         || runtime.has_unstarted_for(worker)
     {

@@ -17,14 +17,14 @@ pub(crate) fn run(worker: &Worker, check_deadlock: fn(&Worker)) {
             unsafe { worker.ready().push(fiber) }
         });
         fire_timers(worker);
-        if worker.remote().cancel_requests().any() {
+        if worker.remote().cancel_requests().has_any() {
             cancel::deliver(worker);
         }
         if worker.has_excess_stacks() {
             worker.trim_excess_stacks();
         }
         if let Some(shim) = worker.shim()
-            && (!worker.ready().head().is_null() || worker.unstarted().any())
+            && (!worker.ready().head().is_null() || worker.unstarted().may_have_any())
         {
             shim.poll(0);
         }

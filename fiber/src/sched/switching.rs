@@ -42,7 +42,7 @@ pub(crate) fn yield_now(worker: &Worker) {
     }
     let me = worker.current();
     let next = worker.ready().head();
-    if next.is_null() || worker.unstarted().any() {
+    if next.is_null() || worker.unstarted().may_have_any() {
         return yield_slowly(worker);
     }
     // Most rounds end without work for the scheduler. Those take the same switch below: the CPU
@@ -245,7 +245,7 @@ unsafe fn adopt(worker: &Worker, fiber: *mut Fiber) -> *mut u8 {
 /// been given its stack.
 #[inline(always)]
 pub(super) fn pick(worker: &Worker) -> *mut Fiber {
-    if worker.unstarted().any() {
+    if worker.unstarted().may_have_any() {
         pick_mixed(worker)
     } else {
         worker.ready().pop()
@@ -285,7 +285,7 @@ fn round_is_over(worker: &Worker) -> bool {
     // While no fiber is parked in the shim, there is nothing to submit or reap.
     let over = worker.in_flight() > 0
         || !worker.remote().inbox().is_empty()
-        || worker.remote().cancel_requests().any()
+        || worker.remote().cancel_requests().has_any()
         || worker.has_excess_stacks()
         || (first != NEVER && first <= clock::now());
     if !over {

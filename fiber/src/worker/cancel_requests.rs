@@ -10,36 +10,36 @@ use core::sync::atomic::{AtomicBool, Ordering};
 /// The pending requests for fibers of one worker whose waits must be ended.
 pub(crate) struct CancelRequests {
     any: AtomicBool,
-    of: SpinLock<Vec<Handle>>,
+    handles: SpinLock<Vec<Handle>>,
 }
 
 impl CancelRequests {
     pub(crate) const fn new() -> CancelRequests {
         CancelRequests {
             any: AtomicBool::new(false),
-            of: SpinLock::new(Vec::new()),
+            handles: SpinLock::new(Vec::new()),
         }
     }
 
     #[inline(always)]
-    pub(crate) fn any(&self) -> bool {
+    pub(crate) fn has_any(&self) -> bool {
         self.any.load(Ordering::SeqCst)
     }
 
     pub(crate) fn add(&self, fiber: Handle) {
-        self.of.lock().push(fiber);
+        self.handles.lock().push(fiber);
         self.any.store(true, Ordering::SeqCst);
     }
 
     pub(crate) fn take(&self) -> Vec<Handle> {
         self.any.store(false, Ordering::SeqCst);
-        core::mem::take(&mut *self.of.lock())
+        core::mem::take(&mut *self.handles.lock())
     }
 
     /// In a forked child: another thread may have held the lock, and that thread does not exist
     /// here. The data it was changing is leaked, not dropped.
     pub(crate) fn forget(&self) {
-        self.of.release();
+        self.handles.release();
         core::mem::forget(self.take());
     }
 }

@@ -58,7 +58,7 @@ mod tests {
     use core::sync::atomic::AtomicUsize;
 
     #[test]
-    fn nobody_passes_before_all_are_ready() {
+    fn no_worker_passes_before_all_are_ready() {
         let (gate, ready) = (Gate::new(4), AtomicUsize::new(0));
         std::thread::scope(|scope| {
             for _ in 0..4 {

@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn half_of_a_burst_is_for_the_idle_worker_and_no_more() {
+    fn an_idle_worker_gets_at_most_half_of_a_burst() {
         assert_eq!(
             (
                 evening_share(0, 1, 1),
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_started_before_the_mark_before_the_last_counts_no_more() {
+    fn fibers_older_than_two_samples_do_not_count() {
         let load = Load::default();
         load.set_started(32);
         assert_eq!(load.recently_started(), 32);

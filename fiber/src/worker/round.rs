@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_round_ends_where_the_count_overflows_too() {
+    fn a_round_may_end_after_the_counter_overflows() {
         let round = Round::new();
         round.count.store(u32::MAX - 1, Ordering::Relaxed);
         round.set_turns_left(3);

@@ -140,7 +140,7 @@ impl Worker {
     /// The number of fibers that could run on this worker now, not counting the running one.
     #[inline]
     pub(crate) fn runnable(&self) -> usize {
-        let unstarted = if self.unstarted.any() {
+        let unstarted = if self.unstarted.may_have_any() {
             self.unstarted.len()
         } else {
             0

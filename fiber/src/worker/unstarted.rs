@@ -3,7 +3,7 @@
 //!
 //! Invariant: no fiber in this queue has ever run. Both its owner and thieves take the oldest fiber
 //! first. A fiber may be taken out of order only if there are no thieves. A fiber of `own` that is
-//! not the first one knows the fiber before it ([`Fiber::before`]).
+//! not the first one knows the fiber before it ([`Fiber::previous`]).
 
 use crate::record::fiber::Fiber;
 use crate::record::list::List;
@@ -26,7 +26,7 @@ pub(crate) struct UnstartedQueue {
     own: List,
     shared: Option<Deque<Unstarted>>,
     /// Whether the queue may be non-empty. Thieves do not clear it.
-    any: Cell<bool>,
+    may_have_any: Cell<bool>,
 }
 
 impl UnstartedQueue {
@@ -34,7 +34,7 @@ impl UnstartedQueue {
         UnstartedQueue {
             own: List::new(),
             shared: shared.then(Deque::new_fifo),
-            any: Cell::new(false),
+            may_have_any: Cell::new(false),
         }
     }
 
@@ -45,27 +45,27 @@ impl UnstartedQueue {
 
     /// Returns whether the queue may be non-empty.
     #[inline(always)]
-    pub(crate) fn any(&self) -> bool {
-        self.any.get()
+    pub(crate) fn may_have_any(&self) -> bool {
+        self.may_have_any.get()
     }
 
     pub(crate) fn len(&self) -> usize {
         self.own.len() + self.shared.as_ref().map_or(0, Deque::len)
     }
 
-    /// Appends a fiber. If `alone` is true, no other worker may take it.
+    /// Appends a fiber. If `pinned` is true, no other worker may take it.
     ///
     /// # Safety
     /// The fiber has never run and is in no list.
     #[inline(always)]
-    pub(crate) unsafe fn push(&self, fiber: *mut Fiber, alone: bool) {
-        self.any.set(true);
+    pub(crate) unsafe fn push(&self, fiber: *mut Fiber, pinned: bool) {
+        self.may_have_any.set(true);
         match &self.shared {
-            Some(shared) if !alone => shared.push(Unstarted(fiber)),
+            Some(shared) if !pinned => shared.push(Unstarted(fiber)),
             // SAFETY: the caller guarantees that the fiber is in no list; records are never
             // unmapped.
             _ => unsafe {
-                (*fiber).set_before(self.own.last());
+                (*fiber).set_previous(self.own.last());
                 self.own.push(fiber);
             },
         }
@@ -81,7 +81,7 @@ impl UnstartedQueue {
             fiber = shared.pop().map_or(null_mut(), |f| f.0);
         }
         if fiber.is_null() || (self.shared.is_none() && self.own.head().is_null()) {
-            self.any.set(false);
+            self.may_have_any.set(false);
         }
         fiber
     }
@@ -98,9 +98,9 @@ impl UnstartedQueue {
         // SAFETY: this is not the first fiber, so the one before it is still in the list. Records
         // are never unmapped.
         unsafe {
-            let before = (*fiber).before();
-            if let Some(next) = self.own.take_behind(before).as_ref() {
-                next.set_before(before);
+            let before = (*fiber).previous();
+            if let Some(next) = self.own.remove_after(before).as_ref() {
+                next.set_previous(before);
             }
         }
     }
@@ -113,7 +113,7 @@ impl UnstartedQueue {
         loop {
             match from.steal_batch_with_limit(shared, most) {
                 Steal::Success(()) => {
-                    self.any.set(true);
+                    self.may_have_any.set(true);
                     return true;
                 }
                 Steal::Empty => return false,
@@ -126,7 +126,7 @@ impl UnstartedQueue {
     pub(crate) fn forget(&self) {
         self.own.clear();
         while self.shared.as_ref().is_some_and(|s| s.pop().is_some()) {}
-        self.any.set(false);
+        self.may_have_any.set(false);
     }
 }
 
@@ -135,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn unstarted_fibers_leave_in_turn_or_out_of_it() {
+    fn unstarted_fibers_leave_in_order_or_out_of_order() {
         let fibers: Vec<_> = (0..5).map(|_| Box::new(Fiber::free())).collect();
         let at = |i: usize| (&raw const *fibers[i]).cast_mut();
         let queue = UnstartedQueue::new(false);
@@ -153,7 +153,7 @@ mod tests {
             queue.take_out(at(0));
         }
         assert_eq!(
-            (queue.pop(), queue.pop(), queue.any()),
+            (queue.pop(), queue.pop(), queue.may_have_any()),
             (at(4), at(2), false)
         );
         assert!(queue.pop().is_null());
@@ -162,6 +162,6 @@ mod tests {
             queue.push(at(3), true);
             queue.take_out(at(3));
         }
-        assert_eq!((queue.any(), queue.len()), (false, 0));
+        assert_eq!((queue.may_have_any(), queue.len()), (false, 0));
     }
 }

@@ -1,6 +1,7 @@
+/* SPDX-License-Identifier: MIT */
 /* Cancellation. A cancelled wait that is a cancellation point ends without effect; the cleanup
  * handlers and key destructors run in order. A wait that is not a cancellation point continues. */
-#include "check.h"
+#include "expect.h"
 
 static fiber_mutex_t mutex = FIBER_MUTEX_INITIALIZER;
 static fiber_cond_t cond = FIBER_COND_INITIALIZER;

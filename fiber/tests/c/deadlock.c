@@ -1,6 +1,7 @@
+/* SPDX-License-Identifier: MIT */
 /* A deadlock with fibers that wait on every kind of object. argv[1] "many": more fibers than the
  * report lists. argv[1] "post": a plain thread posts, so it is no deadlock. */
-#include "check.h"
+#include "expect.h"
 #include <pthread.h>
 
 static fiber_mutex_t mutex = FIBER_MUTEX_INITIALIZER;

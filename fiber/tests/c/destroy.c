@@ -1,6 +1,7 @@
+/* SPDX-License-Identifier: MIT */
 /* A fiber may free the object it waited for as soon as it is woken, while the waker is still
  * finishing. */
-#include "check.h"
+#include "expect.h"
 #include <pthread.h>
 
 enum { ROUNDS = 3000 };

@@ -1,5 +1,6 @@
+/* SPDX-License-Identifier: MIT */
 /* fiber_dump prints the name of each fiber and what it waits for. */
-#include "check.h"
+#include "expect.h"
 
 static fiber_sem_t sem;
 static fiber_mutex_t mutex = FIBER_MUTEX_INITIALIZER;

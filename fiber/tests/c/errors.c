@@ -1,5 +1,6 @@
+/* SPDX-License-Identifier: MIT */
 /* Error numbers follow the pthread conventions, on and off a fiber. */
-#include "check.h"
+#include "expect.h"
 
 static void *nothing(void *arg) { return arg; }
 

@@ -1,6 +1,7 @@
+/* SPDX-License-Identifier: MIT */
 /* Other fibers may outlive the first one. fiber_exit ends the first fiber early and sets its
  * result. */
-#include "check.h"
+#include "expect.h"
 
 static int ended;
 static void *slow(void *arg)

@@ -1,5 +1,6 @@
+/* SPDX-License-Identifier: MIT */
 /* fork on a fiber: the child continues with that fiber alone, and can use fibers as before. */
-#include "check.h"
+#include "expect.h"
 #include <sys/wait.h>
 
 static fiber_mutex_t mutex = FIBER_MUTEX_INITIALIZER;

@@ -1,6 +1,7 @@
+/* SPDX-License-Identifier: MIT */
 /* The program itself implements the interface of the shim. The runtime must find it, attach every
  * worker, poll between rounds, sleep only in poll, and wake up on a wake call. */
-#include "check.h"
+#include "expect.h"
 #include "../../../shim/include/aioshim.h"
 #include <pthread.h>
 #include <semaphore.h>

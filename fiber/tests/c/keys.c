@@ -1,6 +1,7 @@
+/* SPDX-License-Identifier: MIT */
 /* Fiber-local storage: values per fiber, destructors and reused keys. fiber_exit runs destructors
  * too. */
-#include "check.h"
+#include "expect.h"
 
 static fiber_key_t a, b, late;
 static int ran_a, ran_b, rounds;

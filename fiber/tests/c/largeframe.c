@@ -1,6 +1,7 @@
+/* SPDX-License-Identifier: MIT */
 /* A frame is larger than the whole stack of its fiber, and the fiber writes only to the far end of
  * the frame. No other fiber's frames may change. */
-#include "check.h"
+#include "expect.h"
 
 enum { FIBERS = 20, MINE = 16 << 10, LARGE = 1 << 20, FAR = 700 << 10 };
 

@@ -1,9 +1,10 @@
+/* SPDX-License-Identifier: MIT */
 /* pthread_exit and exit on a fiber. argv[1] "exit": a fiber ends the process with status 7, and the
  * exit handler prints a line. */
 #include <pthread.h>
 #include <threads.h>
 
-#include "check.h"
+#include "expect.h"
 
 enum { FIBERS = 8 };
 

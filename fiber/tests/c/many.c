@@ -1,6 +1,7 @@
+/* SPDX-License-Identifier: MIT */
 /* Parks many fibers and measures the resident memory of each: a page of stack and the record.
  * argv[1]: the number of fibers. */
-#include "check.h"
+#include "expect.h"
 
 static fiber_sem_t sem;
 static long parked;

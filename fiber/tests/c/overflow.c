@@ -1,6 +1,7 @@
+/* SPDX-License-Identifier: MIT */
 /* A fiber overflows its stack. With argv[1] "wild", it makes a bad access that is no overflow
  * instead. */
-#include "check.h"
+#include "expect.h"
 
 static volatile int depth;
 static int deeper(int n)

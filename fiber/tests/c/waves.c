@@ -1,6 +1,7 @@
+/* SPDX-License-Identifier: MIT */
 /* Creates and joins many fibers in waves. Records and stacks must be reused, and excess stack
  * memory must be returned to the kernel. */
-#include "check.h"
+#include "expect.h"
 
 static fiber_sem_t sem;
 static fiber_t *fibers[20000];

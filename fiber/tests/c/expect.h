@@ -1,6 +1,7 @@
+/* SPDX-License-Identifier: MIT */
 /* Checks for the C tests that report where they failed. */
-#ifndef CHECK_H
-#define CHECK_H
+#ifndef EXPECT_H
+#define EXPECT_H
 #include <errno.h>
 #include <fiber.h>
 #include <stdint.h>
