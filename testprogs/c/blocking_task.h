@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* blocking_task.h - a task that makes one call that waits, and a way for another task to know that
  * it is in the call; socket pairs of all kinds. */
-#ifndef WAITER_H
-#define WAITER_H
+#ifndef BLOCKING_TASK_H
+#define BLOCKING_TASK_H
 
 #include <netinet/in.h>
 #include <sys/socket.h>
@@ -13,8 +13,8 @@
 
 /* ---- Waiting -------------------------------------------------------------------------------- */
 
-typedef struct waiter {
-    long (*call)(struct waiter *);
+typedef struct blocking {
+    long (*call)(struct blocking *);
     int fd;
     void *buf;
     size_t size;
@@ -24,11 +24,11 @@ typedef struct waiter {
     pid_t id;
     task_sem_t about_to;
     task_t task;
-} waiter_t;
+} blocking_t;
 
-static inline void *waiter_task(void *arg)
+static inline void *blocking_run(void *arg)
 {
-    waiter_t *w = arg;
+    blocking_t *w = arg;
     w->id = (pid_t)syscall(SYS_gettid);
     task_sem_post(&w->about_to);
     errno = ERRNO_UNTOUCHED;
@@ -38,8 +38,8 @@ static inline void *waiter_task(void *arg)
 }
 
 /* Appends to the output that is shown when the waiter has ended. Keeps errno. */
-__attribute__((format(printf, 2, 3))) static inline void waiter_note(waiter_t *w,
-                                                                     const char *format, ...)
+__attribute__((format(printf, 2, 3))) static inline void blocking_note(blocking_t *w,
+                                                                       const char *format, ...)
 {
     int error = errno;
     size_t used = strlen(w->note);
@@ -51,17 +51,17 @@ __attribute__((format(printf, 2, 3))) static inline void waiter_note(waiter_t *w
 }
 
 /* Starts the waiter. */
-static inline void waiter_start(waiter_t *w)
+static inline void blocking_start(blocking_t *w)
 {
     w->note[0] = '\0';
     task_sem_init(&w->about_to, 0);
-    w->task = task_spawn(waiter_task, w);
+    w->task = task_spawn(blocking_run, w);
 }
 
 /* Returns when the waiter is in its call. With one worker, this is so once it has posted and this
  * task runs again. For a thread, the kernel must report that it sleeps in a system call other than
  * futex. */
-static inline void waiter_await(waiter_t *w)
+static inline void blocking_await(blocking_t *w)
 {
     task_sem_wait(&w->about_to);
     if (!task_options.threads)
@@ -81,7 +81,7 @@ static inline void waiter_await(waiter_t *w)
 }
 
 /* Waits for the waiter to end and shows the result of its call. */
-static inline long waiter_show(waiter_t *w, const char *what)
+static inline long blocking_show(blocking_t *w, const char *what)
 {
     task_join(w->task);
     fputs(w->note, stdout);

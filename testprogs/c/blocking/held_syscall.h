@@ -2,8 +2,8 @@
 /* held_syscall.h - holds system calls until they are released. A seccomp filter passes them to a
  * supervisor thread, which waits (seccomp_unotify(2)). This blocks calls that otherwise only a slow
  * disk or a dead server could block. */
-#ifndef BLOCKING_HOLD_H
-#define BLOCKING_HOLD_H
+#ifndef BLOCKING_HELD_SYSCALL_H
+#define BLOCKING_HELD_SYSCALL_H
 
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -25,7 +25,7 @@ static atomic_int hold_slow;
 
 static void hold_sleep(void) { syscall(SYS_nanosleep, &(struct timespec){ 0, 2000000 }, NULL); }
 
-static void hold_let_go(uint64_t id)
+static void hold_continue(uint64_t id)
 {
     struct seccomp_notif_resp go_on = { .id = id, .flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE };
     syscall(SYS_ioctl, atomic_load(&hold_listener), SECCOMP_IOCTL_NOTIF_SEND, &go_on);
@@ -48,13 +48,13 @@ static void *hold_supervise(void *unused)
                 if (is_slow)
                     hold_sleep();
                 if (is_slow || n == sizeof held / sizeof *held)
-                    hold_let_go(call.id);
+                    hold_continue(call.id);
                 else
                     held[n++] = call.id;
             }
         }
         while (n > 0 && atomic_load(&hold_released))
-            hold_let_go(held[--n]);
+            hold_continue(held[--n]);
     }
     return unused;
 }

@@ -37,58 +37,58 @@ static pid_t child_for_ever(void)
     return child;
 }
 
-static long by_read(waiter_t *w)
+static long by_read(blocking_t *w)
 {
     char byte;
     (void)w;
     return read(pipes[0], &byte, 1);
 }
-static long by_fifo(waiter_t *w)
+static long by_fifo(blocking_t *w)
 {
     char byte;
     (void)w;
     return read(fifo, &byte, 1);
 }
-static long by_terminal(waiter_t *w)
+static long by_terminal(blocking_t *w)
 {
     char byte;
     (void)w;
     return read(terminal, &byte, 1);
 }
-static long by_open_to_read(waiter_t *w)
+static long by_open_to_read(blocking_t *w)
 {
     (void)w;
     return open("unread", O_RDONLY);
 }
-static long by_open_to_write(waiter_t *w)
+static long by_open_to_write(blocking_t *w)
 {
     (void)w;
     return open("unwritten", O_WRONLY);
 }
-static long by_recv(waiter_t *w)
+static long by_recv(blocking_t *w)
 {
     char byte;
     (void)w;
     return recv(sockets[0], &byte, 1, 0);
 }
-static long by_peek(waiter_t *w)
+static long by_peek(blocking_t *w)
 {
     char two[2];
     (void)w;
     return recv(sockets[0], two, 2, MSG_PEEK | MSG_WAITALL);
 }
-static long by_accept(waiter_t *w)
+static long by_accept(blocking_t *w)
 {
     (void)w;
     return accept(listener, NULL, NULL);
 }
-static long by_poll(waiter_t *w)
+static long by_poll(blocking_t *w)
 {
     struct pollfd files[2] = { { pipes[0], POLLIN, 0 }, { sockets[0], POLLIN, 0 } };
     (void)w;
     return poll(files, 2, -1);
 }
-static long by_select(waiter_t *w)
+static long by_select(blocking_t *w)
 {
     fd_set readable;
     (void)w;
@@ -96,42 +96,42 @@ static long by_select(waiter_t *w)
     FD_SET(pipes[0], &readable);
     return select(pipes[0] + 1, &readable, NULL, NULL, NULL);
 }
-static long by_epoll(waiter_t *w)
+static long by_epoll(blocking_t *w)
 {
     struct epoll_event event;
     (void)w;
     return epoll_wait(epoll, &event, 1, -1);
 }
-static long by_join(waiter_t *w)
+static long by_join(blocking_t *w)
 {
     pthread_t thread;
     (void)w;
     check(pthread_create(&thread, NULL, for_ever, NULL), "pthread_create");
     return pthread_join(thread, NULL);
 }
-static long by_waitpid(waiter_t *w)
+static long by_waitpid(blocking_t *w)
 {
     (void)w;
     return waitpid(child_for_ever(), NULL, 0);
 }
-static long by_waitid(waiter_t *w)
+static long by_waitid(blocking_t *w)
 {
     siginfo_t info;
     (void)w;
     return waitid(P_PGID, 0, &info, WEXITED | WSTOPPED);
 }
-static long by_flock(waiter_t *w)
+static long by_flock(blocking_t *w)
 {
     (void)w;
     return flock(open("lock", O_RDWR), LOCK_EX);
 }
-static long by_range(waiter_t *w)
+static long by_range(blocking_t *w)
 {
     struct flock range = { .l_type = F_WRLCK };
     (void)w;
     return fcntl(open("range", O_RDWR), F_OFD_SETLKW, &range);
 }
-static long by_msgrcv(waiter_t *w)
+static long by_msgrcv(blocking_t *w)
 {
     struct {
         long kind;
@@ -140,20 +140,20 @@ static long by_msgrcv(waiter_t *w)
     (void)w;
     return msgrcv(queue, &m, 8, 0, 0);
 }
-static long by_semop(waiter_t *w)
+static long by_semop(blocking_t *w)
 {
     struct sembuf one = { 0, -1, 0 };
     (void)w;
     return semop(set, &one, 1);
 }
-static long by_mq_receive(waiter_t *w)
+static long by_mq_receive(blocking_t *w)
 {
     char text[8192];
     (void)w;
     return mq_receive(posix_queue, text, sizeof text, NULL);
 }
 
-static long (*const calls[])(waiter_t *) = {
+static long (*const calls[])(blocking_t *) = {
     by_read,   by_fifo,  by_terminal, by_open_to_read, by_open_to_write, by_recv,    by_peek,
     by_accept, by_poll,  by_select,   by_epoll,        by_join,          by_waitpid, by_waitid,
     by_flock,  by_range, by_msgrcv,   by_semop,        by_mq_receive,
@@ -202,7 +202,7 @@ static void *observe(void *unused)
 
 static void probe(void)
 {
-    static waiter_t waiters[CALLS];
+    static blocking_t waiters[CALLS];
     struct sockaddr_in address;
     struct flock range = { .l_type = F_WRLCK };
     struct epoll_event event = { .events = EPOLLIN };
@@ -228,9 +228,9 @@ static void probe(void)
         die("what they wait for");
     for (int i = 0; i < CALLS; i++) {
         waiters[i].call = calls[i];
-        waiter_start(&waiters[i]);
-        waiter_await(&waiters[i]);
+        blocking_start(&waiters[i]);
+        blocking_await(&waiters[i]);
     }
     check(pthread_create(&observer, NULL, observe, NULL), "pthread_create");
-    waiter_show(&waiters[0], "a wait for nothing");
+    blocking_show(&waiters[0], "a wait for nothing");
 }

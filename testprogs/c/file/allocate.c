@@ -29,7 +29,7 @@ static void show_size(int fd)
 /* posix_fallocate returns its error, and leaves errno alone. */
 #define NUMBER(call)                                               \
     do {                                                           \
-        pace_slow_down();                                          \
+        slow_lookup_make();                                        \
         errno = ERRNO_UNTOUCHED;                                   \
         int number = call;                                         \
         printf("%s: %s%s\n", #call, strerror(number),              \
@@ -140,7 +140,7 @@ static void full(void)
     int fd = open("small/file", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (fd < 0 || dup3(fd, SLOW_FD, O_CLOEXEC) < 0)
         die("small/file");
-    for (pace_is_slow = 0; pace_is_slow < 2; pace_is_slow++) {
+    for (lookups_are_slow = 0; lookups_are_slow < 2; lookups_are_slow++) {
         TRY(fallocate(SLOW_FD, 0, 0, 2 << 20));
         NUMBER(posix_fallocate(SLOW_FD, 0, 2 << 20));
         TRY(fallocate(SLOW_FD, 0, 0, 500000));
@@ -150,7 +150,7 @@ static void full(void)
         TRY(link("file", "small/link"));
         TRY(rename("file", "small/file"));
     }
-    pace_is_slow = 0;
+    lookups_are_slow = 0;
     close(fd);
     close(SLOW_FD);
     if (umount("small"))
@@ -165,16 +165,16 @@ static void probe(void)
     if (fd < 0 || dup3(fd, SLOW_FD, O_CLOEXEC) < 0 || mkdir("dir", 0755) ||
         pipe2(pipes, O_CLOEXEC) || sigaction(SIGXFSZ, &action, NULL))
         die("setup");
-    pace_begin();
-    for (pace_is_slow = 0; pace_is_slow < 2; pace_is_slow++) {
+    slow_lookup_begin();
+    for (lookups_are_slow = 0; lookups_are_slow < 2; lookups_are_slow++) {
         sizes(fd);
         sizes(SLOW_FD);
         limited(SLOW_FD);
         syncs(SLOW_FD);
     }
-    pace_is_slow = 0;
+    lookups_are_slow = 0;
     close(fd);
     close(SLOW_FD);
     full();
-    pace_end();
+    slow_lookup_end();
 }

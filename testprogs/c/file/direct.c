@@ -66,8 +66,8 @@ static void transfers(void)
 static void probe(void)
 {
     transfers();
-    task_t company = task_spawn(keep_running, NULL);
+    task_t background_task = task_spawn(keep_running, NULL);
     transfers();
     __atomic_store_n(&over, 1, __ATOMIC_RELAXED);
-    task_join(company);
+    task_join(background_task);
 }

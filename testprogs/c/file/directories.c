@@ -24,7 +24,7 @@ static void entries(const char *path)
 {
     unsigned count = 0;
     uint64_t sum = 0;
-    pace_slow_down();
+    slow_lookup_make();
     errno = ERRNO_UNTOUCHED;
     DIR *dir = opendir(path);
     if (!dir) {
@@ -37,7 +37,7 @@ static void entries(const char *path)
     struct dirent *entry;
     for (;;) {
         if (count % 400 == 0)
-            pace_slow_down();
+            slow_lookup_make();
         errno = ERRNO_UNTOUCHED;
         entry = readdir(dir);
         if (!entry)
@@ -71,7 +71,7 @@ static void entries(const char *path)
     printf("  readdir_r: %u entries\n", count);
     SHOW(closedir(dir));
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    pace_slow_down();
+    slow_lookup_make();
     dir = fdopendir(fd);
     count = 0;
     while (readdir(dir))
@@ -88,12 +88,12 @@ static void raw(void)
     ssize_t n, all = 0;
     if (dup3(fd, SLOW_FD, O_CLOEXEC) < 0)
         die("dup3");
-    while (pace_slow_down(), (n = getdents64(SLOW_FD, buf, sizeof buf)) > 0)
+    while (slow_lookup_make(), (n = getdents64(SLOW_FD, buf, sizeof buf)) > 0)
         all += n;
     printf("getdents64: %zd, %zd\n", all, n);
     TRY(getdents64(SLOW_FD, buf, 1));
     TRY(getdents64(-1, buf, sizeof buf));
-    TRY(getdents64(pace_quit[0], buf, sizeof buf));
+    TRY(getdents64(slow_lookup_quit[0], buf, sizeof buf));
     close(fd);
     close(SLOW_FD);
 }
@@ -140,7 +140,7 @@ static void show_list(const char *what, int n, struct dirent **list)
 
 #define LIST(call)                              \
     do {                                        \
-        pace_slow_down();                       \
+        slow_lookup_make();                     \
         errno = ERRNO_UNTOUCHED;                \
         int entries_listed = call;              \
         show_list(#call, entries_listed, list); \
@@ -229,13 +229,13 @@ static void trees(int (*order)(const FTSENT **, const FTSENT **))
     char *const paths[] = { tree, many, none, NULL };
     uint64_t sum = 0;
     unsigned count = 0;
-    pace_slow_down();
+    slow_lookup_make();
     errno = ERRNO_UNTOUCHED;
     FTS *fts = fts_open(paths, FTS_PHYSICAL | FTS_NOCHDIR, order);
     if (!fts)
         die("fts_open");
     FTSENT *entry;
-    while (pace_slow_down(), (entry = fts_read(fts)) != NULL) {
+    while (slow_lookup_make(), (entry = fts_read(fts)) != NULL) {
         char line[PATH_MAX + 64];
         snprintf(line, sizeof line, "%s %d %d", entry->fts_path, entry->fts_info, entry->fts_level);
         uint64_t one = hash(HASH_START, line, strlen(line));
@@ -249,7 +249,7 @@ static void trees(int (*order)(const FTSENT **, const FTSENT **))
         if (!strcmp(entry->fts_name, "deep"))
             fts_set(fts, entry, FTS_SKIP);
         if (count++ == 40)
-            pace_is_slow = 0;
+            lookups_are_slow = 0;
     }
     printf("fts: %u entries, %016" PRIx64 ", %s, errno %d, compared %s, elsewhere %u\n", count, sum,
            order ? "in order" : "as they come", errno, compared ? "some" : "none", elsewhere);
@@ -284,7 +284,7 @@ static void show_glob(const char *what, int result, glob_t *found)
     printf("\n");
 }
 
-#define GLOB(call) (pace_slow_down(), show_glob(#call, call, &found))
+#define GLOB(call) (slow_lookup_make(), show_glob(#call, call, &found))
 
 static void globs(void)
 {
@@ -329,9 +329,9 @@ static void probe(void)
         if (fd < 0 || close(fd))
             die("%s", name);
     }
-    pace_begin();
+    slow_lookup_begin();
     for (int slow = 0; slow < 2; slow++) {
-        pace_is_slow = slow;
+        lookups_are_slow = slow;
         entries("many");
         entries("tree");
         entries("none");
@@ -340,11 +340,11 @@ static void probe(void)
         lists();
         walks();
         trees(NULL);
-        pace_is_slow = slow;
+        lookups_are_slow = slow;
         trees(by_name);
-        pace_is_slow = slow;
+        lookups_are_slow = slow;
         globs();
     }
-    pace_is_slow = 0;
-    pace_end();
+    lookups_are_slow = 0;
+    slow_lookup_end();
 }

@@ -62,14 +62,14 @@ static void probe(void)
     int fd = open("file", O_RDWR | O_CLOEXEC);
     if (symlink("file", "link") || fd < 0 || dup3(fd, SLOW_FD, O_CLOEXEC) < 0)
         die("making files");
-    pace_begin();
-    for (pace_is_slow = 0; pace_is_slow < 2; pace_is_slow++) {
+    slow_lookup_begin();
+    for (lookups_are_slow = 0; lookups_are_slow < 2; lookups_are_slow++) {
         old("");
         old("64");
         TRY(xmknod(0, "node", S_IFREG | 0600, &none));
         TRY(xmknodat(0, AT_FDCWD, "node", S_IFREG | 0600, &none));
         TRY(unlink("node"));
     }
-    pace_is_slow = 0;
-    pace_end();
+    lookups_are_slow = 0;
+    slow_lookup_end();
 }

@@ -103,12 +103,12 @@ static void paths(void)
         "file", "./dir/../link", "none", "loop", "file/below", ""
     };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        pace_slow_down();
+        slow_lookup_make();
         errno = 0;
         char *real = realpath(names[i], text);
         char *base = real ? strrchr(real, '/') : NULL;
         printf("realpath %s: %s\n", names[i], base ? base : strerror(errno));
-        pace_slow_down();
+        slow_lookup_make();
         errno = 0;
         char *name = canonicalize_file_name(names[i]);
         base = name ? strrchr(name, '/') : NULL;
@@ -225,7 +225,7 @@ static void made(const char *what, int fd, const char *name)
 #define MADE(make, pattern, ...)                                  \
     do {                                                          \
         char name[] = pattern;                                    \
-        pace_slow_down();                                         \
+        slow_lookup_make();                                       \
         made(#make, make(name __VA_OPT__(, ) __VA_ARGS__), name); \
     } while (0)
 
@@ -238,13 +238,13 @@ static void temporary(void)
     MADE(mkostemp, "tXXXXXX", O_APPEND);
     MADE(mkostemps, "tXXXXXX.yy", 3, O_SYNC);
     char dir[] = "dXXXXXX", bad[] = "none/dXXXXXX", name[] = "nXXXXXX";
-    pace_slow_down();
+    slow_lookup_make();
     printf("mkdtemp: %d\n", mkdtemp(dir) == dir && rmdir(dir) == 0);
-    pace_slow_down();
+    slow_lookup_make();
     printf("mkdtemp: %s\n", mkdtemp(bad) ? bad : strerror(errno));
-    pace_slow_down();
+    slow_lookup_make();
     printf("mktemp: %d\n", mktemp(name)[0] == 'n' && access(name, F_OK) == -1);
-    pace_slow_down();
+    slow_lookup_make();
     char *other = tempnam(".", "x");
     printf("tempnam: %d\n", other && access(other, F_OK) == -1);
     free(other);
@@ -286,7 +286,7 @@ static void refused(void)
     TRY(chown("closed/file", 65534, 65534));
     TRY(truncate("closed/file", 0));
     TRY(readlink("private/none", text, sizeof text));
-    pace_slow_down();
+    slow_lookup_make();
     printf("opendir: %s\n", opendir("private") ? "open" : strerror(errno));
     if (seteuid(0) || unlink("closed/file") || rmdir("closed") || rmdir("private"))
         die("cleaning up");
@@ -306,8 +306,8 @@ static void probe(void)
     if (dir < 0 || fd < 0 || dup3(fd, SLOW_FD, O_CLOEXEC) < 0 ||
         dup3(dir, SLOW_FD + 64, O_CLOEXEC) < 0)
         die("opening files");
-    pace_begin();
-    for (pace_is_slow = 0; pace_is_slow < 2; pace_is_slow++) {
+    slow_lookup_begin();
+    for (lookups_are_slow = 0; lookups_are_slow < 2; lookups_are_slow++) {
         looks(dir, fd);
         looks(SLOW_FD + 64, SLOW_FD);
         paths();
@@ -317,6 +317,6 @@ static void probe(void)
         directories(SLOW_FD + 64);
         refused();
     }
-    pace_is_slow = 0;
-    pace_end();
+    lookups_are_slow = 0;
+    slow_lookup_end();
 }

@@ -313,13 +313,13 @@ static void probe(void)
 {
     signal(SIGPIPE, SIG_IGN);
     make_file("file", FILE_SIZE);
-    pace_begin();
-    for (pace_is_slow = 0; pace_is_slow < 2; pace_is_slow++) {
+    slow_lookup_begin();
+    for (lookups_are_slow = 0; lookups_are_slow < 2; lookups_are_slow++) {
         copies();
         through_pipes(0);
         through_pipes(O_NONBLOCK);
     }
-    pace_is_slow = 0;
+    lookups_are_slow = 0;
     at_once();
     file = reopen("file", O_RDWR);
     waits_for_data("splice", splice_both, 0);
@@ -336,5 +336,5 @@ static void probe(void)
     if (lseek(file, 0, SEEK_SET))
         die("lseek");
     to_sockets();
-    pace_end();
+    slow_lookup_end();
 }

@@ -13,7 +13,7 @@ enum { HIGH = 900 };
 
 static int ends[2];
 
-static long by_select(waiter_t *w)
+static long by_select(blocking_t *w)
 {
     fd_set readable;
     (void)w;
@@ -23,7 +23,7 @@ static long by_select(waiter_t *w)
     return FD_ISSET(HIGH, &readable) ? result : -2;
 }
 
-static long by_pselect(waiter_t *w)
+static long by_pselect(blocking_t *w)
 {
     fd_set writable, readable;
     struct timespec limit = { 100, 0 };
@@ -34,15 +34,15 @@ static long by_pselect(waiter_t *w)
     return pselect(FD_SETSIZE, &readable, &writable, NULL, &limit, NULL);
 }
 
-static void wait_by(long (*call)(waiter_t *), const char *what)
+static void wait_by(long (*call)(blocking_t *), const char *what)
 {
-    waiter_t w = { .call = call };
+    blocking_t w = { .call = call };
     char byte;
-    waiter_start(&w);
-    waiter_await(&w);
+    blocking_start(&w);
+    blocking_await(&w);
     if (write(ends[1], "x", 1) != 1)
         die("write");
-    waiter_show(&w, what);
+    blocking_show(&w, what);
     if (read(ends[0], &byte, 1) != 1)
         die("read");
 }
@@ -50,7 +50,7 @@ static void wait_by(long (*call)(waiter_t *), const char *what)
 static void probe(void)
 {
     struct rlimit limit;
-    company_begin();
+    background_begin();
     if (pipe2(ends, O_CLOEXEC) || getrlimit(RLIMIT_NOFILE, &limit))
         die("pipe2");
     limit.rlim_cur = HIGH + 100;
@@ -62,5 +62,5 @@ static void probe(void)
     wait_by(by_select, "select");
     wait_by(by_pselect, "pselect");
     close(HIGH);
-    company_end();
+    background_end();
 }

@@ -10,7 +10,7 @@ enum { LIMIT = 256, OWN = 16 };
 
 static int first[LIMIT];
 
-static long receive(waiter_t *w)
+static long receive(blocking_t *w)
 {
     char byte;
     return read(w->fd, &byte, 1);
@@ -18,7 +18,7 @@ static long receive(waiter_t *w)
 
 static void probe(void)
 {
-    static waiter_t waiters[LIMIT];
+    static blocking_t waiters[LIMIT];
     static int peers[LIMIT];
     struct rlimit limit;
     int n = 0;
@@ -32,8 +32,8 @@ static void probe(void)
         if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends))
             break;
         peers[n] = ends[1];
-        waiters[n] = (waiter_t){ .call = receive, .fd = first[n] = ends[0] };
-        waiter_start(&waiters[n]);
+        waiters[n] = (blocking_t){ .call = receive, .fd = first[n] = ends[0] };
+        blocking_start(&waiters[n]);
         task_sem_wait(&waiters[n].about_to);
     }
     /* Some descriptors belong to the rest of the program, some to the shim. */

@@ -25,12 +25,12 @@ static nfds_t count;
 static int timeout;
 static struct timespec time_limit, *time_limited;
 
-static long by_poll(waiter_t *w)
+static long by_poll(blocking_t *w)
 {
     (void)w;
     return poll(polled, count, timeout);
 }
-static long by_ppoll(waiter_t *w)
+static long by_ppoll(blocking_t *w)
 {
     (void)w;
     return ppoll(polled, count, time_limited, NULL);
@@ -48,12 +48,12 @@ static void poll_until(int to, const char *what)
 {
     for (int i = 0; i < 2; i++) {
         char byte;
-        waiter_t w = { .call = i ? by_ppoll : by_poll };
-        waiter_start(&w);
-        waiter_await(&w);
+        blocking_t w = { .call = i ? by_ppoll : by_poll };
+        blocking_start(&w);
+        blocking_await(&w);
         if (write(to, "x", 1) != 1)
             die("write");
-        waiter_show(&w, what);
+        blocking_show(&w, what);
         show_polled();
         for (nfds_t at = 0; at < count; at++)
             if (polled[at].revents == POLLIN && read(polled[at].fd, &byte, 1) >= 0)
@@ -110,17 +110,17 @@ static void polls(void)
     polled[0] = (struct pollfd){ ends[0], POLLIN, -1 };
     count = 1;
     timeout = -1;
-    waiter_t w = { .call = by_poll };
-    waiter_start(&w);
-    waiter_await(&w);
+    blocking_t w = { .call = by_poll };
+    blocking_start(&w);
+    blocking_await(&w);
     SHOW(close(ends[1]));
-    waiter_show(&w, "the end");
+    blocking_show(&w, "the end");
     show_polled();
     polled[0] = (struct pollfd){ others[1], 0, -1 };
-    waiter_start(&w);
-    waiter_await(&w);
+    blocking_start(&w);
+    blocking_await(&w);
     SHOW(close(others[0]));
-    waiter_show(&w, "no readers");
+    blocking_show(&w, "no readers");
     show_polled();
     close(ends[0]);
     close(others[1]);
@@ -159,11 +159,11 @@ static void sockets(enum kind kind)
     show_polled();
     if (is_stream(kind)) {
         polled[0].events = POLLIN | POLLRDHUP;
-        waiter_t w = { .call = by_poll };
-        waiter_start(&w);
-        waiter_await(&w);
+        blocking_t w = { .call = by_poll };
+        blocking_start(&w);
+        blocking_await(&w);
         SHOW(shutdown(ends[0], SHUT_WR));
-        waiter_show(&w, "the peer's end");
+        blocking_show(&w, "the peer's end");
         show_polled();
         SHOW(read(ends[1], &byte, 1));
     }
@@ -183,17 +183,17 @@ static int highest;
 static struct timeval select_limit, *select_limited;
 static const sigset_t *select_mask;
 
-static long by_select(waiter_t *w)
+static long by_select(blocking_t *w)
 {
     (void)w;
     return select(highest, &sets[0], &sets[1], &sets[2], select_limited);
 }
-static long by_pselect(waiter_t *w)
+static long by_pselect(blocking_t *w)
 {
     struct timespec limit = { 100, 0 };
     long n =
         pselect(highest, &sets[0], &sets[1], &sets[2], select_limited ? &limit : NULL, select_mask);
-    waiter_note(w, "the limit is left alone: %d\n", limit.tv_sec == 100);
+    blocking_note(w, "the limit is left alone: %d\n", limit.tv_sec == 100);
     return n;
 }
 
@@ -224,11 +224,11 @@ static void selects(void)
         want(ends[0], others[0]);
         select_limit = (struct timeval){ 100, 0 };
         select_limited = i & 1 ? &select_limit : NULL;
-        waiter_t w = { .call = i & 2 ? by_pselect : by_select };
-        waiter_start(&w);
-        waiter_await(&w);
+        blocking_t w = { .call = i & 2 ? by_pselect : by_select };
+        blocking_start(&w);
+        blocking_await(&w);
         SHOW(write(others[1], "x", 1));
-        waiter_show(&w, "select");
+        blocking_show(&w, "select");
         show_sets(ends[0], others[0]);
         printf("time is left: %d\n", select_limit.tv_sec >= 90 && select_limit.tv_sec <= 100);
         SHOW(read(others[0], &byte, 1));
@@ -299,17 +299,17 @@ static void large_sets(void)
 /* ---- epoll ---------------------------------------------------------------------------------- */
 
 static struct epoll_event events[4];
-static long by_epoll_wait(waiter_t *w) { return epoll_wait(w->fd, events, 4, timeout); }
-static long by_epoll_pwait(waiter_t *w) { return epoll_pwait(w->fd, events, 4, timeout, NULL); }
+static long by_epoll_wait(blocking_t *w) { return epoll_wait(w->fd, events, 4, timeout); }
+static long by_epoll_pwait(blocking_t *w) { return epoll_pwait(w->fd, events, 4, timeout, NULL); }
 #if defined(__GLIBC__) && __GLIBC_PREREQ(2, 35)
-static long by_epoll_pwait2(waiter_t *w)
+static long by_epoll_pwait2(blocking_t *w)
 {
     return epoll_pwait2(w->fd, events, 4, time_limited, NULL);
 }
 #else
 #define by_epoll_pwait2 by_epoll_pwait
 #endif
-static long (*const epolls[])(waiter_t *) = { by_epoll_wait, by_epoll_pwait, by_epoll_pwait2 };
+static long (*const epolls[])(blocking_t *) = { by_epoll_wait, by_epoll_pwait, by_epoll_pwait2 };
 
 static void watch(int epoll, int fd, uint32_t wanted, uint32_t data)
 {
@@ -333,12 +333,12 @@ static void epoll_all(void)
             timeout = which & 1 ? 100000 : -1;
             time_limit = (struct timespec){ 100, 0 };
             time_limited = which & 1 ? &time_limit : NULL;
-            waiter_t w = { .call = epolls[i], .fd = which & 2 ? outer : epoll };
+            blocking_t w = { .call = epolls[i], .fd = which & 2 ? outer : epoll };
             memset(events, 0, sizeof events);
-            waiter_start(&w);
-            waiter_await(&w);
+            blocking_start(&w);
+            blocking_await(&w);
             SHOW(write(i == 1 ? others[1] : ends[1], "x", 1));
-            waiter_show(&w, "epoll_wait");
+            blocking_show(&w, "epoll_wait");
             printf("%x %u\n", events[0].events, events[0].data.u32);
             if (i == 1) {
                 /* The event is reported only once. */
@@ -359,11 +359,11 @@ static void epoll_all(void)
     if (pipe2(third, O_CLOEXEC))
         die("pipe2");
     timeout = -1;
-    waiter_t w = { .call = by_epoll_wait, .fd = epoll };
-    waiter_start(&w);
-    waiter_await(&w);
+    blocking_t w = { .call = by_epoll_wait, .fd = epoll };
+    blocking_start(&w);
+    blocking_await(&w);
     watch(epoll, third[1], EPOLLOUT | EPOLLONESHOT, 4);
-    waiter_show(&w, "epoll_wait");
+    blocking_show(&w, "epoll_wait");
     printf("%x %u\n", events[0].events, events[0].data.u32);
     SHOW(epoll_wait(epoll, events, 4, 10));
     /* A timer. */
@@ -387,19 +387,19 @@ static volatile sig_atomic_t handled;
 static void on_signal(int signal) { handled += signal == SIGUSR1; }
 
 static sigset_t open_mask;
-static long masked_poll(waiter_t *w)
+static long masked_poll(blocking_t *w)
 {
     (void)w;
     return ppoll(polled, 1, NULL, &open_mask);
 }
-static long masked_select(waiter_t *w)
+static long masked_select(blocking_t *w)
 {
     fd_set set;
     FD_ZERO(&set);
     FD_SET(w->fd, &set);
     return pselect(w->fd + 1, &set, NULL, NULL, NULL, &open_mask);
 }
-static long masked_epoll(waiter_t *w)
+static long masked_epoll(blocking_t *w)
 {
     (void)w;
     return epoll_pwait((int)w->size, events, 4, -1, &open_mask);
@@ -409,7 +409,7 @@ static long masked_epoll(waiter_t *w)
  * or arrives while the call waits. */
 static void masks(void)
 {
-    long (*const calls[])(waiter_t *) = { masked_poll, masked_select, masked_epoll };
+    long (*const calls[])(blocking_t *) = { masked_poll, masked_select, masked_epoll };
     struct sigaction action = { .sa_handler = on_signal, .sa_flags = SA_RESTART };
     sigset_t blocked;
     int ends[2], epoll = epoll_create1(EPOLL_CLOEXEC);
@@ -422,23 +422,23 @@ static void masks(void)
     watch(epoll, ends[0], EPOLLIN, 1);
     polled[0] = (struct pollfd){ ends[0], POLLIN, 0 };
     for (int i = 0; i < 3; i++) {
-        waiter_t w = { .call = calls[i], .fd = ends[0], .size = (size_t)epoll };
+        blocking_t w = { .call = calls[i], .fd = ends[0], .size = (size_t)epoll };
         if (kill(getpid(), SIGUSR1))
             die("kill");
         printf("handled: %d\n", (int)handled);
-        waiter_start(&w);
-        waiter_show(&w, "pending before");
+        blocking_start(&w);
+        blocking_show(&w, "pending before");
         printf("handled: %d\n", (int)handled);
-        waiter_start(&w);
-        waiter_await(&w);
+        blocking_start(&w);
+        blocking_await(&w);
         if (kill(getpid(), SIGUSR1))
             die("kill");
-        waiter_show(&w, "while it waits");
+        blocking_show(&w, "while it waits");
         printf("handled: %d\n", (int)handled);
-        waiter_start(&w);
-        waiter_await(&w);
+        blocking_start(&w);
+        blocking_await(&w);
         SHOW(write(ends[1], "x", 1));
-        waiter_show(&w, "ready");
+        blocking_show(&w, "ready");
         SHOW(read(ends[0], &(char){ 0 }, 1));
     }
     close_pair(ends);

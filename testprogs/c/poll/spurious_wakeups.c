@@ -29,7 +29,7 @@ static void *toggle(void *unused)
     return NULL;
 }
 
-static long poll_to_the_end(waiter_t *w)
+static long poll_to_the_end(blocking_t *w)
 {
     struct pollfd files[2] = { { watched[0], POLLIN, 0 }, { other[0], POLLIN, 0 } };
     (void)w;
@@ -40,7 +40,7 @@ static long poll_to_the_end(waiter_t *w)
     }
 }
 
-static long select_to_the_end(waiter_t *w)
+static long select_to_the_end(blocking_t *w)
 {
     (void)w;
     for (;;) {
@@ -54,22 +54,22 @@ static long select_to_the_end(waiter_t *w)
     }
 }
 
-static void herd(long (*wait)(waiter_t *), const char *what)
+static void herd(long (*wait)(blocking_t *), const char *what)
 {
-    waiter_t w = { .call = wait };
+    blocking_t w = { .call = wait };
     pthread_t thread;
     char byte;
     over = 0;
-    waiter_start(&w);
-    waiter_await(&w);
+    blocking_start(&w);
+    blocking_await(&w);
     check(pthread_create(&thread, NULL, toggle, NULL), "pthread_create");
-    waiter_show(&w, what);
+    blocking_show(&w, what);
     check(pthread_join(thread, NULL), "pthread_join");
     while (read(watched[0], &byte, 1) == 1) {}
 }
 
 /* A time stamp in the error queue is an error for every poll, but not an exception for select. */
-static long select_exception(waiter_t *w)
+static long select_exception(blocking_t *w)
 {
     fd_set exceptional;
     FD_ZERO(&exceptional);
@@ -82,7 +82,7 @@ static long select_exception(waiter_t *w)
 static void exception_behind_an_error(size_t with_another, const char *what)
 {
     int stamps = SOF_TIMESTAMPING_TX_SOFTWARE | SOF_TIMESTAMPING_SOFTWARE;
-    waiter_t w = { .call = select_exception, .size = with_another };
+    blocking_t w = { .call = select_exception, .size = with_another };
     make_pair(TCP, sockets);
     if (setsockopt(sockets[0], SOL_SOCKET, SO_TIMESTAMPING, &stamps, sizeof stamps) ||
         send(sockets[0], "s", 1, 0) != 1)
@@ -90,12 +90,12 @@ static void exception_behind_an_error(size_t with_another, const char *what)
     struct pollfd failed = { sockets[0], 0, 0 };
     if (poll(&failed, 1, -1) != 1 || failed.revents != POLLERR)
         die("no error to be seen");
-    waiter_start(&w);
-    waiter_await(&w);
+    blocking_start(&w);
+    blocking_await(&w);
     usleep(20000); /* the spurious wake-ups, if any, happen now */
     if (send(sockets[1], "!", 1, MSG_OOB) != 1)
         die("send");
-    waiter_show(&w, what);
+    blocking_show(&w, what);
     close_pair(sockets);
 }
 

@@ -23,7 +23,7 @@ static void probe(void)
         die("passwd");
     write_full(fd, line, sizeof line - 1);
     close(fd);
-    company_begin();
+    background_begin();
     look_up("root");
     look_up("onlyhere");
     if (unshare(CLONE_NEWNS) || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) ||
@@ -33,5 +33,5 @@ static void probe(void)
     }
     look_up("root");
     look_up("onlyhere");
-    company_end();
+    background_end();
 }

@@ -26,15 +26,9 @@ static thread_local Task *of_thread;
 static Task tasks[TASKS];
 static fiber_key_t key;
 
-static Task *me()
-{
-    return fibers ? (Task *)fiber_getspecific(key) : of_thread;
-}
+static Task *me() { return fibers ? (Task *)fiber_getspecific(key) : of_thread; }
 
-static int throws(const char *, const struct stat *, int, struct FTW *)
-{
-    throw 1;
-}
+static int throws(const char *, const struct stat *, int, struct FTW *) { throw 1; }
 
 /* Leaves the walk that called it, and a walk that it starts itself. */
 static int throws_through_two(const char *, const struct stat *, int)
@@ -43,10 +37,7 @@ static int throws_through_two(const char *, const struct stat *, int)
     return 0;
 }
 
-static int jumps(const char *, const struct stat *, int, struct FTW *)
-{
-    longjmp(me()->back, 1);
-}
+static int jumps(const char *, const struct stat *, int, struct FTW *) { longjmp(me()->back, 1); }
 
 static int ends(const char *, const struct stat *, int, struct FTW *)
 {
@@ -107,13 +98,15 @@ static void *test(void *)
     fiber_t *fiber[TASKS];
     pthread_t thread[TASKS];
     for (int i = 0; i < TASKS; i++)
-        if (fibers ? fiber_create(&fiber[i], nullptr, task, &tasks[i]) : pthread_create(&thread[i], nullptr, task, &tasks[i]))
+        if (fibers ? fiber_create(&fiber[i], nullptr, task, &tasks[i])
+                   : pthread_create(&thread[i], nullptr, task, &tasks[i]))
             abort();
     for (int i = 0; i < TASKS; i++)
         if (fibers ? fiber_join(fiber[i], nullptr) : pthread_join(thread[i], nullptr))
             abort();
     for (Task &task : tasks)
-        printf("caught %d, jumped %d, %s\n", task.caught, task.jumped, task.walked > 0 ? "walked" : "did not walk");
+        printf("caught %d, jumped %d, %s\n", task.caught, task.jumped,
+               task.walked > 0 ? "walked" : "did not walk");
     int n = threads();
     if (n > MOST_THREADS)
         printf("%d threads are left\n", n);

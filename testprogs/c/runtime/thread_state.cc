@@ -36,7 +36,8 @@ static void each(void *(*body)(void *))
     fiber_t *fiber[TASKS];
     pthread_t thread[TASKS];
     for (long i = 0; i < TASKS; i++)
-        if (fibers ? fiber_create(&fiber[i], nullptr, body, (void *)i) : pthread_create(&thread[i], nullptr, body, (void *)i))
+        if (fibers ? fiber_create(&fiber[i], nullptr, body, (void *)i)
+                   : pthread_create(&thread[i], nullptr, body, (void *)i))
             abort();
     for (int i = 0; i < TASKS; i++)
         if (fibers ? fiber_join(fiber[i], nullptr) : pthread_join(thread[i], nullptr))
@@ -78,12 +79,13 @@ struct Waits {
 static void *throws(void *arg)
 {
     long me = (long)arg;
-    expect(!std::current_exception() && std::uncaught_exceptions() == 0, "a task begins with an exception");
+    expect(!std::current_exception() && std::uncaught_exceptions() == 0,
+           "a task begins with an exception");
     meet();
     try {
         try {
             Waits waits;
-            throw Failure { me };
+            throw Failure{ me };
         } catch (Failure &failure) {
             /* All tasks are in here at once, and continue in a different order. */
             meet();
@@ -101,7 +103,8 @@ static void *throws(void *arg)
         expect(failure.number == me, "the exception that was thrown on");
         meet();
     }
-    expect(!std::current_exception() && std::uncaught_exceptions() == 0, "an exception is left over");
+    expect(!std::current_exception() && std::uncaught_exceptions() == 0,
+           "an exception is left over");
     return nullptr;
 }
 
@@ -115,11 +118,12 @@ static void *begins_late(void *)
 static void *makes_one_while_handling(void *arg)
 {
     try {
-        throw Failure { (long)arg };
+        throw Failure{ (long)arg };
     } catch (Failure &failure) {
         fiber_t *fiber = nullptr;
         pthread_t thread;
-        if (fibers ? fiber_create(&fiber, nullptr, begins_late, nullptr) : pthread_create(&thread, nullptr, begins_late, nullptr))
+        if (fibers ? fiber_create(&fiber, nullptr, begins_late, nullptr)
+                   : pthread_create(&thread, nullptr, begins_late, nullptr))
             abort();
         give_way();
         if (fibers ? fiber_join(fiber, nullptr) : pthread_join(thread, nullptr))
@@ -133,7 +137,7 @@ static void *makes_one_while_handling(void *arg)
 static void *ends_while_handling(void *arg)
 {
     try {
-        throw Failure { (long)arg };
+        throw Failure{ (long)arg };
     } catch (Failure &) {
         if (fibers && (long)arg % 2)
             fiber_exit(nullptr);
@@ -181,7 +185,7 @@ struct Slow {
         for (int turns = 0; turns < 3; turns++)
             give_way();
         if (made++ == 0)
-            throw Failure { 0 };
+            throw Failure{ 0 };
         value = 42;
     }
 };
@@ -255,7 +259,8 @@ static void a_thread_makes_one()
     pthread_t pthread[2];
     void *(*bodies[2])(void *) = { fiber_waits, lets_go_on };
     for (int i = 0; i < 2; i++)
-        if (fibers ? fiber_create(&fiber[i], nullptr, bodies[i], nullptr) : pthread_create(&pthread[i], nullptr, bodies[i], nullptr))
+        if (fibers ? fiber_create(&fiber[i], nullptr, bodies[i], nullptr)
+                   : pthread_create(&pthread[i], nullptr, bodies[i], nullptr))
             abort();
     for (int i = 0; i < 2; i++)
         if (fibers ? fiber_join(fiber[i], nullptr) : pthread_join(pthread[i], nullptr))
@@ -311,13 +316,14 @@ int main(int argc, char **argv)
         return wrong != 0;
     }
     try {
-        throw Failure { -1 };
+        throw Failure{ -1 };
     } catch (Failure &failure) {
         fiber_options_t options = FIBER_OPTIONS_INIT;
         options.workers = (unsigned)workers;
         if (fiber_run(&options, test, nullptr, nullptr))
             abort();
-        expect(failure.number == -1 && std::current_exception(), "fiber_run took its caller's exception");
+        expect(failure.number == -1 && std::current_exception(),
+               "fiber_run took its caller's exception");
     }
     return wrong != 0;
 }

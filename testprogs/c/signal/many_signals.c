@@ -270,7 +270,7 @@ static void with(int flags, const char *how)
 static void probe(void)
 {
     me = getpid();
-    company_begin();
+    background_begin();
     two_at_a_time(SIGUSR1, SIGUSR2);
     two_at_a_time(SIGSEGV, SIGUSR2);
     two_at_a_time(SIGBUS, SIGFPE);
@@ -279,5 +279,5 @@ static void probe(void)
     faults();
     with(0, "a plain handler");
     with(SA_NODEFER, "SA_NODEFER");
-    company_end();
+    background_end();
 }

@@ -192,10 +192,10 @@ static void other_stack(void)
 
 static void probe(void)
 {
-    company_begin();
+    background_begin();
     handlers();
     takers();
     masks();
     other_stack();
-    company_end();
+    background_end();
 }

@@ -255,7 +255,7 @@ static void queued_in_order(void)
 
 static void probe(void)
 {
-    company_begin();
+    background_begin();
     queue = msgget(IPC_PRIVATE, 0600);
     if (queue < 0 || pipe2(ends, O_CLOEXEC) ||
         socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) || mkfifo("fifo", 0600))
@@ -265,5 +265,5 @@ static void probe(void)
     partial_write();
     queued_in_order();
     SHOW(msgctl(queue, IPC_RMID, NULL));
-    company_end();
+    background_end();
 }

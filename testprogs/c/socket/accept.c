@@ -9,24 +9,24 @@ static struct sockaddr_storage from;
 static socklen_t from_len;
 static int accept_flags;
 
-static long by_accept(waiter_t *w) { return accept(w->fd, (struct sockaddr *)&from, &from_len); }
-static long by_accept4(waiter_t *w)
+static long by_accept(blocking_t *w) { return accept(w->fd, (struct sockaddr *)&from, &from_len); }
+static long by_accept4(blocking_t *w)
 {
     return accept4(w->fd, (struct sockaddr *)&from, &from_len, accept_flags);
 }
-static long by_accept_nowhere(waiter_t *w) { return accept4(w->fd, NULL, NULL, SOCK_CLOEXEC); }
-static long by_connect(waiter_t *w) { return connect(w->fd, w->buf, (socklen_t)w->size); }
+static long by_accept_nowhere(blocking_t *w) { return accept4(w->fd, NULL, NULL, SOCK_CLOEXEC); }
+static long by_connect(blocking_t *w) { return connect(w->fd, w->buf, (socklen_t)w->size); }
 
 static const struct {
     const char *name;
-    long (*call)(waiter_t *);
+    long (*call)(blocking_t *);
 } accepts[] = {
     { "accept", by_accept },
     { "accept4", by_accept4 },
     { "accept nowhere", by_accept_nowhere },
 };
 
-static int accepted(waiter_t *w, const char *what)
+static int accepted(blocking_t *w, const char *what)
 {
     task_join(w->task);
     show_result(what, w->result, w->error, 1);
@@ -42,9 +42,9 @@ static void each(int family, int listener, struct sockaddr *address, socklen_t l
                 memset(&from, 0, sizeof from);
                 from_len = room;
                 accept_flags = flags ? SOCK_NONBLOCK | SOCK_CLOEXEC : 0;
-                waiter_t w = { .call = accepts[i].call, .fd = listener };
-                waiter_start(&w);
-                waiter_await(&w);
+                blocking_t w = { .call = accepts[i].call, .fd = listener };
+                blocking_start(&w);
+                blocking_await(&w);
                 int client = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
                 SHOW(connect(client, address, len));
                 int fd = accepted(&w, accepts[i].name);
@@ -139,11 +139,11 @@ static void full(void)
     fds[0] = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     SHOW(connect(fds[0], (struct sockaddr *)&path, sizeof path));
     fds[1] = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    waiter_t w = { .call = by_connect, .fd = fds[1], .buf = &path, .size = sizeof path };
-    waiter_start(&w);
-    waiter_await(&w);
+    blocking_t w = { .call = by_connect, .fd = fds[1], .buf = &path, .size = sizeof path };
+    blocking_start(&w);
+    blocking_await(&w);
     int one = SHOW_FD(accept(listener, NULL, NULL));
-    waiter_show(&w, "connect");
+    blocking_show(&w, "connect");
     int two = SHOW_FD(accept(listener, NULL, NULL));
     close(one);
     close(two);

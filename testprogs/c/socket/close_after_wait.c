@@ -46,7 +46,7 @@ static void timed_select(void)
     SHOW(select(ends[0] + 1, &readable, NULL, NULL, &limit));
 }
 
-static long receive_one(waiter_t *w)
+static long receive_one(blocking_t *w)
 {
     char byte;
     (void)w;
@@ -55,9 +55,9 @@ static long receive_one(waiter_t *w)
 
 static void cancelled_receive(void)
 {
-    waiter_t w = { .call = receive_one };
-    waiter_start(&w);
-    waiter_await(&w);
+    blocking_t w = { .call = receive_one };
+    blocking_start(&w);
+    blocking_await(&w);
     if (task_options.threads)
         check(pthread_cancel(w.task.thread), "pthread_cancel");
     else
@@ -70,7 +70,7 @@ static void (*const waits[])(void) = { timed_receive, timed_send, timed_poll, ti
 
 static void probe(void)
 {
-    company_begin();
+    background_begin();
     for (int kind = UNIX_STREAM; kind <= TCP; kind += TCP - UNIX_STREAM)
         for (size_t i = 0; i < sizeof waits / sizeof *waits; i++) {
             if (kind == TCP && waits[i] == timed_send)
@@ -84,5 +84,5 @@ static void probe(void)
                    poll(&peer, 1, 10000) == 1 ? "the end" : "nothing for ten seconds");
             close(ends[1]);
         }
-    company_end();
+    background_end();
 }

@@ -8,23 +8,23 @@
 static int ends[2], null;
 static volatile int reading;
 
-static long by_close(waiter_t *w)
+static long by_close(blocking_t *w)
 {
     long result = close(ends[0]);
-    waiter_note(w, "after reading began: %d\n", reading);
+    blocking_note(w, "after reading began: %d\n", reading);
     return result;
 }
-static long by_dup2(waiter_t *w)
+static long by_dup2(blocking_t *w)
 {
     long result = dup2(null, ends[0]) == ends[0];
-    waiter_note(w, "after reading began: %d\n", reading);
+    blocking_note(w, "after reading began: %d\n", reading);
     close(ends[0]);
     return result;
 }
-static long by_dup3(waiter_t *w)
+static long by_dup3(blocking_t *w)
 {
     long result = dup3(null, ends[0], O_CLOEXEC) == ends[0];
-    waiter_note(w, "after reading began: %d\n", reading);
+    blocking_note(w, "after reading began: %d\n", reading);
     close(ends[0]);
     return result;
 }
@@ -38,19 +38,19 @@ static void make_lingering_pair(void)
         die("setsockopt");
 }
 
-static void lingers(long (*call)(waiter_t *), const char *what)
+static void lingers(long (*call)(blocking_t *), const char *what)
 {
     static char much[1 << 16];
-    waiter_t w = { .call = call };
+    blocking_t w = { .call = call };
     if (write(ends[0], much, 1) != 1)
         die("write");
     while (send(ends[0], much, sizeof much, MSG_DONTWAIT) > 0) {}
     reading = 0;
-    waiter_start(&w);
-    waiter_await(&w);
+    blocking_start(&w);
+    blocking_await(&w);
     reading = 1;
     while (read(ends[1], much, sizeof much) > 0) {}
-    waiter_show(&w, what);
+    blocking_show(&w, what);
     close(ends[1]);
 }
 
@@ -76,11 +76,11 @@ static void start_heir(void)
 static void probe(void)
 {
     static const struct {
-        long (*call)(waiter_t *);
+        long (*call)(blocking_t *);
         const char *what;
     } ways[] = { { by_close, "close" }, { by_dup2, "dup2" }, { by_dup3, "dup3" } };
     const char *sockets = getenv("LINGERING_SOCKETS");
-    company_begin();
+    background_begin();
     null = open("/dev/null", O_RDWR | O_CLOEXEC);
     if (sockets) {
         if (sscanf(sockets, "%d %d", &ends[0], &ends[1]) != 2)
@@ -93,7 +93,7 @@ static void probe(void)
         }
     }
     close(null);
-    company_end();
+    background_end();
     if (!sockets)
         start_heir();
 }

@@ -7,7 +7,7 @@
 
 #include <sys/wait.h>
 
-static long by_accept(waiter_t *w) { return accept(w->fd, NULL, NULL); }
+static long by_accept(blocking_t *w) { return accept(w->fd, NULL, NULL); }
 
 static int client_of(const struct sockaddr_un *address)
 {
@@ -24,9 +24,9 @@ static void probe(void)
     if (bind(listener, (struct sockaddr *)&address, sizeof address) || listen(listener, 5) ||
         pipe2(life, O_CLOEXEC) || pipe2(told, O_CLOEXEC))
         die("a listening socket");
-    waiter_t w = { .call = by_accept, .fd = listener };
-    waiter_start(&w);
-    waiter_await(&w);
+    blocking_t w = { .call = by_accept, .fd = listener };
+    blocking_start(&w);
+    blocking_await(&w);
     pid_t child = fork();
     if (child < 0)
         die("fork");

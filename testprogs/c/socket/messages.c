@@ -10,7 +10,7 @@ static int receive_flags;
 
 /* Receives into two small buffers, with space for two descriptors. Each received descriptor is
  * used. */
-static long receive_descriptors(waiter_t *w)
+static long receive_descriptors(blocking_t *w)
 {
     char bytes[8] = "";
     union {
@@ -24,16 +24,16 @@ static long receive_descriptors(waiter_t *w)
     long n = recvmsg(w->fd, &message, receive_flags);
     if (n < 0)
         return n;
-    waiter_note(w, "%s, control %zu, flags %d\n", bytes, message.msg_controllen,
-                message.msg_flags & ~MSG_CMSG_CLOEXEC);
+    blocking_note(w, "%s, control %zu, flags %d\n", bytes, message.msg_controllen,
+                  message.msg_flags & ~MSG_CMSG_CLOEXEC);
     for (struct cmsghdr *c = CMSG_FIRSTHDR(&message); c; c = CMSG_NXTHDR(&message, c)) {
         int fds[2] = { -1, -1 };
         size_t size = c->cmsg_len - CMSG_LEN(0);
         memcpy(fds, CMSG_DATA(c), size);
         for (size_t i = 0; i < size / sizeof(int); i++) {
             ssize_t wrote = write(fds[i], "!", 1);
-            waiter_note(w, "type %d, close on exec %d, write %zd\n", c->cmsg_type,
-                        fcntl(fds[i], F_GETFD), wrote);
+            blocking_note(w, "type %d, close on exec %d, write %zd\n", c->cmsg_type,
+                          fcntl(fds[i], F_GETFD), wrote);
             close(fds[i]);
         }
     }
@@ -71,15 +71,15 @@ static void descriptors(enum kind kind)
         for (int cloexec = 0; cloexec < 2; cloexec++)
             for (int count = 1; count <= 3; count++) {
                 receive_flags = cloexec ? MSG_CMSG_CLOEXEC : 0;
-                waiter_t w = { .call = receive_descriptors, .fd = ends[1] };
+                blocking_t w = { .call = receive_descriptors, .fd = ends[1] };
                 if (waits) {
-                    waiter_start(&w);
-                    waiter_await(&w);
+                    blocking_start(&w);
+                    blocking_await(&w);
                 }
                 SHOW(send_descriptors(ends[0], "with", two, count, 0));
                 if (!waits)
-                    waiter_start(&w);
-                waiter_show(&w, "recvmsg");
+                    blocking_start(&w);
+                blocking_show(&w, "recvmsg");
                 ssize_t n = read(pipes[0], bytes, sizeof bytes);
                 printf("through the pipe: %zd\n", n);
             }
@@ -90,14 +90,14 @@ static void descriptors(enum kind kind)
 
 /* ---- Addresses ------------------------------------------------------------------------------ */
 
-static long receive_from(waiter_t *w)
+static long receive_from(blocking_t *w)
 {
     struct sockaddr_in *from = w->buf;
     char bytes[4] = "";
     socklen_t len = (socklen_t)w->size;
     long n = recvfrom(w->fd, bytes, 3, MSG_TRUNC, (struct sockaddr *)from, &len);
     if (n >= 0)
-        waiter_note(w, "%s from an address of %u\n", bytes, len);
+        blocking_note(w, "%s from an address of %u\n", bytes, len);
     return n;
 }
 
@@ -107,11 +107,11 @@ static void addresses(void)
     int server = bound(SOCK_DGRAM, &address), client = bound(SOCK_DGRAM, &mine);
     for (size_t room = sizeof from;; room = 4) {
         memset(&from, 0, sizeof from);
-        waiter_t w = { .call = receive_from, .fd = server, .buf = &from, .size = room };
-        waiter_start(&w);
-        waiter_await(&w);
+        blocking_t w = { .call = receive_from, .fd = server, .buf = &from, .size = room };
+        blocking_start(&w);
+        blocking_await(&w);
         SHOW(sendto(client, "hello", 5, 0, (struct sockaddr *)&address, sizeof address));
-        waiter_show(&w, "recvfrom");
+        blocking_show(&w, "recvfrom");
         printf("it is the sender's: %d %d\n", from.sin_port == mine.sin_port,
                from.sin_addr.s_addr == mine.sin_addr.s_addr);
         if (room == 4)
@@ -140,7 +140,7 @@ static void addresses(void)
 /* A datagram socket sends by name to a full receiver; poll(2) does not report that the receiver is
  * full. */
 static struct sockaddr_un receiver = { .sun_family = AF_UNIX, .sun_path = "receiver" };
-static long send_by_name(waiter_t *w)
+static long send_by_name(blocking_t *w)
 {
     return sendto(w->fd, "last", 4, 0, (struct sockaddr *)&receiver, sizeof receiver);
 }
@@ -157,13 +157,13 @@ static void by_name(void)
            4)
         sent++;
     printf("full: %s\n", strerror(errno));
-    waiter_t w = { .call = send_by_name, .fd = client };
-    waiter_start(&w);
-    waiter_await(&w);
+    blocking_t w = { .call = send_by_name, .fd = client };
+    blocking_start(&w);
+    blocking_await(&w);
     ssize_t n = 0;
     for (int i = 0; i < sent + 1; i++)
         n = recv(server, bytes, sizeof bytes, 0);
-    waiter_show(&w, "sendto a full receiver");
+    blocking_show(&w, "sendto a full receiver");
     printf("the last: %.*s\n", (int)n, bytes);
     close(server);
     close(client);
@@ -175,7 +175,7 @@ enum { MANY = 6 };
 static struct timespec limit, *limited;
 static unsigned vlen;
 
-static long receive_many(waiter_t *w)
+static long receive_many(blocking_t *w)
 {
     char bytes[MANY][8];
     struct iovec parts[MANY];
@@ -189,7 +189,7 @@ static long receive_many(waiter_t *w)
     }
     int n = recvmmsg(w->fd, messages, vlen, receive_flags, limited);
     for (int i = 0; i < n; i++)
-        waiter_note(w, "%d: %u %s\n", i, messages[i].msg_len, bytes[i]);
+        blocking_note(w, "%d: %u %s\n", i, messages[i].msg_len, bytes[i]);
     return n;
 }
 
@@ -198,15 +198,15 @@ static void many(enum kind kind, int before, int after)
 {
     int ends[2];
     make_pair(kind, ends);
-    waiter_t w = { .call = receive_many, .fd = ends[1] };
+    blocking_t w = { .call = receive_many, .fd = ends[1] };
     for (int i = 0; i < before; i++)
         SHOW(send(ends[0], "before", 6, 0));
-    waiter_start(&w);
+    blocking_start(&w);
     if (after)
-        waiter_await(&w);
+        blocking_await(&w);
     for (int i = 0; i < after; i++)
         SHOW(send(ends[0], "after", 5, 0));
-    waiter_show(&w, "recvmmsg");
+    blocking_show(&w, "recvmmsg");
     printf("left: %d\n", (int)recv(ends[1], &(char){ 0 }, 1, MSG_DONTWAIT));
     close_pair(ends);
 }
@@ -251,7 +251,7 @@ static void many_received(enum kind kind)
     limited = NULL;
 }
 
-static long send_many(waiter_t *w)
+static long send_many(blocking_t *w)
 {
     struct iovec parts[MANY];
     struct mmsghdr messages[MANY];
@@ -263,7 +263,7 @@ static long send_many(waiter_t *w)
     }
     int n = sendmmsg(w->fd, messages, MANY, 0);
     for (int i = 0; i < n; i++)
-        waiter_note(w, "%d: %u\n", i, messages[i].msg_len);
+        blocking_note(w, "%d: %u\n", i, messages[i].msg_len);
     return n;
 }
 
@@ -277,17 +277,17 @@ static void many_sent(enum kind kind)
     int small = 1;
     if (setsockopt(ends[0], SOL_SOCKET, SO_SNDBUF, &small, sizeof small))
         die("SO_SNDBUF");
-    waiter_t w = {
+    blocking_t w = {
         .call = send_many, .fd = ends[0], .buf = data, .size = is_stream(kind) ? SIZE : 500
     };
-    waiter_start(&w);
+    blocking_start(&w);
     while (came < MANY * w.size) {
         ssize_t n = recv(ends[1], room, SIZE, 0);
         if (n <= 0)
             die("recv");
         came += (size_t)n;
     }
-    waiter_show(&w, "sendmmsg");
+    blocking_show(&w, "sendmmsg");
     close(ends[1]);
     if (kind != UDP)
         SHOW(sendmmsg(ends[0], &(struct mmsghdr){ .msg_len = 0 }, 1, MSG_NOSIGNAL));

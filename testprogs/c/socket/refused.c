@@ -6,7 +6,7 @@
 
 static struct sockaddr_in address;
 
-static long by_connect(waiter_t *w)
+static long by_connect(blocking_t *w)
 {
     return connect(w->fd, (struct sockaddr *)&address, sizeof address);
 }
@@ -32,11 +32,11 @@ static void probe(void)
     /* The first connection takes the only place in the queue. The kernel does not answer the second
      * one until it retries after a second. */
     SHOW(connect(first, (struct sockaddr *)&address, sizeof address));
-    waiter_t w = { .call = by_connect, .fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0) };
-    waiter_start(&w);
-    waiter_await(&w);
+    blocking_t w = { .call = by_connect, .fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0) };
+    blocking_start(&w);
+    blocking_await(&w);
     SHOW(close(listener));
-    waiter_show(&w, "connect, refused late");
+    blocking_show(&w, "connect, refused late");
     len = sizeof error;
     SHOW(getsockopt(w.fd, SOL_SOCKET, SO_ERROR, &error, &len));
     printf("error: %d\n", error);

@@ -7,22 +7,22 @@ enum { LARGE = 3 << 20, ROOM = 4096 };
 
 /* ---- Every receiving and every sending call ------------------------------------------------- */
 
-static long by_recv(waiter_t *w) { return recv(w->fd, w->buf, w->size, 0); }
-static long by_recvfrom(waiter_t *w)
+static long by_recv(blocking_t *w) { return recv(w->fd, w->buf, w->size, 0); }
+static long by_recvfrom(blocking_t *w)
 {
     struct sockaddr_storage from;
     socklen_t len = sizeof from;
     memset(&from, 0, sizeof from);
     long n = recvfrom(w->fd, w->buf, w->size, 0, (struct sockaddr *)&from, &len);
     if (n >= 0)
-        waiter_note(w, "from: family %d, %u bytes\n", from.ss_family, len);
+        blocking_note(w, "from: family %d, %u bytes\n", from.ss_family, len);
     return n;
 }
-static long by_recvfrom_nowhere(waiter_t *w)
+static long by_recvfrom_nowhere(blocking_t *w)
 {
     return recvfrom(w->fd, w->buf, w->size, 0, NULL, NULL);
 }
-static long by_recvmsg(waiter_t *w)
+static long by_recvmsg(blocking_t *w)
 {
     struct sockaddr_storage from;
     struct iovec parts[] = { { w->buf, 2 }, { (char *)w->buf + 2, w->size - 2 } };
@@ -31,34 +31,34 @@ static long by_recvmsg(waiter_t *w)
     };
     long n = recvmsg(w->fd, &message, 0);
     if (n >= 0)
-        waiter_note(w, "message: name %u, control %zu, flags %x\n", message.msg_namelen,
-                    message.msg_controllen, message.msg_flags);
+        blocking_note(w, "message: name %u, control %zu, flags %x\n", message.msg_namelen,
+                      message.msg_controllen, message.msg_flags);
     return n;
 }
-static long by_recvmmsg(waiter_t *w)
+static long by_recvmmsg(blocking_t *w)
 {
     struct iovec part = { w->buf, w->size };
     struct mmsghdr messages[1] = { { .msg_hdr = { .msg_iov = &part, .msg_iovlen = 1 } } };
     int n = recvmmsg(w->fd, messages, 1, 0, NULL);
     return n < 0 ? n : n * 1000000L + messages[0].msg_len;
 }
-static long by_read(waiter_t *w) { return read(w->fd, w->buf, w->size); }
-static long by_readv(waiter_t *w)
+static long by_read(blocking_t *w) { return read(w->fd, w->buf, w->size); }
+static long by_readv(blocking_t *w)
 {
     struct iovec parts[] = { { w->buf, 2 }, { (char *)w->buf + 2, w->size - 2 } };
     return readv(w->fd, parts, 2);
 }
 
-static long by_send(waiter_t *w) { return send(w->fd, w->buf, w->size, 0); }
-static long by_sendto(waiter_t *w) { return sendto(w->fd, w->buf, w->size, 0, NULL, 0); }
-static long by_sendmsg(waiter_t *w)
+static long by_send(blocking_t *w) { return send(w->fd, w->buf, w->size, 0); }
+static long by_sendto(blocking_t *w) { return sendto(w->fd, w->buf, w->size, 0, NULL, 0); }
+static long by_sendmsg(blocking_t *w)
 {
     struct iovec parts[] = { { w->buf, w->size / 2 },
                              { (char *)w->buf + w->size / 2, w->size - w->size / 2 } };
     struct msghdr message = { .msg_iov = parts, .msg_iovlen = 2 };
     return sendmsg(w->fd, &message, 0);
 }
-static long by_sendmmsg(waiter_t *w)
+static long by_sendmmsg(blocking_t *w)
 {
     struct iovec parts[] = { { w->buf, w->size / 2 },
                              { (char *)w->buf + w->size / 2, w->size - w->size / 2 } };
@@ -67,8 +67,8 @@ static long by_sendmmsg(waiter_t *w)
     int n = sendmmsg(w->fd, messages, 2, 0);
     return n < 0 ? n : n * 100000000L + messages[0].msg_len + messages[1].msg_len;
 }
-static long by_write(waiter_t *w) { return write(w->fd, w->buf, w->size); }
-static long by_writev(waiter_t *w)
+static long by_write(blocking_t *w) { return write(w->fd, w->buf, w->size); }
+static long by_writev(blocking_t *w)
 {
     struct iovec parts[] = { { w->buf, w->size / 2 },
                              { (char *)w->buf + w->size / 2, w->size - w->size / 2 } };
@@ -77,7 +77,7 @@ static long by_writev(waiter_t *w)
 
 static const struct {
     const char *name;
-    long (*call)(waiter_t *);
+    long (*call)(blocking_t *);
 } receives[] = {
     { "recv", by_recv },         { "recvfrom", by_recvfrom },
     { "recvfrom nowhere", by_recvfrom_nowhere },
@@ -96,26 +96,28 @@ static void receive(enum kind kind, int ends[2])
 {
     for (size_t i = 0; i < COUNT(receives); i++) {
         char room[ROOM] = "";
-        waiter_t w = { .call = receives[i].call, .fd = ends[1], .buf = room, .size = sizeof room };
-        waiter_start(&w);
-        waiter_await(&w);
+        blocking_t w = {
+            .call = receives[i].call, .fd = ends[1], .buf = room, .size = sizeof room
+        };
+        blocking_start(&w);
+        blocking_await(&w);
         SHOW(send(ends[0], "hello", 5, 0));
-        waiter_show(&w, receives[i].name);
+        blocking_show(&w, receives[i].name);
         printf("%s\n", room);
     }
     if (!is_stream(kind)) {
         /* An empty message also counts. */
         for (size_t i = 0; i < COUNT(receives); i++) {
             char room[ROOM] = "";
-            waiter_t w = { .call = receives[i].call, .fd = ends[1], .buf = room, .size = 3 };
-            waiter_start(&w);
-            waiter_await(&w);
+            blocking_t w = { .call = receives[i].call, .fd = ends[1], .buf = room, .size = 3 };
+            blocking_start(&w);
+            blocking_await(&w);
             SHOW(send(ends[0], "", 0, 0));
-            waiter_show(&w, receives[i].name);
-            waiter_start(&w);
-            waiter_await(&w);
+            blocking_show(&w, receives[i].name);
+            blocking_start(&w);
+            blocking_await(&w);
             SHOW(send(ends[0], "hello", 5, 0));
-            waiter_show(&w, receives[i].name);
+            blocking_show(&w, receives[i].name);
             printf("%s\n", room);
         }
     }
@@ -124,12 +126,12 @@ static void receive(enum kind kind, int ends[2])
 /* ---- Flags ---------------------------------------------------------------------------------- */
 
 static int flags;
-static long with_flags(waiter_t *w) { return recv(w->fd, w->buf, w->size, flags); }
+static long with_flags(blocking_t *w) { return recv(w->fd, w->buf, w->size, flags); }
 
 static void flagged(enum kind kind, int ends[2])
 {
     char room[ROOM] = "";
-    waiter_t w = { .call = with_flags, .fd = ends[1], .buf = room, .size = 4 };
+    blocking_t w = { .call = with_flags, .fd = ends[1], .buf = room, .size = 4 };
     SHOW(recv(ends[1], room, 4, MSG_DONTWAIT));
     /* Unix sockets have no error queue, and UDP has no out-of-band data; they ignore the flag and
      * would wait. */
@@ -138,20 +140,20 @@ static void flagged(enum kind kind, int ends[2])
     if (kind != UDP)
         SHOW(recv(ends[1], room, 4, MSG_OOB));
     flags = MSG_PEEK;
-    waiter_start(&w);
-    waiter_await(&w);
+    blocking_start(&w);
+    blocking_await(&w);
     SHOW(send(ends[0], "peeked", 6, 0));
-    waiter_show(&w, "peek");
+    blocking_show(&w, "peek");
     SHOW(recv(ends[1], room, sizeof room, MSG_PEEK | MSG_TRUNC));
     flags = MSG_TRUNC;
-    waiter_show((waiter_start(&w), &w), "trunc");
+    blocking_show((blocking_start(&w), &w), "trunc");
     SHOW(recv(ends[1], room, sizeof room, MSG_DONTWAIT));
     /* Only a part of the requested data arrives at first. */
     flags = MSG_WAITALL;
     memset(room, 0, sizeof room);
     w.size = 9;
-    waiter_start(&w);
-    waiter_await(&w);
+    blocking_start(&w);
+    blocking_await(&w);
     SHOW(send(ends[0], "abc", 3, 0));
     if (is_stream(kind)) {
         int left;
@@ -162,19 +164,19 @@ static void flagged(enum kind kind, int ends[2])
         SHOW(send(ends[0], "def", 3, 0));
         SHOW(send(ends[0], "ghijkl", 6, 0));
     }
-    waiter_show(&w, "waitall");
+    blocking_show(&w, "waitall");
     printf("%s\n", room);
     SHOW(recv(ends[1], room, sizeof room, MSG_DONTWAIT));
     if (is_stream(kind)) {
         /* The end arrives before all of the data. */
         flags = MSG_WAITALL;
-        waiter_start(&w);
-        waiter_await(&w);
+        blocking_start(&w);
+        blocking_await(&w);
         SHOW(send(ends[0], "abc", 3, 0));
         SHOW(shutdown(ends[0], SHUT_WR));
-        waiter_show(&w, "waitall, cut short");
+        blocking_show(&w, "waitall, cut short");
         flags = MSG_WAITALL | MSG_PEEK;
-        waiter_show((waiter_start(&w), &w), "peek for all");
+        blocking_show((blocking_start(&w), &w), "peek for all");
     }
 }
 
@@ -204,10 +206,10 @@ static void send_each(enum kind kind)
         static char data[200], room[1 << 16];
         int ends[2], messages;
         make_pair(kind, ends);
-        waiter_t w = { .call = sends[i].call, .fd = ends[0], .buf = data, .size = sizeof data };
+        blocking_t w = { .call = sends[i].call, .fd = ends[0], .buf = data, .size = sizeof data };
         pattern(data, sizeof data, 3);
         size_t sum = fill(ends[0], is_stream(kind) ? 1 << 16 : 1000, &messages);
-        waiter_start(&w);
+        blocking_start(&w);
         task_sem_wait(&w.about_to);
         /* Two messages if the socket keeps message boundaries and the call takes several parts. */
         size_t left = sum + sizeof data;
@@ -220,7 +222,7 @@ static void send_each(enum kind kind)
                 if (left <= sizeof data)
                     end = hash(end, room + at, 1);
         }
-        waiter_show(&w, sends[i].name);
+        blocking_show(&w, sends[i].name);
         printf("what came: %016" PRIx64 "\n", end);
         close_pair(ends);
     }
@@ -250,10 +252,10 @@ static void send_large(enum kind kind)
     for (size_t i = 0; i < COUNT(sends); i++) {
         int ends[2];
         make_pair(kind, ends);
-        waiter_t w = { .call = sends[i].call, .fd = ends[0], .buf = data, .size = LARGE };
-        waiter_start(&w);
+        blocking_t w = { .call = sends[i].call, .fd = ends[0], .buf = data, .size = LARGE };
+        blocking_start(&w);
         task_t drainer = task_spawn(drain, &ends[1]);
-        waiter_show(&w, sends[i].name);
+        blocking_show(&w, sends[i].name);
         if (shutdown(ends[0], SHUT_WR))
             die("shutdown");
         task_join(drainer);

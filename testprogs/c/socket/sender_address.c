@@ -8,7 +8,7 @@
 static int flags, low_water;
 static struct sockaddr_un sender;
 
-static long receive(waiter_t *w)
+static long receive(blocking_t *w)
 {
     struct sockaddr_un from;
     socklen_t len = sizeof from;
@@ -16,15 +16,15 @@ static long receive(waiter_t *w)
     memset(&from, 0, sizeof from);
     long n =
         recvfrom(w->fd, buf, low_water ? 4 : sizeof buf, flags, (struct sockaddr *)&from, &len);
-    waiter_note(w, "address: %d of %d bytes, %s\n", (int)len, (int)sizeof from,
-                len ? from.sun_path : "none");
+    blocking_note(w, "address: %d of %d bytes, %s\n", (int)len, (int)sizeof from,
+                  len ? from.sun_path : "none");
     return n;
 }
 
 static void show(int type, int with, int mark, const char *what)
 {
     for (int early = 0; early < 2; early++) {
-        waiter_t w = { .call = receive };
+        blocking_t w = { .call = receive };
         struct sockaddr_un to = { .sun_family = AF_UNIX, .sun_path = "receiver" };
         int fd = socket(AF_UNIX, type | SOCK_CLOEXEC, 0),
             from = socket(AF_UNIX, type | SOCK_CLOEXEC, 0), listener = -1;
@@ -44,12 +44,12 @@ static void show(int type, int with, int mark, const char *what)
         w.fd = fd;
         if (early && send(from, "12345678", 8, 0) != 8)
             die("send");
-        waiter_start(&w);
+        blocking_start(&w);
         if (!early)
-            waiter_await(&w);
+            blocking_await(&w);
         if (!early && send(from, "12345678", 8, 0) != 8)
             die("send");
-        waiter_show(&w, what);
+        blocking_show(&w, what);
         close(fd);
         close(from);
         if (listener >= 0)
@@ -62,11 +62,11 @@ static void show(int type, int with, int mark, const char *what)
 static void probe(void)
 {
     sender = (struct sockaddr_un){ .sun_family = AF_UNIX, .sun_path = "sender" };
-    company_begin();
+    background_begin();
     show(SOCK_DGRAM, 0, 0, "datagram");
     show(SOCK_DGRAM, MSG_PEEK | MSG_WAITALL, 0, "datagram, peeked and all of it");
     show(SOCK_STREAM, 0, 0, "stream");
     show(SOCK_STREAM, MSG_PEEK | MSG_WAITALL, 0, "stream, peeked and all of it");
     show(SOCK_STREAM, 0, 4, "stream with a low-water mark");
-    company_end();
+    background_end();
 }

@@ -28,7 +28,7 @@ static void probe(void)
     fd = bound(is_udp ? SOCK_DGRAM : SOCK_STREAM, &address);
     if (!is_udp && listen(fd, 1))
         die("listen");
-    company_begin();
+    background_begin();
     task_t task = task_spawn(serve, NULL);
     /* The server waits once this task, which has the same worker, runs again. */
     task_yield();

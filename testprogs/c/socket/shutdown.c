@@ -11,28 +11,28 @@
 static volatile sig_atomic_t broken_pipes;
 static void on_broken_pipe(int signal) { broken_pipes += signal == SIGPIPE; }
 
-static long by_recv(waiter_t *w) { return recv(w->fd, w->buf, w->size, 0); }
-static long by_recvmsg(waiter_t *w)
+static long by_recv(blocking_t *w) { return recv(w->fd, w->buf, w->size, 0); }
+static long by_recvmsg(blocking_t *w)
 {
     struct iovec part = { w->buf, w->size };
     struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1 };
     return recvmsg(w->fd, &message, 0);
 }
-static long by_waitall(waiter_t *w) { return recv(w->fd, w->buf, w->size, MSG_WAITALL); }
-static long by_accept(waiter_t *w)
+static long by_waitall(blocking_t *w) { return recv(w->fd, w->buf, w->size, MSG_WAITALL); }
+static long by_accept(blocking_t *w)
 {
     int fd = accept(w->fd, NULL, NULL);
     return fd < 0 ? fd : close(fd);
 }
-static long by_poll(waiter_t *w)
+static long by_poll(blocking_t *w)
 {
     struct pollfd polled = { .fd = w->fd, .events = POLLIN };
     int n = poll(&polled, 1, -1);
     return n < 0 ? n : n * 1000L + polled.revents;
 }
-static long by_send(waiter_t *w) { return send(w->fd, w->buf, w->size, 0); }
+static long by_send(blocking_t *w) { return send(w->fd, w->buf, w->size, 0); }
 
-static long (*const receives[])(waiter_t *) = { by_recv, by_recvmsg, by_waitall };
+static long (*const receives[])(blocking_t *) = { by_recv, by_recvmsg, by_waitall };
 
 /* close(2) does not wake a waiting task, and the file stays open. */
 static void closed(enum kind kind)
@@ -41,9 +41,9 @@ static void closed(enum kind kind)
         char room[10] = "";
         int ends[2], others[2];
         make_pair(kind, ends);
-        waiter_t w = { .call = receives[i], .fd = ends[1], .buf = room, .size = 3 };
-        waiter_start(&w);
-        waiter_await(&w);
+        blocking_t w = { .call = receives[i], .fd = ends[1], .buf = room, .size = 3 };
+        blocking_start(&w);
+        blocking_await(&w);
         SHOW(close(ends[1]));
         /* The number now refers to another socket, whose data must not be taken. */
         make_pair(kind, others);
@@ -52,7 +52,7 @@ static void closed(enum kind kind)
         int mate = others[0] == ends[1] ? others[1] : others[0];
         SHOW(send(mate, "new", 3, 0));
         SHOW(send(ends[0], "old", 3, 0));
-        waiter_show(&w, "the receive that was under way");
+        blocking_show(&w, "the receive that was under way");
         printf("%s\n", room);
         memset(room, 0, sizeof room);
         SHOW(recv(ends[1], room, sizeof room, 0));
@@ -70,11 +70,11 @@ static void shut(enum kind kind)
         char room[10] = "";
         int ends[2];
         make_pair(kind, ends);
-        waiter_t w = { .call = receives[i], .fd = ends[1], .buf = room, .size = 3 };
-        waiter_start(&w);
-        waiter_await(&w);
+        blocking_t w = { .call = receives[i], .fd = ends[1], .buf = room, .size = 3 };
+        blocking_start(&w);
+        blocking_await(&w);
         SHOW(shutdown(ends[1], SHUT_RD));
-        waiter_show(&w, "after shutdown");
+        blocking_show(&w, "after shutdown");
         close_pair(ends);
     }
     /* The peer closes its end. */
@@ -82,11 +82,11 @@ static void shut(enum kind kind)
         char room[10] = "";
         int ends[2];
         make_pair(kind, ends);
-        waiter_t w = { .call = receives[i], .fd = ends[1], .buf = room, .size = 3 };
-        waiter_start(&w);
-        waiter_await(&w);
+        blocking_t w = { .call = receives[i], .fd = ends[1], .buf = room, .size = 3 };
+        blocking_start(&w);
+        blocking_await(&w);
         SHOW(close(ends[0]));
-        waiter_show(&w, "after the peer's close");
+        blocking_show(&w, "after the peer's close");
         SHOW(close(ends[1]));
     }
 }
@@ -98,13 +98,13 @@ static void reset(void)
     int ends[2];
     struct linger now = { 1, 0 };
     make_pair(TCP, ends);
-    waiter_t w = { .call = by_recv, .fd = ends[1], .buf = room, .size = 3 };
-    waiter_start(&w);
-    waiter_await(&w);
+    blocking_t w = { .call = by_recv, .fd = ends[1], .buf = room, .size = 3 };
+    blocking_start(&w);
+    blocking_await(&w);
     if (setsockopt(ends[0], SOL_SOCKET, SO_LINGER, &now, sizeof now))
         die("SO_LINGER");
     SHOW(close(ends[0]));
-    waiter_show(&w, "after a reset");
+    blocking_show(&w, "after a reset");
     SHOW(recv(ends[1], room, 3, 0));
     SHOW(send(ends[1], "x", 1, 0));
     printf("signals: %d\n", (int)broken_pipes);
@@ -118,13 +118,13 @@ static void broken(enum kind kind)
 {
     int ends[2];
     make_pair(kind, ends);
-    waiter_t w = { .call = by_send, .fd = ends[0], .buf = large, .size = sizeof large };
+    blocking_t w = { .call = by_send, .fd = ends[0], .buf = large, .size = sizeof large };
     while (send(ends[0], large, sizeof large, MSG_DONTWAIT) > 0)
         continue;
-    waiter_start(&w);
-    waiter_await(&w);
+    blocking_start(&w);
+    blocking_await(&w);
     SHOW(shutdown(ends[0], SHUT_WR));
-    waiter_show(&w, "send");
+    blocking_show(&w, "send");
     printf("signals: %d\n", (int)broken_pipes);
     SHOW(send(ends[0], "x", 1, 0));
     printf("signals: %d\n", (int)broken_pipes);
@@ -139,23 +139,23 @@ static void listener(void)
     int fd = bound(SOCK_STREAM, &address);
     if (listen(fd, 5))
         die("listen");
-    waiter_t w = { .call = by_accept, .fd = fd };
-    waiter_start(&w);
-    waiter_await(&w);
+    blocking_t w = { .call = by_accept, .fd = fd };
+    blocking_start(&w);
+    blocking_await(&w);
     SHOW(shutdown(fd, SHUT_RDWR));
-    waiter_show(&w, "accept after shutdown");
+    blocking_show(&w, "accept after shutdown");
     SHOW(close(fd));
 
     fd = bound(SOCK_STREAM, &address);
     if (listen(fd, 5))
         die("listen");
     w.fd = fd;
-    waiter_start(&w);
-    waiter_await(&w);
+    blocking_start(&w);
+    blocking_await(&w);
     SHOW(close(fd));
     int client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     SHOW(connect(client, (struct sockaddr *)&address, sizeof address));
-    waiter_show(&w, "accept after close");
+    blocking_show(&w, "accept after close");
     SHOW(close(client));
 }
 
@@ -165,19 +165,19 @@ static void polled(enum kind kind)
 {
     int ends[2];
     make_pair(kind, ends);
-    waiter_t w = { .call = by_poll, .fd = ends[1] };
-    waiter_start(&w);
-    waiter_await(&w);
+    blocking_t w = { .call = by_poll, .fd = ends[1] };
+    blocking_start(&w);
+    blocking_await(&w);
     SHOW(close(ends[1]));
     SHOW(send(ends[0], "x", 1, 0));
-    waiter_show(&w, "poll after close");
+    blocking_show(&w, "poll after close");
     SHOW(close(ends[0]));
     make_pair(kind, ends);
     w.fd = ends[1];
-    waiter_start(&w);
-    waiter_await(&w);
+    blocking_start(&w);
+    blocking_await(&w);
     SHOW(shutdown(ends[1], SHUT_RD));
-    waiter_show(&w, "poll after shutdown");
+    blocking_show(&w, "poll after shutdown");
     close_pair(ends);
 }
 

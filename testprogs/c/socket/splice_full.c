@@ -15,7 +15,7 @@ static void probe(void)
     size_t done = 0;
     ssize_t n = 1;
     static char much[SIZE];
-    company_begin();
+    background_begin();
     make_file("file", SIZE);
     file = open("file", O_RDONLY | O_CLOEXEC);
     unreadable = open("file", O_WRONLY | O_CLOEXEC);
@@ -41,5 +41,5 @@ static void probe(void)
     SHOW(splice(pipes[0], NULL, pipes[0], NULL, 1, 0));
     SHOW(sendfile(full[0], unreadable, NULL, 1));
     SHOW(tee(pipes[1], pipes[1], 1, 0));
-    company_end();
+    background_end();
 }

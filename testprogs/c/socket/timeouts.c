@@ -13,50 +13,50 @@ static void set_time(int fd, int option, int millis)
         die("setsockopt");
 }
 
-static long by_recv(waiter_t *w) { return recv(w->fd, w->buf, w->size, 0); }
-static long by_recvfrom(waiter_t *w)
+static long by_recv(blocking_t *w) { return recv(w->fd, w->buf, w->size, 0); }
+static long by_recvfrom(blocking_t *w)
 {
     struct sockaddr_storage from;
     socklen_t len = sizeof from;
     long n = recvfrom(w->fd, w->buf, w->size, 0, (struct sockaddr *)&from, &len);
-    waiter_note(w, "length: %u\n", len);
+    blocking_note(w, "length: %u\n", len);
     return n;
 }
-static long by_recvmsg(waiter_t *w)
+static long by_recvmsg(blocking_t *w)
 {
     struct iovec part = { w->buf, w->size };
     struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1, .msg_flags = 77 };
     long n = recvmsg(w->fd, &message, 0);
-    waiter_note(w, "flags: %d\n", message.msg_flags);
+    blocking_note(w, "flags: %d\n", message.msg_flags);
     return n;
 }
-static long by_recvmmsg(waiter_t *w)
+static long by_recvmmsg(blocking_t *w)
 {
     struct iovec parts[2] = { { w->buf, w->size }, { w->buf, w->size } };
     struct mmsghdr messages[2] = { { .msg_hdr = { .msg_iov = &parts[0], .msg_iovlen = 1 } },
                                    { .msg_hdr = { .msg_iov = &parts[1], .msg_iovlen = 1 } } };
     return recvmmsg(w->fd, messages, 2, 0, NULL);
 }
-static long by_waitall(waiter_t *w) { return recv(w->fd, w->buf, w->size, MSG_WAITALL); }
-static long by_read(waiter_t *w) { return read(w->fd, w->buf, w->size); }
-static long by_readv(waiter_t *w)
+static long by_waitall(blocking_t *w) { return recv(w->fd, w->buf, w->size, MSG_WAITALL); }
+static long by_read(blocking_t *w) { return read(w->fd, w->buf, w->size); }
+static long by_readv(blocking_t *w)
 {
     struct iovec part = { w->buf, w->size };
     return readv(w->fd, &part, 1);
 }
-static long by_send(waiter_t *w) { return send(w->fd, w->buf, w->size, 0); }
-static long by_write(waiter_t *w) { return write(w->fd, w->buf, w->size); }
-static long by_sendmsg(waiter_t *w)
+static long by_send(blocking_t *w) { return send(w->fd, w->buf, w->size, 0); }
+static long by_write(blocking_t *w) { return write(w->fd, w->buf, w->size); }
+static long by_sendmsg(blocking_t *w)
 {
     struct iovec part = { w->buf, w->size };
     struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1 };
     return sendmsg(w->fd, &message, 0);
 }
-static long by_accept(waiter_t *w) { return accept(w->fd, NULL, NULL); }
+static long by_accept(blocking_t *w) { return accept(w->fd, NULL, NULL); }
 
 static const struct {
     const char *name;
-    long (*call)(waiter_t *);
+    long (*call)(blocking_t *);
 } receives[] = {
     { "recv", by_recv },       { "recvfrom", by_recvfrom },
     { "recvmsg", by_recvmsg }, { "recvmmsg", by_recvmmsg },
@@ -72,28 +72,28 @@ static void receive(enum kind kind)
     make_pair(kind, ends);
     set_time(ends[1], SO_RCVTIMEO, 30);
     for (size_t i = 0; i < COUNT(receives); i++) {
-        waiter_t w = { .call = receives[i].call, .fd = ends[1], .buf = room, .size = 8 };
-        waiter_show((waiter_start(&w), &w), receives[i].name);
+        blocking_t w = { .call = receives[i].call, .fd = ends[1], .buf = room, .size = 8 };
+        blocking_show((blocking_start(&w), &w), receives[i].name);
     }
     /* Data that arrives in time. If only a part has arrived at the timeout, the call returns that
      * part. */
     set_time(ends[1], SO_RCVTIMEO, 60000);
     for (size_t i = 0; i < COUNT(receives); i++) {
-        waiter_t w = { .call = receives[i].call, .fd = ends[1], .buf = room, .size = 8 };
-        waiter_start(&w);
-        waiter_await(&w);
+        blocking_t w = { .call = receives[i].call, .fd = ends[1], .buf = room, .size = 8 };
+        blocking_start(&w);
+        blocking_await(&w);
         SHOW(send(ends[0], "12345678", 8, 0));
         if (receives[i].call == by_recvmmsg)
             SHOW(send(ends[0], "12345678", 8, 0));
-        waiter_show(&w, receives[i].name);
+        blocking_show(&w, receives[i].name);
     }
     set_time(ends[1], SO_RCVTIMEO, 50);
     SHOW(send(ends[0], "123", 3, 0));
-    waiter_t w = { .call = by_waitall, .fd = ends[1], .buf = room, .size = 8 };
-    waiter_show((waiter_start(&w), &w), "waitall of a part");
+    blocking_t w = { .call = by_waitall, .fd = ends[1], .buf = room, .size = 8 };
+    blocking_show((blocking_start(&w), &w), "waitall of a part");
     SHOW(send(ends[0], "123", 3, 0));
     w.call = by_recvmmsg;
-    waiter_show((waiter_start(&w), &w), "recvmmsg of a part");
+    blocking_show((blocking_start(&w), &w), "recvmmsg of a part");
     /* Sets the option through another descriptor of the same socket, after this one was used. */
     set_time(ends[1], SO_RCVTIMEO, 0);
     int other = dup(ends[1]);
@@ -101,7 +101,7 @@ static void receive(enum kind kind)
     SHOW(recv(ends[1], room, 8, 0));
     set_time(other, SO_RCVTIMEO, 30);
     w.call = by_recv;
-    waiter_show((waiter_start(&w), &w), "the time of a duplicate");
+    blocking_show((blocking_start(&w), &w), "the time of a duplicate");
     close(other);
     close_pair(ends);
 }
@@ -113,21 +113,21 @@ static void transmit(enum kind kind)
         make_pair(kind, ends);
         set_time(ends[0], SO_SNDTIMEO, 30);
         size_t size = is_stream(kind) ? sizeof room : 1000;
-        waiter_t w = { .call = sends[i].call, .fd = ends[0], .buf = room, .size = size };
+        blocking_t w = { .call = sends[i].call, .fd = ends[0], .buf = room, .size = size };
         if (is_stream(kind)) {
             /* Only a part is sent; how much depends on the kernel. */
             int small = 1;
             if (setsockopt(ends[0], SOL_SOCKET, SO_SNDBUF, &small, sizeof small))
                 die("SO_SNDBUF");
             w.size = sizeof room;
-            long n = (waiter_start(&w), task_join(w.task), w.result);
+            long n = (blocking_start(&w), task_join(w.task), w.result);
             printf("%s: a part: %d\n", sends[i].name, n > 0 && n < (long)sizeof room);
         }
         /* The kernel makes space as long as it moves sent data to the receiver. */
         do {
             while (send(ends[0], room, size, MSG_DONTWAIT) > 0)
                 continue;
-            waiter_start(&w);
+            blocking_start(&w);
             task_join(w.task);
         } while (w.result > 0);
         show_result(sends[i].name, w.result, w.error, 0);
@@ -135,7 +135,7 @@ static void transmit(enum kind kind)
     }
 }
 
-static long by_connect(waiter_t *w) { return connect(w->fd, w->buf, (socklen_t)w->size); }
+static long by_connect(blocking_t *w) { return connect(w->fd, w->buf, (socklen_t)w->size); }
 
 static void connecting(void)
 {
@@ -145,17 +145,17 @@ static void connecting(void)
     if (listen(listener, 0))
         die("listen");
     set_time(listener, SO_RCVTIMEO, 30);
-    waiter_t w = { .call = by_accept, .fd = listener };
-    waiter_show((waiter_start(&w), &w), "accept");
+    blocking_t w = { .call = by_accept, .fd = listener };
+    blocking_show((blocking_start(&w), &w), "accept");
     /* The queue is full after the first. */
-    w = (waiter_t){ .call = by_connect, .buf = &address, .size = sizeof address };
+    w = (blocking_t){ .call = by_connect, .buf = &address, .size = sizeof address };
     for (int i = 0; i < 3; i++) {
         fds[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
         set_time(fds[i], SO_SNDTIMEO, 50);
         w.fd = fds[i];
-        waiter_show((waiter_start(&w), &w), "connect");
+        blocking_show((blocking_start(&w), &w), "connect");
     }
-    waiter_show((waiter_start(&w), &w), "connect again");
+    blocking_show((blocking_start(&w), &w), "connect again");
     for (int i = 0; i < 3; i++)
         close(fds[i]);
     close(listener);
@@ -169,7 +169,7 @@ static void connecting(void)
         fds[i] = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
         set_time(fds[i], SO_SNDTIMEO, 50);
         w.fd = fds[i];
-        waiter_show((waiter_start(&w), &w), "connect to a path");
+        blocking_show((blocking_start(&w), &w), "connect to a path");
     }
     for (int i = 0; i < 3; i++)
         close(fds[i]);
@@ -183,15 +183,15 @@ static void low_water(enum kind kind)
     make_pair(kind, ends);
     if (setsockopt(ends[1], SOL_SOCKET, SO_RCVLOWAT, &mark, sizeof mark))
         die("SO_RCVLOWAT");
-    waiter_t w = { .call = by_recv, .fd = ends[1], .buf = room, .size = 100 };
-    waiter_start(&w);
-    waiter_await(&w);
+    blocking_t w = { .call = by_recv, .fd = ends[1], .buf = room, .size = 100 };
+    blocking_start(&w);
+    blocking_await(&w);
     SHOW(send(ends[0], "1234", 4, 0));
     for (int i = 0; i < 100; i++)
         task_yield();
     /* Enough bytes by themselves, because the call may have counted the first ones already. */
     SHOW(send(ends[0], "567890ab", 8, 0));
-    waiter_show(&w, "low-water mark");
+    blocking_show(&w, "low-water mark");
     close_pair(ends);
 }
 

@@ -80,7 +80,8 @@ static void in_turns(int number)
         std::unique_lock<std::mutex> lock(plain);
         if (i % 2)
             turned.wait(lock, [=] { return turn % 8 == number; });
-        else if (!turned.wait_for(lock, std::chrono::seconds(1000), [=] { return turn % 8 == number; }))
+        else if (!turned.wait_for(lock, std::chrono::seconds(1000),
+                                  [=] { return turn % 8 == number; }))
             abort();
         turn++;
         turned.notify_all();
@@ -132,10 +133,7 @@ static pthread_mutex_t m = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t c = PTHREAD_COND_INITIALIZER;
 static bool in_wait;
 
-static void unlock(void *)
-{
-    pthread_mutex_unlock(&m);
-}
+static void unlock(void *) { pthread_mutex_unlock(&m); }
 
 static void *wait_for_ever(void *)
 {
@@ -162,7 +160,8 @@ static void cancel()
     void *result = nullptr;
     pthread_cancel(thread);
     pthread_join(thread, &result);
-    printf("cancelled: %d, the mutex is free: %d\n", result == PTHREAD_CANCELED, pthread_mutex_trylock(&m) == 0);
+    printf("cancelled: %d, the mutex is free: %d\n", result == PTHREAD_CANCELED,
+           pthread_mutex_trylock(&m) == 0);
     pthread_mutex_unlock(&m);
 }
 

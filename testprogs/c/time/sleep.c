@@ -151,7 +151,7 @@ static void *sleep_with_the_others(void *arg)
 
 static void probe(void)
 {
-    company_begin();
+    background_begin();
     to_the_end();
     wrong_arguments();
     ended_by_a_handler(0);
@@ -162,5 +162,5 @@ static void probe(void)
     for (int i = 0; i < SLEEPERS; i++)
         task_join(sleepers[i]);
     printf("%d asleep at once\n", most);
-    company_end();
+    background_end();
 }
