@@ -1,15 +1,39 @@
 //! Checks that `aioshim measure` measures, prints and writes everything it should, but not how fast
 //! anything is.
 
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::OnceLock;
 
 use serde_json::Value;
-use testprogs::Scratch;
+use tempfile::TempDir;
 
-fn measure(scratch: &Scratch, args: &[&str]) -> Output {
+/// Cargo's directory for the files of this test.
+const TMP: &str = env!("CARGO_TARGET_TMPDIR");
+
+/// Builds the libraries and the benchmark programs, once.
+fn programs() -> &'static Path {
+    static PROGRAMS: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAMS.get_or_init(|| {
+        let dir = Path::new(TMP).join("bench");
+        let build = Path::new(env!("CARGO_MANIFEST_DIR")).join("../bench/build");
+        let status = Command::new(build).arg(&dir).status().expect("it starts");
+        assert!(status.success(), "bench/build: {status}");
+        dir
+    })
+}
+
+/// An empty directory on a real disk; /tmp may be a tmpfs, where O_DIRECT has no effect.
+fn scratch() -> TempDir {
+    TempDir::new_in(TMP).expect("a directory")
+}
+
+fn measure(scratch: &TempDir, args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_aioshim"))
         .args(["measure", "--quick", "--rounds", "1"])
         .args(args)
+        .arg("--programs")
+        .arg(programs())
         .arg("--dir")
         .arg(scratch.path())
         .arg("--json")
@@ -20,12 +44,12 @@ fn measure(scratch: &Scratch, args: &[&str]) -> Output {
 
 /// Runs the command, which must succeed. Returns its output and the JSON of `part`.
 fn report(args: &[&str], part: &str) -> (String, Value) {
-    let scratch = Scratch::new();
+    let scratch = scratch();
     let output = measure(&scratch, args);
     let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let (stdout, stderr) = (said(&output.stdout), said(&output.stderr));
     assert!(output.status.success(), "{stdout}\n{stderr}");
-    let text = std::fs::read_to_string(scratch.join(part).with_extension("json"))
+    let text = std::fs::read_to_string(scratch.path().join(part).with_extension("json"))
         .expect("the JSON file exists");
     (stdout, serde_json::from_str(&text).expect("it is JSON"))
 }
@@ -74,7 +98,7 @@ fn fibers_park_by_the_hundred_thousand() {
 /// All in one run, because they read the same file.
 #[test]
 fn the_parts_of_full_measure_everyone() {
-    let scratch = Scratch::new();
+    let scratch = scratch();
     let parts = ["engines", "cold", "mixed", "matrix"];
     let output = measure(&scratch, &parts.map(|part| ["--only", part]).concat());
     let (stdout, stderr) = (
@@ -83,7 +107,7 @@ fn the_parts_of_full_measure_everyone() {
     );
     assert!(output.status.success(), "{stdout}\n{stderr}");
     let [engines, cold, mixed, matrix] = parts.map(|part| {
-        let text = std::fs::read_to_string(scratch.join(part).with_extension("json"))
+        let text = std::fs::read_to_string(scratch.path().join(part).with_extension("json"))
             .expect("each part has a JSON file");
         serde_json::from_str::<Value>(&text).expect("it is JSON")
     });
@@ -120,12 +144,12 @@ fn the_parts_of_full_measure_everyone() {
     }
     assert!(stdout.contains(" of 22 cells within 1.1x"), "{stdout}");
     assert!(stdout.contains("bar: refused io_uring, aio, 128 fibers: IOPS >= 0.90x uring's: "));
-    assert!(scratch.join("mixed.svg").exists());
+    assert!(scratch.path().join("mixed.svg").exists());
 }
 
 #[test]
 fn without_an_engine_it_says_so_and_goes_on() {
-    let scratch = Scratch::new();
+    let scratch = scratch();
     let output = measure(&scratch, &["--only", "fibers", "--engine", "sync"]);
     let stdout = String::from_utf8_lossy(&output.stdout);
     assert!(
@@ -146,6 +170,33 @@ fn a_directory_that_cannot_be_made_is_named() {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(
         stderr.starts_with("aioshim: --dir /proc/none: cannot create the directory"),
+        "{stderr}"
+    );
+    assert!(!output.status.success());
+}
+
+#[test]
+fn an_unknown_engine_is_refused() {
+    let output = measure(&scratch(), &["--only", "fibers", "--engine", "foo"]);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains("uring, aio, threads, sync"), "{stderr}");
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
+fn missing_programs_are_named_with_what_builds_them() {
+    let scratch = scratch();
+    let output = Command::new(env!("CARGO_BIN_EXE_aioshim"))
+        .args(["measure", "--programs", "/proc/none"])
+        .arg("--dir")
+        .arg(scratch.path())
+        .arg("--json")
+        .arg(scratch.path())
+        .output()
+        .expect("it starts");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        stderr.starts_with("aioshim: no benchmark programs in /proc/none; scripts/measure"),
         "{stderr}"
     );
     assert!(!output.status.success());

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::libraries::{c_sources, libraries, target_dir};
+use crate::libraries::{c_sources, libraries, target_dir, workspace};
 use crate::tool::skip;
 
 /// The compiler flags of a program. They decide under which names it calls libc (`pread`,
@@ -123,7 +123,8 @@ pub fn cxx_program(source: &str, how: &[&str], dir: &Path) -> Option<PathBuf> {
     Some(program)
 }
 
-/// The executable of `c/<source>.c`, linked with libfiber; compiled first if necessary.
+/// The executable of `c/<source>.c`, linked with libfiber; compiled first if necessary. A source
+/// that begins with `bench/` is a benchmark program, which lies beside `testprogs`.
 ///
 /// # Panics
 /// When it does not compile; the message contains the diagnostics.
@@ -170,7 +171,11 @@ fn compile(source: &str, flavor: Flavor, kind: Kind) -> Result<PathBuf> {
         .fiber
         .parent()
         .context("libfiber.so has no directory")?;
-    let file = c_sources().join(source).with_extension("c");
+    let root = match source.starts_with("bench/") {
+        true => workspace().to_owned(),
+        false => c_sources(),
+    };
+    let file = root.join(source).with_extension("c");
     let name = Path::new(source).file_name().context("a name")?;
 
     let mut args: Vec<OsString> = CFLAGS

@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde::Serialize;
-use testprogs::{Flavor, c_compiler};
 
 use super::Bench;
 use super::fio::Fio;
@@ -33,7 +32,7 @@ pub struct Environment {
     engine: Option<String>,
     aioshim: &'static str,
     compiler: String,
-    cflags: &'static [&'static str],
+    cflags: Vec<String>,
     fio: Option<String>,
     notes: Vec<String>,
 }
@@ -65,8 +64,8 @@ impl Environment {
             memlock_limit: memlock(),
             engine: bench.engine.clone(),
             aioshim: env!("CARGO_PKG_VERSION"),
-            compiler: output(&c_compiler().to_string_lossy(), &["--version"]),
-            cflags: Flavor::Plain.cflags(),
+            compiler: bench.programs.compiler.clone(),
+            cflags: bench.programs.flags.clone(),
             fio: Fio::find().map(|fio| fio.version),
             notes,
         }

@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use format::Stats;
 use serde::Serialize;
-use testprogs::Stats;
 
 use super::Bench;
 use super::live::{Hello, Live};
@@ -74,7 +74,9 @@ impl Asked {
             )
         })?;
         let _ = fs::remove_file(&self.0);
-        Ok(text)
+        let line = Stats::line_of(&text)
+            .with_context(|| format!("the shim wrote no statistics, but: {text}"))?;
+        Ok(line.to_owned())
     }
 
     fn symbol(&self, symbol: &str) -> Result<Account> {

@@ -42,7 +42,7 @@ use clap::{Args, ValueEnum};
 
 use environment::Environment;
 use others::Others;
-use programs::Programs;
+use programs::{Engine, Programs};
 use report::Part;
 
 /// What to measure, for how long and where.
@@ -64,14 +64,18 @@ pub struct Options {
     rounds: Option<u32>,
     /// Directory for the files that are read and written; put it on a real disk, because O_DIRECT
     /// is used [default: target/measure]
-    #[arg(long)]
+    #[arg(long, value_name = "DIR", overrides_with = "dir")]
     dir: Option<PathBuf>,
     /// Directory for the JSON files and the plots [default: target/measure]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", overrides_with = "json")]
     json: Option<PathBuf>,
     /// Request this engine from the shim (AIOSHIM_ENGINE)
-    #[arg(long, value_name = "NAME")]
-    engine: Option<String>,
+    #[arg(long, value_enum)]
+    engine: Option<Engine>,
+    /// Directory of the benchmark programs that bench/build has built [default: bench, beside this
+    /// command]
+    #[arg(long, value_name = "DIR", overrides_with = "programs")]
+    programs: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -165,12 +169,9 @@ impl Bench {
 /// Measures, prints and writes everything that was asked for. Exits with failure if a part could
 /// not be measured.
 pub fn run(options: &Options) -> Result<ExitCode> {
-    let target = testprogs::target_dir().join("measure");
-    let dir = directory(
-        options.dir.clone().unwrap_or_else(|| target.clone()),
-        "--dir",
-    )?;
-    let out = directory(options.json.clone().unwrap_or(target), "--json")?;
+    let default = || PathBuf::from("target/measure");
+    let dir = directory(options.dir.clone().unwrap_or_else(default), "--dir")?;
+    let out = directory(options.json.clone().unwrap_or_else(default), "--json")?;
     let mut wanted = options.only.clone();
     if options.full {
         wanted.extend(Table::value_variants());
@@ -178,9 +179,8 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         wanted.extend(Table::FIRST);
     }
 
-    progress::say("building libfiber.so, libaioshim.so and the benchmark programs");
     let mut bench = Bench {
-        programs: Programs::build(options.engine.clone()),
+        programs: Programs::find(options.programs.as_deref(), options.engine)?,
         calls_dir: directory(dir.join("calls"), "--dir")?,
         dir,
         quick: options.quick,

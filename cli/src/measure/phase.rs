@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::live::{Hello, Live};
 
-/// One phase, as crew.h prints it.
+/// One phase, as workload.h prints it.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Phase {
     pub operations: u64,

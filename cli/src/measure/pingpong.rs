@@ -104,12 +104,12 @@ fn command(bench: &Bench, who: usize, trips: u32) -> std::process::Command {
         Load::Plain
     };
     let mut command = bench.programs.command(&bench.programs.pingpong, load);
-    command.args(["-n", &(2 * PAIRS).to_string(), "-r", &trips.to_string()]);
     match (who, engine) {
-        (PTHREADS, _) => command.arg("--threads"),
-        (_, Some((_, engine))) => command.args(["-w", "1"]).env("AIOSHIM_ENGINE", engine),
-        _ => command.arg("--epoll"),
+        (PTHREADS, _) => command.arg("pthreads"),
+        (_, Some((_, engine))) => command.arg("fibers").env("AIOSHIM_ENGINE", engine),
+        _ => command.arg("epoll"),
     };
+    command.args([PAIRS.to_string(), trips.to_string()]);
     command
 }
 

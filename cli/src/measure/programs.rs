@@ -4,11 +4,13 @@
 //! label says.
 
 use std::ffi::OsStr;
+use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use testprogs::{Flavor, libraries, program};
+use anyhow::{Context, Result, ensure};
+use clap::ValueEnum;
 
 /// Whether the shim is loaded into the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +23,30 @@ pub enum Load {
     ShimOff,
 }
 
-/// The programs of testprogs/c/bench.
+/// The values of AIOSHIM_ENGINE.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Engine {
+    Auto,
+    Uring,
+    Aio,
+    Threads,
+    Sync,
+}
+
+impl Engine {
+    /// The value of AIOSHIM_ENGINE that requests it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Engine::Auto => "auto",
+            Engine::Uring => "uring",
+            Engine::Aio => "aio",
+            Engine::Threads => "threads",
+            Engine::Sync => "sync",
+        }
+    }
+}
+
+/// The programs in the directory `bench` of the sources, and how they were built.
 pub struct Programs {
     pub overhead: PathBuf,
     pub throughput: PathBuf,
@@ -31,28 +56,51 @@ pub struct Programs {
     pub stdio: PathBuf,
     pub locks: PathBuf,
     pub pingpong: PathBuf,
+    /// The compiler and its flags.
+    pub compiler: String,
+    pub flags: Vec<String>,
     shim: PathBuf,
-    engine: Option<String>,
+    engine: Option<Engine>,
 }
 
 impl Programs {
-    /// Builds the libraries and compiles the programs.
-    ///
-    /// # Panics
-    /// Panics if a build fails. The compiler's message says why.
-    pub fn build(engine: Option<String>) -> Programs {
-        Programs {
-            shim: libraries().aioshim.clone(),
-            overhead: program("bench/overhead", Flavor::Plain),
-            throughput: program("bench/throughput", Flavor::Plain),
-            fibers: program("bench/fibers", Flavor::Plain),
-            mixed: program("bench/mixed", Flavor::Plain),
-            matrix: program("bench/matrix", Flavor::Plain),
-            stdio: program("bench/stdio", Flavor::Plain),
-            locks: program("bench/locks", Flavor::Plain),
-            pingpong: program("bench/pingpong", Flavor::Plain),
+    /// Finds the programs that `bench/build` wrote to `dir`. By default this is the directory
+    /// `bench` beside the command itself.
+    pub fn find(dir: Option<&Path>, engine: Option<Engine>) -> Result<Programs> {
+        let dir = match dir {
+            Some(dir) => dir.to_owned(),
+            None => std::env::current_exe()
+                .context("cannot find the directory of this command")?
+                .with_file_name("bench"),
+        };
+        let about = fs::read_to_string(dir.join("about")).with_context(|| {
+            format!(
+                "no benchmark programs in {}; scripts/measure in the sources of aioshim builds them",
+                dir.display()
+            )
+        })?;
+        let said = |name: &str| {
+            let mut lines = about.lines().filter_map(|line| line.split_once(": "));
+            lines
+                .find_map(|(key, value)| (key == name).then(|| value.to_owned()))
+                .with_context(|| format!("{}: no line {name}", dir.join("about").display()))
+        };
+        let shim = Path::new(&said("libraries")?).join("libaioshim.so");
+        ensure!(shim.exists(), "{}: no such file", shim.display());
+        Ok(Programs {
+            overhead: dir.join("overhead"),
+            throughput: dir.join("throughput"),
+            fibers: dir.join("fibers"),
+            mixed: dir.join("mixed"),
+            matrix: dir.join("matrix"),
+            stdio: dir.join("stdio"),
+            locks: dir.join("locks"),
+            pingpong: dir.join("pingpong"),
+            compiler: said("compiler")?,
+            flags: said("flags")?.split(' ').map(str::to_owned).collect(),
+            shim,
             engine,
-        }
+        })
     }
 
     /// Returns a command for `program`, with or without the shim.
@@ -62,9 +110,9 @@ impl Programs {
         if load != Load::Plain {
             command.env("LD_PRELOAD", &self.shim);
         }
-        match (load, &self.engine) {
+        match (load, self.engine) {
             (Load::ShimOff, _) => command.env("AIOSHIM", "off"),
-            (Load::Shim, Some(engine)) => command.env("AIOSHIM_ENGINE", engine),
+            (Load::Shim, Some(engine)) => command.env("AIOSHIM_ENGINE", engine.name()),
             _ => &mut command,
         };
         command

@@ -1,10 +1,22 @@
 //! The statistics of the shim. Only this file knows the format of `AIOSHIM_STATS=json`.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::Path;
 
-use anyhow::{Context, Result};
 use serde_json::Value;
+
+/// Why a text is not the statistics of a run.
+#[derive(Debug)]
+pub struct Malformed(String);
+
+impl fmt::Display for Malformed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Malformed {}
 
 /// The statistics of one run.
 #[derive(Debug)]
@@ -37,22 +49,37 @@ impl Call {
 
 impl Stats {
     /// Reads the file named by AIOSHIM_OUT.
-    pub fn read(path: &Path) -> Result<Stats> {
-        let text = std::fs::read_to_string(path).with_context(|| format!("{}", path.display()))?;
-        Stats::parse(&text).with_context(|| format!("{}: {text}", path.display()))
+    ///
+    /// # Errors
+    /// When it cannot be read, or is not JSON of this form.
+    pub fn read(path: &Path) -> Result<Stats, Malformed> {
+        let at = |e: &dyn fmt::Display| Malformed(format!("{}: {e}", path.display()));
+        let text = std::fs::read_to_string(path).map_err(|e| at(&e))?;
+        Stats::parse(&text).map_err(|e| at(&format!("{e}: {text}")))
+    }
+
+    /// The statistics in a file that may also contain log lines: the last line that is an object.
+    pub fn line_of(text: &str) -> Option<&str> {
+        text.lines().rev().find(|line| line.starts_with('{'))
     }
 
     /// Reads the JSON itself.
-    pub fn parse(text: &str) -> Result<Stats> {
-        let value: Value = serde_json::from_str(text)?;
-        let calls = value["calls"].as_object().context("no object \"calls\"")?;
+    ///
+    /// # Errors
+    /// When it is not JSON of this form.
+    pub fn parse(text: &str) -> Result<Stats, Malformed> {
+        let lacks = |what: &str| Malformed(format!("no {what}"));
+        let value: Value = serde_json::from_str(text).map_err(|e| Malformed(e.to_string()))?;
+        let calls = value["calls"]
+            .as_object()
+            .ok_or_else(|| lacks("object \"calls\""))?;
         let calls = calls
             .iter()
             .map(|(name, call)| (name.clone(), parse_call(call)))
             .collect();
         let engine = value["engine"]
             .as_str()
-            .context("no string \"engine\"")?
+            .ok_or_else(|| lacks("string \"engine\""))?
             .to_owned();
         Ok(Stats { engine, calls })
     }
@@ -94,5 +121,7 @@ mod tests {
         assert_eq!(stats.call("read").through["pipe"], 3);
         assert_eq!(stats.call("write").total(), 0);
         assert!(Stats::parse("{}").is_err());
+        let mixed = format!("aioshim: info: a line\n{text}\n");
+        assert_eq!(Stats::line_of(&mixed), Some(text));
     }
 }

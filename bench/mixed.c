@@ -7,7 +7,7 @@
  * the same for all variants. All members take the next request from one counter, which is a queue
  * without cost: the best case for a pool. */
 #define _GNU_SOURCE /* sched_setaffinity */
-#include "crew.h"
+#include "workload.h"
 
 #include <sched.h>
 #include <sys/stat.h>
@@ -23,7 +23,7 @@ static const char usage[] =
 
 enum { BLOCK = 4096, CORES = 2 };
 
-static struct crew crew;
+static struct workload workload;
 static int fd;
 static char *memory;
 static unsigned bits; /* each half of the file has 2^bits blocks */
@@ -81,10 +81,10 @@ static void requests_in_turn(unsigned member)
 
 static void *run(void *unused)
 {
-    crew_start(&crew);
+    workload_start(&workload);
     unsigned long threads = status("\nThreads:");
-    crew_join(&crew);
-    say_phase(requests, &crew.from, &crew.to, threads, 0);
+    workload_join(&workload);
+    say_phase(requests, &workload.from, &workload.to, threads, 0);
     return unused;
 }
 
@@ -131,21 +131,21 @@ int main(int argc, char **argv)
         printf("{\"turns_per_us\": %.3f}\n", turns_per_us());
         return 0;
     }
-    crew = (struct crew){ .workers = CORES, .prepare = prepare, .work = requests_in_turn };
-    crew.fibers = argc == 6 && !strcmp(argv[1], "fibers");
-    crew.count = argc == 6 ? (unsigned)strtoul(argv[2], NULL, 10) : 0;
+    workload = (struct workload){ .workers = CORES, .prepare = prepare, .work = requests_in_turn };
+    workload.fibers = argc == 6 && !strcmp(argv[1], "fibers");
+    workload.count = argc == 6 ? (unsigned)strtoul(argv[2], NULL, 10) : 0;
     requests = argc == 6 ? strtoull(argv[3], NULL, 10) : 0;
     turns = argc == 6 ? strtoull(argv[4], NULL, 10) : 0;
-    if (!crew.count || !requests || (!crew.fibers && strcmp(argv[1], "pthreads"))) {
+    if (!workload.count || !requests || (!workload.fibers && strcmp(argv[1], "pthreads"))) {
         fputs(usage, stderr);
         return 2;
     }
     on_two_processors();
     open_file(argv[5]);
     seed = fresh_seed();
-    if (posix_memalign((void **)&memory, BLOCK, (size_t)BLOCK * crew.count))
-        die(ENOMEM, "%u buffers", crew.count);
-    memset(memory, 0, (size_t)BLOCK * crew.count);
-    crew_run(&crew, run, NULL);
+    if (posix_memalign((void **)&memory, BLOCK, (size_t)BLOCK * workload.count))
+        die(ENOMEM, "%u buffers", workload.count);
+    memset(memory, 0, (size_t)BLOCK * workload.count);
+    workload_run(&workload, run, NULL);
     return 0;
 }

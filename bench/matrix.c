@@ -6,7 +6,7 @@
  * wait for each other; the total size is fixed. Each member checks the clock before every call, so
  * that members that never park need not be stopped by another fiber. */
 #define _GNU_SOURCE /* O_DIRECT */
-#include "crew.h"
+#include "workload.h"
 
 #include <sys/stat.h>
 
@@ -51,7 +51,7 @@ struct slot {
     char *buffer;
 };
 
-static struct crew crew;
+static struct workload workload;
 static struct slot *slots;
 static size_t bytes;
 static uint64_t milliseconds, seed;
@@ -177,13 +177,13 @@ static void fill(int fd, const char *path, off_t size)
  * that was never written to disk. */
 static void files_to_write(void)
 {
-    off_t size = synced ? SYNCED_SIZE : written_size[state] / (off_t)crew.count;
+    off_t size = synced ? SYNCED_SIZE : written_size[state] / (off_t)workload.count;
     blocks = (uint64_t)size / bytes;
-    for (unsigned i = 0; i < crew.count; i++) {
+    for (unsigned i = 0; i < workload.count; i++) {
         char path[4300];
         struct stat st;
         snprintf(path, sizeof path, "%s/%s-%s.%u.%u", dir, state_names[state], chosen->name,
-                 crew.count, i);
+                 workload.count, i);
         int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
         if (fd < 0 || fstat(fd, &st))
             die(errno, "%s", path);
@@ -212,7 +212,7 @@ static void no_files(void) {}
  * during the next measurement. */
 static void clean_up(void)
 {
-    for (unsigned i = 0; i < crew.count; i++)
+    for (unsigned i = 0; i < workload.count; i++)
         if (slots[i].fd > 0 && state == COLD && ftruncate(slots[i].fd, 0))
             die(errno, "ftruncate");
 }
@@ -237,7 +237,7 @@ static void prepare(unsigned member)
 static void work(unsigned member)
 {
     struct slot *slot = &slots[member];
-    const uint64_t end = atomic_load(&crew.started_ns) + milliseconds * 1000000;
+    const uint64_t end = atomic_load(&workload.started_ns) + milliseconds * 1000000;
     while (now_ns() < end) {
         if (!chosen->call(slot)) {
             atomic_store(&exhausted, 1);
@@ -249,13 +249,13 @@ static void work(unsigned member)
 
 static void *phase(void *unused)
 {
-    crew_start(&crew);
+    workload_start(&workload);
     unsigned long threads = status("\nThreads:");
-    crew_join(&crew);
+    workload_join(&workload);
     uint64_t done = 0;
-    for (unsigned i = 0; i < crew.count; i++)
+    for (unsigned i = 0; i < workload.count; i++)
         done += slots[i].done;
-    say_phase(done, &crew.from, &crew.to, threads, atomic_load(&exhausted));
+    say_phase(done, &workload.from, &workload.to, threads, atomic_load(&exhausted));
     return unused;
 }
 
@@ -264,9 +264,9 @@ static int understood(int argc, char **argv)
 {
     if (argc != 10)
         return 0;
-    crew.fibers = !strcmp(argv[1], "fibers");
-    crew.count = (unsigned)strtoul(argv[2], NULL, 10);
-    crew.workers = (unsigned)strtoul(argv[3], NULL, 10);
+    workload.fibers = !strcmp(argv[1], "fibers");
+    workload.count = (unsigned)strtoul(argv[2], NULL, 10);
+    workload.workers = (unsigned)strtoul(argv[3], NULL, 10);
     milliseconds = strtoull(argv[4], NULL, 10);
     bytes = strtoul(argv[7], NULL, 10);
     int known = 0;
@@ -278,15 +278,15 @@ static int understood(int argc, char **argv)
     for (size_t i = 0; i < sizeof calls / sizeof *calls; i++)
         if (!strcmp(argv[6], calls[i].name))
             chosen = &calls[i];
-    return known && chosen && (crew.fibers || !strcmp(argv[1], "pthreads")) && crew.count &&
-           crew.workers && milliseconds && bytes && bytes % 4096 == 0 &&
+    return known && chosen && (workload.fibers || !strcmp(argv[1], "pthreads")) && workload.count &&
+           workload.workers && milliseconds && bytes && bytes % 4096 == 0 &&
            !(state == DIRECT && chosen->call == call_open);
 }
 
 int main(int argc, char **argv)
 {
-    crew.prepare = prepare;
-    crew.work = work;
+    workload.prepare = prepare;
+    workload.work = work;
     if (!understood(argc, argv)) {
         fputs(usage, stderr);
         return 2;
@@ -296,15 +296,15 @@ int main(int argc, char **argv)
     seed = fresh_seed();
     synced = chosen->call == call_fsync;
     char *memory = NULL;
-    if (posix_memalign((void **)&slots, 64, sizeof *slots * crew.count) ||
-        posix_memalign((void **)&memory, 4096, bytes * crew.count))
-        die(ENOMEM, "%u buffers", crew.count);
-    memset(slots, 0, sizeof *slots * crew.count);
-    memset(memory, 'b', bytes * crew.count);
-    for (unsigned i = 0; i < crew.count; i++)
+    if (posix_memalign((void **)&slots, 64, sizeof *slots * workload.count) ||
+        posix_memalign((void **)&memory, 4096, bytes * workload.count))
+        die(ENOMEM, "%u buffers", workload.count);
+    memset(slots, 0, sizeof *slots * workload.count);
+    memset(memory, 'b', bytes * workload.count);
+    for (unsigned i = 0; i < workload.count; i++)
         slots[i].buffer = memory + bytes * i;
     chosen->files();
-    crew_run(&crew, phase, NULL);
+    workload_run(&workload, phase, NULL);
     clean_up();
     return 0;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* crew.h - runs the same work on fibers or on pthreads that all start together, and prints a line
+/* workload.h - runs the same work on fibers or on pthreads that all start together, and prints a line
  * of JSON with its cost.
  *
  * Fibers stay on the worker that starts them, and a fast worker would start all of them before the
@@ -9,8 +9,8 @@
  * The cost is the difference between two getrusage calls, made by the first member that starts and
  * by the last one that ends. Neither depends on scheduling the maker, which may not run for long if
  * the fibers never park. */
-#ifndef CREW_H
-#define CREW_H
+#ifndef WORKLOAD_H
+#define WORKLOAD_H
 
 #include "bench.h"
 
@@ -32,22 +32,22 @@ static inline struct snapshot snap(void)
     return s;
 }
 
-struct crew;
+struct workload;
 
-struct crew_member {
-    struct crew *crew;
+struct workload_member {
+    struct workload *workload;
     unsigned number;
     fiber_t *fiber;
     pthread_t thread;
 };
 
-struct crew {
+struct workload {
     int fibers;
     unsigned count;
     unsigned workers;                 /* workers that run the fibers */
     void (*prepare)(unsigned member); /* before the start; may be NULL */
     void (*work)(unsigned member);
-    struct crew_member *members;
+    struct workload_member *members;
     fiber_barrier_t fibers_start;
     pthread_barrier_t threads_start;
     _Atomic unsigned makers;
@@ -56,105 +56,107 @@ struct crew {
     struct snapshot from, to; /* valid once joined */
 };
 
-static inline void crew_wait(struct crew *crew)
+static inline void workload_wait(struct workload *workload)
 {
-    if (crew->fibers)
-        fiber_barrier_wait(&crew->fibers_start);
+    if (workload->fibers)
+        fiber_barrier_wait(&workload->fibers_start);
     else
-        pthread_barrier_wait(&crew->threads_start);
+        pthread_barrier_wait(&workload->threads_start);
 }
 
-static inline void *crew_member(void *arg)
+static inline void *workload_member(void *arg)
 {
-    const struct crew_member *self = arg;
-    struct crew *crew = self->crew;
-    if (crew->prepare)
-        crew->prepare(self->number);
-    crew_wait(crew);
+    const struct workload_member *self = arg;
+    struct workload *workload = self->workload;
+    if (workload->prepare)
+        workload->prepare(self->number);
+    workload_wait(workload);
     uint64_t not_yet = 0, now = now_ns();
-    if (atomic_compare_exchange_strong(&crew->started_ns, &not_yet, now)) {
-        crew->from = snap();
-        crew->from.ns = now;
+    if (atomic_compare_exchange_strong(&workload->started_ns, &not_yet, now)) {
+        workload->from = snap();
+        workload->from.ns = now;
     }
-    crew->work(self->number);
-    if (atomic_fetch_add(&crew->ended, 1) + 1 == crew->count)
-        crew->to = snap();
+    workload->work(self->number);
+    if (atomic_fetch_add(&workload->ended, 1) + 1 == workload->count)
+        workload->to = snap();
     return NULL;
 }
 
-static inline void crew_make(struct crew *crew, unsigned number)
+static inline void workload_make(struct workload *workload, unsigned number)
 {
-    struct crew_member *member = &crew->members[number];
-    member->crew = crew;
+    struct workload_member *member = &workload->members[number];
+    member->workload = workload;
     member->number = number;
-    int error = crew->fibers ? fiber_create(&member->fiber, NULL, crew_member, member)
-                             : pthread_create(&member->thread, NULL, crew_member, member);
+    int error = workload->fibers ? fiber_create(&member->fiber, NULL, workload_member, member)
+                                 : pthread_create(&member->thread, NULL, workload_member, member);
     if (error)
-        die(error, "%s %u of %u", crew->fibers ? "fiber" : "pthread", number + 1, crew->count);
+        die(error, "%s %u of %u", workload->fibers ? "fiber" : "pthread", number + 1,
+            workload->count);
 }
 
 /* Creates every workers-th member, once each worker runs a maker. Does not wait longer than 0.1 s
  * for the other workers. */
-static inline void *crew_maker(void *arg)
+static inline void *workload_maker(void *arg)
 {
-    struct crew *crew = arg;
+    struct workload *workload = arg;
     const uint64_t limit = now_ns() + 100000000;
-    unsigned first = atomic_fetch_add(&crew->makers, 1);
-    while (atomic_load(&crew->makers) < crew->workers && now_ns() < limit)
+    unsigned first = atomic_fetch_add(&workload->makers, 1);
+    while (atomic_load(&workload->makers) < workload->workers && now_ns() < limit)
         ;
-    for (unsigned i = first; i < crew->count; i += crew->workers)
-        crew_make(crew, i);
+    for (unsigned i = first; i < workload->count; i += workload->workers)
+        workload_make(workload, i);
     return NULL;
 }
 
 /* Creates all members and returns when they start. Must be called on a fiber if the members are
  * fibers. */
-static inline void crew_start(struct crew *crew)
+static inline void workload_start(struct workload *workload)
 {
-    crew->members = calloc(crew->count, sizeof *crew->members);
-    int error = !crew->members ? ENOMEM
-                : crew->fibers ? fiber_barrier_init(&crew->fibers_start, NULL, crew->count + 1)
-                               : pthread_barrier_init(&crew->threads_start, NULL, crew->count + 1);
+    workload->members = calloc(workload->count, sizeof *workload->members);
+    int error = !workload->members ? ENOMEM
+                : workload->fibers
+                    ? fiber_barrier_init(&workload->fibers_start, NULL, workload->count + 1)
+                    : pthread_barrier_init(&workload->threads_start, NULL, workload->count + 1);
     if (error)
-        die(error, "a crew of %u", crew->count);
-    if (!crew->fibers || crew->workers < 2) {
-        for (unsigned i = 0; i < crew->count; i++)
-            crew_make(crew, i);
+        die(error, "a workload of %u", workload->count);
+    if (!workload->fibers || workload->workers < 2) {
+        for (unsigned i = 0; i < workload->count; i++)
+            workload_make(workload, i);
     } else {
-        fiber_t *makers[crew->workers];
-        for (unsigned i = 0; i < crew->workers; i++) {
-            error = fiber_create(&makers[i], NULL, crew_maker, crew);
+        fiber_t *makers[workload->workers];
+        for (unsigned i = 0; i < workload->workers; i++) {
+            error = fiber_create(&makers[i], NULL, workload_maker, workload);
             if (error)
-                die(error, "maker %u of %u", i + 1, crew->workers);
+                die(error, "maker %u of %u", i + 1, workload->workers);
         }
-        for (unsigned i = 0; i < crew->workers; i++)
+        for (unsigned i = 0; i < workload->workers; i++)
             fiber_join(makers[i], NULL);
     }
-    crew_wait(crew);
+    workload_wait(workload);
 }
 
-static inline void crew_join(struct crew *crew)
+static inline void workload_join(struct workload *workload)
 {
-    for (unsigned i = 0; i < crew->count; i++) {
-        if (crew->fibers)
-            fiber_join(crew->members[i].fiber, NULL);
+    for (unsigned i = 0; i < workload->count; i++) {
+        if (workload->fibers)
+            fiber_join(workload->members[i].fiber, NULL);
         else
-            pthread_join(crew->members[i].thread, NULL);
+            pthread_join(workload->members[i].thread, NULL);
     }
 }
 
-/* Runs fn; if the members are fibers, on the first fiber of the crew's workers. */
-static inline void crew_run(const struct crew *crew, void *(*fn)(void *), void *arg)
+/* Runs fn; if the members are fibers, on the first fiber of the workload's workers. */
+static inline void workload_run(const struct workload *workload, void *(*fn)(void *), void *arg)
 {
-    if (!crew->fibers) {
+    if (!workload->fibers) {
         fn(arg);
         return;
     }
     fiber_options_t options = FIBER_OPTIONS_INIT;
-    options.workers = crew->workers;
+    options.workers = workload->workers;
     int error = fiber_run(&options, fn, arg, NULL);
     if (error)
-        die(error, "fiber_run with %u workers", crew->workers);
+        die(error, "fiber_run with %u workers", workload->workers);
 }
 
 /* Returns a number from /proc/self/status, or 0 if it is missing. */

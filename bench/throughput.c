@@ -5,7 +5,7 @@
  * The phase ends when its time is over, or at the end of a file of which no block may be read
  * again. The result is one line of JSON. */
 #define _GNU_SOURCE /* O_DIRECT */
-#include "crew.h"
+#include "workload.h"
 
 #include <sys/stat.h>
 
@@ -51,11 +51,11 @@ static void reader(unsigned member)
     }
 }
 
-static struct crew crew = { .workers = 1, .work = reader };
+static struct workload workload = { .workers = 1, .work = reader };
 
 static void rest_ms(uint64_t ms)
 {
-    if (crew.fibers) {
+    if (workload.fibers) {
         fiber_sleep(ms * 1000000);
     } else {
         struct timespec t = { (time_t)(ms / 1000), (long)(ms % 1000) * 1000000 };
@@ -66,7 +66,7 @@ static void rest_ms(uint64_t ms)
 static uint64_t reads_done(void)
 {
     uint64_t reads = 0;
-    for (unsigned i = 0; i < crew.count; i++)
+    for (unsigned i = 0; i < workload.count; i++)
         reads += atomic_load_explicit(&workers[i].done, memory_order_relaxed);
     return reads;
 }
@@ -75,7 +75,7 @@ static uint64_t reads_done(void)
 static void *phase(void *arg)
 {
     const uint64_t length = *(const uint64_t *)arg * 1000000;
-    crew_start(&crew);
+    workload_start(&workload);
     rest_ms(length / 10000000 + 1);
     struct snapshot from = snap();
     uint64_t before = reads_done();
@@ -89,7 +89,7 @@ static void *phase(void *arg)
         to.ns = atomic_load(&exhausted_at); /* the last sleep ended a little later */
     unsigned long threads = status("\nThreads:");
     atomic_store(&stop, 1);
-    crew_join(&crew);
+    workload_join(&workload);
     say_phase(reads, &from, &to, threads, atomic_load(&exhausted));
     return NULL;
 }
@@ -113,12 +113,13 @@ static void open_file(const char *path)
 int main(int argc, char **argv)
 {
     uint64_t ms = argc == 6 ? strtoull(argv[3], NULL, 10) : 0;
-    crew.count = argc == 6 ? (unsigned)strtoul(argv[2], NULL, 10) : 0;
-    crew.fibers = argc == 6 && !strcmp(argv[1], "fibers");
+    workload.count = argc == 6 ? (unsigned)strtoul(argv[2], NULL, 10) : 0;
+    workload.fibers = argc == 6 && !strcmp(argv[1], "fibers");
     sequential = argc == 6 && !strcmp(argv[4], "sequential");
     buffered = sequential || (argc == 6 && !strcmp(argv[4], "buffered"));
-    if (!ms || !crew.count || (sequential && crew.count > 1) ||
-        (!crew.fibers && strcmp(argv[1], "pthreads")) || (!buffered && strcmp(argv[4], "direct"))) {
+    if (!ms || !workload.count || (sequential && workload.count > 1) ||
+        (!workload.fibers && strcmp(argv[1], "pthreads")) ||
+        (!buffered && strcmp(argv[4], "direct"))) {
         fputs(usage, stderr);
         return 2;
     }
@@ -126,13 +127,13 @@ int main(int argc, char **argv)
     open_file(argv[5]);
     seed = fresh_seed();
     char *memory = NULL;
-    if (posix_memalign((void **)&workers, 64, sizeof *workers * crew.count) ||
-        posix_memalign((void **)&memory, 4096, block * crew.count))
-        die(ENOMEM, "%u buffers", crew.count);
-    memset(workers, 0, sizeof *workers * crew.count);
-    memset(memory, 0, block * crew.count);
-    for (unsigned i = 0; i < crew.count; i++)
+    if (posix_memalign((void **)&workers, 64, sizeof *workers * workload.count) ||
+        posix_memalign((void **)&memory, 4096, block * workload.count))
+        die(ENOMEM, "%u buffers", workload.count);
+    memset(workers, 0, sizeof *workers * workload.count);
+    memset(memory, 0, block * workload.count);
+    for (unsigned i = 0; i < workload.count; i++)
         workers[i].buffer = memory + block * i;
-    crew_run(&crew, phase, &ms);
+    workload_run(&workload, phase, &ms);
     return 0;
 }
