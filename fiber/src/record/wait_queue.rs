@@ -55,7 +55,7 @@ pub(crate) struct Waiter {
     next: Cell<*const Waiter>,
     place: AtomicU8,
     /// Whether a timer or a cancellation may end the wait.
-    ends_early: bool,
+    may_end_early: bool,
     /// The result of the wait.
     ended: Cell<Result<(), Errno>>,
     /// Data of the object about this waiter: whether it is a reader or a writer.
@@ -185,7 +185,7 @@ impl Locked<'_> {
     /// Unlinks a node for a waker. Once it is out, its timer no longer touches the queue.
     fn take_out(&mut self, waiter: &Waiter) {
         let mut backoff = Backoff::default();
-        while waiter.ends_early
+        while waiter.may_end_early
             && waiter
                 .place
                 .compare_exchange(QUEUED, OUT, Ordering::Acquire, Ordering::Relaxed)
@@ -273,16 +273,16 @@ impl Chain {
 }
 
 impl Waiter {
-    /// A wait of `fiber` in `queue`. If `ends_early`, a timer or a cancellation may end it.
+    /// A wait of `fiber` in `queue`. If `may_end_early`, a timer or a cancellation may end it.
     #[inline(always)]
-    pub(crate) fn new(fiber: &Fiber, queue: &Locked<'_>, tag: u8, ends_early: bool) -> Waiter {
+    pub(crate) fn new(fiber: &Fiber, queue: &Locked<'_>, tag: u8, may_end_early: bool) -> Waiter {
         Waiter {
             fiber,
             queue: queue.queue,
             prev: Cell::new(null()),
             next: Cell::new(null()),
             place: AtomicU8::new(OUT),
-            ends_early,
+            may_end_early,
             ended: Cell::new(Ok(())),
             tag,
             epoch: epoch(),
