@@ -160,7 +160,7 @@ pub fn released<T>(lock: *const T, which: Which) {
     if WAIT_TABLE.get().may_wait(key) {
         match which {
             Which::First => wake_first(key),
-            Which::FirstOrShared => wake_turn(key),
+            Which::FirstOrShared => wake_first_or_shared(key),
             which => WAIT_TABLE.get().wake(key, which),
         }
     }
@@ -175,7 +175,7 @@ fn wake_first(key: usize) {
 
 #[cold]
 #[inline(never)]
-fn wake_turn(key: usize) {
+fn wake_first_or_shared(key: usize) {
     WAIT_TABLE.get().wake(key, Which::FirstOrShared);
 }
 
