@@ -65,10 +65,17 @@ pub trait Hook: Function {
     }
 
     /// [`attached`], in a function of its own, so that the exported function needs no stack frame.
+    /// Such functions take their arguments one by one, in registers.
     ///
     /// # Safety
     /// As for [`attached`].
     unsafe fn attached(here: *const Thread, arguments: Self::Arguments) -> Self::Result;
+
+    /// [`watched`], in a function of its own.
+    ///
+    /// # Safety
+    /// As for [`watched`].
+    unsafe fn watched(thread: &Thread, arguments: Self::Arguments) -> Self::Result;
 
     /// [`release`], in a function of its own.
     ///
@@ -130,7 +137,7 @@ pub unsafe fn attached<H: Hook>(here: *const Thread, arguments: H::Arguments) ->
     let thread = unsafe { &*here };
     if thread.is_watched() {
         // SAFETY: our caller guarantees what libc's function requires.
-        return unsafe { watched::<H>(thread, arguments) };
+        return unsafe { H::watched(thread, arguments) };
     }
     // SAFETY: our caller guarantees what libc's function requires.
     let result = unsafe { make::<H>(thread, arguments) };
@@ -158,9 +165,8 @@ unsafe fn make<H: Hook>(thread: &Thread, arguments: H::Arguments) -> H::Result {
 ///
 /// # Safety
 /// The requirements of libc's function apply.
-#[cold]
-#[inline(never)]
-unsafe fn watched<H: Hook>(thread: &Thread, arguments: H::Arguments) -> H::Result {
+#[inline(always)]
+pub unsafe fn watched<H: Hook>(thread: &Thread, arguments: H::Arguments) -> H::Result {
     let record = thread.record(H::INDEX);
     let call = begin::<H>(thread, Some(&record));
     let converted = call.as_ref().and_then(|call| match H::symbol().next() {

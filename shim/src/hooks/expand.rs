@@ -93,6 +93,14 @@ macro_rules! hook {
                 unsafe { enter::attached::<Type>(here, ($($arg,)*)) }
             }
 
+            /// A call on an attached thread, with a record of it.
+            #[cold]
+            #[inline(never)]
+            unsafe fn watched(thread: &Thread, $($arg: $type),*) -> $result {
+                // SAFETY: our caller makes the same promise.
+                unsafe { enter::watched::<Type>(thread, ($($arg,)*)) }
+            }
+
             /// A call about a descriptor that could not simply be forgotten.
             #[cold]
             #[inline(never)]
@@ -115,6 +123,12 @@ macro_rules! hook {
                 unsafe fn attached(here: *const Thread, ($($arg,)*): Self::Arguments) -> $result {
                     // SAFETY: our caller makes the same promise.
                     unsafe { attached(here, $($arg),*) }
+                }
+
+                #[inline(always)]
+                unsafe fn watched(thread: &Thread, ($($arg,)*): Self::Arguments) -> $result {
+                    // SAFETY: our caller makes the same promise.
+                    unsafe { watched(thread, $($arg),*) }
                 }
 
                 #[inline(always)]

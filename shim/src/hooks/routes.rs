@@ -23,8 +23,10 @@ pub fn convert<H: Converted>(call: &Call<'_>, arguments: H::Arguments) -> Option
     loop {
         match H::handle(call, arguments) {
             Outcome::Done(Ok(result)) => return Some(H::Result::from_done(result)),
-            Outcome::Done(Err(error)) if call.begins_anew(error, &mut look) => {}
             Outcome::Done(Err(error)) => {
+                if call.begins_anew(error, &mut look) {
+                    continue;
+                }
                 errno::set(error.of_c());
                 return Some(H::Result::from_done(-1));
             }
