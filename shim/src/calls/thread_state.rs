@@ -275,18 +275,23 @@ pub fn sched_setaffinity(
     )
 }
 
-/// A system call by number, if it is one of these. libc's functions for the third group change all
-/// threads of the process; the system calls change only the calling thread.
-///
-/// # Safety
-/// The requirements of the system call apply.
-pub unsafe fn by_number(real: Syscall, number: c_long, [a, b, c, d, e, f]: [c_long; 6]) -> c_long {
-    // SAFETY: libc's own function, with its caller's arguments.
-    let call = || unsafe { real(number, a, b, c, d, e, f) };
-    let kind = match number {
-        libc::SYS_prctl => of_prctl(a as c_int, b as c_ulong, c as c_ulong),
-        libc::SYS_seccomp => of_seccomp(a, b, c),
-        libc::SYS_unshare | libc::SYS_setns => Some(Change::Namespaces),
+/// What a system call changes.
+enum Changed {
+    /// This, whatever the arguments.
+    Always(Change),
+    /// What the option of prctl(2) says.
+    ByOption,
+    /// What the operation of seccomp(2) says.
+    ByOperation,
+}
+
+/// What the system call of this number changes. libc's functions for credentials change all threads
+/// of the process; the system calls change only the calling thread.
+fn changed_by(number: c_long) -> Option<Changed> {
+    match number {
+        libc::SYS_prctl => Some(Changed::ByOption),
+        libc::SYS_seccomp => Some(Changed::ByOperation),
+        libc::SYS_unshare | libc::SYS_setns => Some(Changed::Always(Change::Namespaces)),
         libc::SYS_capset
         | libc::SYS_keyctl
         | libc::SYS_landlock_restrict_self
@@ -298,40 +303,37 @@ pub unsafe fn by_number(real: Syscall, number: c_long, [a, b, c, d, e, f]: [c_lo
         | libc::SYS_setresgid
         | libc::SYS_setresuid
         | libc::SYS_setreuid
-        | libc::SYS_setuid => Some(Change::Credentials),
-        _ => Some(Change::Inheritable),
+        | libc::SYS_setuid => Some(Changed::Always(Change::Credentials)),
+        libc::SYS_ioprio_set
+        | libc::SYS_sched_setattr
+        | libc::SYS_sched_setaffinity
+        | libc::SYS_sched_setparam
+        | libc::SYS_sched_setscheduler
+        | libc::SYS_setpriority => Some(Changed::Always(Change::Inheritable)),
+        _ => None,
+    }
+}
+
+/// Whether the system call of this number changes the calling thread; [`by_number`] makes it.
+pub fn is_change(number: c_long) -> bool {
+    changed_by(number).is_some()
+}
+
+/// Makes a system call that [`is_change`] recognizes.
+///
+/// # Safety
+/// The requirements of the system call apply.
+pub unsafe fn by_number(real: Syscall, number: c_long, [a, b, c, d, e, f]: [c_long; 6]) -> c_long {
+    // SAFETY: libc's own function, with its caller's arguments.
+    let call = || unsafe { real(number, a, b, c, d, e, f) };
+    let kind = match changed_by(number) {
+        Some(Changed::Always(kind)) => Some(kind),
+        Some(Changed::ByOption) => of_prctl(a as c_int, b as c_ulong, c as c_ulong),
+        Some(Changed::ByOperation) => of_seccomp(a, b, c),
+        None => None,
     };
     match kind {
         Some(kind) => change(kind, |result| *result == -1, call),
         None => call(),
     }
-}
-
-/// Whether [`by_number`] handles this number.
-pub fn is_change(number: c_long) -> bool {
-    matches!(
-        number,
-        libc::SYS_prctl
-            | libc::SYS_seccomp
-            | libc::SYS_unshare
-            | libc::SYS_setns
-            | libc::SYS_capset
-            | libc::SYS_keyctl
-            | libc::SYS_landlock_restrict_self
-            | libc::SYS_setfsgid
-            | libc::SYS_setfsuid
-            | libc::SYS_setgid
-            | libc::SYS_setgroups
-            | libc::SYS_setregid
-            | libc::SYS_setresgid
-            | libc::SYS_setresuid
-            | libc::SYS_setreuid
-            | libc::SYS_setuid
-            | libc::SYS_ioprio_set
-            | libc::SYS_sched_setattr
-            | libc::SYS_sched_setaffinity
-            | libc::SYS_sched_setparam
-            | libc::SYS_sched_setscheduler
-            | libc::SYS_setpriority
-    )
 }
