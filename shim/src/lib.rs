@@ -24,7 +24,7 @@
 //! - [`state`]: the state of the process.
 
 mod calls;
-mod critical;
+mod context;
 mod engine;
 mod entry;
 mod hooks;
@@ -33,4 +33,3 @@ mod record;
 mod runtime;
 mod state;
 mod stdio;
-mod tls;

@@ -6,10 +6,9 @@
 //! engine, which belongs to the parent. The parent continues on its fiber.
 
 use super::syscall::Syscall;
+use crate::context;
 use crate::runtime::signal;
-use crate::tls::{self, OffFiber};
 use std::ffi::{c_int, c_long, c_void};
-use std::ptr::null;
 
 /// The function that a child starts with.
 pub type Entry = Option<unsafe extern "C" fn(*mut c_void) -> c_int>;
@@ -47,12 +46,7 @@ pub fn clone(
         return clone();
     }
     // The child starts on a stack of its own and never returns to this one.
-    let _off = OffFiber::enter();
-    let attached = tls::attached();
-    tls::set_attached(null());
-    let child = clone();
-    tls::set_attached(attached);
-    child
+    context::unattached(clone)
 }
 
 /// _Fork(3).
@@ -93,12 +87,12 @@ pub unsafe fn by_number(real: Syscall, number: c_long, [a, b, c, d, e, f]: [c_lo
 
 fn twice(fork: impl FnOnce() -> c_long) -> c_long {
     signal::run_held_handlers();
-    let off = OffFiber::enter();
+    let entered = context::libc();
     let child = fork();
     if child == 0 {
         // In the child, a jump must not be treated as one from a handler back to a fiber.
-        tls::set_attached(null());
-        std::mem::forget(off);
+        context::forget();
+        std::mem::forget(entered);
     }
     child
 }

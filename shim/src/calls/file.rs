@@ -8,6 +8,7 @@ use crate::engine::{self, KernelCall, Names, Request};
 use crate::runtime::call::Call;
 use crate::runtime::holds::Hold;
 use crate::runtime::position::Turn;
+use crate::runtime::thread::Thread;
 use crate::state::descriptors::{self, Descriptor};
 use policy::{Alone, Hint, Why};
 use std::ffi::{c_int, c_uint, c_ulong, c_void};
@@ -303,10 +304,8 @@ fn close_others(
     last: c_uint,
     mut close: impl FnMut(c_uint, c_uint) -> Result<(), Errno>,
 ) -> Result<(), Errno> {
-    let here = crate::tls::here();
-    if !here.is_null() {
-        // SAFETY: a thread stays attached while one of its hooks runs.
-        unsafe { &*here }.submit_queued();
+    if let Some(thread) = Thread::current() {
+        thread.submit_queued();
     }
     let mut from = first;
     let mut result = Ok(());

@@ -1,7 +1,7 @@
 //! uselocale(3): each fiber has its own locale, rather than each thread
 //! ([`crate::runtime::language`]).
 
-use crate::tls;
+use crate::runtime::thread::Thread;
 
 /// Runs on a fiber and off.
 pub fn uselocale(
@@ -10,8 +10,7 @@ pub fn uselocale(
 ) -> libc::locale_t {
     // SAFETY: libc's own function, with its caller's arguments.
     let old = unsafe { real(new) };
-    // SAFETY: a thread stays attached while code of its fibers runs.
-    if let Some(thread) = unsafe { tls::here().as_ref() }
+    if let Some(thread) = Thread::current()
         && !new.is_null()
         && !old.is_null()
     {

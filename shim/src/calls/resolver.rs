@@ -4,9 +4,9 @@
 //! query keeps its sockets in the state, and the queries of several fibers would close each other's
 //! sockets.
 
-use super::locks::plainly;
 use super::{Outcome, results};
 use crate::calls::via::offload;
+use crate::context;
 use crate::hooks;
 use crate::runtime::call::Call;
 use policy::Why;
@@ -106,10 +106,10 @@ fn with_state(call: &Call<'_>, query: impl Fn(*mut c_void) -> c_int) -> Outcome 
     if state.options & RES_INIT == 0 {
         // Reads resolv.conf. The hooks pass through, because libc holds a lock during the call.
         // SAFETY: the function has no arguments.
-        plainly(|| unsafe { __res_init() });
+        context::in_libc(|| unsafe { __res_init() });
     }
     if !call.is_sole_fiber() {
-        let own = OwnState(plainly(|| state.copy()));
+        let own = OwnState(context::in_libc(|| state.copy()));
         let result = offload::run(call, move || {
             let mut own = own;
             query((&raw mut *own.0).cast())

@@ -7,10 +7,10 @@
 //! twin is copied.
 
 use crate::calls::via::offload;
+use crate::hooks;
 use crate::runtime::call::Call;
 use crate::runtime::static_results::Record;
 use crate::runtime::thread::Thread;
-use crate::{hooks, tls};
 use policy::Why;
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ptr::null_mut;
@@ -228,8 +228,7 @@ fn set_own_h_errno(value: c_int) {
 
 /// The address of `h_errno`: on a fiber, the fiber's own copy.
 pub fn h_errno_location(real: unsafe extern "C" fn() -> *mut c_int) -> *mut c_int {
-    // SAFETY: a thread stays attached while code of its fibers runs.
-    if let Some(thread) = unsafe { tls::here().as_ref() } {
+    if let Some(thread) = Thread::current() {
         let fiber = thread.host().running();
         if !fiber.is_null() {
             return thread.records().of(fiber, hooks::H_ERRNO).cast();

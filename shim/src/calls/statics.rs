@@ -10,7 +10,9 @@
 //! upper half identifies the owner; it distinguishes an initialiser that uses its own variable from
 //! another fiber that waits.
 
-use crate::{hooks, tls};
+use crate::context;
+use crate::hooks;
+use crate::runtime::thread::Thread;
 use std::ffi::{c_int, c_long, c_void};
 use std::sync::atomic::{AtomicU32, Ordering};
 use sys::errno;
@@ -31,10 +33,9 @@ pub struct Guard {
 
 /// A number that identifies the calling fiber or thread.
 fn caller() -> u32 {
-    // SAFETY: a thread stays attached while code of its fibers runs.
-    let fiber = unsafe { tls::here().as_ref() }.map_or(0, |thread| thread.host().running().addr());
+    let fiber = Thread::current().map_or(0, |thread| thread.host().running().addr());
     let caller = if fiber == 0 {
-        tls::exceptions().addr()
+        context::exceptions().addr()
     } else {
         fiber
     };

@@ -3,11 +3,11 @@
 
 use super::{Outcome, open};
 use crate::calls::via::offload;
+use crate::context;
 use crate::hooks;
 use crate::runtime::call::Call;
 use crate::stdio::layout::File;
 use crate::stdio::{self, monitor, slots};
-use crate::tls::OffFiber;
 use libc::FILE;
 use policy::{Alone, Why};
 use std::ffi::{CStr, c_char, c_int, c_void};
@@ -194,7 +194,7 @@ pub fn fcloseall(call: &Call<'_>) -> Outcome {
         return Outcome::Through(Why::Quick);
     }
     flush_all(call);
-    let _off = OffFiber::enter();
+    let _off = context::libc();
     // SAFETY: libc's own function, which has no arguments.
     Outcome::Done(Ok(unsafe { (stdio::libc_stdio().fcloseall)() } as isize))
 }

@@ -6,7 +6,7 @@
 //! and the child starts with the original dispositions and mask.
 
 use super::{Outcome, process};
-use crate::critical::Mutex;
+use crate::context::Mutex;
 use crate::entry::fork::Renewable;
 use crate::runtime::call::Call;
 use crate::runtime::signal::{Handled, bit};

@@ -11,10 +11,10 @@
 
 use super::syscall::Syscall;
 use crate::engine::pool;
+use crate::runtime::thread::Thread;
 use crate::runtime::{position, signal};
 use crate::state::options::EngineChoice;
 use crate::state::seccomp::{self, Verdict};
-use crate::tls;
 use libc::{id_t, pid_t, size_t};
 use std::ffi::{c_int, c_long, c_uint, c_ulong, c_void};
 use std::ptr::with_exposed_provenance;
@@ -53,15 +53,14 @@ pub fn is_confined() -> bool {
 /// the calling thread.
 pub fn must_be_quiet() -> bool {
     // SAFETY: a thread stays attached while its own code runs.
-    is_confined()
-        && unsafe { tls::attached().as_ref() }.is_none_or(|thread| thread.passes_through())
+    is_confined() && Thread::attached().is_none_or(|thread| thread.passes_through())
 }
 
 /// Makes a call that changes the calling thread. `failed` tells from the result whether the call
 /// failed.
 fn change<R>(change: Change, failed: impl FnOnce(&R) -> bool, call: impl FnOnce() -> R) -> R {
     // SAFETY: a thread stays attached while one of its hooks runs.
-    let thread = unsafe { tls::attached().as_ref() };
+    let thread = Thread::attached();
     let Some(thread) = thread.filter(|thread| !thread.passes_through()) else {
         let result = call();
         if let Change::Filter(Verdict { needed: true, .. }, _) = change

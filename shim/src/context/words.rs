@@ -1,15 +1,13 @@
-//! Initial-exec thread-local variables. There are two pointers: [`here`] is the attached thread if
-//! this code runs on one of its fibers or may do so, and null otherwise; [`attached`] is the
-//! attached thread whether it is off its fiber or not. A third variable holds the thread's C++
-//! exception state.
+//! Initial-exec thread-local variables. There are two pointers: [`active`] is the thread's slot if
+//! hooks convert calls, and null otherwise; [`attached`] is the slot whether they do or not. A
+//! third variable holds the thread's C++ exception state.
 //!
-//! Every hook first reads `here`, so this must cost one load. A Rust `thread_local!` in a shared
+//! Every hook first reads `active`, so this must cost one load. A Rust `thread_local!` in a shared
 //! library uses the general-dynamic model, a function call of 2.7 ns. The code here does what
 //! `__thread` with `tls_model("initial-exec")` does in C. A preloaded library is loaded at
 //! start-up, so its static TLS always has room. Signal handlers read `attached`.
 
-use crate::runtime::language::Exceptions;
-use crate::runtime::thread::Thread;
+use super::Slot;
 use std::arch::{asm, global_asm};
 
 /// Defines a variable, and the functions that load and store it.
@@ -29,32 +27,32 @@ macro_rules! variable {
         $(#[$load_doc])*
         #[cfg(target_arch = "x86_64")]
         #[inline(always)]
-        pub fn $load() -> *const Thread {
-            let thread: *const Thread;
+        pub fn $load() -> *const Slot {
+            let slot: *const Slot;
             // SAFETY: loads this thread's copy of an 8-byte variable that is defined above and
             // written only by its `set_` function.
             unsafe {
                 asm!(
                     concat!("mov {0}, qword ptr [rip + ", $symbol, "@GOTTPOFF]"),
                     "mov {0}, qword ptr fs:[{0}]",
-                    out(reg) thread,
+                    out(reg) slot,
                     options(nostack, preserves_flags, readonly),
                 );
             }
-            thread
+            slot
         }
 
         $(#[$store_doc])*
         #[cfg(target_arch = "x86_64")]
         #[inline(always)]
-        pub fn $store(thread: *const Thread) {
+        pub fn $store(slot: *const Slot) {
             // SAFETY: stores to this thread's copy of the variable defined above.
             unsafe {
                 asm!(
                     concat!("mov {0}, qword ptr [rip + ", $symbol, "@GOTTPOFF]"),
                     "mov qword ptr fs:[{0}], {1}",
                     out(reg) _,
-                    in(reg) thread,
+                    in(reg) slot,
                     options(nostack, preserves_flags),
                 );
             }
@@ -64,8 +62,8 @@ macro_rules! variable {
         /// Untested: no aarch64 machine was available.
         #[cfg(target_arch = "aarch64")]
         #[inline(always)]
-        pub fn $load() -> *const Thread {
-            let thread: *const Thread;
+        pub fn $load() -> *const Slot {
+            let slot: *const Slot;
             // SAFETY: loads this thread's copy of an 8-byte variable that is defined above and
             // written only by its `set_` function.
             unsafe {
@@ -74,19 +72,19 @@ macro_rules! variable {
                     concat!("ldr {0}, [{0}, :gottprel_lo12:", $symbol, "]"),
                     "mrs {1}, tpidr_el0",
                     "ldr {0}, [{1}, {0}]",
-                    out(reg) thread,
+                    out(reg) slot,
                     out(reg) _,
                     options(nostack, preserves_flags, readonly),
                 );
             }
-            thread
+            slot
         }
 
         $(#[$store_doc])*
         /// Untested: no aarch64 machine was available.
         #[cfg(target_arch = "aarch64")]
         #[inline(always)]
-        pub fn $store(thread: *const Thread) {
+        pub fn $store(slot: *const Slot) {
             // SAFETY: stores to this thread's copy of the variable defined above.
             unsafe {
                 asm!(
@@ -96,7 +94,7 @@ macro_rules! variable {
                     "str {2}, [{1}, {0}]",
                     out(reg) _,
                     out(reg) _,
-                    in(reg) thread,
+                    in(reg) slot,
                     options(nostack, preserves_flags),
                 );
             }
@@ -105,16 +103,16 @@ macro_rules! variable {
 }
 
 variable!(
-    "aioshim_here",
-    /// The attached thread, if this code runs on one of its fibers or may do so; otherwise null.
-    here,
-    /// Sets the value of [`here`] for this OS thread.
-    set_here
+    "aioshim_active",
+    /// This thread's slot if hooks convert calls; otherwise null.
+    active,
+    /// Sets the value of [`active`] for this OS thread.
+    set_active
 );
 
 variable!(
     "aioshim_attached",
-    /// The attached thread that this OS thread is, whether off its fiber or not; otherwise null.
+    /// This thread's slot if a host has attached the thread; otherwise null.
     attached,
     /// Sets the value of [`attached`] for this OS thread.
     set_attached
@@ -131,10 +129,10 @@ global_asm!(
     ".popsection",
 );
 
-/// This thread's [`Exceptions`].
+/// This thread's C++ exception state (`__cxa_eh_globals`).
 #[cfg(target_arch = "x86_64")]
-pub fn exceptions() -> *mut Exceptions {
-    let at: *mut Exceptions;
+pub fn exceptions() -> *mut [usize; 2] {
+    let at: *mut [usize; 2];
     // SAFETY: computes the address of this thread's own copy of the variable defined above.
     unsafe {
         asm!(
@@ -147,10 +145,10 @@ pub fn exceptions() -> *mut Exceptions {
     at
 }
 
-/// This thread's [`Exceptions`]. Untested: no aarch64 machine was available.
+/// This thread's C++ exception state (`__cxa_eh_globals`). Untested: no aarch64 machine was available.
 #[cfg(target_arch = "aarch64")]
-pub fn exceptions() -> *mut Exceptions {
-    let at: *mut Exceptions;
+pub fn exceptions() -> *mut [usize; 2] {
+    let at: *mut [usize; 2];
     // SAFETY: computes the address of this thread's own copy of the variable defined above.
     unsafe {
         asm!(
@@ -164,22 +162,4 @@ pub fn exceptions() -> *mut Exceptions {
         );
     }
     at
-}
-
-/// While this lives, the code is off every fiber: calls of the shim into libraries that may call a
-/// hook pass through.
-pub struct OffFiber(*const Thread);
-
-impl OffFiber {
-    pub fn enter() -> Self {
-        let thread = here();
-        set_here(std::ptr::null());
-        Self(thread)
-    }
-}
-
-impl Drop for OffFiber {
-    fn drop(&mut self) {
-        set_here(self.0);
-    }
 }

@@ -11,7 +11,7 @@
 //! ([`Renewable`]).
 
 use crate::calls::{self, locks, thread_state};
-use crate::critical::Mutex;
+use crate::context::{self, Mutex};
 use crate::engine::{self, pool};
 use crate::entry::init;
 use crate::record::{stats, trace, unhooked, watchdog};
@@ -19,7 +19,6 @@ use crate::runtime::thread::Thread;
 use crate::runtime::{holds, position, signal, static_results};
 use crate::state::{descriptors, stderr};
 use crate::stdio;
-use crate::tls::{self, OffFiber};
 use std::cell::{RefCell, UnsafeCell};
 use std::mem::ManuallyDrop;
 use std::ptr::null_mut;
@@ -130,9 +129,9 @@ extern "C" fn before() {
     if thread_state::must_be_quiet() {
         return;
     }
-    let _off = OffFiber::enter();
+    let _off = context::libc();
     // SAFETY: null, or this OS thread's own handle, which lives while it is attached.
-    let thread = unsafe { tls::attached().as_ref() };
+    let thread = Thread::attached();
     let held = Held {
         mask: thread.map_or_else(
             || sys::block(signal::HOLDABLE),
@@ -150,11 +149,11 @@ extern "C" fn after() {
         let mask = held.mask;
         // Waking a thread that waits for one of the locks calls a hook, in which the fiber could
         // park.
-        let off = OffFiber::enter();
+        let off = context::libc();
         drop(held);
         drop(off);
         // SAFETY: null, or this OS thread's own handle, which lives while it is attached.
-        match unsafe { tls::attached().as_ref() } {
+        match Thread::attached() {
             Some(thread) => thread.signals().end_masked(mask),
             None => drop(sys::set_blocked(mask)),
         }
@@ -165,9 +164,8 @@ extern "C" fn child() {
     if thread_state::must_be_quiet() {
         return;
     }
-    // A signal handler runs off its fiber, and the thread must be back on the fiber afterwards.
-    let (here, attached) = (tls::here(), tls::attached().cast_mut());
-    tls::set_here(std::ptr::null());
+    let entered = context::libc();
+    let attached = context::attached().cast_mut().cast::<Thread>();
     let held = take_held();
     let mask = held.as_ref().map(|held| held.mask);
     // SAFETY: null, or a word that is never unmapped.
@@ -212,8 +210,9 @@ extern "C" fn child() {
     if !attached.is_null() {
         // SAFETY: this thread's own handle, which lives while it is attached; no reference to it is
         // live.
-        unsafe { begin_anew(attached, here) };
+        unsafe { begin_anew(attached) };
     }
+    drop(entered);
     // Signals that the parent defers are pending only in the parent.
     if let Some(mask) = mask {
         sys::set_blocked(mask);
@@ -224,7 +223,7 @@ extern "C" fn child() {
 ///
 /// # Safety
 /// `attached` is the calling thread's own handle, and no reference to it is live.
-unsafe fn begin_anew(attached: *mut Thread, here: *const Thread) {
+unsafe fn begin_anew(attached: *mut Thread) {
     // SAFETY: our caller makes the same promise.
     let old = unsafe { &*attached };
     let host = *old.host();
@@ -232,18 +231,14 @@ unsafe fn begin_anew(attached: *mut Thread, here: *const Thread) {
         Ok(fresh) => {
             fresh.files().inherit(old.files(), host.running());
             fresh.runtimes().inherit(old.runtimes());
-            let converts = host.forks() && !old.passes_through();
             if !host.forks() {
                 fresh.await_host();
-            } else if !converts {
+            } else if old.passes_through() {
                 fresh.pass_through();
             }
             // SAFETY: our caller makes the same promise, and `old` is not used any more. The
             // objects that it refers to are leaked, because its engine belongs to the parent.
             unsafe { attached.write(fresh) };
-            if converts {
-                tls::set_here(here);
-            }
         }
         // If no eventfd can be made, the child's fibers continue as if the thread had never
         // attached.

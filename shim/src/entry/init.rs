@@ -14,7 +14,7 @@
 //! start-up, it finds libc's function itself.
 
 use crate::calls::{locks, thread_state};
-use crate::critical::Mutex;
+use crate::context::Mutex;
 use crate::entry::fork::{self, Renewable};
 use crate::hooks;
 use crate::host::main_fiber;

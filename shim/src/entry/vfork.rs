@@ -1,11 +1,12 @@
 //! vfork(2): the child runs in our memory and on our stack, so it must not use the parent's engine.
 //!
 //! Deferred signal handlers run first, because the child inherits the signal mask. The thread is
-//! taken off its fiber ([`crate::tls`]) before the system call, so all calls of the child before
+//! taken off its fiber ([`crate::context`]) before the system call, so all calls of the child before
 //! exec or _exit pass through. The parent, which continues after that, restores it. This is written
 //! in assembly, because the child returns from here first: the parent's return address must survive
 //! in a register and not on the stack that they share.
 
+use crate::context;
 use crate::runtime::signal::run_held_handlers;
 use std::arch::naked_asm;
 
@@ -20,22 +21,27 @@ pub unsafe extern "C" fn vfork() -> libc::pid_t {
         "sub rsp, 8",
         ".cfi_adjust_cfa_offset 8",
         "call {handlers}",
+        "call {enter}",
         "add rsp, 8",
         ".cfi_adjust_cfa_offset -8",
-        "mov rsi, qword ptr [rip + aioshim_here@GOTTPOFF]",
-        "mov rdx, qword ptr fs:[rsi]",
-        "mov qword ptr fs:[rsi], 0",
+        "mov rdx, rax",
         "pop rdi",
         ".cfi_adjust_cfa_offset -8",
         ".cfi_register rip, rdi",
-        "mov eax, 58", // SYS_vfork; keeps rdx, rsi and rdi
+        "mov eax, 58", // SYS_vfork; keeps rdx and rdi
         "syscall",
         "push rdi",
         ".cfi_adjust_cfa_offset 8",
         ".cfi_rel_offset rip, 0",
         "test eax, eax",
         "jz 2f",
-        "mov qword ptr fs:[rsi], rdx",
+        "push rax",
+        ".cfi_adjust_cfa_offset 8",
+        "mov rdi, rdx",
+        "call {leave}",
+        "pop rax",
+        ".cfi_adjust_cfa_offset -8",
+        "test eax, eax",
         "jl 3f",
         "2: ret",
         "3: neg eax",
@@ -49,6 +55,8 @@ pub unsafe extern "C" fn vfork() -> libc::pid_t {
         "ret",
         ".cfi_endproc",
         handlers = sym run_held_handlers,
+        enter = sym context::enter_child,
+        leave = sym context::leave,
         errno = sym errno_location,
     )
 }
@@ -65,12 +73,9 @@ pub unsafe extern "C" fn vfork() -> libc::pid_t {
     naked_asm!(
         "stp x29, x30, [sp, #-16]!",
         "bl {handlers}",
+        "bl {enter}",
         "ldp x29, x30, [sp], #16",
-        "adrp x9, :gottprel:aioshim_here",
-        "ldr x9, [x9, :gottprel_lo12:aioshim_here]",
-        "mrs x10, tpidr_el0",
-        "ldr x11, [x10, x9]",
-        "str xzr, [x10, x9]",
+        "mov x11, x0",
         "mov x0, #0x4111",
         "mov x1, #0",
         "mov x2, #0",
@@ -79,7 +84,12 @@ pub unsafe extern "C" fn vfork() -> libc::pid_t {
         "mov x8, #220",
         "svc #0",
         "cbz x0, 2f",
-        "str x11, [x10, x9]",
+        "stp x29, x30, [sp, #-32]!",
+        "str x0, [sp, #16]",
+        "mov x0, x11",
+        "bl {leave}",
+        "ldr x0, [sp, #16]",
+        "ldp x29, x30, [sp], #32",
         "tbnz x0, #63, 3f",
         "2: ret",
         "3: neg w0, w0",
@@ -92,6 +102,8 @@ pub unsafe extern "C" fn vfork() -> libc::pid_t {
         "ldp x29, x30, [sp], #32",
         "ret",
         handlers = sym run_held_handlers,
+        enter = sym context::enter_child,
+        leave = sym context::leave,
         errno = sym errno_location,
     )
 }

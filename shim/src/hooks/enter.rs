@@ -5,11 +5,11 @@
 
 use super::function::Function;
 use crate::calls::{self, CResult};
+use crate::context::{self, Slot};
 use crate::record::trace::Record;
 use crate::runtime::call::Call;
 use crate::runtime::thread::Thread;
 use crate::state::{descriptors, recent_paths};
-use crate::tls;
 use calltable::Next;
 use policy::Why;
 use std::ffi::c_int;
@@ -69,7 +69,7 @@ pub trait Hook: Function {
     ///
     /// # Safety
     /// As for [`attached`].
-    unsafe fn attached(here: *const Thread, arguments: Self::Arguments) -> Self::Result;
+    unsafe fn attached(slot: *const Slot, arguments: Self::Arguments) -> Self::Result;
 
     /// [`watched`], in a function of its own.
     ///
@@ -109,32 +109,32 @@ pub unsafe fn enter<H: Hook>(arguments: H::Arguments) -> H::Result {
     if let Some(result) = H::instead(arguments) {
         return result;
     }
-    let here = tls::here();
-    if here.is_null() {
+    let slot = context::active();
+    if slot.is_null() {
         // SAFETY: our caller guarantees what libc's function requires.
         return unsafe { by_libc::<H>(arguments) };
     }
-    // SAFETY: `here` is this thread's attached Thread, and stays attached while one of its hooks
+    // SAFETY: not null, and the thread stays attached while one of its hooks
     // runs.
-    let thread = unsafe { &*here };
+    let thread = unsafe { Thread::of_slot(slot) };
     // In the exported function itself, because every nanosecond counts here.
     if thread.answers_at_once()
         && let Some(result) = H::first(thread, arguments)
     {
         return result;
     }
-    // SAFETY: `here` is this thread's attached Thread; our caller guarantees the rest.
-    unsafe { H::attached(here, arguments) }
+    // SAFETY: `slot` is this thread's slot; our caller guarantees the rest.
+    unsafe { H::attached(slot, arguments) }
 }
 
 /// A call on an attached thread.
 ///
 /// # Safety
-/// `here` is this thread's attached Thread. The requirements of libc's function apply.
+/// `slot` is this thread's slot. The requirements of libc's function apply.
 #[inline(always)]
-pub unsafe fn attached<H: Hook>(here: *const Thread, arguments: H::Arguments) -> H::Result {
+pub unsafe fn attached<H: Hook>(slot: *const Slot, arguments: H::Arguments) -> H::Result {
     // SAFETY: a thread stays attached while one of its hooks runs.
-    let thread = unsafe { &*here };
+    let thread = unsafe { Thread::of_slot(slot) };
     if thread.is_watched() {
         // SAFETY: our caller guarantees what libc's function requires.
         return unsafe { H::watched(thread, arguments) };

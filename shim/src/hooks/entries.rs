@@ -6,7 +6,7 @@ use super::{
 };
 use crate::calls::{self, Outcome};
 use crate::runtime::call::Call;
-use crate::tls;
+use crate::runtime::thread::Thread;
 use libc::{off_t, size_t, ssize_t};
 use std::ffi::{c_char, c_int, c_long, c_void};
 
@@ -40,8 +40,7 @@ pub unsafe fn call_lseek(fd: c_int, offset: off_t, whence: c_int) -> off_t {
 /// Runs the blocking part of pclose on a pool thread. Returns None if the caller must run it
 /// inline.
 pub fn pclose_on_pool<R>(function: impl FnOnce() -> R) -> Option<R> {
-    // SAFETY: a thread stays attached while one of its hooks runs.
-    let thread = unsafe { tls::here().as_ref() }?;
+    let thread = Thread::current()?;
     calls::via::offload::whole(
         &Call::begin(thread, Index::pclose as usize, None)?,
         function,
@@ -138,9 +137,8 @@ pub unsafe fn call_futex(address: c_long, operation: c_int, value: c_long) {
 /// Parks the running fiber on a private futex at `address` while its value is `value`, even if
 /// locks are not converted. Returns false if no fiber runs here or it may not park.
 pub fn park_in_futex(address: c_long, value: u32) -> bool {
-    // SAFETY: a thread stays attached while one of its hooks runs.
-    let call = unsafe { tls::here().as_ref() }
-        .and_then(|here| Call::begin_free(here, Index::syscall as usize, None));
+    let call =
+        Thread::current().and_then(|here| Call::begin_free(here, Index::syscall as usize, None));
     let operation = libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG;
     let arguments = [
         address,

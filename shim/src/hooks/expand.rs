@@ -88,9 +88,9 @@ macro_rules! hook {
 
             /// A call on an attached thread.
             #[inline(never)]
-            unsafe fn attached(here: *const Thread, $($arg: $type),*) -> $result {
+            unsafe fn attached(slot: *const Slot, $($arg: $type),*) -> $result {
                 // SAFETY: our caller makes the same promise.
-                unsafe { enter::attached::<Type>(here, ($($arg,)*)) }
+                unsafe { enter::attached::<Type>(slot, ($($arg,)*)) }
             }
 
             /// A call on an attached thread, with a record of it.
@@ -120,9 +120,9 @@ macro_rules! hook {
                 }
 
                 #[inline(always)]
-                unsafe fn attached(here: *const Thread, ($($arg,)*): Self::Arguments) -> $result {
+                unsafe fn attached(slot: *const Slot, ($($arg,)*): Self::Arguments) -> $result {
                     // SAFETY: our caller makes the same promise.
-                    unsafe { attached(here, $($arg),*) }
+                    unsafe { attached(slot, $($arg),*) }
                 }
 
                 #[inline(always)]

@@ -29,6 +29,7 @@ pub use next::is_any_interposed;
 use crate::calls::directory::{Compare, Filter};
 use crate::calls::walk::{Fts, FtwVisit, GlobError, NftwVisit};
 use crate::calls::{self, Outcome};
+use crate::context::Slot;
 use crate::runtime::call::Call;
 use crate::runtime::thread::Thread;
 use crate::state::descriptors;

@@ -11,10 +11,10 @@
 //! Threads that the program starts are not fibers: their calls pass through. A scheduler that
 //! attaches itself on the main thread takes it over.
 
+use crate::context;
 use crate::engine::{Wait, pool};
 use crate::host::{self, Host, Table};
 use crate::runtime::thread::Thread;
-use crate::tls;
 use std::cell::Cell;
 use std::ffi::{c_int, c_uint, c_void};
 use std::sync::Arc;
@@ -67,7 +67,7 @@ pub fn adopt() {
 /// Detaches the main thread before another host attaches it.
 pub fn give_way() {
     let thread = THREAD.load(Relaxed);
-    if !thread.is_null() && std::ptr::eq(thread, tls::attached()) {
+    if !thread.is_null() && std::ptr::eq(thread.cast(), context::attached()) {
         // SAFETY: attached, and the calling thread; its only fiber is running, so nothing is in
         // flight.
         unsafe { host::aioshim_detach(thread) };
@@ -82,7 +82,7 @@ pub fn give_way() {
 pub extern "C" fn pthread_exit(result: *mut c_void) -> ! {
     type Exit = extern "C" fn(*mut c_void) -> !;
     let thread = THREAD.load(Relaxed);
-    if !thread.is_null() && std::ptr::eq(thread, tls::here()) {
+    if !thread.is_null() && std::ptr::eq(thread.cast(), context::active()) {
         // SAFETY: the handle is the calling thread's, and it is attached.
         pool::retire(&Arc::clone(unsafe { &*thread }.remote()));
         give_way();
@@ -117,8 +117,7 @@ extern "C" fn running(data: *mut c_void) -> *mut c_void {
 /// yields.
 extern "C" fn park(data: *mut c_void) {
     let fiber = fiber(data);
-    // SAFETY: the calling thread's handle, and it is attached.
-    let thread = unsafe { &*tls::attached() };
+    let thread = Thread::attached().expect("only an attached thread parks");
     fiber.parked.set(true);
     loop {
         thread.poll(if fiber.ready.get() {

@@ -5,12 +5,13 @@ pub mod remote;
 
 use crate::calls::thread_state;
 use crate::calls::via::callback;
+use crate::context;
 use crate::engine::Wait;
 use crate::entry::{fork, init};
 use crate::runtime::thread::Thread;
 use crate::runtime::{holds, position, signal};
 use crate::state::descriptors;
-use crate::{stdio, tls};
+use crate::stdio;
 use policy::Alone;
 use std::ffi::{c_char, c_int, c_uint, c_void};
 use std::ptr::null;
@@ -259,7 +260,7 @@ unsafe fn attach(
         return Err(Errno::NOTSUP);
     }
     main_fiber::give_way();
-    let before = tls::attached().cast_mut();
+    let before = context::attached().cast_mut().cast::<Thread>();
     // SAFETY: null, or this thread's own handle, which lives while it is attached.
     match unsafe { before.as_ref() } {
         None => {}
@@ -290,8 +291,8 @@ pub fn attach_to(host: Host) -> Result<*mut Thread, Errno> {
     })?;
     let thread = Box::into_raw(Box::new(thread));
     position::attached();
-    tls::set_attached(thread);
-    tls::set_here(thread);
+    // SAFETY: the slot is at the start of the Thread, which stays in place until the detach.
+    unsafe { context::attach(thread.cast()) };
     Ok(thread)
 }
 
@@ -307,7 +308,7 @@ pub unsafe extern "C" fn aioshim_prepare(thread: *mut Thread) {
 /// `thread` came from [`aioshim_attach`] and was not detached.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn aioshim_detach(thread: *mut Thread) -> c_int {
-    if thread.is_null() || !std::ptr::eq(thread, tls::attached()) {
+    if thread.is_null() || !std::ptr::eq(thread.cast(), context::attached()) {
         return Errno::INVAL.0;
     }
     // SAFETY: the calling thread's own handle (just checked), and no function that borrows it is
@@ -315,10 +316,11 @@ pub unsafe extern "C" fn aioshim_detach(thread: *mut Thread) -> c_int {
     if !unsafe { &mut *thread }.close() {
         return Errno::BUSY.0;
     }
-    tls::set_here(std::ptr::null());
     // SAFETY: the handle lives while the thread is attached, and it is until the next statement.
-    unsafe { &*thread }.handle_signals(None);
-    tls::set_attached(std::ptr::null());
+    let attached = unsafe { &*thread };
+    context::stay_off(attached.slot());
+    attached.handle_signals(None);
+    context::forget();
     position::detached();
     // SAFETY: `attach_to` made it as a Box, and nothing refers to it any more.
     drop(unsafe { Box::from_raw(thread) });

@@ -4,11 +4,11 @@
 //! host's own state) and then swaps the state word. The thread swaps the same word before and after
 //! a sleep, and checks for messages only after that.
 
+use crate::context;
 use crate::engine::Token;
 use crate::host::Host;
 use crate::runtime::thread::Thread;
 use crate::state::descriptors;
-use crate::{critical, tls};
 use crossbeam_channel::{Receiver, Sender};
 use queue::Mpsc;
 use queue::wait_table::{self, Wake};
@@ -69,7 +69,7 @@ impl Wake for Parked {
         // remote are alive until then.
         unsafe {
             let parked = &(*node).fiber;
-            let here = tls::here();
+            let here = context::active().cast::<Thread>();
             // On the scheduler's own stack the thread could be in the middle of any change.
             if here == parked.thread && !(*here).host().running().is_null() {
                 (*here).land(parked.token);
@@ -204,7 +204,7 @@ impl Remote {
 
     /// Makes `fiber`, which is parked on this thread, runnable. Called from another thread.
     pub fn unpark(&self, fiber: *mut c_void) {
-        let _section = critical::enter();
+        let _section = context::critical();
         // Cannot fail: the receiver lives as long as a fiber of the thread is parked.
         let _ = self.inbox.send(Message::Unpark(fiber));
         self.host_wake.call();
@@ -212,7 +212,7 @@ impl Remote {
 
     /// The request of `token` is done. Called from a thread of the pool.
     pub fn land(&self, token: Token, result: i32) {
-        let _section = critical::enter();
+        let _section = context::critical();
         // Cannot fail: the receiver lives as long as anything is in flight.
         let _ = self.inbox.send(Message::Landed(token, result));
         self.wake_wherever();

@@ -6,7 +6,7 @@
 
 #![deny(unsafe_code)]
 
-use crate::critical::Mutex;
+use crate::context::Mutex;
 use crate::record::unhooked;
 use crate::state::registry::{Registered, Registry};
 use calltable::NAMES;

@@ -9,7 +9,7 @@
 #![deny(unsafe_code)]
 
 use crate::calls::CResult;
-use crate::critical::Mutex;
+use crate::context::Mutex;
 use crate::engine::{Transfer, Way};
 use crate::entry::fork::Renewable;
 use crate::entry::init;

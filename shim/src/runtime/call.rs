@@ -1,5 +1,6 @@
 //! One call of one fiber, as the functions in [`crate::calls`] see it.
 
+use crate::context::{self, Entered, Shim};
 use crate::engine::{Request, Run, Token};
 use crate::record::stats::Calls;
 use crate::record::trace::Record;
@@ -23,8 +24,9 @@ pub struct Call<'a> {
     /// Records the outcome if the call is watched. None on the fast path, where the compiler knows
     /// that it is None.
     record: Option<&'a Record>,
-    /// This call is made inside the shim's work for another call of the same fiber.
-    inner: bool,
+    /// Defers handlers during the call. Nested if the call is made inside the shim's work for
+    /// another call of the same fiber.
+    entered: Entered<'a, Shim>,
 }
 
 impl<'a> Call<'a> {
@@ -32,7 +34,7 @@ impl<'a> Call<'a> {
     #[inline]
     pub fn begin(thread: &'a Thread, row: usize, record: Option<&'a Record>) -> Option<Self> {
         let call = Self::begin_free(thread, row, record)?;
-        if !call.inner && !thread.afford() {
+        if !call.entered.is_nested() && !thread.afford() {
             call.begin_share();
         }
         Some(call)
@@ -64,7 +66,7 @@ impl<'a> Call<'a> {
     #[inline(never)]
     fn end_turn(thread: &Thread, row: usize) {
         if let Some(call) = Call::begin_free(thread, row, None)
-            && !call.inner
+            && !call.entered.is_nested()
             && !allocator::is_calling()
         {
             thread.end_turn(call.fiber);
@@ -80,13 +82,12 @@ impl<'a> Call<'a> {
         if fiber.is_null() {
             return None;
         }
-        let inner = thread.signals().enter();
         Some(Self {
             thread,
             fiber,
             row,
             record,
-            inner,
+            entered: context::shim(thread.slot()),
         })
     }
 
@@ -94,7 +95,7 @@ impl<'a> Call<'a> {
     /// cancellation, except inside a malloc. Call only while holding no locks.
     #[inline]
     pub fn give_way(&self) {
-        if !self.thread.afford() && !self.inner && !allocator::is_calling() {
+        if !self.thread.afford() && !self.entered.is_nested() && !allocator::is_calling() {
             self.thread.yield_now(self.fiber);
             self.cancelled_here();
         }
@@ -168,17 +169,15 @@ impl<'a> Call<'a> {
     pub fn cancelled_here(&self) {
         if cancel::is_point(self.row) && !self.thread.files().any() {
             // This runs the host's code, which may not return.
-            let signals = self.thread.signals();
-            signals.leave(false);
+            let _host = context::host(self.thread.slot());
             self.thread.host().cancelled();
-            signals.enter();
         }
     }
 
     /// Like [`Self::cancelled_here`], except that it does nothing for a call that another shim call
     /// made.
     pub fn heed_cancellation(&self) {
-        if !self.inner {
+        if !self.entered.is_nested() {
             self.cancelled_here();
         }
     }
@@ -393,16 +392,5 @@ pub struct LastLook(bool);
 impl LastLook {
     pub const fn new() -> Self {
         Self(false)
-    }
-}
-
-impl Drop for Call<'_> {
-    /// Returns to the program's own code: signals are delivered immediately again, and the handlers
-    /// that were deferred during the call run now.
-    #[inline(always)]
-    fn drop(&mut self) {
-        if self.thread.signals().leave(self.inner) && !self.inner {
-            self.thread.handle_signals(None);
-        }
     }
 }

@@ -11,7 +11,7 @@
 //! lowest bit of the word is a lock. It is held for a few instructions, or for a few system calls
 //! while the number is being closed, but never across a park.
 
-use crate::critical;
+use crate::context;
 use crate::entry::fork;
 use crate::runtime::call::Call;
 use crate::state::descriptors;
@@ -217,7 +217,7 @@ pub fn redirect(fd: c_int) {
         return;
     };
     // This takes the list's lock, so no signal handler of this thread may close a descriptor now.
-    let _section = critical::enter();
+    let _section = context::critical();
     let _blocked = crate::runtime::signal::Blocked::all();
     let mut list = List::lock(head);
     if list.first.is_null() {

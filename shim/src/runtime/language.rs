@@ -11,7 +11,8 @@
 //! from all C++ libraries are bound to it, including libraries that dlopen loads later. If the C++
 //! library is linked statically into the program, the program's own function is used.
 
-use crate::{hooks, tls};
+use crate::context;
+use crate::hooks;
 use std::cell::Cell;
 use std::ffi::{c_uint, c_void};
 use std::ptr::null_mut;
@@ -121,7 +122,7 @@ pub fn bind() {
 fn exceptions_of_thread() -> *mut Exceptions {
     let get = GET_GLOBALS.load(Ordering::Relaxed);
     if get.is_null() {
-        return tls::exceptions();
+        return context::exceptions().cast();
     }
     // SAFETY: the C++ ABI defines the type of the function of this name.
     let get = unsafe { std::mem::transmute::<*mut c_void, GetGlobals>(get) };
@@ -130,10 +131,10 @@ fn exceptions_of_thread() -> *mut Exceptions {
 
 #[unsafe(no_mangle)]
 pub extern "C" fn __cxa_get_globals() -> *mut Exceptions {
-    tls::exceptions()
+    context::exceptions().cast()
 }
 
 #[unsafe(no_mangle)]
 pub extern "C" fn __cxa_get_globals_fast() -> *mut Exceptions {
-    tls::exceptions()
+    context::exceptions().cast()
 }

@@ -10,11 +10,11 @@
 //! Invariant: an order is carried out once. The attached thread gives the next order when it leaves
 //! its next poll.
 
-use crate::critical::Mutex;
+use crate::context;
+use crate::context::Mutex;
 use crate::host::remote::Remote;
 use crate::runtime::signal;
 use crate::state::descriptors;
-use crate::tls::OffFiber;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use std::ffi::c_int;
 use std::os::fd::{BorrowedFd, IntoRawFd};
@@ -87,7 +87,7 @@ impl Lookout {
             bell: Descriptor(bell),
         });
         let of_thread = Arc::clone(&shared);
-        let _off = OffFiber::enter();
+        let _off = context::libc();
         let _blocked = signal::Blocked::all();
         std::thread::Builder::new()
             .name("aioshim-lookout".into())

@@ -7,9 +7,9 @@
 //! operation ends unusually are read from the request at that time instead of being copied for
 //! every operation.
 
+use crate::context;
 use crate::engine::{Request, Token};
 use crate::runtime::deadlines::Deadline;
-use crate::tls::OffFiber;
 use slab::Slab;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -199,7 +199,7 @@ impl Flights {
     /// lock may land a wait, which uses this slab.
     #[cold]
     fn grow(&mut self) {
-        let _off = OffFiber::enter();
+        let _off = context::libc();
         self.slab.reserve(1);
     }
 

@@ -17,14 +17,13 @@
 //! A plain thread or another process that uses the same open file is not blocked by a turn; see
 //! docs/limits.md.
 
-use crate::critical::{Mutex, MutexGuard};
+use crate::context::{self, Mutex, MutexGuard};
 use crate::engine::{Token, Way};
 use crate::entry::fork::Renewable;
 use crate::host::remote::Remote;
 use crate::runtime::call::Call;
 use crate::runtime::deadlines::Deadline;
 use crate::runtime::holds::Hold;
-use crate::tls;
 use std::cmp;
 use std::collections::VecDeque;
 use std::ffi::{c_int, c_void};
@@ -111,7 +110,7 @@ pub fn other_threads() -> bool {
 pub fn others_are_attached() -> bool {
     match ATTACHED.load(Ordering::Relaxed) {
         0 => false,
-        1 => tls::here().is_null(),
+        1 => context::active().is_null(),
         _ => true,
     }
 }

@@ -9,7 +9,7 @@
 //! Invariant: a record is never freed, because the program may keep its address as long as an
 //! address in static memory.
 
-use crate::critical::{self, Mutex};
+use crate::context::{self, Mutex};
 use crate::entry::fork::Renewable;
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
@@ -60,7 +60,7 @@ impl Records {
     /// The record of `fiber` for the function of `row`. It stays in place, and no other fiber uses
     /// it.
     pub fn of(&self, fiber: *const c_void, row: usize) -> *mut Record {
-        let _section = critical::enter();
+        let _section = context::critical();
         let kept = &mut *self.0.borrow_mut();
         let key = (fiber, row);
         if !kept.of.contains_key(&key) {
@@ -78,7 +78,7 @@ impl Records {
 
     /// The record that [`Self::of`] made earlier, if any.
     pub fn existing(&self, fiber: *const c_void, row: usize) -> Option<*mut Record> {
-        let _section = critical::enter();
+        let _section = context::critical();
         let kept = &mut *self.0.borrow_mut();
         kept.of
             .get_mut(&(fiber, row))

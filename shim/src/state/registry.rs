@@ -5,7 +5,7 @@
 //! it over and continues its counts, so a program that repeatedly attaches threads uses memory only
 //! for the largest number of threads that exist at the same time.
 
-use crate::critical::Mutex;
+use crate::context::Mutex;
 use crate::entry::fork::Renewable;
 use std::ops::Deref;
 use std::sync::Arc;

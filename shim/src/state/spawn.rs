@@ -5,7 +5,7 @@
 //! library's constructor, inside dlopen(3), waited for such a thread, the thread would wait for the
 //! constructor: a deadlock. Therefore these threads are pthreads and use no such variable.
 
-use crate::critical::{Condvar, Mutex};
+use crate::context::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::ffi::{CStr, c_int, c_void};
 use std::io;

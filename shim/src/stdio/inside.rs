@@ -11,7 +11,8 @@
 use super::layout::File;
 use super::lock;
 use super::monitor::{self, Left};
-use crate::{critical, tls};
+use crate::context;
+use crate::runtime::thread::Thread;
 use std::cell::{Cell, RefCell};
 use std::ffi::c_void;
 use std::ptr::null_mut;
@@ -210,8 +211,7 @@ impl Inside {
         if monitor::may_be_marked(file) && !unsafe { monitor::await_free(file) } {
             return None;
         }
-        // SAFETY: a thread stays attached while code of its fibers runs.
-        let Some(thread) = (unsafe { tls::here().as_ref() }) else {
+        let Some(thread) = Thread::current() else {
             return Some(Self {
                 files: std::ptr::null(),
                 depth: 0,
@@ -257,21 +257,23 @@ impl Inside {
 /// Whether this thread is attached, and not in a signal handler.
 #[inline(always)]
 pub fn on_attached_thread() -> bool {
-    !tls::here().is_null()
+    !context::active().is_null()
 }
 
 /// Runs a function of the program that a stream calls. While it runs, the running fiber's entries
 /// are of the kind that names the fiber.
 pub fn lend<R>(call: impl FnOnce() -> R) -> R {
-    // SAFETY: a thread stays attached while code of its fibers runs.
-    let Some(thread) = (unsafe { tls::here().as_ref() }) else {
+    let Some(thread) = Thread::current() else {
         return call();
     };
     let fiber = thread.host().running();
     let files = thread.files();
     let away = files.take_entries();
     away.files().for_each(|file| files.hold(fiber, file));
-    let result = critical::in_program(thread, call);
+    let result = {
+        let _program = context::program(thread.slot());
+        call()
+    };
     away.files().for_each(|file| files.let_go(fiber, file));
     files.bring_entries(away);
     result

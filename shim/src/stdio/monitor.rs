@@ -14,10 +14,10 @@
 use super::layout::File;
 use super::lock;
 use super::windows::Windows;
-use crate::critical::{self, Condvar, Mutex, MutexGuard};
+use crate::context::{self, Condvar, Mutex, MutexGuard};
 use crate::entry::fork::Renewable;
 use crate::host::remote::Remote;
-use crate::tls;
+use crate::runtime::thread::Thread;
 use std::collections::BTreeMap;
 use std::ffi::c_void;
 use std::ptr::null_mut;
@@ -195,10 +195,9 @@ pub unsafe fn await_free(file: *mut File) -> bool {
 /// again, or freed. Returns false, with EDEADLK, to callers that would wait for ever: a scheduler
 /// or a signal handler on the thread of the parked fiber, and all callers while the program exits.
 pub fn await_unmarked(file: *const File) -> bool {
-    // SAFETY: a thread stays attached while code of its fibers runs.
-    let thread = unsafe { tls::here().as_ref() };
+    let thread = Thread::current();
     let fiber = thread.map_or(null_mut(), |thread| thread.host().running());
-    let _quiet = thread.map(critical::quiet);
+    let _deferred = thread.map(|thread| context::shim(thread.slot()));
     let key = file as usize;
     let mut marks = marks();
     let Some(mark) = marks.get(&key) else {

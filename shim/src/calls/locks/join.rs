@@ -5,9 +5,10 @@
 //! waits, the remaining joins share the other threads in intervals of [`TURN`], so that they do not
 //! delay anyone for long.
 
-use super::{Patience, Wait, code, deadline, is_supported, is_valid, plainly};
+use super::{Patience, Wait, code, deadline, is_supported, is_valid};
 use crate::calls::Outcome;
 use crate::calls::via::offload;
+use crate::context;
 use crate::engine::pool;
 use crate::runtime::call::Call;
 use crate::runtime::deadlines::{Deadline, NEVER};
@@ -138,7 +139,7 @@ fn join_until(
         return Err(Why::Alone);
     }
     // SAFETY: the C caller passes a joinable thread and a valid pointer.
-    let mut error = plainly(|| unsafe { try_join(thread, value) });
+    let mut error = context::in_libc(|| unsafe { try_join(thread, value) });
     let mut patience = Patience::new();
     while error == libc::EBUSY {
         let now = sys::now();
@@ -190,5 +191,5 @@ fn look_again(call: &Call<'_>, thread: pthread_t, value: Value, deadline: Deadli
     };
     wait.park(call, || false);
     // SAFETY: the C caller passes a joinable thread and a valid pointer.
-    plainly(|| unsafe { try_join(thread, value) })
+    context::in_libc(|| unsafe { try_join(thread, value) })
 }

@@ -32,7 +32,6 @@ use crate::runtime::call::Call;
 use crate::runtime::deadlines::Deadline;
 use crate::runtime::operation::Flight;
 use crate::runtime::signal::Handled;
-use crate::tls::OffFiber;
 use queue::WaitTable;
 use queue::wait_table::Which;
 use std::ffi::c_int;
@@ -201,12 +200,6 @@ impl Patience {
     pub fn longest(deadline: Deadline) -> Deadline {
         deadline.min(sys::now() + Self::MOST)
     }
-}
-
-/// Runs a libc function with all hooks passing through. The function must not block.
-pub fn plainly<R>(function: impl FnOnce() -> R) -> R {
-    let _off = OffFiber::enter();
-    function()
 }
 
 /// Converts a result to the error number that a pthread function returns.

@@ -10,13 +10,13 @@
 //! a thread, see [`super::special`].
 
 use super::kernel::Futex;
-use super::{Patience, Wait, code, deadline, is_supported, is_valid, plainly, released, special};
+use super::{Patience, Wait, code, deadline, is_supported, is_valid, released, special};
 use crate::calls::Outcome;
+use crate::context;
 use crate::runtime::call::Call;
 use crate::runtime::deadlines::{Deadline, NEVER};
 use crate::runtime::thread::Thread;
 use crate::state::allocator;
-use crate::tls;
 use libc::{clockid_t, pthread_mutex_t, timespec};
 use queue::wait_table::{ANY, Which};
 use std::ffi::{c_int, c_void};
@@ -502,8 +502,7 @@ fn unlock_other(
 
 /// The fiber that runs here; null off a fiber.
 fn running() -> *mut c_void {
-    // SAFETY: null, or this thread's attached Thread.
-    unsafe { tls::here().as_ref() }.map_or(null_mut(), |thread| thread.host().running())
+    Thread::current().map_or(null_mut(), |thread| thread.host().running())
 }
 
 /// Unlocks a mutex that a fiber holds.
@@ -533,7 +532,7 @@ pub fn give(call: &Call<'_>, m: *mut pthread_mutex_t) -> Result<(), Errno> {
         libc::EPERM
     } else {
         // SAFETY: the C caller passes a valid mutex.
-        plainly(|| unsafe { libc::pthread_mutex_unlock(m) })
+        context::in_libc(|| unsafe { libc::pthread_mutex_unlock(m) })
     };
     if error == 0 {
         Ok(())

@@ -10,8 +10,9 @@
 //! waiting fibers check the word periodically.
 
 use super::kernel::Futex;
-use super::{Patience, Wait, plainly, released};
+use super::{Patience, Wait, released};
 use crate::calls::Outcome;
+use crate::context;
 use crate::runtime::call::Call;
 use crate::runtime::deadlines::NEVER;
 use crate::runtime::thread::Thread;
@@ -48,7 +49,7 @@ unsafe extern "C" fn learn() {
 
 fn generation() -> i32 {
     // SAFETY: the control word and the routine are static.
-    plainly(|| unsafe { pthread_once(PROBE.as_ptr(), learn) });
+    context::in_libc(|| unsafe { pthread_once(PROBE.as_ptr(), learn) });
     GENERATION.load(Relaxed)
 }
 
@@ -131,7 +132,7 @@ impl Callable {
             // SAFETY: not null, so it points to a variable of the calling thread.
             (!at.is_null()).then(|| (at, unsafe { *at }))
         };
-        Self(plainly(|| {
+        Self(context::in_libc(|| {
             [c"_ZSt15__once_callable", c"_ZSt11__once_call"].map(variable)
         }))
     }

@@ -5,11 +5,10 @@
 //! prefer them.
 
 use super::kernel::of_nanos;
-use super::{
-    Patience, Wait, Woken, code, deadline, is_supported, is_valid, plainly, released, thread_id,
-};
+use super::{Patience, Wait, Woken, code, deadline, is_supported, is_valid, released, thread_id};
 use crate::calls::Outcome;
 use crate::calls::via::offload;
+use crate::context;
 use crate::hooks;
 use crate::runtime::call::Call;
 use crate::runtime::deadlines::{Deadline, NEVER};
@@ -58,7 +57,7 @@ impl Way {
     /// Calls libc's try function: EBUSY if the lock is not free.
     fn attempt(self, call: &Call<'_>, l: *mut pthread_rwlock_t) -> c_int {
         // SAFETY: the C caller passes a valid lock.
-        let error = plainly(|| unsafe {
+        let error = context::in_libc(|| unsafe {
             match self {
                 Self::Read => libc::pthread_rwlock_tryrdlock(l),
                 Self::Write => libc::pthread_rwlock_trywrlock(l),

@@ -6,12 +6,12 @@
 //! apart, so where the owner matters it is recorded here.
 
 use super::mutex::{self, of};
-use super::{Patience, Wait, Woken, plainly, thread_id};
-use crate::critical::{Mutex, MutexGuard};
+use super::{Patience, Wait, Woken, thread_id};
+use crate::context;
+use crate::context::{Mutex, MutexGuard};
 use crate::entry::fork::Renewable;
 use crate::runtime::call::Call;
 use crate::runtime::deadlines::{Deadline, NEVER};
-use crate::tls::OffFiber;
 use libc::pthread_mutex_t;
 use queue::wait_table::ANY;
 use std::ffi::c_void;
@@ -57,7 +57,7 @@ pub fn try_take(call: &Call<'_>, m: *mut pthread_mutex_t) -> Result<(), Errno> {
     if is_anothers(m, call.fiber) {
         return Err(Errno::BUSY);
     }
-    let _off = OffFiber::enter();
+    let _off = context::libc();
     // SAFETY: the C caller passes a valid mutex.
     let error = unsafe { libc::pthread_mutex_trylock(m) };
     note(call, m, error)
@@ -88,7 +88,7 @@ pub fn take(
     // The caller already holds it, and libc knows the right answer.
     let mutex = of(m);
     if mutex.counts_owners() && mutex.is_owned_by(thread_id()) && !is_anothers(m, call.fiber) {
-        let _off = OffFiber::enter();
+        let _off = context::libc();
         // SAFETY: the C caller passes a valid mutex; libc does not block on a mutex that the thread
         // owns.
         return note(call, m, unsafe { libc::pthread_mutex_lock(m) });
@@ -98,7 +98,7 @@ pub fn take(
             // libc's try function would leave it locked.
             // SAFETY: the C caller passes a valid mutex; this does not block, because its state is
             // final.
-            return Some(Err(Errno(plainly(|| unsafe {
+            return Some(Err(Errno(context::in_libc(|| unsafe {
                 libc::pthread_mutex_lock(m)
             }))));
         }
@@ -183,7 +183,7 @@ pub fn may_unlock(m: *mut pthread_mutex_t, fiber: *mut c_void) -> bool {
         return false;
     }
     if mutex.is_owned_by(thread_id()) && mutex.times_locked() <= 1 {
-        plainly(|| owners().retain(|(mutex, _)| *mutex != m.addr()));
+        context::in_libc(|| owners().retain(|(mutex, _)| *mutex != m.addr()));
     }
     true
 }

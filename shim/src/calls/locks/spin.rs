@@ -1,8 +1,8 @@
 //! pthread_spin_lock(3), sched_yield(2): a fiber that would spin lets the other fibers of its
 //! thread run, because one of them may hold the lock.
 
-use super::plainly;
 use crate::calls::Outcome;
+use crate::context;
 use crate::runtime::call::Call;
 use crate::state::allocator;
 use std::ffi::c_int;
@@ -23,7 +23,7 @@ pub fn lock(call: &Call<'_>, lock: *mut Lock) -> Outcome {
     loop {
         for _ in 0..SPINS {
             // SAFETY: the C caller passes a valid lock.
-            if plainly(|| unsafe { pthread_spin_trylock(lock) }) == 0 {
+            if context::in_libc(|| unsafe { pthread_spin_trylock(lock) }) == 0 {
                 return Outcome::Done(Ok(0));
             }
             spin_loop();
@@ -48,7 +48,7 @@ fn give_turn(call: &Call<'_>) {
 pub fn trylock(call: &Call<'_>, lock: *mut Lock) -> Outcome {
     call.inline();
     // SAFETY: the C caller passes a valid lock.
-    let error = plainly(|| unsafe { pthread_spin_trylock(lock) });
+    let error = context::in_libc(|| unsafe { pthread_spin_trylock(lock) });
     if error != 0 {
         call.give_way();
     }

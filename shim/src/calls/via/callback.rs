@@ -13,7 +13,7 @@
 //! Invariant: exactly one of the two runs at a time. The `Conversation` is on the fiber's stack and
 //! outlives the pool thread's use of it.
 
-use crate::critical::{self, Condvar, Mutex, MutexGuard};
+use crate::context::{self, Condvar, Mutex, MutexGuard};
 use crate::engine::{Lane, Names, Run};
 use crate::host::remote::Remote;
 use crate::runtime::call::Call;
@@ -116,9 +116,12 @@ fn talk<R, F: FnOnce() -> R>(call: &Call<'_>, callback: *const c_void, function:
             _ => break,
         };
         call.thread.talks().borrow_mut().push(link);
-        // SAFETY: the call-back is on the stack of the pool thread, which waits for the answer; the
-        // link is on this stack.
-        critical::in_program(call.thread, || unsafe { watched::call(&callback, link) });
+        {
+            let _program = context::program(call.thread.slot());
+            // SAFETY: the call-back is on the stack of the pool thread, which waits for the answer;
+            // the link is on this stack.
+            unsafe { watched::call(&callback, link) };
+        }
         call.thread
             .talks()
             .borrow_mut()
@@ -266,7 +269,7 @@ impl Link {
 /// through the frame, and the unwinding that ends a thread.
 mod watched {
     use super::{Link, end_left};
-    use crate::tls;
+    use crate::runtime::thread::Thread;
     use std::arch::naked_asm;
     use std::ffi::{c_int, c_void};
 
@@ -370,7 +373,7 @@ mod watched {
             // SAFETY: the unwinder's context, for the frame above.
             let left = unsafe { _Unwind_GetGR(context, LINK) };
             // SAFETY: a fiber runs on its own thread, which is attached.
-            if let Some(thread) = unsafe { tls::attached().as_ref() } {
+            if let Some(thread) = Thread::attached() {
                 end_left(thread, thread.host().running(), |link| link.addr() == left);
             }
         }

@@ -6,7 +6,7 @@
 //! reaped.
 
 use super::context::Context;
-use crate::critical::Mutex;
+use crate::context::Mutex;
 use crate::entry::fork::Renewable;
 use sys::errno::Errno;
 

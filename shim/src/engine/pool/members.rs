@@ -1,7 +1,7 @@
 //! The threads of a crew by their handles. Ends idle threads when the thread that started them is
 //! about to change an attribute that they inherited.
 
-use crate::critical::Mutex;
+use crate::context::Mutex;
 use crate::state::spawn::Handle;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 

@@ -21,7 +21,8 @@
 
 mod members;
 
-use crate::critical::{Condvar, Mutex};
+use crate::context;
+use crate::context::{Condvar, Mutex};
 use crate::engine::{self, KernelCall, Lane, Names, Request, Run, Token, Transfer, Way};
 use crate::entry::fork::{self, Renewable};
 use crate::entry::init;
@@ -30,7 +31,6 @@ use crate::runtime::signal;
 use crate::state::options::Level;
 use crate::state::spawn::{self, Queue};
 use crate::state::{descriptors, loader, log};
-use crate::tls::OffFiber;
 use members::Members;
 use once_cell::race::OnceBox;
 use std::collections::HashMap;
@@ -156,7 +156,7 @@ pub fn submit(job: Job) -> bool {
 /// jobs during this call.
 pub fn retire(remote: &Arc<Remote>) {
     // pthread_join(3) is hooked too: on a fiber it would start a new pool thread.
-    let _off = OffFiber::enter();
+    let _off = context::libc();
     if let Some(pool) = POOL.get().get() {
         for lane in [&pool.disk, &pool.peers] {
             let mut crew = lane.lock();
@@ -232,7 +232,7 @@ impl Crew {
         signal::prepare_kicks();
         // The new thread inherits the mask. It is created through libc, whose functions are our
         // hooks.
-        let _off = OffFiber::enter();
+        let _off = context::libc();
         let blocked = signal::Blocked::all();
         let crew = Arc::clone(self);
         let thread = spawn::start(c"aioshim-io", STACK, move || {

@@ -53,7 +53,7 @@ mod x86_64 {
     use super::super::{ALLOW, HERE, INSTALLED, Watch};
     use super::Errno;
     use crate::runtime::signal;
-    use crate::tls;
+    use crate::runtime::thread::Thread;
     use std::arch::naked_asm;
     use std::ffi::{c_int, c_long, c_void};
     use std::ops::Range;
@@ -209,10 +209,8 @@ mod x86_64 {
         if !wait.can_wait(arguments) {
             return None;
         }
-        let here = tls::here();
-        // SAFETY: the pointer is not null; it is this thread's record, which is alive while
-        // attached.
-        if here.is_null() || unsafe { &*here }.host().running().is_null() {
+        let thread = Thread::current()?;
+        if thread.host().running().is_null() {
             return None;
         }
         let by = match watch.passing.get() {

@@ -10,14 +10,14 @@
 
 mod location;
 
-use crate::critical::{Mutex, MutexGuard};
+use crate::context;
+use crate::context::{Mutex, MutexGuard};
 use crate::entry::fork::Renewable;
 use crate::entry::init;
 use crate::host::{Host, Watch};
 use crate::runtime::signal;
 use crate::state::log;
 use crate::state::options::Level;
-use crate::tls::OffFiber;
 use location::Place;
 use std::collections::HashSet;
 use std::ffi::c_void;
@@ -114,7 +114,7 @@ impl Drop for Watched {
 }
 
 fn start_watchdog(limit: u64) {
-    let _off = OffFiber::enter();
+    let _off = context::libc();
     let _blocked = signal::Blocked::all();
     let thread = std::thread::Builder::new()
         .name("aioshim-stall".into())

@@ -5,8 +5,8 @@
 //! Programs that never attach keep their handlers untouched.
 
 use super::{OF_LIBC, bit, trampoline};
+use crate::context;
 use crate::record::unhooked;
-use crate::tls::OffFiber;
 use std::ffi::{c_int, c_void};
 use std::mem::MaybeUninit;
 use std::sync::Once;
@@ -183,7 +183,7 @@ pub fn hand_on(signal: c_int, info: Info, context: *mut c_void) {
             if flags & libc::SA_RESETHAND != 0 {
                 record.handler.store(libc::SIG_DFL, Relaxed);
             }
-            let _off = OffFiber::enter();
+            let _handler = context::handler();
             unhooked::entered_handler();
             // SAFETY: the handler has the type that its recorded flags say. The kernel also passes
             // all three arguments to either kind.

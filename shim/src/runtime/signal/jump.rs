@@ -3,7 +3,8 @@
 //! function first.
 
 use crate::calls::via::callback;
-use crate::tls;
+use crate::context::{self, Context};
+use crate::runtime::thread::Thread;
 use std::ffi::{c_int, c_void};
 
 macro_rules! jumps {
@@ -63,19 +64,15 @@ unsafe fn stack_pointer(_: *const c_void) -> usize {
 
 /// Puts a thread that a handler took off its fiber back on it.
 fn land(target: *const c_void) {
-    let attached = tls::attached();
-    // SAFETY: a thread's record is alive while attached, and belongs to this OS thread.
-    if let Some(thread) = unsafe { attached.as_ref() }
-        && tls::here().is_null()
-        && !thread.signals().is_critical()
-    {
+    let Some(thread) = Thread::attached() else {
+        return;
+    };
+    // Deferred handlers that run while all fibers are parked run inside the shim's own poll.
+    if matches!(context::current(), Context::Handler | Context::Libc) {
         thread.jumped();
-        tls::set_here(attached);
+        context::return_from_handler(thread.slot());
     }
-    // SAFETY: a thread's record is alive while attached, and belongs to this OS thread.
-    if let Some(thread) = unsafe { attached.as_ref() }
-        && callback::is_talking(thread)
-    {
+    if callback::is_talking(thread) {
         // SAFETY: the buffer is the one that the program passed to longjmp.
         let sp = unsafe { stack_pointer(target) };
         callback::end_left(thread, thread.host().running(), |link| link.addr() < sp);

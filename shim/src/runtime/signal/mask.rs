@@ -5,7 +5,7 @@
 //! that: it would take it for its own mask, restore it later or pass it on. So the handlers run
 //! first.
 
-use crate::tls;
+use crate::runtime::thread::Thread;
 use std::arch::naked_asm;
 use std::ffi::{CStr, c_char, c_int, c_void};
 
@@ -176,10 +176,9 @@ variadic!(execle, next_execle);
 
 /// Runs the handlers of deferred signals, if called from a fiber's own code.
 pub extern "C" fn run_held_handlers() {
-    // SAFETY: the pointer is null, or this OS thread's record, which is alive while attached.
-    if let Some(thread) = unsafe { tls::here().as_ref() }
+    if let Some(thread) = Thread::current()
         && thread.signals().is_held()
-        && !thread.signals().is_critical()
+        && !thread.slot().defers()
         && !thread.host().running().is_null()
     {
         thread.handle_signals(None);

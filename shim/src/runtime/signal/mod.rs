@@ -25,13 +25,12 @@ mod mask;
 mod stash;
 mod trampoline;
 
+use crate::context::{self, Slot};
 use crate::runtime::thread::Thread;
 use stash::Stash;
 use std::cell::Cell;
 use std::ffi::{c_int, c_void};
-use std::sync::atomic::{
-    AtomicBool, AtomicI32, AtomicPtr, AtomicU64, Ordering::Relaxed, compiler_fence,
-};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU64, Ordering::Relaxed};
 use sys::SignalSet;
 
 pub use actions::{Blocked, hand_on, is_taken, take, unwrap_all, wrap_again, wrap_all};
@@ -88,12 +87,12 @@ pub enum Handled {
 
 /// The signals of one attached thread. Only that thread uses the cells. Its own handlers may run
 /// between any two accesses, so the fields that handlers touch are atomics.
+#[repr(C)]
 pub struct Signals {
-    /// The shim runs on this thread, so handlers are deferred.
-    critical: AtomicBool,
-    /// Signals are deferred: the first of each number is in `stash`, the others are pending and
-    /// blocked.
-    held: AtomicBool,
+    /// Says whether handlers are deferred, and whether signals are: the first of each number is in
+    /// `stash` then, the others are pending and blocked. The first field, because the thread-local
+    /// words point to it ([`Thread::of_slot`]).
+    slot: Slot,
     stash: Stash,
     /// The signal mask at the time the first of them arrived, to be restored later.
     mask: AtomicU64,
@@ -118,8 +117,7 @@ pub struct Signals {
 impl Signals {
     pub fn new() -> Self {
         Self {
-            critical: AtomicBool::new(false),
-            held: AtomicBool::new(false),
+            slot: Slot::new(Thread::deliver_deferred),
             stash: Stash::new(),
             mask: AtomicU64::new(0),
             parking: AtomicPtr::new(std::ptr::null_mut()),
@@ -133,27 +131,10 @@ impl Signals {
         }
     }
 
-    /// Defers handlers from here on. Returns whether they were already deferred.
+    /// Whose code runs on the thread.
     #[inline(always)]
-    pub fn enter(&self) -> bool {
-        let before = self.critical.load(Relaxed);
-        self.critical.store(true, Relaxed);
-        compiler_fence(std::sync::atomic::Ordering::SeqCst);
-        before
-    }
-
-    /// Ends [`Self::enter`], which returned `before`. Returns whether signals were deferred in
-    /// between.
-    #[inline(always)]
-    pub fn leave(&self, before: bool) -> bool {
-        compiler_fence(std::sync::atomic::Ordering::SeqCst);
-        self.critical.store(before, Relaxed);
-        compiler_fence(std::sync::atomic::Ordering::SeqCst);
-        self.held.load(Relaxed)
-    }
-
-    pub fn is_critical(&self) -> bool {
-        self.critical.load(Relaxed)
+    pub fn slot(&self) -> &Slot {
+        &self.slot
     }
 
     /// A handler jumped out, and with it out of the delivery that ran it.
@@ -162,8 +143,9 @@ impl Signals {
         self.returns_to_base.store(false, Relaxed);
     }
 
+    #[inline(always)]
     pub fn is_held(&self) -> bool {
-        self.held.load(Relaxed)
+        self.slot.has_deferred()
     }
 
     /// The deferred signals, and the mask at the time the first of them arrived.
@@ -230,9 +212,9 @@ impl Signals {
         if bit(signal) & OF_LIBC != 0 || is_fault || !self.must_wait(thread) {
             return false;
         }
-        if !self.held.load(Relaxed) {
+        if !self.is_held() {
             self.mask.store(*blocked, Relaxed);
-            self.held.store(true, Relaxed);
+            self.slot.set_deferred(true);
         }
         if signal == libc::SIGXFSZ && thread.host().running().is_null() {
             self.exceeded.store(true, Relaxed);
@@ -246,8 +228,8 @@ impl Signals {
 
     /// Whether the signal interrupted shim code, or host code while fibers are parked.
     fn must_wait(&self, thread: &Thread) -> bool {
-        if self.critical.load(Relaxed) || self.delivering.load(Relaxed) {
-            return self.critical.load(Relaxed);
+        if self.slot.defers() || self.delivering.load(Relaxed) {
+            return self.slot.defers();
         }
         let fiber = thread.host().running();
         if fiber.is_null() {
@@ -264,12 +246,10 @@ impl Signals {
         let mask = self.mask.load(Relaxed);
         self.ran.store(0, Relaxed);
         self.restarts.store(true, Relaxed);
-        let critical = self.critical.load(Relaxed);
         self.due.set(false);
-        self.held.store(false, Relaxed);
+        self.slot.set_deferred(false);
         self.delivering.store(true, Relaxed);
-        self.critical.store(false, Relaxed);
-        compiler_fence(std::sync::atomic::Ordering::SeqCst);
+        let outside = context::host(&self.slot);
         let mut restored = false;
         if let Some(own) = own {
             self.returns_to_base.store(true, Relaxed);
@@ -283,8 +263,7 @@ impl Signals {
         }
         self.deliver_lost();
         self.stash.give_back();
-        compiler_fence(std::sync::atomic::Ordering::SeqCst);
-        self.critical.store(critical, Relaxed);
+        drop(outside);
         self.delivering.store(false, Relaxed);
         match (self.ran.load(Relaxed), self.restarts.load(Relaxed)) {
             (0, _) => Handled::Nothing,

@@ -7,9 +7,9 @@
 
 use super::actions::{self, Recorded};
 use super::bit;
+use crate::context;
 use crate::record::unhooked;
 use crate::runtime::thread::Thread;
-use crate::tls;
 use std::arch::naked_asm;
 use std::ffi::{c_int, c_void};
 use sys::SignalSet;
@@ -19,7 +19,8 @@ use sys::SignalSet;
 struct Start {
     /// Null if the handler must not run now.
     handler: usize,
-    here: *const Thread,
+    /// What [`context::leave`] needs.
+    before: usize,
 }
 
 /// # Safety
@@ -49,7 +50,7 @@ pub unsafe extern "C" fn enter() {
         "ret",
         ".cfi_endproc",
         begin = sym begin,
-        end = sym end,
+        end = sym context::leave,
     )
 }
 
@@ -84,13 +85,13 @@ pub unsafe extern "C" fn enter() {
         "ret",
         ".cfi_endproc",
         begin = sym begin,
-        end = sym end,
+        end = sym context::leave,
     )
 }
 
 const NOT_NOW: Start = Start {
     handler: 0,
-    here: std::ptr::null(),
+    before: 0,
 };
 
 /// Runs before the handler. Takes the thread off its fiber, so that the handler's calls pass
@@ -98,15 +99,13 @@ const NOT_NOW: Start = Start {
 /// blocked (actions.rs).
 extern "C" fn begin(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) -> Start {
     unhooked::entered_handler();
-    let attached = tls::attached();
     // SAFETY: the context comes from the kernel, which uses only the first 64 bits of the set.
     let blocked = unsafe {
         &mut *(&raw mut (*context.cast::<libc::ucontext_t>()).uc_sigmask).cast::<SignalSet>()
     };
     let before = *blocked;
-    // SAFETY: the record is alive while attached and belongs to this OS thread; this function
-    // touches only fields that a handler may touch.
-    let thread = unsafe { attached.as_ref() };
+    // This function touches only fields that a handler may touch.
+    let thread = Thread::attached();
     if let Some(thread) = thread
         // SAFETY: this runs on that thread, and `info` is what the kernel passed to this handler.
         && unsafe { thread.signals().hold(thread, signal, info, blocked) }
@@ -124,8 +123,7 @@ extern "C" fn begin(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_v
     {
         return NOT_NOW;
     }
-    let here = tls::here();
-    tls::set_here(std::ptr::null());
+    let context = context::enter_handler();
     let own = if flags & libc::SA_NODEFER == 0 {
         bit(signal)
     } else {
@@ -134,10 +132,8 @@ extern "C" fn begin(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_v
     sys::set_blocked(before | mask | own);
     // Again, because the program's handler makes system calls under the mask that is now in force.
     unhooked::entered_handler();
-    Start { handler, here }
-}
-
-/// Runs after the handler.
-extern "C" fn end(here: *const Thread) {
-    tls::set_here(here);
+    Start {
+        handler,
+        before: context,
+    }
 }

@@ -2,6 +2,7 @@
 //! cancelled.
 
 use super::Thread;
+use crate::context;
 use crate::engine::{Token, Wait, pool};
 use crate::hooks;
 use crate::host::main_fiber;
@@ -9,7 +10,6 @@ use crate::runtime::cancel;
 use crate::runtime::deadlines::Deadline;
 use crate::runtime::operation::{End, Flight, Kind};
 use crate::runtime::signal::{self, Handled};
-use crate::tls::OffFiber;
 use std::ffi::c_void;
 use sys::{SignalSet, errno};
 
@@ -23,7 +23,7 @@ impl Thread {
     /// Runs off the fiber; see [`Self::forget_deadline`].
     #[cold]
     pub(super) fn set_deadline(&self, flight: *mut Flight, token: Token) {
-        let _off = OffFiber::enter();
+        let _off = context::libc();
         // SAFETY: the operation is alive, on its fiber's stack.
         self.deadlines
             .borrow_mut()
@@ -34,7 +34,7 @@ impl Thread {
     /// may wake a wait during that.
     #[cold]
     pub(super) fn forget_deadline(&self, deadline: Deadline, token: Token) {
-        let _off = OffFiber::enter();
+        let _off = context::libc();
         self.deadlines.borrow_mut().remove(deadline, token);
     }
 
@@ -113,7 +113,7 @@ impl Thread {
         // This may allocate memory, and the locks of a preloaded malloc must not wake a wait during
         // that. Signal handlers are deferred and do not run at the end, because the calling fiber
         // may be about to enter the host's scheduler.
-        let _off = OffFiber::enter();
+        let _off = context::libc();
         let Some((token, flight)) = self.flights().of_fiber(fiber) else {
             return false;
         };
@@ -123,10 +123,10 @@ impl Thread {
         }
         // SAFETY: the operation is still in the slab.
         let ends = unsafe { (*flight).kind != Kind::Pool || (*flight).is_interruptible() };
-        let critical = self.signals.enter();
+        let entered = context::shim(self.slot());
         self.cancelled.borrow_mut().insert(fiber);
         self.end_early(token, End::Interrupt);
-        self.signals.leave(critical);
+        entered.end_without_delivery();
         ends
     }
 
@@ -196,7 +196,7 @@ impl Thread {
             return usize::from(self.end_early(token, End::Interrupt));
         }
         if !soon {
-            let _off = OffFiber::enter();
+            let _off = context::libc();
             self.signals.deliver(None);
         }
         0

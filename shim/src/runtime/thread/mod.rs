@@ -16,6 +16,7 @@ mod replacing;
 mod submit;
 
 use crate::calls::via::callback::Link;
+use crate::context::{self, Slot};
 use crate::engine::{self, Engine, Made, Request, Sink, Token, Wait};
 use crate::entry::{init, sanitizers};
 use crate::hooks;
@@ -36,7 +37,6 @@ use crate::state::options::{EngineChoice, Level};
 use crate::state::recent_paths::KnownFiles;
 use crate::state::registry::Registered;
 use crate::stdio::Files;
-use crate::tls::{self, OffFiber};
 use accepting::Accepting;
 use crossbeam_channel::Receiver;
 use policy::{INLINE_BUDGET, Opens};
@@ -73,7 +73,10 @@ enum EngineSlot {
     Refused,
 }
 
+#[repr(C)]
 pub struct Thread {
+    /// The first field, because the thread-local words point to it ([`Thread::of_slot`]).
+    signals: Signals,
     host: Host,
     engine: UnsafeCell<EngineSlot>,
     flights: UnsafeCell<Flights>,
@@ -114,7 +117,6 @@ pub struct Thread {
     /// In the child of fork, if the thread could not be replaced by a new one: it can no longer
     /// wait.
     defunct: Cell<bool>,
-    signals: Signals,
     runtimes: Runtimes,
     records: Records,
     /// Call-backs from the pool that fibers of this thread are currently running.
@@ -185,6 +187,54 @@ impl Thread {
             inbox,
             remote: Arc::new(remote),
         })
+    }
+
+    /// The thread if hooks convert calls here, which they do in its fibers' own code and in the
+    /// shim's.
+    #[inline(always)]
+    pub fn current() -> Option<&'static Self> {
+        // SAFETY: null, or the slot of this OS thread.
+        unsafe { context::active().cast::<Self>().as_ref() }
+    }
+
+    /// The thread that this OS thread is attached as, whether hooks convert calls here or not.
+    #[inline(always)]
+    pub fn attached() -> Option<&'static Self> {
+        // SAFETY: null, or the slot of this OS thread.
+        unsafe { context::attached().cast::<Self>().as_ref() }
+    }
+
+    /// The thread that `slot` belongs to.
+    ///
+    /// # Safety
+    /// `slot` came from [`context::active`] or [`context::attached`], and is not null. The thread
+    /// stays attached for the lifetime: as long as a hook, a callback of its host or a signal
+    /// handler runs on it, because a host detaches it from its scheduler.
+    #[inline(always)]
+    pub unsafe fn of_slot<'a>(slot: *const Slot) -> &'a Self {
+        const {
+            assert!(std::mem::offset_of!(Self, signals) == 0);
+        }
+        // SAFETY: the slot is at the start of the Thread that `attach_to` made; our caller
+        // guarantees that it is still attached.
+        unsafe { &*slot.cast::<Self>() }
+    }
+
+    /// Whose code runs on this thread.
+    #[inline(always)]
+    pub fn slot(&self) -> &Slot {
+        self.signals.slot()
+    }
+
+    /// Runs the handlers that were deferred on the calling thread. On a scheduler's stack they stay
+    /// deferred until a fiber runs.
+    #[cold]
+    pub fn deliver_deferred() {
+        if let Some(thread) = Self::attached()
+            && !thread.host.running().is_null()
+        {
+            thread.handle_signals(None);
+        }
     }
 
     pub fn remote(&self) -> &Arc<Remote> {
@@ -301,7 +351,7 @@ impl Thread {
     #[inline(never)]
     fn make(&self, slot: &mut EngineSlot) {
         // The io-uring crate closes descriptors through libc, whose close is our hook.
-        let _off = OffFiber::enter();
+        let _off = context::libc();
         let errno = errno::get();
         let choice = init::conf().engine.max(self.highest_rung.get());
         let Made {
@@ -344,11 +394,9 @@ impl Thread {
             return 0;
         }
         let _pause = self.escapes().map(Watch::pause);
-        let critical = self.signals.enter();
-        // An exception thrown by a signal handler has left it null.
-        if !self.passes_through() {
-            tls::set_here(self);
-        }
+        // An exception thrown by a signal handler has ended the handler without a return.
+        context::return_from_handler(self.slot());
+        let entered = context::shim(self.slot());
         let masked =
             (self.signals.masked.get() > 0 && !self.signals.is_held()).then(|| self.begin_masked());
         let mut unparked = self.open_inbox();
@@ -378,7 +426,7 @@ impl Thread {
                 unparked = self.interrupt_for_signals();
             }
         }
-        self.signals.leave(critical);
+        entered.end_without_delivery();
         if unparked == 0
             && self.remote.sleeps_elsewhere()
             && self.host.runnable() == 0
@@ -455,7 +503,7 @@ impl Thread {
 
     /// Describes the call that a parked fiber waits in.
     pub fn describe(&self, fiber: *const c_void) -> Option<String> {
-        let _off = OffFiber::enter();
+        let _off = context::libc();
         let (_, flight) = self.flights().of_fiber(fiber)?;
         // SAFETY: operations in the slab are alive (operation.rs).
         let flight = unsafe { &*flight };
@@ -477,7 +525,7 @@ impl Thread {
         }
         self.lookout = RefCell::new(None);
         self.remote.detach();
-        let _off = OffFiber::enter();
+        let _off = context::libc();
         *self.engine.get_mut() = EngineSlot::Unmade;
         // Other threads may still hold the Remote and write to its eventfd; the last one closes it.
         true

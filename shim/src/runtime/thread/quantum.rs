@@ -1,10 +1,10 @@
 //! The scheduling quantum: how a fiber parks, and lets others run once it has used up its budget.
 
 use super::{EngineSlot, Thread};
+use crate::context;
 use crate::entry::init;
 use crate::state::options::Level;
 use crate::state::{allocator, log};
-use crate::tls;
 use policy::INLINE_BUDGET;
 use std::ffi::c_void;
 use sys::errno;
@@ -133,14 +133,14 @@ impl Thread {
             self.host.park();
         } else {
             self.signals.parking(self.host.running());
-            self.signals.leave(false);
+            let entered = context::host(self.slot());
             if self.parks_plainly {
                 self.host.park();
             } else {
                 self.runtimes.kept_over(|| self.host.park());
                 self.check_thread();
             }
-            self.signals.enter();
+            drop(entered);
             self.signals.parking(std::ptr::null_mut());
         }
     }
@@ -150,7 +150,7 @@ impl Thread {
     #[cold]
     #[inline(never)]
     fn check_thread(&self) {
-        if init::conf().check && !std::ptr::eq(tls::attached(), self) {
+        if init::conf().check && !std::ptr::eq(context::attached(), self.slot()) {
             log::say(
                 Level::Error,
                 format_args!(

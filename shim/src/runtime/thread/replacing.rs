@@ -7,12 +7,12 @@
 //! neither accepts one, its fiber makes the plain call.
 
 use super::{EngineSlot, Thread};
+use crate::context;
 use crate::engine::{self, Made, Token};
 use crate::entry::init;
 use crate::runtime::operation::Kind;
 use crate::state::log;
 use crate::state::options::{EngineChoice, Level};
-use crate::tls::{self, OffFiber};
 use sys::errno::{self, Errno};
 
 impl Thread {
@@ -40,7 +40,7 @@ impl Thread {
     /// kernel grants.
     fn succeed_engine(&self, choice: EngineChoice) -> usize {
         // Descriptors are closed through libc, whose close is our hook.
-        let _off = OffFiber::enter();
+        let _off = context::libc();
         let errno = errno::get();
         // SAFETY: only this thread uses it, and the borrow ends with the statement.
         let slot = std::mem::replace(unsafe { &mut *self.engine.get() }, EngineSlot::Refused);
@@ -119,7 +119,7 @@ impl Thread {
     /// usual.
     pub fn pass_through(&self) {
         self.passes_through.set(true);
-        tls::set_here(std::ptr::null());
+        context::stay_off(self.slot());
     }
 
     /// Whether all of the thread's calls pass through to libc.

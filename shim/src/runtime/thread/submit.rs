@@ -1,12 +1,12 @@
 //! Submits the operation of a fiber to the engine or the pool, waits for it, and completes it.
 
 use super::{EngineSlot, Thread};
+use crate::context;
 use crate::engine::pool::{self, Job};
 use crate::engine::{Request, Run, Token};
 use crate::runtime::deadlines::NEVER;
 use crate::runtime::operation::{Flight, Kind};
 use crate::state::descriptors;
-use crate::tls::OffFiber;
 use std::ffi::c_int;
 use std::sync::Arc;
 use sys::errno;
@@ -91,7 +91,7 @@ impl Thread {
     pub(super) fn offload(&self, token: Token, request: Request) -> bool {
         let errno = errno::get();
         // A fiber must not park for the pool's internal locks.
-        let _off = OffFiber::enter();
+        let _off = context::libc();
         let submitted = pool::submit(Job {
             request,
             token,
@@ -112,7 +112,7 @@ impl Thread {
     /// thread.
     pub fn start_on_pool(&self, run: Run) -> bool {
         let errno = errno::get();
-        let _off = OffFiber::enter();
+        let _off = context::libc();
         let submitted = pool::submit(Job {
             request: Request::Run(run),
             token: pool::NOBODY,
