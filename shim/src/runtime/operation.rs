@@ -9,7 +9,7 @@
 
 use crate::context;
 use crate::engine::{Request, Token};
-use crate::runtime::deadlines::Deadline;
+use crate::runtime::deadlines::{Deadline, NEVER};
 use slab::Slab;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -103,6 +103,12 @@ impl Flight {
     /// a disk.
     pub fn is_interruptible(&self) -> bool {
         self.request().is_interruptible()
+    }
+
+    /// Whether only a signal ends the operation, as in pause(2).
+    pub fn needs_a_signal(&self) -> bool {
+        matches!(self.request(), Request::Wait { claim } if claim.is_null())
+            && self.deadline == NEVER
     }
 
     /// Whether the operation waits for a disk and for nothing else.

@@ -180,7 +180,7 @@ impl Thread {
         if signals & signal::bit(libc::SIGCHLD) != 0 {
             self.let_pclose_reap();
         }
-        let (mut accepts, mut soon) = (None, false);
+        let (mut needs, mut accepts, mut soon) = (None, None, false);
         for (token, flight) in self.flights().iter() {
             // SAFETY: operations in the slab are alive (operation.rs).
             let flight = unsafe { &*flight };
@@ -188,11 +188,19 @@ impl Thread {
                 // It was already interrupted.
                 Some(End::Interrupt) => return 0,
                 Some(End::Timeout) => soon = true,
-                None if accepts.is_none() && flight.accepts(signals, base) => accepts = Some(token),
+                None if flight.accepts(signals, base) => {
+                    let found = if flight.needs_a_signal() {
+                        &mut needs
+                    } else {
+                        &mut accepts
+                    };
+                    found.get_or_insert(token);
+                }
                 None => soon |= flight.is_brief() && self.host.in_place,
             }
         }
-        if let Some(token) = accepts {
+        // A fiber in pause(2) waits for this signal; another one would only be disturbed by it.
+        if let Some(token) = needs.or(accepts) {
             return usize::from(self.end_early(token, End::Interrupt));
         }
         if !soon {
