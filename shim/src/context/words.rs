@@ -145,7 +145,8 @@ pub fn exceptions() -> *mut [usize; 2] {
     at
 }
 
-/// This thread's C++ exception state (`__cxa_eh_globals`). Untested: no aarch64 machine was available.
+/// This thread's C++ exception state (`__cxa_eh_globals`). Untested: no aarch64 machine was
+/// available.
 #[cfg(target_arch = "aarch64")]
 pub fn exceptions() -> *mut [usize; 2] {
     let at: *mut [usize; 2];
