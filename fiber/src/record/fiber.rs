@@ -7,9 +7,13 @@
 //! accesses).
 //!
 //! ```text
-//!   (made) -> unstarted -> running <-> ready         life: LIVE -----------> ENDED --join--> FREE
-//!               no stack     |         ^                   \--JOINED(by) --wakes by--> FREE
-//!                            +> parked +                    \-DETACHED --------------> FREE
+//!   created -> unstarted -> running <--> ready
+//!             (no stack)      |           ^
+//!                             +-> parked -+
+//!
+//!   life:  LIVE -+-------------> ENDED --join----> FREE
+//!                +-> JOINED(by) ------wakes by---> FREE
+//!                +-> DETACHED -------------------> FREE
 //! ```
 
 use super::cancellation::Cancellation;

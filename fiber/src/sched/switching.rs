@@ -2,7 +2,7 @@
 //!
 //! The scheduler's own context runs on the worker's thread stack (main_loop.rs). Fibers switch to
 //! it only when no fiber can run or when a round is over. A round lasts as many switches as there
-//! were runnable fibers when it began, at most [`ROUND`]. Between rounds the worker checks its
+//! were runnable fibers when it began, at most [`MAX_ROUND`]. Between rounds the worker checks its
 //! inbox, its timers and the shim. That work may need a deep stack, so it never runs on the stack
 //! of a fiber: a parked fiber should have touched only one page. The scheduler picks ready and
 //! unstarted fibers alternately.
@@ -30,7 +30,7 @@ use core::ptr::{null, null_mut};
 use core::sync::atomic::Ordering;
 
 /// The maximum length of a round, in switches.
-const ROUND: usize = 256;
+const MAX_ROUND: usize = 256;
 /// The minimum length of a round that can end only for posts from other threads.
 const SHORT_ROUND: u32 = 16;
 
@@ -301,7 +301,7 @@ fn round_is_over(worker: &Worker) -> bool {
 
 /// Returns the length, in switches, of a round that begins now.
 pub(super) fn round_length(worker: &Worker) -> u32 {
-    (worker.ready().len() + worker.unstarted().len()).clamp(1, ROUND) as u32
+    (worker.ready().len() + worker.unstarted().len()).clamp(1, MAX_ROUND) as u32
 }
 
 impl Main for Fiber {
