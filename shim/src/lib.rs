@@ -14,7 +14,7 @@
 //!    `aioshim_poll` in [`host`], which submits the batch, reaps completions and unparks fibers.
 //!
 //! stdio calls the kernel from inside libc, where interposition does not reach. Its calls enter at
-//! the first step through stdio's jump tables: [`stdio`].
+//! the first step through stdio's jump tables: [`entry::stdio`].
 //!
 //! The other modules:
 //!
@@ -22,6 +22,10 @@
 //! - [`record`]: statistics, the trace, the tracer of unhooked calls and the watchdog;
 //! - [`runtime`]: an attached thread's calls, operations, signals and file positions;
 //! - [`state`]: the state of the process.
+
+// First, because the other modules use its macros.
+#[macro_use]
+mod state;
 
 mod calls;
 mod context;
@@ -31,5 +35,3 @@ mod hooks;
 mod host;
 mod record;
 mod runtime;
-mod state;
-mod stdio;

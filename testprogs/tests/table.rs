@@ -154,7 +154,7 @@ table (`crates/calltable/`) by `AIOSHIM_WRITE_DOCS=1 cargo test -p testprogs --t
 - **wakes**: never waits, on a fiber or off; the call may end the wait of a fiber or change how the
   shim handles later calls.
 
-All other stdio functions are converted through stdio's jump tables (`shim/src/stdio/`).
+All other stdio functions are converted through stdio's jump tables (`shim/src/entry/stdio/`).
 [limits.md](limits.md) lists the differences from a thread.
 ";
 

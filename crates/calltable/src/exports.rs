@@ -31,12 +31,12 @@ pub static EXPORTS: &[Export] = &[
     },
     Export {
         names: &["pthread_exit"],
-        file: "host/main_fiber.rs",
+        file: "entry/main_fiber.rs",
         of_libc: true,
     },
     Export {
         names: &["pthread_cancel"],
-        file: "runtime/signal/kick.rs",
+        file: "engine/pool/kick.rs",
         of_libc: true,
     },
     Export {

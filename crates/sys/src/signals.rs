@@ -8,6 +8,14 @@ use syscalls::{Sysno, raw};
 /// A signal set in the kernel's format: one bit per signal, the lowest for signal 1.
 pub type SignalSet = u64;
 
+/// The bit of a signal in a set.
+pub const fn signal_bit(signal: c_int) -> SignalSet {
+    1 << (signal - 1)
+}
+
+/// The signals that libc reserves: SIGCANCEL and SIGSETXID.
+pub const SIGNALS_OF_LIBC: SignalSet = signal_bit(32) | signal_bit(33);
+
 /// rt_sigprocmask(2) SIG_SETMASK: blocks exactly `set` in this thread. Returns the previous mask.
 pub fn set_blocked(set: SignalSet) -> SignalSet {
     mask_signals(libc::SIG_SETMASK, set)

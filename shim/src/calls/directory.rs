@@ -2,6 +2,7 @@
 
 use crate::calls::via::adaptive;
 use crate::runtime::call::Call;
+use crate::runtime::release;
 use crate::state::descriptors;
 use policy::{Kind, Why};
 use std::ffi::{c_char, c_int, c_void};
@@ -25,7 +26,7 @@ pub fn opendir(
     })?;
     if !directory.is_null() {
         // SAFETY: the directory was just opened.
-        descriptors::forget(unsafe { libc::dirfd(directory) }).map(descriptors::release);
+        descriptors::forget(unsafe { libc::dirfd(directory) }).map(release::release);
     }
     Some(directory)
 }

@@ -6,10 +6,11 @@
 use super::{Outcome, flock};
 use crate::engine::{self, KernelCall, Names, Request};
 use crate::runtime::call::Call;
-use crate::runtime::holds::Hold;
 use crate::runtime::position::Turn;
+use crate::runtime::release;
 use crate::runtime::thread::Thread;
 use crate::state::descriptors::{self, Descriptor};
+use crate::state::holds::Hold;
 use policy::{Alone, Hint, Why};
 use std::ffi::{c_int, c_uint, c_ulong, c_void};
 use sys::errno::{self, Errno};
@@ -38,7 +39,7 @@ fn close_waiting(call: &Call<'_>, fd: c_int, writes_back: bool) -> Outcome {
     if !writes_back || call.load().alone != Alone::No || !call.has_engine() {
         return Outcome::Through(Why::Quick);
     }
-    descriptors::forget(fd).map(descriptors::release);
+    descriptors::forget(fd).map(release::release);
     match call.perform(&Request::Close { fd }) {
         // CANCELED means not done at all. After EINTR the descriptor is closed, as after the plain
         // call.
@@ -93,7 +94,7 @@ pub fn dup2(call: &Call<'_>, from: c_int, to: c_int) -> Outcome {
     call.thread.submit_queued();
     if from != to
         && lingers(call, to)
-        && descriptors::forget(to).map(descriptors::release) != Some(true)
+        && descriptors::forget(to).map(release::release) != Some(true)
     {
         return close_lingering(call, Sysno::dup2, [from as usize, to as usize, 0]);
     }
@@ -104,7 +105,7 @@ pub fn dup3(call: &Call<'_>, from: c_int, to: c_int, flags: c_int) -> Outcome {
     call.thread.submit_queued();
     if from != to
         && lingers(call, to)
-        && descriptors::forget(to).map(descriptors::release) != Some(true)
+        && descriptors::forget(to).map(release::release) != Some(true)
     {
         return close_lingering(
             call,
@@ -146,7 +147,7 @@ fn close_lingering(call: &Call<'_>, number: Sysno, [a, b, c]: [usize; 3]) -> Out
 }
 
 /// Called before libc's dup2, which makes `to` refer to another file. Returns `to` if it cannot
-/// simply be forgotten ([`descriptors::release`]).
+/// simply be forgotten ([`release::release`]).
 #[inline(always)]
 pub fn before_dup2(from: c_int, to: c_int) -> Option<c_int> {
     if from == to {
@@ -244,7 +245,7 @@ const SO_SNDTIMEO_NEW: c_int = 67;
 pub fn before_fclose(stream: *mut libc::FILE) -> Option<c_int> {
     let errno = errno::get();
     // SAFETY: the C caller passes an open stream; fileno returns -1 for one without a descriptor.
-    descriptors::forget(unsafe { libc::fileno(stream) }).map(descriptors::release);
+    descriptors::forget(unsafe { libc::fileno(stream) }).map(release::release);
     errno::set(errno);
     None
 }
@@ -259,7 +260,7 @@ pub fn before_closedir(directory: *mut libc::DIR) -> Option<c_int> {
     let errno = errno::get();
     if !directory.is_null() {
         // SAFETY: the C caller passes an open directory.
-        descriptors::forget(unsafe { libc::dirfd(directory) }).map(descriptors::release);
+        descriptors::forget(unsafe { libc::dirfd(directory) }).map(release::release);
     }
     errno::set(errno);
     None
@@ -309,7 +310,7 @@ fn close_others(
     }
     let mut from = first;
     let mut result = Ok(());
-    descriptors::forget_range(first, last, |own| {
+    release::release_range(first, last, |own| {
         if from < own {
             result = result.and(close(from, own - 1));
         }

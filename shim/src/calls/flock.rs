@@ -8,7 +8,7 @@ use crate::calls::via::adaptive;
 use crate::calls::via::blocking_retry::{self, Restarts};
 use crate::engine::{KernelCall, Names};
 use crate::runtime::call::Call;
-use crate::runtime::holds::Hold;
+use crate::state::holds::Hold;
 use policy::{Kind, Why};
 use std::ffi::{c_int, c_ulong};
 use sys::Sysno;
@@ -119,7 +119,7 @@ fn wait_for(
         let would_wait = result == -1 && errno::get() == libc::EAGAIN;
         if would_wait {
             parked = true;
-            hold.begin(call);
+            call.hold(hold);
         }
         (!would_wait).then_some(result as isize)
     };

@@ -9,7 +9,7 @@ use crate::calls::via::blocking_retry::{self, Restarts};
 use crate::engine::{KernelCall, Names, Request};
 use crate::runtime::call::Call;
 use crate::runtime::deadlines::{self, Deadline};
-use crate::runtime::holds::Hold;
+use crate::state::holds::Hold;
 use policy::{Alone, Why};
 use std::ffi::{c_char, c_int, c_long, c_uint, c_void};
 use sys::Sysno;
@@ -197,7 +197,7 @@ fn on_queue(
             Err(error) if error.0 == libc::ETIMEDOUT => {}
             result => return Outcome::Done(result.map(|n| n as isize)),
         }
-        hold.begin(call);
+        call.hold(&hold);
         let fd = hold.fd();
         let result = call.perform_until(&Request::Poll { fd, events }, deadline);
         match Errno::of(result) {

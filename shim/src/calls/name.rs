@@ -3,6 +3,7 @@
 use crate::calls::via::adaptive;
 use crate::engine::pool;
 use crate::runtime::call::Call;
+use crate::runtime::release;
 use crate::state::descriptors;
 use policy::Kind;
 use std::ffi::{c_char, c_int, c_void};
@@ -96,7 +97,7 @@ pub fn mkostemps(
 /// Clears the cached facts about the number of a descriptor that libc has opened.
 fn opened(fd: Option<c_int>) -> Option<c_int> {
     if let Some(fd @ 0..) = fd {
-        descriptors::forget(fd).map(descriptors::release);
+        descriptors::forget(fd).map(release::release);
     }
     fd
 }

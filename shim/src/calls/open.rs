@@ -15,6 +15,7 @@ use crate::calls::via::blocking_retry::{self, Restarts};
 use crate::engine::{KernelCall, Names, Request};
 use crate::record::trace::Luck;
 use crate::runtime::call::Call;
+use crate::runtime::release;
 use crate::runtime::signal::Handled;
 use crate::state::descriptors::{self, Descriptor};
 use crate::state::recent_paths;
@@ -269,7 +270,7 @@ impl Open {
         fifo::await_writer(call, fd)
             .map(|()| fd as isize)
             .inspect_err(|_| {
-                descriptors::forget(fd).map(descriptors::release);
+                descriptors::forget(fd).map(release::release);
                 let _ = sys::close(fd);
             })
     }
@@ -321,7 +322,7 @@ impl Open {
         });
         match Errno::of(result) {
             _ if result >= 0 => {
-                descriptors::forget(result).map(descriptors::release);
+                descriptors::forget(result).map(release::release);
                 Ok(result)
             }
             // The engine did not do it, or is stricter about flags than openat(2), so make the
@@ -391,7 +392,7 @@ impl Open {
             result => result.map(Ok),
         };
         let fd = blocking_retry::wait_for(call, Restarts::AsHandlersSay, attempt, wait)??;
-        descriptors::forget(fd as c_int).map(descriptors::release);
+        descriptors::forget(fd as c_int).map(release::release);
         Ok(fd)
     }
 }

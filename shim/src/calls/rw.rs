@@ -6,6 +6,7 @@ use super::transfer::transfer;
 use crate::engine::{Data, MAX_COUNT, Transfer, Way};
 use crate::runtime::call::Call;
 use crate::runtime::position;
+use crate::state::attached;
 use crate::state::descriptors::Descriptor;
 use policy::{Alone, Decision, Load, Why};
 use std::ffi::{c_int, c_void};
@@ -144,7 +145,7 @@ fn delays_nobody(load: Load, fd: c_int, at_position: bool) -> bool {
         Alone::No => false,
         Alone::ForNow => {
             let known = Descriptor::known(fd).is_some_and(|d| load.alone.suffices(d.hint()));
-            known && !(at_position && position::other_threads())
+            known && !(at_position && attached::other_threads())
         }
         Alone::Entirely => true,
     };

@@ -8,13 +8,14 @@ use super::{Outcome, poll};
 use crate::engine::{Request, Transfer};
 use crate::runtime::call::Call;
 use crate::runtime::deadlines::{Deadline, NEVER};
-use crate::runtime::signal::{Handled, bit};
+use crate::runtime::signal::Handled;
 use crate::state::descriptors;
 use libc::{siginfo_t, sigset_t, timespec};
 use policy::{Alone, Why};
 use std::ffi::c_int;
 use sys::SignalSet;
 use sys::errno::Errno;
+use sys::signal_bit;
 
 /// How often sigwait(3) checks for a signal if it has no descriptor to wait for.
 const LOOK_EVERY_NS: u64 = 20_000_000;
@@ -78,7 +79,7 @@ pub fn sigpause_one(call: &Call<'_>, signal: c_int) -> Outcome {
     match passes(call) {
         Some(why) => Outcome::Through(why),
         None if !(1..=64).contains(&signal) => Outcome::Through(Why::Unusual),
-        None => suspend(call, call.thread.signals().blocked() & !bit(signal)),
+        None => suspend(call, call.thread.signals().blocked() & !signal_bit(signal)),
     }
 }
 

@@ -16,9 +16,9 @@ use super::{Outcome, transfer};
 use crate::engine::{self, Request, Transfer, Way};
 use crate::runtime::call::Call;
 use crate::runtime::deadlines::NEVER;
-use crate::runtime::holds::Hold;
 use crate::runtime::position::Turn;
 use crate::state::descriptors::Descriptor;
+use crate::state::holds::Hold;
 use std::ffi::c_int;
 use sys::PipeState;
 use sys::errno::Errno;
@@ -37,7 +37,7 @@ pub fn transfer(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor) ->
     };
     // The turn is for the program's own descriptor, because no one else uses the second open file.
     let hold = Hold::new(transfer.fd);
-    hold.begin(call);
+    call.hold(&hold);
     let result = match Turn::of_stream(call, &hold, descriptor.inode(), transfer.way, NEVER) {
         Err(error) => Err(error),
         Ok(_turn) if private.is_some() => in_steps(call, &here),

@@ -10,10 +10,10 @@ use crate::calls::via::adaptive;
 use crate::calls::via::blocking_retry::{self, Restarts};
 use crate::engine::{MAX_COUNT, Names, Request};
 use crate::runtime::call::{Call, LastLook};
-use crate::runtime::holds::Hold;
 use crate::runtime::position::Turn;
 use crate::runtime::signal::Handled;
 use crate::state::descriptors::{self, Descriptor};
+use crate::state::holds::Hold;
 use policy::{Alone, Kind, Why};
 use std::ffi::{c_int, c_uint};
 use sys::errno::{self, Errno};
@@ -158,7 +158,7 @@ fn until_ready(
 
 /// Called before the transfer parks: keeps its files.
 fn begin(call: &Call<'_>, holds: [&Hold; 2]) {
-    holds.into_iter().for_each(|hold| hold.begin(call));
+    holds.into_iter().for_each(|hold| call.hold(hold));
 }
 
 /// Whether libc should make a call that may wait for a peer; if so, counts it as passed through.

@@ -1,13 +1,13 @@
 //! fopen(3), fclose(3), fflush(3), flockfile(3), dprintf(3): the stdio functions that do more than
-//! a stream's jump table sees, or never reach it. The rest is in [`crate::stdio`].
+//! a stream's jump table sees, or never reach it. The rest is in [`crate::runtime::stream`].
 
 use super::{Outcome, open};
 use crate::calls::via::offload;
 use crate::context;
 use crate::hooks;
 use crate::runtime::call::Call;
-use crate::stdio::layout::File;
-use crate::stdio::{self, monitor, slots};
+use crate::runtime::stream::layout::File;
+use crate::runtime::stream::{self, parked};
 use libc::FILE;
 use policy::{Alone, Why};
 use std::ffi::{CStr, c_char, c_int, c_void};
@@ -74,12 +74,12 @@ impl Mode {
 pub fn fopen(call: &Call<'_>, path: *const c_char, mode: *const c_char) -> Outcome {
     // SAFETY: the C caller passes a string.
     let Some(mode) = Mode::of(unsafe { CStr::from_ptr(mode) }) else {
-        if !stdio::is_converted() || call.load().alone == Alone::Entirely {
+        if !stream::is_converted() || call.load().alone == Alone::Entirely {
             return Outcome::Through(Why::Alone);
         }
         return on_pool(call, || {
             // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
-            unsafe { (stdio::libc_stdio().fopen)(path, mode) }
+            unsafe { (stream::libc_stdio().fopen)(path, mode) }
         });
     };
     let fd = match open::open(call, path, mode.flags, ACCESS) {
@@ -123,12 +123,12 @@ pub fn fclose(call: &Call<'_>, stream: *mut FILE) -> Outcome {
 /// any as being inside it.
 fn leave_alone(call: &Call<'_>, stream: *mut FILE) {
     let file = stream.cast::<File>();
-    if !stdio::is_converted() || file.is_null() {
+    if !stream::is_converted() || file.is_null() {
         return;
     }
-    if monitor::may_be_marked(file) {
+    if parked::may_be_marked(file) {
         // SAFETY: the C caller passes an open stream.
-        unsafe { monitor::await_free(file) };
+        unsafe { parked::await_free(file) };
     }
     call.thread.files().forget(file);
 }
@@ -149,7 +149,7 @@ pub fn freopen(
     }
     on_pool(call, || {
         // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
-        unsafe { (stdio::libc_stdio().freopen)(path, mode, stream) }
+        unsafe { (stream::libc_stdio().freopen)(path, mode, stream) }
     })
 }
 
@@ -158,13 +158,13 @@ pub fn freopen(
 fn finish(call: &Call<'_>, stream: *mut FILE) -> bool {
     call.thread.submit_queued();
     leave_alone(call, stream);
-    if call.load().alone == Alone::Entirely || !stdio::is_converted() {
+    if call.load().alone == Alone::Entirely || !stream::is_converted() {
         return false;
     }
     let errno = errno::get();
     // SAFETY: the C caller passes an open stream. If flushing fails, closing it reports the error
     // again.
-    unsafe { (stdio::libc_stdio().fflush)(stream) };
+    unsafe { (stream::libc_stdio().fflush)(stream) };
     errno::set(errno);
     super::file::before_fclose(stream);
     true
@@ -173,7 +173,7 @@ fn finish(call: &Call<'_>, stream: *mut FILE) -> bool {
 /// A null pointer means all streams. They are flushed one by one, because libc's own function keeps
 /// its list of streams locked during the whole flush.
 pub fn fflush(call: &Call<'_>, stream: *mut FILE) -> Outcome {
-    if !stream.is_null() || !stdio::is_converted() {
+    if !stream.is_null() || !stream::is_converted() {
         return Outcome::Through(Why::Quick);
     }
     let flushed = flush_all(call);
@@ -190,27 +190,27 @@ pub fn flush_all_streams(call: &Call<'_>) -> Outcome {
 
 /// Flushes all streams first, so that libc finds nothing to write.
 pub fn fcloseall(call: &Call<'_>) -> Outcome {
-    if !stdio::is_converted() {
+    if !stream::is_converted() {
         return Outcome::Through(Why::Quick);
     }
     flush_all(call);
     let _off = context::libc();
     // SAFETY: libc's own function, which has no arguments.
-    Outcome::Done(Ok(unsafe { (stdio::libc_stdio().fcloseall)() } as isize))
+    Outcome::Done(Ok(unsafe { (stream::libc_stdio().fcloseall)() } as isize))
 }
 
 /// Writes the pending output of all streams. Returns whether all of it was written.
 fn flush_all(call: &Call<'_>) -> bool {
     let mut flushed = Vec::new();
     let mut all = true;
-    while let Some(file) = stdio::lock_next_pending(&flushed) {
+    while let Some(file) = stream::lock_next_pending(&flushed) {
         flushed.push(file);
         call.thread.files().hold(call.fiber, file);
         // SAFETY: we hold the stream's lock, so no one closes it.
         unsafe {
-            all &= slots::flush(file);
+            all &= stream::flush(file);
             call.thread.files().let_go(call.fiber, file);
-            (stdio::libc_stdio().unlock)(file.cast());
+            (stream::libc_stdio().unlock)(file.cast());
         }
     }
     all
@@ -218,15 +218,15 @@ fn flush_all(call: &Call<'_>) -> bool {
 
 /// The stream belongs to this fiber until funlockfile, even while the fiber is parked.
 pub fn flockfile(call: &Call<'_>, stream: *mut FILE) -> Outcome {
-    if !stdio::is_converted() {
+    if !stream::is_converted() {
         return Outcome::Through(Why::Quick);
     }
     let file = stream.cast::<File>();
     // SAFETY: the C caller passes an open stream.
     unsafe {
-        (stdio::libc_stdio().lock)(file.cast());
-        if monitor::may_be_marked(file) {
-            monitor::await_free(file);
+        (stream::libc_stdio().lock)(file.cast());
+        if parked::may_be_marked(file) {
+            parked::await_free(file);
         }
     }
     call.thread.files().hold(call.fiber, file);
@@ -235,16 +235,16 @@ pub fn flockfile(call: &Call<'_>, stream: *mut FILE) -> Outcome {
 }
 
 pub fn ftrylockfile(call: &Call<'_>, stream: *mut FILE) -> Outcome {
-    if !stdio::is_converted() {
+    if !stream::is_converted() {
         return Outcome::Through(Why::Quick);
     }
     let file = stream.cast::<File>();
     call.inline();
     // SAFETY: the C caller passes an open stream.
     let result = unsafe {
-        match (stdio::libc_stdio().try_lock)(file.cast()) {
-            0 if monitor::is_marked(file) => {
-                (stdio::libc_stdio().unlock)(file.cast());
+        match (stream::libc_stdio().try_lock)(file.cast()) {
+            0 if parked::is_marked(file) => {
+                (stream::libc_stdio().unlock)(file.cast());
                 libc::EBUSY
             }
             result => result,

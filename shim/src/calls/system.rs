@@ -7,14 +7,14 @@
 
 use super::{Outcome, process};
 use crate::context::Mutex;
-use crate::entry::fork::Renewable;
 use crate::runtime::call::Call;
-use crate::runtime::signal::{Handled, bit};
+use crate::runtime::signal::Handled;
 use libc::{pid_t, sigset_t};
 use policy::Why;
 use std::ffi::{c_char, c_int};
 use std::mem::MaybeUninit;
 use sys::errno::Errno;
+use sys::signal_bit;
 
 const INTERRUPTS: [c_int; 2] = [libc::SIGINT, libc::SIGQUIT];
 
@@ -25,24 +25,16 @@ struct Ignored {
     before: [libc::sigaction; 2],
 }
 
-static IGNORED: Renewable<Mutex<Ignored>> = Renewable::new(Mutex::new(Ignored {
-    calls: 0,
-    // SAFETY: zeroes are a valid sigaction.
-    before: unsafe { std::mem::zeroed() },
-}));
+impl Ignored {
+    const NONE: Self = Self {
+        calls: 0,
+        // SAFETY: zeroes are a valid sigaction.
+        before: unsafe { std::mem::zeroed() },
+    };
+}
 
-/// Resets the state in the child of a fork, where no call is in progress.
-///
-/// # Safety
-/// The requirements of [`Renewable::renew`] apply.
-pub unsafe fn renew() {
-    // SAFETY: the caller meets the contract of `renew`; zeroes are a valid sigaction.
-    unsafe {
-        IGNORED.renew(Mutex::new(Ignored {
-            calls: 0,
-            before: std::mem::zeroed(),
-        }));
-    }
+fork_reset! {
+    static IGNORED: Mutex<Ignored> = Mutex::new(Ignored::NONE);
 }
 
 pub fn system(call: &Call<'_>, command: *const c_char) -> Outcome {
@@ -56,7 +48,7 @@ pub fn system(call: &Call<'_>, command: *const c_char) -> Outcome {
         return Outcome::Through(Why::NoEngine);
     }
     let before = ignore();
-    let blocked = call.thread.signals().block(bit(libc::SIGCHLD));
+    let blocked = call.thread.signals().block(signal_bit(libc::SIGCHLD));
     // SAFETY: the C caller passes a valid command.
     let status = unsafe { start(command, before, blocked) }.and_then(|child| end_of(call, child));
     restore();

@@ -11,8 +11,9 @@
 
 use super::syscall::Syscall;
 use crate::engine::pool;
+use crate::runtime::signal;
 use crate::runtime::thread::Thread;
-use crate::runtime::{position, signal};
+use crate::state::attached;
 use crate::state::options::EngineChoice;
 use crate::state::seccomp::{self, Verdict};
 use libc::{id_t, pid_t, size_t};
@@ -70,7 +71,7 @@ fn change<R>(change: Change, failed: impl FnOnce(&R) -> bool, call: impl FnOnce(
         }
         return result;
     };
-    let has_others = position::other_threads();
+    let has_others = attached::other_threads();
     let rung = thread.highest_rung();
     let passes_through = match change {
         Change::Inheritable => false,

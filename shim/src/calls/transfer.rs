@@ -7,9 +7,9 @@ use crate::calls::via::offload;
 use crate::engine::{self, Lane, Names, Request, Transfer, Way};
 use crate::record::trace::Luck;
 use crate::runtime::call::Call;
-use crate::runtime::holds::Hold;
 use crate::runtime::position::Turn;
 use crate::state::descriptors::{self, Descriptor};
+use crate::state::holds::Hold;
 use policy::{Decision, Hint, Load, Why};
 use sys::errno::Errno;
 use sys::stopwatch::Stopwatch;
@@ -256,7 +256,7 @@ fn submit<'a>(
     let Some(turn) = turn else {
         let may_be_cut = || transfer.buffer_len().is_none_or(|n| n > WHOLE_ON_STREAMS);
         if transfer.way == Way::Write && transfer.at_position() && may_be_cut() {
-            hold.begin(call);
+            call.hold(hold);
         }
         return finish(
             call,
@@ -387,7 +387,7 @@ fn rest<'a>(
     if transfer.way == Way::Read && !is_file {
         return done as isize;
     }
-    hold.begin(call);
+    call.hold(hold);
     if let Some(turn) = turn {
         turn.keep(call);
     }

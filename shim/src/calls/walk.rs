@@ -1,13 +1,14 @@
 //! ftw(3), nftw(3), glob(3) and fts(3): directory walks that call back into the program.
 //!
 //! A walk of unknown length never runs inline; it runs on a pool thread that calls back
-//! ([`super::via::callback`]). A single step of a walk (fts_read), or a walk over few directories
-//! (glob), runs inline as long as directory operations are quick.
+//! ([`crate::runtime::callback`]). A single step of a walk (fts_read), or a walk over few
+//! directories (glob), runs inline as long as directory operations are quick.
 
 use super::CResult;
 use super::directory::Compare;
-use crate::calls::via::{adaptive, callback};
+use crate::calls::via::adaptive;
 use crate::runtime::call::Call;
+use crate::runtime::callback;
 use crate::state::latency::Account;
 use policy::{Decision, Kind, Why};
 use std::ffi::{c_char, c_int, c_void};

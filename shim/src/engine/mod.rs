@@ -1,11 +1,12 @@
 //! Engines carry out operations while the fibers that asked for them are parked. Each attached
 //! thread has its own engine, which only that thread uses.
 //!
-//! There are three engines, in order of preference: [`Uring`] does every operation asynchronously;
-//! [`LinuxAio`] does O_DIRECT transfers and fsync(2), and waits for streams with epoll; [`Threads`]
-//! only waits for streams. The offload pool ([`crate::engine::pool`]) does whatever the engine
-//! rejects. Each thread takes the first engine that the kernel grants it.
+//! There are three engines, in order of preference: [`uring`] does every operation asynchronously;
+//! [`linux_aio`] does O_DIRECT transfers and fsync(2), and waits for streams with epoll;
+//! [`threads`] only waits for streams. The offload pool ([`crate::engine::pool`]) does whatever the
+//! engine rejects. Each thread takes the first engine that the kernel grants it.
 
+mod candidates;
 mod linux_aio;
 mod plain;
 pub mod pool;
@@ -15,22 +16,19 @@ mod socket;
 mod threads;
 mod uring;
 
-use crate::runtime::position;
+use crate::state::attached;
 use crate::state::options::EngineChoice;
 use rustix::event::Timespec;
 use std::ffi::c_int;
 use std::sync::atomic::{AtomicBool, Ordering};
 use sys::errno::Errno;
 
+pub use candidates::{Made, first, make, successor};
 pub use plain::perform;
 pub use request::{
     Data, KernelCall, Lane, MAX_COUNT, NO_FILE, Names, Request, Run, Transfer, Way, event,
 };
 pub use socket::{Action, SocketCall};
-
-use linux_aio::LinuxAio;
-use threads::Threads;
-use uring::{ForOne, Uring};
 
 /// Whether threads that do not own an engine close descriptors. Never becomes false again.
 static OTHERS_CLOSE: AtomicBool = AtomicBool::new(false);
@@ -44,24 +42,12 @@ pub fn redirect_queued(first: c_int, last: c_int) {
     uring::redirect(first, last);
 }
 
-/// In the child of fork: resets the state that engines share, which belongs to the parent.
-///
-/// # Safety
-/// See [`Renewable::renew`](crate::entry::fork::Renewable::renew).
-pub unsafe fn renew() {
-    uring::renew();
-    // SAFETY: our caller keeps the same contract.
-    unsafe { linux_aio::renew() };
-}
-
 /// Whether a descriptor may be closed by a thread that cannot submit the operations queued on it.
 fn others_close() -> bool {
-    OTHERS_CLOSE.load(Ordering::Relaxed) || position::others_are_attached()
+    OTHERS_CLOSE.load(Ordering::Relaxed) || attached::others_are_attached()
 }
 
-/// Identifies a request: its completion carries the token that it was queued with.
-pub type Token = u32;
-
+use crate::host::Token;
 /// How long [`Engine::poll`] may wait for a first completion.
 #[derive(Clone, Copy)]
 pub enum Wait {
@@ -152,84 +138,6 @@ pub trait Engine {
 
     /// Which engine this is, as a value of the option.
     fn rung(&self) -> EngineChoice;
-}
-
-/// An engine, and why the preferred ones were refused. The reasons go to the log and the
-/// statistics.
-pub struct Made {
-    pub engine: Option<Box<dyn Engine>>,
-    pub refusals: Vec<String>,
-    /// An engine was refused because no descriptor number was free, which the program caused
-    /// itself.
-    pub out_of_descriptors: bool,
-}
-
-/// Creates the calling thread's engine: the chosen one, or the next one that the kernel grants.
-/// `wake_fd` is an eventfd that must end the engine's waits; without it there is no engine and the
-/// thread pool does everything. `has_one_fiber` says that the program knows this thread only as an
-/// ordinary thread.
-pub fn make(choice: EngineChoice, wake_fd: Option<c_int>, has_one_fiber: bool) -> Made {
-    type Rung = (
-        EngineChoice,
-        &'static str,
-        fn(c_int) -> Result<Box<dyn Engine>, Errno>,
-    );
-    let uring: fn(c_int) -> Result<Box<dyn Engine>, Errno> = if has_one_fiber {
-        |fd| Ok(Box::new(ForOne(Uring::new(fd)?)))
-    } else {
-        |fd| Ok(Box::new(Uring::new(fd)?))
-    };
-    let ladder: [Rung; 3] = [
-        (EngineChoice::Uring, "io_uring", uring),
-        (EngineChoice::Aio, "Linux AIO", |fd| {
-            Ok(Box::new(LinuxAio::new(fd)?))
-        }),
-        (EngineChoice::Threads, "threads", |fd| {
-            Ok(Box::new(Threads::new(fd)?))
-        }),
-    ];
-    let mut refusals = Vec::new();
-    let mut out_of_descriptors = false;
-    for (rung, name, make) in ladder {
-        if rung < choice {
-            continue;
-        }
-        match wake_fd.ok_or(Errno::MFILE).and_then(make) {
-            Ok(engine) => {
-                return Made {
-                    engine: Some(engine),
-                    refusals,
-                    out_of_descriptors,
-                };
-            }
-            Err(Errno::MFILE) => {
-                refusals.push(format!(
-                    "{name}: no descriptor number from {} up is free",
-                    sys::LEAST
-                ));
-                out_of_descriptors = true;
-            }
-            Err(error) => refusals.push(format!("{name}: {error}")),
-        }
-    }
-    let engine =
-        out_of_descriptors.then(|| Box::new(Threads::without_descriptors()) as Box<dyn Engine>);
-    Made {
-        engine,
-        refusals,
-        out_of_descriptors,
-    }
-}
-
-/// Selects the replacement for `engine`, which the kernel refuses with `error`: the next engine, or
-/// a new one of the same kind if the program merely closed its descriptor.
-pub fn successor(engine: &dyn Engine, error: Errno) -> EngineChoice {
-    match engine.rung() {
-        rung if error == Errno::BADF => rung,
-        EngineChoice::Auto | EngineChoice::Uring => EngineChoice::Aio,
-        EngineChoice::Aio => EngineChoice::Threads,
-        EngineChoice::Threads | EngineChoice::Sync => EngineChoice::Sync,
-    }
 }
 
 /// Whether a completion's `error` says that the engine did not do the operation, as opposed to the

@@ -12,8 +12,9 @@
 //! and its generation number gives it away.
 
 use super::request::{Request, Way};
-use super::{Sink, Token, Wait};
-use crate::runtime::holds::Hold;
+use super::{Sink, Wait};
+use crate::host::Token;
+use crate::state::holds::Hold;
 use crate::state::options::Level;
 use crate::state::{descriptors, log};
 use rustix::event::{self, PollFd, PollFlags, epoll};

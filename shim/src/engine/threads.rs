@@ -5,7 +5,8 @@
 //! engines are measured against it.
 
 use super::readiness::Readiness;
-use super::{Engine, Request, Sink, Token, Wait};
+use super::{Engine, Request, Sink, Wait};
+use crate::host::Token;
 use crate::state::options::EngineChoice;
 use std::ffi::c_int;
 use sys::errno::Errno;

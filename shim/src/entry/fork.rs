@@ -8,53 +8,23 @@
 //! consistent by construction. The descriptor numbers of the shim are atomics
 //! ([`descriptors::take_ours`]). The marked streams and the owners of special mutexes are protected
 //! by locks that the forking thread holds across the fork. All other shared state is replaced
-//! ([`Renewable`]).
+//! ([`fork_reset`]).
 
-use crate::calls::{self, locks, thread_state};
+use crate::calls::{locks, thread_state};
 use crate::context::{self, Mutex};
-use crate::engine::{self, pool};
-use crate::entry::init;
-use crate::record::{stats, trace, unhooked, watchdog};
 use crate::runtime::thread::Thread;
-use crate::runtime::{holds, position, signal, static_results};
-use crate::state::{descriptors, stderr};
-use crate::stdio;
-use std::cell::{RefCell, UnsafeCell};
+use crate::runtime::{signal, stream};
+use crate::state::{attached as attached_threads, descriptors, fork_reset, stderr};
+use std::cell::RefCell;
 use std::mem::ManuallyDrop;
-use std::ptr::null_mut;
 use std::sync::MutexGuard;
-use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 use sys::SignalSet;
 
-/// A static that the child of a fork can replace.
-pub struct Renewable<T>(UnsafeCell<T>);
-
-// SAFETY: it can be shared if T can; `renew` is called only when no other thread exists.
-unsafe impl<T: Sync> Sync for Renewable<T> {}
-
-impl<T> Renewable<T> {
-    pub const fn new(value: T) -> Self {
-        Self(UnsafeCell::new(value))
-    }
-
-    pub fn get(&self) -> &T {
-        // SAFETY: only `renew` writes, and its caller promises that no reference is live.
-        unsafe { &*self.0.get() }
-    }
-
-    /// Stores `value` and leaks the old value, which may be half changed.
-    ///
-    /// # Safety
-    /// The process has one thread, which holds no reference from `get`.
-    pub unsafe fn renew(&self, value: T) {
-        // SAFETY: our caller makes the same promise.
-        unsafe { self.0.get().write(value) };
-    }
+fork_reset! {
+    /// Held while a thread attaches, because the first attach initializes process-wide state. The
+    /// child may attach threads, too.
+    static ATTACHING: Mutex<()> = Mutex::new(());
 }
-
-/// Held while a thread attaches, because the first attach initializes process-wide state. The child
-/// may attach threads, too.
-static ATTACHING: Renewable<Mutex<()>> = Renewable::new(Mutex::new(()));
 
 /// Runs `attach`, which attaches a thread. No other thread attaches or forks in that time.
 pub fn attaching<R>(attach: impl FnOnce() -> R) -> R {
@@ -68,7 +38,7 @@ struct Held {
     /// the fork no handler runs, because a handler could need one of these locks.
     mask: SignalSet,
     _attaching: Option<MutexGuard<'static, ()>>,
-    streams: Option<stdio::monitor::Locked>,
+    streams: Option<stream::parked::Locked>,
     owners: Option<locks::LockedOwners>,
 }
 
@@ -82,45 +52,8 @@ fn take_held() -> Option<Held> {
     HELD.with_borrow_mut(|held| held.take())
 }
 
-/// A word that the kernel clears in every child that gets a copy of this memory; null if the kernel
-/// does not support that.
-static ORIGINAL: AtomicPtr<AtomicBool> = AtomicPtr::new(null_mut());
-
-/// Sets up [`ORIGINAL`].
-fn mark_memory() {
-    use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous};
-    const PAGE: usize = 4096;
-    // SAFETY: a new anonymous mapping overlaps nothing, and the advice applies to that mapping
-    // alone.
-    let page = unsafe {
-        mmap_anonymous(
-            null_mut(),
-            PAGE,
-            ProtFlags::READ | ProtFlags::WRITE,
-            MapFlags::PRIVATE,
-        )
-        .and_then(|page| madvise(page, PAGE, Advice::LinuxWipeOnFork).map(|()| page))
-    };
-    if let Ok(page) = page {
-        let word = page.cast::<AtomicBool>();
-        // SAFETY: the page is never unmapped, and zeroes are a valid AtomicBool.
-        unsafe { &*word }.store(true, Ordering::Relaxed);
-        ORIGINAL.store(word, Ordering::Relaxed);
-    }
-}
-
-/// Whether this process is a child in which no fork handler ran because it was made by _Fork(3),
-/// clone(2) or a raw system call. In such a child the threads that hold the shim's locks or do its
-/// jobs do not exist.
-pub fn is_bare_child() -> bool {
-    // SAFETY: null, or a word that is never unmapped.
-    unsafe { ORIGINAL.load(Ordering::Relaxed).as_ref() }
-        .is_some_and(|word| !word.load(Ordering::Relaxed))
-}
-
 /// Registers the handlers that prepare for each fork and clean up after it.
 pub fn watch() {
-    mark_memory();
     // SAFETY: the handlers are never unloaded.
     unsafe { libc::pthread_atfork(Some(before), Some(after), Some(child)) };
 }
@@ -138,7 +71,7 @@ extern "C" fn before() {
             |thread| thread.signals().block(signal::HOLDABLE),
         ),
         _attaching: ATTACHING.get().lock_before_fork(),
-        streams: stdio::monitor::lock_before_fork(),
+        streams: stream::parked::lock_before_fork(),
         owners: locks::lock_owners_before_fork(),
     };
     HELD.set(ManuallyDrop::new(Some(held)));
@@ -168,36 +101,19 @@ extern "C" fn child() {
     let attached = context::attached().cast_mut().cast::<Thread>();
     let held = take_held();
     let mask = held.as_ref().map(|held| held.mask);
-    // SAFETY: null, or a word that is never unmapped.
-    if let Some(word) = unsafe { ORIGINAL.load(Ordering::Relaxed).as_ref() } {
-        word.store(true, Ordering::Relaxed);
-    }
+    fork_reset::note_handled_child();
     if let Some(Held {
         streams, owners, ..
     }) = held
     {
-        stdio::monitor::restore(streams);
+        stream::parked::restore(streams);
         // SAFETY: the child of a fork has one thread, which holds no reference to the owners.
         unsafe { locks::keep_owners(owners) };
     }
-    // SAFETY: the child of a fork has one thread, which is in none of the functions that read
-    // these.
-    unsafe {
-        ATTACHING.renew(Mutex::new(()));
-        stats::forget_all();
-        trace::forget_all();
-        unhooked::forget_all();
-        watchdog::renew();
-        pool::renew();
-        calls::system::renew();
-        static_results::renew();
-        init::renew();
-        stdio::monitor::renew();
-        locks::renew();
-        holds::renew();
-        engine::renew();
-    }
-    position::renew(usize::from(!attached.is_null()));
+    // SAFETY: the child of a fork has one thread, which is in no other function of the
+    // shim.
+    unsafe { fork_reset::reset_all() };
+    attached_threads::note_fork(usize::from(!attached.is_null()));
     // Rings, eventfds and duplicates belong to the parent. If they stayed open in the child, they
     // would keep the parent's files open.
     descriptors::take_ours(|descriptor| {

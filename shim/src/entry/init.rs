@@ -14,24 +14,18 @@
 //! start-up, it finds libc's function itself.
 
 use crate::calls::{locks, thread_state};
-use crate::context::Mutex;
-use crate::entry::fork::{self, Renewable};
+use crate::entry::{fork, main_fiber};
 use crate::hooks;
-use crate::host::main_fiber;
 use crate::record::stats::Report;
 use crate::record::trace;
 use crate::runtime::{language, signal};
-use crate::state::options::{self, Conf, EngineChoice, Level, StatsFormat};
-use crate::state::{allocator, loader, log, stderr};
-use once_cell::race::OnceBox;
+use crate::state::options::{self, Conf, Level, StatsFormat};
+use crate::state::{allocator, fork_reset, loader, log, stderr};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use sys::stopwatch;
 
-static CONF: OnceBox<Conf> = OnceBox::new();
 static STARTED: AtomicBool = AtomicBool::new(false);
-/// The name of the first engine that was made or refused.
-static ENGINE: Renewable<Mutex<Option<String>>> = Renewable::new(Mutex::new(None));
 
 #[cfg(not(test))]
 #[ctor::ctor(unsafe)]
@@ -54,7 +48,7 @@ pub fn ensure() {
     let reports = conf.stats != StatsFormat::Off && conf.on;
     let traces = conf.trace.is_some() && conf.on;
     let main_is_fiber = conf.main_is_fiber && conf.on;
-    let _ = CONF.set(Box::new(conf));
+    options::set(conf);
     for complaint in complaints {
         log::say(Level::Warn, format_args!("{complaint}"));
     }
@@ -66,9 +60,10 @@ pub fn ensure() {
     language::bind();
     loader::bind();
     allocator::find();
+    fork_reset::mark_memory();
     fork::watch();
     if reports {
-        if self::conf().out.is_none() {
+        if options::current().out.is_none() {
             stderr::keep();
         }
         // SAFETY: `report` is never unloaded, because a preloaded library never is.
@@ -109,60 +104,6 @@ fn options() -> (Conf, Vec<String>) {
     (Conf::PASS_THROUGH, Vec::new())
 }
 
-/// The options; the defaults until start-up has read them.
-pub fn conf() -> &'static Conf {
-    static DEFAULT: Conf = Conf::DEFAULT;
-    CONF.get().unwrap_or(&DEFAULT)
-}
-
-/// The first engine that a thread may try. Valgrind runs one thread at a time, and it runs no other
-/// thread during a blocking call that it does not know, such as io_uring_enter. Therefore io_uring
-/// is used under valgrind only if AIOSHIM_ENGINE names it, for counting the instructions of a
-/// single-threaded program.
-pub fn highest_rung() -> EngineChoice {
-    if conf().engine != EngineChoice::Uring && is_under_valgrind() {
-        EngineChoice::Threads
-    } else {
-        EngineChoice::Auto
-    }
-}
-
-/// Whether the program runs under valgrind, which preloads a library of its own.
-fn is_under_valgrind() -> bool {
-    static UNDER_VALGRIND: OnceBox<bool> = OnceBox::new();
-    *UNDER_VALGRIND.get_or_init(|| {
-        let preloaded = std::env::var_os("LD_PRELOAD").unwrap_or_default();
-        Box::new(
-            preloaded
-                .as_bytes()
-                .windows(10)
-                .any(|name| name == b"vgpreload_"),
-        )
-    })
-}
-
-/// Remembers the engine's name for the report.
-pub fn note_engine(name: String) {
-    ENGINE.get().lock().get_or_insert(name);
-}
-
-/// Remembers for the report that another engine replaced the first.
-pub fn note_engine_change(name: &str) {
-    if let Some(engines) = ENGINE.get().lock().as_mut() {
-        engines.push_str(", then ");
-        engines.push_str(name);
-    }
-}
-
-/// In the child of a fork, which has no engine yet.
-///
-/// # Safety
-/// The same as for [`Renewable::renew`].
-pub unsafe fn renew() {
-    // SAFETY: our caller makes the same promise.
-    unsafe { ENGINE.renew(Mutex::new(None)) };
-}
-
 extern "C" fn end_trace() {
     if thread_state::must_be_quiet() {
         return;
@@ -174,9 +115,8 @@ extern "C" fn report() {
     if thread_state::must_be_quiet() {
         return;
     }
-    let engine = ENGINE.get().lock().clone();
-    let report = Report::collect(engine.unwrap_or_else(|| "not needed".to_owned()));
-    let text = if conf().stats == StatsFormat::Json {
+    let report = Report::collect();
+    let text = if options::current().stats == StatsFormat::Json {
         report.json()
     } else {
         report.table()

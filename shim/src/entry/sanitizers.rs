@@ -4,13 +4,6 @@
 
 use std::ffi::c_char;
 
-/// Whether ThreadSanitizer watches this process. It must see every lock and every join of a thread,
-/// so the shim leaves locks to it and to libc.
-pub fn watches_locks() -> bool {
-    // SAFETY: the name is a C string.
-    !unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"__tsan_init".as_ptr()) }.is_null()
-}
-
 /// Lets AddressSanitizer's library come after this one, which defines no function that allocates
 /// memory.
 #[unsafe(no_mangle)]

@@ -8,8 +8,9 @@ use crate::calls::{self, CResult};
 use crate::context::{self, Slot};
 use crate::record::trace::Record;
 use crate::runtime::call::Call;
+use crate::runtime::release;
 use crate::runtime::thread::Thread;
-use crate::state::{descriptors, recent_paths};
+use crate::state::recent_paths;
 use calltable::Next;
 use policy::Why;
 use std::ffi::c_int;
@@ -235,7 +236,7 @@ unsafe fn by_libc<H: Hook>(arguments: H::Arguments) -> H::Result {
 /// The requirements of libc's function apply.
 #[inline(always)]
 pub unsafe fn release<H: Hook>(fd: c_int, arguments: H::Arguments) -> H::Result {
-    if descriptors::release(fd) {
+    if release::release(fd) {
         errno::set(libc::EBADF);
         return H::Result::from_done(-1);
     }

@@ -5,9 +5,7 @@
 //! a sleep, and checks for messages only after that.
 
 use crate::context;
-use crate::engine::Token;
-use crate::host::Host;
-use crate::runtime::thread::Thread;
+use crate::host::{Host, Token};
 use crate::state::descriptors;
 use crossbeam_channel::{Receiver, Sender};
 use queue::Mpsc;
@@ -58,7 +56,10 @@ pub type Node = wait_table::Node<Parked>;
 pub struct Parked {
     pub token: Token,
     /// The fiber's thread, only for comparison.
-    pub thread: *const Thread,
+    pub thread: *const c_void,
+    /// Ends the wait if the calling code runs on a fiber of that thread; otherwise does nothing and
+    /// returns false. The wait has not ended yet.
+    pub land_here: unsafe fn(&Parked) -> bool,
     /// The thread's own field, which lives as long as one of its fibers is parked.
     pub remote: *const Arc<Remote>,
 }
@@ -69,10 +70,7 @@ impl Wake for Parked {
         // remote are alive until then.
         unsafe {
             let parked = &(*node).fiber;
-            let here = context::active().cast::<Thread>();
-            // On the scheduler's own stack the thread could be in the middle of any change.
-            if here == parked.thread && !(*here).host().running().is_null() {
-                (*here).land(parked.token);
+            if (parked.land_here)(parked) {
                 return;
             }
             let remote = Arc::clone(&*parked.remote);

@@ -1,6 +1,7 @@
 //! What the shim observes and reports: [`stats`] counts calls, [`trace`] records them, [`unhooked`]
 //! counts system calls that no hook sees, and [`watchdog`] reports fibers that do not yield.
 
+pub mod handlers;
 pub mod stats;
 pub mod trace;
 pub mod unhooked;

@@ -8,7 +8,7 @@
 
 use crate::context::Mutex;
 use crate::record::unhooked;
-use crate::state::registry::{Registered, Registry};
+use crate::state::registry::Registered;
 use calltable::NAMES;
 use hdrhistogram::Histogram;
 use policy::Why;
@@ -64,8 +64,10 @@ fn histogram() -> Histogram<u64> {
     Histogram::new(3).expect("3 significant digits is a valid precision")
 }
 
-/// The statistics of all threads, including threads that have ended.
-static ALL: Registry<Stats> = Registry::new();
+registry! {
+    /// The statistics of all threads, including threads that have ended.
+    static ALL: Registry<Stats>;
+}
 
 impl Stats {
     /// Makes or reuses a thread's statistics and registers them for the report.
@@ -116,14 +118,22 @@ impl Stats {
     }
 }
 
-/// In the child of a fork: the counts belong to the parent.
-///
-/// # Safety
-/// The same as for [`Renewable::renew`](crate::entry::fork::Renewable::renew).
-#[expect(unsafe_code, reason = "Renewable needs it")]
-pub unsafe fn forget_all() {
-    // SAFETY: our caller makes the same promise.
-    unsafe { ALL.forget_all() };
+fork_reset! {
+    /// The name of the first engine that was made or refused.
+    static ENGINE: Mutex<Option<String>> = Mutex::new(None);
+}
+
+/// Remembers the engine's name for the report.
+pub fn note_engine(name: String) {
+    ENGINE.get().lock().get_or_insert(name);
+}
+
+/// Remembers for the report that another engine replaced the first.
+pub fn note_engine_change(name: &str) {
+    if let Some(engines) = ENGINE.get().lock().as_mut() {
+        engines.push_str(", then ");
+        engines.push_str(name);
+    }
 }
 
 /// The sums over all threads for one libc function.
@@ -177,7 +187,8 @@ pub struct Report {
 }
 
 impl Report {
-    pub fn collect(engine: String) -> Self {
+    pub fn collect() -> Self {
+        let engine = ENGINE.get().lock().clone();
         let all = ALL.all();
         let times: Vec<Times> = all
             .iter()
@@ -186,7 +197,7 @@ impl Report {
         let batch =
             merged(times.iter().map(|times| &times.batch)).filter(|batch| !batch.is_empty());
         Self {
-            engine,
+            engine: engine.unwrap_or_else(|| "not needed".to_owned()),
             sums: sums(&all, &times),
             batch,
             escapes: unhooked::Report::collect(),

@@ -11,10 +11,9 @@
 use crate::calls::CResult;
 use crate::context::Mutex;
 use crate::engine::{Transfer, Way};
-use crate::entry::fork::Renewable;
-use crate::entry::init;
 use crate::state::descriptors::Descriptor;
 use crate::state::log;
+use crate::state::options;
 use policy::{Alone, Decision, Hint, Load};
 use std::cell::Cell;
 use std::ffi::c_int;
@@ -34,8 +33,10 @@ pub struct Trace {
     rows: Mutex<Vec<Row>>,
 }
 
-/// The traces of all threads, to be written at exit.
-static ALL: Renewable<Mutex<Vec<Arc<Trace>>>> = Renewable::new(Mutex::new(Vec::new()));
+fork_reset! {
+    /// The traces of all threads, to be written at exit.
+    static ALL: Mutex<Vec<Arc<Trace>>> = Mutex::new(Vec::new());
+}
 
 #[derive(Clone, Copy)]
 struct Row {
@@ -70,7 +71,7 @@ pub enum Luck {
 impl Trace {
     /// Makes the calling thread's trace, if a trace is requested.
     pub fn register() -> Option<Tracing> {
-        init::conf().trace.as_ref()?;
+        options::current().trace.as_ref()?;
         let trace = Arc::new(Self {
             thread: rustix::thread::gettid().as_raw_nonzero().get(),
             rows: Mutex::new(Vec::new()),
@@ -127,16 +128,6 @@ pub fn flush() {
     for trace in all {
         trace.flush();
     }
-}
-
-/// In the child of a fork: the parent writes its own rows.
-///
-/// # Safety
-/// The same as for [`Renewable::renew`].
-#[expect(unsafe_code, reason = "Renewable needs it")]
-pub unsafe fn forget_all() {
-    // SAFETY: our caller makes the same promise.
-    unsafe { ALL.renew(Mutex::new(Vec::new())) };
 }
 
 impl Row {

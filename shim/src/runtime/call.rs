@@ -1,16 +1,19 @@
 //! One call of one fiber, as the functions in [`crate::calls`] see it.
 
 use crate::context::{self, Entered, Shim};
-use crate::engine::{Request, Run, Token};
+use crate::engine::{Request, Run};
+use crate::host::Token;
 use crate::record::stats::Calls;
 use crate::record::trace::Record;
 use crate::record::unhooked::Passing;
+use crate::runtime::cancel;
 use crate::runtime::deadlines::{Deadline, NEVER};
 use crate::runtime::operation::Flight;
 use crate::runtime::signal::Handled;
 use crate::runtime::thread::Thread;
-use crate::runtime::{cancel, position};
 use crate::state::allocator;
+use crate::state::attached;
+use crate::state::holds::Hold;
 use policy::{Alone, Load, Why};
 use std::ffi::{c_int, c_void};
 use std::sync::atomic::AtomicBool;
@@ -134,7 +137,7 @@ impl<'a> Call<'a> {
         let runnable = host.runnable();
         // If this fiber holds a stream, waiting delays fibers of other threads, which would block
         // on the stream's lock.
-        let delays_others = || thread.files().any() && position::other_threads();
+        let delays_others = || thread.files().any() && attached::other_threads();
         let alone = if runnable == 0 && thread.in_flight() == 0 && !delays_others() {
             host.alone()
         } else {
@@ -188,6 +191,16 @@ impl<'a> Call<'a> {
         self.record
             .and_then(|_| self.thread.escapes())
             .map(|escapes| escapes.passing(self.row))
+    }
+
+    /// Holds the file that the descriptor of `hold` refers to now. Call it while that is still the
+    /// intended file.
+    pub fn hold(&self, hold: &Hold) {
+        // A signal handler may jump out of the call past this hold's end if the host parks in
+        // place.
+        if !self.thread.host().in_place {
+            hold.register();
+        }
     }
 
     /// Counts the call as completed without parking.

@@ -3,7 +3,8 @@
 //! Invariant: an operation with a deadline is in the set, under its own token, from before its
 //! fiber parks until the operation completes.
 
-use crate::engine::{Token, Wait};
+use crate::engine::Wait;
+use crate::host::Token;
 use std::collections::BTreeSet;
 
 /// A time of CLOCK_MONOTONIC in nanoseconds; [`NEVER`] means no deadline.

@@ -13,7 +13,7 @@
 use crate::context;
 use crate::context::Mutex;
 use crate::host::remote::Remote;
-use crate::runtime::signal;
+use crate::state::blocked::Blocked;
 use crate::state::descriptors;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use std::ffi::c_int;
@@ -88,7 +88,7 @@ impl Lookout {
         });
         let of_thread = Arc::clone(&shared);
         let _off = context::libc();
-        let _blocked = signal::Blocked::all();
+        let _blocked = Blocked::all();
         std::thread::Builder::new()
             .name("aioshim-lookout".into())
             .stack_size(64 << 10)

@@ -8,7 +8,8 @@
 //! every operation.
 
 use crate::context;
-use crate::engine::{Request, Token};
+use crate::engine::Request;
+use crate::host::Token;
 use crate::runtime::deadlines::{Deadline, NEVER};
 use slab::Slab;
 use std::cell::RefCell;

@@ -17,13 +17,14 @@
 //! A plain thread or another process that uses the same open file is not blocked by a turn; see
 //! docs/limits.md.
 
-use crate::context::{self, Mutex, MutexGuard};
-use crate::engine::{Token, Way};
-use crate::entry::fork::Renewable;
+use crate::context::{Mutex, MutexGuard};
+use crate::engine::Way;
+use crate::host::Token;
 use crate::host::remote::Remote;
 use crate::runtime::call::Call;
 use crate::runtime::deadlines::Deadline;
-use crate::runtime::holds::Hold;
+use crate::state::attached;
+use crate::state::holds::Hold;
 use std::cmp;
 use std::collections::VecDeque;
 use std::ffi::{c_int, c_void};
@@ -82,53 +83,18 @@ const SHARDS: usize = 64;
 /// Open files in use, sorted by the hash of their inode, and by the kernel's order within one hash.
 type Shard = Mutex<Vec<OpenFile>>;
 
-static QUEUES: Renewable<[Shard; SHARDS]> =
-    Renewable::new([const { Mutex::new(Vec::new()) }; SHARDS]);
+fork_reset! {
+    static QUEUES: [Shard; SHARDS] = [const { Mutex::new(Vec::new()) }; SHARDS];
+}
 static NEXT_ID: AtomicU64 = AtomicU64::new(0);
 /// The number of open files whose position turn is taken, over all threads.
 static HELD: AtomicUsize = AtomicUsize::new(0);
-/// The number of attached threads. With only one, no other task can run between two steps of a
-/// fiber that does not park.
-static ATTACHED: AtomicUsize = AtomicUsize::new(0);
-
-pub fn attached() {
-    ATTACHED.fetch_add(1, Ordering::SeqCst);
-}
-
-pub fn detached() {
-    ATTACHED.fetch_sub(1, Ordering::SeqCst);
-}
-
-/// Whether more than one thread is attached.
-pub fn other_threads() -> bool {
-    ATTACHED.load(Ordering::Relaxed) > 1
-}
-
-/// Whether a thread other than the calling one is attached, assuming that the caller is on a fiber;
-/// off a fiber, whether any is.
-#[inline(always)]
-pub fn others_are_attached() -> bool {
-    match ATTACHED.load(Ordering::Relaxed) {
-        0 => false,
-        1 => context::active().is_null(),
-        _ => true,
-    }
-}
+after_fork!(|| HELD.store(0, Ordering::SeqCst));
 
 /// Whether any turn at a position is taken.
 #[inline(always)]
 pub fn in_use() -> bool {
     HELD.load(Ordering::Acquire) != 0
-}
-
-/// In the child of a fork, with `threads` attached threads left. The turns of other fibers are
-/// gone.
-pub fn renew(threads: usize) {
-    // SAFETY: the child has one thread, which is in a fork handler, so no reference into the queues
-    // is live.
-    unsafe { QUEUES.renew([const { Mutex::new(Vec::new()) }; SHARDS]) };
-    HELD.store(0, Ordering::SeqCst);
-    ATTACHED.store(threads, Ordering::SeqCst);
 }
 
 fn shard(inode: u32) -> MutexGuard<'static, Vec<OpenFile>> {
@@ -187,7 +153,7 @@ impl<'a> Turn<'a> {
     /// Whether a fiber needs no turn as long as it does not park.
     #[inline(always)]
     pub fn is_unneeded() -> bool {
-        !in_use() && ATTACHED.load(Ordering::Relaxed) == 1
+        !in_use() && attached::is_single()
     }
 
     /// Takes the turn at the position of the file of `hold`, and parks while another fiber has it.
@@ -255,7 +221,7 @@ impl<'a> Turn<'a> {
 
     /// Takes the turn at a position, parking until it is free.
     fn hold(call: &Call<'_>, hold: &Hold, inode: u32) -> Self {
-        hold.begin(call);
+        call.hold(hold);
         let mut files = shard(inode);
         let id = match find(&files, hold, inode, true) {
             Ok(at) => {

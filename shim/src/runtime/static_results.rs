@@ -10,7 +10,6 @@
 //! address in static memory.
 
 use crate::context::{self, Mutex};
-use crate::entry::fork::Renewable;
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::ffi::c_void;
@@ -44,16 +43,9 @@ struct Kept {
     order: VecDeque<Key>,
 }
 
-/// Records of threads that have detached.
-static SPARE: Renewable<Mutex<Vec<&'static mut Record>>> = Renewable::new(Mutex::new(Vec::new()));
-
-/// In the child of a fork: another thread may have been using the spare records.
-///
-/// # Safety
-/// The same as for [`Renewable::renew`].
-pub unsafe fn renew() {
-    // SAFETY: our caller makes the same promise.
-    unsafe { SPARE.renew(Mutex::new(Vec::new())) };
+fork_reset! {
+    /// Records of threads that have detached.
+    static SPARE: Mutex<Vec<&'static mut Record>> = Mutex::new(Vec::new());
 }
 
 impl Records {

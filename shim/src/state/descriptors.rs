@@ -4,8 +4,7 @@
 //! system calls), so a hint may be stale. Every use of a hint must be correct even then. The hooks
 //! forget a descriptor when it is closed or replaced, on a fiber or off.
 
-use crate::engine::{self, pool};
-use crate::runtime::{holds, position};
+use crate::state::attached;
 use once_cell::race::OnceNonZeroUsize;
 use policy::{Hint, Learned, Way};
 use std::ffi::c_int;
@@ -30,7 +29,7 @@ const PECULIAR: u64 = 1 << 24;
 const OURS: u64 = 1 << 25;
 /// Jobs of the offload pool refer to the descriptor by its number.
 const BUSY: u64 = 1 << 26;
-/// Operations hold the descriptor ([`holds`]).
+/// Operations hold the descriptor ([`holds`](super::holds)).
 const HELD: u64 = 1 << 32;
 /// Not examined since it was opened: only the flags are known, and possibly that it has a position.
 const OPENED: u64 = 1 << 27;
@@ -68,44 +67,42 @@ fn slot(fd: c_int) -> Option<&'static AtomicU64> {
 
 /// Forgets `fd`, which is being closed or replaced, or whose flags change. If it belongs to the
 /// shim, or if operations, jobs or another thread may use it, this changes nothing and returns the
-/// descriptor, which the caller passes to [`release`].
+/// descriptor, which the caller passes to `runtime::release`.
 #[inline(always)]
 pub fn forget(fd: c_int) -> Option<c_int> {
     let slot = slot(fd)?;
-    if slot.load(Ordering::Relaxed) & (OURS | BUSY | HELD) != 0 || position::others_are_attached() {
+    if slot.load(Ordering::Relaxed) & (OURS | BUSY | HELD) != 0 || attached::others_are_attached() {
         return Some(fd);
     }
     slot.store(0, Ordering::Relaxed);
     None
 }
 
-/// Prepares `fd` for being closed or replaced and forgets it: operations that hold it or are queued
-/// on it get a duplicate, and this waits for the jobs that refer to its number. Returns true if the
-/// descriptor belongs to the shim and must stay open: the program is closing a range of numbers or
-/// all of them.
-#[cold]
-pub fn release(fd: c_int) -> bool {
-    if release_here(fd) {
-        return true;
-    }
-    engine::redirect_queued(fd, fd);
-    false
+/// What uses a descriptor that is about to be closed or replaced.
+pub struct Users {
+    /// The shim owns it.
+    pub is_ours: bool,
+    /// Operations hold it ([`holds`](super::holds)).
+    pub is_held: bool,
+    /// Jobs of the offload pool refer to it by its number.
+    pub is_busy: bool,
 }
 
-/// Like [`release`], but ignores operations that other threads have queued.
-fn release_here(fd: c_int) -> bool {
-    let Some(slot) = slot(fd) else { return false };
-    if slot.load(Ordering::Relaxed) & OURS != 0 {
-        return true;
+/// The users of `fd`; None if nothing is remembered of it.
+pub fn users(fd: c_int) -> Option<Users> {
+    let word = slot(fd)?.load(Ordering::Relaxed);
+    Some(Users {
+        is_ours: word & OURS != 0,
+        is_held: word & HELD != 0,
+        is_busy: word & BUSY != 0,
+    })
+}
+
+/// Forgets `fd`, whose users have been taken care of.
+pub fn clear(fd: c_int) {
+    if let Some(slot) = slot(fd) {
+        slot.store(0, Ordering::Relaxed);
     }
-    if slot.load(Ordering::Relaxed) & HELD != 0 {
-        holds::redirect(fd);
-    }
-    if slot.load(Ordering::Relaxed) & BUSY != 0 {
-        pool::await_jobs(fd);
-    }
-    slot.store(0, Ordering::Relaxed);
-    false
 }
 
 /// Sets or clears the flag that operations hold the descriptor.
@@ -225,21 +222,12 @@ pub fn still_is(fd: c_int, ours: c_int) -> bool {
     sys::same_open_file(fd, ours).unwrap_or(true)
 }
 
-/// One past the highest descriptor ever remembered: the upper bound for forgetting a range.
+/// See [`end_of_remembered`].
 static HIGH: AtomicU32 = AtomicU32::new(0);
 
-/// Forgets the descriptors from `first` to `last`, both included, and calls `own`, in order, for
-/// the descriptors that belong to the shim.
-pub fn forget_range(first: u32, last: u32, mut own: impl FnMut(u32)) {
-    for fd in first..HIGH.load(Ordering::Relaxed).min(last.saturating_add(1)) {
-        if release_here(fd as c_int) {
-            own(fd);
-        }
-    }
-    if first <= last && position::others_are_attached() {
-        let bound = |number: u32| c_int::try_from(number).unwrap_or(c_int::MAX);
-        engine::redirect_queued(bound(first), bound(last));
-    }
+/// One past the highest descriptor ever remembered.
+pub fn end_of_remembered() -> u32 {
+    HIGH.load(Ordering::Relaxed)
 }
 
 /// The hint of a descriptor as one call read it. A call updates the hint through this value.

@@ -1,7 +1,7 @@
 //! Messages for the user of the program: lines `aioshim: ...` to standard error or `AIOSHIM_OUT`,
 //! written without going through the shim's hooks.
 
-use crate::entry::init;
+use crate::state::options;
 use crate::state::options::Level;
 use crate::state::stderr;
 use rustix::fs::{Mode, OFlags};
@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Writes `line` if `AIOSHIM_LOG` allows `level`.
 pub fn say(level: Level, line: std::fmt::Arguments<'_>) {
-    if level <= init::conf().log {
+    if level <= options::current().log {
         write(format!("aioshim: {line}\n").as_bytes());
     }
 }
@@ -18,7 +18,7 @@ pub fn say(level: Level, line: std::fmt::Arguments<'_>) {
 /// Appends `text` to `AIOSHIM_OUT`. Without that option, or if the file cannot be opened (which is
 /// reported, too), writes it to standard error.
 pub fn write(text: &[u8]) {
-    let Some(pattern) = &init::conf().out else {
+    let Some(pattern) = &options::current().out else {
         return stderr::write(text);
     };
     if let Err(refusal) = append(pattern, b"", text) {
@@ -38,7 +38,7 @@ pub fn report_panics() {
 /// failure only.
 pub fn append_trace(header: &str, rows: &str) {
     static SAID: AtomicBool = AtomicBool::new(false);
-    let Some(pattern) = &init::conf().trace else {
+    let Some(pattern) = &options::current().trace else {
         return;
     };
     if let Err(refusal) = append(pattern, header.as_bytes(), rows.as_bytes())

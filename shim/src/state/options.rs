@@ -3,7 +3,21 @@
 
 #![forbid(unsafe_code)]
 
+use once_cell::race::OnceBox;
 use std::fmt::Write;
+
+static CURRENT: OnceBox<Conf> = OnceBox::new();
+
+/// The options; the defaults until start-up has read them.
+pub fn current() -> &'static Conf {
+    static DEFAULT: Conf = Conf::DEFAULT;
+    CURRENT.get().unwrap_or(&DEFAULT)
+}
+
+/// Sets the options, at start-up.
+pub fn set(conf: Conf) {
+    let _ = CURRENT.set(Box::new(conf));
+}
 
 /// The value of `AIOSHIM_ENGINE`: the first engine to try. The next ones are fallbacks; `Sync`
 /// comes after the last of them.

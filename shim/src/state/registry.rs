@@ -6,11 +6,29 @@
 //! for the largest number of threads that exist at the same time.
 
 use crate::context::Mutex;
-use crate::entry::fork::Renewable;
+use crate::state::fork_reset::ForkReset;
 use std::ops::Deref;
 use std::sync::Arc;
 
-pub struct Registry<T: 'static>(Renewable<Mutex<Values<T>>>);
+/// Declares a static [`Registry`], which the child of a fork empties.
+macro_rules! registry {
+    ($(#[$doc:meta])* static $name:ident: Registry<$type:ty>;) => {
+        $(#[$doc])*
+        static $name: $crate::state::registry::Registry<$type> =
+            $crate::state::registry::Registry::new();
+        after_fork!({
+            #[allow(unsafe_code, reason = "the caller of a Reset makes the promise")]
+            unsafe fn reset() {
+                // SAFETY: the contract of a `Reset` is the same.
+                unsafe { $name.forget_all() };
+            }
+            reset
+        });
+    };
+}
+
+/// A list of per-thread values.
+pub struct Registry<T: 'static>(ForkReset<Mutex<Values<T>>>);
 
 struct Values<T> {
     all: Vec<Arc<T>>,
@@ -20,7 +38,7 @@ struct Values<T> {
 
 impl<T> Registry<T> {
     pub const fn new() -> Self {
-        Self(Renewable::new(Mutex::new(Values::NONE)))
+        Self(ForkReset::new(Mutex::new(Values::NONE)))
     }
 
     /// Returns a value for the calling thread, and makes one if none is free.
@@ -45,10 +63,10 @@ impl<T> Registry<T> {
     /// In the child of a fork: the values belong to the parent.
     ///
     /// # Safety
-    /// The same as for [`Renewable::renew`].
+    /// The same as for [`ForkReset::replace`].
     pub unsafe fn forget_all(&self) {
         // SAFETY: our caller makes the same promise.
-        unsafe { self.0.renew(Mutex::new(Values::NONE)) };
+        unsafe { self.0.replace(Mutex::new(Values::NONE)) };
     }
 }
 

@@ -26,12 +26,12 @@ mod stand_in;
 
 use super::Outcome;
 use crate::engine::Request;
-use crate::entry::fork::Renewable;
 use crate::host::remote::{Node, Parked};
 use crate::runtime::call::Call;
 use crate::runtime::deadlines::Deadline;
 use crate::runtime::operation::Flight;
 use crate::runtime::signal::Handled;
+use crate::runtime::thread::land_here;
 use queue::WaitTable;
 use queue::wait_table::Which;
 use std::ffi::c_int;
@@ -41,16 +41,9 @@ use sys::errno::Errno;
 
 pub use special::{LockedOwners, keep as keep_owners, lock_before_fork as lock_owners_before_fork};
 
-static WAIT_TABLE: Renewable<WaitTable<Parked>> = Renewable::new(WaitTable::new());
-
-/// Resets the wait queues in the child of a fork, where the fibers that waited do not exist.
-///
-/// # Safety
-/// The requirements of [`Renewable::renew`] apply.
-pub unsafe fn renew() {
-    // SAFETY: the caller meets the contract of `renew`.
-    unsafe { WAIT_TABLE.renew(WaitTable::new()) };
-    once::renew();
+fork_reset! {
+    /// In the child the fibers that waited do not exist.
+    static WAIT_TABLE: WaitTable<Parked> = WaitTable::new();
 }
 
 /// Looks up the symbols that locks need, before any lock is used.
@@ -102,7 +95,8 @@ impl Wait {
                 self.mark,
                 Parked {
                     token: 0,
-                    thread,
+                    thread: std::ptr::from_ref(thread).cast(),
+                    land_here,
                     remote: std::ptr::from_ref::<Arc<_>>(thread.remote()),
                 },
             );

@@ -38,10 +38,8 @@ unsafe extern "C" {
     fn pthread_once(control: *mut c_int, routine: unsafe extern "C" fn()) -> c_int;
 }
 
-/// Forgets the generation number, because the child of a fork has another one.
-pub fn renew() {
-    PROBE.store(0, Relaxed);
-}
+// Forgets the generation number, because the child of a fork has another one.
+after_fork!(|| PROBE.store(0, Relaxed));
 
 unsafe extern "C" fn learn() {
     GENERATION.store(PROBE.load(Relaxed) & !(IN_PROGRESS | DONE), Relaxed);

@@ -7,18 +7,17 @@
 
 use super::mutex::{self, of};
 use super::{Patience, Wait, Woken, thread_id};
-use crate::context;
-use crate::context::{Mutex, MutexGuard};
-use crate::entry::fork::Renewable;
+use crate::context::{self, Mutex, MutexGuard};
 use crate::runtime::call::Call;
 use crate::runtime::deadlines::{Deadline, NEVER};
+use crate::state::fork_reset::ForkReset;
 use libc::pthread_mutex_t;
 use queue::wait_table::ANY;
 use std::ffi::c_void;
 use sys::errno::Errno;
 
 /// The locked mutexes that record an owner, by address, each with the fiber that holds it.
-static OWNERS: Renewable<Mutex<Vec<(usize, usize)>>> = Renewable::new(Mutex::new(Vec::new()));
+static OWNERS: ForkReset<Mutex<Vec<(usize, usize)>>> = ForkReset::new(Mutex::new(Vec::new()));
 
 /// The guard of the owners, which the forking thread holds across the fork.
 pub type LockedOwners = std::sync::MutexGuard<'static, Vec<(usize, usize)>>;
@@ -30,11 +29,11 @@ pub fn lock_before_fork() -> Option<LockedOwners> {
 /// In the child of a fork: the surviving fiber still holds the mutexes it held in the parent.
 ///
 /// # Safety
-/// The requirements of [`Renewable::renew`], except that the caller holds `locked` apply.
+/// The requirements of [`ForkReset::replace`], except that the caller holds `locked` apply.
 pub unsafe fn keep(locked: Option<LockedOwners>) {
     let kept = locked.map_or_else(Vec::new, |owners| owners.clone());
     // SAFETY: the caller meets the contract of `renew`, and the guard was dropped above.
-    unsafe { OWNERS.renew(Mutex::new(kept)) };
+    unsafe { OWNERS.replace(Mutex::new(kept)) };
 }
 
 fn owners() -> MutexGuard<'static, Vec<(usize, usize)>> {

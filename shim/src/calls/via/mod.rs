@@ -3,10 +3,8 @@
 //! - [`offload`]: by a pool thread;
 //! - [`adaptive`]: inline if recent calls of its kind were fast, otherwise by a pool thread;
 //! - [`blocking_retry`]: by a pool thread that may block without limit; without such a thread, the
-//!   call is retried from time to time;
-//! - [`callback`]: by a pool thread, while the program's callbacks run on the fiber.
+//!   call is retried from time to time.
 
 pub mod adaptive;
 pub mod blocking_retry;
-pub mod callback;
 pub mod offload;

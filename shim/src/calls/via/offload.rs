@@ -2,8 +2,9 @@
 //! parked.
 //!
 //! State that libc keeps per thread is copied to the pool thread and back: errno, h_errno, the
-//! locale. Do not use this for functions that call back into the program ([`super::callback`]
-//! handles those), nor for functions whose result is in thread-local memory.
+//! locale. Do not use this for functions that call back into the program
+//! ([`crate::runtime::callback`] handles those), nor for functions whose result is in thread-local
+//! memory.
 
 use crate::calls::results;
 use crate::engine::{Lane, Names, Request, Run};

@@ -19,14 +19,13 @@ mod context;
 mod spare;
 
 use super::readiness::Readiness;
-use super::{Data, Engine, Request, Sink, Token, Transfer, Wait, Way};
+use super::{Data, Engine, Request, Sink, Transfer, Wait, Way};
+use crate::host::Token;
 use crate::state::log;
 use crate::state::options::{EngineChoice, Level};
 use context::{Context, Event, Iocb};
 use std::ffi::c_int;
 use sys::errno::Errno;
-
-pub use spare::renew;
 
 pub struct LinuxAio {
     context: Slot,

@@ -7,7 +7,6 @@
 
 use super::context::Context;
 use crate::context::Mutex;
-use crate::entry::fork::Renewable;
 use sys::errno::Errno;
 
 /// Capacities, tried in order while the system-wide limit is reached (fs.aio-max-nr, 65536 for all
@@ -17,15 +16,9 @@ const SIZES: [u32; 4] = [1024, 256, 64, 16];
 /// The most contexts to keep, because they count against the system-wide limit.
 const MOST_KEPT: usize = 8;
 
-static KEPT: Renewable<Mutex<Vec<Context>>> = Renewable::new(Mutex::new(Vec::new()));
-
-/// In the child of fork: forgets the contexts, which belong to the parent.
-///
-/// # Safety
-/// See [`Renewable::renew`].
-pub unsafe fn renew() {
-    // SAFETY: our caller keeps the same contract.
-    unsafe { KEPT.renew(Mutex::new(Vec::new())) };
+fork_reset! {
+    /// The contexts belong to the parent.
+    static KEPT: Mutex<Vec<Context>> = Mutex::new(Vec::new());
 }
 
 /// Takes an unused context, or creates the largest one that the system has room for.

@@ -19,15 +19,16 @@
 //! Invariant: `spare` is the number of a crew's idle threads minus the number of its jobs that no
 //! thread has taken yet. A thread ends only if no job is left waiting for one.
 
+pub mod kick;
 mod members;
 
-use crate::context;
-use crate::context::{Condvar, Mutex};
-use crate::engine::{self, KernelCall, Lane, Names, Request, Run, Token, Transfer, Way};
-use crate::entry::fork::{self, Renewable};
-use crate::entry::init;
+use crate::context::{self, Condvar, Mutex};
+use crate::engine::{self, KernelCall, Lane, Names, Request, Run, Transfer, Way};
+use crate::host::Token;
 use crate::host::remote::Remote;
-use crate::runtime::signal;
+use crate::state::blocked::Blocked;
+use crate::state::fork_reset::is_bare_child;
+use crate::state::options;
 use crate::state::options::Level;
 use crate::state::spawn::{self, Queue};
 use crate::state::{descriptors, loader, log};
@@ -100,16 +101,9 @@ const IDLE: Duration = Duration::from_secs(5);
 /// pages take memory.
 const STACK: usize = 1 << 20;
 
-static POOL: Renewable<OnceBox<Pool>> = Renewable::new(OnceBox::new());
-
-/// In the child of fork, where no pool thread exists: starts with an empty pool.
-///
-/// # Safety
-/// See [`Renewable::renew`].
-pub unsafe fn renew() {
-    // SAFETY: our caller keeps the same contract.
-    unsafe { POOL.renew(OnceBox::new()) };
-    UNBOUNDED.store(0, SeqCst);
+fork_reset! {
+    /// The child starts with an empty pool, because no pool thread exists there.
+    static POOL: OnceBox<Pool> = OnceBox::new();
 }
 
 /// Gives `job` to a pool thread. Returns false if no thread is available, or if the caller must
@@ -120,7 +114,7 @@ pub fn submit(job: Job) -> bool {
     }
     let pool = POOL.get().get_or_init(|| {
         Box::new(Pool {
-            disk: Mutex::new(Crew::new(init::conf().threads)),
+            disk: Mutex::new(Crew::new(options::current().threads)),
             peers: Mutex::new(Crew::new(MOST_WAITING)),
             busy: Busy {
                 jobs: Mutex::new(HashMap::new()),
@@ -186,7 +180,7 @@ pub fn interrupt(remote: &Arc<Remote>, token: Token) {
     };
     *state = match *state {
         State::Running(thread) | State::Ending(thread) => {
-            signal::kick(thread);
+            kick::kick(thread);
             State::Ending(thread)
         }
         State::Queued | State::Interrupted => State::Interrupted,
@@ -229,11 +223,11 @@ impl Crew {
             return false;
         }
         self.spare.fetch_add(1, SeqCst);
-        signal::prepare_kicks();
+        kick::prepare();
         // The new thread inherits the mask. It is created through libc, whose functions are our
         // hooks.
         let _off = context::libc();
-        let blocked = signal::Blocked::all();
+        let blocked = Blocked::all();
         let crew = Arc::clone(self);
         let thread = spawn::start(c"aioshim-io", STACK, move || {
             crew.work(pool);
@@ -278,7 +272,7 @@ impl Crew {
     }
 
     fn work(&self, pool: &Pool) {
-        signal::take_kicks();
+        kick::take();
         loop {
             match self.jobs.take_within(IDLE) {
                 Some(job) => {
@@ -470,6 +464,7 @@ pub struct Unbounded(());
 
 /// The number of permits in use. Reset in the child of fork.
 static UNBOUNDED: AtomicUsize = AtomicUsize::new(0);
+after_fork!(|| UNBOUNDED.store(0, SeqCst));
 
 impl Unbounded {
     /// None while all permits are in use.
@@ -493,7 +488,7 @@ impl Drop for Unbounded {
 pub fn await_jobs(fd: c_int) {
     let errno = errno::get();
     match POOL.get().get() {
-        Some(pool) if !fork::is_bare_child() => pool.busy.wait(fd),
+        Some(pool) if !is_bare_child() => pool.busy.wait(fd),
         // In the child of fork the jobs belong to the parent.
         _ => descriptors::set_busy(fd, false),
     }

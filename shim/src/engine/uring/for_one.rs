@@ -6,7 +6,8 @@
 //! thread pool, whose threads can be ended on demand.
 
 use super::Uring;
-use crate::engine::{Engine, Request, Sink, SocketCall, Token, Transfer, Wait};
+use crate::engine::{Engine, Request, Sink, SocketCall, Transfer, Wait};
+use crate::host::Token;
 use crate::state::options::EngineChoice;
 use std::ffi::c_int;
 use sys::errno::Errno;

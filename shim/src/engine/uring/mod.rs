@@ -11,9 +11,10 @@ mod setup;
 mod sqe;
 mod window;
 
-pub use window::{redirect, renew};
+pub use window::redirect;
 
-use super::{Engine, Request, Sink, SocketCall, Token, Transfer, Wait};
+use super::{Engine, Request, Sink, SocketCall, Transfer, Wait};
+use crate::host::Token;
 use crate::state::descriptors;
 use crate::state::options::EngineChoice;
 use deadline::Deadline;

@@ -324,9 +324,11 @@ pub fn redirect(first: c_int, last: c_int) {
     }
 }
 
+after_fork!(|| disown());
+
 /// In the child of fork: all windows belong to the parent. Those of threads that do not exist in
 /// the child are never used again.
-pub fn renew() {
+fn disown() {
     for window in windows() {
         window.open.store(false, Ordering::SeqCst);
         window.entering.store(false, Ordering::SeqCst);

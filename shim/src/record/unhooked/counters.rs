@@ -4,7 +4,7 @@
 //! allocates nor locks. The report at exit reads it and translates addresses into names.
 
 use crate::record::stats::Counter;
-use crate::state::registry::{Registered, Registry};
+use crate::state::registry::Registered;
 use crate::state::symbol;
 use serde_json::{Value, json};
 use std::ffi::c_long;
@@ -48,15 +48,8 @@ pub struct Tally {
     counts: AtomicBool,
 }
 
-static ALL: Registry<Tally> = Registry::new();
-
-/// In the child of fork: forgets all counts, which belong to the parent.
-///
-/// # Safety
-/// See [`Renewable::renew`](crate::entry::fork::Renewable::renew).
-pub unsafe fn forget_all() {
-    // SAFETY: our caller keeps the same contract.
-    unsafe { ALL.forget_all() };
+registry! {
+    static ALL: Registry<Tally>;
 }
 
 impl Tally {

@@ -50,10 +50,11 @@ pub fn end() {}
 #[cfg(target_arch = "x86_64")]
 mod x86_64 {
     use super::super::counters::{self, Place, clock};
-    use super::super::{ALLOW, HERE, INSTALLED, Watch};
+    use super::super::{ALLOW, HERE, Watch};
     use super::Errno;
-    use crate::runtime::signal;
-    use crate::runtime::thread::Thread;
+    use crate::context;
+    use crate::record::handlers;
+    use crate::state::sigsys;
     use std::arch::naked_asm;
     use std::ffi::{c_int, c_long, c_void};
     use std::ops::Range;
@@ -79,7 +80,7 @@ mod x86_64 {
             return Err(Errno(libc::ENOEXEC));
         }
         install();
-        sys::unblock(signal::bit(libc::SIGSYS));
+        sys::unblock(sys::signal_bit(libc::SIGSYS));
         sys::dispatch_system_calls(Some((text, selector.as_ptr())))
     }
 
@@ -88,9 +89,10 @@ mod x86_64 {
         let _ = sys::dispatch_system_calls(None);
     }
 
-    /// Installs the shim's handler in place of the program's own, which `signal` has recorded.
+    /// Installs the shim's handler in place of the program's own, which `runtime/signal/actions.rs`
+    /// has recorded.
     fn install() {
-        if !INSTALLED.swap(true, Relaxed) {
+        if !sigsys::note_owned() {
             // SAFETY: both are functions of the kinds that the kernel calls, and they are never
             // unloaded.
             unsafe {
@@ -147,7 +149,7 @@ mod x86_64 {
             unsafe { ((*info).si_code, &mut *context.cast::<libc::ucontext_t>()) };
         let watch = HERE.get();
         if code != SYS_USER_DISPATCH || watch.is_null() {
-            return signal::hand_on(number, info, context);
+            return handlers::forward(number, info, context);
         }
         // SAFETY: the tracer belongs to this thread and is alive until `end`.
         go_on(unsafe { &*watch }, registers);
@@ -209,8 +211,7 @@ mod x86_64 {
         if !wait.can_wait(arguments) {
             return None;
         }
-        let thread = Thread::current()?;
-        if thread.host().running().is_null() {
+        if context::active().is_null() || watch.host.running().is_null() {
             return None;
         }
         let by = match watch.passing.get() {
@@ -234,7 +235,7 @@ mod x86_64 {
     fn change_mask(context: &mut libc::ucontext_t, arguments: &Arguments) {
         // The kernel's set is the first 8 bytes of libc's set.
         let saved = (&raw mut context.uc_sigmask).cast::<u64>();
-        let sigsys = signal::bit(libc::SIGSYS);
+        let sigsys = sys::signal_bit(libc::SIGSYS);
         // SAFETY: the context belongs to the kernel and is alive; the arguments come from the
         // program, and the kernel checks them.
         unsafe {

@@ -10,22 +10,23 @@
 //!
 //! Invariant: SIGSYS is not blocked on a watched thread while dispatch is on, because the kernel
 //! would kill the process. So neither sigprocmask(2) (dispatch.rs) nor the mask of a signal handler
-//! ([`entered_handler`]) can block it.
+//! ([`sigsys::entered_handler`]) can block it.
 
 mod counters;
 mod dispatch;
 
-use crate::entry::init;
-use crate::runtime::signal;
+use crate::host::Host;
 use crate::state::log;
+use crate::state::options;
 use crate::state::options::Level;
 use crate::state::registry::Registered;
+use crate::state::sigsys;
 use counters::Tally;
 use std::cell::Cell;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};
 
-pub use counters::{Report, forget_all};
+pub use counters::Report;
 
 /// The kernel executes all system calls (SYSCALL_DISPATCH_FILTER_ALLOW).
 const ALLOW: u8 = 0;
@@ -40,6 +41,7 @@ pub struct Watch {
     lapsed: Cell<bool>,
     /// The row of the hook that is currently passing a call to libc, plus one; 0 for none.
     passing: Cell<u32>,
+    host: Host,
     /// The address range that contains the shim's own code.
     text: Range<usize>,
     tally: Registered<Tally>,
@@ -51,33 +53,33 @@ thread_local! {
     static HERE: Cell<*const Watch> = const { Cell::new(std::ptr::null()) };
 }
 
-/// Whether the shim's handler of SIGSYS is installed.
-static INSTALLED: AtomicBool = AtomicBool::new(false);
-
-/// Whether the shim handles SIGSYS, and forwards other SIGSYS signals to the program's own handler.
-pub fn owns_sigsys() -> bool {
-    INSTALLED.load(Relaxed)
+/// Makes `watch` the calling thread's tracer; null for none.
+fn set_here(watch: *const Watch) {
+    HERE.set(watch);
+    sigsys::set_traced(!watch.is_null());
 }
 
 impl Watch {
-    /// Traces the calling thread from now on, if the option is set and the kernel supports it.
-    pub fn begin() -> Option<Box<Self>> {
-        if !init::conf().escapes {
+    /// Traces the calling thread, which belongs to `host`, from now on, if the option is set and
+    /// the kernel supports it.
+    pub fn begin(host: &Host) -> Option<Box<Self>> {
+        if !options::current().escapes {
             return None;
         }
         let watch = Box::new(Self {
             selector: AtomicU8::new(DISPATCH),
             lapsed: Cell::new(false),
             passing: Cell::new(0),
+            host: *host,
             text: dispatch::text_of_the_shim(),
             tally: Tally::register(),
         });
-        HERE.set(&raw const *watch);
+        set_here(&raw const *watch);
         match dispatch::begin(&watch.selector, &watch.text) {
             Ok(()) => Some(watch),
             Err(error) => {
                 static SAID: AtomicBool = AtomicBool::new(false);
-                HERE.set(std::ptr::null());
+                set_here(std::ptr::null());
                 watch.tally.withdraw();
                 if !SAID.swap(true, Relaxed) {
                     let line = "AIOSHIM_ESCAPES: the kernel does not dispatch system calls";
@@ -94,7 +96,7 @@ impl Watch {
     /// Call on the traced thread before the value is dropped.
     pub fn end(&self) {
         dispatch::end();
-        HERE.set(std::ptr::null());
+        set_here(std::ptr::null());
     }
 
     /// Does not count system calls while the result lives: the scheduler's own calls inside the
@@ -114,7 +116,7 @@ impl Watch {
 
     fn dispatch(&self) {
         // SIGSYS may have been blocked while dispatch was off.
-        sys::unblock(signal::bit(libc::SIGSYS));
+        sys::unblock(sys::signal_bit(libc::SIGSYS));
         self.selector.store(DISPATCH, Relaxed);
     }
 
@@ -140,13 +142,5 @@ pub struct Passing<'a>(&'a Watch, u32);
 impl Drop for Passing<'_> {
     fn drop(&mut self) {
         self.0.passing.set(self.1);
-    }
-}
-
-/// Call at the beginning of each signal handler of the program, whose mask may block SIGSYS.
-#[inline]
-pub fn entered_handler() {
-    if !HERE.get().is_null() {
-        sys::unblock(signal::bit(libc::SIGSYS));
     }
 }

@@ -7,8 +7,8 @@
 //! SA_RESTART does not restart. If the thread begins such a call at that very moment, the call is
 //! restarted (`begin_again`), because it had not blocked yet.
 
-use crate::record::unhooked;
-use crate::runtime::signal;
+use crate::record::handlers;
+use crate::state::sigsys;
 use crate::state::symbol;
 use std::ffi::{c_int, c_void};
 use std::fmt;
@@ -65,7 +65,7 @@ pub fn prepare() {
     let free = (libc::SIGRTMIN()..libc::SIGRTMAX()).rev();
     if let Some(number) = free
         .into_iter()
-        .find(|number| signal::take(*number, answer))
+        .find(|number| handlers::take(*number, answer))
     {
         SIGNAL.store(number, Ordering::Relaxed);
     }
@@ -98,7 +98,7 @@ impl Place {
     fn frames(tid: i32) -> Self {
         let number = SIGNAL.load(Ordering::Relaxed);
         // The program may have taken the signal in the meantime.
-        if number == 0 || !signal::is_taken(number, answer) {
+        if number == 0 || !handlers::is_taken(number, answer) {
             return Self::Unknown;
         }
         REQUEST.answer.store(0, Ordering::Relaxed);
@@ -165,7 +165,7 @@ impl fmt::Display for Place {
 
 /// The signal handler: writes the interrupted thread's stack to the request.
 extern "C" fn answer(_: c_int, _: *mut libc::siginfo_t, context: *mut c_void) {
-    unhooked::entered_handler();
+    sigsys::entered_handler();
     // SAFETY: this is the kernel's argument to a handler.
     let context = unsafe { &mut *context.cast::<libc::ucontext_t>() };
     begin_again(context);

@@ -10,13 +10,11 @@
 
 mod location;
 
-use crate::context;
-use crate::context::{Mutex, MutexGuard};
-use crate::entry::fork::Renewable;
-use crate::entry::init;
+use crate::context::{self, Mutex, MutexGuard};
 use crate::host::{Host, Watch};
-use crate::runtime::signal;
+use crate::state::blocked::Blocked;
 use crate::state::log;
+use crate::state::options;
 use crate::state::options::Level;
 use location::Place;
 use std::collections::HashSet;
@@ -55,19 +53,12 @@ struct Turn {
     reported: Option<String>,
 }
 
-/// All watched threads. The watchdog holds the lock while it samples them.
-static ALL: Renewable<Mutex<Vec<Arc<Seen>>>> = Renewable::new(Mutex::new(Vec::new()));
-static WATCHDOG: AtomicBool = AtomicBool::new(false);
-
-/// In the child of fork, which has no watchdog: forgets all threads.
-///
-/// # Safety
-/// See [`Renewable::renew`].
-pub unsafe fn renew() {
-    WATCHDOG.store(false, Relaxed);
-    // SAFETY: our caller keeps the same contract.
-    unsafe { ALL.renew(Mutex::new(Vec::new())) };
+fork_reset! {
+    /// All watched threads. The watchdog holds the lock while it samples them.
+    static ALL: Mutex<Vec<Arc<Seen>>> = Mutex::new(Vec::new());
 }
+static WATCHDOG: AtomicBool = AtomicBool::new(false);
+after_fork!(|| WATCHDOG.store(false, Relaxed));
 
 fn all() -> MutexGuard<'static, Vec<Arc<Seen>>> {
     ALL.get().lock()
@@ -76,7 +67,7 @@ fn all() -> MutexGuard<'static, Vec<Arc<Seen>>> {
 impl Watched {
     /// Watches the calling thread, which belongs to `host`, if the option is set.
     pub fn begin(host: &Host) -> Option<Self> {
-        let limit = init::conf().stall?;
+        let limit = options::current().stall?;
         let Some(watch) = host.watch() else {
             static SAID: AtomicBool = AtomicBool::new(false);
             if !SAID.swap(true, Relaxed) {
@@ -115,7 +106,7 @@ impl Drop for Watched {
 
 fn start_watchdog(limit: u64) {
     let _off = context::libc();
-    let _blocked = signal::Blocked::all();
+    let _blocked = Blocked::all();
     let thread = std::thread::Builder::new()
         .name("aioshim-stall".into())
         .spawn(move || watch_over(limit));

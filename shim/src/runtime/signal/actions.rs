@@ -4,14 +4,14 @@
 //! From the first attach on, the kernel has [`super::trampoline`] in place of each handler.
 //! Programs that never attach keep their handlers untouched.
 
-use super::{OF_LIBC, bit, trampoline};
+use super::trampoline;
 use crate::context;
-use crate::record::unhooked;
+use crate::state::sigsys;
 use std::ffi::{c_int, c_void};
-use std::mem::MaybeUninit;
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use sys::SignalSet;
+use sys::{SIGNALS_OF_LIBC, signal_bit};
 
 type Handler = libc::sighandler_t;
 type Info = *mut libc::siginfo_t;
@@ -58,7 +58,7 @@ impl Action {
 }
 
 /// The signals that a mask can contain.
-const BLOCKABLE: SignalSet = !(bit(libc::SIGKILL) | bit(libc::SIGSTOP));
+const BLOCKABLE: SignalSet = !(signal_bit(libc::SIGKILL) | signal_bit(libc::SIGSTOP));
 
 /// The kernel's part of an action's mask: libc's larger set begins with it.
 fn mask_of(action: &mut libc::sigaction) -> &mut SignalSet {
@@ -144,7 +144,7 @@ fn hide(signal: c_int, action: &mut libc::sigaction) {
     ACTIONS[signal as usize].store(action);
     action.sa_sigaction = trampoline::enter as *const () as Handler;
     action.sa_flags = action.sa_flags & !HIDDEN | libc::SA_SIGINFO;
-    *mask_of(action) = !OF_LIBC;
+    *mask_of(action) = !SIGNALS_OF_LIBC;
 }
 
 /// Puts the shim's entry in place of the installed handler.
@@ -184,7 +184,7 @@ pub fn hand_on(signal: c_int, info: Info, context: *mut c_void) {
                 record.handler.store(libc::SIG_DFL, Relaxed);
             }
             let _handler = context::handler();
-            unhooked::entered_handler();
+            sigsys::entered_handler();
             // SAFETY: the handler has the type that its recorded flags say. The kernel also passes
             // all three arguments to either kind.
             unsafe {
@@ -223,7 +223,7 @@ unsafe fn record_only(
 
 /// Whether the shim handles the signal itself, and only forwards it to the program's action.
 fn is_the_shims(signal: c_int) -> bool {
-    signal == libc::SIGSYS && unhooked::owns_sigsys()
+    signal == libc::SIGSYS && sigsys::is_owned()
 }
 
 /// The program's own action before it is replaced.
@@ -358,30 +358,6 @@ older_names!(
     __sysv_signal,
     sigset
 );
-
-/// While this value lives, the calling thread takes no signals, and a thread that it creates never
-/// takes any.
-pub struct Blocked(libc::sigset_t);
-
-impl Blocked {
-    pub fn all() -> Self {
-        let (mut all, mut before) = (MaybeUninit::uninit(), MaybeUninit::uninit());
-        // SAFETY: both sets are alive, and the first is filled before it is read. The call cannot
-        // fail, because the only error is an unknown `how`.
-        unsafe {
-            libc::sigfillset(all.as_mut_ptr());
-            libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr());
-            Self(before.assume_init())
-        }
-    }
-}
-
-impl Drop for Blocked {
-    fn drop(&mut self) {
-        // SAFETY: the mask comes from the kernel.
-        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &self.0, std::ptr::null_mut()) };
-    }
-}
 
 /// A handler that belongs to the shim.
 type Own = extern "C" fn(c_int, Info, *mut c_void);

@@ -5,15 +5,16 @@
 //! there, that costs two extra system calls. If not, the thread's other fibers are delayed by
 //! [`LIMIT_NS`], rather than until the next connection arrives.
 //!
-//! The timer sends the signal of [`kick`](mod@super::kick), which a program cannot block or handle.
+//! The timer sends the signal of [`kick`], which a program cannot block or handle.
 //!
 //! Invariant: the timer is armed only inside [`Alarm::limit`] and disarmed before that returns, so
 //! it interrupts no other call.
 
-use super::{bit, kick};
+use crate::engine::pool::kick;
 use std::ffi::c_int;
 use sys::Sysno;
 use sys::errno::Errno;
+use sys::signal_bit;
 
 /// How long a call may block. From about one kernel tick on, 4 ms at 250 Hz, the CPU's own timer
 /// usually need not be reprogrammed, which would cost more than everything else.
@@ -27,7 +28,7 @@ impl Alarm {
     /// None if the kernel refuses timers, because of a seccomp filter or RLIMIT_SIGPENDING.
     pub fn new() -> Option<Self> {
         kick::prepare();
-        sys::unblock(bit(kick::SIGCANCEL));
+        sys::unblock(signal_bit(kick::SIGCANCEL));
         // SAFETY: zeroes are a valid sigevent.
         let mut event: libc::sigevent = unsafe { std::mem::zeroed() };
         event.sigev_notify = libc::SIGEV_THREAD_ID;

@@ -2,8 +2,8 @@
 //! on its fiber. If the jump leaves a call-back of a function that runs on the pool, ends that
 //! function first.
 
-use crate::calls::via::callback;
 use crate::context::{self, Context};
+use crate::runtime::callback;
 use crate::runtime::thread::Thread;
 use std::ffi::{c_int, c_void};
 

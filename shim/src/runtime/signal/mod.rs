@@ -20,22 +20,22 @@
 mod actions;
 mod alarm;
 mod jump;
-mod kick;
 mod mask;
 mod stash;
 mod trampoline;
 
 use crate::context::{self, Slot};
+use crate::record::handlers::{self, Handlers};
 use crate::runtime::thread::Thread;
 use stash::Stash;
 use std::cell::Cell;
 use std::ffi::{c_int, c_void};
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU64, Ordering::Relaxed};
-use sys::SignalSet;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU64};
+use sys::{SIGNALS_OF_LIBC, SignalSet, signal_bit};
 
-pub use actions::{Blocked, hand_on, is_taken, take, unwrap_all, wrap_again, wrap_all};
+pub use actions::{unwrap_all, wrap_again, wrap_all};
 pub use alarm::Alarm;
-pub use kick::{kick, prepare as prepare_kicks, take as take_kicks};
 pub use mask::run_held_handlers;
 
 /// Whether `info` reports a fault of the interrupted code, as opposed to a signal that a process
@@ -45,35 +45,32 @@ pub use mask::run_held_handlers;
 /// `info` is what the kernel passed to a handler.
 unsafe fn is_fault(signal: c_int, info: *const libc::siginfo_t) -> bool {
     // SAFETY: our caller keeps this contract.
-    bit(signal) & FAULTS != 0 && unsafe { (*info).si_code } > 0
+    signal_bit(signal) & FAULTS != 0 && unsafe { (*info).si_code } > 0
 }
 
 /// Resolves the libc functions that handlers may call, before a handler needs them.
 pub fn bind() {
     jump::bind();
     mask::bind();
-}
-
-/// The bit of a signal in a set.
-pub const fn bit(signal: c_int) -> SignalSet {
-    1 << (signal - 1)
+    handlers::register(&Handlers {
+        take: actions::take,
+        is_taken: actions::is_taken,
+        forward: actions::hand_on,
+    });
 }
 
 /// Faults of the interrupted code, which cannot continue without its handler. If they are sent by
 /// kill(2) or similar they are ordinary signals. The shim never blocks them, because a fault would
 /// then end the process.
-const FAULTS: SignalSet = bit(libc::SIGSEGV)
-    | bit(libc::SIGBUS)
-    | bit(libc::SIGFPE)
-    | bit(libc::SIGILL)
-    | bit(libc::SIGTRAP)
-    | bit(libc::SIGSYS);
-
-/// The signals that libc reserves: SIGCANCEL and SIGSETXID.
-const OF_LIBC: SignalSet = bit(32) | bit(33);
+const FAULTS: SignalSet = signal_bit(libc::SIGSEGV)
+    | signal_bit(libc::SIGBUS)
+    | signal_bit(libc::SIGFPE)
+    | signal_bit(libc::SIGILL)
+    | signal_bit(libc::SIGTRAP)
+    | signal_bit(libc::SIGSYS);
 
 /// All signals that are blocked while signals are deferred.
-pub const HOLDABLE: SignalSet = !(FAULTS | OF_LIBC);
+pub const HOLDABLE: SignalSet = !(FAULTS | SIGNALS_OF_LIBC);
 
 /// The outcome of running the handlers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -209,7 +206,7 @@ impl Signals {
     ) -> bool {
         // SAFETY: our caller keeps the same contract.
         let is_fault = unsafe { is_fault(signal, info) };
-        if bit(signal) & OF_LIBC != 0 || is_fault || !self.must_wait(thread) {
+        if signal_bit(signal) & SIGNALS_OF_LIBC != 0 || is_fault || !self.must_wait(thread) {
             return false;
         }
         if !self.is_held() {
@@ -308,7 +305,7 @@ impl Signals {
 
     /// Returns `before`, unless everything was blocked only because signals are deferred.
     fn base(&self, before: SignalSet) -> SignalSet {
-        const UNBLOCKABLE: SignalSet = bit(libc::SIGKILL) | bit(libc::SIGSTOP);
+        const UNBLOCKABLE: SignalSet = signal_bit(libc::SIGKILL) | signal_bit(libc::SIGSTOP);
         let all = HOLDABLE & !UNBLOCKABLE;
         if self.is_held() && before & all == all {
             self.mask.load(Relaxed)

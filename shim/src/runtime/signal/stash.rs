@@ -13,7 +13,6 @@
 //! and has no stand-in, it is blocked, or it is one of the fault signals, of which only one can be
 //! pending. Therefore no handler changes an entry that is being read.
 
-use super::bit;
 use libc::siginfo_t;
 use std::cell::UnsafeCell;
 use std::ffi::{c_int, c_void};
@@ -21,6 +20,7 @@ use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use sys::SignalSet;
 use sys::errno::Errno;
+use sys::signal_bit;
 
 /// The first real-time signal. The kernel does not queue a second instance of the signals below it.
 const FIRST_REALTIME: c_int = 32;
@@ -65,14 +65,14 @@ impl Stash {
     }
 
     fn has(&self, signal: c_int) -> bool {
-        self.kept.load(Relaxed) & bit(signal) != 0
+        self.kept.load(Relaxed) & signal_bit(signal) != 0
     }
 
     fn forget(&self, signal: c_int) {
         self.kept
-            .store(self.kept.load(Relaxed) & !bit(signal), Relaxed);
+            .store(self.kept.load(Relaxed) & !signal_bit(signal), Relaxed);
         self.queued
-            .store(self.queued.load(Relaxed) & !bit(signal), Relaxed);
+            .store(self.queued.load(Relaxed) & !signal_bit(signal), Relaxed);
     }
 
     /// The value that marks a stand-in: an address that no sender has a reason to send.
@@ -92,7 +92,8 @@ impl Stash {
         match info.code {
             libc::SI_QUEUE => info.value == self.mark(),
             libc::SI_USER => {
-                self.queued.load(Relaxed) & bit(signal) != 0 && (info.pid, info.uid) == (0, 0)
+                self.queued.load(Relaxed) & signal_bit(signal) != 0
+                    && (info.pid, info.uid) == (0, 0)
             }
             _ => false,
         }
@@ -108,11 +109,11 @@ impl Stash {
             if self.is_stand_in(signal, info) {
                 // The signal that it stands for stays in the stash.
                 self.queued
-                    .store(self.queued.load(Relaxed) & !bit(signal), Relaxed);
+                    .store(self.queued.load(Relaxed) & !signal_bit(signal), Relaxed);
             } else if !self.has(signal) {
                 self.slot(signal).copy_from_nonoverlapping(info, 1);
                 self.kept
-                    .store(self.kept.load(Relaxed) | bit(signal), Relaxed);
+                    .store(self.kept.load(Relaxed) | signal_bit(signal), Relaxed);
             } else if signal >= FIRST_REALTIME {
                 queue(signal, info);
             }
@@ -151,7 +152,7 @@ impl Stash {
     pub fn release(&self, blocked: SignalSet) {
         for signal in signals(self.waiting() & !blocked) {
             self.queued
-                .store(self.queued.load(Relaxed) | bit(signal), Relaxed);
+                .store(self.queued.load(Relaxed) | signal_bit(signal), Relaxed);
             self.send_stand_in(signal);
         }
     }
@@ -262,9 +263,9 @@ mod tests {
         // SAFETY: all pointers refer to values that are alive.
         unsafe {
             stash.keep(signal, &info(1));
-            assert_eq!(stash.waiting(), bit(signal));
+            assert_eq!(stash.waiting(), signal_bit(signal));
             // The same as `release` does, but without the kernel.
-            stash.queued.store(bit(signal), Relaxed);
+            stash.queued.store(signal_bit(signal), Relaxed);
             let (mut second, mut third) = (info(2), info(3));
             let mut stand_in = info(stash.mark().addr());
             assert!(stash.exchange(signal, &mut second));
@@ -286,9 +287,11 @@ mod tests {
         let stash = Stash::new();
         // SAFETY: the value is alive.
         unsafe { stash.keep(12, &info(7)) };
-        assert!(stash.take(bit(10)).is_none());
+        assert!(stash.take(signal_bit(10)).is_none());
         assert_eq!(
-            stash.take(bit(12) | bit(10)).map(|(signal, _)| signal),
+            stash
+                .take(signal_bit(12) | signal_bit(10))
+                .map(|(signal, _)| signal),
             Some(12)
         );
         assert!(stash.take(!0).is_none());

@@ -6,13 +6,13 @@
 //! because the kernel restores them.
 
 use super::actions::{self, Recorded};
-use super::bit;
 use crate::context;
-use crate::record::unhooked;
 use crate::runtime::thread::Thread;
+use crate::state::sigsys;
 use std::arch::naked_asm;
 use std::ffi::{c_int, c_void};
 use sys::SignalSet;
+use sys::signal_bit;
 
 /// How to run the handler; returned in two registers.
 #[repr(C)]
@@ -98,7 +98,7 @@ const NOT_NOW: Start = Start {
 /// through to libc, and sets the mask that the handler must run with. Until then all signals are
 /// blocked (actions.rs).
 extern "C" fn begin(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) -> Start {
-    unhooked::entered_handler();
+    sigsys::entered_handler();
     // SAFETY: the context comes from the kernel, which uses only the first 64 bits of the set.
     let blocked = unsafe {
         &mut *(&raw mut (*context.cast::<libc::ucontext_t>()).uc_sigmask).cast::<SignalSet>()
@@ -125,13 +125,13 @@ extern "C" fn begin(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_v
     }
     let context = context::enter_handler();
     let own = if flags & libc::SA_NODEFER == 0 {
-        bit(signal)
+        signal_bit(signal)
     } else {
         0
     };
     sys::set_blocked(before | mask | own);
     // Again, because the program's handler makes system calls under the mask that is now in force.
-    unhooked::entered_handler();
+    sigsys::entered_handler();
     Start {
         handler,
         before: context,

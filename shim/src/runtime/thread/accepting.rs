@@ -2,8 +2,8 @@
 
 use super::Thread;
 use crate::engine::SocketCall;
-use crate::entry::fork;
 use crate::runtime::signal::Alarm;
+use crate::state::fork_reset::is_bare_child;
 use std::cell::{Cell, OnceCell};
 use std::ffi::c_int;
 use sys::errno::Errno;
@@ -39,7 +39,7 @@ impl Thread {
             careful.update(|left| left - 1);
             return None;
         }
-        if fork::is_bare_child() {
+        if is_bare_child() {
             // The timer belongs to the parent; its number may name another timer here.
             return None;
         }

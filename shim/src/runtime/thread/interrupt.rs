@@ -3,13 +3,13 @@
 
 use super::Thread;
 use crate::context;
-use crate::engine::{Token, Wait, pool};
+use crate::engine::{Wait, pool};
 use crate::hooks;
-use crate::host::main_fiber;
+use crate::host::Token;
 use crate::runtime::cancel;
 use crate::runtime::deadlines::Deadline;
 use crate::runtime::operation::{End, Flight, Kind};
-use crate::runtime::signal::{self, Handled};
+use crate::runtime::signal::Handled;
 use std::ffi::c_void;
 use sys::{SignalSet, errno};
 
@@ -177,7 +177,7 @@ impl Thread {
         let Some((signals, base)) = self.signals.held().filter(|_| !self.signals.due.get()) else {
             return 0;
         };
-        if signals & signal::bit(libc::SIGCHLD) != 0 {
+        if signals & sys::signal_bit(libc::SIGCHLD) != 0 {
             self.let_pclose_reap();
         }
         let (mut needs, mut accepts, mut soon) = (None, None, false);
@@ -248,7 +248,7 @@ impl Thread {
             while self.in_flight() > 0 {
                 self.poll(Wait::Forever);
             }
-            main_fiber::unparked(&self.host);
+            self.host.note_ran_on();
         }
     }
 }

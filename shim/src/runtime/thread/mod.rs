@@ -15,28 +15,28 @@ mod quantum;
 mod replacing;
 mod submit;
 
-use crate::calls::via::callback::Link;
 use crate::context::{self, Slot};
-use crate::engine::{self, Engine, Made, Request, Sink, Token, Wait};
-use crate::entry::{init, sanitizers};
+use crate::engine::{self, Engine, Made, Request, Sink, Wait};
 use crate::hooks;
-use crate::host::Host;
 use crate::host::remote::{Message, Remote};
-use crate::record::stats::Stats;
+use crate::host::{Host, Token};
+use crate::record::stats::{self, Stats};
 use crate::record::trace::{Record, Trace, Tracing};
 use crate::record::unhooked::Watch;
 use crate::record::watchdog::Watched;
+use crate::runtime::callback::Link;
 use crate::runtime::deadlines::Deadlines;
 use crate::runtime::language::Runtimes;
 use crate::runtime::lookout::Lookout;
 use crate::runtime::operation::Flights;
 use crate::runtime::signal::Signals;
 use crate::runtime::static_results::Records;
+use crate::runtime::stream::Files;
 use crate::state::log;
-use crate::state::options::{EngineChoice, Level};
+use crate::state::options::{EngineChoice, Level, StatsFormat};
 use crate::state::recent_paths::KnownFiles;
 use crate::state::registry::Registered;
-use crate::stdio::Files;
+use crate::state::{options, sanitizers};
 use accepting::Accepting;
 use crossbeam_channel::Receiver;
 use policy::{INLINE_BUDGET, Opens};
@@ -44,6 +44,7 @@ use std::cell::{Cell, RefCell, UnsafeCell};
 use std::collections::HashSet;
 use std::ffi::{c_int, c_void};
 use std::sync::Arc;
+pub use submit::land_here;
 use sys::errno;
 
 /// Receives the completions that the engine reports while it polls.
@@ -144,10 +145,11 @@ pub struct Thread {
 impl Thread {
     pub fn new(host: Host) -> Result<Self, errno::Errno> {
         let (remote, inbox) = Remote::new(&host)?;
-        let stats = Stats::register(init::conf().stats != crate::state::options::StatsFormat::Off);
+        let stats = Stats::register(options::current().stats != StatsFormat::Off);
         let trace = Trace::register();
         let watched = stats.timed() || trace.is_some() || hooks::is_any_interposed();
-        let locks = init::conf().locks && !host.leaves_locks() && !sanitizers::watches_locks();
+        let locks =
+            options::current().locks && !host.leaves_locks() && !sanitizers::watches_locks();
         Ok(Self {
             host,
             engine: UnsafeCell::new(EngineSlot::Unmade),
@@ -159,7 +161,7 @@ impl Thread {
             waiting_turn: Cell::new(0),
             queued: Cell::new(0),
             batches: Cell::new(true),
-            highest_rung: Cell::new(init::highest_rung()),
+            highest_rung: Cell::new(engine::first()),
             passes_through: Cell::new(false),
             sleeps_without_engine: Cell::new(true),
             budget: Cell::new(INLINE_BUDGET),
@@ -179,10 +181,10 @@ impl Thread {
             at_once: locks && !watched,
             accepting: Accepting::default(),
             lookout: RefCell::new(None),
-            parks_plainly: host.keeps_runtimes && !init::conf().check,
+            parks_plainly: host.keeps_runtimes && !options::current().check,
             stats,
             trace,
-            escapes: Watch::begin(),
+            escapes: Watch::begin(&host),
             stall: Watched::begin(&host),
             inbox,
             remote: Arc::new(remote),
@@ -353,7 +355,7 @@ impl Thread {
         // The io-uring crate closes descriptors through libc, whose close is our hook.
         let _off = context::libc();
         let errno = errno::get();
-        let choice = init::conf().engine.max(self.highest_rung.get());
+        let choice = options::current().engine.max(self.highest_rung.get());
         let Made {
             engine,
             refusals,
@@ -370,7 +372,7 @@ impl Thread {
             log::say(level, format_args!("{refusal}; using {name} instead"));
         }
         log::say(Level::Debug, format_args!("engine: {name}"));
-        init::note_engine(match refusals.join(", ") {
+        stats::note_engine(match refusals.join(", ") {
             none if none.is_empty() => name.to_owned(),
             reasons => format!("{name} ({reasons})"),
         });

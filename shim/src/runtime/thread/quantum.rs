@@ -2,7 +2,7 @@
 
 use super::{EngineSlot, Thread};
 use crate::context;
-use crate::entry::init;
+use crate::state::options;
 use crate::state::options::Level;
 use crate::state::{allocator, log};
 use policy::INLINE_BUDGET;
@@ -150,7 +150,7 @@ impl Thread {
     #[cold]
     #[inline(never)]
     fn check_thread(&self) {
-        if init::conf().check && !std::ptr::eq(context::attached(), self.slot()) {
+        if options::current().check && !std::ptr::eq(context::attached(), self.slot()) {
             log::say(
                 Level::Error,
                 format_args!(

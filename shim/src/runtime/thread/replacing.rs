@@ -8,10 +8,12 @@
 
 use super::{EngineSlot, Thread};
 use crate::context;
-use crate::engine::{self, Made, Token};
-use crate::entry::init;
+use crate::engine::{self, Made};
+use crate::host::Token;
+use crate::record::stats;
 use crate::runtime::operation::Kind;
 use crate::state::log;
+use crate::state::options;
 use crate::state::options::{EngineChoice, Level};
 use sys::errno::{self, Errno};
 
@@ -32,7 +34,7 @@ impl Thread {
             Level::Info,
             format_args!("{name} failed: {error}; this thread now uses {next}"),
         );
-        init::note_engine_change(next);
+        stats::note_engine_change(next);
         unparked
     }
 
@@ -75,7 +77,7 @@ impl Thread {
         // SAFETY: only this thread uses it, and the borrow ends with the statement.
         match unsafe { &*self.engine.get() } {
             EngineSlot::Made(engine) => engine.rung() == EngineChoice::Uring,
-            _ => init::conf().engine.max(self.highest_rung.get()) <= EngineChoice::Uring,
+            _ => options::current().engine.max(self.highest_rung.get()) <= EngineChoice::Uring,
         }
     }
 
@@ -87,7 +89,7 @@ impl Thread {
             && engine.rung() < rung
         {
             self.succeed_engine(rung);
-            init::note_engine_change(self.engine_name());
+            stats::note_engine_change(self.engine_name());
         }
     }
 

@@ -3,7 +3,9 @@
 use super::{EngineSlot, Thread};
 use crate::context;
 use crate::engine::pool::{self, Job};
-use crate::engine::{Request, Run, Token};
+use crate::engine::{Request, Run};
+use crate::host::Token;
+use crate::host::remote::Parked;
 use crate::runtime::deadlines::NEVER;
 use crate::runtime::operation::{Flight, Kind};
 use crate::state::descriptors;
@@ -205,4 +207,21 @@ impl Thread {
             let _ = sys::close(duplicate);
         }
     }
+}
+
+/// For [`Parked::land_here`].
+///
+/// # Safety
+/// The wait of `parked` has not ended.
+pub unsafe fn land_here(parked: &Parked) -> bool {
+    let here = context::active().cast::<Thread>();
+    // On the scheduler's own stack the thread could be in the middle of any change.
+    // SAFETY: `here` is null or the calling thread's handle, which lives while it is attached.
+    let is_here =
+        std::ptr::eq(here.cast(), parked.thread) && !unsafe { &*here }.host().running().is_null();
+    if is_here {
+        // SAFETY: `here` is the thread of a parked fiber, so it is not null.
+        unsafe { &*here }.land(parked.token);
+    }
+    is_here
 }

@@ -1,40 +1,25 @@
-//! stdio on fibers: `fgets`, `fprintf`, `scanf`, `putwc` and similar functions, intercepted where
-//! libc's buffers meet the kernel.
+//! Streams on fibers: which fiber is inside which stream, and what happens to a stream while its
+//! fiber is parked.
 //!
-//! The path of one `fgets` on a fiber:
-//!
-//! 1. libc takes the stream's lock, finds its buffer empty, and calls through the stream's jump
-//!    table.
-//! 2. [`tables`] has pointed that at a function of [`slots`]. It waits while another fiber is
-//!    parked in the stream ([`monitor`]), and then enters the stream ([`inside`]).
-//! 3. libc's own function fills the buffer, and calls `read` through the table for that. This
-//!    reaches the hook, like any other read.
-//! 4. The fiber parks in the hook and leaves the stream for that time: [`monitor`] marks it,
-//!    [`windows`] closes the parts of its buffer that could be used without a call, and [`lock`]
-//!    releases the lock.
-//!
-//! libc stays unchanged in programs that never attach a thread.
+//! A fiber that enters a stream by one of its jump functions (entry/stdio) is recorded in
+//! [`occupancy`]. When it parks, it leaves the stream for that time: [`parked`] marks the stream,
+//! [`fast_path`] closes the parts of its buffer that could be used without a call, and [`lock`]
+//! releases the lock.
 
-pub mod inside;
+mod fast_path;
 pub mod layout;
 mod lock;
-pub mod monitor;
-pub mod slots;
-mod tables;
-mod windows;
+pub mod occupancy;
+pub mod parked;
 
-pub use inside::Files;
+pub use occupancy::Files;
 
-use crate::state::log;
-use crate::state::options::Level;
-use layout::File;
+use layout::{File, Slot};
 use libc::FILE;
 use once_cell::race::OnceBox;
 use std::ffi::{c_char, c_int, c_void};
 use std::mem::transmute;
-use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
-use sys::errno;
 
 /// libc functions that are called past our hooks of the same name, or that no header declares.
 macro_rules! libc_functions {
@@ -112,7 +97,7 @@ pub fn lock_next_pending(except: &[*mut File]) -> Option<*mut File> {
             while at != end && found.is_none() {
                 let file = (libc.list_file)(at).cast::<File>();
                 if is_pending(file) && !except.contains(&file) {
-                    if monitor::is_marked(file) {
+                    if parked::is_marked(file) {
                         marked = Some(file);
                     } else {
                         (libc.lock)(file.cast());
@@ -126,7 +111,7 @@ pub fn lock_next_pending(except: &[*mut File]) -> Option<*mut File> {
         match (found, marked) {
             // The mark was removed, so search again. If the wait was refused, give up on this
             // stream.
-            (None, Some(file)) if monitor::await_unmarked(file) => {}
+            (None, Some(file)) if parked::await_unmarked(file) => {}
             (found, _) => return found,
         }
     }
@@ -148,25 +133,14 @@ unsafe fn is_pending(file: *mut File) -> bool {
     areas.write_ptr > areas.write_base
 }
 
-/// At the first attach: makes stdio call the shim. If that is impossible, stdio keeps blocking the
-/// threads of its fibers.
-pub fn convert() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        let errno = errno::get();
-        let result = match LibcStdio::find() {
-            Some(functions) => {
-                let _ = LIBC.set(Box::new(functions));
-                tables::patch()
-            }
-            None => Err("this libc lacks some of glibc's functions"),
-        };
-        match result {
-            Ok(()) => CONVERTED.store(true, Ordering::Relaxed),
-            Err(why) => log::say(Level::Info, format_args!("stdio is not converted: {why}")),
-        }
-        errno::set(errno);
-    });
+/// Finds libc's functions. Returns false if this libc lacks some of them.
+pub fn find_functions() -> bool {
+    LibcStdio::find().is_some_and(|functions| LIBC.set(Box::new(functions)).is_ok())
+}
+
+/// Notes that stdio calls the shim from now on.
+pub fn note_converted() {
+    CONVERTED.store(true, Ordering::Relaxed);
 }
 
 /// At the very end of exit(3), before libc flushes all streams: parked fibers will not resume.
@@ -175,5 +149,19 @@ pub fn convert() {
 static AT_EXIT: extern "C" fn() = at_exit;
 
 extern "C" fn at_exit() {
-    monitor::exiting();
+    parked::exiting();
+}
+
+/// Writes a stream's pending output, as fflush(NULL) does for each stream. Returns false if that
+/// failed.
+///
+/// # Safety
+/// The stream is open, and locked by this thread.
+pub unsafe fn flush(file: *mut File) -> bool {
+    // SAFETY: our caller makes the same promise; the table's slot has this type.
+    unsafe {
+        let function = (*file).jumps.add(Slot::Overflow as usize).read();
+        let overflow: unsafe extern "C" fn(*mut File, c_int) -> c_int = transmute(function);
+        overflow(file, libc::EOF) != libc::EOF
+    }
 }

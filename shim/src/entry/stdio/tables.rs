@@ -13,8 +13,8 @@
 //!
 //! Invariant: the original content of a table is published before its first word is changed.
 
-use super::layout::{SLOTS, Slot};
 use super::slots;
+use crate::runtime::stream::layout::{SLOTS, Slot};
 use once_cell::race::OnceBox;
 use std::ffi::{CStr, c_int, c_void};
 use std::ops::Range;

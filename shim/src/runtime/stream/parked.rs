@@ -13,10 +13,9 @@
 
 use super::layout::File;
 use super::lock;
-use super::windows::Windows;
 use crate::context::{self, Condvar, Mutex, MutexGuard};
-use crate::entry::fork::Renewable;
 use crate::host::remote::Remote;
+use crate::runtime::stream::fast_path::Windows;
 use crate::runtime::thread::Thread;
 use std::collections::BTreeMap;
 use std::ffi::c_void;
@@ -47,12 +46,19 @@ unsafe impl Send for Mark {}
 
 pub type Marks = BTreeMap<usize, Mark>;
 
-static MARKS: Renewable<Mutex<Marks>> = Renewable::new(Mutex::new(Marks::new()));
-/// Plain threads wait here for any mark to be removed.
-static TAKEN_OFF: Renewable<Condvar> = Renewable::new(Condvar::new());
+fork_reset! {
+    static MARKS: Mutex<Marks> = Mutex::new(Marks::new());
+}
+fork_reset! {
+    /// Plain threads wait here for any mark to be removed.
+    static TAKEN_OFF: Condvar = Condvar::new();
+}
 
 /// The number of marked streams per hash. Checking an unmarked stream costs one load.
 static FILTER: [AtomicU32; 1024] = [const { AtomicU32::new(0) }; 1024];
+after_fork!(|| FILTER
+    .iter()
+    .for_each(|count| count.store(0, Ordering::Relaxed)));
 
 /// exit(3) is in progress: libc flushes all streams, and no fiber runs any more.
 static EXITING: AtomicBool = AtomicBool::new(false);
@@ -253,20 +259,5 @@ pub fn restore(locked: Option<Locked>) {
     for (file, mark) in locked.iter().flat_map(|marks| marks.iter()) {
         // SAFETY: a marked stream is open, because its fiber is inside.
         unsafe { mark.windows.restore(*file as *mut File) };
-    }
-}
-
-/// Resets this module in the child of a fork, after [`restore`].
-///
-/// # Safety
-/// The process has one thread, which is in none of the functions of this module.
-pub unsafe fn renew() {
-    // SAFETY: our caller makes the same promise.
-    unsafe {
-        MARKS.renew(Mutex::new(Marks::new()));
-        TAKEN_OFF.renew(Condvar::new());
-    }
-    for count in &FILTER {
-        count.store(0, Ordering::Relaxed);
     }
 }

@@ -11,6 +11,7 @@
 //! Threads that the program starts are not fibers: their calls pass through. A scheduler that
 //! attaches itself on the main thread takes it over.
 
+use super::host_api;
 use crate::context;
 use crate::engine::{Wait, pool};
 use crate::host::{self, Host, Table};
@@ -53,13 +54,13 @@ fn the_host() -> Host {
         keeps_runtimes: 1,
         flags: host::FORKS | host::SLEEPS_IN_POLL,
     };
-    Host::new(table, (&raw const FIBER).cast_mut().cast(), true)
+    Host::new(table, (&raw const FIBER).cast_mut().cast(), Some(ran_on))
 }
 
 /// Makes the calling thread, which is the main thread, a fiber. If that fails, its calls pass
 /// through.
 pub fn adopt() {
-    if let Ok(thread) = host::attach_to(the_host()) {
+    if let Ok(thread) = host_api::attach_to(the_host()) {
         THREAD.store(thread, Relaxed);
     }
 }
@@ -70,7 +71,7 @@ pub fn give_way() {
     if !thread.is_null() && std::ptr::eq(thread.cast(), context::attached()) {
         // SAFETY: attached, and the calling thread; its only fiber is running, so nothing is in
         // flight.
-        unsafe { host::aioshim_detach(thread) };
+        unsafe { host_api::aioshim_detach(thread) };
         THREAD.store(std::ptr::null_mut(), Relaxed);
     }
 }
@@ -95,9 +96,9 @@ pub extern "C" fn pthread_exit(result: *mut c_void) -> ! {
 }
 
 /// The fiber runs again without a return from its `park`.
-pub fn unparked(host: &Host) {
-    fiber(host.data).parked.set(false);
-    fiber(host.data).ready.set(false);
+fn ran_on(data: *mut c_void) {
+    fiber(data).parked.set(false);
+    fiber(data).ready.set(false);
 }
 
 fn fiber<'a>(data: *mut c_void) -> &'a MainFiber {
@@ -146,7 +147,7 @@ extern "C" fn wake(_data: *mut c_void) {
     if !thread.is_null() {
         // SAFETY: the thread is attached: the shim stops calling this callback before the detach
         // ends (Remote::detach).
-        unsafe { host::aioshim_wake(thread) };
+        unsafe { host_api::aioshim_wake(thread) };
     }
 }
 

@@ -6,23 +6,23 @@
 //! handler when it first cancels a thread, and that handler ignores a SIGCANCEL that
 //! pthread_cancel(3) did not send.
 //!
-//! A thread of a host receives the signal only from its own [`alarm`](super::alarm), which
-//! interrupts only accept4(2).
+//! A thread of a host receives the signal only from its own alarm (`runtime/signal/alarm.rs`),
+//! which interrupts only accept4(2).
 //!
 //! Invariant: only pool threads are kicked, and the handler touches nothing except the interrupted
 //! call's registers.
 
-use super::bit;
-use crate::record::unhooked;
+use crate::state::sigsys;
 use std::arch::naked_asm;
 use std::cell::Cell;
 use std::ffi::{c_int, c_long, c_void};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use sys::KernelAction;
+use sys::{SIGNALS_OF_LIBC, signal_bit};
 
 pub const SIGCANCEL: c_int = 32;
 
-/// The value that marks a signal of an [`Alarm`](super::Alarm), to tell it from libc's.
+/// The value that marks a signal of an alarm, to tell it from libc's.
 pub fn of_alarm() -> *mut c_void {
     (&raw const INSTALLED).cast_mut().cast()
 }
@@ -60,7 +60,7 @@ fn install() {
 /// Makes the calling thread, which is new in the pool, accept kicks.
 pub fn take() {
     OF_POOL.set(true);
-    sys::set_blocked(!super::OF_LIBC);
+    sys::set_blocked(!SIGNALS_OF_LIBC);
 }
 
 /// Interrupts the system call of a pool thread.
@@ -147,7 +147,7 @@ extern "C" fn next(signal: c_int, info: *const libc::siginfo_t, context: *mut c_
         end_call(context, None);
         return libc::SIG_DFL;
     }
-    unhooked::entered_handler();
+    sigsys::entered_handler();
     // SAFETY: the kernel filled `info` in; every signal with a value has it at the same place.
     if unsafe { (*info).si_code == libc::SI_TIMER && (*info).si_value().sival_ptr == of_alarm() } {
         end_call(context, Some(libc::SYS_accept4));
@@ -160,8 +160,8 @@ extern "C" fn next(signal: c_int, info: *const libc::siginfo_t, context: *mut c_
             unsafe {
                 let _ = sys::set_kernel_action(signal, &KernelAction::DEFAULT);
                 let blocked = &raw mut context.uc_sigmask;
-                *blocked.cast::<sys::SignalSet>() &= !bit(signal);
-                sys::block(bit(signal));
+                *blocked.cast::<sys::SignalSet>() &= !signal_bit(signal);
+                sys::block(signal_bit(signal));
                 let _ = sys::queue_to_self(signal, info);
             }
             libc::SIG_DFL

@@ -5,10 +5,10 @@
 //! table](crate::hooks) instead of the kernel, and thereby reach the policy and the engines like
 //! any other call. No other function parks by itself.
 
-use super::inside::{self, Inside};
-use super::layout::{File, Slot, flags, flags2};
 use super::tables::{self, Kind};
 use crate::hooks;
+use crate::runtime::stream::layout::{File, Slot, flags, flags2};
+use crate::runtime::stream::occupancy::{self, Inside};
 use std::ffi::{c_char, c_int, c_void};
 use std::mem::transmute;
 
@@ -221,7 +221,7 @@ unsafe extern "C" fn close_and_wait(file: *mut File) -> c_int {
 /// The stream is open.
 unsafe fn calls_through(file: *mut File) -> bool {
     // SAFETY: our caller makes the same promise.
-    inside::on_attached_thread() && unsafe { (*file).flags2 } & flags2::NOT_CANCELED == 0
+    occupancy::on_attached_thread() && unsafe { (*file).flags2 } & flags2::NOT_CANCELED == 0
 }
 
 /// Defines a function for a slot that calls the program's own function. While that runs, its calls
@@ -237,7 +237,7 @@ macro_rules! lent {
                 };
                 let original: unsafe extern "C" fn(*mut File $(, $ty)*) -> $ret =
                     transmute(tables::original((*file).jumps, Slot::$slot));
-                let result = inside::lend(|| original(file $(, $arg)*));
+                let result = occupancy::lend(|| original(file $(, $arg)*));
                 inside.leave(file);
                 result
             }
@@ -292,18 +292,4 @@ pub fn functions(kind: Kind, closes_as_files: bool) -> [(Slot, usize); 15] {
         (Slot::Close, c),
     ]
     .map(|(slot, function)| (slot, function as usize))
-}
-
-/// Writes a stream's pending output, as fflush(NULL) does for each stream. Returns false if that
-/// failed.
-///
-/// # Safety
-/// The stream is open, and locked by this thread.
-pub unsafe fn flush(file: *mut File) -> bool {
-    // SAFETY: our caller makes the same promise; the table's slot has this type.
-    unsafe {
-        let function = (*file).jumps.add(Slot::Overflow as usize).read();
-        let overflow: unsafe extern "C" fn(*mut File, c_int) -> c_int = transmute(function);
-        overflow(file, EOF) != EOF
-    }
 }

@@ -12,9 +12,9 @@
 //! while the number is being closed, but never across a park.
 
 use crate::context;
-use crate::entry::fork;
-use crate::runtime::call::Call;
+use crate::state::blocked::Blocked;
 use crate::state::descriptors;
+use crate::state::fork_reset::is_bare_child;
 use once_cell::race::OnceNonZeroUsize;
 use std::cell::{Cell, UnsafeCell};
 use std::ffi::c_int;
@@ -36,8 +36,10 @@ pub fn init() {
     });
 }
 
+after_fork!(|| forget_all());
+
 /// In the child of a fork: the parent's fibers and their holds do not exist.
-pub fn renew() {
+fn forget_all() {
     if let Some(base) = TABLE.get() {
         sys::zero_anew(base.get(), descriptors::CAPACITY * size_of::<usize>());
     }
@@ -102,7 +104,7 @@ impl Drop for Duplicate {
     }
 }
 
-/// An operation's hold on the file of its descriptor, from [`Hold::begin`] on. It must not move
+/// An operation's hold on the file of its descriptor, from [`Hold::register`] on. It must not move
 /// after that; borrowing it for as long as it is used ensures this.
 pub struct Hold {
     /// The descriptor that the operation was given.
@@ -117,7 +119,7 @@ pub struct Hold {
 }
 
 impl Hold {
-    /// It holds nothing before [`Self::begin`].
+    /// It holds nothing before [`Self::register`].
     #[inline(always)]
     pub const fn new(fd: c_int) -> Self {
         Self {
@@ -146,16 +148,8 @@ impl Hold {
     }
 
     /// Holds the file that the descriptor refers to now. Call it while that is still the intended
-    /// file.
-    pub fn begin(&self, call: &Call<'_>) {
-        // A signal handler may jump out of the call past this hold's end if the host parks in
-        // place.
-        if !call.thread.host().in_place {
-            self.register();
-        }
-    }
-
-    /// Like [`Self::begin`]. Use it only if no jump of the program can skip the hold's end.
+    /// file, and only if no jump of the program can skip the hold's end
+    /// (`Call::hold`).
     pub fn register(&self) {
         // The program cannot close a descriptor of the shim.
         if self.begun.get() || descriptors::is_ours(self.number) {
@@ -213,12 +207,12 @@ impl Drop for Hold {
 /// made, they keep using the number.
 #[cold]
 pub fn redirect(fd: c_int) {
-    let Some(head) = head(fd).filter(|_| !fork::is_bare_child()) else {
+    let Some(head) = head(fd).filter(|_| !is_bare_child()) else {
         return;
     };
     // This takes the list's lock, so no signal handler of this thread may close a descriptor now.
     let _section = context::critical();
-    let _blocked = crate::runtime::signal::Blocked::all();
+    let _blocked = Blocked::all();
     let mut list = List::lock(head);
     if list.first.is_null() {
         return;

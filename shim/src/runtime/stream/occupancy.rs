@@ -5,13 +5,13 @@
 //! and restores them afterwards. Entries of flockfile, and of streams whose functions belong to the
 //! program, name their fiber, because it may run other code in between and park elsewhere.
 //!
-//! A park in the shim leaves all of the fiber's streams ([`monitor`]). For a fiber that is in no
+//! A park in the shim leaves all of the fiber's streams ([`parked`]). For a fiber that is in no
 //! stream this costs two loads.
 
 use super::layout::File;
 use super::lock;
-use super::monitor::{self, Left};
 use crate::context;
+use crate::runtime::stream::parked::{self, Left};
 use crate::runtime::thread::Thread;
 use std::cell::{Cell, RefCell};
 use std::ffi::c_void;
@@ -84,13 +84,13 @@ impl Files {
         // SAFETY: the fiber is inside these streams, so they are open; `leave` skips a stream that
         // it already left.
         let left: Vec<Left> = files
-            .filter_map(|file| unsafe { monitor::leave(file, fiber) })
+            .filter_map(|file| unsafe { parked::leave(file, fiber) })
             .collect();
         park();
         for left in left {
             // SAFETY: the fiber has just left the stream, which stayed open because the fiber is
             // inside it.
-            if unsafe { monitor::come_back(&left) } {
+            if unsafe { parked::come_back(&left) } {
                 away.make_up(left.file());
             }
         }
@@ -208,7 +208,7 @@ impl Inside {
     #[inline(always)]
     pub unsafe fn enter(file: *mut File) -> Option<Self> {
         // SAFETY: our caller makes the same promise.
-        if monitor::may_be_marked(file) && !unsafe { monitor::await_free(file) } {
+        if parked::may_be_marked(file) && !unsafe { parked::await_free(file) } {
             return None;
         }
         let Some(thread) = Thread::current() else {
