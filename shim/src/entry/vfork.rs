@@ -1,10 +1,10 @@
 //! vfork(2): the child runs in our memory and on our stack, so it must not use the parent's engine.
 //!
 //! Deferred signal handlers run first, because the child inherits the signal mask. The thread is
-//! taken off its fiber ([`crate::context`]) before the system call, so all calls of the child before
-//! exec or _exit pass through. The parent, which continues after that, restores it. This is written
-//! in assembly, because the child returns from here first: the parent's return address must survive
-//! in a register and not on the stack that they share.
+//! taken off its fiber ([`crate::context`]) before the system call, so all calls of the child
+//! before exec or _exit pass through. The parent, which continues after that, restores it. This is
+//! written in assembly, because the child returns from here first: the parent's return address must
+//! survive in a register and not on the stack that they share.
 
 use crate::context;
 use crate::runtime::signal::run_held_handlers;
