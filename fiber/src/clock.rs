@@ -9,6 +9,7 @@ pub(crate) type Instant = u64;
 pub(crate) const NEVER: Instant = u64::MAX;
 
 /// Returns the current time.
+#[inline]
 pub(crate) fn now() -> Instant {
     read(libc::CLOCK_MONOTONIC)
 }
@@ -30,17 +31,17 @@ fn read(clock: libc::clockid_t) -> u64 {
     // SAFETY: the call writes to the local variable; the two clocks used here exist on every
     // kernel.
     unsafe { libc::clock_gettime(clock, &mut t) };
-    from_timespec(&t)
+    nanoseconds(t.tv_sec as u64, t.tv_nsec)
 }
 
 const NS_PER_S: u64 = 1_000_000_000;
 
-/// Converts a time to nanoseconds. A negative one becomes 0, and one that is too large is capped.
-fn from_timespec(time: &libc::timespec) -> u64 {
-    u64::try_from(time.tv_sec)
-        .unwrap_or(0)
+/// Converts seconds and nanoseconds to nanoseconds. A result that is too large is capped.
+#[inline]
+fn nanoseconds(seconds: u64, nanoseconds: libc::c_long) -> u64 {
+    seconds
         .saturating_mul(NS_PER_S)
-        .saturating_add(time.tv_nsec as u64)
+        .saturating_add(nanoseconds as u64)
 }
 
 /// Converts nanoseconds to a time for a system call.
@@ -58,7 +59,7 @@ pub(crate) fn deadline(clock: libc::clockid_t, abstime: &libc::timespec) -> Resu
     if !(0..NS_PER_S as i64).contains(&abstime.tv_nsec) {
         return Err(Errno::EINVAL);
     }
-    let at = from_timespec(abstime);
+    let at = nanoseconds(u64::try_from(abstime.tv_sec).unwrap_or(0), abstime.tv_nsec);
     match clock {
         libc::CLOCK_MONOTONIC => Ok(at.min(NEVER - 1)),
         libc::CLOCK_REALTIME => Ok(now()
