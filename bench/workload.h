@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* workload.h - runs the same work on fibers or on pthreads that all start together, and prints a line
- * of JSON with its cost.
+/* workload.h - runs the same work on fibers or on pthreads that all start together, and prints a
+ * line of JSON with its cost.
  *
  * Fibers stay on the worker that starts them, and a fast worker would start all of them before the
  * next one is awake. One maker per worker creates them, and the makers first wait for each other,

@@ -73,7 +73,10 @@ typedef struct fiber_attr {
  * as its first fiber. The calling thread becomes one of the workers. Returns when fn and all fibers
  * created in this runtime have ended. Stores fn's result in *ret unless ret is NULL. A NULL opt
  * means all defaults. EINVAL: bad options. EAGAIN: a thread could not be started or memory ran out.
- * EBUSY: called on a fiber. */
+ * EBUSY: called on a fiber.
+ *
+ * In a deadlock, when every fiber waits and nothing can wake one, the library prints what each of
+ * them waits for to standard error, and aborts the process. */
 int fiber_run(const fiber_options_t *opt, void *(*fn)(void *), void *arg, void **ret);
 
 /* Creates a fiber that will run fn(arg). Stores its handle in *out unless out is NULL. A NULL attr

@@ -55,11 +55,11 @@ fn files(dir: &Path) -> Vec<String> {
     found
 }
 
-fn compile(dir: &Scratch, args: &[String]) -> PathBuf {
+fn compile(dir: &Scratch, source: &Path, args: &[String]) -> PathBuf {
     let demo = dir.join("demo");
     let output = Command::new(c_compiler())
-        .arg("-O2")
-        .arg(workspace().join("docs/demo.c"))
+        .args(["-O2", "-Wall", "-Wextra", "-Werror"])
+        .arg(source)
         .arg("-o")
         .arg(&demo)
         .args(args)
@@ -71,6 +71,21 @@ fn compile(dir: &Scratch, args: &[String]) -> PathBuf {
         String::from_utf8_lossy(&output.stderr)
     );
     demo
+}
+
+fn demo() -> PathBuf {
+    workspace().join("docs/demo.c")
+}
+
+/// The flags with which a program is linked to the libraries in `prefix`.
+fn flags(prefix: &Path) -> [String; 4] {
+    let prefix = prefix.to_str().expect("UTF-8");
+    [
+        format!("-I{prefix}/include"),
+        format!("-L{prefix}/lib"),
+        "-lfiber".to_owned(),
+        format!("-Wl,-rpath,{prefix}/lib"),
+    ]
 }
 
 /// The demo's output without the rate, which differs each time.
@@ -108,14 +123,34 @@ fn install_puts_there_what_it_says() {
 fn the_demo_is_what_the_readme_says() {
     let dir = Scratch::new();
     let prefix = install(&dir);
-    let prefix_text = prefix.to_str().expect("UTF-8");
-    let flags = [
-        format!("-I{prefix_text}/include"),
-        format!("-L{prefix_text}/lib"),
-        "-lfiber".to_owned(),
-        format!("-Wl,-rpath,{prefix_text}/lib"),
-    ];
-    runs_with_and_without(&compile(&dir, &flags), &prefix);
+    runs_with_and_without(&compile(&dir, &demo(), &flags(&prefix)), &prefix);
+}
+
+/// The block of C in the README compiles without a warning, and counts.
+#[test]
+fn the_first_program_of_the_readme_works() {
+    let readme = std::fs::read_to_string(workspace().join("README.md")).expect("the README");
+    let (_, rest) = readme.split_once("```c\n").expect("a block of C");
+    let (source, _) = rest.split_once("```").expect("its end");
+    let dir = Scratch::new();
+    let prefix = install(&dir);
+    let first = compile(&dir, &dir.file("first.c", source), &flags(&prefix));
+    let run = || {
+        let files = [("one", 10_000), ("two", 20_000)];
+        let paths = files.map(|(name, size)| dir.file(name, vec![b'x'; size]));
+        Run::new(&first).args(paths)
+    };
+    let sorted = |text: String| {
+        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    let plain = sorted(run().output());
+    assert_eq!(plain.len(), 2, "{plain:?}");
+    assert!(plain[0].ends_with("/one: 10000 bytes"), "{plain:?}");
+    assert!(plain[1].ends_with("/two: 20000 bytes"), "{plain:?}");
+    let shim = prefix.join("lib/libaioshim.so");
+    assert_eq!(sorted(run().preload_also(&shim).output()), plain);
 }
 
 #[test]
@@ -131,7 +166,7 @@ fn the_demo_compiles_by_pkg_config() {
         .output();
     let mut flags: Vec<String> = flags.split_whitespace().map(str::to_owned).collect();
     flags.push(format!("-Wl,-rpath,{}/lib", prefix.display()));
-    runs_with_and_without(&compile(&dir, &flags), &prefix);
+    runs_with_and_without(&compile(&dir, &demo(), &flags), &prefix);
 }
 
 /// The targets of `[text](target)` in Markdown, outside of code blocks.

@@ -9,7 +9,10 @@
 use crate::output::Out;
 use crate::record::stack::Class;
 use core::fmt::Write;
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::ffi::OsString;
+
+const NAMES: [&str; 2] = ["FIBER_WORKERS", "FIBER_STACK"];
 
 pub(crate) const WORKERS_MAX: usize = 1024;
 const WORKERS_DEFAULT: usize = 1;
@@ -70,6 +73,33 @@ fn read<T>(name: &str, expected: &str, used: &str, parse: fn(&str) -> Option<T>)
     parsed
 }
 
+/// Reports each variable whose name looks like a misspelt option, once per process. Other names
+/// that begin with `FIBER_` may belong to other software.
+pub(crate) fn report_misspelt_names() {
+    static DONE: AtomicBool = AtomicBool::new(false);
+    if DONE.swap(true, Relaxed) || has_more_rights_than_its_caller() {
+        return;
+    }
+    for (name, _) in std::env::vars_os() {
+        if let Some((name, meant)) = name.to_str().and_then(|name| Some((name, meant_by(name)?))) {
+            let _ = writeln!(
+                Out::to_stderr(),
+                "fiber: {name}: no such option; ignored; did you mean {meant}?"
+            );
+        }
+    }
+}
+
+/// The option that `name` misspells, if any.
+fn meant_by(name: &str) -> Option<&'static str> {
+    if !name.starts_with("FIBER_") || NAMES.contains(&name) {
+        return None;
+    }
+    NAMES
+        .into_iter()
+        .find(|option| strsim::damerau_levenshtein(option, name) <= 2)
+}
+
 /// Whether the program runs set-user-ID, set-group-ID or with file capabilities.
 #[expect(unsafe_code, reason = "getauxval has no safe form")]
 fn has_more_rights_than_its_caller() -> bool {
@@ -102,6 +132,15 @@ mod tests {
             "64é",
         ] {
             assert_eq!(parse_stack(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_misspelt_name_is_recognised() {
+        assert_eq!(meant_by("FIBER_WORKER"), Some("FIBER_WORKERS"));
+        assert_eq!(meant_by("FIBER_STAKC"), Some("FIBER_STACK"));
+        for other in ["FIBER_STACK", "FIBER_OPTICS", "FIBRE_STACK", "PATH"] {
+            assert_eq!(meant_by(other), None, "{other}");
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Invariant: the threads are joined before the runtime is freed.
 
-use super::fork;
+use super::{fork, options};
 use crate::errno::Errno;
 use crate::host;
 use crate::record::epoch::epoch;
@@ -42,6 +42,7 @@ pub(crate) fn run(setup: Setup, entry: Entry, arg: *mut c_void) -> Result<*mut c
     if current::worker().is_some() {
         return Err(Errno::EBUSY);
     }
+    options::report_misspelt_names();
     fork::starting(|| {
         overflow::install();
         shim::find();

@@ -272,7 +272,7 @@ impl Report {
         if let Some(batch) = &self.batch {
             let _ = writeln!(
                 text,
-                "{} submissions, operations each: mean {:.1}, p50 {}, p99 {}, max {}",
+                "{} submissions at the end of a round, operations in each: mean {:.1}, p50 {}, p99 {}, max {}",
                 batch.len(),
                 batch.mean(),
                 batch.value_at_quantile(0.5),

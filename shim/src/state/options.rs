@@ -108,12 +108,15 @@ struct Option_ {
     set: fn(&mut Conf, &str) -> bool,
 }
 
+/// The values of an option that is on or off.
+const SWITCH: &str = "on or off, or 1 or 0";
+
 /// All options. The README's table lists the same rows; a test compares them.
 const OPTIONS: [Option_; 12] = [
     Option_ {
         name: "AIOSHIM",
-        takes: "on or off",
-        set: |c, v| choose(&mut c.on, v, &[("on", true), ("off", false)]),
+        takes: SWITCH,
+        set: |c, v| switch(&mut c.on, v),
     },
     Option_ {
         name: "AIOSHIM_MAIN",
@@ -143,8 +146,8 @@ const OPTIONS: [Option_; 12] = [
     },
     Option_ {
         name: "AIOSHIM_LOCKS",
-        takes: "on or off",
-        set: |c, v| choose(&mut c.locks, v, &[("on", true), ("off", false)]),
+        takes: SWITCH,
+        set: |c, v| switch(&mut c.locks, v),
     },
     Option_ {
         name: "AIOSHIM_THREADS",
@@ -201,13 +204,13 @@ const OPTIONS: [Option_; 12] = [
     },
     Option_ {
         name: "AIOSHIM_ESCAPES",
-        takes: "0 or 1",
-        set: |c, v| choose(&mut c.escapes, v, &[("0", false), ("1", true)]),
+        takes: SWITCH,
+        set: |c, v| switch(&mut c.escapes, v),
     },
     Option_ {
         name: "AIOSHIM_CHECK",
-        takes: "0 or 1",
-        set: |c, v| choose(&mut c.check, v, &[("0", false), ("1", true)]),
+        takes: SWITCH,
+        set: |c, v| switch(&mut c.check, v),
     },
     Option_ {
         name: "AIOSHIM_STALL",
@@ -236,6 +239,11 @@ fn duration(text: &str) -> Option<u64> {
     };
     let nanos = text[..digits].parse::<u64>().ok()?.checked_mul(unit)?;
     (nanos >= 100_000).then_some(nanos)
+}
+
+fn switch(slot: &mut bool, value: &str) -> bool {
+    let words = [("on", true), ("off", false), ("1", true), ("0", false)];
+    choose(slot, value, &words)
 }
 
 fn choose<T: Copy>(slot: &mut T, value: &str, words: &[(&str, T)]) -> bool {
@@ -352,6 +360,12 @@ mod tests {
             stall: Some(10_000_000),
         };
         assert_eq!((conf, complaints), (expected, vec![]));
+    }
+
+    #[test]
+    fn a_switch_also_takes_a_digit() {
+        let (conf, complaints) = of(&[("AIOSHIM", "0"), ("AIOSHIM_CHECK", "on")]);
+        assert_eq!((conf.on, conf.check, complaints), (false, true, vec![]));
     }
 
     #[test]
