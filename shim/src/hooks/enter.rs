@@ -14,6 +14,7 @@ use crate::state::recent_paths;
 use calltable::Next;
 use policy::Why;
 use std::ffi::c_int;
+use std::hint::cold_path;
 use sys::errno;
 
 /// A libc function whose calls are handled on a fiber, with the parts of its row.
@@ -153,10 +154,14 @@ pub unsafe fn attached<H: Hook>(slot: *const Slot, arguments: H::Arguments) -> H
 /// The requirements of libc's function apply.
 #[inline(always)]
 unsafe fn make<H: Hook>(thread: &Thread, arguments: H::Arguments) -> H::Result {
-    if let Some(call) = begin::<H>(thread, None)
-        && let Some(result) = H::convert(&call, arguments)
-    {
-        return result;
+    match begin::<H>(thread, None) {
+        Some(call) => {
+            if let Some(result) = H::convert(&call, arguments) {
+                return result;
+            }
+        }
+        // Few calls are made on the scheduler's own stack.
+        None => cold_path(),
     }
     // SAFETY: our caller guarantees what libc's function requires.
     unsafe { by_libc::<H>(arguments) }

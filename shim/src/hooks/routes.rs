@@ -31,7 +31,7 @@ pub fn convert<H: Converted>(call: &Call<'_>, arguments: H::Arguments) -> Option
                 return Some(H::Result::from_done(-1));
             }
             Outcome::Through(why) => {
-                call.through(why);
+                call.through_row(H::INDEX, why);
                 return None;
             }
         }

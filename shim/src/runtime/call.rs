@@ -160,7 +160,13 @@ impl<'a> Call<'a> {
 
     /// Passes the call through to libc, for the reason `why`.
     pub fn through(&self, why: Why) {
-        self.counts().through[why as usize].add(1);
+        self.through_row(self.row, why);
+    }
+
+    /// [`Self::through`] where the call's row is known to the compiler.
+    #[inline(always)]
+    pub fn through_row(&self, row: usize, why: Why) {
+        self.thread.stats().of(row).through[why as usize].add(1);
         self.note(|record| record.through(why));
     }
 
