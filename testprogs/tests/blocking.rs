@@ -74,12 +74,12 @@ fn each(symbols: &[String], one: impl Fn(&str) -> Outcome + Sync) {
 fn every_row_that_can_wait_has_a_case() {
     let cases: BTreeSet<String> = cases().into_iter().collect();
     let has_case = |row: &Row| row.names.iter().all(|name| cases.contains(*name));
-    // All paced calls of one kind run through the same code.
+    // All adaptive calls of one kind run through the same code.
     let waits = |row: &Row| {
         !row.passes
             && !matches!(
                 row.route,
-                Route::Everywhere(_) | Route::Copied | Route::Paced(_)
+                Route::Everywhere(_) | Route::Copied | Route::Adaptive(_)
             )
     };
     let missing: Vec<_> = ROWS
@@ -101,7 +101,7 @@ fn every_row_that_can_wait_has_a_case() {
         let names = NAMES.iter();
         let of = names.filter(|name| !with || cases.contains(name.name));
         of.filter_map(|name| match name.row.route {
-            Route::Paced(kind) => Some(kind),
+            Route::Adaptive(kind) => Some(kind),
             _ => None,
         })
         .collect()
@@ -109,7 +109,7 @@ fn every_row_that_can_wait_has_a_case() {
     assert_eq!(
         kinds(true),
         kinds(false),
-        "each kind of paced calls has a case"
+        "each kind of adaptive calls has a case"
     );
 }
 

@@ -147,7 +147,7 @@ table (`crates/calltable/`) by `AIOSHIM_WRITE_DOCS=1 cargo test -p testprogs --t
   the fiber, and its next call of the same function overwrites it.
 - **copied**: made inline, because the call does not wait. The result is in memory of the fiber, as
   for *recorded*.
-- **paced**: the libc function runs inline while such calls are quick, and on a pool thread once
+- **adaptive**: the libc function runs inline while such calls are quick, and on a pool thread once
   they are slow; the first slow call blocks the thread. [measured.md](measured.md) lists the costs.
 - **passed**: the libc function runs inline, because it does not wait; the shim does something
   before it (such as submitting queued operations).
@@ -181,7 +181,7 @@ fn in_words(row: &Row) -> String {
         Route::OffloadWhen(_) => "offloaded: may wait".to_owned(),
         Route::Recorded(twin) => format!("recorded: `{}`", within(twin)),
         Route::Copied => "copied".to_owned(),
-        Route::Paced(kind) => format!("paced: {}", kind.to_lowercase()),
+        Route::Adaptive(kind) => format!("adaptive: {}", kind.to_lowercase()),
         Route::Everywhere(_) => "wakes".to_owned(),
     }
 }

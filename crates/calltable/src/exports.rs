@@ -1,5 +1,5 @@
 //! Functions that the shim exports without a row, because they are variadic, written in assembly,
-//! or replace libc's function instead of calling it.
+//! or replace the libc function instead of calling it.
 
 /// Exported names, and the file of the shim that defines them.
 #[derive(Clone, Copy, Debug)]

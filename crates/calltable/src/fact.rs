@@ -11,8 +11,8 @@ macro_rules! route {
     (Offload) => {
         Route::Offload
     };
-    (Paced($kind:ident, $($files:tt)*)) => {
-        Route::Paced(stringify!($kind))
+    (Adaptive($kind:ident, $($files:tt)*)) => {
+        Route::Adaptive(stringify!($kind))
     };
     (Recorded($twin:ident $(, h_errno)?)) => {
         Route::Recorded(stringify!($twin))

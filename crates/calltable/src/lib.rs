@@ -4,7 +4,7 @@
 //! made from them. [`ROWS`] and [`NAMES`] hold their facts as data, for the statistics, the
 //! cancellation points, the tracer of unhooked calls, docs/calls.md and the tests. The shim passes
 //! the same rows to its own macro ([`with_rows`]), which makes the exported functions, the lookup
-//! of libc's own functions and the map of system call numbers.
+//! of the libc functions and the map of system call numbers.
 //!
 //! A row looks like this:
 //!
@@ -17,15 +17,15 @@
 //!
 //! - `Convert(function)`: by this function of the shim. It returns a result, or the reason to leave
 //!   the call to libc. An interrupted call is restarted.
-//! - `WithLibc(function)`: the same, but the function gets libc's own function as an argument.
-//! - `Offload`: libc's own function runs on a pool thread.
-//! - `Paced(kind, file)`: libc's own function runs inline as long as such calls are quick, and on a
-//!   pool thread otherwise. A second descriptor may follow. Neither descriptor is closed before the
-//!   pool thread has made the call.
+//! - `WithLibc(function)`: the same, but the function gets the libc function as an argument.
+//! - `Offload`: the libc function runs on a pool thread.
+//! - `Adaptive(kind, file)`: the libc function runs inline as long as such calls are quick, and on
+//!   a pool thread otherwise. A second descriptor may follow. Neither descriptor is closed before
+//!   the pool thread has made the call.
 //! - `Recorded(twin)`: the reentrant twin runs, with its result in memory that belongs to the
 //!   fiber; `Recorded(twin, h_errno)` if the twin also stores an `h_errno`. `RecordedBy(function)`
 //!   is the same by a function of the shim.
-//! - `Copied`: libc's own function does not block; its result is copied to memory that belongs to
+//! - `Copied`: the libc function does not block; its result is copied to memory that belongs to
 //!   the fiber. `CopiedBy(function)` is the same by a function of the shim.
 //! - `Everywhere(function)`: by this function of the shim, on a fiber and off. It gets libc's own
 //!   function as an argument. Nothing else is done for the call.
@@ -53,16 +53,16 @@
 //! - `when(condition)`: an offloaded call may block only under this condition; otherwise it runs
 //!   inline.
 //! - `forgets(expression)`: forgets the cached facts about the descriptor that the call closes or
-//!   changes. The result is Some if the descriptor belongs to the shim; libc's function is then not
-//!   called, and the call fails with EBADF.
+//!   changes. The result is Some if the descriptor belongs to the shim; the libc function is then
+//!   not called, and the call fails with EBADF.
 //! - `instead(function)`: asked first, wherever the call is made. If it gives a result, nothing
 //!   else happens.
 //! - `first(function)`: may answer at once on an attached thread. Such an answer is only counted if
 //!   calls are being timed.
-//! - `by(function)`: the function through which libc's own function is called, on a fiber and off.
-//! - `unbound(function)`: makes the call before libc's own function is found, for calls that dlsym
+//! - `by(function)`: the function through which the libc function is called, on a fiber and off.
+//! - `unbound(function)`: makes the call before the libc function is found, for calls that dlsym
 //!   itself makes.
-//! - `version("GLIBC_x")`: the symbol version of libc's function, for names with older versions
+//! - `version("GLIBC_x")`: the symbol version of the libc function, for names with older versions
 //!   that dlsym might find.
 //! - `otherwise(function)`: replaces a function that this libc lacks.
 

@@ -39,7 +39,7 @@ pub enum Route {
     /// On a pool thread, if the call may block.
     OffloadWhen(&'static str),
     /// Inline while such calls are quick, otherwise on a pool thread.
-    Paced(&'static str),
+    Adaptive(&'static str),
     /// By a reentrant function on a pool thread, with the result in memory of the fiber.
     Recorded(&'static str),
     /// Inline, with the result in memory of the fiber.
@@ -105,8 +105,8 @@ pub(crate) mod reasons {
     pub const ENTROPY_ONLY: &str = "it waits only before the system's first entropy";
     pub const STREAM_LOCK: &str = "a stream's lock belongs to the OS thread; the probes lines and \
                                    parked hold it across waits";
-    pub const PACED: &str =
-        "it is paced by the same code as the cases of its kind; the rest is bookkeeping";
+    pub const ADAPTIVE: &str =
+        "it is handled by the same code as the adaptive cases of its kind; the rest is bookkeeping";
 }
 
 /// Makes the array of all rows.

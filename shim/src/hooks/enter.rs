@@ -14,7 +14,6 @@ use crate::state::recent_paths;
 use calltable::Next;
 use policy::Why;
 use std::ffi::c_int;
-use std::hint::cold_path;
 use sys::errno;
 
 /// A libc function whose calls are handled on a fiber, with the parts of its row.
@@ -47,10 +46,10 @@ pub trait Hook: Function {
     /// Leaves the call to libc.
     ///
     /// # Safety
-    /// The requirements of libc's function apply.
+    /// The requirements of the libc function apply.
     #[inline(always)]
     unsafe fn plain(arguments: Self::Arguments) -> Self::Result {
-        // SAFETY: our caller guarantees what libc's function requires.
+        // SAFETY: our caller guarantees what the libc function requires.
         unsafe { Self::call(arguments) }
     }
 
@@ -102,7 +101,7 @@ pub enum Charge {
 /// handler.
 ///
 /// # Safety
-/// The requirements of libc's function apply.
+/// The requirements of the libc function apply.
 #[inline(always)]
 pub unsafe fn enter<H: Hook>(arguments: H::Arguments) -> H::Result {
     if H::RENAMES {
@@ -113,11 +112,10 @@ pub unsafe fn enter<H: Hook>(arguments: H::Arguments) -> H::Result {
     }
     let slot = context::active();
     if slot.is_null() {
-        // SAFETY: our caller guarantees what libc's function requires.
+        // SAFETY: our caller guarantees what the libc function requires.
         return unsafe { by_libc::<H>(arguments) };
     }
-    // SAFETY: not null, and the thread stays attached while one of its hooks
-    // runs.
+    // SAFETY: not null, and the thread stays attached while one of its hooks runs.
     let thread = unsafe { Thread::of_slot(slot) };
     // In the exported function itself, because every nanosecond counts here.
     if thread.answers_at_once()
@@ -132,45 +130,41 @@ pub unsafe fn enter<H: Hook>(arguments: H::Arguments) -> H::Result {
 /// A call on an attached thread.
 ///
 /// # Safety
-/// `slot` is this thread's slot. The requirements of libc's function apply.
+/// `slot` is this thread's slot. The requirements of the libc function apply.
 #[inline(always)]
 pub unsafe fn attached<H: Hook>(slot: *const Slot, arguments: H::Arguments) -> H::Result {
     // SAFETY: a thread stays attached while one of its hooks runs.
     let thread = unsafe { Thread::of_slot(slot) };
     if thread.is_watched() {
-        // SAFETY: our caller guarantees what libc's function requires.
+        // SAFETY: our caller guarantees what the libc function requires.
         return unsafe { H::watched(thread, arguments) };
     }
-    // SAFETY: our caller guarantees what libc's function requires.
+    // SAFETY: our caller guarantees what the libc function requires.
     let result = unsafe { make::<H>(thread, arguments) };
     end::<H>(thread);
     result
 }
 
-/// Makes a call by its route, or has libc make it. The [`Call`] ends before libc's function, so
-/// that handlers are not deferred during that.
+/// Makes a call by its route, or leaves it to libc. The [`Call`] ends before the libc function
+/// runs, so signal handlers run during that function.
 ///
 /// # Safety
-/// The requirements of libc's function apply.
+/// The requirements of the libc function apply.
 #[inline(always)]
 unsafe fn make<H: Hook>(thread: &Thread, arguments: H::Arguments) -> H::Result {
-    match begin::<H>(thread, None) {
-        Some(call) => {
-            if let Some(result) = H::convert(&call, arguments) {
-                return result;
-            }
-        }
-        // Few calls are made on the scheduler's own stack.
-        None => cold_path(),
+    if let Some(call) = begin::<H>(thread, None)
+        && let Some(result) = H::convert(&call, arguments)
+    {
+        return result;
     }
-    // SAFETY: our caller guarantees what libc's function requires.
+    // SAFETY: our caller guarantees what the libc function requires.
     unsafe { by_libc::<H>(arguments) }
 }
 
 /// Like [`attached`], but keeps a record of the call.
 ///
 /// # Safety
-/// The requirements of libc's function apply.
+/// The requirements of the libc function apply.
 #[inline(always)]
 pub unsafe fn watched<H: Hook>(thread: &Thread, arguments: H::Arguments) -> H::Result {
     let record = thread.record(H::INDEX);
@@ -183,13 +177,13 @@ pub unsafe fn watched<H: Hook>(thread: &Thread, arguments: H::Arguments) -> H::R
         }),
     });
     let of_fiber = call.is_some();
-    // End the call first, so that handlers are not deferred during libc's function.
+    // End the call first, so that handlers are not deferred during the libc function.
     drop(call);
     let result = match converted {
         Some(result) => record.end(result),
         None => {
             let passing = thread.escapes().map(|escapes| escapes.passing(H::INDEX));
-            // SAFETY: our caller guarantees what libc's function requires.
+            // SAFETY: our caller guarantees what the libc function requires.
             let result = unsafe { by_libc::<H>(arguments) };
             drop(passing);
             if of_fiber { record.end(result) } else { result }
@@ -220,16 +214,16 @@ fn end<H: Hook>(thread: &Thread) {
     }
 }
 
-/// Has libc make the call, after forgetting what the call makes untrue.
+/// Leaves the call to libc, after forgetting the facts that the call changes.
 ///
 /// # Safety
-/// The requirements of libc's function apply.
+/// The requirements of the libc function apply.
 #[inline(always)]
 unsafe fn by_libc<H: Hook>(arguments: H::Arguments) -> H::Result {
     match H::forget(arguments) {
-        // SAFETY: our caller guarantees what libc's function requires.
+        // SAFETY: our caller guarantees what the libc function requires.
         Some(fd) => unsafe { H::release(fd, arguments) },
-        // SAFETY: our caller guarantees what libc's function requires.
+        // SAFETY: our caller guarantees what the libc function requires.
         None => unsafe { H::plain(arguments) },
     }
 }
@@ -238,13 +232,13 @@ unsafe fn by_libc<H: Hook>(arguments: H::Arguments) -> H::Result {
 /// belongs to the shim.
 ///
 /// # Safety
-/// The requirements of libc's function apply.
+/// The requirements of the libc function apply.
 #[inline(always)]
 pub unsafe fn release<H: Hook>(fd: c_int, arguments: H::Arguments) -> H::Result {
     if release::release(fd) {
         errno::set(libc::EBADF);
         return H::Result::from_done(-1);
     }
-    // SAFETY: our caller guarantees what libc's function requires.
+    // SAFETY: our caller guarantees what the libc function requires.
     unsafe { H::call(arguments) }
 }

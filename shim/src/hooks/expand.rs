@@ -81,7 +81,7 @@ macro_rules! hook {
 
             redhook::hook! {
                 unsafe fn $name($($arg: $type),*) -> $result => hook {
-                    // SAFETY: our caller guarantees what libc's function requires.
+                    // SAFETY: our caller guarantees what the libc function requires.
                     unsafe { enter::enter::<Type>(($($arg,)*)) }
                 }
             }
@@ -143,7 +143,7 @@ macro_rules! hook {
     };
 }
 
-/// libc's own function behind a name.
+/// The libc function behind a name.
 macro_rules! function {
     ($name:ident ($($arg:ident : $type:ty),*) -> $result:ty;
      { $( $option:tt $arguments:tt )* }) => {
@@ -174,7 +174,7 @@ macro_rules! function {
 
             #[inline(always)]
             unsafe fn call(($($arg,)*): Self::Arguments) -> $result {
-                // SAFETY: our caller guarantees what libc's function requires.
+                // SAFETY: our caller guarantees what the libc function requires.
                 unsafe { libc()($($arg),*) }
             }
 
@@ -186,30 +186,30 @@ macro_rules! function {
         #[inline(always)]
         fn libc() -> Real {
             // SAFETY: the symbol only ever holds functions of this type: `find`, `missing`, the
-            // row's replacement, or what was found under the name.
+            // row's replacement, or the function found under the name.
             unsafe { std::mem::transmute::<*mut (), Real>(SYMBOL.address()) }
         }
 
         /// The function's address until libc's own is found.
         #[cold]
         unsafe extern "C" fn find($($arg: $type),*) -> $result {
-            // SAFETY: our caller guarantees what libc's function requires.
+            // SAFETY: our caller guarantees what the libc function requires.
             unsafe { Type::unbound(($($arg,)*)) }
         }
 
         /// The function's address if libc lacks it.
         #[cold]
         unsafe extern "C" fn missing($($arg: $type),*) -> $result {
-            // SAFETY: our caller guarantees what libc's function requires.
+            // SAFETY: our caller guarantees what the libc function requires.
             unsafe { Type::missing(($($arg,)*)) }
         }
 
-        /// libc's own function, for calls that are built from other calls.
+        /// The libc function, for calls that are built from other calls.
         ///
         /// # Safety
-        /// The requirements of libc's function apply.
+        /// The requirements of the libc function apply.
         pub unsafe fn real($($arg: $type),*) -> $result {
-            // SAFETY: our caller guarantees what libc's function requires.
+            // SAFETY: our caller guarantees what the libc function requires.
             unsafe { libc()($($arg),*) }
         }
     };
@@ -225,7 +225,7 @@ macro_rules! of_function {
     };
     ({ unbound($($function:tt)*) } ($($arg:ident : $type:ty),*)) => {
         unsafe fn unbound(($($arg,)*): Self::Arguments) -> Self::Result {
-            // SAFETY: our caller guarantees what libc's function requires.
+            // SAFETY: our caller guarantees what the libc function requires.
             unsafe { $($function)*($($arg),*) }
         }
     };
@@ -278,7 +278,7 @@ macro_rules! of_hook {
     ({ by($($function:tt)*) } ($($arg:ident : $type:ty),*)) => {
         #[inline(always)]
         unsafe fn plain(($($arg,)*): Self::Arguments) -> Self::Result {
-            // SAFETY: our caller guarantees what libc's function requires.
+            // SAFETY: our caller guarantees what the libc function requires.
             unsafe { $($function)*(libc(), $($arg),*) }
         }
     };
@@ -327,21 +327,21 @@ macro_rules! route {
     ({ Offload } $call:ident ($($arg:ident),*)) => {
         routes::offload::<Self>($call, ($($arg,)*))
     };
-    ({ Paced($kind:ident, $file:expr) } $call:ident ($($arg:ident),*)) => {
+    ({ Adaptive($kind:ident, $file:expr) } $call:ident ($($arg:ident),*)) => {
         calls::via::adaptive::whole($call, Kind::$kind, $file, || {
-            // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
+            // SAFETY: the libc function, with its caller's arguments, while that call lasts.
             unsafe { libc()($($arg),*) }
         })
     };
-    ({ Paced($kind:ident, $file:expr, $other:expr) } $call:ident ($($arg:ident),*)) => {
+    ({ Adaptive($kind:ident, $file:expr, $other:expr) } $call:ident ($($arg:ident),*)) => {
         calls::via::adaptive::whole_of_two($call, Kind::$kind, [$file, $other], || {
-            // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
+            // SAFETY: the libc function, with its caller's arguments, while that call lasts.
             unsafe { libc()($($arg),*) }
         })
     };
     ({ Recorded($twin:ident) } $call:ident ($($arg:ident),*)) => {
         routes::record::<Self>($call, |room| {
-            // SAFETY: libc's own function, with the caller's arguments and buffers for the result,
+            // SAFETY: the libc function, with the caller's arguments and buffers for the result,
             // while that call lasts.
             unsafe {
                 super::$twin::real($($arg,)* room.entry, room.text, room.n, room.result)
@@ -350,7 +350,7 @@ macro_rules! route {
     };
     ({ Recorded($twin:ident, h_errno) } $call:ident ($($arg:ident),*)) => {
         routes::record::<Self>($call, |room| {
-            // SAFETY: libc's own function, with the caller's arguments and buffers for the result,
+            // SAFETY: the libc function, with the caller's arguments and buffers for the result,
             // while that call lasts.
             unsafe {
                 let (entry, text, result) = (room.entry, room.text, room.result);
@@ -362,7 +362,7 @@ macro_rules! route {
         Some($($function)*($call, Self::INDEX, $($arg),*))
     };
     ({ Copied } $call:ident ($($arg:ident),*)) => {{
-        // SAFETY: libc's own function, with its caller's arguments.
+        // SAFETY: the libc function, with its caller's arguments.
         let result = unsafe { libc()($($arg),*) };
         Some(calls::results::copied_text($call, Self::INDEX, result))
     }};

@@ -1,4 +1,4 @@
-//! libc's own functions behind the table's names: their types, and how their addresses are found.
+//! The libc functions behind the table's names: their types, and how their addresses are found.
 
 use super::late;
 use super::next::{self, Mark};
@@ -18,9 +18,10 @@ pub trait Function {
 
     /// Its index in [`calltable::NAMES`], in the statistics and in the trace.
     const INDEX: usize;
-    /// The symbol version of libc's function, for names with older versions that dlsym might find.
+    /// The symbol version of the libc function. Given for names of which dlsym might find an older
+    /// version.
     const VERSION: Option<&'static CStr> = None;
-    /// The address of our replacement, for a libc that lacks the function.
+    /// The address of our replacement, which is called if libc lacks the function.
     const REPLACEMENT: Option<fn() -> *mut ()> = None;
     /// The system call that this row makes, and how syscall(2) makes it.
     const NUMBER: Option<c_long> = None;
@@ -30,19 +31,19 @@ pub trait Function {
 
     fn symbol() -> &'static Symbol;
 
-    /// Calls libc's function.
+    /// Calls the libc function.
     ///
     /// # Safety
-    /// The requirements of libc's function apply.
+    /// The requirements of the libc function apply.
     unsafe fn call(arguments: Self::Arguments) -> Self::Result;
 
-    /// Makes the call before libc's function has been found.
+    /// Makes the call before the libc function has been found.
     ///
     /// # Safety
-    /// The requirements of libc's function apply.
+    /// The requirements of the libc function apply.
     unsafe fn unbound(arguments: Self::Arguments) -> Self::Result {
         Self::symbol().bind();
-        // SAFETY: our caller guarantees what libc's function requires.
+        // SAFETY: our caller guarantees what the libc function requires.
         unsafe { Self::call(arguments) }
     }
 
@@ -50,7 +51,7 @@ pub trait Function {
     /// Fails with ENOSYS if there is no such function.
     ///
     /// # Safety
-    /// The requirements of libc's function apply.
+    /// The requirements of the libc function apply.
     unsafe fn missing(arguments: Self::Arguments) -> Self::Result {
         let symbol = Self::symbol();
         let Some(function) = late::find(symbol.name) else {
@@ -58,17 +59,17 @@ pub trait Function {
             return Self::Result::from_done(-1);
         };
         symbol.address.store(function, Relaxed);
-        // SAFETY: our caller guarantees what libc's function requires.
+        // SAFETY: our caller guarantees what the libc function requires.
         unsafe { Self::call(arguments) }
     }
 }
 
 /// Where the function behind one name is.
 pub struct Symbol {
-    /// libc's own function. Until it is found, this is a function that finds it, so that the hook
+    /// The libc function. Until it is found, this is a function that finds it, so that the hook
     /// needs no check.
     address: AtomicPtr<()>,
-    /// Whether another library interposes libc's function, and how to call it in that case.
+    /// Whether another library interposes the libc function, and how to call it in that case.
     next: Mark,
     name: &'static CStr,
     version: Option<&'static CStr>,
@@ -92,7 +93,7 @@ impl Symbol {
         }
     }
 
-    /// The address of libc's function, or of the function that finds it.
+    /// The address of the libc function, or of the function that finds it.
     #[inline(always)]
     pub fn address(&self) -> *mut () {
         self.address.load(Relaxed)
@@ -103,7 +104,7 @@ impl Symbol {
         self.next.get()
     }
 
-    /// Finds libc's function. Allocates nothing.
+    /// Finds the libc function. Allocates nothing.
     pub fn bind(&self) {
         let address = match (find(self.name), self.version) {
             (None, _) => versioned(self.name, FIRST_VERSION).unwrap_or_else(self.replacement),
@@ -149,8 +150,8 @@ fn versioned(name: &CStr, version: &CStr) -> Option<*mut ()> {
     (!function.is_null()).then_some(function.cast())
 }
 
-/// Finds libc's function of that version. If another library behind the shim defines the name too,
-/// returns that library's function: the names of a sanitizer's runtime, for example, have no
+/// Finds that version of the libc function. If another library behind the shim defines the name
+/// too, returns that library's function: the names of a sanitizer's runtime, for example, have no
 /// versions.
 fn newest(name: &CStr, version: &CStr) -> Option<*mut ()> {
     let libcs = versioned(name, version)?;

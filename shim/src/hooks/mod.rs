@@ -1,13 +1,13 @@
-//! The exported functions of the shim's rows.
+//! The exported functions that have a row in the call table.
 //!
 //! [`calltable`] holds the rows. From each name of a row, [`expand`] makes the exported function, a
-//! module with libc's own function, and the types that [`enter`] and [`routes`] are generic over. A
+//! module with the libc function, and the types that [`enter`] and [`routes`] are generic over. A
 //! call takes this way:
 //!
-//! 1. The exported function calls [`enter::enter`]. Off a fiber it jumps to libc's function.
+//! 1. The exported function calls [`enter::enter`]. Off a fiber it jumps to the libc function.
 //! 2. [`enter::attached`] begins a [`Call`] and follows the route of the row ([`routes`]), which
 //!    leads to a function of [`crate::calls`].
-//! 3. If that leaves the call to libc, libc's function is called.
+//! 3. If that leaves the call to libc, the libc function is called.
 //!
 //! Off a fiber, a hook costs one thread-local load, a branch and a jump to libc. It allocates
 //! nothing, takes no lock and prints nothing.
@@ -54,7 +54,7 @@ calltable::with_rows!(hooks);
 /// The index of [`crate::calls::results::h_errno`].
 pub const H_ERRNO: usize = Index::__h_errno_location as usize;
 
-/// Finds libc's function for every name before any of them is called.
+/// Finds the libc function for every name before any of them is called.
 pub fn bind() {
     for symbol in SYMBOLS {
         symbol.bind();

@@ -2,7 +2,7 @@
 //!
 //! A number therefore behaves as its name does: it parks a fiber if the call blocks, forgets
 //! descriptors that it closes or replaces, and leaves the shim's own descriptors alone. Calls whose
-//! rows are only paced are passed through here, except those that rename or link a file, because
+//! rows are adaptive are passed through here, except those that rename or link a file, because
 //! [`recent_paths`](recent_paths) has to know about them.
 
 use super::enter::{Hook, enter};
@@ -111,8 +111,7 @@ pub fn pwritev2([fd, vector, n, offset, _, flags]: Words) -> Option<c_long> {
     by_words::<pwritev2_row::Type>([fd, vector, n, offset, flags, 0])
 }
 
-/// fcntl(2), for the commands that libc's function passes on unchanged and for which the hook does
-/// something.
+/// fcntl(2), if the libc function passes the command on unchanged and the hook handles it.
 pub fn fcntl(words: Words) -> Option<c_long> {
     let is_known = matches!(
         words[1] as c_int,
@@ -140,7 +139,7 @@ pub fn ioctl(words: Words) -> Option<c_long> {
     }
 }
 
-/// The size of the kernel's signal set in bytes. Calls with a mask take it as an argument.
+/// The size of the kernel signal set in bytes. Calls with a mask take it as an argument.
 const MASK_SIZE: c_long = 8;
 
 /// ppoll(2), unless the kernel rejects the size of the mask.

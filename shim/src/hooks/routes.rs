@@ -38,7 +38,7 @@ pub fn convert<H: Converted>(call: &Call<'_>, arguments: H::Arguments) -> Option
     }
 }
 
-/// libc's own function, on a pool thread if it may block.
+/// The libc function, on a pool thread if it may block.
 #[inline(always)]
 pub fn offload<H: Hook>(call: &Call<'_>, arguments: H::Arguments) -> Option<H::Result> {
     if !H::may_block(arguments) {
@@ -46,7 +46,7 @@ pub fn offload<H: Hook>(call: &Call<'_>, arguments: H::Arguments) -> Option<H::R
         return None;
     }
     let function = || {
-        // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
+        // SAFETY: the libc function, with its caller's arguments, while that call lasts.
         unsafe { H::call(arguments) }
     };
     match H::file(arguments) {

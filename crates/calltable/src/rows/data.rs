@@ -9,23 +9,23 @@ macro_rules! data {
 
     "Data: what else is done to a file's contents" {
         fn truncate, truncate64(path: *const c_char, length: off_t) -> c_int
-            => Paced(Space, libc::AT_FDCWD), system_call(SYS_truncate), waits(DISK);
+            => Adaptive(Space, libc::AT_FDCWD), system_call(SYS_truncate), waits(DISK);
         fn ftruncate, ftruncate64(fd: c_int, length: off_t) -> c_int
-            => Paced(Space, fd), number(SYS_ftruncate), waits(DISK);
+            => Adaptive(Space, fd), number(SYS_ftruncate), waits(DISK);
         fn fallocate, fallocate64(fd: c_int, mode: c_int, offset: off_t, length: off_t) -> c_int
-            => Paced(Space, fd), number(SYS_fallocate), waits(DISK), cancellation_point;
+            => Adaptive(Space, fd), number(SYS_fallocate), waits(DISK), cancellation_point;
         fn posix_fallocate, posix_fallocate64(fd: c_int, offset: off_t, length: off_t) -> c_int
             => WithLibc(calls::space::posix_fallocate), cancellation_point, any_thread;
         fn posix_fadvise, posix_fadvise64(
             fd: c_int, offset: off_t, length: off_t, advice: c_int
         ) -> c_int
-            => Paced(Space, fd);
+            => Adaptive(Space, fd);
         fn readahead(fd: c_int, offset: off_t, n: size_t) -> ssize_t
-            => Paced(Space, fd);
+            => Adaptive(Space, fd);
         fn sync() -> ()
-            => Paced(Flush, calls::via::adaptive::NO_FILE), system_call(SYS_sync), waits(DISK);
+            => Adaptive(Flush, calls::via::adaptive::NO_FILE), system_call(SYS_sync), waits(DISK);
         fn syncfs(fd: c_int) -> c_int
-            => Paced(Flush, fd), number(SYS_syncfs), waits(DISK);
+            => Adaptive(Flush, fd), number(SYS_syncfs), waits(DISK);
         fn sync_file_range(fd: c_int, offset: off_t, length: off_t, flags: c_uint) -> c_int
             => WithLibc(calls::space::sync_file_range), number(SYS_sync_file_range), waits(DISK),
                cancellation_point, any_thread;

@@ -11,7 +11,7 @@ macro_rules! directories {
         fn opendir(path: *const c_char) -> *mut DIR
             => WithLibc(calls::directory::opendir);
         fn fdopendir(fd: c_int) -> *mut DIR
-            => Paced(Lookup, fd);
+            => Adaptive(Lookup, fd);
         fn readdir, readdir64(directory: *mut DIR) -> *mut c_void
             => WithLibc(calls::directory::readdir);
         fn readdir_r, readdir64_r(
@@ -19,11 +19,11 @@ macro_rules! directories {
         ) -> c_int
             => WithLibc(calls::directory::readdir_r);
         fn getdents64(fd: c_int, buf: *mut c_void, n: size_t) -> ssize_t
-            => Paced(Directory, fd), system_call(SYS_getdents64), waits(DISK);
+            => Adaptive(Directory, fd), system_call(SYS_getdents64), waits(DISK);
         fn getdirentries, getdirentries64(
             fd: c_int, buf: *mut c_char, n: size_t, base: *mut off_t
         ) -> ssize_t
-            => Paced(Directory, fd);
+            => Adaptive(Directory, fd);
         fn scandir, scandir64(
             path: *const c_char, list: *mut *mut *mut c_void, filter: Filter, compare: Compare
         ) -> c_int
@@ -32,9 +32,9 @@ macro_rules! directories {
             dir: c_int, path: *const c_char, list: *mut *mut *mut c_void, filter: Filter,
             compare: Compare
         ) -> c_int
-            => WithLibc(calls::directory::scandirat), without_case(PACED);
+            => WithLibc(calls::directory::scandirat), without_case(ADAPTIVE);
         fn ftw, ftw64(path: *const c_char, visit: FtwVisit, descriptors: c_int) -> c_int
-            => WithLibc(calls::walk::ftw), without_case(PACED);
+            => WithLibc(calls::walk::ftw), without_case(ADAPTIVE);
         fn nftw, nftw64(
             path: *const c_char, visit: NftwVisit, descriptors: c_int, flags: c_int
         ) -> c_int
@@ -46,13 +46,13 @@ macro_rules! directories {
         fn fts_open, fts64_open(
             paths: *const *mut c_char, options: c_int, compare: Compare
         ) -> *mut Fts
-            => WithLibc(calls::walk::fts_open), without_case(PACED);
+            => WithLibc(calls::walk::fts_open), without_case(ADAPTIVE);
         fn fts_read, fts64_read(tree: *mut Fts) -> *mut c_void
-            => WithLibc(calls::walk::fts_read), without_case(PACED);
+            => WithLibc(calls::walk::fts_read), without_case(ADAPTIVE);
         fn fts_children, fts64_children(tree: *mut Fts, options: c_int) -> *mut c_void
-            => WithLibc(calls::walk::fts_children), without_case(PACED);
+            => WithLibc(calls::walk::fts_children), without_case(ADAPTIVE);
         fn fts_close, fts64_close(tree: *mut Fts) -> c_int
-            => Paced(Directory, libc::AT_FDCWD);
+            => Adaptive(Directory, libc::AT_FDCWD);
     }
         } }
     };
