@@ -1,6 +1,6 @@
 //! Builds the two libraries and the C programs, and runs the programs with and without the preload.
 //!
-//! [`libraries`] builds the libraries under test, [`program`] compiles one file of `c/`, [`Run`]
+//! [`libraries()`] builds the libraries under test, [`program`] compiles one file of `c/`, [`Run`]
 //! runs it and returns its output, and [`Scratch`] is a directory on a real disk.
 
 mod compile;

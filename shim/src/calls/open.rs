@@ -1,7 +1,7 @@
 //! open(2), openat(2), creat(2).
 //!
 //! An open is attempted inline with RESOLVE_CACHED, which fails if the path lookup would block.
-//! While the disk is quick, it is a plain call that is timed ([`Opens`](policy::Opens)).
+//! While the disk is quick, it is a plain call that is timed ([`policy::Opens`]).
 //! Otherwise it is submitted. Batching opens in io_uring would not be faster.
 //!
 //! Opening a FIFO blocks until the other end is opened, which may itself need the threads that

@@ -280,7 +280,7 @@ pub fn libc() -> Entered<'static, Libc> {
     pass(PASSES)
 }
 
-/// Runs `function`, which calls libc, in [`libc`].
+/// Runs `function`, which calls libc, in [`libc()`].
 pub fn in_libc<R>(function: impl FnOnce() -> R) -> R {
     let _libc = libc();
     function()

@@ -8,7 +8,7 @@
 //! consistent by construction. The descriptor numbers of the shim are atomics
 //! ([`descriptors::take_ours`]). The marked streams and the owners of special mutexes are protected
 //! by locks that the forking thread holds across the fork. All other shared state is replaced
-//! ([`fork_reset`]).
+//! ([`mod@fork_reset`]).
 
 use crate::calls::{locks, thread_state};
 use crate::context::{self, Mutex};

@@ -78,10 +78,10 @@ pub trait Hook: Function {
     /// As for [`watched`].
     unsafe fn watched(thread: &Thread, arguments: Self::Arguments) -> Self::Result;
 
-    /// [`release`], in a function of its own.
+    /// [`release()`], in a function of its own.
     ///
     /// # Safety
-    /// As for [`release`].
+    /// As for [`release()`].
     unsafe fn release(fd: c_int, arguments: Self::Arguments) -> Self::Result;
 }
 

@@ -215,7 +215,7 @@ macro_rules! function {
     };
 }
 
-/// The options of a row that belong to [`Function`].
+/// The options of a row that belong to `Function`.
 macro_rules! of_function {
     ({ version($version:literal) } $arguments:tt) => {
         const VERSION: Option<&'static CStr> = Some(c_string(concat!($version, "\0")));
@@ -255,7 +255,7 @@ macro_rules! of_function {
     ($option:tt $arguments:tt) => {};
 }
 
-/// The options of a row that belong to [`Hook`].
+/// The options of a row that belong to `Hook`.
 macro_rules! of_hook {
     ({ lock } $arguments:tt) => {
         const CHARGE: Charge = Charge::Lock;

@@ -3,7 +3,7 @@
 //! A number therefore behaves as its name does: it parks a fiber if the call blocks, forgets
 //! descriptors that it closes or replaces, and leaves the shim's own descriptors alone. Calls whose
 //! rows are adaptive are passed through here, except those that rename or link a file, because
-//! [`recent_paths`](recent_paths) has to know about them.
+//! [`recent_paths`] has to know about them.
 
 use super::enter::{Hook, enter};
 use super::function::Function;

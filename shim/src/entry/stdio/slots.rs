@@ -149,7 +149,7 @@ unsafe extern "C" fn write(file: *mut File, data: *const c_void, n: isize) -> is
 }
 
 /// # Safety
-/// The same as for [`write`].
+/// The same as for [`write()`].
 unsafe fn write_all(file: *mut File, data: *const c_void, n: isize) -> isize {
     let mut done = 0;
     while done < n {
