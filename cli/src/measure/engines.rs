@@ -11,10 +11,10 @@ use comfy_table::Cell;
 use serde_json::{Value, json};
 
 use super::Bench;
-use super::bars::Bar;
+use super::call_stats;
 use super::data_file::data_file;
 use super::fio::{Fio, Job};
-use super::labels;
+use super::goals::Goal;
 use super::live::Hello;
 use super::phase::Phase;
 use super::programs::Load;
@@ -83,7 +83,7 @@ pub fn measure(bench: &Bench) -> Result<Part> {
     let mut failures = Vec::new();
     let mut missing = Vec::new();
     for engine in ENGINES {
-        if let Err(error) = labels::ensure_engine(bench, NAMES[engine]) {
+        if let Err(error) = call_stats::ensure_engine(bench, NAMES[engine]) {
             failures.push(format!("{error:#}"));
             missing.push(engine);
         }
@@ -136,7 +136,7 @@ pub fn measure(bench: &Bench) -> Result<Part> {
              at most {MOST_THREADS} threads; rounds: {done}"
         ),
         table: rows(&cases),
-        bars: bars(&cases, fio.is_some()),
+        goals: goals(&cases, fio.is_some()),
         notes,
         failures,
         samples: json!(samples),
@@ -247,8 +247,8 @@ fn rows(cases: &[Case]) -> comfy_table::Table {
 }
 
 /// The goals relative to fio are checked only if fio is installed.
-fn bars(cases: &[Case], fio: bool) -> Vec<Bar> {
-    let mut bars = Vec::new();
+fn goals(cases: &[Case], fio: bool) -> Vec<Goal> {
+    let mut goals = Vec::new();
     for case in cases.iter().filter(|_| fio) {
         let count = case.count;
         let by = if count == 1 { "fiber" } else { "fibers" };
@@ -263,20 +263,20 @@ fn bars(cases: &[Case], fio: bool) -> Vec<Bar> {
             let ratio =
                 |figure: fn(&Phase) -> f64| case.rounds.ratios(engine, engine + 1, figure).median();
             let iops = format!("{words}: IOPS, within noise");
-            bars.push(Bar::at_least(iops, 1.0 - noise, unit, ratio(Phase::rate)));
+            goals.push(Goal::at_least(iops, 1.0 - noise, unit, ratio(Phase::rate)));
             if engine != THREADS {
                 let cpu = format!("{words}: CPU per read");
-                bars.push(Bar::at_most(cpu, 0.9, unit, ratio(Phase::cpu_us)));
+                goals.push(Goal::at_most(cpu, 0.9, unit, ratio(Phase::cpu_us)));
             }
         }
     }
     let deep = cases.iter().find(|case| case.count == 128);
     let refused = deep.and_then(|case| case.rounds.ratios(AIO, URING, Phase::rate).median());
-    bars.push(Bar::at_least(
+    goals.push(Goal::at_least(
         "refused io_uring, aio, 128 fibers: IOPS",
         0.9,
         "x uring's",
         refused,
     ));
-    bars
+    goals
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::Bench;
-use super::bars::Bar;
+use super::goals::Goal;
 use super::live::{Hello, Live};
 use super::programs::Load;
 use super::progress::Progress;
@@ -314,10 +314,10 @@ pub fn measure(bench: &Bench) -> Result<Part> {
     };
     let parked = crowds[0].as_ref().filter(|told| told.error.is_empty());
     let resident = parked.map(|told| told.each(told.resident_kib));
-    let bars = vec![
-        Bar::at_most("fiber_yield between 2 fibers", 8.0, " ns", of("yield_2")),
-        Bar::at_most("fiber_create and fiber_join", 120.0, " ns", of("create")),
-        Bar::at_most(
+    let goals = vec![
+        Goal::at_most("fiber_yield between 2 fibers", 8.0, " ns", of("yield_2")),
+        Goal::at_most("fiber_create and fiber_join", 120.0, " ns", of("create")),
+        Goal::at_most(
             format!(
                 "memory per fiber, {} parked fibers",
                 bench.pick(CROWDS[0].count)
@@ -326,19 +326,19 @@ pub fn measure(bench: &Bench) -> Result<Part> {
             " KiB",
             resident,
         ),
-        Bar::at_most(
+        Goal::at_most(
             "wake-up of an idle worker",
             5.0,
             " us",
             of("wake_idle").map(in_us),
         ),
-        Bar::at_most(
+        Goal::at_most(
             "wake-up across workers, to a busy worker",
             5.0,
             " us",
             of("wake_busy").map(in_us),
         ),
-        Bar::at_most("skynet, per fiber", 0.5, " us", of("skynet").map(in_us)),
+        Goal::at_most("skynet, per fiber", 0.5, " us", of("skynet").map(in_us)),
     ];
     let samples = ROWS
         .iter()
@@ -358,7 +358,7 @@ pub fn measure(bench: &Bench) -> Result<Part> {
         table: rows,
         notes,
         failures,
-        bars,
+        goals,
         samples,
     })
 }

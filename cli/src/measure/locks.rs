@@ -12,7 +12,7 @@ use comfy_table::Cell;
 use serde_json::{Value, json};
 
 use super::Bench;
-use super::bars::Bar;
+use super::goals::Goal;
 use super::live::{Hello, Live};
 use super::programs::Load;
 use super::progress::Progress;
@@ -128,7 +128,7 @@ pub fn measure(bench: &Bench) -> Result<Part> {
         key: "locks",
         title: "Locks: ns per pair of lock and unlock, uncontended".to_owned(),
         table: rows(&cases),
-        bars: bars(&cases),
+        goals: goals(&cases),
         notes,
         failures,
         samples: json!(samples),
@@ -223,24 +223,24 @@ fn rows(cases: &[Case]) -> comfy_table::Table {
     rows
 }
 
-fn bars(cases: &[Case]) -> Vec<Bar> {
-    let bar = |case: &Case| {
+fn goals(cases: &[Case]) -> Vec<Goal> {
+    let goal = |case: &Case| {
         let ratio = case.ratios(ON_FIBER).median();
-        Bar::at_most(
+        Goal::at_most(
             format!("{} on a fiber", case.name()),
             LIMIT,
             "x plain",
             ratio,
         )
     };
-    cases.iter().map(bar).collect()
+    cases.iter().map(goal).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use anyhow::{Result, bail};
 
-    use super::{MODES, ON_FIBER, PLAIN, bars, cases, noise};
+    use super::{MODES, ON_FIBER, PLAIN, cases, goals, noise};
 
     #[test]
     fn a_bar_is_about_the_ratios_of_each_round() {
@@ -256,13 +256,13 @@ mod tests {
             };
             cases[1].rounds.add(&mut failures, figure);
         }
-        let bars: Vec<String> = bars(&cases).iter().map(ToString::to_string).collect();
+        let goals: Vec<String> = goals(&cases).iter().map(ToString::to_string).collect();
         assert_eq!(
-            bars[0],
+            goals[0],
             "bar: normal mutex, one thread on a fiber <= 1.30x plain: not measured"
         );
         assert_eq!(
-            bars[1],
+            goals[1],
             "bar: normal mutex, many threads on a fiber <= 1.30x plain: 1.20x plain ok"
         );
         assert_eq!(

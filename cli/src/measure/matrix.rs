@@ -12,9 +12,9 @@ use comfy_table::Cell as TableCell;
 use serde_json::{Value, json};
 
 use super::Bench;
-use super::bars::Bar;
+use super::call_stats;
 use super::data_file::data_file;
-use super::labels;
+use super::goals::Goal;
 use super::live::Hello;
 use super::phase::Phase;
 use super::programs::Load;
@@ -128,7 +128,7 @@ pub fn measure(bench: &Bench) -> Result<Part> {
     let mut failures = Vec::new();
     let mut cells = cells(bench.quick);
     for (who, name) in NAMES.iter().enumerate().take(PTHREADS) {
-        if let Err(error) = labels::ensure_engine(bench, name) {
+        if let Err(error) = call_stats::ensure_engine(bench, name) {
             failures.push(format!("{error:#}"));
             cells.iter_mut().for_each(|cell| cell.rounds.leave_out(who));
         }
@@ -168,8 +168,8 @@ pub fn measure(bench: &Bench) -> Result<Part> {
         .iter()
         .filter_map(|cell| Some((cell, cell.best()?)))
         .max_by(|a, b| a.1.ratio.total_cmp(&b.1.ratio));
-    let bar = match worst {
-        Some((cell, best)) => Bar::at_most(
+    let goal = match worst {
+        Some((cell, best)) => Goal::at_most(
             format!(
                 "best of the others relative to auto, worst cell ({}, {})",
                 cell.name(),
@@ -179,7 +179,7 @@ pub fn measure(bench: &Bench) -> Result<Part> {
             "x",
             Some(best.ratio),
         ),
-        None => Bar::at_most(
+        None => Goal::at_most(
             "best of the others relative to auto, worst cell",
             LIMIT,
             "x",
@@ -194,7 +194,7 @@ pub fn measure(bench: &Bench) -> Result<Part> {
             place.ms
         ),
         table: rows(&cells),
-        bars: vec![bar],
+        goals: vec![goal],
         notes,
         failures,
         samples: json!(samples),

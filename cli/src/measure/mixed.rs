@@ -14,8 +14,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Bench;
-use super::bars::Bar;
 use super::data_file::data_file;
+use super::goals::Goal;
 use super::live::{Hello, Live};
 use super::phase::Phase;
 use super::plot::{self, Axis, Line, Panel};
@@ -132,7 +132,7 @@ pub fn measure(bench: &Bench, out: &Path) -> Result<Part> {
             "Mixed: {requests} requests of one 4 KiB read and some work, on two processors; rounds: {done}"
         ),
         table: rows(&cases),
-        bars: bars(&cases),
+        goals: goals(&cases),
         notes,
         failures,
         samples: json!(samples),
@@ -228,8 +228,8 @@ fn rows(cases: &[Case]) -> comfy_table::Table {
     rows
 }
 
-fn bars(cases: &[Case]) -> Vec<Bar> {
-    let mut bars = Vec::new();
+fn goals(cases: &[Case]) -> Vec<Goal> {
+    let mut goals = Vec::new();
     for case in cases {
         let soonest = case.soonest();
         let (name, ratio) = match &soonest {
@@ -238,16 +238,16 @@ fn bars(cases: &[Case]) -> Vec<Bar> {
         };
         if case.us == 10 {
             let words = format!("{} us of work: time of the fastest other, {name}", case.us);
-            bars.push(Bar::at_least(words, 1.15, "x the fibers'", ratio));
+            goals.push(Goal::at_least(words, 1.15, "x the fibers'", ratio));
         }
         let words = format!(
             "{} us of work: time of the fastest other, {name}, within noise",
             case.us
         );
         let limit = 1.0 - case.noise().unwrap_or(0.02);
-        bars.push(Bar::at_least(words, limit, "x the fibers'", ratio));
+        goals.push(Goal::at_least(words, limit, "x the fibers'", ratio));
     }
-    bars
+    goals
 }
 
 fn draw(cases: &[Case], out: &Path) -> Result<std::path::PathBuf> {

@@ -2,24 +2,23 @@
 //! of a fiber itself. With `--full` it also compares each engine with the best alternatives, and
 //! checks whether the automatic choice among them is ever the slower one.
 //!
-//! The report consists of parts. Each part is a table followed by its performance goals (bars); its
-//! raw samples are written as JSON. Everything that is compared runs in the same minutes, in turn,
-//! round by round, and the report shows the median of the rounds' ratios. A part says what it could
-//! not measure and why. Missed goals never change the exit status.
+//! The report consists of parts. Each part is a table followed by its performance goals, which are
+//! printed as `bar`; its raw samples are written as JSON. Everything that is compared runs in the
+//! same minutes, in turn, round by round, and the report shows the median of the rounds' ratios. A
+//! part says what it could not measure and why. Missed goals never change the exit status.
 
-mod bars;
-mod cold;
+mod call_stats;
 mod data_file;
 mod engines;
 mod environment;
 mod fibers;
 mod fio;
-mod labels;
+mod goals;
 mod live;
 mod locks;
 mod matrix;
 mod mixed;
-mod others;
+mod noise;
 mod overhead;
 mod phase;
 mod pingpong;
@@ -31,6 +30,7 @@ mod rounds;
 mod samples;
 mod stdio;
 mod throughput;
+mod uncached;
 
 use std::fs;
 use std::path::PathBuf;
@@ -41,7 +41,7 @@ use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 
 use environment::Environment;
-use others::Others;
+use noise::Noise;
 use programs::{Engine, Programs};
 use report::Part;
 
@@ -190,7 +190,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         engine: None,
     };
     let mut notes = Vec::new();
-    match labels::engine(&bench, None) {
+    match call_stats::engine(&bench, None) {
         Ok(Ok(engine)) => bench.engine = Some(engine),
         Ok(Err(refusal)) => notes.push(format!(
             "nothing is asynchronous here; the shim's engine: {refusal}"
@@ -202,13 +202,13 @@ pub fn run(options: &Options) -> Result<ExitCode> {
 
     let mut whole = true;
     for table in wanted {
-        let others = Others::watch();
+        let others = Noise::watch();
         let mut part: Part = match table {
             Table::Overhead => overhead::measure(&bench)?,
             Table::Throughput => throughput::measure(&bench, &out)?,
             Table::Fibers => fibers::measure(&bench)?,
             Table::Engines => engines::measure(&bench)?,
-            Table::Cold => cold::measure(&bench)?,
+            Table::Cold => uncached::measure(&bench)?,
             Table::Mixed => mixed::measure(&bench, &out)?,
             Table::Matrix => matrix::measure(&bench)?,
             Table::Stdio => stdio::measure(&bench)?,

@@ -11,8 +11,8 @@ use comfy_table::Cell;
 use serde_json::{Value, json};
 
 use super::Bench;
-use super::bars::Bar;
-use super::labels;
+use super::call_stats;
+use super::goals::Goal;
 use super::live::{Hello, Live};
 use super::programs::Load;
 use super::progress::Progress;
@@ -181,7 +181,7 @@ pub fn measure(bench: &Bench) -> Result<Part> {
         let left = budget.saturating_sub(start.elapsed());
         let share = left / u32::try_from(CALLS.len() - done).unwrap_or(1);
         let rounds = measure_call(bench, call, share, failed, &mut failures);
-        check_labels(bench, call, &mut through, &mut failures);
+        check_calls(bench, call, &mut through, &mut failures);
         all.push(rounds);
     }
     drop(progress);
@@ -223,7 +223,7 @@ pub fn measure(bench: &Bench) -> Result<Part> {
         key: "overhead",
         title: "Overhead: ns per call, cached".to_owned(),
         table: rows,
-        bars: bars(&all),
+        goals: goals(&all),
         notes,
         failures,
         samples: Value::Object(samples.collect()),
@@ -343,13 +343,13 @@ fn note_failure<T>(result: Result<T>, failures: &mut Vec<String>) -> Option<T> {
 type Through = [Vec<String>; MODES.len()];
 
 /// Checks the shim's statistics of one call in the modes in which the shim is active.
-fn check_labels(bench: &Bench, call: &Call, through: &mut Through, failures: &mut Vec<String>) {
+fn check_calls(bench: &Bench, call: &Call, through: &mut Through, failures: &mut Vec<String>) {
     for mode in [LONE, BESIDE, AMONG] {
         if mode == BESIDE && bench.engine.is_none() {
             continue;
         }
         let Mode { place, slots, .. } = MODES[mode];
-        match labels::of_call(bench, call.key, call.symbol, place.word(), slots) {
+        match call_stats::of_call(bench, call.key, call.symbol, place.word(), slots) {
             Ok(account) if account.is_converted() => {}
             Ok(account) => {
                 through[mode].push(format!("{} ({})", call.title, account.through.join(", ")))
@@ -402,7 +402,7 @@ fn noise(all: &[Rounds]) -> String {
     )
 }
 
-fn bars(all: &[Rounds]) -> Vec<Bar> {
+fn goals(all: &[Rounds]) -> Vec<Goal> {
     let rounds = |key| {
         CALLS
             .iter()
@@ -421,25 +421,25 @@ fn bars(all: &[Rounds]) -> Vec<Bar> {
     let chance: Samples = chance.map(|ratio| (ratio - 1.0).abs()).collect();
     let noise = 1.0 + chance.median().unwrap_or(0.0).max(0.02);
     vec![
-        Bar::at_most(
+        Goal::at_most(
             "off a fiber, median over the calls, within noise",
             noise,
             "x plain",
             seen.median(),
         ),
-        Bar::at_most(
+        Goal::at_most(
             "lone cached pread of 4 KiB",
             1.15,
             "x plain",
             pread.and_then(|p| p.ratio(LONE)),
         ),
-        Bar::at_most(
+        Goal::at_most(
             "cached pread of 4 KiB among 64, one shared descriptor",
             1.0,
             "x plain with 64 buffers",
             shared.and_then(|p| p.ratio(AMONG)),
         ),
-        Bar::at_most(
+        Goal::at_most(
             "cached pread of 4 KiB among 64, one descriptor each",
             1.0,
             "x plain with 64 buffers",

@@ -9,8 +9,8 @@ use comfy_table::Cell;
 use serde_json::{Value, json};
 
 use super::Bench;
-use super::bars::Bar;
-use super::labels;
+use super::call_stats;
+use super::goals::Goal;
 use super::live::Live;
 use super::programs::Load;
 use super::progress::Progress;
@@ -88,7 +88,7 @@ pub fn measure(bench: &Bench) -> Result<Part> {
             "Ping-pong: 8 bytes back and forth, {PAIRS} pairs, {trips} round trips each; rounds: {done}"
         ),
         table: rows(&rounds),
-        bars: bars(&rounds),
+        goals: goals(&rounds),
         notes,
         failures,
         samples: samples(&rounds),
@@ -116,9 +116,9 @@ fn command(bench: &Bench, who: usize, trips: u32) -> std::process::Command {
 /// Checks that the engine is available. Returns a note if the shim did not convert most of the
 /// receives.
 fn check(bench: &Bench, who: usize, engine: &str) -> Result<Option<String>> {
-    labels::ensure_engine(bench, engine)?;
+    call_stats::ensure_engine(bench, engine)?;
     let name = format!("check of ping-pong, {}", NAMES[who]);
-    let account = labels::of_run(bench, command(bench, who, 10), &name, "recv")?;
+    let account = call_stats::of_run(bench, command(bench, who, 10), &name, "recv")?;
     Ok((!account.is_converted())
         .then(|| format!("{}: not converted: {}", NAMES[who], account.told())))
 }
@@ -181,8 +181,8 @@ fn rows(rounds: &Trips) -> comfy_table::Table {
     rows
 }
 
-fn bars(rounds: &Trips) -> Vec<Bar> {
-    vec![Bar::at_most(
+fn goals(rounds: &Trips) -> Vec<Goal> {
+    vec![Goal::at_most(
         "64 pairs of fibers on one worker, uring: time of a round trip",
         LIMIT,
         "x 128 pthreads'",
@@ -204,7 +204,7 @@ fn samples(rounds: &Trips) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use super::{EPOLL, NAMES, PTHREADS, Trips, URING, bars, nanoseconds};
+    use super::{EPOLL, NAMES, PTHREADS, Trips, URING, goals, nanoseconds};
 
     #[test]
     fn the_line_is_understood_or_shown() {
@@ -226,7 +226,7 @@ mod tests {
                 _ => 9000.0,
             })
         });
-        let said: Vec<String> = bars(&rounds).iter().map(ToString::to_string).collect();
+        let said: Vec<String> = goals(&rounds).iter().map(ToString::to_string).collect();
         let of = "bar: 64 pairs of fibers on one worker, uring: time of a round trip";
         assert_eq!(
             said,

@@ -10,8 +10,8 @@ use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
 use serde_json::{Value, json};
 
-use super::bars::Bar;
 use super::environment::Environment;
+use super::goals::Goal;
 
 /// The results of one part.
 pub struct Part {
@@ -23,7 +23,7 @@ pub struct Part {
     pub notes: Vec<String>,
     /// What could not be measured, and why.
     pub failures: Vec<String>,
-    pub bars: Vec<Bar>,
+    pub goals: Vec<Goal>,
     /// The raw samples.
     pub samples: Value,
 }
@@ -48,7 +48,7 @@ impl Part {
             "samples": self.samples,
             "notes": self.notes,
             "failures": self.failures,
-            "bars": self.bars,
+            "bars": self.goals,
         });
         let text = serde_json::to_string_pretty(&value)?;
         fs::write(&path, text + "\n")
@@ -66,8 +66,8 @@ impl fmt::Display for Part {
         for note in &self.notes {
             writeln!(f, "note: {note}")?;
         }
-        for bar in &self.bars {
-            writeln!(f, "{bar}")?;
+        for goal in &self.goals {
+            writeln!(f, "{goal}")?;
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ use comfy_table::Cell;
 use serde_json::{Value, json};
 
 use super::Bench;
-use super::bars::Bar;
+use super::goals::Goal;
 use super::live::{Hello, Live};
 use super::programs::Load;
 use super::progress::Progress;
@@ -55,7 +55,7 @@ pub fn measure(bench: &Bench) -> Result<Part> {
     let budget = bench.budget(6, 30);
     let progress = Progress::start("stdio", budget);
     let mut failures = Vec::new();
-    let mut bars = Vec::new();
+    let mut goals = Vec::new();
     let mut rows = table(
         &[
             "call",
@@ -88,7 +88,7 @@ pub fn measure(bench: &Bench) -> Result<Part> {
         samples.insert(call.to_owned(), value);
         if let Some(limit) = limit {
             let more = differences(&rounds, 3, 2).median();
-            bars.push(Bar::at_most(
+            goals.push(Goal::at_most(
                 format!("{call} on a fiber"),
                 limit,
                 "ns more",
@@ -101,7 +101,7 @@ pub fn measure(bench: &Bench) -> Result<Part> {
         key: "stdio",
         title: "stdio: ns per call that the buffer can serve".to_owned(),
         table: rows,
-        bars,
+        goals,
         notes: vec![
             "medians of the rounds; + is the median of each round's difference from plain"
                 .to_owned(),

@@ -12,10 +12,10 @@ use plotters::prelude::SeriesLabelPosition;
 use serde_json::{Value, json};
 
 use super::Bench;
-use super::bars::Bar;
+use super::call_stats;
 use super::data_file::data_file;
 use super::fio::{Fio, Job};
-use super::labels;
+use super::goals::Goal;
 use super::live::Hello;
 use super::phase::Phase;
 use super::plot::{self, Axis, Line, Panel};
@@ -201,7 +201,7 @@ pub fn measure(bench: &Bench, out: &Path) -> Result<Part> {
             "Throughput: random reads of 4 KiB, phases of {ms} ms, fibers on one worker; rounds: {done}"
         ),
         table: rows(&cases),
-        bars: bars(&cases),
+        goals: goals(&cases),
         notes,
         failures,
         samples: json!(samples),
@@ -297,7 +297,7 @@ fn check(
         if case.count != 128 || bench.engine.is_none() {
             continue;
         }
-        match labels::of_throughput(bench, &arguments(Who::Fibers, case, file, 50)) {
+        match call_stats::of_throughput(bench, &arguments(Who::Fibers, case, file, 50)) {
             Ok(account) if account.is_converted() => {}
             Ok(account) => notes.push(format!(
                 "{} reads were not converted: {}",
@@ -411,31 +411,31 @@ fn draw(cases: &[Case], dir: &Path) -> Result<PathBuf> {
     plot::write(&dir.join("throughput.svg"), axis, 2, &panels)
 }
 
-fn bars(cases: &[Case]) -> Vec<Bar> {
+fn goals(cases: &[Case]) -> Vec<Goal> {
     let judged = cases.iter().find(|case| is_judged(case));
     let ratio =
         |who, figure: fn(&Phase) -> f64| judged.and_then(|case| case.ratios(who, figure).median());
     let words = "O_DIRECT, 128 fibers on one worker";
     vec![
-        Bar::at_least(
+        Goal::at_least(
             format!("{words}: IOPS"),
             0.97,
             "x fio's",
             ratio(Who::Fio, Phase::rate),
         ),
-        Bar::at_least(
+        Goal::at_least(
             format!("{words}: IOPS"),
             0.97,
             "x 128 pthreads'",
             ratio(Who::Pthreads, Phase::rate),
         ),
-        Bar::at_most(
+        Goal::at_most(
             format!("{words}: CPU per read"),
             0.40,
             "x 128 pthreads'",
             ratio(Who::Pthreads, Phase::cpu_us),
         ),
-        Bar::at_most(
+        Goal::at_most(
             format!("{words}: CPU per read"),
             1.0,
             "x fio's",

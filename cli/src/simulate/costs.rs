@@ -99,6 +99,11 @@ impl Costs {
         Ok(())
     }
 
+    /// The longest time in nanoseconds that a call takes if it need not wait.
+    pub fn longest_copy(&self, row: &Row) -> f64 {
+        self.waited + self.waited_beside * f64::from(row.load.batch)
+    }
+
     /// Returns the whole cost of a call made this way, and the part of it during which the thread
     /// was blocked.
     pub fn of(&self, way: Way, row: &Row, truth: Truth, refuses_tries: bool) -> (f64, f64) {

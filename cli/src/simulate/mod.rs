@@ -7,8 +7,8 @@
 //! cost model judges all of them. Nothing here is timed, so the same trace always gives the same
 //! figures.
 
-mod contenders;
 mod costs;
+mod policies;
 mod replay;
 mod report;
 mod row;

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use serde::Serialize;
 
-use super::contenders::{Contender, Memory, recorded};
 use super::costs::{Costs, Way};
+use super::policies::{Contender, Memory, recorded};
 use super::row::{Decided, Kind, Outcome, Row};
 use super::truth::{self, Truth};
 
@@ -105,7 +105,7 @@ impl Replay {
     }
 
     fn put(&mut self, row: &Row, state: &mut State, costs: &Costs) {
-        let (truth, inferred) = truth::of(row, costs);
+        let (truth, inferred) = truth::of(row, costs.longest_copy(row));
         self.calls += 1;
         self.inferred += u64::from(inferred);
         let write = usize::from(row.kind == Kind::Write);

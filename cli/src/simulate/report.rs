@@ -6,8 +6,8 @@ use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use comfy_table::{CellAlignment, Table};
 use serde_json::{Map, Value, json};
 
-use super::contenders::Contender;
 use super::costs::Costs;
+use super::policies::Contender;
 use super::replay::{Replay, Score};
 
 pub struct Report<'a> {

@@ -1,6 +1,5 @@
 //! Decides whether a call had to wait: from the trace if it says so, otherwise by inference.
 
-use super::costs::Costs;
 use super::row::{Decided, Kind, Outcome, Row};
 use policy::Hint;
 
@@ -13,8 +12,9 @@ pub enum Truth {
     Miss,
 }
 
-/// Returns the truth of a row, and whether it had to be inferred.
-pub fn of(row: &Row, costs: &Costs) -> (Truth, bool) {
+/// Returns the truth of a row, and whether it had to be inferred. A call that took longer than
+/// `limit` nanoseconds has waited, if nothing else says so.
+pub fn of(row: &Row, limit: f64) -> (Truth, bool) {
     // A transfer that bypasses the page cache or writes through it always waits for the disk.
     let by_nature = match row.kind {
         Kind::Read => row.hint.is(Hint::DIRECT),
@@ -29,14 +29,13 @@ pub fn of(row: &Row, costs: &Costs) -> (Truth, bool) {
         (Outcome::Miss, _) => (Truth::Miss, false),
         // An `open` with RESOLVE_CACHED does not wait.
         (_, Decided::Inline) => (Truth::Hit, false),
-        _ => (inferred(row, costs), true),
+        _ => (inferred(row, limit), true),
     }
 }
 
 /// Infers the outcome from the time the call took. A call whose data was cached takes as long as
 /// its round, and a round takes longer the more fibers it runs.
-fn inferred(row: &Row, costs: &Costs) -> Truth {
-    let limit = costs.waited + costs.waited_beside * f64::from(row.load.batch);
+fn inferred(row: &Row, limit: f64) -> Truth {
     let took = match row.decision {
         Decided::Submit | Decided::Try => row.parked_ns,
         Decided::Copy | Decided::Inline | Decided::Alone | Decided::Bound => row.inline_ns,
@@ -51,10 +50,13 @@ fn inferred(row: &Row, costs: &Costs) -> Truth {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::simulate::costs::Costs;
     use crate::simulate::row::parse_one;
 
     fn truth(row: &str) -> (Truth, bool) {
-        of(&parse_one(row), &Costs::default())
+        let row = parse_one(row);
+        let limit = Costs::default().longest_copy(&row);
+        of(&row, limit)
     }
 
     #[test]

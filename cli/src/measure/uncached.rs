@@ -8,8 +8,8 @@ use comfy_table::Cell;
 use serde_json::json;
 
 use super::Bench;
-use super::bars::Bar;
 use super::data_file::data_file;
+use super::goals::Goal;
 use super::live::Hello;
 use super::phase::Phase;
 use super::programs::Load;
@@ -111,20 +111,20 @@ pub fn measure(bench: &Bench) -> Result<Part> {
             "Cold: buffered reads of uncached data, phases of {ms} ms, fibers on one worker; rounds: {done}"
         ),
         table: rows(&all),
-        bars: vec![
-            Bar::at_least(
+        goals: vec![
+            Goal::at_least(
                 "cold 4 KiB, 128 fibers: IOPS",
                 1.0,
                 "x 128 pthreads'",
                 ratio(RANDOM, Phase::rate),
             ),
-            Bar::at_most(
+            Goal::at_most(
                 "cold 4 KiB, 128 fibers: CPU per read",
                 0.5,
                 "x 128 pthreads'",
                 ratio(RANDOM, Phase::cpu_us),
             ),
-            Bar::at_least(
+            Goal::at_least(
                 "cold sequential 64 KiB, 1 fiber: throughput",
                 0.98,
                 "x a plain reader's",

@@ -9,16 +9,16 @@ use std::mem::MaybeUninit;
 use std::time::{Duration, Instant};
 
 /// The state of the machine when a part began.
-pub struct Others {
+pub struct Noise {
     at: Instant,
     busy: Option<Duration>,
     ours: Duration,
 }
 
-impl Others {
+impl Noise {
     /// Records the current state.
-    pub fn watch() -> Others {
-        Others {
+    pub fn watch() -> Noise {
+        Noise {
             at: Instant::now(),
             busy: busy(),
             ours: ours(),

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 /// One goal.
 #[derive(Debug, Serialize)]
-pub struct Bar {
+pub struct Goal {
     /// The goal in words.
     what: String,
     limit: Limit,
@@ -24,15 +24,15 @@ enum Limit {
     AtLeast(f64),
 }
 
-impl Bar {
+impl Goal {
     /// The goal that `value` is at most `limit`.
     pub fn at_most(
         what: impl Into<String>,
         limit: f64,
         unit: &'static str,
         value: Option<f64>,
-    ) -> Bar {
-        Bar::new(what.into(), Limit::AtMost(limit), unit, value)
+    ) -> Goal {
+        Goal::new(what.into(), Limit::AtMost(limit), unit, value)
     }
 
     /// The goal that `value` is at least `limit`.
@@ -41,12 +41,12 @@ impl Bar {
         limit: f64,
         unit: &'static str,
         value: Option<f64>,
-    ) -> Bar {
-        Bar::new(what.into(), Limit::AtLeast(limit), unit, value)
+    ) -> Goal {
+        Goal::new(what.into(), Limit::AtLeast(limit), unit, value)
     }
 
-    fn new(what: String, limit: Limit, unit: &'static str, value: Option<f64>) -> Bar {
-        Bar {
+    fn new(what: String, limit: Limit, unit: &'static str, value: Option<f64>) -> Goal {
+        Goal {
             what,
             limit,
             unit,
@@ -63,9 +63,9 @@ impl Bar {
     }
 }
 
-impl fmt::Display for Bar {
+impl fmt::Display for Goal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Bar { what, unit, .. } = self;
+        let Goal { what, unit, .. } = self;
         match self.limit {
             Limit::AtMost(limit) => write!(f, "bar: {what} <= {limit:.2}{unit}: ")?,
             Limit::AtLeast(limit) => write!(f, "bar: {what} >= {limit:.2}{unit}: ")?,
@@ -91,22 +91,22 @@ fn painted(word: &str, colour: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::Bar;
+    use super::Goal;
 
     #[test]
     fn says_the_value_and_the_verdict() {
-        let bar = |value| Bar::at_most("lone pread", 1.15, "x plain", value).to_string();
+        let goal = |value| Goal::at_most("lone pread", 1.15, "x plain", value).to_string();
         assert_eq!(
-            bar(Some(1.07)),
+            goal(Some(1.07)),
             "bar: lone pread <= 1.15x plain: 1.07x plain ok"
         );
         assert_eq!(
-            bar(Some(1.2)),
+            goal(Some(1.2)),
             "bar: lone pread <= 1.15x plain: 1.20x plain missed"
         );
-        assert_eq!(bar(None), "bar: lone pread <= 1.15x plain: not measured");
+        assert_eq!(goal(None), "bar: lone pread <= 1.15x plain: not measured");
         assert_eq!(
-            Bar::at_least("IOPS", 0.97, "x", Some(1.0)).verdict(),
+            Goal::at_least("IOPS", 0.97, "x", Some(1.0)).verdict(),
             Some(true)
         );
     }
