@@ -58,27 +58,8 @@ static inline void blocking_start(blocking_t *w)
     w->task = task_spawn(blocking_run, w);
 }
 
-/* Returns when the waiter is in its call. With one worker, this is so once it has posted and this
- * task runs again. For a thread, the kernel must report that it sleeps in a system call other than
- * futex. */
-static inline void blocking_await(blocking_t *w)
-{
-    task_sem_wait(&w->about_to);
-    if (!task_options.threads)
-        return;
-    char path[64], text[64], futex[16];
-    snprintf(path, sizeof path, "/proc/self/task/%d/syscall", (int)w->id);
-    snprintf(futex, sizeof futex, "%ld ", (long)SYS_futex);
-    do {
-        int fd = open(path, O_RDONLY | O_CLOEXEC);
-        if (fd < 0)
-            die("%s", path);
-        memset(text, 0, sizeof text);
-        read_full(fd, text, sizeof text - 1);
-        close(fd);
-        sched_yield();
-    } while (!strncmp(text, "running", 7) || !strncmp(text, futex, strlen(futex)));
-}
+/* Returns when the waiter is in its call. */
+static inline void blocking_await(blocking_t *w) { await_call(&w->about_to, &w->id); }
 
 /* Waits for the waiter to end and shows the result of its call. */
 static inline long blocking_show(blocking_t *w, const char *what)

@@ -96,6 +96,29 @@ static inline void show_file(const char *path)
     free(data);
 }
 
+/* Returns when a task is in its next call that waits. It has stored its thread in *id and then
+ * posted about_to. With one worker, a fiber is in the call when this task runs again. For a thread,
+ * the kernel must report that it waits in a system call other than futex, which would be a lock of
+ * the program. */
+static inline void await_call(task_sem_t *about_to, const pid_t *id)
+{
+    char path[64], text[64];
+    int number = -1;
+    task_sem_wait(about_to);
+    if (!task_options.threads)
+        return;
+    snprintf(path, sizeof path, "/proc/self/task/%d/syscall", (int)*id);
+    do {
+        int file = open(path, O_RDONLY | O_CLOEXEC);
+        if (file < 0)
+            die("%s", path);
+        text[read_full(file, text, sizeof text - 1)] = '\0';
+        close(file);
+        sched_yield();
+        /* The file says "running" while the thread computes. */
+    } while (sscanf(text, "%d", &number) != 1 || number == SYS_futex);
+}
+
 static void *probe_task(void *arg)
 {
     probe();

@@ -24,6 +24,18 @@ fn each_engine(name: &str, threads: &str, mut each: impl FnMut(&str, Run)) {
     }
 }
 
+/// On every engine, the probe prints `expected`. It may exit with 77, which skips the test.
+fn prints(name: &str, expected: &str) {
+    for engine in ENGINES {
+        let (_dir, run) = run(name);
+        let outcome = run.preload(true).env("AIOSHIM_ENGINE", engine).run();
+        if outcome.status.code() == Some(77) {
+            return testprogs::skip(&outcome.error_text());
+        }
+        assert_eq!(outcome.success().text(), expected, "{engine}");
+    }
+}
+
 /// 40 waits at a time, with a pool of one thread for file operations.
 #[test]
 fn who_waits_for_a_peer_keeps_no_thread_that_the_peer_needs() {
@@ -38,18 +50,9 @@ fn who_waits_for_a_peer_keeps_no_thread_that_the_peer_needs() {
 /// writer that has already written a part returns the number of bytes written.
 #[test]
 fn who_waits_for_a_turn_at_a_stream_can_be_cancelled_and_interrupted() {
-    for engine in ENGINES {
-        let (_dir, run) = run("every/cancel_queued");
-        let text = run
-            .preload(true)
-            .env("AIOSHIM_ENGINE", engine)
-            .run()
-            .success()
-            .text();
-        let expected = "readers of a FIFO: 3 cancelled\nwriters of a FIFO: 2 cancelled\n\
-                        readers of a terminal: 3 cancelled\ninterrupted: 2\naccept: 3 cancelled\naccept, out of time: 2\n";
-        assert_eq!(text, expected, "{engine}");
-    }
+    let expected = "readers of a FIFO: 3 cancelled\nwriters of a FIFO: 2 cancelled\n\
+                    readers of a terminal: 3 cancelled\ninterrupted: 2\naccept: 3 cancelled\naccept, out of time: 2\n";
+    prints("every/cancel_queued", expected);
 }
 
 /// Nothing polls at intervals. Waits for processes may do so for the first second, so each run
@@ -74,33 +77,13 @@ fn a_program_that_only_waits_never_wakes() {
 
 #[test]
 fn a_loop_of_accepts_takes_all_connections_that_wait() {
-    for engine in ENGINES {
-        let (_dir, run) = run("socket/accept_all");
-        let text = run
-            .preload(true)
-            .env("AIOSHIM_ENGINE", engine)
-            .run()
-            .success()
-            .text();
-        assert_eq!(text, "accepted all\n", "{engine}");
-    }
+    prints("socket/accept_all", "accepted all\n");
 }
 
 /// If the call waited for the next connection instead, it would block all fibers of its thread.
 #[test]
 fn who_loses_a_connection_to_another_process_goes_on_with_other_fibers() {
-    for engine in ENGINES {
-        let (_dir, run) = run("socket/lost_connection");
-        let outcome = run.preload(true).env("AIOSHIM_ENGINE", engine).run();
-        if outcome.status.code() == Some(77) {
-            return testprogs::skip(&outcome.error_text());
-        }
-        assert_eq!(
-            outcome.success().text(),
-            "taken\nanswered\nserved\n",
-            "{engine}"
-        );
-    }
+    prints("socket/lost_connection", "taken\nanswered\nserved\n");
 }
 
 /// The kernel takes tens of milliseconds to destroy an AIO context, at the exit of each child that

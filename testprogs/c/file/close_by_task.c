@@ -177,33 +177,13 @@ static void *wait_in_call(void *arg)
     return arg;
 }
 
-/* With one worker, the fiber is in its call when this one runs again. A thread is in its call when
- * the kernel reports that it waits in a system call other than futex, which would be a lock of this
- * program. */
-static void until_it_waits(void)
-{
-    task_sem_wait(&about_to_call);
-    if (!task_options.threads)
-        return;
-    char path[64], text[64];
-    int in_futex = SYS_futex, number = -1;
-    snprintf(path, sizeof path, "/proc/self/task/%d/syscall", (int)waiter_id);
-    do {
-        int file = open(path, O_RDONLY | O_CLOEXEC);
-        if (file < 0)
-            die("%s", path);
-        text[read_full(file, text, sizeof text - 1)] = '\0';
-        close(file);
-    } while (sscanf(text, "%d", &number) != 1 || number == in_futex);
-}
-
 static void try(const struct call *which, void (*close_it)(int))
 {
     int peer;
     call = which;
     fd = call->open_it(&peer);
     task_t waiter = task_spawn(wait_in_call, NULL);
-    until_it_waits();
+    await_call(&about_to_call, &waiter_id);
     close_it(fd);
     int taken = fcntl(fd, F_GETFD) < 0 ? open("other", O_RDWR | O_CLOEXEC) : fd;
     if (taken != fd)

@@ -124,25 +124,6 @@ static void *make_call(void *arg)
     return arg;
 }
 
-/* With one worker, the fiber is in its call when this one runs again. For a thread, the kernel
- * reports it. */
-static void until_it_waits(void)
-{
-    char path[64], text[64];
-    int number = -1;
-    task_sem_wait(&about_to_call);
-    snprintf(path, sizeof path, "/proc/self/task/%d/syscall", (int)caller_id);
-    while (task_options.threads && (number < 0 || number == SYS_futex)) {
-        int file = open(path, O_RDONLY | O_CLOEXEC);
-        if (file < 0)
-            die("%s", path);
-        text[read_full(file, text, sizeof text - 1)] = '\0';
-        close(file);
-        if (sscanf(text, "%d", &number) != 1)
-            number = -1;
-    }
-}
-
 static void try(void)
 {
     fd = call->open_it();
@@ -153,7 +134,7 @@ static void try(void)
     if (is_over)
         task_join(caller);
     else
-        until_it_waits();
+        await_call(&about_to_call, &caller_id);
     atomic_store(&turn, 1);
     while (atomic_load(&turn) != 2)
         ;

@@ -6,28 +6,10 @@
 
 #include <sys/syscall.h>
 
-/* With one worker, the reader is in read once it has posted and this task runs again. For a thread,
- * the kernel reports it. */
 static task_sem_t about_to_read;
 static pid_t reader_id;
 static char got[100];
 static ssize_t length;
-
-static void wait_until_in_read(void)
-{
-    task_sem_wait(&about_to_read);
-    if (!task_options.threads)
-        return;
-    char path[64], text[64] = "";
-    snprintf(path, sizeof path, "/proc/self/task/%d/syscall", (int)reader_id);
-    do {
-        int fd = open(path, O_RDONLY | O_CLOEXEC);
-        if (fd < 0)
-            die("%s", path);
-        text[read_full(fd, text, sizeof text - 1)] = '\0';
-        close(fd);
-    } while (strncmp(text, "0 ", 2));
-}
 
 static void *read_old(void *arg)
 {
@@ -51,7 +33,7 @@ static void closed(void)
     if (pipe2(ends, O_CLOEXEC))
         die("pipe2");
     task_t reader = task_spawn(read_old, &ends[0]);
-    wait_until_in_read();
+    await_call(&about_to_read, &reader_id);
     SHOW(close(ends[0]));
     SHOW(read(ends[0], &byte, 1));
     /* The file lives as long as the read. */
@@ -67,7 +49,7 @@ static void replaced(void)
     if (pipe2(ends, O_CLOEXEC))
         die("pipe2");
     task_t reader = task_spawn(read_old, &ends[0]);
-    wait_until_in_read();
+    await_call(&about_to_read, &reader_id);
     int file = open("file", O_RDONLY | O_CLOEXEC);
     SHOW_FD(dup2(file, ends[0]));
     SHOW(read(ends[0], buf, sizeof buf));
@@ -86,7 +68,7 @@ static void ended(void)
     if (pipe2(ends, O_CLOEXEC))
         die("pipe2");
     task_t reader = task_spawn(read_old, &ends[0]);
-    wait_until_in_read();
+    await_call(&about_to_read, &reader_id);
     SHOW(close(ends[1]));
     show_read(reader);
     SHOW(close(ends[0]));
