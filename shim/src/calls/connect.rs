@@ -6,7 +6,7 @@
 //! fiber at a time waits for a listening socket. connect(2) is done by io_uring or by a pool
 //! thread.
 
-use super::{Outcome, net};
+use super::{Verdict, net};
 use crate::engine::{Action, Request, SocketCall, Way};
 use crate::runtime::call::Call;
 use crate::runtime::deadlines::{Deadline, NEVER};
@@ -20,7 +20,7 @@ use std::ffi::c_int;
 use sys::errno::Errno;
 use sys::sockets;
 
-pub fn accept(call: &Call<'_>, fd: c_int, address: *mut sockaddr, len: *mut socklen_t) -> Outcome {
+pub fn accept(call: &Call<'_>, fd: c_int, address: *mut sockaddr, len: *mut socklen_t) -> Verdict {
     accept4(call, fd, address, len, 0)
 }
 
@@ -30,14 +30,14 @@ pub fn accept4(
     address: *mut sockaddr,
     len: *mut socklen_t,
     flags: c_int,
-) -> Outcome {
+) -> Verdict {
     if flags & !(libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK) != 0 {
-        return Outcome::Through(Why::Unusual);
+        return Verdict::PassThrough(Why::Unusual);
     }
     let descriptor = match net::waits(call, fd) {
-        Ok(_) if net::is_nonblocking(fd) => return Outcome::Through(Why::Nonblocking),
+        Ok(_) if net::is_nonblocking(fd) => return Verdict::PassThrough(Why::Nonblocking),
         Ok(descriptor) => descriptor,
-        Err(why) => return Outcome::Through(why),
+        Err(why) => return Verdict::PassThrough(why),
     };
     let action = Action::Accept(address, len);
     let wanted = SocketCall { fd, flags, action };
@@ -48,7 +48,7 @@ pub fn accept4(
         Descriptor::opened(accepted as c_int, flags & libc::SOCK_NONBLOCK, false);
         call.thread.prolong_share();
     }
-    Outcome::Done(result)
+    Verdict::of_result(result)
 }
 
 /// Accepts a connection that is there, or waits for one. Other fibers and processes may take it
@@ -114,11 +114,11 @@ fn accept_in_turn(call: &Call<'_>, wanted: SocketCall, deadline: Deadline) -> Re
     }
 }
 
-pub fn connect(call: &Call<'_>, fd: c_int, address: *const sockaddr, len: socklen_t) -> Outcome {
+pub fn connect(call: &Call<'_>, fd: c_int, address: *const sockaddr, len: socklen_t) -> Verdict {
     let descriptor = match net::waits(call, fd) {
-        Ok(_) if net::is_nonblocking(fd) => return Outcome::Through(Why::Nonblocking),
+        Ok(_) if net::is_nonblocking(fd) => return Verdict::PassThrough(Why::Nonblocking),
         Ok(descriptor) => descriptor,
-        Err(why) => return Outcome::Through(why),
+        Err(why) => return Verdict::PassThrough(why),
     };
     let deadline = net::deadline(fd, Way::Write, descriptor);
     let action = Action::Connect(address, len);
@@ -129,7 +129,7 @@ pub fn connect(call: &Call<'_>, fd: c_int, address: *const sockaddr, len: sockle
     };
     if !call.thread.does_sockets() {
         // The kernel enforces the timeout itself.
-        return Outcome::Done(net::end_interrupted(
+        return Verdict::of_result(net::end_interrupted(
             deadline,
             net::on_pool(call, wanted, NEVER),
         ));
@@ -143,7 +143,7 @@ pub fn connect(call: &Call<'_>, fd: c_int, address: *const sockaddr, len: sockle
     if let Some(duplicate) = kept {
         call.thread.let_go(duplicate);
     }
-    Outcome::Done(net::end_interrupted(deadline, result))
+    Verdict::of_result(net::end_interrupted(deadline, result))
 }
 
 fn connect_by_engine(

@@ -1,6 +1,7 @@
 //! opendir(3), readdir(3), scandir(3): reading directories.
 
 use crate::calls::via::adaptive;
+use crate::calls::{CResult, Verdict};
 use crate::runtime::call::Call;
 use crate::runtime::release;
 use crate::state::descriptors;
@@ -19,23 +20,25 @@ pub fn opendir(
     call: &Call<'_>,
     real: unsafe extern "C" fn(*const c_char) -> *mut libc::DIR,
     path: *const c_char,
-) -> Option<*mut libc::DIR> {
+) -> Verdict<*mut libc::DIR> {
     // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
-    let directory = adaptive::whole(call, Kind::Directory, libc::AT_FDCWD, || unsafe {
+    let verdict = adaptive::whole(call, Kind::Directory, libc::AT_FDCWD, || unsafe {
         real(path)
-    })?;
-    if !directory.is_null() {
+    });
+    if let Verdict::Done(directory) = verdict
+        && !directory.is_null()
+    {
         // SAFETY: the directory was just opened.
         descriptors::forget(unsafe { libc::dirfd(directory) }).map(release::release);
     }
-    Some(directory)
+    verdict
 }
 
 pub fn readdir(
     call: &Call<'_>,
     real: unsafe extern "C" fn(*mut libc::DIR) -> Entry,
     directory: *mut libc::DIR,
-) -> Option<Entry> {
+) -> Verdict<Entry> {
     // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
     entry(call, directory, || unsafe { real(directory) })
 }
@@ -46,25 +49,22 @@ pub fn readdir_r(
     directory: *mut libc::DIR,
     into: Entry,
     result: *mut Entry,
-) -> Option<c_int> {
+) -> Verdict<c_int> {
     // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
     entry(call, directory, || unsafe { real(directory, into, result) })
 }
 
 /// Returns the next entry. Most entries are already in memory, so no read is needed.
-fn entry<R: super::CResult>(
+fn entry<R: CResult>(
     call: &Call<'_>,
     directory: *mut libc::DIR,
     function: impl Fn() -> R,
-) -> Option<R> {
+) -> Verdict<R> {
     match Stream::of(directory) {
         Some(stream) if !stream.has_more() => {
             adaptive::whole(call, Kind::Directory, stream.fd, function)
         }
-        Some(_) => {
-            call.through(Why::Quick);
-            None
-        }
+        Some(_) => Verdict::PassThrough(Why::Quick),
         None => adaptive::whole(call, Kind::Directory, libc::AT_FDCWD, function),
     }
 }
@@ -104,7 +104,7 @@ pub fn scandir(
     list: *mut *mut Entry,
     filter: Filter,
     compare: Compare,
-) -> Option<c_int> {
+) -> Verdict<c_int> {
     // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
     scan(call, libc::AT_FDCWD, list, filter, compare, |list| unsafe {
         real(path, list, None, None)
@@ -119,7 +119,7 @@ pub fn scandirat(
     list: *mut *mut Entry,
     filter: Filter,
     compare: Compare,
-) -> Option<c_int> {
+) -> Verdict<c_int> {
     // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
     scan(call, dir, list, filter, compare, |list| unsafe {
         real(dir, path, list, None, None)
@@ -135,14 +135,14 @@ fn scan(
     filter: Filter,
     compare: Compare,
     all: impl Fn(*mut *mut Entry) -> c_int,
-) -> Option<c_int> {
+) -> Verdict<c_int> {
     let errno = errno::get();
     let mut entries: *mut Entry = std::ptr::null_mut();
     let at = &raw mut entries;
-    let count = adaptive::whole(call, Kind::Directory, dir, || all(at))?;
-    if count < 0 {
-        return Some(count);
-    }
+    let verdict = adaptive::whole(call, Kind::Directory, dir, || all(at));
+    let Verdict::Done(count @ 0..) = verdict else {
+        return verdict;
+    };
     // SAFETY: scandir has stored `count` entries there; it allocated them and the array with
     // malloc.
     let count = unsafe { choose(entries, count as usize, filter) };
@@ -157,7 +157,7 @@ fn scan(
     // SAFETY: the C caller passes a writable pointer.
     unsafe { list.write(entries) };
     errno::set(errno);
-    Some(count as c_int)
+    Verdict::Done(count as c_int)
 }
 
 /// Moves the entries that `filter` accepts to the front, and frees the others. Returns how many are

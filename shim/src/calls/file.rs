@@ -3,7 +3,7 @@
 //! Calls that close or replace a descriptor first submit the queued operations. A fiber that called
 //! read(2) before is then inside the read, as a thread would be, and keeps its file.
 
-use super::{Outcome, flock};
+use super::{Verdict, flock};
 use crate::engine::{self, KernelCall, Names, Request};
 use crate::runtime::call::Call;
 use crate::runtime::position::Turn;
@@ -16,7 +16,7 @@ use std::ffi::{c_int, c_uint, c_ulong, c_void};
 use sys::errno::{self, Errno};
 use sys::{Sysno, sockets};
 
-pub fn close(call: &Call<'_>, fd: c_int) -> Outcome {
+pub fn close(call: &Call<'_>, fd: c_int) -> Verdict {
     let descriptor = Descriptor::known(fd);
     call.note(|record| record.about(fd, descriptor));
     call.thread.submit_queued();
@@ -26,71 +26,71 @@ pub fn close(call: &Call<'_>, fd: c_int) -> Outcome {
     if writes_back || descriptors::sockets_may_linger() {
         return close_waiting(call, fd, writes_back);
     }
-    Outcome::Through(Why::Quick)
+    Verdict::PassThrough(Why::Quick)
 }
 
 /// close(2) if it may block.
 #[cold]
 #[inline(never)]
-fn close_waiting(call: &Call<'_>, fd: c_int, writes_back: bool) -> Outcome {
+fn close_waiting(call: &Call<'_>, fd: c_int, writes_back: bool) -> Verdict {
     if lingers(call, fd) {
         return close_lingering(call, Sysno::close, [fd as usize, 0, 0]);
     }
     if !writes_back || call.load().alone != Alone::No || !call.has_engine() {
-        return Outcome::Through(Why::Quick);
+        return Verdict::PassThrough(Why::Quick);
     }
     descriptors::forget(fd).map(release::release);
     match call.perform(&Request::Close { fd }) {
         // CANCELED means not done at all. After EINTR the descriptor is closed, as after the plain
         // call.
-        result if Errno::of(result) == Errno::CANCELED => Outcome::Through(Why::NoEngine),
-        result => Outcome::of_completion(result),
+        result if Errno::of(result) == Errno::CANCELED => Verdict::PassThrough(Why::NoEngine),
+        result => Verdict::of_completion(result),
     }
 }
 
-pub fn fsync(call: &Call<'_>, fd: c_int) -> Outcome {
+pub fn fsync(call: &Call<'_>, fd: c_int) -> Verdict {
     sync(call, fd, false)
 }
 
-pub fn fdatasync(call: &Call<'_>, fd: c_int) -> Outcome {
+pub fn fdatasync(call: &Call<'_>, fd: c_int) -> Verdict {
     sync(call, fd, true)
 }
 
-fn sync(call: &Call<'_>, fd: c_int, data_only: bool) -> Outcome {
+fn sync(call: &Call<'_>, fd: c_int, data_only: bool) -> Verdict {
     call.note(|record| record.about(fd, Descriptor::known(fd)));
     if call.load().alone != Alone::No {
-        return Outcome::Through(Why::Alone);
+        return Verdict::PassThrough(Why::Alone);
     }
     if !call.has_engine() {
-        return Outcome::Through(Why::NoEngine);
+        return Verdict::PassThrough(Why::NoEngine);
     }
     match call.perform(&Request::Fsync { fd, data_only }) {
         result if result < 0 && engine::not_done(Errno::of(result)) => {
-            Outcome::Through(Why::NoEngine)
+            Verdict::PassThrough(Why::NoEngine)
         }
-        result => Outcome::of_completion(result),
+        result => Verdict::of_completion(result),
     }
 }
 
 /// Waits for its turn behind reads and writes at the position, as in the kernel.
-pub fn lseek(call: &Call<'_>, fd: c_int, offset: i64, whence: c_int) -> Outcome {
+pub fn lseek(call: &Call<'_>, fd: c_int, offset: i64, whence: c_int) -> Verdict {
     let descriptor = Descriptor::get(fd);
     let hold = &Hold::new(fd);
     if descriptor.is_seekable()
         && let _turn @ Turn::Held { .. } = Turn::take(call, hold, descriptor.inode())
     {
-        return Outcome::Done(
+        return Verdict::of_result(
             sys::lseek(hold.fd(), offset, whence).map(|position| position as isize),
         );
     }
-    Outcome::Through(Why::Quick)
+    Verdict::PassThrough(Why::Quick)
 }
 
-pub fn dup(_call: &Call<'_>, _fd: c_int) -> Outcome {
-    Outcome::Through(Why::Quick)
+pub fn dup(_call: &Call<'_>, _fd: c_int) -> Verdict {
+    Verdict::PassThrough(Why::Quick)
 }
 
-pub fn dup2(call: &Call<'_>, from: c_int, to: c_int) -> Outcome {
+pub fn dup2(call: &Call<'_>, from: c_int, to: c_int) -> Verdict {
     call.thread.submit_queued();
     if from != to
         && lingers(call, to)
@@ -98,10 +98,10 @@ pub fn dup2(call: &Call<'_>, from: c_int, to: c_int) -> Outcome {
     {
         return close_lingering(call, Sysno::dup2, [from as usize, to as usize, 0]);
     }
-    Outcome::Through(Why::Quick)
+    Verdict::PassThrough(Why::Quick)
 }
 
-pub fn dup3(call: &Call<'_>, from: c_int, to: c_int, flags: c_int) -> Outcome {
+pub fn dup3(call: &Call<'_>, from: c_int, to: c_int, flags: c_int) -> Verdict {
     call.thread.submit_queued();
     if from != to
         && lingers(call, to)
@@ -113,7 +113,7 @@ pub fn dup3(call: &Call<'_>, from: c_int, to: c_int, flags: c_int) -> Outcome {
             [from as usize, to as usize, flags as usize],
         );
     }
-    Outcome::Through(Why::Quick)
+    Verdict::PassThrough(Why::Quick)
 }
 
 /// Whether closing `fd` may wait for a peer, because it is a socket with SO_LINGER.
@@ -126,7 +126,7 @@ fn lingers(call: &Call<'_>, fd: c_int) -> bool {
 
 /// Makes close(2), dup2(2) or dup3(2) on a pool thread, which waits until the peer has received all
 /// data or the time is up. As in the kernel, a handler ends that wait, and the call succeeds.
-fn close_lingering(call: &Call<'_>, number: Sysno, [a, b, c]: [usize; 3]) -> Outcome {
+fn close_lingering(call: &Call<'_>, number: Sysno, [a, b, c]: [usize; 3]) -> Verdict {
     let request = KernelCall {
         number,
         arguments: [a, b, c, 0, 0, 0],
@@ -140,8 +140,8 @@ fn close_lingering(call: &Call<'_>, number: Sysno, [a, b, c]: [usize; 3]) -> Out
             Errno::RESTART => {
                 let _ = call.interrupted();
             }
-            Errno::CANCELED => return Outcome::Through(Why::NoEngine),
-            _ => return Outcome::of_completion(result),
+            Errno::CANCELED => return Verdict::PassThrough(Why::NoEngine),
+            _ => return Verdict::of_completion(result),
         }
     }
 }
@@ -163,7 +163,7 @@ pub fn fcntl(
     fd: c_int,
     command: c_int,
     argument: c_ulong,
-) -> Option<c_int> {
+) -> Verdict<c_int> {
     match command {
         libc::F_SETLKW | libc::F_OFD_SETLKW | libc::F_SETLK | libc::F_OFD_SETLK => {
             return flock::fcntl(call, real, fd, command, argument);
@@ -172,8 +172,7 @@ pub fn fcntl(
         libc::F_SETFL => call.thread.submit_queued(),
         _ => {}
     }
-    call.through(Why::Quick);
-    None
+    Verdict::PassThrough(Why::Quick)
 }
 
 /// Called before libc's fcntl.
@@ -186,11 +185,11 @@ pub fn before_fcntl(fd: c_int, command: c_int) -> Option<c_int> {
     }
 }
 
-pub fn ioctl(call: &Call<'_>, _fd: c_int, request: c_ulong, _argument: c_ulong) -> Outcome {
+pub fn ioctl(call: &Call<'_>, _fd: c_int, request: c_ulong, _argument: c_ulong) -> Verdict {
     if request == libc::FIONBIO {
         call.thread.submit_queued();
     }
-    Outcome::Through(Why::Quick)
+    Verdict::PassThrough(Why::Quick)
 }
 
 /// Called before libc's ioctl.
@@ -210,8 +209,8 @@ pub fn setsockopt(
     _option: c_int,
     _value: *const c_void,
     _n: libc::socklen_t,
-) -> Outcome {
-    Outcome::Through(Why::Quick)
+) -> Verdict {
+    Verdict::PassThrough(Why::Quick)
 }
 
 /// Called before libc's setsockopt. Forgets the cached facts about a descriptor whose timeouts or
@@ -250,9 +249,9 @@ pub fn before_fclose(stream: *mut libc::FILE) -> Option<c_int> {
     None
 }
 
-pub fn closedir(call: &Call<'_>, _directory: *mut libc::DIR) -> Outcome {
+pub fn closedir(call: &Call<'_>, _directory: *mut libc::DIR) -> Verdict {
     call.thread.submit_queued();
-    Outcome::Through(Why::Quick)
+    Verdict::PassThrough(Why::Quick)
 }
 
 /// Called before libc closes a directory's descriptor.

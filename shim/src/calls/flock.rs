@@ -4,12 +4,14 @@
 //! traditional ones. The calling thread makes no difference to either. The kernel also detects
 //! deadlocks.
 
+use crate::calls::Verdict;
 use crate::calls::via::adaptive;
-use crate::calls::via::blocking_retry::{self, Restarts};
+use crate::calls::via::blocking_retry;
 use crate::engine::{KernelCall, Names};
 use crate::runtime::call::Call;
+use crate::runtime::restart::Restart;
 use crate::state::holds::Hold;
-use policy::{Kind, Why};
+use policy::Kind;
 use std::ffi::{c_int, c_ulong};
 use sys::Sysno;
 use sys::errno::{self, Errno};
@@ -19,7 +21,7 @@ pub fn flock(
     real: unsafe extern "C" fn(c_int, c_int) -> c_int,
     fd: c_int,
     operation: c_int,
-) -> Option<c_int> {
+) -> Verdict<c_int> {
     let hold = &Hold::new(fd);
     // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
     let lock = |operation| unsafe { real(hold.fd(), operation) };
@@ -42,7 +44,7 @@ pub fn lockf(
     fd: c_int,
     command: c_int,
     length: i64,
-) -> Option<c_int> {
+) -> Verdict<c_int> {
     let hold = &Hold::new(fd);
     // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
     let lock = |command| unsafe { real(hold.fd(), command, length) };
@@ -67,7 +69,7 @@ pub fn fcntl(
     fd: c_int,
     command: c_int,
     argument: c_ulong,
-) -> Option<c_int> {
+) -> Verdict<c_int> {
     let hold = &Hold::new(fd);
     // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
     let lock = |command| unsafe { real(hold.fd(), command, argument) };
@@ -88,12 +90,11 @@ pub fn fcntl(
 /// The final result of waiting for a process's lock. Closing any descriptor of the file releases
 /// the process's locks on it, so the kernel returns EBADF to callers that waited with that
 /// descriptor; the lock is released when the hold ends.
-fn unless_closed(hold: &Hold, result: Option<c_int>) -> Option<c_int> {
-    if result == Some(0) && hold.has_moved() {
-        errno::set(libc::EBADF);
-        return Some(-1);
+fn unless_closed(hold: &Hold, verdict: Verdict<c_int>) -> Verdict<c_int> {
+    match verdict {
+        Verdict::Done(0) if hold.has_moved() => Verdict::Failed(Errno::BADF),
+        verdict => verdict,
     }
-    result
 }
 
 /// Takes a lock, at once with `try_it` if possible. Otherwise makes a blocking system call with the
@@ -104,14 +105,9 @@ fn wait_for(
     try_it: impl Fn() -> c_int,
     number: Sysno,
     [second, third]: [usize; 2],
-) -> Option<c_int> {
-    if call.is_sole_fiber() {
-        call.through(Why::Alone);
-        return None;
-    }
-    if !call.has_engine() {
-        call.through(Why::NoEngine);
-        return None;
+) -> Verdict<c_int> {
+    if let Some(why) = call.reason_not_to_offload() {
+        return Verdict::PassThrough(why);
     }
     let mut parked = false;
     let attempt = || {
@@ -133,15 +129,9 @@ fn wait_for(
         };
         blocking_retry::perform(call, request)
     };
-    let result = blocking_retry::wait_for(call, Restarts::AsHandlersSay, attempt, wait);
+    let result = blocking_retry::wait_for(call, Restart::AsHandlersSay, attempt, wait);
     if !parked {
         call.inline();
     }
-    Some(result.map_or_else(
-        |Errno(number)| {
-            errno::set(number);
-            -1
-        },
-        |result| result as c_int,
-    ))
+    Verdict::of_result(result.map(|result| result as c_int))
 }

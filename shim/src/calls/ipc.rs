@@ -4,27 +4,17 @@
 //! A POSIX queue is a descriptor that supports poll(2). System V objects can only be waited for in
 //! their own calls, so a pool thread makes the blocking call.
 
-use super::{Outcome, poll};
-use crate::calls::via::blocking_retry::{self, Restarts};
+use super::{Verdict, poll};
+use crate::calls::via::blocking_retry;
 use crate::engine::{KernelCall, Names, Request};
 use crate::runtime::call::Call;
 use crate::runtime::deadlines::{self, Deadline};
+use crate::runtime::restart::Restart;
 use crate::state::holds::Hold;
-use policy::{Alone, Why};
+use policy::Why;
 use std::ffi::{c_char, c_int, c_long, c_uint, c_void};
 use sys::Sysno;
 use sys::errno::Errno;
-
-/// The reason why libc should make a call that may block, if there is one.
-fn through(call: &Call<'_>) -> Option<Outcome> {
-    if call.load().alone == Alone::Entirely {
-        Some(Outcome::Through(Why::Alone))
-    } else if !call.has_engine() {
-        Some(Outcome::Through(Why::NoEngine))
-    } else {
-        None
-    }
-}
 
 /// A system call with a flag for not blocking; `arguments` takes the flags to use. It is tried with
 /// that flag first, then made on a pool thread. `would_wait` is the error that it returns instead
@@ -35,12 +25,12 @@ fn try_then_offload(
     flags: c_int,
     would_wait: c_int,
     arguments: impl Fn(c_int) -> [usize; 6],
-) -> Outcome {
+) -> Verdict {
     if flags & libc::IPC_NOWAIT != 0 {
-        return Outcome::Through(Why::Nonblocking);
+        return Verdict::PassThrough(Why::Nonblocking);
     }
-    if let Some(through) = through(call) {
-        return through;
+    if let Some(why) = call.reason_to_pass() {
+        return Verdict::PassThrough(why);
     }
     wait_unbounded(call, number, arguments(flags), || {
         // SAFETY: the C caller's arguments, while its call lasts.
@@ -58,7 +48,7 @@ fn wait_unbounded(
     number: Sysno,
     arguments: [usize; 6],
     attempt: impl Fn() -> Option<Result<usize, Errno>>,
-) -> Outcome {
+) -> Verdict {
     let mut parked = false;
     let attempt = || {
         let result = attempt();
@@ -80,11 +70,11 @@ fn wait_unbounded(
             result => result.map(Ok),
         }
     };
-    let result = blocking_retry::wait_for(call, Restarts::Never, attempt, wait);
+    let result = blocking_retry::wait_for(call, Restart::Never, attempt, wait);
     if !parked {
         call.inline();
     }
-    Outcome::Done(result.unwrap_or_else(Err))
+    Verdict::of_result(result.unwrap_or_else(Err))
 }
 
 /// msgrcv(2).
@@ -95,7 +85,7 @@ pub fn msgrcv(
     n: usize,
     kind: c_long,
     flags: c_int,
-) -> Outcome {
+) -> Verdict {
     try_then_offload(call, Sysno::msgrcv, flags, libc::ENOMSG, |flags| {
         [
             queue as usize,
@@ -115,14 +105,14 @@ pub fn msgsnd(
     message: *const c_void,
     n: usize,
     flags: c_int,
-) -> Outcome {
+) -> Verdict {
     try_then_offload(call, Sysno::msgsnd, flags, libc::EAGAIN, |flags| {
         [queue as usize, message as usize, n, flags as usize, 0, 0]
     })
 }
 
 /// semop(2).
-pub fn semop(call: &Call<'_>, set: c_int, operations: *mut c_void, n: usize) -> Outcome {
+pub fn semop(call: &Call<'_>, set: c_int, operations: *mut c_void, n: usize) -> Verdict {
     semtimedop(call, set, operations, n, std::ptr::null())
 }
 
@@ -133,9 +123,9 @@ pub fn semtimedop(
     operations: *mut c_void,
     n: usize,
     limit: *const libc::timespec,
-) -> Outcome {
-    if let Some(through) = through(call) {
-        return through;
+) -> Verdict {
+    if let Some(why) = call.reason_to_pass() {
+        return Verdict::PassThrough(why);
     }
     let arguments =
         |limit: *const libc::timespec| [set as usize, operations as usize, n, limit as usize, 0, 0];
@@ -148,7 +138,7 @@ pub fn semtimedop(
                 let nanos = (time.tv_sec as u64).saturating_mul(1_000_000_000);
                 sys::now().saturating_add(nanos.saturating_add(time.tv_nsec as u64))
             }
-            _ => return Outcome::Through(Why::Unusual),
+            _ => return Verdict::PassThrough(Why::Unusual),
         }
     };
     // An attempt is an operation with a timeout of zero.
@@ -180,9 +170,9 @@ fn on_queue(
     events: i16,
     until: *const libc::timespec,
     attempt: impl Fn(c_int, *const libc::timespec) -> Result<usize, Errno>,
-) -> Outcome {
-    if let Some(through) = through(call) {
-        return through;
+) -> Verdict {
+    if let Some(why) = call.reason_to_pass() {
+        return Verdict::PassThrough(why);
     }
     let hold = Hold::new(queue);
     let deadline = match poll::time_of_c(until) {
@@ -190,21 +180,21 @@ fn on_queue(
         Ok(Some(time)) if time.tv_sec >= 0 && (0..1_000_000_000).contains(&time.tv_nsec) => {
             of_realtime(&time)
         }
-        _ => return Outcome::Through(Why::Unusual),
+        _ => return Verdict::PassThrough(Why::Unusual),
     };
     loop {
         match attempt(hold.fd(), &raw const PAST) {
             Err(error) if error.0 == libc::ETIMEDOUT => {}
-            result => return Outcome::Done(result.map(|n| n as isize)),
+            result => return Verdict::of_result(result.map(|n| n as isize)),
         }
         call.hold(&hold);
         let fd = hold.fd();
         let result = call.perform_until(&Request::Poll { fd, events }, deadline);
         match Errno::of(result) {
             _ if result >= 0 => {}
-            Errno::TIME => return Outcome::Done(Err(Errno(libc::ETIMEDOUT))),
-            Errno::RESTART => return Outcome::Done(Err(Errno::RESTART)),
-            _ => return Outcome::Through(Why::NoEngine),
+            Errno::TIME => return Verdict::Failed(Errno(libc::ETIMEDOUT)),
+            Errno::RESTART => return Verdict::Interrupted(Restart::AsHandlersSay),
+            _ => return Verdict::PassThrough(Why::NoEngine),
         }
     }
 }
@@ -224,7 +214,7 @@ pub fn mq_receive(
     message: *mut c_char,
     n: usize,
     priority: *mut c_uint,
-) -> Outcome {
+) -> Verdict {
     mq_timedreceive(call, queue, message, n, priority, std::ptr::null())
 }
 
@@ -236,7 +226,7 @@ pub fn mq_timedreceive(
     n: usize,
     priority: *mut c_uint,
     until: *const libc::timespec,
-) -> Outcome {
+) -> Verdict {
     on_queue(call, queue, libc::POLLIN, until, |queue, until| {
         let arguments = [
             queue as usize,
@@ -258,7 +248,7 @@ pub fn mq_send(
     message: *const c_char,
     n: usize,
     priority: c_uint,
-) -> Outcome {
+) -> Verdict {
     mq_timedsend(call, queue, message, n, priority, std::ptr::null())
 }
 
@@ -270,7 +260,7 @@ pub fn mq_timedsend(
     n: usize,
     priority: c_uint,
     until: *const libc::timespec,
-) -> Outcome {
+) -> Verdict {
     on_queue(call, queue, libc::POLLOUT, until, |queue, until| {
         let arguments = [
             queue as usize,

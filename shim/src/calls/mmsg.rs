@@ -1,7 +1,7 @@
 //! recvmmsg(2) and sendmmsg(2): transfer as many messages as possible without blocking, then wait
 //! for the next.
 
-use super::{Outcome, message, net};
+use super::{Verdict, message, net};
 use crate::calls::via::offload;
 use crate::engine::{Request, Way};
 use crate::runtime::call::Call;
@@ -22,18 +22,18 @@ pub fn recvmmsg(
     n: c_uint,
     flags: c_int,
     limit: *mut timespec,
-) -> Outcome {
+) -> Verdict {
     if flags & MSG_DONTWAIT != 0 {
-        return Outcome::Through(Why::Nonblocking);
+        return Verdict::PassThrough(Why::Nonblocking);
     }
     let descriptor = match net::waits(call, fd) {
         Ok(descriptor) => descriptor,
-        Err(why) => return Outcome::Through(why),
+        Err(why) => return Verdict::PassThrough(why),
     };
     if flags & (libc::MSG_ERRQUEUE | libc::MSG_OOB) != 0 {
         // SAFETY: the C caller's memory, during its call.
         let there = || unsafe { sockets::recvmmsg(fd, messages, n, flags, limit) };
-        return Outcome::Done(
+        return Verdict::of_result(
             offload::run(call, there)
                 .unwrap_or_else(there)
                 .map(|n| n as isize),
@@ -45,7 +45,7 @@ pub fn recvmmsg(
     let done = match first {
         Ok(done) => done,
         Err(Errno::AGAIN) => 0,
-        Err(error) => return Outcome::Done(Err(error)),
+        Err(error) => return Verdict::of_error(error),
     };
     // SAFETY: the kernel has read the time limit, and wrote the remaining time if messages arrived.
     let left = unsafe { limit.as_ref() }.map(|left| {
@@ -56,7 +56,7 @@ pub fn recvmmsg(
     let over = done > 0 && (flags & MSG_WAITFORONE != 0 || left == Some(0));
     if done == n as usize || over || net::is_nonblocking(fd) {
         call.inline();
-        return Outcome::Done(if done > 0 || n == 0 {
+        return Verdict::of_result(if done > 0 || n == 0 {
             Ok(done as isize)
         } else {
             first.map(|n| n as isize)
@@ -80,10 +80,10 @@ pub fn recvmmsg(
     if let (Some(end), Ok(_)) = (end, result) {
         let left = time(end.saturating_sub(sys::now()));
         if let Err(error) = sys::copy_out(limit, left) {
-            return Outcome::Done(Err(error));
+            return Verdict::of_error(error);
         }
     }
-    Outcome::Done(result.map(|n| n as isize))
+    Verdict::of_result(result.map(|n| n as isize))
 }
 
 fn time(nanos: u64) -> timespec {
@@ -171,12 +171,12 @@ pub fn sendmmsg(
     messages: *mut mmsghdr,
     n: c_uint,
     flags: c_int,
-) -> Outcome {
+) -> Verdict {
     if flags & MSG_DONTWAIT != 0 {
-        return Outcome::Through(Why::Nonblocking);
+        return Verdict::PassThrough(Why::Nonblocking);
     }
     if let Err(why) = net::waits(call, fd) {
-        return Outcome::Through(why);
+        return Verdict::PassThrough(why);
     }
     let n = n.min(libc::UIO_MAXIOV as c_uint) as usize;
     let mut done = 0;
@@ -239,7 +239,7 @@ pub fn sendmmsg(
     if let Some(duplicate) = kept {
         call.thread.let_go(duplicate);
     }
-    Outcome::Done(match result {
+    Verdict::of_result(match result {
         Err(error) if done == 0 => Err(error),
         _ => Ok(done as isize),
     })

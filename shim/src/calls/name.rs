@@ -1,5 +1,6 @@
 //! chdir(2), mkstemp(3) and open_by_handle_at(2): calls on paths that do more than look one up.
 
+use crate::calls::Verdict;
 use crate::calls::via::adaptive;
 use crate::engine::pool;
 use crate::runtime::call::Call;
@@ -14,7 +15,7 @@ pub fn chdir(
     call: &Call<'_>,
     real: unsafe extern "C" fn(*const c_char) -> c_int,
     path: *const c_char,
-) -> Option<c_int> {
+) -> Verdict<c_int> {
     settle_names(call);
     // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
     adaptive::whole(call, Kind::Lookup, libc::AT_FDCWD, || unsafe { real(path) })
@@ -24,7 +25,7 @@ pub fn fchdir(
     call: &Call<'_>,
     real: unsafe extern "C" fn(c_int) -> c_int,
     dir: c_int,
-) -> Option<c_int> {
+) -> Verdict<c_int> {
     settle_names(call);
     // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
     adaptive::whole(call, Kind::Lookup, dir, || unsafe { real(dir) })
@@ -41,7 +42,7 @@ pub fn open_by_handle_at(
     mount: c_int,
     handle: *mut c_void,
     flags: c_int,
-) -> Option<c_int> {
+) -> Verdict<c_int> {
     // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
     opened(adaptive::whole(call, Kind::Lookup, mount, || unsafe {
         real(mount, handle, flags)
@@ -52,7 +53,7 @@ pub fn mkstemp(
     call: &Call<'_>,
     real: unsafe extern "C" fn(*mut c_char) -> c_int,
     template: *mut c_char,
-) -> Option<c_int> {
+) -> Verdict<c_int> {
     // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
     opened(adaptive::whole(
         call,
@@ -68,7 +69,7 @@ pub fn mkstemps(
     real: unsafe extern "C" fn(*mut c_char, c_int) -> c_int,
     template: *mut c_char,
     suffix_or_flags: c_int,
-) -> Option<c_int> {
+) -> Verdict<c_int> {
     // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
     opened(adaptive::whole(
         call,
@@ -84,7 +85,7 @@ pub fn mkostemps(
     template: *mut c_char,
     suffix: c_int,
     flags: c_int,
-) -> Option<c_int> {
+) -> Verdict<c_int> {
     // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
     opened(adaptive::whole(
         call,
@@ -95,9 +96,9 @@ pub fn mkostemps(
 }
 
 /// Clears the cached facts about the number of a descriptor that libc has opened.
-fn opened(fd: Option<c_int>) -> Option<c_int> {
-    if let Some(fd @ 0..) = fd {
+fn opened(verdict: Verdict<c_int>) -> Verdict<c_int> {
+    if let Verdict::Done(fd @ 0..) = verdict {
         descriptors::forget(fd).map(release::release);
     }
-    fd
+    verdict
 }

@@ -3,7 +3,7 @@
 //! Some calls continue in the kernel after a first part: a send on a stream, or a receive with
 //! MSG_WAITALL. If the engine does not continue them, they are continued here ([`in_steps`]).
 
-use super::Outcome;
+use super::Verdict;
 use super::message::{Storage, message_of, part_of, wants_more};
 use crate::engine::{self, Action, Data, Request, SocketCall, Transfer, Way};
 use crate::record::trace::Luck;
@@ -25,7 +25,7 @@ const MOST_IN_VAIN: u32 = 50;
 const FIRST_LOOK_NS: u64 = 10_000_000;
 const LAST_LOOK_NS: u64 = 1_000_000_000;
 
-pub fn recv(call: &Call<'_>, fd: c_int, buf: *mut c_void, n: usize, flags: c_int) -> Outcome {
+pub fn recv(call: &Call<'_>, fd: c_int, buf: *mut c_void, n: usize, flags: c_int) -> Verdict {
     let action = Action::Receive(buf.cast(), n);
     exchange(call, SocketCall { fd, flags, action }, None)
 }
@@ -38,9 +38,9 @@ pub fn recv_chk(
     n: usize,
     object: usize,
     flags: c_int,
-) -> Outcome {
+) -> Verdict {
     if n > object {
-        Outcome::Through(Why::Unusual)
+        Verdict::PassThrough(Why::Unusual)
     } else {
         recv(call, fd, buf, n, flags)
     }
@@ -54,12 +54,12 @@ pub fn recvfrom(
     flags: c_int,
     address: *mut sockaddr,
     len: *mut socklen_t,
-) -> Outcome {
+) -> Verdict {
     if address.is_null() {
         return recv(call, fd, buf, n, flags);
     }
     if len.is_null() {
-        return Outcome::Through(Why::Unusual);
+        return Verdict::PassThrough(Why::Unusual);
     }
     let mut part = part_of(buf, n);
     let mut message = message_of(&raw mut part, 1);
@@ -84,13 +84,13 @@ pub fn recvfrom(
     };
     let action = Action::ReceiveMessage(message);
     let outcome = exchange(call, SocketCall { fd, flags, action }, Some(&tried));
-    if !answered.get() && matches!(outcome, Outcome::Done(Ok(_))) {
+    if !answered.get() && matches!(outcome, Verdict::Done(_)) {
         // The message was received, and contains the length of the address.
         // SAFETY: the message is on this stack.
         let told =
             sys::copy_in(len).and_then(|_| sys::copy_out(len, unsafe { (*message).msg_namelen }));
         if let Err(error) = told {
-            return Outcome::Done(Err(error));
+            return Verdict::of_error(error);
         }
     }
     outcome
@@ -107,20 +107,20 @@ pub fn recvfrom_chk(
     flags: c_int,
     address: *mut sockaddr,
     len: *mut socklen_t,
-) -> Outcome {
+) -> Verdict {
     if n > object {
-        Outcome::Through(Why::Unusual)
+        Verdict::PassThrough(Why::Unusual)
     } else {
         recvfrom(call, fd, buf, n, flags, address, len)
     }
 }
 
-pub fn recvmsg(call: &Call<'_>, fd: c_int, message: *mut msghdr, flags: c_int) -> Outcome {
+pub fn recvmsg(call: &Call<'_>, fd: c_int, message: *mut msghdr, flags: c_int) -> Verdict {
     let action = Action::ReceiveMessage(message);
     exchange(call, SocketCall { fd, flags, action }, None)
 }
 
-pub fn send(call: &Call<'_>, fd: c_int, buf: *const c_void, n: usize, flags: c_int) -> Outcome {
+pub fn send(call: &Call<'_>, fd: c_int, buf: *const c_void, n: usize, flags: c_int) -> Verdict {
     let action = Action::Send(buf.cast(), n);
     exchange(call, SocketCall { fd, flags, action }, None)
 }
@@ -133,13 +133,13 @@ pub fn sendto(
     flags: c_int,
     address: *const sockaddr,
     len: socklen_t,
-) -> Outcome {
+) -> Verdict {
     if address.is_null() {
         return send(call, fd, buf, n, flags);
     }
     // sendmsg(2) would truncate a longer address, and take an empty one for no address.
     if len as usize > size_of::<libc::sockaddr_storage>() || len == 0 {
-        return Outcome::Through(Why::Unusual);
+        return Verdict::PassThrough(Why::Unusual);
     }
     let mut part = part_of(buf.cast_mut(), n);
     let mut message = message_of(&raw mut part, 1);
@@ -151,15 +151,15 @@ pub fn sendto(
     exchange(call, SocketCall { fd, flags, action }, Some(&tried))
 }
 
-pub fn sendmsg(call: &Call<'_>, fd: c_int, message: *const msghdr, flags: c_int) -> Outcome {
+pub fn sendmsg(call: &Call<'_>, fd: c_int, message: *const msghdr, flags: c_int) -> Verdict {
     let action = Action::SendMessage(message);
     exchange(call, SocketCall { fd, flags, action }, None)
 }
 
 /// A read(2) or write(2), or their vectored forms, on a socket with a timeout.
-pub fn transfer(call: &Call<'_>, transfer: &Transfer) -> Outcome {
+pub fn transfer(call: &Call<'_>, transfer: &Transfer) -> Verdict {
     if transfer.flags != 0 {
-        return Outcome::Through(Why::Unusual);
+        return Verdict::PassThrough(Why::Unusual);
     }
     let fd = transfer.fd;
     // The attempt also handles the case of zero bytes, in which the call returns but recvmsg(2)
@@ -195,14 +195,14 @@ fn exchange(
     call: &Call<'_>,
     wanted: SocketCall,
     tried: Option<&dyn Fn() -> Result<usize, Errno>>,
-) -> Outcome {
+) -> Verdict {
     let way = wanted.action.way();
     if wanted.flags & MSG_DONTWAIT != 0 {
-        return Outcome::Through(Why::Nonblocking);
+        return Verdict::PassThrough(Why::Nonblocking);
     }
     let load = call.load();
     if load.alone == Alone::Entirely {
-        return Outcome::Through(Why::Alone);
+        return Verdict::PassThrough(Why::Alone);
     }
     let descriptor = Descriptor::get(wanted.fd);
     call.note(|record| record.about(wanted.fd, Some(descriptor)));
@@ -212,13 +212,13 @@ fn exchange(
         Way::Write => policy::write(hint, load, true),
     };
     if let Decision::Through(why) = decision {
-        return Outcome::Through(why);
+        return Verdict::PassThrough(why);
     }
     if !call.has_engine() {
-        return Outcome::Through(Why::NoEngine);
+        return Verdict::PassThrough(Why::NoEngine);
     }
     if is_whole_or_nothing(&wanted, descriptor) {
-        return Outcome::Done(if is_nonblocking(wanted.fd) {
+        return Verdict::of_result(if is_nonblocking(wanted.fd) {
             wanted.call(0).map(|n| n as isize)
         } else {
             // The kernel enforces the timeout itself.
@@ -229,7 +229,7 @@ fn exchange(
     let lesson = policy::lesson(hint, way);
     if decision == Decision::Submit && tried.is_none() {
         descriptor.submitted(lesson);
-        return Outcome::Done(wait(call, wanted, descriptor, 0, false));
+        return Verdict::of_result(wait(call, wanted, descriptor, 0, false));
     }
     let batch = || call.load().batch;
     let result = match tried {
@@ -241,19 +241,19 @@ fn exchange(
             call.note(|record| record.came(Luck::Hit));
             descriptor.told().hit(lesson, batch);
             if n > 0 && wants_more(&wanted, n) {
-                return Outcome::Done(wait(call, wanted, descriptor, n, true));
+                return Verdict::of_result(wait(call, wanted, descriptor, n, true));
             }
             call.inline();
-            Outcome::Done(Ok(n as isize))
+            Verdict::Done(n as isize)
         }
         Err(Errno::AGAIN) => {
             call.note(|record| record.came(Luck::Miss));
             descriptor.told().missed(lesson, batch());
-            Outcome::Done(wait(call, wanted, descriptor, 0, true))
+            Verdict::of_result(wait(call, wanted, descriptor, 0, true))
         }
         Err(error) => {
             call.inline();
-            Outcome::Done(Err(error))
+            Verdict::of_error(error)
         }
     }
 }

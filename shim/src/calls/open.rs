@@ -9,14 +9,14 @@
 //! outcome tells whether there is a peer to wait for ([`Answer`]). This is skipped if the path was
 //! recently that of a regular file ([`recent_paths`]).
 
-use super::Outcome;
+use super::Verdict;
 use crate::calls::fifo;
-use crate::calls::via::blocking_retry::{self, Restarts};
+use crate::calls::via::blocking_retry;
 use crate::engine::{KernelCall, Names, Request};
 use crate::record::trace::Luck;
 use crate::runtime::call::Call;
 use crate::runtime::release;
-use crate::runtime::signal::Handled;
+use crate::runtime::restart::Restart;
 use crate::state::descriptors::{self, Descriptor};
 use crate::state::recent_paths;
 use policy::{Decision, Opens, Why};
@@ -49,11 +49,11 @@ const O_LARGEFILE: c_int = 0o100_000;
 /// Lookups with these flags may change the file system; RESOLVE_CACHED rejects them at once.
 const CHANGES: c_int = libc::O_CREAT | libc::O_TRUNC;
 
-pub fn open(call: &Call<'_>, path: *const c_char, flags: c_int, mode: libc::mode_t) -> Outcome {
+pub fn open(call: &Call<'_>, path: *const c_char, flags: c_int, mode: libc::mode_t) -> Verdict {
     openat(call, libc::AT_FDCWD, path, flags, mode)
 }
 
-pub fn creat(call: &Call<'_>, path: *const c_char, mode: libc::mode_t) -> Outcome {
+pub fn creat(call: &Call<'_>, path: *const c_char, mode: libc::mode_t) -> Verdict {
     openat(
         call,
         libc::AT_FDCWD,
@@ -64,13 +64,13 @@ pub fn creat(call: &Call<'_>, path: *const c_char, mode: libc::mode_t) -> Outcom
 }
 
 /// `__open_2` and its variants: libc ends the program if O_CREAT is set, because there is no mode.
-pub fn open_2(call: &Call<'_>, path: *const c_char, flags: c_int) -> Outcome {
+pub fn open_2(call: &Call<'_>, path: *const c_char, flags: c_int) -> Verdict {
     openat_2(call, libc::AT_FDCWD, path, flags)
 }
 
-pub fn openat_2(call: &Call<'_>, dir: c_int, path: *const c_char, flags: c_int) -> Outcome {
+pub fn openat_2(call: &Call<'_>, dir: c_int, path: *const c_char, flags: c_int) -> Verdict {
     if needs_mode(flags) {
-        Outcome::Through(Why::Unusual)
+        Verdict::PassThrough(Why::Unusual)
     } else {
         openat(call, dir, path, flags, 0)
     }
@@ -86,12 +86,12 @@ pub fn openat(
     path: *const c_char,
     flags: c_int,
     mode: libc::mode_t,
-) -> Outcome {
+) -> Verdict {
     if flags & libc::O_PATH != 0 {
-        return Outcome::Through(Why::Quick);
+        return Verdict::PassThrough(Why::Quick);
     }
     if !call.has_engine() {
-        return Outcome::Through(Why::NoEngine);
+        return Verdict::PassThrough(Why::NoEngine);
     }
     let opens = &call.thread.opens;
     let decision = opens.get().decide(call.load().alone, !can_be_tried(flags));
@@ -106,7 +106,7 @@ pub fn openat(
     };
     call.note(|record| record.chose(decision));
     match decision {
-        Decision::Through(why) => Outcome::Through(why),
+        Decision::Through(why) => Verdict::PassThrough(why),
         Decision::Submit => open.submit(call),
         Decision::Copy => open.make(call),
         Decision::Try => {
@@ -171,7 +171,7 @@ impl Open {
 
     /// Opens a file that the kernel can find in its caches. Returns None if it cannot tell without
     /// blocking.
-    fn attempt(&self, call: &Call<'_>) -> Option<Outcome> {
+    fn attempt(&self, call: &Call<'_>) -> Option<Verdict> {
         // SAFETY: zeroes are a valid `open_how`, which requests nothing.
         let mut how: libc::open_how = unsafe { std::mem::zeroed() };
         how.flags = self.unwaiting() as u32 as u64;
@@ -191,7 +191,7 @@ impl Open {
     }
 
     /// Makes the plain call, which may wait for the disk, and records how long it took.
-    fn make(&self, call: &Call<'_>) -> Outcome {
+    fn make(&self, call: &Call<'_>) -> Verdict {
         let begin = sys::now();
         // SAFETY: the C caller passes a valid path.
         let result = unsafe { sys::openat(self.dir, self.path, self.unwaiting(), self.mode) };
@@ -210,7 +210,7 @@ impl Open {
 
     /// Computes the result of open(2) from the `result` of a call that does not wait for a peer.
     /// Waits for the peer if one is required.
-    fn finish(&self, call: &Call<'_>, result: Result<c_int, Errno>, inline: bool) -> Outcome {
+    fn finish(&self, call: &Call<'_>, result: Result<c_int, Errno>, inline: bool) -> Verdict {
         let answer = match result {
             Ok(fd) => self.settle(call, fd),
             // A FIFO without a reader, a device that is not ready, or a lease.
@@ -220,7 +220,7 @@ impl Open {
         if inline && matches!(answer, Answer::Done(_)) {
             call.inline();
         }
-        Outcome::Done(match answer {
+        Verdict::of_result(match answer {
             Answer::Done(result) => result.map(|fd| fd as isize),
             Answer::NeedsWriter(fd) => self.await_writer(call, fd),
             Answer::Waits => self.wait(call),
@@ -276,7 +276,7 @@ impl Open {
     }
 
     /// Opens the path on the engine or the pool, without waiting for a peer.
-    fn submit(&self, call: &Call<'_>) -> Outcome {
+    fn submit(&self, call: &Call<'_>) -> Verdict {
         call.thread.opens.update(Opens::submitted);
         // A kernel thread looks up the directory descriptor, possibly after the program has closed
         // it.
@@ -295,9 +295,9 @@ impl Open {
         }
         match result {
             Err(Errno::RESTART)
-                if call.interrupted() == Handled::End && waits(self.dir, self.path) =>
+                if !call.goes_on(Restart::AsHandlersSay) && waits(self.dir, self.path) =>
             {
-                Outcome::Done(Err(Errno::INTR))
+                Verdict::Failed(Errno::INTR)
             }
             Err(Errno::RESTART) => self.submit(call),
             result => Self {
@@ -391,7 +391,7 @@ impl Open {
             Some(Err(Errno::RESTART)) => Some(Err(Errno::RESTART)),
             result => result.map(Ok),
         };
-        let fd = blocking_retry::wait_for(call, Restarts::AsHandlersSay, attempt, wait)??;
+        let fd = blocking_retry::wait_for(call, Restart::AsHandlersSay, attempt, wait)??;
         descriptors::forget(fd as c_int).map(release::release);
         Ok(fd)
     }

@@ -4,7 +4,7 @@
 //! A check is the plain call with a timeout of zero, so the kernel itself reports the events of
 //! each descriptor.
 
-use super::Outcome;
+use super::Verdict;
 use crate::calls::via::offload;
 use crate::runtime::call::Call;
 use crate::runtime::deadlines::NEVER;
@@ -64,7 +64,7 @@ pub fn time_of_c<T: Copy>(time: *const T) -> Result<Option<T>, Errno> {
     sys::copy_in(time).map(Some)
 }
 
-pub fn poll(call: &Call<'_>, fds: *mut pollfd, n: nfds_t, timeout: c_int) -> Outcome {
+pub fn poll(call: &Call<'_>, fds: *mut pollfd, n: nfds_t, timeout: c_int) -> Verdict {
     poll_for(call, fds, n, Limit::of_millis(timeout), std::ptr::null())
 }
 
@@ -75,9 +75,9 @@ pub fn poll_chk(
     n: nfds_t,
     timeout: c_int,
     object: usize,
-) -> Outcome {
+) -> Verdict {
     if object / size_of::<pollfd>() < n as usize {
-        return Outcome::Through(Why::Unusual);
+        return Verdict::PassThrough(Why::Unusual);
     }
     poll(call, fds, n, timeout)
 }
@@ -88,10 +88,10 @@ pub fn ppoll(
     n: nfds_t,
     timeout: *const timespec,
     mask: *const sigset_t,
-) -> Outcome {
+) -> Verdict {
     match Limit::of_c(timeout) {
         Some(limit) => poll_for(call, fds, n, limit, mask),
-        None => Outcome::Through(Why::Unusual),
+        None => Verdict::PassThrough(Why::Unusual),
     }
 }
 
@@ -103,9 +103,9 @@ pub fn ppoll_chk(
     timeout: *const timespec,
     mask: *const sigset_t,
     object: usize,
-) -> Outcome {
+) -> Verdict {
     if object / size_of::<pollfd>() < n as usize {
-        return Outcome::Through(Why::Unusual);
+        return Verdict::PassThrough(Why::Unusual);
     }
     ppoll(call, fds, n, timeout, mask)
 }
@@ -116,9 +116,9 @@ fn poll_for(
     n: nfds_t,
     limit: Limit,
     mask: *const sigset_t,
-) -> Outcome {
+) -> Verdict {
     if n > MOST_FILES {
-        return Outcome::Through(Why::Unusual);
+        return Verdict::PassThrough(Why::Unusual);
     }
     let look = |limit: Option<&timespec>| {
         let limit = limit.map_or(0, |limit| std::ptr::from_ref(limit) as usize);
@@ -150,7 +150,7 @@ pub fn epoll_wait(
     events: *mut epoll_event,
     n: c_int,
     timeout: c_int,
-) -> Outcome {
+) -> Verdict {
     epoll_for(
         call,
         epoll,
@@ -168,7 +168,7 @@ pub fn epoll_pwait(
     n: c_int,
     timeout: c_int,
     mask: *const sigset_t,
-) -> Outcome {
+) -> Verdict {
     epoll_for(call, epoll, events, n, Limit::of_millis(timeout), mask)
 }
 
@@ -179,10 +179,10 @@ pub fn epoll_pwait2(
     n: c_int,
     timeout: *const timespec,
     mask: *const sigset_t,
-) -> Outcome {
+) -> Verdict {
     match Limit::of_c(timeout) {
         Some(limit) => epoll_for(call, epoll, events, n, limit, mask),
-        None => Outcome::Through(Why::Unusual),
+        None => Verdict::PassThrough(Why::Unusual),
     }
 }
 
@@ -226,7 +226,7 @@ fn epoll_for(
     n: c_int,
     limit: Limit,
     mask: *const sigset_t,
-) -> Outcome {
+) -> Verdict {
     let look = |limit: Option<&timespec>| {
         // In milliseconds, rounded up so that the wait does not end too early.
         let millis = limit.map_or(-1, |limit| {
@@ -258,15 +258,15 @@ pub fn wait(
     mask: *const sigset_t,
     look: impl Fn(Option<&timespec>) -> Result<usize, Errno>,
     files: impl Fn() -> Vec<File>,
-) -> Outcome {
+) -> Verdict {
     if limit == Limit::Nanos(0) {
-        return Outcome::Through(Why::Nonblocking);
+        return Verdict::PassThrough(Why::Nonblocking);
     }
     if call.load().alone == Alone::Entirely {
-        return Outcome::Through(Why::Alone);
+        return Verdict::PassThrough(Why::Alone);
     }
     if !call.has_engine() {
-        return Outcome::Through(Why::NoEngine);
+        return Verdict::PassThrough(Why::NoEngine);
     }
     let deadline = match limit {
         Limit::Nanos(nanos) => sys::now().saturating_add(nanos),
@@ -274,7 +274,7 @@ pub fn wait(
     };
     let mask = match own_mask(mask) {
         Ok(mask) => mask,
-        Err(error) => return Outcome::Done(Err(error)),
+        Err(error) => return Verdict::of_error(error),
     };
     let look_now = || match look(Some(&NO_TIME)) {
         // The kernel checks the files first and then for a signal. In between, the event may have
@@ -286,7 +286,7 @@ pub fn wait(
     let mut found = look_now();
     if found != Ok(0) {
         call.inline();
-        return Outcome::Done(found.map(|n| n as isize));
+        return Verdict::of_result(found.map(|n| n as isize));
     }
     let mut watch = Watch::new(call, files());
     while found == Ok(0) {
@@ -312,7 +312,7 @@ pub fn wait(
                 drop(watch);
                 // This applies even with SA_RESTART: signal(7).
                 if call.interrupted_under(mask) != Handled::Nothing {
-                    return Outcome::Done(Err(Errno::INTR));
+                    return Verdict::Failed(Errno::INTR);
                 }
                 watch = Watch::new(call, files());
             }
@@ -330,7 +330,7 @@ pub fn wait(
             }
         }
     }
-    Outcome::Done(found.map(|n| n as isize))
+    Verdict::of_result(found.map(|n| n as isize))
 }
 
 /// Reads the call's own signal mask; a null pointer means none.

@@ -11,13 +11,13 @@
 //! thread takes over, whose wait needs no such checks. For a program that is known to trace, the
 //! pool thread is used from the start.
 
-use super::Outcome;
+use super::Verdict;
 use crate::engine::{KernelCall, Names, Request, pool};
 use crate::runtime::call::Call;
 use crate::runtime::deadlines::NEVER;
 use crate::state::descriptors;
 use libc::{c_long, id_t, idtype_t, pid_t, rusage, siginfo_t};
-use policy::{Alone, Why};
+use policy::Why;
 use std::ffi::{c_int, c_void};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use sys::errno::Errno;
@@ -35,15 +35,15 @@ type Told = [c_int; 7];
 /// Whether this process has traced others.
 static TRACES: AtomicBool = AtomicBool::new(false);
 
-pub fn wait(call: &Call<'_>, status: *mut c_int) -> Outcome {
+pub fn wait(call: &Call<'_>, status: *mut c_int) -> Verdict {
     wait4(call, -1, status, 0, std::ptr::null_mut())
 }
 
-pub fn waitpid(call: &Call<'_>, pid: pid_t, status: *mut c_int, options: c_int) -> Outcome {
+pub fn waitpid(call: &Call<'_>, pid: pid_t, status: *mut c_int, options: c_int) -> Verdict {
     wait4(call, pid, status, options, std::ptr::null_mut())
 }
 
-pub fn wait3(call: &Call<'_>, status: *mut c_int, options: c_int, usage: *mut rusage) -> Outcome {
+pub fn wait3(call: &Call<'_>, status: *mut c_int, options: c_int, usage: *mut rusage) -> Verdict {
     wait4(call, -1, status, options, usage)
 }
 
@@ -53,9 +53,9 @@ pub fn wait4(
     status: *mut c_int,
     options: c_int,
     usage: *mut rusage,
-) -> Outcome {
+) -> Verdict {
     if let Some(why) = passes(call, options) {
-        return Outcome::Through(why);
+        return Verdict::PassThrough(why);
     }
     let children = Children {
         kind: match pid {
@@ -68,7 +68,7 @@ pub fn wait4(
         options: options | libc::WEXITED,
     };
     if pid == pid_t::MIN {
-        return Outcome::Through(Why::Unusual);
+        return Verdict::PassThrough(Why::Unusual);
     }
     let found = children.find(call, || {
         // SAFETY: the C caller's memory; the kernel checks it.
@@ -78,7 +78,7 @@ pub fn wait4(
             Err(error) => Err(error),
         }
     });
-    Outcome::Done(found)
+    Verdict::of_result(found)
 }
 
 pub fn waitid(
@@ -87,14 +87,14 @@ pub fn waitid(
     id: id_t,
     info: *mut siginfo_t,
     options: c_int,
-) -> Outcome {
+) -> Verdict {
     if let Some(why) = passes(call, options) {
-        return Outcome::Through(why);
+        return Verdict::PassThrough(why);
     }
     if kind == libc::P_PIDFD
         && sys::status_flags(id as c_int).is_ok_and(|flags| flags & libc::O_NONBLOCK != 0)
     {
-        return Outcome::Through(Why::Nonblocking);
+        return Verdict::PassThrough(Why::Nonblocking);
     }
     let children = Children { kind, id, options };
     let found = children.find(call, || {
@@ -112,7 +112,7 @@ pub fn waitid(
         }
         Ok(Some(0))
     });
-    Outcome::Done(found)
+    Verdict::of_result(found)
 }
 
 /// Waits for the end of one child and returns its status. Fails with RESTART if handlers have to
@@ -138,11 +138,11 @@ pub fn ptrace(
     _pid: pid_t,
     _address: *mut c_void,
     _data: *mut c_void,
-) -> Outcome {
+) -> Verdict {
     if request != c_long::from(libc::PTRACE_TRACEME) {
         TRACES.store(true, Relaxed);
     }
-    Outcome::Through(Why::Quick)
+    Verdict::PassThrough(Why::Quick)
 }
 
 fn passes(call: &Call<'_>, options: c_int) -> Option<Why> {
@@ -151,12 +151,8 @@ fn passes(call: &Call<'_>, options: c_int) -> Option<Why> {
     } else if options & WNOTHREAD != 0 {
         // A pool thread has no children of its own.
         Some(Why::Unusual)
-    } else if call.load().alone == Alone::Entirely {
-        Some(Why::Alone)
-    } else if !call.has_engine() {
-        Some(Why::NoEngine)
     } else {
-        None
+        call.reason_to_pass()
     }
 }
 

@@ -4,7 +4,7 @@
 //! query keeps its sockets in the state, and the queries of several fibers would close each other's
 //! sockets.
 
-use super::{Outcome, results};
+use super::{Verdict, results};
 use crate::calls::via::offload;
 use crate::context;
 use crate::hooks;
@@ -100,7 +100,7 @@ impl Drop for OwnState {
 }
 
 /// Runs `query` on a pool thread with a copy of the resolver state of the fiber's thread.
-fn with_state(call: &Call<'_>, query: impl Fn(*mut c_void) -> c_int) -> Outcome {
+fn with_state(call: &Call<'_>, query: impl Fn(*mut c_void) -> c_int) -> Verdict {
     // SAFETY: libc's accessor returns a valid pointer to the calling thread's state.
     let state = unsafe { &mut *__res_state() };
     if state.options & RES_INIT == 0 {
@@ -114,15 +114,12 @@ fn with_state(call: &Call<'_>, query: impl Fn(*mut c_void) -> c_int) -> Outcome 
             let mut own = own;
             query((&raw mut *own.0).cast())
         });
-        return match result {
-            Some(result) => Outcome::Done(Ok(result as isize)),
-            None => Outcome::Through(Why::NoEngine),
-        };
+        return Verdict::of_pool(result.map(|result| result as isize));
     }
     call.through(Why::Alone);
     let result = query((&raw mut *state).cast());
     results::keep_h_errno(call.thread, call.fiber);
-    Outcome::Done(Ok(result as isize))
+    Verdict::Done(result as isize)
 }
 
 pub fn res_query(
@@ -132,7 +129,7 @@ pub fn res_query(
     kind: c_int,
     answer: *mut c_void,
     n: c_int,
-) -> Outcome {
+) -> Verdict {
     // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
     with_state(call, |state| unsafe {
         hooks::__res_nquery::real(state, name, class, kind, answer, n)
@@ -146,7 +143,7 @@ pub fn res_search(
     kind: c_int,
     answer: *mut c_void,
     n: c_int,
-) -> Outcome {
+) -> Verdict {
     // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
     with_state(call, |state| unsafe {
         hooks::__res_nsearch::real(state, name, class, kind, answer, n)
@@ -161,7 +158,7 @@ pub fn res_querydomain(
     kind: c_int,
     answer: *mut c_void,
     n: c_int,
-) -> Outcome {
+) -> Verdict {
     with_state(call, |state| {
         // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
         unsafe { hooks::__res_nquerydomain::real(state, name, domain, class, kind, answer, n) }
@@ -174,7 +171,7 @@ pub fn res_send(
     message_n: c_int,
     answer: *mut c_void,
     n: c_int,
-) -> Outcome {
+) -> Verdict {
     // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
     with_state(call, |state| unsafe {
         hooks::__res_nsend::real(state, message, message_n, answer, n)

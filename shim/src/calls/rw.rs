@@ -1,7 +1,7 @@
 //! read(2), write(2) and their variants, as C calls them: the arguments of each become one transfer
 //! ([`super::transfer`]), of one buffer or a vector, at an offset or at the current position.
 
-use super::Outcome;
+use super::Verdict;
 use super::transfer::transfer;
 use crate::engine::{Data, MAX_COUNT, Transfer, Way};
 use crate::runtime::call::Call;
@@ -27,11 +27,11 @@ fn buffer(
     data: *const c_void,
     n: usize,
     offset: i64,
-) -> Outcome {
+) -> Verdict {
     // Inline attempts use the vectored calls, which return early for zero bytes where a plain call
     // does not.
     if n == 0 {
-        return Outcome::Through(Why::Unusual);
+        return Verdict::PassThrough(Why::Unusual);
     }
     if n > MAX_COUNT {
         return huge_buffer(call, way, fd, data, n, offset);
@@ -50,13 +50,13 @@ fn huge_buffer(
     data: *const c_void,
     n: usize,
     offset: i64,
-) -> Outcome {
+) -> Verdict {
     if data
         .addr()
         .checked_add(n)
         .is_none_or(|end| end > END_OF_MEMORY)
     {
-        return Outcome::Through(Why::Unusual);
+        return Verdict::PassThrough(Why::Unusual);
     }
     sized_buffer(call, way, fd, data, MAX_COUNT, offset)
 }
@@ -69,7 +69,7 @@ fn sized_buffer(
     data: *const c_void,
     n: usize,
     offset: i64,
-) -> Outcome {
+) -> Verdict {
     let load = call.load();
     let wanted = Transfer {
         way,
@@ -82,7 +82,7 @@ fn sized_buffer(
     };
     if delays_nobody(load, fd, offset == AT_POSITION) {
         note_lone(call, &wanted);
-        return Outcome::Through(Why::Alone);
+        return Verdict::PassThrough(Why::Alone);
     }
     transfer(call, load, wanted)
 }
@@ -95,12 +95,12 @@ fn vector(
     n: c_int,
     at: i64,
     flags: c_int,
-) -> Outcome {
+) -> Verdict {
     if flags & libc::RWF_NOWAIT != 0 {
-        return Outcome::Through(Why::Nonblocking);
+        return Verdict::PassThrough(Why::Nonblocking);
     }
     if !(0..=libc::UIO_MAXIOV).contains(&n) || flags & !PLAIN_FLAGS != 0 {
-        return Outcome::Through(Why::Unusual);
+        return Verdict::PassThrough(Why::Unusual);
     }
     let load = call.load();
     let wanted = Transfer {
@@ -114,7 +114,7 @@ fn vector(
     };
     if delays_nobody(load, fd, at == AT_POSITION) {
         note_lone(call, &wanted);
-        return Outcome::Through(Why::Alone);
+        return Verdict::PassThrough(Why::Alone);
     }
     transfer(call, load, wanted)
 }
@@ -159,28 +159,28 @@ fn refuses(offset: i64) -> bool {
 }
 
 #[inline(always)]
-pub fn read(call: &Call<'_>, fd: c_int, buf: *mut c_void, n: usize) -> Outcome {
+pub fn read(call: &Call<'_>, fd: c_int, buf: *mut c_void, n: usize) -> Verdict {
     buffer(call, Way::Read, fd, buf, n, AT_POSITION)
 }
 
 /// `__read_chk`: libc's own call ends the program if the object is too small.
-pub fn read_chk(call: &Call<'_>, fd: c_int, buf: *mut c_void, n: usize, object: usize) -> Outcome {
+pub fn read_chk(call: &Call<'_>, fd: c_int, buf: *mut c_void, n: usize, object: usize) -> Verdict {
     if n > object {
-        Outcome::Through(Why::Unusual)
+        Verdict::PassThrough(Why::Unusual)
     } else {
         read(call, fd, buf, n)
     }
 }
 
 #[inline(always)]
-pub fn write(call: &Call<'_>, fd: c_int, buf: *const c_void, n: usize) -> Outcome {
+pub fn write(call: &Call<'_>, fd: c_int, buf: *const c_void, n: usize) -> Verdict {
     buffer(call, Way::Write, fd, buf, n, AT_POSITION)
 }
 
 #[inline(always)]
-pub fn pread(call: &Call<'_>, fd: c_int, buf: *mut c_void, n: usize, offset: i64) -> Outcome {
+pub fn pread(call: &Call<'_>, fd: c_int, buf: *mut c_void, n: usize, offset: i64) -> Verdict {
     if refuses(offset) {
-        Outcome::Through(Why::Unusual)
+        Verdict::PassThrough(Why::Unusual)
     } else {
         buffer(call, Way::Read, fd, buf, n, offset)
     }
@@ -193,50 +193,50 @@ pub fn pread_chk(
     n: usize,
     offset: i64,
     object: usize,
-) -> Outcome {
+) -> Verdict {
     if n > object {
-        Outcome::Through(Why::Unusual)
+        Verdict::PassThrough(Why::Unusual)
     } else {
         pread(call, fd, buf, n, offset)
     }
 }
 
 #[inline(always)]
-pub fn pwrite(call: &Call<'_>, fd: c_int, buf: *const c_void, n: usize, offset: i64) -> Outcome {
+pub fn pwrite(call: &Call<'_>, fd: c_int, buf: *const c_void, n: usize, offset: i64) -> Verdict {
     if refuses(offset) {
-        Outcome::Through(Why::Unusual)
+        Verdict::PassThrough(Why::Unusual)
     } else {
         buffer(call, Way::Write, fd, buf, n, offset)
     }
 }
 
 /// eventfd_read(3).
-pub fn eventfd_read(call: &Call<'_>, fd: c_int, value: *mut c_void) -> Outcome {
+pub fn eventfd_read(call: &Call<'_>, fd: c_int, value: *mut c_void) -> Verdict {
     whole_count(read(call, fd, value, size_of::<u64>()))
 }
 
 /// eventfd_write(3).
-pub fn eventfd_write(call: &Call<'_>, fd: c_int, value: u64) -> Outcome {
+pub fn eventfd_write(call: &Call<'_>, fd: c_int, value: u64) -> Verdict {
     whole_count(write(call, fd, (&raw const value).cast(), size_of::<u64>()))
 }
 
 /// Returns 0 if all bytes were transferred, -1 if fewer were.
-fn whole_count(outcome: Outcome) -> Outcome {
+fn whole_count(outcome: Verdict) -> Verdict {
     match outcome {
-        Outcome::Done(Ok(n)) => Outcome::Done(Ok(if n == size_of::<u64>() as isize {
+        Verdict::Done(n) => Verdict::Done(if n == size_of::<u64>() as isize {
             0
         } else {
             -1
-        })),
+        }),
         outcome => outcome,
     }
 }
 
-pub fn readv(call: &Call<'_>, fd: c_int, iov: *const libc::iovec, n: c_int) -> Outcome {
+pub fn readv(call: &Call<'_>, fd: c_int, iov: *const libc::iovec, n: c_int) -> Verdict {
     vector(call, Way::Read, fd, iov, n, AT_POSITION, 0)
 }
 
-pub fn writev(call: &Call<'_>, fd: c_int, iov: *const libc::iovec, n: c_int) -> Outcome {
+pub fn writev(call: &Call<'_>, fd: c_int, iov: *const libc::iovec, n: c_int) -> Verdict {
     vector(call, Way::Write, fd, iov, n, AT_POSITION, 0)
 }
 
@@ -246,9 +246,9 @@ pub fn preadv(
     iov: *const libc::iovec,
     n: c_int,
     offset: i64,
-) -> Outcome {
+) -> Verdict {
     if refuses(offset) {
-        Outcome::Through(Why::Unusual)
+        Verdict::PassThrough(Why::Unusual)
     } else {
         vector(call, Way::Read, fd, iov, n, offset, 0)
     }
@@ -260,9 +260,9 @@ pub fn pwritev(
     iov: *const libc::iovec,
     n: c_int,
     offset: i64,
-) -> Outcome {
+) -> Verdict {
     if refuses(offset) {
-        Outcome::Through(Why::Unusual)
+        Verdict::PassThrough(Why::Unusual)
     } else {
         vector(call, Way::Write, fd, iov, n, offset, 0)
     }
@@ -276,9 +276,9 @@ pub fn preadv2(
     n: c_int,
     offset: i64,
     flags: c_int,
-) -> Outcome {
+) -> Verdict {
     if offset < AT_POSITION {
-        return Outcome::Through(Why::Unusual);
+        return Verdict::PassThrough(Why::Unusual);
     }
     vector(call, Way::Read, fd, iov, n, offset, flags)
 }
@@ -290,9 +290,9 @@ pub fn pwritev2(
     n: c_int,
     offset: i64,
     flags: c_int,
-) -> Outcome {
+) -> Verdict {
     if offset < AT_POSITION {
-        return Outcome::Through(Why::Unusual);
+        return Verdict::PassThrough(Why::Unusual);
     }
     vector(call, Way::Write, fd, iov, n, offset, flags)
 }

@@ -1,7 +1,7 @@
 //! select(2) and pselect(2), implemented like [`super::poll`]. The sets are copied for each check,
 //! because a check clears them.
 
-use super::Outcome;
+use super::Verdict;
 use super::poll::{self, Limit};
 use crate::runtime::call::Call;
 use crate::runtime::wait_set::File;
@@ -30,9 +30,9 @@ pub fn select(
     writable: *mut fd_set,
     exceptional: *mut fd_set,
     timeout: *mut timeval,
-) -> Outcome {
+) -> Verdict {
     let Ok(time) = poll::time_of_c(timeout) else {
-        return Outcome::Through(Why::Unusual);
+        return Verdict::PassThrough(Why::Unusual);
     };
     let time = time.map(|time: timeval| timespec {
         tv_sec: time.tv_sec.saturating_add(time.tv_usec / 1_000_000),
@@ -41,7 +41,8 @@ pub fn select(
     let begin = sys::now();
     let sets = [readable, writable, exceptional];
     let outcome = select_for(call, n, sets, time.as_ref(), std::ptr::null());
-    if let (Outcome::Done(_), Some(Limit::Nanos(nanos))) = (&outcome, Limit::of(time.as_ref()))
+    if let (Verdict::Done(_) | Verdict::Failed(_), Some(Limit::Nanos(nanos))) =
+        (&outcome, Limit::of(time.as_ref()))
         && !timeout.is_null()
     {
         let left = nanos.saturating_sub(sys::now() - begin);
@@ -63,7 +64,7 @@ pub fn pselect(
     exceptional: *mut fd_set,
     timeout: *const timespec,
     mask: *const sigset_t,
-) -> Outcome {
+) -> Verdict {
     match poll::time_of_c(timeout) {
         Ok(time) => select_for(
             call,
@@ -72,7 +73,7 @@ pub fn pselect(
             time.as_ref(),
             mask,
         ),
-        Err(_) => Outcome::Through(Why::Unusual),
+        Err(_) => Verdict::PassThrough(Why::Unusual),
     }
 }
 
@@ -82,12 +83,12 @@ fn select_for(
     sets: [*mut fd_set; 3],
     time: Option<&timespec>,
     mask: *const sigset_t,
-) -> Outcome {
+) -> Verdict {
     let (Some(limit), Ok(n)) = (Limit::of(time), usize::try_from(n)) else {
-        return Outcome::Through(Why::Unusual);
+        return Verdict::PassThrough(Why::Unusual);
     };
     if limit == Limit::Nanos(0) {
-        return Outcome::Through(Why::Nonblocking);
+        return Verdict::PassThrough(Why::Nonblocking);
     }
     // The kernel also checks only as far as its descriptor table reaches.
     let n = n.min(sys::descriptor_table_size(n));
@@ -100,7 +101,7 @@ fn select_for(
     {
         match sys::copy_words_in(set, n.div_ceil(BITS)) {
             Ok(words) => *wanted = Some(words),
-            Err(_) => return Outcome::Through(Why::Unusual),
+            Err(_) => return Verdict::PassThrough(Why::Unusual),
         }
     }
     let found = RefCell::new(wanted.clone());
@@ -111,12 +112,12 @@ fn select_for(
     };
     let files = || files(n, &wanted);
     let outcome = poll::wait(call, limit, mask, look, files);
-    if let Outcome::Done(Ok(_)) = outcome {
+    if let Verdict::Done(_) = outcome {
         for (set, words) in sets.into_iter().zip(found.borrow().iter()) {
             if let Some(words) = words
                 && let Err(error) = sys::copy_words_out(set, words)
             {
-                return Outcome::Done(Err(error));
+                return Verdict::of_error(error);
             }
         }
     }

@@ -4,14 +4,15 @@
 //! they check for one, and wait on a signalfd(2) until there is one. A read of the program's own
 //! signalfd waits in the same way.
 
-use super::{Outcome, poll};
+use super::{Verdict, poll};
 use crate::engine::{Request, Transfer};
 use crate::runtime::call::Call;
 use crate::runtime::deadlines::{Deadline, NEVER};
+use crate::runtime::restart::Restart;
 use crate::runtime::signal::Handled;
 use crate::state::descriptors;
 use libc::{siginfo_t, sigset_t, timespec};
-use policy::{Alone, Why};
+use policy::Why;
 use std::ffi::c_int;
 use sys::SignalSet;
 use sys::errno::Errno;
@@ -20,71 +21,61 @@ use sys::signal_bit;
 /// How often sigwait(3) checks for a signal if it has no descriptor to wait for.
 const LOOK_EVERY_NS: u64 = 20_000_000;
 
-fn passes(call: &Call<'_>) -> Option<Why> {
-    if call.load().alone == Alone::Entirely {
-        Some(Why::Alone)
-    } else if !call.has_engine() {
-        Some(Why::NoEngine)
-    } else {
-        None
-    }
-}
-
 /// pause(2).
-pub fn pause(call: &Call<'_>) -> Outcome {
-    if let Some(why) = passes(call) {
-        return Outcome::Through(why);
+pub fn pause(call: &Call<'_>) -> Verdict {
+    if let Some(why) = call.reason_to_pass() {
+        return Verdict::PassThrough(why);
     }
     let claim = std::ptr::null();
     loop {
         call.perform(&Request::Wait { claim });
-        if call.interrupted() != Handled::Nothing {
-            return Outcome::Done(Err(Errno::INTR));
+        if !call.goes_on(Restart::Never) {
+            return Verdict::Failed(Errno::INTR);
         }
     }
 }
 
 /// sigsuspend(2).
-pub fn sigsuspend(call: &Call<'_>, mask: *const sigset_t) -> Outcome {
-    if let Some(why) = passes(call) {
-        return Outcome::Through(why);
+pub fn sigsuspend(call: &Call<'_>, mask: *const sigset_t) -> Verdict {
+    if let Some(why) = call.reason_to_pass() {
+        return Verdict::PassThrough(why);
     }
     match of_c(mask) {
         Some(mask) => suspend(call, mask),
-        None => Outcome::Through(Why::Unusual),
+        None => Verdict::PassThrough(Why::Unusual),
     }
 }
 
-fn suspend(call: &Call<'_>, mask: SignalSet) -> Outcome {
+fn suspend(call: &Call<'_>, mask: SignalSet) -> Verdict {
     let claim = std::ptr::null();
     loop {
         if let Err(Handled::Restart | Handled::End) =
             call.perform_handled(&Request::Wait { claim }, NEVER, mask)
         {
-            return Outcome::Done(Err(Errno::INTR));
+            return Verdict::Failed(Errno::INTR);
         }
     }
 }
 
 /// sigpause(3) as in BSD: a mask of 32 signals.
-pub fn sigpause(call: &Call<'_>, mask: c_int) -> Outcome {
-    match passes(call) {
-        Some(why) => Outcome::Through(why),
+pub fn sigpause(call: &Call<'_>, mask: c_int) -> Verdict {
+    match call.reason_to_pass() {
+        Some(why) => Verdict::PassThrough(why),
         None => suspend(call, SignalSet::from(mask as u32)),
     }
 }
 
 /// sigpause(3) as in System V: one signal, which is unblocked during the call.
-pub fn sigpause_one(call: &Call<'_>, signal: c_int) -> Outcome {
-    match passes(call) {
-        Some(why) => Outcome::Through(why),
-        None if !(1..=64).contains(&signal) => Outcome::Through(Why::Unusual),
+pub fn sigpause_one(call: &Call<'_>, signal: c_int) -> Verdict {
+    match call.reason_to_pass() {
+        Some(why) => Verdict::PassThrough(why),
+        None if !(1..=64).contains(&signal) => Verdict::PassThrough(Why::Unusual),
         None => suspend(call, call.thread.signals().blocked() & !signal_bit(signal)),
     }
 }
 
 /// `__sigpause`: either variant.
-pub fn sigpause_either(call: &Call<'_>, what: c_int, is_signal: c_int) -> Outcome {
+pub fn sigpause_either(call: &Call<'_>, what: c_int, is_signal: c_int) -> Verdict {
     if is_signal != 0 {
         sigpause_one(call, what)
     } else {
@@ -93,28 +84,28 @@ pub fn sigpause_either(call: &Call<'_>, what: c_int, is_signal: c_int) -> Outcom
 }
 
 /// sigwait(3): returns the error as its result, and no handler ends it.
-pub fn sigwait(call: &Call<'_>, set: *const sigset_t, signal: *mut c_int) -> Outcome {
+pub fn sigwait(call: &Call<'_>, set: *const sigset_t, signal: *mut c_int) -> Verdict {
     let Some(set) = of_c(set) else {
-        return Outcome::Through(Why::Unusual);
+        return Verdict::PassThrough(Why::Unusual);
     };
-    if let Some(why) = passes(call) {
-        return Outcome::Through(why);
+    if let Some(why) = call.reason_to_pass() {
+        return Verdict::PassThrough(why);
     }
     loop {
         match take(call, set, std::ptr::null_mut(), NEVER) {
             Ok(taken) => {
                 // SAFETY: the C caller passes a valid pointer.
                 unsafe { signal.write(taken) };
-                return Outcome::Done(Ok(0));
+                return Verdict::Done(0);
             }
             Err(Errno::INTR) => {}
-            Err(error) => return Outcome::Done(Ok(error.0 as isize)),
+            Err(error) => return Verdict::Done(error.0 as isize),
         }
     }
 }
 
 /// sigwaitinfo(2).
-pub fn sigwaitinfo(call: &Call<'_>, set: *const sigset_t, info: *mut siginfo_t) -> Outcome {
+pub fn sigwaitinfo(call: &Call<'_>, set: *const sigset_t, info: *mut siginfo_t) -> Verdict {
     sigtimedwait(call, set, info, std::ptr::null())
 }
 
@@ -124,19 +115,19 @@ pub fn sigtimedwait(
     set: *const sigset_t,
     info: *mut siginfo_t,
     timeout: *const timespec,
-) -> Outcome {
+) -> Verdict {
     let Some(set) = of_c(set) else {
-        return Outcome::Through(Why::Unusual);
+        return Verdict::PassThrough(Why::Unusual);
     };
     let deadline = match poll::Limit::of_c(timeout) {
         Some(poll::Limit::Forever) => NEVER,
         Some(poll::Limit::Nanos(nanos)) => sys::now().saturating_add(nanos),
-        None => return Outcome::Through(Why::Unusual),
+        None => return Verdict::PassThrough(Why::Unusual),
     };
-    if let Some(why) = passes(call) {
-        return Outcome::Through(why);
+    if let Some(why) = call.reason_to_pass() {
+        return Verdict::PassThrough(why);
     }
-    Outcome::Done(take(call, set, info, deadline).map(|taken| {
+    Verdict::of_result(take(call, set, info, deadline).map(|taken| {
         // SAFETY: null, or the kernel has just written it.
         if let Some(info) = unsafe { info.as_mut() }
             && info.si_code == libc::SI_TKILL
@@ -202,7 +193,7 @@ fn take_blocked(
                 Err(Errno::AGAIN) => {}
                 taken => return taken,
             }
-            if call.interrupted() != Handled::Nothing {
+            if !call.goes_on(Restart::Never) {
                 return Err(Errno::INTR);
             }
         }
@@ -224,7 +215,7 @@ fn take_now(call: &Call<'_>, set: SignalSet, info: *mut siginfo_t) -> Result<c_i
 
 /// A read of a signalfd(2). This thread must make the read itself, because some signals are
 /// directed at it alone.
-pub fn read(call: &Call<'_>, transfer: &Transfer) -> Outcome {
+pub fn read(call: &Call<'_>, transfer: &Transfer) -> Verdict {
     let kept = call.thread.keep(transfer.fd);
     let fd = kept.unwrap_or(transfer.fd);
     let there = Transfer { fd, ..*transfer };
@@ -245,5 +236,5 @@ pub fn read(call: &Call<'_>, transfer: &Transfer) -> Outcome {
     if let Some(duplicate) = kept {
         call.thread.let_go(duplicate);
     }
-    Outcome::Done(result.map(|n| n as isize))
+    Verdict::of_result(result.map(|n| n as isize))
 }

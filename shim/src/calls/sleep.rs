@@ -2,11 +2,11 @@
 //!
 //! A handler ends each of them, even with SA_RESTART, and they report the remaining time.
 
-use super::Outcome;
+use super::Verdict;
 use crate::engine::{KernelCall, Names, Request};
 use crate::runtime::call::Call;
 use crate::runtime::deadlines::Deadline;
-use crate::runtime::signal::Handled;
+use crate::runtime::restart::Restart;
 use crate::state::descriptors;
 use libc::timespec;
 use policy::{Alone, Why};
@@ -15,49 +15,49 @@ use sys::errno::{self, Errno};
 use syscalls::Sysno;
 
 /// nanosleep(2).
-pub fn nanosleep(call: &Call<'_>, time: *const timespec, left: *mut timespec) -> Outcome {
+pub fn nanosleep(call: &Call<'_>, time: *const timespec, left: *mut timespec) -> Verdict {
     let Some(nanos) = relative(time) else {
-        return Outcome::Through(Why::Unusual);
+        return Verdict::PassThrough(Why::Unusual);
     };
     match sleep_for(call, nanos) {
-        Ok(slept) => Outcome::Done(slept.map(|()| 0).map_err(|rest| ended(left, rest))),
-        Err(why) => Outcome::Through(why),
+        Ok(slept) => Verdict::of_result(slept.map(|()| 0).map_err(|rest| ended(left, rest))),
+        Err(why) => Verdict::PassThrough(why),
     }
 }
 
 /// usleep(3).
-pub fn usleep(call: &Call<'_>, microseconds: c_uint) -> Outcome {
+pub fn usleep(call: &Call<'_>, microseconds: c_uint) -> Verdict {
     match sleep_for(call, u64::from(microseconds) * 1000) {
-        Ok(slept) => Outcome::Done(slept.map(|()| 0).map_err(|_| Errno::INTR)),
-        Err(why) => Outcome::Through(why),
+        Ok(slept) => Verdict::of_result(slept.map(|()| 0).map_err(|_| Errno::INTR)),
+        Err(why) => Verdict::PassThrough(why),
     }
 }
 
 /// sleep(3): returns the whole seconds that remain.
-pub fn sleep(call: &Call<'_>, seconds: c_uint) -> Outcome {
+pub fn sleep(call: &Call<'_>, seconds: c_uint) -> Verdict {
     match sleep_for(call, u64::from(seconds) * SECOND) {
-        Ok(Ok(())) => Outcome::Done(Ok(0)),
+        Ok(Ok(())) => Verdict::Done(0),
         Ok(Err(rest)) => {
             errno::set(libc::EINTR);
-            Outcome::Done(Ok((rest / SECOND) as isize))
+            Verdict::Done((rest / SECOND) as isize)
         }
-        Err(why) => Outcome::Through(why),
+        Err(why) => Verdict::PassThrough(why),
     }
 }
 
 /// thrd_sleep(3): returns -1 if a handler ended it, another negative number for an error.
-pub fn thrd_sleep(call: &Call<'_>, time: *const timespec, left: *mut timespec) -> Outcome {
+pub fn thrd_sleep(call: &Call<'_>, time: *const timespec, left: *mut timespec) -> Verdict {
     let Some(nanos) = relative(time) else {
-        return Outcome::Through(Why::Unusual);
+        return Verdict::PassThrough(Why::Unusual);
     };
     match sleep_for(call, nanos) {
-        Ok(Ok(())) => Outcome::Done(Ok(0)),
-        Ok(Err(rest)) => Outcome::Done(Ok(if ended(left, rest) == Errno::INTR {
+        Ok(Ok(())) => Verdict::Done(0),
+        Ok(Err(rest)) => Verdict::Done(if ended(left, rest) == Errno::INTR {
             -1
         } else {
             -2
-        })),
-        Err(why) => Outcome::Through(why),
+        }),
+        Err(why) => Verdict::PassThrough(why),
     }
 }
 
@@ -68,23 +68,23 @@ pub fn clock_nanosleep(
     flags: c_int,
     time: *const timespec,
     left: *mut timespec,
-) -> Outcome {
+) -> Verdict {
     let Some(nanos) = relative(time) else {
-        return Outcome::Through(Why::Unusual);
+        return Verdict::PassThrough(Why::Unusual);
     };
     if call.load().alone == Alone::Entirely {
-        return Outcome::Through(Why::Alone);
+        return Verdict::PassThrough(Why::Alone);
     }
     let slept = match (clock, flags) {
         // Setting the time of day does not affect a relative wait.
         (libc::CLOCK_MONOTONIC | libc::CLOCK_REALTIME, 0) => match sleep_for(call, nanos) {
             Ok(slept) => slept.map_err(|rest| ended(left, rest)),
-            Err(why) => return Outcome::Through(why),
+            Err(why) => return Verdict::PassThrough(why),
         },
         (libc::CLOCK_MONOTONIC, libc::TIMER_ABSTIME) => {
             match sleep_until(call, sys::deadline_of(clock, nanos.into())) {
                 Ok(slept) => slept.map_err(|_| Errno::INTR),
-                Err(why) => return Outcome::Through(why),
+                Err(why) => return Verdict::PassThrough(why),
             }
         }
         (libc::CLOCK_REALTIME | libc::CLOCK_BOOTTIME, libc::TIMER_ABSTIME) if call.has_engine() => {
@@ -104,11 +104,11 @@ pub fn clock_nanosleep(
         {
             sleep_elsewhere(call, clock, flags, nanos, left)
         }
-        _ => return Outcome::Through(Why::Unusual),
+        _ => return Verdict::PassThrough(Why::Unusual),
     };
     match slept {
-        Err(Errno::CANCELED) => Outcome::Through(Why::NoEngine),
-        slept => Outcome::Done(Ok(slept.err().map_or(0, |error| error.0 as isize))),
+        Err(Errno::CANCELED) => Verdict::PassThrough(Why::NoEngine),
+        slept => Verdict::Done(slept.err().map_or(0, |error| error.0 as isize)),
     }
 }
 
@@ -150,16 +150,13 @@ fn sleep_for(call: &Call<'_>, nanos: u64) -> Slept {
 }
 
 fn sleep_until(call: &Call<'_>, deadline: Deadline) -> Slept {
-    if call.load().alone == Alone::Entirely {
-        return Err(Why::Alone);
-    }
-    if !call.has_engine() {
-        return Err(Why::NoEngine);
+    if let Some(why) = call.reason_to_pass() {
+        return Err(why);
     }
     let claim = std::ptr::null();
     while Errno::of(call.perform_until(&Request::Wait { claim }, deadline)) == Errno::RESTART {
         let rest = deadline.saturating_sub(sys::now());
-        if call.interrupted() != Handled::Nothing {
+        if !call.goes_on(Restart::Never) {
             return Ok(Err(rest));
         }
     }
@@ -175,7 +172,7 @@ fn sleep_by_timer(call: &Call<'_>, clock: c_int, time: timespec) -> Result<(), E
     descriptors::disown(timer);
     let _ = sys::close(timer);
     match Errno::of(result) {
-        Errno::RESTART if call.interrupted() != Handled::Nothing => Err(Errno::INTR),
+        Errno::RESTART if !call.goes_on(Restart::Never) => Err(Errno::INTR),
         Errno::RESTART => sleep_by_timer(call, clock, time),
         _ if result < 0 => Err(Errno::CANCELED),
         _ => Ok(()),
@@ -215,7 +212,7 @@ fn sleep_elsewhere(
             Errno(0) => return Ok(()),
             Errno::RESTART => {
                 let rest = until.saturating_sub(now()?);
-                if call.interrupted() != Handled::Nothing {
+                if !call.goes_on(Restart::Never) {
                     let is_absolute = flags == libc::TIMER_ABSTIME;
                     return Err(ended(
                         if is_absolute {

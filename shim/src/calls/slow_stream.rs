@@ -12,7 +12,7 @@
 //! Only one fiber at a time waits per file and direction. Otherwise every fiber that poll(2) woke
 //! would retry or take a pool thread, and only one would succeed.
 
-use super::{Outcome, transfer};
+use super::{Verdict, transfer};
 use crate::engine::{self, Request, Transfer, Way};
 use crate::runtime::call::Call;
 use crate::runtime::deadlines::NEVER;
@@ -24,7 +24,7 @@ use sys::PipeState;
 use sys::errno::Errno;
 
 /// One transfer that would block, or whose stream cannot tell whether it would.
-pub fn transfer(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor) -> Outcome {
+pub fn transfer(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor) -> Verdict {
     let private = open_once_more(call, transfer);
     let kept = if private.is_none() {
         call.thread.keep(transfer.fd)
@@ -46,7 +46,7 @@ pub fn transfer(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor) ->
     if let Some(kept) = kept {
         call.thread.let_go(kept);
     }
-    Outcome::Done(result)
+    Verdict::of_result(result)
 }
 
 /// If `transfer` is on a FIFO, opens it a second time in non-blocking mode. Returns None if that is

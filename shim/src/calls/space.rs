@@ -1,7 +1,7 @@
 //! posix_fallocate(3), sync_file_range(2), msync(2): allocating a file's disk space and writing it
 //! back.
 
-use super::CResult;
+use super::{CResult, Verdict};
 use crate::calls::via::adaptive;
 use crate::runtime::call::Call;
 use policy::{Kind, Why};
@@ -30,7 +30,7 @@ pub fn posix_fallocate(
     fd: c_int,
     offset: i64,
     length: i64,
-) -> Option<c_int> {
+) -> Verdict<c_int> {
     // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
     let done = adaptive::whole(call, Kind::Space, fd, || unsafe {
         ErrorNumber(real(fd, offset, length))
@@ -45,7 +45,7 @@ pub fn sync_file_range(
     offset: i64,
     length: i64,
     flags: c_uint,
-) -> Option<c_int> {
+) -> Verdict<c_int> {
     let waits = flags & (libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WAIT_AFTER) != 0;
     let kind = if waits { Kind::Flush } else { Kind::Space };
     // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
@@ -60,11 +60,10 @@ pub fn msync(
     memory: *mut c_void,
     length: usize,
     flags: c_int,
-) -> Option<c_int> {
+) -> Verdict<c_int> {
     if flags & libc::MS_SYNC == 0 {
         // At most marks pages.
-        call.through(Why::Quick);
-        return None;
+        return Verdict::PassThrough(Why::Quick);
     }
     // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
     adaptive::whole(call, Kind::Flush, adaptive::NO_FILE, || unsafe {

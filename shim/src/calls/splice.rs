@@ -6,15 +6,16 @@
 //! writes to it, and each write is small enough to fit once poll(2) has reported the socket as
 //! writable. Transfers that only wait for a disk go through [`super::via::adaptive`].
 
+use crate::calls::Verdict;
 use crate::calls::via::adaptive;
-use crate::calls::via::blocking_retry::{self, Restarts};
+use crate::calls::via::blocking_retry;
 use crate::engine::{MAX_COUNT, Names, Request};
-use crate::runtime::call::{Call, LastLook};
+use crate::runtime::call::Call;
 use crate::runtime::position::Turn;
-use crate::runtime::signal::Handled;
+use crate::runtime::restart::{LastLook, Restart};
 use crate::state::descriptors::{self, Descriptor};
 use crate::state::holds::Hold;
-use policy::{Alone, Kind, Why};
+use policy::{Kind, Why};
 use std::ffi::{c_int, c_uint};
 use sys::errno::{self, Errno};
 use sys::sockets;
@@ -105,8 +106,7 @@ impl<'a> End<'a> {
         let (fd, events) = (self.hold.fd(), self.event);
         let result = call.perform(&Request::Poll { fd, events });
         if Errno::of(result) == Errno::RESTART
-            && !call.looks_again(look)
-            && call.interrupted() == Handled::End
+            && !call.goes_on_after_look(Restart::AsHandlersSay, look)
         {
             return Err(Errno::INTR);
         }
@@ -120,14 +120,14 @@ fn until_ready(
     call: &Call<'_>,
     source: End<'_>,
     sink: End<'_>,
-    attempt: impl Fn() -> Option<isize>,
+    attempt: impl Fn() -> isize,
     plain: impl Fn() -> isize,
 ) -> isize {
     let errno = errno::get();
     let mut in_vain = 0;
     let mut look = LastLook::new();
     loop {
-        let result = attempt().unwrap_or(-1);
+        let result = attempt();
         // The kernel does not even check the pipe while a signal is pending.
         if result == -1 && errno::get() == libc::EINTR && call.looks_again(&mut look) {
             continue;
@@ -161,28 +161,6 @@ fn begin(call: &Call<'_>, holds: [&Hold; 2]) {
     holds.into_iter().for_each(|hold| call.hold(hold));
 }
 
-/// Whether libc should make a call that may wait for a peer; if so, counts it as passed through.
-fn is_through(call: &Call<'_>) -> bool {
-    let why = if call.load().alone == Alone::Entirely {
-        Why::Alone
-    } else if !call.has_engine() {
-        Why::NoEngine
-    } else {
-        return false;
-    };
-    call.through(why);
-    true
-}
-
-/// Whether the plain call fails at once; if so, counts it as passed through.
-fn is_refused(call: &Call<'_>, source: End<'_>, sink: End<'_>) -> bool {
-    let is_refused = source.is_refused || sink.is_refused;
-    if is_refused {
-        call.through(Why::Unusual);
-    }
-    is_refused
-}
-
 type Splice = unsafe extern "C" fn(c_int, *mut i64, c_int, *mut i64, usize, c_uint) -> isize;
 
 #[expect(clippy::too_many_arguments, reason = "as many as the system call has")]
@@ -195,33 +173,33 @@ pub fn splice(
     to_at: *mut i64,
     n: usize,
     flags: c_uint,
-) -> Option<isize> {
-    if is_through(call) {
-        return None;
+) -> Verdict<isize> {
+    if let Some(why) = call.reason_to_pass() {
+        return Verdict::PassThrough(why);
     }
     let holds = [&Hold::new(from), &Hold::new(to)];
     let [from, to] = holds;
     // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
     let plain = |n, flags| unsafe { real(from.fd(), from_at, to.fd(), to_at, n, flags) };
     let (mut source, mut sink) = (End::source(from), End::sink(to));
-    if is_refused(call, source, sink) {
-        return None;
+    if source.is_refused || sink.is_refused {
+        return Verdict::PassThrough(Why::Unusual);
     }
     if flags & NONBLOCK != 0 {
         // The flag only affects pipes.
         source.waits &= source.what != What::Pipe;
         sink.waits &= sink.what != What::Pipe;
     }
-    match (source.what, sink.what) {
-        (What::Other, _) | (_, What::Other) => Some(wait_for_ever(call, holds, || plain(n, flags))),
+    Verdict::Done(match (source.what, sink.what) {
+        (What::Other, _) | (_, What::Other) => wait_for_ever(call, holds, || plain(n, flags)),
         (What::Pipe, What::Socket) if sink.waits => {
-            Some(in_pieces(call, source, sink, n, |n| plain(n, flags)))
+            in_pieces(call, source, sink, n, |n| plain(n, flags))
         }
         (What::Pipe, What::Pipe) => {
-            let attempt = || Some(plain(n, flags | NONBLOCK));
+            let attempt = || plain(n, flags | NONBLOCK);
             let result = until_ready(call, source, sink, attempt, || plain(n, flags));
             call.inline();
-            Some(result)
+            result
         }
         (source_is, _) => {
             let files = if source_is == What::Disk {
@@ -231,9 +209,9 @@ pub fn splice(
             };
             let _turns = Turns::take(call, [(from, from_at.is_null()), (to, to_at.is_null())]);
             let attempt = || move_some(call, files, || plain(n, flags | NONBLOCK));
-            Some(until_ready(call, source, sink, attempt, || plain(n, flags)))
+            until_ready(call, source, sink, attempt, || plain(n, flags))
         }
-    }
+    })
 }
 
 pub fn tee(
@@ -243,14 +221,14 @@ pub fn tee(
     to: c_int,
     n: usize,
     flags: c_uint,
-) -> Option<isize> {
-    if is_through(call) {
-        return None;
+) -> Verdict<isize> {
+    if let Some(why) = call.reason_to_pass() {
+        return Verdict::PassThrough(why);
     }
     let (from, to) = (&Hold::new(from), &Hold::new(to));
     let (mut source, mut sink) = (End::source(from), End::sink(to));
-    if is_refused(call, source, sink) {
-        return None;
+    if source.is_refused || sink.is_refused {
+        return Verdict::PassThrough(Why::Unusual);
     }
     source.waits &= flags & NONBLOCK == 0;
     sink.waits &= flags & NONBLOCK == 0;
@@ -260,11 +238,11 @@ pub fn tee(
         call,
         source,
         sink,
-        || Some(plain(flags | NONBLOCK)),
+        || plain(flags | NONBLOCK),
         || plain(flags),
     );
     call.inline();
-    Some(result)
+    Verdict::Done(result)
 }
 
 pub fn vmsplice(
@@ -274,9 +252,9 @@ pub fn vmsplice(
     iov: *const libc::iovec,
     n: usize,
     flags: c_uint,
-) -> Option<isize> {
-    if is_through(call) {
-        return None;
+) -> Verdict<isize> {
+    if let Some(why) = call.reason_to_pass() {
+        return Verdict::PassThrough(why);
     }
     let reads =
         sys::status_flags(pipe).is_ok_and(|flags| flags & libc::O_ACCMODE == libc::O_RDONLY);
@@ -290,15 +268,9 @@ pub fn vmsplice(
     end.waits = flags & NONBLOCK == 0;
     // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
     let plain = |flags| unsafe { real(pipe.fd(), iov, n, flags) };
-    let result = until_ready(
-        call,
-        end,
-        end,
-        || Some(plain(flags | NONBLOCK)),
-        || plain(flags),
-    );
+    let result = until_ready(call, end, end, || plain(flags | NONBLOCK), || plain(flags));
     call.inline();
-    Some(result)
+    Verdict::Done(result)
 }
 
 pub fn sendfile(
@@ -308,9 +280,9 @@ pub fn sendfile(
     from: c_int,
     from_at: *mut i64,
     n: usize,
-) -> Option<isize> {
-    if is_through(call) {
-        return None;
+) -> Verdict<isize> {
+    if let Some(why) = call.reason_to_pass() {
+        return Verdict::PassThrough(why);
     }
     // The kernel truncates longer transfers, too.
     let n = n.min(MAX_COUNT);
@@ -319,10 +291,10 @@ pub fn sendfile(
     // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
     let plain = |n| unsafe { real(to.fd(), from.fd(), from_at, n) };
     let (source, sink) = (End::source(from), End::sink(to));
-    if is_refused(call, source, sink) {
-        return None;
+    if source.is_refused || sink.is_refused {
+        return Verdict::PassThrough(Why::Unusual);
     }
-    Some(match sink.what {
+    Verdict::Done(match sink.what {
         _ if source.what != What::Disk => wait_for_ever(call, holds, || plain(n)),
         What::Socket if sink.waits => in_pieces(call, source, sink, n, plain),
         // A sendfile to a pipe is a splice.
@@ -343,7 +315,7 @@ pub fn sendfile(
         What::Other if sink.waits => wait_for_ever(call, holds, || plain(n)),
         _ => {
             let _turns = Turns::take(call, [(from, from_at.is_null()), (to, true)]);
-            move_some(call, holds, || plain(n))?
+            move_some(call, holds, || plain(n))
         }
     })
 }
@@ -358,29 +330,29 @@ pub fn copy_file_range(
     to_at: *mut i64,
     n: usize,
     flags: c_uint,
-) -> Option<isize> {
+) -> Verdict<isize> {
     let holds = [&Hold::new(from), &Hold::new(to)];
     let [from, to] = holds;
     let _turns = Turns::take(call, [(from, from_at.is_null()), (to, to_at.is_null())]);
     // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
-    move_some(call, holds, || unsafe {
+    Verdict::Done(move_some(call, holds, || unsafe {
         real(from.fd(), from_at, to.fd(), to_at, n, flags)
-    })
+    }))
 }
 
 /// Runs a transfer that at most waits for a disk; `files` starts with the file that may be slow.
 /// Makes the call here even if libc should make it, because the position turns end when our caller
 /// returns.
-fn move_some(call: &Call<'_>, files: [&Hold; 2], function: impl Fn() -> isize) -> Option<isize> {
-    let result = adaptive::whole_of_two(call, Kind::Move, files.map(Hold::fd), &function);
-    Some(result.unwrap_or_else(function))
+fn move_some(call: &Call<'_>, files: [&Hold; 2], function: impl Fn() -> isize) -> isize {
+    let verdict = adaptive::whole_of_two(call, Kind::Move, files.map(Hold::fd), &function);
+    verdict.settle(call).unwrap_or_else(function)
 }
 
 /// Runs a call that no poll covers on a pool thread, for as long as it takes.
 fn wait_for_ever(call: &Call<'_>, files: [&Hold; 2], function: impl Fn() -> isize) -> isize {
     begin(call, files);
     let elsewhere = || blocking_retry::run(call, Names::UntilBegun(files[0].fd()), &function);
-    match blocking_retry::wait_for(call, Restarts::AsHandlersSay, || None, elsewhere) {
+    match blocking_retry::wait_for(call, Restart::AsHandlersSay, || None, elsewhere) {
         // EPIPE comes with a signal to the calling thread, so this thread must make the call.
         Ok(-1) if errno::get() == libc::EPIPE => function(),
         Ok(result) => result,

@@ -1,7 +1,7 @@
 //! fopen(3), fclose(3), fflush(3), flockfile(3), dprintf(3): the stdio functions that do more than
 //! a stream's jump table sees, or never reach it. The rest is in [`crate::runtime::stream`].
 
-use super::{Outcome, open};
+use super::{Verdict, open};
 use crate::calls::via::offload;
 use crate::context;
 use crate::hooks;
@@ -71,11 +71,11 @@ impl Mode {
 }
 
 /// Opens the file as open(2) does, then makes a stream of the descriptor.
-pub fn fopen(call: &Call<'_>, path: *const c_char, mode: *const c_char) -> Outcome {
+pub fn fopen(call: &Call<'_>, path: *const c_char, mode: *const c_char) -> Verdict {
     // SAFETY: the C caller passes a string.
     let Some(mode) = Mode::of(unsafe { CStr::from_ptr(mode) }) else {
         if !stream::is_converted() || call.load().alone == Alone::Entirely {
-            return Outcome::Through(Why::Alone);
+            return Verdict::PassThrough(Why::Alone);
         }
         return on_pool(call, || {
             // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
@@ -83,7 +83,7 @@ pub fn fopen(call: &Call<'_>, path: *const c_char, mode: *const c_char) -> Outco
         });
     };
     let fd = match open::open(call, path, mode.flags, ACCESS) {
-        Outcome::Done(Ok(fd)) => fd as c_int,
+        Verdict::Done(fd) => fd as c_int,
         other => return other,
     };
     if mode.appends_only() {
@@ -97,26 +97,26 @@ pub fn fopen(call: &Call<'_>, path: *const c_char, mode: *const c_char) -> Outco
         let error = Errno(errno::get());
         // SAFETY: the descriptor still has no other user, because no stream was made of it.
         unsafe { hooks::call_close(fd) };
-        return Outcome::Done(Err(error));
+        return Verdict::of_error(error);
     }
     errno::set(errno);
-    Outcome::Done(Ok(stream.expose_provenance() as isize))
+    Verdict::Done(stream.expose_provenance() as isize)
 }
 
 /// Runs libc's whole function on a pool thread; returns the stream or an error.
-fn on_pool(call: &Call<'_>, function: impl FnOnce() -> *mut FILE) -> Outcome {
+fn on_pool(call: &Call<'_>, function: impl FnOnce() -> *mut FILE) -> Verdict {
     match offload::run(call, function) {
-        Some(stream) if stream.is_null() => Outcome::Done(Err(Errno(errno::get()))),
-        Some(stream) => Outcome::Done(Ok(stream.expose_provenance() as isize)),
-        None => Outcome::Through(Why::NoEngine),
+        Some(stream) if stream.is_null() => Verdict::Failed(Errno(errno::get())),
+        Some(stream) => Verdict::Done(stream.expose_provenance() as isize),
+        None => Verdict::PassThrough(Why::NoEngine),
     }
 }
 
 /// The remaining output is written through the jump table, but no fiber may be inside the stream.
-pub fn fclose(call: &Call<'_>, stream: *mut FILE) -> Outcome {
+pub fn fclose(call: &Call<'_>, stream: *mut FILE) -> Verdict {
     call.thread.submit_queued();
     leave_alone(call, stream);
-    Outcome::Through(Why::Quick)
+    Verdict::PassThrough(Why::Quick)
 }
 
 /// Waits until no fiber is parked inside a stream that is about to be closed, and stops treating
@@ -134,7 +134,7 @@ fn leave_alone(call: &Call<'_>, stream: *mut FILE) {
 }
 
 /// The wait for the process also goes through the jump table.
-pub fn pclose(call: &Call<'_>, stream: *mut FILE) -> Outcome {
+pub fn pclose(call: &Call<'_>, stream: *mut FILE) -> Verdict {
     fclose(call, stream)
 }
 
@@ -143,9 +143,9 @@ pub fn freopen(
     path: *const c_char,
     mode: *const c_char,
     stream: *mut FILE,
-) -> Outcome {
+) -> Verdict {
     if !finish(call, stream) {
-        return Outcome::Through(Why::Alone);
+        return Verdict::PassThrough(Why::Alone);
     }
     on_pool(call, || {
         // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
@@ -172,31 +172,31 @@ fn finish(call: &Call<'_>, stream: *mut FILE) -> bool {
 
 /// A null pointer means all streams. They are flushed one by one, because libc's own function keeps
 /// its list of streams locked during the whole flush.
-pub fn fflush(call: &Call<'_>, stream: *mut FILE) -> Outcome {
+pub fn fflush(call: &Call<'_>, stream: *mut FILE) -> Verdict {
     if !stream.is_null() || !stream::is_converted() {
-        return Outcome::Through(Why::Quick);
+        return Verdict::PassThrough(Why::Quick);
     }
     let flushed = flush_all(call);
-    Outcome::Done(if flushed {
+    Verdict::of_result(if flushed {
         Ok(0)
     } else {
         Err(Errno(errno::get()))
     })
 }
 
-pub fn flush_all_streams(call: &Call<'_>) -> Outcome {
+pub fn flush_all_streams(call: &Call<'_>) -> Verdict {
     fflush(call, std::ptr::null_mut())
 }
 
 /// Flushes all streams first, so that libc finds nothing to write.
-pub fn fcloseall(call: &Call<'_>) -> Outcome {
+pub fn fcloseall(call: &Call<'_>) -> Verdict {
     if !stream::is_converted() {
-        return Outcome::Through(Why::Quick);
+        return Verdict::PassThrough(Why::Quick);
     }
     flush_all(call);
     let _off = context::libc();
     // SAFETY: libc's own function, which has no arguments.
-    Outcome::Done(Ok(unsafe { (stream::libc_stdio().fcloseall)() } as isize))
+    Verdict::Done(unsafe { (stream::libc_stdio().fcloseall)() } as isize)
 }
 
 /// Writes the pending output of all streams. Returns whether all of it was written.
@@ -217,9 +217,9 @@ fn flush_all(call: &Call<'_>) -> bool {
 }
 
 /// The stream belongs to this fiber until funlockfile, even while the fiber is parked.
-pub fn flockfile(call: &Call<'_>, stream: *mut FILE) -> Outcome {
+pub fn flockfile(call: &Call<'_>, stream: *mut FILE) -> Verdict {
     if !stream::is_converted() {
-        return Outcome::Through(Why::Quick);
+        return Verdict::PassThrough(Why::Quick);
     }
     let file = stream.cast::<File>();
     // SAFETY: the C caller passes an open stream.
@@ -231,12 +231,12 @@ pub fn flockfile(call: &Call<'_>, stream: *mut FILE) -> Outcome {
     }
     call.thread.files().hold(call.fiber, file);
     call.inline();
-    Outcome::Done(Ok(0))
+    Verdict::Done(0)
 }
 
-pub fn ftrylockfile(call: &Call<'_>, stream: *mut FILE) -> Outcome {
+pub fn ftrylockfile(call: &Call<'_>, stream: *mut FILE) -> Verdict {
     if !stream::is_converted() {
-        return Outcome::Through(Why::Quick);
+        return Verdict::PassThrough(Why::Quick);
     }
     let file = stream.cast::<File>();
     call.inline();
@@ -256,12 +256,12 @@ pub fn ftrylockfile(call: &Call<'_>, stream: *mut FILE) -> Outcome {
         // A fiber that retries in a loop may be waiting for a fiber of its own thread.
         call.give_way();
     }
-    Outcome::Done(Ok(result as isize))
+    Verdict::Done(result as isize)
 }
 
-pub fn funlockfile(call: &Call<'_>, stream: *mut FILE) -> Outcome {
+pub fn funlockfile(call: &Call<'_>, stream: *mut FILE) -> Verdict {
     call.thread.files().let_go(call.fiber, stream.cast());
-    Outcome::Through(Why::Quick)
+    Verdict::PassThrough(Why::Quick)
 }
 
 unsafe extern "C" {
@@ -292,7 +292,7 @@ pub fn vdprintf(
     fd: c_int,
     format: *const c_char,
     arguments: Arguments,
-) -> Outcome {
+) -> Verdict {
     print(call, fd, |text, size| {
         let mut arguments = copied(arguments);
         // SAFETY: the C caller passes a format with its arguments; `text` has `size` bytes.
@@ -307,7 +307,7 @@ pub fn vdprintf_chk(
     flag: c_int,
     format: *const c_char,
     arguments: Arguments,
-) -> Outcome {
+) -> Verdict {
     print(call, fd, |text, size| {
         let mut arguments = copied(arguments);
         // SAFETY: the C caller passes a format with its arguments; `text` has `size` bytes.
@@ -335,12 +335,12 @@ fn copied(arguments: Arguments) -> Copied {
 }
 
 /// Writes the text that `format` produces to `fd`; `format` returns the length.
-fn print(call: &Call<'_>, fd: c_int, format: impl Fn(*mut c_char, usize) -> c_int) -> Outcome {
+fn print(call: &Call<'_>, fd: c_int, format: impl Fn(*mut c_char, usize) -> c_int) -> Verdict {
     let errno = errno::get();
     let mut line = [0u8; LINE];
     let length = format(line.as_mut_ptr().cast(), LINE);
     let Ok(length) = usize::try_from(length) else {
-        return Outcome::Done(Err(Errno(errno::get())));
+        return Verdict::Failed(Errno(errno::get()));
     };
     if length < LINE {
         return write_all(call, fd, &line[..length]);
@@ -352,17 +352,17 @@ fn print(call: &Call<'_>, fd: c_int, format: impl Fn(*mut c_char, usize) -> c_in
     write_all(call, fd, &text[..length])
 }
 
-fn write_all(call: &Call<'_>, fd: c_int, text: &[u8]) -> Outcome {
+fn write_all(call: &Call<'_>, fd: c_int, text: &[u8]) -> Verdict {
     call.inline();
     let mut rest = text;
     while !rest.is_empty() {
         // SAFETY: `rest` is a valid slice.
         match unsafe { hooks::call_write(fd, rest.as_ptr().cast(), rest.len()) } {
             n if n > 0 => rest = &rest[n as usize..],
-            _ => return Outcome::Done(Err(Errno(errno::get()))),
+            _ => return Verdict::Failed(Errno(errno::get())),
         }
     }
-    Outcome::Done(Ok(text.len() as isize))
+    Verdict::Done(text.len() as isize)
 }
 
 #[cfg(test)]

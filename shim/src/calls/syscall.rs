@@ -2,7 +2,7 @@
 //! own. The hooks of the rows make the others ([`crate::hooks`]).
 
 use super::locks::futex;
-use super::{Outcome, clone, thread_state};
+use super::{Verdict, clone, thread_state};
 use crate::runtime::call::Call;
 use policy::Why;
 use std::ffi::c_long;
@@ -22,14 +22,14 @@ pub fn dispatch(
     d: c_long,
     e: c_long,
     f: c_long,
-) -> Outcome {
+) -> Verdict {
     if number == libc::SYS_futex && call.thread.converts_locks() {
         return futex::futex(call, [a, b, c, d, e, f]);
     }
     if number == libc::SYS_futex_waitv && call.thread.converts_locks() {
         return futex::waitv(call, [a, b, c, d, e, f]);
     }
-    Outcome::Through(Why::Quick)
+    Verdict::PassThrough(Why::Quick)
 }
 
 fn makes_child(number: Number) -> bool {

@@ -5,7 +5,7 @@
 //! the process as long as any such call is in progress, SIGCHLD is blocked in the calling thread,
 //! and the child starts with the original dispositions and mask.
 
-use super::{Outcome, process};
+use super::{Verdict, process};
 use crate::context::Mutex;
 use crate::runtime::call::Call;
 use crate::runtime::signal::Handled;
@@ -37,15 +37,15 @@ fork_reset! {
     static IGNORED: Mutex<Ignored> = Mutex::new(Ignored::NONE);
 }
 
-pub fn system(call: &Call<'_>, command: *const c_char) -> Outcome {
+pub fn system(call: &Call<'_>, command: *const c_char) -> Verdict {
     if command.is_null() {
-        return Outcome::Through(Why::Quick);
+        return Verdict::PassThrough(Why::Quick);
     }
     if call.is_sole_fiber() {
-        return Outcome::Through(Why::Alone);
+        return Verdict::PassThrough(Why::Alone);
     }
     if !call.has_engine() {
-        return Outcome::Through(Why::NoEngine);
+        return Verdict::PassThrough(Why::NoEngine);
     }
     let before = ignore();
     let blocked = call.thread.signals().block(signal_bit(libc::SIGCHLD));
@@ -53,7 +53,7 @@ pub fn system(call: &Call<'_>, command: *const c_char) -> Outcome {
     let status = unsafe { start(command, before, blocked) }.and_then(|child| end_of(call, child));
     restore();
     call.thread.signals().end_masked(blocked);
-    Outcome::Done(match status {
+    Verdict::of_result(match status {
         Ok(status) => Ok(status as isize),
         // As if a shell that could not be executed had exited with status 127.
         Err(Failure::Start(error)) => {

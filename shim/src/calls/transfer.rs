@@ -2,7 +2,7 @@
 //! or a submitted operation. Also the steps that turn the outcome into the result of one system
 //! call.
 
-use super::{Outcome, net, signal, slow_stream};
+use super::{Verdict, net, signal, slow_stream};
 use crate::calls::via::offload;
 use crate::engine::{self, Lane, Names, Request, Transfer, Way};
 use crate::record::trace::Luck;
@@ -24,7 +24,7 @@ const PREFETCHES: u32 = 4;
 /// an offset, is entirely in this function and uses little stack: with many parked fibers, each
 /// cache line of stack is a cache miss.
 #[inline(always)]
-pub fn transfer(call: &Call<'_>, load: Load, transfer: Transfer) -> Outcome {
+pub fn transfer(call: &Call<'_>, load: Load, transfer: Transfer) -> Verdict {
     let descriptor = Descriptor::get(transfer.fd);
     let hint = descriptor.hint();
     let request = Request::Transfer(Transfer {
@@ -58,7 +58,7 @@ pub fn transfer(call: &Call<'_>, load: Load, transfer: Transfer) -> Outcome {
         descriptor.submitted(transfer.way);
         let result = call.perform(&request);
         if transfer.buffer_len().is_some_and(|n| n as i32 == result) {
-            return Outcome::Done(Ok(result as isize));
+            return Verdict::Done(result as isize);
         }
         return landed(call, transfer, descriptor, result);
     }
@@ -67,7 +67,7 @@ pub fn transfer(call: &Call<'_>, load: Load, transfer: Transfer) -> Outcome {
 
 /// Handles the result of a submitted transfer at an offset that is not simply the full length.
 #[inline(never)]
-fn landed(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor, result: i32) -> Outcome {
+fn landed(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor, result: i32) -> Verdict {
     finish(call, transfer, descriptor, &Hold::new(transfer.fd), result)
 }
 
@@ -78,9 +78,9 @@ fn finish(
     descriptor: Descriptor,
     hold: &Hold,
     result: i32,
-) -> Outcome {
+) -> Verdict {
     let transfer = &on(transfer, hold);
-    Outcome::Done(settle(call, transfer, result).map(|n| {
+    Verdict::of_result(settle(call, transfer, result).map(|n| {
         let changed = || !hold.has_begun() && !descriptor.is_still_open();
         if is_whole(transfer, descriptor, n) || changed() {
             n as isize
@@ -107,7 +107,7 @@ fn carry_out(
     transfer: &Transfer,
     descriptor: Descriptor,
     decision: Decision,
-) -> Outcome {
+) -> Verdict {
     let has_turn = transfer.at_position() && descriptor.is_seekable();
     if decision != Decision::Try || has_turn && !Turn::is_unneeded() || !call.has_engine() {
         return carry_out_held(call, transfer, descriptor, decision, None);
@@ -122,7 +122,7 @@ fn carry_out(
                 .told()
                 .hit(lesson, || if has_turn { 0 } else { call.load().batch });
             call.inline();
-            Outcome::Done(Ok(n as isize))
+            Verdict::Done(n as isize)
         }
         _ => carry_out_held(call, transfer, descriptor, decision, Some(tried)),
     }
@@ -137,7 +137,7 @@ fn carry_out_held(
     descriptor: Descriptor,
     decision: Decision,
     tried: Option<Result<usize, Errno>>,
-) -> Outcome {
+) -> Verdict {
     let decision = match decision {
         Decision::Try | Decision::Copy | Decision::Submit if !call.has_engine() => {
             Decision::Through(Why::NoEngine)
@@ -151,14 +151,14 @@ fn carry_out_held(
     match decision {
         // The turn ends when we return, so libc's call, made afterwards, would be outside it.
         Decision::Through(_) if matches!(turn, Some(Turn::Held { .. })) => {
-            Outcome::Done(plain(call, transfer))
+            Verdict::of_result(plain(call, transfer))
         }
         Decision::Through(Why::Unusual)
             if transfer.at_position() && descriptor.hint().is(Hint::TIMED) =>
         {
             net::transfer(call, transfer)
         }
-        Decision::Through(why) => Outcome::Through(why),
+        Decision::Through(why) => Verdict::PassThrough(why),
         Decision::Try => {
             let tried = tried.unwrap_or_else(|| transfer.call(libc::RWF_NOWAIT));
             attempted(call, transfer, descriptor, hold, &mut turn, tried)
@@ -179,7 +179,7 @@ fn plain(call: &Call<'_>, transfer: &Transfer) -> Result<isize, Errno> {
 }
 
 /// A buffered write: the plain call, timed.
-fn copy(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor) -> Outcome {
+fn copy(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor) -> Verdict {
     let watch = Stopwatch::start();
     let result = transfer.call(0);
     if watch.exceeds(policy::SLOW_WRITE_NS) {
@@ -190,7 +190,7 @@ fn copy(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor) -> Outcome
         descriptor.hit(transfer.way, || 0);
     }
     call.inline();
-    Outcome::Done(result.map(|n| n as isize))
+    Verdict::of_result(result.map(|n| n as isize))
 }
 
 /// Continues after a non-blocking attempt: submits on a miss.
@@ -201,7 +201,7 @@ fn attempted<'a>(
     hold: &'a Hold,
     turn: &mut Option<Turn<'a>>,
     tried: Result<usize, Errno>,
-) -> Outcome {
+) -> Verdict {
     let lesson = policy::lesson(descriptor.hint(), transfer.way);
     // Operations at a shared position are never batched.
     let batch = || if turn.is_some() { 0 } else { call.load().batch };
@@ -210,7 +210,7 @@ fn attempted<'a>(
             call.note(|record| record.came(Luck::Hit));
             descriptor.told().hit(lesson, batch);
             if !is_whole(transfer, descriptor, n) {
-                return Outcome::Done(Ok(rest(call, transfer, descriptor, hold, turn, n)));
+                return Verdict::Done(rest(call, transfer, descriptor, hold, turn, n));
             }
             Ok(n as isize)
         }
@@ -231,7 +231,7 @@ fn attempted<'a>(
         Err(error) => Err(error),
     };
     call.inline();
-    Outcome::Done(result)
+    Verdict::of_result(result)
 }
 
 /// Queues the transfer and parks. If the result is shorter than the plain call's would be,
@@ -242,9 +242,9 @@ fn submit<'a>(
     descriptor: Descriptor,
     hold: &'a Hold,
     turn: &mut Option<Turn<'a>>,
-) -> Outcome {
+) -> Verdict {
     if !descriptor.is_seekable() && !slow_stream::waits(transfer, descriptor) {
-        return Outcome::Through(Why::Nonblocking);
+        return Verdict::PassThrough(Why::Nonblocking);
     }
     if transfer.way == Way::Read && descriptor.tells_signals() {
         return signal::read(call, transfer);
@@ -268,7 +268,7 @@ fn submit<'a>(
     };
     turn.keep(call);
     let transfer = &on(transfer, hold);
-    Outcome::Done(match transfer.way {
+    Verdict::of_result(match transfer.way {
         // Only the kernel knows where the appended record ends, and moves the position there.
         Way::Write if appends(transfer) => {
             on_pool(call, transfer, Names::until_done(transfer.fd), Lane::Disk)

@@ -4,8 +4,8 @@
 //! ([`crate::runtime::callback`]). A single step of a walk (fts_read), or a walk over few
 //! directories (glob), runs inline as long as directory operations are quick.
 
-use super::CResult;
 use super::directory::Compare;
+use super::{CResult, Verdict};
 use crate::calls::via::adaptive;
 use crate::runtime::call::Call;
 use crate::runtime::callback;
@@ -45,7 +45,7 @@ pub fn ftw(
     path: *const c_char,
     visit: FtwVisit,
     descriptors: c_int,
-) -> Option<c_int> {
+) -> Verdict<c_int> {
     unsafe extern "C" fn ask(path: *const c_char, about: *const c_void, kind: c_int) -> c_int {
         callback::ask(STOP, |visit| {
             // SAFETY: `visit` is the function that `ftw` was given below; libc supplies the
@@ -71,7 +71,7 @@ pub fn nftw(
     visit: NftwVisit,
     descriptors: c_int,
     flags: c_int,
-) -> Option<c_int> {
+) -> Verdict<c_int> {
     unsafe extern "C" fn ask(
         path: *const c_char,
         about: *const c_void,
@@ -102,7 +102,7 @@ pub fn glob(
     flags: c_int,
     error: GlobError,
     into: *mut c_void,
-) -> Option<c_int> {
+) -> Verdict<c_int> {
     unsafe extern "C" fn ask(path: *const c_char, number: c_int) -> c_int {
         callback::ask(STOP, |error| {
             // SAFETY: `error` is the function that `glob` was given below; libc supplies the
@@ -114,8 +114,7 @@ pub fn glob(
         })
     }
     if flags & GLOB_ALTDIRFUNC != 0 {
-        call.through(Why::Unusual);
-        return None;
+        return Verdict::PassThrough(Why::Unusual);
     }
     // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
     let plain = || unsafe { real(pattern, flags, error, into) };
@@ -134,7 +133,7 @@ pub fn fts_open(
     paths: *const *mut c_char,
     options: c_int,
     compare: Compare,
-) -> Option<*mut Fts> {
+) -> Verdict<*mut Fts> {
     // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
     let plain = || unsafe { real(paths, options, compare) };
     let Some(callback) = compare else {
@@ -157,7 +156,7 @@ pub fn fts_read(
     call: &Call<'_>,
     real: unsafe extern "C" fn(*mut Fts) -> *mut c_void,
     tree: *mut Fts,
-) -> Option<*mut c_void> {
+) -> Verdict<*mut c_void> {
     // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
     step(call, tree, || unsafe { real(tree) })
 }
@@ -167,7 +166,7 @@ pub fn fts_children(
     real: unsafe extern "C" fn(*mut Fts, c_int) -> *mut c_void,
     tree: *mut Fts,
     options: c_int,
-) -> Option<*mut c_void> {
+) -> Verdict<*mut c_void> {
     // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
     step(call, tree, || unsafe { real(tree, options) })
 }
@@ -177,7 +176,7 @@ fn step(
     call: &Call<'_>,
     tree: *mut Fts,
     function: impl Fn() -> *mut c_void,
-) -> Option<*mut c_void> {
+) -> Verdict<*mut c_void> {
     // SAFETY: the C caller passes what fts_open returned, and uses it in one call at a time; libc
     // handles null.
     let compare = unsafe { tree.as_ref() }.and_then(|tree| tree.compare);
@@ -211,7 +210,7 @@ fn conversing<R: CResult>(
     callback: *const c_void,
     plain: impl Fn() -> R,
     asking: impl Fn() -> R,
-) -> Option<R> {
+) -> Verdict<R> {
     let account = Account::of(Kind::Directory, libc::AT_FDCWD);
     let timed = |function: &dyn Fn() -> R| {
         let watch = Stopwatch::start();
@@ -220,14 +219,11 @@ fn conversing<R: CResult>(
         result
     };
     match policy::paced(Kind::Directory, account.pace(), call.load()) {
-        Decision::Through(why) => {
-            call.through(why);
-            None
-        }
+        Decision::Through(why) => Verdict::PassThrough(why),
         Decision::Submit => callback::whole(call, callback, || timed(&asking)),
         _ => {
             call.inline();
-            Some(timed(&plain))
+            Verdict::Done(timed(&plain))
         }
     }
 }

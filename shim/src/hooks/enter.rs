@@ -4,7 +4,7 @@
 //! which the options that the row does not have are gone.
 
 use super::function::Function;
-use crate::calls::{self, CResult};
+use crate::calls::{self, CResult, Verdict};
 use crate::context::{self, Slot};
 use crate::record::trace::Record;
 use crate::runtime::call::Call;
@@ -33,8 +33,8 @@ pub trait Hook: Function {
         None
     }
 
-    /// Makes the call on a fiber, by the row's route. Returns None if libc must make it.
-    fn convert(call: &Call<'_>, arguments: Self::Arguments) -> Option<Self::Result>;
+    /// Makes the call on a fiber, by the row's route.
+    fn convert(call: &Call<'_>, arguments: Self::Arguments) -> Verdict<Self::Result>;
 
     /// Forgets the facts about the descriptor that the call closes or changes. Returns the
     /// descriptor if it cannot simply be forgotten.
@@ -153,7 +153,7 @@ pub unsafe fn attached<H: Hook>(slot: *const Slot, arguments: H::Arguments) -> H
 #[inline(always)]
 unsafe fn make<H: Hook>(thread: &Thread, arguments: H::Arguments) -> H::Result {
     if let Some(call) = begin::<H>(thread, None)
-        && let Some(result) = H::convert(&call, arguments)
+        && let Some(result) = H::convert(&call, arguments).settle_row(&call, H::INDEX)
     {
         return result;
     }
@@ -169,12 +169,16 @@ unsafe fn make<H: Hook>(thread: &Thread, arguments: H::Arguments) -> H::Result {
 pub unsafe fn watched<H: Hook>(thread: &Thread, arguments: H::Arguments) -> H::Result {
     let record = thread.record(H::INDEX);
     let call = begin::<H>(thread, Some(&record));
-    let converted = call.as_ref().and_then(|call| match H::symbol().next() {
-        Next::Converted => H::convert(call, arguments),
-        next => calls::via::offload::next(call, next, || {
-            // SAFETY: the next function, with its caller's arguments, while that call lasts.
-            unsafe { H::call(arguments) }
-        }),
+    let converted = call.as_ref().and_then(|call| {
+        let verdict = match H::symbol().next() {
+            Next::Converted => H::convert(call, arguments),
+            Next::Through => Verdict::PassThrough(Why::Interposed),
+            _ => calls::via::offload::whole(call, || {
+                // SAFETY: the next function, with its caller's arguments, while that call lasts.
+                unsafe { H::call(arguments) }
+            }),
+        };
+        verdict.settle(call)
     });
     let of_fiber = call.is_some();
     // End the call first, so that handlers are not deferred during the libc function.

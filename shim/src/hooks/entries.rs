@@ -4,7 +4,7 @@
 use super::{
     __vdprintf_chk, __vsyslog_chk, Index, close, lseek, read, syscall, vdprintf, vsyslog, write,
 };
-use crate::calls::{self, Outcome};
+use crate::calls::{self, Verdict};
 use crate::runtime::call::Call;
 use crate::runtime::thread::Thread;
 use libc::{off_t, size_t, ssize_t};
@@ -39,12 +39,9 @@ pub unsafe fn call_lseek(fd: c_int, offset: off_t, whence: c_int) -> off_t {
 
 /// Runs the blocking part of pclose on a pool thread. Returns None if the caller must run it
 /// inline.
-pub fn pclose_on_pool<R>(function: impl FnOnce() -> R) -> Option<R> {
-    let thread = Thread::current()?;
-    calls::via::offload::whole(
-        &Call::begin(thread, Index::pclose as usize, None)?,
-        function,
-    )
+pub fn pclose_on_pool<R: calls::CResult>(function: impl FnOnce() -> R) -> Option<R> {
+    let call = Call::begin(Thread::current()?, Index::pclose as usize, None)?;
+    calls::via::offload::whole(&call, function).settle(&call)
 }
 
 /// Whether `row` is the row that [`pclose_on_pool`] uses.
@@ -151,7 +148,7 @@ pub fn park_in_futex(address: c_long, value: u32) -> bool {
     call.is_some_and(|call| {
         !matches!(
             calls::locks::futex::futex(&call, arguments),
-            Outcome::Through(_)
+            Verdict::PassThrough(_)
         )
     })
 }

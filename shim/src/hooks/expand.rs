@@ -115,7 +115,7 @@ macro_rules! hook {
 
             impl Hook for Type {
                 #[inline(always)]
-                fn convert(call: &Call<'_>, ($($arg,)*): Self::Arguments) -> Option<$result> {
+                fn convert(call: &Call<'_>, ($($arg,)*): Self::Arguments) -> Verdict<$result> {
                     route! { $route call ($($arg),*) }
                 }
 
@@ -308,7 +308,7 @@ macro_rules! handler {
     ({ Convert($($function:tt)*) } ($($arg:ident),*)) => {
         impl Converted for Type {
             #[inline(always)]
-            fn handle(call: &Call<'_>, ($($arg,)*): Self::Arguments) -> Outcome {
+            fn handle(call: &Call<'_>, ($($arg,)*): Self::Arguments) -> Verdict {
                 $($function)*(call, $($arg),*)
             }
         }
@@ -359,14 +359,14 @@ macro_rules! route {
         })
     };
     ({ RecordedBy($($function:tt)*) } $call:ident ($($arg:ident),*)) => {
-        Some($($function)*($call, Self::INDEX, $($arg),*))
+        Verdict::Done($($function)*($call, Self::INDEX, $($arg),*))
     };
     ({ Copied } $call:ident ($($arg:ident),*)) => {{
         // SAFETY: the libc function, with its caller's arguments.
         let result = unsafe { libc()($($arg),*) };
-        Some(calls::results::copied_text($call, Self::INDEX, result))
+        Verdict::Done(calls::results::copied_text($call, Self::INDEX, result))
     }};
     ({ CopiedBy($($function:tt)*) } $call:ident ($($arg:ident),*)) => {
-        Some($($function)*($call, Self::INDEX, $($arg),*))
+        Verdict::Done($($function)*($call, Self::INDEX, $($arg),*))
     };
 }

@@ -28,7 +28,7 @@ pub use next::is_any_interposed;
 // Names that the rows and their expansion use.
 use crate::calls::directory::{Compare, Filter};
 use crate::calls::walk::{Fts, FtwVisit, GlobError, NftwVisit};
-use crate::calls::{self, Outcome};
+use crate::calls::{self, Verdict};
 use crate::context::Slot;
 use crate::runtime::call::Call;
 use crate::runtime::thread::Thread;

@@ -1,49 +1,45 @@
-//! How a call is made on a fiber: the routes of the table as functions. Each returns the result, or
-//! None if libc must make the call.
+//! How a call is made on a fiber: the routes of the table as functions. Each returns a
+//! [`Verdict`].
 
 use super::enter::Hook;
 use crate::calls::results::{self, Room};
 use crate::calls::via::offload;
-use crate::calls::{CResult, Outcome};
-use crate::runtime::call::{Call, LastLook};
+use crate::calls::{CResult, Verdict};
+use crate::runtime::call::Call;
+use crate::runtime::restart::LastLook;
 use policy::Why;
 use std::ffi::{c_int, c_void};
-use sys::errno;
+use sys::errno::Errno;
 
 /// A libc function with the route `Convert`.
 pub trait Converted: Hook {
     /// Makes the call once.
-    fn handle(call: &Call<'_>, arguments: Self::Arguments) -> Outcome;
+    fn handle(call: &Call<'_>, arguments: Self::Arguments) -> Verdict;
 }
 
 /// By a function of the shim. An interrupted call is restarted as its handlers require.
 #[inline(always)]
-pub fn convert<H: Converted>(call: &Call<'_>, arguments: H::Arguments) -> Option<H::Result> {
+pub fn convert<H: Converted>(call: &Call<'_>, arguments: H::Arguments) -> Verdict<H::Result> {
     let mut look = LastLook::new();
     loop {
-        match H::handle(call, arguments) {
-            Outcome::Done(Ok(result)) => return Some(H::Result::from_done(result)),
-            Outcome::Done(Err(error)) => {
-                if call.begins_anew(error, &mut look) {
-                    continue;
-                }
-                errno::set(error.of_c());
-                return Some(H::Result::from_done(-1));
+        return match H::handle(call, arguments) {
+            Verdict::Interrupted(restart) if call.goes_on_after_look(restart, &mut look) => {
+                continue;
             }
-            Outcome::Through(why) => {
-                call.through_row(H::INDEX, why);
-                return None;
+            Verdict::Failed(Errno::INTR) => {
+                call.cancelled_here();
+                Verdict::Failed(Errno::INTR)
             }
-        }
+            verdict => verdict.map(H::Result::from_done),
+        };
     }
 }
 
 /// The libc function, on a pool thread if it may block.
 #[inline(always)]
-pub fn offload<H: Hook>(call: &Call<'_>, arguments: H::Arguments) -> Option<H::Result> {
+pub fn offload<H: Hook>(call: &Call<'_>, arguments: H::Arguments) -> Verdict<H::Result> {
     if !H::may_block(arguments) {
-        call.through(Why::Quick);
-        return None;
+        return Verdict::PassThrough(Why::Quick);
     }
     let function = || {
         // SAFETY: the libc function, with its caller's arguments, while that call lasts.
@@ -58,6 +54,6 @@ pub fn offload<H: Hook>(call: &Call<'_>, arguments: H::Arguments) -> Option<H::R
 /// The reentrant twin of a function whose result is in static memory. `ask` calls the twin with
 /// these buffers.
 #[inline(always)]
-pub fn record<H: Hook>(call: &Call<'_>, ask: impl Fn(&Room) -> c_int) -> Option<*mut c_void> {
-    Some(results::look_up(call, H::INDEX, ask))
+pub fn record<H: Hook>(call: &Call<'_>, ask: impl Fn(&Room) -> c_int) -> Verdict<*mut c_void> {
+    Verdict::Done(results::look_up(call, H::INDEX, ask))
 }

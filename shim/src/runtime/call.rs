@@ -151,11 +151,39 @@ impl<'a> Call<'a> {
         load
     }
 
+    /// The reason why libc should make this call, which may wait for a peer: no other fiber would
+    /// run in that time, or there is no engine to wait in.
+    pub fn reason_to_pass(&self) -> Option<Why> {
+        if self.load().alone == Alone::Entirely {
+            Some(Why::Alone)
+        } else if !self.has_engine() {
+            Some(Why::NoEngine)
+        } else {
+            None
+        }
+    }
+
+    /// Like [`Self::reason_to_pass`], for a call that needs a pool thread.
+    pub fn reason_not_to_offload(&self) -> Option<Why> {
+        if self.is_sole_fiber() {
+            Some(Why::Alone)
+        } else if !self.has_engine() {
+            Some(Why::NoEngine)
+        } else {
+            None
+        }
+    }
+
     /// Whether no other fiber can run while this call waits; the call is then not worth a pool
     /// thread. The main thread of a program without fibers is the only fiber of its host, and such
     /// a program should stay single-threaded.
     pub fn is_sole_fiber(&self) -> bool {
         self.load().alone == Alone::Entirely || self.thread.host().in_place
+    }
+
+    /// The call's row in the call table.
+    pub fn row(&self) -> usize {
+        self.row
     }
 
     /// Passes the call through to libc, for the reason `why`.
@@ -234,43 +262,6 @@ impl<'a> Call<'a> {
     /// or ended as the handlers require.
     pub fn interrupted(&self) -> Handled {
         self.interrupted_under(None)
-    }
-
-    /// Whether to restart a call that failed with `error`. An interrupted call is restarted once
-    /// before its handlers run: the event it waits for may have arrived before the signal, and then
-    /// the call succeeds. After that the handlers decide.
-    #[inline]
-    pub fn begins_anew(&self, error: Errno, look: &mut LastLook) -> bool {
-        if error != Errno::INTR && !error.is_interruption() {
-            return false;
-        }
-        self.goes_on(error, look)
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn goes_on(&self, error: Errno, look: &mut LastLook) -> bool {
-        if error == Errno::INTR {
-            self.cancelled_here();
-            return false;
-        }
-        if self.looks_again(look) {
-            return true;
-        }
-        match self.interrupted() {
-            Handled::Nothing => true,
-            Handled::Restart => error == Errno::RESTART,
-            Handled::End => false,
-        }
-    }
-
-    /// Whether an interrupted call that has not run its handlers yet should try once more. A
-    /// cancelled call should not.
-    pub fn looks_again(&self, look: &mut LastLook) -> bool {
-        let looks =
-            !look.0 && self.thread.signals().is_held() && !self.thread.is_cancelled(self.fiber);
-        look.0 = looks;
-        looks
     }
 
     /// [`Self::perform_masked`], followed by [`Self::interrupted_under`] the same mask if a signal
@@ -402,14 +393,5 @@ impl<'a> Call<'a> {
             self.thread.fly(request, flight);
             (*flight).result
         }
-    }
-}
-
-/// Whether an interrupted call has tried once more before its handlers run.
-pub struct LastLook(bool);
-
-impl LastLook {
-    pub const fn new() -> Self {
-        Self(false)
     }
 }

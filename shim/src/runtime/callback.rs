@@ -18,7 +18,7 @@ use crate::engine::{Lane, Names, Run};
 use crate::host::remote::Remote;
 use crate::runtime::call::Call;
 use crate::runtime::thread::Thread;
-use policy::Why;
+use crate::runtime::verdict::Verdict;
 use std::cell::Cell;
 use std::ffi::{c_int, c_void};
 use std::sync::Arc;
@@ -62,24 +62,16 @@ thread_local! {
 }
 
 /// Runs `function`, which calls libc's own function and may use [`ask`], on a pool thread, and
-/// returns its result. Returns None if the fiber must make a plain call instead.
+/// returns its result.
 pub fn whole<R, F: FnOnce() -> R>(
     call: &Call<'_>,
     callback: *const c_void,
     function: F,
-) -> Option<R> {
-    if call.is_sole_fiber() {
-        call.through(Why::Alone);
-        return None;
+) -> Verdict<R> {
+    match call.reason_not_to_offload() {
+        Some(why) => Verdict::PassThrough(why),
+        None => Verdict::of_pool(talk(call, callback, function)),
     }
-    let result = call
-        .has_engine()
-        .then(|| talk(call, callback, function))
-        .flatten();
-    if result.is_none() {
-        call.through(Why::NoEngine);
-    }
-    result
 }
 
 fn talk<R, F: FnOnce() -> R>(call: &Call<'_>, callback: *const c_void, function: F) -> Option<R> {

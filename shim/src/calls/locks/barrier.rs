@@ -7,7 +7,7 @@
 
 use super::kernel::Futex;
 use super::{Patience, WAIT_TABLE, Wait, released};
-use crate::calls::Outcome;
+use crate::calls::Verdict;
 use crate::runtime::call::Call;
 use crate::runtime::deadlines::NEVER;
 use libc::pthread_barrier_t;
@@ -98,7 +98,7 @@ impl Barrier {
 }
 
 /// pthread_barrier_wait(3).
-pub fn wait(call: &Call<'_>, b: *mut pthread_barrier_t) -> Outcome {
+pub fn wait(call: &Call<'_>, b: *mut pthread_barrier_t) -> Verdict {
     let barrier = of(b);
     let (count, number) = (barrier.count, barrier.enter(call));
     let mut complete = barrier.complete.load(Relaxed);
@@ -133,11 +133,11 @@ pub fn wait(call: &Call<'_>, b: *mut pthread_barrier_t) -> Outcome {
         barrier.wake(&barrier.entered);
     }
     let serial = number.is_multiple_of(count);
-    Outcome::Done(Ok(if serial {
+    Verdict::Done(if serial {
         libc::PTHREAD_BARRIER_SERIAL_THREAD as isize
     } else {
         0
-    }))
+    })
 }
 
 /// pthread_barrier_wait(3) off a fiber.
@@ -154,10 +154,10 @@ pub unsafe fn wait_plainly(
 
 /// pthread_barrier_destroy(3) waits until everyone has left. Some may be fibers of this thread,
 /// which must be able to run.
-pub fn destroy(call: &Call<'_>, b: *mut pthread_barrier_t) -> Outcome {
+pub fn destroy(call: &Call<'_>, b: *mut pthread_barrier_t) -> Verdict {
     let barrier = of(b);
     while barrier.left.load(Acquire) != barrier.entered.load(Relaxed) {
         call.thread.yield_now(call.fiber);
     }
-    Outcome::Through(Why::Quick)
+    Verdict::PassThrough(Why::Quick)
 }

@@ -2,7 +2,7 @@
 //! other results.
 
 use super::{cond, mutex};
-use crate::calls::Outcome;
+use crate::calls::Verdict;
 use crate::runtime::call::Call;
 use libc::{pthread_cond_t, pthread_mutex_t, timespec};
 use std::ffi::c_int;
@@ -24,22 +24,22 @@ fn result(error: isize) -> isize {
     }
 }
 
-fn translated(outcome: Outcome) -> Outcome {
+fn translated(outcome: Verdict) -> Verdict {
     match outcome {
-        Outcome::Done(Ok(error)) => Outcome::Done(Ok(result(error))),
+        Verdict::Done(error) => Verdict::Done(result(error)),
         outcome => outcome,
     }
 }
 
-pub fn mtx_lock(call: &Call<'_>, m: *mut pthread_mutex_t) -> Outcome {
+pub fn mtx_lock(call: &Call<'_>, m: *mut pthread_mutex_t) -> Verdict {
     translated(mutex::lock(call, m))
 }
 
-pub fn mtx_trylock(call: &Call<'_>, m: *mut pthread_mutex_t) -> Outcome {
+pub fn mtx_trylock(call: &Call<'_>, m: *mut pthread_mutex_t) -> Verdict {
     translated(mutex::trylock(call, m))
 }
 
-pub fn mtx_timedlock(call: &Call<'_>, m: *mut pthread_mutex_t, time: *const timespec) -> Outcome {
+pub fn mtx_timedlock(call: &Call<'_>, m: *mut pthread_mutex_t, time: *const timespec) -> Verdict {
     translated(mutex::timedlock(call, m, time))
 }
 
@@ -56,7 +56,7 @@ pub fn mtx_unlock(
     }
 }
 
-pub fn cnd_wait(call: &Call<'_>, c: *mut pthread_cond_t, m: *mut pthread_mutex_t) -> Outcome {
+pub fn cnd_wait(call: &Call<'_>, c: *mut pthread_cond_t, m: *mut pthread_mutex_t) -> Verdict {
     translated(cond::wait(call, c, m))
 }
 
@@ -65,6 +65,6 @@ pub fn cnd_timedwait(
     c: *mut pthread_cond_t,
     m: *mut pthread_mutex_t,
     time: *const timespec,
-) -> Outcome {
+) -> Verdict {
     translated(cond::timedwait(call, c, m, time))
 }

@@ -5,7 +5,7 @@
 //! wakes a fiber if one waits, otherwise a thread; a broadcast wakes both.
 
 use super::{Patience, WAIT_TABLE, Wait, Woken, code, is_supported, is_valid, mutex, stand_in};
-use crate::calls::Outcome;
+use crate::calls::Verdict;
 use crate::runtime::call::Call;
 use crate::runtime::deadlines::{Deadline, NEVER};
 use libc::{clockid_t, pthread_cond_t, pthread_mutex_t, timespec};
@@ -19,7 +19,7 @@ use sys::errno::Errno;
 type OnCond = unsafe extern "C" fn(*mut pthread_cond_t) -> c_int;
 
 /// pthread_cond_wait(3).
-pub fn wait(call: &Call<'_>, c: *mut pthread_cond_t, m: *mut pthread_mutex_t) -> Outcome {
+pub fn wait(call: &Call<'_>, c: *mut pthread_cond_t, m: *mut pthread_mutex_t) -> Verdict {
     code(wait_until(call, c, m, NEVER))
 }
 
@@ -29,7 +29,7 @@ pub fn timedwait(
     c: *mut pthread_cond_t,
     m: *mut pthread_mutex_t,
     time: *const timespec,
-) -> Outcome {
+) -> Verdict {
     let clock = if flags(c) & MONOTONIC != 0 {
         libc::CLOCK_MONOTONIC
     } else {
@@ -45,7 +45,7 @@ pub fn clockwait(
     m: *mut pthread_mutex_t,
     clock: clockid_t,
     time: *const timespec,
-) -> Outcome {
+) -> Verdict {
     // SAFETY: the C caller passes a valid time.
     let time = unsafe { &*time };
     if !is_valid(time) || !is_supported(clock) {

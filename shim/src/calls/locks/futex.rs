@@ -8,11 +8,11 @@
 
 use super::kernel::{self, Futex};
 use super::{Patience, WAIT_TABLE, Wait, Woken, is_valid};
-use crate::calls::{Outcome, poll};
+use crate::calls::{Verdict, poll};
 use crate::engine::{KernelCall, Names, Request};
 use crate::runtime::call::Call;
 use crate::runtime::deadlines::{Deadline, NEVER};
-use crate::runtime::signal::Handled;
+use crate::runtime::restart::Restart;
 use crate::state::allocator;
 use libc::timespec;
 use policy::Why;
@@ -28,7 +28,7 @@ pub type Arguments = [c_long; 6];
 const COMMAND: c_int = !(libc::FUTEX_PRIVATE_FLAG | libc::FUTEX_CLOCK_REALTIME);
 
 /// futex(2) on a fiber.
-pub fn futex(call: &Call<'_>, arguments: Arguments) -> Outcome {
+pub fn futex(call: &Call<'_>, arguments: Arguments) -> Verdict {
     let [address, operation, value, time, _, mask] = arguments;
     let operation = operation as c_int;
     let clock = if operation & libc::FUTEX_CLOCK_REALTIME != 0 {
@@ -39,14 +39,14 @@ pub fn futex(call: &Call<'_>, arguments: Arguments) -> Outcome {
     let (limit, mask) = match operation & COMMAND {
         libc::FUTEX_WAIT => (relative(time), kernel::ALL),
         libc::FUTEX_WAIT_BITSET => (absolute(clock, time), mask as u32),
-        _ => return Outcome::Through(Why::Quick),
+        _ => return Verdict::PassThrough(Why::Quick),
     };
     // Invalid arguments are for the kernel to report.
     let Some(limit) = limit else {
-        return Outcome::Through(Why::Unusual);
+        return Verdict::PassThrough(Why::Unusual);
     };
     if mask == 0 || allocator::is_calling() {
-        return Outcome::Through(Why::Unusual);
+        return Verdict::PassThrough(Why::Unusual);
     }
     let futex = Futex {
         address: address as usize,
@@ -54,34 +54,34 @@ pub fn futex(call: &Call<'_>, arguments: Arguments) -> Outcome {
         mask,
         is_shared: operation & libc::FUTEX_PRIVATE_FLAG == 0,
     };
-    Outcome::Done(wait(call, futex, limit).map(|()| 0))
+    Verdict::of_result(wait(call, futex, limit).map(|()| 0))
 }
 
 /// futex_waitv(2).
-pub fn waitv(call: &Call<'_>, arguments: Arguments) -> Outcome {
+pub fn waitv(call: &Call<'_>, arguments: Arguments) -> Verdict {
     let [futexes, n, flags, time, clock, _] = arguments;
     let clock = clock as c_int;
     let is_usual = flags == 0
         && (1..=128).contains(&n)
         && matches!(clock, libc::CLOCK_REALTIME | libc::CLOCK_MONOTONIC);
     let Some(limit) = absolute(clock, time).filter(|_| is_usual) else {
-        return Outcome::Through(Why::Unusual);
+        return Verdict::PassThrough(Why::Unusual);
     };
     if allocator::is_calling() {
-        return Outcome::Through(Why::Unusual);
+        return Verdict::PassThrough(Why::Unusual);
     }
     loop {
         let woken = kernel::wait_for_any(call, futexes as usize, n as u32, limit)
             .or_else(|| on_pool(call, arguments));
         match woken {
-            None => return Outcome::Through(Why::NoEngine),
-            Some(Err(Errno::TIME)) => return Outcome::Done(Err(Errno::TIMEDOUT)),
+            None => return Verdict::PassThrough(Why::NoEngine),
+            Some(Err(Errno::TIME)) => return Verdict::Failed(Errno::TIMEDOUT),
             Some(Err(Errno::RESTART)) => {
-                if ends(call.interrupted(), limit) {
-                    return Outcome::Done(Err(Errno::INTR));
+                if !call.goes_on(restart(limit)) {
+                    return Verdict::Failed(Errno::INTR);
                 }
             }
-            Some(woken) => return Outcome::Done(woken.map(|which| which as isize)),
+            Some(woken) => return Verdict::of_result(woken.map(|which| which as isize)),
         }
     }
 }
@@ -100,9 +100,13 @@ fn on_pool(call: &Call<'_>, arguments: Arguments) -> Option<Result<u32, Errno>> 
     kernel::result(call.perform(&Request::Kernel(request)))
 }
 
-/// Whether a wait ends with EINTR. The kernel never restarts a wait that has a timeout.
-fn ends(handled: Handled, deadline: Deadline) -> bool {
-    handled == Handled::End || (handled == Handled::Restart && deadline != NEVER)
+/// Whether a wait is restarted. The kernel never restarts a wait that has a timeout.
+fn restart(deadline: Deadline) -> Restart {
+    if deadline == NEVER {
+        Restart::AsHandlersSay
+    } else {
+        Restart::Never
+    }
 }
 
 /// Always parks the fiber. If it blocked its thread instead, that thread could not run the fiber
@@ -113,7 +117,7 @@ fn wait(call: &Call<'_>, futex: Futex, deadline: Deadline) -> Result<(), Errno> 
             None => return wait_in_lot(call, futex, deadline),
             Some(Err(Errno::TIME)) => return Err(Errno::TIMEDOUT),
             Some(Err(Errno::RESTART)) => {
-                if ends(call.interrupted(), deadline) {
+                if !call.goes_on(restart(deadline)) {
                     return Err(Errno::INTR);
                 }
             }

@@ -6,7 +6,7 @@
 //! delay anyone for long.
 
 use super::{Patience, Wait, code, deadline, is_supported, is_valid};
-use crate::calls::Outcome;
+use crate::calls::Verdict;
 use crate::calls::via::offload;
 use crate::context;
 use crate::engine::pool;
@@ -79,8 +79,8 @@ unsafe fn clock_join(thread: pthread_t, value: Value, time: *const timespec) -> 
 /// How long a join uses a thread that it shares with others, in nanoseconds.
 const TURN: u64 = 100_000_000;
 
-pub fn join(call: &Call<'_>, thread: pthread_t, value: Value) -> Outcome {
-    join_until(call, thread, value, NEVER).map_or_else(Outcome::Through, code)
+pub fn join(call: &Call<'_>, thread: pthread_t, value: Value) -> Verdict {
+    join_until(call, thread, value, NEVER).map_or_else(Verdict::PassThrough, code)
 }
 
 pub fn timedjoin(
@@ -88,7 +88,7 @@ pub fn timedjoin(
     thread: pthread_t,
     value: Value,
     time: *const timespec,
-) -> Outcome {
+) -> Verdict {
     clockjoin(call, thread, value, libc::CLOCK_REALTIME, time)
 }
 
@@ -98,28 +98,28 @@ pub fn clockjoin(
     value: Value,
     clock: clockid_t,
     time: *const timespec,
-) -> Outcome {
+) -> Verdict {
     // SAFETY: the C caller passes a valid time, or null for no limit.
     let until = match unsafe { time.as_ref() } {
         None => NEVER,
         Some(time) if is_valid(time) && is_supported(clock) => deadline(clock, time),
-        Some(_) => return Outcome::Through(Why::Unusual),
+        Some(_) => return Verdict::PassThrough(Why::Unusual),
     };
-    join_until(call, thread, value, until).map_or_else(Outcome::Through, code)
+    join_until(call, thread, value, until).map_or_else(Verdict::PassThrough, code)
 }
 
 /// thrd_join(3).
-pub fn thrd_join(call: &Call<'_>, thread: pthread_t, result: *mut c_int) -> Outcome {
+pub fn thrd_join(call: &Call<'_>, thread: pthread_t, result: *mut c_int) -> Verdict {
     let mut value = null_mut();
     match join_until(call, thread, &raw mut value, NEVER) {
-        Err(why) => Outcome::Through(why),
-        Ok(Err(_)) => Outcome::Done(Ok(super::c11::ERROR)),
+        Err(why) => Verdict::PassThrough(why),
+        Ok(Err(_)) => Verdict::Done(super::c11::ERROR),
         Ok(Ok(())) => {
             if !result.is_null() {
                 // SAFETY: not null, and the C caller passes a valid pointer.
                 unsafe { result.write(value.addr() as c_int) };
             }
-            Outcome::Done(Ok(super::c11::SUCCESS))
+            Verdict::Done(super::c11::SUCCESS)
         }
     }
 }

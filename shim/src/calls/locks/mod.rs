@@ -24,13 +24,13 @@ mod special;
 pub mod spin;
 mod stand_in;
 
-use super::Outcome;
+use super::Verdict;
 use crate::engine::Request;
 use crate::host::remote::{Node, Parked};
 use crate::runtime::call::Call;
 use crate::runtime::deadlines::Deadline;
 use crate::runtime::operation::Flight;
-use crate::runtime::signal::Handled;
+use crate::runtime::restart::Restart;
 use crate::runtime::thread::land_here;
 use queue::WaitTable;
 use queue::wait_table::Which;
@@ -78,7 +78,7 @@ impl Wait {
     pub fn park(&self, call: &Call<'_>, ready: impl FnMut() -> bool) -> Woken {
         match self.park_first(call, ready) {
             Some(woken) => woken,
-            None if call.interrupted() == Handled::End => Woken::Interrupted,
+            None if !call.goes_on(Restart::AsHandlersSay) => Woken::Interrupted,
             // Handlers ran, so the caller checks its condition again.
             None => Woken::Landed,
         }
@@ -197,8 +197,8 @@ impl Patience {
 }
 
 /// Converts a result to the error number that a pthread function returns.
-pub fn code(result: Result<(), Errno>) -> Outcome {
-    Outcome::Done(Ok(result.map_or_else(|error| error.0 as isize, |()| 0)))
+pub fn code(result: Result<(), Errno>) -> Verdict {
+    Verdict::Done(result.map_or_else(|error| error.0 as isize, |()| 0))
 }
 
 /// Whether the nanoseconds of a time are in range.

@@ -11,7 +11,7 @@
 
 use super::kernel::Futex;
 use super::{Patience, Wait, code, deadline, is_supported, is_valid, released, special};
-use crate::calls::Outcome;
+use crate::calls::Verdict;
 use crate::context;
 use crate::runtime::call::Call;
 use crate::runtime::deadlines::{Deadline, NEVER};
@@ -369,12 +369,12 @@ fn lock_recursive_at_once(thread: &Thread, mutex: &Mutex) -> Option<c_int> {
 }
 
 /// pthread_mutex_lock(3).
-pub fn lock(call: &Call<'_>, m: *mut pthread_mutex_t) -> Outcome {
+pub fn lock(call: &Call<'_>, m: *mut pthread_mutex_t) -> Verdict {
     lock_until(call, m, || Ok(NEVER))
 }
 
 /// pthread_mutex_timedlock(3).
-pub fn timedlock(call: &Call<'_>, m: *mut pthread_mutex_t, time: *const timespec) -> Outcome {
+pub fn timedlock(call: &Call<'_>, m: *mut pthread_mutex_t, time: *const timespec) -> Verdict {
     clocklock(call, m, libc::CLOCK_REALTIME, time)
 }
 
@@ -384,7 +384,7 @@ pub fn clocklock(
     m: *mut pthread_mutex_t,
     clock: clockid_t,
     time: *const timespec,
-) -> Outcome {
+) -> Verdict {
     if !is_supported(clock) {
         return code(Err(Errno::INVAL));
     }
@@ -402,7 +402,7 @@ fn lock_until(
     call: &Call<'_>,
     m: *mut pthread_mutex_t,
     until: impl Fn() -> Result<Deadline, Errno>,
-) -> Outcome {
+) -> Verdict {
     code(take(call, m, until))
 }
 
@@ -446,7 +446,7 @@ fn block(mutex: &Mutex) {
 }
 
 /// pthread_mutex_trylock(3).
-pub fn trylock(call: &Call<'_>, m: *mut pthread_mutex_t) -> Outcome {
+pub fn trylock(call: &Call<'_>, m: *mut pthread_mutex_t) -> Verdict {
     let mutex = of(m);
     if mutex.is_special() {
         return code(special::try_take(call, m));

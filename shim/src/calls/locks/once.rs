@@ -11,7 +11,7 @@
 
 use super::kernel::Futex;
 use super::{Patience, Wait, released};
-use crate::calls::Outcome;
+use crate::calls::Verdict;
 use crate::context;
 use crate::runtime::call::Call;
 use crate::runtime::deadlines::NEVER;
@@ -145,14 +145,14 @@ impl Callable {
 }
 
 /// Parks until the routine is done or this fiber has claimed it; in the latter case libc runs it.
-pub fn once(call: &Call<'_>, control: *mut c_int, _: Routine) -> Outcome {
+pub fn once(call: &Call<'_>, control: *mut c_int, _: Routine) -> Verdict {
     let word = word(control);
     let mut patience = Patience::new();
     loop {
         let now = word.load(Acquire);
         if now & DONE != 0 {
             call.inline();
-            return Outcome::Done(Ok(0));
+            return Verdict::Done(0);
         }
         let running = generation() | IN_PROGRESS;
         if now == running || now == running | CLAIM {
@@ -181,7 +181,7 @@ pub fn once(call: &Call<'_>, control: *mut c_int, _: Routine) -> Outcome {
             .compare_exchange(now, running | CLAIM, AcqRel, Relaxed)
             .is_ok()
         {
-            return Outcome::Through(Why::Quick);
+            return Verdict::PassThrough(Why::Quick);
         }
     }
 }

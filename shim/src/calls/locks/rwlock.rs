@@ -6,7 +6,7 @@
 
 use super::kernel::of_nanos;
 use super::{Patience, Wait, Woken, code, deadline, is_supported, is_valid, released, thread_id};
-use crate::calls::Outcome;
+use crate::calls::Verdict;
 use crate::calls::via::offload;
 use crate::context;
 use crate::hooks;
@@ -102,31 +102,31 @@ pub fn wrlock_at_once(thread: &Thread, l: *mut pthread_rwlock_t) -> Option<c_int
     })
 }
 
-pub fn rdlock(call: &Call<'_>, l: *mut pthread_rwlock_t) -> Outcome {
+pub fn rdlock(call: &Call<'_>, l: *mut pthread_rwlock_t) -> Verdict {
     code(lock(call, l, Way::Read, NEVER))
 }
 
-pub fn wrlock(call: &Call<'_>, l: *mut pthread_rwlock_t) -> Outcome {
+pub fn wrlock(call: &Call<'_>, l: *mut pthread_rwlock_t) -> Verdict {
     code(lock(call, l, Way::Write, NEVER))
 }
 
-pub fn tryrdlock(call: &Call<'_>, l: *mut pthread_rwlock_t) -> Outcome {
+pub fn tryrdlock(call: &Call<'_>, l: *mut pthread_rwlock_t) -> Verdict {
     attempt(call, l, Way::Read)
 }
 
-pub fn trywrlock(call: &Call<'_>, l: *mut pthread_rwlock_t) -> Outcome {
+pub fn trywrlock(call: &Call<'_>, l: *mut pthread_rwlock_t) -> Verdict {
     attempt(call, l, Way::Write)
 }
 
 /// One attempt. If it fails, the call counts against the fiber's quantum, because the holder may be
 /// a fiber of the same thread.
-fn attempt(call: &Call<'_>, l: *mut pthread_rwlock_t, way: Way) -> Outcome {
+fn attempt(call: &Call<'_>, l: *mut pthread_rwlock_t, way: Way) -> Verdict {
     call.inline();
     let error = way.attempt(call, l);
     if error == libc::EBUSY {
         call.give_way();
     }
-    Outcome::Done(Ok(error as isize))
+    Verdict::Done(error as isize)
 }
 
 /// pthread_rwlock_unlock(3), on a fiber and off.
@@ -162,11 +162,11 @@ fn unlock_other(
     error
 }
 
-pub fn timedrdlock(call: &Call<'_>, l: *mut pthread_rwlock_t, time: *const timespec) -> Outcome {
+pub fn timedrdlock(call: &Call<'_>, l: *mut pthread_rwlock_t, time: *const timespec) -> Verdict {
     timed(call, l, Way::Read, libc::CLOCK_REALTIME, time)
 }
 
-pub fn timedwrlock(call: &Call<'_>, l: *mut pthread_rwlock_t, time: *const timespec) -> Outcome {
+pub fn timedwrlock(call: &Call<'_>, l: *mut pthread_rwlock_t, time: *const timespec) -> Verdict {
     timed(call, l, Way::Write, libc::CLOCK_REALTIME, time)
 }
 
@@ -175,7 +175,7 @@ pub fn clockrdlock(
     l: *mut pthread_rwlock_t,
     clock: clockid_t,
     time: *const timespec,
-) -> Outcome {
+) -> Verdict {
     timed(call, l, Way::Read, clock, time)
 }
 
@@ -184,7 +184,7 @@ pub fn clockwrlock(
     l: *mut pthread_rwlock_t,
     clock: clockid_t,
     time: *const timespec,
-) -> Outcome {
+) -> Verdict {
     timed(call, l, Way::Write, clock, time)
 }
 
@@ -194,7 +194,7 @@ fn timed(
     way: Way,
     clock: clockid_t,
     time: *const timespec,
-) -> Outcome {
+) -> Verdict {
     // SAFETY: the C caller passes a valid time.
     let time = unsafe { &*time };
     if !is_supported(clock) || !is_valid(time) {

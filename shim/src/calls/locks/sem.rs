@@ -3,10 +3,10 @@
 
 use super::kernel::{self, Futex};
 use super::{Patience, Wait, Woken, deadline, is_supported, is_valid, released};
-use crate::calls::Outcome;
-use crate::runtime::call::{Call, LastLook};
+use crate::calls::Verdict;
+use crate::runtime::call::Call;
 use crate::runtime::deadlines::{Deadline, NEVER};
-use crate::runtime::signal::Handled;
+use crate::runtime::restart::{LastLook, Restart};
 use crate::runtime::thread::Thread;
 use libc::{clockid_t, sem_t, timespec};
 use queue::wait_table::{ANY, Which};
@@ -36,12 +36,12 @@ fn of<'a>(s: *mut sem_t) -> &'a Semaphore {
 }
 
 /// sem_wait(3).
-pub fn wait(call: &Call<'_>, s: *mut sem_t) -> Outcome {
+pub fn wait(call: &Call<'_>, s: *mut sem_t) -> Verdict {
     wait_until(call, s, NEVER)
 }
 
 /// sem_timedwait(3).
-pub fn timedwait(call: &Call<'_>, s: *mut sem_t, time: *const timespec) -> Outcome {
+pub fn timedwait(call: &Call<'_>, s: *mut sem_t, time: *const timespec) -> Verdict {
     clockwait(call, s, libc::CLOCK_REALTIME, time)
 }
 
@@ -51,24 +51,24 @@ pub fn clockwait(
     s: *mut sem_t,
     clock: clockid_t,
     time: *const timespec,
-) -> Outcome {
+) -> Verdict {
     // SAFETY: the C caller passes a valid time.
     let time = unsafe { &*time };
     if !is_supported(clock) || !is_valid(time) {
-        return Outcome::Done(Err(Errno::INVAL));
+        return Verdict::Failed(Errno::INVAL);
     }
     wait_until(call, s, deadline(clock, time))
 }
 
 /// sem_trywait(3). A failed attempt counts against the fiber's quantum, because the fiber that will
 /// post may run on the same thread.
-pub fn trywait(call: &Call<'_>, s: *mut sem_t) -> Outcome {
+pub fn trywait(call: &Call<'_>, s: *mut sem_t) -> Verdict {
     call.inline();
     if take(s) {
-        return Outcome::Done(Ok(0));
+        return Verdict::Done(0);
     }
     call.give_way();
-    Outcome::Done(Err(Errno::AGAIN))
+    Verdict::Failed(Errno::AGAIN)
 }
 
 /// Takes one at once if the value allows it. Declines from time to time: sem_wait(3) is a
@@ -92,11 +92,11 @@ fn take(s: *mut sem_t) -> bool {
     of(s).state.try_update(Acquire, Relaxed, change).is_ok()
 }
 
-fn wait_until(call: &Call<'_>, s: *mut sem_t, deadline: Deadline) -> Outcome {
+fn wait_until(call: &Call<'_>, s: *mut sem_t, deadline: Deadline) -> Verdict {
     call.heed_cancellation();
     if take(s) {
         call.inline();
-        return Outcome::Done(Ok(0));
+        return Verdict::Done(0);
     }
     if is_shared(s)
         && let Some(outcome) = wait_in_kernel(call, s, deadline)
@@ -118,22 +118,22 @@ fn wait_until(call: &Call<'_>, s: *mut sem_t, deadline: Deadline) -> Outcome {
         };
         let woken = wait.park(call, || take(s));
         if woken == Woken::Ready || take(s) {
-            return Outcome::Done(Ok(0));
+            return Verdict::Done(0);
         }
         if deadline != NEVER && sys::now() >= deadline {
             released(s, Which::First);
-            return Outcome::Done(Err(Errno::TIMEDOUT));
+            return Verdict::Failed(Errno::TIMEDOUT);
         }
         if woken == Woken::Interrupted {
             released(s, Which::First);
-            return Outcome::Done(Err(Errno::INTR));
+            return Verdict::Failed(Errno::INTR);
         }
     }
 }
 
 /// Waits in the kernel for another process's post, as one of the waiters that libc's sem_post(3)
 /// wakes. Returns None if neither the engine nor the pool can wait for it.
-fn wait_in_kernel(call: &Call<'_>, s: *mut sem_t, deadline: Deadline) -> Option<Outcome> {
+fn wait_in_kernel(call: &Call<'_>, s: *mut sem_t, deadline: Deadline) -> Option<Verdict> {
     let state = &of(s).state;
     let is_taken = |state: u64| (state as u32 > 0).then(|| state - 1 - ONE_WAITS);
     // The value is the lower half, which comes first in memory.
@@ -147,7 +147,7 @@ fn wait_in_kernel(call: &Call<'_>, s: *mut sem_t, deadline: Deadline) -> Option<
     state.fetch_add(ONE_WAITS, Relaxed);
     loop {
         if state.try_update(Acquire, Relaxed, is_taken).is_ok() {
-            return Some(Outcome::Done(Ok(0)));
+            return Some(Verdict::Done(0));
         }
         let error = match futex.wait(call, deadline) {
             // A post may have arrived before the signal.
@@ -160,9 +160,9 @@ fn wait_in_kernel(call: &Call<'_>, s: *mut sem_t, deadline: Deadline) -> Option<
         // fiber ends there.
         state.fetch_sub(ONE_WAITS, Relaxed);
         match error? {
-            Errno::TIME => return Some(Outcome::Done(Err(Errno::TIMEDOUT))),
-            _ if call.interrupted() == Handled::End => {
-                return Some(Outcome::Done(Err(Errno::INTR)));
+            Errno::TIME => return Some(Verdict::Failed(Errno::TIMEDOUT)),
+            _ if !call.goes_on(Restart::AsHandlersSay) => {
+                return Some(Verdict::Failed(Errno::INTR));
             }
             _ => state.fetch_add(ONE_WAITS, Relaxed),
         };

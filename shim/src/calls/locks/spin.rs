@@ -1,7 +1,7 @@
 //! pthread_spin_lock(3), sched_yield(2): a fiber that would spin lets the other fibers of its
 //! thread run, because one of them may hold the lock.
 
-use crate::calls::Outcome;
+use crate::calls::Verdict;
 use crate::context;
 use crate::runtime::call::Call;
 use crate::state::allocator;
@@ -18,13 +18,13 @@ unsafe extern "C" {
 const SPINS: u32 = 100;
 
 /// pthread_spin_lock(3).
-pub fn lock(call: &Call<'_>, lock: *mut Lock) -> Outcome {
+pub fn lock(call: &Call<'_>, lock: *mut Lock) -> Verdict {
     call.inline();
     loop {
         for _ in 0..SPINS {
             // SAFETY: the C caller passes a valid lock.
             if context::in_libc(|| unsafe { pthread_spin_trylock(lock) }) == 0 {
-                return Outcome::Done(Ok(0));
+                return Verdict::Done(0);
             }
             spin_loop();
         }
@@ -45,19 +45,19 @@ fn give_turn(call: &Call<'_>) {
 
 /// pthread_spin_trylock(3). A failed attempt counts against the fiber's quantum, because another
 /// fiber of this thread may hold the lock.
-pub fn trylock(call: &Call<'_>, lock: *mut Lock) -> Outcome {
+pub fn trylock(call: &Call<'_>, lock: *mut Lock) -> Verdict {
     call.inline();
     // SAFETY: the C caller passes a valid lock.
     let error = context::in_libc(|| unsafe { pthread_spin_trylock(lock) });
     if error != 0 {
         call.give_way();
     }
-    Outcome::Done(Ok(error as isize))
+    Verdict::Done(error as isize)
 }
 
 /// sched_yield(2), pthread_yield(3), thrd_yield(3).
-pub fn yield_now(call: &Call<'_>) -> Outcome {
+pub fn yield_now(call: &Call<'_>) -> Verdict {
     call.inline();
     give_turn(call);
-    Outcome::Done(Ok(0))
+    Verdict::Done(0)
 }

@@ -4,21 +4,20 @@
 //! io_uring has operations for some of them. It passes all of these to a kernel thread at once,
 //! which costs as much as a pool thread (docs/measured.md), and it has its own rules for flags.
 
-use crate::calls::CResult;
 use crate::calls::via::offload;
+use crate::calls::{CResult, Verdict};
 use crate::engine::{Lane, Names};
 use crate::runtime::call::Call;
 use crate::state::descriptors;
 use crate::state::latency::Account;
 use policy::{Decision, Kind, Why};
 use std::ffi::c_int;
-use sys::errno;
+use sys::errno::Errno;
 use sys::stopwatch::Stopwatch;
 
 pub use crate::engine::NO_FILE;
 
-/// Runs `function`, which calls libc's own function, and returns its result. Returns None if the
-/// fiber must make a plain call instead. `file` is the descriptor that the call is about, or from
+/// Runs `function`, which calls libc's own function, and returns its result. `file` is the descriptor that the call is about, or from
 /// which it looks up a path; it may be AT_FDCWD.
 #[inline]
 pub fn whole<R: CResult>(
@@ -26,7 +25,7 @@ pub fn whole<R: CResult>(
     kind: Kind,
     file: c_int,
     function: impl Fn() -> R,
-) -> Option<R> {
+) -> Verdict<R> {
     whole_of_two(call, kind, [file, NO_FILE], function)
 }
 
@@ -37,19 +36,15 @@ pub fn whole_of_two<R: CResult>(
     kind: Kind,
     files: [c_int; 2],
     function: impl Fn() -> R,
-) -> Option<R> {
+) -> Verdict<R> {
     let [file, _] = files;
     if files.into_iter().any(descriptors::is_ours) {
         // To the program this descriptor is not open, and fstat(2) is how a program checks.
-        errno::set(libc::EBADF);
-        return Some(R::from_done(-1));
+        return Verdict::Failed(Errno::BADF);
     }
     let account = Account::of(kind, file);
     match policy::paced(kind, account.pace(), call.load()) {
-        Decision::Through(why) => {
-            call.through(why);
-            None
-        }
+        Decision::Through(why) => Verdict::PassThrough(why),
         Decision::Submit if !call.is_sole_fiber() => hand_over(call, kind, files, function),
         _ => {
             let watch = Stopwatch::start();
@@ -58,7 +53,7 @@ pub fn whole_of_two<R: CResult>(
             drop(passing);
             account.took(watch.roughly());
             call.inline();
-            Some(result)
+            Verdict::Done(result)
         }
     }
 }
@@ -70,7 +65,7 @@ fn hand_over<R: CResult>(
     kind: Kind,
     files: [c_int; 2],
     function: impl Fn() -> R,
-) -> Option<R> {
+) -> Verdict<R> {
     let timed = || {
         let watch = Stopwatch::start();
         let result = function();
@@ -78,8 +73,7 @@ fn hand_over<R: CResult>(
     };
     let Some((result, nanos)) = offload::run_on(call, Names::UntilDone(files), Lane::Disk, timed)
     else {
-        call.through(Why::NoEngine);
-        return None;
+        return Verdict::PassThrough(Why::NoEngine);
     };
     Account::of(kind, files[0]).took(nanos);
     // Past RLIMIT_FSIZE, and for a pipe without readers, the call also raises a signal in the
@@ -88,7 +82,7 @@ fn hand_over<R: CResult>(
     let signals = matches!(kind, Kind::Space | Kind::Move);
     if signals && result.is_failure() && matches!(result.error(), libc::EFBIG | libc::EPIPE) {
         let _passing = call.passing();
-        return Some(function());
+        return Verdict::Done(function());
     }
-    Some(result)
+    Verdict::Done(result)
 }

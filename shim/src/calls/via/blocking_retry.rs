@@ -7,27 +7,20 @@
 
 use crate::calls::via::offload;
 use crate::engine::{KernelCall, Lane, Names, Request, pool};
-use crate::runtime::call::{Call, LastLook};
-use crate::runtime::signal::Handled;
+use crate::runtime::call::Call;
+use crate::runtime::restart::{LastLook, Restart};
 use sys::errno::{self, Errno};
 
 /// Nanoseconds between two attempts: at first, and at most.
 const FIRST_PAUSE: u64 = 500_000;
 const LONGEST_PAUSE: u64 = 16_000_000;
 
-/// Whether the call continues after a handler installed with SA_RESTART ran: signal(7).
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Restarts {
-    AsHandlersSay,
-    Never,
-}
-
 /// Returns the result of `wait`, or of `attempt` if that does not have to wait. `wait` runs the
 /// call on a pool thread: None if no thread is available, Err([`Errno::RESTART`]) if the fiber was
 /// interrupted. Returns Err(EINTR) if handlers ended the wait.
 pub fn wait_for<R>(
     call: &Call<'_>,
-    restarts: Restarts,
+    restart: Restart,
     mut attempt: impl FnMut() -> Option<R>,
     wait: impl Fn() -> Option<Result<R, Errno>>,
 ) -> Result<R, Errno> {
@@ -53,12 +46,7 @@ pub fn wait_for<R>(
         };
         // The only safe place for this, because the call holds nothing here: a handler may jump
         // away, and a cancelled fiber ends inside it.
-        let ends = |handled| match handled {
-            Handled::Nothing => false,
-            Handled::Restart => restarts == Restarts::Never,
-            Handled::End => true,
-        };
-        if interrupted && !call.looks_again(&mut look) && ends(call.interrupted()) {
+        if interrupted && !call.goes_on_after_look(restart, &mut look) {
             return Err(Errno::INTR);
         }
     }

@@ -6,11 +6,10 @@
 //! ([`crate::runtime::callback`] handles those), nor for functions whose result is in thread-local
 //! memory.
 
-use crate::calls::results;
+use crate::calls::{Verdict, results};
 use crate::engine::{Lane, Names, Request, Run};
 use crate::hooks;
 use crate::runtime::call::Call;
-use calltable::Next;
 use policy::Why;
 use std::ffi::{c_int, c_void};
 use sys::errno;
@@ -25,36 +24,20 @@ struct Trip<R, F> {
 }
 
 /// Runs `function`, which calls libc's own function, on a pool thread, and returns its result.
-/// Returns None if the fiber must make a plain call instead.
-pub fn whole<R, F: FnOnce() -> R>(call: &Call<'_>, function: F) -> Option<R> {
+pub fn whole<R, F: FnOnce() -> R>(call: &Call<'_>, function: F) -> Verdict<R> {
     whole_naming(call, Names::Nothing, function)
 }
 
 /// Like [`whole`]. The function is about a descriptor and may block forever.
-pub fn whole_on<R, F: FnOnce() -> R>(call: &Call<'_>, fd: c_int, function: F) -> Option<R> {
+pub fn whole_on<R, F: FnOnce() -> R>(call: &Call<'_>, fd: c_int, function: F) -> Verdict<R> {
     whole_naming(call, Names::UntilBegun(fd), function)
 }
 
-fn whole_naming<R, F: FnOnce() -> R>(call: &Call<'_>, names: Names, function: F) -> Option<R> {
+fn whole_naming<R, F: FnOnce() -> R>(call: &Call<'_>, names: Names, function: F) -> Verdict<R> {
     if call.is_sole_fiber() {
-        call.through(Why::Alone);
-        return None;
+        return Verdict::PassThrough(Why::Alone);
     }
-    let result = run_on(call, names, Lane::Peers, function);
-    if result.is_none() {
-        call.through(Why::NoEngine);
-    }
-    result
-}
-
-/// Calls a function that another preloaded library interposes ([`hooks`]). Returns None if the
-/// fiber's thread must make the call.
-pub fn next<R, F: FnOnce() -> R>(call: &Call<'_>, next: Next, function: F) -> Option<R> {
-    if next == Next::Through {
-        call.through(Why::Interposed);
-        return None;
-    }
-    whole(call, function)
+    Verdict::of_pool(run_on(call, names, Lane::Peers, function))
 }
 
 /// Runs `function`, which may wait for a peer, on a pool thread. Returns None if no thread is

@@ -1,0 +1,173 @@
+//! The one contract of all functions behind a row: what became of a call.
+
+use super::call::Call;
+use super::restart::Restart;
+use policy::Why;
+use std::ffi::c_int;
+use sys::errno::{self, Errno};
+
+/// What became of a call. `R` is the result as the C function returns it; for calls that the shim
+/// converts it is what the kernel returns.
+#[must_use]
+pub enum Verdict<R = isize> {
+    /// Done, with its result.
+    Done(R),
+    /// Done, with an error: the C caller gets -1 or null, and the number in errno.
+    Failed(Errno),
+    /// Signals or the cancellation of its fiber interrupted the call before it had an effect. The
+    /// handlers run, and decide whether it is restarted.
+    Interrupted(Restart),
+    /// Not done: libc's own function makes the call.
+    PassThrough(Why),
+}
+
+impl<R> Verdict<R> {
+    /// The same with the result `change(result)`.
+    pub fn map<S>(self, change: impl FnOnce(R) -> S) -> Verdict<S> {
+        match self {
+            Self::Done(result) => Verdict::Done(change(result)),
+            Self::Failed(error) => Verdict::Failed(error),
+            Self::Interrupted(restart) => Verdict::Interrupted(restart),
+            Self::PassThrough(why) => Verdict::PassThrough(why),
+        }
+    }
+
+    /// The result of a function that ran on a pool thread, or None if there was no thread for it.
+    pub fn of_pool(result: Option<R>) -> Self {
+        result.map_or(Self::PassThrough(Why::NoEngine), Self::Done)
+    }
+
+    /// The result for the C caller, whose errno is set. None if libc makes the call; the reason is
+    /// counted.
+    pub fn settle(self, call: &Call<'_>) -> Option<R>
+    where
+        R: CResult,
+    {
+        self.settle_row(call, call.row())
+    }
+
+    /// [`Self::settle`] where the call's row is known to the compiler.
+    #[inline(always)]
+    pub fn settle_row(self, call: &Call<'_>, row: usize) -> Option<R>
+    where
+        R: CResult,
+    {
+        let error = match self {
+            Self::Done(result) => return Some(result),
+            Self::Failed(error) => error,
+            Self::Interrupted(_) => Errno::INTR,
+            Self::PassThrough(why) => {
+                call.through_row(row, why);
+                return None;
+            }
+        };
+        errno::set(error.0);
+        Some(R::from_done(-1))
+    }
+
+    #[inline(always)]
+    pub fn of_error(error: Errno) -> Self {
+        match error {
+            Errno::RESTART => Self::Interrupted(Restart::AsHandlersSay),
+            Errno::RESTART_UNHANDLED => Self::Interrupted(Restart::Never),
+            error => Self::Failed(error),
+        }
+    }
+
+    #[inline(always)]
+    pub fn of_result(result: Result<R, Errno>) -> Self {
+        match result {
+            Ok(result) => Self::Done(result),
+            Err(error) => Self::of_error(error),
+        }
+    }
+}
+
+impl Verdict {
+    /// The result of a completion.
+    pub fn of_completion(result: i32) -> Self {
+        if result < 0 {
+            Self::of_error(Errno::of(result))
+        } else {
+            Self::Done(result as isize)
+        }
+    }
+}
+
+/// A result as the C function returns it. Errors are -1 or null, with the number in errno.
+/// Functions that return error numbers return them as ordinary results.
+pub trait CResult {
+    fn from_done(result: isize) -> Self;
+
+    /// Whether the value is an error, whose number is in errno.
+    fn is_failure(&self) -> bool;
+
+    /// The error number after a failure.
+    fn error(&self) -> c_int {
+        errno::get()
+    }
+}
+
+impl CResult for isize {
+    fn from_done(result: isize) -> Self {
+        result
+    }
+
+    fn is_failure(&self) -> bool {
+        *self == -1
+    }
+}
+
+impl CResult for i64 {
+    fn from_done(result: isize) -> Self {
+        result as Self
+    }
+
+    fn is_failure(&self) -> bool {
+        *self == -1
+    }
+}
+
+impl CResult for i32 {
+    fn from_done(result: isize) -> Self {
+        result as Self
+    }
+
+    fn is_failure(&self) -> bool {
+        *self == -1
+    }
+}
+
+impl CResult for u32 {
+    fn from_done(result: isize) -> Self {
+        result as Self
+    }
+
+    /// sleep(3) returns the remaining time, which is no error.
+    fn is_failure(&self) -> bool {
+        false
+    }
+}
+
+impl CResult for () {
+    fn from_done(_: isize) -> Self {}
+
+    fn is_failure(&self) -> bool {
+        false
+    }
+}
+
+impl<T> CResult for *mut T {
+    /// An address, or null if the result is -1.
+    fn from_done(result: isize) -> Self {
+        if result == -1 {
+            std::ptr::null_mut()
+        } else {
+            std::ptr::with_exposed_provenance_mut(result as usize)
+        }
+    }
+
+    fn is_failure(&self) -> bool {
+        self.is_null()
+    }
+}
