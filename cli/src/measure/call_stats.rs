@@ -25,29 +25,29 @@ pub struct Account {
     pub inline: u64,
     /// "reason n" for the calls that were passed through to libc.
     pub through: Vec<String>,
-    handed: u64,
+    passed: u64,
 }
 
 impl Account {
     /// Returns whether most calls were not passed through.
     pub fn is_converted(&self) -> bool {
-        self.converted + self.inline > 9 * self.handed
+        self.converted + self.inline > 9 * self.passed
     }
 
     /// Formats the statistics as "converted 3, inline 4, passed through 5 (reason 5)".
-    pub fn told(&self) -> String {
+    pub fn describe(&self) -> String {
         let Account {
             converted,
             inline,
             through,
-            handed,
+            passed,
         } = self;
         let why = if through.is_empty() {
             String::new()
         } else {
             format!(" ({})", through.join(", "))
         };
-        format!("converted {converted}, inline {inline}, passed through {handed}{why}")
+        format!("converted {converted}, inline {inline}, passed through {passed}{why}")
     }
 }
 
@@ -84,7 +84,7 @@ impl Asked {
         Ok(Account {
             converted: call.converted,
             inline: call.inline,
-            handed: call.through.values().sum(),
+            passed: call.through.values().sum(),
             through: call
                 .through
                 .iter()
@@ -118,7 +118,7 @@ pub fn of_call(
     live.end()?;
     let account = asked.symbol(symbol)?;
     ensure!(
-        account.converted + account.inline + account.handed > 0,
+        account.converted + account.inline + account.passed > 0,
         "{name}: the shim saw no call of {symbol}"
     );
     Ok(account)

@@ -220,7 +220,7 @@ fn rows(cases: &[Case]) -> comfy_table::Table {
                 _ => ENGINES.contains(&who).then_some(who + 1),
             };
             let ratio = |figure: fn(&Phase) -> f64| {
-                base.map(|base| rounds.ratios(who, base, figure).told())
+                base.map(|base| rounds.ratios(who, base, figure).describe())
                     .unwrap_or_default()
             };
             rows.add_row(

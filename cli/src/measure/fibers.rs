@@ -278,8 +278,9 @@ pub fn measure(bench: &Bench) -> Result<Part> {
             bench.pick(crowd.count),
             crowd.title
         ));
-        let told = crowd_of(bench, crowd);
-        told.map_err(|error| failures.push(format!("{error:#}")))
+        let result = crowd_of(bench, crowd);
+        result
+            .map_err(|error| failures.push(format!("{error:#}")))
             .ok()
     });
     drop(progress);
@@ -295,15 +296,15 @@ pub fn measure(bench: &Bench) -> Result<Part> {
             None => rows.add_row([row.title, "failed", ""]),
         };
     }
-    for (crowd, told) in CROWDS.iter().zip(&crowds) {
-        let Some(told) = told else { continue };
-        if !told.error.is_empty() {
+    for (crowd, result) in CROWDS.iter().zip(&crowds) {
+        let Some(result) = result else { continue };
+        if !result.error.is_empty() {
             notes.push(format!(
                 "only {} of {} fibers could be created: {}",
-                told.made, told.asked, told.error
+                result.made, result.asked, result.error
             ));
         }
-        rows.add_rows(told.rows(crowd));
+        rows.add_rows(result.rows(crowd));
     }
     notes
         .push("kernel memory is the growth of unreclaimable slabs on the whole machine".to_owned());
@@ -312,8 +313,8 @@ pub fn measure(bench: &Bench) -> Result<Part> {
             .position(|row| row.key == key)
             .and_then(|i| all[i].median())
     };
-    let parked = crowds[0].as_ref().filter(|told| told.error.is_empty());
-    let resident = parked.map(|told| told.each(told.resident_kib));
+    let parked = crowds[0].as_ref().filter(|result| result.error.is_empty());
+    let resident = parked.map(|result| result.each(result.resident_kib));
     let goals = vec![
         Goal::at_most("fiber_yield between 2 fibers", 8.0, " ns", of("yield_2")),
         Goal::at_most("fiber_create and fiber_join", 120.0, " ns", of("create")),
@@ -344,12 +345,12 @@ pub fn measure(bench: &Bench) -> Result<Part> {
         .iter()
         .zip(&all)
         .map(|(row, samples)| (row.key.to_owned(), json!(samples)));
-    let told = CROWDS
+    let result = CROWDS
         .iter()
         .zip(&mut crowds)
-        .map(|(crowd, told)| (crowd.key.to_owned(), json!(told)));
+        .map(|(crowd, result)| (crowd.key.to_owned(), json!(result)));
     let samples: Value = samples
-        .chain(told)
+        .chain(result)
         .collect::<serde_json::Map<_, _>>()
         .into();
     Ok(Part {

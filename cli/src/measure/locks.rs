@@ -213,9 +213,9 @@ fn rows(cases: &[Case]) -> comfy_table::Table {
                 case.threads.to_owned(),
                 ns(PLAIN),
                 ns(OFF_FIBER),
-                case.ratios(OFF_FIBER).told(),
+                case.ratios(OFF_FIBER).describe(),
                 ns(ON_FIBER),
-                case.ratios(ON_FIBER).told(),
+                case.ratios(ON_FIBER).describe(),
             ]
             .map(Cell::new),
         );

@@ -243,7 +243,7 @@ fn noise(bench: &Bench, cells: &[Cell]) -> Option<String> {
     Some(format!(
         "noise: auto chose {}; compared with itself it is {} over the cells, and slower by more than {LIMIT} in {over}",
         NAMES[same],
-        medians.told(),
+        medians.describe(),
     ))
 }
 
@@ -269,7 +269,7 @@ fn verdict(cells: &[Cell]) -> (String, Vec<String>) {
             "loses: {}: {} {}{word}",
             cell.name(),
             NAMES[best.who],
-            best.ratios.told()
+            best.ratios.describe()
         )
     });
     let clear = losing.iter().filter(|(_, best)| clearly(best)).count();
@@ -294,7 +294,7 @@ fn rows(cells: &[Cell]) -> comfy_table::Table {
         }));
         if let Some(best) = cell.best() {
             row.push(TableCell::new(NAMES[best.who]));
-            row.push(TableCell::new(best.ratios.told()));
+            row.push(TableCell::new(best.ratios.describe()));
         }
         rows.add_row(row);
     }

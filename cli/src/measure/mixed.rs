@@ -208,7 +208,7 @@ fn rows(cases: &[Case]) -> comfy_table::Table {
             let median = |figure: fn(&Phase) -> f64| rounds.median(who, figure).unwrap_or_default();
             let ratio = |figure: fn(&Phase) -> f64| match who {
                 FIBERS => String::new(),
-                _ => rounds.ratios(who, FIBERS, figure).told(),
+                _ => rounds.ratios(who, FIBERS, figure).describe(),
             };
             rows.add_row(
                 [

@@ -215,7 +215,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
             Table::Locks => locks::measure(&bench)?,
             Table::Pingpong => pingpong::measure(&bench)?,
         };
-        part.notes.extend(others.told());
+        part.notes.extend(others.notes());
         whole &= part.failures.is_empty();
         print!("\n{part}");
         let path = part.write(&out, &environment, options.quick, others.processors())?;

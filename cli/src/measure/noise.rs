@@ -34,7 +34,7 @@ impl Noise {
     }
 
     /// A warning for the report, if the activity is large enough to matter.
-    pub fn told(&self) -> Option<String> {
+    pub fn notes(&self) -> Option<String> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let processors = self.processors()?;
         (processors > 0.1 * cores as f64).then(|| {

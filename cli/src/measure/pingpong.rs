@@ -120,7 +120,7 @@ fn check(bench: &Bench, who: usize, engine: &str) -> Result<Option<String>> {
     let name = format!("check of ping-pong, {}", NAMES[who]);
     let account = call_stats::of_run(bench, command(bench, who, 10), &name, "recv")?;
     Ok((!account.is_converted())
-        .then(|| format!("{}: not converted: {}", NAMES[who], account.told())))
+        .then(|| format!("{}: not converted: {}", NAMES[who], account.describe())))
 }
 
 fn run(bench: &Bench, who: usize, trips: u32) -> Result<f64> {
@@ -164,7 +164,7 @@ fn rows(rounds: &Trips) -> comfy_table::Table {
             if who == base {
                 String::new()
             } else {
-                ratios(rounds, who, base).told()
+                ratios(rounds, who, base).describe()
             }
         };
         rows.add_row(

@@ -34,7 +34,7 @@ impl Samples {
 
     /// Formats the median of ratios and their quartiles as "1.06x 1.04..1.08". Empty without
     /// samples.
-    pub fn told(&self) -> String {
+    pub fn describe(&self) -> String {
         match self.median().zip(self.quartiles()) {
             Some((ratio, (low, high))) => format!("{ratio:.2}x {low:.2}..{high:.2}"),
             None => String::new(),

@@ -302,7 +302,7 @@ fn check(
             Ok(account) => notes.push(format!(
                 "{} reads were not converted: {}",
                 case.way(),
-                account.told()
+                account.describe()
             )),
             Err(error) => failures.push(format!("{error:#}")),
         }

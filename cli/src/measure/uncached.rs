@@ -175,7 +175,7 @@ fn rows(all: &[Rounds]) -> comfy_table::Table {
             let median = |figure: fn(&Phase) -> f64| rounds.median(who, figure).unwrap_or_default();
             let ratio = |figure: fn(&Phase) -> f64| match who {
                 OTHER => String::new(),
-                _ => rounds.ratios(who, OTHER, figure).told(),
+                _ => rounds.ratios(who, OTHER, figure).describe(),
             };
             rows.add_row(
                 [
