@@ -184,13 +184,19 @@ pub unsafe fn watched<H: Hook>(thread: &Thread, arguments: H::Arguments) -> H::R
     // End the call first, so that handlers are not deferred during the libc function.
     drop(call);
     let result = match converted {
-        Some(result) => record.end(result),
+        Some(result) => {
+            record.end(result.is_failure());
+            result
+        }
         None => {
             let passing = thread.escapes().map(|escapes| escapes.passing(H::INDEX));
             // SAFETY: our caller guarantees what the libc function requires.
             let result = unsafe { by_libc::<H>(arguments) };
             drop(passing);
-            if of_fiber { record.end(result) } else { result }
+            if of_fiber {
+                record.end(result.is_failure());
+            }
+            result
         }
     };
     end::<H>(thread);

@@ -44,11 +44,6 @@ pub fn pclose_on_pool<R: calls::CResult>(function: impl FnOnce() -> R) -> Option
     calls::via::offload::whole(&call, function).settle(&call)
 }
 
-/// Whether `row` is the row that [`pclose_on_pool`] uses.
-pub fn is_pclose(row: u32) -> bool {
-    row == Index::pclose as u32
-}
-
 /// vdprintf(3), for dprintf.
 ///
 /// # Safety

@@ -23,7 +23,6 @@ mod routes;
 mod expand;
 
 pub use entries::*;
-pub use next::is_any_interposed;
 
 // Names that the rows and their expansion use.
 use crate::calls::directory::{Compare, Filter};

@@ -10,12 +10,13 @@
 //! is interposed, all calls on an attached thread take the path of watched calls, so there is no
 //! cost when no such library is loaded.
 
+use crate::state::interposed;
 use calltable::{Next, Row};
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ops::Range;
 use std::path::Path;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
 /// The [`Next`] of one row.
 pub struct Mark(AtomicU8);
@@ -28,7 +29,7 @@ impl Mark {
     pub fn set(&self, next: Next) {
         self.0.store(next as u8, Relaxed);
         if next != Next::Converted {
-            ANY.store(true, Relaxed);
+            interposed::note();
         }
     }
 
@@ -39,14 +40,6 @@ impl Mark {
             _ => Next::Converted,
         }
     }
-}
-
-/// Whether some row is not converted.
-static ANY: AtomicBool = AtomicBool::new(false);
-
-/// Whether another library interposes any of the rows.
-pub fn is_any_interposed() -> bool {
-    ANY.load(Relaxed)
 }
 
 /// How to call a row whose next function is at `function`.

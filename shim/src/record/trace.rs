@@ -8,7 +8,6 @@
 
 #![deny(unsafe_code)]
 
-use crate::calls::CResult;
 use crate::context::Mutex;
 use crate::engine::{Transfer, Way};
 use crate::state::descriptors::Descriptor;
@@ -272,19 +271,16 @@ impl Record {
         self.waited.set(self.waited.get() + nanos);
     }
 
-    /// The call returns `result`, with this thread's errno.
-    pub fn end<R: CResult>(&self, result: R) -> R {
-        let Some(trace) = &self.trace else {
-            return result;
-        };
+    /// The call returns. If it `failed`, this thread's errno says why.
+    pub fn end(&self, failed: bool) {
+        let Some(trace) = &self.trace else { return };
         let error = errno::get();
         self.change(|row| {
             row.inline_ns = (sys::now() - row.at).saturating_sub(row.parked_ns + self.waited.get());
-            row.error = if result.is_failure() { error } else { 0 };
+            row.error = if failed { error } else { 0 };
         });
         trace.add(self.row.get());
         errno::set(error);
-        result
     }
 }
 

@@ -12,7 +12,6 @@
 //! library is linked statically into the program, the program's own function is used.
 
 use crate::context;
-use crate::hooks;
 use std::cell::Cell;
 use std::ffi::{c_uint, c_void};
 use std::ptr::null_mut;
@@ -52,7 +51,7 @@ impl Runtimes {
             exceptions: exceptions_of_thread(),
             locale: Cell::new(null_mut()),
             // SAFETY: null asks for the locale in use.
-            base: Cell::new(unsafe { hooks::uselocale::real(null_mut()) }),
+            base: Cell::new(unsafe { uselocale(null_mut()) }),
         }
     }
 
@@ -85,7 +84,7 @@ impl Runtimes {
                 locale
             };
             // SAFETY: a locale that the fiber or, before it, the thread has in use.
-            unsafe { hooks::uselocale::real(locale) };
+            unsafe { uselocale(locale) };
         }
     }
 
@@ -110,12 +109,32 @@ type GetGlobals = extern "C" fn() -> *mut Exceptions;
 /// The `__cxa_get_globals` that the program uses.
 static GET_GLOBALS: AtomicPtr<c_void> = AtomicPtr::new(null_mut());
 
-/// Finds the function. Not done when a thread attaches, because another thread may hold the
+/// libc's uselocale(3), past our hook.
+static USELOCALE: AtomicPtr<c_void> = AtomicPtr::new(null_mut());
+
+/// Finds the functions. Not done when a thread attaches, because another thread may hold the
 /// loader's lock while it waits to attach.
 pub fn bind() {
     // SAFETY: a look-up by name.
+    let next = unsafe { libc::dlsym(libc::RTLD_NEXT, c"uselocale".as_ptr()) };
+    USELOCALE.store(next, Ordering::Relaxed);
+    // SAFETY: a look-up by name.
     let get = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"__cxa_get_globals".as_ptr()) };
     GET_GLOBALS.store(get, Ordering::Relaxed);
+}
+
+/// Makes `locale` the calling thread's, and returns the one before. Null changes nothing.
+///
+/// # Safety
+/// The locale is null or in use.
+unsafe fn uselocale(locale: libc::locale_t) -> libc::locale_t {
+    type UseLocale = unsafe extern "C" fn(libc::locale_t) -> libc::locale_t;
+    let next = USELOCALE.load(Ordering::Relaxed);
+    if next.is_null() {
+        return null_mut();
+    }
+    // SAFETY: POSIX gives the function of this name this type, and our caller keeps its contract.
+    unsafe { std::mem::transmute::<*mut c_void, UseLocale>(next)(locale) }
 }
 
 /// The address of the calling thread's exception state.

@@ -11,6 +11,7 @@ pub mod attached;
 pub mod blocked;
 pub mod descriptors;
 pub mod holds;
+pub mod interposed;
 pub mod latency;
 pub mod loader;
 pub mod log;

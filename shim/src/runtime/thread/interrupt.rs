@@ -4,12 +4,12 @@
 use super::Thread;
 use crate::context;
 use crate::engine::{Wait, pool};
-use crate::hooks;
 use crate::host::Token;
 use crate::runtime::cancel;
 use crate::runtime::deadlines::Deadline;
 use crate::runtime::operation::{End, Flight, Kind};
 use crate::runtime::signal::Handled;
+use calltable::NAMES;
 use std::ffi::c_void;
 use sys::{SignalSet, errno};
 
@@ -213,9 +213,11 @@ impl Thread {
     /// Gives a pool thread that is in pclose(3) time to reap its child before a handler of SIGCHLD
     /// can. In a plain pclose(3), the wait4(2) that the signal interrupts reaps the child first.
     fn let_pclose_reap(&self) {
-        // SAFETY: operations in the slab are alive (operation.rs).
-        let is_pclose =
-            |(_, flight): (Token, *mut Flight)| hooks::is_pclose(unsafe { (*flight).row });
+        let is_pclose = |(_, flight): (Token, *mut Flight)| {
+            // SAFETY: operations in the slab are alive (operation.rs).
+            let row = unsafe { (*flight).row };
+            NAMES[row as usize].name == "pclose"
+        };
         if !self.flights().iter().any(is_pclose) {
             return;
         }

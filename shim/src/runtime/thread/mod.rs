@@ -17,7 +17,6 @@ mod submit;
 
 use crate::context::{self, Slot};
 use crate::engine::{self, Engine, Made, Request, Sink, Wait};
-use crate::hooks;
 use crate::host::remote::{Message, Remote};
 use crate::host::{Host, Token};
 use crate::record::stats::{self, Stats};
@@ -36,7 +35,7 @@ use crate::state::log;
 use crate::state::options::{EngineChoice, Level, StatsFormat};
 use crate::state::recent_paths::KnownFiles;
 use crate::state::registry::Registered;
-use crate::state::{options, sanitizers};
+use crate::state::{interposed, options, sanitizers};
 use accepting::Accepting;
 use crossbeam_channel::Receiver;
 use policy::{INLINE_BUDGET, Opens};
@@ -147,7 +146,7 @@ impl Thread {
         let (remote, inbox) = Remote::new(&host)?;
         let stats = Stats::register(options::current().stats != StatsFormat::Off);
         let trace = Trace::register();
-        let watched = stats.timed() || trace.is_some() || hooks::is_any_interposed();
+        let watched = stats.timed() || trace.is_some() || interposed::is_any();
         let locks =
             options::current().locks && !host.leaves_locks() && !sanitizers::watches_locks();
         Ok(Self {
