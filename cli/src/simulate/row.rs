@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, bail, ensure};
 
+use format::trace::{COLUMNS, header};
 use policy::{Alone, Hint, Load, Way};
 
 /// One call. Fields that the simulation does not use are checked and dropped.
@@ -67,29 +68,10 @@ pub enum Outcome {
     Unknown,
 }
 
-const COLUMNS: [&str; 16] = [
-    "at",
-    "thread",
-    "call",
-    "fd",
-    "file",
-    "kind",
-    "bytes",
-    "offset",
-    "batch",
-    "in_flight",
-    "alone",
-    "decision",
-    "outcome",
-    "inline_ns",
-    "parked_ns",
-    "error",
-];
-
 /// Parses the rows of a trace. Header lines may be anywhere, because several processes that start
 /// the same file each write one.
 pub fn parse(text: &str) -> Result<Vec<Row>> {
-    let header = COLUMNS.join(",");
+    let header = header();
     ensure!(
         text.lines().next() == Some(header.as_str()),
         "the first line is not {header}"

@@ -2,6 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod options;
 mod statistics;
+pub mod trace;
 
 pub use statistics::{Call, Malformed, Stats};

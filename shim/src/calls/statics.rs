@@ -132,7 +132,7 @@ fn came_back(guard: &Guard) -> c_int {
     let next = unsafe { libc::dlsym(libc::RTLD_NEXT, c"__cxa_guard_acquire".as_ptr()) };
     if next.is_null() {
         crate::state::log::say(
-            crate::state::options::Level::Error,
+            format::options::Level::Error,
             format_args!(
                 "a static variable's initialiser uses the variable itself and would never finish"
             ),

@@ -17,7 +17,7 @@ mod threads;
 mod uring;
 
 use crate::state::attached;
-use crate::state::options::EngineChoice;
+use format::options::EngineChoice;
 use rustix::event::Timespec;
 use std::ffi::c_int;
 use std::sync::atomic::{AtomicBool, Ordering};

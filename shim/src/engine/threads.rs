@@ -7,7 +7,7 @@
 use super::readiness::Readiness;
 use super::{Engine, Request, Sink, Wait};
 use crate::host::Token;
-use crate::state::options::EngineChoice;
+use format::options::EngineChoice;
 use std::ffi::c_int;
 use sys::errno::Errno;
 

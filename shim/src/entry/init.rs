@@ -19,8 +19,9 @@ use crate::hooks;
 use crate::record::stats::Report;
 use crate::record::trace;
 use crate::runtime::{language, signal};
-use crate::state::options::{self, Conf, Level, StatsFormat};
+use crate::state::options;
 use crate::state::{allocator, fork_reset, loader, log, stderr};
+use format::options::{Conf, Level, StatsFormat};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use sys::stopwatch;
@@ -88,7 +89,7 @@ fn options() -> (Conf, Vec<String>) {
     let environment: Vec<_> = std::env::vars_os().collect();
     // SAFETY: only reads the auxiliary vector.
     if unsafe { libc::getauxval(libc::AT_SECURE) } == 0 {
-        return options::read(
+        return format::options::read(
             environment
                 .iter()
                 .map(|(n, v)| (n.as_bytes(), v.as_bytes())),
@@ -96,7 +97,7 @@ fn options() -> (Conf, Vec<String>) {
     }
     for (name, _) in environment
         .iter()
-        .filter(|(name, _)| options::is_option(name.as_bytes()))
+        .filter(|(name, _)| format::options::is_option(name.as_bytes()))
     {
         // SAFETY: this runs before main, on the only thread.
         unsafe { std::env::remove_var(name) };

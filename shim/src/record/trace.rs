@@ -13,6 +13,7 @@ use crate::engine::{Transfer, Way};
 use crate::state::descriptors::Descriptor;
 use crate::state::log;
 use crate::state::options;
+use format::trace::header;
 use policy::{Alone, Decision, Hint, Load};
 use std::cell::Cell;
 use std::ffi::c_int;
@@ -22,9 +23,6 @@ use sys::errno;
 
 /// The rows that a thread keeps in memory: about a megabyte.
 const ROWS: usize = 8192;
-
-const HEADER: &str = "at,thread,call,fd,file,kind,bytes,offset,batch,in_flight,alone,decision,outcome,inline_ns,\
-                      parked_ns,error\n";
 
 /// The rows of one thread's calls that are not written yet.
 pub struct Trace {
@@ -104,7 +102,7 @@ impl Trace {
         for row in rows {
             row.write(self.thread, &mut text);
         }
-        log::append_trace(HEADER, &text);
+        log::append_trace(&(header() + "\n"), &text);
     }
 }
 

@@ -2,8 +2,8 @@
 //! written without going through the shim's hooks.
 
 use crate::state::options;
-use crate::state::options::Level;
 use crate::state::stderr;
+use format::options::Level;
 use rustix::fs::{Mode, OFlags};
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, Ordering};

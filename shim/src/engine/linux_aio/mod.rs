@@ -22,8 +22,8 @@ use super::readiness::Readiness;
 use super::{Data, Engine, Request, Sink, Transfer, Wait, Way};
 use crate::host::Token;
 use crate::state::log;
-use crate::state::options::{EngineChoice, Level};
 use context::{Context, Event, Iocb};
+use format::options::{EngineChoice, Level};
 use std::ffi::c_int;
 use sys::errno::Errno;
 

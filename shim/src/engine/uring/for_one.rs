@@ -8,7 +8,7 @@
 use super::Uring;
 use crate::engine::{Engine, Request, Sink, SocketCall, Transfer, Wait};
 use crate::host::Token;
-use crate::state::options::EngineChoice;
+use format::options::EngineChoice;
 use std::ffi::c_int;
 use sys::errno::Errno;
 

@@ -18,7 +18,7 @@ mod tables;
 
 use crate::runtime::stream;
 use crate::state::log;
-use crate::state::options::Level;
+use format::options::Level;
 use std::sync::Once;
 use sys::errno;
 

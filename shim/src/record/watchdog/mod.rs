@@ -15,7 +15,7 @@ use crate::host::{Host, Watch};
 use crate::state::blocked::Blocked;
 use crate::state::log;
 use crate::state::options;
-use crate::state::options::Level;
+use format::options::Level;
 use location::Place;
 use std::collections::HashSet;
 use std::ffi::c_void;

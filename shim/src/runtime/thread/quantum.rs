@@ -3,8 +3,8 @@
 use super::{EngineSlot, Thread};
 use crate::context;
 use crate::state::options;
-use crate::state::options::Level;
 use crate::state::{allocator, log};
+use format::options::Level;
 use policy::INLINE_BUDGET;
 use std::ffi::c_void;
 use sys::errno;

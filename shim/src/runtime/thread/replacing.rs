@@ -14,7 +14,7 @@ use crate::record::stats;
 use crate::runtime::operation::Kind;
 use crate::state::log;
 use crate::state::options;
-use crate::state::options::{EngineChoice, Level};
+use format::options::{EngineChoice, Level};
 use sys::errno::{self, Errno};
 
 impl Thread {
