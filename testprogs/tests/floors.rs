@@ -38,8 +38,6 @@ const HOUSES: [House; 3] = [
         exceptions: &[
             // Upwards.
             ("calls", "hooks"),
-            ("record", "calls"),
-            ("runtime", "hooks"),
             // Pairs.
             ("calls::clone", "calls::syscall"),
             ("calls::locks::special", "calls::locks::mutex"),
