@@ -21,7 +21,7 @@ pub fn calibrate() {
 
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
-fn ticks() -> u64 {
+pub fn ticks() -> u64 {
     // SAFETY: every x86-64 CPU has the instruction; a process that was told to fault on it
     // (PR_SET_TSC) could not use clock_gettime(2) of the vDSO either.
     unsafe { std::arch::x86_64::_rdtsc() }
@@ -29,8 +29,16 @@ fn ticks() -> u64 {
 
 #[cfg(not(target_arch = "x86_64"))]
 #[inline(always)]
-fn ticks() -> u64 {
+pub fn ticks() -> u64 {
     now()
+}
+
+/// The counter's rate. Waits until it is known, if the process has just started.
+pub fn ticks_per_nano() -> f64 {
+    const LONG_ENOUGH: u64 = 2_000_000;
+    let (first, begin) = (TICKS.load(Ordering::Relaxed), NANOS.load(Ordering::Relaxed));
+    while now() - begin < LONG_ENOUGH {}
+    (ticks() - first) as f64 / (now() - begin) as f64
 }
 
 pub struct Stopwatch(u64);

@@ -48,21 +48,41 @@ pub fn now() -> u64 {
     };
     // SAFETY: `t` is alive, and CLOCK_MONOTONIC always exists.
     unsafe { clock_gettime(libc::CLOCK_MONOTONIC, &mut t) };
-    t.tv_sec as u64 * 1_000_000_000 + t.tv_nsec as u64
+    t.tv_sec as u64 * SECOND + t.tv_nsec as u64
 }
 
-/// Converts the time of a clock, as the program sees it, to a time of [`now`]; both in nanoseconds.
+/// Nanoseconds in a second.
+const SECOND: u64 = 1_000_000_000;
+
+/// A length of time in nanoseconds; None if it is negative or its nanoseconds are out of range.
+pub fn nanos_of(time: &libc::timespec) -> Option<u64> {
+    let is_valid = time.tv_sec >= 0 && (0..SECOND as i64).contains(&time.tv_nsec);
+    let seconds = (time.tv_sec as u64).saturating_mul(SECOND);
+    is_valid.then(|| seconds.saturating_add(time.tv_nsec as u64))
+}
+
+/// Nanoseconds as a `timespec`.
+pub fn timespec_of(nanos: u64) -> libc::timespec {
+    libc::timespec {
+        tv_sec: (nanos / SECOND) as libc::time_t,
+        tv_nsec: (nanos % SECOND) as _,
+    }
+}
+
+/// Converts the time of a clock, as the program sees it, to a time of [`now`].
 /// The program's clocks are libc's functions, which another preloaded library may interpose, so a
 /// time that was computed from them is compared with them. Later changes of the clock are not
 /// followed.
-pub fn deadline_of(clock: c_int, nanos: i128) -> u64 {
+pub fn deadline_of(clock: c_int, time: &libc::timespec) -> u64 {
+    let nanos =
+        |t: &libc::timespec| i128::from(t.tv_sec) * i128::from(SECOND) + i128::from(t.tv_nsec);
     let mut t = libc::timespec {
         tv_sec: 0,
         tv_nsec: 0,
     };
     // SAFETY: `t` is alive.
     unsafe { libc::clock_gettime(clock, &mut t) };
-    let left = nanos - (i128::from(t.tv_sec) * 1_000_000_000 + i128::from(t.tv_nsec));
+    let left = nanos(time) - nanos(&t);
     (i128::from(now()) + left).clamp(0, i128::from(u64::MAX - 1)) as u64
 }
 
@@ -81,7 +101,7 @@ pub fn clock(clock: c_int) -> Option<u64> {
         )
     })
     .ok()?;
-    Some((time.tv_sec as u64).saturating_mul(1_000_000_000) + time.tv_nsec as u64)
+    nanos_of(&time)
 }
 
 /// Sleeps for at least `nanos`.
@@ -147,10 +167,7 @@ pub fn timer_descriptor(clock: c_int, time: libc::timespec) -> Result<c_int, Err
 
 /// Blocks the calling thread for `nanos`, or until a signal.
 pub fn pause(nanos: u64) {
-    let time = libc::timespec {
-        tv_sec: (nanos / 1_000_000_000) as libc::time_t,
-        tv_nsec: (nanos % 1_000_000_000) as _,
-    };
+    let time = timespec_of(nanos);
     // SAFETY: the kernel reads the time, which is alive.
     let _ =
         outcome(unsafe { raw::syscall2(Sysno::nanosleep as usize, &raw const time as usize, 0) });

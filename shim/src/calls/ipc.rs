@@ -8,7 +8,7 @@ use super::{Verdict, poll};
 use crate::calls::via::blocking_retry;
 use crate::engine::{KernelCall, Names, Request};
 use crate::runtime::call::Call;
-use crate::runtime::deadlines::{self, Deadline};
+use crate::runtime::deadlines;
 use crate::runtime::restart::Restart;
 use crate::state::holds::Hold;
 use policy::Why;
@@ -133,11 +133,8 @@ pub fn semtimedop(
     let deadline = if limit.is_null() {
         deadlines::NEVER
     } else {
-        match sys::copy_in(limit) {
-            Ok(time) if time.tv_sec >= 0 && (0..1_000_000_000).contains(&time.tv_nsec) => {
-                let nanos = (time.tv_sec as u64).saturating_mul(1_000_000_000);
-                sys::now().saturating_add(nanos.saturating_add(time.tv_nsec as u64))
-            }
+        match sys::copy_in(limit).map(|time| sys::nanos_of(&time)) {
+            Ok(Some(nanos)) => sys::now().saturating_add(nanos),
             _ => return Verdict::PassThrough(Why::Unusual),
         }
     };
@@ -177,8 +174,8 @@ fn on_queue(
     let hold = Hold::new(queue);
     let deadline = match poll::time_of_c(until) {
         Ok(None) => deadlines::NEVER,
-        Ok(Some(time)) if time.tv_sec >= 0 && (0..1_000_000_000).contains(&time.tv_nsec) => {
-            of_realtime(&time)
+        Ok(Some(time)) if sys::nanos_of(&time).is_some() => {
+            sys::deadline_of(libc::CLOCK_REALTIME, &time)
         }
         _ => return Verdict::PassThrough(Why::Unusual),
     };
@@ -197,14 +194,6 @@ fn on_queue(
             _ => return Verdict::PassThrough(Why::NoEngine),
         }
     }
-}
-
-/// Converts a time of CLOCK_REALTIME to CLOCK_MONOTONIC, using the current difference.
-fn of_realtime(time: &libc::timespec) -> Deadline {
-    sys::deadline_of(
-        libc::CLOCK_REALTIME,
-        i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec),
-    )
 }
 
 /// mq_receive(3).

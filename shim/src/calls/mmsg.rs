@@ -12,8 +12,6 @@ use std::ffi::{c_int, c_uint};
 use sys::errno::Errno;
 use sys::sockets;
 
-const SECOND: u64 = 1_000_000_000;
-
 /// recvmmsg(2). As in the kernel, its time limit is only checked after a message has arrived.
 pub fn recvmmsg(
     call: &Call<'_>,
@@ -48,11 +46,7 @@ pub fn recvmmsg(
         Err(error) => return Verdict::of_error(error),
     };
     // SAFETY: the kernel has read the time limit, and wrote the remaining time if messages arrived.
-    let left = unsafe { limit.as_ref() }.map(|left| {
-        (left.tv_sec as u64)
-            .saturating_mul(SECOND)
-            .saturating_add(left.tv_nsec as u64)
-    });
+    let left = unsafe { limit.as_ref() }.and_then(sys::nanos_of);
     let over = done > 0 && (flags & MSG_WAITFORONE != 0 || left == Some(0));
     if done == n as usize || over || net::is_nonblocking(fd) {
         call.inline();
@@ -78,19 +72,12 @@ pub fn recvmmsg(
     let deadline = net::deadline(fd, Way::Read, descriptor);
     let result = net::end_interrupted(deadline, result);
     if let (Some(end), Ok(_)) = (end, result) {
-        let left = time(end.saturating_sub(sys::now()));
+        let left = sys::timespec_of(end.saturating_sub(sys::now()));
         if let Err(error) = sys::copy_out(limit, left) {
             return Verdict::of_error(error);
         }
     }
     Verdict::of_result(result.map(|n| n as isize))
-}
-
-fn time(nanos: u64) -> timespec {
-    timespec {
-        tv_sec: (nanos / SECOND) as i64,
-        tv_nsec: (nanos % SECOND) as i64,
-    }
 }
 
 /// A recvmmsg(2) that must wait.
@@ -132,7 +119,9 @@ impl Rest {
             if done > 0 && ready & i32::from(libc::POLLERR) != 0 {
                 break;
             }
-            let mut left = self.end.map(|end| time(end.saturating_sub(sys::now())));
+            let mut left = self
+                .end
+                .map(|end| sys::timespec_of(end.saturating_sub(sys::now())));
             let limit = left
                 .as_mut()
                 .map_or(std::ptr::null_mut(), std::ptr::from_mut);

@@ -48,11 +48,7 @@ impl Limit {
         let Some(time) = time else {
             return Some(Self::Forever);
         };
-        let valid = time.tv_sec >= 0 && (0..1_000_000_000).contains(&time.tv_nsec);
-        let nanos = (time.tv_sec as u64)
-            .saturating_mul(1_000_000_000)
-            .saturating_add(time.tv_nsec as u64);
-        valid.then_some(Self::Nanos(nanos))
+        sys::nanos_of(time).map(Self::Nanos)
     }
 }
 
@@ -317,13 +313,8 @@ pub fn wait(
                 watch = Watch::new(call, files());
             }
             Waited::Impossible => {
-                let left = (deadline != NEVER).then(|| {
-                    let left = deadline.saturating_sub(sys::now());
-                    timespec {
-                        tv_sec: (left / 1_000_000_000) as i64,
-                        tv_nsec: (left % 1_000_000_000) as i64,
-                    }
-                });
+                let left = (deadline != NEVER)
+                    .then(|| sys::timespec_of(deadline.saturating_sub(sys::now())));
                 let there = || look(left.as_ref());
                 found = offload::run(call, there).unwrap_or_else(there);
                 break;

@@ -82,19 +82,19 @@ pub fn clock_nanosleep(
             Err(why) => return Verdict::PassThrough(why),
         },
         (libc::CLOCK_MONOTONIC, libc::TIMER_ABSTIME) => {
-            match sleep_until(call, sys::deadline_of(clock, nanos.into())) {
+            match sleep_until(call, sys::deadline_of(clock, &sys::timespec_of(nanos))) {
                 Ok(slept) => slept.map_err(|_| Errno::INTR),
                 Err(why) => return Verdict::PassThrough(why),
             }
         }
         (libc::CLOCK_REALTIME | libc::CLOCK_BOOTTIME, libc::TIMER_ABSTIME) if call.has_engine() => {
-            sleep_by_timer(call, clock, of_nanos(nanos))
+            sleep_by_timer(call, clock, sys::timespec_of(nanos))
         }
         // The machine may be suspended during the wait.
         (libc::CLOCK_BOOTTIME, 0) if call.has_engine() => {
             let now = || sys::clock(clock).unwrap_or(0);
             let end = now().saturating_add(nanos);
-            sleep_by_timer(call, clock, of_nanos(end)).map_err(|error| match error {
+            sleep_by_timer(call, clock, sys::timespec_of(end)).map_err(|error| match error {
                 Errno::INTR => ended(left, end.saturating_sub(now())),
                 error => error,
             })
@@ -116,20 +116,7 @@ const SECOND: u64 = 1_000_000_000;
 
 /// A valid time in nanoseconds; libc handles invalid ones.
 fn relative(time: *const timespec) -> Option<u64> {
-    let time = sys::copy_in(time).ok()?;
-    let valid = (0..SECOND as i64).contains(&time.tv_nsec) && time.tv_sec >= 0;
-    valid.then(|| {
-        (time.tv_sec as u64)
-            .saturating_mul(SECOND)
-            .saturating_add(time.tv_nsec as u64)
-    })
-}
-
-fn of_nanos(nanos: u64) -> timespec {
-    timespec {
-        tv_sec: (nanos / SECOND) as i64,
-        tv_nsec: (nanos % SECOND) as i64,
-    }
+    sys::nanos_of(&sys::copy_in(time).ok()?)
 }
 
 /// Writes the remaining time of a wait that a handler ended, and returns the error.
@@ -137,7 +124,7 @@ fn ended(left: *mut timespec, rest: u64) -> Errno {
     if left.is_null() {
         return Errno::INTR;
     }
-    sys::copy_out(left, of_nanos(rest))
+    sys::copy_out(left, sys::timespec_of(rest))
         .err()
         .unwrap_or(Errno::INTR)
 }
@@ -193,7 +180,7 @@ fn sleep_elsewhere(
     } else {
         now()?.saturating_add(nanos)
     };
-    let time = of_nanos(until);
+    let time = sys::timespec_of(until);
     let sleep = KernelCall {
         number: Sysno::clock_nanosleep,
         arguments: [

@@ -158,10 +158,7 @@ fn join_until(
             deadline.min(now + TURN)
         };
         error = offload::run(call, || {
-            let time = timespec {
-                tv_sec: (until / 1_000_000_000) as i64,
-                tv_nsec: (until % 1_000_000_000) as i64,
-            };
+            let time = sys::timespec_of(until);
             let time = if until == NEVER {
                 null()
             } else {

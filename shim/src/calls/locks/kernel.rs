@@ -11,7 +11,6 @@
 use crate::engine::{KernelCall, Names, Request};
 use crate::runtime::call::Call;
 use crate::runtime::deadlines::{Deadline, NEVER};
-use libc::timespec;
 use std::sync::atomic::AtomicU32;
 use sys::Sysno;
 use sys::errno::Errno;
@@ -69,7 +68,7 @@ impl Futex {
         if !self.is_shared || !call.has_engine() {
             return None;
         }
-        let until = (deadline != NEVER).then(|| of_nanos(deadline));
+        let until = (deadline != NEVER).then(|| sys::timespec_of(deadline));
         let time = until
             .as_ref()
             .map_or(0, |until| std::ptr::from_ref(until).addr());
@@ -128,13 +127,5 @@ pub fn result(result: i32) -> Option<Result<u32, Errno>> {
         // Neither the engine nor the pool made the wait.
         Errno::CANCELED => None,
         error => Some(Err(error)),
-    }
-}
-
-/// Converts nanoseconds of CLOCK_MONOTONIC.
-pub fn of_nanos(nanos: u64) -> timespec {
-    timespec {
-        tv_sec: (nanos / 1_000_000_000) as i64,
-        tv_nsec: (nanos % 1_000_000_000) as i64,
     }
 }

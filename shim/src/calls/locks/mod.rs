@@ -214,10 +214,7 @@ pub fn is_supported(clock: libc::clockid_t) -> bool {
 /// Converts an absolute time to a deadline. The time must be valid and `clock` supported. Later
 /// changes of the clock have no effect.
 pub fn deadline(clock: libc::clockid_t, time: &libc::timespec) -> Deadline {
-    sys::deadline_of(
-        clock,
-        i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec),
-    )
+    sys::deadline_of(clock, time)
 }
 
 /// The kernel's id of this thread, as libc stores it in its locks.

@@ -4,7 +4,6 @@
 //! libc does not know about fibers that wait to write, so a lock that prefers writers does not
 //! prefer them.
 
-use super::kernel::of_nanos;
 use super::{Patience, Wait, Woken, code, deadline, is_supported, is_valid, released, thread_id};
 use crate::calls::Verdict;
 use crate::calls::via::offload;
@@ -271,7 +270,7 @@ fn lock_on_pool(
     way: Way,
     deadline: Deadline,
 ) -> Option<Result<(), Errno>> {
-    let (until, clock) = (of_nanos(deadline), libc::CLOCK_MONOTONIC);
+    let (until, clock) = (sys::timespec_of(deadline), libc::CLOCK_MONOTONIC);
     // SAFETY: libc's own functions, on the C caller's lock, during its call; the time stays alive.
     let error = offload::run(call, || unsafe {
         match (way, deadline) {

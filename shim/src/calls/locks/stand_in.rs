@@ -10,7 +10,6 @@
 //! consume a signal meant for another waiter. The other waiters check their predicate again, as
 //! they must after any wake-up.
 
-use super::kernel::of_nanos;
 use super::{Wait, mutex, released};
 use crate::engine::{Lane, Names, Run};
 use crate::hooks;
@@ -57,7 +56,7 @@ impl StandIn {
 
     /// Runs on a pool thread: waits until the condition is signalled or the deadline has passed.
     fn stand_in(&self) {
-        let until = of_nanos(self.deadline);
+        let until = sys::timespec_of(self.deadline);
         // SAFETY: libc's own functions; the Arc keeps the mutex alive, the C caller keeps the
         // condition alive, and the time is on this stack.
         let error = unsafe {

@@ -191,10 +191,7 @@ impl Context {
         done: impl FnMut(Event),
     ) -> Result<(), Errno> {
         let mut events = [Event::default(); AT_ONCE];
-        let timeout = nanos.map(|nanos| libc::timespec {
-            tv_sec: (nanos / 1_000_000_000) as libc::time_t,
-            tv_nsec: (nanos % 1_000_000_000) as _,
-        });
+        let timeout = nanos.map(sys::timespec_of);
         // SAFETY: `events` has room for AT_ONCE events, which is the number passed to the kernel.
         let n = unsafe {
             sys::io_getevents(

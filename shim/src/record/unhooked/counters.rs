@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use std::ffi::c_long;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed};
+use sys::stopwatch;
 use syscalls::Sysno;
 
 /// A call that takes longer than this has delayed other fibers; a shorter one is harmless.
@@ -55,7 +56,7 @@ registry! {
 impl Tally {
     /// Creates a thread's tally, which the report will include.
     pub fn register() -> Registered<Self> {
-        let limit = (BLOCKED_NANOS as f64 * clock::ticks_a_nano()) as u64;
+        let limit = (BLOCKED_NANOS as f64 * stopwatch::ticks_per_nano()) as u64;
         let place = || {
             let place = Place::default();
             place.limit.add(limit);
@@ -241,7 +242,7 @@ impl Place {
             at: symbol::name_of(self.at.load(Relaxed)),
             calls: self.calls.get(),
             blocked: self.blocked.get(),
-            longest_nanos: (self.longest.get() as f64 / clock::ticks_a_nano()) as u64,
+            longest_nanos: (self.longest.get() as f64 / stopwatch::ticks_per_nano()) as u64,
         })
     }
 }
@@ -264,36 +265,6 @@ impl Line {
         };
         json!({ "call": self.call, "waits_for": self.waits_for, "at": self.at, "hook": hook, "calls": self.calls,
                 "blocked": self.blocked, "longest_ns": self.longest_nanos })
-    }
-}
-
-/// A clock that assembly can read without a call.
-pub mod clock {
-
-    use std::sync::OnceLock;
-
-    /// The current tick count.
-    #[cfg(target_arch = "x86_64")]
-    pub fn now() -> u64 {
-        // SAFETY: every x86-64 CPU has the instruction, and the kernel allows it wherever it uses
-        // it itself.
-        unsafe { std::arch::x86_64::_rdtsc() }
-    }
-
-    /// Never used for durations, because system calls are not dispatched on this architecture.
-    #[cfg(not(target_arch = "x86_64"))]
-    pub fn now() -> u64 {
-        sys::now()
-    }
-
-    /// The clock's rate, measured for two milliseconds on first use.
-    pub fn ticks_a_nano() -> f64 {
-        static RATE: OnceLock<f64> = OnceLock::new();
-        *RATE.get_or_init(|| {
-            let (ticks, nanos) = (now(), sys::now());
-            while sys::now() - nanos < 2_000_000 {}
-            (now() - ticks) as f64 / (sys::now() - nanos) as f64
-        })
     }
 }
 

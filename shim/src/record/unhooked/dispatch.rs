@@ -49,7 +49,7 @@ pub fn end() {}
 
 #[cfg(target_arch = "x86_64")]
 mod x86_64 {
-    use super::super::counters::{self, Place, clock};
+    use super::super::counters::{self, Place};
     use super::super::{ALLOW, HERE, Watch};
     use super::Errno;
     use crate::context;
@@ -59,6 +59,7 @@ mod x86_64 {
     use std::ffi::{c_int, c_long, c_void};
     use std::ops::Range;
     use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+    use sys::stopwatch;
     use syscalls::Sysno;
 
     /// The arguments of a system call.
@@ -192,7 +193,9 @@ mod x86_64 {
                     ),
                 };
                 // SAFETY: the stack below the red zone of the interrupted function is free.
-                unsafe { (frame as *mut [usize; FRAME]).write([clock::now() as usize, place, at]) };
+                unsafe {
+                    (frame as *mut [usize; FRAME]).write([stopwatch::ticks() as usize, place, at])
+                };
                 registers[libc::REG_RSP as usize] = frame as i64;
                 registers[libc::REG_RIP as usize] = way;
             }
