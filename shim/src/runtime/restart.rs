@@ -1,5 +1,4 @@
-//! Restarting interrupted calls: the one rule, which is the kernel's (signal(7)), and the exceptions
-//! to it.
+//! Restarting interrupted calls: the one rule, which is the kernel's (signal(7)).
 
 use super::call::Call;
 use super::signal::Handled;

@@ -17,8 +17,8 @@ use sys::stopwatch::Stopwatch;
 
 pub use crate::engine::NO_FILE;
 
-/// Runs `function`, which calls libc's own function, and returns its result. `file` is the descriptor that the call is about, or from
-/// which it looks up a path; it may be AT_FDCWD.
+/// Runs `function`, which calls libc's own function, and returns its result. `file` is the
+/// descriptor that the call is about, or from which it looks up a path; it may be AT_FDCWD.
 #[inline]
 pub fn whole<R: CResult>(
     call: &Call<'_>,

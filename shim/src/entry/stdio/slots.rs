@@ -17,28 +17,57 @@ const NOTHING: () = ();
 /// `_IO_pos_BAD`.
 const NO_POSITION: i64 = -1;
 
-/// Defines a function for a slot that calls libc's function inside the stream. It returns `refused`
-/// if the stream must not be touched.
-macro_rules! inside {
-    ($( $slot:ident: $name:ident ( $($arg:ident : $ty:ty),* ) -> $ret:ty,
+/// Runs `call` inside the stream `file`. Returns `refused` if the stream must not be touched.
+///
+/// # Safety
+/// The stream is open.
+#[inline(always)]
+unsafe fn within<R>(file: *mut File, refused: R, call: impl FnOnce() -> R) -> R {
+    // SAFETY: our caller makes the same promise.
+    let Some(inside) = (unsafe { Inside::enter(file) }) else {
+        return refused;
+    };
+    let result = call();
+    // SAFETY: this fiber entered the stream above.
+    unsafe { inside.leave(file) };
+    result
+}
+
+/// Runs `call`, which calls libc's function, inside the stream.
+macro_rules! libcs {
+    ($call:expr) => {
+        $call
+    };
+}
+
+/// Runs `call`, which calls the program's own function: while that runs, its calls do not count as
+/// the stream's.
+macro_rules! the_programs {
+    ($call:expr) => {
+        || occupancy::lend($call)
+    };
+}
+
+/// Defines the functions for some slots. Each calls the function that the slot had before, inside
+/// the stream, and returns `refused` if the stream must not be touched.
+macro_rules! slots {
+    ($whose:ident; $( $slot:ident: $name:ident ( $($arg:ident : $ty:ty),* ) -> $ret:ty,
         refused: $refused:expr; )*) => {$(
         unsafe extern "C" fn $name(file: *mut File $(, $arg: $ty)*) -> $ret {
             // SAFETY: libc passes an open stream; the slot's type is the table's.
             unsafe {
-                let Some(inside) = Inside::enter(file) else {
-                    return $refused;
-                };
-                let original: unsafe extern "C" fn(*mut File $(, $ty)*) -> $ret =
-                    transmute(tables::original((*file).jumps, Slot::$slot));
-                let result = original(file $(, $arg)*);
-                inside.leave(file);
-                result
+                within(file, $refused, $whose!(|| {
+                    let original: unsafe extern "C" fn(*mut File $(, $ty)*) -> $ret =
+                        transmute(tables::original((*file).jumps, Slot::$slot));
+                    original(file $(, $arg)*)
+                }))
             }
         }
     )*};
 }
 
-inside! {
+slots! {
+    libcs;
     Finish: finish(x: c_int) -> (), refused: NOTHING;
     Overflow: overflow(c: c_int) -> c_int, refused: EOF;
     Underflow: underflow() -> c_int, refused: EOF;
@@ -224,28 +253,8 @@ unsafe fn calls_through(file: *mut File) -> bool {
     occupancy::on_attached_thread() && unsafe { (*file).flags2 } & flags2::NOT_CANCELED == 0
 }
 
-/// Defines a function for a slot that calls the program's own function. While that runs, its calls
-/// do not count as the stream's.
-macro_rules! lent {
-    ($( $slot:ident: $name:ident ( $($arg:ident : $ty:ty),* ) -> $ret:ty,
-        refused: $refused:expr; )*) => {$(
-        unsafe extern "C" fn $name(file: *mut File $(, $arg: $ty)*) -> $ret {
-            // SAFETY: libc passes an open stream; the slot's type is the table's.
-            unsafe {
-                let Some(inside) = Inside::enter(file) else {
-                    return $refused;
-                };
-                let original: unsafe extern "C" fn(*mut File $(, $ty)*) -> $ret =
-                    transmute(tables::original((*file).jumps, Slot::$slot));
-                let result = occupancy::lend(|| original(file $(, $arg)*));
-                inside.leave(file);
-                result
-            }
-        }
-    )*};
-}
-
-lent! {
+slots! {
+    the_programs;
     Read: cookie_read(data: *mut c_void, n: isize) -> isize, refused: 0;
     Write: cookie_write(data: *const c_void, n: isize) -> isize, refused: 0;
     Seek: cookie_seek(offset: i64, whence: c_int) -> i64, refused: NO_POSITION;

@@ -321,8 +321,26 @@ unsafe fn install(
     result
 }
 
-/// The older functions that install a handler: libc's own function installs it, then the shim's
-/// entry takes its place.
+/// Installs a handler by one of the older functions: `by_libc` calls libc's own function, then the
+/// shim's entry takes the handler's place. Returns the handler from before.
+fn install_handler(number: c_int, handler: Handler, by_libc: impl FnOnce() -> Handler) -> Handler {
+    let before = recorded(number);
+    if is_the_shims(number) {
+        let record = &ACTIONS[number as usize];
+        record.flags.store(0, Relaxed);
+        return record.handler.swap(handler, Relaxed);
+    }
+    let old = by_libc();
+    if !WRAPPING.load(Relaxed) || old == libc::SIG_ERR {
+        return old;
+    }
+    wrap(number);
+    before
+        .filter(|_| is_ours(old))
+        .map_or(old, |before| before.handler)
+}
+
+/// The older functions that install a handler.
 macro_rules! older_names {
     ($($name:ident),*) => {$(
         mod $name {
@@ -331,19 +349,10 @@ macro_rules! older_names {
 
             redhook::hook! {
                 unsafe fn $name(number: c_int, handler: Handler) -> Handler => hook {
-                    let before = recorded(number);
-                    if is_the_shims(number) {
-                        let record = &ACTIONS[number as usize];
-                        record.flags.store(0, Relaxed);
-                        return record.handler.swap(handler, Relaxed);
-                    }
-                    // SAFETY: this calls libc's own function with the caller's arguments.
-                    let old = unsafe { redhook::real!($name)(number, handler) };
-                    if !WRAPPING.load(Relaxed) || old == libc::SIG_ERR {
-                        return old;
-                    }
-                    wrap(number);
-                    before.filter(|_| is_ours(old)).map_or(old, |before| before.handler)
+                    install_handler(number, handler, || {
+                        // SAFETY: this calls libc's own function with the caller's arguments.
+                        unsafe { redhook::real!($name)(number, handler) }
+                    })
                 }
             }
         }

@@ -19,7 +19,14 @@ use libc::FILE;
 use once_cell::race::OnceBox;
 use std::ffi::{c_char, c_int, c_void};
 use std::mem::transmute;
+use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+/// The next function of this name, which ends with a NUL.
+fn find(name: &'static str) -> Option<NonNull<c_void>> {
+    // SAFETY: a look-up by name.
+    NonNull::new(unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr().cast()) })
+}
 
 /// libc functions that are called past our hooks of the same name, or that no header declares.
 macro_rules! libc_functions {
@@ -33,17 +40,10 @@ macro_rules! libc_functions {
             fn find() -> Option<Self> {
                 Some(Self {
                     $( $field: {
-                        let name = concat!(stringify!($name), "\0").as_ptr().cast();
-                        // SAFETY: a look-up by name.
-                        let found = unsafe { libc::dlsym(libc::RTLD_NEXT, name) };
-                        if found.is_null() {
-                            return None;
-                        }
+                        type Function = unsafe extern "C" fn($($ty),*) $(-> $ret)?;
+                        let found = find(concat!(stringify!($name), "\0"))?;
                         // SAFETY: the type is that of libc's function of this name.
-                        unsafe {
-                            type Function = unsafe extern "C" fn($($ty),*) $(-> $ret)?;
-                            transmute::<*mut c_void, Function>(found)
-                        }
+                        unsafe { transmute::<NonNull<c_void>, Function>(found) }
                     }, )*
                 })
             }
