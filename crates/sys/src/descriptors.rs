@@ -180,21 +180,6 @@ pub fn terminal(fd: c_int) -> Option<rustix::termios::Termios> {
     rustix::termios::tcgetattr(unsafe { BorrowedFd::borrow_raw(fd) }).ok()
 }
 
-/// SO_SNDBUF: how many bytes a socket buffers, including the kernel's overhead.
-pub fn send_buffer(fd: c_int) -> Option<usize> {
-    let mut value: c_int = 0;
-    let mut len = size_of::<c_int>() as libc::socklen_t;
-    let (value_at, len_at) = (&raw mut value as usize, &raw mut len as usize);
-    let (call, level, option) = (
-        Sysno::getsockopt as usize,
-        libc::SOL_SOCKET as usize,
-        libc::SO_SNDBUF as usize,
-    );
-    // SAFETY: the kernel writes at most `len` bytes to `value`, and the length; both are alive.
-    outcome(unsafe { raw::syscall5(call, fd as usize, level, option, value_at, len_at) }).ok()?;
-    usize::try_from(value).ok()
-}
-
 /// The content of a pipe that is open for reading.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum PipeState {

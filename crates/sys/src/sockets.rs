@@ -46,6 +46,11 @@ pub fn low_water_mark(fd: c_int) -> c_int {
     option(fd, libc::SO_RCVLOWAT, 1).unwrap_or(1)
 }
 
+/// SO_SNDBUF: how many bytes the socket buffers, including the kernel's overhead.
+pub fn send_buffer(fd: c_int) -> Option<usize> {
+    usize::try_from(option::<c_int>(fd, libc::SO_SNDBUF, 0).ok()?).ok()
+}
+
 /// Whether closing the socket waits for its peer: SO_LINGER is on with a nonzero time.
 pub fn lingers(fd: c_int) -> bool {
     let none = libc::linger {

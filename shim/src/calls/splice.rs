@@ -373,7 +373,7 @@ fn in_pieces(
     function: impl Fn(usize) -> isize,
 ) -> isize {
     begin(call, [source.hold, sink.hold]);
-    let piece = sys::send_buffer(sink.hold.fd())
+    let piece = sys::sockets::send_buffer(sink.hold.fd())
         .map_or(SMALLEST_PIECE, |room| (room / 4).max(SMALLEST_PIECE));
     let mut done = 0;
     let mut look = LastLook::new();
