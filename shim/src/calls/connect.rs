@@ -46,7 +46,7 @@ pub fn accept4(
     let result = net::end_interrupted(deadline, result);
     if let Ok(accepted) = result {
         Descriptor::opened(accepted as c_int, flags & libc::SOCK_NONBLOCK, false);
-        call.thread.prolong_share();
+        call.thread.quantum().prolong_for_accept();
     }
     Verdict::of_result(result)
 }

@@ -37,7 +37,7 @@ impl<'a> Call<'a> {
     #[inline]
     pub fn begin(thread: &'a Thread, row: usize, record: Option<&'a Record>) -> Option<Self> {
         let call = Self::begin_free(thread, row, record)?;
-        if !call.entered.is_nested() && !thread.afford() {
+        if !call.entered.is_nested() && !thread.quantum().try_consume() {
             call.begin_share();
         }
         Some(call)
@@ -48,7 +48,7 @@ impl<'a> Call<'a> {
     #[cold]
     #[inline(never)]
     fn begin_share(&self) {
-        if !self.thread.begin_share() {
+        if !self.thread.quantum().begin() {
             self.thread.end_turn(self.fiber);
         }
         self.cancelled_here();
@@ -60,7 +60,7 @@ impl<'a> Call<'a> {
     /// the call's descriptor, and the call would act on a different file.
     #[inline(always)]
     pub fn ended(thread: &Thread, row: usize) {
-        if !thread.has_share() {
+        if !thread.quantum().has_budget() {
             Self::end_turn(thread, row);
         }
     }
@@ -73,7 +73,7 @@ impl<'a> Call<'a> {
             && !allocator::is_calling()
         {
             thread.end_turn(call.fiber);
-            thread.end_share();
+            thread.quantum().end();
         }
     }
 
@@ -98,7 +98,10 @@ impl<'a> Call<'a> {
     /// cancellation, except inside a malloc. Call only while holding no locks.
     #[inline]
     pub fn give_way(&self) {
-        if !self.thread.afford() && !self.entered.is_nested() && !allocator::is_calling() {
+        if !self.thread.quantum().try_consume()
+            && !self.entered.is_nested()
+            && !allocator::is_calling()
+        {
             self.thread.yield_now(self.fiber);
             self.cancelled_here();
         }

@@ -8,6 +8,7 @@ pub mod language;
 pub mod lookout;
 pub mod operation;
 pub mod position;
+pub mod quantum;
 pub mod release;
 pub mod restart;
 pub mod signal;

@@ -76,7 +76,7 @@ pub fn trywait(call: &Call<'_>, s: *mut sem_t) -> Verdict {
 /// cancelled.
 #[inline(always)]
 pub fn wait_at_once(thread: &Thread, s: *mut sem_t) -> Option<c_int> {
-    (!thread.is_cancellation_due() && take(s)).then_some(0)
+    (!thread.quantum().is_cancellation_due() && take(s)).then_some(0)
 }
 
 /// Takes one at once if the value allows it.

@@ -2,7 +2,7 @@
 //! that its host calls.
 //!
 //! The other files hold the operations of its fibers: [`submit`] submits an operation and waits for
-//! it; [`interrupt`] ends waits early; [`accepting`] accepts connections; [`quantum`] parks fibers
+//! it; [`interrupt`] ends waits early; [`accepting`] accepts connections; [`park`] parks fibers
 //! and limits how long one runs; [`replacing`] replaces a failed engine.
 //!
 //! Invariant: only the attached thread touches the fields, except [`Remote`], and never while
@@ -11,7 +11,7 @@
 
 mod accepting;
 mod interrupt;
-mod quantum;
+mod park;
 mod replacing;
 mod submit;
 
@@ -28,6 +28,7 @@ use crate::runtime::deadlines::Deadlines;
 use crate::runtime::language::Runtimes;
 use crate::runtime::lookout::Lookout;
 use crate::runtime::operation::Flights;
+use crate::runtime::quantum::Quantum;
 use crate::runtime::signal::Signals;
 use crate::runtime::static_results::Records;
 use crate::runtime::stream::Files;
@@ -38,7 +39,7 @@ use crate::state::{interposed, options, sanitizers};
 use accepting::Accepting;
 use crossbeam_channel::Receiver;
 use format::options::{EngineChoice, Level, StatsFormat};
-use policy::{INLINE_BUDGET, Opens};
+use policy::Opens;
 use std::cell::{Cell, RefCell, UnsafeCell};
 use std::collections::HashSet;
 use std::ffi::{c_int, c_void};
@@ -100,12 +101,7 @@ pub struct Thread {
     passes_through: Cell<bool>,
     /// Whether the thread has no engine that it can sleep in.
     sleeps_without_engine: Cell<bool>,
-    /// Calls left before the running fiber lets others run.
-    budget: Cell<u32>,
-    /// When the fiber first exhausted that budget in its current turn, if it did.
-    turn_since: Cell<Option<u64>>,
-    /// Immediate calls left before the next cancellation check.
-    unasked: Cell<u32>,
+    quantum: Quantum,
     /// What the shim has learned about the speed of this thread's opens.
     pub opens: Cell<Opens>,
     pub known_files: KnownFiles,
@@ -163,9 +159,7 @@ impl Thread {
             highest_rung: Cell::new(engine::first()),
             passes_through: Cell::new(false),
             sleeps_without_engine: Cell::new(true),
-            budget: Cell::new(INLINE_BUDGET),
-            unasked: Cell::new(INLINE_BUDGET),
-            turn_since: Cell::new(None),
+            quantum: Quantum::new(),
             opens: Cell::new(Opens::NOTHING),
             known_files: KnownFiles::new(),
             kept: RefCell::new(HashSet::new()),
@@ -252,6 +246,12 @@ impl Thread {
 
     pub fn talks(&self) -> &RefCell<Vec<*const Link>> {
         &self.talks
+    }
+
+    /// The quantum of the running fiber.
+    #[inline(always)]
+    pub fn quantum(&self) -> &Quantum {
+        &self.quantum
     }
 
     /// Results that libc would store in static memory.

@@ -1,75 +1,14 @@
-//! The scheduling quantum: how a fiber parks, and lets others run once it has used up its budget.
+//! How a fiber parks, and lets others run once it has used up its quantum.
 
 use super::{EngineSlot, Thread};
 use crate::context;
 use crate::state::options;
 use crate::state::{allocator, log};
 use format::options::Level;
-use policy::INLINE_BUDGET;
 use std::ffi::c_void;
 use sys::errno;
 
-/// How much longer a fiber that accepts connections may run.
-const ACCEPTING_NS: u64 = 1_000_000;
-
 impl Thread {
-    /// Counts one more call of the running fiber since it last let others run. Returns false once
-    /// its budget is used up.
-    #[inline(always)]
-    pub fn afford(&self) -> bool {
-        let left = self.budget.get();
-        if left > 1 {
-            self.budget.set(left - 1);
-        }
-        left > 1
-    }
-
-    /// Whether a call that returns at once must check for cancellation. This is rarely true,
-    /// because the check takes longer than the call.
-    #[inline(always)]
-    pub fn is_cancellation_due(&self) -> bool {
-        let left = self.unasked.get();
-        self.unasked
-            .set(if left == 0 { INLINE_BUDGET } else { left - 1 });
-        left == 0
-    }
-
-    /// Whether the running fiber may make another call before others run.
-    #[inline(always)]
-    pub fn has_share(&self) -> bool {
-        self.budget.get() > 1
-    }
-
-    /// Ends the quantum because other fibers have run, or need not: the next call begins a new one.
-    pub fn end_share(&self) {
-        self.budget.set(0);
-    }
-
-    /// Begins a new quantum. Returns false if the last one was not ended.
-    pub fn begin_share(&self) -> bool {
-        let ended = self.budget.get() == 0;
-        if ended {
-            self.budget.set(INLINE_BUDGET);
-        }
-        ended
-    }
-
-    /// Renews the budget of a fiber that has accepted a connection, for up to [`ACCEPTING_NS`].
-    /// Without the shim, pending connections are all accepted while earlier ones are being served.
-    /// Without this, the fiber would wait for a turn of all serving fibers after every
-    /// [`INLINE_BUDGET`] accepts.
-    pub fn prolong_share(&self) {
-        if self.budget.get() >= INLINE_BUDGET / 2 {
-            return;
-        }
-        let now = sys::now();
-        let since = self.turn_since.get().unwrap_or(now);
-        if now - since < ACCEPTING_NS {
-            self.turn_since.set(Some(since));
-            self.budget.set(INLINE_BUDGET);
-        }
-    }
-
     /// Lets other fibers run, unless the policy allows the running fiber to continue.
     #[cold]
     pub fn end_turn(&self, fiber: *mut c_void) {
@@ -77,18 +16,17 @@ impl Thread {
         // one that waits for it. SAFETY: only this thread uses it, and the borrow ends with the
         // statement.
         if !matches!(unsafe { &*self.engine.get() }, EngineSlot::Made(_)) {
-            self.budget.set(INLINE_BUDGET);
+            self.quantum.refill();
             return;
         }
         if allocator::is_calling() {
             return;
         }
         let now = sys::now();
-        let since = self.turn_since.get().unwrap_or(now);
         let anybody_waits = self.in_flight() > 0 || !self.inbox.is_empty();
-        if policy::goes_on(now - since, self.host.runnable(), anybody_waits) {
-            self.turn_since.set(Some(since));
-            self.budget.set(INLINE_BUDGET);
+        let over = self.quantum.overrun(now);
+        if policy::goes_on(over, self.host.runnable(), anybody_waits) {
+            self.quantum.extend(now);
         } else {
             self.yield_now(fiber);
         }
@@ -112,8 +50,7 @@ impl Thread {
     /// inside of. Preserves errno.
     #[inline(always)]
     pub(super) fn park(&self) {
-        self.budget.set(INLINE_BUDGET);
-        self.turn_since.set(None);
+        self.quantum.restart();
         let errno = errno::get();
         if self.files.any() {
             let fiber = self.host.running();
