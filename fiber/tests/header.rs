@@ -116,7 +116,8 @@ fn scratch(name: &str) -> std::path::PathBuf {
 
 fn both(generated: &str) -> String {
     format!(
-        "#include <fiber.h>\n#include <stdbool.h>\n#include <time.h>\ntypedef struct timespec timespec_;\n{generated}"
+        "#include <fiber.h>\n#include <stdbool.h>\n#include <time.h>\ntypedef struct timespec \
+        timespec_;\n{generated}"
     )
 }
 
@@ -141,7 +142,8 @@ fn header_and_source_declare_the_same() {
 #[test]
 fn the_header_is_self_contained_in_every_language() {
     let dir = scratch("alone");
-    let text = "#include <fiber.h>\nint main(void) { fiber_options_t o = FIBER_OPTIONS_INIT; fiber_attr_t a = \
+    let text = "#include <fiber.h>\nint main(void) \
+        { fiber_options_t o = FIBER_OPTIONS_INIT; fiber_attr_t a = \
                 FIBER_ATTR_INIT; fiber_mutex_t m = FIBER_MUTEX_INITIALIZER; \
                 return (int)(o.workers + a.stack_size + m.opaque[0]); }\n";
     compile(&dir, &["cc", "-std=c99", "-pedantic"], "c99.c", text).unwrap();

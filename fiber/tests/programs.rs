@@ -178,7 +178,8 @@ fn an_overflow_names_the_fiber_and_kills_the_process() {
     let err = text(&out.stderr);
     assert!(
         err.contains(
-            "stack overflow in fiber 2 \"digger\": its stack of 64 KiB is full; set FIBER_STACK=128K"
+            "stack overflow in fiber 2 \"digger\": its stack of 64 KiB is full; set \
+            FIBER_STACK=128K"
         ),
         "{err}"
     );
@@ -250,7 +251,8 @@ fn a_bad_option_is_one_line_on_stderr() {
         (
             "FIBER_STACK",
             "lots",
-            "fiber: FIBER_STACK=lots: expected a number of bytes, optionally with K or M, from 16K to 1024M; using 256K\n",
+            "fiber: FIBER_STACK=lots: expected a number of bytes, optionally with K or M, from 16K \
+            to 1024M; using 256K\n",
         ),
         (
             "FIBER_WORKERS",

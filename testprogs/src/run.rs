@@ -212,7 +212,8 @@ impl Run {
                 command: line,
             },
             Err(threads) => panic!(
-                "hangs (no end after {:?}): {line}\n--- its threads\n{threads}--- stdout\n{}\n--- stderr\n{}",
+                "hangs (no end after {:?}): {line}\n--- its threads\n{threads}--- stdout\n{}\n--- \
+                stderr\n{}",
                 self.hang_limit,
                 String::from_utf8_lossy(&stdout),
                 String::from_utf8_lossy(&stderr)

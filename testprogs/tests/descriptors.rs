@@ -64,7 +64,8 @@ fn a_shell_opens_the_numbers_it_names_with_64_descriptors() {
     let Some(bash) = Tool::find("bash") else {
         return;
     };
-    let script = "ulimit -n 64; exec $BASH -c 'exec 3>a 4>b 5>c 9>d && echo x >&4 && cat b; exec {n}>e; echo $n; rm ?'";
+    let script = "ulimit -n 64; exec $BASH -c 'exec 3>a 4>b 5>c 9>d && echo x >&4 && cat b; exec \
+        {n}>e; echo $n; rm ?'";
     let run = |engine: Option<&str>| {
         let dir = testprogs::Scratch::new();
         let run = Run::new(bash.path()).args(["-c", script]).dir(dir.path());

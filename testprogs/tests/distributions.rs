@@ -66,9 +66,11 @@ const TESTS: &[(&str, &[&str])] = &[
 
 /// Programs of the release itself, most of which are not linked to libpthread. Each line prints
 /// something.
-const SCRIPT: &str = "ls /etc; sort /etc/passwd | head -n 3; find /var -name status; grep -c root /etc/group
+const SCRIPT: &str = "ls /etc; sort /etc/passwd | head -n 3; find /var -name status; grep -c root \
+    /etc/group
     perl -e 'print join(q( ), map { $_ * $_ } 1..9), qq(\\n); system(q(echo from a shell))'
-    gcc --version | head -n 1; dpkg --get-selections | wc -l; date +%Z; tar -cf - /etc/skel 2>/dev/null | wc -c";
+    gcc --version | head -n 1; dpkg --get-selections | wc -l; date +%Z; tar -cf - /etc/skel \
+    2>/dev/null | wc -c";
 
 fn libraries_work_on(suite: &str) {
     let Some(distribution) = Distribution::debian(suite) else {

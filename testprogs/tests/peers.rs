@@ -51,7 +51,8 @@ fn who_waits_for_a_peer_keeps_no_thread_that_the_peer_needs() {
 #[test]
 fn who_waits_for_a_turn_at_a_stream_can_be_cancelled_and_interrupted() {
     let expected = "readers of a FIFO: 3 cancelled\nwriters of a FIFO: 2 cancelled\n\
-                    readers of a terminal: 3 cancelled\ninterrupted: 2\naccept: 3 cancelled\naccept, out of time: 2\n";
+                    readers of a terminal: 3 cancelled\ninterrupted: 2\naccept: 3 \
+                    cancelled\naccept, out of time: 2\n";
     prints("every/cancel_queued", expected);
 }
 

@@ -85,7 +85,8 @@ impl Place {
 /// Runs the program as the user `nobody`, with `variables` and with the shim in /etc/ld.so.preload.
 fn run(place: &Place, means: Means, variables: &[(&str, &Path)]) -> Option<Outcome> {
     let [unshare, setpriv] = [Tool::find("unshare")?, Tool::find("setpriv")?];
-    let script = r#"mount --make-rprivate / && mount -t tmpfs none /etc && cp "$1" /etc/ld.so.preload || exit 77
+    let script = r#"mount --make-rprivate / && mount -t tmpfs none /etc &&
+        cp "$1" /etc/ld.so.preload || exit 77
         shift; exec "$@""#;
     let preload = place.0.path().join("ld.so.preload");
     let [shim, fiber] =

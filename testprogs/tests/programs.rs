@@ -184,14 +184,22 @@ macro_rules! cases {
 }
 
 cases! {
-    randread_direct: "apps/randread", |input, _| words(&["-r50", "--direct"], input.join("large")), [1, 3];
-    randread_cold: "apps/randread", |input, _| words(&["-r50", "--cold"], input.join("large")), [1, 3];
+    randread_direct: "apps/randread",
+        |input, _| words(&["-r50", "--direct"], input.join("large")), [1, 3];
+    randread_cold: "apps/randread",
+        |input, _| words(&["-r50", "--cold"], input.join("large")), [1, 3];
     randread_cached: "apps/randread", |input, _| words(&["-r50"], input.join("large")), [1, 3];
-    copytree: "apps/copytree", |input, output| words(&["-b5000"], input.join("tree")).into_iter().chain([output.join("copy")]).collect(), [1, 3];
-    copytree_synced: "apps/copytree", |input, output| words(&["--sync", "-n8"], input.join("tree")).into_iter().chain([output.join("copy")]).collect(), [1, 3];
-    wordcount: "apps/wordcount", |_, _| [PathBuf::from("-b700")].into_iter().chain(sources()).collect(), [1, 3];
+    copytree: "apps/copytree",
+        |input, output| words(&["-b5000"], input.join("tree"))
+            .into_iter().chain([output.join("copy")]).collect(), [1, 3];
+    copytree_synced: "apps/copytree",
+        |input, output| words(&["--sync", "-n8"], input.join("tree"))
+            .into_iter().chain([output.join("copy")]).collect(), [1, 3];
+    wordcount: "apps/wordcount",
+        |_, _| [PathBuf::from("-b700")].into_iter().chain(sources()).collect(), [1, 3];
     applog: "apps/applog", |_, output| words(&["-n16", "-r10"], output.join("log")), [1, 3];
-    applog_data: "apps/applog", |_, output| words(&["--data", "--every", "5"], output.join("log")), [1, 3];
+    applog_data: "apps/applog",
+        |_, output| words(&["--data", "--every", "5"], output.join("log")), [1, 3];
     kvstore: "apps/kvstore", |_, output| words(&["-r60"], output.join("store")), [1, 3];
     // The tasks wait for each other inside read and write. If these block, each task needs its own
     // worker.

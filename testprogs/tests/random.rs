@@ -237,7 +237,8 @@ fn random_scripts_give_the_same() {
                 );
             }
             None => panic!(
-                "{shape:?}: script {at} of {}, but not alone\n--- plain\n{plain}--- preloaded\n{preloaded}",
+                "{shape:?}: script {at} of {}, but not alone\n--- plain\n{plain}--- \
+                preloaded\n{preloaded}",
                 path.display()
             ),
         }

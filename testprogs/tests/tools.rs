@@ -97,7 +97,8 @@ fn tool_valgrind() {
     let script = dir.file(
         "under",
         format!(
-            "#!/bin/sh\nwhile [ \"$1\" = -E ]; do export \"$2\"; shift 2; done\nexec {} -q \"$@\"\n",
+            "#!/bin/sh\nwhile [ \"$1\" = -E ]; do export \"$2\"; shift 2; done\nexec {} -q \
+            \"$@\"\n",
             valgrind.path().display()
         ),
     );
@@ -115,10 +116,13 @@ fn tool_gdb() {
     let script = dir.file(
         "under",
         format!(
-            "#!/bin/sh\nset_all=\nwhile [ \"$1\" = -E ]; do set_all=\"$set_all$2\n\"; shift 2; done\n\
-             printf '%s' \"$set_all\" | sed 's/^\\([^=]*\\)=/set environment \\1 /' > {0}/commands\n\
+            "#!/bin/sh\nset_all=\nwhile [ \"$1\" = -E ]; do set_all=\"$set_all$2\n\"; shift 2; \
+            done\n\
+             printf '%s' \"$set_all\" | sed 's/^\\([^=]*\\)=/set environment \\1 /' > \
+             {0}/commands\n\
              printf 'run > {0}/out\nset confirm off\nquit $_exitcode\n' >> {0}/commands\n\
-             {1} -nx -batch -x {0}/commands --args \"$@\" > {0}/said 2>&1\nstatus=$?\ncat {0}/out\nexit $status\n",
+             {1} -nx -batch -x {0}/commands --args \"$@\" > {0}/said 2>&1\nstatus=$?\ncat \
+             {0}/out\nexit $status\n",
             dir.path().display(),
             gdb.path().display()
         ),

@@ -115,15 +115,20 @@ pub fn measure(bench: &Bench) -> Result<Part> {
     drop(progress);
 
     let mut notes = vec![
-        "ratio: the engine relative to the fio in the row below, within the same round, with quartiles".to_owned(),
+        "ratio: the engine relative to the fio in the row below, within the same round, with \
+        quartiles"
+            .to_owned(),
     ];
     if fio.is_some() {
         notes.push(
-            "fio counts whole milliseconds of CPU per thread: with many threads its figure is too low".to_owned(),
+            "fio counts whole milliseconds of CPU per thread: with many threads its figure is too \
+            low"
+            .to_owned(),
         );
     } else {
         notes.push(
-            "fio is not installed, so the engines are only compared with each other: apt-get install fio"
+            "fio is not installed, so the engines are only compared with each other: apt-get \
+            install fio"
                 .to_owned(),
         );
     }
@@ -132,7 +137,8 @@ pub fn measure(bench: &Bench) -> Result<Part> {
     Ok(Part {
         key: "engines",
         title: format!(
-            "Engines: random O_DIRECT reads of 4 KiB, phases of {ms} ms, fibers on one worker, threads and psync with \
+            "Engines: random O_DIRECT reads of 4 KiB, phases of {ms} ms, fibers on one worker, \
+            threads and psync with \
              at most {MOST_THREADS} threads; rounds: {done}"
         ),
         table: rows(&cases),
@@ -190,7 +196,8 @@ fn noise(cases: &[Case]) -> Option<String> {
         ""
     };
     Some(format!(
-        "noise: a second fio on io_uring differs by {} (distance of its median ratio from 1, or the standard error of \
+        "noise: a second fio on io_uring differs by {} (distance of its median ratio from 1, or \
+        the standard error of \
          that median, at least 2 %){word}",
         each.join(", ")
     ))

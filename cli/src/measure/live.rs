@@ -66,7 +66,8 @@ impl Live {
             .with_context(|| format!("{}: unexpected output {line:?}", live.name))?;
         ensure!(
             hello == meant,
-            "{}: runs as {hello:?}, expected {meant:?}; check that the library exists and can be loaded",
+            "{}: runs as {hello:?}, expected {meant:?}; check that the library exists and can be \
+            loaded",
             live.name
         );
         Ok(live)

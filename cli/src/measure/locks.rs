@@ -82,7 +82,8 @@ impl Case {
                 json!({ "ns": ns, "by_plain": self.ratios(mode) }),
             )
         });
-        json!({ "kind": self.kind, "threads": self.threads, "modes": Value::Object(modes.collect()) })
+        json!({ "kind": self.kind, "threads": self.threads,
+            "modes": Value::Object(modes.collect()) })
     }
 }
 
@@ -117,10 +118,13 @@ pub fn measure(bench: &Bench) -> Result<Part> {
     }
     drop(progress);
     let mut notes = vec![
-        "a pair is a lock and its unlock (a post and a wait of the semaphore) by one thread, without contention; many \
+        "a pair is a lock and its unlock (a post and a wait of the semaphore) by one thread, \
+        without contention; many \
          threads: the process has had a second thread, which has ended"
             .to_owned(),
-        "ns are medians of the rounds; a ratio is the median of each round's ratio to plain, with quartiles".to_owned(),
+        "ns are medians of the rounds; a ratio is the median of each round's ratio to plain, with \
+        quartiles"
+            .to_owned(),
     ];
     notes.extend(noise(&cases));
     let samples: Vec<Value> = cases.iter().map(Case::json).collect();

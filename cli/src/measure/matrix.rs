@@ -153,10 +153,14 @@ pub fn measure(bench: &Bench) -> Result<Part> {
     });
     drop(progress);
 
-    let mut notes = vec![
-        format!("fibers run on one worker per core ({cores}), but never on more workers than fibers"),
-        "ratio: the best of the others relative to auto, within the same rounds, with quartiles; above 1 auto is slower".to_owned(),
-        "cold write: to newly allocated blocks; cold open: of new names that do not exist; cached fsync: of nothing; \
+    let mut notes =
+        vec![
+        format!("fibers run on one worker per core ({cores}), but never on more workers than \
+            fibers"),
+        "ratio: the best of the others relative to auto, within the same rounds, with quartiles; \
+        above 1 auto is slower".to_owned(),
+        "cold write: to newly allocated blocks; cold open: of new names that do not exist; cached \
+        fsync: of nothing; \
          cold and direct fsync: of a block just written"
             .to_owned(),
     ];
@@ -241,7 +245,8 @@ fn noise(bench: &Bench, cells: &[Cell]) -> Option<String> {
         .filter(|cell| cell.rounds.ratios(same, AUTO, Phase::rate).median() > Some(LIMIT))
         .count();
     Some(format!(
-        "noise: auto chose {}; compared with itself it is {} over the cells, and slower by more than {LIMIT} in {over}",
+        "noise: auto chose {}; compared with itself it is {} over the cells, and slower by more \
+        than {LIMIT} in {over}",
         NAMES[same],
         medians.describe(),
     ))

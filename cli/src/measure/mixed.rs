@@ -115,9 +115,11 @@ pub fn measure(bench: &Bench, out: &Path) -> Result<Part> {
 
     let mut notes = vec![
         format!(
-            "half of the reads are cold; a microsecond of work is {turns_per_us:.0} iterations of a loop, the same for all"
+            "half of the reads are cold; a microsecond of work is {turns_per_us:.0} iterations of \
+            a loop, the same for all"
         ),
-        "ratio: time relative to the fibers, within the same round, with quartiles; above 1 the fibers are faster"
+        "ratio: time relative to the fibers, within the same round, with quartiles; above 1 the \
+        fibers are faster"
             .to_owned(),
     ];
     notes.extend(warmer(&cases));
@@ -129,7 +131,8 @@ pub fn measure(bench: &Bench, out: &Path) -> Result<Part> {
     Ok(Part {
         key: "mixed",
         title: format!(
-            "Mixed: {requests} requests of one 4 KiB read and some work, on two processors; rounds: {done}"
+            "Mixed: {requests} requests of one 4 KiB read and some work, on two processors; \
+            rounds: {done}"
         ),
         table: rows(&cases),
         goals: goals(&cases),

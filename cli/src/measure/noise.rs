@@ -39,7 +39,8 @@ impl Noise {
         let processors = self.processors()?;
         (processors > 0.1 * cores as f64).then(|| {
             format!(
-                "busy machine: other programs kept {processors:.2} of {cores} processors busy; this favours programs \
+                "busy machine: other programs kept {processors:.2} of {cores} processors busy; \
+                this favours programs \
                  with many threads, so measure again on a quiet machine before relying on a ratio"
             )
         })

@@ -153,7 +153,8 @@ impl Rounds {
             }
             (mode.key.to_owned(), value)
         });
-        json!({ "calls_per_round": self.calls, "rounds": self.ns.len(), "modes": Value::Object(modes.collect()) })
+        json!({ "calls_per_round": self.calls, "rounds": self.ns.len(),
+            "modes": Value::Object(modes.collect()) })
     }
 }
 
@@ -163,7 +164,8 @@ pub fn measure(bench: &Bench) -> Result<Part> {
     let progress = Progress::start("overhead", budget);
     let mut failures = Vec::new();
     let mut notes = vec![
-        "times are medians of the rounds; ratios are medians of each round's ratio to plain (among 64: to plain, 64 \
+        "times are medians of the rounds; ratios are medians of each round's ratio to plain (among \
+        64: to plain, 64 \
          buffers), with quartiles"
             .to_owned(),
     ];
@@ -395,7 +397,8 @@ fn noise(all: &[Rounds]) -> String {
         .map(|(low, high)| high - low)
         .collect();
     format!(
-        "noise: a second plain process took {:.3}x the time of the first (median over the calls, quartiles {:.3} apart); {} rounds",
+        "noise: a second plain process took {:.3}x the time of the first (median over the calls, \
+        quartiles {:.3} apart); {} rounds",
         medians.median().unwrap_or(f64::NAN),
         spread.median().unwrap_or(f64::NAN),
         all.iter().map(|rounds| rounds.ns.len()).sum::<usize>(),

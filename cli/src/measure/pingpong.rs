@@ -53,10 +53,12 @@ pub fn measure(bench: &Bench) -> Result<Part> {
     let progress = Progress::start("pingpong", budget);
     let mut failures = Vec::new();
     let mut notes = vec![
-        "ratio: the median of each round's ratio to the epoll loop and to the pthreads, with quartiles; below 1 it is \
+        "ratio: the median of each round's ratio to the epoll loop and to the pthreads, with \
+        quartiles; below 1 it is \
          faster than they are"
             .to_owned(),
-        "the epoll loop and the fibers run on one thread; pthreads and the engine's own threads use all processors"
+        "the epoll loop and the fibers run on one thread; pthreads and the engine's own threads \
+        use all processors"
             .to_owned(),
     ];
     let mut rounds = Trips::of(NAMES.len());
@@ -79,13 +81,15 @@ pub fn measure(bench: &Bench) -> Result<Part> {
     drop(progress);
     if let Some(ratio) = ratios(&rounds, AGAIN, EPOLL).noise() {
         notes.push(format!(
-            "noise: the epoll loop compared with itself shows that a ratio is uncertain by {ratio:.2}"
+            "noise: the epoll loop compared with itself shows that a ratio is uncertain by \
+            {ratio:.2}"
         ));
     }
     Ok(Part {
         key: "pingpong",
         title: format!(
-            "Ping-pong: 8 bytes back and forth, {PAIRS} pairs, {trips} round trips each; rounds: {done}"
+            "Ping-pong: 8 bytes back and forth, {PAIRS} pairs, {trips} round trips each; rounds: \
+            {done}"
         ),
         table: rows(&rounds),
         goals: goals(&rounds),

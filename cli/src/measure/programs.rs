@@ -75,7 +75,8 @@ impl Programs {
         };
         let about = fs::read_to_string(dir.join("about")).with_context(|| {
             format!(
-                "no benchmark programs in {}; scripts/measure in the sources of aioshim builds them",
+                "no benchmark programs in {}; scripts/measure in the sources of aioshim builds \
+                them",
                 dir.display()
             )
         })?;

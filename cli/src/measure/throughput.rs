@@ -89,8 +89,10 @@ impl Case {
         let slowest = self.rounds.iter().map(by_all).fold(f64::INFINITY, f64::min);
         (fastest > 2.0 * slowest).then(|| {
             format!(
-                "the disk is unsteady, {} reads by {} ran at {slowest:.0} to {fastest:.0} IOPS: while it is throttled, \
-                 IOPS say little and CPU per read is too high for all; ratios within one round are still valid",
+                "the disk is unsteady, {} reads by {} ran at {slowest:.0} to {fastest:.0} IOPS: \
+                while it is throttled, \
+                 IOPS say little and CPU per read is too high for all; ratios within one round are \
+                 still valid",
                 self.way(),
                 self.count
             )
@@ -113,7 +115,8 @@ impl Case {
             });
             (who.name().to_owned(), value)
         });
-        json!({ "way": self.way(), "readers": self.count, "by": Value::Object(figures.into_iter().collect()) })
+        json!({ "way": self.way(), "readers": self.count,
+            "by": Value::Object(figures.into_iter().collect()) })
     }
 }
 
@@ -184,7 +187,9 @@ pub fn measure(bench: &Bench, out: &Path) -> Result<Part> {
     notes.extend(flat(&cases));
     check(bench, &cases, &file, &mut notes, &mut failures);
     notes.push(
-        "ratio: the fibers relative to this row, within the same round; O_DIRECT with 128 runs three times per round".to_owned(),
+        "ratio: the fibers relative to this row, within the same round; O_DIRECT with 128 runs \
+        three times per round"
+            .to_owned(),
     );
     if fio.is_none() {
         notes
@@ -198,7 +203,8 @@ pub fn measure(bench: &Bench, out: &Path) -> Result<Part> {
     Ok(Part {
         key: "throughput",
         title: format!(
-            "Throughput: random reads of 4 KiB, phases of {ms} ms, fibers on one worker; rounds: {done}"
+            "Throughput: random reads of 4 KiB, phases of {ms} ms, fibers on one worker; rounds: \
+            {done}"
         ),
         table: rows(&cases),
         goals: goals(&cases),
@@ -223,7 +229,8 @@ fn flat(cases: &[Case]) -> Option<String> {
     let (one, many) = (best(1)?, best(128)?);
     (many < 2.0 * one).then(|| {
         format!(
-            "the disk gives 128 readers {many:.0} IOPS and a single one {one:.0}: it is slow or throttled, so \
+            "the disk gives 128 readers {many:.0} IOPS and a single one {one:.0}: it is slow or \
+            throttled, so \
              IOPS say little about the readers"
         )
     })
@@ -274,7 +281,8 @@ fn check(
             });
             if bytes.median().is_some_and(|bytes| bytes < 0.9 * 4096.0) {
                 notes.push(format!(
-                    "{} reads by {} {}: only {:.0} bytes per read came from the device, the rest from the page cache",
+                    "{} reads by {} {}: only {:.0} bytes per read came from the device, the rest \
+                    from the page cache",
                     case.way(),
                     case.count,
                     who.name(),
@@ -287,7 +295,8 @@ fn check(
                 .is_some_and(|(_, high)| high > 0.0)
             {
                 notes.push(format!(
-                    "{} reads by {} {}: phases ended early because every block of the file had been read",
+                    "{} reads by {} {}: phases ended early because every block of the file had \
+                    been read",
                     case.way(),
                     case.count,
                     who.name()

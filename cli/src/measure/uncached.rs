@@ -74,7 +74,9 @@ pub fn measure(bench: &Bench) -> Result<Part> {
     drop(progress);
 
     let mut notes = vec![
-        "ratio: relative to the second row of each kind of read, within the same round, with quartiles".to_owned(),
+        "ratio: relative to the second row of each kind of read, within the same round, with \
+        quartiles"
+            .to_owned(),
     ];
     for (way, rounds) in WAYS.iter().zip(&all) {
         for (who, name) in way.names.into_iter().enumerate() {
@@ -108,7 +110,8 @@ pub fn measure(bench: &Bench) -> Result<Part> {
     Ok(Part {
         key: "cold",
         title: format!(
-            "Cold: buffered reads of uncached data, phases of {ms} ms, fibers on one worker; rounds: {done}"
+            "Cold: buffered reads of uncached data, phases of {ms} ms, fibers on one worker; \
+            rounds: {done}"
         ),
         table: rows(&all),
         goals: vec![

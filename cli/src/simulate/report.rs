@@ -48,7 +48,10 @@ fn one(replay: &Replay) -> Value {
         .iter()
         .zip(&replay.scores)
         .map(|(contender, score)| {
-            let by_way = |counts: &[u64; 3]| json!({ "plain": counts[0], "try": counts[1], "submit": counts[2] });
+            let by_way = |counts: &[u64; 3]| {
+                json!({ "plain": counts[0], "try": counts[1],
+                "submit": counts[2] })
+            };
             let value = json!({
                 "fixed": contender.is_fixed(),
                 "ns_a_call": score.cost / replay.calls.max(1) as f64,
@@ -85,7 +88,8 @@ impl fmt::Display for Report<'_> {
         let sum = &self.sum;
         writeln!(
             f,
-            "{} calls; {} more are left out because they had no choice. For {} calls the time was used to infer whether \
+            "{} calls; {} more are left out because they had no choice. For {} calls the time was \
+            used to infer whether \
              they had to wait. The replayed policy decides {} calls as it did in the trace.",
             sum.calls, sum.left_out, sum.inferred, sum.as_recorded
         )?;

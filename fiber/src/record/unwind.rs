@@ -42,7 +42,8 @@ impl JumpBuffer {
         // SAFETY: reads the word of the thread control block with which libc mangles the pointers
         // in jump buffers.
         unsafe {
-            core::arch::asm!("mov {}, fs:[0x30]", out(reg) guard, options(nostack, preserves_flags, readonly))
+            core::arch::asm!("mov {}, fs:[0x30]", out(reg) guard, options(nostack, preserves_flags,
+                readonly))
         };
         sp as u64 >= self.registers[RSP].rotate_right(17) ^ guard
     }

@@ -212,11 +212,14 @@ impl Report {
             .map(|sum| (sum.name.to_owned(), sum.json()))
             .collect();
         let batch = self.batch.as_ref().map(|batch| {
-            json!({ "submissions": batch.len(), "mean": batch.mean(), "p50": batch.value_at_quantile(0.5),
+            json!({ "submissions": batch.len(), "mean": batch.mean(),
+                "p50": batch.value_at_quantile(0.5),
                     "p99": batch.value_at_quantile(0.99), "max": batch.max() })
         });
-        json!({ "version": env!("CARGO_PKG_VERSION"), "pid": std::process::id(), "engine": self.engine,
-                "calls": calls, "batch": batch, "escapes": self.escapes.as_ref().map(unhooked::Report::json) })
+        json!({ "version": env!("CARGO_PKG_VERSION"), "pid": std::process::id(),
+            "engine": self.engine,
+                "calls": calls, "batch": batch,
+                "escapes": self.escapes.as_ref().map(unhooked::Report::json) })
         .to_string()
             + "\n"
     }
@@ -272,7 +275,8 @@ impl Report {
         if let Some(batch) = &self.batch {
             let _ = writeln!(
                 text,
-                "{} submissions at the end of a round, operations in each: mean {:.1}, p50 {}, p99 {}, max {}",
+                "{} submissions at the end of a round, operations in each: mean {:.1}, p50 {}, p99 \
+                {}, max {}",
                 batch.len(),
                 batch.mean(),
                 batch.value_at_quantile(0.5),
@@ -291,8 +295,10 @@ impl Sum {
             .map(|(why, n)| ((*why).to_owned(), json!(n)))
             .collect();
         let parked = self.parked.as_ref().map(|parked| {
-            json!({ "p50": parked.value_at_quantile(0.5), "p99": parked.value_at_quantile(0.99), "max": parked.max() })
+            json!({ "p50": parked.value_at_quantile(0.5), "p99": parked.value_at_quantile(0.99),
+                "max": parked.max() })
         });
-        json!({ "converted": self.converted, "offloaded": self.offloaded, "inline": self.inline, "through": through, "parked_ns": parked })
+        json!({ "converted": self.converted, "offloaded": self.offloaded, "inline": self.inline,
+            "through": through, "parked_ns": parked })
     }
 }

@@ -177,7 +177,8 @@ impl Report {
                 .collect();
             json!({ "calls": calls, "blocked": blocked, "places": places })
         };
-        json!({ "threads": self.threads, "escaped": list(By::is_nobody), "passed": list(By::is_hook),
+        json!({ "threads": self.threads, "escaped": list(By::is_nobody),
+            "passed": list(By::is_hook),
                 "own": list(By::is_shim) })
     }
 
@@ -263,7 +264,8 @@ impl Line {
             By::Hook(hook) => Some(hook),
             By::Nobody | By::Shim => None,
         };
-        json!({ "call": self.call, "waits_for": self.waits_for, "at": self.at, "hook": hook, "calls": self.calls,
+        json!({ "call": self.call, "waits_for": self.waits_for, "at": self.at, "hook": hook,
+            "calls": self.calls,
                 "blocked": self.blocked, "longest_ns": self.longest_nanos })
     }
 }

@@ -49,7 +49,8 @@ unsafe fn stack_pointer(buffer: *const c_void) -> usize {
     // SAFETY: reads the word of the thread control block with which libc encrypts pointers in jump
     // buffers.
     unsafe {
-        std::arch::asm!("mov {}, fs:[0x30]", out(reg) guard, options(nostack, preserves_flags, readonly))
+        std::arch::asm!("mov {}, fs:[0x30]", out(reg) guard, options(nostack, preserves_flags,
+            readonly))
     };
     // SAFETY: our caller keeps this contract.
     let disguised = unsafe { buffer.cast::<u64>().add(RSP).read() };
