@@ -10,11 +10,11 @@ use serde::Serialize;
 
 use super::row::{Decided, Kind, Row};
 use super::truth::Truth;
-use policy::{Alone, Hint};
+use policy::{Contention, Hint};
 
 /// The ways to make a call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Way {
+pub enum Method {
     /// The unchanged libc call.
     Plain,
     /// A non-blocking attempt; if it fails, the call is submitted.
@@ -22,7 +22,7 @@ pub enum Way {
     Submit,
 }
 
-impl Way {
+impl Method {
     pub const ALL: [Self; 3] = [Self::Plain, Self::Try, Self::Submit];
 }
 
@@ -106,22 +106,24 @@ impl Costs {
 
     /// Returns the whole cost of a call made this way, and the part of it during which the thread
     /// was blocked.
-    pub fn of(&self, way: Way, row: &Row, truth: Truth, refuses_tries: bool) -> (f64, f64) {
+    pub fn of(&self, method: Method, row: &Row, truth: Truth, refuses_tries: bool) -> (f64, f64) {
         let blocked = match truth {
             Truth::Miss if delays(row) => self.wait(row),
             _ => 0.0,
         };
         let submitted = self.submitted(row, refuses_tries);
-        match (way, truth) {
-            (Way::Plain, _) => (self.plain + blocked, blocked),
-            (Way::Submit, _) => (submitted, 0.0),
+        match (method, truth) {
+            (Method::Plain, _) => (self.plain + blocked, blocked),
+            (Method::Submit, _) => (submitted, 0.0),
             // RWF_NOWAIT does not prevent an O_DIRECT transfer from waiting.
-            (Way::Try, Truth::Miss) if row.hint.is(Hint::DIRECT) => {
+            (Method::Try, Truth::Miss) if row.hint.contains(Hint::DIRECT) => {
                 (self.plain + self.try_hit + blocked, blocked)
             }
-            (Way::Try, _) if refuses_tries || cannot_try(row) => (self.try_miss + submitted, 0.0),
-            (Way::Try, Truth::Hit) => (self.plain + self.try_hit, 0.0),
-            (Way::Try, Truth::Miss) => (self.try_miss + submitted, 0.0),
+            (Method::Try, _) if refuses_tries || cannot_try(row) => {
+                (self.try_miss + submitted, 0.0)
+            }
+            (Method::Try, Truth::Hit) => (self.plain + self.try_hit, 0.0),
+            (Method::Try, Truth::Miss) => (self.try_miss + submitted, 0.0),
         }
     }
 
@@ -129,7 +131,7 @@ impl Costs {
         if refuses_tries || is_offloaded(row) {
             return self.offload;
         }
-        if row.at_position && row.hint.is(Hint::SEEKABLE) {
+        if row.at_position && row.hint.contains(Hint::SEEKABLE) {
             // Operations at the same file position run one after another.
             return self.operation + self.submission + self.position;
         }
@@ -139,12 +141,14 @@ impl Costs {
     fn wait(&self, row: &Row) -> f64 {
         match row.kind {
             Kind::Sync => self.flush,
-            Kind::Read | Kind::Write if row.hint.is(Hint::STREAM) => self.peer,
+            Kind::Read | Kind::Write if row.hint.contains(Hint::STREAM) => self.peer,
             // For a plain write, the trace shows how long the kernel throttled it.
-            Kind::Write if !row.hint.is_any(Hint::DIRECT.with(Hint::SYNC)) => match row.decision {
-                Decided::Copy => self.throttle.min(row.inline_ns as f64),
-                _ => self.throttle,
-            },
+            Kind::Write if !row.hint.intersects(Hint::DIRECT.with(Hint::SYNC)) => {
+                match row.decision {
+                    Decided::Copy => self.throttle.min(row.inline_ns as f64),
+                    _ => self.throttle,
+                }
+            }
             _ => self.device,
         }
     }
@@ -153,10 +157,10 @@ impl Costs {
 /// Returns whether another fiber waits while the thread is blocked in this call. With a stream on
 /// several workers, the peer may need a fiber of this thread.
 fn delays(row: &Row) -> bool {
-    match row.load.alone {
-        Alone::No => true,
-        Alone::ForNow => row.hint.is(Hint::STREAM),
-        Alone::Entirely => false,
+    match row.load.contention {
+        Contention::OthersRunnable => true,
+        Contention::NoneNow => row.hint.contains(Hint::STREAM),
+        Contention::SoleFiber => false,
     }
 }
 
@@ -164,7 +168,7 @@ fn delays(row: &Row) -> bool {
 /// RWF_NOWAIT for buffered writes, and fsync has no such form.
 fn cannot_try(row: &Row) -> bool {
     match row.kind {
-        Kind::Write => row.hint.is(Hint::SEEKABLE),
+        Kind::Write => row.hint.contains(Hint::SEEKABLE),
         Kind::Sync => true,
         _ => false,
     }
@@ -173,7 +177,7 @@ fn cannot_try(row: &Row) -> bool {
 /// Returns whether io_uring passes the operation to its worker threads.
 fn is_offloaded(row: &Row) -> bool {
     match row.kind {
-        Kind::Write => row.hint.is(Hint::SEEKABLE) && !row.hint.is(Hint::DIRECT),
+        Kind::Write => row.hint.contains(Hint::SEEKABLE) && !row.hint.contains(Hint::DIRECT),
         Kind::Sync | Kind::Open => true,
         _ => false,
     }
@@ -184,8 +188,8 @@ mod tests {
     use super::*;
     use crate::simulate::row::parse_one;
 
-    fn cost(way: Way, row: &str, truth: Truth) -> f64 {
-        Costs::default().of(way, &parse_one(row), truth, false).0
+    fn cost(method: Method, row: &str, truth: Truth) -> f64 {
+        Costs::default().of(method, &parse_one(row), truth, false).0
     }
 
     const LONE: &str = "1,1,pread,3,0,1,4096,0,0,0,2,alone,hit,1,0,0";
@@ -194,25 +198,25 @@ mod tests {
 
     #[test]
     fn cached_reads_cost_what_was_measured() {
-        assert_eq!(cost(Way::Plain, FEW, Truth::Hit), 545.0);
-        assert_eq!(cost(Way::Try, FEW, Truth::Hit), 640.0);
-        assert_eq!(cost(Way::Submit, FEW, Truth::Hit), 1480.0);
-        assert!((cost(Way::Submit, AMONG_64, Truth::Hit) - 535.0).abs() < 1.0);
+        assert_eq!(cost(Method::Plain, FEW, Truth::Hit), 545.0);
+        assert_eq!(cost(Method::Try, FEW, Truth::Hit), 640.0);
+        assert_eq!(cost(Method::Submit, FEW, Truth::Hit), 1480.0);
+        assert!((cost(Method::Submit, AMONG_64, Truth::Hit) - 535.0).abs() < 1.0);
     }
 
     #[test]
     fn blocking_costs_a_device_time_unless_nobody_waits() {
-        assert_eq!(cost(Way::Plain, FEW, Truth::Miss), 70_545.0);
-        assert_eq!(cost(Way::Plain, LONE, Truth::Miss), 545.0);
-        assert_eq!(cost(Way::Try, FEW, Truth::Miss), 2180.0);
+        assert_eq!(cost(Method::Plain, FEW, Truth::Miss), 70_545.0);
+        assert_eq!(cost(Method::Plain, LONE, Truth::Miss), 545.0);
+        assert_eq!(cost(Method::Try, FEW, Truth::Miss), 2180.0);
     }
 
     #[test]
     fn a_buffered_write_is_dear_to_submit_and_a_direct_read_waits_when_tried() {
         let write = "1,1,pwrite,3,0,1,4096,0,0,0,0,copy,hit,1,0,0";
-        assert_eq!(cost(Way::Submit, write, Truth::Hit), 6000.0);
+        assert_eq!(cost(Method::Submit, write, Truth::Hit), 6000.0);
         let direct = "1,1,pread,3,0,5,4096,0,0,0,0,submit,-,1,9,0";
-        assert_eq!(cost(Way::Try, direct, Truth::Miss), 70_640.0);
+        assert_eq!(cost(Method::Try, direct, Truth::Miss), 70_640.0);
     }
 
     #[test]

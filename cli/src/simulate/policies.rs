@@ -1,7 +1,7 @@
 //! The policies that are compared: the shim's policy with and without its learning, policies that
 //! always do the same, and the oracle.
 
-use super::costs::Way;
+use super::costs::Method;
 use super::row::{Decided, Kind, Row};
 use super::truth::Truth;
 use policy::{Decision, Hint, Learned};
@@ -16,7 +16,7 @@ pub enum Contender {
     /// The shim's policy, but after [`TRUST`] hits in a row on a descriptor it makes plain calls
     /// instead of tries.
     Trusting,
-    Always(Way),
+    Always(Method),
     /// Knows the outcome and takes the cheapest way.
     Oracle,
 }
@@ -29,9 +29,9 @@ impl Contender {
         Self::Policy,
         Self::Untaught,
         Self::Trusting,
-        Self::Always(Way::Submit),
-        Self::Always(Way::Try),
-        Self::Always(Way::Plain),
+        Self::Always(Method::Submit),
+        Self::Always(Method::Try),
+        Self::Always(Method::Plain),
         Self::Oracle,
     ];
 
@@ -40,9 +40,9 @@ impl Contender {
             Self::Policy => "the policy",
             Self::Untaught => "the policy, untaught",
             Self::Trusting => "the policy, trusting",
-            Self::Always(Way::Submit) => "always submit",
-            Self::Always(Way::Try) => "always try",
-            Self::Always(Way::Plain) => "always plain",
+            Self::Always(Method::Submit) => "always submit",
+            Self::Always(Method::Try) => "always try",
+            Self::Always(Method::Plain) => "always plain",
             Self::Oracle => "oracle",
         }
     }
@@ -73,13 +73,15 @@ impl Default for Memory {
 impl Memory {
     /// Returns what `contender`, which must not be the oracle, does with a call. `refuses_tries`
     /// says that it has seen the file refuse a try.
-    pub fn decide(&self, contender: Contender, row: &Row, refuses_tries: bool) -> Way {
-        if let Contender::Always(way) = contender {
-            return way;
+    pub fn decide(&self, contender: Contender, row: &Row, refuses_tries: bool) -> Method {
+        if let Contender::Always(method) = contender {
+            return method;
         }
-        let mut hint = row.hint.with_skip(self.learned.way, self.learned.skip);
+        let mut hint = row
+            .hint
+            .with_skip(self.learned.direction, self.learned.skip);
         if refuses_tries {
-            hint = hint.with(row.no_try());
+            hint = hint.with(row.refuses_nowait());
         }
         let decision = match row.kind {
             Kind::Read => policy::read(hint, row.load, row.bytes, row.at_position),
@@ -87,27 +89,30 @@ impl Memory {
             _ => return as_recorded(row),
         };
         match decision {
-            Decision::Try if contender == Contender::Trusting && self.streak >= TRUST => Way::Plain,
-            Decision::Try => Way::Try,
-            Decision::Submit => Way::Submit,
-            Decision::Through(_) | Decision::Copy => Way::Plain,
+            Decision::Attempt if contender == Contender::Trusting && self.streak >= TRUST => {
+                Method::Plain
+            }
+            Decision::Attempt => Method::Try,
+            Decision::Submit => Method::Submit,
+            Decision::PassThrough(_) | Decision::Inline => Method::Plain,
         }
     }
 
     /// Records what the policy learns from its own decision. It learns nothing from a plain read; a
     /// plain write was timed.
-    pub fn learn(&mut self, contender: Contender, row: &Row, way: Way, truth: Truth) {
+    pub fn learn(&mut self, contender: Contender, row: &Row, method: Method, truth: Truth) {
         if contender == Contender::Untaught {
             return;
         }
-        let alone = row.load.alone.suffices(row.hint);
-        let watched = way == Way::Try || way == Way::Plain && !alone && row.kind == Kind::Write;
+        let allowed = row.load.contention.allows_plain_call(row.hint);
+        let watched =
+            method == Method::Try || method == Method::Plain && !allowed && row.kind == Kind::Write;
         let side = match row.kind {
-            Kind::Read => policy::Way::Read,
-            Kind::Write => policy::lesson(row.hint, policy::Way::Write),
+            Kind::Read => policy::Direction::Read,
+            Kind::Write => policy::recorded_direction(row.hint, policy::Direction::Write),
             _ => return,
         };
-        let batch = if row.at_position && row.hint.is(Hint::SEEKABLE) {
+        let batch = if row.at_position && row.hint.contains(Hint::SEEKABLE) {
             0
         } else {
             row.load.batch
@@ -115,7 +120,7 @@ impl Memory {
         self.learned = match (watched, truth) {
             (true, Truth::Hit) => self.learned.hit(side, batch),
             (true, Truth::Miss) => self.learned.missed(side, batch),
-            (false, _) if way == Way::Submit => self.learned.submitted(side),
+            (false, _) if method == Method::Submit => self.learned.submitted(side),
             (false, _) => self.learned,
         };
         self.streak = match truth {
@@ -126,16 +131,16 @@ impl Memory {
 }
 
 /// The decision for calls to which the policy's rules do not apply.
-fn as_recorded(row: &Row) -> Way {
+fn as_recorded(row: &Row) -> Method {
     match row.decision {
-        Decided::Submit => Way::Submit,
-        Decided::Inline | Decided::Try => Way::Try,
-        Decided::Copy | Decided::Alone | Decided::Bound => Way::Plain,
+        Decided::Submit => Method::Submit,
+        Decided::Inline | Decided::Try => Method::Try,
+        Decided::Copy | Decided::Alone | Decided::Bound => Method::Plain,
     }
 }
 
 /// What the shim did with a call of the trace.
-pub fn recorded(row: &Row) -> Way {
+pub fn recorded(row: &Row) -> Method {
     as_recorded(row)
 }
 
@@ -150,13 +155,13 @@ mod tests {
     fn the_policy_learns_from_its_tries_and_the_untaught_one_does_not() {
         let row = parse_one(READ);
         for (contender, after) in [
-            (Contender::Policy, Way::Submit),
-            (Contender::Untaught, Way::Try),
+            (Contender::Policy, Method::Submit),
+            (Contender::Untaught, Method::Try),
         ] {
             let mut memory = Memory::default();
-            assert_eq!(memory.decide(contender, &row, false), Way::Try);
+            assert_eq!(memory.decide(contender, &row, false), Method::Try);
             for _ in 0..3 {
-                memory.learn(contender, &row, Way::Try, Truth::Miss);
+                memory.learn(contender, &row, Method::Try, Truth::Miss);
             }
             assert_eq!(memory.decide(contender, &row, false), after);
         }
@@ -166,12 +171,18 @@ mod tests {
     fn trust_takes_a_thousand_hits_and_one_miss() {
         let (row, mut memory) = (parse_one(READ), Memory::default());
         for _ in 0..TRUST {
-            assert_eq!(memory.decide(Contender::Trusting, &row, false), Way::Try);
-            memory.learn(Contender::Trusting, &row, Way::Try, Truth::Hit);
+            assert_eq!(memory.decide(Contender::Trusting, &row, false), Method::Try);
+            memory.learn(Contender::Trusting, &row, Method::Try, Truth::Hit);
         }
-        assert_eq!(memory.decide(Contender::Trusting, &row, false), Way::Plain);
-        memory.learn(Contender::Trusting, &row, Way::Plain, Truth::Miss);
-        assert_ne!(memory.decide(Contender::Trusting, &row, false), Way::Plain);
+        assert_eq!(
+            memory.decide(Contender::Trusting, &row, false),
+            Method::Plain
+        );
+        memory.learn(Contender::Trusting, &row, Method::Plain, Truth::Miss);
+        assert_ne!(
+            memory.decide(Contender::Trusting, &row, false),
+            Method::Plain
+        );
     }
 
     #[test]
@@ -179,7 +190,7 @@ mod tests {
         let row = parse_one("1,1,fsync,3,0,1,0,-1,0,0,0,submit,-,1,700000,0");
         assert_eq!(
             Memory::default().decide(Contender::Policy, &row, false),
-            Way::Submit
+            Method::Submit
         );
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde::Serialize;
 
-use super::costs::{Costs, Way};
+use super::costs::{Costs, Method};
 use super::policies::{Contender, Memory, recorded};
 use super::row::{Decided, Kind, Outcome, Row};
 use super::truth::{self, Truth};
@@ -23,19 +23,19 @@ pub struct Score {
 }
 
 impl Score {
-    fn add(&mut self, way: Way, truth: Truth, (cost, blocked): (f64, f64)) {
+    fn add(&mut self, method: Method, truth: Truth, (cost, blocked): (f64, f64)) {
         self.cost += cost;
         self.blocked += blocked;
         match truth {
-            Truth::Hit => self.hits[way as usize] += 1,
-            Truth::Miss => self.misses[way as usize] += 1,
+            Truth::Hit => self.hits[method as usize] += 1,
+            Truth::Miss => self.misses[method as usize] += 1,
         }
     }
 
     pub fn merge(&mut self, other: &Self) {
         self.cost += other.cost;
         self.blocked += other.blocked;
-        for i in 0..Way::ALL.len() {
+        for i in 0..Method::ALL.len() {
             self.hits[i] += other.hits[i];
             self.misses[i] += other.misses[i];
         }
@@ -109,25 +109,28 @@ impl Replay {
         self.calls += 1;
         self.inferred += u64::from(inferred);
         let write = usize::from(row.kind == Kind::Write);
-        let known = state.refuses_tries[write] || row.hint.is(row.no_try());
+        let known = state.refuses_tries[write] || row.hint.contains(row.refuses_nowait());
         let refuses = known || row.outcome == Outcome::Refused;
         for (i, contender) in Contender::ALL.into_iter().enumerate() {
-            let cost = |way| costs.of(way, row, truth, refuses);
+            let cost = |method| costs.of(method, row, truth, refuses);
             if contender == Contender::Oracle {
-                let cheapest = |a: &Way, b: &Way| cost(*a).0.total_cmp(&cost(*b).0);
-                let way = Way::ALL.into_iter().min_by(cheapest).unwrap_or(Way::Plain);
-                self.scores[i].add(way, truth, cost(way));
+                let cheapest = |a: &Method, b: &Method| cost(*a).0.total_cmp(&cost(*b).0);
+                let method = Method::ALL
+                    .into_iter()
+                    .min_by(cheapest)
+                    .unwrap_or(Method::Plain);
+                self.scores[i].add(method, truth, cost(method));
                 continue;
             }
             let memory = &mut state.memories[i];
-            let way = memory.decide(contender, row, known);
+            let method = memory.decide(contender, row, known);
             if contender == Contender::Policy {
-                self.as_recorded += u64::from(way == recorded(row));
+                self.as_recorded += u64::from(method == recorded(row));
             }
-            if !(way == Way::Try && refuses) {
-                memory.learn(contender, row, way, truth);
+            if !(method == Method::Try && refuses) {
+                memory.learn(contender, row, method, truth);
             }
-            self.scores[i].add(way, truth, cost(way));
+            self.scores[i].add(method, truth, cost(method));
         }
         state.refuses_tries[write] = refuses;
     }
@@ -191,12 +194,12 @@ mod tests {
         let misses = replay(&reads([false; 1000]));
         let (policy, submit) = (
             score(&misses, Contender::Policy),
-            score(&misses, Contender::Always(Way::Submit)),
+            score(&misses, Contender::Always(Method::Submit)),
         );
         assert!(policy.cost < submit.cost * 1.02, "{policy:?} {submit:?}");
         assert_eq!(policy.blocked, 0.0);
         assert_eq!(
-            score(&misses, Contender::Always(Way::Plain)).blocked,
+            score(&misses, Contender::Always(Method::Plain)).blocked,
             1000.0 * 70_000.0
         );
     }
@@ -212,11 +215,11 @@ mod tests {
             rows.extend(reads([true]));
             let policy = replay(&rows);
             assert!(
-                score(&policy, Contender::Policy).hits[Way::Try as usize] >= 1,
+                score(&policy, Contender::Policy).hits[Method::Try as usize] >= 1,
                 "{between}"
             );
             assert_eq!(
-                score(&policy, Contender::Policy).hits[Way::Submit as usize],
+                score(&policy, Contender::Policy).hits[Method::Submit as usize],
                 0,
                 "{between}"
             );

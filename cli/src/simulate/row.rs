@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, bail, ensure};
 
 use format::trace::{COLUMNS, header};
-use policy::{Alone, Hint, Load, Way};
+use policy::{Contention, Direction, Hint, Load};
 
 /// One call. Fields that the simulation does not use are checked and dropped.
 #[derive(Clone, Debug)]
@@ -27,10 +27,10 @@ pub struct Row {
 
 impl Row {
     /// Returns the flag which says that the file refuses tries of this kind of call.
-    pub fn no_try(&self) -> Hint {
-        Hint::no_try(match self.kind {
-            Kind::Write => Way::Write,
-            _ => Way::Read,
+    pub fn refuses_nowait(&self) -> Hint {
+        Hint::refuses_nowait(match self.kind {
+            Kind::Write => Direction::Write,
+            _ => Direction::Read,
         })
     }
 }
@@ -112,15 +112,15 @@ fn parse_row(line: &str) -> Result<Row> {
         kind: kind_of(call),
         fd: fd.parse()?,
         file: u32::from_str_radix(file, 16)?,
-        hint: Hint::of_kind(kind.parse()?),
+        hint: Hint::from_kind(kind.parse()?),
         bytes: bytes.parse()?,
         at_position: offset < 0,
         load: Load {
             batch: batch.parse()?,
-            alone: match alone {
-                "0" => Alone::No,
-                "1" => Alone::ForNow,
-                "2" => Alone::Entirely,
+            contention: match alone {
+                "0" => Contention::OthersRunnable,
+                "1" => Contention::NoneNow,
+                "2" => Contention::SoleFiber,
                 _ => bail!("the column alone must be 0, 1 or 2"),
             },
         },
@@ -191,7 +191,10 @@ mod tests {
             (17, Kind::Read, 3, 0xab12)
         );
         assert_eq!(row.hint, Hint::SEEKABLE.with(Hint::DIRECT));
-        assert_eq!((row.load.batch, row.load.alone), (63, Alone::ForNow));
+        assert_eq!(
+            (row.load.batch, row.load.contention),
+            (63, Contention::NoneNow)
+        );
         assert_eq!(
             (row.decision, row.outcome),
             (Decided::Submit, Outcome::Unknown)
@@ -219,11 +222,11 @@ mod tests {
     fn a_kind_is_the_hint_it_was() {
         for hint in [
             Hint::SEEKABLE.with(Hint::DIRECT),
-            Hint::STREAM.with(Hint::TELLS),
-            Hint::STREAM.with(Hint::NO_TRY_WRITE),
-            Hint::TIMED,
+            Hint::STREAM.with(Hint::NOWAIT_KNOWN),
+            Hint::STREAM.with(Hint::REFUSES_NOWAIT_WRITE),
+            Hint::HAS_TIMEOUT,
         ] {
-            assert_eq!(Hint::of_kind(hint.kind()), hint);
+            assert_eq!(Hint::from_kind(hint.kind()), hint);
         }
     }
 

@@ -17,8 +17,8 @@ pub enum Truth {
 pub fn of(row: &Row, limit: f64) -> (Truth, bool) {
     // A transfer that bypasses the page cache or writes through it always waits for the disk.
     let by_nature = match row.kind {
-        Kind::Read => row.hint.is(Hint::DIRECT),
-        Kind::Write => row.hint.is_any(Hint::DIRECT.with(Hint::SYNC)),
+        Kind::Read => row.hint.contains(Hint::DIRECT),
+        Kind::Write => row.hint.intersects(Hint::DIRECT.with(Hint::SYNC)),
         _ => false,
     };
     if by_nature {

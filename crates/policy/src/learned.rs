@@ -3,39 +3,39 @@
 
 #![forbid(unsafe_code)]
 
-use super::{OPERATION_NS, SUBMISSION_NS, TRY_HIT_NS, TRY_MISS_NS, Way};
+use super::{ATTEMPT_HIT_NS, ATTEMPT_MISS_NS, Direction, OPERATION_NS, SUBMISSION_NS};
 
 /// The lessons of attempts in one direction on a descriptor. Reads and writes are unrelated: a cold
 /// read or a slow peer says nothing about the next write, which would go to a kernel thread at ten
 /// times the cost of the copy.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Learned {
-    pub way: Way,
+    pub direction: Direction,
     /// The number of attempts to skip.
     pub skip: u8,
     /// The number of misses since attempts last paid off; at most 7.
     pub misses: u8,
-    /// The share of misses among the last attempts, in units of 1/[`Learned::ALL_COLD`].
-    pub cold: u8,
+    /// The share of misses among the last attempts, in units of 1/[`Learned::ALL_MISSES`].
+    pub miss_share: u8,
 }
 
 impl Learned {
     pub const NOTHING: Self = Self {
-        way: Way::Read,
+        direction: Direction::Read,
         skip: 0,
         misses: 0,
-        cold: 0,
+        miss_share: 0,
     };
 
-    pub const ALL_COLD: u8 = 31;
+    pub const ALL_MISSES: u8 = 31;
 
-    /// The knowledge about `way`; nothing if the last lesson was about the other direction.
-    fn of(self, way: Way) -> Self {
-        if self.way == way {
+    /// The knowledge about `direction`; nothing if the last lesson was about the other direction.
+    fn of(self, direction: Direction) -> Self {
+        if self.direction == direction {
             self
         } else {
             Self {
-                way,
+                direction,
                 ..Self::NOTHING
             }
         }
@@ -45,48 +45,48 @@ impl Learned {
     /// miss to be worth it, the next ones are skipped: 1, 2, 4 ... 64 of them. The one after that
     /// probes again.
     #[must_use]
-    pub fn missed(self, way: Way, batch: u32) -> Self {
-        let before = self.of(way);
-        let cold = before.cold + (Self::ALL_COLD - before.cold).div_ceil(4);
-        if cold <= tolerated(way, batch) {
+    pub fn missed(self, direction: Direction, batch: u32) -> Self {
+        let before = self.of(direction);
+        let miss_share = before.miss_share + (Self::ALL_MISSES - before.miss_share).div_ceil(4);
+        if miss_share <= tolerated(direction, batch) {
             return Self {
-                way,
+                direction,
                 skip: 0,
                 misses: 0,
-                cold,
+                miss_share,
             };
         }
         Self {
-            way,
+            direction,
             skip: 1 << before.misses.min(6),
             misses: (before.misses + 1).min(7),
-            cold,
+            miss_share,
         }
     }
 
     /// Records that an attempt hit, or that a copy was quick.
     #[must_use]
-    pub fn hit(self, way: Way, batch: u32) -> Self {
-        if self.way != way {
+    pub fn hit(self, direction: Direction, batch: u32) -> Self {
+        if self.direction != direction {
             return self;
         }
-        let cold = self.cold - self.cold.div_ceil(4);
+        let miss_share = self.miss_share - self.miss_share.div_ceil(4);
         Self {
             skip: 0,
-            misses: if cold <= tolerated(way, batch) {
+            misses: if miss_share <= tolerated(direction, batch) {
                 0
             } else {
                 self.misses
             },
-            cold,
+            miss_share,
             ..self
         }
     }
 
     /// Records that a call was submitted without an attempt: one attempt less to skip.
     #[must_use]
-    pub fn submitted(self, way: Way) -> Self {
-        if self.way != way {
+    pub fn submitted(self, direction: Direction) -> Self {
+        if self.direction != direction {
             return self;
         }
         Self {
@@ -98,73 +98,78 @@ impl Learned {
 
 /// The share of misses up to which attempts cost less than submitting at once. A miss costs a full
 /// attempt. A hit saves the difference to a submission, which is smaller the larger the batch.
-fn tolerated(way: Way, batch: u32) -> u8 {
-    if way == Way::Write {
+fn tolerated(direction: Direction, batch: u32) -> u8 {
+    if direction == Direction::Write {
         // A throttled copy blocks the thread for longer than many submissions take.
         return 0;
     }
     let submission = OPERATION_NS + SUBMISSION_NS / (batch + 1);
-    let saved = submission.saturating_sub(TRY_HIT_NS);
-    (u32::from(Learned::ALL_COLD) * saved / (saved + TRY_MISS_NS)) as u8
+    let saved = submission.saturating_sub(ATTEMPT_HIT_NS);
+    (u32::from(Learned::ALL_MISSES) * saved / (saved + ATTEMPT_MISS_NS)) as u8
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Alone, BATCH, Decision, Hint, Load, read, write};
+    use super::super::{BATCH, Contention, Decision, Hint, Load, read, write};
     use super::*;
 
     const PAGE: usize = 4096;
     const FILE: Hint = Hint::SEEKABLE;
     const FEW: Load = Load {
         batch: 1,
-        alone: Alone::No,
+        contention: Contention::OthersRunnable,
     };
 
     /// Returns how many attempts these calls made one after another, and how many of them missed.
     fn tries(batch: u32, hits: impl IntoIterator<Item = bool>) -> (u32, u32) {
-        let (mut learned, mut tries, mut vain) = (Learned::NOTHING, 0, 0);
+        let (mut learned, mut tries, mut misses) = (Learned::NOTHING, 0, 0);
         let load = Load { batch, ..FEW };
         for hit in hits {
-            if read(FILE.with_skip(Way::Read, learned.skip), load, PAGE, false) == Decision::Submit
+            if read(
+                FILE.with_skip(Direction::Read, learned.skip),
+                load,
+                PAGE,
+                false,
+            ) == Decision::Submit
             {
-                learned = learned.submitted(Way::Read);
+                learned = learned.submitted(Direction::Read);
                 continue;
             }
             tries += 1;
-            vain += u32::from(!hit);
+            misses += u32::from(!hit);
             learned = if hit {
-                learned.hit(Way::Read, batch)
+                learned.hit(Direction::Read, batch)
             } else {
-                learned.missed(Way::Read, batch)
+                learned.missed(Direction::Read, batch)
             };
         }
-        (tries, vain)
+        (tries, misses)
     }
 
     #[test]
     fn misses_in_a_row_skip_ever_more_tries_up_to_64() {
         let mut learned = Learned::NOTHING;
         let skips: Vec<u8> = std::iter::repeat_with(|| {
-            learned = learned.missed(Way::Read, 7);
+            learned = learned.missed(Direction::Read, 7);
             learned.skip
         })
         .take(9)
         .collect();
         assert_eq!(skips, [1, 2, 4, 8, 16, 32, 64, 64, 64]);
-        assert!(learned.cold >= Learned::ALL_COLD - 1);
-        assert_eq!(learned.submitted(Way::Read).skip, 63);
+        assert!(learned.miss_share >= Learned::ALL_MISSES - 1);
+        assert_eq!(learned.submitted(Direction::Read).skip, 63);
     }
 
     #[test]
     fn a_batch_is_worth_waiting_for_where_it_costs_less_than_a_try() {
         let submission = |batch| OPERATION_NS + SUBMISSION_NS / (batch + 1);
-        assert!(submission(BATCH) < TRY_HIT_NS && submission(BATCH - 1) >= TRY_HIT_NS);
+        assert!(submission(BATCH) < ATTEMPT_HIT_NS && submission(BATCH - 1) >= ATTEMPT_HIT_NS);
     }
 
     #[test]
     fn fewer_misses_are_tolerated_the_larger_the_batch() {
         let tolerated: Vec<u8> = (0..BATCH)
-            .map(|batch| tolerated(Way::Read, batch))
+            .map(|batch| tolerated(Direction::Read, batch))
             .collect();
         assert!(tolerated.is_sorted_by(|a, b| a >= b), "{tolerated:?}");
         assert_eq!((tolerated[0], tolerated[7]), (16, 0));
@@ -181,21 +186,26 @@ mod tests {
 
     #[test]
     fn what_was_cold_and_is_cached_by_now_is_found_out() {
-        let (tries, vain) = tries(0, (0..1000).map(|i| i >= 500));
-        assert!(tries > 400 && vain < 20, "{tries} tries, {vain} in vain");
+        let (tries, misses) = tries(0, (0..1000).map(|i| i >= 500));
+        assert!(
+            tries > 400 && misses < 20,
+            "{tries} tries, {misses} in vain"
+        );
     }
 
     #[test]
     fn what_reads_teach_is_nothing_to_writes() {
-        let cold = Learned::NOTHING.missed(Way::Read, 7).missed(Way::Read, 7);
-        let hint = FILE.with_skip(cold.way, cold.skip);
+        let cold = Learned::NOTHING
+            .missed(Direction::Read, 7)
+            .missed(Direction::Read, 7);
+        let hint = FILE.with_skip(cold.direction, cold.skip);
         assert_eq!(read(hint, FEW, PAGE, false), Decision::Submit);
-        assert_eq!(write(hint, FEW, false), Decision::Copy);
-        assert_eq!(cold.hit(Way::Write, 0), cold);
-        assert_eq!(cold.submitted(Way::Write), cold);
-        let throttled = cold.missed(Way::Write, 0);
-        let hint = hint.with_skip(throttled.way, throttled.skip);
+        assert_eq!(write(hint, FEW, false), Decision::Inline);
+        assert_eq!(cold.hit(Direction::Write, 0), cold);
+        assert_eq!(cold.submitted(Direction::Write), cold);
+        let throttled = cold.missed(Direction::Write, 0);
+        let hint = hint.with_skip(throttled.direction, throttled.skip);
         assert_eq!(write(hint, FEW, false), Decision::Submit);
-        assert_eq!(read(hint, FEW, PAGE, false), Decision::Try);
+        assert_eq!(read(hint, FEW, PAGE, false), Decision::Attempt);
     }
 }

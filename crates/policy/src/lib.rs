@@ -9,17 +9,17 @@
 
 mod learned;
 mod opens;
-mod pace;
+mod slow_rate;
 
 pub use learned::Learned;
 pub use opens::{Opens, SLOW_OPEN_NS};
-pub use pace::{Kind, Pace, paced};
+pub use slow_rate::{CallKind, SlowRate, adaptive};
 
 /// The costs of a cached 4 KiB read: a non-blocking attempt (preadv2 with RWF_NOWAIT) that hits, an
 /// attempt that misses, one operation of a batch, and the batch as a whole, including the
 /// scheduling round. Measured on one machine; only their ratios matter.
-const TRY_HIT_NS: u32 = 640;
-const TRY_MISS_NS: u32 = 700;
+const ATTEMPT_HIT_NS: u32 = 640;
+const ATTEMPT_MISS_NS: u32 = 700;
 const OPERATION_NS: u32 = 520;
 const SUBMISSION_NS: u32 = 960;
 
@@ -40,19 +40,19 @@ pub const INLINE_BUDGET: u32 = 64;
 /// of all runnable fibers together may take. A turn that ends before its data are used twice makes
 /// the next one load them into the CPU's caches again. Longer turns would gain a little more, but
 /// would delay sleeping fibers (docs/measured.md).
-const LONG_TURN_NS: u64 = 500_000;
-const ROUND_NS: u64 = 16_000_000;
+const MAX_QUANTUM_NS: u64 = 500_000;
+const MAX_ROUND_NS: u64 = 16_000_000;
 
 /// Whether the running fiber may continue. `nanos` is the time since it first exhausted
 /// [`INLINE_BUDGET`], `runnable` the number of other runnable fibers.
-pub fn goes_on(nanos: u64, runnable: u32, anybody_waits: bool) -> bool {
+pub fn may_continue(nanos: u64, runnable: u32, fibers_wait: bool) -> bool {
     // If no other fiber is runnable, a scheduling round is free.
-    runnable > 0 && !anybody_waits && nanos < LONG_TURN_NS.min(ROUND_NS / u64::from(runnable))
+    runnable > 0 && !fibers_wait && nanos < MAX_QUANTUM_NS.min(MAX_ROUND_NS / u64::from(runnable))
 }
 
 /// The direction of a transfer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Way {
+pub enum Direction {
     Read,
     Write,
 }
@@ -75,24 +75,24 @@ impl Hint {
     /// O_NONBLOCK
     pub const NONBLOCKING: Self = Self(1 << 4);
     /// The file refuses RWF_NOWAIT for reads, so no attempt is possible.
-    pub const NO_TRY_READ: Self = Self(1 << 5);
+    pub const REFUSES_NOWAIT_READ: Self = Self(1 << 5);
     /// O_APPEND
     pub const APPEND: Self = Self(1 << 6);
     /// A socket with SO_RCVTIMEO, SO_SNDTIMEO or SO_RCVLOWAT: `calls::net` looks up how long a call
     /// may block.
-    pub const TIMED: Self = Self(1 << 7);
+    pub const HAS_TIMEOUT: Self = Self(1 << 7);
 
     /// A stream that has answered an attempt, so it supports RWF_NOWAIT.
-    pub const TELLS: Self = Self(1 << 30);
+    pub const NOWAIT_KNOWN: Self = Self(1 << 30);
     /// The file refuses RWF_NOWAIT for writes. An eventfd does so although it supports it for
     /// reads.
-    pub const NO_TRY_WRITE: Self = Self(1 << 31);
+    pub const REFUSES_NOWAIT_WRITE: Self = Self(1 << 31);
 
     /// The position of the count of attempts to skip: one byte, whose sign is the direction. The
     /// bits above belong to `state/descriptors.rs` of the shim.
     const SKIP: u32 = 8;
 
-    pub const fn of_bits(bits: u32) -> Self {
+    pub const fn from_bits(bits: u32) -> Self {
         Self(bits)
     }
 
@@ -102,10 +102,10 @@ impl Hint {
 
     /// The flag that says that the file refuses attempts in this direction.
     #[inline(always)]
-    pub const fn no_try(way: Way) -> Self {
-        match way {
-            Way::Read => Self::NO_TRY_READ,
-            Way::Write => Self::NO_TRY_WRITE,
+    pub const fn refuses_nowait(direction: Direction) -> Self {
+        match direction {
+            Direction::Read => Self::REFUSES_NOWAIT_READ,
+            Direction::Write => Self::REFUSES_NOWAIT_WRITE,
         }
     }
 
@@ -117,7 +117,7 @@ impl Hint {
 
     /// The inverse of [`Self::kind`].
     #[allow(dead_code, reason = "for the simulation, which includes this file")]
-    pub const fn of_kind(kind: u16) -> Self {
+    pub const fn from_kind(kind: u16) -> Self {
         Self((kind & 0xff) as u32 | (kind as u32 >> 8) << 30)
     }
 
@@ -134,13 +134,13 @@ impl Hint {
 
     /// Whether all facts of `what` hold.
     #[inline(always)]
-    pub const fn is(self, what: Self) -> bool {
+    pub const fn contains(self, what: Self) -> bool {
         self.0 & what.0 == what.0
     }
 
     /// Whether any fact of `what` holds.
     #[inline(always)]
-    pub const fn is_any(self, what: Self) -> bool {
+    pub const fn intersects(self, what: Self) -> bool {
         self.0 & what.0 != 0
     }
 
@@ -153,19 +153,19 @@ impl Hint {
     /// Whether to skip the attempt for this transfer. The sign of the count's byte is its
     /// direction, so this is a single comparison.
     #[inline(always)]
-    pub const fn skips(self, way: Way) -> bool {
+    pub const fn skips(self, direction: Direction) -> bool {
         let signed = self.0 as i16;
-        match way {
-            Way::Read => signed >= 1 << Self::SKIP,
-            Way::Write => signed < 0,
+        match direction {
+            Direction::Read => signed >= 1 << Self::SKIP,
+            Direction::Write => signed < 0,
         }
     }
 
     /// `skip` is at most 64.
     #[must_use]
-    pub const fn with_skip(self, way: Way, skip: u8) -> Self {
-        let sign = match way {
-            Way::Write if skip > 0 => 0x80,
+    pub const fn with_skip(self, direction: Direction, skip: u8) -> Self {
+        let sign = match direction {
+            Direction::Write if skip > 0 => 0x80,
             _ => 0,
         };
         Self(self.0 & !(0xff << Self::SKIP) | ((skip & 0x7f | sign) as u32) << Self::SKIP)
@@ -174,24 +174,24 @@ impl Hint {
 
 /// In how many system calls a full set of in-flight operations is submitted to a device. More calls
 /// keep the device busier but cost CPU time (docs/measured.md).
-const SHARES: usize = 3;
+const SUBMISSIONS_PER_ROUND: usize = 3;
 /// The same for reads through the page cache that miss it. Each takes more CPU time, so the rounds
 /// are longer.
-const COLD_SHARES: usize = 4;
+const COLD_SUBMISSIONS_PER_ROUND: usize = 4;
 
 /// Whether `queued` operations justify an extra system call during the round. They do not if few
 /// more will follow, because those are submitted by the call that ends the round.
 #[inline(always)]
-pub fn is_share(
+pub fn should_submit_early(
     queued: u32,
     in_flight: usize,
     direct: bool,
     runnable: impl FnOnce() -> u32,
 ) -> bool {
     if direct {
-        queued as usize * SHARES >= in_flight && runnable() * 2 >= queued
+        queued as usize * SUBMISSIONS_PER_ROUND >= in_flight && runnable() * 2 >= queued
     } else {
-        queued as usize * COLD_SHARES >= in_flight && runnable() > 0
+        queued as usize * COLD_SUBMISSIONS_PER_ROUND >= in_flight && runnable() > 0
     }
 }
 
@@ -201,28 +201,28 @@ pub struct Load {
     /// The expected size of the next batch: the operations queued, plus the fibers that may run and
     /// queue theirs before it is submitted. 0 if the engine does not benefit from batching.
     pub batch: u32,
-    pub alone: Alone,
+    pub contention: Contention,
 }
 
 /// Whether a call that blocks the thread would delay other fibers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Alone {
+pub enum Contention {
     /// Other fibers are runnable and would be delayed.
-    No,
+    OthersRunnable,
     /// No other fiber is runnable now, but another thread may wake one.
-    ForNow,
+    NoneNow,
     /// There is no other fiber.
-    Entirely,
+    SoleFiber,
 }
 
-impl Alone {
+impl Contention {
     /// Whether the plain call, on a file like this, delays other fibers by a disk access at most.
     #[inline(always)]
-    pub fn suffices(self, hint: Hint) -> bool {
+    pub fn allows_plain_call(self, hint: Hint) -> bool {
         match self {
-            Self::No => false,
-            Self::ForNow => hint.is(Hint::SEEKABLE),
-            Self::Entirely => true,
+            Self::OthersRunnable => false,
+            Self::NoneNow => hint.contains(Hint::SEEKABLE),
+            Self::SoleFiber => true,
         }
     }
 }
@@ -230,7 +230,7 @@ impl Alone {
 /// Why a call passes through to libc.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
-pub enum Why {
+pub enum Reason {
     /// No other fiber of the thread is runnable, so the call delays none.
     Alone,
     /// O_NONBLOCK or RWF_NOWAIT is set, so the call does not block.
@@ -248,7 +248,7 @@ pub enum Why {
     Interposed,
 }
 
-impl Why {
+impl Reason {
     pub const ALL: [Self; 7] = [
         Self::Alone,
         Self::Nonblocking,
@@ -275,20 +275,20 @@ impl Why {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Decision {
     /// Make the plain call.
-    Through(Why),
+    PassThrough(Reason),
     /// Attempt the call without blocking; if that misses, submit it.
-    Try,
+    Attempt,
     /// Make the plain call, because it only copies or looks up cached data. Time it, to notice when
     /// it blocks.
-    Copy,
+    Inline,
     /// Queue the call for the engine and park the fiber.
     Submit,
 }
 
 impl Decision {
     /// Whether the shim first makes a call inline.
-    pub fn is_at_once(self) -> bool {
-        matches!(self, Self::Try | Self::Copy)
+    pub fn starts_inline(self) -> bool {
+        matches!(self, Self::Attempt | Self::Inline)
     }
 }
 
@@ -296,46 +296,49 @@ impl Decision {
 /// a vector, whose length is not known.
 #[inline(always)]
 pub fn read(hint: Hint, load: Load, bytes: usize, at_position: bool) -> Decision {
-    if let Some(why) = through(hint, load, at_position) {
-        return Decision::Through(why);
+    if let Some(reason) = reason_to_pass(hint, load, at_position) {
+        return Decision::PassThrough(reason);
     }
     // Operations at a shared position wait for each other, so there is no batch to join.
-    let carried = if hint.is(Hint::SEEKABLE) {
+    let carried = if hint.contains(Hint::SEEKABLE) {
         bytes < LARGE && !at_position
     } else {
-        !untried(hint)
+        !needs_first_attempt(hint)
     };
     let batch = load.batch >= BATCH && carried;
-    if batch || hint.is_any(Hint::DIRECT.with(Hint::NO_TRY_READ)) || hint.skips(Way::Read) {
+    if batch
+        || hint.intersects(Hint::DIRECT.with(Hint::REFUSES_NOWAIT_READ))
+        || hint.skips(Direction::Read)
+    {
         Decision::Submit
     } else {
-        Decision::Try
+        Decision::Attempt
     }
 }
 
 /// Decides about a write, at an offset or at the current position.
 #[inline(always)]
 pub fn write(hint: Hint, load: Load, at_position: bool) -> Decision {
-    if let Some(why) = through(hint, load, at_position) {
-        return Decision::Through(why);
+    if let Some(reason) = reason_to_pass(hint, load, at_position) {
+        return Decision::PassThrough(reason);
     }
-    if hint.is(Hint::STREAM) {
-        return if hint.is(Hint::NO_TRY_WRITE)
-            || hint.skips(lesson(hint, Way::Write))
-            || (load.batch >= BATCH && !untried(hint))
+    if hint.contains(Hint::STREAM) {
+        return if hint.contains(Hint::REFUSES_NOWAIT_WRITE)
+            || hint.skips(recorded_direction(hint, Direction::Write))
+            || (load.batch >= BATCH && !needs_first_attempt(hint))
         {
             Decision::Submit
         } else {
-            Decision::Try
+            Decision::Attempt
         };
     }
     // Most file systems refuse RWF_NOWAIT on buffered writes, and io_uring then hands them to
     // kernel threads, which costs several microseconds each. While the kernel only copies, the
     // plain call is faster.
-    if hint.is_any(Hint::DIRECT.with(Hint::SYNC)) || hint.skips(Way::Write) {
+    if hint.intersects(Hint::DIRECT.with(Hint::SYNC)) || hint.skips(Direction::Write) {
         Decision::Submit
     } else {
-        Decision::Copy
+        Decision::Inline
     }
 }
 
@@ -343,34 +346,34 @@ pub fn write(hint: Hint, load: Load, at_position: bool) -> Decision {
 /// both directions: whether it blocks depends on its peer, and a stream that is read with
 /// RWF_NOWAIT may not support it for writes (eventfd).
 #[inline(always)]
-pub fn lesson(hint: Hint, way: Way) -> Way {
-    if hint.is(Hint::STREAM) {
-        Way::Read
+pub fn recorded_direction(hint: Hint, direction: Direction) -> Direction {
+    if hint.contains(Hint::STREAM) {
+        Direction::Read
     } else {
-        way
+        direction
     }
 }
 
 /// Whether a stream must still be attempted once: the engine cannot take streams that do not
 /// support RWF_NOWAIT (`calls::rw`).
 #[inline(always)]
-fn untried(hint: Hint) -> bool {
-    hint.is(Hint::STREAM) && !hint.is(Hint::TELLS)
+fn needs_first_attempt(hint: Hint) -> bool {
+    hint.contains(Hint::STREAM) && !hint.contains(Hint::NOWAIT_KNOWN)
 }
 
 /// The reason if the transfer passes through to libc.
 #[inline(always)]
-fn through(hint: Hint, load: Load, at_position: bool) -> Option<Why> {
-    if hint.is(Hint::STREAM.with(Hint::NONBLOCKING)) {
-        Some(Why::Nonblocking)
-    } else if load.alone.suffices(hint) {
-        Some(Why::Alone)
-    } else if hint.is(Hint::TIMED)
-        || !(hint.is(Hint::SEEKABLE) || at_position && hint.is(Hint::STREAM))
+fn reason_to_pass(hint: Hint, load: Load, at_position: bool) -> Option<Reason> {
+    if hint.contains(Hint::STREAM.with(Hint::NONBLOCKING)) {
+        Some(Reason::Nonblocking)
+    } else if load.contention.allows_plain_call(hint) {
+        Some(Reason::Alone)
+    } else if hint.contains(Hint::HAS_TIMEOUT)
+        || !(hint.contains(Hint::SEEKABLE) || at_position && hint.contains(Hint::STREAM))
     {
         // A file without a position has no offset to transfer at. The plain call returns the
         // kernel's own error (ESPIPE, EBADF).
-        Some(Why::Unusual)
+        Some(Reason::Unusual)
     } else {
         None
     }
@@ -385,22 +388,28 @@ mod tests {
     const PIPE: Hint = Hint::STREAM;
     const FEW: Load = Load {
         batch: 1,
-        alone: Alone::No,
+        contention: Contention::OthersRunnable,
     };
     const MANY: Load = Load {
         batch: 63,
-        alone: Alone::No,
+        contention: Contention::OthersRunnable,
     };
     const ALONE: Load = Load {
         batch: 0,
-        alone: Alone::Entirely,
+        contention: Contention::SoleFiber,
     };
 
     #[test]
     fn a_lone_fiber_makes_the_plain_call() {
         for hint in [FILE, PIPE, FILE.with(Hint::DIRECT)] {
-            assert_eq!(read(hint, ALONE, PAGE, true), Decision::Through(Why::Alone));
-            assert_eq!(write(hint, ALONE, true), Decision::Through(Why::Alone));
+            assert_eq!(
+                read(hint, ALONE, PAGE, true),
+                Decision::PassThrough(Reason::Alone)
+            );
+            assert_eq!(
+                write(hint, ALONE, true),
+                Decision::PassThrough(Reason::Alone)
+            );
         }
     }
 
@@ -408,95 +417,118 @@ mod tests {
     fn while_others_only_wait_for_it_a_fiber_may_wait_for_a_disk_but_not_for_a_peer() {
         let load = Load {
             batch: 0,
-            alone: Alone::ForNow,
+            contention: Contention::NoneNow,
         };
-        assert_eq!(read(FILE, load, PAGE, true), Decision::Through(Why::Alone));
-        assert_eq!(write(FILE, load, true), Decision::Through(Why::Alone));
-        assert_eq!(read(PIPE, load, PAGE, true), Decision::Try);
+        assert_eq!(
+            read(FILE, load, PAGE, true),
+            Decision::PassThrough(Reason::Alone)
+        );
+        assert_eq!(
+            write(FILE, load, true),
+            Decision::PassThrough(Reason::Alone)
+        );
+        assert_eq!(read(PIPE, load, PAGE, true), Decision::Attempt);
         assert_eq!(
             read(FILE.with(Hint::DIRECT), load, PAGE, false),
-            Decision::Through(Why::Alone)
+            Decision::PassThrough(Reason::Alone)
         );
     }
 
     #[test]
     fn a_likely_hit_is_tried_among_few_and_batched_among_many() {
-        assert_eq!(read(FILE, FEW, PAGE, false), Decision::Try);
+        assert_eq!(read(FILE, FEW, PAGE, false), Decision::Attempt);
         assert_eq!(read(FILE, MANY, PAGE, false), Decision::Submit);
-        assert_eq!(read(PIPE, FEW, PAGE, true), Decision::Try);
+        assert_eq!(read(PIPE, FEW, PAGE, true), Decision::Attempt);
         assert_eq!(
-            read(PIPE.with(Hint::TELLS), MANY, PAGE, true),
+            read(PIPE.with(Hint::NOWAIT_KNOWN), MANY, PAGE, true),
             Decision::Submit
         );
     }
 
     #[test]
     fn a_large_cached_read_is_copied_at_once_even_among_many() {
-        assert_eq!(read(FILE, MANY, LARGE, false), Decision::Try);
+        assert_eq!(read(FILE, MANY, LARGE, false), Decision::Attempt);
         assert_eq!(read(FILE, MANY, LARGE - 1, false), Decision::Submit);
         assert_eq!(
-            read(FILE.with_skip(Way::Read, 1), MANY, LARGE, false),
+            read(FILE.with_skip(Direction::Read, 1), MANY, LARGE, false),
             Decision::Submit
         );
     }
 
     #[test]
     fn a_turn_is_long_where_it_keeps_nobody_waiting_and_no_round_is() {
-        assert!(goes_on(LONG_TURN_NS - 1, 15, false) && !goes_on(LONG_TURN_NS, 15, false));
-        assert!(!goes_on(0, 15, true) && !goes_on(0, 0, false));
+        assert!(
+            may_continue(MAX_QUANTUM_NS - 1, 15, false) && !may_continue(MAX_QUANTUM_NS, 15, false)
+        );
+        assert!(!may_continue(0, 15, true) && !may_continue(0, 0, false));
         for runnable in [100, 10_000, u32::MAX] {
-            assert!(!goes_on(ROUND_NS / u64::from(runnable), runnable, false));
+            assert!(!may_continue(
+                MAX_ROUND_NS / u64::from(runnable),
+                runnable,
+                false
+            ));
         }
     }
 
     #[test]
     fn a_stream_is_tried_once_whatever_the_batch() {
-        assert_eq!(read(PIPE, MANY, PAGE, true), Decision::Try);
-        assert_eq!(write(PIPE, MANY, true), Decision::Try);
-        assert_eq!(write(PIPE.with(Hint::TELLS), MANY, true), Decision::Submit);
+        assert_eq!(read(PIPE, MANY, PAGE, true), Decision::Attempt);
+        assert_eq!(write(PIPE, MANY, true), Decision::Attempt);
         assert_eq!(
-            read(PIPE.with(Hint::NO_TRY_READ), FEW, PAGE, true),
+            write(PIPE.with(Hint::NOWAIT_KNOWN), MANY, true),
             Decision::Submit
         );
         assert_eq!(
-            write(PIPE.with(Hint::NO_TRY_READ), FEW, true),
-            Decision::Try
+            read(PIPE.with(Hint::REFUSES_NOWAIT_READ), FEW, PAGE, true),
+            Decision::Submit
+        );
+        assert_eq!(
+            write(PIPE.with(Hint::REFUSES_NOWAIT_READ), FEW, true),
+            Decision::Attempt
         );
     }
 
     #[test]
     fn the_tries_to_skip_share_their_word_with_the_flags() {
-        let hint = PIPE.with(Hint::TELLS).with_skip(Way::Read, 64);
+        let hint = PIPE.with(Hint::NOWAIT_KNOWN).with_skip(Direction::Read, 64);
         assert_eq!(
-            (hint.skip(), hint.is(Hint::STREAM.with(Hint::TELLS))),
+            (
+                hint.skip(),
+                hint.contains(Hint::STREAM.with(Hint::NOWAIT_KNOWN))
+            ),
             (64, true)
         );
-        assert_eq!(hint.with_skip(Way::Read, 0), PIPE.with(Hint::TELLS));
+        assert_eq!(
+            hint.with_skip(Direction::Read, 0),
+            PIPE.with(Hint::NOWAIT_KNOWN)
+        );
         assert_eq!(hint.kind(), 0x102);
     }
 
     #[test]
     fn a_device_gets_a_third_of_a_large_round_early() {
-        assert!(is_share(11, 32, true, || 21) && is_share(3, 8, true, || 2));
-        assert!(!is_share(10, 32, true, || 22) && !is_share(11, 32, true, || 5));
+        assert!(should_submit_early(11, 32, true, || 21) && should_submit_early(3, 8, true, || 2));
         assert!(
-            is_share(8, 32, false, || 3)
-                && !is_share(7, 32, false, || 3)
-                && !is_share(8, 32, false, || 0)
+            !should_submit_early(10, 32, true, || 22) && !should_submit_early(11, 32, true, || 5)
+        );
+        assert!(
+            should_submit_early(8, 32, false, || 3)
+                && !should_submit_early(7, 32, false, || 3)
+                && !should_submit_early(8, 32, false, || 0)
         );
     }
 
     #[test]
     fn reads_at_a_shared_position_are_tried_even_among_many() {
-        assert_eq!(read(FILE, MANY, PAGE, true), Decision::Try);
+        assert_eq!(read(FILE, MANY, PAGE, true), Decision::Attempt);
     }
 
     #[test]
     fn what_surely_waits_is_submitted_at_once() {
         for hint in [
             FILE.with(Hint::DIRECT),
-            FILE.with_skip(Way::Read, 3),
-            FILE.with(Hint::NO_TRY_READ),
+            FILE.with_skip(Direction::Read, 3),
+            FILE.with(Hint::REFUSES_NOWAIT_READ),
         ] {
             assert_eq!(read(hint, FEW, PAGE, false), Decision::Submit);
         }
@@ -506,9 +538,9 @@ mod tests {
 
     #[test]
     fn a_buffered_write_is_a_copy_until_the_kernel_throttles() {
-        assert_eq!(write(FILE, MANY, true), Decision::Copy);
+        assert_eq!(write(FILE, MANY, true), Decision::Inline);
         assert_eq!(
-            write(FILE.with_skip(Way::Write, 1), MANY, true),
+            write(FILE.with_skip(Direction::Write, 1), MANY, true),
             Decision::Submit
         );
     }
@@ -517,15 +549,15 @@ mod tests {
     fn a_nonblocking_stream_goes_through_but_o_nonblock_on_a_file_means_nothing() {
         assert_eq!(
             read(PIPE.with(Hint::NONBLOCKING), MANY, PAGE, true),
-            Decision::Through(Why::Nonblocking)
+            Decision::PassThrough(Reason::Nonblocking)
         );
         assert_eq!(
             write(PIPE.with(Hint::NONBLOCKING), MANY, true),
-            Decision::Through(Why::Nonblocking)
+            Decision::PassThrough(Reason::Nonblocking)
         );
         assert_eq!(
             read(FILE.with(Hint::NONBLOCKING), FEW, PAGE, true),
-            Decision::Try
+            Decision::Attempt
         );
     }
 
@@ -533,20 +565,23 @@ mod tests {
     fn an_offset_on_a_stream_gets_the_kernels_own_error() {
         assert_eq!(
             read(PIPE, MANY, PAGE, false),
-            Decision::Through(Why::Unusual)
+            Decision::PassThrough(Reason::Unusual)
         );
-        assert_eq!(write(PIPE, MANY, false), Decision::Through(Why::Unusual));
+        assert_eq!(
+            write(PIPE, MANY, false),
+            Decision::PassThrough(Reason::Unusual)
+        );
     }
 
     #[test]
     fn a_socket_with_a_timeout_is_none_of_the_policys() {
         assert_eq!(
-            read(PIPE.with(Hint::TIMED), MANY, PAGE, true),
-            Decision::Through(Why::Unusual)
+            read(PIPE.with(Hint::HAS_TIMEOUT), MANY, PAGE, true),
+            Decision::PassThrough(Reason::Unusual)
         );
         assert_eq!(
-            write(PIPE.with(Hint::TIMED), MANY, true),
-            Decision::Through(Why::Unusual)
+            write(PIPE.with(Hint::HAS_TIMEOUT), MANY, true),
+            Decision::PassThrough(Reason::Unusual)
         );
     }
 }

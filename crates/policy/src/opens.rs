@@ -7,7 +7,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::{Alone, BATCH, Decision, Learned, Way, Why};
+use super::{BATCH, Contention, Decision, Direction, Learned, Reason};
 
 /// An open that took longer than this has waited for a disk.
 pub const SLOW_OPEN_NS: u64 = 50_000;
@@ -29,15 +29,17 @@ impl Opens {
 
     /// Decides about an open. `changes` says that it may create or truncate a file, which an
     /// attempt refuses.
-    pub fn decide(self, alone: Alone, changes: bool) -> Decision {
-        match alone {
-            Alone::Entirely => Decision::Through(Why::Alone),
+    pub fn decide(self, contention: Contention, changes: bool) -> Decision {
+        match contention {
+            Contention::SoleFiber => Decision::PassThrough(Reason::Alone),
             // It may wait for a disk but not for a peer, so it is not quite the plain call.
-            Alone::ForNow => Decision::Copy,
-            Alone::No if changes => self.untried(),
+            Contention::NoneNow => Decision::Inline,
+            Contention::OthersRunnable if changes => self.untried(),
             // If the disk is slow, a failed attempt costs little in comparison.
-            Alone::No if self.names.skip == 0 || self.disk.skip > 0 => Decision::Try,
-            Alone::No => Decision::Copy,
+            Contention::OthersRunnable if self.names.skip == 0 || self.disk.skip > 0 => {
+                Decision::Attempt
+            }
+            Contention::OthersRunnable => Decision::Inline,
         }
     }
 
@@ -46,7 +48,7 @@ impl Opens {
         if self.disk.skip > 0 {
             Decision::Submit
         } else {
-            Decision::Copy
+            Decision::Inline
         }
     }
 
@@ -55,9 +57,9 @@ impl Opens {
     #[must_use]
     pub fn tried(self, hit: bool) -> Self {
         let names = if hit {
-            self.names.hit(Way::Read, BATCH)
+            self.names.hit(Direction::Read, BATCH)
         } else {
-            self.names.missed(Way::Read, BATCH)
+            self.names.missed(Direction::Read, BATCH)
         };
         Self { names, ..self }
     }
@@ -65,11 +67,11 @@ impl Opens {
     /// Records that the call was made and took `nanos`.
     #[must_use]
     pub fn made(self, nanos: u64) -> Self {
-        let names = self.names.submitted(Way::Read);
+        let names = self.names.submitted(Direction::Read);
         let disk = if nanos > SLOW_OPEN_NS {
-            self.disk.missed(Way::Write, 0)
+            self.disk.missed(Direction::Write, 0)
         } else {
-            self.disk.hit(Way::Write, 0)
+            self.disk.hit(Direction::Write, 0)
         };
         Self { names, disk }
     }
@@ -78,7 +80,7 @@ impl Opens {
     #[must_use]
     pub fn submitted(self) -> Self {
         Self {
-            disk: self.disk.submitted(Way::Write),
+            disk: self.disk.submitted(Direction::Write),
             ..self
         }
     }
@@ -95,20 +97,20 @@ mod tests {
     fn a_lone_fiber_waits_for_a_disk_itself() {
         let slow = Opens::NOTHING.made(SLOW);
         assert_eq!(
-            slow.decide(Alone::Entirely, true),
-            Decision::Through(Why::Alone)
+            slow.decide(Contention::SoleFiber, true),
+            Decision::PassThrough(Reason::Alone)
         );
-        assert_eq!(slow.decide(Alone::ForNow, true), Decision::Copy);
+        assert_eq!(slow.decide(Contention::NoneNow, true), Decision::Inline);
     }
 
     #[test]
     fn names_the_kernel_has_forgotten_are_looked_up_at_once_and_hardly_tried() {
         let (mut opens, mut tries) = (Opens::NOTHING, 0);
         for _ in 0..1000 {
-            if opens.decide(Alone::No, false) == Decision::Try {
+            if opens.decide(Contention::OthersRunnable, false) == Decision::Attempt {
                 tries += 1;
                 opens = opens.tried(false);
-                assert_eq!(opens.untried(), Decision::Copy);
+                assert_eq!(opens.untried(), Decision::Inline);
             }
             opens = opens.made(QUICK);
         }
@@ -119,7 +121,10 @@ mod tests {
     fn what_is_known_is_tried_on_and_on() {
         let mut opens = Opens::NOTHING;
         for _ in 0..100 {
-            assert_eq!(opens.decide(Alone::No, false), Decision::Try);
+            assert_eq!(
+                opens.decide(Contention::OthersRunnable, false),
+                Decision::Attempt
+            );
             opens = opens.tried(true);
         }
         assert_eq!(opens, Opens::NOTHING);
@@ -129,7 +134,7 @@ mod tests {
     fn a_slow_disk_is_for_the_engine_and_asked_again_ever_more_rarely() {
         let (mut opens, mut blocked) = (Opens::NOTHING, 0);
         for _ in 0..1000 {
-            if opens.decide(Alone::No, false) == Decision::Try {
+            if opens.decide(Contention::OthersRunnable, false) == Decision::Attempt {
                 opens = opens.tried(false);
             }
             opens = match opens.untried() {
@@ -141,16 +146,22 @@ mod tests {
             };
         }
         assert!(blocked < 25, "{blocked}");
-        assert_eq!(opens.decide(Alone::No, true), Decision::Submit);
+        assert_eq!(
+            opens.decide(Contention::OthersRunnable, true),
+            Decision::Submit
+        );
         while opens.untried() == Decision::Submit {
             opens = opens.submitted();
         }
-        assert_eq!(opens.made(QUICK).untried(), Decision::Copy);
+        assert_eq!(opens.made(QUICK).untried(), Decision::Inline);
     }
 
     #[test]
     fn on_a_slow_disk_names_are_tried_whatever_the_tries_taught() {
         let opens = Opens::NOTHING.tried(false).tried(false).made(SLOW);
-        assert_eq!(opens.decide(Alone::No, false), Decision::Try);
+        assert_eq!(
+            opens.decide(Contention::OthersRunnable, false),
+            Decision::Attempt
+        );
     }
 }

@@ -7,7 +7,7 @@
 //! thread.
 
 use super::{Verdict, net};
-use crate::engine::{Action, Request, SocketCall, Way};
+use crate::engine::{Action, Direction, Request, SocketCall};
 use crate::runtime::call::Call;
 use crate::runtime::deadlines::{Deadline, NEVER};
 use crate::runtime::position::Turn;
@@ -15,7 +15,7 @@ use crate::runtime::wait_set::{File, Waited, Watch};
 use crate::state::descriptors::Descriptor;
 use crate::state::holds::Hold;
 use libc::{sockaddr, socklen_t};
-use policy::Why;
+use policy::Reason;
 use std::ffi::c_int;
 use sys::errno::Errno;
 use sys::sockets;
@@ -32,16 +32,16 @@ pub fn accept4(
     flags: c_int,
 ) -> Verdict {
     if flags & !(libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK) != 0 {
-        return Verdict::PassThrough(Why::Unusual);
+        return Verdict::PassThrough(Reason::Unusual);
     }
     let descriptor = match net::waits(call, fd) {
-        Ok(_) if net::is_nonblocking(fd) => return Verdict::PassThrough(Why::Nonblocking),
+        Ok(_) if net::is_nonblocking(fd) => return Verdict::PassThrough(Reason::Nonblocking),
         Ok(descriptor) => descriptor,
-        Err(why) => return Verdict::PassThrough(why),
+        Err(reason) => return Verdict::PassThrough(reason),
     };
     let action = Action::Accept(address, len);
     let wanted = SocketCall { fd, flags, action };
-    let deadline = net::deadline(fd, Way::Read, descriptor);
+    let deadline = net::deadline(fd, Direction::Read, descriptor);
     let result = accept_when_there(call, wanted, descriptor, deadline);
     let result = net::end_interrupted(deadline, result);
     if let Ok(accepted) = result {
@@ -75,7 +75,7 @@ fn accept_when_there(
     let fd = kept.unwrap_or(wanted.fd);
     let wanted = SocketCall { fd, ..wanted };
     let hold = Hold::new(fd);
-    let result = match Turn::of_stream(call, &hold, descriptor.inode(), Way::Read, deadline) {
+    let result = match Turn::of_stream(call, &hold, descriptor.inode(), Direction::Read, deadline) {
         Ok(_turn) => accept_in_turn(call, wanted, deadline),
         Err(Errno::TIME) => Err(Errno::AGAIN),
         Err(error) => Err(error),
@@ -116,11 +116,11 @@ fn accept_in_turn(call: &Call<'_>, wanted: SocketCall, deadline: Deadline) -> Re
 
 pub fn connect(call: &Call<'_>, fd: c_int, address: *const sockaddr, len: socklen_t) -> Verdict {
     let descriptor = match net::waits(call, fd) {
-        Ok(_) if net::is_nonblocking(fd) => return Verdict::PassThrough(Why::Nonblocking),
+        Ok(_) if net::is_nonblocking(fd) => return Verdict::PassThrough(Reason::Nonblocking),
         Ok(descriptor) => descriptor,
-        Err(why) => return Verdict::PassThrough(why),
+        Err(reason) => return Verdict::PassThrough(reason),
     };
-    let deadline = net::deadline(fd, Way::Write, descriptor);
+    let deadline = net::deadline(fd, Direction::Write, descriptor);
     let action = Action::Connect(address, len);
     let wanted = SocketCall {
         fd,

@@ -11,7 +11,7 @@ use crate::runtime::release;
 use crate::runtime::thread::Thread;
 use crate::state::descriptors::{self, Descriptor};
 use crate::state::holds::Hold;
-use policy::{Alone, Hint, Why};
+use policy::{Contention, Hint, Reason};
 use std::ffi::{c_int, c_uint, c_ulong, c_void};
 use sys::errno::{self, Errno};
 use sys::{Sysno, sockets};
@@ -21,12 +21,14 @@ pub fn close(call: &Call<'_>, fd: c_int) -> Verdict {
     call.note(|record| record.about(fd, descriptor));
     call.thread.submit_queued();
     // Closing blocks on file systems that write back on close. These (NFS, FUSE) reject RWF_NOWAIT.
-    let writes_back =
-        descriptor.is_some_and(|d| d.hint().is(Hint::SEEKABLE.with(Hint::NO_TRY_READ)));
+    let writes_back = descriptor.is_some_and(|d| {
+        d.hint()
+            .contains(Hint::SEEKABLE.with(Hint::REFUSES_NOWAIT_READ))
+    });
     if writes_back || descriptors::sockets_may_linger() {
         return close_waiting(call, fd, writes_back);
     }
-    Verdict::PassThrough(Why::Quick)
+    Verdict::PassThrough(Reason::Quick)
 }
 
 /// close(2) if it may block.
@@ -36,14 +38,14 @@ fn close_waiting(call: &Call<'_>, fd: c_int, writes_back: bool) -> Verdict {
     if lingers(call, fd) {
         return close_lingering(call, Sysno::close, [fd as usize, 0, 0]);
     }
-    if !writes_back || call.load().alone != Alone::No || !call.has_engine() {
-        return Verdict::PassThrough(Why::Quick);
+    if !writes_back || call.load().contention != Contention::OthersRunnable || !call.has_engine() {
+        return Verdict::PassThrough(Reason::Quick);
     }
     descriptors::forget(fd).map(release::release);
     match call.perform(&Request::Close { fd }) {
         // CANCELED means not done at all. After EINTR the descriptor is closed, as after the plain
         // call.
-        result if Errno::of(result) == Errno::CANCELED => Verdict::PassThrough(Why::NoEngine),
+        result if Errno::of(result) == Errno::CANCELED => Verdict::PassThrough(Reason::NoEngine),
         result => Verdict::of_completion(result),
     }
 }
@@ -58,15 +60,15 @@ pub fn fdatasync(call: &Call<'_>, fd: c_int) -> Verdict {
 
 fn sync(call: &Call<'_>, fd: c_int, data_only: bool) -> Verdict {
     call.note(|record| record.about(fd, Descriptor::known(fd)));
-    if call.load().alone != Alone::No {
-        return Verdict::PassThrough(Why::Alone);
+    if call.load().contention != Contention::OthersRunnable {
+        return Verdict::PassThrough(Reason::Alone);
     }
     if !call.has_engine() {
-        return Verdict::PassThrough(Why::NoEngine);
+        return Verdict::PassThrough(Reason::NoEngine);
     }
     match call.perform(&Request::Fsync { fd, data_only }) {
         result if result < 0 && engine::not_done(Errno::of(result)) => {
-            Verdict::PassThrough(Why::NoEngine)
+            Verdict::PassThrough(Reason::NoEngine)
         }
         result => Verdict::of_completion(result),
     }
@@ -83,11 +85,11 @@ pub fn lseek(call: &Call<'_>, fd: c_int, offset: i64, whence: c_int) -> Verdict 
             sys::lseek(hold.fd(), offset, whence).map(|position| position as isize),
         );
     }
-    Verdict::PassThrough(Why::Quick)
+    Verdict::PassThrough(Reason::Quick)
 }
 
 pub fn dup(_call: &Call<'_>, _fd: c_int) -> Verdict {
-    Verdict::PassThrough(Why::Quick)
+    Verdict::PassThrough(Reason::Quick)
 }
 
 pub fn dup2(call: &Call<'_>, from: c_int, to: c_int) -> Verdict {
@@ -98,7 +100,7 @@ pub fn dup2(call: &Call<'_>, from: c_int, to: c_int) -> Verdict {
     {
         return close_lingering(call, Sysno::dup2, [from as usize, to as usize, 0]);
     }
-    Verdict::PassThrough(Why::Quick)
+    Verdict::PassThrough(Reason::Quick)
 }
 
 pub fn dup3(call: &Call<'_>, from: c_int, to: c_int, flags: c_int) -> Verdict {
@@ -113,14 +115,14 @@ pub fn dup3(call: &Call<'_>, from: c_int, to: c_int, flags: c_int) -> Verdict {
             [from as usize, to as usize, flags as usize],
         );
     }
-    Verdict::PassThrough(Why::Quick)
+    Verdict::PassThrough(Reason::Quick)
 }
 
 /// Whether closing `fd` may wait for a peer, because it is a socket with SO_LINGER.
 fn lingers(call: &Call<'_>, fd: c_int) -> bool {
     descriptors::sockets_may_linger()
         && sockets::lingers(fd)
-        && call.load().alone == Alone::No
+        && call.load().contention == Contention::OthersRunnable
         && call.has_engine()
 }
 
@@ -140,7 +142,7 @@ fn close_lingering(call: &Call<'_>, number: Sysno, [a, b, c]: [usize; 3]) -> Ver
             Errno::RESTART => {
                 let _ = call.interrupted();
             }
-            Errno::CANCELED => return Verdict::PassThrough(Why::NoEngine),
+            Errno::CANCELED => return Verdict::PassThrough(Reason::NoEngine),
             _ => return Verdict::of_completion(result),
         }
     }
@@ -172,7 +174,7 @@ pub fn fcntl(
         libc::F_SETFL => call.thread.submit_queued(),
         _ => {}
     }
-    Verdict::PassThrough(Why::Quick)
+    Verdict::PassThrough(Reason::Quick)
 }
 
 /// Called before libc's fcntl.
@@ -189,7 +191,7 @@ pub fn ioctl(call: &Call<'_>, _fd: c_int, request: c_ulong, _argument: c_ulong) 
     if request == libc::FIONBIO {
         call.thread.submit_queued();
     }
-    Verdict::PassThrough(Why::Quick)
+    Verdict::PassThrough(Reason::Quick)
 }
 
 /// Called before libc's ioctl.
@@ -210,7 +212,7 @@ pub fn setsockopt(
     _value: *const c_void,
     _n: libc::socklen_t,
 ) -> Verdict {
-    Verdict::PassThrough(Why::Quick)
+    Verdict::PassThrough(Reason::Quick)
 }
 
 /// Called before libc's setsockopt. Forgets the cached facts about a descriptor whose timeouts or
@@ -251,7 +253,7 @@ pub fn before_fclose(stream: *mut libc::FILE) -> Option<c_int> {
 
 pub fn closedir(call: &Call<'_>, _directory: *mut libc::DIR) -> Verdict {
     call.thread.submit_queued();
-    Verdict::PassThrough(Why::Quick)
+    Verdict::PassThrough(Reason::Quick)
 }
 
 /// Called before libc closes a directory's descriptor.

@@ -11,7 +11,7 @@ use crate::engine::{KernelCall, Names};
 use crate::runtime::call::Call;
 use crate::runtime::restart::Restart;
 use crate::state::holds::Hold;
-use policy::Kind;
+use policy::CallKind;
 use std::ffi::{c_int, c_ulong};
 use sys::Sysno;
 use sys::errno::{self, Errno};
@@ -26,7 +26,7 @@ pub fn flock(
     // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
     let lock = |operation| unsafe { real(hold.fd(), operation) };
     if operation & libc::LOCK_NB != 0 || operation & (libc::LOCK_SH | libc::LOCK_EX) == 0 {
-        return adaptive::whole(call, Kind::Change, fd, || lock(operation));
+        return adaptive::whole(call, CallKind::Change, fd, || lock(operation));
     }
     let arguments = [operation as usize, 0];
     wait_for(
@@ -49,7 +49,7 @@ pub fn lockf(
     // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
     let lock = |command| unsafe { real(hold.fd(), command, length) };
     if command != libc::F_LOCK {
-        return adaptive::whole(call, Kind::Change, fd, || lock(command));
+        return adaptive::whole(call, CallKind::Change, fd, || lock(command));
     }
     // The same request that libc's lockf makes.
     // SAFETY: zeroes are a valid struct flock.
@@ -76,7 +76,7 @@ pub fn fcntl(
     let now = match command {
         libc::F_SETLKW => libc::F_SETLK,
         libc::F_OFD_SETLKW => libc::F_OFD_SETLK,
-        _ => return adaptive::whole(call, Kind::Change, fd, || lock(command)),
+        _ => return adaptive::whole(call, CallKind::Change, fd, || lock(command)),
     };
     let arguments = [command as usize, argument as usize];
     let result = wait_for(call, hold, || lock(now), Sysno::fcntl, arguments);
@@ -106,8 +106,8 @@ fn wait_for(
     number: Sysno,
     [second, third]: [usize; 2],
 ) -> Verdict<c_int> {
-    if let Some(why) = call.reason_not_to_offload() {
-        return Verdict::PassThrough(why);
+    if let Some(reason) = call.reason_not_to_offload() {
+        return Verdict::PassThrough(reason);
     }
     let mut parked = false;
     let attempt = || {

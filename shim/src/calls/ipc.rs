@@ -11,7 +11,7 @@ use crate::runtime::call::Call;
 use crate::runtime::deadlines;
 use crate::runtime::restart::Restart;
 use crate::state::holds::Hold;
-use policy::Why;
+use policy::Reason;
 use std::ffi::{c_char, c_int, c_long, c_uint, c_void};
 use sys::Sysno;
 use sys::errno::Errno;
@@ -27,10 +27,10 @@ fn try_then_offload(
     arguments: impl Fn(c_int) -> [usize; 6],
 ) -> Verdict {
     if flags & libc::IPC_NOWAIT != 0 {
-        return Verdict::PassThrough(Why::Nonblocking);
+        return Verdict::PassThrough(Reason::Nonblocking);
     }
-    if let Some(why) = call.reason_to_pass() {
-        return Verdict::PassThrough(why);
+    if let Some(reason) = call.reason_to_pass() {
+        return Verdict::PassThrough(reason);
     }
     wait_unbounded(call, number, arguments(flags), || {
         // SAFETY: the C caller's arguments, while its call lasts.
@@ -124,8 +124,8 @@ pub fn semtimedop(
     n: usize,
     limit: *const libc::timespec,
 ) -> Verdict {
-    if let Some(why) = call.reason_to_pass() {
-        return Verdict::PassThrough(why);
+    if let Some(reason) = call.reason_to_pass() {
+        return Verdict::PassThrough(reason);
     }
     let arguments =
         |limit: *const libc::timespec| [set as usize, operations as usize, n, limit as usize, 0, 0];
@@ -135,7 +135,7 @@ pub fn semtimedop(
     } else {
         match sys::copy_in(limit).map(|time| sys::nanos_of(&time)) {
             Ok(Some(nanos)) => sys::now().saturating_add(nanos),
-            _ => return Verdict::PassThrough(Why::Unusual),
+            _ => return Verdict::PassThrough(Reason::Unusual),
         }
     };
     // An attempt is an operation with a timeout of zero.
@@ -168,8 +168,8 @@ fn on_queue(
     until: *const libc::timespec,
     attempt: impl Fn(c_int, *const libc::timespec) -> Result<usize, Errno>,
 ) -> Verdict {
-    if let Some(why) = call.reason_to_pass() {
-        return Verdict::PassThrough(why);
+    if let Some(reason) = call.reason_to_pass() {
+        return Verdict::PassThrough(reason);
     }
     let hold = Hold::new(queue);
     let deadline = match poll::time_of_c(until) {
@@ -177,7 +177,7 @@ fn on_queue(
         Ok(Some(time)) if sys::nanos_of(&time).is_some() => {
             sys::deadline_of(libc::CLOCK_REALTIME, &time)
         }
-        _ => return Verdict::PassThrough(Why::Unusual),
+        _ => return Verdict::PassThrough(Reason::Unusual),
     };
     loop {
         match attempt(hold.fd(), &raw const PAST) {
@@ -191,7 +191,7 @@ fn on_queue(
             _ if result >= 0 => {}
             Errno::TIME => return Verdict::Failed(Errno(libc::ETIMEDOUT)),
             Errno::RESTART => return Verdict::Interrupted(Restart::AsHandlersSay),
-            _ => return Verdict::PassThrough(Why::NoEngine),
+            _ => return Verdict::PassThrough(Reason::NoEngine),
         }
     }
 }

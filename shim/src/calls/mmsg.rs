@@ -3,11 +3,11 @@
 
 use super::{Verdict, message, net};
 use crate::calls::via::offload;
-use crate::engine::{Request, Way};
+use crate::engine::{Direction, Request};
 use crate::runtime::call::Call;
 use crate::state::descriptors::Descriptor;
 use libc::{MSG_DONTWAIT, MSG_WAITFORONE, mmsghdr, timespec};
-use policy::Why;
+use policy::Reason;
 use std::ffi::{c_int, c_uint};
 use sys::errno::Errno;
 use sys::sockets;
@@ -22,11 +22,11 @@ pub fn recvmmsg(
     limit: *mut timespec,
 ) -> Verdict {
     if flags & MSG_DONTWAIT != 0 {
-        return Verdict::PassThrough(Why::Nonblocking);
+        return Verdict::PassThrough(Reason::Nonblocking);
     }
     let descriptor = match net::waits(call, fd) {
         Ok(descriptor) => descriptor,
-        Err(why) => return Verdict::PassThrough(why),
+        Err(reason) => return Verdict::PassThrough(reason),
     };
     if flags & (libc::MSG_ERRQUEUE | libc::MSG_OOB) != 0 {
         // SAFETY: the C caller's memory, during its call.
@@ -69,7 +69,7 @@ pub fn recvmmsg(
     if let Some(duplicate) = kept {
         call.thread.let_go(duplicate);
     }
-    let deadline = net::deadline(fd, Way::Read, descriptor);
+    let deadline = net::deadline(fd, Direction::Read, descriptor);
     let result = net::end_interrupted(deadline, result);
     if let (Some(end), Ok(_)) = (end, result) {
         let left = sys::timespec_of(end.saturating_sub(sys::now()));
@@ -105,7 +105,7 @@ impl Rest {
                 events: libc::POLLIN,
             };
             // The socket's timeout applies to each message separately.
-            let deadline = net::deadline(self.fd, Way::Read, self.descriptor);
+            let deadline = net::deadline(self.fd, Direction::Read, self.descriptor);
             let ready = call.perform_until(&request, deadline);
             let stopped = match Errno::of(ready) {
                 Errno::TIME => Some(Errno::AGAIN),
@@ -162,10 +162,10 @@ pub fn sendmmsg(
     flags: c_int,
 ) -> Verdict {
     if flags & MSG_DONTWAIT != 0 {
-        return Verdict::PassThrough(Why::Nonblocking);
+        return Verdict::PassThrough(Reason::Nonblocking);
     }
-    if let Err(why) = net::waits(call, fd) {
-        return Verdict::PassThrough(why);
+    if let Err(reason) = net::waits(call, fd) {
+        return Verdict::PassThrough(reason);
     }
     let n = n.min(libc::UIO_MAXIOV as c_uint) as usize;
     let mut done = 0;

@@ -6,7 +6,7 @@ use crate::engine::pool;
 use crate::runtime::call::Call;
 use crate::runtime::release;
 use crate::state::descriptors;
-use policy::Kind;
+use policy::CallKind;
 use std::ffi::{c_char, c_int, c_void};
 
 /// chdir(2). Paths that a pool thread is about to look up are looked up first, so that they are
@@ -18,7 +18,9 @@ pub fn chdir(
 ) -> Verdict<c_int> {
     settle_names(call);
     // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
-    adaptive::whole(call, Kind::Lookup, libc::AT_FDCWD, || unsafe { real(path) })
+    adaptive::whole(call, CallKind::Lookup, libc::AT_FDCWD, || unsafe {
+        real(path)
+    })
 }
 
 pub fn fchdir(
@@ -28,7 +30,7 @@ pub fn fchdir(
 ) -> Verdict<c_int> {
     settle_names(call);
     // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
-    adaptive::whole(call, Kind::Lookup, dir, || unsafe { real(dir) })
+    adaptive::whole(call, CallKind::Lookup, dir, || unsafe { real(dir) })
 }
 
 fn settle_names(call: &Call<'_>) {
@@ -44,7 +46,7 @@ pub fn open_by_handle_at(
     flags: c_int,
 ) -> Verdict<c_int> {
     // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
-    opened(adaptive::whole(call, Kind::Lookup, mount, || unsafe {
+    opened(adaptive::whole(call, CallKind::Lookup, mount, || unsafe {
         real(mount, handle, flags)
     }))
 }
@@ -57,7 +59,7 @@ pub fn mkstemp(
     // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
     opened(adaptive::whole(
         call,
-        Kind::Change,
+        CallKind::Change,
         libc::AT_FDCWD,
         || unsafe { real(template) },
     ))
@@ -73,7 +75,7 @@ pub fn mkstemps(
     // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
     opened(adaptive::whole(
         call,
-        Kind::Change,
+        CallKind::Change,
         libc::AT_FDCWD,
         || unsafe { real(template, suffix_or_flags) },
     ))
@@ -89,7 +91,7 @@ pub fn mkostemps(
     // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
     opened(adaptive::whole(
         call,
-        Kind::Change,
+        CallKind::Change,
         libc::AT_FDCWD,
         || unsafe { real(template, suffix, flags) },
     ))

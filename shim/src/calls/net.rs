@@ -5,13 +5,13 @@
 
 use super::Verdict;
 use super::message::{Storage, message_of, part_of, wants_more};
-use crate::engine::{self, Action, Data, Request, SocketCall, Transfer, Way};
+use crate::engine::{self, Action, Data, Direction, Request, SocketCall, Transfer};
 use crate::record::trace::Luck;
 use crate::runtime::call::Call;
 use crate::runtime::deadlines::{Deadline, NEVER};
 use crate::state::descriptors::{self, Descriptor};
 use libc::{MSG_DONTWAIT, MSG_NOSIGNAL, MSG_PEEK, MSG_WAITALL, msghdr, sockaddr, socklen_t};
-use policy::{Alone, Decision, Hint, Why};
+use policy::{Contention, Decision, Hint, Reason};
 use std::cell::Cell;
 use std::ffi::{c_int, c_void};
 use sys::errno::Errno;
@@ -40,7 +40,7 @@ pub fn recv_chk(
     flags: c_int,
 ) -> Verdict {
     if n > object {
-        Verdict::PassThrough(Why::Unusual)
+        Verdict::PassThrough(Reason::Unusual)
     } else {
         recv(call, fd, buf, n, flags)
     }
@@ -59,7 +59,7 @@ pub fn recvfrom(
         return recv(call, fd, buf, n, flags);
     }
     if len.is_null() {
-        return Verdict::PassThrough(Why::Unusual);
+        return Verdict::PassThrough(Reason::Unusual);
     }
     let mut part = part_of(buf, n);
     let mut message = message_of(&raw mut part, 1);
@@ -109,7 +109,7 @@ pub fn recvfrom_chk(
     len: *mut socklen_t,
 ) -> Verdict {
     if n > object {
-        Verdict::PassThrough(Why::Unusual)
+        Verdict::PassThrough(Reason::Unusual)
     } else {
         recvfrom(call, fd, buf, n, flags, address, len)
     }
@@ -139,7 +139,7 @@ pub fn sendto(
     }
     // sendmsg(2) would truncate a longer address, and take an empty one for no address.
     if len as usize > size_of::<libc::sockaddr_storage>() || len == 0 {
-        return Verdict::PassThrough(Why::Unusual);
+        return Verdict::PassThrough(Reason::Unusual);
     }
     let mut part = part_of(buf.cast_mut(), n);
     let mut message = message_of(&raw mut part, 1);
@@ -159,22 +159,22 @@ pub fn sendmsg(call: &Call<'_>, fd: c_int, message: *const msghdr, flags: c_int)
 /// A read(2) or write(2), or their vectored forms, on a socket with a timeout.
 pub fn transfer(call: &Call<'_>, transfer: &Transfer) -> Verdict {
     if transfer.flags != 0 {
-        return Verdict::PassThrough(Why::Unusual);
+        return Verdict::PassThrough(Reason::Unusual);
     }
     let fd = transfer.fd;
     // The attempt also handles the case of zero bytes, in which the call returns but recvmsg(2)
     // would block.
     let tried = || transfer.call(libc::RWF_NOWAIT);
     let message;
-    let action = match (transfer.way, transfer.data) {
-        (Way::Read, Data::Buffer(p, n)) => Action::Receive(p, n as usize),
-        (Way::Write, Data::Buffer(p, n)) => Action::Send(p, n as usize),
-        (way, Data::Vector(parts, n)) => {
+    let action = match (transfer.direction, transfer.data) {
+        (Direction::Read, Data::Buffer(p, n)) => Action::Receive(p, n as usize),
+        (Direction::Write, Data::Buffer(p, n)) => Action::Send(p, n as usize),
+        (direction, Data::Vector(parts, n)) => {
             message = message_of(parts.cast_mut(), n as usize);
             let message = &raw const message;
-            match way {
-                Way::Read => Action::ReceiveMessage(message.cast_mut()),
-                Way::Write => Action::SendMessage(message),
+            match direction {
+                Direction::Read => Action::ReceiveMessage(message.cast_mut()),
+                Direction::Write => Action::SendMessage(message),
             }
         }
     };
@@ -196,39 +196,39 @@ fn exchange(
     wanted: SocketCall,
     tried: Option<&dyn Fn() -> Result<usize, Errno>>,
 ) -> Verdict {
-    let way = wanted.action.way();
+    let direction = wanted.action.direction();
     if wanted.flags & MSG_DONTWAIT != 0 {
-        return Verdict::PassThrough(Why::Nonblocking);
+        return Verdict::PassThrough(Reason::Nonblocking);
     }
     let load = call.load();
-    if load.alone == Alone::Entirely {
-        return Verdict::PassThrough(Why::Alone);
+    if load.contention == Contention::SoleFiber {
+        return Verdict::PassThrough(Reason::Alone);
     }
     let descriptor = Descriptor::get(wanted.fd);
     call.note(|record| record.about(wanted.fd, Some(descriptor)));
-    let hint = descriptor.hint().without(Hint::TIMED);
-    let decision = match way {
-        Way::Read => policy::read(hint, load, 0, true),
-        Way::Write => policy::write(hint, load, true),
+    let hint = descriptor.hint().without(Hint::HAS_TIMEOUT);
+    let decision = match direction {
+        Direction::Read => policy::read(hint, load, 0, true),
+        Direction::Write => policy::write(hint, load, true),
     };
-    if let Decision::Through(why) = decision {
-        return Verdict::PassThrough(why);
+    if let Decision::PassThrough(reason) = decision {
+        return Verdict::PassThrough(reason);
     }
     if !call.has_engine() {
-        return Verdict::PassThrough(Why::NoEngine);
+        return Verdict::PassThrough(Reason::NoEngine);
     }
     if is_whole_or_nothing(&wanted, descriptor) {
         return Verdict::of_result(if is_nonblocking(wanted.fd) {
             wanted.call(0).map(|n| n as isize)
         } else {
             // The kernel enforces the timeout itself.
-            let deadline = deadline(wanted.fd, way, descriptor);
+            let deadline = deadline(wanted.fd, direction, descriptor);
             end_interrupted(deadline, on_pool(call, wanted, NEVER))
         });
     }
-    let lesson = policy::lesson(hint, way);
+    let recorded_as = policy::recorded_direction(hint, direction);
     if decision == Decision::Submit && tried.is_none() {
-        descriptor.submitted(lesson);
+        descriptor.submitted(recorded_as);
         return Verdict::of_result(wait(call, wanted, descriptor, 0, false));
     }
     let batch = || call.load().batch;
@@ -239,7 +239,7 @@ fn exchange(
     match result {
         Ok(n) => {
             call.note(|record| record.came(Luck::Hit));
-            descriptor.told().hit(lesson, batch);
+            descriptor.told().hit(recorded_as, batch);
             if n > 0 && wants_more(&wanted, n) {
                 return Verdict::of_result(wait(call, wanted, descriptor, n, true));
             }
@@ -248,7 +248,7 @@ fn exchange(
         }
         Err(Errno::AGAIN) => {
             call.note(|record| record.came(Luck::Miss));
-            descriptor.told().missed(lesson, batch());
+            descriptor.told().missed(recorded_as, batch());
             Verdict::of_result(wait(call, wanted, descriptor, 0, true))
         }
         Err(error) => {
@@ -260,21 +260,21 @@ fn exchange(
 
 /// The cached facts about a socket if a call on it may block and should park; otherwise the reason
 /// for passing through.
-pub fn waits(call: &Call<'_>, fd: c_int) -> Result<Descriptor, Why> {
-    if call.load().alone == Alone::Entirely {
-        return Err(Why::Alone);
+pub fn waits(call: &Call<'_>, fd: c_int) -> Result<Descriptor, Reason> {
+    if call.load().contention == Contention::SoleFiber {
+        return Err(Reason::Alone);
     }
     let descriptor = Descriptor::get(fd);
     call.note(|record| record.about(fd, Some(descriptor)));
     let hint = descriptor.hint();
-    if !hint.is(Hint::STREAM) {
-        return Err(Why::Unusual);
+    if !hint.contains(Hint::STREAM) {
+        return Err(Reason::Unusual);
     }
-    if hint.is(Hint::NONBLOCKING) {
-        return Err(Why::Nonblocking);
+    if hint.contains(Hint::NONBLOCKING) {
+        return Err(Reason::Nonblocking);
     }
     if !call.has_engine() {
-        return Err(Why::NoEngine);
+        return Err(Reason::NoEngine);
     }
     Ok(descriptor)
 }
@@ -287,30 +287,30 @@ pub fn is_nonblocking(fd: c_int) -> bool {
 /// be attempted without being cut short nor be done in two steps. Whether MSG_ERRQUEUE and MSG_OOB
 /// block depends on the protocol.
 fn is_whole_or_nothing(wanted: &SocketCall, descriptor: Descriptor) -> bool {
-    match wanted.action.way() {
-        Way::Read => {
+    match wanted.action.direction() {
+        Direction::Read => {
             wanted.flags & (MSG_PEEK | MSG_WAITALL) == MSG_PEEK | MSG_WAITALL
                 || wanted.flags & (libc::MSG_ERRQUEUE | libc::MSG_OOB) != 0
                 || (has_options(descriptor) && sockets::low_water_mark(wanted.fd) > 1)
         }
-        Way::Write => wanted.flags & libc::MSG_FASTOPEN != 0,
+        Direction::Write => wanted.flags & libc::MSG_FASTOPEN != 0,
     }
 }
 
 /// Whether the socket may have a timeout or a low-water mark, including one that was set through
 /// another descriptor of the socket.
 fn has_options(descriptor: Descriptor) -> bool {
-    descriptor.hint().is(Hint::TIMED) || descriptors::socket_options_were_set()
+    descriptor.hint().contains(Hint::HAS_TIMEOUT) || descriptors::socket_options_were_set()
 }
 
 /// The time at which a call that begins now reaches the timeout of its socket.
-pub fn deadline(fd: c_int, way: Way, descriptor: Descriptor) -> Deadline {
+pub fn deadline(fd: c_int, direction: Direction, descriptor: Descriptor) -> Deadline {
     if !has_options(descriptor) {
         return NEVER;
     }
-    let option = match way {
-        Way::Read => libc::SO_RCVTIMEO,
-        Way::Write => libc::SO_SNDTIMEO,
+    let option = match direction {
+        Direction::Read => libc::SO_RCVTIMEO,
+        Direction::Write => libc::SO_SNDTIMEO,
     };
     sockets::timeout(fd, option).map_or(NEVER, |nanos| sys::now().saturating_add(nanos))
 }
@@ -352,7 +352,7 @@ fn wait(
     done: usize,
     tried: bool,
 ) -> Result<isize, Errno> {
-    let deadline = deadline(wanted.fd, wanted.action.way(), descriptor);
+    let deadline = deadline(wanted.fd, wanted.action.direction(), descriptor);
     let result = wait_until(call, wanted, descriptor, deadline, done, tried);
     end_interrupted(deadline, result)
 }
@@ -375,9 +375,9 @@ fn wait_until(
         };
         return result.map(|n| n as isize);
     }
-    let goes_on = match action.way() {
-        Way::Read => flags & MSG_WAITALL != 0 && sockets::is_byte_stream(fd),
-        Way::Write => true,
+    let goes_on = match action.direction() {
+        Direction::Read => flags & MSG_WAITALL != 0 && sockets::is_byte_stream(fd),
+        Direction::Write => true,
     };
     let wanted = SocketCall {
         flags: if goes_on { flags } else { flags & !MSG_WAITALL },
@@ -385,7 +385,7 @@ fn wait_until(
     };
     // If io_uring must wait after all, it sends a datagram that it has already read as an empty
     // one.
-    let is_spoilt = action.way() == Way::Write && descriptor.keeps_borders_in_unix();
+    let is_spoilt = action.direction() == Direction::Write && descriptor.keeps_borders_in_unix();
     if goes_on && (!call.thread.does_sockets() || is_spoilt) {
         return in_steps(call, wanted, done, deadline);
     }
@@ -419,12 +419,12 @@ fn in_steps(
     let kept = call.thread.keep(wanted.fd);
     let fd = kept.unwrap_or(wanted.fd);
     let wanted = SocketCall { fd, ..wanted };
-    let events = engine::event(wanted.action.way());
+    let events = engine::event(wanted.action.direction());
     let mut storage = Storage::new();
     let mut in_vain = 0;
     // poll(2) does not wake a sender when its Unix socket is shut down.
-    let mut look_again =
-        (wanted.action.way() == Way::Write && sockets::is_unix(fd)).then_some(FIRST_LOOK_NS);
+    let mut look_again = (wanted.action.direction() == Direction::Write && sockets::is_unix(fd))
+        .then_some(FIRST_LOOK_NS);
     let result = loop {
         let next = look_again.map_or(NEVER, |nanos| sys::now() + nanos);
         let ready = call.perform_until(&Request::Poll { fd, events }, deadline.min(next));
@@ -494,7 +494,7 @@ pub fn on_pool(call: &Call<'_>, wanted: SocketCall, deadline: Deadline) -> Resul
 /// thread would have got. A send that waited on a Unix socket raises none. Without an earlier
 /// attempt (`tried`), the send may not have waited.
 fn raised(wanted: &SocketCall, error: Errno, tried: bool) -> Errno {
-    let signals = wanted.action.way() == Way::Write && wanted.flags & MSG_NOSIGNAL == 0;
+    let signals = wanted.action.direction() == Direction::Write && wanted.flags & MSG_NOSIGNAL == 0;
     if error == Errno::PIPE
         && signals
         && sockets::is_byte_stream(wanted.fd)

@@ -19,7 +19,7 @@ use crate::runtime::release;
 use crate::runtime::restart::Restart;
 use crate::state::descriptors::{self, Descriptor};
 use crate::state::recent_paths;
-use policy::{Decision, Opens, Why};
+use policy::{Decision, Opens, Reason};
 use std::ffi::{c_char, c_int};
 use sys::Sysno;
 use sys::errno::Errno;
@@ -70,7 +70,7 @@ pub fn open_2(call: &Call<'_>, path: *const c_char, flags: c_int) -> Verdict {
 
 pub fn openat_2(call: &Call<'_>, dir: c_int, path: *const c_char, flags: c_int) -> Verdict {
     if needs_mode(flags) {
-        Verdict::PassThrough(Why::Unusual)
+        Verdict::PassThrough(Reason::Unusual)
     } else {
         openat(call, dir, path, flags, 0)
     }
@@ -88,33 +88,35 @@ pub fn openat(
     mode: libc::mode_t,
 ) -> Verdict {
     if flags & libc::O_PATH != 0 {
-        return Verdict::PassThrough(Why::Quick);
+        return Verdict::PassThrough(Reason::Quick);
     }
     if !call.has_engine() {
-        return Verdict::PassThrough(Why::NoEngine);
+        return Verdict::PassThrough(Reason::NoEngine);
     }
     let opens = &call.thread.opens;
-    let decision = opens.get().decide(call.load().alone, !can_be_tried(flags));
+    let decision = opens
+        .get()
+        .decide(call.load().contention, !can_be_tried(flags));
     let open = Open {
         dir,
         path,
         flags,
         mode: if needs_mode(flags) { mode } else { 0 },
         peerless: waits_for_nobody(flags),
-        was_a_file: decision.is_at_once() && was_a_file(call, dir, path, flags),
+        was_a_file: decision.starts_inline() && was_a_file(call, dir, path, flags),
         changes: recent_paths::changes(),
     };
     call.note(|record| record.chose(decision));
     match decision {
-        Decision::Through(why) => Verdict::PassThrough(why),
+        Decision::PassThrough(reason) => Verdict::PassThrough(reason),
         Decision::Submit => open.submit(call),
-        Decision::Copy => open.make(call),
-        Decision::Try => {
+        Decision::Inline => open.make(call),
+        Decision::Attempt => {
             if let Some(outcome) = open.attempt(call) {
                 return outcome;
             }
             match opens.get().untried() {
-                Decision::Copy => open.make(call),
+                Decision::Inline => open.make(call),
                 _ => open.submit(call),
             }
         }
@@ -198,7 +200,7 @@ impl Open {
         let took = sys::now() - begin;
         call.thread.opens.update(|opens| opens.made(took));
         call.note(|record| {
-            record.chose(Decision::Copy);
+            record.chose(Decision::Inline);
             record.came(if took > policy::SLOW_OPEN_NS {
                 Luck::Miss
             } else {

@@ -11,7 +11,7 @@ use crate::runtime::deadlines::NEVER;
 use crate::runtime::signal::Handled;
 use crate::runtime::wait_set::{File, Waited, Watch};
 use libc::{epoll_event, nfds_t, pollfd, sigset_t, timespec};
-use policy::{Alone, Why};
+use policy::{Contention, Reason};
 use std::ffi::c_int;
 use sys::errno::Errno;
 use sys::{SignalSet, outcome};
@@ -73,7 +73,7 @@ pub fn poll_chk(
     object: usize,
 ) -> Verdict {
     if object / size_of::<pollfd>() < n as usize {
-        return Verdict::PassThrough(Why::Unusual);
+        return Verdict::PassThrough(Reason::Unusual);
     }
     poll(call, fds, n, timeout)
 }
@@ -87,7 +87,7 @@ pub fn ppoll(
 ) -> Verdict {
     match Limit::of_c(timeout) {
         Some(limit) => poll_for(call, fds, n, limit, mask),
-        None => Verdict::PassThrough(Why::Unusual),
+        None => Verdict::PassThrough(Reason::Unusual),
     }
 }
 
@@ -101,7 +101,7 @@ pub fn ppoll_chk(
     object: usize,
 ) -> Verdict {
     if object / size_of::<pollfd>() < n as usize {
-        return Verdict::PassThrough(Why::Unusual);
+        return Verdict::PassThrough(Reason::Unusual);
     }
     ppoll(call, fds, n, timeout, mask)
 }
@@ -114,7 +114,7 @@ fn poll_for(
     mask: *const sigset_t,
 ) -> Verdict {
     if n > MOST_FILES {
-        return Verdict::PassThrough(Why::Unusual);
+        return Verdict::PassThrough(Reason::Unusual);
     }
     let look = |limit: Option<&timespec>| {
         let limit = limit.map_or(0, |limit| std::ptr::from_ref(limit) as usize);
@@ -178,7 +178,7 @@ pub fn epoll_pwait2(
 ) -> Verdict {
     match Limit::of_c(timeout) {
         Some(limit) => epoll_for(call, epoll, events, n, limit, mask),
-        None => Verdict::PassThrough(Why::Unusual),
+        None => Verdict::PassThrough(Reason::Unusual),
     }
 }
 
@@ -256,13 +256,13 @@ pub fn wait(
     files: impl Fn() -> Vec<File>,
 ) -> Verdict {
     if limit == Limit::Nanos(0) {
-        return Verdict::PassThrough(Why::Nonblocking);
+        return Verdict::PassThrough(Reason::Nonblocking);
     }
-    if call.load().alone == Alone::Entirely {
-        return Verdict::PassThrough(Why::Alone);
+    if call.load().contention == Contention::SoleFiber {
+        return Verdict::PassThrough(Reason::Alone);
     }
     if !call.has_engine() {
-        return Verdict::PassThrough(Why::NoEngine);
+        return Verdict::PassThrough(Reason::NoEngine);
     }
     let deadline = match limit {
         Limit::Nanos(nanos) => sys::now().saturating_add(nanos),

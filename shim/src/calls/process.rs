@@ -17,7 +17,7 @@ use crate::runtime::call::Call;
 use crate::runtime::deadlines::NEVER;
 use crate::state::descriptors;
 use libc::{c_long, id_t, idtype_t, pid_t, rusage, siginfo_t};
-use policy::Why;
+use policy::Reason;
 use std::ffi::{c_int, c_void};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use sys::errno::Errno;
@@ -54,8 +54,8 @@ pub fn wait4(
     options: c_int,
     usage: *mut rusage,
 ) -> Verdict {
-    if let Some(why) = passes(call, options) {
-        return Verdict::PassThrough(why);
+    if let Some(reason) = passes(call, options) {
+        return Verdict::PassThrough(reason);
     }
     let children = Children {
         kind: match pid {
@@ -68,7 +68,7 @@ pub fn wait4(
         options: options | libc::WEXITED,
     };
     if pid == pid_t::MIN {
-        return Verdict::PassThrough(Why::Unusual);
+        return Verdict::PassThrough(Reason::Unusual);
     }
     let found = children.find(call, || {
         // SAFETY: the C caller's memory; the kernel checks it.
@@ -88,13 +88,13 @@ pub fn waitid(
     info: *mut siginfo_t,
     options: c_int,
 ) -> Verdict {
-    if let Some(why) = passes(call, options) {
-        return Verdict::PassThrough(why);
+    if let Some(reason) = passes(call, options) {
+        return Verdict::PassThrough(reason);
     }
     if kind == libc::P_PIDFD
         && sys::status_flags(id as c_int).is_ok_and(|flags| flags & libc::O_NONBLOCK != 0)
     {
-        return Verdict::PassThrough(Why::Nonblocking);
+        return Verdict::PassThrough(Reason::Nonblocking);
     }
     let children = Children { kind, id, options };
     let found = children.find(call, || {
@@ -142,15 +142,15 @@ pub fn ptrace(
     if request != c_long::from(libc::PTRACE_TRACEME) {
         TRACES.store(true, Relaxed);
     }
-    Verdict::PassThrough(Why::Quick)
+    Verdict::PassThrough(Reason::Quick)
 }
 
-fn passes(call: &Call<'_>, options: c_int) -> Option<Why> {
+fn passes(call: &Call<'_>, options: c_int) -> Option<Reason> {
     if options & libc::WNOHANG != 0 {
-        Some(Why::Nonblocking)
+        Some(Reason::Nonblocking)
     } else if options & WNOTHREAD != 0 {
         // A pool thread has no children of its own.
-        Some(Why::Unusual)
+        Some(Reason::Unusual)
     } else {
         call.reason_to_pass()
     }

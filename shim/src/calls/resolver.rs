@@ -9,7 +9,7 @@ use crate::calls::via::offload;
 use crate::context;
 use crate::hooks;
 use crate::runtime::call::Call;
-use policy::Why;
+use policy::Reason;
 use std::ffi::{c_char, c_int, c_uint, c_ulong, c_void};
 use std::ptr::null_mut;
 
@@ -116,7 +116,7 @@ fn with_state(call: &Call<'_>, query: impl Fn(*mut c_void) -> c_int) -> Verdict 
         });
         return Verdict::of_pool(result.map(|result| result as isize));
     }
-    call.through(Why::Alone);
+    call.through(Reason::Alone);
     let result = query((&raw mut *state).cast());
     results::keep_h_errno(call.thread, call.fiber);
     Verdict::Done(result as isize)

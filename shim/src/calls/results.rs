@@ -11,7 +11,7 @@ use crate::hooks;
 use crate::runtime::call::Call;
 use crate::runtime::static_results::Record;
 use crate::runtime::thread::Thread;
-use policy::Why;
+use policy::Reason;
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ptr::null_mut;
 use sys::errno;
@@ -42,11 +42,11 @@ pub fn look_up(call: &Call<'_>, row: usize, ask: impl Fn(&Room) -> c_int) -> *mu
 /// Runs a lookup where it delays no other fiber: on the pool, or inline if this is the only fiber.
 fn run<R>(call: &Call<'_>, function: impl Fn() -> R) -> R {
     if call.is_sole_fiber() {
-        call.through(Why::Alone);
+        call.through(Reason::Alone);
     } else if let Some(result) = offload::run(call, &function) {
         return result;
     } else {
-        call.through(Why::NoEngine);
+        call.through(Reason::NoEngine);
     }
     let _passing = call.passing();
     let result = function();

@@ -3,12 +3,12 @@
 
 use super::Verdict;
 use super::transfer::transfer;
-use crate::engine::{Data, MAX_COUNT, Transfer, Way};
+use crate::engine::{Data, Direction, MAX_COUNT, Transfer};
 use crate::runtime::call::Call;
 use crate::runtime::position;
 use crate::state::attached;
 use crate::state::descriptors::Descriptor;
-use policy::{Alone, Decision, Load, Why};
+use policy::{Contention, Decision, Load, Reason};
 use std::ffi::{c_int, c_void};
 use sys::AT_POSITION;
 
@@ -22,7 +22,7 @@ const END_OF_MEMORY: usize = (1 << 47) - 4096;
 #[inline(always)]
 fn buffer(
     call: &Call<'_>,
-    way: Way,
+    direction: Direction,
     fd: c_int,
     data: *const c_void,
     n: usize,
@@ -31,12 +31,12 @@ fn buffer(
     // Inline attempts use the vectored calls, which return early for zero bytes where a plain call
     // does not.
     if n == 0 {
-        return Verdict::PassThrough(Why::Unusual);
+        return Verdict::PassThrough(Reason::Unusual);
     }
     if n > MAX_COUNT {
-        return huge_buffer(call, way, fd, data, n, offset);
+        return huge_buffer(call, direction, fd, data, n, offset);
     }
-    sized_buffer(call, way, fd, data, n, offset)
+    sized_buffer(call, direction, fd, data, n, offset)
 }
 
 /// A buffer longer than the kernel transfers in one call. It is truncated as the kernel does,
@@ -45,7 +45,7 @@ fn buffer(
 #[inline(never)]
 fn huge_buffer(
     call: &Call<'_>,
-    way: Way,
+    direction: Direction,
     fd: c_int,
     data: *const c_void,
     n: usize,
@@ -56,15 +56,15 @@ fn huge_buffer(
         .checked_add(n)
         .is_none_or(|end| end > END_OF_MEMORY)
     {
-        return Verdict::PassThrough(Why::Unusual);
+        return Verdict::PassThrough(Reason::Unusual);
     }
-    sized_buffer(call, way, fd, data, MAX_COUNT, offset)
+    sized_buffer(call, direction, fd, data, MAX_COUNT, offset)
 }
 
 #[inline(always)]
 fn sized_buffer(
     call: &Call<'_>,
-    way: Way,
+    direction: Direction,
     fd: c_int,
     data: *const c_void,
     n: usize,
@@ -72,7 +72,7 @@ fn sized_buffer(
 ) -> Verdict {
     let load = call.load();
     let wanted = Transfer {
-        way,
+        direction,
         fd,
         data: Data::Buffer(data.cast_mut().cast(), n as u32),
         offset,
@@ -82,14 +82,14 @@ fn sized_buffer(
     };
     if delays_nobody(load, fd, offset == AT_POSITION) {
         note_lone(call, &wanted);
-        return Verdict::PassThrough(Why::Alone);
+        return Verdict::PassThrough(Reason::Alone);
     }
     transfer(call, load, wanted)
 }
 
 fn vector(
     call: &Call<'_>,
-    way: Way,
+    direction: Direction,
     fd: c_int,
     iov: *const libc::iovec,
     n: c_int,
@@ -97,14 +97,14 @@ fn vector(
     flags: c_int,
 ) -> Verdict {
     if flags & libc::RWF_NOWAIT != 0 {
-        return Verdict::PassThrough(Why::Nonblocking);
+        return Verdict::PassThrough(Reason::Nonblocking);
     }
     if !(0..=libc::UIO_MAXIOV).contains(&n) || flags & !PLAIN_FLAGS != 0 {
-        return Verdict::PassThrough(Why::Unusual);
+        return Verdict::PassThrough(Reason::Unusual);
     }
     let load = call.load();
     let wanted = Transfer {
-        way,
+        direction,
         fd,
         data: Data::Vector(iov, n as u32),
         offset: at,
@@ -114,7 +114,7 @@ fn vector(
     };
     if delays_nobody(load, fd, at == AT_POSITION) {
         note_lone(call, &wanted);
-        return Verdict::PassThrough(Why::Alone);
+        return Verdict::PassThrough(Reason::Alone);
     }
     transfer(call, load, wanted)
 }
@@ -128,7 +128,7 @@ fn note_lone(call: &Call<'_>, transfer: &Transfer) {
             transfer,
             descriptor,
             descriptor.hint(),
-            Decision::Through(Why::Alone),
+            Decision::PassThrough(Reason::Alone),
         );
     });
 }
@@ -141,13 +141,14 @@ fn note_lone(call: &Call<'_>, transfer: &Transfer) {
 /// the same offset.
 #[inline(always)]
 fn delays_nobody(load: Load, fd: c_int, at_position: bool) -> bool {
-    let suffices = match load.alone {
-        Alone::No => false,
-        Alone::ForNow => {
-            let known = Descriptor::known(fd).is_some_and(|d| load.alone.suffices(d.hint()));
+    let suffices = match load.contention {
+        Contention::OthersRunnable => false,
+        Contention::NoneNow => {
+            let known =
+                Descriptor::known(fd).is_some_and(|d| load.contention.allows_plain_call(d.hint()));
             known && !(at_position && attached::other_threads())
         }
-        Alone::Entirely => true,
+        Contention::SoleFiber => true,
     };
     suffices && !position::in_use()
 }
@@ -160,13 +161,13 @@ fn refuses(offset: i64) -> bool {
 
 #[inline(always)]
 pub fn read(call: &Call<'_>, fd: c_int, buf: *mut c_void, n: usize) -> Verdict {
-    buffer(call, Way::Read, fd, buf, n, AT_POSITION)
+    buffer(call, Direction::Read, fd, buf, n, AT_POSITION)
 }
 
 /// `__read_chk`: libc's own call ends the program if the object is too small.
 pub fn read_chk(call: &Call<'_>, fd: c_int, buf: *mut c_void, n: usize, object: usize) -> Verdict {
     if n > object {
-        Verdict::PassThrough(Why::Unusual)
+        Verdict::PassThrough(Reason::Unusual)
     } else {
         read(call, fd, buf, n)
     }
@@ -174,15 +175,15 @@ pub fn read_chk(call: &Call<'_>, fd: c_int, buf: *mut c_void, n: usize, object: 
 
 #[inline(always)]
 pub fn write(call: &Call<'_>, fd: c_int, buf: *const c_void, n: usize) -> Verdict {
-    buffer(call, Way::Write, fd, buf, n, AT_POSITION)
+    buffer(call, Direction::Write, fd, buf, n, AT_POSITION)
 }
 
 #[inline(always)]
 pub fn pread(call: &Call<'_>, fd: c_int, buf: *mut c_void, n: usize, offset: i64) -> Verdict {
     if refuses(offset) {
-        Verdict::PassThrough(Why::Unusual)
+        Verdict::PassThrough(Reason::Unusual)
     } else {
-        buffer(call, Way::Read, fd, buf, n, offset)
+        buffer(call, Direction::Read, fd, buf, n, offset)
     }
 }
 
@@ -195,7 +196,7 @@ pub fn pread_chk(
     object: usize,
 ) -> Verdict {
     if n > object {
-        Verdict::PassThrough(Why::Unusual)
+        Verdict::PassThrough(Reason::Unusual)
     } else {
         pread(call, fd, buf, n, offset)
     }
@@ -204,9 +205,9 @@ pub fn pread_chk(
 #[inline(always)]
 pub fn pwrite(call: &Call<'_>, fd: c_int, buf: *const c_void, n: usize, offset: i64) -> Verdict {
     if refuses(offset) {
-        Verdict::PassThrough(Why::Unusual)
+        Verdict::PassThrough(Reason::Unusual)
     } else {
-        buffer(call, Way::Write, fd, buf, n, offset)
+        buffer(call, Direction::Write, fd, buf, n, offset)
     }
 }
 
@@ -233,11 +234,11 @@ fn whole_count(outcome: Verdict) -> Verdict {
 }
 
 pub fn readv(call: &Call<'_>, fd: c_int, iov: *const libc::iovec, n: c_int) -> Verdict {
-    vector(call, Way::Read, fd, iov, n, AT_POSITION, 0)
+    vector(call, Direction::Read, fd, iov, n, AT_POSITION, 0)
 }
 
 pub fn writev(call: &Call<'_>, fd: c_int, iov: *const libc::iovec, n: c_int) -> Verdict {
-    vector(call, Way::Write, fd, iov, n, AT_POSITION, 0)
+    vector(call, Direction::Write, fd, iov, n, AT_POSITION, 0)
 }
 
 pub fn preadv(
@@ -248,9 +249,9 @@ pub fn preadv(
     offset: i64,
 ) -> Verdict {
     if refuses(offset) {
-        Verdict::PassThrough(Why::Unusual)
+        Verdict::PassThrough(Reason::Unusual)
     } else {
-        vector(call, Way::Read, fd, iov, n, offset, 0)
+        vector(call, Direction::Read, fd, iov, n, offset, 0)
     }
 }
 
@@ -262,9 +263,9 @@ pub fn pwritev(
     offset: i64,
 ) -> Verdict {
     if refuses(offset) {
-        Verdict::PassThrough(Why::Unusual)
+        Verdict::PassThrough(Reason::Unusual)
     } else {
-        vector(call, Way::Write, fd, iov, n, offset, 0)
+        vector(call, Direction::Write, fd, iov, n, offset, 0)
     }
 }
 
@@ -278,9 +279,9 @@ pub fn preadv2(
     flags: c_int,
 ) -> Verdict {
     if offset < AT_POSITION {
-        return Verdict::PassThrough(Why::Unusual);
+        return Verdict::PassThrough(Reason::Unusual);
     }
-    vector(call, Way::Read, fd, iov, n, offset, flags)
+    vector(call, Direction::Read, fd, iov, n, offset, flags)
 }
 
 pub fn pwritev2(
@@ -292,7 +293,7 @@ pub fn pwritev2(
     flags: c_int,
 ) -> Verdict {
     if offset < AT_POSITION {
-        return Verdict::PassThrough(Why::Unusual);
+        return Verdict::PassThrough(Reason::Unusual);
     }
-    vector(call, Way::Write, fd, iov, n, offset, flags)
+    vector(call, Direction::Write, fd, iov, n, offset, flags)
 }

@@ -6,7 +6,7 @@ use super::poll::{self, Limit};
 use crate::runtime::call::Call;
 use crate::runtime::wait_set::File;
 use libc::{fd_set, sigset_t, timespec, timeval};
-use policy::Why;
+use policy::Reason;
 use std::cell::RefCell;
 use std::ffi::c_int;
 use sys::errno::Errno;
@@ -32,7 +32,7 @@ pub fn select(
     timeout: *mut timeval,
 ) -> Verdict {
     let Ok(time) = poll::time_of_c(timeout) else {
-        return Verdict::PassThrough(Why::Unusual);
+        return Verdict::PassThrough(Reason::Unusual);
     };
     let time = time.map(|time: timeval| timespec {
         tv_sec: time.tv_sec.saturating_add(time.tv_usec / 1_000_000),
@@ -73,7 +73,7 @@ pub fn pselect(
             time.as_ref(),
             mask,
         ),
-        Err(_) => Verdict::PassThrough(Why::Unusual),
+        Err(_) => Verdict::PassThrough(Reason::Unusual),
     }
 }
 
@@ -85,10 +85,10 @@ fn select_for(
     mask: *const sigset_t,
 ) -> Verdict {
     let (Some(limit), Ok(n)) = (Limit::of(time), usize::try_from(n)) else {
-        return Verdict::PassThrough(Why::Unusual);
+        return Verdict::PassThrough(Reason::Unusual);
     };
     if limit == Limit::Nanos(0) {
-        return Verdict::PassThrough(Why::Nonblocking);
+        return Verdict::PassThrough(Reason::Nonblocking);
     }
     // The kernel also checks only as far as its descriptor table reaches.
     let n = n.min(sys::descriptor_table_size(n));
@@ -101,7 +101,7 @@ fn select_for(
     {
         match sys::copy_words_in(set, n.div_ceil(BITS)) {
             Ok(words) => *wanted = Some(words),
-            Err(_) => return Verdict::PassThrough(Why::Unusual),
+            Err(_) => return Verdict::PassThrough(Reason::Unusual),
         }
     }
     let found = RefCell::new(wanted.clone());

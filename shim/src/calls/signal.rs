@@ -12,7 +12,7 @@ use crate::runtime::restart::Restart;
 use crate::runtime::signal::Handled;
 use crate::state::descriptors;
 use libc::{siginfo_t, sigset_t, timespec};
-use policy::Why;
+use policy::Reason;
 use std::ffi::c_int;
 use sys::SignalSet;
 use sys::errno::Errno;
@@ -23,8 +23,8 @@ const LOOK_EVERY_NS: u64 = 20_000_000;
 
 /// pause(2).
 pub fn pause(call: &Call<'_>) -> Verdict {
-    if let Some(why) = call.reason_to_pass() {
-        return Verdict::PassThrough(why);
+    if let Some(reason) = call.reason_to_pass() {
+        return Verdict::PassThrough(reason);
     }
     let claim = std::ptr::null();
     loop {
@@ -37,12 +37,12 @@ pub fn pause(call: &Call<'_>) -> Verdict {
 
 /// sigsuspend(2).
 pub fn sigsuspend(call: &Call<'_>, mask: *const sigset_t) -> Verdict {
-    if let Some(why) = call.reason_to_pass() {
-        return Verdict::PassThrough(why);
+    if let Some(reason) = call.reason_to_pass() {
+        return Verdict::PassThrough(reason);
     }
     match of_c(mask) {
         Some(mask) => suspend(call, mask),
-        None => Verdict::PassThrough(Why::Unusual),
+        None => Verdict::PassThrough(Reason::Unusual),
     }
 }
 
@@ -60,7 +60,7 @@ fn suspend(call: &Call<'_>, mask: SignalSet) -> Verdict {
 /// sigpause(3) as in BSD: a mask of 32 signals.
 pub fn sigpause(call: &Call<'_>, mask: c_int) -> Verdict {
     match call.reason_to_pass() {
-        Some(why) => Verdict::PassThrough(why),
+        Some(reason) => Verdict::PassThrough(reason),
         None => suspend(call, SignalSet::from(mask as u32)),
     }
 }
@@ -68,8 +68,8 @@ pub fn sigpause(call: &Call<'_>, mask: c_int) -> Verdict {
 /// sigpause(3) as in System V: one signal, which is unblocked during the call.
 pub fn sigpause_one(call: &Call<'_>, signal: c_int) -> Verdict {
     match call.reason_to_pass() {
-        Some(why) => Verdict::PassThrough(why),
-        None if !(1..=64).contains(&signal) => Verdict::PassThrough(Why::Unusual),
+        Some(reason) => Verdict::PassThrough(reason),
+        None if !(1..=64).contains(&signal) => Verdict::PassThrough(Reason::Unusual),
         None => suspend(call, call.thread.signals().blocked() & !signal_bit(signal)),
     }
 }
@@ -86,10 +86,10 @@ pub fn sigpause_either(call: &Call<'_>, what: c_int, is_signal: c_int) -> Verdic
 /// sigwait(3): returns the error as its result, and no handler ends it.
 pub fn sigwait(call: &Call<'_>, set: *const sigset_t, signal: *mut c_int) -> Verdict {
     let Some(set) = of_c(set) else {
-        return Verdict::PassThrough(Why::Unusual);
+        return Verdict::PassThrough(Reason::Unusual);
     };
-    if let Some(why) = call.reason_to_pass() {
-        return Verdict::PassThrough(why);
+    if let Some(reason) = call.reason_to_pass() {
+        return Verdict::PassThrough(reason);
     }
     loop {
         match take(call, set, std::ptr::null_mut(), NEVER) {
@@ -117,15 +117,15 @@ pub fn sigtimedwait(
     timeout: *const timespec,
 ) -> Verdict {
     let Some(set) = of_c(set) else {
-        return Verdict::PassThrough(Why::Unusual);
+        return Verdict::PassThrough(Reason::Unusual);
     };
     let deadline = match poll::Limit::of_c(timeout) {
         Some(poll::Limit::Forever) => NEVER,
         Some(poll::Limit::Nanos(nanos)) => sys::now().saturating_add(nanos),
-        None => return Verdict::PassThrough(Why::Unusual),
+        None => return Verdict::PassThrough(Reason::Unusual),
     };
-    if let Some(why) = call.reason_to_pass() {
-        return Verdict::PassThrough(why);
+    if let Some(reason) = call.reason_to_pass() {
+        return Verdict::PassThrough(reason);
     }
     Verdict::of_result(take(call, set, info, deadline).map(|taken| {
         // SAFETY: null, or the kernel has just written it.

@@ -9,7 +9,7 @@ use crate::runtime::deadlines::Deadline;
 use crate::runtime::restart::Restart;
 use crate::state::descriptors;
 use libc::timespec;
-use policy::{Alone, Why};
+use policy::{Contention, Reason};
 use std::ffi::{c_int, c_uint};
 use sys::errno::{self, Errno};
 use syscalls::Sysno;
@@ -17,11 +17,11 @@ use syscalls::Sysno;
 /// nanosleep(2).
 pub fn nanosleep(call: &Call<'_>, time: *const timespec, left: *mut timespec) -> Verdict {
     let Some(nanos) = relative(time) else {
-        return Verdict::PassThrough(Why::Unusual);
+        return Verdict::PassThrough(Reason::Unusual);
     };
     match sleep_for(call, nanos) {
         Ok(slept) => Verdict::of_result(slept.map(|()| 0).map_err(|rest| ended(left, rest))),
-        Err(why) => Verdict::PassThrough(why),
+        Err(reason) => Verdict::PassThrough(reason),
     }
 }
 
@@ -29,7 +29,7 @@ pub fn nanosleep(call: &Call<'_>, time: *const timespec, left: *mut timespec) ->
 pub fn usleep(call: &Call<'_>, microseconds: c_uint) -> Verdict {
     match sleep_for(call, u64::from(microseconds) * 1000) {
         Ok(slept) => Verdict::of_result(slept.map(|()| 0).map_err(|_| Errno::INTR)),
-        Err(why) => Verdict::PassThrough(why),
+        Err(reason) => Verdict::PassThrough(reason),
     }
 }
 
@@ -41,14 +41,14 @@ pub fn sleep(call: &Call<'_>, seconds: c_uint) -> Verdict {
             errno::set(libc::EINTR);
             Verdict::Done((rest / SECOND) as isize)
         }
-        Err(why) => Verdict::PassThrough(why),
+        Err(reason) => Verdict::PassThrough(reason),
     }
 }
 
 /// thrd_sleep(3): returns -1 if a handler ended it, another negative number for an error.
 pub fn thrd_sleep(call: &Call<'_>, time: *const timespec, left: *mut timespec) -> Verdict {
     let Some(nanos) = relative(time) else {
-        return Verdict::PassThrough(Why::Unusual);
+        return Verdict::PassThrough(Reason::Unusual);
     };
     match sleep_for(call, nanos) {
         Ok(Ok(())) => Verdict::Done(0),
@@ -57,7 +57,7 @@ pub fn thrd_sleep(call: &Call<'_>, time: *const timespec, left: *mut timespec) -
         } else {
             -2
         }),
-        Err(why) => Verdict::PassThrough(why),
+        Err(reason) => Verdict::PassThrough(reason),
     }
 }
 
@@ -70,21 +70,21 @@ pub fn clock_nanosleep(
     left: *mut timespec,
 ) -> Verdict {
     let Some(nanos) = relative(time) else {
-        return Verdict::PassThrough(Why::Unusual);
+        return Verdict::PassThrough(Reason::Unusual);
     };
-    if call.load().alone == Alone::Entirely {
-        return Verdict::PassThrough(Why::Alone);
+    if call.load().contention == Contention::SoleFiber {
+        return Verdict::PassThrough(Reason::Alone);
     }
     let slept = match (clock, flags) {
         // Setting the time of day does not affect a relative wait.
         (libc::CLOCK_MONOTONIC | libc::CLOCK_REALTIME, 0) => match sleep_for(call, nanos) {
             Ok(slept) => slept.map_err(|rest| ended(left, rest)),
-            Err(why) => return Verdict::PassThrough(why),
+            Err(reason) => return Verdict::PassThrough(reason),
         },
         (libc::CLOCK_MONOTONIC, libc::TIMER_ABSTIME) => {
             match sleep_until(call, sys::deadline_of(clock, &sys::timespec_of(nanos))) {
                 Ok(slept) => slept.map_err(|_| Errno::INTR),
-                Err(why) => return Verdict::PassThrough(why),
+                Err(reason) => return Verdict::PassThrough(reason),
             }
         }
         (libc::CLOCK_REALTIME | libc::CLOCK_BOOTTIME, libc::TIMER_ABSTIME) if call.has_engine() => {
@@ -104,10 +104,10 @@ pub fn clock_nanosleep(
         {
             sleep_elsewhere(call, clock, flags, nanos, left)
         }
-        _ => return Verdict::PassThrough(Why::Unusual),
+        _ => return Verdict::PassThrough(Reason::Unusual),
     };
     match slept {
-        Err(Errno::CANCELED) => Verdict::PassThrough(Why::NoEngine),
+        Err(Errno::CANCELED) => Verdict::PassThrough(Reason::NoEngine),
         slept => Verdict::Done(slept.err().map_or(0, |error| error.0 as isize)),
     }
 }
@@ -130,15 +130,15 @@ fn ended(left: *mut timespec, rest: u64) -> Errno {
 }
 
 /// Ok(Err(nanoseconds)) is the time that remained when a handler ended the wait.
-type Slept = Result<Result<(), u64>, Why>;
+type Slept = Result<Result<(), u64>, Reason>;
 
 fn sleep_for(call: &Call<'_>, nanos: u64) -> Slept {
     sleep_until(call, sys::now().saturating_add(nanos))
 }
 
 fn sleep_until(call: &Call<'_>, deadline: Deadline) -> Slept {
-    if let Some(why) = call.reason_to_pass() {
-        return Err(why);
+    if let Some(reason) = call.reason_to_pass() {
+        return Err(reason);
     }
     let claim = std::ptr::null();
     while Errno::of(call.perform_until(&Request::Wait { claim }, deadline)) == Errno::RESTART {

@@ -13,7 +13,7 @@
 //! would retry or take a pool thread, and only one would succeed.
 
 use super::{Verdict, transfer};
-use crate::engine::{self, Request, Transfer, Way};
+use crate::engine::{self, Direction, Request, Transfer};
 use crate::runtime::call::Call;
 use crate::runtime::deadlines::NEVER;
 use crate::runtime::position::Turn;
@@ -38,7 +38,7 @@ pub fn transfer(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor) ->
     // The turn is for the program's own descriptor, because no one else uses the second open file.
     let hold = Hold::new(transfer.fd);
     call.hold(&hold);
-    let result = match Turn::of_stream(call, &hold, descriptor.inode(), transfer.way, NEVER) {
+    let result = match Turn::of_stream(call, &hold, descriptor.inode(), transfer.direction, NEVER) {
         Err(error) => Err(error),
         Ok(_turn) if private.is_some() => in_steps(call, &here),
         Ok(_turn) => wait_then_call(call, &here),
@@ -57,9 +57,9 @@ fn open_once_more(call: &Call<'_>, transfer: &Transfer) -> Option<c_int> {
     if !is_fifo {
         return None;
     }
-    let access = match transfer.way {
-        Way::Read => libc::O_RDONLY,
-        Way::Write => libc::O_WRONLY,
+    let access = match transfer.direction {
+        Direction::Read => libc::O_RDONLY,
+        Direction::Write => libc::O_WRONLY,
     };
     // Use packet mode if the first open file is in packet mode.
     let packets = sys::status_flags(transfer.fd).ok()? & libc::O_DIRECT;
@@ -76,7 +76,7 @@ fn open_once_more(call: &Call<'_>, transfer: &Transfer) -> Option<c_int> {
 /// Makes a transfer on a non-blocking open file behave as on a blocking one: a read waits for any
 /// data, a write continues until everything is written.
 fn in_steps(call: &Call<'_>, transfer: &Transfer) -> Result<isize, Errno> {
-    let (fd, events) = (transfer.fd, engine::event(transfer.way));
+    let (fd, events) = (transfer.fd, engine::event(transfer.direction));
     let mut storage = Vec::new();
     let (mut done, mut parked) = (0, false);
     loop {
@@ -88,7 +88,7 @@ fn in_steps(call: &Call<'_>, transfer: &Transfer) -> Result<isize, Errno> {
         let error = match part.call(0) {
             Ok(n) => {
                 done += n;
-                if transfer.way == Way::Write && done < transfer.len() {
+                if transfer.direction == Direction::Write && done < transfer.len() {
                     continue;
                 }
                 if !parked {
@@ -114,10 +114,10 @@ fn in_steps(call: &Call<'_>, transfer: &Transfer) -> Result<isize, Errno> {
 
 /// Waits until the stream is ready, then makes the plain call on a pool thread.
 fn wait_then_call(call: &Call<'_>, transfer: &Transfer) -> Result<isize, Errno> {
-    let (fd, events) = (transfer.fd, engine::event(transfer.way));
+    let (fd, events) = (transfer.fd, engine::event(transfer.direction));
     // If a FIFO was opened with O_NONBLOCK and has had no writer since, poll(2) does not report it
     // as readable.
-    let at_once = transfer.way == Way::Read
+    let at_once = transfer.direction == Direction::Read
         && matches!(
             sys::pipe_state(fd),
             Some(PipeState::Data | PipeState::Ended)

@@ -4,7 +4,7 @@
 use super::{CResult, Verdict};
 use crate::calls::via::adaptive;
 use crate::runtime::call::Call;
-use policy::{Kind, Why};
+use policy::{CallKind, Reason};
 use std::ffi::{c_int, c_uint, c_void};
 
 /// The result of a function that returns its error number and does not change errno.
@@ -32,7 +32,7 @@ pub fn posix_fallocate(
     length: i64,
 ) -> Verdict<c_int> {
     // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
-    let done = adaptive::whole(call, Kind::Space, fd, || unsafe {
+    let done = adaptive::whole(call, CallKind::Space, fd, || unsafe {
         ErrorNumber(real(fd, offset, length))
     });
     done.map(|number| number.0)
@@ -47,7 +47,11 @@ pub fn sync_file_range(
     flags: c_uint,
 ) -> Verdict<c_int> {
     let waits = flags & (libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WAIT_AFTER) != 0;
-    let kind = if waits { Kind::Flush } else { Kind::Space };
+    let kind = if waits {
+        CallKind::Flush
+    } else {
+        CallKind::Space
+    };
     // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
     adaptive::whole(call, kind, fd, || unsafe {
         real(fd, offset, length, flags)
@@ -63,10 +67,10 @@ pub fn msync(
 ) -> Verdict<c_int> {
     if flags & libc::MS_SYNC == 0 {
         // At most marks pages.
-        return Verdict::PassThrough(Why::Quick);
+        return Verdict::PassThrough(Reason::Quick);
     }
     // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
-    adaptive::whole(call, Kind::Flush, adaptive::NO_FILE, || unsafe {
+    adaptive::whole(call, CallKind::Flush, adaptive::NO_FILE, || unsafe {
         real(memory, length, flags)
     })
 }

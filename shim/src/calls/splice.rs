@@ -15,7 +15,7 @@ use crate::runtime::position::Turn;
 use crate::runtime::restart::{LastLook, Restart};
 use crate::state::descriptors::{self, Descriptor};
 use crate::state::holds::Hold;
-use policy::{Kind, Why};
+use policy::{CallKind, Reason};
 use std::ffi::{c_int, c_uint};
 use sys::errno::{self, Errno};
 use sys::sockets;
@@ -174,8 +174,8 @@ pub fn splice(
     n: usize,
     flags: c_uint,
 ) -> Verdict<isize> {
-    if let Some(why) = call.reason_to_pass() {
-        return Verdict::PassThrough(why);
+    if let Some(reason) = call.reason_to_pass() {
+        return Verdict::PassThrough(reason);
     }
     let holds = [&Hold::new(from), &Hold::new(to)];
     let [from, to] = holds;
@@ -183,7 +183,7 @@ pub fn splice(
     let plain = |n, flags| unsafe { real(from.fd(), from_at, to.fd(), to_at, n, flags) };
     let (mut source, mut sink) = (End::source(from), End::sink(to));
     if source.is_refused || sink.is_refused {
-        return Verdict::PassThrough(Why::Unusual);
+        return Verdict::PassThrough(Reason::Unusual);
     }
     if flags & NONBLOCK != 0 {
         // The flag only affects pipes.
@@ -222,13 +222,13 @@ pub fn tee(
     n: usize,
     flags: c_uint,
 ) -> Verdict<isize> {
-    if let Some(why) = call.reason_to_pass() {
-        return Verdict::PassThrough(why);
+    if let Some(reason) = call.reason_to_pass() {
+        return Verdict::PassThrough(reason);
     }
     let (from, to) = (&Hold::new(from), &Hold::new(to));
     let (mut source, mut sink) = (End::source(from), End::sink(to));
     if source.is_refused || sink.is_refused {
-        return Verdict::PassThrough(Why::Unusual);
+        return Verdict::PassThrough(Reason::Unusual);
     }
     source.waits &= flags & NONBLOCK == 0;
     sink.waits &= flags & NONBLOCK == 0;
@@ -253,8 +253,8 @@ pub fn vmsplice(
     n: usize,
     flags: c_uint,
 ) -> Verdict<isize> {
-    if let Some(why) = call.reason_to_pass() {
-        return Verdict::PassThrough(why);
+    if let Some(reason) = call.reason_to_pass() {
+        return Verdict::PassThrough(reason);
     }
     let reads =
         sys::status_flags(pipe).is_ok_and(|flags| flags & libc::O_ACCMODE == libc::O_RDONLY);
@@ -281,8 +281,8 @@ pub fn sendfile(
     from_at: *mut i64,
     n: usize,
 ) -> Verdict<isize> {
-    if let Some(why) = call.reason_to_pass() {
-        return Verdict::PassThrough(why);
+    if let Some(reason) = call.reason_to_pass() {
+        return Verdict::PassThrough(reason);
     }
     // The kernel truncates longer transfers, too.
     let n = n.min(MAX_COUNT);
@@ -292,7 +292,7 @@ pub fn sendfile(
     let plain = |n| unsafe { real(to.fd(), from.fd(), from_at, n) };
     let (source, sink) = (End::source(from), End::sink(to));
     if source.is_refused || sink.is_refused {
-        return Verdict::PassThrough(Why::Unusual);
+        return Verdict::PassThrough(Reason::Unusual);
     }
     Verdict::Done(match sink.what {
         _ if source.what != What::Disk => wait_for_ever(call, holds, || plain(n)),
@@ -344,7 +344,7 @@ pub fn copy_file_range(
 /// Makes the call here even if libc should make it, because the position turns end when our caller
 /// returns.
 fn move_some(call: &Call<'_>, files: [&Hold; 2], function: impl Fn() -> isize) -> isize {
-    let verdict = adaptive::whole_of_two(call, Kind::Move, files.map(Hold::fd), &function);
+    let verdict = adaptive::whole_of_two(call, CallKind::Move, files.map(Hold::fd), &function);
     verdict.settle(call).unwrap_or_else(function)
 }
 

@@ -9,7 +9,7 @@ use crate::runtime::call::Call;
 use crate::runtime::stream::layout::File;
 use crate::runtime::stream::{self, parked};
 use libc::FILE;
-use policy::{Alone, Why};
+use policy::{Contention, Reason};
 use std::ffi::{CStr, c_char, c_int, c_void};
 use sys::errno::{self, Errno};
 
@@ -74,8 +74,8 @@ impl Mode {
 pub fn fopen(call: &Call<'_>, path: *const c_char, mode: *const c_char) -> Verdict {
     // SAFETY: the C caller passes a string.
     let Some(mode) = Mode::of(unsafe { CStr::from_ptr(mode) }) else {
-        if !stream::is_converted() || call.load().alone == Alone::Entirely {
-            return Verdict::PassThrough(Why::Alone);
+        if !stream::is_converted() || call.load().contention == Contention::SoleFiber {
+            return Verdict::PassThrough(Reason::Alone);
         }
         return on_pool(call, || {
             // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
@@ -108,7 +108,7 @@ fn on_pool(call: &Call<'_>, function: impl FnOnce() -> *mut FILE) -> Verdict {
     match offload::run(call, function) {
         Some(stream) if stream.is_null() => Verdict::Failed(Errno(errno::get())),
         Some(stream) => Verdict::Done(stream.expose_provenance() as isize),
-        None => Verdict::PassThrough(Why::NoEngine),
+        None => Verdict::PassThrough(Reason::NoEngine),
     }
 }
 
@@ -116,7 +116,7 @@ fn on_pool(call: &Call<'_>, function: impl FnOnce() -> *mut FILE) -> Verdict {
 pub fn fclose(call: &Call<'_>, stream: *mut FILE) -> Verdict {
     call.thread.submit_queued();
     leave_alone(call, stream);
-    Verdict::PassThrough(Why::Quick)
+    Verdict::PassThrough(Reason::Quick)
 }
 
 /// Waits until no fiber is parked inside a stream that is about to be closed, and stops treating
@@ -145,7 +145,7 @@ pub fn freopen(
     stream: *mut FILE,
 ) -> Verdict {
     if !finish(call, stream) {
-        return Verdict::PassThrough(Why::Alone);
+        return Verdict::PassThrough(Reason::Alone);
     }
     on_pool(call, || {
         // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
@@ -158,7 +158,7 @@ pub fn freopen(
 fn finish(call: &Call<'_>, stream: *mut FILE) -> bool {
     call.thread.submit_queued();
     leave_alone(call, stream);
-    if call.load().alone == Alone::Entirely || !stream::is_converted() {
+    if call.load().contention == Contention::SoleFiber || !stream::is_converted() {
         return false;
     }
     let errno = errno::get();
@@ -174,7 +174,7 @@ fn finish(call: &Call<'_>, stream: *mut FILE) -> bool {
 /// its list of streams locked during the whole flush.
 pub fn fflush(call: &Call<'_>, stream: *mut FILE) -> Verdict {
     if !stream.is_null() || !stream::is_converted() {
-        return Verdict::PassThrough(Why::Quick);
+        return Verdict::PassThrough(Reason::Quick);
     }
     let flushed = flush_all(call);
     Verdict::of_result(if flushed {
@@ -191,7 +191,7 @@ pub fn flush_all_streams(call: &Call<'_>) -> Verdict {
 /// Flushes all streams first, so that libc finds nothing to write.
 pub fn fcloseall(call: &Call<'_>) -> Verdict {
     if !stream::is_converted() {
-        return Verdict::PassThrough(Why::Quick);
+        return Verdict::PassThrough(Reason::Quick);
     }
     flush_all(call);
     let _off = context::libc();
@@ -219,7 +219,7 @@ fn flush_all(call: &Call<'_>) -> bool {
 /// The stream belongs to this fiber until funlockfile, even while the fiber is parked.
 pub fn flockfile(call: &Call<'_>, stream: *mut FILE) -> Verdict {
     if !stream::is_converted() {
-        return Verdict::PassThrough(Why::Quick);
+        return Verdict::PassThrough(Reason::Quick);
     }
     let file = stream.cast::<File>();
     // SAFETY: the C caller passes an open stream.
@@ -236,7 +236,7 @@ pub fn flockfile(call: &Call<'_>, stream: *mut FILE) -> Verdict {
 
 pub fn ftrylockfile(call: &Call<'_>, stream: *mut FILE) -> Verdict {
     if !stream::is_converted() {
-        return Verdict::PassThrough(Why::Quick);
+        return Verdict::PassThrough(Reason::Quick);
     }
     let file = stream.cast::<File>();
     call.inline();
@@ -261,7 +261,7 @@ pub fn ftrylockfile(call: &Call<'_>, stream: *mut FILE) -> Verdict {
 
 pub fn funlockfile(call: &Call<'_>, stream: *mut FILE) -> Verdict {
     call.thread.files().let_go(call.fiber, stream.cast());
-    Verdict::PassThrough(Why::Quick)
+    Verdict::PassThrough(Reason::Quick)
 }
 
 unsafe extern "C" {

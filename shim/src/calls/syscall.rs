@@ -4,7 +4,7 @@
 use super::locks::futex;
 use super::{Verdict, clone, thread_state};
 use crate::runtime::call::Call;
-use policy::Why;
+use policy::Reason;
 use std::ffi::c_long;
 
 type Number = c_long;
@@ -29,7 +29,7 @@ pub fn dispatch(
     if number == libc::SYS_futex_waitv && call.thread.converts_locks() {
         return futex::waitv(call, [a, b, c, d, e, f]);
     }
-    Verdict::PassThrough(Why::Quick)
+    Verdict::PassThrough(Reason::Quick)
 }
 
 fn makes_child(number: Number) -> bool {

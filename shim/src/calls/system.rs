@@ -10,7 +10,7 @@ use crate::context::Mutex;
 use crate::runtime::call::Call;
 use crate::runtime::signal::Handled;
 use libc::{pid_t, sigset_t};
-use policy::Why;
+use policy::Reason;
 use std::ffi::{c_char, c_int};
 use std::mem::MaybeUninit;
 use sys::errno::Errno;
@@ -39,13 +39,13 @@ fork_reset! {
 
 pub fn system(call: &Call<'_>, command: *const c_char) -> Verdict {
     if command.is_null() {
-        return Verdict::PassThrough(Why::Quick);
+        return Verdict::PassThrough(Reason::Quick);
     }
     if call.is_sole_fiber() {
-        return Verdict::PassThrough(Why::Alone);
+        return Verdict::PassThrough(Reason::Alone);
     }
     if !call.has_engine() {
-        return Verdict::PassThrough(Why::NoEngine);
+        return Verdict::PassThrough(Reason::NoEngine);
     }
     let before = ignore();
     let blocked = call.thread.signals().block(signal_bit(libc::SIGCHLD));

@@ -4,13 +4,13 @@
 
 use super::{Verdict, net, signal, slow_stream};
 use crate::calls::via::offload;
-use crate::engine::{self, Lane, Names, Request, Transfer, Way};
+use crate::engine::{self, Direction, Lane, Names, Request, Transfer};
 use crate::record::trace::Luck;
 use crate::runtime::call::Call;
 use crate::runtime::position::Turn;
 use crate::state::descriptors::{self, Descriptor};
 use crate::state::holds::Hold;
-use policy::{Decision, Hint, Load, Why};
+use policy::{Decision, Hint, Load, Reason};
 use sys::errno::Errno;
 use sys::stopwatch::Stopwatch;
 
@@ -28,21 +28,21 @@ pub fn transfer(call: &Call<'_>, load: Load, transfer: Transfer) -> Verdict {
     let descriptor = Descriptor::get(transfer.fd);
     let hint = descriptor.hint();
     let request = Request::Transfer(Transfer {
-        direct: hint.is(Hint::DIRECT),
-        cold: hint.skips(Way::Read),
+        direct: hint.contains(Hint::DIRECT),
+        cold: hint.skips(Direction::Read),
         ..transfer
     });
     let Request::Transfer(transfer) = &request else {
         unreachable!("just made");
     };
-    let decision = match transfer.way {
-        Way::Read => policy::read(
+    let decision = match transfer.direction {
+        Direction::Read => policy::read(
             hint,
             load,
             transfer.buffer_len().unwrap_or(0),
             transfer.at_position(),
         ),
-        Way::Write => {
+        Direction::Write => {
             // These flags make this one write wait for the disk.
             let waits = transfer.flags & (libc::RWF_SYNC | libc::RWF_DSYNC) != 0;
             let hint = if waits { hint.with(Hint::SYNC) } else { hint };
@@ -51,11 +51,11 @@ pub fn transfer(call: &Call<'_>, load: Load, transfer: Transfer) -> Verdict {
     };
     call.note(|record| record.decided(transfer, descriptor, hint, decision));
     if decision == Decision::Submit
-        && hint.is(Hint::SEEKABLE)
+        && hint.contains(Hint::SEEKABLE)
         && !transfer.at_position()
         && call.has_engine()
     {
-        descriptor.submitted(transfer.way);
+        descriptor.submitted(transfer.direction);
         let result = call.perform(&request);
         if transfer.buffer_len().is_some_and(|n| n as i32 == result) {
             return Verdict::Done(result as isize);
@@ -109,18 +109,18 @@ fn carry_out(
     decision: Decision,
 ) -> Verdict {
     let has_turn = transfer.at_position() && descriptor.is_seekable();
-    if decision != Decision::Try || has_turn && !Turn::is_unneeded() || !call.has_engine() {
+    if decision != Decision::Attempt || has_turn && !Turn::is_unneeded() || !call.has_engine() {
         return carry_out_held(call, transfer, descriptor, decision, None);
     }
     let tried = transfer.call(libc::RWF_NOWAIT);
     match tried {
         Ok(n) if is_whole(transfer, descriptor, n) => {
             call.note(|record| record.came(Luck::Hit));
-            let lesson = policy::lesson(descriptor.hint(), transfer.way);
+            let recorded_as = policy::recorded_direction(descriptor.hint(), transfer.direction);
             // Operations at a shared position are never batched.
             descriptor
                 .told()
-                .hit(lesson, || if has_turn { 0 } else { call.load().batch });
+                .hit(recorded_as, || if has_turn { 0 } else { call.load().batch });
             call.inline();
             Verdict::Done(n as isize)
         }
@@ -139,8 +139,8 @@ fn carry_out_held(
     tried: Option<Result<usize, Errno>>,
 ) -> Verdict {
     let decision = match decision {
-        Decision::Try | Decision::Copy | Decision::Submit if !call.has_engine() => {
-            Decision::Through(Why::NoEngine)
+        Decision::Attempt | Decision::Inline | Decision::Submit if !call.has_engine() => {
+            Decision::PassThrough(Reason::NoEngine)
         }
         decision => decision,
     };
@@ -150,22 +150,25 @@ fn carry_out_held(
     let transfer = &on(transfer, hold);
     match decision {
         // The turn ends when we return, so libc's call, made afterwards, would be outside it.
-        Decision::Through(_) if matches!(turn, Some(Turn::Held { .. })) => {
+        Decision::PassThrough(_) if matches!(turn, Some(Turn::Held { .. })) => {
             Verdict::of_result(plain(call, transfer))
         }
-        Decision::Through(Why::Unusual)
-            if transfer.at_position() && descriptor.hint().is(Hint::TIMED) =>
+        Decision::PassThrough(Reason::Unusual)
+            if transfer.at_position() && descriptor.hint().contains(Hint::HAS_TIMEOUT) =>
         {
             net::transfer(call, transfer)
         }
-        Decision::Through(why) => Verdict::PassThrough(why),
-        Decision::Try => {
+        Decision::PassThrough(reason) => Verdict::PassThrough(reason),
+        Decision::Attempt => {
             let tried = tried.unwrap_or_else(|| transfer.call(libc::RWF_NOWAIT));
             attempted(call, transfer, descriptor, hold, &mut turn, tried)
         }
-        Decision::Copy => copy(call, transfer, descriptor),
+        Decision::Inline => copy(call, transfer, descriptor),
         Decision::Submit => {
-            descriptor.submitted(policy::lesson(descriptor.hint(), transfer.way));
+            descriptor.submitted(policy::recorded_direction(
+                descriptor.hint(),
+                transfer.direction,
+            ));
             submit(call, transfer, descriptor, hold, &mut turn)
         }
     }
@@ -184,10 +187,10 @@ fn copy(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor) -> Verdict
     let result = transfer.call(0);
     if watch.exceeds(policy::SLOW_WRITE_NS) {
         call.note(|record| record.came(Luck::Miss));
-        descriptor.missed(transfer.way, 0);
+        descriptor.missed(transfer.direction, 0);
     } else {
         call.note(|record| record.came(Luck::Hit));
-        descriptor.hit(transfer.way, || 0);
+        descriptor.hit(transfer.direction, || 0);
     }
     call.inline();
     Verdict::of_result(result.map(|n| n as isize))
@@ -202,13 +205,13 @@ fn attempted<'a>(
     turn: &mut Option<Turn<'a>>,
     tried: Result<usize, Errno>,
 ) -> Verdict {
-    let lesson = policy::lesson(descriptor.hint(), transfer.way);
+    let recorded_as = policy::recorded_direction(descriptor.hint(), transfer.direction);
     // Operations at a shared position are never batched.
     let batch = || if turn.is_some() { 0 } else { call.load().batch };
     let result = match tried {
         Ok(n) => {
             call.note(|record| record.came(Luck::Hit));
-            descriptor.told().hit(lesson, batch);
+            descriptor.told().hit(recorded_as, batch);
             if !is_whole(transfer, descriptor, n) {
                 return Verdict::Done(rest(call, transfer, descriptor, hold, turn, n));
             }
@@ -216,7 +219,7 @@ fn attempted<'a>(
         }
         Err(Errno::AGAIN) => {
             call.note(|record| record.came(Luck::Miss));
-            descriptor.told().missed(lesson, batch());
+            descriptor.told().missed(recorded_as, batch());
             let missed = Transfer {
                 cold: true,
                 ..*transfer
@@ -225,7 +228,7 @@ fn attempted<'a>(
         }
         Err(Errno::NOTSUP) => {
             call.note(|record| record.came(Luck::Refused));
-            let descriptor = descriptor.refuses_tries(transfer.way);
+            let descriptor = descriptor.refuses_tries(transfer.direction);
             return submit(call, transfer, descriptor, hold, turn);
         }
         Err(error) => Err(error),
@@ -244,18 +247,18 @@ fn submit<'a>(
     turn: &mut Option<Turn<'a>>,
 ) -> Verdict {
     if !descriptor.is_seekable() && !slow_stream::waits(transfer, descriptor) {
-        return Verdict::PassThrough(Why::Nonblocking);
+        return Verdict::PassThrough(Reason::Nonblocking);
     }
-    if transfer.way == Way::Read && descriptor.tells_signals() {
+    if transfer.direction == Direction::Read && descriptor.tells_signals() {
         return signal::read(call, transfer);
     }
     let hint = descriptor.hint();
-    if hint.is(Hint::STREAM.with(Hint::no_try(transfer.way))) {
+    if hint.contains(Hint::STREAM.with(Hint::refuses_nowait(transfer.direction))) {
         return slow_stream::transfer(call, transfer, descriptor);
     }
     let Some(turn) = turn else {
         let may_be_cut = || transfer.buffer_len().is_none_or(|n| n > WHOLE_ON_STREAMS);
-        if transfer.way == Way::Write && transfer.at_position() && may_be_cut() {
+        if transfer.direction == Direction::Write && transfer.at_position() && may_be_cut() {
             call.hold(hold);
         }
         return finish(
@@ -268,16 +271,20 @@ fn submit<'a>(
     };
     turn.keep(call);
     let transfer = &on(transfer, hold);
-    Verdict::of_result(match transfer.way {
+    Verdict::of_result(match transfer.direction {
         // Only the kernel knows where the appended record ends, and moves the position there.
-        Way::Write if appends(transfer) => {
+        Direction::Write if appends(transfer) => {
             on_pool(call, transfer, Names::until_done(transfer.fd), Lane::Disk)
         }
         // If content is generated while it is read (/proc), it depends on how it is read.
-        Way::Read if hint.is(Hint::NO_TRY_READ) && !hint.is(Hint::DIRECT) => {
+        Direction::Read
+            if hint.contains(Hint::REFUSES_NOWAIT_READ) && !hint.contains(Hint::DIRECT) =>
+        {
             on_pool(call, transfer, Names::UntilBegun(transfer.fd), Lane::Peers)
         }
-        Way::Read if !hint.is(Hint::DIRECT) => read_at_position(call, transfer, descriptor, hold),
+        Direction::Read if !hint.contains(Hint::DIRECT) => {
+            read_at_position(call, transfer, descriptor, hold)
+        }
         _ => move_position(call, transfer, descriptor, hold),
     })
 }
@@ -303,13 +310,13 @@ fn on_pool(call: &Call<'_>, transfer: &Transfer, names: Names, lane: Lane) -> Re
 #[inline]
 fn is_whole(transfer: &Transfer, descriptor: Descriptor, n: usize) -> bool {
     let hint = descriptor.hint();
-    let may_be_short = match transfer.way {
+    let may_be_short = match transfer.direction {
         // A read from a stream returns what is available; a direct read is short only at the end of
         // its file.
-        Way::Read => hint.is_any(Hint::STREAM.with(Hint::DIRECT)),
+        Direction::Read => hint.intersects(Hint::STREAM.with(Hint::DIRECT)),
         // A write to a file is short only at the end of its disk or its size limit; the engine has
         // already retried.
-        Way::Write => hint.is(Hint::SEEKABLE),
+        Direction::Write => hint.contains(Hint::SEEKABLE),
     };
     n == 0 || may_be_short || n >= transfer.len()
 }
@@ -384,7 +391,7 @@ fn rest<'a>(
     // Joining the parts is right for a file and wrong for a stream, so do not rely on a cached hint
     // here.
     let is_file = descriptors::is_file(hold.fd());
-    if transfer.way == Way::Read && !is_file {
+    if transfer.direction == Direction::Read && !is_file {
         return done as isize;
     }
     call.hold(hold);
@@ -400,7 +407,7 @@ fn rest<'a>(
         let part = on(transfer, hold).after(done, &mut storage);
         // A short read is usually one at the end of the file; there is no need to park to find that
         // out.
-        let tried = if part.way == Way::Read {
+        let tried = if part.direction == Direction::Read {
             part.call(libc::RWF_NOWAIT)
         } else {
             Err(Errno::AGAIN)

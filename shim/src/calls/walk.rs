@@ -9,8 +9,8 @@ use super::{CResult, Verdict};
 use crate::calls::via::adaptive;
 use crate::runtime::call::Call;
 use crate::runtime::callback;
-use crate::state::latency::Account;
-use policy::{Decision, Kind, Why};
+use crate::state::latency::LatencySlot;
+use policy::{CallKind, Decision, Reason};
 use std::ffi::{c_char, c_int, c_void};
 use sys::stopwatch::Stopwatch;
 
@@ -114,12 +114,12 @@ pub fn glob(
         })
     }
     if flags & GLOB_ALTDIRFUNC != 0 {
-        return Verdict::PassThrough(Why::Unusual);
+        return Verdict::PassThrough(Reason::Unusual);
     }
     // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
     let plain = || unsafe { real(pattern, flags, error, into) };
     let Some(callback) = error else {
-        return adaptive::whole(call, Kind::Directory, libc::AT_FDCWD, plain);
+        return adaptive::whole(call, CallKind::Directory, libc::AT_FDCWD, plain);
     };
     conversing(call, callback as *const c_void, plain, || {
         // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
@@ -137,7 +137,7 @@ pub fn fts_open(
     // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
     let plain = || unsafe { real(paths, options, compare) };
     let Some(callback) = compare else {
-        return adaptive::whole(call, Kind::Directory, libc::AT_FDCWD, plain);
+        return adaptive::whole(call, CallKind::Directory, libc::AT_FDCWD, plain);
     };
     conversing(call, callback as *const c_void, plain, || {
         // SAFETY: libc's own function, with its caller's arguments; the new tree has no other user
@@ -181,7 +181,7 @@ fn step(
     // handles null.
     let compare = unsafe { tree.as_ref() }.and_then(|tree| tree.compare);
     let Some(callback) = compare else {
-        return adaptive::whole(call, Kind::Directory, libc::AT_FDCWD, function);
+        return adaptive::whole(call, CallKind::Directory, libc::AT_FDCWD, function);
     };
     conversing(call, callback as *const c_void, &function, || {
         // SAFETY: what fts_open returned; only this call uses it.
@@ -211,15 +211,15 @@ fn conversing<R: CResult>(
     plain: impl Fn() -> R,
     asking: impl Fn() -> R,
 ) -> Verdict<R> {
-    let account = Account::of(Kind::Directory, libc::AT_FDCWD);
+    let latency = LatencySlot::of(CallKind::Directory, libc::AT_FDCWD);
     let timed = |function: &dyn Fn() -> R| {
         let watch = Stopwatch::start();
         let result = function();
-        account.took(watch.roughly());
+        latency.took(watch.roughly());
         result
     };
-    match policy::paced(Kind::Directory, account.pace(), call.load()) {
-        Decision::Through(why) => Verdict::PassThrough(why),
+    match policy::adaptive(CallKind::Directory, latency.slow_rate(), call.load()) {
+        Decision::PassThrough(reason) => Verdict::PassThrough(reason),
         Decision::Submit => callback::whole(call, callback, || timed(&asking)),
         _ => {
             call.inline();

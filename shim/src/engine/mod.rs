@@ -26,7 +26,7 @@ use sys::errno::Errno;
 pub use candidates::{Made, first, make, successor};
 pub use plain::perform;
 pub use request::{
-    Data, KernelCall, Lane, MAX_COUNT, NO_FILE, Names, Request, Run, Transfer, Way, event,
+    Data, Direction, KernelCall, Lane, MAX_COUNT, NO_FILE, Names, Request, Run, Transfer, event,
 };
 pub use socket::{Action, SocketCall};
 

@@ -1,7 +1,7 @@
 //! Carries out a request as the equivalent plain system call on the calling thread, which may
 //! block.
 
-use super::request::{Data, KernelCall, Request, Run, Transfer, Way};
+use super::request::{Data, Direction, KernelCall, Request, Run, Transfer};
 use std::ffi::c_int;
 use sys::errno::Errno;
 
@@ -68,9 +68,9 @@ impl Transfer {
                 // SAFETY: the memory belongs to the C caller, whose call has not returned
                 // (request.rs).
                 return unsafe {
-                    match self.way {
-                        Way::Read => sys::read(self.fd, p.cast(), n as usize, offset),
-                        Way::Write => sys::write(self.fd, p.cast(), n as usize, offset),
+                    match self.direction {
+                        Direction::Read => sys::read(self.fd, p.cast(), n as usize, offset),
+                        Direction::Write => sys::write(self.fd, p.cast(), n as usize, offset),
                     }
                 };
             }
@@ -86,9 +86,9 @@ impl Transfer {
         // SAFETY: the memory belongs to the C caller, whose call has not returned (request.rs);
         // `part` is alive.
         unsafe {
-            match self.way {
-                Way::Read => sys::preadv2(self.fd, iov, n, self.offset, flags),
-                Way::Write => sys::pwritev2(self.fd, iov, n, self.offset, flags),
+            match self.direction {
+                Direction::Read => sys::preadv2(self.fd, iov, n, self.offset, flags),
+                Direction::Write => sys::pwritev2(self.fd, iov, n, self.offset, flags),
             }
         }
     }

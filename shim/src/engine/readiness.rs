@@ -11,7 +11,7 @@
 //! another number. A stale registration under an old number reports at most once (EPOLLONESHOT),
 //! and its generation number gives it away.
 
-use super::request::{Request, Way};
+use super::request::{Direction, Request};
 use super::{Sink, Wait};
 use crate::host::Token;
 use crate::state::holds::Hold;
@@ -77,10 +77,10 @@ struct Watched {
 pub const MOST_IN_VAIN: u32 = 50;
 
 impl Watched {
-    fn queue(&mut self, way: Way) -> &mut VecDeque<(Token, Request)> {
-        match way {
-            Way::Read => &mut self.readers,
-            Way::Write => &mut self.writers,
+    fn queue(&mut self, direction: Direction) -> &mut VecDeque<(Token, Request)> {
+        match direction {
+            Direction::Read => &mut self.readers,
+            Direction::Write => &mut self.writers,
         }
     }
 
@@ -156,8 +156,8 @@ impl Readiness {
             Request::Poll { events, .. } => watched.polls.push((token, events)),
             Request::AwaitSignal { .. } => watched.polls.push((token, libc::POLLIN)),
             _ => {
-                if let Some(way) = request.way() {
-                    watched.queue(way).push_back((token, *request));
+                if let Some(direction) = request.direction() {
+                    watched.queue(direction).push_back((token, *request));
                 }
             }
         }
@@ -371,12 +371,15 @@ impl Readiness {
             return;
         };
         watched.armed = Events::empty();
-        for (way, event) in [(Way::Read, Events::IN), (Way::Write, Events::OUT)] {
+        for (direction, event) in [
+            (Direction::Read, Events::IN),
+            (Direction::Write, Events::OUT),
+        ] {
             if !failed && !events.contains(event) {
                 continue;
             }
             let file = watched.file();
-            let queue = watched.queue(way);
+            let queue = watched.queue(direction);
             while let Some(&(token, request)) = queue.front() {
                 let tried = request.on(file).attempt();
                 if matches!(tried, Ok(None)) {

@@ -5,7 +5,7 @@
 //! only made from the arguments of a libc call that has not returned.
 
 use super::socket::SocketCall;
-pub use policy::Way;
+pub use policy::Direction;
 use std::ffi::{c_char, c_int, c_void};
 use std::sync::atomic::AtomicBool;
 use sys::AT_POSITION;
@@ -192,10 +192,10 @@ impl Request {
 
     /// The direction in which the file must be ready, if the request can be attempted without
     /// blocking.
-    pub fn way(&self) -> Option<Way> {
+    pub fn direction(&self) -> Option<Direction> {
         match self {
-            Self::Transfer(transfer) => Some(transfer.way),
-            Self::Socket(call) => Some(call.action.way()),
+            Self::Transfer(transfer) => Some(transfer.direction),
+            Self::Socket(call) => Some(call.action.direction()),
             _ => None,
         }
     }
@@ -213,7 +213,7 @@ impl Request {
 /// A read or a write.
 #[derive(Clone, Copy)]
 pub struct Transfer {
-    pub way: Way,
+    pub direction: Direction,
     pub fd: c_int,
     pub data: Data,
     /// [`AT_POSITION`] is the current file position, and the only value allowed for streams. Any
@@ -314,10 +314,10 @@ pub enum Data {
 }
 
 /// The poll(2) event that says that a file is ready in this direction.
-pub fn event(way: Way) -> i16 {
-    match way {
-        Way::Read => libc::POLLIN,
-        Way::Write => libc::POLLOUT,
+pub fn event(direction: Direction) -> i16 {
+    match direction {
+        Direction::Read => libc::POLLIN,
+        Direction::Write => libc::POLLOUT,
     }
 }
 
@@ -352,7 +352,7 @@ mod tests {
         let vector = [part(40, 5), part(0, 0), part(8, 1), part(20, 7)];
         for data in [Data::Buffer(base, 13), Data::Vector(vector.as_ptr(), 4)] {
             let whole = Transfer {
-                way: Way::Write,
+                direction: Direction::Write,
                 fd: -1,
                 data,
                 offset: 1000,

@@ -4,7 +4,7 @@
 //! calling fiber raises it ([`crate::calls::net`]).
 
 use super::request::{KernelCall, Names, Request};
-use policy::Way;
+use policy::Direction;
 use std::ffi::c_int;
 use sys::Sysno;
 use sys::errno::Errno;
@@ -30,10 +30,10 @@ pub enum Action {
 
 impl Action {
     /// The direction in which the socket must be ready.
-    pub fn way(self) -> Way {
+    pub fn direction(self) -> Direction {
         match self {
-            Self::Receive(..) | Self::ReceiveMessage(_) | Self::Accept(..) => Way::Read,
-            Self::Send(..) | Self::SendMessage(_) | Self::Connect(..) => Way::Write,
+            Self::Receive(..) | Self::ReceiveMessage(_) | Self::Accept(..) => Direction::Read,
+            Self::Send(..) | Self::SendMessage(_) | Self::Connect(..) => Direction::Write,
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::runtime::release;
 use crate::runtime::thread::Thread;
 use crate::state::recent_paths;
 use calltable::Next;
-use policy::Why;
+use policy::Reason;
 use std::ffi::c_int;
 use sys::errno;
 
@@ -172,7 +172,7 @@ pub unsafe fn watched<H: Hook>(thread: &Thread, arguments: H::Arguments) -> H::R
     let converted = call.as_ref().and_then(|call| {
         let verdict = match H::symbol().next() {
             Next::Converted => H::convert(call, arguments),
-            Next::Through => Verdict::PassThrough(Why::Interposed),
+            Next::Through => Verdict::PassThrough(Reason::Interposed),
             _ => calls::via::offload::whole(call, || {
                 // SAFETY: the next function, with its caller's arguments, while that call lasts.
                 unsafe { H::call(arguments) }
@@ -209,7 +209,7 @@ fn begin<'a, H: Hook>(thread: &'a Thread, record: Option<&'a Record>) -> Option<
     match H::CHARGE {
         Charge::Quantum => Call::begin(thread, H::INDEX, record),
         Charge::Lock if !thread.converts_locks() => {
-            thread.stats().of(H::INDEX).through[Why::LocksOff as usize].add(1);
+            thread.stats().of(H::INDEX).through[Reason::LocksOff as usize].add(1);
             None
         }
         Charge::Lock | Charge::Nothing => Call::begin_free(thread, H::INDEX, record),

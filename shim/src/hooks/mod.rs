@@ -44,7 +44,7 @@ use libc::{
     pthread_barrier_t, pthread_cond_t, pthread_mutex_t, pthread_rwlock_t, pthread_t, sem_t,
 };
 use numbers::ByNumber;
-use policy::Kind;
+use policy::CallKind;
 use routes::Converted;
 use std::ffi::{CStr, c_char, c_int, c_long, c_uint, c_ulong, c_void};
 

@@ -7,7 +7,7 @@ use crate::calls::via::offload;
 use crate::calls::{CResult, Verdict};
 use crate::runtime::call::Call;
 use crate::runtime::restart::LastLook;
-use policy::Why;
+use policy::Reason;
 use std::ffi::{c_int, c_void};
 use sys::errno::Errno;
 
@@ -39,7 +39,7 @@ pub fn convert<H: Converted>(call: &Call<'_>, arguments: H::Arguments) -> Verdic
 #[inline(always)]
 pub fn offload<H: Hook>(call: &Call<'_>, arguments: H::Arguments) -> Verdict<H::Result> {
     if !H::may_block(arguments) {
-        return Verdict::PassThrough(Why::Quick);
+        return Verdict::PassThrough(Reason::Quick);
     }
     let function = || {
         // SAFETY: the libc function, with its caller's arguments, while that call lasts.

@@ -5,7 +5,7 @@
 
 pub mod remote;
 
-use policy::Alone;
+use policy::Contention;
 use std::ffi::{c_char, c_int, c_uint, c_void};
 use std::ptr::null;
 use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
@@ -175,13 +175,13 @@ impl Host {
     }
 
     #[inline]
-    pub fn alone(&self) -> Alone {
+    pub fn contention(&self) -> Contention {
         // SAFETY: a callback of an attached host, called on its thread (aioshim.h).
         let ask = |alone: unsafe extern "C" fn(*mut c_void) -> c_int| unsafe { alone(self.data) };
         match self.table.alone.map_or(0, ask) {
-            ..=0 => Alone::No,
-            1 => Alone::ForNow,
-            2.. => Alone::Entirely,
+            ..=0 => Contention::OthersRunnable,
+            1 => Contention::NoneNow,
+            2.. => Contention::SoleFiber,
         }
     }
 }

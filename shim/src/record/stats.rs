@@ -11,7 +11,7 @@ use crate::record::unhooked;
 use crate::state::registry::Registered;
 use calltable::NAMES;
 use hdrhistogram::Histogram;
-use policy::Why;
+use policy::Reason;
 use serde_json::{Map, Value, json};
 use std::fmt::Write;
 use std::sync::Arc;
@@ -41,8 +41,8 @@ pub struct Calls {
     pub offloaded: Counter,
     /// Calls that completed on the fiber without waiting.
     pub inline: Counter,
-    /// Calls that were passed through to libc, by [`Why`].
-    pub through: [Counter; Why::ALL.len()],
+    /// Calls that were passed through to libc, by [`Reason`].
+    pub through: [Counter; Reason::ALL.len()],
 }
 
 /// Values that are measured only if statistics are requested.
@@ -153,12 +153,12 @@ fn sums(all: &[Arc<Stats>], times: &[Times]) -> Vec<Sum> {
         converted: total(&|stats| stats.of(row).converted.get()),
         offloaded: total(&|stats| stats.of(row).offloaded.get()),
         inline: total(&|stats| stats.of(row).inline.get()),
-        through: Why::ALL
+        through: Reason::ALL
             .iter()
-            .map(|why| {
+            .map(|reason| {
                 (
-                    why.name(),
-                    total(&|stats| stats.of(row).through[*why as usize].get()),
+                    reason.name(),
+                    total(&|stats| stats.of(row).through[*reason as usize].get()),
                 )
             })
             .filter(|(_, n)| *n > 0)
@@ -250,10 +250,10 @@ impl Report {
         );
         for sum in &self.sums {
             let through: u64 = sum.through.iter().map(|(_, n)| n).sum();
-            let why: Vec<String> = sum
+            let reasons: Vec<String> = sum
                 .through
                 .iter()
-                .map(|(why, n)| format!("{why} {n}"))
+                .map(|(reason, n)| format!("{reason} {n}"))
                 .collect();
             let quantile = |q| match &sum.parked {
                 Some(parked) => format!("{:.1} us", parked.value_at_quantile(q) as f64 / 1000.0),
@@ -269,7 +269,7 @@ impl Report {
                 through,
                 quantile(0.5),
                 quantile(0.99),
-                why.join(", ")
+                reasons.join(", ")
             );
         }
         if let Some(batch) = &self.batch {
@@ -292,7 +292,7 @@ impl Sum {
         let through: Map<String, Value> = self
             .through
             .iter()
-            .map(|(why, n)| ((*why).to_owned(), json!(n)))
+            .map(|(reason, n)| ((*reason).to_owned(), json!(n)))
             .collect();
         let parked = self.parked.as_ref().map(|parked| {
             json!({ "p50": parked.value_at_quantile(0.5), "p99": parked.value_at_quantile(0.99),

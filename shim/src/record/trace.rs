@@ -9,12 +9,12 @@
 #![deny(unsafe_code)]
 
 use crate::context::Mutex;
-use crate::engine::{Transfer, Way};
+use crate::engine::{Direction, Transfer};
 use crate::state::descriptors::Descriptor;
 use crate::state::log;
 use crate::state::options;
 use format::trace::header;
-use policy::{Alone, Decision, Hint, Load};
+use policy::{Contention, Decision, Hint, Load};
 use std::cell::Cell;
 use std::ffi::c_int;
 use std::fmt::Write;
@@ -47,7 +47,7 @@ struct Row {
     offset: i64,
     batch: u32,
     in_flight: usize,
-    alone: Alone,
+    contention: Contention,
     /// None if the policy had no choice.
     decision: Option<Decision>,
     outcome: Option<Luck>,
@@ -130,9 +130,9 @@ pub fn flush() {
 impl Row {
     fn write(&self, thread: i32, text: &mut String) {
         let decision = match self.decision {
-            Some(Decision::Through(why)) => why.name(),
-            Some(Decision::Try) => "try",
-            Some(Decision::Copy) => "copy",
+            Some(Decision::PassThrough(reason)) => reason.name(),
+            Some(Decision::Attempt) => "try",
+            Some(Decision::Inline) => "copy",
             Some(Decision::Submit) => "submit",
             None if self.parked_ns > 0 => "submit",
             None => "inline",
@@ -155,7 +155,7 @@ impl Row {
             self.offset,
             self.batch,
             self.in_flight,
-            self.alone as u8,
+            self.contention as u8,
             self.inline_ns,
             self.parked_ns,
             self.error
@@ -181,12 +181,12 @@ impl Record {
                 call,
                 fd: -1,
                 file: 0,
-                kind: Hint::of_bits(0),
+                kind: Hint::from_bits(0),
                 bytes: 0,
                 offset: -1,
                 batch: 0,
                 in_flight: 0,
-                alone: Alone::No,
+                contention: Contention::OthersRunnable,
                 decision: None,
                 outcome: None,
                 inline_ns: 0,
@@ -206,7 +206,7 @@ impl Record {
     /// How busy the thread was when the policy decided.
     pub fn loaded(&self, load: Load, in_flight: usize) {
         self.change(|row| {
-            (row.batch, row.alone, row.in_flight) = (load.batch, load.alone, in_flight)
+            (row.batch, row.contention, row.in_flight) = (load.batch, load.contention, in_flight)
         });
     }
 
@@ -233,9 +233,10 @@ impl Record {
             return;
         }
         self.about(transfer.fd, Some(descriptor));
-        let buffered =
-            hint.is(Hint::SEEKABLE) && !hint.is(Hint::DIRECT) && transfer.way == Way::Read;
-        let unseen = matches!(decision, Decision::Submit | Decision::Through(_));
+        let buffered = hint.contains(Hint::SEEKABLE)
+            && !hint.contains(Hint::DIRECT)
+            && transfer.direction == Direction::Read;
+        let unseen = matches!(decision, Decision::Submit | Decision::PassThrough(_));
         let begin = sys::now();
         let outcome = (buffered && unseen).then(|| cached(transfer)).flatten();
         self.waited(sys::now() - begin);
@@ -248,8 +249,8 @@ impl Record {
         });
     }
 
-    pub fn through(&self, why: policy::Why) {
-        self.change(|row| row.decision = Some(Decision::Through(why)));
+    pub fn through(&self, reason: policy::Reason) {
+        self.change(|row| row.decision = Some(Decision::PassThrough(reason)));
     }
 
     /// The policy's decision on a call without a descriptor.

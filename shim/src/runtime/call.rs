@@ -14,7 +14,7 @@ use crate::runtime::thread::Thread;
 use crate::state::allocator;
 use crate::state::attached;
 use crate::state::holds::Hold;
-use policy::{Alone, Load, Why};
+use policy::{Contention, Load, Reason};
 use std::ffi::{c_int, c_void};
 use std::sync::atomic::AtomicBool;
 use sys::SignalSet;
@@ -141,14 +141,14 @@ impl<'a> Call<'a> {
         // If this fiber holds a stream, waiting delays fibers of other threads, which would block
         // on the stream's lock.
         let delays_others = || thread.files().any() && attached::other_threads();
-        let alone = if runnable == 0 && thread.in_flight() == 0 && !delays_others() {
-            host.alone()
+        let contention = if runnable == 0 && thread.in_flight() == 0 && !delays_others() {
+            host.contention()
         } else {
-            Alone::No
+            Contention::OthersRunnable
         };
         let load = Load {
             batch: thread.batch(runnable),
-            alone,
+            contention,
         };
         self.note(|record| record.loaded(load, thread.in_flight()));
         load
@@ -156,22 +156,22 @@ impl<'a> Call<'a> {
 
     /// The reason why libc should make this call, which may wait for a peer: no other fiber would
     /// run in that time, or there is no engine to wait in.
-    pub fn reason_to_pass(&self) -> Option<Why> {
-        if self.load().alone == Alone::Entirely {
-            Some(Why::Alone)
+    pub fn reason_to_pass(&self) -> Option<Reason> {
+        if self.load().contention == Contention::SoleFiber {
+            Some(Reason::Alone)
         } else if !self.has_engine() {
-            Some(Why::NoEngine)
+            Some(Reason::NoEngine)
         } else {
             None
         }
     }
 
     /// Like [`Self::reason_to_pass`], for a call that needs a pool thread.
-    pub fn reason_not_to_offload(&self) -> Option<Why> {
+    pub fn reason_not_to_offload(&self) -> Option<Reason> {
         if self.is_sole_fiber() {
-            Some(Why::Alone)
+            Some(Reason::Alone)
         } else if !self.has_engine() {
-            Some(Why::NoEngine)
+            Some(Reason::NoEngine)
         } else {
             None
         }
@@ -181,7 +181,7 @@ impl<'a> Call<'a> {
     /// thread. The main thread of a program without fibers is the only fiber of its host, and such
     /// a program should stay single-threaded.
     pub fn is_sole_fiber(&self) -> bool {
-        self.load().alone == Alone::Entirely || self.thread.host().in_place
+        self.load().contention == Contention::SoleFiber || self.thread.host().in_place
     }
 
     /// The call's row in the call table.
@@ -189,16 +189,16 @@ impl<'a> Call<'a> {
         self.row
     }
 
-    /// Passes the call through to libc, for the reason `why`.
-    pub fn through(&self, why: Why) {
-        self.through_row(self.row, why);
+    /// Counts that the call passes through to libc, for this reason.
+    pub fn through(&self, reason: Reason) {
+        self.through_row(self.row, reason);
     }
 
     /// [`Self::through`] where the call's row is known to the compiler.
     #[inline(always)]
-    pub fn through_row(&self, row: usize, why: Why) {
-        self.thread.stats().of(row).through[why as usize].add(1);
-        self.note(|record| record.through(why));
+    pub fn through_row(&self, row: usize, reason: Reason) {
+        self.thread.stats().of(row).through[reason as usize].add(1);
+        self.note(|record| record.through(reason));
     }
 
     /// The point where a fiber ends if its host cancelled it, provided that this call is a

@@ -69,7 +69,7 @@ pub fn whole<R, F: FnOnce() -> R>(
     function: F,
 ) -> Verdict<R> {
     match call.reason_not_to_offload() {
-        Some(why) => Verdict::PassThrough(why),
+        Some(reason) => Verdict::PassThrough(reason),
         None => Verdict::of_pool(talk(call, callback, function)),
     }
 }

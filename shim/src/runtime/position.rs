@@ -18,7 +18,7 @@
 //! docs/limits.md.
 
 use crate::context::{Mutex, MutexGuard};
-use crate::engine::Way;
+use crate::engine::Direction;
 use crate::host::Token;
 use crate::host::remote::Remote;
 use crate::runtime::call::Call;
@@ -182,11 +182,11 @@ impl<'a> Turn<'a> {
         call: &Call<'_>,
         hold: &'a Hold,
         inode: u32,
-        way: Way,
+        direction: Direction,
         deadline: Deadline,
     ) -> Result<Self, Errno> {
         // Readers and writers of one stream have separate queues.
-        let inode = inode ^ (way as u32 + 1);
+        let inode = inode ^ (direction as u32 + 1);
         let mut files = shard(inode);
         let at = match find(&files, hold, inode, false) {
             Ok(at) => at,

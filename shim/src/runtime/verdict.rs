@@ -2,7 +2,7 @@
 
 use super::call::Call;
 use super::restart::Restart;
-use policy::Why;
+use policy::Reason;
 use std::ffi::c_int;
 use sys::errno::{self, Errno};
 
@@ -18,7 +18,7 @@ pub enum Verdict<R = isize> {
     /// handlers run, and decide whether it is restarted.
     Interrupted(Restart),
     /// Not done: libc's own function makes the call.
-    PassThrough(Why),
+    PassThrough(Reason),
 }
 
 impl<R> Verdict<R> {
@@ -28,13 +28,13 @@ impl<R> Verdict<R> {
             Self::Done(result) => Verdict::Done(change(result)),
             Self::Failed(error) => Verdict::Failed(error),
             Self::Interrupted(restart) => Verdict::Interrupted(restart),
-            Self::PassThrough(why) => Verdict::PassThrough(why),
+            Self::PassThrough(reason) => Verdict::PassThrough(reason),
         }
     }
 
     /// The result of a function that ran on a pool thread, or None if there was no thread for it.
     pub fn of_pool(result: Option<R>) -> Self {
-        result.map_or(Self::PassThrough(Why::NoEngine), Self::Done)
+        result.map_or(Self::PassThrough(Reason::NoEngine), Self::Done)
     }
 
     /// The result for the C caller, whose errno is set. None if libc makes the call; the reason is
@@ -56,8 +56,8 @@ impl<R> Verdict<R> {
             Self::Done(result) => return Some(result),
             Self::Failed(error) => error,
             Self::Interrupted(_) => Errno::INTR,
-            Self::PassThrough(why) => {
-                call.through_row(row, why);
+            Self::PassThrough(reason) => {
+                call.through_row(row, reason);
                 return None;
             }
         };

@@ -6,7 +6,7 @@
 
 use crate::state::attached;
 use once_cell::race::OnceNonZeroUsize;
-use policy::{Hint, Learned, Way};
+use policy::{Direction, Hint, Learned};
 use std::ffi::c_int;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -41,7 +41,7 @@ const OF_WRITES: u64 = 1 << 29;
 /// 3 bits.
 const MISSES: u32 = 16;
 /// 5 bits.
-const COLD: u32 = 19;
+const MISS_SHARE: u32 = 19;
 const LEARNED: u64 = 0xff00 | 0xff << MISSES | OF_WRITES;
 const INODE: u32 = 33;
 
@@ -264,7 +264,7 @@ impl Descriptor {
         let word = slot(fd).map_or(0, |slot| slot.load(Ordering::Relaxed));
         match sys::fstat(fd) {
             Ok(stat) if word & OPENED != 0 => {
-                let hint = Hint::of_bits(word as u16 as u32);
+                let hint = Hint::from_bits(word as u16 as u32);
                 Self::remember(fd, &stat, hint, || word & POSITION != 0 || has_position(fd))
             }
             _ => Self::learn(fd),
@@ -301,7 +301,7 @@ impl Descriptor {
             hint = hint.without(Hint::DIRECT);
         }
         if kind == libc::S_IFSOCK && (sockets::low_water_mark(fd) > 1 || sockets::has_timeout(fd)) {
-            hint = hint.with(Hint::TIMED);
+            hint = hint.with(Hint::HAS_TIMEOUT);
         }
         // The socket may be inherited from the parent program, with SO_LINGER already set.
         if kind == libc::S_IFSOCK && sockets::lingers(fd) {
@@ -342,7 +342,7 @@ impl Descriptor {
 
     #[inline(always)]
     pub fn hint(self) -> Hint {
-        Hint::of_bits(self.word as u32)
+        Hint::from_bits(self.word as u32)
     }
 
     /// A hash of the file's device and inode numbers, 31 bits long. Descriptors of the same open
@@ -358,7 +358,7 @@ impl Descriptor {
 
     #[inline(always)]
     pub fn is_seekable(self) -> bool {
-        self.hint().is(Hint::SEEKABLE)
+        self.hint().contains(Hint::SEEKABLE)
     }
 
     /// Whether it is a signalfd(2), whose signals depend on the calling thread.
@@ -378,72 +378,72 @@ impl Descriptor {
 
     /// A try found nothing in the cache, or a copy was throttled; `batch` is the size of the
     /// expected batch.
-    pub fn missed(self, way: Way, batch: u32) {
-        self.update(self.with(self.learned().missed(way, batch)));
+    pub fn missed(self, direction: Direction, batch: u32) {
+        self.update(self.with(self.learned().missed(direction, batch)));
     }
 
     /// A try succeeded, or a copy was quick. `batch` is called only if something was learned
     /// before.
     #[inline]
-    pub fn hit(self, way: Way, batch: impl FnOnce() -> u32) {
+    pub fn hit(self, direction: Direction, batch: impl FnOnce() -> u32) {
         if self.word & LEARNED != 0 {
-            self.update(self.with(self.learned().hit(way, batch())));
+            self.update(self.with(self.learned().hit(direction, batch())));
         }
     }
 
     /// A transfer was submitted without a try.
     #[inline(always)]
-    pub fn submitted(self, way: Way) {
-        if self.hint().skips(way) {
-            self.count_down(way);
+    pub fn submitted(self, direction: Direction) {
+        if self.hint().skips(direction) {
+            self.count_down(direction);
         }
     }
 
     /// Not inlined: most submitted transfers have no skip count to decrement.
     #[inline(never)]
-    fn count_down(self, way: Way) {
-        self.update(self.with(self.learned().submitted(way)));
+    fn count_down(self, direction: Direction) {
+        self.update(self.with(self.learned().submitted(direction)));
     }
 
     /// The stream supports tries: it has answered one.
     #[inline]
     #[must_use]
     pub fn told(self) -> Self {
-        if !self.hint().is(Hint::STREAM) || self.hint().is(Hint::TELLS) {
+        if !self.hint().contains(Hint::STREAM) || self.hint().contains(Hint::NOWAIT_KNOWN) {
             return self;
         }
-        let word = self.word | u64::from(Hint::TELLS.bits());
+        let word = self.word | u64::from(Hint::NOWAIT_KNOWN.bits());
         self.update(word);
         Self { word, ..self }
     }
 
     /// The file does not support RWF_NOWAIT.
     #[must_use]
-    pub fn refuses_tries(self, way: Way) -> Self {
-        let word = self.word | u64::from(Hint::no_try(way).bits());
+    pub fn refuses_tries(self, direction: Direction) -> Self {
+        let word = self.word | u64::from(Hint::refuses_nowait(direction).bits());
         self.update(word);
         Self { word, ..self }
     }
 
     fn learned(self) -> Learned {
         Learned {
-            way: if self.word & OF_WRITES != 0 {
-                Way::Write
+            direction: if self.word & OF_WRITES != 0 {
+                Direction::Write
             } else {
-                Way::Read
+                Direction::Read
             },
             skip: self.hint().skip(),
             misses: (self.word >> MISSES) as u8 & 7,
-            cold: (self.word >> COLD) as u8 & Learned::ALL_COLD,
+            miss_share: (self.word >> MISS_SHARE) as u8 & Learned::ALL_MISSES,
         }
     }
 
     fn with(self, learned: Learned) -> u64 {
-        let of_writes = match learned.way {
-            Way::Write
+        let of_writes = match learned.direction {
+            Direction::Write
                 if learned
                     != (Learned {
-                        way: Way::Write,
+                        direction: Direction::Write,
                         ..Learned::NOTHING
                     }) =>
             {
@@ -452,10 +452,10 @@ impl Descriptor {
             _ => 0,
         };
         let word = self.word & !LEARNED;
-        let hint = Hint::of_bits(word as u32).with_skip(learned.way, learned.skip);
+        let hint = Hint::from_bits(word as u32).with_skip(learned.direction, learned.skip);
         word | u64::from(hint.bits())
             | u64::from(learned.misses) << MISSES
-            | u64::from(learned.cold) << COLD
+            | u64::from(learned.miss_share) << MISS_SHARE
             | of_writes
     }
 }
@@ -495,7 +495,7 @@ fn of_flags(flags: c_int) -> Hint {
         (libc::O_APPEND, Hint::APPEND),
     ];
     let given = known.into_iter().filter(|(flag, _)| flags & flag != 0);
-    given.fold(Hint::of_bits(0), |hint, (_, bit)| hint.with(bit))
+    given.fold(Hint::from_bits(0), |hint, (_, bit)| hint.with(bit))
 }
 
 fn inode_hash(stat: &libc::stat) -> u32 {
@@ -529,19 +529,19 @@ mod tests {
             fd: -1,
             word: 0x2bcd_ef01 << INODE | PECULIAR | 1,
         };
-        for way in [Way::Read, Way::Write] {
+        for direction in [Direction::Read, Direction::Write] {
             let learned = Learned {
-                way,
+                direction,
                 skip: 64,
                 misses: 7,
-                cold: Learned::ALL_COLD,
+                miss_share: Learned::ALL_MISSES,
             };
             let after = Descriptor {
                 fd: -1,
                 word: d.with(learned),
             };
             assert_eq!((after.learned(), after.inode()), (learned, 0x2bcd_ef01));
-            assert!(after.is_terminal() && after.hint().skips(way));
+            assert!(after.is_terminal() && after.hint().skips(direction));
             assert_eq!(after.with(Learned::NOTHING), d.word);
         }
     }

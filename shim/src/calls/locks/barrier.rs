@@ -11,7 +11,7 @@ use crate::calls::Verdict;
 use crate::runtime::call::Call;
 use crate::runtime::deadlines::NEVER;
 use libc::pthread_barrier_t;
-use policy::Why;
+use policy::Reason;
 use queue::wait_table::{ANY, Which};
 use std::ffi::c_int;
 use std::sync::atomic::{AtomicU32, Ordering::*, fence};
@@ -159,5 +159,5 @@ pub fn destroy(call: &Call<'_>, b: *mut pthread_barrier_t) -> Verdict {
     while barrier.left.load(Acquire) != barrier.entered.load(Relaxed) {
         call.thread.yield_now(call.fiber);
     }
-    Verdict::PassThrough(Why::Quick)
+    Verdict::PassThrough(Reason::Quick)
 }

@@ -15,7 +15,7 @@ use crate::runtime::deadlines::{Deadline, NEVER};
 use crate::runtime::restart::Restart;
 use crate::state::allocator;
 use libc::timespec;
-use policy::Why;
+use policy::Reason;
 use queue::wait_table::{ANY, Which};
 use std::ffi::{c_int, c_long};
 use std::sync::atomic::{Ordering::SeqCst, fence};
@@ -39,14 +39,14 @@ pub fn futex(call: &Call<'_>, arguments: Arguments) -> Verdict {
     let (limit, mask) = match operation & COMMAND {
         libc::FUTEX_WAIT => (relative(time), kernel::ALL),
         libc::FUTEX_WAIT_BITSET => (absolute(clock, time), mask as u32),
-        _ => return Verdict::PassThrough(Why::Quick),
+        _ => return Verdict::PassThrough(Reason::Quick),
     };
     // Invalid arguments are for the kernel to report.
     let Some(limit) = limit else {
-        return Verdict::PassThrough(Why::Unusual);
+        return Verdict::PassThrough(Reason::Unusual);
     };
     if mask == 0 || allocator::is_calling() {
-        return Verdict::PassThrough(Why::Unusual);
+        return Verdict::PassThrough(Reason::Unusual);
     }
     let futex = Futex {
         address: address as usize,
@@ -65,16 +65,16 @@ pub fn waitv(call: &Call<'_>, arguments: Arguments) -> Verdict {
         && (1..=128).contains(&n)
         && matches!(clock, libc::CLOCK_REALTIME | libc::CLOCK_MONOTONIC);
     let Some(limit) = absolute(clock, time).filter(|_| is_usual) else {
-        return Verdict::PassThrough(Why::Unusual);
+        return Verdict::PassThrough(Reason::Unusual);
     };
     if allocator::is_calling() {
-        return Verdict::PassThrough(Why::Unusual);
+        return Verdict::PassThrough(Reason::Unusual);
     }
     loop {
         let woken = kernel::wait_for_any(call, futexes as usize, n as u32, limit)
             .or_else(|| on_pool(call, arguments));
         match woken {
-            None => return Verdict::PassThrough(Why::NoEngine),
+            None => return Verdict::PassThrough(Reason::NoEngine),
             Some(Err(Errno::TIME)) => return Verdict::Failed(Errno::TIMEDOUT),
             Some(Err(Errno::RESTART)) => {
                 if !call.goes_on(restart(limit)) {

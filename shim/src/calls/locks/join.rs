@@ -13,7 +13,7 @@ use crate::engine::pool;
 use crate::runtime::call::Call;
 use crate::runtime::deadlines::{Deadline, NEVER};
 use libc::{clockid_t, pthread_t, timespec};
-use policy::Why;
+use policy::Reason;
 use queue::wait_table::ANY;
 use std::ffi::{c_int, c_void};
 use std::ptr::{null, null_mut};
@@ -103,7 +103,7 @@ pub fn clockjoin(
     let until = match unsafe { time.as_ref() } {
         None => NEVER,
         Some(time) if is_valid(time) && is_supported(clock) => deadline(clock, time),
-        Some(_) => return Verdict::PassThrough(Why::Unusual),
+        Some(_) => return Verdict::PassThrough(Reason::Unusual),
     };
     join_until(call, thread, value, until).map_or_else(Verdict::PassThrough, code)
 }
@@ -112,7 +112,7 @@ pub fn clockjoin(
 pub fn thrd_join(call: &Call<'_>, thread: pthread_t, result: *mut c_int) -> Verdict {
     let mut value = null_mut();
     match join_until(call, thread, &raw mut value, NEVER) {
-        Err(why) => Verdict::PassThrough(why),
+        Err(reason) => Verdict::PassThrough(reason),
         Ok(Err(_)) => Verdict::Done(super::c11::ERROR),
         Ok(Ok(())) => {
             if !result.is_null() {
@@ -130,13 +130,13 @@ fn join_until(
     thread: pthread_t,
     value: Value,
     deadline: Deadline,
-) -> Result<Result<(), Errno>, Why> {
+) -> Result<Result<(), Errno>, Reason> {
     // SAFETY: pthread_self touches no memory.
     if thread == unsafe { libc::pthread_self() } {
-        return Err(Why::Unusual);
+        return Err(Reason::Unusual);
     }
     if call.is_sole_fiber() {
-        return Err(Why::Alone);
+        return Err(Reason::Alone);
     }
     // SAFETY: the C caller passes a joinable thread and a valid pointer.
     let mut error = context::in_libc(|| unsafe { try_join(thread, value) });
@@ -168,7 +168,7 @@ fn join_until(
             // pool thread is done.
             unsafe { clock_join(thread, value, time) }
         })
-        .ok_or(Why::NoEngine)?;
+        .ok_or(Reason::NoEngine)?;
     }
     Ok(if error == 0 {
         Ok(())

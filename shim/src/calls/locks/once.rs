@@ -16,7 +16,7 @@ use crate::context;
 use crate::runtime::call::Call;
 use crate::runtime::deadlines::NEVER;
 use crate::runtime::thread::Thread;
-use policy::Why;
+use policy::Reason;
 use queue::wait_table::{ANY, Which};
 use std::ffi::{CStr, c_int, c_void};
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering::*};
@@ -181,7 +181,7 @@ pub fn once(call: &Call<'_>, control: *mut c_int, _: Routine) -> Verdict {
             .compare_exchange(now, running | CLAIM, AcqRel, Relaxed)
             .is_ok()
         {
-            return Verdict::PassThrough(Why::Quick);
+            return Verdict::PassThrough(Reason::Quick);
         }
     }
 }

@@ -47,12 +47,12 @@ fn of<'a>(l: *mut pthread_rwlock_t) -> &'a Lock {
 
 /// The mode in which a lock is taken.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Way {
+enum LockMode {
     Read,
     Write,
 }
 
-impl Way {
+impl LockMode {
     /// Calls libc's try function: EBUSY if the lock is not free.
     fn attempt(self, call: &Call<'_>, l: *mut pthread_rwlock_t) -> c_int {
         // SAFETY: the C caller passes a valid lock.
@@ -102,26 +102,26 @@ pub fn wrlock_at_once(thread: &Thread, l: *mut pthread_rwlock_t) -> Option<c_int
 }
 
 pub fn rdlock(call: &Call<'_>, l: *mut pthread_rwlock_t) -> Verdict {
-    code(lock(call, l, Way::Read, NEVER))
+    code(lock(call, l, LockMode::Read, NEVER))
 }
 
 pub fn wrlock(call: &Call<'_>, l: *mut pthread_rwlock_t) -> Verdict {
-    code(lock(call, l, Way::Write, NEVER))
+    code(lock(call, l, LockMode::Write, NEVER))
 }
 
 pub fn tryrdlock(call: &Call<'_>, l: *mut pthread_rwlock_t) -> Verdict {
-    attempt(call, l, Way::Read)
+    attempt(call, l, LockMode::Read)
 }
 
 pub fn trywrlock(call: &Call<'_>, l: *mut pthread_rwlock_t) -> Verdict {
-    attempt(call, l, Way::Write)
+    attempt(call, l, LockMode::Write)
 }
 
 /// One attempt. If it fails, the call counts against the fiber's quantum, because the holder may be
 /// a fiber of the same thread.
-fn attempt(call: &Call<'_>, l: *mut pthread_rwlock_t, way: Way) -> Verdict {
+fn attempt(call: &Call<'_>, l: *mut pthread_rwlock_t, mode: LockMode) -> Verdict {
     call.inline();
-    let error = way.attempt(call, l);
+    let error = mode.attempt(call, l);
     if error == libc::EBUSY {
         call.give_way();
     }
@@ -162,11 +162,11 @@ fn unlock_other(
 }
 
 pub fn timedrdlock(call: &Call<'_>, l: *mut pthread_rwlock_t, time: *const timespec) -> Verdict {
-    timed(call, l, Way::Read, libc::CLOCK_REALTIME, time)
+    timed(call, l, LockMode::Read, libc::CLOCK_REALTIME, time)
 }
 
 pub fn timedwrlock(call: &Call<'_>, l: *mut pthread_rwlock_t, time: *const timespec) -> Verdict {
-    timed(call, l, Way::Write, libc::CLOCK_REALTIME, time)
+    timed(call, l, LockMode::Write, libc::CLOCK_REALTIME, time)
 }
 
 pub fn clockrdlock(
@@ -175,7 +175,7 @@ pub fn clockrdlock(
     clock: clockid_t,
     time: *const timespec,
 ) -> Verdict {
-    timed(call, l, Way::Read, clock, time)
+    timed(call, l, LockMode::Read, clock, time)
 }
 
 pub fn clockwrlock(
@@ -184,13 +184,13 @@ pub fn clockwrlock(
     clock: clockid_t,
     time: *const timespec,
 ) -> Verdict {
-    timed(call, l, Way::Write, clock, time)
+    timed(call, l, LockMode::Write, clock, time)
 }
 
 fn timed(
     call: &Call<'_>,
     l: *mut pthread_rwlock_t,
-    way: Way,
+    mode: LockMode,
     clock: clockid_t,
     time: *const timespec,
 ) -> Verdict {
@@ -199,16 +199,16 @@ fn timed(
     if !is_supported(clock) || !is_valid(time) {
         return code(Err(Errno::INVAL));
     }
-    code(lock(call, l, way, deadline(clock, time)))
+    code(lock(call, l, mode, deadline(clock, time)))
 }
 
 fn lock(
     call: &Call<'_>,
     l: *mut pthread_rwlock_t,
-    way: Way,
+    mode: LockMode,
     deadline: Deadline,
 ) -> Result<(), Errno> {
-    let attempt = || match way.attempt(call, l) {
+    let attempt = || match mode.attempt(call, l) {
         0 => Some(Ok(())),
         libc::EBUSY => None,
         error => Some(Err(Errno(error))),
@@ -222,7 +222,7 @@ fn lock(
         return Err(Errno::DEADLK);
     }
     if lock.shared != 0
-        && let Some(result) = lock_on_pool(call, l, way, deadline)
+        && let Some(result) = lock_on_pool(call, l, mode, deadline)
     {
         return result;
     }
@@ -231,7 +231,7 @@ fn lock(
     loop {
         let wait = Wait {
             key: l.addr(),
-            mark: way.mark(),
+            mark: mode.mark(),
             again,
             // Releases by another process are not noticed, so look again periodically.
             deadline: if lock.shared != 0 {
@@ -267,23 +267,23 @@ fn lock(
 fn lock_on_pool(
     call: &Call<'_>,
     l: *mut pthread_rwlock_t,
-    way: Way,
+    mode: LockMode,
     deadline: Deadline,
 ) -> Option<Result<(), Errno>> {
     let (until, clock) = (sys::timespec_of(deadline), libc::CLOCK_MONOTONIC);
     // SAFETY: libc's own functions, on the C caller's lock, during its call; the time stays alive.
     let error = offload::run(call, || unsafe {
-        match (way, deadline) {
-            (Way::Read, NEVER) => hooks::pthread_rwlock_rdlock::real(l),
-            (Way::Write, NEVER) => hooks::pthread_rwlock_wrlock::real(l),
-            (Way::Read, _) => hooks::pthread_rwlock_clockrdlock::real(l, clock, &until),
-            (Way::Write, _) => hooks::pthread_rwlock_clockwrlock::real(l, clock, &until),
+        match (mode, deadline) {
+            (LockMode::Read, NEVER) => hooks::pthread_rwlock_rdlock::real(l),
+            (LockMode::Write, NEVER) => hooks::pthread_rwlock_wrlock::real(l),
+            (LockMode::Read, _) => hooks::pthread_rwlock_clockrdlock::real(l, clock, &until),
+            (LockMode::Write, _) => hooks::pthread_rwlock_clockwrlock::real(l, clock, &until),
         }
     })?;
     if error != 0 {
         return Some(Err(Errno(error)));
     }
-    if way == Way::Write {
+    if mode == LockMode::Write {
         of(l).writer.store(thread_id(), Relaxed);
         of(l).fiber.store(call.fiber, Relaxed);
     }

@@ -1,5 +1,5 @@
 //! Calls on paths, attributes and disk space of files. libc's whole function runs inline while
-//! recent calls were quick, otherwise on a pool thread ([`policy::paced`]).
+//! recent calls were quick, otherwise on a pool thread ([`policy::adaptive`]).
 //!
 //! io_uring has operations for some of them. It passes all of these to a kernel thread at once,
 //! which costs as much as a pool thread (docs/measured.md), and it has its own rules for flags.
@@ -9,8 +9,8 @@ use crate::calls::{CResult, Verdict};
 use crate::engine::{Lane, Names};
 use crate::runtime::call::Call;
 use crate::state::descriptors;
-use crate::state::latency::Account;
-use policy::{Decision, Kind, Why};
+use crate::state::latency::LatencySlot;
+use policy::{CallKind, Decision, Reason};
 use std::ffi::c_int;
 use sys::errno::Errno;
 use sys::stopwatch::Stopwatch;
@@ -22,7 +22,7 @@ pub use crate::engine::NO_FILE;
 #[inline]
 pub fn whole<R: CResult>(
     call: &Call<'_>,
-    kind: Kind,
+    kind: CallKind,
     file: c_int,
     function: impl Fn() -> R,
 ) -> Verdict<R> {
@@ -33,7 +33,7 @@ pub fn whole<R: CResult>(
 #[inline]
 pub fn whole_of_two<R: CResult>(
     call: &Call<'_>,
-    kind: Kind,
+    kind: CallKind,
     files: [c_int; 2],
     function: impl Fn() -> R,
 ) -> Verdict<R> {
@@ -42,16 +42,16 @@ pub fn whole_of_two<R: CResult>(
         // To the program this descriptor is not open, and fstat(2) is how a program checks.
         return Verdict::Failed(Errno::BADF);
     }
-    let account = Account::of(kind, file);
-    match policy::paced(kind, account.pace(), call.load()) {
-        Decision::Through(why) => Verdict::PassThrough(why),
-        Decision::Submit if !call.is_sole_fiber() => hand_over(call, kind, files, function),
+    let latency = LatencySlot::of(kind, file);
+    match policy::adaptive(kind, latency.slow_rate(), call.load()) {
+        Decision::PassThrough(reason) => Verdict::PassThrough(reason),
+        Decision::Submit if !call.is_sole_fiber() => call_on_pool(call, kind, files, function),
         _ => {
             let watch = Stopwatch::start();
             let passing = call.passing();
             let result = function();
             drop(passing);
-            account.took(watch.roughly());
+            latency.took(watch.roughly());
             call.inline();
             Verdict::Done(result)
         }
@@ -60,9 +60,9 @@ pub fn whole_of_two<R: CResult>(
 
 #[cold]
 #[inline(never)]
-fn hand_over<R: CResult>(
+fn call_on_pool<R: CResult>(
     call: &Call<'_>,
-    kind: Kind,
+    kind: CallKind,
     files: [c_int; 2],
     function: impl Fn() -> R,
 ) -> Verdict<R> {
@@ -73,13 +73,13 @@ fn hand_over<R: CResult>(
     };
     let Some((result, nanos)) = offload::run_on(call, Names::UntilDone(files), Lane::Disk, timed)
     else {
-        return Verdict::PassThrough(Why::NoEngine);
+        return Verdict::PassThrough(Reason::NoEngine);
     };
-    Account::of(kind, files[0]).took(nanos);
+    LatencySlot::of(kind, files[0]).took(nanos);
     // Past RLIMIT_FSIZE, and for a pipe without readers, the call also raises a signal in the
     // calling thread, so this thread must make it. The failed call had no effect, and will fail
     // again.
-    let signals = matches!(kind, Kind::Space | Kind::Move);
+    let signals = matches!(kind, CallKind::Space | CallKind::Move);
     if signals && result.is_failure() && matches!(result.error(), libc::EFBIG | libc::EPIPE) {
         let _passing = call.passing();
         return Verdict::Done(function());

@@ -10,7 +10,7 @@ use crate::calls::{Verdict, results};
 use crate::engine::{Lane, Names, Request, Run};
 use crate::hooks;
 use crate::runtime::call::Call;
-use policy::Why;
+use policy::Reason;
 use std::ffi::{c_int, c_void};
 use sys::errno;
 
@@ -35,7 +35,7 @@ pub fn whole_on<R, F: FnOnce() -> R>(call: &Call<'_>, fd: c_int, function: F) ->
 
 fn whole_naming<R, F: FnOnce() -> R>(call: &Call<'_>, names: Names, function: F) -> Verdict<R> {
     if call.is_sole_fiber() {
-        return Verdict::PassThrough(Why::Alone);
+        return Verdict::PassThrough(Reason::Alone);
     }
     Verdict::of_pool(run_on(call, names, Lane::Peers, function))
 }

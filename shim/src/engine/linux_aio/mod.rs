@@ -19,7 +19,7 @@ mod context;
 mod spare;
 
 use super::readiness::Readiness;
-use super::{Data, Engine, Request, Sink, Transfer, Wait, Way};
+use super::{Data, Direction, Engine, Request, Sink, Transfer, Wait};
 use crate::host::Token;
 use crate::state::log;
 use context::{Context, Event, Iocb};
@@ -357,16 +357,16 @@ impl Engine for LinuxAio {
 fn extends(transfer: &Transfer) -> bool {
     let end = || transfer.buffer_len().map(|n| transfer.offset + n as i64);
     let size = || sys::fstat(transfer.fd).ok().map(|stat| stat.st_size);
-    transfer.way == Way::Write
+    transfer.direction == Direction::Write
         && (transfer.flags & libc::RWF_APPEND != 0 || end().is_none_or(|end| size() < Some(end)))
 }
 
 fn direct(transfer: &Transfer, token: Token, eventfd: c_int) -> Iocb {
-    let (opcode, data_at, length) = match (transfer.way, transfer.data) {
-        (Way::Read, Data::Buffer(p, n)) => (context::PREAD, p as u64, n),
-        (Way::Write, Data::Buffer(p, n)) => (context::PWRITE, p as u64, n),
-        (Way::Read, Data::Vector(v, n)) => (context::PREADV, v as u64, n),
-        (Way::Write, Data::Vector(v, n)) => (context::PWRITEV, v as u64, n),
+    let (opcode, data_at, length) = match (transfer.direction, transfer.data) {
+        (Direction::Read, Data::Buffer(p, n)) => (context::PREAD, p as u64, n),
+        (Direction::Write, Data::Buffer(p, n)) => (context::PWRITE, p as u64, n),
+        (Direction::Read, Data::Vector(v, n)) => (context::PREADV, v as u64, n),
+        (Direction::Write, Data::Vector(v, n)) => (context::PWRITEV, v as u64, n),
     };
     let mut iocb = Iocb::new(opcode, transfer.fd, u64::from(token), eventfd);
     iocb.rw_flags = transfer.flags as u32;

@@ -23,7 +23,7 @@ pub mod kick;
 mod members;
 
 use crate::context::{self, Condvar, Mutex};
-use crate::engine::{self, KernelCall, Lane, Names, Request, Run, Transfer, Way};
+use crate::engine::{self, Direction, KernelCall, Lane, Names, Request, Run, Transfer};
 use crate::host::Token;
 use crate::host::remote::Remote;
 use crate::state::blocked::Blocked;
@@ -360,7 +360,7 @@ impl Job {
         let (Request::Transfer(transfer) | Request::Plain(transfer)) = &self.request else {
             return false;
         };
-        transfer.way == Way::Write && matches!(-result, libc::EPIPE | libc::EFBIG)
+        transfer.direction == Direction::Write && matches!(-result, libc::EPIPE | libc::EFBIG)
     }
 
     /// The descriptor numbers that must not be closed before the job is done. A transfer or a wait

@@ -1,6 +1,6 @@
 //! Translates requests into submission queue entries.
 
-use crate::engine::{Action, Data, MAX_COUNT, Request, SocketCall, Transfer, Way};
+use crate::engine::{Action, Data, Direction, MAX_COUNT, Request, SocketCall, Transfer};
 use io_uring::{opcode, squeue, types};
 use std::ffi::c_int;
 
@@ -33,33 +33,33 @@ macro_rules! with_file {
 pub fn of(request: &Request, file: File) -> Option<squeue::Entry> {
     Some(match *request {
         Request::Transfer(Transfer {
-            way,
+            direction,
             data,
             offset,
             flags,
             ..
         }) => {
             let offset = offset as u64;
-            match (way, data) {
-                (Way::Read, Data::Buffer(p, n)) => {
+            match (direction, data) {
+                (Direction::Read, Data::Buffer(p, n)) => {
                     with_file!(file, |f| opcode::Read::new(f, p, n)
                         .offset(offset)
                         .rw_flags(flags)
                         .build())
                 }
-                (Way::Write, Data::Buffer(p, n)) => {
+                (Direction::Write, Data::Buffer(p, n)) => {
                     with_file!(file, |f| opcode::Write::new(f, p, n)
                         .offset(offset)
                         .rw_flags(flags)
                         .build())
                 }
-                (Way::Read, Data::Vector(v, n)) => {
+                (Direction::Read, Data::Vector(v, n)) => {
                     with_file!(file, |f| opcode::Readv::new(f, v, n)
                         .offset(offset)
                         .rw_flags(flags)
                         .build())
                 }
-                (Way::Write, Data::Vector(v, n)) => {
+                (Direction::Write, Data::Vector(v, n)) => {
                     with_file!(file, |f| opcode::Writev::new(f, v, n)
                         .offset(offset)
                         .rw_flags(flags)

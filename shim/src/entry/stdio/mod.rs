@@ -35,7 +35,10 @@ pub fn convert() {
         };
         match result {
             Ok(()) => stream::note_converted(),
-            Err(why) => log::say(Level::Info, format_args!("stdio is not converted: {why}")),
+            Err(reason) => log::say(
+                Level::Info,
+                format_args!("stdio is not converted: {reason}"),
+            ),
         }
         errno::set(errno);
     });

@@ -23,9 +23,9 @@ impl Thread {
             return;
         }
         let now = sys::now();
-        let anybody_waits = self.in_flight() > 0 || !self.inbox.is_empty();
+        let fibers_wait = self.in_flight() > 0 || !self.inbox.is_empty();
         let over = self.quantum.overrun(now);
-        if policy::goes_on(over, self.host.runnable(), anybody_waits) {
+        if policy::may_continue(over, self.host.runnable(), fibers_wait) {
             self.quantum.extend(now);
         } else {
             self.yield_now(fiber);

@@ -72,7 +72,7 @@ impl Thread {
     #[inline]
     fn keep_device_busy(&self, direct: bool) {
         let (queued, in_flight) = (self.queued.get(), self.flights().len());
-        if policy::is_share(queued, in_flight, direct, || self.host.runnable()) {
+        if policy::should_submit_early(queued, in_flight, direct, || self.host.runnable()) {
             self.submit_queued();
         }
     }

@@ -10,7 +10,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::{Alone, Decision, Load, Why};
+use super::{Contention, Decision, Load, Reason};
 
 /// A call that took longer than this has blocked, or delayed the thread as if it had. It equals the
 /// cost of five hand-overs.
@@ -19,14 +19,14 @@ pub const SLOW_NS: u64 = 50_000;
 /// The share of slow calls among the last calls of a kind, in units of 1/31. The newest call weighs
 /// a quarter.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Pace(u8);
+pub struct SlowRate(u8);
 
-impl Pace {
-    pub const QUICK: Self = Self(0);
-    const SLOW: u8 = 31;
+impl SlowRate {
+    pub const FAST: Self = Self(0);
+    const MAX: u8 = 31;
 
-    pub const fn of_bits(bits: u8) -> Self {
-        Self(if bits > Self::SLOW { Self::SLOW } else { bits })
+    pub const fn from_bits(bits: u8) -> Self {
+        Self(if bits > Self::MAX { Self::MAX } else { bits })
     }
 
     pub const fn bits(self) -> u8 {
@@ -38,7 +38,7 @@ impl Pace {
     #[inline(always)]
     pub fn took(self, nanos: u64) -> Self {
         if nanos > SLOW_NS {
-            Self(self.0 + (Self::SLOW - self.0).div_ceil(4))
+            Self(self.0 + (Self::MAX - self.0).div_ceil(4))
         } else {
             Self(self.0 - self.0.div_ceil(4))
         }
@@ -48,7 +48,7 @@ impl Pace {
 /// The kind of a call that can run either inline or on the pool.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
-pub enum Kind {
+pub enum CallKind {
     /// Looks up a name, or reads attributes.
     Lookup,
     /// Creates, removes or changes a name or attributes.
@@ -63,20 +63,20 @@ pub enum Kind {
     Flush,
 }
 
-impl Kind {
+impl CallKind {
     pub const COUNT: usize = Self::Flush as usize + 1;
 }
 
-/// Decides about a call of this kind, whose previous calls went at this pace.
+/// Decides about a call of this kind, whose previous calls were slow at this rate.
 #[inline(always)]
-pub fn paced(kind: Kind, pace: Pace, load: Load) -> Decision {
-    if load.alone != Alone::No {
+pub fn adaptive(kind: CallKind, rate: SlowRate, load: Load) -> Decision {
+    if load.contention != Contention::OthersRunnable {
         // The call waits for a disk at most, and that delays no fiber.
-        Decision::Through(Why::Alone)
-    } else if kind == Kind::Flush || pace != Pace::QUICK {
+        Decision::PassThrough(Reason::Alone)
+    } else if kind == CallKind::Flush || rate != SlowRate::FAST {
         Decision::Submit
     } else {
-        Decision::Copy
+        Decision::Inline
     }
 }
 
@@ -84,73 +84,79 @@ pub fn paced(kind: Kind, pace: Pace, load: Load) -> Decision {
 mod tests {
     use super::*;
 
-    const BESIDE: Load = Load {
+    const LOAD: Load = Load {
         batch: 1,
-        alone: Alone::No,
+        contention: Contention::OthersRunnable,
     };
-    const QUICK_NS: u64 = 1500;
+    const FAST_NS: u64 = 1500;
     const DISK_NS: u64 = 100_000;
 
     /// Returns how many calls were offloaded, and how many slow calls ran inline.
     fn replay(calls: impl IntoIterator<Item = u64>) -> (u32, u32) {
-        let (mut pace, mut handed, mut blocked) = (Pace::QUICK, 0, 0);
+        let (mut rate, mut offloaded, mut blocked) = (SlowRate::FAST, 0, 0);
         for nanos in calls {
-            match paced(Kind::Lookup, pace, BESIDE) {
-                Decision::Submit => handed += 1,
+            match adaptive(CallKind::Lookup, rate, LOAD) {
+                Decision::Submit => offloaded += 1,
                 _ => blocked += u32::from(nanos > SLOW_NS),
             }
-            pace = pace.took(nanos);
+            rate = rate.took(nanos);
         }
-        (handed, blocked)
+        (offloaded, blocked)
     }
 
     #[test]
     fn quick_calls_stay_inline_among_many_and_few() {
-        assert_eq!(replay([QUICK_NS; 1000]), (0, 0));
+        assert_eq!(replay([FAST_NS; 1000]), (0, 0));
     }
 
     #[test]
     fn a_slow_call_costs_six_hand_overs_after_it_and_no_more() {
-        let calls = (0..1000).map(|i| if i == 100 { DISK_NS } else { QUICK_NS });
+        let calls = (0..1000).map(|i| if i == 100 { DISK_NS } else { FAST_NS });
         assert_eq!(replay(calls), (6, 1));
     }
 
     #[test]
     fn slow_calls_block_once() {
         assert_eq!(replay([DISK_NS; 1000]), (999, 1));
-        let one_in_six = (0..1000).map(|i| if i % 6 == 0 { DISK_NS } else { QUICK_NS });
+        let one_in_six = (0..1000).map(|i| if i % 6 == 0 { DISK_NS } else { FAST_NS });
         assert_eq!(replay(one_in_six).1, 1);
     }
 
     #[test]
     fn what_was_cold_and_is_cached_comes_back_inline() {
-        let calls = (0..1000).map(|i| if i < 500 { DISK_NS } else { QUICK_NS });
-        let (handed, blocked) = replay(calls);
+        let calls = (0..1000).map(|i| if i < 500 { DISK_NS } else { FAST_NS });
+        let (offloaded, blocked) = replay(calls);
         assert!(
-            handed < 520 && blocked == 1,
-            "{handed} handed over, {blocked} blocked"
+            offloaded < 520 && blocked == 1,
+            "{offloaded} handed over, {blocked} blocked"
         );
     }
 
     #[test]
     fn a_lone_fiber_makes_the_plain_call_and_a_flush_never_is_quick() {
-        for alone in [Alone::ForNow, Alone::Entirely] {
-            let load = Load { batch: 0, alone };
+        for contention in [Contention::NoneNow, Contention::SoleFiber] {
+            let load = Load {
+                batch: 0,
+                contention,
+            };
             assert_eq!(
-                paced(Kind::Flush, Pace::of_bits(31), load),
-                Decision::Through(Why::Alone)
+                adaptive(CallKind::Flush, SlowRate::from_bits(31), load),
+                Decision::PassThrough(Reason::Alone)
             );
         }
-        assert_eq!(paced(Kind::Flush, Pace::QUICK, BESIDE), Decision::Submit);
+        assert_eq!(
+            adaptive(CallKind::Flush, SlowRate::FAST, LOAD),
+            Decision::Submit
+        );
     }
 
     #[test]
     fn a_pace_stays_within_its_bits() {
-        let mut pace = Pace::QUICK;
+        let mut rate = SlowRate::FAST;
         for nanos in [u64::MAX; 100] {
-            pace = pace.took(nanos);
+            rate = rate.took(nanos);
         }
-        assert_eq!(pace.bits(), 31);
-        assert_eq!(Pace::of_bits(200).took(0), Pace::of_bits(23));
+        assert_eq!(rate.bits(), 31);
+        assert_eq!(SlowRate::from_bits(200).took(0), SlowRate::from_bits(23));
     }
 }
