@@ -36,7 +36,7 @@ pub static EXPORTS: &[Export] = &[
     },
     Export {
         names: &["pthread_cancel"],
-        file: "engine/pool/kick.rs",
+        file: "engine/pool/interrupt_signal.rs",
         of_libc: true,
     },
     Export {

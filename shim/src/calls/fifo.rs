@@ -6,7 +6,7 @@
 //! the kernel until there is a writer. A writer that has already closed the FIFO is detected by the
 //! data or the hang-up that it left.
 
-use crate::engine::{KernelCall, Names, Request};
+use crate::engine::{FdPin, KernelCall, Request};
 use crate::runtime::call::Call;
 use crate::runtime::deadlines::Deadline;
 use crate::state::descriptors;
@@ -74,7 +74,7 @@ fn await_second_open(call: &Call<'_>, fifo: c_int, deadline: Deadline) -> Errno 
             0,
             0,
         ],
-        names: Names::Nothing,
+        pin: FdPin::None,
         is_first_try: false,
     };
     let result = call.perform_until(&Request::Kernel(open), deadline);

@@ -4,7 +4,7 @@
 //! read(2) before is then inside the read, as a thread would be, and keeps its file.
 
 use super::{Verdict, flock};
-use crate::engine::{self, KernelCall, Names, Request};
+use crate::engine::{self, FdPin, KernelCall, Request};
 use crate::runtime::call::Call;
 use crate::runtime::position::Turn;
 use crate::runtime::release;
@@ -132,7 +132,7 @@ fn close_lingering(call: &Call<'_>, number: Sysno, [a, b, c]: [usize; 3]) -> Ver
     let request = KernelCall {
         number,
         arguments: [a, b, c, 0, 0, 0],
-        names: Names::Nothing,
+        pin: FdPin::None,
         is_first_try: false,
     };
     loop {

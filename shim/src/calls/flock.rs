@@ -7,7 +7,7 @@
 use crate::calls::Verdict;
 use crate::calls::via::adaptive;
 use crate::calls::via::blocking_retry;
-use crate::engine::{KernelCall, Names};
+use crate::engine::{FdPin, KernelCall};
 use crate::runtime::call::Call;
 use crate::runtime::restart::Restart;
 use crate::state::holds::Hold;
@@ -124,7 +124,7 @@ fn wait_for(
         let request = KernelCall {
             number,
             arguments: [fd as usize, second, third, 0, 0, 0],
-            names: Names::UntilBegun(fd),
+            pin: FdPin::UntilStarted(fd),
             is_first_try: false,
         };
         blocking_retry::perform(call, request)

@@ -6,7 +6,7 @@
 
 use super::{Verdict, poll};
 use crate::calls::via::blocking_retry;
-use crate::engine::{KernelCall, Names, Request};
+use crate::engine::{FdPin, KernelCall, Request};
 use crate::runtime::call::Call;
 use crate::runtime::deadlines;
 use crate::runtime::restart::Restart;
@@ -56,13 +56,13 @@ fn wait_unbounded(
         result.map(|result| result.map(|n| n as isize))
     };
     let wait = || {
-        let names = Names::Nothing;
+        let pin = FdPin::None;
         match blocking_retry::perform(
             call,
             KernelCall {
                 number,
                 arguments,
-                names,
+                pin,
                 is_first_try: false,
             },
         ) {

@@ -19,7 +19,7 @@ use sys::sockets;
 
 /// Maximum number of consecutive times that a socket is reported ready when it is not. After that,
 /// a pool thread waits for it.
-const MOST_IN_VAIN: u32 = 50;
+const MAX_SPURIOUS_READY: u32 = 50;
 
 /// How long a send waits before it checks again without an event, at first and at most.
 const FIRST_LOOK_NS: u64 = 10_000_000;
@@ -421,7 +421,7 @@ fn in_steps(
     let wanted = SocketCall { fd, ..wanted };
     let events = engine::event(wanted.action.direction());
     let mut storage = Storage::new();
-    let mut in_vain = 0;
+    let mut spurious = 0;
     // poll(2) does not wake a sender when its Unix socket is shut down.
     let mut look_again = (wanted.action.direction() == Direction::Write && sockets::is_unix(fd))
         .then_some(FIRST_LOOK_NS);
@@ -434,7 +434,7 @@ fn in_steps(
             }
             Errno::TIME => break Err(Errno::AGAIN),
             Errno::RESTART => break Err(Errno::RESTART),
-            _ if ready < 0 || in_vain > MOST_IN_VAIN => {
+            _ if ready < 0 || spurious > MAX_SPURIOUS_READY => {
                 break on_pool(call, wanted.after(done, &mut storage), NEVER)
                     .map(|n| done += n as usize);
             }
@@ -447,13 +447,13 @@ fn in_steps(
         match wanted.after(done, &mut storage).attempt() {
             Ok(Some(n)) => {
                 done += n;
-                in_vain = 0;
+                spurious = 0;
                 if n == 0 || !wants_more(&wanted, done) {
                     break Ok(());
                 }
             }
             Ok(None) if ready < 0 => {}
-            Ok(None) => in_vain += 1,
+            Ok(None) => spurious += 1,
             Err(error) if done > 0 => break Err(error),
             Err(error) => break Err(raised(&wanted, error, true)),
         }

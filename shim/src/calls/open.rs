@@ -12,7 +12,7 @@
 use super::Verdict;
 use crate::calls::fifo;
 use crate::calls::via::blocking_retry;
-use crate::engine::{KernelCall, Names, Request};
+use crate::engine::{FdPin, KernelCall, Request};
 use crate::record::trace::Luck;
 use crate::runtime::call::Call;
 use crate::runtime::release;
@@ -370,10 +370,10 @@ impl Open {
                 result => Some(result.map(|fd| fd as isize)),
             }
         };
-        let names = if dir >= 0 {
-            Names::UntilBegun(dir)
+        let pin = if dir >= 0 {
+            FdPin::UntilStarted(dir)
         } else {
-            Names::Nothing
+            FdPin::None
         };
         let arguments = [
             dir as usize,
@@ -386,7 +386,7 @@ impl Open {
         let open = KernelCall {
             number: Sysno::openat,
             arguments,
-            names,
+            pin,
             is_first_try: false,
         };
         let wait = || match blocking_retry::perform(call, open) {

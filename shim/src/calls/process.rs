@@ -12,7 +12,7 @@
 //! pool thread is used from the start.
 
 use super::Verdict;
-use crate::engine::{KernelCall, Names, Request, pool};
+use crate::engine::{FdPin, KernelCall, Request, pool};
 use crate::runtime::call::Call;
 use crate::runtime::deadlines::NEVER;
 use crate::state::descriptors;
@@ -189,7 +189,7 @@ impl Children {
             && self.options & (libc::WSTOPPED | libc::WCONTINUED) == 0
             && !TRACES.load(Relaxed);
         let thread = (!is_pollable || patience >= LOOK_AFTER_NS.1)
-            .then(pool::Unbounded::begin)
+            .then(pool::UnboundedWaitPermit::acquire)
             .flatten();
         if is_pollable
             && thread.is_none()
@@ -210,10 +210,10 @@ impl Children {
                 0,
                 0,
             ],
-            names: if self.kind == libc::P_PIDFD {
-                Names::UntilBegun(self.id as c_int)
+            pin: if self.kind == libc::P_PIDFD {
+                FdPin::UntilStarted(self.id as c_int)
             } else {
-                Names::Nothing
+                FdPin::None
             },
             is_first_try: false,
         };

@@ -3,7 +3,7 @@
 //! A handler ends each of them, even with SA_RESTART, and they report the remaining time.
 
 use super::Verdict;
-use crate::engine::{KernelCall, Names, Request};
+use crate::engine::{FdPin, KernelCall, Request};
 use crate::runtime::call::Call;
 use crate::runtime::deadlines::Deadline;
 use crate::runtime::restart::Restart;
@@ -191,7 +191,7 @@ fn sleep_elsewhere(
             0,
             0,
         ],
-        names: Names::Nothing,
+        pin: FdPin::None,
         is_first_try: false,
     };
     loop {

@@ -9,7 +9,7 @@
 use crate::calls::Verdict;
 use crate::calls::via::adaptive;
 use crate::calls::via::blocking_retry;
-use crate::engine::{MAX_COUNT, Names, Request};
+use crate::engine::{FdPin, MAX_COUNT, Request};
 use crate::runtime::call::Call;
 use crate::runtime::position::Turn;
 use crate::runtime::restart::{LastLook, Restart};
@@ -23,7 +23,7 @@ use sys::sockets;
 const NONBLOCK: c_uint = libc::SPLICE_F_NONBLOCK;
 
 /// Maximum number of EAGAINs although poll reported both ends ready (another task won the race).
-const MOST_IN_VAIN: u32 = 16;
+const MAX_SPURIOUS_READY: u32 = 16;
 
 /// One side of a transfer.
 #[derive(Clone, Copy)]
@@ -124,7 +124,7 @@ fn until_ready(
     plain: impl Fn() -> isize,
 ) -> isize {
     let errno = errno::get();
-    let mut in_vain = 0;
+    let mut spurious = 0;
     let mut look = LastLook::new();
     loop {
         let result = attempt();
@@ -147,10 +147,10 @@ fn until_ready(
             Some(_) => return -1,
             None if !source.waits && !sink.waits => return -1,
             // The end is ready by now, unless polling never reports it.
-            None => in_vain += 1,
+            None => spurious += 1,
         }
         errno::set(errno);
-        if in_vain > MOST_IN_VAIN {
+        if spurious > MAX_SPURIOUS_READY {
             return wait_for_ever(call, [source.hold, sink.hold], plain);
         }
     }
@@ -351,7 +351,7 @@ fn move_some(call: &Call<'_>, files: [&Hold; 2], function: impl Fn() -> isize) -
 /// Runs a call that no poll covers on a pool thread, for as long as it takes.
 fn wait_for_ever(call: &Call<'_>, files: [&Hold; 2], function: impl Fn() -> isize) -> isize {
     begin(call, files);
-    let elsewhere = || blocking_retry::run(call, Names::UntilBegun(files[0].fd()), &function);
+    let elsewhere = || blocking_retry::run(call, FdPin::UntilStarted(files[0].fd()), &function);
     match blocking_retry::wait_for(call, Restart::AsHandlersSay, || None, elsewhere) {
         // EPIPE comes with a signal to the calling thread, so this thread must make the call.
         Ok(-1) if errno::get() == libc::EPIPE => function(),

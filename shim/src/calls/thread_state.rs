@@ -72,7 +72,7 @@ fn change<R>(change: Change, failed: impl FnOnce(&R) -> bool, call: impl FnOnce(
         return result;
     };
     let has_others = attached::other_threads();
-    let rung = thread.highest_rung();
+    let limit = thread.engine_limit();
     let passes_through = match change {
         Change::Inheritable => false,
         Change::Credentials | Change::Namespaces => has_others,
@@ -81,7 +81,7 @@ fn change<R>(change: Change, failed: impl FnOnce(&R) -> bool, call: impl FnOnce(
     };
     match change {
         Change::Filter(Verdict { needed: true, .. }, _) => {
-            thread.give_up_engine();
+            thread.disable_engine();
             if !has_others {
                 signal::unwrap_all();
             }
@@ -92,10 +92,10 @@ fn change<R>(change: Change, failed: impl FnOnce(&R) -> bool, call: impl FnOnce(
             },
             _,
         ) if uring || !thread.uses_uring() => {
-            thread.step_down(EngineChoice::Threads);
+            thread.limit_engine(EngineChoice::Threads);
         }
         Change::Filter(Verdict { uring: true, .. }, _) | Change::Namespaces => {
-            thread.step_down(EngineChoice::Aio)
+            thread.limit_engine(EngineChoice::Aio)
         }
         _ => {}
     }
@@ -104,7 +104,7 @@ fn change<R>(change: Change, failed: impl FnOnce(&R) -> bool, call: impl FnOnce(
     }
     let result = call();
     if failed(&result) {
-        thread.reclaim_engine(rung);
+        thread.restore_engine(limit);
         if let Change::Filter(Verdict { needed: true, .. }, _) = change {
             signal::wrap_again();
         }

@@ -4,7 +4,7 @@
 
 use super::{Verdict, net, signal, slow_stream};
 use crate::calls::via::offload;
-use crate::engine::{self, Direction, Lane, Names, Request, Transfer};
+use crate::engine::{self, Direction, FdPin, Lane, Request, Transfer};
 use crate::record::trace::Luck;
 use crate::runtime::call::Call;
 use crate::runtime::position::Turn;
@@ -274,13 +274,18 @@ fn submit<'a>(
     Verdict::of_result(match transfer.direction {
         // Only the kernel knows where the appended record ends, and moves the position there.
         Direction::Write if appends(transfer) => {
-            on_pool(call, transfer, Names::until_done(transfer.fd), Lane::Disk)
+            on_pool(call, transfer, FdPin::until_done(transfer.fd), Lane::Disk)
         }
         // If content is generated while it is read (/proc), it depends on how it is read.
         Direction::Read
             if hint.contains(Hint::REFUSES_NOWAIT_READ) && !hint.contains(Hint::DIRECT) =>
         {
-            on_pool(call, transfer, Names::UntilBegun(transfer.fd), Lane::Peers)
+            on_pool(
+                call,
+                transfer,
+                FdPin::UntilStarted(transfer.fd),
+                Lane::Peers,
+            )
         }
         Direction::Read if !hint.contains(Hint::DIRECT) => {
             read_at_position(call, transfer, descriptor, hold)
@@ -297,8 +302,8 @@ fn appends(transfer: &Transfer) -> bool {
 
 /// The plain call at the position, on a pool thread. The kernel moves the position itself, under
 /// its own lock.
-fn on_pool(call: &Call<'_>, transfer: &Transfer, names: Names, lane: Lane) -> Result<isize, Errno> {
-    match offload::run_on(call, names, lane, || transfer.call(0)) {
+fn on_pool(call: &Call<'_>, transfer: &Transfer, pin: FdPin, lane: Lane) -> Result<isize, Errno> {
+    match offload::run_on(call, pin, lane, || transfer.call(0)) {
         // Past RLIMIT_FSIZE the call also raises a signal in the calling thread, so this thread
         // must make it.
         None | Some(Err(Errno::FBIG)) => plain(call, transfer),

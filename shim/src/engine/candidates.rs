@@ -13,9 +13,9 @@ use sys::errno::Errno;
 
 /// An engine, and why the preferred ones were refused. The reasons go to the log and the
 /// statistics.
-pub struct Made {
+pub struct EngineSelection {
     pub engine: Option<Box<dyn Engine>>,
-    pub refusals: Vec<String>,
+    pub rejections: Vec<String>,
     /// An engine was refused because no descriptor number was free, which the program caused
     /// itself.
     pub out_of_descriptors: bool,
@@ -25,8 +25,8 @@ pub struct Made {
 /// `wake_fd` is an eventfd that must end the engine's waits; without it there is no engine and the
 /// thread pool does everything. `has_one_fiber` says that the program knows this thread only as an
 /// ordinary thread.
-pub fn make(choice: EngineChoice, wake_fd: Option<c_int>, has_one_fiber: bool) -> Made {
-    type Rung = (
+pub fn make(choice: EngineChoice, wake_fd: Option<c_int>, has_one_fiber: bool) -> EngineSelection {
+    type Candidate = (
         EngineChoice,
         &'static str,
         fn(c_int) -> Result<Box<dyn Engine>, Errno>,
@@ -36,7 +36,7 @@ pub fn make(choice: EngineChoice, wake_fd: Option<c_int>, has_one_fiber: bool) -
     } else {
         |fd| Ok(Box::new(Uring::new(fd)?))
     };
-    let ladder: [Rung; 3] = [
+    let candidates: [Candidate; 3] = [
         (EngineChoice::Uring, "io_uring", uring),
         (EngineChoice::Aio, "Linux AIO", |fd| {
             Ok(Box::new(LinuxAio::new(fd)?))
@@ -45,35 +45,35 @@ pub fn make(choice: EngineChoice, wake_fd: Option<c_int>, has_one_fiber: bool) -
             Ok(Box::new(Threads::new(fd)?))
         }),
     ];
-    let mut refusals = Vec::new();
+    let mut rejections = Vec::new();
     let mut out_of_descriptors = false;
-    for (rung, name, make) in ladder {
-        if rung < choice {
+    for (candidate, name, make) in candidates {
+        if candidate < choice {
             continue;
         }
         match wake_fd.ok_or(Errno::MFILE).and_then(make) {
             Ok(engine) => {
-                return Made {
+                return EngineSelection {
                     engine: Some(engine),
-                    refusals,
+                    rejections,
                     out_of_descriptors,
                 };
             }
             Err(Errno::MFILE) => {
-                refusals.push(format!(
+                rejections.push(format!(
                     "{name}: no descriptor number from {} up is free",
                     sys::LEAST
                 ));
                 out_of_descriptors = true;
             }
-            Err(error) => refusals.push(format!("{name}: {error}")),
+            Err(error) => rejections.push(format!("{name}: {error}")),
         }
     }
     let engine =
         out_of_descriptors.then(|| Box::new(Threads::without_descriptors()) as Box<dyn Engine>);
-    Made {
+    EngineSelection {
         engine,
-        refusals,
+        rejections,
         out_of_descriptors,
     }
 }
@@ -107,8 +107,8 @@ fn is_under_valgrind() -> bool {
 /// Selects the replacement for `engine`, which the kernel refuses with `error`: the next engine, or
 /// a new one of the same kind if the program merely closed its descriptor.
 pub fn successor(engine: &dyn Engine, error: Errno) -> EngineChoice {
-    match engine.rung() {
-        rung if error == Errno::BADF => rung,
+    match engine.choice() {
+        candidate if error == Errno::BADF => candidate,
         EngineChoice::Auto | EngineChoice::Uring => EngineChoice::Aio,
         EngineChoice::Aio => EngineChoice::Threads,
         EngineChoice::Threads | EngineChoice::Sync => EngineChoice::Sync,

@@ -23,10 +23,10 @@ use std::ffi::c_int;
 use std::sync::atomic::{AtomicBool, Ordering};
 use sys::errno::Errno;
 
-pub use candidates::{Made, first, make, successor};
+pub use candidates::{EngineSelection, first, make, successor};
 pub use plain::perform;
 pub use request::{
-    Data, Direction, KernelCall, Lane, MAX_COUNT, NO_FILE, Names, Request, Run, Transfer, event,
+    Data, Direction, FdPin, KernelCall, Lane, MAX_COUNT, NO_FILE, Request, Run, Transfer, event,
 };
 pub use socket::{Action, SocketCall};
 
@@ -128,16 +128,16 @@ pub trait Engine {
 
     /// Submits the queue and reports completions. Waits for the first completion as `wait` says,
     /// and returns early when the thread is woken. An error means that the kernel no longer accepts
-    /// this engine's calls, and the engine must be replaced ([`Engine::surrender`]).
+    /// this engine's calls, and the engine must be replaced ([`Engine::shut_down`]).
     fn poll(&mut self, wait: Wait, sink: &mut dyn Sink) -> Result<(), Errno>;
 
     /// Ends the engine. Returns the results of the operations that have completed. None of the
     /// other `in_flight` queued operations will be carried out, and the kernel no longer touches
     /// their memory.
-    fn surrender(self: Box<Self>, in_flight: usize) -> Vec<(Token, i32)>;
+    fn shut_down(self: Box<Self>, in_flight: usize) -> Vec<(Token, i32)>;
 
     /// Which engine this is, as a value of the option.
-    fn rung(&self) -> EngineChoice;
+    fn choice(&self) -> EngineChoice;
 }
 
 /// Whether a completion's `error` says that the engine did not do the operation, as opposed to the

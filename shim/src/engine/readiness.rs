@@ -31,12 +31,12 @@ const WAKE: u64 = u64::MAX;
 pub struct Readiness {
     epoll: c_int,
     wake_fd: c_int,
-    watched: Slab<Watched>,
+    watched: Slab<WatchedFile>,
     /// Maps the program's descriptor numbers to the entries of `watched` that were opened under
     /// them.
     by_fd: HashMap<c_int, Vec<usize>>,
     /// For each waiting token: the key of its file in `watched`.
-    places: Vec<usize>,
+    keys: Vec<usize>,
     /// Consecutive failures of epoll_wait.
     failures: u32,
     /// The kernel refuses to watch files. The thread pool does all current and future waits.
@@ -45,14 +45,14 @@ pub struct Readiness {
     generation: u32,
 }
 
-/// Marks a token in `places` that does not wait.
-const NOWHERE: usize = usize::MAX;
+/// Marks a token in `keys` that does not wait.
+const NOT_WAITING: usize = usize::MAX;
 
 /// How many consecutive failures of epoll_wait are tolerated.
 const MAX_FAILURES: u32 = 3;
 
 /// An open file with at least one waiting request.
-struct Watched {
+struct WatchedFile {
     /// The program's descriptor at the time the first request began to wait.
     fd: c_int,
     /// Boxed because it must not move.
@@ -68,15 +68,15 @@ struct Watched {
     /// The events that epoll will report. Empty until armed, and again after each report.
     armed: epoll::EventFlags,
     /// Consecutive times that the file was reported ready although no attempt succeeded.
-    in_vain: u32,
+    spurious: u32,
 }
 
 /// poll(2) reports some sockets as ready although a call would block: a datagram socket whose
 /// receiver is full, or one with a message in its error queue. After this many failed attempts the
 /// fiber is told to make the call without the engine.
-pub const MOST_IN_VAIN: u32 = 50;
+pub const MAX_SPURIOUS_READY: u32 = 50;
 
-impl Watched {
+impl WatchedFile {
     fn queue(&mut self, direction: Direction) -> &mut VecDeque<(Token, Request)> {
         match direction {
             Direction::Read => &mut self.readers,
@@ -119,7 +119,7 @@ impl Readiness {
             wake_fd,
             watched: Slab::new(),
             by_fd: HashMap::new(),
-            places: Vec::new(),
+            keys: Vec::new(),
             failures: 0,
             refused: false,
             generation: 0,
@@ -162,10 +162,10 @@ impl Readiness {
             }
         }
         let at = token as usize;
-        if self.places.len() <= at {
-            self.places.resize(at + 1, NOWHERE);
+        if self.keys.len() <= at {
+            self.keys.resize(at + 1, NOT_WAITING);
         }
-        self.places[at] = key;
+        self.keys[at] = key;
         if self.arm(key).is_ok() {
             return true;
         }
@@ -175,11 +175,11 @@ impl Readiness {
 
     /// Cancels the wait of `token`, if it waits here.
     pub fn remove(&mut self, token: Token) -> bool {
-        let Some(place) = self.places.get_mut(token as usize) else {
+        let Some(slot) = self.keys.get_mut(token as usize) else {
             return false;
         };
-        let key = std::mem::replace(place, NOWHERE);
-        if key == NOWHERE {
+        let key = std::mem::replace(slot, NOT_WAITING);
+        if key == NOT_WAITING {
             return false;
         }
         self.watched[key].remove(token);
@@ -201,7 +201,7 @@ impl Readiness {
         let hold = Box::new(Hold::new(fd));
         hold.register();
         self.generation = self.generation.wrapping_add(1) & (i32::MAX as u32);
-        let key = self.watched.insert(Watched {
+        let key = self.watched.insert(WatchedFile {
             fd,
             hold,
             generation: self.generation,
@@ -210,7 +210,7 @@ impl Readiness {
             writers: VecDeque::new(),
             polls: Vec::new(),
             armed: epoll::EventFlags::empty(),
-            in_vain: 0,
+            spurious: 0,
         });
         self.by_fd.entry(fd).or_default().push(key);
         key
@@ -340,7 +340,7 @@ impl Readiness {
             }
         }
         self.by_fd.clear();
-        self.places.fill(NOWHERE);
+        self.keys.fill(NOT_WAITING);
         let wait = if gave { Wait::No } else { wait };
         let wake_fd = borrowed(self.wake_fd);
         let _ = event::poll(
@@ -359,9 +359,9 @@ impl Readiness {
     ) {
         use epoll::EventFlags as Events;
         let failed = events.intersects(Events::ERR | Events::HUP);
-        let mut went = false;
-        let places = &mut self.places;
-        let mut ended = |token: Token| places[token as usize] = NOWHERE;
+        let mut progressed = false;
+        let keys = &mut self.keys;
+        let mut ended = |token: Token| keys[token as usize] = NOT_WAITING;
         // The kernel may report a file under a stale number that no request waits for any more.
         let Some(watched) = self
             .watched
@@ -385,7 +385,7 @@ impl Readiness {
                 if matches!(tried, Ok(None)) {
                     break;
                 }
-                went = true;
+                progressed = true;
                 queue.pop_front();
                 ended(token);
                 match (tried, request) {
@@ -399,9 +399,9 @@ impl Readiness {
                 }
             }
         }
-        watched.in_vain = if went { 0 } else { watched.in_vain + 1 };
-        if watched.in_vain > MOST_IN_VAIN {
-            watched.in_vain = 0;
+        watched.spurious = if progressed { 0 } else { watched.spurious + 1 };
+        if watched.spurious > MAX_SPURIOUS_READY {
+            watched.spurious = 0;
             for queue in [&mut watched.readers, &mut watched.writers] {
                 if let Some(&(token, Request::Socket(_))) = queue.front() {
                     queue.pop_front();
@@ -410,9 +410,9 @@ impl Readiness {
                 }
             }
         }
-        let there = events.bits() as i16;
+        let reported = events.bits() as i16;
         watched.polls.retain(|&(token, wanted)| {
-            let found = there & (wanted | libc::POLLERR | libc::POLLHUP);
+            let found = reported & (wanted | libc::POLLERR | libc::POLLHUP);
             if found != 0 {
                 ended(token);
                 sink.done(token, i32::from(found));

@@ -76,7 +76,7 @@ pub enum Request {
 pub struct Run {
     pub code: unsafe fn(*mut c_void),
     pub data: *mut c_void,
-    pub names: Names,
+    pub pin: FdPin,
     pub lane: Lane,
 }
 
@@ -92,17 +92,17 @@ pub enum Lane {
 /// The files that the code refers to by descriptor number, two at most. The numbers must stay valid
 /// for the time given.
 #[derive(Clone, Copy)]
-pub enum Names {
-    Nothing,
+pub enum FdPin {
+    None,
     /// Descriptors, or AT_FDCWD, that are pinned until the code is done. The code waits for a disk
     /// only.
     UntilDone([c_int; 2]),
     /// A descriptor that is pinned until the code starts. The code may block without limit. By then
     /// it holds the file, as any thread blocked in the same call does.
-    UntilBegun(c_int),
+    UntilStarted(c_int),
 }
 
-impl Names {
+impl FdPin {
     /// Pins one file until the code is done.
     pub fn until_done(file: c_int) -> Self {
         Self::UntilDone([file, NO_FILE])
@@ -111,9 +111,9 @@ impl Names {
     /// The descriptor numbers.
     pub fn files(self) -> impl Iterator<Item = c_int> {
         let files = match self {
-            Self::Nothing => [NO_FILE; 2],
+            Self::None => [NO_FILE; 2],
             Self::UntilDone(files) => files,
-            Self::UntilBegun(file) => [file, NO_FILE],
+            Self::UntilStarted(file) => [file, NO_FILE],
         };
         files.into_iter().filter(|&file| file != NO_FILE)
     }
@@ -128,7 +128,7 @@ pub const NO_FILE: c_int = -1;
 pub struct KernelCall {
     pub number: Sysno,
     pub arguments: [usize; 6],
-    pub names: Names,
+    pub pin: FdPin,
     /// Whether no non-blocking attempt was made before. If so, the call is started even if the
     /// fiber was already interrupted, because the event that it waits for may have come first.
     pub is_first_try: bool,

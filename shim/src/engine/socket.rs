@@ -3,7 +3,7 @@
 //! The executor must not raise SIGPIPE, because it may run on another thread than the caller. The
 //! calling fiber raises it ([`crate::calls::net`]).
 
-use super::request::{KernelCall, Names, Request};
+use super::request::{FdPin, KernelCall, Request};
 use policy::Direction;
 use std::ffi::c_int;
 use sys::Sysno;
@@ -77,7 +77,7 @@ impl SocketCall {
         KernelCall {
             number,
             arguments,
-            names: Names::Nothing,
+            pin: FdPin::None,
             is_first_try: true,
         }
     }

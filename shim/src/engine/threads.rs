@@ -80,12 +80,12 @@ impl Engine for Threads {
         Ok(())
     }
 
-    fn surrender(self: Box<Self>, _in_flight: usize) -> Vec<(Token, i32)> {
+    fn shut_down(self: Box<Self>, _in_flight: usize) -> Vec<(Token, i32)> {
         // Only `poll` attempts operations, so none can be in progress.
         Vec::new()
     }
 
-    fn rung(&self) -> EngineChoice {
+    fn choice(&self) -> EngineChoice {
         EngineChoice::Threads
     }
 }

@@ -14,7 +14,7 @@
 //! outlives the pool thread's use of it.
 
 use crate::context::{self, Condvar, Mutex, MutexGuard};
-use crate::engine::{Lane, Names, Run};
+use crate::engine::{FdPin, Lane, Run};
 use crate::host::remote::Remote;
 use crate::runtime::call::Call;
 use crate::runtime::thread::Thread;
@@ -91,7 +91,7 @@ fn talk<R, F: FnOnce() -> R>(call: &Call<'_>, callback: *const c_void, function:
     let run = Run {
         code: travel::<R, F>,
         data: conversation.cast(),
-        names: Names::Nothing,
+        pin: FdPin::None,
         lane: Lane::Peers,
     };
     if !call.start_on_pool(run) {

@@ -9,7 +9,7 @@
 use super::kernel::{self, Futex};
 use super::{Patience, WAIT_TABLE, Wait, Woken, is_valid};
 use crate::calls::{Verdict, poll};
-use crate::engine::{KernelCall, Names, Request};
+use crate::engine::{FdPin, KernelCall, Request};
 use crate::runtime::call::Call;
 use crate::runtime::deadlines::{Deadline, NEVER};
 use crate::runtime::restart::Restart;
@@ -94,7 +94,7 @@ fn on_pool(call: &Call<'_>, arguments: Arguments) -> Option<Result<u32, Errno>> 
     let request = KernelCall {
         number: Sysno::futex_waitv,
         arguments: arguments.map(|argument| argument as usize),
-        names: Names::Nothing,
+        pin: FdPin::None,
         is_first_try: false,
     };
     kernel::result(call.perform(&Request::Kernel(request)))

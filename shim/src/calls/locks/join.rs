@@ -151,7 +151,7 @@ fn join_until(
             error = look_again(call, thread, value, patience.next(deadline));
             continue;
         }
-        let own_thread = pool::Unbounded::begin();
+        let own_thread = pool::UnboundedWaitPermit::acquire();
         let until = if own_thread.is_some() {
             deadline
         } else {

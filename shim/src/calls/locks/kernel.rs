@@ -8,7 +8,7 @@
 //! Invariant: before another fiber of the thread runs, either the wait is in the kernel's queue or
 //! the value was found changed. A later waker therefore finds the waiter as it would find a thread.
 
-use crate::engine::{KernelCall, Names, Request};
+use crate::engine::{FdPin, KernelCall, Request};
 use crate::runtime::call::Call;
 use crate::runtime::deadlines::{Deadline, NEVER};
 use std::sync::atomic::AtomicU32;
@@ -82,7 +82,7 @@ impl Futex {
                 0,
                 self.mask as usize,
             ],
-            names: Names::Nothing,
+            pin: FdPin::None,
             is_first_try: false,
         };
         let woken = result(call.perform(&Request::Kernel(request)))?;

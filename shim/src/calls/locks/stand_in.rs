@@ -11,7 +11,7 @@
 //! they must after any wake-up.
 
 use super::{Wait, mutex, released};
-use crate::engine::{Lane, Names, Run};
+use crate::engine::{FdPin, Lane, Run};
 use crate::hooks;
 use crate::runtime::call::Call;
 use crate::runtime::deadlines::{Deadline, NEVER};
@@ -120,7 +120,7 @@ pub fn wait(
     let started = call.start_on_pool(Run {
         code: begin,
         data,
-        names: Names::Nothing,
+        pin: FdPin::None,
         lane: Lane::Peers,
     });
     if !started {

@@ -6,7 +6,7 @@
 
 use crate::calls::via::offload;
 use crate::calls::{CResult, Verdict};
-use crate::engine::{Lane, Names};
+use crate::engine::{FdPin, Lane};
 use crate::runtime::call::Call;
 use crate::state::descriptors;
 use crate::state::latency::LatencySlot;
@@ -71,7 +71,7 @@ fn call_on_pool<R: CResult>(
         let result = function();
         (result, watch.roughly())
     };
-    let Some((result, nanos)) = offload::run_on(call, Names::UntilDone(files), Lane::Disk, timed)
+    let Some((result, nanos)) = offload::run_on(call, FdPin::UntilDone(files), Lane::Disk, timed)
     else {
         return Verdict::PassThrough(Reason::NoEngine);
     };

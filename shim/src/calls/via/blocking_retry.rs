@@ -6,7 +6,7 @@
 //! retries with backoff until it gets the lock or a thread.
 
 use crate::calls::via::offload;
-use crate::engine::{KernelCall, Lane, Names, Request, pool};
+use crate::engine::{FdPin, KernelCall, Lane, Request, pool};
 use crate::runtime::call::Call;
 use crate::runtime::restart::{LastLook, Restart};
 use sys::errno::{self, Errno};
@@ -33,7 +33,7 @@ pub fn wait_for<R>(
         }
         // Undo what the failed attempt has set.
         errno::set(errno);
-        let waited = pool::Unbounded::begin().and_then(|_one| wait());
+        let waited = pool::UnboundedWaitPermit::acquire().and_then(|_permit| wait());
         let interrupted = match waited {
             Some(Err(Errno::RESTART)) => true,
             Some(result) => return result,
@@ -53,8 +53,8 @@ pub fn wait_for<R>(
 }
 
 /// Runs `function` on a pool thread; signals do not interrupt it.
-pub fn run<R>(call: &Call<'_>, names: Names, function: impl Fn() -> R) -> Option<Result<R, Errno>> {
-    offload::run_on(call, names, Lane::Peers, function).map(Ok)
+pub fn run<R>(call: &Call<'_>, pin: FdPin, function: impl Fn() -> R) -> Option<Result<R, Errno>> {
+    offload::run_on(call, pin, Lane::Peers, function).map(Ok)
 }
 
 /// Makes a system call on a pool thread; signals interrupt it.

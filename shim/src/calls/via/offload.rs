@@ -7,7 +7,7 @@
 //! memory.
 
 use crate::calls::{Verdict, results};
-use crate::engine::{Lane, Names, Request, Run};
+use crate::engine::{FdPin, Lane, Request, Run};
 use crate::hooks;
 use crate::runtime::call::Call;
 use policy::Reason;
@@ -25,31 +25,31 @@ struct Trip<R, F> {
 
 /// Runs `function`, which calls libc's own function, on a pool thread, and returns its result.
 pub fn whole<R, F: FnOnce() -> R>(call: &Call<'_>, function: F) -> Verdict<R> {
-    whole_naming(call, Names::Nothing, function)
+    whole_naming(call, FdPin::None, function)
 }
 
 /// Like [`whole`]. The function is about a descriptor and may block forever.
 pub fn whole_on<R, F: FnOnce() -> R>(call: &Call<'_>, fd: c_int, function: F) -> Verdict<R> {
-    whole_naming(call, Names::UntilBegun(fd), function)
+    whole_naming(call, FdPin::UntilStarted(fd), function)
 }
 
-fn whole_naming<R, F: FnOnce() -> R>(call: &Call<'_>, names: Names, function: F) -> Verdict<R> {
+fn whole_naming<R, F: FnOnce() -> R>(call: &Call<'_>, pin: FdPin, function: F) -> Verdict<R> {
     if call.is_sole_fiber() {
         return Verdict::PassThrough(Reason::Alone);
     }
-    Verdict::of_pool(run_on(call, names, Lane::Peers, function))
+    Verdict::of_pool(run_on(call, pin, Lane::Peers, function))
 }
 
 /// Runs `function`, which may wait for a peer, on a pool thread. Returns None if no thread is
 /// available. The fiber gets the function's errno.
 pub fn run<R, F: FnOnce() -> R>(call: &Call<'_>, function: F) -> Option<R> {
-    run_on(call, Names::Nothing, Lane::Peers, function)
+    run_on(call, FdPin::None, Lane::Peers, function)
 }
 
 /// Like [`run`], on the threads of `lane`. The function may refer to files by descriptor.
 pub fn run_on<R, F: FnOnce() -> R>(
     call: &Call<'_>,
-    names: Names,
+    pin: FdPin,
     lane: Lane,
     function: F,
 ) -> Option<R> {
@@ -68,7 +68,7 @@ pub fn run_on<R, F: FnOnce() -> R>(
     call.perform(&Request::Run(Run {
         code: travel::<R, F>,
         data: trip.cast(),
-        names,
+        pin,
         lane,
     }));
     // SAFETY: `trip` is on this stack, and the pool thread no longer uses it or never started.

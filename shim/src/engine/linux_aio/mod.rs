@@ -28,13 +28,13 @@ use std::ffi::c_int;
 use sys::errno::Errno;
 
 pub struct LinuxAio {
-    context: Slot,
+    context: ContextSlot,
     in_kernel: usize,
     queued: Vec<Iocb>,
     /// For each token: whether its operation was queued and has not been reported.
     operations: Vec<bool>,
     /// Completions and refusals that were found outside of `poll`.
-    early: Vec<Early>,
+    reaped: Vec<Reaped>,
     readiness: Readiness,
     wake_fd: c_int,
     /// Consecutive times that the kernel had no memory for an operation.
@@ -43,10 +43,10 @@ pub struct LinuxAio {
     failed: Option<Errno>,
 }
 
-enum Slot {
+enum ContextSlot {
     /// Created when the first operation is queued.
-    Unmade,
-    Made(Context),
+    NotCreated,
+    Created(Context),
     /// The kernel refused a context; the thread pool does the operations.
     Refused,
 }
@@ -58,7 +58,7 @@ const PAUSE_NS: u64 = 200_000;
 /// How long to wait for disk transfers when the engine ends.
 const TRANSFERS_END_NS: u64 = 30_000_000_000;
 
-enum Early {
+enum Reaped {
     Event(Event),
     Refused(u64, Errno),
 }
@@ -67,11 +67,11 @@ impl LinuxAio {
     pub fn new(wake_fd: c_int) -> Result<Self, Errno> {
         context::probe()?;
         Ok(Self {
-            context: Slot::Unmade,
+            context: ContextSlot::NotCreated,
             in_kernel: 0,
             queued: Vec::new(),
             operations: Vec::new(),
-            early: Vec::new(),
+            reaped: Vec::new(),
             readiness: Readiness::new(wake_fd)?,
             wake_fd,
             shortages: 0,
@@ -81,9 +81,9 @@ impl LinuxAio {
 
     /// Whether there is a context to submit to. Creates it on first use.
     fn has_context(&mut self) -> bool {
-        if let Slot::Unmade = self.context {
+        if let ContextSlot::NotCreated = self.context {
             self.context = match spare::take() {
-                Ok(context) => Slot::Made(context),
+                Ok(context) => ContextSlot::Created(context),
                 Err(error) => {
                     log::say(
                         Level::Info,
@@ -92,23 +92,23 @@ impl LinuxAio {
                             direct transfers"
                         ),
                     );
-                    Slot::Refused
+                    ContextSlot::Refused
                 }
             };
         }
-        matches!(self.context, Slot::Made(_))
+        matches!(self.context, ContextSlot::Created(_))
     }
 
     fn capacity(&self) -> usize {
         match &self.context {
-            Slot::Made(context) => context.capacity(),
+            ContextSlot::Created(context) => context.capacity(),
             _ => 0,
         }
     }
 
     /// Submits as many operations as the kernel accepts now.
     fn submit_some(&mut self) {
-        let Slot::Made(context) = &self.context else {
+        let ContextSlot::Created(context) = &self.context else {
             return;
         };
         let (mut from, mut shortage) = (0, None);
@@ -129,8 +129,8 @@ impl LinuxAio {
                     break;
                 }
                 Err(error) => {
-                    self.early
-                        .push(Early::Refused(self.queued[from].data, error));
+                    self.reaped
+                        .push(Reaped::Refused(self.queued[from].data, error));
                     from += 1;
                 }
             }
@@ -143,13 +143,13 @@ impl LinuxAio {
 
     /// Takes the available completions, without a system call if the ring is readable.
     fn reap(&mut self) {
-        let Slot::Made(context) = &self.context else {
+        let ContextSlot::Created(context) = &self.context else {
             return;
         };
-        let (early, in_kernel) = (&mut self.early, &mut self.in_kernel);
+        let (reaped, in_kernel) = (&mut self.reaped, &mut self.in_kernel);
         context.reap(|event| {
             *in_kernel -= 1;
-            early.push(Early::Event(event));
+            reaped.push(Reaped::Event(event));
         });
     }
 
@@ -181,12 +181,12 @@ impl LinuxAio {
             .is_some_and(|queued| std::mem::replace(queued, false))
     }
 
-    /// Reports everything in `early`.
-    fn report_early(&mut self, sink: &mut dyn Sink) {
-        for early in std::mem::take(&mut self.early) {
-            match early {
-                Early::Event(event) => self.complete(event, sink),
-                Early::Refused(data, error) => self.refused(data, error, sink),
+    /// Reports everything in `reaped`.
+    fn report_reaped(&mut self, sink: &mut dyn Sink) {
+        for reaped in std::mem::take(&mut self.reaped) {
+            match reaped {
+                Reaped::Event(event) => self.complete(event, sink),
+                Reaped::Refused(data, error) => self.refused(data, error, sink),
             }
         }
     }
@@ -213,7 +213,8 @@ impl LinuxAio {
 
 impl Drop for LinuxAio {
     fn drop(&mut self) {
-        if let Slot::Made(context) = std::mem::replace(&mut self.context, Slot::Unmade)
+        if let ContextSlot::Created(context) =
+            std::mem::replace(&mut self.context, ContextSlot::NotCreated)
             && self.in_kernel == 0
         {
             spare::give_back(context);
@@ -282,17 +283,17 @@ impl Engine for LinuxAio {
             if self.queued.is_empty() || self.failed.is_some() {
                 return;
             }
-            let Slot::Made(context) = &self.context else {
+            let ContextSlot::Created(context) = &self.context else {
                 return;
             };
             if self.in_kernel < context.capacity() {
                 continue;
             }
             // The context is full of transfers, and some of them end soon.
-            let (early, in_kernel) = (&mut self.early, &mut self.in_kernel);
+            let (reaped, in_kernel) = (&mut self.reaped, &mut self.in_kernel);
             let waited = context.wait(1, None, |event| {
                 *in_kernel -= 1;
-                early.push(Early::Event(event));
+                reaped.push(Reaped::Event(event));
             });
             if let Err(error) = waited
                 && error != Errno::INTR
@@ -307,19 +308,19 @@ impl Engine for LinuxAio {
         self.submit_some();
         self.reap();
         let lacks_memory = !self.queued.is_empty() && self.in_kernel < self.capacity();
-        let goes_on = lacks_memory || !self.early.is_empty() || self.failed.is_some();
-        let wait = if goes_on { Wait::No } else { wait };
+        let poll_only = lacks_memory || !self.reaped.is_empty() || self.failed.is_some();
+        let wait = if poll_only { Wait::No } else { wait };
         if !matches!(wait, Wait::No) || !self.readiness.is_empty() {
             self.readiness.poll(wait, sink);
             // A completion is in the ring before it is counted in the eventfd, which has just been
             // read.
             self.reap();
         }
-        self.report_early(sink);
+        self.report_reaped(sink);
         self.failed.map_or(Ok(()), Err)
     }
 
-    fn surrender(mut self: Box<Self>, _in_flight: usize) -> Vec<(Token, i32)> {
+    fn shut_down(mut self: Box<Self>, _in_flight: usize) -> Vec<(Token, i32)> {
         for unsubmitted in std::mem::take(&mut self.queued) {
             self.end(unsubmitted.data);
         }
@@ -329,14 +330,14 @@ impl Engine for LinuxAio {
         let deadline = sys::now() + TRANSFERS_END_NS;
         loop {
             self.reap();
-            for early in std::mem::take(&mut self.early) {
-                match early {
-                    Early::Event(event) => {
+            for reaped in std::mem::take(&mut self.reaped) {
+                match reaped {
+                    Reaped::Event(event) => {
                         if self.end(event.data) {
                             done.push((event.data as Token, event.result as i32));
                         }
                     }
-                    Early::Refused(data, _) => {
+                    Reaped::Refused(data, _) => {
                         self.end(data);
                     }
                 }
@@ -348,7 +349,7 @@ impl Engine for LinuxAio {
         }
     }
 
-    fn rung(&self) -> EngineChoice {
+    fn choice(&self) -> EngineChoice {
         EngineChoice::Aio
     }
 }

@@ -11,23 +11,23 @@ use sys::errno::Errno;
 
 /// Capacities, tried in order while the system-wide limit is reached (fs.aio-max-nr, 65536 for all
 /// processes). Operations beyond the capacity wait in the engine's queue.
-const SIZES: [u32; 4] = [1024, 256, 64, 16];
+const QUEUE_DEPTHS: [u32; 4] = [1024, 256, 64, 16];
 
 /// The most contexts to keep, because they count against the system-wide limit.
-const MOST_KEPT: usize = 8;
+const MAX_SPARE: usize = 8;
 
 fork_reset! {
     /// The contexts belong to the parent.
-    static KEPT: Mutex<Vec<Context>> = Mutex::new(Vec::new());
+    static SPARE: Mutex<Vec<Context>> = Mutex::new(Vec::new());
 }
 
 /// Takes an unused context, or creates the largest one that the system has room for.
 pub fn take() -> Result<Context, Errno> {
-    if let Some(context) = KEPT.get().lock().pop() {
+    if let Some(context) = SPARE.get().lock().pop() {
         return Ok(context);
     }
     let mut error = Errno::AGAIN;
-    for size in SIZES {
+    for size in QUEUE_DEPTHS {
         match Context::new(size) {
             Err(e @ (Errno::AGAIN | Errno::NOMEM)) => error = e,
             result => return result,
@@ -38,11 +38,11 @@ pub fn take() -> Result<Context, Errno> {
 
 /// Keeps a context for the next thread. It must have no operation in flight.
 pub fn give_back(context: Context) {
-    let mut kept = KEPT.get().lock();
-    if kept.len() < MOST_KEPT {
-        kept.push(context);
+    let mut spare = SPARE.get().lock();
+    if spare.len() < MAX_SPARE {
+        spare.push(context);
     } else {
-        drop(kept);
+        drop(spare);
         drop(context);
     }
 }

@@ -6,7 +6,7 @@ use crate::state::spawn::Handle;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 /// How long idle threads may take to end.
-const PATIENCE_NS: u64 = 1_000_000_000;
+const END_TIMEOUT_NS: u64 = 1_000_000_000;
 /// How long busy threads are given. A thread that has just reported the end of its job counts as
 /// busy for a moment longer.
 const GRACE_NS: u64 = 20_000_000;
@@ -63,7 +63,7 @@ impl Members {
         loop {
             let (alive, waited) = (self.alive(), sys::now() - begin);
             let only_busy = alive <= self.busy.load(SeqCst);
-            if alive == 0 || waited > PATIENCE_NS || only_busy && waited > GRACE_NS {
+            if alive == 0 || waited > END_TIMEOUT_NS || only_busy && waited > GRACE_NS {
                 break;
             }
             sys::pause(PAUSE_NS);

@@ -5,7 +5,7 @@
 //! threads for operations that wait for a disk. An operation that waits for a peer (the other end
 //! of a FIFO, the holder of a lock, a server) may wait without limit, and the peer may itself need
 //! a pool thread. Such a job does not wait in the queue behind another one while at most
-//! [`MOST_WAITING`] are in progress, and it uses none of the threads that disk jobs need.
+//! [`MAX_WAITING`] are in progress, and it uses none of the threads that disk jobs need.
 //!
 //! Threads are started on demand, and only while all threads of their lane are busy; a thread that
 //! is idle for some seconds ends. They block all signals, because the program's handlers run on the
@@ -19,11 +19,11 @@
 //! Invariant: `spare` is the number of a crew's idle threads minus the number of its jobs that no
 //! thread has taken yet. A thread ends only if no job is left waiting for one.
 
-pub mod kick;
+pub mod interrupt_signal;
 mod members;
 
 use crate::context::{self, Condvar, Mutex};
-use crate::engine::{self, Direction, KernelCall, Lane, Names, Request, Run, Transfer};
+use crate::engine::{self, Direction, FdPin, KernelCall, Lane, Request, Run, Transfer};
 use crate::host::Token;
 use crate::host::remote::Remote;
 use crate::state::blocked::Blocked;
@@ -56,7 +56,7 @@ unsafe impl Send for Job {}
 struct Pool {
     disk: Mutex<Arc<Crew>>,
     peers: Mutex<Arc<Crew>>,
-    busy: Busy,
+    busy: FdsInUse,
     interruptible: Mutex<HashMap<Key, State>>,
 }
 
@@ -64,7 +64,7 @@ struct Pool {
 struct Crew {
     jobs: Queue<Job>,
     /// The most threads that it may have.
-    most: usize,
+    limit: usize,
     threads: AtomicUsize,
     spare: AtomicIsize,
     /// No more jobs will arrive: a thread ends when it has no job.
@@ -92,7 +92,7 @@ enum State {
 
 /// The most threads that may wait for peers at a time. Beyond that jobs queue up, except those that
 /// their callers can retry later.
-const MOST_WAITING: usize = 1024;
+const MAX_WAITING: usize = 1024;
 
 /// How long a thread waits for a job before it ends.
 const IDLE: Duration = Duration::from_secs(5);
@@ -115,8 +115,8 @@ pub fn submit(job: Job) -> bool {
     let pool = POOL.get().get_or_init(|| {
         Box::new(Pool {
             disk: Mutex::new(Crew::new(options::current().threads)),
-            peers: Mutex::new(Crew::new(MOST_WAITING)),
-            busy: Busy {
+            peers: Mutex::new(Crew::new(MAX_WAITING)),
+            busy: FdsInUse {
                 jobs: Mutex::new(HashMap::new()),
                 changed: Condvar::new(),
             },
@@ -131,7 +131,7 @@ pub fn submit(job: Job) -> bool {
     if !crew.take_on(pool, matches!(job.request, Request::Kernel(_))) {
         return false;
     }
-    job.names().files().for_each(|fd| pool.busy.begin(fd));
+    job.pin().files().for_each(|fd| pool.busy.begin(fd));
     if job.request.is_interruptible() {
         let state = match job.request {
             Request::Kernel(KernelCall {
@@ -154,7 +154,7 @@ pub fn retire(remote: &Arc<Remote>) {
     if let Some(pool) = POOL.get().get() {
         for lane in [&pool.disk, &pool.peers] {
             let mut crew = lane.lock();
-            let fresh = Crew::new(crew.most);
+            let fresh = Crew::new(crew.limit);
             let old = std::mem::replace(&mut *crew, fresh);
             drop(crew);
             old.retire(remote);
@@ -167,20 +167,20 @@ pub fn retire(remote: &Arc<Remote>) {
 unsafe fn nothing(_: *mut c_void) {}
 
 /// The token of a job that no fiber waits for.
-pub const NOBODY: Token = Token::MAX;
+pub const NO_WAITER: Token = Token::MAX;
 
 /// Ends the job of `token` early: with EINTR, or with ECANCELED if no thread has begun it. Must be
 /// repeated until the job ends, because the signal may arrive before the thread blocks.
 pub fn interrupt(remote: &Arc<Remote>, token: Token) {
     let Some(pool) = POOL.get().get() else { return };
-    // The lock is held throughout, so the thread is still in this job when it is kicked.
+    // The lock is held throughout, so the thread is still in this job when it is interrupted.
     let mut jobs = pool.interruptible.lock();
     let Some(state) = jobs.get_mut(&(Arc::as_ptr(remote).addr(), token)) else {
         return;
     };
     *state = match *state {
         State::Running(thread) | State::Ending(thread) => {
-            kick::kick(thread);
+            interrupt_signal::send(thread);
             State::Ending(thread)
         }
         State::Queued | State::Interrupted => State::Interrupted,
@@ -190,10 +190,10 @@ pub fn interrupt(remote: &Arc<Remote>, token: Token) {
 }
 
 impl Crew {
-    fn new(most: usize) -> Arc<Self> {
+    fn new(limit: usize) -> Arc<Self> {
         Arc::new(Self {
             jobs: Queue::new(),
-            most,
+            limit,
             threads: AtomicUsize::new(0),
             spare: AtomicIsize::new(0),
             retired: AtomicBool::new(false),
@@ -218,12 +218,12 @@ impl Crew {
     fn grow(self: &Arc<Self>, pool: &'static Pool) -> bool {
         let added = self
             .threads
-            .try_update(SeqCst, SeqCst, |n| (n < self.most).then_some(n + 1));
+            .try_update(SeqCst, SeqCst, |n| (n < self.limit).then_some(n + 1));
         if added.is_err() {
             return false;
         }
         self.spare.fetch_add(1, SeqCst);
-        kick::prepare();
+        interrupt_signal::prepare();
         // The new thread inherits the mask. It is created through libc, whose functions are our
         // hooks.
         let _off = context::libc();
@@ -261,10 +261,10 @@ impl Crew {
                 request: Request::Run(Run {
                     code: nothing,
                     data: null_mut(),
-                    names: Names::Nothing,
+                    pin: FdPin::None,
                     lane: Lane::Disk,
                 }),
-                token: NOBODY,
+                token: NO_WAITER,
                 remote: Arc::clone(remote),
             };
             self.jobs.push(job);
@@ -272,7 +272,7 @@ impl Crew {
     }
 
     fn work(&self, pool: &Pool) {
-        kick::take();
+        interrupt_signal::accept();
         loop {
             match self.jobs.take_within(IDLE) {
                 Some(job) => {
@@ -305,9 +305,9 @@ impl Crew {
 
 impl Job {
     fn run(self, pool: &Pool) {
-        let waits_for_ever = matches!(self.names(), Names::UntilBegun(_));
-        if waits_for_ever {
-            self.names()
+        let is_unbounded = matches!(self.pin(), FdPin::UntilStarted(_));
+        if is_unbounded {
+            self.pin()
                 .files()
                 .for_each(|fd| pool.busy.enter(fd, sys::thread_id()));
         }
@@ -322,8 +322,8 @@ impl Job {
             error if self.raises_signal(error) => -libc::ECANCELED,
             result => result,
         };
-        for fd in self.names().files() {
-            if waits_for_ever {
+        for fd in self.pin().files() {
+            if is_unbounded {
                 pool.busy.leave(fd, sys::thread_id());
             } else {
                 pool.busy.end(fd);
@@ -345,7 +345,7 @@ impl Job {
                 break -libc::ECANCELED;
             }
             let result = engine::perform(&self.request);
-            // A late kick that was meant for the previous job must not end this one.
+            // A late interrupt that was meant for the previous job must not end this one.
             if result != -libc::EINTR
                 || jobs.lock().get(&self.key()) != Some(&State::Running(thread))
             {
@@ -366,14 +366,14 @@ impl Job {
     /// The descriptor numbers that must not be closed before the job is done. A transfer or a wait
     /// that may block without limit has none: it only runs after its file was reported ready, or it
     /// uses a duplicate.
-    fn names(&self) -> Names {
+    fn pin(&self) -> FdPin {
         match self.request {
-            Request::Transfer(transfer) if transfer.at_position() => Names::Nothing,
-            Request::Open { dir, .. } if dir >= 0 => Names::until_done(dir),
+            Request::Transfer(transfer) if transfer.at_position() => FdPin::None,
+            Request::Open { dir, .. } if dir >= 0 => FdPin::until_done(dir),
             Request::Transfer(Transfer { fd, .. })
             | Request::Fsync { fd, .. }
-            | Request::Close { fd } => Names::until_done(fd),
-            Request::Run(Run { names, .. }) | Request::Kernel(KernelCall { names, .. }) => names,
+            | Request::Close { fd } => FdPin::until_done(fd),
+            Request::Run(Run { pin, .. }) | Request::Kernel(KernelCall { pin, .. }) => pin,
             Request::Plain(_)
             | Request::Socket(_)
             | Request::Poll { .. }
@@ -381,7 +381,7 @@ impl Job {
             | Request::AwaitSignal { .. }
             | Request::Futex { .. }
             | Request::Futexes { .. }
-            | Request::Wait { .. } => Names::Nothing,
+            | Request::Wait { .. } => FdPin::None,
         }
     }
 }
@@ -390,21 +390,21 @@ impl Job {
 /// before a thread gets to the job, it might name another file by then. So a thread that closes a
 /// descriptor first waits for the disk jobs on it. For jobs that may block without limit, it waits
 /// until their threads have blocked in the kernel.
-struct Busy {
-    jobs: Mutex<HashMap<c_int, Jobs>>,
+struct FdsInUse {
+    jobs: Mutex<HashMap<c_int, FdJobs>>,
     changed: Condvar,
 }
 
 /// The jobs on one descriptor.
 #[derive(Default)]
-struct Jobs {
+struct FdJobs {
     /// Number of jobs that must be done, or have begun, before the descriptor is closed.
     waited_for: usize,
     /// The threads that have begun the jobs that may block without limit.
     begun: Vec<c_int>,
 }
 
-impl Busy {
+impl FdsInUse {
     fn begin(&self, fd: c_int) {
         self.jobs.lock().entry(fd).or_default().waited_for += 1;
         descriptors::set_busy(fd, true);
@@ -426,7 +426,7 @@ impl Busy {
         self.change(fd, |jobs| jobs.begun.retain(|&other| other != thread));
     }
 
-    fn change(&self, fd: c_int, change: impl FnOnce(&mut Jobs)) {
+    fn change(&self, fd: c_int, change: impl FnOnce(&mut FdJobs)) {
         let mut all = self.jobs.lock();
         let Some(jobs) = all.get_mut(&fd) else { return };
         change(jobs);
@@ -460,24 +460,25 @@ impl Busy {
 
 /// A permit for an unbounded wait for a peer that the caller could retry instead. At most half of
 /// the peer lane's threads hold one; the rest is for waits that cannot be retried.
-pub struct Unbounded(());
+pub struct UnboundedWaitPermit(());
 
 /// The number of permits in use. Reset in the child of fork.
-static UNBOUNDED: AtomicUsize = AtomicUsize::new(0);
-after_fork!(|| UNBOUNDED.store(0, SeqCst));
+static UNBOUNDED_WAITS: AtomicUsize = AtomicUsize::new(0);
+after_fork!(|| UNBOUNDED_WAITS.store(0, SeqCst));
 
-impl Unbounded {
+impl UnboundedWaitPermit {
     /// None while all permits are in use.
-    pub fn begin() -> Option<Self> {
-        let one = UNBOUNDED.try_update(SeqCst, SeqCst, |n| (n < MOST_WAITING / 2).then_some(n + 1));
+    pub fn acquire() -> Option<Self> {
+        let one =
+            UNBOUNDED_WAITS.try_update(SeqCst, SeqCst, |n| (n < MAX_WAITING / 2).then_some(n + 1));
         one.ok().map(|_| Self(()))
     }
 }
 
-impl Drop for Unbounded {
+impl Drop for UnboundedWaitPermit {
     fn drop(&mut self) {
         // A permit from before a fork is also dropped in the child, where it is not counted.
-        let _ = UNBOUNDED.try_update(SeqCst, SeqCst, |n| n.checked_sub(1));
+        let _ = UNBOUNDED_WAITS.try_update(SeqCst, SeqCst, |n| n.checked_sub(1));
     }
 }
 

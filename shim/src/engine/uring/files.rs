@@ -14,7 +14,7 @@ use std::os::fd::AsRawFd;
 /// The slot of the hot file.
 pub const HOT: u32 = 0;
 /// Table sizes, tried in turn: the table counts against RLIMIT_NOFILE.
-const SIZES: [u32; 4] = [256, 64, 16, HOT + 1];
+const TABLE_SIZES: [u32; 4] = [256, 64, 16, HOT + 1];
 const NO_FILE: c_int = -1;
 
 pub struct Files {
@@ -26,7 +26,7 @@ pub struct Files {
 
 impl Files {
     pub fn new(ring: &IoUring) -> Self {
-        let size = SIZES
+        let size = TABLE_SIZES
             .into_iter()
             .find(|&size| ring.submitter().register_files_sparse(size).is_ok());
         Self {

@@ -29,8 +29,8 @@ impl Engine for ForOne {
         self.0.name()
     }
 
-    fn rung(&self) -> EngineChoice {
-        self.0.rung()
+    fn choice(&self) -> EngineChoice {
+        self.0.choice()
     }
 
     fn batches(&self) -> bool {
@@ -61,7 +61,7 @@ impl Engine for ForOne {
         self.0.poll(wait, sink)
     }
 
-    fn surrender(self: Box<Self>, in_flight: usize) -> Vec<(Token, i32)> {
-        Box::new(self.0).surrender(in_flight)
+    fn shut_down(self: Box<Self>, in_flight: usize) -> Vec<(Token, i32)> {
+        Box::new(self.0).shut_down(in_flight)
     }
 }

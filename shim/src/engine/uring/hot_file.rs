@@ -17,7 +17,7 @@ use std::ffi::c_int;
 
 /// The lead in votes from which the two extra operations pay off.
 const WORTH_IT: u32 = 16;
-const NOBODY: c_int = -1;
+const NO_FILE: c_int = -1;
 
 pub struct HotFile {
     /// The kernel supports everything needed: a file table, and operations without completions.
@@ -38,11 +38,11 @@ impl HotFile {
     pub fn new(ring: &IoUring, has_slot: bool) -> Self {
         Self {
             available: has_slot && ring.params().is_feature_skip_cqe_on_success(),
-            fd: NOBODY,
+            fd: NO_FILE,
             taken: false,
-            candidate: NOBODY,
+            candidate: NO_FILE,
             votes: 0,
-            values: Box::new([NOBODY; 2]),
+            values: Box::new([NO_FILE; 2]),
         }
     }
 
@@ -62,7 +62,7 @@ impl HotFile {
         } else {
             self.votes -= 1;
         }
-        self.available && fd == self.fd && fd != NOBODY
+        self.available && fd == self.fd && fd != NO_FILE
     }
 
     /// The operation that must precede this batch's first use of the slot, unless already queued.
@@ -78,7 +78,7 @@ impl HotFile {
 
     /// Only part of a batch was submitted, so the next batch has no hot file.
     pub fn cool(&mut self) {
-        self.fd = NOBODY;
+        self.fd = NO_FILE;
     }
 
     /// Call when the batch is complete. Returns the operation that must come last if the slot was
@@ -88,9 +88,9 @@ impl HotFile {
         self.fd = if self.votes >= WORTH_IT {
             self.candidate
         } else {
-            NOBODY
+            NO_FILE
         };
-        (self.candidate, self.votes) = (NOBODY, 0);
+        (self.candidate, self.votes) = (NO_FILE, 0);
         let was_taken = std::mem::take(&mut self.taken);
         was_taken.then(|| update(&self.values[1]))
     }
@@ -112,11 +112,11 @@ mod tests {
     fn hot() -> HotFile {
         HotFile {
             available: true,
-            fd: NOBODY,
+            fd: NO_FILE,
             taken: false,
-            candidate: NOBODY,
+            candidate: NO_FILE,
             votes: 0,
-            values: Box::new([NOBODY; 2]),
+            values: Box::new([NO_FILE; 2]),
         }
     }
 

@@ -1,7 +1,8 @@
 //! The io_uring engine: a ring per thread, one system call per scheduling round.
 //!
 //! Invariant: between two calls from outside, the ring's own head and tail are the only state of
-//! the queues, except that `early` holds completions that were reaped to make room for submissions.
+//! the queues, except that `reaped` holds completions that were reaped to make room for
+//! submissions.
 
 mod deadline;
 mod files;
@@ -37,7 +38,7 @@ const DEADLINE: u64 = u64::MAX - 2;
 /// The user data of the accept that is being attempted.
 const ATTEMPT: u64 = u64::MAX - 3;
 /// Marks entries in `queued` that the engine made for itself and that no fiber waits for.
-const OURS: Token = Token::MAX;
+const INTERNAL: Token = Token::MAX;
 
 /// The bit position in the user data at which an operation on a captured file has the file's slot.
 /// The token is below it.
@@ -49,7 +50,7 @@ const SLOT_SHIFT: u32 = 32;
 const MAX_SHORTAGES: u32 = 64;
 const MAX_REFUSALS: u32 = 3;
 /// From this many consecutive shortages on, the thread pauses before each retry, for this long.
-const PATIENT_FROM: u32 = 8;
+const PAUSE_FROM: u32 = 8;
 const PAUSE_NS: u64 = 200_000;
 
 /// How long to wait for cancelled operations to complete.
@@ -60,7 +61,7 @@ const TEARDOWN_NS: u64 = 20_000_000;
 
 /// The most entries that one request needs: its own, and the two around the first use of a hot
 /// file.
-const PLACES: usize = 3;
+const ENTRIES_PER_REQUEST: usize = 3;
 
 /// A flag of io_uring_enter(2): do not count the wait as I/O wait (Linux 6.15). The io-uring crate
 /// does not define it yet.
@@ -75,7 +76,7 @@ pub struct Uring {
     files: Files,
     /// The flags of every io_uring_enter call.
     wait_flags: u32,
-    early: Vec<(Token, i32)>,
+    reaped: Vec<(Token, i32)>,
     wake_fd: c_int,
     /// The buffer of the armed read of the eventfd. Boxed because the kernel holds its address.
     wake_count: Box<u64>,
@@ -115,7 +116,7 @@ impl Uring {
             files,
             queued: Vec::with_capacity(ring.params().sq_entries() as usize),
             ring,
-            early: Vec::new(),
+            reaped: Vec::new(),
             wake_fd,
             wake_count: Box::new(0),
             wake_armed: false,
@@ -128,9 +129,9 @@ impl Uring {
         })
     }
 
-    /// Makes room for [`PLACES`] entries.
+    /// Makes room for [`ENTRIES_PER_REQUEST`] entries.
     fn make_room(&mut self) {
-        if self.queued.len() + PLACES > self.ring.params().sq_entries() as usize {
+        if self.queued.len() + ENTRIES_PER_REQUEST > self.ring.params().sq_entries() as usize {
             self.submit();
         }
     }
@@ -155,7 +156,7 @@ impl Uring {
     /// Call before the queue is submitted.
     fn end_batch(&mut self) {
         if let Some(last) = self.hot.end_batch() {
-            self.push(&last.user_data(SILENT), OURS);
+            self.push(&last.user_data(SILENT), INTERNAL);
         }
     }
 
@@ -213,7 +214,7 @@ impl Uring {
                 &opcode::Read::new(types::Fd(self.wake_fd), count, 8)
                     .build()
                     .user_data(WAKE),
-                OURS,
+                INTERNAL,
             );
         }
     }
@@ -223,13 +224,13 @@ impl Uring {
         let entries = self.deadline.arm(sys::now(), nanos);
         for (entry, data) in entries.into_iter().flatten() {
             self.make_room();
-            self.push(&entry.user_data(data), OURS);
+            self.push(&entry.user_data(data), INTERNAL);
         }
     }
 
     /// Notes an error of io_uring_enter. Returns whether the ring is still usable.
     #[cold]
-    fn goes_on_after(&mut self, error: Errno) -> bool {
+    fn survives(&mut self, error: Errno) -> bool {
         if error == Errno::INTR {
             return true;
         }
@@ -245,7 +246,7 @@ impl Uring {
             self.failed = Some(error);
             return false;
         }
-        if is_shortage && self.failures > PATIENT_FROM {
+        if is_shortage && self.failures > PAUSE_FROM {
             sys::pause(PAUSE_NS);
         }
         true
@@ -257,12 +258,12 @@ impl Uring {
         let deadline = sys::now() + CANCEL_NS;
         self.make_room();
         let all = opcode::AsyncCancel2::new(types::CancelBuilder::any()).build();
-        self.push(&all.user_data(SILENT), OURS);
+        self.push(&all.user_data(SILENT), INTERNAL);
         self.submit();
         // The armed timeout is cancelled as well.
         self.deadline = Deadline::new();
         loop {
-            done.append(&mut self.early);
+            done.append(&mut self.reaped);
             self.reap(&mut |token, result| done.push((token, result)));
             if done.len() >= in_flight {
                 return true;
@@ -273,7 +274,7 @@ impl Uring {
             }
             self.arm_deadline(left);
             if let Err(error) = self.enter(1) {
-                self.goes_on_after(error);
+                self.survives(error);
             }
         }
     }
@@ -320,7 +321,7 @@ impl Engine for Uring {
         let file = match *request {
             Request::Transfer(Transfer { fd, .. }) if self.hot.vote(fd) => {
                 if let Some(first) = self.hot.take() {
-                    self.push(&first.user_data(SILENT), OURS);
+                    self.push(&first.user_data(SILENT), INTERNAL);
                 }
                 File::Slot(files::HOT)
             }
@@ -354,21 +355,21 @@ impl Engine for Uring {
             return None;
         }
         self.attempted = None;
-        self.push(&accept.user_data(ATTEMPT), OURS);
+        self.push(&accept.user_data(ATTEMPT), INTERNAL);
         self.push(
             &opcode::AsyncCancel::new(ATTEMPT).build().user_data(SILENT),
-            OURS,
+            INTERNAL,
         );
         self.end_batch();
         loop {
             if let Err(error) = self.enter(1)
-                && !self.goes_on_after(error)
+                && !self.survives(error)
             {
                 return None;
             }
-            let mut early = std::mem::take(&mut self.early);
-            self.reap(&mut |token, result| early.push((token, result)));
-            self.early = early;
+            let mut reaped = std::mem::take(&mut self.reaped);
+            self.reap(&mut |token, result| reaped.push((token, result)));
+            self.reaped = reaped;
             match self.attempted {
                 None => {}
                 Some(accepted @ 0..) => return Some(Ok(accepted)),
@@ -386,7 +387,7 @@ impl Engine for Uring {
             &opcode::AsyncCancel::new(u64::from(token))
                 .build()
                 .user_data(SILENT),
-            OURS,
+            INTERNAL,
         );
         false
     }
@@ -395,13 +396,13 @@ impl Engine for Uring {
         self.end_batch();
         while self.failed.is_none() && !self.ring.submission().is_empty() {
             if let Err(error) = self.enter(0)
-                && self.goes_on_after(error)
+                && self.survives(error)
             {
                 // The kernel may refuse submissions because too many completions are pending: reap
                 // them first.
-                let mut early = std::mem::take(&mut self.early);
-                self.reap(&mut |token, result| early.push((token, result)));
-                self.early = early;
+                let mut reaped = std::mem::take(&mut self.reaped);
+                self.reap(&mut |token, result| reaped.push((token, result)));
+                self.reaped = reaped;
             }
         }
     }
@@ -414,19 +415,19 @@ impl Engine for Uring {
                 self.arm_deadline(nanos);
             }
         }
-        let ready = !self.early.is_empty() || !self.ring.completion().is_empty();
+        let ready = !self.reaped.is_empty() || !self.ring.completion().is_empty();
         let want = u32::from(!ready && !matches!(wait, Wait::No));
         if self.failed.is_none() {
             self.round(want);
         }
-        for (token, result) in std::mem::take(&mut self.early) {
+        for (token, result) in std::mem::take(&mut self.reaped) {
             sink.done(token, result);
         }
         self.reap(&mut |token, result| sink.done(token, result));
         self.failed.map_or(Ok(()), Err)
     }
 
-    fn surrender(mut self: Box<Self>, in_flight: usize) -> Vec<(Token, i32)> {
+    fn shut_down(mut self: Box<Self>, in_flight: usize) -> Vec<(Token, i32)> {
         let mut done = Vec::new();
         if !self.cancel_all(in_flight, &mut done) {
             // This works without io_uring_enter: it cancels waiting operations and waits for those
@@ -446,7 +447,7 @@ impl Engine for Uring {
         done
     }
 
-    fn rung(&self) -> EngineChoice {
+    fn choice(&self) -> EngineChoice {
         EngineChoice::Uring
     }
 }
@@ -463,7 +464,7 @@ impl Uring {
             return;
         }
         if let Err(error) = self.enter(want) {
-            self.goes_on_after(error);
+            self.survives(error);
         }
     }
 }

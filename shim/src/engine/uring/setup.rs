@@ -15,12 +15,12 @@ use sys::errno::Errno;
 /// Submission and completion queue lengths, tried in order while memory is short. The kernel keeps
 /// completions beyond the queue's length in a list (IORING_FEAT_NODROP), so the length limits speed
 /// but not the number of in-flight operations.
-const SIZES: [(u32, u32); 5] = [(256, 4096), (128, 1024), (64, 256), (32, 64), (8, 16)];
+const QUEUE_DEPTHS: [(u32, u32); 5] = [(256, 4096), (128, 1024), (64, 256), (32, 64), (8, 16)];
 
 /// Creates the ring with the most features that the kernel grants this thread.
 pub fn build() -> Result<IoUring, Errno> {
     let mut error = Errno::INVAL;
-    for (submissions, completions) in SIZES {
+    for (submissions, completions) in QUEUE_DEPTHS {
         for richness in (0..FLAG_SETS).rev() {
             let mut builder = IoUring::builder();
             builder.setup_cqsize(completions).setup_clamp();

@@ -40,11 +40,11 @@ const FIXED_FILE: u8 = 1;
 
 /// The most duplicates that a window keeps at a time. Beyond that, the number is closed although
 /// entries name it.
-const MOST_KEPT: usize = 64;
-const NOTHING: u64 = u64::MAX;
+const MAX_DUPLICATES: usize = 64;
+const NO_DUPLICATE: u64 = u64::MAX;
 
 /// How often an ending thread checks whether other threads still read its queue.
-const MOST_LOOKS: u32 = 1000;
+const MAX_CHECKS: u32 = 1000;
 
 struct Window {
     next: AtomicPtr<Window>,
@@ -65,8 +65,8 @@ struct Window {
     entering: AtomicBool,
     /// The duplicates that entries name, each with the position that the queue's head must reach
     /// before the duplicate is closed.
-    kept: [AtomicU64; MOST_KEPT],
-    keeps: AtomicBool,
+    duplicates: [AtomicU64; MAX_DUPLICATES],
+    has_duplicates: AtomicBool,
 }
 
 /// The owner's handle to a window.
@@ -104,8 +104,8 @@ impl Owner {
         self.0.entering.swap(true, Ordering::SeqCst);
         let result = enter();
         self.0.entering.store(false, Ordering::Release);
-        if self.0.keeps.load(Ordering::Relaxed) {
-            self.0.let_go();
+        if self.0.has_duplicates.load(Ordering::Relaxed) {
+            self.0.close_submitted();
         }
         result
     }
@@ -115,15 +115,15 @@ impl Drop for Owner {
     fn drop(&mut self) {
         let window = self.0;
         window.open.store(false, Ordering::SeqCst);
-        let mut looks = 0;
-        while window.readers.load(Ordering::SeqCst) > 0 && looks < MOST_LOOKS {
+        let mut checks = 0;
+        while window.readers.load(Ordering::SeqCst) > 0 && checks < MAX_CHECKS {
             // Another thread is reading the queue, or one of its signal handlers jumped out of the
             // read. If that does not end, the mappings are leaked.
             sys::yield_thread();
-            looks += 1;
+            checks += 1;
         }
-        window.close_kept(|_| true);
-        if looks < MOST_LOOKS {
+        window.close_duplicates(|_| true);
+        if checks < MAX_CHECKS {
             let head_end = window
                 .head
                 .load(Ordering::Relaxed)
@@ -163,8 +163,8 @@ impl Window {
             tail: AtomicUsize::new(0),
             hot: AtomicUsize::new(0),
             entering: AtomicBool::new(false),
-            kept: [const { AtomicU64::new(NOTHING) }; MOST_KEPT],
-            keeps: AtomicBool::new(false),
+            duplicates: [const { AtomicU64::new(NO_DUPLICATE) }; MAX_DUPLICATES],
+            has_duplicates: AtomicBool::new(false),
         }));
         let _ = FIRST.try_update(Ordering::Release, Ordering::Relaxed, |first| {
             window.next.store(first, Ordering::Relaxed);
@@ -236,7 +236,7 @@ impl Window {
             let fd = number.load(Ordering::Relaxed);
             if (first..=last).contains(&fd)
                 && !descriptors::is_ours(fd)
-                && let Some(duplicate) = self.keep(fd, tail)
+                && let Some(duplicate) = self.duplicate(fd, tail)
                 && number
                     .compare_exchange(fd, duplicate, Ordering::SeqCst, Ordering::Relaxed)
                     .is_ok()
@@ -252,19 +252,19 @@ impl Window {
     }
 
     /// Makes a duplicate of `fd` that stays open until the head reaches `until`.
-    fn keep(&self, fd: c_int, until: u32) -> Option<c_int> {
-        let place = self
-            .kept
+    fn duplicate(&self, fd: c_int, until: u32) -> Option<c_int> {
+        let slot = self
+            .duplicates
             .iter()
-            .find(|place| place.load(Ordering::Relaxed) == NOTHING)?;
+            .find(|slot| slot.load(Ordering::Relaxed) == NO_DUPLICATE)?;
         let duplicate = sys::duplicate_to_wait_on(fd)?;
         descriptors::mark_ours(duplicate, true);
-        let kept = u64::from(until) << 32 | u64::from(duplicate as u32);
-        if place
-            .compare_exchange(NOTHING, kept, Ordering::Release, Ordering::Relaxed)
+        let packed = u64::from(until) << 32 | u64::from(duplicate as u32);
+        if slot
+            .compare_exchange(NO_DUPLICATE, packed, Ordering::Release, Ordering::Relaxed)
             .is_ok()
         {
-            self.keeps.store(true, Ordering::Release);
+            self.has_duplicates.store(true, Ordering::Release);
             return Some(duplicate);
         }
         close(duplicate);
@@ -273,24 +273,24 @@ impl Window {
 
     /// Closes the duplicates whose entries have been submitted.
     #[cold]
-    fn let_go(&self) {
-        self.keeps.store(false, Ordering::Relaxed);
-        self.close_kept(|until| self.has_passed(until));
-        let keeps = self
-            .kept
+    fn close_submitted(&self) {
+        self.has_duplicates.store(false, Ordering::Relaxed);
+        self.close_duplicates(|until| self.has_passed(until));
+        let has_duplicates = self
+            .duplicates
             .iter()
-            .any(|place| place.load(Ordering::Relaxed) != NOTHING);
-        if keeps {
-            self.keeps.store(true, Ordering::Relaxed);
+            .any(|slot| slot.load(Ordering::Relaxed) != NO_DUPLICATE);
+        if has_duplicates {
+            self.has_duplicates.store(true, Ordering::Relaxed);
         }
     }
 
-    fn close_kept(&self, is_over: impl Fn(u32) -> bool) {
-        for place in &self.kept {
-            let kept = place.load(Ordering::Acquire);
-            if kept != NOTHING && is_over((kept >> 32) as u32) {
-                close(kept as u32 as c_int);
-                place.store(NOTHING, Ordering::Release);
+    fn close_duplicates(&self, is_over: impl Fn(u32) -> bool) {
+        for slot in &self.duplicates {
+            let packed = slot.load(Ordering::Acquire);
+            if packed != NO_DUPLICATE && is_over((packed >> 32) as u32) {
+                close(packed as u32 as c_int);
+                slot.store(NO_DUPLICATE, Ordering::Release);
             }
         }
     }

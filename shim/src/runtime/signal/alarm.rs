@@ -5,12 +5,12 @@
 //! there, that costs two extra system calls. If not, the thread's other fibers are delayed by
 //! [`LIMIT_NS`], rather than until the next connection arrives.
 //!
-//! The timer sends the signal of [`kick`], which a program cannot block or handle.
+//! The timer sends the signal of [`interrupt_signal`], which a program cannot block or handle.
 //!
 //! Invariant: the timer is armed only inside [`Alarm::limit`] and disarmed before that returns, so
 //! it interrupts no other call.
 
-use crate::engine::pool::kick;
+use crate::engine::pool::interrupt_signal;
 use std::ffi::c_int;
 use sys::Sysno;
 use sys::errno::Errno;
@@ -27,14 +27,14 @@ pub struct Alarm(c_int);
 impl Alarm {
     /// None if the kernel refuses timers, because of a seccomp filter or RLIMIT_SIGPENDING.
     pub fn new() -> Option<Self> {
-        kick::prepare();
-        sys::unblock(signal_bit(kick::SIGCANCEL));
+        interrupt_signal::prepare();
+        sys::unblock(signal_bit(interrupt_signal::SIGCANCEL));
         // SAFETY: zeroes are a valid sigevent.
         let mut event: libc::sigevent = unsafe { std::mem::zeroed() };
         event.sigev_notify = libc::SIGEV_THREAD_ID;
-        event.sigev_signo = kick::SIGCANCEL;
+        event.sigev_signo = interrupt_signal::SIGCANCEL;
         event.sigev_notify_thread_id = sys::thread_id();
-        event.sigev_value.sival_ptr = kick::of_alarm();
+        event.sigev_value.sival_ptr = interrupt_signal::alarm_value();
         let mut timer: c_int = 0;
         let (clock, event, at) = (
             libc::CLOCK_MONOTONIC as usize,

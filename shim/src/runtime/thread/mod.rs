@@ -16,7 +16,7 @@ mod replacing;
 mod submit;
 
 use crate::context::{self, Slot};
-use crate::engine::{self, Engine, Made, Request, Sink, Wait};
+use crate::engine::{self, Engine, EngineSelection, Request, Sink, Wait};
 use crate::host::remote::{Message, Remote};
 use crate::host::{Host, Token};
 use crate::record::stats::{self, Stats};
@@ -69,8 +69,8 @@ impl Sink for Landings<'_> {
 
 enum EngineSlot {
     /// Created when the first operation is queued.
-    Unmade,
-    Made(Box<dyn Engine>),
+    NotCreated,
+    Created(Box<dyn Engine>),
     Refused,
 }
 
@@ -95,7 +95,7 @@ pub struct Thread {
     /// Whether the engine benefits from batching; assumed true until it is created.
     batches: Cell<bool>,
     /// The most preferred engine that this thread may use in its current state.
-    highest_rung: Cell<EngineChoice>,
+    engine_limit: Cell<EngineChoice>,
     /// Whether all calls pass through to libc, because the shim cannot make system calls of its own
     /// in the thread's current state.
     passes_through: Cell<bool>,
@@ -147,7 +147,7 @@ impl Thread {
             options::current().locks && !host.leaves_locks() && !sanitizers::watches_locks();
         Ok(Self {
             host,
-            engine: UnsafeCell::new(EngineSlot::Unmade),
+            engine: UnsafeCell::new(EngineSlot::NotCreated),
             flights: UnsafeCell::new(Flights::new()),
             deadlines: RefCell::new(Deadlines::new()),
             files: Files::new(),
@@ -156,7 +156,7 @@ impl Thread {
             waiting_turn: Cell::new(0),
             queued: Cell::new(0),
             batches: Cell::new(true),
-            highest_rung: Cell::new(engine::first()),
+            engine_limit: Cell::new(engine::first()),
             passes_through: Cell::new(false),
             sleeps_without_engine: Cell::new(true),
             quantum: Quantum::new(),
@@ -336,12 +336,12 @@ impl Thread {
         // SAFETY: only this thread uses it, and no borrow is held across a park or across a host
         // callback that could come back here.
         match unsafe { &mut *self.engine.get() } {
-            EngineSlot::Made(engine) => Some(&mut **engine),
+            EngineSlot::Created(engine) => Some(&mut **engine),
             EngineSlot::Refused => None,
-            slot @ EngineSlot::Unmade => {
+            slot @ EngineSlot::NotCreated => {
                 self.make(slot);
                 match slot {
-                    EngineSlot::Made(engine) => Some(&mut **engine),
+                    EngineSlot::Created(engine) => Some(&mut **engine),
                     _ => None,
                 }
             }
@@ -354,31 +354,31 @@ impl Thread {
         // The io-uring crate closes descriptors through libc, whose close is our hook.
         let _off = context::libc();
         let errno = errno::get();
-        let choice = options::current().engine.max(self.highest_rung.get());
-        let Made {
+        let choice = options::current().engine.max(self.engine_limit.get());
+        let EngineSelection {
             engine,
-            refusals,
+            rejections,
             out_of_descriptors,
         } = engine::make(choice, self.remote.wake_fd(), self.host.in_place);
         let name = engine.as_ref().map_or("sync", |engine| engine.name());
-        for refusal in &refusals {
+        for rejection in &rejections {
             // A warning only if the user asked for a specific engine; `auto` takes any engine.
             let level = if choice == EngineChoice::Auto || out_of_descriptors {
                 Level::Info
             } else {
                 Level::Warn
             };
-            log::say(level, format_args!("{refusal}; using {name} instead"));
+            log::say(level, format_args!("{rejection}; using {name} instead"));
         }
         log::say(Level::Debug, format_args!("engine: {name}"));
-        stats::note_engine(match refusals.join(", ") {
+        stats::note_engine(match rejections.join(", ") {
             none if none.is_empty() => name.to_owned(),
             reasons => format!("{name} ({reasons})"),
         });
         *slot = engine.map_or(EngineSlot::Refused, |engine| {
             self.batches.set(engine.batches());
             self.sleeps_without_engine.set(!engine.sleeps());
-            EngineSlot::Made(engine)
+            EngineSlot::Created(engine)
         });
         errno::set(errno);
     }
@@ -463,7 +463,7 @@ impl Thread {
         // SAFETY: only this thread uses it, and this is the only borrow at the time: reporting
         // completions touches the in-flight operations and the host, and neither reaches the
         // engine.
-        if let EngineSlot::Made(engine) = unsafe { &mut *self.engine.get() } {
+        if let EngineSlot::Created(engine) = unsafe { &mut *self.engine.get() } {
             let queued = self.queued.replace(0);
             if self.stats.timed() && queued > 0 {
                 self.stats.submitted(u64::from(queued));
@@ -527,7 +527,7 @@ impl Thread {
         self.lookout = RefCell::new(None);
         self.remote.detach();
         let _off = context::libc();
-        *self.engine.get_mut() = EngineSlot::Unmade;
+        *self.engine.get_mut() = EngineSlot::NotCreated;
         // Other threads may still hold the Remote and write to its eventfd; the last one closes it.
         true
     }

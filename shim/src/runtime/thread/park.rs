@@ -15,7 +15,7 @@ impl Thread {
         // Without an engine calls block the thread, and the shim must not interleave a fiber with
         // one that waits for it. SAFETY: only this thread uses it, and the borrow ends with the
         // statement.
-        if !matches!(unsafe { &*self.engine.get() }, EngineSlot::Made(_)) {
+        if !matches!(unsafe { &*self.engine.get() }, EngineSlot::Created(_)) {
             self.quantum.refill();
             return;
         }

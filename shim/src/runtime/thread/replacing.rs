@@ -8,7 +8,7 @@
 
 use super::{EngineSlot, Thread};
 use crate::context;
-use crate::engine::{self, Made};
+use crate::engine::{self, EngineSelection};
 use crate::host::Token;
 use crate::record::stats;
 use crate::runtime::operation::Kind;
@@ -24,11 +24,11 @@ impl Thread {
     #[inline(never)]
     pub(super) fn replace_engine(&self, error: Errno) -> usize {
         // SAFETY: only this thread uses it, and the borrow ends with the statement.
-        let EngineSlot::Made(engine) = (unsafe { &*self.engine.get() }) else {
+        let EngineSlot::Created(engine) = (unsafe { &*self.engine.get() }) else {
             return 0;
         };
         let (name, successor) = (engine.name(), engine::successor(&**engine, error));
-        let unparked = self.succeed_engine(successor);
+        let unparked = self.switch_engine(successor);
         let next = self.engine_name();
         log::say(
             Level::Info,
@@ -40,30 +40,31 @@ impl Thread {
 
     /// Ends the engine. Its in-flight operations move to `choice`, or to the next engine that the
     /// kernel grants.
-    fn succeed_engine(&self, choice: EngineChoice) -> usize {
+    fn switch_engine(&self, choice: EngineChoice) -> usize {
         // Descriptors are closed through libc, whose close is our hook.
         let _off = context::libc();
         let errno = errno::get();
         // SAFETY: only this thread uses it, and the borrow ends with the statement.
         let slot = std::mem::replace(unsafe { &mut *self.engine.get() }, EngineSlot::Refused);
-        let EngineSlot::Made(failed) = slot else {
+        let EngineSlot::Created(failed) = slot else {
             return 0;
         };
         self.sleeps_without_engine.set(true);
         self.queued.set(0);
         // The lookout watches the failed engine.
         self.lookout.take();
-        let done = failed.surrender(self.in_engine().len());
+        let done = failed.shut_down(self.in_engine().len());
         let mut unparked = 0;
         for (token, result) in done {
             unparked += usize::from(self.complete(token, result));
         }
-        let Made { engine, .. } = engine::make(choice, self.remote.wake_fd(), self.host.in_place);
+        let EngineSelection { engine, .. } =
+            engine::make(choice, self.remote.wake_fd(), self.host.in_place);
         if let Some(engine) = engine {
             self.batches.set(engine.batches());
             self.sleeps_without_engine.set(!engine.sleeps());
             // SAFETY: only this thread uses it, and the borrow ends with the statement.
-            unsafe { *self.engine.get() = EngineSlot::Made(engine) };
+            unsafe { *self.engine.get() = EngineSlot::Created(engine) };
         }
         for token in self.in_engine() {
             unparked += usize::from(self.take_over(token));
@@ -76,44 +77,44 @@ impl Thread {
     pub fn uses_uring(&self) -> bool {
         // SAFETY: only this thread uses it, and the borrow ends with the statement.
         match unsafe { &*self.engine.get() } {
-            EngineSlot::Made(engine) => engine.rung() == EngineChoice::Uring,
-            _ => options::current().engine.max(self.highest_rung.get()) <= EngineChoice::Uring,
+            EngineSlot::Created(engine) => engine.choice() == EngineChoice::Uring,
+            _ => options::current().engine.max(self.engine_limit.get()) <= EngineChoice::Uring,
         }
     }
 
-    /// Restricts this thread to `rung` and the engines below it from now on.
-    pub fn step_down(&self, rung: EngineChoice) {
-        self.highest_rung.set(self.highest_rung.get().max(rung));
+    /// Restricts this thread to `limit` and the engines below it from now on.
+    pub fn limit_engine(&self, limit: EngineChoice) {
+        self.engine_limit.set(self.engine_limit.get().max(limit));
         // SAFETY: only this thread uses it, and the borrow ends with the statement.
-        if let EngineSlot::Made(engine) = unsafe { &*self.engine.get() }
-            && engine.rung() < rung
+        if let EngineSlot::Created(engine) = unsafe { &*self.engine.get() }
+            && engine.choice() < limit
         {
-            self.succeed_engine(rung);
+            self.switch_engine(limit);
             stats::note_engine_change(self.engine_name());
         }
     }
 
     /// Call before the kernel may end the process for a system call made by the shim. Ends all
     /// in-flight operations and leaves them and all later ones to plain calls.
-    pub fn give_up_engine(&self) {
+    pub fn disable_engine(&self) {
         self.passes_through.set(true);
-        self.succeed_engine(EngineChoice::Sync);
+        self.switch_engine(EngineChoice::Sync);
     }
 
     /// The most preferred engine that this thread may use.
-    pub fn highest_rung(&self) -> EngineChoice {
-        self.highest_rung.get()
+    pub fn engine_limit(&self) -> EngineChoice {
+        self.engine_limit.get()
     }
 
-    /// Undoes [`Self::give_up_engine`] or [`Self::step_down`] because the expected change of state
-    /// failed. `rung` is the limit from before.
-    pub fn reclaim_engine(&self, rung: EngineChoice) {
-        self.highest_rung.set(rung);
+    /// Undoes [`Self::disable_engine`] or [`Self::limit_engine`] because the expected change of
+    /// state failed. `limit` is the limit from before.
+    pub fn restore_engine(&self, limit: EngineChoice) {
+        self.engine_limit.set(limit);
         self.passes_through.set(false);
         // SAFETY: only this thread uses it, and the borrow ends with the statement.
         let slot = unsafe { &mut *self.engine.get() };
         if let EngineSlot::Refused = slot {
-            *slot = EngineSlot::Unmade;
+            *slot = EngineSlot::NotCreated;
         }
     }
 
@@ -132,7 +133,7 @@ impl Thread {
     fn engine_name(&self) -> &'static str {
         // SAFETY: only this thread uses it, and the borrow ends with the statement.
         match unsafe { &*self.engine.get() } {
-            EngineSlot::Made(engine) => engine.name(),
+            EngineSlot::Created(engine) => engine.name(),
             _ => "plain calls",
         }
     }
@@ -155,7 +156,7 @@ impl Thread {
         let (request, ends) = unsafe { (*(*flight).request, (*flight).end.is_some()) };
         if !ends {
             // SAFETY: only this thread uses it, and the borrow ends with the statement.
-            if let EngineSlot::Made(engine) = unsafe { &mut *self.engine.get() }
+            if let EngineSlot::Created(engine) = unsafe { &mut *self.engine.get() }
                 && engine.queue(&request, token)
             {
                 self.queued.update(|n| n + 1);

@@ -81,7 +81,7 @@ impl Thread {
     pub fn submit_queued(&self) {
         // SAFETY: only this thread uses it, and the borrow ends with this function, which neither
         // parks nor calls the host.
-        if let EngineSlot::Made(engine) = unsafe { &mut *self.engine.get() }
+        if let EngineSlot::Created(engine) = unsafe { &mut *self.engine.get() }
             && self.queued.replace(0) > 0
         {
             engine.submit();
@@ -117,7 +117,7 @@ impl Thread {
         let _off = context::libc();
         let submitted = pool::submit(Job {
             request: Request::Run(run),
-            token: pool::NOBODY,
+            token: pool::NO_WAITER,
             remote: Arc::clone(&self.remote),
         });
         errno::set(errno);

@@ -9,8 +9,8 @@
 //! A thread of a host receives the signal only from its own alarm (`runtime/signal/alarm.rs`),
 //! which interrupts only accept4(2).
 //!
-//! Invariant: only pool threads are kicked, and the handler touches nothing except the interrupted
-//! call's registers.
+//! Invariant: only pool threads are interrupted, and the handler touches nothing except the
+//! interrupted call's registers.
 
 use crate::state::sigsys;
 use std::arch::naked_asm;
@@ -23,7 +23,7 @@ use sys::{SIGNALS_OF_LIBC, signal_bit};
 pub const SIGCANCEL: c_int = 32;
 
 /// The value that marks a signal of an alarm, to tell it from libc's.
-pub fn of_alarm() -> *mut c_void {
+pub fn alarm_value() -> *mut c_void {
     (&raw const INSTALLED).cast_mut().cast()
 }
 
@@ -45,7 +45,7 @@ pub fn prepare() {
 }
 
 fn install() {
-    let ours = kicked as *const () as usize;
+    let ours = on_interrupt as *const () as usize;
     let Ok(before) = sys::kernel_action(SIGCANCEL) else {
         return;
     };
@@ -53,18 +53,18 @@ fn install() {
         return;
     }
     NEXT.store(before.handler, Relaxed);
-    // SAFETY: `kicked` takes the three arguments of a handler.
+    // SAFETY: `on_interrupt` takes the three arguments of a handler.
     let _ = unsafe { sys::set_kernel_action(SIGCANCEL, &before.with_handler(ours)) };
 }
 
-/// Makes the calling thread, which is new in the pool, accept kicks.
-pub fn take() {
+/// Makes the calling thread, which is new in the pool, accept interrupts.
+pub fn accept() {
     OF_POOL.set(true);
     sys::set_blocked(!SIGNALS_OF_LIBC);
 }
 
 /// Interrupts the system call of a pool thread.
-pub fn kick(thread: c_int) {
+pub fn send(thread: c_int) {
     sys::queue_to_thread(thread, SIGCANCEL);
 }
 
@@ -88,7 +88,7 @@ mod pthread_cancel {
 /// that one may unwind the thread.
 #[cfg(target_arch = "x86_64")]
 #[unsafe(naked)]
-unsafe extern "C" fn kicked() {
+unsafe extern "C" fn on_interrupt() {
     naked_asm!(
         ".cfi_startproc",
         "push rdi",
@@ -116,7 +116,7 @@ unsafe extern "C" fn kicked() {
 /// Untested, because no aarch64 machine was available.
 #[cfg(target_arch = "aarch64")]
 #[unsafe(naked)]
-unsafe extern "C" fn kicked() {
+unsafe extern "C" fn on_interrupt() {
     naked_asm!(
         ".cfi_startproc",
         "stp x29, x30, [sp, #-48]!",
@@ -149,7 +149,8 @@ extern "C" fn next(signal: c_int, info: *const libc::siginfo_t, context: *mut c_
     }
     sigsys::entered_handler();
     // SAFETY: the kernel filled `info` in; every signal with a value has it at the same place.
-    if unsafe { (*info).si_code == libc::SI_TIMER && (*info).si_value().sival_ptr == of_alarm() } {
+    if unsafe { (*info).si_code == libc::SI_TIMER && (*info).si_value().sival_ptr == alarm_value() }
+    {
         end_call(context, Some(libc::SYS_accept4));
         return libc::SIG_DFL;
     }
