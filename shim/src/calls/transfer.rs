@@ -60,18 +60,18 @@ pub fn transfer(call: &Call<'_>, load: Load, transfer: Transfer) -> Verdict {
         if transfer.buffer_len().is_some_and(|n| n as i32 == result) {
             return Verdict::Done(result as isize);
         }
-        return landed(call, transfer, descriptor, result);
+        return complete(call, transfer, descriptor, result);
     }
     carry_out(call, transfer, descriptor, decision)
 }
 
 /// Handles the result of a submitted transfer at an offset that is not simply the full length.
 #[inline(never)]
-fn landed(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor, result: i32) -> Verdict {
+fn complete(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor, result: i32) -> Verdict {
     finish(call, transfer, descriptor, &Hold::new(transfer.fd), result)
 }
 
-/// Like [`landed`]; the transfer may have a hold on its file.
+/// Like [`complete`]; the transfer may have a hold on its file.
 fn finish(
     call: &Call<'_>,
     transfer: &Transfer,

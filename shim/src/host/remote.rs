@@ -22,7 +22,7 @@ pub enum Message {
     /// Unpark this fiber.
     Unpark(*mut c_void),
     /// The offload pool has completed a request, with this result of a system call.
-    Landed(Token, i32),
+    Completed(Token, i32),
 }
 
 // SAFETY: the pointer is the host's address of a fiber; it is only passed back to the host, on the
@@ -59,18 +59,18 @@ pub struct Parked {
     pub thread: *const c_void,
     /// Ends the wait if the calling code runs on a fiber of that thread; otherwise does nothing and
     /// returns false. The wait has not ended yet.
-    pub land_here: unsafe fn(&Parked) -> bool,
+    pub wake_here: unsafe fn(&Parked) -> bool,
     /// The thread's own field, which lives as long as one of its fibers is parked.
     pub remote: *const Arc<Remote>,
 }
 
 impl Wake for Parked {
     unsafe fn wake(node: *const Node) {
-        // SAFETY: the node's fiber is parked until the token is landed below, so node, thread and
+        // SAFETY: the node's fiber is parked until the token is woken below, so node, thread and
         // remote are alive until then.
         unsafe {
             let parked = &(*node).fiber;
-            if (parked.land_here)(parked) {
+            if (parked.wake_here)(parked) {
                 return;
             }
             let remote = Arc::clone(&*parked.remote);
@@ -209,10 +209,10 @@ impl Remote {
     }
 
     /// The request of `token` is done. Called from a thread of the pool.
-    pub fn land(&self, token: Token, result: i32) {
+    pub fn complete(&self, token: Token, result: i32) {
         let _section = context::critical();
         // Cannot fail: the receiver lives as long as anything is in flight.
-        let _ = self.inbox.send(Message::Landed(token, result));
+        let _ = self.inbox.send(Message::Completed(token, result));
         self.wake_wherever();
     }
 
@@ -222,7 +222,7 @@ impl Remote {
         if self.woken.is_empty() {
             return;
         }
-        // SAFETY: pushed nodes are alive until their token is landed.
+        // SAFETY: pushed nodes are alive until their token is woken.
         self.woken.take(|node| each(unsafe { &*node }.fiber.token));
     }
 

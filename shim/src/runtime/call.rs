@@ -8,7 +8,7 @@ use crate::record::trace::Record;
 use crate::record::unhooked::Passing;
 use crate::runtime::cancel;
 use crate::runtime::deadlines::{Deadline, NEVER};
-use crate::runtime::operation::Flight;
+use crate::runtime::operation::Operation;
 use crate::runtime::signal::Handled;
 use crate::runtime::thread::Thread;
 use crate::state::allocator;
@@ -300,16 +300,16 @@ impl<'a> Call<'a> {
     /// ppoll(2).
     pub fn perform_masked(&self, request: &Request, deadline: Deadline, mask: SignalSet) -> i32 {
         self.counts().converted.add(1);
-        let mut flight = Flight::new(self.fiber, self.row, request, deadline);
-        flight.mask = &raw const mask;
+        let mut operation = Operation::new(self.fiber, self.row, request, deadline);
+        operation.mask = &raw const mask;
         let signals = self.thread.signals();
         signals.masked.update(|n| n + 1);
-        let flight = &raw mut flight;
-        // SAFETY: `flight` and the mask are on this stack; the result was written before this fiber
-        // was unparked.
+        let operation = &raw mut operation;
+        // SAFETY: `operation` and the mask are on this stack; the result was written before this
+        // fiber was unparked.
         let result = unsafe {
-            self.thread.fly(request, flight);
-            (*flight).result
+            self.thread.submit_and_park(request, operation);
+            (*operation).result
         };
         signals.masked.update(|n| n - 1);
         result
@@ -321,7 +321,7 @@ impl<'a> Call<'a> {
     pub fn perform_until(&self, request: &Request, deadline: Deadline) -> i32 {
         self.counts().converted.add(1);
         match self.record {
-            None => self.fly(request, deadline),
+            None => self.submit_and_park(request, deadline),
             Some(record) => self.perform_watched(request, deadline, record),
         }
     }
@@ -330,7 +330,7 @@ impl<'a> Call<'a> {
     #[inline(never)]
     fn perform_watched(&self, request: &Request, deadline: Deadline, record: &Record) -> i32 {
         let begin = sys::now();
-        let result = self.fly(request, deadline);
+        let result = self.submit_and_park(request, deadline);
         let nanos = sys::now() - begin;
         self.thread.stats().parked(self.row, nanos);
         record.parked(nanos);
@@ -371,14 +371,14 @@ impl<'a> Call<'a> {
         // A fiber that was about to handle signals waits once more first.
         self.thread.signals().due.set(false);
         let request = Request::Wait { claim };
-        let mut flight = Flight::new(self.fiber, self.row, &request, deadline);
-        flight.of_turn = fd;
-        let flight = &raw mut flight;
-        // SAFETY: `flight` and `claim` outlive the wait, which ends before this returns.
+        let mut operation = Operation::new(self.fiber, self.row, &request, deadline);
+        operation.queued_fd = fd;
+        let operation = &raw mut operation;
+        // SAFETY: `operation` and `claim` outlive the wait, which ends before this returns.
         let result = unsafe {
-            enqueue(self.thread.begin_wait(flight));
-            self.thread.await_landing();
-            (*flight).result
+            enqueue(self.thread.begin_wait(operation));
+            self.thread.park_until_woken();
+            (*operation).result
         };
         if let (Some(record), Some(begin)) = (self.record, begin) {
             record.waited(sys::now() - begin);
@@ -387,14 +387,15 @@ impl<'a> Call<'a> {
     }
 
     #[inline(always)]
-    fn fly(&self, request: &Request, deadline: Deadline) -> i32 {
-        let mut flight = Flight::new(self.fiber, self.row, request, deadline);
+    fn submit_and_park(&self, request: &Request, deadline: Deadline) -> i32 {
+        let mut operation = Operation::new(self.fiber, self.row, request, deadline);
         // From here on accessed only through the pointer, because the completion writes to it.
-        let flight = &raw mut flight;
-        // SAFETY: `flight` is on this stack; the result was written before this fiber was unparked.
+        let operation = &raw mut operation;
+        // SAFETY: `operation` is on this stack; the result was written before this fiber was
+        // unparked.
         unsafe {
-            self.thread.fly(request, flight);
-            (*flight).result
+            self.thread.submit_and_park(request, operation);
+            (*operation).result
         }
     }
 }

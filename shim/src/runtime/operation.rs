@@ -1,9 +1,9 @@
 //! Operations in flight: one slab per thread. An operation's index in the slab is its token, which
 //! its completion returns.
 //!
-//! Invariant: a `Flight` and its request live on the stack of the waiting fiber from before the
+//! Invariant: an `Operation` and its request live on the stack of the waiting fiber from before the
 //! operation is queued until its completion is reaped. The fiber is parked all that time, so the
-//! flight and the memory that the kernel uses stay in place. Values that are needed only when an
+//! operation and the memory that the kernel uses stay in place. Values that are needed only when an
 //! operation ends unusually are read from the request at that time instead of being copied for
 //! every operation.
 
@@ -21,9 +21,9 @@ use sys::errno::Errno;
 
 /// One operation in flight, on the stack of the fiber that waits for it. It is small because with
 /// many fibers most cache misses are on their stacks.
-pub struct Flight {
+pub struct Operation {
     pub fiber: *mut c_void,
-    /// The request, on the same stack for as long as the flight, so another engine can take it
+    /// The request, on the same stack for as long as the operation, so another engine can take it
     /// over.
     pub request: *const Request,
     /// The call's index in [`calltable::NAMES`], for reports.
@@ -32,10 +32,10 @@ pub struct Flight {
     pub result: i32,
     /// For reports: the descriptor whose [`crate::runtime::position`] turn the fiber waits for; -1
     /// for none.
-    pub of_turn: c_int,
-    pub kind: Kind,
+    pub queued_fd: c_int,
+    pub executor: Executor,
     /// Why the operation ends early, if it does.
-    pub end: Option<End>,
+    pub end: Option<EarlyEnd>,
     pub deadline: Deadline,
     /// The signals that are blocked during the wait; null if they are those that the thread blocks.
     pub mask: *const SignalSet,
@@ -43,18 +43,18 @@ pub struct Flight {
 
 /// Which executor performs an operation.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum Executor {
     Engine,
     /// The offload pool. The operation can end early only where the kernel lets a signal interrupt
     /// it.
     Pool,
-    /// None: the operation is a wait that ends with its deadline or when another task lands it.
-    Wait,
+    /// None: the operation is a wait that ends with its deadline or when another task wakes it.
+    None,
 }
 
 /// Why an operation ends before it is done.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum End {
+pub enum EarlyEnd {
     /// Its deadline has passed.
     Timeout,
     /// A signal handler must run, or the fiber was cancelled (see
@@ -62,7 +62,7 @@ pub enum End {
     Interrupt,
 }
 
-impl End {
+impl EarlyEnd {
     /// The result of an operation that ended for this reason. No system call returns these values.
     pub fn error(self) -> Errno {
         match self {
@@ -72,7 +72,7 @@ impl End {
     }
 }
 
-impl Flight {
+impl Operation {
     #[inline(always)]
     pub fn new(fiber: *mut c_void, row: usize, request: &Request, deadline: Deadline) -> Self {
         Self {
@@ -80,8 +80,8 @@ impl Flight {
             request,
             row: row as u32,
             result: -libc::ECANCELED,
-            of_turn: -1,
-            kind: Kind::Engine,
+            queued_fd: -1,
+            executor: Executor::Engine,
             end: None,
             deadline,
             mask: std::ptr::null(),
@@ -89,15 +89,15 @@ impl Flight {
     }
 
     fn request(&self) -> &Request {
-        // SAFETY: the request is on the same stack and lives as long as the flight (module
+        // SAFETY: the request is on the same stack and lives as long as the operation (module
         // invariant).
         unsafe { &*self.request }
     }
 
     /// The descriptor that the operation is about, for reports.
     pub fn fd(&self) -> Option<c_int> {
-        let of_turn = (self.of_turn >= 0).then_some(self.of_turn);
-        self.request().fd().or(of_turn)
+        let queued_fd = (self.queued_fd >= 0).then_some(self.queued_fd);
+        self.request().fd().or(queued_fd)
     }
 
     /// Whether signals interrupt the operation. As in the kernel, they do not interrupt a wait for
@@ -113,7 +113,7 @@ impl Flight {
     }
 
     /// Whether the operation waits for a disk and for nothing else.
-    pub fn is_brief(&self) -> bool {
+    pub fn waits_for_disk_only(&self) -> bool {
         !self.is_interruptible() && !matches!(self.request(), Request::Run(_))
     }
 
@@ -129,13 +129,13 @@ impl Flight {
             return true;
         };
         // SAFETY: null, or it lives as long as the call that waits (request.rs), which is as long
-        // as the flight.
+        // as the operation.
         unsafe { claim.as_ref() }.is_none_or(|claim| !claim.swap(true, Ordering::AcqRel))
     }
 
     /// Whether one of `signals` may interrupt the operation on a thread that blocks `base`.
     pub fn accepts(&self, signals: SignalSet, base: SignalSet) -> bool {
-        // SAFETY: a mask that is not null is on the fiber's stack, like this flight.
+        // SAFETY: a mask that is not null is on the fiber's stack, like this operation.
         let blocked = unsafe { self.mask.as_ref() }.copied().unwrap_or(base);
         self.is_interruptible() && signals & !blocked != 0
     }
@@ -151,18 +151,18 @@ impl Flight {
 }
 
 /// The operations in flight of one thread.
-pub struct Flights {
-    slab: Slab<*mut Flight>,
+pub struct Operations {
+    slab: Slab<*mut Operation>,
     /// A cache from fibers to tokens, rebuilt on a miss. Inserts and removals do not update it,
     /// because lookups by fiber are rare.
-    of_fibers: RefCell<BTreeMap<*const c_void, Token>>,
+    by_fiber: RefCell<BTreeMap<*const c_void, Token>>,
 }
 
-impl Flights {
+impl Operations {
     pub const fn new() -> Self {
         Self {
             slab: Slab::new(),
-            of_fibers: RefCell::new(BTreeMap::new()),
+            by_fiber: RefCell::new(BTreeMap::new()),
         }
     }
 
@@ -172,38 +172,38 @@ impl Flights {
     }
 
     #[inline(always)]
-    pub fn add(&mut self, flight: *mut Flight) -> Token {
+    pub fn add(&mut self, operation: *mut Operation) -> Token {
         if self.slab.len() == self.slab.capacity() {
             self.grow();
         }
-        self.slab.insert(flight) as Token
+        self.slab.insert(operation) as Token
     }
 
     /// The operation of `fiber`, if it has one. Looking up many fibers in a row scans all
     /// operations only once.
-    pub fn of_fiber(&self, fiber: *const c_void) -> Option<(Token, *mut Flight)> {
-        let mut of_fibers = self.of_fibers.borrow_mut();
-        let known = of_fibers
+    pub fn by_fiber(&self, fiber: *const c_void) -> Option<(Token, *mut Operation)> {
+        let mut by_fiber = self.by_fiber.borrow_mut();
+        let known = by_fiber
             .get(&fiber)
             .and_then(|&token| Some((token, self.get(token)?)));
-        // SAFETY: flights in the slab are alive (module invariant).
+        // SAFETY: operations in the slab are alive (module invariant).
         let is_its =
-            |&(_, flight): &(Token, *mut Flight)| unsafe { (*flight).fiber.cast_const() } == fiber;
-        if let Some((token, flight)) = known.filter(is_its) {
-            return Some((token, flight));
+            |&(_, found): &(Token, *mut Operation)| unsafe { (*found).fiber.cast_const() } == fiber;
+        if let Some((token, operation)) = known.filter(is_its) {
+            return Some((token, operation));
         }
-        // SAFETY: flights in the slab are alive (module invariant).
-        *of_fibers = self
+        // SAFETY: operations in the slab are alive (module invariant).
+        *by_fiber = self
             .iter()
-            .map(|(token, flight)| unsafe { ((*flight).fiber.cast_const(), token) })
+            .map(|(token, operation)| unsafe { ((*operation).fiber.cast_const(), token) })
             .collect();
-        of_fibers
+        by_fiber
             .get(&fiber)
             .and_then(|&token| Some((token, self.get(token)?)))
     }
 
     /// Runs off the fiber: reserving memory may take a preloaded malloc's lock, and releasing that
-    /// lock may land a wait, which uses this slab.
+    /// lock may wake a wait, which uses this slab.
     #[cold]
     fn grow(&mut self) {
         let _off = context::libc();
@@ -212,18 +212,18 @@ impl Flights {
 
     /// Removes the operation of `token`; None if the token is not in flight.
     #[inline(always)]
-    pub fn remove(&mut self, token: Token) -> Option<*mut Flight> {
+    pub fn remove(&mut self, token: Token) -> Option<*mut Operation> {
         self.slab.try_remove(token as usize)
     }
 
-    pub fn get(&self, token: Token) -> Option<*mut Flight> {
+    pub fn get(&self, token: Token) -> Option<*mut Operation> {
         self.slab.get(token as usize).copied()
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = (Token, *mut Flight)> {
+    pub fn iter(&self) -> impl Iterator<Item = (Token, *mut Operation)> {
         self.slab
             .iter()
-            .map(|(token, flight)| (token as Token, *flight))
+            .map(|(token, operation)| (token as Token, *operation))
     }
 }
 
@@ -233,18 +233,20 @@ mod tests {
 
     #[test]
     fn tokens_are_reused_and_an_unknown_token_is_nobodys() {
-        let mut flights = Flights::new();
-        let at = |n: usize| std::ptr::without_provenance_mut::<Flight>(n * 8);
+        let mut operations = Operations::new();
+        let at = |n: usize| std::ptr::without_provenance_mut::<Operation>(n * 8);
         assert_eq!(
-            (0..4).map(|n| flights.add(at(n + 1))).collect::<Vec<_>>(),
+            (0..4)
+                .map(|n| operations.add(at(n + 1)))
+                .collect::<Vec<_>>(),
             [0, 1, 2, 3]
         );
-        assert_eq!(flights.remove(1), Some(at(2)));
-        assert_eq!(flights.remove(1), None);
-        assert_eq!(flights.remove(9), None);
-        assert_eq!(flights.len(), 3);
-        assert_eq!(flights.add(at(7)), 1);
-        assert_eq!(flights.add(at(8)), 4);
-        assert_eq!(flights.iter().count(), 5);
+        assert_eq!(operations.remove(1), Some(at(2)));
+        assert_eq!(operations.remove(1), None);
+        assert_eq!(operations.remove(9), None);
+        assert_eq!(operations.len(), 3);
+        assert_eq!(operations.add(at(7)), 1);
+        assert_eq!(operations.add(at(8)), 4);
+        assert_eq!(operations.iter().count(), 5);
     }
 }

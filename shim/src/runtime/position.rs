@@ -59,7 +59,7 @@ impl Waiter {
                 if claim.swap(true, Ordering::AcqRel) {
                     return false;
                 }
-                self.thread.land(*token, 0);
+                self.thread.complete(*token, 0);
             }
         }
         true

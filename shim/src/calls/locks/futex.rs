@@ -144,7 +144,7 @@ fn wait_in_lot(call: &Call<'_>, futex: Futex, deadline: Deadline) -> Result<(), 
         });
         match (woken, refused) {
             (_, Some(error)) => return Err(error),
-            (Woken::Landed | Woken::Ready, _) => return Ok(()),
+            (Woken::ByWaker | Woken::Ready, _) => return Ok(()),
             (Woken::Interrupted, _) => return Err(Errno::INTR),
             (Woken::Timeout, _) if deadline != NEVER && sys::now() >= deadline => {
                 return Err(Errno::TIMEDOUT);

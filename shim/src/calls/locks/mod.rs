@@ -29,9 +29,9 @@ use crate::engine::Request;
 use crate::host::remote::{Node, Parked};
 use crate::runtime::call::Call;
 use crate::runtime::deadlines::Deadline;
-use crate::runtime::operation::Flight;
+use crate::runtime::operation::Operation;
 use crate::runtime::restart::Restart;
-use crate::runtime::thread::land_here;
+use crate::runtime::thread::wake_here;
 use queue::WaitTable;
 use queue::wait_table::Which;
 use std::ffi::c_int;
@@ -58,7 +58,7 @@ pub enum Woken {
     /// No wait was needed: the condition held already.
     Ready,
     /// A waker reported that the condition may hold now.
-    Landed,
+    ByWaker,
     Timeout,
     /// A signal handler ran that was installed without SA_RESTART.
     Interrupted,
@@ -80,7 +80,7 @@ impl Wait {
             Some(woken) => woken,
             None if !call.goes_on(Restart::AsHandlersSay) => Woken::Interrupted,
             // Handlers ran, so the caller checks its condition again.
-            None => Woken::Landed,
+            None => Woken::ByWaker,
         }
     }
 
@@ -96,18 +96,18 @@ impl Wait {
                 Parked {
                     token: 0,
                     thread: std::ptr::from_ref(thread).cast(),
-                    land_here,
+                    wake_here,
                     remote: std::ptr::from_ref::<Arc<_>>(thread.remote()),
                 },
             );
             let mut node = std::pin::pin!(node);
             let claim = std::ptr::from_ref(node.claim());
             let request = Request::Wait { claim };
-            let mut flight = Flight::new(call.fiber, row, &request, self.deadline);
-            let flight = &raw mut flight;
-            // SAFETY: the flight is on this stack, and from here on only accessed through the
+            let mut operation = Operation::new(call.fiber, row, &request, self.deadline);
+            let operation = &raw mut operation;
+            // SAFETY: the operation is on this stack, and from here on only accessed through the
             // pointer.
-            let token = unsafe { thread.begin_wait(flight) };
+            let token = unsafe { thread.begin_wait(operation) };
             // SAFETY: the node is not moved.
             unsafe { node.as_mut().get_unchecked_mut() }.fiber.token = token;
             let node = node.into_ref();
@@ -115,19 +115,19 @@ impl Wait {
             unsafe { WAIT_TABLE.get().enqueue(&node, self.again) };
             let is_ready = ready();
             if is_ready && WAIT_TABLE.get().cancel_wait(&node) {
-                thread.forgo(token);
+                thread.cancel_wait(token);
                 return Some(Woken::Ready);
             }
-            thread.await_landing();
-            // SAFETY: the flight is on this stack.
-            let result = unsafe { (*flight).result };
+            thread.park_until_woken();
+            // SAFETY: the operation is on this stack.
+            let result = unsafe { (*operation).result };
             if result != 0 {
                 // The claim did not go to a waker, so the node is still queued.
                 WAIT_TABLE.get().cancel_wait(&node);
             }
             Some(match Errno::of(result) {
                 _ if is_ready => Woken::Ready,
-                Errno(0) => Woken::Landed,
+                Errno(0) => Woken::ByWaker,
                 Errno::RESTART => return None,
                 _ => Woken::Timeout,
             })

@@ -329,7 +329,7 @@ impl Job {
                 pool.busy.end(fd);
             }
         }
-        self.remote.land(self.token, result);
+        self.remote.complete(self.token, result);
     }
 
     fn key(&self) -> Key {

@@ -19,7 +19,7 @@ macro_rules! jumps {
 
             redhook::hook! {
                 unsafe fn $name(target: *mut c_void, value: c_int) -> () => hook {
-                    land(target);
+                    jumped_to(target);
                     // SAFETY: this calls libc's own function with the caller's arguments.
                     unsafe { redhook::real!($name)(target, value) }
                 }
@@ -64,7 +64,7 @@ unsafe fn stack_pointer(_: *const c_void) -> usize {
 }
 
 /// Puts a thread that a handler took off its fiber back on it.
-fn land(target: *const c_void) {
+fn jumped_to(target: *const c_void) {
     let Some(thread) = Thread::attached() else {
         return;
     };

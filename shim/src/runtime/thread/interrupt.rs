@@ -7,14 +7,14 @@ use crate::engine::{Wait, pool};
 use crate::host::Token;
 use crate::runtime::cancel;
 use crate::runtime::deadlines::Deadline;
-use crate::runtime::operation::{End, Flight, Kind};
+use crate::runtime::operation::{EarlyEnd, Executor, Operation};
 use crate::runtime::signal::Handled;
 use calltable::NAMES;
 use std::ffi::c_void;
 use sys::{SignalSet, errno};
 
 /// How long a pool thread may take to notice its interruption.
-const KICK_AGAIN_NS: u64 = 1_000_000;
+const REPEAT_INTERRUPT_NS: u64 = 1_000_000;
 /// How long handlers of SIGCHLD wait for a pool thread to reap its child, and how often they check.
 const REAPING_NS: u64 = 5_000_000;
 const REAPING_PAUSE_NS: u64 = 20_000;
@@ -22,12 +22,12 @@ const REAPING_PAUSE_NS: u64 = 20_000;
 impl Thread {
     /// Runs off the fiber; see [`Self::forget_deadline`].
     #[cold]
-    pub(super) fn set_deadline(&self, flight: *mut Flight, token: Token) {
+    pub(super) fn set_deadline(&self, operation: *mut Operation, token: Token) {
         let _off = context::libc();
         // SAFETY: the operation is alive, on its fiber's stack.
         self.deadlines
             .borrow_mut()
-            .add(unsafe { (*flight).deadline }, token);
+            .add(unsafe { (*operation).deadline }, token);
     }
 
     /// Runs off the fiber: the set allocates and frees memory, and the locks of a preloaded malloc
@@ -40,52 +40,54 @@ impl Thread {
 
     /// Ends the waits whose deadline has passed.
     #[inline(never)]
-    pub(super) fn end_overdue(&self) -> usize {
+    pub(super) fn end_expired(&self) -> usize {
         let now = sys::now();
         let mut unparked = 0;
         loop {
             let Some(token) = self.deadlines.borrow_mut().pop(now) else {
                 return unparked;
             };
-            unparked += usize::from(self.end_early(token, End::Timeout));
+            unparked += usize::from(self.end_early(token, EarlyEnd::Timeout));
         }
     }
 
     /// Ends the operation of `token` early, if that is possible. Returns whether its fiber was
     /// unparked by this call.
-    fn end_early(&self, token: Token, end: End) -> bool {
-        let Some(flight) = self.flights().get(token) else {
+    fn end_early(&self, token: Token, end: EarlyEnd) -> bool {
+        let Some(operation) = self.operations().get(token) else {
             return false;
         };
         // SAFETY: operations in the slab are alive, and only this thread uses them (operation.rs).
-        let flight = unsafe { &mut *flight };
-        if flight.end.is_some() {
-            if flight.kind == Kind::Pool && flight.is_interruptible() {
-                self.kick(flight, token);
+        let operation = unsafe { &mut *operation };
+        if operation.end.is_some() {
+            if operation.executor == Executor::Pool && operation.is_interruptible() {
+                self.interrupt_pool_thread(operation, token);
             }
             return false;
         }
-        let gone = match flight.kind {
-            Kind::Pool if !flight.is_interruptible() => return false,
-            Kind::Pool => {
-                flight.end = Some(end);
-                self.deadlines.borrow_mut().remove(flight.deadline, token);
-                if flight.is_ready() {
+        let gone = match operation.executor {
+            Executor::Pool if !operation.is_interruptible() => return false,
+            Executor::Pool => {
+                operation.end = Some(end);
+                self.deadlines
+                    .borrow_mut()
+                    .remove(operation.deadline, token);
+                if operation.is_ready() {
                     // It will probably not block at all, and then its own result counts.
-                    self.kick_later(flight, token);
+                    self.repeat_interrupt_later(operation, token);
                 } else {
-                    self.kick(flight, token);
+                    self.interrupt_pool_thread(operation, token);
                 }
                 false
             }
-            Kind::Wait => flight.claim(),
-            Kind::Engine => {
-                flight.end = Some(end);
+            Executor::None => operation.claim(),
+            Executor::Engine => {
+                operation.end = Some(end);
                 self.engine().is_some_and(|engine| engine.cancel(token))
             }
         };
         if gone {
-            flight.end = Some(end);
+            operation.end = Some(end);
             self.complete(token, -libc::ECANCELED);
         }
         gone
@@ -93,14 +95,14 @@ impl Thread {
 
     /// Interrupts the pool thread that runs the operation. Repeats that later, in case the signal
     /// arrived before the thread blocked.
-    fn kick(&self, flight: &mut Flight, token: Token) {
+    fn interrupt_pool_thread(&self, operation: &mut Operation, token: Token) {
         pool::interrupt(&self.remote, token);
-        self.kick_later(flight, token);
+        self.repeat_interrupt_later(operation, token);
     }
 
-    fn kick_later(&self, flight: &mut Flight, token: Token) {
-        flight.deadline = sys::now() + KICK_AGAIN_NS;
-        self.deadlines.borrow_mut().add(flight.deadline, token);
+    fn repeat_interrupt_later(&self, operation: &mut Operation, token: Token) {
+        operation.deadline = sys::now() + REPEAT_INTERRUPT_NS;
+        self.deadlines.borrow_mut().add(operation.deadline, token);
     }
 
     /// Ends the wait of `fiber`, which is parked in the shim, with
@@ -114,18 +116,19 @@ impl Thread {
         // that. Signal handlers are deferred and do not run at the end, because the calling fiber
         // may be about to enter the host's scheduler.
         let _off = context::libc();
-        let Some((token, flight)) = self.flights().of_fiber(fiber) else {
+        let Some((token, operation)) = self.operations().by_fiber(fiber) else {
             return false;
         };
         // SAFETY: operations in the slab are alive (operation.rs).
-        if !cancel::is_point(unsafe { (*flight).row } as usize) {
+        if !cancel::is_point(unsafe { (*operation).row } as usize) {
             return false;
         }
         // SAFETY: the operation is still in the slab.
-        let ends = unsafe { (*flight).kind != Kind::Pool || (*flight).is_interruptible() };
+        let ends =
+            unsafe { (*operation).executor != Executor::Pool || (*operation).is_interruptible() };
         let entered = context::shim(self.slot());
         self.cancelled.borrow_mut().insert(fiber);
-        self.end_early(token, End::Interrupt);
+        self.end_early(token, EarlyEnd::Interrupt);
         entered.end_without_delivery();
         ends
     }
@@ -146,9 +149,9 @@ impl Thread {
     pub(super) fn begin_masked(&self) -> SignalSet {
         // SAFETY: operations in the slab are alive, and so are their masks (operation.rs).
         let masks = self
-            .flights()
+            .operations()
             .iter()
-            .map(|(_, flight)| unsafe { (*flight).mask.as_ref() });
+            .map(|(_, operation)| unsafe { (*operation).mask.as_ref() });
         let mut blocked = SignalSet::MAX;
         let mut all_have_one = true;
         for mask in masks {
@@ -181,27 +184,27 @@ impl Thread {
             self.let_pclose_reap();
         }
         let (mut needs, mut accepts, mut soon) = (None, None, false);
-        for (token, flight) in self.flights().iter() {
+        for (token, operation) in self.operations().iter() {
             // SAFETY: operations in the slab are alive (operation.rs).
-            let flight = unsafe { &*flight };
-            match flight.end {
+            let operation = unsafe { &*operation };
+            match operation.end {
                 // It was already interrupted.
-                Some(End::Interrupt) => return 0,
-                Some(End::Timeout) => soon = true,
-                None if flight.accepts(signals, base) => {
-                    let found = if flight.needs_a_signal() {
+                Some(EarlyEnd::Interrupt) => return 0,
+                Some(EarlyEnd::Timeout) => soon = true,
+                None if operation.accepts(signals, base) => {
+                    let found = if operation.needs_a_signal() {
                         &mut needs
                     } else {
                         &mut accepts
                     };
                     found.get_or_insert(token);
                 }
-                None => soon |= flight.is_brief() && self.host.in_place,
+                None => soon |= operation.waits_for_disk_only() && self.host.in_place,
             }
         }
         // A fiber in pause(2) waits for this signal; another one would only be disturbed by it.
         if let Some(token) = needs.or(accepts) {
-            return usize::from(self.end_early(token, End::Interrupt));
+            return usize::from(self.end_early(token, EarlyEnd::Interrupt));
         }
         if !soon {
             let _off = context::libc();
@@ -213,12 +216,12 @@ impl Thread {
     /// Gives a pool thread that is in pclose(3) time to reap its child before a handler of SIGCHLD
     /// can. In a plain pclose(3), the wait4(2) that the signal interrupts reaps the child first.
     fn let_pclose_reap(&self) {
-        let is_pclose = |(_, flight): (Token, *mut Flight)| {
+        let is_pclose = |(_, operation): (Token, *mut Operation)| {
             // SAFETY: operations in the slab are alive (operation.rs).
-            let row = unsafe { (*flight).row };
+            let row = unsafe { (*operation).row };
             NAMES[row as usize].name == "pclose"
         };
-        if !self.flights().iter().any(is_pclose) {
+        if !self.operations().iter().any(is_pclose) {
             return;
         }
         let until = sys::now() + REAPING_NS;

@@ -27,7 +27,7 @@ use crate::runtime::callback::Link;
 use crate::runtime::deadlines::Deadlines;
 use crate::runtime::language::Runtimes;
 use crate::runtime::lookout::Lookout;
-use crate::runtime::operation::Flights;
+use crate::runtime::operation::Operations;
 use crate::runtime::quantum::Quantum;
 use crate::runtime::signal::Signals;
 use crate::runtime::static_results::Records;
@@ -44,16 +44,16 @@ use std::cell::{Cell, RefCell, UnsafeCell};
 use std::collections::HashSet;
 use std::ffi::{c_int, c_void};
 use std::sync::Arc;
-pub use submit::land_here;
+pub use submit::wake_here;
 use sys::errno;
 
 /// Receives the completions that the engine reports while it polls.
-struct Landings<'a> {
+struct Completions<'a> {
     thread: &'a Thread,
     unparked: usize,
 }
 
-impl Sink for Landings<'_> {
+impl Sink for Completions<'_> {
     #[inline]
     fn done(&mut self, token: Token, result: i32) {
         self.unparked += usize::from(self.thread.complete(token, result));
@@ -80,7 +80,7 @@ pub struct Thread {
     signals: Signals,
     host: Host,
     engine: UnsafeCell<EngineSlot>,
-    flights: UnsafeCell<Flights>,
+    operations: UnsafeCell<Operations>,
     deadlines: RefCell<Deadlines>,
     /// The stdio streams that its fibers are inside of.
     files: Files,
@@ -148,7 +148,7 @@ impl Thread {
         Ok(Self {
             host,
             engine: UnsafeCell::new(EngineSlot::NotCreated),
-            flights: UnsafeCell::new(Flights::new()),
+            operations: UnsafeCell::new(Operations::new()),
             deadlines: RefCell::new(Deadlines::new()),
             files: Files::new(),
             in_streams: RefCell::default(),
@@ -306,7 +306,7 @@ impl Thread {
 
     /// Number of fibers parked in the shim that can still be woken.
     pub fn in_flight(&self) -> usize {
-        self.flights().len() + self.waiting_turn.get()
+        self.operations().len() + self.waiting_turn.get()
     }
 
     /// The expected size of the next batch if `runnable` fibers may add to it; 0 if the engine does
@@ -320,10 +320,10 @@ impl Thread {
         }
     }
 
-    fn flights(&self) -> &Flights {
+    fn operations(&self) -> &Operations {
         // SAFETY: only this thread uses it, and no mutable borrow outlives its statement (module
         // invariant).
-        unsafe { &*self.flights.get() }
+        unsafe { &*self.operations.get() }
     }
 
     /// The engine, created on first use; None if the kernel refused every engine.
@@ -412,7 +412,7 @@ impl Thread {
             unparked += self.open_inbox();
         }
         if !self.deadlines.borrow().is_empty() {
-            unparked += self.end_overdue();
+            unparked += self.end_expired();
         }
         if let Some(base) = masked {
             self.signals.end_masked(base);
@@ -468,12 +468,12 @@ impl Thread {
             if self.stats.timed() && queued > 0 {
                 self.stats.submitted(u64::from(queued));
             }
-            let mut landings = Landings {
+            let mut completions = Completions {
                 thread: self,
                 unparked,
             };
-            let polled = engine.poll(wait, &mut landings);
-            unparked = landings.unparked;
+            let polled = engine.poll(wait, &mut completions);
+            unparked = completions.unparked;
             if let Err(error) = polled {
                 unparked += self.replace_engine(error);
             }
@@ -492,7 +492,7 @@ impl Thread {
                     self.host.unpark(fiber);
                     unparked += 1;
                 }
-                Message::Landed(token, result) => {
+                Message::Completed(token, result) => {
                     unparked += usize::from(self.complete(token, result))
                 }
             }
@@ -505,11 +505,11 @@ impl Thread {
     /// Describes the call that a parked fiber waits in.
     pub fn describe(&self, fiber: *const c_void) -> Option<String> {
         let _off = context::libc();
-        let (_, flight) = self.flights().of_fiber(fiber)?;
+        let (_, operation) = self.operations().by_fiber(fiber)?;
         // SAFETY: operations in the slab are alive (operation.rs).
-        let flight = unsafe { &*flight };
-        let name = calltable::NAMES[flight.row as usize].name;
-        Some(match flight.fd() {
+        let operation = unsafe { &*operation };
+        let name = calltable::NAMES[operation.row as usize].name;
+        Some(match operation.fd() {
             Some(fd) => format!("{name}({fd})"),
             None => name.to_owned(),
         })

@@ -11,7 +11,7 @@ use crate::context;
 use crate::engine::{self, EngineSelection};
 use crate::host::Token;
 use crate::record::stats;
-use crate::runtime::operation::Kind;
+use crate::runtime::operation::Executor;
 use crate::state::log;
 use crate::state::options;
 use format::options::{EngineChoice, Level};
@@ -140,20 +140,21 @@ impl Thread {
 
     /// The operations that the engine has to carry out.
     fn in_engine(&self) -> Vec<Token> {
-        let flights = self.flights().iter();
+        let operations = self.operations().iter();
         // SAFETY: operations in the slab are alive (operation.rs).
-        let of_engine = flights.filter(|(_, flight)| unsafe { (**flight).kind } == Kind::Engine);
+        let of_engine = operations
+            .filter(|(_, operation)| unsafe { (**operation).executor } == Executor::Engine);
         of_engine.map(|(token, _)| token).collect()
     }
 
     /// Queues an operation again. Returns whether its fiber was unparked instead.
     fn take_over(&self, token: Token) -> bool {
-        let Some(flight) = self.flights().get(token) else {
+        let Some(operation) = self.operations().get(token) else {
             return false;
         };
         // SAFETY: operations in the slab are alive, and so is the request that the fiber is parked
         // for (operation.rs).
-        let (request, ends) = unsafe { (*(*flight).request, (*flight).end.is_some()) };
+        let (request, ends) = unsafe { (*(*operation).request, (*operation).end.is_some()) };
         if !ends {
             // SAFETY: only this thread uses it, and the borrow ends with the statement.
             if let EngineSlot::Created(engine) = unsafe { &mut *self.engine.get() }

@@ -7,28 +7,28 @@ use crate::engine::{Request, Run};
 use crate::host::Token;
 use crate::host::remote::Parked;
 use crate::runtime::deadlines::NEVER;
-use crate::runtime::operation::{Flight, Kind};
+use crate::runtime::operation::{Executor, Operation};
 use crate::state::descriptors;
 use std::ffi::c_int;
 use std::sync::Arc;
 use sys::errno;
 
 impl Thread {
-    /// Submits `request` to the engine or the pool, and parks the running fiber, which `flight`
+    /// Submits `request` to the engine or the pool, and parks the running fiber, which `operation`
     /// belongs to, until it completes. Does nothing if neither accepts the request.
     ///
     /// # Safety
-    /// `flight` is on the running fiber's stack, or otherwise stays alive until this returns.
+    /// `operation` is on the running fiber's stack, or otherwise stays alive until this returns.
     #[inline(always)]
-    pub unsafe fn fly(&self, request: &Request, flight: *mut Flight) {
+    pub unsafe fn submit_and_park(&self, request: &Request, operation: *mut Operation) {
         let Some(engine) = self.engine() else { return };
         // A fiber that was meant to run the pending signal handlers is waiting again instead.
         self.signals.due.set(false);
         // SAFETY: only this thread uses it, and the borrow ends with the statement.
-        let token = unsafe { &mut *self.flights.get() }.add(flight);
+        let token = unsafe { &mut *self.operations.get() }.add(operation);
         // SAFETY: our caller keeps the operation alive.
-        if unsafe { (*flight).deadline } != NEVER {
-            self.set_deadline(flight, token);
+        if unsafe { (*operation).deadline } != NEVER {
+            self.set_deadline(operation, token);
         }
         if engine.queue(request, token) {
             self.queued.set(self.queued.get() + 1);
@@ -40,7 +40,7 @@ impl Thread {
             if matches!(request, Request::Futex { .. } | Request::Futexes { .. }) {
                 self.submit_queued();
             }
-        } else if !self.carry_otherwise(request, token, flight) {
+        } else if !self.submit_elsewhere(request, token, operation) {
             return;
         }
         self.park();
@@ -49,10 +49,10 @@ impl Thread {
     /// Handles a request that the engine rejected: a pure wait needs no executor, and everything
     /// else goes to the thread pool. Returns false if no pool thread is available.
     #[inline(never)]
-    fn carry_otherwise(&self, request: &Request, token: Token, flight: *mut Flight) -> bool {
+    fn submit_elsewhere(&self, request: &Request, token: Token, operation: *mut Operation) -> bool {
         if matches!(request, Request::Wait { .. }) {
             // SAFETY: the operation is alive, on its fiber's stack, and only this thread uses it.
-            unsafe { (*flight).kind = Kind::Wait };
+            unsafe { (*operation).executor = Executor::None };
             return true;
         }
         // Pool threads do not receive this thread's signals, so they cannot wait for them.
@@ -60,9 +60,9 @@ impl Thread {
             return true;
         }
         // SAFETY: only this thread uses it, and the borrow ends with the statement.
-        unsafe { (*self.flights.get()).remove(token) };
+        unsafe { (*self.operations.get()).remove(token) };
         // SAFETY: the operation is alive, on its fiber's stack.
-        self.forget_deadline(unsafe { (*flight).deadline }, token);
+        self.forget_deadline(unsafe { (*operation).deadline }, token);
         false
     }
 
@@ -71,7 +71,7 @@ impl Thread {
     /// in-flight operations.
     #[inline]
     fn keep_device_busy(&self, direct: bool) {
-        let (queued, in_flight) = (self.queued.get(), self.flights().len());
+        let (queued, in_flight) = (self.queued.get(), self.operations().len());
         if policy::should_submit_early(queued, in_flight, direct, || self.host.runnable()) {
             self.submit_queued();
         }
@@ -100,12 +100,12 @@ impl Thread {
             remote: Arc::clone(&self.remote),
         });
         errno::set(errno);
-        if submitted && let Some(flight) = self.flights().get(token) {
+        if submitted && let Some(operation) = self.operations().get(token) {
             // SAFETY: operations in the slab are alive, and only this thread uses them
             // (operation.rs).
-            let flight = unsafe { &mut *flight };
-            flight.kind = Kind::Pool;
-            self.stats.of(flight.row as usize).offloaded.add(1);
+            let operation = unsafe { &mut *operation };
+            operation.executor = Executor::Pool;
+            self.stats.of(operation.row as usize).offloaded.add(1);
         }
         submitted
     }
@@ -124,44 +124,44 @@ impl Thread {
         submitted
     }
 
-    /// Begins a wait of the running fiber. The fiber must next park ([`Self::await_landing`]) or
-    /// cancel the wait ([`Self::forgo`]). Needs no engine.
+    /// Begins a wait of the running fiber. The fiber must next park ([`Self::park_until_woken`]) or
+    /// cancel the wait ([`Self::cancel_wait`]). Needs no engine.
     ///
     /// # Safety
-    /// `flight` is a [`Request::Wait`] on the running fiber's stack, and stays alive until the wait
-    /// is over.
-    pub unsafe fn begin_wait(&self, flight: *mut Flight) -> Token {
+    /// `operation` is a [`Request::Wait`] on the running fiber's stack, and stays alive until the
+    /// wait is over.
+    pub unsafe fn begin_wait(&self, operation: *mut Operation) -> Token {
         // SAFETY: only this thread uses it, and the borrow ends with the statement.
-        let token = unsafe { &mut *self.flights.get() }.add(flight);
+        let token = unsafe { &mut *self.operations.get() }.add(operation);
         // SAFETY: our caller keeps the operation alive.
         unsafe {
-            (*flight).kind = Kind::Wait;
-            if (*flight).deadline != NEVER {
-                self.set_deadline(flight, token);
+            (*operation).executor = Executor::None;
+            if (*operation).deadline != NEVER {
+                self.set_deadline(operation, token);
             }
         }
         token
     }
 
     /// Parks the running fiber until its wait is woken or ended early.
-    pub fn await_landing(&self) {
+    pub fn park_until_woken(&self) {
         self.park();
     }
 
     /// Wakes a wait of this thread. The caller holds the claim.
-    pub fn land(&self, token: Token) {
+    pub fn wake_wait(&self, token: Token) {
         self.complete(token, 0);
     }
 
     /// Cancels a wait that the running fiber has not parked for. No other thread may be about to
     /// wake it.
-    pub fn forgo(&self, token: Token) {
+    pub fn cancel_wait(&self, token: Token) {
         // SAFETY: only this thread uses it, and the borrow ends with the statement.
-        let Some(flight) = (unsafe { &mut *self.flights.get() }).remove(token) else {
+        let Some(operation) = (unsafe { &mut *self.operations.get() }).remove(token) else {
             return;
         };
         // SAFETY: the operation is alive, on its fiber's stack.
-        let deadline = unsafe { (*flight).deadline };
+        let deadline = unsafe { (*operation).deadline };
         if deadline != NEVER {
             self.forget_deadline(deadline, token);
         }
@@ -170,17 +170,17 @@ impl Thread {
     #[inline(always)]
     pub(super) fn complete(&self, token: Token, result: i32) -> bool {
         // SAFETY: only this thread uses it, and the borrow ends with the statement.
-        let Some(flight) = (unsafe { &mut *self.flights.get() }).remove(token) else {
+        let Some(operation) = (unsafe { &mut *self.operations.get() }).remove(token) else {
             return false;
         };
         // SAFETY: the operation lives on the stack of a fiber that stays parked until the unpark
         // below (operation.rs).
         unsafe {
-            (*flight).finish(result);
-            if (*flight).deadline != NEVER {
-                self.forget_deadline((*flight).deadline, token);
+            (*operation).finish(result);
+            if (*operation).deadline != NEVER {
+                self.forget_deadline((*operation).deadline, token);
             }
-            self.host.unpark((*flight).fiber);
+            self.host.unpark((*operation).fiber);
         }
         if self.signals.is_held() {
             // The fiber handles the signals at the end of its call at the latest.
@@ -209,11 +209,11 @@ impl Thread {
     }
 }
 
-/// For [`Parked::land_here`].
+/// For [`Parked::wake_here`].
 ///
 /// # Safety
 /// The wait of `parked` has not ended.
-pub unsafe fn land_here(parked: &Parked) -> bool {
+pub unsafe fn wake_here(parked: &Parked) -> bool {
     let here = context::active().cast::<Thread>();
     // On the scheduler's own stack the thread could be in the middle of any change.
     // SAFETY: `here` is null or the calling thread's handle, which lives while it is attached.
@@ -221,7 +221,7 @@ pub unsafe fn land_here(parked: &Parked) -> bool {
         std::ptr::eq(here.cast(), parked.thread) && !unsafe { &*here }.host().running().is_null();
     if is_here {
         // SAFETY: `here` is the thread of a parked fiber, so it is not null.
-        unsafe { &*here }.land(parked.token);
+        unsafe { &*here }.wake_wait(parked.token);
     }
     is_here
 }
