@@ -129,7 +129,7 @@ fn wait_for(
         };
         blocking_retry::perform(call, request)
     };
-    let result = blocking_retry::wait_for(call, Restart::AsHandlersSay, attempt, wait);
+    let result = blocking_retry::wait_for(call, Restart::IfHandlersAllow, attempt, wait);
     if !parked {
         call.inline();
     }

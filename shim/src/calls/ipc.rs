@@ -190,7 +190,7 @@ fn on_queue(
         match Errno::of(result) {
             _ if result >= 0 => {}
             Errno::TIME => return Verdict::Failed(Errno(libc::ETIMEDOUT)),
-            Errno::RESTART => return Verdict::Interrupted(Restart::AsHandlersSay),
+            Errno::RESTART => return Verdict::Interrupted(Restart::IfHandlersAllow),
             _ => return Verdict::PassThrough(Reason::NoEngine),
         }
     }

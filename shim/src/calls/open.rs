@@ -297,7 +297,8 @@ impl Open {
         }
         match result {
             Err(Errno::RESTART)
-                if !call.goes_on(Restart::AsHandlersSay) && waits(self.dir, self.path) =>
+                if !call.continue_after_handlers(Restart::IfHandlersAllow)
+                    && waits(self.dir, self.path) =>
             {
                 Verdict::Failed(Errno::INTR)
             }
@@ -393,7 +394,7 @@ impl Open {
             Some(Err(Errno::RESTART)) => Some(Err(Errno::RESTART)),
             result => result.map(Ok),
         };
-        let fd = blocking_retry::wait_for(call, Restart::AsHandlersSay, attempt, wait)??;
+        let fd = blocking_retry::wait_for(call, Restart::IfHandlersAllow, attempt, wait)??;
         descriptors::forget(fd as c_int).map(release::release);
         Ok(fd)
     }

@@ -29,7 +29,7 @@ pub fn pause(call: &Call<'_>) -> Verdict {
     let claim = std::ptr::null();
     loop {
         call.perform(&Request::Wait { claim });
-        if !call.goes_on(Restart::Never) {
+        if !call.continue_after_handlers(Restart::Never) {
             return Verdict::Failed(Errno::INTR);
         }
     }
@@ -193,7 +193,7 @@ fn take_blocked(
                 Err(Errno::AGAIN) => {}
                 taken => return taken,
             }
-            if !call.goes_on(Restart::Never) {
+            if !call.continue_after_handlers(Restart::Never) {
                 return Err(Errno::INTR);
             }
         }

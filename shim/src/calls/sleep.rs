@@ -143,7 +143,7 @@ fn sleep_until(call: &Call<'_>, deadline: Deadline) -> Slept {
     let claim = std::ptr::null();
     while Errno::of(call.perform_until(&Request::Wait { claim }, deadline)) == Errno::RESTART {
         let rest = deadline.saturating_sub(sys::now());
-        if !call.goes_on(Restart::Never) {
+        if !call.continue_after_handlers(Restart::Never) {
             return Ok(Err(rest));
         }
     }
@@ -159,7 +159,7 @@ fn sleep_by_timer(call: &Call<'_>, clock: c_int, time: timespec) -> Result<(), E
     descriptors::disown(timer);
     let _ = sys::close(timer);
     match Errno::of(result) {
-        Errno::RESTART if !call.goes_on(Restart::Never) => Err(Errno::INTR),
+        Errno::RESTART if !call.continue_after_handlers(Restart::Never) => Err(Errno::INTR),
         Errno::RESTART => sleep_by_timer(call, clock, time),
         _ if result < 0 => Err(Errno::CANCELED),
         _ => Ok(()),
@@ -199,7 +199,7 @@ fn sleep_elsewhere(
             Errno(0) => return Ok(()),
             Errno::RESTART => {
                 let rest = until.saturating_sub(now()?);
-                if !call.goes_on(Restart::Never) {
+                if !call.continue_after_handlers(Restart::Never) {
                     let is_absolute = flags == libc::TIMER_ABSTIME;
                     return Err(ended(
                         if is_absolute {

@@ -12,7 +12,7 @@ use crate::calls::via::blocking_retry;
 use crate::engine::{FdPin, MAX_COUNT, Request};
 use crate::runtime::call::Call;
 use crate::runtime::position::Turn;
-use crate::runtime::restart::{LastLook, Restart};
+use crate::runtime::restart::{LastAttempt, Restart};
 use crate::state::descriptors::{self, Descriptor};
 use crate::state::holds::Hold;
 use policy::{CallKind, Reason};
@@ -102,11 +102,11 @@ impl<'a> End<'a> {
     }
 
     /// Parks until this end is ready. Returns Err(EINTR) if handlers ended the wait.
-    fn await_ready(self, call: &Call<'_>, look: &mut LastLook) -> Result<(), Errno> {
+    fn await_ready(self, call: &Call<'_>, last: &mut LastAttempt) -> Result<(), Errno> {
         let (fd, events) = (self.hold.fd(), self.event);
         let result = call.perform(&Request::Poll { fd, events });
         if Errno::of(result) == Errno::RESTART
-            && !call.goes_on_after_look(Restart::AsHandlersSay, look)
+            && !call.continue_after_attempt(Restart::IfHandlersAllow, last)
         {
             return Err(Errno::INTR);
         }
@@ -125,11 +125,11 @@ fn until_ready(
 ) -> isize {
     let errno = errno::get();
     let mut spurious = 0;
-    let mut look = LastLook::new();
+    let mut last = LastAttempt::new();
     loop {
         let result = attempt();
         // The kernel does not even check the pipe while a signal is pending.
-        if result == -1 && errno::get() == libc::EINTR && call.looks_again(&mut look) {
+        if result == -1 && errno::get() == libc::EINTR && call.attempts_again(&mut last) {
             continue;
         }
         if result != -1 || errno::get() != libc::EAGAIN {
@@ -139,7 +139,7 @@ fn until_ready(
         match unready {
             Some(end) if end.waits => {
                 begin(call, [source.hold, sink.hold]);
-                if let Err(Errno(number)) = end.await_ready(call, &mut look) {
+                if let Err(Errno(number)) = end.await_ready(call, &mut last) {
                     errno::set(number);
                     return -1;
                 }
@@ -352,7 +352,7 @@ fn move_some(call: &Call<'_>, files: [&Hold; 2], function: impl Fn() -> isize) -
 fn wait_for_ever(call: &Call<'_>, files: [&Hold; 2], function: impl Fn() -> isize) -> isize {
     begin(call, files);
     let elsewhere = || blocking_retry::run(call, FdPin::UntilStarted(files[0].fd()), &function);
-    match blocking_retry::wait_for(call, Restart::AsHandlersSay, || None, elsewhere) {
+    match blocking_retry::wait_for(call, Restart::IfHandlersAllow, || None, elsewhere) {
         // EPIPE comes with a signal to the calling thread, so this thread must make the call.
         Ok(-1) if errno::get() == libc::EPIPE => function(),
         Ok(result) => result,
@@ -376,13 +376,13 @@ fn in_pieces(
     let piece = sys::sockets::send_buffer(sink.hold.fd())
         .map_or(SMALLEST_PIECE, |room| (room / 4).max(SMALLEST_PIECE));
     let mut done = 0;
-    let mut look = LastLook::new();
+    let mut last = LastAttempt::new();
     loop {
         let unready = [source, sink]
             .into_iter()
             .find(|end| end.waits && !end.is_ready());
         if let Some(end) = unready {
-            match end.await_ready(call, &mut look) {
+            match end.await_ready(call, &mut last) {
                 Ok(()) => continue,
                 Err(_) if done > 0 => return done as isize,
                 Err(Errno(number)) => {

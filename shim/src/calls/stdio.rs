@@ -254,7 +254,7 @@ pub fn ftrylockfile(call: &Call<'_>, stream: *mut FILE) -> Verdict {
         call.thread.files().hold(call.fiber, file);
     } else {
         // A fiber that retries in a loop may be waiting for a fiber of its own thread.
-        call.give_way();
+        call.yield_if_exhausted();
     }
     Verdict::Done(result as isize)
 }

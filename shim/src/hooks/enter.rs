@@ -212,7 +212,7 @@ fn begin<'a, H: Hook>(thread: &'a Thread, record: Option<&'a Record>) -> Option<
             thread.stats().of(H::INDEX).through[Reason::LocksOff as usize].add(1);
             None
         }
-        Charge::Lock | Charge::Nothing => Call::begin_free(thread, H::INDEX, record),
+        Charge::Lock | Charge::Nothing => Call::begin_uncharged(thread, H::INDEX, record),
     }
 }
 
@@ -220,7 +220,7 @@ fn begin<'a, H: Hook>(thread: &'a Thread, record: Option<&'a Record>) -> Option<
 #[inline(always)]
 fn end<H: Hook>(thread: &Thread) {
     if H::CHARGE == Charge::Quantum {
-        Call::ended(thread, H::INDEX);
+        Call::after_call(thread, H::INDEX);
     }
 }
 

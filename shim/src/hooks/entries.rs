@@ -129,8 +129,8 @@ pub unsafe fn call_futex(address: c_long, operation: c_int, value: c_long) {
 /// Parks the running fiber on a private futex at `address` while its value is `value`, even if
 /// locks are not converted. Returns false if no fiber runs here or it may not park.
 pub fn park_in_futex(address: c_long, value: u32) -> bool {
-    let call =
-        Thread::current().and_then(|here| Call::begin_free(here, Index::syscall as usize, None));
+    let call = Thread::current()
+        .and_then(|here| Call::begin_uncharged(here, Index::syscall as usize, None));
     let operation = libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG;
     let arguments = [
         address,

@@ -6,7 +6,7 @@ use crate::calls::results::{self, Room};
 use crate::calls::via::offload;
 use crate::calls::{CResult, Verdict};
 use crate::runtime::call::Call;
-use crate::runtime::restart::LastLook;
+use crate::runtime::restart::LastAttempt;
 use policy::Reason;
 use std::ffi::{c_int, c_void};
 use sys::errno::Errno;
@@ -20,10 +20,10 @@ pub trait Converted: Hook {
 /// By a function of the shim. An interrupted call is restarted as its handlers require.
 #[inline(always)]
 pub fn convert<H: Converted>(call: &Call<'_>, arguments: H::Arguments) -> Verdict<H::Result> {
-    let mut look = LastLook::new();
+    let mut last = LastAttempt::new();
     loop {
         return match H::handle(call, arguments) {
-            Verdict::Interrupted(restart) if call.goes_on_after_look(restart, &mut look) => {
+            Verdict::Interrupted(restart) if call.continue_after_attempt(restart, &mut last) => {
                 continue;
             }
             Verdict::Failed(Errno::INTR) => {

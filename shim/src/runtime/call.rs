@@ -36,9 +36,9 @@ impl<'a> Call<'a> {
     /// Returns None on the scheduler's own stack, because no fiber makes this call.
     #[inline]
     pub fn begin(thread: &'a Thread, row: usize, record: Option<&'a Record>) -> Option<Self> {
-        let call = Self::begin_free(thread, row, record)?;
+        let call = Self::begin_uncharged(thread, row, record)?;
         if !call.entered.is_nested() && !thread.quantum().try_consume() {
-            call.begin_share();
+            call.begin_quantum();
         }
         Some(call)
     }
@@ -47,9 +47,9 @@ impl<'a> Call<'a> {
     /// used up its quantum where it could not yield.
     #[cold]
     #[inline(never)]
-    fn begin_share(&self) {
+    fn begin_quantum(&self) {
         if !self.thread.quantum().begin() {
-            self.thread.end_turn(self.fiber);
+            self.thread.yield_or_extend(self.fiber);
         }
         self.cancelled_here();
     }
@@ -59,28 +59,32 @@ impl<'a> Call<'a> {
     /// others run now. This does not happen before a call, because another fiber could then close
     /// the call's descriptor, and the call would act on a different file.
     #[inline(always)]
-    pub fn ended(thread: &Thread, row: usize) {
+    pub fn after_call(thread: &Thread, row: usize) {
         if !thread.quantum().has_budget() {
-            Self::end_turn(thread, row);
+            Self::yield_or_extend(thread, row);
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn end_turn(thread: &Thread, row: usize) {
-        if let Some(call) = Call::begin_free(thread, row, None)
+    fn yield_or_extend(thread: &Thread, row: usize) {
+        if let Some(call) = Call::begin_uncharged(thread, row, None)
             && !call.entered.is_nested()
             && !allocator::is_calling()
         {
-            thread.end_turn(call.fiber);
+            thread.yield_or_extend(call.fiber);
             thread.quantum().end();
         }
     }
 
     /// Like [`Self::begin`], but the call decides itself when to let others run:
-    /// [`Self::give_way`].
+    /// [`Self::yield_if_exhausted`].
     #[inline]
-    pub fn begin_free(thread: &'a Thread, row: usize, record: Option<&'a Record>) -> Option<Self> {
+    pub fn begin_uncharged(
+        thread: &'a Thread,
+        row: usize,
+        record: Option<&'a Record>,
+    ) -> Option<Self> {
         let fiber = thread.host().running();
         if fiber.is_null() {
             return None;
@@ -97,7 +101,7 @@ impl<'a> Call<'a> {
     /// Counts this call. When the fiber's quantum is used up, lets others run and checks for
     /// cancellation, except inside a malloc. Call only while holding no locks.
     #[inline]
-    pub fn give_way(&self) {
+    pub fn yield_if_exhausted(&self) {
         if !self.thread.quantum().try_consume()
             && !self.entered.is_nested()
             && !allocator::is_calling()
@@ -338,7 +342,7 @@ impl<'a> Call<'a> {
     }
 
     /// Starts code on a pool thread that reports its own completion. Returns false if no thread is
-    /// available. See [`Self::await_turn`].
+    /// available. See [`Self::await_unpark`].
     pub fn start_on_pool(&self, run: Run) -> bool {
         let started = self.thread.start_on_pool(run);
         if started {
@@ -349,9 +353,9 @@ impl<'a> Call<'a> {
     }
 
     /// Parks until another fiber or a pool thread passes the turn to this fiber.
-    pub fn await_turn(&self) {
+    pub fn await_unpark(&self) {
         let begin = self.record.map(|_| sys::now());
-        self.thread.await_turn();
+        self.thread.await_unpark();
         if let (Some(record), Some(begin)) = (self.record, begin) {
             record.waited(sys::now() - begin);
         }
@@ -360,7 +364,7 @@ impl<'a> Call<'a> {
     /// Parks until the fiber gets its turn and returns 0, or until it is interrupted or `deadline`
     /// passes and returns a negative error. `claim` decides which of these wins. `enqueue` stores
     /// the wait's token where the threads and fibers that pass turns on will find it.
-    pub fn await_turn_until(
+    pub fn await_unpark_until(
         &self,
         claim: &AtomicBool,
         fd: c_int,

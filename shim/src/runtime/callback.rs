@@ -102,7 +102,7 @@ fn talk<R, F: FnOnce() -> R>(call: &Call<'_>, callback: *const c_void, function:
     let link = unsafe { &(*conversation).link };
     loop {
         // The pool thread unparks the fiber once per message.
-        call.await_turn();
+        call.await_unpark();
         let callback = match &*link.turn() {
             Turn::CallBack(callback) => *callback,
             _ => break,

@@ -197,7 +197,7 @@ impl<'a> Turn<'a> {
         };
         let id = files[at].id;
         let claim = Arc::new(AtomicBool::new(false));
-        let result = call.await_turn_until(&claim, hold.fd(), deadline, |token| {
+        let result = call.await_unpark_until(&claim, hold.fd(), deadline, |token| {
             let mut files = files;
             files[at].waiting.push_back(Waiter {
                 hold,
@@ -233,7 +233,7 @@ impl<'a> Turn<'a> {
                     in_flight: None,
                 });
                 drop(files);
-                call.await_turn();
+                call.await_unpark();
                 id
             }
             Err(at) => {

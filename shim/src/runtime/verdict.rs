@@ -68,7 +68,7 @@ impl<R> Verdict<R> {
     #[inline(always)]
     pub fn of_error(error: Errno) -> Self {
         match error {
-            Errno::RESTART => Self::Interrupted(Restart::AsHandlersSay),
+            Errno::RESTART => Self::Interrupted(Restart::IfHandlersAllow),
             Errno::RESTART_UNHANDLED => Self::Interrupted(Restart::Never),
             error => Self::Failed(error),
         }

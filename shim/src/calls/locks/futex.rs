@@ -77,7 +77,7 @@ pub fn waitv(call: &Call<'_>, arguments: Arguments) -> Verdict {
             None => return Verdict::PassThrough(Reason::NoEngine),
             Some(Err(Errno::TIME)) => return Verdict::Failed(Errno::TIMEDOUT),
             Some(Err(Errno::RESTART)) => {
-                if !call.goes_on(restart(limit)) {
+                if !call.continue_after_handlers(restart(limit)) {
                     return Verdict::Failed(Errno::INTR);
                 }
             }
@@ -103,7 +103,7 @@ fn on_pool(call: &Call<'_>, arguments: Arguments) -> Option<Result<u32, Errno>> 
 /// Whether a wait is restarted. The kernel never restarts a wait that has a timeout.
 fn restart(deadline: Deadline) -> Restart {
     if deadline == NEVER {
-        Restart::AsHandlersSay
+        Restart::IfHandlersAllow
     } else {
         Restart::Never
     }
@@ -117,7 +117,7 @@ fn wait(call: &Call<'_>, futex: Futex, deadline: Deadline) -> Result<(), Errno> 
             None => return wait_in_lot(call, futex, deadline),
             Some(Err(Errno::TIME)) => return Err(Errno::TIMEDOUT),
             Some(Err(Errno::RESTART)) => {
-                if !call.goes_on(restart(deadline)) {
+                if !call.continue_after_handlers(restart(deadline)) {
                     return Err(Errno::INTR);
                 }
             }

@@ -78,7 +78,7 @@ impl Wait {
     pub fn park(&self, call: &Call<'_>, ready: impl FnMut() -> bool) -> Woken {
         match self.park_first(call, ready) {
             Some(woken) => woken,
-            None if !call.goes_on(Restart::AsHandlersSay) => Woken::Interrupted,
+            None if !call.continue_after_handlers(Restart::IfHandlersAllow) => Woken::Interrupted,
             // Handlers ran, so the caller checks its condition again.
             None => Woken::ByWaker,
         }

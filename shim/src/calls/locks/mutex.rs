@@ -460,7 +460,7 @@ pub fn trylock(call: &Call<'_>, m: *mut pthread_mutex_t) -> Verdict {
         }
         _ => {
             // A fiber that retries in a loop may be waiting for a fiber of its own thread.
-            call.give_way();
+            call.yield_if_exhausted();
             Err(Errno::BUSY)
         }
     };

@@ -123,7 +123,7 @@ fn attempt(call: &Call<'_>, l: *mut pthread_rwlock_t, mode: LockMode) -> Verdict
     call.inline();
     let error = mode.attempt(call, l);
     if error == libc::EBUSY {
-        call.give_way();
+        call.yield_if_exhausted();
     }
     Verdict::Done(error as isize)
 }

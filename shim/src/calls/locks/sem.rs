@@ -6,7 +6,7 @@ use super::{Patience, Wait, Woken, deadline, is_supported, is_valid, released};
 use crate::calls::Verdict;
 use crate::runtime::call::Call;
 use crate::runtime::deadlines::{Deadline, NEVER};
-use crate::runtime::restart::{LastLook, Restart};
+use crate::runtime::restart::{LastAttempt, Restart};
 use crate::runtime::thread::Thread;
 use libc::{clockid_t, sem_t, timespec};
 use queue::wait_table::{ANY, Which};
@@ -67,7 +67,7 @@ pub fn trywait(call: &Call<'_>, s: *mut sem_t) -> Verdict {
     if take(s) {
         return Verdict::Done(0);
     }
-    call.give_way();
+    call.yield_if_exhausted();
     Verdict::Failed(Errno::AGAIN)
 }
 
@@ -143,7 +143,7 @@ fn wait_in_kernel(call: &Call<'_>, s: *mut sem_t, deadline: Deadline) -> Option<
         mask: kernel::ALL,
         is_shared: true,
     };
-    let mut look = LastLook::new();
+    let mut last = LastAttempt::new();
     state.fetch_add(ONE_WAITS, Relaxed);
     loop {
         if state.try_update(Acquire, Relaxed, is_taken).is_ok() {
@@ -151,7 +151,7 @@ fn wait_in_kernel(call: &Call<'_>, s: *mut sem_t, deadline: Deadline) -> Option<
         }
         let error = match futex.wait(call, deadline) {
             // A post may have arrived before the signal.
-            Some(Err(Errno::RESTART)) if call.looks_again(&mut look) => continue,
+            Some(Err(Errno::RESTART)) if call.attempts_again(&mut last) => continue,
             Some(Err(error @ (Errno::TIME | Errno::RESTART))) => Some(error),
             Some(_) => continue,
             None => None,
@@ -161,7 +161,7 @@ fn wait_in_kernel(call: &Call<'_>, s: *mut sem_t, deadline: Deadline) -> Option<
         state.fetch_sub(ONE_WAITS, Relaxed);
         match error? {
             Errno::TIME => return Some(Verdict::Failed(Errno::TIMEDOUT)),
-            _ if !call.goes_on(Restart::AsHandlersSay) => {
+            _ if !call.continue_after_handlers(Restart::IfHandlersAllow) => {
                 return Some(Verdict::Failed(Errno::INTR));
             }
             _ => state.fetch_add(ONE_WAITS, Relaxed),

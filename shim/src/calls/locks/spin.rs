@@ -50,7 +50,7 @@ pub fn trylock(call: &Call<'_>, lock: *mut Lock) -> Verdict {
     // SAFETY: the C caller passes a valid lock.
     let error = context::in_libc(|| unsafe { pthread_spin_trylock(lock) });
     if error != 0 {
-        call.give_way();
+        call.yield_if_exhausted();
     }
     Verdict::Done(error as isize)
 }

@@ -8,7 +8,7 @@
 use crate::calls::via::offload;
 use crate::engine::{FdPin, KernelCall, Lane, Request, pool};
 use crate::runtime::call::Call;
-use crate::runtime::restart::{LastLook, Restart};
+use crate::runtime::restart::{LastAttempt, Restart};
 use sys::errno::{self, Errno};
 
 /// Nanoseconds between two attempts: at first, and at most.
@@ -26,7 +26,7 @@ pub fn wait_for<R>(
 ) -> Result<R, Errno> {
     let errno = errno::get();
     let mut pause = FIRST_PAUSE;
-    let mut look = LastLook::new();
+    let mut last = LastAttempt::new();
     loop {
         if let Some(result) = attempt() {
             return Ok(result);
@@ -46,7 +46,7 @@ pub fn wait_for<R>(
         };
         // The only safe place for this, because the call holds nothing here: a handler may jump
         // away, and a cancelled fiber ends inside it.
-        if interrupted && !call.goes_on_after_look(restart, &mut look) {
+        if interrupted && !call.continue_after_attempt(restart, &mut last) {
             return Err(Errno::INTR);
         }
     }

@@ -232,7 +232,7 @@ pub fn await_unmarked(file: *const File) -> bool {
                 mark.waiting.push(Waiter { fiber, thread });
             }
             drop(marks);
-            thread.await_turn();
+            thread.await_unpark();
         }
         _ => {
             while marks.contains_key(&key) && !EXITING.load(Ordering::Acquire) {

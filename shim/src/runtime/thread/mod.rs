@@ -89,7 +89,7 @@ pub struct Thread {
     /// Its fibers whose waits were interrupted because they are cancelled.
     cancelled: RefCell<HashSet<*const c_void>>,
     /// Number of its fibers that wait for a file position or a stream.
-    waiting_turn: Cell<usize>,
+    waiting_for_turn: Cell<usize>,
     /// Operations queued since the last batch was submitted.
     queued: Cell<u32>,
     /// Whether the engine benefits from batching; assumed true until it is created.
@@ -153,7 +153,7 @@ impl Thread {
             files: Files::new(),
             in_streams: RefCell::default(),
             cancelled: RefCell::default(),
-            waiting_turn: Cell::new(0),
+            waiting_for_turn: Cell::new(0),
             queued: Cell::new(0),
             batches: Cell::new(true),
             engine_limit: Cell::new(engine::first()),
@@ -306,7 +306,7 @@ impl Thread {
 
     /// Number of fibers parked in the shim that can still be woken.
     pub fn in_flight(&self) -> usize {
-        self.operations().len() + self.waiting_turn.get()
+        self.operations().len() + self.waiting_for_turn.get()
     }
 
     /// The expected size of the next batch if `runnable` fibers may add to it; 0 if the engine does

@@ -11,7 +11,7 @@ use sys::errno;
 impl Thread {
     /// Lets other fibers run, unless the policy allows the running fiber to continue.
     #[cold]
-    pub fn end_turn(&self, fiber: *mut c_void) {
+    pub fn yield_or_extend(&self, fiber: *mut c_void) {
         // Without an engine calls block the thread, and the shim must not interleave a fiber with
         // one that waits for it. SAFETY: only this thread uses it, and the borrow ends with the
         // statement.
@@ -40,10 +40,10 @@ impl Thread {
 
     /// Parks the running fiber until another fiber, of any thread, hands it the file position or
     /// the stream.
-    pub fn await_turn(&self) {
-        self.waiting_turn.update(|n| n + 1);
+    pub fn await_unpark(&self) {
+        self.waiting_for_turn.update(|n| n + 1);
         self.park();
-        self.waiting_turn.update(|n| n - 1);
+        self.waiting_for_turn.update(|n| n - 1);
     }
 
     /// Parks the running fiber until it is unparked. While parked it leaves the streams that it is
