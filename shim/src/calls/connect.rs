@@ -10,7 +10,7 @@ use super::{Verdict, net};
 use crate::engine::{Action, Direction, Request, SocketCall};
 use crate::runtime::call::Call;
 use crate::runtime::deadlines::{Deadline, NEVER};
-use crate::runtime::position::Turn;
+use crate::runtime::position::PositionGuard;
 use crate::runtime::wait_set::{File, Waited, Watch};
 use crate::state::descriptors::Descriptor;
 use crate::state::holds::Hold;
@@ -75,8 +75,14 @@ fn accept_when_there(
     let fd = kept.unwrap_or(wanted.fd);
     let wanted = SocketCall { fd, ..wanted };
     let hold = Hold::new(fd);
-    let result = match Turn::of_stream(call, &hold, descriptor.inode(), Direction::Read, deadline) {
-        Ok(_turn) => accept_in_turn(call, wanted, deadline),
+    let result = match PositionGuard::acquire_stream(
+        call,
+        &hold,
+        descriptor.inode(),
+        Direction::Read,
+        deadline,
+    ) {
+        Ok(_guard) => accept_in_turn(call, wanted, deadline),
         Err(Errno::TIME) => Err(Errno::AGAIN),
         Err(error) => Err(error),
     };

@@ -6,7 +6,7 @@
 use super::{Verdict, flock};
 use crate::engine::{self, FdPin, KernelCall, Request};
 use crate::runtime::call::Call;
-use crate::runtime::position::Turn;
+use crate::runtime::position::PositionGuard;
 use crate::runtime::release;
 use crate::runtime::thread::Thread;
 use crate::state::descriptors::{self, Descriptor};
@@ -79,7 +79,8 @@ pub fn lseek(call: &Call<'_>, fd: c_int, offset: i64, whence: c_int) -> Verdict 
     let descriptor = Descriptor::get(fd);
     let hold = &Hold::new(fd);
     if descriptor.is_seekable()
-        && let _turn @ Turn::Held { .. } = Turn::take(call, hold, descriptor.inode())
+        && let _guard @ PositionGuard::Held { .. } =
+            PositionGuard::acquire(call, hold, descriptor.inode())
     {
         return Verdict::of_result(
             sys::lseek(hold.fd(), offset, whence).map(|position| position as isize),

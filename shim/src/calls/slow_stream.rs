@@ -16,7 +16,7 @@ use super::{Verdict, transfer};
 use crate::engine::{self, Direction, Request, Transfer};
 use crate::runtime::call::Call;
 use crate::runtime::deadlines::NEVER;
-use crate::runtime::position::Turn;
+use crate::runtime::position::PositionGuard;
 use crate::state::descriptors::Descriptor;
 use crate::state::holds::Hold;
 use std::ffi::c_int;
@@ -38,10 +38,16 @@ pub fn transfer(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor) ->
     // The turn is for the program's own descriptor, because no one else uses the second open file.
     let hold = Hold::new(transfer.fd);
     call.hold(&hold);
-    let result = match Turn::of_stream(call, &hold, descriptor.inode(), transfer.direction, NEVER) {
+    let result = match PositionGuard::acquire_stream(
+        call,
+        &hold,
+        descriptor.inode(),
+        transfer.direction,
+        NEVER,
+    ) {
         Err(error) => Err(error),
-        Ok(_turn) if private.is_some() => in_steps(call, &here),
-        Ok(_turn) => wait_then_call(call, &here),
+        Ok(_guard) if private.is_some() => in_steps(call, &here),
+        Ok(_guard) => wait_then_call(call, &here),
     };
     if let Some(kept) = kept {
         call.thread.let_go(kept);

@@ -11,7 +11,7 @@ use crate::calls::via::adaptive;
 use crate::calls::via::blocking_retry;
 use crate::engine::{FdPin, MAX_COUNT, Request};
 use crate::runtime::call::Call;
-use crate::runtime::position::Turn;
+use crate::runtime::position::PositionGuard;
 use crate::runtime::restart::{LastAttempt, Restart};
 use crate::state::descriptors::{self, Descriptor};
 use crate::state::holds::Hold;
@@ -27,11 +27,11 @@ const MAX_SPURIOUS_READY: u32 = 16;
 
 /// One side of a transfer.
 #[derive(Clone, Copy)]
-struct End<'a> {
+struct Endpoint<'a> {
     hold: &'a Hold,
     /// The event of poll(2) that reports this end as ready.
     event: i16,
-    what: What,
+    kind: EndpointKind,
     /// Whether operations on this end block, that is, O_NONBLOCK is not set.
     waits: bool,
     /// The descriptor is not open, or not in this direction: the kernel reports EBADF at once.
@@ -39,7 +39,7 @@ struct End<'a> {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum What {
+enum EndpointKind {
     /// A file, a disk, memory: there is no peer to wait for.
     Disk,
     Pipe,
@@ -48,22 +48,22 @@ enum What {
     Other,
 }
 
-impl<'a> End<'a> {
+impl<'a> Endpoint<'a> {
     fn of(hold: &'a Hold, event: i16) -> Self {
         let fd = hold.fd();
         // Do not use the cached facts, which are only hints: this determines how to wait.
-        let what = match sys::fstat(fd) {
+        let kind = match sys::fstat(fd) {
             Ok(stat) => match stat.st_mode & libc::S_IFMT {
-                libc::S_IFIFO => What::Pipe,
-                libc::S_IFSOCK if !sockets::has_timeout(fd) => What::Socket,
-                libc::S_IFREG | libc::S_IFBLK | libc::S_IFDIR => What::Disk,
+                libc::S_IFIFO => EndpointKind::Pipe,
+                libc::S_IFSOCK if !sockets::has_timeout(fd) => EndpointKind::Socket,
+                libc::S_IFREG | libc::S_IFBLK | libc::S_IFDIR => EndpointKind::Disk,
                 libc::S_IFCHR if libc::major(stat.st_rdev) == descriptors::MEMORY_DEVICES => {
-                    What::Disk
+                    EndpointKind::Disk
                 }
-                _ => What::Other,
+                _ => EndpointKind::Other,
             },
             // The kernel rejects it at once.
-            Err(_) => What::Disk,
+            Err(_) => EndpointKind::Disk,
         };
         let wrong_access = if event == libc::POLLIN {
             libc::O_WRONLY
@@ -77,8 +77,8 @@ impl<'a> End<'a> {
         Self {
             hold,
             event,
-            what,
-            waits: what != What::Disk && !nonblocking,
+            kind,
+            waits: kind != EndpointKind::Disk && !nonblocking,
             is_refused,
         }
     }
@@ -96,9 +96,11 @@ impl<'a> End<'a> {
     fn is_ready(self) -> bool {
         let fd = self.hold.fd();
         let has_room = || {
-            self.what == What::Socket && self.event == libc::POLLOUT && sockets::has_unix_room(fd)
+            self.kind == EndpointKind::Socket
+                && self.event == libc::POLLOUT
+                && sockets::has_unix_room(fd)
         };
-        self.what == What::Disk || sys::poll_now(fd, self.event) || has_room()
+        self.kind == EndpointKind::Disk || sys::poll_now(fd, self.event) || has_room()
     }
 
     /// Parks until this end is ready. Returns Err(EINTR) if handlers ended the wait.
@@ -118,8 +120,8 @@ impl<'a> End<'a> {
 /// EAGAIN. Falls back to `plain` if polling gives no useful answer.
 fn until_ready(
     call: &Call<'_>,
-    source: End<'_>,
-    sink: End<'_>,
+    source: Endpoint<'_>,
+    sink: Endpoint<'_>,
     attempt: impl Fn() -> isize,
     plain: impl Fn() -> isize,
 ) -> isize {
@@ -135,10 +137,10 @@ fn until_ready(
         if result != -1 || errno::get() != libc::EAGAIN {
             return result;
         }
-        let unready = [sink, source].into_iter().find(|end| !end.is_ready());
-        match unready {
+        let not_ready = [sink, source].into_iter().find(|end| !end.is_ready());
+        match not_ready {
             Some(end) if end.waits => {
-                begin(call, [source.hold, sink.hold]);
+                hold_files(call, [source.hold, sink.hold]);
                 if let Err(Errno(number)) = end.await_ready(call, &mut last) {
                     errno::set(number);
                     return -1;
@@ -151,13 +153,13 @@ fn until_ready(
         }
         errno::set(errno);
         if spurious > MAX_SPURIOUS_READY {
-            return wait_for_ever(call, [source.hold, sink.hold], plain);
+            return wait_unbounded(call, [source.hold, sink.hold], plain);
         }
     }
 }
 
 /// Called before the transfer parks: keeps its files.
-fn begin(call: &Call<'_>, holds: [&Hold; 2]) {
+fn hold_files(call: &Call<'_>, holds: [&Hold; 2]) {
     holds.into_iter().for_each(|hold| call.hold(hold));
 }
 
@@ -181,33 +183,36 @@ pub fn splice(
     let [from, to] = holds;
     // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
     let plain = |n, flags| unsafe { real(from.fd(), from_at, to.fd(), to_at, n, flags) };
-    let (mut source, mut sink) = (End::source(from), End::sink(to));
+    let (mut source, mut sink) = (Endpoint::source(from), Endpoint::sink(to));
     if source.is_refused || sink.is_refused {
         return Verdict::PassThrough(Reason::Unusual);
     }
     if flags & NONBLOCK != 0 {
         // The flag only affects pipes.
-        source.waits &= source.what != What::Pipe;
-        sink.waits &= sink.what != What::Pipe;
+        source.waits &= source.kind != EndpointKind::Pipe;
+        sink.waits &= sink.kind != EndpointKind::Pipe;
     }
-    Verdict::Done(match (source.what, sink.what) {
-        (What::Other, _) | (_, What::Other) => wait_for_ever(call, holds, || plain(n, flags)),
-        (What::Pipe, What::Socket) if sink.waits => {
+    Verdict::Done(match (source.kind, sink.kind) {
+        (EndpointKind::Other, _) | (_, EndpointKind::Other) => {
+            wait_unbounded(call, holds, || plain(n, flags))
+        }
+        (EndpointKind::Pipe, EndpointKind::Socket) if sink.waits => {
             in_pieces(call, source, sink, n, |n| plain(n, flags))
         }
-        (What::Pipe, What::Pipe) => {
+        (EndpointKind::Pipe, EndpointKind::Pipe) => {
             let attempt = || plain(n, flags | NONBLOCK);
             let result = until_ready(call, source, sink, attempt, || plain(n, flags));
             call.inline();
             result
         }
         (source_is, _) => {
-            let files = if source_is == What::Disk {
+            let files = if source_is == EndpointKind::Disk {
                 [from, to]
             } else {
                 [to, from]
             };
-            let _turns = Turns::take(call, [(from, from_at.is_null()), (to, to_at.is_null())]);
+            let _guards =
+                PositionGuards::acquire(call, [(from, from_at.is_null()), (to, to_at.is_null())]);
             let attempt = || move_some(call, files, || plain(n, flags | NONBLOCK));
             until_ready(call, source, sink, attempt, || plain(n, flags))
         }
@@ -226,7 +231,7 @@ pub fn tee(
         return Verdict::PassThrough(reason);
     }
     let (from, to) = (&Hold::new(from), &Hold::new(to));
-    let (mut source, mut sink) = (End::source(from), End::sink(to));
+    let (mut source, mut sink) = (Endpoint::source(from), Endpoint::sink(to));
     if source.is_refused || sink.is_refused {
         return Verdict::PassThrough(Reason::Unusual);
     }
@@ -260,9 +265,9 @@ pub fn vmsplice(
         sys::status_flags(pipe).is_ok_and(|flags| flags & libc::O_ACCMODE == libc::O_RDONLY);
     let pipe = &Hold::new(pipe);
     let mut end = if reads {
-        End::source(pipe)
+        Endpoint::source(pipe)
     } else {
-        End::sink(pipe)
+        Endpoint::sink(pipe)
     };
     // The call does not check O_NONBLOCK.
     end.waits = flags & NONBLOCK == 0;
@@ -290,15 +295,15 @@ pub fn sendfile(
     let [from, to] = holds;
     // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
     let plain = |n| unsafe { real(to.fd(), from.fd(), from_at, n) };
-    let (source, sink) = (End::source(from), End::sink(to));
+    let (source, sink) = (Endpoint::source(from), Endpoint::sink(to));
     if source.is_refused || sink.is_refused {
         return Verdict::PassThrough(Reason::Unusual);
     }
-    Verdict::Done(match sink.what {
-        _ if source.what != What::Disk => wait_for_ever(call, holds, || plain(n)),
-        What::Socket if sink.waits => in_pieces(call, source, sink, n, plain),
+    Verdict::Done(match sink.kind {
+        _ if source.kind != EndpointKind::Disk => wait_unbounded(call, holds, || plain(n)),
+        EndpointKind::Socket if sink.waits => in_pieces(call, source, sink, n, plain),
         // A sendfile to a pipe is a splice.
-        What::Pipe if sink.waits => {
+        EndpointKind::Pipe if sink.waits => {
             // SAFETY: the kernel checks the address of the offset, which is the C caller's; null
             // means the current position.
             let spliced = || match unsafe { sys::splice(from.fd(), from_at, to.fd(), n, NONBLOCK) }
@@ -312,9 +317,9 @@ pub fn sendfile(
             let attempt = || move_some(call, holds, spliced);
             until_ready(call, source, sink, attempt, || plain(n))
         }
-        What::Other if sink.waits => wait_for_ever(call, holds, || plain(n)),
+        EndpointKind::Other if sink.waits => wait_unbounded(call, holds, || plain(n)),
         _ => {
-            let _turns = Turns::take(call, [(from, from_at.is_null()), (to, true)]);
+            let _guards = PositionGuards::acquire(call, [(from, from_at.is_null()), (to, true)]);
             move_some(call, holds, || plain(n))
         }
     })
@@ -333,7 +338,7 @@ pub fn copy_file_range(
 ) -> Verdict<isize> {
     let holds = [&Hold::new(from), &Hold::new(to)];
     let [from, to] = holds;
-    let _turns = Turns::take(call, [(from, from_at.is_null()), (to, to_at.is_null())]);
+    let _guards = PositionGuards::acquire(call, [(from, from_at.is_null()), (to, to_at.is_null())]);
     // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
     Verdict::Done(move_some(call, holds, || unsafe {
         real(from.fd(), from_at, to.fd(), to_at, n, flags)
@@ -349,8 +354,8 @@ fn move_some(call: &Call<'_>, files: [&Hold; 2], function: impl Fn() -> isize) -
 }
 
 /// Runs a call that no poll covers on a pool thread, for as long as it takes.
-fn wait_for_ever(call: &Call<'_>, files: [&Hold; 2], function: impl Fn() -> isize) -> isize {
-    begin(call, files);
+fn wait_unbounded(call: &Call<'_>, files: [&Hold; 2], function: impl Fn() -> isize) -> isize {
+    hold_files(call, files);
     let elsewhere = || blocking_retry::run(call, FdPin::UntilStarted(files[0].fd()), &function);
     match blocking_retry::wait_for(call, Restart::IfHandlersAllow, || None, elsewhere) {
         // EPIPE comes with a signal to the calling thread, so this thread must make the call.
@@ -367,21 +372,21 @@ fn wait_for_ever(call: &Call<'_>, files: [&Hold; 2], function: impl Fn() -> isiz
 /// Each piece is no larger than a quarter of the socket's buffer.
 fn in_pieces(
     call: &Call<'_>,
-    source: End<'_>,
-    sink: End<'_>,
+    source: Endpoint<'_>,
+    sink: Endpoint<'_>,
     n: usize,
     function: impl Fn(usize) -> isize,
 ) -> isize {
-    begin(call, [source.hold, sink.hold]);
+    hold_files(call, [source.hold, sink.hold]);
     let piece = sys::sockets::send_buffer(sink.hold.fd())
         .map_or(SMALLEST_PIECE, |room| (room / 4).max(SMALLEST_PIECE));
     let mut done = 0;
     let mut last = LastAttempt::new();
     loop {
-        let unready = [source, sink]
+        let not_ready = [source, sink]
             .into_iter()
             .find(|end| end.waits && !end.is_ready());
-        if let Some(end) = unready {
+        if let Some(end) = not_ready {
             match end.await_ready(call, &mut last) {
                 Ok(()) => continue,
                 Err(_) if done > 0 => return done as isize,
@@ -392,7 +397,7 @@ fn in_pieces(
             }
         }
         let want = (n - done).min(piece);
-        let result = wait_for_ever(call, [sink.hold, source.hold], || function(want));
+        let result = wait_unbounded(call, [sink.hold, source.hold], || function(want));
         if result < 0 {
             // After some bytes, an error is reported by the next call.
             return if done > 0 { done as isize } else { result };
@@ -408,13 +413,13 @@ const SMALLEST_PIECE: usize = 4096;
 
 /// The turns at the positions that a transfer moves. They are taken in a fixed order, so that no
 /// two transfers wait for each other.
-struct Turns<'a> {
-    _held: [Option<Turn<'a>>; 2],
+struct PositionGuards<'a> {
+    _held: [Option<PositionGuard<'a>>; 2],
 }
 
-impl<'a> Turns<'a> {
+impl<'a> PositionGuards<'a> {
     /// Takes the turns of `files`; each comes with whether the transfer is at its position.
-    fn take(call: &Call<'_>, files: [(&'a Hold, bool); 2]) -> Self {
+    fn acquire(call: &Call<'_>, files: [(&'a Hold, bool); 2]) -> Self {
         let mut wanted = files.map(|(hold, at_position)| {
             let descriptor = at_position.then(|| Descriptor::get(hold.fd()))?;
             descriptor.is_seekable().then(|| (descriptor.inode(), hold))
@@ -427,12 +432,12 @@ impl<'a> Turns<'a> {
             wanted[0] = None;
         }
         // The transfer may park, and so may the wait for the first turn.
-        begin(call, files.map(|(hold, _)| hold));
+        hold_files(call, files.map(|(hold, _)| hold));
         let take = |wanted: Option<(u32, &'a Hold)>| {
             let (inode, hold) = wanted?;
-            let mut turn = Turn::take(call, hold, inode);
-            turn.keep(call);
-            Some(turn)
+            let mut guard = PositionGuard::acquire(call, hold, inode);
+            guard.ensure_held(call);
+            Some(guard)
         };
         let [first, second] = wanted;
         Self {

@@ -7,7 +7,7 @@ use crate::calls::via::offload;
 use crate::engine::{self, Direction, FdPin, Lane, Request, Transfer};
 use crate::record::trace::Luck;
 use crate::runtime::call::Call;
-use crate::runtime::position::Turn;
+use crate::runtime::position::PositionGuard;
 use crate::state::descriptors::{self, Descriptor};
 use crate::state::holds::Hold;
 use policy::{Decision, Hint, Load, Reason};
@@ -82,7 +82,7 @@ fn finish(
     let transfer = &on(transfer, hold);
     Verdict::of_result(settle(call, transfer, result).map(|n| {
         let changed = || !hold.has_begun() && !descriptor.is_still_open();
-        if is_whole(transfer, descriptor, n) || changed() {
+        if is_complete(transfer, descriptor, n) || changed() {
             n as isize
         } else {
             rest(call, transfer, descriptor, hold, &mut None, n)
@@ -108,19 +108,22 @@ fn carry_out(
     descriptor: Descriptor,
     decision: Decision,
 ) -> Verdict {
-    let has_turn = transfer.at_position() && descriptor.is_seekable();
-    if decision != Decision::Attempt || has_turn && !Turn::is_unneeded() || !call.has_engine() {
+    let locks_position = transfer.at_position() && descriptor.is_seekable();
+    if decision != Decision::Attempt
+        || locks_position && !PositionGuard::is_unneeded()
+        || !call.has_engine()
+    {
         return carry_out_held(call, transfer, descriptor, decision, None);
     }
     let tried = transfer.call(libc::RWF_NOWAIT);
     match tried {
-        Ok(n) if is_whole(transfer, descriptor, n) => {
+        Ok(n) if is_complete(transfer, descriptor, n) => {
             call.note(|record| record.came(Luck::Hit));
             let recorded_as = policy::recorded_direction(descriptor.hint(), transfer.direction);
             // Operations at a shared position are never batched.
-            descriptor
-                .told()
-                .hit(recorded_as, || if has_turn { 0 } else { call.load().batch });
+            descriptor.told().hit(recorded_as, || {
+                if locks_position { 0 } else { call.load().batch }
+            });
             call.inline();
             Verdict::Done(n as isize)
         }
@@ -145,12 +148,12 @@ fn carry_out_held(
         decision => decision,
     };
     let hold = &Hold::new(transfer.fd);
-    let mut turn = (transfer.at_position() && descriptor.is_seekable())
-        .then(|| Turn::take(call, hold, descriptor.inode()));
+    let mut guard = (transfer.at_position() && descriptor.is_seekable())
+        .then(|| PositionGuard::acquire(call, hold, descriptor.inode()));
     let transfer = &on(transfer, hold);
     match decision {
         // The turn ends when we return, so libc's call, made afterwards, would be outside it.
-        Decision::PassThrough(_) if matches!(turn, Some(Turn::Held { .. })) => {
+        Decision::PassThrough(_) if matches!(guard, Some(PositionGuard::Held { .. })) => {
             Verdict::of_result(plain(call, transfer))
         }
         Decision::PassThrough(Reason::Unusual)
@@ -161,7 +164,7 @@ fn carry_out_held(
         Decision::PassThrough(reason) => Verdict::PassThrough(reason),
         Decision::Attempt => {
             let tried = tried.unwrap_or_else(|| transfer.call(libc::RWF_NOWAIT));
-            attempted(call, transfer, descriptor, hold, &mut turn, tried)
+            attempted(call, transfer, descriptor, hold, &mut guard, tried)
         }
         Decision::Inline => copy(call, transfer, descriptor),
         Decision::Submit => {
@@ -169,7 +172,7 @@ fn carry_out_held(
                 descriptor.hint(),
                 transfer.direction,
             ));
-            submit(call, transfer, descriptor, hold, &mut turn)
+            submit(call, transfer, descriptor, hold, &mut guard)
         }
     }
 }
@@ -202,18 +205,24 @@ fn attempted<'a>(
     transfer: &Transfer,
     descriptor: Descriptor,
     hold: &'a Hold,
-    turn: &mut Option<Turn<'a>>,
+    guard: &mut Option<PositionGuard<'a>>,
     tried: Result<usize, Errno>,
 ) -> Verdict {
     let recorded_as = policy::recorded_direction(descriptor.hint(), transfer.direction);
     // Operations at a shared position are never batched.
-    let batch = || if turn.is_some() { 0 } else { call.load().batch };
+    let batch = || {
+        if guard.is_some() {
+            0
+        } else {
+            call.load().batch
+        }
+    };
     let result = match tried {
         Ok(n) => {
             call.note(|record| record.came(Luck::Hit));
             descriptor.told().hit(recorded_as, batch);
-            if !is_whole(transfer, descriptor, n) {
-                return Verdict::Done(rest(call, transfer, descriptor, hold, turn, n));
+            if !is_complete(transfer, descriptor, n) {
+                return Verdict::Done(rest(call, transfer, descriptor, hold, guard, n));
             }
             Ok(n as isize)
         }
@@ -224,12 +233,12 @@ fn attempted<'a>(
                 cold: true,
                 ..*transfer
             };
-            return submit(call, &missed, descriptor, hold, turn);
+            return submit(call, &missed, descriptor, hold, guard);
         }
         Err(Errno::NOTSUP) => {
             call.note(|record| record.came(Luck::Refused));
             let descriptor = descriptor.refuses_tries(transfer.direction);
-            return submit(call, transfer, descriptor, hold, turn);
+            return submit(call, transfer, descriptor, hold, guard);
         }
         Err(error) => Err(error),
     };
@@ -244,7 +253,7 @@ fn submit<'a>(
     transfer: &Transfer,
     descriptor: Descriptor,
     hold: &'a Hold,
-    turn: &mut Option<Turn<'a>>,
+    guard: &mut Option<PositionGuard<'a>>,
 ) -> Verdict {
     if !descriptor.is_seekable() && !slow_stream::waits(transfer, descriptor) {
         return Verdict::PassThrough(Reason::Nonblocking);
@@ -256,7 +265,7 @@ fn submit<'a>(
     if hint.contains(Hint::STREAM.with(Hint::refuses_nowait(transfer.direction))) {
         return slow_stream::transfer(call, transfer, descriptor);
     }
-    let Some(turn) = turn else {
+    let Some(guard) = guard else {
         let may_be_cut = || transfer.buffer_len().is_none_or(|n| n > WHOLE_ON_STREAMS);
         if transfer.direction == Direction::Write && transfer.at_position() && may_be_cut() {
             call.hold(hold);
@@ -269,7 +278,7 @@ fn submit<'a>(
             call.perform(&(*transfer).into()),
         );
     };
-    turn.keep(call);
+    guard.ensure_held(call);
     let transfer = &on(transfer, hold);
     Verdict::of_result(match transfer.direction {
         // Only the kernel knows where the appended record ends, and moves the position there.
@@ -313,7 +322,7 @@ fn on_pool(call: &Call<'_>, transfer: &Transfer, pin: FdPin, lane: Lane) -> Resu
 
 /// Whether the plain call would also have stopped after `n` bytes.
 #[inline]
-fn is_whole(transfer: &Transfer, descriptor: Descriptor, n: usize) -> bool {
+fn is_complete(transfer: &Transfer, descriptor: Descriptor, n: usize) -> bool {
     let hint = descriptor.hint();
     let may_be_short = match transfer.direction {
         // A read from a stream returns what is available; a direct read is short only at the end of
@@ -341,7 +350,7 @@ fn move_position(
         ..*transfer
     };
     let mut done = perform(call, &at, hold)?;
-    if !is_whole(&at, descriptor, done) {
+    if !is_complete(&at, descriptor, done) {
         done = rest(call, &at, descriptor, hold, &mut None, done) as usize;
     }
     if done > 0 {
@@ -371,7 +380,7 @@ fn read_at_position(
         };
         perform(call, &at, hold)?;
         match on(transfer, hold).call(libc::RWF_NOWAIT) {
-            Ok(n) if is_whole(transfer, descriptor, n) => return Ok(n as isize),
+            Ok(n) if is_complete(transfer, descriptor, n) => return Ok(n as isize),
             // Our caller holds the turn until the whole transfer is done.
             Ok(n) => return Ok(rest(call, transfer, descriptor, hold, &mut None, n)),
             Err(Errno::AGAIN) => {}
@@ -390,7 +399,7 @@ fn rest<'a>(
     transfer: &Transfer,
     descriptor: Descriptor,
     hold: &'a Hold,
-    turn: &mut Option<Turn<'a>>,
+    guard: &mut Option<PositionGuard<'a>>,
     mut done: usize,
 ) -> isize {
     // Joining the parts is right for a file and wrong for a stream, so do not rely on a cached hint
@@ -400,8 +409,8 @@ fn rest<'a>(
         return done as isize;
     }
     call.hold(hold);
-    if let Some(turn) = turn {
-        turn.keep(call);
+    if let Some(guard) = guard {
+        guard.ensure_held(call);
     }
     let mut storage = Vec::new();
     while done < transfer.len() {

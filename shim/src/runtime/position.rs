@@ -131,7 +131,7 @@ fn begin(files: &mut Vec<OpenFile>, at: usize, hold: &Hold, inode: u32) -> u64 {
 }
 
 /// A turn at an open file; passed on when dropped.
-pub enum Turn<'a> {
+pub enum PositionGuard<'a> {
     /// No turn is taken and no other thread is attached, so no turn is needed as long as the fiber
     /// does not park.
     Unneeded {
@@ -143,13 +143,13 @@ pub enum Turn<'a> {
         inode: u32,
     },
     /// A turn to read or write a stream, independent of any position.
-    OfStream {
+    Stream {
         id: u64,
         inode: u32,
     },
 }
 
-impl<'a> Turn<'a> {
+impl<'a> PositionGuard<'a> {
     /// Whether a fiber needs no turn as long as it does not park.
     #[inline(always)]
     pub fn is_unneeded() -> bool {
@@ -159,26 +159,26 @@ impl<'a> Turn<'a> {
     /// Takes the turn at the position of the file of `hold`, and parks while another fiber has it.
     /// `inode` is the file's hash.
     #[inline]
-    pub fn take(call: &Call<'_>, hold: &'a Hold, inode: u32) -> Self {
+    pub fn acquire(call: &Call<'_>, hold: &'a Hold, inode: u32) -> Self {
         if Self::is_unneeded() {
             Self::Unneeded { hold, inode }
         } else {
-            Self::hold(call, hold, inode)
+            Self::acquire_held(call, hold, inode)
         }
     }
 
     /// Makes sure that the turn and the file are really held. Call it before the fiber parks in the
     /// middle of its operation.
-    pub fn keep(&mut self, call: &Call<'_>) {
+    pub fn ensure_held(&mut self, call: &Call<'_>) {
         if let Self::Unneeded { hold, inode } = *self {
-            *self = Self::hold(call, hold, inode);
+            *self = Self::acquire_held(call, hold, inode);
         }
     }
 
     /// Takes the turn to read or write the stream of `hold`, and parks while another fiber has it.
     /// Returns Err(RESTART) if the fiber was interrupted in that wait, and Err(TIME) if `deadline`
     /// passed.
-    pub fn of_stream(
+    pub fn acquire_stream(
         call: &Call<'_>,
         hold: &'a Hold,
         inode: u32,
@@ -192,7 +192,7 @@ impl<'a> Turn<'a> {
             Ok(at) => at,
             Err(at) => {
                 let id = begin(&mut files, at, hold, inode);
-                return Ok(Self::OfStream { id, inode });
+                return Ok(Self::Stream { id, inode });
             }
         };
         let id = files[at].id;
@@ -207,7 +207,7 @@ impl<'a> Turn<'a> {
             });
         });
         if result >= 0 {
-            return Ok(Self::OfStream { id, inode });
+            return Ok(Self::Stream { id, inode });
         }
         let is_ours = |waiter: &Waiter| {
             let other = waiter.in_flight.as_ref().map(|(other, _)| other);
@@ -220,7 +220,7 @@ impl<'a> Turn<'a> {
     }
 
     /// Takes the turn at a position, parking until it is free.
-    fn hold(call: &Call<'_>, hold: &Hold, inode: u32) -> Self {
+    fn acquire_held(call: &Call<'_>, hold: &Hold, inode: u32) -> Self {
         call.hold(hold);
         let mut files = shard(inode);
         let id = match find(&files, hold, inode, true) {
@@ -245,7 +245,7 @@ impl<'a> Turn<'a> {
     }
 
     /// Passes the turn on to the next waiter.
-    fn pass(id: u64, inode: u32, position: bool) {
+    fn release(id: u64, inode: u32, position: bool) {
         let mut files = shard(inode);
         let Some(at) = files.iter().position(|file| file.id == id) else {
             return;
@@ -263,12 +263,12 @@ impl<'a> Turn<'a> {
     }
 }
 
-impl Drop for Turn<'_> {
+impl Drop for PositionGuard<'_> {
     fn drop(&mut self) {
         match *self {
             Self::Unneeded { .. } => {}
-            Self::Held { id, inode } => Self::pass(id, inode, true),
-            Self::OfStream { id, inode } => Self::pass(id, inode, false),
+            Self::Held { id, inode } => Self::release(id, inode, true),
+            Self::Stream { id, inode } => Self::release(id, inode, false),
         }
     }
 }
