@@ -46,8 +46,8 @@ pub fn ftw(
     visit: FtwVisit,
     descriptors: c_int,
 ) -> Verdict<c_int> {
-    unsafe extern "C" fn ask(path: *const c_char, about: *const c_void, kind: c_int) -> c_int {
-        callback::ask(STOP, |visit| {
+    unsafe extern "C" fn visitor(path: *const c_char, about: *const c_void, kind: c_int) -> c_int {
+        callback::call_back(STOP, |visit| {
             // SAFETY: `visit` is the function that `ftw` was given below; libc supplies the
             // arguments.
             unsafe {
@@ -57,10 +57,10 @@ pub fn ftw(
         })
     }
     // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
-    callback::whole(
+    callback::run_with_callbacks(
         call,
         address(visit.map(|visit| visit as *const c_void)),
-        || unsafe { real(path, Some(ask), descriptors) },
+        || unsafe { real(path, Some(visitor), descriptors) },
     )
 }
 
@@ -72,13 +72,13 @@ pub fn nftw(
     descriptors: c_int,
     flags: c_int,
 ) -> Verdict<c_int> {
-    unsafe extern "C" fn ask(
+    unsafe extern "C" fn visitor(
         path: *const c_char,
         about: *const c_void,
         kind: c_int,
         place: *mut c_void,
     ) -> c_int {
-        callback::ask(STOP, |visit| {
+        callback::call_back(STOP, |visit| {
             // SAFETY: `visit` is the function that `nftw` was given below; libc supplies the
             // arguments.
             unsafe {
@@ -88,10 +88,10 @@ pub fn nftw(
         })
     }
     // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
-    callback::whole(
+    callback::run_with_callbacks(
         call,
         address(visit.map(|visit| visit as *const c_void)),
-        || unsafe { real(path, Some(ask), descriptors, flags) },
+        || unsafe { real(path, Some(visitor), descriptors, flags) },
     )
 }
 
@@ -103,8 +103,8 @@ pub fn glob(
     error: GlobError,
     into: *mut c_void,
 ) -> Verdict<c_int> {
-    unsafe extern "C" fn ask(path: *const c_char, number: c_int) -> c_int {
-        callback::ask(STOP, |error| {
+    unsafe extern "C" fn visitor(path: *const c_char, number: c_int) -> c_int {
+        callback::call_back(STOP, |error| {
             // SAFETY: `error` is the function that `glob` was given below; libc supplies the
             // arguments.
             unsafe {
@@ -121,9 +121,9 @@ pub fn glob(
     let Some(callback) = error else {
         return adaptive::whole(call, CallKind::Directory, libc::AT_FDCWD, plain);
     };
-    conversing(call, callback as *const c_void, plain, || {
+    with_callbacks(call, callback as *const c_void, plain, || {
         // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
-        unsafe { real(pattern, flags, Some(ask), into) }
+        unsafe { real(pattern, flags, Some(visitor), into) }
     })
 }
 
@@ -139,11 +139,11 @@ pub fn fts_open(
     let Some(callback) = compare else {
         return adaptive::whole(call, CallKind::Directory, libc::AT_FDCWD, plain);
     };
-    conversing(call, callback as *const c_void, plain, || {
+    with_callbacks(call, callback as *const c_void, plain, || {
         // SAFETY: libc's own function, with its caller's arguments; the new tree has no other user
         // yet.
         unsafe {
-            let tree = real(paths, options, Some(ask_order));
+            let tree = real(paths, options, Some(call_compare));
             if let Some(tree) = tree.as_mut() {
                 tree.compare = compare;
             }
@@ -183,9 +183,9 @@ fn step(
     let Some(callback) = compare else {
         return adaptive::whole(call, CallKind::Directory, libc::AT_FDCWD, function);
     };
-    conversing(call, callback as *const c_void, &function, || {
+    with_callbacks(call, callback as *const c_void, &function, || {
         // SAFETY: what fts_open returned; only this call uses it.
-        unsafe { (*tree).compare = Some(ask_order) };
+        unsafe { (*tree).compare = Some(call_compare) };
         let entry = function();
         // SAFETY: still open, because only fts_close ends it.
         unsafe { (*tree).compare = compare };
@@ -193,8 +193,8 @@ fn step(
     })
 }
 
-unsafe extern "C" fn ask_order(a: *const c_void, b: *const c_void) -> c_int {
-    callback::ask(0, |compare| {
+unsafe extern "C" fn call_compare(a: *const c_void, b: *const c_void) -> c_int {
+    callback::call_back(0, |compare| {
         // SAFETY: `compare` is the tree's own order function; libc supplies the arguments.
         unsafe {
             std::mem::transmute::<*const c_void, Compare>(compare)
@@ -204,12 +204,12 @@ unsafe extern "C" fn ask_order(a: *const c_void, b: *const c_void) -> c_int {
 }
 
 /// Runs `plain`, which calls back directly, inline while such calls are quick. Otherwise runs
-/// `asking` on a pool thread that calls back.
-fn conversing<R: CResult>(
+/// `calling_back` on a pool thread that calls back.
+fn with_callbacks<R: CResult>(
     call: &Call<'_>,
     callback: *const c_void,
     plain: impl Fn() -> R,
-    asking: impl Fn() -> R,
+    calling_back: impl Fn() -> R,
 ) -> Verdict<R> {
     let latency = LatencySlot::of(CallKind::Directory, libc::AT_FDCWD);
     let timed = |function: &dyn Fn() -> R| {
@@ -220,7 +220,7 @@ fn conversing<R: CResult>(
     };
     match policy::adaptive(CallKind::Directory, latency.slow_rate(), call.load()) {
         Decision::PassThrough(reason) => Verdict::PassThrough(reason),
-        Decision::Submit => callback::whole(call, callback, || timed(&asking)),
+        Decision::Submit => callback::run_with_callbacks(call, callback, || timed(&calling_back)),
         _ => {
             call.inline();
             Verdict::Done(timed(&plain))

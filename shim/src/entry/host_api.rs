@@ -161,8 +161,8 @@ pub unsafe extern "C" fn aioshim_in_flight(thread: *const Thread) -> usize {
 pub unsafe extern "C" fn aioshim_leaving(thread: *mut Thread) {
     // SAFETY: the handle lives while the thread is attached.
     let thread = unsafe { &*thread };
-    if callback::is_talking(thread) {
-        callback::end_left(thread, thread.host().running(), |_| true);
+    if callback::is_calling_back(thread) {
+        callback::end_abandoned(thread, thread.host().running(), |_| true);
     }
 }
 

@@ -7,10 +7,10 @@
 //! hand-overs.
 //!
 //! A call-back may never return: it may throw an exception, jump, or end its fiber. Before its
-//! frames are removed ([`end_left`]), the fiber tells the pool thread to end libc's function, and
-//! waits until it has.
+//! frames are removed ([`end_abandoned`]), the fiber tells the pool thread to end libc's function,
+//! and waits until it has.
 //!
-//! Invariant: exactly one of the two runs at a time. The `Conversation` is on the fiber's stack and
+//! Invariant: exactly one of the two runs at a time. The `CallbackJob` is on the fiber's stack and
 //! outlives the pool thread's use of it.
 
 use crate::context::{self, Condvar, Mutex, MutexGuard};
@@ -25,21 +25,21 @@ use std::sync::Arc;
 use sys::errno;
 
 /// Which side may run.
-enum Turn {
+enum Phase {
     /// The pool thread.
     Function,
     /// The fiber, which must make this call.
     CallBack(*mut (dyn FnMut() + 'static)),
     /// The pool thread, which must end the function because its call-back will not return.
-    Left,
+    Abandoned,
     /// The fiber, because the function has returned.
-    Over,
+    Done,
 }
 
 // SAFETY: only the fiber follows the pointer, while the thread whose stack it points to waits.
-unsafe impl Send for Turn {}
+unsafe impl Send for Phase {}
 
-struct Conversation<R, F> {
+struct CallbackJob<R, F> {
     function: Option<F>,
     result: Option<R>,
     errno: c_int,
@@ -48,7 +48,7 @@ struct Conversation<R, F> {
 
 /// State shared by both sides, independent of the type of the function.
 pub struct Link {
-    turn: Mutex<Turn>,
+    phase: Mutex<Phase>,
     answered: Condvar,
     fiber: *mut c_void,
     remote: Arc<Remote>,
@@ -61,107 +61,106 @@ thread_local! {
     static LINK: Cell<*const Link> = const { Cell::new(std::ptr::null()) };
 }
 
-/// Runs `function`, which calls libc's own function and may use [`ask`], on a pool thread, and
-/// returns its result.
-pub fn whole<R, F: FnOnce() -> R>(
+/// Runs `function`, which calls libc's own function and may use [`call_back`], on a pool thread,
+/// and returns its result.
+pub fn run_with_callbacks<R, F: FnOnce() -> R>(
     call: &Call<'_>,
     callback: *const c_void,
     function: F,
 ) -> Verdict<R> {
     match call.reason_not_to_offload() {
         Some(reason) => Verdict::PassThrough(reason),
-        None => Verdict::of_pool(talk(call, callback, function)),
+        None => Verdict::of_pool(run_on_pool(call, callback, function)),
     }
 }
 
-fn talk<R, F: FnOnce() -> R>(call: &Call<'_>, callback: *const c_void, function: F) -> Option<R> {
-    let mut conversation = Conversation {
+fn run_on_pool<R, F: FnOnce() -> R>(
+    call: &Call<'_>,
+    callback: *const c_void,
+    function: F,
+) -> Option<R> {
+    let mut job = CallbackJob {
         function: Some(function),
         result: None,
         errno: errno::get(),
         link: Link {
-            turn: Mutex::new(Turn::Function),
+            phase: Mutex::new(Phase::Function),
             answered: Condvar::new(),
             fiber: call.fiber,
             remote: Arc::clone(call.thread.remote()),
             callback,
         },
     };
-    let conversation = &raw mut conversation;
+    let job = &raw mut job;
     let run = Run {
-        code: travel::<R, F>,
-        data: conversation.cast(),
+        code: pool_side::<R, F>,
+        data: job.cast(),
         pin: FdPin::None,
         lane: Lane::Peers,
     };
     if !call.start_on_pool(run) {
         return None;
     }
-    // SAFETY: the link is on this stack; the rest of the conversation is not accessed before the
+    // SAFETY: the link is on this stack; the rest of the job is not accessed before the
     // function has returned.
-    let link = unsafe { &(*conversation).link };
+    let link = unsafe { &(*job).link };
     loop {
         // The pool thread unparks the fiber once per message.
         call.await_unpark();
-        let callback = match &*link.turn() {
-            Turn::CallBack(callback) => *callback,
+        let callback = match &*link.phase() {
+            Phase::CallBack(callback) => *callback,
             _ => break,
         };
-        call.thread.talks().borrow_mut().push(link);
+        call.thread.active_callbacks().borrow_mut().push(link);
         {
             let _program = context::program(call.thread.slot());
             // SAFETY: the call-back is on the stack of the pool thread, which waits for the answer;
             // the link is on this stack.
-            unsafe { watched::call(&callback, link) };
+            unsafe { guarded_frame::call(&callback, link) };
         }
         call.thread
-            .talks()
+            .active_callbacks()
             .borrow_mut()
             .retain(|other| !std::ptr::eq(*other, link));
-        let mut turn = link.turn();
-        *turn = Turn::Function;
+        let mut phase = link.phase();
+        *phase = Phase::Function;
         link.answered.notify_all();
     }
     // SAFETY: the pool thread no longer uses it.
-    let conversation = unsafe { &mut *conversation };
-    errno::set(conversation.errno);
-    conversation.result.take()
+    let job = unsafe { &mut *job };
+    errno::set(job.errno);
+    job.result.take()
 }
 
 /// The pool thread's part.
 ///
 /// # Safety
-/// `data` is a `Conversation<R, F>` whose fiber stays parked until it is unparked.
-unsafe fn travel<R, F: FnOnce() -> R>(data: *mut c_void) {
-    let conversation = data.cast::<Conversation<R, F>>();
+/// `data` is a `CallbackJob<R, F>` whose fiber stays parked until it is unparked.
+unsafe fn pool_side<R, F: FnOnce() -> R>(data: *mut c_void) {
+    let job = data.cast::<CallbackJob<R, F>>();
     // SAFETY: the caller guarantees `data`; the fiber only accesses the link until the function has
     // returned.
-    let (link, function) = unsafe {
-        (
-            &raw const (*conversation).link,
-            (*conversation).function.take(),
-        )
-    };
+    let (link, function) = unsafe { (&raw const (*job).link, (*job).function.take()) };
     let Some(function) = function else { return };
     LINK.set(link);
     // SAFETY: the fiber only accesses the link until the function has returned.
-    unsafe { errno::set((*conversation).errno) };
+    unsafe { errno::set((*job).errno) };
     let result = function();
     LINK.set(std::ptr::null());
-    // SAFETY: the conversation exists until its fiber continues, which requires the unpark below.
+    // SAFETY: the job exists until its fiber continues, which requires the unpark below.
     let (remote, fiber) = unsafe {
-        (*conversation).result = Some(result);
-        (*conversation).errno = errno::get();
+        (*job).result = Some(result);
+        (*job).errno = errno::get();
         let link = &*link;
         let (remote, fiber) = (Arc::clone(&link.remote), link.fiber);
-        let mut turn = link.turn();
-        if matches!(*turn, Turn::Left) {
+        let mut phase = link.phase();
+        if matches!(*phase, Phase::Abandoned) {
             // The fiber is not parked; it waits in `Link::end`.
-            *turn = Turn::Over;
+            *phase = Phase::Done;
             link.answered.notify_all();
             return;
         }
-        *turn = Turn::Over;
+        *phase = Phase::Done;
         (remote, fiber)
     };
     remote.unpark(fiber);
@@ -171,11 +170,12 @@ unsafe fn travel<R, F: FnOnce() -> R>(data: *mut c_void) {
 /// result. Returns `stop` once the fiber has left by a jump or exception.
 ///
 /// # Panics
-/// Outside `whole`. libc calls back on the thread that called its function, so that is a bug.
-pub fn ask<R>(stop: R, call: impl FnOnce(*const c_void) -> R) -> R {
-    // SAFETY: LINK is set while the function runs, and the conversation exists that long.
+/// Outside `run_with_callbacks`. libc calls back on the thread that called its function, so that is
+/// a bug.
+pub fn call_back<R>(stop: R, call: impl FnOnce(*const c_void) -> R) -> R {
+    // SAFETY: LINK is set while the function runs, and the job exists that long.
     let link = unsafe { LINK.get().as_ref() }.expect("within a conversation");
-    if matches!(*link.turn(), Turn::Left) {
+    if matches!(*link.phase(), Phase::Abandoned) {
         return stop;
     }
     let mut call = Some(call);
@@ -190,15 +190,15 @@ pub fn ask<R>(stop: R, call: impl FnOnce(*const c_void) -> R) -> R {
     // SAFETY: the fiber calls it while this thread waits, and not after it has answered.
     let callback =
         unsafe { std::mem::transmute::<&mut dyn FnMut(), *mut (dyn FnMut() + 'static)>(callback) };
-    *link.turn() = Turn::CallBack(callback);
+    *link.phase() = Phase::CallBack(callback);
     link.remote.unpark(link.fiber);
-    let mut turn = link.turn();
-    while !matches!(*turn, Turn::Function | Turn::Left) {
-        turn = link.answered.wait(turn);
+    let mut phase = link.phase();
+    while !matches!(*phase, Phase::Function | Phase::Abandoned) {
+        phase = link.answered.wait(phase);
     }
-    let has_left = matches!(*turn, Turn::Left);
-    drop(turn);
-    if has_left {
+    let is_abandoned = matches!(*phase, Phase::Abandoned);
+    drop(phase);
+    if is_abandoned {
         return stop;
     }
     errno::set(errno);
@@ -207,17 +207,17 @@ pub fn ask<R>(stop: R, call: impl FnOnce(*const c_void) -> R) -> R {
 
 /// Ends the functions whose call-backs will not return because the frames for which `leaving` is
 /// true are being removed from the stack of the running `fiber`.
-pub fn end_left(thread: &Thread, fiber: *const c_void, leaving: impl Fn(*const Link) -> bool) {
+pub fn end_abandoned(thread: &Thread, fiber: *const c_void, leaving: impl Fn(*const Link) -> bool) {
     loop {
-        let mut talks = thread.talks().borrow_mut();
+        let mut active_callbacks = thread.active_callbacks().borrow_mut();
         // SAFETY: the frames that contain the links are still in place.
         let is_left =
             |link: &*const Link| unsafe { (**link).fiber.cast_const() } == fiber && leaving(*link);
-        let Some(at) = talks.iter().rposition(is_left) else {
+        let Some(at) = active_callbacks.iter().rposition(is_left) else {
             return;
         };
-        let link = talks.remove(at);
-        drop(talks);
+        let link = active_callbacks.remove(at);
+        drop(active_callbacks);
         // SAFETY: the link's frame is still in place, and no one uses the link once it is off the
         // list.
         unsafe { Link::end(link.cast_mut()) };
@@ -225,25 +225,25 @@ pub fn end_left(thread: &Thread, fiber: *const c_void, leaving: impl Fn(*const L
 }
 
 /// Whether any call-back is in progress that could be left.
-pub fn is_talking(thread: &Thread) -> bool {
-    !thread.talks().borrow().is_empty()
+pub fn is_calling_back(thread: &Thread) -> bool {
+    !thread.active_callbacks().borrow().is_empty()
 }
 
 impl Link {
     /// Ends the function, and waits until it has returned.
     ///
     /// # Safety
-    /// The fiber may run and will not answer; the conversation is not used afterwards.
+    /// The fiber may run and will not answer; the job is not used afterwards.
     unsafe fn end(link: *mut Self) {
         let errno = errno::get();
         {
             // SAFETY: the caller guarantees that the link is valid.
             let link = unsafe { &*link };
-            let mut turn = link.turn();
-            *turn = Turn::Left;
+            let mut phase = link.phase();
+            *phase = Phase::Abandoned;
             link.answered.notify_all();
-            while !matches!(*turn, Turn::Over) {
-                turn = link.answered.wait(turn);
+            while !matches!(*phase, Phase::Done) {
+                phase = link.answered.wait(phase);
             }
         }
         // SAFETY: the pool thread no longer uses it, and the frame that contains it is never
@@ -252,22 +252,22 @@ impl Link {
         errno::set(errno);
     }
 
-    fn turn(&self) -> MutexGuard<'_, Turn> {
-        self.turn.lock()
+    fn phase(&self) -> MutexGuard<'_, Phase> {
+        self.phase.lock()
     }
 }
 
 /// The frame from which call-backs are called. Its personality routine notices exceptions that pass
 /// through the frame, and the unwinding that ends a thread.
-mod watched {
-    use super::{Link, end_left};
+mod guarded_frame {
+    use super::{Link, end_abandoned};
     use crate::runtime::thread::Thread;
     use std::arch::naked_asm;
     use std::ffi::{c_int, c_void};
 
     type CallBack = *mut (dyn FnMut() + 'static);
 
-    /// Calls `*callback`, which belongs to the conversation of `link`.
+    /// Calls `*callback`, which belongs to the job of `link`.
     ///
     /// # Safety
     /// The call-back may be called now.
@@ -352,7 +352,7 @@ mod watched {
         fn _Unwind_GetGR(context: *mut c_void, register: c_int) -> usize;
     }
 
-    /// Catches nothing. Notices that the frame is about to be removed, and the conversation with
+    /// Catches nothing. Notices that the frame is about to be removed, and the job with
     /// it.
     extern "C" fn personality(
         _: c_int,
@@ -366,7 +366,7 @@ mod watched {
             let left = unsafe { _Unwind_GetGR(context, LINK) };
             // SAFETY: a fiber runs on its own thread, which is attached.
             if let Some(thread) = Thread::attached() {
-                end_left(thread, thread.host().running(), |link| link.addr() == left);
+                end_abandoned(thread, thread.host().running(), |link| link.addr() == left);
             }
         }
         CONTINUE_UNWIND

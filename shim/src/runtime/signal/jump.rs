@@ -73,9 +73,9 @@ fn jumped_to(target: *const c_void) {
         thread.jumped();
         context::return_from_handler(thread.slot());
     }
-    if callback::is_talking(thread) {
+    if callback::is_calling_back(thread) {
         // SAFETY: the buffer is the one that the program passed to longjmp.
         let sp = unsafe { stack_pointer(target) };
-        callback::end_left(thread, thread.host().running(), |link| link.addr() < sp);
+        callback::end_abandoned(thread, thread.host().running(), |link| link.addr() < sp);
     }
 }

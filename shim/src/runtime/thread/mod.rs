@@ -116,7 +116,7 @@ pub struct Thread {
     runtimes: Runtimes,
     records: Records,
     /// Call-backs from the pool that fibers of this thread are currently running.
-    talks: RefCell<Vec<*const Link>>,
+    active_callbacks: RefCell<Vec<*const Link>>,
     stats: Registered<Stats>,
     trace: Option<Tracing>,
     escapes: Option<Box<Watch>>,
@@ -168,7 +168,7 @@ impl Thread {
             signals: Signals::new(),
             runtimes: Runtimes::of_thread(),
             records: Records::default(),
-            talks: RefCell::default(),
+            active_callbacks: RefCell::default(),
             watched,
             locks,
             at_once: locks && !watched,
@@ -244,8 +244,8 @@ impl Thread {
         &self.signals
     }
 
-    pub fn talks(&self) -> &RefCell<Vec<*const Link>> {
-        &self.talks
+    pub fn active_callbacks(&self) -> &RefCell<Vec<*const Link>> {
+        &self.active_callbacks
     }
 
     /// The quantum of the running fiber.
