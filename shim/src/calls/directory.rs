@@ -22,7 +22,7 @@ pub fn opendir(
     path: *const c_char,
 ) -> Verdict<*mut libc::DIR> {
     // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
-    let verdict = adaptive::whole(call, CallKind::Directory, libc::AT_FDCWD, || unsafe {
+    let verdict = adaptive::call_libc(call, CallKind::Directory, libc::AT_FDCWD, || unsafe {
         real(path)
     });
     if let Verdict::Done(directory) = verdict
@@ -62,10 +62,10 @@ fn entry<R: CResult>(
 ) -> Verdict<R> {
     match Stream::of(directory) {
         Some(stream) if !stream.has_more() => {
-            adaptive::whole(call, CallKind::Directory, stream.fd, function)
+            adaptive::call_libc(call, CallKind::Directory, stream.fd, function)
         }
         Some(_) => Verdict::PassThrough(Reason::Quick),
-        None => adaptive::whole(call, CallKind::Directory, libc::AT_FDCWD, function),
+        None => adaptive::call_libc(call, CallKind::Directory, libc::AT_FDCWD, function),
     }
 }
 
@@ -139,7 +139,7 @@ fn scan(
     let errno = errno::get();
     let mut entries: *mut Entry = std::ptr::null_mut();
     let at = &raw mut entries;
-    let verdict = adaptive::whole(call, CallKind::Directory, dir, || all(at));
+    let verdict = adaptive::call_libc(call, CallKind::Directory, dir, || all(at));
     let Verdict::Done(count @ 0..) = verdict else {
         return verdict;
     };

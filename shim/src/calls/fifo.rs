@@ -18,24 +18,24 @@ use sys::{PipeState, Sysno};
 
 /// How long the second open waits before the FIFO is checked again, in case a writer opened and
 /// closed it just before. The first value; it doubles each time.
-const FIRST_LOOK_NS: u64 = 10_000_000;
+const FIRST_CHECK_NS: u64 = 10_000_000;
 
 /// How often to check the FIFO if no pool thread is available either.
-const LOOK_EVERY_NS: u64 = 16_000_000;
+const CHECK_EVERY_NS: u64 = 16_000_000;
 
 /// Parks until `fifo`, which is open for reading, has or has had a writer since it was opened.
 /// Err(RESTART) if the fiber was interrupted.
 pub fn await_writer(call: &Call<'_>, fifo: c_int) -> Result<(), Errno> {
     let openings = Openings::watch(fifo);
-    let mut look_after = FIRST_LOOK_NS;
+    let mut check_after = FIRST_CHECK_NS;
     // Openings::watch comes before this check, so a writer that opens the FIFO later causes an
     // event.
     while !had_writer(fifo) {
         let waited = match &openings {
             Some(openings) => openings.wait(call),
             None => {
-                let deadline = sys::now().saturating_add(look_after);
-                look_after = look_after.saturating_mul(2);
+                let deadline = sys::now().saturating_add(check_after);
+                check_after = check_after.saturating_mul(2);
                 await_second_open(call, fifo, deadline)
             }
         };
@@ -87,7 +87,7 @@ fn await_second_open(call: &Call<'_>, fifo: c_int, deadline: Deadline) -> Errno 
         // There is no pool thread, or no /proc.
         _ => {
             let claim = std::ptr::null();
-            Errno::of(call.perform_until(&Request::Wait { claim }, sys::now() + LOOK_EVERY_NS))
+            Errno::of(call.perform_until(&Request::Wait { claim }, sys::now() + CHECK_EVERY_NS))
         }
     }
 }

@@ -26,7 +26,7 @@ pub fn flock(
     // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
     let lock = |operation| unsafe { real(hold.fd(), operation) };
     if operation & libc::LOCK_NB != 0 || operation & (libc::LOCK_SH | libc::LOCK_EX) == 0 {
-        return adaptive::whole(call, CallKind::Change, fd, || lock(operation));
+        return adaptive::call_libc(call, CallKind::Change, fd, || lock(operation));
     }
     let arguments = [operation as usize, 0];
     wait_for(
@@ -49,7 +49,7 @@ pub fn lockf(
     // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
     let lock = |command| unsafe { real(hold.fd(), command, length) };
     if command != libc::F_LOCK {
-        return adaptive::whole(call, CallKind::Change, fd, || lock(command));
+        return adaptive::call_libc(call, CallKind::Change, fd, || lock(command));
     }
     // The same request that libc's lockf makes.
     // SAFETY: zeroes are a valid struct flock.
@@ -76,7 +76,7 @@ pub fn fcntl(
     let now = match command {
         libc::F_SETLKW => libc::F_SETLK,
         libc::F_OFD_SETLKW => libc::F_OFD_SETLK,
-        _ => return adaptive::whole(call, CallKind::Change, fd, || lock(command)),
+        _ => return adaptive::call_libc(call, CallKind::Change, fd, || lock(command)),
     };
     let arguments = [command as usize, argument as usize];
     let result = wait_for(call, hold, || lock(now), Sysno::fcntl, arguments);

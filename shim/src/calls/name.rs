@@ -18,7 +18,7 @@ pub fn chdir(
 ) -> Verdict<c_int> {
     settle_names(call);
     // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
-    adaptive::whole(call, CallKind::Lookup, libc::AT_FDCWD, || unsafe {
+    adaptive::call_libc(call, CallKind::Lookup, libc::AT_FDCWD, || unsafe {
         real(path)
     })
 }
@@ -30,7 +30,7 @@ pub fn fchdir(
 ) -> Verdict<c_int> {
     settle_names(call);
     // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
-    adaptive::whole(call, CallKind::Lookup, dir, || unsafe { real(dir) })
+    adaptive::call_libc(call, CallKind::Lookup, dir, || unsafe { real(dir) })
 }
 
 fn settle_names(call: &Call<'_>) {
@@ -46,9 +46,12 @@ pub fn open_by_handle_at(
     flags: c_int,
 ) -> Verdict<c_int> {
     // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
-    opened(adaptive::whole(call, CallKind::Lookup, mount, || unsafe {
-        real(mount, handle, flags)
-    }))
+    opened(adaptive::call_libc(
+        call,
+        CallKind::Lookup,
+        mount,
+        || unsafe { real(mount, handle, flags) },
+    ))
 }
 
 pub fn mkstemp(
@@ -57,7 +60,7 @@ pub fn mkstemp(
     template: *mut c_char,
 ) -> Verdict<c_int> {
     // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
-    opened(adaptive::whole(
+    opened(adaptive::call_libc(
         call,
         CallKind::Change,
         libc::AT_FDCWD,
@@ -73,7 +76,7 @@ pub fn mkstemps(
     suffix_or_flags: c_int,
 ) -> Verdict<c_int> {
     // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
-    opened(adaptive::whole(
+    opened(adaptive::call_libc(
         call,
         CallKind::Change,
         libc::AT_FDCWD,
@@ -89,7 +92,7 @@ pub fn mkostemps(
     flags: c_int,
 ) -> Verdict<c_int> {
     // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
-    opened(adaptive::whole(
+    opened(adaptive::call_libc(
         call,
         CallKind::Change,
         libc::AT_FDCWD,

@@ -22,8 +22,8 @@ use sys::sockets;
 const MAX_SPURIOUS_READY: u32 = 50;
 
 /// How long a send waits before it checks again without an event, at first and at most.
-const FIRST_LOOK_NS: u64 = 10_000_000;
-const LAST_LOOK_NS: u64 = 1_000_000_000;
+const FIRST_CHECK_NS: u64 = 10_000_000;
+const MAX_CHECK_NS: u64 = 1_000_000_000;
 
 pub fn recv(call: &Call<'_>, fd: c_int, buf: *mut c_void, n: usize, flags: c_int) -> Verdict {
     let action = Action::Receive(buf.cast(), n);
@@ -423,14 +423,14 @@ fn in_steps(
     let mut storage = Storage::new();
     let mut spurious = 0;
     // poll(2) does not wake a sender when its Unix socket is shut down.
-    let mut look_again = (wanted.action.direction() == Direction::Write && sockets::is_unix(fd))
-        .then_some(FIRST_LOOK_NS);
+    let mut check_again = (wanted.action.direction() == Direction::Write && sockets::is_unix(fd))
+        .then_some(FIRST_CHECK_NS);
     let result = loop {
-        let next = look_again.map_or(NEVER, |nanos| sys::now() + nanos);
+        let next = check_again.map_or(NEVER, |nanos| sys::now() + nanos);
         let ready = call.perform_until(&Request::Poll { fd, events }, deadline.min(next));
         match Errno::of(ready) {
             Errno::TIME if next < deadline => {
-                look_again = look_again.map(|nanos| (nanos * 2).min(LAST_LOOK_NS))
+                check_again = check_again.map(|nanos| (nanos * 2).min(MAX_CHECK_NS))
             }
             Errno::TIME => break Err(Errno::AGAIN),
             Errno::RESTART => break Err(Errno::RESTART),

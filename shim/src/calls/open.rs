@@ -102,7 +102,7 @@ pub fn openat(
         path,
         flags,
         mode: if needs_mode(flags) { mode } else { 0 },
-        peerless: waits_for_nobody(flags),
+        never_waits_for_peer: never_waits_for_peer(flags),
         was_a_file: decision.starts_inline() && was_a_file(call, dir, path, flags),
         changes: recent_paths::changes(),
     };
@@ -129,7 +129,7 @@ fn can_be_tried(flags: c_int) -> bool {
 }
 
 /// Whether these flags rule out a FIFO, or an open that blocks on one.
-fn waits_for_nobody(flags: c_int) -> bool {
+fn never_waits_for_peer(flags: c_int) -> bool {
     [
         libc::O_NONBLOCK,
         libc::O_DIRECTORY,
@@ -154,7 +154,7 @@ struct Open {
     flags: c_int,
     mode: libc::mode_t,
     /// The open never waits for another end, whatever the path refers to.
-    peerless: bool,
+    never_waits_for_peer: bool,
     /// The path was recently that of a regular file.
     was_a_file: bool,
     /// The count of name changes before the path was looked up.
@@ -163,8 +163,8 @@ struct Open {
 
 impl Open {
     /// The flags with which the open does not wait for a peer.
-    fn unwaiting(&self) -> c_int {
-        if self.peerless || self.was_a_file {
+    fn nonblocking_flags(&self) -> c_int {
+        if self.never_waits_for_peer || self.was_a_file {
             self.flags
         } else {
             self.flags | libc::O_NONBLOCK
@@ -176,7 +176,7 @@ impl Open {
     fn attempt(&self, call: &Call<'_>) -> Option<Verdict> {
         // SAFETY: zeroes are a valid `open_how`, which requests nothing.
         let mut how: libc::open_how = unsafe { std::mem::zeroed() };
-        how.flags = self.unwaiting() as u32 as u64;
+        how.flags = self.nonblocking_flags() as u32 as u64;
         how.resolve = libc::RESOLVE_CACHED;
         // SAFETY: the C caller passes a valid path.
         let result = unsafe { sys::openat2(self.dir, self.path, &how) };
@@ -196,7 +196,8 @@ impl Open {
     fn make(&self, call: &Call<'_>) -> Verdict {
         let begin = sys::now();
         // SAFETY: the C caller passes a valid path.
-        let result = unsafe { sys::openat(self.dir, self.path, self.unwaiting(), self.mode) };
+        let result =
+            unsafe { sys::openat(self.dir, self.path, self.nonblocking_flags(), self.mode) };
         let took = sys::now() - begin;
         call.thread.opens.update(|opens| opens.made(took));
         call.note(|record| {
@@ -232,11 +233,12 @@ impl Open {
     /// Turns `fd`, opened without waiting, into what open(2) would have returned. Opening a FIFO
     /// for reading waits for its first writer; opening it for reading and writing does not wait.
     fn settle(&self, call: &Call<'_>, fd: c_int) -> Answer {
-        if self.unwaiting() != self.flags && sys::set_status_flags(fd, self.flags).is_err() {
+        if self.nonblocking_flags() != self.flags && sys::set_status_flags(fd, self.flags).is_err()
+        {
             let _ = sys::close(fd);
             return Answer::Waits;
         }
-        if self.peerless || self.was_a_file {
+        if self.never_waits_for_peer || self.was_a_file {
             Descriptor::opened(fd, self.flags, self.was_a_file);
             return Answer::Done(Ok(fd));
         }
@@ -316,7 +318,7 @@ impl Open {
         let &Self {
             dir, path, mode, ..
         } = self;
-        let flags = self.unwaiting() | O_LARGEFILE;
+        let flags = self.nonblocking_flags() | O_LARGEFILE;
         let result = call.perform(&Request::Open {
             dir,
             path,

@@ -24,7 +24,7 @@ pub const NO_TIME: timespec = timespec {
 
 /// The longest pollfd array for which a wait is prepared; the kernel rejects longer ones with
 /// EINVAL (RLIMIT_NOFILE).
-const MOST_FILES: nfds_t = 1 << 30;
+const MAX_FILES: nfds_t = 1 << 30;
 
 /// How long a call may wait: a number of nanoseconds, or forever.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -113,7 +113,7 @@ fn poll_for(
     limit: Limit,
     mask: *const sigset_t,
 ) -> Verdict {
-    if n > MOST_FILES {
+    if n > MAX_FILES {
         return Verdict::PassThrough(Reason::Unusual);
     }
     let look = |limit: Option<&timespec>| {

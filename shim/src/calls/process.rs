@@ -27,7 +27,7 @@ const WNOTHREAD: c_int = 0x2000_0000;
 
 /// How long a wait on a pidfd lasts before it checks whether the child has stopped for its tracer:
 /// at first, and at most. A wait of the full length happens only if no pool thread is available.
-const LOOK_AFTER_NS: (u64, u64) = (1_000_000, 1_000_000_000);
+const CHECK_AFTER_NS: (u64, u64) = (1_000_000, 1_000_000_000);
 
 /// The part of a `siginfo_t` that waitid(2) fills in: everything up to the status.
 type Told = [c_int; 7];
@@ -54,7 +54,7 @@ pub fn wait4(
     options: c_int,
     usage: *mut rusage,
 ) -> Verdict {
-    if let Some(reason) = passes(call, options) {
+    if let Some(reason) = reason_to_pass(call, options) {
         return Verdict::PassThrough(reason);
     }
     let children = Children {
@@ -88,7 +88,7 @@ pub fn waitid(
     info: *mut siginfo_t,
     options: c_int,
 ) -> Verdict {
-    if let Some(reason) = passes(call, options) {
+    if let Some(reason) = reason_to_pass(call, options) {
         return Verdict::PassThrough(reason);
     }
     if kind == libc::P_PIDFD
@@ -145,7 +145,7 @@ pub fn ptrace(
     Verdict::PassThrough(Reason::Quick)
 }
 
-fn passes(call: &Call<'_>, options: c_int) -> Option<Reason> {
+fn reason_to_pass(call: &Call<'_>, options: c_int) -> Option<Reason> {
     if options & libc::WNOHANG != 0 {
         Some(Reason::Nonblocking)
     } else if options & WNOTHREAD != 0 {
@@ -170,30 +170,30 @@ impl Children {
         call: &Call<'_>,
         mut ask: impl FnMut() -> Result<Option<isize>, Errno>,
     ) -> Result<isize, Errno> {
-        let mut patience = LOOK_AFTER_NS.0;
+        let mut pause = CHECK_AFTER_NS.0;
         loop {
             if let Some(found) = ask()? {
                 call.inline();
                 return Ok(found);
             }
-            let waited = self.wait_for_one(call, patience);
+            let waited = self.wait_for_one(call, pause);
             if Errno::of(waited) == Errno::RESTART {
                 return Err(Errno::RESTART);
             }
-            patience = (patience * 2).min(LOOK_AFTER_NS.1);
+            pause = (pause * 2).min(CHECK_AFTER_NS.1);
         }
     }
 
-    fn wait_for_one(&self, call: &Call<'_>, patience: u64) -> i32 {
+    fn wait_for_one(&self, call: &Call<'_>, pause: u64) -> i32 {
         let is_pollable = matches!(self.kind, libc::P_PID | libc::P_PIDFD)
             && self.options & (libc::WSTOPPED | libc::WCONTINUED) == 0
             && !TRACES.load(Relaxed);
-        let thread = (!is_pollable || patience >= LOOK_AFTER_NS.1)
+        let thread = (!is_pollable || pause >= CHECK_AFTER_NS.1)
             .then(pool::UnboundedWaitPermit::acquire)
             .flatten();
         if is_pollable
             && thread.is_none()
-            && let Some(waited) = self.poll_for_one(call, patience)
+            && let Some(waited) = self.poll_for_one(call, pause)
         {
             return waited;
         }
@@ -221,15 +221,15 @@ impl Children {
         if Errno::of(result) == Errno::CANCELED {
             // Neither a descriptor nor a pool thread is available.
             let claim = std::ptr::null();
-            return call.perform_until(&Request::Wait { claim }, sys::now() + patience);
+            return call.perform_until(&Request::Wait { claim }, sys::now() + pause);
         }
         result
     }
 
-    /// Waits on a pidfd for the end of one child, no longer than `patience`. Returns None if no
+    /// Waits on a pidfd for the end of one child, no longer than `pause`. Returns None if no
     /// pidfd can be opened.
-    fn poll_for_one(&self, call: &Call<'_>, patience: u64) -> Option<i32> {
-        let until = sys::now() + patience;
+    fn poll_for_one(&self, call: &Call<'_>, pause: u64) -> Option<i32> {
+        let until = sys::now() + pause;
         let events = libc::POLLIN;
         if self.kind == libc::P_PIDFD {
             let fd = self.id as c_int;

@@ -19,7 +19,7 @@ use sys::errno::Errno;
 use sys::signal_bit;
 
 /// How often sigwait(3) checks for a signal if it has no descriptor to wait for.
-const LOOK_EVERY_NS: u64 = 20_000_000;
+const CHECK_EVERY_NS: u64 = 20_000_000;
 
 /// pause(2).
 pub fn pause(call: &Call<'_>) -> Verdict {
@@ -184,7 +184,7 @@ fn take_blocked(
             let claim = std::ptr::null();
             waited = call.perform_until(
                 &Request::Wait { claim },
-                deadline.min(sys::now() + LOOK_EVERY_NS),
+                deadline.min(sys::now() + CHECK_EVERY_NS),
             );
         }
         if Errno::of(waited) == Errno::RESTART {

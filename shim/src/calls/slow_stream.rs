@@ -123,12 +123,12 @@ fn wait_then_call(call: &Call<'_>, transfer: &Transfer) -> Result<isize, Errno> 
     let (fd, events) = (transfer.fd, engine::event(transfer.direction));
     // If a FIFO was opened with O_NONBLOCK and has had no writer since, poll(2) does not report it
     // as readable.
-    let at_once = transfer.direction == Direction::Read
+    let tries_first = transfer.direction == Direction::Read
         && matches!(
             sys::pipe_state(fd),
             Some(PipeState::Data | PipeState::Ended)
         );
-    if !at_once && Errno::of(call.perform(&Request::Poll { fd, events })) == Errno::RESTART {
+    if !tries_first && Errno::of(call.perform(&Request::Poll { fd, events })) == Errno::RESTART {
         return Err(Errno::RESTART);
     }
     let result = call.perform(&Request::Plain(*transfer));

@@ -32,7 +32,7 @@ pub fn posix_fallocate(
     length: i64,
 ) -> Verdict<c_int> {
     // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
-    let done = adaptive::whole(call, CallKind::Space, fd, || unsafe {
+    let done = adaptive::call_libc(call, CallKind::Space, fd, || unsafe {
         ErrorNumber(real(fd, offset, length))
     });
     done.map(|number| number.0)
@@ -53,7 +53,7 @@ pub fn sync_file_range(
         CallKind::Space
     };
     // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
-    adaptive::whole(call, kind, fd, || unsafe {
+    adaptive::call_libc(call, kind, fd, || unsafe {
         real(fd, offset, length, flags)
     })
 }
@@ -70,7 +70,7 @@ pub fn msync(
         return Verdict::PassThrough(Reason::Quick);
     }
     // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
-    adaptive::whole(call, CallKind::Flush, adaptive::NO_FILE, || unsafe {
+    adaptive::call_libc(call, CallKind::Flush, adaptive::NO_FILE, || unsafe {
         real(memory, length, flags)
     })
 }

@@ -349,7 +349,7 @@ pub fn copy_file_range(
 /// Makes the call here even if libc should make it, because the position turns end when our caller
 /// returns.
 fn move_some(call: &Call<'_>, files: [&Hold; 2], function: impl Fn() -> isize) -> isize {
-    let verdict = adaptive::whole_of_two(call, CallKind::Move, files.map(Hold::fd), &function);
+    let verdict = adaptive::call_libc_on_two(call, CallKind::Move, files.map(Hold::fd), &function);
     verdict.settle(call).unwrap_or_else(function)
 }
 

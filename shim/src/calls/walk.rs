@@ -119,7 +119,7 @@ pub fn glob(
     // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
     let plain = || unsafe { real(pattern, flags, error, into) };
     let Some(callback) = error else {
-        return adaptive::whole(call, CallKind::Directory, libc::AT_FDCWD, plain);
+        return adaptive::call_libc(call, CallKind::Directory, libc::AT_FDCWD, plain);
     };
     with_callbacks(call, callback as *const c_void, plain, || {
         // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
@@ -137,7 +137,7 @@ pub fn fts_open(
     // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
     let plain = || unsafe { real(paths, options, compare) };
     let Some(callback) = compare else {
-        return adaptive::whole(call, CallKind::Directory, libc::AT_FDCWD, plain);
+        return adaptive::call_libc(call, CallKind::Directory, libc::AT_FDCWD, plain);
     };
     with_callbacks(call, callback as *const c_void, plain, || {
         // SAFETY: libc's own function, with its caller's arguments; the new tree has no other user
@@ -181,7 +181,7 @@ fn step(
     // handles null.
     let compare = unsafe { tree.as_ref() }.and_then(|tree| tree.compare);
     let Some(callback) = compare else {
-        return adaptive::whole(call, CallKind::Directory, libc::AT_FDCWD, function);
+        return adaptive::call_libc(call, CallKind::Directory, libc::AT_FDCWD, function);
     };
     with_callbacks(call, callback as *const c_void, &function, || {
         // SAFETY: what fts_open returned; only this call uses it.

@@ -118,7 +118,7 @@ pub unsafe fn enter<H: Hook>(arguments: H::Arguments) -> H::Result {
     // SAFETY: not null, and the thread stays attached while one of its hooks runs.
     let thread = unsafe { Thread::of_slot(slot) };
     // In the exported function itself, because every nanosecond counts here.
-    if thread.answers_at_once()
+    if thread.allows_fast_path()
         && let Some(result) = H::first(thread, arguments)
     {
         return result;
@@ -173,7 +173,7 @@ pub unsafe fn watched<H: Hook>(thread: &Thread, arguments: H::Arguments) -> H::R
         let verdict = match H::symbol().next() {
             Next::Converted => H::convert(call, arguments),
             Next::Through => Verdict::PassThrough(Reason::Interposed),
-            _ => calls::via::offload::whole(call, || {
+            _ => calls::via::offload::call_libc(call, || {
                 // SAFETY: the next function, with its caller's arguments, while that call lasts.
                 unsafe { H::call(arguments) }
             }),

@@ -41,7 +41,7 @@ pub unsafe fn call_lseek(fd: c_int, offset: off_t, whence: c_int) -> off_t {
 /// inline.
 pub fn pclose_on_pool<R: calls::CResult>(function: impl FnOnce() -> R) -> Option<R> {
     let call = Call::begin(Thread::current()?, Index::pclose as usize, None)?;
-    calls::via::offload::whole(&call, function).settle(&call)
+    calls::via::offload::call_libc(&call, function).settle(&call)
 }
 
 /// vdprintf(3), for dprintf.

@@ -328,13 +328,13 @@ macro_rules! route {
         routes::offload::<Self>($call, ($($arg,)*))
     };
     ({ Adaptive($kind:ident, $file:expr) } $call:ident ($($arg:ident),*)) => {
-        calls::via::adaptive::whole($call, CallKind::$kind, $file, || {
+        calls::via::adaptive::call_libc($call, CallKind::$kind, $file, || {
             // SAFETY: the libc function, with its caller's arguments, while that call lasts.
             unsafe { libc()($($arg),*) }
         })
     };
     ({ Adaptive($kind:ident, $file:expr, $other:expr) } $call:ident ($($arg:ident),*)) => {
-        calls::via::adaptive::whole_of_two($call, CallKind::$kind, [$file, $other], || {
+        calls::via::adaptive::call_libc_on_two($call, CallKind::$kind, [$file, $other], || {
             // SAFETY: the libc function, with its caller's arguments, while that call lasts.
             unsafe { libc()($($arg),*) }
         })

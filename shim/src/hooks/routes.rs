@@ -46,8 +46,8 @@ pub fn offload<H: Hook>(call: &Call<'_>, arguments: H::Arguments) -> Verdict<H::
         unsafe { H::call(arguments) }
     };
     match H::file(arguments) {
-        Some(fd) => offload::whole_on(call, fd, function),
-        None => offload::whole(call, function),
+        Some(fd) => offload::call_libc_on(call, fd, function),
+        None => offload::call_libc(call, function),
     }
 }
 

@@ -9,10 +9,10 @@ macro_rules! locks {
 
     "Locks" {
         fn pthread_mutex_lock, __pthread_mutex_lock(m: *mut pthread_mutex_t) -> c_int
-            => Convert(calls::locks::mutex::lock), lock, first(calls::locks::mutex::lock_at_once);
+            => Convert(calls::locks::mutex::lock), lock, first(calls::locks::mutex::lock_fast);
         fn pthread_mutex_trylock, __pthread_mutex_trylock(m: *mut pthread_mutex_t) -> c_int
             => Convert(calls::locks::mutex::trylock), lock, without_case(TRIES),
-               first(calls::locks::mutex::lock_at_once);
+               first(calls::locks::mutex::lock_fast);
         fn pthread_mutex_timedlock(m: *mut pthread_mutex_t, time: *const timespec) -> c_int
             => Convert(calls::locks::mutex::timedlock), lock;
         fn pthread_mutex_clocklock(
@@ -41,16 +41,16 @@ macro_rules! locks {
             => Everywhere(calls::locks::cond::broadcast), version("GLIBC_2.3.2");
         fn pthread_rwlock_rdlock, __pthread_rwlock_rdlock(l: *mut pthread_rwlock_t) -> c_int
             => Convert(calls::locks::rwlock::rdlock), lock,
-               first(calls::locks::rwlock::rdlock_at_once);
+               first(calls::locks::rwlock::rdlock_fast);
         fn pthread_rwlock_wrlock, __pthread_rwlock_wrlock(l: *mut pthread_rwlock_t) -> c_int
             => Convert(calls::locks::rwlock::wrlock), lock,
-               first(calls::locks::rwlock::wrlock_at_once);
+               first(calls::locks::rwlock::wrlock_fast);
         fn pthread_rwlock_tryrdlock, __pthread_rwlock_tryrdlock(l: *mut pthread_rwlock_t) -> c_int
             => Convert(calls::locks::rwlock::tryrdlock), lock, without_case(TRIES),
-               first(calls::locks::rwlock::rdlock_at_once);
+               first(calls::locks::rwlock::rdlock_fast);
         fn pthread_rwlock_trywrlock, __pthread_rwlock_trywrlock(l: *mut pthread_rwlock_t) -> c_int
             => Convert(calls::locks::rwlock::trywrlock), lock, without_case(TRIES),
-               first(calls::locks::rwlock::wrlock_at_once);
+               first(calls::locks::rwlock::wrlock_fast);
         fn pthread_rwlock_timedrdlock(l: *mut pthread_rwlock_t, time: *const timespec) -> c_int
             => Convert(calls::locks::rwlock::timedrdlock), lock;
         fn pthread_rwlock_timedwrlock(l: *mut pthread_rwlock_t, time: *const timespec) -> c_int
@@ -96,10 +96,10 @@ macro_rules! locks {
             => Convert(calls::locks::join::clockjoin);
         fn sem_wait(s: *mut sem_t) -> c_int
             => Convert(calls::locks::sem::wait), cancellation_point, lock,
-               first(calls::locks::sem::wait_at_once);
+               first(calls::locks::sem::wait_fast);
         fn sem_trywait(s: *mut sem_t) -> c_int
             => Convert(calls::locks::sem::trywait), lock, without_case(TRIES),
-               first(calls::locks::sem::take_at_once);
+               first(calls::locks::sem::take_fast);
         fn sem_timedwait(s: *mut sem_t, time: *const timespec) -> c_int
             => Convert(calls::locks::sem::timedwait), cancellation_point, lock;
         fn sem_clockwait(s: *mut sem_t, clock: clockid_t, time: *const timespec) -> c_int
@@ -107,10 +107,10 @@ macro_rules! locks {
         fn sem_post(s: *mut sem_t) -> c_int
             => Everywhere(calls::locks::sem::post);
         fn mtx_lock(m: *mut pthread_mutex_t) -> c_int
-            => Convert(calls::locks::c11::mtx_lock), lock, first(calls::locks::mutex::lock_at_once);
+            => Convert(calls::locks::c11::mtx_lock), lock, first(calls::locks::mutex::lock_fast);
         fn mtx_trylock(m: *mut pthread_mutex_t) -> c_int
             => Convert(calls::locks::c11::mtx_trylock), lock, without_case(TRIES),
-               first(calls::locks::mutex::lock_at_once);
+               first(calls::locks::mutex::lock_fast);
         fn mtx_timedlock(m: *mut pthread_mutex_t, time: *const timespec) -> c_int
             => Convert(calls::locks::c11::mtx_timedlock), lock;
         fn mtx_unlock(m: *mut pthread_mutex_t) -> c_int

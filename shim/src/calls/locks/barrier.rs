@@ -6,7 +6,7 @@
 //! the published number.
 
 use super::kernel::Futex;
-use super::{Patience, WAIT_TABLE, Wait, released};
+use super::{WAIT_TABLE, Wait, WaitBackoff, released};
 use crate::calls::Verdict;
 use crate::runtime::call::Call;
 use crate::runtime::deadlines::NEVER;
@@ -31,7 +31,7 @@ struct Barrier {
 }
 
 /// When this many have entered, libc resets the counters at the end of the round.
-const MOST_ENTERED: u32 = u32::MAX / 2;
+const MAX_ENTERED: u32 = u32::MAX / 2;
 
 fn of<'a>(b: *mut pthread_barrier_t) -> &'a Barrier {
     // SAFETY: the C caller passes an initialised barrier that stays alive during the call; the
@@ -41,7 +41,7 @@ fn of<'a>(b: *mut pthread_barrier_t) -> &'a Barrier {
 
 impl Barrier {
     fn last_number(&self) -> u32 {
-        MOST_ENTERED - MOST_ENTERED % self.count
+        MAX_ENTERED - MAX_ENTERED % self.count
     }
 
     /// Wakes threads and fibers that wait for `word` to change.
@@ -55,7 +55,7 @@ impl Barrier {
 
     /// Parks until `word` is not `value` any more.
     fn wait(&self, call: &Call<'_>, word: &AtomicU32, value: u32) {
-        let mut patience = Patience::new();
+        let mut backoff = WaitBackoff::new();
         while word.load(Acquire) == value {
             if self.shared != 0
                 && let Some(woken) = Futex::of(word, value, true).wait(call, NEVER)
@@ -71,7 +71,7 @@ impl Barrier {
                 again: false,
                 // Another process's entries are not noticed, so look again periodically.
                 deadline: if self.shared != 0 {
-                    patience.next(NEVER)
+                    backoff.next(NEVER)
                 } else {
                     NEVER
                 },

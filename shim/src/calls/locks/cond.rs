@@ -4,7 +4,7 @@
 //! The fiber queues up before it releases the mutex, so that no later signal is lost. A signal
 //! wakes a fiber if one waits, otherwise a thread; a broadcast wakes both.
 
-use super::{Patience, WAIT_TABLE, Wait, Woken, code, is_supported, is_valid, mutex, stand_in};
+use super::{WAIT_TABLE, Wait, WaitBackoff, Woken, code, is_supported, is_valid, mutex, stand_in};
 use crate::calls::Verdict;
 use crate::runtime::call::Call;
 use crate::runtime::deadlines::{Deadline, NEVER};
@@ -71,7 +71,7 @@ fn wait_until(
         mark: ANY,
         again: false,
         deadline: if shared {
-            Patience::longest(deadline)
+            WaitBackoff::longest(deadline)
         } else {
             deadline
         },

@@ -7,7 +7,7 @@
 //! queue, which wakers check first.
 
 use super::kernel::{self, Futex};
-use super::{Patience, WAIT_TABLE, Wait, Woken, is_valid};
+use super::{WAIT_TABLE, Wait, WaitBackoff, Woken, is_valid};
 use crate::calls::{Verdict, poll};
 use crate::engine::{FdPin, KernelCall, Request};
 use crate::runtime::call::Call;
@@ -129,14 +129,14 @@ fn wait(call: &Call<'_>, futex: Futex, deadline: Deadline) -> Result<(), Errno> 
 /// Waits in the shim's wait queue, for futexes that have no waiter in the kernel. Wakes by raw
 /// system calls are not noticed, so the fiber checks periodically whether the value has changed.
 fn wait_in_lot(call: &Call<'_>, futex: Futex, deadline: Deadline) -> Result<(), Errno> {
-    let mut patience = Patience::new();
+    let mut backoff = WaitBackoff::new();
     loop {
         let mut refused = None;
         let wait = Wait {
             key: futex.address,
             mark: futex.mask,
             again: false,
-            deadline: patience.next(deadline),
+            deadline: backoff.next(deadline),
         };
         let woken = wait.park(call, || {
             refused = compare(futex).err();

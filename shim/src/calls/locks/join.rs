@@ -5,7 +5,7 @@
 //! waits, the remaining joins share the other threads in intervals of [`TURN`], so that they do not
 //! delay anyone for long.
 
-use super::{Patience, Wait, code, deadline, is_supported, is_valid};
+use super::{Wait, WaitBackoff, code, deadline, is_supported, is_valid};
 use crate::calls::Verdict;
 use crate::calls::via::offload;
 use crate::context;
@@ -140,7 +140,7 @@ fn join_until(
     }
     // SAFETY: the C caller passes a joinable thread and a valid pointer.
     let mut error = context::in_libc(|| unsafe { try_join(thread, value) });
-    let mut patience = Patience::new();
+    let mut backoff = WaitBackoff::new();
     while error == libc::EBUSY {
         let now = sys::now();
         if now >= deadline {
@@ -148,7 +148,7 @@ fn join_until(
         }
         if !call.has_engine() {
             // There is no pool either, so check again periodically.
-            error = look_again(call, thread, value, patience.next(deadline));
+            error = check_again(call, thread, value, backoff.next(deadline));
             continue;
         }
         let own_thread = pool::UnboundedWaitPermit::acquire();
@@ -178,7 +178,7 @@ fn join_until(
 }
 
 /// Parks until `deadline`, then checks whether the thread has ended.
-fn look_again(call: &Call<'_>, thread: pthread_t, value: Value, deadline: Deadline) -> c_int {
+fn check_again(call: &Call<'_>, thread: pthread_t, value: Value, deadline: Deadline) -> c_int {
     let wait = Wait {
         // No one wakes it: nothing else uses the address of this call's own variable as a key.
         key: (&raw const deadline).addr(),

@@ -8,7 +8,7 @@
 //!
 //! Some releases are not noticed: those by another process, and those that libc makes inside
 //! pthread_cond_wait(3). A fiber that waits for such a lock also checks it at growing intervals
-//! ([`Patience`]).
+//! ([`WaitBackoff`]).
 
 pub mod barrier;
 pub mod c11;
@@ -173,11 +173,11 @@ fn wake_first_or_shared(key: usize) {
 }
 
 /// Backoff between checks for a release that was not noticed: the interval doubles up to a limit.
-pub struct Patience(u64);
+pub struct WaitBackoff(u64);
 
-impl Patience {
+impl WaitBackoff {
     const FIRST: u64 = 50_000;
-    const MOST: u64 = 8_000_000;
+    const MAX: u64 = 8_000_000;
 
     pub const fn new() -> Self {
         Self(Self::FIRST)
@@ -186,13 +186,13 @@ impl Patience {
     /// The deadline of the next wait, not later than `deadline`.
     pub fn next(&mut self, deadline: Deadline) -> Deadline {
         let wait = self.0;
-        self.0 = (wait * 2).min(Self::MOST);
+        self.0 = (wait * 2).min(Self::MAX);
         deadline.min(sys::now() + wait)
     }
 
     /// The deadline of a wait of the longest interval, not later than `deadline`.
     pub fn longest(deadline: Deadline) -> Deadline {
-        deadline.min(sys::now() + Self::MOST)
+        deadline.min(sys::now() + Self::MAX)
     }
 }
 

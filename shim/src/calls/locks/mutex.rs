@@ -10,7 +10,7 @@
 //! a thread, see [`super::special`].
 
 use super::kernel::Futex;
-use super::{Patience, Wait, code, deadline, is_supported, is_valid, released, special};
+use super::{Wait, WaitBackoff, code, deadline, is_supported, is_valid, released, special};
 use crate::calls::Verdict;
 use crate::context;
 use crate::runtime::call::Call;
@@ -277,7 +277,7 @@ impl Mutex {
         }
         let deadline = until()?;
         let shared = self.is_shared();
-        let mut patience = Patience::new();
+        let mut backoff = WaitBackoff::new();
         let mut again = false;
         // If the kernel woke this fiber, the wake-up came from its queue, where others may still
         // wait; the word must say so.
@@ -309,7 +309,7 @@ impl Mutex {
                 deadline: if sees_release {
                     deadline
                 } else {
-                    patience.next(deadline)
+                    backoff.next(deadline)
                 },
             };
             let attempt = || {
@@ -335,7 +335,7 @@ impl Mutex {
 
 /// The fast path: takes an uncontended mutex that has no owner in the kernel.
 #[inline(always)]
-pub fn lock_at_once(thread: &Thread, m: *mut pthread_mutex_t) -> Option<c_int> {
+pub fn lock_fast(thread: &Thread, m: *mut pthread_mutex_t) -> Option<c_int> {
     let mutex = of(m);
     match mutex.kind() {
         // For this kind it does not matter who holds it.
@@ -343,14 +343,14 @@ pub fn lock_at_once(thread: &Thread, m: *mut pthread_mutex_t) -> Option<c_int> {
             mutex.own();
             Some(0)
         }
-        RECURSIVE if !mutex.is_shared() => lock_recursive_at_once(thread, mutex),
+        RECURSIVE if !mutex.is_shared() => lock_recursive_fast(thread, mutex),
         _ => None,
     }
 }
 
 /// Makes no function calls, so that the hook needs no stack frame on its other paths.
 #[inline(always)]
-fn lock_recursive_at_once(thread: &Thread, mutex: &Mutex) -> Option<c_int> {
+fn lock_recursive_fast(thread: &Thread, mutex: &Mutex) -> Option<c_int> {
     let fiber = thread.host().running_shown()?;
     if fiber.is_null() {
         return None;

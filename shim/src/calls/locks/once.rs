@@ -10,7 +10,7 @@
 //! waiting fibers check the word periodically.
 
 use super::kernel::Futex;
-use super::{Patience, Wait, released};
+use super::{Wait, WaitBackoff, released};
 use crate::calls::Verdict;
 use crate::context;
 use crate::runtime::call::Call;
@@ -147,7 +147,7 @@ impl Callable {
 /// Parks until the routine is done or this fiber has claimed it; in the latter case libc runs it.
 pub fn once(call: &Call<'_>, control: *mut c_int, _: Routine) -> Verdict {
     let word = word(control);
-    let mut patience = Patience::new();
+    let mut backoff = WaitBackoff::new();
     loop {
         let now = word.load(Acquire);
         if now & DONE != 0 {
@@ -160,7 +160,7 @@ pub fn once(call: &Call<'_>, control: *mut c_int, _: Routine) -> Verdict {
                 key: control.addr(),
                 mark: ANY,
                 again: false,
-                deadline: patience.next(NEVER),
+                deadline: backoff.next(NEVER),
             };
             let callable = Callable::save();
             // libc wakes all waiters on the word when the routine is done or was abandoned.

@@ -4,7 +4,9 @@
 //! libc does not know about fibers that wait to write, so a lock that prefers writers does not
 //! prefer them.
 
-use super::{Patience, Wait, Woken, code, deadline, is_supported, is_valid, released, thread_id};
+use super::{
+    Wait, WaitBackoff, Woken, code, deadline, is_supported, is_valid, released, thread_id,
+};
 use crate::calls::Verdict;
 use crate::calls::via::offload;
 use crate::context;
@@ -78,7 +80,7 @@ impl LockMode {
 
 /// The fast path: takes a lock that only readers have used recently.
 #[inline(always)]
-pub fn rdlock_at_once(_: &Thread, l: *mut pthread_rwlock_t) -> Option<c_int> {
+pub fn rdlock_fast(_: &Thread, l: *mut pthread_rwlock_t) -> Option<c_int> {
     let readers = &of(l).readers;
     let before = readers.load(Relaxed);
     let free = before & FLAGS == 0 && before < u32::MAX / 2;
@@ -91,7 +93,7 @@ pub fn rdlock_at_once(_: &Thread, l: *mut pthread_rwlock_t) -> Option<c_int> {
 
 /// The fast path for writing.
 #[inline(always)]
-pub fn wrlock_at_once(thread: &Thread, l: *mut pthread_rwlock_t) -> Option<c_int> {
+pub fn wrlock_fast(thread: &Thread, l: *mut pthread_rwlock_t) -> Option<c_int> {
     let fiber = thread.host().running();
     // SAFETY: libc's own function, which does not wait, on the C caller's valid lock.
     let got = !fiber.is_null() && unsafe { hooks::pthread_rwlock_trywrlock::real(l) } == 0;
@@ -226,7 +228,7 @@ fn lock(
     {
         return result;
     }
-    let mut patience = Patience::new();
+    let mut backoff = WaitBackoff::new();
     let mut again = false;
     loop {
         let wait = Wait {
@@ -235,7 +237,7 @@ fn lock(
             again,
             // Releases by another process are not noticed, so look again periodically.
             deadline: if lock.shared != 0 {
-                patience.next(deadline)
+                backoff.next(deadline)
             } else {
                 deadline
             },

@@ -2,7 +2,7 @@
 //! post checks that queue.
 
 use super::kernel::{self, Futex};
-use super::{Patience, Wait, Woken, deadline, is_supported, is_valid, released};
+use super::{Wait, WaitBackoff, Woken, deadline, is_supported, is_valid, released};
 use crate::calls::Verdict;
 use crate::runtime::call::Call;
 use crate::runtime::deadlines::{Deadline, NEVER};
@@ -25,7 +25,7 @@ struct Semaphore {
 
 const ONE_WAITS: u64 = 1 << 32;
 /// SEM_VALUE_MAX
-const MOST: u32 = i32::MAX as u32;
+const MAX_VALUE: u32 = i32::MAX as u32;
 
 /// The program's semaphore.
 #[inline(always)]
@@ -75,13 +75,13 @@ pub fn trywait(call: &Call<'_>, s: *mut sem_t) -> Verdict {
 /// cancellation point even if it never waits, so it must sometimes check whether its fiber was
 /// cancelled.
 #[inline(always)]
-pub fn wait_at_once(thread: &Thread, s: *mut sem_t) -> Option<c_int> {
+pub fn wait_fast(thread: &Thread, s: *mut sem_t) -> Option<c_int> {
     (!thread.quantum().is_cancellation_due() && take(s)).then_some(0)
 }
 
 /// Takes one at once if the value allows it.
 #[inline(always)]
-pub fn take_at_once(_: &Thread, s: *mut sem_t) -> Option<c_int> {
+pub fn take_fast(_: &Thread, s: *mut sem_t) -> Option<c_int> {
     take(s).then_some(0)
 }
 
@@ -103,7 +103,7 @@ fn wait_until(call: &Call<'_>, s: *mut sem_t, deadline: Deadline) -> Verdict {
     {
         return outcome;
     }
-    let mut patience = Patience::new();
+    let mut backoff = WaitBackoff::new();
     loop {
         let wait = Wait {
             key: s.addr(),
@@ -111,7 +111,7 @@ fn wait_until(call: &Call<'_>, s: *mut sem_t, deadline: Deadline) -> Verdict {
             again: false,
             // Posts by another process are not noticed, so look again periodically.
             deadline: if is_shared(s) {
-                patience.next(deadline)
+                backoff.next(deadline)
             } else {
                 deadline
             },
@@ -172,7 +172,7 @@ fn wait_in_kernel(call: &Call<'_>, s: *mut sem_t, deadline: Deadline) -> Option<
 /// sem_post(3), on a fiber and off, in a signal handler too.
 #[inline(always)]
 pub fn post(real: unsafe extern "C" fn(*mut sem_t) -> c_int, s: *mut sem_t) -> c_int {
-    let change = |state: u64| ((state as u32) < MOST && state < ONE_WAITS).then(|| state + 1);
+    let change = |state: u64| ((state as u32) < MAX_VALUE && state < ONE_WAITS).then(|| state + 1);
     if of(s).state.try_update(Release, Relaxed, change).is_err() {
         // libc must wake a thread, or the value is at its maximum.
         // SAFETY: libc's own function, with its caller's argument.

@@ -6,7 +6,7 @@
 //! apart, so where the owner matters it is recorded here.
 
 use super::mutex::{self, of};
-use super::{Patience, Wait, Woken, thread_id};
+use super::{Wait, WaitBackoff, Woken, thread_id};
 use crate::context::{self, Mutex, MutexGuard};
 use crate::runtime::call::Call;
 use crate::runtime::deadlines::{Deadline, NEVER};
@@ -115,14 +115,14 @@ pub fn take(
     {
         return result;
     }
-    let mut patience = Patience::new();
+    let mut backoff = WaitBackoff::new();
     let mut again = false;
     loop {
         let wait = Wait {
             key: m.addr(),
             mark: ANY,
             again,
-            deadline: patience.next(deadline),
+            deadline: backoff.next(deadline),
         };
         let mut got = None;
         let woken = wait.park(call, || {

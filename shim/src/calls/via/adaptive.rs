@@ -20,18 +20,18 @@ pub use crate::engine::NO_FILE;
 /// Runs `function`, which calls libc's own function, and returns its result. `file` is the
 /// descriptor that the call is about, or from which it looks up a path; it may be AT_FDCWD.
 #[inline]
-pub fn whole<R: CResult>(
+pub fn call_libc<R: CResult>(
     call: &Call<'_>,
     kind: CallKind,
     file: c_int,
     function: impl Fn() -> R,
 ) -> Verdict<R> {
-    whole_of_two(call, kind, [file, NO_FILE], function)
+    call_libc_on_two(call, kind, [file, NO_FILE], function)
 }
 
-/// Like [`whole`], with two descriptors; the first is the one that may be slow.
+/// Like [`call_libc`], with two descriptors; the first is the one that may be slow.
 #[inline]
-pub fn whole_of_two<R: CResult>(
+pub fn call_libc_on_two<R: CResult>(
     call: &Call<'_>,
     kind: CallKind,
     files: [c_int; 2],

@@ -15,7 +15,7 @@ use std::ffi::{c_int, c_void};
 use sys::errno;
 
 /// A call on its way to the pool and back. It is on its fiber's stack.
-struct Trip<R, F> {
+struct PoolCall<R, F> {
     function: Option<F>,
     result: Option<R>,
     errno: c_int,
@@ -24,16 +24,16 @@ struct Trip<R, F> {
 }
 
 /// Runs `function`, which calls libc's own function, on a pool thread, and returns its result.
-pub fn whole<R, F: FnOnce() -> R>(call: &Call<'_>, function: F) -> Verdict<R> {
-    whole_naming(call, FdPin::None, function)
+pub fn call_libc<R, F: FnOnce() -> R>(call: &Call<'_>, function: F) -> Verdict<R> {
+    call_libc_pinning(call, FdPin::None, function)
 }
 
-/// Like [`whole`]. The function is about a descriptor and may block forever.
-pub fn whole_on<R, F: FnOnce() -> R>(call: &Call<'_>, fd: c_int, function: F) -> Verdict<R> {
-    whole_naming(call, FdPin::UntilStarted(fd), function)
+/// Like [`call_libc`]. The function is about a descriptor and may block forever.
+pub fn call_libc_on<R, F: FnOnce() -> R>(call: &Call<'_>, fd: c_int, function: F) -> Verdict<R> {
+    call_libc_pinning(call, FdPin::UntilStarted(fd), function)
 }
 
-fn whole_naming<R, F: FnOnce() -> R>(call: &Call<'_>, pin: FdPin, function: F) -> Verdict<R> {
+fn call_libc_pinning<R, F: FnOnce() -> R>(call: &Call<'_>, pin: FdPin, function: F) -> Verdict<R> {
     if call.is_sole_fiber() {
         return Verdict::PassThrough(Reason::Alone);
     }
@@ -56,7 +56,7 @@ pub fn run_on<R, F: FnOnce() -> R>(
     if !call.has_engine() {
         return None;
     }
-    let mut trip = Trip {
+    let mut pool_call = PoolCall {
         function: Some(function),
         result: None,
         errno: errno::get(),
@@ -64,42 +64,42 @@ pub fn run_on<R, F: FnOnce() -> R>(
         // SAFETY: a null argument only queries the current locale.
         locale: unsafe { libc::uselocale(std::ptr::null_mut()) },
     };
-    let trip = &raw mut trip;
+    let pool_call = &raw mut pool_call;
     call.perform(&Request::Run(Run {
-        code: travel::<R, F>,
-        data: trip.cast(),
+        code: pool_side::<R, F>,
+        data: pool_call.cast(),
         pin,
         lane,
     }));
-    // SAFETY: `trip` is on this stack, and the pool thread no longer uses it or never started.
-    let trip = unsafe { &mut *trip };
-    if trip.result.is_some() {
-        errno::set(trip.errno);
-        results::set_h_errno(call.thread, call.fiber, trip.h_errno);
+    // SAFETY: `pool_call` is on this stack, and the pool thread no longer uses it or never started.
+    let pool_call = unsafe { &mut *pool_call };
+    if pool_call.result.is_some() {
+        errno::set(pool_call.errno);
+        results::set_h_errno(call.thread, call.fiber, pool_call.h_errno);
     }
-    trip.result.take()
+    pool_call.result.take()
 }
 
 /// The pool thread's part.
 ///
 /// # Safety
-/// `data` is a `Trip<R, F>` that no one else accesses during the call.
-unsafe fn travel<R, F: FnOnce() -> R>(data: *mut c_void) {
+/// `data` is a `PoolCall<R, F>` that no one else accesses during the call.
+unsafe fn pool_side<R, F: FnOnce() -> R>(data: *mut c_void) {
     // SAFETY: the caller guarantees `data`.
-    let trip = unsafe { &mut *data.cast::<Trip<R, F>>() };
-    if let Some(function) = trip.function.take() {
+    let pool_call = unsafe { &mut *data.cast::<PoolCall<R, F>>() };
+    if let Some(function) = pool_call.function.take() {
         // SAFETY: glibc's accessors, valid on every thread; the locale is in use by the fiber's
         // thread during its call, and so stays valid.
         let before = unsafe {
-            *hooks::__h_errno_location::real() = trip.h_errno;
-            libc::uselocale(trip.locale)
+            *hooks::__h_errno_location::real() = pool_call.h_errno;
+            libc::uselocale(pool_call.locale)
         };
-        errno::set(trip.errno);
-        trip.result = Some(function());
-        trip.errno = errno::get();
+        errno::set(pool_call.errno);
+        pool_call.result = Some(function());
+        pool_call.errno = errno::get();
         // SAFETY: glibc's accessors, valid on every thread; `before` was this thread's own locale.
         unsafe {
-            trip.h_errno = *hooks::__h_errno_location::real();
+            pool_call.h_errno = *hooks::__h_errno_location::real();
             libc::uselocale(before);
         }
     }

@@ -27,13 +27,13 @@ impl Thread {
     /// by now. None if the thread pool should make the call, because this thread must not block and
     /// its engine cannot try.
     pub fn accept_now(&self, call: &SocketCall) -> Option<Result<c_int, Errno>> {
-        self.accept_at_once(call)
+        self.accept_or_fail(call)
             .or_else(|| self.try_by_engine(call))
     }
 
     /// Makes the plain call, with an alarm that ends it if it blocks. None if the plain call must
     /// not be made.
-    fn accept_at_once(&self, call: &SocketCall) -> Option<Result<c_int, Errno>> {
+    fn accept_or_fail(&self, call: &SocketCall) -> Option<Result<c_int, Errno>> {
         let Accepting { alarm, careful } = &self.accepting;
         if careful.get() > 0 {
             careful.update(|left| left - 1);

@@ -132,7 +132,7 @@ pub struct Thread {
     locks: bool,
     /// Whether a lock hook may return at once, because calls are neither recorded nor passed
     /// through.
-    at_once: bool,
+    fast_path: bool,
     inbox: Receiver<Message>,
     remote: Arc<Remote>,
 }
@@ -171,7 +171,7 @@ impl Thread {
             active_callbacks: RefCell::default(),
             watched,
             locks,
-            at_once: locks && !watched,
+            fast_path: locks && !watched,
             accepting: Accepting::default(),
             lookout: RefCell::new(None),
             parks_plainly: host.keeps_runtimes && !options::current().check,
@@ -286,8 +286,8 @@ impl Thread {
 
     /// Whether a hook may return without starting a recorded call.
     #[inline(always)]
-    pub fn answers_at_once(&self) -> bool {
-        self.at_once
+    pub fn allows_fast_path(&self) -> bool {
+        self.fast_path
     }
 
     /// The tracer of system calls that no hook sees, if it is enabled.
