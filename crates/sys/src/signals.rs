@@ -133,7 +133,7 @@ pub fn signal_descriptor(set: SignalSet) -> Result<c_int, Errno> {
 }
 
 /// Whether `fd` is a signalfd.
-pub fn tells_signals(fd: c_int) -> bool {
+pub fn is_signalfd(fd: c_int) -> bool {
     let mut name = [0_u8; 32];
     let path = format!("/proc/self/fd/{fd}");
     rustix::fs::readlinkat_raw(rustix::fs::CWD, path, &mut name[..])

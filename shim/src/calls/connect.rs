@@ -71,8 +71,8 @@ fn accept_when_there(
         call.inline();
         return result.map(|fd| fd as isize);
     }
-    let kept = call.thread.keep(wanted.fd);
-    let fd = kept.unwrap_or(wanted.fd);
+    let duplicate = call.thread.duplicate_for_wait(wanted.fd);
+    let fd = duplicate.unwrap_or(wanted.fd);
     let wanted = SocketCall { fd, ..wanted };
     let hold = Hold::new(fd);
     let result = match PositionGuard::acquire_stream(
@@ -86,8 +86,8 @@ fn accept_when_there(
         Err(Errno::TIME) => Err(Errno::AGAIN),
         Err(error) => Err(error),
     };
-    if let Some(duplicate) = kept {
-        call.thread.let_go(duplicate);
+    if let Some(duplicate) = duplicate {
+        call.thread.close_duplicate(duplicate);
     }
     result
 }
@@ -140,14 +140,14 @@ pub fn connect(call: &Call<'_>, fd: c_int, address: *const sockaddr, len: sockle
             net::on_pool(call, wanted, NEVER),
         ));
     }
-    let kept = call.thread.keep(fd);
+    let duplicate = call.thread.duplicate_for_wait(fd);
     let wanted = SocketCall {
-        fd: kept.unwrap_or(fd),
+        fd: duplicate.unwrap_or(fd),
         ..wanted
     };
     let result = connect_by_engine(call, wanted, deadline);
-    if let Some(duplicate) = kept {
-        call.thread.let_go(duplicate);
+    if let Some(duplicate) = duplicate {
+        call.thread.close_duplicate(duplicate);
     }
     Verdict::of_result(net::end_interrupted(deadline, result))
 }

@@ -58,16 +58,16 @@ pub fn recvmmsg(
     }
     let from = if done > 0 { sys::now() } else { begin };
     let end = left.map(|left| from.saturating_add(left));
-    let kept = call.thread.keep(fd);
+    let duplicate = call.thread.duplicate_for_wait(fd);
     let rest = Rest {
-        fd: kept.unwrap_or(fd),
+        fd: duplicate.unwrap_or(fd),
         flags,
         end,
         descriptor,
     };
     let result = rest.receive(call, messages, n as usize, done);
-    if let Some(duplicate) = kept {
-        call.thread.let_go(duplicate);
+    if let Some(duplicate) = duplicate {
+        call.thread.close_duplicate(duplicate);
     }
     let deadline = net::deadline(fd, Direction::Read, descriptor);
     let result = net::end_interrupted(deadline, result);
@@ -169,9 +169,9 @@ pub fn sendmmsg(
     }
     let n = n.min(libc::UIO_MAXIOV as c_uint) as usize;
     let mut done = 0;
-    let mut kept = None;
+    let mut duplicate = None;
     let result = loop {
-        let fd = kept.unwrap_or(fd);
+        let fd = duplicate.unwrap_or(fd);
         // SAFETY: the C caller's memory, during its call.
         let sent = unsafe {
             sockets::sendmmsg(
@@ -200,10 +200,10 @@ pub fn sendmmsg(
             // The last message was sent completely; try again to find out why the next one was not.
             continue;
         }
-        if kept.is_none() {
-            kept = call.thread.keep(fd);
+        if duplicate.is_none() {
+            duplicate = call.thread.duplicate_for_wait(fd);
         }
-        let fd = kept.unwrap_or(fd);
+        let fd = duplicate.unwrap_or(fd);
         // Send one message as sendmsg(2) would, completely.
         let (message, from) = match waits_for {
             Some(last) => {
@@ -225,8 +225,8 @@ pub fn sendmmsg(
             Err(error) => break Err(error),
         }
     };
-    if let Some(duplicate) = kept {
-        call.thread.let_go(duplicate);
+    if let Some(duplicate) = duplicate {
+        call.thread.close_duplicate(duplicate);
     }
     Verdict::of_result(match result {
         Err(error) if done == 0 => Err(error),

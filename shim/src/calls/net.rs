@@ -239,7 +239,7 @@ fn exchange(
     match result {
         Ok(n) => {
             call.note(|record| record.came(Luck::Hit));
-            descriptor.told().hit(recorded_as, batch);
+            descriptor.with_nowait_known().hit(recorded_as, batch);
             if n > 0 && wants_more(&wanted, n) {
                 return Verdict::of_result(wait(call, wanted, descriptor, n, true));
             }
@@ -248,7 +248,7 @@ fn exchange(
         }
         Err(Errno::AGAIN) => {
             call.note(|record| record.came(Luck::Miss));
-            descriptor.told().missed(recorded_as, batch());
+            descriptor.with_nowait_known().missed(recorded_as, batch());
             Verdict::of_result(wait(call, wanted, descriptor, 0, true))
         }
         Err(error) => {
@@ -385,7 +385,8 @@ fn wait_until(
     };
     // If io_uring must wait after all, it sends a datagram that it has already read as an empty
     // one.
-    let is_spoilt = action.direction() == Direction::Write && descriptor.keeps_borders_in_unix();
+    let is_spoilt =
+        action.direction() == Direction::Write && descriptor.preserves_unix_boundaries();
     if goes_on && (!call.thread.does_sockets() || is_spoilt) {
         return in_steps(call, wanted, done, deadline);
     }
@@ -416,8 +417,8 @@ fn in_steps(
     mut done: usize,
     deadline: Deadline,
 ) -> Result<isize, Errno> {
-    let kept = call.thread.keep(wanted.fd);
-    let fd = kept.unwrap_or(wanted.fd);
+    let duplicate = call.thread.duplicate_for_wait(wanted.fd);
+    let fd = duplicate.unwrap_or(wanted.fd);
     let wanted = SocketCall { fd, ..wanted };
     let events = engine::event(wanted.action.direction());
     let mut storage = Storage::new();
@@ -458,8 +459,8 @@ fn in_steps(
             Err(error) => break Err(raised(&wanted, error, true)),
         }
     };
-    if let Some(duplicate) = kept {
-        call.thread.let_go(duplicate);
+    if let Some(duplicate) = duplicate {
+        call.thread.close_duplicate(duplicate);
     }
     match result {
         Err(error) if done == 0 => Err(error),
@@ -470,9 +471,9 @@ fn in_steps(
 /// Makes the kernel's own blocking call on a pool thread. Returns Err(RESTART) if the fiber was
 /// interrupted, Err(TIME) if `deadline` came first.
 pub fn on_pool(call: &Call<'_>, wanted: SocketCall, deadline: Deadline) -> Result<isize, Errno> {
-    let kept = call.thread.keep(wanted.fd);
+    let duplicate = call.thread.duplicate_for_wait(wanted.fd);
     let there = SocketCall {
-        fd: kept.unwrap_or(wanted.fd),
+        fd: duplicate.unwrap_or(wanted.fd),
         ..wanted
     };
     let result = call.perform_until(&there.on_pool(), deadline);
@@ -482,8 +483,8 @@ pub fn on_pool(call: &Call<'_>, wanted: SocketCall, deadline: Deadline) -> Resul
         Errno::CANCELED => there.stand_in(),
         error => Err(error),
     };
-    if let Some(duplicate) = kept {
-        call.thread.let_go(duplicate);
+    if let Some(duplicate) = duplicate {
+        call.thread.close_duplicate(duplicate);
     }
     result
         .map(|n| n as isize)

@@ -144,7 +144,7 @@ fn never_waits_for_peer(flags: c_int) -> bool {
 fn was_a_file(call: &Call<'_>, dir: c_int, path: *const c_char, flags: c_int) -> bool {
     // SAFETY: the kernel has read the path recently. A program that unmaps a path within a
     // millisecond of opening it, and then opens it again, would not work anyway.
-    dir == libc::AT_FDCWD && unsafe { call.thread.known_files.is_file(path, flags, sys::now()) }
+    dir == libc::AT_FDCWD && unsafe { call.thread.recent_paths.is_file(path, flags, sys::now()) }
 }
 
 /// One call of the open family.
@@ -248,7 +248,7 @@ impl Open {
             if self.dir == libc::AT_FDCWD {
                 // SAFETY: the kernel has just read the path.
                 unsafe {
-                    call.thread.known_files.remember(
+                    call.thread.recent_paths.remember(
                         self.path,
                         self.flags,
                         self.changes,
@@ -284,18 +284,18 @@ impl Open {
         call.thread.opens.update(Opens::submitted);
         // A kernel thread looks up the directory descriptor, possibly after the program has closed
         // it.
-        let kept = (self.dir >= 0)
-            .then(|| call.thread.keep(self.dir))
+        let duplicate = (self.dir >= 0)
+            .then(|| call.thread.duplicate_for_wait(self.dir))
             .flatten();
         // By then, the fact that the path was recently a regular file's is out of date.
         let open = Self {
-            dir: kept.unwrap_or(self.dir),
+            dir: duplicate.unwrap_or(self.dir),
             was_a_file: false,
             ..*self
         };
         let result = open.perform(call);
-        if let Some(duplicate) = kept {
-            call.thread.let_go(duplicate);
+        if let Some(duplicate) = duplicate {
+            call.thread.close_duplicate(duplicate);
         }
         match result {
             Err(Errno::RESTART)

@@ -216,8 +216,8 @@ fn take_now(call: &Call<'_>, set: SignalSet, info: *mut siginfo_t) -> Result<c_i
 /// A read of a signalfd(2). This thread must make the read itself, because some signals are
 /// directed at it alone.
 pub fn read(call: &Call<'_>, transfer: &Transfer) -> Verdict {
-    let kept = call.thread.keep(transfer.fd);
-    let fd = kept.unwrap_or(transfer.fd);
+    let duplicate = call.thread.duplicate_for_wait(transfer.fd);
+    let fd = duplicate.unwrap_or(transfer.fd);
     let there = Transfer { fd, ..*transfer };
     let result = loop {
         let waited = call.perform(&Request::AwaitSignal { fd });
@@ -233,8 +233,8 @@ pub fn read(call: &Call<'_>, transfer: &Transfer) -> Verdict {
             result => break result,
         }
     };
-    if let Some(duplicate) = kept {
-        call.thread.let_go(duplicate);
+    if let Some(duplicate) = duplicate {
+        call.thread.close_duplicate(duplicate);
     }
     Verdict::of_result(result.map(|n| n as isize))
 }

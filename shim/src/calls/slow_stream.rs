@@ -26,13 +26,13 @@ use sys::errno::Errno;
 /// One transfer that would block, or whose stream cannot tell whether it would.
 pub fn transfer(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor) -> Verdict {
     let private = open_once_more(call, transfer);
-    let kept = if private.is_none() {
-        call.thread.keep(transfer.fd)
+    let duplicate = if private.is_none() {
+        call.thread.duplicate_for_wait(transfer.fd)
     } else {
         private
     };
     let here = Transfer {
-        fd: kept.unwrap_or(transfer.fd),
+        fd: duplicate.unwrap_or(transfer.fd),
         ..*transfer
     };
     // The turn is for the program's own descriptor, because no one else uses the second open file.
@@ -49,8 +49,8 @@ pub fn transfer(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor) ->
         Ok(_guard) if private.is_some() => in_steps(call, &here),
         Ok(_guard) => wait_then_call(call, &here),
     };
-    if let Some(kept) = kept {
-        call.thread.let_go(kept);
+    if let Some(duplicate) = duplicate {
+        call.thread.close_duplicate(duplicate);
     }
     Verdict::of_result(result)
 }
@@ -74,7 +74,7 @@ fn open_once_more(call: &Call<'_>, transfer: &Transfer) -> Option<c_int> {
         access | packets | libc::O_NONBLOCK | libc::O_CLOEXEC,
     )
     .ok()?;
-    let private = call.thread.keep(low);
+    let private = call.thread.duplicate_for_wait(low);
     let _ = sys::close(low);
     private
 }

@@ -14,7 +14,7 @@ use crate::engine::pool;
 use crate::runtime::signal;
 use crate::runtime::thread::Thread;
 use crate::state::attached;
-use crate::state::seccomp::{self, Verdict};
+use crate::state::seccomp::{self, BlockedCalls};
 use format::options::EngineChoice;
 use libc::{id_t, pid_t, size_t};
 use std::ffi::{c_int, c_long, c_uint, c_ulong, c_void};
@@ -32,7 +32,7 @@ enum Change {
     Credentials,
     /// The meaning of paths and ids.
     Namespaces,
-    Filter(Verdict, Reach),
+    Filter(BlockedCalls, Reach),
 }
 
 /// The threads that a filter applies to.
@@ -64,7 +64,12 @@ fn change<R>(change: Change, failed: impl FnOnce(&R) -> bool, call: impl FnOnce(
     let thread = Thread::attached();
     let Some(thread) = thread.filter(|thread| !thread.passes_through()) else {
         let result = call();
-        if let Change::Filter(Verdict { needed: true, .. }, _) = change
+        if let Change::Filter(
+            BlockedCalls {
+                essential: true, ..
+            },
+            _,
+        ) = change
             && !failed(&result)
         {
             CONFINED.store(true, Relaxed);
@@ -76,25 +81,30 @@ fn change<R>(change: Change, failed: impl FnOnce(&R) -> bool, call: impl FnOnce(
     let passes_through = match change {
         Change::Inheritable => false,
         Change::Credentials | Change::Namespaces => has_others,
-        Change::Filter(verdict, Reach::Thread) => verdict.needed || verdict.of_pool && has_others,
-        Change::Filter(verdict, Reach::Process) => verdict.needed,
+        Change::Filter(blocked, Reach::Thread) => blocked.essential || blocked.pool && has_others,
+        Change::Filter(blocked, Reach::Process) => blocked.essential,
     };
     match change {
-        Change::Filter(Verdict { needed: true, .. }, _) => {
+        Change::Filter(
+            BlockedCalls {
+                essential: true, ..
+            },
+            _,
+        ) => {
             thread.disable_engine();
             if !has_others {
                 signal::unwrap_all();
             }
         }
         Change::Filter(
-            Verdict {
+            BlockedCalls {
                 aio: true, uring, ..
             },
             _,
         ) if uring || !thread.uses_uring() => {
             thread.limit_engine(EngineChoice::Threads);
         }
-        Change::Filter(Verdict { uring: true, .. }, _) | Change::Namespaces => {
+        Change::Filter(BlockedCalls { uring: true, .. }, _) | Change::Namespaces => {
             thread.limit_engine(EngineChoice::Aio)
         }
         _ => {}
@@ -105,7 +115,13 @@ fn change<R>(change: Change, failed: impl FnOnce(&R) -> bool, call: impl FnOnce(
     let result = call();
     if failed(&result) {
         thread.restore_engine(limit);
-        if let Change::Filter(Verdict { needed: true, .. }, _) = change {
+        if let Change::Filter(
+            BlockedCalls {
+                essential: true, ..
+            },
+            _,
+        ) = change
+        {
             signal::wrap_again();
         }
     } else if passes_through {
@@ -128,7 +144,7 @@ pub fn prctl(real: Prctl, option: c_int, a: c_ulong, b: c_ulong, c: c_ulong, d: 
 fn of_prctl(option: c_int, a: c_ulong, b: c_ulong) -> Option<Change> {
     match option {
         libc::PR_SET_SECCOMP if a == c_ulong::from(libc::SECCOMP_MODE_STRICT) => {
-            Some(Change::Filter(Verdict::STRICT, Reach::Thread))
+            Some(Change::Filter(BlockedCalls::STRICT, Reach::Thread))
         }
         libc::PR_SET_SECCOMP if a == c_ulong::from(libc::SECCOMP_MODE_FILTER) => {
             of_filter(b as usize, Reach::Thread)
@@ -154,7 +170,7 @@ fn of_filter(address: usize, reach: Reach) -> Option<Change> {
     let head = sys::copy_words_in(with_exposed_provenance(address), 2).ok()?;
     let length = usize::from(head[0] as u16);
     let program = sys::copy_words_in(with_exposed_provenance(head[1] as usize), length).ok()?;
-    Some(Change::Filter(seccomp::judge(&program), reach))
+    Some(Change::Filter(seccomp::blocked_calls(&program), reach))
 }
 
 fn of_seccomp(operation: c_long, flags: c_long, address: c_long) -> Option<Change> {
@@ -164,7 +180,7 @@ fn of_seccomp(operation: c_long, flags: c_long, address: c_long) -> Option<Chang
         Reach::Process
     };
     match operation as c_uint {
-        libc::SECCOMP_SET_MODE_STRICT => Some(Change::Filter(Verdict::STRICT, Reach::Thread)),
+        libc::SECCOMP_SET_MODE_STRICT => Some(Change::Filter(BlockedCalls::STRICT, Reach::Thread)),
         libc::SECCOMP_SET_MODE_FILTER => of_filter(address as usize, reach),
         _ => None,
     }

@@ -121,7 +121,7 @@ fn carry_out(
             call.note(|record| record.came(Luck::Hit));
             let recorded_as = policy::recorded_direction(descriptor.hint(), transfer.direction);
             // Operations at a shared position are never batched.
-            descriptor.told().hit(recorded_as, || {
+            descriptor.with_nowait_known().hit(recorded_as, || {
                 if locks_position { 0 } else { call.load().batch }
             });
             call.inline();
@@ -220,7 +220,7 @@ fn attempted<'a>(
     let result = match tried {
         Ok(n) => {
             call.note(|record| record.came(Luck::Hit));
-            descriptor.told().hit(recorded_as, batch);
+            descriptor.with_nowait_known().hit(recorded_as, batch);
             if !is_complete(transfer, descriptor, n) {
                 return Verdict::Done(rest(call, transfer, descriptor, hold, guard, n));
             }
@@ -228,7 +228,7 @@ fn attempted<'a>(
         }
         Err(Errno::AGAIN) => {
             call.note(|record| record.came(Luck::Miss));
-            descriptor.told().missed(recorded_as, batch());
+            descriptor.with_nowait_known().missed(recorded_as, batch());
             let missed = Transfer {
                 cold: true,
                 ..*transfer
@@ -237,7 +237,7 @@ fn attempted<'a>(
         }
         Err(Errno::NOTSUP) => {
             call.note(|record| record.came(Luck::Refused));
-            let descriptor = descriptor.refuses_tries(transfer.direction);
+            let descriptor = descriptor.with_nowait_refused(transfer.direction);
             return submit(call, transfer, descriptor, hold, guard);
         }
         Err(error) => Err(error),
@@ -258,7 +258,7 @@ fn submit<'a>(
     if !descriptor.is_seekable() && !slow_stream::waits(transfer, descriptor) {
         return Verdict::PassThrough(Reason::Nonblocking);
     }
-    if transfer.direction == Direction::Read && descriptor.tells_signals() {
+    if transfer.direction == Direction::Read && descriptor.is_signalfd() {
         return signal::read(call, transfer);
     }
     let hint = descriptor.hint();

@@ -327,7 +327,7 @@ impl Readiness {
             // The pool threads wait on a duplicate, which stays open.
             let file = match sys::duplicate_to_wait_on(watched.file()) {
                 Some(duplicate) => {
-                    descriptors::mark_ours(duplicate, true);
+                    descriptors::mark_shim_owned(duplicate, true);
                     duplicate
                 }
                 None => watched.file(),

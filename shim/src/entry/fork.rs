@@ -6,9 +6,9 @@
 //! a thread may change without a lock: it leaks the attached thread, its engine, its channels and
 //! its wait queues. The child needs three things that other threads may have changed, and each is
 //! consistent by construction. The descriptor numbers of the shim are atomics
-//! ([`descriptors::take_ours`]). The marked streams and the owners of special mutexes are protected
-//! by locks that the forking thread holds across the fork. All other shared state is replaced
-//! ([`mod@fork_reset`]).
+//! ([`descriptors::take_shim_owned`]). The marked streams and the owners of special mutexes are
+//! protected by locks that the forking thread holds across the fork. All other shared state is
+//! replaced ([`mod@fork_reset`]).
 
 use crate::calls::{locks, thread_state};
 use crate::context::{self, Mutex};
@@ -116,9 +116,9 @@ extern "C" fn child() {
     attached_threads::note_fork(usize::from(!attached.is_null()));
     // Rings, eventfds and duplicates belong to the parent. If they stayed open in the child, they
     // would keep the parent's files open.
-    descriptors::take_ours(|descriptor| {
+    descriptors::take_shim_owned(|descriptor| {
         if stderr::is_duplicate(descriptor) {
-            descriptors::mark_ours(descriptor, true);
+            descriptors::mark_shim_owned(descriptor, true);
         } else {
             let _ = sys::close(descriptor);
         }

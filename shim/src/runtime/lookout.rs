@@ -77,7 +77,7 @@ impl Lookout {
         let _errno = errno::Kept::now();
         let ready = ready.and_then(sys::duplicate_out_of_the_way);
         let ready = ready
-            .inspect(|ready| descriptors::mark_ours(*ready, true))
+            .inspect(|ready| descriptors::mark_shim_owned(*ready, true))
             .map(Descriptor);
         let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
         let bell = descriptors::adopt(eventfd(0, flags).ok()?.into_raw_fd()).ok()?;

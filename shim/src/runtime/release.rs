@@ -23,13 +23,13 @@ fn release_here(fd: c_int) -> bool {
     let Some(users) = descriptors::users(fd) else {
         return false;
     };
-    if users.is_ours {
+    if users.is_shim_owned {
         return true;
     }
     if users.is_held {
         holds::redirect(fd);
     }
-    if users.is_busy {
+    if users.is_pool_in_use {
         pool::await_jobs(fd);
     }
     descriptors::clear(fd);

@@ -138,9 +138,9 @@ impl<'a> Watch<'a> {
             .map_err(error)?
             .into_raw_fd();
         // Move it to a high number that the program does not use.
-        let kept = self.call.thread.keep(low);
+        let duplicate = self.call.thread.duplicate_for_wait(low);
         let _ = sys::close(low);
-        let epoll = kept.ok_or(Errno(libc::EMFILE))?;
+        let epoll = duplicate.ok_or(Errno(libc::EMFILE))?;
         self.epoll = Some(epoll);
         for &File { fd, events } in &self.files {
             // poll(2)'s events have the values of epoll(7)'s.
@@ -164,7 +164,7 @@ impl<'a> Watch<'a> {
 impl Drop for Watch<'_> {
     fn drop(&mut self) {
         if let Some(epoll) = self.epoll {
-            self.call.thread.let_go(epoll);
+            self.call.thread.close_duplicate(epoll);
         }
     }
 }

@@ -24,11 +24,11 @@ static TABLE: OnceNonZeroUsize = OnceNonZeroUsize::new();
 // Bits 16-23 and 29 hold the other learned values, bits 24-28 and 32 the flags of this module, and
 // the highest 31 bits a hash of the inode.
 /// A terminal, a signalfd(2), or an AF_UNIX socket that preserves message boundaries.
-const PECULIAR: u64 = 1 << 24;
+const SPECIAL_KIND: u64 = 1 << 24;
 /// A descriptor of the shim itself. The program never received it, so it must not close it.
-const OURS: u64 = 1 << 25;
+const SHIM_OWNED: u64 = 1 << 25;
 /// Jobs of the offload pool refer to the descriptor by its number.
-const BUSY: u64 = 1 << 26;
+const POOL_IN_USE: u64 = 1 << 26;
 /// Operations hold the descriptor ([`holds`](super::holds)).
 const HELD: u64 = 1 << 32;
 /// Not examined since it was opened: only the flags are known, and possibly that it has a position.
@@ -71,7 +71,9 @@ fn slot(fd: c_int) -> Option<&'static AtomicU64> {
 #[inline(always)]
 pub fn forget(fd: c_int) -> Option<c_int> {
     let slot = slot(fd)?;
-    if slot.load(Ordering::Relaxed) & (OURS | BUSY | HELD) != 0 || attached::others_are_attached() {
+    if slot.load(Ordering::Relaxed) & (SHIM_OWNED | POOL_IN_USE | HELD) != 0
+        || attached::others_are_attached()
+    {
         return Some(fd);
     }
     slot.store(0, Ordering::Relaxed);
@@ -81,20 +83,20 @@ pub fn forget(fd: c_int) -> Option<c_int> {
 /// What uses a descriptor that is about to be closed or replaced.
 pub struct Users {
     /// The shim owns it.
-    pub is_ours: bool,
+    pub is_shim_owned: bool,
     /// Operations hold it ([`holds`](super::holds)).
     pub is_held: bool,
     /// Jobs of the offload pool refer to it by its number.
-    pub is_busy: bool,
+    pub is_pool_in_use: bool,
 }
 
 /// The users of `fd`; None if nothing is remembered of it.
 pub fn users(fd: c_int) -> Option<Users> {
     let word = slot(fd)?.load(Ordering::Relaxed);
     Some(Users {
-        is_ours: word & OURS != 0,
+        is_shim_owned: word & SHIM_OWNED != 0,
         is_held: word & HELD != 0,
-        is_busy: word & BUSY != 0,
+        is_pool_in_use: word & POOL_IN_USE != 0,
     })
 }
 
@@ -110,7 +112,7 @@ pub fn set_held(fd: c_int, held: bool) {
     if let Some(slot) = slot(fd) {
         if held {
             slot.fetch_or(HELD, Ordering::Relaxed);
-            HIGH.fetch_max(fd as u32 + 1, Ordering::Relaxed);
+            END_OF_REMEMBERED.fetch_max(fd as u32 + 1, Ordering::Relaxed);
         } else {
             slot.fetch_and(!HELD, Ordering::Relaxed);
         }
@@ -118,13 +120,13 @@ pub fn set_held(fd: c_int, held: bool) {
 }
 
 /// Sets or clears the flag that jobs of the offload pool refer to the descriptor.
-pub fn set_busy(fd: c_int, busy: bool) {
+pub fn set_pool_in_use(fd: c_int, in_use: bool) {
     if let Some(slot) = slot(fd) {
-        if busy {
-            slot.fetch_or(BUSY, Ordering::Relaxed);
-            HIGH.fetch_max(fd as u32 + 1, Ordering::Relaxed);
+        if in_use {
+            slot.fetch_or(POOL_IN_USE, Ordering::Relaxed);
+            END_OF_REMEMBERED.fetch_max(fd as u32 + 1, Ordering::Relaxed);
         } else {
-            slot.fetch_and(!BUSY, Ordering::Relaxed);
+            slot.fetch_and(!POOL_IN_USE, Ordering::Relaxed);
         }
     }
 }
@@ -154,28 +156,28 @@ pub fn sockets_may_linger() -> bool {
 }
 
 /// Whether the descriptor belongs to the shim.
-pub fn is_ours(fd: c_int) -> bool {
-    slot(fd).is_some_and(|slot| slot.load(Ordering::Relaxed) & OURS != 0)
+pub fn is_shim_owned(fd: c_int) -> bool {
+    slot(fd).is_some_and(|slot| slot.load(Ordering::Relaxed) & SHIM_OWNED != 0)
 }
 
 /// One bit per page of the table that ever contained a descriptor of the shim. The child of a fork
 /// scans only these pages.
-static PAGES_WITH_OURS: [AtomicU64; CAPACITY / WORDS_IN_PAGE / 64] =
+static PAGES_WITH_SHIM_OWNED: [AtomicU64; CAPACITY / WORDS_IN_PAGE / 64] =
     [const { AtomicU64::new(0) }; _];
 const WORDS_IN_PAGE: usize = 512;
 
 /// In the child of a fork: forgets all descriptors of the shim, because they belong to the parent,
 /// and calls `each` for each one.
-pub fn take_ours(mut each: impl FnMut(c_int)) {
-    for (n, bits) in PAGES_WITH_OURS.iter().enumerate() {
+pub fn take_shim_owned(mut each: impl FnMut(c_int)) {
+    for (n, bits) in PAGES_WITH_SHIM_OWNED.iter().enumerate() {
         let mut bits = bits.swap(0, Ordering::Relaxed);
         while bits != 0 {
             let page = n * 64 + bits.trailing_zeros() as usize;
             bits &= bits - 1;
             for fd in page * WORDS_IN_PAGE..(page + 1) * WORDS_IN_PAGE {
                 let fd = fd as c_int;
-                if is_ours(fd) {
-                    mark_ours(fd, false);
+                if is_shim_owned(fd) {
+                    mark_shim_owned(fd, false);
                     each(fd);
                 }
             }
@@ -184,14 +186,14 @@ pub fn take_ours(mut each: impl FnMut(c_int)) {
 }
 
 /// Marks a descriptor as the shim's, or clears that mark.
-pub fn mark_ours(fd: c_int, ours: bool) {
+pub fn mark_shim_owned(fd: c_int, owned: bool) {
     if let Some(slot) = slot(fd) {
-        if ours {
+        if owned {
             let page = fd as usize / WORDS_IN_PAGE;
-            PAGES_WITH_OURS[page / 64].fetch_or(1 << (page % 64), Ordering::Relaxed);
+            PAGES_WITH_SHIM_OWNED[page / 64].fetch_or(1 << (page % 64), Ordering::Relaxed);
         }
-        slot.store(if ours { OURS } else { 0 }, Ordering::Relaxed);
-        HIGH.fetch_max(fd as u32 + 1, Ordering::Relaxed);
+        slot.store(if owned { SHIM_OWNED } else { 0 }, Ordering::Relaxed);
+        END_OF_REMEMBERED.fetch_max(fd as u32 + 1, Ordering::Relaxed);
     }
 }
 
@@ -199,10 +201,10 @@ pub fn mark_ours(fd: c_int, ours: bool) {
 /// program does not use, and returns that number. If no such number is free, closes `fd` and
 /// returns EMFILE.
 pub fn adopt(fd: c_int) -> Result<c_int, Errno> {
-    mark_ours(fd, true);
+    mark_shim_owned(fd, true);
     let high = sys::duplicate_out_of_the_way(fd);
     if let Some(high) = high {
-        mark_ours(high, true);
+        mark_shim_owned(high, true);
     }
     if high.is_none_or(|high| still_is(fd, high)) {
         disown(fd);
@@ -213,21 +215,21 @@ pub fn adopt(fd: c_int) -> Result<c_int, Errno> {
 
 /// Clears the mark of a descriptor of the shim, before it is closed.
 pub fn disown(fd: c_int) {
-    mark_ours(fd, false);
+    mark_shim_owned(fd, false);
 }
 
-/// Whether `fd` still refers to the file of `ours`. It does not if another thread closed it by its
+/// Whether `fd` still refers to the file of `owned`. It does not if another thread closed it by its
 /// number before it was marked; the number may then belong to the program.
-pub fn still_is(fd: c_int, ours: c_int) -> bool {
-    sys::same_open_file(fd, ours).unwrap_or(true)
+pub fn still_is(fd: c_int, owned: c_int) -> bool {
+    sys::same_open_file(fd, owned).unwrap_or(true)
 }
 
 /// See [`end_of_remembered`].
-static HIGH: AtomicU32 = AtomicU32::new(0);
+static END_OF_REMEMBERED: AtomicU32 = AtomicU32::new(0);
 
 /// One past the highest descriptor ever remembered.
 pub fn end_of_remembered() -> u32 {
-    HIGH.load(Ordering::Relaxed)
+    END_OF_REMEMBERED.load(Ordering::Relaxed)
 }
 
 /// The hint of a descriptor as one call read it. A call updates the hint through this value.
@@ -241,7 +243,7 @@ impl Descriptor {
     /// The hint of `fd`. The first look-up examines the descriptor with system calls.
     #[inline]
     pub fn get(fd: c_int) -> Self {
-        Self::known(fd).unwrap_or_else(|| Self::look(fd))
+        Self::known(fd).unwrap_or_else(|| Self::examine(fd))
     }
 
     /// Remembers what the `flags` say about `fd`, which was just opened, and whether it is known to
@@ -253,14 +255,14 @@ impl Descriptor {
                 OPENED | position | u64::from(of_flags(flags).bits()),
                 Ordering::Relaxed,
             );
-            HIGH.fetch_max(fd as u32 + 1, Ordering::Relaxed);
+            END_OF_REMEMBERED.fetch_max(fd as u32 + 1, Ordering::Relaxed);
         }
     }
 
     /// Examines `fd`, with one or two system calls if its state is that of a recent open, otherwise
     /// with two to five.
     #[cold]
-    fn look(fd: c_int) -> Self {
+    fn examine(fd: c_int) -> Self {
         let word = slot(fd).map_or(0, |slot| slot.load(Ordering::Relaxed));
         match sys::fstat(fd) {
             Ok(stat) if word & OPENED != 0 => {
@@ -310,17 +312,17 @@ impl Descriptor {
         let mut word = u64::from(hint.bits()) | u64::from(inode_hash(stat)) << INODE;
         let is_peculiar = match kind {
             libc::S_IFCHR => sys::terminal(fd).is_some(),
-            NO_KIND => sys::tells_signals(fd),
+            NO_KIND => sys::is_signalfd(fd),
             libc::S_IFSOCK => sockets::is_unix(fd) && !sockets::is_byte_stream(fd),
             _ => false,
         };
         if is_peculiar {
-            word |= PECULIAR;
+            word |= SPECIAL_KIND;
         }
         if let Some(slot) = slot(fd) {
-            word |= slot.load(Ordering::Relaxed) & (BUSY | HELD);
+            word |= slot.load(Ordering::Relaxed) & (POOL_IN_USE | HELD);
             slot.store(word, Ordering::Relaxed);
-            HIGH.fetch_max(fd as u32 + 1, Ordering::Relaxed);
+            END_OF_REMEMBERED.fetch_max(fd as u32 + 1, Ordering::Relaxed);
         }
         Self { fd, word }
     }
@@ -362,18 +364,18 @@ impl Descriptor {
     }
 
     /// Whether it is a signalfd(2), whose signals depend on the calling thread.
-    pub fn tells_signals(self) -> bool {
-        self.word & PECULIAR != 0 && sys::tells_signals(self.fd)
+    pub fn is_signalfd(self) -> bool {
+        self.word & SPECIAL_KIND != 0 && sys::is_signalfd(self.fd)
     }
 
     /// Whether it is a terminal. Only for descriptors that are neither a socket nor a signalfd(2).
     pub fn is_terminal(self) -> bool {
-        self.word & PECULIAR != 0
+        self.word & SPECIAL_KIND != 0
     }
 
     /// Whether a socket is an AF_UNIX socket that preserves message boundaries. Only for sockets.
-    pub fn keeps_borders_in_unix(self) -> bool {
-        self.word & PECULIAR != 0
+    pub fn preserves_unix_boundaries(self) -> bool {
+        self.word & SPECIAL_KIND != 0
     }
 
     /// A try found nothing in the cache, or a copy was throttled; `batch` is the size of the
@@ -408,7 +410,7 @@ impl Descriptor {
     /// The stream supports tries: it has answered one.
     #[inline]
     #[must_use]
-    pub fn told(self) -> Self {
+    pub fn with_nowait_known(self) -> Self {
         if !self.hint().contains(Hint::STREAM) || self.hint().contains(Hint::NOWAIT_KNOWN) {
             return self;
         }
@@ -419,7 +421,7 @@ impl Descriptor {
 
     /// The file does not support RWF_NOWAIT.
     #[must_use]
-    pub fn refuses_tries(self, direction: Direction) -> Self {
+    pub fn with_nowait_refused(self, direction: Direction) -> Self {
         let word = self.word | u64::from(Hint::refuses_nowait(direction).bits());
         self.update(word);
         Self { word, ..self }
@@ -527,7 +529,7 @@ mod tests {
     fn what_is_learned_is_kept_beside_all_else() {
         let d = Descriptor {
             fd: -1,
-            word: 0x2bcd_ef01 << INODE | PECULIAR | 1,
+            word: 0x2bcd_ef01 << INODE | SPECIAL_KIND | 1,
         };
         for direction in [Direction::Read, Direction::Write] {
             let learned = Learned {

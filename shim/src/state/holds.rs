@@ -36,10 +36,10 @@ pub fn init() {
     });
 }
 
-after_fork!(|| forget_all());
+after_fork!(|| reset_after_fork());
 
 /// In the child of a fork: the parent's fibers and their holds do not exist.
-fn forget_all() {
+fn reset_after_fork() {
     if let Some(base) = TABLE.get() {
         sys::zero_anew(base.get(), descriptors::CAPACITY * size_of::<usize>());
     }
@@ -152,7 +152,7 @@ impl Hold {
     /// (`Call::hold`).
     pub fn register(&self) {
         // The program cannot close a descriptor of the shim.
-        if self.begun.get() || descriptors::is_ours(self.number) {
+        if self.begun.get() || descriptors::is_shim_owned(self.number) {
             return;
         }
         let Some(head) = head(self.number) else {
@@ -220,7 +220,7 @@ pub fn redirect(fd: c_int) {
     let Some(duplicate) = sys::duplicate_to_wait_on(fd) else {
         return;
     };
-    descriptors::mark_ours(duplicate, true);
+    descriptors::mark_shim_owned(duplicate, true);
     let shared = Arc::new(Duplicate(duplicate));
     let mut at = std::mem::replace(&mut list.first, null());
     // SAFETY: holds in the list are alive and do not move, and we hold the list's lock. Their

@@ -15,13 +15,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 /// How long a path is trusted: less than the time it takes to start another process that could
 /// replace it by a FIFO.
-const LIFE_NS: u64 = 1_000_000;
+const MAX_AGE_NS: u64 = 1_000_000;
 /// For how many opens a path is trusted: enough to make the cost of the checks negligible.
-const OPENS: u8 = 64;
+const MAX_OPENS: u8 = 64;
 /// The number of cached paths. The path's address selects the slot.
-const PLACES: usize = 64;
+const SLOTS: usize = 64;
 /// The maximum length of a cached path.
-const LONGEST: usize = 120;
+const MAX_LENGTH: usize = 120;
 
 /// Counts the calls that may have put something else at a path.
 static CHANGES: AtomicU32 = AtomicU32::new(0);
@@ -34,10 +34,10 @@ pub fn forget() {
 }
 
 /// One thread's cached paths.
-pub struct KnownFiles(RefCell<Vec<Name>>);
+pub struct RecentPathCache(RefCell<Vec<CachedPath>>);
 
 #[derive(Clone, Copy)]
-struct Name {
+struct CachedPath {
     /// The program's address of the path, which the kernel has read.
     path: *const c_char,
     flags: c_int,
@@ -45,20 +45,20 @@ struct Name {
     until: u64,
     opens_left: u8,
     length: u8,
-    text: [u8; LONGEST],
+    text: [u8; MAX_LENGTH],
 }
 
-const NOBODY: Name = Name {
+const EMPTY: CachedPath = CachedPath {
     path: std::ptr::null(),
     flags: 0,
     changes: 0,
     until: 0,
     opens_left: 0,
     length: 0,
-    text: [0; LONGEST],
+    text: [0; MAX_LENGTH],
 };
 
-impl KnownFiles {
+impl RecentPathCache {
     pub const fn new() -> Self {
         Self(RefCell::new(Vec::new()))
     }
@@ -68,24 +68,24 @@ impl KnownFiles {
     /// # Safety
     /// The bytes that the kernel recently read at this address are still readable.
     pub unsafe fn is_file(&self, path: *const c_char, flags: c_int, now: u64) -> bool {
-        let mut names = self.0.borrow_mut();
-        let Some(name) = names.get_mut(place(path)) else {
+        let mut paths = self.0.borrow_mut();
+        let Some(cached) = paths.get_mut(slot(path)) else {
             return false;
         };
-        if name.path != path
-            || name.flags != flags
-            || name.opens_left == 0
-            || name.until < now
-            || name.changes != CHANGES.load(Ordering::Relaxed)
+        if cached.path != path
+            || cached.flags != flags
+            || cached.opens_left == 0
+            || cached.until < now
+            || cached.changes != CHANGES.load(Ordering::Relaxed)
         {
             return false;
         }
-        name.opens_left -= 1;
-        let n = usize::from(name.length);
+        cached.opens_left -= 1;
+        let n = usize::from(cached.length);
         // SAFETY: the caller promises that these bytes, including the terminating one, are still
         // readable.
         let text = unsafe { std::slice::from_raw_parts(path.cast::<u8>(), n + 1) };
-        text[..n] == name.text[..n] && text[n] == 0
+        text[..n] == cached.text[..n] && text[n] == 0
     }
 
     /// Remembers that `path`, which was just opened with these flags, is a file. Caches only
@@ -95,33 +95,33 @@ impl KnownFiles {
     /// The path can be read.
     pub unsafe fn remember(&self, path: *const c_char, flags: c_int, changes: u32, now: u64) {
         // SAFETY: our caller makes the same promise.
-        let n = unsafe { libc::strnlen(path, LONGEST + 1) };
+        let n = unsafe { libc::strnlen(path, MAX_LENGTH + 1) };
         // SAFETY: strnlen has just found this many bytes.
         let read = unsafe { std::slice::from_raw_parts(path.cast::<u8>(), n) };
-        if n > LONGEST || read.first() != Some(&b'/') {
+        if n > MAX_LENGTH || read.first() != Some(&b'/') {
             return;
         }
-        let mut names = self.0.borrow_mut();
-        if names.is_empty() {
-            names.resize(PLACES, NOBODY);
+        let mut paths = self.0.borrow_mut();
+        if paths.is_empty() {
+            paths.resize(SLOTS, EMPTY);
         }
-        let name = &mut names[place(path)];
-        name.text[..n].copy_from_slice(read);
-        (name.path, name.flags, name.length) = (path, flags, n as u8);
-        (name.changes, name.until, name.opens_left) = (changes, now + LIFE_NS, OPENS);
+        let cached = &mut paths[slot(path)];
+        cached.text[..n].copy_from_slice(read);
+        (cached.path, cached.flags, cached.length) = (path, flags, n as u8);
+        (cached.changes, cached.until, cached.opens_left) = (changes, now + MAX_AGE_NS, MAX_OPENS);
     }
 }
 
-/// The value to pass to [`KnownFiles::remember`]; read it before the path is examined.
+/// The value to pass to [`RecentPathCache::remember`]; read it before the path is examined.
 #[inline(always)]
 pub fn changes() -> u32 {
     CHANGES.load(Ordering::Relaxed)
 }
 
 /// Multiplicative hashing, because paths in buffers on fibers' stacks lie pages apart.
-fn place(path: *const c_char) -> usize {
+fn slot(path: *const c_char) -> usize {
     let mixed = (path as usize as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    (mixed >> 58) as usize % PLACES
+    (mixed >> 58) as usize % SLOTS
 }
 
 #[cfg(test)]
@@ -129,52 +129,52 @@ mod tests {
     use super::*;
 
     /// Looks up a path that stays readable.
-    fn is_file(names: &KnownFiles, path: &[u8], flags: c_int, now: u64) -> bool {
+    fn is_file(paths: &RecentPathCache, path: &[u8], flags: c_int, now: u64) -> bool {
         // SAFETY: `path` is alive.
-        unsafe { names.is_file(path.as_ptr().cast(), flags, now) }
+        unsafe { paths.is_file(path.as_ptr().cast(), flags, now) }
     }
 
-    fn remember(names: &KnownFiles, path: &[u8], flags: c_int, now: u64) {
+    fn remember(paths: &RecentPathCache, path: &[u8], flags: c_int, now: u64) {
         assert_eq!(path.last(), Some(&0));
         // SAFETY: `path` is alive and NUL-terminated.
-        unsafe { names.remember(path.as_ptr().cast(), flags, changes(), now) };
+        unsafe { paths.remember(path.as_ptr().cast(), flags, changes(), now) };
     }
 
     #[test]
     fn a_name_is_trusted_for_a_moment_some_opens_and_until_one_changes() {
-        let (names, mut path) = (KnownFiles::new(), *b"/some/file\0");
-        assert!(!is_file(&names, &path, 0, 5));
-        remember(&names, &path, 0, 5);
-        assert!(is_file(&names, &path, 0, 5 + LIFE_NS));
-        assert!(!is_file(&names, &path, 1, 5) && !is_file(&names, &path, 0, 6 + LIFE_NS));
+        let (paths, mut path) = (RecentPathCache::new(), *b"/some/file\0");
+        assert!(!is_file(&paths, &path, 0, 5));
+        remember(&paths, &path, 0, 5);
+        assert!(is_file(&paths, &path, 0, 5 + MAX_AGE_NS));
+        assert!(!is_file(&paths, &path, 1, 5) && !is_file(&paths, &path, 0, 6 + MAX_AGE_NS));
         assert_eq!(
-            (0..200).filter(|_| is_file(&names, &path, 0, 5)).count(),
-            usize::from(OPENS) - 1
+            (0..200).filter(|_| is_file(&paths, &path, 0, 5)).count(),
+            usize::from(MAX_OPENS) - 1
         );
-        remember(&names, &path, 0, 5);
+        remember(&paths, &path, 0, 5);
         forget();
-        assert!(!is_file(&names, &path, 0, 5));
-        remember(&names, &path, 0, 5);
+        assert!(!is_file(&paths, &path, 0, 5));
+        remember(&paths, &path, 0, 5);
         path[1] = b'h';
         assert!(
-            !is_file(&names, &path, 0, 5),
+            !is_file(&paths, &path, 0, 5),
             "another path at the same address"
         );
     }
 
     #[test]
     fn names_that_depend_on_a_directory_or_are_long_are_not_remembered() {
-        let names = KnownFiles::new();
+        let paths = RecentPathCache::new();
         for path in [
             b"file\0".to_vec(),
             b"\0".to_vec(),
-            [vec![b'/'; LONGEST + 1], vec![0]].concat(),
+            [vec![b'/'; MAX_LENGTH + 1], vec![0]].concat(),
         ] {
-            remember(&names, &path, 0, 5);
-            assert!(!is_file(&names, &path, 0, 5));
+            remember(&paths, &path, 0, 5);
+            assert!(!is_file(&paths, &path, 0, 5));
         }
-        let longest = [vec![b'/'; LONGEST], vec![0]].concat();
-        remember(&names, &longest, 0, 5);
-        assert!(is_file(&names, &longest, 0, 5));
+        let longest = [vec![b'/'; MAX_LENGTH], vec![0]].concat();
+        remember(&paths, &longest, 0, 5);
+        assert!(is_file(&paths, &longest, 0, 5));
     }
 }

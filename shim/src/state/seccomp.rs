@@ -16,32 +16,32 @@ pub type Instruction = u64;
 
 /// Which system calls of the shim a filter blocks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Verdict {
+pub struct BlockedCalls {
     /// Calls of io_uring.
     pub uring: bool,
     /// Calls of Linux AIO.
     pub aio: bool,
     /// Calls that pool threads make for fibers. They fail with an error or wait for a supervisor,
     /// just as they would on the fiber's own thread.
-    pub of_pool: bool,
+    pub pool: bool,
     /// A call that conversion needs, or a call for which the filter may kill the process even if it
     /// is only tried.
-    pub needed: bool,
+    pub essential: bool,
 }
 
-impl Verdict {
+impl BlockedCalls {
     /// The verdict for seccomp's strict mode, which allows almost nothing.
     pub const STRICT: Self = Self {
         uring: true,
         aio: true,
-        of_pool: true,
-        needed: true,
+        pool: true,
+        essential: true,
     };
 }
 
 /// The calls that the shim and its engines need, and the calls that io_uring would perform without
 /// the filter seeing them.
-const NEEDED: [Sysno; 38] = [
+const ESSENTIAL: [Sysno; 38] = [
     Sysno::read,
     Sysno::write,
     Sysno::readv,
@@ -181,8 +181,8 @@ const AIO: [Sysno; 4] = [
     Sysno::io_destroy,
 ];
 
-/// The calls of [`NEEDED`] that a pool thread can make for a fiber; it waits for the supervisor as
-/// the fiber's own thread would.
+/// The calls of [`ESSENTIAL`] that a pool thread can make for a fiber; it waits for the supervisor
+/// as the fiber's own thread would.
 const SUPERVISED: [Sysno; 7] = [
     Sysno::openat,
     Sysno::pread64,
@@ -194,25 +194,25 @@ const SUPERVISED: [Sysno; 7] = [
 ];
 
 /// Which system calls `program` blocks.
-pub fn judge(program: &[Instruction]) -> Verdict {
-    let mut verdict = Verdict::default();
+pub fn blocked_calls(program: &[Instruction]) -> BlockedCalls {
+    let mut blocked = BlockedCalls::default();
     for call in Sysno::iter() {
         match worst_effect(program, call as u32) {
             Effect::Allowed => {}
-            _ if URING.contains(&call) => verdict.uring = true,
-            _ if AIO.contains(&call) => verdict.aio = true,
+            _ if URING.contains(&call) => blocked.uring = true,
+            _ if AIO.contains(&call) => blocked.aio = true,
             _ if FOREIGN.contains(&call) => {}
-            Effect::Refused if !NEEDED.contains(&call) => verdict.of_pool = true,
+            Effect::Refused if !ESSENTIAL.contains(&call) => blocked.pool = true,
             // Both engines would perform the call without the supervisor seeing it.
-            Effect::Supervised if SUPERVISED.contains(&call) || !NEEDED.contains(&call) => {
-                verdict.uring = true;
-                verdict.aio = true;
-                verdict.of_pool = true;
+            Effect::Supervised if SUPERVISED.contains(&call) || !ESSENTIAL.contains(&call) => {
+                blocked.uring = true;
+                blocked.aio = true;
+                blocked.pool = true;
             }
-            _ => verdict.needed = true,
+            _ => blocked.essential = true,
         }
     }
-    verdict
+    blocked
 }
 
 /// The effect of a filter on a call; the worst is last.
@@ -386,54 +386,57 @@ mod tests {
 
     #[test]
     fn a_list_of_what_is_refused_leaves_the_engines_that_it_does_not_name() {
-        let nothing = Verdict::default();
-        assert_eq!(judge(&filter(&[], ALLOW, ALLOW)), nothing);
+        let nothing = BlockedCalls::default();
+        assert_eq!(blocked_calls(&filter(&[], ALLOW, ALLOW)), nothing);
         assert_eq!(
-            judge(&filter(&[Sysno::mount, Sysno::ptrace], KILL, ALLOW)),
+            blocked_calls(&filter(&[Sysno::mount, Sysno::ptrace], KILL, ALLOW)),
             nothing
         );
-        let of_pool = Verdict {
-            of_pool: true,
+        let pool = BlockedCalls {
+            pool: true,
             ..nothing
         };
         assert_eq!(
-            judge(&filter(&[Sysno::preadv2, Sysno::mkdir], REFUSE, ALLOW)),
-            of_pool
+            blocked_calls(&filter(&[Sysno::preadv2, Sysno::mkdir], REFUSE, ALLOW)),
+            pool
         );
         assert_eq!(
-            judge(&filter(&URING, REFUSE, ALLOW)),
-            Verdict {
+            blocked_calls(&filter(&URING, REFUSE, ALLOW)),
+            BlockedCalls {
                 uring: true,
                 ..nothing
             }
         );
         assert_eq!(
-            judge(&filter(&[Sysno::io_submit], KILL, ALLOW)),
-            Verdict {
+            blocked_calls(&filter(&[Sysno::io_submit], KILL, ALLOW)),
+            BlockedCalls {
                 aio: true,
                 ..nothing
             }
         );
-        assert!(judge(&filter(&[Sysno::openat], REFUSE, ALLOW)).needed);
-        assert!(judge(&filter(&[Sysno::preadv2], KILL, ALLOW)).needed);
+        assert!(blocked_calls(&filter(&[Sysno::openat], REFUSE, ALLOW)).essential);
+        assert!(blocked_calls(&filter(&[Sysno::preadv2], KILL, ALLOW)).essential);
     }
 
     #[test]
     fn what_is_supervised_is_left_to_threads_that_may_wait_for_the_supervisor() {
-        let threads = Verdict {
+        let threads = BlockedCalls {
             uring: true,
             aio: true,
-            of_pool: true,
-            needed: false,
+            pool: true,
+            essential: false,
         };
-        assert_eq!(judge(&filter(&[Sysno::pread64], SUPERVISE, ALLOW)), threads);
-        assert!(judge(&filter(&[Sysno::futex], SUPERVISE, ALLOW)).needed);
+        assert_eq!(
+            blocked_calls(&filter(&[Sysno::pread64], SUPERVISE, ALLOW)),
+            threads
+        );
+        assert!(blocked_calls(&filter(&[Sysno::futex], SUPERVISE, ALLOW)).essential);
     }
 
     #[test]
     fn a_list_of_what_is_allowed_has_every_call_pass_through() {
-        assert!(judge(&filter(&[Sysno::read, Sysno::write], ALLOW, KILL)).needed);
-        assert!(judge(&filter(&[Sysno::read, Sysno::write], ALLOW, REFUSE)).needed);
+        assert!(blocked_calls(&filter(&[Sysno::read, Sysno::write], ALLOW, KILL)).essential);
+        assert!(blocked_calls(&filter(&[Sysno::read, Sysno::write], ALLOW, REFUSE)).essential);
     }
 
     #[test]
@@ -447,12 +450,12 @@ mod tests {
             instruction(0x06, 0, 0, KILL),
             instruction(0x06, 0, 0, ALLOW),
         ]);
-        assert!(judge(&program).needed);
+        assert!(blocked_calls(&program).essential);
     }
 
     #[test]
     fn a_program_that_runs_off_its_end_is_not_trusted() {
-        assert!(judge(&[instruction(0x20, 0, 0, 0)]).needed);
-        assert!(judge(&[]).needed);
+        assert!(blocked_calls(&[instruction(0x20, 0, 0, 0)]).essential);
+        assert!(blocked_calls(&[]).essential);
     }
 }

@@ -46,7 +46,7 @@ pub fn keep() {
     if ORIGINAL.get().is_some()
         && let Some(duplicate) = sys::duplicate_out_of_the_way(libc::STDERR_FILENO)
     {
-        descriptors::mark_ours(duplicate, true);
+        descriptors::mark_shim_owned(duplicate, true);
         DUPLICATE.store(duplicate, Relaxed);
     }
 }

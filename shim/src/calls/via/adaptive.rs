@@ -38,7 +38,7 @@ pub fn call_libc_on_two<R: CResult>(
     function: impl Fn() -> R,
 ) -> Verdict<R> {
     let [file, _] = files;
-    if files.into_iter().any(descriptors::is_ours) {
+    if files.into_iter().any(descriptors::is_shim_owned) {
         // To the program this descriptor is not open, and fstat(2) is how a program checks.
         return Verdict::Failed(Errno::BADF);
     }

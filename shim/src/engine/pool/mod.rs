@@ -407,7 +407,7 @@ struct FdJobs {
 impl FdsInUse {
     fn begin(&self, fd: c_int) {
         self.jobs.lock().entry(fd).or_default().waited_for += 1;
-        descriptors::set_busy(fd, true);
+        descriptors::set_pool_in_use(fd, true);
     }
 
     fn end(&self, fd: c_int) {
@@ -432,7 +432,7 @@ impl FdsInUse {
         change(jobs);
         if jobs.waited_for == 0 && jobs.begun.is_empty() {
             all.remove(&fd);
-            descriptors::set_busy(fd, false);
+            descriptors::set_pool_in_use(fd, false);
         }
         self.changed.notify_all();
     }
@@ -454,7 +454,7 @@ impl FdsInUse {
                 all = self.jobs.lock();
             }
         }
-        descriptors::set_busy(fd, false);
+        descriptors::set_pool_in_use(fd, false);
     }
 }
 
@@ -491,7 +491,7 @@ pub fn await_jobs(fd: c_int) {
     match POOL.get().get() {
         Some(pool) if !is_bare_child() => pool.busy.wait(fd),
         // In the child of fork the jobs belong to the parent.
-        _ => descriptors::set_busy(fd, false),
+        _ => descriptors::set_pool_in_use(fd, false),
     }
     errno::set(errno);
 }

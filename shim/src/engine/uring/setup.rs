@@ -78,13 +78,13 @@ pub fn prove(ring: &mut IoUring) -> Result<(), Errno> {
 /// descriptor as owned by the shim. EMFILE if no such number is free.
 fn adopt(ring: IoUring) -> Result<IoUring, Errno> {
     let fd = ring.as_raw_fd();
-    descriptors::mark_ours(fd, true);
+    descriptors::mark_shim_owned(fd, true);
     let params = ring.params().clone();
     let Some(high) = sys::duplicate_out_of_the_way(fd) else {
         descriptors::disown(fd);
         return Err(Errno::MFILE);
     };
-    descriptors::mark_ours(high, true);
+    descriptors::mark_shim_owned(high, true);
     // SAFETY: `high` refers to a ring that was made with these parameters, and only this function
     // uses it.
     match unsafe { IoUring::from_fd(high, params) } {

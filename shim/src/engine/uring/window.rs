@@ -235,7 +235,7 @@ impl Window {
             position = position.wrapping_add(1);
             let fd = number.load(Ordering::Relaxed);
             if (first..=last).contains(&fd)
-                && !descriptors::is_ours(fd)
+                && !descriptors::is_shim_owned(fd)
                 && let Some(duplicate) = self.duplicate(fd, tail)
                 && number
                     .compare_exchange(fd, duplicate, Ordering::SeqCst, Ordering::Relaxed)
@@ -258,7 +258,7 @@ impl Window {
             .iter()
             .find(|slot| slot.load(Ordering::Relaxed) == NO_DUPLICATE)?;
         let duplicate = sys::duplicate_to_wait_on(fd)?;
-        descriptors::mark_ours(duplicate, true);
+        descriptors::mark_shim_owned(duplicate, true);
         let packed = u64::from(until) << 32 | u64::from(duplicate as u32);
         if slot
             .compare_exchange(NO_DUPLICATE, packed, Ordering::Release, Ordering::Relaxed)

@@ -33,7 +33,7 @@ use crate::runtime::signal::Signals;
 use crate::runtime::static_results::Records;
 use crate::runtime::stream::Files;
 use crate::state::log;
-use crate::state::recent_paths::KnownFiles;
+use crate::state::recent_paths::RecentPathCache;
 use crate::state::registry::Registered;
 use crate::state::{interposed, options, sanitizers};
 use accepting::Accepting;
@@ -104,9 +104,9 @@ pub struct Thread {
     quantum: Quantum,
     /// What the shim has learned about the speed of this thread's opens.
     pub opens: Cell<Opens>,
-    pub known_files: KnownFiles,
+    pub recent_paths: RecentPathCache,
     /// Duplicates of descriptors that parked fibers wait on.
-    kept: RefCell<HashSet<c_int>>,
+    duplicates: RefCell<HashSet<c_int>>,
     /// In the child of fork, until its host attaches the thread again: calls pass through, because
     /// the host may run other fibers.
     awaits_host: Cell<bool>,
@@ -161,8 +161,8 @@ impl Thread {
             sleeps_without_engine: Cell::new(true),
             quantum: Quantum::new(),
             opens: Cell::new(Opens::NOTHING),
-            known_files: KnownFiles::new(),
-            kept: RefCell::new(HashSet::new()),
+            recent_paths: RecentPathCache::new(),
+            duplicates: RefCell::new(HashSet::new()),
             awaits_host: Cell::new(false),
             defunct: Cell::new(false),
             signals: Signals::new(),

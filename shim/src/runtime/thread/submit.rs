@@ -191,18 +191,18 @@ impl Thread {
 
     /// Duplicates `fd` for a fiber that is about to park, so that the fiber keeps its file when the
     /// descriptor is closed, as a thread in a system call does. None if no descriptor is free.
-    /// Release it with [`Self::let_go`].
-    pub fn keep(&self, fd: c_int) -> Option<c_int> {
+    /// Release it with [`Self::close_duplicate`].
+    pub fn duplicate_for_wait(&self, fd: c_int) -> Option<c_int> {
         let duplicate = sys::duplicate_to_wait_on(fd)?;
-        descriptors::mark_ours(duplicate, true);
-        self.kept.borrow_mut().insert(duplicate);
+        descriptors::mark_shim_owned(duplicate, true);
+        self.duplicates.borrow_mut().insert(duplicate);
         Some(duplicate)
     }
 
-    pub fn let_go(&self, duplicate: c_int) {
+    pub fn close_duplicate(&self, duplicate: c_int) {
         // If a handler that the fiber ran has forked, the child has none of the parent's
         // duplicates.
-        if self.kept.borrow_mut().remove(&duplicate) {
+        if self.duplicates.borrow_mut().remove(&duplicate) {
             descriptors::disown(duplicate);
             let _ = sys::close(duplicate);
         }
