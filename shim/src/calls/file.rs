@@ -18,7 +18,7 @@ use sys::{Sysno, sockets};
 
 pub fn close(call: &Call<'_>, fd: c_int) -> Verdict {
     let descriptor = Descriptor::known(fd);
-    call.note(|record| record.about(fd, descriptor));
+    call.note(|record| record.set_descriptor(fd, descriptor));
     call.thread.submit_queued();
     // Closing blocks on file systems that write back on close. These (NFS, FUSE) reject RWF_NOWAIT.
     let writes_back = descriptor.is_some_and(|d| {
@@ -59,7 +59,7 @@ pub fn fdatasync(call: &Call<'_>, fd: c_int) -> Verdict {
 }
 
 fn sync(call: &Call<'_>, fd: c_int, data_only: bool) -> Verdict {
-    call.note(|record| record.about(fd, Descriptor::known(fd)));
+    call.note(|record| record.set_descriptor(fd, Descriptor::known(fd)));
     if call.load().contention != Contention::OthersRunnable {
         return Verdict::PassThrough(Reason::Alone);
     }

@@ -6,7 +6,7 @@
 use super::Verdict;
 use super::message::{Storage, message_of, part_of, wants_more};
 use crate::engine::{self, Action, Data, Direction, Request, SocketCall, Transfer};
-use crate::record::trace::Luck;
+use crate::record::trace::AttemptOutcome;
 use crate::runtime::call::Call;
 use crate::runtime::deadlines::{Deadline, NEVER};
 use crate::state::descriptors::{self, Descriptor};
@@ -205,7 +205,7 @@ fn exchange(
         return Verdict::PassThrough(Reason::Alone);
     }
     let descriptor = Descriptor::get(wanted.fd);
-    call.note(|record| record.about(wanted.fd, Some(descriptor)));
+    call.note(|record| record.set_descriptor(wanted.fd, Some(descriptor)));
     let hint = descriptor.hint().without(Hint::HAS_TIMEOUT);
     let decision = match direction {
         Direction::Read => policy::read(hint, load, 0, true),
@@ -238,7 +238,7 @@ fn exchange(
     };
     match result {
         Ok(n) => {
-            call.note(|record| record.came(Luck::Hit));
+            call.note(|record| record.set_outcome(AttemptOutcome::Hit));
             descriptor.with_nowait_known().hit(recorded_as, batch);
             if n > 0 && wants_more(&wanted, n) {
                 return Verdict::of_result(wait(call, wanted, descriptor, n, true));
@@ -247,7 +247,7 @@ fn exchange(
             Verdict::Done(n as isize)
         }
         Err(Errno::AGAIN) => {
-            call.note(|record| record.came(Luck::Miss));
+            call.note(|record| record.set_outcome(AttemptOutcome::Miss));
             descriptor.with_nowait_known().missed(recorded_as, batch());
             Verdict::of_result(wait(call, wanted, descriptor, 0, true))
         }
@@ -265,7 +265,7 @@ pub fn waits(call: &Call<'_>, fd: c_int) -> Result<Descriptor, Reason> {
         return Err(Reason::Alone);
     }
     let descriptor = Descriptor::get(fd);
-    call.note(|record| record.about(fd, Some(descriptor)));
+    call.note(|record| record.set_descriptor(fd, Some(descriptor)));
     let hint = descriptor.hint();
     if !hint.contains(Hint::STREAM) {
         return Err(Reason::Unusual);

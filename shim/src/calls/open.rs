@@ -13,7 +13,7 @@ use super::Verdict;
 use crate::calls::fifo;
 use crate::calls::via::blocking_retry;
 use crate::engine::{FdPin, KernelCall, Request};
-use crate::record::trace::Luck;
+use crate::record::trace::AttemptOutcome;
 use crate::runtime::call::Call;
 use crate::runtime::release;
 use crate::runtime::restart::Restart;
@@ -106,7 +106,7 @@ pub fn openat(
         was_a_file: decision.starts_inline() && was_a_file(call, dir, path, flags),
         changes: recent_paths::changes(),
     };
-    call.note(|record| record.chose(decision));
+    call.note(|record| record.set_decision(decision));
     match decision {
         Decision::PassThrough(reason) => Verdict::PassThrough(reason),
         Decision::Submit => open.submit(call),
@@ -182,7 +182,13 @@ impl Open {
         let result = unsafe { sys::openat2(self.dir, self.path, &how) };
         let hit = result != Err(Errno::AGAIN);
         call.thread.opens.update(|opens| opens.tried(hit));
-        call.note(|record| record.came(if hit { Luck::Hit } else { Luck::Miss }));
+        call.note(|record| {
+            record.set_outcome(if hit {
+                AttemptOutcome::Hit
+            } else {
+                AttemptOutcome::Miss
+            })
+        });
         match result {
             // openat2 is not available here.
             Err(Errno(libc::ENOSYS | libc::EINVAL | libc::EPERM)) => None,
@@ -201,11 +207,11 @@ impl Open {
         let took = sys::now() - begin;
         call.thread.opens.update(|opens| opens.made(took));
         call.note(|record| {
-            record.chose(Decision::Inline);
-            record.came(if took > policy::SLOW_OPEN_NS {
-                Luck::Miss
+            record.set_decision(Decision::Inline);
+            record.set_outcome(if took > policy::SLOW_OPEN_NS {
+                AttemptOutcome::Miss
             } else {
-                Luck::Hit
+                AttemptOutcome::Hit
             });
         });
         self.finish(call, result, true)

@@ -116,7 +116,7 @@ fn with_state(call: &Call<'_>, query: impl Fn(*mut c_void) -> c_int) -> Verdict 
         });
         return Verdict::of_pool(result.map(|result| result as isize));
     }
-    call.through(Reason::Alone);
+    call.count_pass_through(Reason::Alone);
     let result = query((&raw mut *state).cast());
     results::keep_h_errno(call.thread, call.fiber);
     Verdict::Done(result as isize)

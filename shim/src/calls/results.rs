@@ -9,7 +9,7 @@
 use crate::calls::via::offload;
 use crate::hooks;
 use crate::runtime::call::Call;
-use crate::runtime::static_results::Record;
+use crate::runtime::static_results::StaticResult;
 use crate::runtime::thread::Thread;
 use policy::Reason;
 use std::ffi::{CStr, c_char, c_int, c_void};
@@ -31,7 +31,7 @@ const NETDB_INTERNAL: c_int = -1;
 /// Calls the twin through `ask` with the record of the calling fiber and `row`, and returns the
 /// result; null if the twin finds nothing.
 pub fn look_up(call: &Call<'_>, row: usize, ask: impl Fn(&Room) -> c_int) -> *mut c_void {
-    let record = call.thread.records().of(call.fiber, row);
+    let record = call.thread.static_results().of(call.fiber, row);
     run(call, || {
         // SAFETY: the record stays in place and belongs to this fiber, which waits for this to end.
         let record = unsafe { &mut *record };
@@ -42,11 +42,11 @@ pub fn look_up(call: &Call<'_>, row: usize, ask: impl Fn(&Room) -> c_int) -> *mu
 /// Runs a lookup where it delays no other fiber: on the pool, or inline if this is the only fiber.
 fn run<R>(call: &Call<'_>, function: impl Fn() -> R) -> R {
     if call.is_sole_fiber() {
-        call.through(Reason::Alone);
+        call.count_pass_through(Reason::Alone);
     } else if let Some(result) = offload::run(call, &function) {
         return result;
     } else {
-        call.through(Reason::NoEngine);
+        call.count_pass_through(Reason::NoEngine);
     }
     let _passing = call.passing();
     let result = function();
@@ -54,7 +54,7 @@ fn run<R>(call: &Call<'_>, function: impl Fn() -> R) -> R {
     result
 }
 
-fn fill(record: &mut Record, ask: &impl Fn(&Room) -> c_int) -> *mut c_void {
+fn fill(record: &mut StaticResult, ask: &impl Fn(&Room) -> c_int) -> *mut c_void {
     loop {
         let (mut result, mut h_errno) = (null_mut::<c_void>(), 0_i32);
         let error = ask(&Room {
@@ -78,7 +78,7 @@ fn fill(record: &mut Record, ask: &impl Fn(&Room) -> c_int) -> *mut c_void {
 
 /// getlogin(3).
 pub fn getlogin(call: &Call<'_>, row: usize) -> *mut c_char {
-    let record = call.thread.records().of(call.fiber, row);
+    let record = call.thread.static_results().of(call.fiber, row);
     run(call, || {
         // SAFETY: the record stays in place and belongs to this fiber, which waits for this to end.
         let text = unsafe { &mut (*record).text };
@@ -101,7 +101,7 @@ pub fn copied_text(call: &Call<'_>, row: usize, text: *const c_char) -> *mut c_c
     // SAFETY: libc's function returned a C string.
     let text = unsafe { CStr::from_ptr(text) }.to_bytes_with_nul();
     // SAFETY: the record stays in place and belongs to this fiber.
-    let own = unsafe { &mut (*call.thread.records().of(call.fiber, row)).text };
+    let own = unsafe { &mut (*call.thread.static_results().of(call.fiber, row)).text };
     if own.len() < text.len() {
         own.resize(text.len(), 0);
     }
@@ -146,7 +146,7 @@ macro_rules! twins {
          => $twin:ident, $field:ident $(, after $before:ident)?; )*) => {$(
         $(#[$doc])*
         pub fn $name(call: &Call<'_>, row: usize, $arg: $ty) -> $result {
-            let record = call.thread.records().of(call.fiber, row);
+            let record = call.thread.static_results().of(call.fiber, row);
             // SAFETY: the C caller's argument; the record stays in place and belongs to this fiber.
             unsafe {
                 $( $before(); )?
@@ -178,7 +178,7 @@ fn terminal_name(
     fd: c_int,
     twin: unsafe extern "C" fn(c_int, *mut c_char, usize) -> c_int,
 ) -> *mut c_char {
-    let record = call.thread.records().of(call.fiber, row);
+    let record = call.thread.static_results().of(call.fiber, row);
     // SAFETY: the record stays in place and belongs to this fiber.
     let text = unsafe { &mut (*record).text };
     // SAFETY: `text` has that many writable bytes.
@@ -207,7 +207,7 @@ pub fn strtok(
     text: *mut c_char,
     delimiters: *const c_char,
 ) -> *mut c_char {
-    let record = call.thread.records().of(call.fiber, row);
+    let record = call.thread.static_results().of(call.fiber, row);
     // SAFETY: the C caller's arguments; the fiber's position is a pointer in a record that stays in
     // place.
     unsafe { strtok_r(text, delimiters, (&raw mut (*record).entry).cast()) }
@@ -231,7 +231,7 @@ pub fn h_errno_location(real: unsafe extern "C" fn() -> *mut c_int) -> *mut c_in
     if let Some(thread) = Thread::current() {
         let fiber = thread.host().running();
         if !fiber.is_null() {
-            return thread.records().of(fiber, hooks::H_ERRNO).cast();
+            return thread.static_results().of(fiber, hooks::H_ERRNO).cast();
         }
     }
     // SAFETY: libc's own function.
@@ -240,7 +240,7 @@ pub fn h_errno_location(real: unsafe extern "C" fn() -> *mut c_int) -> *mut c_in
 
 /// The running fiber's `h_errno` if the fiber has its own, otherwise its thread's.
 pub fn h_errno(thread: &Thread, fiber: *const c_void) -> c_int {
-    let own = thread.records().existing(fiber, hooks::H_ERRNO);
+    let own = thread.static_results().existing(fiber, hooks::H_ERRNO);
     // SAFETY: the address of the fiber's record or of the thread's own variable.
     unsafe { own.map_or_else(|| *own_h_errno(), |own| *own.cast::<c_int>()) }
 }
@@ -255,9 +255,9 @@ pub fn set_h_errno(thread: &Thread, fiber: *const c_void, value: c_int) {
 pub fn keep_h_errno(thread: &Thread, fiber: *const c_void) {
     // SAFETY: the address of the calling thread's variable.
     let value = unsafe { *own_h_errno() };
-    let own = thread.records().existing(fiber, hooks::H_ERRNO);
+    let own = thread.static_results().existing(fiber, hooks::H_ERRNO);
     if let Some(own) =
-        own.or_else(|| (value != 0).then(|| thread.records().of(fiber, hooks::H_ERRNO)))
+        own.or_else(|| (value != 0).then(|| thread.static_results().of(fiber, hooks::H_ERRNO)))
     {
         // SAFETY: the address of the fiber's record.
         unsafe { *own.cast::<c_int>() = value };

@@ -124,7 +124,7 @@ fn vector(
 fn note_lone(call: &Call<'_>, transfer: &Transfer) {
     call.note(|record| {
         let descriptor = Descriptor::get(transfer.fd);
-        record.decided(
+        record.set_transfer(
             transfer,
             descriptor,
             descriptor.hint(),

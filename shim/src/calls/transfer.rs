@@ -5,7 +5,7 @@
 use super::{Verdict, net, signal, slow_stream};
 use crate::calls::via::offload;
 use crate::engine::{self, Direction, FdPin, Lane, Request, Transfer};
-use crate::record::trace::Luck;
+use crate::record::trace::AttemptOutcome;
 use crate::runtime::call::Call;
 use crate::runtime::position::PositionGuard;
 use crate::state::descriptors::{self, Descriptor};
@@ -49,7 +49,7 @@ pub fn transfer(call: &Call<'_>, load: Load, transfer: Transfer) -> Verdict {
             policy::write(hint, load, transfer.at_position())
         }
     };
-    call.note(|record| record.decided(transfer, descriptor, hint, decision));
+    call.note(|record| record.set_transfer(transfer, descriptor, hint, decision));
     if decision == Decision::Submit
         && hint.contains(Hint::SEEKABLE)
         && !transfer.at_position()
@@ -118,7 +118,7 @@ fn carry_out(
     let tried = transfer.call(libc::RWF_NOWAIT);
     match tried {
         Ok(n) if is_complete(transfer, descriptor, n) => {
-            call.note(|record| record.came(Luck::Hit));
+            call.note(|record| record.set_outcome(AttemptOutcome::Hit));
             let recorded_as = policy::recorded_direction(descriptor.hint(), transfer.direction);
             // Operations at a shared position are never batched.
             descriptor.with_nowait_known().hit(recorded_as, || {
@@ -189,10 +189,10 @@ fn copy(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor) -> Verdict
     let watch = Stopwatch::start();
     let result = transfer.call(0);
     if watch.exceeds(policy::SLOW_WRITE_NS) {
-        call.note(|record| record.came(Luck::Miss));
+        call.note(|record| record.set_outcome(AttemptOutcome::Miss));
         descriptor.missed(transfer.direction, 0);
     } else {
-        call.note(|record| record.came(Luck::Hit));
+        call.note(|record| record.set_outcome(AttemptOutcome::Hit));
         descriptor.hit(transfer.direction, || 0);
     }
     call.inline();
@@ -219,7 +219,7 @@ fn attempted<'a>(
     };
     let result = match tried {
         Ok(n) => {
-            call.note(|record| record.came(Luck::Hit));
+            call.note(|record| record.set_outcome(AttemptOutcome::Hit));
             descriptor.with_nowait_known().hit(recorded_as, batch);
             if !is_complete(transfer, descriptor, n) {
                 return Verdict::Done(rest(call, transfer, descriptor, hold, guard, n));
@@ -227,7 +227,7 @@ fn attempted<'a>(
             Ok(n as isize)
         }
         Err(Errno::AGAIN) => {
-            call.note(|record| record.came(Luck::Miss));
+            call.note(|record| record.set_outcome(AttemptOutcome::Miss));
             descriptor.with_nowait_known().missed(recorded_as, batch());
             let missed = Transfer {
                 cold: true,
@@ -236,7 +236,7 @@ fn attempted<'a>(
             return submit(call, &missed, descriptor, hold, guard);
         }
         Err(Errno::NOTSUP) => {
-            call.note(|record| record.came(Luck::Refused));
+            call.note(|record| record.set_outcome(AttemptOutcome::Refused));
             let descriptor = descriptor.with_nowait_refused(transfer.direction);
             return submit(call, transfer, descriptor, hold, guard);
         }

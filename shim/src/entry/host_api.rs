@@ -4,7 +4,7 @@ use super::{fork, init, main_fiber, stdio};
 use crate::calls::thread_state;
 use crate::context;
 use crate::engine::Wait;
-use crate::host::{Host, Table};
+use crate::host::{Host, HostTable};
 use crate::runtime::callback;
 use crate::runtime::signal;
 use crate::runtime::thread::Thread;
@@ -30,7 +30,7 @@ pub extern "C" fn aioshim_version() -> c_uint {
 /// See aioshim.h: `table` outlives the attachment, and `out` is writable.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn aioshim_attach(
-    table: *const Table,
+    table: *const HostTable,
     data: *mut c_void,
     out: *mut *mut Thread,
 ) -> c_int {
@@ -41,7 +41,7 @@ pub unsafe extern "C" fn aioshim_attach(
 /// # Safety
 /// The same as for [`aioshim_attach`].
 unsafe fn attach(
-    table: *const Table,
+    table: *const HostTable,
     data: *mut c_void,
     out: *mut *mut Thread,
 ) -> Result<(), Errno> {
@@ -54,7 +54,7 @@ unsafe fn attach(
     if !options::current().on {
         return Err(Errno::NOTSUP);
     }
-    main_fiber::give_way();
+    main_fiber::release_main();
     let before = context::attached().cast_mut().cast::<Thread>();
     // SAFETY: null, or this thread's own handle, which lives while it is attached.
     match unsafe { before.as_ref() } {

@@ -16,7 +16,7 @@
 use crate::calls::{locks, thread_state};
 use crate::entry::{fork, main_fiber};
 use crate::hooks;
-use crate::record::stats::Report;
+use crate::record::stats::StatsReport;
 use crate::record::trace;
 use crate::runtime::{language, signal};
 use crate::state::options;
@@ -75,7 +75,7 @@ pub fn ensure() {
         unsafe { libc::atexit(end_trace) };
     }
     if main_is_fiber {
-        main_fiber::adopt();
+        main_fiber::attach_main();
     }
 }
 
@@ -116,7 +116,7 @@ extern "C" fn report() {
     if thread_state::must_be_quiet() {
         return;
     }
-    let report = Report::collect();
+    let report = StatsReport::collect();
     let text = if options::current().stats == StatsFormat::Json {
         report.json()
     } else {

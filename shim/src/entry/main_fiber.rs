@@ -14,7 +14,7 @@
 use super::host_api;
 use crate::context;
 use crate::engine::{Wait, pool};
-use crate::host::{self, Host, Table};
+use crate::host::{self, Host, HostTable};
 use crate::runtime::thread::Thread;
 use std::cell::Cell;
 use std::ffi::{c_int, c_uint, c_void};
@@ -40,8 +40,8 @@ static FIBER: MainFiber = MainFiber {
 static THREAD: AtomicPtr<Thread> = AtomicPtr::new(std::ptr::null_mut());
 
 fn the_host() -> Host {
-    let table = Table {
-        size: size_of::<Table>(),
+    let table = HostTable {
+        size: size_of::<HostTable>(),
         running,
         park,
         unpark,
@@ -54,19 +54,23 @@ fn the_host() -> Host {
         keeps_runtimes: 1,
         flags: host::FORKS | host::SLEEPS_IN_POLL,
     };
-    Host::new(table, (&raw const FIBER).cast_mut().cast(), Some(ran_on))
+    Host::new(
+        table,
+        (&raw const FIBER).cast_mut().cast(),
+        Some(resumed_in_place),
+    )
 }
 
 /// Makes the calling thread, which is the main thread, a fiber. If that fails, its calls pass
 /// through.
-pub fn adopt() {
+pub fn attach_main() {
     if let Ok(thread) = host_api::attach_to(the_host()) {
         THREAD.store(thread, Relaxed);
     }
 }
 
 /// Detaches the main thread before another host attaches it.
-pub fn give_way() {
+pub fn release_main() {
     let thread = THREAD.load(Relaxed);
     if !thread.is_null() && std::ptr::eq(thread.cast(), context::attached()) {
         // SAFETY: attached, and the calling thread; its only fiber is running, so nothing is in
@@ -86,7 +90,7 @@ pub extern "C" fn pthread_exit(result: *mut c_void) -> ! {
     if !thread.is_null() && std::ptr::eq(thread.cast(), context::active()) {
         // SAFETY: the handle is the calling thread's, and it is attached.
         pool::retire(&Arc::clone(unsafe { &*thread }.remote()));
-        give_way();
+        release_main();
     }
     // SAFETY: a look-up by name.
     let next = unsafe { libc::dlsym(libc::RTLD_NEXT, c"pthread_exit".as_ptr()) };
@@ -96,7 +100,7 @@ pub extern "C" fn pthread_exit(result: *mut c_void) -> ! {
 }
 
 /// The fiber runs again without a return from its `park`.
-fn ran_on(data: *mut c_void) {
+fn resumed_in_place(data: *mut c_void) {
     fiber(data).parked.set(false);
     fiber(data).ready.set(false);
 }

@@ -6,7 +6,7 @@
 use super::function::Function;
 use crate::calls::{self, CResult, Verdict};
 use crate::context::{self, Slot};
-use crate::record::trace::Record;
+use crate::record::trace::CallRecord;
 use crate::runtime::call::Call;
 use crate::runtime::release;
 use crate::runtime::thread::Thread;
@@ -189,7 +189,7 @@ pub unsafe fn watched<H: Hook>(thread: &Thread, arguments: H::Arguments) -> H::R
             result
         }
         None => {
-            let passing = thread.escapes().map(|escapes| escapes.passing(H::INDEX));
+            let passing = thread.tracer().map(|tracer| tracer.passing(H::INDEX));
             // SAFETY: our caller guarantees what the libc function requires.
             let result = unsafe { by_libc::<H>(arguments) };
             drop(passing);
@@ -205,11 +205,11 @@ pub unsafe fn watched<H: Hook>(thread: &Thread, arguments: H::Arguments) -> H::R
 
 /// Begins a call. Returns None if no fiber makes it, or if it is left to libc.
 #[inline(always)]
-fn begin<'a, H: Hook>(thread: &'a Thread, record: Option<&'a Record>) -> Option<Call<'a>> {
+fn begin<'a, H: Hook>(thread: &'a Thread, record: Option<&'a CallRecord>) -> Option<Call<'a>> {
     match H::CHARGE {
         Charge::Quantum => Call::begin(thread, H::INDEX, record),
         Charge::Lock if !thread.converts_locks() => {
-            thread.stats().of(H::INDEX).through[Reason::LocksOff as usize].add(1);
+            thread.stats().of(H::INDEX).passed_through[Reason::LocksOff as usize].add(1);
             None
         }
         Charge::Lock | Charge::Nothing => Call::begin_uncharged(thread, H::INDEX, record),

@@ -17,7 +17,7 @@ pub type Token = u32;
 /// `aioshim_host_t`.
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub struct Table {
+pub struct HostTable {
     pub size: usize,
     pub running: unsafe extern "C" fn(*mut c_void) -> *mut c_void,
     pub park: unsafe extern "C" fn(*mut c_void),
@@ -25,7 +25,7 @@ pub struct Table {
     pub runnable: unsafe extern "C" fn(*mut c_void) -> c_uint,
     pub wake: unsafe extern "C" fn(*mut c_void),
     pub alone: Option<unsafe extern "C" fn(*mut c_void) -> c_int>,
-    pub watch: Option<unsafe extern "C" fn(*mut c_void, *mut Watch)>,
+    pub watch: Option<unsafe extern "C" fn(*mut c_void, *mut HostProbe)>,
     pub name: Option<unsafe extern "C" fn(*mut c_void, *const c_void, *mut c_char, usize) -> usize>,
     pub cancelled: Option<unsafe extern "C" fn(*mut c_void)>,
     pub keeps_runtimes: c_int,
@@ -43,52 +43,56 @@ pub const SLEEPS_IN_POLL: u64 = 4;
 /// `aioshim_watch_t`.
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub struct Watch {
+pub struct HostProbe {
     pub turns: *const AtomicU32,
     pub running: *const AtomicPtr<c_void>,
 }
 
 /// The size of the version 0.1 table up to its mandatory callbacks; `alone` and all later fields
 /// are optional.
-const SIZE_WITHOUT_ALONE: usize = std::mem::offset_of!(Table, alone);
+const SIZE_WITHOUT_ALONE: usize = std::mem::offset_of!(HostTable, alone);
 
 /// A host's callbacks, and the argument that each of them gets.
 #[derive(Clone, Copy)]
 pub struct Host {
-    pub table: Table,
+    pub table: HostTable,
     pub data: *mut c_void,
     /// The word in which the host publishes the running fiber, read instead of calling `running`;
     /// null if the host publishes none.
-    shown: *const AtomicPtr<c_void>,
+    published: *const AtomicPtr<c_void>,
     /// The host has one fiber, which parks by polling inside `park`; no other fiber runs while it
     /// is parked. `entry/main_fiber.rs` is the only such host.
     pub in_place: bool,
     /// For such a host: notes that the fiber runs again without a return from `park`.
-    ran_on: Option<fn(*mut c_void)>,
+    resumed_in_place: Option<fn(*mut c_void)>,
     /// The host keeps its fibers' exceptions and locales apart by itself.
     pub keeps_runtimes: bool,
 }
 
 impl Host {
-    /// `ran_on` is given if the host parks its only fiber in place.
-    pub fn new(table: Table, data: *mut c_void, ran_on: Option<fn(*mut c_void)>) -> Self {
+    /// `resumed_in_place` is given if the host parks its only fiber in place.
+    pub fn new(
+        table: HostTable,
+        data: *mut c_void,
+        resumed_in_place: Option<fn(*mut c_void)>,
+    ) -> Self {
         let host = Self {
             table,
             data,
-            shown: null(),
-            in_place: ran_on.is_some(),
-            ran_on,
+            published: null(),
+            in_place: resumed_in_place.is_some(),
+            resumed_in_place,
             keeps_runtimes: table.keeps_runtimes != 0,
         };
         Self {
-            shown: host.watch().map_or(null(), |watch| watch.running),
+            published: host.probe().map_or(null(), |probe| probe.running),
             ..host
         }
     }
 
     /// # Safety
     /// `table` points to an `aioshim_host_t` of the size that its first field gives.
-    pub unsafe fn read(table: *const Table, data: *mut c_void) -> Result<Self, Errno> {
+    pub unsafe fn read(table: *const HostTable, data: *mut c_void) -> Result<Self, Errno> {
         if table.is_null() {
             return Err(Errno::INVAL);
         }
@@ -103,11 +107,11 @@ impl Host {
             if words.contains(&0) {
                 return Err(Errno::INVAL);
             }
-            let mut copy = std::mem::MaybeUninit::<Table>::zeroed();
+            let mut copy = std::mem::MaybeUninit::<HostTable>::zeroed();
             std::ptr::copy_nonoverlapping(
                 table.cast::<u8>(),
                 copy.as_mut_ptr().cast::<u8>(),
-                size.min(size_of::<Table>()),
+                size.min(size_of::<HostTable>()),
             );
             Ok(Self::new(copy.assume_init(), data, None))
         }
@@ -130,9 +134,9 @@ impl Host {
 
     /// The running fiber, if the host publishes it.
     #[inline(always)]
-    pub fn running_shown(&self) -> Option<*mut c_void> {
+    pub fn published_fiber(&self) -> Option<*mut c_void> {
         // SAFETY: the host keeps the published word in place until the detach (aioshim.h).
-        unsafe { self.shown.as_ref() }.map(|shown| shown.load(Ordering::Relaxed))
+        unsafe { self.published.as_ref() }.map(|published| published.load(Ordering::Relaxed))
     }
 
     #[inline(always)]
@@ -140,8 +144,8 @@ impl Host {
         // SAFETY: the host keeps the published word in place until the detach (aioshim.h);
         // otherwise this calls an attached host's callback, on its thread.
         unsafe {
-            match self.shown.as_ref() {
-                Some(shown) => shown.load(Ordering::Relaxed),
+            match self.published.as_ref() {
+                Some(published) => published.load(Ordering::Relaxed),
                 None => (self.table.running)(self.data),
             }
         }
@@ -155,9 +159,9 @@ impl Host {
     }
 
     /// The fiber of a host that parks in place runs again without a return from `park`.
-    pub fn note_ran_on(&self) {
-        if let Some(ran_on) = self.ran_on {
-            ran_on(self.data);
+    pub fn note_resumed_in_place(&self) {
+        if let Some(resumed_in_place) = self.resumed_in_place {
+            resumed_in_place(self.data);
         }
     }
 
@@ -188,15 +192,15 @@ impl Host {
 
 impl Host {
     /// The words through which other threads may observe this one; None if the host gives none.
-    pub fn watch(&self) -> Option<Watch> {
-        let mut watch = Watch {
+    pub fn probe(&self) -> Option<HostProbe> {
+        let mut probe = HostProbe {
             turns: std::ptr::null(),
             running: std::ptr::null(),
         };
         // SAFETY: a callback of an attached host, called on its thread (aioshim.h); it writes two
         // words.
-        unsafe { self.table.watch?(self.data, &mut watch) };
-        (!watch.turns.is_null() && !watch.running.is_null()).then_some(watch)
+        unsafe { self.table.watch?(self.data, &mut probe) };
+        (!probe.turns.is_null() && !probe.running.is_null()).then_some(probe)
     }
 
     /// Lets the host end the running fiber if it was cancelled; then this does not return. Called

@@ -42,7 +42,7 @@ pub struct Calls {
     /// Calls that completed on the fiber without waiting.
     pub inline: Counter,
     /// Calls that were passed through to libc, by [`Reason`].
-    pub through: [Counter; Reason::ALL.len()],
+    pub passed_through: [Counter; Reason::ALL.len()],
 }
 
 /// Values that are measured only if statistics are requested.
@@ -142,7 +142,7 @@ struct Sum {
     converted: u64,
     offloaded: u64,
     inline: u64,
-    through: Vec<(&'static str, u64)>,
+    passed_through: Vec<(&'static str, u64)>,
     parked: Option<Histogram<u64>>,
 }
 
@@ -153,19 +153,19 @@ fn sums(all: &[Arc<Stats>], times: &[Times]) -> Vec<Sum> {
         converted: total(&|stats| stats.of(row).converted.get()),
         offloaded: total(&|stats| stats.of(row).offloaded.get()),
         inline: total(&|stats| stats.of(row).inline.get()),
-        through: Reason::ALL
+        passed_through: Reason::ALL
             .iter()
             .map(|reason| {
                 (
                     reason.name(),
-                    total(&|stats| stats.of(row).through[*reason as usize].get()),
+                    total(&|stats| stats.of(row).passed_through[*reason as usize].get()),
                 )
             })
             .filter(|(_, n)| *n > 0)
             .collect(),
         parked: merged(times.iter().filter_map(|times| times.parked[row].as_ref())),
     });
-    rows.filter(|sum| sum.converted + sum.inline > 0 || !sum.through.is_empty())
+    rows.filter(|sum| sum.converted + sum.inline > 0 || !sum.passed_through.is_empty())
         .collect()
 }
 
@@ -178,15 +178,15 @@ fn merged<'a>(mut parts: impl Iterator<Item = &'a Histogram<u64>>) -> Option<His
 }
 
 /// A snapshot of all counts, ready to be formatted.
-pub struct Report {
+pub struct StatsReport {
     engine: String,
     sums: Vec<Sum>,
     batch: Option<Histogram<u64>>,
     /// None if they are not traced.
-    escapes: Option<unhooked::Report>,
+    unhooked: Option<unhooked::UnhookedReport>,
 }
 
-impl Report {
+impl StatsReport {
     pub fn collect() -> Self {
         let engine = ENGINE.get().lock().clone();
         let all = ALL.all();
@@ -200,7 +200,7 @@ impl Report {
             engine: engine.unwrap_or_else(|| "not needed".to_owned()),
             sums: sums(&all, &times),
             batch,
-            escapes: unhooked::Report::collect(),
+            unhooked: unhooked::UnhookedReport::collect(),
         }
     }
 
@@ -219,7 +219,7 @@ impl Report {
         json!({ "version": env!("CARGO_PKG_VERSION"), "pid": std::process::id(),
             "engine": self.engine,
                 "calls": calls, "batch": batch,
-                "escapes": self.escapes.as_ref().map(unhooked::Report::json) })
+                "escapes": self.unhooked.as_ref().map(unhooked::UnhookedReport::json) })
         .to_string()
             + "\n"
     }
@@ -236,8 +236,8 @@ impl Report {
         } else {
             self.write_calls(&mut text);
         }
-        if let Some(escapes) = &self.escapes {
-            text += &escapes.table();
+        if let Some(unhooked) = &self.unhooked {
+            text += &unhooked.table();
         }
         text
     }
@@ -249,9 +249,9 @@ impl Report {
             "call", "converted", "offloaded", "inline", "through", "parked p50", "p99"
         );
         for sum in &self.sums {
-            let through: u64 = sum.through.iter().map(|(_, n)| n).sum();
+            let through: u64 = sum.passed_through.iter().map(|(_, n)| n).sum();
             let reasons: Vec<String> = sum
-                .through
+                .passed_through
                 .iter()
                 .map(|(reason, n)| format!("{reason} {n}"))
                 .collect();
@@ -290,7 +290,7 @@ impl Report {
 impl Sum {
     fn json(&self) -> Value {
         let through: Map<String, Value> = self
-            .through
+            .passed_through
             .iter()
             .map(|(reason, n)| ((*reason).to_owned(), json!(n)))
             .collect();

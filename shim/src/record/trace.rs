@@ -2,9 +2,9 @@
 //! decision, and the outcome.
 //!
 //! `aioshim simulate` replays it against other policies; docs/policy.md describes the format. A
-//! traced call takes a separate path through its hook, with a [`Record`] to fill in, so untraced
-//! calls pay nothing for it. Each thread keeps rows in a buffer in memory, and appends them to the
-//! file when the buffer is full and at exit.
+//! traced call takes a separate path through its hook, with a [`CallRecord`] to fill in, so
+//! untraced calls pay nothing for it. Each thread keeps rows in a buffer in memory, and appends
+//! them to the file when the buffer is full and at exit.
 
 #![deny(unsafe_code)]
 
@@ -50,7 +50,7 @@ struct Row {
     contention: Contention,
     /// None if the policy had no choice.
     decision: Option<Decision>,
-    outcome: Option<Luck>,
+    outcome: Option<AttemptOutcome>,
     inline_ns: u64,
     parked_ns: u64,
     error: c_int,
@@ -58,7 +58,7 @@ struct Row {
 
 /// Whether the call could complete at once.
 #[derive(Clone, Copy)]
-pub enum Luck {
+pub enum AttemptOutcome {
     Hit,
     Miss,
     /// The file does not support tries.
@@ -138,9 +138,9 @@ impl Row {
             None => "inline",
         };
         let outcome = match self.outcome {
-            Some(Luck::Hit) => "hit",
-            Some(Luck::Miss) => "miss",
-            Some(Luck::Refused) => "refused",
+            Some(AttemptOutcome::Hit) => "hit",
+            Some(AttemptOutcome::Miss) => "miss",
+            Some(AttemptOutcome::Refused) => "refused",
             None => "-",
         };
         let _ = writeln!(
@@ -164,7 +164,7 @@ impl Row {
 }
 
 /// The record of one traced call, from its hook to its end, on the fiber's stack.
-pub struct Record {
+pub struct CallRecord {
     trace: Option<Arc<Trace>>,
     row: Cell<Row>,
     /// Nanoseconds that do not count as the call's: parked for a turn at the position, or spent on
@@ -172,7 +172,7 @@ pub struct Record {
     waited: Cell<u64>,
 }
 
-impl Record {
+impl CallRecord {
     pub fn begin(call: usize, trace: Option<&Tracing>) -> Self {
         Self {
             trace: trace.map(|Tracing(trace)| Arc::clone(trace)),
@@ -204,14 +204,14 @@ impl Record {
     }
 
     /// How busy the thread was when the policy decided.
-    pub fn loaded(&self, load: Load, in_flight: usize) {
+    pub fn set_load(&self, load: Load, in_flight: usize) {
         self.change(|row| {
             (row.batch, row.contention, row.in_flight) = (load.batch, load.contention, in_flight)
         });
     }
 
     /// The call is about this descriptor.
-    pub fn about(&self, fd: c_int, descriptor: Option<Descriptor>) {
+    pub fn set_descriptor(&self, fd: c_int, descriptor: Option<Descriptor>) {
         self.change(|row| {
             row.fd = fd;
             if let Some(descriptor) = descriptor {
@@ -222,7 +222,7 @@ impl Record {
 
     /// The policy's decision on a transfer. If the transfer itself will not show whether its data
     /// is in the page cache, this checks it.
-    pub fn decided(
+    pub fn set_transfer(
         &self,
         transfer: &Transfer,
         descriptor: Descriptor,
@@ -232,14 +232,14 @@ impl Record {
         if self.trace.is_none() {
             return;
         }
-        self.about(transfer.fd, Some(descriptor));
+        self.set_descriptor(transfer.fd, Some(descriptor));
         let buffered = hint.contains(Hint::SEEKABLE)
             && !hint.contains(Hint::DIRECT)
             && transfer.direction == Direction::Read;
         let unseen = matches!(decision, Decision::Submit | Decision::PassThrough(_));
         let begin = sys::now();
         let outcome = (buffered && unseen).then(|| cached(transfer)).flatten();
-        self.waited(sys::now() - begin);
+        self.add_waited(sys::now() - begin);
         self.change(|row| {
             row.kind = hint;
             row.bytes = transfer.buffer_len().unwrap_or(0);
@@ -249,24 +249,24 @@ impl Record {
         });
     }
 
-    pub fn through(&self, reason: policy::Reason) {
+    pub fn set_pass_through(&self, reason: policy::Reason) {
         self.change(|row| row.decision = Some(Decision::PassThrough(reason)));
     }
 
     /// The policy's decision on a call without a descriptor.
-    pub fn chose(&self, decision: Decision) {
+    pub fn set_decision(&self, decision: Decision) {
         self.change(|row| row.decision = Some(decision));
     }
 
-    pub fn came(&self, luck: Luck) {
-        self.change(|row| row.outcome = Some(luck));
+    pub fn set_outcome(&self, outcome: AttemptOutcome) {
+        self.change(|row| row.outcome = Some(outcome));
     }
 
-    pub fn parked(&self, nanos: u64) {
+    pub fn add_parked(&self, nanos: u64) {
         self.change(|row| row.parked_ns += nanos);
     }
 
-    pub fn waited(&self, nanos: u64) {
+    pub fn add_waited(&self, nanos: u64) {
         self.waited.set(self.waited.get() + nanos);
     }
 
@@ -286,7 +286,7 @@ impl Record {
 /// Whether all data that `transfer` will read is in the page cache. None if the kernel does not
 /// tell (before 6.5, or for another user's file). A try is no substitute, because it would start
 /// reading the file.
-fn cached(transfer: &Transfer) -> Option<Luck> {
+fn cached(transfer: &Transfer) -> Option<AttemptOutcome> {
     let bytes = transfer.buffer_len()? as u64;
     let offset = if transfer.at_position() {
         sys::lseek(transfer.fd, 0, libc::SEEK_CUR).ok()?
@@ -297,14 +297,14 @@ fn cached(transfer: &Transfer) -> Option<Luck> {
         .saturating_add(bytes)
         .min(sys::fstat(transfer.fd).ok()?.st_size as u64);
     if offset >= end {
-        return Some(Luck::Hit);
+        return Some(AttemptOutcome::Hit);
     }
     let page = sys::page_size() as u64;
     let pages = (end - 1) / page - offset / page + 1;
     let found = sys::cached_pages(transfer.fd, offset, end - offset).ok()?;
     Some(if found >= pages {
-        Luck::Hit
+        AttemptOutcome::Hit
     } else {
-        Luck::Miss
+        AttemptOutcome::Miss
     })
 }

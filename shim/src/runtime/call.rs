@@ -4,7 +4,7 @@ use crate::context::{self, Entered, Shim};
 use crate::engine::{Request, Run};
 use crate::host::Token;
 use crate::record::stats::Calls;
-use crate::record::trace::Record;
+use crate::record::trace::CallRecord;
 use crate::record::unhooked::Passing;
 use crate::runtime::cancel;
 use crate::runtime::deadlines::{Deadline, NEVER};
@@ -26,7 +26,7 @@ pub struct Call<'a> {
     row: usize,
     /// Records the outcome if the call is watched. None on the fast path, where the compiler knows
     /// that it is None.
-    record: Option<&'a Record>,
+    record: Option<&'a CallRecord>,
     /// Defers handlers during the call. Nested if the call is made inside the shim's work for
     /// another call of the same fiber.
     entered: Entered<'a, Shim>,
@@ -35,7 +35,7 @@ pub struct Call<'a> {
 impl<'a> Call<'a> {
     /// Returns None on the scheduler's own stack, because no fiber makes this call.
     #[inline]
-    pub fn begin(thread: &'a Thread, row: usize, record: Option<&'a Record>) -> Option<Self> {
+    pub fn begin(thread: &'a Thread, row: usize, record: Option<&'a CallRecord>) -> Option<Self> {
         let call = Self::begin_uncharged(thread, row, record)?;
         if !call.entered.is_nested() && !thread.quantum().try_consume() {
             call.begin_quantum();
@@ -83,7 +83,7 @@ impl<'a> Call<'a> {
     pub fn begin_uncharged(
         thread: &'a Thread,
         row: usize,
-        record: Option<&'a Record>,
+        record: Option<&'a CallRecord>,
     ) -> Option<Self> {
         let fiber = thread.host().running();
         if fiber.is_null() {
@@ -122,13 +122,13 @@ impl<'a> Call<'a> {
         let result = wait(self.row);
         let nanos = sys::now() - begin;
         self.thread.stats().parked(self.row, nanos);
-        record.parked(nanos);
+        record.add_parked(nanos);
         result
     }
 
     /// Applies `note` to the record, if the call is watched.
     #[inline(always)]
-    pub fn note(&self, note: impl FnOnce(&Record)) {
+    pub fn note(&self, note: impl FnOnce(&CallRecord)) {
         if let Some(record) = self.record {
             note(record);
         }
@@ -154,7 +154,7 @@ impl<'a> Call<'a> {
             batch: thread.batch(runnable),
             contention,
         };
-        self.note(|record| record.loaded(load, thread.in_flight()));
+        self.note(|record| record.set_load(load, thread.in_flight()));
         load
     }
 
@@ -194,15 +194,15 @@ impl<'a> Call<'a> {
     }
 
     /// Counts that the call passes through to libc, for this reason.
-    pub fn through(&self, reason: Reason) {
-        self.through_row(self.row, reason);
+    pub fn count_pass_through(&self, reason: Reason) {
+        self.count_pass_through_of(self.row, reason);
     }
 
-    /// [`Self::through`] where the call's row is known to the compiler.
+    /// [`Self::count_pass_through`] where the call's row is known to the compiler.
     #[inline(always)]
-    pub fn through_row(&self, row: usize, reason: Reason) {
-        self.thread.stats().of(row).through[reason as usize].add(1);
-        self.note(|record| record.through(reason));
+    pub fn count_pass_through_of(&self, row: usize, reason: Reason) {
+        self.thread.stats().of(row).passed_through[reason as usize].add(1);
+        self.note(|record| record.set_pass_through(reason));
     }
 
     /// The point where a fiber ends if its host cancelled it, provided that this call is a
@@ -230,8 +230,8 @@ impl<'a> Call<'a> {
     #[inline(always)]
     pub fn passing(&self) -> Option<Passing<'_>> {
         self.record
-            .and_then(|_| self.thread.escapes())
-            .map(|escapes| escapes.passing(self.row))
+            .and_then(|_| self.thread.tracer())
+            .map(|tracer| tracer.passing(self.row))
     }
 
     /// Holds the file that the descriptor of `hold` refers to now. Call it while that is still the
@@ -332,12 +332,12 @@ impl<'a> Call<'a> {
 
     #[cold]
     #[inline(never)]
-    fn perform_watched(&self, request: &Request, deadline: Deadline, record: &Record) -> i32 {
+    fn perform_watched(&self, request: &Request, deadline: Deadline, record: &CallRecord) -> i32 {
         let begin = sys::now();
         let result = self.submit_and_park(request, deadline);
         let nanos = sys::now() - begin;
         self.thread.stats().parked(self.row, nanos);
-        record.parked(nanos);
+        record.add_parked(nanos);
         result
     }
 
@@ -357,7 +357,7 @@ impl<'a> Call<'a> {
         let begin = self.record.map(|_| sys::now());
         self.thread.await_unpark();
         if let (Some(record), Some(begin)) = (self.record, begin) {
-            record.waited(sys::now() - begin);
+            record.add_waited(sys::now() - begin);
         }
     }
 
@@ -385,7 +385,7 @@ impl<'a> Call<'a> {
             (*operation).result
         };
         if let (Some(record), Some(begin)) = (self.record, begin) {
-            record.waited(sys::now() - begin);
+            record.add_waited(sys::now() - begin);
         }
         result
     }

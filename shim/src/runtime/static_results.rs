@@ -3,8 +3,8 @@
 //!
 //! A record belongs to one fiber and one libc function. The next call of that function on that
 //! fiber overwrites it, as the next call of a thread would. The shim is not told when a fiber ends,
-//! so the next fiber at the same address inherits its records. A thread keeps at most [`MOST`]
-//! records; after that a new record reuses the oldest.
+//! so the next fiber at the same address inherits its records. A thread keeps at most
+//! [`MAX_RESULTS`] records; after that a new record reuses the oldest.
 //!
 //! Invariant: a record is never freed, because the program may keep its address as long as an
 //! address in static memory.
@@ -15,16 +15,16 @@ use std::collections::{HashMap, VecDeque};
 use std::ffi::c_void;
 
 /// The maximum number of records of a thread.
-const MOST: usize = 1 << 14;
+const MAX_RESULTS: usize = 1 << 14;
 
 /// The result of a function: a libc structure and the data that it points to.
-pub struct Record {
+pub struct StaticResult {
     /// Larger than any of these structures.
     pub entry: [u64; 16],
     pub text: Vec<u8>,
 }
 
-impl Record {
+impl StaticResult {
     /// Enough for most entries of /etc/passwd; the text grows if necessary.
     const ROOM: usize = 512;
 }
@@ -34,29 +34,29 @@ type Key = (*const c_void, usize);
 
 /// The records of one thread's fibers.
 #[derive(Default)]
-pub struct Records(RefCell<Kept>);
+pub struct StaticResults(RefCell<Kept>);
 
 #[derive(Default)]
 struct Kept {
-    of: HashMap<Key, &'static mut Record>,
+    of: HashMap<Key, &'static mut StaticResult>,
     /// The oldest record comes first.
     order: VecDeque<Key>,
 }
 
 fork_reset! {
     /// Records of threads that have detached.
-    static SPARE: Mutex<Vec<&'static mut Record>> = Mutex::new(Vec::new());
+    static SPARE: Mutex<Vec<&'static mut StaticResult>> = Mutex::new(Vec::new());
 }
 
-impl Records {
+impl StaticResults {
     /// The record of `fiber` for the function of `row`. It stays in place, and no other fiber uses
     /// it.
-    pub fn of(&self, fiber: *const c_void, row: usize) -> *mut Record {
+    pub fn of(&self, fiber: *const c_void, row: usize) -> *mut StaticResult {
         let _section = context::critical();
         let kept = &mut *self.0.borrow_mut();
         let key = (fiber, row);
         if !kept.of.contains_key(&key) {
-            let oldest = (kept.order.len() == MOST)
+            let oldest = (kept.order.len() == MAX_RESULTS)
                 .then(|| kept.order.pop_front())
                 .flatten();
             let record = oldest
@@ -69,7 +69,7 @@ impl Records {
     }
 
     /// The record that [`Self::of`] made earlier, if any.
-    pub fn existing(&self, fiber: *const c_void, row: usize) -> Option<*mut Record> {
+    pub fn existing(&self, fiber: *const c_void, row: usize) -> Option<*mut StaticResult> {
         let _section = context::critical();
         let kept = &mut *self.0.borrow_mut();
         kept.of
@@ -78,7 +78,7 @@ impl Records {
     }
 }
 
-impl Drop for Records {
+impl Drop for StaticResults {
     /// Later threads reuse the records, as calls of libc reuse its static memory.
     fn drop(&mut self) {
         let kept = std::mem::take(self.0.get_mut());
@@ -86,11 +86,11 @@ impl Drop for Records {
     }
 }
 
-fn fresh() -> &'static mut Record {
+fn fresh() -> &'static mut StaticResult {
     SPARE.get().lock().pop().unwrap_or_else(|| {
-        Box::leak(Box::new(Record {
+        Box::leak(Box::new(StaticResult {
             entry: [0; 16],
-            text: vec![0; Record::ROOM],
+            text: vec![0; StaticResult::ROOM],
         }))
     })
 }

@@ -57,7 +57,7 @@ impl<R> Verdict<R> {
             Self::Failed(error) => error,
             Self::Interrupted(_) => Errno::INTR,
             Self::PassThrough(reason) => {
-                call.through_row(row, reason);
+                call.count_pass_through_of(row, reason);
                 return None;
             }
         };

@@ -351,7 +351,7 @@ pub fn lock_fast(thread: &Thread, m: *mut pthread_mutex_t) -> Option<c_int> {
 /// Makes no function calls, so that the hook needs no stack frame on its other paths.
 #[inline(always)]
 fn lock_recursive_fast(thread: &Thread, mutex: &Mutex) -> Option<c_int> {
-    let fiber = thread.host().running_shown()?;
+    let fiber = thread.host().published_fiber()?;
     if fiber.is_null() {
         return None;
     }

@@ -17,16 +17,16 @@ use syscalls::Sysno;
 const BLOCKED_NANOS: u64 = 1_000_000;
 
 /// In place of a hook's row: the shim itself called libc.
-pub const OWN: u32 = u32::MAX;
+pub const SHIM: u32 = u32::MAX;
 
 /// The number of places that are counted separately per thread.
-const PLACES: usize = 256;
+const MAX_SITES: usize = 256;
 
 /// A place: a system call by number, at an instruction, passed on by a hook or not. The assembly in
 /// dispatch.rs knows the first four words.
 #[repr(C)]
 #[derive(Default)]
-pub struct Place {
+pub struct CallSite {
     /// Clock ticks spent in all its calls.
     ticks: Counter,
     /// Clock ticks spent in the longest call.
@@ -37,37 +37,37 @@ pub struct Place {
     calls: Counter,
     /// The system call's number plus one; 0 while the place is free.
     call: AtomicU32,
-    /// The hook's row plus one; 0 for no hook, or [`OWN`].
+    /// The hook's row plus one; 0 for no hook, or [`SHIM`].
     row: AtomicU32,
     /// The address after the instruction.
     at: AtomicUsize,
 }
 
 /// The places of one thread. The last one counts all calls that found no free place.
-pub struct Tally {
-    places: Box<[Place]>,
+pub struct CallSites {
+    sites: Box<[CallSite]>,
     counts: AtomicBool,
 }
 
 registry! {
-    static ALL: Registry<Tally>;
+    static ALL: Registry<CallSites>;
 }
 
-impl Tally {
+impl CallSites {
     /// Creates a thread's tally, which the report will include.
     pub fn register() -> Registered<Self> {
         let limit = (BLOCKED_NANOS as f64 * stopwatch::ticks_per_nano()) as u64;
-        let place = || {
-            let place = Place::default();
-            place.limit.add(limit);
-            place
+        let site = || {
+            let site = CallSite::default();
+            site.limit.add(limit);
+            site
         };
-        let tally = ALL.register(|| Self {
-            places: (0..PLACES).map(|_| place()).collect(),
+        let sites = ALL.register(|| Self {
+            sites: (0..MAX_SITES).map(|_| site()).collect(),
             counts: AtomicBool::new(false),
         });
-        tally.counts.store(true, Relaxed);
-        tally
+        sites.counts.store(true, Relaxed);
+        sites
     }
 
     /// Excludes this tally from the report.
@@ -76,22 +76,22 @@ impl Tally {
     }
 
     /// Counts a call, and returns its place for its duration.
-    pub fn count(&self, call: u32, row: u32, at: usize) -> &Place {
-        let others = PLACES - 1;
+    pub fn count(&self, call: u32, row: u32, at: usize) -> &CallSite {
+        let others = MAX_SITES - 1;
         let begin = (at ^ at >> 7 ^ call as usize) % others;
-        let place = (0..others)
-            .map(|n| &self.places[(begin + n) % others])
-            .find(|place| place.take(call, row, at))
+        let site = (0..others)
+            .map(|n| &self.sites[(begin + n) % others])
+            .find(|site| site.take(call, row, at))
             .unwrap_or_else(|| {
-                self.places[others].take(u32::MAX - 1, 0, 0);
-                &self.places[others]
+                self.sites[others].take(u32::MAX - 1, 0, 0);
+                &self.sites[others]
             });
-        place.calls.add(1);
-        place
+        site.calls.add(1);
+        site
     }
 }
 
-impl Place {
+impl CallSite {
     /// Whether this place is for the given call. Takes the place if it was free.
     fn take(&self, call: u32, row: u32, at: usize) -> bool {
         if self.call.load(Relaxed) == 0 {
@@ -108,9 +108,9 @@ impl Place {
 
 /// The origin of a call.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum By {
+enum Origin {
     /// The program, without a hook.
-    Nobody,
+    Program,
     /// This hook passed it to libc.
     Hook(&'static str),
     /// The shim's own code, for one of its locks.
@@ -122,7 +122,7 @@ struct Line {
     call: String,
     /// The event that the call can wait for.
     waits_for: &'static str,
-    by: By,
+    by: Origin,
     at: String,
     calls: u64,
     blocked: u64,
@@ -130,22 +130,22 @@ struct Line {
 }
 
 /// The counts of all threads, ready for output.
-pub struct Report {
+pub struct UnhookedReport {
     threads: usize,
     lines: Vec<Line>,
 }
 
-impl Report {
+impl UnhookedReport {
     /// None if no thread was traced.
     pub fn collect() -> Option<Self> {
         let mut all = ALL.all();
-        all.retain(|tally| tally.counts.load(Relaxed));
+        all.retain(|sites| sites.counts.load(Relaxed));
         if all.is_empty() {
             return None;
         }
         let mut lines: Vec<Line> = Vec::new();
-        for place in all.iter().flat_map(|tally| &tally.places) {
-            let Some(line) = place.line() else { continue };
+        for site in all.iter().flat_map(|sites| &sites.sites) {
+            let Some(line) = site.line() else { continue };
             match lines.iter_mut().find(|known| known.is_of(&line)) {
                 Some(known) => known.add(&line),
                 None => lines.push(line),
@@ -159,7 +159,7 @@ impl Report {
     }
 
     /// The number of calls, and of long calls, in the lines that `of` accepts.
-    fn sums(&self, of: fn(By) -> bool) -> (u64, u64) {
+    fn sums(&self, of: fn(Origin) -> bool) -> (u64, u64) {
         let lines = self.lines.iter().filter(|line| of(line.by));
         lines.fold((0, 0), |(calls, blocked), line| {
             (calls + line.calls, blocked + line.blocked)
@@ -167,19 +167,19 @@ impl Report {
     }
 
     pub fn json(&self) -> Value {
-        let list = |of: fn(By) -> bool| {
+        let list = |of: fn(Origin) -> bool| {
             let (calls, blocked) = self.sums(of);
-            let places: Vec<Value> = self
+            let sites: Vec<Value> = self
                 .lines
                 .iter()
                 .filter(|line| of(line.by))
                 .map(Line::json)
                 .collect();
-            json!({ "calls": calls, "blocked": blocked, "places": places })
+            json!({ "calls": calls, "blocked": blocked, "places": sites })
         };
-        json!({ "threads": self.threads, "escaped": list(By::is_nobody),
-            "passed": list(By::is_hook),
-                "own": list(By::is_shim) })
+        json!({ "threads": self.threads, "escaped": list(Origin::is_program),
+            "passed": list(Origin::is_hook),
+                "own": list(Origin::is_shim) })
     }
 
     pub fn table(&self) -> String {
@@ -187,16 +187,16 @@ impl Report {
             "system calls that can block, on fibers' threads (calls, calls over 1 ms):\n",
         );
         for (what, of) in [
-            ("escaped", By::is_nobody as fn(By) -> bool),
-            ("passed through by a hook", By::is_hook),
-            ("the shim's own locks", By::is_shim),
+            ("escaped", Origin::is_program as fn(Origin) -> bool),
+            ("passed through by a hook", Origin::is_hook),
+            ("the shim's own locks", Origin::is_shim),
         ] {
             let (calls, blocked) = self.sums(of);
             let _ = writeln!(text, "  {what}: {calls}, {blocked}");
             for line in self.lines.iter().filter(|line| of(line.by)) {
                 let hook = match line.by {
-                    By::Hook(hook) => format!(", from {hook}"),
-                    By::Nobody | By::Shim => String::new(),
+                    Origin::Hook(hook) => format!(", from {hook}"),
+                    Origin::Program | Origin::Shim => String::new(),
                 };
                 let longest = line.longest_nanos as f64 / 1000.0;
                 let _ = writeln!(
@@ -210,9 +210,9 @@ impl Report {
     }
 }
 
-impl By {
-    fn is_nobody(self) -> bool {
-        self == Self::Nobody
+impl Origin {
+    fn is_program(self) -> bool {
+        self == Self::Program
     }
 
     fn is_hook(self) -> bool {
@@ -224,7 +224,7 @@ impl By {
     }
 }
 
-impl Place {
+impl CallSite {
     fn line(&self) -> Option<Line> {
         let number = self.call.load(Relaxed).checked_sub(1)?;
         let call = Sysno::new(number as usize);
@@ -236,9 +236,9 @@ impl Place {
             waits_for: calltable::wait_of(c_long::from(number))
                 .map_or("something", |wait| wait.event),
             by: match self.row.load(Relaxed) {
-                0 => By::Nobody,
-                OWN => By::Shim,
-                row => By::Hook(calltable::NAMES[row as usize - 1].name),
+                0 => Origin::Program,
+                SHIM => Origin::Shim,
+                row => Origin::Hook(calltable::NAMES[row as usize - 1].name),
             },
             at: symbol::name_of(self.at.load(Relaxed)),
             calls: self.calls.get(),
@@ -261,8 +261,8 @@ impl Line {
 
     fn json(&self) -> Value {
         let hook = match self.by {
-            By::Hook(hook) => Some(hook),
-            By::Nobody | By::Shim => None,
+            Origin::Hook(hook) => Some(hook),
+            Origin::Program | Origin::Shim => None,
         };
         json!({ "call": self.call, "waits_for": self.waits_for, "at": self.at, "hook": hook,
             "calls": self.calls,
@@ -276,25 +276,25 @@ mod tests {
 
     #[test]
     fn a_place_is_a_call_at_an_address_and_what_finds_no_room_is_counted_together() {
-        let tally = Tally {
-            places: (0..PLACES).map(|_| Place::default()).collect(),
+        let sites = CallSites {
+            sites: (0..MAX_SITES).map(|_| CallSite::default()).collect(),
             counts: AtomicBool::new(false),
         };
-        for at in 0..2 * PLACES {
-            tally.count(Sysno::read as u32, 0, at);
-            tally.count(Sysno::read as u32, 0, at);
+        for at in 0..2 * MAX_SITES {
+            sites.count(Sysno::read as u32, 0, at);
+            sites.count(Sysno::read as u32, 0, at);
         }
-        let taken = tally
-            .places
+        let taken = sites
+            .sites
             .iter()
-            .filter(|place| place.calls.get() == 2)
+            .filter(|site| site.calls.get() == 2)
             .count();
-        assert_eq!(taken, PLACES - 1);
+        assert_eq!(taken, MAX_SITES - 1);
         assert_eq!(
-            tally.places[PLACES - 1].calls.get(),
-            2 * (PLACES + 1) as u64
+            sites.sites[MAX_SITES - 1].calls.get(),
+            2 * (MAX_SITES + 1) as u64
         );
-        let line = tally.places[PLACES - 1].line().expect("it counted");
-        assert!(line.call == "others" && line.by == By::Nobody);
+        let line = sites.sites[MAX_SITES - 1].line().expect("it counted");
+        assert!(line.call == "others" && line.by == Origin::Program);
     }
 }

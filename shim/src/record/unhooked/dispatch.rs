@@ -49,8 +49,8 @@ pub fn end() {}
 
 #[cfg(target_arch = "x86_64")]
 mod x86_64 {
-    use super::super::counters::{self, Place};
-    use super::super::{ALLOW, HERE, Watch};
+    use super::super::counters::{self, CallSite};
+    use super::super::{ALLOW, CURRENT, SyscallTracer};
     use super::Errno;
     use crate::context;
     use crate::record::handlers;
@@ -148,16 +148,16 @@ mod x86_64 {
         // SAFETY: these are the kernel's arguments to a handler.
         let (code, registers) =
             unsafe { ((*info).si_code, &mut *context.cast::<libc::ucontext_t>()) };
-        let watch = HERE.get();
-        if code != SYS_USER_DISPATCH || watch.is_null() {
+        let tracer = CURRENT.get();
+        if code != SYS_USER_DISPATCH || tracer.is_null() {
             return handlers::forward(number, info, context);
         }
         // SAFETY: the tracer belongs to this thread and is alive until `end`.
-        go_on(unsafe { &*watch }, registers);
+        go_on(unsafe { &*tracer }, registers);
     }
 
     /// Arranges that the interrupted call is made.
-    fn go_on(watch: &Watch, context: &mut libc::ucontext_t) {
+    fn go_on(tracer: &SyscallTracer, context: &mut libc::ucontext_t) {
         let registers = &mut context.uc_mcontext.gregs;
         let argument = |register: c_int| registers[register as usize] as usize;
         let call = argument(libc::REG_RAX);
@@ -177,24 +177,21 @@ mod x86_64 {
             }
             Some(Sysno::rt_sigprocmask) => change_mask(context, &arguments),
             Some(known @ (Sysno::clone | Sysno::clone3 | Sysno::fork | Sysno::vfork)) => {
-                count(watch, known, &arguments, at, stack);
-                watch.selector.store(ALLOW, Relaxed);
-                watch.lapsed.set(true);
+                count(tracer, known, &arguments, at, stack);
+                tracer.selector.store(ALLOW, Relaxed);
+                tracer.lapsed.set(true);
                 registers[libc::REG_RIP as usize] -= 2;
             }
             known => {
-                let place = known.and_then(|known| count(watch, known, &arguments, at, stack));
+                let site = known.and_then(|known| count(tracer, known, &arguments, at, stack));
                 let frame = stack - RED_ZONE - FRAME * size_of::<usize>();
-                let (way, place) = match place {
+                let (way, site) = match site {
                     None => (untimed as *const () as i64, 0),
-                    Some(place) => (
-                        timed as *const () as i64,
-                        std::ptr::from_ref(place) as usize,
-                    ),
+                    Some(site) => (timed as *const () as i64, std::ptr::from_ref(site) as usize),
                 };
                 // SAFETY: the stack below the red zone of the interrupted function is free.
                 unsafe {
-                    (frame as *mut [usize; FRAME]).write([stopwatch::ticks() as usize, place, at])
+                    (frame as *mut [usize; FRAME]).write([stopwatch::ticks() as usize, site, at])
                 };
                 registers[libc::REG_RSP as usize] = frame as i64;
                 registers[libc::REG_RIP as usize] = way;
@@ -204,27 +201,27 @@ mod x86_64 {
 
     /// Counts a call that can block, if a fiber makes it.
     fn count<'a>(
-        watch: &'a Watch,
+        tracer: &'a SyscallTracer,
         call: Sysno,
         arguments: &Arguments,
         at: usize,
         stack: usize,
-    ) -> Option<&'a Place> {
+    ) -> Option<&'a CallSite> {
         let wait = calltable::wait_of(call as c_long)?;
         if !wait.can_wait(arguments) {
             return None;
         }
-        if context::active().is_null() || watch.host.running().is_null() {
+        if context::active().is_null() || tracer.host.running().is_null() {
             return None;
         }
-        let by = match watch.passing.get() {
-            0 if watch.is_own(stack) => counters::OWN,
+        let by = match tracer.passing.get() {
+            0 if tracer.is_own(stack) => counters::SHIM,
             row => row,
         };
-        Some(watch.tally.count(call as u32, by, at))
+        Some(tracer.sites.count(call as u32, by, at))
     }
 
-    impl Watch {
+    impl SyscallTracer {
         /// Whether the shim itself called libc, for one of its locks. libc's wrappers that make
         /// system calls have no frame, so the caller's address is at the top of the stack.
         fn is_own(&self, stack: usize) -> bool {
@@ -282,7 +279,7 @@ mod x86_64 {
         )
     }
 
-    /// A call whose duration is recorded in its [`Place`].
+    /// A call whose duration is recorded in its [`CallSite`].
     #[unsafe(naked)]
     unsafe extern "C" fn timed() {
         naked_asm!(

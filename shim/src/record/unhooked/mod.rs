@@ -20,13 +20,13 @@ use crate::state::log;
 use crate::state::options;
 use crate::state::registry::Registered;
 use crate::state::sigsys;
-use counters::Tally;
+use counters::CallSites;
 use format::options::Level;
 use std::cell::Cell;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};
 
-pub use counters::Report;
+pub use counters::UnhookedReport;
 
 /// The kernel executes all system calls (SYSCALL_DISPATCH_FILTER_ALLOW).
 const ALLOW: u8 = 0;
@@ -34,7 +34,7 @@ const ALLOW: u8 = 0;
 const DISPATCH: u8 = 1;
 
 /// The tracer of one thread.
-pub struct Watch {
+pub struct SyscallTracer {
     /// The kernel reads this at each system call of the thread.
     selector: AtomicU8,
     /// Dispatch has been off since a clone(2), which cannot be made while it is on.
@@ -44,43 +44,43 @@ pub struct Watch {
     host: Host,
     /// The address range that contains the shim's own code.
     text: Range<usize>,
-    tally: Registered<Tally>,
+    sites: Registered<CallSites>,
 }
 
 thread_local! {
     /// The calling thread's tracer, which the signal handler reads; null if it has none. It is
     /// const and has no destructor, so accessing it never allocates.
-    static HERE: Cell<*const Watch> = const { Cell::new(std::ptr::null()) };
+    static CURRENT: Cell<*const SyscallTracer> = const { Cell::new(std::ptr::null()) };
 }
 
-/// Makes `watch` the calling thread's tracer; null for none.
-fn set_here(watch: *const Watch) {
-    HERE.set(watch);
-    sigsys::set_traced(!watch.is_null());
+/// Makes `tracer` the calling thread's tracer; null for none.
+fn set_current(tracer: *const SyscallTracer) {
+    CURRENT.set(tracer);
+    sigsys::set_traced(!tracer.is_null());
 }
 
-impl Watch {
+impl SyscallTracer {
     /// Traces the calling thread, which belongs to `host`, from now on, if the option is set and
     /// the kernel supports it.
     pub fn begin(host: &Host) -> Option<Box<Self>> {
         if !options::current().escapes {
             return None;
         }
-        let watch = Box::new(Self {
+        let tracer = Box::new(Self {
             selector: AtomicU8::new(DISPATCH),
             lapsed: Cell::new(false),
             passing: Cell::new(0),
             host: *host,
             text: dispatch::text_of_the_shim(),
-            tally: Tally::register(),
+            sites: CallSites::register(),
         });
-        set_here(&raw const *watch);
-        match dispatch::begin(&watch.selector, &watch.text) {
-            Ok(()) => Some(watch),
+        set_current(&raw const *tracer);
+        match dispatch::begin(&tracer.selector, &tracer.text) {
+            Ok(()) => Some(tracer),
             Err(error) => {
                 static SAID: AtomicBool = AtomicBool::new(false);
-                set_here(std::ptr::null());
-                watch.tally.withdraw();
+                set_current(std::ptr::null());
+                tracer.sites.withdraw();
                 if !SAID.swap(true, Relaxed) {
                     let line = "AIOSHIM_ESCAPES: the kernel does not dispatch system calls";
                     log::say(
@@ -96,7 +96,7 @@ impl Watch {
     /// Call on the traced thread before the value is dropped.
     pub fn end(&self) {
         dispatch::end();
-        set_here(std::ptr::null());
+        set_current(std::ptr::null());
     }
 
     /// Does not count system calls while the result lives: the scheduler's own calls inside the
@@ -126,8 +126,8 @@ impl Watch {
     }
 }
 
-/// See [`Watch::pause`].
-pub struct Pause<'a>(&'a Watch);
+/// See [`SyscallTracer::pause`].
+pub struct Pause<'a>(&'a SyscallTracer);
 
 impl Drop for Pause<'_> {
     fn drop(&mut self) {
@@ -136,8 +136,8 @@ impl Drop for Pause<'_> {
     }
 }
 
-/// See [`Watch::passing`].
-pub struct Passing<'a>(&'a Watch, u32);
+/// See [`SyscallTracer::passing`].
+pub struct Passing<'a>(&'a SyscallTracer, u32);
 
 impl Drop for Passing<'_> {
     fn drop(&mut self) {

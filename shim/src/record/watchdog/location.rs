@@ -19,10 +19,10 @@ use syscalls::Sysno;
 /// The number of frames in a report.
 const DEPTH: usize = 24;
 /// The number of frames that the handler and the signal delivery add.
-const OURS: usize = 8;
+const HANDLER_FRAMES: usize = 8;
 
 /// The location of a thread.
-pub enum Place {
+pub enum Location {
     /// In a system call with this number, made at this address, and blocked in this kernel
     /// function.
     Call(usize, usize, String),
@@ -51,9 +51,9 @@ static REQUEST: Request = Request {
 };
 
 /// How long a thread may take to answer. It may have blocked the signal.
-const PATIENCE: u64 = 1_000_000_000;
+const ANSWER_TIMEOUT_NS: u64 = 1_000_000_000;
 
-/// Call before the first [`Place::of`]. Takes over a signal that the program does not use.
+/// Call before the first [`Location::of`]. Takes over a signal that the program does not use.
 pub fn prepare() {
     // Loads the unwinder, which a signal handler must not do.
     walk(&mut [std::ptr::null_mut(); 4]);
@@ -71,7 +71,7 @@ pub fn prepare() {
     }
 }
 
-impl Place {
+impl Location {
     /// The location of a thread of this process.
     pub fn of(tid: i32) -> Self {
         let Some(text) = sys::thread_file(tid, "syscall") else {
@@ -105,7 +105,8 @@ impl Place {
         REQUEST.of.store(tid, Ordering::Release);
         sys::signal_thread(tid, number);
         let begin = sys::now();
-        while REQUEST.answer.load(Ordering::Acquire) == 0 && sys::now() - begin < PATIENCE {
+        while REQUEST.answer.load(Ordering::Acquire) == 0 && sys::now() - begin < ANSWER_TIMEOUT_NS
+        {
             sys::sleep(100_000);
         }
         // From here on a late handler no longer writes to the frames.
@@ -135,7 +136,7 @@ impl Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Call(number, at, kernel) => {
@@ -177,7 +178,7 @@ extern "C" fn answer(_: c_int, _: *mut libc::siginfo_t, context: *mut c_void) {
         .compare_exchange(me, -me, Ordering::AcqRel, Ordering::Relaxed)
         .is_ok()
     {
-        let mut frames = [std::ptr::null_mut::<c_void>(); DEPTH + OURS];
+        let mut frames = [std::ptr::null_mut::<c_void>(); DEPTH + HANDLER_FRAMES];
         let n = walk(&mut frames);
         let at = program_counter(context);
         // Leaves out the frames of the handler.

@@ -253,7 +253,7 @@ impl Thread {
             while self.in_flight() > 0 {
                 self.poll(Wait::Forever);
             }
-            self.host.note_ran_on();
+            self.host.note_resumed_in_place();
         }
     }
 }

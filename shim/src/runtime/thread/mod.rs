@@ -20,9 +20,9 @@ use crate::engine::{self, Engine, EngineSelection, Request, Sink, Wait};
 use crate::host::remote::{Message, Remote};
 use crate::host::{Host, Token};
 use crate::record::stats::{self, Stats};
-use crate::record::trace::{Record, Trace, Tracing};
-use crate::record::unhooked::Watch;
-use crate::record::watchdog::Watched;
+use crate::record::trace::{CallRecord, Trace, Tracing};
+use crate::record::unhooked::SyscallTracer;
+use crate::record::watchdog::Registration;
 use crate::runtime::callback::Link;
 use crate::runtime::deadlines::Deadlines;
 use crate::runtime::language::Runtimes;
@@ -30,7 +30,7 @@ use crate::runtime::lookout::Lookout;
 use crate::runtime::operation::Operations;
 use crate::runtime::quantum::Quantum;
 use crate::runtime::signal::Signals;
-use crate::runtime::static_results::Records;
+use crate::runtime::static_results::StaticResults;
 use crate::runtime::stream::Files;
 use crate::state::log;
 use crate::state::recent_paths::RecentPathCache;
@@ -114,13 +114,13 @@ pub struct Thread {
     /// wait.
     defunct: Cell<bool>,
     runtimes: Runtimes,
-    records: Records,
+    static_results: StaticResults,
     /// Call-backs from the pool that fibers of this thread are currently running.
     active_callbacks: RefCell<Vec<*const Link>>,
     stats: Registered<Stats>,
     trace: Option<Tracing>,
-    escapes: Option<Box<Watch>>,
-    stall: Option<Watched>,
+    tracer: Option<Box<SyscallTracer>>,
+    watchdog: Option<Registration>,
     /// Its calls are timed or traced, or another library interposes some of them.
     watched: bool,
     accepting: Accepting,
@@ -167,7 +167,7 @@ impl Thread {
             defunct: Cell::new(false),
             signals: Signals::new(),
             runtimes: Runtimes::of_thread(),
-            records: Records::default(),
+            static_results: StaticResults::default(),
             active_callbacks: RefCell::default(),
             watched,
             locks,
@@ -177,8 +177,8 @@ impl Thread {
             parks_plainly: host.keeps_runtimes && !options::current().check,
             stats,
             trace,
-            escapes: Watch::begin(&host),
-            stall: Watched::begin(&host),
+            tracer: SyscallTracer::begin(&host),
+            watchdog: Registration::begin(&host),
             inbox,
             remote: Arc::new(remote),
         })
@@ -255,8 +255,8 @@ impl Thread {
     }
 
     /// Results that libc would store in static memory.
-    pub fn records(&self) -> &Records {
-        &self.records
+    pub fn static_results(&self) -> &StaticResults {
+        &self.static_results
     }
 
     pub fn runtimes(&self) -> &Runtimes {
@@ -292,16 +292,16 @@ impl Thread {
 
     /// The tracer of system calls that no hook sees, if it is enabled.
     #[inline]
-    pub fn escapes(&self) -> Option<&Watch> {
-        self.escapes.as_deref()
+    pub fn tracer(&self) -> Option<&SyscallTracer> {
+        self.tracer.as_deref()
     }
 
     /// Begins the record of a watched call.
-    pub fn record(&self, row: usize) -> Record {
-        if let Some(escapes) = self.escapes() {
-            escapes.resume();
+    pub fn record(&self, row: usize) -> CallRecord {
+        if let Some(tracer) = self.tracer() {
+            tracer.resume();
         }
-        Record::begin(row, self.trace.as_ref())
+        CallRecord::begin(row, self.trace.as_ref())
     }
 
     /// Number of fibers parked in the shim that can still be woken.
@@ -394,7 +394,7 @@ impl Thread {
         if self.defunct.get() || (idle && matches!(wait, Wait::No)) {
             return 0;
         }
-        let _pause = self.escapes().map(Watch::pause);
+        let _pause = self.tracer().map(SyscallTracer::pause);
         // An exception thrown by a signal handler has ended the handler without a return.
         context::return_from_handler(self.slot());
         let entered = context::shim(self.slot());
@@ -520,9 +520,9 @@ impl Thread {
         if self.in_flight() > 0 {
             return false;
         }
-        self.stall = None;
-        if let Some(escapes) = self.escapes.take() {
-            escapes.end();
+        self.watchdog = None;
+        if let Some(tracer) = self.tracer.take() {
+            tracer.end();
         }
         self.lookout = RefCell::new(None);
         self.remote.detach();
