@@ -35,7 +35,7 @@ pub fn clone(
     tls: *mut c_void,
     child_id: *mut c_void,
 ) -> c_int {
-    signal::run_held_handlers();
+    signal::run_deferred_handlers();
     let clone = || {
         // SAFETY: libc's own function, with its caller's arguments.
         unsafe { real(entry, stack, flags, argument, parent_id, tls, child_id) }
@@ -86,7 +86,7 @@ pub unsafe fn by_number(real: Syscall, number: c_long, [a, b, c, d, e, f]: [c_lo
 }
 
 fn twice(fork: impl FnOnce() -> c_long) -> c_long {
-    signal::run_held_handlers();
+    signal::run_deferred_handlers();
     let entered = context::libc();
     let child = fork();
     if child == 0 {

@@ -11,7 +11,7 @@ use crate::engine::{Action, Direction, Request, SocketCall};
 use crate::runtime::call::Call;
 use crate::runtime::deadlines::{Deadline, NEVER};
 use crate::runtime::position::PositionGuard;
-use crate::runtime::wait_set::{File, Waited, Watch};
+use crate::runtime::wait_set::{File, WaitOutcome, WaitSet};
 use crate::state::descriptors::Descriptor;
 use crate::state::holds::Hold;
 use libc::{sockaddr, socklen_t};
@@ -96,7 +96,7 @@ fn accept_when_there(
 /// io_uring keeps a polled file until some time after the process has ended, and with it the port.
 fn accept_in_turn(call: &Call<'_>, wanted: SocketCall, deadline: Deadline) -> Result<isize, Errno> {
     let (fd, events) = (wanted.fd, libc::POLLIN);
-    let mut watch = Watch::new(call, vec![File { fd, events }]);
+    let mut wait_set = WaitSet::new(call, vec![File { fd, events }]);
     loop {
         // A connection may have arrived before this fiber got its turn.
         if sys::poll_now(fd, events) {
@@ -106,13 +106,13 @@ fn accept_in_turn(call: &Call<'_>, wanted: SocketCall, deadline: Deadline) -> Re
                 None => break,
             }
         }
-        match watch.wait(deadline, None) {
-            Waited::Ready => {}
-            Waited::Timeout => return Err(Errno::AGAIN),
-            Waited::Interrupt => return Err(Errno::RESTART),
-            Waited::Impossible => break,
+        match wait_set.wait(deadline, None) {
+            WaitOutcome::Ready => {}
+            WaitOutcome::Timeout => return Err(Errno::AGAIN),
+            WaitOutcome::Interrupt => return Err(Errno::RESTART),
+            WaitOutcome::Impossible => break,
         }
-        watch.discard_reports();
+        wait_set.discard_reports();
     }
     match net::on_pool(call, wanted, deadline) {
         Err(Errno::TIME) => Err(Errno::AGAIN),

@@ -9,7 +9,7 @@ use crate::calls::via::offload;
 use crate::runtime::call::Call;
 use crate::runtime::deadlines::NEVER;
 use crate::runtime::signal::Handled;
-use crate::runtime::wait_set::{File, Waited, Watch};
+use crate::runtime::wait_set::{File, WaitOutcome, WaitSet};
 use libc::{epoll_event, nfds_t, pollfd, sigset_t, timespec};
 use policy::{Contention, Reason};
 use std::ffi::c_int;
@@ -284,20 +284,20 @@ pub fn wait(
         call.inline();
         return Verdict::of_result(found.map(|n| n as isize));
     }
-    let mut watch = Watch::new(call, files());
+    let mut wait_set = WaitSet::new(call, files());
     while found == Ok(0) {
-        match watch.wait(deadline, mask) {
-            Waited::Ready => {
+        match wait_set.wait(deadline, mask) {
+            WaitOutcome::Ready => {
                 found = look_now();
-                if found == Ok(0) && watch.discard_reports() {
+                if found == Ok(0) && wait_set.discard_reports() {
                     found = look_now();
                 }
             }
-            Waited::Timeout => {
+            WaitOutcome::Timeout => {
                 found = look_now();
                 break;
             }
-            Waited::Interrupt => {
+            WaitOutcome::Interrupt => {
                 found = look_now();
                 if found != Ok(0) {
                     // The event arrived before the signal.
@@ -305,14 +305,14 @@ pub fn wait(
                 }
                 // A handler may jump away, and a cancelled fiber ends inside this call, so hold
                 // nothing during it.
-                drop(watch);
+                drop(wait_set);
                 // This applies even with SA_RESTART: signal(7).
                 if call.interrupted_under(mask) != Handled::Nothing {
                     return Verdict::Failed(Errno::INTR);
                 }
-                watch = Watch::new(call, files());
+                wait_set = WaitSet::new(call, files());
             }
-            Waited::Impossible => {
+            WaitOutcome::Impossible => {
                 let left = (deadline != NEVER)
                     .then(|| sys::timespec_of(deadline.saturating_sub(sys::now())));
                 let there = || look(left.as_ref());

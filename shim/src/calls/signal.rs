@@ -203,7 +203,7 @@ fn take_blocked(
 /// Takes a pending signal of `set`, or one that arrived before the set was blocked and whose
 /// handler is still deferred.
 fn take_now(call: &Call<'_>, set: SignalSet, info: *mut siginfo_t) -> Result<c_int, Errno> {
-    match call.thread.signals().take_held(set) {
+    match call.thread.signals().take_deferred(set) {
         Some((signal, came_with)) if !info.is_null() => {
             sys::copy_out(info, came_with).map(|()| signal)
         }

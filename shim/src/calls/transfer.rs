@@ -414,7 +414,7 @@ fn rest<'a>(
     }
     let mut storage = Vec::new();
     while done < transfer.len() {
-        if !is_file && call.thread.signals().is_held() {
+        if !is_file && call.thread.signals().has_deferred() {
             // Interrupted after a part: as in the kernel, the call returns that part.
             break;
         }

@@ -67,8 +67,8 @@ extern "C" fn before() {
     let thread = Thread::attached();
     let held = Held {
         mask: thread.map_or_else(
-            || sys::block(signal::HOLDABLE),
-            |thread| thread.signals().block(signal::HOLDABLE),
+            || sys::block(signal::DEFERRABLE),
+            |thread| thread.signals().block(signal::DEFERRABLE),
         ),
         _attaching: ATTACHING.get().lock_before_fork(),
         streams: stream::parked::lock_before_fork(),
@@ -145,7 +145,7 @@ unsafe fn begin_anew(attached: *mut Thread) {
     let host = *old.host();
     match Thread::new(host) {
         Ok(fresh) => {
-            fresh.files().inherit(old.files(), host.running());
+            fresh.streams().inherit(old.streams(), host.running());
             fresh.runtimes().inherit(old.runtimes());
             if !host.forks() {
                 fresh.await_host();

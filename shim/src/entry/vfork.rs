@@ -7,7 +7,7 @@
 //! survive in a register and not on the stack that they share.
 
 use crate::context;
-use crate::runtime::signal::run_held_handlers;
+use crate::runtime::signal::run_deferred_handlers;
 use std::arch::naked_asm;
 
 /// # Safety
@@ -54,7 +54,7 @@ pub unsafe extern "C" fn vfork() -> libc::pid_t {
         "mov eax, -1",
         "ret",
         ".cfi_endproc",
-        handlers = sym run_held_handlers,
+        handlers = sym run_deferred_handlers,
         enter = sym context::enter_child,
         leave = sym context::leave,
         errno = sym errno_location,
@@ -101,7 +101,7 @@ pub unsafe extern "C" fn vfork() -> libc::pid_t {
         "mov x0, #-1",
         "ldp x29, x30, [sp], #32",
         "ret",
-        handlers = sym run_held_handlers,
+        handlers = sym run_deferred_handlers,
         enter = sym context::enter_child,
         leave = sym context::leave,
         errno = sym errno_location,

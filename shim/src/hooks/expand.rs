@@ -21,7 +21,7 @@ macro_rules! hooks {
         ];
 
         /// How the system calls that have a row are made.
-        static BY_NUMBER: numbers::Table =
+        static BY_NUMBER: numbers::SyscallTable =
             numbers::table(&[ $($( numbers::of::<$first::Type>(), )*)* ]);
 
         $($(

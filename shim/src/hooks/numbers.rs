@@ -25,7 +25,7 @@ type Words = [c_long; 6];
 pub type ByNumber = fn(Words) -> Option<c_long>;
 
 /// How each system call is made, by its number.
-pub type Table = [Option<ByNumber>; 512];
+pub type SyscallTable = [Option<ByNumber>; 512];
 
 /// The system call of a row, and how it is made. Rows that may change the file that a path names do
 /// something even if the kernel handles their system call.
@@ -38,8 +38,8 @@ pub const fn of<F: Function>() -> Option<(c_long, ByNumber)> {
 }
 
 /// The table of all rows, and of the calls that are exported without a row.
-pub const fn table(rows: &[Option<(c_long, ByNumber)>]) -> Table {
-    let mut table: Table = [None; _];
+pub const fn table(rows: &[Option<(c_long, ByNumber)>]) -> SyscallTable {
+    let mut table: SyscallTable = [None; _];
     table[libc::SYS_close_range as usize] = Some(close_range);
     let mut at = 0;
     while at < rows.len() {

@@ -144,7 +144,7 @@ impl<'a> Call<'a> {
         let runnable = host.runnable();
         // If this fiber holds a stream, waiting delays fibers of other threads, which would block
         // on the stream's lock.
-        let delays_others = || thread.files().any() && attached::other_threads();
+        let delays_others = || thread.streams().any() && attached::other_threads();
         let contention = if runnable == 0 && thread.in_flight() == 0 && !delays_others() {
             host.contention()
         } else {
@@ -211,7 +211,7 @@ impl<'a> Call<'a> {
     #[cold]
     #[inline(never)]
     pub fn cancelled_here(&self) {
-        if cancel::is_point(self.row) && !self.thread.files().any() {
+        if cancel::is_point(self.row) && !self.thread.streams().any() {
             // This runs the host's code, which may not return.
             let _host = context::host(self.thread.slot());
             self.thread.host().cancelled();

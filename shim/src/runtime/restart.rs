@@ -50,8 +50,9 @@ impl Call<'_> {
     /// Whether an interrupted call that has not run its handlers yet should try once more. A
     /// cancelled call should not.
     pub fn attempts_again(&self, last: &mut LastAttempt) -> bool {
-        let attempts =
-            !last.0 && self.thread.signals().is_held() && !self.thread.is_cancelled(self.fiber);
+        let attempts = !last.0
+            && self.thread.signals().has_deferred()
+            && !self.thread.is_cancelled(self.fiber);
         last.0 = attempts;
         attempts
     }

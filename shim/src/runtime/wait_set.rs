@@ -25,7 +25,7 @@ pub struct File {
 }
 
 /// Why a wait is over.
-pub enum Waited {
+pub enum WaitOutcome {
     /// One of the files is ready, or was ready.
     Ready,
     Timeout,
@@ -40,7 +40,7 @@ pub enum Waited {
 /// an error to every poll again; only an edge-triggered wait reports it once.
 const MAX_SPURIOUS: u32 = 10;
 
-pub struct Watch<'a> {
+pub struct WaitSet<'a> {
     call: &'a Call<'a>,
     files: Vec<File>,
     /// The epoll instance, once there is one. It belongs to the shim.
@@ -48,7 +48,7 @@ pub struct Watch<'a> {
     waits: u32,
 }
 
-impl<'a> Watch<'a> {
+impl<'a> WaitSet<'a> {
     /// `files` may contain a descriptor more than once.
     pub fn new(call: &'a Call<'a>, mut files: Vec<File>) -> Self {
         files.sort_unstable_by_key(|file| file.fd);
@@ -69,21 +69,21 @@ impl<'a> Watch<'a> {
 
     /// Parks until one of the files is ready or `deadline` has passed, with the wait's own signal
     /// mask if there is one.
-    pub fn wait(&mut self, deadline: Deadline, mask: Option<SignalSet>) -> Waited {
+    pub fn wait(&mut self, deadline: Deadline, mask: Option<SignalSet>) -> WaitOutcome {
         self.waits += 1;
         let request = match self.request() {
             Ok(request) => request,
-            Err(_) => return Waited::Impossible,
+            Err(_) => return WaitOutcome::Impossible,
         };
         let result = match mask {
             None => self.call.perform_until(&request, deadline),
             Some(mask) => self.call.perform_masked(&request, deadline, mask),
         };
         match Errno::of(result) {
-            _ if result >= 0 => Waited::Ready,
-            Errno::TIME => Waited::Timeout,
-            Errno::RESTART => Waited::Interrupt,
-            _ => Waited::Impossible,
+            _ if result >= 0 => WaitOutcome::Ready,
+            Errno::TIME => WaitOutcome::Timeout,
+            Errno::RESTART => WaitOutcome::Interrupt,
+            _ => WaitOutcome::Impossible,
         }
     }
 
@@ -117,7 +117,7 @@ impl<'a> Watch<'a> {
         }
         let fd = match self.epoll {
             Some(epoll) => epoll,
-            None => self.gather()?,
+            None => self.create_epoll()?,
         };
         let events = libc::POLLIN;
         Ok(Request::Poll { fd, events })
@@ -132,7 +132,7 @@ impl<'a> Watch<'a> {
     /// Puts the files into an edge-triggered epoll instance. A report that the caller does not
     /// count, or that another task was faster to act on, then ends one wait but not all later ones,
     /// and the file need not be removed for that.
-    fn gather(&mut self) -> Result<c_int, Errno> {
+    fn create_epoll(&mut self) -> Result<c_int, Errno> {
         let error = |error: rustix::io::Errno| Errno(error.raw_os_error());
         let low = epoll::create(epoll::CreateFlags::CLOEXEC)
             .map_err(error)?
@@ -161,7 +161,7 @@ impl<'a> Watch<'a> {
     }
 }
 
-impl Drop for Watch<'_> {
+impl Drop for WaitSet<'_> {
     fn drop(&mut self) {
         if let Some(epoll) = self.epoll {
             self.call.thread.close_duplicate(epoll);

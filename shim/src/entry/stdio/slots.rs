@@ -5,10 +5,10 @@
 //! table](crate::hooks) instead of the kernel, and thereby reach the policy and the engines like
 //! any other call. No other function parks by itself.
 
-use super::tables::{self, Kind};
+use super::tables::{self, TableKind};
 use crate::hooks;
 use crate::runtime::stream::layout::{File, Slot, flags, flags2};
-use crate::runtime::stream::occupancy::{self, Inside};
+use crate::runtime::stream::occupancy::{self, StreamVisit};
 use std::ffi::{c_char, c_int, c_void};
 use std::mem::transmute;
 
@@ -24,12 +24,12 @@ const NO_POSITION: i64 = -1;
 #[inline(always)]
 unsafe fn within<R>(file: *mut File, refused: R, call: impl FnOnce() -> R) -> R {
     // SAFETY: our caller makes the same promise.
-    let Some(inside) = (unsafe { Inside::enter(file) }) else {
+    let Some(visit) = (unsafe { StreamVisit::enter(file) }) else {
         return refused;
     };
     let result = call();
     // SAFETY: this fiber entered the stream above.
-    unsafe { inside.leave(file) };
+    unsafe { visit.leave(file) };
     result
 }
 
@@ -44,7 +44,7 @@ macro_rules! libcs {
 /// the stream's.
 macro_rules! the_programs {
     ($call:expr) => {
-        || occupancy::lend($call)
+        || occupancy::run_user_callback($call)
     };
 }
 
@@ -143,7 +143,7 @@ unsafe fn has_bytes(file: *const File, n: usize) -> bool {
 unsafe extern "C" fn read(file: *mut File, data: *mut c_void, n: isize) -> isize {
     // SAFETY: libc passes an open stream and a buffer of n bytes.
     unsafe {
-        let Some(inside) = Inside::enter(file) else {
+        let Some(visit) = StreamVisit::enter(file) else {
             return 0;
         };
         let result = if calls_through(file) {
@@ -153,7 +153,7 @@ unsafe extern "C" fn read(file: *mut File, data: *mut c_void, n: isize) -> isize
                 transmute(tables::original((*file).jumps, Slot::Read));
             original(file, data, n)
         };
-        inside.leave(file);
+        visit.leave(file);
         result
     }
 }
@@ -162,7 +162,7 @@ unsafe extern "C" fn read(file: *mut File, data: *mut c_void, n: isize) -> isize
 unsafe extern "C" fn write(file: *mut File, data: *const c_void, n: isize) -> isize {
     // SAFETY: libc passes an open stream and n bytes.
     unsafe {
-        let Some(inside) = Inside::enter(file) else {
+        let Some(visit) = StreamVisit::enter(file) else {
             return 0;
         };
         let result = if calls_through(file) {
@@ -172,7 +172,7 @@ unsafe extern "C" fn write(file: *mut File, data: *const c_void, n: isize) -> is
                 transmute(tables::original((*file).jumps, Slot::Write));
             original(file, data, n)
         };
-        inside.leave(file);
+        visit.leave(file);
         result
     }
 }
@@ -206,11 +206,11 @@ unsafe fn write_all(file: *mut File, data: *const c_void, n: isize) -> isize {
 unsafe extern "C" fn seek(file: *mut File, offset: i64, whence: c_int) -> i64 {
     // SAFETY: libc passes an open stream.
     unsafe {
-        let Some(inside) = Inside::enter(file) else {
+        let Some(visit) = StreamVisit::enter(file) else {
             return NO_POSITION;
         };
         let result = hooks::call_lseek((*file).fileno, offset, whence);
-        inside.leave(file);
+        visit.leave(file);
         result
     }
 }
@@ -219,11 +219,11 @@ unsafe extern "C" fn seek(file: *mut File, offset: i64, whence: c_int) -> i64 {
 unsafe extern "C" fn close(file: *mut File) -> c_int {
     // SAFETY: libc passes an open stream, which is closed only once.
     unsafe {
-        let Some(inside) = Inside::enter(file) else {
+        let Some(visit) = StreamVisit::enter(file) else {
             return 0;
         };
         let result = hooks::call_close((*file).fileno);
-        inside.leave(file);
+        visit.leave(file);
         result
     }
 }
@@ -233,13 +233,13 @@ unsafe extern "C" fn close_and_wait(file: *mut File) -> c_int {
     // SAFETY: libc passes an open stream, which is closed only once; the slot's type is the
     // table's.
     unsafe {
-        let Some(inside) = Inside::enter(file) else {
+        let Some(visit) = StreamVisit::enter(file) else {
             return 0;
         };
         let original: unsafe extern "C" fn(*mut File) -> c_int =
             transmute(tables::original((*file).jumps, Slot::Close));
         let result = hooks::pclose_on_pool(|| original(file)).unwrap_or_else(|| original(file));
-        inside.leave(file);
+        visit.leave(file);
         result
     }
 }
@@ -263,20 +263,20 @@ slots! {
 
 /// The functions for the slots of a table of this kind. `closes_as_files`: the table's close
 /// function is that of files.
-pub fn functions(kind: Kind, closes_as_files: bool) -> [(Slot, usize); 15] {
+pub fn functions(kind: TableKind, closes_as_files: bool) -> [(Slot, usize); 15] {
     let close = if closes_as_files {
         close
     } else {
         close_and_wait
     };
     let [r, w, s, c] = match kind {
-        Kind::File => [
+        TableKind::File => [
             read as *const (),
             write as *const (),
             seek as *const (),
             close as *const (),
         ],
-        Kind::Cookie => [
+        TableKind::Cookie => [
             cookie_read as *const (),
             cookie_write as *const (),
             cookie_seek as *const (),

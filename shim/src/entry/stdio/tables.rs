@@ -21,15 +21,15 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A jump table, and its original content.
-struct Table {
+struct JumpTable {
     at: *const usize,
     originals: [usize; SLOTS],
 }
 
 // SAFETY: an address that stays valid, and numbers.
-unsafe impl Send for Table {}
+unsafe impl Send for JumpTable {}
 // SAFETY: the address stays valid, and nothing in here ever changes.
-unsafe impl Sync for Table {}
+unsafe impl Sync for JumpTable {}
 
 /// The table of files, which most streams use; separate, so it is found at once.
 struct FileTable {
@@ -44,7 +44,7 @@ static FILES: FileTable = FileTable {
 
 /// The kind of a table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Kind {
+pub enum TableKind {
     /// For streams on a descriptor.
     File,
     /// For streams on functions of the program (fopencookie, fmemopen), whose buffer is handled
@@ -53,7 +53,7 @@ pub enum Kind {
 }
 
 /// All tables.
-static TABLES: OnceBox<Vec<Table>> = OnceBox::new();
+static TABLES: OnceBox<Vec<JumpTable>> = OnceBox::new();
 
 /// The original function in `slot` of a stream's table.
 #[inline(always)]
@@ -89,8 +89,8 @@ pub fn patch() -> Result<(), &'static str> {
         return Err("_IO_file_jumps does not look as expected");
     }
     let found = image.tables(&reference);
-    let kinds: Vec<Kind> = found.iter().map(|(_, kind)| *kind).collect();
-    let tables: Vec<Table> = found.into_iter().map(|(table, _)| table).collect();
+    let kinds: Vec<TableKind> = found.iter().map(|(_, kind)| *kind).collect();
+    let tables: Vec<JumpTable> = found.into_iter().map(|(table, _)| table).collect();
     let writable = Writable::make(image.read_only.clone())?;
     let tables = TABLES.get_or_init(|| Box::new(tables));
     for (to, from) in FILES.originals.iter().zip(reference) {
@@ -101,7 +101,7 @@ pub fn patch() -> Result<(), &'static str> {
         let usual = |slot: Slot| table.originals[slot as usize] == reference[slot as usize];
         for (slot, function) in slots::functions(kind, usual(Slot::Close)) {
             // Skip streams that reach the kernel in their own way, which is unknown to us.
-            if kind == Kind::File
+            if kind == TableKind::File
                 && matches!(slot, Slot::Read | Slot::Write | Slot::Seek)
                 && !usual(slot)
             {
@@ -155,7 +155,7 @@ impl Image {
 
     /// The tables of streams on descriptors, and of streams whose buffer is handled in the same
     /// way.
-    fn tables(&self, reference: &[usize; SLOTS]) -> Vec<(Table, Kind)> {
+    fn tables(&self, reference: &[usize; SLOTS]) -> Vec<(JumpTable, TableKind)> {
         let begin = self.read_only.start.next_multiple_of(size_of::<usize>());
         let end = self
             .read_only
@@ -172,7 +172,7 @@ impl Image {
                     .then(|| kind(&words, reference))
                     .flatten()?;
                 Some((
-                    Table {
+                    JumpTable {
                         at,
                         originals: words,
                     },
@@ -184,7 +184,7 @@ impl Image {
 }
 
 /// The kind of the table with these words, in comparison with the table of files.
-fn kind(words: &[usize; SLOTS], reference: &[usize; SLOTS]) -> Option<Kind> {
+fn kind(words: &[usize; SLOTS], reference: &[usize; SLOTS]) -> Option<TableKind> {
     let same = |slot: Slot| words[slot as usize] == reference[slot as usize];
     let alike = words
         .iter()
@@ -199,9 +199,9 @@ fn kind(words: &[usize; SLOTS], reference: &[usize; SLOTS]) -> Option<Kind> {
         .into_iter()
         .any(same)
     {
-        Some(Kind::File)
+        Some(TableKind::File)
     } else if same(Slot::Overflow) && same(Slot::Underflow) {
-        Some(Kind::Cookie)
+        Some(TableKind::Cookie)
     } else {
         // String streams use only memory.
         None

@@ -166,7 +166,7 @@ pub fn wrap(signal: c_int) {
 
 /// Forwards a signal that the shim handles (record/unhooked/) but did not cause to the program's
 /// own handler. Without a handler the signal kills the process, as by default.
-pub fn hand_on(signal: c_int, info: Info, context: *mut c_void) {
+pub fn forward(signal: c_int, info: Info, context: *mut c_void) {
     match ACTIONS[signal as usize].handler.load(Relaxed) {
         libc::SIG_IGN => {}
         libc::SIG_DFL => {

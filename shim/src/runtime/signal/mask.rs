@@ -22,7 +22,7 @@ macro_rules! masks {
 
                 redhook::hook! {
                     unsafe fn $name($($arg: $type),*) -> c_int => hook {
-                        run_held_handlers();
+                        run_deferred_handlers();
                         // SAFETY: this calls libc's own function with the caller's arguments.
                         unsafe { redhook::real!($name)($($arg),*) }
                     }
@@ -74,7 +74,7 @@ redhook::hook! {
         variables: *const c_void,
         flags: c_int
     ) -> c_int => held_execveat {
-        run_held_handlers();
+        run_deferred_handlers();
         let (path, arguments, variables) = (path as usize, arguments as usize, variables as usize);
         let all = [directory as usize, path, arguments, variables, flags as usize, 0];
         // libc's own function does no more than this, and glibc before 2.34 has none. SAFETY: this
@@ -163,7 +163,7 @@ macro_rules! variadic {
                 Ok(name) => name,
                 Err(_) => unreachable!(),
             };
-            run_held_handlers();
+            run_deferred_handlers();
             // SAFETY: this only looks the name up; libc has these functions.
             unsafe { libc::dlsym(libc::RTLD_NEXT, NAME.as_ptr()) }
         }
@@ -175,9 +175,9 @@ variadic!(execlp, next_execlp);
 variadic!(execle, next_execle);
 
 /// Runs the handlers of deferred signals, if called from a fiber's own code.
-pub extern "C" fn run_held_handlers() {
+pub extern "C" fn run_deferred_handlers() {
     if let Some(thread) = Thread::current()
-        && thread.signals().is_held()
+        && thread.signals().has_deferred()
         && !thread.slot().defers()
         && !thread.host().running().is_null()
     {

@@ -36,7 +36,7 @@ use sys::{SIGNALS_OF_LIBC, SignalSet, signal_bit};
 
 pub use actions::{unwrap_all, wrap_again, wrap_all};
 pub use alarm::Alarm;
-pub use mask::run_held_handlers;
+pub use mask::run_deferred_handlers;
 
 /// Whether `info` reports a fault of the interrupted code, as opposed to a signal that a process
 /// sent.
@@ -55,7 +55,7 @@ pub fn bind() {
     handlers::register(&Handlers {
         take: actions::take,
         is_taken: actions::is_taken,
-        forward: actions::hand_on,
+        forward: actions::forward,
     });
 }
 
@@ -70,7 +70,7 @@ const FAULTS: SignalSet = signal_bit(libc::SIGSEGV)
     | signal_bit(libc::SIGSYS);
 
 /// All signals that are blocked while signals are deferred.
-pub const HOLDABLE: SignalSet = !(FAULTS | SIGNALS_OF_LIBC);
+pub const DEFERRABLE: SignalSet = !(FAULTS | SIGNALS_OF_LIBC);
 
 /// The outcome of running the handlers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -141,13 +141,13 @@ impl Signals {
     }
 
     #[inline(always)]
-    pub fn is_held(&self) -> bool {
+    pub fn has_deferred(&self) -> bool {
         self.slot.has_deferred()
     }
 
     /// The deferred signals, and the mask at the time the first of them arrived.
-    pub fn held(&self) -> Option<(SignalSet, SignalSet)> {
-        self.is_held()
+    pub fn deferred(&self) -> Option<(SignalSet, SignalSet)> {
+        self.has_deferred()
             .then(|| (self.stash.waiting(), self.mask.load(Relaxed)))
     }
 
@@ -197,7 +197,7 @@ impl Signals {
     ///
     /// # Safety
     /// `info` is what the kernel passed to this handler, on this thread, which is `thread`.
-    unsafe fn hold(
+    unsafe fn defer(
         &self,
         thread: &Thread,
         signal: c_int,
@@ -206,25 +206,25 @@ impl Signals {
     ) -> bool {
         // SAFETY: our caller keeps the same contract.
         let is_fault = unsafe { is_fault(signal, info) };
-        if signal_bit(signal) & SIGNALS_OF_LIBC != 0 || is_fault || !self.must_wait(thread) {
+        if signal_bit(signal) & SIGNALS_OF_LIBC != 0 || is_fault || !self.must_defer(thread) {
             return false;
         }
-        if !self.is_held() {
+        if !self.has_deferred() {
             self.mask.store(*blocked, Relaxed);
             self.slot.set_deferred(true);
         }
         if signal == libc::SIGXFSZ && thread.host().running().is_null() {
             self.exceeded.store(true, Relaxed);
         }
-        *blocked |= HOLDABLE;
+        *blocked |= DEFERRABLE;
         // SAFETY: our caller keeps the same contract.
-        unsafe { self.stash.keep(signal, info) };
+        unsafe { self.stash.store(signal, info) };
         thread.remote().wake();
         true
     }
 
     /// Whether the signal interrupted shim code, or host code while fibers are parked.
-    fn must_wait(&self, thread: &Thread) -> bool {
+    fn must_defer(&self, thread: &Thread) -> bool {
         if self.slot.defers() || self.delivering.load(Relaxed) {
             return self.slot.defers();
         }
@@ -259,7 +259,7 @@ impl Signals {
             sys::set_blocked(mask);
         }
         self.deliver_lost();
-        self.stash.give_back();
+        self.stash.requeue();
         drop(outside);
         self.delivering.store(false, Relaxed);
         match (self.ran.load(Relaxed), self.restarts.load(Relaxed)) {
@@ -282,7 +282,7 @@ impl Signals {
 
     /// Takes a deferred signal of `set` and its siginfo. Used by calls that themselves wait for
     /// signals.
-    pub fn take_held(&self, set: SignalSet) -> Option<(c_int, libc::siginfo_t)> {
+    pub fn take_deferred(&self, set: SignalSet) -> Option<(c_int, libc::siginfo_t)> {
         self.stash.take(set)
     }
 
@@ -306,8 +306,8 @@ impl Signals {
     /// Returns `before`, unless everything was blocked only because signals are deferred.
     fn base(&self, before: SignalSet) -> SignalSet {
         const UNBLOCKABLE: SignalSet = signal_bit(libc::SIGKILL) | signal_bit(libc::SIGSTOP);
-        let all = HOLDABLE & !UNBLOCKABLE;
-        if self.is_held() && before & all == all {
+        let all = DEFERRABLE & !UNBLOCKABLE;
+        if self.has_deferred() && before & all == all {
             self.mask.load(Relaxed)
         } else {
             before
@@ -316,12 +316,12 @@ impl Signals {
 
     /// Ends [`Self::begin_masked`], which returned `base`.
     pub fn end_masked(&self, base: SignalSet) {
-        if !self.is_held() {
+        if !self.has_deferred() {
             // A signal that arrives right before this is deferred under `blocked`, so `base` must
             // be stored as the mask to restore.
             sys::set_blocked(base);
         }
-        if self.is_held() {
+        if self.has_deferred() {
             self.mask.store(base, Relaxed);
         }
     }

@@ -39,17 +39,17 @@ struct Queued {
 
 pub struct Stash {
     /// The signals that have an entry.
-    kept: AtomicU64,
+    stored: AtomicU64,
     /// Those that also have a stand-in in the kernel's queue.
     queued: AtomicU64,
-    /// The siginfo of each signal in `kept`, by number.
+    /// The siginfo of each signal in `stored`, by number.
     infos: Box<[UnsafeCell<MaybeUninit<siginfo_t>>; 64]>,
 }
 
 impl Stash {
     pub fn new() -> Self {
         Self {
-            kept: AtomicU64::new(0),
+            stored: AtomicU64::new(0),
             queued: AtomicU64::new(0),
             infos: Box::new([const { UnsafeCell::new(MaybeUninit::uninit()) }; 64]),
         }
@@ -57,7 +57,7 @@ impl Stash {
 
     /// The signals that are kept and have no stand-in underway.
     pub fn waiting(&self) -> SignalSet {
-        self.kept.load(Relaxed) & !self.queued.load(Relaxed)
+        self.stored.load(Relaxed) & !self.queued.load(Relaxed)
     }
 
     fn slot(&self, signal: c_int) -> *mut siginfo_t {
@@ -65,12 +65,12 @@ impl Stash {
     }
 
     fn has(&self, signal: c_int) -> bool {
-        self.kept.load(Relaxed) & signal_bit(signal) != 0
+        self.stored.load(Relaxed) & signal_bit(signal) != 0
     }
 
     fn forget(&self, signal: c_int) {
-        self.kept
-            .store(self.kept.load(Relaxed) & !signal_bit(signal), Relaxed);
+        self.stored
+            .store(self.stored.load(Relaxed) & !signal_bit(signal), Relaxed);
         self.queued
             .store(self.queued.load(Relaxed) & !signal_bit(signal), Relaxed);
     }
@@ -103,7 +103,7 @@ impl Stash {
     ///
     /// # Safety
     /// `info` points to what the kernel passed to this handler.
-    pub unsafe fn keep(&self, signal: c_int, info: *const siginfo_t) {
+    pub unsafe fn store(&self, signal: c_int, info: *const siginfo_t) {
         // SAFETY: our caller keeps the same contract; a slot is as large as the copied value.
         unsafe {
             if self.is_stand_in(signal, info) {
@@ -112,8 +112,8 @@ impl Stash {
                     .store(self.queued.load(Relaxed) & !signal_bit(signal), Relaxed);
             } else if !self.has(signal) {
                 self.slot(signal).copy_from_nonoverlapping(info, 1);
-                self.kept
-                    .store(self.kept.load(Relaxed) | signal_bit(signal), Relaxed);
+                self.stored
+                    .store(self.stored.load(Relaxed) | signal_bit(signal), Relaxed);
             } else if signal >= FIRST_REALTIME {
                 queue(signal, info);
             }
@@ -127,7 +127,7 @@ impl Stash {
     /// # Safety
     /// `info` points to what the kernel passed to this handler.
     pub unsafe fn exchange(&self, signal: c_int, info: *mut siginfo_t) -> bool {
-        // SAFETY: our caller keeps the same contract; the slots in `kept` are filled in.
+        // SAFETY: our caller keeps the same contract; the slots in `stored` are filled in.
         unsafe {
             let stand_in = self.is_stand_in(signal, info);
             if !self.has(signal) {
@@ -196,9 +196,9 @@ impl Stash {
 
     /// Call for signals that are blocked now: they become pending, as if they had arrived after
     /// they were blocked.
-    pub fn give_back(&self) {
+    pub fn requeue(&self) {
         for signal in signals(self.waiting()) {
-            // SAFETY: the slots in `kept` are filled in.
+            // SAFETY: the slots in `stored` are filled in.
             unsafe { queue(signal, self.slot(signal)) };
             self.forget(signal);
         }
@@ -207,7 +207,7 @@ impl Stash {
     /// Takes a signal of `set` out, with its siginfo.
     pub fn take(&self, set: SignalSet) -> Option<(c_int, siginfo_t)> {
         let signal = signals(self.waiting() & set).next()?;
-        // SAFETY: the slots in `kept` are filled in.
+        // SAFETY: the slots in `stored` are filled in.
         let info = unsafe { self.slot(signal).read() };
         self.forget(signal);
         Some((signal, info))
@@ -262,7 +262,7 @@ mod tests {
         let (stash, signal) = (Stash::new(), 40);
         // SAFETY: all pointers refer to values that are alive.
         unsafe {
-            stash.keep(signal, &info(1));
+            stash.store(signal, &info(1));
             assert_eq!(stash.waiting(), signal_bit(signal));
             // The same as `release` does, but without the kernel.
             stash.queued.store(signal_bit(signal), Relaxed);
@@ -286,7 +286,7 @@ mod tests {
     fn a_signal_of_the_set_is_taken_once() {
         let stash = Stash::new();
         // SAFETY: the value is alive.
-        unsafe { stash.keep(12, &info(7)) };
+        unsafe { stash.store(12, &info(7)) };
         assert!(stash.take(signal_bit(10)).is_none());
         assert_eq!(
             stash

@@ -89,7 +89,7 @@ pub unsafe extern "C" fn enter() {
     )
 }
 
-const NOT_NOW: Start = Start {
+const DEFERRED: Start = Start {
     handler: 0,
     before: 0,
 };
@@ -108,9 +108,9 @@ extern "C" fn begin(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_v
     let thread = Thread::attached();
     if let Some(thread) = thread
         // SAFETY: this runs on that thread, and `info` is what the kernel passed to this handler.
-        && unsafe { thread.signals().hold(thread, signal, info, blocked) }
+        && unsafe { thread.signals().defer(thread, signal, info, blocked) }
     {
-        return NOT_NOW;
+        return DEFERRED;
     }
     let Recorded {
         handler,
@@ -121,7 +121,7 @@ extern "C" fn begin(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_v
         // SAFETY: this runs on that thread, and `info` is what the kernel passed to this handler.
         && !unsafe { thread.signals().begin_handler(signal, info, flags, blocked) }
     {
-        return NOT_NOW;
+        return DEFERRED;
     }
     let context = context::enter_handler();
     let own = if flags & libc::SA_NODEFER == 0 {

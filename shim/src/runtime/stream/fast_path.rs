@@ -1,9 +1,9 @@
-//! The windows of a stream: the parts of its buffer that putc, getc and ungetc use before they call
-//! any function of its jump table.
+//! The fast path of a stream: the parts of its buffer that putc, getc and ungetc use before they
+//! call any function of its jump table.
 //!
-//! While a fiber is parked inside a stream they are closed, so every other task calls a function of
-//! the table and waits there. Pending output stays pending: `write_base` and `write_ptr` are not
-//! changed.
+//! While a fiber is parked inside a stream its fast path is disabled, so every other task calls a
+//! function of the table and waits there. Pending output stays pending: `write_base` and
+//! `write_ptr` are not changed.
 
 use super::layout::{Areas, File, flags};
 use std::ffi::{c_char, c_int, c_void};
@@ -44,7 +44,7 @@ impl Ends {
 }
 
 /// The values to restore when the fiber resumes.
-pub struct Windows {
+pub struct DisabledFastPath {
     bytes: Ends,
     wide: Option<Ends>,
     markers: *mut c_void,
@@ -52,14 +52,14 @@ pub struct Windows {
 }
 
 // SAFETY: addresses in a stream's buffers, which any thread that is inside the stream may use.
-unsafe impl Send for Windows {}
+unsafe impl Send for DisabledFastPath {}
 
-impl Windows {
-    /// Closes the windows of `file`.
+impl DisabledFastPath {
+    /// Disables the fast path of `file`.
     ///
     /// # Safety
     /// The stream is open, and no other task is inside it.
-    pub unsafe fn close(file: *mut File) -> Self {
+    pub unsafe fn disable(file: *mut File) -> Self {
         // SAFETY: our caller makes the same promise; a stream of wide characters has areas for
         // them.
         let (file, wide) = unsafe {
@@ -72,20 +72,20 @@ impl Windows {
                 },
             )
         };
-        let windows = Self {
+        let disabled = Self {
             bytes: Ends::close(&mut file.areas),
             wide: wide.map(|wide| Ends::close(&mut wide.areas)),
             markers: std::mem::replace(&mut file.markers, null_mut()),
             flags: file.flags & TEMPTING,
         };
         file.flags &= !TEMPTING;
-        windows
+        disabled
     }
 
-    /// Restores the windows.
+    /// Enables the fast path again.
     ///
     /// # Safety
-    /// The same as for [`Self::close`], with the same stream.
+    /// The same as for [`Self::disable`], with the same stream.
     pub unsafe fn restore(&self, file: *mut File) {
         // SAFETY: our caller makes the same promise.
         let (file, wide) = unsafe { (&mut *file, (*file).wide.as_mut()) };
@@ -120,11 +120,11 @@ mod tests {
     }
 
     #[test]
-    fn nothing_can_be_got_put_or_pushed_back_through_closed_windows() {
+    fn nothing_can_be_got_put_or_pushed_back_while_it_is_disabled() {
         let mut buffer = [0; 8];
         let mut file = stream(&mut buffer);
         // SAFETY: this function alone uses the stream.
-        let windows = unsafe { Windows::close(&raw mut file) };
+        let disabled = unsafe { DisabledFastPath::disable(&raw mut file) };
         let areas = &file.areas;
         assert_eq!(areas.read_ptr, areas.read_end);
         assert_eq!(areas.read_ptr, areas.read_base);
@@ -138,7 +138,7 @@ mod tests {
 
         file.flags |= flags::ERROR_SEEN;
         // SAFETY: this function alone uses the stream.
-        unsafe { windows.restore(&raw mut file) };
+        unsafe { disabled.restore(&raw mut file) };
         let same = stream(&mut buffer);
         assert_eq!(file.areas.read_end, same.areas.read_end);
         assert_eq!(file.areas.read_base, same.areas.read_base);
@@ -153,10 +153,10 @@ mod tests {
         let mut file = stream(&mut buffer);
         file.areas.write_end = file.areas.write_base;
         // SAFETY: this function alone uses the stream.
-        let windows = unsafe { Windows::close(&raw mut file) };
+        let disabled = unsafe { DisabledFastPath::disable(&raw mut file) };
         assert_eq!(file.areas.write_end, file.areas.write_base);
         // SAFETY: this function alone uses the stream.
-        unsafe { windows.restore(&raw mut file) };
+        unsafe { disabled.restore(&raw mut file) };
         assert_eq!(file.areas.write_end, file.areas.write_base);
     }
 }

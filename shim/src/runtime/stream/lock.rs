@@ -62,7 +62,7 @@ pub unsafe fn needs_lock(file: *mut File) -> bool {
 ///
 /// # Safety
 /// The stream is open; `needed_lock` is the result of [`needs_lock`] before the fiber parked.
-pub unsafe fn make_up(file: *mut File, needed_lock: bool) -> bool {
+pub unsafe fn take_if_needed_now(file: *mut File, needed_lock: bool) -> bool {
     // SAFETY: our caller makes the same promise.
     unsafe {
         let late = !needed_lock
@@ -80,7 +80,7 @@ pub unsafe fn make_up(file: *mut File, needed_lock: bool) -> bool {
 ///
 /// # Safety
 /// The stream is open, and this thread owns its lock.
-pub unsafe fn give_back(file: *mut File) {
+pub unsafe fn unlock(file: *mut File) {
     // SAFETY: our caller makes the same promise.
     unsafe { (libc_stdio().unlock)(file.cast()) }
 }

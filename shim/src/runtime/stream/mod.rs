@@ -12,7 +12,7 @@ mod lock;
 pub mod occupancy;
 pub mod parked;
 
-pub use occupancy::Files;
+pub use occupancy::Occupancy;
 
 use layout::{File, Slot};
 use libc::FILE;

@@ -11,7 +11,7 @@
 use super::layout::File;
 use super::lock;
 use crate::context;
-use crate::runtime::stream::parked::{self, Left};
+use crate::runtime::stream::parked::{self, LeftStream};
 use crate::runtime::thread::Thread;
 use std::cell::{Cell, RefCell};
 use std::ffi::c_void;
@@ -22,43 +22,43 @@ use std::ptr::null_mut;
 const DEPTH: usize = 16;
 
 #[derive(Clone, Copy)]
-struct Entry {
+struct OccupiedStream {
     file: *mut File,
     /// The stack address of the function. An entry at or below the address of the next function was
     /// left behind by a jump.
     frame: usize,
     /// The function must release the stream's lock once more than it was taken.
-    made_up: bool,
+    owes_unlock: bool,
 }
 
-const NONE: Entry = Entry {
+const NONE: OccupiedStream = OccupiedStream {
     file: null_mut(),
     frame: 0,
-    made_up: false,
+    owes_unlock: false,
 };
 
 /// A stream that a fiber is inside, with the fiber's name.
-struct Held {
+struct LockedStream {
     fiber: *mut c_void,
     file: *mut File,
 }
 
 /// The streams that the fibers of an attached thread are inside.
-pub struct Files {
+pub struct Occupancy {
     depth: Cell<usize>,
     /// The length of `held`.
     holds: Cell<usize>,
-    entries: [Cell<Entry>; DEPTH],
-    held: RefCell<Vec<Held>>,
+    entries: [Cell<OccupiedStream>; DEPTH],
+    held: RefCell<Vec<LockedStream>>,
 }
 
 /// The entries of a fiber that is parked.
-struct Entries {
+struct SavedStreams {
     depth: usize,
-    entries: [Entry; DEPTH],
+    entries: [OccupiedStream; DEPTH],
 }
 
-impl Files {
+impl Occupancy {
     pub fn new() -> Self {
         Self {
             depth: Cell::new(0),
@@ -78,30 +78,30 @@ impl Files {
     #[cold]
     #[inline(never)]
     pub fn park(&self, fiber: *mut c_void, park: impl FnOnce()) {
-        let mut away = self.take_entries();
+        let mut saved = self.save();
         let mut held = self.take_held(fiber);
-        let files = away.files().chain(held.iter().map(|held| held.file));
+        let files = saved.files().chain(held.iter().map(|held| held.file));
         // SAFETY: the fiber is inside these streams, so they are open; `leave` skips a stream that
         // it already left.
-        let left: Vec<Left> = files
+        let left: Vec<LeftStream> = files
             .filter_map(|file| unsafe { parked::leave(file, fiber) })
             .collect();
         park();
         for left in left {
             // SAFETY: the fiber has just left the stream, which stayed open because the fiber is
             // inside it.
-            if unsafe { parked::come_back(&left) } {
-                away.make_up(left.file());
+            if unsafe { parked::re_enter(&left) } {
+                saved.owe_unlock(left.file());
             }
         }
-        self.bring_entries(away);
+        self.restore(saved);
         self.holds.update(|n| n + held.len());
         self.held.borrow_mut().append(&mut held);
     }
 
-    fn take_entries(&self) -> Entries {
+    fn save(&self) -> SavedStreams {
         let depth = self.depth.replace(0);
-        Entries {
+        SavedStreams {
             depth,
             entries: std::array::from_fn(|n| {
                 if n < depth {
@@ -113,26 +113,26 @@ impl Files {
         }
     }
 
-    fn bring_entries(&self, away: Entries) {
-        for (cell, entry) in self.entries.iter().zip(away.entries).take(away.depth) {
+    fn restore(&self, saved: SavedStreams) {
+        for (cell, entry) in self.entries.iter().zip(saved.entries).take(saved.depth) {
             cell.set(entry);
         }
-        self.depth.set(away.depth);
+        self.depth.set(saved.depth);
     }
 
-    fn take_held(&self, fiber: *mut c_void) -> Vec<Held> {
+    fn take_held(&self, fiber: *mut c_void) -> Vec<LockedStream> {
         if self.holds.get() == 0 {
             return Vec::new();
         }
         let mut held = self.held.borrow_mut();
-        let taken: Vec<Held> = held.extract_if(.., |held| held.fiber == fiber).collect();
+        let taken: Vec<LockedStream> = held.extract_if(.., |held| held.fiber == fiber).collect();
         self.holds.update(|n| n - taken.len());
         taken
     }
 
     /// `fiber` has locked `file`, or is in a function of the program that the stream calls.
     pub fn hold(&self, fiber: *mut c_void, file: *mut File) {
-        self.held.borrow_mut().push(Held { fiber, file });
+        self.held.borrow_mut().push(LockedStream { fiber, file });
         self.holds.update(|n| n + 1);
     }
 
@@ -154,7 +154,7 @@ impl Files {
         entries
             .filter(|entry| entry.get().file == file)
             .for_each(|entry| {
-                entry.update(|entry| Entry {
+                entry.update(|entry| OccupiedStream {
                     file: null_mut(),
                     ..entry
                 });
@@ -175,7 +175,7 @@ impl Files {
     }
 }
 
-impl Entries {
+impl SavedStreams {
     /// The streams, outermost first.
     fn files(&self) -> impl Iterator<Item = *mut File> {
         let entries = self.entries.iter().take(self.depth);
@@ -185,21 +185,21 @@ impl Entries {
     }
 
     /// Tells the outermost function inside `file` to release its lock once more.
-    fn make_up(&mut self, file: *mut File) {
+    fn owe_unlock(&mut self, file: *mut File) {
         // There is no entry for a stream that was locked by flockfile, which had its lock.
         if let Some(entry) = self.entries.iter_mut().find(|entry| entry.file == file) {
-            entry.made_up = true;
+            entry.owes_unlock = true;
         }
     }
 }
 
 /// A jump-table function's presence inside its stream.
-pub struct Inside {
-    files: *const Files,
+pub struct StreamVisit {
+    files: *const Occupancy,
     depth: usize,
 }
 
-impl Inside {
+impl StreamVisit {
     /// Enters `file`, after waiting while a fiber is parked inside it. None if the stream must not
     /// be touched.
     ///
@@ -217,7 +217,7 @@ impl Inside {
                 depth: 0,
             });
         };
-        let files = thread.files();
+        let files = thread.streams();
         let here = 0u8;
         let frame = &raw const here as usize;
         let mut depth = files.depth.get();
@@ -226,10 +226,10 @@ impl Inside {
             depth -= 1;
         }
         if depth < DEPTH {
-            files.entries[depth].set(Entry {
+            files.entries[depth].set(OccupiedStream {
                 file,
                 frame,
-                made_up: false,
+                owes_unlock: false,
             });
             files.depth.set(depth + 1);
         }
@@ -247,9 +247,9 @@ impl Inside {
             return;
         };
         files.depth.set(self.depth);
-        if self.depth < DEPTH && files.entries[self.depth].get().made_up {
-            // SAFETY: `come_back` took the lock, so the stream has one, and this thread owns it.
-            unsafe { lock::give_back(file) };
+        if self.depth < DEPTH && files.entries[self.depth].get().owes_unlock {
+            // SAFETY: `re_enter` took the lock, so the stream has one, and this thread owns it.
+            unsafe { lock::unlock(file) };
         }
     }
 }
@@ -262,19 +262,19 @@ pub fn on_attached_thread() -> bool {
 
 /// Runs a function of the program that a stream calls. While it runs, the running fiber's entries
 /// are of the kind that names the fiber.
-pub fn lend<R>(call: impl FnOnce() -> R) -> R {
+pub fn run_user_callback<R>(call: impl FnOnce() -> R) -> R {
     let Some(thread) = Thread::current() else {
         return call();
     };
     let fiber = thread.host().running();
-    let files = thread.files();
-    let away = files.take_entries();
-    away.files().for_each(|file| files.hold(fiber, file));
+    let files = thread.streams();
+    let saved = files.save();
+    saved.files().for_each(|file| files.hold(fiber, file));
     let result = {
         let _program = context::program(thread.slot());
         call()
     };
-    away.files().for_each(|file| files.let_go(fiber, file));
-    files.bring_entries(away);
+    saved.files().for_each(|file| files.let_go(fiber, file));
+    files.restore(saved);
     result
 }

@@ -3,10 +3,10 @@
 //!
 //! A stream's lock is not enough for that. The OS thread owns it, so it would let all fibers of
 //! that thread in, and a fiber of another thread would block its thread on it. Therefore a fiber
-//! that parks inside a stream marks it, closes its [`Windows`] and releases the lock. When it
-//! resumes, it takes the lock, opens the windows and removes the mark, and all waiters check again.
-//! The stream is not passed directly to a waiter, because the resumed fiber may be in the middle of
-//! a line.
+//! that parks inside a stream marks it, disables its fast path ([`DisabledFastPath`]) and releases
+//! the lock. When it resumes, it takes the lock, enables the fast path and removes the mark, and
+//! all waiters check again. The stream is not passed directly to a waiter, because the resumed
+//! fiber may be in the middle of a line.
 //!
 //! Invariant: a stream is marked while a fiber is parked inside it, and only by that fiber. A task
 //! that finds a stream marked does not enter it.
@@ -15,7 +15,7 @@ use super::layout::File;
 use super::lock;
 use crate::context::{self, Condvar, Mutex, MutexGuard};
 use crate::host::remote::Remote;
-use crate::runtime::stream::fast_path::Windows;
+use crate::runtime::stream::fast_path::DisabledFastPath;
 use crate::runtime::thread::Thread;
 use std::collections::BTreeMap;
 use std::ffi::c_void;
@@ -24,8 +24,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use sys::errno;
 
-pub struct Mark {
-    windows: Windows,
+pub struct ParkedStream {
+    fast_path: DisabledFastPath,
     /// The parked fiber, and its OS thread.
     fiber: *mut c_void,
     thread: libc::pthread_t,
@@ -42,16 +42,16 @@ unsafe impl Send for Waiter {}
 
 // SAFETY: the addresses of waiting fibers are only passed back to their hosts, and that of the
 // parked fiber is only compared.
-unsafe impl Send for Mark {}
+unsafe impl Send for ParkedStream {}
 
-pub type Marks = BTreeMap<usize, Mark>;
+pub type ParkedStreams = BTreeMap<usize, ParkedStream>;
 
 fork_reset! {
-    static MARKS: Mutex<Marks> = Mutex::new(Marks::new());
+    static PARKED: Mutex<ParkedStreams> = Mutex::new(ParkedStreams::new());
 }
 fork_reset! {
     /// Plain threads wait here for any mark to be removed.
-    static TAKEN_OFF: Condvar = Condvar::new();
+    static UNMARKED: Condvar = Condvar::new();
 }
 
 /// The number of marked streams per hash. Checking an unmarked stream costs one load.
@@ -70,8 +70,8 @@ fn filter(file: *const File) -> &'static AtomicU32 {
     &FILTER[((address >> 4) ^ (address >> 14)) % FILTER.len()]
 }
 
-fn marks() -> MutexGuard<'static, Marks> {
-    MARKS.get().lock()
+fn parked_streams() -> MutexGuard<'static, ParkedStreams> {
+    PARKED.get().lock()
 }
 
 /// From now on tasks do not wait for a parked fiber, and do not touch its streams.
@@ -89,11 +89,11 @@ pub fn may_be_marked(file: *const File) -> bool {
 
 /// Whether a fiber is parked inside `file`.
 pub fn is_marked(file: *const File) -> bool {
-    may_be_marked(file) && marks().contains_key(&(file as usize))
+    may_be_marked(file) && parked_streams().contains_key(&(file as usize))
 }
 
 /// The state that a fiber needs to re-enter a stream after a park.
-pub struct Left {
+pub struct LeftStream {
     file: *mut File,
     /// How many times the fiber's thread had taken the lock.
     locked: u32,
@@ -101,7 +101,7 @@ pub struct Left {
     needed_lock: bool,
 }
 
-impl Left {
+impl LeftStream {
     pub fn file(&self) -> *mut File {
         self.file
     }
@@ -111,27 +111,28 @@ impl Left {
 ///
 /// # Safety
 /// The stream is open, and the running fiber is inside it.
-pub unsafe fn leave(file: *mut File, fiber: *mut c_void) -> Option<Left> {
-    let mut marks = marks();
-    if marks.contains_key(&(file as usize)) {
+pub unsafe fn leave(file: *mut File, fiber: *mut c_void) -> Option<LeftStream> {
+    let mut parked_streams = parked_streams();
+    if parked_streams.contains_key(&(file as usize)) {
         // The fiber already left it, through another entry.
         return None;
     }
     // SAFETY: our caller makes the same promise, and no other task is inside.
-    let (windows, needed_lock) = unsafe { (Windows::close(file), lock::needs_lock(file)) };
-    let mark = Mark {
-        windows,
+    let (fast_path, needed_lock) =
+        unsafe { (DisabledFastPath::disable(file), lock::needs_lock(file)) };
+    let entry = ParkedStream {
+        fast_path,
         fiber,
         // SAFETY: pthread_self takes no arguments.
         thread: unsafe { libc::pthread_self() },
         waiting: Vec::new(),
     };
-    marks.insert(file as usize, mark);
+    parked_streams.insert(file as usize, entry);
     filter(file).fetch_add(1, Ordering::AcqRel);
-    drop(marks);
+    drop(parked_streams);
     // SAFETY: our caller makes the same promise: the stream is open.
     let locked = unsafe { lock::release(file) };
-    Some(Left {
+    Some(LeftStream {
         file,
         locked,
         needed_lock,
@@ -143,35 +144,39 @@ pub unsafe fn leave(file: *mut File, fiber: *mut c_void) -> Option<Left> {
 ///
 /// # Safety
 /// The stream is still open, and the calling fiber is the one that left it.
-pub unsafe fn come_back(left: &Left) -> bool {
+pub unsafe fn re_enter(left: &LeftStream) -> bool {
     let file = left.file;
     // SAFETY: our caller makes the same promise. A task that owns the lock now is not inside, and
     // releases it in order to wait.
-    let made_up = unsafe {
+    let took_lock = unsafe {
         lock::take(file, left.locked);
-        left.locked == 0 && lock::make_up(file, left.needed_lock)
+        left.locked == 0 && lock::take_if_needed_now(file, left.needed_lock)
     };
-    let mut marks = marks();
-    let Some(mark) = marks.remove(&(file as usize)) else {
-        return made_up;
+    let mut parked_streams = parked_streams();
+    let Some(entry) = parked_streams.remove(&(file as usize)) else {
+        return took_lock;
     };
     // SAFETY: our caller makes the same promise; the mark kept all other tasks out.
-    unsafe { take_off(file, mark, marks) };
-    made_up
+    unsafe { unmark(file, entry, parked_streams) };
+    took_lock
 }
 
-/// Opens the windows of a stream whose mark was just removed, and wakes the waiters. Signal
+/// Enables the fast path of a stream whose mark was just removed, and wakes the waiters. Signal
 /// handlers must be deferred: one that jumps away would leave the waiters parked for ever.
 ///
 /// # Safety
 /// The stream is open, and no task is inside it.
-unsafe fn take_off(file: *mut File, mark: Mark, marks: MutexGuard<'_, Marks>) {
+unsafe fn unmark(
+    file: *mut File,
+    entry: ParkedStream,
+    parked_streams: MutexGuard<'_, ParkedStreams>,
+) {
     filter(file).fetch_sub(1, Ordering::AcqRel);
     // SAFETY: our caller makes the same promise.
-    unsafe { mark.windows.restore(file) };
-    drop(marks);
-    TAKEN_OFF.get().notify_all();
-    for waiter in mark.waiting {
+    unsafe { entry.fast_path.restore(file) };
+    drop(parked_streams);
+    UNMARKED.get().notify_all();
+    for waiter in entry.waiting {
         waiter.thread.unpark(waiter.fiber);
     }
 }
@@ -205,38 +210,38 @@ pub fn await_unmarked(file: *const File) -> bool {
     let fiber = thread.map_or(null_mut(), |thread| thread.host().running());
     let _deferred = thread.map(|thread| context::shim(thread.slot()));
     let key = file as usize;
-    let mut marks = marks();
-    let Some(mark) = marks.get(&key) else {
+    let mut parked_streams = parked_streams();
+    let Some(entry) = parked_streams.get(&key) else {
         return true;
     };
     // SAFETY: pthread_self takes no arguments.
-    let own_thread = mark.thread == unsafe { libc::pthread_self() };
+    let own_thread = entry.thread == unsafe { libc::pthread_self() };
     if EXITING.load(Ordering::Acquire) || (fiber.is_null() && own_thread) {
         errno::set(libc::EDEADLK);
         return false;
     }
     if own_thread
-        && mark.fiber == fiber
-        && let Some(mark) = marks.remove(&key)
+        && entry.fiber == fiber
+        && let Some(entry) = parked_streams.remove(&key)
     {
         // The fiber that set the mark is running, so it is not parked: a signal handler has jumped
         // out of its park, and out of the stream. SAFETY: the fiber uses the stream again, so it is
         // open; the mark kept all other tasks out.
-        unsafe { take_off(file.cast_mut(), mark, marks) };
+        unsafe { unmark(file.cast_mut(), entry, parked_streams) };
         return true;
     }
     match thread {
         Some(thread) if !fiber.is_null() => {
-            if let Some(mark) = marks.get_mut(&key) {
+            if let Some(entry) = parked_streams.get_mut(&key) {
                 let thread = Arc::clone(thread.remote());
-                mark.waiting.push(Waiter { fiber, thread });
+                entry.waiting.push(Waiter { fiber, thread });
             }
-            drop(marks);
+            drop(parked_streams);
             thread.await_unpark();
         }
         _ => {
-            while marks.contains_key(&key) && !EXITING.load(Ordering::Acquire) {
-                marks = TAKEN_OFF.get().wait(marks);
+            while parked_streams.contains_key(&key) && !EXITING.load(Ordering::Acquire) {
+                parked_streams = UNMARKED.get().wait(parked_streams);
             }
         }
     }
@@ -244,20 +249,23 @@ pub fn await_unmarked(file: *const File) -> bool {
 }
 
 /// The locked marks; the forking thread holds them across the fork.
-pub type Locked = std::sync::MutexGuard<'static, Marks>;
+pub type Locked = std::sync::MutexGuard<'static, ParkedStreams>;
 
-/// Before a fork: ensures that no other thread is changing the marks or a stream's windows when the
-/// process is copied.
+/// Before a fork: ensures that no other thread is changing the marks or a stream's fast path when
+/// the process is copied.
 pub fn lock_before_fork() -> Option<Locked> {
-    MARKS.get().lock_before_fork()
+    PARKED.get().lock_before_fork()
 }
 
-/// In the child of a fork, where no fiber is parked: opens the windows of all marked streams. These
-/// streams are then in the state that a stream has when it was in use by a thread that does not
-/// exist in the child.
+/// In the child of a fork, where no fiber is parked: enables the fast path of all marked streams.
+/// These streams are then in the state that a stream has when it was in use by a thread that does
+/// not exist in the child.
 pub fn restore(locked: Option<Locked>) {
-    for (file, mark) in locked.iter().flat_map(|marks| marks.iter()) {
+    for (file, entry) in locked
+        .iter()
+        .flat_map(|parked_streams| parked_streams.iter())
+    {
         // SAFETY: a marked stream is open, because its fiber is inside.
-        unsafe { mark.windows.restore(*file as *mut File) };
+        unsafe { entry.fast_path.restore(*file as *mut File) };
     }
 }

@@ -177,7 +177,8 @@ impl Thread {
         if self.signals.due.get() && self.host.runnable() == 0 {
             self.signals.due.set(false);
         }
-        let Some((signals, base)) = self.signals.held().filter(|_| !self.signals.due.get()) else {
+        let Some((signals, base)) = self.signals.deferred().filter(|_| !self.signals.due.get())
+        else {
             return 0;
         };
         if signals & sys::signal_bit(libc::SIGCHLD) != 0 {
@@ -235,7 +236,7 @@ impl Thread {
     #[cold]
     #[inline(never)]
     pub fn handle_signals(&self, mask: Option<SignalSet>) -> Handled {
-        if !self.signals.is_held() {
+        if !self.signals.has_deferred() {
             return Handled::Nothing;
         }
         let errno = errno::get();

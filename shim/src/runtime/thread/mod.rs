@@ -25,13 +25,13 @@ use crate::record::unhooked::SyscallTracer;
 use crate::record::watchdog::Registration;
 use crate::runtime::callback::Link;
 use crate::runtime::deadlines::Deadlines;
+use crate::runtime::host_waker::HostWaker;
 use crate::runtime::language::Runtimes;
-use crate::runtime::lookout::Lookout;
 use crate::runtime::operation::Operations;
 use crate::runtime::quantum::Quantum;
 use crate::runtime::signal::Signals;
 use crate::runtime::static_results::StaticResults;
-use crate::runtime::stream::Files;
+use crate::runtime::stream::Occupancy;
 use crate::state::log;
 use crate::state::recent_paths::RecentPathCache;
 use crate::state::registry::Registered;
@@ -83,7 +83,7 @@ pub struct Thread {
     operations: UnsafeCell<Operations>,
     deadlines: RefCell<Deadlines>,
     /// The stdio streams that its fibers are inside of.
-    files: Files,
+    streams: Occupancy,
     /// Its fibers that are parked inside a stream.
     in_streams: RefCell<HashSet<*const c_void>>,
     /// Its fibers whose waits were interrupted because they are cancelled.
@@ -125,7 +125,7 @@ pub struct Thread {
     watched: bool,
     accepting: Accepting,
     /// Wakes a host that sleeps elsewhere; started when first needed.
-    lookout: RefCell<Option<Lookout>>,
+    host_waker: RefCell<Option<HostWaker>>,
     /// Whether the host's park needs no work before and after it.
     parks_plainly: bool,
     /// Whether calls on locks are converted on its fibers.
@@ -150,7 +150,7 @@ impl Thread {
             engine: UnsafeCell::new(EngineSlot::NotCreated),
             operations: UnsafeCell::new(Operations::new()),
             deadlines: RefCell::new(Deadlines::new()),
-            files: Files::new(),
+            streams: Occupancy::new(),
             in_streams: RefCell::default(),
             cancelled: RefCell::default(),
             waiting_for_turn: Cell::new(0),
@@ -173,7 +173,7 @@ impl Thread {
             locks,
             fast_path: locks && !watched,
             accepting: Accepting::default(),
-            lookout: RefCell::new(None),
+            host_waker: RefCell::new(None),
             parks_plainly: host.keeps_runtimes && !options::current().check,
             stats,
             trace,
@@ -264,8 +264,8 @@ impl Thread {
     }
 
     #[inline(always)]
-    pub fn files(&self) -> &Files {
-        &self.files
+    pub fn streams(&self) -> &Occupancy {
+        &self.streams
     }
 
     pub fn stats(&self) -> &Stats {
@@ -390,7 +390,7 @@ impl Thread {
 
     /// Implements aioshim_poll. Returns how many fibers were unparked.
     pub fn poll(&self, wait: Wait) -> usize {
-        let idle = self.in_flight() == 0 && self.inbox.is_empty() && !self.signals.is_held();
+        let idle = self.in_flight() == 0 && self.inbox.is_empty() && !self.signals.has_deferred();
         if self.defunct.get() || (idle && matches!(wait, Wait::No)) {
             return 0;
         }
@@ -398,13 +398,15 @@ impl Thread {
         // An exception thrown by a signal handler has ended the handler without a return.
         context::return_from_handler(self.slot());
         let entered = context::shim(self.slot());
-        let masked =
-            (self.signals.masked.get() > 0 && !self.signals.is_held()).then(|| self.begin_masked());
+        let masked = (self.signals.masked.get() > 0 && !self.signals.has_deferred())
+            .then(|| self.begin_masked());
         let mut unparked = self.open_inbox();
-        let was_held = self.signals.is_held();
+        let had_deferred = self.signals.has_deferred();
         let wait = self.deadlines.borrow().shorten(wait, sys::now);
-        let sleeps =
-            unparked == 0 && !was_held && !matches!(wait, Wait::No) && self.remote.begin_sleep();
+        let sleeps = unparked == 0
+            && !had_deferred
+            && !matches!(wait, Wait::No)
+            && self.remote.begin_sleep();
         let wait = if sleeps { wait } else { Wait::No };
         unparked = self.run_engine(wait, unparked);
         if sleeps {
@@ -419,8 +421,8 @@ impl Thread {
         }
         // An unparked fiber will run the handlers when it resumes. An operation that completed
         // before the signal arrived is not interrupted by it.
-        if unparked == 0 && self.signals.is_held() {
-            if !was_held {
+        if unparked == 0 && self.signals.has_deferred() {
+            if !had_deferred {
                 unparked = self.run_engine(Wait::No, 0) + self.open_inbox();
             }
             if unparked == 0 {
@@ -433,7 +435,7 @@ impl Thread {
             && self.host.runnable() == 0
             && self.in_flight() > 0
         {
-            self.look_out();
+            self.watch_engine();
         }
         unparked
     }
@@ -441,19 +443,19 @@ impl Thread {
     /// Called when nothing is runnable and the host may sleep elsewhere: arranges that an in-flight
     /// operation wakes it.
     #[cold]
-    fn look_out(&self) {
+    fn watch_engine(&self) {
         let nanos = match self.deadlines.borrow().shorten(Wait::Forever, sys::now) {
             Wait::No => Some(0),
             Wait::Nanos(nanos) => Some(nanos),
             Wait::Forever => None,
         };
-        let mut lookout = self.lookout.borrow_mut();
-        if lookout.is_none() {
+        let mut host_waker = self.host_waker.borrow_mut();
+        if host_waker.is_none() {
             let ready = self.engine().and_then(|engine| engine.ready_descriptor());
-            *lookout = Lookout::start(&self.remote, ready);
+            *host_waker = HostWaker::start(&self.remote, ready);
         }
-        if let Some(lookout) = &*lookout {
-            lookout.order(nanos);
+        if let Some(host_waker) = &*host_waker {
+            host_waker.order(nanos);
         }
     }
 
@@ -524,7 +526,7 @@ impl Thread {
         if let Some(tracer) = self.tracer.take() {
             tracer.end();
         }
-        self.lookout = RefCell::new(None);
+        self.host_waker = RefCell::new(None);
         self.remote.detach();
         let _off = context::libc();
         *self.engine.get_mut() = EngineSlot::NotCreated;

@@ -52,10 +52,10 @@ impl Thread {
     pub(super) fn park(&self) {
         self.quantum.restart();
         let errno = errno::get();
-        if self.files.any() {
+        if self.streams.any() {
             let fiber = self.host.running();
             self.in_streams.borrow_mut().insert(fiber);
-            self.files.park(fiber, || self.switch());
+            self.streams.park(fiber, || self.switch());
             self.in_streams.borrow_mut().remove(&fiber.cast_const());
         } else {
             self.switch();

@@ -52,7 +52,7 @@ impl Thread {
         self.sleeps_without_engine.set(true);
         self.queued.set(0);
         // The lookout watches the failed engine.
-        self.lookout.take();
+        self.host_waker.take();
         let done = failed.shut_down(self.in_engine().len());
         let mut unparked = 0;
         for (token, result) in done {

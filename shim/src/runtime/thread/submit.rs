@@ -182,7 +182,7 @@ impl Thread {
             }
             self.host.unpark((*operation).fiber);
         }
-        if self.signals.is_held() {
+        if self.signals.has_deferred() {
             // The fiber handles the signals at the end of its call at the latest.
             self.signals.due.set(true);
         }

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use sys::errno;
 
 /// How often the watcher wakes the host if the engine has no descriptor.
-const LOOK_NS: u64 = 5_000_000;
+const POLL_EVERY_NS: u64 = 5_000_000;
 
 /// An event to wait for.
 enum Order {
@@ -41,7 +41,7 @@ struct Shared {
 }
 
 /// The attached thread's handle to its watcher.
-pub struct Lookout {
+pub struct HostWaker {
     shared: Arc<Shared>,
     /// A duplicate of the descriptor through which the engine signals completions. It stays open as
     /// long as the watcher may poll it.
@@ -70,7 +70,7 @@ impl Descriptor {
     }
 }
 
-impl Lookout {
+impl HostWaker {
     /// Starts a watcher, with the engine's completion descriptor if there is one; None if a thread
     /// or a descriptor cannot be made.
     pub fn start(remote: &Arc<Remote>, ready: Option<c_int>) -> Option<Self> {
@@ -92,7 +92,7 @@ impl Lookout {
         std::thread::Builder::new()
             .name("aioshim-lookout".into())
             .stack_size(64 << 10)
-            .spawn(move || of_thread.look_out())
+            .spawn(move || of_thread.watch_engine())
             .ok()?;
         Some(Self {
             shared,
@@ -104,7 +104,7 @@ impl Lookout {
     /// `nanos`.
     pub fn order(&self, nanos: Option<u64>) {
         let nanos = match self.ready {
-            None => Some(nanos.unwrap_or(LOOK_NS).min(LOOK_NS)),
+            None => Some(nanos.unwrap_or(POLL_EVERY_NS).min(POLL_EVERY_NS)),
             Some(_) => nanos,
         };
         let until = nanos.map(|nanos| sys::now().saturating_add(nanos));
@@ -112,7 +112,7 @@ impl Lookout {
     }
 }
 
-impl Drop for Lookout {
+impl Drop for HostWaker {
     fn drop(&mut self) {
         self.shared.replace(Order::End);
     }
@@ -124,7 +124,7 @@ impl Shared {
         sys::write_all(self.bell.0, &1u64.to_ne_bytes());
     }
 
-    fn look_out(&self) {
+    fn watch_engine(&self) {
         let (mut ready, mut until): (Option<Arc<Descriptor>>, _) = (None, None);
         loop {
             if !self.sleep(ready.as_deref(), until) {
