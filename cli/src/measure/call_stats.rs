@@ -20,7 +20,7 @@ const CALLS: u64 = 2048;
 
 /// The shim's statistics for the calls of one libc name.
 #[derive(Clone, Debug, Default, Serialize)]
-pub struct Account {
+pub struct CallCounts {
     pub converted: u64,
     pub inline: u64,
     /// "reason n" for the calls that were passed through to libc.
@@ -28,7 +28,7 @@ pub struct Account {
     passed: u64,
 }
 
-impl Account {
+impl CallCounts {
     /// Returns whether most calls were not passed through.
     pub fn is_converted(&self) -> bool {
         self.converted + self.inline > 9 * self.passed
@@ -36,7 +36,7 @@ impl Account {
 
     /// Formats the statistics as "converted 3, inline 4, passed through 5 (reason 5)".
     pub fn describe(&self) -> String {
-        let Account {
+        let CallCounts {
             converted,
             inline,
             through,
@@ -79,9 +79,9 @@ impl Asked {
         Ok(line.to_owned())
     }
 
-    fn symbol(&self, symbol: &str) -> Result<Account> {
+    fn symbol(&self, symbol: &str) -> Result<CallCounts> {
         let call = Stats::parse(&self.text()?)?.call(symbol);
-        Ok(Account {
+        Ok(CallCounts {
             converted: call.converted,
             inline: call.inline,
             passed: call.through.values().sum(),
@@ -102,7 +102,7 @@ pub fn of_call(
     symbol: &str,
     place: &str,
     slots: u32,
-) -> Result<Account> {
+) -> Result<CallCounts> {
     let mut command = bench.programs.command(&bench.programs.overhead, Load::Shim);
     command
         .args([call, place, &slots.to_string()])
@@ -116,16 +116,16 @@ pub fn of_call(
     let mut live = Live::start_rounds(command, &name, meant)?;
     live.round(CALLS)?;
     live.end()?;
-    let account = asked.symbol(symbol)?;
+    let counts = asked.symbol(symbol)?;
     ensure!(
-        account.converted + account.inline + account.passed > 0,
+        counts.converted + counts.inline + counts.passed > 0,
         "{name}: the shim saw no call of {symbol}"
     );
-    Ok(account)
+    Ok(counts)
 }
 
 /// Returns the statistics of the reads of throughput.c on fibers; `args` are its arguments.
-pub fn of_throughput(bench: &Bench, args: &[String]) -> Result<Account> {
+pub fn of_throughput(bench: &Bench, args: &[String]) -> Result<CallCounts> {
     let mut command = bench
         .programs
         .command(&bench.programs.throughput, Load::Shim);
@@ -140,7 +140,7 @@ pub fn of_throughput(bench: &Bench, args: &[String]) -> Result<Account> {
 
 /// Returns the statistics of the calls of `symbol` in a run of `command`, which must print one
 /// line. Errors call the run `name`.
-pub fn of_run(bench: &Bench, mut command: Command, name: &str, symbol: &str) -> Result<Account> {
+pub fn of_run(bench: &Bench, mut command: Command, name: &str, symbol: &str) -> Result<CallCounts> {
     let asked = Asked::of(&mut command, bench);
     let mut live = Live::start(command, name)?;
     live.line()?;
@@ -158,13 +158,13 @@ pub fn engine(bench: &Bench, asked: Option<&str>) -> Result<std::result::Result<
     if let Some(engine) = asked {
         command.env("AIOSHIM_ENGINE", engine);
     }
-    let account = Asked::of(&mut command, bench);
+    let counts = Asked::of(&mut command, bench);
     let mut live = Live::start(command, "check of the engine")?;
     live.line()?;
     live.round(CALLS)?;
     live.end()?;
-    let account: serde_json::Value = serde_json::from_str(&account.text()?)?;
-    let engine = account["engine"]
+    let counts: serde_json::Value = serde_json::from_str(&counts.text()?)?;
+    let engine = counts["engine"]
         .as_str()
         .context("the statistics do not name the engine")?;
     // With sync every call is plain, as if there were no engine.

@@ -352,9 +352,9 @@ fn check_calls(bench: &Bench, call: &Call, through: &mut Through, failures: &mut
         }
         let Mode { place, slots, .. } = MODES[mode];
         match call_stats::of_call(bench, call.key, call.symbol, place.word(), slots) {
-            Ok(account) if account.is_converted() => {}
-            Ok(account) => {
-                through[mode].push(format!("{} ({})", call.title, account.through.join(", ")))
+            Ok(counts) if counts.is_converted() => {}
+            Ok(counts) => {
+                through[mode].push(format!("{} ({})", call.title, counts.through.join(", ")))
             }
             Err(error) => failures.push(format!("{error:#}")),
         }

@@ -122,9 +122,9 @@ fn command(bench: &Bench, who: usize, trips: u32) -> std::process::Command {
 fn check(bench: &Bench, who: usize, engine: &str) -> Result<Option<String>> {
     call_stats::ensure_engine(bench, engine)?;
     let name = format!("check of ping-pong, {}", NAMES[who]);
-    let account = call_stats::of_run(bench, command(bench, who, 10), &name, "recv")?;
-    Ok((!account.is_converted())
-        .then(|| format!("{}: not converted: {}", NAMES[who], account.describe())))
+    let counts = call_stats::of_run(bench, command(bench, who, 10), &name, "recv")?;
+    Ok((!counts.is_converted())
+        .then(|| format!("{}: not converted: {}", NAMES[who], counts.describe())))
 }
 
 fn run(bench: &Bench, who: usize, trips: u32) -> Result<f64> {

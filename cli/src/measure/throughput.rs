@@ -307,11 +307,11 @@ fn check(
             continue;
         }
         match call_stats::of_throughput(bench, &arguments(Who::Fibers, case, file, 50)) {
-            Ok(account) if account.is_converted() => {}
-            Ok(account) => notes.push(format!(
+            Ok(counts) if counts.is_converted() => {}
+            Ok(counts) => notes.push(format!(
                 "{} reads were not converted: {}",
                 case.way(),
-                account.describe()
+                counts.describe()
             )),
             Err(error) => failures.push(format!("{error:#}")),
         }

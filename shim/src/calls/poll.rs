@@ -116,7 +116,7 @@ fn poll_for(
     if n > MAX_FILES {
         return Verdict::PassThrough(Reason::Unusual);
     }
-    let look = |limit: Option<&timespec>| {
+    let check = |limit: Option<&timespec>| {
         let limit = limit.map_or(0, |limit| std::ptr::from_ref(limit) as usize);
         let call = Sysno::ppoll as usize;
         // SAFETY: the C caller's array, during its call; the kernel checks it. The time is our own
@@ -137,7 +137,7 @@ fn poll_for(
             })
             .collect()
     };
-    wait(call, limit, mask, look, files)
+    wait(call, limit, mask, check, files)
 }
 
 pub fn epoll_wait(
@@ -223,7 +223,7 @@ fn epoll_for(
     limit: Limit,
     mask: *const sigset_t,
 ) -> Verdict {
-    let look = |limit: Option<&timespec>| {
+    let check = |limit: Option<&timespec>| {
         // In milliseconds, rounded up so that the wait does not end too early.
         let millis = limit.map_or(-1, |limit| {
             let millis = limit
@@ -243,16 +243,16 @@ fn epoll_for(
             events: libc::POLLIN,
         }]
     };
-    wait(call, limit, mask, look, files)
+    wait(call, limit, mask, check, files)
 }
 
-/// Checks, and waits until something is ready or the time is up. `look` is the plain call, with a
+/// Checks, and waits until something is ready or the time is up. `check` is the plain call, with a
 /// time limit.
 pub fn wait(
     call: &Call<'_>,
     limit: Limit,
     mask: *const sigset_t,
-    look: impl Fn(Option<&timespec>) -> Result<usize, Errno>,
+    check: impl Fn(Option<&timespec>) -> Result<usize, Errno>,
     files: impl Fn() -> Vec<File>,
 ) -> Verdict {
     if limit == Limit::Nanos(0) {
@@ -272,14 +272,14 @@ pub fn wait(
         Ok(mask) => mask,
         Err(error) => return Verdict::of_error(error),
     };
-    let look_now = || match look(Some(&NO_TIME)) {
+    let check_now = || match check(Some(&NO_TIME)) {
         // The kernel checks the files first and then for a signal. In between, the event may have
         // arrived, with a signal after it. The handler is deferred until this call ends, so check
         // once more first.
-        Err(Errno::INTR) => look(Some(&NO_TIME)),
+        Err(Errno::INTR) => check(Some(&NO_TIME)),
         found => found,
     };
-    let mut found = look_now();
+    let mut found = check_now();
     if found != Ok(0) {
         call.inline();
         return Verdict::of_result(found.map(|n| n as isize));
@@ -288,17 +288,17 @@ pub fn wait(
     while found == Ok(0) {
         match wait_set.wait(deadline, mask) {
             WaitOutcome::Ready => {
-                found = look_now();
+                found = check_now();
                 if found == Ok(0) && wait_set.discard_reports() {
-                    found = look_now();
+                    found = check_now();
                 }
             }
             WaitOutcome::Timeout => {
-                found = look_now();
+                found = check_now();
                 break;
             }
             WaitOutcome::Interrupt => {
-                found = look_now();
+                found = check_now();
                 if found != Ok(0) {
                     // The event arrived before the signal.
                     break;
@@ -315,7 +315,7 @@ pub fn wait(
             WaitOutcome::Impossible => {
                 let left = (deadline != NEVER)
                     .then(|| sys::timespec_of(deadline.saturating_sub(sys::now())));
-                let there = || look(left.as_ref());
+                let there = || check(left.as_ref());
                 found = offload::run(call, there).unwrap_or_else(there);
                 break;
             }

@@ -30,10 +30,10 @@ const WNOTHREAD: c_int = 0x2000_0000;
 const CHECK_AFTER_NS: (u64, u64) = (1_000_000, 1_000_000_000);
 
 /// The part of a `siginfo_t` that waitid(2) fills in: everything up to the status.
-type Told = [c_int; 7];
+type SiginfoHead = [c_int; 7];
 
 /// Whether this process has traced others.
-static TRACES: AtomicBool = AtomicBool::new(false);
+static HAS_TRACED: AtomicBool = AtomicBool::new(false);
 
 pub fn wait(call: &Call<'_>, status: *mut c_int) -> Verdict {
     wait4(call, -1, status, 0, std::ptr::null_mut())
@@ -107,8 +107,8 @@ pub fn waitid(
         }
         if !info.is_null() {
             // SAFETY: a siginfo_t is at least as long as this part of it.
-            let told = unsafe { (&raw const found).cast::<Told>().read() };
-            sys::copy_out(info.cast::<Told>(), told)?;
+            let head = unsafe { (&raw const found).cast::<SiginfoHead>().read() };
+            sys::copy_out(info.cast::<SiginfoHead>(), head)?;
         }
         Ok(Some(0))
     });
@@ -140,7 +140,7 @@ pub fn ptrace(
     _data: *mut c_void,
 ) -> Verdict {
     if request != c_long::from(libc::PTRACE_TRACEME) {
-        TRACES.store(true, Relaxed);
+        HAS_TRACED.store(true, Relaxed);
     }
     Verdict::PassThrough(Reason::Quick)
 }
@@ -164,15 +164,15 @@ struct Children {
 }
 
 impl Children {
-    /// Waits until `ask`, which does not block, finds something, and returns that.
+    /// Waits until `find`, which does not block, finds something, and returns that.
     fn find(
         &self,
         call: &Call<'_>,
-        mut ask: impl FnMut() -> Result<Option<isize>, Errno>,
+        mut find: impl FnMut() -> Result<Option<isize>, Errno>,
     ) -> Result<isize, Errno> {
         let mut pause = CHECK_AFTER_NS.0;
         loop {
-            if let Some(found) = ask()? {
+            if let Some(found) = find()? {
                 call.inline();
                 return Ok(found);
             }
@@ -187,7 +187,7 @@ impl Children {
     fn wait_for_one(&self, call: &Call<'_>, pause: u64) -> i32 {
         let is_pollable = matches!(self.kind, libc::P_PID | libc::P_PIDFD)
             && self.options & (libc::WSTOPPED | libc::WCONTINUED) == 0
-            && !TRACES.load(Relaxed);
+            && !HAS_TRACED.load(Relaxed);
         let thread = (!is_pollable || pause >= CHECK_AFTER_NS.1)
             .then(pool::UnboundedWaitPermit::acquire)
             .flatten();

@@ -28,14 +28,14 @@ pub struct Room {
 /// Value of `h_errno` meaning that errno has the details.
 const NETDB_INTERNAL: c_int = -1;
 
-/// Calls the twin through `ask` with the record of the calling fiber and `row`, and returns the
+/// Calls the twin through `query` with the record of the calling fiber and `row`, and returns the
 /// result; null if the twin finds nothing.
-pub fn look_up(call: &Call<'_>, row: usize, ask: impl Fn(&Room) -> c_int) -> *mut c_void {
+pub fn look_up(call: &Call<'_>, row: usize, query: impl Fn(&Room) -> c_int) -> *mut c_void {
     let record = call.thread.static_results().of(call.fiber, row);
     run(call, || {
         // SAFETY: the record stays in place and belongs to this fiber, which waits for this to end.
         let record = unsafe { &mut *record };
-        fill(record, &ask)
+        fill(record, &query)
     })
 }
 
@@ -54,10 +54,10 @@ fn run<R>(call: &Call<'_>, function: impl Fn() -> R) -> R {
     result
 }
 
-fn fill(record: &mut StaticResult, ask: &impl Fn(&Room) -> c_int) -> *mut c_void {
+fn fill(record: &mut StaticResult, query: &impl Fn(&Room) -> c_int) -> *mut c_void {
     loop {
         let (mut result, mut h_errno) = (null_mut::<c_void>(), 0_i32);
-        let error = ask(&Room {
+        let error = query(&Room {
             entry: record.entry.as_mut_ptr().cast(),
             text: record.text.as_mut_ptr().cast(),
             n: record.text.len(),

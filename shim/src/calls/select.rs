@@ -105,13 +105,13 @@ fn select_for(
         }
     }
     let found = RefCell::new(wanted.clone());
-    let look = |limit: Option<&timespec>| {
+    let check = |limit: Option<&timespec>| {
         let mut found = found.borrow_mut();
         found.clone_from(&wanted);
         plain(n, &mut found, limit)
     };
     let files = || files(n, &wanted);
-    let outcome = poll::wait(call, limit, mask, look, files);
+    let outcome = poll::wait(call, limit, mask, check, files);
     if let Verdict::Done(_) = outcome {
         for (set, words) in sets.into_iter().zip(found.borrow().iter()) {
             if let Some(words) = words

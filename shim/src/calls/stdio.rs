@@ -205,11 +205,11 @@ fn flush_all(call: &Call<'_>) -> bool {
     let mut all = true;
     while let Some(file) = stream::lock_next_pending(&flushed) {
         flushed.push(file);
-        call.thread.streams().hold(call.fiber, file);
+        call.thread.streams().add_held(call.fiber, file);
         // SAFETY: we hold the stream's lock, so no one closes it.
         unsafe {
             all &= stream::flush(file);
-            call.thread.streams().let_go(call.fiber, file);
+            call.thread.streams().remove_held(call.fiber, file);
             (stream::libc_stdio().unlock)(file.cast());
         }
     }
@@ -229,7 +229,7 @@ pub fn flockfile(call: &Call<'_>, stream: *mut FILE) -> Verdict {
             parked::await_free(file);
         }
     }
-    call.thread.streams().hold(call.fiber, file);
+    call.thread.streams().add_held(call.fiber, file);
     call.inline();
     Verdict::Done(0)
 }
@@ -251,7 +251,7 @@ pub fn ftrylockfile(call: &Call<'_>, stream: *mut FILE) -> Verdict {
         }
     };
     if result == 0 {
-        call.thread.streams().hold(call.fiber, file);
+        call.thread.streams().add_held(call.fiber, file);
     } else {
         // A fiber that retries in a loop may be waiting for a fiber of its own thread.
         call.yield_if_exhausted();
@@ -260,7 +260,7 @@ pub fn ftrylockfile(call: &Call<'_>, stream: *mut FILE) -> Verdict {
 }
 
 pub fn funlockfile(call: &Call<'_>, stream: *mut FILE) -> Verdict {
-    call.thread.streams().let_go(call.fiber, stream.cast());
+    call.thread.streams().remove_held(call.fiber, stream.cast());
     Verdict::PassThrough(Reason::Quick)
 }
 

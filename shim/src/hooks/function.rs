@@ -116,7 +116,7 @@ impl Symbol {
 
     /// Checks whether another library interposes the function that [`Self::bind`] found.
     /// Allocates.
-    pub fn look(&self, name: &Name) {
+    pub fn resolve(&self, name: &Name) {
         self.next.set(next::of(self.address(), name.row));
     }
 }

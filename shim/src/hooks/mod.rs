@@ -61,9 +61,9 @@ pub fn bind() {
     // A name that was not found leaves an error that the program's next dlerror(3) would report.
     // SAFETY: only clears this thread's error.
     unsafe { libc::dlerror() };
-    // This is separate from binding because `look` allocates. An allocator may call hooks while it
-    // hands out its first memory; such a call binds its own name, which must not allocate.
+    // This is separate from binding because `resolve` allocates. An allocator may call hooks while
+    // it hands out its first memory; such a call binds its own name, which must not allocate.
     for (symbol, name) in SYMBOLS.iter().zip(&NAMES) {
-        symbol.look(name);
+        symbol.resolve(name);
     }
 }

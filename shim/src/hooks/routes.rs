@@ -51,9 +51,9 @@ pub fn offload<H: Hook>(call: &Call<'_>, arguments: H::Arguments) -> Verdict<H::
     }
 }
 
-/// The reentrant twin of a function whose result is in static memory. `ask` calls the twin with
+/// The reentrant twin of a function whose result is in static memory. `query` calls the twin with
 /// these buffers.
 #[inline(always)]
-pub fn record<H: Hook>(call: &Call<'_>, ask: impl Fn(&Room) -> c_int) -> Verdict<*mut c_void> {
-    Verdict::Done(results::look_up(call, H::INDEX, ask))
+pub fn record<H: Hook>(call: &Call<'_>, query: impl Fn(&Room) -> c_int) -> Verdict<*mut c_void> {
+    Verdict::Done(results::look_up(call, H::INDEX, query))
 }

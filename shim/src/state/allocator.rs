@@ -147,12 +147,12 @@ fn is_among_callers() -> bool {
         frames: 0,
         found: false,
     };
-    // SAFETY: `look` gets the walk passed here, which outlives the call.
-    unsafe { _Unwind_Backtrace(look, (&raw mut walk).cast()) };
+    // SAFETY: `visit_frame` gets the walk passed here, which outlives the call.
+    unsafe { _Unwind_Backtrace(visit_frame, (&raw mut walk).cast()) };
     walk.found
 }
 
-unsafe extern "C" fn look(context: *mut Context, walk: *mut c_void) -> c_int {
+unsafe extern "C" fn visit_frame(context: *mut Context, walk: *mut c_void) -> c_int {
     // SAFETY: the walk passed by `is_among_callers`, and the unwinder's context for one frame.
     let (walk, at, start) = unsafe {
         (

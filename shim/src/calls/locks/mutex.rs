@@ -2,7 +2,7 @@
 //! owner.
 //!
 //! libc identifies a mutex's owner by thread id, which all fibers of one thread share. Therefore a
-//! mutex held by a fiber has [`A_FIBER`] as its owner, which is no thread's id, and the fiber
+//! mutex held by a fiber has [`FIBER_BIT`] as its owner, which is no thread's id, and the fiber
 //! itself is recorded in a field that libc only uses for other kinds of mutexes. A plain thread
 //! finds the mutex locked and waits on its futex as usual; a fiber parks.
 //!
@@ -44,7 +44,7 @@ const _: () = assert!(size_of::<Mutex>() == size_of::<pthread_mutex_t>());
 
 /// The owner field of a mutex held by a fiber; no thread has such a high id. If other processes may
 /// use the mutex, the process id is added, because their fibers may be at the same addresses.
-const A_FIBER: u32 = 1 << 30;
+const FIBER_BIT: u32 = 1 << 30;
 /// Number of bits of a process id.
 const PROCESS_BITS: u32 = 22;
 
@@ -186,14 +186,14 @@ impl Mutex {
     /// Records that a fiber has just taken the word.
     #[inline(always)]
     fn own(&self) {
-        self.owner.store(A_FIBER, Release);
+        self.owner.store(FIBER_BIT, Release);
         self.users
             .store(self.users.load(Relaxed).wrapping_add(1), Relaxed);
     }
 
     #[inline(always)]
     fn is_fibers(&self) -> bool {
-        self.owner.load(Relaxed) >> PROCESS_BITS == A_FIBER >> PROCESS_BITS
+        self.owner.load(Relaxed) >> PROCESS_BITS == FIBER_BIT >> PROCESS_BITS
     }
 
     fn is_owned_by_fiber(&self, fiber: *mut c_void) -> bool {
@@ -210,9 +210,9 @@ impl Mutex {
     #[inline(always)]
     fn owner_here(&self) -> u32 {
         if self.is_shared() && self.counts_owners() {
-            A_FIBER | process_id()
+            FIBER_BIT | process_id()
         } else {
-            A_FIBER
+            FIBER_BIT
         }
     }
 

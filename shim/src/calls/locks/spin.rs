@@ -28,12 +28,12 @@ pub fn lock(call: &Call<'_>, lock: *mut Lock) -> Verdict {
             }
             spin_loop();
         }
-        give_turn(call);
+        let_others_run(call);
     }
 }
 
 /// Lets other fibers run or, if no other can run, other threads.
-fn give_turn(call: &Call<'_>) {
+fn let_others_run(call: &Call<'_>) {
     let in_malloc = allocator::is_calling();
     if in_malloc || call.thread.host().runnable() == 0 {
         rustix::thread::sched_yield();
@@ -58,6 +58,6 @@ pub fn trylock(call: &Call<'_>, lock: *mut Lock) -> Verdict {
 /// sched_yield(2), pthread_yield(3), thrd_yield(3).
 pub fn yield_now(call: &Call<'_>) -> Verdict {
     call.inline();
-    give_turn(call);
+    let_others_run(call);
     Verdict::Done(0)
 }

@@ -128,7 +128,7 @@ pub fn submit(job: Job) -> bool {
         Lane::Peers => &pool.peers,
     };
     let crew = Arc::clone(&lane.lock());
-    if !crew.take_on(pool, matches!(job.request, Request::Kernel(_))) {
+    if !crew.reserve_thread(pool, matches!(job.request, Request::Kernel(_))) {
         return false;
     }
     job.pin().files().for_each(|fd| pool.busy.begin(fd));
@@ -204,7 +204,7 @@ impl Crew {
     /// Reserves a thread for one more job. Returns false if none is available. With `has_a_retry`,
     /// also returns false if no thread is idle and no new one can start, because a caller that can
     /// retry later need not queue behind jobs that may wait without limit.
-    fn take_on(self: &Arc<Self>, pool: &'static Pool, has_a_retry: bool) -> bool {
+    fn reserve_thread(self: &Arc<Self>, pool: &'static Pool, has_a_retry: bool) -> bool {
         let has_thread = self.spare.fetch_sub(1, SeqCst) > 0
             || self.grow(pool)
             || (!has_a_retry && self.threads.load(SeqCst) > 0);

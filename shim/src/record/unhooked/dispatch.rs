@@ -109,7 +109,7 @@ mod x86_64 {
     /// The addresses of the mapping that contains the shim's code; empty if the loader does not
     /// know it.
     pub fn text_of_the_shim() -> Range<usize> {
-        unsafe extern "C" fn look(
+        unsafe extern "C" fn visit(
             object: *mut libc::dl_phdr_info,
             _: usize,
             found: *mut c_void,
@@ -133,8 +133,8 @@ mod x86_64 {
             c_int::from(is_ours)
         }
         let mut found = 0..0;
-        // SAFETY: `look` expects exactly these arguments.
-        unsafe { libc::dl_iterate_phdr(Some(look), (&raw mut found).cast()) };
+        // SAFETY: `visit` expects exactly these arguments.
+        unsafe { libc::dl_iterate_phdr(Some(visit), (&raw mut found).cast()) };
         found
     }
 
@@ -153,11 +153,11 @@ mod x86_64 {
             return handlers::forward(number, info, context);
         }
         // SAFETY: the tracer belongs to this thread and is alive until `end`.
-        go_on(unsafe { &*tracer }, registers);
+        continue_call(unsafe { &*tracer }, registers);
     }
 
     /// Arranges that the interrupted call is made.
-    fn go_on(tracer: &SyscallTracer, context: &mut libc::ucontext_t) {
+    fn continue_call(tracer: &SyscallTracer, context: &mut libc::ucontext_t) {
         let registers = &mut context.uc_mcontext.gregs;
         let argument = |register: c_int| registers[register as usize] as usize;
         let call = argument(libc::REG_RAX);

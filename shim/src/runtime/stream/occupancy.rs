@@ -131,13 +131,13 @@ impl Occupancy {
     }
 
     /// `fiber` has locked `file`, or is in a function of the program that the stream calls.
-    pub fn hold(&self, fiber: *mut c_void, file: *mut File) {
+    pub fn add_held(&self, fiber: *mut c_void, file: *mut File) {
         self.held.borrow_mut().push(LockedStream { fiber, file });
         self.holds.update(|n| n + 1);
     }
 
-    /// Undoes the last [`Self::hold`] with these arguments.
-    pub fn let_go(&self, fiber: *mut c_void, file: *mut File) {
+    /// Undoes the last [`Self::add_held`] with these arguments.
+    pub fn remove_held(&self, fiber: *mut c_void, file: *mut File) {
         let mut held = self.held.borrow_mut();
         if let Some(last) = held
             .iter()
@@ -170,7 +170,7 @@ impl Occupancy {
         if let Ok(held) = parent.held.try_borrow() {
             held.iter()
                 .filter(|held| held.fiber == fiber)
-                .for_each(|held| self.hold(fiber, held.file));
+                .for_each(|held| self.add_held(fiber, held.file));
         }
     }
 }
@@ -269,12 +269,14 @@ pub fn run_user_callback<R>(call: impl FnOnce() -> R) -> R {
     let fiber = thread.host().running();
     let files = thread.streams();
     let saved = files.save();
-    saved.files().for_each(|file| files.hold(fiber, file));
+    saved.files().for_each(|file| files.add_held(fiber, file));
     let result = {
         let _program = context::program(thread.slot());
         call()
     };
-    saved.files().for_each(|file| files.let_go(fiber, file));
+    saved
+        .files()
+        .for_each(|file| files.remove_held(fiber, file));
     files.restore(saved);
     result
 }
