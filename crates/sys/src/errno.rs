@@ -83,15 +83,15 @@ pub fn set(value: c_int) {
 }
 
 /// Preserves errno: the value at creation is restored on drop.
-pub struct Kept(c_int);
+pub struct Preserved(c_int);
 
-impl Kept {
+impl Preserved {
     pub fn now() -> Self {
         Self(get())
     }
 }
 
-impl Drop for Kept {
+impl Drop for Preserved {
     fn drop(&mut self) {
         set(self.0);
     }

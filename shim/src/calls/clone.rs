@@ -62,7 +62,7 @@ const NOTHING: c_long = 0;
 ///
 /// # Safety
 /// The requirements of _Fork(3) apply.
-pub unsafe extern "C" fn own_fork() -> libc::pid_t {
+pub unsafe extern "C" fn fallback_fork() -> libc::pid_t {
     // SAFETY: our caller guarantees what _Fork(3) requires; none of the arguments is an address.
     unsafe {
         libc::syscall(

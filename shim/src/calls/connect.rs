@@ -48,7 +48,7 @@ pub fn accept4(
         Descriptor::opened(accepted as c_int, flags & libc::SOCK_NONBLOCK, false);
         call.thread.quantum().prolong_for_accept();
     }
-    Verdict::of_result(result)
+    Verdict::from_result(result)
 }
 
 /// Accepts a connection that is there, or waits for one. Other fibers and processes may take it
@@ -135,7 +135,7 @@ pub fn connect(call: &Call<'_>, fd: c_int, address: *const sockaddr, len: sockle
     };
     if !call.thread.does_sockets() {
         // The kernel enforces the timeout itself.
-        return Verdict::of_result(net::end_interrupted(
+        return Verdict::from_result(net::end_interrupted(
             deadline,
             net::on_pool(call, wanted, NEVER),
         ));
@@ -149,7 +149,7 @@ pub fn connect(call: &Call<'_>, fd: c_int, address: *const sockaddr, len: sockle
     if let Some(duplicate) = duplicate {
         call.thread.close_duplicate(duplicate);
     }
-    Verdict::of_result(net::end_interrupted(deadline, result))
+    Verdict::from_result(net::end_interrupted(deadline, result))
 }
 
 fn connect_by_engine(

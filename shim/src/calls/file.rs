@@ -46,7 +46,7 @@ fn close_waiting(call: &Call<'_>, fd: c_int, writes_back: bool) -> Verdict {
         // CANCELED means not done at all. After EINTR the descriptor is closed, as after the plain
         // call.
         result if Errno::of(result) == Errno::CANCELED => Verdict::PassThrough(Reason::NoEngine),
-        result => Verdict::of_completion(result),
+        result => Verdict::from_completion(result),
     }
 }
 
@@ -70,7 +70,7 @@ fn sync(call: &Call<'_>, fd: c_int, data_only: bool) -> Verdict {
         result if result < 0 && engine::not_done(Errno::of(result)) => {
             Verdict::PassThrough(Reason::NoEngine)
         }
-        result => Verdict::of_completion(result),
+        result => Verdict::from_completion(result),
     }
 }
 
@@ -82,7 +82,7 @@ pub fn lseek(call: &Call<'_>, fd: c_int, offset: i64, whence: c_int) -> Verdict 
         && let _guard @ PositionGuard::Held { .. } =
             PositionGuard::acquire(call, hold, descriptor.inode())
     {
-        return Verdict::of_result(
+        return Verdict::from_result(
             sys::lseek(hold.fd(), offset, whence).map(|position| position as isize),
         );
     }
@@ -144,7 +144,7 @@ fn close_lingering(call: &Call<'_>, number: Sysno, [a, b, c]: [usize; 3]) -> Ver
                 let _ = call.interrupted();
             }
             Errno::CANCELED => return Verdict::PassThrough(Reason::NoEngine),
-            _ => return Verdict::of_completion(result),
+            _ => return Verdict::from_completion(result),
         }
     }
 }

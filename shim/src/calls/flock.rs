@@ -133,5 +133,5 @@ fn wait_for(
     if !parked {
         call.inline();
     }
-    Verdict::of_result(result.map(|result| result as c_int))
+    Verdict::from_result(result.map(|result| result as c_int))
 }

@@ -74,7 +74,7 @@ fn wait_unbounded(
     if !parked {
         call.inline();
     }
-    Verdict::of_result(result.unwrap_or_else(Err))
+    Verdict::from_result(result.unwrap_or_else(Err))
 }
 
 /// msgrcv(2).
@@ -182,7 +182,7 @@ fn on_queue(
     loop {
         match attempt(hold.fd(), &raw const PAST) {
             Err(error) if error.0 == libc::ETIMEDOUT => {}
-            result => return Verdict::of_result(result.map(|n| n as isize)),
+            result => return Verdict::from_result(result.map(|n| n as isize)),
         }
         call.hold(&hold);
         let fd = hold.fd();

@@ -31,7 +31,7 @@ pub fn recvmmsg(
     if flags & (libc::MSG_ERRQUEUE | libc::MSG_OOB) != 0 {
         // SAFETY: the C caller's memory, during its call.
         let there = || unsafe { sockets::recvmmsg(fd, messages, n, flags, limit) };
-        return Verdict::of_result(
+        return Verdict::from_result(
             offload::run(call, there)
                 .unwrap_or_else(there)
                 .map(|n| n as isize),
@@ -43,14 +43,14 @@ pub fn recvmmsg(
     let done = match first {
         Ok(done) => done,
         Err(Errno::AGAIN) => 0,
-        Err(error) => return Verdict::of_error(error),
+        Err(error) => return Verdict::from_error(error),
     };
     // SAFETY: the kernel has read the time limit, and wrote the remaining time if messages arrived.
     let left = unsafe { limit.as_ref() }.and_then(sys::nanos_of);
     let over = done > 0 && (flags & MSG_WAITFORONE != 0 || left == Some(0));
     if done == n as usize || over || net::is_nonblocking(fd) {
         call.inline();
-        return Verdict::of_result(if done > 0 || n == 0 {
+        return Verdict::from_result(if done > 0 || n == 0 {
             Ok(done as isize)
         } else {
             first.map(|n| n as isize)
@@ -74,10 +74,10 @@ pub fn recvmmsg(
     if let (Some(end), Ok(_)) = (end, result) {
         let left = sys::timespec_of(end.saturating_sub(sys::now()));
         if let Err(error) = sys::copy_out(limit, left) {
-            return Verdict::of_error(error);
+            return Verdict::from_error(error);
         }
     }
-    Verdict::of_result(result.map(|n| n as isize))
+    Verdict::from_result(result.map(|n| n as isize))
 }
 
 /// A recvmmsg(2) that must wait.
@@ -228,7 +228,7 @@ pub fn sendmmsg(
     if let Some(duplicate) = duplicate {
         call.thread.close_duplicate(duplicate);
     }
-    Verdict::of_result(match result {
+    Verdict::from_result(match result {
         Err(error) if done == 0 => Err(error),
         _ => Ok(done as isize),
     })

@@ -90,7 +90,7 @@ pub fn recvfrom(
         let told =
             sys::copy_in(len).and_then(|_| sys::copy_out(len, unsafe { (*message).msg_namelen }));
         if let Err(error) = told {
-            return Verdict::of_error(error);
+            return Verdict::from_error(error);
         }
     }
     outcome
@@ -218,7 +218,7 @@ fn exchange(
         return Verdict::PassThrough(Reason::NoEngine);
     }
     if is_whole_or_nothing(&wanted, descriptor) {
-        return Verdict::of_result(if is_nonblocking(wanted.fd) {
+        return Verdict::from_result(if is_nonblocking(wanted.fd) {
             wanted.call(0).map(|n| n as isize)
         } else {
             // The kernel enforces the timeout itself.
@@ -229,7 +229,7 @@ fn exchange(
     let recorded_as = policy::recorded_direction(hint, direction);
     if decision == Decision::Submit && tried.is_none() {
         descriptor.submitted(recorded_as);
-        return Verdict::of_result(wait(call, wanted, descriptor, 0, false));
+        return Verdict::from_result(wait(call, wanted, descriptor, 0, false));
     }
     let batch = || call.load().batch;
     let result = match tried {
@@ -241,7 +241,7 @@ fn exchange(
             call.note(|record| record.set_outcome(AttemptOutcome::Hit));
             descriptor.with_nowait_known().hit(recorded_as, batch);
             if n > 0 && wants_more(&wanted, n) {
-                return Verdict::of_result(wait(call, wanted, descriptor, n, true));
+                return Verdict::from_result(wait(call, wanted, descriptor, n, true));
             }
             call.inline();
             Verdict::Done(n as isize)
@@ -249,11 +249,11 @@ fn exchange(
         Err(Errno::AGAIN) => {
             call.note(|record| record.set_outcome(AttemptOutcome::Miss));
             descriptor.with_nowait_known().missed(recorded_as, batch());
-            Verdict::of_result(wait(call, wanted, descriptor, 0, true))
+            Verdict::from_result(wait(call, wanted, descriptor, 0, true))
         }
         Err(error) => {
             call.inline();
-            Verdict::of_error(error)
+            Verdict::from_error(error)
         }
     }
 }

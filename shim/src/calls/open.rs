@@ -229,7 +229,7 @@ impl Open {
         if inline && matches!(answer, Answer::Done(_)) {
             call.inline();
         }
-        Verdict::of_result(match answer {
+        Verdict::from_result(match answer {
             Answer::Done(result) => result.map(|fd| fd as isize),
             Answer::NeedsWriter(fd) => self.await_writer(call, fd),
             Answer::Waits => self.wait(call),

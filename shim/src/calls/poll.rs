@@ -186,7 +186,7 @@ pub fn epoll_pwait2(
 ///
 /// # Safety
 /// The requirements of epoll_pwait2(2) apply.
-pub unsafe extern "C" fn own_epoll_pwait2(
+pub unsafe extern "C" fn fallback_epoll_pwait2(
     epoll: c_int,
     events: *mut epoll_event,
     n: c_int,
@@ -270,7 +270,7 @@ pub fn wait(
     };
     let mask = match own_mask(mask) {
         Ok(mask) => mask,
-        Err(error) => return Verdict::of_error(error),
+        Err(error) => return Verdict::from_error(error),
     };
     let check_now = || match check(Some(&NO_TIME)) {
         // The kernel checks the files first and then for a signal. In between, the event may have
@@ -282,7 +282,7 @@ pub fn wait(
     let mut found = check_now();
     if found != Ok(0) {
         call.inline();
-        return Verdict::of_result(found.map(|n| n as isize));
+        return Verdict::from_result(found.map(|n| n as isize));
     }
     let mut wait_set = WaitSet::new(call, files());
     while found == Ok(0) {
@@ -321,7 +321,7 @@ pub fn wait(
             }
         }
     }
-    Verdict::of_result(found.map(|n| n as isize))
+    Verdict::from_result(found.map(|n| n as isize))
 }
 
 /// Reads the call's own signal mask; a null pointer means none.

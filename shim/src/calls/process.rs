@@ -78,7 +78,7 @@ pub fn wait4(
             Err(error) => Err(error),
         }
     });
-    Verdict::of_result(found)
+    Verdict::from_result(found)
 }
 
 pub fn waitid(
@@ -112,7 +112,7 @@ pub fn waitid(
         }
         Ok(Some(0))
     });
-    Verdict::of_result(found)
+    Verdict::from_result(found)
 }
 
 /// Waits for the end of one child and returns its status. Fails with RESTART if handlers have to

@@ -114,7 +114,7 @@ fn with_state(call: &Call<'_>, query: impl Fn(*mut c_void) -> c_int) -> Verdict 
             let mut own = own;
             query((&raw mut *own.0).cast())
         });
-        return Verdict::of_pool(result.map(|result| result as isize));
+        return Verdict::from_pool(result.map(|result| result as isize));
     }
     call.count_pass_through(Reason::Alone);
     let result = query((&raw mut *state).cast());

@@ -117,7 +117,7 @@ fn select_for(
             if let Some(words) = words
                 && let Err(error) = sys::copy_words_out(set, words)
             {
-                return Verdict::of_error(error);
+                return Verdict::from_error(error);
             }
         }
     }

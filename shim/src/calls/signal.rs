@@ -127,7 +127,7 @@ pub fn sigtimedwait(
     if let Some(reason) = call.reason_to_pass() {
         return Verdict::PassThrough(reason);
     }
-    Verdict::of_result(take(call, set, info, deadline).map(|taken| {
+    Verdict::from_result(take(call, set, info, deadline).map(|taken| {
         // SAFETY: null, or the kernel has just written it.
         if let Some(info) = unsafe { info.as_mut() }
             && info.si_code == libc::SI_TKILL
@@ -236,5 +236,5 @@ pub fn read(call: &Call<'_>, transfer: &Transfer) -> Verdict {
     if let Some(duplicate) = duplicate {
         call.thread.close_duplicate(duplicate);
     }
-    Verdict::of_result(result.map(|n| n as isize))
+    Verdict::from_result(result.map(|n| n as isize))
 }

@@ -20,7 +20,7 @@ pub fn nanosleep(call: &Call<'_>, time: *const timespec, left: *mut timespec) ->
         return Verdict::PassThrough(Reason::Unusual);
     };
     match sleep_for(call, nanos) {
-        Ok(slept) => Verdict::of_result(slept.map(|()| 0).map_err(|rest| ended(left, rest))),
+        Ok(slept) => Verdict::from_result(slept.map(|()| 0).map_err(|rest| ended(left, rest))),
         Err(reason) => Verdict::PassThrough(reason),
     }
 }
@@ -28,7 +28,7 @@ pub fn nanosleep(call: &Call<'_>, time: *const timespec, left: *mut timespec) ->
 /// usleep(3).
 pub fn usleep(call: &Call<'_>, microseconds: c_uint) -> Verdict {
     match sleep_for(call, u64::from(microseconds) * 1000) {
-        Ok(slept) => Verdict::of_result(slept.map(|()| 0).map_err(|_| Errno::INTR)),
+        Ok(slept) => Verdict::from_result(slept.map(|()| 0).map_err(|_| Errno::INTR)),
         Err(reason) => Verdict::PassThrough(reason),
     }
 }

@@ -52,7 +52,7 @@ pub fn transfer(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor) ->
     if let Some(duplicate) = duplicate {
         call.thread.close_duplicate(duplicate);
     }
-    Verdict::of_result(result)
+    Verdict::from_result(result)
 }
 
 /// If `transfer` is on a FIFO, opens it a second time in non-blocking mode. Returns None if that is

@@ -24,7 +24,7 @@ fn of_c(result: Result<usize, Errno>) -> c_int {
 
 /// # Safety
 /// The requirements of fstatat(2) apply.
-pub unsafe extern "C" fn own_fstatat(
+pub unsafe extern "C" fn fallback_fstatat(
     dir: c_int,
     path: *const c_char,
     into: *mut c_void,
@@ -44,28 +44,28 @@ pub unsafe extern "C" fn own_fstatat(
 
 /// # Safety
 /// The requirements of stat(2) apply.
-pub unsafe extern "C" fn own_stat(path: *const c_char, into: *mut c_void) -> c_int {
+pub unsafe extern "C" fn fallback_stat(path: *const c_char, into: *mut c_void) -> c_int {
     // SAFETY: our caller guarantees what stat(2) requires.
-    unsafe { own_fstatat(libc::AT_FDCWD, path, into, 0) }
+    unsafe { fallback_fstatat(libc::AT_FDCWD, path, into, 0) }
 }
 
 /// # Safety
 /// The requirements of lstat(2) apply.
-pub unsafe extern "C" fn own_lstat(path: *const c_char, into: *mut c_void) -> c_int {
+pub unsafe extern "C" fn fallback_lstat(path: *const c_char, into: *mut c_void) -> c_int {
     // SAFETY: our caller guarantees what lstat(2) requires.
-    unsafe { own_fstatat(libc::AT_FDCWD, path, into, libc::AT_SYMLINK_NOFOLLOW) }
+    unsafe { fallback_fstatat(libc::AT_FDCWD, path, into, libc::AT_SYMLINK_NOFOLLOW) }
 }
 
 /// # Safety
 /// The requirements of fstat(2) apply.
-pub unsafe extern "C" fn own_fstat(fd: c_int, into: *mut c_void) -> c_int {
+pub unsafe extern "C" fn fallback_fstat(fd: c_int, into: *mut c_void) -> c_int {
     // SAFETY: our caller guarantees what fstat(2) requires.
     of_c(unsafe { sys::call(Sysno::fstat, [fd as usize, into as usize, 0, 0, 0, 0]) })
 }
 
 /// # Safety
 /// The requirements of mknodat(2) apply.
-pub unsafe extern "C" fn own_mknodat(
+pub unsafe extern "C" fn fallback_mknodat(
     dir: c_int,
     path: *const c_char,
     mode: mode_t,
@@ -89,7 +89,7 @@ pub unsafe extern "C" fn own_mknodat(
 
 /// # Safety
 /// The requirements of mknod(2) apply.
-pub unsafe extern "C" fn own_mknod(path: *const c_char, mode: mode_t, device: dev_t) -> c_int {
+pub unsafe extern "C" fn fallback_mknod(path: *const c_char, mode: mode_t, device: dev_t) -> c_int {
     // SAFETY: our caller guarantees what mknod(2) requires.
-    unsafe { own_mknodat(libc::AT_FDCWD, path, mode, device) }
+    unsafe { fallback_mknodat(libc::AT_FDCWD, path, mode, device) }
 }

@@ -97,7 +97,7 @@ pub fn fopen(call: &Call<'_>, path: *const c_char, mode: *const c_char) -> Verdi
         let error = Errno(errno::get());
         // SAFETY: the descriptor still has no other user, because no stream was made of it.
         unsafe { hooks::call_close(fd) };
-        return Verdict::of_error(error);
+        return Verdict::from_error(error);
     }
     errno::set(errno);
     Verdict::Done(stream.expose_provenance() as isize)
@@ -177,7 +177,7 @@ pub fn fflush(call: &Call<'_>, stream: *mut FILE) -> Verdict {
         return Verdict::PassThrough(Reason::Quick);
     }
     let flushed = flush_all(call);
-    Verdict::of_result(if flushed {
+    Verdict::from_result(if flushed {
         Ok(0)
     } else {
         Err(Errno(errno::get()))

@@ -53,7 +53,7 @@ pub fn system(call: &Call<'_>, command: *const c_char) -> Verdict {
     let status = unsafe { start(command, before, blocked) }.and_then(|child| end_of(call, child));
     restore();
     call.thread.signals().end_masked(blocked);
-    Verdict::of_result(match status {
+    Verdict::from_result(match status {
         Ok(status) => Ok(status as isize),
         // As if a shell that could not be executed had exited with status 127.
         Err(Failure::Start(error)) => {

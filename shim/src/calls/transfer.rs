@@ -15,7 +15,7 @@ use sys::errno::Errno;
 use sys::stopwatch::Stopwatch;
 
 /// The largest write that a pipe takes whole or not at all.
-const WHOLE_ON_STREAMS: usize = libc::PIPE_BUF;
+const ATOMIC_ON_STREAMS: usize = libc::PIPE_BUF;
 
 /// The most attempts to prefetch pages for a read at the position before the read may block.
 const PREFETCHES: u32 = 4;
@@ -79,20 +79,20 @@ fn finish(
     hold: &Hold,
     result: i32,
 ) -> Verdict {
-    let transfer = &on(transfer, hold);
-    Verdict::of_result(settle(call, transfer, result).map(|n| {
+    let transfer = &with_current_fd(transfer, hold);
+    Verdict::from_result(settle(call, transfer, result).map(|n| {
         let changed = || !hold.has_begun() && !descriptor.is_still_open();
         if is_complete(transfer, descriptor, n) || changed() {
             n as isize
         } else {
-            rest(call, transfer, descriptor, hold, &mut None, n)
+            transfer_rest(call, transfer, descriptor, hold, &mut None, n)
         }
     }))
 }
 
 /// The transfer with the descriptor that refers to its file now.
 #[inline(always)]
-fn on(transfer: &Transfer, hold: &Hold) -> Transfer {
+fn with_current_fd(transfer: &Transfer, hold: &Hold) -> Transfer {
     Transfer {
         fd: hold.fd(),
         ..*transfer
@@ -150,11 +150,11 @@ fn carry_out_held(
     let hold = &Hold::new(transfer.fd);
     let mut guard = (transfer.at_position() && descriptor.is_seekable())
         .then(|| PositionGuard::acquire(call, hold, descriptor.inode()));
-    let transfer = &on(transfer, hold);
+    let transfer = &with_current_fd(transfer, hold);
     match decision {
         // The turn ends when we return, so libc's call, made afterwards, would be outside it.
         Decision::PassThrough(_) if matches!(guard, Some(PositionGuard::Held { .. })) => {
-            Verdict::of_result(plain(call, transfer))
+            Verdict::from_result(plain(call, transfer))
         }
         Decision::PassThrough(Reason::Unusual)
             if transfer.at_position() && descriptor.hint().contains(Hint::HAS_TIMEOUT) =>
@@ -166,7 +166,7 @@ fn carry_out_held(
             let tried = tried.unwrap_or_else(|| transfer.call(libc::RWF_NOWAIT));
             attempted(call, transfer, descriptor, hold, &mut guard, tried)
         }
-        Decision::Inline => copy(call, transfer, descriptor),
+        Decision::Inline => write_timed(call, transfer, descriptor),
         Decision::Submit => {
             descriptor.submitted(policy::recorded_direction(
                 descriptor.hint(),
@@ -185,7 +185,7 @@ fn plain(call: &Call<'_>, transfer: &Transfer) -> Result<isize, Errno> {
 }
 
 /// A buffered write: the plain call, timed.
-fn copy(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor) -> Verdict {
+fn write_timed(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor) -> Verdict {
     let watch = Stopwatch::start();
     let result = transfer.call(0);
     if watch.exceeds(policy::SLOW_WRITE_NS) {
@@ -196,7 +196,7 @@ fn copy(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor) -> Verdict
         descriptor.hit(transfer.direction, || 0);
     }
     call.inline();
-    Verdict::of_result(result.map(|n| n as isize))
+    Verdict::from_result(result.map(|n| n as isize))
 }
 
 /// Continues after a non-blocking attempt: submits on a miss.
@@ -222,7 +222,7 @@ fn attempted<'a>(
             call.note(|record| record.set_outcome(AttemptOutcome::Hit));
             descriptor.with_nowait_known().hit(recorded_as, batch);
             if !is_complete(transfer, descriptor, n) {
-                return Verdict::Done(rest(call, transfer, descriptor, hold, guard, n));
+                return Verdict::Done(transfer_rest(call, transfer, descriptor, hold, guard, n));
             }
             Ok(n as isize)
         }
@@ -243,7 +243,7 @@ fn attempted<'a>(
         Err(error) => Err(error),
     };
     call.inline();
-    Verdict::of_result(result)
+    Verdict::from_result(result)
 }
 
 /// Queues the transfer and parks. If the result is shorter than the plain call's would be,
@@ -266,7 +266,7 @@ fn submit<'a>(
         return slow_stream::transfer(call, transfer, descriptor);
     }
     let Some(guard) = guard else {
-        let may_be_cut = || transfer.buffer_len().is_none_or(|n| n > WHOLE_ON_STREAMS);
+        let may_be_cut = || transfer.buffer_len().is_none_or(|n| n > ATOMIC_ON_STREAMS);
         if transfer.direction == Direction::Write && transfer.at_position() && may_be_cut() {
             call.hold(hold);
         }
@@ -279,8 +279,8 @@ fn submit<'a>(
         );
     };
     guard.ensure_held(call);
-    let transfer = &on(transfer, hold);
-    Verdict::of_result(match transfer.direction {
+    let transfer = &with_current_fd(transfer, hold);
+    Verdict::from_result(match transfer.direction {
         // Only the kernel knows where the appended record ends, and moves the position there.
         Direction::Write if appends(transfer) => {
             on_pool(call, transfer, FdPin::until_done(transfer.fd), Lane::Disk)
@@ -351,7 +351,7 @@ fn move_position(
     };
     let mut done = perform(call, &at, hold)?;
     if !is_complete(&at, descriptor, done) {
-        done = rest(call, &at, descriptor, hold, &mut None, done) as usize;
+        done = transfer_rest(call, &at, descriptor, hold, &mut None, done) as usize;
     }
     if done > 0 {
         sys::lseek(hold.fd(), here + done as i64, libc::SEEK_SET)?;
@@ -379,22 +379,26 @@ fn read_at_position(
             ..*transfer
         };
         perform(call, &at, hold)?;
-        match on(transfer, hold).call(libc::RWF_NOWAIT) {
+        match with_current_fd(transfer, hold).call(libc::RWF_NOWAIT) {
             Ok(n) if is_complete(transfer, descriptor, n) => return Ok(n as isize),
             // Our caller holds the turn until the whole transfer is done.
-            Ok(n) => return Ok(rest(call, transfer, descriptor, hold, &mut None, n)),
+            Ok(n) => {
+                return Ok(transfer_rest(
+                    call, transfer, descriptor, hold, &mut None, n,
+                ));
+            }
             Err(Errno::AGAIN) => {}
             Err(Errno::NOTSUP) => break,
             Err(error) => return Err(error),
         }
     }
-    plain(call, &on(transfer, hold))
+    plain(call, &with_current_fd(transfer, hold))
 }
 
 /// Transfers the rest after `done` bytes, until everything is done, the file ends or an error
 /// occurs. As in the kernel, an error after some bytes is reported by the next call. Returns the
 /// total number of bytes.
-fn rest<'a>(
+fn transfer_rest<'a>(
     call: &Call<'_>,
     transfer: &Transfer,
     descriptor: Descriptor,
@@ -418,7 +422,7 @@ fn rest<'a>(
             // Interrupted after a part: as in the kernel, the call returns that part.
             break;
         }
-        let part = on(transfer, hold).after(done, &mut storage);
+        let part = with_current_fd(transfer, hold).after(done, &mut storage);
         // A short read is usually one at the end of the file; there is no need to park to find that
         // out.
         let tried = if part.direction == Direction::Read {
@@ -446,8 +450,8 @@ fn rest<'a>(
 /// Performs one transfer with the engine.
 #[inline(never)]
 fn perform(call: &Call<'_>, transfer: &Transfer, hold: &Hold) -> Result<usize, Errno> {
-    let result = call.perform(&on(transfer, hold).into());
-    settle(call, &on(transfer, hold), result)
+    let result = call.perform(&with_current_fd(transfer, hold).into());
+    settle(call, &with_current_fd(transfer, hold), result)
 }
 
 /// The result of a transfer. If the engine did not do the transfer, makes the plain call.

@@ -45,7 +45,7 @@ impl<T> Mutex<T> {
 
     #[cold]
     fn wait(&self) -> std::sync::MutexGuard<'_, T> {
-        let _errno = errno::Kept::now();
+        let _errno = errno::Preserved::now();
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -89,7 +89,7 @@ impl Condvar {
 
     pub fn wait<'a, T>(&self, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
         let MutexGuard { guard, section } = guard;
-        let _errno = errno::Kept::now();
+        let _errno = errno::Preserved::now();
         let guard = self.0.wait(guard).unwrap_or_else(PoisonError::into_inner);
         MutexGuard { guard, section }
     }

@@ -53,7 +53,7 @@ fn take_held() -> Option<Held> {
 }
 
 /// Registers the handlers that prepare for each fork and clean up after it.
-pub fn watch() {
+pub fn register_handlers() {
     // SAFETY: the handlers are never unloaded.
     unsafe { libc::pthread_atfork(Some(before), Some(after), Some(child)) };
 }

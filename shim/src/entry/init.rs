@@ -62,7 +62,7 @@ pub fn ensure() {
     loader::bind();
     allocator::find();
     fork_reset::mark_memory();
-    fork::watch();
+    fork::register_handlers();
     if reports {
         if options::current().out.is_none() {
             stderr::keep();

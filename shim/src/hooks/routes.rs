@@ -27,7 +27,7 @@ pub fn convert<H: Converted>(call: &Call<'_>, arguments: H::Arguments) -> Verdic
                 continue;
             }
             Verdict::Failed(Errno::INTR) => {
-                call.cancelled_here();
+                call.cancellation_point();
                 Verdict::Failed(Errno::INTR)
             }
             verdict => verdict.map(H::Result::from_done),

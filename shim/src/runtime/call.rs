@@ -51,7 +51,7 @@ impl<'a> Call<'a> {
         if !self.thread.quantum().begin() {
             self.thread.yield_or_extend(self.fiber);
         }
-        self.cancelled_here();
+        self.cancellation_point();
     }
 
     /// Runs after a call, including libc's part of it. A fiber whose calls never block must not
@@ -107,7 +107,7 @@ impl<'a> Call<'a> {
             && !allocator::is_calling()
         {
             self.thread.yield_now(self.fiber);
-            self.cancelled_here();
+            self.cancellation_point();
         }
     }
 
@@ -210,7 +210,7 @@ impl<'a> Call<'a> {
     /// nothing inside a stream, because the fiber would leave the stream's lock behind.
     #[cold]
     #[inline(never)]
-    pub fn cancelled_here(&self) {
+    pub fn cancellation_point(&self) {
         if cancel::is_point(self.row) && !self.thread.streams().any() {
             // This runs the host's code, which may not return.
             let _host = context::host(self.thread.slot());
@@ -218,11 +218,11 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// Like [`Self::cancelled_here`], except that it does nothing for a call that another shim call
-    /// made.
+    /// Like [`Self::cancellation_point`], except that it does nothing for a call that another shim
+    /// call made.
     pub fn heed_cancellation(&self) {
         if !self.entered.is_nested() {
-            self.cancelled_here();
+            self.cancellation_point();
         }
     }
 
@@ -290,7 +290,7 @@ impl<'a> Call<'a> {
     /// handlers run under that mask.
     pub fn interrupted_under(&self, mask: Option<SignalSet>) -> Handled {
         let for_cancellation = self.thread.was_cancelled(self.fiber);
-        self.cancelled_here();
+        self.cancellation_point();
         let handled = self.thread.handle_signals(mask);
         // A cancelled fiber that continues nevertheless must not wait again.
         if for_cancellation {

@@ -70,7 +70,7 @@ pub fn run_with_callbacks<R, F: FnOnce() -> R>(
 ) -> Verdict<R> {
     match call.reason_not_to_offload() {
         Some(reason) => Verdict::PassThrough(reason),
-        None => Verdict::of_pool(run_on_pool(call, callback, function)),
+        None => Verdict::from_pool(run_on_pool(call, callback, function)),
     }
 }
 

@@ -4,7 +4,7 @@
 //! The host requests the end of the call that a fiber is parked in (`aioshim_cancel`). If that wait
 //! can be interrupted, it is, as by a signal. The host is told (`cancelled`) only when the call
 //! holds none of the shim's resources and has had no effect for the caller; the host may end the
-//! fiber there ([`crate::runtime::call::Call::cancelled_here`]). If the fiber does not end, the
+//! fiber there ([`crate::runtime::call::Call::cancellation_point`]). If the fiber does not end, the
 //! call fails with EINTR. A call that has moved data returns the number of bytes. A fiber whose
 //! calls never block is checked whenever its quantum is used up.
 

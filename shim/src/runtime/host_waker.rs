@@ -74,7 +74,7 @@ impl HostWaker {
     /// Starts a watcher, with the engine's completion descriptor if there is one; None if a thread
     /// or a descriptor cannot be made.
     pub fn start(remote: &Arc<Remote>, ready: Option<c_int>) -> Option<Self> {
-        let _errno = errno::Kept::now();
+        let _errno = errno::Preserved::now();
         let ready = ready.and_then(sys::duplicate_out_of_the_way);
         let ready = ready
             .inspect(|ready| descriptors::mark_shim_owned(*ready, true))

@@ -33,7 +33,7 @@ impl<R> Verdict<R> {
     }
 
     /// The result of a function that ran on a pool thread, or None if there was no thread for it.
-    pub fn of_pool(result: Option<R>) -> Self {
+    pub fn from_pool(result: Option<R>) -> Self {
         result.map_or(Self::PassThrough(Reason::NoEngine), Self::Done)
     }
 
@@ -66,7 +66,7 @@ impl<R> Verdict<R> {
     }
 
     #[inline(always)]
-    pub fn of_error(error: Errno) -> Self {
+    pub fn from_error(error: Errno) -> Self {
         match error {
             Errno::RESTART => Self::Interrupted(Restart::IfHandlersAllow),
             Errno::RESTART_UNHANDLED => Self::Interrupted(Restart::Never),
@@ -75,19 +75,19 @@ impl<R> Verdict<R> {
     }
 
     #[inline(always)]
-    pub fn of_result(result: Result<R, Errno>) -> Self {
+    pub fn from_result(result: Result<R, Errno>) -> Self {
         match result {
             Ok(result) => Self::Done(result),
-            Err(error) => Self::of_error(error),
+            Err(error) => Self::from_error(error),
         }
     }
 }
 
 impl Verdict {
     /// The result of a completion.
-    pub fn of_completion(result: i32) -> Self {
+    pub fn from_completion(result: i32) -> Self {
         if result < 0 {
-            Self::of_error(Errno::of(result))
+            Self::from_error(Errno::of(result))
         } else {
             Self::Done(result as isize)
         }

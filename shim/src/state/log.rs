@@ -37,12 +37,12 @@ pub fn report_panics() {
 /// Appends `rows` to `AIOSHIM_TRACE`, after `header` if the file is empty. Reports the first
 /// failure only.
 pub fn append_trace(header: &str, rows: &str) {
-    static SAID: AtomicBool = AtomicBool::new(false);
+    static WARNED: AtomicBool = AtomicBool::new(false);
     let Some(pattern) = &options::current().trace else {
         return;
     };
     if let Err(refusal) = append(pattern, header.as_bytes(), rows.as_bytes())
-        && !SAID.swap(true, Ordering::Relaxed)
+        && !WARNED.swap(true, Ordering::Relaxed)
     {
         say(
             Level::Warn,

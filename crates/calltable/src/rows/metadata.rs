@@ -10,17 +10,17 @@ macro_rules! metadata {
     "Metadata: names and attributes of files" {
         fn stat, stat64(path: *const c_char, into: *mut c_void) -> c_int
             => Adaptive(Lookup, libc::AT_FDCWD), system_call(old SYS_stat), waits(DISK),
-               otherwise(calls::stat::own_stat);
+               otherwise(calls::stat::fallback_stat);
         fn lstat, lstat64(path: *const c_char, into: *mut c_void) -> c_int
             => Adaptive(Lookup, libc::AT_FDCWD), system_call(old SYS_lstat), waits(DISK),
-               otherwise(calls::stat::own_lstat);
+               otherwise(calls::stat::fallback_lstat);
         fn fstat, fstat64(fd: c_int, into: *mut c_void) -> c_int
-            => Adaptive(Lookup, fd), otherwise(calls::stat::own_fstat);
+            => Adaptive(Lookup, fd), otherwise(calls::stat::fallback_fstat);
         fn fstatat, fstatat64(
             dir: c_int, path: *const c_char, into: *mut c_void, flags: c_int
         ) -> c_int
             => Adaptive(Lookup, dir), system_call(SYS_newfstatat),
-               waits(DISK, unless_flag(3, AT_EMPTY_PATH)), otherwise(calls::stat::own_fstatat);
+               waits(DISK, unless_flag(3, AT_EMPTY_PATH)), otherwise(calls::stat::fallback_fstatat);
         // Called by programs that were built for a glibc before 2.33.
         fn __xstat, __xstat64(version: c_int, path: *const c_char, into: *mut c_void) -> c_int
             => Adaptive(Lookup, libc::AT_FDCWD);
@@ -136,10 +136,10 @@ macro_rules! metadata {
             => Adaptive(Change, dir), renames;
         fn mknod(path: *const c_char, mode: mode_t, device: dev_t) -> c_int
             => Adaptive(Change, libc::AT_FDCWD), system_call(old SYS_mknod), waits(DISK), renames,
-               otherwise(calls::stat::own_mknod);
+               otherwise(calls::stat::fallback_mknod);
         fn mknodat(dir: c_int, path: *const c_char, mode: mode_t, device: dev_t) -> c_int
             => Adaptive(Change, dir), system_call(SYS_mknodat), waits(DISK), renames,
-               otherwise(calls::stat::own_mknodat);
+               otherwise(calls::stat::fallback_mknodat);
         fn __xmknod(version: c_int, path: *const c_char, mode: mode_t, device: *mut dev_t) -> c_int
             => Adaptive(Change, libc::AT_FDCWD), renames;
         fn __xmknodat(

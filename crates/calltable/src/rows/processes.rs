@@ -16,7 +16,7 @@ macro_rules! processes {
             => Everywhere(calls::clone::clone), system_call(SYS_clone),
                waits(CHILD, if_flag(0, CLONE_VFORK));
         fn _Fork() -> pid_t
-            => Everywhere(calls::clone::fork), otherwise(calls::clone::own_fork);
+            => Everywhere(calls::clone::fork), otherwise(calls::clone::fallback_fork);
     }
 
     "Changes of the thread: its rights, namespaces, filters and priorities" {

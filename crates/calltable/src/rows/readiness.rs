@@ -48,7 +48,7 @@ macro_rules! readiness {
             mask: *const sigset_t
         ) -> c_int
             => Convert(calls::poll::epoll_pwait2), system_call(SYS_epoll_pwait2), waits(EVENT),
-               cancellation_point, any_thread, otherwise(calls::poll::own_epoll_pwait2);
+               cancellation_point, any_thread, otherwise(calls::poll::fallback_epoll_pwait2);
     }
         } }
     };

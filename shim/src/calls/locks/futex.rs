@@ -54,7 +54,7 @@ pub fn futex(call: &Call<'_>, arguments: Arguments) -> Verdict {
         mask,
         is_shared: operation & libc::FUTEX_PRIVATE_FLAG == 0,
     };
-    Verdict::of_result(wait(call, futex, limit).map(|()| 0))
+    Verdict::from_result(wait(call, futex, limit).map(|()| 0))
 }
 
 /// futex_waitv(2).
@@ -81,7 +81,7 @@ pub fn waitv(call: &Call<'_>, arguments: Arguments) -> Verdict {
                     return Verdict::Failed(Errno::INTR);
                 }
             }
-            Some(woken) => return Verdict::of_result(woken.map(|which| which as isize)),
+            Some(woken) => return Verdict::from_result(woken.map(|which| which as isize)),
         }
     }
 }
@@ -114,7 +114,7 @@ fn restart(deadline: Deadline) -> Restart {
 fn wait(call: &Call<'_>, futex: Futex, deadline: Deadline) -> Result<(), Errno> {
     loop {
         match futex.wait(call, deadline) {
-            None => return wait_in_lot(call, futex, deadline),
+            None => return wait_in_table(call, futex, deadline),
             Some(Err(Errno::TIME)) => return Err(Errno::TIMEDOUT),
             Some(Err(Errno::RESTART)) => {
                 if !call.continue_after_handlers(restart(deadline)) {
@@ -128,7 +128,7 @@ fn wait(call: &Call<'_>, futex: Futex, deadline: Deadline) -> Result<(), Errno> 
 
 /// Waits in the shim's wait queue, for futexes that have no waiter in the kernel. Wakes by raw
 /// system calls are not noticed, so the fiber checks periodically whether the value has changed.
-fn wait_in_lot(call: &Call<'_>, futex: Futex, deadline: Deadline) -> Result<(), Errno> {
+fn wait_in_table(call: &Call<'_>, futex: Futex, deadline: Deadline) -> Result<(), Errno> {
     let mut backoff = WaitBackoff::new();
     loop {
         let mut refused = None;

@@ -2,8 +2,8 @@
 //! thread waits for it.
 //!
 //! The pool thread waits as long as necessary. If there are more joins than pool threads for such
-//! waits, the remaining joins share the other threads in intervals of [`TURN`], so that they do not
-//! delay anyone for long.
+//! waits, the remaining joins share the other threads in intervals of [`INTERVAL`], so that they do
+//! not delay anyone for long.
 
 use super::{Wait, WaitBackoff, code, deadline, is_supported, is_valid};
 use crate::calls::Verdict;
@@ -77,7 +77,7 @@ unsafe fn clock_join(thread: pthread_t, value: Value, time: *const timespec) -> 
 }
 
 /// How long a join uses a thread that it shares with others, in nanoseconds.
-const TURN: u64 = 100_000_000;
+const INTERVAL: u64 = 100_000_000;
 
 pub fn join(call: &Call<'_>, thread: pthread_t, value: Value) -> Verdict {
     join_until(call, thread, value, NEVER).map_or_else(Verdict::PassThrough, code)
@@ -155,7 +155,7 @@ fn join_until(
         let until = if own_thread.is_some() {
             deadline
         } else {
-            deadline.min(now + TURN)
+            deadline.min(now + INTERVAL)
         };
         error = offload::run(call, || {
             let time = sys::timespec_of(until);

@@ -65,13 +65,13 @@ const ERROR_CHECKING: u32 = 2;
 
 /// The address of the libc flag that says that the process has only one thread (since glibc 2.32).
 static SINGLE_THREADED: AtomicPtr<AtomicU8> = AtomicPtr::new(null_mut());
-static NOT_KNOWN: AtomicU8 = AtomicU8::new(0);
+static NOT_SINGLE_THREADED: AtomicU8 = AtomicU8::new(0);
 
 pub fn bind() {
     // SAFETY: looks a variable up by name; libc's variable is one byte.
     let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"__libc_single_threaded".as_ptr()) };
     let variable = if found.is_null() {
-        (&raw const NOT_KNOWN).cast_mut()
+        (&raw const NOT_SINGLE_THREADED).cast_mut()
     } else {
         found.cast()
     };
@@ -185,7 +185,7 @@ impl Mutex {
 
     /// Records that a fiber has just taken the word.
     #[inline(always)]
-    fn own(&self) {
+    fn set_owner(&self) {
         self.owner.store(FIBER_BIT, Release);
         self.users
             .store(self.users.load(Relaxed).wrapping_add(1), Relaxed);
@@ -199,7 +199,7 @@ impl Mutex {
     fn is_owned_by_fiber(&self, fiber: *mut c_void) -> bool {
         // The field `fiber` is written before `owner`. In the other order, a previous holder could
         // read its own address there and take itself for the owner.
-        self.owner.load(Acquire) == self.owner_here() && self.fiber.load(Relaxed) == fiber
+        self.owner.load(Acquire) == self.owner_id() && self.fiber.load(Relaxed) == fiber
     }
 
     fn is_shared(&self) -> bool {
@@ -208,7 +208,7 @@ impl Mutex {
 
     /// The owner field while a fiber of this process holds the mutex.
     #[inline(always)]
-    fn owner_here(&self) -> u32 {
+    fn owner_id(&self) -> u32 {
         if self.is_shared() && self.counts_owners() {
             FIBER_BIT | process_id()
         } else {
@@ -238,7 +238,7 @@ impl Mutex {
     }
 
     /// Locks again a mutex that the fiber already holds; None if it does not hold it.
-    fn relock(&self, fiber: *mut c_void) -> Option<Result<(), Errno>> {
+    fn lock_again(&self, fiber: *mut c_void) -> Option<Result<(), Errno>> {
         if !self.is_owned_by_fiber(fiber) {
             return None;
         }
@@ -255,11 +255,11 @@ impl Mutex {
         }
     }
 
-    fn own_anew(&self, fiber: *mut c_void) {
+    fn take_ownership(&self, fiber: *mut c_void) {
         self.fiber.store(fiber, Relaxed);
-        self.own();
+        self.set_owner();
         if self.is_shared() {
-            self.owner.store(self.owner_here(), Release);
+            self.owner.store(self.owner_id(), Release);
         }
         if self.kind() == RECURSIVE {
             self.count.store(1, Relaxed);
@@ -340,7 +340,7 @@ pub fn lock_fast(thread: &Thread, m: *mut pthread_mutex_t) -> Option<c_int> {
     match mutex.kind() {
         // For this kind it does not matter who holds it.
         NORMAL if mutex.try_word() => {
-            mutex.own();
+            mutex.set_owner();
             Some(0)
         }
         RECURSIVE if !mutex.is_shared() => lock_recursive_fast(thread, mutex),
@@ -360,7 +360,7 @@ fn lock_recursive_fast(thread: &Thread, mutex: &Mutex) -> Option<c_int> {
         mutex.count.store(count, Relaxed);
     } else if mutex.try_word() {
         mutex.fiber.store(fiber, Relaxed);
-        mutex.own();
+        mutex.set_owner();
         mutex.count.store(1, Relaxed);
     } else {
         return None;
@@ -416,7 +416,7 @@ pub fn take(
     if mutex.is_special() {
         return special::take(call, m, until);
     }
-    if let Some(result) = mutex.relock(call.fiber) {
+    if let Some(result) = mutex.lock_again(call.fiber) {
         call.inline();
         return result;
     }
@@ -427,7 +427,7 @@ pub fn take(
     } else {
         mutex.acquire(call, until)?;
     }
-    mutex.own_anew(call.fiber);
+    mutex.take_ownership(call.fiber);
     Ok(())
 }
 
@@ -452,10 +452,10 @@ pub fn trylock(call: &Call<'_>, m: *mut pthread_mutex_t) -> Verdict {
         return code(special::try_take(call, m));
     }
     call.inline();
-    let result = match mutex.relock(call.fiber) {
+    let result = match mutex.lock_again(call.fiber) {
         Some(result) if mutex.kind() == RECURSIVE => result,
         _ if mutex.try_word() => {
-            mutex.own_anew(call.fiber);
+            mutex.take_ownership(call.fiber);
             Ok(())
         }
         _ => {

@@ -37,7 +37,7 @@ fn call_libc_pinning<R, F: FnOnce() -> R>(call: &Call<'_>, pin: FdPin, function:
     if call.is_sole_fiber() {
         return Verdict::PassThrough(Reason::Alone);
     }
-    Verdict::of_pool(run_on(call, pin, Lane::Peers, function))
+    Verdict::from_pool(run_on(call, pin, Lane::Peers, function))
 }
 
 /// Runs `function`, which may wait for a peer, on a pool thread. Returns None if no thread is

@@ -85,7 +85,7 @@ struct Ring {
 const MAGIC: u32 = 0xa10a_10a1;
 
 /// The most events taken by one system call.
-const AT_ONCE: usize = 128;
+const EVENTS_PER_CALL: usize = 128;
 
 /// Checks that the kernel has these calls and that no seccomp filter refuses them. The calls name
 /// no context, so they fail with EINVAL and have no effect. Creating a real context would delay the
@@ -146,8 +146,8 @@ impl Context {
     /// # Safety
     /// The memory that the operations name must stay in place until their completions.
     pub unsafe fn submit(&self, operations: &[Iocb]) -> Result<usize, Errno> {
-        let mut pointers = [std::ptr::null::<Iocb>(); AT_ONCE];
-        let n = operations.len().min(AT_ONCE);
+        let mut pointers = [std::ptr::null::<Iocb>(); EVENTS_PER_CALL];
+        let n = operations.len().min(EVENTS_PER_CALL);
         for (pointer, operation) in pointers.iter_mut().zip(operations) {
             *pointer = operation;
         }
@@ -190,14 +190,14 @@ impl Context {
         nanos: Option<u64>,
         done: impl FnMut(Event),
     ) -> Result<(), Errno> {
-        let mut events = [Event::default(); AT_ONCE];
+        let mut events = [Event::default(); EVENTS_PER_CALL];
         let timeout = nanos.map(sys::timespec_of);
         // SAFETY: `events` has room for AT_ONCE events, which is the number passed to the kernel.
         let n = unsafe {
             sys::io_getevents(
                 self.id,
                 least,
-                AT_ONCE,
+                EVENTS_PER_CALL,
                 events.as_mut_ptr().cast(),
                 timeout.as_ref(),
             )

@@ -217,7 +217,7 @@ impl Drop for LinuxAio {
             std::mem::replace(&mut self.context, ContextSlot::NotCreated)
             && self.in_kernel == 0
         {
-            spare::give_back(context);
+            spare::put(context);
         }
     }
 }

@@ -37,7 +37,7 @@ pub fn take() -> Result<Context, Errno> {
 }
 
 /// Keeps a context for the next thread. It must have no operation in flight.
-pub fn give_back(context: Context) {
+pub fn put(context: Context) {
     let mut spare = SPARE.get().lock();
     if spare.len() < MAX_SPARE {
         spare.push(context);

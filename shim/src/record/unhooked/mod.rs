@@ -78,10 +78,10 @@ impl SyscallTracer {
         match dispatch::begin(&tracer.selector, &tracer.text) {
             Ok(()) => Some(tracer),
             Err(error) => {
-                static SAID: AtomicBool = AtomicBool::new(false);
+                static WARNED: AtomicBool = AtomicBool::new(false);
                 set_current(std::ptr::null());
                 tracer.sites.withdraw();
-                if !SAID.swap(true, Relaxed) {
+                if !WARNED.swap(true, Relaxed) {
                     let line = "AIOSHIM_ESCAPES: the kernel does not dispatch system calls";
                     log::say(
                         Level::Warn,

@@ -70,8 +70,8 @@ impl Registration {
     pub fn begin(host: &Host) -> Option<Self> {
         let limit = options::current().stall?;
         let Some(probe) = host.probe() else {
-            static SAID: AtomicBool = AtomicBool::new(false);
-            if !SAID.swap(true, Relaxed) {
+            static WARNED: AtomicBool = AtomicBool::new(false);
+            if !WARNED.swap(true, Relaxed) {
                 let line =
                     "AIOSHIM_STALL: this scheduler does not count turns; stalls are not reported";
                 log::say(Level::Warn, format_args!("{line}"));

@@ -10,17 +10,17 @@ use std::ffi::{c_char, c_int, c_void};
 use std::ptr::null_mut;
 
 /// Flags that make libc change the stream before it calls a function of the table.
-const TEMPTING: c_int = flags::IN_BACKUP | flags::CURRENTLY_PUTTING;
+const PREMATURE_FLAGS: c_int = flags::IN_BACKUP | flags::CURRENTLY_PUTTING;
 
 /// The saved values for one kind of areas.
-struct Ends {
+struct SavedEnds {
     read_end: *mut c_char,
     read_base: *mut c_char,
     write_end: *mut c_char,
     save_base: *mut c_char,
 }
 
-impl Ends {
+impl SavedEnds {
     fn close(areas: &mut Areas) -> Self {
         let ends = Self {
             read_end: areas.read_end,
@@ -45,8 +45,8 @@ impl Ends {
 
 /// The values to restore when the fiber resumes.
 pub struct DisabledFastPath {
-    bytes: Ends,
-    wide: Option<Ends>,
+    bytes: SavedEnds,
+    wide: Option<SavedEnds>,
     markers: *mut c_void,
     flags: c_int,
 }
@@ -73,12 +73,12 @@ impl DisabledFastPath {
             )
         };
         let disabled = Self {
-            bytes: Ends::close(&mut file.areas),
-            wide: wide.map(|wide| Ends::close(&mut wide.areas)),
+            bytes: SavedEnds::close(&mut file.areas),
+            wide: wide.map(|wide| SavedEnds::close(&mut wide.areas)),
             markers: std::mem::replace(&mut file.markers, null_mut()),
-            flags: file.flags & TEMPTING,
+            flags: file.flags & PREMATURE_FLAGS,
         };
-        file.flags &= !TEMPTING;
+        file.flags &= !PREMATURE_FLAGS;
         disabled
     }
 

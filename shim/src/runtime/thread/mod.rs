@@ -400,7 +400,7 @@ impl Thread {
         let entered = context::shim(self.slot());
         let masked = (self.signals.masked.get() > 0 && !self.signals.has_deferred())
             .then(|| self.begin_masked());
-        let mut unparked = self.open_inbox();
+        let mut unparked = self.drain_inbox();
         let had_deferred = self.signals.has_deferred();
         let wait = self.deadlines.borrow().shorten(wait, sys::now);
         let sleeps = unparked == 0
@@ -411,7 +411,7 @@ impl Thread {
         unparked = self.run_engine(wait, unparked);
         if sleeps {
             self.remote.end_sleep();
-            unparked += self.open_inbox();
+            unparked += self.drain_inbox();
         }
         if !self.deadlines.borrow().is_empty() {
             unparked += self.end_expired();
@@ -423,7 +423,7 @@ impl Thread {
         // before the signal arrived is not interrupted by it.
         if unparked == 0 && self.signals.has_deferred() {
             if !had_deferred {
-                unparked = self.run_engine(Wait::No, 0) + self.open_inbox();
+                unparked = self.run_engine(Wait::No, 0) + self.drain_inbox();
             }
             if unparked == 0 {
                 unparked = self.interrupt_for_signals();
@@ -486,7 +486,7 @@ impl Thread {
         unparked
     }
 
-    fn open_inbox(&self) -> usize {
+    fn drain_inbox(&self) -> usize {
         let mut unparked = 0;
         while let Ok(message) = self.inbox.try_recv() {
             match message {
