@@ -79,7 +79,7 @@ fn every_row_that_can_wait_has_a_case() {
         !row.passes
             && !matches!(
                 row.route,
-                Route::Everywhere(_) | Route::Copied | Route::Adaptive(_)
+                Route::Everywhere(_) | Route::Copied | Route::CopiedBy | Route::Adaptive(_)
             )
     };
     let missing: Vec<_> = ROWS

@@ -142,6 +142,7 @@ probes! {
     process {
         fork, [1, 3];
         fork_from_threads, [3];
+        fork_in_handler, [1];
         vfork, [1, 3];
         clone, [1, 3];
         exec, [1, 3];

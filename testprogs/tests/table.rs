@@ -179,8 +179,8 @@ fn in_words(row: &Row) -> String {
         Route::Convert(function) => format!("converted: `{}`", within(function)),
         Route::Offload => "offloaded".to_owned(),
         Route::OffloadWhen(_) => "offloaded: may wait".to_owned(),
-        Route::Recorded(twin) => format!("recorded: `{}`", within(twin)),
-        Route::Copied => "copied".to_owned(),
+        Route::Recorded(twin) | Route::RecordedBy(twin) => format!("recorded: `{}`", within(twin)),
+        Route::Copied | Route::CopiedBy => "copied".to_owned(),
         Route::Adaptive(kind) => format!("adaptive: {}", kind.to_lowercase()),
         Route::Everywhere(_) => "wakes".to_owned(),
     }

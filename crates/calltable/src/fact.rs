@@ -18,13 +18,13 @@ macro_rules! route {
         Route::Recorded(stringify!($twin))
     };
     (RecordedBy($($function:tt)*)) => {
-        Route::Recorded(stringify!($($function)*))
+        Route::RecordedBy(stringify!($($function)*))
     };
     (Copied) => {
         Route::Copied
     };
     (CopiedBy($($function:tt)*)) => {
-        Route::Copied
+        Route::CopiedBy
     };
     (Everywhere($($function:tt)*)) => {
         Route::Everywhere(stringify!($($function)*))

@@ -42,8 +42,12 @@ pub enum Route {
     Adaptive(&'static str),
     /// By a reentrant function on a pool thread, with the result in memory of the fiber.
     Recorded(&'static str),
+    /// The same by a function of the shim.
+    RecordedBy(&'static str),
     /// Inline, with the result in memory of the fiber.
     Copied,
+    /// The same by a function of the shim.
+    CopiedBy,
     /// By a function of the shim, on a fiber and off.
     Everywhere(&'static str),
 }
@@ -225,6 +229,8 @@ mod tests {
             ("gethostbyname", Next::Through),
             ("pthread_mutex_lock", Next::Converted),
             ("getaddrinfo", Next::Converted),
+            ("strtok", Next::Converted),
+            ("localtime", Next::Converted),
             ("nftw", Next::Converted),
         ] {
             assert_eq!(row(name).next(), expected, "{name}");

@@ -236,10 +236,10 @@ impl<M: Mode> Drop for Entered<'_, M> {
         // SAFETY: not null: it is null only for modes in which hooks pass through. The thread stays
         // attached while its code runs.
         let slot = unsafe { &*self.slot };
-        slot.set(self.before);
         if M::PASSES {
             slot.convert();
         }
+        slot.set(self.before);
         if M::DELIVERS {
             slot.deliver(self.before);
         }
@@ -291,8 +291,11 @@ pub fn handler() -> Entered<'static, Handler> {
     let slot = words::active();
     // SAFETY: null, or the slot of this thread, which stays attached while its code runs.
     let before = unsafe { slot.as_ref() }.map_or(0, |slot| {
+        let before = slot.state.load(Relaxed);
+        // A fault inside the shim has interrupted it: other handlers stay deferred.
+        slot.set(before & DEFERS | PASSES | HANDLES);
         words::set_active(null());
-        slot.replace(PASSES | HANDLES)
+        before
     });
     Entered::new(slot, before)
 }
@@ -302,9 +305,11 @@ fn pass<M: Mode>(bits: u8) -> Entered<'static, M> {
     let slot = words::active();
     // SAFETY: null, or the slot of this thread, which stays attached while its code runs.
     let before = unsafe { slot.as_ref() }.map_or(0, |slot| {
+        // In this order, and the other way round at the end: a signal in between finds handlers
+        // deferred already, or can tell that it interrupted a fiber.
         let before = slot.state.load(Relaxed);
-        words::set_active(null());
         slot.set(before | bits);
+        words::set_active(null());
         before
     });
     Entered::new(slot, before)
@@ -380,6 +385,12 @@ pub fn return_from_handler(slot: &Slot) {
         slot.set(slot.state.load(Relaxed) & DEFERS);
     }
     slot.convert();
+}
+
+/// Whether hooks pass through though handlers run at once: in a handler of the program, or where
+/// one may have interrupted the change from one context to another.
+pub fn is_off_fiber(slot: &Slot) -> bool {
+    words::active().is_null() && !slot.defers()
 }
 
 /// Whose code runs here.

@@ -158,6 +158,9 @@ unsafe fn begin_anew(attached: *mut Thread) {
         }
         // If no eventfd can be made, the child's fibers continue as if the thread had never
         // attached.
-        Err(_) => old.set_defunct(),
+        Err(_) => {
+            old.set_defunct();
+            old.pass_through();
+        }
     }
 }

@@ -29,7 +29,8 @@ fn release_here(fd: c_int) -> bool {
     if users.is_held {
         holds::redirect(fd);
     }
-    if users.is_pool_in_use {
+    // Again, because another thread may have started a job in that time.
+    if descriptors::users(fd).is_some_and(|users| users.is_pool_in_use) {
         pool::await_jobs(fd);
     }
     descriptors::clear(fd);

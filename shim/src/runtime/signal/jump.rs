@@ -2,7 +2,7 @@
 //! on its fiber. If the jump leaves a call-back of a function that runs on the pool, ends that
 //! function first.
 
-use crate::context::{self, Context};
+use crate::context;
 use crate::runtime::callback;
 use crate::runtime::thread::Thread;
 use std::ffi::{c_int, c_void};
@@ -68,8 +68,7 @@ fn jumped_to(target: *const c_void) {
     let Some(thread) = Thread::attached() else {
         return;
     };
-    // Deferred handlers that run while all fibers are parked run inside the shim's own poll.
-    if matches!(context::current(), Context::Handler | Context::Libc) {
+    if context::is_off_fiber(thread.slot()) {
         thread.jumped();
         context::return_from_handler(thread.slot());
     }

@@ -5,6 +5,7 @@
 //! that: it would take it for its own mask, restore it later or pass it on. So the handlers run
 //! first.
 
+use crate::context::{self, Context};
 use crate::runtime::thread::Thread;
 use std::arch::naked_asm;
 use std::ffi::{CStr, c_char, c_int, c_void};
@@ -176,9 +177,9 @@ variadic!(execle, next_execle);
 
 /// Runs the handlers of deferred signals, if called from a fiber's own code.
 pub extern "C" fn run_deferred_handlers() {
-    if let Some(thread) = Thread::current()
+    if context::current() == Context::Fiber
+        && let Some(thread) = Thread::current()
         && thread.signals().has_deferred()
-        && !thread.slot().defers()
         && !thread.host().running().is_null()
     {
         thread.handle_signals(None);
