@@ -111,8 +111,10 @@ mod tests {
 
     #[test]
     fn counts_and_reasons() {
-        let text = r#"{"engine": "io_uring", "calls": {"read": {"converted": 2, "offloaded": 1,
-            "inline": 1, "through": {"pipe": 3}, "p50_ns": 7}}}"#;
+        let text = concat!(
+            r#"{"engine": "io_uring", "calls": {"read": {"converted": 2, "offloaded": 1, "#,
+            r#""inline": 1, "through": {"pipe": 3}, "p50_ns": 7}}}"#
+        );
         let stats = Stats::parse(text).unwrap();
         assert_eq!(
             (stats.engine.as_str(), stats.call("read").offloaded),
