@@ -18,6 +18,7 @@ struct House {
     floors: &'static [&'static [&'static str]],
     /// The imports that break a rule: a file, and the file that it uses; or two folders, for all
     /// files in them. Nothing else may break one, and an entry that is no longer needed must go.
+    /// ARCHITECTURE.md gives the reason for each.
     exceptions: &'static [(&'static str, &'static str)],
 }
 

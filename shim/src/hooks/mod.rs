@@ -6,8 +6,8 @@
 //!
 //! 1. The exported function calls [`enter::enter`]. Off a fiber it jumps to the libc function.
 //! 2. [`enter::attached`] begins a [`Call`] and follows the route of the row ([`routes`]), which
-//!    leads to a function of [`crate::calls`].
-//! 3. If that leaves the call to libc, the libc function is called.
+//!    leads to a function of [`crate::calls`]. Its [`Verdict`] becomes the result and errno.
+//! 3. If the verdict leaves the call to libc, the libc function is called.
 //!
 //! Off a fiber, a hook costs one thread-local load, a branch and a jump to libc. It allocates
 //! nothing, takes no lock and prints nothing.

@@ -1,4 +1,5 @@
-//! One call of one fiber, as the functions in [`crate::calls`] see it.
+//! One call of one fiber, as the functions in [`crate::calls`] see it. The hooks begin it and end
+//! it; between the two it submits operations, parks and runs signal handlers.
 
 use crate::context::{self, Entered, Shim};
 use crate::engine::{Request, Run};

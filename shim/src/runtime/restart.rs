@@ -1,4 +1,6 @@
-//! Restarting interrupted calls: the one rule, which is the kernel's (signal(7)).
+//! Restarting interrupted calls: the one rule, which is the kernel's (signal(7)). A call is made
+//! again if no handler ran, or if every handler that ran was installed with SA_RESTART and the
+//! kernel restarts calls of this kind; otherwise it fails with EINTR.
 
 use super::call::Call;
 use super::signal::Handled;

@@ -1,4 +1,5 @@
-//! The one contract of all functions behind a row: what became of a call.
+//! The verdict: what became of a call on a fiber. Every route of the call table ends in one, and
+//! [`Verdict::settle`] turns it into the result that the C caller gets.
 
 use super::call::Call;
 use super::restart::Restart;

@@ -1,9 +1,9 @@
 //! The state of an attached OS thread: its engine, its in-flight operations, and the poll function
 //! that its host calls.
 //!
-//! The other files hold the operations of its fibers: [`submit`] submits an operation and waits for
-//! it; [`interrupt`] ends waits early; [`accepting`] accepts connections; [`park`] parks fibers
-//! and limits how long one runs; [`replacing`] replaces a failed engine.
+//! The other files do what a call on a fiber needs: [`submit`] submits an operation, waits for it
+//! and completes it; [`interrupt`] ends waits early; [`accepting`] accepts connections; [`park`]
+//! parks fibers and limits how long one runs; [`replacing`] replaces a failed engine.
 //!
 //! Invariant: only the attached thread touches the fields, except [`Remote`], and never while
 //! another borrow of the same field is live: the host's callbacks do not call back into the shim
