@@ -11,8 +11,8 @@ use testprogs::{Flavor, Outcome, Run, Scratch, program};
 /// A call that blocks its OS thread makes the test hang; nothing else takes long.
 const HANG: Duration = Duration::from_secs(60);
 
-/// The program's exit status for functions that glibc has no longer offered to new programs since
-/// 2.34.
+/// The program's exit status for a function that it cannot call here. Since 2.34, for example,
+/// glibc no longer offers some old functions to newly linked programs.
 const NOT_HERE: i32 = 77;
 
 fn run(args: &[&str], flavor: Flavor, engine: Option<&str>) -> Outcome {

@@ -17,8 +17,8 @@ fn ten_thousand_blocking_fibers_are_served_by_one_thread() {
                 .env("AIOSHIM_THREADS", POOL.to_string())
                 .run()
         };
-        // A client needs two descriptors. If the limit is too low for that, half of the ten
-        // thousand fibers are servers.
+        // A client needs two descriptors, its own and that of its server. If the limit on open
+        // descriptors is too low for 10000 clients, the test runs with half as many.
         let mut clients = "10000";
         let mut outcome = run(clients);
         if outcome.status.code() == Some(77) {

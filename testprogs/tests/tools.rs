@@ -38,7 +38,8 @@ fn same(program: &Path, launcher: Option<Launcher>) {
     };
     let plain = run().run();
     if !plain.status.success() {
-        // For example in a container that denies ptrace, or disabling address randomization.
+        // A container may forbid ptrace(2), for example, or the system call that disables address
+        // randomization.
         testprogs::skip(&format!("the tool does not work here: {}", plain.report()));
         return;
     }

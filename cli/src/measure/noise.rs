@@ -25,8 +25,8 @@ impl Noise {
         }
     }
 
-    /// The number of processors that others have kept busy since. Others include kernel threads,
-    /// and the hypervisor if it takes processor time away.
+    /// The number of processors that other programs have kept busy since [`Self::watch`]. They
+    /// include kernel threads, and the hypervisor if it takes processor time away.
     pub fn processors(&self) -> Option<f64> {
         let busy = busy()?.saturating_sub(self.busy?);
         let theirs = busy.saturating_sub(ours().saturating_sub(self.ours));

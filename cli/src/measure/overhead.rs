@@ -243,8 +243,8 @@ fn measure_call(
     let generations: u32 = if bench.quick { 3 } else { 8 };
     let mut rounds = Rounds::default();
     for generation in 0..generations {
-        // With --rounds, the rounds are divided among the generations; the first ones take one
-        // more.
+        // The user's number of rounds (--rounds) is divided among the generations of processes; if
+        // that leaves a remainder, the first generations run one round more.
         let wanted = bench
             .rounds
             .map(|n| (n + generations - 1 - generation) / generations);

@@ -9,7 +9,7 @@ use policy::{CallKind, Reason};
 use std::ffi::{c_char, c_int, c_void};
 use sys::errno;
 
-/// The filter and the order of scandir(3).
+/// The program's functions that scandir(3) calls: one chooses entries, the other compares two.
 pub type Filter = Option<unsafe extern "C" fn(*const c_void) -> c_int>;
 pub type Compare = Option<unsafe extern "C" fn(*const c_void, *const c_void) -> c_int>;
 

@@ -30,7 +30,7 @@ enum Change {
     Inheritable,
     /// The identity and permissions of the thread.
     Credentials,
-    /// The meaning of paths and ids.
+    /// The namespaces, which decide what a path, a process id or a user id refers to.
     Namespaces,
     Filter(BlockedCalls, Reach),
 }

@@ -314,7 +314,7 @@ mod guarded_frame {
         )
     }
 
-    /// Untested: no aarch64 machine was available.
+    /// The same frame on aarch64. Untested, because no aarch64 machine was available.
     #[cfg(target_arch = "aarch64")]
     #[unsafe(naked)]
     unsafe extern "C" fn frame(

@@ -6,10 +6,10 @@
 //! descriptor: before a task closes or replaces the number, it gives each hold a duplicate, and the
 //! remaining steps use the duplicate. A hold costs no system call unless its descriptor is closed.
 //!
-//! The holds of one number form a linked list through the stacks of their fibers. The head of the
-//! list is a word in a table, indexed by the number like that of [`crate::state::descriptors`]. The
-//! lowest bit of the word is a lock. It is held for a few instructions, or for a few system calls
-//! while the number is being closed, but never across a park.
+//! The holds of one number form a linked list through the stacks of their fibers. A table, indexed
+//! by the descriptor's number, has the head of each list in one word. The lowest bit of the word is
+//! a lock. It is held for a few instructions, or for a few system calls while the number is being
+//! closed, but never across a park.
 
 use crate::context;
 use crate::state::blocked::Blocked;

@@ -58,7 +58,7 @@ static void append(void)
     SHOW(pwritev(fd, &part, 1, 2));
     SHOW(writev(fd, &part, 1));
     SHOW(lseek(fd, 0, SEEK_CUR));
-    /* The flag is set and cleared on an open file. */
+    /* O_APPEND is cleared while the file is open, and then set again. */
     SHOW(fcntl(fd, F_SETFL, 0));
     SHOW(pwrite(fd, "ONE", 3, 0));
     SHOW(lseek(fd, 4, SEEK_SET));

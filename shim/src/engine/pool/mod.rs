@@ -86,7 +86,7 @@ enum State {
     Running(c_int),
     /// Runs on the thread with this id, and is being interrupted.
     Ending(c_int),
-    /// Interrupted before a thread began it.
+    /// The job was interrupted, for example by a signal, before a thread began it.
     Interrupted,
 }
 

@@ -59,7 +59,8 @@ struct Window {
     count: AtomicU32,
     head: AtomicUsize,
     tail: AtomicUsize,
-    /// The address from which file table updates read the hot file's number: two descriptors.
+    /// The address of two descriptors in memory. The queued updates of io_uring's file table read
+    /// the number of the hot file there.
     hot: AtomicUsize,
     /// Whether the owner is in io_uring_enter(2), or about to enter it.
     entering: AtomicBool,

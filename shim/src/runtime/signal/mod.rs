@@ -107,7 +107,7 @@ pub struct Signals {
     returns_to_base: AtomicBool,
     /// SIGXFSZ arrived while the shim submitted operations.
     exceeded: AtomicBool,
-    /// Number of fibers that wait under their own mask.
+    /// Number of fibers that wait in a call with a signal mask of its own, such as ppoll(2).
     pub masked: Cell<usize>,
 }
 

@@ -24,8 +24,8 @@ const DEPTH: usize = 16;
 #[derive(Clone, Copy)]
 struct OccupiedStream {
     file: *mut File,
-    /// The stack address of the function. An entry at or below the address of the next function was
-    /// left behind by a jump.
+    /// The stack address of the function. If a later function finds an entry at or below its own
+    /// address, the entry's function has ended by a longjmp(3) without removing its entry.
     frame: usize,
     /// The function must release the stream's lock once more than it was taken.
     owes_unlock: bool,

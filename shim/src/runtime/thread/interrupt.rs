@@ -189,7 +189,7 @@ impl Thread {
             // SAFETY: operations in the slab are alive (operation.rs).
             let operation = unsafe { &*operation };
             match operation.end {
-                // It was already interrupted.
+                // This operation has been interrupted already, and its fiber will run the handlers.
                 Some(EarlyEnd::Interrupt) => return 0,
                 Some(EarlyEnd::Timeout) => soon = true,
                 None if operation.accepts(signals, base) => {
