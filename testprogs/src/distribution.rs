@@ -14,6 +14,9 @@ use crate::tool::{Tool, skip};
 /// The packages that debootstrap installs in addition to the minimal system, to compile C programs.
 const PACKAGES: &str = "gcc,libc6-dev";
 
+/// How often a release is downloaded if the connection is lost.
+const DOWNLOADS: u32 = 3;
+
 /// On an idle machine, creating a root and building in it take a minute each.
 const LIMIT: Duration = Duration::from_secs(900);
 
@@ -50,24 +53,33 @@ impl Distribution {
         let toolchain = toolchain()?;
         let cargo_home = cargo_home()?;
         let root = Scratch::new();
-        let made = command(unshare.path())
-            .args(NAMESPACES)
-            .arg(debootstrap.path())
-            // The archive is fetched over plain HTTP, so its signatures must be checked.
-            .args(["--force-check-gpg", "--variant=minbase"])
-            .arg(format!("--include={PACKAGES}"))
-            .arg(suite)
-            .arg(root.path())
-            .args(mirror())
-            .run();
-        if !made.status.success() {
+        let make = || {
+            command(unshare.path())
+                .args(NAMESPACES)
+                .arg(debootstrap.path())
+                // The archive is fetched over plain HTTP, so its signatures must be checked.
+                .args(["--force-check-gpg", "--variant=minbase"])
+                .arg(format!("--include={PACKAGES}"))
+                .arg(suite)
+                .arg(root.path())
+                .args(mirror())
+                .run()
+        };
+        // A lost connection must not fail the test. The packages that have arrived are kept.
+        for downloads_left in (0..DOWNLOADS).rev() {
+            let made = make();
+            if made.status.success() {
+                break;
+            }
             let text = made.text() + &made.error_text();
             let why = text
                 .lines()
                 .rfind(|line| line.starts_with("E: "))
                 .unwrap_or("it failed");
-            skip(&format!("no Debian {suite}: debootstrap: {why}"));
-            return None;
+            if downloads_left == 0 || !why.contains("download") {
+                skip(&format!("no Debian {suite}: debootstrap: {why}"));
+                return None;
+            }
         }
         let distribution = Distribution {
             root,
