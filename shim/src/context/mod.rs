@@ -218,12 +218,14 @@ impl<M: Mode> Entered<'_, M> {
     pub fn is_nested(&self) -> bool {
         self.before & DEFERS != 0
     }
+}
 
+impl Entered<'_, Shim> {
     /// Ends it without running deferred handlers.
     pub fn end_without_delivery(self) {
-        let slot = std::mem::ManuallyDrop::new(self);
+        let entered = std::mem::ManuallyDrop::new(self);
         // SAFETY: `shim` took it from a reference that the lifetime of `self` keeps valid.
-        unsafe { &*slot.slot }.set(slot.before);
+        unsafe { &*entered.slot }.set(entered.before);
     }
 }
 
