@@ -49,7 +49,6 @@ const HOUSES: [House; 3] = [
             ("entry::main_fiber", "entry::host_api"),
             ("entry::stdio::tables", "entry::stdio::slots"),
             ("hooks::numbers", "hooks"),
-            ("runtime::signal", "runtime::thread"),
             ("runtime::signal::trampoline", "runtime::signal::actions"),
             ("runtime::thread", "runtime::callback"),
         ],

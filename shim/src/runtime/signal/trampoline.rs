@@ -108,7 +108,11 @@ extern "C" fn begin(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_v
     let thread = Thread::attached();
     if let Some(thread) = thread
         // SAFETY: this runs on that thread, and `info` is what the kernel passed to this handler.
-        && unsafe { thread.signals().defer(thread, signal, info, blocked) }
+        && unsafe {
+            let waits = || thread.in_flight() > 0;
+            let (host, remote) = (thread.host(), thread.remote());
+            thread.signals().defer(host, remote, waits, signal, info, blocked)
+        }
     {
         return DEFERRED;
     }

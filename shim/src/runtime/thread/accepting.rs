@@ -2,7 +2,7 @@
 
 use super::Thread;
 use crate::engine::SocketCall;
-use crate::runtime::signal::Alarm;
+use crate::runtime::signal::alarm::Alarm;
 use crate::state::fork_reset::is_bare_child;
 use std::cell::{Cell, OnceCell};
 use std::ffi::c_int;

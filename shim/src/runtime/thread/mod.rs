@@ -29,7 +29,7 @@ use crate::runtime::host_waker::HostWaker;
 use crate::runtime::language::Runtimes;
 use crate::runtime::operation::Operations;
 use crate::runtime::quantum::Quantum;
-use crate::runtime::signal::Signals;
+use crate::runtime::signal::state::Signals;
 use crate::runtime::static_results::StaticResults;
 use crate::runtime::stream::Occupancy;
 use crate::state::log;
@@ -165,7 +165,7 @@ impl Thread {
             duplicates: RefCell::new(HashSet::new()),
             awaits_host: Cell::new(false),
             defunct: Cell::new(false),
-            signals: Signals::new(),
+            signals: Signals::new(Self::deliver_deferred),
             runtimes: Runtimes::of_thread(),
             static_results: StaticResults::default(),
             active_callbacks: RefCell::default(),
