@@ -50,7 +50,6 @@ const HOUSES: [House; 3] = [
             ("entry::stdio::tables", "entry::stdio::slots"),
             ("hooks::numbers", "hooks"),
             ("runtime::signal::trampoline", "runtime::signal::actions"),
-            ("runtime::thread", "runtime::callback"),
         ],
     },
     House {

@@ -5,7 +5,6 @@ use crate::calls::thread_state;
 use crate::context;
 use crate::engine::Wait;
 use crate::host::{Host, HostTable};
-use crate::runtime::callback;
 use crate::runtime::signal;
 use crate::runtime::thread::Thread;
 use crate::state::{attached, descriptors, holds, options};
@@ -161,8 +160,9 @@ pub unsafe extern "C" fn aioshim_in_flight(thread: *const Thread) -> usize {
 pub unsafe extern "C" fn aioshim_leaving(thread: *mut Thread) {
     // SAFETY: the handle lives while the thread is attached.
     let thread = unsafe { &*thread };
-    if callback::is_calling_back(thread) {
-        callback::end_abandoned(thread, thread.host().running(), |_| true);
+    let callbacks = thread.callbacks();
+    if callbacks.any() {
+        callbacks.end_abandoned(thread.host().running(), |_| true);
     }
 }
 

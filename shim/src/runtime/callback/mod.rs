@@ -7,53 +7,29 @@
 //! hand-overs.
 //!
 //! A call-back may never return: it may throw an exception, jump, or end its fiber. Before its
-//! frames are removed ([`end_abandoned`]), the fiber tells the pool thread to end libc's function,
-//! and waits until it has.
+//! frames are removed, the fiber tells the pool thread to end libc's function, and waits until it
+//! has ([`link::ActiveCallbacks::end_abandoned`]).
 //!
 //! Invariant: exactly one of the two runs at a time. The `CallbackJob` is on the fiber's stack and
 //! outlives the pool thread's use of it.
 
-use crate::context::{self, Condvar, Mutex, MutexGuard};
+pub mod link;
+
+use crate::context;
 use crate::engine::{FdPin, Lane, Run};
-use crate::host::remote::Remote;
 use crate::runtime::call::Call;
-use crate::runtime::thread::Thread;
 use crate::runtime::verdict::Verdict;
+use link::{Link, Phase};
 use std::cell::Cell;
 use std::ffi::{c_int, c_void};
 use std::sync::Arc;
 use sys::errno;
-
-/// Which side may run.
-enum Phase {
-    /// The pool thread.
-    Function,
-    /// The fiber, which must make this call.
-    CallBack(*mut (dyn FnMut() + 'static)),
-    /// The pool thread, which must end the function because its call-back will not return.
-    Abandoned,
-    /// The fiber, because the function has returned.
-    Done,
-}
-
-// SAFETY: only the fiber follows the pointer, while the thread whose stack it points to waits.
-unsafe impl Send for Phase {}
 
 struct CallbackJob<R, F> {
     function: Option<F>,
     result: Option<R>,
     errno: c_int,
     link: Link,
-}
-
-/// State shared by both sides, independent of the type of the function.
-pub struct Link {
-    phase: Mutex<Phase>,
-    answered: Condvar,
-    fiber: *mut c_void,
-    remote: Arc<Remote>,
-    /// The program's call-back function.
-    callback: *const c_void,
 }
 
 thread_local! {
@@ -83,13 +59,7 @@ fn run_on_pool<R, F: FnOnce() -> R>(
         function: Some(function),
         result: None,
         errno: errno::get(),
-        link: Link {
-            phase: Mutex::new(Phase::Function),
-            answered: Condvar::new(),
-            fiber: call.fiber,
-            remote: Arc::clone(call.thread.remote()),
-            callback,
-        },
+        link: Link::new(call.fiber, Arc::clone(call.thread.remote()), callback),
     };
     let job = &raw mut job;
     let run = Run {
@@ -111,17 +81,14 @@ fn run_on_pool<R, F: FnOnce() -> R>(
             Phase::CallBack(callback) => *callback,
             _ => break,
         };
-        call.thread.active_callbacks().borrow_mut().push(link);
+        call.thread.callbacks().add(link);
         {
             let _program = context::program(call.thread.slot());
             // SAFETY: the call-back is on the stack of the pool thread, which waits for the answer;
             // the link is on this stack.
             unsafe { guarded_frame::call(&callback, link) };
         }
-        call.thread
-            .active_callbacks()
-            .borrow_mut()
-            .retain(|other| !std::ptr::eq(*other, link));
+        call.thread.callbacks().remove(link);
         let mut phase = link.phase();
         *phase = Phase::Function;
         link.answered.notify_all();
@@ -205,62 +172,10 @@ pub fn call_back<R>(stop: R, call: impl FnOnce(*const c_void) -> R) -> R {
     result.expect("the fiber has called back")
 }
 
-/// Ends the functions whose call-backs will not return because the frames for which `leaving` is
-/// true are being removed from the stack of the running `fiber`.
-pub fn end_abandoned(thread: &Thread, fiber: *const c_void, leaving: impl Fn(*const Link) -> bool) {
-    loop {
-        let mut active_callbacks = thread.active_callbacks().borrow_mut();
-        // SAFETY: the frames that contain the links are still in place.
-        let is_left =
-            |link: &*const Link| unsafe { (**link).fiber.cast_const() } == fiber && leaving(*link);
-        let Some(at) = active_callbacks.iter().rposition(is_left) else {
-            return;
-        };
-        let link = active_callbacks.remove(at);
-        drop(active_callbacks);
-        // SAFETY: the link's frame is still in place, and no one uses the link once it is off the
-        // list.
-        unsafe { Link::end(link.cast_mut()) };
-    }
-}
-
-/// Whether any call-back is in progress that could be left.
-pub fn is_calling_back(thread: &Thread) -> bool {
-    !thread.active_callbacks().borrow().is_empty()
-}
-
-impl Link {
-    /// Ends the function, and waits until it has returned.
-    ///
-    /// # Safety
-    /// The fiber may run and will not answer; the job is not used afterwards.
-    unsafe fn end(link: *mut Self) {
-        let errno = errno::get();
-        {
-            // SAFETY: the caller guarantees that the link is valid.
-            let link = unsafe { &*link };
-            let mut phase = link.phase();
-            *phase = Phase::Abandoned;
-            link.answered.notify_all();
-            while !matches!(*phase, Phase::Done) {
-                phase = link.answered.wait(phase);
-            }
-        }
-        // SAFETY: the pool thread no longer uses it, and the frame that contains it is never
-        // returned to.
-        unsafe { std::ptr::drop_in_place(&raw mut (*link).remote) };
-        errno::set(errno);
-    }
-
-    fn phase(&self) -> MutexGuard<'_, Phase> {
-        self.phase.lock()
-    }
-}
-
 /// The frame from which call-backs are called. Its personality routine notices exceptions that pass
 /// through the frame, and the unwinding that ends a thread.
 mod guarded_frame {
-    use super::{Link, end_abandoned};
+    use super::Link;
     use crate::runtime::thread::Thread;
     use std::arch::naked_asm;
     use std::ffi::{c_int, c_void};
@@ -366,7 +281,10 @@ mod guarded_frame {
             let left = unsafe { _Unwind_GetGR(context, LINK) };
             // SAFETY: a fiber runs on its own thread, which is attached.
             if let Some(thread) = Thread::attached() {
-                end_abandoned(thread, thread.host().running(), |link| link.addr() == left);
+                let fiber = thread.host().running();
+                thread
+                    .callbacks()
+                    .end_abandoned(fiber, |link| link.addr() == left);
             }
         }
         CONTINUE_UNWIND

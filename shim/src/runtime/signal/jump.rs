@@ -3,7 +3,6 @@
 //! function first.
 
 use crate::context;
-use crate::runtime::callback;
 use crate::runtime::thread::Thread;
 use std::ffi::{c_int, c_void};
 
@@ -72,9 +71,10 @@ fn jumped_to(target: *const c_void) {
         thread.jumped();
         context::return_from_handler(thread.slot());
     }
-    if callback::is_calling_back(thread) {
+    let callbacks = thread.callbacks();
+    if callbacks.any() {
         // SAFETY: the buffer is the one that the program passed to longjmp.
         let sp = unsafe { stack_pointer(target) };
-        callback::end_abandoned(thread, thread.host().running(), |link| link.addr() < sp);
+        callbacks.end_abandoned(thread.host().running(), |link| link.addr() < sp);
     }
 }

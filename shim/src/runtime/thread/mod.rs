@@ -23,7 +23,7 @@ use crate::record::stats::{self, Stats};
 use crate::record::trace::{CallRecord, Trace, Tracing};
 use crate::record::unhooked::SyscallTracer;
 use crate::record::watchdog::Registration;
-use crate::runtime::callback::Link;
+use crate::runtime::callback::link::ActiveCallbacks;
 use crate::runtime::deadlines::Deadlines;
 use crate::runtime::host_waker::HostWaker;
 use crate::runtime::language::Runtimes;
@@ -116,7 +116,7 @@ pub struct Thread {
     runtimes: Runtimes,
     static_results: StaticResults,
     /// Call-backs from the pool that fibers of this thread are currently running.
-    active_callbacks: RefCell<Vec<*const Link>>,
+    callbacks: ActiveCallbacks,
     stats: Registered<Stats>,
     trace: Option<Tracing>,
     tracer: Option<Box<SyscallTracer>>,
@@ -168,7 +168,7 @@ impl Thread {
             signals: Signals::new(Self::deliver_deferred),
             runtimes: Runtimes::of_thread(),
             static_results: StaticResults::default(),
-            active_callbacks: RefCell::default(),
+            callbacks: ActiveCallbacks::default(),
             watched,
             locks,
             fast_path: locks && !watched,
@@ -244,8 +244,8 @@ impl Thread {
         &self.signals
     }
 
-    pub fn active_callbacks(&self) -> &RefCell<Vec<*const Link>> {
-        &self.active_callbacks
+    pub fn callbacks(&self) -> &ActiveCallbacks {
+        &self.callbacks
     }
 
     /// The quantum of the running fiber.
