@@ -75,7 +75,7 @@ mod rows;
 mod wait;
 
 pub use exports::{EXPORTS, Export};
-pub use row::{NAMES, Name, Next, ROWS, Route, Row};
+pub use row::{NAMES, Name, Next, ROWS, Route, Row, index_of};
 pub use wait::{Condition, Wait, wait_of};
 
 /// Calls the macro `callback` with all rows, grouped by sections of docs/calls.md.

@@ -163,6 +163,28 @@ pub static NAMES: [Name; COUNT] = {
     names
 };
 
+/// The index of `name` in [`NAMES`].
+///
+/// # Panics
+/// The table has no such name.
+pub const fn index_of(name: &str) -> usize {
+    let mut index = 0;
+    while !is_same(NAMES[index].name, name) {
+        index += 1;
+    }
+    index
+}
+
+/// `a == b`, which the compiler cannot evaluate yet.
+const fn is_same(a: &str, b: &str) -> bool {
+    let (a, b) = (a.as_bytes(), b.as_bytes());
+    let mut at = 0;
+    while at < a.len() && at < b.len() && a[at] == b[at] {
+        at += 1;
+    }
+    at == a.len() && at == b.len()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,7 +2,7 @@
 //! socket would notice.
 //!
 //! When a connection is there, the thread makes a plain accept, and a timer interrupts that accept
-//! in case another process takes the connection first ([`crate::runtime::signal::alarm`]). Only one
+//! in case another process takes the connection first ([`crate::runtime::accepting`]). Only one
 //! fiber at a time waits for a listening socket. connect(2) is done by io_uring or by a pool
 //! thread.
 

@@ -93,7 +93,7 @@ pub fn openat(
     if !call.has_engine() {
         return Verdict::PassThrough(Reason::NoEngine);
     }
-    let opens = &call.thread.opens;
+    let opens = call.thread.opens().speed();
     let decision = opens
         .get()
         .decide(call.load().contention, !can_be_tried(flags));
@@ -144,7 +144,13 @@ fn never_waits_for_peer(flags: c_int) -> bool {
 fn was_a_file(call: &Call<'_>, dir: c_int, path: *const c_char, flags: c_int) -> bool {
     // SAFETY: the kernel has read the path recently. A program that unmaps a path within a
     // millisecond of opening it, and then opens it again, would not work anyway.
-    dir == libc::AT_FDCWD && unsafe { call.thread.recent_paths.is_file(path, flags, sys::now()) }
+    dir == libc::AT_FDCWD
+        && unsafe {
+            call.thread
+                .opens()
+                .recent_paths()
+                .is_file(path, flags, sys::now())
+        }
 }
 
 /// One call of the open family.
@@ -181,7 +187,7 @@ impl Open {
         // SAFETY: the C caller passes a valid path.
         let result = unsafe { sys::openat2(self.dir, self.path, &how) };
         let hit = result != Err(Errno::AGAIN);
-        call.thread.opens.update(|opens| opens.tried(hit));
+        call.thread.opens().speed().update(|opens| opens.tried(hit));
         call.note(|record| {
             record.set_outcome(if hit {
                 AttemptOutcome::Hit
@@ -205,7 +211,7 @@ impl Open {
         let result =
             unsafe { sys::openat(self.dir, self.path, self.nonblocking_flags(), self.mode) };
         let took = sys::now() - begin;
-        call.thread.opens.update(|opens| opens.made(took));
+        call.thread.opens().speed().update(|opens| opens.made(took));
         call.note(|record| {
             record.set_decision(Decision::Inline);
             record.set_outcome(if took > policy::SLOW_OPEN_NS {
@@ -254,7 +260,7 @@ impl Open {
             if self.dir == libc::AT_FDCWD {
                 // SAFETY: the kernel has just read the path.
                 unsafe {
-                    call.thread.recent_paths.remember(
+                    call.thread.opens().recent_paths().remember(
                         self.path,
                         self.flags,
                         self.changes,
@@ -287,7 +293,7 @@ impl Open {
 
     /// Opens the path on the engine or the pool, without waiting for a peer.
     fn submit(&self, call: &Call<'_>) -> Verdict {
-        call.thread.opens.update(Opens::submitted);
+        call.thread.opens().speed().update(Opens::submitted);
         // A kernel thread looks up the directory descriptor, possibly after the program has closed
         // it.
         let duplicate = (self.dir >= 0)

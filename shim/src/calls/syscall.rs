@@ -23,10 +23,10 @@ pub fn dispatch(
     e: c_long,
     f: c_long,
 ) -> Verdict {
-    if number == libc::SYS_futex && call.thread.converts_locks() {
+    if number == libc::SYS_futex && call.thread.conversion().includes_locks() {
         return futex::futex(call, [a, b, c, d, e, f]);
     }
-    if number == libc::SYS_futex_waitv && call.thread.converts_locks() {
+    if number == libc::SYS_futex_waitv && call.thread.conversion().includes_locks() {
         return futex::waitv(call, [a, b, c, d, e, f]);
     }
     Verdict::PassThrough(Reason::Quick)

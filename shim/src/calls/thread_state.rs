@@ -54,7 +54,7 @@ pub fn is_confined() -> bool {
 /// the calling thread.
 pub fn must_be_quiet() -> bool {
     // SAFETY: a thread stays attached while its own code runs.
-    is_confined() && Thread::attached().is_none_or(|thread| thread.passes_through())
+    is_confined() && Thread::attached().is_none_or(|thread| thread.conversion().passes_through())
 }
 
 /// Makes a call that changes the calling thread. `failed` tells from the result whether the call
@@ -62,7 +62,7 @@ pub fn must_be_quiet() -> bool {
 fn change<R>(change: Change, failed: impl FnOnce(&R) -> bool, call: impl FnOnce() -> R) -> R {
     // SAFETY: a thread stays attached while one of its hooks runs.
     let thread = Thread::attached();
-    let Some(thread) = thread.filter(|thread| !thread.passes_through()) else {
+    let Some(thread) = thread.filter(|thread| !thread.conversion().passes_through()) else {
         let result = call();
         if let Change::Filter(
             BlockedCalls {
@@ -77,7 +77,7 @@ fn change<R>(change: Change, failed: impl FnOnce(&R) -> bool, call: impl FnOnce(
         return result;
     };
     let has_others = attached::other_threads();
-    let limit = thread.engine_limit();
+    let limit = thread.engine().limit();
     let passes_through = match change {
         Change::Inheritable => false,
         Change::Credentials | Change::Namespaces => has_others,
@@ -101,7 +101,7 @@ fn change<R>(change: Change, failed: impl FnOnce(&R) -> bool, call: impl FnOnce(
                 aio: true, uring, ..
             },
             _,
-        ) if uring || !thread.uses_uring() => {
+        ) if uring || !thread.engine().uses_uring() => {
             thread.limit_engine(EngineChoice::Threads);
         }
         Change::Filter(BlockedCalls { uring: true, .. }, _) | Change::Namespaces => {

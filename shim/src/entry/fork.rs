@@ -149,7 +149,7 @@ unsafe fn begin_anew(attached: *mut Thread) {
             fresh.runtimes().inherit(old.runtimes());
             if !host.forks() {
                 fresh.await_host();
-            } else if old.passes_through() {
+            } else if old.conversion().passes_through() {
                 fresh.pass_through();
             }
             // SAFETY: our caller makes the same promise, and `old` is not used any more. The
@@ -159,7 +159,7 @@ unsafe fn begin_anew(attached: *mut Thread) {
         // If no eventfd can be made, the child's fibers continue as if the thread had never
         // attached.
         Err(_) => {
-            old.set_defunct();
+            old.conversion().set_defunct();
             old.pass_through();
         }
     }

@@ -59,7 +59,7 @@ unsafe fn attach(
     match unsafe { before.as_ref() } {
         None => {}
         // In the child of a fork the host attaches again.
-        Some(thread) if thread.awaits_host() => {
+        Some(thread) if thread.conversion().awaits_host() => {
             // SAFETY: this thread's own handle, which the host no longer uses.
             unsafe { aioshim_detach(before) };
         }
@@ -95,7 +95,7 @@ pub fn attach_to(host: Host) -> Result<*mut Thread, Errno> {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn aioshim_prepare(thread: *mut Thread) {
     // SAFETY: the handle lives while the thread is attached.
-    unsafe { &*thread }.engine();
+    unsafe { &*thread }.engine().is_available();
 }
 
 /// # Safety
@@ -188,7 +188,7 @@ pub unsafe extern "C" fn aioshim_describe(
     len: usize,
 ) -> usize {
     // SAFETY: the handle lives while the thread is attached.
-    let Some(text) = unsafe { &*thread }.describe(fiber) else {
+    let Some(text) = unsafe { &*thread }.operations().describe(fiber) else {
         return 0;
     };
     if len > 0 && !buf.is_null() {

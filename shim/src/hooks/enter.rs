@@ -118,7 +118,7 @@ pub unsafe fn enter<H: Hook>(arguments: H::Arguments) -> H::Result {
     // SAFETY: not null, and the thread stays attached while one of its hooks runs.
     let thread = unsafe { Thread::of_slot(slot) };
     // In the exported function itself, because every nanosecond counts here.
-    if thread.allows_fast_path()
+    if thread.conversion().allows_fast_path()
         && let Some(result) = H::first(thread, arguments)
     {
         return result;
@@ -135,7 +135,7 @@ pub unsafe fn enter<H: Hook>(arguments: H::Arguments) -> H::Result {
 pub unsafe fn attached<H: Hook>(slot: *const Slot, arguments: H::Arguments) -> H::Result {
     // SAFETY: a thread stays attached while one of its hooks runs.
     let thread = unsafe { Thread::of_slot(slot) };
-    if thread.is_watched() {
+    if thread.recorder().is_watched() {
         // SAFETY: our caller guarantees what the libc function requires.
         return unsafe { H::watched(thread, arguments) };
     }
@@ -167,7 +167,7 @@ unsafe fn make<H: Hook>(thread: &Thread, arguments: H::Arguments) -> H::Result {
 /// The requirements of the libc function apply.
 #[inline(always)]
 pub unsafe fn watched<H: Hook>(thread: &Thread, arguments: H::Arguments) -> H::Result {
-    let record = thread.record(H::INDEX);
+    let record = thread.recorder().begin_call(H::INDEX);
     let call = begin::<H>(thread, Some(&record));
     let converted = call.as_ref().and_then(|call| {
         let verdict = match H::symbol().next() {
@@ -189,7 +189,10 @@ pub unsafe fn watched<H: Hook>(thread: &Thread, arguments: H::Arguments) -> H::R
             result
         }
         None => {
-            let passing = thread.tracer().map(|tracer| tracer.passing(H::INDEX));
+            let passing = thread
+                .recorder()
+                .tracer()
+                .map(|tracer| tracer.passing(H::INDEX));
             // SAFETY: our caller guarantees what the libc function requires.
             let result = unsafe { by_libc::<H>(arguments) };
             drop(passing);
@@ -208,8 +211,8 @@ pub unsafe fn watched<H: Hook>(thread: &Thread, arguments: H::Arguments) -> H::R
 fn begin<'a, H: Hook>(thread: &'a Thread, record: Option<&'a CallRecord>) -> Option<Call<'a>> {
     match H::CHARGE {
         Charge::Quantum => Call::begin(thread, H::INDEX, record),
-        Charge::Lock if !thread.converts_locks() => {
-            thread.stats().of(H::INDEX).passed_through[Reason::LocksOff as usize].add(1);
+        Charge::Lock if !thread.conversion().includes_locks() => {
+            thread.recorder().stats().of(H::INDEX).passed_through[Reason::LocksOff as usize].add(1);
             None
         }
         Charge::Lock | Charge::Nothing => Call::begin_uncharged(thread, H::INDEX, record),

@@ -122,7 +122,7 @@ impl<'a> Call<'a> {
         let begin = sys::now();
         let result = wait(self.row);
         let nanos = sys::now() - begin;
-        self.thread.stats().parked(self.row, nanos);
+        self.thread.recorder().stats().parked(self.row, nanos);
         record.add_parked(nanos);
         result
     }
@@ -136,7 +136,7 @@ impl<'a> Call<'a> {
     }
 
     fn counts(&self) -> &Calls {
-        self.thread.stats().of(self.row)
+        self.thread.recorder().stats().of(self.row)
     }
 
     #[inline]
@@ -152,7 +152,7 @@ impl<'a> Call<'a> {
             Contention::OthersRunnable
         };
         let load = Load {
-            batch: thread.batch(runnable),
+            batch: thread.engine().batch(runnable),
             contention,
         };
         self.note(|record| record.set_load(load, thread.in_flight()));
@@ -202,7 +202,7 @@ impl<'a> Call<'a> {
     /// [`Self::count_pass_through`] where the call's row is known to the compiler.
     #[inline(always)]
     pub fn count_pass_through_of(&self, row: usize, reason: Reason) {
-        self.thread.stats().of(row).passed_through[reason as usize].add(1);
+        self.thread.recorder().stats().of(row).passed_through[reason as usize].add(1);
         self.note(|record| record.set_pass_through(reason));
     }
 
@@ -231,7 +231,7 @@ impl<'a> Call<'a> {
     #[inline(always)]
     pub fn passing(&self) -> Option<Passing<'_>> {
         self.record
-            .and_then(|_| self.thread.tracer())
+            .and_then(|_| self.thread.recorder().tracer())
             .map(|tracer| tracer.passing(self.row))
     }
 
@@ -254,7 +254,7 @@ impl<'a> Call<'a> {
     /// Whether there is an engine to submit to.
     #[inline]
     pub fn has_engine(&self) -> bool {
-        self.thread.engine().is_some()
+        self.thread.engine().is_available()
     }
 
     /// Submits `request` to the engine and parks until it is done. Returns the result as a system
@@ -290,7 +290,7 @@ impl<'a> Call<'a> {
     /// [`Self::interrupted`] for a call that may have waited under its own signal mask: the
     /// handlers run under that mask.
     pub fn interrupted_under(&self, mask: Option<SignalSet>) -> Handled {
-        let for_cancellation = self.thread.was_cancelled(self.fiber);
+        let for_cancellation = self.thread.operations().was_cancelled(self.fiber);
         self.cancellation_point();
         let handled = self.thread.handle_signals(mask);
         // A cancelled fiber that continues nevertheless must not wait again.
@@ -337,7 +337,7 @@ impl<'a> Call<'a> {
         let begin = sys::now();
         let result = self.submit_and_park(request, deadline);
         let nanos = sys::now() - begin;
-        self.thread.stats().parked(self.row, nanos);
+        self.thread.recorder().stats().parked(self.row, nanos);
         record.add_parked(nanos);
         result
     }

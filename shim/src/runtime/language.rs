@@ -11,7 +11,10 @@
 //! from all C++ libraries are bound to it, including libraries that dlopen loads later. If the C++
 //! library is linked statically into the program, the program's own function is used.
 
-use crate::context;
+use crate::context::{self, Slot};
+use crate::host::Host;
+use crate::state::{log, options};
+use format::options::Level;
 use std::cell::Cell;
 use std::ffi::{c_uint, c_void};
 use std::ptr::null_mut;
@@ -36,6 +39,9 @@ impl Exceptions {
 
 /// One attached thread's part of the runtimes' state.
 pub struct Runtimes {
+    /// Whether a park needs no work here: the host switches the state itself, and AIOSHIM_CHECK is
+    /// not set.
+    park_plainly: bool,
     /// The thread's own exception state.
     exceptions: *mut Exceptions,
     /// The locale that the running fiber uses; null for the thread's locale.
@@ -45,9 +51,10 @@ pub struct Runtimes {
 }
 
 impl Runtimes {
-    /// The state of the calling thread, which is about to be attached.
-    pub fn of_thread() -> Self {
+    /// The state of the calling thread, which is about to be attached to `host`.
+    pub fn of_thread(host: &Host) -> Self {
         Self {
+            park_plainly: host.keeps_runtimes && !options::current().check,
             exceptions: exceptions_of_thread(),
             locale: Cell::new(null_mut()),
             // SAFETY: null asks for the locale in use.
@@ -60,16 +67,26 @@ impl Runtimes {
         unsafe { *self.exceptions }
     }
 
-    /// Runs `others`, which parks the running fiber, with the thread's own locale and no exception
-    /// state.
+    /// Runs `park`, which parks the running fiber of the thread of `slot`, with the thread's own
+    /// locale and no exception state.
+    #[inline(always)]
+    pub fn kept_over(&self, slot: &Slot, park: impl FnOnce()) {
+        if self.park_plainly {
+            park();
+        } else {
+            self.switched_over(park);
+            check_thread(slot);
+        }
+    }
+
     #[inline]
-    pub fn kept_over(&self, others: impl FnOnce()) {
+    fn switched_over(&self, park: impl FnOnce()) {
         let (exceptions, locale) = (self.exceptions(), self.locale.get());
         if exceptions.caught.is_null() && exceptions.uncaught == 0 && locale.is_null() {
-            return others();
+            return park();
         }
         self.switch_to(Exceptions::NONE, null_mut());
-        others();
+        park();
         self.switch_to(exceptions, locale);
     }
 
@@ -101,6 +118,25 @@ impl Runtimes {
         } else {
             locale
         });
+    }
+}
+
+/// With AIOSHIM_CHECK: ends the process if the host resumed the fiber on another OS thread than
+/// that of `slot`. Otherwise the call would continue with that thread's errno and this thread's
+/// engine.
+#[cold]
+#[inline(never)]
+fn check_thread(slot: &Slot) {
+    if options::current().check && !std::ptr::eq(context::attached(), slot) {
+        log::say(
+            Level::Error,
+            format_args!(
+                "AIOSHIM_CHECK: the scheduler resumed a fiber on thread {} that it had parked on \
+                 another; a fiber must stay on the thread it first ran on",
+                rustix::thread::gettid().as_raw_nonzero()
+            ),
+        );
+        std::process::abort();
     }
 }
 

@@ -88,7 +88,7 @@ impl Operation {
         }
     }
 
-    fn request(&self) -> &Request {
+    pub fn request(&self) -> &Request {
         // SAFETY: the request is on the same stack and lives as long as the operation (module
         // invariant).
         unsafe { &*self.request }

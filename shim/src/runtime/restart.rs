@@ -54,7 +54,7 @@ impl Call<'_> {
     pub fn attempts_again(&self, last: &mut LastAttempt) -> bool {
         let attempts = !last.0
             && self.thread.signals().has_deferred()
-            && !self.thread.is_cancelled(self.fiber);
+            && !self.thread.operations().is_cancelled(self.fiber);
         last.0 = attempts;
         attempts
     }

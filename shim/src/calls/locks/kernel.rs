@@ -101,9 +101,7 @@ impl Futex {
 
 /// Whether the engine can wait for futexes.
 pub fn has_futexes(call: &Call<'_>) -> bool {
-    call.thread
-        .engine()
-        .is_some_and(|engine| engine.has_futexes())
+    call.thread.engine().has_futexes()
 }
 
 /// futex_waitv(2) on `n` futexes, otherwise like [`Futex::wait`]. Returns the index of the futex

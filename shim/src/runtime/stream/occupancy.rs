@@ -14,6 +14,7 @@ use crate::context;
 use crate::runtime::stream::parked::{self, LeftStream};
 use crate::runtime::thread::Thread;
 use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
 use std::ffi::c_void;
 use std::ptr::null_mut;
 
@@ -50,6 +51,8 @@ pub struct Occupancy {
     holds: Cell<usize>,
     entries: [Cell<OccupiedStream>; DEPTH],
     held: RefCell<Vec<LockedStream>>,
+    /// The fibers that are parked in the shim and have left streams for that time.
+    parked: RefCell<HashSet<*const c_void>>,
 }
 
 /// The entries of a fiber that is parked.
@@ -65,6 +68,7 @@ impl Occupancy {
             holds: Cell::new(0),
             entries: [const { Cell::new(NONE) }; DEPTH],
             held: RefCell::new(Vec::new()),
+            parked: RefCell::default(),
         }
     }
 
@@ -78,6 +82,7 @@ impl Occupancy {
     #[cold]
     #[inline(never)]
     pub fn park(&self, fiber: *mut c_void, park: impl FnOnce()) {
+        self.parked.borrow_mut().insert(fiber);
         let mut saved = self.save();
         let mut held = self.take_held(fiber);
         let files = saved.files().chain(held.iter().map(|held| held.file));
@@ -97,6 +102,12 @@ impl Occupancy {
         self.restore(saved);
         self.holds.update(|n| n + held.len());
         self.held.borrow_mut().append(&mut held);
+        self.parked.borrow_mut().remove(&fiber.cast_const());
+    }
+
+    /// Whether `fiber` is parked in the shim and inside a stream.
+    pub fn is_parked_inside(&self, fiber: *const c_void) -> bool {
+        self.parked.borrow().contains(&fiber)
     }
 
     fn save(&self) -> SavedStreams {

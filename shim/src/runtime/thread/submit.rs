@@ -1,17 +1,15 @@
 //! Submits the operation of a fiber to the engine or the pool, waits for it, and completes it.
 
-use super::{EngineSlot, Thread};
+use super::Thread;
 use crate::context;
 use crate::engine::pool::{self, Job};
-use crate::engine::{Request, Run};
+use crate::engine::{Request, Run, SocketCall};
 use crate::host::Token;
 use crate::host::remote::Parked;
-use crate::runtime::deadlines::NEVER;
 use crate::runtime::operation::{Executor, Operation};
-use crate::state::descriptors;
 use std::ffi::c_int;
 use std::sync::Arc;
-use sys::errno;
+use sys::errno::{self, Errno};
 
 impl Thread {
     /// Submits `request` to the engine or the pool, and parks the running fiber, which `operation`
@@ -21,24 +19,21 @@ impl Thread {
     /// `operation` is on the running fiber's stack, or otherwise stays alive until this returns.
     #[inline(always)]
     pub unsafe fn submit_and_park(&self, request: &Request, operation: *mut Operation) {
-        let Some(engine) = self.engine() else { return };
+        if !self.engine.is_available() {
+            return;
+        }
         // A fiber that was meant to run the pending signal handlers is waiting again instead.
         self.signals.due.set(false);
-        // SAFETY: only this thread uses it, and the borrow ends with the statement.
-        let token = unsafe { &mut *self.operations.get() }.add(operation);
-        // SAFETY: our caller keeps the operation alive.
-        if unsafe { (*operation).deadline } != NEVER {
-            self.set_deadline(operation, token);
-        }
-        if engine.queue(request, token) {
-            self.queued.set(self.queued.get() + 1);
+        // SAFETY: our caller keeps the operation in place until its fiber is unparked.
+        let token = unsafe { self.operations.add(operation) };
+        if self.engine.queue(request, token) {
             if let Request::Transfer(transfer) = request
                 && (transfer.direct || transfer.cold)
             {
                 self.keep_device_busy(transfer.direct);
             }
             if matches!(request, Request::Futex { .. } | Request::Futexes { .. }) {
-                self.submit_queued();
+                self.engine.submit_queued();
             }
         } else if !self.submit_elsewhere(request, token, operation) {
             return;
@@ -59,10 +54,7 @@ impl Thread {
         if !matches!(request, Request::AwaitSignal { .. }) && self.offload(token, *request) {
             return true;
         }
-        // SAFETY: only this thread uses it, and the borrow ends with the statement.
-        unsafe { (*self.operations.get()).remove(token) };
-        // SAFETY: the operation is alive, on its fiber's stack.
-        self.forget_deadline(unsafe { (*operation).deadline }, token);
+        self.operations.withdraw(token);
         false
     }
 
@@ -71,21 +63,15 @@ impl Thread {
     /// in-flight operations.
     #[inline]
     fn keep_device_busy(&self, direct: bool) {
-        let (queued, in_flight) = (self.queued.get(), self.operations().len());
+        let (queued, in_flight) = (self.engine.queued(), self.operations.len());
         if policy::should_submit_early(queued, in_flight, direct, || self.host.runnable()) {
-            self.submit_queued();
+            self.engine.submit_queued();
         }
     }
 
     /// Submits everything queued, so that the kernel sees it before anything that follows.
     pub fn submit_queued(&self) {
-        // SAFETY: only this thread uses it, and the borrow ends with this function, which neither
-        // parks nor calls the host.
-        if let EngineSlot::Created(engine) = unsafe { &mut *self.engine.get() }
-            && self.queued.replace(0) > 0
-        {
-            engine.submit();
-        }
+        self.engine.submit_queued();
     }
 
     /// Gives `request` to the pool. Returns false if the pool has no thread. Preserves errno.
@@ -97,15 +83,11 @@ impl Thread {
         let submitted = pool::submit(Job {
             request,
             token,
-            remote: Arc::clone(&self.remote),
+            remote: Arc::clone(self.remote()),
         });
         errno::set(errno);
-        if submitted && let Some(operation) = self.operations().get(token) {
-            // SAFETY: operations in the slab are alive, and only this thread uses them
-            // (operation.rs).
-            let operation = unsafe { &mut *operation };
-            operation.executor = Executor::Pool;
-            self.stats.of(operation.row as usize).offloaded.add(1);
+        if submitted && let Some(row) = self.operations.note_offloaded(token) {
+            self.recorder.stats().of(row).offloaded.add(1);
         }
         submitted
     }
@@ -118,7 +100,7 @@ impl Thread {
         let submitted = pool::submit(Job {
             request: Request::Run(run),
             token: pool::NO_WAITER,
-            remote: Arc::clone(&self.remote),
+            remote: Arc::clone(self.remote()),
         });
         errno::set(errno);
         submitted
@@ -131,16 +113,11 @@ impl Thread {
     /// `operation` is a [`Request::Wait`] on the running fiber's stack, and stays alive until the
     /// wait is over.
     pub unsafe fn begin_wait(&self, operation: *mut Operation) -> Token {
-        // SAFETY: only this thread uses it, and the borrow ends with the statement.
-        let token = unsafe { &mut *self.operations.get() }.add(operation);
-        // SAFETY: our caller keeps the operation alive.
+        // SAFETY: our caller keeps the operation in place until the wait is over.
         unsafe {
             (*operation).executor = Executor::None;
-            if (*operation).deadline != NEVER {
-                self.set_deadline(operation, token);
-            }
+            self.operations.add(operation)
         }
-        token
     }
 
     /// Parks the running fiber until its wait is woken or ended early.
@@ -156,32 +133,16 @@ impl Thread {
     /// Cancels a wait that the running fiber has not parked for. No other thread may be about to
     /// wake it.
     pub fn cancel_wait(&self, token: Token) {
-        // SAFETY: only this thread uses it, and the borrow ends with the statement.
-        let Some(operation) = (unsafe { &mut *self.operations.get() }).remove(token) else {
-            return;
-        };
-        // SAFETY: the operation is alive, on its fiber's stack.
-        let deadline = unsafe { (*operation).deadline };
-        if deadline != NEVER {
-            self.forget_deadline(deadline, token);
-        }
+        self.operations.withdraw(token);
     }
 
+    /// Completes the operation of `token`. Returns false if it is not in flight.
     #[inline(always)]
     pub(super) fn complete(&self, token: Token, result: i32) -> bool {
-        // SAFETY: only this thread uses it, and the borrow ends with the statement.
-        let Some(operation) = (unsafe { &mut *self.operations.get() }).remove(token) else {
+        let Some(fiber) = self.operations.finish(token, result) else {
             return false;
         };
-        // SAFETY: the operation lives on the stack of a fiber that stays parked until the unpark
-        // below (operation.rs).
-        unsafe {
-            (*operation).finish(result);
-            if (*operation).deadline != NEVER {
-                self.forget_deadline((*operation).deadline, token);
-            }
-            self.host.unpark((*operation).fiber);
-        }
+        self.host.unpark(fiber);
         if self.signals.has_deferred() {
             // The fiber handles the signals at the end of its call at the latest.
             self.signals.due.set(true);
@@ -189,23 +150,28 @@ impl Thread {
         true
     }
 
-    /// Duplicates `fd` for a fiber that is about to park, so that the fiber keeps its file when the
-    /// descriptor is closed, as a thread in a system call does. None if no descriptor is free.
-    /// Release it with [`Self::close_duplicate`].
+    /// Calls accept4(2) on a socket that has a pending connection. EAGAIN if the connection is gone
+    /// by now. None if the thread pool should make the call, because this thread must not block and
+    /// its engine cannot try.
+    pub fn accept_now(&self, call: &SocketCall) -> Option<Result<c_int, Errno>> {
+        self.accepting
+            .accept(call)
+            .or_else(|| self.engine.accept_now(call))
+    }
+
+    /// Whether the engine does socket calls as a whole.
+    pub fn does_sockets(&self) -> bool {
+        self.engine.does_sockets()
+    }
+
+    /// Duplicates `fd` for a fiber that is about to park. Release it with
+    /// [`Self::close_duplicate`].
     pub fn duplicate_for_wait(&self, fd: c_int) -> Option<c_int> {
-        let duplicate = sys::duplicate_to_wait_on(fd)?;
-        descriptors::mark_shim_owned(duplicate, true);
-        self.duplicates.borrow_mut().insert(duplicate);
-        Some(duplicate)
+        self.duplicates.make(fd)
     }
 
     pub fn close_duplicate(&self, duplicate: c_int) {
-        // If a handler that the fiber ran has forked, the child has none of the parent's
-        // duplicates.
-        if self.duplicates.borrow_mut().remove(&duplicate) {
-            descriptors::disown(duplicate);
-            let _ = sys::close(duplicate);
-        }
+        self.duplicates.close(duplicate);
     }
 }
 

@@ -1,6 +1,5 @@
-//! Accepts a pending connection without parking the fiber.
+//! Accepts a pending connection by the plain call, without parking the fiber.
 
-use super::Thread;
 use crate::engine::SocketCall;
 use crate::runtime::signal::alarm::Alarm;
 use crate::state::fork_reset::is_bare_child;
@@ -8,7 +7,7 @@ use std::cell::{Cell, OnceCell};
 use std::ffi::c_int;
 use sys::errno::Errno;
 
-/// The state that a thread keeps for this.
+/// What one thread keeps for this.
 #[derive(Default)]
 pub struct Accepting {
     /// Created for the first accept; None if the kernel refuses it.
@@ -22,44 +21,29 @@ pub struct Accepting {
 /// likely to race for the next connections too.
 const AFTER_A_LOST_RACE: u32 = 64;
 
-impl Thread {
-    /// Calls accept4(2) on a socket that has a pending connection. EAGAIN if the connection is gone
-    /// by now. None if the thread pool should make the call, because this thread must not block and
-    /// its engine cannot try.
-    pub fn accept_now(&self, call: &SocketCall) -> Option<Result<c_int, Errno>> {
-        self.accept_or_fail(call)
-            .or_else(|| self.try_by_engine(call))
-    }
-
-    /// Makes the plain call, with an alarm that ends it if it blocks. None if the plain call must
-    /// not be made.
-    fn accept_or_fail(&self, call: &SocketCall) -> Option<Result<c_int, Errno>> {
-        let Accepting { alarm, careful } = &self.accepting;
-        if careful.get() > 0 {
-            careful.update(|left| left - 1);
+impl Accepting {
+    /// Calls accept4(2) on a socket that has a pending connection, with an alarm that ends the call
+    /// if it blocks. EAGAIN if the connection is gone by now. None if the plain call must not be
+    /// made.
+    pub fn accept(&self, call: &SocketCall) -> Option<Result<c_int, Errno>> {
+        if self.careful.get() > 0 {
+            self.careful.update(|left| left - 1);
             return None;
         }
         if is_bare_child() {
             // The timer belongs to the parent; its number may name another timer here.
             return None;
         }
-        let alarm = alarm.get_or_init(Alarm::new).as_ref()?;
+        let alarm = self.alarm.get_or_init(Alarm::new).as_ref()?;
         let result = alarm.limit(|| call.stand_in())?;
         if result == Err(Errno::INTR) {
             // The connection may still be there if the alarm or another signal arrived before the
             // call began.
             if !sys::poll_now(call.fd, libc::POLLIN) {
-                careful.set(AFTER_A_LOST_RACE);
+                self.careful.set(AFTER_A_LOST_RACE);
             }
             return Some(Err(Errno::AGAIN));
         }
         Some(result.map(|fd| fd as c_int))
-    }
-
-    /// Lets the engine try, which also submits everything queued.
-    fn try_by_engine(&self, call: &SocketCall) -> Option<Result<c_int, Errno>> {
-        let result = self.engine()?.accept_now(call)?;
-        self.queued.set(0);
-        Some(result)
     }
 }
