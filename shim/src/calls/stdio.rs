@@ -7,7 +7,7 @@ use crate::context;
 use crate::hooks;
 use crate::runtime::call::Call;
 use crate::runtime::stream::layout::File;
-use crate::runtime::stream::{self, parked};
+use crate::runtime::stream::{self, parked, waiting};
 use libc::FILE;
 use policy::{Contention, Reason};
 use std::ffi::{CStr, c_char, c_int, c_void};
@@ -128,7 +128,7 @@ fn leave_alone(call: &Call<'_>, stream: *mut FILE) {
     }
     if parked::may_be_marked(file) {
         // SAFETY: the C caller passes an open stream.
-        unsafe { parked::await_free(file) };
+        unsafe { waiting::await_free(file) };
     }
     call.thread.streams().forget(file);
 }
@@ -203,7 +203,7 @@ pub fn fcloseall(call: &Call<'_>) -> Verdict {
 fn flush_all(call: &Call<'_>) -> bool {
     let mut flushed = Vec::new();
     let mut all = true;
-    while let Some(file) = stream::lock_next_pending(&flushed) {
+    while let Some(file) = waiting::lock_next_pending(&flushed) {
         flushed.push(file);
         call.thread.streams().add_held(call.fiber, file);
         // SAFETY: we hold the stream's lock, so no one closes it.
@@ -226,7 +226,7 @@ pub fn flockfile(call: &Call<'_>, stream: *mut FILE) -> Verdict {
     unsafe {
         (stream::libc_stdio().lock)(file.cast());
         if parked::may_be_marked(file) {
-            parked::await_free(file);
+            waiting::await_free(file);
         }
     }
     call.thread.streams().add_held(call.fiber, file);

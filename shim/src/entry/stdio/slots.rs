@@ -8,7 +8,7 @@
 use super::tables::{self, TableKind};
 use crate::hooks;
 use crate::runtime::stream::layout::{File, Slot, flags, flags2};
-use crate::runtime::stream::occupancy::{self, StreamVisit};
+use crate::runtime::stream::visit::{self, StreamVisit};
 use std::ffi::{c_char, c_int, c_void};
 use std::mem::transmute;
 
@@ -44,7 +44,7 @@ macro_rules! libcs {
 /// the stream's.
 macro_rules! the_programs {
     ($call:expr) => {
-        || occupancy::run_user_callback($call)
+        || visit::run_user_callback($call)
     };
 }
 
@@ -250,7 +250,7 @@ unsafe extern "C" fn close_and_wait(file: *mut File) -> c_int {
 /// The stream is open.
 unsafe fn calls_through(file: *mut File) -> bool {
     // SAFETY: our caller makes the same promise.
-    occupancy::on_attached_thread() && unsafe { (*file).flags2 } & flags2::NOT_CANCELED == 0
+    visit::on_attached_thread() && unsafe { (*file).flags2 } & flags2::NOT_CANCELED == 0
 }
 
 slots! {

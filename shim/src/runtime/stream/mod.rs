@@ -1,18 +1,18 @@
 //! Streams on fibers: which fiber is inside which stream, and what happens to a stream while its
 //! fiber is parked.
 //!
-//! A fiber that enters a stream by one of its jump functions (entry/stdio) is recorded in
+//! A fiber that enters a stream by one of its jump functions ([`visit`]) is recorded in
 //! [`occupancy`]. When it parks, it leaves the stream for that time: [`parked`] marks the stream,
 //! [`fast_path`] closes the parts of its buffer that could be used without a call, and [`lock`]
-//! releases the lock.
+//! releases the lock. Other tasks that need the stream wait ([`waiting`]).
 
 mod fast_path;
 pub mod layout;
 mod lock;
 pub mod occupancy;
 pub mod parked;
-
-pub use occupancy::Occupancy;
+pub mod visit;
+pub mod waiting;
 
 use layout::{File, Slot};
 use libc::FILE;
@@ -79,58 +79,6 @@ static CONVERTED: AtomicBool = AtomicBool::new(false);
 /// Whether stdio is converted.
 pub fn is_converted() -> bool {
     CONVERTED.load(Ordering::Relaxed)
-}
-
-/// Locks and returns the next stream with pending output that is not in `except`; None if there is
-/// no other. Waits for a stream that a fiber is parked inside.
-///
-/// As in libc, a stream is locked while the list of streams is, so it cannot be closed in between.
-pub fn lock_next_pending(except: &[*mut File]) -> Option<*mut File> {
-    let libc = libc_stdio();
-    loop {
-        let mut marked = None;
-        let mut found = None;
-        // SAFETY: libc's own functions; streams in the list are open while the list is locked.
-        unsafe {
-            (libc.list_lock)();
-            let (mut at, end) = ((libc.list_begin)(), (libc.list_end)());
-            while at != end && found.is_none() {
-                let file = (libc.list_file)(at).cast::<File>();
-                if is_pending(file) && !except.contains(&file) {
-                    if parked::is_marked(file) {
-                        marked = Some(file);
-                    } else {
-                        (libc.lock)(file.cast());
-                        found = Some(file);
-                    }
-                }
-                at = (libc.list_next)(at);
-            }
-            (libc.list_unlock)();
-        }
-        match (found, marked) {
-            // The mark was removed, so search again. If the wait was refused, give up on this
-            // stream.
-            (None, Some(file)) if parked::await_unmarked(file) => {}
-            (found, _) => return found,
-        }
-    }
-}
-
-/// Whether `file` has output that is not yet written.
-///
-/// # Safety
-/// The stream is open.
-unsafe fn is_pending(file: *mut File) -> bool {
-    // SAFETY: our caller makes the same promise; a stream of wide characters has areas for them.
-    let areas = unsafe {
-        if (*file).mode > 0 && !(*file).wide.is_null() {
-            &(*(*file).wide).areas
-        } else {
-            &(*file).areas
-        }
-    };
-    areas.write_ptr > areas.write_base
 }
 
 /// Finds libc's functions. Returns false if this libc lacks some of them.

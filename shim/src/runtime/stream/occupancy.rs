@@ -9,10 +9,7 @@
 //! stream this costs two loads.
 
 use super::layout::File;
-use super::lock;
-use crate::context;
 use crate::runtime::stream::parked::{self, LeftStream};
-use crate::runtime::thread::Thread;
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::ffi::c_void;
@@ -110,6 +107,45 @@ impl Occupancy {
         self.parked.borrow().contains(&fiber)
     }
 
+    /// A jump-table function whose frame is at the stack address `frame` enters `file`. Returns how
+    /// deep it is nested, for [`Self::leave`].
+    #[inline(always)]
+    pub fn enter(&self, file: *mut File, frame: usize) -> usize {
+        let mut depth = self.depth.get();
+        // Drop entries that a jump left behind.
+        while depth > 0 && self.entries[depth - 1].get().frame <= frame {
+            depth -= 1;
+        }
+        if depth < DEPTH {
+            self.entries[depth].set(OccupiedStream {
+                file,
+                frame,
+                owes_unlock: false,
+            });
+            self.depth.set(depth + 1);
+        }
+        depth
+    }
+
+    /// The function leaves its stream. Returns whether it must release the stream's lock once more
+    /// than it was taken.
+    #[inline(always)]
+    pub fn leave(&self, depth: usize) -> bool {
+        self.depth.set(depth);
+        depth < DEPTH && self.entries[depth].get().owes_unlock
+    }
+
+    /// Runs `call`, a function of the program that a stream calls on `fiber`. While it runs, the
+    /// entries of `fiber`, which is running, are of the kind that names the fiber.
+    pub fn keep_over<R>(&self, fiber: *mut c_void, call: impl FnOnce() -> R) -> R {
+        let saved = self.save();
+        saved.files().for_each(|file| self.add_held(fiber, file));
+        let result = call();
+        saved.files().for_each(|file| self.remove_held(fiber, file));
+        self.restore(saved);
+        result
+    }
+
     fn save(&self) -> SavedStreams {
         let depth = self.depth.replace(0);
         SavedStreams {
@@ -202,92 +238,4 @@ impl SavedStreams {
             entry.owes_unlock = true;
         }
     }
-}
-
-/// A jump-table function's presence inside its stream.
-pub struct StreamVisit {
-    files: *const Occupancy,
-    depth: usize,
-}
-
-impl StreamVisit {
-    /// Enters `file`, after waiting while a fiber is parked inside it. None if the stream must not
-    /// be touched.
-    ///
-    /// # Safety
-    /// The stream is open.
-    #[inline(always)]
-    pub unsafe fn enter(file: *mut File) -> Option<Self> {
-        // SAFETY: our caller makes the same promise.
-        if parked::may_be_marked(file) && !unsafe { parked::await_free(file) } {
-            return None;
-        }
-        let Some(thread) = Thread::current() else {
-            return Some(Self {
-                files: std::ptr::null(),
-                depth: 0,
-            });
-        };
-        let files = thread.streams();
-        let here = 0u8;
-        let frame = &raw const here as usize;
-        let mut depth = files.depth.get();
-        // Drop entries that a jump left behind.
-        while depth > 0 && files.entries[depth - 1].get().frame <= frame {
-            depth -= 1;
-        }
-        if depth < DEPTH {
-            files.entries[depth].set(OccupiedStream {
-                file,
-                frame,
-                owes_unlock: false,
-            });
-            files.depth.set(depth + 1);
-        }
-        Some(Self { files, depth })
-    }
-
-    /// Leaves the stream.
-    ///
-    /// # Safety
-    /// `file` is the stream that this fiber entered; it may have been freed.
-    #[inline(always)]
-    pub unsafe fn leave(self, file: *mut File) {
-        // SAFETY: a thread stays attached while code of its fibers runs.
-        let Some(files) = (unsafe { self.files.as_ref() }) else {
-            return;
-        };
-        files.depth.set(self.depth);
-        if self.depth < DEPTH && files.entries[self.depth].get().owes_unlock {
-            // SAFETY: `re_enter` took the lock, so the stream has one, and this thread owns it.
-            unsafe { lock::unlock(file) };
-        }
-    }
-}
-
-/// Whether this thread is attached, and not in a signal handler.
-#[inline(always)]
-pub fn on_attached_thread() -> bool {
-    !context::active().is_null()
-}
-
-/// Runs a function of the program that a stream calls. While it runs, the running fiber's entries
-/// are of the kind that names the fiber.
-pub fn run_user_callback<R>(call: impl FnOnce() -> R) -> R {
-    let Some(thread) = Thread::current() else {
-        return call();
-    };
-    let fiber = thread.host().running();
-    let files = thread.streams();
-    let saved = files.save();
-    saved.files().for_each(|file| files.add_held(fiber, file));
-    let result = {
-        let _program = context::program(thread.slot());
-        call()
-    };
-    saved
-        .files()
-        .for_each(|file| files.remove_held(fiber, file));
-    files.restore(saved);
-    result
 }

@@ -13,13 +13,11 @@
 
 use super::layout::File;
 use super::lock;
-use crate::context::{self, Condvar, Mutex, MutexGuard};
+use crate::context::{Condvar, Mutex, MutexGuard};
 use crate::host::remote::Remote;
 use crate::runtime::stream::fast_path::DisabledFastPath;
-use crate::runtime::thread::Thread;
 use std::collections::BTreeMap;
 use std::ffi::c_void;
-use std::ptr::null_mut;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use sys::errno;
@@ -181,34 +179,17 @@ unsafe fn unmark(
     }
 }
 
-/// Waits until no fiber is parked inside `file`. If this thread owns its lock, the lock is released
-/// for that time. Returns false if the stream must not be touched.
+/// Waits until the mark of `file`, if there is one, is removed: see
+/// [`super::waiting::await_unmarked`].
 ///
-/// # Safety
-/// The stream is open.
-#[cold]
-#[inline(never)]
-pub unsafe fn await_free(file: *mut File) -> bool {
-    while is_marked(file) {
-        // SAFETY: our caller makes the same promise.
-        let locked = unsafe { lock::release(file) };
-        let free = await_unmarked(file);
-        // SAFETY: our caller makes the same promise: the stream is open.
-        unsafe { lock::take(file, locked) };
-        if !free {
-            return false;
-        }
-    }
-    true
-}
-
-/// Waits until the mark of `file`, if there is one, is removed. After that the stream may be marked
-/// again, or freed. Returns false, with EDEADLK, to callers that would wait for ever: a scheduler
-/// or a signal handler on the thread of the parked fiber, and all callers while the program exits.
-pub fn await_unmarked(file: *const File) -> bool {
-    let thread = Thread::current();
-    let fiber = thread.map_or(null_mut(), |thread| thread.host().running());
-    let _deferred = thread.map(|thread| context::shim(thread.slot()));
+/// `fiber` is the running fiber, which `park` parks until its thread, that of `remote`, unparks it;
+/// both are null or None off a fiber.
+pub(super) fn await_unmarked(
+    file: *const File,
+    fiber: *mut c_void,
+    remote: Option<&Arc<Remote>>,
+    park: impl FnOnce(),
+) -> bool {
     let key = file as usize;
     let mut parked_streams = parked_streams();
     let Some(entry) = parked_streams.get(&key) else {
@@ -230,14 +211,14 @@ pub fn await_unmarked(file: *const File) -> bool {
         unsafe { unmark(file.cast_mut(), entry, parked_streams) };
         return true;
     }
-    match thread {
-        Some(thread) if !fiber.is_null() => {
+    match remote {
+        Some(remote) if !fiber.is_null() => {
             if let Some(entry) = parked_streams.get_mut(&key) {
-                let thread = Arc::clone(thread.remote());
+                let thread = Arc::clone(remote);
                 entry.waiting.push(Waiter { fiber, thread });
             }
             drop(parked_streams);
-            thread.await_unpark();
+            park();
         }
         _ => {
             while parked_streams.contains_key(&key) && !EXITING.load(Ordering::Acquire) {

@@ -30,7 +30,7 @@ use crate::runtime::open_history::OpenHistory;
 use crate::runtime::quantum::Quantum;
 use crate::runtime::signal::state::Signals;
 use crate::runtime::static_results::StaticResults;
-use crate::runtime::stream::Occupancy;
+use crate::runtime::stream::occupancy::Occupancy;
 use crate::runtime::thread_engine::ThreadEngine;
 use std::sync::Arc;
 pub use submit::wake_here;
