@@ -308,7 +308,7 @@ impl<'a> Call<'a> {
         let mut operation = Operation::new(self.fiber, self.row, request, deadline);
         operation.mask = &raw const mask;
         let signals = self.thread.signals();
-        signals.masked.update(|n| n + 1);
+        signals.begin_own_mask();
         let operation = &raw mut operation;
         // SAFETY: `operation` and the mask are on this stack; the result was written before this
         // fiber was unparked.
@@ -316,7 +316,7 @@ impl<'a> Call<'a> {
             self.thread.submit_and_park(request, operation);
             (*operation).result
         };
-        signals.masked.update(|n| n - 1);
+        signals.end_own_mask();
         result
     }
 
@@ -374,7 +374,7 @@ impl<'a> Call<'a> {
     ) -> i32 {
         let begin = self.record.map(|_| sys::now());
         // A fiber that was about to handle signals waits once more first.
-        self.thread.signals().due.set(false);
+        self.thread.signals().set_due(false);
         let request = Request::Wait { claim };
         let mut operation = Operation::new(self.fiber, self.row, &request, deadline);
         operation.queued_fd = fd;

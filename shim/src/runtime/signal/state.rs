@@ -62,7 +62,7 @@ pub struct Signals {
     /// Whether all of them were installed with SA_RESTART.
     restarts: AtomicBool,
     /// A fiber was unparked in order to handle the deferred signals.
-    pub due: Cell<bool>,
+    due: Cell<bool>,
     /// Deferred signals are being delivered.
     delivering: AtomicBool,
     /// The next handler is the first to run in a call that has its own mask: it returns to `mask`.
@@ -70,7 +70,7 @@ pub struct Signals {
     /// SIGXFSZ arrived while the shim submitted operations.
     exceeded: AtomicBool,
     /// Number of fibers that wait in a call with a signal mask of its own, such as ppoll(2).
-    pub masked: Cell<usize>,
+    masked: Cell<usize>,
 }
 
 impl Signals {
@@ -112,6 +112,31 @@ impl Signals {
     pub fn deferred(&self) -> Option<(SignalSet, SignalSet)> {
         self.has_deferred()
             .then(|| (self.stash.waiting(), self.mask.load(Relaxed)))
+    }
+
+    /// Notes whether a fiber was unparked in order to handle the deferred signals.
+    #[inline(always)]
+    pub fn set_due(&self, due: bool) {
+        self.due.set(due);
+    }
+
+    /// Whether a fiber was unparked in order to handle the deferred signals.
+    pub fn is_due(&self) -> bool {
+        self.due.get()
+    }
+
+    /// A fiber begins a wait with a signal mask of its own. End it with [`Self::end_own_mask`].
+    pub fn begin_own_mask(&self) {
+        self.masked.update(|n| n + 1);
+    }
+
+    pub fn end_own_mask(&self) {
+        self.masked.update(|n| n - 1);
+    }
+
+    /// Whether a fiber waits with a signal mask of its own.
+    pub fn has_own_masks(&self) -> bool {
+        self.masked.get() > 0
     }
 
     /// Whether a submitted write has raised SIGXFSZ since the last call of this function.

@@ -88,10 +88,10 @@ impl Thread {
     pub(super) fn interrupt_for_signals(&self) -> usize {
         // A fiber that was unparked to run the handlers is either runnable, or it has run without
         // handling them because it ended or parked outside the shim.
-        if self.signals.due.get() && self.host.runnable() == 0 {
-            self.signals.due.set(false);
+        if self.signals.is_due() && self.host.runnable() == 0 {
+            self.signals.set_due(false);
         }
-        let Some((signals, base)) = self.signals.deferred().filter(|_| !self.signals.due.get())
+        let Some((signals, base)) = self.signals.deferred().filter(|_| !self.signals.is_due())
         else {
             return 0;
         };

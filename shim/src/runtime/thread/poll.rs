@@ -38,7 +38,7 @@ impl Thread {
         // An exception thrown by a signal handler has ended the handler without a return.
         context::return_from_handler(self.slot());
         let entered = context::shim(self.slot());
-        let masked = (self.signals.masked.get() > 0 && !self.signals.has_deferred())
+        let masked = (self.signals.has_own_masks() && !self.signals.has_deferred())
             .then(|| self.begin_masked());
         let mut unparked = self.receive();
         let had_deferred = self.signals.has_deferred();

@@ -23,7 +23,7 @@ impl Thread {
             return;
         }
         // A fiber that was meant to run the pending signal handlers is waiting again instead.
-        self.signals.due.set(false);
+        self.signals.set_due(false);
         // SAFETY: our caller keeps the operation in place until its fiber is unparked.
         let token = unsafe { self.operations.add(operation) };
         if self.engine.queue(request, token) {
@@ -145,7 +145,7 @@ impl Thread {
         self.host.unpark(fiber);
         if self.signals.has_deferred() {
             // The fiber handles the signals at the end of its call at the latest.
-            self.signals.due.set(true);
+            self.signals.set_due(true);
         }
         true
     }
