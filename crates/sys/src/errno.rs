@@ -11,7 +11,6 @@ impl Errno {
     pub const ALREADY: Self = Self(libc::EALREADY);
     pub const BADF: Self = Self(libc::EBADF);
     pub const BUSY: Self = Self(libc::EBUSY);
-    pub const CANCELED: Self = Self(libc::ECANCELED);
     pub const CONNREFUSED: Self = Self(libc::ECONNREFUSED);
     pub const CONNRESET: Self = Self(libc::ECONNRESET);
     pub const FAULT: Self = Self(libc::EFAULT);
@@ -29,28 +28,6 @@ impl Errno {
     pub const PIPE: Self = Self(libc::EPIPE);
     pub const TIMEDOUT: Self = Self(libc::ETIMEDOUT);
     pub const SRCH: Self = Self(libc::ESRCH);
-    /// A deadline has passed.
-    pub const TIME: Self = Self(libc::ETIME);
-    /// Interrupted; to be restarted or not as the kernel would decide (the kernel's own
-    /// ERESTARTSYS). Never returned to a C caller.
-    pub const RESTART: Self = Self(512);
-    /// Like [`Self::RESTART`], but for a call that every handler interrupts, whatever SA_RESTART
-    /// says (the kernel's ERESTARTNOHAND).
-    pub const RESTART_UNHANDLED: Self = Self(514);
-
-    /// The value to store in C's errno: the internal RESTART values become EINTR.
-    pub fn of_c(self) -> c_int {
-        if self.is_interruption() {
-            libc::EINTR
-        } else {
-            self.0
-        }
-    }
-
-    /// Whether signals or the cancellation of its fiber have interrupted the call.
-    pub fn is_interruption(self) -> bool {
-        matches!(self, Self::RESTART | Self::RESTART_UNHANDLED)
-    }
 
     /// The error in the negative result of a raw system call or completion.
     pub fn of(result: i32) -> Self {

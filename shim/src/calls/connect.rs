@@ -9,9 +9,10 @@
 use super::{Verdict, net};
 use crate::engine::{Action, Direction, Request, SocketCall};
 use crate::runtime::call::Call;
+use crate::runtime::completion::Unfinished;
 use crate::runtime::deadlines::{Deadline, NEVER};
 use crate::runtime::position::PositionGuard;
-use crate::runtime::wait_set::{File, WaitOutcome, WaitSet};
+use crate::runtime::wait_set::{File, WaitSet};
 use crate::state::descriptors::Descriptor;
 use crate::state::holds::Hold;
 use libc::{sockaddr, socklen_t};
@@ -43,12 +44,11 @@ pub fn accept4(
     let wanted = SocketCall { fd, flags, action };
     let deadline = net::deadline(fd, Direction::Read, descriptor);
     let result = accept_when_there(call, wanted, descriptor, deadline);
-    let result = net::end_interrupted(deadline, result);
     if let Ok(accepted) = result {
         Descriptor::opened(accepted as c_int, flags & libc::SOCK_NONBLOCK, false);
         call.thread.quantum().prolong_for_accept();
     }
-    Verdict::from_result(result)
+    net::verdict(deadline, result)
 }
 
 /// Accepts a connection that is there, or waits for one. Other fibers and processes may take it
@@ -58,18 +58,18 @@ fn accept_when_there(
     wanted: SocketCall,
     descriptor: Descriptor,
     deadline: Deadline,
-) -> Result<isize, Errno> {
+) -> Result<isize, Unfinished> {
     if !sockets::listens(wanted.fd) {
         // The call fails at once. poll(2) would never report a connection on a socket that does not
         // listen.
-        return wanted.stand_in().map(|n| n as isize);
+        return Ok(wanted.stand_in()? as isize);
     }
     if sys::poll_now(wanted.fd, libc::POLLIN)
         && let Some(result) = call.thread.accept_now(&wanted)
         && result != Err(Errno::AGAIN)
     {
         call.inline();
-        return result.map(|fd| fd as isize);
+        return Ok(result? as isize);
     }
     let duplicate = call.thread.duplicate_for_wait(wanted.fd);
     let fd = duplicate.unwrap_or(wanted.fd);
@@ -83,7 +83,7 @@ fn accept_when_there(
         deadline,
     ) {
         Ok(_guard) => accept_in_turn(call, wanted, deadline),
-        Err(Errno::TIME) => Err(Errno::AGAIN),
+        Err(Unfinished::TimedOut) => Err(Errno::AGAIN.into()),
         Err(error) => Err(error),
     };
     if let Some(duplicate) = duplicate {
@@ -94,7 +94,11 @@ fn accept_when_there(
 
 /// Waits for a connection and accepts it. The engine must not poll the listening socket itself:
 /// io_uring keeps a polled file until some time after the process has ended, and with it the port.
-fn accept_in_turn(call: &Call<'_>, wanted: SocketCall, deadline: Deadline) -> Result<isize, Errno> {
+fn accept_in_turn(
+    call: &Call<'_>,
+    wanted: SocketCall,
+    deadline: Deadline,
+) -> Result<isize, Unfinished> {
     let (fd, events) = (wanted.fd, libc::POLLIN);
     let mut wait_set = WaitSet::new(call, vec![File { fd, events }]);
     loop {
@@ -102,20 +106,20 @@ fn accept_in_turn(call: &Call<'_>, wanted: SocketCall, deadline: Deadline) -> Re
         if sys::poll_now(fd, events) {
             match call.thread.accept_now(&wanted) {
                 Some(Err(Errno::AGAIN)) => {}
-                Some(result) => return result.map(|fd| fd as isize),
+                Some(result) => return Ok(result? as isize),
                 None => break,
             }
         }
         match wait_set.wait(deadline, None) {
-            WaitOutcome::Ready => {}
-            WaitOutcome::Timeout => return Err(Errno::AGAIN),
-            WaitOutcome::Interrupt => return Err(Errno::RESTART),
-            WaitOutcome::Impossible => break,
+            Ok(()) => {}
+            Err(Unfinished::TimedOut) => return Err(Errno::AGAIN.into()),
+            Err(error @ Unfinished::Interrupted) => return Err(error),
+            Err(Unfinished::Failed(_) | Unfinished::NotDone) => break,
         }
         wait_set.discard_reports();
     }
     match net::on_pool(call, wanted, deadline) {
-        Err(Errno::TIME) => Err(Errno::AGAIN),
+        Err(Unfinished::TimedOut) => Err(Errno::AGAIN.into()),
         result => result,
     }
 }
@@ -135,10 +139,7 @@ pub fn connect(call: &Call<'_>, fd: c_int, address: *const sockaddr, len: sockle
     };
     if !call.thread.does_sockets() {
         // The kernel enforces the timeout itself.
-        return Verdict::from_result(net::end_interrupted(
-            deadline,
-            net::on_pool(call, wanted, NEVER),
-        ));
+        return net::verdict(deadline, net::on_pool(call, wanted, NEVER));
     }
     let duplicate = call.thread.duplicate_for_wait(fd);
     let wanted = SocketCall {
@@ -149,19 +150,19 @@ pub fn connect(call: &Call<'_>, fd: c_int, address: *const sockaddr, len: sockle
     if let Some(duplicate) = duplicate {
         call.thread.close_duplicate(duplicate);
     }
-    Verdict::from_result(net::end_interrupted(deadline, result))
+    net::verdict(deadline, result)
 }
 
 fn connect_by_engine(
     call: &Call<'_>,
     wanted: SocketCall,
     deadline: Deadline,
-) -> Result<isize, Errno> {
+) -> Result<isize, Unfinished> {
     let SocketCall { fd, .. } = wanted;
-    let result = call.perform_until(&Request::Socket(wanted), deadline);
-    if result >= 0 {
-        return Ok(result as isize);
-    }
+    let error = match call.perform_until(&Request::Socket(wanted), deadline) {
+        Ok(result) => return Ok(result as isize),
+        Err(error) => error,
+    };
     // Dereferences the address only if the kernel has read it.
     let family = || match wanted.action {
         Action::Connect(address, len) if len as usize >= size_of::<libc::sa_family_t>() => {
@@ -172,32 +173,32 @@ fn connect_by_engine(
         _ => libc::AF_UNSPEC,
     };
     let is_inet = || matches!(family(), libc::AF_INET | libc::AF_INET6);
-    match Errno::of(result) {
+    match error {
         // The connection attempt continues in the kernel.
-        Errno::TIME if family() == libc::AF_UNIX => Err(Errno::AGAIN),
-        Errno::TIME => Err(Errno::INPROGRESS),
-        Errno::RESTART => Err(Errno::RESTART),
-        Errno::CANCELED | Errno::INTR | Errno::AGAIN => net::on_pool(call, wanted, NEVER),
+        Unfinished::TimedOut if family() == libc::AF_UNIX => Err(Errno::AGAIN.into()),
+        Unfinished::TimedOut => Err(Errno::INPROGRESS.into()),
+        error if error.is_not_done() => net::on_pool(call, wanted, NEVER),
         // An earlier non-blocking connect is still in progress; the plain call waits for it.
-        Errno::ALREADY => {
+        Unfinished::Failed(Errno::ALREADY) => {
             let events = libc::POLLOUT;
-            let ready = call.perform_until(&Request::Poll { fd, events }, deadline);
-            match Errno::of(ready) {
-                Errno::TIME => Err(Errno::ALREADY),
-                Errno::RESTART => Err(Errno::RESTART),
-                _ if ready < 0 => net::on_pool(call, wanted, NEVER),
-                _ => wanted.call(0).map(|n| n as isize),
+            match call.perform_until(&Request::Poll { fd, events }, deadline) {
+                Ok(_) => Ok(wanted.call(0)? as isize),
+                Err(Unfinished::TimedOut) => Err(Errno::ALREADY.into()),
+                Err(error @ Unfinished::Interrupted) => Err(error),
+                Err(Unfinished::Failed(_) | Unfinished::NotDone) => {
+                    net::on_pool(call, wanted, NEVER)
+                }
             }
         }
         // The outcome of a connection attempt that was in progress. io_uring leaves the socket in
         // an intermediate state, which the plain call would reset.
-        error @ (Errno::CONNREFUSED
-        | Errno::TIMEDOUT
-        | Errno::CONNRESET
-        | Errno::HOSTUNREACH
-        | Errno::NETUNREACH)
-            if is_inet() =>
-        {
+        Unfinished::Failed(
+            Errno::CONNREFUSED
+            | Errno::TIMEDOUT
+            | Errno::CONNRESET
+            | Errno::HOSTUNREACH
+            | Errno::NETUNREACH,
+        ) if is_inet() => {
             if sockets::is_byte_stream(fd) {
                 sockets::disconnect(fd);
             }

@@ -8,6 +8,7 @@
 
 use crate::engine::{FdPin, KernelCall, Request};
 use crate::runtime::call::Call;
+use crate::runtime::completion::Unfinished;
 use crate::runtime::deadlines::Deadline;
 use crate::state::descriptors;
 use rustix::fs::inotify;
@@ -24,8 +25,8 @@ const FIRST_CHECK_NS: u64 = 10_000_000;
 const CHECK_EVERY_NS: u64 = 16_000_000;
 
 /// Parks until `fifo`, which is open for reading, has or has had a writer since it was opened.
-/// Err(RESTART) if the fiber was interrupted.
-pub fn await_writer(call: &Call<'_>, fifo: c_int) -> Result<(), Errno> {
+/// Fails if the fiber was interrupted.
+pub fn await_writer(call: &Call<'_>, fifo: c_int) -> Result<(), Unfinished> {
     let openings = Openings::watch(fifo);
     let mut check_after = FIRST_CHECK_NS;
     // Openings::watch comes before this check, so a writer that opens the FIFO later causes an
@@ -40,8 +41,8 @@ pub fn await_writer(call: &Call<'_>, fifo: c_int) -> Result<(), Errno> {
             }
         };
         // A writer may have opened the FIFO before the signal arrived.
-        if waited == Errno::RESTART && !had_writer(fifo) {
-            return Err(Errno::RESTART);
+        if waited == Err(Unfinished::Interrupted) && !had_writer(fifo) {
+            return waited;
         }
     }
     Ok(())
@@ -57,12 +58,9 @@ pub fn had_writer(fifo: c_int) -> bool {
 }
 
 /// Lets a pool thread open the FIFO for reading a second time, until a writer opens it or the
-/// deadline passes. Returns RESTART after an interruption and TIME after the deadline; other
-/// results carry no meaning.
-fn await_second_open(call: &Call<'_>, fifo: c_int, deadline: Deadline) -> Errno {
-    let Ok(path) = CString::new(path_of(fifo)) else {
-        return Errno::INVAL;
-    };
+/// deadline passes.
+fn await_second_open(call: &Call<'_>, fifo: c_int, deadline: Deadline) -> Result<(), Unfinished> {
+    let path = CString::new(path_of(fifo)).map_err(|_| Errno::INVAL)?;
     let flags = libc::O_RDONLY | libc::O_CLOEXEC;
     let open = KernelCall {
         number: Sysno::openat,
@@ -77,17 +75,17 @@ fn await_second_open(call: &Call<'_>, fifo: c_int, deadline: Deadline) -> Errno 
         pin: FdPin::None,
         is_first_try: false,
     };
-    let result = call.perform_until(&Request::Kernel(open), deadline);
-    if result >= 0 {
-        let _ = sys::close(result);
-        return Errno::of(0);
-    }
-    match Errno::of(result) {
-        error @ (Errno::RESTART | Errno::TIME) => error,
+    match call.perform_until(&Request::Kernel(open), deadline) {
+        Ok(second) => {
+            let _ = sys::close(second);
+            Ok(())
+        }
+        Err(error @ (Unfinished::Interrupted | Unfinished::TimedOut)) => Err(error),
         // There is no pool thread, or no /proc.
-        _ => {
+        Err(Unfinished::Failed(_) | Unfinished::NotDone) => {
             let claim = std::ptr::null();
-            Errno::of(call.perform_until(&Request::Wait { claim }, sys::now() + CHECK_EVERY_NS))
+            let paused = call.perform_until(&Request::Wait { claim }, sys::now() + CHECK_EVERY_NS);
+            paused.map(drop)
         }
     }
 }
@@ -108,13 +106,13 @@ impl Openings {
     }
 
     /// Parks until there is an event, then removes all queued events.
-    fn wait(&self, call: &Call<'_>) -> Errno {
+    fn wait(&self, call: &Call<'_>) -> Result<(), Unfinished> {
         let events = libc::POLLIN;
-        let result = call.perform(&Request::Poll { fd: self.0, events });
+        let opened = call.perform(&Request::Poll { fd: self.0, events });
         // SAFETY: the descriptor is open as long as `self` lives.
         let queue = unsafe { BorrowedFd::borrow_raw(self.0) };
         while rustix::io::read(queue, &mut [0u8; 512]).is_ok_and(|n| n > 0) {}
-        Errno::of(result)
+        opened.map(drop)
     }
 }
 

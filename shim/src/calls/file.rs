@@ -4,8 +4,9 @@
 //! read(2) before is then inside the read, as a thread would be, and keeps its file.
 
 use super::{Verdict, flock};
-use crate::engine::{self, FdPin, KernelCall, Request};
+use crate::engine::{FdPin, KernelCall, Request};
 use crate::runtime::call::Call;
+use crate::runtime::completion::Unfinished;
 use crate::runtime::position::PositionGuard;
 use crate::runtime::release;
 use crate::runtime::thread::Thread;
@@ -42,12 +43,8 @@ fn close_waiting(call: &Call<'_>, fd: c_int, writes_back: bool) -> Verdict {
         return Verdict::PassThrough(Reason::Quick);
     }
     descriptors::forget(fd).map(release::release);
-    match call.perform(&Request::Close { fd }) {
-        // CANCELED means not done at all. After EINTR the descriptor is closed, as after the plain
-        // call.
-        result if Errno::of(result) == Errno::CANCELED => Verdict::PassThrough(Reason::NoEngine),
-        result => Verdict::from_completion(result),
-    }
+    // After EINTR the descriptor is closed, as after the plain call.
+    Verdict::from_completion(call.perform(&Request::Close { fd }))
 }
 
 pub fn fsync(call: &Call<'_>, fd: c_int) -> Verdict {
@@ -67,10 +64,8 @@ fn sync(call: &Call<'_>, fd: c_int, data_only: bool) -> Verdict {
         return Verdict::PassThrough(Reason::NoEngine);
     }
     match call.perform(&Request::Fsync { fd, data_only }) {
-        result if result < 0 && engine::not_done(Errno::of(result)) => {
-            Verdict::PassThrough(Reason::NoEngine)
-        }
-        result => Verdict::from_completion(result),
+        Err(error) if error.is_not_done() => Verdict::PassThrough(Reason::NoEngine),
+        completion => Verdict::from_completion(completion),
     }
 }
 
@@ -137,14 +132,12 @@ fn close_lingering(call: &Call<'_>, number: Sysno, [a, b, c]: [usize; 3]) -> Ver
         is_first_try: false,
     };
     loop {
-        let result = call.perform(&Request::Kernel(request));
-        match Errno::of(result) {
+        match call.perform(&Request::Kernel(request)) {
             // No pool thread had started the call yet.
-            Errno::RESTART => {
+            Err(Unfinished::Interrupted) => {
                 let _ = call.interrupted();
             }
-            Errno::CANCELED => return Verdict::PassThrough(Reason::NoEngine),
-            _ => return Verdict::from_completion(result),
+            completion => return Verdict::from_completion(completion),
         }
     }
 }

@@ -117,7 +117,7 @@ fn wait_for(
             parked = true;
             call.hold(hold);
         }
-        (!would_wait).then_some(result as isize)
+        (!would_wait).then_some(Ok(result as isize))
     };
     let wait = || {
         let fd = hold.fd();

@@ -8,6 +8,7 @@ use super::{Verdict, poll};
 use crate::calls::via::blocking_retry;
 use crate::engine::{FdPin, KernelCall, Request};
 use crate::runtime::call::Call;
+use crate::runtime::completion::Unfinished;
 use crate::runtime::deadlines;
 use crate::runtime::restart::Restart;
 use crate::state::holds::Hold;
@@ -56,25 +57,19 @@ fn wait_unbounded(
         result.map(|result| result.map(|n| n as isize))
     };
     let wait = || {
-        let pin = FdPin::None;
-        match blocking_retry::perform(
-            call,
-            KernelCall {
-                number,
-                arguments,
-                pin,
-                is_first_try: false,
-            },
-        ) {
-            Some(Err(Errno::RESTART)) => Some(Err(Errno::RESTART)),
-            result => result.map(Ok),
-        }
+        let request = KernelCall {
+            number,
+            arguments,
+            pin: FdPin::None,
+            is_first_try: false,
+        };
+        blocking_retry::perform(call, request)
     };
     let result = blocking_retry::wait_for(call, Restart::Never, attempt, wait);
     if !parked {
         call.inline();
     }
-    Verdict::from_result(result.unwrap_or_else(Err))
+    Verdict::from_result(result)
 }
 
 /// msgrcv(2).
@@ -186,12 +181,15 @@ fn on_queue(
         }
         call.hold(&hold);
         let fd = hold.fd();
-        let result = call.perform_until(&Request::Poll { fd, events }, deadline);
-        match Errno::of(result) {
-            _ if result >= 0 => {}
-            Errno::TIME => return Verdict::Failed(Errno(libc::ETIMEDOUT)),
-            Errno::RESTART => return Verdict::Interrupted(Restart::IfHandlersAllow),
-            _ => return Verdict::PassThrough(Reason::NoEngine),
+        match call.perform_until(&Request::Poll { fd, events }, deadline) {
+            Ok(_) => {}
+            Err(Unfinished::TimedOut) => return Verdict::Failed(Errno::TIMEDOUT),
+            Err(Unfinished::Interrupted) => {
+                return Verdict::Interrupted(Restart::IfHandlersAllow);
+            }
+            Err(Unfinished::Failed(_) | Unfinished::NotDone) => {
+                return Verdict::PassThrough(Reason::NoEngine);
+            }
         }
     }
 }

@@ -5,6 +5,7 @@ use super::{Verdict, message, net};
 use crate::calls::via::offload;
 use crate::engine::{Direction, Request};
 use crate::runtime::call::Call;
+use crate::runtime::completion::Unfinished;
 use crate::state::descriptors::Descriptor;
 use libc::{MSG_DONTWAIT, MSG_WAITFORONE, mmsghdr, timespec};
 use policy::Reason;
@@ -70,14 +71,13 @@ pub fn recvmmsg(
         call.thread.close_duplicate(duplicate);
     }
     let deadline = net::deadline(fd, Direction::Read, descriptor);
-    let result = net::end_interrupted(deadline, result);
     if let (Some(end), Ok(_)) = (end, result) {
         let left = sys::timespec_of(end.saturating_sub(sys::now()));
         if let Err(error) = sys::copy_out(limit, left) {
             return Verdict::from_error(error);
         }
     }
-    Verdict::from_result(result.map(|n| n as isize))
+    net::verdict(deadline, result.map(|n| n as isize))
 }
 
 /// A recvmmsg(2) that must wait.
@@ -98,7 +98,7 @@ impl Rest {
         messages: *mut mmsghdr,
         n: usize,
         mut done: usize,
-    ) -> Result<usize, Errno> {
+    ) -> Result<usize, Unfinished> {
         while done < n {
             let request = Request::Poll {
                 fd: self.fd,
@@ -106,18 +106,12 @@ impl Rest {
             };
             // The socket's timeout applies to each message separately.
             let deadline = net::deadline(self.fd, Direction::Read, self.descriptor);
-            let ready = call.perform_until(&request, deadline);
-            let stopped = match Errno::of(ready) {
-                Errno::TIME => Some(Errno::AGAIN),
-                Errno::RESTART => Some(Errno::RESTART),
-                _ if ready < 0 => Some(Errno::of(ready)),
-                _ => None,
-            };
-            if let Some(error) = stopped {
-                return if done > 0 { Ok(done) } else { Err(error) };
-            }
-            if done > 0 && ready & i32::from(libc::POLLERR) != 0 {
-                break;
+            match call.perform_until(&request, deadline) {
+                Ok(ready) if done > 0 && ready & i32::from(libc::POLLERR) != 0 => break,
+                Ok(_) => {}
+                Err(_) if done > 0 => break,
+                Err(Unfinished::TimedOut) => return Err(Errno::AGAIN.into()),
+                Err(error) => return Err(error),
             }
             let mut left = self
                 .end
@@ -147,7 +141,7 @@ impl Rest {
                 }
                 Err(Errno::AGAIN) => {}
                 Err(_) if done > 0 => break,
-                Err(error) => return Err(error),
+                Err(error) => return Err(error.into()),
             }
         }
         Ok(done)
@@ -170,7 +164,7 @@ pub fn sendmmsg(
     let n = n.min(libc::UIO_MAXIOV as c_uint) as usize;
     let mut done = 0;
     let mut duplicate = None;
-    let result = loop {
+    let verdict = loop {
         let fd = duplicate.unwrap_or(fd);
         // SAFETY: the C caller's memory, during its call.
         let sent = unsafe {
@@ -191,10 +185,10 @@ pub fn sendmmsg(
                 })
             }
             Err(Errno::AGAIN) => None,
-            Err(error) => break Err(error),
+            Err(error) => break Verdict::Failed(error),
         };
         if (done == n && waits_for.is_none()) || net::is_nonblocking(fd) {
-            break sent.map(|_| ());
+            break Verdict::from_result(sent.map(|n| n as isize));
         }
         if waits_for.is_none() && sent.is_ok() {
             // The last message was sent completely; try again to find out why the next one was not.
@@ -215,21 +209,23 @@ pub fn sendmmsg(
         };
         let fresh = from == 0;
         match net::send_rest(call, fd, &raw const message.msg_hdr, flags, from) {
-            Ok(sent) => {
+            Verdict::Done(sent) => {
                 message.msg_len = sent as c_uint;
                 done += usize::from(fresh);
                 if (sent as usize) < message::length(&raw const message.msg_hdr) || done == n {
-                    break Ok(());
+                    break Verdict::Done(sent);
                 }
             }
-            Err(error) => break Err(error),
+            ended => break ended,
         }
     };
     if let Some(duplicate) = duplicate {
         call.thread.close_duplicate(duplicate);
     }
-    Verdict::from_result(match result {
-        Err(error) if done == 0 => Err(error),
-        _ => Ok(done as isize),
-    })
+    // An error after the first message is reported by the next call.
+    if done > 0 {
+        Verdict::Done(done as isize)
+    } else {
+        verdict
+    }
 }

@@ -8,7 +8,9 @@ use super::message::{Storage, message_of, part_of, wants_more};
 use crate::engine::{self, Action, Data, Direction, Request, SocketCall, Transfer};
 use crate::record::trace::AttemptOutcome;
 use crate::runtime::call::Call;
+use crate::runtime::completion::Unfinished;
 use crate::runtime::deadlines::{Deadline, NEVER};
+use crate::runtime::restart::Restart;
 use crate::state::descriptors::{self, Descriptor};
 use libc::{MSG_DONTWAIT, MSG_NOSIGNAL, MSG_PEEK, MSG_WAITALL, msghdr, sockaddr, socklen_t};
 use policy::{Contention, Decision, Hint, Reason};
@@ -218,18 +220,17 @@ fn exchange(
         return Verdict::PassThrough(Reason::NoEngine);
     }
     if is_whole_or_nothing(&wanted, descriptor) {
-        return Verdict::from_result(if is_nonblocking(wanted.fd) {
-            wanted.call(0).map(|n| n as isize)
-        } else {
-            // The kernel enforces the timeout itself.
-            let deadline = deadline(wanted.fd, direction, descriptor);
-            end_interrupted(deadline, on_pool(call, wanted, NEVER))
-        });
+        if is_nonblocking(wanted.fd) {
+            return Verdict::from_result(wanted.call(0).map(|n| n as isize));
+        }
+        // The kernel enforces the timeout itself.
+        let deadline = deadline(wanted.fd, direction, descriptor);
+        return verdict(deadline, on_pool(call, wanted, NEVER));
     }
     let recorded_as = policy::recorded_direction(hint, direction);
     if decision == Decision::Submit && tried.is_none() {
         descriptor.submitted(recorded_as);
-        return Verdict::from_result(wait(call, wanted, descriptor, 0, false));
+        return wait(call, wanted, descriptor, 0, false);
     }
     let batch = || call.load().batch;
     let result = match tried {
@@ -241,7 +242,7 @@ fn exchange(
             call.note(|record| record.set_outcome(AttemptOutcome::Hit));
             descriptor.with_nowait_known().hit(recorded_as, batch);
             if n > 0 && wants_more(&wanted, n) {
-                return Verdict::from_result(wait(call, wanted, descriptor, n, true));
+                return wait(call, wanted, descriptor, n, true);
             }
             call.inline();
             Verdict::Done(n as isize)
@@ -249,7 +250,7 @@ fn exchange(
         Err(Errno::AGAIN) => {
             call.note(|record| record.set_outcome(AttemptOutcome::Miss));
             descriptor.with_nowait_known().missed(recorded_as, batch());
-            Verdict::from_result(wait(call, wanted, descriptor, 0, true))
+            wait(call, wanted, descriptor, 0, true)
         }
         Err(error) => {
             call.inline();
@@ -315,15 +316,15 @@ pub fn deadline(fd: c_int, direction: Direction, descriptor: Descriptor) -> Dead
     sockets::timeout(fd, option).map_or(NEVER, |nanos| sys::now().saturating_add(nanos))
 }
 
-/// Sends the rest of a sendmsg(2) that must wait, after `done` bytes were sent. Returns the total
-/// number of bytes.
+/// Sends the rest of a sendmsg(2) that must wait, after `done` bytes were sent. The result is the
+/// total number of bytes.
 pub fn send_rest(
     call: &Call<'_>,
     fd: c_int,
     message: *const msghdr,
     flags: c_int,
     done: usize,
-) -> Result<isize, Errno> {
+) -> Verdict {
     let action = Action::SendMessage(message);
     wait(
         call,
@@ -334,12 +335,12 @@ pub fn send_rest(
     )
 }
 
-/// Final result of an interrupted socket call: EINTR if it has a timeout, otherwise a restart as
-/// SA_RESTART says (signal(7)). Call only while holding no locks.
-pub fn end_interrupted<T>(deadline: Deadline, result: Result<T, Errno>) -> Result<T, Errno> {
+/// The verdict on a socket call. If it was interrupted, every handler ends it if it has a timeout;
+/// otherwise it is restarted as SA_RESTART says (signal(7)).
+pub fn verdict(deadline: Deadline, result: Result<isize, Unfinished>) -> Verdict {
     match result {
-        Err(Errno::RESTART) if deadline != NEVER => Err(Errno::RESTART_UNHANDLED),
-        result => result,
+        Err(Unfinished::Interrupted) if deadline != NEVER => Verdict::Interrupted(Restart::Never),
+        result => Verdict::from_result(result),
     }
 }
 
@@ -351,10 +352,10 @@ fn wait(
     descriptor: Descriptor,
     done: usize,
     tried: bool,
-) -> Result<isize, Errno> {
+) -> Verdict {
     let deadline = deadline(wanted.fd, wanted.action.direction(), descriptor);
     let result = wait_until(call, wanted, descriptor, deadline, done, tried);
-    end_interrupted(deadline, result)
+    verdict(deadline, result)
 }
 
 fn wait_until(
@@ -364,16 +365,16 @@ fn wait_until(
     deadline: Deadline,
     done: usize,
     tried: bool,
-) -> Result<isize, Errno> {
+) -> Result<isize, Unfinished> {
     let SocketCall { fd, flags, action } = wanted;
     if is_nonblocking(fd) {
         // O_NONBLOCK was set without the shim noticing.
-        let result = if done > 0 {
-            Ok(done)
+        let n = if done > 0 {
+            done
         } else {
-            wanted.call(MSG_DONTWAIT)
+            wanted.call(MSG_DONTWAIT)?
         };
-        return result.map(|n| n as isize);
+        return Ok(n as isize);
     }
     let goes_on = match action.direction() {
         Direction::Read => flags & MSG_WAITALL != 0 && sockets::is_byte_stream(fd),
@@ -392,15 +393,13 @@ fn wait_until(
     }
     let mut storage = Storage::new();
     let part = wanted.after(done, &mut storage);
-    let result = call.perform_until(&Request::Socket(part), deadline);
-    let n = match Errno::of(result) {
-        _ if result >= 0 => result as usize,
-        _ if done > 0 => return Ok(done as isize),
-        Errno::TIME => return Err(Errno::AGAIN),
-        Errno::RESTART => return Err(Errno::RESTART),
+    let n = match call.perform_until(&Request::Socket(part), deadline) {
+        Ok(n) => n as usize,
+        Err(_) if done > 0 => return Ok(done as isize),
+        Err(Unfinished::TimedOut) => return Err(Errno::AGAIN.into()),
         // The engine cannot complete the call, or did not start it.
-        Errno::AGAIN | Errno::CANCELED | Errno::INTR => return on_pool(call, wanted, NEVER),
-        error => return Err(raised(&wanted, error, tried)),
+        Err(error) if error.is_not_done() => return on_pool(call, wanted, NEVER),
+        Err(error) => return Err(raised(&wanted, error, tried)),
     };
     if n > 0 && goes_on && wants_more(&wanted, done + n) {
         return in_steps(call, wanted, done + n, deadline);
@@ -416,7 +415,7 @@ fn in_steps(
     wanted: SocketCall,
     mut done: usize,
     deadline: Deadline,
-) -> Result<isize, Errno> {
+) -> Result<isize, Unfinished> {
     let duplicate = call.thread.duplicate_for_wait(wanted.fd);
     let fd = duplicate.unwrap_or(wanted.fd);
     let wanted = SocketCall { fd, ..wanted };
@@ -429,19 +428,19 @@ fn in_steps(
     let result = loop {
         let next = check_again.map_or(NEVER, |nanos| sys::now() + nanos);
         let ready = call.perform_until(&Request::Poll { fd, events }, deadline.min(next));
-        match Errno::of(ready) {
-            Errno::TIME if next < deadline => {
+        match ready {
+            Err(Unfinished::TimedOut) if next < deadline => {
                 check_again = check_again.map(|nanos| (nanos * 2).min(MAX_CHECK_NS))
             }
-            Errno::TIME => break Err(Errno::AGAIN),
-            Errno::RESTART => break Err(Errno::RESTART),
-            _ if ready < 0 || spurious > MAX_SPURIOUS_READY => {
+            Err(Unfinished::TimedOut) => break Err(Errno::AGAIN.into()),
+            Err(error @ Unfinished::Interrupted) => break Err(error),
+            Ok(_) if spurious <= MAX_SPURIOUS_READY => {}
+            Ok(_) | Err(Unfinished::Failed(_) | Unfinished::NotDone) => {
                 break on_pool(call, wanted.after(done, &mut storage), NEVER)
                     .map(|n| done += n as usize);
             }
-            _ => {}
         }
-        let error_waits = ready > 0 && ready & i32::from(libc::POLLERR) != 0;
+        let error_waits = ready.is_ok_and(|events| events & i32::from(libc::POLLERR) != 0);
         if done > 0 && error_waits {
             break Ok(());
         }
@@ -453,10 +452,10 @@ fn in_steps(
                     break Ok(());
                 }
             }
-            Ok(None) if ready < 0 => {}
+            Ok(None) if ready.is_err() => {}
             Ok(None) => spurious += 1,
-            Err(error) if done > 0 => break Err(error),
-            Err(error) => break Err(raised(&wanted, error, true)),
+            Err(error) if done > 0 => break Err(error.into()),
+            Err(error) => break Err(raised(&wanted, error.into(), true)),
         }
     };
     if let Some(duplicate) = duplicate {
@@ -468,35 +467,37 @@ fn in_steps(
     }
 }
 
-/// Makes the kernel's own blocking call on a pool thread. Returns Err(RESTART) if the fiber was
-/// interrupted, Err(TIME) if `deadline` came first.
-pub fn on_pool(call: &Call<'_>, wanted: SocketCall, deadline: Deadline) -> Result<isize, Errno> {
+/// Makes the kernel's own blocking call on a pool thread, or here if no pool thread is available.
+pub fn on_pool(
+    call: &Call<'_>,
+    wanted: SocketCall,
+    deadline: Deadline,
+) -> Result<isize, Unfinished> {
     let duplicate = call.thread.duplicate_for_wait(wanted.fd);
     let there = SocketCall {
         fd: duplicate.unwrap_or(wanted.fd),
         ..wanted
     };
-    let result = call.perform_until(&there.on_pool(), deadline);
-    let result = match Errno::of(result) {
-        _ if result >= 0 => Ok(result as usize),
-        // No pool thread is available.
-        Errno::CANCELED => there.stand_in(),
-        error => Err(error),
+    let result = match call.perform_until(&there.on_pool(), deadline) {
+        Ok(n) => Ok(n as isize),
+        Err(Unfinished::NotDone) => {
+            let result = there.stand_in();
+            result.map(|n| n as isize).map_err(Unfinished::from)
+        }
+        Err(error) => Err(error),
     };
     if let Some(duplicate) = duplicate {
         call.thread.close_duplicate(duplicate);
     }
-    result
-        .map(|n| n as isize)
-        .map_err(|error| raised(&wanted, error, true))
+    result.map_err(|error| raised(&wanted, error, true))
 }
 
 /// The error of a call that was made on behalf of this thread. Also raises the signal that this
 /// thread would have got. A send that waited on a Unix socket raises none. Without an earlier
 /// attempt (`tried`), the send may not have waited.
-fn raised(wanted: &SocketCall, error: Errno, tried: bool) -> Errno {
+fn raised(wanted: &SocketCall, error: Unfinished, tried: bool) -> Unfinished {
     let signals = wanted.action.direction() == Direction::Write && wanted.flags & MSG_NOSIGNAL == 0;
-    if error == Errno::PIPE
+    if error == Unfinished::Failed(Errno::PIPE)
         && signals
         && sockets::is_byte_stream(wanted.fd)
         && !(tried && sockets::is_unix(wanted.fd))

@@ -15,6 +15,7 @@ use crate::calls::via::blocking_retry;
 use crate::engine::{FdPin, KernelCall, Request};
 use crate::record::trace::AttemptOutcome;
 use crate::runtime::call::Call;
+use crate::runtime::completion::Unfinished;
 use crate::runtime::release;
 use crate::runtime::restart::Restart;
 use crate::state::descriptors::{self, Descriptor};
@@ -235,11 +236,11 @@ impl Open {
         if inline && matches!(answer, Answer::Done(_)) {
             call.inline();
         }
-        Verdict::from_result(match answer {
-            Answer::Done(result) => result.map(|fd| fd as isize),
-            Answer::NeedsWriter(fd) => self.await_writer(call, fd),
-            Answer::Waits => self.wait(call),
-        })
+        match answer {
+            Answer::Done(result) => Verdict::from_result(result.map(|fd| fd as isize)),
+            Answer::NeedsWriter(fd) => Verdict::from_result(self.await_writer(call, fd)),
+            Answer::Waits => Verdict::from_result(self.wait(call)),
+        }
     }
 
     /// Turns `fd`, opened without waiting, into what open(2) would have returned. Opening a FIFO
@@ -282,7 +283,7 @@ impl Open {
 
     /// Waits for the first writer of a FIFO that is open for reading. The FIFO stays open during
     /// the wait, because a peer that has seen this end open must not see it closed.
-    fn await_writer(&self, call: &Call<'_>, fd: c_int) -> Result<isize, Errno> {
+    fn await_writer(&self, call: &Call<'_>, fd: c_int) -> Result<isize, Unfinished> {
         fifo::await_writer(call, fd)
             .map(|()| fd as isize)
             .inspect_err(|_| {
@@ -309,54 +310,53 @@ impl Open {
         if let Some(duplicate) = duplicate {
             call.thread.close_duplicate(duplicate);
         }
-        match result {
-            Err(Errno::RESTART)
+        let result = match result {
+            Ok(fd) => Ok(fd),
+            Err(Unfinished::Failed(error)) => Err(error),
+            Err(Unfinished::Interrupted)
                 if !call.continue_after_handlers(Restart::IfHandlersAllow)
                     && waits(self.dir, self.path) =>
             {
-                Verdict::Failed(Errno::INTR)
+                return Verdict::Failed(Errno::INTR);
             }
-            Err(Errno::RESTART) => self.submit(call),
-            result => Self {
-                dir: self.dir,
-                ..open
-            }
-            .finish(call, result, false),
-        }
+            Err(Unfinished::Interrupted) => return self.submit(call),
+            Err(error) => return Verdict::from_error(error),
+        };
+        let here = Self {
+            dir: self.dir,
+            ..open
+        };
+        here.finish(call, result, false)
     }
 
     /// Opens the path on the engine, without waiting for a peer.
-    fn perform(&self, call: &Call<'_>) -> Result<c_int, Errno> {
+    fn perform(&self, call: &Call<'_>) -> Result<c_int, Unfinished> {
         let &Self {
             dir, path, mode, ..
         } = self;
         let flags = self.nonblocking_flags() | O_LARGEFILE;
-        let result = call.perform(&Request::Open {
+        match call.perform(&Request::Open {
             dir,
             path,
             flags,
             mode,
-        });
-        match Errno::of(result) {
-            _ if result >= 0 => {
-                descriptors::forget(result).map(release::release);
-                Ok(result)
+        }) {
+            Ok(fd) => {
+                descriptors::forget(fd).map(release::release);
+                Ok(fd)
             }
             // The engine did not do it, or is stricter about flags than openat(2), so make the
             // plain call.
-            error
-                if error != Errno::AGAIN
-                    && (crate::engine::not_done(error) || error == Errno::INVAL) =>
-            {
+            Err(Unfinished::NotDone | Unfinished::Failed(Errno::INTR | Errno::INVAL)) => {
                 // SAFETY: the C caller passes a valid path.
-                unsafe { sys::openat(dir, path, flags, mode) }
+                Ok(unsafe { sys::openat(dir, path, flags, mode) }?)
             }
-            error => Err(error),
+            Err(error) => Err(error),
         }
     }
 
     /// Waits for the peer that the open requires: a FIFO's reader, a device, the end of a lease.
-    fn wait(&self, call: &Call<'_>) -> Result<isize, Errno> {
+    fn wait(&self, call: &Call<'_>) -> Result<isize, Unfinished> {
         let &Self {
             dir,
             path,
@@ -404,11 +404,8 @@ impl Open {
             pin,
             is_first_try: false,
         };
-        let wait = || match blocking_retry::perform(call, open) {
-            Some(Err(Errno::RESTART)) => Some(Err(Errno::RESTART)),
-            result => result.map(Ok),
-        };
-        let fd = blocking_retry::wait_for(call, Restart::IfHandlersAllow, attempt, wait)??;
+        let wait = || blocking_retry::perform(call, open);
+        let fd = blocking_retry::wait_for(call, Restart::IfHandlersAllow, attempt, wait)?;
         descriptors::forget(fd as c_int).map(release::release);
         Ok(fd)
     }

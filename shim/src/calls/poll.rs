@@ -7,9 +7,10 @@
 use super::Verdict;
 use crate::calls::via::offload;
 use crate::runtime::call::Call;
+use crate::runtime::completion::Unfinished;
 use crate::runtime::deadlines::NEVER;
 use crate::runtime::signal::Handled;
-use crate::runtime::wait_set::{File, WaitOutcome, WaitSet};
+use crate::runtime::wait_set::{File, WaitSet};
 use libc::{epoll_event, nfds_t, pollfd, sigset_t, timespec};
 use policy::{Contention, Reason};
 use std::ffi::c_int;
@@ -287,17 +288,17 @@ pub fn wait(
     let mut wait_set = WaitSet::new(call, files());
     while found == Ok(0) {
         match wait_set.wait(deadline, mask) {
-            WaitOutcome::Ready => {
+            Ok(()) => {
                 found = check_now();
                 if found == Ok(0) && wait_set.discard_reports() {
                     found = check_now();
                 }
             }
-            WaitOutcome::Timeout => {
+            Err(Unfinished::TimedOut) => {
                 found = check_now();
                 break;
             }
-            WaitOutcome::Interrupt => {
+            Err(Unfinished::Interrupted) => {
                 found = check_now();
                 if found != Ok(0) {
                     // The event arrived before the signal.
@@ -312,7 +313,7 @@ pub fn wait(
                 }
                 wait_set = WaitSet::new(call, files());
             }
-            WaitOutcome::Impossible => {
+            Err(Unfinished::Failed(_) | Unfinished::NotDone) => {
                 let left = (deadline != NEVER)
                     .then(|| sys::timespec_of(deadline.saturating_sub(sys::now())));
                 let there = || check(left.as_ref());

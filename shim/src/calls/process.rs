@@ -14,6 +14,7 @@
 use super::Verdict;
 use crate::engine::{FdPin, KernelCall, Request, pool};
 use crate::runtime::call::Call;
+use crate::runtime::completion::{Completion, Unfinished};
 use crate::runtime::deadlines::NEVER;
 use crate::state::descriptors;
 use libc::{c_long, id_t, idtype_t, pid_t, rusage, siginfo_t};
@@ -115,9 +116,8 @@ pub fn waitid(
     Verdict::from_result(found)
 }
 
-/// Waits for the end of one child and returns its status. Fails with RESTART if handlers have to
-/// run.
-pub fn end_of(call: &Call<'_>, child: pid_t, status: &mut c_int) -> Result<(), Errno> {
+/// Waits for the end of one child and returns its status.
+pub fn end_of(call: &Call<'_>, child: pid_t, status: &mut c_int) -> Result<(), Unfinished> {
     let children = Children {
         kind: libc::P_PID,
         id: child.unsigned_abs(),
@@ -169,22 +169,21 @@ impl Children {
         &self,
         call: &Call<'_>,
         mut find: impl FnMut() -> Result<Option<isize>, Errno>,
-    ) -> Result<isize, Errno> {
+    ) -> Result<isize, Unfinished> {
         let mut pause = CHECK_AFTER_NS.0;
         loop {
             if let Some(found) = find()? {
                 call.inline();
                 return Ok(found);
             }
-            let waited = self.wait_for_one(call, pause);
-            if Errno::of(waited) == Errno::RESTART {
-                return Err(Errno::RESTART);
+            if let Err(error @ Unfinished::Interrupted) = self.wait_for_one(call, pause) {
+                return Err(error);
             }
             pause = (pause * 2).min(CHECK_AFTER_NS.1);
         }
     }
 
-    fn wait_for_one(&self, call: &Call<'_>, pause: u64) -> i32 {
+    fn wait_for_one(&self, call: &Call<'_>, pause: u64) -> Completion {
         let is_pollable = matches!(self.kind, libc::P_PID | libc::P_PIDFD)
             && self.options & (libc::WSTOPPED | libc::WCONTINUED) == 0
             && !HAS_TRACED.load(Relaxed);
@@ -217,18 +216,18 @@ impl Children {
             },
             is_first_try: false,
         };
-        let result = call.perform_until(&Request::Kernel(waitid), NEVER);
-        if Errno::of(result) == Errno::CANCELED {
+        let waited = call.perform_until(&Request::Kernel(waitid), NEVER);
+        if waited == Err(Unfinished::NotDone) {
             // Neither a descriptor nor a pool thread is available.
             let claim = std::ptr::null();
             return call.perform_until(&Request::Wait { claim }, sys::now() + pause);
         }
-        result
+        waited
     }
 
     /// Waits on a pidfd for the end of one child, no longer than `pause`. Returns None if no
     /// pidfd can be opened.
-    fn poll_for_one(&self, call: &Call<'_>, pause: u64) -> Option<i32> {
+    fn poll_for_one(&self, call: &Call<'_>, pause: u64) -> Option<Completion> {
         let until = sys::now() + pause;
         let events = libc::POLLIN;
         if self.kind == libc::P_PIDFD {

@@ -7,6 +7,7 @@
 use super::{Verdict, poll};
 use crate::engine::{Request, Transfer};
 use crate::runtime::call::Call;
+use crate::runtime::completion::Unfinished;
 use crate::runtime::deadlines::{Deadline, NEVER};
 use crate::runtime::restart::Restart;
 use crate::runtime::signal::Handled;
@@ -28,7 +29,7 @@ pub fn pause(call: &Call<'_>) -> Verdict {
     }
     let claim = std::ptr::null();
     loop {
-        call.perform(&Request::Wait { claim });
+        let _ = call.perform(&Request::Wait { claim });
         if !call.continue_after_handlers(Restart::Never) {
             return Verdict::Failed(Errno::INTR);
         }
@@ -173,13 +174,13 @@ fn take_blocked(
             Err(Errno::AGAIN) => {}
             taken => return taken,
         }
-        let mut waited = -Errno::CANCELED.0;
+        let mut waited = Err(Unfinished::NotDone);
         if let Ok(fd) = sys::signal_descriptor(set).and_then(descriptors::adopt) {
             waited = call.perform_until(&Request::AwaitSignal { fd }, deadline);
             descriptors::disown(fd);
             let _ = sys::close(fd);
         }
-        if Errno::of(waited) == Errno::CANCELED {
+        if waited == Err(Unfinished::NotDone) {
             // No descriptor is available, or no engine that could wait for one.
             let claim = std::ptr::null();
             waited = call.perform_until(
@@ -187,7 +188,7 @@ fn take_blocked(
                 deadline.min(sys::now() + CHECK_EVERY_NS),
             );
         }
-        if Errno::of(waited) == Errno::RESTART {
+        if waited == Err(Unfinished::Interrupted) {
             // The signal may have arrived before the one that interrupted the wait.
             match take_now(call, set, info) {
                 Err(Errno::AGAIN) => {}
@@ -221,16 +222,16 @@ pub fn read(call: &Call<'_>, transfer: &Transfer) -> Verdict {
     let there = Transfer { fd, ..*transfer };
     let result = loop {
         let waited = call.perform(&Request::AwaitSignal { fd });
-        if Errno::of(waited) == Errno::RESTART {
-            break Err(Errno::RESTART);
+        if waited == Err(Unfinished::Interrupted) {
+            break Err(Unfinished::Interrupted);
         }
-        match there.call(if waited < 0 { 0 } else { libc::RWF_NOWAIT }) {
+        match there.call(if waited.is_err() { 0 } else { libc::RWF_NOWAIT }) {
             // Another fiber took the signal first.
             Err(Errno::AGAIN) => {}
             // Before Linux 6.10.
             Err(Errno::NOTSUP) if !sys::poll_now(fd, libc::POLLIN) => {}
-            Err(Errno::NOTSUP) => break there.call(0),
-            result => break result,
+            Err(Errno::NOTSUP) => break there.call(0).map_err(Unfinished::from),
+            result => break result.map_err(Unfinished::from),
         }
     };
     if let Some(duplicate) = duplicate {

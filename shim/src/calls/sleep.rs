@@ -5,6 +5,7 @@
 use super::Verdict;
 use crate::engine::{FdPin, KernelCall, Request};
 use crate::runtime::call::Call;
+use crate::runtime::completion::Unfinished;
 use crate::runtime::deadlines::Deadline;
 use crate::runtime::restart::Restart;
 use crate::state::descriptors;
@@ -78,12 +79,12 @@ pub fn clock_nanosleep(
     let slept = match (clock, flags) {
         // Setting the time of day does not affect a relative wait.
         (libc::CLOCK_MONOTONIC | libc::CLOCK_REALTIME, 0) => match sleep_for(call, nanos) {
-            Ok(slept) => slept.map_err(|rest| ended(left, rest)),
+            Ok(slept) => slept.map_err(|rest| ended(left, rest).into()),
             Err(reason) => return Verdict::PassThrough(reason),
         },
         (libc::CLOCK_MONOTONIC, libc::TIMER_ABSTIME) => {
             match sleep_until(call, sys::deadline_of(clock, &sys::timespec_of(nanos))) {
-                Ok(slept) => slept.map_err(|_| Errno::INTR),
+                Ok(slept) => slept.map_err(|_| Errno::INTR.into()),
                 Err(reason) => return Verdict::PassThrough(reason),
             }
         }
@@ -95,7 +96,7 @@ pub fn clock_nanosleep(
             let now = || sys::clock(clock).unwrap_or(0);
             let end = now().saturating_add(nanos);
             sleep_by_timer(call, clock, sys::timespec_of(end)).map_err(|error| match error {
-                Errno::INTR => ended(left, end.saturating_sub(now())),
+                Unfinished::Failed(Errno::INTR) => ended(left, end.saturating_sub(now())).into(),
                 error => error,
             })
         }
@@ -107,8 +108,9 @@ pub fn clock_nanosleep(
         _ => return Verdict::PassThrough(Reason::Unusual),
     };
     match slept {
-        Err(Errno::CANCELED) => Verdict::PassThrough(Reason::NoEngine),
-        slept => Verdict::Done(slept.err().map_or(0, |error| error.0 as isize)),
+        Ok(()) => Verdict::Done(0),
+        Err(Unfinished::Failed(error)) => Verdict::Done(error.0 as isize),
+        Err(error) => Verdict::from_error(error),
     }
 }
 
@@ -141,7 +143,7 @@ fn sleep_until(call: &Call<'_>, deadline: Deadline) -> Slept {
         return Err(reason);
     }
     let claim = std::ptr::null();
-    while Errno::of(call.perform_until(&Request::Wait { claim }, deadline)) == Errno::RESTART {
+    while call.perform_until(&Request::Wait { claim }, deadline) == Err(Unfinished::Interrupted) {
         let rest = deadline.saturating_sub(sys::now());
         if !call.continue_after_handlers(Restart::Never) {
             return Ok(Err(rest));
@@ -151,18 +153,20 @@ fn sleep_until(call: &Call<'_>, deadline: Deadline) -> Slept {
 }
 
 /// Sleeps by a clock that may be set, or that continues during suspend: uses a kernel timer.
-fn sleep_by_timer(call: &Call<'_>, clock: c_int, time: timespec) -> Result<(), Errno> {
+fn sleep_by_timer(call: &Call<'_>, clock: c_int, time: timespec) -> Result<(), Unfinished> {
     let timer = sys::timer_descriptor(clock, time).and_then(descriptors::adopt);
-    let timer = timer.map_err(|_| Errno::CANCELED)?;
+    let timer = timer.map_err(|_| Unfinished::NotDone)?;
     let events = libc::POLLIN;
-    let result = call.perform(&Request::Poll { fd: timer, events });
+    let slept = call.perform(&Request::Poll { fd: timer, events });
     descriptors::disown(timer);
     let _ = sys::close(timer);
-    match Errno::of(result) {
-        Errno::RESTART if !call.continue_after_handlers(Restart::Never) => Err(Errno::INTR),
-        Errno::RESTART => sleep_by_timer(call, clock, time),
-        _ if result < 0 => Err(Errno::CANCELED),
-        _ => Ok(()),
+    match slept {
+        Ok(_) => Ok(()),
+        Err(Unfinished::Interrupted) if !call.continue_after_handlers(Restart::Never) => {
+            Err(Errno::INTR.into())
+        }
+        Err(Unfinished::Interrupted) => sleep_by_timer(call, clock, time),
+        Err(_) => Err(Unfinished::NotDone),
     }
 }
 
@@ -173,7 +177,7 @@ fn sleep_elsewhere(
     flags: c_int,
     nanos: u64,
     left: *mut timespec,
-) -> Result<(), Errno> {
+) -> Result<(), Unfinished> {
     let now = || sys::clock(clock).ok_or(Errno::INVAL);
     let until = if flags == libc::TIMER_ABSTIME {
         nanos
@@ -195,23 +199,20 @@ fn sleep_elsewhere(
         is_first_try: false,
     };
     loop {
-        match Errno::of(call.perform(&Request::Kernel(sleep))) {
-            Errno(0) => return Ok(()),
-            Errno::RESTART => {
+        match call.perform(&Request::Kernel(sleep)) {
+            Err(Unfinished::Interrupted) => {
                 let rest = until.saturating_sub(now()?);
                 if !call.continue_after_handlers(Restart::Never) {
                     let is_absolute = flags == libc::TIMER_ABSTIME;
-                    return Err(ended(
-                        if is_absolute {
-                            std::ptr::null_mut()
-                        } else {
-                            left
-                        },
-                        rest,
-                    ));
+                    let left = if is_absolute {
+                        std::ptr::null_mut()
+                    } else {
+                        left
+                    };
+                    return Err(ended(left, rest).into());
                 }
             }
-            error => return Err(error),
+            slept => return slept.map(drop),
         }
     }
 }

@@ -15,6 +15,7 @@
 use super::{Verdict, transfer};
 use crate::engine::{self, Direction, Request, Transfer};
 use crate::runtime::call::Call;
+use crate::runtime::completion::Unfinished;
 use crate::runtime::deadlines::NEVER;
 use crate::runtime::position::PositionGuard;
 use crate::state::descriptors::Descriptor;
@@ -81,7 +82,7 @@ fn open_once_more(call: &Call<'_>, transfer: &Transfer) -> Option<c_int> {
 
 /// Makes a transfer on a non-blocking open file behave as on a blocking one: a read waits for any
 /// data, a write continues until everything is written.
-fn in_steps(call: &Call<'_>, transfer: &Transfer) -> Result<isize, Errno> {
+fn in_steps(call: &Call<'_>, transfer: &Transfer) -> Result<isize, Unfinished> {
     let (fd, events) = (transfer.fd, engine::event(transfer.direction));
     let mut storage = Vec::new();
     let (mut done, mut parked) = (0, false);
@@ -91,7 +92,7 @@ fn in_steps(call: &Call<'_>, transfer: &Transfer) -> Result<isize, Errno> {
         } else {
             transfer.after(done, &mut storage)
         };
-        let error = match part.call(0) {
+        let ready = match part.call(0) {
             Ok(n) => {
                 done += n;
                 if transfer.direction == Direction::Write && done < transfer.len() {
@@ -104,22 +105,21 @@ fn in_steps(call: &Call<'_>, transfer: &Transfer) -> Result<isize, Errno> {
             }
             Err(Errno::AGAIN) => {
                 parked = true;
-                Errno::of(call.perform(&Request::Poll { fd, events }))
+                call.perform(&Request::Poll { fd, events })
             }
-            Err(error) => error,
+            Err(error) => Err(error.into()),
         };
         // As in the kernel, an error after some bytes is reported by the next call.
-        match error {
-            Errno::RESTART if done == 0 => return Err(Errno::RESTART),
-            Errno(1..) if done > 0 => return Ok(done as isize),
-            Errno(1..) if !crate::engine::not_done(error) => return Err(error),
+        match ready {
+            Err(_) if done > 0 => return Ok(done as isize),
+            Err(error) if !error.is_not_done() => return Err(error),
             _ => {}
         }
     }
 }
 
 /// Waits until the stream is ready, then makes the plain call on a pool thread.
-fn wait_then_call(call: &Call<'_>, transfer: &Transfer) -> Result<isize, Errno> {
+fn wait_then_call(call: &Call<'_>, transfer: &Transfer) -> Result<isize, Unfinished> {
     let (fd, events) = (transfer.fd, engine::event(transfer.direction));
     // If a FIFO was opened with O_NONBLOCK and has had no writer since, poll(2) does not report it
     // as readable.
@@ -128,11 +128,13 @@ fn wait_then_call(call: &Call<'_>, transfer: &Transfer) -> Result<isize, Errno> 
             sys::pipe_state(fd),
             Some(PipeState::Data | PipeState::Ended)
         );
-    if !tries_first && Errno::of(call.perform(&Request::Poll { fd, events })) == Errno::RESTART {
-        return Err(Errno::RESTART);
+    if !tries_first
+        && let Err(error @ Unfinished::Interrupted) = call.perform(&Request::Poll { fd, events })
+    {
+        return Err(error);
     }
-    let result = call.perform(&Request::Plain(*transfer));
-    transfer::settle(call, transfer, result).map(|n| n as isize)
+    let completion = call.perform(&Request::Plain(*transfer));
+    transfer::settle(call, transfer, completion).map(|n| n as isize)
 }
 
 /// Whether a plain transfer on this stream would block as the engine does. This is not so with

@@ -11,6 +11,7 @@ use crate::calls::via::adaptive;
 use crate::calls::via::blocking_retry;
 use crate::engine::{FdPin, MAX_COUNT, Request};
 use crate::runtime::call::Call;
+use crate::runtime::completion::Unfinished;
 use crate::runtime::position::PositionGuard;
 use crate::runtime::restart::{LastAttempt, Restart};
 use crate::state::descriptors::{self, Descriptor};
@@ -106,8 +107,8 @@ impl<'a> Endpoint<'a> {
     /// Parks until this end is ready. Returns Err(EINTR) if handlers ended the wait.
     fn await_ready(self, call: &Call<'_>, last: &mut LastAttempt) -> Result<(), Errno> {
         let (fd, events) = (self.hold.fd(), self.event);
-        let result = call.perform(&Request::Poll { fd, events });
-        if Errno::of(result) == Errno::RESTART
+        let ready = call.perform(&Request::Poll { fd, events });
+        if ready == Err(Unfinished::Interrupted)
             && !call.continue_after_attempt(Restart::IfHandlersAllow, last)
         {
             return Err(Errno::INTR);

@@ -8,6 +8,7 @@
 use super::{Verdict, process};
 use crate::context::Mutex;
 use crate::runtime::call::Call;
+use crate::runtime::completion::Unfinished;
 use crate::runtime::signal::Handled;
 use libc::{pid_t, sigset_t};
 use policy::Reason;
@@ -66,7 +67,7 @@ pub fn system(call: &Call<'_>, command: *const c_char) -> Verdict {
 
 enum Failure {
     Start(Errno),
-    Wait(Errno),
+    Wait(Unfinished),
 }
 
 /// Makes the process ignore SIGINT and SIGQUIT. Returns the actions from before.
@@ -155,7 +156,7 @@ fn end_of(call: &Call<'_>, child: pid_t) -> Result<c_int, Failure> {
     loop {
         match process::end_of(call, child, &mut status) {
             Ok(()) => return Ok(status),
-            Err(Errno::RESTART) => {
+            Err(Unfinished::Interrupted) => {
                 let _: Handled = call.interrupted();
             }
             Err(error) => return Err(Failure::Wait(error)),

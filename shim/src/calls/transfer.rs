@@ -4,9 +4,10 @@
 
 use super::{Verdict, net, signal, slow_stream};
 use crate::calls::via::offload;
-use crate::engine::{self, Direction, FdPin, Lane, Request, Transfer};
+use crate::engine::{Direction, FdPin, Lane, Request, Transfer};
 use crate::record::trace::AttemptOutcome;
 use crate::runtime::call::Call;
+use crate::runtime::completion::{Completion, Unfinished};
 use crate::runtime::position::PositionGuard;
 use crate::state::descriptors::{self, Descriptor};
 use crate::state::holds::Hold;
@@ -56,19 +57,27 @@ pub fn transfer(call: &Call<'_>, load: Load, transfer: Transfer) -> Verdict {
         && call.has_engine()
     {
         descriptor.submitted(transfer.direction);
-        let result = call.perform(&request);
-        if transfer.buffer_len().is_some_and(|n| n as i32 == result) {
-            return Verdict::Done(result as isize);
+        let completion = call.perform(&request);
+        if let Ok(n) = completion
+            && transfer.buffer_len().is_some_and(|len| len as i32 == n)
+        {
+            return Verdict::Done(n as isize);
         }
-        return complete(call, transfer, descriptor, result);
+        return complete(call, transfer, descriptor, completion);
     }
     carry_out(call, transfer, descriptor, decision)
 }
 
-/// Handles the result of a submitted transfer at an offset that is not simply the full length.
+/// Handles the completion of a submitted transfer at an offset that is not simply the full length.
 #[inline(never)]
-fn complete(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor, result: i32) -> Verdict {
-    finish(call, transfer, descriptor, &Hold::new(transfer.fd), result)
+fn complete(
+    call: &Call<'_>,
+    transfer: &Transfer,
+    descriptor: Descriptor,
+    completion: Completion,
+) -> Verdict {
+    let hold = &Hold::new(transfer.fd);
+    finish(call, transfer, descriptor, hold, completion)
 }
 
 /// Like [`complete`]; the transfer may have a hold on its file.
@@ -77,10 +86,10 @@ fn finish(
     transfer: &Transfer,
     descriptor: Descriptor,
     hold: &Hold,
-    result: i32,
+    completion: Completion,
 ) -> Verdict {
     let transfer = &with_current_fd(transfer, hold);
-    Verdict::from_result(settle(call, transfer, result).map(|n| {
+    Verdict::from_result(settle(call, transfer, completion).map(|n| {
         let changed = || !hold.has_begun() && !descriptor.is_still_open();
         if is_complete(transfer, descriptor, n) || changed() {
             n as isize
@@ -311,12 +320,17 @@ fn appends(transfer: &Transfer) -> bool {
 
 /// The plain call at the position, on a pool thread. The kernel moves the position itself, under
 /// its own lock.
-fn on_pool(call: &Call<'_>, transfer: &Transfer, pin: FdPin, lane: Lane) -> Result<isize, Errno> {
+fn on_pool(
+    call: &Call<'_>,
+    transfer: &Transfer,
+    pin: FdPin,
+    lane: Lane,
+) -> Result<isize, Unfinished> {
     match offload::run_on(call, pin, lane, || transfer.call(0)) {
         // Past RLIMIT_FSIZE the call also raises a signal in the calling thread, so this thread
         // must make it.
-        None | Some(Err(Errno::FBIG)) => plain(call, transfer),
-        Some(result) => result.map(|n| n as isize),
+        None | Some(Err(Errno::FBIG)) => Ok(plain(call, transfer)?),
+        Some(result) => Ok(result? as isize),
     }
 }
 
@@ -343,7 +357,7 @@ fn move_position(
     transfer: &Transfer,
     descriptor: Descriptor,
     hold: &Hold,
-) -> Result<isize, Errno> {
+) -> Result<isize, Unfinished> {
     let here = sys::lseek(hold.fd(), 0, libc::SEEK_CUR)?;
     let at = Transfer {
         offset: here,
@@ -367,7 +381,7 @@ fn read_at_position(
     transfer: &Transfer,
     descriptor: Descriptor,
     hold: &Hold,
-) -> Result<isize, Errno> {
+) -> Result<isize, Unfinished> {
     for _ in 0..PREFETCHES {
         let here = match sys::lseek(hold.fd(), 0, libc::SEEK_CUR) {
             Ok(here) => here,
@@ -389,10 +403,10 @@ fn read_at_position(
             }
             Err(Errno::AGAIN) => {}
             Err(Errno::NOTSUP) => break,
-            Err(error) => return Err(error),
+            Err(error) => return Err(error.into()),
         }
     }
-    plain(call, &with_current_fd(transfer, hold))
+    Ok(plain(call, &with_current_fd(transfer, hold))?)
 }
 
 /// Transfers the rest after `done` bytes, until everything is done, the file ends or an error
@@ -437,7 +451,7 @@ fn transfer_rest<'a>(
             Err(Errno::AGAIN) => perform(call, &part, hold),
             // Files that do not support the flag are read whole or generated while they are read
             // (/proc), so reading more would not continue the first part.
-            other => other,
+            other => other.map_err(Unfinished::from),
         };
         match result {
             Ok(0) | Err(_) => break,
@@ -449,23 +463,28 @@ fn transfer_rest<'a>(
 
 /// Performs one transfer with the engine.
 #[inline(never)]
-fn perform(call: &Call<'_>, transfer: &Transfer, hold: &Hold) -> Result<usize, Errno> {
-    let result = call.perform(&with_current_fd(transfer, hold).into());
-    settle(call, &with_current_fd(transfer, hold), result)
+fn perform(call: &Call<'_>, transfer: &Transfer, hold: &Hold) -> Result<usize, Unfinished> {
+    let completion = call.perform(&with_current_fd(transfer, hold).into());
+    settle(call, &with_current_fd(transfer, hold), completion)
 }
 
 /// The result of a transfer. If the engine did not do the transfer, makes the plain call.
-pub fn settle(call: &Call<'_>, transfer: &Transfer, result: i32) -> Result<usize, Errno> {
-    if result >= 0 {
-        return Ok(result as usize);
-    }
-    let error = Errno::of(result);
+pub fn settle(
+    call: &Call<'_>,
+    transfer: &Transfer,
+    completion: Completion,
+) -> Result<usize, Unfinished> {
+    let error = match completion {
+        Ok(n) => return Ok(n as usize),
+        Err(error) => error,
+    };
     // Past RLIMIT_FSIZE the plain call also raises SIGXFSZ. A kernel thread cannot raise it, but an
     // operation that failed during submission already has.
-    let lacks_signal = error == Errno::FBIG && !call.thread.signals().take_exceeded();
-    if !engine::not_done(error) && !lacks_signal {
+    let lacks_signal =
+        error == Unfinished::Failed(Errno::FBIG) && !call.thread.signals().take_exceeded();
+    if !error.is_not_done() && !lacks_signal {
         return Err(error);
     }
     call.thread.submit_queued();
-    transfer.call(0)
+    Ok(transfer.call(0)?)
 }

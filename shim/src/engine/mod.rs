@@ -73,7 +73,8 @@ impl Wait {
 
 /// Receives the outcome of requests.
 pub trait Sink {
-    /// The request is done. `result` is that of a system call: a negative error number on failure.
+    /// The request is done. `result` is that of a system call: a negative error number on failure,
+    /// and ECANCELED if the request was not carried out.
     fn done(&mut self, token: Token, result: i32);
 
     /// The engine cannot do the request asynchronously after all: the thread pool must do it.
@@ -138,10 +139,4 @@ pub trait Engine {
 
     /// Which engine this is, as a value of the option.
     fn choice(&self) -> EngineChoice;
-}
-
-/// Whether a completion's `error` says that the engine did not do the operation, as opposed to the
-/// operation's own result. The fiber then makes the plain call.
-pub fn not_done(error: Errno) -> bool {
-    matches!(error, Errno::AGAIN | Errno::CANCELED | Errno::INTR)
 }

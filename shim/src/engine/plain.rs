@@ -41,7 +41,7 @@ pub fn perform(request: &Request) -> i32 {
         Request::Futex { .. }
         | Request::Futexes { .. }
         | Request::Wait { .. }
-        | Request::AwaitSignal { .. } => Err(Errno::CANCELED),
+        | Request::AwaitSignal { .. } => return -libc::ECANCELED,
     };
     result.unwrap_or_else(|error| -error.0)
 }

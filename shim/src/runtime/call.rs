@@ -8,6 +8,7 @@ use crate::record::stats::Calls;
 use crate::record::trace::CallRecord;
 use crate::record::unhooked::Passing;
 use crate::runtime::cancel;
+use crate::runtime::completion::{Completion, StoredCompletion, Unfinished};
 use crate::runtime::deadlines::{Deadline, NEVER};
 use crate::runtime::operation::Operation;
 use crate::runtime::signal::Handled;
@@ -19,7 +20,6 @@ use policy::{Contention, Load, Reason};
 use std::ffi::{c_int, c_void};
 use std::sync::atomic::AtomicBool;
 use sys::SignalSet;
-use sys::errno::Errno;
 
 pub struct Call<'a> {
     pub thread: &'a Thread,
@@ -257,17 +257,15 @@ impl<'a> Call<'a> {
         self.thread.engine().is_available()
     }
 
-    /// Submits `request` to the engine and parks until it is done. Returns the result as a system
-    /// call does, or ECANCELED if there is no engine.
+    /// Submits `request` to the engine and parks until it is complete.
     #[inline(always)]
-    pub fn perform(&self, request: &Request) -> i32 {
+    pub fn perform(&self, request: &Request) -> Completion {
         self.perform_until(request, NEVER)
     }
 
-    /// Runs the deferred handlers after a result of
-    /// [`Errno::RESTART`](sys::errno::Errno::RESTART). Call only while holding no locks, because
-    /// a handler may jump away. A call that returns that error instead of calling this is restarted
-    /// or ended as the handlers require.
+    /// Runs the deferred handlers after a wait that ended as [`Unfinished::Interrupted`]. Call only
+    /// while holding no locks, because a handler may jump away. A call that returns that reason
+    /// instead of calling this is restarted or ended as the handlers require.
     pub fn interrupted(&self) -> Handled {
         self.interrupted_under(None)
     }
@@ -279,12 +277,11 @@ impl<'a> Call<'a> {
         request: &Request,
         deadline: Deadline,
         mask: SignalSet,
-    ) -> Result<i32, Handled> {
-        let result = self.perform_masked(request, deadline, mask);
-        if Errno::of(result) == Errno::RESTART {
-            return Err(self.interrupted_under(Some(mask)));
+    ) -> Result<(), Handled> {
+        match self.perform_masked(request, deadline, mask) {
+            Err(Unfinished::Interrupted) => Err(self.interrupted_under(Some(mask))),
+            _ => Ok(()),
         }
-        Ok(result)
     }
 
     /// [`Self::interrupted`] for a call that may have waited under its own signal mask: the
@@ -303,43 +300,54 @@ impl<'a> Call<'a> {
 
     /// [`Self::perform_until`] with exactly the signals in `mask` blocked during the wait, as in
     /// ppoll(2).
-    pub fn perform_masked(&self, request: &Request, deadline: Deadline, mask: SignalSet) -> i32 {
+    pub fn perform_masked(
+        &self,
+        request: &Request,
+        deadline: Deadline,
+        mask: SignalSet,
+    ) -> Completion {
         self.counts().converted.add(1);
         let mut operation = Operation::new(self.fiber, self.row, request, deadline);
         operation.mask = &raw const mask;
         let signals = self.thread.signals();
         signals.begin_own_mask();
         let operation = &raw mut operation;
-        // SAFETY: `operation` and the mask are on this stack; the result was written before this
-        // fiber was unparked.
-        let result = unsafe {
+        // SAFETY: `operation` and the mask are on this stack; the completion was written before
+        // this fiber was unparked.
+        let completion = unsafe {
             self.thread.submit_and_park(request, operation);
-            (*operation).result
+            (*operation).completion.decode()
         };
         signals.end_own_mask();
-        result
+        completion
     }
 
-    /// Like [`Self::perform`], but fails with ETIME at `deadline`. A job that already runs on a
-    /// pool thread is not interrupted.
+    /// Like [`Self::perform`], but times out at `deadline`. A job that already runs on a pool
+    /// thread is not interrupted.
     #[inline(always)]
-    pub fn perform_until(&self, request: &Request, deadline: Deadline) -> i32 {
+    pub fn perform_until(&self, request: &Request, deadline: Deadline) -> Completion {
         self.counts().converted.add(1);
-        match self.record {
+        let stored = match self.record {
             None => self.submit_and_park(request, deadline),
             Some(record) => self.perform_watched(request, deadline, record),
-        }
+        };
+        stored.decode()
     }
 
     #[cold]
     #[inline(never)]
-    fn perform_watched(&self, request: &Request, deadline: Deadline, record: &CallRecord) -> i32 {
+    fn perform_watched(
+        &self,
+        request: &Request,
+        deadline: Deadline,
+        record: &CallRecord,
+    ) -> StoredCompletion {
         let begin = sys::now();
-        let result = self.submit_and_park(request, deadline);
+        let completion = self.submit_and_park(request, deadline);
         let nanos = sys::now() - begin;
         self.thread.recorder().stats().parked(self.row, nanos);
         record.add_parked(nanos);
-        result
+        completion
     }
 
     /// Starts code on a pool thread that reports its own completion. Returns false if no thread is
@@ -362,16 +370,16 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// Parks until the fiber gets its turn and returns 0, or until it is interrupted or `deadline`
-    /// passes and returns a negative error. `claim` decides which of these wins. `enqueue` stores
-    /// the wait's token where the threads and fibers that pass turns on will find it.
+    /// Parks until the fiber gets its turn, is interrupted, or `deadline` passes. `claim` decides
+    /// which of these wins. `enqueue` stores the wait's token where the threads and fibers that
+    /// pass turns on will find it.
     pub fn await_unpark_until(
         &self,
         claim: &AtomicBool,
         fd: c_int,
         deadline: Deadline,
         enqueue: impl FnOnce(Token),
-    ) -> i32 {
+    ) -> Completion {
         let begin = self.record.map(|_| sys::now());
         // A fiber that was about to handle signals waits once more first.
         self.thread.signals().set_due(false);
@@ -380,27 +388,27 @@ impl<'a> Call<'a> {
         operation.queued_fd = fd;
         let operation = &raw mut operation;
         // SAFETY: `operation` and `claim` outlive the wait, which ends before this returns.
-        let result = unsafe {
+        let completion = unsafe {
             enqueue(self.thread.begin_wait(operation));
             self.thread.park_until_woken();
-            (*operation).result
+            (*operation).completion.decode()
         };
         if let (Some(record), Some(begin)) = (self.record, begin) {
             record.add_waited(sys::now() - begin);
         }
-        result
+        completion
     }
 
     #[inline(always)]
-    fn submit_and_park(&self, request: &Request, deadline: Deadline) -> i32 {
+    fn submit_and_park(&self, request: &Request, deadline: Deadline) -> StoredCompletion {
         let mut operation = Operation::new(self.fiber, self.row, request, deadline);
         // From here on accessed only through the pointer, because the completion writes to it.
         let operation = &raw mut operation;
-        // SAFETY: `operation` is on this stack; the result was written before this fiber was
+        // SAFETY: `operation` is on this stack; the completion was written before this fiber was
         // unparked.
         unsafe {
             self.thread.submit_and_park(request, operation);
-            (*operation).result
+            (*operation).completion
         }
     }
 }

@@ -4,6 +4,7 @@ pub mod accepting;
 pub mod call;
 pub mod callback;
 pub mod cancel;
+pub mod completion;
 pub mod conversion;
 pub mod deadlines;
 pub mod duplicates;

@@ -10,6 +10,7 @@
 use crate::context;
 use crate::engine::Request;
 use crate::host::Token;
+use crate::runtime::completion::StoredCompletion;
 use crate::runtime::deadlines::{Deadline, NEVER};
 use slab::Slab;
 use std::cell::RefCell;
@@ -17,7 +18,6 @@ use std::collections::BTreeMap;
 use std::ffi::{c_int, c_void};
 use std::sync::atomic::Ordering;
 use sys::SignalSet;
-use sys::errno::Errno;
 
 /// One operation in flight, on the stack of the fiber that waits for it. It is small because with
 /// many fibers most cache misses are on their stacks.
@@ -28,8 +28,8 @@ pub struct Operation {
     pub request: *const Request,
     /// The call's index in [`calltable::NAMES`], for reports.
     pub row: u32,
-    /// The result, as a system call returns it; valid after the fiber was unparked.
-    pub result: i32,
+    /// What became of the request; final once the fiber was unparked.
+    pub completion: StoredCompletion,
     /// For reports: the descriptor whose [`crate::runtime::position`] turn the fiber waits for; -1
     /// for none.
     pub queued_fd: c_int,
@@ -63,11 +63,11 @@ pub enum EarlyEnd {
 }
 
 impl EarlyEnd {
-    /// The result of an operation that ended for this reason. No system call returns these values.
-    pub fn error(self) -> Errno {
+    /// The completion of an operation that ended for this reason.
+    fn stored(self) -> StoredCompletion {
         match self {
-            Self::Timeout => Errno::TIME,
-            Self::Interrupt => Errno::RESTART,
+            Self::Timeout => StoredCompletion::TIMED_OUT,
+            Self::Interrupt => StoredCompletion::INTERRUPTED,
         }
     }
 }
@@ -79,7 +79,7 @@ impl Operation {
             fiber,
             request,
             row: row as u32,
-            result: -libc::ECANCELED,
+            completion: StoredCompletion::NOT_DONE,
             queued_fd: -1,
             executor: Executor::Engine,
             end: None,
@@ -140,12 +140,12 @@ impl Operation {
         self.is_interruptible() && signals & !blocked != 0
     }
 
-    /// The operation has completed with `result`.
+    /// The operation has completed with `result`, as its executor reports it.
     #[inline(always)]
     pub fn finish(&mut self, result: i32) {
-        self.result = match self.end {
-            Some(end) if matches!(-result, libc::ECANCELED | libc::EINTR) => -end.error().0,
-            _ => result,
+        self.completion = match self.end {
+            Some(end) if matches!(-result, libc::ECANCELED | libc::EINTR) => end.stored(),
+            _ => StoredCompletion::reported(result),
         };
     }
 }

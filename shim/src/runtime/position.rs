@@ -22,6 +22,7 @@ use crate::engine::Direction;
 use crate::host::Token;
 use crate::host::remote::Remote;
 use crate::runtime::call::Call;
+use crate::runtime::completion::Unfinished;
 use crate::runtime::deadlines::Deadline;
 use crate::state::attached;
 use crate::state::holds::Hold;
@@ -30,7 +31,6 @@ use std::collections::VecDeque;
 use std::ffi::{c_int, c_void};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use sys::errno::Errno;
 
 /// An open file whose turn is taken.
 struct OpenFile {
@@ -176,15 +176,14 @@ impl<'a> PositionGuard<'a> {
     }
 
     /// Takes the turn to read or write the stream of `hold`, and parks while another fiber has it.
-    /// Returns Err(RESTART) if the fiber was interrupted in that wait, and Err(TIME) if `deadline`
-    /// passed.
+    /// Fails if the fiber was interrupted in that wait, or if `deadline` passed.
     pub fn acquire_stream(
         call: &Call<'_>,
         hold: &'a Hold,
         inode: u32,
         direction: Direction,
         deadline: Deadline,
-    ) -> Result<Self, Errno> {
+    ) -> Result<Self, Unfinished> {
         // Readers and writers of one stream have separate queues.
         let inode = inode ^ (direction as u32 + 1);
         let mut files = shard(inode);
@@ -197,7 +196,7 @@ impl<'a> PositionGuard<'a> {
         };
         let id = files[at].id;
         let claim = Arc::new(AtomicBool::new(false));
-        let result = call.await_unpark_until(&claim, hold.fd(), deadline, |token| {
+        let turn = call.await_unpark_until(&claim, hold.fd(), deadline, |token| {
             let mut files = files;
             files[at].waiting.push_back(Waiter {
                 hold,
@@ -206,9 +205,9 @@ impl<'a> PositionGuard<'a> {
                 in_flight: Some((Arc::clone(&claim), token)),
             });
         });
-        if result >= 0 {
+        let Err(error) = turn else {
             return Ok(Self::Stream { id, inode });
-        }
+        };
         let is_ours = |waiter: &Waiter| {
             let other = waiter.in_flight.as_ref().map(|(other, _)| other);
             other.is_some_and(|other| Arc::ptr_eq(other, &claim))
@@ -216,7 +215,7 @@ impl<'a> PositionGuard<'a> {
         if let Some(file) = shard(inode).iter_mut().find(|file| file.id == id) {
             file.waiting.retain(|waiter| !is_ours(waiter));
         }
-        Err(Errno::of(result))
+        Err(error)
     }
 
     /// Takes the turn at a position, parking until it is free.

@@ -2,6 +2,7 @@
 //! [`Verdict::settle`] turns it into the result that the C caller gets.
 
 use super::call::Call;
+use super::completion::{Completion, Unfinished};
 use super::restart::Restart;
 use policy::Reason;
 use std::ffi::c_int;
@@ -66,17 +67,19 @@ impl<R> Verdict<R> {
         Some(R::from_done(-1))
     }
 
+    /// The verdict on a call that ended without a result.
     #[inline(always)]
-    pub fn from_error(error: Errno) -> Self {
-        match error {
-            Errno::RESTART => Self::Interrupted(Restart::IfHandlersAllow),
-            Errno::RESTART_UNHANDLED => Self::Interrupted(Restart::Never),
-            error => Self::Failed(error),
+    pub fn from_error(error: impl Into<Unfinished>) -> Self {
+        match error.into() {
+            Unfinished::Failed(error) => Self::Failed(error),
+            Unfinished::Interrupted => Self::Interrupted(Restart::IfHandlersAllow),
+            Unfinished::TimedOut => Self::Failed(Errno::TIMEDOUT),
+            Unfinished::NotDone => Self::PassThrough(Reason::NoEngine),
         }
     }
 
     #[inline(always)]
-    pub fn from_result(result: Result<R, Errno>) -> Self {
+    pub fn from_result(result: Result<R, impl Into<Unfinished>>) -> Self {
         match result {
             Ok(result) => Self::Done(result),
             Err(error) => Self::from_error(error),
@@ -85,13 +88,9 @@ impl<R> Verdict<R> {
 }
 
 impl Verdict {
-    /// The result of a completion.
-    pub fn from_completion(result: i32) -> Self {
-        if result < 0 {
-            Self::from_error(Errno::of(result))
-        } else {
-            Self::Done(result as isize)
-        }
+    /// The verdict on a call that is one request.
+    pub fn from_completion(completion: Completion) -> Self {
+        Self::from_result(completion.map(|result| result as isize))
     }
 }
 

@@ -9,6 +9,7 @@
 
 use crate::engine::Request;
 use crate::runtime::call::Call;
+use crate::runtime::completion::Unfinished;
 use crate::runtime::deadlines::Deadline;
 use rustix::event::epoll::{self, EventData, EventFlags};
 use std::ffi::c_int;
@@ -22,17 +23,6 @@ use sys::{SignalSet, sockets};
 pub struct File {
     pub fd: c_int,
     pub events: i16,
-}
-
-/// Why a wait is over.
-pub enum WaitOutcome {
-    /// One of the files is ready, or was ready.
-    Ready,
-    Timeout,
-    /// Signal handlers must run, under the wait's mask.
-    Interrupt,
-    /// This kind of wait is not possible; a pool thread must do it.
-    Impossible,
 }
 
 /// How many waits on a single file may end spuriously before the file is put into an epoll
@@ -68,23 +58,16 @@ impl<'a> WaitSet<'a> {
     }
 
     /// Parks until one of the files is ready or `deadline` has passed, with the wait's own signal
-    /// mask if there is one.
-    pub fn wait(&mut self, deadline: Deadline, mask: Option<SignalSet>) -> WaitOutcome {
+    /// mask if there is one; after an interruption the handlers run under that mask. If the wait
+    /// failed or was not done, this kind of wait is not possible, and a pool thread must do it.
+    pub fn wait(&mut self, deadline: Deadline, mask: Option<SignalSet>) -> Result<(), Unfinished> {
         self.waits += 1;
-        let request = match self.request() {
-            Ok(request) => request,
-            Err(_) => return WaitOutcome::Impossible,
-        };
-        let result = match mask {
+        let request = self.request()?;
+        let completion = match mask {
             None => self.call.perform_until(&request, deadline),
             Some(mask) => self.call.perform_masked(&request, deadline, mask),
         };
-        match Errno::of(result) {
-            _ if result >= 0 => WaitOutcome::Ready,
-            Errno::TIME => WaitOutcome::Timeout,
-            Errno::RESTART => WaitOutcome::Interrupt,
-            _ => WaitOutcome::Impossible,
-        }
+        completion.map(drop)
     }
 
     /// Discards the reports so far, after a check that found nothing. Returns true if that may have

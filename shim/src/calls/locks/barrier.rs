@@ -9,13 +9,13 @@ use super::kernel::Futex;
 use super::{WAIT_TABLE, Wait, WaitBackoff, released};
 use crate::calls::Verdict;
 use crate::runtime::call::Call;
+use crate::runtime::completion::Unfinished;
 use crate::runtime::deadlines::NEVER;
 use libc::pthread_barrier_t;
 use policy::Reason;
 use queue::wait_table::{ANY, Which};
 use std::ffi::c_int;
 use std::sync::atomic::{AtomicU32, Ordering::*, fence};
-use sys::errno::Errno;
 
 /// libc's `struct pthread_barrier`.
 #[repr(C)]
@@ -57,13 +57,15 @@ impl Barrier {
     fn wait(&self, call: &Call<'_>, word: &AtomicU32, value: u32) {
         let mut backoff = WaitBackoff::new();
         while word.load(Acquire) == value {
-            if self.shared != 0
-                && let Some(woken) = Futex::of(word, value, true).wait(call, NEVER)
-            {
-                if woken == Err(Errno::RESTART) {
-                    call.interrupted();
+            if self.shared != 0 {
+                match Futex::of(word, value, true).wait(call, NEVER) {
+                    Err(Unfinished::NotDone) => {}
+                    Err(Unfinished::Interrupted) => {
+                        call.interrupted();
+                        continue;
+                    }
+                    _ => continue,
                 }
-                continue;
             }
             let wait = Wait {
                 key: std::ptr::from_ref(self).addr(),

@@ -11,6 +11,7 @@ use super::{WAIT_TABLE, Wait, WaitBackoff, Woken, is_valid};
 use crate::calls::{Verdict, poll};
 use crate::engine::{FdPin, KernelCall, Request};
 use crate::runtime::call::Call;
+use crate::runtime::completion::{Completion, Unfinished};
 use crate::runtime::deadlines::{Deadline, NEVER};
 use crate::runtime::restart::Restart;
 use crate::state::allocator;
@@ -71,25 +72,23 @@ pub fn waitv(call: &Call<'_>, arguments: Arguments) -> Verdict {
         return Verdict::PassThrough(Reason::Unusual);
     }
     loop {
-        let woken = kernel::wait_for_any(call, futexes as usize, n as u32, limit)
-            .or_else(|| on_pool(call, arguments));
-        match woken {
-            None => return Verdict::PassThrough(Reason::NoEngine),
-            Some(Err(Errno::TIME)) => return Verdict::Failed(Errno::TIMEDOUT),
-            Some(Err(Errno::RESTART)) => {
-                if !call.continue_after_handlers(restart(limit)) {
-                    return Verdict::Failed(Errno::INTR);
-                }
-            }
-            Some(woken) => return Verdict::from_result(woken.map(|which| which as isize)),
+        let woken = match kernel::wait_for_any(call, futexes as usize, n as u32, limit) {
+            Err(Unfinished::NotDone) => on_pool(call, arguments),
+            woken => woken,
+        };
+        if woken != Err(Unfinished::Interrupted) {
+            return Verdict::from_completion(woken);
+        }
+        if !call.continue_after_handlers(restart(limit)) {
+            return Verdict::Failed(Errno::INTR);
         }
     }
 }
 
-/// futex_waitv(2) on a pool thread. Returns None if no thread is available.
-fn on_pool(call: &Call<'_>, arguments: Arguments) -> Option<Result<u32, Errno>> {
+/// futex_waitv(2) on a pool thread.
+fn on_pool(call: &Call<'_>, arguments: Arguments) -> Completion {
     if !call.has_engine() {
-        return None;
+        return Err(Unfinished::NotDone);
     }
     let request = KernelCall {
         number: Sysno::futex_waitv,
@@ -97,7 +96,7 @@ fn on_pool(call: &Call<'_>, arguments: Arguments) -> Option<Result<u32, Errno>> 
         pin: FdPin::None,
         is_first_try: false,
     };
-    kernel::result(call.perform(&Request::Kernel(request)))
+    call.perform(&Request::Kernel(request))
 }
 
 /// Whether a wait is restarted. The kernel never restarts a wait that has a timeout.
@@ -114,14 +113,15 @@ fn restart(deadline: Deadline) -> Restart {
 fn wait(call: &Call<'_>, futex: Futex, deadline: Deadline) -> Result<(), Errno> {
     loop {
         match futex.wait(call, deadline) {
-            None => return wait_in_table(call, futex, deadline),
-            Some(Err(Errno::TIME)) => return Err(Errno::TIMEDOUT),
-            Some(Err(Errno::RESTART)) => {
+            Ok(()) => return Ok(()),
+            Err(Unfinished::NotDone) => return wait_in_table(call, futex, deadline),
+            Err(Unfinished::TimedOut) => return Err(Errno::TIMEDOUT),
+            Err(Unfinished::Failed(error)) => return Err(error),
+            Err(Unfinished::Interrupted) => {
                 if !call.continue_after_handlers(restart(deadline)) {
                     return Err(Errno::INTR);
                 }
             }
-            Some(result) => return result,
         }
     }
 }

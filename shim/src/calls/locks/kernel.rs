@@ -10,6 +10,7 @@
 
 use crate::engine::{FdPin, KernelCall, Request};
 use crate::runtime::call::Call;
+use crate::runtime::completion::{Completion, Unfinished};
 use crate::runtime::deadlines::{Deadline, NEVER};
 use std::sync::atomic::AtomicU32;
 use sys::Sysno;
@@ -52,10 +53,10 @@ impl Futex {
         }
     }
 
-    /// Parks the fiber until it is woken. The result is Ok or the error of futex(2), such as EAGAIN
-    /// if the value differs already; [`Errno::TIME`] if `deadline` passed, [`Errno::RESTART`] if
-    /// handlers have to run. Returns None if neither the engine nor the pool can wait for it.
-    pub fn wait(&self, call: &Call<'_>, deadline: Deadline) -> Option<Result<(), Errno>> {
+    /// Parks the fiber until it is woken, `deadline` passes, or handlers have to run. Fails with
+    /// the error of futex(2), such as EAGAIN if the value differs already. The wait is not done if
+    /// neither the engine nor the pool can wait for it.
+    pub fn wait(&self, call: &Call<'_>, deadline: Deadline) -> Result<(), Unfinished> {
         if self.waits_in_ring(call) {
             let request = Request::Futex {
                 address: self.address,
@@ -63,10 +64,10 @@ impl Futex {
                 mask: self.mask,
                 flags: self.flags(),
             };
-            return result(call.perform_until(&request, deadline)).map(|woken| woken.map(drop));
+            return call.perform_until(&request, deadline).map(drop);
         }
         if !self.is_shared || !call.has_engine() {
-            return None;
+            return Err(Unfinished::NotDone);
         }
         let until = (deadline != NEVER).then(|| sys::timespec_of(deadline));
         let time = until
@@ -85,11 +86,10 @@ impl Futex {
             pin: FdPin::None,
             is_first_try: false,
         };
-        let woken = result(call.perform(&Request::Kernel(request)))?;
-        Some(match woken {
-            Err(Errno::TIMEDOUT) => Err(Errno::TIME),
+        match call.perform(&Request::Kernel(request)) {
+            Err(Unfinished::Failed(Errno::TIMEDOUT)) => Err(Unfinished::TimedOut),
             woken => woken.map(drop),
-        })
+        }
     }
 
     /// Whether the engine can wait for this futex itself; then waking the fiber costs nothing
@@ -104,26 +104,11 @@ pub fn has_futexes(call: &Call<'_>) -> bool {
     call.thread.engine().has_futexes()
 }
 
-/// futex_waitv(2) on `n` futexes, otherwise like [`Futex::wait`]. Returns the index of the futex
-/// that was woken.
-pub fn wait_for_any(
-    call: &Call<'_>,
-    futexes: usize,
-    n: u32,
-    deadline: Deadline,
-) -> Option<Result<u32, Errno>> {
+/// futex_waitv(2) on `n` futexes, otherwise like [`Futex::wait`], except that the pool is not used.
+/// Returns the index of the futex that was woken.
+pub fn wait_for_any(call: &Call<'_>, futexes: usize, n: u32, deadline: Deadline) -> Completion {
     if !has_futexes(call) {
-        return None;
+        return Err(Unfinished::NotDone);
     }
-    result(call.perform_until(&Request::Futexes { futexes, n }, deadline))
-}
-
-/// Converts the result of a wait; None if the wait was never made.
-pub fn result(result: i32) -> Option<Result<u32, Errno>> {
-    match Errno::of(result) {
-        _ if result >= 0 => Some(Ok(result as u32)),
-        // Neither the engine nor the pool made the wait.
-        Errno::CANCELED => None,
-        error => Some(Err(error)),
-    }
+    call.perform_until(&Request::Futexes { futexes, n }, deadline)
 }

@@ -28,6 +28,7 @@ use super::Verdict;
 use crate::engine::Request;
 use crate::host::remote::{Node, Parked};
 use crate::runtime::call::Call;
+use crate::runtime::completion::Unfinished;
 use crate::runtime::deadlines::Deadline;
 use crate::runtime::operation::Operation;
 use crate::runtime::restart::Restart;
@@ -120,16 +121,16 @@ impl Wait {
             }
             thread.park_until_woken();
             // SAFETY: the operation is on this stack.
-            let result = unsafe { (*operation).result };
-            if result != 0 {
+            let woken = unsafe { (*operation).completion.decode() };
+            if woken.is_err() {
                 // The claim did not go to a waker, so the node is still queued.
                 WAIT_TABLE.get().cancel_wait(&node);
             }
-            Some(match Errno::of(result) {
+            Some(match woken {
                 _ if is_ready => Woken::Ready,
-                Errno(0) => Woken::ByWaker,
-                Errno::RESTART => return None,
-                _ => Woken::Timeout,
+                Ok(_) => Woken::ByWaker,
+                Err(Unfinished::Interrupted) => return None,
+                Err(_) => Woken::Timeout,
             })
         })
     }

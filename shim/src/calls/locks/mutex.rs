@@ -14,6 +14,7 @@ use super::{Wait, WaitBackoff, code, deadline, is_supported, is_valid, released,
 use crate::calls::Verdict;
 use crate::context;
 use crate::runtime::call::Call;
+use crate::runtime::completion::Unfinished;
 use crate::runtime::deadlines::{Deadline, NEVER};
 use crate::runtime::thread::Thread;
 use crate::state::allocator;
@@ -293,13 +294,13 @@ impl Mutex {
                 }
                 was_in_kernel = true;
                 match futex.wait(call, deadline) {
-                    Some(Err(Errno::TIME)) => return Err(Errno::TIMEDOUT),
-                    Some(Err(Errno::RESTART)) => {
+                    Ok(()) | Err(Unfinished::Failed(_)) => continue,
+                    Err(Unfinished::TimedOut) => return Err(Errno::TIMEDOUT),
+                    Err(Unfinished::Interrupted) => {
                         call.interrupted();
                         continue;
                     }
-                    Some(_) => continue,
-                    None => {}
+                    Err(Unfinished::NotDone) => {}
                 }
             }
             let wait = Wait {

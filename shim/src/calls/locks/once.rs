@@ -14,13 +14,13 @@ use super::{Wait, WaitBackoff, released};
 use crate::calls::Verdict;
 use crate::context;
 use crate::runtime::call::Call;
+use crate::runtime::completion::Unfinished;
 use crate::runtime::deadlines::NEVER;
 use crate::runtime::thread::Thread;
 use policy::Reason;
 use queue::wait_table::{ANY, Which};
 use std::ffi::{CStr, c_int, c_void};
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering::*};
-use sys::errno::Errno;
 
 pub type Routine = Option<unsafe extern "C" fn()>;
 
@@ -171,7 +171,7 @@ pub fn once(call: &Call<'_>, control: *mut c_int, _: Routine) -> Verdict {
                 false,
             );
             let waits_in_ring = futex.waits_in_ring(call);
-            if waits_in_ring && futex.wait(call, NEVER) == Some(Err(Errno::RESTART)) {
+            if waits_in_ring && futex.wait(call, NEVER) == Err(Unfinished::Interrupted) {
                 call.interrupted();
             } else if !waits_in_ring {
                 wait.park(call, || word.load(Acquire) != now);

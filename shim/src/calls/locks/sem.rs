@@ -5,6 +5,7 @@ use super::kernel::{self, Futex};
 use super::{Wait, WaitBackoff, Woken, deadline, is_supported, is_valid, released};
 use crate::calls::Verdict;
 use crate::runtime::call::Call;
+use crate::runtime::completion::Unfinished;
 use crate::runtime::deadlines::{Deadline, NEVER};
 use crate::runtime::restart::{LastAttempt, Restart};
 use crate::runtime::thread::Thread;
@@ -150,22 +151,24 @@ fn wait_in_kernel(call: &Call<'_>, s: *mut sem_t, deadline: Deadline) -> Option<
             return Some(Verdict::Done(0));
         }
         let error = match futex.wait(call, deadline) {
+            Ok(()) | Err(Unfinished::Failed(_)) => continue,
             // A post may have arrived before the signal.
-            Some(Err(Errno::RESTART)) if call.attempts_again(&mut last) => continue,
-            Some(Err(error @ (Errno::TIME | Errno::RESTART))) => Some(error),
-            Some(_) => continue,
-            None => None,
+            Err(Unfinished::Interrupted) if call.attempts_again(&mut last) => continue,
+            Err(error) => error,
         };
         // Stop counting as a waiter before handlers run: a handler may jump away, and a cancelled
         // fiber ends there.
         state.fetch_sub(ONE_WAITS, Relaxed);
-        match error? {
-            Errno::TIME => return Some(Verdict::Failed(Errno::TIMEDOUT)),
-            _ if !call.continue_after_handlers(Restart::IfHandlersAllow) => {
-                return Some(Verdict::Failed(Errno::INTR));
+        match error {
+            Unfinished::NotDone => return None,
+            Unfinished::Interrupted => {
+                if !call.continue_after_handlers(Restart::IfHandlersAllow) {
+                    return Some(Verdict::Failed(Errno::INTR));
+                }
             }
-            _ => state.fetch_add(ONE_WAITS, Relaxed),
-        };
+            error => return Some(Verdict::from_error(error)),
+        }
+        state.fetch_add(ONE_WAITS, Relaxed);
     }
 }
 

@@ -9,6 +9,7 @@ use super::mutex::{self, of};
 use super::{Wait, WaitBackoff, Woken, thread_id};
 use crate::context::{self, Mutex, MutexGuard};
 use crate::runtime::call::Call;
+use crate::runtime::completion::Unfinished;
 use crate::runtime::deadlines::{Deadline, NEVER};
 use crate::state::fork_reset::ForkReset;
 use libc::pthread_mutex_t;
@@ -161,12 +162,13 @@ fn wait_in_kernel(
         let Some(futex) = mutex.announce_waiter() else {
             continue;
         };
-        match futex.wait(call, deadline)? {
-            Err(Errno::TIME) => return Some(Err(Errno::TIMEDOUT)),
-            Err(Errno::RESTART) => {
+        match futex.wait(call, deadline) {
+            Ok(()) | Err(Unfinished::Failed(_)) => {}
+            Err(Unfinished::NotDone) => return None,
+            Err(Unfinished::TimedOut) => return Some(Err(Errno::TIMEDOUT)),
+            Err(Unfinished::Interrupted) => {
                 call.interrupted();
             }
-            _ => {}
         }
     }
 }

@@ -8,6 +8,7 @@
 use crate::calls::via::offload;
 use crate::engine::{FdPin, KernelCall, Lane, Request, pool};
 use crate::runtime::call::Call;
+use crate::runtime::completion::Unfinished;
 use crate::runtime::restart::{LastAttempt, Restart};
 use sys::errno::{self, Errno};
 
@@ -16,32 +17,35 @@ const FIRST_PAUSE: u64 = 500_000;
 const LONGEST_PAUSE: u64 = 16_000_000;
 
 /// Returns the result of `wait`, or of `attempt` if that does not have to wait. `wait` runs the
-/// call on a pool thread: None if no thread is available, Err([`Errno::RESTART`]) if the fiber was
-/// interrupted. Returns Err(EINTR) if handlers ended the wait.
+/// call on a pool thread. Fails with EINTR if handlers ended the wait.
 pub fn wait_for<R>(
     call: &Call<'_>,
     restart: Restart,
-    mut attempt: impl FnMut() -> Option<R>,
-    wait: impl Fn() -> Option<Result<R, Errno>>,
+    mut attempt: impl FnMut() -> Option<Result<R, Errno>>,
+    wait: impl Fn() -> Result<R, Unfinished>,
 ) -> Result<R, Errno> {
     let errno = errno::get();
     let mut pause = FIRST_PAUSE;
     let mut last = LastAttempt::new();
     loop {
         if let Some(result) = attempt() {
-            return Ok(result);
+            return result;
         }
         // Undo what the failed attempt has set.
         errno::set(errno);
-        let waited = pool::UnboundedWaitPermit::acquire().and_then(|_permit| wait());
+        let waited = match pool::UnboundedWaitPermit::acquire() {
+            Some(_permit) => wait(),
+            None => Err(Unfinished::NotDone),
+        };
         let interrupted = match waited {
-            Some(Err(Errno::RESTART)) => true,
-            Some(result) => return result,
-            None => {
+            Ok(result) => return Ok(result),
+            Err(Unfinished::Failed(error)) => return Err(error),
+            Err(Unfinished::Interrupted) => true,
+            Err(Unfinished::NotDone | Unfinished::TimedOut) => {
                 let claim = std::ptr::null();
                 let paused = call.perform_until(&Request::Wait { claim }, sys::now() + pause);
                 pause = (pause * 2).min(LONGEST_PAUSE);
-                Errno::of(paused) == Errno::RESTART
+                paused == Err(Unfinished::Interrupted)
             }
         };
         // The only safe place for this, because the call holds nothing here: a handler may jump
@@ -53,16 +57,12 @@ pub fn wait_for<R>(
 }
 
 /// Runs `function` on a pool thread; signals do not interrupt it.
-pub fn run<R>(call: &Call<'_>, pin: FdPin, function: impl Fn() -> R) -> Option<Result<R, Errno>> {
-    offload::run_on(call, pin, Lane::Peers, function).map(Ok)
+pub fn run<R>(call: &Call<'_>, pin: FdPin, function: impl Fn() -> R) -> Result<R, Unfinished> {
+    offload::run_on(call, pin, Lane::Peers, function).ok_or(Unfinished::NotDone)
 }
 
 /// Makes a system call on a pool thread; signals interrupt it.
-pub fn perform(call: &Call<'_>, request: KernelCall) -> Option<Result<isize, Errno>> {
-    let result = call.perform(&Request::Kernel(request));
-    match Errno::of(result) {
-        _ if result >= 0 => Some(Ok(result as isize)),
-        Errno::CANCELED => None,
-        error => Some(Err(error)),
-    }
+pub fn perform(call: &Call<'_>, request: KernelCall) -> Result<isize, Unfinished> {
+    let completion = call.perform(&Request::Kernel(request));
+    completion.map(|result| result as isize)
 }

@@ -65,7 +65,8 @@ pub fn run_on<R, F: FnOnce() -> R>(
         locale: unsafe { libc::uselocale(std::ptr::null_mut()) },
     };
     let pool_call = &raw mut pool_call;
-    call.perform(&Request::Run(Run {
+    // Whether the function ran is seen from its result.
+    let _ = call.perform(&Request::Run(Run {
         code: pool_side::<R, F>,
         data: pool_call.cast(),
         pin,

@@ -48,9 +48,8 @@ impl Thread {
         gone
     }
 
-    /// Ends the wait of `fiber`, which is parked in the shim, with
-    /// [`Errno::RESTART`](errno::Errno::RESTART). Returns false if its wait cannot be ended early,
-    /// or if its call is not a cancellation point, as inside a stream.
+    /// Interrupts the wait of `fiber`, which is parked in the shim. Returns false if its wait
+    /// cannot be ended early, or if its call is not a cancellation point, as inside a stream.
     pub fn cancel(&self, fiber: *const c_void) -> bool {
         if self.streams.is_parked_inside(fiber) {
             return false;
