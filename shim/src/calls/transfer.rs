@@ -8,7 +8,7 @@ use crate::engine::{Direction, FdPin, Lane, Request, Transfer};
 use crate::record::trace::AttemptOutcome;
 use crate::runtime::call::Call;
 use crate::runtime::completion::{Completion, Unfinished};
-use crate::runtime::position::PositionGuard;
+use crate::runtime::position::{self, PositionGuard};
 use crate::state::descriptors::{self, Descriptor};
 use crate::state::holds::Hold;
 use policy::{Decision, Hint, Load, Reason};
@@ -18,6 +18,10 @@ use sys::stopwatch::Stopwatch;
 /// The largest write that a pipe takes whole or not at all.
 const ATOMIC_ON_STREAMS: usize = libc::PIPE_BUF;
 
+/// A read from the page cache stops at the end of its file or of a page, whose size is a multiple
+/// of this.
+const PAGE: i64 = 4096;
+
 /// The most attempts to prefetch pages for a read at the position before the read may block.
 const PREFETCHES: u32 = 4;
 
@@ -26,7 +30,11 @@ const PREFETCHES: u32 = 4;
 /// cache line of stack is a cache miss.
 #[inline(always)]
 pub fn transfer(call: &Call<'_>, load: Load, transfer: Transfer) -> Verdict {
-    let descriptor = Descriptor::get(transfer.fd);
+    let descriptor = if transfer.at_position() && transfer.direction == Direction::Read {
+        Descriptor::get_for_read(transfer.fd)
+    } else {
+        Descriptor::get(transfer.fd)
+    };
     let hint = descriptor.hint();
     let request = Request::Transfer(Transfer {
         direct: hint.contains(Hint::DIRECT),
@@ -50,7 +58,7 @@ pub fn transfer(call: &Call<'_>, load: Load, transfer: Transfer) -> Verdict {
             policy::write(hint, load, transfer.at_position())
         }
     };
-    call.note(|record| record.set_transfer(transfer, descriptor, hint, decision));
+    call.note(|record| record.set_transfer(transfer, descriptor.examined(), hint, decision));
     if decision == Decision::Submit
         && hint.contains(Hint::SEEKABLE)
         && !transfer.at_position()
@@ -117,14 +125,20 @@ fn carry_out(
     descriptor: Descriptor,
     decision: Decision,
 ) -> Verdict {
-    let locks_position = transfer.at_position() && descriptor.is_seekable();
-    if decision != Decision::Attempt
-        || locks_position && !PositionGuard::is_unneeded()
-        || !call.has_engine()
-    {
+    if decision != Decision::Attempt || !call.has_engine() {
         return carry_out_held(call, transfer, descriptor, decision, None);
     }
+    let locks_position = transfer.at_position() && descriptor.is_seekable();
+    let step = if locks_position {
+        position::SingleStep::begin(call)
+    } else {
+        Some(position::SingleStep::elsewhere())
+    };
+    let Some(step) = step else {
+        return carry_out_held(call, transfer, descriptor, decision, None);
+    };
     let tried = transfer.call(libc::RWF_NOWAIT);
+    drop(step);
     match tried {
         Ok(n) if is_complete(transfer, descriptor, n) => {
             call.note(|record| record.set_outcome(AttemptOutcome::Hit));
@@ -156,6 +170,7 @@ fn carry_out_held(
         }
         decision => decision,
     };
+    let descriptor = descriptor.examined();
     let hold = &Hold::new(transfer.fd);
     let mut guard = (transfer.at_position() && descriptor.is_seekable())
         .then(|| PositionGuard::acquire(call, hold, descriptor.inode()));
@@ -346,7 +361,26 @@ fn is_complete(transfer: &Transfer, descriptor: Descriptor, n: usize) -> bool {
         // already retried.
         Direction::Write => hint.contains(Hint::SEEKABLE),
     };
-    n == 0 || may_be_short || n >= transfer.len()
+    n == 0 || may_be_short || n >= transfer.len() || ends_file(transfer, n)
+}
+
+/// Whether a short transfer is a read that reached the end of its file, because it ended inside a
+/// page. False if the file may continue.
+#[inline(never)]
+fn ends_file(transfer: &Transfer, n: usize) -> bool {
+    if transfer.direction == Direction::Write {
+        return false;
+    }
+    let end = if transfer.at_position() {
+        match sys::lseek(transfer.fd, 0, libc::SEEK_CUR) {
+            Ok(here) => here,
+            // The hint was out of date: it is a stream, which returns what is available.
+            Err(_) => return true,
+        }
+    } else {
+        transfer.offset + n as i64
+    };
+    end % PAGE != 0
 }
 
 /// A transfer at the position: reads the position, transfers at that offset, and moves the

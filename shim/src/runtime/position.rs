@@ -89,7 +89,22 @@ fork_reset! {
 static NEXT_ID: AtomicU64 = AtomicU64::new(0);
 /// The number of open files whose position turn is taken, over all threads.
 static HELD: AtomicUsize = AtomicUsize::new(0);
-after_fork!(|| HELD.store(0, Ordering::SeqCst));
+
+/// How many transfers of one system call are in progress, in [`STRIPES`] counters: each is mostly
+/// used by one thread.
+static SINGLE_STEPS: [Counter; STRIPES] = [const { Counter(AtomicUsize::new(0)) }; STRIPES];
+const STRIPES: usize = 16;
+
+/// A counter with a cache line of its own.
+#[repr(align(64))]
+struct Counter(AtomicUsize);
+
+after_fork!(|| {
+    HELD.store(0, Ordering::SeqCst);
+    for Counter(count) in &SINGLE_STEPS {
+        count.store(0, Ordering::SeqCst);
+    }
+});
 
 /// Whether any turn at a position is taken.
 #[inline(always)]
@@ -130,6 +145,52 @@ fn begin(files: &mut Vec<OpenFile>, at: usize, hold: &Hold, inode: u32) -> u64 {
     id
 }
 
+/// A transfer at the position that is a single system call. It needs no turn, because the kernel
+/// makes it atomic, but it must not run while another thread is between the steps of a transfer at
+/// that position. Therefore it begins only if no turn is taken, and whoever takes a turn waits
+/// until those that have begun are over. They never park.
+pub struct SingleStep(Option<&'static AtomicUsize>);
+
+impl SingleStep {
+    /// None if a turn is taken somewhere.
+    #[inline(always)]
+    pub fn begin(call: &Call<'_>) -> Option<Self> {
+        if attached::is_single() {
+            return (!in_use()).then_some(Self(None));
+        }
+        let Counter(count) = &SINGLE_STEPS[std::ptr::from_ref(call.thread).addr() / 64 % STRIPES];
+        // The order of this and the next line, and of their counterparts in `await_single_steps`,
+        // makes sure that one of both threads sees the other.
+        count.fetch_add(1, Ordering::SeqCst);
+        let step = Self(Some(count));
+        (HELD.load(Ordering::SeqCst) == 0).then_some(step)
+    }
+
+    /// For a transfer that is not at a position.
+    #[inline(always)]
+    pub const fn elsewhere() -> Self {
+        Self(None)
+    }
+}
+
+impl Drop for SingleStep {
+    #[inline(always)]
+    fn drop(&mut self) {
+        if let Some(count) = self.0 {
+            count.fetch_sub(1, Ordering::Release);
+        }
+    }
+}
+
+/// Waits until the transfers of other threads that began before the caller's turn are over.
+fn await_single_steps() {
+    for Counter(count) in &SINGLE_STEPS {
+        while count.load(Ordering::SeqCst) != 0 {
+            sys::yield_thread();
+        }
+    }
+}
+
 /// A turn at an open file; passed on when dropped.
 pub enum PositionGuard<'a> {
     /// No turn is taken and no other thread is attached, so no turn is needed as long as the fiber
@@ -150,17 +211,11 @@ pub enum PositionGuard<'a> {
 }
 
 impl<'a> PositionGuard<'a> {
-    /// Whether a fiber needs no turn as long as it does not park.
-    #[inline(always)]
-    pub fn is_unneeded() -> bool {
-        !in_use() && attached::is_single()
-    }
-
     /// Takes the turn at the position of the file of `hold`, and parks while another fiber has it.
     /// `inode` is the file's hash.
     #[inline]
     pub fn acquire(call: &Call<'_>, hold: &'a Hold, inode: u32) -> Self {
-        if Self::is_unneeded() {
+        if !in_use() && attached::is_single() {
             Self::Unneeded { hold, inode }
         } else {
             Self::acquire_held(call, hold, inode)
@@ -236,8 +291,11 @@ impl<'a> PositionGuard<'a> {
                 id
             }
             Err(at) => {
-                HELD.fetch_add(1, Ordering::AcqRel);
-                begin(&mut files, at, hold, inode)
+                HELD.fetch_add(1, Ordering::SeqCst);
+                let id = begin(&mut files, at, hold, inode);
+                drop(files);
+                await_single_steps();
+                id
             }
         };
         Self::Held { id, inode }

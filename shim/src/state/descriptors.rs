@@ -34,6 +34,9 @@ const HELD: u64 = 1 << 32;
 /// Not examined since it was opened: only the flags are known, and possibly that it has a position.
 const OPENED: u64 = 1 << 27;
 const POSITION: u64 = 1 << 28;
+/// Counts the reads made with that knowledge: 2 bits, of those that later hold learned values.
+const READS: u64 = 1 << MISSES;
+const ALL_READS: u64 = 3 * READS;
 /// One of these bits is set once the descriptor was examined.
 const CLASS: u64 = Hint::SEEKABLE.with(Hint::STREAM).bits() as u64;
 /// The learned values are about writes.
@@ -244,6 +247,44 @@ impl Descriptor {
     #[inline]
     pub fn get(fd: c_int) -> Self {
         Self::known(fd).unwrap_or_else(|| Self::examine(fd))
+    }
+
+    /// Like [`Self::get`], for a read at the position, which usually finds its data in the cache
+    /// and then needs only to know that there is a position. So the first reads of a file that was
+    /// just opened take the result of its open for an answer, which costs no system call; files
+    /// that are read more often are examined. The answer lacks the inode: [`Self::examined`].
+    #[inline]
+    pub fn get_for_read(fd: c_int) -> Self {
+        Self::known(fd)
+            .or_else(|| Self::presumed(fd))
+            .unwrap_or_else(|| Self::examine(fd))
+    }
+
+    #[inline(never)]
+    fn presumed(fd: c_int) -> Option<Self> {
+        let slot = slot(fd)?;
+        let word = slot.load(Ordering::Relaxed);
+        let direct = u64::from(Hint::DIRECT.bits());
+        if word & (OPENED | POSITION | direct) != OPENED | POSITION || word & ALL_READS == ALL_READS
+        {
+            return None;
+        }
+        let counted = word + READS;
+        let _ = slot.compare_exchange(word, counted, Ordering::Relaxed, Ordering::Relaxed);
+        Some(Self {
+            fd,
+            word: word & !ALL_READS | u64::from(Hint::SEEKABLE.bits()),
+        })
+    }
+
+    /// The hint with all that an examination finds, if [`Self::get_for_read`] made none.
+    #[inline(always)]
+    pub fn examined(self) -> Self {
+        if self.word & OPENED != 0 {
+            Self::get(self.fd)
+        } else {
+            self
+        }
     }
 
     /// Remembers what the `flags` say about `fd`, which was just opened, and whether it is known to
