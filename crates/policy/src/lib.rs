@@ -13,7 +13,7 @@ mod slow_rate;
 
 pub use learned::Learned;
 pub use opens::{Opens, SLOW_OPEN_NS};
-pub use slow_rate::{CallKind, SlowRate, adaptive};
+pub use slow_rate::{CallKind, SLOW_NS, SlowRate, adaptive};
 
 /// The costs of a cached 4 KiB read: a non-blocking attempt (preadv2 with RWF_NOWAIT) that hits, an
 /// attempt that misses, one operation of a batch, and the batch as a whole, including the
@@ -30,7 +30,7 @@ const BATCH: u32 = 8;
 /// nothing, and its buffers evict each other from the CPU's caches before they are used.
 pub const LARGE: usize = 16 << 10;
 
-/// A buffered write that took longer than this was throttled by the kernel.
+/// A buffered write that took longer than this many nanoseconds was throttled by the kernel.
 pub const SLOW_WRITE_NS: u64 = 200_000;
 
 /// How many calls a fiber may complete inline before it lets the thread's other fibers run.

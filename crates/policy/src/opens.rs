@@ -9,7 +9,7 @@
 
 use super::{BATCH, Contention, Decision, Direction, Learned, Reason};
 
-/// An open that took longer than this has waited for a disk.
+/// An open that took longer than this many nanoseconds has waited for a disk.
 pub const SLOW_OPEN_NS: u64 = 50_000;
 
 /// The lessons of a thread's opens.
@@ -64,11 +64,11 @@ impl Opens {
         Self { names, ..self }
     }
 
-    /// Records that the call was made and took `nanos`.
+    /// Records that the call was made, and whether it waited for a disk.
     #[must_use]
-    pub fn made(self, nanos: u64) -> Self {
+    pub fn made(self, slow: bool) -> Self {
         let names = self.names.submitted(Direction::Read);
-        let disk = if nanos > SLOW_OPEN_NS {
+        let disk = if slow {
             self.disk.missed(Direction::Write, 0)
         } else {
             self.disk.hit(Direction::Write, 0)
@@ -90,12 +90,9 @@ impl Opens {
 mod tests {
     use super::*;
 
-    const QUICK: u64 = 8_000;
-    const SLOW: u64 = 300_000;
-
     #[test]
     fn a_lone_fiber_waits_for_a_disk_itself() {
-        let slow = Opens::NOTHING.made(SLOW);
+        let slow = Opens::NOTHING.made(true);
         assert_eq!(
             slow.decide(Contention::SoleFiber, true),
             Decision::PassThrough(Reason::Alone)
@@ -112,7 +109,7 @@ mod tests {
                 opens = opens.tried(false);
                 assert_eq!(opens.untried(), Decision::Inline);
             }
-            opens = opens.made(QUICK);
+            opens = opens.made(false);
         }
         assert!(tries < 25, "{tries}");
     }
@@ -141,7 +138,7 @@ mod tests {
                 Decision::Submit => opens.submitted(),
                 _ => {
                     blocked += 1;
-                    opens.made(SLOW)
+                    opens.made(true)
                 }
             };
         }
@@ -153,12 +150,12 @@ mod tests {
         while opens.untried() == Decision::Submit {
             opens = opens.submitted();
         }
-        assert_eq!(opens.made(QUICK).untried(), Decision::Inline);
+        assert_eq!(opens.made(false).untried(), Decision::Inline);
     }
 
     #[test]
     fn on_a_slow_disk_names_are_tried_whatever_the_tries_taught() {
-        let opens = Opens::NOTHING.tried(false).tried(false).made(SLOW);
+        let opens = Opens::NOTHING.tried(false).tried(false).made(true);
         assert_eq!(
             opens.decide(Contention::OthersRunnable, false),
             Decision::Attempt

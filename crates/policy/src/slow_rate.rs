@@ -12,8 +12,8 @@
 
 use super::{Contention, Decision, Load, Reason};
 
-/// A call that took longer than this has blocked, or delayed the thread as if it had. It equals the
-/// cost of five hand-overs.
+/// A call that takes longer than this many nanoseconds is slow: it has blocked, or delayed the
+/// thread as if it had. It equals the cost of five hand-overs.
 pub const SLOW_NS: u64 = 50_000;
 
 /// The share of slow calls among the last calls of a kind, in units of 1/31. The newest call weighs
@@ -33,11 +33,12 @@ impl SlowRate {
         self.0
     }
 
-    /// Records that one more call took `nanos`, on any thread.
+    /// Records whether one more call, on any thread, was slow: it took more than
+    /// [`SLOW_NS`] for reasons of its own.
     #[must_use]
     #[inline(always)]
-    pub fn took(self, nanos: u64) -> Self {
-        if nanos > SLOW_NS {
+    pub fn record(self, slow: bool) -> Self {
+        if slow {
             Self(self.0 + (Self::MAX - self.0).div_ceil(4))
         } else {
             Self(self.0 - self.0.div_ceil(4))
@@ -99,7 +100,7 @@ mod tests {
                 Decision::Submit => offloaded += 1,
                 _ => blocked += u32::from(nanos > SLOW_NS),
             }
-            rate = rate.took(nanos);
+            rate = rate.record(nanos > SLOW_NS);
         }
         (offloaded, blocked)
     }
@@ -154,9 +155,12 @@ mod tests {
     fn a_pace_stays_within_its_bits() {
         let mut rate = SlowRate::FAST;
         for nanos in [u64::MAX; 100] {
-            rate = rate.took(nanos);
+            rate = rate.record(nanos > SLOW_NS);
         }
         assert_eq!(rate.bits(), 31);
-        assert_eq!(SlowRate::from_bits(200).took(0), SlowRate::from_bits(23));
+        assert_eq!(
+            SlowRate::from_bits(200).record(false),
+            SlowRate::from_bits(23)
+        );
     }
 }

@@ -11,6 +11,28 @@ pub fn yield_thread() {
     rustix::thread::sched_yield();
 }
 
+/// How often the calling thread has lost its CPU.
+#[derive(Clone, Copy)]
+pub struct Switches {
+    /// It gave the CPU up, to wait for something.
+    pub voluntary: u64,
+    /// It was preempted.
+    pub involuntary: u64,
+}
+
+/// The calling thread's context switches so far: getrusage(2).
+pub fn context_switches() -> Switches {
+    // SAFETY: zeroes are a valid `rusage`.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    let at = &raw mut usage as usize;
+    // SAFETY: the kernel writes one `rusage`, which is alive.
+    let _ = unsafe { raw::syscall2(Sysno::getrusage as usize, libc::RUSAGE_THREAD as usize, at) };
+    Switches {
+        voluntary: usage.ru_nvcsw as u64,
+        involuntary: usage.ru_nivcsw as u64,
+    }
+}
+
 /// Whether a thread of this process is blocked in a system call other than futex(2), according to
 /// /proc. Returns true if /proc is not available.
 pub fn waits_in_kernel(thread: c_int) -> bool {

@@ -205,17 +205,20 @@ impl Open {
         }
     }
 
-    /// Makes the plain call, which may wait for the disk, and records how long it took.
+    /// Makes the plain call, which may wait for the disk, and records whether it did.
     fn make(&self, call: &Call<'_>) -> Verdict {
-        let begin = sys::now();
+        let timing = call.thread.suspicion().start();
         // SAFETY: the C caller passes a valid path.
         let result =
             unsafe { sys::openat(self.dir, self.path, self.nonblocking_flags(), self.mode) };
-        let took = sys::now() - begin;
-        call.thread.opens().speed().update(|opens| opens.made(took));
+        let is_slow = timing.was_slow(policy::SLOW_OPEN_NS);
+        call.thread
+            .opens()
+            .speed()
+            .update(|opens| opens.made(is_slow));
         call.note(|record| {
             record.set_decision(Decision::Inline);
-            record.set_outcome(if took > policy::SLOW_OPEN_NS {
+            record.set_outcome(if is_slow {
                 AttemptOutcome::Miss
             } else {
                 AttemptOutcome::Hit

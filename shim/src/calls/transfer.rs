@@ -13,7 +13,6 @@ use crate::state::descriptors::{self, Descriptor};
 use crate::state::holds::Hold;
 use policy::{Decision, Hint, Load, Reason};
 use sys::errno::Errno;
-use sys::stopwatch::Stopwatch;
 
 /// The largest write that a pipe takes whole or not at all.
 const ATOMIC_ON_STREAMS: usize = libc::PIPE_BUF;
@@ -210,9 +209,9 @@ fn plain(call: &Call<'_>, transfer: &Transfer) -> Result<isize, Errno> {
 
 /// A buffered write: the plain call, timed.
 fn write_timed(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor) -> Verdict {
-    let watch = Stopwatch::start();
+    let timing = call.thread.suspicion().start();
     let result = transfer.call(0);
-    if watch.exceeds(policy::SLOW_WRITE_NS) {
+    if timing.was_slow(policy::SLOW_WRITE_NS) {
         call.note(|record| record.set_outcome(AttemptOutcome::Miss));
         descriptor.missed(transfer.direction, 0);
     } else {

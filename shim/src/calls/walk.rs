@@ -7,12 +7,12 @@
 use super::directory::Compare;
 use super::{CResult, Verdict};
 use crate::calls::via::adaptive;
+use crate::runtime::blocking;
 use crate::runtime::call::Call;
 use crate::runtime::callback;
 use crate::state::latency::LatencySlot;
 use policy::{CallKind, Decision, Reason};
 use std::ffi::{c_char, c_int, c_void};
-use sys::stopwatch::Stopwatch;
 
 pub type FtwVisit = Option<unsafe extern "C" fn(*const c_char, *const c_void, c_int) -> c_int>;
 pub type NftwVisit =
@@ -212,18 +212,19 @@ fn with_callbacks<R: CResult>(
     calling_back: impl Fn() -> R,
 ) -> Verdict<R> {
     let latency = LatencySlot::of(CallKind::Directory, libc::AT_FDCWD);
-    let timed = |function: &dyn Fn() -> R| {
-        let watch = Stopwatch::start();
-        let result = function();
-        latency.took(watch.roughly());
-        result
-    };
     match policy::adaptive(CallKind::Directory, latency.slow_rate(), call.load()) {
         Decision::PassThrough(reason) => Verdict::PassThrough(reason),
-        Decision::Submit => callback::run_with_callbacks(call, callback, || timed(&calling_back)),
+        Decision::Submit => callback::run_with_callbacks(call, callback, || {
+            let (result, is_slow) = blocking::watch(&calling_back, |_| policy::SLOW_NS);
+            latency.record(is_slow);
+            result
+        }),
         _ => {
             call.inline();
-            Verdict::Done(timed(&plain))
+            let timing = call.thread.suspicion().start();
+            let result = plain();
+            latency.record(timing.was_slow(policy::SLOW_NS));
+            Verdict::Done(result)
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What happens on an attached thread: its calls, its operations in flight and its signals.
 
 pub mod accepting;
+pub mod blocking;
 pub mod call;
 pub mod callback;
 pub mod cancel;

@@ -102,6 +102,11 @@ pub trait CResult {
     /// Whether the value is an error, whose number is in errno.
     fn is_failure(&self) -> bool;
 
+    /// The bytes that a transfer of this result moved.
+    fn count(&self) -> u64 {
+        0
+    }
+
     /// The error number after a failure.
     fn error(&self) -> c_int {
         errno::get()
@@ -111,6 +116,10 @@ pub trait CResult {
 impl CResult for isize {
     fn from_done(result: isize) -> Self {
         result
+    }
+
+    fn count(&self) -> u64 {
+        (*self).max(0) as u64
     }
 
     fn is_failure(&self) -> bool {

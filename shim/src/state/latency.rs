@@ -1,5 +1,5 @@
-//! How long recent calls of each kind took, per directory or file descriptor that they used: one
-//! atomic byte each.
+//! Whether recent calls of each kind were slow, per directory or file descriptor that they used:
+//! one atomic byte each.
 //!
 //! Paths are not examined: a path may be an invalid address, and then only the kernel may report
 //! that (EFAULT). Therefore all paths that are relative to one directory share a slot. Like
@@ -30,11 +30,11 @@ impl LatencySlot {
         SlowRate::from_bits(self.0.load(Ordering::Relaxed))
     }
 
-    /// Records that a call took this long. Writes only if that changes the rate.
+    /// Records whether a call was slow. Writes only if that changes the rate.
     #[inline(always)]
-    pub fn took(self, nanos: u64) {
+    pub fn record(self, is_slow: bool) {
         let slow_rate = self.slow_rate();
-        let updated = slow_rate.took(nanos);
+        let updated = slow_rate.record(is_slow);
         if updated != slow_rate {
             self.0.store(updated.bits(), Ordering::Relaxed);
         }

@@ -7,15 +7,18 @@
 use crate::calls::via::offload;
 use crate::calls::{CResult, Verdict};
 use crate::engine::{FdPin, Lane};
+use crate::runtime::blocking;
 use crate::runtime::call::Call;
 use crate::state::descriptors;
 use crate::state::latency::LatencySlot;
 use policy::{CallKind, Decision, Reason};
 use std::ffi::c_int;
 use sys::errno::Errno;
-use sys::stopwatch::Stopwatch;
 
 pub use crate::engine::NO_FILE;
+
+/// A transfer in memory takes less than this many nanoseconds a byte.
+const COPY_NS_PER_BYTE: u64 = 1;
 
 /// Runs `function`, which calls libc's own function, and returns its result. `file` is the
 /// descriptor that the call is about, or from which it looks up a path; it may be AT_FDCWD.
@@ -47,14 +50,35 @@ pub fn call_libc_on_two<R: CResult>(
         Decision::PassThrough(reason) => Verdict::PassThrough(reason),
         Decision::Submit if !call.is_sole_fiber() => call_on_pool(call, kind, files, function),
         _ => {
-            let watch = Stopwatch::start();
-            let passing = call.passing();
-            let result = function();
-            drop(passing);
-            latency.took(watch.roughly());
+            let result = timed(call, kind, latency, function);
             call.inline();
             Verdict::Done(result)
         }
+    }
+}
+
+/// Makes the call here, and records whether it was slow.
+#[inline]
+fn timed<R: CResult>(
+    call: &Call<'_>,
+    kind: CallKind,
+    latency: LatencySlot,
+    function: impl Fn() -> R,
+) -> R {
+    let timing = call.thread.suspicion().start();
+    let passing = call.passing();
+    let result = function();
+    drop(passing);
+    latency.record(timing.was_slow(slow_from(kind, &result)));
+    result
+}
+
+/// From how many nanoseconds on a call with this result was slow.
+#[inline(always)]
+fn slow_from<R: CResult>(kind: CallKind, result: &R) -> u64 {
+    match kind {
+        CallKind::Move => policy::SLOW_NS + result.count() * COPY_NS_PER_BYTE,
+        _ => policy::SLOW_NS,
     }
 }
 
@@ -66,16 +90,12 @@ fn call_on_pool<R: CResult>(
     files: [c_int; 2],
     function: impl Fn() -> R,
 ) -> Verdict<R> {
-    let timed = || {
-        let watch = Stopwatch::start();
-        let result = function();
-        (result, watch.roughly())
-    };
-    let Some((result, nanos)) = offload::run_on(call, FdPin::UntilDone(files), Lane::Disk, timed)
+    let timed = || blocking::watch(&function, |result| slow_from(kind, result));
+    let Some((result, is_slow)) = offload::run_on(call, FdPin::UntilDone(files), Lane::Disk, timed)
     else {
         return Verdict::PassThrough(Reason::NoEngine);
     };
-    LatencySlot::of(kind, files[0]).took(nanos);
+    LatencySlot::of(kind, files[0]).record(is_slow);
     // Past RLIMIT_FSIZE, and for a pipe without readers, the call also raises a signal in the
     // calling thread, so this thread must make it. The failed call had no effect, and will fail
     // again.

@@ -20,6 +20,7 @@ use crate::host::Host;
 use crate::host::remote::Remote;
 use crate::record::Recorder;
 use crate::runtime::accepting::Accepting;
+use crate::runtime::blocking::Suspicion;
 use crate::runtime::callback::link::ActiveCallbacks;
 use crate::runtime::conversion::Conversion;
 use crate::runtime::duplicates::Duplicates;
@@ -59,6 +60,7 @@ pub struct Thread {
     duplicates: Duplicates,
     opens: OpenHistory,
     accepting: Accepting,
+    suspicion: Suspicion,
 }
 
 impl Thread {
@@ -81,6 +83,7 @@ impl Thread {
             duplicates: Duplicates::default(),
             opens: OpenHistory::new(),
             accepting: Accepting::default(),
+            suspicion: Suspicion::new(),
             host,
         })
     }
@@ -168,6 +171,12 @@ impl Thread {
 
     pub fn runtimes(&self) -> &Runtimes {
         &self.runtimes
+    }
+
+    /// What times the calls that fibers make themselves.
+    #[inline(always)]
+    pub fn suspicion(&self) -> &Suspicion {
+        &self.suspicion
     }
 
     pub fn static_results(&self) -> &StaticResults {
