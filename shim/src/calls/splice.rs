@@ -2,9 +2,9 @@
 //! kernel.
 //!
 //! A call that may wait for a peer is first made with SPLICE_F_NONBLOCK; then the fiber polls for
-//! the end that is not ready, and retries. A destination socket ignores that flag: a pool thread
-//! writes to it, and each write is small enough to fit once poll(2) has reported the socket as
-//! writable. Transfers that only wait for a disk go through [`super::via::adaptive`].
+//! the end that is not ready, and retries. A destination socket ignores that flag, so it gets the
+//! bytes in pieces, each of which fits once poll(2) has reported the socket as writable. What then
+//! only waits for a disk goes through [`super::via::adaptive`].
 
 use crate::calls::Verdict;
 use crate::calls::via::adaptive;
@@ -16,7 +16,7 @@ use crate::runtime::position::PositionGuard;
 use crate::runtime::restart::{LastAttempt, Restart};
 use crate::state::descriptors::{self, Descriptor};
 use crate::state::holds::Hold;
-use policy::{CallKind, Reason};
+use policy::{CallKind, Hint, Reason};
 use std::ffi::{c_int, c_uint};
 use sys::errno::{self, Errno};
 use sys::sockets;
@@ -198,7 +198,8 @@ pub fn splice(
             wait_unbounded(call, holds, || plain(n, flags))
         }
         (EndpointKind::Pipe, EndpointKind::Socket) if sink.waits => {
-            in_pieces(call, source, sink, n, |n| plain(n, flags))
+            let mut pieces = Pieces::new(n);
+            pieces.send(call, source, sink, |n| plain(n, flags))
         }
         (EndpointKind::Pipe, EndpointKind::Pipe) => {
             let attempt = || plain(n, flags | NONBLOCK);
@@ -292,6 +293,12 @@ pub fn sendfile(
     }
     // The kernel truncates longer transfers, too.
     let n = n.min(MAX_COUNT);
+    let mut pieces = Pieces::new(n);
+    // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
+    if let Some(result) = pieces.send_now(call, from, to, |n| unsafe { real(to, from, from_at, n) })
+    {
+        return Verdict::Done(result);
+    }
     let holds = [&Hold::new(from), &Hold::new(to)];
     let [from, to] = holds;
     // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
@@ -301,8 +308,12 @@ pub fn sendfile(
         return Verdict::PassThrough(Reason::Unusual);
     }
     Verdict::Done(match sink.kind {
-        _ if source.kind != EndpointKind::Disk => wait_unbounded(call, holds, || plain(n)),
-        EndpointKind::Socket if sink.waits => in_pieces(call, source, sink, n, plain),
+        _ if source.kind != EndpointKind::Disk && pieces.done == 0 => {
+            wait_unbounded(call, holds, || plain(n))
+        }
+        EndpointKind::Socket if sink.waits => pieces.send(call, source, sink, plain),
+        // What was sent is the result: the socket was changed in the meantime.
+        _ if pieces.done > 0 => pieces.done as isize,
         // A sendfile to a pipe is a splice.
         EndpointKind::Pipe if sink.waits => {
             // SAFETY: the kernel checks the address of the offset, which is the C caller's; null
@@ -369,46 +380,124 @@ fn wait_unbounded(call: &Call<'_>, files: [&Hold; 2], function: impl Fn() -> isi
     }
 }
 
-/// Transfers all of `n` bytes to a socket, whose plain call blocks until the socket has taken them.
-/// Each piece is no larger than a quarter of the socket's buffer.
-fn in_pieces(
-    call: &Call<'_>,
-    source: Endpoint<'_>,
-    sink: Endpoint<'_>,
+/// A transfer of `n` bytes to a socket, of which `done` are done. The plain call blocks until the
+/// socket has taken all of them.
+struct Pieces {
     n: usize,
-    function: impl Fn(usize) -> isize,
-) -> isize {
-    hold_files(call, [source.hold, sink.hold]);
-    let piece = sys::sockets::send_buffer(sink.hold.fd())
-        .map_or(SMALLEST_PIECE, |room| (room / 4).max(SMALLEST_PIECE));
-    let mut done = 0;
-    let mut last = LastAttempt::new();
-    loop {
-        let not_ready = [source, sink]
-            .into_iter()
-            .find(|end| end.waits && !end.is_ready());
-        if let Some(end) = not_ready {
-            match end.await_ready(call, &mut last) {
-                Ok(()) => continue,
-                Err(_) if done > 0 => return done as isize,
-                Err(Errno(number)) => {
-                    errno::set(number);
-                    return -1;
-                }
+    done: usize,
+    /// errno before the transfer, which one that succeeds leaves alone.
+    errno: c_int,
+}
+
+impl Pieces {
+    fn new(n: usize) -> Self {
+        Self {
+            n,
+            done: 0,
+            errno: errno::get(),
+        }
+    }
+
+    /// The size of the next piece if `socket` is one: no larger than a quarter of its buffer, so
+    /// that it fits once poll(2) has reported the socket as writable.
+    fn next(&self, socket: c_int) -> Option<usize> {
+        let room = sockets::send_buffer(socket)?;
+        Some((self.n - self.done).min((room / 4).max(SMALLEST_PIECE)))
+    }
+
+    /// The result of a call that ended with `result`: after some bytes, an error is reported by the
+    /// next call.
+    fn result(&self, result: isize) -> isize {
+        if self.done > 0 {
+            errno::set(self.errno);
+            self.done as isize
+        } else {
+            result
+        }
+    }
+
+    /// Sends the part of a file that `to` has room for now. Returns None if the fiber must wait for
+    /// the socket or for the disk. Takes what is known of the socket as a hint: it is checked that
+    /// `from` has a position and `to` is a socket, and whether the call may block as a whole
+    /// matters only when it must.
+    fn send_now(
+        &mut self,
+        call: &Call<'_>,
+        from: c_int,
+        to: c_int,
+        function: impl Fn(usize) -> isize,
+    ) -> Option<isize> {
+        let hint = Descriptor::known(to)?.hint();
+        if !hint.contains(Hint::STREAM) || sys::lseek(from, 0, libc::SEEK_CUR).is_err() {
+            return None;
+        }
+        for _ in 0..PIECES_IN_TURN {
+            if !sys::poll_now(to, libc::POLLOUT) {
+                return None;
+            }
+            let want = self.next(to)?;
+            let result = adaptive::transfer_inline(call, [from, to], || function(want))?;
+            if result < 0 && errno::get() == libc::EINTR {
+                errno::set(self.errno);
+                return None;
+            }
+            self.done += result.max(0) as usize;
+            if self.done >= self.n || result < want as isize {
+                return Some(self.result(result));
             }
         }
-        let want = (n - done).min(piece);
-        let result = wait_unbounded(call, [sink.hold, source.hold], || function(want));
-        if result < 0 {
-            // After some bytes, an error is reported by the next call.
-            return if done > 0 { done as isize } else { result };
-        }
-        done += result as usize;
-        if done >= n || (result as usize) < want || !source.is_ready() {
-            return done as isize;
+        None
+    }
+
+    /// Sends the rest. Waits for the ends, which are known for certain.
+    fn send(
+        &mut self,
+        call: &Call<'_>,
+        source: Endpoint<'_>,
+        sink: Endpoint<'_>,
+        function: impl Fn(usize) -> isize,
+    ) -> isize {
+        let mut last = LastAttempt::new();
+        let mut in_turn = 0;
+        loop {
+            let not_ready = [source, sink]
+                .into_iter()
+                .find(|end| end.waits && !end.is_ready());
+            // A peer that reads as fast as this fiber writes must not keep other fibers waiting.
+            let others_run = in_turn == PIECES_IN_TURN;
+            if let Some(end) = not_ready.or(others_run.then_some(sink)) {
+                in_turn = 0;
+                hold_files(call, [source.hold, sink.hold]);
+                match end.await_ready(call, &mut last) {
+                    Ok(()) => continue,
+                    Err(Errno(number)) => {
+                        errno::set(number);
+                        return self.result(-1);
+                    }
+                }
+            }
+            let want = self.next(sink.hold.fd()).unwrap_or(SMALLEST_PIECE);
+            let want = want.min(self.n - self.done);
+            let result = move_some(call, [source.hold, sink.hold], || function(want));
+            in_turn += 1;
+            if result < 0 {
+                let interrupted = errno::get() == libc::EINTR && self.done == 0;
+                if interrupted && call.continue_after_attempt(Restart::IfHandlersAllow, &mut last) {
+                    errno::set(self.errno);
+                    continue;
+                }
+                return self.result(result);
+            }
+            self.done += result as usize;
+            if self.done >= self.n || (result as usize) < want || !source.is_ready() {
+                return self.done as isize;
+            }
         }
     }
 }
+
+/// How many pieces a fiber sends before others run.
+const PIECES_IN_TURN: u32 = 4;
 
 const SMALLEST_PIECE: usize = 4096;
 

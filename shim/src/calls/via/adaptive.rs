@@ -57,6 +57,23 @@ pub fn call_libc_on_two<R: CResult>(
     }
 }
 
+/// The same for a transfer that is made here or not at all: None if recent transfers were slow.
+#[inline]
+pub fn transfer_inline(
+    call: &Call<'_>,
+    files: [c_int; 2],
+    function: impl Fn() -> isize,
+) -> Option<isize> {
+    if files.into_iter().any(descriptors::is_shim_owned) {
+        return None;
+    }
+    let latency = LatencySlot::of(CallKind::Move, files[0]);
+    match policy::adaptive(CallKind::Move, latency.slow_rate(), call.load()) {
+        Decision::Submit => None,
+        _ => Some(timed(call, CallKind::Move, latency, function)),
+    }
+}
+
 /// Makes the call here, and records whether it was slow.
 #[inline]
 fn timed<R: CResult>(
