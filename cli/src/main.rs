@@ -1,5 +1,6 @@
 //! The `aioshim` command.
 
+mod go;
 mod measure;
 mod simulate;
 
@@ -20,6 +21,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Build Go programs whose file I/O is asynchronous
+    Go(go::Options),
     /// Measure the costs and gains of the conversion on this machine
     Measure(measure::Options),
     /// Replay call traces (AIOSHIM_TRACE) against the shim's policy and others
@@ -28,6 +31,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
+        Command::Go(options) => go::run(&options),
         Command::Measure(options) => measure::run(&options),
         Command::Simulate(options) => simulate::run(&options),
     };

@@ -71,7 +71,7 @@ const HOUSES: [House; 3] = [
     },
     House {
         src: "cli/src",
-        floors: &[&["measure", "simulate"], &["main"]],
+        floors: &[&["go", "measure", "simulate"], &["main"]],
         exceptions: &[],
     },
 ];

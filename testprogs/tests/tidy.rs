@@ -51,7 +51,7 @@ fn is_exception(name: &str) -> bool {
 #[test]
 fn lines_have_at_most_100_columns() {
     let mut wide = Vec::new();
-    for name in files(&[".rs", ".c", ".h"]) {
+    for name in files(&[".rs", ".c", ".h", ".go"]) {
         if is_exception(&name) {
             continue;
         }
@@ -67,7 +67,7 @@ fn lines_have_at_most_100_columns() {
 
 #[test]
 fn files_have_at_most_600_lines() {
-    let long: Vec<_> = files(&[".rs", ".c", ".h"])
+    let long: Vec<_> = files(&[".rs", ".c", ".h", ".go"])
         .into_iter()
         .filter(|name| !is_exception(name))
         .map(|name| (text(&name).lines().count(), name))
@@ -88,12 +88,13 @@ fn named_in(page: &str) -> Vec<String> {
 
 /// Whether a word of a page looks like a path into the tree.
 fn is_path(word: &str) -> bool {
-    const TOPS: [&str; 9] = [
+    const TOPS: [&str; 10] = [
         "bench/",
         "crates/",
         "shim/",
         "fiber/",
         "cli/",
+        "go/",
         "testprogs/",
         "docs/",
         "scripts/",
