@@ -180,6 +180,11 @@ func aioCounts() (submitted, calls uint64) { return aio.nsubmit.Load(), aio.ncal
 //go:linkname aioSecure internal/poll.runtime_aioSecure
 func aioSecure() bool { return isSecureMode() }
 
+// aioLocked reports whether the goroutine is locked to its thread.
+//
+//go:linkname aioLocked internal/poll.runtime_aioLocked
+func aioLocked() bool { return getg().lockedm != 0 }
+
 // aioOthers reports whether this P has other goroutines to run. It returns
 // false if the calling goroutine is locked to its thread.
 func aioOthers() bool {
@@ -292,12 +297,22 @@ func aioCommit(gp *g, slot unsafe.Pointer) bool {
 	return true
 }
 
-// aioHook hands queued operations to the kernel, if there are any.
-func aioHook() {
+// aioHook hands queued operations to the kernel, if there are any. It returns
+// false if this thread must not: a goroutine is locked to it, and may have given
+// it a descriptor table of its own.
+func aioHook() bool {
 	if aio.pending.Load() > 0 {
+		if getg().m.lockedg != 0 {
+			return false
+		}
 		aioFlush()
 	}
+	return true
 }
+
+// aioHandoff is called by handoffp. It returns true if another thread must run
+// the P because operations are queued.
+func aioHandoff() bool { return !aioHook() }
 
 // aioFlush hands the queued operations to the kernel. It does not wait for
 // them. It may run with or without a P, and on several threads at once.

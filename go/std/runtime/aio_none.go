@@ -13,7 +13,7 @@ func aioReap(*gList) int32                   { return 0 }
 func aioNetpoll(*gList, *int32, *int32) bool { return false }
 func aioEvent(unsafe.Pointer) bool           { return false }
 func aioPollDescriptor(uintptr) bool         { return false }
-func aioHook()                               {}
+func aioHandoff() bool                       { return false }
 func aioSchedule() *g                        { return nil }
 func aioSysmon(int64)                        {}
 func aioDelay(delay uint32) uint32           { return delay }

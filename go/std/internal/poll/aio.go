@@ -15,6 +15,7 @@ package poll
 
 import (
 	"internal/syscall/unix"
+	"io"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -34,20 +35,22 @@ const (
 	aioTimed                    // no RWF_NOWAIT: the engine if plain calls prove slow
 )
 
-// aioState packs what is known of a descriptor: its class (bits 0 to 6),
-// whether its writes are synchronous (bit 7), the number of tries without
-// waiting that failed in a row (bits 8 to 15), and the number of tries to leave
-// out (bits 16 to 31).
+// aioState packs what is known of a descriptor: its class (bits 0 to 5),
+// whether its writes append (bit 6) and are synchronous (bit 7), the number of
+// tries without waiting that failed in a row (bits 8 to 15), and the number of
+// tries to leave out (bits 16 to 31).
 type aioState uint32
 
 const (
-	aioSyncBit aioState = 1 << 7
+	aioAppendBit aioState = 1 << 6
+	aioSyncBit   aioState = 1 << 7
 
 	aioStreakShift = 8
 	aioSkipShift   = 16
 )
 
-func (s aioState) class() aioClass { return aioClass(s & 0x7f) }
+func (s aioState) class() aioClass { return aioClass(s & 0x3f) }
+func (s aioState) appends() bool   { return s&aioAppendBit != 0 }
 func (s aioState) sync() bool      { return s&aioSyncBit != 0 }
 func (s aioState) streak() uint32  { return uint32(s >> aioStreakShift & 0xff) }
 func (s aioState) skips() uint32   { return uint32(s >> aioSkipShift) }
@@ -58,8 +61,8 @@ func (s aioState) reset() aioState { return s & 0xff }
 // aioFile is a field of FD.
 type aioFile struct {
 	state atomic.Uint32
-	// position is held while the engine transfers at the file position, which
-	// io_uring does without the kernel's lock.
+	// position is held while the engine transfers at the file position, and while
+	// the position is moved.
 	position sync.Mutex
 }
 
@@ -104,6 +107,9 @@ func (fd *FD) aioClassify() aioState {
 			}
 			if flags&syscall.O_DSYNC != 0 { // O_SYNC includes it
 				s |= aioSyncBit
+			}
+			if flags&syscall.O_APPEND != 0 {
+				s |= aioAppendBit
 			}
 		}
 	}
@@ -236,21 +242,15 @@ func preadNowait(fd int, p []byte, off int64) (int, syscall.Errno) {
 
 // aioWait reads through the engine.
 func (fd *FD) aioWait(p []byte, off int64) (n int, err error, done bool) {
-	switch aioEngine() {
-	case engineUring:
+	engine := aioEngine()
+	direct := aioState(fd.aio.state.Load()).class() == aioDirect
+	switch {
+	case engine == engineUring, engine == engineLinuxAIO && direct:
 		if runtime_aioAlone() && aioPlainIsQuick() {
 			return fd.aioPlainRead(p, off)
 		}
 		return fd.aioSubmit(opRead, p, off)
-	case engineLinuxAIO:
-		if off >= 0 && aioState(fd.aio.state.Load()).class() == aioDirect {
-			if runtime_aioAlone() && aioPlainIsQuick() {
-				return fd.aioPlainRead(p, off)
-			}
-			return fd.aioSubmit(opRead, p, off)
-		}
-		return fd.aioBlockRead(p, off)
-	case engineBlock:
+	case engine == engineLinuxAIO, engine == engineBlock:
 		return fd.aioBlockRead(p, off)
 	}
 	return 0, nil, false
@@ -271,16 +271,35 @@ const (
 // aioSubmit has the kernel carry out one transfer and parks the goroutine until
 // it is complete.
 func (fd *FD) aioSubmit(op uint8, p []byte, off int64) (n int, err error, done bool) {
-	if off < 0 {
-		fd.aio.lockPosition()
-		defer fd.aio.unlockPosition()
+	if off >= 0 {
+		return fd.aioSubmitAt(op, p, off)
 	}
+	// io_uring does not move the file position when a transfer completes later,
+	// and Linux AIO knows no position.
+	fd.aio.lockPosition()
+	defer fd.aio.unlockPosition()
+	off, err = syscall.Seek(fd.Sysfd, 0, io.SeekCurrent)
+	if err != nil {
+		return 0, nil, false
+	}
+	n, err, done = fd.aioSubmitAt(op, p, off)
+	if n > 0 {
+		// Another process may share the position, and may have moved it.
+		now, err := syscall.Seek(fd.Sysfd, 0, io.SeekCurrent)
+		if err == nil && now == off {
+			syscall.Seek(fd.Sysfd, off+int64(n), io.SeekStart)
+		}
+	}
+	return n, err, done
+}
+
+func (fd *FD) aioSubmitAt(op uint8, p []byte, off int64) (n int, err error, done bool) {
 	for {
 		res, ok := runtime_aioDo(op, int32(fd.Sysfd), unsafe.Pointer(unsafe.SliceData(p)),
 			uint32(len(p)), off)
 		runtime.KeepAlive(p)
 		if !ok {
-			aioCount(statRefused)
+			aioCount(statPassed)
 			return 0, nil, false
 		}
 		if res >= 0 {
@@ -319,7 +338,8 @@ func (fd *FD) aioWrite(p []byte, off int64) (n int, err error, done bool) {
 		sanitizerReads(p)
 		engine = aioEngine()
 	}
-	if !s.sync() && (engine == engineUring || engine == engineLinuxAIO && off >= 0) {
+	appends := off < 0 && s.appends() // the kernel decides where
+	if !s.sync() && !appends && (engine == engineUring || engine == engineLinuxAIO) {
 		return fd.aioSubmit(opWrite, p, off)
 	}
 	// io_uring would have a kernel thread wait for a synchronous write.

@@ -48,6 +48,11 @@ var aioEngines struct {
 func aioEngine() engine {
 	e := engine(aioEngines.current.Load())
 	if e == engineAuto {
+		if runtime_aioLocked() {
+			// The thread may have a descriptor table of its own, so that other
+			// threads would not find the ring that is opened here.
+			return engineSync
+		}
 		aioEngines.start.Do(aioStartEngine)
 		e = engine(aioEngines.current.Load())
 	}
@@ -173,6 +178,7 @@ func runtime_aioQueue() uint32
 func runtime_aioCounts() (submitted, calls uint64)
 func runtime_aioSecure() bool
 func runtime_aioAlone() bool
+func runtime_aioLocked() bool
 func runtime_aioBlockBegin() bool
 func runtime_aioBlockEnd()
 func runtime_aioAtExit(f func())

@@ -34,13 +34,13 @@ const (
 	statFsync                        // fsyncs for which the P was handed over
 	statOpened                       // opens for which the P was handed over
 	statWarmed                       // reads before a sendfile
-	statRefused                      // operations not carried out: the plain call was made
+	statPassed                       // transfers of goroutines locked to a thread
 	statCount
 )
 
 var statNames = [statCount]string{
 	"cached", "missed", "left_out", "engine_reads", "engine_writes", "plain", "blocked", "timed",
-	"fsyncs", "opens", "warmed", "refused",
+	"fsyncs", "opens", "warmed", "passed_through",
 }
 
 var (
