@@ -1,6 +1,8 @@
 //! Checks that `aioshim measure` measures, prints and writes everything it should, but not how fast
 //! anything is.
 
+mod golang;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
@@ -29,7 +31,12 @@ fn scratch() -> TempDir {
 }
 
 fn measure(scratch: &TempDir, args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_aioshim"))
+    command(scratch, args).output().expect("it starts")
+}
+
+fn command(scratch: &TempDir, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_aioshim"));
+    command
         .args(["measure", "--quick", "--rounds", "1"])
         .args(args)
         .arg("--programs")
@@ -37,9 +44,8 @@ fn measure(scratch: &TempDir, args: &[&str]) -> Output {
         .arg("--dir")
         .arg(scratch.path())
         .arg("--json")
-        .arg(scratch.path())
-        .output()
-        .expect("it starts")
+        .arg(scratch.path());
+    command
 }
 
 /// Runs the command, which must succeed. Returns its output and the JSON of `part`.
@@ -74,6 +80,38 @@ fn overhead_has_every_mode_of_every_call() {
     );
     assert!(!stdout.contains("not measured"), "{stdout}");
     assert!(!stdout.contains('\x1b'), "colours only on a terminal");
+}
+
+#[test]
+fn go_programs_are_measured_with_the_overlay_and_without_it() {
+    let Some(go) = golang::newest() else { return };
+    let scratch = scratch();
+    let mut command = command(&scratch, &["--only", "go"]);
+    for (name, value) in go.stock().get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let root = golang::succeed(go.stock().args(["env", "GOROOT"]));
+    let bin = Path::new(root.trim()).join("bin");
+    let folders = std::iter::once(bin).chain(std::env::split_paths(&path));
+    command.env("PATH", std::env::join_paths(folders).expect("no colons"));
+    let stdout = golang::succeed(&mut command);
+    assert!(!stdout.contains("not measured"), "{stdout}");
+    let text = std::fs::read_to_string(scratch.path().join("go.json")).expect("the JSON file");
+    let json: Value = serde_json::from_str(&text).expect("it is JSON");
+    let cases = json["samples"].as_array().expect("the cases");
+    assert_eq!(cases.len(), 16);
+    for case in cases {
+        let by = case["by"].as_object().expect("the participants");
+        assert_eq!(by.len(), 6);
+        for (name, value) in by {
+            let rate = value["rate"]["median"].as_f64();
+            assert!(rate.is_some_and(|rate| rate > 0.0), "{name}: {case}");
+        }
+    }
 }
 
 #[test]

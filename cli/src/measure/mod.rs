@@ -14,6 +14,7 @@ mod environment;
 mod fibers;
 mod fio;
 mod goals;
+mod golang;
 mod live;
 mod locks;
 mod matrix;
@@ -100,6 +101,8 @@ enum Table {
     Locks,
     /// Eight bytes back and forth over sockets: fibers, pthreads and an epoll loop
     Pingpong,
+    /// Go programs built by `aioshim go` and by go alone; not part of --full, because it needs Go
+    Go,
 }
 
 impl Table {
@@ -174,7 +177,8 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let out = directory(options.json.clone().unwrap_or_else(default), "--json")?;
     let mut wanted = options.only.clone();
     if options.full {
-        wanted.extend(Table::value_variants());
+        let all = Table::value_variants().iter().copied();
+        wanted.extend(all.filter(|table| *table != Table::Go));
     } else if wanted.is_empty() {
         wanted.extend(Table::FIRST);
     }
@@ -214,6 +218,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
             Table::Stdio => stdio::measure(&bench)?,
             Table::Locks => locks::measure(&bench)?,
             Table::Pingpong => pingpong::measure(&bench)?,
+            Table::Go => golang::measure(&bench)?,
         };
         part.notes.extend(others.notes());
         whole &= part.failures.is_empty();

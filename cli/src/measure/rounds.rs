@@ -56,6 +56,11 @@ impl<T: Clone> Rounds<T> {
         self.seen.push(round);
     }
 
+    /// All that `who` did.
+    pub fn all(&self, who: usize) -> Vec<&T> {
+        self.seen(who).collect()
+    }
+
     fn seen(&self, who: usize) -> impl Iterator<Item = &T> {
         self.seen
             .iter()
