@@ -101,37 +101,61 @@ impl Drop for Handle {
 
 /// A FIFO queue of items, on which any number of threads can wait.
 pub struct Queue<T> {
-    items: Mutex<VecDeque<T>>,
+    state: Mutex<State<T>>,
     filled: Condvar,
+}
+
+struct State<T> {
+    items: VecDeque<T>,
+    /// The number of threads that wait for an item.
+    waiting: usize,
+    /// How many of these a wake-up is on its way to; at most `waiting`.
+    notified: usize,
 }
 
 impl<T> Queue<T> {
     pub const fn new() -> Self {
         Self {
-            items: Mutex::new(VecDeque::new()),
+            state: Mutex::new(State {
+                items: VecDeque::new(),
+                waiting: 0,
+                notified: 0,
+            }),
             filled: Condvar::new(),
         }
     }
 
+    /// Adds an item. Wakes a thread only if one waits, because waking is a system call.
     pub fn push(&self, item: T) {
-        self.items.lock().push_back(item);
-        self.filled.notify_one();
+        let mut state = self.state.lock();
+        state.items.push_back(item);
+        let wakes = state.waiting > state.notified;
+        state.notified += usize::from(wakes);
+        drop(state);
+        if wakes {
+            self.filled.notify_one();
+        }
     }
 
     /// Takes the first item; None if the queue stays empty for `time`.
     pub fn take_within(&self, time: Duration) -> Option<T> {
-        let mut items = self.items.lock();
-        if items.is_empty() {
+        let mut state = self.state.lock();
+        if state.items.is_empty() {
             let end = sys::now() + time.as_nanos() as u64;
             // Another thread may take the item before the woken thread does.
-            while items.is_empty() {
+            while state.items.is_empty() {
                 let left = end.saturating_sub(sys::now());
                 if left == 0 {
                     return None;
                 }
-                items = self.filled.wait_for(items, Duration::from_nanos(left));
+                state.waiting += 1;
+                state = self.filled.wait_for(state, Duration::from_nanos(left));
+                state.waiting -= 1;
+                // If this thread woke without a notification, the next push notifies once more
+                // than necessary.
+                state.notified = state.notified.saturating_sub(1).min(state.waiting);
             }
         }
-        items.pop_front()
+        state.items.pop_front()
     }
 }
