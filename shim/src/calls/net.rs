@@ -367,8 +367,8 @@ fn wait_until(
     tried: bool,
 ) -> Result<isize, Unfinished> {
     let SocketCall { fd, flags, action } = wanted;
-    if is_nonblocking(fd) {
-        // O_NONBLOCK was set without the shim noticing.
+    // O_NONBLOCK may have been set without the shim noticing. io_uring finds out by itself.
+    if !call.thread.does_sockets() && is_nonblocking(fd) {
         let n = if done > 0 {
             done
         } else {
@@ -397,11 +397,12 @@ fn wait_until(
         Ok(n) => n as usize,
         Err(_) if done > 0 => return Ok(done as isize),
         Err(Unfinished::TimedOut) => return Err(Errno::AGAIN.into()),
+        Err(error @ Unfinished::Failed(Errno::AGAIN)) if is_nonblocking(fd) => return Err(error),
         // The engine cannot complete the call, or did not start it.
         Err(error) if error.is_not_done() => return on_pool(call, wanted, NEVER),
         Err(error) => return Err(raised(&wanted, error, tried)),
     };
-    if n > 0 && goes_on && wants_more(&wanted, done + n) {
+    if n > 0 && goes_on && wants_more(&wanted, done + n) && !is_nonblocking(fd) {
         return in_steps(call, wanted, done + n, deadline);
     }
     Ok((done + n) as isize)
