@@ -120,6 +120,7 @@ probes! {
     }
     socket {
         resolver, [1, 3];
+        name_server, [1, 3];
         send_receive, [1, 3];
         timeouts, [1, 3];
         accept, [1, 3];

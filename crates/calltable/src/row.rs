@@ -106,6 +106,7 @@ pub(crate) mod reasons {
     pub const POSITION: &str =
         "it waits for calls at the same position, or for a file system that writes back on close";
     pub const CLOSES: &str = "it closes files that were opened before";
+    pub const SETTINGS: &str = "it reads resolv.conf, and is converted only to take turns";
     pub const ENTROPY_ONLY: &str = "it waits only before the system's first entropy";
     pub const STREAM_LOCK: &str = "a stream's lock belongs to the OS thread; the probes lines and \
                                    parked hold it across waits";

@@ -1,4 +1,5 @@
-//! res_query(3) and its variants, which use the calling thread's resolver state.
+//! res_query(3) and its variants, which use the calling thread's resolver state, and res_init(3),
+//! which makes it. All attached threads use one state (`runtime/resolver_state.rs`).
 //!
 //! The pool thread that makes a query gets a copy of the state, with the program's settings. A
 //! query keeps its sockets in the state, and the queries of several fibers would close each other's
@@ -6,7 +7,7 @@
 
 use super::{Verdict, results};
 use crate::calls::via::offload;
-use crate::context;
+use crate::context::{self, Mutex};
 use crate::hooks;
 use crate::runtime::call::Call;
 use policy::Reason;
@@ -49,7 +50,6 @@ const RES_INIT: c_ulong = 1;
 unsafe extern "C" {
     /// The calling thread's `_res`.
     fn __res_state() -> *mut State;
-    fn __res_init() -> c_int;
     fn __res_nclose(state: *mut State);
 }
 
@@ -99,23 +99,42 @@ impl Drop for OwnState {
     }
 }
 
+fork_reset! {
+    /// Held while the state is made or copied.
+    static MAKING: Mutex<()> = Mutex::new(());
+}
+
+/// Makes the calling thread's state from resolv.conf. The hooks pass through, because libc holds a
+/// lock during the call.
+fn make() -> c_int {
+    // SAFETY: libc's own function, without arguments.
+    context::in_libc(|| unsafe { hooks::__res_init::real() })
+}
+
+pub fn res_init(_: &Call<'_>) -> Verdict {
+    let _making = MAKING.get().lock();
+    Verdict::Done(make() as isize)
+}
+
 /// Runs `query` on a pool thread with a copy of the resolver state of the fiber's thread.
 fn with_state(call: &Call<'_>, query: impl Fn(*mut c_void) -> c_int) -> Verdict {
-    // SAFETY: libc's accessor returns a valid pointer to the calling thread's state.
+    let making = MAKING.get().lock();
+    // SAFETY: libc's accessor returns a valid pointer to the calling thread's state. Other attached
+    // threads that use the same state take the lock.
     let state = unsafe { &mut *__res_state() };
     if state.options & RES_INIT == 0 {
-        // Reads resolv.conf. The hooks pass through, because libc holds a lock during the call.
-        // SAFETY: the function has no arguments.
-        context::in_libc(|| unsafe { __res_init() });
+        make();
     }
     if !call.is_sole_fiber() {
         let own = OwnState(context::in_libc(|| state.copy()));
+        drop(making);
         let result = offload::run(call, move || {
             let mut own = own;
             query((&raw mut *own.0).cast())
         });
         return Verdict::from_pool(result.map(|result| result as isize));
     }
+    drop(making);
     call.count_pass_through(Reason::Alone);
     let result = query((&raw mut *state).cast());
     results::keep_h_errno(call.thread, call.fiber);

@@ -18,7 +18,7 @@ use crate::entry::{fork, main_fiber};
 use crate::hooks;
 use crate::record::stats::StatsReport;
 use crate::record::trace;
-use crate::runtime::{language, signal};
+use crate::runtime::{language, resolver_state, signal};
 use crate::state::options;
 use crate::state::{allocator, fork_reset, loader, log, stderr};
 use format::options::{Conf, Level, StatsFormat};
@@ -59,6 +59,7 @@ pub fn ensure() {
     signal::bind();
     locks::bind();
     language::bind();
+    resolver_state::bind();
     loader::bind();
     allocator::find();
     fork_reset::mark_memory();

@@ -13,6 +13,7 @@
 
 use crate::context::{self, Slot};
 use crate::host::Host;
+use crate::runtime::resolver_state::OwnSettings;
 use crate::state::{log, options};
 use format::options::Level;
 use std::cell::Cell;
@@ -48,6 +49,7 @@ pub struct Runtimes {
     locale: Cell<libc::locale_t>,
     /// The thread's own locale.
     base: Cell<libc::locale_t>,
+    resolver: OwnSettings,
 }
 
 impl Runtimes {
@@ -59,7 +61,13 @@ impl Runtimes {
             locale: Cell::new(null_mut()),
             // SAFETY: null asks for the locale in use.
             base: Cell::new(unsafe { uselocale(null_mut()) }),
+            resolver: OwnSettings::replace(),
         }
+    }
+
+    /// Gives the thread back what was its own. Call it on the thread, before it is detached.
+    pub fn end(&mut self) {
+        self.resolver.restore();
     }
 
     fn exceptions(&self) -> Exceptions {

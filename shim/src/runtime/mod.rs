@@ -18,6 +18,7 @@ pub mod operation;
 pub mod position;
 pub mod quantum;
 pub mod release;
+pub mod resolver_state;
 pub mod restart;
 pub mod signal;
 pub mod static_results;

@@ -267,6 +267,8 @@ macro_rules! name_services {
             => Offload;
         fn closelog() -> ()
             => Offload, without_case(CLOSES);
+        fn __res_init() -> c_int
+            => Convert(calls::resolver::res_init), without_case(SETTINGS);
         fn res_query, __res_query(
             name: *const c_char, class: c_int, kind: c_int, answer: *mut c_void, n: c_int
         ) -> c_int

@@ -216,6 +216,7 @@ impl Thread {
             return false;
         }
         self.recorder.end();
+        self.runtimes.end();
         self.mailbox.close();
         let _off = context::libc();
         self.engine.close();
