@@ -7,6 +7,10 @@
 //
 // KIND is direct, cold, cached or synced. OTHER is none, yield (works for 10 us and
 // yields) or busy (works without a pause). GOMAXPROCS is taken from the environment.
+//
+//	bench http-cold|http-cached DIRECTORY
+//
+// serves files until its standard input ends.
 package main
 
 import (
@@ -53,6 +57,12 @@ func (h *histogram) quantile(q float64) float64 {
 }
 
 func main() {
+	if len(os.Args) == 3 && strings.HasPrefix(os.Args[1], "http-") {
+		before := usage()
+		operations, ns, latencies := serve(os.Args[2], os.Args[1] == "http-cached")
+		report(operations, ns, before, latencies, 0)
+		return
+	}
 	if len(os.Args) != 6 {
 		fail(fmt.Errorf("usage: bench KIND FILE GOROUTINES MILLISECONDS OTHER"))
 	}
@@ -62,46 +72,19 @@ func main() {
 	ms, err := strconv.Atoi(os.Args[4])
 	check(err)
 
-	flags := os.O_RDONLY
-	if kind == "direct" {
-		flags |= syscall.O_DIRECT
-	}
-	file, err := os.OpenFile(name, flags, 0)
-	check(err)
-	info, err := file.Stat()
-	check(err)
-	blocks := uint64(info.Size() / blockSize)
-	switch kind {
-	case "cold":
-		drop(file)
-	case "cached":
-		blocks = min(blocks, 2048)
-		for i := uint64(0); i < blocks; i++ {
-			_, err := file.ReadAt(make([]byte, blockSize), int64(i)*blockSize)
-			check(err)
-		}
-	}
-
-	var group sync.WaitGroup
 	histograms := make([]histogram, goroutines)
 	counts := make([]uint64, goroutines)
 	ready := make(chan struct{})
+	var group sync.WaitGroup
+	operation := prepare(kind, name)
 	for i := 0; i < goroutines; i++ {
-		one := func(uint64, []byte) error { return nil }
-		if kind == "synced" {
-			one = synced(filepath.Dir(name), i)
-		} else {
-			one = func(random uint64, b []byte) error {
-				_, err := file.ReadAt(b, int64(random%blocks)*blockSize)
-				return err
-			}
-		}
+		one := operation(i)
 		group.Add(1)
-		go func() {
+		go func(i int) {
 			defer group.Done()
 			<-ready
 			counts[i] = work(one, uint64(i), &histograms[i])
-		}()
+		}(i)
 	}
 	var turns uint64
 	var others sync.WaitGroup
@@ -125,9 +108,6 @@ func main() {
 	group.Wait()
 	others.Wait()
 	ns := time.Since(start).Nanoseconds()
-	after := usage()
-	threads := threads()
-
 	var all histogram
 	var operations uint64
 	for i := range histograms {
@@ -136,6 +116,12 @@ func main() {
 			all[j] += n
 		}
 	}
+	report(operations, ns, before, &all, turns)
+}
+
+// report prints the line of JSON.
+func report(operations uint64, ns int64, before syscall.Rusage, all *histogram, turns uint64) {
+	after := usage()
 	line, err := json.Marshal(map[string]any{
 		"operations":   operations,
 		"ns":           ns,
@@ -143,7 +129,7 @@ func main() {
 		"system_us":    us(after.Stime) - us(before.Stime),
 		"voluntary":    after.Nvcsw - before.Nvcsw,
 		"involuntary":  after.Nivcsw - before.Nivcsw,
-		"threads":      threads,
+		"threads":      threads(),
 		"peak_rss_kib": after.Maxrss,
 		"device_bytes": nil,
 		"exhausted":    false,
@@ -154,6 +140,38 @@ func main() {
 	})
 	check(err)
 	fmt.Println(string(line))
+}
+
+// prepare opens the file, and makes a function that returns the operation of a
+// goroutine.
+func prepare(kind, name string) func(i int) func(uint64, []byte) error {
+	if kind == "synced" {
+		return func(i int) func(uint64, []byte) error { return synced(filepath.Dir(name), i) }
+	}
+	flags := os.O_RDONLY
+	if kind == "direct" {
+		flags |= syscall.O_DIRECT
+	}
+	file, err := os.OpenFile(name, flags, 0)
+	check(err)
+	info, err := file.Stat()
+	check(err)
+	blocks := uint64(info.Size() / blockSize)
+	switch kind {
+	case "cold":
+		drop(file)
+	case "cached":
+		blocks = min(blocks, 2048)
+		for i := uint64(0); i < blocks; i++ {
+			_, err := file.ReadAt(make([]byte, blockSize), int64(i)*blockSize)
+			check(err)
+		}
+	}
+	read := func(random uint64, b []byte) error {
+		_, err := file.ReadAt(b, int64(random%blocks)*blockSize)
+		return err
+	}
+	return func(int) func(uint64, []byte) error { return read }
 }
 
 // work repeats one until the time is over. It returns how often.

@@ -110,6 +110,11 @@ impl Live {
             .with_context(|| format!("{}: unexpected output {line:?}", self.name))
     }
 
+    /// Closes the program's standard input.
+    pub fn close_input(&mut self) {
+        self.stdin = None;
+    }
+
     /// Lets the program end by itself. Its exit status must be success.
     pub fn end(mut self) -> Result<()> {
         self.stdin = None;

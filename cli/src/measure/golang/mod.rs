@@ -3,6 +3,9 @@
 //! Each case has a number of goroutines that read or write, and may have another goroutine that
 //! computes. Stock Go with a large GOMAXPROCS takes part, too: it hides the latency with threads.
 
+mod http;
+mod syscalls;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -11,17 +14,18 @@ use comfy_table::Cell;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::Bench;
-use super::data_file::data_file;
-use super::goals::Goal;
-use super::live::Live;
-use super::phase::Phase;
-use super::programs::scrub;
-use super::progress::Progress;
-use super::report::{Part, table};
-use super::rounds::{Rounds, in_time};
+use crate::measure::Bench;
+use crate::measure::data_file::data_file;
+use crate::measure::goals::Goal;
+use crate::measure::live::Live;
+use crate::measure::phase::Phase;
+use crate::measure::programs::scrub;
+use crate::measure::progress::Progress;
+use crate::measure::report::{Part, table};
+use crate::measure::rounds::{Rounds, in_time};
 
-const SOURCE: &str = include_str!("../../../go/bench/main.go");
+const HTTP_SOURCE: &str = include_str!("../../../../go/bench/http.go");
+const SOURCE: &str = include_str!("../../../../go/bench/main.go");
 
 /// One phase of the program.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -83,6 +87,7 @@ const ALL: [By; 6] = [
 ];
 const STOCK: usize = 0;
 const CONVERTED: usize = 1;
+const LINUX_AIO: usize = 2;
 const BLOCK: usize = 3;
 
 /// What is measured: the arguments of the program, and GOMAXPROCS.
@@ -103,7 +108,7 @@ const fn case(kind: &'static str, goroutines: u32, other: &'static str, procs: u
     }
 }
 
-const CASES: [Case; 16] = [
+const CASES: [Case; 20] = [
     case("direct", 1, "none", 1),
     case("direct", 32, "none", 1),
     case("direct", 128, "none", 1),
@@ -120,6 +125,10 @@ const CASES: [Case; 16] = [
     case("cold", 128, "none", 2),
     case("cached", 1, "none", 1),
     case("synced", 32, "yield", 1),
+    case("http-cold", 64, "none", 1),
+    case("http-cold", 64, "none", 2),
+    case("http-cached", 64, "none", 1),
+    case("http-cached", 64, "none", 2),
 ];
 
 impl Case {
@@ -133,6 +142,10 @@ impl Case {
             "{} x {}{other}, P={}",
             self.kind, self.goroutines, self.procs
         )
+    }
+
+    fn is_http(&self) -> bool {
+        self.kind.starts_with("http-")
     }
 
     /// The place of the case with these arguments.
@@ -160,6 +173,28 @@ pub fn measure(bench: &Bench) -> Result<Part> {
     let progress = Progress::start("go", budget);
     let mut failures = Vec::new();
     let mut all: Vec<Rounds<GoPhase>> = CASES.iter().map(|_| Rounds::of(ALL.len())).collect();
+    let mut notes = vec![
+        "ratio: relative to stock within the same round, with quartiles".to_owned(),
+        "turns: how often in a second another goroutine worked for 10 us".to_owned(),
+    ];
+    let wrk = http::is_installed();
+    if !wrk {
+        notes.push("wrk is not installed: the file server is not measured".to_owned());
+        let https = CASES
+            .iter()
+            .zip(&mut all)
+            .filter(|(case, _)| case.is_http());
+        https.for_each(|(_, rounds)| (0..ALL.len()).for_each(|who| rounds.leave_out(who)));
+    }
+    for (_, rounds) in CASES
+        .iter()
+        .zip(&mut all)
+        .filter(|(case, _)| case.is_http())
+    {
+        rounds.leave_out(LINUX_AIO);
+        rounds.leave_out(BLOCK);
+    }
+    let calls = count_calls(&built, &file, ms, &mut notes);
     let done = in_time(bench, budget, || {
         for (case, rounds) in CASES.iter().zip(&mut all) {
             rounds.add(&mut failures, |who| {
@@ -179,13 +214,32 @@ pub fn measure(bench: &Bench) -> Result<Part> {
         title: format!("Go: {}, phases of {ms} ms; rounds: {done}", built.version),
         table: rows(&all),
         goals: goals(&all),
-        notes: vec![
-            "ratio: relative to stock within the same round, with quartiles".to_owned(),
-            "turns: how often in a second another goroutine worked for 10 us".to_owned(),
-        ],
+        notes,
         failures,
-        samples: Value::Array(samples),
+        samples: json!({ "cases": samples, "calls": calls }),
     })
+}
+
+/// Counts the system calls of one reader and of 32, with the overlay and without it.
+fn count_calls(built: &Built, file: &Path, ms: u64, notes: &mut Vec<String>) -> Vec<Value> {
+    let mut all = Vec::new();
+    for readers in ["1", "32"] {
+        for (program, by) in [(&built.stock, By::Stock), (&built.converted, By::Converted)] {
+            let name = format!("direct x {readers}, P=1, {}", by.name());
+            let args = ["direct", readers, &ms.to_string(), "none"];
+            match syscalls::count(program, &name, &args, file) {
+                Ok((note, value)) => {
+                    notes.push(note);
+                    all.push(value);
+                }
+                Err(error) => {
+                    notes.push(format!("system calls are not counted: {error:#}"));
+                    return all;
+                }
+            }
+        }
+    }
+    all
 }
 
 /// Builds the program with and without the overlay.
@@ -193,6 +247,7 @@ fn build(dir: &Path) -> Result<Built> {
     std::fs::create_dir_all(dir).with_context(|| dir.display().to_string())?;
     std::fs::write(dir.join("go.mod"), "module bench\n\ngo 1.22\n")?;
     std::fs::write(dir.join("main.go"), SOURCE)?;
+    std::fs::write(dir.join("http.go"), HTTP_SOURCE)?;
     let aioshim = std::env::current_exe().context("cannot find this command")?;
     let run = |command: &mut Command| -> Result<String> {
         let output = command
@@ -236,12 +291,19 @@ fn run(built: &Built, case: &Case, by: By, file: &Path, ms: u64) -> Result<GoPha
         By::Block => command.env("AIOSHIM_ENGINE", "block"),
         _ => &mut command,
     };
-    command.arg(case.kind).arg(file);
-    command.args([&case.goroutines.to_string(), &ms.to_string(), case.other]);
     let name = format!("{} by {}", case.name(), by.name());
-    let mut live = Live::start(command, &name)?;
-    let line = live.line()?;
-    live.end()?;
+    let line = if case.is_http() {
+        let dir = built.stock.with_file_name("http");
+        std::fs::create_dir_all(&dir)?;
+        http::run(command, &name, case.kind, &dir, case.goroutines)?
+    } else {
+        command.arg(case.kind).arg(file);
+        command.args([&case.goroutines.to_string(), &ms.to_string(), case.other]);
+        let mut live = Live::start(command, &name)?;
+        let line = live.line()?;
+        live.end()?;
+        line
+    };
     let phase: GoPhase = serde_json::from_str(&line)
         .with_context(|| format!("{name}: unexpected output {line:?}"))?;
     ensure!(phase.phase.operations > 0, "{name}: completed no operation");
