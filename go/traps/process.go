@@ -26,6 +26,7 @@ func init() {
 	cases["ring_closed"] = ringClosed
 	cases["refused_later"] = refusedLater
 	cases["false_end"] = falseEnd
+	cases["no_nowait"] = noNowait
 	cases["race_order"] = raceOrder
 }
 
@@ -229,6 +230,33 @@ func falseEnd(dir string) {
 	file := open(name, os.O_RDONLY)
 	readSome(file, size, 16, 20)
 	fmt.Println("ok")
+}
+
+// noNowait reads where the kernel does not know RWF_NOWAIT for a file, as on
+// overlayfs, FUSE and NFS.
+func noNowait(dir string) {
+	const size = 8 << 20
+	sysPreadv2 := uintptr(327)
+	if runtime.GOARCH == "arm64" {
+		sysPreadv2 = 286
+	}
+	name := dataFile(dir, size)
+	refuse(sysPreadv2, syscall.EOPNOTSUPP)
+	file := open(name, os.O_RDONLY)
+	for round := 0; round < 5; round++ {
+		drop(file)
+		readSome(file, size, 16, 50)
+	}
+	_, err := file.Seek(-100, io.SeekEnd)
+	check(err)
+	n, err := file.Read(make([]byte, 1000))
+	fmt.Println(n, word(err))
+	n, err = file.Read(make([]byte, 1000))
+	fmt.Println(n, word(err))
+	// Files that are in memory only.
+	status, err := os.ReadFile("/proc/self/status")
+	check(err)
+	fmt.Println(strings.HasPrefix(string(status), "Name:"))
 }
 
 // raceOrder hands memory from one goroutine to another through a file. To the

@@ -26,9 +26,11 @@ func aioAny() bool {
 }
 
 // aioReap takes completions off the completion queue and adds their goroutines
-// to toRun. The result is what to add to netpollWaiters.
+// to toRun. The result is what to add to netpollWaiters. Operations that were
+// held back while others were in flight are submitted.
 func aioReap(toRun *gList) (delta int32) {
 	a := &aio
+	aioHook()
 	if !aioAny() {
 		return 0
 	}
@@ -58,7 +60,6 @@ func aioComplete(num uint64, res int32, toRun *gList) {
 // aioNetpoll is called by netpoll before it waits. If it returns true, netpoll
 // returns immediately; every eighth time netpoll looks at the network, too.
 func aioNetpoll(toRun *gList, delta *int32, waitms *int32) bool {
-	aioHook()
 	*delta = aioReap(toRun)
 	if *delta == 0 {
 		return false
@@ -118,7 +119,7 @@ func aioSysmon(now int64) {
 	if !aioInUse() {
 		return
 	}
-	aioHook()
+	aioHook() // also while a P is idle
 	if n := a.nsubmit.Load(); n != a.lastCount {
 		a.lastCount = n
 		a.active = now

@@ -21,6 +21,10 @@ const (
 	resolveCached = 0x20
 	atFdcwd       = -0x64
 	openTmpfile   = 0x400000
+
+	// With these flags alone, EINVAL and EPERM do not come from a file system.
+	ordinaryFlags = syscall.O_ACCMODE | syscall.O_CLOEXEC | syscall.O_NONBLOCK |
+		syscall.O_LARGEFILE
 )
 
 // aioNoOpenat2 is set when the kernel does not know RESOLVE_CACHED.
@@ -49,7 +53,9 @@ func AioOpen(path string, flags int) (fd int, done bool) {
 		return int(res), true
 	case syscall.EAGAIN:
 	case syscall.ENOSYS, syscall.EINVAL, syscall.EPERM:
-		aioNoOpenat2.Store(true)
+		if flags&^ordinaryFlags == 0 {
+			aioNoOpenat2.Store(true)
+		}
 		return -1, false
 	default:
 		return -1, false // the plain call reports the error

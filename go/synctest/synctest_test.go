@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: MIT
 
-//go:build go1.25
-
-// Package synctest tests reads in a bubble of testing/synctest: a goroutine that
+// Package bubble tests reads in a bubble of testing/synctest: a goroutine that
 // reads a file is not durably blocked, so the bubble's clock stands still.
-package synctest
+package bubble
 
 import (
 	"io"
