@@ -363,27 +363,29 @@ fn the_same_overlay_is_not_made_again() {
 
 #[test]
 fn other_verbs_of_go_work() {
-    let Some(go) = newest() else { return };
-    let scratch = Scratch::new();
-    module(&scratch);
-    scratch.file(
-        "x_test.go",
-        "package main\n\nimport \"testing\"\n\nfunc TestX(t *testing.T) {}\n",
-    );
-    let run = |verb: &str, args: &[&str]| {
-        succeed(go.aioshim(verb).args(args).current_dir(scratch.path()))
-    };
-    run("run", &["."]);
-    run("vet", &["."]);
-    assert!(run("test", &["-count=1", "."]).contains("ok"));
-    assert!(run("list", &["internal/poll"]).contains("internal/poll"));
-    let dir = scratch.path().display().to_string();
-    let mut elsewhere = go.aioshim("build");
-    elsewhere
-        .args(["-C", &dir, "-o", "elsewhere"])
-        .current_dir("/");
-    succeed(&mut elsewhere);
-    assert!(scratch.join("elsewhere").exists());
+    for go in versions() {
+        let scratch = Scratch::new();
+        module(&scratch);
+        scratch.file(
+            "x_test.go",
+            "package main\n\nimport \"testing\"\n\nfunc TestX(t *testing.T) {}\n",
+        );
+        let run = |verb: &str, args: &[&str]| {
+            succeed(go.aioshim(verb).args(args).current_dir(scratch.path()))
+        };
+        run("run", &["."]);
+        run("vet", &["."]);
+        run("vet", &["-overlay=mine.json", "."]);
+        assert!(run("test", &["-count=1", "."]).contains("ok"));
+        assert!(run("list", &["internal/poll"]).contains("internal/poll"));
+        let dir = scratch.path().display().to_string();
+        let mut elsewhere = go.aioshim("build");
+        elsewhere
+            .args(["-C", &dir, "-o", "elsewhere"])
+            .current_dir("/");
+        succeed(&mut elsewhere);
+        assert!(scratch.join("elsewhere").exists());
+    }
 }
 
 #[test]

@@ -98,7 +98,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     }
 }
 
-/// Runs `go VERB` with the overlay.
+/// Runs `go VERB`, with the overlay where it compiles.
 fn build(options: &Options, verb: &str, args: &GoArgs, here: &Path) -> Result<ExitCode> {
     let args = arguments::parse(verb, &args.args);
     let dir = match &args.dir {
@@ -112,9 +112,14 @@ fn build(options: &Options, verb: &str, args: &GoArgs, here: &Path) -> Result<Ex
         .overlay
         .clone()
         .or_else(|| go.overlay_in_flags().map(PathBuf::from));
-    let overlay = overlay::make(&go, user.as_deref(), &dir)?;
+    // Vet examines the user's packages and has no use for the overlay.
+    let overlay = match (verb, &user) {
+        ("vet", Some(user)) => overlay::users_own(user, &dir)?.unwrap_or_default(),
+        ("vet", None) => PathBuf::new(),
+        _ => overlay::make(&go, user.as_deref(), &dir)?,
+    };
     let mut command = go.command(&dir);
-    command.args(args.with_overlay(verb, overlay.as_os_str()));
+    command.args(args.with_overlay(verb, overlay.as_os_str(), go.vet_reads_overlays()));
     let error = command.exec();
     bail!("{}: {error}", command.get_program().display())
 }

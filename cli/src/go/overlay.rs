@@ -75,6 +75,11 @@ pub fn make(go: &Toolchain, user: Option<&Path>, dir: &Path) -> Result<PathBuf> 
     Ok(file)
 }
 
+/// The user's own overlay: `file`, unless this command has made it.
+pub fn users_own(file: &Path, dir: &Path) -> Result<Option<PathBuf>> {
+    Ok(read_user(&dir.join(file), &cache_dir()?)?.map(|(path, _)| path))
+}
+
 /// Reads the user's overlay. If this command has made the file, the user's is the overlay that was
 /// merged into it, if any.
 fn read_user(file: &Path, cache: &Path) -> Result<Option<(PathBuf, OverlayFile)>> {

@@ -49,6 +49,17 @@ impl Toolchain {
         self.version.split_whitespace().next().unwrap_or("go")
     }
 
+    /// Whether `go vet` can read files that an overlay adds. Up to Go 1.23 it looks for them on
+    /// the disk.
+    pub fn vet_reads_overlays(&self) -> bool {
+        let minor = self
+            .version()
+            .strip_prefix("go1.")
+            .and_then(|rest| rest.split(|c: char| !c.is_ascii_digit()).next())
+            .and_then(|minor| minor.parse::<u32>().ok());
+        minor.is_none_or(|minor| minor >= 24)
+    }
+
     /// The value of GOTOOLCHAIN that keeps this version.
     pub fn pin(&self) -> &str {
         match self.version() {
@@ -122,6 +133,22 @@ mod tests {
         assert_eq!(go.overlay_in_flags(), Some(OsString::from("/a b.json")));
         assert_eq!(go.other_flags(), ["-mod=mod", "-v"]);
         assert_eq!(toolchain("go1.27.3", "").overlay_in_flags(), None);
+    }
+
+    #[test]
+    fn vet_reads_overlays_from_go_1_24_on() {
+        for (version, reads) in [
+            ("go1.22.10", false),
+            ("go1.23rc1", false),
+            ("go1.24", true),
+            ("devel go1.28-abc", true),
+        ] {
+            assert_eq!(
+                toolchain(version, "").vet_reads_overlays(),
+                reads,
+                "{version}"
+            );
+        }
     }
 
     #[test]
