@@ -18,8 +18,9 @@
  * - The shim calls the callbacks on the attached thread, either on a fiber's stack or inside
  *   aioshim_poll. The exceptions are wake and name, which it may call from any thread. With
  *   AIOSHIM_ESCAPES=1 it also calls running in the middle of any system call of the thread.
- * - Callbacks must not call the functions below, except that wake may call aioshim_wake and
- *   cancelled may call aioshim_leaving.
+ * - Callbacks must not call the functions below, with these exceptions: wake may call aioshim_wake,
+ *   cancelled may call aioshim_leaving, and park, from which the scheduler runs, may call all of
+ *   them.
  * - While a fiber is parked, its stack stays in place and nothing runs on it until unpark, because
  *   the kernel writes to buffers on it.
  *
@@ -145,6 +146,13 @@ void aioshim_wake(aioshim_thread_t *t);
  * it next parks. */
 int aioshim_cancel(aioshim_thread_t *t, const void *fiber);
 
+/* Ends the poll, select or epoll_wait (or a variant of these) that a fiber of t is parked in as if
+ * its time were up: it returns what is ready, or 0. For a host whose scheduler is itself a fiber
+ * that waits in its own event loop: it then looks at its run queue. Call this on t's thread.
+ * Returns 0, or ESRCH if the fiber is not parked in such a call. The fiber may be unparked before
+ * this returns, or later, in aioshim_poll. */
+int aioshim_expire(aioshim_thread_t *t, const void *fiber);
+
 /* Call this on a fiber that is about to end from inside a callback that libc called, without
  * returning from it and without unwinding the stack. It ends the operation that the shim is running
  * for the fiber (for example a walk of nftw that called back). May block for a moment. */
@@ -152,6 +160,12 @@ void aioshim_leaving(aioshim_thread_t *t);
 
 /* Returns how many fibers of t are parked in the shim on something that can still wake them. */
 size_t aioshim_in_flight(const aioshim_thread_t *t);
+
+/* Returns how many of these fibers can be woken only by another fiber or thread, because they wait
+ * without a time limit for a lock, a file position or a stream. If this equals aioshim_in_flight,
+ * nothing is runnable, the host has no timers, and the process has no other threads, then the host
+ * is in a deadlock. Call it on t's thread. */
+size_t aioshim_blocked(const aioshim_thread_t *t);
 
 /* Writes what a parked fiber of t waits for ("read(5)") to buf, truncated to len and
  * NUL-terminated. Returns the full length, or 0 if the fiber is not parked in the shim. For

@@ -6,13 +6,14 @@ use std::process::Command;
 use testprogs::{Outcome, Run, Scratch, Tool, c_compiler, target_dir, workspace};
 
 /// The files of an installation.
-const INSTALLED: [&str; 6] = [
+const INSTALLED: [&str; 7] = [
     "lib/libfiber.so",
     "lib/libfiber.a",
     "lib/libaioshim.so",
     "lib/pkgconfig/fiber.pc",
     "include/fiber.h",
     "include/aioshim.h",
+    "include/aioshim_host.h",
 ];
 
 /// Runs `scripts/install --prefix` with a subdirectory of `dir`.

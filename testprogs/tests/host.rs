@@ -71,11 +71,16 @@ fn runs_without_io_uring() {
 /// Runs a scheduler with special requirements in one of its modes, on every engine.
 #[track_caller]
 fn requires(mode: &str) {
-    for engine in ["uring", "aio", "threads", "sync"] {
+    requires_on(mode, &["uring", "aio", "threads", "sync"]);
+}
+
+#[track_caller]
+fn requires_on(mode: &str, engines: &[&str]) {
+    for engine in engines {
         let run = Run::new(program("host/requirements", Flavor::Plain))
             .arg(mode)
             .preload(true);
-        let outcome = run.env("AIOSHIM_ENGINE", engine).run().success();
+        let outcome = run.env("AIOSHIM_ENGINE", *engine).run().success();
         assert_eq!(outcome.text(), "done\n", "{engine}: {}", outcome.report());
     }
 }
@@ -105,4 +110,15 @@ fn says_that_a_fiber_was_resumed_on_another_thread() {
 #[test]
 fn is_woken_where_it_sleeps() {
     requires("elsewhere");
+}
+
+/// Without an engine, an event loop and a read block the thread.
+#[test]
+fn ends_its_event_loops_as_if_their_time_were_up() {
+    requires_on("expire", &["uring", "aio", "threads"]);
+}
+
+#[test]
+fn counts_the_fibers_that_only_another_fiber_can_wake() {
+    requires_on("blocked", &["uring", "aio", "threads"]);
 }

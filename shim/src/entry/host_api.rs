@@ -179,6 +179,26 @@ pub unsafe extern "C" fn aioshim_cancel(thread: *mut Thread, fiber: *const c_voi
 }
 
 /// # Safety
+/// `thread` is attached, and is the calling thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn aioshim_expire(thread: *mut Thread, fiber: *const c_void) -> c_int {
+    // SAFETY: the handle lives while the thread is attached.
+    if unsafe { &*thread }.expire(fiber) {
+        0
+    } else {
+        Errno::SRCH.0
+    }
+}
+
+/// # Safety
+/// `thread` is attached, and is the calling thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn aioshim_blocked(thread: *const Thread) -> usize {
+    // SAFETY: the handle lives while the thread is attached.
+    unsafe { &*thread }.blocked()
+}
+
+/// # Safety
 /// `thread` is attached, and is the calling thread; `buf` has `len` bytes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn aioshim_describe(

@@ -216,10 +216,15 @@ impl Remote {
         self.wake_wherever();
     }
 
+    /// Whether waits for locks have ended that the thread has not heard of yet.
+    pub fn has_woken(&self) -> bool {
+        !self.woken.is_empty()
+    }
+
     /// Calls `each` with the tokens of the ended waits, in order. Only the thread itself may call
     /// this.
     pub fn take_woken(&self, mut each: impl FnMut(Token)) {
-        if self.woken.is_empty() {
+        if !self.has_woken() {
             return;
         }
         // SAFETY: pushed nodes are alive until their token is woken.

@@ -68,6 +68,14 @@ impl InFlight {
         self.operations().len() + self.waiting_for_turn.get()
     }
 
+    /// Number of these fibers that only another fiber or thread can wake.
+    pub fn blocked(&self) -> usize {
+        let blocked = self
+            .iter()
+            .filter(|(_, operation)| operation.is_blocked_by_others());
+        blocked.count() + self.waiting_for_turn.get()
+    }
+
     /// Number of operations.
     #[inline(always)]
     pub fn len(&self) -> usize {
@@ -261,6 +269,14 @@ impl InFlight {
         let (token, operation) = self.by_fiber(fiber)?;
         let ends = operation.executor != Executor::Pool || operation.is_interruptible();
         cancel::is_point(operation.row as usize).then_some((token, ends))
+    }
+
+    /// Whether `fiber` is parked in poll(2), select(2), epoll_wait(2) or a variant of these.
+    pub fn is_polling(&self, fiber: *const c_void) -> bool {
+        self.by_fiber(fiber).is_some_and(|(_, operation)| {
+            let name = calltable::NAMES[operation.row as usize].name;
+            name.contains("poll") || name.contains("select")
+        })
     }
 
     /// `fiber` is interrupted because it is cancelled.

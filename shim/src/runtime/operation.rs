@@ -112,6 +112,12 @@ impl Operation {
             && self.deadline == NEVER
     }
 
+    /// Whether only another fiber or thread ends the operation, as in pthread_mutex_lock(3).
+    pub fn is_blocked_by_others(&self) -> bool {
+        matches!(self.request(), Request::Wait { claim } if !claim.is_null())
+            && self.deadline == NEVER
+    }
+
     /// Whether the operation waits for a disk and for nothing else.
     pub fn waits_for_disk_only(&self) -> bool {
         !self.is_interruptible() && !matches!(self.request(), Request::Run(_))

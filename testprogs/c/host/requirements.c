@@ -5,6 +5,8 @@
  *   locks      it has a global lock: no fiber may be parked while it waits for a lock
  *   fork       it does nothing about fork: the child of one fiber runs no other
  *   elsewhere  its thread sleeps in its own poll(2), which only its wake callback ends
+ *   expire     its fibers wait in their own event loops, which it ends as if their time were up
+ *   blocked    it counts the fibers that only another fiber can wake
  *   moved      it resumes a fiber on another OS thread, which it must not */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -17,6 +19,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <sys/select.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <ucontext.h>
@@ -51,6 +55,9 @@ static struct {
     int (*detach)(aioshim_thread_t *);
     int (*poll)(aioshim_thread_t *, int64_t);
     void (*wake)(aioshim_thread_t *);
+    int (*expire)(aioshim_thread_t *, const void *);
+    size_t (*in_flight)(const aioshim_thread_t *);
+    size_t (*blocked)(const aioshim_thread_t *);
 } shim;
 
 static void fail(const char *what)
@@ -269,6 +276,89 @@ static void wait_for_all(void)
     pthread_join(thread, NULL);
 }
 
+/* ---- expire --------------------------------------------------------------------------------- */
+
+static void poll_for_ever(void)
+{
+    struct pollfd file = { pipes[0][0], POLLIN, 0 };
+    if (poll(&file, 1, -1) != 0)
+        fail("poll did not return 0");
+    if (poll(NULL, 0, -1) != 0)
+        fail("poll without files did not return 0");
+}
+
+static void select_for_ever(void)
+{
+    fd_set files;
+    FD_ZERO(&files);
+    FD_SET(pipes[0][0], &files);
+    if (select(pipes[0][0] + 1, &files, NULL, NULL, NULL) != 0 || FD_ISSET(pipes[0][0], &files))
+        fail("select did not return 0");
+}
+
+static void epoll_for_ever(void)
+{
+    struct epoll_event event = { .events = EPOLLIN };
+    int files = epoll_create1(EPOLL_CLOEXEC);
+    epoll_ctl(files, EPOLL_CTL_ADD, pipes[0][0], &event);
+    if (epoll_wait(files, &event, 1, -1) != 0)
+        fail("epoll_wait did not return 0");
+    close(files);
+}
+
+/* Reads from an empty pipe: that has no time limit. */
+static void read_for_a_while(void)
+{
+    char byte;
+    if (read(pipes[1][0], &byte, 1) != 1)
+        fail("read");
+}
+
+static void end_event_loops(void)
+{
+    for (;;) {
+        while (host.count > 0)
+            run_one();
+        if (host.left == 1)
+            break;
+        for (int i = 0; i < 3; i++)
+            if (!fibers[i].done && shim.expire(host.shim, &fibers[i]) != 0)
+                fail("cannot end an event loop");
+        if (shim.expire(host.shim, &fibers[3]) != ESRCH)
+            fail("ended a read");
+        shim.poll(host.shim, host.count ? 0 : -1);
+    }
+    (void)!write(pipes[1][1], "x", 1);
+}
+
+/* ---- blocked -------------------------------------------------------------------------------- */
+
+static void lock_and_unlock(void)
+{
+    pthread_mutex_lock(&mutex);
+    pthread_mutex_unlock(&mutex);
+}
+
+static void hold_for_a_while(void)
+{
+    char byte;
+    pthread_mutex_lock(&mutex);
+    if (read(pipes[0][0], &byte, 1) != 1)
+        fail("read");
+    pthread_mutex_unlock(&mutex);
+}
+
+static void count_blocked(void)
+{
+    while (host.count > 0) {
+        run_one();
+        shim.poll(host.shim, 0);
+    }
+    if (shim.in_flight(host.shim) != 3 || shim.blocked(host.shim) != 2)
+        fail("wrong number of blocked fibers");
+    (void)!write(pipes[0][1], "x", 1);
+}
+
 /* ---- moved ---------------------------------------------------------------------------------- */
 
 static void wait_to_be_moved(void)
@@ -304,6 +394,9 @@ int main(int argc, char **argv)
     *(void **)&shim.detach = dlsym(RTLD_DEFAULT, "aioshim_detach");
     *(void **)&shim.poll = dlsym(RTLD_DEFAULT, "aioshim_poll");
     *(void **)&shim.wake = dlsym(RTLD_DEFAULT, "aioshim_wake");
+    *(void **)&shim.expire = dlsym(RTLD_DEFAULT, "aioshim_expire");
+    *(void **)&shim.in_flight = dlsym(RTLD_DEFAULT, "aioshim_in_flight");
+    *(void **)&shim.blocked = dlsym(RTLD_DEFAULT, "aioshim_blocked");
     if (!shim.attach)
         fail("not preloaded");
     if (pipe(pipes[0]) || pipe(pipes[1]) || pipe(host.wake_pipe))
@@ -323,11 +416,22 @@ int main(int argc, char **argv)
         make(1, run_in_parent_only);
     } else if (elsewhere) {
         make(0, wait_for_all);
+    } else if (strcmp(mode, "expire") == 0) {
+        make(0, poll_for_ever);
+        make(1, select_for_ever);
+        make(2, epoll_for_ever);
+        make(3, read_for_a_while);
+        end_event_loops();
+    } else if (strcmp(mode, "blocked") == 0) {
+        make(0, hold_for_a_while);
+        make(1, lock_and_unlock);
+        make(2, lock_and_unlock);
+        count_blocked();
     } else if (strcmp(mode, "moved") == 0) {
         make(0, wait_to_be_moved);
         move();
     } else {
-        fail("usage: demanding locks|fork|elsewhere|moved");
+        fail("usage: demanding locks|fork|elsewhere|expire|blocked|moved");
     }
     run(elsewhere);
     if (shim.detach(host.shim) != 0)

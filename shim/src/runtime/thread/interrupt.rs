@@ -51,6 +51,16 @@ impl Thread {
     /// Interrupts the wait of `fiber`, which is parked in the shim. Returns false if its wait
     /// cannot be ended early, or if its call is not a cancellation point, as inside a stream.
     pub fn cancel(&self, fiber: *const c_void) -> bool {
+        self.end_wait_of(fiber, EarlyEnd::Interrupt)
+    }
+
+    /// Ends the poll, select or epoll_wait of `fiber` as if its time were up. Returns false if it
+    /// is not parked in such a call.
+    pub fn expire(&self, fiber: *const c_void) -> bool {
+        self.operations.is_polling(fiber) && self.end_wait_of(fiber, EarlyEnd::Timeout)
+    }
+
+    fn end_wait_of(&self, fiber: *const c_void, end: EarlyEnd) -> bool {
         if self.streams.is_parked_inside(fiber) {
             return false;
         }
@@ -62,8 +72,10 @@ impl Thread {
             return false;
         };
         let entered = context::shim(self.slot());
-        self.operations.note_cancelled(fiber);
-        self.end_early(token, EarlyEnd::Interrupt);
+        if end == EarlyEnd::Interrupt {
+            self.operations.note_cancelled(fiber);
+        }
+        self.end_early(token, end);
         entered.end_without_delivery();
         ends
     }

@@ -196,6 +196,16 @@ impl Thread {
         self.operations.waiting()
     }
 
+    /// How many of the fibers parked in the shim only another fiber or thread can wake. Zero if
+    /// another thread has just woken one.
+    pub fn blocked(&self) -> usize {
+        if self.mailbox.is_empty() && !self.remote().has_woken() {
+            self.operations.blocked()
+        } else {
+            0
+        }
+    }
+
     /// Passes every later call of this thread through to libc. In-flight operations complete as
     /// usual.
     pub fn pass_through(&self) {
