@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: MIT
+// aioshim_round_robin.hpp - the round-robin algorithm of Boost.Fiber, attached to libaioshim.so.
+// One line on each thread that runs fibers, before the first of them:
+//
+//     boost::fibers::use_scheduling_algorithm<aioshim_round_robin>();
+//
+// Without the preload it behaves as round_robin.
+#ifndef AIOSHIM_ROUND_ROBIN_HPP
+#define AIOSHIM_ROUND_ROBIN_HPP
+
+#include <algorithm>
+#include <boost/fiber/all.hpp>
+#include <boost/fiber/scheduler.hpp>
+#include <chrono>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+
+#include "aioshim_host.h"
+
+class aioshim_round_robin : public boost::fibers::algo::round_robin
+{
+    using base = boost::fibers::algo::round_robin;
+    using context = boost::fibers::context;
+    using clock = std::chrono::steady_clock;
+
+    aioshim_functions_t shim_ = {};
+    aioshim_thread_t *thread_ = nullptr; // null: not attached
+    unsigned ready_ = 0;
+    unsigned parked_ = 0;
+    // Boost.Fiber runs its scheduler on the stacks of fibers: true while the shim is polled there.
+    bool in_scheduler_ = false;
+
+    static bool is_dispatcher(const context *c)
+    {
+        return c->is_context(boost::fibers::type::dispatcher_context);
+    }
+
+    static aioshim_round_robin &of(void *data) { return *static_cast<aioshim_round_robin *>(data); }
+
+    static void *running(void *data)
+    {
+        context *active = context::active();
+        return of(data).in_scheduler_ || is_dispatcher(active) ? nullptr : active;
+    }
+
+    static void park(void *data)
+    {
+        of(data).parked_++;
+        context::active()->suspend();
+        of(data).parked_--;
+    }
+
+    static void unpark(void *, void *fiber)
+    {
+        context::active()->schedule(static_cast<context *>(fiber));
+    }
+
+    static unsigned runnable(void *data) { return of(data).ready_; }
+
+    static void wake(void *data)
+    {
+        aioshim_round_robin &self = of(data);
+        self.shim_.wake(self.thread_);
+    }
+
+    static const aioshim_host_t *table()
+    {
+        static const aioshim_host_t made = [] {
+            aioshim_host_t host = {};
+            host.size = sizeof host;
+            host.running = running;
+            host.park = park;
+            host.unpark = unpark;
+            host.runnable = runnable;
+            host.wake = wake;
+            host.flags = AIOSHIM_HOST_SLEEPS_IN_POLL;
+            return host;
+        }();
+        return &made;
+    }
+
+    void poll(std::int64_t nanoseconds) noexcept
+    {
+        in_scheduler_ = true;
+        shim_.poll(thread_, nanoseconds);
+        in_scheduler_ = false;
+    }
+
+    // Only for a process whose fibers all run on this thread: other threads may wake fibers.
+    void check_deadlock() noexcept
+    {
+        in_scheduler_ = true;
+        if (parked_ > 0 && aioshim_is_deadlock(&shim_, thread_, 0)) {
+            std::fprintf(stderr,
+                         "aioshim: Boost.Fiber: deadlock: %u fibers wait for locks, and nothing "
+                         "can wake any of them\n",
+                         parked_);
+            std::abort();
+        }
+        in_scheduler_ = false;
+    }
+
+  public:
+    aioshim_round_robin()
+    {
+        if (aioshim_find(&shim_) && shim_.attach(table(), this, &thread_) != 0)
+            thread_ = nullptr;
+    }
+
+    ~aioshim_round_robin() override
+    {
+        if (thread_)
+            shim_.detach(thread_);
+    }
+
+    aioshim_round_robin(const aioshim_round_robin &) = delete;
+    aioshim_round_robin &operator=(const aioshim_round_robin &) = delete;
+
+    void awakened(context *c) noexcept override
+    {
+        if (!is_dispatcher(c))
+            ready_++;
+        base::awakened(c);
+    }
+
+    context *pick_next() noexcept override
+    {
+        // The dispatcher runs once a round.
+        if (thread_ && is_dispatcher(context::active()))
+            poll(0);
+        context *next = base::pick_next();
+        if (next && !is_dispatcher(next))
+            ready_--;
+        return next;
+    }
+
+    void suspend_until(clock::time_point const &time) noexcept override
+    {
+        if (!thread_) {
+            base::suspend_until(time);
+            return;
+        }
+        if (time == (clock::time_point::max)()) {
+            check_deadlock();
+            poll(-1);
+            return;
+        }
+        std::chrono::nanoseconds left = time - clock::now();
+        poll((std::max)(std::int64_t{ 0 }, std::int64_t{ left.count() }));
+    }
+
+    void notify() noexcept override
+    {
+        if (thread_)
+            shim_.wake(thread_);
+        else
+            base::notify();
+    }
+};
+
+#endif

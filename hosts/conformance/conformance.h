@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT */
+/* conformance.h - the work that every adapter runs on its coroutines: plain blocking libc calls.
+ *
+ * A driver is a program of 20 lines in the language of the scheduler:
+ *
+ *     int n = conformance_begin(argc, argv);       before the coroutines are made
+ *     conformance_body(0) .. conformance_body(n-1) each on a coroutine of its own
+ *     return conformance_end();                    when all of them have ended
+ *
+ * The arguments are the name of a check, a directory to work in, and `overlap` if the coroutines
+ * overlap, that is, if a shim is preloaded. Without that word, each coroutine may block the thread
+ * until it ends. Standard output is the same in both cases. */
+#ifndef CONFORMANCE_H
+#define CONFORMANCE_H
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Prepares the check that the arguments name. Returns the number of its coroutines. Ends the
+ * program with status 2 if the arguments are wrong. */
+int conformance_begin(int argc, char **argv);
+/* The work of one coroutine. Ends the program with status 3 if a call fails or gives a wrong
+ * result. */
+void conformance_body(int number);
+/* Prints the results. Returns the exit status. */
+int conformance_end(void);
+
+/* For the check `exceptions`, whose body is the driver's own: a wait, and one result of a
+ * coroutine. */
+void conformance_wait(void);
+void conformance_result(int number, uint64_t value);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: MIT */
+/* The conformance test on State Threads. It knows nothing of the shim. */
+#include <st.h>
+
+#include "conformance.h"
+
+static void *body(void *number)
+{
+    conformance_body((int)(intptr_t)number);
+    return NULL;
+}
+
+int main(int argc, char **argv)
+{
+    st_thread_t threads[128];
+    int count = conformance_begin(argc, argv);
+    if (st_init() != 0)
+        return 3;
+    for (int i = 0; i < count; i++)
+        threads[i] = st_thread_create(body, (void *)(intptr_t)i, 1, 256 * 1024);
+    for (int i = 0; i < count; i++)
+        if (!threads[i] || st_thread_join(threads[i], NULL) != 0)
+            return 3;
+    return conformance_end();
+}

@@ -1,0 +1,275 @@
+//! The adapters in `hosts/`: each runs the conformance test, `hosts/conformance/conformance.c`, on
+//! the coroutines of its scheduler, with and without the shim.
+//!
+//! An adapter whose Debian package is not installed is skipped.
+
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use serde_json::Value;
+use testprogs::{
+    Launcher, Outcome, Refusal, Run, Scratch, Tool, libraries, skip, target_dir, workspace,
+};
+
+/// Checks whose coroutines do not wait for each other: they also end without the shim, and must
+/// then print the same.
+const CHECKS: [&str; 9] = [
+    "reads",
+    "sleeps",
+    "files",
+    "names",
+    "sockets",
+    "locks",
+    "children",
+    "errors",
+    "exceptions",
+];
+const ENGINES: [&str; 3] = ["uring", "aio", "threads"];
+
+const COROUTINES: usize = 64;
+const READS: usize = COROUTINES * 100;
+
+/// One folder of `hosts/`.
+struct Adapter {
+    folder: &'static str,
+    /// The Debian package that it needs, and a file of that package.
+    package: Option<(&'static str, &'static str)>,
+    /// Its library to preload before libaioshim.so.
+    preload: Option<&'static str>,
+    /// The interpreter and the script that run the test; otherwise a program does.
+    script: Option<[&'static str; 2]>,
+    built: OnceLock<Option<PathBuf>>,
+}
+
+impl Adapter {
+    const fn new(folder: &'static str) -> Self {
+        Self {
+            folder,
+            package: None,
+            preload: None,
+            script: None,
+            built: OnceLock::new(),
+        }
+    }
+
+    const fn needs(mut self, package: &'static str, file: &'static str) -> Self {
+        self.package = Some((package, file));
+        self
+    }
+
+    const fn preloads(mut self, library: &'static str) -> Self {
+        self.preload = Some(library);
+        self
+    }
+
+    const fn interpreted(mut self, interpreter: &'static str, script: &'static str) -> Self {
+        self.script = Some([interpreter, script]);
+        self
+    }
+
+    fn source(&self) -> PathBuf {
+        workspace().join("hosts").join(self.folder)
+    }
+
+    /// Builds the adapter, once per process, and returns the directory of the results; None if its
+    /// package is not installed.
+    fn build(&self) -> Option<&Path> {
+        let built = self.built.get_or_init(|| {
+            if let Some((package, file)) = self.package
+                && !Path::new(file).exists()
+            {
+                skip(&format!("{package} is not installed"));
+                return None;
+            }
+            Tool::find("make")?;
+            if let Some([interpreter, _]) = self.script {
+                Tool::find(interpreter)?;
+            }
+            let include = libraries().include[1].clone();
+            let out = target_dir().join("testprogs/hosts").join(self.folder);
+            let output = Command::new("make")
+                .arg("--always-make")
+                .arg(format!("OUT={}", out.display()))
+                .arg(format!("INCLUDE={}", include.display()))
+                .arg("CFLAGS=-O2 -g -Wall -Wextra -Werror")
+                .arg("CXXFLAGS=-O1 -g -Wall -Wextra -Werror")
+                .current_dir(self.source())
+                .output()
+                .expect("make runs");
+            let errors = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{}: {errors}", self.folder);
+            Some(out)
+        });
+        built.as_deref()
+    }
+
+    /// A run of one check in `dir`. With `shim`, the coroutines must overlap.
+    fn check(&self, out: &Path, check: &str, dir: &Scratch, shim: bool) -> Run {
+        let run = match self.script {
+            None => Run::new(out.join("conformance")),
+            Some([interpreter, script]) => Run::new(interpreter)
+                .arg(self.source().join(script))
+                .env("LUA_CPATH", out.join("?.so")),
+        };
+        let run = run.arg(check).arg(dir.path());
+        if !shim {
+            return run;
+        }
+        let run = match self.preload {
+            Some(library) => run.preload_also(&out.join(library)),
+            None => run,
+        };
+        run.preload(true).arg("overlap")
+    }
+}
+
+static TEMPLATE: Adapter = Adapter::new("template");
+static LUA: Adapter = Adapter::new("lua")
+    .needs("liblua5.4-dev", "/usr/include/lua5.4/lua.h")
+    .interpreted("lua5.4", "conformance.lua");
+static STATE_THREADS: Adapter = Adapter::new("state-threads")
+    .needs("libst-dev", "/usr/include/st.h")
+    .preloads("libaioshim_st.so");
+static PTH: Adapter = Adapter::new("pth")
+    .needs("libpth-dev", "/usr/include/pth.h")
+    .preloads("libaioshim_pth.so");
+static BOOST_FIBER: Adapter =
+    Adapter::new("boost-fiber").needs("libboost-fiber-dev", "/usr/include/boost/fiber/all.hpp");
+
+/// Runs `check` with the shim as `how` says, and returns what it printed.
+#[track_caller]
+fn with_shim(adapter: &Adapter, out: &Path, check: &str, how: impl FnOnce(Run) -> Run) -> Outcome {
+    let dir = Scratch::new();
+    let run = adapter.check(out, check, &dir, true);
+    how(run).run().success()
+}
+
+/// Every check prints the same without the shim, on each engine, and where io_uring is refused.
+#[track_caller]
+fn results_are_equal(adapter: &Adapter) {
+    let Some(out) = adapter.build() else { return };
+    for check in CHECKS {
+        let dir = Scratch::new();
+        let plain = adapter.check(out, check, &dir, false).run().success();
+        let same = |outcome: Outcome| {
+            assert_eq!(outcome.text(), plain.text(), "{}", outcome.report());
+            let all_asleep = outcome.error_text().contains("100 at once");
+            assert!(check != "sleeps" || all_asleep, "{}", outcome.report());
+        };
+        for engine in ENGINES {
+            same(with_shim(adapter, out, check, |run| {
+                run.env("AIOSHIM_ENGINE", engine)
+            }));
+        }
+        for refusal in [Refusal::ALL[0], Refusal::ALL[9]] {
+            let Some(launcher) = refusal.launcher() else {
+                return;
+            };
+            same(with_shim(adapter, out, check, |run| run.under(launcher)));
+        }
+    }
+}
+
+/// Coroutines that wait for each other through pipes and a condition variable all go on.
+#[track_caller]
+fn coroutines_wait_for_each_other(adapter: &Adapter) {
+    let Some(out) = adapter.build() else { return };
+    for engine in ENGINES {
+        let outcome = with_shim(adapter, out, "pairs", |run| {
+            run.env("AIOSHIM_ENGINE", engine)
+        });
+        assert!(
+            outcome.text().starts_with("pairs 32 "),
+            "{}",
+            outcome.report()
+        );
+    }
+}
+
+/// strace sees no read of the data, except those that the last coroutine may make itself, and far
+/// fewer submissions than reads.
+#[track_caller]
+fn reads_overlap(adapter: &Adapter) {
+    let Some(out) = adapter.build() else { return };
+    let Some(strace) = Tool::strace() else { return };
+    let dir = Scratch::new();
+    let (log, said) = (dir.join("log"), dir.join("said"));
+    let launcher = Launcher::new(strace.path())
+        .arg("-f")
+        .arg("-e")
+        .arg("trace=pread64,io_uring_enter")
+        .arg("-o")
+        .arg(&log);
+    let outcome = adapter
+        .check(out, "reads", &dir, true)
+        .env("AIOSHIM_ENGINE", "uring")
+        .env("AIOSHIM_STATS", "json")
+        .env("AIOSHIM_OUT", &said)
+        .under(launcher)
+        .run()
+        .success();
+    let log = std::fs::read_to_string(log).expect("what strace wrote");
+    let count = |what: &dyn Fn(&str) -> bool| log.lines().filter(|line| what(line)).count();
+    let blocking = count(&|line| line.contains("pread64") && line.contains(", 4096, "));
+    let alone = passed_through_alone(&said);
+    assert_eq!(blocking, alone, "{}", outcome.report());
+    assert!(alone < READS / COROUTINES, "{alone} by the last coroutine");
+    let enters = count(&|line| line.contains("io_uring_enter("));
+    assert!((1..READS / 4).contains(&enters), "{enters} io_uring_enter");
+}
+
+/// How many pread calls the last coroutine made itself, by the statistics in `said`.
+fn passed_through_alone(said: &Path) -> usize {
+    let said = std::fs::read_to_string(said).expect("statistics");
+    let stats: Value = serde_json::from_str(said.trim()).expect("statistics in JSON");
+    let calls = stats["calls"].as_object().expect("a table of calls");
+    let reads = calls.iter().filter(|(name, _)| name.contains("pread"));
+    let alone = reads.filter_map(|(_, of)| of["through"]["alone"].as_u64());
+    alone.sum::<u64>() as usize
+}
+
+/// Two coroutines that wait for each other's mutex end the process with a message.
+#[track_caller]
+fn a_deadlock_is_reported(adapter: &Adapter) {
+    let Some(out) = adapter.build() else { return };
+    let dir = Scratch::new();
+    let outcome = adapter.check(out, "deadlock", &dir, true).run();
+    let reported = outcome.error_text().contains(": deadlock: ");
+    assert!(reported, "{}", outcome.report());
+    assert_eq!(outcome.status.signal(), Some(6), "{}", outcome.report());
+}
+
+/// Makes the tests of one adapter.
+macro_rules! conforms {
+    ($module:ident, $adapter:ident) => {
+        mod $module {
+            #[test]
+            fn results_are_equal() {
+                super::results_are_equal(&super::$adapter);
+            }
+
+            #[test]
+            fn coroutines_wait_for_each_other() {
+                super::coroutines_wait_for_each_other(&super::$adapter);
+            }
+
+            #[test]
+            fn reads_overlap() {
+                super::reads_overlap(&super::$adapter);
+            }
+
+            #[test]
+            fn a_deadlock_is_reported() {
+                super::a_deadlock_is_reported(&super::$adapter);
+            }
+        }
+    };
+}
+
+conforms!(template, TEMPLATE);
+conforms!(lua, LUA);
+conforms!(state_threads, STATE_THREADS);
+conforms!(pth, PTH);
+conforms!(boost_fiber, BOOST_FIBER);
