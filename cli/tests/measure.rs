@@ -245,6 +245,36 @@ fn missing_programs_are_named_with_what_builds_them() {
 }
 
 #[test]
+fn whole_programs_do_their_work_on_fibers_and_on_pthreads() {
+    let (stdout, json) = report(&["--only", "programs"], "programs");
+    let cases = json["samples"].as_array().expect("the programs");
+    assert_eq!(cases.len(), 15);
+    let nginx = !stdout.contains("note: nginx is not installed");
+    for case in cases {
+        let by = case["by"].as_object().expect("by whom");
+        assert!(by.len() >= 3, "{case}");
+        for (name, figures) in by {
+            if name == "nginx" && !nginx {
+                continue;
+            }
+            let rate = figures["rate"]["median"].as_f64();
+            assert!(rate.is_some_and(|rate| rate > 0.0), "{name}: {case}");
+            assert_eq!(figures["failed_requests"], 0.0, "{name}: {case}");
+        }
+    }
+    assert!(
+        stdout.contains("\nWhole programs: fibers meet the goal in "),
+        "{stdout}"
+    );
+    assert_eq!(stdout.matches("\nbar: ").count(), 13, "{stdout}");
+    if nginx {
+        assert!(!stdout.contains("not measured"), "{stdout}");
+    } else {
+        println!("without nginx, which is not installed");
+    }
+}
+
+#[test]
 fn stdio_has_every_call() {
     let (stdout, json) = report(&["--only", "stdio"], "stdio");
     assert_eq!(

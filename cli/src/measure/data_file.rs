@@ -20,6 +20,17 @@ pub fn data_file(dir: &Path, mib: u64) -> Result<PathBuf> {
     if fs::metadata(&path).is_ok_and(|m| m.len() == mib * MIB) {
         return Ok(path);
     }
+    ensure_space(dir, mib)?;
+    progress::say(&format!("writing {} ({mib} MiB, once)", path.display()));
+    // Rename the file only when it is complete.
+    let partial = path.with_extension("partial");
+    write(&partial, mib).with_context(|| format!("cannot write {}", partial.display()))?;
+    fs::rename(&partial, &path)?;
+    Ok(path)
+}
+
+/// Returns an error if the disk of `dir` has no room for `mib` MiB.
+pub fn ensure_space(dir: &Path, mib: u64) -> Result<()> {
     let disk = statvfs(dir)
         .with_context(|| format!("{}: cannot determine the free space", dir.display()))?;
     let free = disk.f_bavail * disk.f_frsize;
@@ -30,12 +41,7 @@ pub fn data_file(dir: &Path, mib: u64) -> Result<PathBuf> {
         free / MIB,
         mib + SPARE / MIB
     );
-    progress::say(&format!("writing {} ({mib} MiB, once)", path.display()));
-    // Rename the file only when it is complete.
-    let partial = path.with_extension("partial");
-    write(&partial, mib).with_context(|| format!("cannot write {}", partial.display()))?;
-    fs::rename(&partial, &path)?;
-    Ok(path)
+    Ok(())
 }
 
 /// Writes data that a disk can neither compress nor store as a hole.

@@ -98,6 +98,11 @@ impl Live {
         }
     }
 
+    /// Closes the standard input of the program, which tells a server to stop.
+    pub fn close_stdin(&mut self) {
+        self.stdin = None;
+    }
+
     /// Runs one round of `calls` calls. Returns the nanoseconds per call.
     pub fn round(&mut self, calls: u64) -> Result<f64> {
         let stdin = self.stdin.as_mut().context("stdin is closed")?;

@@ -32,6 +32,7 @@ mod samples;
 mod stdio;
 mod throughput;
 mod uncached;
+mod whole_programs;
 
 use std::fs;
 use std::path::PathBuf;
@@ -49,12 +50,12 @@ use report::Part;
 /// What to measure, for how long and where.
 #[derive(Args)]
 pub struct Options {
-    /// Take shorter and fewer rounds: under a minute for the first three tables, two minutes with
-    /// --full
+    /// Take shorter and fewer rounds: under a minute for the first three tables, three
+    /// minutes with --full
     #[arg(long)]
     quick: bool,
-    /// Measure all tables, including engines, cold reads, mixed work and the matrix of calls; takes
-    /// about thirteen minutes
+    /// Measure all tables, including engines, cold reads, mixed work, the matrix of calls and whole
+    /// programs; takes about seventeen minutes
     #[arg(long, conflicts_with = "only")]
     full: bool,
     /// Measure only this table (may be given several times)
@@ -101,6 +102,8 @@ enum Table {
     Locks,
     /// Eight bytes back and forth over sockets: fibers, pthreads and an epoll loop
     Pingpong,
+    /// Whole programs, compiled for fibers and for pthreads: an indexer, servers, a log and others
+    Programs,
     /// Go programs built by `aioshim go` and by go alone; not part of --full, because it needs Go
     Go,
 }
@@ -218,6 +221,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
             Table::Stdio => stdio::measure(&bench)?,
             Table::Locks => locks::measure(&bench)?,
             Table::Pingpong => pingpong::measure(&bench)?,
+            Table::Programs => whole_programs::measure(&bench)?,
             Table::Go => golang::measure(&bench)?,
         };
         part.notes.extend(others.notes());

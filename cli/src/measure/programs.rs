@@ -56,9 +56,11 @@ pub struct Programs {
     pub stdio: PathBuf,
     pub locks: PathBuf,
     pub pingpong: PathBuf,
+    pub loadgen: PathBuf,
     /// The compiler and its flags.
     pub compiler: String,
     pub flags: Vec<String>,
+    dir: PathBuf,
     shim: PathBuf,
     engine: Option<Engine>,
 }
@@ -97,11 +99,22 @@ impl Programs {
             stdio: dir.join("stdio"),
             locks: dir.join("locks"),
             pingpong: dir.join("pingpong"),
+            loadgen: dir.join("loadgen"),
             compiler: said("compiler")?,
             flags: said("flags")?.split(' ').map(str::to_owned).collect(),
+            dir,
             shim,
             engine,
         })
+    }
+
+    /// The program `name`, which bench/build has built for fibers and for pthreads.
+    pub fn task_program(&self, name: &str, pthreads: bool) -> PathBuf {
+        if pthreads {
+            self.dir.join(format!("{name}-pthreads"))
+        } else {
+            self.dir.join(name)
+        }
     }
 
     /// Returns a command for `program`, with or without the shim.

@@ -12,6 +12,11 @@ impl Samples {
         self.quantile(0.5)
     }
 
+    /// The sum of all samples.
+    pub fn total(&self) -> f64 {
+        self.0.iter().sum()
+    }
+
     /// The quartiles: a quarter of the samples is below the first, a quarter above the second.
     pub fn quartiles(&self) -> Option<(f64, f64)> {
         Some((self.quantile(0.25)?, self.quantile(0.75)?))
