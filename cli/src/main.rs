@@ -2,6 +2,7 @@
 
 mod go;
 mod measure;
+mod run;
 mod simulate;
 
 use std::process::ExitCode;
@@ -25,14 +26,21 @@ enum Command {
     Go(go::Options),
     /// Measure the costs and gains of the conversion on this machine
     Measure(measure::Options),
+    /// Run a program with libaioshim.so preloaded
+    Run(run::Options),
     /// Replay call traces (AIOSHIM_TRACE) against the shim's policy and others
     Simulate(simulate::Options),
 }
 
 fn main() -> ExitCode {
-    let result = match Cli::parse().command {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return wrong_usage(&error),
+    };
+    let result = match cli.command {
         Command::Go(options) => go::run(&options),
         Command::Measure(options) => measure::run(&options),
+        Command::Run(options) => return run::run(&options),
         Command::Simulate(options) => simulate::run(&options),
     };
     match result {
@@ -41,5 +49,17 @@ fn main() -> ExitCode {
             eprintln!("aioshim: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Prints the help, or why the arguments are wrong, and returns the exit status.
+fn wrong_usage(error: &clap::Error) -> ExitCode {
+    // Nothing can be done if the stream is closed.
+    let _ = error.print();
+    let of_run = std::env::args_os().nth(1).is_some_and(|word| word == "run");
+    match error.exit_code() {
+        0 => ExitCode::SUCCESS,
+        _ if of_run => ExitCode::from(run::FAILED),
+        _ => ExitCode::from(2),
     }
 }
