@@ -122,3 +122,28 @@ fn ends_its_event_loops_as_if_their_time_were_up() {
 fn counts_the_fibers_that_only_another_fiber_can_wake() {
     requires_on("blocked", &["uring", "aio", "threads"]);
 }
+
+/// Runs a host with another version of the table on every engine.
+#[track_caller]
+fn attaches(source: &str) {
+    for engine in ["uring", "aio", "threads"] {
+        let run = Run::new(program(source, Flavor::Plain)).preload(true);
+        let outcome = run.env("AIOSHIM_ENGINE", engine).run().success();
+        assert_eq!(outcome.text(), "done\n", "{engine}: {}", outcome.report());
+    }
+}
+
+#[test]
+fn attaches_a_host_of_the_first_version() {
+    attaches("host/first_version");
+}
+
+#[test]
+fn attaches_a_host_without_optional_callbacks() {
+    attaches("host/no_options");
+}
+
+#[test]
+fn ignores_what_a_later_version_adds() {
+    attaches("host/later_version");
+}
