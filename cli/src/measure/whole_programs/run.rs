@@ -1,5 +1,6 @@
 //! Runs one program as one participant, and checks that it did the work and ran in the right mode.
 
+use std::cell::Cell;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
@@ -13,6 +14,7 @@ use super::nginx::Nginx;
 use super::processors::restrict;
 use super::tree::tree;
 use crate::measure::Bench;
+use crate::measure::data_file::ensure_space;
 use crate::measure::live::{Hello, Live};
 use crate::measure::programs::Load;
 
@@ -22,6 +24,9 @@ const FIBERS: u32 = 64;
 const AT_A_TIME: u32 = 8;
 const VALUE_BYTES: u64 = 100;
 const STORE_CONNECTIONS: u32 = 64;
+
+/// Room for the copies of a dozen rounds.
+const COPIES_MIB: u64 = 1024;
 
 /// A slow disk may need this long for a run.
 const LIMIT: Duration = Duration::from_secs(150);
@@ -93,6 +98,10 @@ pub struct Place {
     indexed: u32,
     copied: PathBuf,
     copied_files: u32,
+    /// Every copy is kept until the end. For half a minute after many files were removed, ext4
+    /// searches long for an inode, which would slow the participants that follow.
+    copies: PathBuf,
+    copies_made: Cell<u32>,
     www: PathBuf,
     /// Where programs write, and where nginx keeps its files.
     scratch: PathBuf,
@@ -102,10 +111,18 @@ impl Place {
     /// Makes the files, unless an earlier run has made them.
     pub fn prepare(bench: &Bench) -> Result<Place> {
         let indexed = bench.pick((3000, 23_000));
-        let copied_files = bench.pick((1000, 3000));
+        let copied_files = 1000;
         let scratch = bench.dir.join("programs");
         let www = scratch.join("www");
         fs::create_dir_all(&www).with_context(|| format!("cannot make {}", www.display()))?;
+        let copies = scratch.join("copies");
+        if copies.exists() {
+            // A run that was killed has left it behind.
+            fs::remove_dir_all(&copies)
+                .with_context(|| format!("cannot remove {}", copies.display()))?;
+        }
+        fs::create_dir(&copies).with_context(|| format!("cannot make {}", copies.display()))?;
+        ensure_space(&copies, COPIES_MIB)?;
         for bytes in [4 << 10, 1 << 20] {
             let path = www.join(page(bytes));
             fs::write(&path, vec![b'x'; bytes as usize])
@@ -116,9 +133,18 @@ impl Place {
             indexed,
             copied: tree(&bench.dir, copied_files)?,
             copied_files,
+            copies,
+            copies_made: Cell::new(0),
             www,
             scratch,
         })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // What stays is removed before the next measurement.
+        let _ = fs::remove_dir_all(&self.copies);
     }
 }
 
@@ -156,12 +182,8 @@ pub fn run(bench: &Bench, place: &Place, work: Work, by: &Participant) -> Result
         }
         Work::Copy => {
             operations = u64::from(place.copied_files);
-            let copy = place.scratch.join("copy");
-            if copy.exists() {
-                // A run that failed has left it behind.
-                fs::remove_dir_all(&copy)
-                    .with_context(|| format!("cannot remove {}", copy.display()))?;
-            }
+            let number = place.copies_made.replace(place.copies_made.get() + 1);
+            let copy = place.copies.join(number.to_string());
             let mut command = program(bench, "copytree", by)?;
             command.args([style, &jobs(FIBERS), &workers]);
             command.arg(&place.copied).arg(copy);
