@@ -113,6 +113,10 @@ typedef struct aioshim_host {
 /* The host's threads sleep only inside aioshim_poll. The shim then does not call wake when an
  * operation completes. */
 #define AIOSHIM_HOST_SLEEPS_IN_POLL UINT64_C(4)
+/* The shim never lets other fibers run in a call that does not wait. Without this flag, a fiber
+ * whose calls all return at once yields after some of them, by unpark(self), park(). Calls that
+ * wait in turns, such as sched_yield and barriers, still do. */
+#define AIOSHIM_HOST_NO_YIELDS UINT64_C(8)
 
 /* Attaches the calling OS thread and stores its handle in *out. Returns 0, or EINVAL (bad table),
  * EBUSY (already attached), ENOMEM, or ENOTSUP (the shim is switched off by AIOSHIM=off, or a

@@ -147,3 +147,8 @@ fn attaches_a_host_without_optional_callbacks() {
 fn ignores_what_a_later_version_adds() {
     attaches("host/later_version");
 }
+
+#[test]
+fn lets_no_fiber_yield_that_does_not_wait_if_the_host_refuses() {
+    requires("yields");
+}

@@ -39,6 +39,8 @@ const PLAIN_LOCKS: u64 = 1;
 pub const FORKS: u64 = 2;
 /// `AIOSHIM_HOST_SLEEPS_IN_POLL`.
 pub const SLEEPS_IN_POLL: u64 = 4;
+/// `AIOSHIM_HOST_NO_YIELDS`.
+const NO_YIELDS: u64 = 8;
 
 /// `aioshim_watch_t`.
 #[repr(C)]
@@ -130,6 +132,11 @@ impl Host {
     /// Whether the host's threads may sleep outside of aioshim_poll.
     pub fn sleeps_elsewhere(&self) -> bool {
         self.table.flags & SLEEPS_IN_POLL == 0
+    }
+
+    /// Whether the host refuses that a fiber yields in a call that does not wait.
+    pub fn refuses_yields(&self) -> bool {
+        self.table.flags & NO_YIELDS != 0
     }
 
     /// The running fiber, if the host publishes it.

@@ -107,7 +107,7 @@ impl<'a> Call<'a> {
             && !self.entered.is_nested()
             && !allocator::is_calling()
         {
-            self.thread.yield_now(self.fiber);
+            self.thread.yield_unless_refused(self.fiber);
             self.cancellation_point();
         }
     }

@@ -5,6 +5,7 @@
  *   locks      it has a global lock: no fiber may be parked while it waits for a lock
  *   fork       it does nothing about fork: the child of one fiber runs no other
  *   elsewhere  its thread sleeps in its own poll(2), which only its wake callback ends
+ *   yields     no fiber may be made to yield in a call that does not wait
  *   expire     its fibers wait in their own event loops, which it ends as if their time were up
  *   blocked    it counts the fibers that only another fiber can wake
  *   moved      it resumes a fiber on another OS thread, which it must not */
@@ -43,7 +44,7 @@ static struct host {
     struct fiber *queue[FIBERS]; /* runnable, a ring */
     unsigned head, count, left;
     aioshim_thread_t *shim;
-    int in_lock;      /* the running fiber waits for a lock: it must not be parked */
+    int no_park;      /* the running fiber must not be parked */
     int wake_pipe[2]; /* ends the scheduler's own sleep */
 } host;
 
@@ -82,8 +83,8 @@ static void park(void *data)
 {
     struct host *h = data;
     struct fiber *self = h->current;
-    if (h->in_lock)
-        fail("parked in a lock");
+    if (h->no_park)
+        fail("parked where it must not be");
     swapcontext(&self->context, &h->scheduler);
 }
 
@@ -165,7 +166,7 @@ static void wait_for_locks(void)
     pthread_t thread;
     sem_init(&held, 0, 0);
     pthread_create(&thread, NULL, hold_mutex, NULL);
-    host.in_lock = 1;
+    host.no_park = 1;
     while (sem_wait(&held))
         ;
     pthread_mutex_lock(&mutex);
@@ -180,7 +181,7 @@ static void wait_for_locks(void)
         pthread_mutex_lock(&mutex);
         pthread_mutex_unlock(&mutex);
     }
-    host.in_lock = 0;
+    host.no_park = 0;
     /* It may be parked in calls that are not locks. */
     nanosleep(&(struct timespec){ 0, 1000000 }, NULL);
     pthread_join(thread, NULL);
@@ -274,6 +275,22 @@ static void wait_for_all(void)
     if (getaddrinfo("127.0.0.1", "80", NULL, &addresses) == 0)
         freeaddrinfo(addresses);
     pthread_join(thread, NULL);
+}
+
+/* ---- yields --------------------------------------------------------------------------------- */
+
+static void make_short_calls(void)
+{
+    char byte;
+    nanosleep(&(struct timespec){ 0, 1000000 }, NULL);
+    host.no_park = 1;
+    for (int i = 0; i < 10000; i++) {
+        if (write(pipes[0][1], "x", 1) != 1 || read(pipes[0][0], &byte, 1) != 1)
+            fail("pipes");
+        pthread_mutex_lock(&mutex);
+        pthread_mutex_unlock(&mutex);
+    }
+    host.no_park = 0;
 }
 
 /* ---- expire --------------------------------------------------------------------------------- */
@@ -406,6 +423,8 @@ int main(int argc, char **argv)
         table.wake = wake_elsewhere;
     if (strcmp(mode, "locks") == 0)
         table.flags = AIOSHIM_HOST_PLAIN_LOCKS;
+    if (strcmp(mode, "yields") == 0)
+        table.flags = AIOSHIM_HOST_NO_YIELDS;
     if (shim.attach(&table, &host, &host.shim) != 0)
         fail("cannot attach");
     if (strcmp(mode, "locks") == 0) {
@@ -416,6 +435,9 @@ int main(int argc, char **argv)
         make(1, run_in_parent_only);
     } else if (elsewhere) {
         make(0, wait_for_all);
+    } else if (strcmp(mode, "yields") == 0) {
+        make(0, make_short_calls);
+        make(1, nothing_much);
     } else if (strcmp(mode, "expire") == 0) {
         make(0, poll_for_ever);
         make(1, select_for_ever);
@@ -431,7 +453,7 @@ int main(int argc, char **argv)
         make(0, wait_to_be_moved);
         move();
     } else {
-        fail("usage: demanding locks|fork|elsewhere|expire|blocked|moved");
+        fail("usage: demanding locks|fork|elsewhere|yields|expire|blocked|moved");
     }
     run(elsewhere);
     if (shim.detach(host.shim) != 0)

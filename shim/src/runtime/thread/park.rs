@@ -12,7 +12,7 @@ impl Thread {
     pub fn yield_or_extend(&self, fiber: *mut c_void) {
         // Without an engine calls block the thread, and the shim must not interleave a fiber with
         // one that waits for it.
-        if !self.engine.is_created() {
+        if !self.engine.is_created() || self.host.refuses_yields() {
             self.quantum.refill();
             return;
         }
@@ -24,6 +24,17 @@ impl Thread {
         let over = self.quantum.overrun(now);
         if policy::may_continue(over, self.host.runnable(), fibers_wait) {
             self.quantum.extend(now);
+        } else {
+            self.yield_now(fiber);
+        }
+    }
+
+    /// Lets other fibers run once the running one has used up its quantum, unless the host refuses
+    /// that.
+    #[cold]
+    pub fn yield_unless_refused(&self, fiber: *mut c_void) {
+        if self.host.refuses_yields() {
+            self.quantum.refill();
         } else {
             self.yield_now(fiber);
         }
