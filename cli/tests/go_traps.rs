@@ -160,7 +160,7 @@ traps! {
     growing Any;
     http Any;
     large Any;
-    locked_thread Any;
+    locked_thread Reads;
     no_deadlock Reads;
     no_nowait Any;
     open Any;

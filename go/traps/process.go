@@ -138,19 +138,26 @@ func ringClosed(dir string) {
 	file := open(dataFile(dir, size), os.O_RDONLY|syscall.O_DIRECT)
 	readSome(file, size, 32, 20)
 	busy := startReaders(file, size, 32)
-	closed := 0
-	for fd := 3; fd < 100; fd++ {
-		link, err := os.Readlink(fmt.Sprint("/proc/self/fd/", fd))
-		if err == nil && link == "anon_inode:[io_uring]" {
-			check(syscall.Close(fd))
-			closed++
-		}
-	}
+	closed := closeRings()
 	readSome(file, size, 32, 20)
 	busy.end()
 	readSome(file, size, 32, 20)
 	fmt.Println("ok")
 	fmt.Fprintln(os.Stderr, "closed:", closed)
+}
+
+// closeRings closes the descriptors of io_uring. It returns their number.
+func closeRings() (closed int) {
+	for fd := 3; fd < 100; fd++ {
+		var link [64]byte
+		// Readlink of a thread's own table.
+		n, err := syscall.Readlink(fmt.Sprint("/proc/thread-self/fd/", fd), link[:])
+		if err == nil && string(link[:n]) == "anon_inode:[io_uring]" {
+			check(syscall.Close(fd))
+			closed++
+		}
+	}
+	return closed
 }
 
 // sockFilter and sockProgram are a seccomp filter.

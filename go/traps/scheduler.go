@@ -55,6 +55,7 @@ func lockedThread(dir string) {
 	name := dataFile(dir, size)
 	shared := open(name, os.O_RDONLY|syscall.O_DIRECT)
 	busy := startReaders(shared, size, 16)
+	readSome(shared, size, 16, 10)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -63,12 +64,16 @@ func lockedThread(dir string) {
 		own, err := syscall.Open(name, syscall.O_RDONLY|syscall.O_CLOEXEC, 0)
 		check(err)
 		file := os.NewFile(uintptr(own), name)
-		for i := 0; i < 100; i++ {
-			check(readBlock(file, block(blockSize), int64(i)*blockSize))
+		closeRings() // in this thread's table
+		for i := 0; i < 300; i++ {
+			check(readBlock(file, block(blockSize), int64(i%256)*blockSize))
+			runtime.Gosched() // hands the P to another thread
 		}
 		check(file.Close())
 	}()
 	<-done
+	// The kernel still accepts what the other threads submit.
+	readSome(shared, size, 16, 10)
 	busy.end()
 	fmt.Println("ok")
 }

@@ -52,6 +52,10 @@ const (
 // any case.
 const aioBatch = 32
 
+// aioMaxBlocked is the number of calls that may block after their goroutines
+// have handed over their Ps. Each has a thread.
+const aioMaxBlocked = 512
+
 // Errnos that older versions of package runtime do not define.
 const (
 	aioEPERM  = 1
@@ -212,7 +216,7 @@ func aioBlockBegin() bool {
 	if !aioOthers() {
 		return false
 	}
-	if aio.blocked.Add(1) > 4*gomaxprocs {
+	if aio.blocked.Add(1) > aioMaxBlocked {
 		aio.blocked.Add(-1)
 		return false
 	}

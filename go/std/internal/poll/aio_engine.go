@@ -89,19 +89,25 @@ var sysPreadv2, sysPread, sysPwrite = func() (preadv2, pread, pwrite uintptr) {
 	return 327, 17, 18
 }()
 
-// aioPlainNs is the average time of plain reads, in ns.
+const (
+	aioQuickNs = 1000 * 1000 // plain reads that take less on average are quick
+	aioLongNs  = 2 * aioQuickNs
+)
+
+// aioPlainNs is the average time of plain reads, in ns. A longer read than
+// aioLongNs counts as that, because the thread may only have waited for a CPU.
 var aioPlainNs atomic.Int64
 
-// aioPlainIsQuick reports whether plain reads take less than 200 us. While they
-// do, a goroutine that delays no other makes the plain call: parking would cost
-// it more.
+// aioPlainIsQuick reports whether plain reads are quick. While they are, a
+// goroutine that delays no other makes the plain call: parking would cost it
+// more.
 func aioPlainIsQuick() bool {
 	ns := aioPlainNs.Load()
-	if ns < 200*1000 {
+	if ns < aioQuickNs {
 		return true
 	}
-	// The average fades, so that a plain read is tried again some time.
-	aioPlainNs.Store(ns - ns/64)
+	// The average fades, so that a plain read is tried again.
+	aioPlainNs.Store(ns - ns/16)
 	return false
 }
 
@@ -120,7 +126,7 @@ func (fd *FD) aioPlainRead(p []byte, off int64) (n int, err error, done bool) {
 		}
 	}
 	ns := aioPlainNs.Load()
-	aioPlainNs.Store(ns - ns/8 + (runtimeNano()-start)/8)
+	aioPlainNs.Store(ns - ns/8 + min(runtimeNano()-start, aioLongNs)/8)
 	return max(n, 0), err, true
 }
 
