@@ -2,22 +2,20 @@
 
 // Package poll, asynchronous file I/O: sendfile, which net/http uses for files.
 //
-// sendfile cannot be made asynchronous. So what it will send is first read into
-// the page cache, through the engine.
+// sendfile cannot be made asynchronous. So before it, the kernel is asked to read
+// ahead what it will send, and the engine waits for the last byte of that.
 
 //go:build linux && (amd64 || arm64)
 
 package poll
 
 import (
-	"sync"
+	"io"
 	"syscall"
 )
 
-// maxWarm is how much is read before one call of sendfile.
+// maxWarm is how much is read ahead of one call of sendfile.
 const maxWarm = 256 << 10
-
-var warmBuffers = sync.Pool{New: func() any { return new([maxWarm]byte) }}
 
 // aioWarm is called before each sendfile of size bytes from the position of
 // src. It returns the number of bytes to send.
@@ -25,7 +23,7 @@ func aioWarm(src int, size int) int {
 	if !aioOptions().on || size <= 0 {
 		return size
 	}
-	pos, err := syscall.Seek(src, 0, 1)
+	pos, err := syscall.Seek(src, 0, io.SeekCurrent)
 	if err != nil {
 		return size
 	}
@@ -40,13 +38,20 @@ func aioWarm(src int, size int) int {
 	if cached {
 		return n
 	}
+	last := pos + int64(n) - 1
+	var st syscall.Stat_t
+	if syscall.Fstat(src, &st) != nil || pos >= st.Size {
+		return size
+	}
+	last = min(last, st.Size-1)
+	const willNeed = 3
+	syscall.RawSyscall6(syscall.SYS_FADVISE64, uintptr(src), uintptr(pos), uintptr(last+1-pos),
+		willNeed, 0, 0)
 	// Other goroutines can run while the engine reads.
 	file := FD{Sysfd: src, IsStream: true}
 	file.aio.state.Store(uint32(aioBuffered))
-	buffer := warmBuffers.Get().(*[maxWarm]byte)
 	aioCount(statWarmed)
-	file.aioWait(buffer[:n], pos)
-	warmBuffers.Put(buffer)
+	file.aioWait(make([]byte, 1), last)
 	return n
 }
 
