@@ -7,6 +7,7 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <resolv.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <sys/socket.h>
 
@@ -46,7 +47,8 @@ static void *serve(void *arg)
 
 static void use_own_server(void)
 {
-    check(res_init(), "res_init");
+    if (res_init())
+        wrong("res_init");
     _res.nscount = 1;
     _res.nsaddr_list[0] = server_address;
     _res.options &= ~(unsigned long)(RES_DNSRCH | RES_DEFNAMES);
@@ -67,9 +69,17 @@ static int ask(int number)
     return address[2] << 8 | address[3];
 }
 
+/* The tasks that keep one worker each busy, until all workers have one. */
+static atomic_uint busy;
+
 static void *client(void *arg)
 {
     int first = *(int *)arg;
+    if (!task_options.threads && first / QUERIES < (int)task_options.workers) {
+        busy++;
+        while (busy < task_options.workers)
+            ;
+    }
     /* A thread has settings of its own. */
     if (task_options.threads)
         use_own_server();
@@ -88,13 +98,13 @@ static void probe(void)
     server_address.sin_family = AF_INET;
     server_address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     server_socket = socket(AF_INET, SOCK_DGRAM, 0);
-    check(server_socket, "socket");
-    check(bind(server_socket, (struct sockaddr *)&server_address, length), "bind");
-    check(getsockname(server_socket, (struct sockaddr *)&server_address, &length), "getsockname");
-    check(setsockopt(server_socket, SOL_SOCKET, SO_RCVBUF, &large, sizeof large), "SO_RCVBUF");
+    struct sockaddr *address = (struct sockaddr *)&server_address;
+    if (server_socket < 0 || bind(server_socket, address, length) ||
+        getsockname(server_socket, address, &length) ||
+        setsockopt(server_socket, SOL_SOCKET, SO_RCVBUF, &large, sizeof large))
+        die("the server's socket");
     pthread_t server;
-    if (pthread_create(&server, NULL, serve, NULL))
-        wrong("no thread for the server");
+    check(pthread_create(&server, NULL, serve, NULL), "pthread_create");
     use_own_server();
     int first[TASKS];
     for (int i = 0; i < TASKS; i++)
@@ -102,9 +112,8 @@ static void probe(void)
     task_each(client, first, sizeof *first, TASKS);
     puts("each question was answered");
     /* An empty packet ends the server. */
-    check((int)sendto(server_socket, "", 0, 0, (struct sockaddr *)&server_address, length),
-          "sendto");
-    if (pthread_join(server, NULL))
-        wrong("pthread_join");
+    if (sendto(server_socket, "", 0, 0, address, length))
+        die("sendto");
+    check(pthread_join(server, NULL), "pthread_join");
     close(server_socket);
 }
