@@ -85,6 +85,13 @@ fn compare(case: &str, expect: Expect) -> Vec<(Way, Outcome)> {
     for go in versions() {
         let scratch = Scratch::new();
         let stock = run(&go, Flavor::Stock, case, &scratch).run();
+        let ends = expect == Expect::None || stock.status.success();
+        assert!(
+            ends,
+            "{}: {}",
+            go.version,
+            String::from_utf8_lossy(&stock.stdout)
+        );
         outcomes.clear();
         for way in WAYS {
             let statistics = scratch.join("statistics");
@@ -128,7 +135,9 @@ fn check_statistics(text: &str, way: Way, expect: Expect) {
         return;
     }
     assert_eq!(statistics["engine"], way.engine(), "{text}");
-    let reads = statistics["engine_reads"].as_u64().expect("a number");
+    // If an operation fails, the plain call decides.
+    let count = |name: &str| statistics[name].as_u64().expect("a number");
+    let reads = count("engine_reads") + count("failed");
     let asynchronous = matches!(way.engine(), "io_uring" | "linux-aio");
     assert_eq!(reads > 0, asynchronous, "{way:?}: {text}");
 }

@@ -317,6 +317,8 @@ func (fd *FD) aioSubmitAt(op uint8, p []byte, off int64) (n int, err error, done
 		default:
 			// The plain call reports the error in its own words, and decides
 			// about EAGAIN, EOPNOTSUPP and EINVAL.
+			aioCount(statFailed)
+			aioFailure.Store(-res)
 			return 0, nil, false
 		}
 	}

@@ -35,17 +35,19 @@ const (
 	statOpened                       // opens for which the P was handed over
 	statWarmed                       // reads before a sendfile
 	statPassed                       // transfers of goroutines locked to a thread
+	statFailed                       // operations that failed: the plain call reports the error
 	statCount
 )
 
 var statNames = [statCount]string{
 	"cached", "missed", "left_out", "engine_reads", "engine_writes", "plain", "blocked", "timed",
-	"fsyncs", "opens", "warmed", "passed_through",
+	"fsyncs", "opens", "warmed", "passed_through", "failed",
 }
 
 var (
 	aioCounting bool
 	aioCounters [statCount]atomic.Uint64
+	aioFailure  atomic.Int32 // the errno of the last operation that failed
 )
 
 func aioCount(s statistic) {
@@ -110,6 +112,7 @@ func aioStatistics(format statsFormat) []byte {
 	for i, name := range statNames {
 		add(name, aioCounters[i].Load())
 	}
+	add("failed_errno", uint64(aioFailure.Load()))
 	submitted, calls := runtime_aioCounts()
 	add("submitted", submitted)
 	add("submit_calls", calls)
