@@ -301,22 +301,28 @@ func aioCommit(gp *g, slot unsafe.Pointer) bool {
 	return true
 }
 
-// aioHook hands queued operations to the kernel, if there are any. It returns
-// false if this thread must not: a goroutine is locked to it, and may have given
-// it a descriptor table of its own.
-func aioHook() bool {
-	if aio.pending.Load() > 0 {
-		if getg().m.lockedg != 0 {
-			return false
-		}
+// aioHook hands queued operations to the kernel, if there are any. A thread to
+// which a goroutine is locked does not: it may have a descriptor table of its own.
+func aioHook() {
+	if aio.pending.Load() > 0 && getg().m.lockedg == 0 {
 		aioFlush()
 	}
-	return true
 }
 
 // aioHandoff is called by handoffp. It returns true if another thread must run
-// the P because operations are queued.
-func aioHandoff() bool { return !aioHook() }
+// the P because operations are queued that this thread must not submit. A thread
+// that exits (it has no gsignal) was locked; the main thread does not exit.
+func aioHandoff() bool {
+	if aio.pending.Load() <= 0 {
+		return false
+	}
+	mp := getg().m
+	if mp.lockedg != 0 || mp.gsignal == nil || mp == &m0 {
+		return true
+	}
+	aioFlush()
+	return false
+}
 
 // aioFlush hands the queued operations to the kernel. It does not wait for
 // them. It may run with or without a P, and on several threads at once.
