@@ -136,8 +136,9 @@ impl Wait {
     }
 }
 
-/// A full barrier after an atomic change of a lock. On x86-64 every atomic change is a full barrier
-/// itself.
+/// A full barrier after the atomic change of a lock that ends a wait. The change is a read and a
+/// write in one, which on x86-64 is a full barrier itself; a plain store is none, and the waiter
+/// could be missed.
 #[inline(always)]
 fn barrier_behind_change() {
     #[cfg(target_arch = "x86_64")]

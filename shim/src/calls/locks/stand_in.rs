@@ -61,7 +61,8 @@ impl StandIn {
         // condition alive, and the time is on this stack.
         let error = unsafe {
             hooks::pthread_mutex_lock::real(self.mutex.get());
-            self.begun.store(true, Release);
+            // Swaps are full barriers: see `released`.
+            self.begun.swap(true, AcqRel);
             released(self, Which::First);
             let error = match self.deadline {
                 NEVER => hooks::pthread_cond_wait::real(self.condition, self.mutex.get()),
@@ -75,7 +76,7 @@ impl StandIn {
             hooks::pthread_mutex_unlock::real(self.mutex.get());
             error
         };
-        self.result.store(error, Release);
+        self.result.swap(error, AcqRel);
         released(self, Which::First);
     }
 
