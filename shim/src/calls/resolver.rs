@@ -10,6 +10,7 @@ use crate::calls::via::offload;
 use crate::context::{self, Mutex};
 use crate::hooks;
 use crate::runtime::call::Call;
+use crate::runtime::resolver_state::RES_INIT;
 use policy::Reason;
 use std::ffi::{c_char, c_int, c_uint, c_ulong, c_void};
 use std::ptr::null_mut;
@@ -43,9 +44,6 @@ struct State {
 }
 
 const _: () = assert!(size_of::<State>() == 568 && std::mem::offset_of!(State, sockets) == 520);
-
-/// Flag in [`State::options`]: the state is initialised.
-const RES_INIT: c_ulong = 1;
 
 unsafe extern "C" {
     /// The calling thread's `_res`.

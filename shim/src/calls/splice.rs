@@ -443,6 +443,7 @@ impl Pieces {
             }
             self.done += result.max(0) as usize;
             if self.done >= self.n || result < want as isize {
+                call.inline();
                 return Some(self.result(result));
             }
         }
@@ -457,6 +458,8 @@ impl Pieces {
         sink: Endpoint<'_>,
         function: impl Fn(usize) -> isize,
     ) -> isize {
+        // The wait for an end parks the fiber, and so does a piece that the pool sends.
+        hold_files(call, [source.hold, sink.hold]);
         let mut last = LastAttempt::new();
         let mut in_turn = 0;
         loop {
@@ -467,7 +470,6 @@ impl Pieces {
             let others_run = in_turn == PIECES_IN_TURN;
             if let Some(end) = not_ready.or(others_run.then_some(sink)) {
                 in_turn = 0;
-                hold_files(call, [source.hold, sink.hold]);
                 match end.await_ready(call, &mut last) {
                     Ok(()) => continue,
                     Err(Errno(number)) => {

@@ -49,6 +49,7 @@ pub struct Runtimes {
     locale: Cell<libc::locale_t>,
     /// The thread's own locale.
     base: Cell<libc::locale_t>,
+    /// The thread's own resolver settings, while it uses the main thread's.
     resolver: OwnSettings,
 }
 

@@ -18,7 +18,7 @@ struct Settings {
 }
 
 /// Flag in [`Settings::options`]: the settings have been read or made.
-const RES_INIT: c_ulong = 1;
+pub const RES_INIT: c_ulong = 1;
 
 const NAME: &CStr = c"__resp";
 const VERSION: &CStr = c"GLIBC_PRIVATE";
