@@ -4,6 +4,7 @@ mod go;
 mod measure;
 mod run;
 mod simulate;
+mod slow_files;
 
 use std::process::ExitCode;
 
@@ -30,6 +31,9 @@ enum Command {
     Run(run::Options),
     /// Replay call traces (AIOSHIM_TRACE) against the shim's policy and others
     Simulate(simulate::Options),
+    /// Mount a FUSE file system whose reads take a chosen time, until the standard input closes
+    #[command(hide = true)]
+    SlowFiles(slow_files::Options),
 }
 
 fn main() -> ExitCode {
@@ -42,6 +46,7 @@ fn main() -> ExitCode {
         Command::Measure(options) => measure::run(&options),
         Command::Run(options) => return run::run(&options),
         Command::Simulate(options) => simulate::run(&options),
+        Command::SlowFiles(options) => slow_files::run(&options),
     };
     match result {
         Ok(code) => code,
