@@ -1,10 +1,12 @@
 //! The `aioshim` command.
 
+mod bench;
 mod go;
 mod measure;
 mod run;
 mod simulate;
 mod slow_files;
+mod study;
 
 use std::process::ExitCode;
 
@@ -25,7 +27,7 @@ struct Cli {
 enum Command {
     /// Build Go programs whose file I/O is asynchronous
     Go(go::Options),
-    /// Measure the costs and gains of the conversion on this machine
+    /// Study when asynchronous I/O beats blocking I/O on this machine
     Measure(measure::Options),
     /// Run a program with libaioshim.so preloaded
     Run(run::Options),
@@ -43,7 +45,8 @@ fn main() -> ExitCode {
     };
     let result = match cli.command {
         Command::Go(options) => go::run(&options),
-        Command::Measure(options) => measure::run(&options),
+        Command::Measure(options) if options.names_tables() => measure::run(&options),
+        Command::Measure(options) => study::run(&options),
         Command::Run(options) => return run::run(&options),
         Command::Simulate(options) => simulate::run(&options),
         Command::SlowFiles(options) => slow_files::run(&options),

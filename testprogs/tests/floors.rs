@@ -71,7 +71,12 @@ const HOUSES: [House; 3] = [
     },
     House {
         src: "cli/src",
-        floors: &[&["go", "measure", "simulate"], &["main"]],
+        floors: &[
+            &["bench"],
+            &["go", "measure", "run", "simulate", "slow_files"],
+            &["study"],
+            &["main"],
+        ],
         exceptions: &[],
     },
 ];

@@ -7,13 +7,13 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::Bench;
 use super::goals::Goal;
-use super::live::{Hello, Live};
-use super::programs::Load;
-use super::progress::Progress;
 use super::report::{Part, table};
-use super::samples::Samples;
+use crate::bench::Bench;
+use crate::bench::live::{Hello, Live};
+use crate::bench::programs::Load;
+use crate::bench::progress::Progress;
+use crate::bench::samples::Samples;
 
 /// A figure that is measured in rounds.
 struct Row {

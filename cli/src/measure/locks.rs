@@ -11,14 +11,14 @@ use anyhow::Result;
 use comfy_table::Cell;
 use serde_json::{Value, json};
 
-use super::Bench;
 use super::goals::Goal;
-use super::live::{Hello, Live};
-use super::programs::Load;
-use super::progress::Progress;
 use super::report::{Part, table};
-use super::rounds::{Rounds, in_time};
-use super::samples::Samples;
+use crate::bench::Bench;
+use crate::bench::live::{Hello, Live};
+use crate::bench::programs::Load;
+use crate::bench::progress::Progress;
+use crate::bench::rounds::{Rounds, in_time};
+use crate::bench::samples::Samples;
 
 /// The kinds of locks: the argument for locks.c, and the title of the pair of calls.
 const KINDS: [(&str, &str); 5] = [

@@ -11,17 +11,17 @@ use anyhow::{Context, Result};
 use comfy_table::Cell as TableCell;
 use serde_json::{Value, json};
 
-use super::Bench;
-use super::call_stats;
-use super::data_file::data_file;
 use super::goals::Goal;
-use super::live::Hello;
-use super::phase::Phase;
-use super::programs::Load;
-use super::progress::Progress;
 use super::report::{Part, table};
-use super::rounds::{Rounds, in_time};
-use super::samples::Samples;
+use crate::bench::Bench;
+use crate::bench::call_stats;
+use crate::bench::data_file::data_file;
+use crate::bench::live::Hello;
+use crate::bench::phase::Phase;
+use crate::bench::programs::Load;
+use crate::bench::progress::Progress;
+use crate::bench::rounds::{Rounds, in_time};
+use crate::bench::samples::Samples;
 
 /// The ratio up to which auto may be slower than the best of the others.
 const LIMIT: f64 = 1.1;

@@ -13,17 +13,17 @@ use plotters::prelude::SeriesLabelPosition;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::Bench;
-use super::data_file::data_file;
 use super::goals::Goal;
-use super::live::{Hello, Live};
-use super::phase::Phase;
 use super::plot::{self, Axis, Line, Panel};
-use super::programs::Load;
-use super::progress::Progress;
 use super::report::{Part, table};
-use super::rounds::{Rounds, in_time};
-use super::samples::Samples;
+use crate::bench::Bench;
+use crate::bench::data_file::data_file;
+use crate::bench::live::{Hello, Live};
+use crate::bench::phase::Phase;
+use crate::bench::programs::Load;
+use crate::bench::progress::Progress;
+use crate::bench::rounds::{Rounds, in_time};
+use crate::bench::samples::Samples;
 
 /// Microseconds of work in each request.
 const MICROSECONDS: [u32; 6] = [0, 2, 5, 10, 20, 50];

@@ -10,14 +10,14 @@ use anyhow::Result;
 use comfy_table::Cell;
 use serde_json::{Value, json};
 
-use super::Bench;
-use super::call_stats;
 use super::goals::Goal;
-use super::live::{Hello, Live};
-use super::programs::Load;
-use super::progress::Progress;
 use super::report::{Part, table};
-use super::samples::Samples;
+use crate::bench::Bench;
+use crate::bench::call_stats;
+use crate::bench::live::{Hello, Live};
+use crate::bench::programs::Load;
+use crate::bench::progress::Progress;
+use crate::bench::samples::Samples;
 
 struct Call {
     /// The argument for overhead.c.

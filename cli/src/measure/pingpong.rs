@@ -8,15 +8,15 @@ use anyhow::{Context, Result, ensure};
 use comfy_table::Cell;
 use serde_json::{Value, json};
 
-use super::Bench;
-use super::call_stats;
 use super::goals::Goal;
-use super::live::Live;
-use super::programs::Load;
-use super::progress::Progress;
 use super::report::{Part, table};
-use super::rounds::{Rounds, in_time};
-use super::samples::Samples;
+use crate::bench::Bench;
+use crate::bench::call_stats;
+use crate::bench::live::Live;
+use crate::bench::programs::Load;
+use crate::bench::progress::Progress;
+use crate::bench::rounds::{Rounds, in_time};
+use crate::bench::samples::Samples;
 
 const PAIRS: u32 = 64;
 

@@ -10,8 +10,8 @@ use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
 use serde_json::{Value, json};
 
-use super::environment::Environment;
 use super::goals::Goal;
+use crate::bench::environment::Environment;
 
 /// The results of one part.
 pub struct Part {

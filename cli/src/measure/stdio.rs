@@ -10,13 +10,13 @@ use anyhow::Result;
 use comfy_table::Cell;
 use serde_json::{Value, json};
 
-use super::Bench;
 use super::goals::Goal;
-use super::live::{Hello, Live};
-use super::programs::Load;
-use super::progress::Progress;
 use super::report::{Part, table};
-use super::samples::Samples;
+use crate::bench::Bench;
+use crate::bench::live::{Hello, Live};
+use crate::bench::programs::Load;
+use crate::bench::progress::Progress;
+use crate::bench::samples::Samples;
 
 /// The name of the call for stdio.c, the number of calls per round, and by how many nanoseconds it
 /// may be slower on a fiber.

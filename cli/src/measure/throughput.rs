@@ -11,18 +11,18 @@ use comfy_table::Cell;
 use plotters::prelude::SeriesLabelPosition;
 use serde_json::{Value, json};
 
-use super::Bench;
-use super::call_stats;
-use super::data_file::data_file;
-use super::fio::{Fio, Job};
 use super::goals::Goal;
-use super::live::Hello;
-use super::phase::Phase;
 use super::plot::{self, Axis, Line, Panel};
-use super::programs::Load;
-use super::progress::Progress;
 use super::report::{Part, table};
-use super::samples::Samples;
+use crate::bench::Bench;
+use crate::bench::call_stats;
+use crate::bench::data_file::data_file;
+use crate::bench::fio::{Fio, Job};
+use crate::bench::live::Hello;
+use crate::bench::phase::Phase;
+use crate::bench::programs::Load;
+use crate::bench::progress::Progress;
+use crate::bench::samples::Samples;
 
 const COUNTS: [u32; 5] = [1, 8, 32, 128, 1024];
 

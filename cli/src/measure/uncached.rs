@@ -7,15 +7,15 @@ use anyhow::{Context, Result};
 use comfy_table::Cell;
 use serde_json::json;
 
-use super::Bench;
-use super::data_file::data_file;
 use super::goals::Goal;
-use super::live::Hello;
-use super::phase::Phase;
-use super::programs::Load;
-use super::progress::Progress;
 use super::report::{Part, table};
-use super::rounds::{Rounds, in_time};
+use crate::bench::Bench;
+use crate::bench::data_file::data_file;
+use crate::bench::live::Hello;
+use crate::bench::phase::Phase;
+use crate::bench::programs::Load;
+use crate::bench::progress::Progress;
+use crate::bench::rounds::{Rounds, in_time};
 
 /// One way of reading. `names` lists the fibers, the participant they are compared with, and that
 /// participant again.

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::measure::live::Live;
+use crate::bench::live::Live;
 
 /// Chooses among the files that the server has made.
 const SCRIPT: &str = "\

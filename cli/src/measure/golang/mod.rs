@@ -14,15 +14,15 @@ use comfy_table::Cell;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::measure::Bench;
-use crate::measure::data_file::data_file;
+use crate::bench::Bench;
+use crate::bench::data_file::data_file;
+use crate::bench::live::Live;
+use crate::bench::phase::Phase;
+use crate::bench::programs::scrub;
+use crate::bench::progress::Progress;
+use crate::bench::rounds::{Rounds, in_time};
 use crate::measure::goals::Goal;
-use crate::measure::live::Live;
-use crate::measure::phase::Phase;
-use crate::measure::programs::scrub;
-use crate::measure::progress::Progress;
 use crate::measure::report::{Part, table};
-use crate::measure::rounds::{Rounds, in_time};
 
 const HTTP_SOURCE: &str = include_str!("../../../../go/bench/http.go");
 const SOURCE: &str = include_str!("../../../../go/bench/main.go");

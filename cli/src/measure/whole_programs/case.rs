@@ -1,8 +1,8 @@
 //! The programs, their sizes, and who takes part.
 
 use super::Run;
-use crate::measure::Bench;
-use crate::measure::rounds::Rounds;
+use crate::bench::Bench;
+use crate::bench::rounds::Rounds;
 
 /// How a participant runs the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,8 +3,8 @@
 
 use super::Run;
 use super::case::{Case, Kind, Participant, Work};
+use crate::bench::samples::Samples;
 use crate::measure::goals::Goal;
-use crate::measure::samples::Samples;
 
 /// What is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -16,10 +16,10 @@ use anyhow::{Context, Result, ensure};
 use comfy_table::Cell;
 use serde_json::{Value, json};
 
-use super::Bench;
-use super::progress::Progress;
 use super::report::{Part, table};
-use super::rounds::in_time;
+use crate::bench::Bench;
+use crate::bench::progress::Progress;
+use crate::bench::rounds::in_time;
 use case::{Case, Kind};
 use nginx::Nginx;
 use processors::PROCESSORS;

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, geteuid, kill_process, set_parent_process_death_signal};
 
 use super::processors::{PROCESSORS, restrict};
-use crate::measure::programs::scrub;
+use crate::bench::programs::scrub;
 
 /// How long it may take until nginx accepts connections.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -13,10 +13,10 @@ use super::case::{Kind, Participant, Work};
 use super::nginx::Nginx;
 use super::processors::restrict;
 use super::tree::tree;
-use crate::measure::Bench;
-use crate::measure::data_file::ensure_space;
-use crate::measure::live::{Hello, Live};
-use crate::measure::programs::Load;
+use crate::bench::Bench;
+use crate::bench::data_file::ensure_space;
+use crate::bench::live::{Hello, Live};
+use crate::bench::programs::Load;
 
 /// The fibers of a crew, and the files that a fiber a file opens at a time.
 const FIBERS: u32 = 64;

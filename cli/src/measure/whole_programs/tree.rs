@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use crate::measure::data_file::ensure_space;
-use crate::measure::progress;
+use crate::bench::data_file::ensure_space;
+use crate::bench::progress;
 
 /// The smallest and the largest file. Sizes are spread evenly on a logarithmic scale, so the mean
 /// is 11 KiB.

@@ -6,13 +6,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Bench;
 use super::fio::Fio;
 
 /// The machine, its software and the engine that the shim chose.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Environment {
     date: String,
     kernel: String,
@@ -30,7 +30,7 @@ pub struct Environment {
     memlock_limit: Option<String>,
     /// The engine that the shim reports, or `None` if there is no engine or no shim.
     engine: Option<String>,
-    aioshim: &'static str,
+    aioshim: String,
     compiler: String,
     cflags: Vec<String>,
     fio: Option<String>,
@@ -63,7 +63,7 @@ impl Environment {
             io_uring_disabled: first_word("/proc/sys/kernel/io_uring_disabled"),
             memlock_limit: memlock(),
             engine: bench.engine.clone(),
-            aioshim: env!("CARGO_PKG_VERSION"),
+            aioshim: env!("CARGO_PKG_VERSION").to_owned(),
             compiler: bench.programs.compiler.clone(),
             cflags: bench.programs.flags.clone(),
             fio: Fio::find().map(|fio| fio.version),

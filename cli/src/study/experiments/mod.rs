@@ -1,0 +1,10 @@
+//! The experiments, in the order of their questions.
+//!
+//! Each is a file with a type that implements `Experiment`, and a line in `all`.
+
+use super::experiment::Experiment;
+
+/// All experiments, in the order in which they run and are reported.
+pub fn all() -> Vec<Box<dyn Experiment>> {
+    vec![]
+}

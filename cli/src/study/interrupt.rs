@@ -1,0 +1,23 @@
+//! Ctrl-C: the first ends the measuring and keeps what was measured, the second ends the command.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context, Result};
+
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// Catches SIGINT and SIGTERM from now on.
+pub fn catch() -> Result<()> {
+    ctrlc::set_handler(|| {
+        if INTERRUPTED.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+        eprintln!("\nmeasure: interrupted; reporting what was measured (again to end at once)");
+    })
+    .context("cannot catch Ctrl-C")
+}
+
+/// Whether Ctrl-C was pressed.
+pub fn requested() -> bool {
+    INTERRUPTED.load(Ordering::Relaxed)
+}

@@ -1,0 +1,32 @@
+//! The machine that is studied, and what is allowed on it.
+
+use crate::bench::Bench;
+use crate::bench::environment::Environment;
+
+/// What experiments know of the machine.
+pub struct Machine {
+    /// The benchmark programs, the directory for files, and whether the study is a quick one.
+    pub bench: Bench,
+    pub environment: Environment,
+    /// Whether this process may do what only root may: mount, read all of /proc, count in the
+    /// kernel.
+    pub root: bool,
+    /// The number of processors that this process may use.
+    pub processors: usize,
+}
+
+impl Machine {
+    pub fn new(bench: Bench, environment: Environment) -> Machine {
+        Machine {
+            bench,
+            environment,
+            root: rustix::process::geteuid().is_root(),
+            processors: std::thread::available_parallelism().map_or(1, usize::from),
+        }
+    }
+
+    /// Returns the first of a pair in a quick study, else the second.
+    pub fn pick<T>(&self, pair: (T, T)) -> T {
+        self.bench.pick(pair)
+    }
+}
