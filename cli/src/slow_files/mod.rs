@@ -1,5 +1,5 @@
-//! `aioshim slow-files`: a FUSE file system whose reads and writes take a chosen time, as those of a
-//! disk with that latency would.
+//! `aioshim slow-files`: a FUSE file system whose reads and writes take a chosen time, as those of
+//! a disk with that latency would.
 //!
 //! The study mounts it in a child process, so a hang of the file system can never take the study
 //! with it. The child unmounts and ends when its standard input closes, which also happens when its
