@@ -1,0 +1,139 @@
+//! Block devices for the study: a loop device over a file, and a compressed RAM disk.
+
+use std::fs::{self, File, OpenOptions};
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+use super::cleanup::{Guard, guard};
+
+/// A device. It is removed when this is dropped and nothing on it is mounted any more.
+#[derive(Debug)]
+pub struct BlockDevice {
+    pub path: PathBuf,
+    /// Keeps a loop device, which removes itself when it is closed.
+    _file: Option<File>,
+    /// Removes a RAM disk.
+    _guard: Option<Guard>,
+}
+
+/// Requests of <linux/loop.h>.
+const LOOP_CTL_GET_FREE: libc::c_ulong = 0x4C82;
+const LOOP_CONFIGURE: libc::c_ulong = 0x4C0A;
+
+/// `LO_FLAGS_AUTOCLEAR`: the device removes itself at the last close. `LO_FLAGS_DIRECT_IO`: its
+/// data is not cached a second time, as the file's.
+const FLAGS: u32 = 4 | 16;
+
+/// `struct loop_config`, which contains `struct loop_info64`.
+#[repr(C)]
+struct LoopConfig {
+    file: u32,
+    block_size: u32,
+    unused: [u64; 5],
+    numbers: [u32; 3],
+    flags: u32,
+    names: [u8; 160],
+    init: [u64; 2],
+    reserved: [u64; 8],
+}
+
+impl BlockDevice {
+    /// A loop device over a new file of `size` bytes in `dir`. The file has no name, so that it
+    /// disappears with the device.
+    pub fn over_file(dir: &Path, size: u64) -> Result<BlockDevice> {
+        let name = dir.join(format!("study.{}.disk", std::process::id()));
+        let file = File::create_new(&name)
+            .and_then(|_| OpenOptions::new().read(true).write(true).open(&name));
+        let removed = fs::remove_file(&name);
+        let file = file.with_context(|| format!("cannot create {}", name.display()))?;
+        removed.with_context(|| format!("cannot remove {}", name.display()))?;
+        file.set_len(size)?;
+        let control = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open("/dev/loop-control");
+        let control = control.context("/dev/loop-control")?;
+        // Another process may take the free device first.
+        for _ in 0..16 {
+            // SAFETY: the request has no argument.
+            let number = unsafe { libc::ioctl(control.as_raw_fd(), LOOP_CTL_GET_FREE) };
+            if number < 0 {
+                return Err(std::io::Error::last_os_error()).context("no free loop device");
+            }
+            let path = PathBuf::from(format!("/dev/loop{number}"));
+            let device = OpenOptions::new().read(true).write(true).open(&path);
+            let device = device.with_context(|| format!("cannot open {}", path.display()))?;
+            match configure(&device, &file) {
+                Ok(()) => {
+                    return Ok(BlockDevice {
+                        path,
+                        _file: Some(device),
+                        _guard: None,
+                    });
+                }
+                Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {}
+                Err(error) => return Err(error).context("cannot configure a loop device"),
+            }
+        }
+        bail!("other processes took each free loop device")
+    }
+
+    /// A RAM disk of `size` bytes: a zram device that the kernel creates for this process.
+    pub fn in_memory(size: u64) -> Result<BlockDevice> {
+        let control = Path::new("/sys/class/zram-control");
+        let number = fs::read_to_string(control.join("hot_add"))
+            .context("the kernel has no zram, whose devices are created on demand")?;
+        let number = number.trim().to_owned();
+        let block = PathBuf::from(format!("/sys/block/zram{number}"));
+        let reset = block.join("reset");
+        let guard = guard(move || {
+            // While something is mounted on it, the kernel refuses both.
+            let _ = fs::write(reset, "1");
+            let _ = fs::write(control.join("hot_remove"), number);
+        });
+        fs::write(block.join("disksize"), size.to_string())
+            .context("cannot set the size of a zram device")?;
+        let name = block.file_name().context("a zram device has a name")?;
+        let path = Path::new("/dev").join(name);
+        anyhow::ensure!(path.exists(), "{}: no such device", path.display());
+        Ok(BlockDevice {
+            path,
+            _file: None,
+            _guard: Some(guard),
+        })
+    }
+}
+
+fn configure(device: &File, file: &File) -> std::io::Result<()> {
+    let config = LoopConfig {
+        file: file.as_raw_fd().cast_unsigned(),
+        block_size: 4096,
+        unused: [0; 5],
+        numbers: [0; 3],
+        flags: FLAGS,
+        names: [0; 160],
+        init: [0; 2],
+        reserved: [0; 8],
+    };
+    // SAFETY: the request reads a structure of this layout, which lives during the call. The kernel
+    // keeps its own reference to the file.
+    let result = unsafe { libc::ioctl(device.as_raw_fd(), LOOP_CONFIGURE, &raw const config) };
+    match result {
+        0 => Ok(()),
+        _ => Err(std::io::Error::last_os_error()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::LoopConfig;
+
+    #[test]
+    fn the_layout_is_the_kernels() {
+        assert_eq!(size_of::<LoopConfig>(), 8 + 232 + 64);
+        assert_eq!(std::mem::offset_of!(LoopConfig, flags), 8 + 52);
+        assert_eq!(std::mem::offset_of!(LoopConfig, reserved), 8 + 232);
+    }
+}
