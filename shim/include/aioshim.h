@@ -166,10 +166,20 @@ void aioshim_leaving(aioshim_thread_t *t);
 size_t aioshim_in_flight(const aioshim_thread_t *t);
 
 /* Returns how many of these fibers can be woken only by another fiber or thread, because they wait
- * without a time limit for a lock, a file position or a stream. If this equals aioshim_in_flight,
- * nothing is runnable, the host has no timers, and the process has no other threads, then the host
- * is in a deadlock. Call it on t's thread. */
+ * without a time limit for a lock, a file position or a stream. Locks that other processes may
+ * release do not count, nor do semaphores if the program handles signals. If this equals
+ * aioshim_in_flight, nothing is runnable, the host has no timers, and the process has no other
+ * threads, then the host is in a deadlock. Call it on t's thread. */
 size_t aioshim_blocked(const aioshim_thread_t *t);
+
+/* Returns 1 if fibers of t are parked in the shim and all of them are blocked as above, otherwise
+ * 0. Faster than the comparison of the two numbers. Call it on t's thread. */
+int aioshim_all_blocked(const aioshim_thread_t *t);
+
+/* Returns 1 if t's thread sleeps in aioshim_poll and no other thread has sent it anything. A host
+ * with several threads is in a deadlock only if this holds for all of them except the calling one.
+ * May be called from any thread while t is attached. */
+int aioshim_is_asleep(const aioshim_thread_t *t);
 
 /* Writes what a parked fiber of t waits for ("read(5)") to buf, truncated to len and
  * NUL-terminated. Returns the full length, or 0 if the fiber is not parked in the shim. For

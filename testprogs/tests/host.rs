@@ -123,6 +123,12 @@ fn counts_the_fibers_that_only_another_fiber_can_wake() {
     requires_on("blocked", &["uring", "aio", "threads"]);
 }
 
+/// A pool thread runs the function, so the fiber that waits for it is not in a deadlock.
+#[test]
+fn counts_no_fiber_whose_function_runs_on_the_pool() {
+    requires_on("functions", &["uring", "aio", "threads"]);
+}
+
 /// Runs a host with another version of the table on every engine.
 #[track_caller]
 fn attaches(source: &str) {

@@ -2,13 +2,14 @@
 //! waits for and aborts.
 //!
 //! Invariant: it never reports while another thread could still post. All workers must be idle,
-//! with no timer set and nothing in flight in the shim, and the process must have no other thread,
-//! because that thread could post. After these checks, in this order, no wake-up may be on its way
-//! and no worker may have woken since.
+//! with no timer set and nothing in flight in the shim except waits for locks, and the process must
+//! have no other thread, because that thread could post. After these checks, in this order, no
+//! wake-up may be on its way and no worker may have woken since.
 
 use super::dump;
 use crate::output::Out;
 use crate::record::slab;
+use crate::sched::idle::Checked;
 use crate::worker::state::Worker;
 use core::fmt::Write;
 use core::mem::MaybeUninit;
@@ -20,27 +21,37 @@ const LISTED: usize = 100;
 
 /// Checks whether this runtime is in a deadlock. If it is, reports it and does not return.
 #[cold]
-pub(crate) fn check(worker: &Worker) {
+pub(crate) fn check(worker: &Worker) -> Checked {
     let runtime = worker.runtime();
     let workers = runtime.workers();
     let Some(mark) = runtime.idle().all_asleep(workers.len()) else {
-        return;
+        return Checked::NoDeadlock;
     };
-    if has_other_threads(workers) {
-        return;
+    if has_other_threads(workers) || !worker.waits_for_others_only() {
+        return Checked::NoDeadlock;
+    }
+    // A worker that takes a wake-up out of the shim counts as idle for another moment, but does not
+    // sleep in the shim any more.
+    let others = || {
+        workers
+            .iter()
+            .filter(|other| !core::ptr::eq(*other, worker))
+    };
+    if !others().all(|other| other.remote().is_asleep_in_shim()) {
+        return Checked::TooEarly;
     }
     let on_its_way = workers
         .iter()
         .any(|w| !w.remote().inbox().is_empty() || w.remote().cancel_requests().has_any())
         || runtime.has_unstarted();
     if on_its_way || runtime.is_done() || runtime.idle().all_asleep(workers.len()) != Some(mark) {
-        return;
+        return Checked::NoDeadlock;
     }
     // Several workers may have found the deadlock. One reports it; the others sleep until it aborts
     // the process.
     static REPORTED: AtomicBool = AtomicBool::new(false);
     if REPORTED.swap(true, Ordering::Relaxed) {
-        return;
+        return Checked::NoDeadlock;
     }
     report(worker);
     // SAFETY: abort only ends the process.

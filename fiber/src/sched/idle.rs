@@ -21,6 +21,14 @@ use rustix::thread::futex;
 /// program, in which plain threads keep posting to fibers, hardly ever runs the check.
 const GRACE: u64 = 20_000_000;
 
+/// The outcome of a check for a deadlock that did not find one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Checked {
+    NoDeadlock,
+    /// Another worker was awake for a moment, perhaps for a check of its own. Check again later.
+    TooEarly,
+}
+
 /// Spins until there is work or the time is up. Returns whether there is work.
 fn spin(worker: &Worker, began: u64) -> bool {
     let Some(limit) = worker.spin_time().get() else {
@@ -46,7 +54,7 @@ fn spin(worker: &Worker, began: u64) -> bool {
 
 /// Sleeps until there may be work. Call it on the scheduler's stack, with nothing to run.
 /// `check_deadlock` is that of [`run`](super::main_loop::run).
-pub(crate) fn sleep(worker: &Worker, check_deadlock: fn(&Worker)) {
+pub(crate) fn sleep(worker: &Worker, check_deadlock: fn(&Worker) -> Checked) {
     let runtime = worker.runtime();
     let until = worker.first_timer();
     let mut now = 0;
@@ -54,8 +62,7 @@ pub(crate) fn sleep(worker: &Worker, check_deadlock: fn(&Worker)) {
         now = clock::now();
     }
     worker.trim_deep_stacks(now);
-    let others_only = || until == NEVER && worker.in_flight() == 0;
-    let spins = runtime.spins_before_sleep() && others_only();
+    let spins = runtime.spins_before_sleep() && until == NEVER && worker.in_flight() == 0;
     if spins {
         now = clock::now();
         if spin(worker, now) {
@@ -76,7 +83,7 @@ pub(crate) fn sleep(worker: &Worker, check_deadlock: fn(&Worker)) {
     }
     // There are unstarted fibers, but this worker may not take them yet (worker/load.rs).
     let refused = runtime.has_unstarted();
-    if refused || !others_only() {
+    if refused || until != NEVER || !worker.waits_for_others_only() {
         let timer = (until != NEVER).then(|| until.saturating_sub(now));
         let limit = refused.then_some(SAMPLE_INTERVAL);
         worker.remote().set_refuses_steal(refused);
@@ -87,8 +94,11 @@ pub(crate) fn sleep(worker: &Worker, check_deadlock: fn(&Worker)) {
     }
     runtime.idle().enter();
     wait(worker, Some(GRACE));
-    if inbox.is_sleeping() && worker.ready().head().is_null() {
-        check_deadlock(worker);
+    let still_asleep = || inbox.is_sleeping() && worker.ready().head().is_null();
+    while still_asleep() && check_deadlock(worker) == Checked::TooEarly {
+        wait(worker, Some(GRACE));
+    }
+    if still_asleep() {
         wait(worker, None);
     }
     runtime.idle().leave();

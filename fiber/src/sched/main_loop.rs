@@ -2,6 +2,7 @@
 //!
 //! Invariant: every switch back to this context sets the worker's current fiber to null.
 
+use super::idle::Checked;
 use super::switching::{pick, resume, round_length};
 use super::{cancel, idle, interrupt};
 use crate::clock::{self, NEVER};
@@ -9,7 +10,7 @@ use crate::worker::state::Worker;
 
 /// Runs fibers until the last one of the runtime has ended. Calls `check_deadlock` if every worker
 /// has been idle for a while; it does not return if the runtime is in a deadlock.
-pub(crate) fn run(worker: &Worker, check_deadlock: fn(&Worker)) {
+pub(crate) fn run(worker: &Worker, check_deadlock: fn(&Worker) -> Checked) {
     let runtime = worker.runtime();
     loop {
         worker.remote().inbox().take(|fiber| {

@@ -113,6 +113,13 @@ impl Remote {
         }
     }
 
+    /// Whether the worker sleeps in the shim and no other thread has sent it anything there. Always
+    /// true if it is not attached.
+    pub(crate) fn is_asleep_in_shim(&self) -> bool {
+        let thread = self.shim.load(Ordering::Acquire);
+        thread.is_null() || shim::is_asleep(thread)
+    }
+
     pub(super) fn set_shim(&self, thread: *mut c_void) {
         self.shim.store(thread, Ordering::Release);
     }

@@ -16,11 +16,13 @@ struct Shim {
     wake: extern "C" fn(*mut c_void),
     in_flight: extern "C" fn(*const c_void) -> usize,
     describe: extern "C" fn(*const c_void, *const c_void, *mut c_char, usize) -> usize,
-    /// This function and the two below are optional: another implementation of the shim's interface
+    /// This function and those below are optional: another implementation of the shim's interface
     /// may lack them.
     cancel: Option<extern "C" fn(*mut c_void, *const c_void) -> c_int>,
     leaving: Option<extern "C" fn(*mut c_void)>,
     prepare: Option<extern "C" fn(*mut c_void)>,
+    all_blocked: Option<extern "C" fn(*const c_void) -> c_int>,
+    is_asleep: Option<extern "C" fn(*const c_void) -> c_int>,
 }
 
 /// Looks the shim up before other threads could do so at the same time.
@@ -44,6 +46,8 @@ fn shim() -> Option<&'static Shim> {
                 cancel: function(c"aioshim_cancel"),
                 leaving: function(c"aioshim_leaving"),
                 prepare: function(c"aioshim_prepare"),
+                all_blocked: function(c"aioshim_all_blocked"),
+                is_asleep: function(c"aioshim_is_asleep"),
             })
         }
     })
@@ -111,6 +115,14 @@ impl Attachment {
         (self.shim.in_flight)(self.thread)
     }
 
+    /// Whether fibers of this thread are parked in the shim, and only another fiber or thread can
+    /// wake them, because they wait for a lock without a time limit.
+    pub(crate) fn all_blocked(&self) -> bool {
+        self.shim
+            .all_blocked
+            .is_some_and(|all_blocked| all_blocked(self.thread) != 0)
+    }
+
     /// Writes a description of the call that a fiber of this thread is parked in to `buf` and
     /// returns it. The result is empty if the shim does not know the fiber.
     pub(crate) fn describe<'a>(&self, fiber: &Fiber, buf: &'a mut [u8]) -> &'a [u8] {
@@ -134,6 +146,14 @@ impl Attachment {
             leaving(self.thread);
         }
     }
+}
+
+/// Whether an attached thread sleeps in the shim and no other thread has sent it anything. Assumed
+/// if the shim cannot tell.
+pub(crate) fn is_asleep(thread: *const c_void) -> bool {
+    shim()
+        .and_then(|shim| shim.is_asleep)
+        .is_none_or(|is_asleep| is_asleep(thread) != 0)
 }
 
 /// Ends the sleep of an attached thread.

@@ -240,6 +240,14 @@ impl Worker {
         self.shim.get().map_or(0, |shim| shim.in_flight())
     }
 
+    /// Returns whether only another fiber or thread can wake the fibers parked in the shim. Also
+    /// true if there are none.
+    pub(crate) fn waits_for_others_only(&self) -> bool {
+        self.shim
+            .get()
+            .is_none_or(|shim| shim.in_flight() == 0 || shim.all_blocked())
+    }
+
     pub(crate) fn spin_time(&self) -> &SpinTime {
         &self.spin_time
     }

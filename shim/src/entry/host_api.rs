@@ -199,6 +199,23 @@ pub unsafe extern "C" fn aioshim_blocked(thread: *const Thread) -> usize {
 }
 
 /// # Safety
+/// `thread` is attached, and is the calling thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn aioshim_all_blocked(thread: *const Thread) -> c_int {
+    // SAFETY: the handle lives while the thread is attached.
+    c_int::from(unsafe { &*thread }.all_blocked())
+}
+
+/// # Safety
+/// `thread` is attached.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn aioshim_is_asleep(thread: *const Thread) -> c_int {
+    // SAFETY: the handle lives while the thread is attached, and `remote` never changes in that
+    // time.
+    c_int::from(unsafe { &*thread }.remote().is_asleep())
+}
+
+/// # Safety
 /// `thread` is attached, and is the calling thread; `buf` has `len` bytes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn aioshim_describe(

@@ -221,6 +221,12 @@ impl Remote {
         !self.woken.is_empty()
     }
 
+    /// Whether the thread sleeps in `poll`, and no other thread has sent it anything. From any
+    /// thread.
+    pub fn is_asleep(&self) -> bool {
+        self.state.load(Ordering::SeqCst) == ASLEEP && self.inbox.is_empty() && !self.has_woken()
+    }
+
     /// Calls `each` with the tokens of the ended waits, in order. Only the thread itself may call
     /// this.
     pub fn take_woken(&self, mut each: impl FnMut(Token)) {

@@ -351,7 +351,7 @@ impl<'a> Call<'a> {
     }
 
     /// Starts code on a pool thread that reports its own completion. Returns false if no thread is
-    /// available. See [`Self::await_unpark`].
+    /// available. See [`Self::await_function`].
     pub fn start_on_pool(&self, run: Run) -> bool {
         let started = self.thread.start_on_pool(run);
         if started {
@@ -361,10 +361,20 @@ impl<'a> Call<'a> {
         started
     }
 
-    /// Parks until another fiber or a pool thread passes the turn to this fiber.
+    /// Parks until another fiber passes the turn to this fiber.
     pub fn await_unpark(&self) {
+        self.record_wait(|| self.thread.await_unpark());
+    }
+
+    /// Parks until the pool thread of [`Self::start_on_pool`] unparks this fiber.
+    pub fn await_function(&self) {
+        self.record_wait(|| self.thread.await_function());
+    }
+
+    /// Runs `wait`, and adds its time to the record if the call is watched.
+    fn record_wait(&self, wait: impl FnOnce()) {
         let begin = self.record.map(|_| sys::now());
-        self.thread.await_unpark();
+        wait();
         if let (Some(record), Some(begin)) = (self.record, begin) {
             record.add_waited(sys::now() - begin);
         }

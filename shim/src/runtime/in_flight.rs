@@ -26,6 +26,8 @@ pub struct InFlight {
     deadlines: RefCell<Deadlines>,
     /// Number of fibers that wait for a file position or a stream.
     waiting_for_turn: Cell<usize>,
+    /// Number of fibers that wait for a pool thread which is running a function with call-backs.
+    waiting_for_function: Cell<usize>,
     /// Fibers whose waits were interrupted because they are cancelled.
     cancelled: RefCell<HashSet<*const c_void>>,
 }
@@ -58,6 +60,7 @@ impl InFlight {
             operations: UnsafeCell::new(Operations::new()),
             deadlines: RefCell::new(Deadlines::new()),
             waiting_for_turn: Cell::new(0),
+            waiting_for_function: Cell::new(0),
             cancelled: RefCell::default(),
         }
     }
@@ -65,15 +68,26 @@ impl InFlight {
     /// Number of fibers parked in the shim that can still be woken.
     #[inline(always)]
     pub fn waiting(&self) -> usize {
-        self.operations().len() + self.waiting_for_turn.get()
+        self.operations().len() + self.waiting_for_turn.get() + self.waiting_for_function.get()
     }
 
-    /// Number of these fibers that only another fiber or thread can wake.
-    pub fn blocked(&self) -> usize {
+    /// Number of these fibers that only another fiber or thread can wake. `handles_signals` says
+    /// whether the program has signal handlers.
+    pub fn blocked(&self, handles_signals: bool) -> usize {
         let blocked = self
             .iter()
-            .filter(|(_, operation)| operation.is_blocked_by_others());
+            .filter(|(_, operation)| operation.is_blocked_by_others(handles_signals));
         blocked.count() + self.waiting_for_turn.get()
+    }
+
+    /// Whether fibers are parked, and only another fiber or thread can wake them. Stops at the
+    /// first fiber that something else can wake.
+    pub fn all_blocked(&self, handles_signals: bool) -> bool {
+        self.waiting() > 0
+            && self.waiting_for_function.get() == 0
+            && self
+                .iter()
+                .all(|(_, operation)| operation.is_blocked_by_others(handles_signals))
     }
 
     /// Number of operations.
@@ -189,6 +203,15 @@ impl InFlight {
 
     pub fn end_turn_wait(&self) {
         self.waiting_for_turn.update(|n| n - 1);
+    }
+
+    /// A fiber begins to wait for a pool thread that is running a function with call-backs.
+    pub fn begin_function_wait(&self) {
+        self.waiting_for_function.update(|n| n + 1);
+    }
+
+    pub fn end_function_wait(&self) {
+        self.waiting_for_function.update(|n| n - 1);
     }
 
     /// The operations that the engine has to perform.

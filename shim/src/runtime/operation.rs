@@ -19,6 +19,9 @@ use std::ffi::{c_int, c_void};
 use std::sync::atomic::Ordering;
 use sys::SignalSet;
 
+/// The index of sem_wait(3) in the call table.
+const SEM_WAIT: usize = calltable::index_of("sem_wait");
+
 /// One operation in flight, on the stack of the fiber that waits for it. It is small because with
 /// many fibers most cache misses are on their stacks.
 pub struct Operation {
@@ -112,10 +115,12 @@ impl Operation {
             && self.deadline == NEVER
     }
 
-    /// Whether only another fiber or thread ends the operation, as in pthread_mutex_lock(3).
-    pub fn is_blocked_by_others(&self) -> bool {
+    /// Whether only another fiber or thread ends the operation, as in pthread_mutex_lock(3). If the
+    /// program handles signals, a handler may call sem_post(3).
+    pub fn is_blocked_by_others(&self, handles_signals: bool) -> bool {
         matches!(self.request(), Request::Wait { claim } if !claim.is_null())
             && self.deadline == NEVER
+            && !(handles_signals && self.row as usize == SEM_WAIT)
     }
 
     /// Whether the operation waits for a disk and for nothing else.

@@ -8,10 +8,12 @@
  *   yields     no fiber may be made to yield in a call that does not wait
  *   expire     its fibers wait in their own event loops, which it ends as if their time were up
  *   blocked    it counts the fibers that only another fiber can wake
+ *   functions  it counts them while a pool thread runs a function with call-backs
  *   moved      it resumes a fiber on another OS thread, which it must not */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
+#include <ftw.h>
 #include <netdb.h>
 #include <poll.h>
 #include <pthread.h>
@@ -59,6 +61,7 @@ static struct {
     int (*expire)(aioshim_thread_t *, const void *);
     size_t (*in_flight)(const aioshim_thread_t *);
     size_t (*blocked)(const aioshim_thread_t *);
+    int (*all_blocked)(const aioshim_thread_t *);
 } shim;
 
 static void fail(const char *what)
@@ -373,7 +376,32 @@ static void count_blocked(void)
     }
     if (shim.in_flight(host.shim) != 3 || shim.blocked(host.shim) != 2)
         fail("wrong number of blocked fibers");
+    if (shim.all_blocked(host.shim))
+        fail("a fiber that reads a pipe is blocked by others");
     (void)!write(pipes[0][1], "x", 1);
+}
+
+/* ---- functions ------------------------------------------------------------------------------ */
+
+static int visit(const char *path, const struct stat *status, int kind, struct FTW *place)
+{
+    (void)path, (void)status, (void)kind, (void)place;
+    return 0;
+}
+
+static void walk(void)
+{
+    if (nftw("/proc/self/task", visit, 4, FTW_PHYS) < 0)
+        fail("nftw");
+}
+
+/* Neither walk waits for another fiber, whether its pool thread is done already or not. */
+static void count_walks(void)
+{
+    while (host.count > 0)
+        run_one();
+    if (shim.in_flight(host.shim) != 2 || shim.blocked(host.shim) || shim.all_blocked(host.shim))
+        fail("a walk counts as blocked");
 }
 
 /* ---- moved ---------------------------------------------------------------------------------- */
@@ -414,6 +442,7 @@ int main(int argc, char **argv)
     *(void **)&shim.expire = dlsym(RTLD_DEFAULT, "aioshim_expire");
     *(void **)&shim.in_flight = dlsym(RTLD_DEFAULT, "aioshim_in_flight");
     *(void **)&shim.blocked = dlsym(RTLD_DEFAULT, "aioshim_blocked");
+    *(void **)&shim.all_blocked = dlsym(RTLD_DEFAULT, "aioshim_all_blocked");
     if (!shim.attach)
         fail("not preloaded");
     if (pipe(pipes[0]) || pipe(pipes[1]) || pipe(host.wake_pipe))
@@ -449,11 +478,15 @@ int main(int argc, char **argv)
         make(1, lock_and_unlock);
         make(2, lock_and_unlock);
         count_blocked();
+    } else if (strcmp(mode, "functions") == 0) {
+        make(0, walk);
+        make(1, walk);
+        count_walks();
     } else if (strcmp(mode, "moved") == 0) {
         make(0, wait_to_be_moved);
         move();
     } else {
-        fail("usage: demanding locks|fork|elsewhere|yields|expire|blocked|moved");
+        fail("usage: demanding locks|fork|elsewhere|yields|expire|blocked|functions|moved");
     }
     run(elsewhere);
     if (shim.detach(host.shim) != 0)

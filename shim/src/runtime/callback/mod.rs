@@ -76,7 +76,7 @@ fn run_on_pool<R, F: FnOnce() -> R>(
     let link = unsafe { &(*job).link };
     loop {
         // The pool thread unparks the fiber once per message.
-        call.await_unpark();
+        call.await_function();
         let callback = match &*link.phase() {
             Phase::CallBack(callback) => *callback,
             _ => break,

@@ -130,6 +130,24 @@ pub fn begin(signal: c_int) -> Recorded {
     recorded
 }
 
+/// The signals that report a fault of the thread which gets them.
+const FAULTS: [c_int; 6] = [
+    libc::SIGSEGV,
+    libc::SIGBUS,
+    libc::SIGILL,
+    libc::SIGFPE,
+    libc::SIGTRAP,
+    libc::SIGABRT,
+];
+
+/// Whether the program has handlers of signals other than faults.
+pub fn has_handlers() -> bool {
+    (1..SIGNALS as c_int).any(|signal| {
+        let handler = ACTIONS[signal as usize].handler.load(Relaxed);
+        !matches!(handler, libc::SIG_DFL | libc::SIG_IGN) && !FAULTS.contains(&signal)
+    })
+}
+
 fn is_ours(handler: Handler) -> bool {
     handler == trampoline::enter as *const () as Handler
 }

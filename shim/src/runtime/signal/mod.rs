@@ -27,7 +27,7 @@ mod trampoline;
 
 use crate::record::handlers::{self, Handlers};
 
-pub use actions::{unwrap_all, wrap_again, wrap_all};
+pub use actions::{has_handlers, unwrap_all, wrap_again, wrap_all};
 pub use mask::run_deferred_handlers;
 pub use state::{DEFERRABLE, Handled};
 

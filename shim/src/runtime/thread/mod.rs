@@ -29,6 +29,7 @@ use crate::runtime::language::Runtimes;
 use crate::runtime::mailbox::Mailbox;
 use crate::runtime::open_history::OpenHistory;
 use crate::runtime::quantum::Quantum;
+use crate::runtime::signal;
 use crate::runtime::signal::state::Signals;
 use crate::runtime::static_results::StaticResults;
 use crate::runtime::stream::occupancy::Occupancy;
@@ -199,11 +200,23 @@ impl Thread {
     /// How many of the fibers parked in the shim only another fiber or thread can wake. Zero if
     /// another thread has just woken one.
     pub fn blocked(&self) -> usize {
-        if self.mailbox.is_empty() && !self.remote().has_woken() {
-            self.operations.blocked()
-        } else {
+        if self.has_news() {
             0
+        } else {
+            self.operations.blocked(signal::has_handlers())
         }
+    }
+
+    /// Whether fibers are parked in the shim, and only another fiber or thread can wake them.
+    pub fn all_blocked(&self) -> bool {
+        self.in_flight() > 0
+            && !self.has_news()
+            && self.operations.all_blocked(signal::has_handlers())
+    }
+
+    /// Whether another thread has woken a fiber, or a signal waits for its handler.
+    fn has_news(&self) -> bool {
+        !self.mailbox.is_empty() || self.remote().has_woken() || self.signals.has_deferred()
     }
 
     /// Passes every later call of this thread through to libc. In-flight operations complete as

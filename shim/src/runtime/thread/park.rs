@@ -54,6 +54,14 @@ impl Thread {
         self.operations.end_turn_wait();
     }
 
+    /// Parks the running fiber until a pool thread unparks it, which is running a function with
+    /// call-backs for it.
+    pub fn await_function(&self) {
+        self.operations.begin_function_wait();
+        self.park();
+        self.operations.end_function_wait();
+    }
+
     /// Parks the running fiber until it is unparked. While parked it leaves the streams that it is
     /// inside of. Preserves errno.
     #[inline(always)]
