@@ -291,7 +291,7 @@ static void use_children(int number)
     expect(pclose(output) == 0, "pclose");
 }
 
-/* ---- forks: the child of a coroutine goes on with that coroutine alone ------------------------ */
+/* ---- forks: the child of a coroutine goes on with that coroutine alone ----------------------- */
 
 enum { RIGHT = 40 };
 

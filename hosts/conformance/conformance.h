@@ -28,8 +28,8 @@ void conformance_body(int number);
 /* Prints the results. Returns the exit status. */
 int conformance_end(void);
 
-/* For the checks `exceptions`, `timers` and `cancel`, whose bodies are the driver's own: a wait by a
- * plain call, and one result of a coroutine. In `cancel`, coroutines that wait for a minute are
+/* For the checks `exceptions`, `timers` and `cancel`, whose bodies are the driver's own: a wait by
+ * a plain call, and one result of a coroutine. In `cancel`, coroutines that wait for a minute are
  * cancelled; a library without cancellation leaves it out. */
 void conformance_wait(void);
 void conformance_result(int number, uint64_t value);
