@@ -39,8 +39,11 @@ struct Adapter {
     packages: &'static [(&'static str, &'static str)],
     /// Its library to preload before libaioshim.so.
     preload: Option<&'static str>,
-    /// The interpreter and the script that run the test; otherwise a program does.
+    /// The interpreter and the script that run the test; otherwise the program does.
     script: Option<[&'static str; 2]>,
+    program: &'static str,
+    /// The adapter that builds the same folder.
+    built_with: Option<&'static Adapter>,
     /// Words of the command line of make.
     make: &'static [&'static str],
     /// Checks of functions that not every scheduler has.
@@ -57,6 +60,8 @@ impl Adapter {
             packages: &[],
             preload: None,
             script: None,
+            program: "conformance",
+            built_with: None,
             make: &[],
             also: &[],
             deadlock: (": deadlock: ", true),
@@ -76,6 +81,12 @@ impl Adapter {
 
     const fn interpreted(mut self, interpreter: &'static str, script: &'static str) -> Self {
         self.script = Some([interpreter, script]);
+        self
+    }
+
+    const fn of_the_build(mut self, other: &'static Adapter, program: &'static str) -> Self {
+        self.built_with = Some(other);
+        self.program = program;
         self
     }
 
@@ -101,6 +112,9 @@ impl Adapter {
     /// Builds the adapter, once per process, and returns the directory of the results; None if its
     /// package is not installed.
     fn build(&self) -> Option<&Path> {
+        if let Some(other) = self.built_with {
+            return other.build();
+        }
         let built = self.built.get_or_init(|| {
             for (package, file) in self.packages {
                 if !Path::new(file).exists() {
@@ -134,7 +148,7 @@ impl Adapter {
     /// A run of one check in `dir`. With `shim`, the coroutines must overlap.
     fn check(&self, out: &Path, check: &str, dir: &Scratch, shim: bool) -> Run {
         let run = match self.script {
-            None => Run::new(out.join("conformance")),
+            None => Run::new(out.join(self.program)),
             Some([interpreter, script]) => Run::new(interpreter)
                 .arg(self.source().join(script))
                 .env("LUA_CPATH", out.join("?.so"))
@@ -160,12 +174,20 @@ static LUA: Adapter = Adapter::new("lua")
     .interpreted("lua5.4", "conformance.lua");
 static STATE_THREADS: Adapter = Adapter::new("state-threads")
     .needs(&[("libst-dev", "/usr/include/st.h")])
-    .preloads("libaioshim_st.so");
+    .preloads("libaioshim_st.so")
+    .also(&["timers"]);
 static PTH: Adapter = Adapter::new("pth")
     .needs(&[("libpth-dev", "/usr/include/pth.h")])
-    .preloads("libaioshim_pth.so");
+    .preloads("libaioshim_pth.so")
+    .also(&["timers"]);
 static BOOST_FIBER: Adapter = Adapter::new("boost-fiber")
-    .needs(&[("libboost-fiber-dev", "/usr/include/boost/fiber/all.hpp")]);
+    .needs(&[("libboost-fiber-dev", "/usr/include/boost/fiber/all.hpp")])
+    .also(&["timers"]);
+/// The same test without the header.
+static BOOST_FIBER_PRELOAD: Adapter = Adapter::new("boost-fiber")
+    .of_the_build(&BOOST_FIBER, "plain")
+    .preloads("libaioshim_boost_fiber.so")
+    .also(&["timers"]);
 static GREENLET: Adapter = Adapter::new("greenlet")
     .needs(&[
         (
@@ -318,4 +340,5 @@ conforms!(lua, LUA);
 conforms!(state_threads, STATE_THREADS);
 conforms!(pth, PTH);
 conforms!(boost_fiber, BOOST_FIBER);
+conforms!(boost_fiber_preload, BOOST_FIBER_PRELOAD);
 conforms!(greenlet, GREENLET);
