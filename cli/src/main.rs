@@ -29,6 +29,8 @@ enum Command {
     Go(go::Options),
     /// Study when asynchronous I/O beats blocking I/O on this machine
     Measure(measure::Options),
+    /// Make the report of a study from its result file, or compare two
+    Report(study::report::Options),
     /// Run a program with libaioshim.so preloaded
     Run(run::Options),
     /// Replay call traces (AIOSHIM_TRACE) against the shim's policy and others
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
         Command::Go(options) => go::run(&options),
         Command::Measure(options) if options.names_tables() => measure::run(&options),
         Command::Measure(options) => study::run(&options),
+        Command::Report(options) => study::report::run(&options),
         Command::Run(options) => return run::run(&options),
         Command::Simulate(options) => simulate::run(&options),
         Command::SlowFiles(options) => slow_files::run(&options),

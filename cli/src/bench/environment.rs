@@ -70,10 +70,25 @@ impl Environment {
             notes,
         }
     }
+}
 
-    /// The type of the file system of the directory for files.
-    pub fn filesystem(&self) -> &str {
-        &self.filesystem
+impl Environment {
+    /// The machine in one line.
+    pub fn in_words(&self) -> String {
+        let engine = self.engine.as_deref().unwrap_or("none");
+        format!(
+            "{}, {} processors, {} MiB of memory, Linux {}, glibc {}, {} on {}, aioshim {} with \
+            the engine {engine}, {}",
+            self.cpu,
+            self.cores,
+            self.memory_mib,
+            self.kernel,
+            self.glibc,
+            self.filesystem,
+            self.device,
+            self.aioshim,
+            self.date
+        )
     }
 }
 

@@ -18,6 +18,9 @@ pub struct Answer {
     pub sentence: String,
     pub findings: BTreeMap<String, Finding>,
     pub plots: Vec<Plot>,
+    /// The sentences that it contributes to the verdict of the study, with the same findings.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub verdict: Vec<String>,
 }
 
 /// A figure that a sentence names.
@@ -88,6 +91,13 @@ impl Answer {
     pub fn judged(mut self, name: &str, ratio: Option<Estimate>, better: Better) -> Answer {
         self.findings
             .insert(name.to_owned(), Finding::new(ratio, Some(better)));
+        self
+    }
+
+    /// Adds a sentence to the verdict of the study.
+    #[must_use]
+    pub fn verdict(mut self, sentence: impl Into<String>) -> Answer {
+        self.verdict.push(sentence.into());
         self
     }
 

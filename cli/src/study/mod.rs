@@ -19,6 +19,7 @@ mod machine;
 mod places;
 mod plot;
 mod progress;
+pub mod report;
 mod results;
 mod runner;
 mod unit;
@@ -61,7 +62,10 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let spent: f64 = study.experiments.iter().map(|record| record.seconds).sum();
     let left = time.saturating_sub(Duration::from_secs_f64(spent));
     runner::run(&mut study, experiments, &machine, left, &out)?;
-    println!("result file: {}", out.join(file::NAME).display());
+    let path = out.join(file::NAME);
+    println!("\n{}", report::verdict_in_words(&study));
+    println!("report: {}", report::beside(&study, &path)?.display());
+    println!("result file: {}", path.display());
     let failed = study.experiments.iter().any(|r| !r.failures.is_empty());
     Ok(if failed {
         ExitCode::FAILURE

@@ -1,0 +1,78 @@
+//! The report as Markdown: the same sentences, with tables for the plots.
+
+use std::fmt::Write;
+
+use super::plots::{Table, table};
+use super::questions::question;
+use super::sentence::{plain, sentence};
+use super::verdict::{NO_VERDICT, verdict};
+use super::view::{ExperimentView, experiments};
+use crate::study::file::Study;
+
+/// The whole text. `name` is the name of the result file.
+pub fn page(study: &Study, name: &str) -> String {
+    let experiments = experiments(study, "");
+    let mut text = format!(
+        "# When does asynchronous I/O beat blocking I/O?\n\n{}\n\n",
+        study.machine.in_words()
+    );
+    let sentences = verdict(&experiments);
+    for (i, pieces) in sentences.iter().enumerate() {
+        let _ = writeln!(text, "{}. {}", i + 1, plain(pieces));
+    }
+    if sentences.is_empty() {
+        let _ = writeln!(text, "{NO_VERDICT}");
+    }
+    if let Some(note) = super::html::incomplete(study) {
+        let _ = writeln!(text, "\n{note}");
+    }
+    for number in 1..=9 {
+        let _ = writeln!(text, "\n## {number}. {}", question(number));
+        for experiment in experiments.iter().filter(|e| e.record.question == number) {
+            text += &section(experiment);
+        }
+    }
+    let _ = writeln!(
+        text,
+        "\nMedians, with 95 % bootstrap intervals in {name}, which holds every sample."
+    );
+    text
+}
+
+fn section(experiment: &ExperimentView) -> String {
+    let record = experiment.record;
+    let mut text = format!("\n### {}\n\n", record.title);
+    if let Some(reason) = &record.skipped {
+        let _ = writeln!(text, "Not measured: {reason}.");
+        return text;
+    }
+    let _ = writeln!(
+        text,
+        "{}",
+        plain(&sentence(&record.answer.sentence, experiment))
+    );
+    for plot in &record.answer.plots {
+        if let Some(of) = table(plot, experiment) {
+            let _ = write!(text, "\n{}:\n\n{}", plot.title, rows(&of));
+        }
+    }
+    let _ = writeln!(
+        text,
+        "\nMethod: {} {} rounds in {:.0} s.",
+        record.method, record.rounds, record.seconds
+    );
+    for line in record.notes.iter().chain(&record.failures) {
+        let _ = writeln!(text, "\nNote: {line}");
+    }
+    text
+}
+
+fn rows(table: &Table) -> String {
+    let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
+    let mut text = line(&table.head);
+    text += &line(&vec!["---".to_owned(); table.head.len()]);
+    for row in &table.rows {
+        text += &line(row);
+    }
+    text
+}
