@@ -7,9 +7,9 @@
  * the same for all variants. All members take the next request from one counter, which is a queue
  * without cost: the best case for a pool. */
 #define _GNU_SOURCE /* sched_setaffinity */
+#include "work.h"
 #include "workload.h"
 
-#include <sched.h>
 #include <sys/stat.h>
 
 static const char usage[] =
@@ -29,20 +29,6 @@ static char *memory;
 static unsigned bits; /* each half of the file has 2^bits blocks */
 static uint64_t seed, requests, turns;
 static _Atomic uint64_t taken;
-
-/* Each iteration needs the result of the last one, so none can be omitted or done in parallel. */
-__attribute__((noinline)) static uint64_t work(uint64_t n)
-{
-    uint64_t x = n | 1;
-    for (uint64_t i = 0; i < n; i++) {
-        x ^= x << 13;
-        x ^= x >> 7;
-        x ^= x << 17;
-    }
-    return x;
-}
-
-static volatile uint64_t sink;
 
 /* Takes the fastest of many short runs, because other processes can only make them slower. */
 static double turns_per_us(void)
@@ -110,21 +96,6 @@ static void open_file(const char *path)
         die(0, "%s: posix_fadvise refused", path);
 }
 
-static void on_two_processors(void)
-{
-    cpu_set_t all, two;
-    CPU_ZERO(&two);
-    if (sched_getaffinity(0, sizeof all, &all))
-        die(errno, "sched_getaffinity");
-    for (int cpu = 0, n = 0; cpu < CPU_SETSIZE && n < CORES; cpu++)
-        if (CPU_ISSET(cpu, &all)) {
-            CPU_SET(cpu, &two);
-            n++;
-        }
-    if (sched_setaffinity(0, sizeof two, &two))
-        die(errno, "sched_setaffinity");
-}
-
 int main(int argc, char **argv)
 {
     if (argc == 2 && !strcmp(argv[1], "calibrate")) {
@@ -140,7 +111,7 @@ int main(int argc, char **argv)
         fputs(usage, stderr);
         return 2;
     }
-    on_two_processors();
+    use_processors(CORES);
     open_file(argv[5]);
     seed = fresh_seed();
     if (posix_memalign((void **)&memory, BLOCK, (size_t)BLOCK * workload.count))

@@ -9,9 +9,7 @@ use testprogs::{skip, target_dir, workspace};
 const MOST_COLUMNS: usize = 100;
 const MOST_LINES: usize = 600;
 
-const SOURCES: [&str; 9] = [
-    ".rs", ".c", ".h", ".cpp", ".hpp", ".lua", ".go", ".py", ".rb",
-];
+const SOURCES: [&str; 7] = [".rs", ".c", ".h", ".cpp", ".hpp", ".lua", ".go"];
 
 /// Files that are longer or wider, and why.
 const EXCEPTIONS: [(&str, &str); 2] = [

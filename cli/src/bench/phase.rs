@@ -30,10 +30,15 @@ impl Phase {
         let mut live = Live::start(command, name)?;
         let line = live.line()?;
         live.end()?;
+        Phase::parse(&line, name, meant)
+    }
+
+    /// Reads a line that `name` printed, which must have run in the mode `meant`.
+    pub fn parse(line: &str, name: &str, meant: Hello) -> Result<Phase> {
         let context = || format!("{name}: unexpected output {line:?}");
-        let hello: Hello = serde_json::from_str(&line).with_context(context)?;
+        let hello: Hello = serde_json::from_str(line).with_context(context)?;
         ensure!(hello == meant, "{name}: ran in the wrong mode: {line}");
-        let phase: Phase = serde_json::from_str(&line).with_context(context)?;
+        let phase: Phase = serde_json::from_str(line).with_context(context)?;
         ensure!(phase.operations > 0, "{name}: completed no operation");
         Ok(phase)
     }

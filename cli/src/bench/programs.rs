@@ -57,6 +57,7 @@ pub struct Programs {
     pub locks: PathBuf,
     pub pingpong: PathBuf,
     pub loadgen: PathBuf,
+    pub requests: PathBuf,
     /// The compiler and its flags.
     pub compiler: String,
     pub flags: Vec<String>,
@@ -100,6 +101,7 @@ impl Programs {
             locks: dir.join("locks"),
             pingpong: dir.join("pingpong"),
             loadgen: dir.join("loadgen"),
+            requests: dir.join("requests"),
             compiler: said("compiler")?,
             flags: said("flags")?.split(' ').map(str::to_owned).collect(),
             dir,

@@ -2,17 +2,12 @@
 //!
 //! Each is a file with a type that implements `Experiment`, and a line in `all`.
 
-mod blocking;
-mod buffer;
-mod stopwatch;
+mod many_threads;
+mod requests;
 
 use super::experiment::Experiment;
 
 /// All experiments, in the order in which they run and are reported.
 pub fn all() -> Vec<Box<dyn Experiment>> {
-    vec![
-        Box::new(blocking::Sizes::default()),
-        Box::new(blocking::FileSystems::default()),
-        Box::new(blocking::Latencies::default()),
-    ]
+    vec![Box::new(many_threads::ManyThreads::default())]
 }
