@@ -18,9 +18,9 @@
 
 #include "aioshim_host.h"
 
-class aioshim_round_robin : public boost::fibers::algo::round_robin
+// A thread that runs fibers, and its place in the shim. The algorithm of the thread calls it.
+class aioshim_fiber_thread
 {
-    using base = boost::fibers::algo::round_robin;
     using context = boost::fibers::context;
     using clock = std::chrono::steady_clock;
 
@@ -36,7 +36,10 @@ class aioshim_round_robin : public boost::fibers::algo::round_robin
         return c->is_context(boost::fibers::type::dispatcher_context);
     }
 
-    static aioshim_round_robin &of(void *data) { return *static_cast<aioshim_round_robin *>(data); }
+    static aioshim_fiber_thread &of(void *data)
+    {
+        return *static_cast<aioshim_fiber_thread *>(data);
+    }
 
     static void *running(void *data)
     {
@@ -58,11 +61,7 @@ class aioshim_round_robin : public boost::fibers::algo::round_robin
 
     static unsigned runnable(void *data) { return of(data).ready_; }
 
-    static void wake(void *data)
-    {
-        aioshim_round_robin &self = of(data);
-        self.shim_.wake(self.thread_);
-    }
+    static void wake(void *data) { of(data).wake(); }
 
     static const aioshim_host_t *table()
     {
@@ -102,45 +101,49 @@ class aioshim_round_robin : public boost::fibers::algo::round_robin
     }
 
   public:
-    aioshim_round_robin()
+    aioshim_fiber_thread() = default;
+    aioshim_fiber_thread(const aioshim_fiber_thread &) = delete;
+    aioshim_fiber_thread &operator=(const aioshim_fiber_thread &) = delete;
+    ~aioshim_fiber_thread() { detach(); }
+
+    bool attached() const { return thread_ != nullptr; }
+
+    void attach() noexcept
     {
-        if (aioshim_find(&shim_) && shim_.attach(table(), this, &thread_) != 0)
+        if (!thread_ && aioshim_find(&shim_) && shim_.attach(table(), this, &thread_) != 0)
             thread_ = nullptr;
     }
 
-    ~aioshim_round_robin() override
+    void detach() noexcept
     {
-        if (thread_)
-            shim_.detach(thread_);
+        if (thread_ && shim_.detach(thread_) == 0)
+            thread_ = nullptr;
     }
 
-    aioshim_round_robin(const aioshim_round_robin &) = delete;
-    aioshim_round_robin &operator=(const aioshim_round_robin &) = delete;
+    void wake() noexcept { shim_.wake(thread_); }
 
-    void awakened(context *c) noexcept override
+    void awakened(const context *c) noexcept
     {
         if (!is_dispatcher(c))
             ready_++;
-        base::awakened(c);
     }
 
-    context *pick_next() noexcept override
+    // Before the algorithm chooses the next fiber. The dispatcher does so once a round.
+    void begin_pick() noexcept
     {
-        // The dispatcher runs once a round.
         if (thread_ && is_dispatcher(context::active()))
             poll(0);
-        context *next = base::pick_next();
-        if (next && !is_dispatcher(next))
-            ready_--;
-        return next;
     }
 
-    void suspend_until(clock::time_point const &time) noexcept override
+    void picked(const context *c) noexcept
     {
-        if (!thread_) {
-            base::suspend_until(time);
-            return;
-        }
+        if (c && !is_dispatcher(c))
+            ready_--;
+    }
+
+    // Sleeps until a fiber can run or the time has come.
+    void suspend_until(const clock::time_point &time) noexcept
+    {
         if (time == (clock::time_point::max)()) {
             check_deadlock();
             poll(-1);
@@ -149,11 +152,44 @@ class aioshim_round_robin : public boost::fibers::algo::round_robin
         std::chrono::nanoseconds left = time - clock::now();
         poll((std::max)(std::int64_t{ 0 }, std::int64_t{ left.count() }));
     }
+};
+
+class aioshim_round_robin : public boost::fibers::algo::round_robin
+{
+    using base = boost::fibers::algo::round_robin;
+    using context = boost::fibers::context;
+
+    aioshim_fiber_thread thread_;
+
+  public:
+    aioshim_round_robin() { thread_.attach(); }
+
+    void awakened(context *c) noexcept override
+    {
+        thread_.awakened(c);
+        base::awakened(c);
+    }
+
+    context *pick_next() noexcept override
+    {
+        thread_.begin_pick();
+        context *next = base::pick_next();
+        thread_.picked(next);
+        return next;
+    }
+
+    void suspend_until(std::chrono::steady_clock::time_point const &time) noexcept override
+    {
+        if (thread_.attached())
+            thread_.suspend_until(time);
+        else
+            base::suspend_until(time);
+    }
 
     void notify() noexcept override
     {
-        if (thread_)
-            shim_.wake(thread_);
+        if (thread_.attached())
+            thread_.wake();
         else
             base::notify();
     }

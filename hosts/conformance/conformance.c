@@ -291,6 +291,40 @@ static void use_children(int number)
     expect(pclose(output) == 0, "pclose");
 }
 
+/* ---- forks: the child of a coroutine goes on with that coroutine alone ----------------------- */
+
+enum { RIGHT = 40 };
+
+static int write_and_read(int number)
+{
+    char path[600], text[] = "child", back[sizeof text];
+    int file = open(path_of(path, "child", number), O_RDWR | O_CREAT | O_TRUNC, 0600);
+    ssize_t wrote = write(file, text, sizeof text);
+    ssize_t got = pread(file, back, sizeof back, 0);
+    return wrote == (ssize_t)sizeof text && got == wrote && memcmp(text, back, sizeof text) == 0 &&
+           close(file) == 0 && unlink(path) == 0;
+}
+
+static void fork_beside_others(int number)
+{
+    pid_t home = getpid();
+    conformance_wait();
+    pid_t child = fork();
+    expect(child >= 0, "fork");
+    if (child == 0) {
+        conformance_wait();
+        _exit(write_and_read(number) ? RIGHT + number : 4);
+    }
+    int status;
+    for (int i = 0; i < ROUNDS; i++) {
+        conformance_wait();
+        expect(getpid() == home, "a coroutine of the parent runs in a child");
+    }
+    expect(waitpid(child, &status, 0) == child && WIFEXITED(status), "waitpid");
+    expect(WEXITSTATUS(status) == RIGHT + number, "the child's calls");
+    results[number] = (uint64_t)WEXITSTATUS(status);
+}
+
 /* ---- errors: each coroutine has its own errno ----------------------------------------------- */
 
 static void keep_errno(int number)
@@ -341,6 +375,20 @@ static void meet(int number)
     results[number] = (uint64_t)here;
 }
 
+/* ---- timers: half of the coroutines wait by the library's own functions ---------------------- */
+
+static int has_waited[MOST];
+
+int conformance_timers(int number)
+{
+    static int rounds[MOST];
+    has_waited[number] = 1;
+    int ended = (number % 2 && !overlap) || has_waited[number ^ 1];
+    expect(ended || ++rounds[number] < 5000, "a partner that has waited");
+    results[number] = 1;
+    return !ended;
+}
+
 /* ---- deadlock: two coroutines wait for each other's mutex ----------------------------------- */
 
 static void lock_each_other(int number)
@@ -377,8 +425,11 @@ static const struct check {
     { "sockets", 32, make_sockets, use_sockets, NULL, 0 },
     { "locks", 32, make_locks, use_locks, report_locks, 0 },
     { "children", 8, NULL, use_children, NULL, 0 },
+    { "forks", 8, NULL, fork_beside_others, NULL, 0 },
     { "errors", 32, NULL, keep_errno, NULL, 0 },
     { "exceptions", 32, NULL, wait_once, NULL, 0 },
+    { "timers", 32, NULL, wait_once, NULL, 0 },
+    { "cancel", 16, NULL, wait_once, NULL, 1 },
     { "pairs", 32, make_pipes, meet, NULL, 1 },
     { "deadlock", 2, NULL, lock_each_other, NULL, 1 },
 };

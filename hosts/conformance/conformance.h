@@ -28,10 +28,15 @@ void conformance_body(int number);
 /* Prints the results. Returns the exit status. */
 int conformance_end(void);
 
-/* For the check `exceptions`, whose body is the driver's own: a wait, and one result of a
- * coroutine. */
+/* For the checks `exceptions`, `timers` and `cancel`, whose bodies are the driver's own: a wait by
+ * a plain call, and one result of a coroutine. In `cancel`, coroutines that wait for a minute are
+ * cancelled; a library without cancellation leaves it out. */
 void conformance_wait(void);
 void conformance_result(int number, uint64_t value);
+/* For `timers`: a coroutine with an even number waits by a timer of the library, one with an odd
+ * number by a plain call, and then calls this, again and again until it returns 0. That is when its
+ * partner has waited, too. */
+int conformance_timers(int number);
 
 #ifdef __cplusplus
 }

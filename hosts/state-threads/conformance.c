@@ -1,12 +1,26 @@
 /* SPDX-License-Identifier: MIT */
 /* The conformance test on State Threads. It knows nothing of the shim. */
 #include <st.h>
+#include <string.h>
 
 #include "conformance.h"
 
+static const char *check;
+
+/* Plain waits beside timers of the library. */
+static void timers(int number)
+{
+    do {
+        if (number % 2)
+            conformance_wait();
+        else
+            st_usleep(1000);
+    } while (conformance_timers(number));
+}
+
 static void *body(void *number)
 {
-    conformance_body((int)(intptr_t)number);
+    (strcmp(check, "timers") == 0 ? timers : conformance_body)((int)(intptr_t)number);
     return NULL;
 }
 
@@ -14,6 +28,7 @@ int main(int argc, char **argv)
 {
     st_thread_t threads[128];
     int count = conformance_begin(argc, argv);
+    check = argv[1];
     if (st_init() != 0)
         return 3;
     for (int i = 0; i < count; i++)

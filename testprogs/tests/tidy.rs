@@ -9,7 +9,9 @@ use testprogs::{skip, target_dir, workspace};
 const MOST_COLUMNS: usize = 100;
 const MOST_LINES: usize = 600;
 
-const SOURCES: [&str; 7] = [".rs", ".c", ".h", ".cpp", ".hpp", ".lua", ".go"];
+const SOURCES: [&str; 9] = [
+    ".rs", ".c", ".h", ".cpp", ".hpp", ".lua", ".go", ".py", ".rb",
+];
 
 /// Files that are longer or wider, and why.
 const EXCEPTIONS: [(&str, &str); 2] = [

@@ -70,6 +70,11 @@ impl Environment {
             notes,
         }
     }
+
+    /// The type of the file system of the directory for files.
+    pub fn filesystem(&self) -> &str {
+        &self.filesystem
+    }
 }
 
 impl Environment {

@@ -62,6 +62,17 @@ impl Results {
             .find(|c| c.cell.contender == contender && c.is_at(point))
     }
 
+    /// The positions of all cells on `axis`, each once, in the order of the cells.
+    pub fn positions(&self, axis: &str) -> Vec<Position> {
+        let mut positions: Vec<Position> = Vec::new();
+        for position in self.0.iter().filter_map(|c| c.cell.at.get(axis)) {
+            if !positions.contains(position) {
+                positions.push(position.clone());
+            }
+        }
+        positions
+    }
+
     /// The median of `figure` of `contender` at `point`.
     pub fn estimate(&self, contender: &str, point: Point, figure: &str) -> Option<Estimate> {
         let figure = self.cell(contender, point)?.figures.get(figure)?;

@@ -2,12 +2,20 @@
 //!
 //! Each is a file with a type that implements `Experiment`, and a line in `all`.
 
+mod blocking;
+mod buffer;
 mod many_threads;
 mod requests;
+mod stopwatch;
 
 use super::experiment::Experiment;
 
 /// All experiments, in the order in which they run and are reported.
 pub fn all() -> Vec<Box<dyn Experiment>> {
-    vec![Box::new(many_threads::ManyThreads::default())]
+    vec![
+        Box::new(blocking::Sizes::default()),
+        Box::new(blocking::FileSystems::default()),
+        Box::new(blocking::Latencies::default()),
+        Box::new(many_threads::ManyThreads::default()),
+    ]
 }

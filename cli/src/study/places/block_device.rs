@@ -3,6 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result, bail};
 
@@ -43,7 +44,10 @@ impl BlockDevice {
     /// A loop device over a new file of `size` bytes in `dir`. The file has no name, so that it
     /// disappears with the device.
     pub fn over_file(dir: &Path, size: u64) -> Result<BlockDevice> {
-        let name = dir.join(format!("study.{}.disk", std::process::id()));
+        // mkfs.btrfs takes two devices over files of the same name for one.
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = dir.join(format!("study.{}.{number}.disk", std::process::id()));
         let file = File::create_new(&name)
             .and_then(|_| OpenOptions::new().read(true).write(true).open(&name));
         let removed = fs::remove_file(&name);

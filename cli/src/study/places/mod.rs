@@ -84,13 +84,16 @@ impl Place {
     }
 
     /// A FUSE file system of `files` files of `size` bytes, named by number from 0, whose reads and
-    /// writes take `latency`.
+    /// writes take `latency` and the way to its process and back.
     pub fn slow(dir: &Path, latency: Duration, files: u32, size: u64) -> Result<Place> {
         // Without it, fusermount may still mount the file system where everybody sees it.
         let _ = namespace::enter();
         let disk = SlowDisk::mount(dir, latency, files, size)?;
         Ok(Place {
-            name: format!("FUSE with {}", name_of(latency)),
+            name: match latency {
+                Duration::ZERO => "FUSE".to_owned(),
+                _ => format!("FUSE with {}", name_of(latency)),
+            },
             dir: disk.dir.path().to_owned(),
             kind: Kind::Slow(disk),
         })
