@@ -34,6 +34,11 @@ impl CallCounts {
         self.converted + self.inline > 9 * self.passed
     }
 
+    /// The part of the calls for which the fiber parked.
+    pub fn parked_share(&self) -> f64 {
+        self.converted as f64 / (self.converted + self.inline + self.passed).max(1) as f64
+    }
+
     /// Formats the statistics as "converted 3, inline 4, passed through 5 (reason 5)".
     pub fn describe(&self) -> String {
         let CallCounts {

@@ -15,6 +15,7 @@ pub mod programs;
 pub mod progress;
 pub mod rounds;
 pub mod samples;
+pub mod work;
 
 use std::fs;
 use std::path::{Path, PathBuf};

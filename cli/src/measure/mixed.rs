@@ -10,7 +10,6 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use comfy_table::Cell;
 use plotters::prelude::SeriesLabelPosition;
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::goals::Goal;
@@ -18,12 +17,13 @@ use super::plot::{self, Axis, Line, Panel};
 use super::report::{Part, table};
 use crate::bench::Bench;
 use crate::bench::data_file::data_file;
-use crate::bench::live::{Hello, Live};
+use crate::bench::live::Hello;
 use crate::bench::phase::Phase;
 use crate::bench::programs::Load;
 use crate::bench::progress::Progress;
 use crate::bench::rounds::{Rounds, in_time};
 use crate::bench::samples::Samples;
+use crate::bench::work::turns_per_us;
 
 /// Microseconds of work in each request.
 const MICROSECONDS: [u32; 6] = [0, 2, 5, 10, 20, 50];
@@ -100,7 +100,7 @@ pub fn measure(bench: &Bench, out: &Path) -> Result<Part> {
             .for_each(|case| case.rounds.leave_out(FIBERS));
     }
     progress.show("calibrating a microsecond of work");
-    let turns_per_us = calibrate(bench)?;
+    let turns_per_us = turns_per_us(bench)?;
     let done = in_time(bench, budget, || {
         for case in &mut cases {
             let turns = (f64::from(case.us) * turns_per_us) as u64;
@@ -142,22 +142,8 @@ pub fn measure(bench: &Bench, out: &Path) -> Result<Part> {
     })
 }
 
-fn calibrate(bench: &Bench) -> Result<f64> {
-    #[derive(Deserialize)]
-    struct Speed {
-        turns_per_us: f64,
-    }
-    let mut command = bench.programs.command(&bench.programs.mixed, Load::Plain);
-    command.arg("calibrate");
-    let mut live = Live::start(command, "mixed calibrate")?;
-    let line = live.line()?;
-    live.end()?;
-    let speed: Speed = serde_json::from_str(&line)
-        .with_context(|| format!("mixed calibrate: unexpected output {line:?}"))?;
-    Ok(speed.turns_per_us)
-}
-
-fn run(bench: &Bench, who: usize, requests: u32, turns: u64, file: &Path) -> Result<Phase> {
+/// Runs one participant once.
+pub fn run(bench: &Bench, who: usize, requests: u32, turns: u64, file: &Path) -> Result<Phase> {
     let (kind, load) = match who {
         FIBERS => ("fibers", Load::Shim),
         _ => ("pthreads", Load::Plain),

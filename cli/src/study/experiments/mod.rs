@@ -5,8 +5,10 @@
 mod blocking;
 mod buffer;
 mod many_threads;
+mod map;
 mod requests;
 mod stopwatch;
+mod utilisation;
 
 use super::experiment::Experiment;
 
@@ -17,5 +19,7 @@ pub fn all() -> Vec<Box<dyn Experiment>> {
         Box::new(blocking::FileSystems::default()),
         Box::new(blocking::Latencies::default()),
         Box::new(many_threads::ManyThreads::default()),
+        Box::new(utilisation::Utilisation::default()),
+        Box::new(map::Map::default()),
     ]
 }
