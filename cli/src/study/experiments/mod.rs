@@ -2,8 +2,10 @@
 //!
 //! Each is a file with a type that implements `Experiment`, and a line in `all`.
 
+mod asynchronous;
 mod blocking;
 mod buffer;
+mod descheduling;
 mod many_threads;
 mod map;
 mod requests;
@@ -18,6 +20,8 @@ pub fn all() -> Vec<Box<dyn Experiment>> {
         Box::new(blocking::Sizes::default()),
         Box::new(blocking::FileSystems::default()),
         Box::new(blocking::Latencies::default()),
+        Box::new(descheduling::Descheduling::default()),
+        Box::new(asynchronous::Submission::default()),
         Box::new(many_threads::ManyThreads::default()),
         Box::new(utilisation::Utilisation::default()),
         Box::new(map::Map::default()),

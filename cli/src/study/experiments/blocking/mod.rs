@@ -5,7 +5,7 @@ mod file_systems;
 mod latencies;
 mod sizes;
 
-pub use calls::{Call, Files};
+pub use calls::{Call, Files, write_data};
 pub use file_systems::FileSystems;
 pub use latencies::Latencies;
 pub use sizes::Sizes;

@@ -2,8 +2,7 @@
 
 use anyhow::{Context, Result};
 
-use super::calls::write_data;
-use super::{Call, Files, length, nothing_measured};
+use super::{Call, Files, length, nothing_measured, write_data};
 use crate::bench::data_file::data_file;
 use crate::study::answer::Answer;
 use crate::study::cell::{Cell, Position, Sample};

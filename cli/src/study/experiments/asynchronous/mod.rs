@@ -1,0 +1,11 @@
+//! Question 3: what asynchronous I/O costs, by mechanism.
+
+mod contender;
+mod linux_aio;
+mod mechanism;
+mod pool;
+mod posix_aio;
+mod submission;
+mod uring;
+
+pub use submission::Submission;
