@@ -293,8 +293,8 @@ int main(int argc, char **argv)
     uint64_t ns = now_ns() - start;
     qsort(latencies, answered, sizeof *latencies, by_size);
     printf("{\"requests\": %llu, \"failures\": %llu, \"ns\": %llu, \"p50_us\": %.1f, "
-           "\"p99_us\": %.1f}\n",
+           "\"p99_us\": %.1f, \"p999_us\": %.1f}\n",
            (unsigned long long)requests, (unsigned long long)failures, (unsigned long long)ns,
-           quantile(0.5), quantile(0.99));
+           quantile(0.5), quantile(0.99), quantile(0.999));
     return 0;
 }

@@ -31,6 +31,7 @@ use programs::{Engine, Programs};
 const QUICK: Duration = Duration::from_secs(48);
 
 /// The data that every measurement needs.
+#[derive(Clone)]
 pub struct Bench {
     pub programs: Programs,
     /// The directory of the files that are read and written.
@@ -86,6 +87,16 @@ impl Bench {
         }
         let environment = Environment::gather(&bench, notes);
         Ok((bench, environment))
+    }
+
+    /// The same, with this engine requested from the shim. Returns an error if the shim does not
+    /// use it here.
+    pub fn with_engine(&self, engine: Engine) -> Result<Bench> {
+        call_stats::ensure_engine(self, engine.name())?;
+        Ok(Bench {
+            programs: self.programs.with_engine(engine),
+            ..self.clone()
+        })
     }
 
     /// Returns an error if a waiting fiber would block all others, because the shim has no engine.

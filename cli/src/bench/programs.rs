@@ -47,6 +47,7 @@ impl Engine {
 }
 
 /// The programs in the directory `bench` of the sources, and how they were built.
+#[derive(Clone)]
 pub struct Programs {
     pub overhead: PathBuf,
     pub throughput: PathBuf,
@@ -108,6 +109,15 @@ impl Programs {
             shim,
             engine,
         })
+    }
+
+    /// The same programs, for which this engine is requested.
+    #[must_use]
+    pub fn with_engine(&self, engine: Engine) -> Programs {
+        Programs {
+            engine: Some(engine),
+            ..self.clone()
+        }
     }
 
     /// The program `name`, which bench/build has built for fibers and for pthreads.

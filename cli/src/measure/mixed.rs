@@ -28,7 +28,8 @@ use crate::bench::work::turns_per_us;
 /// Microseconds of work in each request.
 const MICROSECONDS: [u32; 6] = [0, 2, 5, 10, 20, 50];
 
-const NAMES: [&str; 6] = [
+/// The participants.
+pub const NAMES: [&str; 6] = [
     "64 fibers",
     "64 pthreads",
     "pool of 2",

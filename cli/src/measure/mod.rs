@@ -14,7 +14,7 @@ mod goals;
 mod golang;
 mod locks;
 mod matrix;
-mod mixed;
+pub mod mixed;
 mod overhead;
 mod pingpong;
 mod plot;
@@ -22,7 +22,7 @@ mod report;
 mod stdio;
 mod throughput;
 mod uncached;
-mod whole_programs;
+pub mod whole_programs;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

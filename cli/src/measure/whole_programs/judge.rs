@@ -303,6 +303,7 @@ mod tests {
             cpu_us_each,
             p50_us: p99_us / 2.0,
             p99_us,
+            p999_us: p99_us,
             failed,
         }
     }

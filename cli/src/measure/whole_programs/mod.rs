@@ -5,11 +5,11 @@
 //! Every participant may use the same two processors. The load generator has its own thread, which
 //! shares them with the server if there are no more.
 
-mod case;
+pub mod case;
 mod judge;
-mod nginx;
+pub mod nginx;
 mod processors;
-mod run;
+pub mod run;
 mod tree;
 
 use anyhow::{Context, Result, ensure};

@@ -42,6 +42,7 @@ pub struct Run {
     /// The latencies of a server's answers, otherwise 0.
     pub p50_us: f64,
     pub p99_us: f64,
+    pub p999_us: f64,
     /// Requests without a correct answer.
     pub failed: u64,
 }
@@ -90,6 +91,7 @@ struct Answers {
     ns: u64,
     p50_us: f64,
     p99_us: f64,
+    p999_us: f64,
 }
 
 /// The files that the programs work on.
@@ -227,6 +229,7 @@ pub fn run(bench: &Bench, place: &Place, work: Work, by: &Participant) -> Result
         cpu_us_each: cost.cpu_us as f64 / operations as f64,
         p50_us: 0.0,
         p99_us: 0.0,
+        p999_us: 0.0,
         failed: 0,
     })
 }
@@ -305,6 +308,7 @@ fn answered(answers: &Answers, served: u64, cpu_us: f64) -> Result<Run> {
         cpu_us_each: cpu_us / served.max(1) as f64,
         p50_us: answers.p50_us,
         p99_us: answers.p99_us,
+        p999_us: answers.p999_us,
         failed: answers.failures,
     })
 }
@@ -391,6 +395,7 @@ mod tests {
             ns: 1000,
             p50_us: 1.0,
             p99_us: 2.0,
+            p999_us: 3.0,
         };
         let run = answered(&answers, 20, 40.0).expect("some got an answer");
         assert_eq!((run.operations, run.failed), (6, 4));

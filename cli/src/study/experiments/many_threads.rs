@@ -59,7 +59,7 @@ impl Experiment for ManyThreads {
     }
 
     fn prepare(&mut self, machine: &Machine, _: &mut Vec<String>) -> Result<Vec<Cell>> {
-        self.file = data_file(&machine.bench.dir, machine.pick((64, 1024)))?;
+        self.file = data_file(&machine.bench.dir, machine.pick((128, 1024)))?;
         let counts: &[u32] = machine.pick((&FEW, &COUNTS));
         let mut cells = Vec::new();
         for cache in ["direct", "cached"] {

@@ -11,6 +11,7 @@ mod map;
 mod requests;
 mod stopwatch;
 mod utilisation;
+mod whole_programs;
 
 use super::experiment::Experiment;
 
@@ -23,6 +24,7 @@ pub fn all() -> Vec<Box<dyn Experiment>> {
         Box::new(descheduling::Descheduling::default()),
         Box::new(asynchronous::Submission::default()),
         Box::new(many_threads::ManyThreads::default()),
+        Box::new(whole_programs::WholePrograms::default()),
         Box::new(utilisation::Utilisation::default()),
         Box::new(map::Map::default()),
     ]

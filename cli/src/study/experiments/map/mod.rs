@@ -55,10 +55,10 @@ impl Experiment for Map {
             question: 9,
             id: "map",
             title: "The map: where asynchronous I/O wins, loses, or makes no difference",
-            method: "On one processor, threads and as many fibers on one thread read random blocks: \
-                from the page cache, cold, with O_DIRECT, and with O_DIRECT from FUSE file systems \
-                of different latencies, which another process serves. Depth is the number of \
-                readers. The policy's choice is counted in separate runs.",
+            method: "On one processor, threads and as many fibers on one thread read random \
+                blocks: from the page cache, cold, with O_DIRECT, and with O_DIRECT from FUSE file \
+                systems of different latencies, which another process serves. Depth is the number \
+                of readers. The policy's choice is counted in separate runs.",
             weight: 3.0,
         }
     }
@@ -69,7 +69,7 @@ impl Experiment for Map {
     }
 
     fn prepare(&mut self, machine: &Machine, notes: &mut Vec<String>) -> Result<Vec<Cell>> {
-        let file = data_file(&machine.bench.dir, machine.pick((512, 1024)))?;
+        let file = data_file(&machine.bench.dir, machine.pick((128, 1024)))?;
         for (name, cache) in [
             ("page cache", "cached"),
             ("disk, cold cache", "cold"),
