@@ -23,6 +23,7 @@ pub fn all() -> Vec<Box<dyn Experiment>> {
         Box::new(blocking::Latencies::default()),
         Box::new(descheduling::Descheduling::default()),
         Box::new(asynchronous::Submission::default()),
+        Box::new(asynchronous::Sustained::default()),
         Box::new(many_threads::ManyThreads::default()),
         Box::new(whole_programs::WholePrograms::default()),
         Box::new(utilisation::Utilisation::default()),

@@ -6,6 +6,8 @@ mod mechanism;
 mod pool;
 mod posix_aio;
 mod submission;
+mod sustained;
 mod uring;
 
 pub use submission::Submission;
+pub use sustained::Sustained;
