@@ -29,7 +29,17 @@ struct HostTable {
     cancelled: Option<extern "C" fn(*mut c_void)>,
     keeps_runtimes: c_int,
     flags: u64,
+    // Version 2.
+    r#yield: Option<extern "C" fn(*mut c_void)>,
+    library: *const c_char,
+    counts: Option<extern "C" fn(*mut c_void, *mut c_void)>,
 }
+
+// SAFETY: the name is a constant, and nothing changes the table.
+unsafe impl Sync for HostTable {}
+
+/// The name in the shim's statistics.
+const LIBRARY: &[u8] = concat!("libfiber ", env!("CARGO_PKG_VERSION"), "\0").as_bytes();
 
 /// `AIOSHIM_HOST_FORKS`: launch/fork.rs handles forks.
 const FORKS: u64 = 2;
@@ -56,6 +66,9 @@ static TABLE: HostTable = HostTable {
     cancelled: Some(callbacks::cancelled),
     keeps_runtimes: 1,
     flags: FORKS | SLEEPS_IN_POLL,
+    r#yield: None,
+    library: LIBRARY.as_ptr().cast(),
+    counts: None,
 };
 
 /// Attaches the calling thread, which runs `worker`. Does nothing if there is no shim or it

@@ -14,7 +14,8 @@
  *     the host resumes it      park() returns, then read() returns
  *
  * Rules:
- * - A fiber stays on the OS thread on which it first ran.
+ * - A fiber parked by the shim is resumed on the OS thread on which it parked. Between its calls it
+ *   may move to another attached thread.
  * - The shim calls the callbacks on the attached thread, either on a fiber's stack or inside
  *   aioshim_poll. The exceptions are wake and name, which it may call from any thread. With
  *   AIOSHIM_ESCAPES=1 it also calls running in the middle of any system call of the thread.
@@ -24,7 +25,18 @@
  * - While a fiber is parked, its stack stays in place and nothing runs on it until unpark, because
  *   the kernel writes to buffers on it.
  *
- * docs/hosts.md walks through a complete host. */
+ * docs/hosts.md walks through a complete host, and describes each callback and function.
+ *
+ * Versions: a later version of this header only adds to the end of the table, and adds functions. A
+ * host that was compiled with an earlier header runs with a later library, and the other way round;
+ * a library ignores what it does not know. A host includes this header like this:
+ *
+ *     #define AIOSHIM_USE_VERSION 2
+ *     #include <aioshim.h>
+ *
+ * It then sees the table of version 2 in this header and in all later ones, so its source keeps its
+ * meaning. Without the macro it sees version 1. aioshim_features says what the library in use
+ * supports. */
 #ifndef AIOSHIM_H
 #define AIOSHIM_H
 
@@ -35,11 +47,40 @@
 extern "C" {
 #endif
 
+/* The newest version of the table that this header knows. */
+#define AIOSHIM_TABLE_VERSION 2
+
+#ifndef AIOSHIM_USE_VERSION
+#define AIOSHIM_USE_VERSION 1
+#endif
+#if AIOSHIM_USE_VERSION < 1 || AIOSHIM_USE_VERSION > AIOSHIM_TABLE_VERSION
+#error "AIOSHIM_USE_VERSION names a version of the table that this aioshim.h does not know"
+#endif
+
 #define AIOSHIM_VERSION_MAJOR 0
 #define AIOSHIM_VERSION_MINOR 1
 #define AIOSHIM_VERSION_PATCH 0
 /* Version of the library in use: major << 16 | minor << 8 | patch. */
 unsigned aioshim_version(void);
+
+/* What the library in use supports: the AIOSHIM_HOST_* flags that it heeds, and AIOSHIM_FEATURE_*
+ * bits. A library that lacks this function supports the first four flags and no feature. */
+uint64_t aioshim_features(void);
+
+/* aioshim_fd and aioshim_arm */
+#define AIOSHIM_FEATURE_FD (UINT64_C(1) << 32)
+/* aioshim_watch_fd */
+#define AIOSHIM_FEATURE_WATCH_FD (UINT64_C(1) << 33)
+/* aioshim_ended */
+#define AIOSHIM_FEATURE_ENDED (UINT64_C(1) << 34)
+/* aioshim_save and aioshim_restore */
+#define AIOSHIM_FEATURE_VALUES (UINT64_C(1) << 35)
+/* the callback yield */
+#define AIOSHIM_FEATURE_YIELD (UINT64_C(1) << 36)
+/* library and the callback counts */
+#define AIOSHIM_FEATURE_COUNTS (UINT64_C(1) << 37)
+/* aioshim_all_blocked and aioshim_is_asleep */
+#define AIOSHIM_FEATURE_DEADLOCK (UINT64_C(1) << 38)
 
 /* An attached OS thread. */
 typedef struct aioshim_thread aioshim_thread_t;
@@ -50,6 +91,13 @@ typedef struct aioshim_watch {
     const uint32_t *turns; /* changes whenever a fiber starts or resumes */
     void *const *running;  /* the running fiber, NULL on the scheduler's own stack */
 } aioshim_watch_t;
+
+/* Two words in which the host counts its fibers. Any thread may read them until the thread
+ * detaches; the host writes them with plain aligned 64-bit stores. */
+typedef struct aioshim_counts {
+    const uint64_t *started; /* fibers that have run on this thread */
+    const uint64_t *ended;   /* how many of them have ended */
+} aioshim_counts_t;
 
 /* The host's callbacks and properties. Set size to sizeof(aioshim_host_t): it tells versions of the
  * table apart. Each callback gets data, the argument of aioshim_attach. The table must outlive the
@@ -97,6 +145,18 @@ typedef struct aioshim_host {
     int keeps_runtimes;
     /* Optional: properties of the host, a combination of AIOSHIM_HOST_* flags, or 0. */
     uint64_t flags;
+#if AIOSHIM_USE_VERSION >= 2
+    /* Optional. Lets the other runnable fibers run, and returns on the running fiber when it is its
+     * turn again. If NULL, the shim yields by unpark(self), park(). For a host whose unpark cannot
+     * take the running fiber. */
+    void (*yield)(void *data);
+    /* Optional: the name and version of the host's library ("State Threads 1.9") for the
+     * statistics. It stays in place until the thread detaches. */
+    const char *library;
+    /* Optional, called once, in aioshim_attach. Fills in *out for the statistics, or leaves it as
+     * it is. */
+    void (*counts)(void *data, aioshim_counts_t *out);
+#endif
 } aioshim_host_t;
 
 /* The shim leaves mutexes, condition variables, semaphores and all other locks to libc on this
@@ -138,6 +198,48 @@ int aioshim_detach(aioshim_thread_t *t);
  * nothing has completed, waits up to timeout_ns nanoseconds for a completion or an aioshim_wake (0:
  * does not wait; negative: waits without limit). Returns the number of fibers it unparked. */
 int aioshim_poll(aioshim_thread_t *t, int64_t timeout_ns);
+
+/* Returns a descriptor for the host's own event loop, or -1 if none can be opened. It becomes
+ * readable when aioshim_poll has something to do. It belongs to the shim: do not read or close it,
+ * only wait for it in poll, epoll or io_uring (its number is too high for select). It stays the
+ * same until the thread detaches; the child of a fork asks again. Before each sleep call
+ * aioshim_arm, and after it aioshim_poll. Call this on t's thread. From the first call on, the shim
+ * does not call wake when an operation
+ * completes. */
+int aioshim_fd(aioshim_thread_t *t);
+
+/* Polls without waiting, and prepares t's thread for a sleep in the host's event loop. Returns 0 if
+ * it must not sleep, because something became runnable; otherwise the number of nanoseconds after
+ * which it must call aioshim_poll, or -1 if the descriptor of aioshim_fd alone tells when. Call it
+ * on t's thread, on the scheduler's own stack, when nothing is runnable. */
+int64_t aioshim_arm(aioshim_thread_t *t);
+
+/* Makes aioshim_poll return when fd is ready for events, a set of EPOLLIN, EPOLLOUT and so on as
+ * for epoll_ctl; 0 ends that. The host then looks at fd itself: aioshim_poll returns at once as
+ * long as it is ready. Several descriptors may be watched. A descriptor that is closed is forgotten
+ * when its file is. The child of a fork watches none. Returns 0 or an error of epoll_ctl, for
+ * example EPERM for a regular file, or EMFILE. Call it on t's thread. */
+int aioshim_watch_fd(aioshim_thread_t *t, int fd, uint32_t events);
+
+/* Tells that fiber has ended, so that what the shim keeps for it is not found by the next fiber at
+ * the same address: results in static memory (h_errno, getpwnam), its own locale, exceptions, and
+ * marks of cancellation. The fiber must not be parked in the shim. Call it on t's thread, on the
+ * ended fiber's stack or on the scheduler's, before another fiber runs. Hosts that do not call it
+ * keep at most some megabytes a thread. */
+void aioshim_ended(aioshim_thread_t *t, void *fiber);
+
+/* The values of a fiber that libc and the C++ library keep for its thread. Opaque. */
+typedef struct aioshim_values {
+    uintptr_t words[8];
+} aioshim_values_t;
+
+/* Takes errno, the C++ exception state and the locale (uselocale) of the running fiber, and gives
+ * the thread its own back. A host calls these two around a switch of its own, such as its yield or
+ * its channel, if fibers may switch inside catch blocks or with a locale of their own. Needless
+ * around a park of the shim, and for a host with keeps_runtimes. t is the running thread, which may
+ * be another one when the values are restored. */
+void aioshim_save(aioshim_thread_t *t, aioshim_values_t *out);
+void aioshim_restore(aioshim_thread_t *t, const aioshim_values_t *values);
 
 /* Ends t's wait in aioshim_poll, or makes the next one return at once. May be called from any
  * thread. */

@@ -40,6 +40,15 @@ typedef struct aioshim_functions {
     size_t (*in_flight)(const aioshim_thread_t *t);
     size_t (*blocked)(const aioshim_thread_t *t);
     size_t (*describe)(const aioshim_thread_t *t, const void *fiber, char *buf, size_t len);
+    uint64_t (*features)(void);
+    int (*fd)(aioshim_thread_t *t);
+    int64_t (*arm)(aioshim_thread_t *t);
+    int (*watch_fd)(aioshim_thread_t *t, int fd, uint32_t events);
+    void (*ended)(aioshim_thread_t *t, void *fiber);
+    void (*save)(aioshim_thread_t *t, aioshim_values_t *out);
+    void (*restore)(aioshim_thread_t *t, const aioshim_values_t *values);
+    int (*all_blocked)(const aioshim_thread_t *t);
+    int (*is_asleep)(const aioshim_thread_t *t);
 } aioshim_functions_t;
 
 /* Fills in *shim. Returns 1 if the library is preloaded, 0 if not. */
@@ -61,6 +70,15 @@ static inline int aioshim_find(aioshim_functions_t *shim)
         { "aioshim_in_flight", offsetof(aioshim_functions_t, in_flight) },
         { "aioshim_blocked", offsetof(aioshim_functions_t, blocked) },
         { "aioshim_describe", offsetof(aioshim_functions_t, describe) },
+        { "aioshim_features", offsetof(aioshim_functions_t, features) },
+        { "aioshim_fd", offsetof(aioshim_functions_t, fd) },
+        { "aioshim_arm", offsetof(aioshim_functions_t, arm) },
+        { "aioshim_watch_fd", offsetof(aioshim_functions_t, watch_fd) },
+        { "aioshim_ended", offsetof(aioshim_functions_t, ended) },
+        { "aioshim_save", offsetof(aioshim_functions_t, save) },
+        { "aioshim_restore", offsetof(aioshim_functions_t, restore) },
+        { "aioshim_all_blocked", offsetof(aioshim_functions_t, all_blocked) },
+        { "aioshim_is_asleep", offsetof(aioshim_functions_t, is_asleep) },
     };
     /* The program and everything that is loaded with it; never unloaded. */
     void *process = dlopen(NULL, RTLD_LAZY);
@@ -70,6 +88,17 @@ static inline int aioshim_find(aioshim_functions_t *shim)
         memcpy((char *)shim + functions[i].place, &function, sizeof function);
     }
     return shim->attach != NULL;
+}
+
+/* Returns 1 if the library in use supports all of these AIOSHIM_HOST_* and AIOSHIM_FEATURE_* bits.
+ */
+static inline int aioshim_supports(const aioshim_functions_t *shim, uint64_t features)
+{
+    uint64_t supported = shim->features ? shim->features()
+                         : shim->attach ? AIOSHIM_HOST_PLAIN_LOCKS | AIOSHIM_HOST_FORKS |
+                                              AIOSHIM_HOST_SLEEPS_IN_POLL | AIOSHIM_HOST_NO_YIELDS
+                                        : 0;
+    return (features & ~supported) == 0;
 }
 
 /* Returns 1 if the process has threads other than the calling one and the helper threads of the

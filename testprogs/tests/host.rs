@@ -98,11 +98,12 @@ fn runs_no_other_fiber_in_the_child_of_a_fork() {
 #[test]
 fn says_that_a_fiber_was_resumed_on_another_thread() {
     let run = Run::new(program("host/requirements", Flavor::Plain)).arg("moved");
-    let outcome = run.preload(true).env("AIOSHIM_CHECK", "1").run();
+    let outcome = run.preload(true).run();
     let text = outcome.error_text();
     assert_eq!(outcome.status.signal(), Some(6), "{}", outcome.report());
     assert!(
-        text.starts_with("aioshim: AIOSHIM_CHECK: ") && text.lines().count() == 1,
+        text.starts_with("aioshim: the scheduler resumed a fiber on thread ")
+            && text.lines().count() == 1,
         "{text}"
     );
 }
@@ -157,4 +158,72 @@ fn ignores_what_a_later_version_adds() {
 #[test]
 fn lets_no_fiber_yield_that_does_not_wait_if_the_host_refuses() {
     requires("yields");
+}
+
+/// Runs a mode of a scheduler that uses the table's second version, on every engine.
+#[track_caller]
+fn uses(mode: &str) {
+    for engine in ["uring", "aio", "threads"] {
+        let dir = Scratch::new();
+        let run = Run::new(program("host/verbs", Flavor::Plain))
+            .arg(mode)
+            .dir(dir.path())
+            .preload(true);
+        let outcome = run.env("AIOSHIM_ENGINE", engine).run().success();
+        assert_eq!(outcome.text(), "done\n", "{engine}: {}", outcome.report());
+    }
+}
+
+#[test]
+fn is_woken_in_its_own_event_loop_by_a_descriptor() {
+    uses("arm");
+}
+
+#[test]
+fn sleeps_in_the_shim_until_its_own_descriptor_is_ready() {
+    uses("watch");
+}
+
+#[test]
+fn a_fiber_finds_nothing_of_an_ended_one_at_the_same_address() {
+    uses("ended");
+}
+
+#[test]
+fn keeps_exceptions_locales_and_errno_over_switches_of_its_own() {
+    uses("values");
+}
+
+#[test]
+fn yields_by_its_own_callback() {
+    uses("yield");
+}
+
+#[test]
+fn is_named_in_the_statistics_with_the_number_of_its_fibers() {
+    let dir = Scratch::new();
+    for (format, expected) in [
+        ("1", ", host: test host 2.0, fibers: 5 started, 5 ended\n"),
+        (
+            "json",
+            "\"fibers\":{\"ended\":5,\"started\":5},\"hosts\":[\"test host 2.0\"]",
+        ),
+    ] {
+        let run = Run::new(program("host/verbs", Flavor::Plain)).arg("counts");
+        let run = run.preload(true).env("AIOSHIM_STATS", format);
+        let outcome = run.dir(dir.path()).run().success();
+        let text = outcome.error_text();
+        assert!(text.contains(expected), "{}", outcome.report());
+    }
+}
+
+#[test]
+fn its_fibers_may_move_between_threads_between_their_calls() {
+    for engine in ["uring", "aio", "threads"] {
+        let dir = Scratch::new();
+        let run = Run::new(program("host/moving", Flavor::Plain)).preload(true);
+        let run = run.dir(dir.path()).env("AIOSHIM_ENGINE", engine);
+        let outcome = run.run().success();
+        assert_eq!(outcome.text(), "done\n", "{engine}: {}", outcome.report());
+    }
 }

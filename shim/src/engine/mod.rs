@@ -106,6 +106,12 @@ pub trait Engine {
         None
     }
 
+    /// Whether operations are queued that the kernel could not take in the last poll. Nothing may
+    /// complete before it can, so poll again soon.
+    fn is_stalled(&self) -> bool {
+        false
+    }
+
     /// Whether the engine can wait for futexes.
     fn has_futexes(&mut self) -> bool {
         false

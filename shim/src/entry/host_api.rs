@@ -4,12 +4,19 @@ use super::{fork, init, main_fiber, stdio};
 use crate::calls::thread_state;
 use crate::context;
 use crate::engine::Wait;
-use crate::host::{Host, HostTable};
+use crate::host::{self, Host, HostTable};
+use crate::runtime::language::FiberValues;
 use crate::runtime::signal;
 use crate::runtime::thread::Thread;
 use crate::state::{attached, descriptors, holds, options};
 use std::ffi::{c_char, c_int, c_uint, c_void};
 use sys::errno::Errno;
+
+/// `aioshim_values_t`: room for [`FiberValues`], and more for later versions.
+#[repr(C)]
+pub struct SavedValues([usize; 8]);
+
+const _: () = assert!(size_of::<FiberValues>() <= size_of::<SavedValues>());
 
 fn code(result: Result<(), Errno>) -> c_int {
     result.map_or_else(|errno| errno.0, |()| 0)
@@ -98,6 +105,12 @@ pub unsafe extern "C" fn aioshim_prepare(thread: *mut Thread) {
     unsafe { &*thread }.engine().is_available();
 }
 
+/// The `AIOSHIM_HOST_*` flags that this version heeds, and the `AIOSHIM_FEATURE_*` bits.
+#[unsafe(no_mangle)]
+pub extern "C" fn aioshim_features() -> u64 {
+    host::FLAGS | host::FEATURES
+}
+
 /// # Safety
 /// `thread` came from [`aioshim_attach`] and was not detached.
 #[unsafe(no_mangle)]
@@ -144,6 +157,59 @@ pub unsafe extern "C" fn aioshim_wake(thread: *mut Thread) {
     // SAFETY: the handle lives while the thread is attached, and `remote` never changes in that
     // time.
     unsafe { &*thread }.remote().wake();
+}
+
+/// # Safety
+/// `thread` is attached, and is the calling thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn aioshim_fd(thread: *mut Thread) -> c_int {
+    // SAFETY: the handle lives while the thread is attached.
+    unsafe { &*thread }.ready_descriptor().unwrap_or(-1)
+}
+
+/// # Safety
+/// `thread` is attached, and is the calling thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn aioshim_arm(thread: *mut Thread) -> i64 {
+    // SAFETY: the handle lives while the thread is attached.
+    match unsafe { &*thread }.arm() {
+        Wait::No => 0,
+        Wait::Nanos(nanos) => nanos.try_into().unwrap_or(i64::MAX),
+        Wait::Forever => -1,
+    }
+}
+
+/// # Safety
+/// `thread` is attached, and is the calling thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn aioshim_watch_fd(thread: *mut Thread, fd: c_int, events: u32) -> c_int {
+    // SAFETY: the handle lives while the thread is attached.
+    code(unsafe { &*thread }.watch_descriptor(fd, events))
+}
+
+/// # Safety
+/// `thread` is attached, and is the calling thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn aioshim_ended(thread: *mut Thread, fiber: *mut c_void) {
+    // SAFETY: the handle lives while the thread is attached.
+    unsafe { &*thread }.forget_fiber(fiber);
+}
+
+/// # Safety
+/// `thread` is attached, and is the calling thread; `out` is writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn aioshim_save(thread: *mut Thread, out: *mut SavedValues) {
+    // SAFETY: the handle lives while the thread is attached, and our caller promises `out`, which
+    // is larger.
+    unsafe { out.cast::<FiberValues>().write((*thread).runtimes().save()) };
+}
+
+/// # Safety
+/// `thread` is attached, and is the calling thread; `saved` was filled by [`aioshim_save`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn aioshim_restore(thread: *mut Thread, saved: *const SavedValues) {
+    // SAFETY: the handle lives while the thread is attached, and our caller promises `saved`.
+    unsafe { (*thread).runtimes().restore(&*saved.cast::<FiberValues>()) };
 }
 
 /// # Safety

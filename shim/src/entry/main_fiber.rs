@@ -53,6 +53,9 @@ fn the_host() -> Host {
         cancelled: None,
         keeps_runtimes: 1,
         flags: host::FORKS | host::SLEEPS_IN_POLL,
+        r#yield: None,
+        library: std::ptr::null(),
+        counts: None,
     };
     Host::new(
         table,

@@ -6,9 +6,9 @@
 pub mod remote;
 
 use policy::Contention;
-use std::ffi::{c_char, c_int, c_uint, c_void};
+use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use std::ptr::null;
-use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use sys::errno::Errno;
 
 /// Identifies a wait of a thread's fiber: what ends the wait carries the token that it began with.
@@ -31,6 +31,10 @@ pub struct HostTable {
     pub keeps_runtimes: c_int,
     /// `AIOSHIM_HOST_*`.
     pub flags: u64,
+    // Version 2.
+    pub r#yield: Option<unsafe extern "C" fn(*mut c_void)>,
+    pub library: *const c_char,
+    pub counts: Option<unsafe extern "C" fn(*mut c_void, *mut FiberCounts)>,
 }
 
 /// `AIOSHIM_HOST_PLAIN_LOCKS`.
@@ -42,12 +46,44 @@ pub const SLEEPS_IN_POLL: u64 = 4;
 /// `AIOSHIM_HOST_NO_YIELDS`.
 const NO_YIELDS: u64 = 8;
 
+/// All flags that this version knows.
+pub const FLAGS: u64 = PLAIN_LOCKS | FORKS | SLEEPS_IN_POLL | NO_YIELDS;
+/// All `AIOSHIM_FEATURE_*` bits.
+pub const FEATURES: u64 = 0x7f << 32;
+
 /// `aioshim_watch_t`.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct HostProbe {
     pub turns: *const AtomicU32,
     pub running: *const AtomicPtr<c_void>,
+}
+
+/// `aioshim_counts_t`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct FiberCounts {
+    pub started: *const AtomicU64,
+    pub ended: *const AtomicU64,
+}
+
+/// How many fibers of one thread have started and ended: words of its host.
+pub struct FiberCounters(FiberCounts);
+
+// SAFETY: any thread may read the words until the thread detaches (aioshim.h), and the owner drops
+// this before.
+unsafe impl Send for FiberCounters {}
+// SAFETY: as for `Send`.
+unsafe impl Sync for FiberCounters {}
+
+impl FiberCounters {
+    /// How many fibers have started, and how many of them have ended.
+    pub fn read(&self) -> [u64; 2] {
+        // SAFETY: neither is null (`Host::counters`), and the host keeps both in place until the
+        // detach (aioshim.h).
+        let [started, ended] = unsafe { [&*self.0.started, &*self.0.ended] };
+        [started, ended].map(|word| word.load(Ordering::Relaxed))
+    }
 }
 
 /// The size of the version 0.1 table up to its mandatory callbacks; `alone` and all later fields
@@ -179,6 +215,15 @@ impl Host {
         unsafe { (self.table.unpark)(self.data, fiber) }
     }
 
+    /// The host's own way to let other fibers run, which returns on the running fiber; None if it
+    /// has none.
+    pub fn own_yield(&self) -> Option<impl Fn()> {
+        let r#yield = self.table.r#yield?;
+        // SAFETY: a callback of an attached host, called on its thread (aioshim.h) while a fiber
+        // runs.
+        Some(move || unsafe { r#yield(self.data) })
+    }
+
     #[inline]
     pub fn runnable(&self) -> u32 {
         // SAFETY: a callback of an attached host, called on its thread (aioshim.h).
@@ -208,6 +253,29 @@ impl Host {
         // words.
         unsafe { self.table.watch?(self.data, &mut probe) };
         (!probe.turns.is_null() && !probe.running.is_null()).then_some(probe)
+    }
+
+    /// The words in which the host counts its fibers; None if it gives none.
+    pub fn counters(&self) -> Option<FiberCounters> {
+        let mut counts = FiberCounts {
+            started: null(),
+            ended: null(),
+        };
+        // SAFETY: a callback of an attached host, called on its thread (aioshim.h); it writes two
+        // words.
+        unsafe { self.table.counts?(self.data, &mut counts) };
+        let given = !counts.started.is_null() && !counts.ended.is_null();
+        given.then_some(FiberCounters(counts))
+    }
+
+    /// The name of the host's library; None if it gives none.
+    pub fn library(&self) -> Option<String> {
+        if self.table.library.is_null() {
+            return None;
+        }
+        // SAFETY: a string that stays in place until the detach (aioshim.h).
+        let name = unsafe { CStr::from_ptr(self.table.library) };
+        Some(name.to_string_lossy().into_owned())
     }
 
     /// Lets the host end the running fiber if it was cancelled; then this does not return. Called

@@ -14,7 +14,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, poll};
 use std::ffi::{c_int, c_void};
 use std::os::fd::{BorrowedFd, IntoRawFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use sys::errno::Errno;
 
 /// A message from another thread.
@@ -45,8 +45,8 @@ pub struct Remote {
     /// allocates no memory.
     woken: Mpsc<Node>,
     host_wake: HostWake,
-    /// The host may sleep outside of `poll`.
-    sleeps_elsewhere: bool,
+    /// The host may sleep outside of `poll`, where only its `wake` callback reaches it.
+    sleeps_elsewhere: AtomicBool,
 }
 
 /// A fiber that waits in the wait table for locks.
@@ -138,7 +138,7 @@ impl Remote {
                 inbox,
                 woken: Mpsc::default(),
                 host_wake,
-                sleeps_elsewhere: host.sleeps_elsewhere(),
+                sleeps_elsewhere: AtomicBool::new(host.sleeps_elsewhere()),
             },
             messages,
         ))
@@ -169,14 +169,19 @@ impl Remote {
     /// Like `wake`, and calls the host's `wake` callback if the thread may be sleeping outside of
     /// `poll`.
     fn wake_wherever(&self) {
-        if !self.end_sleep_in_poll() && self.sleeps_elsewhere {
+        if !self.end_sleep_in_poll() && self.sleeps_elsewhere() {
             self.host_wake.call();
         }
     }
 
     /// Whether the host may sleep outside of `poll`, where only its `wake` callback reaches it.
     pub fn sleeps_elsewhere(&self) -> bool {
-        self.sleeps_elsewhere
+        self.sleeps_elsewhere.load(Ordering::Relaxed)
+    }
+
+    /// The host sleeps in `poll` or on the ready descriptor from now on.
+    pub fn note_ready_descriptor(&self) {
+        self.sleeps_elsewhere.store(false, Ordering::Relaxed);
     }
 
     /// Calls the host's `wake` callback, unless the thread is detached.

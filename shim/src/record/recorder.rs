@@ -23,6 +23,7 @@ impl Recorder {
     /// Begins the records of the calling thread, which belongs to `host`.
     pub fn begin(host: &Host) -> Self {
         let stats = Stats::register(options::current().stats != StatsFormat::Off);
+        stats.begin_host(host);
         let trace = Trace::register();
         Self {
             watched: stats.timed() || trace.is_some() || interposed::is_any(),
@@ -74,6 +75,7 @@ impl Recorder {
     /// Call before the thread is detached.
     pub fn end(&mut self) {
         self.watchdog = None;
+        self.stats.end_host();
         if let Some(tracer) = self.tracer.take() {
             tracer.end();
         }

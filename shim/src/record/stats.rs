@@ -7,6 +7,7 @@
 #![deny(unsafe_code)]
 
 use crate::context::Mutex;
+use crate::host::{FiberCounters, Host};
 use crate::record::unhooked;
 use crate::state::registry::Registered;
 use calltable::NAMES;
@@ -54,10 +55,29 @@ struct Times {
     batch: Histogram<u64>,
 }
 
+/// The host of a thread, and how many fibers it has run there.
+#[derive(Default)]
+struct HostRecord {
+    library: Option<String>,
+    /// Of the host that is attached now, if it counts its fibers.
+    counters: Option<FiberCounters>,
+    /// Fibers that have started, and that have ended, under hosts from before.
+    before: [u64; 2],
+    counts: bool,
+}
+
+impl HostRecord {
+    fn fibers(&self) -> [u64; 2] {
+        let now = self.counters.as_ref().map_or([0, 0], FiberCounters::read);
+        [self.before[0] + now[0], self.before[1] + now[1]]
+    }
+}
+
 /// One thread's statistics.
 pub struct Stats {
     calls: Vec<Calls>,
     times: Option<Mutex<Times>>,
+    host: Mutex<HostRecord>,
 }
 
 fn histogram() -> Histogram<u64> {
@@ -82,8 +102,27 @@ impl Stats {
             Self {
                 calls: NAMES.iter().map(|_| Calls::default()).collect(),
                 times,
+                host: Mutex::new(HostRecord::default()),
             }
         })
+    }
+
+    /// `host` has attached the thread.
+    pub fn begin_host(&self, host: &Host) {
+        let (library, counters) = (host.library(), host.counters());
+        let mut record = self.host.lock();
+        record.counts |= counters.is_some();
+        record.counters = counters;
+        if library.is_some() {
+            record.library = library;
+        }
+    }
+
+    /// The host is about to detach the thread.
+    pub fn end_host(&self) {
+        let mut record = self.host.lock();
+        record.before = record.fibers();
+        record.counters = None;
     }
 
     #[inline]
@@ -169,6 +208,24 @@ fn sums(all: &[Arc<Stats>], times: &[Times]) -> Vec<Sum> {
         .collect()
 }
 
+fn hosts(all: &[Arc<Stats>]) -> Vec<String> {
+    let mut hosts: Vec<String> = all
+        .iter()
+        .filter_map(|stats| stats.host.lock().library.clone())
+        .collect();
+    hosts.sort();
+    hosts.dedup();
+    hosts
+}
+
+fn fibers(all: &[Arc<Stats>]) -> Option<[u64; 2]> {
+    let of_threads = all.iter().filter_map(|stats| {
+        let host = stats.host.lock();
+        host.counts.then(|| host.fibers())
+    });
+    of_threads.reduce(|sum, of_thread| [sum[0] + of_thread[0], sum[1] + of_thread[1]])
+}
+
 fn merged<'a>(mut parts: impl Iterator<Item = &'a Histogram<u64>>) -> Option<Histogram<u64>> {
     let first = parts.next()?.clone();
     Some(parts.fold(first, |mut sum, part| {
@@ -180,6 +237,10 @@ fn merged<'a>(mut parts: impl Iterator<Item = &'a Histogram<u64>>) -> Option<His
 /// A snapshot of all counts, ready to be formatted.
 pub struct StatsReport {
     engine: String,
+    /// The names of the libraries that attached threads.
+    hosts: Vec<String>,
+    /// How many fibers have started and ended, if a host counts them.
+    fibers: Option<[u64; 2]>,
     sums: Vec<Sum>,
     batch: Option<Histogram<u64>>,
     /// None if they are not traced.
@@ -198,6 +259,8 @@ impl StatsReport {
             merged(times.iter().map(|times| &times.batch)).filter(|batch| !batch.is_empty());
         Self {
             engine: engine.unwrap_or_else(|| "not needed".to_owned()),
+            hosts: hosts(&all),
+            fibers: fibers(&all),
             sums: sums(&all, &times),
             batch,
             unhooked: unhooked::UnhookedReport::collect(),
@@ -217,7 +280,10 @@ impl StatsReport {
                     "p99": batch.value_at_quantile(0.99), "max": batch.max() })
         });
         json!({ "version": env!("CARGO_PKG_VERSION"), "pid": std::process::id(),
-            "engine": self.engine,
+            "engine": self.engine, "hosts": self.hosts,
+                "fibers": self.fibers.map(|[started, ended]| {
+                    json!({ "started": started, "ended": ended })
+                }),
                 "calls": calls, "batch": batch,
                 "escapes": self.unhooked.as_ref().map(unhooked::UnhookedReport::json) })
         .to_string()
@@ -227,10 +293,17 @@ impl StatsReport {
     /// A table for people.
     pub fn table(&self) -> String {
         let mut text = format!(
-            "aioshim: pid {}, engine: {}\n",
+            "aioshim: pid {}, engine: {}",
             std::process::id(),
             self.engine
         );
+        if !self.hosts.is_empty() {
+            let _ = write!(text, ", host: {}", self.hosts.join(", "));
+        }
+        if let Some([started, ended]) = self.fibers {
+            let _ = write!(text, ", fibers: {started} started, {ended} ended");
+        }
+        text.push('\n');
         if self.sums.is_empty() {
             text += "aioshim: no call was made on a fiber\n";
         } else {

@@ -317,6 +317,11 @@ impl InFlight {
         self.cancelled.borrow().contains(&fiber)
     }
 
+    /// `fiber` has ended.
+    pub fn forget_fiber(&self, fiber: *const c_void) {
+        self.cancelled.borrow_mut().remove(&fiber);
+    }
+
     /// The signals that all waits with a signal mask of their own block, and whether all waits have
     /// one.
     pub fn masks(&self) -> (SignalSet, bool) {

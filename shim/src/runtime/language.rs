@@ -17,9 +17,10 @@ use crate::runtime::resolver_state::OwnSettings;
 use crate::state::{log, options};
 use format::options::Level;
 use std::cell::Cell;
-use std::ffi::{c_uint, c_void};
+use std::ffi::{c_int, c_uint, c_void};
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicPtr, Ordering};
+use sys::errno;
 
 /// `__cxa_eh_globals` of the C++ ABI.
 #[repr(C)]
@@ -36,6 +37,15 @@ impl Exceptions {
         caught: null_mut(),
         uncaught: 0,
     };
+}
+
+/// The values of a fiber while it does not run.
+#[repr(C)]
+pub struct FiberValues {
+    exceptions: Exceptions,
+    /// Null for the thread's own.
+    locale: libc::locale_t,
+    errno: c_int,
 }
 
 /// One attached thread's part of the runtimes' state.
@@ -83,20 +93,24 @@ impl Runtimes {
         if self.park_plainly {
             park();
         } else {
-            self.switched_over(park);
-            check_thread(slot);
+            self.switched_over(slot, park);
         }
     }
 
     #[inline]
-    fn switched_over(&self, park: impl FnOnce()) {
+    fn switched_over(&self, slot: &Slot, park: impl FnOnce()) {
         let (exceptions, locale) = (self.exceptions(), self.locale.get());
-        if exceptions.caught.is_null() && exceptions.uncaught == 0 && locale.is_null() {
-            return park();
+        let has_none = exceptions.caught.is_null() && exceptions.uncaught == 0 && locale.is_null();
+        if !has_none {
+            self.switch_to(Exceptions::NONE, null_mut());
         }
-        self.switch_to(Exceptions::NONE, null_mut());
         park();
-        self.switch_to(exceptions, locale);
+        if !std::ptr::eq(context::attached(), slot) {
+            refuse_move();
+        }
+        if !has_none {
+            self.switch_to(exceptions, locale);
+        }
     }
 
     #[cold]
@@ -112,6 +126,28 @@ impl Runtimes {
             // SAFETY: a locale that the fiber or, before it, the thread has in use.
             unsafe { uselocale(locale) };
         }
+    }
+
+    /// The running fiber has ended or is about to: the thread has its own values again.
+    pub fn forget_fiber(&self) {
+        self.switch_to(Exceptions::NONE, null_mut());
+    }
+
+    /// Takes the running fiber's values, so that the thread has its own again.
+    pub fn save(&self) -> FiberValues {
+        let saved = FiberValues {
+            exceptions: self.exceptions(),
+            locale: self.locale.get(),
+            errno: errno::get(),
+        };
+        self.switch_to(Exceptions::NONE, null_mut());
+        saved
+    }
+
+    /// Gives the running fiber the values that [`Self::save`] has taken, here or on another thread.
+    pub fn restore(&self, saved: &FiberValues) {
+        self.switch_to(saved.exceptions, saved.locale);
+        errno::set(saved.errno);
     }
 
     /// In the child of a fork: the forking fiber keeps its locale.
@@ -130,23 +166,20 @@ impl Runtimes {
     }
 }
 
-/// With AIOSHIM_CHECK: ends the process if the host resumed the fiber on another OS thread than
-/// that of `slot`. Otherwise the call would continue with that thread's errno and this thread's
-/// engine.
+/// The host resumed a fiber on another OS thread than the one that it had parked on. Its call would
+/// continue with that thread's errno and the first thread's engine, and crash sooner or later.
 #[cold]
 #[inline(never)]
-fn check_thread(slot: &Slot) {
-    if options::current().check && !std::ptr::eq(context::attached(), slot) {
-        log::say(
-            Level::Error,
-            format_args!(
-                "AIOSHIM_CHECK: the scheduler resumed a fiber on thread {} that it had parked on \
-                 another; a fiber must stay on the thread it first ran on",
-                rustix::thread::gettid().as_raw_nonzero()
-            ),
-        );
-        std::process::abort();
-    }
+fn refuse_move() -> ! {
+    log::say(
+        Level::Error,
+        format_args!(
+            "the scheduler resumed a fiber on thread {} that had parked on another; a fiber may \
+             move to another thread only between its calls (docs/hosts.md)",
+            rustix::thread::gettid().as_raw_nonzero()
+        ),
+    );
+    std::process::abort();
 }
 
 type GetGlobals = extern "C" fn() -> *mut Exceptions;

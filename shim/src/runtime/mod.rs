@@ -15,6 +15,7 @@ pub mod language;
 pub mod mailbox;
 pub mod open_history;
 pub mod operation;
+pub mod pollable;
 pub mod position;
 pub mod quantum;
 pub mod release;

@@ -2,22 +2,25 @@
 //! `getpwnam`, `strerror`, `h_errno` and similar functions.
 //!
 //! A record belongs to one fiber and one libc function. The next call of that function on that
-//! fiber overwrites it, as the next call of a thread would. The shim is not told when a fiber ends,
-//! so the next fiber at the same address inherits its records. A thread keeps at most
-//! [`MAX_RESULTS`] records; after that a new record reuses the oldest.
+//! fiber overwrites it, as the next call of a thread would. When the host tells that a fiber has
+//! ended, other fibers reuse its records. If it does not tell, the next fiber at the same address
+//! inherits them. A thread keeps at most [`MAX_RESULTS`] records; after that a new record reuses
+//! the oldest.
 //!
 //! Invariant: a record is never freed, because the program may keep its address as long as an
 //! address in static memory.
 
 use crate::context::{self, Mutex};
 use std::cell::RefCell;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::ffi::c_void;
 
 /// The maximum number of records of a thread.
 const MAX_RESULTS: usize = 1 << 14;
 
-/// The result of a function: a libc structure and the data that it points to.
+/// The result of a function: a libc structure and the data that it points to. The structure comes
+/// first, because `h_errno` is found at the record's address.
+#[repr(C)]
 pub struct StaticResult {
     /// Larger than any of these structures.
     pub entry: [u64; 16],
@@ -38,9 +41,11 @@ pub struct StaticResults(RefCell<Kept>);
 
 #[derive(Default)]
 struct Kept {
-    of: HashMap<Key, &'static mut StaticResult>,
+    of: BTreeMap<Key, &'static mut StaticResult>,
     /// The oldest record comes first.
     order: VecDeque<Key>,
+    /// Records of fibers that have ended.
+    spare: Vec<&'static mut StaticResult>,
 }
 
 fork_reset! {
@@ -61,11 +66,25 @@ impl StaticResults {
                 .flatten();
             let record = oldest
                 .and_then(|oldest| kept.of.remove(&oldest))
+                .or_else(|| kept.spare.pop())
                 .unwrap_or_else(fresh);
+            record.entry = [0; 16];
             kept.of.insert(key, record);
             kept.order.push_back(key);
         }
         &raw mut **kept.of.get_mut(&key).expect("just inserted")
+    }
+
+    /// `fiber` has ended.
+    pub fn forget(&self, fiber: *const c_void) {
+        let kept = &mut *self.0.borrow_mut();
+        let before = kept.of.len();
+        while let Some((&key, _)) = kept.of.range((fiber, 0)..=(fiber, usize::MAX)).next() {
+            kept.spare.extend(kept.of.remove(&key));
+        }
+        if kept.of.len() < before {
+            kept.order.retain(|(of, _)| *of != fiber);
+        }
     }
 
     /// The record that [`Self::of`] made earlier, if any.
@@ -82,7 +101,9 @@ impl Drop for StaticResults {
     /// Later threads reuse the records, as calls of libc reuse its static memory.
     fn drop(&mut self) {
         let kept = std::mem::take(self.0.get_mut());
-        SPARE.get().lock().extend(kept.of.into_values());
+        let mut spare = SPARE.get().lock();
+        spare.extend(kept.of.into_values());
+        spare.extend(kept.spare);
     }
 }
 

@@ -219,6 +219,11 @@ impl ThreadEngine {
         self.engine().is_some_and(|engine| engine.has_futexes())
     }
 
+    /// Whether operations are queued that the kernel could not take yet.
+    pub fn is_stalled(&self) -> bool {
+        self.created().is_some_and(|engine| engine.is_stalled())
+    }
+
     /// The descriptor through which the engine signals completions, if it has one.
     pub fn ready_descriptor(&self) -> Option<c_int> {
         self.engine()?.ready_descriptor()

@@ -2,6 +2,7 @@
 /* later_version - a host that was compiled from a later version of aioshim.h: its table has
  * callbacks and flags that this version of the shim does not know and must ignore. */
 #define _GNU_SOURCE
+#define AIOSHIM_USE_VERSION AIOSHIM_TABLE_VERSION
 #include "aioshim.h"
 #include "smallest.h"
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* no_options - a host that leaves out everything that is optional. */
 #define _GNU_SOURCE
+#define AIOSHIM_USE_VERSION AIOSHIM_TABLE_VERSION
 #include "aioshim.h"
 #include "smallest.h"
 

@@ -235,6 +235,10 @@ impl Engine for LinuxAio {
         Some(self.readiness.fd())
     }
 
+    fn is_stalled(&self) -> bool {
+        !self.queued.is_empty() && self.in_kernel < self.capacity() || self.failed.is_some()
+    }
+
     fn queue(&mut self, request: &Request, token: Token) -> bool {
         let iocb = match *request {
             Request::Transfer(transfer) if transfer.at_position() => {
@@ -307,8 +311,7 @@ impl Engine for LinuxAio {
     fn poll(&mut self, wait: Wait, sink: &mut dyn Sink) -> Result<(), Errno> {
         self.submit_some();
         self.reap();
-        let lacks_memory = !self.queued.is_empty() && self.in_kernel < self.capacity();
-        let poll_only = lacks_memory || !self.reaped.is_empty() || self.failed.is_some();
+        let poll_only = self.is_stalled() || !self.reaped.is_empty();
         let wait = if poll_only { Wait::No } else { wait };
         if !matches!(wait, Wait::No) || !self.readiness.is_empty() {
             self.readiness.poll(wait, sink);

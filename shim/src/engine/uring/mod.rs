@@ -310,6 +310,10 @@ impl Engine for Uring {
         self.ready
     }
 
+    fn is_stalled(&self) -> bool {
+        !self.queued.is_empty() || self.failed.is_some()
+    }
+
     fn has_futexes(&mut self) -> bool {
         *self
             .futexes

@@ -212,6 +212,12 @@ impl Occupancy {
         }
     }
 
+    /// `fiber` has ended, perhaps inside of streams, whose locks stay with its thread.
+    pub fn forget_fiber(&self, fiber: *mut c_void) {
+        self.take_held(fiber);
+        self.parked.borrow_mut().remove(&fiber.cast_const());
+    }
+
     /// In the child of a fork: streams that the forking fiber has locked stay locked by it.
     pub fn inherit(&self, parent: &Self, fiber: *mut c_void) {
         if let Ok(held) = parent.held.try_borrow() {

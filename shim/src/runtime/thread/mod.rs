@@ -3,12 +3,14 @@
 //! Each part is a type in a file of its own, which does not use this folder. The files here let the
 //! parts work together: [`poll`] is the function that the host calls; [`submit`] submits an
 //! operation, waits for it and completes it; [`interrupt`] ends waits early; [`park`] parks fibers
-//! and limits how long one runs; [`replacing`] replaces a failed engine.
+//! and limits how long one runs; [`replacing`] replaces a failed engine; [`event_loop`] lets the
+//! thread sleep in the event loop of its host.
 //!
 //! Invariant: only the attached thread touches the fields, except [`Remote`], and never while
 //! another borrow of the same field is live: the host's callbacks do not call back into the shim
 //! (aioshim.h), and no borrow is held across a park.
 
+mod event_loop;
 mod interrupt;
 mod park;
 mod poll;
@@ -28,12 +30,14 @@ use crate::runtime::in_flight::InFlight;
 use crate::runtime::language::Runtimes;
 use crate::runtime::mailbox::Mailbox;
 use crate::runtime::open_history::OpenHistory;
+use crate::runtime::pollable::Pollable;
 use crate::runtime::quantum::Quantum;
 use crate::runtime::signal;
 use crate::runtime::signal::state::Signals;
 use crate::runtime::static_results::StaticResults;
 use crate::runtime::stream::occupancy::Occupancy;
 use crate::runtime::thread_engine::ThreadEngine;
+use std::ffi::c_void;
 use std::sync::Arc;
 pub use submit::wake_here;
 use sys::errno::Errno;
@@ -51,6 +55,8 @@ pub struct Thread {
     conversion: Conversion,
     recorder: Recorder,
     mailbox: Mailbox,
+    /// The descriptors of a host that sleeps in an event loop of its own.
+    pollable: Pollable,
     /// Exceptions and locales of its fibers.
     runtimes: Runtimes,
     /// Results that libc would store in static memory.
@@ -78,6 +84,7 @@ impl Thread {
             conversion: Conversion::new(&host, recorder.is_watched()),
             recorder,
             mailbox,
+            pollable: Pollable::default(),
             runtimes,
             static_results: StaticResults::default(),
             callbacks: ActiveCallbacks::default(),
@@ -231,6 +238,18 @@ impl Thread {
     pub fn await_host(&self) {
         self.conversion.set_awaits_host();
         self.pass_through();
+    }
+
+    /// `fiber` has ended: drops what is kept for it. Call off a fiber, or on the one that ends.
+    pub fn forget_fiber(&self, fiber: *mut c_void) {
+        let _off = context::libc();
+        self.static_results.forget(fiber);
+        self.operations.forget_fiber(fiber);
+        self.streams.forget_fiber(fiber);
+        let running = self.host.running();
+        if running.is_null() || running == fiber {
+            self.runtimes.forget_fiber();
+        }
     }
 
     /// Call before detaching. Returns false while fibers are parked in the shim.

@@ -42,8 +42,13 @@ impl Thread {
 
     /// Lets the thread's other fibers run, and reaps completions.
     pub fn yield_now(&self, fiber: *mut c_void) {
-        self.host.unpark(fiber);
-        self.park();
+        match self.host.own_yield() {
+            Some(own_yield) => self.park_by(own_yield),
+            None => {
+                self.host.unpark(fiber);
+                self.park();
+            }
+        }
     }
 
     /// Parks the running fiber until another fiber, of any thread, hands it the file position or
@@ -66,25 +71,32 @@ impl Thread {
     /// inside of. Preserves errno.
     #[inline(always)]
     pub(super) fn park(&self) {
+        self.park_by(|| self.host.park());
+    }
+
+    /// Like [`Self::park`], by a callback of the host that switches away and back.
+    #[inline(always)]
+    fn park_by(&self, switch: impl FnOnce()) {
         self.quantum.restart();
         let errno = errno::get();
         if self.streams.any() {
-            self.streams.park(self.host.running(), || self.switch());
+            self.streams
+                .park(self.host.running(), || self.switch_by(switch));
         } else {
-            self.switch();
+            self.switch_by(switch);
         }
         errno::set(errno);
     }
 
     /// Lets the host run other fibers, and lets signal handlers run.
     #[inline(always)]
-    fn switch(&self) {
+    fn switch_by(&self, switch: impl FnOnce()) {
         if self.host.in_place {
-            self.host.park();
+            switch();
         } else {
             self.signals.parking(self.host.running());
             let entered = context::host(self.slot());
-            self.runtimes.kept_over(self.slot(), || self.host.park());
+            self.runtimes.kept_over(self.slot(), switch);
             drop(entered);
             self.signals.parking(std::ptr::null_mut());
         }

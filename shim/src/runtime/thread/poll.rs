@@ -2,6 +2,7 @@
 //! waits, and unparks the fibers whose operations have completed.
 
 use super::Thread;
+use super::event_loop::RETRY_NS;
 use crate::context;
 use crate::engine::{Request, Sink, Wait};
 use crate::host::Token;
@@ -30,6 +31,7 @@ impl Sink for Completions<'_> {
 impl Thread {
     /// Implements aioshim_poll. Returns how many fibers were unparked.
     pub fn poll(&self, wait: Wait) -> usize {
+        self.end_armed_sleep();
         let idle = self.in_flight() == 0 && self.mailbox.is_empty() && !self.signals.has_deferred();
         if self.conversion.is_defunct() || (idle && matches!(wait, Wait::No)) {
             return 0;
@@ -88,6 +90,12 @@ impl Thread {
             thread: self,
             unparked,
         };
+        let wait = if self.pollable.watches_any() && !matches!(wait, Wait::No) {
+            self.sleep_on_descriptors(wait, &mut completions);
+            Wait::No
+        } else {
+            wait
+        };
         let polled = self.engine.poll(wait, &mut completions);
         let mut unparked = completions.unparked;
         if let Err(error) = polled {
@@ -97,6 +105,19 @@ impl Thread {
             self.remote().sleep(wait.timeout().as_ref());
         }
         unparked
+    }
+
+    /// Sleeps on the descriptors of the host as well as the engine's. Does not sleep if there are
+    /// completions.
+    #[cold]
+    fn sleep_on_descriptors(&self, wait: Wait, completions: &mut Completions<'_>) {
+        self.empty_sources();
+        let polled = self.engine.poll(Wait::No, completions);
+        if polled.is_ok() && completions.unparked == 0 && !self.signals.has_deferred() {
+            let retry = self.engine.is_stalled();
+            self.pollable
+                .sleep(if retry { Wait::Nanos(RETRY_NS) } else { wait });
+        }
     }
 
     /// Carries out the messages from other threads. Returns how many fibers were unparked.

@@ -50,6 +50,8 @@ impl Thread {
             unparked += usize::from(self.complete(token, result));
         }
         self.engine.replace(choice);
+        self.pollable
+            .replace_engine(|| self.engine.ready_descriptor());
         for token in self.operations.of_engine() {
             unparked += usize::from(self.take_over(token));
         }
