@@ -5,7 +5,9 @@
 mod asynchronous;
 mod blocking;
 mod buffer;
+mod completion;
 mod descheduling;
+mod late_writer;
 mod many_threads;
 mod map;
 mod requests;
@@ -24,6 +26,8 @@ pub fn all() -> Vec<Box<dyn Experiment>> {
         Box::new(descheduling::Descheduling::default()),
         Box::new(asynchronous::Submission::default()),
         Box::new(asynchronous::Sustained::default()),
+        Box::new(completion::Answering::default()),
+        Box::new(completion::Interrupts::default()),
         Box::new(many_threads::ManyThreads::default()),
         Box::new(whole_programs::WholePrograms::default()),
         Box::new(utilisation::Utilisation::default()),

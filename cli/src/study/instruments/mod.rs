@@ -6,4 +6,5 @@ pub mod kernel_counts;
 pub mod meter;
 pub mod perf_event;
 pub mod ring_buffer;
+pub mod span_log;
 pub mod switch_log;

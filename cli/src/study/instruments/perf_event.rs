@@ -3,11 +3,10 @@
 //! What an unprivileged process may count depends on `kernel.perf_event_paranoid`; each error says
 //! what was refused.
 
+use std::ffi::CString;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd};
-
-use rustix::thread::Pid;
 
 /// Software events and tracepoints, as <linux/perf_event.h> numbers them.
 const TYPE_SOFTWARE: u32 = 1;
@@ -123,11 +122,11 @@ pub fn open(event: Event, target: Target) -> io::Result<File> {
     Ok(unsafe { File::from_raw_fd(fd as i32) })
 }
 
-/// Lets a tracepoint's event record only occurrences whose field `pid` is `thread`.
-pub fn only_of(event: &File, thread: Pid) -> io::Result<()> {
-    let filter = format!("pid == {}\0", thread.as_raw_nonzero());
+/// Lets a tracepoint's event record only what `condition` holds for, such as "vec == 4".
+pub fn filter(event: &File, condition: &str) -> io::Result<()> {
+    let condition = CString::new(condition)?;
     // SAFETY: the third argument of this request is a string that ends with a zero byte.
-    let result = unsafe { libc::ioctl(event.as_raw_fd(), SET_FILTER, filter.as_ptr()) };
+    let result = unsafe { libc::ioctl(event.as_raw_fd(), SET_FILTER, condition.as_ptr()) };
     match result {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),

@@ -96,11 +96,12 @@ impl SwitchLog {
 /// Records the wake-ups of this thread on every processor.
 fn wakeups() -> io::Result<Vec<RingBuffer>> {
     let event = perf_event::tracepoint("sched/sched_wakeup")?;
+    let this_thread = format!("pid == {}", rustix::thread::gettid().as_raw_nonzero());
     let processors = std::thread::available_parallelism()?.get() as u32;
     (0..processors)
         .map(|number| {
             let file = perf_event::open(event, Target::Processor(number))?;
-            perf_event::only_of(&file, rustix::thread::gettid())?;
+            perf_event::filter(&file, &this_thread)?;
             RingBuffer::new(file)
         })
         .collect()

@@ -9,5 +9,8 @@ mod submission;
 mod sustained;
 mod uring;
 
+pub use contender::Contender;
+pub use linux_aio::Queue;
+pub use mechanism::Request;
 pub use submission::Submission;
 pub use sustained::Sustained;

@@ -8,8 +8,8 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use rustix::fs::{Advice, fadvise};
 
-use super::pipe::{FullPipe, LateWriter};
 use crate::study::experiments::buffer::Buffer;
+use crate::study::experiments::late_writer::{FullPipe, LateWriter};
 use crate::study::machine::Machine;
 use crate::study::places::Place;
 

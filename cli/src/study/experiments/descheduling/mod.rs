@@ -1,7 +1,6 @@
 //! Question 2: what a blocking call does to the thread that makes it.
 
 mod calls;
-mod pipe;
 
 use std::time::{Duration, Instant};
 

@@ -1,16 +1,23 @@
-//! A pipe whose other end is another thread's.
+//! Pipes into which something is written later, and pipes that are full.
 
 use std::io::{PipeReader, PipeWriter, Read, Write, pipe};
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+
+use crate::study::instruments::meter::now_ns;
 
 /// A thread that writes a byte some time after it was asked to.
 pub struct LateWriter {
     /// `None` once the thread is to end.
     ask: Option<PipeWriter>,
     answers: PipeReader,
+    /// When it wrote last, on CLOCK_MONOTONIC.
+    wrote: Arc<AtomicU64>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -19,11 +26,14 @@ impl LateWriter {
     pub fn start(delay: Duration) -> Result<LateWriter> {
         let (mut requests, ask) = pipe()?;
         let (answers, mut writer) = pipe()?;
+        let wrote = Arc::new(AtomicU64::new(0));
+        let writes = Arc::clone(&wrote);
         let work = move || {
             let mut byte = [0];
             // Both fail when this is dropped.
             while matches!(requests.read(&mut byte), Ok(1)) {
                 thread::sleep(delay);
+                writes.store(now_ns(), Ordering::Release);
                 if writer.write_all(&byte).is_err() {
                     break;
                 }
@@ -33,6 +43,7 @@ impl LateWriter {
         Ok(LateWriter {
             ask: Some(ask),
             answers,
+            wrote,
             thread: Some(thread.context("cannot start a thread")?),
         })
     }
@@ -41,6 +52,16 @@ impl LateWriter {
     pub fn ask(&self) -> Result<()> {
         let mut ask = self.ask.as_ref().context("the thread has ended")?;
         Ok(ask.write_all(&[1])?)
+    }
+
+    /// The pipe into which the bytes come.
+    pub fn fd(&self) -> RawFd {
+        self.answers.as_raw_fd()
+    }
+
+    /// When the byte that was read last had been written: just before, on CLOCK_MONOTONIC.
+    pub fn wrote_ns(&self) -> u64 {
+        self.wrote.load(Ordering::Acquire)
     }
 
     /// Reads the byte.
@@ -83,16 +104,18 @@ impl FullPipe {
 mod tests {
     use std::time::{Duration, Instant};
 
-    use super::{FullPipe, LateWriter};
+    use super::{FullPipe, LateWriter, now_ns};
 
     #[test]
     fn a_byte_comes_late() {
         let writer = LateWriter::start(Duration::from_millis(5)).expect("a thread");
         for _ in 0..2 {
-            let start = Instant::now();
+            let (start, asked) = (Instant::now(), now_ns());
             writer.ask().expect("it listens");
             writer.read().expect("it answers");
             assert!(start.elapsed() >= Duration::from_millis(5));
+            assert!(writer.wrote_ns() >= asked + 5_000_000);
+            assert!(writer.wrote_ns() <= now_ns());
         }
     }
 
