@@ -13,6 +13,7 @@ mod map;
 mod requests;
 mod stopwatch;
 mod utilisation;
+mod wakeup;
 mod whole_programs;
 
 use super::experiment::Experiment;
@@ -28,6 +29,7 @@ pub fn all() -> Vec<Box<dyn Experiment>> {
         Box::new(asynchronous::Sustained::default()),
         Box::new(completion::Answering::default()),
         Box::new(completion::Interrupts::default()),
+        Box::new(wakeup::Wakeup::default()),
         Box::new(many_threads::ManyThreads::default()),
         Box::new(whole_programs::WholePrograms::default()),
         Box::new(utilisation::Utilisation::default()),

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use super::waits::{AioPoll, BlockingRead, Epoll, Notice, Ring, Signal, Wait};
 use crate::study::answer::Answer;
 use crate::study::cell::{Cell, Sample};
+use crate::study::estimate::median;
 use crate::study::experiment::{About, Experiment};
 use crate::study::experiments::late_writer::LateWriter;
 use crate::study::experiments::stopwatch::{CPU, SWITCHES};
@@ -93,18 +94,18 @@ impl Experiment for Answering {
         let mut wait = make(&cell.contender, writer.fd())?;
         let time = Duration::from_millis(machine.pick((15, 40)));
         let mut latency = Latency::new();
-        let (mut sum, mut count) = (0, 0);
+        let mut times = Vec::new();
         let start = Instant::now();
         let meter = Meter::start(Whose::Thread);
-        while count < 10 || start.elapsed() < time {
+        while times.len() < 10 || start.elapsed() < time {
             let ns = answer_once(&mut *wait, writer)?;
             latency.add(ns, 1);
-            sum += ns;
-            count += 1;
+            times.push(ns as f64);
         }
-        let usage = meter.stop().per(count);
-        let each = sum as f64 / count as f64;
-        Ok(Sample::of(ANSWER, Unit::Nanoseconds, each)
+        let usage = meter.stop().per(times.len() as u64);
+        // A single preemption takes longer than all answers, so the mean would say little.
+        let typical = median(&mut times).context("no answer")?;
+        Ok(Sample::of(ANSWER, Unit::Nanoseconds, typical)
             .and(CPU, Unit::Nanoseconds, usage.cpu)
             .and(SWITCHES, Unit::Count, usage.voluntary)
             .with_latency(latency))
