@@ -98,20 +98,25 @@ impl Queue {
     /// Waits for at least one and at most `most` completions, and returns how many came.
     fn take(&mut self, most: usize) -> Result<usize> {
         let most = most.min(self.events.len());
-        // SAFETY: the kernel writes at most `most` events to memory that holds so many.
-        let taken = unsafe {
-            libc::syscall(
-                libc::SYS_io_getevents,
-                self.id,
-                1_i64,
-                most as i64,
-                self.events.as_mut_ptr(),
-                std::ptr::null_mut::<libc::timespec>(),
-            )
-        };
-        match taken {
-            1.. => Ok(taken as usize),
-            _ => Err(io::Error::last_os_error()).context("io_getevents"),
+        loop {
+            // SAFETY: the kernel writes at most `most` events to memory that holds so many.
+            let taken = unsafe {
+                libc::syscall(
+                    libc::SYS_io_getevents,
+                    self.id,
+                    1_i64,
+                    most as i64,
+                    self.events.as_mut_ptr(),
+                    std::ptr::null_mut::<libc::timespec>(),
+                )
+            };
+            let error = io::Error::last_os_error();
+            match taken {
+                1.. => return Ok(taken as usize),
+                // A ring that is being closed interrupts the thread's system calls, too.
+                _ if error.kind() == io::ErrorKind::Interrupted => {}
+                _ => return Err(error).context("io_getevents"),
+            }
         }
     }
 }

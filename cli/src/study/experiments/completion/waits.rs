@@ -8,6 +8,7 @@ use anyhow::{Context, Result, ensure};
 use io_uring::{IoUring, opcode, types};
 use rustix::event::{EventfdFlags, epoll, eventfd};
 use rustix::fd::{BorrowedFd, OwnedFd};
+use rustix::io::retry_on_intr;
 
 use crate::study::experiments::asynchronous::Queue;
 
@@ -20,15 +21,28 @@ pub trait Wait {
     fn finish(&mut self) -> Result<()>;
 }
 
+/// Repeats `call` while it is interrupted. Not only signals do that, but also a ring of this thread
+/// that is being closed.
+fn uninterrupted(mut call: impl FnMut() -> isize) -> io::Result<isize> {
+    loop {
+        match call() {
+            -1 => {
+                let error = io::Error::last_os_error();
+                if error.kind() != io::ErrorKind::Interrupted {
+                    return Err(error);
+                }
+            }
+            result => return Ok(result),
+        }
+    }
+}
+
 fn read_byte(fd: RawFd) -> Result<()> {
     let mut byte = [0_u8];
     // SAFETY: the buffer is a local variable of one byte.
-    let result = unsafe { libc::read(fd, byte.as_mut_ptr().cast(), 1) };
-    match result {
-        1 => Ok(()),
-        0 => Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
-        _ => Err(io::Error::last_os_error().into()),
-    }
+    let read = uninterrupted(|| unsafe { libc::read(fd, byte.as_mut_ptr().cast(), 1) })?;
+    ensure!(read == 1, "the writer of the pipe is gone");
+    Ok(())
 }
 
 /// A blocking read.
@@ -122,6 +136,14 @@ impl Ring {
         })
     }
 
+    /// Waits in the kernel for the completion.
+    fn enter(&self) -> Result<()> {
+        match self.ring.submit_and_wait(1) {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
     /// Takes the completion if it is there.
     fn take(&mut self) -> Result<bool> {
         let Some(done) = self.ring.completion().next() else {
@@ -145,12 +167,12 @@ impl Wait for Ring {
 
     fn finish(&mut self) -> Result<()> {
         if self.notice == Notice::Eventfd {
-            rustix::io::read(&self.eventfd, &mut [0; 8])?;
+            retry_on_intr(|| rustix::io::read(&self.eventfd, &mut [0; 8]))?;
         }
         while !self.take()? {
             match self.notice {
                 Notice::Peek => std::hint::spin_loop(),
-                _ => drop(self.ring.submit_and_wait(1)?),
+                _ => self.enter()?,
             }
         }
         Ok(())
@@ -242,11 +264,12 @@ impl Wait for Signal {
     }
 
     fn finish(&mut self) -> Result<()> {
-        // SAFETY: the set is valid, and no information about the signal is asked for.
-        let number = unsafe { libc::sigwaitinfo(&raw const self.set, std::ptr::null_mut()) };
-        if number < 0 {
-            return Err(io::Error::last_os_error()).context("sigwaitinfo");
-        }
+        let set = &raw const self.set;
+        let wait = || {
+            // SAFETY: the set is valid, and no information about the signal is asked for.
+            (unsafe { libc::sigwaitinfo(set, std::ptr::null_mut()) }) as isize
+        };
+        uninterrupted(wait).context("sigwaitinfo")?;
         read_byte(self.fd)
     }
 }
