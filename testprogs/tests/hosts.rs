@@ -202,6 +202,13 @@ static GREENLET: Adapter = Adapter::new("greenlet")
     .also(&["timers", "cancel"])
     .raises_at_a_deadlock("LoopExit: This operation would block forever");
 
+static RUBY: Adapter = Adapter::new("ruby")
+    .needs(&[("ruby-dev", "/usr/lib/x86_64-linux-gnu/pkgconfig/ruby.pc")])
+    .interpreted("/usr/bin/ruby", "conformance.rb")
+    .preloads("libaioshim_ruby.so")
+    .also(&["timers", "cancel"])
+    .raises_at_a_deadlock(": deadlock: ");
+
 /// Runs `check` with the shim as `how` says, and returns what it printed.
 #[track_caller]
 fn with_shim(adapter: &Adapter, out: &Path, check: &str, how: impl FnOnce(Run) -> Run) -> Outcome {
@@ -342,3 +349,4 @@ conforms!(pth, PTH);
 conforms!(boost_fiber, BOOST_FIBER);
 conforms!(boost_fiber_preload, BOOST_FIBER_PRELOAD);
 conforms!(greenlet, GREENLET);
+conforms!(ruby, RUBY);
