@@ -1,50 +1,23 @@
 //! Checks that `aioshim measure` measures, prints and writes everything it should, but not how fast
 //! anything is.
 
+mod bench;
 mod golang;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
-use std::sync::OnceLock;
 
+use bench::{measure_in, scratch};
 use serde_json::Value;
 use tempfile::TempDir;
-
-/// Cargo's directory for the files of this test.
-const TMP: &str = env!("CARGO_TARGET_TMPDIR");
-
-/// Builds the libraries and the benchmark programs, once.
-fn programs() -> &'static Path {
-    static PROGRAMS: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAMS.get_or_init(|| {
-        let dir = Path::new(TMP).join("bench");
-        let build = Path::new(env!("CARGO_MANIFEST_DIR")).join("../bench/build");
-        let status = Command::new(build).arg(&dir).status().expect("it starts");
-        assert!(status.success(), "bench/build: {status}");
-        dir
-    })
-}
-
-/// An empty directory on a real disk; /tmp may be a tmpfs, where O_DIRECT has no effect.
-fn scratch() -> TempDir {
-    TempDir::new_in(TMP).expect("a directory")
-}
 
 fn measure(scratch: &TempDir, args: &[&str]) -> Output {
     command(scratch, args).output().expect("it starts")
 }
 
 fn command(scratch: &TempDir, args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_aioshim"));
-    command
-        .args(["measure", "--quick", "--rounds", "1"])
-        .args(args)
-        .arg("--programs")
-        .arg(programs())
-        .arg("--dir")
-        .arg(scratch.path())
-        .arg("--json")
-        .arg(scratch.path());
+    let mut command = measure_in(scratch.path());
+    command.args(["--quick", "--rounds", "1"]).args(args);
     command
 }
 

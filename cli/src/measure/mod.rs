@@ -46,7 +46,7 @@ pub struct Options {
     #[arg(long, conflicts_with = "quick")]
     pub full: bool,
     /// Go on with a study that was interrupted, from its result file
-    #[arg(long, conflicts_with_all = ["quick", "full"])]
+    #[arg(long, conflicts_with_all = ["quick", "full", "question"])]
     pub resume: bool,
     /// Study only this question, 1 to 9 (may be given several times)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=9))]

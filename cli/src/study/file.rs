@@ -25,6 +25,8 @@ pub struct Study {
     pub format: String,
     pub version: u32,
     pub length: Length,
+    /// The questions that it asks; all if empty.
+    pub questions: Vec<u8>,
     /// Whether every experiment has had its time.
     pub complete: bool,
     pub machine: Environment,
@@ -63,11 +65,12 @@ pub struct Record {
 }
 
 impl Study {
-    pub fn new(length: Length, machine: Environment) -> Study {
+    pub fn new(length: Length, questions: Vec<u8>, machine: Environment) -> Study {
         Study {
             format: FORMAT.to_owned(),
             version: VERSION,
             length,
+            questions,
             complete: false,
             machine,
             experiments: Vec::new(),

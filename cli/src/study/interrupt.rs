@@ -4,12 +4,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
 
+use super::places::cleanup;
+
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 /// Catches SIGINT and SIGTERM from now on.
 pub fn catch() -> Result<()> {
     ctrlc::set_handler(|| {
         if INTERRUPTED.swap(true, Ordering::Relaxed) {
+            cleanup::undo_all();
             std::process::exit(130);
         }
         eprintln!("\nmeasure: interrupted; reporting what was measured (again to end at once)");

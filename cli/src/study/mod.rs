@@ -52,12 +52,12 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let (bench, environment) = Bench::prepare(&options.places(&dir), quick, true, options.rounds)?;
     interrupt::catch()?;
     print!("{environment}");
-    let mut study = begun.unwrap_or_else(|| Study::new(length, environment.clone()));
+    let mut study =
+        begun.unwrap_or_else(|| Study::new(length, options.question.clone(), environment.clone()));
     let machine = Machine::new(bench, environment);
     let mut experiments = experiments::all();
-    experiments.retain(|experiment| {
-        options.question.is_empty() || options.question.contains(&experiment.about().question)
-    });
+    let asked = &study.questions;
+    experiments.retain(|e| asked.is_empty() || asked.contains(&e.about().question));
     let time = if quick { QUICK } else { FULL };
     let spent: f64 = study.experiments.iter().map(|record| record.seconds).sum();
     let left = time.saturating_sub(Duration::from_secs_f64(spent));

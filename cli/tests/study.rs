@@ -1,0 +1,262 @@
+//! Checks the study: that a report has no number that is not in the result file, that an
+//! interrupted study goes on, and that result files are compared or refused clearly. It does not
+//! check how fast anything is.
+
+mod bench;
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::OnceLock;
+
+use bench::{measure_in, scratch};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+/// The result file of a study of one question, which all tests share.
+fn study() -> &'static Path {
+    static STUDY: OnceLock<PathBuf> = OnceLock::new();
+    STUDY.get_or_init(|| {
+        let dir = scratch().keep();
+        let mut command = measure_in(&dir);
+        let output = succeed(command.args(["--question", "6", "--rounds", "1"]));
+        let stdout = text(&output.stdout);
+        assert!(stdout.contains("\nreport: "), "{stdout}");
+        dir.join("study.json")
+    })
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn succeed(command: &mut Command) -> Output {
+    let output = command.output().expect("it starts");
+    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success(), "{stdout}\n{stderr}");
+    output
+}
+
+fn report(args: &[&str], files: &[&Path]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_aioshim"));
+    command.arg("report").args(args).args(files);
+    command
+}
+
+fn json(path: &Path) -> Value {
+    let text = fs::read_to_string(path).expect("a readable file");
+    serde_json::from_str(&text).expect("JSON")
+}
+
+/// A number of a report: its value, its place in the result file, and how it is shown.
+struct Number {
+    value: f64,
+    at: String,
+    shown: String,
+}
+
+/// All numbers of a report that are shown as text.
+fn numbers(html: &str) -> Vec<Number> {
+    let between = |text: &str, from: &str, to: &str| {
+        let (_, rest) = text.split_once(from)?;
+        Some(rest.split_once(to)?.0.to_owned())
+    };
+    let parts = html.split("data-value=\"").skip(1);
+    parts
+        .map(|part| Number {
+            value: part
+                .split('"')
+                .next()
+                .expect("a value")
+                .parse()
+                .expect("a number"),
+            at: between(part, "data-at=\"", "\"").expect("a place"),
+            shown: between(part, ">", "<").unwrap_or_default(),
+        })
+        .collect()
+}
+
+/// Whether `shown` is `value` in some unit, rounded.
+fn agrees(shown: &str, value: f64) -> bool {
+    let end = shown.find(|c: char| !c.is_ascii_digit() && !".-".contains(c));
+    let number: f64 = shown[..end.unwrap_or(shown.len())].parse().expect(shown);
+    let steps = [1.0, 1e3, 1e6, 1e9, 1024.0, 1048576.0, 1073741824.0, 0.01];
+    // Three digits, of which small numbers show fewer.
+    let close = |step: &f64| (number - value / step).abs() <= 0.006 * (value / step).abs() + 0.0051;
+    steps.iter().any(close)
+}
+
+#[test]
+fn every_number_of_a_report_is_in_the_result_file() {
+    let html = fs::read_to_string(study().with_extension("html")).expect("the report");
+    let json = json(study());
+    let numbers = numbers(&html);
+    assert!(numbers.len() > 100, "{} numbers", numbers.len());
+    let mut in_sentences = 0;
+    for Number { value, at, shown } in &numbers {
+        let held = json.pointer(at).and_then(Value::as_f64);
+        assert_eq!(held, Some(*value), "{at}");
+        // The mark of a plot shows no text.
+        if !shown.is_empty() && shown.chars().next().is_some_and(|c| c.is_ascii_digit()) {
+            assert!(agrees(shown, *value), "{at}: {shown:?} for {value}");
+            in_sentences += usize::from(at.contains("/answer/findings/"));
+        }
+    }
+    assert!(in_sentences >= 8, "{in_sentences} numbers in sentences");
+}
+
+#[test]
+fn a_report_needs_nothing_but_itself() {
+    let html = fs::read_to_string(study().with_extension("html")).expect("the report");
+    for foreign in ["<script", "http://", "https://", "src=", "@import", "url("] {
+        assert!(!html.contains(foreign), "{foreign}");
+    }
+    for element in [
+        "html", "body", "section", "figure", "svg", "table", "details", "span",
+    ] {
+        let opened = html.matches(&format!("<{element}>")).count()
+            + html.matches(&format!("<{element} ")).count();
+        assert_eq!(
+            opened,
+            html.matches(&format!("</{element}>")).count(),
+            "{element}"
+        );
+    }
+}
+
+#[test]
+fn markdown_has_the_same_sentences() {
+    let output = succeed(&mut report(&["--markdown", "--output", "-"], &[study()]));
+    let markdown = text(&output.stdout);
+    assert!(markdown.contains("## 6. What do more threads than processors cost?"));
+    let answer = &json(study())["experiments"][0]["answer"];
+    let sentence = answer["sentence"].as_str().expect("a sentence");
+    let start = sentence.split('{').next().expect("a start");
+    assert!(markdown.contains(start), "{markdown}");
+    assert!(
+        !markdown.contains('{'),
+        "every figure is filled in: {markdown}"
+    );
+    assert!(markdown.contains("| count | threads | fibers, 1 worker | fibers, 2 workers |"));
+}
+
+/// A study of two questions is interrupted when the second one begins.
+#[test]
+fn an_interrupted_study_is_kept_and_goes_on() {
+    let dir = scratch();
+    let mut child = measure_in(dir.path())
+        .args(["--question", "6", "--question", "9", "--rounds", "1"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let mut said = BufReader::new(child.stderr.take().expect("a pipe")).lines();
+    let second = "measure: The work of a thread while its I/O is under way";
+    let begins = |line: &String| line.starts_with(second);
+    let found = said.by_ref().map_while(Result::ok).find(begins);
+    assert!(found.is_some(), "the second question never began");
+    let pid = Pid::from_child(&child);
+    kill_process(pid, Signal::INT).expect("it runs");
+    let rest: Vec<String> = said.map_while(Result::ok).collect();
+    let output = child.wait_with_output().expect("it ends");
+    assert!(output.status.success(), "{rest:?}");
+    assert!(text(&output.stdout).contains("\nreport: "));
+
+    let path = dir.path().join("study.json");
+    let interrupted = json(&path);
+    assert_eq!(interrupted["complete"], false);
+    let first = interrupted["experiments"][0].clone();
+    assert_eq!(
+        (&first["id"], &first["finished"]),
+        (&"many-threads".into(), &true.into())
+    );
+    assert_eq!(interrupted["experiments"][1]["finished"], false);
+    let html = fs::read_to_string(path.with_extension("html")).expect("the report");
+    assert!(html.contains("This study was interrupted"));
+
+    succeed(measure_in(dir.path()).args(["--resume", "--rounds", "1"]));
+    let resumed = json(&path);
+    assert_eq!(resumed["complete"], true);
+    assert_eq!(resumed["experiments"][0], first, "it is not measured again");
+    for experiment in resumed["experiments"].as_array().expect("experiments") {
+        assert_eq!(experiment["finished"], true);
+        let cells = experiment["cells"].as_array().expect("cells");
+        for cell in cells {
+            let figures = cell["figures"].as_object().expect("figures");
+            assert!(!figures.is_empty() || cell["failure"].is_string(), "{cell}");
+        }
+    }
+    let again = measure_in(dir.path())
+        .arg("--resume")
+        .output()
+        .expect("it starts");
+    let stderr = text(&again.stderr);
+    assert!(
+        stderr.contains("this study is complete, there is nothing to resume"),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn two_studies_are_compared_number_by_number() {
+    let dir = scratch();
+    let other = dir.path().join("other.json");
+    let mut changed = json(study());
+    changed["machine"]["cpu"] = "Another processor".into();
+    let finding = &mut changed["experiments"][0]["answer"]["findings"]["rate"];
+    finding["value"] = 123.0.into();
+    finding["direction"] = "async-wins".into();
+    fs::write(&other, changed.to_string()).expect("written");
+    let mut command = report(&["--output", "-", "--compare"], &[study(), &other]);
+    let html = text(&succeed(&mut command).stdout);
+    assert!(html.contains("Another processor"));
+    assert!(html.contains(" ratios have the same"), "{html}");
+    let numbers = numbers(&html);
+    let (mut left, mut right) = (0, 0);
+    let (a, b) = (json(study()), changed);
+    for Number { value, at, .. } in &numbers {
+        let (file, place) = at.split_at(1);
+        let held = match file {
+            "A" => {
+                left += 1;
+                a.pointer(place)
+            }
+            _ => {
+                right += 1;
+                b.pointer(place)
+            }
+        };
+        assert_eq!(held.and_then(Value::as_f64), Some(*value), "{at}");
+    }
+    assert!(left > 20 && left == right, "{left} and {right}");
+    assert!(html.contains("data-value=\"123\" data-at=\"B/experiments/0/answer/findings/rate"));
+}
+
+#[test]
+fn a_file_of_another_version_gives_one_clear_line() {
+    let dir = scratch();
+    let path = dir.path().join("study.json");
+    let mut newer = json(study());
+    newer["version"] = 1000.into();
+    let cases = [
+        (
+            newer.to_string(),
+            "version 1000 of the format, but this command reads version 1",
+        ),
+        (
+            "{\"samples\": []}".to_owned(),
+            "not a result file of a study",
+        ),
+        ("{\"format\":".to_owned(), "not a result file of a study"),
+    ];
+    for (content, expected) in cases {
+        fs::write(&path, content).expect("written");
+        let output = report(&[], &[&path]).output().expect("it starts");
+        let stderr = text(&output.stderr);
+        assert!(!output.status.success());
+        let start = format!("aioshim: {}: {expected}", path.display());
+        assert!(stderr.starts_with(&start), "{stderr}");
+        assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    }
+}
