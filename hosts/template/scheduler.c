@@ -2,6 +2,7 @@
 /* scheduler - see scheduler.h. The first half is any scheduler: stacks, a queue, a loop. The second
  * half attaches it: the table, and three calls in coroutine_run. */
 #define _GNU_SOURCE
+#define AIOSHIM_USE_VERSION 2 /* of the table in aioshim.h */
 #include "scheduler.h"
 
 #include <errno.h>
@@ -93,6 +94,8 @@ void coroutine_yield(void)
 
 static void end(struct coroutine *c)
 {
+    if (scheduler.thread && shim.ended)
+        shim.ended(scheduler.thread, c);
     *c->previous = c->next;
     if (c->next)
         c->next->previous = c->previous;
@@ -143,6 +146,7 @@ static const aioshim_host_t table = {
     .wake = wake,
     .alone = alone,
     .flags = AIOSHIM_HOST_SLEEPS_IN_POLL,
+    .library = "template 1",
 };
 
 /* Nothing is runnable: sleeps until something is. */

@@ -6,13 +6,14 @@ use std::process::Command;
 use testprogs::{Outcome, Run, Scratch, Tool, c_compiler, target_dir, workspace};
 
 /// The files of an installation.
-const INSTALLED: [&str; 7] = [
+const INSTALLED: [&str; 8] = [
     "lib/libfiber.so",
     "lib/libfiber.a",
     "lib/libaioshim.so",
     "lib/pkgconfig/fiber.pc",
     "include/fiber.h",
     "include/aioshim.h",
+    "include/aioshim.hpp",
     "include/aioshim_host.h",
 ];
 
@@ -212,4 +213,51 @@ fn every_link_leads_to_a_file() {
         }
     }
     assert!(followed > 5, "{followed} links in {documents:?}");
+}
+
+/// The names that aioshim.h declares: functions, flags, and fields of the table.
+fn declared(header: &str) -> Vec<String> {
+    let (mut names, mut in_table) = (Vec::new(), false);
+    for line in header.lines() {
+        in_table |= line.starts_with("typedef struct aioshim_host {");
+        in_table &= !line.starts_with('}');
+        let field = line.strip_prefix("    ").filter(|_| in_table);
+        if let Some((_, rest)) = field.and_then(|field| field.split_once("(*")) {
+            names.extend(rest.split_once(')').map(|(name, _)| name.to_owned()));
+        } else if let Some(field) = field.and_then(|field| field.strip_suffix(';')) {
+            names.extend(field.rsplit([' ', '*']).next().map(str::to_owned));
+        } else if let Some(flag) = line.strip_prefix("#define AIOSHIM_HOST_") {
+            let name = flag.split(' ').next().expect("a name");
+            names.push(format!("AIOSHIM_HOST_{name}"));
+        } else if let Some((before, _)) = line.split_once('(')
+            && let Some(name) = before.rsplit([' ', '*']).next()
+            && name.starts_with("aioshim_")
+            && !line.starts_with([' ', '/', '#'])
+        {
+            names.push(name.to_owned());
+        }
+    }
+    // `size` is explained with the versions, `flags` by the flags.
+    names.retain(|name| name != "size" && name != "flags");
+    names
+}
+
+#[test]
+fn the_reference_of_the_host_table_has_a_section_for_each_verb() {
+    let read = |path: &str| std::fs::read_to_string(workspace().join(path)).expect("a file");
+    let page = read("docs/host-table.md");
+    let names = declared(&read("shim/include/aioshim.h"));
+    assert!(names.len() > 35, "{names:?}");
+    for name in &names {
+        let quoted = format!("`{name}`");
+        let has = |line: &str| line.starts_with("### ") && line.contains(&quoted);
+        assert!(page.lines().any(has), "no section for {name}");
+    }
+    let sections = page.lines().filter(|line| line.starts_with("### "));
+    let described: usize = sections.map(|line| line.matches('`').count() / 2).sum();
+    assert_eq!(
+        described,
+        names.len(),
+        "a section for something that does not exist"
+    );
 }

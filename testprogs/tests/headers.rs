@@ -58,4 +58,7 @@ fn headers_are_clean_in_cxx() {
             compiles(header, &cxx_compiler(), "c++", standard);
         }
     }
+    for standard in ["c++14", "c++20"] {
+        compiles("aioshim.hpp", &cxx_compiler(), "c++", standard);
+    }
 }

@@ -2,7 +2,7 @@
 //! engine.
 
 use std::os::unix::process::ExitStatusExt;
-use testprogs::{Flavor, Outcome, Refusal, Run, Scratch, Stats, program};
+use testprogs::{Flavor, Outcome, Refusal, Run, Scratch, Stats, cxx_program, program};
 
 /// Many blocks for each fiber, and an incomplete block at the end.
 const SIZE: u32 = 1_000_003;
@@ -225,5 +225,22 @@ fn its_fibers_may_move_between_threads_between_their_calls() {
         let run = run.dir(dir.path()).env("AIOSHIM_ENGINE", engine);
         let outcome = run.run().success();
         assert_eq!(outcome.text(), "done\n", "{engine}: {}", outcome.report());
+    }
+}
+
+#[test]
+fn attaches_a_host_in_cxx() {
+    let dir = Scratch::new();
+    let Some(program) = cxx_program("host/cxx_host", &["-Wpedantic"], dir.path()) else {
+        return;
+    };
+    let file = dir.file("file", [7; 20_000]);
+    let plain = Run::new(&program).arg(&file).run().success();
+    assert_eq!(plain.text(), "140000\n".repeat(8), "{}", plain.report());
+    for engine in ["uring", "aio", "threads"] {
+        let run = Run::new(&program).arg(&file).preload(true);
+        let outcome = run.env("AIOSHIM_ENGINE", engine).run().success();
+        assert_eq!(outcome.text(), plain.text(), "{}", outcome.report());
+        assert_eq!(outcome.error_text(), "cxx_host: attached\n");
     }
 }
