@@ -5,6 +5,7 @@
 mod asynchronous;
 mod blocking;
 mod buffer;
+mod caches;
 mod completion;
 mod descheduling;
 mod late_writer;
@@ -32,6 +33,8 @@ pub fn all() -> Vec<Box<dyn Experiment>> {
         Box::new(wakeup::Wakeup::default()),
         Box::new(many_threads::ManyThreads::default()),
         Box::new(whole_programs::WholePrograms::default()),
+        Box::new(caches::WriteBack::default()),
+        Box::new(caches::Buffers::default()),
         Box::new(utilisation::Utilisation::default()),
         Box::new(map::Map::default()),
     ]
