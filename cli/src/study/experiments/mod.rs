@@ -9,6 +9,7 @@ mod caches;
 mod completion;
 mod descheduling;
 mod late_writer;
+mod many_files;
 mod many_threads;
 mod map;
 mod requests;
@@ -35,6 +36,7 @@ pub fn all() -> Vec<Box<dyn Experiment>> {
         Box::new(whole_programs::WholePrograms::default()),
         Box::new(caches::WriteBack::default()),
         Box::new(caches::Buffers::default()),
+        Box::new(many_files::ManyFiles::default()),
         Box::new(utilisation::Utilisation::default()),
         Box::new(map::Map::default()),
     ]
