@@ -65,6 +65,13 @@ pub(crate) struct Waiter {
     epoch: u32,
 }
 
+/// Where a waiter joins a queue.
+#[derive(Clone, Copy)]
+pub(crate) enum Place {
+    First,
+    Last,
+}
+
 /// The node is in no queue.
 const OUT: u8 = 0;
 /// The node is in its queue.
@@ -133,17 +140,27 @@ impl Locked<'_> {
         self.word = state << STATE_SHIFT;
     }
 
-    pub(crate) fn push(&mut self, waiter: &Waiter) {
+    #[inline(always)]
+    pub(crate) fn push(&mut self, waiter: &Waiter, place: Place) {
         let queue = self.queue;
-        let last = queue.tail.replace(waiter);
-        waiter.prev.set(last);
-        waiter.next.set(null());
+        let (prev, next) = match place {
+            Place::Last => (queue.tail.get(), null()),
+            Place::First => (null(), queue.head.get()),
+        };
+        waiter.prev.set(prev);
+        waiter.next.set(next);
         waiter.place.store(QUEUED, Ordering::Relaxed);
         // SAFETY: the fiber of a queued node is parked, so the stack that holds the node exists; we
         // hold the lock.
-        match unsafe { last.as_ref() } {
-            Some(last) => last.next.set(waiter),
-            None => queue.head.set(waiter),
+        unsafe {
+            match prev.as_ref() {
+                Some(prev) => prev.next.set(waiter),
+                None => queue.head.set(waiter),
+            }
+            match next.as_ref() {
+                Some(next) => next.prev.set(waiter),
+                None => queue.tail.set(waiter),
+            }
         }
     }
 

@@ -3,7 +3,7 @@
 use super::switching;
 use crate::clock::{Instant, NEVER};
 use crate::errno::Errno;
-use crate::record::wait_queue::{Locked, Waiter};
+use crate::record::wait_queue::{Locked, Place, Waiter};
 use crate::record::wait_reason::WaitReason;
 use crate::worker::state::Worker;
 use core::ptr::null;
@@ -15,6 +15,20 @@ use core::ptr::null;
 #[inline]
 pub(crate) fn wait(
     worker: &Worker,
+    queue: Locked<'_>,
+    reason: WaitReason,
+    tag: u8,
+    until: Instant,
+    between: impl FnOnce(),
+) -> Result<(), Errno> {
+    wait_at(Place::Last, worker, queue, reason, tag, until, between)
+}
+
+/// Like [`wait`], but joins the queue at `place`.
+#[inline(always)]
+pub(crate) fn wait_at(
+    place: Place,
+    worker: &Worker,
     mut queue: Locked<'_>,
     reason: WaitReason,
     tag: u8,
@@ -25,7 +39,7 @@ pub(crate) fn wait(
     let is_point = matches!(reason, WaitReason::Cond | WaitReason::Semaphore);
     let waiter = Waiter::new(me, &queue, tag, until != NEVER || is_point);
     me.set_wait_reason(reason, queue.address());
-    queue.push(&waiter);
+    queue.push(&waiter, place);
     drop(queue);
     if until == NEVER {
         me.waiter.set(&waiter);

@@ -1,16 +1,22 @@
 //! Mutex: `fiber_mutex_t` and [`Mutex<T>`].
 //!
 //! The word is the owner's handle, or 0 if the mutex is free, so an uncontended lock or unlock is
-//! one compare-and-swap. Under contention, the lock is handed to the first waiter. Therefore no
-//! waiter starves, and an owner that unlocks and locks again in a loop cannot keep the others out.
-//! On one worker, a fiber holds a mutex across a switch only if it parks while holding it, and in
-//! that case the others have to wait anyway. Fibers of several workers that only lock and unlock
-//! form a convoy. Measured with 16 fibers, a lock costs 50 ns on two workers and 7 ns on one. This
-//! is the price of fairness.
+//! one compare-and-swap.
+//!
+//! On one worker, an unlock hands the lock to the first waiter, so an owner that unlocks and locks
+//! again in a loop cannot keep the others out. A fiber of that worker holds a mutex across a switch
+//! only if it parks while holding it, and in that case the others have to wait anyway.
+//!
+//! With several workers, a lock that is handed to a fiber stays locked until the fiber's worker
+//! runs it, and meanwhile the fibers of all workers queue up behind it. Therefore an unlock there
+//! makes the mutex free and wakes the first waiter, which tries again. If another fiber is faster,
+//! the waiter returns to the front of the queue, and the next unlock hands the lock to it: each
+//! waiter is overtaken at most once after it has come first. A fiber also spins for the time of a
+//! short critical section before it waits, because its owner probably runs on another CPU.
 
 use super::{Forever, Until, misuse};
 use crate::errno::Errno;
-use crate::record::wait_queue::{LOCKED, Queue, WAITERS};
+use crate::record::wait_queue::{LOCKED, Place, Queue, WAITERS};
 use crate::record::wait_reason::WaitReason;
 use crate::sched::wait;
 use crate::worker::current::on_fiber;
@@ -48,6 +54,12 @@ pub(crate) struct RawMutex {
 }
 
 const OWNER: u64 = !(LOCKED | WAITERS);
+
+/// The tag of a waiter that was overtaken by another fiber after it had come first.
+const OVERTAKEN: u8 = true as u8;
+
+/// How often a fiber looks whether the mutex has become free before it waits: about a microsecond.
+const SPINS: u32 = 32;
 
 impl RawMutex {
     pub(crate) const fn new(kind: Kind) -> RawMutex {
@@ -99,13 +111,44 @@ impl RawMutex {
             }
         }
         let until = until.instant()?;
-        let mut queue = self.queue.lock();
-        if queue.word & OWNER == 0 {
-            queue.word = me;
+        if worker.runtime().spins_before_sleep() && self.spin(me) {
             return Ok(());
         }
-        // A woken waiter is the owner, because unlock handed the lock over.
-        wait::wait(worker, queue, WaitReason::Mutex, 0, until, || ())
+        let mut queue = self.queue.lock();
+        let mut overtaken = false;
+        loop {
+            if queue.word & OWNER == 0 {
+                queue.word = me;
+                return Ok(());
+            }
+            let place = if overtaken { Place::First } else { Place::Last };
+            wait::wait_at(
+                place,
+                worker,
+                queue,
+                WaitReason::Mutex,
+                overtaken.into(),
+                until,
+                || (),
+            )?;
+            if self.queue.word.load(Ordering::Acquire) & OWNER == me {
+                return Ok(());
+            }
+            overtaken = true;
+            queue = self.queue.lock();
+        }
+    }
+
+    /// Waits for the time of a short critical section for the owner to unlock. Returns whether the
+    /// fiber `me` has got the lock.
+    fn spin(&self, me: u64) -> bool {
+        for _ in 0..SPINS {
+            core::hint::spin_loop();
+            if self.queue.word.load(Ordering::Relaxed) == 0 && self.take_free(me) {
+                return true;
+            }
+        }
+        false
     }
 
     fn deepen(&self) -> Result<(), Errno> {
@@ -158,8 +201,13 @@ impl RawMutex {
     #[inline(never)]
     fn hand_over(&self) {
         let mut queue = self.queue.lock();
+        let one_worker = on_fiber().is_ok_and(|worker| worker.runtime().is_single());
+        let hands_over = one_worker || queue.first_tag() == Some(OVERTAKEN);
         let next = queue.pop();
-        queue.word = next.as_ref().map_or(0, |n| n.fiber().handle().0);
+        queue.word = match &next {
+            Some(next) if hands_over => next.fiber().handle().0,
+            _ => 0,
+        };
         drop(queue);
         if let Some(next) = next {
             next.wake();

@@ -228,7 +228,10 @@ fn exchange(
         return verdict(deadline, on_pool(call, wanted, NEVER));
     }
     let recorded_as = policy::recorded_direction(hint, direction);
-    if decision == Decision::Submit && tried.is_none() {
+    // An engine that only waits for readiness makes the same attempt later. A send mostly succeeds
+    // at once, a receive mostly does not.
+    let is_tried_first = direction == Direction::Write && !call.thread.does_sockets();
+    if decision == Decision::Submit && tried.is_none() && !is_tried_first {
         descriptor.submitted(recorded_as);
         return wait(call, wanted, descriptor, 0, false);
     }

@@ -54,7 +54,17 @@ pub fn transfer(call: &Call<'_>, load: Load, transfer: Transfer) -> Verdict {
             // These flags make this one write wait for the disk.
             let waits = transfer.flags & (libc::RWF_SYNC | libc::RWF_DSYNC) != 0;
             let hint = if waits { hint.with(Hint::SYNC) } else { hint };
-            policy::write(hint, load, transfer.at_position())
+            match policy::write(hint, load, transfer.at_position()) {
+                // An engine that only waits for readiness makes the same attempt later.
+                Decision::Submit
+                    if hint.contains(Hint::STREAM)
+                        && !hint.contains(Hint::REFUSES_NOWAIT_WRITE)
+                        && !call.thread.does_sockets() =>
+                {
+                    Decision::Attempt
+                }
+                decision => decision,
+            }
         }
     };
     call.note(|record| record.set_transfer(transfer, descriptor.examined(), hint, decision));

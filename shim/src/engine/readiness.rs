@@ -43,6 +43,8 @@ pub struct Readiness {
     refused: bool,
     /// The generation of the next entry of `watched`.
     generation: u32,
+    /// The number of entries of `watched` that rest.
+    resting: usize,
 }
 
 /// Marks a token in `keys` that does not wait.
@@ -51,12 +53,14 @@ const NOT_WAITING: usize = usize::MAX;
 /// How many consecutive failures of epoll_wait are tolerated.
 const MAX_FAILURES: u32 = 3;
 
-/// An open file with at least one waiting request.
+/// An open file with at least one waiting request, or one that rests: epoll still knows it, but
+/// reports nothing. The next wait under its number most likely finds the same file, and arming it
+/// again is cheaper than adding it. If the number refers to another file by then, epoll says so.
 struct WatchedFile {
     /// The program's descriptor at the time the first request began to wait.
     fd: c_int,
-    /// Boxed because it must not move.
-    hold: Box<Hold>,
+    /// Boxed because it must not move. None while the file rests.
+    hold: Option<Box<Hold>>,
     /// Tells this entry from earlier ones with the same key.
     generation: u32,
     /// The descriptor number that epoll knows the file by.
@@ -86,7 +90,7 @@ impl WatchedFile {
 
     /// The descriptor that currently refers to the file.
     fn file(&self) -> c_int {
-        self.hold.fd()
+        self.hold.as_ref().map_or(self.fd, |hold| hold.fd())
     }
 
     fn wanted(&self) -> epoll::EventFlags {
@@ -123,6 +127,7 @@ impl Readiness {
             failures: 0,
             refused: false,
             generation: 0,
+            resting: 0,
         };
         let data = epoll::EventData::new_u64(WAKE);
         epoll::add(
@@ -152,6 +157,10 @@ impl Readiness {
         }
         let key = self.find(fd).unwrap_or_else(|| self.watch(fd));
         let watched = &mut self.watched[key];
+        if watched.hold.is_none() {
+            watched.hold = Some(registered(fd));
+            self.resting -= 1;
+        }
         match *request {
             Request::Poll { events, .. } => watched.polls.push((token, events)),
             Request::AwaitSignal { .. } => watched.polls.push((token, libc::POLLIN)),
@@ -187,7 +196,7 @@ impl Readiness {
         true
     }
 
-    /// The watched file that `fd` currently refers to.
+    /// The watched file that `fd` currently refers to, or a resting one that may be it.
     fn find(&self, fd: c_int) -> Option<usize> {
         let keys = self.by_fd.get(&fd)?;
         let same = |&&key: &&usize| {
@@ -198,12 +207,10 @@ impl Readiness {
     }
 
     fn watch(&mut self, fd: c_int) -> usize {
-        let hold = Box::new(Hold::new(fd));
-        hold.register();
         self.generation = self.generation.wrapping_add(1) & (i32::MAX as u32);
         let key = self.watched.insert(WatchedFile {
             fd,
-            hold,
+            hold: Some(registered(fd)),
             generation: self.generation,
             number: None,
             readers: VecDeque::new(),
@@ -216,12 +223,13 @@ impl Readiness {
         key
     }
 
-    /// Registers the events that requests wait for. Drops the file if no request waits for it.
+    /// Registers the events that requests wait for. Lets the file rest if no request waits for it,
+    /// or drops it.
     fn arm(&mut self, key: usize) -> Result<(), Errno> {
         let watched = &mut self.watched[key];
         let wanted = watched.wanted();
         if wanted.is_empty() {
-            self.forget(key);
+            self.rest_or_forget(key);
             return Ok(());
         }
         let file = watched.file();
@@ -231,10 +239,18 @@ impl Readiness {
         }
         let data = epoll::EventData::new_u64(u64::from(watched.generation) << 32 | key as u64);
         let once = wanted | epoll::EventFlags::ONESHOT;
+        let modify = || epoll::modify(borrowed(self.epoll), borrowed(file), data, once);
+        let add = || epoll::add(borrowed(self.epoll), borrowed(file), data, once);
         let result = if is_known {
-            epoll::modify(borrowed(self.epoll), borrowed(file), data, once)
+            modify().or_else(|error| match error {
+                rustix::io::Errno::NOENT => add(),
+                error => Err(error),
+            })
         } else {
-            epoll::add(borrowed(self.epoll), borrowed(file), data, once)
+            add().or_else(|error| match error {
+                rustix::io::Errno::EXIST => modify(),
+                error => Err(error),
+            })
         };
         result.map_err(|error| Errno(error.raw_os_error()))?;
         (watched.number, watched.armed) = (Some(file), wanted);
@@ -267,6 +283,18 @@ impl Readiness {
                     "epoll failed: {error}; this thread uses the thread pool to wait for files"
                 ),
             );
+        }
+    }
+
+    fn rest_or_forget(&mut self, key: usize) {
+        let watched = &mut self.watched[key];
+        let is_disarmed = watched.armed.is_empty() && watched.number == Some(watched.fd);
+        // If the number was closed, it is of no use to find the file again.
+        if is_disarmed && watched.file() == watched.fd {
+            watched.hold = None;
+            self.resting += 1;
+        } else {
+            self.forget(key);
         }
     }
 
@@ -322,8 +350,13 @@ impl Readiness {
     /// Without epoll: gives all waiting requests to the thread pool, then waits for a wake-up only.
     #[cold]
     fn poll_refused(&mut self, wait: Wait, sink: &mut dyn Sink) {
-        let gave = !self.watched.is_empty();
-        for watched in self.watched.drain() {
+        let gave = !self.is_empty();
+        self.resting = 0;
+        for watched in self
+            .watched
+            .drain()
+            .filter(|watched| watched.hold.is_some())
+        {
             // The pool threads wait on a duplicate, which stays open.
             let file = match sys::duplicate_to_wait_on(watched.file()) {
                 Some(duplicate) => {
@@ -424,7 +457,7 @@ impl Readiness {
 
     /// Whether no request waits.
     pub fn is_empty(&self) -> bool {
-        self.watched.is_empty()
+        self.watched.len() == self.resting
     }
 
     /// A descriptor that becomes readable when [`Self::poll`] would find an event.
@@ -437,6 +470,13 @@ impl Drop for Readiness {
     fn drop(&mut self) {
         close(self.epoll);
     }
+}
+
+/// A hold on the file of `fd` that lasts until it is dropped.
+fn registered(fd: c_int) -> Box<Hold> {
+    let hold = Box::new(Hold::new(fd));
+    hold.register();
+    hold
 }
 
 /// Closes a descriptor that the shim owns.

@@ -10,9 +10,9 @@ use crate::state::descriptors;
 use crossbeam_channel::{Receiver, Sender};
 use queue::Mpsc;
 use queue::wait_table::{self, Wake};
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, poll};
+use rustix::event::{EventfdFlags, Timespec};
 use std::ffi::{c_int, c_void};
-use std::os::fd::{BorrowedFd, IntoRawFd};
+use std::os::fd::IntoRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use sys::errno::Errno;
@@ -30,15 +30,25 @@ pub enum Message {
 unsafe impl Send for Message {}
 
 const AWAKE: u32 = 0;
-const ASLEEP: u32 = 1;
+const ASLEEP_ON_EVENTFD: u32 = 1;
 const NOTIFIED: u32 = 2;
+const ASLEEP_ON_FUTEX: u32 = 3;
+
+/// Where a thread sleeps.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum SleepPlace {
+    /// In the engine or in the event loop of the host, until the eventfd ends it.
+    Eventfd,
+    /// On the state word. This takes fewer system calls to enter, to end and to leave.
+    Futex,
+}
 
 /// The part of an attached thread that other threads may use.
 pub struct Remote {
-    /// An eventfd that ends a sleep in `poll`. None if the process had no free descriptor for it;
-    /// the thread then sleeps on `state`.
+    /// An eventfd that ends a sleep in the engine. None if the process had no free descriptor for
+    /// it; the thread then sleeps on `state`.
     wake_fd: Option<c_int>,
-    /// AWAKE, ASLEEP (or about to sleep), or NOTIFIED (the next sleep returns at once). A futex.
+    /// AWAKE, ASLEEP_ (or about to sleep), or NOTIFIED (the next sleep returns at once). A futex.
     state: AtomicU32,
     inbox: Sender<Message>,
     /// Fibers whose waits for locks have ended, linked through their nodes, so that ending a wait
@@ -148,17 +158,10 @@ impl Remote {
         self.wake_fd
     }
 
-    /// Sleeps until a wake-up, for at most `limit`. Call it only between `begin_sleep` and
-    /// `end_sleep`.
+    /// Sleeps on the futex until a wake-up, for at most `limit`. Call it only between
+    /// `begin_sleep(SleepPlace::Futex)` and `end_sleep`.
     pub fn sleep(&self, limit: Option<&Timespec>) {
-        let Some(wake_fd) = self.wake_fd else {
-            sys::futex_wait(&self.state, ASLEEP, false, limit);
-            return;
-        };
-        // SAFETY: the descriptor is open as long as `self` lives.
-        let wake_fd = unsafe { BorrowedFd::borrow_raw(wake_fd) };
-        let _ = poll(&mut [PollFd::new(&wake_fd, PollFlags::IN)], limit);
-        let _ = rustix::io::read(wake_fd, &mut [0u8; 8]);
+        sys::futex_wait(&self.state, ASLEEP_ON_FUTEX, false, limit);
     }
 
     /// Ends the thread's sleep in `poll`, or makes its next sleep return at once.
@@ -193,16 +196,17 @@ impl Remote {
     fn end_sleep_in_poll(&self) -> bool {
         // The swap comes after the waker has published the event; it pairs with the swaps in
         // `begin_sleep` and `end_sleep`.
-        let asleep = self.state.swap(NOTIFIED, Ordering::AcqRel) == ASLEEP;
-        if asleep {
-            match self.wake_fd {
-                Some(wake_fd) => sys::write_all(wake_fd, &1u64.to_ne_bytes()),
-                None => {
-                    sys::futex_wake(&self.state, 1, false);
-                }
+        match (self.state.swap(NOTIFIED, Ordering::AcqRel), self.wake_fd) {
+            (ASLEEP_ON_EVENTFD, Some(wake_fd)) => {
+                sys::write_all(wake_fd, &1u64.to_ne_bytes());
+                true
             }
+            (ASLEEP_ON_FUTEX, _) => {
+                sys::futex_wake(&self.state, 1, false);
+                true
+            }
+            _ => false,
         }
-        asleep
     }
 
     /// Makes `fiber`, which is parked on this thread, runnable. Called from another thread.
@@ -229,7 +233,10 @@ impl Remote {
     /// Whether the thread sleeps in `poll`, and no other thread has sent it anything. From any
     /// thread.
     pub fn is_asleep(&self) -> bool {
-        self.state.load(Ordering::SeqCst) == ASLEEP && self.inbox.is_empty() && !self.has_woken()
+        let state = self.state.load(Ordering::SeqCst);
+        matches!(state, ASLEEP_ON_EVENTFD | ASLEEP_ON_FUTEX)
+            && self.inbox.is_empty()
+            && !self.has_woken()
     }
 
     /// Calls `each` with the tokens of the ended waits, in order. Only the thread itself may call
@@ -242,11 +249,16 @@ impl Remote {
         self.woken.take(|node| each(unsafe { &*node }.fiber.token));
     }
 
-    /// Returns false if there was a wake-up since the last sleep; then the thread must not sleep.
-    pub fn begin_sleep(&self) -> bool {
+    /// Announces a sleep in `place`: only on the futex if there is no eventfd. Returns false if there
+    /// was a wake-up since the last sleep; then the thread must not sleep.
+    pub fn begin_sleep(&self, place: SleepPlace) -> bool {
+        let state = match place {
+            SleepPlace::Eventfd => ASLEEP_ON_EVENTFD,
+            SleepPlace::Futex => ASLEEP_ON_FUTEX,
+        };
         let asleep = self
             .state
-            .compare_exchange(AWAKE, ASLEEP, Ordering::AcqRel, Ordering::Acquire)
+            .compare_exchange(AWAKE, state, Ordering::AcqRel, Ordering::Acquire)
             .is_ok();
         if !asleep {
             self.state.swap(AWAKE, Ordering::AcqRel);

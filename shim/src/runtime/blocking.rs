@@ -1,5 +1,10 @@
-//! Tells a call that kept its thread busy or waiting from one that took long only because other
-//! processes had the CPU.
+//! Tells a call that kept its thread waiting from one that took long for another reason: because
+//! other processes had the CPU, or because the kernel computed.
+//!
+//! A call that waits is better made by a pool thread, because other fibers can then run meanwhile.
+//! A call that computes needs a CPU on a pool thread, too. The hand-over adds to that and gains
+//! something only if a CPU is idle, so such a call counts as slow only if it takes much longer.
+//! (ext4 computes for 200 us for a new file after many were removed.)
 //!
 //! The kernel counts how often a thread was preempted, and how often it gave up its CPU to wait.
 //! Reading the counts around each call would cost more than many calls. So calls are only timed
@@ -12,6 +17,9 @@ use sys::stopwatch::Stopwatch;
 
 /// How many calls are watched after one that took long.
 const WATCHED: u8 = 8;
+
+/// A call that only computes is slow if it takes this many times as long as a slow wait.
+const COMPUTING: u64 = 20;
 
 /// What a thread's timed calls have in common.
 pub struct Suspicion {
@@ -50,17 +58,17 @@ impl Timing<'_> {
     #[inline]
     pub fn was_slow(self, nanos: u64) -> bool {
         let took_long = self.watch.exceeds(nanos);
-        (took_long || self.before.is_some()) && self.judge(took_long)
+        (took_long || self.before.is_some()) && self.judge(took_long, nanos)
     }
 
     #[cold]
     #[inline(never)]
-    fn judge(self, took_long: bool) -> bool {
+    fn judge(self, took_long: bool, nanos: u64) -> bool {
         let left = &self.suspicion.left;
         let is_slow = took_long
             && self
                 .before
-                .is_some_and(|before| was_not_preempted(before, sys::context_switches()));
+                .is_some_and(|before| delayed_others(before, &self.watch, nanos));
         if is_slow || took_long && self.before.is_none() {
             left.set(WATCHED);
         } else {
@@ -70,10 +78,35 @@ impl Timing<'_> {
     }
 }
 
-/// Whether a call that took long waited or computed all the time between these counts. If the
-/// thread was also preempted in a call that waited, the wait is what counts.
-fn was_not_preempted(before: Switches, now: Switches) -> bool {
-    now.voluntary > before.voluntary || now.involuntary == before.involuntary
+/// What a thread did while a call took long.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Spent {
+    Waiting,
+    Computing,
+    /// It was ready to compute, and others had the CPU.
+    Preempted,
+}
+
+/// What a thread did between these counts. If it was also preempted in a call that waited, the wait
+/// is what counts.
+fn spent(before: Switches, now: Switches) -> Spent {
+    if now.voluntary > before.voluntary {
+        Spent::Waiting
+    } else if now.involuntary == before.involuntary {
+        Spent::Computing
+    } else {
+        Spent::Preempted
+    }
+}
+
+/// Whether a call that took more than `nanos` nanoseconds, and began with the counts `before`,
+/// delayed the other fibers of its thread for reasons of its own.
+fn delayed_others(before: Switches, watch: &Stopwatch, nanos: u64) -> bool {
+    match spent(before, sys::context_switches()) {
+        Spent::Waiting => true,
+        Spent::Computing => watch.exceeds(nanos.saturating_mul(COMPUTING)),
+        Spent::Preempted => false,
+    }
 }
 
 /// Runs `function` on a thread whose time is not precious, a pool thread. Returns its result and
@@ -81,8 +114,8 @@ fn was_not_preempted(before: Switches, now: Switches) -> bool {
 pub fn watch<R>(function: impl FnOnce() -> R, limit: impl FnOnce(&R) -> u64) -> (R, bool) {
     let (before, watch) = (sys::context_switches(), Stopwatch::start());
     let result = function();
-    let is_slow =
-        watch.exceeds(limit(&result)) && was_not_preempted(before, sys::context_switches());
+    let nanos = limit(&result);
+    let is_slow = watch.exceeds(nanos) && delayed_others(before, &watch, nanos);
     (result, is_slow)
 }
 
@@ -117,14 +150,14 @@ mod tests {
     }
 
     #[test]
-    fn a_preempted_call_is_not_slow_and_one_that_waited_is() {
+    fn a_wait_counts_and_what_others_took_does_not() {
         let counts = |voluntary, involuntary| Switches {
             voluntary,
             involuntary,
         };
-        assert!(!was_not_preempted(counts(7, 3), counts(7, 4)));
-        assert!(was_not_preempted(counts(7, 3), counts(8, 4)));
-        assert!(was_not_preempted(counts(7, 3), counts(7, 3)));
+        assert_eq!(spent(counts(7, 3), counts(7, 4)), Spent::Preempted);
+        assert_eq!(spent(counts(7, 3), counts(8, 4)), Spent::Waiting);
+        assert_eq!(spent(counts(7, 3), counts(7, 3)), Spent::Computing);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use super::Thread;
 use crate::context;
 use crate::engine::Wait;
+use crate::host::remote::SleepPlace;
 use crate::runtime::pollable::Sources;
 use std::ffi::c_int;
 use sys::errno::{self, Errno};
@@ -50,7 +51,7 @@ impl Thread {
             // There was no descriptor for it.
             return Wait::Nanos(RETRY_NS);
         }
-        if !self.remote().begin_sleep() {
+        if !self.remote().begin_sleep(SleepPlace::Eventfd) {
             return Wait::No;
         }
         if !self.mailbox.is_empty() || self.remote().has_woken() {

@@ -6,7 +6,7 @@ use super::event_loop::RETRY_NS;
 use crate::context;
 use crate::engine::{Request, Sink, Wait};
 use crate::host::Token;
-use crate::host::remote::Message;
+use crate::host::remote::{Message, SleepPlace};
 
 /// Receives the completions that the engine reports while it polls.
 struct Completions<'a> {
@@ -48,7 +48,7 @@ impl Thread {
         let sleeps = unparked == 0
             && !had_deferred
             && !matches!(wait, Wait::No)
-            && self.remote().begin_sleep();
+            && self.remote().begin_sleep(self.sleep_place());
         let wait = if sleeps { wait } else { Wait::No };
         unparked = self.run_engine(wait, unparked);
         if sleeps {
@@ -82,6 +82,16 @@ impl Thread {
         unparked
     }
 
+    /// Where the thread sleeps in a poll: in the engine if that may have an operation to wait for,
+    /// or on the descriptors that the host watches.
+    fn sleep_place(&self) -> SleepPlace {
+        if self.pollable.watches_any() || (self.engine.sleeps() && self.in_flight() > 0) {
+            SleepPlace::Eventfd
+        } else {
+            SleepPlace::Futex
+        }
+    }
+
     /// Makes the engine submit the queue, wait, and report. Returns the number of unparked fibers,
     /// including the `unparked` from before.
     fn run_engine(&self, wait: Wait, unparked: usize) -> usize {
@@ -90,18 +100,20 @@ impl Thread {
             thread: self,
             unparked,
         };
-        let wait = if self.pollable.watches_any() && !matches!(wait, Wait::No) {
+        let place = self.sleep_place();
+        let mut in_engine = wait;
+        if place == SleepPlace::Futex {
+            in_engine = Wait::No;
+        } else if self.pollable.watches_any() && !matches!(wait, Wait::No) {
             self.sleep_on_descriptors(wait, &mut completions);
-            Wait::No
-        } else {
-            wait
-        };
-        let polled = self.engine.poll(wait, &mut completions);
+            in_engine = Wait::No;
+        }
+        let polled = self.engine.poll(in_engine, &mut completions);
         let mut unparked = completions.unparked;
         if let Err(error) = polled {
             unparked += self.replace_engine(error);
         }
-        if !self.engine.sleeps() && !matches!(wait, Wait::No) {
+        if place == SleepPlace::Futex && !matches!(wait, Wait::No) {
             self.remote().sleep(wait.timeout().as_ref());
         }
         unparked
