@@ -249,8 +249,8 @@ impl Remote {
         self.woken.take(|node| each(unsafe { &*node }.fiber.token));
     }
 
-    /// Announces a sleep in `place`: only on the futex if there is no eventfd. Returns false if there
-    /// was a wake-up since the last sleep; then the thread must not sleep.
+    /// Announces a sleep in `place`: only on the futex if there is no eventfd. Returns false if
+    /// there was a wake-up since the last sleep; then the thread must not sleep.
     pub fn begin_sleep(&self, place: SleepPlace) -> bool {
         let state = match place {
             SleepPlace::Eventfd => ASLEEP_ON_EVENTFD,

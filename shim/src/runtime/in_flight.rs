@@ -26,7 +26,8 @@ pub struct InFlight {
     deadlines: RefCell<Deadlines>,
     /// Number of fibers that wait for a file position or a stream.
     waiting_for_turn: Cell<usize>,
-    /// Number of fibers that wait for a pool thread which is running a function with call-backs.
+    /// Number of fibers that wait for a pool thread which their operation, if they have one, does
+    /// not name: it runs a function with call-backs, or waits for a condition in their place.
     waiting_for_function: Cell<usize>,
     /// Fibers whose waits were interrupted because they are cancelled.
     cancelled: RefCell<HashSet<*const c_void>>,
@@ -205,7 +206,8 @@ impl InFlight {
         self.waiting_for_turn.update(|n| n - 1);
     }
 
-    /// A fiber begins to wait for a pool thread that is running a function with call-backs.
+    /// A fiber begins to wait for a pool thread that is running a function with call-backs, or that
+    /// waits for a condition in its place.
     pub fn begin_function_wait(&self) {
         self.waiting_for_function.update(|n| n + 1);
     }

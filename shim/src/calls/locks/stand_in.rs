@@ -15,6 +15,7 @@ use crate::engine::{FdPin, Lane, Run};
 use crate::hooks;
 use crate::runtime::call::Call;
 use crate::runtime::deadlines::{Deadline, NEVER};
+use crate::runtime::in_flight::InFlight;
 use libc::{pthread_cond_t, pthread_mutex_t};
 use queue::wait_table::{ANY, Which};
 use std::cell::UnsafeCell;
@@ -91,6 +92,24 @@ impl StandIn {
     }
 }
 
+/// Exists while a fiber waits for its pool thread, which another process can wake: the fiber is not
+/// in a deadlock.
+struct WaitsForThread<'a>(&'a InFlight);
+
+impl<'a> WaitsForThread<'a> {
+    fn begin(call: &'a Call<'_>) -> Self {
+        let operations = call.thread.operations();
+        operations.begin_function_wait();
+        Self(operations)
+    }
+}
+
+impl Drop for WaitsForThread<'_> {
+    fn drop(&mut self) {
+        self.0.end_function_wait();
+    }
+}
+
 /// Runs the thread's part.
 ///
 /// # Safety
@@ -129,6 +148,7 @@ pub fn wait(
         drop(unsafe { Arc::from_raw(data.cast_const().cast::<StandIn>()) });
         return None;
     }
+    let waiting = WaitsForThread::begin(call);
     while !stand_in.begun.load(Acquire) {
         stand_in.next().park(call, || stand_in.begun.load(Acquire));
     }
@@ -152,6 +172,7 @@ pub fn wait(
             stand_in.send_home();
         }
     }
+    drop(waiting);
     if handlers_wait {
         // The fiber may end inside this call.
         call.interrupted();
