@@ -234,6 +234,42 @@ fn mutex_excludes_and_is_granted_in_order() {
 }
 
 #[test]
+fn fibers_that_lock_in_a_loop_keep_no_other_worker_out() {
+    run(Options::new().workers(3), || {
+        let mutex = Arc::new(Mutex::new(0u64));
+        let done = Arc::new(AtomicBool::new(false));
+        let (m, d) = (mutex.clone(), done.clone());
+        let hogs = fiber::spawn(move || {
+            spawn_all(6, move |_| {
+                for turn in 0u64.. {
+                    let mut locked = m.lock();
+                    *locked += 1;
+                    if turn % 64 == 0 {
+                        // Parks with the lock, so that the others queue up behind it.
+                        fiber::yield_now();
+                    }
+                    if d.load(Ordering::Relaxed) {
+                        break;
+                    }
+                }
+            });
+        });
+        // Each of these fibers gets the lock a hundred times.
+        let m = mutex.clone();
+        spawn_all(6, move |_| {
+            for _ in 0..100 {
+                *m.lock() += 1;
+                fiber::yield_now();
+            }
+        });
+        done.store(true, Ordering::Relaxed);
+        hogs.join().unwrap();
+        assert!(*mutex.lock() >= 600);
+    })
+    .unwrap();
+}
+
+#[test]
 fn condvar_passes_a_token_around() {
     everywhere(|| {
         let shared = Arc::new((Mutex::new(0u32), Condvar::new()));
