@@ -109,6 +109,18 @@ fn says_that_a_fiber_was_resumed_on_another_thread() {
 }
 
 #[test]
+fn says_that_park_returned_before_unpark() {
+    let run = Run::new(program("host/requirements", Flavor::Plain)).arg("early");
+    let outcome = run.preload(true).env("AIOSHIM_CHECK", "1").run();
+    assert_eq!(outcome.status.signal(), Some(6), "{}", outcome.report());
+    let text = outcome.error_text();
+    assert!(
+        text.contains("park returned before its unpark: the fiber still waits in nanosleep\n"),
+        "{text}"
+    );
+}
+
+#[test]
 fn is_woken_where_it_sleeps() {
     requires("elsewhere");
 }

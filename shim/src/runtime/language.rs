@@ -87,13 +87,16 @@ impl Runtimes {
     }
 
     /// Runs `park`, which parks the running fiber of the thread of `slot`, with the thread's own
-    /// locale and no exception state.
+    /// locale and no exception state. With AIOSHIM_CHECK, runs `check` afterwards.
     #[inline(always)]
-    pub fn kept_over(&self, slot: &Slot, park: impl FnOnce()) {
+    pub fn kept_over(&self, slot: &Slot, park: impl FnOnce(), check: impl FnOnce()) {
         if self.park_plainly {
             park();
         } else {
             self.switched_over(slot, park);
+            if options::current().check {
+                check();
+            }
         }
     }
 

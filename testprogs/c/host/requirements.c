@@ -9,7 +9,8 @@
  *   expire     its fibers wait in their own event loops, which it ends as if their time were up
  *   blocked    it counts the fibers that only another fiber can wake
  *   functions  it counts them while a pool thread runs a function with call-backs
- *   moved      it resumes a fiber on another OS thread, which it must not */
+ *   moved      it resumes a fiber on another OS thread, which it must not
+ *   early      its park returns before the unpark, which it must not */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -90,6 +91,8 @@ static void park(void *data)
         fail("parked where it must not be");
     swapcontext(&self->context, &h->scheduler);
 }
+
+static void park_not(void *data) { (void)data; }
 
 static void wake(void *data) { shim.wake(((struct host *)data)->shim); }
 
@@ -429,6 +432,12 @@ static void move(void)
     pthread_join(thread, NULL);
 }
 
+static void wait_too_briefly(void)
+{
+    nanosleep(&(struct timespec){ 10, 0 }, NULL);
+    fail("it went on before its time");
+}
+
 /* --------------------------------------------------------------------------------------------- */
 
 int main(int argc, char **argv)
@@ -452,6 +461,8 @@ int main(int argc, char **argv)
         table.wake = wake_elsewhere;
     if (strcmp(mode, "locks") == 0)
         table.flags = AIOSHIM_HOST_PLAIN_LOCKS;
+    if (strcmp(mode, "early") == 0)
+        table.park = park_not;
     if (strcmp(mode, "yields") == 0)
         table.flags = AIOSHIM_HOST_NO_YIELDS;
     if (shim.attach(&table, &host, &host.shim) != 0)
@@ -485,8 +496,10 @@ int main(int argc, char **argv)
     } else if (strcmp(mode, "moved") == 0) {
         make(0, wait_to_be_moved);
         move();
+    } else if (strcmp(mode, "early") == 0) {
+        make(0, wait_too_briefly);
     } else {
-        fail("usage: demanding locks|fork|elsewhere|yields|expire|blocked|functions|moved");
+        fail("usage: demanding locks|fork|elsewhere|yields|expire|blocked|functions|moved|early");
     }
     run(elsewhere);
     if (shim.detach(host.shim) != 0)

@@ -2,7 +2,8 @@
 
 use super::Thread;
 use crate::context;
-use crate::state::allocator;
+use crate::state::{allocator, log};
+use format::options::Level;
 use std::ffi::c_void;
 use sys::errno;
 
@@ -96,9 +97,27 @@ impl Thread {
         } else {
             self.signals.parking(self.host.running());
             let entered = context::host(self.slot());
-            self.runtimes.kept_over(self.slot(), switch);
+            self.runtimes
+                .kept_over(self.slot(), switch, || self.check_unparked());
             drop(entered);
             self.signals.parking(std::ptr::null_mut());
+        }
+    }
+
+    /// With AIOSHIM_CHECK: ends the process if the host resumed a fiber that still waits. The call
+    /// would return without a result, and the kernel would write to a stack that is in use.
+    #[cold]
+    #[inline(never)]
+    fn check_unparked(&self) {
+        if let Some(call) = self.operations.describe(self.host.running()) {
+            log::say(
+                Level::Error,
+                format_args!(
+                    "AIOSHIM_CHECK: the scheduler's park returned before its unpark: the fiber \
+                     still waits in {call}"
+                ),
+            );
+            std::process::abort();
         }
     }
 }
