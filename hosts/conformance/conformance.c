@@ -6,6 +6,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <locale.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <pthread.h>
@@ -347,6 +348,28 @@ static void keep_errno(int number)
     }
 }
 
+/* ---- values: each coroutine has its own locale, and its own results in static memory -------- */
+
+static void keep_values(int number)
+{
+    char expected[64];
+    int error = number % 2 ? HOST_NOT_FOUND : TRY_AGAIN;
+    locale_t locale = newlocale(LC_ALL_MASK, "C", (locale_t)0), before = uselocale(locale);
+    snprintf(expected, sizeof expected, "Unknown error %d", 4000 + number);
+    expect(locale && before == LC_GLOBAL_LOCALE, "the locale of another coroutine");
+    for (int i = 0; i < ROUNDS; i++) {
+        const char *text = strerror(4000 + number);
+        h_errno = error;
+        conformance_wait();
+        expect(uselocale((locale_t)0) == locale, "the locale after a wait");
+        expect(h_errno == error, "h_errno after a wait");
+        expect(strcmp(text, expected) == 0, "what strerror returned, after a wait");
+        results[number] += (uint64_t)error;
+    }
+    uselocale(before);
+    freelocale(locale);
+}
+
 /* ---- pairs: coroutines wait for each other -------------------------------------------------- */
 
 static int pipes[MOST][2];
@@ -431,6 +454,7 @@ static const struct check {
     { "children", 8, ignore_sigchld, use_children, NULL, 0 },
     { "forks", 8, ignore_sigchld, fork_beside_others, NULL, 0 },
     { "errors", 32, NULL, keep_errno, NULL, 0 },
+    { "values", 32, NULL, keep_values, NULL, 0 },
     { "exceptions", 32, NULL, wait_once, NULL, 0 },
     { "timers", 32, NULL, wait_once, NULL, 1 },
     { "cancel", 16, NULL, wait_once, NULL, 1 },

@@ -62,3 +62,41 @@ fn headers_are_clean_in_cxx() {
         compiles("aioshim.hpp", &cxx_compiler(), "c++", standard);
     }
 }
+
+/// What the compiler says about a file that includes aioshim.h with this version of the table.
+fn with_version(version: &str, checks: &str) -> (bool, String) {
+    let dir = testprogs::Scratch::new();
+    let text = format!("#define AIOSHIM_USE_VERSION {version}\n#include <aioshim.h>\n{checks}\n");
+    let file = dir.file("versions", text);
+    let output = Command::new(c_compiler())
+        .args(["-x", "c", "-std=c11", "-Werror", "-fsyntax-only"])
+        .args(
+            libraries()
+                .include
+                .iter()
+                .map(|dir| format!("-I{}", dir.display())),
+        )
+        .arg(file)
+        .output()
+        .expect("the compiler runs");
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    (output.status.success(), errors)
+}
+
+#[test]
+fn a_source_sees_the_version_of_the_table_that_it_asks_for() {
+    // The first version ends with the flags, also in later headers.
+    let last = "_Static_assert(sizeof(aioshim_host_t) == \
+                offsetof(aioshim_host_t, LAST) + 8, \"its size\");";
+    for (version, field) in [("1", "flags"), ("2", "counts")] {
+        let (accepted, errors) = with_version(version, &last.replace("LAST", field));
+        assert!(accepted, "{version}: {errors}");
+    }
+    let (accepted, errors) = with_version("1", "size_t at = offsetof(aioshim_host_t, counts);");
+    assert!(!accepted && errors.contains("counts"), "{errors}");
+    for version in ["0", "99"] {
+        let (accepted, errors) = with_version(version, "");
+        let says = errors.contains("a version of the table that this aioshim.h does not know");
+        assert!(!accepted && says, "{version}: {errors}");
+    }
+}

@@ -15,7 +15,7 @@ use testprogs::{
 
 /// Checks whose coroutines do not wait for each other: they also end without the shim, and must
 /// then print the same.
-const CHECKS: [&str; 10] = [
+const CHECKS: [&str; 11] = [
     "reads",
     "sleeps",
     "files",
@@ -25,6 +25,7 @@ const CHECKS: [&str; 10] = [
     "children",
     "forks",
     "errors",
+    "values",
     "exceptions",
 ];
 const ENGINES: [&str; 3] = ["uring", "aio", "threads"];
