@@ -40,7 +40,8 @@ pub fn run(
     };
     experiments.retain(|experiment| !finished(study, experiment.about().id));
     let mut weights: f64 = experiments.iter().map(|e| e.about().weight).sum();
-    for experiment in &mut experiments {
+    // Each is dropped after its turn, and with it whatever it has mounted or started.
+    for mut experiment in experiments {
         if interrupt::requested() {
             break;
         }

@@ -6,7 +6,9 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use rustix::mount::{UnmountFlags, unmount};
 
+use super::cleanup::{Guard, guard};
 use super::scratch::Scratch;
 use crate::bench::live::Live;
 use crate::slow_files::READY;
@@ -15,6 +17,9 @@ use crate::slow_files::READY;
 pub struct SlowDisk {
     /// `None` once it is told to end.
     child: Option<Live>,
+    /// Unmounts it if the process ends early, so that the directory can be removed. The child ends
+    /// by itself, because its standard input closes.
+    _guard: Guard,
     pub dir: Scratch,
 }
 
@@ -34,8 +39,14 @@ impl SlowDisk {
         let mut child = Live::start(command, "slow-files")?;
         let line = child.line()?;
         ensure!(line == READY, "slow-files: unexpected output {line:?}");
+        let mounted_on = dir.path().to_owned();
+        let guard = guard(move || {
+            // It fails if the child has unmounted it already.
+            let _ = unmount(mounted_on, UnmountFlags::DETACH);
+        });
         Ok(SlowDisk {
             child: Some(child),
+            _guard: guard,
             dir,
         })
     }

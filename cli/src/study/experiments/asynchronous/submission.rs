@@ -115,7 +115,7 @@ impl Experiment for Submission {
             method: "One thread submits a batch of random reads, in one call where the mechanism \
                      has one, waits until all are complete, and submits the next. Processor time \
                      is that of the whole process, with the kernel's worker threads of the rings.",
-            weight: 2.0,
+            weight: 1.5,
         }
     }
 

@@ -58,7 +58,7 @@ impl Experiment for Interrupts {
             method: "O_DIRECT reads of 4 KiB, one after the other by pread and 32 at once by \
                      asynchronous I/O. /proc/interrupts, /proc/softirqs and /proc/stat count for \
                      the whole machine; as root, tracepoints time the handlers.",
-            weight: 0.7,
+            weight: 0.4,
         }
     }
 

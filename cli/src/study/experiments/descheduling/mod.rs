@@ -82,7 +82,7 @@ impl Experiment for Descheduling {
             method: "One thread makes each call by itself and asks getrusage and its processor \
                      clock before and after. Where perf_event_open is allowed, the kernel records \
                      when the thread left the processor, was woken and ran again.",
-            weight: 1.0,
+            weight: 0.6,
         }
     }
 

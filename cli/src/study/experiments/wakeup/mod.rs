@@ -46,7 +46,7 @@ impl Experiment for Wakeup {
             method: "One thread wakes another that sleeps, both fixed to processors. The time runs \
                      from before the call until the sleeper reads the clock. On a loaded machine \
                      a third thread computes on each of these processors.",
-            weight: 1.0,
+            weight: 0.7,
         }
     }
 
