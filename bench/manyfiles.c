@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* manyfiles.c - reads the first block of many files, by one reader or by many at once.
  *
- * The files are named 0, 1, 2 and so on, as `aioshim slow-files` names them. All are open before the
- * clock starts. Readers take the next file until none is left. */
+ * The files are named 0, 1, 2 and so on, as `aioshim slow-files` names them. All are open before
+ * the clock starts. Readers take the next file until none is left. */
 #define _GNU_SOURCE /* O_DIRECT */
 #include "workload.h"
 

@@ -55,8 +55,8 @@ pub struct Mounted {
 }
 
 impl Mounted {
-    /// Makes the file system on `device` and mounts it in `dir`. This thread must have its own mount
-    /// namespace.
+    /// Makes the file system on `device` and mounts it in `dir`. This thread must have its own
+    /// mount namespace.
     pub fn new(kind: FileSystem, device: BlockDevice, dir: &Path) -> Result<Mounted> {
         make(kind, &device.path)?;
         let dir = Scratch::new_in(dir)?;

@@ -1,4 +1,5 @@
-//! Reads without a pause, 128 at once: a loop written by hand for io_uring, fibers, threads and fio.
+//! Reads without a pause, 128 at once: a loop over io_uring written by hand, fibers, threads and
+//! fio.
 //!
 //! The loop is the limit: it does nothing but refill the ring.
 
@@ -195,9 +196,9 @@ fn answer(results: &Results) -> Answer {
     let above = |base| ratio(base, CPU).is_some_and(|ratio| ratio.value > 1.0);
     let sentence = format!(
         "With 128 O_DIRECT reads at once, a read by a fiber costs {{fibers}} of processor time: \
-         {{loop CPU}} that of a loop over io_uring written by hand, {{registered CPU}} that of such a \
-         loop with registered files and buffers, and {} than by a thread: {{threads CPU}}. It reads {{rate}} as \
-         fast as the loop and {{threads rate}} as fast as threads.",
+         {{loop CPU}} that of a loop over io_uring written by hand, {{registered CPU}} that of a \
+         loop with registered files and buffers, and {} than by a thread: {{threads CPU}}. It \
+         reads {{rate}} as fast as the loop and {{threads rate}} as fast as threads.",
         if above(THREADS) { "more" } else { "less" },
     );
     Answer::new(sentence)

@@ -96,14 +96,14 @@ impl Experiment for Latencies {
         let slower = long.value / short.value;
         let dearer = long_cpu.value / short_cpu.value;
         let grows = if dearer < slower / 2.0 {
-            "the processor time does not grow with it"
+            "but the processor time does not grow with it"
         } else {
-            "the processor time grows with it"
+            "and the processor time grows with it"
         };
         Answer::new(format!(
             "A blocking read of 4 KiB returns after {{short}} on the fastest of these disks and \
-             after {{long}} on the slowest, but {grows}: {{short CPU}} and {{long CPU}}. The thread \
-             is off the processor for {{off short}} and {{off long}} of the time, which is what \
+             after {{long}} on the slowest, {grows}: {{short CPU}} and {{long CPU}}. The thread is \
+             off the processor for {{off short}} and {{off long}} of the time, which is what \
              asynchronous I/O can use."
         ))
         .with("short", Some(short))
