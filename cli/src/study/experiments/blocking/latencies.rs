@@ -112,8 +112,23 @@ impl Experiment for Latencies {
         .with("long CPU", Some(long_cpu))
         .with("off short", direct(first, OFF_CPU))
         .with("off long", direct(last, OFF_CPU))
-        .plot(Plot::lines("Time until the call returns", "latency", TIME, true))
-        .plot(Plot::lines("Processor time of the call", "latency", CPU, true))
-        .plot(Plot::lines("Time off the processor", "latency", OFF_CPU, false))
+        .plot(Plot::lines(
+            "Time until the call returns",
+            "latency",
+            TIME,
+            true,
+        ))
+        .plot(Plot::lines(
+            "Processor time of the call",
+            "latency",
+            CPU,
+            true,
+        ))
+        .plot(Plot::lines(
+            "Time off the processor",
+            "latency",
+            OFF_CPU,
+            false,
+        ))
     }
 }
