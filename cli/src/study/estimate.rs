@@ -9,8 +9,8 @@ use super::unit::Unit;
 /// How often the samples are drawn again.
 const DRAWS: usize = 1000;
 
-/// Fewer samples say nothing about their spread.
-const FEWEST: usize = 4;
+/// A single sample says nothing about its spread. The interval of two or three is nearly their range.
+const FEWEST: usize = 2;
 
 /// The median of samples and the interval in which it lies with a probability of 95 %.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -8,7 +8,7 @@ use super::questions::question;
 use super::sentence::{MISSING, Piece, sentence};
 use super::verdict::{NO_VERDICT, verdict};
 use super::view::{ExperimentView, experiments};
-use crate::study::file::{Length, Study};
+use crate::study::file::{Length, Record, Study};
 
 const STYLE: &str = include_str!("style.css");
 
@@ -146,7 +146,7 @@ pub fn figures(experiment: &ExperimentView) -> String {
 fn remarks(experiment: &ExperimentView) -> String {
     let record = experiment.record;
     let mut html = format!("<p class=\"method\">Method: {}", escape(&record.method));
-    let _ = write!(html, " {} rounds in {:.0} s", record.rounds, record.seconds);
+    let _ = write!(html, " {}", rounds(record));
     if let Some(busy) = record.processors_busy_with_others {
         let _ = write!(html, ", with {busy:.2} processors busy with other programs");
     }
@@ -158,6 +158,16 @@ fn remarks(experiment: &ExperimentView) -> String {
         let _ = writeln!(html, "<p class=\"failure\">Failed: {}</p>", escape(failure));
     }
     html
+}
+
+/// How often it was measured.
+pub fn rounds(record: &Record) -> String {
+    let word = if record.rounds == 1 {
+        "round"
+    } else {
+        "rounds"
+    };
+    format!("{} {word} in {:.0} s", record.rounds, record.seconds)
 }
 
 /// All figures of an experiment, folded.

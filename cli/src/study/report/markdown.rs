@@ -58,8 +58,9 @@ fn section(experiment: &ExperimentView) -> String {
     }
     let _ = writeln!(
         text,
-        "\nMethod: {} {} rounds in {:.0} s.",
-        record.method, record.rounds, record.seconds
+        "\nMethod: {} {}.",
+        record.method,
+        super::html::rounds(record)
     );
     for line in record.notes.iter().chain(&record.failures) {
         let _ = writeln!(text, "\nNote: {line}");

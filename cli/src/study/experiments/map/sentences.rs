@@ -92,7 +92,7 @@ fn rows_in_words(wins: &[&str], others: &[&str], lone_wins: bool) -> String {
             "With several readers, asynchronous I/O is better in most cases".to_owned()
         }
         (true, _) => format!(
-            "Even with several readers, asynchronous I/O is better in most cases of none of: {}",
+            "Even with several readers, asynchronous I/O is better in few cases of each of: {}",
             list(others)
         ),
     };

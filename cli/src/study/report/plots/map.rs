@@ -32,10 +32,20 @@ pub fn draw(rows: &str, columns: &str, cells: &[MapCell], experiment: &Experimen
         }
         html += "</tr>";
     }
-    html + "</tbody></table></div><ul class=\"legend\"><li><span class=\"win key\">&#9650;</span> \
-        asynchronous I/O wins</li><li><span class=\"same key\">=</span> no difference</li><li>\
-        <span class=\"lose key\">&#9660;</span> it loses</li></ul>"
+    html += "</tbody></table></div>";
+    let judged = |cell: &MapCell| {
+        let number = experiment.finding(&cell.finding);
+        number.is_some_and(|number| number.direction.is_some())
+    };
+    if cells.iter().any(judged) {
+        html += LEGEND;
+    }
+    html
 }
+
+const LEGEND: &str = "<ul class=\"legend\"><li><span class=\"win key\">&#9650;</span> asynchronous \
+    I/O wins</li><li><span class=\"same key\">=</span> no difference</li><li><span class=\"lose \
+    key\">&#9660;</span> it loses</li></ul>";
 
 fn field(cell: Option<&MapCell>, experiment: &ExperimentView) -> String {
     let number = cell.and_then(|cell| experiment.finding(&cell.finding));
@@ -45,7 +55,8 @@ fn field(cell: Option<&MapCell>, experiment: &ExperimentView) -> String {
     let (class, sign) = match number.direction {
         Some(Direction::AsyncWins) => ("win", "&#9650;"),
         Some(Direction::AsyncLoses) => ("lose", "&#9660;"),
-        Some(Direction::NoDifference) | None => ("same", "="),
+        Some(Direction::NoDifference) => ("same", "="),
+        None => ("same", ""),
     };
     format!("<td class=\"{class}\">{} {sign}</td>", marked(&number))
 }
