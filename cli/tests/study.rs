@@ -1,5 +1,5 @@
-//! Checks the study: that a report has no number that is not in the result file, that an
-//! interrupted study goes on, and that result files are compared or refused clearly. It does not
+//! Checks the study: each number of a report is in the result file, an interrupted study can be
+//! resumed, and result files are compared or refused clearly. It does not
 //! check how fast anything is.
 
 mod bench;

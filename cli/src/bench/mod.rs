@@ -1,8 +1,8 @@
 //! What every measurement needs: the benchmark programs and how they are run, the files that they
 //! read, the machine, and samples that are taken in turn, round by round.
 //!
-//! `measure` and `study` are built on it. Nothing in here decides what is measured, or for how
-//! long.
+//! `measure` and `study` are built on it. It leaves the choice of measurements
+//! and their length to them.
 
 pub mod call_stats;
 pub mod data_file;
@@ -60,7 +60,7 @@ pub struct Places<'a> {
 
 impl Bench {
     /// Finds the programs, and the engine that the shim uses on this machine. Also returns the
-    /// environment, which notes what is missing.
+    /// environment, with notes on missing features.
     pub fn prepare(
         places: &Places,
         quick: bool,

@@ -53,7 +53,7 @@ pub enum Better {
     Lower,
 }
 
-/// A difference below this matters to nobody.
+/// Smaller differences are not worth a decision.
 const MATTERS: f64 = 0.03;
 
 impl Direction {

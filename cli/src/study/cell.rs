@@ -1,4 +1,4 @@
-//! A cell of an experiment, which is what is measured, and one measurement of it.
+//! Cells are the units of measurement of an experiment; a sample is one measurement of a cell.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -14,8 +14,8 @@ use super::results::Results;
 pub trait Experiment {
     fn about(&self) -> About;
 
-    /// Returns why this machine cannot run it, in a sentence without a full stop that says what is
-    /// missing: "FUSE needs /dev/fuse, which cannot be opened: permission denied".
+    /// Returns why this machine cannot run it, as a sentence without a full stop that names the
+    /// obstacle: "FUSE needs /dev/fuse, which cannot be opened: permission denied".
     fn available(&self, machine: &Machine) -> Result<(), String>;
 
     /// Makes the files it needs, and returns the cells to measure. Cells at the same point stand

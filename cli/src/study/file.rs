@@ -54,7 +54,7 @@ pub struct Record {
     pub finished: bool,
     pub rounds: usize,
     pub seconds: f64,
-    /// The number of processors that other programs kept busy meanwhile.
+    /// The number of processors that other programs kept busy during it.
     pub processors_busy_with_others: Option<f64>,
     /// What a reader must know, such as cells that this machine cannot measure.
     pub notes: Vec<String>,

@@ -1,4 +1,4 @@
-//! Ctrl-C: the first ends the measuring and keeps what was measured, the second ends the command.
+//! Ctrl-C: the first ends the study early and keeps its results, the second ends the command.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 

@@ -1,4 +1,4 @@
-//! The machine that is studied, and what is allowed on it.
+//! The machine that is studied, and the rights of this process on it.
 
 use crate::bench::Bench;
 use crate::bench::environment::Environment;

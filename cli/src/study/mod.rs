@@ -4,8 +4,6 @@
 //! fixed time. All results go to one file, from which the report is made. A report has no value
 //! that is not in the file.
 
-#![allow(dead_code)] // experiments and the report will use all of it
-
 mod answer;
 mod cell;
 mod estimate;

@@ -1,7 +1,7 @@
 //! What a plot shows: a selection of the results, without any value of its own.
 //!
-//! A plot stands in the result file beside the results that it selects, so a report needs nothing
-//! but the file, and every point of a plot is a value in it.
+//! A plot stands in the result file beside the results that it selects, so a report needs
+//! only the file, and every point of a plot is a value in it.
 
 use std::collections::BTreeMap;
 

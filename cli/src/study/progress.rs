@@ -1,4 +1,4 @@
-//! The progress of a study: what is measured now and how much time is left. On a terminal it is a
+//! Shows the progress of a study: the current measurement and the time left. On a terminal it is a
 //! bar, otherwise a line for each experiment.
 
 use std::cell::RefCell;
@@ -33,7 +33,7 @@ impl Progress {
         }
     }
 
-    /// Shows what is being measured: an experiment, after a colon a part of it.
+    /// Shows the current measurement: an experiment and, after a colon, a cell of it.
     pub fn show(&self, now: &str) {
         let gone = self.start.elapsed();
         let left = minutes(self.time.saturating_sub(gone));

@@ -23,7 +23,7 @@ use crate::bench::noise::Noise;
 /// A first round may take this many times the experiment's share before it is cut short.
 const PATIENCE: u32 = 2;
 
-/// Runs `experiments` within `time`, and goes on with those that `study` has begun. Writes the
+/// Runs `experiments` within `time`, and resumes those that `study` has begun. Writes the
 /// result file to `out` after each.
 pub fn run(
     study: &mut Study,

@@ -43,7 +43,7 @@ const DISK: &str = "disk";
 #[derive(Default)]
 pub struct Utilisation {
     turns_per_us: f64,
-    /// The name of each place, its file, and what keeps it.
+    /// The name of each place, its file, and its mount if the study made it.
     places: Vec<(String, PathBuf, Option<Place>)>,
 }
 

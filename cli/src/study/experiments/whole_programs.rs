@@ -50,7 +50,7 @@ struct Contender {
     engine: Option<Engine>,
 }
 
-/// What is needed to run them.
+/// The programs, ready to run.
 struct Prepared {
     place: Place,
     contenders: Vec<Contender>,

@@ -9,7 +9,7 @@ use crate::study::file::Study;
 
 const COLUMNS: usize = 88;
 
-/// The verdict, what was skipped and what failed.
+/// The verdict, the skipped experiments with their reasons, and the failures.
 pub fn verdict(study: &Study) -> String {
     let experiments = experiments(study, "");
     let mut text = String::new();
@@ -35,7 +35,7 @@ pub fn verdict(study: &Study) -> String {
     text
 }
 
-/// Breaks a text into lines; `indent` stands before all but the first.
+/// Breaks a text into lines; every line except the first starts with `indent`.
 fn wrapped(text: &str, indent: &str) -> String {
     let mut lines = String::new();
     let mut line = String::new();

@@ -3,8 +3,8 @@
 use super::sentence::{Piece, sentence};
 use super::view::ExperimentView;
 
-/// The experiments that contribute, in the order of the verdict: the hypothesis, where it holds and
-/// where not, what it means for threads, and for whole programs.
+/// The experiments that contribute, in the order of the verdict: the hypothesis, the map of its
+/// limits, threads, and whole programs.
 const ORDER: [&str; 4] = ["utilisation", "map", "many-threads", "whole-programs"];
 
 /// The sentences of the verdict.
