@@ -209,7 +209,10 @@ fn two_studies_are_compared_number_by_number() {
     let mut command = report(&["--output", "-", "--compare"], &[study(), &other]);
     let html = text(&succeed(&mut command).stdout);
     assert!(html.contains("Another processor"));
-    assert!(html.contains(" ratios have the same"), "{html}");
+    assert!(
+        html.contains(" ratios have the same direction in both"),
+        "{html}"
+    );
     let numbers = numbers(&html);
     let (mut left, mut right) = (0, 0);
     let (a, b) = (json(study()), changed);

@@ -6,6 +6,7 @@ use super::html::{answer, figures, head, machine, verdict_of};
 use super::markup::{escape, number};
 use super::questions::question;
 use super::view::{ExperimentView, Number, experiments};
+use crate::study::answer::Direction;
 use crate::study::file::Study;
 
 /// A study with the name that the report gives it.
@@ -70,7 +71,7 @@ fn section(experiment: Option<&ExperimentView>) -> String {
 /// A table of all judged ratios that both studies have, and whether they agree.
 fn ratios(left: &[ExperimentView], right: &[ExperimentView]) -> String {
     let mut rows = String::new();
-    let (mut same, mut all) = (0, 0);
+    let (mut same, mut opposite, mut all) = (0, 0, 0);
     for a in left {
         let Some(b) = right.iter().find(|b| b.record.id == a.record.id) else {
             continue;
@@ -83,8 +84,10 @@ fn ratios(left: &[ExperimentView], right: &[ExperimentView]) -> String {
                 continue;
             }
             all += 1;
-            let agreement = agreement(&of_a, &of_b);
-            same += usize::from(agreement == "same direction");
+            let agreement = Agreement::of(&of_a, &of_b);
+            same += usize::from(agreement == Agreement::Same);
+            opposite += usize::from(agreement == Agreement::Opposite);
+            let agreement = agreement.in_words();
             let _ = writeln!(
                 rows,
                 "<tr><td>{}: {}</td><td>{}</td><td>{}</td><td class=\"word\">{agreement}</td></tr>",
@@ -95,23 +98,40 @@ fn ratios(left: &[ExperimentView], right: &[ExperimentView]) -> String {
             );
         }
     }
+    let undecided = all - same - opposite;
     format!(
         "<h2>Ratios of asynchronous to blocking I/O</h2><p>{same} of {all} ratios have the same \
-        direction.</p><details><summary>All {all} ratios</summary><div class=\"scroll\"><table>\
-        <thead><tr><th>ratio</th><th>A</th><th>B</th><th></th></tr></thead><tbody>\n{rows}\
-        </tbody></table></div></details>\n"
+        direction in both studies, {undecided} are decided in only one, and {opposite} have \
+        opposite directions.</p><details><summary>All {all} ratios</summary><div \
+        class=\"scroll\"><table><thead><tr><th>ratio</th><th>A</th><th>B</th><th></th></tr></thead>\
+        <tbody>\n{rows}</tbody></table></div></details>\n"
     )
 }
 
 /// Whether two ratios agree on which side is better.
-fn agreement(a: &Number, b: &Number) -> &'static str {
-    if a.direction == b.direction {
-        return "same direction";
-    }
-    match (a.interval, b.interval) {
-        (Some((a_low, a_high)), Some((b_low, b_high))) if a_low <= b_high && b_low <= a_high => {
-            "intervals overlap"
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Agreement {
+    Same,
+    /// One of them makes no difference.
+    Undecided,
+    Opposite,
+}
+
+impl Agreement {
+    fn of(a: &Number, b: &Number) -> Agreement {
+        let undecided = Some(Direction::NoDifference);
+        match (a.direction, b.direction) {
+            (of_a, of_b) if of_a == of_b => Agreement::Same,
+            (of_a, of_b) if of_a == undecided || of_b == undecided => Agreement::Undecided,
+            _ => Agreement::Opposite,
         }
-        _ => "different",
+    }
+
+    fn in_words(self) -> &'static str {
+        match self {
+            Agreement::Same => "same direction",
+            Agreement::Undecided => "decided in one only",
+            Agreement::Opposite => "opposite",
+        }
     }
 }
