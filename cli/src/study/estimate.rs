@@ -9,7 +9,7 @@ use super::unit::Unit;
 /// How often the samples are drawn again.
 const DRAWS: usize = 1000;
 
-/// A single sample says nothing about its spread. The interval of two or three is nearly their range.
+/// One sample says nothing about its spread. The interval of two or three is about their range.
 const FEWEST: usize = 2;
 
 /// The median of samples and the interval in which it lies with a probability of 95 %.

@@ -8,9 +8,6 @@ pub struct Machine {
     /// The benchmark programs, the directory for files, and whether the study is a quick one.
     pub bench: Bench,
     pub environment: Environment,
-    /// Whether this process may do what only root may: mount, read all of /proc, count in the
-    /// kernel.
-    pub root: bool,
     /// The number of processors that this process may use.
     pub processors: usize,
 }
@@ -20,7 +17,6 @@ impl Machine {
         Machine {
             bench,
             environment,
-            root: rustix::process::geteuid().is_root(),
             processors: std::thread::available_parallelism().map_or(1, usize::from),
         }
     }

@@ -44,17 +44,6 @@ pub struct Figure {
 pub type Point<'a> = &'a [(&'a str, Position)];
 
 impl Results {
-    /// The cells of `contender` at `point`.
-    pub fn cells<'a>(
-        &'a self,
-        contender: &'a str,
-        point: Point<'a>,
-    ) -> impl Iterator<Item = &'a CellResults> {
-        self.0
-            .iter()
-            .filter(move |c| c.cell.contender == contender && c.is_at(point))
-    }
-
     /// The first cell of `contender` at `point`.
     pub fn cell(&self, contender: &str, point: Point) -> Option<&CellResults> {
         self.0

@@ -159,7 +159,9 @@ impl Experiment for ManyThreads {
                 .only("cache", "direct"),
         )
         .plot(
-            Plot::lines("Memory of each", "count", "memory of each", true).only("cache", "direct"),
+            Plot::lines("Memory of each", "count", "memory of each", true)
+                .only("cache", "direct")
+                .of(&[THREADS, ONE_WORKER]),
         )
         .plot(
             Plot::latency("Latencies of reads by 256, O_DIRECT")

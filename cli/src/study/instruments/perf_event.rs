@@ -30,8 +30,6 @@ const CONTEXT_SWITCH: u64 = 1 << 26;
 /// An event that can be opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// Nanoseconds on the processor.
-    TaskClock,
     ContextSwitches,
     /// Moves to another processor.
     Migrations,
@@ -81,7 +79,6 @@ pub fn open(event: Event, target: Target) -> io::Result<File> {
         ..Attributes::default()
     };
     match event {
-        Event::TaskClock => attributes.config = 1,
         Event::ContextSwitches => attributes.config = 3,
         Event::Migrations => attributes.config = 4,
         Event::SwitchRecords => {

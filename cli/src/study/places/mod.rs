@@ -31,9 +31,9 @@ pub struct Place {
 
 /// What keeps a place.
 pub enum Kind {
-    Directory(Scratch),
+    Directory(#[expect(dead_code, reason = "removes the directory when it is dropped")] Scratch),
     Mounted(Mounted),
-    Slow(SlowDisk),
+    Slow(#[expect(dead_code, reason = "unmounts when it is dropped")] SlowDisk),
 }
 
 impl Place {
