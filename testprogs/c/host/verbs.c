@@ -95,11 +95,13 @@ static void sleep_in_own_loop(void)
     struct epoll_event event = { .events = EPOLLIN };
     expect(ready >= 0 && shim.fd(here.thread) == ready, "aioshim_fd");
     expect(epoll_ctl(loop, EPOLL_CTL_ADD, ready, &event) == 0, "epoll_ctl");
+    int sleeps = 0;
     while (here.left > 0) {
         while (here.count > 0)
             run_one(&here);
         if (here.left == 0)
             break;
+        expect(++sleeps < 1000, "its own loop does not sleep");
         int64_t limit = shim.arm(here.thread);
         if (limit != 0) {
             int ms = limit < 0 ? 20000 : (int)((limit + 999999) / 1000000);
@@ -178,7 +180,7 @@ static void watch(void)
         if (here.left == 0)
             break;
         expect(++polls < 1000, "aioshim_poll does not sleep");
-        shim.poll(here.thread, INT64_C(20000000000));
+        shim.poll(here.thread, -1);
         struct pollfd mine = { pipes[0], POLLIN, 0 };
         if (waits_for_host && poll(&mine, 1, 0) == 1) {
             expect(read(pipes[0], &byte, 1) == 1, "read");
