@@ -110,6 +110,10 @@ fn reports_its_own_failures_with_125() {
     refuses(&output, 125, "no libaioshim.so in ");
     let output = run(dir.path(), &["--host", "other", "true"]);
     refuses(&output, 125, "there are: small");
+    let output = run(dir.path(), &["--host", "lua", "true"]);
+    refuses(&output, 125, "the program calls aioshim.spawn");
+    let output = run(dir.path(), &["--host", "gevent", "true"]);
+    refuses(&output, 125, "no libaioshim_greenlet.so in ");
     let colon = dir.path().join("a:b");
     std::fs::create_dir(&colon).expect("a directory");
     std::fs::copy(

@@ -2,11 +2,13 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
-use testprogs::{Outcome, Run, Scratch, Tool, c_compiler, target_dir, workspace};
+use testprogs::{Outcome, Run, Scratch, Tool, c_compiler, skip, target_dir, workspace};
 
-/// The files of an installation.
-const INSTALLED: [&str; 8] = [
+/// The files of an installation. Adapters are installed besides, if their packages are there.
+const INSTALLED: [&str; 10] = [
+    "bin/aioshim",
     "lib/libfiber.so",
     "lib/libfiber.a",
     "lib/libaioshim.so",
@@ -15,27 +17,49 @@ const INSTALLED: [&str; 8] = [
     "include/aioshim.h",
     "include/aioshim.hpp",
     "include/aioshim_host.h",
+    "include/aioshim_round_robin.hpp",
 ];
 
-/// Runs `scripts/install --prefix` with a subdirectory of `dir`.
-fn install(dir: &Scratch) -> PathBuf {
-    let prefix = dir.join("prefix");
-    let outcome = Run::new(workspace().join("scripts/install"))
-        .arg("--prefix")
-        .arg(&prefix)
-        .env("CARGO_TARGET_DIR", target_dir())
-        // The script may have to build the libraries.
-        .hang_limit(std::time::Duration::from_secs(600))
-        .run()
-        .success();
-    for file in INSTALLED {
-        assert!(
-            outcome.text().contains(file),
-            "{file}: {}",
-            outcome.report()
-        );
-    }
-    prefix
+/// The hosts whose adapters are preloaded.
+const HOSTS: [&str; 5] = ["st", "pth", "boost_fiber", "greenlet", "ruby"];
+
+struct Installation {
+    prefix: PathBuf,
+    /// The files that the script says it installed.
+    said: Vec<String>,
+    _dir: Scratch,
+}
+
+/// Runs `scripts/install --prefix`, once for all tests.
+fn installation() -> &'static Installation {
+    static DONE: OnceLock<Installation> = OnceLock::new();
+    DONE.get_or_init(|| {
+        let dir = Scratch::new();
+        let prefix = dir.join("prefix");
+        let outcome = Run::new(workspace().join("scripts/install"))
+            .arg("--prefix")
+            .arg(&prefix)
+            .env("CARGO_TARGET_DIR", target_dir())
+            // The script may have to build the libraries.
+            .hang_limit(std::time::Duration::from_secs(600))
+            .run()
+            .success();
+        let start = format!("installed in {}: ", prefix.display());
+        let text = outcome.text();
+        let list = text.lines().find_map(|line| line.strip_prefix(&start));
+        let list = list.unwrap_or_else(|| panic!("{}", outcome.report()));
+        let mut said: Vec<String> = list.split(' ').map(str::to_owned).collect();
+        said.sort();
+        Installation {
+            prefix,
+            said,
+            _dir: dir,
+        }
+    })
+}
+
+fn prefix() -> &'static Path {
+    &installation().prefix
 }
 
 /// Every file below `dir`, as a path relative to it.
@@ -114,18 +138,47 @@ fn runs_with_and_without(demo: &Path, prefix: &Path) {
 
 #[test]
 fn install_puts_there_what_it_says() {
-    let dir = Scratch::new();
-    let prefix = install(&dir);
-    let mut expected = INSTALLED;
-    expected.sort_unstable();
-    assert_eq!(files(&prefix), expected);
+    let installation = installation();
+    assert_eq!(files(&installation.prefix), installation.said);
+    for file in INSTALLED {
+        assert!(
+            installation.said.iter().any(|said| said == file),
+            "{file} is missing"
+        );
+    }
+}
+
+#[test]
+fn the_installed_command_preloads_the_installed_libraries() {
+    let installation = installation();
+    let lib = |name: &str| installation.prefix.join("lib").join(name);
+    for host in HOSTS {
+        let file = format!("libaioshim_{host}.so");
+        if !installation.said.contains(&format!("lib/{file}")) {
+            skip(&format!("{file} was not installed: its package is missing"));
+            continue;
+        }
+        let said = Run::new(installation.prefix.join("bin/aioshim"))
+            .args(["run", "--host", host, "--", "sh", "-c"])
+            .arg("echo \"$LD_PRELOAD\"")
+            .output();
+        let adapter = std::fs::canonicalize(lib(&file)).expect("an installed file");
+        let shim = std::fs::canonicalize(lib("libaioshim.so")).expect("an installed file");
+        let loaded: Vec<_> = said
+            .trim()
+            .split(':')
+            .filter(|path| !path.is_empty())
+            .map(|path| std::fs::canonicalize(path).expect("a path"))
+            .collect();
+        assert_eq!(loaded, [adapter, shim], "{host}");
+    }
 }
 
 #[test]
 fn the_demo_is_what_the_readme_says() {
     let dir = Scratch::new();
-    let prefix = install(&dir);
-    runs_with_and_without(&compile(&dir, &demo(), &flags(&prefix)), &prefix);
+    let prefix = prefix();
+    runs_with_and_without(&compile(&dir, &demo(), &flags(prefix)), prefix);
 }
 
 /// The block of C in the README compiles without a warning, and counts.
@@ -135,8 +188,8 @@ fn the_first_program_of_the_readme_works() {
     let (_, rest) = readme.split_once("```c\n").expect("a block of C");
     let (source, _) = rest.split_once("```").expect("its end");
     let dir = Scratch::new();
-    let prefix = install(&dir);
-    let first = compile(&dir, &dir.file("first.c", source), &flags(&prefix));
+    let prefix = prefix();
+    let first = compile(&dir, &dir.file("first.c", source), &flags(prefix));
     let run = || {
         let files = [("one", 10_000), ("two", 20_000)];
         let paths = files.map(|(name, size)| dir.file(name, vec![b'x'; size]));
@@ -161,14 +214,14 @@ fn the_demo_compiles_by_pkg_config() {
         return;
     };
     let dir = Scratch::new();
-    let prefix = install(&dir);
+    let prefix = prefix();
     let flags = Run::new(pkg_config.path())
         .args(["--cflags", "--libs", "fiber"])
         .env("PKG_CONFIG_PATH", prefix.join("lib/pkgconfig"))
         .output();
     let mut flags: Vec<String> = flags.split_whitespace().map(str::to_owned).collect();
     flags.push(format!("-Wl,-rpath,{}/lib", prefix.display()));
-    runs_with_and_without(&compile(&dir, &demo(), &flags), &prefix);
+    runs_with_and_without(&compile(&dir, &demo(), &flags), prefix);
 }
 
 /// The targets of `[text](target)` in Markdown, outside of code blocks.

@@ -5,21 +5,25 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail, ensure};
 
+use super::hosts;
+
 const SHIM: &str = "libaioshim.so";
 
 /// The directories that may hold the libraries, in the order in which they are searched.
 pub struct Libraries {
     dirs: Vec<PathBuf>,
+    /// The directory of this command.
+    own: PathBuf,
 }
 
 impl Libraries {
     /// The directories `given` by the user, that of the command at `command`, as in a build, and
     /// the `lib` beside it, as in an installation.
     pub fn new(given: &[PathBuf], command: &Path) -> Self {
-        let own = command.parent().unwrap_or(Path::new("/"));
+        let own = command.parent().unwrap_or(Path::new("/")).to_owned();
         let mut dirs = given.to_vec();
-        dirs.extend([own.to_owned(), own.join("../lib")]);
-        Self { dirs }
+        dirs.extend([own.clone(), own.join("../lib")]);
+        Self { dirs, own }
     }
 
     /// The path of libaioshim.so.
@@ -33,9 +37,17 @@ impl Libraries {
         }
     }
 
-    /// The path of the adapter called `name`.
-    pub fn adapter(&self, name: &str) -> Result<PathBuf> {
-        let file = format!("libaioshim_{name}.so");
+    /// The path of the adapter for the host called `name`.
+    pub fn adapter(&mut self, name: &str) -> Result<PathBuf> {
+        if let Some(advice) = hosts::instead_of_a_library(name) {
+            bail!(advice);
+        }
+        let file = format!("libaioshim_{}.so", hosts::library_name(name));
+        if let Some(folder) = hosts::folder(name) {
+            // The command is in target/release of a build.
+            self.dirs
+                .push(self.own.join("../../hosts").join(folder).join("build"));
+        }
         if let Some(path) = self.find(&file) {
             return Ok(path);
         }

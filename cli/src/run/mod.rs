@@ -4,6 +4,7 @@
 //! command's own exit statuses are those of env(1): 125 if it fails itself, 126 if the program
 //! cannot be run with the preload, 127 if there is no such program.
 
+mod hosts;
 mod libraries;
 mod target;
 
@@ -23,8 +24,9 @@ const CANNOT_RUN: u8 = 126;
 const NOT_FOUND: u8 = 127;
 
 #[derive(Args)]
+#[command(after_help = hosts::help())]
 pub struct Options {
-    /// Also preload the adapter for a scheduler: libaioshim_NAME.so
+    /// Also preload the adapter for a scheduler: libaioshim_NAME.so (the list is below)
     #[arg(long, value_name = "NAME")]
     host: Option<String>,
     /// A directory of the libraries, searched before this command's own and ../lib; may be repeated
@@ -77,7 +79,7 @@ fn start(options: &Options) -> (u8, Error) {
 /// The value of LD_PRELOAD: the adapter, the shim, and what was there before.
 fn preloads(options: &Options) -> anyhow::Result<OsString> {
     let command = std::env::current_exe().context("the path of this command")?;
-    let libraries = Libraries::new(&options.libdir, &command);
+    let mut libraries = Libraries::new(&options.libdir, &command);
     let mut paths = Vec::new();
     if let Some(host) = &options.host {
         paths.push(libraries.adapter(host)?);
