@@ -38,6 +38,8 @@ struct Adapter {
     folder: &'static str,
     /// The Debian packages that it needs, with a file of each.
     packages: &'static [(&'static str, &'static str)],
+    /// It is a crate outside of the workspace, whose dependencies must have been downloaded.
+    is_crate: bool,
     /// Its library to preload before libaioshim.so.
     preload: Option<&'static str>,
     /// The interpreter and the script that run the test; otherwise the program does.
@@ -59,6 +61,7 @@ impl Adapter {
         Self {
             folder,
             packages: &[],
+            is_crate: false,
             preload: None,
             script: None,
             program: "conformance",
@@ -72,6 +75,11 @@ impl Adapter {
 
     const fn needs(mut self, packages: &'static [(&'static str, &'static str)]) -> Self {
         self.packages = packages;
+        self
+    }
+
+    const fn a_crate(mut self) -> Self {
+        self.is_crate = true;
         self
     }
 
@@ -110,6 +118,14 @@ impl Adapter {
         workspace().join("hosts").join(self.folder)
     }
 
+    fn crates_are_here(&self) -> bool {
+        let fetch = Command::new("cargo")
+            .args(["fetch", "--quiet", "--locked", "--offline"])
+            .current_dir(self.source())
+            .output();
+        fetch.is_ok_and(|output| output.status.success())
+    }
+
     /// Builds the adapter, once per process, and returns the directory of the results; None if its
     /// package is not installed.
     fn build(&self) -> Option<&Path> {
@@ -122,6 +138,13 @@ impl Adapter {
                     skip(&format!("{package} is not installed"));
                     return None;
                 }
+            }
+            if self.is_crate && !self.crates_are_here() {
+                let folder = self.folder;
+                skip(&format!(
+                    "the crates of hosts/{folder} are not here: run cargo fetch in that folder"
+                ));
+                return None;
             }
             Tool::find("make")?;
             if let Some([interpreter, _]) = self.script {
@@ -209,6 +232,12 @@ static RUBY: Adapter = Adapter::new("ruby")
     .preloads("libaioshim_ruby.so")
     .also(&["timers", "cancel"])
     .raises_at_a_deadlock(": deadlock: ");
+
+/// Its timer thread hides deadlocks.
+static MAY: Adapter = Adapter::new("may")
+    .a_crate()
+    .made_with(&["CARGO=cargo --offline"])
+    .also(&["timers"]);
 
 /// Runs `check` with the shim as `how` says, and returns what it printed.
 #[track_caller]
@@ -318,28 +347,25 @@ fn a_deadlock_is_reported(adapter: &Adapter) {
 
 /// Makes the tests of one adapter.
 macro_rules! conforms {
-    ($module:ident, $adapter:ident) => {
+    ($module:ident, $adapter:ident, $($test:ident),*) => {
         mod $module {
-            #[test]
-            fn results_are_equal() {
-                super::results_are_equal(&super::$adapter);
-            }
-
-            #[test]
-            fn coroutines_wait_for_each_other() {
-                super::coroutines_wait_for_each_other(&super::$adapter);
-            }
-
-            #[test]
-            fn reads_overlap() {
-                super::reads_overlap(&super::$adapter);
-            }
-
-            #[test]
-            fn a_deadlock_is_reported() {
-                super::a_deadlock_is_reported(&super::$adapter);
-            }
+            $(
+                #[test]
+                fn $test() {
+                    super::$test(&super::$adapter);
+                }
+            )*
         }
+    };
+    ($module:ident, $adapter:ident) => {
+        conforms!(
+            $module,
+            $adapter,
+            results_are_equal,
+            coroutines_wait_for_each_other,
+            reads_overlap,
+            a_deadlock_is_reported
+        );
     };
 }
 
@@ -351,3 +377,10 @@ conforms!(boost_fiber, BOOST_FIBER);
 conforms!(boost_fiber_preload, BOOST_FIBER_PRELOAD);
 conforms!(greenlet, GREENLET);
 conforms!(ruby, RUBY);
+conforms!(
+    may,
+    MAY,
+    results_are_equal,
+    coroutines_wait_for_each_other,
+    reads_overlap
+);

@@ -18,7 +18,7 @@ struct Adapter {
     form: Form,
 }
 
-const ADAPTERS: [Adapter; 6] = [
+const ADAPTERS: [Adapter; 7] = [
     Adapter {
         names: &["st", "state-threads"],
         folder: "state-threads",
@@ -48,6 +48,11 @@ const ADAPTERS: [Adapter; 6] = [
         names: &["lua"],
         folder: "lua",
         form: Form::Change("the program calls aioshim.spawn and aioshim.run"),
+    },
+    Adapter {
+        names: &["may"],
+        folder: "may",
+        form: Form::Change("the program calls aioshim_may::start()"),
     },
 ];
 
