@@ -74,7 +74,7 @@ impl InFlight {
 
     /// Number of these fibers that only another fiber or thread can wake. `handles_signals` says
     /// whether the program has signal handlers.
-    pub fn blocked(&self, handles_signals: bool) -> usize {
+    pub fn blocked(&self, handles_signals: fn() -> bool) -> usize {
         let blocked = self
             .iter()
             .filter(|(_, operation)| operation.is_blocked_by_others(handles_signals));
@@ -83,7 +83,7 @@ impl InFlight {
 
     /// Whether fibers are parked, and only another fiber or thread can wake them. Stops at the
     /// first fiber that something else can wake.
-    pub fn all_blocked(&self, handles_signals: bool) -> bool {
+    pub fn all_blocked(&self, handles_signals: fn() -> bool) -> bool {
         self.waiting() > 0
             && self.waiting_for_function.get() == 0
             && self

@@ -117,10 +117,10 @@ impl Operation {
 
     /// Whether only another fiber or thread ends the operation, as in pthread_mutex_lock(3). If the
     /// program handles signals, a handler may call sem_post(3).
-    pub fn is_blocked_by_others(&self, handles_signals: bool) -> bool {
+    pub fn is_blocked_by_others(&self, handles_signals: fn() -> bool) -> bool {
         matches!(self.request(), Request::Wait { claim } if !claim.is_null())
             && self.deadline == NEVER
-            && !(handles_signals && self.row as usize == SEM_WAIT)
+            && !(self.row as usize == SEM_WAIT && handles_signals())
     }
 
     /// Whether the operation waits for a disk and for nothing else.

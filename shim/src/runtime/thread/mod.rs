@@ -210,7 +210,7 @@ impl Thread {
         if self.has_news() {
             0
         } else {
-            self.operations.blocked(signal::has_handlers())
+            self.operations.blocked(signal::has_handlers)
         }
     }
 
@@ -218,7 +218,7 @@ impl Thread {
     pub fn all_blocked(&self) -> bool {
         self.in_flight() > 0
             && !self.has_news()
-            && self.operations.all_blocked(signal::has_handlers())
+            && self.operations.all_blocked(signal::has_handlers)
     }
 
     /// Whether another thread has woken a fiber, or a signal waits for its handler.
