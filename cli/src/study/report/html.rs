@@ -152,7 +152,7 @@ fn remarks(experiment: &ExperimentView) -> String {
     }
     html += ".</p>\n";
     for note in &record.notes {
-        let _ = writeln!(html, "<p class=\"note\">{}</p>", escape(note));
+        let _ = writeln!(html, "<p class=\"note\">Note: {}</p>", escape(note));
     }
     for failure in &record.failures {
         let _ = writeln!(html, "<p class=\"failure\">Failed: {}</p>", escape(failure));

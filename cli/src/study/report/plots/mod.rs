@@ -16,25 +16,26 @@ use crate::study::plot::{Kind, Plot};
 
 /// Draws `plot` as a figure element. Empty if nothing that it selects was measured.
 pub fn draw(plot: &Plot, experiment: &ExperimentView) -> String {
-    let drawn = match &plot.kind {
+    let (drawn, remark) = match &plot.kind {
         Kind::Lines { x, y, log_y } => {
             let lines = select::lines(plot, experiment, x, y);
-            if lines
-                .iter()
-                .all(|line| line.points.iter().all(|p| p.x.is_some()))
-            {
-                lines::draw(&lines, x, *log_y)
+            let mut points = lines.iter().flat_map(|line| &line.points);
+            if points.all(|point| point.x.is_some()) {
+                (lines::draw(&lines, x, *log_y), "")
             } else {
-                bars::grouped(&lines, *log_y)
+                (bars::grouped(&lines, *log_y), length(*log_y))
             }
         }
-        Kind::Bars { figure, log } => bars::draw(&select::bars(plot, experiment, figure), *log),
-        Kind::Latency => distribution::draw(&select::cells(plot, experiment)),
+        Kind::Bars { figure, log } => {
+            let bars = select::bars(plot, experiment, figure);
+            (bars::draw(&bars, *log), length(*log))
+        }
+        Kind::Latency => (distribution::draw(&select::cells(plot, experiment)), ""),
         Kind::Map {
             rows,
             columns,
             cells,
-        } => map::draw(rows, columns, cells, experiment),
+        } => (map::draw(rows, columns, cells, experiment), ""),
     };
     if drawn.is_empty() {
         return drawn;
@@ -44,5 +45,10 @@ pub fn draw(plot: &Plot, experiment: &ExperimentView) -> String {
         Kind::Map { .. } => "wide",
         _ => "",
     };
-    format!("<figure class=\"{class}\"><figcaption>{title}</figcaption>{drawn}</figure>\n")
+    format!("<figure class=\"{class}\"><figcaption>{title}{remark}</figcaption>{drawn}</figure>\n")
+}
+
+/// The scale of bars, unless it is linear.
+fn length(log: bool) -> &'static str {
+    if log { " (logarithmic bars)" } else { "" }
 }
