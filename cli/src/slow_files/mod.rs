@@ -23,7 +23,7 @@ use filesystem::SlowFiles;
 /// The word that the command prints once the file system is mounted.
 pub const READY: &str = "ready";
 
-/// Where to mount the file system, and what it holds.
+/// The mount point, and the number and size of the files.
 #[derive(Args)]
 pub struct Options {
     /// The directory to mount it on
@@ -55,7 +55,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         .with_context(|| format!("{}: cannot mount a FUSE file system", options.dir.display()))?;
     let mut stdout = std::io::stdout();
     writeln!(stdout, "{READY}").and_then(|()| stdout.flush())?;
-    // An error also means that nobody holds the other end any more.
+    // An error also means that the other end is closed.
     let _ = std::io::stdin().read_to_end(&mut Vec::new());
     if mounted.umount_and_join().is_err() {
         // A file is still open. The mount point goes now, the rest when this process ends.

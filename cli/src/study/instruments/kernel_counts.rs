@@ -1,5 +1,4 @@
-//! What the kernel counts for the whole machine: interrupts, soft interrupts and the time they
-//! take.
+//! The kernel's counts for the whole machine: interrupts, soft interrupts and the time they take.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -26,7 +25,7 @@ impl KernelCounts {
         }
     }
 
-    /// What was counted since `earlier`; lines without change are left out.
+    /// The counts since `earlier`; lines without change are left out.
     pub fn since(&self, earlier: &KernelCounts) -> KernelCounts {
         KernelCounts {
             interrupts: difference(&self.interrupts, &earlier.interrupts),

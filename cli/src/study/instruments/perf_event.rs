@@ -1,7 +1,6 @@
 //! `perf_event_open(2)`: opens the kernel's events of a thread or a processor.
 //!
-//! What an unprivileged process may count depends on `kernel.perf_event_paranoid`; each error says
-//! what was refused.
+//! `kernel.perf_event_paranoid` limits unprivileged processes; each error names the refused event.
 
 use std::ffi::CString;
 use std::fs::{self, File};

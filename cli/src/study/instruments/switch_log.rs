@@ -23,7 +23,7 @@ pub enum What {
     Sleeps,
     /// It left the processor although it could run.
     Preempted,
-    /// What it waited for has happened.
+    /// The event for which it waited has happened.
     Woken,
     /// It runs again.
     Runs,

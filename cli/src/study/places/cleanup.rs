@@ -1,8 +1,8 @@
-//! What must not outlive the command: directories, mounts, devices, settings.
+//! Undoes everything that must not outlive the command: directories, mounts, devices, settings.
 //!
 //! Each is undone when its guard is dropped, which also happens after the first Ctrl-C, because the
 //! study then ends by itself. A panic aborts the process without dropping anything, so a panic hook
-//! undoes what is left, and so does whoever ends the process early.
+//! undoes the rest, and so must a signal handler that ends the process.
 
 use std::collections::BTreeMap;
 use std::panic;
@@ -10,7 +10,7 @@ use std::sync::{Mutex, Once};
 
 type Undo = Box<dyn FnOnce() + Send>;
 
-/// What is left to undo, by the order in which it was done.
+/// The actions that are left, in the order in which the guards were made.
 static LEFT: Mutex<BTreeMap<u64, Undo>> = Mutex::new(BTreeMap::new());
 
 /// Undoes one thing when it is dropped.

@@ -29,7 +29,7 @@ pub struct Place {
     pub kind: Kind,
 }
 
-/// What keeps a place.
+/// The owner of a place's directory.
 pub enum Kind {
     Directory(#[expect(dead_code, reason = "removes the directory when it is dropped")] Scratch),
     Mounted(Mounted),

@@ -18,7 +18,7 @@ pub struct Request {
 /// A way to do several reads at once. The memory belongs to the mechanism as long as it has reads
 /// under way.
 pub trait Mechanism {
-    /// Starts `requests`, in one call where the kernel has such a call.
+    /// Starts `requests`, in one system call if the kernel has one for that.
     fn submit(&mut self, requests: &[Request]) -> Result<()>;
 
     /// Waits until `count` reads are done.

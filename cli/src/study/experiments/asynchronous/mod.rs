@@ -1,4 +1,4 @@
-//! Question 3: what asynchronous I/O costs, by mechanism.
+//! Question 3: the cost of asynchronous I/O, by mechanism.
 
 mod contender;
 mod linux_aio;

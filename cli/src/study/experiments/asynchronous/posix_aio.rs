@@ -93,7 +93,7 @@ impl Drop for PosixAio {
     /// Waits for reads under way, because the C library writes to their memory.
     fn drop(&mut self) {
         for mut block in self.blocks.drain(..) {
-            // What failed was reported by `wait`, or nobody needs it any more.
+            // The result of this read is not needed any more.
             let _ = finish(&mut block);
         }
     }

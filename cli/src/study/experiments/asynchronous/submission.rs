@@ -1,4 +1,4 @@
-//! What each mechanism takes to submit reads, to return, and to complete them.
+//! The cost and the time of submitting and completing reads, by mechanism.
 
 use std::fs::{File, OpenOptions};
 use std::os::fd::AsRawFd;

@@ -1,7 +1,7 @@
 //! Reads without a pause, 128 at once: a loop over io_uring written by hand, fibers, threads and
 //! fio.
 //!
-//! The loop is the limit: it does nothing but refill the ring.
+//! The loop is the limit, because it only refills the ring.
 
 use std::fs::{File, OpenOptions};
 use std::os::fd::AsRawFd;

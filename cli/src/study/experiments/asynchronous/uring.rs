@@ -83,7 +83,7 @@ impl Uring {
         entry.user_data((request.slot as u64) << 32 | u64::from(length))
     }
 
-    /// Submits what was pushed, and waits until `count` reads are done.
+    /// Submits the pushed reads, and waits until `count` reads are done.
     pub fn enter(&mut self, count: usize) -> Result<()> {
         loop {
             match self.ring.submit_and_wait(count) {
@@ -203,7 +203,7 @@ mod tests {
         };
         let result = mechanism.submit(&[past]).and_then(|()| mechanism.wait(1));
         assert!(result.is_err(), "{name}");
-        // What is under way is waited for.
+        // Dropping it waits for the reads under way.
         mechanism.submit(&requests).expect(name);
         drop(mechanism);
         assert!(fd >= 0);

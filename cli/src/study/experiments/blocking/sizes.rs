@@ -87,7 +87,7 @@ impl Experiment for Sizes {
         let Some(cached) = small(Call::CachedRead) else {
             return Answer::new(nothing_measured("the cached reads"));
         };
-        // Where the device alone decides, the thread has nothing to do meanwhile.
+        // The slowest kind of read: the thread waits for the device during it.
         let slowest = [Call::ColdRead, Call::DirectRead]
             .into_iter()
             .filter_map(|call| Some((call, small(call)?)))

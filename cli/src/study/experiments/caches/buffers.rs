@@ -26,7 +26,7 @@ const MEMORY: &str = "memory";
 const READ: &str = "pread";
 const READ_AND_USE: &str = "pread and a look at the data";
 
-/// What is read: the same part of the file each time, which stays in the caches.
+/// The size of each read. All reads are of the same part of the file, which stays in the caches.
 const BLOCK: usize = 65536;
 
 /// The most memory for the buffers.

@@ -65,7 +65,7 @@ mod tests {
 
     #[test]
     fn a_limit_is_restored() {
-        // No other test uses the last device of the kernel's default.
+        // The kernel makes eight loop devices at boot, and no other test uses the last one.
         let limits = || {
             let values = ["strict_limit", "max_ratio_fine"]
                 .map(|name| fs::read_to_string(format!("/sys/class/bdi/7:7/{name}")));

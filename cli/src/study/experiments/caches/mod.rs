@@ -1,4 +1,4 @@
-//! Question 7: what write-back and the caches of the processor change.
+//! Question 7: the effect of write-back and of the processor's caches.
 
 mod buffers;
 mod dirty_limit;

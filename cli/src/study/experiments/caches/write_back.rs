@@ -34,7 +34,7 @@ const BLOCK: u64 = 65536;
 /// The limit of the study's own device.
 const LIMIT: u64 = 16 << 20;
 
-/// What is written below the limit, where write-back has not begun yet.
+/// The bytes that are written below the limit: too few for write-back to begin.
 const FEW: u64 = 4 << 20;
 
 /// The size of the file. Writes start again at its begin.

@@ -1,4 +1,4 @@
-//! Question 4: what it costs to answer a completion.
+//! Question 4: the cost of answering a completion.
 
 mod answering;
 mod interrupts;

@@ -58,7 +58,7 @@ impl Wait for BlockingRead {
     }
 }
 
-/// epoll_wait, and a read of what is ready.
+/// epoll_wait, then read(2).
 pub struct Epoll {
     epoll: OwnedFd,
     fd: RawFd,
@@ -180,8 +180,8 @@ impl Wait for Ring {
 }
 
 impl Drop for Ring {
-    /// The kernel may write to the byte as long as the read is under way. It is then given away,
-    /// because nobody may ever write to the pipe again.
+    /// The kernel may write to the byte as long as the read is under way. It is then leaked,
+    /// because the pipe may stay empty for ever.
     fn drop(&mut self) {
         if self.started {
             Box::leak(std::mem::replace(&mut self.byte, Box::new([0])));
@@ -189,7 +189,7 @@ impl Drop for Ring {
     }
 }
 
-/// Linux AIO: a poll operation, io_getevents, and a read of what is ready.
+/// Linux AIO: a poll operation, io_getevents, then read(2).
 pub struct AioPoll {
     queue: Queue,
     fd: RawFd,
@@ -214,7 +214,7 @@ impl Wait for AioPoll {
     }
 }
 
-/// A signal that the pipe sends to this thread, and a read of what is ready.
+/// A signal that the pipe sends to this thread, then read(2).
 pub struct Signal {
     fd: RawFd,
     set: libc::sigset_t,

@@ -78,7 +78,7 @@ pub struct Calls {
 }
 
 impl Calls {
-    /// Makes files in the directory of `machine`; adds to `notes` what is missing.
+    /// Makes files in the directory of `machine`; adds a note for each call that is impossible.
     pub fn prepare(machine: &Machine, notes: &mut Vec<String>) -> Result<Calls> {
         let place = Place::inside(&machine.bench.dir, "")?;
         let path = place.dir.join("file");
@@ -111,7 +111,7 @@ impl Calls {
         }
     }
 
-    /// What must happen before a series of `call`.
+    /// Prepares a series of `call`.
     pub fn begin(&mut self, call: Observed) -> Result<()> {
         if call == Observed::ColdRead {
             fadvise(&self.file, 0, None, Advice::DontNeed)?;
@@ -120,7 +120,7 @@ impl Calls {
         Ok(())
     }
 
-    /// What must happen before each `call`, and is not observed.
+    /// Prepares one `call`. This is not observed.
     pub fn ready(&mut self, call: Observed) -> Result<()> {
         let block = self.next % (SIZE / BLOCK) * BLOCK;
         match call {

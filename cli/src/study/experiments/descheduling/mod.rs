@@ -49,8 +49,8 @@ struct State {
 }
 
 impl State {
-    /// Makes one call, and returns when it began and what it has cost. Adds what the kernel's
-    /// counters saw to `counted`.
+    /// Makes one call. Returns the time of its begin and its cost, and adds the counts of the
+    /// kernel to `counted`.
     fn observe(&mut self, call: Observed, counted: &mut [u64; 2]) -> Result<(u64, Usage)> {
         self.calls.ready(call)?;
         let before = self.counts()?;

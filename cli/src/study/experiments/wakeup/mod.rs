@@ -1,4 +1,4 @@
-//! Question 5: what it takes to wake a sleeping I/O thread.
+//! Question 5: the cost of waking a sleeping I/O thread.
 
 mod bell;
 mod scene;

@@ -12,7 +12,7 @@ use crate::study::estimate::median;
 use crate::study::instruments::meter::{Whose, cpu_ns, now_ns};
 use crate::study::latency::Latency;
 
-/// Where the threads run and what else the machine does.
+/// The processors of the threads, and the load of the machine.
 #[derive(Clone, Copy, Debug)]
 pub struct Scene {
     pub sleeper: usize,
@@ -37,7 +37,7 @@ pub struct Woken {
 /// How often the waker looks whether the sleeper has run.
 const LOOK: Duration = Duration::from_micros(20);
 
-/// A sleeper that has not run by then never will.
+/// The time after which the sleeper counts as lost.
 const GIVE_UP: Duration = Duration::from_secs(5);
 
 /// The processors that this thread may use.
