@@ -1,5 +1,6 @@
 //! Instruments: clocks, counters and the kernel's own records of what happens to a thread.
 
+pub mod awake;
 pub mod counter;
 pub mod idle_states;
 pub mod kernel_counts;

@@ -50,6 +50,9 @@ pub struct Parts {
     /// How often it left the processor because it waited, and because another was preferred.
     pub sleeps: u64,
     pub preemptions: u64,
+    /// How often it was recorded that the thread was woken. The kernel does not record that in an
+    /// interrupt of an idle processor.
+    pub wakeups: u64,
 }
 
 /// The log of the thread that opened it.
@@ -75,11 +78,6 @@ impl SwitchLog {
             wakeups,
             without_wakeups,
         })
-    }
-
-    /// Whether wake-ups are recorded.
-    pub fn has_wakeups(&self) -> bool {
-        !self.wakeups.is_empty()
     }
 
     /// What happened since the last time, in the order of time.
@@ -143,6 +141,7 @@ pub fn divide(start: u64, end: u64, moments: &[Moment]) -> Parts {
         }
         parts.sleeps += u64::from(moment.what == What::Sleeps);
         parts.preemptions += u64::from(moment.what == What::Preempted);
+        parts.wakeups += u64::from(moment.what == What::Woken);
         (since, state) = (moment.ns, Some(moment.what));
     }
     let rest = end.saturating_sub(since);
@@ -180,6 +179,7 @@ mod tests {
             after: 40,
             sleeps: 1,
             preemptions: 0,
+            wakeups: 1,
         };
         assert_eq!(divide(100, 200, &moments), parts);
         // Without records of wake-ups, the time until it ran counts as asleep.
@@ -187,6 +187,7 @@ mod tests {
         let parts = Parts {
             asleep: 50,
             waking: 0,
+            wakeups: 0,
             ..parts
         };
         assert_eq!(divide(100, 200, &without), parts);

@@ -60,10 +60,17 @@ impl Uring {
     /// Puts a read into the submission queue. The kernel may not see it before `enter`.
     pub fn push(&mut self, request: &Request) -> Result<()> {
         let entry = self.entry(request);
-        // SAFETY: the slot that the entry names lives until the read is done, and only one read at
-        // a time uses it. The descriptor is open as long as the mechanism exists.
-        let pushed = unsafe { self.ring.submission().push(&entry) };
-        pushed.context("the submission queue is full")?;
+        loop {
+            // SAFETY: the slot that the entry names lives until the read is done, and only one read
+            // at a time uses it. The descriptor is open as long as the mechanism exists.
+            let pushed = unsafe { self.ring.submission().push(&entry) };
+            match pushed {
+                Ok(()) => break,
+                // A completion may be there before the kernel's thread has freed its entry.
+                Err(_) if self.setup.sqpoll => drop(self.ring.submitter().squeue_wait()?),
+                Err(error) => return Err(error).context("io_uring"),
+            }
+        }
         self.under_way += 1;
         Ok(())
     }

@@ -13,6 +13,7 @@ use crate::study::cell::{Cell, Sample};
 use crate::study::experiment::{About, Experiment};
 use crate::study::experiments::asynchronous::{Contender, Request};
 use crate::study::experiments::stopwatch::CPU;
+use crate::study::instruments::awake::Awake;
 use crate::study::instruments::kernel_counts::KernelCounts;
 use crate::study::instruments::meter::{Meter, Whose};
 use crate::study::instruments::span_log::SpanLog;
@@ -57,7 +58,8 @@ impl Experiment for Interrupts {
             title: "Interrupts of reads",
             method: "O_DIRECT reads of 4 KiB, one after the other by pread and 32 at once by \
                      asynchronous I/O. /proc/interrupts, /proc/softirqs and /proc/stat count for \
-                     the whole machine; as root, tracepoints time the handlers.",
+                     the whole machine; as root, tracepoints time the handlers. A thread of the \
+                     idle class keeps each processor awake, or they would not be recorded.",
             weight: 0.4,
         }
     }
@@ -129,6 +131,7 @@ impl State {
                 size: BLOCK,
             })
             .collect();
+        let awake = Awake::start();
         if let Some((hard, soft)) = &mut self.handlers {
             hard.take();
             soft.take();
@@ -136,7 +139,7 @@ impl State {
         let counts = KernelCounts::read();
         let mut reads = 0;
         let start = Instant::now();
-        let meter = Meter::start(Whose::Process);
+        let meter = Meter::start(Whose::Thread);
         while start.elapsed() < time {
             for request in &mut requests {
                 // Multiples of a large prime number meet blocks in no particular order.
@@ -148,6 +151,7 @@ impl State {
             reads += depth as u64;
         }
         let usage = meter.stop();
+        drop(awake);
         let counts = KernelCounts::read().since(&counts);
         let each = |count: u64| count as f64 / reads as f64;
         let soft = counts
@@ -187,7 +191,7 @@ fn answer(results: &Results) -> Answer {
     if at(ONE, SOFT_TIME).is_some() {
         sentence += " The handlers take {hard} and {soft} of a read by itself, and {hard many} \
                      and {soft many} of one of 32, beside {CPU} and {CPU many} of processor time \
-                     of the process, part of which they interrupt.";
+                     of the thread.";
     }
     Answer::new(sentence)
         .with("one", Some(one))

@@ -14,7 +14,7 @@ use crate::study::experiment::{About, Experiment};
 use crate::study::instruments::counter::Counter;
 use crate::study::instruments::meter::{Meter, Usage, Whose, now_ns};
 use crate::study::instruments::perf_event::Event;
-use crate::study::instruments::switch_log::{SwitchLog, divide};
+use crate::study::instruments::switch_log::{Parts, SwitchLog, divide};
 use crate::study::latency::Latency;
 use crate::study::machine::Machine;
 use crate::study::plot::Plot;
@@ -197,17 +197,19 @@ fn with_parts(sample: Sample, log: &mut SwitchLog, observed: &[(u64, Usage)]) ->
             divide(*start, end, &moments[first..last.max(first)])
         })
         .collect();
-    let mean = |part: fn(&super::super::instruments::switch_log::Parts) -> u64| {
-        parts.iter().map(part).sum::<u64>() as f64 / parts.len() as f64
-    };
+    let mean =
+        |part: fn(&Parts) -> u64| parts.iter().map(part).sum::<u64>() as f64 / parts.len() as f64;
     let sample = sample
         .and(BEFORE, Unit::Nanoseconds, mean(|parts| parts.before))
         .and(ASLEEP, Unit::Nanoseconds, mean(|parts| parts.asleep))
         .and(AFTER, Unit::Nanoseconds, mean(|parts| parts.after));
-    match log.has_wakeups() {
-        true => sample.and(WAKING, Unit::Nanoseconds, mean(|parts| parts.waking)),
-        false => sample,
+    let sum = |part: fn(&Parts) -> u64| parts.iter().map(part).sum::<u64>() as f64;
+    let (sleeps, wakeups) = (sum(|parts| parts.sleeps), sum(|parts| parts.wakeups));
+    if wakeups < sleeps / 2.0 || wakeups == 0.0 {
+        return sample;
     }
+    let waking = sum(|parts| parts.waking) / wakeups;
+    sample.and(WAKING, Unit::Nanoseconds, waking)
 }
 
 /// How often a call lets the thread sleep, in words.
@@ -255,8 +257,18 @@ fn answer(results: &Results) -> Answer {
         let cost = Estimate::exact(Unit::Nanoseconds, cost.max(0.0));
         answer = answer.with("cost", Some(cost));
     }
-    if let Some(waking) = at(Observed::DirectRead, WAKING) {
-        sentence += "Once its I/O is done, it runs again after {waking}.";
+    // The wake-up by a device is recorded only if its processor was busy.
+    let calls = [
+        Observed::DirectRead,
+        Observed::FuseRead,
+        Observed::EmptyPipe,
+    ];
+    let woken = calls
+        .into_iter()
+        .find_map(|call| Some((call, at(call, WAKING)?)));
+    if let Some((call, waking)) = woken {
+        let name = call.name();
+        sentence += &format!("Once a {name} is complete, the thread runs again after {{waking}}.");
         answer = answer.with("waking", Some(waking));
     }
     answer.sentence = match sentence.is_empty() {
@@ -271,7 +283,7 @@ fn answer(results: &Results) -> Answer {
             false,
         ))
         .plot(Plot::bars("Processor time of the call", CPU, true))
-        .plot(Plot::bars("Woken until it ran", WAKING, true))
+        .plot(Plot::bars("Asleep", ASLEEP, true))
 }
 
 #[cfg(test)]
