@@ -29,6 +29,8 @@ const CONTEXT_SWITCH: u64 = 1 << 26;
 /// An event that can be opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
+    /// Nanoseconds on the processor.
+    TaskClock,
     ContextSwitches,
     /// Moves to another processor.
     Migrations,
@@ -78,6 +80,7 @@ pub fn open(event: Event, target: Target) -> io::Result<File> {
         ..Attributes::default()
     };
     match event {
+        Event::TaskClock => attributes.config = 1,
         Event::ContextSwitches => attributes.config = 3,
         Event::Migrations => attributes.config = 4,
         Event::SwitchRecords => {
@@ -131,14 +134,9 @@ pub fn filter(event: &File, condition: &str) -> io::Result<()> {
 
 /// The number of the tracepoint `name`, such as "sched/sched_wakeup". Only root can find it.
 pub fn tracepoint(name: &str) -> io::Result<Event> {
-    let places = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
-    let mut found = Err(io::Error::from(io::ErrorKind::NotFound));
-    for place in places {
-        found = fs::read_to_string(format!("{place}/events/{name}/id"));
-        if found.is_ok() {
-            break;
-        }
-    }
+    let read = |place: &str| fs::read_to_string(format!("{place}/events/{name}/id"));
+    let elsewhere = |error| read("/sys/kernel/debug/tracing").map_err(|_| error);
+    let found = read("/sys/kernel/tracing").or_else(elsewhere);
     let number = found?.trim().parse();
     number.map(Event::Tracepoint).map_err(io::Error::other)
 }

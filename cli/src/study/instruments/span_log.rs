@@ -77,6 +77,7 @@ fn pair(begins: &[u64], ends: &[u64]) -> Spans {
 #[cfg(test)]
 mod tests {
     use super::{SpanLog, Spans, pair};
+    use crate::study::instruments::awake::Awake;
 
     #[test]
     fn each_begin_has_its_own_end() {
@@ -96,8 +97,10 @@ mod tests {
                 return;
             }
         };
-        // Even an idle processor handles timers within a second; a busy one at every tick.
+        // A processor that is not idle handles timers at every tick.
+        let awake = Awake::start().expect("threads");
         std::thread::sleep(std::time::Duration::from_millis(300));
+        drop(awake);
         let spans = log.take();
         assert!(spans.count > 0 && spans.ns > 0, "{spans:?}");
     }

@@ -24,11 +24,15 @@ use calls::{Calls, Observed};
 
 const INVOLUNTARY: &str = "involuntary switches";
 const COUNTED: &str = "switches that the kernel's counter saw";
+const CLOCK: &str = "CPU by the kernel's task clock, with the measuring";
 const MIGRATIONS: &str = "moves to another processor";
 const BEFORE: &str = "until it left the processor";
 const ASLEEP: &str = "asleep";
 const WAKING: &str = "woken until it ran";
 const AFTER: &str = "until it returned";
+
+/// The software events that are counted.
+const EVENTS: [Event; 3] = [Event::ContextSwitches, Event::Migrations, Event::TaskClock];
 
 /// The most calls of one measurement; the kernel's record of them must fit its memory.
 const MOST: u64 = 500;
@@ -42,8 +46,8 @@ pub struct Descheduling {
 struct State {
     calls: Calls,
     log: Option<SwitchLog>,
-    /// The kernel's counters of switches and of moves, if it allows them.
-    counters: Option<(Counter, Counter)>,
+    /// The kernel's counters of [`EVENTS`], if it allows them.
+    counters: Option<[Counter; 3]>,
     /// What one empty measurement costs, which is subtracted.
     overhead: Usage,
 }
@@ -51,7 +55,7 @@ struct State {
 impl State {
     /// Makes one call. Returns the time of its begin and its cost, and adds the counts of the
     /// kernel to `counted`.
-    fn observe(&mut self, call: Observed, counted: &mut [u64; 2]) -> Result<(u64, Usage)> {
+    fn observe(&mut self, call: Observed, counted: &mut [u64; 3]) -> Result<(u64, Usage)> {
         self.calls.ready(call)?;
         let before = self.counts()?;
         let meter = Meter::start(Whose::Thread);
@@ -64,11 +68,11 @@ impl State {
         Ok((start, usage))
     }
 
-    /// The counters of switches and of moves.
-    fn counts(&self) -> Result<[u64; 2]> {
+    /// What the counters show.
+    fn counts(&self) -> Result<[u64; 3]> {
         match &self.counters {
-            Some((switches, moves)) => Ok([switches.read()?, moves.read()?]),
-            None => Ok([0; 2]),
+            Some([switches, moves, clock]) => Ok([switches.read()?, moves.read()?, clock.read()?]),
+            None => Ok([0; 3]),
         }
     }
 }
@@ -102,8 +106,8 @@ impl Experiment for Descheduling {
             }
         };
         notes.extend(log.as_ref().and_then(|log| log.without_wakeups.clone()));
-        let counters = Counter::of_this_thread(Event::ContextSwitches)
-            .and_then(|counter| Ok((counter, Counter::of_this_thread(Event::Migrations)?)));
+        let [switches, moves, clock] = EVENTS.map(Counter::of_this_thread);
+        let counters = switches.and_then(|switches| Ok([switches, moves?, clock?]));
         if let Err(error) = &counters {
             notes.push(format!("the kernel's counters are refused: {error}"));
         }
@@ -128,7 +132,7 @@ impl Experiment for Descheduling {
         if let Some(log) = &mut state.log {
             log.take();
         }
-        let mut counted = [0; 2];
+        let mut counted = [0; 3];
         let start = Instant::now();
         let mut observed = Vec::new();
         while (observed.len() as u64) < MOST && (observed.len() < 2 || start.elapsed() < time) {
@@ -154,10 +158,11 @@ impl Experiment for Descheduling {
             .and(INVOLUNTARY, Unit::Count, usage.involuntary)
             .with_latency(latency);
         if state.counters.is_some() {
-            let [switches, moves] = counted.map(|count| count as f64 / many);
+            let [switches, moves, clock] = counted.map(|count| count as f64 / many);
             sample = sample
                 .and(COUNTED, Unit::Count, switches)
-                .and(MIGRATIONS, Unit::Count, moves);
+                .and(MIGRATIONS, Unit::Count, moves)
+                .and(CLOCK, Unit::Nanoseconds, clock);
         }
         Ok(match &mut state.log {
             Some(log) => with_parts(sample, log, &observed),
