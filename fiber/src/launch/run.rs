@@ -73,6 +73,10 @@ fn run_threads(
         unwinds,
     };
     runtime.set_main(join::create(&workers[0], &spec, entry, arg)?);
+    // The shim opens its descriptors under high numbers, for which the kernel enlarges the table of
+    // descriptors. If the process has other threads by then, that waits for all of them to leave
+    // the kernel: about 10 ms.
+    let first = Serving::begin(&workers[0]);
     let shared = Shared(runtime);
     let mut threads = Vec::new();
     for i in 1..workers.len() {
@@ -90,8 +94,9 @@ fn run_threads(
     }
     let all_started = threads.len() + 1 == workers.len();
     if all_started {
-        serve(&workers[0]);
+        first.run();
     }
+    first.end();
     if runtime.workers().len() == workers.len() {
         for thread in threads {
             let _ = thread.join();
@@ -119,23 +124,45 @@ fn abandon(runtime: &Runtime, worker: &Worker) {
 fn worker_thread(runtime: Shared, index: usize) {
     // SAFETY: `run` joins this thread before it frees the runtime.
     let runtime = unsafe { &*runtime.0 };
-    serve(&runtime.workers()[index]);
+    let serving = Serving::begin(&runtime.workers()[index]);
+    serving.run();
+    serving.end();
 }
 
-/// Runs `worker` on the calling thread until the last fiber of the runtime has ended.
-fn serve(worker: &Worker) {
-    worker.bind_to_thread();
-    let signal_stack = SignalStack::install();
-    current::set_worker(worker);
-    host::attach(worker);
-    worker.thread_state().attach();
-    worker.runtime().gate().pass();
-    worker
-        .thread_state()
-        .save_over(|| main_loop::run(worker, deadlock::check));
-    worker.remote().drain_wakers();
-    host::detach(worker);
-    current::set_worker(null());
-    drop(signal_stack);
-    worker.flush();
+/// The calling thread serves a worker: it is attached to the shim, and may run fibers.
+struct Serving<'a> {
+    worker: &'a Worker,
+    signal_stack: SignalStack,
+}
+
+impl<'a> Serving<'a> {
+    fn begin(worker: &'a Worker) -> Self {
+        worker.bind_to_thread();
+        let signal_stack = SignalStack::install();
+        current::set_worker(worker);
+        host::attach(worker);
+        Self {
+            worker,
+            signal_stack,
+        }
+    }
+
+    /// Runs fibers until the last one of the runtime has ended.
+    fn run(&self) {
+        let worker = self.worker;
+        worker.thread_state().attach();
+        worker.runtime().gate().pass();
+        worker.runtime().cpus().claim();
+        worker
+            .thread_state()
+            .save_over(|| main_loop::run(worker, deadlock::check));
+    }
+
+    fn end(self) {
+        self.worker.remote().drain_wakers();
+        host::detach(self.worker);
+        current::set_worker(null());
+        drop(self.signal_stack);
+        self.worker.flush();
+    }
 }

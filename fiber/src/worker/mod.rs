@@ -4,6 +4,7 @@
 //! number of workers. The other files are the parts of the two.
 
 pub(crate) mod cancel_requests;
+pub(crate) mod cpus;
 pub(crate) mod current;
 pub(crate) mod gate;
 pub(crate) mod idle_workers;

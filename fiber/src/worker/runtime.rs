@@ -5,10 +5,10 @@
 //! every fiber has ended, the worker's thread has exited and no other thread is in the middle of
 //! waking it.
 
+use super::cpus::Cpus;
 use super::gate::Gate;
 use super::idle_workers::IdleWorkers;
 use super::load::{self, LastSample};
-use super::spin_time::has_spare_cpu;
 use super::state::Worker;
 use crate::clock;
 use crate::record::fiber::{Fiber, Handle, Life};
@@ -32,8 +32,7 @@ pub(crate) struct Runtime {
     done: AtomicBool,
     idle: IdleWorkers,
     last_sample: LastSample,
-    /// Whether there is a CPU for each worker.
-    has_spare_cpu: bool,
+    cpus: Cpus,
     gate: Gate,
     /// The handle of the first fiber, and below its result.
     main: AtomicU64,
@@ -59,7 +58,7 @@ impl Runtime {
             done: AtomicBool::new(false),
             idle: IdleWorkers::default(),
             last_sample: LastSample::default(),
-            has_spare_cpu: has_spare_cpu(workers),
+            cpus: Cpus::new(workers),
             gate: Gate::new(workers),
             main: AtomicU64::new(0),
             main_result: AtomicPtr::new(null_mut()),
@@ -95,6 +94,11 @@ impl Runtime {
         &self.gate
     }
 
+    /// The CPUs that the workers start on.
+    pub(crate) fn cpus(&self) -> &Cpus {
+        &self.cpus
+    }
+
     /// The workers that have nothing to do.
     pub(crate) fn idle(&self) -> &IdleWorkers {
         &self.idle
@@ -117,7 +121,7 @@ impl Runtime {
 
     /// Returns whether an idle worker should spin for a while before it sleeps.
     pub(crate) fn spins_before_sleep(&self) -> bool {
-        self.has_spare_cpu && !self.is_single()
+        self.cpus.has_spare() && !self.is_single()
     }
 
     /// Counts a new fiber.

@@ -7,13 +7,6 @@ const MAX_SPIN: u64 = 20_000;
 /// A shorter spin is not worth reading the clock.
 const MIN_SPIN: u64 = 1_000;
 
-/// Returns whether one of `workers` can spin without taking a CPU from another.
-pub(crate) fn has_spare_cpu(workers: usize) -> bool {
-    workers > 1
-        && rustix::thread::sched_getaffinity(None)
-            .is_ok_and(|cpus| cpus.count() as usize >= workers)
-}
-
 /// How long a worker spins before its next sleep.
 pub(crate) struct SpinTime(Cell<u64>);
 

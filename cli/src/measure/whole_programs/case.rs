@@ -190,8 +190,8 @@ pub fn all(bench: &Bench) -> Vec<Case> {
         for (word, keep_alive) in [("keep-alive", true), ("close", false)] {
             for connections in [64, 1000] {
                 let requests = match (bytes == 1 << 20, keep_alive) {
-                    (true, _) => bench.pick((200, 800)).max(connections),
-                    (false, true) => bench.pick((2000, 10_000)),
+                    (true, _) => bench.pick((200, 1500)).max(connections),
+                    (false, true) => bench.pick((2000, 20_000)),
                     (false, false) => bench.pick((1000, 5000)),
                 };
                 let work = Work::Http {
