@@ -112,8 +112,8 @@ static PyObject *serve(PyObject *function, PyObject *args, PyObject *kwargs)
 static PyMethodDef serve_method = { "run", (PyCFunction)(void *)serve, METH_VARARGS | METH_KEYWORDS,
                                     "Runs a function on a stack of its own." };
 
-/* Raises in the current coroutine what was thrown into it while it was parked. Returns 1 if there
- * is something to raise. */
+/* Raises the exception that was thrown into the current coroutine while it was parked. Returns 1 if
+ * there is one. */
 static int raise_thrown(void)
 {
     struct coroutine *c = current;
@@ -239,7 +239,7 @@ static PyMethodDef *method_of_greenlet(const char *name, int flags)
     return method && method->ml_flags == flags ? method : NULL;
 }
 
-/* Puts our functions in the place of greenlet's. Returns 0 if this version has others. */
+/* Replaces greenlet's functions by ours. Returns 0 if this version of greenlet has other ones. */
 static int replace_switches(void **api)
 {
     PyMethodDef *switching = method_of_greenlet("switch", METH_VARARGS | METH_KEYWORDS);
@@ -312,8 +312,8 @@ static void keep_loop_alive(int alive)
         PyErr_WriteUnraisable(keep_alive);
 }
 
-/* What was thrown ends the call, if it can be ended. gevent throws when it kills a greenlet or a
- * time limit expires. */
+/* Keeps the exception that gevent has thrown into a parked greenlet, in order to kill it or because
+ * a time limit has expired. */
 static void remember_thrown(struct coroutine *c)
 {
     Py_CLEAR(c->thrown_type);
@@ -346,7 +346,7 @@ static void park_coroutine(struct coroutine *c)
     parked_count--;
     PyErr_Restore(type, value, trace);
     /* Python looks for signals when a call was interrupted, or else before its next instruction.
-     * The handler of this one raises what was thrown. */
+     * The handler of this one raises the exception. */
     if (c->thrown_type)
         PyErr_SetInterruptEx(interrupt_signal);
 }

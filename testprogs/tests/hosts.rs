@@ -51,7 +51,7 @@ struct Adapter {
     make: &'static [&'static str],
     /// Checks of functions that not every scheduler has.
     also: &'static [&'static str],
-    /// What it says about a deadlock, and whether it aborts then.
+    /// The message of a deadlock, and whether the process aborts then.
     deadlock: (&'static str, bool),
     built: OnceLock<Option<PathBuf>>,
 }
@@ -273,8 +273,8 @@ fn results_are_equal(adapter: &Adapter) {
     }
 }
 
-/// Coroutines that wait for each other through pipes and a condition variable all go on, and so do
-/// those that wait for timers of the library; a cancelled one ends.
+/// All coroutines that wait for each other through pipes and a condition variable continue, and so
+/// do those that wait for timers of the library; a cancelled one ends.
 #[track_caller]
 fn coroutines_wait_for_each_other(adapter: &Adapter) {
     let Some(out) = adapter.build() else { return };

@@ -72,7 +72,7 @@ pub fn folder(name: &str) -> Option<&'static str> {
     find(name).map(|adapter| adapter.folder)
 }
 
-/// What to do instead of a preload, for a host that has nothing to preload.
+/// The advice for a host that has no library to preload.
 pub fn instead_of_a_library(name: &str) -> Option<String> {
     let adapter = find(name)?;
     match adapter.form {

@@ -17,7 +17,7 @@ use may::coroutine;
 use may::coroutine_local;
 use may::sync::Blocker;
 
-/// How long the worker sleeps between two looks at a cancelled coroutine whose call goes on.
+/// How long the worker sleeps before it resumes a cancelled coroutine that is still in a call.
 const PAUSE: Duration = Duration::from_millis(1);
 
 /// What a coroutine parks on. Its address names the coroutine.
@@ -29,7 +29,7 @@ struct Parked {
 coroutine_local!(static OWN: OnceCell<Box<Parked>> = OnceCell::new());
 
 thread_local! {
-    /// Of the worker, for the rest of the process.
+    /// The attachment of the worker, which lasts until the process ends.
     static ATTACHED: OnceCell<Attachment<Worker>> = const { OnceCell::new() };
 }
 
