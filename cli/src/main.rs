@@ -3,6 +3,7 @@
 mod bench;
 mod go;
 mod measure;
+mod ram_disk;
 mod run;
 mod simulate;
 mod slow_files;
@@ -35,6 +36,9 @@ enum Command {
     Run(run::Options),
     /// Replay call traces (AIOSHIM_TRACE) against the shim's policy and others
     Simulate(simulate::Options),
+    /// Create a block device in memory, until the standard input closes
+    #[command(hide = true)]
+    RamDisk(ram_disk::Options),
     /// Mount a FUSE file system whose reads take a chosen time, until the standard input closes
     #[command(hide = true)]
     SlowFiles(slow_files::Options),
@@ -52,6 +56,7 @@ fn main() -> ExitCode {
         Command::Report(options) => study::report::run(&options),
         Command::Run(options) => return run::run(&options),
         Command::Simulate(options) => simulate::run(&options),
+        Command::RamDisk(options) => ram_disk::run(&options),
         Command::SlowFiles(options) => slow_files::run(&options),
     };
     match result {

@@ -149,22 +149,39 @@ fn slow_files(dir: &Path) -> Option<Pid> {
     })
 }
 
-/// Waits until nothing is mounted in `dir` and nothing serves it.
-fn expect_nothing_left(dir: &Path) {
+/// Waits until nothing is mounted in `dir`, and no process of a study that used it is left.
+fn expect_nothing_left(dir: &Path, ram_disks: &[Pid]) {
     let start = Instant::now();
     let name = dir.to_string_lossy();
     loop {
         let mounts = fs::read_to_string("/proc/self/mountinfo").expect("/proc");
         let (served, mounted) = (slow_files(dir).is_some(), mounts.contains(&*name));
-        if !served && !mounted {
+        let held = ram_disks.iter().any(|pid| is_ram_disk(*pid));
+        if !served && !mounted && !held {
             return;
         }
         assert!(
             start.elapsed() < LIMIT,
-            "served: {served}, mounted: {mounted}"
+            "served: {served}, mounted: {mounted}, RAM disk held: {held}"
         );
         thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// The children of `study` that hold a RAM disk, which they remove before they end.
+fn ram_disks(study: &Child) -> Vec<Pid> {
+    let path = format!("/proc/{0}/task/{0}/children", study.id());
+    let children = fs::read_to_string(path).unwrap_or_default();
+    let numbers = children
+        .split_whitespace()
+        .filter_map(|word| word.parse().ok());
+    let pids = numbers.filter_map(Pid::from_raw);
+    pids.filter(|pid| is_ram_disk(*pid)).collect()
+}
+
+fn is_ram_disk(pid: Pid) -> bool {
+    let path = format!("/proc/{}/cmdline", pid.as_raw_nonzero());
+    fs::read_to_string(path).is_ok_and(|line| line.contains("ram-disk"))
 }
 
 #[test]
@@ -174,9 +191,10 @@ fn a_study_that_is_killed_leaves_nothing_mounted() {
         eprintln!("skipped: no FUSE on this machine");
         return;
     };
+    let disks = ram_disks(&study);
     study.kill().expect("it is running");
     study.wait().expect("it ends");
-    expect_nothing_left(dir.path());
+    expect_nothing_left(dir.path(), &disks);
 }
 
 #[test]
@@ -187,6 +205,7 @@ fn a_study_that_is_interrupted_twice_leaves_nothing() {
         return;
     };
     let pid = Pid::from_child(&study);
+    let disks = ram_disks(&study);
     // The second one is not taken for the first, because the command has answered that.
     for _ in 0..2 {
         // It may have ended after the first.
@@ -194,7 +213,7 @@ fn a_study_that_is_interrupted_twice_leaves_nothing() {
         thread::sleep(Duration::from_millis(200));
     }
     study.wait().expect("it ends");
-    expect_nothing_left(dir.path());
+    expect_nothing_left(dir.path(), &disks);
     assert_eq!(left_in(dir.path()), [""; 0]);
 }
 
@@ -208,7 +227,7 @@ fn a_file_system_that_dies_does_not_take_the_study_with_it() {
     // It may have ended by itself.
     let _ = kill_process(fuse, Signal::KILL);
     study.wait().expect("it ends");
-    expect_nothing_left(dir.path());
+    expect_nothing_left(dir.path(), &[]);
     assert!(dir.path().join("study.json").exists());
     assert_eq!(left_in(dir.path()), [""; 0]);
 }

@@ -2,21 +2,27 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::os::fd::AsRawFd;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
-use super::cleanup::{Guard, guard};
+use crate::bench::live::Live;
 
-/// A device. It is removed when this is dropped and nothing on it is mounted any more.
-#[derive(Debug)]
+/// A device. It is removed when this is dropped and it is not mounted any more.
 pub struct BlockDevice {
     pub path: PathBuf,
-    /// Keeps a loop device, which removes itself when it is closed.
-    _file: Option<File>,
-    /// Removes a RAM disk.
-    _guard: Option<Guard>,
+    owner: Owner,
+}
+
+/// The owner of a device.
+enum Owner {
+    /// A loop device removes itself when it is closed.
+    Loop(#[expect(dead_code, reason = "closes the device when it is dropped")] File),
+    /// `aioshim ram-disk` in a child process. `None` once it is told to end.
+    Child(Option<Live>),
 }
 
 /// Requests of <linux/loop.h>.
@@ -73,8 +79,7 @@ impl BlockDevice {
                 Ok(()) => {
                     return Ok(BlockDevice {
                         path,
-                        _file: Some(device),
-                        _guard: None,
+                        owner: Owner::Loop(device),
                     });
                 }
                 Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {}
@@ -84,29 +89,31 @@ impl BlockDevice {
         bail!("other processes took each free loop device")
     }
 
-    /// A RAM disk of `size` bytes: a zram device that the kernel creates for this process.
+    /// A RAM disk of `size` bytes: a zram device of a child process.
     pub fn in_memory(size: u64) -> Result<BlockDevice> {
-        let control = Path::new("/sys/class/zram-control");
-        let number = fs::read_to_string(control.join("hot_add"))
-            .context("the kernel has no zram, whose devices are created on demand")?;
-        let number = number.trim().to_owned();
-        let block = PathBuf::from(format!("/sys/block/zram{number}"));
-        let reset = block.join("reset");
-        let guard = guard(move || {
-            // While something is mounted on it, the kernel refuses both.
-            let _ = fs::write(reset, "1");
-            let _ = fs::write(control.join("hot_remove"), number);
-        });
-        fs::write(block.join("disksize"), size.to_string())
-            .context("cannot set the size of a zram device")?;
-        let name = block.file_name().context("a zram device has a name")?;
-        let path = Path::new("/dev").join(name);
-        anyhow::ensure!(path.exists(), "{}: no such device", path.display());
+        let aioshim = std::env::current_exe().context("cannot find this command")?;
+        let mut command = Command::new(aioshim);
+        command
+            .args(["ram-disk", "--size", &size.to_string()])
+            // Ctrl-C on a terminal goes to the whole process group, and would end it too early.
+            .process_group(0);
+        let mut child = Live::start(command, "ram-disk")?;
+        let path = PathBuf::from(child.line()?);
+        ensure!(path.exists(), "{}: no such device", path.display());
         Ok(BlockDevice {
             path,
-            _file: None,
-            _guard: Some(guard),
+            owner: Owner::Child(Some(child)),
         })
+    }
+}
+
+impl Drop for BlockDevice {
+    fn drop(&mut self) {
+        if let Owner::Child(child) = &mut self.owner
+            && let Some(Err(error)) = child.take().map(Live::end)
+        {
+            eprintln!("measure: {error:#}");
+        }
     }
 }
 

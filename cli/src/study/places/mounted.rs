@@ -47,7 +47,6 @@ impl FileSystem {
 }
 
 /// The mounted file system. The fields are dropped in this order: it is unmounted first.
-#[derive(Debug)]
 pub struct Mounted {
     _guard: Guard,
     pub device: BlockDevice,

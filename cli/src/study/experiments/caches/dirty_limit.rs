@@ -35,8 +35,10 @@ pub fn set_for(device: &Path, bytes: u64) -> Result<Guard> {
         Ok((path, value))
     };
     let (strict, strict_before) = before("strict_limit")?;
-    let (most, most_before) = before("max_bytes")?;
-    let restore = [(most.clone(), most_before), (strict.clone(), strict_before)];
+    // The kernel keeps the limit as a part of the machine's, which changes all the time.
+    let (part, part_before) = before("max_ratio_fine")?;
+    let most = dir.join("max_bytes");
+    let restore = [(part, part_before), (strict.clone(), strict_before)];
     let guard = guard(move || {
         for (path, value) in restore {
             // The device may be gone.
