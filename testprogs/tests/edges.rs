@@ -134,6 +134,7 @@ probes! {
         splice_full, [1, 3];
         shutdown, [1];
         linger, [1];
+        waits_again, [1, 3];
         close_after_wait, [1, 3];
         sender_address, [1, 3];
     }
