@@ -51,6 +51,8 @@ struct Adapter {
     make: &'static [&'static str],
     /// Checks of functions that not every scheduler has.
     also: &'static [&'static str],
+    /// Whether it is tested on the thread pool as well.
+    on_threads: bool,
     /// The message of a deadlock, and whether the process aborts then.
     deadlock: (&'static str, bool),
     built: OnceLock<Option<PathBuf>>,
@@ -68,6 +70,7 @@ impl Adapter {
             built_with: None,
             make: &[],
             also: &[],
+            on_threads: true,
             deadlock: (": deadlock: ", true),
             built: OnceLock::new(),
         }
@@ -107,6 +110,30 @@ impl Adapter {
     const fn also(mut self, checks: &'static [&'static str]) -> Self {
         self.also = checks;
         self
+    }
+
+    const fn not_on_threads(mut self) -> Self {
+        self.on_threads = false;
+        self
+    }
+
+    /// The engines that it is tested on.
+    fn engines(&self) -> &'static [&'static str] {
+        if self.on_threads {
+            &ENGINES
+        } else {
+            &ENGINES[..2]
+        }
+    }
+
+    /// What the kernel refuses while it is tested: io_uring; io_uring and Linux AIO.
+    fn refusals(&self) -> &'static [Refusal] {
+        const REFUSALS: [Refusal; 2] = [Refusal::ALL[0], Refusal::ALL[9]];
+        if self.on_threads {
+            &REFUSALS
+        } else {
+            &REFUSALS[..1]
+        }
     }
 
     const fn raises_at_a_deadlock(mut self, message: &'static str) -> Self {
@@ -233,11 +260,12 @@ static RUBY: Adapter = Adapter::new("ruby")
     .also(&["timers", "cancel"])
     .raises_at_a_deadlock(": deadlock: ");
 
-/// Its timer thread hides deadlocks.
+/// Its timer thread hides deadlocks. A run on the thread pool hangs rarely: see its README.
 static MAY: Adapter = Adapter::new("may")
     .a_crate()
     .made_with(&["CARGO=cargo --offline"])
-    .also(&["timers"]);
+    .also(&["timers"])
+    .not_on_threads();
 
 /// Runs `check` with the shim as `how` says, and returns what it printed.
 #[track_caller]
@@ -259,12 +287,12 @@ fn results_are_equal(adapter: &Adapter) {
             let all_asleep = outcome.error_text().contains("100 at once");
             assert!(check != "sleeps" || all_asleep, "{}", outcome.report());
         };
-        for engine in ENGINES {
+        for engine in adapter.engines() {
             same(with_shim(adapter, out, check, |run| {
                 run.env("AIOSHIM_ENGINE", engine)
             }));
         }
-        for refusal in [Refusal::ALL[0], Refusal::ALL[9]] {
+        for refusal in adapter.refusals() {
             let Some(launcher) = refusal.launcher() else {
                 return;
             };
@@ -279,7 +307,7 @@ fn results_are_equal(adapter: &Adapter) {
 fn coroutines_wait_for_each_other(adapter: &Adapter) {
     let Some(out) = adapter.build() else { return };
     for check in ["pairs"].iter().chain(adapter.also) {
-        for engine in ENGINES {
+        for engine in adapter.engines() {
             let outcome = with_shim(adapter, out, check, |run| run.env("AIOSHIM_ENGINE", engine));
             let ended = outcome.text().starts_with(check);
             assert!(ended, "{}", outcome.report());
