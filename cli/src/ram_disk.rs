@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
+use rustix::thread::{UnshareFlags, unshare_unsafe};
 
 /// How long the device may stay busy after the standard input has closed.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -24,8 +25,18 @@ pub struct Options {
     size: u64,
 }
 
+/// Leaves the mount namespace of the study for a copy, before anything on the device is mounted.
+/// Otherwise a file system on the device would stay mounted there as long as this process lives,
+/// and the device would stay busy.
+fn leave_mounts_of_study() {
+    // SAFETY: a mount namespace of its own changes no memory and no descriptor of this process.
+    // If it is refused, the device can be removed once the study has unmounted it.
+    let _ = unsafe { unshare_unsafe(UnshareFlags::NEWNS) };
+}
+
 /// Creates a zram device, prints its path, and removes it when the standard input closes.
 pub fn run(options: &Options) -> Result<ExitCode> {
+    leave_mounts_of_study();
     let control = Path::new("/sys/class/zram-control");
     let number = fs::read_to_string(control.join("hot_add"))
         .context("the kernel has no zram, whose devices are created on demand")?;
