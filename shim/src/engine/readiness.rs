@@ -395,11 +395,12 @@ impl Readiness {
         let mut progressed = false;
         let keys = &mut self.keys;
         let mut ended = |token: Token| keys[token as usize] = NOT_WAITING;
-        // The kernel may report a file under a stale number that no request waits for any more.
+        // The kernel may report a file under a stale number that no request waits for any more. A
+        // file that rests must not be counted as resting once more.
         let Some(watched) = self
             .watched
             .get_mut(key)
-            .filter(|watched| watched.generation == generation)
+            .filter(|watched| watched.generation == generation && watched.hold.is_some())
         else {
             return;
         };

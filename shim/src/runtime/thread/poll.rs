@@ -113,7 +113,7 @@ impl Thread {
         if let Err(error) = polled {
             unparked += self.replace_engine(error);
         }
-        if place == SleepPlace::Futex && !matches!(wait, Wait::No) {
+        if place == SleepPlace::Futex && unparked == 0 && !matches!(wait, Wait::No) {
             self.remote().sleep(wait.timeout().as_ref());
         }
         unparked
