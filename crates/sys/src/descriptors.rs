@@ -2,6 +2,7 @@
 
 use super::outcome;
 use crate::errno::Errno;
+use crate::time::{now, timespec_of};
 use std::cmp::Ordering;
 use std::ffi::c_int;
 use std::os::fd::{BorrowedFd, IntoRawFd};
@@ -172,6 +173,25 @@ pub fn poll_now(fd: c_int, events: i16) -> bool {
     // SAFETY: the kernel reads and writes the one pollfd and reads the time; both are alive.
     outcome(unsafe { raw::syscall5(Sysno::ppoll as usize, at, 1, time, 0, 0) })
         .is_ok_and(|ready| ready > 0)
+}
+
+/// Waits until the last writer of the pipe that `reader` reads is closed, for at most `nanos`.
+pub fn wait_for_end(reader: c_int, nanos: u64) {
+    let mut polled = libc::pollfd {
+        fd: reader,
+        events: 0,
+        revents: 0,
+    };
+    let end = now() + nanos;
+    loop {
+        let time = timespec_of(end.saturating_sub(now()));
+        let (at, time) = (&raw mut polled as usize, &raw const time as usize);
+        // SAFETY: the kernel reads and writes the one pollfd and reads the time; both are alive.
+        let result = outcome(unsafe { raw::syscall5(Sysno::ppoll as usize, at, 1, time, 0, 0) });
+        if result != Err(Errno::INTR) {
+            return;
+        }
+    }
 }
 
 /// The terminal settings of `fd`; None if it is not a terminal.

@@ -10,6 +10,7 @@ mod for_one;
 mod hot_file;
 mod setup;
 mod sqe;
+mod teardown;
 mod window;
 
 pub use window::redirect;
@@ -28,6 +29,7 @@ use std::ffi::c_int;
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 use sys::errno::Errno;
+use teardown::Teardown;
 
 /// The user data of the read that is armed on the wake-up eventfd.
 const WAKE: u64 = u64::MAX;
@@ -433,6 +435,7 @@ impl Engine for Uring {
 
     fn shut_down(mut self: Box<Self>, in_flight: usize) -> Vec<(Token, i32)> {
         let mut done = Vec::new();
+        let mut otherwise = 0;
         if !self.cancel_all(in_flight, &mut done) {
             // This works without io_uring_enter: it cancels waiting operations and waits for those
             // that a kernel worker thread is executing.
@@ -442,11 +445,13 @@ impl Engine for Uring {
             self.reap(&mut |token, result| done.push((token, result)));
             // The read of the eventfd may still be in flight, so its buffer must stay.
             std::mem::forget(std::mem::take(&mut self.wake_count));
-            drop(self);
             // A transfer between a disk and memory cannot be cancelled, and its completion never
             // arrives here. The caller repeats it after this one has ended.
-            sys::pause(TEARDOWN_NS);
+            otherwise = TEARDOWN_NS;
         }
+        let teardown = Teardown::of(self.ring.as_raw_fd());
+        drop(self);
+        teardown.wait(otherwise);
         done.retain(|(_, result)| !matches!(-result, libc::ECANCELED | libc::EINTR));
         done
     }
