@@ -14,8 +14,7 @@ setup(
         Extension(
             "_aioshim_gevent",
             ["_aioshim_gevent.c"],
-            include_dirs=[include, headers],
-            depends=["stacks.h"],
+            include_dirs=[include, headers, os.path.join(here, "../template")],
         )
     ]
 )
