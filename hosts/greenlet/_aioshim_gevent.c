@@ -22,7 +22,7 @@ enum { STACK = 1024 * 1024 };
 
 /* A greenlet that has begun, or a stack to use again. */
 struct coroutine {
-    void *own_stack, *c_stack; /* the stack pointers of the side that does not run */
+    stack_context own_stack, c_stack; /* of these, the side that does not run is valid */
     PyObject *greenlet, *function, *args, *kwargs;
     /* What the function asks for: a call on the C stack. */
     PyCFunctionWithKeywords call;
@@ -55,7 +55,7 @@ static void first_frame(void)
         struct coroutine *c = current;
         c->result = PyObject_Call(c->function, c->args, c->kwargs);
         c->ended = 1;
-        stack_switch(&c->own_stack, c->c_stack);
+        stack_switch(&c->own_stack, &c->c_stack);
     }
 }
 
@@ -73,7 +73,7 @@ static struct coroutine *new_coroutine(void)
         PyErr_NoMemory();
         return NULL;
     }
-    c->own_stack = stack_begin(stack, STACK, first_frame);
+    stack_begin(&c->own_stack, stack, STACK, first_frame);
     return c;
 }
 
@@ -93,7 +93,7 @@ static PyObject *serve(PyObject *function, PyObject *args, PyObject *kwargs)
         PyErr_Clear();
     for (;;) {
         current = c;
-        stack_switch(&c->c_stack, c->own_stack);
+        stack_switch(&c->c_stack, &c->own_stack);
         current = NULL;
         if (c->ended)
             break;
@@ -135,7 +135,7 @@ static PyObject *on_c_stack(PyCFunctionWithKeywords call, PyObject *self, PyObje
     c->call_self = self;
     c->call_args = args;
     c->call_kwargs = kwargs;
-    stack_switch(&c->own_stack, c->c_stack);
+    stack_switch(&c->own_stack, &c->c_stack);
     return c->result;
 }
 

@@ -7,25 +7,24 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/mman.h>
-#include <ucontext.h>
 
 #include "aioshim_host.h"
+#include "stacks.h"
 
-enum { STACK = 256 * 1024, GUARD = 4096 };
+enum { STACK = 256 * 1024 };
 
 struct coroutine {
-    ucontext_t context;
+    stack_context context; /* while it does not run */
     struct coroutine *next_runnable;
     struct coroutine *next, **previous; /* in the list of all */
     void (*body)(void *arg);
     void *arg;
-    char *stack;
+    void *stack;
     int ended;
 };
 
 static _Thread_local struct scheduler {
-    ucontext_t context; /* of coroutine_run */
+    stack_context context; /* of coroutine_run, while a coroutine runs */
     struct coroutine *current;
     struct coroutine *first, *last; /* runnable */
     unsigned runnable;
@@ -48,13 +47,14 @@ static void make_runnable(struct scheduler *s, struct coroutine *c)
     s->runnable++;
 }
 
-static void switch_away(struct scheduler *s) { swapcontext(&s->current->context, &s->context); }
+static void switch_away(struct scheduler *s) { stack_switch(&s->current->context, &s->context); }
 
 static void begin(void)
 {
     struct coroutine *self = scheduler.current;
     self->body(self->arg);
     self->ended = 1;
+    switch_away(&scheduler); /* and never come back */
 }
 
 int coroutine_spawn(void (*body)(void *), void *arg)
@@ -63,19 +63,14 @@ int coroutine_spawn(void (*body)(void *), void *arg)
     struct coroutine *c = calloc(1, sizeof *c);
     if (!c)
         return ENOMEM;
-    c->stack = mmap(NULL, GUARD + STACK, PROT_READ | PROT_WRITE,
-                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
-    if (c->stack == MAP_FAILED || mprotect(c->stack, GUARD, PROT_NONE) != 0) {
+    c->stack = stack_map(STACK);
+    if (!c->stack) {
         free(c);
         return ENOMEM;
     }
     c->body = body;
     c->arg = arg;
-    getcontext(&c->context);
-    c->context.uc_stack.ss_sp = c->stack + GUARD;
-    c->context.uc_stack.ss_size = STACK;
-    c->context.uc_link = &s->context;
-    makecontext(&c->context, begin, 0);
+    stack_begin(&c->context, c->stack, STACK, begin);
     if (s->all)
         s->all->previous = &c->next;
     c->next = s->all;
@@ -99,7 +94,7 @@ static void end(struct coroutine *c)
     *c->previous = c->next;
     if (c->next)
         c->next->previous = c->previous;
-    munmap(c->stack, GUARD + STACK);
+    stack_unmap(c->stack, STACK);
     free(c);
 }
 
@@ -111,7 +106,7 @@ static void run_round(struct scheduler *s)
         s->first = c->next_runnable;
         s->runnable--;
         s->current = c;
-        swapcontext(&s->context, &c->context);
+        stack_switch(&s->context, &c->context);
         s->current = NULL;
         if (c->ended)
             end(c);

@@ -220,6 +220,8 @@ impl Adapter {
 }
 
 static TEMPLATE: Adapter = Adapter::new("template");
+/// Its switch on processors for which `stacks.h` has no other.
+static TEMPLATE_UCONTEXT: Adapter = Adapter::new("template").of_the_build(&TEMPLATE, "ucontext");
 static LUA: Adapter = Adapter::new("lua")
     .needs(&[("liblua5.4-dev", "/usr/include/lua5.4/lua.h")])
     .interpreted("lua5.4", "conformance.lua");
@@ -398,6 +400,12 @@ macro_rules! conforms {
 }
 
 conforms!(template, TEMPLATE);
+conforms!(
+    template_ucontext,
+    TEMPLATE_UCONTEXT,
+    results_are_equal,
+    coroutines_wait_for_each_other
+);
 conforms!(lua, LUA);
 conforms!(state_threads, STATE_THREADS);
 conforms!(pth, PTH);
