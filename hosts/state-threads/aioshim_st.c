@@ -3,7 +3,8 @@
  *
  *     LD_PRELOAD=libaioshim_st.so:libaioshim.so PROGRAM
  *
- * The idle thread of State Threads is a fiber like any other: its select, poll or epoll_wait is
+ * The idle thread of State Threads waits in select, poll or epoll_wait. Without descriptors that is
+ * a sleep, in the shim. With descriptors the idle thread is a fiber like any other, whose call is
  * converted, and parks. While it waits no other thread can run, so its park polls the shim. When
  * the shim makes a thread runnable, the wait of the idle thread ends as if its time were up, and
  * State Threads looks at its queue. */
@@ -19,7 +20,7 @@ static aioshim_functions_t shim;
 static aioshim_thread_t *thread; /* NULL: not attached */
 static st_thread_t idle;
 static int in_st_init, idle_ended, key;
-static int idle_waits_for_nothing; /* no descriptors, no time limit */
+static int idle_sleeps; /* in the shim, as a scheduler */
 static unsigned ready, parked;
 
 /* What a thread parks on. It is found through the thread's key, which only the thread itself can
@@ -57,7 +58,9 @@ static struct waiter *own_waiter(void)
 static void *running(void *data)
 {
     (void)data;
-    return st_thread_self() == idle ? (void *)&idle : own_waiter();
+    if (st_thread_self() != idle)
+        return own_waiter();
+    return idle_sleeps ? NULL : &idle;
 }
 
 /* State Threads does not tell how many threads are runnable: these are the ones of the shim. */
@@ -82,7 +85,7 @@ static void unpark(void *data, void *fiber)
 
 static void check_deadlock(void)
 {
-    if (!idle_waits_for_nothing || !parked || !aioshim_is_deadlock(&shim, thread, 1))
+    if (!parked || !aioshim_is_deadlock(&shim, thread, 0))
         return;
     fprintf(stderr,
             "aioshim: State Threads: deadlock: %u threads wait for locks, and nothing can wake any "
@@ -94,8 +97,6 @@ static void check_deadlock(void)
 static void park_idle(void)
 {
     while (!idle_ended) {
-        if (!ready)
-            check_deadlock();
         shim.poll(thread, ready ? 0 : -1);
         if (ready && !idle_ended)
             shim.expire(thread, &idle);
@@ -178,12 +179,20 @@ int st_init(void)
     return result;
 }
 
-/* The waits of the idle thread. They continue in the functions of libaioshim.so. */
+/* The waits of the idle thread. Those for descriptors continue in the functions of libaioshim.so.
+ * The others are sleeps of the scheduler, in the shim. */
 
-static void note_wait(int waits_for_nothing)
+static int is_idle(void) { return thread && st_thread_self() == idle; }
+
+/* Sleeps until a thread can run or the time is up; a negative time is no limit. */
+static int sleep_in_shim(int64_t nanoseconds)
 {
-    if (thread && st_thread_self() == idle)
-        idle_waits_for_nothing = waits_for_nothing;
+    idle_sleeps = 1;
+    if (nanoseconds < 0 && !ready)
+        check_deadlock();
+    shim.poll(thread, ready ? 0 : nanoseconds);
+    idle_sleeps = 0;
+    return 0;
 }
 
 int select(int count, fd_set *reads, fd_set *writes, fd_set *errors, struct timeval *limit)
@@ -191,7 +200,9 @@ int select(int count, fd_set *reads, fd_set *writes, fd_set *errors, struct time
     static int (*real)(int, fd_set *, fd_set *, fd_set *, struct timeval *);
     if (!real)
         real = (int (*)(int, fd_set *, fd_set *, fd_set *, struct timeval *))next("select");
-    note_wait(count == 0 && !limit);
+    if (count == 0 && is_idle())
+        return sleep_in_shim(limit ? limit->tv_sec * INT64_C(1000000000) + limit->tv_usec * 1000
+                                   : -1);
     return real(count, reads, writes, errors, limit);
 }
 
@@ -200,6 +211,7 @@ int poll(struct pollfd *files, nfds_t count, int limit)
     static int (*real)(struct pollfd *, nfds_t, int);
     if (!real)
         real = (int (*)(struct pollfd *, nfds_t, int))next("poll");
-    note_wait(count == 0 && limit < 0);
+    if (count == 0 && is_idle())
+        return sleep_in_shim(limit < 0 ? -1 : limit * INT64_C(1000000));
     return real(files, count, limit);
 }
