@@ -44,6 +44,7 @@ static __thread struct coroutine *current; /* NULL on the C stack */
 static struct coroutine *free_coroutines;
 static struct coroutine *first, **last = &first; /* unparked, in order */
 static unsigned ready, parked_count;
+static unsigned turn; /* how many of the ready ones may still run before the loop goes on */
 static int hub_waits, hub_unparked, in_adapter, loop_is_alive;
 static char hub_fiber;
 
@@ -292,6 +293,31 @@ static void unpark(void *data, void *fiber)
     ready++;
 }
 
+/* Takes the next one from the run queue; NULL if the loop is to go on. */
+static struct coroutine *next_in_turn(void)
+{
+    struct coroutine *c = first;
+    if (turn == 0 || !c)
+        return NULL;
+    if (!(first = c->next))
+        last = &first;
+    turn--;
+    ready--;
+    c->unparked = 1;
+    return c;
+}
+
+/* Switches to the next greenlet in turn, without a detour through the hub, or to the hub. */
+static PyObject *switch_away(void)
+{
+    struct coroutine *next = next_in_turn();
+    PyObject *to = next ? next->greenlet : hub;
+    Py_INCREF(to);
+    PyObject *result = on_c_stack(switch_by_api, to, NULL, NULL);
+    Py_DECREF(to);
+    return result;
+}
+
 static void park_hub(void)
 {
     while (!hub_unparked) {
@@ -332,7 +358,7 @@ static void park_coroutine(struct coroutine *c)
         shim.cancel(thread, c);
     while (!c->unparked) {
         in_adapter = 0;
-        PyObject *result = on_c_stack(switch_by_api, hub, NULL, NULL);
+        PyObject *result = switch_away();
         in_adapter = 1;
         if (result) {
             Py_DECREF(result);
@@ -413,20 +439,20 @@ static PyObject *after_wait(PyObject *self, PyObject *args)
     (void)args;
     hub_waits = 0;
     shim.poll(thread, 0);
-    for (unsigned left = ready; left > 0 && first; left--) {
-        struct coroutine *c = first;
-        if (!(first = c->next))
-            last = &first;
-        ready--;
-        c->unparked = 1;
+    struct coroutine *c;
+    turn = ready;
+    while ((c = next_in_turn())) {
         PyObject *greenlet = c->greenlet;
         Py_INCREF(greenlet);
         PyObject *result = greenlet_switch((PyGreenlet *)greenlet, NULL, NULL);
         Py_DECREF(greenlet);
-        if (!result)
+        if (!result) {
+            turn = 0;
             return NULL;
+        }
         Py_DECREF(result);
     }
+    turn = 0;
     Py_RETURN_NONE;
 }
 
@@ -435,7 +461,7 @@ static void after_fork_in_child(void)
 {
     first = NULL;
     last = &first;
-    ready = 0;
+    ready = turn = 0;
 }
 
 /* attach(hub, keep_alive, signal): attaches the calling thread. Returns whether that succeeded. */

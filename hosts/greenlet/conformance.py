@@ -42,9 +42,10 @@ def cancel(number):
 
 bodies = {"exceptions": exceptions, "timers": timers, "cancel": cancel}
 
-count = checks.begin(*sys.argv[1:])
+gevent.get_hub()
 attached = aioshim_gevent.patch()
 assert attached == ("overlap" in sys.argv), "attached"
+count = checks.begin(*sys.argv[1:])
 body = bodies.get(sys.argv[1], checks.body)
 gevent.joinall([gevent.spawn(body, number) for number in range(count)], raise_error=True)
 sys.exit(checks.finish())

@@ -39,6 +39,7 @@ static unsigned blocked_forever; /* fibers in `block` without a time limit */
 
 static VALUE *ring;
 static unsigned first, ready, capacity;
+static unsigned turn; /* how many of the ready ones may still run before the loop goes on */
 
 static void mark_ring(void *unused)
 {
@@ -116,6 +117,32 @@ static VALUE raise_later(VALUE exception)
     return rb_funcall(rb_thread_current(), rb_intern("raise"), 1, exception);
 }
 
+/* Takes the next fiber from the run queue; the root if the loop is to go on. */
+static VALUE next_in_turn(void)
+{
+    if (turn == 0 || ready == 0)
+        return root;
+    turn--;
+    return resumed = pop();
+}
+
+/* Transfers to the next fiber in turn, without a detour through the root, or to the root. Returns
+ * nonzero if an exception was raised in this fiber. */
+static int transfer_away(VALUE fiber)
+{
+    VALUE next = next_in_turn();
+    int failed;
+    rb_protect(transfer, next, &failed);
+    if (failed && next != root && next != fiber && resumed == next) {
+        /* Ruby refuses this transfer. It is the loop that reports the error. */
+        rb_set_errinfo(Qnil);
+        push(next);
+        turn = 0;
+        rb_protect(transfer, root, &failed);
+    }
+    return failed;
+}
+
 static void *park_with_lock(void *unused)
 {
     (void)unused;
@@ -123,7 +150,7 @@ static void *park_with_lock(void *unused)
     int failed;
     for (;;) {
         in_adapter = 0;
-        rb_protect(transfer, root, &failed);
+        failed = transfer_away(fiber);
         in_adapter = 1;
         if (failed) {
             /* Fiber#raise: the call ends first. */
@@ -135,7 +162,7 @@ static void *park_with_lock(void *unused)
             break;
     }
     resumed = Qnil;
-    VALUE exception = rb_hash_delete(pending, fiber);
+    VALUE exception = RHASH_EMPTY_P(pending) ? Qnil : rb_hash_delete(pending, fiber);
     if (!NIL_P(exception)) {
         rb_protect(raise_later, exception, &failed);
         if (failed)
@@ -382,6 +409,7 @@ static void *poll_shim(void *unused)
     return unused;
 }
 
+/* It may be called in a signal handler. Otherwise Ruby would start a thread for it in each poll. */
 static void end_poll(void *unused)
 {
     (void)unused;
@@ -405,10 +433,11 @@ static void check_deadlock(void)
 static VALUE run_round(VALUE self)
 {
     (void)self;
-    for (unsigned left = ready; left > 0; left--) {
-        resumed = pop();
-        transfer(resumed);
-    }
+    VALUE next;
+    turn = ready;
+    while ((next = next_in_turn()) != root)
+        transfer(next);
+    turn = 0;
     if (RHASH_SIZE(tasks) == 0)
         return Qfalse;
     expire_those_woken_elsewhere();
@@ -416,7 +445,7 @@ static VALUE run_round(VALUE self)
         shim.poll(thread, 0);
     } else {
         check_deadlock();
-        rb_nogvl(poll_shim, NULL, end_poll, NULL, 0);
+        rb_nogvl(poll_shim, NULL, end_poll, NULL, RB_NOGVL_UBF_ASYNC_SAFE);
     }
     rb_thread_check_ints();
     return Qtrue;
@@ -425,7 +454,7 @@ static VALUE run_round(VALUE self)
 /* The child of a fork has none of the parent's fibers, and its calls block. */
 static void after_fork_in_child(void)
 {
-    ready = 0;
+    ready = turn = 0;
     blocked_forever = 0;
     tasks = rb_hash_new();
 }

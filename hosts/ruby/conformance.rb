@@ -57,12 +57,14 @@ end
 
 MUTEXES = [Mutex.new, Mutex.new].freeze
 
-check = ARGV[0]
-count = Checks.begin(ARGV)
-body = %w[exceptions timers cancel deadlock].include?(check) ? method(check) : Checks.method(:body)
 if ARGV.include?("overlap")
   require "aioshim"
   Fiber.set_scheduler(AIOShim::Scheduler.new)
+end
+check = ARGV[0]
+count = Checks.begin(ARGV)
+body = %w[exceptions timers cancel deadlock].include?(check) ? method(check) : Checks.method(:body)
+if Fiber.scheduler
   count.times { |number| Fiber.schedule { body.call(number) } }
   Fiber.set_scheduler(nil)
 else
