@@ -166,3 +166,48 @@ impl<'a> Serving<'a> {
         self.worker.flush();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::ptr::null_mut;
+    use core::sync::atomic::{AtomicBool, Ordering::SeqCst};
+
+    static STARTED: AtomicBool = AtomicBool::new(false);
+
+    extern "C" fn start(_: *mut c_void) -> *mut c_void {
+        STARTED.store(true, SeqCst);
+        null_mut()
+    }
+
+    /// Creates a fiber while idle workers are not woken for new ones, and never lets it run here.
+    extern "C" fn create_and_compute(class: *mut c_void) -> *mut c_void {
+        let worker = current::worker().expect("a worker");
+        // SAFETY: the test's own class, which outlives the runtime.
+        let class = unsafe { *class.cast::<Class>() };
+        worker.runtime().pause_offers(u64::MAX);
+        let spec = Spec {
+            class,
+            name: [0; _],
+            detached: true,
+            pinned: false,
+            unwinds: false,
+        };
+        join::create(worker, &spec, start, null_mut()).expect("a fiber");
+        while !STARTED.load(SeqCst) {
+            thread::yield_now();
+        }
+        null_mut()
+    }
+
+    #[test]
+    fn a_fiber_that_wakes_nobody_starts_beside_one_that_computes() {
+        let mut class = options::stack();
+        let setup = Setup {
+            workers: 2,
+            class,
+            unwinds: false,
+        };
+        run(setup, create_and_compute, (&raw mut class).cast()).expect("a run");
+    }
+}

@@ -81,8 +81,9 @@ pub(crate) fn sleep(worker: &Worker, check_deadlock: fn(&Worker) -> Checked) {
         inbox.awake();
         return;
     }
-    // There are unstarted fibers, but this worker may not take them yet (worker/load.rs).
-    let refused = runtime.has_unstarted();
+    // There are unstarted fibers, but this worker may not take them yet (worker/load.rs), or there
+    // may soon be some that wake nobody (worker/crowding.rs).
+    let refused = runtime.has_unstarted() || runtime.pauses_offers();
     if refused || until != NEVER || !worker.waits_for_others_only() {
         let timer = (until != NEVER).then(|| until.saturating_sub(now));
         let limit = refused.then_some(SAMPLE_INTERVAL);

@@ -5,6 +5,7 @@
 
 pub(crate) mod cancel_requests;
 pub(crate) mod cpus;
+pub(crate) mod crowding;
 pub(crate) mod current;
 pub(crate) mod gate;
 pub(crate) mod idle_workers;

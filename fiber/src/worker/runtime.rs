@@ -6,11 +6,12 @@
 //! waking it.
 
 use super::cpus::Cpus;
+use super::crowding::{BACKLOG, Crowding};
 use super::gate::Gate;
 use super::idle_workers::IdleWorkers;
 use super::load::{self, LastSample};
 use super::state::Worker;
-use crate::clock;
+use crate::clock::{self, Instant};
 use crate::record::fiber::{Fiber, Handle, Life};
 use crate::record::slab;
 use crate::record::stack::Class;
@@ -33,6 +34,7 @@ pub(crate) struct Runtime {
     idle: IdleWorkers,
     last_sample: LastSample,
     cpus: Cpus,
+    crowding: Crowding,
     gate: Gate,
     /// The handle of the first fiber, and below its result.
     main: AtomicU64,
@@ -59,6 +61,7 @@ impl Runtime {
             idle: IdleWorkers::default(),
             last_sample: LastSample::default(),
             cpus: Cpus::new(workers),
+            crowding: Crowding::default(),
             gate: Gate::new(workers),
             main: AtomicU64::new(0),
             main_result: AtomicPtr::new(null_mut()),
@@ -121,7 +124,7 @@ impl Runtime {
 
     /// Returns whether an idle worker should spin for a while before it sleeps.
     pub(crate) fn spins_before_sleep(&self) -> bool {
-        self.cpus.has_spare() && !self.is_single()
+        self.cpus.has_spare() && !self.is_single() && !self.crowding.pauses()
     }
 
     /// Counts a new fiber.
@@ -219,6 +222,12 @@ impl Runtime {
 
     #[inline(never)]
     fn offer_to_sleepers(&self, worker: &Worker) {
+        if worker.creations().count() {
+            self.judge_crowding(worker);
+        }
+        if self.crowding.pauses() && worker.unstarted().len() < BACKLOG {
+            return;
+        }
         fence(Ordering::SeqCst);
         let would_take =
             |idle: &Worker| !idle.remote().refuses_steal() || self.steal_quota(idle, worker) > 0;
@@ -228,6 +237,40 @@ impl Runtime {
         if let Some(idle) = idle {
             idle.remote().end_sleep();
         }
+    }
+
+    /// Begins or ends a pause of the offers ([`super::crowding`]).
+    #[cold]
+    fn judge_crowding(&self, worker: &Worker) {
+        let now = clock::now();
+        self.crowding.renew(now);
+        let crowded = worker
+            .creations()
+            .judge(now, self.live(), preemptions_of_this_thread());
+        if crowded {
+            self.pause_offers(now);
+        }
+    }
+
+    /// Lets new fibers wake no idle worker for a while from `now` on.
+    pub(crate) fn pause_offers(&self, now: Instant) {
+        let began = !self.crowding.pauses();
+        self.crowding.begin(now);
+        if began {
+            // A worker that sleeps without a limit must look for work now and then.
+            for worker in self.workers() {
+                worker.remote().end_sleep();
+            }
+        }
+    }
+
+    /// Returns whether new fibers wake no idle worker at the moment, so that an idle worker must
+    /// look for them.
+    pub(crate) fn pauses_offers(&self) -> bool {
+        if self.crowding.pauses() {
+            self.crowding.renew(clock::now());
+        }
+        self.crowding.pauses()
     }
 
     /// Returns whether any worker has unstarted fibers that other workers may take.
@@ -275,4 +318,13 @@ impl Runtime {
             .split_at((worker.index() - self.first.load(Ordering::Relaxed)).min(workers.len()));
         rest.iter().skip(1).chain(before)
     }
+}
+
+/// How often the kernel has preempted the calling thread: getrusage(2).
+fn preemptions_of_this_thread() -> u64 {
+    // SAFETY: zeroes are a valid `rusage`.
+    let mut usage: libc::rusage = unsafe { core::mem::zeroed() };
+    // SAFETY: the kernel writes one `rusage`, which is alive.
+    unsafe { libc::getrusage(libc::RUSAGE_THREAD, &raw mut usage) };
+    usage.ru_nivcsw as u64
 }

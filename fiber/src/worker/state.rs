@@ -3,6 +3,7 @@
 //! Invariant: only the worker's own thread uses a worker outside its [`Remote`] part, on the stack
 //! of a fiber or of the scheduler. Other threads reach a worker through a fiber that runs there.
 
+use super::crowding::Creations;
 use super::remote::Remote;
 use super::round::{Published, Round};
 use super::runtime::Runtime;
@@ -56,6 +57,7 @@ pub(crate) struct Worker {
     /// Set while the worker is attached to the shim.
     shim: Cell<Option<Attachment>>,
     spin_time: SpinTime,
+    creations: Creations,
     /// The time when deep stacks were last trimmed.
     trimmed_at: Cell<Instant>,
     remote: Remote,
@@ -84,6 +86,7 @@ impl Worker {
             timers: RefCell::new(Timers::default()),
             shim: Cell::new(None),
             spin_time: SpinTime::new(),
+            creations: Creations::default(),
             trimmed_at: Cell::new(0),
             remote: Remote::new(stealer),
         }
@@ -118,6 +121,12 @@ impl Worker {
     #[inline(always)]
     pub(crate) fn ready(&self) -> &List {
         &self.ready
+    }
+
+    /// The fibers that it created.
+    #[inline(always)]
+    pub(crate) fn creations(&self) -> &Creations {
+        &self.creations
     }
 
     /// The fibers that have not started yet.
