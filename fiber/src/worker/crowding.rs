@@ -2,8 +2,8 @@
 //!
 //! A new fiber wakes an idle worker, which takes it. That gains time if a CPU is free for the idle
 //! worker, or if the fiber lives long: it then stays there, and both workers have work for as long
-//! as it lives. It loses time if other threads already use all CPUs and the fibers are short. (A web
-//! server with a fiber for each request answers 0.77 of the requests beside its client that it
+//! as it lives. It loses time if other threads already use all CPUs and the fibers are short. (A
+//! web server with a fiber for each request answers 0.77 of the requests beside its client that it
 //! answers if its second worker sleeps on.)
 //!
 //! A worker that is preempted again and again shares its CPU with others. If the number of fibers
