@@ -3,27 +3,30 @@
  * epoll loop, which checks every answer and measures its latency.
  *
  * Each connection has one request in flight. A request fails if its connection fails, or if the
- * answer has the wrong status, length or beginning. Its connection is then replaced. */
+ * answer has the wrong status, the wrong length, or a wrong byte in its content. Its connection is
+ * then replaced. The first failure is explained on standard error. */
 #define _GNU_SOURCE
 #include "bench.h"
 
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 
 static const char usage[] =
-    "loadgen PORT CONNECTIONS REQUESTS keep-alive|close http PATH BYTES\n"
+    "loadgen PORT CONNECTIONS REQUESTS keep-alive|close http PATH FILE\n"
     "loadgen PORT CONNECTIONS REQUESTS keep-alive|close kv BYTES\n"
     "  keep-alive  requests follow each other on a connection\n"
     "  close       every request has a connection of its own\n"
-    "  http        GET /PATH, which has BYTES bytes\n"
+    "  http        GET /PATH, whose content is that of FILE\n"
     "  kv          memcached's get and set of values of BYTES bytes, 9 to 1\n"
     "Prints one line of JSON.\n";
 
-enum { HEAD = 1024, CHUNK = 1 << 18, KEYS = 1000, PATIENCE_MS = 10000 };
+enum { HEAD = 1024, CHUNK = 1 << 18, KEYS = 1000, VALUES = 26, PATIENCE_MS = 10000 };
 
 struct connection {
     int fd;
@@ -33,12 +36,15 @@ struct connection {
     char head[HEAD + 1];     /* the beginning of the answer */
     size_t received, length; /* bytes of the answer; length is 0 until it is known */
     char expected[64];       /* the beginning that the answer must have */
+    const char *content;     /* what follows after content_at bytes, until the end */
+    size_t content_at;
 };
 
 static struct sockaddr_in address;
 static int epoll, keep_alive, is_http;
 static const char *path;
-static size_t bytes;
+static size_t bytes;         /* of the file or of a value */
+static const char *contents; /* the file, or the values with the end of an answer after each */
 static uint64_t requests, issued, done, failures;
 static uint32_t *latencies; /* of the answers, in units of 100 ns */
 static uint64_t answered;
@@ -53,6 +59,22 @@ static uint64_t random_number(void)
     return x;
 }
 
+static const char end_of_value[] = "\r\nEND\r\n";
+
+/* The value of a key, which has its own letter, and the end of the answer to a get. */
+static const char *value_of(unsigned key)
+{
+    return contents + key % VALUES * (bytes + strlen(end_of_value));
+}
+
+/* Writes the request that stores a value. Returns its length. */
+static size_t write_set(char *request, unsigned key)
+{
+    size_t n = (size_t)sprintf(request, "set key:%u 0 0 %zu\r\n", key, bytes);
+    memcpy(request + n, value_of(key), bytes + 2);
+    return n + bytes + 2;
+}
+
 /* Writes the next request and the beginning of its answer. */
 static void write_request(struct connection *c)
 {
@@ -62,19 +84,18 @@ static void write_request(struct connection *c)
             c->request, "GET /%s HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: %s\r\n\r\n", path,
             keep_alive ? "keep-alive" : "close");
         strcpy(c->expected, "HTTP/1.1 200 ");
+        c->content = contents;
         return;
     }
     unsigned key = (unsigned)(random_number() >> 32) % KEYS;
     if (random_number() >> 32 < UINT32_MAX / 10) {
-        size_t n = (size_t)sprintf(c->request, "set key:%u 0 0 %zu\r\n", key, bytes);
-        memset(c->request + n, 'v', bytes);
-        memcpy(c->request + n + bytes, "\r\n", 2);
-        c->to_send = n + bytes + 2;
-        c->length = (size_t)sprintf(c->expected, "STORED\r\n");
+        c->to_send = write_set(c->request, key);
+        c->length = c->content_at = (size_t)sprintf(c->expected, "STORED\r\n");
     } else {
         c->to_send = (size_t)sprintf(c->request, "get key:%u\r\n", key);
-        size_t n = (size_t)sprintf(c->expected, "VALUE key:%u 0 %zu\r\n", key, bytes);
-        c->length = n + bytes + strlen("\r\nEND\r\n");
+        c->content_at = (size_t)sprintf(c->expected, "VALUE key:%u 0 %zu\r\n", key, bytes);
+        c->length = c->content_at + bytes + strlen(end_of_value);
+        c->content = value_of(key);
     }
 }
 
@@ -100,16 +121,27 @@ static void close_connection(struct connection *c)
     c->fd = -1;
 }
 
-static void end_request(struct connection *c, int failed)
+/* Explains the failure if it is the first one. */
+static void explain(const struct connection *c, const char *failure)
+{
+    if (failures == 0)
+        fprintf(stderr, "the first failure: %s, after %zu of %zu bytes of the answer\n", failure,
+                c->received, c->length);
+}
+
+/* `failure` is NULL if the answer was right. */
+static void end_request(struct connection *c, const char *failure)
 {
     uint64_t units = (now_ns() - c->started) / 100;
     c->started = 0;
     done++;
-    if (failed)
+    if (failure) {
+        explain(c, failure);
         failures++;
-    else
+    } else {
         latencies[answered++] = units > UINT32_MAX ? UINT32_MAX : (uint32_t)units;
-    if (failed || !keep_alive)
+    }
+    if (failure || !keep_alive)
         close_connection(c);
 }
 
@@ -123,7 +155,8 @@ static int read_head(struct connection *c, size_t have)
     const char *length = strcasestr(c->head, "\r\nContent-Length:");
     if (!length || length > end || strtoull(length + 17, NULL, 10) != bytes)
         return 0;
-    c->length = (size_t)(end + 4 - c->head) + bytes;
+    c->content_at = (size_t)(end + 4 - c->head);
+    c->length = c->content_at + bytes;
     return 1;
 }
 
@@ -141,10 +174,19 @@ static int take(struct connection *c, size_t n)
         if (memcmp(c->head, c->expected, compared) || (!c->length && !read_head(c, have)))
             return 0;
     }
-    return !c->length || c->received <= c->length;
+    if (!c->length)
+        return 1;
+    if (c->received > c->length)
+        return 0;
+    size_t from = had > c->content_at ? had : c->content_at;
+    return c->received <= from ||
+           !memcmp(chunk + (from - had), c->content + (from - c->content_at), c->received - from);
 }
 
-/* Sends as much as is possible now. Returns -1 if the request has failed, otherwise 0. */
+static const char lost[] = "the connection failed", ended[] = "the connection ended",
+                  wrong[] = "the answer is wrong", late[] = "no answer in time";
+
+/* Sends as much as is possible now. Returns whether the connection works. */
 static int send_request(struct connection *c)
 {
     while (c->sent < c->to_send) {
@@ -152,29 +194,31 @@ static int send_request(struct connection *c)
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
-            return errno == EAGAIN ? 0 : -1;
+            return errno == EAGAIN;
         c->sent += (size_t)n;
     }
-    return 0;
+    return 1;
 }
 
-/* Sends and receives as much as is possible now. Returns 1 if the answer is complete, -1 if the
- * request has failed. */
-static int progress(struct connection *c)
+/* Sends and receives as much as is possible now. Returns whether the request has ended, and if it
+ * has failed, stores the reason. */
+static int progress(struct connection *c, const char **failure)
 {
-    if (send_request(c))
-        return -1;
-    for (;;) {
+    *failure = send_request(c) ? NULL : lost;
+    while (!*failure) {
         ssize_t n = recv(c->fd, chunk, sizeof chunk, 0);
         if (n < 0 && errno == EINTR)
             continue;
-        if (n < 0)
-            return errno == EAGAIN ? 0 : -1;
-        if (n == 0 || !take(c, (size_t)n))
-            return -1;
-        if (c->length && c->received == c->length)
+        if (n < 0 && errno == EAGAIN)
+            return 0;
+        if (n <= 0)
+            *failure = n ? lost : ended;
+        else if (!take(c, (size_t)n))
+            *failure = wrong;
+        else if (c->length && c->received == c->length)
             return 1;
     }
+    return 1;
 }
 
 /* Gives the connection its next request, if any is left. The answer makes the connection ready. */
@@ -184,9 +228,9 @@ static void next_request(struct connection *c)
         issued++;
         c->started = now_ns();
         write_request(c);
-        if ((c->fd >= 0 || start_connection(c)) && !send_request(c))
+        if ((c->fd >= 0 || start_connection(c)) && send_request(c))
             return;
-        end_request(c, 1);
+        end_request(c, lost);
     }
     if (c->fd >= 0)
         close_connection(c);
@@ -204,12 +248,10 @@ static int run(void)
             die(errno, "epoll_wait");
         for (int i = 0; i < n; i++) {
             struct connection *c = events[i].data.ptr;
-            if (!c->started)
+            const char *failure;
+            if (!c->started || !progress(c, &failure))
                 continue;
-            int state = progress(c);
-            if (state == 0)
-                continue;
-            end_request(c, state < 0);
+            end_request(c, failure);
             next_request(c);
         }
     }
@@ -224,16 +266,44 @@ static void fill(char *request)
         die(errno, "cannot connect");
     for (unsigned key = 0; key < KEYS; key++) {
         char answer[8];
-        size_t n = (size_t)sprintf(request, "set key:%u 0 0 %zu\r\n", key, bytes);
-        memset(request + n, 'v', bytes);
-        memcpy(request + n + bytes, "\r\n", 2);
-        n += bytes + 2;
+        size_t n = write_set(request, key);
         if (send(fd, request, n, MSG_NOSIGNAL) != (ssize_t)n ||
             recv(fd, answer, sizeof answer, MSG_WAITALL) != sizeof answer ||
             memcmp(answer, "STORED\r\n", sizeof answer))
             die(0, "cannot store a key");
     }
     close(fd);
+}
+
+/* Reads the file that the server serves. */
+static void read_contents(const char *file)
+{
+    struct stat st;
+    int fd = open(file, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, &st))
+        die(errno, "%s", file);
+    bytes = (size_t)st.st_size;
+    char *copy = malloc(bytes + 1);
+    if (!copy)
+        die(ENOMEM, "%s", file);
+    if (read(fd, copy, bytes + 1) != (ssize_t)bytes)
+        die(0, "%s: not read in one piece", file);
+    close(fd);
+    contents = copy;
+}
+
+/* Makes a value for each letter, followed by the end of an answer. */
+static void make_values(void)
+{
+    char *to = malloc(VALUES * (bytes + sizeof end_of_value));
+    if (!to)
+        die(ENOMEM, "values of %zu bytes", bytes);
+    contents = to;
+    for (int i = 0; i < VALUES; i++) {
+        memset(to, 'a' + i, bytes);
+        memcpy(to + bytes, end_of_value, sizeof end_of_value);
+        to += bytes + strlen(end_of_value);
+    }
 }
 
 static int by_size(const void *a, const void *b)
@@ -260,7 +330,12 @@ int main(int argc, char **argv)
     requests = strtoull(argv[3], NULL, 10);
     keep_alive = !strcmp(argv[4], "keep-alive");
     path = argv[6];
-    bytes = strtoull(argv[is_http ? 7 : 6], NULL, 10);
+    if (is_http) {
+        read_contents(argv[7]);
+    } else {
+        bytes = strtoull(argv[6], NULL, 10);
+        make_values();
+    }
     struct connection *connections = calloc(count, sizeof *connections);
     latencies = calloc(requests, sizeof *latencies);
     epoll = epoll_create1(EPOLL_CLOEXEC);
@@ -287,14 +362,17 @@ int main(int argc, char **argv)
     for (unsigned i = 0; i < count; i++)
         next_request(&connections[i]);
     if (!run()) {
-        fprintf(stderr, "no answer in %d s\n", PATIENCE_MS / 1000);
+        const struct connection *c = connections;
+        while (!c->started)
+            c++;
+        explain(c, late);
         failures += requests - done;
     }
     uint64_t ns = now_ns() - start;
     qsort(latencies, answered, sizeof *latencies, by_size);
     printf("{\"requests\": %llu, \"failures\": %llu, \"ns\": %llu, \"p50_us\": %.1f, "
-           "\"p99_us\": %.1f, \"p999_us\": %.1f}\n",
+           "\"p99_us\": %.1f, \"p999_us\": %.1f, \"max_us\": %.1f}\n",
            (unsigned long long)requests, (unsigned long long)failures, (unsigned long long)ns,
-           quantile(0.5), quantile(0.99), quantile(0.999));
+           quantile(0.5), quantile(0.99), quantile(0.999), quantile(1));
     return 0;
 }

@@ -1,6 +1,7 @@
 //! Runs one program as one participant, and checks that it did the work and ran in the right mode.
 
 use std::cell::Cell;
+use std::ffi::OsString;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
@@ -12,7 +13,7 @@ use serde::Deserialize;
 use super::case::{Kind, Participant, Work};
 use super::nginx::Nginx;
 use super::processors::restrict;
-use super::tree::tree;
+use super::tree::{noise, tree};
 use crate::bench::Bench;
 use crate::bench::data_file::ensure_space;
 use crate::bench::live::{Hello, Live};
@@ -127,7 +128,7 @@ impl Place {
         ensure_space(&copies, COPIES_MIB)?;
         for bytes in [4 << 10, 1 << 20] {
             let path = www.join(page(bytes));
-            fs::write(&path, vec![b'x'; bytes as usize])
+            fs::write(&path, noise(bytes as usize))
                 .with_context(|| format!("cannot write {}", path.display()))?;
         }
         Ok(Place {
@@ -239,7 +240,7 @@ fn serve(bench: &Bench, place: &Place, work: Work, by: &Participant, workers: &s
     if by.kind == Kind::Nginx {
         let nginx = Nginx::start(&place.scratch, &place.www)?;
         let before = nginx.cpu_us()?;
-        let answers = load(bench, work, nginx.port)?;
+        let answers = load(bench, place, work, nginx.port)?;
         let cpu_us = nginx.cpu_us()? - before;
         return answered(&answers, answers.requests, cpu_us);
     }
@@ -253,7 +254,7 @@ fn serve(bench: &Bench, place: &Place, work: Work, by: &Participant, workers: &s
     let mut live = Live::start(command, "server")?;
     let line = live.line()?;
     check_mode(&line, by)?;
-    let answers = load(bench, work, port(&line)?)?;
+    let answers = load(bench, place, work, port(&line)?)?;
     live.close_stdin();
     let line = live.line()?;
     live.end()?;
@@ -262,20 +263,21 @@ fn serve(bench: &Bench, place: &Place, work: Work, by: &Participant, workers: &s
 }
 
 /// Starts the load generator and waits for it.
-fn load(bench: &Bench, work: Work, port: u16) -> Result<Answers> {
+fn load(bench: &Bench, place: &Place, work: Work, port: u16) -> Result<Answers> {
     let mut command = bench.programs.command(&bench.programs.loadgen, Load::Plain);
-    let (connections, requests, keep_alive, what) = match work {
+    let (connections, requests, keep_alive, what): (_, _, _, Vec<OsString>) = match work {
         Work::Http {
             bytes,
             connections,
             keep_alive,
             requests,
         } => {
-            let what = vec!["http".to_owned(), page(bytes), bytes.to_string()];
+            let file = place.www.join(page(bytes));
+            let what = vec!["http".into(), page(bytes).into(), file.into_os_string()];
             (connections, requests, keep_alive, what)
         }
         Work::KeyValue { requests } => {
-            let what = vec!["kv".to_owned(), VALUE_BYTES.to_string()];
+            let what = vec!["kv".into(), VALUE_BYTES.to_string().into()];
             (STORE_CONNECTIONS, requests, true, what)
         }
         _ => bail!("this program is not a server"),

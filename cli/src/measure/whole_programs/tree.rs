@@ -22,6 +22,10 @@ const DIRECTORIES_IN_DIRECTORY: u32 = 25;
 struct Random(u64);
 
 impl Random {
+    fn new() -> Random {
+        Random(0x9e37_79b9_7f4a_7c15)
+    }
+
     fn next(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
@@ -60,12 +64,19 @@ pub fn tree(dir: &Path, files: u32) -> Result<PathBuf> {
     Ok(top)
 }
 
-fn write(top: &Path, files: u32) -> std::io::Result<()> {
-    let mut random = Random(0x9e37_79b9_7f4a_7c15);
-    let mut bytes = vec![0; 2 * SIZES.1 as usize];
+/// Pseudorandom bytes, the same ones each time.
+pub fn noise(size: usize) -> Vec<u8> {
+    let mut random = Random::new();
+    let mut bytes = vec![0; size];
     for word in bytes.as_chunks_mut::<8>().0 {
         *word = random.next().to_ne_bytes();
     }
+    bytes
+}
+
+fn write(top: &Path, files: u32) -> std::io::Result<()> {
+    let bytes = noise(2 * SIZES.1 as usize);
+    let mut random = Random::new();
     let mut directory = PathBuf::new();
     for number in 0..files {
         let of = number / FILES_IN_DIRECTORY;
