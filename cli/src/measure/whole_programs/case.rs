@@ -107,6 +107,15 @@ static CREWS_OF_8: [Participant; 3] = [
     on_all("8 fibers, 2 workers", fibers(2)),
 ];
 
+/// Who sends requests to the key-value server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Client {
+    /// loadgen.c, which speaks memcached's protocol.
+    Loadgen,
+    /// redis-benchmark, which sends `pipeline` requests before it waits for their answers.
+    RedisBenchmark { pipeline: u32 },
+}
+
 /// What a program does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Work {
@@ -121,7 +130,9 @@ pub enum Work {
         keep_alive: bool,
         requests: u32,
     },
+    /// `requests` are those of each kind if the client measures kinds one after the other.
     KeyValue {
+        client: Client,
         requests: u32,
     },
     /// Each task writes this number of records.
@@ -205,16 +216,31 @@ pub fn all(bench: &Bench) -> Vec<Case> {
             }
         }
     }
-    let requests = bench.pick((3000, 20_000));
+    for (client, name, requests) in [
+        (Client::Loadgen, "memcached", (3000, 20_000)),
+        (
+            Client::RedisBenchmark { pipeline: 1 },
+            "redis-benchmark",
+            (3000, 30_000),
+        ),
+        (
+            Client::RedisBenchmark { pipeline: 16 },
+            "redis-benchmark, pipeline of 16",
+            (48_000, 480_000),
+        ),
+    ] {
+        let requests = bench.pick(requests);
+        let name = format!("key-value server, {name}, 64 connections");
+        cases.push(Case::new(
+            name,
+            Work::KeyValue { client, requests },
+            &STORES,
+        ));
+    }
     let records = bench.pick((4, 16));
     let runs = bench.pick((60, 300));
     let turns = bench.pick((1_000_000, 4_000_000));
     cases.extend([
-        Case::new(
-            "key-value server, 64 connections",
-            Work::KeyValue { requests },
-            &STORES,
-        ),
         Case::new("log writer with fsync", Work::Log { records }, &CREWS_OF_64),
         Case::new("copy of a tree", Work::Copy, &COPIERS),
         Case::new("fork and exec", Work::Spawn { runs }, &CREWS_OF_8),

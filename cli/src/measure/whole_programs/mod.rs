@@ -7,8 +7,10 @@
 
 pub mod case;
 mod judge;
+mod loadgen;
 pub mod nginx;
 mod processors;
+mod redis_benchmark;
 pub mod run;
 mod tree;
 
@@ -20,7 +22,7 @@ use super::report::{Part, table};
 use crate::bench::Bench;
 use crate::bench::progress::Progress;
 use crate::bench::rounds::in_time;
-use case::{Case, Kind};
+use case::{Case, Client, Kind, Work};
 use nginx::Nginx;
 use processors::PROCESSORS;
 use run::Run;
@@ -95,10 +97,10 @@ fn leave_out(
     notes: &mut Vec<String>,
     failures: &mut Vec<String>,
 ) {
-    let mut exclude = |wanted: fn(Kind) -> bool| {
+    let mut exclude = |wanted: fn(Work, Kind) -> bool| {
         for case in &mut *cases {
             for (who, participant) in case.participants.iter().enumerate() {
-                if wanted(participant.kind) {
+                if wanted(case.work, participant.kind) {
                     case.rounds.leave_out(who);
                 }
             }
@@ -106,7 +108,7 @@ fn leave_out(
     };
     if let Err(error) = bench.ensure_fibers_can_wait("fibers' programs") {
         failures.push(format!("{error:#}"));
-        exclude(|kind| matches!(kind, Kind::Fibers { .. }));
+        exclude(|_, kind| matches!(kind, Kind::Fibers { .. }));
     }
     match Nginx::version() {
         Some(version) => notes.push(format!(
@@ -117,7 +119,25 @@ fn leave_out(
                 "nginx is not installed, so there is no reference: apt-get install nginx-light"
                     .to_owned(),
             );
-            exclude(|kind| kind == Kind::Nginx);
+            exclude(|_, kind| kind == Kind::Nginx);
+        }
+    }
+    match redis_benchmark::version() {
+        Some(version) => notes.push(format!(
+            "{version} sends SET and GET to the key-value server, one kind after the other"
+        )),
+        None => {
+            notes.push(
+                "redis-benchmark is not installed, so it is no client of the key-value server: \
+                apt-get install redis-tools"
+                    .to_owned(),
+            );
+            exclude(|work, _| {
+                let Work::KeyValue { client, .. } = work else {
+                    return false;
+                };
+                matches!(client, Client::RedisBenchmark { .. })
+            });
         }
     }
 }

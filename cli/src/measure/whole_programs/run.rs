@@ -10,9 +10,11 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 
-use super::case::{Kind, Participant, Work};
+use super::case::{Client, Kind, Participant, Work};
+use super::loadgen::{self, Answers, STORE_CONNECTIONS, VALUE_BYTES};
 use super::nginx::Nginx;
 use super::processors::restrict;
+use super::redis_benchmark;
 use super::tree::{noise, tree};
 use crate::bench::Bench;
 use crate::bench::data_file::ensure_space;
@@ -23,8 +25,6 @@ use crate::bench::programs::Load;
 const FIBERS: u32 = 64;
 /// The processes that the build-like storm runs at a time.
 const AT_A_TIME: u32 = 8;
-const VALUE_BYTES: u64 = 100;
-const STORE_CONNECTIONS: u32 = 64;
 
 /// Room for the copies of a dozen rounds.
 const COPIES_MIB: u64 = 1024;
@@ -82,17 +82,6 @@ struct Cost {
     sum: u64,
     ns: u64,
     cpu_us: u64,
-}
-
-/// The line that loadgen.c prints.
-#[derive(Debug, Deserialize)]
-struct Answers {
-    requests: u64,
-    failures: u64,
-    ns: u64,
-    p50_us: f64,
-    p99_us: f64,
-    p999_us: f64,
 }
 
 /// The files that the programs work on.
@@ -244,12 +233,24 @@ fn serve(bench: &Bench, place: &Place, work: Work, by: &Participant, workers: &s
         let cpu_us = nginx.cpu_us()? - before;
         return answered(&answers, answers.requests, cpu_us);
     }
-    let http = matches!(work, Work::Http { .. });
-    let mut command = program(bench, if http { "httpd" } else { "kv" }, by)?;
-    command.arg(workers);
-    if http {
-        command.arg(&place.www);
-    }
+    let mut command = match work {
+        Work::KeyValue { client, .. } => {
+            let mut command = program(bench, "kv", by)?;
+            command.args([
+                workers,
+                match client {
+                    Client::Loadgen => "memcached",
+                    Client::RedisBenchmark { .. } => "redis",
+                },
+            ]);
+            command
+        }
+        _ => {
+            let mut command = program(bench, "httpd", by)?;
+            command.arg(workers).arg(&place.www);
+            command
+        }
+    };
     restrict(&mut command, by.one_core)?;
     let mut live = Live::start(command, "server")?;
     let line = live.line()?;
@@ -262,9 +263,8 @@ fn serve(bench: &Bench, place: &Place, work: Work, by: &Participant, workers: &s
     answered(&answers, cost.operations, cost.cpu_us as f64)
 }
 
-/// Starts the load generator and waits for it.
+/// Starts a client and waits for it.
 fn load(bench: &Bench, place: &Place, work: Work, port: u16) -> Result<Answers> {
-    let mut command = bench.programs.command(&bench.programs.loadgen, Load::Plain);
     let (connections, requests, keep_alive, what): (_, _, _, Vec<OsString>) = match work {
         Work::Http {
             bytes,
@@ -276,23 +276,20 @@ fn load(bench: &Bench, place: &Place, work: Work, port: u16) -> Result<Answers> 
             let what = vec!["http".into(), page(bytes).into(), file.into_os_string()];
             (connections, requests, keep_alive, what)
         }
-        Work::KeyValue { requests } => {
+        Work::KeyValue {
+            client: Client::Loadgen,
+            requests,
+        } => {
             let what = vec!["kv".into(), VALUE_BYTES.to_string().into()];
             (STORE_CONNECTIONS, requests, true, what)
         }
+        Work::KeyValue {
+            client: Client::RedisBenchmark { pipeline },
+            requests,
+        } => return redis_benchmark::run(port, requests, pipeline, LIMIT),
         _ => bail!("this program is not a server"),
     };
-    command.args([
-        &port.to_string(),
-        &connections.to_string(),
-        &requests.to_string(),
-    ]);
-    command.arg(if keep_alive { "keep-alive" } else { "close" });
-    command.args(what);
-    let mut live = Live::start(command, "loadgen")?;
-    let line = live.line_within(LIMIT)?;
-    live.end()?;
-    serde_json::from_str(&line).with_context(|| format!("loadgen: unexpected output {line:?}"))
+    loadgen::run(bench, port, connections, requests, keep_alive, &what, LIMIT)
 }
 
 /// `served` are the requests that cost the server `cpu_us`; some of them may precede the load.
