@@ -7,9 +7,11 @@
  *     conformance_body(0) .. conformance_body(n-1) each on a coroutine of its own
  *     return conformance_end();                    when all of them have ended
  *
+ * The coroutines begin in the order of their numbers: without the shim each may block the thread
+ * until it ends, and in `sockets` a peer serves them in that order.
+ *
  * The arguments are the name of a check, a directory to work in, and `overlap` if the coroutines
- * overlap, that is, if a shim is preloaded. Without that word, each coroutine may block the thread
- * until it ends. Standard output is the same in both cases. */
+ * overlap, that is, if a shim is preloaded. Standard output is the same in both cases. */
 #ifndef CONFORMANCE_H
 #define CONFORMANCE_H
 
@@ -29,8 +31,10 @@ void conformance_body(int number);
 int conformance_end(void);
 
 /* For the checks `exceptions`, `timers` and `cancel`, whose bodies are the driver's own: a wait by
- * a plain call, and one result of a coroutine. In `cancel`, coroutines that wait for a minute are
- * cancelled; a library without cancellation leaves it out. */
+ * a plain call, and one result of a coroutine. In `exceptions`, a coroutine waits while it handles
+ * an exception of its language, and then looks at it. In `cancel`, coroutines that wait for a
+ * minute are cancelled. For these three, conformance_body fails; a driver of a library without
+ * exceptions, timers or cancellation leaves them out. */
 void conformance_wait(void);
 void conformance_result(int number, uint64_t value);
 /* For `timers`: a coroutine with an even number waits by a timer of the library, one with an odd
