@@ -38,7 +38,8 @@ int conformance_end(void);
 void conformance_wait(void);
 void conformance_result(int number, uint64_t value);
 /* For `timers`: a coroutine with an even number waits by a timer of the library, one with an odd
- * number by a plain call, and then calls this, again and again until it returns 0. That is when its
+ * number by a plain call, and then calls this, again and again until it returns 0. This waits by a
+ * plain call itself, so those with even numbers wait in both ways by turns. It returns 0 when its
  * partner has waited, too. */
 int conformance_timers(int number);
 

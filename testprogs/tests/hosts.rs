@@ -316,7 +316,9 @@ fn coroutines_wait_for_each_other(adapter: &Adapter) {
     let Some(out) = adapter.build() else { return };
     for check in ["pairs"].iter().chain(adapter.also) {
         for engine in adapter.engines() {
-            let outcome = with_shim(adapter, out, check, |run| run.env("AIOSHIM_ENGINE", engine));
+            let outcome = with_shim(adapter, out, check, |run| {
+                run.env("AIOSHIM_ENGINE", engine).env("AIOSHIM_CHECK", "1")
+            });
             let ended = outcome.text().starts_with(check);
             assert!(ended, "{}", outcome.report());
         }
