@@ -25,7 +25,8 @@
  * - While a fiber is parked, its stack stays in place and nothing runs on it until unpark, because
  *   the kernel writes to buffers on it.
  *
- * docs/hosts.md walks through a complete host, and describes each callback and function.
+ * docs/hosts.md walks through a complete host; docs/host-table.md describes each callback and
+ * function.
  *
  * Versions: a later version of this header only adds to the end of the table, and adds functions. A
  * host that was compiled with an earlier header runs with a later library, and the other way round;
@@ -204,8 +205,7 @@ int aioshim_poll(aioshim_thread_t *t, int64_t timeout_ns);
  * only wait for it in poll, epoll or io_uring (its number is too high for select). It stays the
  * same until the thread detaches; the child of a fork asks again. Before each sleep call
  * aioshim_arm, and after it aioshim_poll. Call this on t's thread. From the first call on, the shim
- * does not call wake when an operation
- * completes. */
+ * does not call wake when an operation completes. */
 int aioshim_fd(aioshim_thread_t *t);
 
 /* Polls without waiting, and prepares t's thread for a sleep in the host's event loop. Returns 0 if
