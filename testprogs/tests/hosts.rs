@@ -204,7 +204,9 @@ impl Adapter {
                 .env("LUA_CPATH", out.join("?.so"))
                 .env("PYTHONPATH", out)
                 .env("PYTHONDONTWRITEBYTECODE", "1")
-                .env("RUBYLIB", out),
+                .env("RUBYLIB", out)
+                .env("PERL5LIB", out)
+                .env("PHP_INI_SCAN_DIR", format!(":{}", out.display())),
         };
         let run = run.arg(check).arg(dir.path());
         if !shim {
@@ -265,6 +267,18 @@ static RUBY: Adapter = Adapter::new("ruby")
     .with_exceptions()
     .also(&["timers", "cancel"])
     .raises_at_a_deadlock(": deadlock: ");
+
+static PERL: Adapter = Adapter::new("perl")
+    .needs(&[("libcoro-perl", "/usr/share/doc/libcoro-perl")])
+    .interpreted("/usr/bin/perl", "conformance.pl")
+    .also(&["timers"]);
+static PHP: Adapter = Adapter::new("php")
+    .needs(&[
+        ("php-dev", "/usr/bin/php-config"),
+        ("php-cli", "/usr/bin/php"),
+    ])
+    .interpreted("/usr/bin/php", "conformance.php")
+    .preloads("libaioshim_php.so");
 
 /// Its timer thread hides deadlocks. A run on the thread pool hangs rarely: see its README.
 static MAY: Adapter = Adapter::new("may")
@@ -421,6 +435,8 @@ conforms!(boost_fiber, BOOST_FIBER);
 conforms!(boost_fiber_preload, BOOST_FIBER_PRELOAD);
 conforms!(greenlet, GREENLET);
 conforms!(ruby, RUBY);
+conforms!(perl, PERL);
+conforms!(php, PHP);
 conforms!(
     may,
     MAY,

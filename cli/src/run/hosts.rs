@@ -18,7 +18,7 @@ struct Adapter {
     form: Form,
 }
 
-const ADAPTERS: [Adapter; 7] = [
+const ADAPTERS: [Adapter; 9] = [
     Adapter {
         names: &["st", "state-threads"],
         folder: "state-threads",
@@ -45,9 +45,19 @@ const ADAPTERS: [Adapter; 7] = [
         form: Form::LibraryAnd("the program calls Fiber.set_scheduler(AIOShim::Scheduler.new)"),
     },
     Adapter {
+        names: &["php"],
+        folder: "php",
+        form: Form::LibraryAnd("the program calls AIOShim\\spawn and AIOShim\\run"),
+    },
+    Adapter {
         names: &["lua"],
         folder: "lua",
         form: Form::Change("the program calls aioshim.spawn and aioshim.run"),
+    },
+    Adapter {
+        names: &["perl", "coro"],
+        folder: "perl",
+        form: Form::Change("the program says `use Coro::AIOShim`"),
     },
     Adapter {
         names: &["may"],
