@@ -78,6 +78,11 @@ impl Environment {
 }
 
 impl Environment {
+    /// The time at which it was gathered.
+    pub fn date(&self) -> &str {
+        &self.date
+    }
+
     /// The machine in one line.
     pub fn in_words(&self) -> String {
         let engine = self.engine.as_deref().unwrap_or("none");

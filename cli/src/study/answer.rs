@@ -56,6 +56,14 @@ pub enum Better {
 /// Smaller differences are not worth a decision.
 const MATTERS: f64 = 0.03;
 
+/// The sides of 1 on which a ratio may lie as far as its interval says: clearly below, so near that
+/// the difference does not matter, and clearly above.
+pub fn possible_sides(value: f64, interval: Option<(f64, f64)>) -> [bool; 3] {
+    let (low, high) = interval.unwrap_or((value, value));
+    let (below, above) = (1.0 - MATTERS, 1.0 + MATTERS);
+    [low <= below, low < above && high > below, high >= above]
+}
+
 impl Direction {
     /// Judges the ratio of asynchronous to blocking I/O.
     pub fn of(ratio: &Estimate, better: Better) -> Direction {

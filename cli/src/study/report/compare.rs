@@ -2,11 +2,11 @@
 
 use std::fmt::Write;
 
+use super::agreement::{Compared, Comparison};
 use super::html::{answer, figures, head, machine, verdict_of};
 use super::markup::{escape, number};
 use super::questions::question;
-use super::view::{ExperimentView, Number, experiments};
-use crate::study::answer::Direction;
+use super::view::{ExperimentView, experiments};
 use crate::study::file::Study;
 
 /// A study with the name that the report gives it.
@@ -15,12 +15,19 @@ pub struct Side<'a> {
     pub name: &'a str,
 }
 
+/// Whether both studies agree, in words and as a flag.
+pub fn agreement_in_words(a: &Study, b: &Study) -> (String, bool) {
+    let (left, right) = (experiments(a, "A"), experiments(b, "B"));
+    let comparison = Comparison::of(&left, &right);
+    (comparison.in_words(), comparison.agrees())
+}
+
 /// The whole page.
 pub fn page(a: &Side, b: &Side) -> String {
     let (left, right) = (experiments(a.study, "A"), experiments(b.study, "B"));
     let mut html = head("Two studies of asynchronous and blocking I/O");
     html += &pair(&intro("A", a, &left), &intro("B", b, &right));
-    html += &ratios(&left, &right);
+    html += &agreement(&Comparison::of(&left, &right));
     for number in 1..=9 {
         let of_it = |e: &&ExperimentView| e.record.question == number;
         let mut ids: Vec<&str> = Vec::new();
@@ -68,70 +75,48 @@ fn section(experiment: Option<&ExperimentView>) -> String {
     }
 }
 
-/// A table of all judged ratios that both studies have, and whether they agree.
-fn ratios(left: &[ExperimentView], right: &[ExperimentView]) -> String {
+/// Whether the studies agree, and a table of all judged ratios that both have.
+fn agreement(comparison: &Comparison) -> String {
+    let mut html = format!(
+        "<h2>Do they agree?</h2>\n<p class=\"{}\">{}</p>\n<ul>\n",
+        if comparison.agrees() { "" } else { "failure" },
+        escape(&comparison.sentence())
+    );
+    for line in comparison.by_experiment() {
+        let _ = writeln!(html, "<li>{}</li>", escape(&line));
+    }
+    html += "</ul>\n";
+    html += &table(
+        "Ratios on which they disagree",
+        true,
+        comparison.disagreements(),
+    );
+    html + &table("All ratios", false, comparison.ratios.iter())
+}
+
+/// A folded table of ratios. Empty without ratios.
+fn table<'a>(title: &str, open: bool, ratios: impl Iterator<Item = &'a Compared<'a>>) -> String {
     let mut rows = String::new();
-    let (mut same, mut opposite, mut all) = (0, 0, 0);
-    for a in left {
-        let Some(b) = right.iter().find(|b| b.record.id == a.record.id) else {
-            continue;
-        };
-        for name in a.record.answer.findings.keys() {
-            let (Some(of_a), Some(of_b)) = (a.finding(name), b.finding(name)) else {
-                continue;
-            };
-            if of_a.direction.is_none() || of_b.direction.is_none() {
-                continue;
-            }
-            all += 1;
-            let agreement = Agreement::of(&of_a, &of_b);
-            same += usize::from(agreement == Agreement::Same);
-            opposite += usize::from(agreement == Agreement::Opposite);
-            let agreement = agreement.in_words();
-            let _ = writeln!(
-                rows,
-                "<tr><td>{}: {}</td><td>{}</td><td>{}</td><td class=\"word\">{agreement}</td></tr>",
-                escape(&a.record.id),
-                escape(name),
-                number(&of_a),
-                number(&of_b),
-            );
-        }
+    let mut many = 0;
+    for ratio in ratios {
+        many += 1;
+        let _ = writeln!(
+            rows,
+            "<tr><td>{}: {}</td><td>{}</td><td>{}</td><td class=\"word\">{}</td></tr>",
+            escape(ratio.experiment),
+            escape(ratio.name),
+            number(&ratio.a),
+            number(&ratio.b),
+            ratio.agreement.in_words()
+        );
     }
-    let undecided = all - same - opposite;
+    if many == 0 {
+        return String::new();
+    }
+    let open = if open { " open" } else { "" };
     format!(
-        "<h2>Ratios of asynchronous to blocking I/O</h2><p>{same} of {all} ratios have the same \
-        direction in both studies, {undecided} are decided in only one, and {opposite} have \
-        opposite directions.</p><details><summary>All {all} ratios</summary><div \
-        class=\"scroll\"><table><thead><tr><th>ratio</th><th>A</th><th>B</th><th></th></tr></thead>\
-        <tbody>\n{rows}</tbody></table></div></details>\n"
+        "<details{open}><summary>{title}: {many}</summary><div class=\"scroll\"><table><thead>\
+        <tr><th>ratio</th><th>A</th><th>B</th><th></th></tr></thead><tbody>\n{rows}</tbody>\
+        </table></div></details>\n"
     )
-}
-
-/// Whether two ratios agree on which side is better.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Agreement {
-    Same,
-    /// One of them makes no difference.
-    Undecided,
-    Opposite,
-}
-
-impl Agreement {
-    fn of(a: &Number, b: &Number) -> Agreement {
-        let undecided = Some(Direction::NoDifference);
-        match (a.direction, b.direction) {
-            (of_a, of_b) if of_a == of_b => Agreement::Same,
-            (of_a, of_b) if of_a == undecided || of_b == undecided => Agreement::Undecided,
-            _ => Agreement::Opposite,
-        }
-    }
-
-    fn in_words(self) -> &'static str {
-        match self {
-            Agreement::Same => "same direction",
-            Agreement::Undecided => "decided in one only",
-            Agreement::Opposite => "opposite",
-        }
-    }
 }

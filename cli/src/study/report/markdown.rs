@@ -7,7 +7,7 @@ use super::questions::question;
 use super::sentence::{plain, sentence};
 use super::verdict::{NO_VERDICT, verdict};
 use super::view::{ExperimentView, experiments};
-use crate::study::file::Study;
+use crate::study::file::{Record, Study};
 
 /// The whole text. `name` is the name of the result file.
 pub fn page(study: &Study, name: &str) -> String {
@@ -62,13 +62,22 @@ fn section(experiment: &ExperimentView) -> String {
         record.method,
         super::html::rounds(record)
     );
-    for line in record.notes.iter().chain(&record.failures) {
+    for line in section_notes(record) {
         let _ = writeln!(text, "\nNote: {line}");
     }
     text
 }
 
-fn rows(table: &Table) -> String {
+/// What a reader of an experiment's figures must know: why there are none, what could not be
+/// measured, and what failed.
+pub fn section_notes(record: &Record) -> impl Iterator<Item = String> {
+    let skipped = record.skipped.iter().map(|r| format!("not measured: {r}"));
+    let failed = record.failures.iter().map(|f| format!("failed: {f}"));
+    skipped.chain(record.notes.iter().cloned()).chain(failed)
+}
+
+/// The table in Markdown.
+pub fn rows(table: &Table) -> String {
     let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
     let mut text = line(&table.head);
     text += &line(&vec!["---".to_owned(); table.head.len()]);

@@ -7,7 +7,8 @@ use super::verdict::{NO_VERDICT, verdict as sentences_of};
 use super::view::experiments;
 use crate::study::file::Study;
 
-const COLUMNS: usize = 88;
+/// The widest line.
+pub const COLUMNS: usize = 88;
 
 /// The verdict, the skipped experiments with their reasons, and the failures.
 pub fn verdict(study: &Study) -> String {
@@ -18,10 +19,10 @@ pub fn verdict(study: &Study) -> String {
         .map(|s| plain(s))
         .collect();
     if sentences.is_empty() {
-        text += &wrapped(NO_VERDICT, "");
+        text += &wrapped(NO_VERDICT, "", COLUMNS);
     }
     for (i, sentence) in sentences.iter().enumerate() {
-        text += &wrapped(&format!("{}. {sentence}", i + 1), "   ");
+        text += &wrapped(&format!("{}. {sentence}", i + 1), "   ", COLUMNS);
     }
     for experiment in &experiments {
         let record = experiment.record;
@@ -36,11 +37,11 @@ pub fn verdict(study: &Study) -> String {
 }
 
 /// Breaks a text into lines; every line except the first starts with `indent`.
-fn wrapped(text: &str, indent: &str) -> String {
+pub fn wrapped(text: &str, indent: &str, columns: usize) -> String {
     let mut lines = String::new();
     let mut line = String::new();
     for word in text.split_whitespace() {
-        if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > COLUMNS {
+        if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > columns {
             lines += &line;
             lines.push('\n');
             line = format!("{indent}{word}");
@@ -58,7 +59,7 @@ fn wrapped(text: &str, indent: &str) -> String {
 mod tests {
     #[test]
     fn long_sentences_are_broken() {
-        let text = super::wrapped(&"word ".repeat(40), "   ");
+        let text = super::wrapped(&"word ".repeat(40), "   ", super::COLUMNS);
         assert!(text.lines().count() > 2);
         assert!(text.lines().all(|line| line.len() <= super::COLUMNS));
         assert!(text.lines().skip(1).all(|line| line.starts_with("   word")));

@@ -20,6 +20,11 @@ pub fn verdict(experiments: &[ExperimentView]) -> Vec<Vec<Piece>> {
         .collect()
 }
 
+/// The place of an experiment in the verdict, or `None` if it does not contribute.
+pub fn place(id: &str) -> Option<usize> {
+    ORDER.iter().position(|contributor| *contributor == id)
+}
+
 /// What a report says if nothing that the verdict needs was measured.
 pub const NO_VERDICT: &str =
     "This study has no verdict: the experiments that it rests on were not measured.";
