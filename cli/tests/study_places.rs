@@ -4,7 +4,8 @@
 mod bench;
 
 use std::fs;
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -140,36 +141,122 @@ fn with_fuse(dir: &Path) -> Option<(Child, Pid)> {
 /// The process that serves a FUSE file system in `dir`.
 fn slow_files(dir: &Path) -> Option<Pid> {
     let dir = dir.to_string_lossy();
-    let processes = fs::read_dir("/proc").expect("/proc").flatten();
-    let mut numbers = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    numbers.find_map(|number: i32| {
+    processes().find_map(|number| {
         let line = fs::read_to_string(format!("/proc/{number}/cmdline")).ok()?;
         let serves = line.contains("slow-files") && line.contains(&*dir);
         Pid::from_raw(number).filter(|_| serves)
     })
 }
 
-/// Waits until nothing is mounted in `dir`, and no process of a study that used it is left.
-fn expect_nothing_left(dir: &Path, ram_disks: &[Pid]) {
-    let start = Instant::now();
-    let name = dir.to_string_lossy();
-    loop {
+/// What a study has made on this machine, to find it again once the study has ended.
+struct Made {
+    /// The mount namespace with its file systems, unless it shares ours.
+    namespace: Option<PathBuf>,
+    /// Its RAM disks: directories in /sys with their inode numbers, because the next device gets
+    /// the same name.
+    ram_disks: Vec<(PathBuf, u64)>,
+    /// The children that hold the RAM disks, and remove them before they end.
+    holders: Vec<Pid>,
+}
+
+impl Made {
+    /// What `study` has made in `dir` until now.
+    fn by(study: &Child, dir: &Path) -> Made {
+        let namespace = |of: &str| fs::read_link(format!("/proc/{of}/ns/mnt")).ok();
+        let theirs = namespace(&study.id().to_string());
+        let mounts = fs::read_to_string(format!("/proc/{}/mountinfo", study.id()));
+        let mounts = mounts.unwrap_or_default();
+        let dir = dir.to_string_lossy();
+        let devices = mounts.lines().filter(|line| line.contains(&*dir));
+        let devices = devices.filter_map(|line| line.split_once(" - ")?.1.split(' ').nth(1));
+        let devices: Vec<&str> = devices.collect();
+        let ram_disks = devices
+            .iter()
+            .filter_map(|device| device.strip_prefix("/dev/zram"));
+        let ram_disks = ram_disks.filter_map(|number| {
+            let block = PathBuf::from(format!("/sys/block/zram{number}/"));
+            let inode = fs::metadata(&block).ok()?.ino();
+            Some((block, inode))
+        });
+        let made = Made {
+            namespace: theirs.filter(|ns| Some(ns) != namespace("self").as_ref()),
+            ram_disks: ram_disks.collect(),
+            holders: ram_disk_holders(study),
+        };
+        if made.namespace.is_some() {
+            let loops = devices.iter().filter(|name| name.starts_with("/dev/loop"));
+            assert_eq!(loops.count(), loop_devices(&dir), "{mounts}");
+        } else {
+            eprintln!("no mount namespace, and so no loop device and no RAM disk, to look for");
+        }
+        made
+    }
+
+    /// What of it is left, in words. `dir` is the directory that the study used.
+    fn left(&self, dir: &Path) -> Vec<String> {
+        let name = dir.to_string_lossy();
+        let mut left = Vec::new();
+        if slow_files(dir).is_some() {
+            left.push("the process that serves FUSE".to_owned());
+        }
         let mounts = fs::read_to_string("/proc/self/mountinfo").expect("/proc");
-        let (served, mounted) = (slow_files(dir).is_some(), mounts.contains(&*name));
-        let held = ram_disks.iter().any(|pid| is_ram_disk(*pid));
-        if !served && !mounted && !held {
+        if mounts.contains(&*name) {
+            left.push("a mount".to_owned());
+        }
+        if let Some(namespace) = &self.namespace
+            && processes().any(|pid| is_in(pid, namespace))
+        {
+            left.push("a process in its mount namespace".to_owned());
+        }
+        if self.holders.iter().any(|pid| is_ram_disk(*pid)) {
+            left.push("the process that holds the RAM disk".to_owned());
+        }
+        for (block, inode) in &self.ram_disks {
+            if fs::metadata(block).is_ok_and(|now| now.ino() == *inode) {
+                left.push(block.display().to_string());
+            }
+        }
+        let loops = loop_devices(&name);
+        if loops > 0 {
+            left.push(format!("{loops} loop devices"));
+        }
+        left
+    }
+}
+
+/// The process numbers of this moment.
+fn processes() -> impl Iterator<Item = i32> {
+    let processes = fs::read_dir("/proc").expect("/proc").flatten();
+    processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+fn is_in(pid: i32, namespace: &Path) -> bool {
+    fs::read_link(format!("/proc/{pid}/ns/mnt")).is_ok_and(|of| of == namespace)
+}
+
+/// The number of loop devices over files in the directory `dir`; the files have no name any more.
+fn loop_devices(dir: &str) -> usize {
+    let blocks = fs::read_dir("/sys/block").expect("/sys").flatten();
+    let backing =
+        blocks.filter_map(|block| fs::read_to_string(block.path().join("loop/backing_file")).ok());
+    backing.filter(|file| file.starts_with(dir)).count()
+}
+
+/// Waits until nothing is left of a study that used `dir`.
+fn expect_nothing_left(dir: &Path, made: &Made) {
+    let start = Instant::now();
+    loop {
+        let left = made.left(dir);
+        if left.is_empty() {
             return;
         }
-        assert!(
-            start.elapsed() < LIMIT,
-            "served: {served}, mounted: {mounted}, RAM disk held: {held}"
-        );
+        assert!(start.elapsed() < LIMIT, "left: {left:?}");
         thread::sleep(Duration::from_millis(5));
     }
 }
 
 /// The children of `study` that hold a RAM disk, which they remove before they end.
-fn ram_disks(study: &Child) -> Vec<Pid> {
+fn ram_disk_holders(study: &Child) -> Vec<Pid> {
     let path = format!("/proc/{0}/task/{0}/children", study.id());
     let children = fs::read_to_string(path).unwrap_or_default();
     let numbers = children
@@ -185,16 +272,16 @@ fn is_ram_disk(pid: Pid) -> bool {
 }
 
 #[test]
-fn a_study_that_is_killed_leaves_nothing_mounted() {
+fn a_study_that_is_killed_leaves_no_mount_and_no_device() {
     let dir = scratch();
     let Some((mut study, _)) = with_fuse(dir.path()) else {
         eprintln!("skipped: no FUSE on this machine");
         return;
     };
-    let disks = ram_disks(&study);
+    let made = Made::by(&study, dir.path());
     study.kill().expect("it is running");
     study.wait().expect("it ends");
-    expect_nothing_left(dir.path(), &disks);
+    expect_nothing_left(dir.path(), &made);
 }
 
 #[test]
@@ -205,7 +292,7 @@ fn a_study_that_is_interrupted_twice_leaves_nothing() {
         return;
     };
     let pid = Pid::from_child(&study);
-    let disks = ram_disks(&study);
+    let made = Made::by(&study, dir.path());
     // The second one is not taken for the first, because the command has answered that.
     for _ in 0..2 {
         // It may have ended after the first.
@@ -213,7 +300,7 @@ fn a_study_that_is_interrupted_twice_leaves_nothing() {
         thread::sleep(Duration::from_millis(200));
     }
     study.wait().expect("it ends");
-    expect_nothing_left(dir.path(), &disks);
+    expect_nothing_left(dir.path(), &made);
     assert_eq!(left_in(dir.path()), [""; 0]);
 }
 
@@ -224,10 +311,11 @@ fn a_file_system_that_dies_does_not_take_the_study_with_it() {
         eprintln!("skipped: no FUSE on this machine");
         return;
     };
+    let made = Made::by(&study, dir.path());
     // It may have ended by itself.
     let _ = kill_process(fuse, Signal::KILL);
     study.wait().expect("it ends");
-    expect_nothing_left(dir.path(), &[]);
+    expect_nothing_left(dir.path(), &made);
     assert!(dir.path().join("study.json").exists());
     assert_eq!(left_in(dir.path()), [""; 0]);
 }
