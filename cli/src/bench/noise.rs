@@ -35,16 +35,20 @@ impl Noise {
 
     /// A warning for the report, if the activity is large enough to matter.
     pub fn notes(&self) -> Option<String> {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let processors = self.processors()?;
-        (processors > 0.1 * cores as f64).then(|| {
-            format!(
-                "busy machine: other programs kept {processors:.2} of {cores} processors busy; \
-                this favours programs \
-                 with many threads, so measure again on a quiet machine before relying on a ratio"
-            )
-        })
+        warning(self.processors()?)
     }
+}
+
+/// A warning for the report, if other programs kept so many processors busy that it matters.
+pub fn warning(processors: f64) -> Option<String> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    (processors > 0.1 * cores as f64).then(|| {
+        format!(
+            "busy machine: other programs kept {processors:.2} of {cores} processors busy; \
+            this favours programs \
+            with many threads, so measure again on a quiet machine before relying on a ratio"
+        )
+    })
 }
 
 /// The busy time of all processors since boot: everything except idle time and waiting for disks.

@@ -43,6 +43,7 @@ pub struct About {
     pub title: &'static str,
     /// How it is measured, in one or two sentences.
     pub method: &'static str,
-    /// The part of the study's time that it gets, relative to the others. Most have 1.
-    pub weight: f64,
+    /// The part of the time of a quick study that it gets, and of a full one, relative to the
+    /// others.
+    pub weight: (f64, f64),
 }

@@ -52,6 +52,9 @@ pub struct Record {
     pub skipped: Option<String>,
     /// Whether it has had its time.
     pub finished: bool,
+    /// How often it has had a part of its time.
+    #[serde(default)]
+    pub passes: u32,
     pub rounds: usize,
     pub seconds: f64,
     /// The number of processors that other programs kept busy during it.

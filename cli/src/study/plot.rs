@@ -74,7 +74,17 @@ impl Plot {
         Plot::new(title, Kind::Latency)
     }
 
-    pub fn new(title: &str, kind: Kind) -> Plot {
+    /// A table of ratios, whose fields are named by `rows` and `columns`.
+    pub fn map(title: &str, rows: &str, columns: &str, cells: Vec<MapCell>) -> Plot {
+        let kind = Kind::Map {
+            rows: rows.to_owned(),
+            columns: columns.to_owned(),
+            cells,
+        };
+        Plot::new(title, kind)
+    }
+
+    fn new(title: &str, kind: Kind) -> Plot {
         Plot {
             title: title.to_owned(),
             kind,

@@ -12,52 +12,75 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use super::cell::Cell;
-use super::experiment::Experiment;
-use super::file::{Record, Study};
+use super::experiment::{About, Experiment};
+use super::experiments;
+use super::file::{Length, Record, Study};
 use super::interrupt;
 use super::machine::Machine;
 use super::progress::Progress;
 use super::results::CellResults;
-use crate::bench::noise::Noise;
+use crate::bench::noise::{self, Noise};
 
 /// A first round may take this many times the experiment's share before it is cut short.
 const PATIENCE: u32 = 2;
 
-/// Runs `experiments` within `time`, and resumes those that `study` has begun. Writes the
-/// result file to `out` after each.
+/// A full study measures everything twice, once in each half of its time, so the intervals of its
+/// figures include how the machine changes meanwhile.
+fn passes(study: &Study, machine: &Machine) -> u32 {
+    match study.length {
+        Length::Full if machine.bench.rounds.is_none() => 2,
+        _ => 1,
+    }
+}
+
+/// Measures the experiments that `wanted` selects within `time`, and goes on with what `study` has.
+/// Writes the result file to `out` after each.
 pub fn run(
     study: &mut Study,
-    mut experiments: Vec<Box<dyn Experiment>>,
+    wanted: impl Fn(&About) -> bool,
     machine: &Machine,
     time: Duration,
     out: &Path,
 ) -> Result<()> {
     let end = Instant::now() + time;
     let progress = Progress::start(time);
-    let finished = |study: &Study, id: &str| {
+    let passes = passes(study, machine);
+    let mut turns: Vec<(u32, Box<dyn Experiment>)> = Vec::new();
+    for pass in 1..=passes {
+        turns.extend(experiments::all().into_iter().map(|e| (pass, e)));
+    }
+    turns.retain(|(pass, experiment)| {
+        let about = experiment.about();
         let mut records = study.experiments.iter();
-        records.any(|record| record.id == id && record.finished)
-    };
-    experiments.retain(|experiment| !finished(study, experiment.about().id));
-    let mut weights: f64 = experiments.iter().map(|e| e.about().weight).sum();
+        let record = records.find(|record| record.id == about.id);
+        let done = record.is_some_and(|record| record.finished || record.passes >= *pass);
+        wanted(&about) && !done
+    });
+    let weight = |about: &About| machine.pick(about.weight);
+    let mut weights: f64 = turns.iter().map(|(_, e)| weight(&e.about())).sum();
     // Each is dropped after its turn, and with it whatever it has mounted or started.
-    for mut experiment in experiments {
+    for (pass, mut experiment) in turns {
         if interrupt::requested() {
             break;
         }
         let about = experiment.about();
         // What an experiment leaves of its time goes to those that follow.
         let left = end.saturating_duration_since(Instant::now());
-        let share = left.mul_f64((about.weight / weights).min(1.0));
-        weights -= about.weight;
+        let share = left.mul_f64((weight(&about) / weights).min(1.0));
+        weights -= weight(&about);
         let record = record_of(study, experiment.as_ref());
         match experiment.available(machine) {
             Ok(()) => measure(experiment.as_mut(), record, machine, share, &progress),
-            Err(reason) => {
+            Err(reason) if record.passes == 0 => {
                 progress.say(&format!("{}: skipped: {reason}", about.id));
                 record.skipped = Some(reason);
-                record.finished = true;
             }
+            // The first pass has told the same, or has measured it.
+            Err(_) => {}
+        }
+        if !interrupt::requested() {
+            record.passes = pass;
+            record.finished = pass == passes;
         }
         study.write(out)?;
     }
@@ -78,6 +101,7 @@ fn record_of<'a>(study: &'a mut Study, experiment: &dyn Experiment) -> &'a mut R
             method: about.method.to_owned(),
             skipped: None,
             finished: false,
+            passes: 0,
             rounds: 0,
             seconds: 0.0,
             processors_busy_with_others: None,
@@ -109,16 +133,23 @@ fn measure(
             rounds(experiment, record, machine, (start, share), progress);
         }
         Err(error) if interrupt::requested() => drop(error),
-        Err(error) => record.failures.push(format!("{error:#}")),
+        Err(error) => {
+            let failure = format!("{error:#}");
+            if !record.failures.contains(&failure) {
+                record.failures.push(failure);
+            }
+        }
     }
     for cell in &mut record.cells.0 {
         cell.summarise();
     }
     record.seconds += start.elapsed().as_secs_f64();
-    record.processors_busy_with_others = others.processors();
-    record.notes.extend(others.notes());
+    // Of several passes, the busiest one counts.
+    let busy = [record.processors_busy_with_others, others.processors()];
+    record.processors_busy_with_others = busy.into_iter().flatten().reduce(f64::max);
+    let busy = record.processors_busy_with_others;
+    record.notes.extend(busy.and_then(noise::warning));
     record.answer = experiment.answer(&record.cells);
-    record.finished = !interrupt::requested();
 }
 
 /// Makes the cells of the record those of `cells`, and keeps the results of an interrupted run.

@@ -47,7 +47,7 @@ impl Experiment for ManyFiles {
             method: "A FUSE file system answers each read after 5 ms. A blocking thread reads the \
                      first block of 200 files one after the other; fibers on one worker, and as \
                      many threads, share the files. All files are open before the time runs.",
-            weight: 1.5,
+            weight: (9.0, 45.0),
         }
     }
 

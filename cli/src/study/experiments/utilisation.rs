@@ -58,7 +58,7 @@ impl Experiment for Utilisation {
                 threads or by fibers on one thread. The figure is the part of the time that went \
                 into the computation. Disks with a fixed latency are FUSE file systems, which are \
                 served by another process.",
-            weight: 1.5,
+            weight: (7.0, 80.0),
         }
     }
 
@@ -69,7 +69,7 @@ impl Experiment for Utilisation {
 
     fn prepare(&mut self, machine: &Machine, notes: &mut Vec<String>) -> Result<Vec<Cell>> {
         self.turns_per_us = turns_per_us(&machine.bench)?;
-        let file = data_file(&machine.bench.dir, machine.pick((128, 1024)))?;
+        let file = data_file(&machine.bench.dir, machine.pick((128, 512)))?;
         self.places.push((DISK.to_owned(), file, None));
         let latencies: &[u64] = machine.pick((&FEW_LATENCIES_US, &LATENCIES_US));
         for &us in latencies {

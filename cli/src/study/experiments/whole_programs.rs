@@ -18,7 +18,7 @@ use crate::study::cell::{Cell, Sample};
 use crate::study::estimate::{Estimate, median};
 use crate::study::experiment::{About, Experiment};
 use crate::study::machine::Machine;
-use crate::study::plot::Plot;
+use crate::study::plot::{MapCell, Plot};
 use crate::study::results::Results;
 use crate::study::unit::Unit;
 
@@ -39,6 +39,9 @@ const QUICK: [&str; 4] = [
     "key-value",
     "log",
 ];
+
+/// Programs that start with these words do no I/O that could be asynchronous.
+const NO_FILES: [&str; 2] = ["fork and exec", "split computation"];
 
 /// One way of running one program.
 struct Contender {
@@ -74,7 +77,7 @@ impl Experiment for WholePrograms {
                 same two processors. Servers answer a load generator over the loopback interface. \
                 Mixed requests read 4 KiB, half of them uncached, and compute for 10 us; a pool of \
                 threads serves them, too.",
-            weight: 3.0,
+            weight: (14.0, 290.0),
         }
     }
 
@@ -106,7 +109,7 @@ impl Experiment for WholePrograms {
         }
         for case in case::all(bench) {
             let wanted = |start: &&str| case.name.starts_with(*start);
-            if bench.quick && !QUICK.iter().any(wanted) {
+            if NO_FILES.iter().any(wanted) || (bench.quick && !QUICK.iter().any(wanted)) {
                 continue;
             }
             let whole = case.participants.iter().filter(|p| !p.one_core);
@@ -205,11 +208,38 @@ impl Experiment for WholePrograms {
             .min_by(|a, b| by_rate(a).total_cmp(&by_rate(b)));
         let name =
             |duel: Option<&Duel>| duel.map_or("none", |duel| duel.program.as_str()).to_owned();
-        let loses = count(Direction::AsyncLoses).is_some_and(|many| many.value > 0.0);
+        let loses = count(LOSES).is_some_and(|many| many.value > 0.0);
+        let losers: Vec<&str> = duels
+            .iter()
+            .filter(|d| {
+                d.rate
+                    .is_some_and(|r| Direction::of(&r, Better::Higher) == LOSES)
+            })
+            .map(|duel| duel.program.as_str())
+            .collect();
+        let losers = match losers.is_empty() {
+            true => String::new(),
+            false => format!(" ({})", losers.join("; ")),
+        };
+        let tails: Vec<Direction> = duels
+            .iter()
+            .filter_map(|duel| Some(Direction::of(&duel.p99?, Better::Lower)))
+            .collect();
+        let tail = |wanted| {
+            let many = tails.iter().filter(|side| **side == wanted).count();
+            Some(Estimate::exact(Unit::Count, many as f64))
+        };
+        let latency = match tails.is_empty() {
+            true => "",
+            false => {
+                " Of {servers} servers, the 99th percentile of the answers is lower with fibers in \
+                 {p99 wins}, higher in {p99 loses} and equal in the others."
+            }
+        };
         let sentence = format!(
             "Of {{programs}} whole programs, the best fibers are faster than the best threads in \
-             {{wins}}, slower in {{loses}} and equal in {{same}}: from {{worst}} the rate ({}) to \
-             {{best}} ({}), with {{cpu}} of their CPU time in the median.",
+             {{wins}}, slower in {{loses}}{losers} and equal in {{same}}: from {{worst}} the rate \
+             ({}) to {{best}} ({}), with {{cpu}} of their CPU time in the median.{latency}",
             name(worst),
             name(best)
         );
@@ -219,24 +249,52 @@ impl Experiment for WholePrograms {
                 "programs",
                 Some(Estimate::exact(Unit::Count, sides.len() as f64)),
             )
-            .with("wins", count(Direction::AsyncWins))
-            .with("loses", count(Direction::AsyncLoses))
+            .with("wins", count(WINS))
+            .with("loses", count(LOSES))
             .with("same", count(Direction::NoDifference))
+            .with(
+                "servers",
+                Some(Estimate::exact(Unit::Count, tails.len() as f64)),
+            )
+            .with("p99 wins", tail(WINS))
+            .with("p99 loses", tail(LOSES))
             .with("cpu", cpu)
             .with("best", best.and_then(|duel| duel.rate))
             .with("worst", worst.and_then(|duel| duel.rate));
+        let mut table = Vec::new();
         for duel in &duels {
             let program = &duel.program;
-            let title = format!("{program}: a second");
-            answer = answer
-                .judged(&format!("rate: {program}"), duel.rate, Better::Higher)
-                .judged(&format!("CPU: {program}"), duel.cpu, Better::Lower)
-                .judged(&format!("p99: {program}"), duel.p99, Better::Lower)
-                .plot(Plot::bars(&title, "rate", false).only(PROGRAM, program.as_str()));
+            for (what, title, ratio, better) in [
+                ("rate", "rate", duel.rate, Better::Higher),
+                ("CPU", "CPU time", duel.cpu, Better::Lower),
+                ("p99", "99th percentile", duel.p99, Better::Lower),
+            ] {
+                let finding = format!("{what}: {program}");
+                answer = answer.judged(&finding, ratio, better);
+                table.push(MapCell {
+                    row: program.clone(),
+                    column: title.to_owned(),
+                    finding,
+                });
+            }
+        }
+        answer = answer.plot(Plot::map(
+            "The best fibers relative to the best threads",
+            PROGRAM,
+            "fibers relative to threads",
+            table,
+        ));
+        for duel in &duels {
+            let title = format!("{}: a second", duel.program);
+            let program = duel.program.as_str();
+            answer = answer.plot(Plot::bars(&title, "rate", false).only(PROGRAM, program));
         }
         answer
     }
 }
+
+const WINS: Direction = Direction::AsyncWins;
+const LOSES: Direction = Direction::AsyncLoses;
 
 /// What a runtime such as Go's should do.
 fn advice(loses: bool) -> &'static str {

@@ -48,6 +48,18 @@ impl Contender {
         }
     }
 
+    /// What it needs that a machine may not have.
+    pub fn needs(self) -> &'static str {
+        match self {
+            Contender::Iopoll => ", which needs O_DIRECT and a device with queues for polling",
+            Contender::Sqpoll => {
+                ", which needs the right to start a polling kernel thread (root, or Linux 5.11)"
+            }
+            Contender::Registered => ", which needs the right to lock memory (ulimit -l)",
+            _ => "",
+        }
+    }
+
     pub fn named(name: &str) -> Result<Contender> {
         let found = Contender::ALL.into_iter().find(|who| who.name() == name);
         found.with_context(|| format!("no mechanism {name:?}"))

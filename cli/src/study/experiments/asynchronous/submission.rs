@@ -115,7 +115,7 @@ impl Experiment for Submission {
             method: "One thread submits a batch of random reads, in one call where the mechanism \
                      has one, waits until all are complete, and submits the next. Processor time \
                      is that of the whole process, with the kernel's worker threads of the rings.",
-            weight: 1.5,
+            weight: (8.5, 85.0),
         }
     }
 
@@ -138,7 +138,8 @@ impl Experiment for Submission {
             let able = Contender::ALL.into_iter().filter(|&who| {
                 let tried = try_out(&mut state, who, cache);
                 if let Err(error) = &tried {
-                    notes.push(format!("no {cache} reads by {}: {error:#}", who.name()));
+                    let (name, needs) = (who.name(), who.needs());
+                    notes.push(format!("no {cache} reads by {name}{needs}: {error:#}"));
                 }
                 tried.is_ok()
             });

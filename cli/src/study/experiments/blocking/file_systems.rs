@@ -59,7 +59,7 @@ impl Experiment for FileSystems {
             method: "One thread opens, reads, writes and syncs files of 16 MiB in blocks of 4 KiB, \
                      on the disk of --dir, on tmpfs, and as root on new file systems on loop \
                      devices over a file in --dir, on a RAM disk and on FUSE without a latency.",
-            weight: 0.8,
+            weight: (4.5, 28.0),
         }
     }
 

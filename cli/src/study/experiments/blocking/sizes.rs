@@ -42,7 +42,7 @@ impl Experiment for Sizes {
             method: "One thread makes pread, pwrite and fsync calls on random blocks of a file on \
                      the disk of --dir and reads the clock after each; the cost of that is \
                      subtracted. Cold reads follow posix_fadvise(DONTNEED), without readahead.",
-            weight: 0.7,
+            weight: (3.5, 22.0),
         }
     }
 

@@ -71,7 +71,7 @@ impl Experiment for WriteBack {
             method: "One thread writes blocks of 64 KiB to a file. As root, it is on a loop device \
                      whose own limit of unwritten data is set to 16 MiB, so that nothing else on \
                      the machine is affected; O_SYNC and O_DIRECT writes go to the same file.",
-            weight: 0.7,
+            weight: (2.8, 20.0),
         }
     }
 

@@ -60,7 +60,7 @@ impl Experiment for Interrupts {
                      asynchronous I/O. /proc/interrupts, /proc/softirqs and /proc/stat count for \
                      the whole machine; as root, tracepoints time the handlers. A thread of the \
                      idle class keeps each processor awake, or they would not be recorded.",
-            weight: 0.4,
+            weight: (1.5, 12.0),
         }
     }
 
@@ -180,8 +180,8 @@ fn answer(results: &Results) -> Answer {
     };
     let fewer = many.value < 0.9 * one.value;
     let mut sentence = format!(
-        "A read by itself comes with {{one}} interrupts of devices, one of 32 at once with \
-         {{many}}{}.",
+        "A device interrupts the processor {{one}} times for each read if one follows the other, and \
+         {{many}} times if 32 are under way{}.",
         if fewer {
             ": several completions share an interrupt"
         } else {

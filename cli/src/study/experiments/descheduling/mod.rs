@@ -86,7 +86,7 @@ impl Experiment for Descheduling {
             method: "One thread makes each call by itself and asks getrusage and its processor \
                      clock before and after. Where perf_event_open is allowed, the kernel records \
                      when the thread left the processor, was woken and ran again.",
-            weight: 0.6,
+            weight: (2.3, 15.0),
         }
     }
 
@@ -273,7 +273,9 @@ fn answer(results: &Results) -> Answer {
         .find_map(|call| Some((call, at(call, WAKING)?)));
     if let Some((call, waking)) = woken {
         let name = call.name();
-        sentence += &format!("Once a {name} is complete, the thread runs again after {{waking}}.");
+        let article = if name.starts_with('O') { "an" } else { "a" };
+        sentence +=
+            &format!("Once {article} {name} is complete, the thread runs again after {{waking}}.");
         answer = answer.with("waking", Some(waking));
     }
     answer.sentence = match sentence.is_empty() {

@@ -17,7 +17,7 @@ use crate::study::estimate::Estimate;
 use crate::study::experiment::{About, Experiment};
 use crate::study::machine::Machine;
 use crate::study::places::{Place, name_of};
-use crate::study::plot::{Kind, MapCell, Plot};
+use crate::study::plot::{MapCell, Plot};
 use crate::study::results::Results;
 use crate::study::unit::Unit;
 
@@ -59,7 +59,7 @@ impl Experiment for Map {
                 blocks: from the page cache, cold, with O_DIRECT, and with O_DIRECT from FUSE file \
                 systems of different latencies, which another process serves. Depth is the number \
                 of readers. The policy's choice is counted in separate runs.",
-            weight: 3.0,
+            weight: (18.0, 300.0),
         }
     }
 
@@ -69,7 +69,7 @@ impl Experiment for Map {
     }
 
     fn prepare(&mut self, machine: &Machine, notes: &mut Vec<String>) -> Result<Vec<Cell>> {
-        let file = data_file(&machine.bench.dir, machine.pick((128, 1024)))?;
+        let file = data_file(&machine.bench.dir, machine.pick((128, 512)))?;
         for (name, cache) in [
             ("page cache", "cached"),
             ("disk, cold cache", "cold"),
@@ -82,7 +82,7 @@ impl Experiment for Map {
                 _place: None,
             });
         }
-        let latencies: &[u64] = machine.pick((&[200, 5000], &[50, 200, 1000, 10_000]));
+        let latencies: &[u64] = machine.pick((&[200, 5000], &[50, 200, 1000, 5000]));
         for &us in latencies {
             let latency = Duration::from_micros(us);
             let name = format!("FUSE, {}", name_of(latency));
@@ -133,7 +133,11 @@ impl Experiment for Map {
         };
         let mut sample = requests.run(&machine.bench)?.sample();
         if on_fibers && !self.parked.contains_key(&cell.to_string()) {
-            let parked = requests.policy(&machine.bench)?.parked_share();
+            let short = Requests {
+                ms: requests.ms.min(40),
+                ..requests
+            };
+            let parked = short.policy(&machine.bench)?.parked_share();
             self.parked.insert(cell.to_string(), parked);
             sample = sample.and(PARKED, Unit::Share, parked);
         }
@@ -153,8 +157,8 @@ impl Experiment for Map {
                 .with(&findings[2], field.parked);
             for (map, finding) in maps.iter_mut().zip(findings) {
                 map.push(MapCell {
-                    row: field.from.clone(),
-                    column: format!("{}, depth {}", Unit::Bytes.show(field.size), field.depth),
+                    row: format!("{}, {}", field.from, Unit::Bytes.show(field.size)),
+                    column: field.depth.to_string(),
                     finding,
                 });
             }
@@ -165,12 +169,8 @@ impl Experiment for Map {
             "The policy: reads for which the fiber parks; all others are made at once",
         ];
         for (cells, title) in maps.into_iter().zip(titles) {
-            let kind = Kind::Map {
-                rows: FROM.to_owned(),
-                columns: "size, depth".to_owned(),
-                cells,
-            };
-            answer = answer.plot(Plot::new(title, kind));
+            let rows = format!("{FROM}, {SIZE}");
+            answer = answer.plot(Plot::map(title, &rows, DEPTH, cells));
         }
         answer
     }

@@ -34,19 +34,14 @@ pub fn answer(fields: &[Field]) -> Answer {
     let worst = all().min_by(|a, b| by_rate(a).total_cmp(&by_rate(b)));
     let name = |field: Option<&Field>| field.map(Field::name).unwrap_or_default();
     let sentence = format!(
-        "Of {{all}} combinations, asynchronous I/O on one processor is better in {{wins}}, worse \
-         in {{loses}}, and makes no difference in {{same}}: it reaches {{best}} the rate of \
-         threads at best ({}) and {{worst}} at worst ({}).",
+        "Of {{all}} combinations, asynchronous I/O on one processor is better in {{wins}} (faster, or \
+         as fast for less processor time), worse in {{loses}}, and makes no difference in \
+         {{same}}: it reaches {{best}} the rate of threads at best ({}) and {{worst}} at worst ({}).",
         name(best),
         name(worst)
     );
-    let (wins, others) = rows(&measured);
-    let lone_wins = measured
-        .iter()
-        .any(|(field, side)| field.depth == 1.0 && *side == Direction::AsyncWins);
-    Answer::new(sentence.clone())
+    let answer = Answer::new(sentence.clone())
         .verdict(sentence)
-        .verdict(rows_in_words(&wins, &others, lone_wins))
         .with(
             "all",
             Some(Estimate::exact(Unit::Count, measured.len() as f64)),
@@ -55,53 +50,84 @@ pub fn answer(fields: &[Field]) -> Answer {
         .with("loses", count(Direction::AsyncLoses))
         .with("same", count(Direction::NoDifference))
         .with("best", best.and_then(|field| field.rate))
-        .with("worst", worst.and_then(|field| field.rate))
+        .with("worst", worst.and_then(|field| field.rate));
+    by_row(answer, &measured)
 }
 
-/// The rows in which most fields with more than one reader are won, and the others.
-fn rows<'a>(measured: &[(&'a Field, Direction)]) -> (Vec<&'a str>, Vec<&'a str>) {
-    let mut rows: Vec<&str> = Vec::new();
+/// The number of fields that are won and lost, and of all.
+#[derive(Clone, Copy, Default)]
+struct Score {
+    wins: u32,
+    loses: u32,
+    all: u32,
+}
+
+impl Score {
+    fn of(sides: impl Iterator<Item = Direction>) -> Score {
+        sides.fold(Score::default(), |score, side| Score {
+            wins: score.wins + u32::from(side == Direction::AsyncWins),
+            loses: score.loses + u32::from(side == Direction::AsyncLoses),
+            all: score.all + 1,
+        })
+    }
+
+    /// The part of the fields that are won.
+    fn share(self) -> f64 {
+        f64::from(self.wins) / f64::from(self.all.max(1))
+    }
+
+    /// Adds its numbers to `answer`, under names that begin with `name`.
+    fn add_to(self, answer: Answer, name: &str) -> Answer {
+        let count = |many: u32| Some(Estimate::exact(Unit::Count, f64::from(many)));
+        answer
+            .with(&format!("{name}: wins"), count(self.wins))
+            .with(&format!("{name}: loses"), count(self.loses))
+            .with(&format!("{name}: all"), count(self.all))
+    }
+}
+
+/// Adds to the verdict how many fields with several readers are won in each row, the best row
+/// first, and what a lone reader gains.
+fn by_row(mut answer: Answer, measured: &[(&Field, Direction)]) -> Answer {
+    let mut rows: Vec<(&str, Score)> = Vec::new();
     for (field, _) in measured {
-        if !rows.contains(&field.from.as_str()) {
-            rows.push(&field.from);
+        let from = field.from.as_str();
+        if !rows.iter().any(|(row, _)| *row == from) {
+            let of_row = measured
+                .iter()
+                .filter(|(f, _)| f.from == from && f.depth > 1.0);
+            rows.push((from, Score::of(of_row.map(|(_, side)| *side))));
         }
     }
-    rows.into_iter().partition(|row| {
-        let deep = measured
-            .iter()
-            .filter(|(field, _)| field.from == *row && field.depth > 1.0);
-        let sides: Vec<Direction> = deep.map(|(_, side)| *side).collect();
-        let wins = sides
-            .iter()
-            .filter(|side| **side == Direction::AsyncWins)
-            .count();
-        2 * wins > sides.len()
-    })
-}
-
-fn rows_in_words(wins: &[&str], others: &[&str], lone_wins: bool) -> String {
-    let list = |rows: &[&str]| rows.join("; ");
-    let several = match (wins.is_empty(), others.is_empty()) {
-        (false, false) => format!(
-            "With several readers, asynchronous I/O is better in most cases of: {}. It is not in \
-             most cases of: {}",
-            list(wins),
-            list(others)
-        ),
-        (false, true) => {
-            "With several readers, asynchronous I/O is better in most cases".to_owned()
-        }
-        (true, _) => format!(
-            "Even with several readers, asynchronous I/O is better in few cases of each of: {}",
-            list(others)
+    rows.retain(|(_, score)| score.all > 0);
+    rows.sort_by(|a, b| b.1.share().total_cmp(&a.1.share()));
+    let mut parts = Vec::new();
+    for (row, score) in &rows {
+        let loses = match score.loses {
+            0 => String::new(),
+            _ => format!(" (and loses in {{{row}: loses}})"),
+        };
+        parts.push(format!("{{{row}: wins}} of {{{row}: all}} on {row}{loses}"));
+        answer = score.add_to(answer, row);
+    }
+    let mut text = match parts.is_empty() {
+        true => String::new(),
+        false => format!(
+            "With several readers, asynchronous I/O wins in this many combinations: {}.",
+            parts.join("; ")
         ),
     };
-    let lone = if lone_wins {
-        "."
-    } else {
-        "; and a lone reader never gains, because nothing else can run on its thread."
-    };
-    several + lone
+    let lone = measured.iter().filter(|(field, _)| field.depth == 1.0);
+    let lone = Score::of(lone.map(|(_, side)| *side));
+    if lone.all > 0 {
+        text += " A lone reader wins in {lone: wins} of {lone: all} and loses in {lone: loses}, \
+                 because nothing else can run on its thread.";
+        answer = lone.add_to(answer, "lone");
+    }
+    match text.is_empty() {
+        true => answer,
+        false => answer.verdict(text.trim()),
+    }
 }
 
 #[cfg(test)]
@@ -147,6 +173,12 @@ mod tests {
         assert_eq!((value("best"), value("worst")), (Some(3.0), Some(0.8)));
         assert!(answer.sentence.contains("(page cache, 4 KiB, depth 8)"));
         let rows = &answer.verdict[1];
-        assert!(rows.contains("cases of: disk. It") && rows.contains("cases of: page cache; and"));
+        let order = "combinations: {disk: wins} of {disk: all} on disk; {page cache: wins} of \
+                     {page cache: all} on page cache (and loses in {page cache: loses}).";
+        assert!(rows.contains(order), "{rows}");
+        assert_eq!(
+            (value("disk: wins"), value("page cache: loses")),
+            (Some(2.0), Some(1.0))
+        );
     }
 }

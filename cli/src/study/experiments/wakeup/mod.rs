@@ -46,7 +46,7 @@ impl Experiment for Wakeup {
             method: "One thread wakes another that sleeps, both fixed to processors. The time runs \
                      from before the call until the sleeper reads the clock. On a loaded machine \
                      a third thread computes on each of these processors.",
-            weight: 0.7,
+            weight: (3.3, 24.0),
         }
     }
 
@@ -56,7 +56,6 @@ impl Experiment for Wakeup {
 
     fn prepare(&mut self, _: &Machine, notes: &mut Vec<String>) -> Result<Vec<Cell>> {
         self.processors = processors()?;
-        notes.push(IdleStates::read().describe());
         let mut cores = vec![SAME];
         match self.processors.len() {
             0 | 1 => notes.push("there is no other core to wake a thread on".to_owned()),
