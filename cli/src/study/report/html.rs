@@ -21,6 +21,7 @@ pub fn page(study: &Study, name: &str) -> String {
     if let Some(note) = incomplete(study) {
         let _ = writeln!(html, "<p class=\"note\">{note}</p>");
     }
+    html += &overview(&experiments);
     html += &contents(&experiments);
     for number in 1..=9 {
         let those: Vec<_> = experiments
@@ -91,6 +92,25 @@ pub fn verdict_of(experiments: &[ExperimentView]) -> String {
     format!("<div class=\"verdict\"><ol>\n{items}</ol></div>\n")
 }
 
+/// The experiments whose first plots are the overview, and the number of these plots.
+const OVERVIEW: [(&str, usize); 2] = [("map", 2), ("whole-programs", 1)];
+
+/// Wins and losses at a glance. Empty if none of it was measured.
+fn overview(experiments: &[ExperimentView]) -> String {
+    let first_plots = |(id, many): &(&str, usize)| -> Option<String> {
+        let experiment = experiments.iter().find(|e| e.record.id == *id)?;
+        Some(drawn(experiment).take(*many).collect())
+    };
+    let drawn: String = OVERVIEW.iter().filter_map(first_plots).collect();
+    if drawn.is_empty() {
+        return drawn;
+    }
+    format!(
+        "<h2 id=\"overview\">Where asynchronous I/O wins, and where it loses</h2>\n<div \
+        class=\"plots\">{drawn}</div>\n"
+    )
+}
+
 fn contents(experiments: &[ExperimentView]) -> String {
     let mut html = "<nav><ol>".to_owned();
     for number in 1..=9 {
@@ -122,7 +142,13 @@ fn section(experiment: &ExperimentView) -> String {
         return html + "</section>\n";
     }
     html += &answer(experiment);
-    let _ = write!(html, "<div class=\"plots\">{}</div>", figures(experiment));
+    let above = OVERVIEW.iter().find(|(id, _)| *id == record.id);
+    if above.is_some() {
+        html += "<p>Its ratios stand in the <a href=\"#overview\">overview</a>.</p>\n";
+    }
+    let above = above.map_or(0, |(_, many)| *many);
+    let plots: String = drawn(experiment).skip(above).collect();
+    let _ = write!(html, "<div class=\"plots\">{plots}</div>");
     html += &remarks(experiment);
     html += &table(experiment);
     html + "</section>\n"
@@ -136,11 +162,12 @@ pub fn answer(experiment: &ExperimentView) -> String {
 
 /// The plots of an experiment.
 pub fn figures(experiment: &ExperimentView) -> String {
-    let plots = &experiment.record.answer.plots;
-    plots
-        .iter()
-        .map(|plot| plots::draw(plot, experiment))
-        .collect()
+    drawn(experiment).collect()
+}
+
+fn drawn(experiment: &ExperimentView) -> impl Iterator<Item = String> {
+    let plots = experiment.record.answer.plots.iter();
+    plots.map(|plot| plots::draw(plot, experiment))
 }
 
 fn remarks(experiment: &ExperimentView) -> String {

@@ -16,9 +16,11 @@ pub fn draw(rows: &str, columns: &str, cells: &[MapCell], experiment: &Experimen
     let row_names = unique(cells.iter().map(|cell| cell.row.as_str()));
     let column_names = unique(cells.iter().map(|cell| cell.column.as_str()));
     let mut html = format!(
-        "<div class=\"scroll\"><table class=\"map\"><thead><tr><th>{}<br>{}</th>",
-        escape(columns),
-        escape(rows)
+        "<div class=\"scroll\"><table class=\"map\"><thead><tr><th rowspan=\"2\">{}</th><th \
+        colspan=\"{}\">{}</th></tr><tr>",
+        escape(rows),
+        column_names.len(),
+        escape(columns)
     );
     for column in &column_names {
         let _ = write!(html, "<th>{}</th>", escape(column));

@@ -41,11 +41,7 @@ pub fn draw(plot: &Plot, experiment: &ExperimentView) -> String {
         return drawn;
     }
     let title = super::markup::escape(&plot.title);
-    let class = match plot.kind {
-        Kind::Map { .. } => "wide",
-        _ => "",
-    };
-    format!("<figure class=\"{class}\"><figcaption>{title}{remark}</figcaption>{drawn}</figure>\n")
+    format!("<figure><figcaption>{title}{remark}</figcaption>{drawn}</figure>\n")
 }
 
 /// The scale of bars, unless it is linear.
