@@ -38,7 +38,7 @@ use report::Part;
 /// What to measure, for how long and where. Without `--only` and `--goals` it is the study.
 #[derive(Args)]
 pub struct Options {
-    /// Run the short study, about two minutes: the default. With --goals or --only: take shorter
+    /// Run the short study, a minute and a half: the default. With --goals or --only: take shorter
     /// and fewer rounds
     #[arg(long)]
     pub quick: bool,

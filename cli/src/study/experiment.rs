@@ -24,7 +24,7 @@ pub trait Experiment {
     /// `notes` says why.
     fn prepare(&mut self, machine: &Machine, notes: &mut Vec<String>) -> anyhow::Result<Vec<Cell>>;
 
-    /// Measures `cell` once. It should take 5 to 50 ms: the time of a quick study is two minutes
+    /// Measures `cell` once. It should take 5 to 50 ms: a quick study has a minute and a half
     /// for everything, and an interval needs several rounds.
     fn measure(&mut self, machine: &Machine, cell: &Cell) -> anyhow::Result<Sample>;
 
