@@ -129,8 +129,15 @@ fn measure(
     record.notes.clear();
     match experiment.prepare(machine, &mut record.notes) {
         Ok(cells) => {
+            let groups = groups(cells.iter());
             adopt(record, cells);
-            rounds(experiment, record, machine, (start, share), progress);
+            rounds(
+                experiment,
+                record,
+                machine,
+                (&groups, start, share),
+                progress,
+            );
         }
         Err(error) if interrupt::requested() => drop(error),
         Err(error) => {
@@ -152,7 +159,8 @@ fn measure(
     record.answer = experiment.answer(&record.cells);
 }
 
-/// Makes the cells of the record those of `cells`, and keeps the results of an interrupted run.
+/// Makes the cells of the record those of `cells`, and keeps the results that they have. Cells that
+/// were measured before but cannot be now keep theirs, too, behind the others.
 fn adopt(record: &mut Record, cells: Vec<Cell>) {
     let mut before = std::mem::take(&mut record.cells.0);
     record.cells.0 = cells
@@ -160,21 +168,21 @@ fn adopt(record: &mut Record, cells: Vec<Cell>) {
         .map(|cell| {
             let at = before.iter().position(|results| results.cell == cell);
             match at {
-                Some(at) => before.swap_remove(at),
+                Some(at) => before.remove(at),
                 None => CellResults::new(cell),
             }
         })
         .collect();
+    record.cells.0.extend(before);
 }
 
 fn rounds(
     experiment: &mut dyn Experiment,
     record: &mut Record,
     machine: &Machine,
-    (start, share): (Instant, Duration),
+    (groups, start, share): (&[Range<usize>], Instant, Duration),
     progress: &Progress,
 ) {
-    let groups = groups(record.cells.0.iter().map(|results| &results.cell));
     let mut longest = Duration::ZERO;
     let first = record.rounds;
     loop {
@@ -187,7 +195,7 @@ fn rounds(
             break;
         }
         let began = Instant::now();
-        for group in &groups {
+        for group in groups {
             let cut_short = machine.bench.rounds.is_none() && start.elapsed() > PATIENCE * share;
             if interrupt::requested() || cut_short {
                 break;
@@ -253,7 +261,26 @@ fn groups<'a>(cells: impl Iterator<Item = &'a Cell>) -> Vec<Range<usize>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Cell, groups};
+    use super::{Cell, CellResults, Record, adopt, groups};
+    use crate::study::cell::Sample;
+    use crate::study::unit::Unit;
+
+    #[test]
+    fn a_second_pass_keeps_what_the_first_has_measured() {
+        let mut results = CellResults::new(Cell::of("on a device that is gone"));
+        results.add(0, Sample::of("time", Unit::Nanoseconds, 1.0));
+        let mut record: Record = serde_json::from_value(serde_json::json!({
+            "question": 1, "id": "", "title": "", "method": "", "skipped": null,
+            "finished": false, "rounds": 1, "seconds": 1.0, "processors_busy_with_others": null,
+            "notes": [], "failures": [], "cells": [results],
+            "answer": {"sentence": "", "findings": {}, "plots": []},
+        }))
+        .expect("a record");
+        adopt(&mut record, vec![Cell::of("new")]);
+        let names = record.cells.0.iter().map(|c| c.cell.contender.as_str());
+        assert!(names.eq(["new", "on a device that is gone"]));
+        assert_eq!(record.cells.0[1].figures["time"].samples, [Some(1.0)]);
+    }
 
     #[test]
     fn contenders_at_one_point_form_a_group() {

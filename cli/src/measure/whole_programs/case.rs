@@ -177,6 +177,14 @@ impl Case {
         }
     }
 
+    /// Whether redis-benchmark is its client.
+    pub fn needs_redis_benchmark(&self) -> bool {
+        let Work::KeyValue { client, .. } = self.work else {
+            return false;
+        };
+        matches!(client, Client::RedisBenchmark { .. })
+    }
+
     /// The requests of all rounds that failed.
     pub fn failed_requests(&self, who: usize) -> f64 {
         self.rounds.samples(who, Run::failed).total()

@@ -10,7 +10,7 @@ mod judge;
 mod loadgen;
 pub mod nginx;
 mod processors;
-mod redis_benchmark;
+pub mod redis_benchmark;
 pub mod run;
 mod tree;
 

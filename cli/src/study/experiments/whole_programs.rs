@@ -12,6 +12,7 @@ use crate::bench::work::turns_per_us;
 use crate::measure::mixed;
 use crate::measure::whole_programs::case::{self, Kind, Participant, Work};
 use crate::measure::whole_programs::nginx::Nginx;
+use crate::measure::whole_programs::redis_benchmark;
 use crate::measure::whole_programs::run::{self, Place, Run};
 use crate::study::answer::{Answer, Better, Direction};
 use crate::study::cell::{Cell, Sample};
@@ -36,12 +37,17 @@ const ENGINES: [Engine; 2] = [Engine::Aio, Engine::Threads];
 const QUICK: [&str; 4] = [
     "indexer, cold",
     "httpd, 4 KB, keep-alive, 64",
-    "key-value",
+    "key-value server, memcached",
     "log",
 ];
 
-/// Programs that start with these words do no I/O that could be asynchronous.
-const NO_FILES: [&str; 2] = ["fork and exec", "split computation"];
+/// Programs that start with these words are left to `--only programs`: they do no I/O that could be
+/// asynchronous, or take long and ask the same as another one.
+const LEFT_OUT: [&str; 3] = [
+    "fork and exec",
+    "split computation",
+    "key-value server, redis-benchmark, pipeline",
+];
 
 /// One way of running one program.
 struct Contender {
@@ -107,9 +113,19 @@ impl Experiment for WholePrograms {
                 "nginx is not installed, so it is no reference for the file server".to_owned(),
             );
         }
+        let redis_benchmark = redis_benchmark::version().is_some();
+        if !redis_benchmark && !bench.quick {
+            notes.push(
+                "redis-benchmark is not installed, so it is no client of the key-value server"
+                    .to_owned(),
+            );
+        }
         for case in case::all(bench) {
             let wanted = |start: &&str| case.name.starts_with(*start);
-            if NO_FILES.iter().any(wanted) || (bench.quick && !QUICK.iter().any(wanted)) {
+            if LEFT_OUT.iter().any(wanted) || (bench.quick && !QUICK.iter().any(wanted)) {
+                continue;
+            }
+            if case.needs_redis_benchmark() && !redis_benchmark {
                 continue;
             }
             let whole = case.participants.iter().filter(|p| !p.one_core);

@@ -180,8 +180,8 @@ fn answer(results: &Results) -> Answer {
     };
     let fewer = many.value < 0.9 * one.value;
     let mut sentence = format!(
-        "A device interrupts the processor {{one}} times for each read if one follows the other, and \
-         {{many}} times if 32 are under way{}.",
+        "A device interrupts the processor {{one}} times for each read if one follows the other, \
+         and {{many}} times if 32 are under way{}.",
         if fewer {
             ": several completions share an interrupt"
         } else {

@@ -34,9 +34,10 @@ pub fn answer(fields: &[Field]) -> Answer {
     let worst = all().min_by(|a, b| by_rate(a).total_cmp(&by_rate(b)));
     let name = |field: Option<&Field>| field.map(Field::name).unwrap_or_default();
     let sentence = format!(
-        "Of {{all}} combinations, asynchronous I/O on one processor is better in {{wins}} (faster, or \
-         as fast for less processor time), worse in {{loses}}, and makes no difference in \
-         {{same}}: it reaches {{best}} the rate of threads at best ({}) and {{worst}} at worst ({}).",
+        "Of {{all}} combinations, asynchronous I/O on one processor is better in {{wins}} (faster, \
+         or as fast for less processor time), worse in {{loses}}, and makes no difference in \
+         {{same}}: it reaches {{best}} the rate of threads at best ({}) and {{worst}} at worst \
+         ({}).",
         name(best),
         name(worst)
     );
