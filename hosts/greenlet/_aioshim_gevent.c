@@ -15,6 +15,7 @@
 #include <greenlet/greenlet.h>
 #include <pthread.h>
 
+#define AIOSHIM_USE_VERSION 2 /* of the table in aioshim.h */
 #include "aioshim_host.h"
 #include "stacks.h"
 
@@ -411,6 +412,7 @@ static aioshim_host_t table = {
     .runnable = runnable,
     .wake = wake,
     .flags = AIOSHIM_HOST_SLEEPS_IN_POLL | AIOSHIM_HOST_NO_YIELDS,
+    .library = "gevent",
 };
 
 /* ---- The module ----------------------------------------------------------------------------- */

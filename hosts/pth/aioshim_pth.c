@@ -11,6 +11,7 @@
 #include <pth.h>
 #include <stdlib.h>
 
+#define AIOSHIM_USE_VERSION 2 /* of the table in aioshim.h */
 #include "aioshim_host.h"
 
 enum { SHORT_NS = 1000000 };
@@ -71,9 +72,6 @@ static void park(void *data)
 {
     (void)data;
     struct waiter *own = own_waiter();
-    /* Unparked before it parks: this is a yield. */
-    if (own->ready)
-        pth_yield(NULL);
     parked++;
     while (!own->ready) {
         pth_event_t event = pth_event(PTH_EVENT_FUNC, is_ready, own, pth_time(1000, 0));
@@ -85,6 +83,12 @@ static void park(void *data)
     parked--;
     own->ready = 0;
     ready--;
+}
+
+static void yield(void *data)
+{
+    (void)data;
+    pth_yield(NULL);
 }
 
 static void wake(void *data)
@@ -101,6 +105,8 @@ static const aioshim_host_t table = {
     .runnable = runnable,
     .wake = wake,
     .flags = AIOSHIM_HOST_SLEEPS_IN_POLL,
+    .yield = yield,
+    .library = "GNU Pth",
 };
 
 /* ---- The idle thread, and the functions that stand in front of others ----------------------- */

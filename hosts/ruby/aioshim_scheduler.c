@@ -19,6 +19,7 @@
 #include <sys/wait.h>
 #include <time.h>
 
+#define AIOSHIM_USE_VERSION 2 /* of the table in aioshim.h */
 #include "aioshim_host.h"
 
 int ruby_thread_has_gvl_p(void);
@@ -197,6 +198,7 @@ static aioshim_host_t table = {
     .runnable = runnable,
     .wake = wake,
     .flags = AIOSHIM_HOST_SLEEPS_IN_POLL | AIOSHIM_HOST_NO_YIELDS,
+    .library = "Ruby fibers",
 };
 
 /* ---- block and unblock: what Mutex, Queue, ConditionVariable and Thread#join call ------------ */

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <sys/select.h>
 
+#define AIOSHIM_USE_VERSION 2 /* of the table in aioshim.h */
 #include "aioshim_host.h"
 
 static aioshim_functions_t shim;
@@ -113,15 +114,20 @@ static void park(void *data)
     }
     struct waiter *own = own_waiter();
     parked++;
-    /* Unparked before it parks: this is a yield. */
-    if (own->ready)
-        st_usleep(0);
     /* An interrupt by st_thread_interrupt ends a wait of State Threads, but not one of the shim. */
     while (!own->ready)
         st_cond_wait(own->cond);
     parked--;
     own->ready = 0;
     ready--;
+}
+
+/* The idle thread is the only one that runs while it waits. */
+static void yield(void *data)
+{
+    (void)data;
+    if (st_thread_self() != idle)
+        st_usleep(0);
 }
 
 static void wake(void *data)
@@ -138,6 +144,8 @@ static const aioshim_host_t table = {
     .runnable = runnable,
     .wake = wake,
     .flags = AIOSHIM_HOST_SLEEPS_IN_POLL,
+    .yield = yield,
+    .library = "State Threads",
 };
 
 /* ---- The functions that stand in front of others -------------------------------------------- */
