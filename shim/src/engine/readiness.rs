@@ -166,7 +166,12 @@ impl Readiness {
             Request::AwaitSignal { .. } => watched.polls.push((token, libc::POLLIN)),
             _ => {
                 if let Some(direction) = request.direction() {
-                    watched.queue(direction).push_back((token, *request));
+                    let queue = watched.queue(direction);
+                    if queue.capacity() == 0 {
+                        // Most files have one waiter; a first push would make room for four.
+                        queue.reserve_exact(1);
+                    }
+                    queue.push_back((token, *request));
                 }
             }
         }
