@@ -15,8 +15,9 @@
 static const char usage[] =
     "mixed calibrate\n"
     "  prints how many iterations of the loop take a microsecond: {\"turns_per_us\": N}\n"
-    "mixed fibers|pthreads COUNT REQUESTS TURNS FILE\n"
-    "  COUNT     number of fibers on two workers, or of threads\n"
+    "mixed fibers|pthreads COUNT WORKERS REQUESTS TURNS FILE\n"
+    "  COUNT     number of fibers or threads\n"
+    "  WORKERS   OS threads that run the fibers\n"
     "  REQUESTS  each half of FILE needs half as many blocks of 4 KiB\n"
     "  TURNS     iterations of the loop after each read\n"
     "Prints one line of JSON. Uses only two processors.\n";
@@ -102,17 +103,19 @@ int main(int argc, char **argv)
         printf("{\"turns_per_us\": %.3f}\n", turns_per_us());
         return 0;
     }
-    workload = (struct workload){ .workers = CORES, .prepare = prepare, .work = requests_in_turn };
-    workload.fibers = argc == 6 && !strcmp(argv[1], "fibers");
-    workload.count = argc == 6 ? (unsigned)strtoul(argv[2], NULL, 10) : 0;
-    requests = argc == 6 ? strtoull(argv[3], NULL, 10) : 0;
-    turns = argc == 6 ? strtoull(argv[4], NULL, 10) : 0;
-    if (!workload.count || !requests || (!workload.fibers && strcmp(argv[1], "pthreads"))) {
+    workload = (struct workload){ .prepare = prepare, .work = requests_in_turn };
+    workload.fibers = argc == 7 && !strcmp(argv[1], "fibers");
+    workload.count = argc == 7 ? (unsigned)strtoul(argv[2], NULL, 10) : 0;
+    workload.workers = argc == 7 ? (unsigned)strtoul(argv[3], NULL, 10) : 0;
+    requests = argc == 7 ? strtoull(argv[4], NULL, 10) : 0;
+    turns = argc == 7 ? strtoull(argv[5], NULL, 10) : 0;
+    if (!workload.count || !workload.workers || !requests ||
+        (!workload.fibers && strcmp(argv[1], "pthreads"))) {
         fputs(usage, stderr);
         return 2;
     }
     use_processors(CORES);
-    open_file(argv[5]);
+    open_file(argv[6]);
     seed = fresh_seed();
     if (posix_memalign((void **)&memory, BLOCK, (size_t)BLOCK * workload.count))
         die(ENOMEM, "%u buffers", workload.count);

@@ -148,7 +148,13 @@ fn the_parts_of_full_measure_everyone() {
     for case in cases(&mixed, 6) {
         everyone(
             &case["by"],
-            &["64 fibers", "64 pthreads", "pool of 2", "pool of 32"],
+            &[
+                "64 fibers",
+                "64 fibers, 1 worker",
+                "64 pthreads",
+                "pool of 2",
+                "pool of 32",
+            ],
         );
     }
     for cell in cases(&matrix, 22) {

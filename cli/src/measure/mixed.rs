@@ -1,5 +1,5 @@
 //! Requests of one read and some work: the time until a number of them is done, and their CPU time,
-//! by fibers, by the same number of threads, and by thread pools.
+//! by fibers on two workers and on one, by the same number of threads, and by thread pools.
 //!
 //! Half of the reads find their block in the page cache. While a thread waits for one of the other
 //! half, another thread must take its place, but too many threads get in each other's way. Which
@@ -29,18 +29,20 @@ use crate::bench::work::turns_per_us;
 const MICROSECONDS: [u32; 6] = [0, 2, 5, 10, 20, 50];
 
 /// The participants.
-pub const NAMES: [&str; 6] = [
+pub const NAMES: [&str; 7] = [
     "64 fibers",
     "64 pthreads",
     "pool of 2",
     "pool of 8",
     "pool of 32",
     "64 pthreads again",
+    "64 fibers, 1 worker",
 ];
-const COUNTS: [u32; 6] = [64, 64, 2, 8, 32, 64];
+const COUNTS: [u32; 7] = [64, 64, 2, 8, 32, 64, 64];
 const FIBERS: usize = 0;
 const PTHREADS: usize = 1;
-const AGAIN: usize = 5;
+pub const AGAIN: usize = 5;
+const ONE_WORKER: usize = 6;
 const OTHERS: std::ops::Range<usize> = PTHREADS..AGAIN;
 
 /// The size of the file. One half of it is cached, the other is not. Each half must have at least
@@ -96,9 +98,10 @@ pub fn measure(bench: &Bench, out: &Path) -> Result<Part> {
     });
     if let Err(error) = bench.ensure_fibers_can_wait("fibers' mixed work") {
         failures.push(format!("{error:#}"));
-        cases
-            .iter_mut()
-            .for_each(|case| case.rounds.leave_out(FIBERS));
+        for case in &mut cases {
+            case.rounds.leave_out(FIBERS);
+            case.rounds.leave_out(ONE_WORKER);
+        }
     }
     progress.show("calibrating a microsecond of work");
     let turns_per_us = turns_per_us(bench)?;
@@ -145,20 +148,24 @@ pub fn measure(bench: &Bench, out: &Path) -> Result<Part> {
 
 /// Runs one participant once.
 pub fn run(bench: &Bench, who: usize, requests: u32, turns: u64, file: &Path) -> Result<Phase> {
-    let (kind, load) = match who {
-        FIBERS => ("fibers", Load::Shim),
-        _ => ("pthreads", Load::Plain),
+    let on_fibers = matches!(who, FIBERS | ONE_WORKER);
+    let (kind, load) = if on_fibers {
+        ("fibers", Load::Shim)
+    } else {
+        ("pthreads", Load::Plain)
     };
+    let workers = if who == ONE_WORKER { 1 } else { 2 };
     let mut command = bench.programs.command(&bench.programs.mixed, load);
     let numbers = [
         COUNTS[who].to_string(),
+        workers.to_string(),
         requests.to_string(),
         turns.to_string(),
     ];
     command.arg(kind).args(numbers).arg(file);
     let meant = Hello {
-        preloaded: who == FIBERS,
-        fiber: who == FIBERS,
+        preloaded: on_fibers,
+        fiber: on_fibers,
     };
     Phase::of(command, NAMES[who], meant)
 }
@@ -229,6 +236,9 @@ fn goals(cases: &[Case]) -> Vec<Goal> {
         if case.us == 10 {
             let words = format!("{} us of work: time of the fastest other, {name}", case.us);
             goals.push(Goal::at_least(words, 1.15, "x the fibers'", ratio));
+            let ratios = case.rounds.ratios(ONE_WORKER, FIBERS, Phase::ms);
+            let words = format!("{} us of work: time of the fibers on one worker", case.us);
+            goals.push(Goal::at_least(words, 1.6, "x on two", ratios.median()));
         }
         let words = format!(
             "{} us of work: time of the fastest other, {name}, within noise",

@@ -158,7 +158,7 @@ impl Experiment for WholePrograms {
             .contenders
             .iter()
             .map(|c| Cell::of(c.name.as_str()).at(PROGRAM, c.program.as_str()));
-        let mixed = mixed::NAMES[..mixed::NAMES.len() - 1].iter();
+        let mixed = mixed::NAMES[..mixed::AGAIN].iter();
         let cells = programs.chain(mixed.map(|&name| Cell::of(name).at(PROGRAM, MIXED)));
         let cells = cells.collect();
         self.0 = Some(prepared);
