@@ -75,7 +75,9 @@ mod rows;
 mod wait;
 
 pub use exports::{EXPORTS, Export};
-pub use row::{NAMES, Name, Next, ROWS, Route, Row, index_of};
+pub use row::{
+    COUNT, NAMES, Name, Next, ROWS, Route, Row, c_name, index_of, is_cancellation_point, name, next,
+};
 pub use wait::{Condition, Wait, wait_of};
 
 /// Calls the macro `callback` with all rows, grouped by sections of docs/calls.md.

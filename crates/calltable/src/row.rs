@@ -2,7 +2,7 @@
 
 use crate::fact::{fact, route};
 use crate::wait::Wait;
-use std::ffi::c_long;
+use std::ffi::{CStr, c_long};
 
 /// A libc call, with all of its names.
 #[derive(Clone, Copy, Debug)]
@@ -134,7 +134,8 @@ pub(crate) const TABLE: &[Row] = crate::with_rows!(rows);
 /// All rows.
 pub static ROWS: &[Row] = TABLE;
 
-const COUNT: usize = {
+/// The number of names.
+pub const COUNT: usize = {
     let (mut count, mut at) = (0, 0);
     while at < TABLE.len() {
         count += TABLE[at].names.len();
@@ -143,7 +144,9 @@ const COUNT: usize = {
     count
 };
 
-/// The names of all rows, in their order. A name's index identifies the function in the shim.
+/// The names of all rows, in their order. A name's index identifies the function in the shim, which
+/// reads [`c_name`] and the functions after it instead: the loader would have to relocate the
+/// pointers of this table in every program that the shim is loaded into.
 pub static NAMES: [Name; COUNT] = {
     let none = Name {
         name: "",
@@ -163,6 +166,81 @@ pub static NAMES: [Name; COUNT] = {
     }
     names
 };
+
+/// What the shim reads of a name while a program runs. Contains no pointer.
+#[derive(Clone, Copy)]
+struct Facts {
+    /// Where the name begins in [`TEXT`].
+    begin: u16,
+    length: u8,
+    next: Next,
+    cancellation_point: bool,
+}
+
+static FACTS: [Facts; COUNT] = {
+    let mut facts = [Facts {
+        begin: 0,
+        length: 0,
+        next: Next::Converted,
+        cancellation_point: false,
+    }; COUNT];
+    let (mut index, mut begin) = (0, 0);
+    while index < COUNT {
+        let Name { name, row } = NAMES[index];
+        assert!(name.len() <= u8::MAX as usize && begin <= u16::MAX as usize);
+        facts[index] = Facts {
+            begin: begin as u16,
+            length: name.len() as u8,
+            next: row.next(),
+            cancellation_point: row.cancellation_point,
+        };
+        begin += name.len() + 1;
+        index += 1;
+    }
+    facts
+};
+
+const TEXT_LENGTH: usize = {
+    let last = FACTS[COUNT - 1];
+    last.begin as usize + last.length as usize + 1
+};
+
+/// All names, each with a NUL after it.
+static TEXT: [u8; TEXT_LENGTH] = {
+    let mut text = [0; TEXT_LENGTH];
+    let mut index = 0;
+    while index < COUNT {
+        let name = NAMES[index].name.as_bytes();
+        let mut at = 0;
+        while at < name.len() {
+            text[FACTS[index].begin as usize + at] = name[at];
+            at += 1;
+        }
+        index += 1;
+    }
+    text
+};
+
+/// The name with this index, as a C string.
+pub fn c_name(index: usize) -> &'static CStr {
+    let begin = usize::from(FACTS[index].begin);
+    CStr::from_bytes_until_nul(&TEXT[begin..]).unwrap_or_default()
+}
+
+/// The name with this index.
+pub fn name(index: usize) -> &'static str {
+    c_name(index).to_str().unwrap_or_default()
+}
+
+/// Whether the call with this index is a cancellation point.
+pub fn is_cancellation_point(index: usize) -> bool {
+    FACTS[index].cancellation_point
+}
+
+/// How the call with this index is made if another preloaded library interposes it.
+pub fn next(index: usize) -> Next {
+    FACTS[index].next
+}
 
 /// The index of `name` in [`NAMES`].
 ///
@@ -200,6 +278,15 @@ mod tests {
         let names: BTreeSet<&str> = NAMES.iter().map(|name| name.name).collect();
         assert_eq!(names.len(), NAMES.len());
         assert!(NAMES.iter().all(|name| name.row.names.contains(&name.name)));
+    }
+
+    #[test]
+    fn the_facts_are_those_of_the_rows() {
+        for (index, of) in NAMES.iter().enumerate() {
+            assert_eq!(name(index), of.name);
+            assert_eq!(is_cancellation_point(index), of.row.cancellation_point);
+            assert_eq!(next(index), of.row.next());
+        }
     }
 
     #[test]

@@ -155,38 +155,81 @@ const WITHOUT_ROW_OLD: &[(c_long, Wait)] = others! {
 #[cfg(not(target_arch = "x86_64"))]
 const WITHOUT_ROW_OLD: &[(c_long, Wait)] = &[];
 
-/// The size of [`WAITS`]: larger than any system call number.
+/// The size of [`POSITIONS`]: larger than any system call number.
 const NUMBERS: usize = 512;
 
-static WAITS: [Option<Wait>; NUMBERS] = {
-    let mut waits = [None; NUMBERS];
+/// The number of system calls that can wait.
+const COUNT: usize = {
+    let (mut count, mut number) = (0, 0);
+    while number < NUMBERS {
+        count += find(number as c_long).is_some() as usize;
+        number += 1;
+    }
+    count
+};
+
+/// The waits of all system calls that can wait, by number.
+static WAITS: [Wait; COUNT] = {
+    let mut waits = [WITHOUT_ROW[0].1; COUNT];
+    let (mut at, mut number) = (0, 0);
+    while number < NUMBERS {
+        if let Some(wait) = find(number as c_long) {
+            waits[at] = wait;
+            at += 1;
+        }
+        number += 1;
+    }
+    waits
+};
+
+/// For each system call, one more than its position in [`WAITS`]; 0 if it cannot wait. This keeps
+/// the pointers in `WAITS`, which the loader relocates, close together.
+static POSITIONS: [u8; NUMBERS] = {
+    assert!(COUNT < u8::MAX as usize);
+    let mut positions = [0; NUMBERS];
+    let (mut at, mut number) = (0, 0);
+    while number < NUMBERS {
+        if find(number as c_long).is_some() {
+            at += 1;
+            positions[number] = at;
+        }
+        number += 1;
+    }
+    positions
+};
+
+/// The wait of a system call, from the rows and the lists above.
+const fn find(number: c_long) -> Option<Wait> {
     let mut at = 0;
     while at < TABLE.len() {
-        if let Some(number) = TABLE[at].number {
-            waits[number as usize] = TABLE[at].waits;
+        if let (Some(of_row), Some(wait)) = (TABLE[at].number, TABLE[at].waits)
+            && of_row == number
+        {
+            return Some(wait);
         }
         at += 1;
     }
-    with(with(waits, WITHOUT_ROW), WITHOUT_ROW_OLD)
-};
+    match find_in(WITHOUT_ROW, number) {
+        Some(wait) => Some(wait),
+        None => find_in(WITHOUT_ROW_OLD, number),
+    }
+}
 
-/// The waits with those of other system calls.
-const fn with(
-    mut waits: [Option<Wait>; NUMBERS],
-    others: &[(c_long, Wait)],
-) -> [Option<Wait>; NUMBERS] {
+const fn find_in(list: &[(c_long, Wait)], number: c_long) -> Option<Wait> {
     let mut at = 0;
-    while at < others.len() {
-        let (number, wait) = others[at];
-        waits[number as usize] = Some(wait);
+    while at < list.len() {
+        if list[at].0 == number {
+            return Some(list[at].1);
+        }
         at += 1;
     }
-    waits
+    None
 }
 
 /// What the system call of this number can wait for.
 pub fn wait_of(number: c_long) -> Option<&'static Wait> {
-    WAITS.get(usize::try_from(number).ok()?)?.as_ref()
+    let position = *POSITIONS.get(usize::try_from(number).ok()?)?;
+    WAITS.get(usize::from(position).checked_sub(1)?)
 }
 
 #[cfg(test)]

@@ -10,7 +10,6 @@ use crate::context::Mutex;
 use crate::host::{FiberCounters, Host};
 use crate::record::unhooked;
 use crate::state::registry::Registered;
-use calltable::NAMES;
 use hdrhistogram::Histogram;
 use policy::Reason;
 use serde_json::{Map, Value, json};
@@ -95,12 +94,12 @@ impl Stats {
         ALL.register(|| {
             let times = timed.then(|| {
                 Mutex::new(Times {
-                    parked: vec![None; NAMES.len()],
+                    parked: vec![None; calltable::COUNT],
                     batch: histogram(),
                 })
             });
             Self {
-                calls: NAMES.iter().map(|_| Calls::default()).collect(),
+                calls: (0..calltable::COUNT).map(|_| Calls::default()).collect(),
                 times,
                 host: Mutex::new(HostRecord::default()),
             }
@@ -187,8 +186,8 @@ struct Sum {
 
 fn sums(all: &[Arc<Stats>], times: &[Times]) -> Vec<Sum> {
     let total = |count: &dyn Fn(&Stats) -> u64| all.iter().map(|stats| count(stats)).sum::<u64>();
-    let rows = NAMES.iter().enumerate().map(|(row, name)| Sum {
-        name: name.name,
+    let rows = (0..calltable::COUNT).map(|row| Sum {
+        name: calltable::name(row),
         converted: total(&|stats| stats.of(row).converted.get()),
         offloaded: total(&|stats| stats.of(row).offloaded.get()),
         inline: total(&|stats| stats.of(row).inline.get()),

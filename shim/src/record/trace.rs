@@ -147,7 +147,7 @@ impl Row {
             text,
             "{},{thread},{},{},{:x},{},{},{},{},{},{},{decision},{outcome},{},{},{}",
             self.at,
-            calltable::NAMES[self.call].name,
+            calltable::name(self.call),
             self.fd,
             self.file,
             self.kind.kind(),

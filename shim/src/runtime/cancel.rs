@@ -14,5 +14,5 @@
 /// dispositions of the whole process while it waits.
 #[inline]
 pub fn is_point(row: usize) -> bool {
-    calltable::NAMES[row].row.cancellation_point
+    calltable::is_cancellation_point(row)
 }

@@ -12,7 +12,6 @@ use crate::host::Token;
 use crate::runtime::cancel;
 use crate::runtime::deadlines::{Deadline, Deadlines, NEVER};
 use crate::runtime::operation::{EarlyEnd, Executor, Operation, Operations};
-use calltable::NAMES;
 use std::cell::{Cell, RefCell, UnsafeCell};
 use std::collections::HashSet;
 use std::ffi::c_void;
@@ -299,7 +298,7 @@ impl InFlight {
     /// Whether `fiber` is parked in poll(2), select(2), epoll_wait(2) or a variant of these.
     pub fn is_polling(&self, fiber: *const c_void) -> bool {
         self.by_fiber(fiber).is_some_and(|(_, operation)| {
-            let name = calltable::NAMES[operation.row as usize].name;
+            let name = calltable::name(operation.row as usize);
             name.contains("poll") || name.contains("select")
         })
     }
@@ -381,7 +380,7 @@ impl InFlight {
     pub fn describe(&self, fiber: *const c_void) -> Option<String> {
         let _off = context::libc();
         let (_, operation) = self.by_fiber(fiber)?;
-        let name = NAMES[operation.row as usize].name;
+        let name = calltable::name(operation.row as usize);
         Some(match operation.fd() {
             Some(fd) => format!("{name}({fd})"),
             None => name.to_owned(),

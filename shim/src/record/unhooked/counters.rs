@@ -238,7 +238,7 @@ impl CallSite {
             by: match self.row.load(Relaxed) {
                 0 => Origin::Program,
                 SHIM => Origin::Shim,
-                row => Origin::Hook(calltable::NAMES[row as usize - 1].name),
+                row => Origin::Hook(calltable::name(row as usize - 1)),
             },
             at: symbol::name_of(self.at.load(Relaxed)),
             calls: self.calls.get(),
