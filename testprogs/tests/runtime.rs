@@ -93,6 +93,23 @@ fn a_constructor_that_waits_in_dlopen_gets_on() {
     }
 }
 
+/// A library's constructor, called by dlopen, waits for a thread that makes the first calls of some
+/// names. Looking these up must not need the loader's lock, which the constructor's thread holds.
+#[test]
+fn a_thread_calls_names_for_the_first_time_while_dlopen_waits_for_it() {
+    let library = shared_object("runtime/starting_library", Flavor::Plain);
+    let run = |preload| {
+        Run::new(program("runtime/dlopen_waits", Flavor::Plain))
+            .env("LIBRARY", &library)
+            .arg("--threads")
+            .preload(preload)
+            .output()
+    };
+    let expected = run(false);
+    assert!(expected.contains("the thread read 4 bytes"), "{expected}");
+    assert_eq!(run(true), expected);
+}
+
 /// If an exception, a jump or the end of the fiber leaves the callback of nftw, the pool thread
 /// that executes the walk is released.
 #[test]

@@ -8,7 +8,7 @@ use syscalls::{Sysno, raw};
 
 type ClockGettime = unsafe extern "C" fn(c_int, *mut libc::timespec) -> c_int;
 
-/// libc's own clock_gettime(2), once [`find_clock`] has found it.
+/// libc's own clock_gettime(2), once [`use_clock`] was told its address.
 static CLOCK_GETTIME: AtomicPtr<()> = AtomicPtr::new(by_kernel as *mut ());
 
 /// The initial value: makes the system call itself.
@@ -20,21 +20,15 @@ unsafe extern "C" fn by_kernel(clock: c_int, time: *mut libc::timespec) -> c_int
     done.map_or(-1, |_| 0)
 }
 
-/// Finds libc's own clock_gettime(2), bypassing every library that interposes it: the kernel keeps
-/// the deadlines, and it does not know the time that such a library simulates. Uses libc instead of
-/// rustix for the same reason as [`page_size`](super::page_size). Called at start-up.
-pub fn find_clock() {
-    // SAFETY: both are C strings; libc is loaded and stays loaded independently of the handle.
-    let found = unsafe {
-        let handle = libc::dlopen(c"libc.so.6".as_ptr(), libc::RTLD_LAZY | libc::RTLD_NOLOAD);
-        if handle.is_null() {
-            return;
-        }
-        libc::dlsym(handle, c"clock_gettime".as_ptr())
-    };
-    if !found.is_null() {
-        CLOCK_GETTIME.store(found.cast(), Relaxed);
-    }
+/// Uses libc's own clock_gettime(2) from now on, which makes no system call. It must not be that of
+/// a library that interposes it: the kernel keeps the deadlines, and it does not know the time that
+/// such a library simulates. Uses libc instead of rustix for the same reason as
+/// [`page_size`](super::page_size).
+///
+/// # Safety
+/// `function` is the address of libc's function.
+pub unsafe fn use_clock(function: *mut ()) {
+    CLOCK_GETTIME.store(function, Relaxed);
 }
 
 /// The time of CLOCK_MONOTONIC in nanoseconds, without interposed clocks.

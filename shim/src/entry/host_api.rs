@@ -84,6 +84,7 @@ pub fn attach_to(host: Host) -> Result<*mut Thread, Errno> {
         return Err(Errno::NOTSUP);
     }
     let thread = fork::attaching(|| {
+        init::prepare();
         descriptors::init();
         holds::init();
         signal::wrap_all();

@@ -1,17 +1,18 @@
-//! Start-up, before `main`: options, the real functions behind the hooks, fork, the report at exit.
-//! The order is:
+//! Start-up, before `main`: options, fork, the report at exit. The order is:
 //!
-//! 1. standard error and the options, because all later steps may log;
-//! 2. the rate of the cycle counter;
-//! 3. the real functions, so that no hook looks one up in the middle of a call (dlsym may call a
-//!    preloaded malloc, which may call a hook);
-//! 4. which malloc the process uses, because that also uses dlsym;
+//! 1. which objects the loader has loaded, because that tells where libc's functions are;
+//! 2. standard error and the options, because all later steps may log;
+//! 3. the rate of the cycle counter;
+//! 4. what can be learned only now: the main thread's resolver settings, and the loader's locks
+//!    while none of them is held;
 //! 5. the fork handler;
 //! 6. the report and the trace at exit, if requested;
 //! 7. the main thread as a fiber, if requested.
 //!
-//! A hook needs none of this to pass through: if another library's constructor calls it before
-//! start-up, it finds libc's function itself.
+//! Every program that the preloaded program starts goes through this, and most of them have no
+//! fibers. So what only fibers need waits until a thread is attached ([`prepare`]), and a hook
+//! finds libc's function when it is called first. In a program without options, start-up allocates
+//! nothing.
 
 use crate::calls::{locks, thread_state};
 use crate::entry::{fork, main_fiber};
@@ -20,8 +21,10 @@ use crate::record::stats::StatsReport;
 use crate::record::trace;
 use crate::runtime::{language, resolver_state, signal};
 use crate::state::options;
-use crate::state::{allocator, fork_reset, loader, log, stderr};
+use crate::state::{allocator, fork_reset, loaded, loader, log, stderr};
 use format::options::{Conf, Level, StatsFormat};
+use std::ffi::{CStr, OsStr, c_char};
+use std::iter;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use sys::stopwatch;
@@ -43,67 +46,104 @@ pub fn ensure() {
     if STARTED.swap(true, Ordering::AcqRel) {
         return;
     }
+    loaded::remember();
     stderr::remember();
     log::report_panics();
-    let (conf, complaints) = options();
-    let reports = conf.stats != StatsFormat::Off && conf.on;
-    let traces = conf.trace.is_some() && conf.on;
-    let main_is_fiber = conf.main_is_fiber && conf.on;
-    options::set(conf);
-    for complaint in complaints {
-        log::say(Level::Warn, format_args!("{complaint}"));
+    if let Some((conf, complaints)) = options() {
+        options::set(conf);
+        for complaint in complaints {
+            log::say(Level::Warn, format_args!("{complaint}"));
+        }
     }
-    sys::find_clock();
+    let conf = options::current();
     stopwatch::calibrate();
-    hooks::bind();
-    signal::bind();
-    locks::bind();
-    language::bind();
+    signal::register();
     resolver_state::bind();
     loader::bind();
-    allocator::find();
-    fork_reset::mark_memory();
     fork::register_handlers();
-    if reports {
+    if !loaded::is_readable() {
+        // Only the loader can look names up. It must not be asked when a thread is attached,
+        // because another thread may hold its lock while it waits for that.
+        prepare();
+    }
+    if conf.stats != StatsFormat::Off && conf.on {
         if options::current().out.is_none() {
             stderr::keep();
         }
         // SAFETY: `report` is never unloaded, because a preloaded library never is.
         unsafe { libc::atexit(report) };
     }
-    if traces {
+    if conf.trace.is_some() && conf.on {
         // SAFETY: `end_trace` is never unloaded, because a preloaded library never is.
         unsafe { libc::atexit(end_trace) };
     }
-    if main_is_fiber {
+    if conf.main_is_fiber && conf.on {
         main_fiber::attach_main();
     }
 }
 
-/// The options, and one line for each mistake in them.
+/// Prepares for fibers, unless that was done: the functions that hooks need on a fiber, so that no
+/// hook looks one up in the middle of a call, and which malloc the process uses. Whoever attaches
+/// the first thread calls this, while no other thread attaches or forks.
+pub fn prepare() {
+    static PREPARED: AtomicBool = AtomicBool::new(false);
+    if PREPARED.swap(true, Ordering::AcqRel) {
+        return;
+    }
+    if let Some(function) = loaded::of_libc(c"clock_gettime") {
+        // SAFETY: that is libc's function.
+        unsafe { sys::use_clock(function) };
+    }
+    hooks::bind();
+    locks::bind();
+    language::bind();
+    allocator::find();
+    fork_reset::mark_memory();
+}
+
+/// The options, and one line for each mistake in them. None if the environment sets none.
 ///
 /// A program with more rights than its caller (set-user-ID, set-group-ID, file capabilities) passes
 /// everything through and ignores the environment, because its caller controls that. Like the
 /// dynamic loader with its own variables, this also removes the shim's variables: otherwise a child
 /// process that the program starts with all its rights would read them.
-fn options() -> (Conf, Vec<String>) {
-    let environment: Vec<_> = std::env::vars_os().collect();
+fn options() -> Option<(Conf, Vec<String>)> {
     // SAFETY: only reads the auxiliary vector.
     if unsafe { libc::getauxval(libc::AT_SECURE) } == 0 {
-        return format::options::read(
-            environment
-                .iter()
-                .map(|(n, v)| (n.as_bytes(), v.as_bytes())),
-        );
+        let variables: Vec<_> = variables().collect();
+        return (!variables.is_empty()).then(|| format::options::read(variables.into_iter()));
     }
-    for (name, _) in environment
-        .iter()
-        .filter(|(name, _)| format::options::is_option(name.as_bytes()))
-    {
+    let names: Vec<_> = variables()
+        .map(|(name, _)| OsStr::from_bytes(name).to_owned())
+        .collect();
+    for name in names {
         // SAFETY: this runs before main, on the only thread.
         unsafe { std::env::remove_var(name) };
     }
-    (Conf::PASS_THROUGH, Vec::new())
+    Some((Conf::PASS_THROUGH, Vec::new()))
+}
+
+/// The options in the environment, with their values. [`std::env::vars_os`] would copy all
+/// variables.
+fn variables() -> impl Iterator<Item = (&'static [u8], &'static [u8])> {
+    unsafe extern "C" {
+        static environ: *const *const c_char;
+    }
+    // SAFETY: libc's variable, which is null or points to the environment.
+    let mut at = unsafe { environ };
+    iter::from_fn(move || {
+        // SAFETY: a null pointer ends the list. Nothing changes it before main.
+        let text = unsafe { at.as_ref() }.filter(|text| !text.is_null())?;
+        // SAFETY: the list goes on, because this was not its end; the text ends in a NUL.
+        let (next, text) = unsafe { (at.add(1), CStr::from_ptr(*text)) };
+        at = next;
+        Some(text.to_bytes())
+    })
+    .filter(|text| format::options::is_option(text))
+    .filter_map(|text| {
+        let end = text.iter().position(|byte| *byte == b'=')?;
+        Some((&text[..end], &text[end + 1..]))
+    })
 }
 
 extern "C" fn end_trace() {

@@ -95,11 +95,7 @@ pub extern "C" fn pthread_exit(result: *mut c_void) -> ! {
         pool::retire(&Arc::clone(unsafe { &*thread }.remote()));
         release_main();
     }
-    // SAFETY: a look-up by name.
-    let next = unsafe { libc::dlsym(libc::RTLD_NEXT, c"pthread_exit".as_ptr()) };
-    // SAFETY: every libc defines the function of this name with the type that POSIX gives.
-    let next = unsafe { std::mem::transmute::<*mut c_void, Exit>(next) };
-    next(result)
+    next_function!(pthread_exit as Exit)(result)
 }
 
 /// The fiber runs again without a return from its `park`.

@@ -3,7 +3,7 @@
 //! Everything here is generic over the function, so the compiler makes a copy for each name in
 //! which the options that the row does not have are gone.
 
-use super::function::Function;
+use super::function::{self, Function};
 use crate::calls::{self, CResult, Verdict};
 use crate::context::{self, Slot};
 use crate::record::trace::CallRecord;
@@ -170,7 +170,7 @@ pub unsafe fn watched<H: Hook>(thread: &Thread, arguments: H::Arguments) -> H::R
     let record = thread.recorder().begin_call(H::INDEX);
     let call = begin::<H>(thread, Some(&record));
     let converted = call.as_ref().and_then(|call| {
-        let verdict = match H::symbol().next() {
+        let verdict = match function::next_of::<H>() {
             Next::Converted => H::convert(call, arguments),
             Next::Through => Verdict::PassThrough(Reason::Interposed),
             _ => calls::via::offload::call_libc(call, || {

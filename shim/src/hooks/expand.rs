@@ -4,7 +4,7 @@
 //! The macros only put the parts of a row in their places. What happens in a call is in the generic
 //! functions.
 
-/// All rows: the names, the symbols, the map of system call numbers, and a module for each name.
+/// All rows: the names, the addresses, the map of system call numbers, and a module for each name.
 macro_rules! hooks {
     ($( $section:literal { $(
         fn $first:ident $(, $alias:ident)* ( $($argument:tt)* ) -> $result:ty
@@ -15,10 +15,30 @@ macro_rules! hooks {
         #[derive(Clone, Copy)]
         enum Index { $($( $first, $($alias,)* )*)* }
 
-        /// The symbols of all names, in the same order.
-        static SYMBOLS: [&Symbol; NAMES.len()] = [
-            $($( &$first::SYMBOL, $(&$alias::SYMBOL,)* )*)*
+        /// The addresses of the libc functions, in the same order. In one array, so that the loader
+        /// writes to few pages when it relocates them.
+        static ADDRESSES: [AtomicPtr<()>; calltable::COUNT] = [
+            $($(
+                AtomicPtr::new($first::find as *mut ()),
+                $( AtomicPtr::new($alias::find as *mut ()), )*
+            )*)*
         ];
+
+        /// Finds the libc functions of all names.
+        fn bind_each(objects: &[Option<Object>]) {
+            $($(
+                function::bind_anyway::<$first::Type>(objects.iter().copied());
+                $( function::bind_anyway::<$alias::Type>(objects.iter().copied()); )*
+            )*)*
+        }
+
+        /// Finds out which of them other libraries interpose.
+        fn mark_each() {
+            $($(
+                function::mark::<$first::Type>();
+                $( function::mark::<$alias::Type>(); )*
+            )*)*
+        }
 
         /// How the system calls that have a row are made.
         static BY_NUMBER: numbers::SyscallTable =
@@ -150,26 +170,16 @@ macro_rules! function {
         /// Stands for the function in generic code.
         pub enum Type {}
 
-        /// Where the function is.
-        pub static SYMBOL: Symbol = Symbol::new(
-            c_string(concat!(stringify!($name), "\0")),
-            Type::VERSION,
-            find as *mut (),
-            match Type::REPLACEMENT {
-                Some(replacement) => replacement,
-                None => || missing as *mut (),
-            },
-        );
-
         impl Function for Type {
             type Arguments = ($($type,)*);
             type Result = $result;
 
             const INDEX: usize = Index::$name as usize;
+            const REPLACEMENT: fn() -> *mut () = replacement! { $( $option )* };
 
             #[inline(always)]
-            fn symbol() -> &'static Symbol {
-                &SYMBOL
+            fn address() -> &'static AtomicPtr<()> {
+                &ADDRESSES[Self::INDEX]
             }
 
             #[inline(always)]
@@ -185,16 +195,21 @@ macro_rules! function {
 
         #[inline(always)]
         fn libc() -> Real {
-            // SAFETY: the symbol only ever holds functions of this type: `find`, `missing`, the
+            // SAFETY: the address is always that of a function of this type: `find`, `missing`, the
             // row's replacement, or the function found under the name.
-            unsafe { std::mem::transmute::<*mut (), Real>(SYMBOL.address()) }
+            unsafe { std::mem::transmute::<*mut (), Real>(Type::address().load(Relaxed)) }
         }
 
         /// The function's address until libc's own is found.
         #[cold]
-        unsafe extern "C" fn find($($arg: $type),*) -> $result {
-            // SAFETY: our caller guarantees what the libc function requires.
-            unsafe { Type::unbound(($($arg,)*)) }
+        pub unsafe extern "C" fn find($($arg: $type),*) -> $result {
+            if function::bind::<Type>(loaded::behind()) {
+                // SAFETY: our caller guarantees what the libc function requires.
+                unsafe { libc()($($arg),*) }
+            } else {
+                // SAFETY: our caller guarantees what the libc function requires.
+                unsafe { Type::unbound(($($arg,)*)) }
+            }
         }
 
         /// The function's address if libc lacks it.
@@ -215,13 +230,23 @@ macro_rules! function {
     };
 }
 
+/// The address of the function that is called if libc lacks the row's function.
+macro_rules! replacement {
+    ({ otherwise($($function:tt)*) } $( $option:tt )*) => {
+        || $($function)* as *mut ()
+    };
+    ($other:tt $( $option:tt )*) => {
+        replacement! { $( $option )* }
+    };
+    () => {
+        || missing as *mut ()
+    };
+}
+
 /// The options of a row that belong to `Function`.
 macro_rules! of_function {
     ({ version($version:literal) } $arguments:tt) => {
         const VERSION: Option<&'static CStr> = Some(c_string(concat!($version, "\0")));
-    };
-    ({ otherwise($($function:tt)*) } $arguments:tt) => {
-        const REPLACEMENT: Option<fn() -> *mut ()> = Some(|| $($function)* as *mut ());
     };
     ({ unbound($($function:tt)*) } ($($arg:ident : $type:ty),*)) => {
         unsafe fn unbound(($($arg,)*): Self::Arguments) -> Self::Result {

@@ -1,10 +1,15 @@
 //! The libc functions behind the table's names: their types, and how their addresses are found.
+//!
+//! The address of each name is at first that of a function which looks the name up, so that a hook
+//! needs no check. A program without fibers looks up only the names that it calls. When a thread is
+//! attached, [`bind`] is called for all names.
 
 use super::late;
 use super::next::{self, Mark};
 use super::numbers::ByNumber;
 use crate::calls::CResult;
-use calltable::Name;
+use crate::state::loaded::{self, Answer, FIRST_VERSION, Object};
+use calltable::Next;
 use std::ffi::{CStr, c_long, c_void};
 use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicPtr, Ordering::Relaxed};
@@ -21,15 +26,16 @@ pub trait Function {
     /// The symbol version of the libc function. Given for names of which dlsym might find an older
     /// version.
     const VERSION: Option<&'static CStr> = None;
-    /// The address of our replacement, which is called if libc lacks the function.
-    const REPLACEMENT: Option<fn() -> *mut ()> = None;
+    /// The address of the function that is called if libc lacks this one.
+    const REPLACEMENT: fn() -> *mut ();
     /// The system call that this row makes, and how syscall(2) makes it.
     const NUMBER: Option<c_long> = None;
     const BY_NUMBER: Option<ByNumber> = None;
     /// Whether the call may change the file that a path names.
     const RENAMES: bool = false;
 
-    fn symbol() -> &'static Symbol;
+    /// Where the address of the libc function is kept.
+    fn address() -> &'static AtomicPtr<()>;
 
     /// Calls the libc function.
     ///
@@ -37,12 +43,12 @@ pub trait Function {
     /// The requirements of the libc function apply.
     unsafe fn call(arguments: Self::Arguments) -> Self::Result;
 
-    /// Makes the call before the libc function has been found.
+    /// Makes the call if only the loader can find the libc function.
     ///
     /// # Safety
     /// The requirements of the libc function apply.
     unsafe fn unbound(arguments: Self::Arguments) -> Self::Result {
-        Self::symbol().bind();
+        Self::address().store(by_loader::<Self>(), Relaxed);
         // SAFETY: our caller guarantees what the libc function requires.
         unsafe { Self::call(arguments) }
     }
@@ -53,72 +59,85 @@ pub trait Function {
     /// # Safety
     /// The requirements of the libc function apply.
     unsafe fn missing(arguments: Self::Arguments) -> Self::Result {
-        let symbol = Self::symbol();
-        let Some(function) = late::find(symbol.name) else {
+        let Some(function) = late::find(calltable::c_name(Self::INDEX)) else {
             errno::set(libc::ENOSYS);
             return Self::Result::from_done(-1);
         };
-        symbol.address.store(function, Relaxed);
+        Self::address().store(function, Relaxed);
         // SAFETY: our caller guarantees what the libc function requires.
         unsafe { Self::call(arguments) }
     }
 }
 
-/// Where the function behind one name is.
-pub struct Symbol {
-    /// The libc function. Until it is found, this is a function that finds it, so that the hook
-    /// needs no check.
-    address: AtomicPtr<()>,
-    /// Whether another library interposes the libc function, and how to call it in that case.
-    next: Mark,
-    name: &'static CStr,
-    version: Option<&'static CStr>,
-    /// The function to call if libc lacks this one.
-    replacement: fn() -> *mut (),
+/// Whether another library interposes the libc functions, and how to call them in that case.
+static MARKS: [Mark; calltable::COUNT] = [const { Mark::new() }; _];
+
+/// How the libc function is called on a fiber.
+pub fn next_of<F: Function>() -> Next {
+    MARKS[F::INDEX].get()
 }
 
-impl Symbol {
-    pub const fn new(
-        name: &'static CStr,
-        version: Option<&'static CStr>,
-        find: *mut (),
-        replacement: fn() -> *mut (),
-    ) -> Self {
-        Self {
-            address: AtomicPtr::new(find),
-            next: Mark::new(),
-            name,
-            version,
-            replacement,
-        }
-    }
+/// Finds the libc function among `objects`. Allocates nothing, takes no lock, and calls no hook.
+/// Returns false if only the loader can find it.
+#[inline(always)]
+pub fn bind<F: Function>(objects: impl Iterator<Item = Option<Object>> + Clone) -> bool {
+    bind_to(F::address(), F::INDEX, F::VERSION, F::REPLACEMENT, objects)
+}
 
-    /// The address of the libc function, or of the function that finds it.
-    #[inline(always)]
-    pub fn address(&self) -> *mut () {
-        self.address.load(Relaxed)
+/// [`bind`], without the types, so that there are few copies of it.
+#[inline(never)]
+fn bind_to(
+    address: &AtomicPtr<()>,
+    index: usize,
+    version: Option<&CStr>,
+    replacement: fn() -> *mut (),
+    objects: impl Iterator<Item = Option<Object>> + Clone,
+) -> bool {
+    let name = calltable::c_name(index);
+    let mut found = loaded::next(objects.clone(), name, version);
+    if found == Answer::Missing {
+        found = loaded::version(objects, name, FIRST_VERSION);
     }
+    let function = match found {
+        Answer::Found(function) => function,
+        Answer::Missing => replacement(),
+        Answer::Unknown => return false,
+    };
+    address.store(function, Relaxed);
+    true
+}
 
-    /// How to call the function on a fiber.
-    pub fn next(&self) -> calltable::Next {
-        self.next.get()
+/// Finds the libc function as [`bind`] does, with the loader's help if need be.
+#[inline(always)]
+pub fn bind_anyway<F: Function>(objects: impl Iterator<Item = Option<Object>> + Clone) {
+    if !bind::<F>(objects) {
+        F::address().store(by_loader::<F>(), Relaxed);
     }
+}
 
-    /// Finds the libc function. Allocates nothing.
-    pub fn bind(&self) {
-        let address = match (find(self.name), self.version) {
-            (None, _) => versioned(self.name, FIRST_VERSION).unwrap_or_else(self.replacement),
-            (Some(next), None) => next,
-            (Some(next), Some(version)) => newest(self.name, version).unwrap_or(next),
-        };
-        self.address.store(address, Relaxed);
-    }
+/// Finds out whether another library interposes the libc function that was found. Allocates.
+pub fn mark<F: Function>() {
+    let function = F::address().load(Relaxed);
+    MARKS[F::INDEX].set(next::of(function, calltable::next(F::INDEX)));
+}
 
-    /// Checks whether another library interposes the function that [`Self::bind`] found.
-    /// Allocates.
-    pub fn resolve(&self, name: &Name) {
-        self.next.set(next::of(self.address(), name.row));
-    }
+/// What the loader finds.
+#[cold]
+fn by_loader<F: Function + ?Sized>() -> *mut () {
+    find(calltable::c_name(F::INDEX), F::VERSION, F::REPLACEMENT)
+}
+
+#[inline(never)]
+fn find(name: &CStr, version: Option<&CStr>, replacement: fn() -> *mut ()) -> *mut () {
+    let found = match (next(name), version) {
+        (None, _) => versioned(name, FIRST_VERSION).unwrap_or_else(replacement),
+        (Some(next), None) => next,
+        (Some(next), Some(version)) => newest(name, version).unwrap_or(next),
+    };
+    // A name that was not found leaves an error that the program's next dlerror(3) would report.
+    // SAFETY: only clears this thread's error.
+    unsafe { libc::dlerror() };
+    found
 }
 
 /// A C string from a string that ends with a NUL.
@@ -129,15 +148,8 @@ pub const fn c_string(text: &'static str) -> &'static CStr {
     }
 }
 
-/// glibc's base symbol version. Compatibility-only symbols exist under this version alone, so plain
-/// dlsym does not find them.
-#[cfg(target_arch = "x86_64")]
-const FIRST_VERSION: &CStr = c"GLIBC_2.2.5";
-#[cfg(target_arch = "aarch64")]
-const FIRST_VERSION: &CStr = c"GLIBC_2.17";
-
 /// Finds the next function of this name behind the shim.
-fn find(name: &CStr) -> Option<*mut ()> {
+fn next(name: &CStr) -> Option<*mut ()> {
     // SAFETY: `name` is a C string.
     let function = unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr()) };
     (!function.is_null()).then_some(function.cast())
@@ -157,7 +169,7 @@ fn newest(name: &CStr, version: &CStr) -> Option<*mut ()> {
     let libcs = versioned(name, version)?;
     // The comparison of addresses succeeds at once except with an old loader. Asking for the
     // objects is slow because it searches all their symbols.
-    let next = find(name).filter(|next| *next != libcs && object_of(*next) != object_of(libcs));
+    let next = next(name).filter(|next| *next != libcs && object_of(*next) != object_of(libcs));
     Some(next.unwrap_or(libcs))
 }
 

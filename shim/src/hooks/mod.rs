@@ -32,9 +32,9 @@ use crate::context::Slot;
 use crate::runtime::call::Call;
 use crate::runtime::thread::Thread;
 use crate::state::descriptors;
-use calltable::NAMES;
+use crate::state::loaded::{self, Object};
 use enter::{Charge, Hook};
-use function::{Function, Symbol, c_string};
+use function::{Function, c_string};
 use libc::{
     DIR, FILE, LIO_WAIT, clockid_t, dev_t, epoll_event, fd_set, gid_t, id_t, idtype_t, iovec,
     mmsghdr, mode_t, msghdr, nfds_t, off_t, pid_t, pollfd, rusage, siginfo_t, sigset_t, size_t,
@@ -47,23 +47,21 @@ use numbers::ByNumber;
 use policy::CallKind;
 use routes::Converted;
 use std::ffi::{CStr, c_char, c_int, c_long, c_uint, c_ulong, c_void};
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering::Relaxed};
 
 calltable::with_rows!(hooks);
 
 /// The index of [`crate::calls::results::h_errno`].
 pub const H_ERRNO: usize = Index::__h_errno_location as usize;
 
-/// Finds the libc function for every name before any of them is called.
+/// Finds the libc functions of all names, unless that was done: no fiber looks one up in the middle
+/// of a call. A thread that is attached calls this, or start-up, if only the loader can look names
+/// up.
 pub fn bind() {
-    for symbol in SYMBOLS {
-        symbol.bind();
-    }
-    // A name that was not found leaves an error that the program's next dlerror(3) would report.
-    // SAFETY: only clears this thread's error.
-    unsafe { libc::dlerror() };
-    // This is separate from binding because `resolve` allocates. An allocator may call hooks while
-    // it hands out its first memory; such a call binds its own name, which must not allocate.
-    for (symbol, name) in SYMBOLS.iter().zip(&NAMES) {
-        symbol.resolve(name);
+    static BOUND: AtomicBool = AtomicBool::new(false);
+    if !BOUND.swap(true, Relaxed) {
+        let objects: Vec<_> = loaded::behind().collect();
+        bind_each(&objects);
+        mark_each();
     }
 }

@@ -11,7 +11,7 @@
 //! cost when no such library is loaded.
 
 use crate::state::interposed;
-use calltable::{Next, Row};
+use calltable::Next;
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ops::Range;
 use std::path::Path;
@@ -42,10 +42,11 @@ impl Mark {
     }
 }
 
-/// How to call a row whose next function is at `function`.
-pub fn of(function: *mut (), row: &Row) -> Next {
+/// How to call a name whose next function is at `function`: as `if_interposed` says, if that
+/// function belongs to another preloaded library.
+pub fn of(function: *mut (), if_interposed: Next) -> Next {
     if is_interposed(function as usize) {
-        row.next()
+        if_interposed
     } else {
         Next::Converted
     }

@@ -14,7 +14,7 @@
 use crate::context::{self, Slot};
 use crate::host::Host;
 use crate::runtime::resolver_state::OwnSettings;
-use crate::state::{log, options};
+use crate::state::{loaded, log, options};
 use format::options::Level;
 use std::cell::Cell;
 use std::ffi::{c_int, c_uint, c_void};
@@ -193,14 +193,10 @@ static GET_GLOBALS: AtomicPtr<c_void> = AtomicPtr::new(null_mut());
 /// libc's uselocale(3), past our hook.
 static USELOCALE: AtomicPtr<c_void> = AtomicPtr::new(null_mut());
 
-/// Finds the functions. Not done when a thread attaches, because another thread may hold the
-/// loader's lock while it waits to attach.
+/// Finds the functions, before any thread is attached.
 pub fn bind() {
-    // SAFETY: a look-up by name.
-    let next = unsafe { libc::dlsym(libc::RTLD_NEXT, c"uselocale".as_ptr()) };
-    USELOCALE.store(next, Ordering::Relaxed);
-    // SAFETY: a look-up by name.
-    let get = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"__cxa_get_globals".as_ptr()) };
+    USELOCALE.store(loaded::next_anyway(c"uselocale"), Ordering::Relaxed);
+    let get = loaded::default_anyway(c"__cxa_get_globals");
     GET_GLOBALS.store(get, Ordering::Relaxed);
 }
 

@@ -7,6 +7,7 @@
 //! and needs no check. The allocators hold these locks only briefly and never across a park, so
 //! blocking the thread is harmless.
 
+use crate::state::loaded;
 use std::ffi::{c_int, c_void};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -33,12 +34,10 @@ static LIBRARY: [AtomicUsize; 2] = [const { AtomicUsize::new(0) }; 2];
 /// How many frames to search: the stacks inside a malloc are shallow.
 const FRAMES: usize = 24;
 
-/// At start-up: finds out which object the process's malloc is in.
+/// Finds out which object the process's malloc is in, before any thread is attached.
 pub fn find() {
-    // SAFETY: lookups by name.
     let [malloc, libc] = [c"malloc", c"gnu_get_libc_version"]
-        .map(|name| unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) });
-    let [malloc, libc] = [malloc, libc].map(|function| Object::of(function as usize));
+        .map(|name| Object::of(loaded::default_anyway(name) as usize));
     let (Some(malloc), Some(libc)) = (malloc, libc) else {
         return;
     };
@@ -46,8 +45,7 @@ pub fn find() {
         return;
     }
     for (name, start) in ENTRIES.iter().zip(&STARTS) {
-        // SAFETY: a lookup by name.
-        let function = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) } as usize;
+        let function = loaded::default_anyway(name) as usize;
         if Object::of(function).is_some_and(|object| object.base == malloc.base) {
             start.store(function, Relaxed);
         }

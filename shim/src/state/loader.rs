@@ -11,10 +11,10 @@
 //! between versions. While such a mutex is free, it is all zeroes except for its kind. Other data
 //! there may look the same, but it never names this thread as an owner later.
 
-use once_cell::race::OnceBox;
-use std::ffi::{c_int, c_uint, c_void};
-use std::mem::MaybeUninit;
-use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
+use super::loaded;
+use std::ffi::c_void;
+use std::ptr::null_mut;
+use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 /// The head of `pthread_mutex_t`.
 #[repr(C, align(8))]
@@ -30,80 +30,66 @@ struct Mutex {
 
 impl Mutex {
     fn is_free_and_recursive(&self) -> bool {
-        let zero = [&self.lock, &self.owner, &self.spins].map(|word| word.load(Ordering::Relaxed))
-            == [0; 3]
+        // The kind comes first because most other data fails here.
+        self.kind.load(Ordering::Relaxed) == libc::PTHREAD_MUTEX_RECURSIVE
+            && [&self.lock, &self.owner, &self.spins].map(|word| word.load(Ordering::Relaxed))
+                == [0; 3]
             && [&self.count, &self.users]
                 .into_iter()
                 .chain(&self.list)
-                .all(|word| word.load(Ordering::Relaxed) == 0);
-        zero && self.kind.load(Ordering::Relaxed) == libc::PTHREAD_MUTEX_RECURSIVE
+                .all(|word| word.load(Ordering::Relaxed) == 0)
     }
 }
 
-/// The loader's locks, and data that looks like one.
-static LOCKS: OnceBox<Vec<&'static Mutex>> = OnceBox::new();
+/// The address of `_rtld_global`.
+static DATA: AtomicPtr<c_void> = AtomicPtr::new(null_mut());
 
-unsafe extern "C" {
-    fn dladdr1(
-        address: *const c_void,
-        info: *mut libc::Dl_info,
-        symbol: *mut *const Symbol,
-        flags: c_int,
-    ) -> c_int;
-}
+/// The words of `_rtld_global` at which one of the loader's locks begins, or data that looks like
+/// one: a bit each. The variable has about 600 words.
+static LOCKS: [AtomicU64; 16] = [const { AtomicU64::new(0) }; _];
 
-/// `Elf64_Sym`.
-#[repr(C)]
-struct Symbol {
-    name: c_uint,
-    info: [u8; 4],
-    value: u64,
-    size: u64,
-}
-
-/// A flag of [`dladdr1`]: return the symbol.
-const RTLD_DL_SYMENT: c_int = 1;
+const WORD: usize = align_of::<Mutex>();
 
 /// Finds the locks. Must run while none of them is held.
 pub fn bind() {
-    LOCKS.get_or_init(|| Box::new(find()));
+    let Some((data, size)) = loaded::variable_of_loader(c"_rtld_global") else {
+        return;
+    };
+    let end = size
+        .min(64 * LOCKS.len() * WORD)
+        .saturating_sub(size_of::<Mutex>() - 1);
+    for offset in (0..end).step_by(WORD) {
+        // SAFETY: within the variable's memory, which is never unmapped, is aligned, and is written
+        // as words.
+        let mutex = unsafe { &*data.byte_add(offset).cast::<Mutex>() };
+        if mutex.is_free_and_recursive() {
+            let (word, bit) = (offset / WORD / 64, offset / WORD % 64);
+            LOCKS[word].fetch_or(1 << bit, Ordering::Relaxed);
+        }
+    }
+    DATA.store(data, Ordering::Release);
 }
 
-fn find() -> Vec<&'static Mutex> {
-    // SAFETY: a look-up by name.
-    let data = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"_rtld_global".as_ptr()) };
-    let mut info = MaybeUninit::<libc::Dl_info>::uninit();
-    let mut symbol: *const Symbol = std::ptr::null();
-    // SAFETY: `dladdr1` takes an address and writes its answer to the two live variables.
-    let mut is_known =
-        || unsafe { dladdr1(data, info.as_mut_ptr(), &mut symbol, RTLD_DL_SYMENT) } != 0;
-    if data.is_null() || !is_known() {
-        return Vec::new();
-    }
-    // SAFETY: null, or the symbol's entry in ld.so's table, which is never unmapped.
-    let size = unsafe { symbol.as_ref() }.map_or(0, |symbol| symbol.size as usize);
-    let last = size.saturating_sub(size_of::<Mutex>());
-    (0..=last)
-        .step_by(align_of::<Mutex>())
-        .filter(|_| size >= size_of::<Mutex>())
-        // SAFETY: within the symbol's data, which is never unmapped, is aligned, and is written as
-        // words.
-        .map(|offset| unsafe { &*data.byte_add(offset).cast::<Mutex>() })
-        .filter(|mutex| mutex.is_free_and_recursive())
-        .collect()
+fn locks() -> impl Iterator<Item = &'static Mutex> {
+    let data = DATA.load(Ordering::Acquire);
+    let words = LOCKS.iter().enumerate();
+    words.flat_map(move |(word, bits)| {
+        let bits = bits.load(Ordering::Relaxed);
+        (0..64)
+            .filter(move |bit| bits >> bit & 1 != 0)
+            .map(move |bit| {
+                // SAFETY: `bind` found a lock here, and has stored the address since.
+                unsafe { &*data.byte_add((word * 64 + bit) * WORD).cast::<Mutex>() }
+            })
+    })
 }
 
 /// Whether the calling OS thread holds one of these locks.
 pub fn is_locked_here() -> bool {
-    let Some(locks) = LOCKS.get() else {
-        return false;
-    };
     let held = |lock: &Mutex| lock.count.load(Ordering::Relaxed) != 0;
     // Usually no thread holds any of them.
-    locks.iter().any(|lock| held(lock)) && {
+    locks().any(held) && {
         let me = sys::thread_id();
-        locks
-            .iter()
-            .any(|lock| held(lock) && lock.owner.load(Ordering::Relaxed) == me)
+        locks().any(|lock| held(lock) && lock.owner.load(Ordering::Relaxed) == me)
     }
 }

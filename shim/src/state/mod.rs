@@ -4,6 +4,8 @@
 #[macro_use]
 pub mod fork_reset;
 #[macro_use]
+pub mod loaded;
+#[macro_use]
 pub mod registry;
 
 pub mod allocator;
@@ -23,3 +25,4 @@ pub mod sigsys;
 pub mod spawn;
 pub mod stderr;
 pub mod symbol;
+mod symbol_table;

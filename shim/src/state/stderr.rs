@@ -6,12 +6,11 @@
 //! descriptor only while that descriptor is this file.
 
 use crate::state::descriptors;
-use once_cell::race::OnceBox;
 use std::ffi::c_int;
-use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering::Relaxed};
 
 /// The values that identify a file.
-#[derive(PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 struct Identity {
     device: libc::dev_t,
     inode: libc::ino_t,
@@ -27,15 +26,27 @@ impl Identity {
     }
 }
 
-/// The identity of descriptor 2 at start-up; not set if it was closed.
-static ORIGINAL: OnceBox<Identity> = OnceBox::new();
+/// The device and the inode of descriptor 2 at start-up. No file has the inode 0: descriptor 2 was
+/// closed.
+static DEVICE: AtomicU64 = AtomicU64::new(0);
+static INODE: AtomicU64 = AtomicU64::new(0);
+
+fn original() -> Option<Identity> {
+    let inode = INODE.load(Relaxed);
+    (inode != 0).then(|| Identity {
+        device: DEVICE.load(Relaxed),
+        inode,
+    })
+}
+
 /// A duplicate of it for the report at exit; -1 if there is none.
 static DUPLICATE: AtomicI32 = AtomicI32::new(-1);
 
 /// Remembers which file standard error is. Start-up calls this before the program runs.
 pub fn remember() {
     if let Some(identity) = Identity::of(libc::STDERR_FILENO) {
-        let _ = ORIGINAL.set(Box::new(identity));
+        DEVICE.store(identity.device, Relaxed);
+        INODE.store(identity.inode, Relaxed);
     }
 }
 
@@ -43,7 +54,7 @@ pub fn remember() {
 /// theirs by then. Keeps none if no high descriptor number is free.
 pub fn keep() {
     descriptors::init();
-    if ORIGINAL.get().is_some()
+    if original().is_some()
         && let Some(duplicate) = sys::duplicate_out_of_the_way(libc::STDERR_FILENO)
     {
         descriptors::mark_shim_owned(duplicate, true);
@@ -59,13 +70,13 @@ pub fn is_duplicate(fd: c_int) -> bool {
 /// Writes `text` to standard error. Writes nothing if the program has closed it and there is no
 /// duplicate.
 pub fn write(text: &[u8]) {
-    let Some(original) = ORIGINAL.get() else {
+    let Some(original) = original() else {
         return;
     };
     let candidates = [DUPLICATE.load(Relaxed), libc::STDERR_FILENO];
     let found = candidates
         .into_iter()
-        .find(|fd| Identity::of(*fd).as_ref() == Some(original));
+        .find(|fd| Identity::of(*fd) == Some(original));
     if let Some(fd) = found {
         sys::write_all(fd, text);
     }

@@ -12,6 +12,7 @@ use crate::context;
 use crate::engine::pool;
 use crate::runtime::call::Call;
 use crate::runtime::deadlines::{Deadline, NEVER};
+use crate::state::loaded;
 use libc::{clockid_t, pthread_t, timespec};
 use policy::Reason;
 use queue::wait_table::ANY;
@@ -36,11 +37,7 @@ pub fn bind() {
         (&TRY_JOIN, c"pthread_tryjoin_np"),
         (&CLOCK_JOIN, c"pthread_clockjoin_np"),
     ] {
-        // SAFETY: `name` is a C string.
-        function.store(
-            unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr()) },
-            Relaxed,
-        );
+        function.store(loaded::next_anyway(name), Relaxed);
     }
 }
 

@@ -17,7 +17,7 @@ use crate::runtime::call::Call;
 use crate::runtime::completion::Unfinished;
 use crate::runtime::deadlines::{Deadline, NEVER};
 use crate::runtime::thread::Thread;
-use crate::state::allocator;
+use crate::state::{allocator, loaded};
 use libc::{clockid_t, pthread_mutex_t, timespec};
 use queue::wait_table::{ANY, Which};
 use std::ffi::{c_int, c_void};
@@ -69,8 +69,7 @@ static SINGLE_THREADED: AtomicPtr<AtomicU8> = AtomicPtr::new(null_mut());
 static NOT_SINGLE_THREADED: AtomicU8 = AtomicU8::new(0);
 
 pub fn bind() {
-    // SAFETY: looks a variable up by name; libc's variable is one byte.
-    let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"__libc_single_threaded".as_ptr()) };
+    let found = loaded::default_anyway(c"__libc_single_threaded");
     let variable = if found.is_null() {
         (&raw const NOT_SINGLE_THREADED).cast_mut()
     } else {

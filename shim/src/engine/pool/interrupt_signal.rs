@@ -74,8 +74,10 @@ mod pthread_cancel {
 
     redhook::hook! {
         unsafe fn pthread_cancel(thread: libc::pthread_t) -> c_int => hook {
+            type Next = unsafe extern "C" fn(libc::pthread_t) -> c_int;
+            let next = next_function!(pthread_cancel as Next);
             // SAFETY: this calls libc's own function with the caller's arguments.
-            let result = unsafe { redhook::real!(pthread_cancel)(thread) };
+            let result = unsafe { next(thread) };
             if INSTALLED.load(Relaxed) {
                 install();
             }

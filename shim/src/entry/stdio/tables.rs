@@ -15,6 +15,7 @@
 
 use super::slots;
 use crate::runtime::stream::layout::{SLOTS, Slot};
+use crate::state::loaded;
 use once_cell::race::OnceBox;
 use std::ffi::{CStr, c_int, c_void};
 use std::ops::Range;
@@ -117,8 +118,7 @@ pub fn patch() -> Result<(), &'static str> {
 }
 
 fn symbol(name: &CStr) -> Option<*const c_void> {
-    // SAFETY: a look-up by name.
-    let found = unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr()) };
+    let found = loaded::next_anyway(name);
     (!found.is_null()).then_some(found.cast_const())
 }
 

@@ -282,14 +282,13 @@ macro_rules! sigactions {
                     old: *mut libc::sigaction
                 ) -> c_int => hook {
                     // SAFETY: our caller keeps the same contract.
-                    unsafe { install(number, new, old, redhook::real!($name)) }
+                    unsafe { install(number, new, old, real()) }
                 }
             }
 
-            /// libc's own function. The shim itself uses only one of the two.
-            #[allow(dead_code)]
+            /// libc's own function.
             pub fn real() -> RealSigaction {
-                redhook::real!($name)
+                next_function!($name as RealSigaction)
             }
         }
     )*};
@@ -367,9 +366,11 @@ macro_rules! older_names {
 
             redhook::hook! {
                 unsafe fn $name(number: c_int, handler: Handler) -> Handler => hook {
+                    type Next = unsafe extern "C" fn(c_int, Handler) -> Handler;
                     install_handler(number, handler, || {
+                        let next = next_function!($name as Next);
                         // SAFETY: this calls libc's own function with the caller's arguments.
-                        unsafe { redhook::real!($name)(number, handler) }
+                        unsafe { next(number, handler) }
                     })
                 }
             }

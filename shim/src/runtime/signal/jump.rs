@@ -12,15 +12,13 @@ macro_rules! jumps {
             #![allow(static_mut_refs, missing_abi, clippy::missing_safety_doc)]
             use super::*;
 
-            pub fn bind() {
-                redhook::real!($name);
-            }
-
             redhook::hook! {
                 unsafe fn $name(target: *mut c_void, value: c_int) -> () => hook {
                     jumped_to(target);
+                    type Next = unsafe extern "C" fn(*mut c_void, c_int);
+                    let next = next_function!($name as Next);
                     // SAFETY: this calls libc's own function with the caller's arguments.
-                    unsafe { redhook::real!($name)(target, value) }
+                    unsafe { next(target, value) }
                 }
             }
         }
@@ -28,14 +26,6 @@ macro_rules! jumps {
 }
 
 jumps!(longjmp, _longjmp, siglongjmp, __longjmp_chk);
-
-/// Resolves libc's functions before a handler needs them.
-pub fn bind() {
-    longjmp::bind();
-    _longjmp::bind();
-    siglongjmp::bind();
-    __longjmp_chk::bind();
-}
 
 /// The stack pointer that a jump buffer holds.
 ///

@@ -7,6 +7,7 @@
 
 use crate::context::{self, Context};
 use crate::runtime::thread::Thread;
+use crate::state::loaded;
 use std::arch::naked_asm;
 use std::ffi::{CStr, c_char, c_int, c_void};
 
@@ -17,24 +18,17 @@ macro_rules! masks {
                 #![allow(static_mut_refs, missing_abi, clippy::missing_safety_doc)]
                 use super::*;
 
-                pub fn bind() {
-                    redhook::real!($name);
-                }
-
                 redhook::hook! {
                     unsafe fn $name($($arg: $type),*) -> c_int => hook {
                         run_deferred_handlers();
+                        type Next = unsafe extern "C" fn($($type),*) -> c_int;
+                        let next = next_function!($name as Next);
                         // SAFETY: this calls libc's own function with the caller's arguments.
-                        unsafe { redhook::real!($name)($($arg),*) }
+                        unsafe { next($($arg),*) }
                     }
                 }
             }
         )*
-
-        /// Resolves libc's functions before a handler needs them.
-        pub fn bind() {
-            $( $name::bind(); )*
-        }
     };
 }
 
@@ -165,8 +159,7 @@ macro_rules! variadic {
                 Err(_) => unreachable!(),
             };
             run_deferred_handlers();
-            // SAFETY: this only looks the name up; libc has these functions.
-            unsafe { libc::dlsym(libc::RTLD_NEXT, NAME.as_ptr()) }
+            loaded::next_anyway(NAME)
         }
     };
 }

@@ -31,10 +31,8 @@ pub use actions::{has_handlers, unwrap_all, wrap_again, wrap_all};
 pub use mask::run_deferred_handlers;
 pub use state::{DEFERRABLE, Handled};
 
-/// Resolves the libc functions that handlers may call, before a handler needs them.
-pub fn bind() {
-    jump::bind();
-    mask::bind();
+/// Gives the lower floors the functions that install handlers.
+pub fn register() {
     handlers::register(&Handlers {
         take: actions::take,
         is_taken: actions::is_taken,
