@@ -438,6 +438,21 @@ fn options_are_read_and_bad_values_reported() {
         assert_eq!(said.lines().count(), 1, "{said}");
         assert!(said.contains(&format!("{name}={value}: {takes}")), "{said}");
     }
+    for (name, said) in [
+        ("AIOSHIM_STAT", "; did you mean AIOSHIM_STATS?"),
+        ("AIOSHIM_COLOUR_OF_BIKESHED", ""),
+    ] {
+        let line = format!("aioshim-go: {name}: no such option; ignored{said}\n");
+        assert_eq!(run(&[(name, "1")]), line);
+    }
+    // Those of the preloaded library and its tests are known, and empty values are the default.
+    let silent = [
+        ("AIOSHIM_LOG", "debug"),
+        ("AIOSHIM_TEST_X", "1"),
+        ("AIOSHIMMER", "1"),
+        ("AIOSHIM_ENGINE", ""),
+    ];
+    assert_eq!(run(&silent), "");
     let out = scratch.join("out.%p");
     let out = out.to_str().expect("UTF-8");
     assert_eq!(run(&[("AIOSHIM_STATS", "json"), ("AIOSHIM_OUT", out)]), "");
@@ -453,6 +468,26 @@ fn options_are_read_and_bad_values_reported() {
         said.contains("AIOSHIM_OUT=/missing/file: no such file"),
         "{said}"
     );
+}
+
+#[test]
+fn a_program_can_ask_for_its_statistics() {
+    for go in versions() {
+        let show = |flavor| {
+            let program = go.program("stats/show", flavor);
+            Run::new(program).arg(source("stats/stats.go")).output()
+        };
+        assert_eq!(show(Flavor::Stock), "\n\n", "{}", go.version);
+        let said = show(Flavor::Converted);
+        let cached: Vec<_> = said
+            .lines()
+            .map(|line| serde_json::from_str(line).expect("JSON"))
+            .map(|statistics: serde_json::Value| statistics["cached"].as_u64().expect("a number"))
+            .collect();
+        // Counting begins with the first call of Stats.
+        assert_eq!(cached.first(), Some(&0), "{said}");
+        assert!(cached.last() > Some(&0), "{said}");
+    }
 }
 
 #[test]

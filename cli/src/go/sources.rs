@@ -89,7 +89,8 @@ const MOVED: [(&str, &[&str]); 2] = [
     ("internal/runtime/atomic", &["runtime/internal/atomic"]),
 ];
 
-/// The file with the marker, by which [`super::inspect`] recognises a program.
+/// The file with what this command adds: the marker, by which [`super::inspect`] recognises a
+/// program, and the names of the options.
 const MARKER_FILE: &str = "internal/poll/aio_marker.go";
 
 /// What precedes the versions in the marker. [`marker`] adds the bracket, so that this command
@@ -125,11 +126,15 @@ pub fn overlay(src: &Path, go_version: &str) -> Result<BTreeMap<String, String>>
         };
         files.insert(added.path.to_owned(), move_imports(src, text)?);
     }
+    let names: Vec<_> = format::options::names().collect();
     let text = format!(
         "package poll\n\n// aioMarker tells `aioshim go version` what this program is. It is a\n\
          // variable, because the compiler may turn a constant into immediate operands.\n\
-         var aioMarker = \"{}\"\n",
-        marker(go_version)
+         var aioMarker = \"{}\"\n\n\
+         // aioOptionNames are the variables of the preloaded library.\n\
+         var aioOptionNames = [...]string{{\"{}\"}}\n",
+        marker(go_version),
+        names.join("\", \"")
     );
     files.insert(MARKER_FILE.to_owned(), text);
     for path in ADDED.iter().map(|added| added.path).chain([MARKER_FILE]) {

@@ -238,6 +238,11 @@ fn choose<T: Copy>(slot: &mut T, value: &str, words: &[(&str, T)]) -> bool {
     true
 }
 
+/// The names of all options.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    OPTIONS.iter().map(|option| option.name)
+}
+
 /// Whether a variable of this name may be an option of the shim.
 pub fn is_option(name: &[u8]) -> bool {
     name.starts_with(b"AIOSHIM")

@@ -173,11 +173,13 @@ func aioStart(queue uint32) int {
 //go:linkname aioQueue internal/poll.runtime_aioQueue
 func aioQueue() uint32 { return aio.queue.Load() }
 
-// aioCounts returns the numbers of operations that were submitted and of system
-// calls that submitted them.
+// aioCounts returns the numbers of operations that were submitted, of system
+// calls that submitted them, and of operations in flight.
 //
 //go:linkname aioCounts internal/poll.runtime_aioCounts
-func aioCounts() (submitted, calls uint64) { return aio.nsubmit.Load(), aio.ncall.Load() }
+func aioCounts() (submitted, calls uint64, inflight int32) {
+	return aio.nsubmit.Load(), aio.ncall.Load(), max(aio.inflight.Load(), 0)
+}
 
 // aioSecure reports whether the process has more rights than its caller.
 //

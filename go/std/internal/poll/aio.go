@@ -178,6 +178,7 @@ func (fd *FD) aioTryRead(s aioState, p []byte, off int64, n int) (_ int, err err
 			sanitizerWrites(p[n : n+m])
 			n += m
 		case errno == 0 && n > 0:
+			aioCount(statCached)
 			return n, nil, true
 		case errno == 0:
 			// The end of the file. But Linux 5.9 and 5.10 return 0 also where
@@ -295,9 +296,16 @@ func (fd *FD) aioSubmit(op uint8, p []byte, off int64) (n int, err error, done b
 
 func (fd *FD) aioSubmitAt(op uint8, p []byte, off int64) (n int, err error, done bool) {
 	for {
+		start := int64(0)
+		if aioCounting.Load() {
+			start = runtimeNano()
+		}
 		res, ok := runtime_aioDo(op, int32(fd.Sysfd), unsafe.Pointer(unsafe.SliceData(p)),
 			uint32(len(p)), off)
 		runtime.KeepAlive(p)
+		if start != 0 {
+			aioParkedNs.Add(runtimeNano() - start)
+		}
 		if !ok {
 			aioCount(statPassed)
 			return 0, nil, false

@@ -181,7 +181,7 @@ func runtime_aioDo(opcode uint8, fd int32, buf unsafe.Pointer, n uint32, off int
 
 func runtime_aioStart(queue uint32) (errno int)
 func runtime_aioQueue() uint32
-func runtime_aioCounts() (submitted, calls uint64)
+func runtime_aioCounts() (submitted, calls uint64, inflight int32)
 func runtime_aioSecure() bool
 func runtime_aioAlone() bool
 func runtime_aioLocked() bool

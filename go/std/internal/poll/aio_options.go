@@ -51,46 +51,109 @@ func aioReadOptions() {
 		return
 	}
 	o.on = true
-	if v, ok := syscall.Getenv("AIOSHIM"); ok {
-		switch v {
-		case "off", "0":
-			o.on = false
-		case "on", "1":
-		default:
-			aioBadValue("AIOSHIM", v, "on or off, or 1 or 0")
+	for _, variable := range syscall.Environ() {
+		if name, value := cut(variable, '='); value != "" && startsWith(name, "AIOSHIM") {
+			o.set(name, value)
 		}
 	}
-	if v, ok := syscall.Getenv("AIOSHIM_ENGINE"); ok {
-		known := false
+	if o.stats != statsOff {
+		aioCounting.Store(true)
+		runtime_aioAtExit(aioReport)
+	}
+}
+
+// set sets the option of this name. A mistake is reported in one line; then the default is
+// used.
+func (o *aioSettings) set(name, value string) {
+	takes := ""
+	switch name {
+	case "AIOSHIM":
+		o.on = value == "on" || value == "1"
+		if !o.on && value != "off" && value != "0" {
+			o.on, takes = true, "on or off, or 1 or 0"
+		}
+	case "AIOSHIM_ENGINE":
+		takes = "auto, uring, aio, block or sync"
 		for _, w := range engineWords {
-			if v == w.word {
-				o.engine, known = w.engine, true
+			if value == w.word {
+				o.engine, takes = w.engine, ""
 			}
 		}
-		if !known {
-			aioBadValue("AIOSHIM_ENGINE", v, "auto, uring, aio, block or sync")
-		}
-	}
-	o.out, _ = syscall.Getenv("AIOSHIM_OUT")
-	if v, ok := syscall.Getenv("AIOSHIM_STATS"); ok {
-		switch v {
+	case "AIOSHIM_OUT":
+		o.out = value
+	case "AIOSHIM_STATS":
+		switch value {
 		case "0":
 		case "1":
 			o.stats = statsLine
 		case "json":
 			o.stats = statsJSON
 		default:
-			aioBadValue("AIOSHIM_STATS", v, "0, 1 or json")
+			takes = "0, 1 or json"
 		}
+	default:
+		aioUnknownName(name)
 	}
-	if o.stats != statsOff {
-		aioCounting = true
-		runtime_aioAtExit(aioReport)
+	if takes != "" {
+		aioComplain(name + "=" + value + ": expected " + takes + "; using the default")
 	}
 }
 
-// aioBadValue reports a bad value; the default is used.
-func aioBadValue(name, value, takes string) {
-	line := "aioshim-go: " + name + "=" + value + ": expected " + takes + "; using the default\n"
-	syscall.Write(2, []byte(line))
+// aioUnknownName reports a name that is no option. Options of the preloaded library that
+// mean nothing here, and names of its tests and its launcher, are not reported.
+func aioUnknownName(name string) {
+	if !startsWith(name, "AIOSHIM_") || startsWith(name, "AIOSHIM_TEST_") ||
+		name == "AIOSHIM_LIBDIR" {
+		return
+	}
+	nearest, least := "", 4
+	for _, option := range aioOptionNames {
+		if option == name {
+			return
+		}
+		if d := distance(option, name); d < least {
+			nearest, least = option, d
+		}
+	}
+	line := name + ": no such option; ignored"
+	if nearest != "" {
+		line += "; did you mean " + nearest + "?"
+	}
+	aioComplain(line)
+}
+
+func aioComplain(line string) { syscall.Write(2, []byte("aioshim-go: "+line+"\n")) }
+
+// distance returns how many letters must be added, removed or replaced to turn a into b.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		before := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			least := min(row[j], row[j+1]) + 1
+			if a[i] == b[j] {
+				least = min(least, before)
+			} else {
+				least = min(least, before+1)
+			}
+			before, row[j+1] = row[j+1], least
+		}
+	}
+	return row[len(b)]
+}
+
+func startsWith(s, prefix string) bool { return len(s) >= len(prefix) && s[:len(prefix)] == prefix }
+
+// cut splits s at the first c.
+func cut(s string, c byte) (before, after string) {
+	for i := range len(s) {
+		if s[i] == c {
+			return s[:i], s[i+1:]
+		}
+	}
+	return s, ""
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 
 // Package poll, asynchronous file I/O: statistics, which are counted only if
-// AIOSHIM_STATS asks for them.
+// AIOSHIM_STATS or the program asks for them.
 
 //go:build linux && (amd64 || arm64)
 
@@ -10,6 +10,7 @@ package poll
 import (
 	"sync/atomic"
 	"syscall"
+	_ "unsafe" // for go:linkname
 )
 
 type statsFormat int
@@ -45,13 +46,29 @@ var statNames = [statCount]string{
 }
 
 var (
-	aioCounting bool
+	aioCounting atomic.Bool
 	aioCounters [statCount]atomic.Uint64
+	aioParkedNs atomic.Int64 // how long goroutines waited for the engine
 	aioFailure  atomic.Int32 // the errno of the last operation that failed
 )
 
+// aioProgramStats is called by go/stats, which declares this variable, too. In a program that is
+// built without the overlay the variable exists only there, and is nil.
+//
+//go:linkname aioProgramStats
+var aioProgramStats = aioStatsForProgram
+
+// aioStatsForProgram returns the statistics as JSON, without a newline. The first call begins to
+// count.
+func aioStatsForProgram() []byte {
+	aioOptions()
+	aioCounting.Store(true)
+	line := aioStatistics(statsJSON)
+	return line[:len(line)-1]
+}
+
 func aioCount(s statistic) {
-	if aioCounting {
+	if aioCounting.Load() {
 		aioCounters[s].Add(1)
 	}
 }
@@ -113,9 +130,11 @@ func aioStatistics(format statsFormat) []byte {
 		add(name, aioCounters[i].Load())
 	}
 	add("failed_errno", uint64(aioFailure.Load()))
-	submitted, calls := runtime_aioCounts()
+	submitted, calls, inflight := runtime_aioCounts()
 	add("submitted", submitted)
 	add("submit_calls", calls)
+	add("in_flight", uint64(inflight))
+	add("parked_us", uint64(aioParkedNs.Load())/1000)
 	return append(line, end...)
 }
 
