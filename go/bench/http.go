@@ -37,6 +37,7 @@ func serve(dir string, cached bool) (operations uint64, ns int64, h *histogram) 
 		} else {
 			check(file.Sync())
 			drop(file)
+			random(file)
 		}
 		check(file.Close())
 	}

@@ -58,6 +58,9 @@ pub struct Options {
     /// Measure only this table of --goals (may be given several times)
     #[arg(long, value_enum, conflicts_with_all = ["goals", "full", "resume", "question"])]
     only: Vec<Table>,
+    /// With --only go: measure only the cases whose names contain this (may be given several times)
+    #[arg(long, value_name = "TEXT", requires = "only")]
+    case: Vec<String>,
     /// Run this many rounds, however long they take [default: as many as fit the time]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub rounds: Option<u32>,
@@ -165,7 +168,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
             Table::Locks => locks::measure(&bench)?,
             Table::Pingpong => pingpong::measure(&bench)?,
             Table::Programs => whole_programs::measure(&bench)?,
-            Table::Go => golang::measure(&bench)?,
+            Table::Go => golang::measure(&bench, &options.case)?,
         };
         part.notes.extend(others.notes());
         whole &= part.failures.is_empty();

@@ -3,10 +3,13 @@
 //! Each case has a number of goroutines that read or write, and may have another goroutine that
 //! computes. Stock Go with a large GOMAXPROCS takes part, too: it hides the latency with threads.
 
+mod build;
+mod database;
+mod goals;
 mod http;
 mod syscalls;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
@@ -21,11 +24,10 @@ use crate::bench::phase::Phase;
 use crate::bench::programs::scrub;
 use crate::bench::progress::Progress;
 use crate::bench::rounds::{Rounds, in_time};
-use crate::measure::goals::Goal;
 use crate::measure::report::{Part, table};
-
-const HTTP_SOURCE: &str = include_str!("../../../../go/bench/http.go");
-const SOURCE: &str = include_str!("../../../../go/bench/main.go");
+use build::Built;
+use database::Database;
+use goals::{Measured, goals};
 
 /// One phase of the program.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -49,9 +51,9 @@ impl GoPhase {
     }
 }
 
-/// How a participant is built and run.
+/// How a program is built and run.
 #[derive(Clone, Copy, PartialEq)]
-enum By {
+enum Participant {
     Stock,
     Converted,
     /// Converted, as where io_uring is refused.
@@ -63,35 +65,37 @@ enum By {
     StockAgain,
 }
 
-impl By {
+impl Participant {
     fn name(self) -> &'static str {
         match self {
-            By::Stock => "stock",
-            By::Converted => "converted",
-            By::LinuxAio => "converted, engine aio",
-            By::Block => "converted, engine block",
-            By::ManyProcs => "stock, GOMAXPROCS=16",
-            By::StockAgain => "stock again",
+            Participant::Stock => "stock",
+            Participant::Converted => "converted",
+            Participant::LinuxAio => "converted, engine aio",
+            Participant::Block => "converted, engine block",
+            Participant::ManyProcs => "stock, GOMAXPROCS=16",
+            Participant::StockAgain => "stock again",
         }
+    }
+
+    /// Its place in [`ALL`].
+    fn place(self) -> usize {
+        self as usize
     }
 }
 
 /// The participants of each case. Ratios are relative to the first.
-const ALL: [By; 6] = [
-    By::Stock,
-    By::Converted,
-    By::LinuxAio,
-    By::Block,
-    By::ManyProcs,
-    By::StockAgain,
+const ALL: [Participant; 6] = [
+    Participant::Stock,
+    Participant::Converted,
+    Participant::LinuxAio,
+    Participant::Block,
+    Participant::ManyProcs,
+    Participant::StockAgain,
 ];
 const STOCK: usize = 0;
-const CONVERTED: usize = 1;
-const LINUX_AIO: usize = 2;
-const BLOCK: usize = 3;
 
 /// What is measured: the arguments of the program, and GOMAXPROCS.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 struct Case {
     kind: &'static str,
     goroutines: u32,
@@ -99,39 +103,48 @@ struct Case {
     procs: u32,
 }
 
-const fn case(kind: &'static str, goroutines: u32, other: &'static str, procs: u32) -> Case {
-    Case {
-        kind,
-        goroutines,
-        other,
-        procs,
-    }
-}
-
-const CASES: [Case; 20] = [
-    case("direct", 1, "none", 1),
-    case("direct", 32, "none", 1),
-    case("direct", 128, "none", 1),
-    case("direct", 1024, "none", 1),
-    case("direct", 1, "none", 2),
-    case("direct", 32, "none", 2),
-    case("direct", 128, "none", 2),
-    case("direct", 1, "yield", 1),
-    case("direct", 32, "yield", 1),
-    case("direct", 1, "busy", 1),
-    case("direct", 32, "busy", 1),
-    case("cold", 1, "none", 1),
-    case("cold", 128, "none", 1),
-    case("cold", 128, "none", 2),
-    case("cached", 1, "none", 1),
-    case("synced", 32, "yield", 1),
-    case("http-cold", 64, "none", 1),
-    case("http-cold", 64, "none", 2),
-    case("http-cached", 64, "none", 1),
-    case("http-cached", 64, "none", 2),
+const CASES: [Case; 29] = [
+    Case::new("direct", 1, "none", 1),
+    Case::new("direct", 32, "none", 1),
+    Case::new("direct", 128, "none", 1),
+    Case::new("direct", 1024, "none", 1),
+    Case::new("direct", 1, "none", 2),
+    Case::new("direct", 32, "none", 2),
+    Case::new("direct", 128, "none", 2),
+    Case::new("direct", 0, "yield", 1),
+    Case::new("direct", 1, "yield", 1),
+    Case::new("direct", 32, "yield", 1),
+    Case::new("direct", 1, "busy", 1),
+    Case::new("direct", 32, "busy", 1),
+    Case::new("cold", 1, "none", 1),
+    Case::new("cold", 128, "none", 1),
+    Case::new("cold", 128, "none", 2),
+    Case::new("cached", 1, "none", 1),
+    Case::new("synced", 32, "yield", 1),
+    Case::new("http-cold", 64, "none", 1),
+    Case::new("http-cold", 64, "none", 2),
+    Case::new("http-cached", 64, "none", 1),
+    Case::new("http-cached", 64, "none", 2),
+    Case::new("badger-cold", 128, "none", 1),
+    Case::new("badger-cold", 128, "none", 2),
+    Case::new("badger-cached", 128, "none", 1),
+    Case::new("badger-cached", 128, "none", 2),
+    Case::new("goleveldb-cold", 128, "none", 1),
+    Case::new("goleveldb-cold", 128, "none", 2),
+    Case::new("goleveldb-cached", 128, "none", 1),
+    Case::new("goleveldb-cached", 128, "none", 2),
 ];
 
 impl Case {
+    const fn new(kind: &'static str, goroutines: u32, other: &'static str, procs: u32) -> Case {
+        Case {
+            kind,
+            goroutines,
+            other,
+            procs,
+        }
+    }
+
     fn name(&self) -> String {
         let other = match self.other {
             "none" => "",
@@ -148,86 +161,147 @@ impl Case {
         self.kind.starts_with("http-")
     }
 
-    /// The place of the case with these arguments.
-    fn find(kind: &str, goroutines: u32, other: &str, procs: u32) -> usize {
-        let same = |case: &Case| {
-            (case.kind, case.goroutines, case.other, case.procs) == (kind, goroutines, other, procs)
-        };
-        CASES.iter().position(same).expect("one of CASES")
+    /// The database that it reads.
+    fn database(&self) -> Option<&'static str> {
+        match self.kind.split_once('-')? {
+            ("http", _) => None,
+            (database, _) => Some(database),
+        }
+    }
+
+    /// Whether it measures a whole program.
+    fn is_program(&self) -> bool {
+        self.is_http() || self.database().is_some()
+    }
+
+    /// The length of its phases. A wait that is longer than the phase cannot be seen, and stock
+    /// Go lets some of 32 readers wait for half a second.
+    fn ms(&self, ms: u64) -> u64 {
+        if *self == Case::new("direct", 32, "none", 1) {
+            4 * ms
+        } else {
+            ms
+        }
+    }
+
+    /// Whether `who` takes part. Other engines differ only where files are read, and other
+    /// numbers of threads only where there are several goroutines.
+    fn has(&self, who: Participant) -> bool {
+        match who {
+            Participant::Stock | Participant::Converted | Participant::StockAgain => true,
+            Participant::LinuxAio => self.kind == "direct" && self.goroutines > 0,
+            Participant::Block => {
+                ["direct", "cold", "synced"].contains(&self.kind) && self.goroutines > 0
+            }
+            Participant::ManyProcs => self.goroutines > 1,
+        }
     }
 }
 
-/// The two programs.
-struct Built {
-    stock: PathBuf,
-    converted: PathBuf,
-    version: String,
+/// What the cases need.
+struct Prepared {
+    files: Built,
+    databases: Vec<Database>,
+    /// The file that is read.
+    data: PathBuf,
 }
 
-/// Measures and checks the goals.
-pub fn measure(bench: &Bench) -> Result<Part> {
+/// Measures the cases whose names contain one of `names`, or all, and checks the goals.
+pub fn measure(bench: &Bench, names: &[String]) -> Result<Part> {
     let ms = if bench.quick { 100 } else { 500 };
-    let built = build(&bench.dir.join("go"))?;
-    let file = data_file(&bench.dir, if bench.quick { 128 } else { 1024 })?;
-    let budget = bench.budget(20, 180);
-    let progress = Progress::start("go", budget);
-    let mut failures = Vec::new();
-    let mut all: Vec<Rounds<GoPhase>> = CASES.iter().map(|_| Rounds::of(ALL.len())).collect();
     let mut notes = vec![
         "ratio: relative to stock within the same round, with quartiles".to_owned(),
         "turns: how often in a second another goroutine worked for 10 us".to_owned(),
     ];
+    let cases = wanted(names)?;
+    let dir = bench.dir.join("go");
+    let entries = if bench.quick { 16 << 10 } else { 64 << 10 };
+    let needs = |name: &str| cases.iter().any(|case| case.database() == Some(name));
+    let prepared = Prepared {
+        files: build::files(&dir)?,
+        databases: database::prepare(&dir, entries, needs, &mut notes),
+        data: data_file(&bench.dir, if bench.quick { 128 } else { 1024 })?,
+    };
     let wrk = http::is_installed();
     if !wrk {
         notes.push("wrk is not installed: the file server is not measured".to_owned());
-        let https = CASES
+    }
+    let there = |case: &Case| match case.database() {
+        Some(name) => prepared
+            .databases
             .iter()
-            .zip(&mut all)
-            .filter(|(case, _)| case.is_http());
-        https.for_each(|(_, rounds)| (0..ALL.len()).for_each(|who| rounds.leave_out(who)));
-    }
-    for (_, rounds) in CASES
-        .iter()
-        .zip(&mut all)
-        .filter(|(case, _)| case.is_http())
-    {
-        rounds.leave_out(LINUX_AIO);
-        rounds.leave_out(BLOCK);
-    }
-    let calls = count_calls(&built, &file, ms, &mut notes);
+            .any(|database| database.name == name),
+        None => wrk || !case.is_http(),
+    };
+    let cases = cases.into_iter().filter(there);
+    let mut all: Vec<_> = cases.map(|case| (case, rounds_of(case))).collect();
+    let mut failures = Vec::new();
+    let calls = count_calls(&prepared, ms, &mut notes);
+    let budget = bench.budget(20, 180);
+    let progress = Progress::start("go", budget);
     let done = in_time(bench, budget, || {
-        for (case, rounds) in CASES.iter().zip(&mut all) {
+        for (case, rounds) in &mut all {
             rounds.add(&mut failures, |who| {
                 progress.show(&format!("{} by {}", case.name(), ALL[who].name()));
-                run(&built, case, ALL[who], &file, ms)
+                run(&prepared, case, ALL[who], ms)
             });
         }
     });
     drop(progress);
-    let samples: Vec<Value> = CASES
+    let samples: Vec<Value> = all
         .iter()
-        .zip(&all)
         .map(|(case, rounds)| json_of(case, rounds))
         .collect();
     Ok(Part {
         key: "go",
-        title: format!("Go: {}, phases of {ms} ms; rounds: {done}", built.version),
+        title: format!(
+            "Go: {}, phases of {ms} ms; rounds: {done}",
+            build::version()?
+        ),
         table: rows(&all),
-        goals: goals(&all),
+        goals: goals(&Measured(&all)),
         notes,
         failures,
         samples: json!({ "cases": samples, "calls": calls }),
     })
 }
 
+/// The cases whose names contain one of `names`.
+fn wanted(names: &[String]) -> Result<Vec<Case>> {
+    let contains = |case: &Case| names.iter().any(|name| case.name().contains(name));
+    let all = CASES.into_iter();
+    let cases: Vec<_> = all
+        .filter(|case| names.is_empty() || contains(case))
+        .collect();
+    let every: Vec<_> = CASES.iter().map(Case::name).collect();
+    ensure!(
+        !cases.is_empty(),
+        "--case: no case of this name; there are: {}",
+        every.join("; ")
+    );
+    Ok(cases)
+}
+
+/// Rounds of those who take part in the case.
+fn rounds_of(case: Case) -> Rounds<GoPhase> {
+    let mut rounds = Rounds::of(ALL.len());
+    for who in ALL {
+        if !case.has(who) {
+            rounds.leave_out(who.place());
+        }
+    }
+    rounds
+}
+
 /// Counts the system calls of one reader and of 32, with the overlay and without it.
-fn count_calls(built: &Built, file: &Path, ms: u64, notes: &mut Vec<String>) -> Vec<Value> {
+fn count_calls(prepared: &Prepared, ms: u64, notes: &mut Vec<String>) -> Vec<Value> {
+    let Built { stock, converted } = &prepared.files;
     let mut all = Vec::new();
     for readers in ["1", "32"] {
-        for (program, by) in [(&built.stock, By::Stock), (&built.converted, By::Converted)] {
-            let name = format!("direct x {readers}, P=1, {}", by.name());
+        for (program, name) in [(stock, "stock"), (converted, "converted")] {
+            let name = format!("direct x {readers}, P=1, {name}");
             let args = ["direct", readers, &ms.to_string(), "none"];
-            match syscalls::count(program, &name, &args, file) {
+            match syscalls::count(program, &name, &args, &prepared.data) {
                 Ok((note, value)) => {
                     notes.push(note);
                     all.push(value);
@@ -242,63 +316,41 @@ fn count_calls(built: &Built, file: &Path, ms: u64, notes: &mut Vec<String>) -> 
     all
 }
 
-/// Builds the program with and without the overlay.
-fn build(dir: &Path) -> Result<Built> {
-    std::fs::create_dir_all(dir).with_context(|| dir.display().to_string())?;
-    std::fs::write(dir.join("go.mod"), "module bench\n\ngo 1.22\n")?;
-    std::fs::write(dir.join("main.go"), SOURCE)?;
-    std::fs::write(dir.join("http.go"), HTTP_SOURCE)?;
-    let aioshim = std::env::current_exe().context("cannot find this command")?;
-    let run = |command: &mut Command| -> Result<String> {
-        let output = command
-            .current_dir(dir)
-            .env("GOFLAGS", "")
-            .env("GOWORK", "off")
-            .env("CGO_ENABLED", "0")
-            .output()
-            .context("go is not on PATH")?;
-        let said = String::from_utf8_lossy(&output.stderr);
-        ensure!(
-            output.status.success(),
-            "the Go program does not build: {}",
-            said.trim()
-        );
-        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
-    };
-    let version = run(Command::new("go").args(["env", "GOVERSION"]))?;
-    run(Command::new("go").args(["build", "-o", "stock", "."]))?;
-    run(Command::new(aioshim).args(["go", "build", "-o", "converted", "."]))?;
-    Ok(Built {
-        stock: dir.join("stock"),
-        converted: dir.join("converted"),
-        version,
-    })
-}
-
-fn run(built: &Built, case: &Case, by: By, file: &Path, ms: u64) -> Result<GoPhase> {
-    let mut command = Command::new(match by {
-        By::Stock | By::StockAgain | By::ManyProcs => &built.stock,
-        By::Converted | By::LinuxAio | By::Block => &built.converted,
+fn run(prepared: &Prepared, case: &Case, who: Participant, ms: u64) -> Result<GoPhase> {
+    use Participant::{Block, Converted, LinuxAio, ManyProcs, Stock, StockAgain};
+    let mut databases = prepared.databases.iter();
+    let database = databases.find(|database| case.database() == Some(database.name));
+    let built = database.map_or(&prepared.files, |database| &database.built);
+    let mut command = Command::new(match who {
+        Stock | StockAgain | ManyProcs => &built.stock,
+        Converted | LinuxAio | Block => &built.converted,
     });
     scrub(&mut command);
-    let procs = match by {
-        By::ManyProcs => 16,
-        _ => case.procs,
-    };
+    let procs = if who == ManyProcs { 16 } else { case.procs };
     command.env("GOMAXPROCS", procs.to_string());
-    match by {
-        By::LinuxAio => command.env("AIOSHIM_ENGINE", "aio"),
-        By::Block => command.env("AIOSHIM_ENGINE", "block"),
+    match who {
+        LinuxAio => command.env("AIOSHIM_ENGINE", "aio"),
+        Block => command.env("AIOSHIM_ENGINE", "block"),
         _ => &mut command,
     };
-    let name = format!("{} by {}", case.name(), by.name());
+    let name = format!("{} by {}", case.name(), who.name());
+    let (goroutines, ms) = (case.goroutines.to_string(), case.ms(ms).to_string());
     let line = if case.is_http() {
         let dir = built.stock.with_file_name("http");
         std::fs::create_dir_all(&dir)?;
         http::run(command, &name, case.kind, &dir, case.goroutines)?
     } else {
-        command.arg(case.kind).arg(file);
-        command.args([&case.goroutines.to_string(), &ms.to_string(), case.other]);
+        match database {
+            Some(database) => {
+                let state = case.kind.rsplit('-').next().unwrap_or_default();
+                command.arg(state).arg(&database.dir);
+                command.args([&database.entries, &goroutines, &ms]);
+            }
+            None => {
+                command.arg(case.kind).arg(&prepared.data);
+                command.args([&goroutines, &ms, case.other]);
+            }
+        }
         let mut live = Live::start(command, &name)?;
         let line = live.line()?;
         live.end()?;
@@ -306,7 +358,8 @@ fn run(built: &Built, case: &Case, by: By, file: &Path, ms: u64) -> Result<GoPha
     };
     let phase: GoPhase = serde_json::from_str(&line)
         .with_context(|| format!("{name}: unexpected output {line:?}"))?;
-    ensure!(phase.phase.operations > 0, "{name}: completed no operation");
+    let some = phase.phase.operations > 0 || case.goroutines == 0;
+    ensure!(some, "{name}: completed no operation");
     Ok(phase)
 }
 
@@ -327,107 +380,7 @@ fn json_of(case: &Case, rounds: &Rounds<GoPhase>) -> Value {
     json!({ "case": case.name(), "by": by })
 }
 
-fn goals(all: &[Rounds<GoPhase>]) -> Vec<Goal> {
-    let ratio = |case: usize, who: usize, figure: fn(&GoPhase) -> f64| {
-        all[case].ratios(who, STOCK, figure).median()
-    };
-    let rate = |kind: &str, goroutines, procs, who| {
-        ratio(
-            Case::find(kind, goroutines, "none", procs),
-            who,
-            GoPhase::rate,
-        )
-    };
-    let cpu: fn(&GoPhase) -> f64 = |phase| phase.phase.cpu_us();
-    let p999: fn(&GoPhase) -> f64 = |phase| phase.p999_us;
-    let direct = |goroutines, procs| Case::find("direct", goroutines, "none", procs);
-    let busy = Case::find("direct", 32, "busy", 1);
-    let threads = all[direct(128, 1)].median(CONVERTED, |phase| phase.phase.threads as f64);
-    let converted = CONVERTED;
-    vec![
-        Goal::at_least(
-            "direct x 128, P=1: IOPS",
-            3.0,
-            "x stock's",
-            rate("direct", 128, 1, converted),
-        ),
-        Goal::at_most(
-            "direct x 128, P=1: CPU per read",
-            0.4,
-            "x stock's",
-            ratio(direct(128, 1), converted, cpu),
-        ),
-        Goal::at_most("direct x 128, P=1: threads", 5.0, "", threads),
-        Goal::at_least(
-            "direct x 128, P=2: IOPS",
-            2.0,
-            "x stock's",
-            rate("direct", 128, 2, converted),
-        ),
-        Goal::at_most(
-            "direct x 128, P=2: CPU per read",
-            0.65,
-            "x stock's",
-            ratio(direct(128, 2), converted, cpu),
-        ),
-        Goal::at_least(
-            "one reader, P=1: IOPS",
-            0.95,
-            "x stock's",
-            rate("direct", 1, 1, converted),
-        ),
-        Goal::at_least(
-            "one reader, P=2: IOPS",
-            0.95,
-            "x stock's",
-            rate("direct", 1, 2, converted),
-        ),
-        Goal::at_most(
-            "direct x 32, P=1: p99.9",
-            0.02,
-            "x stock's",
-            ratio(direct(32, 1), converted, p999),
-        ),
-        Goal::at_least(
-            "direct x 32 beside one that computes: IOPS",
-            1.3,
-            "x stock's",
-            ratio(busy, converted, GoPhase::rate),
-        ),
-        Goal::at_least(
-            "direct x 32 beside one that computes: its pace",
-            20.0,
-            "x stock's",
-            ratio(busy, converted, GoPhase::turns),
-        ),
-        Goal::at_least(
-            "engine block, direct x 32, P=1: IOPS",
-            0.95,
-            "x stock's",
-            rate("direct", 32, 1, BLOCK),
-        ),
-        Goal::at_most(
-            "engine block, direct x 32, P=1: p99.9",
-            0.33,
-            "x stock's",
-            ratio(direct(32, 1), BLOCK, p999),
-        ),
-        Goal::at_most(
-            "cached 4 KiB: CPU per read",
-            1.02,
-            "x stock's",
-            ratio(Case::find("cached", 1, "none", 1), converted, cpu),
-        ),
-        Goal::at_least(
-            "cold x 128, P=1: IOPS",
-            2.0,
-            "x stock's",
-            rate("cold", 128, 1, converted),
-        ),
-    ]
-}
-
-fn rows(all: &[Rounds<GoPhase>]) -> comfy_table::Table {
+fn rows(all: &[(Case, Rounds<GoPhase>)]) -> comfy_table::Table {
     let header = [
         "goroutines",
         "by",
@@ -442,7 +395,7 @@ fn rows(all: &[Rounds<GoPhase>]) -> comfy_table::Table {
         "threads",
     ];
     let mut rows = table(&header, 2, false);
-    for (case, rounds) in CASES.iter().zip(all) {
+    for (case, rounds) in all {
         for (who, by) in ALL.into_iter().enumerate() {
             let Some(rate) = rounds.median(who, GoPhase::rate) else {
                 continue;
