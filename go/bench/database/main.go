@@ -82,6 +82,9 @@ func visit(dir string, cached bool) {
 	check(err)
 	for _, entry := range entries {
 		file, err := os.Open(filepath.Join(dir, entry.Name()))
+		if os.IsNotExist(err) {
+			continue // the database has just compacted it
+		}
 		check(err)
 		if cached {
 			_, err = io.Copy(io.Discard, file)
