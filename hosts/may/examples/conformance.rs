@@ -46,6 +46,9 @@ fn timers(number: c_int) {
 fn main() {
     std::panic::set_hook(Box::new(|_| ()));
     let words: Vec<String> = std::env::args().collect();
+    // Before the time is taken: may makes the stacks of its pool.
+    let attached = aioshim_may::start().is_ok();
+    assert_eq!(attached, words.iter().any(|word| word == "overlap"));
     let owned = words
         .iter()
         .map(|word| CString::new(word.as_str()).expect("no zero byte"));
@@ -53,8 +56,6 @@ fn main() {
     let count = c_int::try_from(pointers.len()).expect("few words");
     // SAFETY: the words are strings of C, which live until the end of the process.
     let count = unsafe { conformance_begin(count, pointers.as_mut_ptr()) };
-    let attached = aioshim_may::start().is_ok();
-    assert_eq!(attached, words.iter().any(|word| word == "overlap"));
     let body = match words[1].as_str() {
         "exceptions" => exceptions,
         "timers" => timers,
