@@ -42,7 +42,7 @@ pub struct Options {
     /// and fewer rounds
     #[arg(long)]
     pub quick: bool,
-    /// Run the long study, twenty minutes
+    /// Run the long study, 18 minutes
     #[arg(long, conflicts_with = "quick")]
     pub full: bool,
     /// Go on with a study that was interrupted, from its result file

@@ -1,9 +1,11 @@
 //! A page of prose whose figures come from a result file: the parts between two marks, which are
 //! Markdown comments, are written again, and everything else stays.
 //!
-//!     <!-- study: answer map -->
-//!     ... the sentence of the experiment `map`
-//!     <!-- end -->
+//! ```text
+//! <!-- study: answer map -->
+//! ... the sentence of the experiment `map`
+//! <!-- end -->
+//! ```
 //!
 //! A page with all its figures between marks has figures of one run only.
 
