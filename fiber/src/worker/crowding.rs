@@ -76,9 +76,9 @@ impl Creations {
     /// judgement. Takes the present time, fibers and preemptions.
     pub(crate) fn judge(&self, now: Instant, live: usize, preemptions: u64) -> bool {
         self.count.set(0);
-        let time = now - self.at.replace(now);
+        let time = now.saturating_sub(self.at.replace(now));
         let growth = live.saturating_sub(self.live.replace(live));
-        let preempted = preemptions - self.preemptions.replace(preemptions);
+        let preempted = preemptions.saturating_sub(self.preemptions.replace(preemptions));
         growth < GROWTH && preempted >= PREEMPTED.max(time / PER_PREEMPTION)
     }
 }
