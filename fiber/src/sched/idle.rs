@@ -83,7 +83,9 @@ pub(crate) fn sleep(worker: &Worker, check_deadlock: fn(&Worker) -> Checked) {
     }
     // There are unstarted fibers, but this worker may not take them yet (worker/load.rs), or there
     // may soon be some that wake nobody (worker/crowding.rs).
-    let refused = runtime.has_unstarted() || runtime.pauses_offers();
+    let pauses = runtime.pauses_offers();
+    fence(Ordering::SeqCst);
+    let refused = pauses || runtime.has_unstarted();
     if refused || until != NEVER || !worker.waits_for_others_only() {
         let timer = (until != NEVER).then(|| until.saturating_sub(now));
         let limit = refused.then_some(SAMPLE_INTERVAL);

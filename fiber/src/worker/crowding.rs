@@ -10,10 +10,18 @@
 //! does not grow at the same time, the new ones are short. Idle workers are then left alone for
 //! [`PAUSE`]. They look for work every few milliseconds nevertheless, because the fiber that
 //! creates others may run for long.
+//!
+//! Invariant: a thread that creates a fiber queues it before it looks whether there is a pause, and
+//! an idle worker that is to sleep without a limit looks whether there is a pause before it looks
+//! for fibers a last time. Therefore neither misses the other when a pause ends. A thread that
+//! begins a pause ends all sleeps.
 
 use crate::clock::Instant;
 use core::cell::Cell;
-use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{
+    AtomicU64,
+    Ordering::{Relaxed, SeqCst},
+};
 
 /// A worker judges once in so many fibers that it creates.
 const CREATED: u32 = 64;
@@ -41,15 +49,17 @@ impl Crowding {
         self.until.load(Relaxed) != 0
     }
 
-    /// Begins a pause at `now`.
-    pub(crate) fn begin(&self, now: Instant) {
-        self.until.store(now.saturating_add(PAUSE), Relaxed);
+    /// Begins a pause at `now`, or makes it longer. Returns whether there was none.
+    pub(crate) fn begin(&self, now: Instant) -> bool {
+        self.until.swap(now.saturating_add(PAUSE), SeqCst) == 0
     }
 
     /// Ends the pause if it is over at `now`.
     pub(crate) fn renew(&self, now: Instant) {
-        if self.until.load(Relaxed) <= now {
-            self.until.store(0, Relaxed);
+        let until = self.until.load(Relaxed);
+        if until != 0 && until <= now {
+            // If another thread has made it longer, it goes on.
+            let _ = self.until.compare_exchange(until, 0, SeqCst, Relaxed);
         }
     }
 }

@@ -225,10 +225,10 @@ impl Runtime {
         if worker.creations().count() {
             self.judge_crowding(worker);
         }
+        fence(Ordering::SeqCst);
         if self.crowding.pauses() && worker.unstarted().len() < BACKLOG {
             return;
         }
-        fence(Ordering::SeqCst);
         let would_take =
             |idle: &Worker| !idle.remote().refuses_steal() || self.steal_quota(idle, worker) > 0;
         let idle = self.workers().iter().find(|w| {
@@ -244,19 +244,17 @@ impl Runtime {
     fn judge_crowding(&self, worker: &Worker) {
         let now = clock::now();
         self.crowding.renew(now);
-        let crowded = worker
-            .creations()
-            .judge(now, self.live(), preemptions_of_this_thread());
-        if crowded {
+        let Some(preemptions) = preemptions_of_this_thread() else {
+            return;
+        };
+        if worker.creations().judge(now, self.live(), preemptions) {
             self.pause_offers(now);
         }
     }
 
     /// Lets new fibers wake no idle worker for a while from `now` on.
     pub(crate) fn pause_offers(&self, now: Instant) {
-        let began = !self.crowding.pauses();
-        self.crowding.begin(now);
-        if began {
+        if self.crowding.begin(now) {
             // A worker that sleeps without a limit must look for work now and then.
             for worker in self.workers() {
                 worker.remote().end_sleep();
@@ -320,11 +318,11 @@ impl Runtime {
     }
 }
 
-/// How often the kernel has preempted the calling thread: getrusage(2).
-fn preemptions_of_this_thread() -> u64 {
+/// How often the kernel has preempted the calling thread: getrusage(2). None if that is refused.
+fn preemptions_of_this_thread() -> Option<u64> {
     // SAFETY: zeroes are a valid `rusage`.
     let mut usage: libc::rusage = unsafe { core::mem::zeroed() };
     // SAFETY: the kernel writes one `rusage`, which is alive.
-    unsafe { libc::getrusage(libc::RUSAGE_THREAD, &raw mut usage) };
-    usage.ru_nivcsw as u64
+    let result = unsafe { libc::getrusage(libc::RUSAGE_THREAD, &raw mut usage) };
+    (result == 0).then_some(usage.ru_nivcsw as u64)
 }
