@@ -15,8 +15,9 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use std::ffi::c_int;
 use std::os::fd::IntoRawFd;
 
-/// How long to wait. The ring lives longer if the program has duplicated its descriptor.
-const LIMIT_NS: u64 = 1_000_000_000;
+/// How long to wait. The ring lives longer if the program has duplicated its descriptor, or if a
+/// child of fork lives: it has the ring's memory mapped, and the io-uring crate does not say where.
+const LIMIT_NS: u64 = 200_000_000;
 
 /// The end of a ring that is about to be closed.
 pub struct Teardown {
